@@ -1,0 +1,255 @@
+"""Settings: frozen dataclasses, one per section; each checks what a type cannot say. ``settings`` reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+
+class InputError(ValueError):
+    """The user's input is wrong: one line that names where, what was found, what was wanted. Ends with exit code 2."""
+
+
+def require(ok: bool, key: str, value: object, wanted: str) -> None:
+    if not ok:
+        raise InputError(f"{key} is {value!r}, but must be {wanted}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    dicom_root: str  # one folder per study below it; the folder's name is the study number
+    packed_dir: str | None = None  # where the packed dataset lives; null keeps it in the run folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelsConfig:
+    sheet: str  # .csv or .xlsx, one row per study
+    study_column: str = "study"
+    score_column: str = "score"  # Agatston score
+    patient_column: str | None = None  # null: every study is its own patient
+    edges: tuple[float, ...] = (0.0, 10.0, 100.0, 400.0, 1000.0)  # a category ends at its edge, the edge included
+    names: tuple[str, ...] = ("Very Low", "Low", "Low/Moderate", "Moderate", "Moderate/High", "High")
+
+    def __post_init__(self) -> None:
+        require(list(self.edges) == sorted(set(self.edges)), "labels.edges", self.edges, "rising numbers")
+        require(len(self.edges) >= 1, "labels.edges", self.edges, "at least one number")
+        wanted = f"{len(self.edges) + 1} names, one more than labels.edges"
+        require(len(self.names) == len(self.edges) + 1, "labels.names", self.names, wanted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackConfig:
+    size: int = 512  # pixels per side of a packed slice
+    studies_per_shard: int = 8
+
+    def __post_init__(self) -> None:
+        require(8 <= self.size <= 1024, "pack.size", self.size, "8 to 1024")
+        require(self.studies_per_shard >= 1, "pack.studies_per_shard", self.studies_per_shard, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    scheme: Literal["kfold", "holdout"] = "kfold"
+    folds: int = 5
+    test_fraction: float = 0.30  # of all patients, in `holdout`; `kfold` tests each patient once
+    val_fraction: float = 0.21  # of all patients
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.folds >= 2, "split.folds", self.folds, "2 or more")
+        require(0 < self.val_fraction < 1, "split.val_fraction", self.val_fraction, "between 0 and 1")
+        require(0 < self.test_fraction < 1, "split.test_fraction", self.test_fraction, "between 0 and 1")
+        test = self.test_fraction if self.scheme == "holdout" else 1 / self.folds
+        require(
+            test + self.val_fraction < 1,
+            "split.val_fraction",
+            self.val_fraction,
+            f"less than {1 - test:.2f}, so that patients are left for training",
+        )
+        require(self.seed >= 0, "split.seed", self.seed, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # one 3x3 convolution + ReLU + 2x2 max-pooling each
+    dense: int = 512
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        require(len(self.filters) >= 1 and min(self.filters) >= 1, "model.filters", self.filters, "positive numbers")
+        require(self.dense >= 1, "model.dense", self.dense, "1 or more")
+        require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    epochs: int
+    batch_size: int = 32  # slices, over all ranks
+    learning_rate: float = 1e-4
+    plateau_factor: float = 0.5  # applied when validation loss has not improved ...
+    plateau_patience: int = 2  # ... for this many epochs
+    min_learning_rate: float = 1e-6
+    class_weight: Literal["balanced", "none"] = "balanced"
+    evaluate: Literal["best", "last"] = "best"  # which epoch is tested; best: lowest validation loss
+    window_hu: tuple[float, float] = (-200.0, 800.0)  # mapped to 0..1, clipped outside
+    device: Literal["cuda", "cpu"] = "cuda"
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.epochs >= 1, "train.epochs", self.epochs, "1 or more")
+        require(self.batch_size >= 1, "train.batch_size", self.batch_size, "1 or more")
+        require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "above 0")
+        require(0 < self.plateau_factor < 1, "train.plateau_factor", self.plateau_factor, "between 0 and 1")
+        require(self.plateau_patience >= 1, "train.plateau_patience", self.plateau_patience, "1 or more")
+        require(
+            0 <= self.min_learning_rate <= self.learning_rate,
+            "train.min_learning_rate",
+            self.min_learning_rate,
+            "at least 0 and at most train.learning_rate",
+        )
+        require(self.window_hu[0] < self.window_hu[1], "train.window_hu", self.window_hu, "low, high with low < high")
+        require(
+            self.device == "cuda" or self.precision != "fp16",
+            "train.precision",
+            self.precision,
+            "fp32 or bf16 when train.device is cpu",
+        )
+        require(self.seed >= 0, "train.seed", self.seed, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one task of a stage asks of SLURM, per node."""
+
+    time_min: int
+    mem_gb: float
+    cpus: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    kind: Literal["auto", "slurm", "local"] = "auto"
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    nodes_per_fold: int = 1
+    ranks_per_node: int = 1  # torchrun processes; with train.device cuda each has one GPU
+    cpus_per_rank: int = 1  # also the number of threads that a rank computes with
+    array_parallelism: int = 256  # tasks of one array that run at the same time
+    pack: Resources = Resources(time_min=120, mem_gb=8.0)
+    fold: Resources = Resources(time_min=480, mem_gb=32.0)  # its cpus are ranks_per_node x cpus_per_rank
+    aggregate: Resources = Resources(time_min=30, mem_gb=4.0)  # the seal asks the same
+    sbatch: dict[str, Any] = field(default_factory=dict)  # further sbatch options, by their long names
+
+    def __post_init__(self) -> None:
+        for key in ("nodes_per_fold", "ranks_per_node", "cpus_per_rank", "array_parallelism"):
+            require(getattr(self, key) >= 1, f"cluster.{key}", getattr(self, key), "1 or more")
+        for stage in ("pack", "fold", "aggregate"):
+            asked: Resources = getattr(self, stage)
+            require(asked.time_min >= 1, f"cluster.{stage}.time_min", asked.time_min, "1 or more")
+            require(asked.mem_gb > 0, f"cluster.{stage}.mem_gb", asked.mem_gb, "above 0")
+            require(asked.cpus >= 1, f"cluster.{stage}.cpus", asked.cpus, "1 or more")
+
+    @property
+    def ranks(self) -> int:
+        """World size of one fold."""
+        return self.nodes_per_fold * self.ranks_per_node
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    title: str = "Coronary calcium category from non-contrast cardiac CT"
+    figure_dpi: int = 150
+
+    def __post_init__(self) -> None:
+        require(50 <= self.figure_dpi <= 600, "report.figure_dpi", self.figure_dpi, "50 to 600")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    run: str  # the run folder: everything the run is lives there
+    data: DataConfig
+    labels: LabelsConfig
+    pack: PackConfig
+    split: SplitConfig
+    model: ModelConfig
+    train: TrainConfig
+    cluster: ClusterConfig
+    report: ReportConfig
+
+    def __post_init__(self) -> None:
+        smallest = 2 ** len(self.model.filters)
+        require(
+            self.pack.size >= smallest,
+            "pack.size",
+            self.pack.size,
+            f"at least {smallest}: model.filters halves it {len(self.model.filters)} times",
+        )
+        require(
+            self.train.batch_size >= self.cluster.ranks,
+            "train.batch_size",
+            self.train.batch_size,
+            f"at least {self.cluster.ranks}, one slice per rank (cluster.nodes_per_fold x cluster.ranks_per_node)",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhantomConfig:
+    """A synthetic cohort: where it goes and how large it is."""
+
+    out: str
+    studies: int = 68
+    slices: int = 64
+    matrix: int = 512  # pixels per side
+    field_of_view_mm: float = 210.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(1 <= self.studies <= 9999, "--studies", self.studies, "1 to 9999")
+        require(4 <= self.slices <= 256, "--slices", self.slices, "4 to 256")
+        require(32 <= self.matrix <= 1024, "--matrix", self.matrix, "32 to 1024")
+        require(150 <= self.field_of_view_mm <= 400, "--field_of_view_mm", self.field_of_view_mm, "150 to 400")
+        require(self.seed >= 0, "--seed", self.seed, "0 or more")
+
+
+def to_yaml(cfg: Config) -> str:
+    return yaml.safe_dump(plain(cfg), sort_keys=False, allow_unicode=True)
+
+
+def plain(section: Any) -> Any:
+    """Settings as dictionaries, lists and plain values, the same after a round trip through YAML or JSON."""
+    if dataclasses.is_dataclass(section):
+        return {spec.name: plain(getattr(section, spec.name)) for spec in dataclasses.fields(section)}
+    if isinstance(section, tuple | list):
+        return [plain(value) for value in section]
+    return section
+
+
+def differences(one: Any, other: Any, key: str = "") -> list[str]:
+    """Name every setting in which two plain settings differ, as ``key: one / other``."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = [*one, *(name for name in other if name not in one)]
+        return [
+            line
+            for name in names
+            for line in differences(one.get(name), other.get(name), f"{key}.{name}" if key else name)
+        ]
+    return [] if one == other else [f"{key}: {one!r} / {other!r}"]
+
+
+def absolute_paths(cfg: Config) -> Config:
+    """Paths as seen from anywhere: queued jobs start in another folder."""
+
+    def absolute(path: str) -> str:
+        return str(Path(path).expanduser().absolute())
+
+    packed_dir = cfg.data.packed_dir and absolute(cfg.data.packed_dir)
+    data = dataclasses.replace(cfg.data, dicom_root=absolute(cfg.data.dicom_root), packed_dir=packed_dir)
+    labels = dataclasses.replace(cfg.labels, sheet=absolute(cfg.labels.sheet))
+    return dataclasses.replace(cfg, run=absolute(cfg.run), data=data, labels=labels)

@@ -1,0 +1,75 @@
+"""The run's ledger: one JSON line per event of a stage; the story outlives the shell and the scheduler."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+
+def record(ledger: Path, stage: str, task: int | None, event: str, **facts: Any) -> None:
+    """Append one event; a line goes out in one write, so lines of different jobs do not mix.
+
+    Args:
+        ledger: the run's ledger.jsonl.
+        stage: name of the stage; task: index within the stage, None for the stage as a whole.
+        event: planned, submitted, started, progress or ended.
+        facts: what else is known, as plain values.
+    """
+    line = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "stage": stage,
+        "task": task,
+        "event": event,
+        **facts,
+    }
+    with ledger.open("ab", buffering=0) as file:
+        file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+
+
+@contextmanager
+def stage(ledger: Path, name: str, task: int | None, speaks: bool = True) -> Iterator[None]:
+    """Record that a task started and how it ended; an error is recorded and goes on.
+
+    Args:
+        speaks: False on all ranks but the main one.
+    """
+    if not speaks:
+        yield
+        return
+    record(ledger, name, task, "started", **whereabouts())
+    try:
+        yield
+    except BaseException as error:
+        record(ledger, name, task, "ended", ok=False, reason=f"{type(error).__name__}: {error}"[:500])
+        raise
+    record(ledger, name, task, "ended", ok=True)
+
+
+def whereabouts() -> dict[str, Any]:
+    """The node and, under SLURM, the job that this process belongs to."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
+    return {
+        "node": os.environ.get("SLURMD_NODENAME") or platform.node(),
+        "job": job,
+        "attempt": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+    }
+
+
+def read(ledger: Path) -> list[dict[str, Any]]:
+    """All complete events, oldest first; a line that is still being written is left out."""
+    if not ledger.is_file():
+        return []
+    events = []
+    for line in ledger.read_text(encoding="utf-8").splitlines():
+        try:
+            events.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return events

@@ -1,0 +1,64 @@
+"""What people see while it works: log lines for SLURM's files, bars and tables for a terminal. The owner of rich."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+log = logging.getLogger("cac_hpc")
+T = TypeVar("T")
+
+
+def setup(prefix: str = "") -> None:
+    """Send log lines to standard error; ``prefix`` says who speaks, for example a rank."""
+    logging.basicConfig(format=f"%(asctime)s {prefix}%(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    log.setLevel(logging.INFO)
+
+
+def console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: bool = False) -> Table:
+    """A table for a terminal; ``numbers`` aligns all columns but the first to the right."""
+    from rich import box
+    from rich.table import Table
+
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for index, column in enumerate(columns):
+        shown.add_column(column, justify="right" if numbers and index else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*("-" if cell is None else str(cell) for cell in row))
+    return shown
+
+
+def redraw(render: Callable[[], Table], steps: Iterator[object]) -> None:
+    """Draw a table on the terminal, again at every step and once after the last."""
+    from rich.live import Live
+
+    with Live(render(), console=console(), auto_refresh=False) as live:
+        for _ in steps:
+            live.update(render(), refresh=True)
+        live.update(render(), refresh=True)
+
+
+def track(items: Sequence[T], label: str) -> Iterator[T]:
+    """Go through the items with a bar on a terminal, with ten log lines elsewhere."""
+    screen = console(stderr=True)
+    if screen.is_terminal:
+        import rich.progress
+
+        yield from rich.progress.track(items, label, console=screen)
+        return
+    step = max(1, len(items) // 10)
+    for done, item in enumerate(items, start=1):
+        yield item
+        if done % step == 0 or done == len(items):
+            log.info("%s: %d of %d", label, done, len(items))

@@ -1,0 +1,162 @@
+"""Every file name that two jobs share, and the one way a file comes to its final name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FoldPaths:
+    """``RUN/folds/fold-K``; a fold is done when predictions.csv is there."""
+
+    root: Path
+
+    @property
+    def history(self) -> Path:
+        return self.root / "history.csv"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.root / "predictions.csv"
+
+    def checkpoint(self, epoch: int) -> Path:
+        return self.root / "checkpoints" / f"epoch-{epoch:04d}.pt"
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints there are, oldest epoch first."""
+        return sorted((self.root / "checkpoints").glob("epoch-*.pt"))
+
+
+@dataclass(frozen=True)
+class DatasetPaths:
+    """A packed dataset; sealed when dataset.json is there."""
+
+    root: Path
+
+    @property
+    def plan(self) -> Path:
+        return self.root / "plan.json"
+
+    @property
+    def studies(self) -> Path:
+        return self.root / "studies.csv"
+
+    @property
+    def rejected(self) -> Path:
+        return self.root / "rejected.csv"
+
+    @property
+    def seal(self) -> Path:
+        return self.root / "dataset.json"
+
+    def shard(self, index: int) -> Path:
+        return self.root / "shards" / f"shard-{index:05d}.h5"
+
+    def shard_facts(self, index: int) -> Path:
+        """What the seal needs to know of a shard; written after it, so it also says that the shard is done."""
+        return self.shard(index).with_suffix(".json")
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """A run folder."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        return self.root / "provenance.json"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger.jsonl"
+
+    @property
+    def code(self) -> Path:
+        return self.root / "code"
+
+    @property
+    def splits(self) -> Path:
+        return self.root / "splits.json"
+
+    @property
+    def slurm(self) -> Path:
+        return self.root / "slurm"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    def fold(self, index: int) -> FoldPaths:
+        return FoldPaths(self.root / "folds" / f"fold-{index}")
+
+    def dataset(self, packed_dir: str | None) -> DatasetPaths:
+        return DatasetPaths(Path(packed_dir) if packed_dir else self.root / "dataset")
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a scratch name beside ``path``; when the block ends well, its file is on disk under the final name.
+
+    The scratch name is new each time, so the left-overs of a killed attempt are never in the way.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        yield scratch
+        _sync(scratch)
+        scratch.replace(path)
+        _sync(path.parent)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write strict JSON (no NaN), readable by people."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def content_sha256(content: Any) -> str:
+    """Digest of plain JSON content, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

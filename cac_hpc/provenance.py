@@ -1,0 +1,53 @@
+"""Where a result comes from: version, commit, uncommitted changes, packages, command, host; and a copy of the code."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cac_hpc
+
+COPIED = ("jobs", "slurm")
+
+
+def collect(source: Path) -> dict[str, Any]:
+    """What another person needs to repeat the run.
+
+    Args:
+        source: the checkout that was started; without git, commit and changes are None.
+    """
+    return {
+        "version": cac_hpc.__version__,
+        "git_commit": _git(source, "rev-parse", "HEAD"),
+        "git_diff": _git(source, "diff", "HEAD"),
+        "command": shlex.join([sys.executable, *sys.argv]),
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "packages": {found.name: found.version for found in sorted(metadata.distributions(), key=lambda x: x.name)},
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def copy_code(source: Path, target: Path) -> None:
+    """Copy the package that is running and the scripts of the checkout, so that later edits do not reach the jobs."""
+    skipped = shutil.ignore_patterns("__pycache__", "*.pyc", "dev")
+    shutil.copytree(Path(cac_hpc.__file__).parent, target / "cac_hpc", ignore=skipped)
+    for name in COPIED:
+        shutil.copytree(source / name, target / name, ignore=skipped)
+
+
+def _git(source: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(source), *arguments], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,197 @@
+"""How settings are read: a YAML file, ``--section.key VALUE`` for one value, ``--section FILE`` for a whole section.
+
+Unknown keys and wrong values are refused here, before anything is submitted. The owner of jsonargparse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cac_hpc.config import (
+    ClusterConfig,
+    Config,
+    DataConfig,
+    InputError,
+    LabelsConfig,
+    ModelConfig,
+    PackConfig,
+    PhantomConfig,
+    ReportConfig,
+    SplitConfig,
+    TrainConfig,
+    absolute_paths,
+)
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+SECTIONS = {
+    "data": DataConfig,
+    "labels": LabelsConfig,
+    "pack": PackConfig,
+    "split": SplitConfig,
+    "model": ModelConfig,
+    "train": TrainConfig,
+    "cluster": ClusterConfig,
+    "report": ReportConfig,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchOptions:
+    """What the launcher does with the settings; no part of them."""
+
+    resume: str | None = None
+    wait: bool = False
+    dry_run: bool = False
+
+
+def parse_launch(doc: str | None, argv: Sequence[str] | None = None) -> tuple[Config, LaunchOptions]:
+    """Read ``--config FILE [--section.key VALUE ...] [--resume RUN] [--wait] [--dry_run]``.
+
+    Returns: the checked settings with absolute paths, and the launcher's options.
+    Raises: InputError, naming key or file, what was found and what was wanted.
+    """
+    launcher = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    launcher.add_argument("--resume", metavar="RUN", help="go on with this run: only what has no valid result")
+    launcher.add_argument("--wait", action="store_true", help="follow the run to its end")
+    launcher.add_argument("--dry_run", action="store_true", help="write the scripts, submit nothing")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(arguments):
+        _parser(doc, launcher).parse_args(["--help"])
+    known, arguments = launcher.parse_known_args(arguments)
+    options = LaunchOptions(**vars(known))
+    if options.resume is not None:
+        arguments = ["--config", str(run_folder(options.resume) / "config.yaml"), *arguments]
+    if not arguments:
+        raise InputError("no settings given, wanted --config FILE (try configs/demo.yaml)")
+    return absolute_paths(_parse(_parser(doc), arguments)), options
+
+
+def parse_stage(
+    doc: str | None,
+    argv: Sequence[str] | None = None,
+    *,
+    numbers: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+    required: Sequence[str] = (),
+) -> tuple[Path, dict[str, Any]]:
+    """Read ``--run RUN`` and the stage's own options, given as name to help text.
+
+    Raises: InputError if RUN is not the folder of a run.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    parser.add_argument("--run", required=True, metavar="RUN", help="the run folder")
+    for name, text in (numbers or {}).items():
+        parser.add_argument(f"--{name}", type=int, metavar=name[0].upper(), help=text, required=name in required)
+    return _parse_run(parser, flags or {}, argv)
+
+
+def parse_run(
+    doc: str | None, argv: Sequence[str] | None = None, *, flags: Mapping[str, str] | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """Read ``RUN`` and the named flags.
+
+    Raises: InputError if RUN is not the folder of a run.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    parser.add_argument("run", metavar="RUN", help="the run folder")
+    return _parse_run(parser, flags or {}, argv)
+
+
+def run_folder(folder: str) -> Path:
+    """The run in that folder.
+
+    Raises: InputError if there is none.
+    """
+    run = Path(folder).absolute()
+    if not (run / "config.yaml").is_file():
+        raise InputError(f"{folder}: found no config.yaml there, wanted the folder of a run")
+    return run
+
+
+def parse_phantom(doc: str | None, argv: Sequence[str] | None = None) -> PhantomConfig:
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    kinds: dict[str, Callable[[str], object]] = {"int": int, "float": float, "str": str}
+    for spec in dataclasses.fields(PhantomConfig):
+        required = spec.default is dataclasses.MISSING
+        parser.add_argument(
+            f"--{spec.name}",
+            type=kinds[str(spec.type)],
+            required=required,
+            default=None if required else spec.default,
+            help=None if required else f"default {spec.default}",
+        )
+    return PhantomConfig(**vars(parser.parse_args(argv)))
+
+
+def load(path: Path) -> Config:
+    """Read a settings file, a run's config.yaml above all.
+
+    Raises: InputError if it is missing or wrong.
+    """
+    return _parse(_parser(None), ["--config", str(path)])
+
+
+def exit_code(main: Callable[[], int]) -> int:
+    """Run a job's main function; wrong input becomes one line and exit code 2, no traceback."""
+    try:
+        return main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parse_run(
+    parser: argparse.ArgumentParser, flags: Mapping[str, str], argv: Sequence[str] | None
+) -> tuple[Path, dict[str, Any]]:
+    for name, text in flags.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
+    asked = vars(parser.parse_args(argv))
+    return run_folder(asked.pop("run")), asked
+
+
+def _parser(doc: str | None, launcher: argparse.ArgumentParser | None = None) -> ArgumentParser:
+    """The settings' parser; with the launcher's own options only where its help is shown."""
+    from jsonargparse import ArgumentParser  # takes a quarter of a second: only where settings are read
+
+    parser = ArgumentParser(description=doc, parser_mode="omegaconf", exit_on_error=False, allow_abbrev=False)
+    for action in launcher._actions if launcher else []:
+        parser.add_argument(
+            *action.option_strings, action="store_true" if action.nargs == 0 else "store", help=action.help
+        )
+    parser.add_argument("--config", action="config", help="YAML file with the settings, for example configs/demo.yaml")
+    parser.add_argument("--run", type=str, required=True, help="the run folder")
+    for name, section in SECTIONS.items():
+        parser.add_class_arguments(section, name, sub_configs=True)
+    return parser
+
+
+def _parse(parser: ArgumentParser, arguments: list[str]) -> Config:
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        read = parser.instantiate(parser.parse_args(arguments))
+    except (argparse.ArgumentError, TypeError, OmegaConfBaseException) as error:
+        raise InputError(_one_line(str(error), parser)) from None
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}") from None
+    return Config(run=read.run, **{section: read[section] for section in SECTIONS})
+
+
+def _one_line(message: str, parser: ArgumentParser) -> str:
+    """The parser's message on one line, with the nearest known setting for one that does not exist."""
+    line = re.sub(r"<class '(\w+)'>", r"\1", " ".join(message.split())).replace("Parser key ", "setting ")
+    if unknown := re.search(r"arguments: --([\w.]+)|Group '(\w+)' does not accept option '([\w.]+)'", line):
+        known = [option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"]
+        near = difflib.get_close_matches(unknown[1] or f"{unknown[2]}.{unknown[3]}", known, n=1)
+        line += f" (did you mean {near[0]}?)" if near else " (--help lists the settings)"
+    return line

@@ -1,0 +1,85 @@
+"""From sealed shards to batches: the slices of a run on the device, and the order in which ranks take them.
+
+Axes: N slice, H row, W column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cac_hpc import paths, shards
+from cac_hpc.paths import DatasetPaths
+
+
+@dataclass(frozen=True)
+class SliceTable:
+    """All slices of a dataset.
+
+    images_NHW: int16, HU, on the device. label_N: int64, on the device. study: (N,) text and slice: (N,) int, on the
+    host.
+    """
+
+    images_NHW: Tensor
+    label_N: Tensor
+    study: np.ndarray
+    slice: np.ndarray
+
+    def rows(self, studies: Sequence[str]) -> np.ndarray:
+        """Row numbers of the studies' slices, in the order of study and slice."""
+        chosen = np.flatnonzero(np.isin(self.study, list(studies)))
+        return chosen[np.lexsort((self.slice[chosen], self.study[chosen]))]
+
+    def take(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Slices and labels of these rows."""
+        chosen = torch.from_numpy(rows).to(self.images_NHW.device)
+        return self.images_NHW[chosen], self.label_N[chosen]
+
+    def batches(self, rows: np.ndarray, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Slices and labels of these rows, batch by batch, in their order."""
+        for first in range(0, len(rows), batch_size):
+            yield self.take(rows[first : first + batch_size])
+
+
+def load(dataset: DatasetPaths, category: Mapping[str, int], device: torch.device) -> SliceTable:
+    """Read all shards of a sealed dataset, each checked against its digest.
+
+    Args:
+        category: of each study, by study number.
+    Raises: ValueError naming the shard that is damaged.
+    """
+    parts = []
+    for facts in paths.read_json(dataset.seal)["shards"]:
+        path = dataset.root / facts["file"]
+        if paths.file_sha256(path) != facts["sha256"]:
+            raise ValueError(f"{path}: does not match the sha256 in dataset.json; pack the dataset again")
+        parts.append(shards.read_shard(path))
+    study = np.concatenate([part.study for part in parts])
+    label = np.array([category[name] for name in study], dtype=np.int64)
+    return SliceTable(
+        images_NHW=torch.from_numpy(np.concatenate([part.images for part in parts])).to(device),
+        label_N=torch.from_numpy(label).to(device),
+        study=study,
+        slice=np.concatenate([part.slice for part in parts]),
+    )
+
+
+def training_batches(rows: np.ndarray, batch_size: int, seed: int, fold: int, epoch: int) -> Iterator[np.ndarray]:
+    """The global batches of an epoch; their order follows from seed, fold and epoch alone."""
+    order = np.random.default_rng([seed, fold, epoch]).permutation(rows)
+    for first in range(0, len(order), batch_size):
+        yield order[first : first + batch_size]
+
+
+def balanced_weights(label: np.ndarray, num_categories: int) -> np.ndarray:
+    """Weight of each category: slices over (categories that occur x slices of the category); 0 where none occurs.
+
+    Source: scikit-learn, class_weight="balanced".
+    """
+    count = np.bincount(label, minlength=num_categories)
+    weight = len(label) / (np.count_nonzero(count) * np.maximum(count, 1))
+    return np.where(count > 0, weight, 0.0)

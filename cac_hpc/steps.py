@@ -1,0 +1,75 @@
+"""One training step and one evaluation pass; the mathematics of the recipe.
+
+Axes: N slice, C channel, H row, W column, K category.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from cac_hpc import transforms
+from cac_hpc.config import TrainConfig
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: Optimizer,
+    scaler: torch.amp.GradScaler,
+    hu_NHW: Tensor,
+    label_N: Tensor,
+    weight_K: Tensor,
+    weight_sum: Tensor,
+    num_ranks: int,
+    cfg: TrainConfig,
+) -> Tensor:
+    """Step on this rank's share of a global batch.
+
+    The loss is the class-weighted cross-entropy over the weight sum of the global batch: whatever the shares, the
+    averaged gradients are those of one process with the whole batch.
+
+    Args:
+        hu_NHW, label_N: this rank's share; may be empty.
+        weight_K: float32 weight of each category. weight_sum: over the labels of the global batch.
+    Returns: this rank's part of the batch's loss; the parts add up over the ranks.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    logits_NK = _logits(model, hu_NHW, cfg)
+    loss = functional.cross_entropy(logits_NK, label_N, weight_K, reduction="sum") / weight_sum
+    scaled = scaler.scale(loss * num_ranks)  # DDP divides the sum of the gradients by the number of ranks
+    torch.autograd.backward(scaled)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.detach()
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], num_categories: int, cfg: TrainConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run the model over batches of slices and labels.
+
+    Returns: probabilities (N, K) float32 and cross-entropy without class weights (N,) float32, in the batches' order.
+    """
+    probability = [np.zeros((0, num_categories), np.float32)]
+    losses = [np.zeros(0, np.float32)]
+    for hu_NHW, label_N in batches:
+        logits_NK = _logits(model, hu_NHW, cfg)
+        losses.append(functional.cross_entropy(logits_NK, label_N, reduction="none").cpu().numpy())
+        probability.append(logits_NK.softmax(dim=1).cpu().numpy())
+    return np.concatenate(probability), np.concatenate(losses)
+
+
+def _logits(model: nn.Module, hu_NHW: Tensor, cfg: TrainConfig) -> Tensor:
+    """The network in its precision, its logits in float32."""
+    x_NCHW = transforms.window(hu_NHW, *cfg.window_hu)
+    with torch.autocast(x_NCHW.device.type, DTYPES[cfg.precision], enabled=cfg.precision != "fp32"):
+        logits_NK: Tensor = model(x_NCHW)
+    return logits_NK.float()

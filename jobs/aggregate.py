@@ -1,0 +1,15 @@
+"""Combine the folds' predictions into the report; exit code 1 when a fold is missing."""
+
+from cac_hpc import settings
+
+
+def main() -> int:
+    run, _ = settings.parse_stage(__doc__)
+    from cac_hpc import aggregation, logs
+
+    logs.setup()
+    return 0 if aggregation.aggregate(run) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(settings.exit_code(main))

@@ -1,0 +1,16 @@
+"""Cross-validate: plan, check, submit pack, seal, folds and aggregate, print the ids, return."""
+
+from pathlib import Path
+
+from cac_hpc import settings
+
+
+def main() -> int:
+    cfg, options = settings.parse_launch(__doc__)
+    from cac_hpc import launch
+
+    return launch.launch(cfg, options, source=Path(__file__).resolve().parents[1])
+
+
+if __name__ == "__main__":
+    raise SystemExit(settings.exit_code(main))

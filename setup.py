@@ -1,0 +1,39 @@
+"""Install cac_hpc: ``pip install -e .`` (add ``-c constraints.txt`` for the tested versions)."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+VERSION = "0.1.0"
+
+setup(
+    name="cac_hpc",
+    version=VERSION,
+    description="Cross-validated coronary calcium classification from cardiac CT, on any SLURM cluster",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=["cac_hpc"],
+    package_data={"cac_hpc": ["py.typed"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "torch>=2.6,<3",
+        "submitit>=1.5.2,<2",
+        "pydicom>=3.0,<4",
+        "pylibjpeg>=2.0,<3",
+        "pylibjpeg-libjpeg>=2.3,<3",
+        "pylibjpeg-openjpeg>=2.4,<3",
+        "h5py>=3.11,<4",
+        "numpy>=2.0,<3",
+        "scipy>=1.13,<2",
+        "scikit-learn>=1.5,<2",
+        "pandas>=2.2,<4",
+        "openpyxl>=3.1,<4",
+        "matplotlib>=3.9,<4",
+        "rich>=13.7",
+        "jsonargparse[omegaconf]>=4.40,<5",
+    ],
+    extras_require={
+        "test": ["pytest>=8.3", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff", "mypy", "pandas-stubs"],
+    },
+)
