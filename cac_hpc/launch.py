@@ -181,7 +181,10 @@ def _prepare(run: RunPaths, cfg: Config, dataset_plan: plan.DatasetPlan, tasks: 
 
 
 def _submit(run: RunPaths, cfg: Config, waiting: list[Task]) -> None:
-    """Submit the stages with waiting tasks, each after the one it waits for."""
+    """Submit the stages with waiting tasks, each after the one it waits for.
+
+    Raises: InputError with SLURM's own words if it refuses one; what it took before is cancelled.
+    """
     import submitit
 
     submitted: dict[str, str] = {}
@@ -190,8 +193,16 @@ def _submit(run: RunPaths, cfg: Config, waiting: list[Task]) -> None:
         if not tasks:
             continue
         executor = _executor(run, cfg, stage, submitted.get(stage.after or ""))
-        with submitit.helpers.clean_env():
-            jobs = executor.submit_array([StageJob(run.root, stage.name, task.index) for task in tasks])
+        try:
+            with scheduler.clean_environment():
+                jobs = executor.submit_array([StageJob(run.root, stage.name, task.index) for task in tasks])
+        except submitit.core.utils.FailedJobError as error:
+            scheduler.cancel(list(submitted.values()))
+            said = " ".join(str(error).split())
+            raise InputError(
+                f"cluster: SLURM refused stage {stage.name} ({said}); nothing is left in the queue, "
+                "change the cluster settings and launch again"
+            ) from None
         for task, job in zip(tasks, jobs, strict=True):
             ledger.record(run.ledger, stage.name, task.index, "submitted", job=job.job_id)
         submitted[stage.name] = jobs[0].job_id.split("_")[0]

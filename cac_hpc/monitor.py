@@ -91,4 +91,4 @@ def _with_queue(state: TaskState, queue: dict[str, scheduler.JobState] | None) -
         return dataclasses.replace(state, state="gone", reason="left the queue without a result")
     if found.state == "PENDING":
         return dataclasses.replace(state, state="queued", reason=found.reason)
-    return state
+    return dataclasses.replace(state, state="running") if state.state == "submitted" else state

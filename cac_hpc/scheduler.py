@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 TIMEOUT_S = 20
@@ -55,6 +57,26 @@ def node_address(node: str) -> str:
     """The address under which SLURM reaches a node; its name where SLURM does not say."""
     found = re.search(r"NodeAddr=(\S+)", _ask(["scontrol", "show", "node", node]) or "")
     return found[1] if found else node
+
+
+def cancel(job_ids: Sequence[str]) -> None:
+    """Take jobs out of the queue, as best effort."""
+    if job_ids:
+        _ask(["scancel", *job_ids])
+
+
+@contextmanager
+def clean_environment() -> Iterator[None]:
+    """Hide the variables of an enclosing job or shell that would change what is submitted; SLURM_CONF stays."""
+    hidden = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if name.startswith(("SLURM", "SBATCH_", "SRUN_", "PMI", "SUBMITIT_")) and name != "SLURM_CONF"
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _ask(command: list[str]) -> str | None:

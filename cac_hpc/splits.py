@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
 
 from cac_hpc import paths
 from cac_hpc.config import InputError, SplitConfig
@@ -113,6 +112,8 @@ def read_splits(path: Path) -> list[Fold]:
 
 def _kfold(target: np.ndarray, cfg: SplitConfig) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Each patient is tested once; the validation part is one of the equal parts of the rest nearest to its share."""
+    from sklearn.model_selection import StratifiedKFold  # takes two seconds: not in every rank of every fold
+
     parts = []
     outer = StratifiedKFold(cfg.folds, shuffle=True, random_state=cfg.seed)
     for index, (rest, test) in enumerate(outer.split(target, target)):
@@ -125,6 +126,8 @@ def _kfold(target: np.ndarray, cfg: SplitConfig) -> list[tuple[np.ndarray, np.nd
 
 def _holdout(target: np.ndarray, cfg: SplitConfig) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Independent draws of the three parts."""
+    from sklearn.model_selection import StratifiedShuffleSplit
+
     parts = []
     for index in range(cfg.folds):
         outer = StratifiedShuffleSplit(1, test_size=cfg.test_fraction, random_state=_seed(cfg.seed, index))

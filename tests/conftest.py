@@ -1,0 +1,74 @@
+"""What the tests share: a real SLURM for the session, and the real DICOM data beside the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+CLUSTER = REPO / "slurm" / "dev" / "cluster.py"
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """A running development cluster; ``env`` points SLURM's tools at it."""
+
+    folder: Path
+    env: dict[str, str]
+
+    def run(self, *command: str) -> str:
+        """Run one command against the cluster, fail the test if it fails, and return what it printed."""
+        done = subprocess.run(command, env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def sbatch(self, script: str, *options: str) -> str:
+        """Submit a line of shell and return its job id; what it prints goes to JOB.out in the cluster's folder."""
+        return self.run("sbatch", "--parsable", "--output=%A_%a.out", *options, f"--wrap={script}")
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """A SLURM of four nodes with accounting, started for this session and always stopped."""
+    folder = tmp_path_factory.mktemp("slurm")
+    try:
+        yield start_cluster(folder)
+    finally:
+        cluster("stop", "--dir", str(folder))
+
+
+def start_cluster(folder: Path, *options: str) -> Slurm:
+    """Start a cluster; without its packages or root the test is skipped, or fails under CI=true."""
+    done = cluster("start", "--dir", str(folder), *options)
+    if done.returncode == 2:
+        unavailable(f"no SLURM for this test: {done.stderr.strip()}")
+    assert done.returncode == 0, f"the development cluster did not start: {done.stderr}"
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH_"))}
+    return Slurm(folder, inherited | {"SLURM_CONF": f"{folder}/slurm.conf"})
+
+
+def cluster(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, CLUSTER, *arguments], capture_output=True, text=True, timeout=120)
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip where people work; fail in CI, where nobody would notice a skip."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real DICOM data: $CAC_TEST_DATA, or shared/data beside the checkout. Read-only: copy what a test changes."""
+    folder = Path(os.environ.get("CAC_TEST_DATA") or REPO.parent / "shared" / "data")
+    if not folder.is_dir():
+        unavailable(f"no test data in {folder}: point CAC_TEST_DATA at the folder that holds qrm_phantom and odd_ct")
+    return folder

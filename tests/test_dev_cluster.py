@@ -1,0 +1,136 @@
+"""The development cluster is a real SLURM: it runs jobs, keeps to itself, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Slurm, cluster, start_cluster
+from tests.waiting import wait_for
+
+
+def job_state(slurm: Slurm, job: str) -> str:
+    """The state that accounting knows of a job, of all its array tasks if they agree."""
+    states = slurm.run("sacct", "-n", "-P", "-X", "-j", job, "--format=State").split()
+    return states[0] if len(set(states)) == 1 else " ".join(states)
+
+
+def wait_until_completed(slurm: Slurm, job: str) -> None:
+    wait_for(lambda: job_state(slurm, job) == "COMPLETED", 40, f"job {job} COMPLETED in sacct")
+
+
+def ports_of(slurm: Slurm) -> list[int]:
+    return [int(port) for port in re.findall(r"Port=(\d+)", (slurm.folder / "slurm.conf").read_text())]
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def processes_mentioning(folder: Path) -> list[str]:
+    """The command lines of all processes that name the folder in their arguments or environment."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"{folder}/".encode() in command + environment:
+            found.append(command.replace(b"\0", b" ").decode())
+    return found
+
+
+@pytest.mark.timeout(120)
+def test_a_job_runs_and_accounting_shows_it_completed(slurm: Slurm) -> None:
+    job = slurm.sbatch("echo hello from $SLURM_JOB_ID", "--output=%j.out")
+    wait_until_completed(slurm, job)
+    assert (slurm.folder / f"{job}.out").read_text() == f"hello from {job}\n"
+
+
+@pytest.mark.timeout(120)
+def test_an_array_spreads_over_all_nodes(slurm: Slurm) -> None:
+    job = slurm.sbatch("echo $SLURMD_NODENAME", "--array=0-3", "--exclusive")
+    wait_until_completed(slurm, job)
+    assert {(slurm.folder / f"{job}_{k}.out").read_text().strip() for k in range(4)} == {"n1", "n2", "n3", "n4"}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("request_gpus", ["--gres=gpu:2", "--gpus-per-node=2"])
+def test_gpus_are_granted_per_node(slurm: Slurm, request_gpus: str) -> None:
+    job = slurm.sbatch(
+        "srun --ntasks-per-node=1 printenv SLURM_GPUS_ON_NODE", "--nodes=2", request_gpus, "--output=%j.out"
+    )
+    wait_until_completed(slurm, job)
+    assert (slurm.folder / f"{job}.out").read_text().split() == ["2", "2"]
+    assert "gres/gpu=4" in slurm.run("sacct", "-n", "-P", "-X", "-j", job, "--format=AllocTRES")
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(120)
+def test_an_urgent_job_preempts_and_the_preempted_one_is_requeued(slurm: Slurm) -> None:
+    # In the batch script itself: a step is told at once, and a job whose steps end within GraceTime is not requeued
+    victim = slurm.sbatch("sleep 300", "--nodes=4", "--exclusive", "--requeue")
+    wait_for(lambda: slurm.run("squeue", "-h", "-j", victim, "-o", "%T") == "RUNNING", 20, "the first job running")
+    urgent = slurm.sbatch("true", "--nodes=4", "--exclusive", "--partition=urgent")
+    wait_until_completed(slurm, urgent)
+    assert "Restarts=1" in slurm.run("scontrol", "show", "job", victim)
+    slurm.run("scancel", victim)
+
+
+@pytest.mark.timeout(120)
+def test_a_second_start_in_the_same_folder_is_refused_in_one_line(slurm: Slurm) -> None:
+    done = cluster("start", "--dir", str(slurm.folder))
+    assert done.returncode == 2
+    assert (
+        done.stderr == f"cluster.py: a cluster already runs in {slurm.folder}: stop it first, or give another --dir\n"
+    )
+    assert slurm.run("squeue", "--noheader", "--states=RUNNING") == ""
+
+
+@pytest.mark.timeout(60)
+def test_a_folder_with_other_files_is_refused_and_kept(slurm: Slurm, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    assert cluster("start", "--dir", str(tmp_path)).returncode == 2
+    assert cluster("stop", "--dir", str(tmp_path)).returncode == 0
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.timeout(180)
+def test_a_cluster_beside_another_leaves_nothing_behind(slurm: Slurm, tmp_path: Path) -> None:
+    folder = tmp_path / "second"
+    try:
+        second = start_cluster(folder, "--accounting", "off")
+        ports = ports_of(second)
+        assert not set(ports) & set(ports_of(slurm))
+        assert all(is_open(port) for port in ports)
+        with pytest.raises(AssertionError, match="accounting storage is disabled"):
+            second.run("sacct")
+        job = second.sbatch("trap '' TERM; setsid sleep 300 & sleep 300")  # outlives scancel, as torchrun's ranks do
+        wait_for(lambda: second.run("squeue", "-h", "-j", job, "-o", "%T") == "RUNNING", 20, "the job running")
+        assert slurm.run("squeue", "--noheader", "--states=RUNNING") == ""
+    finally:
+        stopped = cluster("stop", "--dir", str(folder))
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    assert not folder.exists()
+    assert processes_mentioning(folder) == []
+    assert not any(is_open(port) for port in ports)
+    assert cluster("stop", "--dir", str(folder)).returncode == 0
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(180)
+def test_cgroups_enforce_memory_and_are_unmounted(tmp_path: Path) -> None:
+    folder = tmp_path / "cgroup"
+    try:
+        slurm = start_cluster(folder, "--proctrack", "cgroup")
+        job = slurm.sbatch("python3 -c 'bytearray(400_000_000)'", "--mem=100M")
+        wait_for(lambda: job_state(slurm, job) == "OUT_OF_MEMORY", 40, "the job OUT_OF_MEMORY")
+    finally:
+        stopped = cluster("stop", "--dir", str(folder))
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    assert str(folder) not in Path("/proc/mounts").read_text()
+    assert not folder.exists()
