@@ -5,6 +5,8 @@ The owner of submitit.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import secrets
 import shutil
@@ -194,7 +196,7 @@ def _submit(run: RunPaths, cfg: Config, waiting: list[Task]) -> None:
             continue
         executor = _executor(run, cfg, stage, submitted.get(stage.after or ""))
         try:
-            with scheduler.clean_environment():
+            with scheduler.clean_environment(), contextlib.redirect_stderr(io.StringIO()):  # told once, below
                 jobs = executor.submit_array([StageJob(run.root, stage.name, task.index) for task in tasks])
         except submitit.core.utils.FailedJobError as error:
             scheduler.cancel(list(submitted.values()))
@@ -255,6 +257,8 @@ def _dry_run(run: RunPaths, cfg: Config, kind: str, tasks: list[Task]) -> int:
         if kind == "slurm":
             script = run.slurm / f"{stage.name}.sbatch"
             executor = _executor(run, cfg, stage, None)
+            if stage.option:
+                executor.parameters["map_count"] = len(mine)
             write_text(script, executor._make_submission_file_text(executor._submitit_command_str, "") + "\n")
             print(f"{stage.name}: {len(mine)} tasks, {script}")
         else:

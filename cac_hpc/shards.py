@@ -25,10 +25,9 @@ class StudySlices:
 
 
 @dataclass(frozen=True)
-class Shard:
-    """A shard in memory: images (N, H, W) int16 HU; study, slice and position of each row, (N,)."""
+class ShardColumns:
+    """Study, slice and position of each row of a shard, (N,)."""
 
-    images: np.ndarray
     study: np.ndarray
     slice: np.ndarray
     position_mm: np.ndarray
@@ -63,9 +62,11 @@ def write_shard(path: Path, studies: Iterable[StudySlices], size: int, settings:
         return len(images)
 
 
-def read_shard(path: Path) -> Shard:
-    """Read a whole shard.
+def read_shard(path: Path, images: np.ndarray) -> ShardColumns:
+    """Read a whole shard, its slices into ``images``.
 
+    Args:
+        images: (N, H, W) int16, filled with HU; N is the shard's number of rows.
     Raises: ValueError if the format version is not ours.
     """
     with h5py.File(path, "r", locking=False) as file:
@@ -74,9 +75,7 @@ def read_shard(path: Path) -> Shard:
                 f"{path}: found format version {file.attrs.get('format_version')}, "
                 f"wanted {FORMAT_VERSION}; pack the dataset again"
             )
-        return Shard(
-            images=file["images"][:],
-            study=file["study"].asstr()[:].astype(str),
-            slice=file["slice"][:],
-            position_mm=file["position_mm"][:],
+        file["images"].read_direct(images)
+        return ShardColumns(
+            study=file["study"].asstr()[:].astype(str), slice=file["slice"][:], position_mm=file["position_mm"][:]
         )

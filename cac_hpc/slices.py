@@ -52,19 +52,24 @@ def load(dataset: DatasetPaths, category: Mapping[str, int], device: torch.devic
         category: of each study, by study number.
     Raises: ValueError naming the shard that is damaged.
     """
-    parts = []
-    for facts in paths.read_json(dataset.seal)["shards"]:
+    sealed = paths.read_json(dataset.seal)
+    size, total = sealed["settings"]["pack"]["size"], sealed["slices"]
+    images = np.empty((total, size, size), np.int16)  # filled shard by shard: one copy in memory
+    columns: list[shards.ShardColumns] = []
+    first = 0
+    for facts in sealed["shards"]:
         path = dataset.root / facts["file"]
         if paths.file_sha256(path) != facts["sha256"]:
             raise ValueError(f"{path}: does not match the sha256 in dataset.json; pack the dataset again")
-        parts.append(shards.read_shard(path))
-    study = np.concatenate([part.study for part in parts])
+        columns.append(shards.read_shard(path, images[first : first + facts["rows"]]))
+        first += facts["rows"]
+    study = np.concatenate([shard.study for shard in columns])
     label = np.array([category[name] for name in study], dtype=np.int64)
     return SliceTable(
-        images_NHW=torch.from_numpy(np.concatenate([part.images for part in parts])).to(device),
+        images_NHW=torch.from_numpy(images).to(device),
         label_N=torch.from_numpy(label).to(device),
         study=study,
-        slice=np.concatenate([part.slice for part in parts]),
+        slice=np.concatenate([shard.slice for shard in columns]),
     )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,16 +42,7 @@ def make_folds(patient: Mapping[str, str], category: Mapping[str, int], cfg: Spl
             "wanted at least one patient per fold"
         )
     target = np.array([max(category[study] for study in studies[name]) for name in patients])
-    draw = _kfold if cfg.scheme == "kfold" else _holdout
-    try:
-        with warnings.catch_warnings():  # a category smaller than the number of folds: the report shows the counts
-            warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-            parts = draw(target, cfg)
-    except ValueError as error:
-        raise InputError(
-            f"split.scheme {cfg.scheme}: the patients per category {dict(Counter(target.tolist()))} are "
-            f"too few for {cfg.folds} folds with training, validation and test part ({error})"
-        ) from error
+    parts = (_kfold if cfg.scheme == "kfold" else _holdout)(target, cfg)
     folds = [
         Fold(
             *(tuple(sorted(study for name in patients[part] for study in studies[name])) for part in (train, val, test))
@@ -110,34 +100,38 @@ def read_splits(path: Path) -> list[Fold]:
     return [Fold(**{name: tuple(part) for name, part in fold.items()}) for fold in paths.read_json(path)["folds"]]
 
 
-def _kfold(target: np.ndarray, cfg: SplitConfig) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Each patient is tested once; the validation part is one of the equal parts of the rest nearest to its share."""
-    from sklearn.model_selection import StratifiedKFold  # takes two seconds: not in every rank of every fold
-
-    parts = []
-    outer = StratifiedKFold(cfg.folds, shuffle=True, random_state=cfg.seed)
-    for index, (rest, test) in enumerate(outer.split(target, target)):
-        shares = max(2, round(len(rest) / len(target) / cfg.val_fraction))
-        inner = StratifiedKFold(shares, shuffle=True, random_state=_seed(cfg.seed, index))
-        train, val = next(inner.split(rest, target[rest]))
-        parts.append((rest[train], rest[val], test))
-    return parts
-
-
-def _holdout(target: np.ndarray, cfg: SplitConfig) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Independent draws of the three parts."""
-    from sklearn.model_selection import StratifiedShuffleSplit
-
-    parts = []
+def _kfold(target: np.ndarray, cfg: SplitConfig) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Deal the patients to the folds' test parts, category by category; validation patients come from the rest."""
+    order = _by_category(target, np.random.default_rng(cfg.seed))
     for index in range(cfg.folds):
-        outer = StratifiedShuffleSplit(1, test_size=cfg.test_fraction, random_state=_seed(cfg.seed, index))
-        rest, test = next(outer.split(target, target))
-        share = cfg.val_fraction / (1 - cfg.test_fraction)
-        inner = StratifiedShuffleSplit(1, test_size=share, random_state=_seed(cfg.seed, index))
-        train, val = next(inner.split(rest, target[rest]))
-        parts.append((rest[train], rest[val], test))
-    return parts
+        test = order[index :: cfg.folds]
+        yield *_train_and_val(np.setdiff1d(order, test), target, cfg, np.random.default_rng([cfg.seed, index])), test
 
 
-def _seed(seed: int, fold: int) -> int:
-    return int(np.random.default_rng([seed, fold]).integers(2**31))
+def _holdout(target: np.ndarray, cfg: SplitConfig) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Independent draws of the three parts."""
+    everybody = np.arange(len(target))
+    for index in range(cfg.folds):
+        rng = np.random.default_rng([cfg.seed, index])
+        test = _draw(everybody, target, cfg.test_fraction, rng)
+        yield *_train_and_val(np.setdiff1d(everybody, test), target, cfg, rng), test
+
+
+def _train_and_val(
+    rest: np.ndarray, target: np.ndarray, cfg: SplitConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    val = _draw(rest, target, cfg.val_fraction, rng)
+    return np.setdiff1d(rest, val), val
+
+
+def _draw(members: np.ndarray, target: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """A fraction of all patients, at even distances through the members by category: each gives its share."""
+    count = min(len(members), round(len(target) * fraction))
+    places = ((np.arange(count) + rng.uniform()) * len(members) / max(count, 1)).astype(int)
+    return members[_by_category(target[members], rng)[places]]
+
+
+def _by_category(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Positions in the order of their category, within a category in random order."""
+    shuffled = rng.permutation(len(target))
+    return np.asarray(shuffled[np.argsort(target[shuffled], kind="stable")])

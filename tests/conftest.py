@@ -12,6 +12,8 @@ from typing import NoReturn
 
 import pytest
 
+from tests.runs import job, prepare, write_config, write_scans
+
 REPO = Path(__file__).resolve().parents[1]
 CLUSTER = REPO / "slurm" / "dev" / "cluster.py"
 
@@ -72,3 +74,24 @@ def shared_data() -> Path:
     if not folder.is_dir():
         unavailable(f"no test data in {folder}: point CAC_TEST_DATA at the folder that holds qrm_phantom and odd_ct")
     return folder
+
+
+@pytest.fixture(scope="session")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small cohort, read-only."""
+    return write_scans(tmp_path_factory.mktemp("scans"))
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, scans: Path) -> Path:
+    """A run that went through all stages on this machine, read-only."""
+    folder = tmp_path_factory.mktemp("local")
+    done = job("launch_cv.py", "--config", write_config(folder / "settings.yaml", scans, folder / "run"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "run"
+
+
+@pytest.fixture
+def prepared_run(tmp_path: Path, scans: Path) -> Path:
+    """A run folder with everything that the stages need, nothing run yet."""
+    return prepare(tmp_path, scans)

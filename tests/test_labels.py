@@ -45,7 +45,7 @@ def test_a_score_that_is_not_a_number_is_refused_with_row_and_study(tmp_path, sc
 
 
 def test_all_faulty_rows_are_named_at_once(tmp_path):
-    with pytest.raises(InputError, match="row 2: .*'x'.*row 3: .*'y'.*row 4: study is empty.*row 6: study 'a' stands"):
+    with pytest.raises(InputError, match=r"row 2: .*'x'.*row 3: .*'y'.*row 4: study is empty.*row 6: study 'a' stands"):
         read_labels(sheet(tmp_path, "study,score\na1,x\na2,y\n,7\na,3\na,4\n"))
 
 

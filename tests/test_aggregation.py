@@ -1,0 +1,169 @@
+"""The aggregator: the study's own matrix, partial runs, patients with several scans."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cac_hpc import aggregation, paths, splits
+from cac_hpc.config import SplitConfig
+from cac_hpc.paths import RunPaths
+from tests.runs import job, write_config, write_scans
+from tests.test_metrics import PRINTED
+
+
+def make_run(tmp_path, predicted, patient=None, num_folds=5):
+    """A run whose folds predicted as told: (study, label) to the predicted category of each slice.
+
+    Every fold tests every fifth study; probability 0.9 goes to the predicted category.
+    """
+    run = RunPaths(tmp_path / "run")
+    config = write_config(tmp_path / "settings.yaml", tmp_path, run.root, split={"folds": num_folds})
+    run.root.mkdir()
+    config.rename(run.config)
+    dataset = run.dataset(None)
+    keys = list(predicted)
+    table = pd.DataFrame(
+        {
+            "study": [study for study, _ in keys],
+            "category": [label for _, label in keys],
+            "slices": [len(predicted[key]) for key in keys],
+        }
+    )
+    table["patient"] = table["study"].map(patient) if patient else table["study"]
+    dataset.root.mkdir()
+    table.to_csv(dataset.studies, index=False)
+    paths.write_json(dataset.plan, {"sha256": "-", "shards": [table["study"].tolist()]})
+    paths.write_json(dataset.seal, {"rejected": 0, "studies_sha256": "-", "plan_sha256": "-"})
+    names = table["study"].tolist()
+    folds = [splits.Fold(("train",), ("val",), tuple(sorted(names[index::num_folds]))) for index in range(num_folds)]
+    splits.write_splits(run.splits, folds, SplitConfig(folds=num_folds), "-")
+    for index in range(num_folds):
+        write_fold(run, index, {key: predicted[key] for key in keys[index::num_folds]})
+    return run
+
+
+def write_fold(run, index, predicted):
+    rows = []
+    for (study, label), categories in predicted.items():
+        for at, category in enumerate(categories):
+            rows.append([study, at, index, label, *np.where(np.arange(6) == category, 0.9, 0.02)])
+    run.fold(index).root.mkdir(parents=True, exist_ok=True)
+    columns = ["study", "slice", "fold", "label", *(f"p{category}" for category in range(6))]
+    pd.DataFrame(rows, columns=columns).to_csv(run.fold(index).predictions, index=False)
+
+
+def printed_predictions():
+    """The study's printed matrix as predictions of five studies per category."""
+    predicted = {}
+    for label, counts in enumerate(PRINTED):
+        slices = np.repeat(np.arange(6), counts)
+        for part in range(5):
+            predicted[(f"{label}-{part}", label)] = slices[part::5].tolist()
+    return predicted
+
+
+def report_of(run):
+    return json.loads((run.report / "report.json").read_text(encoding="utf-8"))
+
+
+def test_the_printed_matrix_given_as_predictions_yields_its_own_figures(tmp_path):
+    run = make_run(tmp_path, printed_predictions())
+    done = job("aggregate.py", "--run", run.root)
+    assert done.returncode == 0, done.stderr
+    pooled = report_of(run)["levels"]["slice"]["pooled"]
+    assert pooled["confusion_matrix"] == PRINTED.tolist()
+    assert (pooled["n"], pooled["errors"], pooled["over_estimated"], pooled["under_estimated"]) == (1385, 46, 26, 20)
+    assert round(pooled["accuracy"], 4) == 0.9668
+    assert [round(pooled["kappa"][name], 4) for name in ("plain", "linear", "quadratic")] == [0.9598, 0.9671, 0.9761]
+    shown = job("report.py", run.root)
+    assert shown.returncode == 0
+    for figure in ("0.9668", "0.9598", "0.9671", "0.9761", "1385", "46", "26", "20"):
+        assert figure in shown.stdout
+    text = (run.report / "report.md").read_text(encoding="utf-8")
+    # 301 of 1385 slices are High: always guessing it is right for 0.217
+    assert "accuracy 0.967** (n = 1385 slices), 0.749 above always guessing the largest category (High: 0.217)" in text
+
+
+def test_a_missing_fold_gives_a_partial_report_that_names_it_and_exit_code_1(tmp_path):
+    run = make_run(tmp_path, printed_predictions())
+    run.fold(2).predictions.unlink()
+    done = job("aggregate.py", "--run", run.root)
+    assert done.returncode == 1
+    assert "fold 2 is missing" in done.stderr
+    found = report_of(run)
+    assert found["status"] == "PARTIAL"
+    assert [fold["fold"] for fold in found["missing_folds"]] == [2]
+    assert [fold["fold"] for fold in found["levels"]["slice"]["folds"]] == [0, 1, 3, 4]
+    text = (run.report / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("# Coronary calcium category from non-contrast cardiac CT (PARTIAL)")
+    assert "PARTIAL: fold 2 is missing (it never started)" in text
+    assert job("report.py", run.root).returncode == 1
+
+
+def test_a_run_without_any_fold_still_has_a_report(tmp_path):
+    run = make_run(tmp_path, printed_predictions())
+    for index in range(5):
+        run.fold(index).predictions.unlink()
+    assert not aggregation.aggregate(run.root)
+    assert report_of(run)["levels"]["patient"]["pooled"]["accuracy"] is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda table: table.iloc[1:], "slices predicted, the dataset has"),
+        (lambda table: pd.concat([table, table.iloc[:1]]), "stands there twice"),
+        (lambda table: table.assign(fold=3), "found rows of fold [3], wanted fold 0 alone"),
+        (lambda table: table.assign(label=(table["label"] + 1) % 6), "the dataset says"),
+        (lambda table: table.assign(study="other"), "stands there twice"),
+        (lambda table: table[table["study"] != "0-0"], "name different test studies: ['0-0']"),
+        (lambda table: table.assign(p0=5.0), "do not sum to 1"),
+        (lambda table: table.drop(columns="p5"), "found columns"),
+    ],
+)
+def test_predictions_that_are_not_the_folds_own_count_as_missing(tmp_path, damage, said):
+    run = make_run(tmp_path, printed_predictions())
+    path = run.fold(0).predictions
+    damage(pd.read_csv(path, dtype={"study": str})).to_csv(path, index=False)
+    assert not aggregation.aggregate(run.root)
+    assert said in report_of(run)["missing_folds"][0]["reason"]
+
+
+def test_a_patient_is_judged_by_the_mean_over_the_slices_of_all_scans(tmp_path):
+    # patient a has two scans: four slices of six say 3, the truth; patient b: two of three say 0, the truth is 1
+    predicted = {("a1", 3): [3, 3, 0], ("a2", 3): [3, 3, 0], ("b", 1): [0, 0, 1], ("c", 0): [0]}
+    run = make_run(tmp_path, predicted, {"a1": "a", "a2": "a", "b": "b", "c": "c"}, num_folds=2)
+    # a patient's scans are tested by one fold
+    folds = [splits.Fold(("t",), ("v",), ("a1", "a2")), splits.Fold(("t",), ("v",), ("b", "c"))]
+    run.splits.unlink()
+    splits.write_splits(run.splits, folds, SplitConfig(folds=2), "-")
+    keys = list(predicted)
+    write_fold(run, 0, {key: predicted[key] for key in keys[:2]})
+    write_fold(run, 1, {key: predicted[key] for key in keys[2:]})
+    assert aggregation.aggregate(run.root)
+    levels = report_of(run)["levels"]
+    assert (levels["patient"]["pooled"]["n"], levels["patient"]["pooled"]["errors"]) == (3, 1)
+    assert levels["patient"]["pooled"]["under_estimated"] == 1
+    assert (levels["slice"]["pooled"]["n"], levels["slice"]["pooled"]["errors"]) == (10, 4)
+
+
+def test_the_same_predictions_give_the_same_report_byte_for_byte(tmp_path):
+    run = make_run(tmp_path, printed_predictions())
+    contents = []
+    for _ in range(2):
+        aggregation.aggregate(run.root)
+        contents.append({path.name: path.read_bytes() for path in run.report.rglob("*") if path.is_file()})
+    assert contents[0] == contents[1]
+    assert {"report.json", "report.md", "confusion_slice.png", "confusion_patient.svg"} <= set(contents[0])
+
+
+def test_an_unsealed_run_is_refused_with_what_to_do(tmp_path):
+    run = RunPaths(tmp_path / "run")
+    run.root.mkdir()
+    write_config(run.config, write_scans(tmp_path / "scans", 6), run.root)
+    done = job("aggregate.py", "--run", run.root)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "run the pack stage first" in done.stderr

@@ -1,0 +1,252 @@
+"""The launcher on this machine: a whole run, bad input, going on after a failure."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cac_hpc import launch, ledger, settings
+from cac_hpc.paths import RunPaths
+from tests.runs import NUM_SLICES, REPO, job, prepare, write_config, write_scans
+from tests.waiting import wait_for
+
+
+def launch_here(arguments, capsys):
+    """The launcher in this process; returns exit code and what it said."""
+
+    def main():
+        cfg, options = settings.parse_launch(None, [*map(str, arguments)])
+        return launch.launch(cfg, options, REPO)
+
+    code = settings.exit_code(main)
+    said = capsys.readouterr()
+    return code, said.out + said.err
+
+
+@pytest.mark.timeout(300)
+def test_a_run_on_this_machine_ends_with_a_complete_report(finished_run):
+    run = RunPaths(finished_run)
+    found = json.loads((run.report / "report.json").read_text(encoding="utf-8"))
+    assert found["status"] == "COMPLETE"
+    slices = [(fold["fold"], fold["n"]) for fold in found["levels"]["slice"]["folds"]]
+    assert slices == [(index, 6 * NUM_SLICES) for index in range(3)]
+    tested = set()
+    for index in range(3):
+        rows = run.fold(index).predictions.read_text(encoding="utf-8").splitlines()[1:]
+        tested |= {tuple(row.split(",")[:2]) for row in rows}
+    assert len(tested) == 18 * NUM_SLICES  # every packed slice once
+    assert found["levels"]["patient"]["pooled"]["n"] == 18
+    assert {fold["ranks"] for fold in found["training"]} == {2}
+
+
+def test_a_run_folder_holds_what_the_contract_lists(finished_run):
+    for name in ("config.yaml", "provenance.json", "ledger.jsonl", "code/jobs/train_fold.py", "dataset/dataset.json",
+                 "dataset/studies.csv", "dataset/rejected.csv", "dataset/shards/shard-00001.h5", "splits.json",
+                 "folds/fold-2/history.csv", "folds/fold-2/metrics.json", "report/report.md",
+                 "report/tables/confusion_slice.csv", "report/figures/confusion_patient.png",
+                 "report/figures/history.svg"):  # fmt: skip
+        assert (finished_run / name).is_file(), name
+    assert not list(finished_run.rglob("*.tmp"))
+    provenance = json.loads((finished_run / "provenance.json").read_text(encoding="utf-8"))
+    assert provenance["packages"]["torch"]
+
+
+def test_the_report_names_no_folder_of_this_machine(finished_run, scans):
+    for path in (finished_run / "report").rglob("*"):
+        if path.is_file():
+            assert str(scans).encode() not in path.read_bytes(), path
+
+
+def test_status_answers_in_half_a_second_from_the_run_folder(finished_run):
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        shown = job("status.py", finished_run)
+        seconds.append(time.monotonic() - started)
+    assert shown.returncode == 0
+    assert min(seconds) < 0.5
+    assert re.search(r"folds +2 +done", shown.stdout)
+    states = json.loads(job("status.py", finished_run, "--json").stdout)
+    assert [(state["stage"], state["task"], state["state"]) for state in states] == [
+        ("pack", 0, "done"), ("pack", 1, "done"), ("seal", None, "done"), ("folds", 0, "done"), ("folds", 1, "done"),
+        ("folds", 2, "done"), ("aggregate", None, "done")]  # fmt: skip
+
+
+@pytest.mark.timeout(300)
+def test_the_same_launch_again_does_nothing_and_resume_trains_only_what_is_missing(finished_run, scans, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    config = run / "config.yaml"
+    config.write_text(config.read_text(encoding="utf-8").replace(str(finished_run), str(run)), encoding="utf-8")
+    again = job("launch_cv.py", "--resume", run)
+    assert again.returncode == 0, again.stdout + again.stderr
+    whole = (run / "folds" / "fold-1" / "predictions.csv").read_bytes()
+    untouched = (run / "folds" / "fold-0" / "predictions.csv").stat().st_mtime_ns
+    shutil.rmtree(run / "folds" / "fold-1")
+    resumed = job("launch_cv.py", "--resume", run)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert (run / "folds" / "fold-1" / "predictions.csv").read_bytes() == whole
+    assert (run / "folds" / "fold-0" / "predictions.csv").stat().st_mtime_ns == untouched
+
+
+@pytest.mark.timeout(300)
+def test_a_fold_that_fails_is_named_with_its_log_and_the_others_are_reported(tmp_path, scans):
+    run = prepare(tmp_path, scans, train={"epochs": 1})
+    (run / "folds").mkdir()
+    (run / "folds" / "fold-1").write_text("in the way of the fold's folder", encoding="utf-8")
+    done = job("launch_cv.py", "--resume", run)
+    assert done.returncode == 1
+    assert "without a valid result: folds 1, aggregate" in done.stdout
+    assert "folds 1 failed; the end of" in done.stderr
+    found = json.loads((run / "report" / "report.json").read_text(encoding="utf-8"))
+    assert (found["status"], [fold["fold"] for fold in found["missing_folds"]]) == ("PARTIAL", [1])
+    assert "fold-1" in found["missing_folds"][0]["reason"]
+    assert job("status.py", run).returncode == 1
+
+
+def change(scans, what):
+    """Break a copy of the cohort."""
+    sheet = scans / "labels.csv"
+    if what == "no root":
+        shutil.rmtree(scans)
+        scans.parent.mkdir(exist_ok=True)
+    elif what == "empty root":
+        for folder in scans.iterdir():
+            shutil.rmtree(folder) if folder.is_dir() else None
+    elif what == "no DICOM":
+        for file in (scans / "004").iterdir():
+            file.write_text("nothing", encoding="utf-8")
+    elif what == "no columns":
+        sheet.write_text("number,points\n", encoding="utf-8")
+    elif what == "no label":
+        sheet.write_text(sheet.read_text(encoding="utf-8").replace("007,", "700,"), encoding="utf-8")
+    elif what == "no study":
+        shutil.rmtree(scans / "009")
+    elif what == "no number":
+        sheet.write_text(sheet.read_text(encoding="utf-8").replace("005,2000", "005,>1000"), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("no root", "there is no such folder"),
+        ("empty root", "has no folder in it"),
+        ("no DICOM", "study '004': found 6 files and no DICOM file among them"),
+        ("no columns", "found columns ['number', 'points'], wanted also ['study', 'score']"),
+        ("no label", "study '007' has no row; study '700' has no folder"),
+        ("no study", "study '009' has no folder"),
+        ("no number", "row 7: study '005' has score '>1000', wanted a number of 0 or more"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing_behind(tmp_path, scans, capsys, what, said):
+    copy = tmp_path / "copy" / "scans"
+    shutil.copytree(scans, copy)
+    change(copy, what)
+    config = write_config(tmp_path / "settings.yaml", copy, tmp_path / "runs" / "run")
+    code, output = launch_here(["--config", config], capsys)
+    assert code == 2
+    assert said in output
+    assert len(output.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_fewer_patients_than_folds_is_refused_before_anything_is_written(tmp_path, capsys):
+    small = write_scans(tmp_path / "scans", num_studies=4)
+    config = write_config(tmp_path / "settings.yaml", small, tmp_path / "run", split={"folds": 5})
+    code, output = launch_here(["--config", config], capsys)
+    assert (code, (tmp_path / "run").exists()) == (2, False)
+    assert "the labels name only 4 patients" in output
+
+
+def test_a_run_folder_with_another_run_is_refused_with_the_difference(tmp_path, scans, capsys):
+    run = prepare(tmp_path, scans)
+    before = (run / "config.yaml").read_bytes()
+    capsys.readouterr()
+    config = write_config(tmp_path / "settings.yaml", scans, run)
+    code, output = launch_here(["--config", config, "--train.epochs", 9, "--dry_run"], capsys)
+    assert code == 2
+    assert "holds another run (found / wanted: train.epochs: 4 / 9)" in output
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_a_folder_with_other_files_is_not_taken_for_a_run(tmp_path, scans, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("years of work", encoding="utf-8")
+    config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run")
+    code, output = launch_here(["--config", config, "--dry_run"], capsys)
+    assert code == 2
+    assert "holds other files" in output
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+
+def test_a_cluster_that_is_not_there_is_refused(tmp_path, scans, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", cluster={"kind": "slurm"})
+    code, output = launch_here(["--config", config], capsys)
+    assert code == 2
+    assert "cluster.kind is slurm, but there is no sbatch on this machine" in output
+
+
+def test_without_slurm_auto_runs_here_and_says_why(tmp_path, scans, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", cluster={"kind": "auto"})
+    code, output = launch_here(["--config", config, "--dry_run"], capsys)
+    assert code == 0
+    assert "cluster: local, there is no sbatch on this machine" in output
+
+
+def test_gpus_that_are_not_there_are_refused(tmp_path, scans, capsys, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", train={"device": "cuda"})
+    code, output = launch_here(["--config", config], capsys)
+    assert code == 2
+    assert "a fold has 2 ranks, but this machine shows 1 GPUs" in output
+
+
+def test_a_dry_run_takes_three_seconds_and_never_imports_torch(tmp_path, scans):
+    config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run")
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", REPO / "jobs" / "launch_cv.py", "--config", config, "--dry_run"],
+            capture_output=True, text=True, timeout=60)  # fmt: skip
+        seconds.append(time.monotonic() - started)
+        assert done.returncode == 0
+        assert "torch" not in {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert "nothing was submitted" in done.stdout
+    assert min(seconds) < 3
+
+
+def test_a_half_written_ledger_line_is_left_out(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    ledger.record(path, "pack", 0, "started")
+    with path.open("ab") as file:
+        file.write(b'{"stage": "pa')
+    assert [event["event"] for event in ledger.read(path)] == ["started"]
+
+
+def test_a_launcher_that_is_stopped_takes_its_children_along(tmp_path, scans):
+    run = prepare(tmp_path, scans, train={"epochs": 1000})
+    launcher = subprocess.Popen([sys.executable, REPO / "jobs" / "launch_cv.py", "--resume", run],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    try:
+        wait_for(RunPaths(run).fold(0).checkpoint(1).exists, 90, "a checkpoint of epoch 1")
+        launcher.terminate()
+        assert launcher.wait(timeout=60) == 143
+    finally:
+        launcher.kill()
+        launcher.wait()
+    assert not [path for path in Path("/proc").glob("[0-9]*") if str(run).encode() in command_line(path)]
+
+
+def command_line(process):
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,195 @@
+"""Training: one result whatever the number of ranks, and after a kill."""
+
+import csv
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cac_hpc import checkpoint, packing, steps, training
+from cac_hpc.config import InputError, ModelConfig, TrainConfig
+from cac_hpc.models import slice_classifier
+from cac_hpc.paths import RunPaths
+from tests.runs import NUM_SLICES, prepare, torchrun
+from tests.waiting import wait_for
+
+
+def epochs_of(run, fold=0):
+    with RunPaths(run).fold(fold).history.open(encoding="utf-8", newline="") as file:
+        return [int(row["epoch"]) for row in csv.DictReader(file)]
+
+
+def predictions_of(run, fold=0):
+    return RunPaths(run).fold(fold).predictions.read_bytes()
+
+
+def train(num_ranks, run, fold=0):
+    done = subprocess.run(torchrun(num_ranks, run, fold), capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory, scans):
+    """A sealed dataset for the runs of this file."""
+    folder = tmp_path_factory.mktemp("packed")
+    packing.pack(prepare(folder, scans, data={"packed_dir": str(folder / "dataset")}))
+    return folder / "dataset"
+
+
+def sealed_run(folder, scans, packed, **sections):
+    run = prepare(folder, scans, data={"packed_dir": str(packed)}, **sections)
+    packing.seal(run)
+    return run
+
+
+def test_the_network_is_the_published_one():
+    model = slice_classifier(ModelConfig(), 64, 6)
+    kinds = [type(layer).__name__ for layer in model]
+    assert kinds == ["Conv2d", "ReLU", "MaxPool2d"] * 5 + ["Flatten", "Dropout", "Linear", "ReLU", "Linear"]
+    assert [layer.out_channels for layer in model if isinstance(layer, torch.nn.Conv2d)] == [32, 64, 128, 256, 512]
+    assert model(torch.zeros(3, 1, 64, 64)).shape == (3, 6)
+    # 9 weights per pair of channels and one bias per filter; 2 x 2 positions are left of 64 x 64
+    convolutions = sum(9 * a * b + b for a, b in zip((1, 32, 64, 128, 256), (32, 64, 128, 256, 512), strict=True))
+    dense = (512 * 4 * 512 + 512) + (512 * 6 + 6)
+    assert sum(parameter.numel() for parameter in model.parameters()) == convolutions + dense
+
+
+@pytest.mark.parametrize("shares", [(32,), (16, 16), (11, 21), (0, 32)])
+def test_shares_of_a_batch_add_up_to_the_step_of_the_whole_batch(shares):
+    """What DDP does by hand: the mean of the ranks' gradients, whatever rows each had."""
+    torch.manual_seed(0)
+    cfg = TrainConfig(epochs=1, device="cpu", precision="fp32")
+    model = slice_classifier(ModelConfig(filters=(4, 8), dense=8, dropout=0.0), 16, 3)
+    hu = torch.randint(-500, 1000, (32, 16, 16), dtype=torch.int16)
+    label = torch.randint(0, 3, (32,))
+    weight = torch.tensor([0.5, 1.0, 3.0])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    mean = [torch.zeros_like(parameter) for parameter in model.parameters()]
+    total = 0.0
+    for part_hu, part_label in zip(hu.split(shares), label.split(shares), strict=True):
+        total += float(
+            steps.train_step(
+                model, optimizer, scaler, part_hu, part_label, weight, weight[label].sum(), len(shares), cfg
+            )
+        )
+        for into, parameter in zip(mean, model.parameters(), strict=True):
+            into += parameter.grad / len(shares)
+    x = ((hu.float() + 200) / 1000).clamp(0, 1).unsqueeze(1)
+    loss = torch.nn.CrossEntropyLoss(weight)(model(x), label)
+    expected = torch.autograd.grad(loss, list(model.parameters()))
+    assert total == pytest.approx(float(loss.detach()), rel=1e-5)
+    for found, wanted in zip(mean, expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.timeout(300)
+def test_one_rank_and_two_ranks_take_the_same_steps(tmp_path, scans, packed):
+    tables = []
+    for num_ranks in (1, 2):
+        (tmp_path / str(num_ranks)).mkdir()
+        run = sealed_run(
+            tmp_path / str(num_ranks), scans, packed, model={"dropout": 0.0}, cluster={"ranks_per_node": num_ranks}
+        )
+        train(num_ranks, run)
+        tables.append(pd.read_csv(RunPaths(run).fold(0).predictions, dtype={"study": str}))
+    one, two = tables
+    assert len(one) == 6 * NUM_SLICES
+    pd.testing.assert_frame_equal(one[["study", "slice", "label"]], two[["study", "slice", "label"]])
+    np.testing.assert_allclose(one.filter(regex=r"^p\d"), two.filter(regex=r"^p\d"), atol=1e-4)
+
+
+@pytest.mark.timeout(300)
+def test_a_fold_killed_after_an_epoch_ends_with_the_predictions_of_one_left_alone(tmp_path, scans, packed):
+    epochs = {"epochs": 25}
+    (tmp_path / "alone").mkdir()
+    alone = sealed_run(tmp_path / "alone", scans, packed, train=epochs)
+    train(2, alone)
+    killed = sealed_run(tmp_path, scans, packed, train=epochs)
+    files = RunPaths(killed).fold(0)
+    child = subprocess.Popen(torchrun(2, killed, 0), stderr=subprocess.DEVNULL)
+    try:
+        wait_for(files.checkpoint(1).exists, 60, "a checkpoint of epoch 1")
+    finally:
+        ranks = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text(encoding="utf-8").split()
+        for pid in (child.pid, *map(int, ranks)):
+            os.kill(pid, signal.SIGKILL)
+        child.wait()
+    assert not files.predictions.exists()
+    said = train(2, killed)
+    assert "resumed after epoch" in said
+    assert epochs_of(killed) == list(range(1, 26))
+    assert predictions_of(killed) == predictions_of(alone)
+    history = pd.read_csv(files.history)
+    assert history["train_loss"].iloc[-1] < 0.8 * history["train_loss"].iloc[0]  # it does learn
+
+
+@pytest.mark.timeout(120)
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, scans, packed, caplog):
+    run = sealed_run(tmp_path, scans, packed, cluster={"ranks_per_node": 1})
+    training.train_fold(run, 0)
+    files, whole = RunPaths(run).fold(0), predictions_of(run)
+    newest = files.checkpoint(4)
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    files.predictions.unlink()
+    training.train_fold(run, 0)
+    assert "epoch-0004.pt: does not match its sha256" in caplog.text
+    assert "resumed after epoch 3" in caplog.text
+    assert predictions_of(run) == whole
+
+
+@pytest.mark.timeout(120)
+def test_a_finished_fold_started_again_changes_nothing(tmp_path, scans, packed):
+    run = sealed_run(tmp_path, scans, packed, train={"epochs": 1}, cluster={"ranks_per_node": 1})
+    training.train_fold(run, 0)
+    before = {path: path.stat().st_mtime_ns for path in RunPaths(run).fold(0).root.rglob("*")}
+    training.train_fold(run, 0)
+    assert {path: path.stat().st_mtime_ns for path in RunPaths(run).fold(0).root.rglob("*")} == before
+
+
+@pytest.mark.timeout(120)
+def test_bf16_is_computed_in_bf16(tmp_path, scans, packed):
+    cfg = TrainConfig(epochs=1, device="cpu", precision="bf16")
+    model = slice_classifier(ModelConfig(filters=(4,), dense=4), 8, 3)
+    seen = []
+    model[-1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    steps.evaluate(model, [(torch.zeros(2, 8, 8, dtype=torch.int16), torch.zeros(2, dtype=torch.long))], 3, cfg)
+    assert seen == [torch.bfloat16]
+
+
+def test_the_test_epoch_is_the_one_of_lowest_validation_loss():
+    rows = [{"val_loss": loss} for loss in (3.0, 1.0, 2.0, 1.0)]
+    assert training.Trainer(None, None, None, None, rows).best_epoch == 2
+
+
+def test_a_fold_that_does_not_exist_is_refused(tmp_path, scans, packed):
+    run = sealed_run(tmp_path, scans, packed)
+    with pytest.raises(InputError, match="--fold 3: the run has 3 folds, wanted 0 to 2"):
+        training.train_fold(run, 3)
+
+
+def test_a_gpu_that_is_not_there_is_an_error_and_not_a_quiet_cpu_run(tmp_path, scans, packed, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    run = sealed_run(tmp_path, scans, packed, cluster={"kind": "local"})
+    config = run / "config.yaml"
+    config.write_text(config.read_text(encoding="utf-8").replace("device: cpu", "device: cuda"), encoding="utf-8")
+    with pytest.raises(RuntimeError, match=r"train\.device is cuda, but 0 GPUs are visible"):
+        training.train_fold(run, 0)
+
+
+def test_a_checkpoint_that_was_cut_short_is_refused(tmp_path):
+    path = tmp_path / "epoch-0001.pt"
+    checkpoint.save(path, {"model": {"weight": torch.ones(100)}, "history": [{"epoch": 1}]})
+    assert checkpoint.load(path, torch.device("cpu"))["history"] == [{"epoch": 1}]
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="damaged or incomplete"):
+        checkpoint.load(path, torch.device("cpu"))
+    assert checkpoint.load_newest([path], torch.device("cpu")) is None
