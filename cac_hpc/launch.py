@@ -9,6 +9,7 @@ import contextlib
 import io
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -216,7 +217,7 @@ def _executor(run: RunPaths, cfg: Config, stage: Stage, after: str | None) -> An
     """A submitit executor with all that the stage asks of SLURM."""
     import submitit
 
-    asked, cluster = stages.resources(stage, cfg), cfg.cluster
+    asked, cluster, env = stages.resources(stage, cfg), cfg.cluster, run.code / "slurm" / "env.sh"
     cpus = cluster.ranks_per_node * cluster.cpus_per_rank if stage.ranks else asked.cpus
     executor = submitit.SlurmExecutor(folder=run.slurm / "%j")
     parameters: dict[str, Any] = {
@@ -233,7 +234,7 @@ def _executor(run: RunPaths, cfg: Config, stage: Stage, after: str | None) -> An
         "array_parallelism": cluster.array_parallelism,
         "gpus_per_node": cluster.ranks_per_node if stage.ranks and cfg.train.device == "cuda" else None,
         "dependency": f"{stage.rule}:{after}" if after else None,
-        "setup": [f"export PYTHONPATH={run.code}", f"source {run.code / 'slurm' / 'env.sh'}"],
+        "setup": [f"export PYTHONPATH={shlex.quote(str(run.code))}", f"source {shlex.quote(str(env))}"],
         "srun_args": [f"--cpus-per-task={cpus}"],  # srun no longer takes it from the job
         "additional_parameters": {"kill-on-invalid-dep": "yes", **cluster.sbatch},
     }

@@ -30,4 +30,8 @@ def slice_classifier(cfg: ModelConfig, size: int, num_categories: int) -> nn.Seq
         nn.ReLU(),
         nn.Linear(cfg.dense, num_categories),
     ]
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.Linear):  # torch's own start lets seven layers of ReLU fade to nothing
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+            nn.init.constant_(layer.get_parameter("bias"), 0.0)
     return nn.Sequential(*layers)

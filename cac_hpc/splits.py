@@ -128,10 +128,10 @@ def _draw(members: np.ndarray, target: np.ndarray, fraction: float, rng: np.rand
     """A fraction of all patients, at even distances through the members by category: each gives its share."""
     count = min(len(members), round(len(target) * fraction))
     places = ((np.arange(count) + rng.uniform()) * len(members) / max(count, 1)).astype(int)
-    return members[_by_category(target[members], rng)[places]]
+    return np.asarray(members[_by_category(target[members], rng)[places]])
 
 
 def _by_category(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Positions in the order of their category, within a category in random order."""
-    shuffled = rng.permutation(len(target))
+    shuffled: np.ndarray = rng.permutation(len(target))
     return np.asarray(shuffled[np.argsort(target[shuffled], kind="stable")])

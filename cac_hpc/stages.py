@@ -113,7 +113,15 @@ def command(task: Task, run: RunPaths, num_ranks: int, rendezvous: Sequence[str]
     """
     if not task.stage.ranks:
         return [sys.executable, *script_command(task, run)]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", *rendezvous, f"--nproc-per-node={num_ranks}", "--"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        *rendezvous,
+        f"--nproc-per-node={num_ranks}",
+        f"--log-dir={run.slurm / 'torchrun'}",
+        "--",
+    ]
     return [*torchrun, *script_command(task, run)]
 
 

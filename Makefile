@@ -1,0 +1,42 @@
+# Everything a fresh machine needs is installed by the first target that needs it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO := phantom/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check drill clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed $(DEMO)/labels.csv ## a synthetic cohort, five folds, the report: minutes on two CPU cores
+	$(BIN)/python jobs/launch_cv.py --config configs/demo.yaml --cluster.kind local
+	$(BIN)/python jobs/report.py runs/demo
+
+test: $(VENV)/installed slurm ## all tests that guard the product, on a real SLURM where root and apt allow
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+drill: $(VENV)/installed slurm ## the long fault drills on a real SLURM
+	$(BIN)/python -m pytest -m drill
+
+clean: ## remove the environment and what the tools left; runs/ and phantom/ stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: slurm
+slurm:
+	@$(PYTHON) slurm/dev/cluster.py install || echo "no SLURM here: the tests that need one are skipped, and say so"
+
+$(VENV)/installed: setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	@touch $@
+
+$(DEMO)/labels.csv: | $(VENV)/installed
+	$(BIN)/python jobs/make_phantom.py --out $(DEMO) --studies 68 --slices 12 --matrix 128 \
+		--field_of_view_mm 160

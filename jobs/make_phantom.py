@@ -1,0 +1,16 @@
+"""Write a synthetic cohort: DICOM study folders and labels.csv."""
+
+from cac_hpc import settings
+
+
+def main() -> int:
+    cfg = settings.parse_phantom(__doc__)
+    from cac_hpc import cohort, logs
+
+    logs.setup()
+    cohort.write_cohort(cfg)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(settings.exit_code(main))
