@@ -34,6 +34,14 @@ setup(
         "jsonargparse[omegaconf]>=4.40,<5",
     ],
     extras_require={
-        "test": ["pytest>=8.3", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff", "mypy", "pandas-stubs"],
+        "test": [
+            "pytest>=8.3",
+            "pytest-timeout>=2.3",
+            "hypothesis>=6.100",
+            "ruff",
+            "mypy",
+            "pandas-stubs",
+            "types-PyYAML",
+        ],
     },
 )

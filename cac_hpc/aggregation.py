@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ def _read_folds(
                 patient=table["study"].map(dict(zip(studies["study"], studies["patient"], strict=True)))
             )
         except ValueError as error:
-            missing.append({"fold": index, "reason": str(error)})
+            if path.is_file():  # out of the way, so that the fold is run again; nothing is lost
+                path.replace(path.with_suffix(".csv.invalid"))
+            missing.append({"fold": index, "reason": _without_folders(str(error), run)})
     return found, missing
 
 
@@ -93,46 +96,35 @@ def _last_reason(run: RunPaths, fold: int) -> str:
     return "it was stopped after " + (f"epoch {last['epoch']}" if "epoch" in last else "its start")
 
 
+def _without_folders(reason: str, run: RunPaths) -> str:
+    """A reason as the report may tell it: paths below the run, of others the file's name alone."""
+    return re.sub(r"(?<![\w.])/\S*/", "", reason.replace(f"{run.root}/", ""))
+
+
 def _summarise(
     run: RunPaths, cfg: Config, studies: pd.DataFrame, found: dict[int, pd.DataFrame], missing: list[dict[str, Any]]
 ) -> dict[str, Any]:
     by_patient = {fold: predictions.by_patient(table) for fold, table in found.items()}
     num_categories = len(cfg.labels.names)
-    stored = run.dataset(cfg.data.packed_dir)
-    seal = paths.read_json(stored.seal)
-    category = studies["category"].astype(int).to_numpy()
-    upper = [*cfg.labels.edges, None]
+    seal = paths.read_json(run.dataset(cfg.data.packed_dir).seal)
+    shown = ("labels", "pack", "split", "model", "train")
+    settings_shown = {name: config.plain(getattr(cfg, name)) for name in shown}
+    del settings_shown["labels"]["sheet"]  # a path of the place where the run was made
     return {
         "format_version": 1,
         "title": cfg.report.title,
         "status": "PARTIAL" if missing else "COMPLETE",
         "folds_found": len(found),
         "missing_folds": missing,
-        "categories": [
-            {
-                "category": index,
-                "name": name,
-                "score_above": upper[index - 1] if index else None,
-                "score_up_to": upper[index],
-            }
-            for index, name in enumerate(cfg.labels.names)
-        ],
-        "cohort": {
-            "studies_found": sum(map(len, paths.read_json(stored.plan)["shards"])),
-            "studies": len(studies),
-            "patients": int(studies["patient"].nunique()),
-            "slices": int(studies["slices"].astype(int).sum()),
-            "rejected_files": seal["rejected"],
-            "studies_per_category": np.bincount(category, minlength=num_categories).tolist(),
-        },
+        "categories": _categories(cfg),
+        "cohort": _cohort(run.dataset(cfg.data.packed_dir), studies, num_categories),
         "split": config.plain(cfg.split),
         "levels": {
-            "slice": _level("slice", found, num_categories),
-            "patient": _level("patient, mean probability over the slices", by_patient, num_categories),
+            "slice": _level("slice", found, ["study", "slice"], num_categories),
+            "patient": _level("patient, mean probability over the slices", by_patient, ["patient"], num_categories),
         },
         "training": [paths.read_json(run.fold(fold).metrics) for fold in found if run.fold(fold).metrics.is_file()],
-        "settings": {name: config.plain(getattr(cfg, name)) for name in ("labels", "pack", "split", "model", "train")}
-        | {"labels": {key: value for key, value in config.plain(cfg.labels).items() if key != "sheet"}},
+        "settings": settings_shown,
         "digests": {
             "studies_sha256": seal["studies_sha256"],
             "plan_sha256": seal["plan_sha256"],
@@ -141,15 +133,42 @@ def _summarise(
     }
 
 
-def _level(unit: str, tables: dict[int, pd.DataFrame], num_categories: int) -> dict[str, Any]:
-    """Figures of one level: pooled over the folds, and of each fold."""
+def _categories(cfg: Config) -> list[dict[str, Any]]:
+    """Name and score range of each category: above one edge, up to and with the next."""
+    edges = [None, *cfg.labels.edges, None]
+    return [
+        {"category": index, "name": name, "score_above": edges[index], "score_up_to": edges[index + 1]}
+        for index, name in enumerate(cfg.labels.names)
+    ]
+
+
+def _cohort(dataset: DatasetPaths, studies: pd.DataFrame, num_categories: int) -> dict[str, Any]:
+    category = studies["category"].astype(int).to_numpy()
+    return {
+        "studies_found": sum(map(len, paths.read_json(dataset.plan)["shards"])),
+        "studies": len(studies),
+        "patients": int(studies["patient"].nunique()),
+        "slices": int(studies["slices"].astype(int).sum()),
+        "rejected_files": paths.read_json(dataset.seal)["rejected"],
+        "studies_per_category": np.bincount(category, minlength=num_categories).tolist(),
+    }
+
+
+def _level(unit: str, tables: dict[int, pd.DataFrame], key: list[str], num_categories: int) -> dict[str, Any]:
+    """Figures of one level: pooled over the folds, and of each fold.
+
+    Args:
+        key: the columns that name a unit; repeated draws test a unit more than once, so `distinct` may be below n.
+    """
     matrices = {
         fold: metrics.confusion(table["label"].to_numpy(), predictions.predicted(table), num_categories)
         for fold, table in tables.items()
     }
     pooled = sum(matrices.values(), np.zeros((num_categories, num_categories), dtype=np.int64))
+    units = pd.concat([table[key] for table in tables.values()]) if tables else pd.DataFrame()
     return {
         "unit": unit,
+        "distinct": len(units.drop_duplicates()),
         "pooled": metrics.summary(pooled),
         "folds": [{"fold": fold, **metrics.summary(matrix)} for fold, matrix in matrices.items()],
     }

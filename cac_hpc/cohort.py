@@ -185,7 +185,10 @@ def _write_study(folder: Path, index: int, category: int, settings: PhantomConfi
 def _complete_folder(path: Path) -> Iterator[Path]:
     """Yield a scratch folder beside ``path``; it gets its final name when the block ends well, and goes otherwise."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    scratch.mkdir(parents=True)
+    try:
+        scratch.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"--out {path}: {error.strerror}, wanted a folder that can be written") from error
     try:
         yield scratch
         scratch.replace(path)

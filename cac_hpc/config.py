@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,9 @@ class DataConfig:
     dicom_root: str  # one folder per study below it; the folder's name is the study number
     packed_dir: str | None = None  # where the packed dataset lives; null keeps it in the run folder
 
+    def __post_init__(self) -> None:
+        require(bool(self.dicom_root), "data.dicom_root", self.dicom_root, "the folder that holds the study folders")
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelsConfig:
@@ -36,6 +40,8 @@ class LabelsConfig:
 
     def __post_init__(self) -> None:
         require(list(self.edges) == sorted(set(self.edges)), "labels.edges", self.edges, "rising numbers")
+        require(all(map(math.isfinite, self.edges)), "labels.edges", self.edges, "finite numbers")
+        require(bool(self.sheet), "labels.sheet", self.sheet, "the path of a .csv or .xlsx sheet")
         require(len(self.edges) >= 1, "labels.edges", self.edges, "at least one number")
         wanted = f"{len(self.edges) + 1} names, one more than labels.edges"
         require(len(self.names) == len(self.edges) + 1, "labels.names", self.names, wanted)
@@ -184,6 +190,7 @@ class Config:
     report: ReportConfig
 
     def __post_init__(self) -> None:
+        require(bool(self.run), "run", self.run, "the path of the run folder")
         smallest = 2 ** len(self.model.filters)
         require(
             self.pack.size >= smallest,

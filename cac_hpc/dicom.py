@@ -5,6 +5,7 @@ Also writes series, for synthetic cohorts. The owner of pydicom. Axes: Z slice, 
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -66,20 +67,21 @@ def read_study(folder: Path) -> tuple[Series | None, list[Refusal]]:
         try:
             usable.append((path, _read_header(path)))
         except DicomError as error:
-            refusals.append(Refusal(str(path.relative_to(folder)), error.reason, error.detail))
+            refusals.append(Refusal(_shown(path, folder), error.reason, error.detail))
     chosen, others = _choose_series(usable)
     refusals += [
-        Refusal(str(path.relative_to(folder)), "other_series", f"the chosen series has {len(chosen)} slices")
+        Refusal(_shown(path, folder), "other_series", f"the chosen series has {len(chosen)} slices")
         for path, _ in others
     ]
     if not chosen:
         return None, refusals
     paths = [path for path, _ in chosen]
     try:
-        return _read_series(chosen), refusals
+        with _quiet_pydicom():
+            return _read_series(chosen), refusals
     except DicomError as error:
         detail = f"the study is refused as a whole: {error}"
-        return None, refusals + [Refusal(str(path.relative_to(folder)), "study_refused", detail) for path in paths]
+        return None, refusals + [Refusal(_shown(path, folder), "study_refused", detail) for path in paths]
 
 
 def pixels_to_hu(stored: np.ndarray, slope: float, intercept: float, padding: int | None = None) -> np.ndarray:
@@ -183,9 +185,11 @@ def _checked_header(ds: Dataset) -> Dataset:
         raise DicomError("localizer", "ImageType says LOCALIZER")
     if ds.get("SamplesPerPixel") != 1:
         raise DicomError("not_grayscale", f"SamplesPerPixel is {ds.get('SamplesPerPixel')}, wanted 1")
+    if not (ds.get("Rows") and ds.get("Columns")):
+        raise DicomError("no_geometry", "Rows or Columns is missing")
     for keyword, length in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2)):
         value = ds.get(keyword)
-        if not value or len(value) != length:
+        if not value or len(value) != length or not np.isfinite(np.array(value, dtype=float)).all():
             raise DicomError("no_geometry", f"{keyword} is missing or not {length} numbers")
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         if ds.get(keyword) is None:
@@ -256,5 +260,13 @@ def _normal(ds: Dataset) -> np.ndarray:
 
 
 def _number(ds: Dataset, keyword: str) -> float:
-    value = ds.get(keyword)
-    return float("nan") if value is None or value == "" else float(value)
+    """A number that is good to know but not needed; NaN where the header has none."""
+    try:
+        return float(ds[keyword].value)
+    except (KeyError, TypeError, ValueError):
+        return float("nan")
+
+
+def _shown(path: Path, folder: Path) -> str:
+    """A file's path below its study folder, bytes that are not UTF-8 written out."""
+    return os.fsencode(path.relative_to(folder)).decode("utf-8", "backslashreplace")

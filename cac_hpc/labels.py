@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 
 from cac_hpc.config import InputError, LabelsConfig
 
-SCORE = re.compile(r"\d+(\.\d+)?")
+SCORE = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,21 @@ def _read_sheet(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"labels.sheet is {str(path)!r}, but there is no such file; wanted a .csv or .xlsx sheet")
     try:
-        if path.suffix.lower() == ".xlsx":
-            sheet = pd.read_excel(path, dtype=str, keep_default_na=False)
-        else:
-            sheet = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    except (ValueError, OSError, KeyError) as error:  # ParserError and BadZipFile among them
-        raise InputError(f"{path}: cannot be read as a sheet ({error}); wanted .csv or .xlsx") from error
-    sheet.columns = pd.Index([str(column).strip() for column in sheet.columns])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row longer than the header
+            if path.suffix.lower() == ".xlsx":
+                sheet = pd.read_excel(path, dtype=str, keep_default_na=False)
+            else:
+                sheet = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False)
+    except Exception as error:  # readers raise what their parsers raise
+        raise InputError(
+            f"{path}: cannot be read as a sheet ({' '.join(str(error).split())}); wanted .csv or .xlsx, "
+            "every row as long as the header"
+        ) from error
+    columns = [str(column).strip() for column in sheet.columns]
+    if twice := sorted({column for column in columns if columns.count(column) > 1}):
+        raise InputError(f"{path}: found columns {twice} twice, wanted each name once")
+    sheet.columns = pd.Index(columns)
     return pd.DataFrame({column: sheet[column].str.strip() for column in sheet.columns})
 
 

@@ -33,37 +33,46 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     Raises: InputError for whatever is wrong with the user's input, before anything is written or submitted.
     """
     run = RunPaths(Path(cfg.run))
-    dataset_plan, labels = plan.make_plan(cfg)
+    dataset_plan = plan.make_plan(cfg)
     _check_run_folder(run, cfg)
     plan.check_dataset(run.dataset(cfg.data.packed_dir), dataset_plan)
     kind, why = _choose_kind(cfg)
     tasks = stages.plan_tasks(cfg, run, len(dataset_plan.shards))
-    _prepare(run, cfg, dataset_plan, tasks, source)
     print(
-        f"{len(labels)} studies, {dataset_plan.num_files} files, {dataset_plan.num_bytes / 1e6:.0f} MB: "
+        f"{len(dataset_plan.labels)} studies, {dataset_plan.num_files} files, {dataset_plan.num_bytes / 1e6:.0f} MB: "
         f"{len(dataset_plan.shards)} shards, {cfg.split.folds} folds of {cfg.cluster.ranks} ranks"
     )
     print(f"run folder: {run.root}")
     print(f"cluster: {kind}, {why}", flush=True)
+    if kind == "slurm" and _in_queue(run):  # its jobs read the settings that are there
+        return _follow(run, tasks) if options.wait else 0
+    if not run.config.exists():
+        _create(run, cfg, dataset_plan, tasks, source)
+    if kind == "local" and not options.dry_run:
+        with local.exclusive(run):
+            write_text(run.config, config.to_yaml(cfg))
+            monitor.follow(run, local.run_stages(run, cfg, stages.waiting(tasks)))
+        return _result(run, tasks)
+    write_text(run.config, config.to_yaml(cfg))
     if options.dry_run:
         return _dry_run(run, cfg, kind, tasks)
-    waiting = stages.waiting(tasks)
-    if kind == "local":
-        monitor.follow(run, local.run_stages(run, cfg, waiting))
-        return _result(run, tasks)
-    if waiting and not _in_queue(run):
-        _submit(run, cfg, waiting)
+    _submit(run, cfg, stages.waiting(tasks))
     if options.wait:
-        monitor.follow(run, monitor.until_settled(run))
-        return _result(run, tasks)
-    print(f"where it stands: python jobs/status.py {run.root}\nthe report:      python jobs/report.py {run.root}")
+        return _follow(run, tasks)
+    here = shlex.quote(str(run.root))
+    print(f"where it stands: python jobs/status.py {here}\nthe report:      python jobs/report.py {here}")
     return 0
+
+
+def _follow(run: RunPaths, tasks: list[Task]) -> int:
+    monitor.follow(run, monitor.until_settled(run))
+    return _result(run, tasks)
 
 
 def _result(run: RunPaths, tasks: list[Task]) -> int:
     """Say where the report of a run that has ended is; returns the exit code."""
     if tasks[-1].result.exists():
-        print(f"the report: {run.report / 'report.md'}\nin here:    python jobs/report.py {run.root}")
+        print(f"the report: {run.report / 'report.md'}\nin here:    python jobs/report.py {shlex.quote(str(run.root))}")
     unfinished = [str(task) for task in tasks if not task.done]
     if unfinished:
         print(
@@ -134,13 +143,17 @@ def _choose_kind(cfg: Config) -> tuple[str, str]:
     if cfg.cluster.kind == "slurm" and absent:
         raise InputError(f"cluster.kind is slurm, but {absent}; log in to the cluster or set cluster.kind local")
     if cfg.cluster.kind == "slurm" or (cfg.cluster.kind == "auto" and not absent):
+        if "%" in cfg.run:
+            raise InputError(
+                f"run is {cfg.run!r}, but SLURM gives % a meaning of its own in file names; wanted a path without it"
+            )
         return "slurm", "as set" if cfg.cluster.kind == "slurm" else "a SLURM controller answers"
     local.check_devices(cfg)
     return "local", "as set" if cfg.cluster.kind == "local" else f"{absent}"
 
 
 def _check_run_folder(run: RunPaths, cfg: Config) -> None:
-    """The folder is new, or holds this very run; how it uses the cluster may change.
+    """The folder is new, or holds this very run; how it uses the cluster and is reported may change.
 
     Raises: InputError naming the settings that differ.
     """
@@ -149,7 +162,8 @@ def _check_run_folder(run: RunPaths, cfg: Config) -> None:
             raise InputError(f"run is {str(run.root)!r}, which holds other files; wanted a new folder or that of a run")
         return
     stored = config.plain(settings.load(run.config))
-    changed = [line for line in config.differences(stored, config.plain(cfg)) if not line.startswith("cluster.")]
+    free = ("run:", "cluster.", "report.")  # a moved folder, other resources, another title: the same science
+    changed = [line for line in config.differences(stored, config.plain(cfg)) if not line.startswith(free)]
     if changed:
         raise InputError(
             f"run is {str(run.root)!r}, which holds another run (found / wanted: {'; '.join(changed[:5])});"
@@ -157,30 +171,26 @@ def _check_run_folder(run: RunPaths, cfg: Config) -> None:
         )
 
 
-def _prepare(run: RunPaths, cfg: Config, dataset_plan: plan.DatasetPlan, tasks: list[Task], source: Path) -> None:
-    """Write everything that the jobs need; a new run folder appears with all of it or not at all."""
-    if run.config.exists():
-        write_text(run.config, config.to_yaml(cfg))
-    else:
-        run.root.parent.mkdir(parents=True, exist_ok=True)
-        scratch = RunPaths(run.root.with_name(f".{run.root.name}.{secrets.token_hex(4)}.tmp"))
-        try:
-            scratch.slurm.mkdir(parents=True)
-            provenance.copy_code(source, scratch.code)
-            write_json(scratch.provenance, provenance.collect(source))
-            for task in tasks:
-                ledger.record(
-                    scratch.ledger,
-                    task.stage.name,
-                    task.index,
-                    "planned",
-                    result=os.path.relpath(task.result, run.root),
-                )
-            write_text(scratch.config, config.to_yaml(cfg))
-            scratch.root.replace(run.root)
-        finally:
-            shutil.rmtree(scratch.root, ignore_errors=True)
-    plan.write_plan(run.dataset(cfg.data.packed_dir), dataset_plan)
+def _create(run: RunPaths, cfg: Config, dataset_plan: plan.DatasetPlan, tasks: list[Task], source: Path) -> None:
+    """Write everything that the jobs need; the run folder appears with all of it or not at all.
+
+    Raises: InputError if the folders cannot be written.
+    """
+    scratch = RunPaths(run.root.with_name(f".{run.root.name}.{secrets.token_hex(4)}.tmp"))
+    try:
+        scratch.slurm.mkdir(parents=True)
+        provenance.copy_code(source, scratch.code)
+        write_json(scratch.provenance, provenance.collect(source))
+        for task in tasks:
+            result = os.path.relpath(task.result, run.root)
+            ledger.record(scratch.ledger, task.stage.name, task.index, "planned", result=result)
+        write_text(scratch.config, config.to_yaml(cfg))
+        plan.write_plan(scratch.dataset(cfg.data.packed_dir), dataset_plan)
+        scratch.root.replace(run.root)
+    except OSError as error:
+        raise InputError(f"cannot write the run folder {run.root} or data.packed_dir: {error}") from error
+    finally:
+        shutil.rmtree(scratch.root, ignore_errors=True)
 
 
 def _submit(run: RunPaths, cfg: Config, waiting: list[Task]) -> None:
@@ -264,6 +274,6 @@ def _dry_run(run: RunPaths, cfg: Config, kind: str, tasks: list[Task]) -> int:
             print(f"{stage.name}: {len(mine)} tasks, {script}")
         else:
             argv = stages.command(mine[0], run, cfg.cluster.ranks, ["--standalone"])
-            print(f"{stage.name}: {len(mine)} tasks, {' '.join(argv)}")
+            print(f"{stage.name}: {len(mine)} tasks, {shlex.join(argv)}")
     print("nothing was submitted")
     return 0

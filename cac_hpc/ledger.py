@@ -59,6 +59,7 @@ def whereabouts() -> dict[str, Any]:
         "node": os.environ.get("SLURMD_NODENAME") or platform.node(),
         "job": job,
         "attempt": int(os.environ.get("SLURM_RESTART_COUNT", "0")),
+        "pid": os.getpid(),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import queue
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -21,7 +23,27 @@ STOP_S = 40  # torchrun itself waits 30 s for its ranks
 POLL_S = 0.5
 
 
-def run_stages(run: RunPaths, cfg: Config, waiting: list[Task]) -> Iterator[None]:
+@contextmanager
+def exclusive(run: RunPaths) -> Iterator[None]:
+    """Be the only launcher that runs this run's stages on this machine.
+
+    Children inherit the lock, so what a killed launcher left behind still holds it.
+
+    Raises: InputError if somebody else is.
+    """
+    with run.lock.open("a") as lock:
+        os.set_inheritable(lock.fileno(), True)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{run.root}: another launcher, or what it left running, works on this run on this machine; "
+                "wait for it or end it (python jobs/status.py shows what runs)"
+            ) from None
+        yield
+
+
+def run_stages(run: RunPaths, cfg: Config, waiting: list[Task]) -> Generator[None, None, None]:
     """Run the waiting tasks, yielding while they run; what a stopped launcher started stops with it.
 
     Ends early when a stage fails that the next one needs whole.
@@ -99,7 +121,9 @@ def _run_task(run: RunPaths, cfg: Config, task: Task, gpus: str | None, children
     argv = stages.command(task, run, cfg.cluster.ranks, ["--standalone"])
     environment = stages.environment(run, cfg) | ({} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus})
     with _log(run, task).open("ab") as log:
-        child = subprocess.Popen(argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        child = subprocess.Popen(
+            argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=False
+        )
     children.append(child)
     code = child.wait()
     if code and not any(event["event"] == "ended" for event in _events_since_start(run, task)):
@@ -126,9 +150,9 @@ def _events_since_start(run: RunPaths, task: Task) -> Iterator[dict[str, object]
 def _room(cfg: Config, stage: Stage) -> list[str | None]:
     """One entry per task that can run at a time: the GPUs it gets, or None."""
     if not stage.ranks:
-        return [None] * max(1, (os.cpu_count() or 1) // stages.resources(stage, cfg).cpus)
+        return [None] * max(1, len(os.sched_getaffinity(0)) // stages.resources(stage, cfg).cpus)
     if cfg.train.device == "cpu":
-        return [None] * max(1, (os.cpu_count() or 1) // (cfg.cluster.ranks * cfg.cluster.cpus_per_rank))
+        return [None] * max(1, len(os.sched_getaffinity(0)) // (cfg.cluster.ranks * cfg.cluster.cpus_per_rank))
     gpus, ranks = _gpus(), cfg.cluster.ranks
     return [",".join(gpus[first : first + ranks]) for first in range(0, len(gpus) - ranks + 1, ranks)]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -30,20 +31,21 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
     """A table for a terminal; ``numbers`` aligns all columns but the first to the right."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    shown = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
     for index, column in enumerate(columns):
-        shown.add_column(column, justify="right" if numbers and index else "left", overflow="fold")
+        shown.add_column(Text(column), justify="right" if numbers and index else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*("-" if cell is None else str(cell) for cell in row))
+        shown.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
     return shown
 
 
-def redraw(render: Callable[[], Table], steps: Iterator[object]) -> None:
+def redraw(render: Callable[[], Table], steps: Generator[object, None, None]) -> None:
     """Draw a table on the terminal, again at every step and once after the last."""
     from rich.live import Live
 
-    with Live(render(), console=console(), auto_refresh=False) as live:
+    with closing(steps), Live(render(), console=console(), auto_refresh=False) as live:
         for _ in steps:
             live.update(render(), refresh=True)
         live.update(render(), refresh=True)

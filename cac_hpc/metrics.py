@@ -31,7 +31,7 @@ def summary(matrix: np.ndarray) -> dict[str, Any]:
     count = len(label)
     accuracy = float(accuracy_score(label, predicted)) if count else None
     majority = float(matrix.sum(axis=1).max() / count) if count else None
-    precision, recall, f1, support = _per_category(label, predicted, categories)
+    precision, recall, f1 = _per_category(label, predicted, categories)
     return {
         "n": count,
         "errors": int(count - np.trace(matrix)),
@@ -47,20 +47,18 @@ def summary(matrix: np.ndarray) -> dict[str, Any]:
         "precision": precision,
         "recall": recall,
         "f1": f1,
-        "support": support,
+        "support": matrix.sum(axis=1).tolist(),
         "macro": {"precision": _mean(precision), "recall": _mean(recall), "f1": _mean(f1)},
         "confusion_matrix": matrix.tolist(),
     }
 
 
 def _per_category(label: np.ndarray, predicted: np.ndarray, categories: range) -> list[list[Any]]:
-    """Precision, recall, F1 and support of each category; None where nothing was predicted, true, or either."""
+    """Precision, recall and F1 of each category; None where nothing was predicted, true, or either."""
     if not len(label):
-        return [[None] * len(categories)] * 3 + [[0] * len(categories)]
-    scores = precision_recall_fscore_support(label, predicted, labels=categories, zero_division=np.nan)
-    return [[None if np.isnan(value) else float(value) for value in column] for column in scores[:3]] + [
-        scores[3].tolist()
-    ]
+        return [[None] * len(categories)] * 3
+    scores = precision_recall_fscore_support(label, predicted, labels=categories, zero_division=np.nan)[:3]
+    return [[None if np.isnan(value) else float(value) for value in column] for column in scores]
 
 
 def _kappa(label: np.ndarray, predicted: np.ndarray, categories: range, weights: str | None) -> float | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ COLUMNS = ("stage", "task", "state", "job", "node", "attempt", "what")
 def status(root: Path, watch: bool = False, as_json: bool = False) -> int:
     """Print where the run stands.
 
-    Returns: 1 if a task failed, else 0.
+    Returns: 1 if a task failed or is gone, else 0.
     """
     run = RunPaths(root)
     states = read_states(run)
@@ -33,7 +35,7 @@ def status(root: Path, watch: bool = False, as_json: bool = False) -> int:
         follow(run, until_settled(run))
     else:
         logs.console().print(table(run, states))
-    return 1 if any(state.state == "failed" for state in states) else 0
+    return 1 if any(state.state in ("failed", "gone") for state in states) else 0
 
 
 def read_states(run: RunPaths) -> list[TaskState]:
@@ -41,25 +43,26 @@ def read_states(run: RunPaths) -> list[TaskState]:
     states = stages.survey(run)
     open_jobs = [state.job for state in states if state.job and state.state in ("submitted", "running")]
     queue = scheduler.queued(open_jobs) if open_jobs else {}
-    return [_with_queue(state, queue) if state.job in open_jobs else state for state in states]
+    return [_with_queue(state, queue) if state.job in open_jobs else _with_process(state) for state in states]
 
 
-def follow(run: RunPaths, steps: Iterator[object]) -> None:
+def follow(run: RunPaths, steps: Generator[object, None, None]) -> None:
     """Draw the table again at every step; without a terminal, print every change as a line."""
     if logs.console().is_terminal:
         logs.redraw(lambda: table(run, read_states(run)), steps)
         return
     before: dict[tuple[str, int | None], tuple[str, str | None]] = {}
-    for _ in steps:
-        for state in read_states(run):
-            key, now = (state.stage, state.task), (state.state, state.reason or state.progress)
-            if before.get(key, ("planned", None)) != now:
-                name = state.stage if state.task is None else f"{state.stage} {state.task}"
-                print(f"{name}: {now[0]}" + (f", {now[1]}" if now[1] else ""), flush=True)
-            before[key] = now
+    with closing(steps):  # whatever goes wrong here, what the steps started ends with them
+        for _ in steps:
+            for state in read_states(run):
+                key, now = (state.stage, state.task), (state.state, state.reason or state.progress)
+                if before.get(key, ("planned", None)) != now:
+                    name = state.stage if state.task is None else f"{state.stage} {state.task}"
+                    print(f"{name}: {now[0]}" + (f", {now[1]}" if now[1] else ""), flush=True)
+                before[key] = now
 
 
-def until_settled(run: RunPaths) -> Iterator[None]:
+def until_settled(run: RunPaths) -> Generator[None, None, None]:
     """Yield until every task is done or failed, or nothing of the run is in the queue any more."""
     while any(state.state in ("submitted", "running", "queued") for state in read_states(run)):
         yield
@@ -81,6 +84,13 @@ def table(run: RunPaths, states: list[TaskState]) -> Table:
         for state in states
     ]
     return logs.table(str(run.root), COLUMNS, rows)
+
+
+def _with_process(state: TaskState) -> TaskState:
+    """A task that runs here without SLURM lives as long as its process."""
+    if state.state != "running" or state.node != platform.node() or Path(f"/proc/{state.pid}").exists():
+        return state
+    return dataclasses.replace(state, state="gone", reason="its process ended without a result")
 
 
 def _with_queue(state: TaskState, queue: dict[str, scheduler.JobState] | None) -> TaskState:

@@ -12,7 +12,6 @@ import pandas as pd
 
 from cac_hpc import config, dicom, ledger, paths, resample, settings, shards, splits
 from cac_hpc.config import Config, InputError
-from cac_hpc.labels import read_labels
 from cac_hpc.logs import log, track
 from cac_hpc.paths import DatasetPaths, RunPaths
 
@@ -105,19 +104,9 @@ def _facts(series: dicom.Series) -> dict[str, Any]:
 
 
 def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
-    labels = read_labels(cfg.labels)
-    shard_facts = [_verified_facts(dataset, index) for index in range(len(_planned_shards(dataset)))]
-    studies = [
-        {
-            "study": facts["study"],
-            "patient": labels[facts["study"]].patient,
-            "score": labels[facts["study"]].score,
-            "category": labels[facts["study"]].category,
-            **facts,
-        }
-        for shard in shard_facts
-        for facts in shard["studies"]
-    ]
+    plan = paths.read_json(dataset.plan)
+    shard_facts = [_verified_facts(dataset, index) for index in range(len(plan["shards"]))]
+    studies = [{**plan["labels"][facts["study"]], **facts} for shard in shard_facts for facts in shard["studies"]]
     if not studies:
         raise InputError(
             f"{cfg.data.dicom_root}: no study has a usable CT series; the reasons are in "
@@ -131,7 +120,7 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
         {
             "format_version": shards.FORMAT_VERSION,
             "digest_algorithm": "sha256",
-            "plan_sha256": paths.read_json(dataset.plan)["sha256"],
+            "plan_sha256": plan["sha256"],
             "settings": {"pack": config.plain(cfg.pack), "edges": list(cfg.labels.edges)},
             "slices": sum(shard["rows"] for shard in shard_facts),
             "studies": len(studies),

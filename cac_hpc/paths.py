@@ -96,6 +96,10 @@ class RunPaths:
         return self.root / "splits.json"
 
     @property
+    def lock(self) -> Path:
+        return self.root / "local.lock"
+
+    @property
     def slurm(self) -> Path:
         return self.root / "slurm"
 

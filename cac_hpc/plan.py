@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cac_hpc import paths, splits
@@ -17,12 +17,13 @@ class DatasetPlan:
     """The studies of every shard and the digest of all that the packed dataset depends on."""
 
     shards: list[list[str]]
+    labels: dict[str, Label]
     sha256: str
     num_files: int
     num_bytes: int
 
 
-def make_plan(cfg: Config) -> tuple[DatasetPlan, dict[str, Label]]:
+def make_plan(cfg: Config) -> DatasetPlan:
     """List the studies, join them with the sheet and try the folds; writes nothing.
 
     Raises: InputError naming file, study or setting, for whatever can be seen to be wrong before reading an image.
@@ -41,13 +42,13 @@ def make_plan(cfg: Config) -> tuple[DatasetPlan, dict[str, Label]]:
         "sheet": paths.file_sha256(Path(cfg.labels.sheet)),
         "files": files,
     }
-    plan = DatasetPlan(
+    return DatasetPlan(
         shards=[studies[first : first + step] for first in range(0, len(studies), step)],
+        labels=labels,
         sha256=paths.content_sha256(content),
         num_files=sum(len(found) for found in files.values()),
         num_bytes=sum(size for found in files.values() for _, size in found),
     )
-    return plan, labels
 
 
 def check_dataset(dataset: DatasetPaths, plan: DatasetPlan) -> None:
@@ -63,8 +64,10 @@ def check_dataset(dataset: DatasetPaths, plan: DatasetPlan) -> None:
 
 
 def write_plan(dataset: DatasetPaths, plan: DatasetPlan) -> None:
+    """Keep the plan beside the dataset, labels included: the sheet may change before the dataset is sealed."""
     if not dataset.plan.exists():
-        paths.write_json(dataset.plan, {"sha256": plan.sha256, "shards": plan.shards})
+        labels = {study: asdict(label) for study, label in plan.labels.items()}
+        paths.write_json(dataset.plan, {"sha256": plan.sha256, "shards": plan.shards, "labels": labels})
 
 
 def _study_folders(root: Path) -> list[Path]:

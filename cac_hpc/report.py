@@ -82,8 +82,9 @@ def verdict(summary: dict[str, Any]) -> str:
             continue
         largest = _names(summary)[int(np.argmax(np.sum(pooled["confusion_matrix"], axis=1)))]
         gain = pooled["gain_over_majority"]
+        again = "" if results["distinct"] == pooled["n"] else f", {results['distinct']} of them different"
         sentences.append(
-            f"**{level.capitalize()} level: accuracy {pooled['accuracy']:.3f}** (n = {pooled['n']} {level}s), "
+            f"**{level.capitalize()} level: accuracy {pooled['accuracy']:.3f}** (n = {pooled['n']} {level}s{again}), "
             f"{abs(gain):.3f} {'above' if gain >= 0 else 'BELOW'} always "
             f"guessing the largest category ({largest}: {pooled['majority_accuracy']:.3f}); quadratic kappa "
             f"{_text(pooled['kappa']['quadratic'])}."
@@ -102,7 +103,7 @@ def show(root: Path) -> int:
         raise InputError(f"{stored}: there is no report yet; python jobs/status.py {root} says where the run stands")
     summary = paths.read_json(stored)
     screen = logs.console()
-    screen.print(f"[bold]{_title(summary)}[/bold]")
+    screen.print(_title(summary), style="bold", markup=False)
     for part in (verdict(summary).replace("**", ""), *_missing(summary), _cohort(summary)):
         screen.print(part, markup=False)
     for level, results in _tested(summary):

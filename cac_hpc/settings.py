@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -60,17 +61,21 @@ def parse_launch(doc: str | None, argv: Sequence[str] | None = None) -> tuple[Co
     Returns: the checked settings with absolute paths, and the launcher's options.
     Raises: InputError, naming key or file, what was found and what was wanted.
     """
-    launcher = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    launcher = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     launcher.add_argument("--resume", metavar="RUN", help="go on with this run: only what has no valid result")
     launcher.add_argument("--wait", action="store_true", help="follow the run to its end")
     launcher.add_argument("--dry_run", action="store_true", help="write the scripts, submit nothing")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(arguments):
         _parser(doc, launcher).parse_args(["--help"])
-    known, arguments = launcher.parse_known_args(arguments)
+    try:
+        known, arguments = launcher.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise InputError(str(error)) from None
     options = LaunchOptions(**vars(known))
     if options.resume is not None:
-        arguments = ["--config", str(run_folder(options.resume) / "config.yaml"), *arguments]
+        folder = run_folder(options.resume)  # where it is now, even if it was moved
+        arguments = ["--config", str(folder / "config.yaml"), "--run", str(folder), *arguments]
     if not arguments:
         raise InputError("no settings given, wanted --config FILE (try configs/demo.yaml)")
     return absolute_paths(_parse(_parser(doc), arguments)), options
@@ -148,6 +153,11 @@ def exit_code(main: Callable[[], int]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _parse_run(
@@ -180,7 +190,9 @@ def _parse(parser: ArgumentParser, arguments: list[str]) -> Config:
 
     try:
         read = parser.instantiate(parser.parse_args(arguments))
-    except (argparse.ArgumentError, TypeError, OmegaConfBaseException) as error:
+    except InputError:
+        raise
+    except (argparse.ArgumentError, TypeError, ValueError, OmegaConfBaseException) as error:
         raise InputError(_one_line(str(error), parser)) from None
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}") from None

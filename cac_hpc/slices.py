@@ -36,8 +36,11 @@ class SliceTable:
 
     def take(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Slices and labels of these rows."""
-        chosen = torch.from_numpy(rows).to(self.images_NHW.device)
-        return self.images_NHW[chosen], self.label_N[chosen]
+        return self.images_NHW[torch.from_numpy(rows).to(self.images_NHW.device)], self.labels(rows)
+
+    def labels(self, rows: np.ndarray) -> Tensor:
+        """Labels of these rows alone."""
+        return self.label_N[torch.from_numpy(rows).to(self.label_N.device)]
 
     def batches(self, rows: np.ndarray, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Slices and labels of these rows, batch by batch, in their order."""
@@ -59,8 +62,11 @@ def load(dataset: DatasetPaths, category: Mapping[str, int], device: torch.devic
     first = 0
     for facts in sealed["shards"]:
         path = dataset.root / facts["file"]
-        if paths.file_sha256(path) != facts["sha256"]:
-            raise ValueError(f"{path}: does not match the sha256 in dataset.json; pack the dataset again")
+        if not path.exists() or paths.file_sha256(path) != facts["sha256"]:
+            raise ValueError(
+                f"{path}: missing, or not the file that dataset.json names; delete it and {path.stem}.json, then "
+                "python jobs/launch_cv.py --resume RUN packs it again"
+            )
         columns.append(shards.read_shard(path, images[first : first + facts["rows"]]))
         first += facts["rows"]
     study = np.concatenate([shard.study for shard in columns])

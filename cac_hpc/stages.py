@@ -63,6 +63,7 @@ class TaskState:
     state: str
     job: str | None = None
     node: str | None = None
+    pid: int | None = None
     attempt: int = 0
     progress: str | None = None
     reason: str | None = None
@@ -149,12 +150,13 @@ def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, 
             "progress": "running",
             "ended": "done" if event.get("ok") else "failed",
         }[event["event"]]
-        known |= {key: event[key] for key in ("job", "node", "attempt", "reason") if event.get(key) is not None}
+        known |= {key: event[key] for key in ("job", "node", "pid", "attempt", "reason") if event.get(key) is not None}
         if event["event"] == "progress":
             known["progress"] = f"epoch {event['epoch']}, validation loss {event['val_loss']:.3f}"
     result = next((event["result"] for event in history if event["event"] == "planned"), None)
     if known["state"] != "failed":
         known.pop("reason", None)
-        if result and (run.root / result).exists():
+        # an array task is never run again once its result is there; seal and aggregate are
+        if result and (run.root / result).exists() and (task is not None or known["state"] == "planned"):
             known["state"] = "done"
     return TaskState(stage, task, **known)

@@ -74,6 +74,9 @@ def train_fold(root: Path, fold: int) -> None:
     """
     run = RunPaths(root)
     cfg = settings.load(run.config)
+    num_folds = len(splits.read_splits(run.splits))
+    if not 0 <= fold < num_folds:
+        raise InputError(f"--fold {fold}: the run has {num_folds} folds, wanted 0 to {num_folds - 1}")
     _fix_arithmetic(cfg)
     with distributed.process_group(cfg.train.device) as world:
         logs.setup(f"fold {fold} rank {world.rank}: ")
@@ -136,19 +139,19 @@ def _fix_arithmetic(cfg: Config) -> None:
 
 
 def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
-    folds = splits.read_splits(run.splits)
-    if not 0 <= fold < len(folds):
-        raise InputError(f"--fold {fold}: the run has {len(folds)} folds, wanted 0 to {len(folds) - 1}")
+    parts = splits.read_splits(run.splits)[fold]
     dataset = run.dataset(cfg.data.packed_dir)
     studies = pd.read_csv(dataset.studies, dtype={"study": str}, keep_default_na=False)
     category = dict(zip(studies["study"], studies["category"].astype(int), strict=True))
     table = slices.load(dataset, category, world.device)
-    train, val, test = (table.rows(part) for part in (folds[fold].train, folds[fold].val, folds[fold].test))
+    train, val, test = (table.rows(part) for part in (parts.train, parts.val, parts.test))
     num_categories = len(cfg.labels.names)
     weight = np.ones(num_categories)
     if cfg.train.class_weight == "balanced":
         weight = slices.balanced_weights(table.label_N.cpu().numpy()[train], num_categories)
     log.info("%d training, %d validation, %d test slices", len(train), len(val), len(test))
+    for category in np.setdiff1d(range(num_categories), table.label_N.cpu().numpy()[train]):
+        log.warning("no training slice is of category %s", cfg.labels.names[category])
     return FoldData(table, train, val, test, torch.tensor(weight, dtype=torch.float32, device=world.device))
 
 
@@ -179,6 +182,11 @@ def _run_epoch(
     probability, val_losses = _evaluate(trainer.model, data.table, data.val, cfg, world)
     correct = probability.argmax(axis=1) == data.table.label_N.cpu().numpy()[data.val]
     val_loss = float(val_losses.astype(np.float64).mean())
+    if not np.isfinite([loss, val_loss]).all():
+        raise FloatingPointError(
+            f"fold {fold} epoch {epoch}: training loss {loss}, validation loss {val_loss}; "
+            "lower train.learning_rate or set train.precision fp32"
+        )
     trainer.schedule.step(val_loss)
     row = {
         "epoch": epoch,
@@ -211,7 +219,7 @@ def _train_pass(
     losses = []
     for batch in slices.training_batches(data.train, cfg.batch_size, cfg.seed, fold, epoch):
         hu_NHW, label_N = data.table.take(batch[world.rank :: world.size])
-        weight_sum = data.weight_K[data.table.take(batch)[1]].sum()
+        weight_sum = data.weight_K[data.table.labels(batch)].sum()
         losses.append(
             steps.train_step(
                 parallel, trainer.optimizer, trainer.scaler, hu_NHW, label_N, data.weight_K, weight_sum, world.size, cfg
@@ -228,11 +236,11 @@ def _evaluate(
     share = table.batches(rows[world.rank :: world.size], cfg.train.batch_size)
     parts = distributed.gather(steps.evaluate(model, share, len(cfg.labels.names), cfg.train), world)
     probability = np.zeros((len(rows), len(cfg.labels.names)), np.float32)
-    losses = np.full(len(rows), np.nan, np.float32)
+    losses = np.zeros(len(rows), np.float32)
     for rank, (part_probability, part_losses) in enumerate(parts):
         probability[rank :: world.size] = part_probability
         losses[rank :: world.size] = part_losses
-    assert not np.isnan(losses).any(), "a row was evaluated by no rank"
+    assert sum(len(part) for _, part in parts) == len(rows), "a row was evaluated by no rank or by two"
     return probability, losses
 
 

@@ -128,7 +128,12 @@ def test_predictions_that_are_not_the_folds_own_count_as_missing(tmp_path, damag
     path = run.fold(0).predictions
     damage(pd.read_csv(path, dtype={"study": str})).to_csv(path, index=False)
     assert not aggregation.aggregate(run.root)
-    assert said in report_of(run)["missing_folds"][0]["reason"]
+    reason = report_of(run)["missing_folds"][0]["reason"]
+    assert said in reason
+    assert str(tmp_path) not in reason
+    # out of the way, so that --resume runs the fold again
+    assert not path.exists()
+    assert path.with_suffix(".csv.invalid").exists()
 
 
 def test_a_patient_is_judged_by_the_mean_over_the_slices_of_all_scans(tmp_path):
@@ -147,6 +152,21 @@ def test_a_patient_is_judged_by_the_mean_over_the_slices_of_all_scans(tmp_path):
     assert (levels["patient"]["pooled"]["n"], levels["patient"]["pooled"]["errors"]) == (3, 1)
     assert levels["patient"]["pooled"]["under_estimated"] == 1
     assert (levels["slice"]["pooled"]["n"], levels["slice"]["pooled"]["errors"]) == (10, 4)
+
+
+def test_patients_tested_by_several_draws_are_not_counted_as_different_ones(tmp_path):
+    run = make_run(tmp_path, {("a", 0): [0], ("b", 1): [1]}, num_folds=2)
+    run.splits.unlink()
+    folds = [splits.Fold(("t",), ("v",), ("a",))] * 2
+    splits.write_splits(run.splits, folds, SplitConfig(folds=2), "-")
+    for index in range(2):
+        write_fold(run, index, {("a", 0): [0]})
+    assert aggregation.aggregate(run.root)
+    assert (report_of(run)["levels"]["patient"]["pooled"]["n"], report_of(run)["levels"]["patient"]["distinct"]) == (
+        2,
+        1,
+    )
+    assert "(n = 2 patients, 1 of them different)" in (run.report / "report.md").read_text(encoding="utf-8")
 
 
 def test_the_same_predictions_give_the_same_report_byte_for_byte(tmp_path):

@@ -114,6 +114,8 @@ def test_padding_becomes_air(tmp_path):
         ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "not_axial"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
         ({"SamplesPerPixel": 3}, "not_grayscale"),
+        ({"Rows": None}, "no_geometry"),
+        ({"PixelSpacing": None}, "no_geometry"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "not_ct_image"),
         ({"SeriesInstanceUID": "1.2.3"}, "other_series"),
     ],
@@ -143,6 +145,16 @@ def test_a_series_with_a_slice_that_cannot_be_right_is_refused_whole(tmp_path, v
     assert {refusal.reason for refusal in refusals} == {"study_refused"}
     assert len(refusals) == 4
     assert said in refusals[0].detail
+
+
+@pytest.mark.parametrize("value", [["3", "3"], "", None])
+def test_facts_that_are_good_to_know_are_nan_where_the_header_is_odd(tmp_path, value):
+    write(tmp_path, SliceThickness=3)
+    for path in tmp_path.iterdir():
+        edit(path, SliceThickness=value)
+    series, refusals = dicom.read_study(tmp_path)
+    assert np.isnan(series.slice_thickness_mm)
+    assert refusals == []
 
 
 def test_a_file_that_is_not_dicom_is_named(tmp_path):

@@ -54,6 +54,27 @@ def test_a_missing_column_is_named_beside_those_there_are(tmp_path):
         read_labels(sheet(tmp_path, "number,score\n1,2\n"))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("study,score,score \na,1,2\n", r"columns \['score'\] twice"),
+        ("study,score\na,1\nb,2,3,4\n", "cannot be read as a sheet .*every row as long as the header"),
+        ("study,score\na,0,\n", "cannot be read as a sheet"),
+    ],
+)
+def test_a_sheet_that_could_be_read_in_two_ways_is_refused_on_one_line(tmp_path, text, said):
+    with pytest.raises(InputError, match=said) as error:
+        read_labels(sheet(tmp_path, text))
+    assert "\n" not in str(error.value)
+
+
+def test_a_broken_excel_file_is_refused(tmp_path):
+    path = tmp_path / "labels.xlsx"
+    path.write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(InputError, match="cannot be read as a sheet"):
+        read_labels(LabelsConfig(sheet=str(path)))
+
+
 def test_a_missing_sheet_is_named(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_labels(LabelsConfig(sheet=str(tmp_path / "nowhere.csv")))

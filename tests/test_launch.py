@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc import launch, ledger, settings
+from cac_hpc import launch, ledger, local, settings, stages
 from cac_hpc.paths import RunPaths
 from tests.runs import NUM_SLICES, REPO, job, prepare, write_config, write_scans
 from tests.waiting import wait_for
@@ -81,10 +81,9 @@ def test_status_answers_in_half_a_second_from_the_run_folder(finished_run):
 def test_the_same_launch_again_does_nothing_and_resume_trains_only_what_is_missing(finished_run, scans, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished_run, run)
-    config = run / "config.yaml"
-    config.write_text(config.read_text(encoding="utf-8").replace(str(finished_run), str(run)), encoding="utf-8")
     again = job("launch_cv.py", "--resume", run)
     assert again.returncode == 0, again.stdout + again.stderr
+    assert "submitted" not in again.stdout
     whole = (run / "folds" / "fold-1" / "predictions.csv").read_bytes()
     untouched = (run / "folds" / "fold-0" / "predictions.csv").stat().st_mtime_ns
     shutil.rmtree(run / "folds" / "fold-1")
@@ -172,6 +171,71 @@ def test_a_run_folder_with_another_run_is_refused_with_the_difference(tmp_path, 
     assert code == 2
     assert "holds another run (found / wanted: train.epochs: 4 / 9)" in output
     assert (run / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["file/run", "/proc/nowhere/run"])
+def test_a_run_folder_that_cannot_be_written_is_refused(tmp_path, scans, capsys, place):
+    (tmp_path / "file").write_text("a file", encoding="utf-8")
+    config = write_config(tmp_path / "settings.yaml", scans, tmp_path / place)
+    code, output = launch_here(["--config", config, "--dry_run"], capsys)
+    assert code == 2
+    assert "error: cannot write the run folder" in output.splitlines()[-1]
+
+
+def test_a_packed_dir_that_cannot_be_written_leaves_no_run_folder(tmp_path, scans, capsys):
+    (tmp_path / "file").write_text("a file", encoding="utf-8")
+    packed = {"packed_dir": str(tmp_path / "file" / "packed")}
+    config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", data=packed)
+    assert launch_here(["--config", config, "--dry_run"], capsys)[0] == 2
+    assert [path.name for path in tmp_path.iterdir()] in (["file", "settings.yaml"], ["settings.yaml", "file"])
+
+
+def test_a_run_that_somebody_works_on_is_left_alone(tmp_path, scans, capsys):
+    run = prepare(tmp_path, scans)
+    before = (run / "config.yaml").read_bytes()
+    with local.exclusive(RunPaths(run)):
+        code, output = launch_here(["--resume", run, "--cluster.ranks_per_node", 1], capsys)
+    assert code == 2
+    assert "another launcher, or what it left running, works on this run" in output
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_a_task_whose_process_is_gone_is_not_called_running(tmp_path, scans):
+    run = prepare(tmp_path, scans)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    facts = ledger.whereabouts() | {"pid": child.pid, "job": None}
+    ledger.record(run / "ledger.jsonl", "pack", 0, "started", **facts)
+    shown = job("status.py", run)
+    assert re.search(r"pack +0 +gone", shown.stdout)
+    assert shown.returncode == 1
+
+
+def test_a_report_that_is_being_made_again_is_not_called_done(tmp_path, scans):
+    run = prepare(tmp_path, scans)
+    (run / "report").mkdir()
+    (run / "report" / "report.json").write_text('{"status": "PARTIAL"}', encoding="utf-8")
+    ledger.record(run / "ledger.jsonl", "aggregate", None, "ended", ok=False, reason="PARTIAL report")
+    ledger.record(run / "ledger.jsonl", "aggregate", None, "submitted", job="17")
+    assert stages.survey(RunPaths(run))[-1].state == "submitted"
+
+
+def test_a_percent_sign_in_the_run_folder_is_refused_for_slurm(tmp_path, scans, capsys, monkeypatch):
+    monkeypatch.setattr("cac_hpc.scheduler.unavailable", lambda: None)
+    config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "70%", cluster={"kind": "slurm"})
+    code, output = launch_here(["--config", config], capsys)
+    assert code == 2
+    assert "SLURM gives % a meaning of its own" in output
+
+
+def test_brackets_in_names_are_shown_as_they_are(tmp_path, scans):
+    run = prepare(tmp_path, scans)
+    odd = tmp_path / "[bold] run [" / "x]"
+    odd.parent.mkdir()
+    run.rename(odd)
+    shown = job("status.py", odd)
+    assert shown.returncode == 0
+    assert "[bold] run [/x]" in shown.stdout.replace("\n", "")
 
 
 def test_a_folder_with_other_files_is_not_taken_for_a_run(tmp_path, scans, capsys):

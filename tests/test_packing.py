@@ -1,6 +1,7 @@
 """Pack and seal: real series, damage, reuse."""
 
 import csv
+import os
 import shutil
 
 import h5py
@@ -66,6 +67,23 @@ def test_the_tables_and_shards_hold_no_uid_date_or_path(prepared_run, scans):
             assert b"1.2.826.0.1.3680043" not in content, path  # pydicom's UID root
 
 
+def test_a_sheet_that_changes_before_the_seal_does_not_change_the_labels(tmp_path):
+    scans = write_scans(tmp_path / "scans")
+    run = prepare(tmp_path, scans)
+    sheet = scans / "labels.csv"
+    sheet.write_text(sheet.read_text(encoding="utf-8").replace("000,0\n", "000,2000\n"), encoding="utf-8")
+    packing.pack(run)
+    assert {row["study"]: row["category"] for row in rows(run / "dataset" / "studies.csv")}["000"] == "0"
+
+
+def test_a_file_name_that_is_not_utf_8_is_rejected_by_name(tmp_path):
+    scans = write_scans(tmp_path / "scans")
+    (scans / "003" / os.fsdecode(b"\xfcbersicht.txt")).write_text("read me", encoding="utf-8")
+    run = prepare(tmp_path, scans)
+    packing.pack(run)
+    assert [row["file"] for row in rows(run / "dataset" / "rejected.csv")] == ["\\xfcbersicht.txt"]
+
+
 def test_a_damaged_shard_is_named_and_not_sealed(prepared_run):
     packing.pack_shard(prepared_run, 0)
     packing.pack_shard(prepared_run, 1)
@@ -122,10 +140,10 @@ def test_a_dataset_of_other_settings_is_refused(tmp_path, scans):
 def test_a_file_that_changes_its_size_makes_another_dataset(tmp_path):
     scans = write_scans(tmp_path / "scans")
     cfg = settings.load(prepare(tmp_path, scans) / "config.yaml")
-    before = plan.make_plan(cfg)[0].sha256
+    before = plan.make_plan(cfg).sha256
     with (scans / "000" / "IM0001.dcm").open("ab") as file:
         file.write(b"\0\0")
-    assert plan.make_plan(cfg)[0].sha256 != before
+    assert plan.make_plan(cfg).sha256 != before
 
 
 def test_packing_twice_gives_the_same_bytes(tmp_path, scans):

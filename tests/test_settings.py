@@ -76,6 +76,9 @@ def test_every_cluster_file_fits_the_demo(name):
         (["--split.val_fraction", "0.7"], "so that patients are left for training"),
         (["--labels.edges", "[0, 10]"], "must be 3 names"),
         (["--labels.edges", "[10, 0]"], "rising numbers"),
+        (["--labels.edges", "[0, 10, 100, .nan, 1000]"], "labels.edges"),
+        (["--data.dicom_root", ""], "data.dicom_root is ''"),
+        (["--wait=1"], "--wait"),
         (["--cluster.fold.time_min", "0"], "cluster.fold.time_min is 0"),
         (["--cluster.ranks_per_node", "64"], "train.batch_size is 32, but must be at least 64"),
         (["--cluster", "nowhere.yaml"], "nowhere.yaml"),
@@ -88,6 +91,12 @@ def test_a_wrong_setting_is_named_on_one_line(minimal, arguments, said):
         parse("--config", minimal, *arguments)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_settings_that_are_not_text_are_refused(minimal):
+    minimal.write_bytes(b"run: \xff\xfe")
+    with pytest.raises(InputError):
+        parse("--config", minimal)
 
 
 def test_an_unknown_key_in_a_file_is_refused_with_the_nearest_known_one(minimal):

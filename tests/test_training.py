@@ -170,10 +170,20 @@ def test_the_test_epoch_is_the_one_of_lowest_validation_loss():
     assert training.Trainer(None, None, None, None, rows).best_epoch == 2
 
 
-def test_a_fold_that_does_not_exist_is_refused(tmp_path, scans, packed):
+def test_a_fold_that_does_not_exist_is_refused_and_leaves_no_trace(tmp_path, scans, packed):
     run = sealed_run(tmp_path, scans, packed)
+    before = RunPaths(run).ledger.read_bytes()
     with pytest.raises(InputError, match="--fold 3: the run has 3 folds, wanted 0 to 2"):
         training.train_fold(run, 3)
+    assert RunPaths(run).ledger.read_bytes() == before
+
+
+@pytest.mark.timeout(120)
+def test_a_loss_that_is_not_finite_is_named_and_not_checkpointed(tmp_path, scans, packed):
+    run = sealed_run(tmp_path, scans, packed, train={"learning_rate": 1e30}, cluster={"ranks_per_node": 1})
+    with pytest.raises(FloatingPointError, match=r"fold 0 epoch \d: .*lower train\.learning_rate"):
+        training.train_fold(run, 0)
+    assert len(RunPaths(run).fold(0).checkpoints()) < 4
 
 
 def test_a_gpu_that_is_not_there_is_an_error_and_not_a_quiet_cpu_run(tmp_path, scans, packed, monkeypatch):
