@@ -75,9 +75,8 @@ def _result(run: RunPaths, tasks: list[Task]) -> int:
         print(f"the report: {run.report / 'report.md'}\nin here:    python jobs/report.py {shlex.quote(str(run.root))}")
     unfinished = [str(task) for task in tasks if not task.done]
     if unfinished:
-        print(
-            f"without a valid result: {', '.join(unfinished)}\nto go on:   python jobs/launch_cv.py --resume {run.root}"
-        )
+        print(f"without a valid result: {', '.join(unfinished)}")
+        print(f"to go on:   python jobs/launch_cv.py --resume {shlex.quote(str(run.root))}")
     return 1 if unfinished else 0
 
 
@@ -200,6 +199,8 @@ def _submit(run: RunPaths, cfg: Config, waiting: list[Task]) -> None:
     """
     import submitit
 
+    if not waiting:
+        print("everything is done already")
     submitted: dict[str, str] = {}
     for stage in STAGES:
         tasks = [task for task in waiting if task.stage is stage]

@@ -53,7 +53,10 @@ def start_cluster(folder: Path, *options: str) -> Slurm:
         unavailable(f"no SLURM for this test: {done.stderr.strip()}")
     assert done.returncode == 0, f"the development cluster did not start: {done.stderr}"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH_"))}
-    return Slurm(folder, inherited | {"SLURM_CONF": f"{folder}/slurm.conf"})
+    path = (
+        f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # an activated environment, for sbatch scripts
+    )
+    return Slurm(folder, inherited | {"SLURM_CONF": f"{folder}/slurm.conf", "PATH": path})
 
 
 def cluster(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -105,12 +105,13 @@ def test_the_same_stages_submitted_by_hand_give_the_same_report(slurm, scans, fi
 @pytest.mark.timeout(120)
 def test_what_slurm_refuses_is_told_in_its_words_and_nothing_stays_in_the_queue(slurm, scans, tmp_path):
     config = config_for_slurm(tmp_path, scans)
+    before = slurm.run("squeue", "--noheader", "--states=PENDING")
     refused = job("launch_cv.py", "--config", config, "--cluster", DEV, "--cluster.fold.mem_gb", 9000, env=slurm.env)
     assert refused.returncode == 2
     assert "SLURM refused stage folds" in refused.stderr
     assert "Memory specification can not be satisfied" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
-    assert not slurm.run("squeue", "--noheader", "--states=PENDING")
+    assert slurm.run("squeue", "--noheader", "--states=PENDING") == before
 
 
 @pytest.mark.timeout(200)
