@@ -78,14 +78,6 @@ def job(
 
 def torchrun(num_ranks: int, run: Path, fold: int) -> list[str]:
     """The command that trains a fold with that many ranks."""
-    ranks = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
-    return [
-        *ranks,
-        f"--log-dir={run}/slurm/torchrun",
-        "--",
-        str(REPO / "jobs" / "train_fold.py"),
-        "--run",
-        str(run),
-        "--fold",
-        str(fold),
-    ]
+    logs = f"--log-dir={run}/slurm/torchrun"
+    ranks = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}", logs, "--"]
+    return [*ranks, str(REPO / "jobs" / "train_fold.py"), "--run", str(run), "--fold", str(fold)]

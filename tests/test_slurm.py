@@ -149,5 +149,5 @@ def test_a_fold_that_slurm_warns_is_requeued_and_ends_with_the_same_predictions(
     for run in (warned, alone):
         wait_for((run / "report" / "report.json").exists, 200, f"the report of {run}")
     states = json.loads(job("status.py", warned, "--json", env=slurm.env).stdout)
-    assert next(state["attempt"] for state in states if (state["stage"], state["task"]) == ("folds", 0)) == 1
+    assert next(state["attempt"] for state in states if (state["stage"], state["task"]) == ("folds", 0)) >= 1
     same_predictions(warned, alone)
