@@ -13,6 +13,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -230,7 +231,9 @@ def _executor(run: RunPaths, cfg: Config, stage: Stage, after: str | None) -> An
 
     asked, cluster, env = stages.resources(stage, cfg), cfg.cluster, run.code / "slurm" / "env.sh"
     cpus = cluster.ranks_per_node * cluster.cpus_per_rank if stage.ranks else asked.cpus
-    executor = submitit.SlurmExecutor(folder=run.slurm / "%j")
+    # a warning that comes before submitit listens would end the job: SLURM sends one again right after a requeue
+    deaf = "/bin/sh -c 'trap \"\" USR2; exec \"$0\" \"$@\"' " + shlex.quote(sys.executable)
+    executor = submitit.SlurmExecutor(folder=run.slurm / "%j", python=deaf)
     parameters: dict[str, Any] = {
         "job_name": f"cac-{stage.name}",
         "time": asked.time_min,
