@@ -24,6 +24,7 @@ setup(
         "pylibjpeg-libjpeg>=2.3,<3",
         "pylibjpeg-openjpeg>=2.4,<3",
         "h5py>=3.11,<4",
+        "xxhash>=3.4,<5",
         "numpy>=2.0,<3",
         "scipy>=1.13,<2",
         "scikit-learn>=1.5,<2",
@@ -43,5 +44,6 @@ setup(
             "pandas-stubs",
             "types-PyYAML",
         ],
+        "peers": ["SimpleITK>=2.4", "dcm2niix>=1.0.20240202", "monai>=1.4"],  # for jobs/benchmark.py
     },
 )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc import config, figures, ledger, metrics, paths, predictions, report, settings, splits
+from cac_hpc import config, digests, figures, ledger, metrics, paths, predictions, report, settings, splits
 from cac_hpc.config import Config, InputError
 from cac_hpc.logs import log
 from cac_hpc.paths import DatasetPaths, RunPaths
@@ -128,7 +128,7 @@ def _summarise(
         "digests": {
             "studies_sha256": seal["studies_sha256"],
             "plan_sha256": seal["plan_sha256"],
-            "splits_sha256": paths.file_sha256(run.splits),
+            "splits_sha256": digests.file_sha256(run.splits),
         },
     }
 
@@ -143,14 +143,15 @@ def _categories(cfg: Config) -> list[dict[str, Any]]:
 
 
 def _cohort(dataset: DatasetPaths, studies: pd.DataFrame, num_categories: int) -> dict[str, Any]:
-    category = studies["category"].astype(int).to_numpy()
+    category, intake = studies["category"].astype(int).to_numpy(), paths.read_json(dataset.intake)
     return {
-        "studies_found": sum(map(len, paths.read_json(dataset.plan)["shards"])),
+        "studies_found": intake["studies"]["found"],
         "studies": len(studies),
         "patients": int(studies["patient"].nunique()),
         "slices": int(studies["slices"].astype(int).sum()),
-        "rejected_files": paths.read_json(dataset.seal)["rejected"],
+        "rejected_files": sum(intake["files"]["rejected"].values()),
         "studies_per_category": np.bincount(category, minlength=num_categories).tolist(),
+        "intake": intake,
     }
 
 

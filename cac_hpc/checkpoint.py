@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from cac_hpc import paths
+from cac_hpc import digests, paths
 from cac_hpc.logs import log
 
 
@@ -16,7 +16,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Write the digest, then the checkpoint: a checkpoint under its final name always has one."""
     with paths.atomic(path) as scratch:
         torch.save(state, scratch)
-        paths.write_text(_digest_path(path), paths.file_sha256(scratch))
+        paths.write_text(_digest_path(path), digests.file_sha256(scratch))
 
 
 def load(path: Path, device: torch.device) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
     Raises: ValueError if it is not the file that was saved.
     """
     digest = _digest_path(path)
-    if not digest.is_file() or digest.read_text(encoding="utf-8") != paths.file_sha256(path):
+    if not digest.is_file() or digest.read_text(encoding="utf-8") != digests.file_sha256(path):
         raise ValueError(f"{path}: does not match its sha256, so it is damaged or incomplete")
     state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     return state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ def require(ok: bool, key: str, value: object, wanted: str) -> None:
 class DataConfig:
     dicom_root: str  # one folder per study below it; the folder's name is the study number
     packed_dir: str | None = None  # where the packed dataset lives; null keeps it in the run folder
+    pseudonym_key: str | None = None  # a file with a secret; study keys are then written as pseudonyms made with it
 
     def __post_init__(self) -> None:
         require(bool(self.dicom_root), "data.dicom_root", self.dicom_root, "the folder that holds the study folders")
@@ -37,24 +39,84 @@ class LabelsConfig:
     patient_column: str | None = None  # null: every study is its own patient
     edges: tuple[float, ...] = (0.0, 10.0, 100.0, 400.0, 1000.0)  # a category ends at its edge, the edge included
     names: tuple[str, ...] = ("Very Low", "Low", "Low/Moderate", "Moderate", "Moderate/High", "High")
+    unmatched: Literal["stop", "skip"] = "stop"  # folders without a valid row, rows without a folder: or leave them out
 
     def __post_init__(self) -> None:
         require(list(self.edges) == sorted(set(self.edges)), "labels.edges", self.edges, "rising numbers")
         require(all(map(math.isfinite, self.edges)), "labels.edges", self.edges, "finite numbers")
         require(bool(self.sheet), "labels.sheet", self.sheet, "the path of a .csv or .xlsx sheet")
         require(len(self.edges) >= 1, "labels.edges", self.edges, "at least one number")
+        columns = [self.study_column, self.score_column, self.patient_column]
+        require(len(set(columns)) == 3, "labels.*_column", columns, "different columns")
         wanted = f"{len(self.edges) + 1} names, one more than labels.edges"
         require(len(self.names) == len(self.edges) + 1, "labels.names", self.names, wanted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesRule:
+    """Which series of a study is taken: of the axial ones that fit, the one with most slices."""
+
+    thickness_mm: tuple[float, float] = (2.0, 5.0)  # SliceThickness, where the header gives it; scoring uses 2.5 or 3
+    description: str | None = None  # a regular expression that SeriesDescription must contain, any case
+    prefer_original: bool = True  # before derived images, whatever their number
+    max_lean_degrees: float = 5.0  # of the slices' normal from the body axis
+
+    def __post_init__(self) -> None:
+        low, high = self.thickness_mm
+        require(0 <= low <= high, "pack.series.thickness_mm", self.thickness_mm, "low, high with 0 <= low <= high")
+        require(0 <= self.max_lean_degrees <= 45, "pack.series.max_lean_degrees", self.max_lean_degrees, "0 to 45")
+        try:
+            re.compile(self.description or "")
+        except re.error as error:
+            raise InputError(f"pack.series.description is {self.description!r}: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checks:
+    """What is done with a study that fails a check: it is left out, or used and marked in studies.csv."""
+
+    conflicting_duplicates: Literal["refuse", "warn"] = "refuse"
+    missing_slices: Literal["refuse", "warn"] = "refuse"
+    uneven_spacing: Literal["refuse", "warn"] = "refuse"
+    gantry_tilt: Literal["refuse", "warn"] = "refuse"
+    mixed_thickness: Literal["refuse", "warn"] = "refuse"
+    mixed_rescale: Literal["refuse", "warn"] = "refuse"
+    mixed_acquisition: Literal["refuse", "warn"] = "refuse"
+    implausible_hu: Literal["refuse", "warn"] = "refuse"
+    lossy_compression: Literal["refuse", "warn"] = "refuse"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What reading may cost before it is given up."""
+
+    minutes: float = 10.0  # per study
+    memory_gb: float = 4.0  # per study
+    rejected_studies: float = 0.1  # share of the studies; beyond it the dataset is not sealed
+
+    def __post_init__(self) -> None:
+        require(self.minutes > 0, "pack.limits.minutes", self.minutes, "above 0")
+        require(self.memory_gb >= 0.5, "pack.limits.memory_gb", self.memory_gb, "0.5 or more")
+        require(0 <= self.rejected_studies <= 1, "pack.limits.rejected_studies", self.rejected_studies, "0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackConfig:
     size: int = 512  # pixels per side of a packed slice
     studies_per_shard: int = 8
+    min_slices: int = 10
+    max_slices: int = 512
+    spacing_tolerance_mm: float = 0.05  # departure of a step between slices from the usual one
+    series: SeriesRule = SeriesRule()
+    checks: Checks = Checks()
+    limits: Limits = Limits()
 
     def __post_init__(self) -> None:
         require(8 <= self.size <= 1024, "pack.size", self.size, "8 to 1024")
         require(self.studies_per_shard >= 1, "pack.studies_per_shard", self.studies_per_shard, "1 or more")
+        require(self.min_slices >= 1, "pack.min_slices", self.min_slices, "1 or more")
+        require(self.max_slices >= self.min_slices, "pack.max_slices", self.max_slices, "pack.min_slices or more")
+        require(self.spacing_tolerance_mm >= 0, "pack.spacing_tolerance_mm", self.spacing_tolerance_mm, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,6 +319,9 @@ def absolute_paths(cfg: Config) -> Config:
         return str(Path(path).expanduser().absolute())
 
     packed_dir = cfg.data.packed_dir and absolute(cfg.data.packed_dir)
-    data = dataclasses.replace(cfg.data, dicom_root=absolute(cfg.data.dicom_root), packed_dir=packed_dir)
+    pseudonym_key = cfg.data.pseudonym_key and absolute(cfg.data.pseudonym_key)
+    data = dataclasses.replace(
+        cfg.data, dicom_root=absolute(cfg.data.dicom_root), packed_dir=packed_dir, pseudonym_key=pseudonym_key
+    )
     labels = dataclasses.replace(cfg.labels, sheet=absolute(cfg.labels.sheet))
     return dataclasses.replace(cfg, run=absolute(cfg.run), data=data, labels=labels)

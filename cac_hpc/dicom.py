@@ -1,110 +1,129 @@
-"""One study folder in, one series of ordered HU slices out; every other file is refused with a reason.
+"""What needs a full DICOM library: unusual files, compressed pixels, and writing series. The owner of pydicom.
 
-Also writes series, for synthetic cohorts. The owner of pydicom. Axes: Z slice, H row, W column.
+Axes: Z slice, H row, W column.
 """
 
 from __future__ import annotations
 
-import os
+import logging
+import struct
 import warnings
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.multival import MultiValue
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    RLELossless,
+    generate_uid,
+)
 
-AIR_HU = -1024
-AXIAL_COSINE = np.cos(np.radians(5.0))  # the slice normal may lean this far from the body axis
+PLUGINS = ("pylibjpeg", "pydicom")  # the first that is there decodes, never what else may be installed
+FRAME_HEADERS = {0xFFF7, *range(0xFFC0, 0xFFD0)} - {0xFFC4, 0xFFC8, 0xFFCC}  # markers of JPEG-LS and JPEG
+
+_GROUPS = {  # functional group sequence of an enhanced CT, and what to take from it
+    "CTImageFrameTypeSequence": ("FrameType",),
+    "CTReconstructionSequence": ("ConvolutionKernel", "ReconstructionDiameter"),
+    "CTXRayDetailsSequence": ("KVP",),
+    "CardiacSynchronizationSequence": ("NominalPercentageOfCardiacPhase",),
+    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "PlanePositionSequence": ("ImagePositionPatient",),
+}
 
 
-class DicomError(ValueError):
-    """A file cannot be used; ``reason`` is its code in rejected.csv."""
+class Coded(NamedTuple):
+    """Size in pixels and bits per pixel of what a codestream decodes to."""
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, detail
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A file that is not used: its path below the study folder, a reason code and what was found."""
-
-    file: str
-    reason: str
-    detail: str
+    rows: int
+    columns: int
+    precision: int
 
 
-@dataclass(frozen=True)
-class Series:
-    """The slices of one study in ascending z.
+def can_decode(syntax: str) -> bool:
+    """Whether compressed pixels of a transfer syntax can be decoded here."""
+    return _plugin(syntax) is not None
 
-    hu_ZHW: int16, HU. position_mm: (Z,) float64, along the slice normal. Spacings in mm; NaN where the header says
-    nothing and nothing can be measured. kvp in kV.
+
+def read_slices(file: BinaryIO, keywords: set[str]) -> list[dict[str, str | int]]:
+    """The wanted values of each slice in a file, by keyword: 16-bit numbers as such, everything else as text.
+
+    A frame of an enhanced CT has its own values, else those that all frames share, else those of the object.
+
+    Raises: ValueError if there is not one functional group for each frame.
+    Source: DICOM PS3.3 A.38 Enhanced CT Image IOD, C.7.6.16 Multi-frame Functional Groups Module.
     """
+    with _quiet():
+        ds = pydicom.dcmread(file, stop_before_pixels=True)
+        values = _values(ds, keywords)
+        frames = ds.get("PerFrameFunctionalGroupsSequence")
+        if frames is None:
+            return [values]
+        if len(frames) != ds.get("NumberOfFrames"):
+            raise ValueError("not one functional group for each frame")
+        shared = _first(ds.get("SharedFunctionalGroupsSequence"))
+        return [values | _of_frame(frame, shared) for frame in frames]
 
-    hu_ZHW: np.ndarray
-    position_mm: np.ndarray
-    pixel_spacing_mm: tuple[float, float]
-    slice_spacing_mm: float
-    slice_thickness_mm: float
-    kvp: float
+
+def read_pixels(file: BinaryIO) -> bytes:
+    """The pixel data of a file that is not compressed, in the file's byte order; empty if it has none."""
+    with _quiet():
+        return bytes(pydicom.dcmread(file).get("PixelData") or b"")
 
 
-def read_study(folder: Path) -> tuple[Series | None, list[Refusal]]:
-    """Read the largest axial CT series below a study folder.
+def read_codestream(file: BinaryIO, frame: int, num_frames: int) -> bytes:
+    """The compressed pixels of one frame, counted from 0; the file stands at the first item of its pixel data."""
+    with _quiet():
+        return get_frame(file, frame, number_of_frames=num_frames)
 
-    Returns: the series, None if there is none that can be used, and a refusal for every file that is not in it.
+
+def coded(codestream: bytes, syntax: str) -> Coded | None:
+    """What a codestream says of itself, without decoding it; None if it says nothing, as with run-length encoding.
+
+    Raises: ValueError or struct.error if it is no such codestream, or cut short.
+    Source: ISO/IEC 10918-1 B.2.2 (JPEG), 14495-1 C.2.2 (JPEG-LS), 15444-1 A.5.1 (JPEG 2000).
     """
-    refusals, usable = [], []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        try:
-            usable.append((path, _read_header(path)))
-        except DicomError as error:
-            refusals.append(Refusal(_shown(path, folder), error.reason, error.detail))
-    chosen, others = _choose_series(usable)
-    refusals += [
-        Refusal(_shown(path, folder), "other_series", f"the chosen series has {len(chosen)} slices")
-        for path, _ in others
-    ]
-    if not chosen:
-        return None, refusals
-    paths = [path for path, _ in chosen]
-    try:
-        with _quiet_pydicom():
-            return _read_series(chosen), refusals
-    except DicomError as error:
-        detail = f"the study is refused as a whole: {error}"
-        return None, refusals + [Refusal(_shown(path, folder), "study_refused", detail) for path in paths]
+    if syntax == RLELossless:
+        return None
+    if syntax in JPEG2000TransferSyntaxes:
+        start = codestream.index(b"\xff\x4f\xff\x51", 0, 1024) + 8
+        right, bottom, left, top, depth = struct.unpack_from(">4I18xB", codestream, start)
+        return Coded(bottom - top, right - left, (depth & 0x7F) + 1)
+    marker, position = 0xFFD8, 2
+    while marker not in FRAME_HEADERS:
+        marker, length = struct.unpack_from(">HH", codestream, position)
+        position += 2 + length
+    precision, rows, columns = struct.unpack_from(">BHH", codestream, position - length + 2)
+    return Coded(rows, columns, precision)
 
 
-def pixels_to_hu(stored: np.ndarray, slope: float, intercept: float, padding: int | None = None) -> np.ndarray:
-    """Convert one CT slice from stored values to Hounsfield units (HU).
+def decode(codestream: bytes, syntax: str, rows: int, columns: int, bits_stored: int, signed: bool) -> np.ndarray:
+    """Decode the compressed pixels of one 16-bit grey frame.
 
-    Slope and intercept belong to the image, not the series: pass each slice its own.
-
-    Args:
-        stored: (H, W) integers, as decoded from Pixel Data.
-        slope, intercept: Rescale Slope (0028,1053) and Rescale Intercept (0028,1052).
-        padding: Pixel Padding Value (0028,0120); becomes air.
-    Returns: (H, W) int16, HU, rounded to the nearest integer.
-    Raises: DicomError if slope is 0, a factor is not finite or a value does not fit int16.
-    Source: DICOM PS3.3 C.11.1, Modality LUT Module.
+    Returns: (H, W) stored values.
+    Raises: whatever a decoder raises on a broken codestream.
     """
-    if slope == 0 or not np.isfinite([slope, intercept]).all():
-        raise DicomError("bad_rescale", f"RescaleSlope {slope}, RescaleIntercept {intercept}")
-    hu = np.rint(stored.astype(np.float64) * slope + intercept)
-    if padding is not None:
-        hu[stored == padding] = AIR_HU
-    if hu.min() < -32768 or hu.max() > 32767:
-        raise DicomError("hu_out_of_range", f"{hu.min():.0f} to {hu.max():.0f} HU")
-    return hu.astype(np.int16)
+    said = coded(codestream, syntax)
+    # unused high bits are the sign, or BitsStored is wrong: then they must stay as they are, for others to see
+    sign_only = said is not None and said.precision <= bits_stored
+    options: dict[str, Any] = {"bits_allocated": 16, "bits_stored": bits_stored, "pixel_representation": int(signed)}
+    options |= {"rows": rows, "columns": columns, "number_of_frames": 1, "correct_unused_bits": sign_only}
+    options |= {"samples_per_pixel": 1, "photometric_interpretation": "MONOCHROME2"}
+    with _quiet():
+        decoder, frames = get_decoder(syntax), encapsulate([codestream])
+        stored, _ = decoder.as_array(frames, index=0, decoding_plugin=_plugin(syntax) or "", **options)
+    return np.asarray(stored)
 
 
 def write_series(
@@ -145,128 +164,62 @@ def write_series(
         ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
         ds.Rows, ds.Columns = hu_HW.shape
         ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
-        ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = AIR_HU, 1, "HU"
+        ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = -1024, 1, "HU"
         for keyword, value in attributes.items():
             setattr(ds, keyword, value)
-        ds.PixelData = (hu_HW.astype(np.int32) - AIR_HU).astype("<u2").tobytes()
+        ds.PixelData = (hu_HW.astype(np.int32) + 1024).astype("<u2").tobytes()
         ds.save_as(folder / f"IM{index + 1:04d}.dcm", enforce_file_format=True)
 
 
+@cache
+def _plugin(syntax: str) -> str | None:
+    """The plugin of pydicom that decodes a transfer syntax."""
+    try:
+        available = get_decoder(syntax).available_plugins
+    except NotImplementedError:
+        return None
+    return next((name for name in PLUGINS if name in available), None)
+
+
 @contextmanager
-def _quiet_pydicom() -> Iterator[None]:
-    """Real archives are full of values that pydicom warns about; what matters is checked here."""
+def _quiet() -> Iterator[None]:
+    """Real archives are full of values that pydicom warns about and quotes; what matters is checked by the callers."""
+    logger = logging.getLogger("pydicom")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"pydicom\b.*")
-        yield
+        logger.disabled, before = True, logger.disabled
+        try:
+            yield
+        finally:
+            logger.disabled = before
 
 
-def _read_header(path: Path) -> Dataset:
-    """The header of a file that can be a slice of an axial CT series.
-
-    Raises: DicomError with the reason why it cannot.
-    """
-    try:
-        with _quiet_pydicom():
-            ds = pydicom.dcmread(path, stop_before_pixels=True)
-            return _checked_header(ds)
-    except InvalidDicomError:
-        raise DicomError("not_dicom", "no DICOM file meta information") from None
-    except DicomError:
-        raise
-    except Exception as error:  # a broken file can raise anything from inside the parser
-        raise DicomError("unreadable_header", type(error).__name__) from error
-
-
-def _checked_header(ds: Dataset) -> Dataset:
-    if ds.get("SOPClassUID") != CTImageStorage:
-        name = getattr(ds.get("SOPClassUID"), "name", "no SOPClassUID")
-        raise DicomError("not_ct_image", f"{name}, wanted CT Image Storage")
-    if "LOCALIZER" in (ds.get("ImageType") or []):
-        raise DicomError("localizer", "ImageType says LOCALIZER")
-    if ds.get("SamplesPerPixel") != 1:
-        raise DicomError("not_grayscale", f"SamplesPerPixel is {ds.get('SamplesPerPixel')}, wanted 1")
-    if not (ds.get("Rows") and ds.get("Columns")):
-        raise DicomError("no_geometry", "Rows or Columns is missing")
-    for keyword, length in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2)):
+def _values(ds: Dataset, keywords: set[str]) -> dict[str, str | int]:
+    values: dict[str, str | int] = {"private": 1} if any(tag.is_private for tag in ds) else {}
+    for keyword in keywords:
         value = ds.get(keyword)
-        if not value or len(value) != length or not np.isfinite(np.array(value, dtype=float)).all():
-            raise DicomError("no_geometry", f"{keyword} is missing or not {length} numbers")
-    for keyword in ("RescaleSlope", "RescaleIntercept"):
-        if ds.get(keyword) is None:
-            raise DicomError("no_rescale", f"{keyword} is missing")
-    lean = abs(_normal(ds)[2])
-    if not lean >= AXIAL_COSINE:
-        raise DicomError("not_axial", f"the slice normal leans {np.degrees(np.arccos(lean)):.1f} degrees off the axis")
-    return ds
+        if isinstance(value, int) and not isinstance(value, pydicom.valuerep.IS):
+            values[keyword] = value & 0xFFFF
+        elif value is not None and not isinstance(value, bytes):
+            values[keyword] = _text(value)
+    return values
 
 
-def _choose_series(usable: list[tuple[Path, Dataset]]) -> tuple[list[tuple[Path, Dataset]], list[tuple[Path, Dataset]]]:
-    """The group of one series, size, orientation and spacing that has most slices, and the files of all others."""
-    groups = defaultdict(list)
-    for path, ds in usable:
-        orientation = tuple(round(float(value), 3) for value in ds.ImageOrientationPatient)
-        spacing = tuple(round(float(value), 4) for value in ds.PixelSpacing)
-        series = str(ds.get("SeriesInstanceUID") or path.parent)
-        groups[(series, ds.Rows, ds.Columns, orientation, spacing)].append((path, ds))
-    ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-    members = [files for _, files in ordered]
-    return (members[0] if members else []), [file for files in members[1:] for file in files]
+def _text(value: object) -> str:
+    parts = value if isinstance(value, MultiValue) else [value]
+    return "\\".join(str(part) for part in parts).strip()
 
 
-def _read_series(files: list[tuple[Path, Dataset]]) -> Series:
-    """Decode the slices in ascending position along the slice normal.
-
-    Raises: DicomError if a slice cannot be decoded or two lie at one position.
-    """
-    normal = _normal(files[0][1])
-    position = np.array([np.dot(np.array(ds.ImagePositionPatient, dtype=float), normal) for _, ds in files])
-    order = np.argsort(position, kind="stable")
-    position_mm = position[order]
-    steps = np.diff(position_mm)
-    if len(steps) and steps.min() < 0.01:
-        raise DicomError("duplicate_position", f"two slices at {position_mm[int(steps.argmin())]:.2f} mm")
-    first = files[int(order[0])][1]
-    return Series(
-        hu_ZHW=np.stack([_decode(files[int(index)][0]) for index in order]),
-        position_mm=position_mm,
-        pixel_spacing_mm=(float(first.PixelSpacing[0]), float(first.PixelSpacing[1])),
-        slice_spacing_mm=float(np.median(steps)) if len(steps) else float("nan"),
-        slice_thickness_mm=_number(first, "SliceThickness"),
-        kvp=_number(first, "KVP"),
-    )
+def _of_frame(frame: Dataset, shared: Dataset) -> dict[str, str | int]:
+    """The values of the functional groups, by the keyword that a single-frame image uses."""
+    values: dict[str, str | int] = {}
+    for sequence, keywords in _GROUPS.items():
+        group = _first(frame.get(sequence) or shared.get(sequence))
+        for keyword in keywords:
+            if group.get(keyword) is not None:
+                values["ImageType" if keyword == "FrameType" else keyword] = _text(group[keyword].value)
+    return values
 
 
-def _decode(path: Path) -> np.ndarray:
-    try:
-        with _quiet_pydicom():
-            ds = pydicom.dcmread(path)
-            stored = ds.pixel_array
-            padding: Any = ds.get("PixelPaddingValue")
-            return pixels_to_hu(stored, float(ds.RescaleSlope), float(ds.RescaleIntercept), padding)
-    except DicomError:
-        raise
-    except Exception as error:  # decoders and the parser raise anything on a broken file
-        raise DicomError("cannot_decode", f"a slice's pixels: {type(error).__name__}") from error
-
-
-def _normal(ds: Dataset) -> np.ndarray:
-    """Unit normal of the slice, pointing to ascending z."""
-    row, column = np.array(ds.ImageOrientationPatient, dtype=float).reshape(2, 3)
-    normal = np.cross(row, column)
-    length = np.linalg.norm(normal)
-    if not abs(length - 1) < 0.01:
-        raise DicomError("no_geometry", "ImageOrientationPatient is not two perpendicular unit vectors")
-    return np.asarray(normal / length * (1 if normal[2] >= 0 else -1))
-
-
-def _number(ds: Dataset, keyword: str) -> float:
-    """A number that is good to know but not needed; NaN where the header has none."""
-    try:
-        return float(ds[keyword].value)
-    except (KeyError, TypeError, ValueError):
-        return float("nan")
-
-
-def _shown(path: Path, folder: Path) -> str:
-    """A file's path below its study folder, bytes that are not UTF-8 written out."""
-    return os.fsencode(path.relative_to(folder)).decode("utf-8", "backslashreplace")
+def _first(items: list[Dataset] | None) -> Dataset:
+    return items[0] if items else Dataset()

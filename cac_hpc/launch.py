@@ -43,6 +43,8 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
         f"{len(dataset_plan.labels)} studies, {dataset_plan.num_files} files, {dataset_plan.num_bytes / 1e6:.0f} MB: "
         f"{len(dataset_plan.shards)} shards, {cfg.split.folds} folds of {cfg.cluster.ranks} ranks"
     )
+    for warning in dataset_plan.warnings:
+        print(f"note: {warning}")
     print(f"run folder: {run.root}")
     print(f"cluster: {kind}, {why}", flush=True)
     if kind == "slurm" and _in_queue(run):  # its jobs read the settings that are there
@@ -232,7 +234,7 @@ def _executor(run: RunPaths, cfg: Config, stage: Stage, after: str | None) -> An
     asked, cluster, env = stages.resources(stage, cfg), cfg.cluster, run.code / "slurm" / "env.sh"
     cpus = cluster.ranks_per_node * cluster.cpus_per_rank if stage.ranks else asked.cpus
     # a warning that comes before submitit listens would end the job: SLURM sends one again right after a requeue
-    deaf = "/bin/sh -c 'trap \"\" USR2; exec \"$0\" \"$@\"' " + shlex.quote(sys.executable)
+    deaf = '/bin/sh -c \'trap "" USR2; exec "$0" "$@"\' ' + shlex.quote(sys.executable)
     executor = submitit.SlurmExecutor(folder=run.slurm / "%j", python=deaf)
     parameters: dict[str, Any] = {
         "job_name": f"cac-{stage.name}",

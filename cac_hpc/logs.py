@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -51,16 +52,32 @@ def redraw(render: Callable[[], Table], steps: Generator[object, None, None]) ->
         live.update(render(), refresh=True)
 
 
-def track(items: Sequence[T], label: str) -> Iterator[T]:
-    """Go through the items with a bar on a terminal, with ten log lines elsewhere."""
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
+    """Yield what is called, from any thread, when one more is done: a bar on a terminal, ten log lines elsewhere."""
     screen = console(stderr=True)
     if screen.is_terminal:
         import rich.progress
 
-        yield from rich.progress.track(items, label, console=screen)
+        with rich.progress.Progress(console=screen) as bars:
+            bar = bars.add_task(label, total=total)
+            yield lambda: bars.advance(bar)
         return
-    step = max(1, len(items) // 10)
-    for done, item in enumerate(items, start=1):
-        yield item
-        if done % step == 0 or done == len(items):
-            log.info("%s: %d of %d", label, done, len(items))
+    step, lock, done = max(1, total // 10), threading.Lock(), 0
+
+    def advance() -> None:
+        nonlocal done
+        with lock:
+            done += 1
+            if done % step == 0 or done == total:
+                log.info("%s: %d of %d", label, done, total)
+
+    yield advance
+
+
+def track(items: Sequence[T], label: str) -> Iterator[T]:
+    """Go through the items, showing how many are done."""
+    with progress(label, len(items)) as advance:
+        for item in items:
+            yield item
+            advance()

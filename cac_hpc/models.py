@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from cac_hpc.config import ModelConfig
 
 
-def slice_classifier(cfg: ModelConfig, size: int, num_categories: int) -> nn.Sequential:
-    """Build the classifier of one slice.
+class SliceClassifier(nn.Module):
+    """The classifier of one slice: (N, 1, size, size) to logits (N, categories).
 
-    Per filter count a 3x3 convolution, ReLU and 2x2 max-pooling; then dropout, one hidden layer and the logits.
+    Per filter count a 3x3 convolution, ReLU and 2x2 max-pooling; then dropout, one hidden layer and the logits. Dropout
+    is given from outside, so that it can belong to the slices and not to the process that computes them.
 
     Args:
         size: pixels per side of a slice, at least 2 to the number of convolutions.
-    Returns: (N, 1, size, size) to logits (N, num_categories).
     Source: Nguyen et al., predicting coronary artery calcium severity from non-contrast cardiac CT.
     """
-    layers: list[nn.Module] = []
-    channels = 1
-    for filters in cfg.filters:
-        layers += [nn.Conv2d(channels, filters, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-        channels = filters
-    side = size // 2 ** len(cfg.filters)
-    layers += [
-        nn.Flatten(),
-        nn.Dropout(cfg.dropout),
-        nn.Linear(channels * side * side, cfg.dense),
-        nn.ReLU(),
-        nn.Linear(cfg.dense, num_categories),
-    ]
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d | nn.Linear):  # torch's own start lets seven layers of ReLU fade to nothing
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-            nn.init.constant_(layer.get_parameter("bias"), 0.0)
-    return nn.Sequential(*layers)
+
+    def __init__(self, cfg: ModelConfig, size: int, num_categories: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 1
+        for filters in cfg.filters:
+            layers += [nn.Conv2d(channels, filters, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+            channels = filters
+        self.num_features = channels * (size // 2 ** len(cfg.filters)) ** 2
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        self.head = nn.Sequential(
+            nn.Linear(self.num_features, cfg.dense), nn.ReLU(), nn.Linear(cfg.dense, num_categories)
+        )
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):  # torch's own start lets seven layers of ReLU fade to nothing
+                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+                nn.init.constant_(layer.get_parameter("bias"), 0.0)
+
+    def forward(self, x_NCHW: Tensor, keep_NF: Tensor | None = None) -> Tensor:
+        """Logits; ``keep_NF`` is what the features are multiplied with in training, see `dropout_factors`."""
+        feature_NF = self.features(x_NCHW)
+        logits_NK: Tensor = self.head(feature_NF if keep_NF is None else feature_NF * keep_NF)
+        return logits_NK
+
+
+def dropout_factors(generator: torch.Generator, num_slices: int, num_features: int, dropout: float) -> Tensor:
+    """Factors (N, F) of a batch's features: 0 with probability ``dropout``, otherwise 1 / (1 - dropout)."""
+    chance_NF = torch.rand(num_slices, num_features, generator=generator, device=generator.device)
+    return (chance_NF >= dropout).float().div_(1 - dropout)

@@ -1,162 +1,216 @@
-"""Stages pack and seal: study folders in, verified shards and the tables of the dataset out."""
+"""Stage pack: study folders in, verified shards and the facts of each out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+import contextlib
+import fcntl
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from cac_hpc import config, dicom, ledger, paths, resample, settings, shards, splits
-from cac_hpc.config import Config, InputError
-from cac_hpc.logs import log, track
+from cac_hpc import digests, files, intake, ledger, logs, paths, plan, settings, shards
+from cac_hpc.config import Config, InputError, PackConfig
+from cac_hpc.intake import Study
 from cac_hpc.paths import DatasetPaths, RunPaths
+from cac_hpc.workers import GIB, Lost, Say, Worker
 
-REJECTED_COLUMNS = ["study", "file", "reason", "detail"]
+
+@dataclass(frozen=True)
+class ShardTask:
+    """All that a worker needs to write one shard.
+
+    studies: key, folder and digest of the files it was planned with. lost: reason and detail of the studies on which
+    a worker was lost before.
+    """
+
+    scratch: Path
+    studies: list[tuple[str, Path, str]]
+    pack: PackConfig
+    lost: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
-def pack(root: Path) -> None:
-    """Pack every shard that is not there yet, then seal: both stages in one process."""
+def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
+    """Write shards, as many at once as cluster.pack.cpus says; a shard that is whole is left as it is.
+
+    Args:
+        indices: of the shards, all of them if None.
+    Raises: InputError if the plan has no such shard, or a sealed one cannot be made again; OSError naming the shard
+    if the disk is full or cannot be written.
+    """
     run = RunPaths(root)
     cfg = settings.load(run.config)
-    for index in range(len(_planned_shards(run.dataset(cfg.data.packed_dir)))):
-        pack_shard(root, index)
-    seal(root)
+    dataset = run.dataset(cfg.data.packed_dir)
+    tasks = _tasks(cfg, plan.read_plan(dataset), indices)
+    waiting, give_up = iter(tasks.items()), threading.Event()
+
+    def pack(advance: Callable[[], None]) -> None:
+        limits = cfg.pack.limits
+        worker = Worker(write_shard, limits.minutes * 60, int(limits.memory_gb * GIB), give_up)
+        with contextlib.closing(worker):
+            while not give_up.is_set() and (item := next(waiting, None)):
+                index, task = item
+                with shards.named(dataset.shard(index)), ledger.stage(run.ledger, "pack", index):
+                    _pack_shard(worker, dataset, index, task, advance)
+
+    num_workers = min(cfg.cluster.pack.cpus, len(tasks))
+    num_studies = sum(len(task.studies) for task in tasks.values())
+    with logs.progress("studies packed", num_studies) as advance, ThreadPoolExecutor(num_workers) as pool:
+        try:
+            for done in as_completed([pool.submit(pack, advance) for _ in range(num_workers)]):
+                done.result()
+        except BaseException:  # Ctrl-C above all: the others stop, too
+            give_up.set()
+            raise
 
 
-def pack_shard(root: Path, index: int) -> None:
-    """Write one shard and, after it, its facts; a shard whose facts are there is left as it is.
+def _tasks(cfg: Config, planned: dict[str, Any], indices: Sequence[int] | None) -> dict[int, ShardTask]:
+    """What is to be written into each shard, by its index; a study whose folder is gone has no files.
 
     Raises: InputError if the plan has no such shard.
     """
-    run = RunPaths(root)
-    cfg = settings.load(run.config)
-    dataset = run.dataset(cfg.data.packed_dir)
-    planned = _planned_shards(dataset)
-    if not 0 <= index < len(planned):
-        raise InputError(f"--shard {index}: the plan has {len(planned)} shards, wanted 0 to {len(planned) - 1}")
-    with ledger.stage(run.ledger, "pack", index):
-        if dataset.shard_facts(index).exists():
-            log.info("shard %d is there already", index)
-            return
-        facts: list[dict[str, Any]] = []
-        refusals: list[dict[str, Any]] = []
-        with paths.atomic(dataset.shard(index)) as scratch:
-            studies = _packed_studies(planned[index], cfg, facts, refusals)
-            rows = shards.write_shard(scratch, studies, cfg.pack.size, {"size": cfg.pack.size})
-            digest = paths.file_sha256(scratch)
-        paths.write_json(
-            dataset.shard_facts(index), {"rows": rows, "sha256": digest, "studies": facts, "rejected": refusals}
+    last = len(planned["shards"]) - 1
+    wanted = range(last + 1) if indices is None else indices
+    for index in wanted:
+        if not 0 <= index <= last:
+            raise InputError(f"--shard {index}: the plan has {last + 1} shards, wanted 0 to {last}")
+    folders, root = plan.study_folders(cfg.data), Path(cfg.data.dicom_root)
+    return {
+        index: ShardTask(
+            Path(),
+            [(key, folders.get(key, root / key), planned["listings"][key]) for key in planned["shards"][index]],
+            cfg.pack,
         )
-
-
-def seal(root: Path) -> None:
-    """Check all shards, write the dataset's tables, dataset.json after them, and the run's folds.
-
-    Raises: InputError if a shard is missing or damaged, or too few studies could be read.
-    """
-    run = RunPaths(root)
-    cfg = settings.load(run.config)
-    dataset = run.dataset(cfg.data.packed_dir)
-    with ledger.stage(run.ledger, "seal", None):
-        if not dataset.seal.exists():
-            _seal_dataset(dataset, cfg)
-        studies = pd.read_csv(dataset.studies, dtype={"study": str, "patient": str}, keep_default_na=False)
-        folds = splits.make_folds(
-            dict(zip(studies["study"], studies["patient"], strict=True)),
-            dict(zip(studies["study"], studies["category"].astype(int), strict=True)),
-            cfg.split,
-        )
-        splits.write_splits(run.splits, folds, cfg.split, paths.file_sha256(dataset.studies))
-
-
-def _packed_studies(
-    studies: list[str], cfg: Config, facts: list[dict[str, Any]], refusals: list[dict[str, Any]]
-) -> Iterator[shards.StudySlices]:
-    """Read study after study; what is known of each goes to ``facts``, files that are not used to ``refusals``."""
-    for study in track(studies, "studies packed"):
-        series, refused = dicom.read_study(Path(cfg.data.dicom_root) / study)
-        refusals += [{"study": study, **asdict(refusal)} for refusal in refused]
-        if series is None:
-            log.warning("study %r: no usable series; rejected.csv gives the reasons", study)
-            continue
-        facts.append({"study": study, **_facts(series)})
-        yield shards.StudySlices(study, resample.to_size(series.hu_ZHW, cfg.pack.size), series.position_mm)
-
-
-def _facts(series: dicom.Series) -> dict[str, Any]:
-    """Numbers about a series, none of which identifies anybody; None where unknown."""
-    slices, rows, columns = series.hu_ZHW.shape
-    numbers = {
-        "slices": slices,
-        "rows": rows,
-        "columns": columns,
-        "row_spacing_mm": series.pixel_spacing_mm[0],
-        "column_spacing_mm": series.pixel_spacing_mm[1],
-        "slice_spacing_mm": round(series.slice_spacing_mm, 4),
-        "slice_thickness_mm": series.slice_thickness_mm,
-        "kvp": series.kvp,
+        for index in wanted
     }
-    return {name: None if np.isnan(value) else value for name, value in numbers.items()}
 
 
-def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
-    plan = paths.read_json(dataset.plan)
-    shard_facts = [_verified_facts(dataset, index) for index in range(len(plan["shards"]))]
-    studies = [{**plan["labels"][facts["study"]], **facts} for shard in shard_facts for facts in shard["studies"]]
-    if not studies:
-        raise InputError(
-            f"{cfg.data.dicom_root}: no study has a usable CT series; the reasons are in "
-            f"{dataset.root / 'shards'}, one .json per shard"
-        )
-    rejected = [row for shard in shard_facts for row in shard["rejected"]]
-    _write_table(dataset.studies, pd.DataFrame(studies))
-    _write_table(dataset.rejected, pd.DataFrame(rejected, columns=REJECTED_COLUMNS))
-    paths.write_json(
-        dataset.seal,
-        {
-            "format_version": shards.FORMAT_VERSION,
-            "digest_algorithm": "sha256",
-            "plan_sha256": plan["sha256"],
-            "settings": {"pack": config.plain(cfg.pack), "edges": list(cfg.labels.edges)},
-            "slices": sum(shard["rows"] for shard in shard_facts),
-            "studies": len(studies),
-            "rejected": len(rejected),
-            "studies_sha256": paths.file_sha256(dataset.studies),
-            "shards": [
-                {
-                    "file": str(dataset.shard(index).relative_to(dataset.root)),
-                    "rows": shard["rows"],
-                    "sha256": shard["sha256"],
-                }
-                for index, shard in enumerate(shard_facts)
-            ],
-        },
-    )
+def _pack_shard(
+    worker: Worker, dataset: DatasetPaths, index: int, task: ShardTask, advance: Callable[[], None]
+) -> None:
+    """Write one shard and, after it, its facts, unless both are there."""
+    shard, facts = dataset.shard(index), dataset.shard_facts(index)
+    if (fault := shards.packed_fault(dataset, index)) is None:
+        logs.log.info("shard %d is there already", index)
+        for _ in task.studies:
+            advance()
+        return
+    if facts.exists():
+        logs.log.warning("%s: %s; packing it again", shard, fault)
+        facts.unlink(missing_ok=True)
+    with _scratch(shard) as scratch:
+        found = _written(worker, replace(task, scratch=scratch), advance)
+        if shards.sealed_digest(dataset, index) not in (None, found["digest"]):
+            raise InputError(
+                f"{shard}: {fault}; packed anew it differs from the sealed one, so the DICOM files, the settings or "
+                "the code have changed since: put them back, or pack into another data.packed_dir"
+            )
+    shards.write_checked(facts, found)
 
 
-def _verified_facts(dataset: DatasetPaths, index: int) -> dict[str, Any]:
-    if not dataset.shard_facts(index).exists():
-        raise InputError(f"{dataset.shard(index)}: not packed yet; run jobs/pack.py --shard {index} first")
-    facts: dict[str, Any] = paths.read_json(dataset.shard_facts(index))
-    if paths.file_sha256(dataset.shard(index)) != facts["sha256"]:
-        raise InputError(
-            f"{dataset.shard(index)}: does not match its sha256, so it is damaged; delete it and "
-            f"{dataset.shard_facts(index).name}, then pack shard {index} again"
-        )
-    return facts
+@contextmanager
+def _scratch(shard: Path) -> Iterator[Path]:
+    """Yield where to write a shard, locked as long as we live; what killed attempts have left, unlocked, goes."""
+    for left in shard.parent.glob(f".{shard.name}.*.tmp"):
+        with contextlib.suppress(OSError), left.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
+    with paths.atomic(shard) as scratch, scratch.open("wb") as file:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield scratch
 
 
-def _planned_shards(dataset: DatasetPaths) -> list[list[str]]:
-    if not dataset.plan.exists():
-        raise InputError(f"{dataset.plan}: not there, wanted the plan that jobs/launch_cv.py --dry_run writes")
-    shards_planned: list[list[str]] = paths.read_json(dataset.plan)["shards"]
-    return shards_planned
+def _written(worker: Worker, task: ShardTask, advance: Callable[[], None]) -> dict[str, Any]:
+    """Have the worker write the shard; without a study on which it was lost twice: once may be the machine's fault."""
+    at_work, counted, losses = "", set[str](), Counter[str]()  # "" as long as it is with no study
+
+    def heard(study: str) -> None:
+        nonlocal at_work
+        at_work = study
+        if study and study not in counted:
+            counted.add(study)
+            advance()
+
+    while True:
+        at_work = ""
+        try:
+            facts: dict[str, Any] = worker.run(task, heard)
+            return facts
+        except Lost as why:
+            if not at_work or at_work in task.lost:
+                raise ChildProcessError(f"cannot be written: {why}") from why
+            losses[at_work] += 1
+            again = "trying once more" if losses[at_work] == 1 else "packing its shard without it"
+            logs.log.warning("study %r: reading it failed (%s); %s", at_work, why, again)
+            if losses[at_work] > 1:
+                task = replace(task, lost={**task.lost, at_work: (why.reason, why.detail)})
 
 
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with paths.atomic(path) as scratch:
-        table.to_csv(scratch, index=False, lineterminator="\n")
+def write_shard(task: ShardTask, say: Say) -> dict[str, Any]:
+    """What a worker does: read study after study into a shard at the scratch path.
+
+    Args:
+        say: is told the study's key before it is read, and "" when all are.
+    Returns: number of rows, the file's digest, and of the studies: facts, refused files, number of files, identity.
+    """
+    facts: list[dict[str, Any]] = []
+    rejected: list[dict[str, Any]] = []
+    counts: dict[str, dict[str, Any]] = {}
+    with shards.create(task.scratch, task.pack.size) as shard:
+        for key, folder, listing in task.studies:
+            say(key)
+            study = _read(key, folder, listing, task, shard)
+            _check_clean(key, study)
+            rejected += [{"study": key, **asdict(refusal)} for refusal in study.refusals]
+            facts += [{"study": key, **study.facts}] if study.facts else []
+            names = {key, folder.name}
+            counts[key] = {
+                "files": study.num_files,
+                "used": study.num_files - len(study.refusals),
+                "identity": bool(study.identity),
+                "private": study.private,
+                "key_is_identity": bool(names & study.identity),
+            }
+        say("")
+        rows = len(shard)
+    return {
+        "rows": rows,
+        "digest": digests.of_file(task.scratch),
+        "studies": facts,
+        "rejected": rejected,
+        "counts": counts,
+    }
+
+
+class _Void(Exception):
+    """The study has no series to be used: what the shard took of it goes."""
+
+
+def _read(key: str, folder: Path, listing: str, task: ShardTask, shard: shards.ShardWriter) -> Study:
+    entries = files.list_files(folder)
+    if key in task.lost:
+        return intake.refuse_study(entries, *task.lost[key])
+    if files.digest(entries) != listing:
+        return intake.refuse_study(entries, "changed_while_read", "not the files that the plan has seen")
+    with contextlib.suppress(_Void), shard.study(key) as keep:
+        study = intake.read_study(entries, task.pack, keep)
+        if study.facts is None:
+            raise _Void
+    return study
+
+
+def _check_clean(key: str, study: Study) -> None:
+    """Nothing that may identify the patient is in the texts that will be written, whatever else went wrong.
+
+    Raises: AssertionError naming the study.
+    """
+    texts = [refusal.detail for refusal in study.refusals] + [(study.facts or {}).get("kernel") or ""]
+    for value in study.identity:
+        telling = len(value) >= 4 and value != key and not value.isnumeric()
+        found = telling and any(value in text for text in texts)
+        assert not found, f"study {key!r}: identity in what would be written; please report this"

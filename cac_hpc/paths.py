@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -56,6 +55,11 @@ class DatasetPaths:
     @property
     def rejected(self) -> Path:
         return self.root / "rejected.csv"
+
+    @property
+    def intake(self) -> Path:
+        """What became of every file and study, as numbers."""
+        return self.root / "intake.json"
 
     @property
     def seal(self) -> Path:
@@ -143,19 +147,6 @@ def write_json(path: Path, content: Any) -> None:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def content_sha256(content: Any) -> str:
-    """Digest of plain JSON content, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _sync(path: Path) -> None:

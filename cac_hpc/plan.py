@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from cac_hpc import paths, splits
-from cac_hpc.config import Config, InputError, plain
-from cac_hpc.labels import Label, check_join, read_labels
+from cac_hpc import digests, files, paths, shards, splits
+from cac_hpc.config import Config, DataConfig, InputError, plain
+from cac_hpc.labels import Label, Matched, match_labels
 from cac_hpc.paths import DatasetPaths
-from cac_hpc.shards import FORMAT_VERSION
 
 
 @dataclass(frozen=True)
 class DatasetPlan:
-    """The studies of every shard and the digest of all that the packed dataset depends on."""
+    """The studies of every shard and the digest of all that the packed dataset depends on.
+
+    Studies go by their keys: the names of their folders, or pseudonyms. listings: digest of each study's files.
+    unlabelled: number of files of each study that is left out. stray: of files beside the study folders.
+    """
 
     shards: list[list[str]]
     labels: dict[str, Label]
+    listings: dict[str, str]
+    unlabelled: dict[str, int]
+    rows_without_study: int
+    stray: int
     sha256: str
     num_files: int
     num_bytes: int
+    warnings: list[str]
 
 
 def make_plan(cfg: Config) -> DatasetPlan:
@@ -28,26 +39,37 @@ def make_plan(cfg: Config) -> DatasetPlan:
 
     Raises: InputError naming file, study or setting, for whatever can be seen to be wrong before reading an image.
     """
-    files = {study.name: _files(study) for study in _study_folders(Path(cfg.data.dicom_root))}
-    labels = read_labels(cfg.labels)
-    check_join(labels, list(files), cfg.labels.sheet, cfg.data.dicom_root)
+    folders = study_folders(cfg.data)
+    names = [folder.name for folder in folders.values()]
+    matched = match_labels(cfg.labels, names, cfg.data.dicom_root)
+    entries = {study: files.list_files(folder) for study, folder in folders.items()}
+    labels = _by_key(matched, folders)
+    studies, step = list(labels), cfg.pack.studies_per_shard
     splits.make_folds(
-        {study: labels[study].patient for study in files}, {study: labels[study].category for study in files}, cfg.split
+        {study: labels[study].patient for study in studies},
+        {study: labels[study].category for study in studies},
+        cfg.split,
     )
-    studies, step = list(files), cfg.pack.studies_per_shard
+    listings = {study: files.digest(entries[study]) for study in studies}
     content = {
-        "format_version": FORMAT_VERSION,
+        "format_version": shards.FORMAT_VERSION,
         "pack": plain(cfg.pack),
         "labels": {key: value for key, value in plain(cfg.labels).items() if key != "sheet"},
-        "sheet": paths.file_sha256(Path(cfg.labels.sheet)),
-        "files": files,
+        "sheet": digests.file_sha256(Path(cfg.labels.sheet)),
+        "files": listings,
     }
+    found = [entry for study in entries.values() for entry in study]
     return DatasetPlan(
         shards=[studies[first : first + step] for first in range(0, len(studies), step)],
         labels=labels,
-        sha256=paths.content_sha256(content),
-        num_files=sum(len(found) for found in files.values()),
-        num_bytes=sum(size for found in files.values() for _, size in found),
+        listings=listings,
+        unlabelled={study: len(entries[study]) for study in folders if study not in labels},
+        rows_without_study=len(matched.rows_without_study),
+        stray=_num_stray(cfg),
+        sha256=digests.content_sha256(content),
+        num_files=len(found),
+        num_bytes=sum(entry.size for entry in found),
+        warnings=_warnings(matched),
     )
 
 
@@ -66,37 +88,78 @@ def check_dataset(dataset: DatasetPaths, plan: DatasetPlan) -> None:
 def write_plan(dataset: DatasetPaths, plan: DatasetPlan) -> None:
     """Keep the plan beside the dataset, labels included: the sheet may change before the dataset is sealed."""
     if not dataset.plan.exists():
+        kept = ("sha256", "shards", "listings", "unlabelled", "rows_without_study", "stray")
         labels = {study: asdict(label) for study, label in plan.labels.items()}
-        paths.write_json(dataset.plan, {"sha256": plan.sha256, "shards": plan.shards, "labels": labels})
+        paths.write_json(dataset.plan, {name: getattr(plan, name) for name in kept} | {"labels": labels})
 
 
-def _study_folders(root: Path) -> list[Path]:
-    """The folders directly below the root, by name.
+def read_plan(dataset: DatasetPaths) -> dict[str, Any]:
+    """What `write_plan` kept.
 
-    Raises: InputError if the root is missing or has none.
+    Raises: InputError if there is no plan.
     """
+    if not dataset.plan.exists():
+        raise InputError(f"{dataset.plan}: not there, wanted the plan that jobs/launch_cv.py --dry_run writes")
+    kept: dict[str, Any] = paths.read_json(dataset.plan)
+    return kept
+
+
+def shard_fault(dataset: DatasetPaths, index: int) -> str | None:
+    """Why a shard cannot be sealed yet, or None."""
+    facts = dataset.shard_facts(index)
+    return shards.fault(dataset.shard(index), paths.read_json(facts)["digest"]) if facts.exists() else "not packed yet"
+
+
+def study_folders(data: DataConfig) -> dict[str, Path]:
+    """The folders directly below the root by study key, in the order of their names.
+
+    The key is the folder's name or, where data.pseudonym_key names a file, a pseudonym made with its content.
+
+    Raises: InputError if the root is missing or has no folder, or there is no such file.
+    """
+    root = Path(data.dicom_root)
     if not root.is_dir():
-        raise InputError(f"data.dicom_root is {str(root)!r}, but there is no such folder")
-    studies = sorted(path for path in root.iterdir() if path.is_dir())
-    if not studies:
-        raise InputError(f"data.dicom_root is {str(root)!r}, but has no folder in it; wanted one folder per study")
-    return studies
-
-
-def _files(study: Path) -> list[tuple[str, int]]:
-    """Name and size of all files of a study.
-
-    Raises: InputError if none of them is DICOM.
-    """
-    files = sorted(path for path in study.rglob("*") if path.is_file())
-    if not any(_says_dicom(path) for path in files):
+        raise InputError(f"data.dicom_root is {data.dicom_root!r}, but there is no such folder")
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    if not folders:
         raise InputError(
-            f"study {study.name!r}: found {len(files)} files and no DICOM file among them in {study}, "
-            "wanted a CT series; remove the folder and its row or bring the files"
+            f"data.dicom_root is {data.dicom_root!r}, but has no folder in it; wanted one folder per study"
         )
-    return [(str(path.relative_to(study)), path.stat().st_size) for path in files]
+    if data.pseudonym_key is None:
+        return {folder.name: folder for folder in folders}
+    secret = _secret(Path(data.pseudonym_key))
+    return dict(sorted((pseudonym(folder.name, secret), folder) for folder in folders))
 
 
-def _says_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+def pseudonym(name: str, secret: bytes) -> str:
+    """Twelve characters that stand for a name and cannot be led back to it without the secret (HMAC-SHA256)."""
+    return hmac.new(secret, name.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:12]
+
+
+def _secret(path: Path) -> bytes:
+    if not path.is_file() or len(secret := path.read_bytes().strip()) < 16:
+        raise InputError(
+            f"data.pseudonym_key is {str(path)!r}, wanted a file with 16 or more random characters that only you keep"
+        )
+    return secret
+
+
+def _by_key(matched: Matched, folders: dict[str, Path]) -> dict[str, Label]:
+    """Labels by study key instead of folder name; without a patient column the patient is the study."""
+    labels = {}
+    for study, folder in folders.items():
+        if label := matched.labels.get(folder.name):
+            patient = study if label.patient == folder.name else label.patient
+            labels[study] = Label(study, patient, label.score, label.category)
+    return labels
+
+
+def _warnings(matched: Matched) -> list[str]:
+    left_out = [f"left out: study {study!r}: {why}" for study, why in matched.unlabelled.items()]
+    return [*matched.warnings, *left_out, *(f"left out: {row}" for row in matched.rows_without_study)]
+
+
+def _num_stray(cfg: Config) -> int:
+    """Files beside the study folders that are neither the sheet nor the key."""
+    ours = {Path(path).resolve() for path in (cfg.labels.sheet, cfg.data.pseudonym_key) if path}
+    return sum(1 for path in Path(cfg.data.dicom_root).iterdir() if not path.is_dir() and path.resolve() not in ours)

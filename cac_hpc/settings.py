@@ -147,7 +147,10 @@ def load(path: Path) -> Config:
 
 
 def exit_code(main: Callable[[], int]) -> int:
-    """Run a job's main function; wrong input becomes one line and exit code 2, no traceback."""
+    """Run a job's main function; one line and no traceback where the input is wrong or the operating system refuses.
+
+    Returns: the job's own code; 2 for wrong input, 1 for a full disk and the like.
+    """
     try:
         return main()
     except InputError as error:
@@ -158,6 +161,10 @@ def exit_code(main: Callable[[], int]) -> int:
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
 
 
 def _parse_run(

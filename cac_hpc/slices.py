@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cac_hpc import paths, shards
+from cac_hpc import digests, shards
+from cac_hpc.config import InputError
 from cac_hpc.paths import DatasetPaths
 
 
@@ -52,21 +53,20 @@ def load(dataset: DatasetPaths, category: Mapping[str, int], device: torch.devic
     """Read all shards of a sealed dataset, each checked against its digest.
 
     Args:
-        category: of each study, by study number.
-    Raises: ValueError naming the shard that is damaged.
+        category: of each study, by study number, as studies.csv says.
+    Raises: InputError naming the shard or table that is damaged, and what mends it.
     """
-    sealed = paths.read_json(dataset.seal)
+    sealed = shards.read_checked(dataset.seal)
+    if digests.file_sha256(dataset.studies) != sealed["studies_sha256"]:
+        raise InputError(f"{dataset.studies}: not as it was sealed; python jobs/pack.py --run RUN --seal mends it")
     size, total = sealed["settings"]["pack"]["size"], sealed["slices"]
     images = np.empty((total, size, size), np.int16)  # filled shard by shard: one copy in memory
     columns: list[shards.ShardColumns] = []
     first = 0
     for facts in sealed["shards"]:
         path = dataset.root / facts["file"]
-        if not path.exists() or paths.file_sha256(path) != facts["sha256"]:
-            raise ValueError(
-                f"{path}: missing, or not the file that dataset.json names; delete it and {path.stem}.json, then "
-                "python jobs/launch_cv.py --resume RUN packs it again"
-            )
+        if fault := shards.fault(path, facts["digest"]):
+            raise InputError(f"{path}: {fault}; python jobs/pack.py --run RUN --shard {int(path.stem[-5:])} mends it")
         columns.append(shards.read_shard(path, images[first : first + facts["rows"]]))
         first += facts["rows"]
     study = np.concatenate([shard.study for shard in columns])
@@ -84,6 +84,11 @@ def training_batches(rows: np.ndarray, batch_size: int, seed: int, fold: int, ep
     order = np.random.default_rng([seed, fold, epoch]).permutation(rows)
     for first in range(0, len(order), batch_size):
         yield order[first : first + batch_size]
+
+
+def step_seed(seed: int, fold: int, epoch: int, step: int) -> int:
+    """What the chances of one training step follow from, whichever rank takes it and after whatever restarts."""
+    return int(np.random.default_rng([seed, fold, epoch, step]).integers(2**63))
 
 
 def balanced_weights(label: np.ndarray, num_categories: int) -> np.ndarray:

@@ -1,11 +1,12 @@
 """One training step and one evaluation pass; the mathematics of the recipe.
 
-Axes: N slice, C channel, H row, W column, K category.
+Axes: N slice, C channel, H row, W column, F feature, K category.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,14 +20,26 @@ from cac_hpc.config import TrainConfig
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+@dataclass(frozen=True)
+class Share:
+    """One rank's share of a global batch; it may be empty.
+
+    hu_NHW: int16, HU. label_N: int64. keep_NF: dropout factors, or None without dropout. weight_sum: of the class
+    weights over the labels of the global batch.
+    """
+
+    hu_NHW: Tensor
+    label_N: Tensor
+    keep_NF: Tensor | None
+    weight_sum: Tensor
+
+
 def train_step(
     model: nn.Module,
     optimizer: Optimizer,
     scaler: torch.amp.GradScaler,
-    hu_NHW: Tensor,
-    label_N: Tensor,
+    share: Share,
     weight_K: Tensor,
-    weight_sum: Tensor,
     num_ranks: int,
     cfg: TrainConfig,
 ) -> Tensor:
@@ -36,13 +49,12 @@ def train_step(
     averaged gradients are those of one process with the whole batch.
 
     Args:
-        hu_NHW, label_N: this rank's share; may be empty.
-        weight_K: float32 weight of each category. weight_sum: over the labels of the global batch.
+        weight_K: float32 weight of each category.
     Returns: this rank's part of the batch's loss; the parts add up over the ranks.
     """
     optimizer.zero_grad(set_to_none=True)
-    logits_NK = _logits(model, hu_NHW, cfg)
-    loss = functional.cross_entropy(logits_NK, label_N, weight_K, reduction="sum") / weight_sum
+    logits_NK = _logits(model, share.hu_NHW, share.keep_NF, cfg)
+    loss = functional.cross_entropy(logits_NK, share.label_N, weight_K, reduction="sum") / share.weight_sum
     scaled = scaler.scale(loss * num_ranks)  # DDP divides the sum of the gradients by the number of ranks
     torch.autograd.backward(scaled)
     scaler.step(optimizer)
@@ -61,15 +73,15 @@ def evaluate(
     probability = [np.zeros((0, num_categories), np.float32)]
     losses = [np.zeros(0, np.float32)]
     for hu_NHW, label_N in batches:
-        logits_NK = _logits(model, hu_NHW, cfg)
+        logits_NK = _logits(model, hu_NHW, None, cfg)
         losses.append(functional.cross_entropy(logits_NK, label_N, reduction="none").cpu().numpy())
         probability.append(logits_NK.softmax(dim=1).cpu().numpy())
     return np.concatenate(probability), np.concatenate(losses)
 
 
-def _logits(model: nn.Module, hu_NHW: Tensor, cfg: TrainConfig) -> Tensor:
+def _logits(model: nn.Module, hu_NHW: Tensor, keep_NF: Tensor | None, cfg: TrainConfig) -> Tensor:
     """The network in its precision, its logits in float32."""
     x_NCHW = transforms.window(hu_NHW, *cfg.window_hu)
     with torch.autocast(x_NCHW.device.type, DTYPES[cfg.precision], enabled=cfg.precision != "fp32"):
-        logits_NK: Tensor = model(x_NCHW)
+        logits_NK: Tensor = model(x_NCHW, keep_NF)
     return logits_NK.float()

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from cac_hpc import checkpoint, distributed, ledger, logs, models, paths, predictions, settings, slices, splits, steps
-from cac_hpc.config import Config, InputError, TrainConfig
+from cac_hpc.config import Config, InputError
 from cac_hpc.distributed import World
 from cac_hpc.logs import log
+from cac_hpc.models import SliceClassifier
 from cac_hpc.paths import FoldPaths, RunPaths
 from cac_hpc.slices import SliceTable
 
@@ -28,7 +29,7 @@ GENERATIONS = 2  # checkpoints kept besides the one to be tested
 class Trainer:
     """What changes while a fold is trained; a checkpoint holds all of it."""
 
-    model: nn.Module
+    model: SliceClassifier
     optimizer: torch.optim.Optimizer
     schedule: ReduceLROnPlateau
     scaler: torch.amp.GradScaler
@@ -157,7 +158,7 @@ def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
 
 def _new_trainer(cfg: Config, world: World) -> Trainer:
     torch.manual_seed(cfg.train.seed)  # every fold and rank starts from the same weights
-    model = models.slice_classifier(cfg.model, cfg.pack.size, len(cfg.labels.names))
+    model = SliceClassifier(cfg.model, cfg.pack.size, len(cfg.labels.names))
     model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), lr=cfg.train.learning_rate)
     schedule = ReduceLROnPlateau(
@@ -177,7 +178,7 @@ def _run_epoch(
     """One pass over the training slices and one over the validation slices; returns the epoch's row of history.csv."""
     started = time.monotonic()
     learning_rate = trainer.optimizer.param_groups[0]["lr"]
-    loss = _train_pass(parallel, trainer, data, fold, epoch, cfg.train, world)
+    loss = _train_pass(parallel, trainer, data, fold, epoch, cfg, world)
     trained = time.monotonic() - started
     probability, val_losses = _evaluate(trainer.model, data.table, data.val, cfg, world)
     correct = probability.argmax(axis=1) == data.table.label_N.cpu().numpy()[data.val]
@@ -210,22 +211,34 @@ def _run_epoch(
 
 
 def _train_pass(
-    parallel: nn.Module, trainer: Trainer, data: FoldData, fold: int, epoch: int, cfg: TrainConfig, world: World
+    parallel: nn.Module, trainer: Trainer, data: FoldData, fold: int, epoch: int, cfg: Config, world: World
 ) -> float:
     """Take every training slice once; returns the mean loss of the epoch's batches."""
-    seed = np.random.default_rng([cfg.seed, fold, epoch, world.rank]).integers(2**63)
-    torch.manual_seed(int(seed))  # dropout
+    train = cfg.train
+    dice = torch.Generator(world.device)
     parallel.train()
     losses = []
-    for batch in slices.training_batches(data.train, cfg.batch_size, cfg.seed, fold, epoch):
-        hu_NHW, label_N = data.table.take(batch[world.rank :: world.size])
-        weight_sum = data.weight_K[data.table.labels(batch)].sum()
+    for step, batch in enumerate(slices.training_batches(data.train, train.batch_size, train.seed, fold, epoch)):
+        dice.manual_seed(slices.step_seed(train.seed, fold, epoch, step))
+        mine = slice(world.rank, None, world.size)
+        share = steps.Share(
+            *data.table.take(batch[mine]),
+            keep_NF=_dropout(dice, trainer.model, len(batch), cfg.model.dropout, mine),
+            weight_sum=data.weight_K[data.table.labels(batch)].sum(),
+        )
         losses.append(
-            steps.train_step(
-                parallel, trainer.optimizer, trainer.scaler, hu_NHW, label_N, data.weight_K, weight_sum, world.size, cfg
-            )
+            steps.train_step(parallel, trainer.optimizer, trainer.scaler, share, data.weight_K, world.size, train)
         )
     return distributed.total([float(torch.stack(losses).double().mean())], world)[0]
+
+
+def _dropout(
+    dice: torch.Generator, model: SliceClassifier, num_slices: int, dropout: float, mine: slice
+) -> Tensor | None:
+    """This rank's rows of the global batch's dropout: a slice has the same whichever rank computes it."""
+    if dropout == 0:
+        return None
+    return models.dropout_factors(dice, num_slices, model.num_features, dropout)[mine]
 
 
 def _evaluate(

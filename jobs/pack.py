@@ -9,15 +9,13 @@ def main() -> int:
         numbers={"shard": "pack this shard only"},
         flags={"seal": "check the packed shards and write the dataset's tables"},
     )
-    from cac_hpc import logs, packing
+    from cac_hpc import logs, packing, sealing
 
     logs.setup()
-    if asked["seal"]:
-        packing.seal(run)
-    elif asked["shard"] is not None:
-        packing.pack_shard(run, asked["shard"])
-    else:
-        packing.pack(run)
+    if not asked["seal"]:
+        packing.pack_shards(run, None if asked["shard"] is None else [asked["shard"]])
+    if asked["shard"] is None:
+        sealing.seal(run)
     return 0
 
 

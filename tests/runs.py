@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from cac_hpc import dicom, launch, settings
+from cac_hpc import dicom, launch, packing, sealing, settings
 
 REPO = Path(__file__).resolve().parents[1]
 SCORES = (0.0, 5.0, 50.0, 200.0, 700.0, 2000.0)  # one in each category
@@ -24,6 +24,7 @@ def write_scans(root: Path, num_studies: int = 18) -> Path:
     for index in range(num_studies):
         category = index % len(SCORES)
         hu_ZHW = rng.normal(40, 15, (NUM_SLICES, SIZE, SIZE))
+        hu_ZHW[:, :3] = -900  # air and lung
         for z in range(NUM_SLICES):
             for y, x in rng.integers(2, SIZE - 4, (2 * category, 2)):
                 hu_ZHW[z, y : y + 3, x : x + 3] = 500
@@ -47,7 +48,7 @@ def write_config(path: Path, scans: Path, run: Path, **sections: dict[str, objec
         "run": str(run),
         "data": {"dicom_root": str(scans)},
         "labels": {"sheet": str(scans / "labels.csv")},
-        "pack": {"size": SIZE, "studies_per_shard": 9},
+        "pack": {"size": SIZE, "studies_per_shard": 9, "min_slices": NUM_SLICES},
         "split": {"folds": 3},
         "model": {"filters": [8, 16, 16], "dense": 32},
         "train": {"epochs": 4, "learning_rate": 0.002, "device": "cpu", "precision": "fp32"},
@@ -66,6 +67,12 @@ def prepare(folder: Path, scans: Path, **sections: dict[str, object]) -> Path:
     )
     assert launch.launch(cfg, options, REPO) == 0
     return folder / "run"
+
+
+def pack(run: Path) -> None:
+    """The stages pack and seal."""
+    packing.pack_shards(run)
+    sealing.seal(run)
 
 
 def job(

@@ -13,16 +13,21 @@ LEVELS = {
     for level, module in re.findall(r"^\| (\d) \| `(\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
 }
 OWNERS = {
-    "h5py": {"shards"},
+    "SimpleITK": {"peers"},
+    "dcm2niix": {"peers"},
+    "h5py": {"peers", "shards"},  # peers: programs that stand beside the product, to be measured against it
     "jsonargparse": {"settings"},
     "matplotlib": {"figures"},
+    "monai": {"peers"},
     "omegaconf": {"settings"},
-    "pydicom": {"dicom"},
+    "openpyxl": {"sheets"},
+    "pydicom": {"dicom", "peers"},
     "rich": {"logs"},
     "sklearn": {"metrics"},
     "submitit": {"launch"},
     "torch.distributed": {"distributed"},
     "torch.nn.parallel": {"distributed"},
+    "xxhash": {"digests"},
     "yaml": {"config"},
 }
 

@@ -1,86 +1,353 @@
-"""The score sheet: what is read, and how every fault is named."""
+"""The score sheet: what every cell means, which folder a row belongs to, and how every fault is named."""
 
-import pandas as pd
+import csv
+import datetime
+from decimal import Decimal
+
+import openpyxl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cac_hpc.config import InputError, LabelsConfig
-from cac_hpc.labels import categories, check_join, read_labels
+from cac_hpc.labels import Label, categories, match_labels, normalised, read_score
+
+EDGES = LabelsConfig.edges
+NUMBER = "wanted a number such as 12.5, or >1000"
+COMMA = "where a comma may part thousands or decimals; wanted 1234 or 12.5"
+OPEN = "which leaves the category open; wanted a number, or > from 1000 on"
+
+# what stands in the cell of a workbook; the text of a CSV cell where it differs; (score, category) or what is wrong
+CELLS = [
+    (0, None, (0.0, 0)),
+    ("0", None, (0.0, 0)),
+    ("0.0", None, (0.0, 0)),
+    ("000", None, (0.0, 0)),
+    (0.5, None, (0.5, 1)),
+    (1, None, (1.0, 1)),
+    (10, None, (10.0, 1)),
+    (10.0, "10.0", (10.0, 1)),
+    ("10.00", None, (10.0, 1)),
+    (10.5, None, (10.5, 2)),
+    ("0012", None, (12.0, 2)),
+    (99.9, None, (99.9, 2)),
+    (100, None, (100.0, 2)),
+    (100.5, None, (100.5, 3)),
+    (" 101 ", None, (101.0, 3)),
+    ("\u00a0250.25\u00a0", None, (250.25, 3)),
+    (400, None, (400.0, 3)),
+    (400.5, None, (400.5, 4)),
+    (957.8, None, (957.8, 4)),
+    (1000, None, (1000.0, 4)),
+    (1000.5, None, (1000.5, 5)),
+    ("1001", None, (1001.0, 5)),
+    (12345678, None, (12345678.0, 5)),
+    (">1000", None, (None, 5)),
+    ("> 1000", None, (None, 5)),
+    (" >1000.0 ", None, (None, 5)),
+    (">2500", None, (None, 5)),
+    (">400", None, "'>400', " + OPEN),
+    (">999.9", None, "'>999.9', " + OPEN),
+    (">0", None, "'>0', " + OPEN),
+    (">=1000", None, "'>=1000', " + NUMBER),
+    ("≥1001", None, "'≥1001', " + NUMBER),
+    ("<1", None, "'<1', " + NUMBER),
+    (">", None, "'>', " + NUMBER),
+    ("1,234", None, "'1,234', " + COMMA),
+    ("1.234,5", None, "'1.234,5', " + COMMA),
+    ("12,5", None, "'12,5', " + COMMA),
+    (None, None, "blank, " + NUMBER),
+    ("   ", None, "blank, " + NUMBER),
+    ("NA", None, "'NA', " + NUMBER),
+    ("n/a", None, "'n/a', " + NUMBER),
+    ("nan", None, "'nan', " + NUMBER),
+    ("inf", None, "'inf', " + NUMBER),
+    (-5, None, "'-5', wanted 0 or more"),
+    ("-0.5", None, "'-0.5', wanted 0 or more"),
+    ("+5", None, "'+5', " + NUMBER),
+    ("1e3", None, "'1e3', " + NUMBER),
+    ("1E5", None, "'1E5', " + NUMBER),
+    ("1_000", None, "'1_000', " + NUMBER),
+    ("1 000", None, "'1 000', " + NUMBER),
+    ("1.234.567", None, "'1.234.567', " + NUMBER),
+    ("１２", None, "'１２', " + NUMBER),
+    ("١٢", None, "'١٢', " + NUMBER),
+    (".5", None, "'.5', " + NUMBER),
+    ("5.", None, "'5.', " + NUMBER),
+    ("0x10", None, "'0x10', " + NUMBER),
+    ("12 HU", None, "'12 HU', " + NUMBER),
+    ("12 Jan", None, "'12 Jan', " + NUMBER),
+    ("1-100", None, "'1-100', " + NUMBER),
+    ("400/1000", None, "'400/1000', " + NUMBER),
+    ("zero", None, "'zero', " + NUMBER),
+    ("\u200b12", None, r"'\u200b12', " + NUMBER),
+    ("9" * 400, None, "'" + "9" * 37 + "...', wanted a number that a computer can hold"),
+    ("=6*2", None, "a formula, " + NUMBER),
+]
+# cells of a workbook that a CSV file has as a text
+TYPED = [
+    (datetime.date(2020, 1, 12), "2020-01-12", "a date, " + NUMBER),
+    (datetime.time(12, 30), "12:30:00", "a time, " + NUMBER),
+    (True, "TRUE", "a logical value, " + NUMBER),
+    ("#N/A", "#N/A", "the error #N/A, " + NUMBER),
+]
 
 
-def sheet(tmp_path, text):
-    path = tmp_path / "labels.csv"
-    path.write_text(text, encoding="utf-8")
-    return LabelsConfig(sheet=str(path))
+def cfg_of(tmp_path, rows, kind="csv", **settings):
+    path = tmp_path / f"labels.{kind}"
+    if kind == "csv":
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+    else:
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        book.save(path)
+    return LabelsConfig(sheet=str(path), **settings)
+
+
+def sheet(tmp_path, text, **settings):
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
+    return LabelsConfig(sheet=str(tmp_path / "labels.csv"), **settings)
+
+
+def faults(cfg, studies):
+    """The lines below the first, which counts them."""
+    with pytest.raises(InputError) as error:
+        match_labels(cfg, studies, "scans")
+    first, *lines = str(error.value).split("\n  ")
+    assert first.startswith(f"{cfg.sheet}: {len(lines)} fault")
+    assert "each folder in scans" in first
+    return lines
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_every_score_cell_has_its_verdict_at_its_address(tmp_path, kind):
+    cells = CELLS + TYPED
+    assert len(cells) >= 60
+    rows = [
+        (f"s{number}", value if kind == "xlsx" or text is None else text)
+        for number, (value, text, _) in enumerate(cells, 2)
+    ]
+    cfg = cfg_of(tmp_path, [("study", "score"), *rows], kind, unmatched="skip")
+    matched = match_labels(cfg, [study for study, _ in rows], "scans")
+    for number, (_, text, verdict) in enumerate(cells, start=2):
+        study = f"s{number}"
+        if isinstance(verdict, tuple):
+            assert matched.labels[study] == Label(study, study, *verdict)
+        else:
+            said = f"{text!r}, {NUMBER}" if kind == "csv" and text else verdict
+            assert matched.unlabelled[study] == f"B{number} is {said}"
+    assert len(matched.labels) + len(matched.unlabelled) == len(cells)
+    assert matched.rows_without_study == []
 
 
 def test_an_edge_belongs_to_the_category_that_ends_there():
     scores = [0, 0.5, 10, 10.5, 100, 100.5, 400, 1000, 1000.5]
-    assert categories(scores, LabelsConfig.edges).tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 5]
+    assert categories(scores, EDGES).tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 5]
+    assert [read_score(str(score), EDGES)[1] for score in scores] == [0, 1, 1, 2, 2, 3, 3, 4, 5]
 
 
-def test_study_numbers_stay_text_and_blanks_around_them_go(tmp_path):
-    labels = read_labels(sheet(tmp_path, "study ,score\n 007 , 12.5 \n1A,0\n"))
-    assert {study: (label.score, label.category, label.patient) for study, label in labels.items()} == {
-        "007": (12.5, 2, "007"),
-        "1A": (0.0, 0, "1A"),
-    }
+def test_another_scheme_has_another_last_edge():
+    assert read_score(">400", (0, 100, 400)) == (None, 3)
+    with pytest.raises(ValueError, match="> from 400 on"):
+        read_score(">399", (0, 100, 400))
 
 
-def test_an_excel_sheet_reads_like_a_csv_sheet(tmp_path):
-    table = pd.DataFrame({"id": ["003", "4"], "agatston": ["5", "1200"], "person": ["a", "a"]})
-    table.to_excel(tmp_path / "labels.xlsx", index=False)
-    cfg = LabelsConfig(
-        sheet=str(tmp_path / "labels.xlsx"), study_column="id", score_column="agatston", patient_column="person"
-    )
-    assert [(label.study, label.category, label.patient) for label in read_labels(cfg).values()] == [
-        ("003", 1, "a"),
-        ("4", 5, "a"),
+@settings(deadline=None)
+@given(st.decimals(0, 5000, places=2) | st.integers(0, 5000).map(Decimal) | st.sampled_from([*map(Decimal, EDGES)]))
+def test_an_accepted_score_is_the_number_that_it_spells(number):
+    score, category = read_score(f" {number:f}\u00a0", EDGES)
+    assert score == float(number)
+    if number == 0:
+        assert category == 0
+    elif number <= 10:
+        assert category == 1
+    elif number <= 100:
+        assert category == 2
+    elif number <= 400:
+        assert category == 3
+    elif number <= 1000:
+        assert category == 4
+    else:
+        assert category == 5
+
+
+@settings(deadline=None)
+@given(st.text("0123456789.,>-+eE_ naif\u00a0１", max_size=8))
+def test_whatever_else_is_accepted_is_digits_with_one_point(text):
+    try:
+        score, category = read_score(text, EDGES)
+    except ValueError:
+        return
+    bare = text.strip()
+    if score is None:
+        assert bare[0] == ">"
+        assert Decimal(bare[1:].strip()) >= 1000
+        assert category == 5
+    else:
+        assert set(bare) <= set("0123456789.")
+        assert bare.count(".") <= 1
+        assert score == float(Decimal(bare))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (" 007", "7"),
+        ("01A", "1a"),
+        ("Case  3 ", "case 3"),
+        ("7\u00a0b", "7 B"),
+        ("００7", "7"),
+        ("Mu\u0308ller", "M\u00fcller"),
+        ("0", "000"),
+        ("00.5", "0.5"),
+    ],
+)
+def test_spellings_of_one_name_are_equal(one, other):
+    assert normalised(one) == normalised(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("A07", "A7"), ("7", "70"), ("1.05", "1.5"), ("1-1", "11"), ("7a", "7 a")])
+def test_names_that_may_be_two_stay_apart(one, other):
+    assert normalised(one) != normalised(other)
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_rows_find_their_folders_whatever_blanks_case_and_zeros(tmp_path, kind):
+    rows = [("filename ", "score"), (7, 0), (" 1a", 5.5), ("012", 50), ("Pro Gated 70%", 500)]
+    cfg = cfg_of(tmp_path, rows, kind, study_column="filename")
+    matched = match_labels(cfg, ["007", "012", "1A", "pro gated 70%"], "scans")
+    assert list(matched.labels.values()) == [
+        Label("007", "007", 0.0, 0),
+        Label("012", "012", 50.0, 2),
+        Label("1A", "1A", 5.5, 1),
+        Label("pro gated 70%", "pro gated 70%", 500.0, 4),
+    ]
+    assert matched.warnings == [
+        "A2 '7' is study '007'",
+        "A3 '1a' is study '1A'",
+        "A5 'Pro Gated 70%' is study 'pro gated 70%'",
+    ]
+    assert (matched.unlabelled, matched.rows_without_study) == ({}, [])
+
+
+def test_all_faults_of_both_directions_are_listed_at_once(tmp_path):
+    text = "study,score\na,x\nb,1\nB ,2\nA07,3\n,4\nzzzz,>10\n9,1\n5,5\n"
+    assert faults(sheet(tmp_path, text), ["5", "a", "A7", "b", "gone", "09", "9"]) == [
+        f"study 'a': B2 is 'x', {NUMBER}",
+        "study 'A7': no row; did you mean A5 'A07'?",
+        "study 'b': A3 'b' and A4 'B' name the same study",
+        "study 'gone': no row",
+        "study '09': folders '09' and '9' are the same study",
+        "study '9': folders '09' and '9' are the same study",
+        "A6 is blank, wanted a study",
+        "A5 'A07': no folder; did you mean folder 'A7'?",
+        f"A7 'zzzz': no folder; B7 is '>10', {OPEN}",
     ]
 
 
-@pytest.mark.parametrize("score", ["", "n/a", ">1000", "1,234", "-1", "nan", "1e3", "12 HU"])
-def test_a_score_that_is_not_a_number_is_refused_with_row_and_study(tmp_path, score):
-    with pytest.raises(InputError, match=r"labels.csv: row 3: study 'b' has score .*wanted a number"):
-        read_labels(sheet(tmp_path, f'study,score\na,1\nb,"{score}"\n'))
+def test_a_hundred_faults_are_a_hundred_lines(tmp_path):
+    text = "study,score\n" + "".join(f"r{number},1\n" for number in range(60))
+    assert len(faults(sheet(tmp_path, text), [f"f{number}" for number in range(40)])) == 100
 
 
-def test_all_faulty_rows_are_named_at_once(tmp_path):
-    with pytest.raises(InputError, match=r"row 2: .*'x'.*row 3: .*'y'.*row 4: study is empty.*row 6: study 'a' stands"):
-        read_labels(sheet(tmp_path, "study,score\na1,x\na2,y\n,7\na,3\na,4\n"))
+def test_near_misses_are_found_among_thousands_of_rows(tmp_path):
+    text = "study,score\n" + "".join(f"S{number},1\n" for number in range(3000))
+    lines = faults(sheet(tmp_path, text), [f"S-{number:04d}" for number in range(3000)])
+    assert lines[12] == "study 'S-0012': no row; did you mean A14 'S12'?"
 
 
-def test_a_missing_column_is_named_beside_those_there_are(tmp_path):
-    with pytest.raises(InputError, match=r"found columns \['number', 'score'\], wanted also \['study'\]"):
-        read_labels(sheet(tmp_path, "number,score\n1,2\n"))
+def test_a_typing_error_is_a_near_miss(tmp_path):
+    assert faults(sheet(tmp_path, "study,score\ncase_O12,1\n"), ["case_012"]) == [
+        "study 'case_012': no row; did you mean A2 'case_O12'?",
+        "A2 'case_O12': no folder; did you mean folder 'case_012'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("study", "said"),
+    [
+        (datetime.date(2020, 1, 12), "A3 is a date, wanted a study"),
+        ("=A2", "A3 is a formula, wanted a study"),
+        (12345678901234567, "A3 is a number of more than 15 digits, of which a spreadsheet keeps 15, wanted a study"),
+        (None, "A3 is blank, wanted a study"),
+    ],
+)
+def test_a_study_cell_that_no_longer_says_what_was_typed_is_refused(tmp_path, study, said):
+    cfg = cfg_of(tmp_path, [("study", "score"), ("a", 1), (study, 2)], "xlsx")
+    assert faults(cfg, ["a"]) == [said]
+
+
+def test_with_skip_the_valid_rest_is_used_and_all_else_is_told(tmp_path):
+    text = "study,score\na,1\nb,n/a\nc,2\nC,3\nextra,4\n,5\n"
+    cfg = sheet(tmp_path, text, unmatched="skip")
+    matched = match_labels(cfg, ["b", "c", "a", "d"], "scans")
+    assert list(matched.labels) == ["a"]
+    assert matched.unlabelled == {
+        "b": f"B3 is 'n/a', {NUMBER}",
+        "c": "A4 'c' and A5 'C' name the same study",
+        "d": "no row",
+    }
+    assert matched.rows_without_study == ["A7 is blank, wanted a study", "A6 'extra': no folder"]
+
+
+def test_skip_does_not_go_on_with_nothing(tmp_path):
+    cfg = sheet(tmp_path, "study,score\na,x\n", unmatched="skip")
+    assert faults(cfg, ["a", "b"]) == [f"study 'a': B2 is 'x', {NUMBER}", "study 'b': no row"]
+
+
+def test_scans_of_one_patient_share_a_number_and_no_name_is_written(tmp_path):
+    text = "study,score,who\n1,0,Zoe  Roe\n2,1,anna-lee\n3,2,zoe roe\n4,3,Anna Lee\n5,4,012\n"
+    matched = match_labels(sheet(tmp_path, text, patient_column="who"), ["1", "2", "3", "4", "5"], "scans")
+    assert [label.patient for label in matched.labels.values()] == ["P0004", "P0003", "P0004", "P0002", "P0001"]
+    assert matched.warnings == [
+        "C2 and C4 differ, but are one patient, P0004",
+        "C3 (P0003) and C5 (P0002) differ little, but are different patients",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_a_row_without_a_patient_is_refused_and_no_other_cell_quoted(tmp_path, kind):
+    rows = [("note", "study", "score", "who"), ("Doe", "a", "x", None), ("Doe", "b", 1, "=A1"), ("Doe", "c", 1, "Roe")]
+    lines = faults(cfg_of(tmp_path, rows, kind, patient_column="who"), ["a", "b"])
+    assert lines == [
+        f"study 'a': C2 is 'x', {NUMBER}; D2 is blank, wanted a patient",
+        "study 'b': D3 is a formula, wanted a patient",
+        "B4 'c': no folder",
+    ]
+
+
+def test_points_that_may_part_thousands_are_told(tmp_path):
+    warned = match_labels(sheet(tmp_path, "study,score\na,1.234\nb,12\nc,2.500\n"), ["a", "b", "c"], "scans").warnings
+    assert warned == ["B2 '1.234' and 1 more: points are read as decimal points, not between thousands"]
+    certain = sheet(tmp_path, "study,score\na,1.234\nb,12.5\n")
+    assert match_labels(certain, ["a", "b"], "scans").warnings == []
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("study,score,score \na,1,2\n", r"columns \['score'\] twice"),
-        ("study,score\na,1\nb,2,3,4\n", "cannot be read as a sheet .*every row as long as the header"),
-        ("study,score\na,0,\n", "cannot be read as a sheet"),
+        (
+            "number,score\n1,2\n",
+            r"found columns \['number', 'score'\], wanted also \['study'\]; set labels.study_column",
+        ),
+        ("study,score\na,1\nb,2,3\n", "labels.sheet is '.*labels.csv': found cells beyond .* in C3"),
+        ("study,score\n\n", "found no row below the column names"),
     ],
 )
-def test_a_sheet_that_could_be_read_in_two_ways_is_refused_on_one_line(tmp_path, text, said):
+@pytest.mark.parametrize("unmatched", ["stop", "skip"])
+def test_a_sheet_without_its_columns_or_rows_is_refused_on_one_line(tmp_path, text, said, unmatched):
     with pytest.raises(InputError, match=said) as error:
-        read_labels(sheet(tmp_path, text))
+        match_labels(sheet(tmp_path, text, unmatched=unmatched), ["a"], "scans")
     assert "\n" not in str(error.value)
 
 
-def test_a_broken_excel_file_is_refused(tmp_path):
-    path = tmp_path / "labels.xlsx"
-    path.write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(InputError, match="cannot be read as a sheet"):
-        read_labels(LabelsConfig(sheet=str(path)))
-
-
 def test_a_missing_sheet_is_named(tmp_path):
-    with pytest.raises(InputError, match="no such file"):
-        read_labels(LabelsConfig(sheet=str(tmp_path / "nowhere.csv")))
+    with pytest.raises(InputError, match=r"labels.sheet is '.*nowhere.csv': there is no such file"):
+        match_labels(LabelsConfig(sheet=str(tmp_path / "nowhere.csv")), ["a"], "scans")
 
 
-def test_mismatches_are_listed_in_both_directions(tmp_path):
-    labels = read_labels(sheet(tmp_path, "study,score\na,1\nb,2\n"))
-    with pytest.raises(InputError, match="study 'c' has no row; study 'b' has no folder"):
-        check_join(labels, ["a", "c"], "labels.csv", "scans")
+def test_one_column_cannot_be_two_things():
+    with pytest.raises(InputError, match="different columns"):
+        LabelsConfig(sheet="labels.csv", study_column="score")

@@ -117,9 +117,6 @@ def change(scans, what):
     elif what == "empty root":
         for folder in scans.iterdir():
             shutil.rmtree(folder) if folder.is_dir() else None
-    elif what == "no DICOM":
-        for file in (scans / "004").iterdir():
-            file.write_text("nothing", encoding="utf-8")
     elif what == "no columns":
         sheet.write_text("number,points\n", encoding="utf-8")
     elif what == "no label":
@@ -127,30 +124,35 @@ def change(scans, what):
     elif what == "no study":
         shutil.rmtree(scans / "009")
     elif what == "no number":
-        sheet.write_text(sheet.read_text(encoding="utf-8").replace("005,2000", "005,>1000"), encoding="utf-8")
+        sheet.write_text(sheet.read_text(encoding="utf-8").replace("005,2000", "005,n/a"), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    "case",
     [
         ("no root", "there is no such folder"),
         ("empty root", "has no folder in it"),
-        ("no DICOM", "study '004': found 6 files and no DICOM file among them"),
         ("no columns", "found columns ['number', 'points'], wanted also ['study', 'score']"),
-        ("no label", "study '007' has no row; study '700' has no folder"),
-        ("no study", "study '009' has no folder"),
-        ("no number", "row 7: study '005' has score '>1000', wanted a number of 0 or more"),
+        ("no label", "2 faults; wanted one valid row for each folder", "study '007': no row", "A9 '700': no folder"),
+        ("no study", "1 fault; wanted one valid row for each folder", "A11 '009': no folder"),
+        (
+            "no number",
+            "1 fault; wanted one valid row",
+            "study '005': B7 is 'n/a', wanted a number such as 12.5, or >1000",
+        ),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing_behind(tmp_path, scans, capsys, what, said):
+def test_bad_input_is_one_line_per_fault_and_leaves_nothing_behind(tmp_path, scans, capsys, case):
+    what, *said = case
     copy = tmp_path / "copy" / "scans"
     shutil.copytree(scans, copy)
     change(copy, what)
     config = write_config(tmp_path / "settings.yaml", copy, tmp_path / "runs" / "run")
     code, output = launch_here(["--config", config], capsys)
     assert code == 2
-    assert said in output
-    assert len(output.splitlines()) == 1
+    assert len(output.splitlines()) == len(said)
+    for line, expected in zip(output.splitlines(), said, strict=True):
+        assert expected in line
     assert not (tmp_path / "runs").exists()
 
 

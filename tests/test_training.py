@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 import torch
 
-from cac_hpc import checkpoint, packing, steps, training
+from cac_hpc import checkpoint, sealing, steps, training
 from cac_hpc.config import InputError, ModelConfig, TrainConfig
-from cac_hpc.models import slice_classifier
+from cac_hpc.models import SliceClassifier, dropout_factors
 from cac_hpc.paths import RunPaths
-from tests.runs import NUM_SLICES, prepare, torchrun
+from tests.runs import NUM_SLICES, pack, prepare, torchrun
 from tests.waiting import wait_for
 
 
@@ -38,21 +38,27 @@ def train(num_ranks, run, fold=0):
 def packed(tmp_path_factory, scans):
     """A sealed dataset for the runs of this file."""
     folder = tmp_path_factory.mktemp("packed")
-    packing.pack(prepare(folder, scans, data={"packed_dir": str(folder / "dataset")}))
+    pack(prepare(folder, scans, data={"packed_dir": str(folder / "dataset")}))
     return folder / "dataset"
 
 
 def sealed_run(folder, scans, packed, **sections):
     run = prepare(folder, scans, data={"packed_dir": str(packed)}, **sections)
-    packing.seal(run)
+    sealing.seal(run)
     return run
 
 
 def test_the_network_is_the_published_one():
-    model = slice_classifier(ModelConfig(), 64, 6)
-    kinds = [type(layer).__name__ for layer in model]
-    assert kinds == ["Conv2d", "ReLU", "MaxPool2d"] * 5 + ["Flatten", "Dropout", "Linear", "ReLU", "Linear"]
-    assert [layer.out_channels for layer in model if isinstance(layer, torch.nn.Conv2d)] == [32, 64, 128, 256, 512]
+    model = SliceClassifier(ModelConfig(), 64, 6)
+    kinds = [type(layer).__name__ for layer in (*model.features, *model.head)]
+    assert kinds == ["Conv2d", "ReLU", "MaxPool2d"] * 5 + ["Flatten", "Linear", "ReLU", "Linear"]
+    assert [layer.out_channels for layer in model.features if isinstance(layer, torch.nn.Conv2d)] == [
+        32,
+        64,
+        128,
+        256,
+        512,
+    ]
     assert model(torch.zeros(3, 1, 64, 64)).shape == (3, 6)
     # 9 weights per pair of channels and one bias per filter; 2 x 2 positions are left of 64 x 64
     convolutions = sum(9 * a * b + b for a, b in zip((1, 32, 64, 128, 256), (32, 64, 128, 256, 512), strict=True))
@@ -60,12 +66,22 @@ def test_the_network_is_the_published_one():
     assert sum(parameter.numel() for parameter in model.parameters()) == convolutions + dense
 
 
+def test_dropout_drops_the_share_it_should_and_keeps_the_mean():
+    factors = dropout_factors(torch.Generator().manual_seed(1), 100, 1000, 0.3)
+    assert sorted(set(factors.flatten().tolist())) == pytest.approx([0, 1 / 0.7])
+    assert float((factors == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
+    model = SliceClassifier(ModelConfig(filters=(4,), dense=8), 8, 3)
+    x = torch.rand(2, 1, 8, 8)
+    features = model.features(x)
+    torch.testing.assert_close(model(x, factors[:2, :64]), model.head(features * factors[:2, :64]))
+
+
 @pytest.mark.parametrize("shares", [(32,), (16, 16), (11, 21), (0, 32)])
 def test_shares_of_a_batch_add_up_to_the_step_of_the_whole_batch(shares):
     """What DDP does by hand: the mean of the ranks' gradients, whatever rows each had."""
     torch.manual_seed(0)
     cfg = TrainConfig(epochs=1, device="cpu", precision="fp32")
-    model = slice_classifier(ModelConfig(filters=(4, 8), dense=8, dropout=0.0), 16, 3)
+    model = SliceClassifier(ModelConfig(filters=(4, 8), dense=8), 16, 3)
     hu = torch.randint(-500, 1000, (32, 16, 16), dtype=torch.int16)
     label = torch.randint(0, 3, (32,))
     weight = torch.tensor([0.5, 1.0, 3.0])
@@ -73,16 +89,14 @@ def test_shares_of_a_batch_add_up_to_the_step_of_the_whole_batch(shares):
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     mean = [torch.zeros_like(parameter) for parameter in model.parameters()]
     total = 0.0
-    for part_hu, part_label in zip(hu.split(shares), label.split(shares), strict=True):
-        total += float(
-            steps.train_step(
-                model, optimizer, scaler, part_hu, part_label, weight, weight[label].sum(), len(shares), cfg
-            )
-        )
+    keep = dropout_factors(torch.Generator().manual_seed(2), 32, model.num_features, 0.3)
+    for parts in zip(hu.split(shares), label.split(shares), keep.split(shares), strict=True):
+        share = steps.Share(*parts, weight_sum=weight[label].sum())
+        total += float(steps.train_step(model, optimizer, scaler, share, weight, len(shares), cfg))
         for into, parameter in zip(mean, model.parameters(), strict=True):
             into += parameter.grad / len(shares)
     x = ((hu.float() + 200) / 1000).clamp(0, 1).unsqueeze(1)
-    loss = torch.nn.CrossEntropyLoss(weight)(model(x), label)
+    loss = torch.nn.CrossEntropyLoss(weight)(model(x, keep), label)
     expected = torch.autograd.grad(loss, list(model.parameters()))
     assert total == pytest.approx(float(loss.detach()), rel=1e-5)
     for found, wanted in zip(mean, expected, strict=True):
@@ -94,9 +108,7 @@ def test_one_rank_and_two_ranks_take_the_same_steps(tmp_path, scans, packed):
     tables = []
     for num_ranks in (1, 2):
         (tmp_path / str(num_ranks)).mkdir()
-        run = sealed_run(
-            tmp_path / str(num_ranks), scans, packed, model={"dropout": 0.0}, cluster={"ranks_per_node": num_ranks}
-        )
+        run = sealed_run(tmp_path / str(num_ranks), scans, packed, cluster={"ranks_per_node": num_ranks})
         train(num_ranks, run)
         tables.append(pd.read_csv(RunPaths(run).fold(0).predictions, dtype={"study": str}))
     one, two = tables
@@ -158,9 +170,9 @@ def test_a_finished_fold_started_again_changes_nothing(tmp_path, scans, packed):
 @pytest.mark.timeout(120)
 def test_bf16_is_computed_in_bf16(tmp_path, scans, packed):
     cfg = TrainConfig(epochs=1, device="cpu", precision="bf16")
-    model = slice_classifier(ModelConfig(filters=(4,), dense=4), 8, 3)
+    model = SliceClassifier(ModelConfig(filters=(4,), dense=4), 8, 3)
     seen = []
-    model[-1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    model.head[-1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     steps.evaluate(model, [(torch.zeros(2, 8, 8, dtype=torch.int16), torch.zeros(2, dtype=torch.long))], 3, cfg)
     assert seen == [torch.bfloat16]
 

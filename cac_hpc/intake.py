@@ -1,0 +1,212 @@
+"""One study folder in, its packed slices and facts out; every file is in the series or refused with a reason.
+
+Nothing of what is returned, ``identity`` apart, holds text from a file, a file's name or its path. Axes: H row,
+W column, S row and column of a packed slice.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from cac_hpc import digests, hounsfield, images, resample, series
+from cac_hpc.config import PackConfig
+from cac_hpc.files import Entry
+from cac_hpc.header import Header
+from cac_hpc.images import Image
+from cac_hpc.reasons import Refused
+from cac_hpc.series import Candidate, Choice, NoSeries
+
+Keep = Callable[[np.ndarray, float], None]
+
+AIR_BELOW_HU, TISSUE_HU = -400, (-150, 250)
+MIN_AIR, MIN_TISSUE = 0.01, 0.02  # shares of the voxels of a chest, at least
+KERNEL = re.compile(
+    r"[A-Z]{1,2}[a-z]?\d{1,2}[a-z]{0,2}(_\d)?|SOFT|STANDARD|STND|DETAIL|BONE|LUNG|EDGE|CHEST|[A-Z]{1,2}"
+)
+GATING = ("NONE", "REALTIME", "PROSPECTIVE", "RETROSPECTIVE", "PACED")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A file that is not used: its number in the study's listing, from 1, a reason code and what was found."""
+
+    file: int
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study folder held.
+
+    facts: numbers and codes of the series, None if there is none to be used. identity: what may identify the patient
+    and must not be written. private: whether there are private elements.
+    """
+
+    num_files: int
+    refusals: list[Refusal]
+    facts: dict[str, Any] | None
+    identity: frozenset[str]
+    private: bool
+
+
+def read_study(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
+    """Read the series of a study that the settings choose.
+
+    Args:
+        entries: the files of the study's folder.
+        keep: takes each slice, (S, S) int16 HU, in ascending order along the normal, with its position in mm. Slices
+            that it was given are void if the study turns out to have no series to be used.
+    """
+    refused: dict[int, Refused] = {}
+    found: list[tuple[int, Image]] = []  # number of the file, from 0, and a slice in it
+    for number, entry in enumerate(entries):
+        try:
+            if entry.refused:
+                raise entry.refused
+            found += [(number, image) for image in images.read_images(entry.path)]
+        except Refused as why:
+            refused[number] = why
+    headers = [image.header for _, image in found]
+    facts = None
+    try:
+        choice = _choose(found, [entry.folder for entry in entries], cfg, refused)
+        positions = _read_slices(choice, found, cfg, refused, keep)
+        facts = _facts(headers[choice.slices[0]], positions, choice)
+    except NoSeries:
+        pass  # every file has its reason
+    refusals = [Refusal(number + 1, why.reason, why.detail) for number, why in sorted(refused.items())]
+    identity = frozenset[str]().union(*{header.identity for header in headers})
+    return Study(len(entries), refusals, facts, identity, any(header.private for header in headers))
+
+
+def refuse_study(entries: Sequence[Entry], reason: str, detail: str) -> Study:
+    """A study that cannot be read at all: every file is refused for the same reason."""
+    refusals = [
+        Refusal(number, *((entry.refused.reason, entry.refused.detail) if entry.refused else (reason, detail)))
+        for number, entry in enumerate(entries, start=1)
+    ]
+    return Study(len(entries), refusals, None, frozenset(), False)
+
+
+def _choose(
+    found: list[tuple[int, Image]], folders: list[bytes], cfg: PackConfig, refused: dict[int, Refused]
+) -> Choice:
+    """The series among all slices that were found; why the others are not in it goes to ``refused``."""
+    candidates = [Candidate(image.header, image.position, folders[number]) for number, image in found]
+    try:
+        choice = series.choose(candidates, cfg)
+    except NoSeries as none:
+        refused |= {found[index][0]: why for index, why in none.others.items()}
+        raise
+    used = {found[index][0] for index in choice.slices}
+    others = {found[index][0]: why for index, why in choice.others.items()}
+    refused |= others
+    if mixed := used & set(others):
+        _refuse_all(used, min(mixed), Refused("mixed_frames", "its frames belong to several series"), refused)
+    return choice
+
+
+def _read_slices(
+    choice: Choice, found: list[tuple[int, Image]], cfg: PackConfig, refused: dict[int, Refused], keep: Keep
+) -> list[float]:
+    """Decode the chosen slices one after the other and hand each on at the packed size, dropping copies.
+
+    Returns: positions of the slices, in mm.
+    Raises: NoSeries if any slice cannot be used; all files of the series are then refused.
+    """
+    chosen = [found[index] for index in choice.slices]
+    used = {number for number, _ in chosen}
+    scratch = bytearray(chosen[0][1].header.num_bytes)
+    kept, copies = set[int](), dict[int, Refused]()
+    positions, before, shares = list[float](), b"", np.zeros(2)
+    for (number, image), position_mm, again in zip(chosen, choice.position_mm.tolist(), choice.repeated, strict=True):
+        try:
+            hu_HW = hounsfield.pixels_to_hu(images.read_stored(image, scratch), image.header)
+            digest = digests.of_bytes(hu_HW.data)
+            if again:
+                copies[number] = _copy(digest == before, position_mm, choice, cfg)
+                continue
+        except Refused as why:
+            _refuse_all(used, number, why, refused)
+        shares += _shares(hu_HW)
+        keep(resample.to_size(hu_HW, cfg.size), position_mm)
+        positions.append(position_mm)
+        kept.add(number)
+        before = digest
+    refused |= {number: why for number, why in copies.items() if number not in kept}  # its other frames may be used
+    try:
+        choice.warnings.extend(_implausible(shares / len(positions), cfg))
+    except Refused as why:
+        refused |= dict.fromkeys(used, why)
+        raise NoSeries(why.reason, why.detail, {}) from None
+    return positions
+
+
+def _copy(same: bool, position_mm: float, choice: Choice, cfg: PackConfig) -> Refused:
+    """What becomes of a slice at the position of the one before.
+
+    Raises: Refused if they differ and the settings do not forgive it.
+    """
+    if same:
+        return Refused("duplicate", "the same position and pixels as another file")
+    conflict = Refused("conflicting_duplicates", f"at {position_mm:.2f} mm")
+    code = series.refuse_or_warn(conflict, cfg)
+    choice.warnings.extend([code] if code not in choice.warnings else [])
+    return conflict
+
+
+def _refuse_all(used: set[int], culprit: int, why: Refused, refused: dict[int, Refused]) -> NoReturn:
+    """Refuse the files of a series because of one of them.
+
+    Raises: NoSeries.
+    """
+    refused |= dict.fromkeys(used, Refused("study_refused", f"file {culprit + 1} of the series: {why.reason}"))
+    refused[culprit] = why
+    raise NoSeries(why.reason, why.detail, {}) from None
+
+
+def _shares(hu_HW: np.ndarray) -> tuple[float, float]:
+    """Shares of air and lung, and of soft tissue, among every eighth pixel of every eighth row."""
+    some = hu_HW[::8, ::8]
+    tissue = (some >= TISSUE_HU[0]) & (some <= TISSUE_HU[1])
+    return np.count_nonzero(some < AIR_BELOW_HU) / some.size, np.count_nonzero(tissue) / some.size
+
+
+def _implausible(shares: np.ndarray, cfg: PackConfig) -> list[str]:
+    air, tissue = map(float, shares)
+    if air >= MIN_AIR and tissue >= MIN_TISSUE:
+        return []
+    found = f"{air:.1%} of the voxels are air or lung and {tissue:.1%} soft tissue"
+    return [
+        series.refuse_or_warn(Refused("implausible_hu", f"{found}, wanted {MIN_AIR:.0%} and {MIN_TISSUE:.0%}"), cfg)
+    ]
+
+
+def _facts(first: Header, positions: Sequence[float], choice: Choice) -> dict[str, Any]:
+    """Numbers and codes about a series, none of which identifies anybody; None where unknown."""
+    numbers = {
+        "slices": len(positions),
+        "rows": first.rows,
+        "columns": first.columns,
+        "row_spacing_mm": first.spacing[0],
+        "column_spacing_mm": first.spacing[1],
+        "slice_spacing_mm": round(float(np.median(np.diff(positions))), 4) if len(positions) > 1 else math.nan,
+        "slice_thickness_mm": first.thickness_mm,
+        "field_of_view_mm": round(first.columns * first.spacing[1], 2),
+        "kvp": first.kvp,
+        "phase_percent": first.phase_percent,
+    }
+    gating = first.synchronization.upper()
+    return {
+        **{name: None if math.isnan(value) else value for name, value in numbers.items()},
+        "kernel": (first.kernel if KERNEL.fullmatch(first.kernel) else "other") if first.kernel else None,
+        "gating": gating if gating in GATING else None,
+        "warnings": " ".join(choice.warnings),
+    }

@@ -1,0 +1,69 @@
+"""Why a file or a study is not used: every code of rejected.csv, what it means and what to do about it."""
+
+from __future__ import annotations
+
+REASONS: dict[str, tuple[str, str]] = {
+    # the file as a file
+    "symlink": ("a link that leads out of the study folder, to a folder or nowhere", "copy the files into the study"),
+    "not_a_file": ("a pipe, socket or device", "remove it"),
+    "unreadable_file": ("the operating system refuses to read it", "mend its permissions or the disk"),
+    "changed_while_read": ("it changed between two looks at it", "wait for the transfer to end, then pack again"),
+    "outside_study": ("it lies beside the study folders, in none of them", "move it into its study, or ignore it"),
+    # the file as DICOM
+    "not_dicom": ("no DICOM file, or one that could be read in two ways", "nothing, or convert it"),
+    "unreadable_header": ("the header cannot be parsed, or is cut short", "fetch it again from the archive"),
+    "not_ct_image": ("another kind of object: report, dose page, secondary capture, directory", "nothing"),
+    "localizer": ("a scout view", "nothing"),
+    "burned_in": ("text is burned into the image: it may show a name", "export the original images"),
+    "bad_pixel_format": ("not one 16-bit grey value per pixel", "export the original images"),
+    "no_geometry": ("position, orientation, spacing or size is missing or no such thing", "export with full headers"),
+    "no_rescale": ("RescaleSlope or RescaleIntercept is missing, zero or no number", "export with full headers"),
+    "lossy_compression": ("compressed with loss: values are not the scanner's", "export the original images"),
+    "unsupported_compression": ("a transfer syntax that nothing here decodes", "export it uncompressed"),
+    "mixed_frames": ("an enhanced CT whose frames are of several series", "export it as single frames"),
+    "too_large": ("more pixels than any CT has", "nothing, or export single frames"),
+    # the pixels
+    "wrong_length": ("pixel data are shorter or longer than the header says", "fetch it again from the archive"),
+    "cannot_decode": ("the pixels cannot be decoded", "fetch it again from the archive"),
+    "impossible_values": ("stored values or HU that no scanner writes", "fetch it again from the archive"),
+    # the choice of the series
+    "duplicate": ("the same slice as another file", "nothing"),
+    "not_axial": ("of a series that is not axial", "nothing"),
+    "other_series": ("of a series that the rule of pack.series does not choose", "nothing, or change the rule"),
+    "other_phase": ("of another phase or acquisition of the chosen series", "nothing, or change the rule"),
+    # the series as a whole: each can be turned into a warning in pack.checks
+    "conflicting_duplicates": ("two different slices at one position", "remove the wrong one, or split the series"),
+    "missing_slices": ("a gap in the positions", "fetch the study again from the archive"),
+    "uneven_spacing": ("distances between slices differ", "fetch the study again, or raise pack.spacing_tolerance"),
+    "gantry_tilt": ("slices are stacked along another direction than their normal", "export it reformatted"),
+    "mixed_thickness": ("slices of several thicknesses", "split the series"),
+    "mixed_rescale": ("slices whose rescale differs", "fetch the study again from the archive"),
+    "mixed_acquisition": ("slices that differ in kVp, kernel, bits, size or orientation", "split the series"),
+    "implausible_hu": ("no air or no soft tissue where a chest has both", "check the rescale of the export"),
+    # the study
+    "too_few_slices": ("fewer slices than pack.min_slices", "fetch the study again, or lower the limit"),
+    "too_many_slices": ("more slices than pack.max_slices", "split the series, or raise the limit"),
+    "study_refused": ("a slice of the chosen series cannot be used, so none is", "see the row of that slice"),
+    "no_label": ("the sheet has no valid row for the study", "add the row to the sheet"),
+    "over_time": ("reading the study took longer than pack.limits.minutes", "fetch it again, or raise the limit"),
+    "over_memory": (
+        "reading the study took more memory than pack.limits.memory_gb",
+        "fetch it again, or raise the limit",
+    ),
+    "crashed": ("a decoder broke down on it", "fetch it again, or export it uncompressed"),
+}
+
+
+class Refused(ValueError):
+    """A file or study cannot be used: ``reason`` is a code of REASONS, ``detail`` what was found, in numbers only."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        assert reason in REASONS, reason
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+def as_markdown() -> str:
+    """The table of the README."""
+    rows = [f"| `{code}` | {meaning} | {advice} |" for code, (meaning, advice) in REASONS.items()]
+    return "\n".join(["| reason | meaning | what to do |", "|---|---|---|", *rows])

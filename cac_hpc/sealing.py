@@ -1,0 +1,121 @@
+"""Stage seal: shards checked, the dataset's tables and its intake summary written, patients divided into folds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cac_hpc import config, digests, ledger, paths, plan, settings, shards, splits, summary
+from cac_hpc.config import Config, InputError
+from cac_hpc.paths import DatasetPaths, RunPaths
+
+REJECTED_COLUMNS = ["study", "file", "reason", "detail"]
+
+
+def seal(root: Path) -> None:
+    """Check all shards, write the dataset's tables, dataset.json after them, and the run's folds.
+
+    Raises: InputError if a shard is missing or damaged, or too many studies could not be read; OSError naming the
+    dataset if the disk is full.
+    """
+    run = RunPaths(root)
+    cfg = settings.load(run.config)
+    dataset = run.dataset(cfg.data.packed_dir)
+    with shards.named(dataset.root), ledger.stage(run.ledger, "seal", None):
+        if not _is_sealed(dataset):
+            _seal_dataset(dataset, cfg)
+        summary.show(paths.read_json(dataset.intake))
+        studies = pd.read_csv(dataset.studies, dtype={"study": str, "patient": str}, keep_default_na=False)
+        folds = splits.make_folds(
+            dict(zip(studies["study"], studies["patient"], strict=True)),
+            dict(zip(studies["study"], studies["category"].astype(int), strict=True)),
+            cfg.split,
+        )
+        splits.write_splits(run.splits, folds, cfg.split, digests.file_sha256(dataset.studies))
+
+
+def _is_sealed(dataset: DatasetPaths) -> bool:
+    """Whether the seal is there and the table of studies as it was sealed; people do open it."""
+    if not dataset.seal.exists():
+        return False
+    sealed = shards.read_checked(dataset.seal)
+    return dataset.studies.exists() and digests.file_sha256(dataset.studies) == sealed["studies_sha256"]
+
+
+def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
+    planned = plan.read_plan(dataset)
+    packed = [_whole_facts(dataset, index) for index in range(len(planned["shards"]))]
+    studies = [{**planned["labels"][facts["study"]], **facts} for shard in packed for facts in shard["studies"]]
+    rejected = [row for shard in packed for row in shard["rejected"]] + _never_opened(planned)
+    intake = summary.summarise(planned, packed, rejected, cfg)
+    _write_table(dataset.rejected, pd.DataFrame(rejected, columns=REJECTED_COLUMNS))
+    paths.write_json(dataset.intake, intake)
+    _check_share(dataset, intake, cfg)
+    _write_table(dataset.studies, pd.DataFrame(studies))
+    shards.write_checked(
+        dataset.seal,
+        {
+            "digest_algorithm": digests.ALGORITHM,
+            "plan_sha256": planned["sha256"],
+            "settings": {"pack": config.plain(cfg.pack), "edges": list(cfg.labels.edges)},
+            "slices": sum(shard["rows"] for shard in packed),
+            "studies": len(studies),
+            "rejected": len(rejected),
+            "studies_sha256": digests.file_sha256(dataset.studies),
+            "shards": [
+                {
+                    "file": str(dataset.shard(index).relative_to(dataset.root)),
+                    "rows": shard["rows"],
+                    "digest": shard["digest"],
+                }
+                for index, shard in enumerate(packed)
+            ],
+        },
+    )
+
+
+def _whole_facts(dataset: DatasetPaths, index: int) -> dict[str, Any]:
+    """The facts of a shard that was checked.
+
+    Raises: InputError naming the shard and the command that mends it.
+    """
+    if fault := shards.packed_fault(dataset, index):
+        raise InputError(f"{dataset.shard(index)}: {fault}; jobs/pack.py --run RUN --shard {index} packs just this one")
+    return shards.read_checked(dataset.shard_facts(index))
+
+
+def _never_opened(planned: dict[str, Any]) -> list[dict[str, Any]]:
+    """Files that no study takes: beside the study folders, or of studies without a label."""
+    stray = [
+        {"study": "", "file": number, "reason": "outside_study", "detail": "beside the study folders"}
+        for number in range(1, planned["stray"] + 1)
+    ]
+    return stray + [
+        {"study": study, "file": number, "reason": "no_label", "detail": "the sheet has no valid row for the study"}
+        for study, count in planned["unlabelled"].items()
+        for number in range(1, count + 1)
+    ]
+
+
+def _check_share(dataset: DatasetPaths, intake: dict[str, Any], cfg: Config) -> None:
+    """Not more studies were refused than the settings allow.
+
+    Raises: InputError with the reasons, where the details are and what to do.
+    """
+    labelled, used = intake["studies"]["labelled"], intake["studies"]["used"]
+    refused = labelled - used
+    if used and refused / labelled <= cfg.pack.limits.rejected_studies:
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in intake["studies"]["refused"].items())
+    raise InputError(
+        f"{refused} of {labelled} studies cannot be used ({reasons}), pack.limits.rejected_studies allows "
+        f"{cfg.pack.limits.rejected_studies:.0%}; {dataset.rejected} names every file: mend them or raise the limit, "
+        "then launch a new run, into another data.packed_dir if that is set"
+    )
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    with paths.atomic(path) as scratch:
+        table.to_csv(scratch, index=False, lineterminator="\n")

@@ -1,0 +1,326 @@
+"""Reading studies: real scans, and what becomes of the values of a small one."""
+
+import os
+import subprocess
+from collections import Counter
+
+import numpy as np
+import pydicom
+import pytest
+
+from cac_hpc import files, hounsfield, images, intake
+from cac_hpc.config import Checks, PackConfig, SeriesRule
+from cac_hpc.hounsfield import AIR_HU
+from cac_hpc.reasons import Refused
+from tests import poison
+from tests.poison import ALL, LAST, NUM_SLICES, SIZE, edit, on, read, slices_of, write_chest
+
+
+def hu_of(path, frame=0):
+    """A slice in HU, as it would be packed at its own size."""
+    image = images.read_images(path)[frame]
+    return hounsfield.pixels_to_hu(images.read_stored(image, bytearray(image.header.num_bytes)), image.header)
+
+
+def volume(folder, **settings):
+    """The packed slices of a study, (N, S, S), and the study."""
+    slices = []
+    study = intake.read_study(
+        files.list_files(folder), PackConfig(**{"size": SIZE, **settings}), lambda hu, _: slices.append(hu.copy())
+    )
+    return (np.stack(slices) if study.facts else None), study
+
+
+def end_of(path):
+    """How a file by itself ends: read, or the code why it is not."""
+    try:
+        hu_of(path)
+    except Refused as why:
+        return why.reason
+    return "read"
+
+
+@pytest.fixture
+def chest(tmp_path):
+    write_chest(tmp_path / "study")
+    return tmp_path / "study"
+
+
+def test_the_thorax_phantom_reads_as_47_ascending_slices(shared_data):
+    found = read(shared_data / "qrm_phantom" / "study_001", size=512)
+    assert found.reasons == {}
+    assert np.diff([position for position, _ in found.slices]).round(3).tolist() == [3.0] * 46
+    facts = found.study.facts
+    assert (facts["slices"], facts["rows"], facts["columns"], facts["slice_spacing_mm"]) == (47, 512, 512, 3.0)
+    assert (facts["row_spacing_mm"], facts["kvp"], facts["kernel"], facts["warnings"]) == (0.488, 120, "FC12", "")
+
+
+def test_what_lies_outside_the_scan_circle_is_air(shared_data):
+    hu, _ = volume(shared_data / "qrm_phantom" / "study_001", size=512)
+    assert (hu.min(), hu.max()) == (AIR_HU, 1275)  # stored -2048, and no PixelPaddingValue says so
+
+
+def test_the_philips_head_reads_as_28_slices_and_names_all_other_files(shared_data):
+    found = read(shared_data / "philips_cd" / "S21570", size=512)
+    assert (len(found.slices), found.study.facts["slice_spacing_mm"]) == (28, 5.0)
+    assert found.reasons.pop("S1000/I10") == "localizer"
+    others = {name: code for name, code in found.reasons.items() if name != "S1000/I10"}
+    assert set(others.values()) == {"not_ct_image"}  # dose and patient pages, index files
+    assert all(name.startswith("S4010/") or name.endswith("DIRFILE") for name in others)
+    assert found.study.num_files == 28 + len(found.reasons)
+
+
+def test_a_gantry_tilt_is_refused_by_name_or_used_with_a_warning(shared_data):
+    folder = shared_data / "philips_cd" / "S21610"
+    assert Counter(read(folder, size=512).reasons.values())["gantry_tilt"] == 58
+    found = read(folder, size=512, checks=Checks(gantry_tilt="warn"))
+    assert (len(found.slices), found.study.facts["warnings"]) == (58, "gantry_tilt")
+
+
+ODD_CT = {
+    "01_same_slice_all_transfer_syntaxes/CTImage__BigEndianExplicit.dcm": "read",
+    "01_same_slice_all_transfer_syntaxes/CTImage__JPEG2000LosslessOnly.dcm": "read",
+    "01_same_slice_all_transfer_syntaxes/CTImage__JPEGLSLossless.dcm": "read",
+    "01_same_slice_all_transfer_syntaxes/CTImage__JPEGProcess10_12.dcm": "unsupported_compression",
+    "01_same_slice_all_transfer_syntaxes/CTImage__JPEGProcess14SV1.dcm": "read",
+    "01_same_slice_all_transfer_syntaxes/CTImage__LittleEndianExplicit.dcm": "read",
+    "01_same_slice_all_transfer_syntaxes/CTImage__LittleEndianImplicit.dcm": "read",
+    "01_same_slice_all_transfer_syntaxes/CTImage__RLELossless.dcm": "read",
+    "03_encapsulation/J2K_pixelrep_mismatch.dcm": "read",
+    "03_encapsulation/JPEGLossless_bad.dcm": "impossible_values",  # decodes without an error
+    "03_encapsulation/MAROTECH_CT_JP2Lossy.dcm": "localizer",
+    "04_header/CT_small_128.dcm": "read",
+    "04_header/TINY_ALPHA_IM000000_no_pixels": "bad_pixel_format",
+    "04_header/explicit_VR-UN.dcm": "read",
+    "04_header/meta_missing_tsyntax.dcm": "not_ct_image",
+    "04_header/no_meta_no_preamble.dcm": "not_dicom",  # begins with a stray byte, see below
+    "05_pixel_values/693_UNCR_14bit_pad-2000_min-3024.dcm": "read",
+    "05_pixel_values/oblique_slope0.001_50x100.dcm": "no_rescale",  # RescaleType US: no HU
+    "06_enhanced_multiframe/eCT_Supplemental.dcm": "no_rescale",  # RescaleType US: a map of blood flow
+    "09_hostile/MR_truncated.dcm": "not_ct_image",
+    "09_hostile/rtplan_truncated.dcm": "unreadable_header",
+}
+
+
+def test_every_odd_file_ends_as_documented(shared_data):
+    folder = shared_data / "odd_ct"
+    found = {str(path.relative_to(folder)): end_of(path) for path in folder.rglob("0*/*") if path.is_file()}
+    assert found == ODD_CT
+
+
+def test_one_slice_is_the_same_in_every_lossless_transfer_syntax(shared_data):
+    folder = shared_data / "odd_ct" / "01_same_slice_all_transfer_syntaxes"
+    reference = pydicom.dcmread(folder / "CTImage__LittleEndianExplicit.dcm")
+    stored = reference.pixel_array
+    expected = np.where(stored == -32768, AIR_HU, np.maximum(stored + int(reference.RescaleIntercept), AIR_HU))
+    assert expected.max() == 1378
+    names = [name for name, end in ODD_CT.items() if end == "read" and name.startswith(folder.name)]
+    assert len(names) == 7
+    for name in names:
+        np.testing.assert_array_equal(hu_of(folder.parent / name), expected, err_msg=name)
+
+
+@pytest.mark.parametrize("name", [name for name, end in ODD_CT.items() if end == "read"])
+def test_an_odd_file_reads_as_pydicom_reads_it(name, shared_data):
+    path = shared_data / "odd_ct" / name
+    ds = pydicom.dcmread(path)
+    stored = ds.pixel_array
+    expected = stored.astype(float) * float(ds.RescaleSlope) + float(ds.RescaleIntercept)
+    if "PixelPaddingValue" in ds:
+        expected[stored == np.uint16(ds.PixelPaddingValue & 0xFFFF).astype(stored.dtype)] = AIR_HU
+    np.testing.assert_array_equal(hu_of(path), np.maximum(expected, AIR_HU))
+
+
+def test_a_file_without_preamble_and_group_2_reads_like_the_whole_one(shared_data, tmp_path):
+    folder = shared_data / "odd_ct" / "04_header"
+    (tmp_path / "bare").write_bytes((folder / "no_meta_no_preamble.dcm").read_bytes()[1:])  # without the stray byte
+    np.testing.assert_array_equal(hu_of(tmp_path / "bare"), hu_of(folder / "CT_small_128.dcm"))
+
+
+def test_a_map_in_an_enhanced_ct_has_its_rescale_and_positions_in_functional_groups(shared_data, tmp_path):
+    source = shared_data / "odd_ct" / "06_enhanced_multiframe" / "eCT_Supplemental.dcm"
+    data = source.read_bytes().replace(b"\x28\0\x54\x10LO\x02\0US", b"\x28\0\x54\x10LO\x02\0HU")
+    (tmp_path / "hu").write_bytes(data)
+    found = images.read_images(tmp_path / "hu")
+    assert [image.position for image in found] == [(99.5, -301.5, -159.0), (99.5, -301.5, -149.0)]
+    assert [(image.header.slope, image.header.intercept) for image in found] == [(1, -1024)] * 2
+    stored = pydicom.dcmread(source).pixel_array.astype(int)
+    for frame in range(2):
+        expected = np.maximum(stored[frame] - 1024, AIR_HU)
+        np.testing.assert_array_equal(hu_of(tmp_path / "hu", frame), expected)
+
+
+OWN = {
+    "shared groups": [],
+    "groups of every frame": ["PixelValueTransformationSequence", "PlaneOrientationSequence", "PixelMeasuresSequence"],
+}
+
+
+@pytest.mark.parametrize("own", OWN)
+@pytest.mark.parametrize("syntax", [None, "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.90"])
+def test_an_enhanced_ct_packs_as_its_slices_in_single_files(own, syntax, chest):
+    single = read(chest)
+    poison.write_enhanced(chest, OWN[own], syntax)
+    found = read(chest)
+    assert found.study.num_files == 1
+    assert (found.slices, found.reasons) == (single.slices, {})
+    assert found.study.facts == single.study.facts
+
+
+def test_each_frame_of_an_enhanced_ct_has_its_own_slope_and_intercept(chest):
+    poison.write_enhanced(chest, ["PixelValueTransformationSequence"])
+    ds = pydicom.dcmread(chest / "enhanced")
+    ds.PerFrameFunctionalGroupsSequence[2].PixelValueTransformationSequence[0].RescaleIntercept = -1000
+    ds.save_as(chest / "enhanced")
+    found = images.read_images(chest / "enhanced")
+    assert [image.header.intercept for image in found] == [-1024, -1024, -1000, *[-1024] * 9]
+    assert read(chest).codes == {"mixed_rescale"}
+
+
+def test_slices_are_packed_in_the_order_of_their_positions(tmp_path):
+    hu = write_chest(tmp_path / "study")
+    poison.renumbered(range(99, 0, -1))(tmp_path / "study")
+    poison.shuffled_names(tmp_path / "study")
+    packed, _ = volume(tmp_path / "study")
+    np.testing.assert_array_equal(packed, hu)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize(("vr", "value"), [("US", 63536), ("SS", -2000)])
+def test_padding_is_air_in_whichever_form_it_is_written(signed, vr, value, tmp_path):
+    hu = write_chest(tmp_path / "study")
+    for path in slices_of(tmp_path / "study"):
+        stored = np.frombuffer(pydicom.dcmread(path).PixelData, "<u2").copy()
+        stored[:5] = 63536  # the pattern of -2000
+        edit(path, PixelData=stored.tobytes(), PixelPaddingValue=(vr, value), PixelRepresentation=int(signed))
+    packed, _ = volume(tmp_path / "study")
+    expected = hu.copy()
+    expected[:, 0, :5] = AIR_HU
+    np.testing.assert_array_equal(packed, expected)
+
+
+def test_padding_can_be_a_range(tmp_path):
+    hu = write_chest(tmp_path / "study")
+    on(ALL, PixelPaddingValue=("US", 0), PixelPaddingRangeLimit=("US", 60))(tmp_path / "study")  # up to -964 HU
+    packed, _ = volume(tmp_path / "study")
+    np.testing.assert_array_equal(packed, np.where(hu <= -964, AIR_HU, hu))
+
+
+def test_a_slope_and_an_intercept_that_are_no_integers_are_rounded_once(tmp_path):
+    hu = write_chest(tmp_path / "study")
+    on(ALL, RescaleSlope=0.5, RescaleIntercept=-511.75)(tmp_path / "study")
+    packed, _ = volume(tmp_path / "study")
+    np.testing.assert_array_equal(packed, np.rint((hu + 1024) * 0.5 - 511.75))
+
+
+@pytest.mark.parametrize("value", [["3", "3"], "", None])
+def test_facts_that_are_good_to_know_are_none_where_the_header_is_odd(value, chest):
+    on(ALL, SliceThickness=value)(chest)
+    found = read(chest)
+    assert found.study.facts["slice_thickness_mm"] is None
+    assert found.reasons == {}
+
+
+def test_facts_are_numbers_and_codes_of_fixed_lists(chest):
+    facts = read(chest).study.facts
+    assert (facts["kernel"], facts["gating"], facts["phase_percent"]) == ("Qr36d", "PROSPECTIVE", 70)
+    on(ALL, ConvolutionKernel="John Doe", CardiacSynchronizationTechnique="JANE DOE")(chest)
+    facts = read(chest).study.facts
+    assert (facts["kernel"], facts["gating"]) == ("other", None)
+
+
+@pytest.mark.parametrize(
+    ("setting", "make", "code"),
+    [
+        ("mixed_acquisition", on(LAST, KVP=100), "mixed_acquisition"),
+        ("mixed_thickness", on(LAST, SliceThickness=2.5), "mixed_thickness"),
+        ("uneven_spacing", poison.moved(LAST, z_mm=0.3), "uneven_spacing"),
+        ("lossy_compression", on(ALL, LossyImageCompression="01"), "lossy_compression"),
+    ],
+)
+def test_a_check_can_be_turned_into_a_warning(setting, make, code, chest):
+    make(chest)
+    assert read(chest).codes == {code}
+    found = read(chest, checks=Checks(**{setting: "warn"}))
+    assert (len(found.slices), found.study.facts["warnings"]) == (NUM_SLICES, code)
+
+
+def test_without_air_or_tissue_a_study_is_no_chest(chest):
+    on(ALL, RescaleIntercept=0)(chest)
+    assert read(chest).codes == {"implausible_hu"}
+    assert read(chest, checks=Checks(implausible_hu="warn")).study.facts["warnings"] == "implausible_hu"
+
+
+def test_the_rule_chooses_the_series(chest):
+    poison.other_series(15, ImageType=["DERIVED", "PRIMARY"], SeriesDescription="SMOOTH 3.0")(chest)
+    chosen = {
+        "original": SeriesRule(),
+        "most slices": SeriesRule(prefer_original=False),
+        "by name": SeriesRule(description="smooth"),
+        "none": SeriesRule(description="lung"),
+    }
+    counts = {name: len(read(chest, series=rule).slices) for name, rule in chosen.items()}
+    assert counts == {"original": NUM_SLICES, "most slices": 15, "by name": 15, "none": 0}
+
+
+def test_slices_of_no_uid_are_of_the_series_of_their_folder_and_number(chest):
+    poison.other_series(11)(chest)
+    poison.no_uids(chest)
+    for path in slices_of(chest / "other"):
+        path.rename(chest / f"other-{path.name}")  # now only SeriesNumber tells them apart
+    found = read(chest)
+    assert Counter(found.reasons.values()) == {"other_series": 11}
+    assert len(found.slices) == NUM_SLICES
+
+
+def test_what_may_identify_is_known_so_that_it_can_be_kept_out(chest):
+    assert read(chest).study.identity == {"20200102"}
+    assert read(chest).study.private
+    on(LAST, PatientName="Doe^Jane", PatientID="123456")(chest)
+    assert {"Doe^Jane", "123456"} <= read(chest).study.identity
+
+
+def test_a_study_that_is_given_up_keeps_the_reasons_that_its_files_had(chest):
+    (chest / "link").symlink_to("/etc/hostname")
+    study = intake.refuse_study(files.list_files(chest), "over_time", "no word for 600 s")
+    assert Counter(refusal.reason for refusal in study.refusals) == {"over_time": NUM_SLICES, "symlink": 1}
+    assert (study.num_files, study.facts) == (NUM_SLICES + 1, None)
+
+
+def test_files_are_numbered_as_find_and_sort_list_them(tmp_path):
+    for name in ("b/2", "b.c/1", "b-/1", "B/é", "a b/\n1", "%s", "b", ".hidden/x"):
+        path = tmp_path / (name if name != "b" else "b0")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    (tmp_path / os.fsdecode(b"\xff\xfe")).write_bytes(b"x")
+    (tmp_path / "link").symlink_to("b0")
+    command = ["bash", "-c", "find . ! -type d -print0 | LC_ALL=C sort -z"]
+    listed = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout.split(b"\0")[:-1]
+    assert [entry.name for entry in files.list_files(tmp_path)] == listed
+
+
+def test_a_study_folder_that_is_a_link_is_not_entered(chest, tmp_path):
+    (tmp_path / "link").symlink_to(chest)
+    assert [entry.refused.reason for entry in files.list_files(tmp_path / "link")] == ["symlink"]
+
+
+def test_a_link_inside_the_study_is_followed_and_its_slice_is_a_copy(chest):
+    (chest / "again").symlink_to("IM0003.dcm")
+    assert read(chest).reasons == {"again": "duplicate"}
+
+
+def test_written_series_are_ct_images_without_identity(tmp_path):
+    write_chest(tmp_path)
+    ds = pydicom.dcmread(tmp_path / "IM0001.dcm")
+    assert (ds.SOPClassUID.name, ds.RescaleIntercept, ds.KVP) == ("CT Image Storage", -1024, 120)
+    assert pydicom.uid.UID(ds.SOPInstanceUID).is_valid
+    assert not ds.PatientID
+    assert not ds.PatientName
+
+
+def test_what_pydicom_warns_about_is_not_logged(shared_data, caplog, recwarn):
+    """Its warnings quote the values that they are about."""
+    path = shared_data / "odd_ct" / "01_same_slice_all_transfer_syntaxes" / "CTImage__BigEndianExplicit.dcm"
+    hu_of(path)
+    hu_of(path.with_name("CTImage__RLELossless.dcm"))
+    assert (caplog.records, list(recwarn)) == ([], [])

@@ -1,0 +1,93 @@
+"""What is settled before anything is submitted: keys, labels, stray files, and that it stays quick and small."""
+
+import csv
+import json
+import time
+import tracemalloc
+
+import pytest
+
+from cac_hpc import plan, settings
+from cac_hpc.config import DataConfig, InputError
+from tests.runs import SCORES, pack, prepare, write_config, write_scans
+
+SECRET = "b9f0c2d4a1e87365"
+
+
+def with_key(folder, scans, secret=SECRET):
+    (folder / "key").write_text(secret + "\n", encoding="utf-8")
+    return prepare(folder, scans, data={"dicom_root": str(scans), "pseudonym_key": str(folder / "key")})
+
+
+def rows(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_pseudonym_is_the_keyed_hash_of_the_name():
+    # echo -n 007 | openssl dgst -sha256 -hmac b9f0c2d4a1e87365
+    assert plan.pseudonym("007", SECRET.encode()) == "3819abd2ff62"
+    assert plan.pseudonym("007", b"another secret, as long") != plan.pseudonym("007", SECRET.encode())
+
+
+def test_with_a_key_no_table_holds_a_folder_name_and_the_labels_stay_with_their_studies(tmp_path):
+    scans = write_scans(tmp_path / "scans")
+    for folder in [path for path in scans.iterdir() if path.is_dir()]:
+        folder.rename(scans / f"Meier-{folder.name}")
+    sheet = scans / "labels.csv"
+    sheet.write_text(sheet.read_text(encoding="utf-8").replace("\n0", "\nMeier-0"), encoding="utf-8")
+    run = with_key(tmp_path, scans)
+    pack(run)
+    for path in run.rglob("*"):
+        assert path.is_dir() or b"Meier" not in path.read_bytes(), path
+    studies = {row["study"]: float(row["score"]) for row in rows(run / "dataset" / "studies.csv")}
+    expected = {plan.pseudonym(f"Meier-{index:03d}", SECRET.encode()): SCORES[index % 6] for index in range(18)}
+    assert studies == expected
+    assert {row["patient"] for row in rows(run / "dataset" / "studies.csv")} == set(expected)
+
+
+@pytest.mark.parametrize("secret", ["", "short"])
+def test_a_key_that_could_be_guessed_is_refused(tmp_path, scans, secret):
+    with pytest.raises(InputError, match=r"data.pseudonym_key is .* wanted a file with 16 or more random characters"):
+        with_key(tmp_path, scans, secret)
+
+
+def test_a_missing_key_is_refused(scans):
+    with pytest.raises(InputError, match=r"data.pseudonym_key is '/nowhere'"):
+        plan.study_folders(DataConfig(dicom_root=str(scans), pseudonym_key="/nowhere"))
+
+
+def test_what_no_study_takes_is_counted_and_named(tmp_path):
+    scans = write_scans(tmp_path / "scans")
+    (scans / "notes.txt").write_text("read me", encoding="utf-8")
+    sheet = scans / "labels.csv"
+    sheet.write_text(sheet.read_text(encoding="utf-8").replace("003,200\n", "003,n/a\n") + "099,5\n", encoding="utf-8")
+    run = prepare(tmp_path, scans, labels={"unmatched": "skip", "sheet": str(sheet)})
+    pack(run)
+    found = [(row["study"], row["reason"]) for row in rows(run / "dataset" / "rejected.csv")]
+    assert found == [("", "outside_study")] + 6 * [("003", "no_label")]
+    intake = json.loads((run / "dataset" / "intake.json").read_text(encoding="utf-8"))
+    assert intake["files"] == {"found": 109, "used": 102, "rejected": {"no_label": 6, "outside_study": 1}}
+    assert (intake["studies"]["found"], intake["studies"]["without_label"], intake["studies"]["used"]) == (18, 1, 17)
+    assert intake["studies"]["rows_without_study"] == 1
+    assert intake["categories"]["used"] == [3, 3, 3, 2, 3, 3]
+
+
+def test_twenty_thousand_files_are_planned_in_seconds_and_little_memory(tmp_path):
+    scans = tmp_path / "scans"
+    for study in range(20):
+        folder = scans / f"{study:03d}"
+        folder.mkdir(parents=True)
+        for index in range(1000):
+            (folder / f"{index}.dcm").touch()
+    lines = ["study,score", *(f"{study:03d},{SCORES[study % 6]:g}" for study in range(20))]
+    (scans / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    cfg = settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run"))
+    tracemalloc.start()
+    started = time.monotonic()
+    made = plan.make_plan(cfg)
+    seconds, (_, peak) = time.monotonic() - started, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert made.num_files == 20_000
+    assert seconds < 20  # a second or two; tracing and a busy machine take the rest
+    assert peak < 40e6
