@@ -13,36 +13,32 @@ import io
 import math
 import os
 import re
-import select
 import shutil
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from cac_hpc import launch, logs, peers, scanner, settings
+from cac_hpc import costs, launch, logs, peers, scanner, settings
 from cac_hpc.config import require
+from cac_hpc.costs import Cost
 
 FEW = 4  # studies
 PER_SHARD = 2  # studies: as many shards for each of two workers, of few studies as of all
-LOOK_S = 0.02  # between two looks at the memory; rusage counts what the parent had when it forked
-SPARE_BYTES = 256 << 20  # for a program itself
+SPARE_BYTES = 128 << 20  # for a program itself
 YARDSTICKS = ("dcm2niix", "dcm2niix per study")
 YARDSTICK, WITNESS = YARDSTICKS[0], "pydicom + h5py"
 FASTER, SCALING, GROWTH = 4.0, 1.8, 1.05  # the goals: of the yardstick, of one worker, of the memory for few studies
-PEAK = re.compile(r"VmHWM:\s*(\d+) kB")
 TITLE = "{studies} studies of {slices} slices, {matrix} x {matrix}, uncompressed, warm cache; {repeats} repeats"
 LEGEND = (
     f"Speed is that of the studies beyond the first {FEW}: nobody's start counts. It is taken from the fastest run of\n"
     "each, as whatever else the machine does only adds; beside it by the median. Memory: peak of all processes.\n"
     "One thread in each process. Only cac_hpc checks what it wrote, waits until it is on the disk, and seals it."
 )
+COLUMNS = ("", "slices", "slices/s", "median", "MB/s in", f"x {YARDSTICK}", "CPU ms/slice", "start s")
 THREADS = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
 
 Prepare = Callable[[Path, Path], list[str]]  # source and output folder to the command that is measured
@@ -65,15 +61,6 @@ class Asked:
         require(64 <= self.matrix <= 1024, "--matrix", self.matrix, "64 to 1024")
         require(self.repeats >= 1, "--repeats", self.repeats, "1 or more")
         require(not self.keep or not Path(self.keep).exists(), "--keep", self.keep, "a folder that is not there yet")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of a process and all that it started. peak_bytes: sum over its processes of the most that each had in memory."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_bytes: int
 
 
 @dataclass
@@ -162,34 +149,6 @@ def contestants(asked: Asked, code: Path) -> dict[str, Contestant]:
     return named
 
 
-def run(command: list[str], log: Path, code: Path) -> Cost:
-    """Run a program to its end.
-
-    Raises: RuntimeError with the end of what it printed if it fails.
-    """
-    with log.open("wb") as output:
-        start, before, peak = time.perf_counter(), 0, 0
-        process = subprocess.Popen(
-            command, env={**os.environ, **THREADS, "PYTHONPATH": str(code)}, stdout=output, stderr=output,
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            ended = os.pidfd_open(process.pid)
-            while not select.select([ended], [], [], LOOK_S)[0]:
-                now = _memory_bytes(process.pid)
-                peak, before = max(peak, min(before, now)), now  # two looks: a process being forked counts double
-            seconds = time.perf_counter() - start
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    os.close(ended)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}\n{log.read_text()[-2000:]}")
-    return Cost(seconds, usage.ru_utime + usage.ru_stime, peak)
-
-
 @contextlib.contextmanager
 def _work_folder(keep: str | None) -> Iterator[Path]:
     if keep:
@@ -212,14 +171,15 @@ def _write_cohort(folder: Path, asked: Asked) -> None:
 
 
 def _measure(contestant: Contestant, folder: Path, code: Path, asked: Asked) -> None:
-    """Few studies, which is not counted but warms program and files, few again, all."""
-    for source, costs in (("few", []), ("few", contestant.few), ("all", contestant.all)):
+    """Few studies and all, in turns first: whatever comes first warms the program for the other."""
+    turns = [("few", contestant.few), ("all", contestant.all)]
+    for source, measured in turns[:: -1 if len(contestant.all) % 2 else 1]:
         out = folder / "out" / source / re.sub(r"\W+", "-", contestant.name)
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
         command = contestant.prepare(folder / source, out)
         _settle(folder / source, folder / "ballast")
-        costs.append(run(command, folder / "log", code))
+        measured.append(costs.run(command, folder / "log", {**THREADS, "PYTHONPATH": str(code)}))
         if source == "all" and not contestant.slices:
             pixels, contestant.hu_sum = peers.contents(out)
             contestant.slices = pixels // contestant.size**2
@@ -258,29 +218,17 @@ def _ours(code: Path, size: int, workers: int, source: Path, out: Path) -> list[
     return [sys.executable, str(code / "jobs" / "pack.py"), "--run", str(out)]
 
 
-def _memory_bytes(session: int) -> int:
-    """The most that each running process of a session had in memory, summed."""
-    total = 0
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # ended meanwhile
-            if os.getsid(int(process.name)) == session and (peak := PEAK.search((process / "status").read_text())):
-                total += int(peak[1]) << 10
-    return total
-
-
 def _figures(contestant: Contestant, asked: Asked) -> Figures:
     few, most, slices = contestant.few, contestant.all, (asked.studies - FEW) * asked.slices
 
     def beyond_few(what: str, best: Callable[[Iterator[float]], float]) -> float:
-        return best(getattr(cost, what) for cost in most) - best(getattr(cost, what) for cost in few)
-
-    def rate(seconds: float) -> float:
-        return slices / seconds if seconds > 0 else math.nan
+        found = best(getattr(cost, what) for cost in most) - best(getattr(cost, what) for cost in few)
+        return found if found > 0 else math.nan
 
     seconds = beyond_few("seconds", min)
     return Figures(
-        rate=rate(seconds),
-        median_rate=rate(beyond_few("seconds", statistics.median)),
+        rate=slices / seconds,
+        median_rate=slices / beyond_few("seconds", statistics.median),
         cpu_seconds=beyond_few("cpu_seconds", min) / slices,
         start_seconds=min(cost.seconds for cost in few) - seconds * FEW / (asked.studies - FEW),
         few_bytes=max(cost.peak_bytes for cost in few),
@@ -291,34 +239,32 @@ def _figures(contestant: Contestant, asked: Asked) -> Figures:
 def _show(found: dict[str, Contestant], asked: Asked, slice_bytes: float) -> None:
     figures = {name: _figures(contestant, asked) for name, contestant in found.items()}
     yardstick = figures[YARDSTICK].rate if YARDSTICK in figures else math.nan
-    rows = []
-    for name, own in figures.items():
-        numbers = (
-            f"{own.rate:.0f}", f"{own.median_rate:.0f}", f"{own.rate * slice_bytes / 1e6:.0f}",
-            f"{own.rate / yardstick:.2f}", f"{own.cpu_seconds * 1e3:.2f}", f"{own.start_seconds:.1f}",
-            f"{own.few_bytes / 1e6:.0f}", f"{own.all_bytes / 1e6:.0f}",
-        )  # fmt: skip
-        slices = found[name].slices or asked.studies * asked.slices
-        rows.append([found[name].name, slices, *(None if number == "nan" else number for number in numbers)])
-    columns = (
-        "", "slices", "slices/s", "median", "MB/s in", f"x {YARDSTICK}", "CPU ms/slice", "start s", f"MB for {FEW}",
-        f"MB for {asked.studies}",
-    )  # fmt: skip
+    rows = [
+        [found[name].name, found[name].slices or asked.studies * asked.slices, *_cells(own, slice_bytes, yardstick)]
+        for name, own in figures.items()
+    ]
     screen = logs.console()
+    columns = [*COLUMNS, f"MB for {FEW}", f"MB for {asked.studies}"]
     screen.print(logs.table(TITLE.format(**vars(asked)), columns, rows, numbers=True))
     screen.print(LEGEND)
     for name in asked.against:
         if name not in found:
             screen.print(f"{name}: not installed (pip install -e .[peers])")
-    for goal, value, met in _goals(figures, asked):
-        screen.print(f"{'yes' if met else 'no ':3}  {goal}: {value}")
-    if WITNESS in found:
-        same = found["one"].hu_sum == found[WITNESS].hu_sum
-        screen.print(f"{'yes' if same else 'no ':3}  the same HU as {WITNESS}")
+    for goal, value, met in _goals(figures, found, asked):
+        screen.print(f"{'yes' if met else 'no':3}  {goal}: {value}")
 
 
-def _goals(figures: dict[str, Figures], asked: Asked) -> Iterator[tuple[str, str, bool]]:
-    """What is wanted, what was found and whether that will do."""
+def _cells(own: Figures, slice_bytes: float, yardstick: float) -> list[str]:
+    cells = [
+        f"{own.rate:.0f}", f"{own.median_rate:.0f}", f"{own.rate * slice_bytes / 1e6:.0f}",
+        f"{own.rate / yardstick:.2f}", f"{own.cpu_seconds * 1e3:.2f}", f"{own.start_seconds:.1f}",
+        f"{own.few_bytes / 1e6:.0f}", f"{own.all_bytes / 1e6:.0f}",
+    ]  # fmt: skip
+    return [cell.replace("nan", "-") for cell in cells]
+
+
+def _goals(figures: dict[str, Figures], found: dict[str, Contestant], asked: Asked) -> Iterator[tuple[str, str, bool]]:
+    """What is wanted, what was found and whether that will do; NaN will not."""
     one, two, half = (figures[name] for name in ("one", "two", "half"))
     for name in filter(figures.__contains__, YARDSTICKS):
         ratio, cpu = one.rate / figures[name].rate, figures[name].cpu_seconds / one.cpu_seconds
@@ -327,5 +273,8 @@ def _goals(figures: dict[str, Figures], asked: Asked) -> Iterator[tuple[str, str
     yield f"two workers {SCALING:g} times as fast as one", f"{ratio:.2f}", ratio >= SCALING
     ratio, cpu = half.rate / one.rate, one.cpu_seconds / half.cpu_seconds
     yield "half the size not slower", f"{ratio:.2f}, by CPU time {cpu:.2f}", ratio >= 1
-    growth = one.all_bytes / one.few_bytes
-    yield f"no more memory for {asked.studies} studies than for {FEW}", f"{growth:.2f}", growth <= GROWTH
+    ratio = one.all_bytes / one.few_bytes
+    yield f"no more memory for {asked.studies} studies than for {FEW}", f"{ratio:.2f}", ratio <= GROWTH
+    if WITNESS in found:
+        sums = found["one"].hu_sum, found[WITNESS].hu_sum
+        yield f"the same HU as {WITNESS}", f"sums {sums[0]} and {sums[1]}", sums[0] == sums[1]

@@ -1,7 +1,6 @@
 """What others pack with, each as plainly as its documentation shows: programs to be measured beside ours.
 
-``python -m cac_hpc.peers NAME SOURCE OUT`` makes one file below OUT of each study folder below SOURCE, HU as int16.
-They stand apart from the product: no other module imports what they use through them.
+``python -m cac_hpc.peers NAME SOURCE OUT`` makes one file below OUT of each study folder below SOURCE.
 """
 
 from __future__ import annotations
@@ -98,8 +97,12 @@ def version(name: str) -> str | None:
 
 def contents(out: Path) -> tuple[int, int]:
     """Number of pixels and sum of their HU in the files below a folder, whoever wrote them."""
-    volumes = [_volume(path) for path in sorted(out.rglob("*")) if path.suffix in (".h5", ".npy", ".nii")]
-    return sum(volume.size for volume in volumes), sum(int(volume.sum(dtype=np.int64)) for volume in volumes)
+    pixels, total = 0, 0
+    for path in out.rglob("*"):
+        if path.suffix in (".h5", ".npy", ".nii"):
+            hu = _volume(path)
+            pixels, total = pixels + hu.size, total + int(hu.sum(dtype=np.int64))
+    return pixels, total
 
 
 def _volume(path: Path) -> np.ndarray:
@@ -110,9 +113,10 @@ def _volume(path: Path) -> np.ndarray:
             return np.asarray(file["images"])
     if path.suffix == ".npy":
         return np.asarray(np.load(path))
-    header = path.read_bytes()[:NIFTI_HEADER]
-    (code,), (slope, intercept) = struct.unpack_from("<h", header, 70), struct.unpack_from("<2f", header, 112)
-    stored = np.fromfile(path, NIFTI_TYPES[code], offset=NIFTI_HEADER).astype(np.int16)
+    with path.open("rb") as nifti:
+        header = nifti.read(NIFTI_HEADER)
+        (code,), (slope, intercept) = struct.unpack_from("<h", header, 70), struct.unpack_from("<2f", header, 112)
+        stored = np.fromfile(nifti, NIFTI_TYPES[code]).astype(np.int16)
     return np.asarray(stored * np.int16(slope or 1) + np.int16(intercept))
 
 

@@ -17,7 +17,10 @@ REASONS: dict[str, tuple[str, str]] = {
     "burned_in": ("text is burned into the image: it may show a name", "export the original images"),
     "bad_pixel_format": ("not one 16-bit grey value per pixel", "export the original images"),
     "no_geometry": ("position, orientation, spacing or size is missing or no such thing", "export with full headers"),
-    "no_rescale": ("RescaleSlope or RescaleIntercept is missing, zero or no number", "export with full headers"),
+    "no_rescale": (
+        "RescaleSlope or RescaleIntercept is missing, zero or no number, or gives no HU",
+        "export with full headers",
+    ),
     "lossy_compression": ("compressed with loss: values are not the scanner's", "export the original images"),
     "unsupported_compression": ("a transfer syntax that nothing here decodes", "export it uncompressed"),
     "mixed_frames": ("an enhanced CT whose frames are of several series", "export it as single frames"),
@@ -34,11 +37,11 @@ REASONS: dict[str, tuple[str, str]] = {
     # the series as a whole: each can be turned into a warning in pack.checks
     "conflicting_duplicates": ("two different slices at one position", "remove the wrong one, or split the series"),
     "missing_slices": ("a gap in the positions", "fetch the study again from the archive"),
-    "uneven_spacing": ("distances between slices differ", "fetch the study again, or raise pack.spacing_tolerance"),
+    "uneven_spacing": ("distances between slices differ", "fetch the study again, or raise pack.spacing_tolerance_mm"),
     "gantry_tilt": ("slices are stacked along another direction than their normal", "export it reformatted"),
     "mixed_thickness": ("slices of several thicknesses", "split the series"),
     "mixed_rescale": ("slices whose rescale differs", "fetch the study again from the archive"),
-    "mixed_acquisition": ("slices that differ in kVp, kernel, bits, size or orientation", "split the series"),
+    "mixed_acquisition": ("slices that differ in kVp, kernel, phase, bits, size or orientation", "split the series"),
     "implausible_hu": ("no air or no soft tissue where a chest has both", "check the rescale of the export"),
     # the study
     "too_few_slices": ("fewer slices than pack.min_slices", "fetch the study again, or lower the limit"),

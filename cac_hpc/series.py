@@ -19,6 +19,7 @@ SHEAR_DEGREES = 0.1  # between the slices' normal and the direction in which the
 GAP = 1.5  # a step that is so many times as long as others, or as the slices are thick, leaves something out
 
 SAME = ("kvp", "kernel", "bits_stored", "signed", "padding", "field_of_view_mm", "phase_percent", "synchronization")
+RANKS = ("it is tilted", "it is derived", "it has fewer slices", "its number is higher", "its files come later")
 
 Group = list[int]  # indices of slices
 
@@ -40,14 +41,13 @@ class Choice:
     """The series of a study.
 
     slices: indices of its candidates, ascending along the normal, those at one position side by side. position_mm: of
-    each, along the normal. others: every other candidate and why it is not in the series. why: the rule that chose it.
+    each, along the normal. others: every other candidate and why it is not in the series.
     warnings: codes of the checks that failed and were set to warn.
     """
 
     slices: Group
     position_mm: np.ndarray
     others: dict[int, Refused]
-    why: str
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -78,14 +78,9 @@ def choose(candidates: Sequence[Candidate], cfg: PackConfig) -> Choice:
     groups = _fitting(every, candidates, cfg, others)
     if not groups:
         raise NoSeries("study_refused", "no file is of a series that can be used", others)
-    chosen = min(groups, key=lambda group: _rank(group, candidates, cfg))
-    why = f"{len(chosen)} slices, of {len(groups)} series that fit the rule of pack.series"
-    for group in groups:
-        if group is not chosen:
-            others |= dict.fromkeys(group, Refused("other_series", f"the chosen series has {len(chosen)} slices"))
-    chosen, phases = _one_phase(chosen, candidates)
+    chosen, phases = _one_phase(_best(groups, candidates, cfg, others), candidates)
     others |= phases
-    choice = _in_order(chosen, candidates, others, why)
+    choice = _in_order(chosen, candidates, others)
     fragments = [candidates[index] for group in every if len(group) < cfg.min_slices for index in group]
     choice.warnings.extend(_failed_checks(choice, candidates, fragments, cfg))
     return choice
@@ -148,8 +143,20 @@ def _misfit(group: list[Candidate], cfg: PackConfig) -> Refused | None:
     return None
 
 
-def _rank(group: Group, candidates: Sequence[Candidate], cfg: PackConfig) -> tuple[object, ...]:
-    """The lowest is chosen."""
+def _best(groups: list[Group], candidates: Sequence[Candidate], cfg: PackConfig, others: dict[int, Refused]) -> Group:
+    """The group of the lowest rank; why the others are not chosen goes to ``others``."""
+    ranks = [_rank(group, candidates, cfg) for group in groups]
+    best = min(ranks)
+    chosen = groups[ranks.index(best)]
+    for group, rank in zip(groups, ranks, strict=True):
+        if rank != best:
+            why = next(word for word, mine, its in zip(RANKS, rank, best, strict=True) if mine != its)
+            others |= dict.fromkeys(group, Refused("other_series", f"{why}; the chosen has {len(chosen)} slices"))
+    return chosen
+
+
+def _rank(group: Group, candidates: Sequence[Candidate], cfg: PackConfig) -> tuple[bool, bool, int, float, int]:
+    """The lowest is chosen; where two differ first is why, in RANKS."""
     first = candidates[group[0]].header
     tilted = _lean_degrees(first) > cfg.series.max_lean_degrees
     original = any("ORIGINAL" in candidates[index].header.image_type for index in group)
@@ -183,11 +190,11 @@ def _num_positions(group: Group, candidates: Sequence[Candidate]) -> int:
     return len({tuple(round(value, 2) for value in candidates[index].position) for index in group})
 
 
-def _in_order(group: Group, candidates: Sequence[Candidate], others: dict[int, Refused], why: str) -> Choice:
+def _in_order(group: Group, candidates: Sequence[Candidate], others: dict[int, Refused]) -> Choice:
     normal = _normal(candidates[group[0]].header)
     position = np.array([candidates[index].position for index in group]) @ normal
     order = np.argsort(position, kind="stable")
-    return Choice([group[index] for index in order], position[order], others, why)
+    return Choice([group[index] for index in order], position[order], others)
 
 
 def _failed_checks(

@@ -99,12 +99,12 @@ class Worker:
 
     def _hear(self, line: Connection, patience_s: float) -> Any:
         deadline = time.monotonic() + patience_s
-        while not line.poll(min(LOOK_S, patience_s)):
-            if self._give_up.is_set():
-                raise CancelledError("given up, since the packing was stopped")
+        while not self._give_up.is_set():
+            if line.poll(min(LOOK_S, patience_s)):
+                return line.recv()
             if time.monotonic() > deadline:
                 raise Lost("over_time", f"no word for {patience_s:g} s")
-        return line.recv()
+        raise CancelledError("told to give up")
 
     def _cause_of_death(self) -> str:
         assert self._process is not None

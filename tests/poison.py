@@ -7,10 +7,12 @@ import os
 import shutil
 import socket
 import struct
+import warnings
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,6 +118,14 @@ def packed(run: Path) -> defaultdict[str, list[tuple[float, bytes]]]:
             for study, position_mm, digest in zip(*columns, strict=True):
                 found[study].append((round(position_mm, 4), digest.tobytes()))
     return found
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let pydicom write nonsense without a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 # what makers use
@@ -285,7 +295,7 @@ def compressed(syntax: str, which: slice = ALL) -> Make:
     def make(folder: Path) -> None:
         for path in slices_of(folder)[which]:
             ds = pydicom.dcmread(path)
-            ds.compress(syntax)
+            ds.compress(syntax, generate_instance_uid=False)
             ds.save_as(path)
 
     return make
@@ -429,7 +439,7 @@ def named_syntax(syntax: str, which: slice = ALL) -> Make:
     def make(folder: Path) -> None:
         for path in slices_of(folder)[which]:
             ds = pydicom.dcmread(path)
-            ds.compress(RLELossless)
+            ds.compress(RLELossless, generate_instance_uid=False)
             ds.file_meta.TransferSyntaxUID = syntax
             ds.save_as(path, implicit_vr=False, little_endian=True)
 
@@ -451,7 +461,7 @@ def eight_bit_codestream(folder: Path) -> None:
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
     ds.PixelData = bytes(range(256)) * (SIZE * SIZE // 256)
     ds["PixelData"].VR = "OB"
-    ds.compress(JPEG2000Lossless)
+    ds.compress(JPEG2000Lossless, generate_instance_uid=False)
     ds.save_as(path)
     edit(path, BitsAllocated=16, BitsStored=16, HighBit=15)
 
@@ -620,7 +630,7 @@ def write_enhanced(folder: Path, own: Sequence[str] = (), syntax: str | None = N
     ds.SharedFunctionalGroupsSequence, ds.PerFrameFunctionalGroupsSequence = Items([shared]), Items(frames)
     ds.PixelData = b"".join(source.PixelData for source in sources)
     if syntax:
-        ds.compress(syntax)
+        ds.compress(syntax, generate_instance_uid=False)
     for path in paths:
         path.unlink()
     ds.save_as(folder / "enhanced")

@@ -7,10 +7,7 @@ import errno
 import os
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from cac_hpc.packing import ShardTask
+from typing import Any
 
 
 def fault_of_memory() -> None:
@@ -40,7 +37,6 @@ HABITS: dict[str, Callable[[], object]] = {
     "disk": fill_the_disk,
     "work": lambda: None,
 }
-STUDIES = {"001": "segfault", "003": "hang", "010": "bomb", "012": "raise"}
 
 
 def work(habit: str, say: Callable[[Any], None]) -> int:
@@ -48,19 +44,3 @@ def work(habit: str, say: Callable[[Any], None]) -> int:
     say(os.getpid())
     HABITS[habit]()
     return os.getpid()
-
-
-def write_shard(task: ShardTask, say: Callable[[Any], None]) -> dict[str, Any]:
-    """Like packing.write_shard, but some studies break what reads them, and study 005 does so once."""
-    from cac_hpc import packing  # takes a second, which most tests do without
-
-    def say_and_break(study: str) -> None:
-        say(study)
-        if study in STUDIES and study not in task.lost:
-            HABITS[STUDIES[study]]()
-        once = task.scratch.with_name("once")
-        if study == "005" and not once.exists():
-            once.touch()
-            fault_of_memory()
-
-    return packing.write_shard(task, say_and_break)

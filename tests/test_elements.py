@@ -4,7 +4,6 @@ import contextlib
 import io
 import random
 import struct
-import warnings
 
 import pydicom
 import pytest
@@ -32,7 +31,7 @@ def assert_agreement(data: bytes) -> None:
     ours = elements.walk(data, body, len(data), images.WANTED, explicit=not implicit)
     file = io.BytesIO(data)
     file.seek(body)
-    with warnings.catch_warnings(action="ignore"):
+    with poison.quiet():
         theirs = {element.tag: element for element in data_element_generator(file, implicit, True)}
     values = {tag: element.value or b"" for tag, element in theirs.items() if tag in images.WANTED}
     assert ours.values == values
@@ -92,7 +91,7 @@ def written(ds: Dataset, syntax: str) -> bytes:
     ds.file_meta.TransferSyntaxUID, ds.file_meta.MediaStorageSOPClassUID = syntax, "1.2.840.10008.5.1.4.1.1.2"
     ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
     target = io.BytesIO()
-    with warnings.catch_warnings(action="ignore"):
+    with poison.quiet():
         pydicom.dcmwrite(target, ds, implicit_vr=syntax == IMPLICIT, little_endian=True, enforce_file_format=True)
     return target.getvalue()
 

@@ -9,7 +9,6 @@ import pty
 import shutil
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import h5py
@@ -90,7 +89,7 @@ def cohort(tmp_path_factory):
     """Studies that are fine or fail in the ways that we know, and a sheet with names; the folders are named, too."""
     scans = tmp_path_factory.mktemp("cohort") / "scans"
     lines = [f"study,score,patient,{canary('sheet: column')}"]
-    with warnings.catch_warnings(action="ignore"):
+    with poison.quiet():
         template = planted_study(scans.with_name("template"))
         for number, case in enumerate(POISONS[::3]):
             name = f"{number:03d} {canary(FOLDER)}"

@@ -309,6 +309,13 @@ def test_a_link_inside_the_study_is_followed_and_its_slice_is_a_copy(chest):
     assert read(chest).reasons == {"again": "duplicate"}
 
 
+def test_opening_what_is_no_file_any_more_neither_waits_nor_reads(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert end_of(tmp_path / "pipe") == "not_a_file"
+    assert end_of(tmp_path) == "not_a_file"
+    assert end_of(tmp_path / "nowhere") == "unreadable_file"
+
+
 def test_written_series_are_ct_images_without_identity(tmp_path):
     write_chest(tmp_path)
     ds = pydicom.dcmread(tmp_path / "IM0001.dcm")

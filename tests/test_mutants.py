@@ -18,48 +18,49 @@ import pydicom
 import pytest
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from cac_hpc import images
+from cac_hpc import header, images
 from tests import poison
 from tests.poison import Reading, read
 
 SLOWEST_S = 5.0
 HEADER_SHARE = 0.85  # of the mutants
 LONG = ("OB", "OW", "SQ", "UN", "UT")
+TELLING = images.KEYWORDS - set(header.IDENTITY.values())  # attributes that are read for what is packed
 Table = defaultdict[str, Counter[str]]  # outcomes by attribute
 
 
-def random_byte(rng: random.Random, data: bytearray, at: int) -> None:
+def random_byte(rng: random.Random, data: bytearray, at: int, end: int) -> None:
     data[at] = rng.randrange(256)
 
 
-def flipped_bit(rng: random.Random, data: bytearray, at: int) -> None:
+def flipped_bit(rng: random.Random, data: bytearray, at: int, end: int) -> None:
     data[at] ^= 1 << rng.randrange(8)
 
 
-def other_digit(rng: random.Random, data: bytearray, at: int) -> None:
-    """The next digit that follows becomes another: the damage that reads best."""
-    digit = next((place for place in range(at, min(at + 40, len(data))) if 48 <= data[place] < 58), at)
+def other_digit(rng: random.Random, data: bytearray, at: int, end: int) -> None:
+    """The next digit that follows before the end becomes another: the damage that reads best."""
+    digit = next((place for place in range(at, min(at + 40, end)) if 48 <= data[place] < 58), at)
     data[digit] = rng.choice(b"0123456789")
 
 
-def swapped(rng: random.Random, data: bytearray, at: int) -> None:
+def swapped(rng: random.Random, data: bytearray, at: int, end: int) -> None:
     data[at : at + 2] = data[at : at + 2][::-1]
 
 
-def deleted(rng: random.Random, data: bytearray, at: int) -> None:
+def deleted(rng: random.Random, data: bytearray, at: int, end: int) -> None:
     del data[at : at + rng.choice([1, 2, 4, 8])]
 
 
-def inserted(rng: random.Random, data: bytearray, at: int) -> None:
+def inserted(rng: random.Random, data: bytearray, at: int, end: int) -> None:
     data[at:at] = rng.randbytes(rng.choice([1, 2, 4, 8]))
 
 
-def zeroed(rng: random.Random, data: bytearray, at: int) -> None:
+def zeroed(rng: random.Random, data: bytearray, at: int, end: int) -> None:
     count = len(data[at : at + rng.choice([2, 8, 64])])
     data[at : at + count] = bytes(count)
 
 
-def truncated(rng: random.Random, data: bytearray, at: int) -> None:
+def truncated(rng: random.Random, data: bytearray, at: int, end: int) -> None:
     del data[at:]
 
 
@@ -113,8 +114,10 @@ class Places:
 
 
 def places(path: Path) -> Places:
-    """As pydicom finds them."""
+    """As pydicom finds them; a deflated file is one stream."""
     ds, found = pydicom.dcmread(path), []
+    if ds.file_meta.TransferSyntaxUID == poison.DEFLATED:
+        return Places([0], ["deflate stream"], path.stat().st_size - 1)
     for part in (ds.file_meta, ds):
         for tag, element in part._dict.items():
             value_at = getattr(element, "value_tell", None) or element.file_tell
@@ -152,9 +155,9 @@ def survey(name: str, number: int, shared_data: Path, folder: Path) -> Table:
         path = rng.choice(list(files))
         content, where = files[path]
         in_header = rng.random() < HEADER_SHARE
-        at = rng.randrange(*((128, where.pixels) if in_header else (where.pixels, len(content))))
-        data = bytearray(content)
-        rng.choice(MUTATIONS)(rng, data, at)
+        start, end = (128, where.pixels) if in_header else (where.pixels, len(content))
+        at, data = rng.randrange(start, end), bytearray(content)
+        rng.choice(MUTATIONS)(rng, data, at, end)
         path.write_bytes(data)
         started = time.monotonic()
         found = read(folder, size=size)
@@ -173,7 +176,7 @@ def shown(name: str, table: Table) -> str:
     rows = Table(Counter, {"whole header": total(table), "pixels": table["pixels"]})
     for attribute in sorted(table):
         if attribute != "pixels":
-            rows[attribute if attribute in images.KEYWORDS else "all other attributes"] += table[attribute]
+            rows[attribute if attribute in TELLING else "all other attributes"] += table[attribute]
     columns = ("identical", "rejected", "undetected")
     lines = [f"{name:34s}" + "".join(f"{column:>12s}" for column in columns)]
     for row, counts in rows.items():

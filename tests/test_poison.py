@@ -10,7 +10,6 @@ import re
 import shutil
 import struct
 import time
-import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -207,7 +206,7 @@ def good(chest: Path) -> Reading:
 @pytest.mark.parametrize("case", POISONS, ids=lambda case: case.id)
 def test_a_poisoned_study_ends_with_its_code_and_what_is_used_of_it_is_right(case, chest, good, tmp_path):
     folder = shutil.copytree(chest, tmp_path / "study")
-    with warnings.catch_warnings(action="ignore"):  # of pydicom, which writes no nonsense without saying so
+    with poison.quiet():
         case.make(folder)
     found = read(folder, **case.settings)
     assert len(found.slices) == case.used, found.reasons
@@ -391,7 +390,7 @@ def everything(chest, tmp_path_factory):
     table = [("twin", 1), ("bad score", "1,234"), ("no folder", 5), *((name, 7) for name in ODD_NAMES)]
     for number, case in enumerate(POISONS):
         folder = shutil.copytree(chest, scans / f"study {number:03d}")
-        with warnings.catch_warnings(action="ignore"):
+        with poison.quiet():
             case.make(folder)
         table.append((folder.name, number % 6 * 300))
     for name in UNLABELLED + ODD_NAMES:

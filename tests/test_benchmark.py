@@ -1,0 +1,69 @@
+"""The benchmark measures what it says: the same work by everybody, the memory of all processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from cac_hpc import costs, peers, scanner
+from tests.runs import REPO, job
+
+STUDIES, SLICES, MATRIX = 8, 10, 64
+PACKERS = sorted(set(peers.PROGRAMS) - {"read only"})
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("scans")
+    scanner.write_studies(root, 2, SLICES, MATRIX)
+    return root
+
+
+def test_headers_are_as_long_as_a_scanners(scans):
+    ds = pydicom.dcmread(scans / "001" / "IM0010.dcm")
+    assert 130 <= len(ds) + len(ds.file_meta) <= 180
+    assert sum(element.tag.is_private for element in ds) == 40
+    assert ds.pixel_array.shape == (MATRIX, MATRIX)
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_every_program_packs_the_same_hu(scans, tmp_path, name):
+    if peers.version(name) is None:
+        pytest.skip(f"{name} is not installed")
+    stored = [pydicom.dcmread(path).pixel_array.astype(int) - 1024 for path in scans.rglob("*.dcm")]
+    command = [sys.executable, "-m", "cac_hpc.peers", name, str(scans), str(tmp_path)]
+    subprocess.run(command, cwd=REPO, check=True, capture_output=True, timeout=120)
+    assert peers.contents(tmp_path) == (2 * SLICES * MATRIX**2, sum(hu.sum() for hu in stored))
+
+
+def test_the_job_compares_everybody_with_us(tmp_path):
+    found = [name for name in ("dcm2niix", "pydicom + h5py") if peers.version(name) is not None]
+    size = ("--studies", STUDIES, "--slices", SLICES, "--matrix", MATRIX, "--repeats", 1)
+    env = {**os.environ, "COLUMNS": "160", "TMPDIR": str(tmp_path)}
+    done = job("benchmark.py", "pack", *size, "--against", *found, env=env)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if f" {STUDIES * SLICES} " in line]
+    assert len(rows) == len(found) + 3, done.stdout  # one worker, two, half the size
+    assert "yes  the same HU as pydicom + h5py: sums" in done.stdout
+    assert not list(tmp_path.iterdir())  # nothing stays
+
+
+def test_what_cannot_be_measured_is_refused():
+    done = job("benchmark.py", "pack", "--studies", 2)
+    assert (done.returncode, done.stderr) == (2, "error: --studies is 2, but must be 8 or more\n")
+
+
+def test_memory_is_that_of_all_processes(tmp_path):
+    child = "import time; kept = bytearray(100 << 20); time.sleep(0.5)"
+    parent = f"import subprocess, sys; kept = bytearray(100 << 20); subprocess.run([sys.executable, '-c', {child!r}])"
+    cost = costs.run([sys.executable, "-c", parent], tmp_path / "log", {})
+    assert 200 << 20 <= cost.peak_bytes <= 250 << 20
+    assert cost.seconds >= 0.5 > cost.cpu_seconds
+
+
+def test_a_program_that_fails_is_told_with_its_words(tmp_path):
+    with pytest.raises(RuntimeError, match="no such thing"):
+        costs.run([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path / "log", {})

@@ -1,0 +1,82 @@
+"""The intake summary: files and studies are counted to the last one, and what stands out is named."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from cac_hpc import summary
+
+FACTS = {
+    "slices": 10, "slice_spacing_mm": 3.0, "slice_thickness_mm": 3.0, "row_spacing_mm": 0.4, "field_of_view_mm": 200.0,
+    "kvp": 120.0, "phase_percent": None, "kernel": "Qr36d", "gating": None, "warnings": "",
+}  # fmt: skip
+CFG = SimpleNamespace(labels=SimpleNamespace(names=("none", "some")))
+
+
+def row(study, file, reason, detail=""):
+    return {"study": study, "file": file, "reason": reason, "detail": detail}
+
+
+@pytest.fixture
+def summed():
+    """Nine studies that are used, one of them of 80 kV; one refused for one slice, one empty; one without a label."""
+    used = [f"{number}" for number in range(9)]
+    counts = {"files": 11, "used": 10, "identity": True, "private": False, "key_is_identity": False}
+    shard = {
+        "counts": dict.fromkeys(used, counts) | {
+            "bad": counts | {"files": 3, "used": 0, "private": True},
+            "empty": counts | {"files": 0, "used": 0, "identity": False},
+        },
+        "studies": [{**FACTS, "study": study} for study in used[:-1]]
+        + [{**FACTS, "study": "8", "kvp": 80.0, "warnings": "gantry_tilt lossy_compression", "kernel": None}],
+    }  # fmt: skip
+    planned = {
+        "labels": {study: {"category": int(study == "0")} for study in (*used, "bad", "empty")},
+        "stray": 1,
+        "unlabelled": {"odd": 2},
+        "rows_without_study": 4,
+    }
+    rejected = [row(study, 11, "duplicate") for study in used]
+    rejected += [row("bad", 1, "study_refused", "file 2 of the series: impossible_values")]
+    rejected += [
+        row("bad", 2, "impossible_values"),
+        row("bad", 3, "study_refused", "file 2 of the series: impossible_values"),
+    ]
+    rejected += [row("odd", 1, "no_label"), row("odd", 2, "no_label"), row("", 1, "outside_study")]
+    return summary.summarise(planned, [shard], rejected, CFG)
+
+
+def test_files_and_studies_add_up(summed):
+    assert summed["files"]["found"] == summed["files"]["used"] + sum(summed["files"]["rejected"].values()) == 105
+    studies = summed["studies"]
+    assert studies["found"] == studies["used"] + sum(studies["refused"].values()) + studies["without_label"] == 12
+    assert studies["refused"] == {"impossible_values": 1, "no_files": 1}
+    assert summed["categories"] == {"labelled": [10, 1], "used": [8, 1]}
+
+
+def test_studies_far_from_the_others_are_named(summed):
+    found = summed["acquisition"]
+    assert (found["kvp"]["min"], found["kvp"]["median"], found["kvp"]["max"]) == (80, 120, 120)
+    assert found["kvp"]["outliers"] == {"8": 80.0}
+    assert found["phase_percent"]["known"] == 0
+    assert found["kernel"] == {"Qr36d": 8, "unknown": 1}
+    assert summed["warnings"] == {"gantry_tilt": 1, "lossy_compression": 1}
+
+
+def test_a_file_that_is_nowhere_is_noticed(summed):
+    with pytest.raises(AssertionError):
+        summary.summarise({"labels": {}, "stray": 1, "unlabelled": {}, "rows_without_study": 0}, [], [], CFG)
+
+
+def test_people_see_it_all(summed, capsys):
+    summary.show(summed)
+    said = capsys.readouterr().out
+    for words in (
+        "files found",
+        "rejected: duplicate",
+        "refused: no_files",
+        "8: 80",
+        "1 gantry_tilt",
+        "10 studies carry",
+    ):
+        assert words in said
