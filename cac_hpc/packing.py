@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -211,6 +212,6 @@ def _check_clean(key: str, study: Study) -> None:
     """
     texts = [refusal.detail for refusal in study.refusals] + [(study.facts or {}).get("kernel") or ""]
     for value in study.identity:
-        telling = len(value) >= 4 and value != key and not value.isnumeric()
-        found = telling and any(value in text for text in texts)
+        telling = len(value) >= 4 and value != key and not (value.isnumeric() or value.islower())  # our own words are
+        found = telling and any(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) for text in texts)
         assert not found, f"study {key!r}: identity in what would be written; please report this"

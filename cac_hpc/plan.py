@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,12 @@ def study_folders(data: DataConfig) -> dict[str, Path]:
         raise InputError(
             f"data.dicom_root is {data.dicom_root!r}, but has no folder in it; wanted one folder per study"
         )
+    for folder in folders:
+        if folder.name != os.fsencode(folder.name).decode("utf-8", "replace"):  # a study goes by this name everywhere
+            raise InputError(
+                f"data.dicom_root is {data.dicom_root!r}, where the name of folder {folder.name!a} is not UTF-8; "
+                "rename it, as in its row of the sheet"
+            )
     if data.pseudonym_key is None:
         return {folder.name: folder for folder in folders}
     secret = _secret(Path(data.pseudonym_key))

@@ -12,7 +12,7 @@ from cac_hpc import costs, peers, scanner
 from tests.runs import REPO, job
 
 STUDIES, SLICES, MATRIX = 8, 10, 64
-PACKERS = sorted(set(peers.PROGRAMS) - {"read only"})
+PACKERS = sorted(set(peers.PROGRAMS) - {"read only", "copy only"})
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import time
 import tracemalloc
 
@@ -55,6 +56,19 @@ def test_a_key_that_could_be_guessed_is_refused(tmp_path, scans, secret):
 def test_a_missing_key_is_refused(scans):
     with pytest.raises(InputError, match=r"data.pseudonym_key is '/nowhere'"):
         plan.study_folders(DataConfig(dicom_root=str(scans), pseudonym_key="/nowhere"))
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path):
+    (tmp_path / os.fsdecode(b"M\xfcller")).mkdir()
+    with pytest.raises(InputError, match=r"folder 'M\\udcfcller' is not UTF-8; rename it"):
+        plan.study_folders(DataConfig(dicom_root=str(tmp_path)))
+
+
+def test_any_other_name_is_a_study(tmp_path):
+    names = ["a b", "100%d", "it's", "two\nlines", "Müller"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    assert sorted(plan.study_folders(DataConfig(dicom_root=str(tmp_path)))) == sorted(names)
 
 
 def test_what_no_study_takes_is_counted_and_named(tmp_path):
