@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from cac_hpc import costs, launch, logs, peers, scanner, settings
+from cac_hpc import costs, logs, peers, settings
 from cac_hpc.config import require
 from cac_hpc.costs import Cost
 
@@ -162,6 +162,8 @@ def _work_folder(keep: str | None) -> Iterator[Path]:
 def _write_cohort(folder: Path, asked: Asked) -> None:
     """The studies in ``all``, the first of them in ``few`` too, a sheet beside each."""
     logs.log.info("writing %d studies of %d slices to %s", asked.studies, asked.slices, folder)
+    from cac_hpc import scanner  # here, and launch below: they take half a second, which --help has not
+
     scanner.write_studies(folder / "all", asked.studies, asked.slices, asked.matrix)
     for study in sorted((folder / "all").iterdir())[:FEW]:
         shutil.copytree(study, folder / "few" / study.name, copy_function=os.link)
@@ -212,6 +214,8 @@ def _ours(code: Path, size: int, workers: int, source: Path, out: Path) -> list[
         "pack.studies_per_shard": PER_SHARD, "split.folds": 2, "split.val_fraction": 0.25, "train.epochs": 1,
         "train.device": "cpu", "train.precision": "fp32", "cluster.kind": "local", "cluster.pack.cpus": workers,
     }  # fmt: skip
+    from cac_hpc import launch
+
     cfg, options = settings.parse_launch(None, ["--dry_run", *(f"--{key}={value}" for key, value in arguments.items())])
     with contextlib.redirect_stdout(io.StringIO()):
         launch.launch(cfg, options, code)

@@ -63,7 +63,12 @@ class SeriesRule:
 
     def __post_init__(self) -> None:
         low, high = self.thickness_mm
-        require(0 <= low <= high, "pack.series.thickness_mm", self.thickness_mm, "low, high with 0 <= low <= high")
+        require(
+            0 <= low <= high <= 1000,
+            "pack.series.thickness_mm",
+            self.thickness_mm,
+            "low, high with 0 <= low <= high <= 1000",
+        )
         require(0 <= self.max_lean_degrees <= 45, "pack.series.max_lean_degrees", self.max_lean_degrees, "0 to 45")
         try:
             re.compile(self.description or "")
@@ -95,8 +100,8 @@ class Limits:
     rejected_studies: float = 0.1  # share of the studies; beyond it the dataset is not sealed
 
     def __post_init__(self) -> None:
-        require(self.minutes > 0, "pack.limits.minutes", self.minutes, "above 0")
-        require(self.memory_gb >= 0.5, "pack.limits.memory_gb", self.memory_gb, "0.5 or more")
+        require(0 < self.minutes <= 1e6, "pack.limits.minutes", self.minutes, "above 0, at most 1000000")
+        require(0.5 <= self.memory_gb <= 1e6, "pack.limits.memory_gb", self.memory_gb, "0.5 to 1000000")
         require(0 <= self.rejected_studies <= 1, "pack.limits.rejected_studies", self.rejected_studies, "0 to 1")
 
 
@@ -116,7 +121,8 @@ class PackConfig:
         require(self.studies_per_shard >= 1, "pack.studies_per_shard", self.studies_per_shard, "1 or more")
         require(self.min_slices >= 1, "pack.min_slices", self.min_slices, "1 or more")
         require(self.max_slices >= self.min_slices, "pack.max_slices", self.max_slices, "pack.min_slices or more")
-        require(self.spacing_tolerance_mm >= 0, "pack.spacing_tolerance_mm", self.spacing_tolerance_mm, "0 or more")
+        tolerance_mm = self.spacing_tolerance_mm
+        require(0 <= tolerance_mm <= 100, "pack.spacing_tolerance_mm", tolerance_mm, "0 to 100")
 
 
 @dataclass(frozen=True, kw_only=True)

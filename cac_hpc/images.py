@@ -130,9 +130,19 @@ def _stamp(file: int) -> tuple[int, ...]:
 def _read_images(path: Path, file: int, stamp: tuple[int, ...]) -> list[Image]:
     found, size = _found(file, stamp[2])
     position = found.values.pop(POSITION, b"")
+    values = _decoded(tuple(found.values.items()), found.private)
+    check_kind(values)
+    try:
+        return _slices(path, file, stamp, found, size, position)
+    except Refused as why:
+        why.series = str(values.get("SeriesInstanceUID", ""))
+        raise
+
+
+def _slices(path: Path, file: int, stamp: tuple[int, ...], found: Elements, size: int, position: bytes) -> list[Image]:
+    """The slices of a CT file whose elements were found."""
     known = tuple(found.values.items()), found.private
     values = _decoded(*known)
-    check_kind(values)
     syntax = str(values["TransferSyntaxUID"])
     if syntax not in UNCOMPRESSED and not dicom.can_decode(syntax):
         raise Refused("unsupported_compression", "nothing here decodes its TransferSyntaxUID")

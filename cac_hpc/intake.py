@@ -24,10 +24,11 @@ from cac_hpc.series import Candidate, Choice, NoSeries
 
 Keep = Callable[[np.ndarray, float], None]
 
+PART_OF_SERIES = ("wrong_length", "no_rescale", "no_geometry", "unsupported_compression")  # a slice that is lost
 AIR_BELOW_HU, TISSUE_HU = -400, (-150, 250)
 MIN_AIR, MIN_TISSUE = 0.01, 0.02  # shares of the voxels of a chest, at least
 KERNEL = re.compile(
-    r"[A-Z]{1,2}[a-z]?\d{1,2}[a-z]{0,2}(_\d)?|SOFT|STANDARD|STND|DETAIL|BONE|LUNG|EDGE|CHEST|[A-Z]{1,2}"
+    r"[A-Z]{1,2}[a-z]?\d{1,2}[a-z]{0,2}([_\\]\d)?|SOFT|STANDARD|STND|DETAIL|BONE|LUNG|EDGE|CHEST|[A-Z]{1,2}"
 )
 GATING = ("NONE", "REALTIME", "PROSPECTIVE", "RETROSPECTIVE", "PACED")
 
@@ -107,6 +108,12 @@ def _choose(
         raise
     used = {found[index][0] for index in choice.slices}
     others = {found[index][0]: why for index, why in choice.others.items()}
+    first = candidates[choice.slices[0]]
+    for number, why in sorted(refused.items()):
+        same = why.series == first.header.series and (why.series or folders[number] == first.folder)
+        if same and why.reason in PART_OF_SERIES:
+            refused |= others
+            _refuse_all(used, number, why, refused)
     refused |= others
     if mixed := used & set(others):
         _refuse_all(used, min(mixed), Refused("mixed_frames", "its frames belong to several series"), refused)

@@ -188,7 +188,7 @@ def _faults(rows: list[Row], edges: Sequence[float]) -> list[str]:
         try:
             read_score(row.score.text, edges)
         except ValueError as error:
-            faults.append(f"{row.score.address} is {_shown(row.score)}, {error}")
+            faults.append(f"{row.score.address} is {_shown_score(row.score)}, {error}")
         if row.patient and not row.patient.text:
             faults.append(f"{row.patient.address} is {_shown(row.patient)}, wanted a patient")
     return faults
@@ -206,6 +206,11 @@ def _shown(cell: Cell) -> str:
     if not cell.text:
         return cell.fault or "blank"
     return repr(cell.text if len(cell.text) <= 40 else cell.text[:37] + "...")
+
+
+def _shown_score(cell: Cell) -> str:
+    """A faulty score; words are not quoted, they may be a name."""
+    return "text" if re.search(r"[^\W\d_]{5}", cell.text) else _shown(cell)
 
 
 def _names(rows: list[Row]) -> str:

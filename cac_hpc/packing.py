@@ -210,7 +210,7 @@ def _check_clean(key: str, study: Study) -> None:
 
     Raises: AssertionError naming the study.
     """
-    texts = [refusal.detail for refusal in study.refusals] + [(study.facts or {}).get("kernel") or ""]
+    texts = [refusal.detail for refusal in study.refusals]  # facts are numbers and codes of fixed lists
     for value in study.identity:
         telling = len(value) >= 4 and value != key and not (value.isnumeric() or value.islower())  # our own words are
         found = telling and any(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) for text in texts)

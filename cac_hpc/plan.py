@@ -44,7 +44,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
     names = [folder.name for folder in folders.values()]
     matched = match_labels(cfg.labels, names, cfg.data.dicom_root)
     entries = {study: files.list_files(folder) for study, folder in folders.items()}
-    labels = _by_key(matched, folders)
+    labels = _by_key(matched, folders, cfg)
     studies, step = list(labels), cfg.pack.studies_per_shard
     splits.make_folds(
         {study: labels[study].patient for study in studies},
@@ -54,7 +54,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
     listings = {study: files.digest(entries[study]) for study in studies}
     content = {
         "format_version": shards.FORMAT_VERSION,
-        "pack": plain(cfg.pack),
+        "pack": {key: value for key, value in plain(cfg.pack).items() if key != "limits"},
         "labels": {key: value for key, value in plain(cfg.labels).items() if key != "sheet"},
         "sheet": digests.file_sha256(Path(cfg.labels.sheet)),
         "files": listings,
@@ -70,7 +70,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
         sha256=digests.content_sha256(content),
         num_files=len(found),
         num_bytes=sum(entry.size for entry in found),
-        warnings=_warnings(matched),
+        warnings=_warnings(matched) if cfg.data.pseudonym_key is None else _counts(matched),
     )
 
 
@@ -127,10 +127,12 @@ def study_folders(data: DataConfig) -> dict[str, Path]:
             f"data.dicom_root is {data.dicom_root!r}, but has no folder in it; wanted one folder per study"
         )
     for folder in folders:
-        if folder.name != os.fsencode(folder.name).decode("utf-8", "replace"):  # a study goes by this name everywhere
+        if "\r" in folder.name or folder.name != os.fsencode(folder.name).decode(
+            "utf-8", "replace"
+        ):  # a study goes by this name everywhere
             raise InputError(
-                f"data.dicom_root is {data.dicom_root!r}, where the name of folder {folder.name!a} is not UTF-8; "
-                "rename it, as in its row of the sheet"
+                f"data.dicom_root is {data.dicom_root!r}, where the name of folder {folder.name!a} is not UTF-8 or "
+                "holds a carriage return; rename it, as in its row of the sheet"
             )
     if data.pseudonym_key is None:
         return {folder.name: folder for folder in folders}
@@ -151,12 +153,12 @@ def _secret(path: Path) -> bytes:
     return secret
 
 
-def _by_key(matched: Matched, folders: dict[str, Path]) -> dict[str, Label]:
+def _by_key(matched: Matched, folders: dict[str, Path], cfg: Config) -> dict[str, Label]:
     """Labels by study key instead of folder name; without a patient column the patient is the study."""
     labels = {}
     for study, folder in folders.items():
         if label := matched.labels.get(folder.name):
-            patient = study if label.patient == folder.name else label.patient
+            patient = label.patient if cfg.labels.patient_column else study
             labels[study] = Label(study, patient, label.score, label.category)
     return labels
 
@@ -164,6 +166,16 @@ def _by_key(matched: Matched, folders: dict[str, Path]) -> dict[str, Label]:
 def _warnings(matched: Matched) -> list[str]:
     left_out = [f"left out: study {study!r}: {why}" for study, why in matched.unlabelled.items()]
     return [*matched.warnings, *left_out, *(f"left out: {row}" for row in matched.rows_without_study)]
+
+
+def _counts(matched: Matched) -> list[str]:
+    """What may be said where the names of studies are to stay secret."""
+    found = {
+        "remarks about the sheet": matched.warnings,
+        "studies left out": matched.unlabelled,
+        "rows left out": matched.rows_without_study,
+    }
+    return [f"{len(items)} {what}; without data.pseudonym_key they are named" for what, items in found.items() if items]
 
 
 def _num_stray(cfg: Config) -> int:

@@ -58,7 +58,12 @@ REASONS: dict[str, tuple[str, str]] = {
 
 
 class Refused(ValueError):
-    """A file or study cannot be used: ``reason`` is a code of REASONS, ``detail`` what was found, in numbers only."""
+    """A file or study cannot be used: ``reason`` is a code of REASONS, ``detail`` what was found, in numbers only.
+
+    series: SeriesInstanceUID of a CT slice whose header could be read; None of anything else.
+    """
+
+    series: str | None = None
 
     def __init__(self, reason: str, detail: str) -> None:
         assert reason in REASONS, reason

@@ -111,8 +111,8 @@ def _check_share(dataset: DatasetPaths, intake: dict[str, Any], cfg: Config) -> 
     reasons = ", ".join(f"{count} {reason}" for reason, count in intake["studies"]["refused"].items())
     raise InputError(
         f"{refused} of {labelled} studies cannot be used ({reasons}), pack.limits.rejected_studies allows "
-        f"{cfg.pack.limits.rejected_studies:.0%}; {dataset.rejected} names every file: mend them or raise the limit, "
-        "then launch a new run, into another data.packed_dir if that is set"
+        f"{cfg.pack.limits.rejected_studies:.0%}; {dataset.rejected} names every file: mend them and pack anew, "
+        "or raise the limit, in a new run"
     )
 
 

@@ -16,6 +16,7 @@ from cac_hpc.reasons import Refused
 
 SAME_MM = 0.01  # two slices nearer to each other are at one position
 SHEAR_DEGREES = 0.1  # between the slices' normal and the direction in which they are stacked, at most
+PROJECTIONS = {"MIP", "MINIP", "MAX_IP", "MIN_IP", "PROJECTION IMAGE", "VOLUME_RENDER"}  # parts of ImageType
 GAP = 1.5  # a step that is so many times as long as others, or as the slices are thick, leaves something out
 
 SAME = ("kvp", "kernel", "bits_stored", "signed", "padding", "field_of_view_mm", "phase_percent", "synchronization")
@@ -81,9 +82,19 @@ def choose(candidates: Sequence[Candidate], cfg: PackConfig) -> Choice:
     chosen, phases = _one_phase(_best(groups, candidates, cfg, others), candidates)
     others |= phases
     choice = _in_order(chosen, candidates, others)
-    fragments = [candidates[index] for group in every if len(group) < cfg.min_slices for index in group]
+    name = _name(candidates[choice.slices[0]])
+    fragments = [
+        candidates[index]
+        for group in every
+        for index in group
+        if index in choice.others and (len(group) < cfg.min_slices or _name(candidates[index]) == name)
+    ]
     choice.warnings.extend(_failed_checks(choice, candidates, fragments, cfg))
     return choice
+
+
+def _name(candidate: Candidate) -> object:
+    return candidate.header.series or candidate.folder
 
 
 def refuse_or_warn(refused: Refused, cfg: PackConfig) -> str:
@@ -108,7 +119,7 @@ def _groups(candidates: Sequence[Candidate]) -> list[Group]:
 def _geometry(header: Header, folder: bytes) -> object:
     cosines = tuple(round(cosine, 4) + 0.0 for cosine in header.orientation)  # + 0.0: no negative zero
     spacing = tuple(round(value, 5) for value in header.spacing)
-    name = header.series or (folder, str(header.series_number))
+    name = header.series or folder, str(header.series_number)
     return name, header.rows, header.columns, cosines, spacing
 
 
@@ -131,6 +142,8 @@ def _misfit(group: list[Candidate], cfg: PackConfig) -> Refused | None:
     lean = _lean_degrees(first)
     if lean > 45 or (lean > rule.max_lean_degrees and _shear_degrees(group) < lean / 2):  # a tilt stacks upright
         return Refused("not_axial", f"the slice normal leans {lean:.1f} degrees off the body axis")
+    if projection := PROJECTIONS & set(first.image_type):
+        return Refused("other_series", f"ImageType says {min(projection)}")
     low, high = rule.thickness_mm
     if not math.isnan(first.thickness_mm) and not low <= first.thickness_mm <= high:
         return Refused(
@@ -187,7 +200,9 @@ def _one_phase(group: Group, candidates: Sequence[Candidate]) -> tuple[Group, di
 
 
 def _num_positions(group: Group, candidates: Sequence[Candidate]) -> int:
-    return len({tuple(round(value, 2) for value in candidates[index].position) for index in group})
+    """Positions that are further apart than SAME_MM along the normal."""
+    position = np.sort([np.dot(candidates[index].position, _normal(candidates[group[0]].header)) for index in group])
+    return 1 + int((np.diff(position) >= SAME_MM).sum())
 
 
 def _in_order(group: Group, candidates: Sequence[Candidate], others: dict[int, Refused]) -> Choice:
@@ -235,12 +250,17 @@ def _of_equality(headers: Sequence[Header]) -> Iterable[Refused]:
     """What must be the same on all slices of a series."""
     if any(header.lossy for header in headers):
         yield Refused("lossy_compression", "the header or its transfer syntax says so")
-    if len(thicknesses := {str(header.thickness_mm) for header in headers}) > 1:
+    if len(thicknesses := {f"{header.thickness_mm:.2f}" for header in headers}) > 1:
         yield Refused("mixed_thickness", f"{len(thicknesses)} slice thicknesses")
     for name in SAME:
-        if len(values := {str(getattr(header, name)) for header in headers}) > 1:
+        if len(values := {_shown(getattr(header, name)) for header in headers}) > 1:
             yield Refused("mixed_acquisition", f"{len(values)} values of {name}")
             return
+
+
+def _shown(value: object) -> str:
+    """A value as it is compared: what differs in the third decimal of a number is how it was printed."""
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _of_rescale(choice: Choice, candidates: Sequence[Candidate]) -> Iterable[Refused]:
@@ -266,7 +286,8 @@ def _of_spacing(slices: Sequence[Candidate], fragments: Sequence[Candidate], cfg
     steps = np.diff(position, axis=0)
     usual, lengths = np.median(steps, axis=0), steps @ _normal(header)
     usual_mm = float(np.median(lengths))
-    unbroken_mm = GAP * (min(usual_mm, header.thickness_mm) if header.thickness_mm > 0 else usual_mm)
+    slab_mm = min(usual_mm, header.thickness_mm) if header.thickness_mm > 0 else usual_mm
+    unbroken_mm = GAP * slab_mm + cfg.spacing_tolerance_mm
     if gaps := int((lengths > unbroken_mm).sum()):
         yield Refused("missing_slices", f"{gaps} gaps, up to {lengths.max():.2f} mm, wanted {unbroken_mm:.2f} at most")
     elif (off := float(np.linalg.norm(steps - usual, axis=1).max())) > cfg.spacing_tolerance_mm:

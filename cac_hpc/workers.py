@@ -119,7 +119,8 @@ def _serve(line: Connection, work: Work, memory_bytes: int, parent: int) -> None
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold patient data
     _die_with(parent)
     most = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (_memory_in_use() + memory_bytes, most))
+    wanted = _memory_in_use() + memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))
     line.send(("started", None))
     while True:
         try:

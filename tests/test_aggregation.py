@@ -35,7 +35,8 @@ def make_run(tmp_path, predicted, patient=None, num_folds=5):
     dataset.root.mkdir()
     table.to_csv(dataset.studies, index=False)
     paths.write_json(dataset.plan, {"sha256": "-", "shards": [table["study"].tolist()]})
-    paths.write_json(dataset.seal, {"rejected": 0, "studies_sha256": "-", "plan_sha256": "-"})
+    paths.write_json(dataset.intake, {"studies": {"found": len(table)}, "files": {"rejected": {}}})
+    paths.write_json(dataset.seal, {"studies_sha256": "-", "plan_sha256": "-"})
     names = table["study"].tolist()
     folds = [splits.Fold(("train",), ("val",), tuple(sorted(names[index::num_folds]))) for index in range(num_folds)]
     splits.write_splits(run.splits, folds, SplitConfig(folds=num_folds), "-")

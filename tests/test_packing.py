@@ -61,7 +61,8 @@ def names(run):
 
 
 def leftovers(run):
-    return [name for name in names(run) if name.endswith(".tmp")]
+    """Unfinished shards; what is left of a small file, once in a thousand kills, is in nobody's way."""
+    return [name for name in names(run) if ".h5." in name]
 
 
 @pytest.fixture(scope="module")
@@ -282,23 +283,25 @@ def test_a_study_that_changed_or_went_since_the_plan_is_refused(tmp_path):
     assert reasons == {("002", "changed_while_read"): NUM_SLICES + 1, ("004", "unreadable_file"): 1}
 
 
-def test_too_many_refused_studies_stop_the_run_with_their_reasons(tmp_path):
-    scans = write_scans(tmp_path / "scans")
+def test_too_many_refused_studies_stop_the_run_until_the_limit_is_raised(tmp_path):
+    scans, dataset = write_scans(tmp_path / "scans"), tmp_path / "packed"
     for study in ("003", "007", "011"):
         (scans / study / "IM0003.dcm").unlink()
-    dataset = tmp_path / "run" / "dataset"
-    run = prepare(tmp_path, scans, pack={"min_slices": 5})
-    done = job("pack.py", "--run", run)
+    sections = {"data": {"packed_dir": str(dataset)}, "pack": {"min_slices": 5}}
+    done = job("pack.py", "--run", prepare(tmp_path, scans, **sections))
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith(
+    assert done.stderr.splitlines()[-1] == (
         "error: 3 of 18 studies cannot be used (3 missing_slices), pack.limits.rejected_studies allows 10%; "
-        f"{dataset}/rejected.csv names every file"
+        f"{dataset}/rejected.csv names every file: mend them and pack anew, or raise the limit, in a new run"
     )
     assert {row["study"] for row in rows(dataset / "rejected.csv")} == {"003", "007", "011"}
     assert not (dataset / "studies.csv").exists()
     assert not (dataset / "dataset.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in dataset.glob("shards/*")}
     (tmp_path / "again").mkdir()
-    pack(prepare(tmp_path / "again", scans, pack={"min_slices": 5, "limits": {"rejected_studies": 0.2}}))
+    sections["pack"]["limits"] = {"rejected_studies": 0.2}
+    pack(prepare(tmp_path / "again", scans, **sections))
+    assert {path: path.stat().st_mtime_ns for path in dataset.glob("shards/*")} == before
 
 
 def test_two_processors_pack_the_same_bytes_as_one(tmp_path, scans, undisturbed):

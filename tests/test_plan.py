@@ -60,8 +60,44 @@ def test_a_missing_key_is_refused(scans):
 
 def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path):
     (tmp_path / os.fsdecode(b"M\xfcller")).mkdir()
-    with pytest.raises(InputError, match=r"folder 'M\\udcfcller' is not UTF-8; rename it"):
+    with pytest.raises(InputError, match=r"folder 'M\\udcfcller' is not UTF-8 or .*; rename it"):
         plan.study_folders(DataConfig(dicom_root=str(tmp_path)))
+
+
+def test_a_patient_is_one_patient_whatever_the_folders_are_called(tmp_path):
+    scans = write_scans(tmp_path / "scans", num_studies=12)
+    lines = ["study,score,patient"]
+    for index in range(12):  # folders are called as the numbers that patients are written with
+        name = f"P{1 + index // 2:04d}" + ("" if index % 2 == 0 else "_2")
+        (scans / f"{index:03d}").rename(scans / name)
+        lines.append(f"{name},{SCORES[index % 6]:g},person {index // 2}")
+    (scans / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "key").write_text(SECRET, encoding="utf-8")
+    cfg = settings.load(
+        write_config(
+            tmp_path / "settings.yaml",
+            scans,
+            tmp_path / "run",
+            data={"dicom_root": str(scans), "pseudonym_key": str(tmp_path / "key")},
+            labels={"sheet": str(scans / "labels.csv"), "patient_column": "patient"},
+        )
+    )
+    patients = {label.study: label.patient for label in plan.make_plan(cfg).labels.values()}
+    for number in range(1, 7):
+        pair = [plan.pseudonym(name, SECRET.encode()) for name in (f"P{number:04d}", f"P{number:04d}_2")]
+        assert patients[pair[0]] == patients[pair[1]] == f"P{number:04d}"
+
+
+def test_limits_do_not_make_another_dataset(tmp_path, scans):
+    digests = {
+        plan.make_plan(
+            settings.load(
+                write_config(tmp_path / "s.yaml", scans, tmp_path / "run", pack={"limits": {"minutes": minutes}})
+            )
+        ).sha256
+        for minutes in (1.0, 2.0)
+    }
+    assert len(digests) == 1
 
 
 def test_any_other_name_is_a_study(tmp_path):
