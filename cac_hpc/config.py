@@ -11,9 +11,15 @@ from typing import Any, Literal
 
 import yaml
 
+Precision = Literal["fp32", "bf16", "fp16", "auto"]
+
 
 class InputError(ValueError):
     """The user's input is wrong: one line that names where, what was found, what was wanted. Ends with exit code 2."""
+
+
+class WorkError(RuntimeError):
+    """The work cannot go on: one line that says where, why and what to do. Ends with exit code 1."""
 
 
 def require(ok: bool, key: str, value: object, wanted: str) -> None:
@@ -171,7 +177,11 @@ class TrainConfig:
     evaluate: Literal["best", "last"] = "best"  # which epoch is tested; best: lowest validation loss
     window_hu: tuple[float, float] = (-200.0, 800.0)  # mapped to 0..1, clipped outside
     device: Literal["cuda", "cpu"] = "cuda"
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    precision: Precision = "bf16"  # auto: bf16 or fp16 on a GPU; what is faster on a CPU
+    compile: bool = False  # by torch.compile: minutes at the start of every attempt, worth it for long trainings
+    deterministic: bool = True  # the same bits every time; false lets cuDNN choose by timing
+    checkpoint_minutes: float = 10.0  # between two checkpoints: the most that is lost; 0 is after every step
+    allow_inexact_resume: bool = False  # go on with other ranks, threads or versions than a checkpoint was made with
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -185,6 +195,9 @@ class TrainConfig:
             "train.min_learning_rate",
             self.min_learning_rate,
             "at least 0 and at most train.learning_rate",
+        )
+        require(
+            0 <= self.checkpoint_minutes < math.inf, "train.checkpoint_minutes", self.checkpoint_minutes, "0 or more"
         )
         require(self.window_hu[0] < self.window_hu[1], "train.window_hu", self.window_hu, "low, high with low < high")
         require(

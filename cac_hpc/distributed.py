@@ -1,4 +1,4 @@
-"""The process group: rank, world size, device, exact sums and gathers. The only reader of torchrun's variables."""
+"""The process group: rank, world size, device, exact gathers, agreeing. The only reader of torchrun's variables."""
 
 from __future__ import annotations
 
@@ -6,21 +6,30 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from cac_hpc import processes
+from cac_hpc.config import WorkError
+
 T = TypeVar("T")
+
+TIMEOUT = timedelta(minutes=30)  # the last resort; cac_hpc.heartbeat finds a lost rank long before
 
 
 @dataclass(frozen=True)
 class World:
+    """This process among the others. control: the group for what is no tensor of the model, in host memory."""
+
     rank: int
     size: int
     device: torch.device
+    control: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
@@ -31,23 +40,27 @@ class World:
 def process_group(device_type: str) -> Iterator[World]:
     """Join the group torchrun describes; a plain ``python`` run is a world of one.
 
-    Raises: RuntimeError if CUDA was asked for and this rank has no GPU.
+    Raises: WorkError if CUDA was asked for and this rank has no GPU.
     """
     rank, size, local = (
         int(os.environ.get(key, default)) for key, default in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
     )
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        processes.die_with(os.getppid())  # torchrun, killed, would leave its ranks behind
     if device_type == "cuda":
         visible = torch.cuda.device_count()
         if local >= visible:
-            raise RuntimeError(
+            raise WorkError(
                 f"rank {rank}: train.device is cuda, but {visible} GPUs are visible and local rank "
                 f"{local} needs one of its own; ask for more GPUs or set train.device cpu"
             )
         torch.cuda.set_device(local)  # else NCCL puts every rank on GPU 0
     device = torch.device(device_type, local) if device_type == "cuda" else torch.device("cpu")
+    control = None
     if size > 1:
-        dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
-    yield World(rank, size, device)
+        dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=TIMEOUT)
+        control = dist.new_group(backend="gloo", timeout=TIMEOUT)
+    yield World(rank, size, device, control)
     if size > 1:  # on success only: after an error this could wait for lost ranks
         dist.destroy_process_group()
 
@@ -59,25 +72,43 @@ def data_parallel(model: nn.Module, world: World) -> nn.Module:
     return DistributedDataParallel(model, device_ids=[world.device] if world.device.type == "cuda" else None)
 
 
-def total(values: list[float], world: World) -> list[float]:
-    """Sum each value over all ranks, in float64, the same on every rank."""
-    if world.size == 1:
-        return values
-    sums = torch.tensor(values, dtype=torch.float64, device=world.device)
-    dist.all_reduce(sums)
-    return [float(value) for value in sums]
-
-
 def gather(part: T, world: World) -> list[T]:
     """The parts of all ranks in rank order, on every rank; the parts may differ in size."""
     if world.size == 1:
         return [part]
     parts: list[Any] = [None] * world.size
-    dist.all_gather_object(parts, part)
+    dist.all_gather_object(parts, part, group=world.control)
     return parts
 
 
-def barrier(world: World) -> None:
-    """Wait for all ranks."""
-    if world.size > 1:
-        dist.barrier()
+class Agreement:
+    """What all ranks do at a step boundary: the strongest wish of any of them, the same on all.
+
+    The answer comes one step later, so that no step waits for it.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._asked: tuple[Tensor, Any] | None = None
+
+    def later(self, wish: int) -> int:
+        """Tell this step's wish; returns the strongest of the step before."""
+        decided, tensor = self._take(), torch.tensor([wish])
+        work = None
+        if self._world.size > 1:
+            work = dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self._world.control, async_op=True)
+        self._asked = tensor, work
+        return decided
+
+    def now(self, wish: int) -> int:
+        """Tell a wish; returns the strongest of it and of what was not answered yet."""
+        before = self.later(wish)
+        return max(before, self._take())
+
+    def _take(self) -> int:
+        if self._asked is None:
+            return 0
+        (tensor, work), self._asked = self._asked, None
+        if work is not None:
+            work.wait()
+        return int(tensor)

@@ -23,6 +23,10 @@ from cac_hpc.config import Config, InputError
 from cac_hpc.paths import RunPaths, write_json, write_text
 from cac_hpc.settings import LaunchOptions
 from cac_hpc.stages import STAGES, Stage, Task
+from cac_hpc.stopping import RESUMABLE
+
+# a moved folder, other resources, another title: the same science
+FREE = ("run:", "cluster.", "report.", "train.allow_inexact_resume:", "train.checkpoint_minutes:")
 
 
 def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
@@ -107,7 +111,9 @@ class StageJob:
             while (code := self._child.poll()) is None:
                 time.sleep(0.2)  # no blocking wait: the handler of the warning stops the child meanwhile
         finally:
-            local.stop(self._child)
+            local.stop(self._child, stage.ranks)
+        if code and stages.was_stopped(run, self.stage, self.index):
+            raise SystemExit(RESUMABLE)
         if code:
             raise SystemExit(code if code > 0 else 128 - code)
 
@@ -116,7 +122,7 @@ class StageJob:
         import submitit
 
         if self._child is not None:
-            local.stop(self._child)
+            local.stop(self._child, ranks=self.stage == "folds")
         return submitit.helpers.DelayedSubmission(StageJob(self.root, self.stage, self.index))
 
 
@@ -164,8 +170,7 @@ def _check_run_folder(run: RunPaths, cfg: Config) -> None:
             raise InputError(f"run is {str(run.root)!r}, which holds other files; wanted a new folder or that of a run")
         return
     stored = config.plain(settings.load(run.config))
-    free = ("run:", "cluster.", "report.")  # a moved folder, other resources, another title: the same science
-    changed = [line for line in config.differences(stored, config.plain(cfg)) if not line.startswith(free)]
+    changed = [line for line in config.differences(stored, config.plain(cfg)) if not line.startswith(FREE)]
     if changed:
         raise InputError(
             f"run is {str(run.root)!r}, which holds another run (found / wanted: {'; '.join(changed[:5])});"

@@ -33,22 +33,26 @@ def record(ledger: Path, stage: str, task: int | None, event: str, **facts: Any)
 
 
 @contextmanager
-def stage(ledger: Path, name: str, task: int | None, speaks: bool = True) -> Iterator[None]:
+def stage(ledger: Path, name: str, task: int | None, who: str = "", speaks: bool = True) -> Iterator[dict[str, Any]]:
     """Record that a task started and how it ended; an error is recorded and goes on.
 
     Args:
-        speaks: False on all ranks but the main one.
+        who: stands before the reason of a failure. speaks: False on all ranks but the main one, which tell of their
+            failures only.
+    Yields: facts about a good end, to be changed.
     """
-    if not speaks:
-        yield
-        return
-    record(ledger, name, task, "started", **whereabouts())
+    if speaks:
+        record(ledger, name, task, "started", **whereabouts())
+    end: dict[str, Any] = {"ok": True}
     try:
-        yield
+        yield end
     except BaseException as error:
-        record(ledger, name, task, "ended", ok=False, reason=f"{type(error).__name__}: {error}"[:500])
+        ours = type(error).__module__.startswith("cac_hpc.")  # says itself where it was
+        reason = str(error) if ours else f"{who}{type(error).__name__}: {error}"
+        record(ledger, name, task, "ended", ok=False, reason=reason[:500])
         raise
-    record(ledger, name, task, "ended", ok=True)
+    if speaks:
+        record(ledger, name, task, "ended", **end)
 
 
 def whereabouts() -> dict[str, Any]:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import queue
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from cac_hpc import ledger, stages
+from cac_hpc import ledger, processes, stages
 from cac_hpc.config import Config, InputError
 from cac_hpc.paths import RunPaths
 from cac_hpc.stages import STAGES, Stage, Task
 
-STOP_S = 40  # torchrun itself waits 30 s for its ranks
+STOP_S = 40  # for what was asked to stop
 POLL_S = 0.5
 
 
@@ -49,18 +51,20 @@ def run_stages(run: RunPaths, cfg: Config, waiting: list[Task]) -> Generator[Non
     Ends early when a stage fails that the next one needs whole.
     """
     signal.signal(signal.SIGTERM, _leave)
-    children: list[subprocess.Popen[bytes]] = []
+    children: list[tuple[subprocess.Popen[bytes], bool]] = []
     try:
         for stage in STAGES:
             tasks = [task for task in waiting if task.stage is stage]
             failed = (yield from _run_stage(run, cfg, stage, tasks, children)) if tasks else []
             for task in failed:
+                if stages.was_stopped(run, task.stage.name, task.index):
+                    print(f"{task} was stopped and has saved", file=sys.stderr)
+                    continue
                 print(f"{task} failed; the end of {_log(run, task)}:\n{_tail(_log(run, task))}", file=sys.stderr)
             if failed and any(later.after == stage.name and later.rule == "afterok" for later in STAGES):
                 return
     finally:
-        for child in children:
-            stop(child)
+        _stop_all(children)
 
 
 def check_devices(cfg: Config) -> None:
@@ -75,20 +79,25 @@ def check_devices(cfg: Config) -> None:
         )
 
 
-def stop(child: subprocess.Popen[bytes]) -> None:
-    """End a child that still runs, gently first, and wait until it is gone."""
-    if child.poll() is not None:
-        return
-    child.terminate()  # torchrun hands it on to its ranks
-    try:
-        child.wait(timeout=STOP_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+def stop(child: subprocess.Popen[bytes], ranks: bool) -> None:
+    """End a child that still runs, gently first, and wait until it is gone.
+
+    Args:
+        ranks: whether it is a torchrun. Its ranks are asked then, and save; torchrun itself would give them no time.
+    """
+    deadline = time.monotonic() + STOP_S
+    while child.poll() is None and time.monotonic() < deadline:
+        for pid in processes.children(child.pid) if ranks else [child.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=1)  # a rank may have started only now
+    child.kill()
+    child.wait()
 
 
 def _run_stage(
-    run: RunPaths, cfg: Config, stage: Stage, tasks: list[Task], children: list[subprocess.Popen[bytes]]
+    run: RunPaths, cfg: Config, stage: Stage, tasks: list[Task], children: list[tuple[subprocess.Popen[bytes], bool]]
 ) -> Generator[None, None, list[Task]]:
     """Run the tasks of one stage, as many at once as the machine has room for; returns those that failed."""
     room = _room(cfg, stage)
@@ -112,19 +121,26 @@ def _run_stage(
             yield
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            for child in children:
-                stop(child)
+            _stop_all(children)
     return [task for task, result in zip(tasks, results, strict=True) if result.result() != 0]
 
 
-def _run_task(run: RunPaths, cfg: Config, task: Task, gpus: str | None, children: list[subprocess.Popen[bytes]]) -> int:
+def _stop_all(children: list[tuple[subprocess.Popen[bytes], bool]]) -> None:
+    """All at the same time: each may need a while to save."""
+    with ThreadPoolExecutor(max(1, len(children))) as pool:
+        list(pool.map(lambda child: stop(*child), children))
+
+
+def _run_task(
+    run: RunPaths, cfg: Config, task: Task, gpus: str | None, children: list[tuple[subprocess.Popen[bytes], bool]]
+) -> int:
     argv = stages.command(task, run, cfg.cluster.ranks, ["--standalone"])
     environment = stages.environment(run, cfg) | ({} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus})
     with _log(run, task).open("ab") as log:
         child = subprocess.Popen(
             argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=False
         )
-    children.append(child)
+    children.append((child, task.stage.ranks))
     code = child.wait()
     if code and not any(event["event"] == "ended" for event in _events_since_start(run, task)):
         ledger.record(
@@ -133,9 +149,13 @@ def _run_task(run: RunPaths, cfg: Config, task: Task, gpus: str | None, children
             task.index,
             "ended",
             ok=False,
-            reason=f"ended with exit code {code}; {_log(run, task).relative_to(run.root)} says more",
+            reason=f"{_how_it_ended(code)}; {_log(run, task).relative_to(run.root)} says more",
         )
     return code
+
+
+def _how_it_ended(code: int) -> str:
+    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 def _events_since_start(run: RunPaths, task: Task) -> Iterator[dict[str, object]]:

@@ -30,12 +30,35 @@ class FoldPaths:
     def predictions(self) -> Path:
         return self.root / "predictions.csv"
 
-    def checkpoint(self, epoch: int) -> Path:
-        return self.root / "checkpoints" / f"epoch-{epoch:04d}.pt"
+    @property
+    def speed(self) -> Path:
+        """Times and rates of the epochs: unlike history.csv they differ from run to run."""
+        return self.root / "speed.csv"
+
+    @property
+    def model(self) -> Path:
+        """The weights that were tested."""
+        return self.root / "model.pt"
+
+    @property
+    def stop(self) -> Path:
+        """Made by anybody, asks the fold to save and end; gone when it has."""
+        return self.root / "stop"
+
+    @property
+    def heartbeats(self) -> Path:
+        return self.root / "heartbeats"
+
+    def heartbeat(self, rank: int) -> Path:
+        return self.heartbeats / f"rank-{rank:04d}.json"
+
+    def checkpoint(self, epochs: int, step: int) -> Path:
+        """After whole epochs and that many steps of the next one."""
+        return self.root / "checkpoints" / f"epoch-{epochs:04d}-step-{step:06d}.pt"
 
     def checkpoints(self) -> list[Path]:
-        """The checkpoints there are, oldest epoch first."""
-        return sorted((self.root / "checkpoints").glob("epoch-*.pt"))
+        """The checkpoints there are, oldest first."""
+        return sorted((self.root / "checkpoints").glob("epoch-*-step-*.pt"))
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from cac_hpc.config import (
     ReportConfig,
     SplitConfig,
     TrainConfig,
+    WorkError,
     absolute_paths,
 )
 
@@ -156,6 +157,9 @@ def exit_code(main: Callable[[], int]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except WorkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of our output has left, as `head` does

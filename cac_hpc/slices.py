@@ -43,10 +43,10 @@ class SliceTable:
         """Labels of these rows alone."""
         return self.label_N[torch.from_numpy(rows).to(self.label_N.device)]
 
-    def batches(self, rows: np.ndarray, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Slices and labels of these rows, batch by batch, in their order."""
-        for first in range(0, len(rows), batch_size):
-            yield self.take(rows[first : first + batch_size])
+    def batches(self, batches: Sequence[np.ndarray]) -> Iterator[Tensor]:
+        """Slices of these rows, batch by batch, in their order."""
+        for rows in batches:
+            yield self.take(rows)[0]
 
 
 def load(dataset: DatasetPaths, category: Mapping[str, int], device: torch.device) -> SliceTable:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cac_hpc import ledger, paths
+from cac_hpc import ledger, paths, processes
 from cac_hpc.config import Config, Resources
 from cac_hpc.paths import RunPaths
 
@@ -56,7 +56,7 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskState:
-    """Where a task stands: planned, submitted, running, done or failed."""
+    """Where a task stands: planned, submitted, running, stopped (it saved and can go on), done or failed."""
 
     stage: str
     task: int | None
@@ -127,9 +127,16 @@ def command(task: Task, run: RunPaths, num_ranks: int, rendezvous: Sequence[str]
 
 
 def environment(run: RunPaths, cfg: Config) -> dict[str, str]:
-    """The variables that a task's command runs with: the run's own code, and threads as the settings say."""
+    """The variables that a task's command runs with: own code, threads as the settings say, and whom it ends with."""
     threads = str(cfg.cluster.cpus_per_rank)
-    return {**os.environ, "PYTHONPATH": str(run.code), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    own = {"PYTHONPATH": str(run.code), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    return {**os.environ, **own, **processes.supervised()}
+
+
+def was_stopped(run: RunPaths, stage: str, index: int | None) -> bool:
+    """Whether a task's newest attempt has saved and ended because it was asked to."""
+    newest = [event for event in ledger.read(run.ledger) if (event["stage"], event["task"]) == (stage, index)][-1:]
+    return any(event.get("resumable") for event in newest)
 
 
 def survey(run: RunPaths) -> list[TaskState]:
@@ -148,13 +155,17 @@ def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, 
             "submitted": "submitted",
             "started": "running",
             "progress": "running",
-            "ended": "done" if event.get("ok") else "failed",
+            "ended": "done" if event.get("ok") else "stopped" if event.get("resumable") else "failed",
         }[event["event"]]
-        known |= {key: event[key] for key in ("job", "node", "pid", "attempt", "reason") if event.get(key) is not None}
+        if event["event"] == "started":
+            known.pop("reason", None)  # of an attempt before
+        known |= {key: event[key] for key in ("job", "node", "pid", "attempt") if event.get(key) is not None}
+        if event.get("reason"):
+            known.setdefault("reason", event["reason"])  # what came first: the others only follow from it
         if event["event"] == "progress":
             known["progress"] = f"epoch {event['epoch']}, validation loss {event['val_loss']:.3f}"
     result = next((event["result"] for event in history if event["event"] == "planned"), None)
-    if known["state"] != "failed":
+    if known["state"] not in ("failed", "stopped"):
         known.pop("reason", None)
         # an array task is never run again once its result is there; seal and aggregate are
         if result and (run.root / result).exists() and (task is not None or known["state"] == "planned"):

@@ -70,13 +70,31 @@ def evaluate(
 
     Returns: probabilities (N, K) float32 and cross-entropy without class weights (N,) float32, in the batches' order.
     """
-    probability = [np.zeros((0, num_categories), np.float32)]
-    losses = [np.zeros(0, np.float32)]
+    probability, losses = [torch.zeros(0, num_categories)], [torch.zeros(0)]
     for hu_NHW, label_N in batches:
         logits_NK = _logits(model, hu_NHW, None, cfg)
-        losses.append(functional.cross_entropy(logits_NK, label_N, reduction="none").cpu().numpy())
-        probability.append(logits_NK.softmax(dim=1).cpu().numpy())
-    return np.concatenate(probability), np.concatenate(losses)
+        losses.append(functional.cross_entropy(logits_NK, label_N, reduction="none"))
+        probability.append(logits_NK.softmax(dim=1))
+    device = losses[-1].device  # stays there until the end: no batch waits for its numbers
+    return tuple(torch.cat([part.to(device) for part in parts]).cpu().numpy() for parts in (probability, losses))  # type: ignore[return-value]
+
+
+def warm_up(model: nn.Module, share: Share, weight_K: Tensor, cfg: TrainConfig) -> torch.dtype:
+    """A step that leaves no trace, for all that is settled by the first: kernels, memory, the order of DDP's sums.
+
+    Without it a resumed training would add up the ranks' gradients in another order than one left alone.
+
+    Returns: the type that the network was computed in.
+    """
+    found: list[torch.dtype] = []
+    inner = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    hook = inner.register_forward_hook(lambda module, inputs, output: found.append(output.dtype))
+    logits_NK = _logits(model, share.hu_NHW, share.keep_NF, cfg)
+    hook.remove()
+    loss = functional.cross_entropy(logits_NK, share.label_N, weight_K, reduction="sum") / share.weight_sum
+    torch.autograd.backward(loss)
+    model.zero_grad(set_to_none=True)
+    return found[0]
 
 
 def _logits(model: nn.Module, hu_NHW: Tensor, keep_NF: Tensor | None, cfg: TrainConfig) -> Tensor:

@@ -1,77 +1,58 @@
-"""Stage folds: train, validate and test one cross-validation fold; torchrun runs this once per GPU."""
+"""Stage folds: train, validate and test one cross-validation fold; torchrun runs this once per GPU.
+
+A fold's result follows from data, settings and seed, however often it was stopped: every step's order and chances come
+from its number, and whatever changes is in the checkpoint.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import resource
+import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from cac_hpc import checkpoint, distributed, ledger, logs, models, paths, predictions, settings, slices, splits, steps
-from cac_hpc.config import Config, InputError
-from cac_hpc.distributed import World
+from cac_hpc import (
+    checkpoint,
+    config,
+    digests,
+    distributed,
+    ledger,
+    logs,
+    passes,
+    paths,
+    precision,
+    predictions,
+    settings,
+    slices,
+    splits,
+    steps,
+)
+from cac_hpc.config import Config, InputError, WorkError
+from cac_hpc.distributed import Agreement, World
+from cac_hpc.heartbeat import Heartbeat
 from cac_hpc.logs import log
-from cac_hpc.models import SliceClassifier
+from cac_hpc.passes import Attempt, FoldData
 from cac_hpc.paths import FoldPaths, RunPaths
-from cac_hpc.slices import SliceTable
+from cac_hpc.stopping import RESUMABLE, Stopped
+from cac_hpc.trainer import Trainer, new_trainer
 
-GENERATIONS = 2  # checkpoints kept besides the one to be tested
-
-
-@dataclass
-class Trainer:
-    """What changes while a fold is trained; a checkpoint holds all of it."""
-
-    model: SliceClassifier
-    optimizer: torch.optim.Optimizer
-    schedule: ReduceLROnPlateau
-    scaler: torch.amp.GradScaler
-    history: list[dict[str, float]]
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch of lowest validation loss, counted from 1; the first of equals."""
-        return 1 + min(range(len(self.history)), key=lambda index: self.history[index]["val_loss"])
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "history": self.history,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.history = state["history"]
+FREE = ("allow_inexact_resume", "checkpoint_minutes")  # settings that change no result
 
 
-@dataclass(frozen=True)
-class FoldData:
-    """Row numbers of the fold's three parts in the table, and the weight of each category (K,) on the device."""
-
-    table: SliceTable
-    train: np.ndarray
-    val: np.ndarray
-    test: np.ndarray
-    weight_K: Tensor
-
-
-def train_fold(root: Path, fold: int) -> None:
+def train_fold(root: Path, fold: int) -> int:
     """Train fold ``fold`` from its newest whole checkpoint to the end and write its predictions; a no-op when done.
 
-    Raises: InputError if the run has no such fold.
+    Returns: the exit code, 0 or RESUMABLE when it was asked to stop and has saved.
+    Raises: InputError if the run has no such fold or a checkpoint was made under other circumstances; WorkError if a
+    rank or the device is lost, or the loss is not finite.
     """
     run = RunPaths(root)
     cfg = settings.load(run.config)
@@ -81,62 +62,69 @@ def train_fold(root: Path, fold: int) -> None:
     _fix_arithmetic(cfg)
     with distributed.process_group(cfg.train.device) as world:
         logs.setup(f"fold {fold} rank {world.rank}: ")
-        with ledger.stage(run.ledger, "folds", fold, speaks=world.is_main):
-            if run.fold(fold).predictions.exists():
+        who = f"rank {world.rank} on {ledger.whereabouts()['node']}: " if world.size > 1 else ""
+        with ledger.stage(run.ledger, "folds", fold, who, speaks=world.is_main) as end:
+            if distributed.gather(run.fold(fold).predictions.exists(), world)[0]:
                 log.info("predictions are there already")
-                return
-            if world.size != cfg.cluster.ranks:
-                log.warning(
-                    "started with %d ranks, the settings say %d: results differ in the last digits",
-                    world.size,
-                    cfg.cluster.ranks,
-                )
-            _run_fold(run, fold, cfg, world)
+                return 0
+            try:
+                _run_fold(run, fold, cfg, world)
+            except Stopped as stop:
+                end |= {"ok": False, "resumable": True, "reason": str(stop)}
+                return RESUMABLE
+    return 0
 
 
 def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World) -> None:
+    def lost(why: str) -> None:
+        log.error("%s", why)
+        ledger.record(run.ledger, "folds", fold, "ended", ok=False, reason=why)
+
     started = time.monotonic()
-    files = run.fold(fold)
-    data = _load(run, fold, cfg, world)
-    trainer = _new_trainer(cfg, world)
-    state = checkpoint.load_newest(files.checkpoints(), world.device)
-    if state:
-        trainer.restore(state)
-        log.info("resumed after epoch %d", len(trainer.history))
-    parallel = distributed.data_parallel(trainer.model, world)
-    while len(trainer.history) < cfg.train.epochs:
-        epoch = len(trainer.history) + 1
-        trainer.history.append(_run_epoch(parallel, trainer, data, fold, epoch, cfg, world))
-        if world.is_main:
-            _save_epoch(run, fold, trainer)
-        distributed.barrier(world)  # a checkpoint is whole before anybody goes on
-    tested = trainer.best_epoch if cfg.train.evaluate == "best" else cfg.train.epochs
-    trainer.model.load_state_dict(checkpoint.load(files.checkpoint(tested), world.device)["model"])
-    probability, _ = _evaluate(trainer.model, data.table, data.test, cfg, world)
-    if world.is_main:
-        facts = {
-            "fold": fold,
-            "epochs": cfg.train.epochs,
-            "tested_epoch": tested,
-            "chosen_by": cfg.train.evaluate,
-            "ranks": world.size,
-            "threads": torch.get_num_threads(),
-            "device": _device_name(world),
-            "precision": cfg.train.precision,
-            "torch": torch.__version__,
-            "seconds": time.monotonic() - started,
-            "train_slices": len(data.train),
-            "val_slices": len(data.val),
-            "test_slices": len(data.test),
-        }
-        _write_results(files, fold, trainer, data, probability, facts)
+    group = distributed.gather(secrets.token_hex(4), world)[0]
+    with Heartbeat(run.fold(fold), group, world.rank, world.size, lost) as heart:
+        try:
+            attempt = _start(run, fold, cfg, world, heart)
+            while attempt.trainer.epochs < cfg.train.epochs:
+                _run_epoch(run, attempt)
+            _test(attempt, time.monotonic() - started)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise WorkError(_out_of_memory(cfg, world)) from error
+        except RuntimeError as error:
+            if isinstance(error, WorkError) or (why := heart.explain()) is None:
+                raise
+            raise WorkError(why) from error
 
 
 def _fix_arithmetic(cfg: Config) -> None:
     """Same settings, same bits: fixed thread count, no algorithm that depends on timing."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(cfg.cluster.cpus_per_rank)
-    torch.use_deterministic_algorithms(True, warn_only=cfg.train.device == "cuda")
+    torch.backends.cudnn.benchmark = not cfg.train.deterministic
+    if cfg.train.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=cfg.train.device == "cuda")
+
+
+def _start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat) -> Attempt:
+    """Load data and newest checkpoint, and take the step that settles what the first step settles."""
+    heart.moved("loading")
+    files, data = run.fold(fold), _load(run, fold, cfg, world)
+    belongs_to = {"fold": fold, "splits": digests.file_sha256(run.splits)}
+    found = _newest(files, belongs_to, world)
+    own = found[1]["made_with"]["train"]["precision"] if found else precision.choose(cfg, world.device)
+    chosen = distributed.gather(own, world)[0]
+    cfg = dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, precision=chosen))
+    trainer, made_with = new_trainer(cfg, world), _circumstances(run, cfg, world)
+    if found:
+        _go_on(trainer, *found, made_with, cfg)
+    parallel = distributed.data_parallel(torch.compile(trainer.model) if cfg.train.compile else trainer.model, world)  # type: ignore[arg-type]
+    attempt = Attempt(
+        files, fold, cfg, world, data, trainer, heart, Agreement(world), belongs_to, made_with, parallel,
+        time.monotonic(),
+    )  # fmt: skip
+    heart.moved("starting")
+    _warm_up(attempt)
+    return attempt
 
 
 def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
@@ -145,151 +133,196 @@ def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
     studies = pd.read_csv(dataset.studies, dtype={"study": str}, keep_default_na=False)
     category = dict(zip(studies["study"], studies["category"].astype(int), strict=True))
     table = slices.load(dataset, category, world.device)
+    label_N, num_categories = table.label_N.cpu().numpy(), len(cfg.labels.names)
     train, val, test = (table.rows(part) for part in (parts.train, parts.val, parts.test))
-    num_categories = len(cfg.labels.names)
     weight = np.ones(num_categories)
     if cfg.train.class_weight == "balanced":
-        weight = slices.balanced_weights(table.label_N.cpu().numpy()[train], num_categories)
-    log.info("%d training, %d validation, %d test slices", len(train), len(val), len(test))
-    for category in np.setdiff1d(range(num_categories), table.label_N.cpu().numpy()[train]):
-        log.warning("no training slice is of category %s", cfg.labels.names[category])
-    return FoldData(table, train, val, test, torch.tensor(weight, dtype=torch.float32, device=world.device))
+        weight = slices.balanced_weights(label_N[train], num_categories)
+    if world.is_main:
+        log.info("%d training, %d validation, %d test slices", len(train), len(val), len(test))
+        for absent in np.setdiff1d(range(num_categories), label_N[train]):
+            log.warning("no training slice is of category %s", cfg.labels.names[absent])
+    weight_K = torch.tensor(weight, dtype=torch.float32, device=world.device)
+    return FoldData(table, table.label_N, weight_K, train, val, test)
 
 
-def _new_trainer(cfg: Config, world: World) -> Trainer:
-    torch.manual_seed(cfg.train.seed)  # every fold and rank starts from the same weights
-    model = SliceClassifier(cfg.model, cfg.pack.size, len(cfg.labels.names))
-    model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(model.parameters(), lr=cfg.train.learning_rate)
-    schedule = ReduceLROnPlateau(
-        optimizer,
-        factor=cfg.train.plateau_factor,
-        patience=cfg.train.plateau_patience - 1,
-        threshold=0.0,
-        min_lr=cfg.train.min_learning_rate,
-    )  # torch waits one epoch longer than its patience says
-    scaler = torch.amp.GradScaler(world.device.type, enabled=cfg.train.precision == "fp16")
-    return Trainer(model, optimizer, schedule, scaler, [])
+def _newest(files: FoldPaths, belongs_to: Mapping[str, Any], world: World) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that can be used, the same on every rank: the main one chooses."""
+    found = checkpoint.load_newest(files.checkpoints(), belongs_to) if world.is_main else None
+    path: Path | None = distributed.gather(found and found[0], world)[0]
+    if path is None or found:
+        return found
+    return path, checkpoint.load(path)
 
 
-def _run_epoch(
-    parallel: nn.Module, trainer: Trainer, data: FoldData, fold: int, epoch: int, cfg: Config, world: World
-) -> dict[str, float]:
-    """One pass over the training slices and one over the validation slices; returns the epoch's row of history.csv."""
-    started = time.monotonic()
-    learning_rate = trainer.optimizer.param_groups[0]["lr"]
-    loss = _train_pass(parallel, trainer, data, fold, epoch, cfg, world)
-    trained = time.monotonic() - started
-    probability, val_losses = _evaluate(trainer.model, data.table, data.val, cfg, world)
-    correct = probability.argmax(axis=1) == data.table.label_N.cpu().numpy()[data.val]
-    val_loss = float(val_losses.astype(np.float64).mean())
-    if not np.isfinite([loss, val_loss]).all():
-        raise FloatingPointError(
-            f"fold {fold} epoch {epoch}: training loss {loss}, validation loss {val_loss}; "
-            "lower train.learning_rate or set train.precision fp32"
+def _circumstances(run: RunPaths, cfg: Config, world: World) -> dict[str, Any]:
+    """All that a result depends on to the last bit, besides the device itself."""
+    train = {name: value for name, value in config.plain(cfg.train).items() if name not in FREE}
+    return {
+        "ranks": world.size,
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "dataset": digests.file_sha256(run.dataset(cfg.data.packed_dir).seal),
+        "device": _device_name(world),
+        "model": config.plain(cfg.model),
+        "train": train,
+    }
+
+
+def _go_on(trainer: Trainer, path: Path, state: dict[str, Any], made_with: Mapping[str, Any], cfg: Config) -> None:
+    """Take up the state of a checkpoint.
+
+    Raises: InputError naming the differences if the end would not be the same to the last bit, unless that is allowed.
+    """
+    changed = config.differences(state["made_with"], made_with)
+    elsewhere = [line for line in changed if line.startswith("device:")]  # the scheduler's choice, nobody's wish
+    differences = [line for line in changed if line not in elsewhere]
+    if differences and not cfg.train.allow_inexact_resume:
+        raise InputError(
+            f"{path}: was made with another (found / wanted) {'; '.join(differences)}; results would differ in the "
+            "last digits: give it what it had, or go on with --train.allow_inexact_resume true"
         )
-    trainer.schedule.step(val_loss)
+    trainer.restore(state)
+    for line in changed:
+        log.warning("the result may differ in the last digits: %s", line)
+        trainer.inexact.append(f"epoch {trainer.epochs + 1} step {trainer.step + 1}: {line}")
+    log.info("resumed after epoch %d, step %d of the next", trainer.epochs, trainer.step)
+
+
+def _warm_up(attempt: Attempt) -> None:
+    """Compute on nothing, to see that it can be done and in which precision.
+
+    Raises: WorkError if it was not the one that was asked for.
+    """
+    cfg, device = attempt.cfg, attempt.world.device
+    count, size = -(-cfg.train.batch_size // attempt.world.size), cfg.pack.size
+    empty = torch.zeros(count, size, size, dtype=torch.int16, device=device)
+    label_N = torch.zeros(count, dtype=torch.int64, device=device)
+    share = steps.Share(empty, label_N, None, torch.ones((), device=device))
+    found = steps.warm_up(attempt.parallel, share, attempt.data.weight_K, cfg.train)
+    if found != steps.DTYPES[cfg.train.precision]:
+        raise WorkError(
+            f"train.precision is {cfg.train.precision}, but the network was computed in {found} on "
+            f"{attempt.made_with['device']}; set what this device has, or train.precision auto"
+        )
+
+
+def _run_epoch(run: RunPaths, attempt: Attempt) -> None:
+    """The rest of the epoch at work: training slices, then validation slices; then save, if it is time."""
+    trainer, cfg = attempt.trainer, attempt.cfg
+    epoch, learning_rate = trainer.epochs + 1, trainer.optimizer.param_groups[0]["lr"]
+    started, first = time.monotonic(), trainer.step
+    data_s = passes.train_pass(attempt)
+    trained = time.monotonic()
+    trainer.share_losses(attempt.world)
+    passes.check_losses(attempt, trainer.losses, 0)
+    finite = np.isfinite(trainer.losses)
+    probability, val_losses = passes.evaluate(attempt, attempt.data.val, "validating")
+    val_loss = float(val_losses.astype(np.float64).mean())
+    if not np.isfinite(val_loss):
+        raise WorkError(f"fold {attempt.fold} epoch {epoch}: the validation loss is {val_loss}; {passes.remedy(cfg)}")
+    label = attempt.data.label_N.cpu().numpy()[attempt.data.val]
     row = {
         "epoch": epoch,
-        "train_loss": loss,
+        "train_loss": float(np.array(trainer.losses)[finite].mean()),
         "val_loss": val_loss,
-        "val_accuracy": float(correct.mean()),
+        "val_accuracy": float((probability.argmax(axis=1) == label).mean()),
         "learning_rate": learning_rate,
-        "seconds": round(time.monotonic() - started, 3),
-        "slices_per_second": round(len(data.train) / trained, 1),
+        "skipped_steps": int((~finite).sum()),
     }
-    if world.is_main:
+    num_slices = max(0, len(attempt.data.train) - first * cfg.train.batch_size)  # of this attempt
+    speed = {
+        "epoch": epoch,
+        "train_seconds": round(trained - started, 3),
+        "data_seconds": round(data_s, 3),
+        "val_seconds": round(time.monotonic() - trained, 3),
+        "slices_per_second": round(num_slices / (trained - started), 1),
+        "peak_memory_mb": _peak_memory_mb(attempt.world),
+        "gpu_utilization_percent": _utilization(attempt.world),
+    }
+    trainer.end_epoch(row, speed)
+    if attempt.world.is_main:
         log.info(
-            "epoch %d of %d: train loss %.4f, validation loss %.4f, validation accuracy %.3f",
-            epoch,
-            cfg.train.epochs,
-            loss,
-            val_loss,
-            row["val_accuracy"],
-        )
-    return row
+            "epoch %d of %d: train loss %.4f, validation loss %.4f, validation accuracy %.3f, %.0f slices/s",
+            epoch, cfg.train.epochs, row["train_loss"], val_loss, row["val_accuracy"], speed["slices_per_second"],
+        )  # fmt: skip
+        _write_rows(attempt)
+        ledger.record(run.ledger, "folds", attempt.fold, "progress", **(row | speed))
+    attempt.heart.moved("training", epoch=epoch + 1, step=0, slices_per_second=speed["slices_per_second"])
+    last = trainer.epochs == cfg.train.epochs
+    passes.obey(attempt, attempt.agreement.now(max(passes.wish(attempt), passes.SAVE if last else passes.GO_ON)))
 
 
-def _train_pass(
-    parallel: nn.Module, trainer: Trainer, data: FoldData, fold: int, epoch: int, cfg: Config, world: World
-) -> float:
-    """Take every training slice once; returns the mean loss of the epoch's batches."""
-    train = cfg.train
-    dice = torch.Generator(world.device)
-    parallel.train()
-    losses = []
-    for step, batch in enumerate(slices.training_batches(data.train, train.batch_size, train.seed, fold, epoch)):
-        dice.manual_seed(slices.step_seed(train.seed, fold, epoch, step))
-        mine = slice(world.rank, None, world.size)
-        share = steps.Share(
-            *data.table.take(batch[mine]),
-            keep_NF=_dropout(dice, trainer.model, len(batch), cfg.model.dropout, mine),
-            weight_sum=data.weight_K[data.table.labels(batch)].sum(),
-        )
-        losses.append(
-            steps.train_step(parallel, trainer.optimizer, trainer.scaler, share, data.weight_K, world.size, train)
-        )
-    return distributed.total([float(torch.stack(losses).double().mean())], world)[0]
-
-
-def _dropout(
-    dice: torch.Generator, model: SliceClassifier, num_slices: int, dropout: float, mine: slice
-) -> Tensor | None:
-    """This rank's rows of the global batch's dropout: a slice has the same whichever rank computes it."""
-    if dropout == 0:
-        return None
-    return models.dropout_factors(dice, num_slices, model.num_features, dropout)[mine]
-
-
-def _evaluate(
-    model: nn.Module, table: SliceTable, rows: np.ndarray, cfg: Config, world: World
-) -> tuple[np.ndarray, np.ndarray]:
-    """Evaluate every row once, shared over the ranks; every rank gets all probabilities (N, K) and losses (N,)."""
-    model.eval()
-    share = table.batches(rows[world.rank :: world.size], cfg.train.batch_size)
-    parts = distributed.gather(steps.evaluate(model, share, len(cfg.labels.names), cfg.train), world)
-    probability = np.zeros((len(rows), len(cfg.labels.names)), np.float32)
-    losses = np.zeros(len(rows), np.float32)
-    for rank, (part_probability, part_losses) in enumerate(parts):
-        probability[rank :: world.size] = part_probability
-        losses[rank :: world.size] = part_losses
-    assert sum(len(part) for _, part in parts) == len(rows), "a row was evaluated by no rank or by two"
-    return probability, losses
-
-
-def _save_epoch(run: RunPaths, fold: int, trainer: Trainer) -> None:
-    """Write checkpoint and history; keep the newest checkpoints and the best one."""
-    files, epoch = run.fold(fold), len(trainer.history)
-    checkpoint.save(files.checkpoint(epoch), trainer.state())
-    kept = {*range(epoch - GENERATIONS + 1, epoch + 1), trainer.best_epoch}
-    for path in files.checkpoints():
-        if path not in {files.checkpoint(number) for number in kept}:
-            checkpoint.remove(path)
-    _write_history(files, trainer)
-    row = trainer.history[-1]
-    ledger.record(run.ledger, "folds", fold, "progress", **row)
-
-
-def _write_history(files: FoldPaths, trainer: Trainer) -> None:
-    with paths.atomic(files.history) as scratch:
-        pd.DataFrame(trainer.history).to_csv(scratch, index=False, lineterminator="\n")
-
-
-def _write_results(
-    files: FoldPaths, fold: int, trainer: Trainer, data: FoldData, probability: np.ndarray, facts: dict[str, Any]
-) -> None:
-    _write_history(files, trainer)
+def _test(attempt: Attempt, seconds: float) -> None:
+    """Test the weights that the validation chose, and publish: predictions.csv is the last file."""
+    trainer, cfg, world, data, files = attempt.trainer, attempt.cfg, attempt.world, attempt.data, attempt.files
+    tested = trainer.best_epoch if cfg.train.evaluate == "best" else cfg.train.epochs
+    if cfg.train.evaluate == "best":
+        trainer.model.load_state_dict(trainer.best)
+    probability, _ = passes.evaluate(attempt, data.test, "testing")
+    if not world.is_main:
+        return
+    attempt.heart.moved("publishing")
+    weights = {name: tensor.cpu() for name, tensor in trainer.model.state_dict().items()}
+    checkpoint.save(files.model, {"belongs_to": attempt.belongs_to, "weights": weights, "epoch": tested})
+    _write_rows(attempt)
+    facts = {
+        "fold": attempt.fold,
+        "epochs": cfg.train.epochs,
+        "tested_epoch": tested,
+        "chosen_by": cfg.train.evaluate,
+        "ranks": world.size,
+        "threads": torch.get_num_threads(),
+        "device": _device_name(world),
+        "precision": cfg.train.precision,
+        "torch": str(torch.__version__),
+        "seconds": seconds,
+        "train_slices": len(data.train),
+        "val_slices": len(data.val),
+        "test_slices": len(data.test),
+        "inexact": trainer.inexact,
+    }
     paths.write_json(files.metrics, facts)
-    table = data.table
+    files.stop.unlink(missing_ok=True)  # too late: there is nothing left to stop
+    label = data.label_N.cpu().numpy()[data.test]
     predictions.write_predictions(
-        files.predictions,
-        table.study[data.test],
-        table.slice[data.test],
-        fold,
-        table.label_N.cpu().numpy()[data.test],
-        probability,
+        files.predictions, data.table.study[data.test], data.table.slice[data.test], attempt.fold, label, probability
     )
 
 
+def _write_rows(attempt: Attempt) -> None:
+    """history.csv and speed.csv, whole each time."""
+    for path, rows in ((attempt.files.history, attempt.trainer.history), (attempt.files.speed, attempt.trainer.speed)):
+        with paths.atomic(path) as scratch:
+            pd.DataFrame(rows).to_csv(scratch, index=False, lineterminator="\n")
+
+
 def _device_name(world: World) -> str:
-    return torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "cpu"
+    if world.device.type == "cuda":
+        return torch.cuda.get_device_name(world.device)
+    return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def _peak_memory_mb(world: World) -> float:
+    """The most that was in use at once, of the GPU's memory or of this process's."""
+    if world.device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(world.device) / 1e6, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1)
+
+
+def _utilization(world: World) -> float | None:
+    """What NVIDIA's library says of the GPU's last second; None where it cannot be asked."""
+    if world.device.type != "cuda":
+        return None
+    try:
+        return float(torch.cuda.utilization(world.device))
+    except (ModuleNotFoundError, RuntimeError):
+        return None
+
+
+def _out_of_memory(cfg: Config, world: World) -> str:
+    peak = f"{_peak_memory_mb(world):.0f} MB were in use"
+    return (
+        f"out of memory on {_device_name(world)} ({peak}): lower train.batch_size from {cfg.train.batch_size}, share "
+        f"it among more ranks than {world.size} (cluster.ranks_per_node), or set another train.residency"
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import resource
@@ -17,10 +16,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from cac_hpc import processes
+
 Say = Callable[[Any], None]
 Work = Callable[[Any, Say], Any]  # takes a task and what tells the caller how far it is; returns the result
 
-PR_SET_PDEATHSIG = 1
 GIB = 1 << 30
 START_S = 300.0  # a cold file system takes long to import everything
 LOOK_S = 0.2  # how often a waiting caller looks whether it should give up
@@ -117,7 +117,7 @@ class Worker:
 def _serve(line: Connection, work: Work, memory_bytes: int, parent: int) -> None:
     """What the process does until its caller is gone."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold patient data
-    _die_with(parent)
+    processes.die_with(parent)
     most = resource.getrlimit(resource.RLIMIT_AS)[1]
     wanted = _memory_in_use() + memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))
@@ -148,13 +148,6 @@ def _where(error: Exception) -> str:
     """Kind of an error and the line of code; its text may name a patient."""
     line = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} in {Path(line.filename).name}:{line.lineno}"
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel end this process when the caller's thread ends, however it ends."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _memory_in_use() -> int:

@@ -1,14 +1,17 @@
-"""Train one cross-validation fold; torchrun starts this file once per GPU."""
+"""Train one cross-validation fold; torchrun starts this file once per GPU.
 
-from cac_hpc import settings
+Exit code 75: it was asked to stop, has saved, and goes on from there when it is started again.
+"""
+
+from cac_hpc import settings, stopping
 
 
 def main() -> int:
+    stopping.listen()  # before torch, which takes seconds
     run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
     from cac_hpc import training
 
-    training.train_fold(run, asked["fold"])
-    return 0
+    return training.train_fold(run, asked["fold"])
 
 
 if __name__ == "__main__":

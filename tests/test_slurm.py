@@ -143,7 +143,7 @@ def test_a_fold_that_slurm_warns_is_requeued_and_ends_with_the_same_predictions(
         return folder / "run", re.search(r"submitted folds +job (\d+)", said.stdout)[1]
 
     warned, folds = launched("warned", 60)
-    wait_for(RunPaths(warned).fold(0).checkpoint(2).exists, 90, "a checkpoint of epoch 2")
+    wait_for(RunPaths(warned).fold(0).history.exists, 90, "the first epoch")
     slurm.run("scancel", "--signal=USR2", f"{folds}_0")
     alone, _ = launched("alone", 60)
     for run in (warned, alone):

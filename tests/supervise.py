@@ -1,0 +1,20 @@
+"""Run fold 0 of a run as the launcher does on this machine: supervise.py RUN."""
+
+import sys
+from pathlib import Path
+
+from cac_hpc import local, settings, stages
+from cac_hpc.paths import RunPaths
+
+
+def main() -> int:
+    run = RunPaths(Path(sys.argv[1]))
+    cfg = settings.load(run.config)
+    task = next(task for task in stages.plan_tasks(cfg, run, 1) if task.stage.name == "folds")
+    for _ in local.run_stages(run, cfg, [task]):
+        pass
+    return 0 if task.done else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
