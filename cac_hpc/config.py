@@ -155,14 +155,47 @@ class SplitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # one 3x3 convolution + ReLU + 2x2 max-pooling each
+    filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # one convolution + ReLU + 2x2 max-pooling each
+    kernel: int = 3  # pixels per side of every convolution; its edges are filled with zeros, the size stays
     dense: int = 512
     dropout: float = 0.3
 
     def __post_init__(self) -> None:
         require(len(self.filters) >= 1 and min(self.filters) >= 1, "model.filters", self.filters, "positive numbers")
+        require(self.kernel >= 1 and self.kernel % 2 == 1, "model.kernel", self.kernel, "an odd number, 1 or more")
         require(self.dense >= 1, "model.dense", self.dense, "1 or more")
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """How training slices are changed at random, each epoch anew; 0 is off. Validation and test slices never are."""
+
+    rotation_deg: float = 0.0  # turned by at most this, either way
+    shift: float = 0.0  # moved by at most this share of the field of view, up or down and left or right
+    scale: float = 0.0  # magnified by a factor of 1 - scale to 1 + scale
+    # Every second slice is mirrored. The heart is not symmetric: a mirrored one is a situs inversus. It makes sense
+    # where the side must not matter, for small crops around a lesion or studies whose orientation is not known.
+    flip_left_right: bool = False
+    noise_hu: float = 0.0  # standard deviation of what is added to each pixel
+    offset_hu: float = 0.0  # the same number, at most this, is added to or taken from all pixels of a slice
+
+    def __post_init__(self) -> None:
+        require(0 <= self.rotation_deg <= 180, "train.augment.rotation_deg", self.rotation_deg, "0 to 180")
+        require(0 <= self.shift < 1, "train.augment.shift", self.shift, "at least 0 and below 1")
+        require(0 <= self.scale <= 0.9, "train.augment.scale", self.scale, "0 to 0.9")
+        require(0 <= self.noise_hu <= 1000, "train.augment.noise_hu", self.noise_hu, "0 to 1000")
+        require(0 <= self.offset_hu <= 1000, "train.augment.offset_hu", self.offset_hu, "0 to 1000")
+
+    @property
+    def moves(self) -> bool:
+        """Whether pixels change their place."""
+        return self.flip_left_right or max(self.rotation_deg, self.shift, self.scale) > 0
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is on."""
+        return self.moves or max(self.noise_hu, self.offset_hu) > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +216,7 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0  # between two checkpoints: the most that is lost; 0 is after every step
     allow_inexact_resume: bool = False  # go on with other ranks, threads or versions than a checkpoint was made with
     seed: int = 0
+    augment: AugmentConfig = AugmentConfig()
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "train.epochs", self.epochs, "1 or more")
@@ -273,11 +307,12 @@ class Config:
     def __post_init__(self) -> None:
         require(bool(self.run), "run", self.run, "the path of the run folder")
         smallest = 2 ** len(self.model.filters)
+        sizes = " -> ".join(str(self.pack.size // 2**count) for count in range(len(self.model.filters) + 1))
         require(
             self.pack.size >= smallest,
             "pack.size",
             self.pack.size,
-            f"at least {smallest}: model.filters halves it {len(self.model.filters)} times",
+            f"at least {smallest}: model.filters halves it {len(self.model.filters)} times ({sizes})",
         )
         require(
             self.train.batch_size >= self.cluster.ranks,

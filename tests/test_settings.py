@@ -53,6 +53,34 @@ def test_the_published_study_is_what_paper_yaml_says(monkeypatch):
         15, 32, 1e-4, 1e-6)  # fmt: skip
     assert (cfg.model.filters, cfg.model.dropout, cfg.model.dense) == ((32, 64, 128, 256, 512), 0.3, 512)
     assert cfg.labels.edges == (0, 10, 100, 400, 1000)
+    assert cfg.model.kernel == 3
+    assert not cfg.train.augment.active
+
+
+def test_augmentation_is_set_in_the_file_and_on_the_command_line(minimal):
+    content = yaml.safe_load(minimal.read_text(encoding="utf-8"))
+    content["train"]["augment"] = {"shift": 0.05, "noise_hu": 12}
+    minimal.write_text(yaml.safe_dump(content), encoding="utf-8")
+    cfg = parse("--config", minimal, "--train.augment.rotation_deg", "5", "--train.augment.flip_left_right", "true")
+    assert cfg.train.augment == config.AugmentConfig(shift=0.05, noise_hu=12, rotation_deg=5, flip_left_right=True)
+    assert cfg.train.epochs == 4  # the rest of the section stays
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "moves"),
+    [
+        ("rotation_deg", 5.0, True),
+        ("shift", 0.1, True),
+        ("scale", 0.1, True),
+        ("flip_left_right", True, True),
+        ("noise_hu", 10.0, False),
+        ("offset_hu", 10.0, False),
+    ],
+)
+def test_one_setting_switches_augmentation_on(name, value, moves):
+    assert not config.AugmentConfig().active
+    assert config.AugmentConfig(**{name: value}).active
+    assert config.AugmentConfig(**{name: value}).moves == moves
 
 
 @pytest.mark.parametrize("name", ["local", "dev", "gpu"])
@@ -72,7 +100,19 @@ def test_every_cluster_file_fits_the_demo(name):
         (["--train.precision", "fp16"], "fp32 or bf16 when train.device is cpu"),
         (["--train.window_hu", "[100, 100]"], "low, high with low < high"),
         (["--pack.size", "7"], "pack.size is 7"),
-        (["--pack.size", "8", "--model.filters", "[8,8,8,8]"], "at least 16: model.filters halves it 4 times"),
+        (
+            ["--pack.size", "8", "--model.filters", "[8,8,8,8]"],
+            "at least 16: model.filters halves it 4 times (8 -> 4 -> 2 -> 1 -> 0)",
+        ),
+        (["--model.kernel", "4"], "model.kernel is 4, but must be an odd number, 1 or more"),
+        (["--model.kernel", "-1"], "model.kernel is -1"),
+        (["--train.augment.rotation_deg", "181"], "train.augment.rotation_deg is 181.0, but must be 0 to 180"),
+        (["--train.augment.shift", "1"], "train.augment.shift is 1.0"),
+        (["--train.augment.scale", "-0.1"], "train.augment.scale is -0.1"),
+        (["--train.augment.noise_hu", ".nan"], "train.augment.noise_hu is nan"),
+        (["--train.augment.offset_hu", "1001"], "train.augment.offset_hu is 1001.0"),
+        (["--train.augment.flip_left_right", "often"], "train.augment.flip_left_right"),
+        (["--train.augment.rotate", "5"], "train.augment.rot"),
         (["--split.val_fraction", "0.7"], "so that patients are left for training"),
         (["--labels.edges", "[0, 10]"], "must be 3 names"),
         (["--labels.edges", "[10, 0]"], "rising numbers"),
