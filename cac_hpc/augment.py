@@ -56,13 +56,13 @@ def augment(hu_NHW: Tensor, slice_N: Tensor, seed: int, cfg: AugmentConfig) -> T
     _, height, width = hu_NHW.shape
     key_N = keys(slice_N, seed)
     change = draw(key_N, cfg)
-    out_NHW = hu_NHW.float()
+    out_NHW = hu_NHW.to(torch.float32, copy=True)
     if cfg.moves:
         out_NHW = move(out_NHW, change)
     if cfg.offset_hu > 0:
-        out_NHW = out_NHW + change.offset_hu_N[:, None, None]
+        out_NHW += change.offset_hu_N[:, None, None]
     if cfg.noise_hu > 0:
-        out_NHW = out_NHW + normal(key_N, height * width).mul_(cfg.noise_hu).view(-1, height, width)
+        out_NHW += normal(key_N, height * width).mul_(cfg.noise_hu).view(-1, height, width)
     return out_NHW
 
 
