@@ -27,9 +27,18 @@ SILENT_S = 15.0  # without a pulse: stopped, or its node is lost
 GRACE_S = 5.0  # for others to end by themselves after one has failed
 START_S = 600.0  # without a step, before steps were measured
 LEAST_S, STEPS = 30.0, 20  # without a step: so many times the slowest one, at least so long
-PHASES = ("starting", "loading", "saving", "training", "validating", "testing", "publishing")  # who is behind whom
+PHASES = (
+    "starting",
+    "loading",
+    "saving",
+    "reading",
+    "training",
+    "validating",
+    "testing",
+    "publishing",
+)  # who is behind whom
 DONE = "done"
-STEPPING = ("training", "validating", "testing")  # where nothing takes longer than a step
+STEPPING = ("reading", "training", "validating", "testing")  # where nothing takes longer than a step
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -48,11 +49,17 @@ def stage(ledger: Path, name: str, task: int | None, who: str = "", speaks: bool
         yield end
     except BaseException as error:
         ours = type(error).__module__.startswith("cac_hpc.")  # says itself where it was
-        reason = str(error) if ours else f"{who}{type(error).__name__}: {error}"
+        reason = str(error) if ours else f"{who}{type(error).__name__}: {error} ({_line_of(error)})"
         record(ledger, name, task, "ended", ok=False, reason=reason[:500])
         raise
     if speaks:
         record(ledger, name, task, "ended", **end)
+
+
+def _line_of(error: BaseException) -> str:
+    """The line of code that an error came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "nowhere"
 
 
 def whereabouts() -> dict[str, Any]:

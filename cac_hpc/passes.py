@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cac_hpc import checkpoint, distributed, models, slices, steps
+from cac_hpc import augment, checkpoint, distributed, models, slices, steps
 from cac_hpc.config import Config, WorkError
 from cac_hpc.distributed import Agreement, World
 from cac_hpc.heartbeat import Heartbeat
@@ -72,13 +72,17 @@ def train_pass(attempt: Attempt) -> float:
     batches = list(slices.training_batches(data.train, train.batch_size, train.seed, attempt.fold, epoch))
     mine = slice(world.rank, None, world.size)
     dice, waited = torch.Generator(world.device), 0.0
+    seed = augment.epoch_seed(train.seed, attempt.fold, epoch)
     attempt.parallel.train()
     before = time.perf_counter()
     images = data.table.batches([batch[mine] for batch in batches[first:]])
     for step, hu_NHW in enumerate(images, start=first):
         waited += time.perf_counter() - before
+        attempt.heart.moved("training", epoch=epoch, step=step + 1, steps=len(batches))
         rows = torch.from_numpy(batches[step]).to(world.device)
         dice.manual_seed(slices.step_seed(train.seed, attempt.fold, epoch, step))
+        if train.augment.active:
+            hu_NHW = augment.augment(hu_NHW, rows[mine], seed, train.augment)
         share = steps.Share(
             hu_NHW,
             data.label_N[rows[mine]],
@@ -91,10 +95,10 @@ def train_pass(attempt: Attempt) -> float:
             )
         )
         _look_at_losses(attempt)
-        attempt.heart.moved("training", epoch=epoch, step=step + 1, steps=len(batches))
         if not train.compile:  # else a step may take as long as compiling
             attempt.heart.measured(time.perf_counter() - before)
         obey(attempt, attempt.agreement.later(wish(attempt)))
+        attempt.heart.moved("reading", epoch=epoch, step=step + 2)
         before = time.perf_counter()
     return waited
 
@@ -191,10 +195,12 @@ def evaluate(attempt: Attempt, rows: np.ndarray, phase: str) -> tuple[np.ndarray
     positions = np.split(np.arange(len(rows)), range(cfg.train.batch_size, len(rows), cfg.train.batch_size))
     mine = positions[world.rank :: world.size]
 
+    epoch = attempt.trainer.epochs + (phase == "validating")
+
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         images = data.table.batches([rows[batch] for batch in mine])
         for step, (batch, hu_NHW) in enumerate(zip(mine, images, strict=True)):
-            attempt.heart.moved(phase, epoch=attempt.trainer.epochs + 1, step=step, steps=len(mine))
+            attempt.heart.moved(phase, epoch=epoch, step=step, steps=len(mine))
             yield hu_NHW, data.label_N[torch.from_numpy(rows[batch]).to(world.device)]
 
     attempt.trainer.model.eval()

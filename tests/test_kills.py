@@ -6,22 +6,29 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from cac_hpc import sealing
+from cac_hpc import checkpoint, sealing
 from cac_hpc.paths import RunPaths
-from tests.runs import REPO, pack, prepare
+from tests.runs import REPO, job, pack, prepare
 from tests.waiting import wait_for
 
 EPOCHS, STEPS = 3, 5  # 48 training slices in batches of 10
+TRAIN = {"epochs": EPOCHS, "batch_size": 10, "checkpoint_minutes": 0.0}
 POINTS = {"start": 1, "step": 8, "save": 6, "validate": 2, "test": 1, "publish": 1}
 DONE = {"start": 0, "step": 7, "save": 6, "validate": 2 * STEPS, "test": EPOCHS * STEPS, "publish": EPOCHS * STEPS}
 VICTIMS = ["0 SIGKILL", "1 SIGKILL", "agent SIGKILL", "supervisor SIGKILL", "supervisor SIGTERM", "0 SIGTERM",
            "1 SIGTERM", "file stop"]  # fmt: skip
 QUICK = {("step", "1 SIGKILL"), ("save", "0 SIGKILL"), ("validate", "agent SIGKILL"), ("step", "supervisor SIGTERM"),
          ("publish", "supervisor SIGKILL"), ("step", "file stop")}  # fmt: skip
+GONE = r"on \S+ died in .*: its process \d+ is gone"
+RAISED = r"on \S+: ValueError: an accident \(train_fold.py:\d+\)"
+SILENT = r"on \S+ gave no sign of life for 1\d s"
 RESULTS = ("model.pt", "history.csv", "predictions.csv")
 
 
@@ -32,9 +39,8 @@ def packed(tmp_path_factory, scans):
     return folder / "dataset"
 
 
-def doomed_run(folder, scans, packed, ranks=2):
+def doomed_run(folder, scans, packed, ranks=2, train=TRAIN):
     """A run whose fold 0 is ready to be trained by tests/doomed_fold.py, with a checkpoint after every step."""
-    train = {"epochs": EPOCHS, "batch_size": 10, "checkpoint_minutes": 0.0}
     run = prepare(
         folder, scans, data={"packed_dir": str(packed)}, train=train, cluster={"kind": "local", "ranks_per_node": ranks}
     )
@@ -51,7 +57,10 @@ def undisturbed(tmp_path_factory, scans, packed):
 
 
 def attempt(run, doom="", timeout_s=120):
-    """Run fold 0 until everybody who took part is gone; returns the supervisor's exit code."""
+    """Run fold 0 until everybody who took part is gone; returns the supervisor's exit code.
+
+    All have to be gone within a bounded time after the supervisor, whoever was killed or stopped.
+    """
     env = {**os.environ, "PYTHONPATH": str(REPO)} | ({"CAC_DOOM": doom} if doom else {})
     done = subprocess.run([sys.executable, REPO / "tests" / "supervise.py", run], env=env, timeout=timeout_s,
                           capture_output=True, text=True)  # fmt: skip
@@ -114,3 +123,83 @@ def test_a_fold_killed_anywhere_ends_with_the_same_result(tmp_path, scans, packe
         epoch, step = map(int, resumed[-1])
         assert epoch * STEPS + step >= DONE[point] - 2  # one was decided on a step later, one is saved by half
     assert not list(files.root.rglob(".*.tmp")) or "SIGKILL" in victim
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("victim", "found"),
+    [
+        ("1 SIGSTOP", rf"rank 1 {SILENT}"),
+        pytest.param("0 SIGSTOP", rf"rank 0 {SILENT}", marks=pytest.mark.drill),
+        ("1 raise", rf"rank 1 {RAISED}"),
+        pytest.param("0 raise", rf"rank 0 {RAISED}", marks=pytest.mark.drill),
+        pytest.param("1 exit", rf"rank 1 {GONE}", marks=pytest.mark.drill),
+        pytest.param("0 exit", rf"rank 0 {GONE}", marks=pytest.mark.drill),
+        pytest.param("1 SIGKILL", rf"rank 1 {GONE}", marks=pytest.mark.drill),
+        pytest.param("agent SIGKILL", r"ended by SIGKILL", marks=pytest.mark.drill),
+    ],
+)
+def test_a_rank_that_is_lost_ends_the_fold_soon_and_is_named(tmp_path, scans, packed, victim, found):
+    run = doomed_run(tmp_path, scans, packed)
+    started = time.monotonic()
+    assert attempt(run, f"step {POINTS['step']} {victim}") == 1
+    assert time.monotonic() - started < 75  # starting took some of it, giving up on a silent rank 15 s
+    state, why = reason(run)
+    assert state == "failed"
+    assert re.match(found, why), why
+    assert attempt(run) == 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.drill
+def test_three_ranks_resume_exactly_too(tmp_path, scans, packed):
+    """With two, the order of a sum does not show."""
+    results_of = []
+    for name, doom in (("alone", ""), ("killed", "step 8 1 SIGKILL")):
+        (tmp_path / name).mkdir()
+        run = doomed_run(tmp_path / name, scans, packed, ranks=3)
+        if doom:
+            assert attempt(run, doom) == 1
+        assert attempt(run) == 0
+        results_of.append(results(run))
+    assert results_of[0] == results_of[1]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.drill
+def test_any_number_of_ranks_takes_the_same_steps_and_evaluates_every_slice_once(tmp_path, packed, scans):
+    """48 training slices in batches of 5: uneven shares, and the last batch of 3 leaves the fourth rank none."""
+    losses, tables = [], []
+    for ranks in (1, 2, 3, 4):
+        (tmp_path / str(ranks)).mkdir()
+        train = {"epochs": 1, "batch_size": 5, "checkpoint_minutes": 0.0}
+        run = doomed_run(tmp_path / str(ranks), scans, packed, ranks, train)
+        assert attempt(run, "validate 1 0 SIGKILL") == 1
+        newest = RunPaths(run).fold(0).checkpoints()[-1]
+        losses.append(checkpoint.load(newest)["losses"])
+        assert attempt(run) == 0
+        tables.append(pd.read_csv(RunPaths(run).fold(0).predictions, dtype={"study": str}))
+    assert len(losses[0]) == 10
+    for found, table in zip(losses[1:], tables[1:], strict=True):
+        np.testing.assert_allclose(found, losses[0], rtol=1e-5)
+        pd.testing.assert_frame_equal(table[["study", "slice", "label"]], tables[0][["study", "slice", "label"]])
+        np.testing.assert_allclose(table.filter(regex=r"^p\d"), tables[0].filter(regex=r"^p\d"), atol=1e-5)
+
+
+@pytest.mark.timeout(240)
+def test_going_on_with_other_ranks_or_data_is_refused_unless_asked_for_and_then_recorded(tmp_path, scans, packed):
+    run = doomed_run(tmp_path, scans, packed)
+    assert attempt(run, "step 8 1 SIGKILL") == 1
+    config = run / "config.yaml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("ranks_per_node: 2", "ranks_per_node: 1"), encoding="utf-8")
+    assert attempt(run) == 1
+    state, why = reason(run)
+    assert re.search(
+        r"was made with another \(found / wanted\) ranks: 2 / 1; .* --train.allow_inexact_resume true", why
+    )
+    launched = job("launch_cv.py", "--resume", run, "--train.allow_inexact_resume", "true", "--dry_run")
+    assert launched.returncode == 0, launched.stderr
+    assert attempt(run) == 0
+    facts = json.loads(RunPaths(run).fold(0).metrics.read_text(encoding="utf-8"))
+    assert [line.split(": ", 1)[1] for line in facts["inexact"]] == ["ranks: 2 / 1"]

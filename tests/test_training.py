@@ -1,10 +1,7 @@
 """Training: one result whatever the number of ranks, and after a kill."""
 
 import csv
-import os
-import signal
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +14,6 @@ from cac_hpc.models import SliceClassifier, dropout_factors
 from cac_hpc.paths import RunPaths
 from cac_hpc.trainer import Trainer
 from tests.runs import NUM_SLICES, pack, prepare, torchrun
-from tests.waiting import wait_for
 
 
 def epochs_of(run, fold=0):
@@ -116,31 +112,6 @@ def test_one_rank_and_two_ranks_take_the_same_steps(tmp_path, scans, packed):
     assert len(one) == 6 * NUM_SLICES
     pd.testing.assert_frame_equal(one[["study", "slice", "label"]], two[["study", "slice", "label"]])
     np.testing.assert_allclose(one.filter(regex=r"^p\d"), two.filter(regex=r"^p\d"), atol=1e-4)
-
-
-@pytest.mark.timeout(300)
-def test_a_fold_killed_after_an_epoch_ends_with_the_predictions_of_one_left_alone(tmp_path, scans, packed):
-    epochs = {"epochs": 25}
-    (tmp_path / "alone").mkdir()
-    alone = sealed_run(tmp_path / "alone", scans, packed, train=epochs)
-    train(2, alone)
-    killed = sealed_run(tmp_path, scans, packed, train=epochs)
-    files = RunPaths(killed).fold(0)
-    child = subprocess.Popen(torchrun(2, killed, 0), stderr=subprocess.DEVNULL)
-    try:
-        wait_for(files.checkpoints, 60, "a checkpoint")
-    finally:
-        ranks = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text(encoding="utf-8").split()
-        for pid in (child.pid, *map(int, ranks)):
-            os.kill(pid, signal.SIGKILL)
-        child.wait()
-    assert not files.predictions.exists()
-    said = train(2, killed)
-    assert "resumed after epoch" in said
-    assert epochs_of(killed) == list(range(1, 26))
-    assert predictions_of(killed) == predictions_of(alone)
-    history = pd.read_csv(files.history)
-    assert history["train_loss"].iloc[-1] < 0.8 * history["train_loss"].iloc[0]  # it does learn
 
 
 @pytest.mark.timeout(120)
