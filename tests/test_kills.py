@@ -194,7 +194,7 @@ def test_going_on_with_other_ranks_or_data_is_refused_unless_asked_for_and_then_
     text = config.read_text(encoding="utf-8")
     config.write_text(text.replace("ranks_per_node: 2", "ranks_per_node: 1"), encoding="utf-8")
     assert attempt(run) == 1
-    state, why = reason(run)
+    _, why = reason(run)
     assert re.search(
         r"was made with another \(found / wanted\) ranks: 2 / 1; .* --train.allow_inexact_resume true", why
     )
