@@ -217,6 +217,8 @@ class TrainConfig:
     allow_inexact_resume: bool = False  # go on with other ranks, threads or versions than a checkpoint was made with
     seed: int = 0
     augment: AugmentConfig = AugmentConfig()
+    residency: Literal["auto", "device", "host", "stream"] = "auto"  # where slices are kept; auto goes by their size
+    shuffle_window: int | None = None  # slices shuffled together; null: all of them, or 2048 where they are streamed
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "train.epochs", self.epochs, "1 or more")
@@ -241,6 +243,8 @@ class TrainConfig:
             "fp32 or bf16 when train.device is cpu",
         )
         require(self.seed >= 0, "train.seed", self.seed, "0 or more")
+        window = self.shuffle_window
+        require(window is None or window >= 1, "train.shuffle_window", window, "1 or more, or null")
 
 
 @dataclass(frozen=True, kw_only=True)

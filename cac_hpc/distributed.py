@@ -14,9 +14,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cac_hpc import processes
-from cac_hpc.config import WorkError
-
 T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)  # the last resort; cac_hpc.heartbeat finds a lost rank long before
@@ -24,33 +21,48 @@ TIMEOUT = timedelta(minutes=30)  # the last resort; cac_hpc.heartbeat finds a lo
 
 @dataclass(frozen=True)
 class World:
-    """This process among the others. control: the group for what is no tensor of the model, in host memory."""
+    """This process among all, and among those of its node.
+
+    control: the group for what is no tensor of the model, in host memory.
+    """
 
     rank: int
     size: int
     device: torch.device
+    local_rank: int = 0
+    local_size: int = 1
     control: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
 
+    @property
+    def first_on_node(self) -> int:
+        """The rank of the first process on this rank's node; torchrun counts them node by node."""
+        return self.rank - self.local_rank
+
+
+class NoDevice(RuntimeError):
+    """The device that was asked for is not there: one line."""
+
+
+def under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
 
 @contextmanager
 def process_group(device_type: str) -> Iterator[World]:
     """Join the group torchrun describes; a plain ``python`` run is a world of one.
 
-    Raises: WorkError if CUDA was asked for and this rank has no GPU.
+    Raises: NoDevice if CUDA was asked for and this rank has no GPU.
     """
-    rank, size, local = (
-        int(os.environ.get(key, default)) for key, default in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
-    )
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        processes.die_with(os.getppid())  # torchrun, killed, would leave its ranks behind
+    rank, local = (int(os.environ.get(key, "0")) for key in ("RANK", "LOCAL_RANK"))
+    size, local_size = (int(os.environ.get(key, "1")) for key in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     if device_type == "cuda":
         visible = torch.cuda.device_count()
         if local >= visible:
-            raise WorkError(
+            raise NoDevice(
                 f"rank {rank}: train.device is cuda, but {visible} GPUs are visible and local rank "
                 f"{local} needs one of its own; ask for more GPUs or set train.device cpu"
             )
@@ -60,7 +72,7 @@ def process_group(device_type: str) -> Iterator[World]:
     if size > 1:
         dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=TIMEOUT)
         control = dist.new_group(backend="gloo", timeout=TIMEOUT)
-    yield World(rank, size, device, control)
+    yield World(rank, size, device, local, local_size, control)
     if size > 1:  # on success only: after an error this could wait for lost ranks
         dist.destroy_process_group()
 

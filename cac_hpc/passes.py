@@ -5,7 +5,7 @@ Axes: N slice, H row, W column, K category.
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -17,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from cac_hpc import augment, checkpoint, distributed, models, slices, steps
-from cac_hpc.config import Config, WorkError
+from cac_hpc.config import Config, TrainConfig, WorkError
 from cac_hpc.distributed import Agreement, World
 from cac_hpc.heartbeat import Heartbeat
 from cac_hpc.logs import log
 from cac_hpc.paths import FoldPaths
+from cac_hpc.residency import Loaded
 from cac_hpc.slices import SliceTable
 from cac_hpc.stopping import Stopped
 from cac_hpc.trainer import Trainer
@@ -39,12 +40,21 @@ class FoldData:
     label_N: of all slices, on the device as weight_K.
     """
 
-    table: SliceTable
+    loaded: Loaded
     label_N: Tensor
     weight_K: Tensor
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
+
+    @property
+    def table(self) -> SliceTable:
+        return self.loaded.table
+
+    def batches(self, cfg: TrainConfig, fold: int, epoch: int) -> list[np.ndarray]:
+        """Rows of the global training batches of an epoch."""
+        rows, window = self.train, self.loaded.window
+        return list(slices.training_batches(rows, cfg.batch_size, cfg.seed, fold, epoch, window))
 
 
 @dataclass
@@ -69,37 +79,38 @@ def train_pass(attempt: Attempt) -> float:
     """Take the training slices of the epoch that were not taken yet; returns the seconds waited for them."""
     trainer, cfg, world, data = attempt.trainer, attempt.cfg, attempt.world, attempt.data
     train, epoch, first = cfg.train, trainer.epochs + 1, trainer.step
-    batches = list(slices.training_batches(data.train, train.batch_size, train.seed, attempt.fold, epoch))
+    batches = data.batches(train, attempt.fold, epoch)
     mine = slice(world.rank, None, world.size)
     dice, waited = torch.Generator(world.device), 0.0
     seed = augment.epoch_seed(train.seed, attempt.fold, epoch)
     attempt.parallel.train()
     before = time.perf_counter()
-    images = data.table.batches([batch[mine] for batch in batches[first:]])
-    for step, hu_NHW in enumerate(images, start=first):
-        waited += time.perf_counter() - before
-        attempt.heart.moved("training", epoch=epoch, step=step + 1, steps=len(batches))
-        rows = torch.from_numpy(batches[step]).to(world.device)
-        dice.manual_seed(slices.step_seed(train.seed, attempt.fold, epoch, step))
-        if train.augment.active:
-            hu_NHW = augment.augment(hu_NHW, rows[mine], seed, train.augment)
-        share = steps.Share(
-            hu_NHW,
-            data.label_N[rows[mine]],
-            keep_NF=_dropout(dice, trainer, len(rows), cfg.model.dropout, mine),
-            weight_sum=data.weight_K[data.label_N[rows]].sum(),
-        )
-        trainer.parts.append(
-            steps.train_step(
+    order = torch.split(torch.from_numpy(np.concatenate(batches)).to(world.device), [len(batch) for batch in batches])
+    images = data.loaded.images.batches([batch[mine] for batch in batches[first:]])
+    with contextlib.closing(images):
+        for step, hu_NHW in enumerate(images, start=first):
+            waited += time.perf_counter() - before
+            attempt.heart.moved("training", epoch=epoch, step=step + 1, steps=len(batches))
+            rows = order[step]
+            dice.manual_seed(slices.step_seed(train.seed, attempt.fold, epoch, step))
+            if train.augment.active:
+                hu_NHW = augment.augment(hu_NHW, rows[mine], seed, train.augment)
+            share = steps.Share(
+                hu_NHW,
+                data.label_N[rows[mine]],
+                keep_NF=_dropout(dice, trainer, len(rows), cfg.model.dropout, mine),
+                weight_sum=data.weight_K[data.label_N[rows]].sum(),
+            )
+            loss = steps.train_step(
                 attempt.parallel, trainer.optimizer, trainer.scaler, share, data.weight_K, world.size, train
             )
-        )
-        _look_at_losses(attempt)
-        if not train.compile:  # else a step may take as long as compiling
-            attempt.heart.measured(time.perf_counter() - before)
-        obey(attempt, attempt.agreement.later(wish(attempt)))
-        attempt.heart.moved("reading", epoch=epoch, step=step + 2)
-        before = time.perf_counter()
+            trainer.parts.append(loss)
+            _look_at_losses(attempt)
+            if not train.compile:  # else a step may take as long as compiling
+                attempt.heart.measured(time.perf_counter() - before)
+            obey(attempt, attempt.agreement.later(wish(attempt)))
+            attempt.heart.moved("reading", epoch=epoch, step=step + 2)
+            before = time.perf_counter()
     return waited
 
 
@@ -135,8 +146,7 @@ def check_losses(attempt: Attempt, losses: Sequence[float], first: int) -> None:
         row = 0 if math.isfinite(loss) else row + 1
         if row == limit:
             epoch, step = attempt.trainer.epochs + 1, step - limit + 1
-            batches = slices.training_batches(data.train, cfg.train.batch_size, cfg.train.seed, attempt.fold, epoch)
-            studies = sorted(set(data.table.study[next(itertools.islice(batches, step, None))]))
+            studies = sorted(set(data.table.study[data.batches(cfg.train, attempt.fold, epoch)[step]]))
             raise WorkError(
                 f"fold {attempt.fold} epoch {epoch} step {step + 1}: found a loss of {losses[step - first]}, "
                 f"{'several in a row, ' if limit > 1 else ''}in studies {', '.join(studies)}; {remedy(cfg)}"
@@ -198,7 +208,7 @@ def evaluate(attempt: Attempt, rows: np.ndarray, phase: str) -> tuple[np.ndarray
     epoch = attempt.trainer.epochs + (phase == "validating")
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        images = data.table.batches([rows[batch] for batch in mine])
+        images = data.loaded.images.batches([rows[batch] for batch in mine])
         for step, (batch, hu_NHW) in enumerate(zip(mine, images, strict=True)):
             attempt.heart.moved(phase, epoch=epoch, step=step, steps=len(mine))
             yield hu_NHW, data.label_N[torch.from_numpy(rows[batch]).to(world.device)]

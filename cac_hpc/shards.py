@@ -197,15 +197,36 @@ def read_shard(path: Path, images: np.ndarray) -> ShardColumns:
         images: (N, S, S) int16, filled with HU; N is the shard's number of rows.
     Raises: InputError if the format version is not ours.
     """
+    with _open(path) as file:
+        file["images"].read_direct(images)
+        return _read_columns(file)
+
+
+def read_places(path: Path) -> tuple[ShardColumns, np.ndarray]:
+    """Read a shard's columns, and where in the file its slices lie: the offset in bytes of each (N,), int64.
+
+    A slice is 2 x S x S bytes from there on. Arguments and errors are those of `read_shard`.
+    """
+    with _open(path) as file:
+        images = file["images"]
+        chunks = [images.id.get_chunk_info_by_coord((row, 0, 0)) for row in range(len(images))]
+        return _read_columns(file), np.array([chunk.byte_offset for chunk in chunks], np.int64)
+
+
+def _read_columns(file: h5py.File) -> ShardColumns:
+    return ShardColumns(
+        study=file["study"].asstr()[:].astype(str),
+        slice=file["slice"][:],
+        position_mm=file["position_mm"][:],
+        digest=file["digest"][:],
+    )
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
     with h5py.File(path, "r", locking=False) as file:
         _check_version(path, file.attrs.get("format_version"))
-        file["images"].read_direct(images)
-        return ShardColumns(
-            study=file["study"].asstr()[:].astype(str),
-            slice=file["slice"][:],
-            position_mm=file["position_mm"][:],
-            digest=file["digest"][:],
-        )
+        yield file
 
 
 def _check_version(path: Path, found: object) -> None:

@@ -31,6 +31,8 @@ from cac_hpc import (
     paths,
     precision,
     predictions,
+    processes,
+    residency,
     settings,
     slices,
     splits,
@@ -45,7 +47,7 @@ from cac_hpc.paths import FoldPaths, RunPaths
 from cac_hpc.stopping import RESUMABLE, Stopped
 from cac_hpc.trainer import Trainer, new_trainer
 
-FREE = ("allow_inexact_resume", "checkpoint_minutes")  # settings that change no result
+FREE = ("allow_inexact_resume", "checkpoint_minutes", "residency")  # settings that change no result
 
 
 def train_fold(root: Path, fold: int) -> int:
@@ -60,19 +62,29 @@ def train_fold(root: Path, fold: int) -> int:
     num_folds = len(splits.read_splits(run.splits))
     if not 0 <= fold < num_folds:
         raise InputError(f"--fold {fold}: the run has {num_folds} folds, wanted 0 to {num_folds - 1}")
+    if distributed.under_torchrun():
+        processes.die_with(os.getppid())  # killed, it would leave its ranks behind
     _fix_arithmetic(cfg)
-    with distributed.process_group(cfg.train.device) as world:
-        logs.setup(f"fold {fold} rank {world.rank}: ")
-        who = f"rank {world.rank} on {ledger.whereabouts()['node']}: " if world.size > 1 else ""
-        with ledger.stage(run.ledger, "folds", fold, who, speaks=world.is_main) as end:
-            if distributed.gather(run.fold(fold).predictions.exists(), world)[0]:
-                log.info("predictions are there already")
-                return 0
-            try:
-                _run_fold(run, fold, cfg, world)
-            except Stopped as stop:
-                end |= {"ok": False, "resumable": True, "reason": str(stop)}
-                return RESUMABLE
+    try:
+        with distributed.process_group(cfg.train.device) as world:
+            return _as_rank(run, fold, cfg, world)
+    except distributed.NoDevice as error:
+        raise WorkError(str(error)) from None
+
+
+def _as_rank(run: RunPaths, fold: int, cfg: Config, world: World) -> int:
+    """Do a rank's part of the fold, and tell the ledger; returns the exit code."""
+    logs.setup(f"fold {fold} rank {world.rank}: ")
+    who = f"rank {world.rank} on {ledger.whereabouts()['node']}: " if world.size > 1 else ""
+    with ledger.stage(run.ledger, "folds", fold, who, speaks=world.is_main) as end:
+        if distributed.gather(run.fold(fold).predictions.exists(), world)[0]:
+            log.info("predictions are there already")
+            return 0
+        try:
+            _run_fold(run, fold, cfg, world)
+        except Stopped as stop:
+            end |= {"ok": False, "resumable": True, "reason": str(stop)}
+            return RESUMABLE
     return 0
 
 
@@ -115,7 +127,7 @@ def _start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat
     own = found[1]["made_with"]["train"]["precision"] if found else precision.choose(cfg, world.device)
     chosen = distributed.gather(own, world)[0]
     cfg = dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, precision=chosen))
-    trainer, made_with = new_trainer(cfg, world), _circumstances(run, cfg, world)
+    trainer, made_with = new_trainer(cfg, world), _circumstances(run, cfg, world, data.loaded.window)
     if found:
         _go_on(trainer, *found, made_with, cfg)
     parallel = distributed.data_parallel(torch.compile(trainer.model) if cfg.train.compile else trainer.model, world)  # type: ignore[arg-type]
@@ -133,18 +145,18 @@ def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
     dataset = run.dataset(cfg.data.packed_dir)
     studies = pd.read_csv(dataset.studies, dtype={"study": str}, keep_default_na=False)
     category = dict(zip(studies["study"], studies["category"].astype(int), strict=True))
-    table = slices.load(dataset, category, world.device)
-    label_N, num_categories = table.label_N.cpu().numpy(), len(cfg.labels.names)
-    train, val, test = (table.rows(part) for part in (parts.train, parts.val, parts.test))
+    loaded = residency.load(dataset, category, cfg, world)
+    label, num_categories = loaded.table.label, len(cfg.labels.names)
+    train, val, test = (loaded.table.rows(part) for part in (parts.train, parts.val, parts.test))
     weight = np.ones(num_categories)
     if cfg.train.class_weight == "balanced":
-        weight = slices.balanced_weights(label_N[train], num_categories)
+        weight = slices.balanced_weights(label[train], num_categories)
     if world.is_main:
         log.info("%d training, %d validation, %d test slices", len(train), len(val), len(test))
-        for absent in np.setdiff1d(range(num_categories), label_N[train]):
+        for absent in np.setdiff1d(range(num_categories), label[train]):
             log.warning("no training slice is of category %s", cfg.labels.names[absent])
     weight_K = torch.tensor(weight, dtype=torch.float32, device=world.device)
-    return FoldData(table, table.label_N, weight_K, train, val, test)
+    return FoldData(loaded, torch.from_numpy(label).to(world.device), weight_K, train, val, test)
 
 
 def _newest(files: FoldPaths, belongs_to: Mapping[str, Any], world: World) -> tuple[Path, dict[str, Any]] | None:
@@ -156,7 +168,7 @@ def _newest(files: FoldPaths, belongs_to: Mapping[str, Any], world: World) -> tu
     return path, checkpoint.load(path)
 
 
-def _circumstances(run: RunPaths, cfg: Config, world: World) -> dict[str, Any]:
+def _circumstances(run: RunPaths, cfg: Config, world: World, window: int | None) -> dict[str, Any]:
     """All that a result depends on to the last bit, besides the device itself."""
     train = {name: value for name, value in config.plain(cfg.train).items() if name not in FREE}
     return {
@@ -166,7 +178,7 @@ def _circumstances(run: RunPaths, cfg: Config, world: World) -> dict[str, Any]:
         "dataset": digests.file_sha256(run.dataset(cfg.data.packed_dir).seal),
         "device": _device_name(world),
         "model": config.plain(cfg.model),
-        "train": train,
+        "train": train | {"shuffle_window": window},
     }
 
 
@@ -222,7 +234,7 @@ def _run_epoch(run: RunPaths, attempt: Attempt) -> None:
     val_loss = float(val_losses.astype(np.float64).mean())
     if not np.isfinite(val_loss):
         raise WorkError(f"fold {attempt.fold} epoch {epoch}: the validation loss is {val_loss}; {passes.remedy(cfg)}")
-    label = attempt.data.label_N.cpu().numpy()[attempt.data.val]
+    label = attempt.data.table.label[attempt.data.val]
     row = {
         "epoch": epoch,
         "train_loss": float(np.array(trainer.losses)[finite].mean()),
@@ -277,6 +289,8 @@ def _test(attempt: Attempt, seconds: float) -> None:
         "device": _device_name(world),
         "precision": cfg.train.precision,
         "torch": str(torch.__version__),
+        "residency": data.loaded.kind,
+        "shuffle_window": data.loaded.window,
         "seconds": seconds,
         "parameters": models.num_parameters(trainer.model),
         "flops_per_slice": models.flops(cfg.model, cfg.pack.size, len(cfg.labels.names)),
@@ -287,9 +301,9 @@ def _test(attempt: Attempt, seconds: float) -> None:
     }
     paths.write_json(files.metrics, facts)
     files.stop.unlink(missing_ok=True)  # too late: there is nothing left to stop
-    label = data.label_N.cpu().numpy()[data.test]
+    table, test = data.table, data.test
     predictions.write_predictions(
-        files.predictions, data.table.study[data.test], data.table.slice[data.test], attempt.fold, label, probability
+        files.predictions, table.study[test], table.slice[test], attempt.fold, table.label[test], probability
     )
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from cac_hpc import digests, packing, plan, sealing, settings, shards, slices
+from cac_hpc import digests, packing, plan, residency, sealing, settings, shards
 from cac_hpc.config import InputError
+from cac_hpc.distributed import World
 from cac_hpc.paths import DatasetPaths
 from cac_hpc.workers import Worker
 from tests.runs import NUM_SLICES, SIZE, pack, prepare, write_scans
@@ -47,7 +48,8 @@ def worker():
 
 
 def load(run):
-    return slices.load(DatasetPaths(run / "dataset"), CATEGORY, torch.device("cpu"))
+    cfg = settings.load(run / "config.yaml")
+    return residency.load(DatasetPaths(run / "dataset"), CATEGORY, cfg, World(0, 1, torch.device("cpu")))
 
 
 def pack_again(run, worker):
