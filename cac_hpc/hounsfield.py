@@ -47,7 +47,9 @@ def pixels_to_hu(stored_HW: np.ndarray, header: Header) -> np.ndarray:
         hu_HW[padding_HW] = AIR_HU
     if ends[1] > BRIGHT_HU and (share := np.count_nonzero(hu_HW > BRIGHT_HU) / hu_HW.size) > BRIGHT_SHARE:
         raise Refused("impossible_values", f"{share:.0%} of the pixels are above {BRIGHT_HU} HU")
-    return hu_HW.clip(AIR_HU, np.int16(32767), out=hu_HW)  # eight times as fast as np.maximum
+    if ends[0] < AIR_HU:
+        hu_HW.clip(AIR_HU, np.int16(32767), out=hu_HW)  # eight times as fast as np.maximum
+    return hu_HW
 
 
 def _check_bits(lowest: int, highest: int, header: Header) -> None:

@@ -181,7 +181,7 @@ def _refuse_all(used: set[int], culprit: int, why: Refused, refused: dict[int, R
 
 def _shares(hu_HW: np.ndarray) -> tuple[float, float]:
     """Shares of air and lung, and of soft tissue, among every eighth pixel of every eighth row."""
-    some = hu_HW[::8, ::8]
+    some = hu_HW[::8, ::8].copy()
     tissue = (some >= TISSUE_HU[0]) & (some <= TISSUE_HU[1])
     return np.count_nonzero(some < AIR_BELOW_HU) / some.size, np.count_nonzero(tissue) / some.size
 

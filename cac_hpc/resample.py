@@ -27,15 +27,22 @@ def to_size(hu_HW: np.ndarray, size: int) -> np.ndarray:
 
 
 def _block_means(hu_HW: np.ndarray, side: int) -> np.ndarray:
-    """Means of blocks of side x side pixels."""
-    rows = hu_HW[::side].astype(np.int32)
-    for offset in range(1, side):
-        rows += hu_HW[offset::side]
-    total = rows[:, ::side].copy()
-    for offset in range(1, side):
-        total += rows[:, offset::side]
-    total += side * side // 2
-    return (total // (side * side)).astype(np.int16)
+    """Means of blocks of side x side pixels, in 16 bits where their sums fit: twice as fast as in 32."""
+    count = side * side
+    low, high = count * int(hu_HW.min()), count * int(hu_HW.max()) + count // 2
+    total = hu_HW if -32768 <= low and high <= 32767 else hu_HW.astype(np.int32)
+    total = _pooled(_pooled(total, side).T, side).T  # rows first: they are added at once, columns in steps
+    total += count // 2
+    total //= count
+    return np.ascontiguousarray(total, np.int16)
+
+
+def _pooled(values_HW: np.ndarray, side: int) -> np.ndarray:
+    """Sums of every ``side`` rows."""
+    total = values_HW[::side] + values_HW[1::side]
+    for offset in range(2, side):
+        total += values_HW[offset::side]
+    return total
 
 
 @lru_cache(maxsize=8)

@@ -201,7 +201,8 @@ def _one_phase(group: Group, candidates: Sequence[Candidate]) -> tuple[Group, di
 
 def _num_positions(group: Group, candidates: Sequence[Candidate]) -> int:
     """Positions that are further apart than SAME_MM along the normal."""
-    position = np.sort([np.dot(candidates[index].position, _normal(candidates[group[0]].header)) for index in group])
+    normal = _normal(candidates[group[0]].header)
+    position = np.sort([np.dot(candidates[index].position, normal) for index in group])
     return 1 + int((np.diff(position) >= SAME_MM).sum())
 
 
