@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,8 @@ def _is_sealed(dataset: DatasetPaths) -> bool:
 
 def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
     planned = plan.read_plan(dataset)
-    packed = [_whole_facts(dataset, index) for index in range(len(planned["shards"]))]
+    with ThreadPoolExecutor(cfg.cluster.pack.cpus) as pool:  # reading them once more is what takes time here
+        packed = list(pool.map(partial(_whole_facts, dataset), range(len(planned["shards"]))))
     studies = [{**planned["labels"][facts["study"]], **facts} for shard in packed for facts in shard["studies"]]
     rejected = [row for shard in packed for row in shard["rejected"]] + _never_opened(planned)
     intake = summary.summarise(planned, packed, rejected, cfg)
