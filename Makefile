@@ -14,7 +14,7 @@ demo: $(VENV)/installed $(DEMO)/labels.csv ## a synthetic cohort, five folds, th
 	$(BIN)/python jobs/launch_cv.py --config configs/demo.yaml --cluster.kind local
 	$(BIN)/python jobs/report.py runs/demo
 
-test: $(VENV)/installed slurm ## all tests that guard the product, on a real SLURM where root and apt allow
+test: $(VENV)/installed slurm h5dump ## all tests that guard the product, on a real SLURM where root and apt allow
 	$(BIN)/python -m pytest
 
 check: $(VENV)/installed ## lint, format, types
@@ -31,6 +31,12 @@ clean: ## remove the environment and what the tools left; runs/ and phantom/ sta
 .PHONY: slurm
 slurm:
 	@$(PYTHON) slurm/dev/cluster.py install || echo "no SLURM here: the tests that need one are skipped, and say so"
+
+.PHONY: h5dump
+h5dump: # by which a test opens shards from outside
+	@command -v h5dump > /dev/null \
+		|| { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends hdf5-tools; } \
+		|| echo "no h5dump here: the test that needs it is skipped, and says so"
 
 $(VENV)/installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -25,8 +25,11 @@ from cac_hpc.settings import LaunchOptions
 from cac_hpc.stages import STAGES, Stage, Task
 from cac_hpc.stopping import RESUMABLE
 
-# a moved folder, other resources, another title: the same science
-FREE = ("run:", "cluster.", "report.", "train.allow_inexact_resume:", "train.checkpoint_minutes:")
+# a moved folder, other resources, another title, what only decides whether to go on: the same science
+FREE = (
+    "run:", "cluster.", "report.", "pack.limits.rejected_studies:", "train.allow_inexact_resume:",
+    "train.checkpoint_minutes:", "train.residency:",
+)  # fmt: skip
 
 
 def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
@@ -161,7 +164,7 @@ def _choose_kind(cfg: Config) -> tuple[str, str]:
 
 
 def _check_run_folder(run: RunPaths, cfg: Config) -> None:
-    """The folder is new, or holds this very run; how it uses the cluster and is reported may change.
+    """The folder is new, or holds this very run; how it uses the cluster, stops and is reported may change.
 
     Raises: InputError naming the settings that differ.
     """

@@ -52,9 +52,11 @@ def make_plan(cfg: Config) -> DatasetPlan:
         cfg.split,
     )
     listings = {study: files.digest(entries[study]) for study in studies}
+    pack = plain(cfg.pack)
+    del pack["limits"]["rejected_studies"]  # only the seal asks for it; the other limits choose studies
     content = {
         "format_version": shards.FORMAT_VERSION,
-        "pack": {key: value for key, value in plain(cfg.pack).items() if key != "limits"},
+        "pack": pack,
         "labels": {key: value for key, value in plain(cfg.labels).items() if key != "sheet"},
         "sheet": digests.file_sha256(Path(cfg.labels.sheet)),
         "files": listings,
@@ -103,12 +105,6 @@ def read_plan(dataset: DatasetPaths) -> dict[str, Any]:
         raise InputError(f"{dataset.plan}: not there, wanted the plan that jobs/launch_cv.py --dry_run writes")
     kept: dict[str, Any] = paths.read_json(dataset.plan)
     return kept
-
-
-def shard_fault(dataset: DatasetPaths, index: int) -> str | None:
-    """Why a shard cannot be sealed yet, or None."""
-    facts = dataset.shard_facts(index)
-    return shards.fault(dataset.shard(index), paths.read_json(facts)["digest"]) if facts.exists() else "not packed yet"
 
 
 def study_folders(data: DataConfig) -> dict[str, Path]:

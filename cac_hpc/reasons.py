@@ -29,6 +29,10 @@ REASONS: dict[str, tuple[str, str]] = {
     "wrong_length": ("pixel data are shorter or longer than the header says", "fetch it again from the archive"),
     "cannot_decode": ("the pixels cannot be decoded", "fetch it again from the archive"),
     "impossible_values": ("stored values or HU that no scanner writes", "fetch it again from the archive"),
+    "padding_in_tissue": (
+        "PixelPaddingValue names values that could be tissue, and pixels have them",
+        "export the original images",
+    ),
     # the choice of the series
     "duplicate": ("the same slice as another file", "nothing"),
     "not_axial": ("of a series that is not axial", "nothing"),

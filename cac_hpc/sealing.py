@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -112,10 +113,12 @@ def _check_share(dataset: DatasetPaths, intake: dict[str, Any], cfg: Config) -> 
     if used and refused / labelled <= cfg.pack.limits.rejected_studies:
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in intake["studies"]["refused"].items())
+    without = math.ceil(100 * refused / labelled) / 100
+    go_on = f", or go on without: python jobs/launch_cv.py --resume RUN --pack.limits.rejected_studies {without:g}"
     raise InputError(
         f"{refused} of {labelled} studies cannot be used ({reasons}), pack.limits.rejected_studies allows "
-        f"{cfg.pack.limits.rejected_studies:.0%}; {dataset.rejected} names every file: mend them and pack anew, "
-        "or raise the limit, in a new run"
+        f"{cfg.pack.limits.rejected_studies:.0%}; {dataset.rejected} names every file: mend them and start a new run"
+        + (go_on if used else "")
     )
 
 

@@ -288,19 +288,22 @@ def test_too_many_refused_studies_stop_the_run_until_the_limit_is_raised(tmp_pat
     for study in ("003", "007", "011"):
         (scans / study / "IM0003.dcm").unlink()
     sections = {"data": {"packed_dir": str(dataset)}, "pack": {"min_slices": 5}}
-    done = job("pack.py", "--run", prepare(tmp_path, scans, **sections))
+    run = prepare(tmp_path, scans, **sections)
+    done = job("pack.py", "--run", run)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         "error: 3 of 18 studies cannot be used (3 missing_slices), pack.limits.rejected_studies allows 10%; "
-        f"{dataset}/rejected.csv names every file: mend them and pack anew, or raise the limit, in a new run"
+        f"{dataset}/rejected.csv names every file: mend them and start a new run, or go on without: "
+        "python jobs/launch_cv.py --resume RUN --pack.limits.rejected_studies 0.17"
     )
     assert {row["study"] for row in rows(dataset / "rejected.csv")} == {"003", "007", "011"}
     assert not (dataset / "studies.csv").exists()
     assert not (dataset / "dataset.json").exists()
     before = {path: path.stat().st_mtime_ns for path in dataset.glob("shards/*")}
-    (tmp_path / "again").mkdir()
-    sections["pack"]["limits"] = {"rejected_studies": 0.2}
-    pack(prepare(tmp_path / "again", scans, **sections))
+    resumed = job("launch_cv.py", "--resume", run, "--pack.limits.rejected_studies", 0.17, "--dry_run")
+    assert resumed.returncode == 0, resumed.stderr
+    pack(run)
+    assert (dataset / "dataset.json").exists()
     assert {path: path.stat().st_mtime_ns for path in dataset.glob("shards/*")} == before
 
 

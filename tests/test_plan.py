@@ -88,16 +88,15 @@ def test_a_patient_is_one_patient_whatever_the_folders_are_called(tmp_path):
         assert patients[pair[0]] == patients[pair[1]] == f"P{number:04d}"
 
 
-def test_limits_do_not_make_another_dataset(tmp_path, scans):
-    digests = {
-        plan.make_plan(
-            settings.load(
-                write_config(tmp_path / "s.yaml", scans, tmp_path / "run", pack={"limits": {"minutes": minutes}})
-            )
-        ).sha256
-        for minutes in (1.0, 2.0)
-    }
-    assert len(digests) == 1
+@pytest.mark.parametrize(
+    ("limit", "same"), [("minutes", False), ("memory_gb", False), ("rejected_studies", True)]
+)  # what limits refuse is missing from the dataset; what the seal tolerates is not
+def test_limits_on_reading_make_another_dataset_and_the_tolerance_does_not(tmp_path, scans, limit, same):
+    def digest(**limits: float) -> str:
+        path = write_config(tmp_path / "s.yaml", scans, tmp_path / "run", pack={"limits": limits})
+        return plan.make_plan(settings.load(path)).sha256
+
+    assert (digest(**{limit: 0.5}) == digest(**{limit: 1})) == same
 
 
 def test_any_other_name_is_a_study(tmp_path):
