@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc import config, digests, figures, ledger, metrics, paths, predictions, report, settings, splits
+from cac_hpc import config, digests, figures, ledger, metrics, paths, predictions, report, settings, shards, splits
 from cac_hpc.config import Config, InputError
 from cac_hpc.logs import log
 from cac_hpc.paths import DatasetPaths, RunPaths
@@ -21,7 +21,8 @@ def aggregate(root: Path) -> bool:
     """Write the report of a run from the folds that are there.
 
     Returns: whether all folds are.
-    Raises: InputError if the dataset is not sealed, so that not even the folds are known.
+    Raises: InputError if the dataset is not sealed, so that not even the folds are known, or its tables are not as
+    they were sealed.
     """
     run = RunPaths(root)
     cfg = settings.load(run.config)
@@ -44,6 +45,10 @@ def aggregate(root: Path) -> bool:
 def _read_studies(dataset: DatasetPaths) -> pd.DataFrame:
     if not dataset.seal.exists():
         raise InputError(f"{dataset.seal}: not there, wanted a sealed dataset; run jobs/pack.py first")
+    sealed = shards.read_checked(dataset.seal)
+    for path in (dataset.studies, dataset.intake):
+        if fault := shards.table_fault(path, sealed):
+            raise InputError(f"{path}: {fault}; python jobs/pack.py --run RUN --seal mends it")
     return pd.read_csv(dataset.studies, dtype={"study": str, "patient": str}, keep_default_na=False, na_values=[""])
 
 

@@ -85,6 +85,11 @@ class DatasetPaths:
         return self.root / "intake.json"
 
     @property
+    def tables(self) -> tuple[Path, ...]:
+        """What the seal holds digests of, beside the shards."""
+        return self.studies, self.rejected, self.intake
+
+    @property
     def seal(self) -> Path:
         return self.root / "dataset.json"
 

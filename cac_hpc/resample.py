@@ -30,7 +30,7 @@ def _block_means(hu_HW: np.ndarray, side: int) -> np.ndarray:
     """Means of blocks of side x side pixels, in 16 bits where their sums fit: twice as fast as in 32."""
     count = side * side
     low, high = count * int(hu_HW.min()), count * int(hu_HW.max()) + count // 2
-    total = hu_HW if -32768 <= low and high <= 32767 else hu_HW.astype(np.int32)
+    total = hu_HW if low >= -32768 and high <= 32767 else hu_HW.astype(np.int32)
     total = _pooled(_pooled(total, side).T, side).T  # rows first: they are added at once, columns in steps
     total += count // 2
     total //= count
@@ -39,7 +39,7 @@ def _block_means(hu_HW: np.ndarray, side: int) -> np.ndarray:
 
 def _pooled(values_HW: np.ndarray, side: int) -> np.ndarray:
     """Sums of every ``side`` rows."""
-    total = values_HW[::side] + values_HW[1::side]
+    total: np.ndarray = values_HW[::side] + values_HW[1::side]
     for offset in range(2, side):
         total += values_HW[offset::side]
     return total

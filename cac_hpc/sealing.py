@@ -40,11 +40,11 @@ def seal(root: Path) -> None:
 
 
 def _is_sealed(dataset: DatasetPaths) -> bool:
-    """Whether the seal is there and the table of studies as it was sealed; people do open it."""
+    """Whether the seal is there and the tables are as they were sealed."""
     if not dataset.seal.exists():
         return False
     sealed = shards.read_checked(dataset.seal)
-    return dataset.studies.exists() and digests.file_sha256(dataset.studies) == sealed["studies_sha256"]
+    return not any(shards.table_fault(path, sealed) for path in dataset.tables)
 
 
 def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
@@ -67,7 +67,7 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
             "slices": sum(shard["rows"] for shard in packed),
             "studies": len(studies),
             "rejected": len(rejected),
-            "studies_sha256": digests.file_sha256(dataset.studies),
+            **{f"{path.stem}_sha256": digests.file_sha256(path) for path in dataset.tables},
             "shards": [
                 {
                     "file": str(dataset.shard(index).relative_to(dataset.root)),

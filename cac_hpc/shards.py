@@ -156,6 +156,13 @@ def sealed_digest(dataset: DatasetPaths, index: int) -> str | None:
     return read_checked(dataset.seal)["shards"][index]["digest"] if dataset.seal.exists() else None
 
 
+def table_fault(path: Path, sealed: dict[str, Any]) -> str | None:
+    """What is wrong with a table of a sealed dataset, or None; people do open them."""
+    if not path.is_file():
+        return "missing"
+    return None if digests.file_sha256(path) == sealed.get(f"{path.stem}_sha256") else "not as it was sealed"
+
+
 def write_checked(path: Path, content: dict[str, Any]) -> None:
     """Write facts about shards so that `read_checked` finds every change of them."""
     marks = {"format_version": FORMAT_VERSION, "content_sha256": digests.content_sha256(content)}

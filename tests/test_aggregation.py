@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc import aggregation, paths, splits
-from cac_hpc.config import SplitConfig
+from cac_hpc import aggregation, digests, paths, shards, splits
+from cac_hpc.config import InputError, SplitConfig
 from cac_hpc.paths import RunPaths
 from tests.runs import job, write_config, write_scans
 from tests.test_metrics import PRINTED
@@ -36,7 +36,8 @@ def make_run(tmp_path, predicted, patient=None, num_folds=5):
     table.to_csv(dataset.studies, index=False)
     paths.write_json(dataset.plan, {"sha256": "-", "shards": [table["study"].tolist()]})
     paths.write_json(dataset.intake, {"studies": {"found": len(table)}, "files": {"rejected": {}}})
-    paths.write_json(dataset.seal, {"studies_sha256": "-", "plan_sha256": "-"})
+    tables = {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
+    shards.write_checked(dataset.seal, {**tables, "plan_sha256": "-"})
     names = table["study"].tolist()
     folds = [splits.Fold(("train",), ("val",), tuple(sorted(names[index::num_folds]))) for index in range(num_folds)]
     splits.write_splits(run.splits, folds, SplitConfig(folds=num_folds), "-")
@@ -188,3 +189,15 @@ def test_an_unsealed_run_is_refused_with_what_to_do(tmp_path):
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "run the pack stage first" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["studies.csv", "intake.json"])
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [(lambda path: path.unlink(), "missing"), (lambda path: path.write_text("{}"), "not as it was sealed")],
+)
+def test_a_table_that_is_not_as_it_was_sealed_is_named_with_what_mends_it(tmp_path, name, change, found):
+    run = make_run(tmp_path, {(f"{index:03d}", index % 6): [index % 6] for index in range(10)})
+    change(run.dataset(None).root / name)
+    with pytest.raises(InputError, match=rf"{name}: {found}; python jobs/pack.py --run RUN --seal mends it"):
+        aggregation.aggregate(run.root)

@@ -155,7 +155,9 @@ def test_a_shard_that_cannot_be_made_again_as_it_was_sealed_is_refused(tmp_path,
     assert shard.read_bytes() == content
 
 
-@pytest.mark.parametrize("name", ["dataset.json", "shards/shard-00000.json", "studies.csv"])
+@pytest.mark.parametrize(
+    "name", ["dataset.json", "shards/shard-00000.json", "studies.csv", "rejected.csv", "intake.json"]
+)
 def test_a_flipped_bit_in_what_stands_beside_the_shards_is_found(sealed, worker, name):
     path = sealed / "dataset" / name
     content, rng = path.read_bytes(), np.random.default_rng(0)
