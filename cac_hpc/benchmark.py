@@ -32,13 +32,17 @@ SPARE_BYTES = 128 << 20  # for a program itself
 YARDSTICKS = ("dcm2niix", "dcm2niix per study")
 YARDSTICK, WITNESS = YARDSTICKS[0], "pydicom + h5py"
 FASTER, SCALING, GROWTH = 4.0, 1.8, 1.05  # the goals: of the yardstick, of one worker, of the memory for few studies
-TITLE = "{studies} studies of {slices} slices, {matrix} x {matrix}, uncompressed, warm cache; {repeats} repeats"
+TITLE = "{studies} studies of {slices} slices of {matrix} x {matrix}, warm cache, {repeats} repeats"
 LEGEND = (
-    f"Speed is that of the studies beyond the first {FEW}: nobody's start counts. It is taken from the fastest run of\n"
-    "each, as whatever else the machine does only adds; beside it by the median. Memory: peak of all processes.\n"
-    "One thread in each process. Only cac_hpc checks what it wrote, waits until it is on the disk, and seals it."
+    f"/s: slices per second, of the studies beyond the first {FEW}: nobody's start counts.\n"
+    "By the fastest run of each, as whatever else the machine does only adds; beside\n"
+    f"it by the median. MB/s: of the input. x: speed as a multiple of {YARDSTICK}'s.\n"
+    "ms: processor time per slice. start: seconds. few, all: peak MB of all\n"
+    f"processes, for {FEW} studies and for all. cac_hpc: pixels per side that it packs to;\n"
+    "two: with two workers. One thread in each process. Only cac_hpc checks what it\n"
+    "wrote, waits until it is on the disk, and seals it."
 )
-COLUMNS = ("", "slices", "slices/s", "median", "MB/s in", f"x {YARDSTICK}", "CPU ms/slice", "start s")
+COLUMNS = ("", "/s", "median", "MB/s", "x", "ms", "start", "few", "all")  # fit a terminal of 80 columns
 THREADS = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
 
 Prepare = Callable[[Path, Path], list[str]]  # source and output folder to the command that is measured
@@ -67,11 +71,12 @@ class Asked:
 class Contestant:
     """A program, and what is known of it.
 
-    size: pixels per side of a slice that it writes. few, all: costs of few studies and of all, one for each repeat.
-    slices, hu_sum: found in its output.
+    version: "" if it has none. size: pixels per side of a slice that it writes. few, all: costs of few studies and of
+    all, one for each repeat. slices, hu_sum: found in its output.
     """
 
     name: str
+    version: str
     prepare: Prepare
     size: int
     few: list[Cost] = field(default_factory=list)
@@ -137,7 +142,7 @@ def pack(asked: Asked, code: Path) -> None:
 def contestants(asked: Asked, code: Path) -> dict[str, Contestant]:
     """Everybody who is installed, ours last."""
     named = {
-        name: Contestant(f"{name} {version}".strip(), partial(_peer, name), asked.matrix)
+        name: Contestant(name, version, partial(_peer, name), asked.matrix)
         for name in asked.against
         if (version := peers.version(name)) is not None
     }
@@ -145,7 +150,7 @@ def contestants(asked: Asked, code: Path) -> dict[str, Contestant]:
         ("one", asked.matrix, 1), ("two", asked.matrix, 2), ("half", asked.matrix // 2, 1),
     ):  # fmt: skip
         prepare = partial(_ours, code, size, workers)
-        named[name] = Contestant(f"cac_hpc to {size}, {workers} worker{'s' * (workers > 1)}", prepare, size)
+        named[name] = Contestant(f"cac_hpc {size}" + ", two" * (workers == 2), "", prepare, size)
     return named
 
 
@@ -243,17 +248,18 @@ def _figures(contestant: Contestant, asked: Asked) -> Figures:
 def _show(found: dict[str, Contestant], asked: Asked, slice_bytes: float) -> None:
     figures = {name: _figures(contestant, asked) for name, contestant in found.items()}
     yardstick = figures[YARDSTICK].rate if YARDSTICK in figures else math.nan
-    rows = [
-        [found[name].name, found[name].slices or asked.studies * asked.slices, *_cells(own, slice_bytes, yardstick)]
-        for name, own in figures.items()
-    ]
+    rows = [[found[name].name, *_cells(own, slice_bytes, yardstick)] for name, own in figures.items()]
     screen = logs.console()
-    columns = [*COLUMNS, f"MB for {FEW}", f"MB for {asked.studies}"]
-    screen.print(logs.table(TITLE.format(**vars(asked)), columns, rows, numbers=True))
+    screen.print(logs.table(TITLE.format(**vars(asked)), COLUMNS, rows, numbers=True))
     screen.print(LEGEND)
+    if versions := {own.name.split(" per ")[0]: own.version for own in found.values() if own.version}:
+        screen.print("versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
     for name in asked.against:
         if name not in found:
-            screen.print(f"{name}: not installed (pip install -e .[peers])")
+            screen.print(f"{name}: not installed (pip install -e .[peers])", markup=False)
+    for own in found.values():
+        if own.slices and own.slices != asked.studies * asked.slices:
+            screen.print(f"{own.name}: wrote {own.slices} slices of {asked.studies * asked.slices}")
     for goal, value, met in _goals(figures, found, asked):
         screen.print(f"{'yes' if met else 'no':3}  {goal}: {value}")
 

@@ -42,11 +42,13 @@ def test_every_program_packs_the_same_hu(scans, tmp_path, name):
 def test_the_job_compares_everybody_with_us(tmp_path):
     found = [name for name in ("dcm2niix", "pydicom + h5py") if peers.version(name) is not None]
     size = ("--studies", STUDIES, "--slices", SLICES, "--matrix", MATRIX, "--repeats", 1)
-    env = {**os.environ, "COLUMNS": "160", "TMPDIR": str(tmp_path)}
+    env = {**os.environ, "COLUMNS": "80", "TMPDIR": str(tmp_path)}
     done = job("benchmark.py", "pack", *size, "--against", *found, env=env)
     assert done.returncode == 0, done.stderr
-    rows = [line.split() for line in done.stdout.splitlines() if f" {STUDIES * SLICES} " in line]
-    assert len(rows) == len(found) + 3, done.stdout  # one worker, two, half the size
+    rows = [line.split("  ")[1] for line in done.stdout.splitlines() if line.startswith("  ") and line.strip("─ ")]
+    ours = ["cac_hpc 64", "cac_hpc 64, two", "cac_hpc 32"]
+    assert rows[1:] == [*found, *ours], done.stdout  # each on one line
+    assert f"slices of {STUDIES * SLICES}" not in done.stdout  # that somebody left slices out
     assert "yes  the same HU as pydicom + h5py: sums" in done.stdout
     assert not list(tmp_path.iterdir())  # nothing stays
 
