@@ -29,7 +29,7 @@ from cac_hpc.costs import Cost
 FEW = 4  # studies
 PER_SHARD = 2  # studies: as many shards for each of two workers, of few studies as of all
 SPARE_BYTES = 128 << 20  # for a program itself
-YARDSTICKS = ("dcm2niix", "dcm2niix per study")
+YARDSTICKS = ("dcm2niix", "dcm2niix, each")
 YARDSTICK, WITNESS = YARDSTICKS[0], "pydicom + h5py"
 FASTER, SCALING, GROWTH = 4.0, 1.8, 1.05  # the goals: of the yardstick, of one worker, of the memory for few studies
 TITLE = "{studies} studies of {slices} slices of {matrix} x {matrix}, warm cache, {repeats} repeats"
@@ -39,8 +39,9 @@ LEGEND = (
     f"it by the median. MB/s: of the input. x: speed as a multiple of {YARDSTICK}'s.\n"
     "ms: processor time per slice. start: seconds. few, all: peak MB of all\n"
     f"processes, for {FEW} studies and for all. cac_hpc: pixels per side that it packs to;\n"
-    "two: with two workers. One thread in each process. Only cac_hpc checks what it\n"
-    "wrote, waits until it is on the disk, and seals it."
+    "two: with two workers; each: started anew for each study. One thread in each\n"
+    "process. Only cac_hpc checks what it wrote, waits until it is on the disk, and\n"
+    "seals it."
 )
 COLUMNS = ("", "/s", "median", "MB/s", "x", "ms", "start", "few", "all")  # fit a terminal of 80 columns
 THREADS = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
@@ -252,7 +253,7 @@ def _show(found: dict[str, Contestant], asked: Asked, slice_bytes: float) -> Non
     screen = logs.console()
     screen.print(logs.table(TITLE.format(**vars(asked)), COLUMNS, rows, numbers=True))
     screen.print(LEGEND)
-    if versions := {own.name.split(" per ")[0]: own.version for own in found.values() if own.version}:
+    if versions := {own.name.split(",")[0]: own.version for own in found.values() if own.version}:
         screen.print("versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()))
     for name in asked.against:
         if name not in found:

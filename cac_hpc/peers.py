@@ -90,7 +90,7 @@ PROGRAMS: dict[str, tuple[Callable[[Path, Path], None], tuple[str, ...]]] = {  #
     "SimpleITK": (simple_itk, ("SimpleITK",)),
     "MONAI": (monai, ("monai",)),
     "dcm2niix": (dcm2niix, ("dcm2niix",)),
-    "dcm2niix per study": (dcm2niix_each, ("dcm2niix",)),
+    "dcm2niix, each": (dcm2niix_each, ("dcm2niix",)),
 }
 
 
