@@ -60,7 +60,7 @@ class Pulse:
     epoch: int = 0
     step: int = 0
     steps: int = 0
-    loss: float | None = None
+    val_loss: float | None = None
     slices_per_second: float | None = None
     end: str = ""
 
@@ -71,7 +71,8 @@ class Pulse:
     @property
     def place(self) -> str:
         """What the rank is at, in words."""
-        return f"epoch {self.epoch} step {self.step} ({self.phase})" if self.epoch else self.phase
+        step = f"step {self.step} of {self.steps}" if self.steps else f"step {self.step}"
+        return f"epoch {self.epoch} {step} ({self.phase})" if self.epoch else self.phase
 
     @property
     def progress(self) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cac_hpc import logs, scheduler, stages
+from cac_hpc import heartbeat, logs, scheduler, stages
 from cac_hpc.paths import RunPaths
 from cac_hpc.stages import TaskState
 
@@ -43,7 +43,8 @@ def read_states(run: RunPaths) -> list[TaskState]:
     states = stages.survey(run)
     open_jobs = [state.job for state in states if state.job and state.state in ("submitted", "running")]
     queue = scheduler.queued(open_jobs) if open_jobs else {}
-    return [_with_queue(state, queue) if state.job in open_jobs else _with_process(state) for state in states]
+    seen = [_with_queue(state, queue) if state.job in open_jobs else _with_process(state) for state in states]
+    return [_with_pulse(run, state) if state.stage == "folds" and state.state == "running" else state for state in seen]
 
 
 def follow(run: RunPaths, steps: Generator[object, None, None]) -> None:
@@ -63,7 +64,7 @@ def follow(run: RunPaths, steps: Generator[object, None, None]) -> None:
 
 
 def until_settled(run: RunPaths) -> Generator[None, None, None]:
-    """Yield until every task is done or failed, or nothing of the run is in the queue any more."""
+    """Yield until every task is done, stopped or failed, or nothing of the run is in the queue any more."""
     while any(state.state in ("submitted", "running", "queued") for state in read_states(run)):
         yield
         time.sleep(POLL_S)
@@ -84,6 +85,18 @@ def table(run: RunPaths, states: list[TaskState]) -> Table:
         for state in states
     ]
     return logs.table(str(run.root), COLUMNS, rows)
+
+
+def _with_pulse(run: RunPaths, state: TaskState) -> TaskState:
+    """A fold that runs, with what its main rank last said of itself."""
+    pulses = heartbeat.read_pulses(run.fold(state.task or 0))
+    if not pulses or pulses[0].end or not pulses[0].epoch:
+        return state
+    pulse = pulses[0]
+    known = [pulse.place]
+    known += [f"validation loss {pulse.val_loss:.3f}"] if pulse.val_loss is not None else []
+    known += [f"{pulse.slices_per_second:.0f} slices/s"] if pulse.slices_per_second else []
+    return dataclasses.replace(state, progress=", ".join(known))
 
 
 def _with_process(state: TaskState) -> TaskState:

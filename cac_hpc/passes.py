@@ -53,8 +53,7 @@ class FoldData:
 
     def batches(self, cfg: TrainConfig, fold: int, epoch: int) -> list[np.ndarray]:
         """Rows of the global training batches of an epoch."""
-        rows, window = self.train, self.loaded.window
-        return list(slices.training_batches(rows, cfg.batch_size, cfg.seed, fold, epoch, window))
+        return list(slices.training_batches(self.train, cfg.batch_size, cfg.seed, fold, epoch, cfg.shuffle_window))
 
 
 @dataclass

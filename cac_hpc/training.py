@@ -38,7 +38,7 @@ from cac_hpc import (
     splits,
     steps,
 )
-from cac_hpc.config import Config, InputError, WorkError
+from cac_hpc.config import Config, InputError, TrainConfig, WorkError
 from cac_hpc.distributed import Agreement, World
 from cac_hpc.heartbeat import Heartbeat
 from cac_hpc.logs import log
@@ -124,10 +124,9 @@ def _start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat
     files, data = run.fold(fold), _load(run, fold, cfg, world)
     belongs_to = {"fold": fold, "splits": digests.file_sha256(run.splits)}
     found = _newest(files, belongs_to, world)
-    own = found[1]["made_with"]["train"]["precision"] if found else precision.choose(cfg, world.device)
-    chosen = distributed.gather(own, world)[0]
-    cfg = dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, precision=chosen))
-    trainer, made_with = new_trainer(cfg, world), _circumstances(run, cfg, world, data.loaded.window)
+    before = found[1]["made_with"]["train"] if found else {}
+    cfg = dataclasses.replace(cfg, train=_settle(cfg, data.loaded.window, before, world))
+    trainer, made_with = new_trainer(cfg, world), _circumstances(run, cfg, world)
     if found:
         _go_on(trainer, *found, made_with, cfg)
     parallel = distributed.data_parallel(torch.compile(trainer.model) if cfg.train.compile else trainer.model, world)  # type: ignore[arg-type]
@@ -138,6 +137,21 @@ def _start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat
     heart.moved("starting")
     _warm_up(attempt)
     return attempt
+
+
+def _settle(cfg: Config, window: int | None, before: Mapping[str, Any], world: World) -> TrainConfig:
+    """What the settings leave open: as it was before, else as this machine has it; the same on every rank.
+
+    Args:
+        window: that comes with where the slices are kept. before: settings that a checkpoint was made with.
+    """
+    train = cfg.train
+    if train.shuffle_window is None:
+        train = dataclasses.replace(train, shuffle_window=before.get("shuffle_window", window))
+    if train.precision == "auto":
+        own = before.get("precision") or precision.choose(cfg, world.device)
+        train = dataclasses.replace(train, precision=distributed.gather(own, world)[0])
+    return train
 
 
 def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
@@ -168,7 +182,7 @@ def _newest(files: FoldPaths, belongs_to: Mapping[str, Any], world: World) -> tu
     return path, checkpoint.load(path)
 
 
-def _circumstances(run: RunPaths, cfg: Config, world: World, window: int | None) -> dict[str, Any]:
+def _circumstances(run: RunPaths, cfg: Config, world: World) -> dict[str, Any]:
     """All that a result depends on to the last bit, besides the device itself."""
     train = {name: value for name, value in config.plain(cfg.train).items() if name not in FREE}
     return {
@@ -178,7 +192,7 @@ def _circumstances(run: RunPaths, cfg: Config, world: World, window: int | None)
         "dataset": digests.file_sha256(run.dataset(cfg.data.packed_dir).seal),
         "device": _device_name(world),
         "model": config.plain(cfg.model),
-        "train": train | {"shuffle_window": window},
+        "train": train,
     }
 
 
@@ -261,7 +275,8 @@ def _run_epoch(run: RunPaths, attempt: Attempt) -> None:
         )  # fmt: skip
         _write_rows(attempt)
         ledger.record(run.ledger, "folds", attempt.fold, "progress", **(row | speed))
-    attempt.heart.moved("training", epoch=epoch + 1, step=0, slices_per_second=speed["slices_per_second"])
+    rate = speed["slices_per_second"]
+    attempt.heart.moved("reading", epoch=epoch + 1, step=1, val_loss=val_loss, slices_per_second=rate)
     last = trainer.epochs == cfg.train.epochs
     passes.obey(attempt, attempt.agreement.now(max(passes.wish(attempt), passes.SAVE if last else passes.GO_ON)))
 
@@ -290,7 +305,7 @@ def _test(attempt: Attempt, seconds: float) -> None:
         "precision": cfg.train.precision,
         "torch": str(torch.__version__),
         "residency": data.loaded.kind,
-        "shuffle_window": data.loaded.window,
+        "shuffle_window": cfg.train.shuffle_window,
         "seconds": seconds,
         "parameters": models.num_parameters(trainer.model),
         "flops_per_slice": models.flops(cfg.model, cfg.pack.size, len(cfg.labels.names)),

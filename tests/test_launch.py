@@ -302,9 +302,10 @@ def test_a_launcher_that_is_stopped_takes_its_children_along(tmp_path, scans):
     launcher = subprocess.Popen([sys.executable, REPO / "jobs" / "launch_cv.py", "--resume", run],
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     try:
-        wait_for(RunPaths(run).fold(0).checkpoint(1).exists, 90, "a checkpoint of epoch 1")
+        wait_for(RunPaths(run).fold(0).history.exists, 90, "the first epoch")
         launcher.terminate()
         assert launcher.wait(timeout=60) == 143
+        assert RunPaths(run).fold(0).checkpoints()  # its fold was asked, and saved
     finally:
         launcher.kill()
         launcher.wait()
