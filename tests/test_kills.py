@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc import checkpoint, sealing
+from cac_hpc import checkpoint, digests, sealing, shards
 from cac_hpc.paths import RunPaths
 from tests.runs import REPO, job, pack, prepare
 from tests.waiting import wait_for
@@ -163,6 +163,75 @@ def test_three_ranks_resume_exactly_too(tmp_path, scans, packed):
         assert attempt(run) == 0
         results_of.append(results(run))
     assert results_of[0] == results_of[1]
+
+
+@pytest.mark.timeout(240)
+def test_streamed_and_augmented_slices_resume_exactly_too(tmp_path, scans, packed):
+    train = TRAIN | {"residency": "stream", "shuffle_window": 16, "augment": {"rotation_deg": 5.0, "noise_hu": 10.0}}
+    results_of = []
+    for name, doom in (("alone", ""), ("killed", "step 8 1 SIGKILL")):
+        (tmp_path / name).mkdir()
+        run = doomed_run(tmp_path / name, scans, packed, train=train)
+        if doom:
+            assert attempt(run, doom) == 1
+        assert attempt(run) == 0
+        results_of.append(results(run))
+    assert "residency stream: " in log(run)
+    assert results_of[0] == results_of[1]
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.drill
+def test_a_dataset_of_four_times_the_memory_is_streamed_within_it_and_resumes_exactly(tmp_path, scans):
+    """1.25 GiB are allowed, of which a rank takes one; the slices take 5 GiB."""
+    size, per_study, allowed_gib = 512, 570, 1.25
+    train = {"epochs": 1, "batch_size": 32, "checkpoint_minutes": 0.0}
+    model, cluster = (
+        {"filters": [1] * 7, "dense": 4},
+        {"ranks_per_node": 1, "fold": {"time_min": 9, "mem_gb": allowed_gib}},
+    )
+    results_of = []
+    for name, doom in (("alone", ""), ("killed", "step 100 0 SIGKILL")):
+        (tmp_path / name).mkdir()
+        run = prepare(tmp_path / name, scans, pack={"size": size}, train=train, model=model, cluster=cluster)
+        pack(run)
+        if not results_of:
+            large = grow(RunPaths(run).dataset(None), size, per_study)
+        else:
+            shutil.rmtree(run / "dataset")
+            (run / "dataset").symlink_to(large.root)
+        assert sum(path.stat().st_size for path in large.root.rglob("*.h5")) >= 4 * allowed_gib * (1 << 30)
+        shutil.copy(REPO / "tests" / "doomed_fold.py", run / "code" / "jobs" / "train_fold.py")
+        if doom:
+            assert attempt(run, doom, timeout_s=400) == 1
+        assert attempt(run, timeout_s=400) == 0
+        assert "GiB of slices and 1 x 1 GiB for ranks do not fit in 1.25 GiB (cluster.fold.mem_gb)" in log(run)
+        results_of.append(results(run))
+        speed = pd.read_csv(RunPaths(run).fold(0).speed)
+        assert speed["peak_memory_mb"].max() < allowed_gib * 1074
+    assert re.search(r"resumed after epoch 0, step (9[89]|100) ", log(run))
+    assert results_of[0] == results_of[1]
+
+
+def grow(dataset, size, per_study):
+    """Replace a small dataset's shards by some of the same studies with many more slices of noise."""
+    sealed = shards.read_checked(dataset.seal)
+    dice = np.random.default_rng(0)
+    pool = dice.integers(-1000, 1000, (64, size, size), dtype=np.int16)
+    for index, facts in enumerate(sealed["shards"]):
+        path = dataset.shard(index)
+        studies = shards.read_places(path)[0].study
+        path.unlink()
+        with shards.create(path, size) as writer:
+            for study in dict.fromkeys(studies.tolist()):
+                with writer.study(study) as keep:
+                    for z in range(per_study):
+                        keep(pool[dice.integers(64)], float(z))
+            facts["rows"] = len(writer)
+        facts["digest"] = digests.of_file(path)
+    sealed["slices"] = sum(facts["rows"] for facts in sealed["shards"])
+    shards.write_checked(dataset.seal, sealed)
+    return dataset
 
 
 @pytest.mark.timeout(300)

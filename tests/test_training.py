@@ -1,14 +1,17 @@
 """Training: one result whatever the number of ranks, and after a kill."""
 
 import csv
+import json
+import math
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from cac_hpc import sealing, steps, training
+from cac_hpc import models, passes, precision, sealing, settings, steps, training
 from cac_hpc.config import InputError, ModelConfig, TrainConfig, WorkError
 from cac_hpc.models import SliceClassifier, dropout_factors
 from cac_hpc.paths import RunPaths
@@ -160,4 +163,56 @@ def test_a_gpu_that_is_not_there_is_an_error_and_not_a_quiet_cpu_run(tmp_path, s
     config = run / "config.yaml"
     config.write_text(config.read_text(encoding="utf-8").replace("device: cpu", "device: cuda"), encoding="utf-8")
     with pytest.raises(WorkError, match=r"train\.device is cuda, but 0 GPUs are visible"):
+        training.train_fold(run, 0)
+
+
+def test_a_loss_that_is_not_finite_is_borne_a_few_times_where_fp16_skips_its_step():
+    table = SimpleNamespace(study=np.array(["7", "8"]))
+    rows = [np.array([index % 2]) for index in range(20)]
+
+    def look(precision, losses, first=0):
+        cfg = SimpleNamespace(train=TrainConfig(epochs=1, batch_size=1, precision=precision))
+        data = SimpleNamespace(train=np.arange(20), table=table, batches=lambda *_: rows)
+        passes.check_losses(SimpleNamespace(cfg=cfg, data=data, fold=0, trainer=Trainer(*[None] * 4)), losses, first)
+
+    look("bf16", [1.0, 2.0])
+    look("fp16", [math.inf] * 4 + [1.0] + [math.nan] * 4)
+    with pytest.raises(WorkError, match=r"fold 0 epoch 1 step 12: found a loss of inf, in studies 8; lower"):
+        look("bf16", [1.0, math.inf], first=10)
+    with pytest.raises(WorkError, match=r"fold 0 epoch 1 step 3: found a loss of nan, several in a row, in studies 7;"):
+        look("fp16", [math.inf, 1.0] + [math.nan] * 5)
+
+
+def test_precision_left_open_is_what_is_clearly_faster_on_this_cpu(monkeypatch, scans, tmp_path):
+    cfg = settings.load(RunPaths(prepare(tmp_path, scans, train={"precision": "auto"})).config)
+    assert precision.choose(cfg, torch.device("cpu")) in ("fp32", "bf16")
+    for bf16_seconds, chosen in ((0.5, "bf16"), (0.9, "fp32"), (3.0, "fp32")):
+        monkeypatch.setattr(precision, "_step_seconds", lambda _, name, s=bf16_seconds: s if name == "bf16" else 1.0)
+        assert precision.choose(cfg, torch.device("cpu")) == chosen
+
+
+@pytest.mark.timeout(120)
+def test_a_fold_says_in_which_precision_it_was_computed_and_refuses_another(tmp_path, scans, packed, monkeypatch):
+    one = {"ranks_per_node": 1}
+    run = sealed_run(tmp_path, scans, packed, train={"precision": "auto", "epochs": 1}, cluster=one)
+    assert training.train_fold(run, 0) == 0
+    facts = json.loads(RunPaths(run).fold(0).metrics.read_text(encoding="utf-8"))
+    assert facts["precision"] in ("fp32", "bf16")
+    assert facts["parameters"] == models.num_parameters(
+        SliceClassifier(ModelConfig(filters=(8, 16, 16), dense=32), 32, 6)
+    )
+    monkeypatch.setattr(steps, "warm_up", lambda *_: torch.float16)
+    with pytest.raises(WorkError, match=r"but the network was computed in torch.float16 on cpu \(.*\); set what this"):
+        training.train_fold(run, 1)
+
+
+@pytest.mark.timeout(120)
+def test_too_little_memory_says_what_to_change(tmp_path, scans, packed, monkeypatch):
+    run = sealed_run(tmp_path, scans, packed, cluster={"ranks_per_node": 1})
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(steps, "train_step", full)
+    with pytest.raises(WorkError, match=r"out of memory on cpu .* lower train.batch_size from 32, .* train.residency"):
         training.train_fold(run, 0)
