@@ -91,7 +91,8 @@ def cohort(tmp_path_factory):
     lines = [f"study,score,patient,{canary('sheet: column')}"]
     with poison.quiet():
         template = planted_study(scans.with_name("template"))
-        for number, case in enumerate(POISONS[::3]):
+        fitting = [case for case in POISONS if case.name != "text that is no text"]  # it needs the text that was there
+        for number, case in enumerate(fitting[::3]):
             name = f"{number:03d} {canary(FOLDER)}"
             case.make(shutil.copytree(template, scans / name, symlinks=True))
             cells = (f"{canary('sheet: patient')}-{number}", canary("sheet: other column"))
