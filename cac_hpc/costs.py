@@ -8,8 +8,9 @@ import re
 import select
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,3 +74,14 @@ def _memory_bytes(session: int) -> int:
             if os.getsid(int(process.name)) == session and (peak := PEAK.search((process / "status").read_text())):
                 total += int(peak[1]) << 10
     return total
+
+
+@contextlib.contextmanager
+def work_folder(keep: str | None) -> Iterator[Path]:
+    """Where a measurement works: a folder that stays if it was named, else one that goes."""
+    if keep:
+        Path(keep).mkdir(parents=True)
+        yield Path(keep).absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="cac_hpc-benchmark-") as folder:
+        yield Path(folder)

@@ -1,4 +1,4 @@
-"""Measure our packing beside other programs, on a cohort made for it: ``pack``."""
+"""Measure how fast we are, beside other programs, on a cohort made for it."""
 
 from pathlib import Path
 
@@ -8,9 +8,8 @@ from cac_hpc import settings
 def main() -> int:
     from cac_hpc import benchmark, logs
 
-    asked = benchmark.parse(__doc__)
     logs.setup()
-    benchmark.pack(asked, code=Path(__file__).resolve().parents[1])
+    benchmark.run(__doc__, code=Path(__file__).resolve().parents[1])
     return 0
 
 

@@ -15,10 +15,10 @@ LEVELS = {
 OWNERS = {
     "SimpleITK": {"peers"},
     "dcm2niix": {"peers"},
-    "h5py": {"peers", "shards"},  # peers: programs that stand beside the product, to be measured against it
+    "h5py": {"loaders", "peers", "shards"},  # peers: programs that stand beside the product, to be measured against it
     "jsonargparse": {"settings"},
     "matplotlib": {"figures"},
-    "monai": {"peers"},
+    "monai": {"loaders", "peers"},
     "omegaconf": {"settings"},
     "openpyxl": {"sheets"},
     "pydicom": {"dicom", "peers"},

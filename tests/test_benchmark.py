@@ -1,14 +1,20 @@
 """The benchmark measures what it says: the same work by everybody, the memory of all processes."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pydicom
 import pytest
+import torch
 
-from cac_hpc import costs, peers, scanner
+from cac_hpc import costs, loaders, peers, scanner, settings, shards
+from cac_hpc.distributed import World
+from cac_hpc.paths import RunPaths
 from tests.runs import REPO, job
 
 STUDIES, SLICES, MATRIX = 8, 10, 64
@@ -69,3 +75,43 @@ def test_memory_is_that_of_all_processes(tmp_path):
 def test_a_program_that_fails_is_told_with_its_words(tmp_path):
     with pytest.raises(RuntimeError, match="no such thing"):
         costs.run([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path / "log", {})
+
+
+TINY = ("--device", "cpu", "--studies", 12, "--slices", 10, "--size", 32, "--seconds", 0.2, "--repeats", 1)
+
+
+@pytest.mark.timeout(240)
+def test_training_is_measured_beside_others_and_beside_the_product(tmp_path):
+    env = {**os.environ, "COLUMNS": "80", "TMPDIR": str(tmp_path)}
+    done = job("benchmark.py", "train", *TINY, env=env)
+    assert done.returncode == 0, done.stderr
+    names = [name for name in loaders.LOADERS if loaders.installed(name)]
+    folds = ["fold, 1 rank", "fold, 2 ranks"][: len(os.sched_getaffinity(0))]
+    rows = [line.split("  ")[1].strip() for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert [row for row in rows if row.strip("─ ")][-len(names + folds) :] == names + folds, done.stdout
+    assert len(re.findall(r"^(yes|no )  ", done.stdout, re.M)) == 3
+    assert not list(tmp_path.iterdir())  # nothing stays
+
+
+@pytest.mark.parametrize("name", [name for name in loaders.LOADERS if name != "compute only"])
+def test_every_loader_hands_over_every_slice_once_and_whole(name, finished_run):
+    if not loaders.installed(name):
+        pytest.skip(f"{name} is not installed")
+    run = RunPaths(finished_run)
+    dataset = run.dataset(None)
+    table = pd.read_csv(dataset.studies, dtype={"study": str})
+    category = dict(zip(table["study"], table["category"], strict=True))
+    world = World(0, 1, torch.device("cpu"))
+    feed = loaders.LOADERS[name][0](loaders.Job(settings.load(run.config), dataset, category, world))
+    for epoch in (1, 2):
+        found = {}
+        for rows, hu_NHW in feed(epoch):
+            assert hu_NHW.dtype == torch.int16
+            found |= dict(zip(rows.tolist(), hu_NHW.sum(dim=(1, 2)).tolist(), strict=True))
+        first = 0
+        for index, shard in enumerate(shards.read_checked(dataset.seal)["shards"]):
+            images = np.empty((shard["rows"], 32, 32), np.int16)
+            shards.read_shard(dataset.shard(index), images)
+            assert [found[first + row] for row in range(len(images))] == images.sum(axis=(1, 2), dtype=int).tolist()
+            first += len(images)
+        assert len(found) == first

@@ -1,6 +1,7 @@
 """Shards: whatever happens to one is found before a slice of it is used, and only that one is made again."""
 
 import errno
+import functools
 import json
 import shutil
 import subprocess
@@ -47,14 +48,17 @@ def worker():
     made.close()
 
 
+config_of = functools.cache(lambda run: settings.load(run / "config.yaml"))  # a test does not change it
+
+
 def load(run):
-    cfg = settings.load(run / "config.yaml")
+    cfg = config_of(run)
     return residency.load(DatasetPaths(run / "dataset"), CATEGORY, cfg, World(0, 1, torch.device("cpu")))
 
 
 def pack_again(run, worker):
     """What jobs/pack.py does, with a worker that is there already."""
-    cfg, dataset = settings.load(run / "config.yaml"), DatasetPaths(run / "dataset")
+    cfg, dataset = config_of(run), DatasetPaths(run / "dataset")
     for index, task in packing._tasks(cfg, plan.read_plan(dataset), None).items():
         packing._pack_shard(worker, dataset, index, task, lambda: None)
 
