@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from tests.runs import job, prepare, write_config, write_scans
 
 REPO = Path(__file__).resolve().parents[1]
 CLUSTER = REPO / "slurm" / "dev" / "cluster.py"
+
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has put us into the background
 
 
 @dataclass(frozen=True)

@@ -22,25 +22,25 @@ PACKERS = sorted(set(peers.PROGRAMS) - {"read only", "copy only"})
 
 
 @pytest.fixture(scope="module")
-def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("scans")
+def long_headers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("long_headers")
     scanner.write_studies(root, 2, SLICES, MATRIX)
     return root
 
 
-def test_headers_are_as_long_as_a_scanners(scans):
-    ds = pydicom.dcmread(scans / "001" / "IM0010.dcm")
+def test_headers_are_as_long_as_a_scanners(long_headers):
+    ds = pydicom.dcmread(long_headers / "001" / "IM0010.dcm")
     assert 130 <= len(ds) + len(ds.file_meta) <= 180
     assert sum(element.tag.is_private for element in ds) == 40
     assert ds.pixel_array.shape == (MATRIX, MATRIX)
 
 
 @pytest.mark.parametrize("name", PACKERS)
-def test_every_program_packs_the_same_hu(scans, tmp_path, name):
+def test_every_program_packs_the_same_hu(long_headers, tmp_path, name):
     if peers.version(name) is None:
         pytest.skip(f"{name} is not installed")
-    stored = [pydicom.dcmread(path).pixel_array.astype(int) - 1024 for path in scans.rglob("*.dcm")]
-    command = [sys.executable, "-m", "cac_hpc.peers", name, str(scans), str(tmp_path)]
+    stored = [pydicom.dcmread(path).pixel_array.astype(int) - 1024 for path in long_headers.rglob("*.dcm")]
+    command = [sys.executable, "-m", "cac_hpc.peers", name, str(long_headers), str(tmp_path)]
     subprocess.run(command, cwd=REPO, check=True, capture_output=True, timeout=120)
     assert peers.contents(tmp_path) == (2 * SLICES * MATRIX**2, sum(hu.sum() for hu in stored))
 
