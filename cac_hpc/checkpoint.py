@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +18,23 @@ from cac_hpc.logs import log
 FORMAT_VERSION = 1
 
 
-def save(path: Path, state: Mapping[str, Any]) -> None:
+def save(path: Path, state: Mapping[str, Any], check: Callable[[], None] = paths.no_check) -> None:
     """Write the digest, then the checkpoint: a checkpoint under its final name always has one.
 
     The same state gives the same bytes.
 
     Args:
         state: tensors, numbers, texts, and lists and dictionaries of them.
+        check: see `paths.atomic`.
     Raises: OSError if the disk is full or cannot be written; older checkpoints stay as they are.
     """
-    with paths.atomic(path) as scratch:
+    with paths.atomic(path, check) as scratch:
         try:
             with scratch.open("wb") as file:
                 torch.save({"format_version": FORMAT_VERSION, **state}, file)
         except RuntimeError as error:  # torch's word for a disk that took only a part
             raise OSError(errno.EIO, f"the checkpoint could not be written ({error})", str(path)) from error
-        paths.write_text(_digest_path(path), digests.file_sha256(scratch))
+        paths.write_text(_digest_path(path), digests.file_sha256(scratch), check)
 
 
 def load(path: Path) -> dict[str, Any]:

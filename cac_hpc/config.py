@@ -263,28 +263,58 @@ class ClusterConfig:
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
+    reservation: str | None = None
+    exclude: str | None = None  # nodes that are never used; a run adds those that failed its check
+    exclusive: bool = False  # whole nodes; pair it with folds_per_node
     nodes_per_fold: int = 1
-    ranks_per_node: int = 1  # torchrun processes; with train.device cuda each has one GPU
+    ranks_per_node: int = 1  # torchrun processes of a fold; with train.device cuda each has one GPU
     cpus_per_rank: int = 1  # also the number of threads that a rank computes with
+    folds_per_node: int = 1  # folds that one job trains side by side; small networks are faster so than with more ranks
+    gpus_per_node: int | None = None  # null: one per rank; fewer are shared by the folds of a job
+    gres: str | None = None  # how this site names GPUs, as gpu:a100:2; null asks with --gpus-per-node
     array_parallelism: int = 256  # tasks of one array that run at the same time
+    warning_s: int = 90  # SLURM asks a job to save so long before its time is over
+    attempts: int = 5  # starts of a fold without a new checkpoint, until it is given up
     pack: Resources = Resources(time_min=120, mem_gb=8.0)
-    fold: Resources = Resources(time_min=480, mem_gb=32.0)  # its cpus are ranks_per_node x cpus_per_rank
+    fold: Resources = Resources(time_min=480, mem_gb=32.0)  # its cpus are folds x ranks_per_node x cpus_per_rank
     aggregate: Resources = Resources(time_min=30, mem_gb=4.0)  # the seal asks the same
+    mem_per_cpu: bool = False  # ask for memory with --mem-per-cpu, where a site refuses --mem
+    mail_user: str | None = None  # told when the report is there or a stage has failed
+    setup: tuple[str, ...] = ()  # lines of shell before the work: modules, environments; after slurm/env.sh
+    srun: tuple[str, ...] = ()  # further arguments of srun, as --container-image=...
     sbatch: dict[str, Any] = field(default_factory=dict)  # further sbatch options, by their long names
 
     def __post_init__(self) -> None:
-        for key in ("nodes_per_fold", "ranks_per_node", "cpus_per_rank", "array_parallelism"):
+        counts = (
+            "nodes_per_fold",
+            "ranks_per_node",
+            "cpus_per_rank",
+            "folds_per_node",
+            "array_parallelism",
+            "attempts",
+        )
+        for key in counts:
             require(getattr(self, key) >= 1, f"cluster.{key}", getattr(self, key), "1 or more")
         for stage in ("pack", "fold", "aggregate"):
             asked: Resources = getattr(self, stage)
             require(asked.time_min >= 1, f"cluster.{stage}.time_min", asked.time_min, "1 or more")
             require(asked.mem_gb > 0, f"cluster.{stage}.mem_gb", asked.mem_gb, "above 0")
             require(asked.cpus >= 1, f"cluster.{stage}.cpus", asked.cpus, "1 or more")
+        gpus = self.gpus_per_node
+        require(gpus is None or gpus >= self.ranks_per_node, "cluster.gpus_per_node", gpus, "ranks_per_node or more")
+        require(0 < self.warning_s <= 65535, "cluster.warning_s", self.warning_s, "1 to 65535")
+        alone = self.folds_per_node == 1 or self.nodes_per_fold == 1
+        require(alone, "cluster.folds_per_node", self.folds_per_node, "1 where cluster.nodes_per_fold is above 1")
 
     @property
     def ranks(self) -> int:
         """World size of one fold."""
         return self.nodes_per_fold * self.ranks_per_node
+
+    @property
+    def gpus_asked(self) -> int:
+        """GPUs per node of a job that trains on GPUs."""
+        return self.gpus_per_node or self.ranks_per_node * self.folds_per_node
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,8 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from cac_hpc import processes, stopping
+from cac_hpc.config import WorkError
+from cac_hpc.fencing import Fence, Fenced
 from cac_hpc.paths import FoldPaths
 
 PERIOD_S = 1.0  # between two pulses
@@ -94,6 +96,12 @@ def read_pulses(files: FoldPaths) -> list[Pulse]:
     return sorted(filter(None, map(_read, files.heartbeats.glob("rank-*.json"))), key=lambda pulse: pulse.rank)
 
 
+class LostRank(WorkError):
+    """Another rank died, hangs or has lost its node: not the fold's fault, it may go on elsewhere."""
+
+    lost = True
+
+
 class Verdict(NamedTuple):
     """Which rank is lost, None if it is not known, and why."""
 
@@ -150,12 +158,13 @@ class Heartbeat:
     """This rank's pulse, and its ear for the others; used as a context around the work.
 
     Args:
-        lost: told the verdict when another rank is lost while this one cannot move; the process ends after it.
+        lost: told the verdict when another rank is lost while this one cannot move, or a newer start of the fold has
+            taken over; the process ends after it.
     """
 
-    def __init__(self, files: FoldPaths, group: str, rank: int, size: int, lost: Callable[[str], None]) -> None:
-        self._files, self._lost = files, lost
-        self._own = Pulse(group, rank, platform.node(), os.getpid(), processes.start_time(os.getpid()))
+    def __init__(self, files: FoldPaths, fence: Fence, rank: int, size: int, lost: Callable[[str], None]) -> None:
+        self._files, self._fence, self._lost = files, fence, lost
+        self._own = Pulse(str(fence.number), rank, platform.node(), os.getpid(), processes.start_time(os.getpid()))
         self._peers = [Peer(other, None, 0.0, 0.0) for other in range(size) if other != rank]
         self._beats, self._clock_s, self._moved_s, self._slowest_s = 0, 0.0, 0.0, 0.0
         self._asked_by_file = self._explaining = False
@@ -214,8 +223,19 @@ class Heartbeat:
                 moves, self._moved_s = self._own.moves, self._clock_s
             if processes.supervisor_is_gone():
                 os._exit(1)
+            self._leave_if_replaced()
             if not self._explaining and (found := self._listen()):
                 self._give_up(found)
+
+    def _leave_if_replaced(self) -> None:
+        """A node that was thought dead: end before anything is written that a newer start also writes."""
+        try:
+            self._fence.check()
+        except Fenced as why:
+            self._lost(str(why))
+            os._exit(1)
+        except OSError:
+            pass  # the disk does not answer: it takes no writes either
 
     def _listen(self, grace_s: float = GRACE_S) -> Verdict | None:
         self._peers = [self._hear(peer) for peer in self._peers]

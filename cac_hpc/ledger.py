@@ -19,41 +19,44 @@ def record(ledger: Path, stage: str, task: int | None, event: str, **facts: Any)
     Args:
         ledger: the run's ledger.jsonl.
         stage: name of the stage; task: index within the stage, None for the stage as a whole.
-        event: planned, submitted, started, progress or ended.
+        event: planned, submitted, started, progress, ended, requeued, fenced or used.
         facts: what else is known, as plain values.
     """
-    line = {
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "stage": stage,
-        "task": task,
-        "event": event,
-        **facts,
-    }
-    with ledger.open("ab", buffering=0) as file:
+    append(ledger, stage=stage, task=task, event=event, **facts)
+
+
+def append(path: Path, **facts: Any) -> None:
+    """Append facts and the time to a file of JSON lines."""
+    line = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **facts}
+    with path.open("ab", buffering=0) as file:
         file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
 
 
 @contextmanager
-def stage(ledger: Path, name: str, task: int | None, who: str = "", speaks: bool = True) -> Iterator[dict[str, Any]]:
+def stage(
+    ledger: Path, name: str, task: int | None, who: str = "", speaks: bool = True, attempt: int | None = None
+) -> Iterator[dict[str, Any]]:
     """Record that a task started and how it ended; an error is recorded and goes on.
 
     Args:
         who: stands before the reason of a failure. speaks: False on all ranks but the main one, which tell of their
-            failures only.
+            failures only. attempt: number of this start, where starts are numbered.
     Yields: facts about a good end, to be changed.
     """
+    at = whereabouts() | ({} if attempt is None else {"attempt": attempt})
     if speaks:
-        record(ledger, name, task, "started", **whereabouts())
+        record(ledger, name, task, "started", **at)
     end: dict[str, Any] = {"ok": True}
     try:
         yield end
     except BaseException as error:
         ours = type(error).__module__.startswith("cac_hpc.")  # says itself where it was
         reason = str(error) if ours else f"{who}{type(error).__name__}: {error} ({_line_of(error)})"
-        record(ledger, name, task, "ended", ok=False, reason=reason[:500])
+        kind = {"lost": True} if getattr(error, "lost", False) else {}  # not the work's own fault
+        record(ledger, name, task, "ended", ok=False, reason=reason[:500], attempt=at["attempt"], **kind)
         raise
     if speaks:
-        record(ledger, name, task, "ended", **end)
+        record(ledger, name, task, "ended", attempt=at["attempt"], **end)
 
 
 def _line_of(error: BaseException) -> str:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cac_hpc import models, residency, settings, shards, slices, steps
+from cac_hpc import models, residency, settings, shards, slices, steps, workload
 from cac_hpc.config import Config
 from cac_hpc.distributed import World
 from cac_hpc.paths import DatasetPaths, RunPaths
@@ -192,7 +192,7 @@ def main(name: str, root: str, device_type: str, seconds: str) -> None:
     found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     if name == "compute only":
         found["matrix_flops"] = matrix_flops(world.device, steps.DTYPES[cfg.train.precision])
-        found["flops"] = 3 * models.flops(cfg.model, cfg.pack.size, len(cfg.labels.names)) * found["training"]
+        found["flops"] = 3 * workload.flops(cfg.model, cfg.pack.size, len(cfg.labels.names)) * found["training"]
     print(json.dumps(found))
 
 

@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import queue
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from cac_hpc import ledger, processes, stages
+from cac_hpc import ledger, preflight, processes, stages
 from cac_hpc.config import Config, InputError
 from cac_hpc.paths import RunPaths
 from cac_hpc.stages import STAGES, Stage, Task
 
 STOP_S = 40  # for what was asked to stop
 POLL_S = 0.5
-
-
-@contextmanager
-def exclusive(run: RunPaths) -> Iterator[None]:
-    """Be the only launcher that runs this run's stages on this machine.
-
-    Children inherit the lock, so what a killed launcher left behind still holds it.
-
-    Raises: InputError if somebody else is.
-    """
-    with run.lock.open("a") as lock:
-        os.set_inheritable(lock.fileno(), True)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{run.root}: another launcher, or what it left running, works on this run on this machine; "
-                "wait for it or end it (python jobs/status.py shows what runs)"
-            ) from None
-        yield
 
 
 def run_stages(run: RunPaths, cfg: Config, waiting: list[Task]) -> Generator[None, None, None]:
@@ -57,7 +35,7 @@ def run_stages(run: RunPaths, cfg: Config, waiting: list[Task]) -> Generator[Non
             tasks = [task for task in waiting if task.stage is stage]
             failed = (yield from _run_stage(run, cfg, stage, tasks, children)) if tasks else []
             for task in failed:
-                if stages.was_stopped(run, task.stage.name, task.index):
+                if stages.was_stopped(run, task):
                     print(f"{task} was stopped and has saved", file=sys.stderr)
                     continue
                 print(f"{task} failed; the end of {_log(run, task)}:\n{_tail(_log(run, task))}", file=sys.stderr)
@@ -72,10 +50,10 @@ def check_devices(cfg: Config) -> None:
 
     Raises: InputError if they are not.
     """
-    if cfg.train.device == "cuda" and len(_gpus()) < cfg.cluster.ranks:
+    if cfg.train.device == "cuda" and len(preflight.visible_gpus()) < cfg.cluster.ranks:
         raise InputError(
             f"train.device is cuda and a fold has {cfg.cluster.ranks} ranks, but this machine shows "
-            f"{len(_gpus())} GPUs; wanted one per rank, or --train.device cpu --train.precision fp32"
+            f"{len(preflight.visible_gpus())} GPUs; wanted one per rank, or --train.device cpu --train.precision fp32"
         )
 
 
@@ -142,7 +120,7 @@ def _run_task(
         )
     children.append((child, task.stage.ranks))
     code = child.wait()
-    if code and not any(event["event"] == "ended" for event in _events_since_start(run, task)):
+    if code and not stages.last_ends(run, task):
         ledger.record(
             run.ledger,
             task.stage.name,
@@ -158,34 +136,14 @@ def _how_it_ended(code: int) -> str:
     return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
-def _events_since_start(run: RunPaths, task: Task) -> Iterator[dict[str, object]]:
-    """The task's events from its last start on, newest first."""
-    for event in reversed(ledger.read(run.ledger)):
-        if (event["stage"], event["task"]) == (task.stage.name, task.index):
-            yield event
-            if event["event"] == "started":
-                return
-
-
 def _room(cfg: Config, stage: Stage) -> list[str | None]:
     """One entry per task that can run at a time: the GPUs it gets, or None."""
     if not stage.ranks:
         return [None] * max(1, len(os.sched_getaffinity(0)) // stages.resources(stage, cfg).cpus)
     if cfg.train.device == "cpu":
         return [None] * max(1, len(os.sched_getaffinity(0)) // (cfg.cluster.ranks * cfg.cluster.cpus_per_rank))
-    gpus, ranks = _gpus(), cfg.cluster.ranks
+    gpus, ranks = preflight.visible_gpus(), cfg.cluster.ranks
     return [",".join(gpus[first : first + ranks]) for first in range(0, len(gpus) - ranks + 1, ranks)]
-
-
-def _gpus() -> list[str]:
-    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        return [gpu for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [str(index) for index, _ in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
 
 
 def _log(run: RunPaths, task: Task) -> Path:

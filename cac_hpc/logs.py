@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
 log = logging.getLogger("cac_hpc")
@@ -28,13 +28,21 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: bool = False) -> Table:
-    """A table for a terminal; ``numbers`` aligns all columns but the first to the right."""
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: bool = False, tight: bool = False
+) -> Table:
+    """A table for a terminal.
+
+    Args:
+        numbers: whether all columns but the first are aligned to the right. tight: whether it has many columns.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    if tight:
+        shown.padding, shown.pad_edge = (0, 1, 0, 0), False
     for index, column in enumerate(columns):
         shown.add_column(Text(column), justify="right" if numbers and index else "left", overflow="fold")
     for row in rows:
@@ -42,7 +50,16 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
     return shown
 
 
-def redraw(render: Callable[[], Table], steps: Generator[object, None, None]) -> None:
+def with_lines(title: str, table: Table, lines: Sequence[str]) -> RenderableType:
+    """A table between its title, however long, and lines of text."""
+    from rich.console import Group
+    from rich.text import Text
+
+    above, *below = (Text(line, overflow="fold") for line in (title, *lines))
+    return Group(above, table, *below)
+
+
+def redraw(render: Callable[[], RenderableType], steps: Generator[object, None, None]) -> None:
     """Draw a table on the terminal, again at every step and once after the last."""
     from rich.live import Live
 

@@ -48,20 +48,6 @@ def num_parameters(model: nn.Module) -> int:
     return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
 
 
-def flops(cfg: ModelConfig, size: int, num_categories: int) -> int:
-    """Floating-point operations of one slice's way to its logits: two, a product and a sum, per weight and place.
-
-    A convolution of k x k pixels from C to F channels on a slice of S x S takes 2 k k C F S S, a dense layer from F to
-    K numbers 2 F K. Counted as if the zeros around a slice were read; biases, ReLU, max-pooling and dropout are not
-    counted (below 1 % for the study's network). A training step takes about three times as many.
-    """
-    total, channels = 0, 1
-    for filters in cfg.filters:
-        total += 2 * cfg.kernel**2 * channels * filters * size**2
-        channels, size = filters, size // 2
-    return total + 2 * channels * size**2 * cfg.dense + 2 * cfg.dense * num_categories
-
-
 def dropout_factors(generator: torch.Generator, num_slices: int, num_features: int, dropout: float) -> Tensor:
     """Factors (N, F) of a batch's features: 0 with probability ``dropout``, otherwise 1 / (1 - dropout)."""
     chance_NF = torch.rand(num_slices, num_features, generator=generator, device=generator.device)

@@ -1,117 +1,141 @@
-"""Where a run stands: from its folder first, from the scheduler second. Shown as a table, followed, or as JSON."""
+"""Follow a run: the table once or kept up to date, its end awaited, JSON for scripts, the end of a log."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from cac_hpc import heartbeat, logs, scheduler, stages
+from cac_hpc import joblogs, ledger, lock, logs, overview
+from cac_hpc.config import InputError
+from cac_hpc.outlook import Outlook
 from cac_hpc.paths import RunPaths
-from cac_hpc.stages import TaskState
+from cac_hpc.stages import STAGES, TaskState
+from cac_hpc.states import OPEN
 
-if TYPE_CHECKING:
-    from rich.table import Table
+POLL_S = 3.0
+HELD_S = 60.0  # with nothing that goes on before somebody acts
+SILENT_S = 3600.0  # with nobody who says what becomes of the rest
+WIDE = 200  # characters: where no terminal sets a limit
+Step = list[TaskState] | None
 
-POLL_S = 2.0
-COLUMNS = ("stage", "task", "state", "job", "node", "attempt", "what")
 
+def status(root: Path, watch: bool = False, as_json: bool = False, log: str | None = None) -> int:
+    """Print where the run stands, or the end of a log.
 
-def status(root: Path, watch: bool = False, as_json: bool = False) -> int:
-    """Print where the run stands.
-
-    Returns: 1 if a task failed or is gone, else 0.
+    Returns: 1 if a task failed or is gone, or there is no log yet, else 0.
     """
     run = RunPaths(root)
-    states = read_states(run)
+    if log is not None:
+        return _show_log(run, log)
+    outlook = Outlook(run)
+    if watch and not as_json:
+        follow(run, until_settled(run, outlook), outlook)
+    states = outlook.states()
     if as_json:
         print(json.dumps([dataclasses.asdict(state) for state in states], indent=2))
-    elif watch:
-        follow(run, until_settled(run))
-    else:
-        logs.console().print(table(run, states))
+    elif not watch:
+        print(root)  # by itself, as the notes: no line is broken that somebody may copy
+        screen = logs.console()
+        screen.print(overview.table(states), width=None if screen.is_terminal else WIDE)
+        print("".join(f"{line}\n" for line in overview.notes(states)), end="", flush=True)
     return 1 if any(state.state in ("failed", "gone") for state in states) else 0
 
 
 def read_states(run: RunPaths) -> list[TaskState]:
-    """Where every task stands; of those the files leave open, what SLURM says, in one call."""
-    states = stages.survey(run)
-    open_jobs = [state.job for state in states if state.job and state.state in ("submitted", "running")]
-    queue = scheduler.queued(open_jobs) if open_jobs else {}
-    seen = [_with_queue(state, queue) if state.job in open_jobs else _with_process(state) for state in states]
-    return [_with_pulse(run, state) if state.stage == "folds" and state.state == "running" else state for state in seen]
+    """Where every task stands now."""
+    return Outlook(run).states()
 
 
-def follow(run: RunPaths, steps: Generator[object, None, None]) -> None:
-    """Draw the table again at every step; without a terminal, print every change as a line."""
+def follow(run: RunPaths, steps: Generator[Step, None, None], outlook: Outlook | None = None) -> None:
+    """Draw the table again at every step; without a terminal, print every change as a line.
+
+    Args:
+        steps: yields where the tasks stand, or None to have it looked up.
+    """
+    look = (outlook or Outlook(run)).states
     if logs.console().is_terminal:
-        logs.redraw(lambda: table(run, read_states(run)), steps)
+        _redraw(run, steps, look)
         return
-    before: dict[tuple[str, int | None], tuple[str, str | None]] = {}
+    before: dict[tuple[str, int | None], str] = {}
     with closing(steps):  # whatever goes wrong here, what the steps started ends with them
-        for _ in steps:
-            for state in read_states(run):
-                key, now = (state.stage, state.task), (state.state, state.reason or state.progress)
-                if before.get(key, ("planned", None)) != now:
-                    name = state.stage if state.task is None else f"{state.stage} {state.task}"
-                    print(f"{name}: {now[0]}" + (f", {now[1]}" if now[1] else ""), flush=True)
-                before[key] = now
+        for seen in steps:
+            for state in look() if seen is None else seen:
+                key = state.stage, state.task
+                before[key], line = overview.change(state, before.get(key))
+                if line:
+                    print(line, flush=True)
 
 
-def until_settled(run: RunPaths) -> Generator[None, None, None]:
-    """Yield until every task is done, stopped or failed, or nothing of the run is in the queue any more."""
-    while any(state.state in ("submitted", "running", "queued") for state in read_states(run)):
-        yield
+def until_settled(run: RunPaths, outlook: Outlook | None = None) -> Generator[Step, None, None]:
+    """Yield where the tasks stand until nothing more will happen by itself.
+
+    That is: all tasks have ended and a second look agrees; or the rest is held, or waits for what is held, for HELD_S;
+    or nobody has said for SILENT_S what becomes of the rest.
+    """
+    look, before, began_s = (outlook or Outlook(run)).states, None, 0.0
+    while True:
+        states = look()
+        yield states
+        patience_s, now_s = _patience_s(states, lock.is_held(run.lock)), time.monotonic()
+        if patience_s != before:
+            before, began_s = patience_s, now_s
+        if patience_s is not None and now_s - began_s >= patience_s:
+            return
         time.sleep(POLL_S)
-    yield
 
 
-def table(run: RunPaths, states: list[TaskState]) -> Table:
-    rows = [
-        (
-            state.stage,
-            state.task,
-            state.state,
-            state.job,
-            state.node,
-            state.attempt or None,
-            state.reason or state.progress,
-        )
-        for state in states
-    ]
-    return logs.table(str(run.root), COLUMNS, rows)
+def _patience_s(states: Sequence[TaskState], launching: bool) -> float | None:
+    """How long a run may stay as it is until it counts as settled; None as long as something goes on.
+
+    Args:
+        launching: whether a launcher works on it, which will start what is planned.
+    """
+    rest = [state for state in states if state.state in OPEN]
+    if launching and any(state.state != "done" for state in states):
+        return None
+    if not rest:
+        return 0.0 if all(state.state == "done" for state in states) else POLL_S
+    waits = [state.state == "queued" and "Dependency" in (state.reason or "") for state in rest]
+    stuck = [state.state for state, depends in zip(rest, waits, strict=True) if not depends]
+    if stuck and set(stuck) == {"held"}:
+        return HELD_S
+    return SILENT_S if stuck and set(stuck) <= {"held", "unknown"} else None
 
 
-def _with_pulse(run: RunPaths, state: TaskState) -> TaskState:
-    """A fold that runs, with what its main rank last said of itself."""
-    pulses = heartbeat.read_pulses(run.fold(state.task or 0))
-    if not pulses or pulses[0].end or not pulses[0].epoch:
-        return state
-    pulse = pulses[0]
-    known = [pulse.place]
-    known += [f"validation loss {pulse.val_loss:.3f}"] if pulse.val_loss is not None else []
-    known += [f"{pulse.slices_per_second:.0f} slices/s"] if pulse.slices_per_second else []
-    return dataclasses.replace(state, progress=", ".join(known))
+def _redraw(run: RunPaths, steps: Generator[Step, None, None], look: Callable[[], list[TaskState]]) -> None:
+    shown = look()
+
+    def drawn() -> Generator[None, None, None]:
+        nonlocal shown
+        with closing(steps):
+            for seen in steps:
+                shown = look() if seen is None else seen
+                yield
+            shown = look()
+
+    logs.redraw(lambda: logs.with_lines(str(run.root), overview.table(shown), overview.notes(shown)), drawn())
 
 
-def _with_process(state: TaskState) -> TaskState:
-    """A task that runs here without SLURM lives as long as its process."""
-    if state.state != "running" or state.node != platform.node() or Path(f"/proc/{state.pid}").exists():
-        return state
-    return dataclasses.replace(state, state="gone", reason="its process ended without a result")
+def _show_log(run: RunPaths, name: str) -> int:
+    """Print the end of the newest log of a fold, by its number, or of a stage.
 
-
-def _with_queue(state: TaskState, queue: dict[str, scheduler.JobState] | None) -> TaskState:
-    if queue is None:
-        return dataclasses.replace(state, reason="SLURM does not answer")
-    found = queue.get(state.job or "")
-    if found is None:
-        return dataclasses.replace(state, state="gone", reason="left the queue without a result")
-    if found.state == "PENDING":
-        return dataclasses.replace(state, state="queued", reason=found.reason)
-    return dataclasses.replace(state, state="running") if state.state == "submitted" else state
+    Raises: InputError if the run has no such fold or stage.
+    """
+    stage, task = ("folds", int(name)) if name.isdecimal() else (name, None)
+    events = ledger.read(run.ledger)
+    mine = [event for event in events if event["stage"] == stage and task in (None, event["task"])]
+    if not mine:
+        folds = sorted({event["task"] for event in events if event["stage"] == "folds"})
+        known = ", ".join([*map(str, folds), *(known.name for known in STAGES)])
+        raise InputError(f"--log {name}: the run has no such fold or stage, wanted one of {known}")
+    starts = {(event["task"], event.get("job")) for event in mine}
+    path = joblogs.newest(run.slurm, stage, starts)
+    if path is None:
+        print(f"{run.slurm}: no log of {stage if task is None else f'fold {task}'} yet")
+        return 1
+    print(f"the end of {path}:\n{joblogs.tail(path)}")
+    return 0

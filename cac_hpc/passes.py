@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from cac_hpc import augment, checkpoint, distributed, models, slices, steps
 from cac_hpc.config import Config, TrainConfig, WorkError
 from cac_hpc.distributed import Agreement, World
+from cac_hpc.fencing import Fence
 from cac_hpc.heartbeat import Heartbeat
 from cac_hpc.logs import log
 from cac_hpc.paths import FoldPaths
@@ -61,6 +62,7 @@ class Attempt:
     """One start of a fold, on one rank: what stays the same until the process ends, and when it saved last."""
 
     files: FoldPaths
+    fence: Fence
     fold: int
     cfg: Config
     world: World
@@ -190,7 +192,7 @@ def _save(attempt: Attempt) -> None:
     """Write a checkpoint and drop those that are too old."""
     trainer, files = attempt.trainer, attempt.files
     state = trainer.state() | {"belongs_to": attempt.belongs_to, "made_with": attempt.made_with}
-    checkpoint.save(files.checkpoint(trainer.epochs, trainer.step), state)
+    checkpoint.save(files.checkpoint(trainer.epochs, trainer.step), state, attempt.fence.check)
     for path in files.checkpoints()[:-GENERATIONS]:
         checkpoint.remove(path)
 

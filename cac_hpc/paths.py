@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,18 @@ class FoldPaths:
 
     def heartbeat(self, rank: int) -> Path:
         return self.heartbeats / f"rank-{rank:04d}.json"
+
+    @property
+    def attempts(self) -> Path:
+        return self.root / "attempts"
+
+    def attempt(self, number: int) -> Path:
+        """One file for every start of the fold, numbered from 1."""
+        return self.attempts / f"{number:04d}.json"
+
+    def rendezvous(self, key: str) -> Path:
+        """Where the first node of a job says how the others find it."""
+        return self.root / "rendezvous" / f"{key}.json"
 
     def checkpoint(self, epochs: int, step: int) -> Path:
         """After whole epochs and that many steps of the next one."""
@@ -136,6 +148,14 @@ class RunPaths:
         return self.root / "slurm"
 
     @property
+    def excluded(self) -> Path:
+        """Nodes that failed their check, one JSON line each."""
+        return self.slurm / "excluded_nodes.jsonl"
+
+    def drill(self, name: str) -> Path:
+        return self.root / "drill" / name
+
+    @property
     def report(self) -> Path:
         return self.root / "report"
 
@@ -146,31 +166,43 @@ class RunPaths:
         return DatasetPaths(Path(packed_dir) if packed_dir else self.root / "dataset")
 
 
+def no_check() -> None:
+    """Nothing stands in the way of a file's final name."""
+
+
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, check: Callable[[], None] = no_check) -> Iterator[Path]:
     """Yield a scratch name beside ``path``; when the block ends well, its file is on disk under the final name.
 
     The scratch name is new each time, so the left-overs of a killed attempt are never in the way.
+
+    Args:
+        check: called when the file is whole, right before it gets its name; what it raises prevents that.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield scratch
         _sync(scratch)
+        check()
         scratch.replace(path)
         _sync(path.parent)
     finally:
         scratch.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    with atomic(path) as scratch:
-        scratch.write_text(text, encoding="utf-8")
+def write_bytes(path: Path, content: bytes, check: Callable[[], None] = no_check) -> None:
+    with atomic(path, check) as scratch:
+        scratch.write_bytes(content)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_text(path: Path, text: str, check: Callable[[], None] = no_check) -> None:
+    write_bytes(path, text.encode("utf-8"), check)
+
+
+def write_json(path: Path, content: Any, check: Callable[[], None] = no_check) -> None:
     """Write strict JSON (no NaN), readable by people."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", check)
 
 
 def read_json(path: Path) -> Any:

@@ -13,16 +13,19 @@ from cac_hpc import digests, files, paths, shards, splits
 from cac_hpc.config import Config, DataConfig, InputError, plain
 from cac_hpc.labels import Label, Matched, match_labels
 from cac_hpc.paths import DatasetPaths
+from cac_hpc.splits import Fold
 
 
 @dataclass(frozen=True)
 class DatasetPlan:
     """The studies of every shard and the digest of all that the packed dataset depends on.
 
-    Studies go by their keys: the names of their folders, or pseudonyms. listings: digest of each study's files.
-    unlabelled: number of files of each study that is left out. stray: of files beside the study folders.
+    folds: as they come out if every labelled study can be read. Studies go by their keys: the names of their folders,
+    or pseudonyms. listings: digest of each study's files. unlabelled: number of files of each study that is left out.
+    stray: of files beside the study folders.
     """
 
+    folds: list[Fold]
     shards: list[list[str]]
     labels: dict[str, Label]
     listings: dict[str, str]
@@ -46,7 +49,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
     entries = {study: files.list_files(folder) for study, folder in folders.items()}
     labels = _by_key(matched, folders, cfg)
     studies, step = list(labels), cfg.pack.studies_per_shard
-    splits.make_folds(
+    folds = splits.make_folds(
         {study: labels[study].patient for study in studies},
         {study: labels[study].category for study in studies},
         cfg.split,
@@ -63,6 +66,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
     }
     found = [entry for study in entries.values() for entry in study]
     return DatasetPlan(
+        folds=folds,
         shards=[studies[first : first + step] for first in range(0, len(studies), step)],
         labels=labels,
         listings=listings,

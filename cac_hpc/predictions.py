@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cac_hpc import paths
 
-
-def write_predictions(
-    path: Path, study: Sequence[str], slice_index: np.ndarray, fold: int, label: np.ndarray, probability: np.ndarray
-) -> None:
-    """Write the rows in the order of study and slice.
+def to_csv(
+    study: Sequence[str], slice_index: np.ndarray, fold: int, label: np.ndarray, probability: np.ndarray
+) -> bytes:
+    """The file's content, rows in the order of study and slice.
 
     Args:
         study, slice_index, label: (N,); the slice is counted from 0 in ascending z.
@@ -24,8 +22,7 @@ def write_predictions(
     for category in range(probability.shape[1]):
         table[f"p{category}"] = probability[:, category]
     table = table.sort_values(["study", "slice"], kind="stable")
-    with paths.atomic(path) as scratch:
-        table.to_csv(scratch, index=False, float_format="%.9g", lineterminator="\n")
+    return table.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode("utf-8")
 
 
 def read_predictions(path: Path, fold: int, num_categories: int) -> pd.DataFrame:

@@ -40,6 +40,11 @@ def supervised() -> dict[str, str]:
     return {SUPERVISOR: f"{os.getpid()}:{start_time(os.getpid())}"}
 
 
+def supervisor() -> str | None:
+    """The supervisor of this process, as `supervised` names it; None if there is none."""
+    return os.environ.get(SUPERVISOR)
+
+
 def supervisor_is_gone() -> bool:
     """Whether there was a supervisor and it has ended."""
     pid, _, started = os.environ.get(SUPERVISOR, "").partition(":")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import cac_hpc
+from cac_hpc import digests
 
 COPIED = ("jobs", "slurm")
 
@@ -24,6 +26,7 @@ def collect(source: Path) -> dict[str, Any]:
         source: the checkout that was started; without git, commit and changes are None.
     """
     return {
+        "run_id": secrets.token_hex(4),  # by which the run's jobs are known in the queue
         "version": cac_hpc.__version__,
         "git_commit": _git(source, "rev-parse", "HEAD"),
         "git_diff": _git(source, "diff", "HEAD"),
@@ -35,12 +38,17 @@ def collect(source: Path) -> dict[str, Any]:
     }
 
 
-def copy_code(source: Path, target: Path) -> None:
-    """Copy the package that is running and the scripts of the checkout, so that later edits do not reach the jobs."""
+def copy_code(source: Path, target: Path) -> str:
+    """Copy the package that is running and the scripts of the checkout, so that later edits do not reach the jobs.
+
+    Returns: a digest of all that was copied.
+    """
     skipped = shutil.ignore_patterns("__pycache__", "*.pyc", "dev")
     shutil.copytree(Path(cac_hpc.__file__).parent, target / "cac_hpc", ignore=skipped)
     for name in COPIED:
         shutil.copytree(source / name, target / name, ignore=skipped)
+    files = sorted(path for path in target.rglob("*") if path.is_file())
+    return digests.content_sha256({str(path.relative_to(target)): digests.file_sha256(path) for path in files})
 
 
 def _git(source: Path, *arguments: str) -> str | None:

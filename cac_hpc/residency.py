@@ -8,26 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cac_hpc import digests, distributed, feeding, memory, shards
-from cac_hpc.config import Config, InputError, TrainConfig
+from cac_hpc import digests, distributed, feeding, memory, room, shards, sharing
+from cac_hpc.config import Config, InputError
 from cac_hpc.distributed import World
 from cac_hpc.logs import log
-from cac_hpc.memory import GIB, Limit
 from cac_hpc.paths import DatasetPaths
+from cac_hpc.room import Kind, Room
 from cac_hpc.shards import ShardColumns
 from cac_hpc.slices import SliceTable
 from cac_hpc.streaming import Places, Reader
 
 T = TypeVar("T")
-Kind = Literal["device", "host", "stream"]
-RANK_BYTES = GIB  # what a rank takes beside the slices
-STREAM_WINDOW = 2048  # slices shuffled together when nothing else is asked for
 
 
 class Images(Protocol):
@@ -46,19 +43,6 @@ class Loaded:
     images: Images
     kind: Kind
     window: int | None
-
-
-@dataclass(frozen=True)
-class Room:
-    """What decides the residency, in bytes: the slices, and for a node its ranks and what they may use together.
-
-    gpu: free on the rank's GPU, None without one.
-    """
-
-    slices: int
-    ranks: int
-    host: Limit
-    gpu: int | None
 
 
 @dataclass(frozen=True)
@@ -115,9 +99,9 @@ def load(dataset: DatasetPaths, category: Mapping[str, int], cfg: Config, world:
     if digests.file_sha256(dataset.studies) != sealed["studies_sha256"]:
         raise InputError(f"{dataset.studies}: not as it was sealed; python jobs/pack.py --run RUN --seal mends it")
     shape = (sealed["slices"], sealed["settings"]["pack"]["size"], sealed["settings"]["pack"]["size"])
-    room = _look_around(2 * shape[0] * shape[1] * shape[2], cfg, world)
-    kind, why = choose(cfg.train.residency, room)
-    window = effective_window(cfg.train, kind)
+    found = _look_around(room.slice_bytes(shape[0], shape[1]), cfg, world)
+    kind, why = room.choose(cfg.train.residency, found)
+    window = room.effective_window(cfg.train, kind)
     if world.is_main:
         log.info("residency %s: %s", kind, why)
         if window != cfg.train.shuffle_window:
@@ -132,48 +116,16 @@ def load(dataset: DatasetPaths, category: Mapping[str, int], cfg: Config, world:
     return Loaded(table, images, kind, window)
 
 
-def effective_window(cfg: TrainConfig, kind: Kind) -> int | None:
-    """How many slices are shuffled together; None: all. It is part of what makes a result."""
-    return STREAM_WINDOW if cfg.shuffle_window is None and kind == "stream" else cfg.shuffle_window
-
-
-def choose(asked: str, room: Room) -> tuple[Kind, str]:
-    """Where the slices are kept, and why.
-
-    Args:
-        asked: train.residency; without a GPU, ``device`` is ``host``.
-    Raises: InputError if what was asked for does not fit.
-    """
-    slices, host = f"{_gib(room.slices)} of slices", f"{_gib(room.host.bytes)} ({room.host.says})"
-    needed = f"{slices} and {room.ranks} x {_gib(RANK_BYTES)} for ranks"
-    in_host = room.slices + room.ranks * RANK_BYTES <= room.host.bytes
-    if asked == "stream":
-        return "stream", f"{slices} stay in their files, as train.residency says"
-    if not in_host and asked != "auto":
-        raise InputError(f"train.residency is {asked!r}, but {needed} do not fit in {host}; wanted auto or stream")
-    if room.gpu is not None and in_host and asked != "host":
-        half = f"half of the {_gib(room.gpu)} that are free on the GPU"
-        if 2 * room.slices <= room.gpu:
-            return "device", f"{slices} fit in {half}"
-        if asked == "device":
-            raise InputError(f"train.residency is 'device', but {slices} do not fit in {half}; wanted auto or host")
-    return ("host", f"{needed} fit in {host}") if in_host else ("stream", f"{needed} do not fit in {host}")
-
-
-def _gib(num_bytes: int) -> str:
-    return f"{num_bytes / GIB:.3g} GiB" if num_bytes < 1000 * GIB else f"{num_bytes / GIB:.0f} GiB"
-
-
 def _look_around(slices: int, cfg: Config, world: World) -> Room:
     """The room that every rank has: the narrowest of all nodes and GPUs."""
-    asked = Limit(round(cfg.cluster.fold.mem_gb * GIB), "cluster.fold.mem_gb")
     gpu = torch.cuda.mem_get_info(world.device)[0] if world.device.type == "cuda" else None
-    rooms = distributed.gather(Room(slices, world.local_size, min(asked, *memory.limits()), gpu), world)
+    host = min(room.asked(cfg.cluster), *memory.limits())
+    rooms = distributed.gather(Room(slices, world.local_size, host, gpu), world)
     return Room(
         slices,
-        ranks=max(room.ranks for room in rooms),
-        host=min(room.host for room in rooms),
-        gpu=None if gpu is None else min(room.gpu or 0 for room in rooms),
+        ranks=max(each.ranks for each in rooms),
+        host=min(each.host for each in rooms),
+        gpu=None if gpu is None else min(each.gpu or 0 for each in rooms),
     )
 
 
@@ -182,15 +134,15 @@ def _fill_host(
 ) -> tuple[list[ShardColumns], Images]:
     """Read all shards into memory that the ranks of the node share; a GPU that has room takes a copy of it."""
     starts = np.cumsum([0, *(facts["rows"] for facts in sealed["shards"])])
-    with memory.shared(2 * shape[0] * shape[1] * shape[2], world) as room:
-        images = room.int16(shape)
+    with sharing.shared(room.slice_bytes(shape[0], shape[1]), world) as mapped:
+        images = mapped.int16(shape)
 
         def read(index: int) -> ShardColumns:
             return shards.read_shard(_verified(dataset, sealed, index), images[starts[index] : starts[index + 1]])
 
         node = range(world.first_on_node, world.first_on_node + world.local_size)
         columns = _shared_out(read, len(sealed["shards"]), world, node)
-        hu_NHW = torch.from_numpy(room.int16(shape, touch=True))
+        hu_NHW = torch.from_numpy(mapped.int16(shape, touch=True))
     if kind == "device":
         return columns, OnDevice(hu_NHW.to(world.device))
     return columns, InHost(hu_NHW, world.device)

@@ -87,29 +87,37 @@ def parse_stage(
     argv: Sequence[str] | None = None,
     *,
     numbers: Mapping[str, str] | None = None,
+    texts: Mapping[str, str] | None = None,
     flags: Mapping[str, str] | None = None,
     required: Sequence[str] = (),
 ) -> tuple[Path, dict[str, Any]]:
-    """Read ``--run RUN`` and the stage's own options, given as name to help text.
+    """Read ``--run RUN`` and the stage's own options, given as name to help text: whole numbers, texts, flags.
 
     Raises: InputError if RUN is not the folder of a run.
     """
     parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
     parser.add_argument("--run", required=True, metavar="RUN", help="the run folder")
-    for name, text in (numbers or {}).items():
-        parser.add_argument(f"--{name}", type=int, metavar=name[0].upper(), help=text, required=name in required)
+    for kind, options in ((int, numbers), (str, texts)):
+        for name, text in (options or {}).items():
+            parser.add_argument(f"--{name}", type=kind, metavar=name[0].upper(), help=text, required=name in required)
     return _parse_run(parser, flags or {}, argv)
 
 
 def parse_run(
-    doc: str | None, argv: Sequence[str] | None = None, *, flags: Mapping[str, str] | None = None
+    doc: str | None,
+    argv: Sequence[str] | None = None,
+    *,
+    flags: Mapping[str, str] | None = None,
+    texts: Mapping[str, tuple[str, str]] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Read ``RUN`` and the named flags.
+    """Read ``RUN``, the named flags, and options with a text, given as name to what stands for it and help text.
 
     Raises: InputError if RUN is not the folder of a run.
     """
     parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
     parser.add_argument("run", metavar="RUN", help="the run folder")
+    for name, (stands_for, text) in (texts or {}).items():
+        parser.add_argument(f"--{name}", metavar=stands_for, help=text)
     return _parse_run(parser, flags or {}, argv)
 
 

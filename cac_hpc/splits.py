@@ -73,6 +73,19 @@ def check_folds(folds: Sequence[Fold], patient: Mapping[str, str], scheme: str) 
         raise InputError(f"kfold: studies {wrong[:10]} are not tested exactly once")
 
 
+def count_patients(
+    fold: Fold, patient: Mapping[str, str], category: Mapping[str, int], num_categories: int
+) -> tuple[tuple[int, int, int], ...]:
+    """Of each category, the patients in the training, validation and test part; by the highest of their studies."""
+    counts = []
+    for studies in (fold.train, fold.val, fold.test):
+        highest: dict[str, int] = {}
+        for study in studies:
+            highest[patient[study]] = max(category[study], highest.get(patient[study], 0))
+        counts.append([list(highest.values()).count(number) for number in range(num_categories)])
+    return tuple(zip(*counts, strict=True))
+
+
 def write_splits(path: Path, folds: Sequence[Fold], cfg: SplitConfig, studies_sha256: str) -> None:
     """Write splits.json, once: folds that are already there must be these.
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cac_hpc import ledger, paths, processes
+from cac_hpc import digests, ledger, paths, processes
 from cac_hpc.config import Config, Resources
-from cac_hpc.paths import RunPaths
+from cac_hpc.paths import FoldPaths, RunPaths
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Stage:
     ranks: bool = False  # torchrun starts the script once per rank
 
 
+SILENT = ("fenced", "used")  # events that change no state
 STAGES = (
     Stage("pack", "pack.py", option="--shard", resources="pack"),
     Stage("seal", "pack.py", ("--seal",), after="pack"),
@@ -46,6 +47,8 @@ class Task:
 
     @property
     def done(self) -> bool:
+        if self.stage.name == "folds":
+            return fold_is_done(FoldPaths(self.result.parent))
         if not self.result.exists():
             return False
         return self.stage.name != "aggregate" or bool(paths.read_json(self.result)["status"] == "COMPLETE")
@@ -54,9 +57,28 @@ class Task:
         return self.stage.name if self.index is None else f"{self.stage.name} {self.index}"
 
 
+def fold_is_done(files: FoldPaths, read: bool = False) -> bool:
+    """Whether a fold's predictions are there as they were written.
+
+    Args:
+        read: whether to compare every byte, not the size alone.
+    """
+    try:
+        facts, size = paths.read_json(files.metrics), files.predictions.stat().st_size
+    except (OSError, ValueError):
+        return False
+    if size != facts.get("predictions_bytes"):
+        return False
+    return not read or digests.file_sha256(files.predictions) == facts["predictions_sha256"]
+
+
 @dataclass(frozen=True)
 class TaskState:
-    """Where a task stands: planned, submitted, running, stopped (it saved and can go on), done or failed."""
+    """Where a task stands: planned, submitted, running, stopped (it saved and can go on), done, failed or gone.
+
+    pid, attempt: of the newest start. since: when its job was submitted, or the task planned. What follows since is
+    known to monitor alone. mend: the command that helps. eta_s: until the task is done.
+    """
 
     stage: str
     task: int | None
@@ -67,6 +89,13 @@ class TaskState:
     attempt: int = 0
     progress: str | None = None
     reason: str | None = None
+    since: str | None = None
+    mend: str | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    val_loss: float | None = None
+    slices_per_second: float | None = None
+    eta_s: float | None = None
 
 
 def plan_tasks(cfg: Config, run: RunPaths, num_shards: int) -> list[Task]:
@@ -83,6 +112,12 @@ def plan_tasks(cfg: Config, run: RunPaths, num_shards: int) -> list[Task]:
         for stage in STAGES
         for index, result in enumerate(results[stage.name])
     ]
+
+
+def tasks_of(cfg: Config, run: RunPaths, name: str) -> list[Task]:
+    """All tasks of a stage of a run that has been planned."""
+    num_shards = len(paths.read_json(run.dataset(cfg.data.packed_dir).plan)["shards"])
+    return [task for task in plan_tasks(cfg, run, num_shards) if task.stage.name == name]
 
 
 def waiting(tasks: Sequence[Task]) -> list[Task]:
@@ -133,18 +168,43 @@ def environment(run: RunPaths, cfg: Config) -> dict[str, str]:
     return {**os.environ, **own, **processes.supervised()}
 
 
-def was_stopped(run: RunPaths, stage: str, index: int | None) -> bool:
-    """Whether a task's newest attempt has saved and ended because it was asked to."""
-    newest = [event for event in ledger.read(run.ledger) if (event["stage"], event["task"]) == (stage, index)][-1:]
-    return any(event.get("resumable") for event in newest)
+def last_ends(run: RunPaths, task: Task) -> list[dict[str, Any]]:
+    """How a task's newest start ended, in the words of all who told; empty if nobody did."""
+    found: list[dict[str, Any]] = []
+    for event in _newest_start(ledger.read(run.ledger), task.stage.name, task.index):
+        found = [] if event["event"] == "started" else [*found, event] if event["event"] == "ended" else found
+    return found
+
+
+def was_stopped(run: RunPaths, task: Task) -> bool:
+    """Whether a task's newest start has saved and ended because it was asked to."""
+    return any(event.get("resumable") for event in last_ends(run, task)[-1:])
+
+
+def _newest_start(events: Sequence[dict[str, Any]], stage: str, task: int | None) -> list[dict[str, Any]]:
+    """The story of a task, without what a start that was replaced by a newer one told after that."""
+    mine, newest = [], 0
+    for event in events:
+        if (event["stage"], event["task"]) != (stage, task) or event["event"] in SILENT:
+            continue
+        attempt = event.get("attempt") or 0
+        if attempt >= newest or event["event"] not in ("progress", "ended"):
+            newest = max(newest, attempt)
+            mine.append(event)
+    return mine
+
+
+def excluded_nodes(run: RunPaths, cfg: Config) -> list[str]:
+    """Nodes that the settings exclude, and those that failed their check."""
+    found = [event["node"] for event in ledger.read(run.excluded)]
+    return list(dict.fromkeys([*(cfg.cluster.exclude or "").split(","), *found]).keys() - {""})
 
 
 def survey(run: RunPaths) -> list[TaskState]:
     """Where every planned task stands, from its result file and the ledger alone."""
-    events: dict[tuple[str, int | None], list[dict[str, Any]]] = {}
-    for event in ledger.read(run.ledger):
-        events.setdefault((event["stage"], event["task"]), []).append(event)
-    return [_state(run, stage, task, history) for (stage, task), history in events.items()]
+    events = ledger.read(run.ledger)
+    tasks = dict.fromkeys((event["stage"], event["task"]) for event in events)
+    return [_state(run, stage, task, _newest_start(events, stage, task)) for stage, task in tasks]
 
 
 def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, Any]]) -> TaskState:
@@ -155,10 +215,15 @@ def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, 
             "submitted": "submitted",
             "started": "running",
             "progress": "running",
+            "requeued": "submitted",
             "ended": "done" if event.get("ok") else "stopped" if event.get("resumable") else "failed",
         }[event["event"]]
-        if event["event"] == "started":
+        if event["event"] in ("started", "submitted"):
             known.pop("reason", None)  # of an attempt before
+        if event["event"] in ("submitted", "requeued"):
+            known = {key: value for key, value in known.items() if key not in ("node", "pid")}
+        if event["event"] in ("planned", "submitted"):
+            known["since"] = event.get("time")
         known |= {key: event[key] for key in ("job", "node", "pid", "attempt") if event.get(key) is not None}
         if event.get("reason"):
             known.setdefault("reason", event["reason"])  # what came first: the others only follow from it
@@ -166,8 +231,16 @@ def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, 
             known["progress"] = f"epoch {event['epoch']}, validation loss {event['val_loss']:.3f}"
     result = next((event["result"] for event in history if event["event"] == "planned"), None)
     if known["state"] not in ("failed", "stopped"):
-        known.pop("reason", None)
+        if history[-1]["event"] != "requeued":
+            known.pop("reason", None)
         # an array task is never run again once its result is there; seal and aggregate are
-        if result and (run.root / result).exists() and (task is not None or known["state"] == "planned"):
+        if result and (task is not None or known["state"] == "planned") and _is_there(run, stage, result):
             known["state"] = "done"
+        elif known["state"] == "done" and result and not _is_there(run, stage, result):
+            known |= {"state": "gone", "reason": f"it ended well, but its result {result} is not there, or not whole"}
     return TaskState(stage, task, **known)
+
+
+def _is_there(run: RunPaths, stage: str, result: str) -> bool:
+    path = run.root / result
+    return fold_is_done(FoldPaths(path.parent)) if stage == "folds" else path.exists()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import resource
-import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from cac_hpc import (
     config,
     digests,
     distributed,
+    fencing,
     ledger,
     logs,
     models,
@@ -36,11 +36,14 @@ from cac_hpc import (
     settings,
     slices,
     splits,
+    stages,
     steps,
+    workload,
 )
 from cac_hpc.config import Config, InputError, TrainConfig, WorkError
 from cac_hpc.distributed import Agreement, World
-from cac_hpc.heartbeat import Heartbeat
+from cac_hpc.fencing import Fence
+from cac_hpc.heartbeat import Heartbeat, LostRank
 from cac_hpc.logs import log
 from cac_hpc.passes import Attempt, FoldData
 from cac_hpc.paths import FoldPaths, RunPaths
@@ -75,29 +78,34 @@ def train_fold(root: Path, fold: int) -> int:
 def _as_rank(run: RunPaths, fold: int, cfg: Config, world: World) -> int:
     """Do a rank's part of the fold, and tell the ledger; returns the exit code."""
     logs.setup(f"fold {fold} rank {world.rank}: ")
+    files = run.fold(fold)
+    if distributed.gather(world.is_main and stages.fold_is_done(files, read=True), world)[0]:
+        log.info("predictions are there already, and as they were written")
+        return 0
     who = f"rank {world.rank} on {ledger.whereabouts()['node']}: " if world.size > 1 else ""
-    with ledger.stage(run.ledger, "folds", fold, who, speaks=world.is_main) as end:
-        if distributed.gather(run.fold(fold).predictions.exists(), world)[0]:
-            log.info("predictions are there already")
-            return 0
+    number = 0
+    if world.is_main:
+        with ledger.stage(run.ledger, "folds", fold, who, speaks=False):
+            number = fencing.take(files, ledger.whereabouts()).number
+    fence = Fence(files.attempts, distributed.gather(number, world)[0])
+    with ledger.stage(run.ledger, "folds", fold, who, speaks=world.is_main, attempt=fence.number) as end:
         try:
-            _run_fold(run, fold, cfg, world)
+            _run_fold(run, fold, cfg, world, fence)
         except Stopped as stop:
             end |= {"ok": False, "resumable": True, "reason": str(stop)}
             return RESUMABLE
     return 0
 
 
-def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World) -> None:
+def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World, fence: Fence) -> None:
     def lost(why: str) -> None:
         log.error("%s", why)
-        ledger.record(run.ledger, "folds", fold, "ended", ok=False, reason=why)
+        ledger.record(run.ledger, "folds", fold, "ended", ok=False, reason=why, lost=True, attempt=fence.number)
 
     started = time.monotonic()
-    group = distributed.gather(secrets.token_hex(4), world)[0]
-    with Heartbeat(run.fold(fold), group, world.rank, world.size, lost) as heart:
+    with Heartbeat(run.fold(fold), fence, world.rank, world.size, lost) as heart:
         try:
-            attempt = _start(run, fold, cfg, world, heart)
+            attempt = _start(run, fold, cfg, world, heart, fence)
             while attempt.trainer.epochs < cfg.train.epochs:
                 _run_epoch(run, attempt)
             _test(attempt, time.monotonic() - started)
@@ -106,7 +114,7 @@ def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World) -> None:
         except RuntimeError as error:
             if isinstance(error, WorkError) or (why := heart.explain()) is None:
                 raise
-            raise WorkError(why) from error
+            raise LostRank(why) from error
 
 
 def _fix_arithmetic(cfg: Config) -> None:
@@ -118,7 +126,7 @@ def _fix_arithmetic(cfg: Config) -> None:
         torch.use_deterministic_algorithms(True, warn_only=cfg.train.device == "cuda")
 
 
-def _start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat) -> Attempt:
+def _start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat, fence: Fence) -> Attempt:
     """Load data and newest checkpoint, and take the step that settles what the first step settles."""
     heart.moved("loading")
     files, data = run.fold(fold), _load(run, fold, cfg, world)
@@ -131,7 +139,7 @@ def _start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat
         _go_on(trainer, *found, made_with, cfg)
     parallel = distributed.data_parallel(torch.compile(trainer.model) if cfg.train.compile else trainer.model, world)  # type: ignore[arg-type]
     attempt = Attempt(
-        files, fold, cfg, world, data, trainer, heart, Agreement(world), belongs_to, made_with, parallel,
+        files, fence, fold, cfg, world, data, trainer, heart, Agreement(world), belongs_to, made_with, parallel,
         time.monotonic(),
     )  # fmt: skip
     heart.moved("starting")
@@ -292,10 +300,17 @@ def _test(attempt: Attempt, seconds: float) -> None:
         return
     attempt.heart.moved("publishing")
     weights = {name: tensor.cpu() for name, tensor in trainer.model.state_dict().items()}
-    checkpoint.save(files.model, {"belongs_to": attempt.belongs_to, "weights": weights, "epoch": tested})
+    check = attempt.fence.check
+    checkpoint.save(files.model, {"belongs_to": attempt.belongs_to, "weights": weights, "epoch": tested}, check)
     _write_rows(attempt)
+    table, test = data.table, data.test
+    content = predictions.to_csv(table.study[test], table.slice[test], attempt.fold, table.label[test], probability)
     facts = {
         "fold": attempt.fold,
+        "attempt": attempt.fence.number,
+        "splits_sha256": attempt.belongs_to["splits"],
+        "predictions_bytes": len(content),
+        "predictions_sha256": digests.bytes_sha256(content),
         "epochs": cfg.train.epochs,
         "tested_epoch": tested,
         "chosen_by": cfg.train.evaluate,
@@ -308,25 +323,22 @@ def _test(attempt: Attempt, seconds: float) -> None:
         "shuffle_window": cfg.train.shuffle_window,
         "seconds": seconds,
         "parameters": models.num_parameters(trainer.model),
-        "flops_per_slice": models.flops(cfg.model, cfg.pack.size, len(cfg.labels.names)),
+        "flops_per_slice": workload.flops(cfg.model, cfg.pack.size, len(cfg.labels.names)),
         "train_slices": len(data.train),
         "val_slices": len(data.val),
         "test_slices": len(data.test),
         "inexact": trainer.inexact,
     }
-    paths.write_json(files.metrics, facts)
+    paths.write_json(files.metrics, facts, check)
     files.stop.unlink(missing_ok=True)  # too late: there is nothing left to stop
-    table, test = data.table, data.test
-    predictions.write_predictions(
-        files.predictions, table.study[test], table.slice[test], attempt.fold, table.label[test], probability
-    )
+    paths.write_bytes(files.predictions, content, check)
 
 
 def _write_rows(attempt: Attempt) -> None:
     """history.csv and speed.csv, whole each time."""
     for path, rows in ((attempt.files.history, attempt.trainer.history), (attempt.files.speed, attempt.trainer.speed)):
-        with paths.atomic(path) as scratch:
-            pd.DataFrame(rows).to_csv(scratch, index=False, lineterminator="\n")
+        text = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
+        paths.write_text(path, text, attempt.fence.check)
 
 
 def _device_name(world: World) -> str:

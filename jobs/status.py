@@ -7,10 +7,11 @@ def main() -> int:
     run, asked = settings.parse_run(
         __doc__,
         flags={"watch": "keep the table up to date until the run has ended", "json": "print the states for scripts"},
+        texts={"log": ("FOLD", "print the end of a fold's log, or that of pack, seal or aggregate")},
     )
     from cac_hpc import monitor
 
-    return monitor.status(run, watch=asked["watch"], as_json=asked["json"])
+    return monitor.status(run, watch=asked["watch"], as_json=asked["json"], log=asked["log"])
 
 
 if __name__ == "__main__":

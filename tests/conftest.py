@@ -13,7 +13,8 @@ from typing import NoReturn
 
 import pytest
 
-from tests.runs import job, prepare, write_config, write_scans
+from tests.folds import fold_run, results
+from tests.runs import job, pack, prepare, write_config, write_scans
 
 REPO = Path(__file__).resolve().parents[1]
 CLUSTER = REPO / "slurm" / "dev" / "cluster.py"
@@ -96,6 +97,23 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, scans: Path) -> Path:
     done = job("launch_cv.py", "--config", write_config(folder / "settings.yaml", scans, folder / "run"))
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory, scans: Path) -> Path:
+    """The small cohort's dataset, packed and sealed, read-only."""
+    folder = tmp_path_factory.mktemp("packed")
+    pack(prepare(folder, scans, data={"packed_dir": str(folder / "dataset")}))
+    return folder / "dataset"
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, scans: Path, packed: Path) -> dict[str, bytes]:
+    """What fold 0 of tests/folds.py ends in when nothing disturbs it."""
+    run = fold_run(tmp_path_factory.mktemp("undisturbed"), scans, packed, "doomed_fold.py")
+    subprocess.run([sys.executable, REPO / "tests" / "supervise.py", run], env={**os.environ, "PYTHONPATH": str(REPO)},
+                   capture_output=True, timeout=120, check=True)  # fmt: skip
+    return results(run)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ POINT, NUMBER, VICTIM, WHAT = os.environ.get("CAC_DOOM", "never 0 none none").sp
 def main() -> int:
     stopping.listen()
     run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
-    from cac_hpc import checkpoint, passes, predictions, steps, training
+    from cac_hpc import checkpoint, passes, paths, steps, training
 
     if (VICTIM if VICTIM in "01" and not WHAT.startswith("SIG") else "0") == RANK:  # signals are sent by rank 0
         numbers = {point: itertools.count(1) for point in ("start", "step", "save", "validate", "test", "publish")}
@@ -34,7 +34,7 @@ def main() -> int:
         wrap(steps, "train_step", lambda *_: reach("step"))
         wrap(passes, "evaluate", lambda attempt, rows, phase: reach(phase.removesuffix("ing").removesuffix("at") + "ate"
              if phase == "validating" else "test"))  # fmt: skip
-        wrap(predictions, "write_predictions", lambda *_: reach("publish"))
+        wrap(paths, "write_bytes", lambda path, *_: reach("publish") if path.name == "predictions.csv" else None)
         save = checkpoint.torch.save
 
         def half_a_save(state, file):

@@ -24,7 +24,7 @@ OWNERS = {
     "pydicom": {"dicom", "peers"},
     "rich": {"logs"},
     "sklearn": {"metrics"},
-    "submitit": {"launch"},
+    "submitit": {"submission"},
     "torch.distributed": {"distributed"},
     "torch.nn.parallel": {"distributed"},
     "xxhash": {"digests"},

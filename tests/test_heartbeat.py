@@ -6,6 +6,7 @@ import os
 import pytest
 
 from cac_hpc import heartbeat, processes
+from cac_hpc.fencing import Fence
 from cac_hpc.heartbeat import Heartbeat, Peer, Pulse, verdict
 from cac_hpc.paths import FoldPaths
 from tests.waiting import wait_for
@@ -70,7 +71,7 @@ def test_at_a_standstill_who_is_behind_holds_up_the_others(phase, step, own_step
 
 
 def test_patience_follows_from_the_slowest_step(tmp_path):
-    heart = Heartbeat(FoldPaths(tmp_path), "g", 0, 1, print)
+    heart = Heartbeat(FoldPaths(tmp_path), Fence(tmp_path, 1), 0, 1, print)
     assert heart._patience_s == heartbeat.START_S
     heart.measured(0.1)
     assert heart._patience_s == heartbeat.LEAST_S
@@ -81,10 +82,10 @@ def test_patience_follows_from_the_slowest_step(tmp_path):
 
 def test_a_pulse_of_an_earlier_start_is_not_heard_and_the_last_word_says_how_it_ended(tmp_path):
     files = FoldPaths(tmp_path)
-    with pytest.raises(ValueError, match="an accident"), Heartbeat(files, "old", 1, 2, print):
+    with pytest.raises(ValueError, match="an accident"), Heartbeat(files, Fence(tmp_path, 1), 1, 2, print):
         raise ValueError("an accident")
     assert [pulse.end for pulse in heartbeat.read_pulses(files)] == ["ValueError: an accident"]
-    with Heartbeat(files, "new", 0, 2, print) as heart:
+    with Heartbeat(files, Fence(tmp_path, 2), 0, 2, print) as heart:
         assert heart._listen(grace_s=0) is None
         files.stop.touch()
         wait_for(lambda: heart.stop_asked_by, 10, "the stop file to be seen")

@@ -7,19 +7,17 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc import checkpoint, digests, sealing, shards
+from cac_hpc import checkpoint, digests, shards
 from cac_hpc.paths import RunPaths
+from tests.folds import EPOCHS, STEPS, TRAIN, alive, fold_run, results
 from tests.runs import REPO, job, pack, prepare
 from tests.waiting import wait_for
 
-EPOCHS, STEPS = 3, 5  # 48 training slices in batches of 10
-TRAIN = {"epochs": EPOCHS, "batch_size": 10, "checkpoint_minutes": 0.0}
 POINTS = {"start": 1, "step": 8, "save": 6, "validate": 2, "test": 1, "publish": 1}
 DONE = {"start": 0, "step": 7, "save": 6, "validate": 2 * STEPS, "test": EPOCHS * STEPS, "publish": EPOCHS * STEPS}
 VICTIMS = ["0 SIGKILL", "1 SIGKILL", "agent SIGKILL", "supervisor SIGKILL", "supervisor SIGTERM", "0 SIGTERM",
@@ -29,31 +27,10 @@ QUICK = {("step", "1 SIGKILL"), ("save", "0 SIGKILL"), ("validate", "agent SIGKI
 GONE = r"on \S+ died in .*: its process \d+ is gone"
 RAISED = r"on \S+: ValueError: an accident \(train_fold.py:\d+\)"
 SILENT = r"on \S+ gave no sign of life for 1\d s"
-RESULTS = ("model.pt", "history.csv", "predictions.csv")
-
-
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory, scans):
-    folder = tmp_path_factory.mktemp("packed")
-    pack(prepare(folder, scans, data={"packed_dir": str(folder / "dataset")}))
-    return folder / "dataset"
 
 
 def doomed_run(folder, scans, packed, ranks=2, train=TRAIN):
-    """A run whose fold 0 is ready to be trained by tests/doomed_fold.py, with a checkpoint after every step."""
-    run = prepare(
-        folder, scans, data={"packed_dir": str(packed)}, train=train, cluster={"kind": "local", "ranks_per_node": ranks}
-    )
-    sealing.seal(run)
-    shutil.copy(REPO / "tests" / "doomed_fold.py", run / "code" / "jobs" / "train_fold.py")
-    return run
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, scans, packed):
-    run = doomed_run(tmp_path_factory.mktemp("undisturbed"), scans, packed)
-    assert attempt(run) == 0
-    return results(run)
+    return fold_run(folder, scans, packed, "doomed_fold.py", ranks, train)
 
 
 def attempt(run, doom="", timeout_s=120):
@@ -66,23 +43,6 @@ def attempt(run, doom="", timeout_s=120):
                           capture_output=True, text=True)  # fmt: skip
     wait_for(lambda: not alive(run), 45, f"the end of {alive(run)}")
     return done.returncode
-
-
-def alive(run):
-    """Command lines of the processes that work on a run."""
-    found = []
-    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = cmdline.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if str(run) in words and not any("pytest" in word for word in words):
-            found.append(" ".join(words))
-    return found
-
-
-def results(run):
-    return {name: (RunPaths(run).fold(0).root / name).read_bytes() for name in RESULTS}
 
 
 def log(run):

@@ -1,6 +1,7 @@
 """The launcher on this machine: a whole run, bad input, going on after a failure."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc import launch, ledger, local, settings, stages
+from cac_hpc import launch, ledger, lock, settings, stages
 from cac_hpc.paths import RunPaths
 from tests.runs import NUM_SLICES, REPO, job, prepare, write_config, write_scans
 from tests.waiting import wait_for
@@ -195,10 +196,12 @@ def test_a_packed_dir_that_cannot_be_written_leaves_no_run_folder(tmp_path, scan
 def test_a_run_that_somebody_works_on_is_left_alone(tmp_path, scans, capsys):
     run = prepare(tmp_path, scans)
     before = (run / "config.yaml").read_bytes()
-    with local.exclusive(RunPaths(run)):
+    with lock.exclusive(RunPaths(run).lock):
         code, output = launch_here(["--resume", run, "--cluster.ranks_per_node", 1], capsys)
     assert code == 2
-    assert "another launcher, or what it left running, works on this run" in output
+    assert re.search(
+        rf"another launcher \(process {os.getpid()} of \w+ on \S+\), or what it left running, works", output
+    )
     assert (run / "config.yaml").read_bytes() == before
 
 

@@ -5,9 +5,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cac_hpc import workload
 from cac_hpc.config import ModelConfig
-from cac_hpc.models import SliceClassifier, flops, num_parameters
+from cac_hpc.models import SliceClassifier, num_parameters
 from cac_hpc.transforms import window
+from cac_hpc.workload import flops
 
 SETTINGS = [
     (ModelConfig(), 64, 6),
@@ -19,8 +21,9 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(("cfg", "size", "num_categories"), SETTINGS)
-def test_flops_are_what_torch_counts(cfg, size, num_categories):
+def test_flops_and_parameters_are_what_torch_counts(cfg, size, num_categories):
     model = SliceClassifier(cfg, size, num_categories)
+    assert num_parameters(model) == workload.num_parameters(cfg, size, num_categories)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(3, 1, size, size))
     assert 3 * flops(cfg, size, num_categories) == counter.get_total_flops()

@@ -17,7 +17,7 @@ from cac_hpc.config import InputError, TrainConfig
 from cac_hpc.distributed import World
 from cac_hpc.memory import GIB, Limit
 from cac_hpc.paths import DatasetPaths
-from cac_hpc.residency import Room
+from cac_hpc.room import Room, choose, effective_window
 from tests.runs import NUM_SLICES, REPO, SIZE, pack, prepare
 
 CATEGORY = {f"{index:03d}": index % 6 for index in range(18)}
@@ -167,7 +167,7 @@ NEEDED = r"10 GiB of slices and 2 x 1 GiB for ranks"
     ],
 )
 def test_the_choice_follows_from_sizes_and_says_them(asked, room, kind, why):
-    chosen, said = residency.choose(asked, room)
+    chosen, said = choose(asked, room)
     assert chosen == kind
     assert re.search(why, said), said
 
@@ -186,7 +186,7 @@ def test_the_choice_follows_from_sizes_and_says_them(asked, room, kind, why):
 )
 def test_what_does_not_fit_is_refused_with_the_arithmetic(asked, room, refusal):
     with pytest.raises(InputError, match=refusal):
-        residency.choose(asked, room)
+        choose(asked, room)
 
 
 def test_the_choice_is_logged_in_one_line(sealed, caplog):
@@ -205,7 +205,7 @@ def test_the_choice_is_logged_in_one_line(sealed, caplog):
     [(None, "host", None), (None, "device", None), (None, "stream", 2048), (64, "host", 64), (64, "stream", 64)],
 )
 def test_the_window_is_what_was_asked_or_2048_where_slices_are_streamed(window, kind, expected):
-    assert residency.effective_window(TrainConfig(epochs=1, shuffle_window=window), kind) == expected
+    assert effective_window(TrainConfig(epochs=1, shuffle_window=window), kind) == expected
 
 
 def test_a_dataset_too_large_for_the_asked_memory_is_refused_or_streamed(tmp_path, sealed):

@@ -1,0 +1,62 @@
+"""How SLURM writes tables, times, sizes, counts and GPUs; what is none of them is None."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T", int, float)
+ENDLESS = ("UNLIMITED", "INFINITE", "NONE")
+UNITS = {unit: 1024**power for power, unit in enumerate("KMGTPE")}
+
+
+def minutes(text: str) -> float | None:
+    """A time limit as SLURM writes it: ``1-00:00:00``, ``30:00``, ``90``, ``infinite``; None for what is none.
+
+    Source: man sbatch, --time: minutes, minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes and
+    days-hours:minutes:seconds.
+    """
+    if text.strip().upper() in ENDLESS:
+        return math.inf
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text.strip())
+    if not found:
+        return None
+    days, first, second, third = (int(part or 0) for part in found.groups())
+    if found[1] is not None:
+        return days * 1440 + first * 60 + second + third / 60
+    if found[4] is not None:
+        return first * 60 + second + third / 60
+    return first + second / 60
+
+
+def megabytes(text: str) -> int | None:
+    """A memory size as SLURM writes it, in MB where it has no unit: ``6000``, ``2T``, ``187.5G``, ``4000+``."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGTPE]?)B?[+nc]?", text.strip(), re.I)
+    return int(float(found[1]) * UNITS[found[2].upper() or "M"] / UNITS["M"]) if found else None
+
+
+def number(text: str) -> int | None:
+    """A count; None for what is none, as UNLIMITED."""
+    found = re.fullmatch(r"(\d+)\+?", text.strip())
+    return int(found[1]) if found else None
+
+
+def gpus(gres: str) -> int:
+    """GPUs among generic resources, as ``gpu:2``, ``gpu:a100:4(S:0-1),shard:8``, ``(null)``."""
+    parts = [entry.strip().split(":") for entry in re.sub(r"\(.*?\)", "", gres).split(",")]
+    return sum(int(part[-1]) if part[-1].isdigit() else 1 for part in parts if part[0] == "gpu")
+
+
+def rows(said: str, num_columns: int) -> Iterator[list[str]]:
+    """The lines that have as many cells between ``|`` as were asked for."""
+    for line in said.splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) == num_columns:
+            yield cells
+
+
+def widest(values: Iterable[T | None]) -> T | None:
+    """The largest of those that are known."""
+    return max((value for value in values if value is not None), default=None)

@@ -1,0 +1,184 @@
+"""What squeue and sacct print, as records. Nothing that they print raises: what cannot be read is left out, and told.
+
+A record is found under the id of its job or array task, as ``123`` or ``123_4``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+QUEUE_FORMAT = "%i|%T|%V|%N|%r|%j"  # the name last: it may hold anything
+ACCOUNT_FIELDS = (
+    "JobID", "State", "ExitCode", "DerivedExitCode", "ReqMem", "MaxRSS", "Timelimit", "Elapsed", "NodeList", "Submit",
+    "JobName",
+)  # fmt: skip
+JOB = re.compile(r"(\d{1,18})(?:_(\d{1,18}|\[[^]|]*\]?))?(?:\+\d+)?")
+RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?")
+MOST_TASKS = 10_000  # of one range: a longer one is damaged
+MEMORY = re.compile(r"(\d+(?:\.\d+)?)([KMGTP]?)[nc]?")
+OUT_OF_MEMORY = "OUT_OF_MEMORY"
+WELL = ("", "COMPLETED", "RUNNING", "PENDING", "COMPLETING")
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A job as the queue knows it. submitted: when, in the controller's local time; node: may be a list."""
+
+    state: str
+    reason: str = ""
+    node: str = ""
+    submitted: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Accounted:
+    """One start of a job as accounting knows it, with what its steps add.
+
+    asked: memory, per node, or per core where it ends in c. peak_bytes: the most that a process of any step had.
+    bad_step: state and exit code of the first step that did not end well, whatever the job's own are.
+    """
+
+    state: str
+    exit_code: str = ""
+    asked: str = ""
+    peak_bytes: float | None = None
+    out_of_memory: bool = False
+    bad_step: str = ""
+    time_limit: str = ""
+    elapsed: str = ""
+    node: str = ""
+    submitted: str = ""
+    name: str = ""
+
+    @property
+    def asked_bytes(self) -> float | None:
+        return num_bytes(self.asked)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All that the queue holds. whole: whether every line could be read; only then is a missing job not there."""
+
+    jobs: Mapping[str, Queued] = field(default_factory=dict)
+    whole: bool = True
+
+    def find(self, job: str) -> Queued | None:
+        """A job; one of an array whose list of tasks was cut short stands for them all."""
+        return self.jobs.get(job) or self.jobs.get(f"{job.split('_')[0]}_*")
+
+
+def read_queue(text: str) -> Listing | None:
+    """The answer of ``squeue --noheader --format=QUEUE_FORMAT``; None if nothing of it can be read."""
+    jobs, damaged, noise = {}, False, False
+    for line in filter(str.strip, text.splitlines()):
+        number, *rest = (part.strip() for part in line.strip().split("|", 5))
+        ids = job_ids(number) if len(rest) == 5 else []
+        for job in ids:
+            state, submitted, node, reason, name = rest
+            jobs[job] = Queued(state, reason, node, submitted, name)
+        noise = noise or not ids
+        damaged = damaged or (not ids and ("|" in line or line.strip()[0].isdigit()))
+    return None if noise and not jobs else Listing(jobs, not damaged)
+
+
+def read_accounts(text: str) -> dict[str, list[Accounted]] | None:
+    """The answer of ``sacct --parsable2``, oldest start of a job first; None if it has no header.
+
+    Columns are found by their names, so their order and number are free; the last takes what is left of a line.
+    """
+    lines = [line for line in text.splitlines() if "|" in line]
+    first = next((at for at, line in enumerate(lines) if {"JobID", "State"} <= set(line.split("|"))), None)
+    if first is None:
+        return None
+    columns = lines[first].split("|")
+    found: dict[str, list[Accounted]] = {}
+    for line in lines[first + 1 :]:
+        cells = [cell.strip() for cell in line.split("|", len(columns) - 1)]
+        _add(found, dict(zip(columns, cells, strict=False)))
+    return found
+
+
+def job_ids(text: str) -> list[str]:
+    """The jobs that an id stands for: ``12``, ``12_3``, ``12_[2-7%56]``, ``12_[0,4-8:2]``; empty if it is none.
+
+    Of a list that was cut short, the part that is there and ``12_*`` for whatever else it held.
+    """
+    match = JOB.fullmatch(text.strip())
+    if match is None:
+        return []
+    job, task = match[1], match[2]
+    if task is None:
+        return [job]
+    if not task.startswith("["):
+        return [f"{job}_{task}"]
+    return list(dict.fromkeys(f"{job}_{index}" for index in _indices(task)))
+
+
+def num_bytes(text: str) -> float | None:
+    """``100M``, ``1.5G``, ``4Gn``, ``10648K`` in bytes; None of anything else."""
+    match = MEMORY.fullmatch(text.strip())
+    return float(match[1]) * 1024 ** " KMGTP".index(match[2] or " ") if match else None
+
+
+def base_state(text: str) -> str:
+    """The state in ``CANCELLED by 0``, ``CANCELLED+`` and the like."""
+    words = re.findall(r"[A-Z_]+", text)
+    return words[0] if words else ""
+
+
+def _indices(task: str) -> Iterator[int | str]:
+    for part in task.strip("[]").split("%")[0].split(","):
+        match = RANGE.fullmatch(part.strip())
+        first = int(match[1]) if match else 0
+        last = int(match[2] or first) if match else -1
+        if match and first <= last < first + MOST_TASKS:
+            yield from range(first, last + 1, max(1, int(match[3] or 1)))
+        else:
+            yield "*"
+    if not task.endswith("]"):
+        yield "*"
+
+
+def _add(found: dict[str, list[Accounted]], row: Mapping[str, str]) -> None:
+    """Take in a line: a start of a job, or a step of the one before."""
+    number, _, step = row.get("JobID", "").partition(".")
+    for job in job_ids(number):
+        starts = found.setdefault(job, [])
+        if not step:
+            starts.append(_start(row))
+        elif starts:
+            starts[-1] = _with_step(starts[-1], row)
+
+
+def _with_step(start: Accounted, row: Mapping[str, str]) -> Accounted:
+    state, code = base_state(row.get("State", "")), row.get("ExitCode", "")
+    peaks = [peak for peak in (start.peak_bytes, num_bytes(row.get("MaxRSS", ""))) if peak is not None]
+    return replace(
+        start,
+        peak_bytes=max(peaks, default=None),
+        out_of_memory=start.out_of_memory or state == OUT_OF_MEMORY,
+        bad_step=start.bad_step or ("" if state in WELL else f"{state} {code}".strip()),
+    )
+
+
+def _start(row: Mapping[str, str]) -> Accounted:
+    return Accounted(
+        state=row.get("State", ""),
+        exit_code=row.get("ExitCode", ""),
+        asked=row.get("ReqMem", ""),
+        peak_bytes=num_bytes(row.get("MaxRSS", "")),
+        out_of_memory=base_state(row.get("State", "")) == OUT_OF_MEMORY,
+        time_limit=row.get("Timelimit", ""),
+        elapsed=row.get("Elapsed", ""),
+        node=row.get("NodeList", ""),
+        submitted=row.get("Submit", ""),
+        name=row.get("JobName", ""),
+    )
+
+
+def newest(starts: Sequence[Accounted]) -> Accounted | None:
+    """The start that was submitted last; a job that is requeued has several."""
+    return max(enumerate(starts), key=lambda item: (item[1].submitted, item[0]))[1] if starts else None

@@ -1,0 +1,311 @@
+"""What SLURM starts on every node of a job: it looks at the node, does the tasks, and owns every request to stop.
+
+A request (time limit, preemption, scancel) may reach this process alone, so it passes it on to the ranks itself, waits
+until they have saved, and asks SLURM to start the same array task again. Where SLURM does not, the task is left
+resumable. Everything that matters is in the run folder: any process may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cac_hpc import costs, fencing, ledger, preflight, processes, rendezvous, scheduler, settings, stages, stopping
+from cac_hpc.config import Config, InputError
+from cac_hpc.logs import log
+from cac_hpc.paths import RunPaths
+from cac_hpc.stages import STAGES, Task
+from cac_hpc.stopping import RESUMABLE
+
+POLL_S = 0.2
+RELAY_S = 1.0  # between two requests: a rank may have started only now
+LOOK_S = 1.0  # between two looks at the memory
+AGAIN = "to go on: python jobs/launch_cv.py --resume RUN"
+IGNORED = (signal.SIGUSR1, signal.SIGUSR2)  # by what we start, until it listens itself: they would kill it
+
+
+@dataclass
+class Child:
+    """A task at work. process: the script, or the torchrun that has started its ranks. before: number of the newest
+    start of the fold when it began."""
+
+    task: Task
+    process: subprocess.Popen[bytes]
+    began: float
+    before: int
+    peak_bytes: int = 0
+
+    @property
+    def listeners(self) -> list[int]:
+        """Who is asked to stop: of a torchrun its ranks, for torchrun itself would give them no time to save."""
+        pid = self.process.pid
+        return processes.children(pid) if self.task.stage.ranks else [pid]
+
+    @property
+    def published(self) -> bool:
+        """Whether the result is there, whatever happened after that; seal and aggregate may renew an older one."""
+        return self.task.index is not None and self.task.done
+
+
+@dataclass(frozen=True)
+class Place:
+    """The part of a job that this process is. job: as scontrol takes it; None outside SLURM. node: counted from 0."""
+
+    job: str | None
+    node: int
+    num_nodes: int
+    key: str
+
+    @property
+    def is_first(self) -> bool:
+        return self.node == 0
+
+
+def place() -> Place:
+    """Where we are, by SLURM's variables; a plain ``python`` run is a job of one node."""
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return Place(
+        job=ledger.whereabouts()["job"],
+        node=int(os.environ.get("SLURM_NODEID", "0")),
+        num_nodes=int(os.environ.get("SLURM_NNODES", "1")),
+        key=f"{os.environ.get('SLURM_JOB_ID', os.getpid())}-{restarts}",
+    )
+
+
+def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> int:
+    """Do the tasks of a stage that belong to one array index.
+
+    Args:
+        index: of the array; None for SLURM's. per_task: tasks per array index.
+    Returns: the exit code: 0 if every task has its result, RESUMABLE if it goes on when it is started again.
+    Raises: InputError if there is no such stage, or it needs an index.
+    """
+    run, here = RunPaths(root), place()
+    cfg = settings.load(run.config)
+    tasks = _tasks(cfg, run, stage_name, index, per_task)
+    if not tasks:
+        log.info("%s: everything is done already", stage_name)
+        return 0
+    if wrong := preflight.fault(run, cfg, tasks[0].stage):
+        return _leave_node(run, cfg, tasks, here, wrong)
+    if here.is_first and (why := _no_progress(run, cfg, tasks, here)):
+        return _end(run, tasks, why, code=1)
+    return _judge(run, cfg, _work(run, cfg, tasks, here), here)
+
+
+def _work(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place) -> list[Child]:
+    """Do the tasks: folds side by side, shards one after the other, until one is asked to stop."""
+    children: list[Child] = []
+    for wave in [tasks] if tasks[0].stage.ranks else [[task] for task in tasks]:
+        if stopping.heard() and children:
+            break
+        before_s = _cpu_seconds()
+        started = [_start(run, cfg, task, slot, here) for slot, task in enumerate(wave)]
+        children += started
+        try:
+            _watch(started)
+        finally:
+            for child in started:
+                child.process.kill()
+                child.process.wait()
+        for child in started:
+            _record_use(run, cfg, child, here, (_cpu_seconds() - before_s) / len(started))
+    return children
+
+
+def _cpu_seconds() -> float:
+    """Processor time of all that we have started and that has ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _tasks(cfg: Config, run: RunPaths, name: str, index: int | None, per_task: int) -> list[Task]:
+    """What this array index has to do still. Packing without an index packs all that is missing, and seals.
+
+    Raises: InputError, see `supervise`.
+    """
+    stage = next((stage for stage in STAGES if stage.name == name), None)
+    if stage is None:
+        raise InputError(f"--stage is {name!r}, wanted one of {', '.join(stage.name for stage in STAGES)}")
+    if index is None and "SLURM_ARRAY_TASK_ID" in os.environ:
+        index = int(os.environ["SLURM_ARRAY_TASK_ID"])
+    if stage.name == "pack" and index is None:
+        return [Task(replace(stage, option=None), None, run.splits)]
+    if not stage.option:
+        return stages.tasks_of(cfg, run, name)
+    if index is None:
+        raise InputError(f"--stage {name} needs an index: submit it with --array, or give --index")
+    found = stages.tasks_of(cfg, run, name)[index * per_task : (index + 1) * per_task]
+    if not found:
+        raise InputError(
+            f"--stage {name} --index {index}: the run has only {len(stages.tasks_of(cfg, run, name))} tasks"
+        )
+    return [task for task in found if not task.done]
+
+
+def _start(run: RunPaths, cfg: Config, task: Task, slot: int, here: Place) -> Child:
+    options = rendezvous.options(run, task, here.node, here.num_nodes, here.key) if task.stage.ranks else []
+    environment = stages.environment(run, cfg)
+    if task.stage.ranks and cfg.train.device == "cuda":
+        environment["CUDA_VISIBLE_DEVICES"] = _gpus(cfg, slot)
+
+    def deaf() -> None:
+        for number in IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+
+    argv = stages.command(task, run, cfg.cluster.ranks_per_node, options)
+    log.info("%s starts on %s", task, ledger.whereabouts()["node"])
+    before = fencing.newest_number(run.fold(task.index or 0).attempts) if task.stage.ranks else 0
+    return Child(task, subprocess.Popen(argv, env=environment, preexec_fn=deaf), time.monotonic(), before)
+
+
+def _gpus(cfg: Config, slot: int) -> str:
+    """The GPUs of the job's fold number ``slot``; where there are fewer than ranks, folds share them."""
+    visible, ranks = preflight.visible_gpus(), cfg.cluster.ranks_per_node
+    return ",".join(visible[(slot * ranks + rank) % len(visible)] for rank in range(ranks))
+
+
+def _watch(children: Sequence[Child]) -> None:
+    """Until all have ended: pass on requests to stop, look at their memory."""
+    told, looked = 0.0, 0.0
+    while running := [child for child in children if child.process.poll() is None]:
+        now = time.monotonic()
+        if stopping.heard() and now - told >= RELAY_S:
+            told = now
+            for pid in [pid for child in running for pid in child.listeners]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+        if now - looked >= LOOK_S:
+            looked = now
+            for child in running:
+                child.peak_bytes = max(child.peak_bytes, costs.tree_bytes(child.process.pid))
+        time.sleep(POLL_S)
+
+
+def _record_use(run: RunPaths, cfg: Config, child: Child, here: Place, cpu_seconds: float) -> None:
+    cluster, stage = cfg.cluster, child.task.stage
+    gpus = cluster.gpus_asked / cluster.folds_per_node if stage.ranks and cfg.train.device == "cuda" else 0
+    cpus = cluster.ranks_per_node * cluster.cpus_per_rank if stage.ranks else stages.resources(stage, cfg).cpus
+    ledger.record(
+        run.ledger, stage.name, child.task.index, "used", job=here.job, node=ledger.whereabouts()["node"], cpus=cpus,
+        gpus=gpus, seconds=round(time.monotonic() - child.began, 1), cpu_seconds=round(cpu_seconds, 1),
+        peak_mb=round(child.peak_bytes / 1e6, 1),
+    )  # fmt: skip
+
+
+def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place) -> int:
+    """What follows from how the tasks ended; returns the exit code."""
+    undone = [
+        child for child in children if child.process.returncode and not (child.task.stage.option and child.task.done)
+    ]
+    if not undone:
+        return 0
+    if any(_is_replaced(run, child) for child in undone):
+        log.error("another job has taken over: this one is thought dead, and ends without a word")
+        return 1
+    code = max(child.process.returncode if child.process.returncode > 0 else 1 for child in undone)
+    if killed := costs.oom_kills():
+        why = f"out of memory: SLURM's limit of {_asked(cfg, undone[0].task)} GB ended {killed} of its processes"
+        more = f"--cluster.{undone[0].task.stage.resources}.mem_gb {2 * _asked(cfg, undone[0].task):g}"
+        return _end(run, [child.task for child in undone], f"{why}; {AGAIN} {more}", code)
+    if not here.is_first:
+        return code  # the first node asks for what follows
+    if all(_may_go_on(run, child) for child in undone):
+        return _go_on(run, [child.task for child in undone], here)
+    for child in undone:
+        if not stages.last_ends(run, child.task):
+            _end(run, [child.task], f"ended with {_how(child.process.returncode)}; its log says more", code)
+    return code
+
+
+def _is_replaced(run: RunPaths, child: Child) -> bool:
+    files, node = run.fold(child.task.index or 0), ledger.whereabouts()["node"]
+    return child.task.stage.ranks and fencing.is_replaced(files, child.before, node)
+
+
+def _may_go_on(run: RunPaths, child: Child) -> bool:
+    """Whether the end was nobody's fault: asked to stop, or a rank or its node was lost."""
+    ends = stages.last_ends(run, child.task)
+    blameless = stages.was_stopped(run, child.task) or any(end.get("lost") for end in ends)
+    return blameless or stopping.heard() is not None or (child.process.returncode < 0 and not ends)
+
+
+def _go_on(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
+    """Have SLURM start the array task again, as best effort, unless it was SLURM that ended it."""
+    asked = stopping.heard() or "a lost rank"
+    if here.job is None or _was_ended(here.job):
+        why = f"stopped by {asked}" if here.job is None else "cancelled, or over its time limit without a warning"
+        return _end(run, tasks, f"{why}; {AGAIN}", RESUMABLE, resumable=True)
+    for task in tasks:
+        ledger.record(run.ledger, task.stage.name, task.index, "requeued", job=here.job, reason=f"ended by {asked}")
+    if refusal := scheduler.requeue(here.job):
+        why = f"saved, but SLURM did not start it again ({refusal}); {AGAIN}"
+        return _end(run, tasks, why, RESUMABLE, resumable=True)
+    log.info("job %s was requeued", here.job)
+    return RESUMABLE
+
+
+def _was_ended(job: str) -> bool:
+    """Whether SLURM has ended the job, not only asked it to stop: to start it again would undo somebody's scancel.
+
+    Before its time limit and in a preemption a job goes on RUNNING until it has had its time to save. A job that was
+    warned and has taken longer than that is started again nevertheless.
+    """
+    return stopping.heard() == "SIGTERM" and scheduler.state(job) not in ("RUNNING", None)
+
+
+def _leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, wrong: str) -> int:
+    """Have the job started again on another node, and no job of the run on this one."""
+    node = ledger.whereabouts()["node"]
+    why = f"node {node} {wrong}"
+    log.error("%s", why)
+    starts = sum(event["event"] == "requeued" and event.get("job") == here.job for event in ledger.read(run.ledger))
+    if here.job is None or starts >= cfg.cluster.attempts:
+        return _end(run, tasks, f"{why}; after {starts} other nodes this is given up", code=1)
+    ledger.append(run.excluded, node=node, why=wrong)
+    for task in tasks:
+        ledger.record(run.ledger, task.stage.name, task.index, "requeued", job=here.job, reason=why)
+    if refusal := scheduler.requeue(here.job) or scheduler.exclude(here.job, stages.excluded_nodes(run, cfg)):
+        return _end(run, tasks, f"{why}; SLURM did not start it elsewhere ({refusal}); {AGAIN}", code=1)
+    return RESUMABLE
+
+
+def _no_progress(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place) -> str | None:
+    """Why this job is not worth another start."""
+    for task in tasks:
+        if task.stage.ranks:
+            starts = fencing.num_fruitless(run.fold(task.index or 0), here.job)
+        else:
+            starts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        if starts >= cfg.cluster.attempts:
+            ends = [end["reason"] for end in stages.last_ends(run, task) if end.get("reason")]
+            return (
+                f"{starts} starts in a row brought nothing new (cluster.attempts), the last ended so: "
+                f"{ends[0] if ends else 'without a word'}; {AGAIN}"
+            )
+    return None
+
+
+def _end(run: RunPaths, tasks: Sequence[Task], why: str, code: int, **facts: Any) -> int:
+    """Tell how the tasks ended; returns the exit code."""
+    log.error("%s", why)
+    for task in tasks:
+        attempt = fencing.newest_number(run.fold(task.index or 0).attempts) if task.stage.ranks else None
+        ledger.record(run.ledger, task.stage.name, task.index, "ended", ok=False, reason=why, attempt=attempt, **facts)
+    return code
+
+
+def _asked(cfg: Config, task: Task) -> float:
+    return stages.resources(task.stage, cfg).mem_gb
+
+
+def _how(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

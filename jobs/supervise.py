@@ -1,0 +1,27 @@
+"""Do one array index of a stage on this node, as SLURM starts it: look at the node, work, go on after a stop.
+
+Exit code 75: it was asked to stop, has saved, and goes on from there when it is started again.
+"""
+
+from cac_hpc import settings, stopping
+
+
+def main() -> int:
+    stopping.listen()
+    run, asked = settings.parse_stage(
+        __doc__,
+        numbers={
+            "index": "of the array (default: SLURM_ARRAY_TASK_ID)",
+            "per_task": "tasks of the stage for each index (default: 1)",
+        },
+        texts={"stage": "pack, seal, folds or aggregate"},
+        required=("stage",),
+    )
+    from cac_hpc import logs, supervisor
+
+    logs.setup()
+    return supervisor.supervise(run, asked["stage"], asked["index"], asked["per_task"] or 1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(settings.exit_code(main))

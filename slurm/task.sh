@@ -1,0 +1,8 @@
+#!/bin/bash
+# What srun starts on every node of a job, of the launcher's jobs and of those by hand: task.sh RUN STAGE [OPTION ...]
+set -euo pipefail
+trap "" USR1 USR2 TERM # SLURM's requests to stop would end us until Python listens
+RUN=$1 STAGE=$2
+source "$RUN/code/slurm/env.sh"
+export PYTHONPATH="$RUN/code"
+exec "${CAC_HPC_PYTHON:-python3}" "$RUN/code/jobs/supervise.py" --run "$RUN" --stage "$STAGE" "${@:3}"

@@ -1,0 +1,29 @@
+"""jobs/train_fold.py that takes its time: CAC_PACE_S seconds more for every step, and changes nothing else.
+
+A test puts it into RUN/code in the place of the job, so everybody above it is real.
+"""
+
+import os
+import sys
+import time
+
+from cac_hpc import settings, stopping
+
+
+def main() -> int:
+    stopping.listen()
+    run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
+    from cac_hpc import steps, training
+
+    inner, pace_s = steps.train_step, float(os.environ.get("CAC_PACE_S", "0"))
+
+    def paced(*args, **kwargs):
+        time.sleep(pace_s)
+        return inner(*args, **kwargs)
+
+    steps.train_step = paced
+    return training.train_fold(run, asked["fold"])
+
+
+if __name__ == "__main__":
+    sys.exit(settings.exit_code(main))

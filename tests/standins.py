@@ -1,0 +1,92 @@
+"""Stand-ins for SLURM's tools and a run folder with a ledger alone: for what SLURM can say and no test can wait for."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cac_hpc import ledger, records
+from cac_hpc.paths import RunPaths
+
+TOKEN = "0123abcd"
+NAME = f"cac-folds-{TOKEN}"
+HEADER = "|".join(records.ACCOUNT_FIELDS)
+NEVER = "2000-01-01T00:00:00"  # long before any run of a test
+
+
+class FakeSlurm:
+    """squeue, sacct and scancel that print, fail or hang as they are told, and remember how they were called."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        folder.mkdir()
+        monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+        self.says("squeue", "")
+        self.fails("sacct")
+        self.says("scancel", "")
+
+    def says(self, tool: str, text: str) -> None:
+        (self.folder / f"{tool}.txt").write_text(text, encoding="utf-8")
+        self._write(tool, f'cat "{self.folder}/{tool}.txt"')
+
+    def fails(self, tool: str) -> None:
+        self._write(tool, "echo 'Slurm accounting storage is disabled' >&2; exit 1")
+
+    def hangs(self, tool: str) -> None:
+        self._write(tool, "sleep 60; echo")  # of a child: ending the shell alone would leave the line open
+
+    def calls(self, tool: str) -> list[str]:
+        log = self.folder / f"{tool}.calls"
+        return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+
+    def _write(self, tool: str, body: str) -> None:
+        path = self.folder / tool
+        path.write_text(f'#!/bin/sh\necho "$@" >> "{self.folder}/{tool}.calls"\n{body}\n', encoding="utf-8")
+        path.chmod(0o755)
+
+
+def bare_run(folder: Path, *stages: str, token: str | None = TOKEN) -> RunPaths:
+    """What the status view needs of a run: two tasks of each stage that is named, planned."""
+    run = RunPaths(folder)
+    run.slurm.mkdir(parents=True)
+    run.config.write_text("run: there\ntrain:\n  epochs: 4\n  batch_size: 32\n", encoding="utf-8")
+    run.provenance.write_text(json.dumps({"run_id": token} if token else {}), encoding="utf-8")
+    results = {
+        "pack": "dataset/shards/shard-0000{}.json",
+        "seal": "splits.json",
+        "folds": "folds/fold-{}/predictions.csv",
+        "aggregate": "report/report.json",
+    }
+    for stage in stages or ("folds",):
+        for task in (0, 1) if stage in ("pack", "folds") else (None,):
+            ledger.record(run.ledger, stage, task, "planned", result=results[stage].format(task))
+    return run
+
+
+def submitted(
+    run: RunPaths, task: int | None = 0, stage: str = "folds", job: str = "77_0", started: bool = True
+) -> None:
+    ledger.record(run.ledger, stage, task, "submitted", job=job)
+    if started:
+        ledger.record(run.ledger, stage, task, "started", job=job, node="n1", pid=1, attempt=1)
+
+
+def finish(run: RunPaths, fold: int = 0) -> None:
+    """The result of a fold."""
+    files = run.fold(fold)
+    files.root.mkdir(parents=True, exist_ok=True)
+    files.predictions.write_bytes(b"study\n")
+    files.metrics.write_text(json.dumps({"predictions_bytes": 6}), encoding="utf-8")
+
+
+def queued(state: str, reason: str = "None", job: str = "77_0", name: str = NAME, submitted: str = "N/A") -> str:
+    return f"{job}|{state}|{submitted}|n1|{reason}|{name}\n"
+
+
+def accounted(state: str, job: str = "77_0", **columns: str) -> str:
+    """A line of sacct's answer; columns by their names."""
+    row = {"JobID": job, "State": state, "ExitCode": "1:0", "NodeList": "n1", "JobName": NAME} | columns
+    return "|".join(row.get(name, "") for name in records.ACCOUNT_FIELDS) + "\n"

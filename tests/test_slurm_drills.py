@@ -1,0 +1,232 @@
+"""Whatever a SLURM does to a fold in the night, in the morning its results are the same to the last byte.
+
+A fold of tests/folds.py is disturbed on a real SLURM while it trains, one second a step; what it ends in is compared
+with a fold that nothing disturbed. Signals are drilled under both process trackers: with linuxproc they reach every
+process of a job, with cgroup, as on production clusters, only the first.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from cac_hpc.paths import RunPaths
+from tests.conftest import Slurm, cluster, start_cluster
+from tests.folds import alive, fold_run, results
+from tests.runs import REPO, job
+from tests.waiting import wait_for
+
+DEV = REPO / "configs" / "cluster" / "dev.yaml"
+PREEMPTIONS = 4
+LOADED = 3  # how much longer things may take on a machine that runs a suite of tests beside
+
+
+@pytest.fixture(scope="module", params=["linuxproc", "cgroup"])
+def tracked(request, tmp_path_factory):
+    """A SLURM with either process tracker."""
+    if request.param == "linuxproc":
+        yield request.getfixturevalue("slurm")
+        return
+    folder = tmp_path_factory.mktemp("cgroup")
+    try:
+        yield start_cluster(folder, "--proctrack", "cgroup")
+    finally:
+        cluster("stop", "--dir", str(folder))
+
+
+@pytest.fixture
+def run(tmp_path, scans, packed):
+    made = fold_run(tmp_path, scans, packed, "paced_fold.py")
+    pace(made, 1)
+    yield made
+    wait_for(lambda: not alive(made), 15, f"the end of {alive(made)}")
+    assert not [path for path in RunPaths(made).fold(0).root.rglob("*.tmp") if path.parent.name != "heartbeats"]
+
+
+def pace(run: Path, seconds: float, more: str = "") -> None:
+    (run / "code" / "slurm" / "env.sh").write_text(f"export CAC_PACE_S={seconds}\n{more}\n", encoding="utf-8")
+
+
+def submit(slurm: Slurm, run: Path, *options: str) -> str:
+    """Fold 0 by hand; returns its array task."""
+    script = f"{REPO}/slurm/train_folds.sbatch"
+    array = slurm.run("sbatch", "--parsable", "--array=0", "--mem=1500M", f"--chdir={run.parent}", *options, script,
+                      str(run))  # fmt: skip
+    return f"{array}_0"
+
+
+def events(run: Path, kind: str) -> list[dict]:
+    lines = (run / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == kind and event["stage"] == "folds"]
+
+
+def checkpoints(run: Path) -> int:
+    """How often it has saved, as a number that only grows."""
+    saved = RunPaths(run).fold(0).checkpoints()
+    return int("".join(re.findall(r"\d+", saved[-1].name))) if saved else 0
+
+
+def wait_for_progress(run: Path, beyond: int = 0) -> int:
+    wait_for(lambda: checkpoints(run) > beyond, 90, f"a checkpoint after {beyond}: {log(run)}")
+    return checkpoints(run)
+
+
+def log(run: Path) -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in run.parent.glob("cac-folds*.log"))
+
+
+def done(run: Path, undisturbed: dict, resumes: int, timeout_s: float = 150) -> None:
+    """The fold is done, has gone on so often, never from the start, and nothing shows in the results."""
+    wait_for(RunPaths(run).fold(0).predictions.exists, timeout_s, f"the end of the fold: {log(run)}")
+    assert results(run) == undisturbed
+    places = re.findall(r"rank 0: resumed after epoch (\d+), step (\d+)", log(run))
+    assert len(places) >= resumes, log(run)
+    assert ("0", "0") not in places
+
+
+@pytest.mark.timeout(200)
+def test_a_warned_fold_saves_and_goes_on(tracked, run, undisturbed):
+    task = submit(tracked, run)
+    wait_for_progress(run)
+    tracked.run("scancel", "--signal=USR2", task)
+    asked = time.monotonic()
+    wait_for(lambda: events(run, "requeued"), 40, f"its requeue: {log(run)}")
+    saving_s = time.monotonic() - asked
+    wait_for(lambda: tracked.run("squeue", "-h", "-j", task, "-o", "%T") == "PENDING", 60, f"{task} waiting")
+    wait_for(lambda: tracked.run("squeue", "-h", "-j", task, "-o", "%T") == "RUNNING", 60, f"{task} running again")
+    granted = time.monotonic()
+    wait_for(lambda: len(events(run, "started")) == 2, 60, f"the second start: {log(run)}")
+    assert saving_s + time.monotonic() - granted < LOADED * 10
+    done(run, undisturbed, 1)
+    assert "Restarts=1" in tracked.run("scontrol", "show", "job", task)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(400)
+def test_a_fold_that_takes_longer_than_its_time_limit_is_done_in_several_jobs(tracked, run, undisturbed):
+    pace(run, 5)
+    submit(tracked, run, "--time=1", "--signal=USR2@20")
+    done(run, undisturbed, 1, 360)
+
+
+@pytest.mark.timeout(300)
+def test_a_fold_preempted_again_and_again_goes_on(tracked, run, undisturbed):
+    """SLURM sends SIGTERM, no user signal, and requeues by itself what does not end before."""
+    pace(run, 3)
+    submit(tracked, run)
+    for starts in range(1, PREEMPTIONS + 1):
+        wait_for(lambda starts=starts: len(events(run, "started")) == starts, 60, f"start {starts}: {log(run)}")
+        wait_for_progress(run, checkpoints(run))
+        tracked.sbatch("true", "--partition=urgent", "--nodes=4", "--exclusive")
+        wait_for(lambda: not tracked.run("squeue", "-h", "--name=wrap", "-o", "%i"), 60, "the urgent job")
+    done(run, undisturbed, PREEMPTIONS)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(200)
+def test_a_cancelled_fold_saves_and_stays_cancelled_until_it_is_launched_again(tracked, run, undisturbed):
+    task = submit(tracked, run)
+    wait_for_progress(run)
+    tracked.run("scancel", task)
+    wait_for(lambda: events(run, "ended"), 40, f"its end: {log(run)}")
+    wait_for(lambda: not tracked.run("squeue", "-h", "--me", "-o", "%i"), 40, "an empty queue")
+    assert events(run, "ended")[-1]["resumable"]
+    submit(tracked, run)
+    done(run, undisturbed, 1)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("how", ["no requeue", "no scontrol"])
+def test_where_slurm_does_not_start_it_again_it_is_left_resumable_and_says_how_to_go_on(slurm, run, undisturbed, how):
+    if how == "no scontrol":
+        hidden = run.parent / "bin"
+        hidden.mkdir()
+        for tool in ("bash", "python3", "nvidia-smi"):
+            if found := shutil.which(tool, path=slurm.env["PATH"]):
+                (hidden / tool).symlink_to(found)
+        pace(run, 1, f"export PATH={hidden}")
+    task = submit(slurm, run, *(["--no-requeue"] if how == "no requeue" else []))
+    wait_for_progress(run)
+    slurm.run("scancel", "--signal=USR2", task)
+    wait_for(lambda: [event for event in events(run, "ended") if event.get("resumable")], 40, f"its end: {log(run)}")
+    shown = job("status.py", run, "--json", env=slurm.env)
+    state = next(state for state in json.loads(shown.stdout) if (state["stage"], state["task"]) == ("folds", 0))
+    assert state["state"] == "stopped"
+    assert "SLURM did not start it again" in state["reason"]
+    assert "python jobs/launch_cv.py --resume" in state["reason"]
+    pace(run, 0)
+    submit(slurm, run)
+    done(run, undisturbed, 1)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(300)
+def test_a_node_that_is_thought_dead_writes_nothing_more(slurm, run, undisturbed):
+    pace(run, 3)
+    submit(slurm, run)
+    wait_for_progress(run)
+    node = events(run, "started")[-1]["node"]
+    daemon = next(pid for pid, words in commands() if "slurmd" in words[0] and node in words)
+    os.kill(daemon, signal.SIGKILL)
+    try:
+        wait_for(lambda: len(events(run, "started")) == 2, 120, f"the start on another node: {log(run)}")
+        assert events(run, "started")[-1]["node"] != node
+        wait_for(lambda: "has been replaced by start 2" in log(run), 30, f"the end of the old copy: {log(run)}")
+        pace(run, 0)
+        done(run, undisturbed, 1, 200)
+        facts = json.loads(RunPaths(run).fold(0).metrics.read_text(encoding="utf-8"))
+        assert facts["attempt"] == 2
+    finally:
+        restart_daemon(slurm, node)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(200)
+def test_a_suspended_fold_goes_on_when_it_is_resumed(slurm, run, undisturbed):
+    task = submit(slurm, run)
+    wait_for_progress(run)
+    slurm.run("scontrol", "suspend", task)
+    wait_for(lambda: "SUSPENDED" in slurm.run("squeue", "-h", "-j", task, "-o", "%T"), 20, "the suspension")
+    time.sleep(25)  # longer than a rank may be silent
+    slurm.run("scontrol", "resume", task)
+    done(run, undisturbed, 0)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(200)
+def test_a_node_that_fails_its_check_is_left_for_another_and_remembered(slurm, run, undisturbed):
+    first = run / "first"
+    spoil = f"[ -e {first} ] || echo $SLURMD_NODENAME > {first}\n[ $(cat {first}) != $SLURMD_NODENAME ] || "
+    pace(run, 0, spoil + "export TMPDIR=/proc/nowhere")
+    submit(slurm, run)
+    wait_for(lambda: events(run, "requeued"), 40, f"its requeue: {log(run)}")
+    node = first.read_text(encoding="utf-8").strip()
+    assert events(run, "requeued")[-1]["reason"].startswith(f"node {node} cannot write to /proc/nowhere")
+    done(run, undisturbed, 0)
+    assert events(run, "started")[-1]["node"] != node
+    remembered = (run / "slurm" / "excluded_nodes.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["node"] for line in remembered] == [node]
+
+
+def commands():
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield int(path.parent.name), path.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+
+
+def restart_daemon(slurm: Slurm, node: str) -> None:
+    env = {"PATH": slurm.env["PATH"] + ":/usr/sbin", "SLURM_CONF": slurm.env["SLURM_CONF"]}
+    subprocess.run(["slurmd", "-N", node], env=env, check=True, timeout=30)
+    slurm.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+    wait_for(
+        lambda: slurm.run("sinfo", "-h", "-n", node, "-o", "%T") in ("idle", "mixed", "allocated"), 40, f"{node} up"
+    )
