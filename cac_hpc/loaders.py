@@ -182,8 +182,7 @@ def main(name: str, root: str, device_type: str, seconds: str) -> None:
     cfg = settings.load(run.config)
     dataset = run.dataset(cfg.data.packed_dir)
     studies = pd.read_csv(dataset.studies, dtype={"study": str})
-    torch.set_num_threads(cfg.cluster.cpus_per_rank)
-    torch.backends.cudnn.benchmark = True
+    steps.fix_arithmetic(cfg)
     world = World(0, 1, torch.device(device_type))
     job = Job(cfg, dataset, dict(zip(studies["study"], studies["category"].astype(int), strict=True)), world)
     feed = LOADERS[name][0](job)

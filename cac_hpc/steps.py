@@ -5,6 +5,7 @@ Axes: N slice, C channel, H row, W column, F feature, K category.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,9 +16,20 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from cac_hpc import transforms
-from cac_hpc.config import TrainConfig
+from cac_hpc.config import Config, TrainConfig
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def fix_arithmetic(cfg: Config) -> None:
+    """Same settings, same bits: fixed thread count, no algorithm that depends on timing."""
+    torch.set_num_threads(cfg.cluster.cpus_per_rank)
+    torch.backends.cudnn.benchmark = not cfg.train.deterministic
+    if cfg.train.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=cfg.train.device == "cuda")
+        # filling what is overwritten anyway costs time; no operation here reads what was not written
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

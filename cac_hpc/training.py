@@ -67,7 +67,7 @@ def train_fold(root: Path, fold: int) -> int:
         raise InputError(f"--fold {fold}: the run has {num_folds} folds, wanted 0 to {num_folds - 1}")
     if distributed.under_torchrun():
         processes.die_with(os.getppid())  # killed, it would leave its ranks behind
-    _fix_arithmetic(cfg)
+    steps.fix_arithmetic(cfg)
     try:
         with distributed.process_group(cfg.train.device) as world:
             return _as_rank(run, fold, cfg, world)
@@ -115,15 +115,6 @@ def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World, fence: Fence)
             if isinstance(error, WorkError) or (why := heart.explain()) is None:
                 raise
             raise LostRank(why) from error
-
-
-def _fix_arithmetic(cfg: Config) -> None:
-    """Same settings, same bits: fixed thread count, no algorithm that depends on timing."""
-    torch.set_num_threads(cfg.cluster.cpus_per_rank)
-    torch.backends.cudnn.benchmark = not cfg.train.deterministic
-    if cfg.train.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=cfg.train.device == "cuda")
 
 
 def _start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat, fence: Fence) -> Attempt:

@@ -13,11 +13,15 @@ from typing import NoReturn
 
 import pytest
 
+from tests import drills
 from tests.folds import fold_run, results
 from tests.runs import job, pack, prepare, write_config, write_scans
+from tests.waiting import wait_for
 
 REPO = Path(__file__).resolve().parents[1]
 CLUSTER = REPO / "slurm" / "dev" / "cluster.py"
+GONE_S = 15.0  # after a drill, for everything that took part
+WIDTH = 100  # characters, of the table of drills
 
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has put us into the background
@@ -76,6 +80,23 @@ def unavailable(reason: str) -> NoReturn:
 
 
 @pytest.fixture(scope="session")
+def cgroup_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """As production clusters: signals reach only the first process of a step, memory limits are enforced."""
+    folder = tmp_path_factory.mktemp("cgroup")
+    try:
+        yield start_cluster(folder, "--proctrack", "cgroup")
+    finally:
+        cluster("stop", "--dir", str(folder))
+
+
+@pytest.fixture(params=["linuxproc", "cgroup"])
+def tracked(request: pytest.FixtureRequest) -> Slurm:
+    """A SLURM with either process tracker."""
+    found: Slurm = request.getfixturevalue("slurm" if request.param == "linuxproc" else "cgroup_slurm")
+    return found
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real DICOM data: $CAC_TEST_DATA, or shared/data beside the checkout. Read-only: copy what a test changes."""
     folder = Path(os.environ.get("CAC_TEST_DATA") or REPO.parent / "shared" / "data")
@@ -116,7 +137,43 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, scans: Path, packed: P
     return results(run)
 
 
+@pytest.fixture(scope="session")
+def undisturbed_run(tmp_path_factory: pytest.TempPathFactory, scans: Path, packed: Path) -> Path:
+    """A run of tests/folds.py whose folds nothing disturbed, with its report; read-only."""
+    run = fold_run(tmp_path_factory.mktemp("undisturbed_run"), scans, packed, "paced_fold.py")
+    done = job("launch_cv.py", "--resume", run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return run
+
+
+@pytest.fixture
+def run(tmp_path: Path, scans: Path, packed: Path) -> Iterator[Path]:
+    """A run of tests/folds.py, one second a step, of which nothing is left but its files when the test is over."""
+    made = fold_run(tmp_path, scans, packed, "paced_fold.py")
+    drills.pace(made, 1)
+    yield made
+    wait_for(lambda: not drills.leftovers(made), GONE_S, "\n".join(["nothing is left", *drills.leftovers(made)]))
+
+
 @pytest.fixture
 def prepared_run(tmp_path: Path, scans: Path) -> Path:
     """A run folder with everything that the stages need, nothing run yet."""
     return prepare(tmp_path, scans)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """End with one table of the drills that were run."""
+    drilled: dict[str, list[pytest.TestReport]] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport) and "drill" in report.keywords:
+                drilled.setdefault(report.nodeid, []).append(report)
+    if not drilled:
+        return
+    terminalreporter.section("drills", fullwidth=WIDTH)
+    for nodeid, reports in sorted(drilled.items()):
+        name = nodeid.partition("::test_")[2].replace("_", " ")
+        outcomes = {each.outcome for each in reports}  # of its setup, itself and what comes after
+        verdict = next(verdict for verdict in ("failed", "skipped", "passed") if verdict in outcomes)
+        seconds = sum(each.duration for each in reports)
+        terminalreporter.write_line(f"{name[: WIDTH - 17]:<{WIDTH - 17}} {verdict:<7} {seconds:6.0f} s")

@@ -91,6 +91,13 @@ def test_a_second_start_in_the_same_folder_is_refused_in_one_line(slurm: Slurm) 
     assert slurm.run("squeue", "--noheader", "--states=RUNNING") == ""
 
 
+def test_a_setting_that_is_none_is_refused_in_one_line(slurm: Slurm, tmp_path: Path) -> None:
+    done = cluster("start", "--dir", str(tmp_path / "new"), "--set", "NodeName=n9")
+    assert done.returncode == 2
+    assert done.stderr == "cluster.py: --set is NodeName=n9, but must be KEY=VALUE, not of nodes or partitions\n"
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.timeout(60)
 def test_a_folder_with_other_files_is_refused_and_kept(slurm: Slurm, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
@@ -103,10 +110,15 @@ def test_a_folder_with_other_files_is_refused_and_kept(slurm: Slurm, tmp_path: P
 def test_a_cluster_beside_another_leaves_nothing_behind(slurm: Slurm, tmp_path: Path) -> None:
     folder = tmp_path / "second"
     try:
-        second = start_cluster(folder, "--accounting", "off")
+        second = start_cluster(folder, "--accounting", "off", "--set", "KillWait=7", "--set", "MaxArraySize=9")
         ports = ports_of(second)
         assert not set(ports) & set(ports_of(slurm))
         assert all(is_open(port) for port in ports)
+        settings = second.run("scontrol", "show", "config")
+        assert re.findall(r"^(?:KillWait|MaxArraySize) +=.*", settings, re.M) == [
+            "KillWait                = 7 sec",
+            "MaxArraySize            = 9",
+        ]
         with pytest.raises(AssertionError, match="accounting storage is disabled"):
             second.run("sacct")
         job = second.sbatch("trap '' TERM; setsid sleep 300 & sleep 300")  # outlives scancel, as torchrun's ranks do

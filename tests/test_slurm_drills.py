@@ -6,88 +6,19 @@ process of a job, with cgroup, as on production clusters, only the first.
 """
 
 import json
-import os
-import re
 import shutil
-import signal
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
 from cac_hpc.paths import RunPaths
-from tests.conftest import Slurm, cluster, start_cluster
-from tests.folds import alive, fold_run, results
-from tests.runs import REPO, job
+from tests import daemons
+from tests.drills import checkpoints, done, events, log, pace, submit, wait_for_progress
+from tests.runs import job
 from tests.waiting import wait_for
 
-DEV = REPO / "configs" / "cluster" / "dev.yaml"
 PREEMPTIONS = 4
 LOADED = 3  # how much longer things may take on a machine that runs a suite of tests beside
-
-
-@pytest.fixture(scope="module", params=["linuxproc", "cgroup"])
-def tracked(request, tmp_path_factory):
-    """A SLURM with either process tracker."""
-    if request.param == "linuxproc":
-        yield request.getfixturevalue("slurm")
-        return
-    folder = tmp_path_factory.mktemp("cgroup")
-    try:
-        yield start_cluster(folder, "--proctrack", "cgroup")
-    finally:
-        cluster("stop", "--dir", str(folder))
-
-
-@pytest.fixture
-def run(tmp_path, scans, packed):
-    made = fold_run(tmp_path, scans, packed, "paced_fold.py")
-    pace(made, 1)
-    yield made
-    wait_for(lambda: not alive(made), 15, f"the end of {alive(made)}")
-    assert not [path for path in RunPaths(made).fold(0).root.rglob("*.tmp") if path.parent.name != "heartbeats"]
-
-
-def pace(run: Path, seconds: float, more: str = "") -> None:
-    (run / "code" / "slurm" / "env.sh").write_text(f"export CAC_PACE_S={seconds}\n{more}\n", encoding="utf-8")
-
-
-def submit(slurm: Slurm, run: Path, *options: str) -> str:
-    """Fold 0 by hand; returns its array task."""
-    script = f"{REPO}/slurm/train_folds.sbatch"
-    array = slurm.run("sbatch", "--parsable", "--array=0", "--mem=1500M", f"--chdir={run.parent}", *options, script,
-                      str(run))  # fmt: skip
-    return f"{array}_0"
-
-
-def events(run: Path, kind: str) -> list[dict]:
-    lines = (run / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
-    return [event for event in map(json.loads, lines) if event["event"] == kind and event["stage"] == "folds"]
-
-
-def checkpoints(run: Path) -> int:
-    """How often it has saved, as a number that only grows."""
-    saved = RunPaths(run).fold(0).checkpoints()
-    return int("".join(re.findall(r"\d+", saved[-1].name))) if saved else 0
-
-
-def wait_for_progress(run: Path, beyond: int = 0) -> int:
-    wait_for(lambda: checkpoints(run) > beyond, 90, f"a checkpoint after {beyond}: {log(run)}")
-    return checkpoints(run)
-
-
-def log(run: Path) -> str:
-    return "\n".join(path.read_text(encoding="utf-8") for path in run.parent.glob("cac-folds*.log"))
-
-
-def done(run: Path, undisturbed: dict, resumes: int, timeout_s: float = 150) -> None:
-    """The fold is done, has gone on so often, never from the start, and nothing shows in the results."""
-    wait_for(RunPaths(run).fold(0).predictions.exists, timeout_s, f"the end of the fold: {log(run)}")
-    assert results(run) == undisturbed
-    places = re.findall(r"rank 0: resumed after epoch (\d+), step (\d+)", log(run))
-    assert len(places) >= resumes, log(run)
-    assert ("0", "0") not in places
 
 
 @pytest.mark.timeout(200)
@@ -173,9 +104,7 @@ def test_a_node_that_is_thought_dead_writes_nothing_more(slurm, run, undisturbed
     submit(slurm, run)
     wait_for_progress(run)
     node = events(run, "started")[-1]["node"]
-    daemon = next(pid for pid, words in commands() if "slurmd" in words[0] and node in words)
-    os.kill(daemon, signal.SIGKILL)
-    try:
+    with daemons.killed(slurm, "slurmd", "-N", node):
         wait_for(lambda: len(events(run, "started")) == 2, 120, f"the start on another node: {log(run)}")
         assert events(run, "started")[-1]["node"] != node
         wait_for(lambda: "has been replaced by start 2" in log(run), 30, f"the end of the old copy: {log(run)}")
@@ -183,8 +112,6 @@ def test_a_node_that_is_thought_dead_writes_nothing_more(slurm, run, undisturbed
         done(run, undisturbed, 1, 200)
         facts = json.loads(RunPaths(run).fold(0).metrics.read_text(encoding="utf-8"))
         assert facts["attempt"] == 2
-    finally:
-        restart_daemon(slurm, node)
 
 
 @pytest.mark.drill
@@ -213,20 +140,3 @@ def test_a_node_that_fails_its_check_is_left_for_another_and_remembered(slurm, r
     assert events(run, "started")[-1]["node"] != node
     remembered = (run / "slurm" / "excluded_nodes.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["node"] for line in remembered] == [node]
-
-
-def commands():
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            yield int(path.parent.name), path.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-
-
-def restart_daemon(slurm: Slurm, node: str) -> None:
-    env = {"PATH": slurm.env["PATH"] + ":/usr/sbin", "SLURM_CONF": slurm.env["SLURM_CONF"]}
-    subprocess.run(["slurmd", "-N", node], env=env, check=True, timeout=30)
-    slurm.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
-    wait_for(
-        lambda: slurm.run("sinfo", "-h", "-n", node, "-o", "%T") in ("idle", "mixed", "allocated"), 40, f"{node} up"
-    )

@@ -10,11 +10,13 @@ real cluster. Nodes n1 to n4 have 4 CPUs and 2 GPUs each, which are plain files:
 compute on them. Jobs in partition `urgent` preempt those in `dev`.
 
 Everything lives in one folder (--dir), with ports, sockets and keys of its own: several clusters can run side by side,
-and a SLURM, munge or MariaDB of the system is never touched. Two choices copy what real sites differ in:
+and a SLURM, munge or MariaDB of the system is never touched. Three choices copy what real sites differ in:
 
     --accounting off      a site without a database, where sacct fails
     --proctrack cgroup    as in production: signals reach only the first process of a step, and memory limits are
                           enforced; with linuxproc (the default) a signal reaches every process of the step
+    --set KEY=VALUE       a line of slurm.conf, in the place of those of the same key; may be given several times, as
+                          --set SlurmctldParameters=preempt_send_user_signal --set KillWait=30
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 START_LIMIT_S = 60
@@ -143,6 +145,7 @@ innodb_log_file_size=16M
 innodb_lock_wait_timeout=900
 innodb_flush_log_at_trx_commit=0
 """
+SETTING = re.compile(r"(?!NodeName|PartitionName)[A-Za-z]+=.+", re.IGNORECASE)
 FILES = {  # slurm.conf first: its mark lets `stop` clear the folder whatever happens afterwards
     "slurm.conf": SLURM_CONF,
     "gres.conf": GRES_CONF,
@@ -201,17 +204,20 @@ def daemons_denied() -> Iterator[None]:
             saved.rename(policy)
 
 
-def start(folder: Path, accounting: str, proctrack: str) -> None:
+def start(folder: Path, accounting: str, proctrack: str, settings: Sequence[str]) -> None:
     """Start a cluster in ``folder``; if it does not come up, nothing of it stays behind."""
     require(not missing_programs(), f"{', '.join(missing_programs())} not found: run `{COMMAND} install` first")
     require_usable(folder)
+    for line in settings:
+        wanted = "KEY=VALUE, not of nodes or partitions"
+        require(SETTING.fullmatch(line) is not None, f"--set is {line}, but must be {wanted}")
     folder.mkdir(parents=True, exist_ok=True)
     lock(folder)
     require(not processes(folder), f"a cluster already runs in {folder}: stop it first, or give another --dir")
     clear(folder)
     try:
         with reserved_ports(2 + len(NODES)) as ports:
-            write_files(folder, accounting, proctrack, ports)
+            write_files(folder, accounting, proctrack, ports, settings)
             start_daemons(folder, accounting, proctrack)
     except BaseException:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave half of it running
@@ -264,7 +270,7 @@ def reserved_ports(count: int) -> Iterator[list[int]]:
     raise ClusterError(f"fewer than {count} ports are free between {PORTS.start} and {PORTS.stop}")
 
 
-def write_files(folder: Path, accounting: str, proctrack: str, ports: list[int]) -> None:
+def write_files(folder: Path, accounting: str, proctrack: str, ports: list[int], settings: Sequence[str]) -> None:
     """Write the settings of all daemons, munge's key and the files that stand for GPUs."""
     slurmctld_port, slurmdbd_port, *node_ports = ports
     values = {
@@ -280,6 +286,7 @@ def write_files(folder: Path, accounting: str, proctrack: str, ports: list[int])
     values["accounting"] = ACCOUNTING[accounting].format(**values)
     for name, template in FILES.items():
         (folder / name).write_text(template.format(**values))
+    (folder / "slurm.conf").write_text(with_settings((folder / "slurm.conf").read_text(), settings))
     (folder / "slurmdbd.conf").chmod(0o600)  # slurmdbd refuses any other mode
     (folder / "munge.key").touch(mode=0o600)
     (folder / "munge.key").write_bytes(secrets.token_bytes(128))
@@ -287,6 +294,13 @@ def write_files(folder: Path, accounting: str, proctrack: str, ports: list[int])
         (folder / name).mkdir()
     for name in ("nvidia0", "nvidia1"):
         (folder / "dev" / name).touch()
+
+
+def with_settings(conf: str, settings: Sequence[str]) -> str:
+    """slurm.conf with further lines; earlier ones of the same keys, which SLURM compares without case, are left out."""
+    keys = {line.split("=")[0].lower() for line in settings}
+    kept = [line for line in conf.splitlines() if line.split("=")[0].lower() not in keys]
+    return "\n".join([*kept, *settings]) + "\n"
 
 
 def binding() -> str:
@@ -520,6 +534,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dir", type=Path, default=default, help="the cluster's folder (default: %(default)s)")
     parser.add_argument("--accounting", choices=tuple(ACCOUNTING), default="on")
     parser.add_argument("--proctrack", choices=tuple(PROCTRACK), default="linuxproc")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a line of slurm.conf")
     parser.add_argument("--keep", action="store_true", help="stop: keep the logs and slurm.conf")
     return parser.parse_args()
 
@@ -535,7 +550,7 @@ def main() -> int:
             case "install":
                 install()
             case "start":
-                start(folder, arguments.accounting, arguments.proctrack)
+                start(folder, arguments.accounting, arguments.proctrack, arguments.set)
             case "stop":
                 stop(folder, arguments.keep)
             case _:
