@@ -35,9 +35,10 @@ def _find(slurm: Slurm, name: str, *words: str) -> int:
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it may end while we look
             found = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            if f"SLURM_CONF={slurm.env['SLURM_CONF']}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                if found[0].rpartition("/")[2] == name and set(words) <= set(found):
-                    return int(entry.name)
+            variables = (entry / "environ").read_bytes().split(b"\0")
+            ours = f"SLURM_CONF={slurm.env['SLURM_CONF']}".encode() in variables
+            if ours and found[0].rpartition("/")[2] == name and set(words) <= set(found):
+                return int(entry.name)
     raise AssertionError(f"{name} does not run in {slurm.folder}")
 
 

@@ -1,4 +1,4 @@
-"""What the drills share: a fold that takes its time on a real SLURM, what it tells, and what it must not leave behind."""
+"""What the drills share: a fold that takes its time on a real SLURM, what it tells, what it must not leave behind."""
 
 from __future__ import annotations
 
