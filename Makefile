@@ -14,7 +14,7 @@ demo: $(VENV)/installed $(DEMO)/labels.csv ## a synthetic cohort, five folds, th
 	$(BIN)/python jobs/launch_cv.py --config configs/demo.yaml --cluster.kind local
 	$(BIN)/python jobs/report.py runs/demo
 
-test: $(VENV)/installed slurm h5dump ## all tests that guard the product, on a real SLURM where root and apt allow
+test: $(VENV)/installed slurm h5dump sshd ## all tests that guard the product, on a real SLURM where root and apt allow
 	$(BIN)/python -m pytest
 
 check: $(VENV)/installed ## lint, format, types
@@ -37,6 +37,13 @@ h5dump: # by which a test opens shards from outside
 	@command -v h5dump > /dev/null \
 		|| { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends hdf5-tools; } \
 		|| echo "no h5dump here: the test that needs it is skipped, and says so"
+
+.PHONY: sshd
+sshd: # from which tests fetch reports
+	@test -n "$$(PATH="$$PATH:/usr/sbin" command -v sshd)" \
+		|| { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
+			openssh-client openssh-server; } \
+		|| echo "no sshd here: the tests that need it are skipped, and say so"
 
 $(VENV)/installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -116,7 +116,7 @@ def _summarise(
     settings_shown = {name: config.plain(getattr(cfg, name)) for name in shown}
     del settings_shown["labels"]["sheet"]  # a path of the place where the run was made
     return {
-        "format_version": 1,
+        "format_version": report.FORMAT_VERSION,
         "title": cfg.report.title,
         "status": "PARTIAL" if missing else "COMPLETE",
         "folds_found": len(found),

@@ -92,6 +92,31 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
     yield advance
 
 
+@contextmanager
+def transfer(label: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
+    """Yield what is called with the number of bytes that have come: a bar on a terminal, ten log lines elsewhere."""
+    screen = console(stderr=True)
+    if screen.is_terminal:
+        import rich.progress as parts
+        from rich.markup import escape
+
+        columns = (parts.DownloadColumn(), parts.TransferSpeedColumn(), parts.TimeRemainingColumn())
+        with parts.Progress("{task.description}", parts.BarColumn(), *columns, console=screen) as bars:
+            bar = bars.add_task(escape(label), total=num_bytes)
+            yield lambda count: bars.advance(bar, count)
+        return
+    done = shown = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, shown
+        done += count
+        if (tenths := 10 * done // max(num_bytes, 1)) > shown:
+            shown = tenths
+            log.info("%s: %.1f of %.1f MB", label, done / 1e6, num_bytes / 1e6)
+
+    yield advance
+
+
 def track(items: Sequence[T], label: str) -> Iterator[T]:
     """Go through the items, showing how many are done."""
     with progress(label, len(items)) as advance:

@@ -202,7 +202,11 @@ def write_text(path: Path, text: str, check: Callable[[], None] = no_check) -> N
 
 def write_json(path: Path, content: Any, check: Callable[[], None] = no_check) -> None:
     """Write strict JSON (no NaN), readable by people."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", check)
+    write_text(path, json_text(content), check)
+
+
+def json_text(content: Any) -> str:
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path) -> Any:

@@ -17,6 +17,8 @@ import cac_hpc
 from cac_hpc import digests
 
 COPIED = ("jobs", "slurm")
+# what says nothing about the place where the run was made: no command, host or path, and no text of uncommitted changes
+SHAREABLE = ("run_id", "version", "git_commit", "code_sha256", "python", "packages", "created")
 
 
 def collect(source: Path) -> dict[str, Any]:
@@ -35,6 +37,17 @@ def collect(source: Path) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {found.name: found.version for found in sorted(metadata.distributions(), key=lambda x: x.name)},
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def shareable(collected: dict[str, Any]) -> dict[str, Any]:
+    """What may leave the site, and the names of what was left out; of uncommitted changes a digest stays."""
+    kept = {key: collected[key] for key in SHAREABLE if key in collected}
+    changes = collected.get("git_diff")
+    return {
+        **kept,
+        "git_diff_sha256": digests.bytes_sha256(changes.encode()) if changes else None,
+        "left_out": sorted(set(collected) - set(kept)),
     }
 
 

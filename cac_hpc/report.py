@@ -12,6 +12,7 @@ import pandas as pd
 from cac_hpc import logs, paths
 from cac_hpc.config import InputError
 
+FORMAT_VERSION = 1  # of report.json
 HEADLINES = ("n", "accuracy", "majority_accuracy", "gain_over_majority", "errors", "over_estimated", "under_estimated")
 
 
@@ -101,8 +102,19 @@ def show(root: Path) -> int:
     stored = paths.RunPaths(root).report / "report.json"
     if not stored.is_file():
         raise InputError(f"{stored}: there is no report yet; python jobs/status.py {root} says where the run stands")
-    summary = paths.read_json(stored)
-    screen = logs.console()
+    return present(paths.read_json(stored), f"figures, tables and report.md: {stored.parent}")
+
+
+def present(summary: dict[str, Any], where: str) -> int:
+    """Print a report's essentials in the terminal, and where its files are.
+
+    Returns: 0 for a complete report, 1 for a partial one.
+    """
+    screen, code = logs.console(), 0 if summary.get("status") == "COMPLETE" else 1
+    if summary.get("format_version") != FORMAT_VERSION:
+        screen.print("the report was made by another version of cac_hpc: read its page", markup=False)
+        screen.print(where, markup=False, soft_wrap=True)
+        return code
     screen.print(_title(summary), style="bold", markup=False)
     for part in (verdict(summary).replace("**", ""), *_missing(summary), _cohort(summary)):
         screen.print(part, markup=False)
@@ -124,8 +136,8 @@ def show(root: Path) -> int:
                 numbers=True,
             )
         )
-    screen.print(f"figures, tables and report.md: {stored.parent}", markup=False)
-    return 0 if summary["status"] == "COMPLETE" else 1
+    screen.print(where, markup=False, soft_wrap=True)  # no path is broken that somebody may copy
+    return code
 
 
 def _title(summary: dict[str, Any]) -> str:

@@ -56,6 +56,17 @@ class LaunchOptions:
     dry_run: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Whose report, and what becomes of it."""
+
+    source: str  # a run folder, [USER@]HOST:FOLDER of one elsewhere, or an archive made before
+    out: str | None = None
+    open: bool = False
+    weights: bool = False
+    without_images: bool = False
+
+
 def parse_launch(doc: str | None, argv: Sequence[str] | None = None) -> tuple[Config, LaunchOptions]:
     """Read ``--config FILE [--section.key VALUE ...] [--resume RUN] [--wait] [--dry_run]``.
 
@@ -119,6 +130,28 @@ def parse_run(
     for name, (stands_for, text) in (texts or {}).items():
         parser.add_argument(f"--{name}", metavar=stands_for, help=text)
     return _parse_run(parser, flags or {}, argv)
+
+
+def parse_report(doc: str | None, argv: Sequence[str] | None = None) -> ReportOptions:
+    """Read ``RUN | [USER@]HOST:RUN | ARCHIVE [--out DIR] [--open] [--weights] [--without_images]``.
+
+    Raises: InputError if an option has nothing to act on.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    parser.add_argument(
+        "source", metavar="RUN", help="the run folder; [USER@]HOST:RUN, over ssh; or an archive of --out"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", help="put the report into this folder as one archive; unpack an archive"
+    )
+    parser.add_argument("--open", action="store_true", help="open the report with the desktop's browser")
+    parser.add_argument("--weights", action="store_true", help="take the folds' weights along")
+    parser.add_argument("--without_images", action="store_true", help="leave out the pictures that show slices")
+    asked = ReportOptions(**vars(parser.parse_args(argv)))
+    for name in ("weights", "without_images"):
+        if getattr(asked, name) and asked.out is None:
+            raise InputError(f"--{name}: found no --out, wanted --out DIR, the folder that the archive goes to")
+    return asked
 
 
 def run_folder(folder: str) -> Path:

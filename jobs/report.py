@@ -1,13 +1,14 @@
-"""Show the aggregated report of a run; exit code 1 when it is partial."""
+"""Show the report of a run, bring it home as one archive, open it; exit code 1 when it is partial."""
 
-from cac_hpc import settings
+from cac_hpc import logs, settings
 
 
 def main() -> int:
-    run, _ = settings.parse_run(__doc__)
-    from cac_hpc import report
+    asked = settings.parse_report(__doc__)
+    logs.setup()
+    from cac_hpc import retrieval
 
-    return report.show(run)
+    return retrieval.retrieve(asked)
 
 
 if __name__ == "__main__":

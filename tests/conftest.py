@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests import drills
+from tests import drills, sshd
 from tests.folds import fold_run, results
 from tests.runs import job, pack, prepare, write_config, write_scans
 from tests.waiting import wait_for
@@ -87,6 +87,15 @@ def cgroup_slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         yield start_cluster(folder, "--proctrack", "cgroup")
     finally:
         cluster("stop", "--dir", str(folder))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Sshd]:
+    """A real sshd on this machine."""
+    if (found := sshd.programs()) is None:
+        unavailable("no sshd for this test: install openssh-server and openssh-client")
+    with sshd.serve(tmp_path_factory.mktemp("sshd"), *found) as running:
+        yield running
 
 
 @pytest.fixture(params=["linuxproc", "cgroup"])

@@ -1,0 +1,112 @@
+"""The report of a run, wherever it is: shown, brought home as one archive, opened."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import webbrowser
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from cac_hpc import archive, logs, remote, report, settings
+from cac_hpc.archive import Choice, Offer
+from cac_hpc.config import InputError, WorkError
+from cac_hpc.remote import Place
+from cac_hpc.settings import ReportOptions
+
+PAGES = ("report.html", "report.md")  # what is opened: the first that is there
+
+
+def retrieve(asked: ReportOptions) -> int:
+    """Show the report of a run here, of a run elsewhere or in an archive; keep it as an archive, open it.
+
+    Returns: 0 for a complete report, 1 for a partial one.
+    Raises: InputError or WorkError saying what is in the way; what had come by then is kept for the next attempt.
+    """
+    source = Path(asked.source)
+    place = None if source.exists() else remote.parse(asked.source)
+    choice = Choice(weights=asked.weights, images=not asked.without_images)
+    if asked.out is None and (place or source.is_file()):
+        raise InputError(f"{asked.source}: found no --out, wanted --out DIR, the folder that the report comes to")
+    if place:
+        made, code = _bring(place, _out(asked), choice)
+        folder = archive.unpack(made, made.parent) if asked.open else made.parent
+    elif source.is_file():
+        folder = archive.unpack(source, _out(asked))
+        summary = archive.read({archive.SUMMARY: folder / archive.SUMMARY}, archive.SUMMARY)
+        code = report.present(summary, f"unpacked and whole: {folder}")
+    else:
+        folder = settings.run_folder(asked.source)
+        code = _keep(folder, _out(asked), choice) if asked.out else report.show(folder)
+    if asked.open:
+        open_page(folder / "report")
+    return code
+
+
+def open_page(folder: Path) -> None:
+    """Show a report in the desktop's browser.
+
+    Raises: WorkError if there is none.
+    """
+    page = next((folder / name for name in PAGES if (folder / name).is_file()), None)
+    if page is None:
+        raise InputError(f"{folder}: found neither {' nor '.join(PAGES)}, wanted the report of a run")
+    if not webbrowser.open(page.absolute().as_uri()):
+        raise WorkError(f"{page}: no browser was found here to open it; take the report home with --out DIR")
+
+
+def _out(asked: ReportOptions) -> Path:
+    """The folder that the archive goes to; it is made when there is something to put into it."""
+    folder = Path(asked.out or ".")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder}: found a file, wanted a folder")
+    return folder
+
+
+def _keep(root: Path, out: Path, choice: Choice) -> int:
+    """The archive of a run on this machine."""
+    offer = archive.survey(root, choice)
+    _make_room(out, offer.num_bytes)
+    return _finish(out, offer, {item.name: root / item.name for item in offer.items}, choice)[1]
+
+
+def _bring(place: Place, out: Path, choice: Choice) -> tuple[Path, int]:
+    """The archive of a run elsewhere: first all files by their digests, then the archive of them."""
+    logs.log.info("%s: looking for the report", place)
+    with remote.connect(place, choice) as connection:
+        offer = remote.survey(connection)
+        _make_room(out, 2 * offer.num_bytes)
+        with _store(out / f".{offer.label}_report.part") as store:
+            with logs.transfer(str(place), offer.num_bytes) as advance:
+                files = remote.fetch(connection, offer, store, advance)
+            return _finish(out, offer, files, choice)
+
+
+def _finish(out: Path, offer: Offer, files: Mapping[str, Path], choice: Choice) -> tuple[Path, int]:
+    made = archive.write(out, offer, files, choice)
+    size = f"{len(offer.items)} files, {made.stat().st_size / 1e6:.1f} MB"
+    return made, report.present(archive.read(files, archive.SUMMARY), f"one archive, {size}: {made}")
+
+
+def _make_room(folder: Path, num_bytes: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if num_bytes > free:
+        raise WorkError(f"{folder}: {free / 1e6:.0f} MB are free, wanted {num_bytes / 1e6:.0f} MB; take another --out")
+
+
+@contextmanager
+def _store(folder: Path) -> Iterator[Path]:
+    """A folder for what has come, of one process at a time; it stays where the work does not end well.
+
+    Raises: WorkError if another process has it.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WorkError(f"{folder}: another process is fetching this report to here; wait for it") from None
+        yield folder
+        shutil.rmtree(folder)
