@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc import archive, digests, remote, retrieval
+from cac_hpc import archive, digests, processes, remote, retrieval
 from cac_hpc.config import InputError, WorkError
 from cac_hpc.remote import Place
 from cac_hpc.settings import ReportOptions, parse_report
-from tests.runs import job
+from tests.runs import REPO, job
 from tests.waiting import wait_for
 
 ODD = """a run of 70% "now" 'then' $HOME; #1"""
@@ -315,6 +315,18 @@ def test_a_cut_line_leaves_no_archive_and_the_second_try_goes_on(home, server, t
     assert only_file(out).read_bytes() == only_file(tmp_path / "here").read_bytes()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_who_leaves_leaves_nothing_running_and_no_archive(number, home, server, tmp_path):
+    store = tmp_path / f".{LABEL}_report.part"
+    command = [sys.executable, REPO / "jobs" / "report.py", f"slow:{home}", "--out", tmp_path, "--weights"]
+    with subprocess.Popen(command, env={**os.environ, "PATH": server.path}, stderr=subprocess.DEVNULL) as left:
+        wait_for(lambda: sum(path.stat().st_size for path in store.glob("*")) > MB, 60, "bytes come")
+        left.send_signal(number)
+    assert left.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    wait_for(lambda: not processes.children(server.pid), 20, "the other side has ended")
+    assert only_file(tmp_path) == store
+
+
 def test_a_silent_line_is_given_up(home, server, tmp_path, monkeypatch):
     monkeypatch.setattr(remote, "SILENCE_S", 1.0)
     monkeypatch.setenv("PATH", server.path)
@@ -362,15 +374,19 @@ def fake_ssh(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     monkeypatch.setenv("PATH", str(folder / "bin"), prepend=os.pathsep)
 
 
-SHELLS = [shell for shell in (["dash"], ["bash"], ["bash", "--posix"], ["ksh"], ["zsh"], ["busybox", "sh"])
-          if shutil.which(shell[0])]  # fmt: skip
+SHELLS = [
+    shell.split(" ", 2)
+    for shell in ("dash -s", "bash -s", "ksh -s", "zsh -s", "busybox sh -s",
+                  "bash -c exec sh -s", "tcsh -c exec sh -s", "fish -c exec sh -s", "zsh -c exec sh -s")
+    if shutil.which(shell.split()[0])
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
 def test_any_shell_will_do_and_its_greeting_is_passed_over(shell, ours, tmp_path, monkeypatch):
     fake_ssh(tmp_path, monkeypatch, (
         "say('Welcome!\\n' * 1000 + 'no newline')\n"
-        f"line = subprocess.Popen({[*shell, '-s']!r}, stdin=subprocess.PIPE, cwd='/')\n"
+        f"line = subprocess.Popen({shell!r}, stdin=subprocess.PIPE, cwd='/')\n"
         "line.stdin.write(script.encode()); line.stdin.flush()\n"
         "line.stdin.write(sys.stdin.read().encode()); line.stdin.close(); line.wait()"
     ))  # fmt: skip
