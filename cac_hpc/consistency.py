@@ -1,0 +1,124 @@
+"""Every number of a finished report once more: from the predictions, from its own matrices, from its tables.
+
+The figures of a report come from scikit-learn; here they come from ``agreement``, so that two ways must agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cac_hpc import agreement, assessment, metrics, predictions, report, tables, tested
+from cac_hpc.config import Config
+from cac_hpc.paths import RunPaths
+
+TOLERANCE = 1e-9
+
+
+def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> list[str]:
+    """Where a report contradicts its predictions, its matrices, its tables or its text; empty if nowhere.
+
+    Args:
+        summary: what report.json holds, or will hold.
+    """
+    return [
+        *_against_predictions(run, cfg, summary),
+        *_against_matrices(summary),
+        *_against_cohort(summary),
+        *_against_files(run, summary),
+    ]
+
+
+def _against_predictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> Iterator[str]:
+    """Everything of both levels anew, the drawn intervals too."""
+    folds, num_categories = [fold["fold"] for fold in summary["training"]], len(cfg.labels.names)
+    found = {fold: predictions.read_predictions(run.fold(fold).predictions, fold, num_categories) for fold in folds}
+    studies = pd.read_csv(
+        run.dataset(cfg.data.packed_dir).studies, dtype={"study": str, "patient": str}, keep_default_na=False,
+        na_values=[""],
+    )  # fmt: skip
+    slices = tested.slices(found, studies, num_categories)
+    yield from differences(summary["levels"], assessment.levels(slices, cfg.report, cfg.labels.edges), "levels")
+
+
+def _against_matrices(summary: Mapping[str, Any]) -> Iterator[str]:
+    for level, results in summary["levels"].items():
+        pooled, folds = results["pooled"], results["folds"]
+        yield from against_matrix(pooled, f"levels.{level}.pooled")
+        for fold in folds:
+            yield from against_matrix(fold, f"levels.{level}.fold {fold['fold']}")
+        if folds:
+            together = np.sum([fold["confusion_matrix"] for fold in folds], axis=0)
+            yield from differences(pooled["confusion_matrix"], together.tolist(), f"levels.{level}: sum of the folds")
+        over = assessment.over_folds(folds)
+        yield from differences(results["over_folds"], over, f"levels.{level}.over_folds")
+        for scheme in results["collapsed"]:
+            if scheme["pooled"]:
+                where = f"levels.{level}.collapsed.{scheme['key']}"
+                coarser = agreement.collapse(np.array(pooled["confusion_matrix"]), np.array(scheme["groups"]))
+                yield from differences(scheme["pooled"]["confusion_matrix"], coarser.tolist(), f"{where}: matrix")
+                yield from against_matrix(scheme["pooled"], where)
+
+
+def against_matrix(part: Mapping[str, Any], where: str) -> Iterator[str]:
+    """What does not follow from the confusion matrix that stands beside it."""
+    matrix = np.array(part["confusion_matrix"])
+    counts = {
+        "n": int(matrix.sum()),
+        "errors": int(matrix.sum() - np.trace(matrix)),
+        "over_estimated": int(np.triu(matrix, 1).sum()),
+        "under_estimated": int(np.tril(matrix, -1).sum()),
+        "support": matrix.sum(axis=1).tolist(),
+        "predicted": matrix.sum(axis=0).tolist(),
+    }
+    for name, value in counts.items():
+        yield from differences(part[name], value, f"{where}.{name}")
+    for name, value in metrics.forms(matrix[None]).items():
+        wanted = [None if math.isnan(one) else float(one) for one in value[0]]
+        if name in part["figures"]:
+            found = [part["figures"][name]["value"]]
+        else:
+            found = [category[name]["value"] for category in part["categories"]]
+        yield from differences(found, wanted, f"{where}.{name}")
+
+
+def _against_cohort(summary: Mapping[str, Any]) -> Iterator[str]:
+    cohort = summary["cohort"]
+    yield from differences(sum(cohort["studies_per_category"]), cohort["studies"], "cohort.studies_per_category: sum")
+    if summary["status"] == "COMPLETE" and summary["split"]["scheme"] == "kfold":
+        for level, count in (("slice", cohort["slices"]), ("patient", cohort["patients"])):
+            yield from differences(summary["levels"][level]["pooled"]["n"], count, f"levels.{level}.pooled.n, cohort")
+
+
+def _against_files(run: RunPaths, summary: Mapping[str, Any]) -> Iterator[str]:
+    wanted = {"report.md": report.markdown(dict(summary))}
+    for name, table in tables.of_report(dict(summary)).items():
+        wanted[f"tables/{name}"] = table.to_csv(index=False, lineterminator="\n")
+    for name, text in wanted.items():
+        path = run.report / name
+        found = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        pairs = zip_longest(found, text.splitlines())
+        if number := next((at for at, (one, other) in enumerate(pairs, start=1) if one != other), None):
+            yield f"{name}, line {number}: not what report.json says"
+
+
+def differences(found: Any, wanted: Any, where: str) -> Iterator[str]:
+    """Name every place in which plain values differ, numbers by more than rounding."""
+    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
+        for key in [*wanted, *(key for key in found if key not in wanted)]:
+            yield from differences(found.get(key), wanted.get(key), f"{where}.{key}")
+    elif isinstance(found, Sequence) and not isinstance(found, str) and isinstance(wanted, Sequence):
+        if len(found) != len(wanted):
+            yield f"{where}: found {len(found)} values, wanted {len(wanted)}"
+        for index, (one, other) in enumerate(zip(found, wanted, strict=False)):
+            yield from differences(one, other, f"{where}[{index}]")
+    elif isinstance(found, float) and isinstance(wanted, float | int):
+        if not math.isclose(found, wanted, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+            yield f"{where}: found {found:.10g}, recomputed {wanted:.10g}"
+    elif found != wanted:
+        yield f"{where}: found {found!r}, recomputed {wanted!r}"
