@@ -34,8 +34,6 @@ from cac_hpc.paths import DatasetPaths, RunPaths
 from cac_hpc.predictions import Predictions
 from cac_hpc.splits import Fold
 
-FORMAT_VERSION = 2  # of report.json; README, "Statistics"
-
 
 def aggregate(root: Path) -> bool:
     """Write the report of a run from the folds that are there.
@@ -132,7 +130,7 @@ def _summarise(
     settings_shown = {name: config.plain(getattr(cfg, name)) for name in shown}
     del settings_shown["labels"]["sheet"]  # a path of the place where the run was made
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": consistency.FORMAT_VERSION,
         "title": cfg.report.title,
         "status": "PARTIAL" if missing else "COMPLETE",
         "folds_found": len(found),

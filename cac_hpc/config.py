@@ -384,6 +384,17 @@ class PhantomConfig:
         require(self.seed >= 0, "--seed", self.seed, "0 or more")
 
 
+def read_texts(path: Path) -> Any:
+    """A YAML or JSON file in which every value stays the text that it is, as 0.970.
+
+    Raises: ValueError if it is neither; OSError if it cannot be read.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+
+
 def to_yaml(cfg: Config) -> str:
     return yaml.safe_dump(plain(cfg), sort_keys=False, allow_unicode=True)
 

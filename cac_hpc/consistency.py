@@ -8,16 +8,41 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cac_hpc import agreement, assessment, metrics, predictions, report, tables, tested
-from cac_hpc.config import Config
+from cac_hpc import agreement, assessment, metrics, paths, predictions, published, report, settings, tables, tested
+from cac_hpc.config import Config, InputError
 from cac_hpc.paths import RunPaths
 
+FORMAT_VERSION = 2  # of report.json; README, "Statistics"
 TOLERANCE = 1e-9
+
+
+def check(path: Path) -> int:
+    """Print what a published table, or the report.json of a finished run, contradicts.
+
+    Returns: 0 if nothing, else 1. Raises: InputError if it is neither.
+    """
+    if path.name != "report.json":
+        return published.show(path, published.read(path))
+    run = RunPaths(settings.run_folder(str(path.absolute().parent.parent)))
+    try:
+        summary = paths.read_json(path)
+        if (version := summary["format_version"]) != FORMAT_VERSION:
+            raise InputError(f"{path}: found format version {version}, wanted {FORMAT_VERSION}")
+        found = contradictions(run, settings.load(run.config), summary)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a report that can be checked ({type(error).__name__}: {error})") from None
+    for line in found:
+        print(line)
+    print(f"{path}: {len(found) or 'no'} contradiction{'s' if len(found) != 1 else ''}")
+    return 1 if found else 0
 
 
 def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> list[str]:
@@ -26,22 +51,25 @@ def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> li
     Args:
         summary: what report.json holds, or will hold.
     """
+    dataset = run.dataset(cfg.data.packed_dir)
+    columns = {"study": str, "patient": str}
+    studies = pd.read_csv(dataset.studies, dtype=columns, keep_default_na=False, na_values=[""])
     return [
-        *_against_predictions(run, cfg, summary),
+        *_against_predictions(run, cfg, summary, studies),
         *_against_matrices(summary),
-        *_against_cohort(summary),
+        *_against_cohort(summary, studies, paths.read_json(dataset.intake)),
         *_against_files(run, summary),
     ]
 
 
-def _against_predictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> Iterator[str]:
+def _against_predictions(
+    run: RunPaths, cfg: Config, summary: Mapping[str, Any], studies: pd.DataFrame
+) -> Iterator[str]:
     """Everything of both levels anew, the drawn intervals too."""
     folds, num_categories = [fold["fold"] for fold in summary["training"]], len(cfg.labels.names)
     found = {fold: predictions.read_predictions(run.fold(fold).predictions, fold, num_categories) for fold in folds}
-    studies = pd.read_csv(
-        run.dataset(cfg.data.packed_dir).studies, dtype={"study": str, "patient": str}, keep_default_na=False,
-        na_values=[""],
-    )  # fmt: skip
+    facts = [paths.read_json(run.fold(fold).metrics) for fold in folds]
+    yield from differences(summary["training"], facts, "training")
     slices = tested.slices(found, studies, num_categories)
     yield from differences(summary["levels"], assessment.levels(slices, cfg.report, cfg.labels.edges), "levels")
 
@@ -87,12 +115,25 @@ def against_matrix(part: Mapping[str, Any], where: str) -> Iterator[str]:
         yield from differences(found, wanted, f"{where}.{name}")
 
 
-def _against_cohort(summary: Mapping[str, Any]) -> Iterator[str]:
+def _against_cohort(summary: Mapping[str, Any], studies: pd.DataFrame, intake: Mapping[str, Any]) -> Iterator[str]:
     cohort = summary["cohort"]
-    yield from differences(sum(cohort["studies_per_category"]), cohort["studies"], "cohort.studies_per_category: sum")
+    counts = {
+        "studies_found": intake["studies"]["found"],
+        "studies": len(studies),
+        "patients": int(studies["patient"].nunique()),
+        "slices": int(studies["slices"].sum()),
+        "rejected_files": sum(intake["files"]["rejected"].values()),
+        "studies_per_category": [int((studies["category"] == number).sum()) for number in range(_num(summary))],
+        "intake": intake,
+    }
+    yield from differences(cohort, counts, "cohort")
     if summary["status"] == "COMPLETE" and summary["split"]["scheme"] == "kfold":
         for level, count in (("slice", cohort["slices"]), ("patient", cohort["patients"])):
             yield from differences(summary["levels"][level]["pooled"]["n"], count, f"levels.{level}.pooled.n, cohort")
+
+
+def _num(summary: Mapping[str, Any]) -> int:
+    return len(summary["categories"])
 
 
 def _against_files(run: RunPaths, summary: Mapping[str, Any]) -> Iterator[str]:
