@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cac_hpc import config, digests, figures, ledger, metrics, paths, predictions, report, settings, shards, splits
-from cac_hpc.config import Config, InputError
+from cac_hpc import (
+    assessment,
+    audit,
+    config,
+    consistency,
+    digests,
+    figures,
+    intervals,
+    ledger,
+    paths,
+    predictions,
+    report,
+    settings,
+    shards,
+    splits,
+    tested,
+)
+from cac_hpc.config import Config, InputError, WorkError
 from cac_hpc.logs import log
 from cac_hpc.paths import DatasetPaths, RunPaths
+from cac_hpc.predictions import Predictions
 from cac_hpc.splits import Fold
 
 
@@ -21,18 +39,23 @@ def aggregate(root: Path) -> bool:
     """Write the report of a run from the folds that are there.
 
     Returns: whether all folds are.
-    Raises: InputError if the dataset is not sealed, so that not even the folds are known, or its tables are not as
-    they were sealed.
+    Raises: InputError if the dataset is not sealed, so that not even the folds are known, its tables are not as they
+    were sealed, or a patient is on both sides of a fold; WorkError if the finished report contradicts itself.
     """
     run = RunPaths(root)
     cfg = settings.load(run.config)
     with ledger.stage(run.ledger, "aggregate", None):
         folds = splits.read_splits(run.splits)
         studies = _read_studies(run.dataset(cfg.data.packed_dir))
+        audits = audit.check_cohort(run, cfg, folds, studies)
         found, missing = _read_folds(run, folds, studies, len(cfg.labels.names))
-        summary = _summarise(run, cfg, studies, found, missing)
+        summary = _summarise(run, cfg, studies, found, missing) | {"audits": audits}
         _draw(run, cfg, summary, list(found))
-        report.write_report(run.report, summary)
+        report.write_tables(run.report, summary)
+        if found_wrong := consistency.contradictions(run, cfg, summary):
+            (run.report / "report.json").unlink(missing_ok=True)
+            raise WorkError(f"the report contradicts itself, please tell its authors: {'; '.join(found_wrong[:5])}")
+        report.write_json(run.report, summary)
     if missing:
         reason = f"PARTIAL report: no valid result of fold {', '.join(str(fold['fold']) for fold in missing)}"
         ledger.record(run.ledger, "aggregate", None, "ended", ok=False, reason=reason)
@@ -54,40 +77,32 @@ def _read_studies(dataset: DatasetPaths) -> pd.DataFrame:
 
 def _read_folds(
     run: RunPaths, folds: Sequence[Fold], studies: pd.DataFrame, num_categories: int
-) -> tuple[dict[int, pd.DataFrame], list[dict[str, Any]]]:
+) -> tuple[dict[int, Predictions], list[dict[str, Any]]]:
     """Predictions of every fold with a valid result, and what is wrong with the others."""
-    found, missing = {}, []
-    for index, fold in enumerate(folds):
-        path = run.fold(index).predictions
+    by_study, splits_sha256 = studies.set_index("study"), digests.file_sha256(run.splits)
+
+    def read(index: int) -> Predictions | str:
+        files = run.fold(index)
         try:
-            if not path.is_file():
-                raise ValueError(_last_reason(run, index))
-            table = predictions.read_predictions(path, index, num_categories)
-            _check_fold(table, fold, studies)
-            found[index] = table.assign(
-                patient=table["study"].map(dict(zip(studies["study"], studies["patient"], strict=True)))
-            )
+            if not files.predictions.is_file():
+                return _last_reason(run, index)
+            audit.check_result(files, index, splits_sha256)
+            found = predictions.read_predictions(files.predictions, index, num_categories)
+            audit.check_rows(found, folds[index], by_study)
+            return found
         except ValueError as error:
-            if path.is_file():  # out of the way, so that the fold is run again; nothing is lost
-                path.replace(path.with_suffix(".csv.invalid"))
-            missing.append({"fold": index, "reason": _without_folders(str(error), run)})
-    return found, missing
+            # out of the way, so that the fold is run again; nothing is lost
+            files.predictions.replace(files.predictions.with_suffix(".csv.invalid"))
+            return str(error)
 
-
-def _check_fold(table: pd.DataFrame, fold: Fold, studies: pd.DataFrame) -> None:
-    """Every slice of every test study of the fold once, with the label it was given.
-
-    Raises: ValueError naming the study.
-    """
-    if foreign := sorted(set(table["study"]) ^ set(fold.test)):
-        raise ValueError(f"predictions and splits.json name different test studies: {foreign[:5]}")
-    known = {row["study"]: row for row in studies.to_dict("records")}
-    for study, rows in table.groupby("study"):
-        num_slices, category = int(known[study]["slices"]), int(known[study]["category"])
-        if sorted(rows["slice"]) != list(range(num_slices)):
-            raise ValueError(f"study {study!r}: {len(rows)} slices predicted, the dataset has {num_slices}")
-        if set(rows["label"]) != {category}:
-            raise ValueError(f"study {study!r}: labels {sorted(set(rows['label']))}, the dataset says {category}")
+    with ThreadPoolExecutor(2) as pool:
+        results = dict(enumerate(pool.map(read, range(len(folds)))))
+    missing = [
+        {"fold": index, "reason": _without_folders(result, run)}
+        for index, result in results.items()
+        if isinstance(result, str)
+    ]
+    return {index: result for index, result in results.items() if not isinstance(result, str)}, missing
 
 
 def _last_reason(run: RunPaths, fold: int) -> str:
@@ -107,9 +122,8 @@ def _without_folders(reason: str, run: RunPaths) -> str:
 
 
 def _summarise(
-    run: RunPaths, cfg: Config, studies: pd.DataFrame, found: dict[int, pd.DataFrame], missing: list[dict[str, Any]]
+    run: RunPaths, cfg: Config, studies: pd.DataFrame, found: dict[int, Predictions], missing: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    by_patient = {fold: predictions.by_patient(table) for fold, table in found.items()}
     num_categories = len(cfg.labels.names)
     seal = paths.read_json(run.dataset(cfg.data.packed_dir).seal)
     shown = ("labels", "pack", "split", "model", "train")
@@ -124,11 +138,12 @@ def _summarise(
         "categories": _categories(cfg),
         "cohort": _cohort(run.dataset(cfg.data.packed_dir), studies, num_categories),
         "split": config.plain(cfg.split),
-        "levels": {
-            "slice": _level("slice", found, ["study", "slice"], num_categories),
-            "patient": _level("patient, mean probability over the slices", by_patient, ["patient"], num_categories),
+        "statistics": {
+            **{key: getattr(cfg.report, key) for key in ("patient_rule", "top_k", "draws", "seed")},
+            "confidence": intervals.CONFIDENCE,
         },
-        "training": [paths.read_json(run.fold(fold).metrics) for fold in found if run.fold(fold).metrics.is_file()],
+        "levels": assessment.levels(tested.slices(found, studies, num_categories), cfg.report, cfg.labels.edges),
+        "training": [paths.read_json(run.fold(fold).metrics) for fold in found],
         "settings": settings_shown,
         "digests": {
             "studies_sha256": seal["studies_sha256"],
@@ -157,26 +172,6 @@ def _cohort(dataset: DatasetPaths, studies: pd.DataFrame, num_categories: int) -
         "rejected_files": sum(intake["files"]["rejected"].values()),
         "studies_per_category": np.bincount(category, minlength=num_categories).tolist(),
         "intake": intake,
-    }
-
-
-def _level(unit: str, tables: dict[int, pd.DataFrame], key: list[str], num_categories: int) -> dict[str, Any]:
-    """Figures of one level: pooled over the folds, and of each fold.
-
-    Args:
-        key: the columns that name a unit; repeated draws test a unit more than once, so `distinct` may be below n.
-    """
-    matrices = {
-        fold: metrics.confusion(table["label"].to_numpy(), predictions.predicted(table), num_categories)
-        for fold, table in tables.items()
-    }
-    pooled = sum(matrices.values(), np.zeros((num_categories, num_categories), dtype=np.int64))
-    units = pd.concat([table[key] for table in tables.values()]) if tables else pd.DataFrame()
-    return {
-        "unit": unit,
-        "distinct": len(units.drop_duplicates()),
-        "pooled": metrics.summary(pooled),
-        "folds": [{"fold": fold, **metrics.summary(matrix)} for fold, matrix in matrices.items()],
     }
 
 

@@ -321,9 +321,18 @@ class ClusterConfig:
 class ReportConfig:
     title: str = "Coronary calcium category from non-contrast cardiac CT"
     figure_dpi: int = 150
+    # From slices to a patient; chosen before anything is tested, and fixed for the run.
+    patient_rule: Literal["mean", "majority", "top_k"] = "mean"
+    top_k: int = 5  # slices, for the rule of that name
+    draws: int = 2000  # of patients, for the intervals
+    seed: int = 0  # of the draws
+    near_equal_ids: Literal["refuse", "warn"] = "refuse"  # studies A07 and A7 in training and test of one fold
 
     def __post_init__(self) -> None:
         require(50 <= self.figure_dpi <= 600, "report.figure_dpi", self.figure_dpi, "50 to 600")
+        require(self.top_k >= 1, "report.top_k", self.top_k, "1 or more")
+        require(200 <= self.draws <= 100_000, "report.draws", self.draws, "200 to 100000")
+        require(self.seed >= 0, "report.seed", self.seed, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -373,6 +382,17 @@ class PhantomConfig:
         require(32 <= self.matrix <= 1024, "--matrix", self.matrix, "32 to 1024")
         require(150 <= self.field_of_view_mm <= 400, "--field_of_view_mm", self.field_of_view_mm, "150 to 400")
         require(self.seed >= 0, "--seed", self.seed, "0 or more")
+
+
+def read_texts(path: Path) -> Any:
+    """A YAML or JSON file in which every value stays the text that it is, as 0.970.
+
+    Raises: ValueError if it is neither; OSError if it cannot be read.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
 
 
 def to_yaml(cfg: Config) -> str:

@@ -34,8 +34,8 @@ from cac_hpc.states import OPEN
 
 # a moved folder, other resources, another title, what only decides whether to go on: the same science
 FREE = (
-    "run:", "cluster.", "report.", "pack.limits.rejected_studies:", "train.allow_inexact_resume:",
-    "train.checkpoint_minutes:", "train.residency:",
+    "run:", "cluster.", "report.title:", "report.figure_dpi:", "report.near_equal_ids:",
+    "pack.limits.rejected_studies:", "train.allow_inexact_resume:", "train.checkpoint_minutes:", "train.residency:",
 )  # fmt: skip
 
 

@@ -1,11 +1,106 @@
-"""Every figure of the report from one confusion matrix, through scikit-learn. The owner of sklearn.metrics."""
+"""Every figure of a confusion matrix, as a table: a new metric is a line of METRICS. The owner of sklearn.metrics.
+
+Single values come from scikit-learn where it has them, always over all K categories; bootstraps use the forms of
+``agreement``. Undefined is NaN in here, and None with a reason where a figure is written.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
+from scipy import stats
 from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix, precision_recall_fscore_support
+
+from cac_hpc import agreement
+
+Form = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a confusion matrix.
+
+    form: from counts (..., K, K) to (...), or to (..., K) where it is one per category. undefined: why there may be
+    no value. part, whole: what is counted of what; a metric without part is no proportion. mean: over categories, so
+    that draws without one of them do not count.
+    """
+
+    name: str
+    form: Form
+    undefined: str
+    per: Literal["matrix", "category"] = "matrix"
+    part: Form | None = None
+    whole: Form = agreement.total
+    mean: bool = False
+
+
+def far_off(matrix: np.ndarray) -> np.ndarray:
+    """Errors by two or more categories."""
+    return np.asarray((matrix * (np.abs(agreement.distance(matrix.shape[-1])) >= 2)).sum(axis=(-2, -1)))
+
+
+def over(matrix: np.ndarray) -> np.ndarray:
+    """Units whose predicted category is too high."""
+    return np.asarray((matrix * (agreement.distance(matrix.shape[-1]) > 0)).sum(axis=(-2, -1)))
+
+
+def under(matrix: np.ndarray) -> np.ndarray:
+    """Units whose predicted category is too low."""
+    return np.asarray((matrix * (agreement.distance(matrix.shape[-1]) < 0)).sum(axis=(-2, -1)))
+
+
+def _right(matrix: np.ndarray) -> np.ndarray:
+    return np.asarray(agreement.right(matrix).sum(axis=-1))
+
+
+def _share(part: Form) -> Form:
+    return lambda matrix: agreement.ratio(part(matrix), agreement.total(matrix))
+
+
+def _weighted(of: Form) -> Form:
+    return lambda matrix: agreement.mean_defined(of(matrix), agreement.true(matrix))
+
+
+def _macro(of: Form) -> Form:
+    return lambda matrix: agreement.mean_defined(of(matrix))
+
+
+def _kappa(power: int) -> Form:
+    return lambda matrix: agreement.kappa(matrix, power)
+
+
+NOTHING = "nothing was tested"
+NEVER = "no category that occurs was ever predicted"
+ONE_CATEGORY = "truth and prediction together know only one category"
+
+METRICS = (
+    Metric("accuracy", agreement.accuracy, NOTHING, part=_right),
+    Metric("majority_accuracy", agreement.majority_accuracy, NOTHING, part=agreement.largest),
+    Metric("gain_over_majority", agreement.gain_over_majority, NOTHING),
+    Metric("balanced_accuracy", agreement.balanced_accuracy, NOTHING, mean=True),
+    Metric("kappa_plain", _kappa(0), ONE_CATEGORY),
+    Metric("kappa_linear", _kappa(1), ONE_CATEGORY),
+    Metric("kappa_quadratic", _kappa(2), ONE_CATEGORY),
+    Metric("icc", agreement.icc, "fewer than two units, or only one category"),
+    Metric("precision_macro", _macro(agreement.precision), NOTHING, mean=True),
+    Metric("recall_macro", _macro(agreement.recall), NOTHING, mean=True),
+    Metric("f1_macro", _macro(agreement.f1), NOTHING, mean=True),
+    Metric("precision_weighted", _weighted(agreement.precision), NEVER),
+    Metric("recall_weighted", _weighted(agreement.recall), NOTHING),
+    Metric("f1_weighted", _weighted(agreement.f1), NOTHING),
+    Metric("two_or_more_off", _share(far_off), NOTHING, part=far_off),
+    Metric("over_estimated_share", _share(over), NOTHING, part=over),
+    Metric("under_estimated_share", _share(under), NOTHING, part=under),
+    Metric("precision", agreement.precision, "the category was never predicted", "category",
+           part=agreement.right, whole=agreement.predicted),
+    Metric("recall", agreement.recall, "the category does not occur", "category",
+           part=agreement.right, whole=agreement.true),
+    Metric("f1", agreement.f1, "the category neither occurs nor was predicted", "category",
+           whole=lambda matrix: agreement.true(matrix) + agreement.predicted(matrix)),
+)  # fmt: skip
 
 
 def confusion(label: np.ndarray, predicted: np.ndarray, num_categories: int) -> np.ndarray:
@@ -18,57 +113,107 @@ def confusion(label: np.ndarray, predicted: np.ndarray, num_categories: int) -> 
     return np.asarray(confusion_matrix(label, predicted, labels=range(num_categories)))
 
 
-def summary(matrix: np.ndarray) -> dict[str, Any]:
-    """All figures of a confusion matrix, computed from nothing else, so that they cannot contradict it.
+def values(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """Every metric of one confusion matrix (K, K): (1,) or (K,) float64, NaN where undefined.
+
+    Computed from nothing else, so that the figures cannot contradict their matrix.
+    """
+    known = _from_sklearn(matrix) if matrix.any() else {}
+    return {metric.name: np.atleast_1d(known.get(metric.name, metric.form(matrix))).astype(float) for metric in METRICS}
+
+
+def _from_sklearn(matrix: np.ndarray) -> dict[str, Any]:
+    """What scikit-learn has, and the means over categories of what it has."""
+    label, predicted = np.nonzero(matrix)
+    count, labels = matrix[label, predicted], list(range(len(matrix)))
+    scores = {"accuracy": accuracy_score(label, predicted, sample_weight=count)}
+    found = precision_recall_fscore_support(label, predicted, labels=labels, sample_weight=count, zero_division=np.nan)
+    for name, value in zip(("precision", "recall", "f1"), found, strict=False):
+        macro, weighted = agreement.mean_defined(value), agreement.mean_defined(value, agreement.true(matrix))
+        scores |= {name: value, f"{name}_macro": macro, f"{name}_weighted": weighted}
+    for name, weights in (("plain", None), ("linear", "linear"), ("quadratic", "quadratic")):
+        varies = len(np.union1d(label, predicted)) > 1
+        options = {"labels": labels, "weights": weights, "sample_weight": count}
+        scores[f"kappa_{name}"] = cohen_kappa_score(label, predicted, **options) if varies else np.nan
+    return scores | {"balanced_accuracy": scores["recall_macro"]}
+
+
+def forms(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """The same of many matrices (B, K, K) at once: (B, 1) or (B, K)."""
+    found = {metric.name: metric.form(matrix) for metric in METRICS}
+    return {name: value if value.ndim == 2 else value[:, None] for name, value in found.items()}
+
+
+def drawn(matrix_BKK: np.ndarray, occurs_K: np.ndarray) -> dict[str, np.ndarray]:
+    """Forms of the draws of a bootstrap; NaN where a draw has lost a category, to the figures that need it.
+
+    Without its patients, what was predicted as a category is all wrong, and a mean over categories is another one.
 
     Args:
-        matrix: (K, K) counts, rows true, columns predicted.
-    Returns: plain values; a figure that is undefined is None. `majority_accuracy` is what always guessing the most
-        frequent true category would have reached.
+        occurs_K: whether each category occurs in what is drawn from.
     """
-    categories = range(len(matrix))
-    label, predicted = (indices.repeat(matrix.ravel()) for indices in map(np.ravel, np.indices(matrix.shape)))
-    count = len(label)
-    accuracy = float(accuracy_score(label, predicted)) if count else None
-    majority = float(matrix.sum(axis=1).max() / count) if count else None
-    precision, recall, f1 = _per_category(label, predicted, categories)
-    return {
-        "n": count,
-        "errors": int(count - np.trace(matrix)),
-        "over_estimated": int(np.triu(matrix, 1).sum()),
-        "under_estimated": int(np.tril(matrix, -1).sum()),
-        "accuracy": accuracy,
-        "majority_accuracy": majority,
-        "gain_over_majority": None if accuracy is None or majority is None else accuracy - majority,
-        "kappa": {
-            name: _kappa(label, predicted, categories, weights)
-            for name, weights in (("plain", None), ("linear", "linear"), ("quadratic", "quadratic"))
-        },
-        "precision": precision,
-        "recall": recall,
-        "f1": f1,
-        "support": matrix.sum(axis=1).tolist(),
-        "macro": {"precision": _mean(precision), "recall": _mean(recall), "f1": _mean(f1)},
-        "confusion_matrix": matrix.tolist(),
-    }
+    found, lost_BK = forms(matrix_BKK), occurs_K & (agreement.true(matrix_BKK) == 0)
+    for metric in METRICS:
+        if metric.mean or metric.per == "category":
+            lost = lost_BK.any(axis=1, keepdims=True) if metric.mean else lost_BK
+            found[metric.name] = np.where(lost, np.nan, found[metric.name])
+    return found
 
 
-def _per_category(label: np.ndarray, predicted: np.ndarray, categories: range) -> list[list[Any]]:
-    """Precision, recall and F1 of each category; None where nothing was predicted, true, or either."""
-    if not len(label):
-        return [[None] * len(categories)] * 3
-    scores = precision_recall_fscore_support(label, predicted, labels=categories, zero_division=np.nan)[:3]
-    return [[None if np.isnan(value) else float(value) for value in column] for column in scores]
+def sign_test(over_P: np.ndarray, under_P: np.ndarray) -> dict[str, Any]:
+    """Whether more patients are over- than under-estimated, exactly: a fair coin, patients without direction left out.
+
+    Args:
+        over_P, under_P: units of each patient whose category was predicted too high, too low. Units of one patient
+            are no separate witnesses, so each patient speaks once, for the larger of the two.
+    Source: Dixon and Mood 1946; scipy.stats.binomtest, two-sided.
+    """
+    higher, lower = int((over_P > under_P).sum()), int((over_P < under_P).sum())
+    p_value = float(stats.binomtest(higher, higher + lower).pvalue) if higher + lower else None
+    note = None if higher + lower else "no patient is over- or under-estimated"
+    return {"over": higher, "under": lower, "unit": "patients", "p_value": p_value, "note": note}
 
 
-def _kappa(label: np.ndarray, predicted: np.ndarray, categories: range, weights: str | None) -> float | None:
-    """Cohen's kappa; undefined when label and prediction together know only one category."""
-    if len(np.union1d(label, predicted)) < 2:
-        return None
-    return float(cohen_kappa_score(label, predicted, labels=list(categories), weights=weights))
+def rank_correlation(x_N: np.ndarray, y_N: np.ndarray) -> float:
+    """Spearman's rho, ties at their mean rank; NaN where either does not vary."""
+    if len(x_N) < 2 or np.ptp(x_N) == 0 or np.ptp(y_N) == 0:
+        return np.nan
+    return float(stats.spearmanr(x_N, y_N).statistic)
 
 
-def _mean(values: list[float | None]) -> float | None:
-    """Mean over the categories where the figure is defined; None where it is defined nowhere."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+class RankCorrelation:
+    """Spearman's rho of many samples of the same units."""
+
+    def __init__(self, x_N: np.ndarray, y_N: np.ndarray) -> None:
+        self._x, self._y = _Ranking(x_N), _Ranking(y_N)
+
+    def of(self, weight_BN: np.ndarray) -> np.ndarray:
+        """Rho of the samples in which each unit occurs as often as its weight says, (B,); NaN as above."""
+        middle = (weight_BN.sum(axis=1, keepdims=True) + 1) / 2  # the mean of all ranks
+        x_BN, y_BN = (ranking.ranks(weight_BN) - middle for ranking in (self._x, self._y))
+        weighted_x, weighted_y = weight_BN * x_BN, weight_BN * y_BN
+        together, x_alone, y_alone = (
+            np.einsum("bn,bn->b", one, other)
+            for one, other in ((weighted_x, y_BN), (weighted_x, x_BN), (weighted_y, y_BN))
+        )
+        varies = (x_alone > 0) & (y_alone > 0)
+        return np.where(varies, agreement.ratio(together, np.sqrt(x_alone * y_alone)), np.nan)
+
+
+class _Ranking:
+    """The order of values, and which are equal."""
+
+    def __init__(self, values_N: np.ndarray) -> None:
+        distinct, self._group_N = np.unique(values_N, return_inverse=True)
+        self._order = np.argsort(self._group_N, kind="stable")
+        self._first = np.flatnonzero(np.diff(self._group_N[self._order], prepend=-1))
+        self._ties = len(distinct) < len(values_N)
+
+    def ranks(self, weight_BN: np.ndarray) -> np.ndarray:
+        """Mean ranks, (B, N), where each value occurs as often as its weight says."""
+        weight = np.take(weight_BN, self._order, axis=1)
+        if self._ties:
+            weight = np.add.reduceat(weight, self._first, axis=1)
+        rank = np.cumsum(weight, axis=1)
+        rank -= (weight - 1) / 2
+        return np.take(rank, self._group_N, axis=1)

@@ -1,8 +1,9 @@
-"""predictions.csv: one row per test slice, the only thing a fold hands to the aggregator."""
+"""predictions.csv: one row per test slice, the only thing a fold hands to the aggregator. Axes: N row, K category."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,44 +26,56 @@ def to_csv(
     return table.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode("utf-8")
 
 
-def read_predictions(path: Path, fold: int, num_categories: int) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Predictions:
+    """One fold's predictions as read: the names of its studies (S,), and of each row its study as an index into them,
+    slice and label (N,), and the probabilities (N, K) float32."""
+
+    studies: np.ndarray
+    study: np.ndarray
+    slice: np.ndarray
+    label: np.ndarray
+    probability: np.ndarray
+
+
+def read_predictions(path: Path, fold: int, num_categories: int) -> Predictions:
     """Read and check one fold's predictions.
 
-    Returns: columns study, slice, fold, label, p0..pK-1.
     Raises: ValueError naming the file and what is wrong with it.
     """
-    columns = ["study", "slice", "fold", "label", *(f"p{category}" for category in range(num_categories))]
-    table = pd.read_csv(path, dtype={"study": str}, keep_default_na=False)
-    if list(table.columns) != columns:
-        raise ValueError(f"{path}: found columns {list(table.columns)}, wanted {columns}")
+    names = [f"p{category}" for category in range(num_categories)]
+    columns = ["study", "slice", "fold", "label", *names]
+    try:
+        if (found := list(pd.read_csv(path, nrows=0).columns)) != columns:
+            raise ValueError(f"found columns {found}, wanted {columns}")
+        kinds = {"study": "category", "slice": "int64", "fold": "int64", "label": "int64"}
+        table = pd.read_csv(path, dtype=kinds | dict.fromkeys(names, "float32"), keep_default_na=False)
+        return _checked(table, fold, names)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _checked(table: pd.DataFrame, fold: int, names: list[str]) -> Predictions:
+    study, at, label = (column.to_numpy() for column in (table["study"].cat.codes, table["slice"], table["label"]))
+    probability = table[names].to_numpy()
+    studies = table["study"].cat.categories.to_numpy().astype(str)
     if not (table["fold"] == fold).all():
-        raise ValueError(f"{path}: found rows of fold {sorted(set(table['fold']) - {fold})}, wanted fold {fold} alone")
-    probability = table[columns[4:]].to_numpy(dtype=float)
+        raise ValueError(f"found rows of fold {sorted(set(table['fold']) - {fold})}, wanted fold {fold} alone")
     if not (np.isfinite(probability).all() and np.allclose(probability.sum(axis=1), 1, atol=1e-4)):
-        raise ValueError(f"{path}: the probabilities of a row do not sum to 1")
-    if not table["label"].isin(range(num_categories)).all():
-        raise ValueError(f"{path}: found labels {sorted(set(table['label']))}, wanted 0 to {num_categories - 1}")
-    if (repeated := table.duplicated(["study", "slice"])).any():
-        row = table[repeated].iloc[0]
-        raise ValueError(f"{path}: study {row['study']!r} slice {row['slice']} stands there twice")
-    return table
+        raise ValueError("the probabilities of a row do not sum to 1")
+    if probability.size and not 0 <= probability.min() <= probability.max() <= 1:
+        raise ValueError("found a probability outside 0 to 1")
+    if not np.isin(label, range(len(names))).all():
+        raise ValueError(f"found labels {sorted(map(int, set(label)))}, wanted 0 to {len(names) - 1}")
+    if (row := _repeated(study, at)) is not None:
+        raise ValueError(f"study {str(studies[study[row]])!r} slice {at[row]} stands there twice")
+    return Predictions(studies, study, at, label, probability)
 
 
-def by_patient(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean probability over all slices of a patient; a patient counts with the highest of the studies' labels.
-
-    Args:
-        table: columns patient, label, p0..pK-1, one row per slice.
-    Returns: columns patient, label, p0..pK-1, one row per patient.
-    """
-    parts = {"label": "max", **dict.fromkeys(probability_columns(table), "mean")}
-    return table.groupby("patient", as_index=False).agg(parts)
-
-
-def predicted(table: pd.DataFrame) -> np.ndarray:
-    """The category of highest probability of each row, (N,); the lower one at a tie."""
-    return np.asarray(table[probability_columns(table)].to_numpy(dtype=float).argmax(axis=1))
-
-
-def probability_columns(table: pd.DataFrame) -> list[str]:
-    return [column for column in table.columns if column[:1] == "p" and column[1:].isdigit()]
+def _repeated(study: np.ndarray, at: np.ndarray) -> int | None:
+    """A row whose study and slice another row has, too; None if there is none."""
+    if ((np.diff(study) > 0) | ((np.diff(study) == 0) & (np.diff(at) > 0))).all():
+        return None  # in order, as they are written
+    order = np.lexsort((at, study))
+    same = (np.diff(study[order]) == 0) & (np.diff(at[order]) == 0)
+    return int(order[1:][same][0]) if same.any() else None

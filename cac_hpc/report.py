@@ -6,40 +6,23 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from cac_hpc import logs, paths
+from cac_hpc import logs, paths, tables
 from cac_hpc.config import InputError
 
-FORMAT_VERSION = 1  # of report.json
-HEADLINES = ("n", "accuracy", "majority_accuracy", "gain_over_majority", "errors", "over_estimated", "under_estimated")
+FORMAT_VERSION = 2  # of report.json; README, "Statistics"
+KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1), absolute agreement"
 
 
-def write_report(folder: Path, summary: dict[str, Any]) -> None:
-    """Write report.json last, so that it also says that the report is complete."""
-    for level, results in summary["levels"].items():
-        names = [category["name"] for category in summary["categories"]]
-        pooled = results["pooled"]
-        _write_table(
-            folder / "tables" / f"confusion_{level}.csv",
-            pd.DataFrame(pooled["confusion_matrix"], index=pd.Index(names, name="true"), columns=names),
-        )
-        _write_table(
-            folder / "tables" / f"categories_{level}.csv",
-            pd.DataFrame(
-                {key: pooled[key] for key in ("precision", "recall", "f1", "support")},
-                index=pd.Index(names, name="category"),
-            ),
-        )
-        _write_table(
-            folder / "tables" / f"folds_{level}.csv",
-            pd.DataFrame(
-                [_figures(fold) for fold in results["folds"]],
-                index=pd.Index([fold["fold"] for fold in results["folds"]], name="fold"),
-            ),
-        )
+def write_tables(folder: Path, summary: dict[str, Any]) -> None:
+    """Write the tables and report.md."""
+    for name, table in tables.of_report(summary).items():
+        with paths.atomic(folder / "tables" / name) as scratch:
+            table.to_csv(scratch, index=False, lineterminator="\n")
     paths.write_text(folder / "report.md", markdown(summary))
+
+
+def write_json(folder: Path, summary: dict[str, Any]) -> None:
+    """Write report.json, after everything else: it also says that the report is complete."""
     paths.write_json(folder / "report.json", summary)
 
 
@@ -49,15 +32,17 @@ def markdown(summary: dict[str, Any]) -> str:
     for level, results in _tested(summary):
         parts += [
             f"## {level.capitalize()} level",
-            f"Unit: {results['unit']}.",
+            f"Unit: {results['unit']}; {results['counting']}. In brackets 95 % intervals; sd over the folds.",
             _markdown_table(["", *_fold_columns(results)], _figure_rows(results)),
+            _sign_test(results["pooled"]),
             "Confusion matrix, pooled over the folds, rows true, columns predicted:",
-            _markdown_table(["true \\ predicted", *_names(summary)], _matrix_rows(summary, results["pooled"])),
-            _markdown_table(
-                ["category", "precision", "recall", "F1", f"{level}s"], _category_rows(summary, results["pooled"])
-            ),
+            _markdown_table(["true \\ predicted", *_names(summary)], _matrix_rows(_names(summary), results["pooled"])),
+            _markdown_table(_category_columns(level), _category_rows(summary, results["pooled"])),
+            *_collapsed(results),
+            *_calibration(results),
+            *_other_rules(results),
         ]
-    parts += ["## What this does not say", *LIMITS]
+    parts += ["## How it was counted", *_methods(summary), "## What this does not say", *LIMITS]
     return "\n\n".join(parts) + "\n"
 
 
@@ -81,14 +66,16 @@ def verdict(summary: dict[str, Any]) -> str:
         if not pooled["n"]:
             sentences.append(f"No {level} was tested.")
             continue
-        largest = _names(summary)[int(np.argmax(np.sum(pooled["confusion_matrix"], axis=1)))]
-        gain = pooled["gain_over_majority"]
+        figures = pooled["figures"]
+        gain, majority = figures["gain_over_majority"]["value"], figures["majority_accuracy"]["value"]
         again = "" if results["distinct"] == pooled["n"] else f", {results['distinct']} of them different"
+        low, high = figures["accuracy"]["low"], figures["accuracy"]["high"]
+        between = "" if low is None else f", 95 % interval {low:.3f} to {high:.3f}"
         sentences.append(
-            f"**{level.capitalize()} level: accuracy {pooled['accuracy']:.3f}** (n = {pooled['n']} {level}s{again}), "
-            f"{abs(gain):.3f} {'above' if gain >= 0 else 'BELOW'} always "
-            f"guessing the largest category ({largest}: {pooled['majority_accuracy']:.3f}); quadratic kappa "
-            f"{_text(pooled['kappa']['quadratic'])}."
+            f"**{level.capitalize()} level: accuracy {figures['accuracy']['value']:.3f}** (n = {pooled['n']} {level}s"
+            f"{again}{between}), {abs(gain):.3f} {'above' if gain >= 0 else 'BELOW'} always "
+            f"guessing the largest category ({_names(summary)[pooled['majority_category']]}: {majority:.3f}); "
+            f"quadratic kappa {_with_interval(figures['kappa_quadratic'])}."
         )
     return " ".join(sentences)
 
@@ -119,19 +106,21 @@ def present(summary: dict[str, Any], where: str) -> int:
     for part in (verdict(summary).replace("**", ""), *_missing(summary), _cohort(summary)):
         screen.print(part, markup=False)
     for level, results in _tested(summary):
-        screen.print(logs.table(f"{level} level", ["", *_fold_columns(results)], _figure_rows(results), numbers=True))
+        rows = [row[:3] for row in _figure_rows(results)]  # the folds are in the tables
+        columns = ["", "pooled [95 % interval]", f"mean of {len(results['folds'])} folds"]
+        screen.print(logs.table(f"{level} level", columns, rows, numbers=True))
         screen.print(
             logs.table(
                 "confusion matrix, pooled; rows true, columns predicted",
                 ["", *_names(summary)],
-                _matrix_rows(summary, results["pooled"]),
+                _matrix_rows(_names(summary), results["pooled"]),
                 numbers=True,
             )
         )
         screen.print(
             logs.table(
                 "per category, pooled",
-                ["category", "precision", "recall", "F1", f"{level}s"],
+                _category_columns(level),
                 _category_rows(summary, results["pooled"]),
                 numbers=True,
             )
@@ -173,31 +162,105 @@ def _names(summary: dict[str, Any]) -> list[str]:
     return [category["name"] for category in summary["categories"]]
 
 
-def _figures(result: dict[str, Any]) -> dict[str, Any]:
-    """The headline figures of one summary, flat."""
-    return {
-        **{key: result[key] for key in HEADLINES},
-        **{f"kappa_{weights}": value for weights, value in result["kappa"].items()},
-        **{f"{key}_macro": value for key, value in result["macro"].items()},
-    }
+COUNTS = ("n", "patients", "errors", "over_estimated", "under_estimated")
 
 
 def _fold_columns(results: dict[str, Any]) -> list[str]:
-    return ["pooled", *(f"fold {fold['fold']}" for fold in results["folds"])]
+    folds = results["folds"]
+    return ["pooled", f"mean of {len(folds)} folds", *(f"fold {fold['fold']}" for fold in folds)]
 
 
 def _figure_rows(results: dict[str, Any]) -> list[list[str]]:
-    columns = [_figures(result) for result in (results["pooled"], *results["folds"])]
-    return [[key.replace("_", " "), *(_text(column[key]) for column in columns)] for key in columns[0]]
+    pooled, folds = results["pooled"], results["folds"]
+    rows = [[key.replace("_", " "), str(pooled[key]), "", *(str(fold[key]) for fold in folds)] for key in COUNTS]
+    for name, figure in pooled["figures"].items():
+        over = results["over_folds"].get(name, {"mean": None, "sd": None, "n": 0})
+        mean = _text(over["mean"]) + (f" (sd {over['sd']:.4f})" if over["sd"] is not None else "")
+        if over["n"] < len(folds):
+            mean += f" of {over['n']}"
+        row = [name.replace("_", " "), _with_interval(figure), mean]
+        rows.append(row + [_text(fold["figures"][name]["value"]) for fold in folds])
+    return rows
 
 
-def _matrix_rows(summary: dict[str, Any], pooled: dict[str, Any]) -> list[list[str]]:
-    return [[name, *map(str, row)] for name, row in zip(_names(summary), pooled["confusion_matrix"], strict=True)]
+def _matrix_rows(names: Sequence[str], part: dict[str, Any]) -> list[list[str]]:
+    return [[name, *map(str, row)] for name, row in zip(names, part["confusion_matrix"], strict=True)]
 
 
-def _category_rows(summary: dict[str, Any], pooled: dict[str, Any]) -> list[list[str]]:
-    columns = (pooled["precision"], pooled["recall"], pooled["f1"], pooled["support"])
-    return [[name, *map(_text, row)] for name, *row in zip(_names(summary), *columns, strict=True)]
+def _category_columns(level: str) -> list[str]:
+    return ["category", "precision", "recall", "F1", f"{level}s", "predicted"]
+
+
+def _category_rows(summary: dict[str, Any], part: dict[str, Any]) -> list[list[str]]:
+    return [
+        [name, *(_with_interval(category[key]) for key in tables.CATEGORY_FIGURES), str(support), str(predicted)]
+        for name, category, support, predicted in zip(
+            _names(summary), part["categories"], part["support"], part["predicted"], strict=True
+        )
+    ]
+
+
+def _sign_test(part: dict[str, Any]) -> str:
+    test = part["sign_test"]
+    p_value = test["note"] if test["p_value"] is None else f"exact sign test p = {test['p_value']:.4f}"
+    return (
+        f"Predicted too high: {part['over_estimated']}, too low: {part['under_estimated']}; of patients, "
+        f"{test['over']} more often too high and {test['under']} more often too low: {p_value}."
+    )
+
+
+SHOWN_COLLAPSED = ("accuracy", "majority_accuracy", "balanced_accuracy", "kappa_plain", "kappa_quadratic")
+
+
+def _collapsed(results: dict[str, Any]) -> list[str]:
+    """Coarser categories from the same matrix: of two, recall is specificity and sensitivity."""
+    rows, notes = [], []
+    for scheme in results["collapsed"]:
+        name = " / ".join(scheme["names"])
+        if scheme["note"]:
+            notes.append(f"{name}: {scheme['note']}.")
+        if scheme["pooled"]:
+            recall = ", ".join(_with_interval(category["recall"]) for category in scheme["pooled"]["categories"])
+            figures = [_with_interval(scheme["pooled"]["figures"][key]) for key in SHOWN_COLLAPSED]
+            rows.append([name, *figures, recall])
+    columns = ["collapsed to", *(key.replace("_", " ") for key in SHOWN_COLLAPSED), "recall of each"]
+    return ([_markdown_table(columns, rows)] if rows else []) + notes
+
+
+def _calibration(results: dict[str, Any]) -> list[str]:
+    found = results["calibration"]
+    rows = [
+        [f"{row['above']:g} to {row['up_to']:g}", str(row["n"]), _text(row["confidence"]),
+         _with_interval({**row, "value": row["accuracy"]})]
+        for row in found["reliability"] if row["n"]
+    ]  # fmt: skip
+    return [
+        f"Calibration: Brier score {_with_interval(found['brier'])}, where the true frequencies of the categories give "
+        f"{_with_interval(found['brier_of_frequencies'])}; expected calibration error "
+        f"{_with_interval(found['expected_calibration_error'])} over {found['bins']} bins of equal width.",
+        _markdown_table(["highest probability", "n", "its mean", "accuracy"], rows),
+    ]
+
+
+def _other_rules(results: dict[str, Any]) -> list[str]:
+    others = [f"{other['rule']}: {_with_interval(other['accuracy'])}" for other in results.get("other_rules", ())]
+    return [f"Accuracy by the rules that were not chosen (report.patient_rule): {', '.join(others)}."] if others else []
+
+
+def _methods(summary: dict[str, Any]) -> list[str]:
+    settings = summary["statistics"]
+    checked = {True: "passed", False: "NOT passed", None: "NOT checked"}
+    return [
+        f"Intervals of proportions are Wilson's, where a patient has several units with their effective number; all "
+        f"others are percentiles of {settings['draws']} draws of patients (seed {settings['seed']}). {KAPPAS}. "
+        "README, section Statistics, defines every figure; tables/figures.csv has each with unit, n and interval.",
+        *(f"Check of {audit['name']} {checked[audit['passed']]}: {audit['note']}." for audit in summary["audits"]),
+    ]
+
+
+def _with_interval(figure: dict[str, Any]) -> str:
+    value = _text(figure["value"])
+    return value if figure["low"] is None else f"{value} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
 def _text(value: float | int | None) -> str:
@@ -209,8 +272,3 @@ def _text(value: float | int | None) -> str:
 def _markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with paths.atomic(path) as scratch:
-        table.to_csv(scratch, lineterminator="\n")

@@ -154,6 +154,21 @@ def parse_report(doc: str | None, argv: Sequence[str] | None = None) -> ReportOp
     return asked
 
 
+def parse_file(doc: str | None, text: str, argv: Sequence[str] | None = None) -> Path:
+    """Read ``FILE``.
+
+    Args:
+        text: help on what the file holds.
+    Raises: InputError if it is not there.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    parser.add_argument("file", metavar="FILE", help=text)
+    path = Path(parser.parse_args(argv).file)
+    if not path.is_file():
+        raise InputError(f"{path}: not there, wanted a file")
+    return path
+
+
 def run_folder(folder: str) -> Path:
     """The run in that folder.
 

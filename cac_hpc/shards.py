@@ -220,6 +220,24 @@ def read_places(path: Path) -> tuple[ShardColumns, np.ndarray]:
         return _read_columns(file), np.array([chunk.byte_offset for chunk in chunks], np.int64)
 
 
+def read_digests(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read what tells slices apart, without reading any.
+
+    Returns: names and numbers of slices of the shard's studies (T,), in its order, and the digests (N, 16).
+    Errors are those of `read_shard`.
+    """
+    with _open(path) as file:
+        first = np.flatnonzero(file["slice"][:] == 0)
+        names = np.array([file["study"].asstr()[row] for row in first], dtype=str)
+        return names, np.diff(first, append=len(file["slice"])), file["digest"][:]
+
+
+def is_blank(path: Path, row: int) -> bool:
+    """Whether all pixels of a slice are the same, as outside the field of view."""
+    with _open(path) as file:
+        return bool(np.ptp(file["images"][row]) == 0)
+
+
 def _read_columns(file: h5py.File) -> ShardColumns:
     return ShardColumns(
         study=file["study"].asstr()[:].astype(str),

@@ -13,13 +13,14 @@ from tests.runs import job, write_config, write_scans
 from tests.test_metrics import PRINTED
 
 
-def make_run(tmp_path, predicted, patient=None, num_folds=5):
+def make_run(tmp_path, predicted, patient=None, num_folds=5, score=None, **sections):
     """A run whose folds predicted as told: (study, label) to the predicted category of each slice.
 
-    Every fold tests every fifth study; probability 0.9 goes to the predicted category.
+    Every fold tests every fifth patient; probability 0.9 goes to the predicted category.
     """
     run = RunPaths(tmp_path / "run")
-    config = write_config(tmp_path / "settings.yaml", tmp_path, run.root, split={"folds": num_folds})
+    sections = {"split": {"folds": num_folds}, **sections}
+    config = write_config(tmp_path / "settings.yaml", tmp_path, run.root, **sections)
     run.root.mkdir()
     config.rename(run.config)
     dataset = run.dataset(None)
@@ -32,18 +33,31 @@ def make_run(tmp_path, predicted, patient=None, num_folds=5):
         }
     )
     table["patient"] = table["study"].map(patient) if patient else table["study"]
+    if score:
+        table["score"] = table["study"].map(score)
     dataset.root.mkdir()
     table.to_csv(dataset.studies, index=False)
     paths.write_json(dataset.plan, {"sha256": "-", "shards": [table["study"].tolist()]})
     paths.write_json(dataset.intake, {"studies": {"found": len(table)}, "files": {"rejected": {}}})
     tables = {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
     shards.write_checked(dataset.seal, {**tables, "plan_sha256": "-"})
-    names = table["study"].tolist()
-    folds = [splits.Fold(("train",), ("val",), tuple(sorted(names[index::num_folds]))) for index in range(num_folds)]
-    splits.write_splits(run.splits, folds, SplitConfig(folds=num_folds), "-")
-    for index in range(num_folds):
-        write_fold(run, index, {key: predicted[key] for key in keys[index::num_folds]})
+    names = table["patient"].drop_duplicates().tolist()
+    write_folds(run, table, [names[index::num_folds] for index in range(num_folds)], predicted)
     return run
+
+
+def write_folds(run, studies, tests, predicted, scheme="kfold"):
+    """Folds that test these patients, the first of the others for validation, and what they predicted."""
+    run.splits.unlink(missing_ok=True)
+    members, folds = studies.groupby("patient")["study"].apply(list), []
+    for test in tests:
+        rest = sorted(set(studies["patient"]) - set(test))
+        parts = (rest[1:], rest[:1], test)
+        folds.append(splits.Fold(*(tuple(sorted(study for name in part for study in members[name])) for part in parts)))
+    cfg = SplitConfig(folds=max(2, len(folds)), scheme=scheme)
+    splits.write_splits(run.splits, folds, cfg, digests.file_sha256(run.dataset(None).studies))
+    for index, fold in enumerate(folds):
+        write_fold(run, index, {key: predicted[key] for key in predicted if key[0] in fold.test})
 
 
 def write_fold(run, index, predicted):
@@ -54,6 +68,21 @@ def write_fold(run, index, predicted):
     run.fold(index).root.mkdir(parents=True, exist_ok=True)
     columns = ["study", "slice", "fold", "label", *(f"p{category}" for category in range(6))]
     pd.DataFrame(rows, columns=columns).to_csv(run.fold(index).predictions, index=False)
+    run.fold(index).attempts.mkdir(exist_ok=True)
+    run.fold(index).attempt(1).write_text("{}")
+    vouch(run, index)
+
+
+def vouch(run, index, **facts):
+    """What a fold says of its predictions as they are now."""
+    files = run.fold(index)
+    found = {
+        "fold": index,
+        "attempt": 1,
+        "splits_sha256": digests.file_sha256(run.splits),
+        "predictions_sha256": digests.file_sha256(files.predictions),
+    }
+    paths.write_json(files.metrics, found | facts)
 
 
 def printed_predictions():
@@ -77,15 +106,18 @@ def test_the_printed_matrix_given_as_predictions_yields_its_own_figures(tmp_path
     pooled = report_of(run)["levels"]["slice"]["pooled"]
     assert pooled["confusion_matrix"] == PRINTED.tolist()
     assert (pooled["n"], pooled["errors"], pooled["over_estimated"], pooled["under_estimated"]) == (1385, 46, 26, 20)
-    assert round(pooled["accuracy"], 4) == 0.9668
-    assert [round(pooled["kappa"][name], 4) for name in ("plain", "linear", "quadratic")] == [0.9598, 0.9671, 0.9761]
+    values = {name: figure["value"] for name, figure in pooled["figures"].items()}
+    assert round(values["accuracy"], 4) == 0.9668
+    kappas = [round(values[f"kappa_{name}"], 4) for name in ("plain", "linear", "quadratic")]
+    assert kappas == [0.9598, 0.9671, 0.9761]
     shown = job("report.py", run.root)
     assert shown.returncode == 0
     for figure in ("0.9668", "0.9598", "0.9671", "0.9761", "1385", "46", "26", "20"):
         assert figure in shown.stdout
     text = (run.report / "report.md").read_text(encoding="utf-8")
     # 301 of 1385 slices are High: always guessing it is right for 0.217
-    assert "accuracy 0.967** (n = 1385 slices), 0.749 above always guessing the largest category (High: 0.217)" in text
+    assert "accuracy 0.967** (n = 1385 slices, 95 % interval 0.9" in text
+    assert ", 0.749 above always guessing the largest category (High: 0.217)" in text
 
 
 def test_a_missing_fold_gives_a_partial_report_that_names_it_and_exit_code_1(tmp_path):
@@ -109,7 +141,7 @@ def test_a_run_without_any_fold_still_has_a_report(tmp_path):
     for index in range(5):
         run.fold(index).predictions.unlink()
     assert not aggregation.aggregate(run.root)
-    assert report_of(run)["levels"]["patient"]["pooled"]["accuracy"] is None
+    assert report_of(run)["levels"]["patient"]["pooled"]["figures"]["accuracy"]["value"] is None
 
 
 @pytest.mark.parametrize(
@@ -129,6 +161,7 @@ def test_predictions_that_are_not_the_folds_own_count_as_missing(tmp_path, damag
     run = make_run(tmp_path, printed_predictions())
     path = run.fold(0).predictions
     damage(pd.read_csv(path, dtype={"study": str})).to_csv(path, index=False)
+    vouch(run, 0)
     assert not aggregation.aggregate(run.root)
     reason = report_of(run)["missing_folds"][0]["reason"]
     assert said in reason
@@ -141,14 +174,7 @@ def test_predictions_that_are_not_the_folds_own_count_as_missing(tmp_path, damag
 def test_a_patient_is_judged_by_the_mean_over_the_slices_of_all_scans(tmp_path):
     # patient a has two scans: four slices of six say 3, the truth; patient b: two of three say 0, the truth is 1
     predicted = {("a1", 3): [3, 3, 0], ("a2", 3): [3, 3, 0], ("b", 1): [0, 0, 1], ("c", 0): [0]}
-    run = make_run(tmp_path, predicted, {"a1": "a", "a2": "a", "b": "b", "c": "c"}, num_folds=2)
-    # a patient's scans are tested by one fold
-    folds = [splits.Fold(("t",), ("v",), ("a1", "a2")), splits.Fold(("t",), ("v",), ("b", "c"))]
-    run.splits.unlink()
-    splits.write_splits(run.splits, folds, SplitConfig(folds=2), "-")
-    keys = list(predicted)
-    write_fold(run, 0, {key: predicted[key] for key in keys[:2]})
-    write_fold(run, 1, {key: predicted[key] for key in keys[2:]})
+    run = make_run(tmp_path, predicted, {"a1": "a", "a2": "a", "b": "b", "c": "c"}, num_folds=3)
     assert aggregation.aggregate(run.root)
     levels = report_of(run)["levels"]
     assert (levels["patient"]["pooled"]["n"], levels["patient"]["pooled"]["errors"]) == (3, 1)
@@ -157,17 +183,18 @@ def test_a_patient_is_judged_by_the_mean_over_the_slices_of_all_scans(tmp_path):
 
 
 def test_patients_tested_by_several_draws_are_not_counted_as_different_ones(tmp_path):
-    run = make_run(tmp_path, {("a", 0): [0], ("b", 1): [1]}, num_folds=2)
-    run.splits.unlink()
-    folds = [splits.Fold(("t",), ("v",), ("a",))] * 2
-    splits.write_splits(run.splits, folds, SplitConfig(folds=2), "-")
-    for index in range(2):
-        write_fold(run, index, {("a", 0): [0]})
+    predicted = {("a", 0): [0, 0], ("b", 1): [1], ("c", 1): [1]}
+    run = make_run(tmp_path, predicted, num_folds=3, split={"folds": 2, "scheme": "holdout"})
+    studies = pd.read_csv(run.dataset(None).studies)
+    write_folds(run, studies, [["a"], ["a"]], predicted, scheme="holdout")
     assert aggregation.aggregate(run.root)
-    assert (report_of(run)["levels"]["patient"]["pooled"]["n"], report_of(run)["levels"]["patient"]["distinct"]) == (
-        2,
-        1,
-    )
+    patients = report_of(run)["levels"]["patient"]
+    assert (patients["pooled"]["n"], patients["pooled"]["patients"], patients["distinct"]) == (2, 1, 1)
+    assert patients["counting"].startswith("1 units were tested 2 times: every test counts")
+    # two tests of one patient are no two witnesses
+    assert patients["pooled"]["figures"]["accuracy"]["note"] == "units of one patient only"
+    slices = report_of(run)["levels"]["slice"]
+    assert (slices["pooled"]["n"], slices["distinct"]) == (4, 2)
     assert "(n = 2 patients, 1 of them different)" in (run.report / "report.md").read_text(encoding="utf-8")
 
 

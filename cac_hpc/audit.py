@@ -1,0 +1,218 @@
+"""What would make a report worthless is refused by name: results of others, counted twice, patients on both sides."""
+
+from __future__ import annotations
+
+import re
+import threading
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cac_hpc import digests, fencing, paths, shards, splits, workers
+from cac_hpc.config import Config, InputError
+from cac_hpc.logs import log
+from cac_hpc.paths import DatasetPaths, FoldPaths, RunPaths
+from cac_hpc.predictions import Predictions
+from cac_hpc.splits import Fold
+from cac_hpc.workers import Lost, Worker
+
+NAMED = 5  # pairs that a message names
+PATIENCE_S = 600.0  # for one shard's digests
+
+
+def check_cohort(run: RunPaths, cfg: Config, folds: Sequence[Fold], studies: pd.DataFrame) -> list[dict[str, Any]]:
+    """Folds and dataset belong together, and no patient is on both sides of a fold, under whatever number.
+
+    Args:
+        studies: the dataset's, columns study, patient, ...
+    Returns: for the report, what was checked: name, whether it passed (None: it could not be checked), and how.
+    Raises: InputError naming studies or patients, and what to do.
+    """
+    dataset = run.dataset(cfg.data.packed_dir)
+    patient = dict(zip(studies["study"], studies["patient"], strict=True))
+    _check_studies(run, dataset, folds, patient)
+    splits.check_folds(folds, patient, cfg.split.scheme)
+    near = _check_ids(folds, patient, refuse=cfg.report.near_equal_ids == "refuse")
+    return [
+        _passed("labels", "the folds were made from the labels that the dataset was sealed with"),
+        _passed("patients", "no patient is in two parts of a fold"),
+        {"name": "ids", "passed": False, "note": near} if near else _passed("ids", "no two patients of different parts "
+                                                                           "have nearly equal study numbers"),
+        _check_pixels(dataset, folds, patient),
+        _passed("results", "every prediction counted is of its fold's newest start, unchanged, and has each slice of "
+                           "each test study once, with its sealed label"),
+    ]  # fmt: skip
+
+
+def _passed(name: str, note: str) -> dict[str, Any]:
+    return {"name": name, "passed": True, "note": note}
+
+
+def check_result(files: FoldPaths, fold: int, splits_sha256: str) -> None:
+    """The predictions are those that the newest start of this fold of this run wrote.
+
+    Raises: ValueError saying whose they are instead.
+    """
+    try:
+        facts = paths.read_json(files.metrics)
+    except (OSError, ValueError):
+        raise ValueError(f"{files.metrics}: missing or damaged, so nobody knows whose predictions these are") from None
+    newest, own = fencing.newest_number(files.attempts), digests.file_sha256(files.predictions)
+    wanted = {
+        "fold": (fold, "they are of another fold"),
+        "splits_sha256": (splits_sha256, "they were made with another splits.json, of another run or before a change"),
+        "predictions_sha256": (own, "they are not as they were written"),
+        "attempt": (newest, f"they are of start {facts.get('attempt')} of the fold, the newest is {newest}"),
+    }
+    for key, (value, meaning) in wanted.items():
+        if facts.get(key) != value:
+            raise ValueError(f"{files.predictions}: {meaning} (metrics.json, {key})")
+
+
+def check_rows(predictions: Predictions, fold: Fold, studies: pd.DataFrame) -> None:
+    """Every slice of every test study of the fold once, with the label it was sealed with.
+
+    Args:
+        studies: indexed by study.
+    Raises: ValueError naming the study.
+    """
+    if foreign := sorted(set(predictions.studies) ^ set(fold.test)):
+        raise ValueError(f"predictions and splits.json name different test studies: {list(map(str, foreign[:NAMED]))}")
+    known = studies.loc[predictions.studies]
+    wanted, category = known["slices"].to_numpy(int), known["category"].to_numpy(int)
+    count = np.bincount(predictions.study, minlength=len(wanted))
+    outside = (predictions.slice < 0) | (predictions.slice >= wanted[predictions.study])
+    wrong = (count != wanted) | (np.bincount(predictions.study, outside, len(wanted)) > 0)
+    if wrong.any():
+        index = int(wrong.argmax())
+        raise ValueError(
+            f"study {str(predictions.studies[index])!r}: {count[index]} slices predicted, the dataset has "
+            f"{wanted[index]}, counted from 0"
+        )
+    other = predictions.label != category[predictions.study]
+    if other.any():
+        row = int(other.argmax())
+        study, label = predictions.study[row], predictions.label[row]
+        name = str(predictions.studies[study])
+        raise ValueError(f"study {name!r}: label {label}, the dataset says {category[study]}")
+
+
+def _check_studies(run: RunPaths, dataset: DatasetPaths, folds: Sequence[Fold], patient: Mapping[str, str]) -> None:
+    made_from, is_now = paths.read_json(run.splits)["studies_sha256"], digests.file_sha256(dataset.studies)
+    if made_from != is_now:
+        raise InputError(
+            f"{dataset.studies}: not the one that {run.splits.name} was made from, so labels may have changed between "
+            "the folds; start a new run"
+        )
+    named = {study for fold in folds for part in (fold.train, fold.val, fold.test) for study in part}
+    if unknown := sorted(named - patient.keys()):
+        raise InputError(f"{run.splits}: names studies {unknown[:NAMED]}, which the dataset does not have")
+
+
+def _check_ids(folds: Sequence[Fold], patient: Mapping[str, str], refuse: bool) -> str | None:
+    """Studies whose numbers differ in separators, zeros or case alone, of different patients, in parts of a fold."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for study in patient:
+        alike.setdefault(_tokens(study), []).append(study)
+    pairs = _apart(folds, patient, (same for same in alike.values() if len(same) > 1))
+    if not pairs:
+        return None
+    found = f"nearly equal study numbers of different patients are in different parts of a fold: {_named(pairs)}"
+    if refuse:
+        raise InputError(
+            f"{found}; give them one patient in the sheet (labels.patient_column) and start a new run, or, if they "
+            "are different people, go on: python jobs/launch_cv.py --resume RUN --report.near_equal_ids warn"
+        )
+    log.warning("%s", found)
+    return found
+
+
+def _tokens(study: str) -> tuple[str, ...]:
+    """Letters and numbers of a study number, so that A07, a-7 and A 007 are alike, but 1-12 and 11-2 are not."""
+    text = unicodedata.normalize("NFKC", study).casefold()
+    return tuple(token.lstrip("0") or "0" for token in re.findall(r"[^\W\d_]+|\d+", text)) or (study,)
+
+
+def _check_pixels(dataset: DatasetPaths, folds: Sequence[Fold], patient: Mapping[str, str]) -> dict[str, Any]:
+    """No slice of a patient is, pixel by pixel, a slice of another patient in another part of a fold."""
+    sealed = shards.read_checked(dataset.seal).get("shards", [])
+    files = [dataset.root / shard["file"] for shard in sealed]
+    if not files or not all(file.is_file() for file in files):
+        return {"name": "pixels", "passed": None, "note": "the dataset's shards are not there any more"}
+    pairs = _apart(folds, patient, _same_pixels(files, patient))
+    if pairs:
+        raise InputError(
+            f"studies of different patients share slices that are equal pixel by pixel, in different parts of a fold: "
+            f"{_named(pairs)}; give them one patient in the sheet (labels.patient_column) and start a new run"
+        )
+    return _passed("pixels", "no two patients of different parts share a slice")
+
+
+def _same_pixels(files: Sequence[Path], patient: Mapping[str, str]) -> Iterator[list[str]]:
+    """Studies that share a slice which shows anything; each group once."""
+    worker = Worker(_read, PATIENCE_S, workers.GIB * 4, threading.Event())  # damaged HDF5 may end its process
+    try:
+        read = [_ask(worker, file, None) for file in files]
+        names = np.concatenate([studies for studies, _, _ in read])
+        study_N = np.repeat(np.arange(len(names)), np.concatenate([count for _, count, _ in read]))
+        first_N, second_N = np.concatenate([digest for _, _, digest in read]).view("<u8").reshape(-1, 2).T
+        start = np.concatenate([[0], np.cumsum([len(digest) for _, _, digest in read])])
+        seen: set[frozenset[str]] = set()
+        for rows in _equal_rows(first_N, second_N):
+            group = frozenset(map(str, names[study_N[rows]]))
+            if len({patient.get(study, study) for study in group}) < 2 or group in seen:
+                continue
+            shard = int(np.searchsorted(start, rows[0], side="right") - 1)
+            if not _ask(worker, files[shard], int(rows[0] - start[shard])):
+                seen.add(group)
+                yield sorted(group)
+    finally:
+        worker.close()
+
+
+def _equal_rows(first_N: np.ndarray, second_N: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows whose pairs of numbers are equal, group by group; a row that is like no other is in none."""
+    order = np.lexsort((second_N, first_N))
+    new = (np.diff(first_N[order], prepend=0) != 0) | (np.diff(second_N[order], prepend=0) != 0)
+    new[:1] = True
+    start = np.append(np.flatnonzero(new), len(order))
+    for group in np.flatnonzero(np.diff(start) > 1):
+        yield order[start[group] : start[group + 1]]
+
+
+def _ask(worker: Worker, file: Path, row: int | None) -> Any:
+    try:
+        return worker.run((file, row), lambda content: None)
+    except Lost as error:
+        raise InputError(f"{file}: cannot be read ({error}); python jobs/pack.py --run RUN mends it") from None
+
+
+def _read(task: tuple[Path, int | None], say: workers.Say) -> Any:
+    """In the worker: a shard's digests, or whether a row of it shows nothing."""
+    file, row = task
+    return shards.read_digests(file) if row is None else shards.is_blank(file, row)
+
+
+def _apart(folds: Sequence[Fold], patient: Mapping[str, str], groups: Iterable[Sequence[str]]) -> list[tuple[str, str]]:
+    """Pairs out of the groups that are different patients and in different parts of at least one fold."""
+    parts = [
+        {study: part for part, members in enumerate((fold.train, fold.val, fold.test)) for study in members}
+        for fold in folds
+    ]
+    return [
+        (one, other)
+        for group in groups
+        for one, other in combinations(group, 2)
+        if patient.get(one) != patient.get(other)
+        and any(one in part and other in part and part[one] != part[other] for part in parts)
+    ]
+
+
+def _named(pairs: Sequence[tuple[str, str]]) -> str:
+    more = f" and {len(pairs) - NAMED} more pairs" if len(pairs) > NAMED else ""
+    return ", ".join(f"{one!r} and {other!r}" for one, other in pairs[:NAMED]) + more

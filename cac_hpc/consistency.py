@@ -1,0 +1,164 @@
+"""Every number of a finished report once more: from the predictions, from its own matrices, from its tables.
+
+The figures of a report come from scikit-learn; here they come from ``agreement``, so that two ways must agree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cac_hpc import agreement, assessment, metrics, paths, predictions, published, report, settings, tables, tested
+from cac_hpc.config import Config, InputError
+from cac_hpc.paths import RunPaths
+
+TOLERANCE = 1e-9
+
+
+def check(path: Path) -> int:
+    """Print what a published table, or the report.json of a finished run, contradicts.
+
+    Returns: 0 if nothing, else 1. Raises: InputError if it is neither.
+    """
+    if path.name != "report.json":
+        return published.show(path, published.read(path))
+    run = RunPaths(settings.run_folder(str(path.absolute().parent.parent)))
+    try:
+        summary = paths.read_json(path)
+        if (version := summary["format_version"]) != report.FORMAT_VERSION:
+            raise InputError(f"{path}: found format version {version}, wanted {report.FORMAT_VERSION}")
+        found = contradictions(run, settings.load(run.config), summary)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a report that can be checked ({type(error).__name__}: {error})") from None
+    for line in found:
+        print(line)
+    print(f"{path}: {len(found) or 'no'} contradiction{'s' if len(found) != 1 else ''}")
+    return 1 if found else 0
+
+
+def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> list[str]:
+    """Where a report contradicts its predictions, its matrices, its tables or its text; empty if nowhere.
+
+    Args:
+        summary: what report.json holds, or will hold.
+    """
+    dataset = run.dataset(cfg.data.packed_dir)
+    columns = {"study": str, "patient": str}
+    studies = pd.read_csv(dataset.studies, dtype=columns, keep_default_na=False, na_values=[""])
+    return [
+        *_against_predictions(run, cfg, summary, studies),
+        *_against_matrices(summary),
+        *_against_cohort(summary, studies, paths.read_json(dataset.intake)),
+        *_against_files(run, summary),
+    ]
+
+
+def _against_predictions(
+    run: RunPaths, cfg: Config, summary: Mapping[str, Any], studies: pd.DataFrame
+) -> Iterator[str]:
+    """Everything of both levels anew, the drawn intervals too."""
+    folds, num_categories = [fold["fold"] for fold in summary["training"]], len(cfg.labels.names)
+    found = {fold: predictions.read_predictions(run.fold(fold).predictions, fold, num_categories) for fold in folds}
+    facts = [paths.read_json(run.fold(fold).metrics) for fold in folds]
+    yield from differences(summary["training"], facts, "training")
+    slices = tested.slices(found, studies, num_categories)
+    yield from differences(summary["levels"], assessment.levels(slices, cfg.report, cfg.labels.edges), "levels")
+
+
+def _against_matrices(summary: Mapping[str, Any]) -> Iterator[str]:
+    for level, results in summary["levels"].items():
+        pooled, folds = results["pooled"], results["folds"]
+        yield from against_matrix(pooled, f"levels.{level}.pooled")
+        for fold in folds:
+            yield from against_matrix(fold, f"levels.{level}.fold {fold['fold']}")
+        if folds:
+            together = np.sum([fold["confusion_matrix"] for fold in folds], axis=0)
+            yield from differences(pooled["confusion_matrix"], together.tolist(), f"levels.{level}: sum of the folds")
+        over = assessment.over_folds(folds)
+        yield from differences(results["over_folds"], over, f"levels.{level}.over_folds")
+        for scheme in results["collapsed"]:
+            if scheme["pooled"]:
+                where = f"levels.{level}.collapsed.{scheme['key']}"
+                coarser = agreement.collapse(np.array(pooled["confusion_matrix"]), np.array(scheme["groups"]))
+                yield from differences(scheme["pooled"]["confusion_matrix"], coarser.tolist(), f"{where}: matrix")
+                yield from against_matrix(scheme["pooled"], where)
+
+
+def against_matrix(part: Mapping[str, Any], where: str) -> Iterator[str]:
+    """What does not follow from the confusion matrix that stands beside it."""
+    matrix = np.array(part["confusion_matrix"])
+    counts = {
+        "n": int(matrix.sum()),
+        "errors": int(matrix.sum() - np.trace(matrix)),
+        "over_estimated": int(np.triu(matrix, 1).sum()),
+        "under_estimated": int(np.tril(matrix, -1).sum()),
+        "support": matrix.sum(axis=1).tolist(),
+        "predicted": matrix.sum(axis=0).tolist(),
+    }
+    for name, value in counts.items():
+        yield from differences(part[name], value, f"{where}.{name}")
+    for name, value in metrics.forms(matrix[None]).items():
+        wanted = [None if math.isnan(one) else float(one) for one in value[0]]
+        if name in part["figures"]:
+            found = [part["figures"][name]["value"]]
+        else:
+            found = [category[name]["value"] for category in part["categories"]]
+        yield from differences(found, wanted, f"{where}.{name}")
+
+
+def _against_cohort(summary: Mapping[str, Any], studies: pd.DataFrame, intake: Mapping[str, Any]) -> Iterator[str]:
+    cohort = summary["cohort"]
+    counts = {
+        "studies_found": intake["studies"]["found"],
+        "studies": len(studies),
+        "patients": int(studies["patient"].nunique()),
+        "slices": int(studies["slices"].sum()),
+        "rejected_files": sum(intake["files"]["rejected"].values()),
+        "studies_per_category": [int((studies["category"] == number).sum()) for number in range(_num(summary))],
+        "intake": intake,
+    }
+    yield from differences(cohort, counts, "cohort")
+    if summary["status"] == "COMPLETE" and summary["split"]["scheme"] == "kfold":
+        for level, count in (("slice", cohort["slices"]), ("patient", cohort["patients"])):
+            yield from differences(summary["levels"][level]["pooled"]["n"], count, f"levels.{level}.pooled.n, cohort")
+
+
+def _num(summary: Mapping[str, Any]) -> int:
+    return len(summary["categories"])
+
+
+def _against_files(run: RunPaths, summary: Mapping[str, Any]) -> Iterator[str]:
+    wanted = {"report.md": report.markdown(dict(summary))}
+    for name, table in tables.of_report(dict(summary)).items():
+        wanted[f"tables/{name}"] = table.to_csv(index=False, lineterminator="\n")
+    for name, text in wanted.items():
+        path = run.report / name
+        found = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        pairs = zip_longest(found, text.splitlines())
+        if number := next((at for at, (one, other) in enumerate(pairs, start=1) if one != other), None):
+            yield f"{name}, line {number}: not what report.json says"
+
+
+def differences(found: Any, wanted: Any, where: str) -> Iterator[str]:
+    """Name every place in which plain values differ, numbers by more than rounding."""
+    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
+        for key in [*wanted, *(key for key in found if key not in wanted)]:
+            yield from differences(found.get(key), wanted.get(key), f"{where}.{key}")
+    elif isinstance(found, Sequence) and not isinstance(found, str) and isinstance(wanted, Sequence):
+        if len(found) != len(wanted):
+            yield f"{where}: found {len(found)} values, wanted {len(wanted)}"
+        for index, (one, other) in enumerate(zip(found, wanted, strict=False)):
+            yield from differences(one, other, f"{where}[{index}]")
+    elif isinstance(found, float) and isinstance(wanted, float | int):
+        if not math.isclose(found, wanted, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+            yield f"{where}: found {found:.10g}, recomputed {wanted:.10g}"
+    elif found != wanted:
+        yield f"{where}: found {found!r}, recomputed {wanted!r}"
