@@ -38,7 +38,8 @@ class Tested:
     @property
     def expected_category(self) -> np.ndarray:
         """Category numbers weighed by their probabilities, (N,); rounded, so that what is equal ties in ranks."""
-        return np.round(self.probability @ np.arange(self.num_categories, dtype=float), 9)
+        expected: np.ndarray = np.round(self.probability @ np.arange(self.num_categories, dtype=float), 9)
+        return expected
 
 
 def slices(found: Mapping[int, Predictions], studies: pd.DataFrame, num_categories: int) -> Tested:

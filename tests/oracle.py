@@ -88,9 +88,9 @@ def icc(pairs):
     raters = [sum(pair[rater] for pair in pairs) / n for rater in (0, 1)]
     units = sum(2 * ((label + predicted) / 2 - grand) ** 2 for label, predicted in pairs) / (n - 1)
     between = sum(n * (rater - grand) ** 2 for rater in raters)
-    rest = sum(
-        (pair[rater] - sum(pair) / 2 - raters[rater] + grand) ** 2 for pair in pairs for rater in (0, 1)
-    ) / (n - 1)
+    rest = sum((pair[rater] - sum(pair) / 2 - raters[rater] + grand) ** 2 for pair in pairs for rater in (0, 1)) / (
+        n - 1
+    )
     whole = units + rest + 2 * (between - rest) / n
     return (units - rest) / whole if abs(whole) > 1e-15 else None
 
@@ -105,9 +105,7 @@ def spearman(x, y):
         ranks.append([ordered.index(value) + (ordered.count(value) + 1) / 2 for value in values])
     middle = (len(x) + 1) / 2
     together = sum((a - middle) * (b - middle) for a, b in zip(*ranks, strict=True))
-    return together / math.sqrt(
-        sum((a - middle) ** 2 for a in ranks[0]) * sum((b - middle) ** 2 for b in ranks[1])
-    )
+    return together / math.sqrt(sum((a - middle) ** 2 for a in ranks[0]) * sum((b - middle) ** 2 for b in ranks[1]))
 
 
 def brier(labels, probabilities):

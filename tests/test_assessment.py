@@ -189,8 +189,9 @@ def test_levels_are_the_same_every_time_and_change_with_the_seed_in_drawn_interv
     one, again = (assessment.levels(slices, FEW_DRAWS, edges) for _ in range(2))
     other = assessment.levels(slices, ReportConfig(draws=200, top_k=3, seed=1), edges)
     assert one == again
-    accuracy, kappa = (other["slice"]["pooled"]["figures"][name] for name in ("accuracy", "kappa_plain"))
-    assert accuracy == one["slice"]["pooled"]["figures"]["accuracy"]
-    assert kappa["value"] == one["slice"]["pooled"]["figures"]["kappa_plain"]["value"]
-    assert kappa["low"] != one["slice"]["pooled"]["figures"]["kappa_plain"]["low"]
-    assert (accuracy["interval"], kappa["interval"]) == ("wilson_cluster", "bootstrap")
+    level, same = other["slice"], one["slice"]
+    assert level["pooled"]["figures"]["accuracy"] == same["pooled"]["figures"]["accuracy"]
+    brier = level["calibration"]["brier"]
+    assert brier["value"] == same["calibration"]["brier"]["value"]
+    assert brier["low"] != same["calibration"]["brier"]["low"]
+    assert (level["pooled"]["figures"]["accuracy"]["interval"], brier["interval"]) == ("wilson_cluster", "bootstrap")
