@@ -6,7 +6,9 @@ P patient, K category, C column of sums.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,10 +103,16 @@ def _resample(sums: Mapping[str, Sums], of_patients: Tested, cfg: ReportConfig) 
     by_patient = sparse.csc_array(np.concatenate(columns, axis=1).T)  # most patients fill few cells
     known = ~np.isnan(of_patients.score)
     correlation = RankCorrelation(of_patients.expected_category[known], of_patients.score[known])
-    drawn, spearman = [], []
-    for weight_BP in intervals.draws(num_patients, cfg.draws, cfg.seed):
-        drawn.append((by_patient @ np.ascontiguousarray(weight_BP.T)).T)
-        spearman.append(correlation.of(np.take(weight_BP, of_patients.patient[known], axis=1)))
+    patient = of_patients.patient[known]
+    each_once = np.array_equal(patient, np.arange(num_patients))
+
+    def block(numbers: range) -> tuple[np.ndarray, np.ndarray]:
+        weight_BP = intervals.draw(num_patients, numbers, cfg.seed)
+        of_units = weight_BP if each_once else np.take(weight_BP, patient, axis=1)
+        return (by_patient @ np.ascontiguousarray(weight_BP.T)).T, correlation.of(of_units)
+
+    with ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0)))) as pool:
+        drawn, spearman = zip(*pool.map(block, intervals.blocks(cfg.draws)), strict=True)
     parts = np.split(np.concatenate(drawn), len(columns), axis=1)
     of_level = {"patient": np.concatenate(spearman)}
     return {level: _drawn(sums[level], part, of_level.get(level)) for level, part in zip(sums, parts, strict=True)}

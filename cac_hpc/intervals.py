@@ -5,7 +5,6 @@ Slices of one patient resemble each other, so patients are what is resampled, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,18 +79,21 @@ def _effective_count(x_P: np.ndarray, m_P: np.ndarray) -> float:
     return float(np.clip(effective * few, 1, count))
 
 
-def draws(num_patients: int, num_draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Patients drawn with replacement, as many as there are: how often each was, in blocks (b, P) float64.
+def blocks(num_draws: int) -> list[range]:
+    """The numbers of all draws, as many together as fit into a processor's memory."""
+    return [range(first, min(first + DRAWS_AT_ONCE, num_draws)) for first in range(0, num_draws, DRAWS_AT_ONCE)]
 
-    The same arguments give the same draws, whatever the block.
+
+def draw(num_patients: int, numbers: range, seed: int) -> np.ndarray:
+    """Patients drawn with replacement, as many as there are: how often each was, (b, P) float64.
+
+    A draw follows from its number and the seed alone, so that blocks can be drawn in any order.
     """
-    rng = np.random.default_rng(seed)
-    for first in range(0, num_draws, DRAWS_AT_ONCE):
-        count = min(DRAWS_AT_ONCE, num_draws - first)
-        weight_BP = np.empty((count, num_patients))
-        for row in weight_BP:
-            row[:] = np.bincount(rng.integers(num_patients, size=num_patients), minlength=num_patients)
-        yield weight_BP
+    weight_BP = np.empty((len(numbers), num_patients))
+    for row, number in zip(weight_BP, numbers, strict=True):
+        drawn = np.random.default_rng([seed, number]).integers(num_patients, size=num_patients)
+        row[:] = np.bincount(drawn, minlength=num_patients)
+    return weight_BP
 
 
 def bootstrap(value_B: np.ndarray, num_patients: int) -> Interval:

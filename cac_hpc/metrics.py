@@ -190,14 +190,10 @@ class RankCorrelation:
     def of(self, weight_BN: np.ndarray) -> np.ndarray:
         """Rho of the samples in which each unit occurs as often as its weight says, (B,); NaN as above."""
         middle = (weight_BN.sum(axis=1, keepdims=True) + 1) / 2  # the mean of all ranks
-        x_BN, y_BN = (ranking.ranks(weight_BN) - middle for ranking in (self._x, self._y))
-        weighted_x, weighted_y = weight_BN * x_BN, weight_BN * y_BN
-        together, x_alone, y_alone = (
-            np.einsum("bn,bn->b", one, other)
-            for one, other in ((weighted_x, y_BN), (weighted_x, x_BN), (weighted_y, y_BN))
-        )
-        varies = (x_alone > 0) & (y_alone > 0)
-        return np.where(varies, agreement.ratio(together, np.sqrt(x_alone * y_alone)), np.nan)
+        (x_BN, x_spread), (y_BN, y_spread) = (ranking.ranks(weight_BN, middle) for ranking in (self._x, self._y))
+        together = np.einsum("bn,bn->b", weight_BN * x_BN, y_BN)
+        varies = (x_spread > 0) & (y_spread > 0)
+        return np.where(varies, agreement.ratio(together, np.sqrt(x_spread * y_spread)), np.nan)
 
 
 class _Ranking:
@@ -209,11 +205,15 @@ class _Ranking:
         self._first = np.flatnonzero(np.diff(self._group_N[self._order], prepend=-1))
         self._ties = len(distinct) < len(values_N)
 
-    def ranks(self, weight_BN: np.ndarray) -> np.ndarray:
-        """Mean ranks, (B, N), where each value occurs as often as its weight says."""
+    def ranks(self, weight_BN: np.ndarray, middle_B1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean ranks less the middle one, (B, N), where each value occurs as often as its weight says.
+
+        Returns: the ranks, and the sum of their squares over all that occurs (B,).
+        """
         weight = np.take(weight_BN, self._order, axis=1)
         if self._ties:
             weight = np.add.reduceat(weight, self._first, axis=1)
         rank = np.cumsum(weight, axis=1)
-        rank -= (weight - 1) / 2
-        return np.take(rank, self._group_N, axis=1)
+        rank -= weight / 2
+        rank -= middle_B1 - 0.5
+        return np.take(rank, self._group_N, axis=1), np.einsum("bn,bn->b", weight * rank, rank)

@@ -228,7 +228,7 @@ def read_digests(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     with _open(path) as file:
         first = np.flatnonzero(file["slice"][:] == 0)
-        names = np.array([file["study"].asstr()[row] for row in first], dtype=str)
+        names = np.array([name.decode() for name in file["study"][:][first]], dtype=str)
         return names, np.diff(first, append=len(file["slice"])), file["digest"][:]
 
 

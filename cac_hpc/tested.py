@@ -38,8 +38,7 @@ class Tested:
     @property
     def expected_category(self) -> np.ndarray:
         """Category numbers weighed by their probabilities, (N,); rounded, so that what is equal ties in ranks."""
-        expected: np.ndarray = np.round(self.probability @ np.arange(self.num_categories, dtype=float), 9)
-        return expected
+        return np.asarray(np.round(self.probability @ np.arange(self.num_categories, dtype=float), 9))
 
 
 def slices(found: Mapping[int, Predictions], studies: pd.DataFrame, num_categories: int) -> Tested:
@@ -71,7 +70,8 @@ def slices(found: Mapping[int, Predictions], studies: pd.DataFrame, num_categori
 def patients(of_slices: Tested, rule: pooling.Rule) -> Tested:
     """The same patients, each once per fold that tested it: by the highest label and score of the studies tested."""
     number_N = of_slices.fold * of_slices.num_patients + of_slices.patient
-    tested, unit_N = np.unique(number_N, return_inverse=True)
+    there = np.bincount(number_N) > 0
+    tested, unit_N = np.flatnonzero(there), (np.cumsum(there) - 1)[number_N]
     label, score = np.full(len(tested), -1), np.full(len(tested), -np.inf)
     np.maximum.at(label, unit_N, of_slices.label)
     np.maximum.at(score, unit_N, np.where(np.isnan(of_slices.score), np.inf, of_slices.score))

@@ -42,13 +42,19 @@ def test_there_is_no_drawn_interval_from_few_patients_nor_from_what_is_often_und
     assert some.note == "undefined in 5 of 200 draws"
 
 
+def draws(num_patients, num_draws, seed):
+    return np.concatenate([intervals.draw(num_patients, block, seed) for block in intervals.blocks(num_draws)])
+
+
 def test_draws_take_as_many_patients_as_there_are_and_do_not_depend_on_the_block(monkeypatch):
-    whole = np.concatenate(list(intervals.draws(37, 100, seed=4)))
+    whole = draws(37, 100, seed=4)
     assert whole.shape == (100, 37)
     assert (whole.sum(axis=1) == 37).all()
     assert abs(whole.mean(axis=0) - 1).max() < 0.4
+    assert len(np.unique(whole, axis=0)) == 100
     monkeypatch.setattr(intervals, "DRAWS_AT_ONCE", 7)
-    assert (np.concatenate(list(intervals.draws(37, 100, seed=4))) == whole).all()
+    assert (draws(37, 100, seed=4) == whole).all()
+    assert not (draws(37, 100, seed=5) == whole).all()
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.5, 20), (0.9, 30), (0.97, 68), (0.1, 200)])
@@ -90,7 +96,7 @@ def test_drawn_intervals_cover_kappa_in_95_of_100_studies():
     names, covered = ("kappa_plain", "kappa_quadratic", "f1_macro", "icc"), []
     for seed in range(400):
         found = study(60)
-        drawn = np.concatenate([weight @ found.reshape(60, 16) for weight in intervals.draws(60, 400, seed)])
+        drawn = draws(60, 400, seed) @ found.reshape(60, 16)
         values = metrics.drawn(drawn.reshape(-1, 4, 4), np.ones(4, bool))
         bounds = [intervals.bootstrap(values[name][:, 0], 60) for name in names]
         covered.append([one.low <= truth[name][0, 0] <= one.high for one, name in zip(bounds, names, strict=True)])
@@ -101,7 +107,7 @@ def test_drawn_intervals_cover_kappa_in_95_of_100_studies():
 def test_rank_correlations_of_draws_are_those_of_the_drawn_units():
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=40).round(1), rng.integers(0, 6, 40).astype(float)
-    weight = np.concatenate(list(intervals.draws(40, 50, seed=0)))
+    weight = draws(40, 50, seed=0)
     found = metrics.RankCorrelation(x, y).of(weight)
     for row, value in zip(weight.astype(int), found, strict=True):
         assert value == pytest.approx(metrics.rank_correlation(x.repeat(row), y.repeat(row)), abs=1e-12)
