@@ -10,7 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc import config, digests, figures, ledger, metrics, paths, predictions, report, settings, shards, splits
+from cac_hpc import (
+    config,
+    digests,
+    figures,
+    ledger,
+    metrics,
+    paths,
+    predictions,
+    report,
+    settings,
+    shards,
+    splits,
+    stages,
+)
 from cac_hpc.config import Config, InputError
 from cac_hpc.logs import log
 from cac_hpc.paths import DatasetPaths, RunPaths
@@ -92,13 +105,12 @@ def _check_fold(table: pd.DataFrame, fold: Fold, studies: pd.DataFrame) -> None:
 
 def _last_reason(run: RunPaths, fold: int) -> str:
     """Why the ledger says that a fold has no result."""
-    events = [event for event in ledger.read(run.ledger) if (event["stage"], event["task"]) == ("folds", fold)]
-    if not events or events[-1]["event"] in ("planned", "submitted"):
-        return "it never started"
-    last = events[-1]
-    if last["event"] == "ended":
-        return str(last.get("reason", "it ended without predictions"))
-    return "it was stopped after " + (f"epoch {last['epoch']}" if "epoch" in last else "its start")
+    told = next((state for state in stages.survey(run) if (state.stage, state.task) == ("folds", fold)), None)
+    if told is None or told.state in ("planned", "submitted"):
+        return (told and told.reason) or "it never started"
+    if told.state == "running":
+        return "it was stopped after " + (told.progress or "its start").partition(",")[0]
+    return told.reason or "it ended without predictions"
 
 
 def _without_folders(reason: str, run: RunPaths) -> str:

@@ -93,15 +93,18 @@ def _sbatch(
     executor = _executor(run, cfg, stage, tasks, after)
     try:
         with scheduler.clean_environment(), contextlib.redirect_stderr(io.StringIO()):  # told once, below
-            return str(executor._submit_command(_command(run, cfg, stage, tasks)).job_id)
+            job = executor._submit_command(_command(run, cfg, stage, tasks)).job_id
     except submitit.core.utils.FailedJobError as error:
-        if job := scheduler.job_of_name(job_name(run, stage)):  # the answer was lost, not the job
-            return job
+        if found := scheduler.job_of_name(job_name(run, stage)):  # the answer was lost, not the job
+            return found
         scheduler.cancel(taken)
         raise InputError(
             f"cluster: SLURM refused stage {stage.name} ({' '.join(str(error).split())}); nothing is left in the "
             "queue, change the cluster settings and launch again"
         ) from None
+    for link in run.slurm.glob(".submission_file_*"):  # to what has got the job's name
+        link.unlink(missing_ok=True)
+    return str(job)
 
 
 def _record(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], job: str) -> None:

@@ -98,7 +98,9 @@ def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> 
         return _leave_node(run, cfg, tasks, here, wrong)
     if here.is_first and (why := _no_progress(run, cfg, tasks, here)):
         return _end(run, tasks, why, code=1)
-    return _judge(run, cfg, _work(run, cfg, tasks, here), here)
+    before = costs.oom_kills()
+    children = _work(run, cfg, tasks, here)
+    return _judge(run, cfg, children, here, costs.oom_kills() - before)
 
 
 def _work(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place) -> list[Child]:
@@ -143,11 +145,10 @@ def _tasks(cfg: Config, run: RunPaths, name: str, index: int | None, per_task: i
         return stages.tasks_of(cfg, run, name)
     if index is None:
         raise InputError(f"--stage {name} needs an index: submit it with --array, or give --index")
-    found = stages.tasks_of(cfg, run, name)[index * per_task : (index + 1) * per_task]
+    every = stages.tasks_of(cfg, run, name)
+    found = every[index * per_task : (index + 1) * per_task]
     if not found:
-        raise InputError(
-            f"--stage {name} --index {index}: the run has only {len(stages.tasks_of(cfg, run, name))} tasks"
-        )
+        raise InputError(f"--stage {name} --index {index}: the run has {len(every)} such tasks, counted from 0")
     return [task for task in found if not task.done]
 
 
@@ -201,25 +202,27 @@ def _record_use(run: RunPaths, cfg: Config, child: Child, here: Place, cpu_secon
     )  # fmt: skip
 
 
-def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place) -> int:
-    """What follows from how the tasks ended; returns the exit code."""
-    undone = [
-        child for child in children if child.process.returncode and not (child.task.stage.option and child.task.done)
-    ]
+def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place, oom_kills: int) -> int:
+    """What follows from how the tasks ended; returns the exit code.
+
+    Args:
+        oom_kills: processes that the kernel has ended meanwhile, because the job's memory was used up.
+    """
+    undone = [child for child in children if child.process.returncode and not child.published]
     if not undone:
         return 0
     if any(_is_replaced(run, child) for child in undone):
         log.error("another job has taken over: this one is thought dead, and ends without a word")
         return 1
     code = max(child.process.returncode if child.process.returncode > 0 else 1 for child in undone)
-    if killed := costs.oom_kills():
-        why = f"out of memory: SLURM's limit of {_asked(cfg, undone[0].task)} GB ended {killed} of its processes"
-        more = f"--cluster.{undone[0].task.stage.resources}.mem_gb {2 * _asked(cfg, undone[0].task):g}"
-        return _end(run, [child.task for child in undone], f"{why}; {AGAIN} {more}", code)
+    if oom_kills:
+        return _end(run, [child.task for child in undone], _out_of_memory(cfg, undone[0].task, oom_kills), code)
     if not here.is_first:
         return code  # the first node asks for what follows
     if all(_may_go_on(run, child) for child in undone):
         return _go_on(run, [child.task for child in undone], here)
+    if all(stages.was_stopped(run, child.task) for child in undone):
+        return RESUMABLE  # by somebody who asked the fold and not the job: it stays stopped
     for child in undone:
         if not stages.last_ends(run, child.task):
             _end(run, [child.task], f"ended with {_how(child.process.returncode)}; its log says more", code)
@@ -232,10 +235,10 @@ def _is_replaced(run: RunPaths, child: Child) -> bool:
 
 
 def _may_go_on(run: RunPaths, child: Child) -> bool:
-    """Whether the end was nobody's fault: asked to stop, or a rank or its node was lost."""
+    """Whether the end was nobody's fault: the job was asked to stop, or a rank or its node was lost."""
     ends = stages.last_ends(run, child.task)
-    blameless = stages.was_stopped(run, child.task) or any(end.get("lost") for end in ends)
-    return blameless or stopping.heard() is not None or (child.process.returncode < 0 and not ends)
+    lost = any(end.get("lost") for end in ends) or (child.process.returncode < 0 and not ends)
+    return lost or stopping.heard() is not None
 
 
 def _go_on(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
@@ -286,12 +289,17 @@ def _no_progress(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place)
         else:
             starts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
         if starts >= cfg.cluster.attempts:
-            ends = [end["reason"] for end in stages.last_ends(run, task) if end.get("reason")]
+            last = [end["reason"] for end in stages.last_ends(run, task) if end.get("reason")]
+            last += [event["reason"] for event in reversed(ledger.read(run.ledger)) if _is_requeue(event, task)]
             return (
                 f"{starts} starts in a row brought nothing new (cluster.attempts), the last ended so: "
-                f"{ends[0] if ends else 'without a word'}; {AGAIN}"
+                f"{last[0] if last else 'without a word'}; {AGAIN}"
             )
     return None
+
+
+def _is_requeue(event: dict[str, Any], task: Task) -> bool:
+    return (event["event"], event["stage"], event["task"]) == ("requeued", task.stage.name, task.index)
 
 
 def _end(run: RunPaths, tasks: Sequence[Task], why: str, code: int, **facts: Any) -> int:
@@ -299,12 +307,18 @@ def _end(run: RunPaths, tasks: Sequence[Task], why: str, code: int, **facts: Any
     log.error("%s", why)
     for task in tasks:
         attempt = fencing.newest_number(run.fold(task.index or 0).attempts) if task.stage.ranks else None
-        ledger.record(run.ledger, task.stage.name, task.index, "ended", ok=False, reason=why, attempt=attempt, **facts)
+        told = {"ok": False, "reason": why, "final": True, "attempt": attempt, **facts}
+        ledger.record(run.ledger, task.stage.name, task.index, "ended", **told)
     return code
 
 
-def _asked(cfg: Config, task: Task) -> float:
-    return stages.resources(task.stage, cfg).mem_gb
+def _out_of_memory(cfg: Config, task: Task, oom_kills: int) -> str:
+    given_mb = int(os.environ.get("SLURM_MEM_PER_NODE", "0"))  # by hand it may be another than the settings ask for
+    asked = given_mb / 1024 if given_mb else stages.resources(task.stage, cfg).mem_gb
+    return (
+        f"out of memory: {asked:g} GB were asked for, and the kernel ended {oom_kills} of the job's processes; {AGAIN} "
+        f"--cluster.{task.stage.resources}.mem_gb {2 * asked:g}"
+    )
 
 
 def _how(code: int) -> str:
