@@ -7,6 +7,7 @@ code, the same as for jobs submitted by hand: a job needs nothing of the launche
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import math
 import shlex
@@ -15,10 +16,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc import ledger, paths, scheduler, stages
+from cac_hpc import ledger, limits, paths, scheduler, stages
 from cac_hpc.config import Config, InputError
+from cac_hpc.limits import Limits
 from cac_hpc.paths import RunPaths
 from cac_hpc.stages import STAGES, Stage, Task
+
+DEFAULT_ARRAY_SIZE = 1001  # SLURM's own MaxArraySize
 
 
 def in_queue(run: RunPaths) -> dict[str, str]:
@@ -78,7 +82,14 @@ def per_task(cfg: Config, stage: Stage, num_tasks: int) -> int:
     """Tasks of a stage that one array index does: folds as set, shards as many as it takes to stay below the limit."""
     if stage.ranks:
         return cfg.cluster.folds_per_node
-    return math.ceil(num_tasks / scheduler.max_array_size()) if stage.option else 1
+    most = limits.most_pack_tasks(_limits(cfg.cluster.partition), cfg) or DEFAULT_ARRAY_SIZE
+    return math.ceil(num_tasks / most) if stage.option else 1
+
+
+@functools.cache
+def _limits(partition: str | None) -> Limits:
+    """Asked once: a launch does not take as long as they last."""
+    return limits.read(partition)
 
 
 def _sbatch(
