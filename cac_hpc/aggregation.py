@@ -26,6 +26,7 @@ from cac_hpc import (
     settings,
     shards,
     splits,
+    stages,
     tested,
 )
 from cac_hpc.config import Config, InputError, WorkError
@@ -107,13 +108,12 @@ def _read_folds(
 
 def _last_reason(run: RunPaths, fold: int) -> str:
     """Why the ledger says that a fold has no result."""
-    events = [event for event in ledger.read(run.ledger) if (event["stage"], event["task"]) == ("folds", fold)]
-    if not events or events[-1]["event"] in ("planned", "submitted"):
-        return "it never started"
-    last = events[-1]
-    if last["event"] == "ended":
-        return str(last.get("reason", "it ended without predictions"))
-    return "it was stopped after " + (f"epoch {last['epoch']}" if "epoch" in last else "its start")
+    told = next((state for state in stages.survey(run) if (state.stage, state.task) == ("folds", fold)), None)
+    if told is None or told.state in ("planned", "submitted"):
+        return (told and told.reason) or "it never started"
+    if told.state == "running":
+        return "it was stopped after " + (told.progress or "its start").partition(",")[0]
+    return told.reason or "it ended without predictions"
 
 
 def _without_folders(reason: str, run: RunPaths) -> str:

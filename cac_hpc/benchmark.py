@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from pathlib import Path
 
 from cac_hpc import benchmark_packing, benchmark_training
@@ -15,6 +17,7 @@ def run(doc: str | None, code: Path) -> None:
         code: the checkout whose jobs are measured.
     Raises: InputError for what cannot be measured.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it has started and written goes with it
     parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
     commands = parser.add_subparsers(dest="what", required=True)
     for name, module in (("pack", benchmark_packing), ("train", benchmark_training)):

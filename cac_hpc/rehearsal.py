@@ -18,6 +18,7 @@ from typing import Any
 
 from cac_hpc import cohort, launch, ledger, logs, packing, scheduler, sealing, settings, stages, submission
 from cac_hpc.config import (
+    Checks,
     Config,
     InputError,
     LabelsConfig,
@@ -31,6 +32,7 @@ from cac_hpc.paths import RunPaths
 from cac_hpc.settings import LaunchOptions
 
 STUDIES, SLICES, SIZE = 12, 12, 32
+MATRIX, FIELD_MM = 128, 160.0  # fine enough for the lowest scores
 EPOCHS, TIME_MIN = 400, 15  # seconds to minutes of work
 FOLD = 0
 PATIENCE_MIN, POLL_S = 60, 0.5  # for every wait, most of them in the queue
@@ -68,7 +70,8 @@ def _prepare(folder: Path, name: str, cfg: Config, source: Path) -> tuple[RunPat
     """A run folder with a packed synthetic cohort; both share it."""
     scans = folder / "scans"
     if not scans.exists():
-        cohort.write_cohort(PhantomConfig(out=str(scans), studies=STUDIES, slices=SLICES, matrix=SIZE))
+        size = {"studies": STUDIES, "slices": SLICES, "matrix": MATRIX}
+        cohort.write_cohort(PhantomConfig(out=str(scans), field_of_view_mm=FIELD_MM, **size))
     fold = dataclasses.replace(cfg.cluster.fold, time_min=min(TIME_MIN, cfg.cluster.fold.time_min))
     small = dataclasses.replace(
         cfg,
@@ -77,7 +80,7 @@ def _prepare(folder: Path, name: str, cfg: Config, source: Path) -> tuple[RunPat
             cfg.data, dicom_root=str(scans), packed_dir=str(folder / "packed"), pseudonym_key=None
         ),
         labels=LabelsConfig(sheet=str(scans / "labels.csv")),
-        pack=PackConfig(size=SIZE, studies_per_shard=STUDIES, min_slices=SLICES),
+        pack=PackConfig(size=SIZE, studies_per_shard=STUDIES, min_slices=SLICES, checks=Checks(missing_slices="warn")),
         split=SplitConfig(folds=2),
         model=ModelConfig(filters=(8, 16, 16), dense=32),
         train=dataclasses.replace(cfg.train, epochs=EPOCHS, batch_size=max(8, cfg.cluster.ranks), residency="auto"),

@@ -165,12 +165,6 @@ def test_only(script: Path) -> str:
     return " ".join((done.stderr or done.stdout).replace("sbatch: ", "").split())
 
 
-def max_array_size() -> int:
-    """How many indices an array may have, from 0 on; SLURM's default where nobody says."""
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]) or "")
-    return int(found[1]) if found else 1001
-
-
 def _order(command: list[str]) -> str | None:
     """Give SLURM an order; returns its words if it does not follow."""
     try:

@@ -187,9 +187,9 @@ def _newest_start(events: Sequence[dict[str, Any]], stage: str, task: int | None
     for event in events:
         if (event["stage"], event["task"]) != (stage, task) or event["event"] in SILENT:
             continue
-        attempt = event.get("attempt") or 0
-        if attempt >= newest or event["event"] not in ("progress", "ended"):
-            newest = max(newest, attempt)
+        attempt = event.get("attempt")
+        if attempt is None or attempt >= newest or event["event"] not in ("progress", "ended"):
+            newest = max(newest, attempt or 0)
             mine.append(event)
     return mine
 
@@ -203,7 +203,7 @@ def excluded_nodes(run: RunPaths, cfg: Config) -> list[str]:
 def survey(run: RunPaths) -> list[TaskState]:
     """Where every planned task stands, from its result file and the ledger alone."""
     events = ledger.read(run.ledger)
-    tasks = dict.fromkeys((event["stage"], event["task"]) for event in events)
+    tasks = dict.fromkeys((event["stage"], event["task"]) for event in events if event["event"] not in SILENT)
     return [_state(run, stage, task, _newest_start(events, stage, task)) for stage, task in tasks]
 
 
@@ -225,8 +225,8 @@ def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, 
         if event["event"] in ("planned", "submitted"):
             known["since"] = event.get("time")
         known |= {key: event[key] for key in ("job", "node", "pid", "attempt") if event.get(key) is not None}
-        if event.get("reason"):
-            known.setdefault("reason", event["reason"])  # what came first: the others only follow from it
+        if event.get("reason") and ("reason" not in known or event.get("final")):
+            known["reason"] = event["reason"]  # what came first, the others only follow from it; or the supervisor's
         if event["event"] == "progress":
             known["progress"] = f"epoch {event['epoch']}, validation loss {event['val_loss']:.3f}"
     result = next((event["result"] for event in history if event["event"] == "planned"), None)

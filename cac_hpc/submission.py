@@ -7,6 +7,7 @@ code, the same as for jobs submitted by hand: a job needs nothing of the launche
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import math
 import shlex
@@ -15,10 +16,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc import ledger, paths, scheduler, stages
+from cac_hpc import ledger, limits, paths, scheduler, stages
 from cac_hpc.config import Config, InputError
+from cac_hpc.limits import Limits
 from cac_hpc.paths import RunPaths
 from cac_hpc.stages import STAGES, Stage, Task
+
+DEFAULT_ARRAY_SIZE = 1001  # SLURM's own MaxArraySize
 
 
 def in_queue(run: RunPaths) -> dict[str, str]:
@@ -78,7 +82,14 @@ def per_task(cfg: Config, stage: Stage, num_tasks: int) -> int:
     """Tasks of a stage that one array index does: folds as set, shards as many as it takes to stay below the limit."""
     if stage.ranks:
         return cfg.cluster.folds_per_node
-    return math.ceil(num_tasks / scheduler.max_array_size()) if stage.option else 1
+    most = limits.most_pack_tasks(_limits(cfg.cluster.partition), cfg) or DEFAULT_ARRAY_SIZE
+    return math.ceil(num_tasks / most) if stage.option else 1
+
+
+@functools.cache
+def _limits(partition: str | None) -> Limits:
+    """Asked once: a launch does not take as long as they last."""
+    return limits.read(partition)
 
 
 def _sbatch(
@@ -93,15 +104,18 @@ def _sbatch(
     executor = _executor(run, cfg, stage, tasks, after)
     try:
         with scheduler.clean_environment(), contextlib.redirect_stderr(io.StringIO()):  # told once, below
-            return str(executor._submit_command(_command(run, cfg, stage, tasks)).job_id)
+            job = executor._submit_command(_command(run, cfg, stage, tasks)).job_id
     except submitit.core.utils.FailedJobError as error:
-        if job := scheduler.job_of_name(job_name(run, stage)):  # the answer was lost, not the job
-            return job
+        if found := scheduler.job_of_name(job_name(run, stage)):  # the answer was lost, not the job
+            return found
         scheduler.cancel(taken)
         raise InputError(
             f"cluster: SLURM refused stage {stage.name} ({' '.join(str(error).split())}); nothing is left in the "
             "queue, change the cluster settings and launch again"
         ) from None
+    for link in run.slurm.glob(".submission_file_*"):  # to what has got the job's name
+        link.unlink(missing_ok=True)
+    return str(job)
 
 
 def _record(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], job: str) -> None:

@@ -16,19 +16,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from cac_hpc import costs, fencing, ledger, preflight, processes, rendezvous, scheduler, settings, stages, stopping
+from cac_hpc import costs, fencing, ledger, preflight, processes, rendezvous, restarts, settings, stages, stopping
 from cac_hpc.config import Config, InputError
 from cac_hpc.logs import log
 from cac_hpc.paths import RunPaths
+from cac_hpc.restarts import Place
 from cac_hpc.stages import STAGES, Task
 from cac_hpc.stopping import RESUMABLE
 
 POLL_S = 0.2
 RELAY_S = 1.0  # between two requests: a rank may have started only now
 LOOK_S = 1.0  # between two looks at the memory
-AGAIN = "to go on: python jobs/launch_cv.py --resume RUN"
 IGNORED = (signal.SIGUSR1, signal.SIGUSR2)  # by what we start, until it listens itself: they would kill it
 
 
@@ -55,31 +54,6 @@ class Child:
         return self.task.index is not None and self.task.done
 
 
-@dataclass(frozen=True)
-class Place:
-    """The part of a job that this process is. job: as scontrol takes it; None outside SLURM. node: counted from 0."""
-
-    job: str | None
-    node: int
-    num_nodes: int
-    key: str
-
-    @property
-    def is_first(self) -> bool:
-        return self.node == 0
-
-
-def place() -> Place:
-    """Where we are, by SLURM's variables; a plain ``python`` run is a job of one node."""
-    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
-    return Place(
-        job=ledger.whereabouts()["job"],
-        node=int(os.environ.get("SLURM_NODEID", "0")),
-        num_nodes=int(os.environ.get("SLURM_NNODES", "1")),
-        key=f"{os.environ.get('SLURM_JOB_ID', os.getpid())}-{restarts}",
-    )
-
-
 def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> int:
     """Do the tasks of a stage that belong to one array index.
 
@@ -88,17 +62,19 @@ def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> 
     Returns: the exit code: 0 if every task has its result, RESUMABLE if it goes on when it is started again.
     Raises: InputError if there is no such stage, or it needs an index.
     """
-    run, here = RunPaths(root), place()
+    run, here = RunPaths(root), restarts.place()
     cfg = settings.load(run.config)
     tasks = _tasks(cfg, run, stage_name, index, per_task)
     if not tasks:
         log.info("%s: everything is done already", stage_name)
         return 0
     if wrong := preflight.fault(run, cfg, tasks[0].stage):
-        return _leave_node(run, cfg, tasks, here, wrong)
-    if here.is_first and (why := _no_progress(run, cfg, tasks, here)):
-        return _end(run, tasks, why, code=1)
-    return _judge(run, cfg, _work(run, cfg, tasks, here), here)
+        return restarts.leave_node(run, cfg, tasks, here, wrong)
+    if here.is_first and (why := restarts.no_progress(run, cfg, tasks, here)):
+        return restarts.end(run, tasks, why, code=1)
+    before = costs.oom_kills()
+    children = _work(run, cfg, tasks, here)
+    return _judge(run, cfg, children, here, costs.oom_kills() - before)
 
 
 def _work(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place) -> list[Child]:
@@ -143,11 +119,10 @@ def _tasks(cfg: Config, run: RunPaths, name: str, index: int | None, per_task: i
         return stages.tasks_of(cfg, run, name)
     if index is None:
         raise InputError(f"--stage {name} needs an index: submit it with --array, or give --index")
-    found = stages.tasks_of(cfg, run, name)[index * per_task : (index + 1) * per_task]
+    every = stages.tasks_of(cfg, run, name)
+    found = every[index * per_task : (index + 1) * per_task]
     if not found:
-        raise InputError(
-            f"--stage {name} --index {index}: the run has only {len(stages.tasks_of(cfg, run, name))} tasks"
-        )
+        raise InputError(f"--stage {name} --index {index}: the run has {len(every)} such tasks, counted from 0")
     return [task for task in found if not task.done]
 
 
@@ -201,28 +176,30 @@ def _record_use(run: RunPaths, cfg: Config, child: Child, here: Place, cpu_secon
     )  # fmt: skip
 
 
-def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place) -> int:
-    """What follows from how the tasks ended; returns the exit code."""
-    undone = [
-        child for child in children if child.process.returncode and not (child.task.stage.option and child.task.done)
-    ]
+def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place, oom_kills: int) -> int:
+    """What follows from how the tasks ended; returns the exit code.
+
+    Args:
+        oom_kills: processes that the kernel has ended meanwhile, because the job's memory was used up.
+    """
+    undone = [child for child in children if child.process.returncode and not child.published]
     if not undone:
         return 0
     if any(_is_replaced(run, child) for child in undone):
         log.error("another job has taken over: this one is thought dead, and ends without a word")
         return 1
     code = max(child.process.returncode if child.process.returncode > 0 else 1 for child in undone)
-    if killed := costs.oom_kills():
-        why = f"out of memory: SLURM's limit of {_asked(cfg, undone[0].task)} GB ended {killed} of its processes"
-        more = f"--cluster.{undone[0].task.stage.resources}.mem_gb {2 * _asked(cfg, undone[0].task):g}"
-        return _end(run, [child.task for child in undone], f"{why}; {AGAIN} {more}", code)
+    if oom_kills:
+        return restarts.end(run, [child.task for child in undone], _out_of_memory(cfg, undone[0].task, oom_kills), code)
     if not here.is_first:
         return code  # the first node asks for what follows
     if all(_may_go_on(run, child) for child in undone):
-        return _go_on(run, [child.task for child in undone], here)
+        return restarts.go_on(run, [child.task for child in undone], here)
+    if all(stages.was_stopped(run, child.task) for child in undone):
+        return RESUMABLE  # by somebody who asked the fold and not the job: it stays stopped
     for child in undone:
         if not stages.last_ends(run, child.task):
-            _end(run, [child.task], f"ended with {_how(child.process.returncode)}; its log says more", code)
+            restarts.end(run, [child.task], f"ended with {_how(child.process.returncode)}; its log says more", code)
     return code
 
 
@@ -232,79 +209,19 @@ def _is_replaced(run: RunPaths, child: Child) -> bool:
 
 
 def _may_go_on(run: RunPaths, child: Child) -> bool:
-    """Whether the end was nobody's fault: asked to stop, or a rank or its node was lost."""
+    """Whether the end was nobody's fault: the job was asked to stop, or a rank or its node was lost."""
     ends = stages.last_ends(run, child.task)
-    blameless = stages.was_stopped(run, child.task) or any(end.get("lost") for end in ends)
-    return blameless or stopping.heard() is not None or (child.process.returncode < 0 and not ends)
+    lost = any(end.get("lost") for end in ends) or (child.process.returncode < 0 and not ends)
+    return lost or stopping.heard() is not None
 
 
-def _go_on(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
-    """Have SLURM start the array task again, as best effort, unless it was SLURM that ended it."""
-    asked = stopping.heard() or "a lost rank"
-    if here.job is None or _was_ended(here.job):
-        why = f"stopped by {asked}" if here.job is None else "cancelled, or over its time limit without a warning"
-        return _end(run, tasks, f"{why}; {AGAIN}", RESUMABLE, resumable=True)
-    for task in tasks:
-        ledger.record(run.ledger, task.stage.name, task.index, "requeued", job=here.job, reason=f"ended by {asked}")
-    if refusal := scheduler.requeue(here.job):
-        why = f"saved, but SLURM did not start it again ({refusal}); {AGAIN}"
-        return _end(run, tasks, why, RESUMABLE, resumable=True)
-    log.info("job %s was requeued", here.job)
-    return RESUMABLE
-
-
-def _was_ended(job: str) -> bool:
-    """Whether SLURM has ended the job, not only asked it to stop: to start it again would undo somebody's scancel.
-
-    Before its time limit and in a preemption a job goes on RUNNING until it has had its time to save. A job that was
-    warned and has taken longer than that is started again nevertheless.
-    """
-    return stopping.heard() == "SIGTERM" and scheduler.state(job) not in ("RUNNING", None)
-
-
-def _leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, wrong: str) -> int:
-    """Have the job started again on another node, and no job of the run on this one."""
-    node = ledger.whereabouts()["node"]
-    why = f"node {node} {wrong}"
-    log.error("%s", why)
-    starts = sum(event["event"] == "requeued" and event.get("job") == here.job for event in ledger.read(run.ledger))
-    if here.job is None or starts >= cfg.cluster.attempts:
-        return _end(run, tasks, f"{why}; after {starts} other nodes this is given up", code=1)
-    ledger.append(run.excluded, node=node, why=wrong)
-    for task in tasks:
-        ledger.record(run.ledger, task.stage.name, task.index, "requeued", job=here.job, reason=why)
-    if refusal := scheduler.requeue(here.job) or scheduler.exclude(here.job, stages.excluded_nodes(run, cfg)):
-        return _end(run, tasks, f"{why}; SLURM did not start it elsewhere ({refusal}); {AGAIN}", code=1)
-    return RESUMABLE
-
-
-def _no_progress(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place) -> str | None:
-    """Why this job is not worth another start."""
-    for task in tasks:
-        if task.stage.ranks:
-            starts = fencing.num_fruitless(run.fold(task.index or 0), here.job)
-        else:
-            starts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-        if starts >= cfg.cluster.attempts:
-            ends = [end["reason"] for end in stages.last_ends(run, task) if end.get("reason")]
-            return (
-                f"{starts} starts in a row brought nothing new (cluster.attempts), the last ended so: "
-                f"{ends[0] if ends else 'without a word'}; {AGAIN}"
-            )
-    return None
-
-
-def _end(run: RunPaths, tasks: Sequence[Task], why: str, code: int, **facts: Any) -> int:
-    """Tell how the tasks ended; returns the exit code."""
-    log.error("%s", why)
-    for task in tasks:
-        attempt = fencing.newest_number(run.fold(task.index or 0).attempts) if task.stage.ranks else None
-        ledger.record(run.ledger, task.stage.name, task.index, "ended", ok=False, reason=why, attempt=attempt, **facts)
-    return code
-
-
-def _asked(cfg: Config, task: Task) -> float:
-    return stages.resources(task.stage, cfg).mem_gb
+def _out_of_memory(cfg: Config, task: Task, oom_kills: int) -> str:
+    given_mb = int(os.environ.get("SLURM_MEM_PER_NODE", "0"))  # by hand it may be another than the settings ask for
+    asked = given_mb / 1024 if given_mb else stages.resources(task.stage, cfg).mem_gb
+    return (
+        f"out of memory: {asked:g} GB were asked for, and the kernel ended {oom_kills} of the job's processes; "
+        f"{restarts.AGAIN} --cluster.{task.stage.resources}.mem_gb {2 * asked:g}"
+    )
 
 
 def _how(code: int) -> str:

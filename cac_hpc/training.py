@@ -321,8 +321,8 @@ def _test(attempt: Attempt, seconds: float) -> None:
         "inexact": trainer.inexact,
     }
     paths.write_json(files.metrics, facts, check)
-    files.stop.unlink(missing_ok=True)  # too late: there is nothing left to stop
     paths.write_bytes(files.predictions, content, check)
+    files.stop.unlink(missing_ok=True)  # too late: there is nothing left to stop
 
 
 def _write_rows(attempt: Attempt) -> None:

@@ -3,6 +3,8 @@
 set -euo pipefail
 trap "" USR1 USR2 TERM # SLURM's requests to stop would end us until Python listens
 RUN=$1 STAGE=$2
+set +u # what sites have there, as module and conda, often reads variables that are not set
 source "$RUN/code/slurm/env.sh"
+set -u
 export PYTHONPATH="$RUN/code"
 exec "${CAC_HPC_PYTHON:-python3}" "$RUN/code/jobs/supervise.py" --run "$RUN" --stage "$STAGE" "${@:3}"

@@ -16,11 +16,9 @@ import pytest
 from tests import drills, sshd
 from tests.folds import fold_run, results
 from tests.runs import job, pack, prepare, write_config, write_scans
-from tests.waiting import wait_for
 
 REPO = Path(__file__).resolve().parents[1]
 CLUSTER = REPO / "slurm" / "dev" / "cluster.py"
-GONE_S = 15.0  # after a drill, for everything that took part
 WIDTH = 100  # characters, of the table of drills
 
 
@@ -161,7 +159,7 @@ def run(tmp_path: Path, scans: Path, packed: Path) -> Iterator[Path]:
     made = fold_run(tmp_path, scans, packed, "paced_fold.py")
     drills.pace(made, 1)
     yield made
-    wait_for(lambda: not drills.leftovers(made), GONE_S, "\n".join(["nothing is left", *drills.leftovers(made)]))
+    drills.nothing_is_left(made)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def meet_with_it(run: Path) -> None:
     pids = {"0": os.getpid(), "1": others[0], "agent": os.getppid(),
             "supervisor": int(os.environ["CAC_HPC_SUPERVISOR"].split(":")[0])}  # fmt: skip
     os.kill(pids[VICTIM], signal.Signals[WHAT])
-    if VICTIM == "supervisor" and WHAT == "SIGKILL":
+    if VICTIM in ("supervisor", "agent") and WHAT == "SIGKILL":
         time.sleep(30)  # we end with it
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tests.conftest import Slurm
 
 DEV = REPO / "configs" / "cluster" / "dev.yaml"
+GONE_S = 15.0  # after a drill, for everything that took part
 SHOWN = ("COMPLETED", "FAILED", "OUT_OF_MEMORY", "CANCELLED", "NODE_FAIL", "TIMEOUT")  # ends, as accounting calls them
 
 
@@ -75,6 +77,7 @@ def wait_for_end(slurm: Slurm, jobs: str, timeout_s: float = 120) -> dict[str, s
 
     def ended() -> bool:
         lines = slurm.run("sacct", "-X", "-n", "-P", "-o", "jobid,state", "-j", jobs).splitlines()
+        found.clear()
         found.update(line.split("|") for line in lines)
         return bool(found) and all(state.startswith(SHOWN) for state in found.values())
 
@@ -85,9 +88,18 @@ def wait_for_end(slurm: Slurm, jobs: str, timeout_s: float = 120) -> dict[str, s
 def leftovers(run: Path) -> list[str]:
     """Processes that work on a run, with the ports they listen on, and what is in its folders for a while only."""
     scratch = run.parent / "scratch"
+    found = [path for path in scratch.glob("*") if not path.name.startswith("torchinductor_")]  # the user's, for ever
     passing = [path for path in run.rglob("*") if path.name.startswith(".") or path.suffix == ".tmp"]
-    files = [path for path in passing if path.parent.name != "heartbeats"] + list(scratch.glob("*"))
-    return [*_processes(run), *map(str, files)]
+    found += [path for path in passing if path.parent.name != "heartbeats"]
+    return [*_processes(run), *map(str, found)]
+
+
+def nothing_is_left(run: Path) -> None:
+    """In a moment: see `leftovers`."""
+    deadline = time.monotonic() + GONE_S
+    while found := leftovers(run):
+        assert time.monotonic() < deadline, "\n".join([f"left after {GONE_S:.0f} s:", *found])
+        time.sleep(0.5)
 
 
 def _processes(run: Path) -> Iterator[str]:

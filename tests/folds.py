@@ -21,6 +21,7 @@ def fold_run(
     script: str,
     ranks: int = 2,
     train: dict[str, object] = TRAIN,
+    folds: int = 3,
     **cluster: object,
 ) -> Path:
     """A run whose folds are ready to be trained, with a checkpoint after every step.
@@ -30,7 +31,8 @@ def fold_run(
             code. cluster: further settings of this section.
     """
     settings = {"kind": "local", "ranks_per_node": ranks} | cluster
-    run = prepare(folder, scans, data={"packed_dir": str(packed)}, train=train, cluster=settings)
+    sections: dict[str, dict[str, object]] = {"train": train, "split": {"folds": folds}, "cluster": settings}
+    run = prepare(folder, scans, data={"packed_dir": str(packed)}, **sections)
     sealing.seal(run)
     shutil.copy(REPO / "tests" / script, run / "code" / "jobs" / "train_fold.py")
     return run

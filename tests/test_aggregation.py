@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc import aggregation, digests, paths, shards, splits
+from cac_hpc import aggregation, digests, ledger, paths, shards, splits
 from cac_hpc.config import InputError, SplitConfig
 from cac_hpc.paths import RunPaths
 from tests.runs import job, write_config, write_scans
@@ -134,6 +134,31 @@ def test_a_missing_fold_gives_a_partial_report_that_names_it_and_exit_code_1(tmp
     assert text.startswith("# Coronary calcium category from non-contrast cardiac CT (PARTIAL)")
     assert "PARTIAL: fold 2 is missing (it never started)" in text
     assert job("report.py", run.root).returncode == 1
+
+
+RANK_DIED = {"ok": False, "reason": "rank 1 died", "lost": True}
+
+
+@pytest.mark.parametrize(
+    ("events", "reason"),
+    [
+        ([("started", {}), ("ended", RANK_DIED), ("ended", {"ok": False, "reason": "rank 0 lost it"}), ("used", {})],
+         "rank 1 died"),
+        ([("started", {}), ("ended", RANK_DIED), ("used", {}), ("ended", {"ok": False, "reason": "out of memory",
+          "final": True})], "out of memory"),
+        ([("started", {}), ("ended", RANK_DIED), ("requeued", {"reason": "a lost rank"}),
+          ("ended", {"ok": False, "reason": "given up", "final": True})], "given up"),
+        ([("started", {}), ("progress", {"epoch": 3, "val_loss": 0.5})], "it was stopped after epoch 3"),
+        ([("started", {})], "it was stopped after its start"),
+    ],
+)  # fmt: skip
+def test_a_missing_fold_is_told_with_what_came_first_or_the_supervisors_last_word(tmp_path, events, reason):
+    run = make_run(tmp_path, printed_predictions())
+    run.fold(2).predictions.unlink()
+    for event, facts in events:
+        ledger.record(run.ledger, "folds", 2, event, **facts)
+    assert not aggregation.aggregate(run.root)
+    assert report_of(run)["missing_folds"] == [{"fold": 2, "reason": reason}]
 
 
 def test_a_run_without_any_fold_still_has_a_report(tmp_path):

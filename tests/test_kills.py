@@ -71,9 +71,9 @@ def test_a_fold_killed_anywhere_ends_with_the_same_result(tmp_path, scans, packe
     run = doomed_run(tmp_path, scans, packed)
     code = attempt(run, f"{point} {POINTS[point]} {victim}")
     files = RunPaths(run).fold(0)
-    finished = files.predictions.exists()  # a request to stop that came too late
-    assert (code == 0) == finished
-    assert not (finished and "SIGKILL" in victim)
+    finished = files.predictions.exists()  # what came too late: a request to stop, the death of an idle rank
+    assert finished or code != 0
+    assert not (finished and "SIGKILL" in victim and (victim, point) != ("1 SIGKILL", "publish"))
     assert not list(files.root.glob("stop"))
     saved = len(files.checkpoints())
     assert attempt(run) == 0

@@ -292,6 +292,22 @@ def test_a_dry_run_takes_three_seconds_and_never_imports_torch(tmp_path, scans):
     assert min(seconds) < 3
 
 
+@pytest.mark.timeout(120)
+def test_the_demos_cohort_can_be_packed_with_the_demos_settings(tmp_path):
+    """As the Makefile makes it, with fewer studies."""
+    makefile = (REPO / "Makefile").read_text(encoding="utf-8")
+    recipe = re.search(r"jobs/make_phantom.py (.*?)\n(?!\t)", makefile, re.S)[1]
+    options = recipe.replace("\\\n", " ").replace("$(DEMO)", str(tmp_path / "demo")).replace("68", "12").split()
+    assert job("make_phantom.py", *options).returncode == 0
+    demo = ("--config", REPO / "configs" / "demo.yaml", "--cluster.kind", "local", "--run", tmp_path / "run")
+    scans = ("--data.dicom_root", tmp_path / "demo", "--labels.sheet", tmp_path / "demo" / "labels.csv")
+    prepared = job("launch_cv.py", *demo, *scans, "--split.folds", 2, "--dry_run")
+    assert prepared.returncode == 0, prepared.stderr
+    packed = job("pack.py", "--run", tmp_path / "run")
+    assert packed.returncode == 0, packed.stderr
+    assert re.search(r"studies used +12", packed.stdout)
+
+
 def test_a_half_written_ledger_line_is_left_out(tmp_path):
     path = tmp_path / "ledger.jsonl"
     ledger.record(path, "pack", 0, "started")

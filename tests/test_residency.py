@@ -42,7 +42,7 @@ def torchrun(num_ranks, run, out):
     """Every rank loads the dataset; returns what each saw."""
     out.mkdir()
     ranks = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
-    command = [*ranks, "-m", "tests.sharing", str(run), str(out)]
+    command = [*ranks, f"--log-dir={out}/torchrun", "-m", "tests.sharing", str(run), str(out)]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=120)
     return done, [json.loads((out / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(num_ranks)]
 

@@ -106,12 +106,23 @@ def test_the_same_stages_submitted_by_hand_give_the_same_report(slurm, scans, fi
 def test_what_slurm_refuses_is_told_in_its_words_and_nothing_stays_in_the_queue(slurm, scans, tmp_path):
     config = config_for_slurm(tmp_path, scans)
     before = slurm.run("squeue", "--noheader", "--states=PENDING")
-    refused = job("launch_cv.py", "--config", config, "--cluster", DEV, "--cluster.fold.mem_gb", 9000, env=slurm.env)
-    assert refused.returncode == 2
-    assert "SLURM refused stage folds" in refused.stderr
-    assert "Memory specification can not be satisfied" in refused.stderr
+    unknown = ("--cluster.sbatch", '{"licenses": "moon:1"}')  # seen by SLURM alone
+    refused = job("launch_cv.py", "--config", config, "--cluster", DEV, *unknown, env=slurm.env)
+    assert refused.returncode == 2, refused.stdout
+    assert "SLURM refused stage pack" in refused.stderr
+    assert "Invalid license specification" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
     assert slurm.run("squeue", "--noheader", "--states=PENDING") == before
+
+
+@pytest.mark.timeout(60)
+def test_what_cannot_work_on_this_cluster_is_refused_before_anything_is_written(slurm, scans, tmp_path):
+    config = config_for_slurm(tmp_path, scans)
+    asked = ("--cluster.fold.mem_gb", 9000, "--cluster.partition", "moon")
+    refused = job("launch_cv.py", "--config", config, "--cluster", DEV, *asked, env=slurm.env)
+    assert refused.returncode == 2
+    assert re.search(r"cluster\.partition.*moon", refused.stderr)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.timeout(200)
