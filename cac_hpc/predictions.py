@@ -48,7 +48,7 @@ def read_predictions(path: Path, fold: int, num_categories: int) -> Predictions:
     try:
         if (found := list(pd.read_csv(path, nrows=0).columns)) != columns:
             raise ValueError(f"found columns {found}, wanted {columns}")
-        kinds = {"study": "category", "slice": "int64", "fold": "int64", "label": "int64"}
+        kinds = {"study": "str", "slice": "int64", "fold": "int64", "label": "int64"}
         table = pd.read_csv(path, dtype=kinds | dict.fromkeys(names, "float32"), keep_default_na=False)
         return _checked(table, fold, names)
     except ValueError as error:
@@ -56,9 +56,10 @@ def read_predictions(path: Path, fold: int, num_categories: int) -> Predictions:
 
 
 def _checked(table: pd.DataFrame, fold: int, names: list[str]) -> Predictions:
-    study, at, label = (column.to_numpy() for column in (table["study"].cat.codes, table["slice"], table["label"]))
+    study, names_of = pd.factorize(table["study"])
+    at, label = table["slice"].to_numpy(), table["label"].to_numpy()
     probability = table[names].to_numpy()
-    studies = table["study"].cat.categories.to_numpy().astype(str)
+    studies = names_of.to_numpy().astype(str)
     if not (table["fold"] == fold).all():
         raise ValueError(f"found rows of fold {sorted(set(table['fold']) - {fold})}, wanted fold {fold} alone")
     if not (np.isfinite(probability).all() and np.allclose(probability.sum(axis=1), 1, atol=1e-4)):
