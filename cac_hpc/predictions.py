@@ -8,9 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import union_categoricals
-
-ROWS_AT_ONCE = 200_000
 
 
 def to_csv(
@@ -51,28 +48,18 @@ def read_predictions(path: Path, fold: int, num_categories: int) -> Predictions:
     try:
         if (found := list(pd.read_csv(path, nrows=0).columns)) != columns:
             raise ValueError(f"found columns {found}, wanted {columns}")
-        return _checked(_read(path, names), fold, names)
+        kinds = {"study": "str", "slice": "int64", "fold": "int64", "label": "int64"}
+        table = pd.read_csv(path, dtype=kinds | dict.fromkeys(names, "float32"), keep_default_na=False)
+        return _checked(table, fold, names)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _read(path: Path, names: list[str]) -> pd.DataFrame:
-    """The rows, their studies as categories: text is read part by part, millions of names take much room."""
-    kinds = {"study": "str", "slice": "int64", "fold": "int64", "label": "int64"}  # as category, 007 would become 7
-    parts = [
-        part.astype({"study": "category"})
-        for part in pd.read_csv(
-            path, dtype=kinds | dict.fromkeys(names, "float32"), keep_default_na=False, chunksize=ROWS_AT_ONCE
-        )
-    ]
-    table = pd.concat([part.drop(columns="study") for part in parts], ignore_index=True)
-    return table.assign(study=union_categoricals([part["study"] for part in parts], sort_categories=True))
-
-
 def _checked(table: pd.DataFrame, fold: int, names: list[str]) -> Predictions:
-    study, at, label = (column.to_numpy() for column in (table["study"].cat.codes, table["slice"], table["label"]))
+    study, names_of = pd.factorize(table["study"])
+    at, label = table["slice"].to_numpy(), table["label"].to_numpy()
     probability = table[names].to_numpy()
-    studies = table["study"].cat.categories.to_numpy().astype(str)
+    studies = names_of.to_numpy().astype(str)
     if not (table["fold"] == fold).all():
         raise ValueError(f"found rows of fold {sorted(set(table['fold']) - {fold})}, wanted fold {fold} alone")
     if not (np.isfinite(probability).all() and np.allclose(probability.sum(axis=1), 1, atol=1e-4)):

@@ -6,7 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+<<<<<<< HEAD
 from cac_hpc import aggregation, digests, ledger, paths, shards, splits
+=======
+from cac_hpc import aggregation, digests, paths, predictions, shards, splits
+>>>>>>> stats
 from cac_hpc.config import InputError, SplitConfig
 from cac_hpc.paths import RunPaths
 from tests.runs import job, write_config, write_scans
@@ -221,6 +225,13 @@ def test_patients_tested_by_several_draws_are_not_counted_as_different_ones(tmp_
     slices = report_of(run)["levels"]["slice"]
     assert (slices["pooled"]["n"], slices["distinct"]) == (4, 2)
     assert "(n = 2 patients, 1 of them different)" in (run.report / "report.md").read_text(encoding="utf-8")
+
+
+def test_study_numbers_keep_their_zeros(tmp_path):
+    run = make_run(tmp_path, {(f"{index:03d}", index % 6): [index % 6] for index in range(12)}, num_folds=3)
+    assert aggregation.aggregate(run.root)
+    found = predictions.read_predictions(run.fold(0).predictions, 0, 6)
+    assert found.studies.tolist() == ["000", "003", "006", "009"]
 
 
 def test_the_same_predictions_give_the_same_report_byte_for_byte(tmp_path):
