@@ -6,11 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-<<<<<<< HEAD
-from cac_hpc import aggregation, digests, ledger, paths, shards, splits
-=======
-from cac_hpc import aggregation, digests, paths, predictions, shards, splits
->>>>>>> stats
+from cac_hpc import aggregation, digests, ledger, paths, predictions, shards, splits
 from cac_hpc.config import InputError, SplitConfig
 from cac_hpc.paths import RunPaths
 from tests.runs import job, write_config, write_scans
