@@ -280,7 +280,7 @@ class ClusterConfig:
     aggregate: Resources = Resources(time_min=30, mem_gb=4.0)  # the seal asks the same
     mem_per_cpu: bool = False  # ask for memory with --mem-per-cpu, where a site refuses --mem
     mail_user: str | None = None  # told when the report is there or a stage has failed
-    setup: tuple[str, ...] = ()  # lines of shell before the work: modules, environments; after slurm/env.sh
+    setup: tuple[str, ...] = ()  # lines of shell at the start of every job; slurm/env.sh follows, on every node
     srun: tuple[str, ...] = ()  # further arguments of srun, as --container-image=...
     sbatch: dict[str, Any] = field(default_factory=dict)  # further sbatch options, by their long names
 
@@ -302,7 +302,10 @@ class ClusterConfig:
             require(asked.cpus >= 1, f"cluster.{stage}.cpus", asked.cpus, "1 or more")
         gpus = self.gpus_per_node
         require(gpus is None or gpus >= self.ranks_per_node, "cluster.gpus_per_node", gpus, "ranks_per_node or more")
-        require(0 < self.warning_s <= 65535, "cluster.warning_s", self.warning_s, "1 to 65535")
+        require(self.gpus_asked >= self.ranks_per_node, "cluster.gres", self.gres, "a GPU for each of ranks_per_node")
+        shortest = 60 * min(self.pack.time_min, self.fold.time_min, self.aggregate.time_min)
+        wanted = f"1 to 65535, and less than the shortest time_min, {shortest} s"
+        require(0 < self.warning_s <= min(65535, shortest - 1), "cluster.warning_s", self.warning_s, wanted)
         alone = self.folds_per_node == 1 or self.nodes_per_fold == 1
         require(alone, "cluster.folds_per_node", self.folds_per_node, "1 where cluster.nodes_per_fold is above 1")
 
@@ -314,7 +317,8 @@ class ClusterConfig:
     @property
     def gpus_asked(self) -> int:
         """GPUs per node of a job that trains on GPUs."""
-        return self.gpus_per_node or self.ranks_per_node * self.folds_per_node
+        counted = re.search(r"gpu[^,]*:(\d+)", self.gres or "")  # as gpu:2 or gpu:a100:2
+        return int(counted[1]) if counted else self.gpus_per_node or self.ranks_per_node * self.folds_per_node
 
 
 @dataclass(frozen=True, kw_only=True)

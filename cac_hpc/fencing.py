@@ -71,17 +71,20 @@ def newest_number(folder: Path) -> int:
     return max((int(path.stem) for path in folder.glob("[0-9]*.json")), default=0)
 
 
-def is_replaced(files: FoldPaths, before: int, node: str) -> bool:
+def is_replaced(files: FoldPaths, before: int, at: Mapping[str, Any]) -> bool:
     """Asked by a supervisor: whether somebody else has started the fold since.
 
     Args:
-        before: number of the newest start when the supervisor started its own. node: the supervisor's.
+        before: number of the newest start when the supervisor started its own. at: the supervisor's whereabouts. The
+            supervisors of a job's other nodes are no strangers: a job that was started again is told by its restarts.
     """
     newest = newest_number(files.attempts)
     if newest <= before:
         return False
     start = json.loads(files.attempt(newest).read_text(encoding="utf-8"))
-    return (start["node"], start["supervisor"]) != (node, processes.supervised()[processes.SUPERVISOR])
+    if at["job"] is not None:
+        return (start["job"], start["attempt"]) != (at["job"], at["attempt"])
+    return (start["node"], start["supervisor"]) != (at["node"], processes.supervised()[processes.SUPERVISOR])
 
 
 def num_fruitless(files: FoldPaths, job: str | None) -> int:

@@ -6,6 +6,7 @@ import os
 import secrets
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from cac_hpc import (
@@ -29,7 +30,7 @@ from cac_hpc.config import Config, InputError
 from cac_hpc.paths import RunPaths, write_json, write_text
 from cac_hpc.plan import DatasetPlan
 from cac_hpc.settings import LaunchOptions
-from cac_hpc.stages import STAGES, Task
+from cac_hpc.stages import STAGES, Task, TaskState
 from cac_hpc.states import OPEN
 
 # a moved folder, other resources, another title, what only decides whether to go on: the same science
@@ -56,16 +57,17 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     print(f"run folder: {run.root}\ncluster: {kind}, {why}", flush=True)
     _show_plan(cfg, dataset_plan, kind)
     waiting = stages.waiting(tasks)
-    queued = _in_queue(run) if kind == "slurm" else {}
+    queued = _in_queue(run, waiting) if kind == "slurm" else {}
     if queued and {task.stage.name for task in waiting} <= set(queued):
         return _follow(run, tasks) if options.wait else 0
     if not run.config.exists():
         _create(run, cfg, dataset_plan, tasks, source)
     if options.dry_run:
-        if not queued:
+        if not queued and not lock.is_held(run.lock):
             write_text(run.config, config.to_yaml(cfg))
-        return _dry_run(run, cfg, kind, tasks)
+        return _dry_run(run, cfg, kind, waiting or tasks)
     with lock.exclusive(run.lock, inherited=kind == "local"):
+        queued = queued or (submission.in_queue(run) if kind == "slurm" else {})  # another launcher was here meanwhile
         if not queued:  # else its jobs read the settings that are there
             write_text(run.config, config.to_yaml(cfg))
         if kind == "local":
@@ -178,19 +180,37 @@ def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[T
         shutil.rmtree(scratch.root, ignore_errors=True)
 
 
-def _in_queue(run: RunPaths) -> dict[str, str]:
-    """The stages that jobs in the queue do, or may do where SLURM does not answer, with their jobs; says so."""
-    told = {state.stage: state.job for state in monitor.read_states(run) if state.job and state.state in OPEN}
-    found = {stage: str(job).split("_")[0] for stage, job in told.items()} | submission.in_queue(run)
+def _in_queue(run: RunPaths, waiting: Sequence[Task]) -> dict[str, str]:
+    """The stages that jobs in the queue do, with their jobs; says so, and what has to wait for their end.
+
+    Raises: InputError if SLURM does not say.
+    """
+    if not run.provenance.exists():
+        return {}
+    found = submission.in_queue(run)
+    states = {(state.stage, state.task): state for state in monitor.read_states(run)}
+    told = {stage: str(state.job).split("_")[0] for (stage, _), state in states.items() if state.job and _open(state)}
+    found = told | found
     if found:
         print(f"this run is in the queue already: job {', '.join(dict.fromkeys(found.values()))}")
+    idle = [
+        str(task) for task in waiting if task.stage.name in found and not _open(states[task.stage.name, task.index])
+    ]
+    if idle:
+        print(f"note: {', '.join(idle)} can start again only after that: run this again then, or jobs/cancel.py before")
     return found
+
+
+def _open(state: TaskState) -> bool:
+    return state.state in OPEN
 
 
 def _dry_run(run: RunPaths, cfg: Config, kind: str, tasks: list[Task]) -> int:
     """Write the script of every stage and ask SLURM what it thinks of it, or name the commands; submit nothing."""
     for stage in STAGES:
         mine = [task for task in tasks if task.stage is stage]
+        if not mine:
+            continue
         if kind == "slurm":
             script = submission.write_script(run, cfg, stage, mine)
             print(f"{stage.name}: {len(mine)} tasks, {script}\n  SLURM: {scheduler.test_only(script)}")

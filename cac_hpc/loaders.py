@@ -87,7 +87,7 @@ class H5pyDataset(Dataset[tuple[int, Tensor]]):
 
     def __getitem__(self, row: int) -> tuple[int, Tensor]:
         if not self._images:  # in the process that reads
-            self._images = [h5py.File(path, "r")["images"] for path in self._paths]
+            self._images = [h5py.File(path, "r", locking=False)["images"] for path in self._paths]
         shard = int(np.searchsorted(self._starts, row, "right")) - 1
         return row, torch.from_numpy(self._images[shard][row - self._starts[shard]])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import getpass
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.config import InputError
+from cac_hpc.logs import log
 
 
 @contextmanager
@@ -32,6 +34,10 @@ def exclusive(path: Path, inherited: bool = False) -> Iterator[None]:
                 f"{path.parent}: another launcher{_who(holder(path))}, or what it left running, works on this run; "
                 "wait for it or end it (python jobs/status.py shows what runs)"
             ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            log.warning("%s: this file system has no locks, so nothing keeps a second launcher from this run", path)
         lock.truncate(0)
         lock.write(json.dumps({"host": platform.node(), "pid": os.getpid(), "user": _user()}))
         lock.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -9,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from cac_hpc import paths
-from cac_hpc.config import Config
+from cac_hpc.config import Config, InputError, WorkError
 from cac_hpc.paths import RunPaths
 from cac_hpc.stages import Stage
 
@@ -17,7 +18,10 @@ TIMEOUT_S = 60
 
 
 def fault(run: RunPaths, cfg: Config, stage: Stage) -> str | None:
-    """What is wrong with this node; None if nothing is."""
+    """What is wrong with this node; None if nothing is.
+
+    Raises: InputError, WorkError for what would be wrong on every node.
+    """
     scratch = os.environ.get("TMPDIR") or tempfile.gettempdir()  # Python itself would quietly take another one
     wrong = _not_writable(run.slurm) or _not_writable(Path(scratch))
     if wrong is None and stage.ranks:
@@ -43,6 +47,10 @@ def _not_writable(folder: Path) -> str | None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # no other node has more
+            raise WorkError(
+                f"{folder}: {error.strerror}; make room, then python jobs/launch_cv.py --resume RUN"
+            ) from None
         return f"cannot write to {folder}: {error.strerror}"
     return None
 
@@ -50,6 +58,8 @@ def _not_writable(folder: Path) -> str | None:
 def _no_shard(run: RunPaths, cfg: Config) -> str | None:
     """Whether the dataset can be seen from here; what is in its shards is checked by who reads them."""
     dataset = run.dataset(cfg.data.packed_dir)
+    if dataset.plan.exists() and not dataset.seal.exists():
+        raise InputError(f"{dataset.seal}: not there, wanted a sealed dataset; run the stages pack and seal first")
     try:
         for shard in paths.read_json(dataset.seal)["shards"]:
             with (dataset.root / shard["file"]).open("rb") as file:

@@ -40,7 +40,7 @@ def place() -> Place:
         job=ledger.whereabouts()["job"],
         node=int(os.environ.get("SLURM_NODEID", "0")),
         num_nodes=int(os.environ.get("SLURM_NNODES", "1")),
-        key=f"{os.environ.get('SLURM_JOB_ID', os.getpid())}-{restarts}",
+        key=f"{os.environ.get('SLURM_JOB_ID', os.getpid())}-{restarts}-{os.environ.get('SLURM_STEP_ID', '0')}",
     )
 
 
@@ -60,10 +60,10 @@ def go_on(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
 
 
 def _requeue(job: str) -> str | None:
-    """Returns why SLURM refuses; a controller that does not answer is asked again, as long as nobody waits for us."""
+    """Returns why SLURM refuses; a controller that does not answer is asked again, as long as SLURM lets us live."""
     deadline = time.monotonic() + PATIENCE_S
     while (refusal := scheduler.requeue(job)) and "contact slurm controller" in refusal:
-        if stopping.heard() or time.monotonic() > deadline:
+        if stopping.heard() == "SIGTERM" or time.monotonic() > deadline:
             break
         time.sleep(POLL_S)
     return refusal
@@ -72,10 +72,9 @@ def _requeue(job: str) -> str | None:
 def _was_ended(job: str) -> bool:
     """Whether SLURM has ended the job, not only asked it to stop: to start it again would undo somebody's scancel.
 
-    Before its time limit and in a preemption a job goes on RUNNING until it has had its time to save. A job that was
-    warned and has taken longer than that is started again nevertheless.
+    Before its time limit and in a preemption a job goes on RUNNING until it has had its time to save.
     """
-    return stopping.heard() == "SIGTERM" and scheduler.state(job) not in ("RUNNING", None)
+    return scheduler.state(job) not in ("RUNNING", None)
 
 
 def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, wrong: str) -> int:
@@ -83,32 +82,53 @@ def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, w
     node = ledger.whereabouts()["node"]
     why = f"node {node} {wrong}"
     log.error("%s", why)
-    starts = sum(event["event"] == "requeued" and event.get("job") == here.job for event in ledger.read(run.ledger))
-    if here.job is None or starts >= cfg.cluster.attempts:
-        return end(run, tasks, f"{why}; after {starts} other nodes this is given up", code=1)
-    ledger.append(run.excluded, node=node, why=wrong)
+    others = {bad["node"] for bad in ledger.read(run.excluded) if bad.get("job") == here.job} - {node}
+    if here.job is None or len(others) >= cfg.cluster.attempts:
+        return end(run, tasks, f"{why}; after {len(others)} other nodes this is given up", code=1)
+    ledger.append(run.excluded, node=node, why=wrong, job=here.job)
     for task in tasks:
         ledger.record(run.ledger, task.stage.name, task.index, "requeued", job=here.job, reason=why)
-    if refusal := scheduler.requeue(here.job) or scheduler.exclude(here.job, stages.excluded_nodes(run, cfg)):
+    if refusal := _requeue(here.job):
         return end(run, tasks, f"{why}; SLURM did not start it elsewhere ({refusal}); {AGAIN}", code=1)
+    if refusal := scheduler.exclude(here.job, stages.excluded_nodes(run, cfg)):
+        log.warning("SLURM may take this node again: %s", refusal)  # then it is left again
     return RESUMABLE
 
 
-def no_progress(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place) -> str | None:
-    """Why this job is not worth another start."""
+def give_up_fruitless(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place) -> list[Task]:
+    """End the tasks that are not worth another start of this job; returns the others."""
+    worthy = []
     for task in tasks:
-        if task.stage.ranks:
-            starts = fencing.num_fruitless(run.fold(task.index or 0), here.job)
-        else:
-            starts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-        if starts >= cfg.cluster.attempts:
-            last = [end["reason"] for end in stages.last_ends(run, task) if end.get("reason")]
-            last += [event["reason"] for event in reversed(ledger.read(run.ledger)) if _is_requeue(event, task)]
-            return (
-                f"{starts} starts in a row brought nothing new (cluster.attempts), the last ended so: "
-                f"{last[0] if last else 'without a word'}; {AGAIN}"
-            )
-    return None
+        starts = _num_fruitless(run, task, here.job)
+        if starts < cfg.cluster.attempts:
+            worthy.append(task)
+            continue
+        last = [end["reason"] for end in stages.last_ends(run, task) if end.get("reason")]
+        last += [event["reason"] for event in reversed(ledger.read(run.ledger)) if _is_requeue(event, task)]
+        why = (
+            f"{starts} starts in a row brought nothing new (cluster.attempts), the last ended so: "
+            f"{last[0] if last else 'without a word'}; {AGAIN}"
+        )
+        end(run, [task], why, code=1)
+    return worthy
+
+
+def progress(run: RunPaths, task: Task) -> str | None:
+    """What a later start of the task begins with: the newest checkpoint of a fold."""
+    saved = run.fold(task.index or 0).checkpoints() if task.stage.ranks else []
+    return saved[-1].name if saved else None
+
+
+def _num_fruitless(run: RunPaths, task: Task, job: str | None) -> int:
+    """How many of a task's newest starts by this job have not got any further: by what supervisors have told, and, of
+    those that were killed before they could, by the numbers that the starts of a fold have taken."""
+    here, count = progress(run, task), 0
+    for event in reversed(ledger.read(run.ledger)):
+        if (event["event"], event["stage"], event["task"]) == ("used", task.stage.name, task.index):
+            if (event.get("job"), event.get("at")) != (job, here):
+                break
+            count += 1
+    return max(count, fencing.num_fruitless(run.fold(task.index or 0), job)) if task.stage.ranks else count
 
 
 def _is_requeue(event: dict[str, Any], task: Task) -> bool:

@@ -17,6 +17,7 @@ from cac_hpc.records import Accounted, Listing
 from cac_hpc.states import FINAL
 
 TIMEOUT_S = 20
+ENDING = "COMPLETING"  # of a job that has ended or was cancelled, and may still be saving
 ACCOUNTING_TIMEOUT_S = 10
 PAUSE_S, LONGEST_PAUSE_S = 2.5, 300.0  # before accounting is asked again for what it could not say
 TASTES = ("SQUEUE_", "SACCT_", "SLURM_TIME_FORMAT", "SLURM_CLUSTERS")  # of a user, that change what is listed
@@ -156,10 +157,10 @@ def exclude(job: str, nodes: Sequence[str]) -> str | None:
 
 def test_only(script: Path) -> str:
     """What SLURM says to a script without taking it: when and where it would start, or why it would not."""
+    command = ["sbatch", "--test-only", str(script)]
     try:
-        done = subprocess.run(
-            ["sbatch", "--test-only", str(script)], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-        )
+        with clean_environment():
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"no answer ({error})"
     return " ".join((done.stderr or done.stdout).replace("sbatch: ", "").split())
@@ -176,10 +177,19 @@ def _order(command: list[str]) -> str | None:
     return " ".join((done.stderr or done.stdout).split()) or f"{command[0]} failed" if done.returncode else None
 
 
-def job_of_name(name: str) -> str | None:
-    """The job or array of the user with this name that is in the queue; None if there is none or nobody says."""
-    answer = ask(["squeue", "--noheader", "--me", f"--name={name}", "--format=%F"])
-    return max(answer.split(), key=int) if answer and answer.split() else None
+def jobs_by_name() -> dict[str, dict[str, str]] | None:
+    """Of the user's jobs in the queue, by name: the state of each job or array; None if nobody says."""
+    answer = ask(["squeue", "--noheader", "--me", "--format=%F|%T|%j"])
+    if answer is None:
+        return None
+    found: dict[str, dict[str, str]] = {}
+    for line in answer.splitlines():
+        job, _, rest = line.partition("|")
+        state, _, name = rest.partition("|")
+        ours = found.setdefault(name, {})
+        if ours.get(job) in (None, ENDING):  # of an array a task that does not end
+            ours[job] = state
+    return found
 
 
 def granted(job: str) -> dict[str, str]:

@@ -164,21 +164,27 @@ def command(task: Task, run: RunPaths, num_ranks: int, rendezvous: Sequence[str]
 def environment(run: RunPaths, cfg: Config) -> dict[str, str]:
     """The variables that a task's command runs with: own code, threads as the settings say, and whom it ends with."""
     threads = str(cfg.cluster.cpus_per_rank)
-    own = {"PYTHONPATH": str(run.code), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    sites = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(run.code)]
+    python_path = os.pathsep.join([str(run.code), *sites])
+    own = {"PYTHONPATH": python_path, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     return {**os.environ, **own, **processes.supervised()}
 
 
-def last_ends(run: RunPaths, task: Task) -> list[dict[str, Any]]:
-    """How a task's newest start ended, in the words of all who told; empty if nobody did."""
+def last_ends(run: RunPaths, task: Task, since: int = 0) -> list[dict[str, Any]]:
+    """How a task's newest start ended, in the words of all who told; empty if nobody did.
+
+    Args:
+        since: number of events in the ledger that are older than this start.
+    """
     found: list[dict[str, Any]] = []
-    for event in _newest_start(ledger.read(run.ledger), task.stage.name, task.index):
+    for event in _newest_start(ledger.read(run.ledger)[since:], task.stage.name, task.index):
         found = [] if event["event"] == "started" else [*found, event] if event["event"] == "ended" else found
     return found
 
 
-def was_stopped(run: RunPaths, task: Task) -> bool:
-    """Whether a task's newest start has saved and ended because it was asked to."""
-    return any(event.get("resumable") for event in last_ends(run, task)[-1:])
+def was_stopped(run: RunPaths, task: Task, since: int = 0) -> bool:
+    """Whether a task's newest start has saved and ended because it was asked to; ``since`` as for `last_ends`."""
+    return any(event.get("resumable") for event in last_ends(run, task, since)[-1:])
 
 
 def _newest_start(events: Sequence[dict[str, Any]], stage: str, task: int | None) -> list[dict[str, Any]]:
@@ -197,7 +203,7 @@ def _newest_start(events: Sequence[dict[str, Any]], stage: str, task: int | None
 def excluded_nodes(run: RunPaths, cfg: Config) -> list[str]:
     """Nodes that the settings exclude, and those that failed their check."""
     found = [event["node"] for event in ledger.read(run.excluded)]
-    return list(dict.fromkeys([*(cfg.cluster.exclude or "").split(","), *found]).keys() - {""})
+    return list(dict.fromkeys([*filter(None, [cfg.cluster.exclude]), *found]))
 
 
 def survey(run: RunPaths) -> list[TaskState]:

@@ -12,6 +12,7 @@ import io
 import math
 import shlex
 import sys
+import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,32 @@ from cac_hpc.paths import RunPaths
 from cac_hpc.stages import STAGES, Stage, Task
 
 DEFAULT_ARRAY_SIZE = 1001  # SLURM's own MaxArraySize
+ENDING_S, POLL_S = 120.0, 1.0  # longer than SLURM gives a job to end
 
 
 def in_queue(run: RunPaths) -> dict[str, str]:
-    """The run's stages that are in the queue, by the names of their jobs: also what no ledger tells of."""
-    if not run.provenance.is_file():
-        return {}
-    jobs = {stage.name: scheduler.job_of_name(job_name(run, stage)) for stage in STAGES}
-    return {stage: job for stage, job in jobs.items() if job}
+    """The run's stages that are in the queue, by the names of their jobs: also what no ledger tells of.
+
+    Waits for jobs that are ending: what they leave undone is to be submitted again.
+
+    Raises: InputError if SLURM does not answer, or a job does not end.
+    """
+    deadline = time.monotonic() + ENDING_S
+    while True:
+        listed = scheduler.jobs_by_name()
+        if listed is None:
+            raise InputError("SLURM does not answer (squeue), so nothing was submitted; run this again")
+        jobs = {stage.name: listed.get(job_name(run, stage), {}) for stage in STAGES}
+        found = {
+            stage: max((job for job, state in states.items() if state != scheduler.ENDING), key=int, default="")
+            for stage, states in jobs.items()
+        }
+        ending = sorted({job for stage, states in jobs.items() for job in states if not found[stage]})
+        if not ending:
+            return {stage: job for stage, job in found.items() if job}
+        if time.monotonic() > deadline:
+            raise InputError(f"job {', '.join(ending)} of this run is ending, but not gone; run this again when it is")
+        time.sleep(POLL_S)
 
 
 def submit(run: RunPaths, cfg: Config, waiting: Sequence[Task], queued: Mapping[str, str]) -> None:
@@ -106,8 +125,9 @@ def _sbatch(
         with scheduler.clean_environment(), contextlib.redirect_stderr(io.StringIO()):  # told once, below
             job = executor._submit_command(_command(run, cfg, stage, tasks)).job_id
     except submitit.core.utils.FailedJobError as error:
-        if found := scheduler.job_of_name(job_name(run, stage)):  # the answer was lost, not the job
-            return found
+        listed = scheduler.jobs_by_name() or {}
+        if found := listed.get(job_name(run, stage)):  # the answer was lost, not the job
+            return max(found, key=int)
         scheduler.cancel(taken)
         raise InputError(
             f"cluster: SLURM refused stage {stage.name} ({' '.join(str(error).split())}); nothing is left in the "

@@ -34,12 +34,13 @@ IGNORED = (signal.SIGUSR1, signal.SIGUSR2)  # by what we start, until it listens
 @dataclass
 class Child:
     """A task at work. process: the script, or the torchrun that has started its ranks. before: number of the newest
-    start of the fold when it began."""
+    start of the fold when it began. told: number of events in the ledger then."""
 
     task: Task
     process: subprocess.Popen[bytes]
     began: float
     before: int
+    told: int
     peak_bytes: int = 0
 
     @property
@@ -70,11 +71,16 @@ def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> 
         return 0
     if wrong := preflight.fault(run, cfg, tasks[0].stage):
         return restarts.leave_node(run, cfg, tasks, here, wrong)
-    if here.is_first and (why := restarts.no_progress(run, cfg, tasks, here)):
-        return restarts.end(run, tasks, why, code=1)
+    worthy = restarts.give_up_fruitless(run, cfg, tasks, here) if here.is_first else tasks
+    if not worthy:
+        return 1
     before = costs.oom_kills()
-    children = _work(run, cfg, tasks, here)
-    return _judge(run, cfg, children, here, costs.oom_kills() - before)
+    children = _work(run, cfg, worthy, here)
+    code = _judge(run, cfg, children, here, costs.oom_kills() - before)
+    left = [task for task in worthy[len(children) :] if not task.done]
+    if left and not code:  # asked to stop between two shards
+        return restarts.go_on(run, left, here)
+    return code or int(len(worthy) < len(tasks))
 
 
 def _work(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place) -> list[Child]:
@@ -139,7 +145,8 @@ def _start(run: RunPaths, cfg: Config, task: Task, slot: int, here: Place) -> Ch
     argv = stages.command(task, run, cfg.cluster.ranks_per_node, options)
     log.info("%s starts on %s", task, ledger.whereabouts()["node"])
     before = fencing.newest_number(run.fold(task.index or 0).attempts) if task.stage.ranks else 0
-    return Child(task, subprocess.Popen(argv, env=environment, preexec_fn=deaf), time.monotonic(), before)
+    told = len(ledger.read(run.ledger))
+    return Child(task, subprocess.Popen(argv, env=environment, preexec_fn=deaf), time.monotonic(), before, told)
 
 
 def _gpus(cfg: Config, slot: int) -> str:
@@ -172,7 +179,7 @@ def _record_use(run: RunPaths, cfg: Config, child: Child, here: Place, cpu_secon
     ledger.record(
         run.ledger, stage.name, child.task.index, "used", job=here.job, node=ledger.whereabouts()["node"], cpus=cpus,
         gpus=gpus, seconds=round(time.monotonic() - child.began, 1), cpu_seconds=round(cpu_seconds, 1),
-        peak_mb=round(child.peak_bytes / 1e6, 1),
+        peak_mb=round(child.peak_bytes / 1e6, 1), at=restarts.progress(run, child.task),
     )  # fmt: skip
 
 
@@ -193,24 +200,25 @@ def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place, o
         return restarts.end(run, [child.task for child in undone], _out_of_memory(cfg, undone[0].task, oom_kills), code)
     if not here.is_first:
         return code  # the first node asks for what follows
-    if all(_may_go_on(run, child) for child in undone):
-        return restarts.go_on(run, [child.task for child in undone], here)
-    if all(stages.was_stopped(run, child.task) for child in undone):
-        return RESUMABLE  # by somebody who asked the fold and not the job: it stays stopped
+    go_on = [child for child in undone if _may_go_on(run, child)]
     for child in undone:
-        if not stages.last_ends(run, child.task):
+        if child not in go_on and not stages.last_ends(run, child.task, child.told):
             restarts.end(run, [child.task], f"ended with {_how(child.process.returncode)}; its log says more", code)
+    if go_on:
+        return restarts.go_on(run, [child.task for child in go_on], here)
+    if all(stages.was_stopped(run, child.task, child.told) for child in undone):
+        return RESUMABLE  # by somebody who asked the fold and not the job: it stays stopped
     return code
 
 
 def _is_replaced(run: RunPaths, child: Child) -> bool:
-    files, node = run.fold(child.task.index or 0), ledger.whereabouts()["node"]
-    return child.task.stage.ranks and fencing.is_replaced(files, child.before, node)
+    files = run.fold(child.task.index or 0)
+    return child.task.stage.ranks and fencing.is_replaced(files, child.before, ledger.whereabouts())
 
 
 def _may_go_on(run: RunPaths, child: Child) -> bool:
     """Whether the end was nobody's fault: the job was asked to stop, or a rank or its node was lost."""
-    ends = stages.last_ends(run, child.task)
+    ends = stages.last_ends(run, child.task, child.told)
     lost = any(end.get("lost") for end in ends) or (child.process.returncode < 0 and not ends)
     return lost or stopping.heard() is not None
 

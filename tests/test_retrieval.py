@@ -73,8 +73,10 @@ def test_a_report_becomes_one_archive_of_what_is_listed_and_nothing_else(home, t
     made = only_file(tmp_path / "out")
     assert re.fullmatch(LABEL + r"_report_\d{4}-\d\d-\d\d_\d{6}\.tar", made.name)
     assert "Patient level: accuracy" in done.stdout
-    assert f"one archive, 26 files, {made.stat().st_size / 1e6:.1f} MB: {made}\n" in done.stdout
     found = members(made)
+    assert f"one archive, {len(found) - 1} files, {made.stat().st_size / 1e6:.1f} MB: {made}\n" in done.stdout
+    tables = {f"report/tables/{path.name}" for path in (home / "report" / "tables").glob("*.csv")}
+    assert tables == {name for name in found if name.startswith("report/tables/")}
     assert {name.partition("/")[0] for name in found} == {"SHA256SUMS", "provenance.json", "report", "folds"}
     for name in ("report/report.md", "report/tables/confusion_patient.csv", "report/figures/slices_0.png",
                  "folds/fold-2/predictions.csv", "folds/fold-0/metrics.json", "folds/fold-1/history.csv"):  # fmt: skip
@@ -88,7 +90,8 @@ def test_sha256sum_agrees_with_the_list(home, tmp_path):
     checked = subprocess.run(
         ["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert checked.stdout.count(": OK\n") == 26
+    listed = (tmp_path / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    assert checked.stdout.count(": OK\n") == len(listed) > 20
 
 
 def test_nothing_in_it_tells_of_the_place_where_it_was_made(home, finished_run, tmp_path):

@@ -67,6 +67,7 @@ def test_one_command_submits_the_graph_and_returns_and_the_report_equals_the_loc
     assert {state["job"] for state in states if state["stage"] == "folds"} == set(tasks["folds"])
 
 
+@pytest.mark.drill
 @pytest.mark.timeout(300)
 def test_a_fold_over_two_nodes_gives_the_same_predictions(slurm, scans, finished_run, tmp_path):
     two_nodes = {"nodes_per_fold": 2, "ranks_per_node": 1, "partition": "dev", "array_parallelism": 1}
@@ -125,6 +126,7 @@ def test_what_cannot_work_on_this_cluster_is_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.drill
 @pytest.mark.timeout(200)
 def test_a_stage_that_fails_gives_slurm_its_exit_code_and_the_run_a_partial_report(slurm, scans, tmp_path):
     run = prepare(tmp_path, scans)
