@@ -80,6 +80,7 @@ def test_a_program_that_fails_is_told_with_its_words(tmp_path):
 TINY = ("--device", "cpu", "--studies", 12, "--slices", 10, "--size", 32, "--seconds", 0.2, "--repeats", 1)
 
 
+@pytest.mark.drill
 @pytest.mark.timeout(240)
 def test_training_is_measured_beside_others_and_beside_the_product(tmp_path):
     env = {**os.environ, "COLUMNS": "80", "TMPDIR": str(tmp_path)}

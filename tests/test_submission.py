@@ -93,7 +93,8 @@ def test_whatever_surrounds_the_launcher_the_same_is_submitted(slurm, scans, tmp
 
 
 @pytest.mark.timeout(280)
-def test_a_launcher_killed_anywhere_and_started_again_submits_everything_once(slurm, scans, tmp_path):
+@pytest.mark.parametrize("instants", [3, pytest.param(10, marks=pytest.mark.drill)])
+def test_a_launcher_killed_anywhere_and_started_again_submits_everything_once(slurm, scans, tmp_path, instants):
     run = prepare(tmp_path, scans)
     started = time.monotonic()
     whole = launch(run, slurm.env)
@@ -103,7 +104,7 @@ def test_a_launcher_killed_anywhere_and_started_again_submits_everything_once(sl
     assert len(stages_of) == 4, whole.stdout + whole.stderr
     clear(slurm, run)
     dice = random.Random(0)
-    for _ in range(10):
+    for _ in range(instants):
         command = [sys.executable, REPO / "jobs" / "launch_cv.py", "--resume", run, "--cluster", DEV, *LATER]
         launcher = subprocess.Popen(command, env=slurm.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                     start_new_session=True)  # fmt: skip
