@@ -23,10 +23,14 @@ from cac_hpc.workers import Lost, Worker
 
 NAMED = 5  # pairs that a message names
 PATIENCE_S = 600.0  # for one shard's digests
+SAME_LABELS = "the folds were made from the labels that the dataset was sealed with"
+BY_DESIGN = "patients of this contrast run are in several parts of a fold, by its design"
 
 
 def check_cohort(run: RunPaths, cfg: Config, folds: Sequence[Fold], studies: pd.DataFrame) -> list[dict[str, Any]]:
     """Folds and dataset belong together, and no patient is on both sides of a fold, under whatever number.
+
+    In a contrast run (split.unit: slice) patients are, by design: each slice is in one part, and the report says so.
 
     Args:
         studies: the dataset's, columns study, patient, ...
@@ -35,22 +39,31 @@ def check_cohort(run: RunPaths, cfg: Config, folds: Sequence[Fold], studies: pd.
     """
     dataset = run.dataset(cfg.data.packed_dir)
     patient = dict(zip(studies["study"], studies["patient"], strict=True))
-    _check_studies(run, dataset, folds, patient)
+    _check_studies(run, dataset, cfg, folds, patient)
+    if cfg.split.unit == "slice":
+        slices = dict(zip(studies["study"], studies["slices"], strict=True))
+        splits.check_slice_folds(folds, slices, cfg.split.scheme)
+        leaks = [{"name": name, "passed": False, "note": BY_DESIGN} for name in ("patients", "ids", "pixels")]
+        return [_passed("labels", SAME_LABELS), *leaks, _results("each slice of the test part")]
     splits.check_folds(folds, patient, cfg.split.scheme)
     near = _check_ids(folds, patient, refuse=cfg.report.near_equal_ids == "refuse")
     return [
-        _passed("labels", "the folds were made from the labels that the dataset was sealed with"),
+        _passed("labels", SAME_LABELS),
         _passed("patients", "no patient is in two parts of a fold"),
         {"name": "ids", "passed": False, "note": near} if near else _passed("ids", "no two patients of different parts "
                                                                            "have nearly equal study numbers"),
         _check_pixels(dataset, folds, patient),
-        _passed("results", "every prediction counted is of its fold's newest start, unchanged, and has each slice of "
-                           "each test study once, with its sealed label"),
+        _results("each slice of each test study"),
     ]  # fmt: skip
 
 
 def _passed(name: str, note: str) -> dict[str, Any]:
     return {"name": name, "passed": True, "note": note}
+
+
+def _results(each: str) -> dict[str, Any]:
+    newest = "every prediction counted is of its fold's newest start, unchanged, and has"
+    return _passed("results", f"{newest} {each} once, with its sealed label")
 
 
 def check_result(files: FoldPaths, fold: int, splits_sha256: str) -> None:
@@ -75,7 +88,7 @@ def check_result(files: FoldPaths, fold: int, splits_sha256: str) -> None:
 
 
 def check_rows(predictions: Predictions, fold: Fold, studies: pd.DataFrame) -> None:
-    """Every slice of every test study of the fold once, with the label it was sealed with.
+    """Every slice of the fold's test part once, with the label it was sealed with.
 
     Args:
         studies: indexed by study.
@@ -84,7 +97,21 @@ def check_rows(predictions: Predictions, fold: Fold, studies: pd.DataFrame) -> N
     if foreign := sorted(set(predictions.studies) ^ set(fold.test)):
         raise ValueError(f"predictions and splits.json name different test studies: {list(map(str, foreign[:NAMED]))}")
     known = studies.loc[predictions.studies]
-    wanted, category = known["slices"].to_numpy(int), known["category"].to_numpy(int)
+    if fold.by_slice:
+        _check_some(predictions, fold)
+    else:
+        _check_all(predictions, known["slices"].to_numpy(int))
+    category = known["category"].to_numpy(int)
+    other = predictions.label != category[predictions.study]
+    if other.any():
+        row = int(other.argmax())
+        study, label = predictions.study[row], predictions.label[row]
+        name = str(predictions.studies[study])
+        raise ValueError(f"study {name!r}: label {label}, the dataset says {category[study]}")
+
+
+def _check_all(predictions: Predictions, wanted: np.ndarray) -> None:
+    """All slices of each study, ``wanted`` by number."""
     count = np.bincount(predictions.study, minlength=len(wanted))
     outside = (predictions.slice < 0) | (predictions.slice >= wanted[predictions.study])
     wrong = (count != wanted) | (np.bincount(predictions.study, outside, len(wanted)) > 0)
@@ -94,22 +121,30 @@ def check_rows(predictions: Predictions, fold: Fold, studies: pd.DataFrame) -> N
             f"study {str(predictions.studies[index])!r}: {count[index]} slices predicted, the dataset has "
             f"{wanted[index]}, counted from 0"
         )
-    other = predictions.label != category[predictions.study]
-    if other.any():
-        row = int(other.argmax())
-        study, label = predictions.study[row], predictions.label[row]
-        name = str(predictions.studies[study])
-        raise ValueError(f"study {name!r}: label {label}, the dataset says {category[study]}")
 
 
-def _check_studies(run: RunPaths, dataset: DatasetPaths, folds: Sequence[Fold], patient: Mapping[str, str]) -> None:
+def _check_some(predictions: Predictions, fold: Fold) -> None:
+    """Those slices of each study that the test part has."""
+    found = zip(predictions.studies[predictions.study].tolist(), predictions.slice.tolist(), strict=True)
+    if wrong := sorted(set(found) ^ set(splits.slices_of(fold.test))):
+        study, at = wrong[0]
+        raise ValueError(
+            f"predictions and splits.json name different test slices, {len(wrong)} of them: study {study!r} slice {at}"
+        )
+
+
+def _check_studies(
+    run: RunPaths, dataset: DatasetPaths, cfg: Config, folds: Sequence[Fold], patient: Mapping[str, str]
+) -> None:
     made_from, is_now = paths.read_json(run.splits)["studies_sha256"], digests.file_sha256(dataset.studies)
     if made_from != is_now:
         raise InputError(
             f"{dataset.studies}: not the one that {run.splits.name} was made from, so labels may have changed between "
             "the folds; start a new run"
         )
-    named = {study for fold in folds for part in (fold.train, fold.val, fold.test) for study in part}
+    if any(fold.by_slice != (cfg.split.unit == "slice") for fold in folds):
+        raise InputError(f"{run.splits}: does not divide {cfg.split.unit}s, as split.unit says; start a new run")
+    named = {study for fold in folds for part in fold.parts.values() for study in part}
     if unknown := sorted(named - patient.keys()):
         raise InputError(f"{run.splits}: names studies {unknown[:NAMED]}, which the dataset does not have")
 
@@ -200,10 +235,7 @@ def _read(task: tuple[Path, int | None], say: workers.Say) -> Any:
 
 def _apart(folds: Sequence[Fold], patient: Mapping[str, str], groups: Iterable[Sequence[str]]) -> list[tuple[str, str]]:
     """Pairs out of the groups that are different patients and in different parts of at least one fold."""
-    parts = [
-        {study: part for part, members in enumerate((fold.train, fold.val, fold.test)) for study in members}
-        for fold in folds
-    ]
+    parts = [{study: part for part, members in fold.parts.items() for study in members} for fold in folds]
     return [
         (one, other)
         for group in groups

@@ -138,8 +138,14 @@ class SplitConfig:
     test_fraction: float = 0.30  # of all patients, in `holdout`; `kfold` tests each patient once
     val_fraction: float = 0.21  # of all patients
     seed: int = 0
+    # slice leaks: it is for a contrast run, which shows how much a finished run's figures would be inflated by it.
+    unit: Literal["patient", "slice"] = "patient"
+    contrast_to: str | None = None  # the folder of that finished run, for a contrast run alone
 
     def __post_init__(self) -> None:
+        of_run = "the folder of the finished run by patient that it is contrasted with, as split.unit is slice"
+        wanted = of_run if self.unit == "slice" else "null, as split.unit is patient"
+        require(bool(self.contrast_to) == (self.unit == "slice"), "split.contrast_to", self.contrast_to, wanted)
         require(self.folds >= 2, "split.folds", self.folds, "2 or more")
         require(0 < self.val_fraction < 1, "split.val_fraction", self.val_fraction, "between 0 and 1")
         require(0 < self.test_fraction < 1, "split.test_fraction", self.test_fraction, "between 0 and 1")
@@ -436,4 +442,5 @@ def absolute_paths(cfg: Config) -> Config:
         cfg.data, dicom_root=absolute(cfg.data.dicom_root), packed_dir=packed_dir, pseudonym_key=pseudonym_key
     )
     labels = dataclasses.replace(cfg.labels, sheet=absolute(cfg.labels.sheet))
-    return dataclasses.replace(cfg, run=absolute(cfg.run), data=data, labels=labels)
+    split = dataclasses.replace(cfg.split, contrast_to=cfg.split.contrast_to and absolute(cfg.split.contrast_to))
+    return dataclasses.replace(cfg, run=absolute(cfg.run), data=data, labels=labels, split=split)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from cac_hpc.memory import GIB
 from cac_hpc.paths import RunPaths
 from cac_hpc.plan import DatasetPlan
 from cac_hpc.room import Kind, Room
-from cac_hpc.splits import Fold
+from cac_hpc.splits import Fold, Part
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,7 +56,7 @@ class Estimate:
     """Of the whole run; of folds what the largest takes.
 
     slices: one per file where not exact. fold_min: of a job of folds, pack_min: of a shard, hours: of GPUs or cores.
-    patients: of each fold and category in the training, validation and test part.
+    patients: of each fold and category in the training, validation and test part; slices where these are divided.
     """
 
     studies: int
@@ -85,7 +85,7 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
     run = RunPaths(Path(cfg.run))
     slices, exact = _num_slices(cfg, run, dataset_plan)
     per_study = slices / max(1, len(dataset_plan.labels))
-    train, val, test = (max(round(len(part) * per_study) for part in parts) for parts in _parts(folds))
+    train, val, test = (max(_num_in(part, per_study) for part in parts) for parts in _parts(folds))
     patient = {study: label.patient for study, label in dataset_plan.labels.items()}
     category = {study: label.category for study, label in dataset_plan.labels.items()}
     fold_min = START_MIN + _fold_flops(cfg, train, val, test) / _fold_rate(cfg, kind) / 60
@@ -105,7 +105,12 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
         fold_min=fold_min,
         pack_min=START_MIN + of_shard / (PACKED_PER_S * cfg.cluster.pack.cpus) / 60,
         hours=limits.num_fold_jobs(cfg) * devices * fold_min / 60,
-        patients=tuple(splits.count_patients(fold, patient, category, len(cfg.labels.names)) for fold in folds),
+        patients=tuple(
+            splits.count_slices(fold, category, len(cfg.labels.names))
+            if fold.by_slice
+            else splits.count_patients(fold, patient, category, len(cfg.labels.names))
+            for fold in folds
+        ),
     )
 
 
@@ -124,7 +129,7 @@ def table(cfg: Config, found: Estimate, allowed: Limits | None = None) -> Table:
         ("studies", f"{found.studies} in {found.shards} shards, {found.files} files, {_size(found.bytes)}"),
         ("slices", f"{found.slices} ({sure}), {_size(found.packed_bytes)} packed"),
         *(("disk", f"{_size(disk.needed)} needed, {_size(disk.free)} free: {disk.folder}") for disk in found.disks),
-        ("patients", f"train/val/test, of {', '.join(cfg.labels.names)}"),
+        (f"{cfg.split.unit}s", f"train/val/test, of {', '.join(cfg.labels.names)}"),
         *((f"fold {index}", _patient_row(counts)) for index, counts in enumerate(found.patients)),
         ("packing", f"about {_minutes(found.pack_min)} a shard" + said(cfg.cluster.pack)),
         ("memory", f"{_size(found.memory.needed)} for {fold}, {asked.mem_gb:g} GiB asked; "
@@ -144,6 +149,8 @@ def notes(cfg: Config, found: Estimate, kind: str = "slurm") -> list[str]:
         if disk.free < disk.needed
     ]
     said += _absent(cfg, found)
+    if cfg.split.unit == "slice":
+        said.append("a contrast run divides slices, not patients: it leaks by design, and its report says so")
     if found.memory.kind == "stream" and cfg.train.residency == "auto":
         said.append(f"slices will be streamed: {found.memory.why}")
     if kind != "slurm":
@@ -182,7 +189,12 @@ def _num_slices(cfg: Config, run: RunPaths, dataset_plan: DatasetPlan) -> tuple[
     return min(most, max(files, dataset_plan.num_bytes // LARGEST_SLICE)), False
 
 
-def _parts(folds: Sequence[Fold]) -> tuple[list[tuple[str, ...]], ...]:
+def _num_in(part: Part, per_study: float) -> int:
+    """Slices in a part of a fold."""
+    return sum(map(len, part.values())) if isinstance(part, Mapping) else round(len(part) * per_study)
+
+
+def _parts(folds: Sequence[Fold]) -> tuple[list[Part], ...]:
     return [fold.train for fold in folds], [fold.val for fold in folds], [fold.test for fold in folds]
 
 
@@ -262,14 +274,14 @@ def _fold_rate(cfg: Config, kind: str) -> float:
 
 
 def _absent(cfg: Config, found: Estimate) -> list[str]:
-    """Categories that a part of a fold has no patient of, as the figures of such a fold say nothing about them."""
+    """Categories of which a part of a fold has nothing, as the figures of such a fold say nothing about them."""
     said = []
     for category, name in enumerate(cfg.labels.names):
         for part, where in ((0, "training"), (2, "test")):
             folds = [index for index, counts in enumerate(found.patients) if counts[category][part] == 0]
             if folds:
                 numbers = ", ".join(map(str, folds))
-                said.append(f"no patient of category {name!r} in the {where} part of fold {numbers}")
+                said.append(f"no {cfg.split.unit} of category {name!r} in the {where} part of fold {numbers}")
     return said
 
 

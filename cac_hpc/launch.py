@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cac_hpc import (
     config,
+    contrast,
     estimate,
     ledger,
     limits,
@@ -33,10 +34,11 @@ from cac_hpc.settings import LaunchOptions
 from cac_hpc.stages import STAGES, Task, TaskState
 from cac_hpc.states import OPEN
 
-# a moved folder, other resources, another title, what only decides whether to go on: the same science
+# moved folders, other resources, another title, what only decides whether to go on: the same science
 FREE = (
     "run:", "cluster.", "report.title:", "report.figure_dpi:", "report.near_equal_ids:",
-    "pack.limits.rejected_studies:", "train.allow_inexact_resume:", "train.checkpoint_minutes:", "train.residency:",
+    "pack.limits.rejected_studies:", "split.contrast_to:", "train.allow_inexact_resume:", "train.checkpoint_minutes:",
+    "train.residency:",
 )  # fmt: skip
 
 
@@ -49,6 +51,7 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     Raises: InputError for whatever is wrong with the user's input, before anything is written or submitted.
     """
     run = RunPaths(Path(cfg.run))
+    contrast.check(cfg)
     dataset_plan = plan.make_plan(cfg)
     _check_run_folder(run, cfg)
     plan.check_dataset(run.dataset(cfg.data.packed_dir), dataset_plan)

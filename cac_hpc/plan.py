@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import hmac
 import os
@@ -12,7 +13,7 @@ from typing import Any
 from cac_hpc import digests, files, paths, shards, splits
 from cac_hpc.config import Config, DataConfig, InputError, plain
 from cac_hpc.labels import Label, Matched, match_labels
-from cac_hpc.paths import DatasetPaths
+from cac_hpc.paths import DatasetPaths, RunPaths
 from cac_hpc.splits import Fold
 
 
@@ -20,9 +21,9 @@ from cac_hpc.splits import Fold
 class DatasetPlan:
     """The studies of every shard and the digest of all that the packed dataset depends on.
 
-    folds: as they come out if every labelled study can be read. Studies go by their keys: the names of their folders,
-    or pseudonyms. listings: digest of each study's files. unlabelled: number of files of each study that is left out.
-    stray: of files beside the study folders.
+    folds: as they come out if every labelled study can be read; of slices, from the sealed dataset. Studies go by their
+    keys: the names of their folders, or pseudonyms. listings: digest of each study's files. unlabelled: number of files
+    of each study that is left out. stray: of files beside the study folders.
     """
 
     folds: list[Fold]
@@ -53,6 +54,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
         {study: labels[study].patient for study in studies},
         {study: labels[study].category for study in studies},
         cfg.split,
+        _sealed_slices(cfg) if cfg.split.unit == "slice" else None,
     )
     listings = {study: files.digest(entries[study]) for study in studies}
     pack = plain(cfg.pack)
@@ -151,6 +153,12 @@ def _secret(path: Path) -> bytes:
             f"data.pseudonym_key is {str(path)!r}, wanted a file with 16 or more random characters that only you keep"
         )
     return secret
+
+
+def _sealed_slices(cfg: Config) -> dict[str, int]:
+    """The number of slices of each study of a sealed dataset; `contrast.check` has seen that it is the right one."""
+    with RunPaths(Path(cfg.run)).dataset(cfg.data.packed_dir).studies.open(encoding="utf-8", newline="") as file:
+        return {row["study"]: int(row["slices"]) for row in csv.DictReader(file)}
 
 
 def _by_key(matched: Matched, folders: dict[str, Path], cfg: Config) -> dict[str, Label]:

@@ -35,6 +35,7 @@ def seal(root: Path) -> None:
             dict(zip(studies["study"], studies["patient"], strict=True)),
             dict(zip(studies["study"], studies["category"].astype(int), strict=True)),
             cfg.split,
+            dict(zip(studies["study"], studies["slices"].astype(int), strict=True)),
         )
         splits.write_splits(run.splits, folds, cfg.split, digests.file_sha256(dataset.studies))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +18,17 @@ class SliceTable:
     slice: np.ndarray
     label: np.ndarray
 
-    def rows(self, studies: Sequence[str]) -> np.ndarray:
-        """Row numbers of the studies' slices, in the order of study and slice."""
-        chosen = np.flatnonzero(np.isin(self.study, list(studies)))
+    def rows(self, part: Sequence[str] | Mapping[str, Sequence[int]]) -> np.ndarray:
+        """Row numbers of a part's slices, in the order of study and slice.
+
+        Args:
+            part: studies, of which all slices are wanted, or the slices that are wanted of each study.
+        """
+        chosen = np.flatnonzero(np.isin(self.study, list(part)))
+        if isinstance(part, Mapping):
+            wanted = {(study, at) for study, numbers in part.items() for at in numbers}
+            found = zip(self.study[chosen].tolist(), self.slice[chosen].tolist(), strict=True)
+            chosen = chosen[np.fromiter((pair in wanted for pair in found), bool, len(chosen))]
         return chosen[np.lexsort((self.slice[chosen], self.study[chosen]))]
 
 

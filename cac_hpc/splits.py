@@ -1,37 +1,59 @@
-"""Patient-exclusive folds, stratified on the patients' categories and written once."""
+"""Patient-exclusive folds, stratified on the patients' categories and written once.
+
+Folds that divide slices leak and are for contrast runs alone (split.unit: slice).
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from cac_hpc import paths
 from cac_hpc.config import InputError, SplitConfig
 
+Part: TypeAlias = "tuple[str, ...] | Mapping[str, tuple[int, ...]]"  # whole studies, or some slices of each
+
 
 @dataclass(frozen=True)
 class Fold:
-    """The study numbers of one fold's three parts, sorted."""
+    """The study numbers of one fold's three parts, sorted; where slices are divided, each with its slices there."""
 
-    train: tuple[str, ...]
-    val: tuple[str, ...]
-    test: tuple[str, ...]
+    train: Part
+    val: Part
+    test: Part
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def by_slice(self) -> bool:
+        return isinstance(self.test, Mapping)
 
 
-def make_folds(patient: Mapping[str, str], category: Mapping[str, int], cfg: SplitConfig) -> list[Fold]:
+def make_folds(
+    patient: Mapping[str, str], category: Mapping[str, int], cfg: SplitConfig, slices: Mapping[str, int] | None = None
+) -> list[Fold]:
     """Divide the patients; a patient's studies stay together, and count with the highest of their categories.
 
     `kfold` tests each patient once and takes the validation patients from the rest; `holdout` draws the three parts
-    anew for every fold.
+    anew for every fold. Under split.unit slice the same is done with slices, each study giving its share.
 
     Args:
         patient, category: of each study, by study number.
-    Raises: InputError if there are too few patients for the scheme.
+        slices: their number in each study, which split.unit slice alone needs.
+    Raises: InputError if there are too few patients, or slices, for the scheme.
     """
+    if cfg.unit == "slice":
+        assert slices is not None, "slices are divided when their numbers are known"
+        return _divide_slices(slices, category, cfg)
     studies: dict[str, list[str]] = {}
     for study, owner in patient.items():
         studies.setdefault(owner, []).append(study)
@@ -59,7 +81,7 @@ def check_folds(folds: Sequence[Fold], patient: Mapping[str, str], scheme: str) 
     Raises: InputError naming fold and patients.
     """
     for index, fold in enumerate(folds):
-        parts = {name: {patient[study] for study in studies} for name, studies in asdict(fold).items()}
+        parts = {name: {patient[study] for study in studies} for name, studies in fold.parts.items()}
         if empty := [name for name, members in parts.items() if not members]:
             raise InputError(f"fold {index} has no patient in its {' and '.join(empty)} part, wanted at least one each")
         for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
@@ -73,12 +95,43 @@ def check_folds(folds: Sequence[Fold], patient: Mapping[str, str], scheme: str) 
         raise InputError(f"kfold: studies {wrong[:10]} are not tested exactly once")
 
 
+def check_slice_folds(folds: Sequence[Fold], slices: Mapping[str, int], scheme: str) -> None:
+    """Every slice in one part of each fold, no empty part, and under `kfold` each slice tested exactly once.
+
+    Args:
+        slices: their number in each study.
+    Raises: InputError naming fold and slices.
+    """
+    everything = Counter((study, at) for study, count in slices.items() for at in range(count))
+    for index, fold in enumerate(folds):
+        parts = {name: slices_of(part) for name, part in fold.parts.items()}
+        if empty := [name for name, members in parts.items() if not members]:
+            raise InputError(f"fold {index} has no slice in its {' and '.join(empty)} part, wanted at least one each")
+        if wrong := _unlike(Counter(chain(*parts.values())), everything):
+            raise InputError(f"fold {index}: slices {wrong[:10]} are not in exactly one part")
+    tested = Counter(chain(*(slices_of(fold.test) for fold in folds)))
+    if scheme == "kfold" and (wrong := _unlike(tested, everything)):
+        raise InputError(f"kfold: slices {wrong[:10]} are not tested exactly once")
+
+
+def slices_of(part: Part) -> list[tuple[str, int]]:
+    """The slices of a part that is made of slices, as study and number."""
+    assert isinstance(part, Mapping)
+    return [(study, at) for study, numbers in part.items() for at in numbers]
+
+
+def count_slices(fold: Fold, category: Mapping[str, int], num_categories: int) -> tuple[tuple[int, int, int], ...]:
+    """Of each category, the slices in the training, validation and test part of a fold that divides slices."""
+    parts = [Counter(category[study] for study, _ in slices_of(part)) for part in fold.parts.values()]
+    return tuple((parts[0][number], parts[1][number], parts[2][number]) for number in range(num_categories))
+
+
 def count_patients(
     fold: Fold, patient: Mapping[str, str], category: Mapping[str, int], num_categories: int
 ) -> tuple[tuple[int, int, int], ...]:
     """Of each category, the patients in the training, validation and test part; by the highest of their studies."""
     counts = []
-    for studies in (fold.train, fold.val, fold.test):
+    for studies in fold.parts.values():
         highest: dict[str, int] = {}
         for study in studies:
             highest[patient[study]] = max(category[study], highest.get(patient[study], 0))
@@ -92,10 +145,11 @@ def write_splits(path: Path, folds: Sequence[Fold], cfg: SplitConfig, studies_sh
     Raises: InputError if the file holds other folds.
     """
     content = {
+        **({"unit": cfg.unit} if cfg.unit != "patient" else {}),
         "scheme": cfg.scheme,
         "seed": cfg.seed,
         "studies_sha256": studies_sha256,
-        "folds": [{name: list(part) for name, part in asdict(fold).items()} for fold in folds],
+        "folds": [{name: _to_json(part) for name, part in fold.parts.items()} for fold in folds],
     }
     if not path.exists():
         paths.write_json(path, content)
@@ -110,7 +164,42 @@ def read_splits(path: Path) -> list[Fold]:
     """
     if not path.is_file():
         raise InputError(f"{path}: not there, wanted the folds; run the pack stage first (jobs/pack.py)")
-    return [Fold(**{name: tuple(part) for name, part in fold.items()}) for fold in paths.read_json(path)["folds"]]
+    content = paths.read_json(path)
+    by_slice = content.get("unit") == "slice"
+    return [Fold(**{name: _from_json(part, by_slice) for name, part in fold.items()}) for fold in content["folds"]]
+
+
+def _to_json(part: Part) -> list[str] | dict[str, str]:
+    """Studies as a list, slices as one line for each study."""
+    if isinstance(part, Mapping):
+        return {study: " ".join(map(str, numbers)) for study, numbers in part.items()}
+    return list(part)
+
+
+def _from_json(part: Any, by_slice: bool) -> Part:
+    if by_slice:
+        return {study: tuple(map(int, numbers.split())) for study, numbers in part.items()}
+    return tuple(part)
+
+
+def _unlike(found: Counter[tuple[str, int]], wanted: Counter[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The slices that are counted differently."""
+    return [] if found == wanted else sorted(key for key in {**found, **wanted} if found[key] != wanted[key])
+
+
+def _divide_slices(slices: Mapping[str, int], category: Mapping[str, int], cfg: SplitConfig) -> list[Fold]:
+    """Deal the slices, study after study in the order of their categories."""
+    studies = sorted(slices, key=lambda study: (category[study], study))
+    target = np.repeat(np.arange(len(studies)), [slices[study] for study in studies])
+    members = [(study, at) for study in studies for at in range(slices[study])]
+    parts = (_kfold if cfg.scheme == "kfold" else _holdout)(target, cfg)
+    folds = [Fold(*(_by_study([members[row] for row in part]) for part in three)) for three in parts]
+    check_slice_folds(folds, slices, cfg.scheme)
+    return folds
+
+
+def _by_study(members: Sequence[tuple[str, int]]) -> dict[str, tuple[int, ...]]:
+    return {study: tuple(at for _, at in group) for study, group in groupby(sorted(members), key=itemgetter(0))}
 
 
 def _kfold(target: np.ndarray, cfg: SplitConfig) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

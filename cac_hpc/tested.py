@@ -1,7 +1,8 @@
 """What was tested: slices out of the folds' predictions, patients out of slices. Axes: N unit, K category, P patient.
 
 A unit is a slice, or a patient in one fold's test part. Repeated draws (split.scheme: holdout) test a unit more than
-once; each test then is a unit of its own, and all of them belong to the same patient.
+once; each test then is a unit of its own, and all of them belong to the same patient. So it is with patients whose
+slices are divided among the folds (split.unit: slice).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def slices(found: Mapping[int, Predictions], studies: pd.DataFrame, num_categori
     """All slices that the folds tested.
 
     Args:
-        found: predictions by fold. studies: columns study, patient, slices and, where it is known, score.
+        found: predictions by fold. studies: columns study, patient and, where it is known, score.
     """
     names = sorted({study for predictions in found.values() for study in predictions.studies})
     rows = studies.set_index("study").loc[names]
@@ -53,6 +54,7 @@ def slices(found: Mapping[int, Predictions], studies: pd.DataFrame, num_categori
     score = pd.to_numeric(rows["score"]).to_numpy(float) if "score" in rows else np.full(len(names), np.nan)
     study = [np.searchsorted(names, predictions.studies)[predictions.study] for predictions in found.values()]
     study_N = _joined(study, np.zeros(0, int))
+    at_N = _joined([predictions.slice for predictions in found.values()], np.zeros(0, int))
     probability = _joined([one.probability for one in found.values()], np.zeros((0, num_categories), np.float32))
     fold = [np.full(len(one.label), index, np.int32) for index, one in found.items()]
     return Tested(
@@ -63,7 +65,7 @@ def slices(found: Mapping[int, Predictions], studies: pd.DataFrame, num_categori
         fold=_joined(fold, np.zeros(0, int)),
         score=score[study_N],
         num_patients=len(patients),
-        distinct=int(rows["slices"].sum()),
+        distinct=len(np.unique(study_N * (at_N.max(initial=0) + 1) + at_N)),
     )
 
 

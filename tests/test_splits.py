@@ -1,11 +1,13 @@
 """Folds: patients kept apart, categories spread, written once."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cac_hpc.config import InputError, SplitConfig
-from cac_hpc.splits import Fold, check_folds, make_folds, read_splits, write_splits
+from cac_hpc.slices import SliceTable
+from cac_hpc.splits import Fold, check_folds, check_slice_folds, make_folds, read_splits, slices_of, write_splits
 
 STUDY = dict(zip(range(6), (12, 7, 11, 12, 11, 15), strict=True))  # patients per category
 
@@ -105,3 +107,114 @@ def test_folds_are_written_once(tmp_path):
     assert (read_splits(path), path.stat().st_mtime_ns) == (folds, before)
     with pytest.raises(InputError, match="holds other folds"):
         write_splits(path, folds, cfg, "another digest")
+
+
+def by_slice(**changes):
+    return SplitConfig(unit="slice", contrast_to="run", **changes)
+
+
+def slice_folds(counts, num_slices, cfg):
+    """Folds by slice of a cohort, and the slices and category of each of its studies."""
+    patient, category = cohort(counts)
+    slices = {study: num_slices + index % 3 for index, study in enumerate(patient)}
+    return make_folds(patient, category, cfg, slices), slices, category
+
+
+def test_folds_by_slice_deal_the_slices_of_every_study_and_category_evenly():
+    folds, slices, category = slice_folds(STUDY, 20, by_slice())
+    everything = sum(slices.values())
+    for fold in folds:
+        for study, count in slices.items():
+            assert abs(len(fold.test[study]) - count / 5) < 1
+            assert abs(len(fold.val[study]) - 0.21 * count) < 2
+        assert abs(len(slices_of(fold.val)) - 0.21 * everything) < 1
+    for value in STUDY:
+        tested = [sum(category[study] == value for study, _ in slices_of(fold.test)) for fold in folds]
+        assert max(tested) - min(tested) <= 1
+    first = folds[0].test["s0-0-0"]
+    assert first != tuple(range(first[0], first[0] + len(first)))  # at random, not the neighbours
+
+
+def test_holdout_by_slice_draws_49_21_30_percent_of_the_slices():
+    folds, slices, _ = slice_folds(STUDY, 20, by_slice(scheme="holdout"))
+    everything = sum(slices.values())
+    for fold in folds:
+        shares = [len(slices_of(part)) / everything for part in fold.parts.values()]
+        assert shares == pytest.approx([0.49, 0.21, 0.30], abs=0.001)
+    assert folds[0].test != folds[1].test
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    counts=st.lists(st.integers(0, 4), min_size=6, max_size=6),
+    num_slices=st.integers(1, 9),
+    scheme=st.sampled_from(["kfold", "holdout"]),
+    num_folds=st.integers(2, 5),
+    seed=st.integers(0, 1000),
+)
+def test_any_cohort_by_slice_has_each_slice_in_one_part_of_each_fold(counts, num_slices, scheme, num_folds, seed):
+    cfg = by_slice(scheme=scheme, folds=num_folds, seed=seed)
+    try:
+        folds, slices, _ = slice_folds(dict(enumerate(counts)), num_slices, cfg)
+    except InputError as error:
+        assert "has no slice in its" in str(error)  # noqa: PT017
+        assert sum(counts) * num_slices < 12
+        return
+    everything = sorted((study, at) for study, count in slices.items() for at in range(count))
+    for fold in folds:
+        assert sorted(pair for part in fold.parts.values() for pair in slices_of(part)) == everything
+    if scheme == "kfold":
+        assert sorted(pair for fold in folds for pair in slices_of(fold.test)) == everything
+    again, _, _ = slice_folds(dict(enumerate(counts)), num_slices, cfg)
+    assert again == folds
+
+
+def test_another_seed_divides_the_slices_otherwise_and_their_order_does_not_matter():
+    patient, category = cohort({0: 3, 5: 3})
+    slices = dict.fromkeys(patient, 12)
+    folds = make_folds(patient, category, by_slice(), slices)
+    assert make_folds(patient, category, by_slice(), dict(reversed(slices.items()))) == folds
+    assert make_folds(patient, category, by_slice(seed=1), slices) != folds
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"train": {"a": (0, 1), "b": (0,)}}, r"fold 0: slices \[\('a', 1\)\] are not in exactly one part"),
+        ({"train": {"a": (0,)}}, r"fold 0: slices \[\('b', 0\)\] are not in exactly one part"),
+        ({"train": {"a": (0,), "b": (0,), "c": (7,)}}, r"fold 0: slices \[\('c', 7\)\] are not in exactly one part"),
+        ({"val": {}, "train": {"a": (0, 1), "b": (0,)}}, "fold 0 has no slice in its val part"),
+        ({}, r"kfold: slices \[\('a', 0\), \('a', 1\), \('b', 0\)\] are not tested exactly once"),
+    ],
+)
+def test_folds_by_slice_that_are_wrong_are_refused(change, said):
+    parts = {"train": {"a": (0,), "b": (0,)}, "val": {"a": (1,)}, "test": {"b": (1,)}} | change
+    with pytest.raises(InputError, match=said):
+        check_slice_folds([Fold(**parts)], {"a": 2, "b": 2}, "kfold")
+
+
+def test_folds_by_slice_are_written_once_and_read_back(tmp_path):
+    path, cfg = tmp_path / "splits.json", by_slice()
+    folds, _, _ = slice_folds({0: 2, 5: 2}, 12, cfg)
+    write_splits(path, folds, cfg, "digest")
+    write_splits(path, folds, cfg, "digest")
+    assert read_splits(path) == folds
+    assert '"unit": "slice"' in path.read_text(encoding="utf-8")
+
+
+def test_folds_by_patient_are_written_as_ever(tmp_path):
+    fold = Fold(train=("a",), val=("b",), test=("c",))
+    write_splits(tmp_path / "splits.json", [fold], SplitConfig(), "digest")
+    text = (tmp_path / "splits.json").read_text(encoding="utf-8")
+    assert "".join(line.strip() for line in text.splitlines()) == (
+        '{"scheme": "kfold","seed": 0,"studies_sha256": "digest",'
+        '"folds": [{"train": ["a"],"val": ["b"],"test": ["c"]}]}'
+    )
+
+
+def test_a_part_of_slices_gives_these_rows_alone_in_the_order_of_study_and_slice():
+    study, at = np.array(["b", "b", "a", "a", "c"]), np.array([1, 0, 0, 1, 0])
+    table = SliceTable(study, at, np.zeros(5, np.int64))
+    assert table.rows({"b": (0, 1), "a": (1,)}).tolist() == [3, 1, 0]
+    assert table.rows(("b", "a")).tolist() == [2, 3, 1, 0]
+    assert table.rows({}).tolist() == []
