@@ -14,8 +14,10 @@ import pandas as pd
 from cac_hpc import (
     assessment,
     audit,
+    comparison,
     config,
     consistency,
+    contrast,
     digests,
     figures,
     intervals,
@@ -31,6 +33,7 @@ from cac_hpc import (
 )
 from cac_hpc.config import Config, InputError, WorkError
 from cac_hpc.logs import log
+from cac_hpc.pairing import Finished
 from cac_hpc.paths import DatasetPaths, RunPaths
 from cac_hpc.predictions import Predictions
 from cac_hpc.splits import Fold
@@ -51,6 +54,7 @@ def aggregate(root: Path) -> bool:
         audits = audit.check_cohort(run, cfg, folds, studies)
         found, missing = _read_folds(run, folds, studies, len(cfg.labels.names))
         summary = _summarise(run, cfg, studies, found, missing) | {"audits": audits}
+        summary["inflation"] = _inflation(run, cfg, summary, studies, found)
         _draw(run, cfg, summary, list(found))
         report.write_tables(run.report, summary)
         if found_wrong := consistency.contradictions(run, cfg, summary):
@@ -128,16 +132,19 @@ def _summarise(
     seal = paths.read_json(run.dataset(cfg.data.packed_dir).seal)
     shown = ("labels", "pack", "split", "model", "train")
     settings_shown = {name: config.plain(getattr(cfg, name)) for name in shown}
-    del settings_shown["labels"]["sheet"]  # a path of the place where the run was made
+    for section, key in (("labels", "sheet"), ("split", "contrast_to")):
+        del settings_shown[section][key]  # a path of the place where the run was made
+    leaks = cfg.split.unit == "slice"
     return {
         "format_version": report.FORMAT_VERSION,
-        "title": cfg.report.title,
+        "title": cfg.report.title + (f" ({report.MARK})" if leaks else ""),
+        "banner": report.LEAKS if leaks else None,
         "status": "PARTIAL" if missing else "COMPLETE",
         "folds_found": len(found),
         "missing_folds": missing,
         "categories": _categories(cfg),
         "cohort": _cohort(run.dataset(cfg.data.packed_dir), studies, num_categories),
-        "split": config.plain(cfg.split),
+        "split": settings_shown["split"],
         "statistics": {
             **{key: getattr(cfg.report, key) for key in ("patient_rule", "top_k", "draws", "seed")},
             "confidence": intervals.CONFIDENCE,
@@ -151,6 +158,20 @@ def _summarise(
             "splits_sha256": digests.file_sha256(run.splits),
         },
     }
+
+
+def _inflation(
+    run: RunPaths, cfg: Config, summary: dict[str, Any], studies: pd.DataFrame, found: dict[int, Predictions]
+) -> dict[str, Any] | None:
+    """Of a complete contrast run, its figures beside those of the run by patient.
+
+    Raises: InputError if that run is not what it was when this one was planned.
+    """
+    if cfg.split.contrast_to is None or summary["status"] != "COMPLETE":
+        return None
+    contrast.check(cfg)
+    finished = Finished(run.root.name, summary, studies.set_index("study"), found)
+    return comparison.compare_with(RunPaths(Path(cfg.split.contrast_to)), finished)
 
 
 def _categories(cfg: Config) -> list[dict[str, Any]]:
@@ -176,9 +197,12 @@ def _cohort(dataset: DatasetPaths, studies: pd.DataFrame, num_categories: int) -
 
 
 def _draw(run: RunPaths, cfg: Config, summary: dict[str, Any], folds: Sequence[int]) -> None:
+    mark = f"{report.MARK}\n" if summary["banner"] else ""
     for level, results in summary["levels"].items():
         pooled = results["pooled"]
-        title = f"{level.capitalize()} level, {summary['folds_found']} of {cfg.split.folds} folds, n = {pooled['n']}"
+        title = (
+            f"{mark}{level.capitalize()} level, {summary['folds_found']} of {cfg.split.folds} folds, n = {pooled['n']}"
+        )
         figures.draw_confusion(
             run.report / "figures" / f"confusion_{level}",
             np.array(pooled["confusion_matrix"]),
@@ -193,5 +217,6 @@ def _draw(run: RunPaths, cfg: Config, summary: dict[str, Any], folds: Sequence[i
         figures.draw_history(
             run.report / "figures" / "history",
             {fold: {name: table[name].to_numpy() for name in columns} for fold, table in histories.items()},
+            f"{mark}Validation loss (solid) and class-weighted training loss (dotted)",
             cfg.report.figure_dpi,
         )

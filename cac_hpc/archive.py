@@ -209,6 +209,7 @@ def _stem(offer: Offer, summary: Mapping[str, Any], choice: Choice) -> str:
     made = datetime.fromtimestamp(offer.made, timezone.utc).strftime("%Y-%m-%d_%H%M%S")
     marks = [
         *([] if summary.get("status") == "COMPLETE" else ["PARTIAL"]),
+        *(["CONTRAST"] if summary.get("banner") else []),
         *(["with_weights"] if choice.weights else []),
         *([] if choice.images else ["without_images"]),
     ]

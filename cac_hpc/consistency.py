@@ -128,7 +128,10 @@ def _against_cohort(summary: Mapping[str, Any], studies: pd.DataFrame, intake: M
     yield from differences(cohort, counts, "cohort")
     if summary["status"] == "COMPLETE" and summary["split"]["scheme"] == "kfold":
         for level, count in (("slice", cohort["slices"]), ("patient", cohort["patients"])):
-            yield from differences(summary["levels"][level]["pooled"]["n"], count, f"levels.{level}.pooled.n, cohort")
+            results = summary["levels"][level]
+            yield from differences(results["distinct"], count, f"levels.{level}.distinct, cohort")
+            if level == "slice" or not summary.get("banner"):  # else every fold tests slices of every patient
+                yield from differences(results["pooled"]["n"], count, f"levels.{level}.pooled.n, cohort")
 
 
 def _num(summary: Mapping[str, Any]) -> int:

@@ -41,7 +41,7 @@ def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: 
     _save(figure, stem, dpi)
 
 
-def draw_history(stem: Path, histories: dict[int, dict[str, np.ndarray]], dpi: int) -> None:
+def draw_history(stem: Path, histories: dict[int, dict[str, np.ndarray]], title: str, dpi: int) -> None:
     """Draw training and validation loss over the epochs, one colour per fold.
 
     Args:
@@ -54,7 +54,7 @@ def draw_history(stem: Path, histories: dict[int, dict[str, np.ndarray]], dpi: i
         axes.plot(history["epoch"], history["val_loss"], color=f"C{fold}", label=f"fold {fold}")
     axes.set_xlabel("epoch")
     axes.set_ylabel("cross-entropy")
-    axes.set_title("Validation loss (solid) and class-weighted training loss (dotted)", fontsize=11)
+    axes.set_title(title, fontsize=11)
     axes.legend(fontsize=9)
     _save(figure, stem, dpi)
 

@@ -28,7 +28,8 @@ def write_json(folder: Path, summary: dict[str, Any]) -> None:
 
 def markdown(summary: dict[str, Any]) -> str:
     """The report as text."""
-    parts = [f"# {_title(summary)}", verdict(summary), *_missing(summary), _cohort(summary)]
+    parts = [f"# {_title(summary)}", *_banner(summary), verdict(summary)]
+    parts += [*_inflation_text(summary), *_missing(summary), _cohort(summary)]
     for level, results in _tested(summary):
         parts += [
             f"## {level.capitalize()} level",
@@ -42,22 +43,34 @@ def markdown(summary: dict[str, Any]) -> str:
             *_calibration(results),
             *_other_rules(results),
         ]
-    parts += ["## How it was counted", *_methods(summary), "## What this does not say", *LIMITS]
+    parts += ["## How it was counted", *_methods(summary), "## What this does not say", *_limits(summary)]
     return "\n\n".join(parts) + "\n"
 
 
+MARK = "CONTRAST RUN, LEAKS"  # in every title
+LEAKS = (
+    "LEAKS BY DESIGN: this contrast run divides slices, not patients, so that a patient's slices are in the training, "
+    "validation and test part of a fold at once. It shows what such a split does to the figures; its figures must not "
+    "be reported as performance."
+)
+OF_PATIENTS = (
+    "A patient is tested in every fold that tests slices of it, each time by these alone, which are fewer than in the "
+    "run by patient: every test counts, and intervals resample patients with all of their tests."
+)
+BY_PATIENT = "Folds are divided by patient: no patient is in the training and the test part of one fold."
 LIMITS = (
     "Every slice carries its patient's category, and most slices of a real exam show no coronary calcium: a "
     "slice-level figure is not a patient-level figure, and the slice-level one is bounded well below 1.",
-    "Folds are divided by patient: no patient is in the training and the test part of one fold.",
+    BY_PATIENT,
     "This is research software and not a medical device.",
 )
 
 
 def verdict(summary: dict[str, Any]) -> str:
     """What came out, at both levels, against always guessing the largest category."""
+    by_slice = " by slice" if summary.get("banner") else ""
     sentences = [
-        f"{summary['split']['scheme']} cross-validation, {summary['folds_found']} of "
+        f"{summary['split']['scheme']} cross-validation{by_slice}, {summary['folds_found']} of "
         f"{summary['split']['folds']} folds, {summary['cohort']['patients']} patients, "
         f"{summary['cohort']['slices']} slices."
     ]
@@ -103,7 +116,9 @@ def present(summary: dict[str, Any], where: str) -> int:
         screen.print(where, markup=False, soft_wrap=True)
         return code
     screen.print(_title(summary), style="bold", markup=False)
-    for part in (verdict(summary).replace("**", ""), *_missing(summary), _cohort(summary)):
+    for banner in _banner(summary):
+        screen.print(banner.strip("*"), style="bold red", markup=False)
+    for part in (verdict(summary).replace("**", ""), *_inflation(summary), *_missing(summary), _cohort(summary)):
         screen.print(part, markup=False)
     for level, results in _tested(summary):
         rows = [row[:3] for row in _figure_rows(results)]  # the folds are in the tables
@@ -131,6 +146,53 @@ def present(summary: dict[str, Any], where: str) -> int:
 
 def _title(summary: dict[str, Any]) -> str:
     return str(summary["title"]) + ("" if summary["status"] == "COMPLETE" else f" ({summary['status']})")
+
+
+def _banner(summary: dict[str, Any]) -> list[str]:
+    return [f"**{summary['banner']}**"] if summary.get("banner") else []
+
+
+INFLATED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_quadratic")
+
+
+def _inflation(summary: dict[str, Any]) -> list[str]:
+    """Of a contrast run, by how much its figures are above those of the run by patient."""
+    if not summary.get("banner"):
+        return []
+    found = summary["inflation"]
+    if found is None:
+        return ["Inflation: not worked out, for folds are missing."]
+    said = []
+    for level, results in found["levels"].items():
+        figure = results["figures"]["accuracy"]
+        values = f"{figure['reference']:.3f} by patient, {figure['other']:.3f} by slice"
+        said.append(f"{level} accuracy {_difference(figure)} ({values})")
+    return [f"Inflation by the split by slice, against the run {found['reference']['run']}: {'; '.join(said)}."]
+
+
+def _inflation_text(summary: dict[str, Any]) -> list[str]:
+    """The same for report.md, with a table."""
+    if not summary.get("inflation"):
+        return _inflation(summary)
+    rows = [
+        [f"{level}, {name.replace('_', ' ')}", _text(figure["reference"]), _text(figure["other"]), _difference(figure)]
+        for level, results in summary["inflation"]["levels"].items()
+        for name, figure in ((name, results["figures"][name]) for name in INFLATED)
+    ]
+    columns = ["", "split by patient", "split by slice", "inflation [95 % interval]"]
+    return [f"**{line}**" for line in _inflation(summary)] + [_markdown_table(columns, rows)]
+
+
+def _difference(figure: dict[str, Any]) -> str:
+    if figure["difference"] is None:
+        return "undefined"
+    between = "" if figure["low"] is None else f" [{figure['low']:+.3f}, {figure['high']:+.3f}]"
+    return f"{figure['difference']:+.3f}{between}"
+
+
+def _limits(summary: dict[str, Any]) -> list[str]:
+    """What a reader must know, the leak in place of its absence."""
+    return [str(summary["banner"]) if summary.get("banner") and line is BY_PATIENT else line for line in LIMITS]
 
 
 def _missing(summary: dict[str, Any]) -> list[str]:
@@ -254,6 +316,7 @@ def _methods(summary: dict[str, Any]) -> list[str]:
         f"Intervals of proportions are Wilson's, where a patient has several units with their effective number; all "
         f"others are percentiles of {settings['draws']} draws of patients (seed {settings['seed']}). {KAPPAS}. "
         "README, section Statistics, defines every figure; tables/figures.csv has each with unit, n and interval.",
+        *([OF_PATIENTS] if summary.get("banner") else []),
         *(f"Check of {audit['name']} {checked[audit['passed']]}: {audit['note']}." for audit in summary["audits"]),
     ]
 
