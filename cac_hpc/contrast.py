@@ -31,8 +31,11 @@ def check(cfg: Config) -> None:
     if summary.get("status") != "COMPLETE":
         complete = f"python jobs/launch_cv.py --resume {reference.root}"
         raise _refused(cfg, f"whose report is {summary.get('status')}; complete it first: {complete}")
+    tested, cohort = summary["levels"]["patient"]["distinct"], summary["cohort"]["patients"]
+    if tested != cohort:
+        raise _refused(cfg, f"which tested {tested} of {cohort} patients; wanted all, as split.scheme kfold tests them")
     own, packed = RunPaths(Path(cfg.run)).dataset(cfg.data.packed_dir), reference.dataset(theirs.data.packed_dir)
-    _check_dataset(own, packed, summary)
+    _check_dataset(own, packed, summary["digests"]["studies_sha256"])
     _check_settings(cfg, theirs)
 
 
@@ -48,10 +51,9 @@ def _report(cfg: Config, reference: RunPaths) -> dict[str, Any]:
         raise _refused(cfg, f"whose report.json is damaged; {remedy}") from None
 
 
-def _check_dataset(own: DatasetPaths, packed: DatasetPaths, summary: dict[str, Any]) -> None:
+def _check_dataset(own: DatasetPaths, packed: DatasetPaths, studies_sha256: str) -> None:
     """Both are of the same sealed dataset, so that the same slices are divided."""
-    theirs = summary["digests"]["studies_sha256"]
-    if own.seal.exists() and shards.read_checked(own.seal)["studies_sha256"] == theirs:
+    if own.seal.exists() and shards.read_checked(own.seal)["studies_sha256"] == studies_sha256:
         return
     found = "another dataset" if own.seal.exists() else "no sealed dataset"
     raise InputError(

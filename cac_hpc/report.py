@@ -99,10 +99,18 @@ def show(root: Path) -> int:
     Returns: 0 for a complete report, 1 for a partial one.
     Raises: InputError if the run has no report yet.
     """
+    return present(read(root), f"figures, tables and report.md: {paths.RunPaths(root).report}")
+
+
+def read(root: Path) -> dict[str, Any]:
+    """The summary that the report of a run was made from.
+
+    Raises: InputError if the run has no report yet.
+    """
     stored = paths.RunPaths(root).report / "report.json"
     if not stored.is_file():
         raise InputError(f"{stored}: there is no report yet; python jobs/status.py {root} says where the run stands")
-    return present(paths.read_json(stored), f"figures, tables and report.md: {stored.parent}")
+    return dict(paths.read_json(stored))
 
 
 def present(summary: dict[str, Any], where: str) -> int:
@@ -126,17 +134,18 @@ def present(summary: dict[str, Any], where: str) -> int:
         screen.print(logs.table(f"{level} level", columns, rows, numbers=True))
         screen.print(
             logs.table(
-                "confusion matrix, pooled; rows true, columns predicted",
-                ["", *_names(summary)],
-                _matrix_rows(_names(summary), results["pooled"]),
+                "confusion matrix, pooled; rows are true",
+                ["", *map(str, range(len(_names(summary)))), "all"],
+                _matrix_with_sums(_names(summary), results["pooled"]),
                 numbers=True,
+                tight=True,
             )
         )
         screen.print(
             logs.table(
-                "per category, pooled",
-                _category_columns(level),
-                _category_rows(summary, results["pooled"]),
+                "per category by its number above, pooled",
+                ["", *_category_columns(level)[1:4]],
+                [[str(index), *row[1:4]] for index, row in enumerate(_category_rows(summary, results["pooled"]))],
                 numbers=True,
             )
         )
@@ -247,6 +256,13 @@ def _figure_rows(results: dict[str, Any]) -> list[list[str]]:
 
 def _matrix_rows(names: Sequence[str], part: dict[str, Any]) -> list[list[str]]:
     return [[name, *map(str, row)] for name, row in zip(names, part["confusion_matrix"], strict=True)]
+
+
+def _matrix_with_sums(names: Sequence[str], part: dict[str, Any]) -> list[list[str]]:
+    """Rows that number the categories, as the columns of a narrow terminal do."""
+    numbered = [f"{index} {name}" for index, name in enumerate(names)]
+    rows = [[*row, str(count)] for row, count in zip(_matrix_rows(numbered, part), part["support"], strict=True)]
+    return [*rows, ["all", *map(str, part["predicted"]), str(part["n"])]]
 
 
 def _category_columns(level: str) -> list[str]:

@@ -246,6 +246,9 @@ def test_the_run_to_be_contrasted_with_must_be_finished_by_patient_and_of_the_sa
     refused(f"whose report is PARTIAL; complete it first: .* --resume {partial.root}", partial.root)
     other = reference(tmp_path / "b", finished_run, digests={"studies_sha256": "0" * 64})
     refused("found another dataset, wanted that of the run in split.contrast_to: --data.packed_dir", other.root)
+    levels = {"patient": {"distinct": 15}}
+    some = reference(tmp_path / "d", finished_run, levels=levels)
+    refused("which tested 15 of 18 patients; wanted all, as split.scheme kfold tests", some.root)
     damaged = reference(tmp_path / "c", finished_run)
     (damaged.report / "report.json").write_text("{", encoding="utf-8")
     refused("whose report.json is damaged; python jobs/aggregate.py --run", damaged.root)
