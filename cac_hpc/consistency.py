@@ -56,6 +56,7 @@ def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> li
     return [
         *_against_predictions(run, cfg, summary, studies),
         *_against_matrices(summary),
+        *_against_inflation(summary),
         *_against_cohort(summary, studies, paths.read_json(dataset.intake)),
         *_against_files(run, summary),
     ]
@@ -90,6 +91,18 @@ def _against_matrices(summary: Mapping[str, Any]) -> Iterator[str]:
                 coarser = agreement.collapse(np.array(pooled["confusion_matrix"]), np.array(scheme["groups"]))
                 yield from differences(scheme["pooled"]["confusion_matrix"], coarser.tolist(), f"{where}: matrix")
                 yield from against_matrix(scheme["pooled"], where)
+
+
+def _against_inflation(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Of a contrast run: its own figures, and that the differences are theirs to the others."""
+    for level, results in (summary.get("inflation") or {"levels": {}})["levels"].items():
+        own = summary["levels"][level]["pooled"]["figures"]
+        for name, figure in results["figures"].items():
+            where = f"inflation.levels.{level}.{name}"
+            if name in own:
+                yield from differences(figure["other"], own[name]["value"], f"{where}.other")
+            if figure["difference"] is not None:
+                yield from differences(figure["difference"], figure["other"] - figure["reference"], where)
 
 
 def against_matrix(part: Mapping[str, Any], where: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from cac_hpc import (
     aggregation,
     archive,
     config,
+    consistency,
     contrast,
     digests,
     launch,
@@ -171,6 +172,16 @@ def test_the_plan_counts_slices_and_says_that_it_leaks(finished_run, scans, tmp_
     assert "note: a contrast run divides slices, not patients: it leaks by design" in shown
     assert re.search(r"slices +train/val/test, of Very Low", shown)
     assert re.search(r"fold 0 +49/23/36: 8/4/6 ", shown)
+
+
+def test_an_inflation_that_the_figures_do_not_give_is_found_out(contrast_run):
+    found = report_of(contrast_run)
+    figures = found["inflation"]["levels"]["slice"]["figures"]
+    figures["accuracy"]["difference"] += 0.1
+    figures["kappa_plain"]["other"] += 0.1
+    said = "\n".join(consistency.contradictions(contrast_run, settings.load(contrast_run.config), found))
+    assert "inflation.levels.slice.accuracy: found" in said
+    assert "inflation.levels.slice.kappa_plain.other: found" in said
 
 
 @pytest.mark.timeout(120)
