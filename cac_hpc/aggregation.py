@@ -17,11 +17,14 @@ from cac_hpc import (
     config,
     consistency,
     digests,
-    figures,
+    examples,
     intervals,
     ledger,
+    pages,
     paths,
+    pictures,
     predictions,
+    published,
     report,
     settings,
     shards,
@@ -50,9 +53,10 @@ def aggregate(root: Path) -> bool:
         studies = _read_studies(run.dataset(cfg.data.packed_dir))
         audits = audit.check_cohort(run, cfg, folds, studies)
         found, missing = _read_folds(run, folds, studies, len(cfg.labels.names))
-        summary = _summarise(run, cfg, studies, found, missing) | {"audits": audits}
-        _draw(run, cfg, summary, list(found))
+        summary = _summarise(run, cfg, folds, studies, found, missing) | {"audits": audits}
+        pictures.draw(run, cfg, summary)
         report.write_tables(run.report, summary)
+        pages.write(run, cfg, summary)
         if found_wrong := consistency.contradictions(run, cfg, summary):
             (run.report / "report.json").unlink(missing_ok=True)
             raise WorkError(f"the report contradicts itself, please tell its authors: {'; '.join(found_wrong[:5])}")
@@ -122,7 +126,12 @@ def _without_folders(reason: str, run: RunPaths) -> str:
 
 
 def _summarise(
-    run: RunPaths, cfg: Config, studies: pd.DataFrame, found: dict[int, Predictions], missing: list[dict[str, Any]]
+    run: RunPaths,
+    cfg: Config,
+    folds: Sequence[Fold],
+    studies: pd.DataFrame,
+    found: dict[int, Predictions],
+    missing: list[dict[str, Any]],
 ) -> dict[str, Any]:
     num_categories = len(cfg.labels.names)
     seal = paths.read_json(run.dataset(cfg.data.packed_dir).seal)
@@ -135,13 +144,16 @@ def _summarise(
         "status": "PARTIAL" if missing else "COMPLETE",
         "folds_found": len(found),
         "missing_folds": missing,
+        "banner": None,
         "categories": _categories(cfg),
-        "cohort": _cohort(run.dataset(cfg.data.packed_dir), studies, num_categories),
+        "cohort": _cohort(run, cfg, folds, studies),
         "split": config.plain(cfg.split),
         "statistics": {
             **{key: getattr(cfg.report, key) for key in ("patient_rule", "top_k", "draws", "seed")},
             "confidence": intervals.CONFIDENCE,
         },
+        "published": _published(cfg),
+        "examples": examples.pick(found, studies, cfg),
         "levels": assessment.levels(tested.slices(found, studies, num_categories), cfg.report, cfg.labels.edges),
         "training": [paths.read_json(run.fold(fold).metrics) for fold in found],
         "settings": settings_shown,
@@ -162,36 +174,32 @@ def _categories(cfg: Config) -> list[dict[str, Any]]:
     ]
 
 
-def _cohort(dataset: DatasetPaths, studies: pd.DataFrame, num_categories: int) -> dict[str, Any]:
-    category, intake = studies["category"].astype(int).to_numpy(), paths.read_json(dataset.intake)
+def _published(cfg: Config) -> dict[str, Any] | None:
+    """The figures of the table that stands beside the results."""
+    if cfg.report.published is None:
+        return None
+    try:
+        table = published.beside(Path(cfg.report.published), cfg.labels.names)
+    except (InputError, OSError) as error:  # it was there when the run was planned
+        log.warning("report.published: %s", error)
+        return {"note": f"The published table {Path(cfg.report.published).name} could not be read any more."}
+    return {"title": table.title, "note": None, **assessment.summary_of_matrix(table.matrix)}
+
+
+def _cohort(run: RunPaths, cfg: Config, folds: Sequence[Fold], studies: pd.DataFrame) -> dict[str, Any]:
+    num_categories = len(cfg.labels.names)
+    intake = paths.read_json(run.dataset(cfg.data.packed_dir).intake)
+    patient, category = (dict(zip(studies["study"], studies[name], strict=True)) for name in ("patient", "category"))
     return {
         "studies_found": intake["studies"]["found"],
         "studies": len(studies),
         "patients": int(studies["patient"].nunique()),
         "slices": int(studies["slices"].astype(int).sum()),
         "rejected_files": sum(intake["files"]["rejected"].values()),
-        "studies_per_category": np.bincount(category, minlength=num_categories).tolist(),
+        "studies_per_category": np.bincount(studies["category"].astype(int), minlength=num_categories).tolist(),
+        "folds": [
+            [list(counts) for counts in splits.count_patients(fold, patient, category, num_categories)]
+            for fold in folds
+        ],
         "intake": intake,
     }
-
-
-def _draw(run: RunPaths, cfg: Config, summary: dict[str, Any], folds: Sequence[int]) -> None:
-    for level, results in summary["levels"].items():
-        pooled = results["pooled"]
-        title = f"{level.capitalize()} level, {summary['folds_found']} of {cfg.split.folds} folds, n = {pooled['n']}"
-        figures.draw_confusion(
-            run.report / "figures" / f"confusion_{level}",
-            np.array(pooled["confusion_matrix"]),
-            cfg.labels.names,
-            title,
-            f"{level}s",
-            cfg.report.figure_dpi,
-        )
-    histories = {fold: pd.read_csv(run.fold(fold).history) for fold in folds if run.fold(fold).history.is_file()}
-    if histories:
-        columns = ("epoch", "train_loss", "val_loss")
-        figures.draw_history(
-            run.report / "figures" / "history",
-            {fold: {name: table[name].to_numpy() for name in columns} for fold, table in histories.items()},
-            cfg.report.figure_dpi,
-        )

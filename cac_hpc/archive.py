@@ -29,9 +29,12 @@ from cac_hpc.paths import RunPaths
 TAKEN = (
     "provenance.json",
     "report/report.html",
+    "report/report_without_images.html",
+    "report/circumstances.json",
     "report/report.json",
     "report/report.md",
     "report/tables/*.csv",
+    "report/tables/*.tex",
     "report/figures/*.png",
     "report/figures/*.svg",
     "folds/fold-*/history.csv",
@@ -40,6 +43,7 @@ TAKEN = (
 )
 WEIGHTS = ("folds/fold-*/model.pt", "folds/fold-*/model.sha256")  # only where asked for
 SLICE_PICTURES = ("report/figures/slices_*", "report/figures/misclassified_*")  # they show slices of patients
+WITH_SLICES, WITHOUT_SLICES = ("report/report.html",), ("report/report_without_images.html",)
 SUMMARY, PROVENANCE, LIST = "report/report.json", "provenance.json", "SHA256SUMS"
 
 PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -61,7 +65,7 @@ class Choice:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        return () if self.images else SLICE_PICTURES
+        return WITHOUT_SLICES if self.images else SLICE_PICTURES + WITH_SLICES
 
     def admits(self, name: str) -> bool:
         """Whether a file of that name, relative to the run, belongs into the archive."""

@@ -20,6 +20,7 @@ from cac_hpc import (
     monitor,
     plan,
     provenance,
+    published,
     scheduler,
     settings,
     stages,
@@ -36,6 +37,7 @@ from cac_hpc.states import OPEN
 # a moved folder, other resources, another title, what only decides whether to go on: the same science
 FREE = (
     "run:", "cluster.", "report.title:", "report.figure_dpi:", "report.near_equal_ids:",
+    "report.published:", "report.window_hu:",
     "pack.limits.rejected_studies:", "train.allow_inexact_resume:", "train.checkpoint_minutes:", "train.residency:",
 )  # fmt: skip
 
@@ -51,6 +53,8 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     run = RunPaths(Path(cfg.run))
     dataset_plan = plan.make_plan(cfg)
     _check_run_folder(run, cfg)
+    if cfg.report.published:
+        published.beside(Path(cfg.report.published), cfg.labels.names)
     plan.check_dataset(run.dataset(cfg.data.packed_dir), dataset_plan)
     kind, why = _choose_kind(cfg)
     tasks = stages.plan_tasks(cfg, run, len(dataset_plan.shards))

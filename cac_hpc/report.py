@@ -18,6 +18,8 @@ def write_tables(folder: Path, summary: dict[str, Any]) -> None:
     for name, table in tables.of_report(summary).items():
         with paths.atomic(folder / "tables" / name) as scratch:
             table.to_csv(scratch, index=False, lineterminator="\n")
+    for name, latex in tables.latex(summary).items():
+        paths.write_text(folder / "tables" / name, latex)
     paths.write_text(folder / "report.md", markdown(summary))
 
 
@@ -28,21 +30,24 @@ def write_json(folder: Path, summary: dict[str, Any]) -> None:
 
 def markdown(summary: dict[str, Any]) -> str:
     """The report as text."""
-    parts = [f"# {_title(summary)}", verdict(summary), *_missing(summary), _cohort(summary)]
-    for level, results in _tested(summary):
+    parts = [f"# {_title(summary)}", verdict(summary), *missing_lines(summary), _cohort(summary)]
+    for level, results in tested(summary):
         parts += [
             f"## {level.capitalize()} level",
             f"Unit: {results['unit']}; {results['counting']}. In brackets 95 % intervals; sd over the folds.",
-            _markdown_table(["", *_fold_columns(results)], _figure_rows(results)),
-            _sign_test(results["pooled"]),
+            _markdown_table(["", *fold_columns(results)], figure_rows(results)),
+            sign_test(results["pooled"]),
             "Confusion matrix, pooled over the folds, rows true, columns predicted:",
-            _markdown_table(["true \\ predicted", *_names(summary)], _matrix_rows(_names(summary), results["pooled"])),
+            _markdown_table(
+                ["true \\ predicted", *category_names(summary)],
+                _matrix_rows(category_names(summary), results["pooled"]),
+            ),
             _markdown_table(_category_columns(level), _category_rows(summary, results["pooled"])),
             *_collapsed(results),
             *_calibration(results),
-            *_other_rules(results),
+            *other_rules(results),
         ]
-    parts += ["## How it was counted", *_methods(summary), "## What this does not say", *LIMITS]
+    parts += ["## How it was counted", *methods(summary), "## What this does not say", *LIMITS]
     return "\n\n".join(parts) + "\n"
 
 
@@ -74,8 +79,8 @@ def verdict(summary: dict[str, Any]) -> str:
         sentences.append(
             f"**{level.capitalize()} level: accuracy {figures['accuracy']['value']:.3f}** (n = {pooled['n']} {level}s"
             f"{again}{between}), {abs(gain):.3f} {'above' if gain >= 0 else 'BELOW'} always "
-            f"guessing the largest category ({_names(summary)[pooled['majority_category']]}: {majority:.3f}); "
-            f"quadratic kappa {_with_interval(figures['kappa_quadratic'])}."
+            f"guessing the largest category ({category_names(summary)[pooled['majority_category']]}: {majority:.3f}); "
+            f"quadratic kappa {with_interval(figures['kappa_quadratic'])}."
         )
     return " ".join(sentences)
 
@@ -103,17 +108,17 @@ def present(summary: dict[str, Any], where: str) -> int:
         screen.print(where, markup=False, soft_wrap=True)
         return code
     screen.print(_title(summary), style="bold", markup=False)
-    for part in (verdict(summary).replace("**", ""), *_missing(summary), _cohort(summary)):
+    for part in (verdict(summary).replace("**", ""), *missing_lines(summary), _cohort(summary)):
         screen.print(part, markup=False)
-    for level, results in _tested(summary):
-        rows = [row[:3] for row in _figure_rows(results)]  # the folds are in the tables
+    for level, results in tested(summary):
+        rows = [row[:3] for row in figure_rows(results)]  # the folds are in the tables
         columns = ["", "pooled [95 % interval]", f"mean of {len(results['folds'])} folds"]
         screen.print(logs.table(f"{level} level", columns, rows, numbers=True))
         screen.print(
             logs.table(
                 "confusion matrix, pooled; rows true, columns predicted",
-                ["", *_names(summary)],
-                _matrix_rows(_names(summary), results["pooled"]),
+                ["", *category_names(summary)],
+                _matrix_rows(category_names(summary), results["pooled"]),
                 numbers=True,
             )
         )
@@ -133,7 +138,7 @@ def _title(summary: dict[str, Any]) -> str:
     return str(summary["title"]) + ("" if summary["status"] == "COMPLETE" else f" ({summary['status']})")
 
 
-def _missing(summary: dict[str, Any]) -> list[str]:
+def missing_lines(summary: dict[str, Any]) -> list[str]:
     """One line per fold without a valid result, and what to do about it."""
     lines = [
         f"PARTIAL: fold {missing['fold']} is missing ({missing['reason']})." for missing in summary["missing_folds"]
@@ -153,33 +158,33 @@ def _cohort(summary: dict[str, Any]) -> str:
     )
 
 
-def _tested(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def tested(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """The levels at which anything was tested."""
     return [(level, results) for level, results in summary["levels"].items() if results["pooled"]["n"]]
 
 
-def _names(summary: dict[str, Any]) -> list[str]:
+def category_names(summary: dict[str, Any]) -> list[str]:
     return [category["name"] for category in summary["categories"]]
 
 
 COUNTS = ("n", "patients", "errors", "over_estimated", "under_estimated")
 
 
-def _fold_columns(results: dict[str, Any]) -> list[str]:
+def fold_columns(results: dict[str, Any]) -> list[str]:
     folds = results["folds"]
     return ["pooled", f"mean of {len(folds)} folds", *(f"fold {fold['fold']}" for fold in folds)]
 
 
-def _figure_rows(results: dict[str, Any]) -> list[list[str]]:
+def figure_rows(results: dict[str, Any]) -> list[list[str]]:
     pooled, folds = results["pooled"], results["folds"]
     rows = [[key.replace("_", " "), str(pooled[key]), "", *(str(fold[key]) for fold in folds)] for key in COUNTS]
     for name, figure in pooled["figures"].items():
         over = results["over_folds"].get(name, {"mean": None, "sd": None, "n": 0})
-        mean = _text(over["mean"]) + (f" (sd {over['sd']:.4f})" if over["sd"] is not None else "")
+        mean = text(over["mean"]) + (f" (sd {over['sd']:.4f})" if over["sd"] is not None else "")
         if over["n"] < len(folds):
             mean += f" of {over['n']}"
-        row = [name.replace("_", " "), _with_interval(figure), mean]
-        rows.append(row + [_text(fold["figures"][name]["value"]) for fold in folds])
+        row = [name.replace("_", " "), with_interval(figure), mean]
+        rows.append(row + [text(fold["figures"][name]["value"]) for fold in folds])
     return rows
 
 
@@ -193,14 +198,14 @@ def _category_columns(level: str) -> list[str]:
 
 def _category_rows(summary: dict[str, Any], part: dict[str, Any]) -> list[list[str]]:
     return [
-        [name, *(_with_interval(category[key]) for key in tables.CATEGORY_FIGURES), str(support), str(predicted)]
+        [name, *(with_interval(category[key]) for key in tables.CATEGORY_FIGURES), str(support), str(predicted)]
         for name, category, support, predicted in zip(
-            _names(summary), part["categories"], part["support"], part["predicted"], strict=True
+            category_names(summary), part["categories"], part["support"], part["predicted"], strict=True
         )
     ]
 
 
-def _sign_test(part: dict[str, Any]) -> str:
+def sign_test(part: dict[str, Any]) -> str:
     test = part["sign_test"]
     p_value = test["note"] if test["p_value"] is None else f"exact sign test p = {test['p_value']:.4f}"
     return (
@@ -213,41 +218,53 @@ SHOWN_COLLAPSED = ("accuracy", "majority_accuracy", "balanced_accuracy", "kappa_
 
 
 def _collapsed(results: dict[str, Any]) -> list[str]:
-    """Coarser categories from the same matrix: of two, recall is specificity and sensitivity."""
+    columns, rows, notes = collapsed_rows(results)
+    return ([_markdown_table(columns, rows)] if rows else []) + notes
+
+
+def collapsed_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
+    """Coarser categories from the same matrix: of two, recall is specificity and sensitivity. Columns, rows, notes."""
     rows, notes = [], []
     for scheme in results["collapsed"]:
         name = " / ".join(scheme["names"])
         if scheme["note"]:
             notes.append(f"{name}: {scheme['note']}.")
         if scheme["pooled"]:
-            recall = ", ".join(_with_interval(category["recall"]) for category in scheme["pooled"]["categories"])
-            figures = [_with_interval(scheme["pooled"]["figures"][key]) for key in SHOWN_COLLAPSED]
+            recall = ", ".join(with_interval(category["recall"]) for category in scheme["pooled"]["categories"])
+            figures = [with_interval(scheme["pooled"]["figures"][key]) for key in SHOWN_COLLAPSED]
             rows.append([name, *figures, recall])
     columns = ["collapsed to", *(key.replace("_", " ") for key in SHOWN_COLLAPSED), "recall of each"]
-    return ([_markdown_table(columns, rows)] if rows else []) + notes
+    return columns, rows, notes
 
 
 def _calibration(results: dict[str, Any]) -> list[str]:
-    found = results["calibration"]
     rows = [
-        [f"{row['above']:g} to {row['up_to']:g}", str(row["n"]), _text(row["confidence"]),
-         _with_interval({**row, "value": row["accuracy"]})]
-        for row in found["reliability"] if row["n"]
+        [f"{row['above']:g} to {row['up_to']:g}", str(row["n"]), text(row["confidence"]),
+         with_interval({**row, "value": row["accuracy"]})]
+        for row in results["calibration"]["reliability"] if row["n"]
     ]  # fmt: skip
     return [
-        f"Calibration: Brier score {_with_interval(found['brier'])}, where the true frequencies of the categories give "
-        f"{_with_interval(found['brier_of_frequencies'])}; expected calibration error "
-        f"{_with_interval(found['expected_calibration_error'])} over {found['bins']} bins of equal width.",
+        calibration_text(results),
         _markdown_table(["highest probability", "n", "its mean", "accuracy"], rows),
     ]
 
 
-def _other_rules(results: dict[str, Any]) -> list[str]:
-    others = [f"{other['rule']}: {_with_interval(other['accuracy'])}" for other in results.get("other_rules", ())]
+def calibration_text(results: dict[str, Any]) -> str:
+    """Whether the probabilities mean what they say."""
+    found = results["calibration"]
+    return (
+        f"Calibration: Brier score {with_interval(found['brier'])}, where the true frequencies of the categories give "
+        f"{with_interval(found['brier_of_frequencies'])}; expected calibration error "
+        f"{with_interval(found['expected_calibration_error'])} over {found['bins']} bins of equal width."
+    )
+
+
+def other_rules(results: dict[str, Any]) -> list[str]:
+    others = [f"{other['rule']}: {with_interval(other['accuracy'])}" for other in results.get("other_rules", ())]
     return [f"Accuracy by the rules that were not chosen (report.patient_rule): {', '.join(others)}."] if others else []
 
 
-def _methods(summary: dict[str, Any]) -> list[str]:
+def methods(summary: dict[str, Any]) -> list[str]:
     settings = summary["statistics"]
     checked = {True: "passed", False: "NOT passed", None: "NOT checked"}
     return [
@@ -258,12 +275,12 @@ def _methods(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _with_interval(figure: dict[str, Any]) -> str:
-    value = _text(figure["value"])
+def with_interval(figure: dict[str, Any]) -> str:
+    value = text(figure["value"])
     return value if figure["low"] is None else f"{value} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
-def _text(value: float | int | None) -> str:
+def text(value: float | int | None) -> str:
     if value is None:
         return "undefined"
     return str(value) if isinstance(value, int) else f"{value:.4f}"

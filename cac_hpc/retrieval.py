@@ -15,7 +15,7 @@ from cac_hpc.config import InputError, WorkError
 from cac_hpc.remote import Place
 from cac_hpc.settings import ReportOptions
 
-PAGES = ("report.html", "report.md")  # what is opened: the first that is there
+PAGES = ("report.html", "report_without_images.html", "report.md")  # what is opened: the first that is there
 
 
 def retrieve(asked: ReportOptions) -> int:

@@ -314,6 +314,7 @@ def _test(attempt: Attempt, seconds: float) -> None:
         "shuffle_window": cfg.train.shuffle_window,
         "seconds": seconds,
         "parameters": models.num_parameters(trainer.model),
+        "layers": models.layers(trainer.model, cfg.pack.size, cfg.model.dropout),
         "flops_per_slice": workload.flops(cfg.model, cfg.pack.size, len(cfg.labels.names)),
         "train_slices": len(data.train),
         "val_slices": len(data.val),

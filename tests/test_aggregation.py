@@ -12,6 +12,25 @@ from cac_hpc.paths import RunPaths
 from tests.runs import job, write_config, write_scans
 from tests.test_metrics import PRINTED
 
+TRAINED = {  # what a fold says of its training
+    "epochs": 4,
+    "tested_epoch": 3,
+    "ranks": 2,
+    "device": "cpu",
+    "precision": "fp32",
+    "residency": "host",
+    "parameters": 416,
+    "layers": [
+        {"layer": "Slice", "detail": "", "output": [1, 32, 32], "parameters": 0},
+        {"layer": "Conv2d", "detail": "3 x 3", "output": [8, 32, 32], "parameters": 80},
+        {"layer": "MaxPool2d", "detail": "2 x 2", "output": [8, 16, 16], "parameters": 0},
+        {"layer": "Linear", "detail": "", "output": [6], "parameters": 336},
+    ],
+    "train_slices": 40,
+    "val_slices": 10,
+    "test_slices": 10,
+}
+
 
 def make_run(tmp_path, predicted, patient=None, num_folds=5, score=None, **sections):
     """A run whose folds predicted as told: (study, label) to the predicted category of each slice.
@@ -38,12 +57,25 @@ def make_run(tmp_path, predicted, patient=None, num_folds=5, score=None, **secti
     dataset.root.mkdir()
     table.to_csv(dataset.studies, index=False)
     paths.write_json(dataset.plan, {"sha256": "-", "shards": [table["study"].tolist()]})
-    paths.write_json(dataset.intake, {"studies": {"found": len(table)}, "files": {"rejected": {}}})
+    paths.write_json(dataset.intake, intake_of(table))
     tables = {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
     shards.write_checked(dataset.seal, {**tables, "plan_sha256": "-"})
     names = table["patient"].drop_duplicates().tolist()
     write_folds(run, table, [names[index::num_folds] for index in range(num_folds)], predicted)
     return run
+
+
+def intake_of(table):
+    """What the seal stage says of studies that were all used."""
+    counts, slices = np.bincount(table["category"], minlength=6).tolist(), int(table["slices"].sum())
+    studies = {"found": len(table), "without_label": 0, "labelled": len(table), "used": len(table), "refused": {}}
+    return {
+        "files": {"found": slices, "used": slices, "rejected": {}},
+        "studies": studies | {"rows_without_study": 0},
+        "slices": slices,
+        "categories": {"labelled": counts, "used": counts},
+        "acquisition": {"kernel": {"STANDARD": len(table)}},
+    }
 
 
 def write_folds(run, studies, tests, predicted, scheme="kfold"):
@@ -81,6 +113,7 @@ def vouch(run, index, **facts):
         "attempt": 1,
         "splits_sha256": digests.file_sha256(run.splits),
         "predictions_sha256": digests.file_sha256(files.predictions),
+        **TRAINED,
     }
     paths.write_json(files.metrics, found | facts)
 
