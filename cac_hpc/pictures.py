@@ -27,7 +27,8 @@ def draw(run: RunPaths, cfg: Config, summary: Summary) -> None:
     for level, results in summary["levels"].items():
         title = f"{level.capitalize()} level, {where}, n = {results['pooled']['n']}"
         _draw_level(folder, level, results, title, cfg)
-    figures.draw_folds(folder / "folds", _accuracies(summary), f"Accuracy by fold, {where}", cfg.report.figure_dpi)
+    if accuracies := _accuracies(summary):
+        figures.draw_folds(folder / "folds", accuracies, f"Accuracy by fold, {where}", cfg.report.figure_dpi)
     if histories := _histories(run, summary):
         title = f"Loss and learning rate by epoch, {where}"
         figures.draw_history(folder / "history", histories, title, cfg.report.figure_dpi)
