@@ -7,10 +7,10 @@ P patient, K category, C column of sums.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy import sparse
@@ -29,6 +29,7 @@ UNITS = {
     "majority": "patient, share of the slices predicted as each category",
     "top_k": "patient, mean of each category's k highest probabilities over the slices",
 }
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,10 @@ def levels(of_slices: Tested, cfg: ReportConfig, edges: Sequence[float]) -> dict
         edges: of the categories, as in labels.edges.
     Returns: plain values; what is undefined is None with a note.
     """
-    rules = tested.rules(cfg)
-    of_patients = tested.patients(of_slices, rules[cfg.patient_rule])
-    units = {"slice": of_slices, "patient": of_patients}
-    sums = _resample({level: _sums(one) for level, one in units.items()}, of_patients, cfg)
-    found = {level: _level(units[level], sums[level], edges) for level in units}
+    of_level, rules = units_by_level(of_slices, cfg), tested.rules(cfg)
+    sums = {level: sums_by_patient(one) for level, one in of_level.items()}
+    sums = resample(sums, {"patient": of_level["patient"]}, cfg)
+    found = {level: _level(of_level[level], sums[level], edges) for level in of_level}
     others = {name: tested.patients(of_slices, rule) for name, rule in rules.items() if name != cfg.patient_rule}
     return {
         "slice": {"unit": "slice", **found["slice"]},
@@ -74,14 +74,20 @@ def levels(of_slices: Tested, cfg: ReportConfig, edges: Sequence[float]) -> dict
             "unit": UNITS[cfg.patient_rule].replace("k highest", f"{cfg.top_k} highest"),
             **found["patient"],
             "other_rules": [
-                {"rule": name, "accuracy": summary(_sums(other))["figures"]["accuracy"]}
+                {"rule": name, "accuracy": summary(sums_by_patient(other))["figures"]["accuracy"]}
                 for name, other in others.items()
             ],
         },
     }
 
 
-def _sums(units: Tested) -> Sums:
+def units_by_level(of_slices: Tested, cfg: ReportConfig) -> dict[str, Tested]:
+    """What was tested, by level."""
+    return {"slice": of_slices, "patient": tested.patients(of_slices, tested.rules(cfg)[cfg.patient_rule])}
+
+
+def sums_by_patient(units: Tested) -> Sums:
+    """What the units come down to, without draws."""
     num_patients, num_categories = units.num_patients, units.num_categories
     cell = (units.patient * num_categories + units.label) * num_categories + units.predicted
     matrix = np.bincount(cell, minlength=num_patients * num_categories**2)
@@ -91,9 +97,14 @@ def _sums(units: Tested) -> Sums:
     )
 
 
-def _resample(sums: Mapping[str, Sums], of_patients: Tested, cfg: ReportConfig) -> dict[str, Sums]:
-    """The same with the draws: every level is resampled by the same patients."""
-    num_patients = of_patients.num_patients
+def resample(sums: Mapping[Key, Sums], of_patients: Mapping[Key, Tested], cfg: ReportConfig) -> dict[Key, Sums]:
+    """The same with the draws: everything is resampled by the same patients, so that it can be compared draw by draw.
+
+    Args:
+        sums: of levels, or levels of several runs; all of the same patients in the same order.
+        of_patients: units of those whose correlation with the score is drawn, too.
+    """
+    num_patients = next(iter(sums.values())).num_patients
     if num_patients < intervals.FEWEST_PATIENTS:
         return dict(sums)
     columns = [
@@ -101,21 +112,27 @@ def _resample(sums: Mapping[str, Sums], of_patients: Tested, cfg: ReportConfig) 
         for one in sums.values()
     ]
     by_patient = sparse.csc_array(np.concatenate(columns, axis=1).T)  # most patients fill few cells
-    known = ~np.isnan(of_patients.score)
-    correlation = RankCorrelation(of_patients.expected_category[known], of_patients.score[known])
-    patient = of_patients.patient[known]
-    each_once = np.array_equal(patient, np.arange(num_patients))
+    correlations = [_correlation(units) for units in of_patients.values()]
 
-    def block(numbers: range) -> tuple[np.ndarray, np.ndarray]:
+    def block(numbers: range) -> tuple[np.ndarray, list[np.ndarray]]:
         weight_BP = intervals.draw(num_patients, numbers, cfg.seed)
-        of_units = weight_BP if each_once else np.take(weight_BP, patient, axis=1)
-        return (by_patient @ np.ascontiguousarray(weight_BP.T)).T, correlation.of(of_units)
+        drawn = (by_patient @ np.ascontiguousarray(weight_BP.T)).T
+        return drawn, [correlation(weight_BP) for correlation in correlations]
 
     with ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0)))) as pool:
         drawn, spearman = zip(*pool.map(block, intervals.blocks(cfg.draws)), strict=True)
     parts = np.split(np.concatenate(drawn), len(columns), axis=1)
-    of_level = {"patient": np.concatenate(spearman)}
-    return {level: _drawn(sums[level], part, of_level.get(level)) for level, part in zip(sums, parts, strict=True)}
+    known = {key: np.concatenate(blocks) for key, blocks in zip(of_patients, zip(*spearman, strict=True), strict=True)}
+    return {key: _drawn(sums[key], part, known.get(key)) for key, part in zip(sums, parts, strict=True)}
+
+
+def _correlation(units: Tested) -> Callable[[np.ndarray], np.ndarray]:
+    """From how often each patient is drawn, (B, P), to the correlation of expected category and score, (B,)."""
+    known = ~np.isnan(units.score)
+    correlation = RankCorrelation(units.expected_category[known], units.score[known])
+    patient = units.patient[known]
+    each_once = np.array_equal(patient, np.arange(units.num_patients))
+    return lambda weight_BP: correlation.of(weight_BP if each_once else np.take(weight_BP, patient, axis=1))
 
 
 def _drawn(sums: Sums, columns_BC: np.ndarray, spearman_B: np.ndarray | None) -> Sums:
@@ -187,7 +204,7 @@ def _summary(matrix: np.ndarray, interval: Any) -> dict[str, Any]:
     values = metrics.values(matrix)
     figures = {
         metric.name: [
-            figure(value, int(n), metric.undefined, interval(metric, index), _left_out(metric, values))
+            figure(value, int(n), metric.undefined, interval(metric, index), left_out(metric, values))
             for index, (value, n) in enumerate(
                 zip(values[metric.name], np.atleast_1d(metric.whole(matrix)), strict=True)
             )
@@ -226,7 +243,7 @@ def figure(value: float, n: int, undefined: str, interval: Interval, note: str |
     }
 
 
-def _left_out(metric: Metric, values: Mapping[str, np.ndarray]) -> str | None:
+def left_out(metric: Metric, values: Mapping[str, np.ndarray]) -> str | None:
     """Which categories a mean over categories leaves out, for their value is undefined."""
     name = "recall" if metric.name == "balanced_accuracy" else metric.name.removesuffix("_macro")
     if metric.per == "category" or name not in values or name == metric.name:

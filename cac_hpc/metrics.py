@@ -169,9 +169,13 @@ def sign_test(over_P: np.ndarray, under_P: np.ndarray) -> dict[str, Any]:
     Source: Dixon and Mood 1946; scipy.stats.binomtest, two-sided.
     """
     higher, lower = int((over_P > under_P).sum()), int((over_P < under_P).sum())
-    p_value = float(stats.binomtest(higher, higher + lower).pvalue) if higher + lower else None
     note = None if higher + lower else "no patient is over- or under-estimated"
-    return {"over": higher, "under": lower, "unit": "patients", "p_value": p_value, "note": note}
+    return {"over": higher, "under": lower, "unit": "patients", "p_value": fair_coin(higher, lower), "note": note}
+
+
+def fair_coin(heads: int, tails: int) -> float | None:
+    """How often a fair coin falls as unevenly, exactly and two-sided; None if it was never thrown."""
+    return float(stats.binomtest(heads, heads + tails).pvalue) if heads + tails else None
 
 
 def rank_correlation(x_N: np.ndarray, y_N: np.ndarray) -> float:

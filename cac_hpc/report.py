@@ -35,14 +35,14 @@ def markdown(summary: dict[str, Any]) -> str:
         parts += [
             f"## {level.capitalize()} level",
             f"Unit: {results['unit']}; {results['counting']}. In brackets 95 % intervals; sd over the folds.",
-            _markdown_table(["", *fold_columns(results)], figure_rows(results)),
+            markdown_table(["", *fold_columns(results)], figure_rows(results)),
             sign_test(results["pooled"]),
             "Confusion matrix, pooled over the folds, rows true, columns predicted:",
-            _markdown_table(
+            markdown_table(
                 ["true \\ predicted", *category_names(summary)],
                 _matrix_rows(category_names(summary), results["pooled"]),
             ),
-            _markdown_table(_category_columns(level), _category_rows(summary, results["pooled"])),
+            markdown_table(_category_columns(level), _category_rows(summary, results["pooled"])),
             *_collapsed(results),
             *_calibration(results),
             *other_rules(results),
@@ -91,10 +91,18 @@ def show(root: Path) -> int:
     Returns: 0 for a complete report, 1 for a partial one.
     Raises: InputError if the run has no report yet.
     """
+    return present(read(root), f"figures, tables and report.md: {paths.RunPaths(root).report}")
+
+
+def read(root: Path) -> dict[str, Any]:
+    """The summary that the report of a run was made from.
+
+    Raises: InputError if the run has no report yet.
+    """
     stored = paths.RunPaths(root).report / "report.json"
     if not stored.is_file():
         raise InputError(f"{stored}: there is no report yet; python jobs/status.py {root} says where the run stands")
-    return present(paths.read_json(stored), f"figures, tables and report.md: {stored.parent}")
+    return dict(paths.read_json(stored))
 
 
 def present(summary: dict[str, Any], where: str) -> int:
@@ -116,17 +124,18 @@ def present(summary: dict[str, Any], where: str) -> int:
         screen.print(logs.table(f"{level} level", columns, rows, numbers=True))
         screen.print(
             logs.table(
-                "confusion matrix, pooled; rows true, columns predicted",
-                ["", *category_names(summary)],
-                _matrix_rows(category_names(summary), results["pooled"]),
+                "confusion matrix, pooled; rows are true",
+                ["", *map(str, range(len(category_names(summary)))), "all"],
+                _matrix_with_sums(category_names(summary), results["pooled"]),
                 numbers=True,
+                tight=True,
             )
         )
         screen.print(
             logs.table(
-                "per category, pooled",
-                _category_columns(level),
-                _category_rows(summary, results["pooled"]),
+                "per category by its number above, pooled",
+                ["", *_category_columns(level)[1:4]],
+                [[str(index), *row[1:4]] for index, row in enumerate(_category_rows(summary, results["pooled"]))],
                 numbers=True,
             )
         )
@@ -192,6 +201,13 @@ def _matrix_rows(names: Sequence[str], part: dict[str, Any]) -> list[list[str]]:
     return [[name, *map(str, row)] for name, row in zip(names, part["confusion_matrix"], strict=True)]
 
 
+def _matrix_with_sums(names: Sequence[str], part: dict[str, Any]) -> list[list[str]]:
+    """Rows that number the categories, as the columns of a narrow terminal do."""
+    numbered = [f"{index} {name}" for index, name in enumerate(names)]
+    rows = [[*row, str(count)] for row, count in zip(_matrix_rows(numbered, part), part["support"], strict=True)]
+    return [*rows, ["all", *map(str, part["predicted"]), str(part["n"])]]
+
+
 def _category_columns(level: str) -> list[str]:
     return ["category", "precision", "recall", "F1", f"{level}s", "predicted"]
 
@@ -219,7 +235,7 @@ SHOWN_COLLAPSED = ("accuracy", "majority_accuracy", "balanced_accuracy", "kappa_
 
 def _collapsed(results: dict[str, Any]) -> list[str]:
     columns, rows, notes = collapsed_rows(results)
-    return ([_markdown_table(columns, rows)] if rows else []) + notes
+    return ([markdown_table(columns, rows)] if rows else []) + notes
 
 
 def collapsed_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
@@ -245,7 +261,7 @@ def _calibration(results: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
     return [
         calibration_text(results),
-        _markdown_table(["highest probability", "n", "its mean", "accuracy"], rows),
+        markdown_table(["highest probability", "n", "its mean", "accuracy"], rows),
     ]
 
 
@@ -286,6 +302,6 @@ def text(value: float | int | None) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
-def _markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

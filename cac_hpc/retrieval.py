@@ -30,15 +30,15 @@ def retrieve(asked: ReportOptions) -> int:
     if asked.out is None and (place or source.is_file()):
         raise InputError(f"{asked.source}: found no --out, wanted --out DIR, the folder that the report comes to")
     if place:
-        made, code = _bring(place, _out(asked), choice)
+        made, code = _bring(place, settings.out_folder(asked.out), choice)
         folder = archive.unpack(made, made.parent) if asked.open else made.parent
     elif source.is_file():
-        folder = archive.unpack(source, _out(asked))
+        folder = archive.unpack(source, settings.out_folder(asked.out))
         summary = archive.read({archive.SUMMARY: folder / archive.SUMMARY}, archive.SUMMARY)
         code = report.present(summary, f"unpacked and whole: {folder}")
     else:
         folder = settings.run_folder(asked.source)
-        code = _keep(folder, _out(asked), choice) if asked.out else report.show(folder)
+        code = _keep(folder, settings.out_folder(asked.out), choice) if asked.out else report.show(folder)
     if asked.open:
         open_page(folder / "report")
     return code
@@ -54,14 +54,6 @@ def open_page(folder: Path) -> None:
         raise InputError(f"{folder}: found neither {' nor '.join(PAGES)}, wanted the report of a run")
     if not webbrowser.open(page.absolute().as_uri()):
         raise WorkError(f"{page}: no browser was found here to open it; take the report home with --out DIR")
-
-
-def _out(asked: ReportOptions) -> Path:
-    """The folder that the archive goes to; it is made when there is something to put into it."""
-    folder = Path(asked.out or ".")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out {folder}: found a file, wanted a folder")
-    return folder
 
 
 def _keep(root: Path, out: Path, choice: Choice) -> int:

@@ -61,6 +61,7 @@ class ReportOptions:
     """Whose report, and what becomes of it."""
 
     source: str  # a run folder, [USER@]HOST:FOLDER of one elsewhere, or an archive made before
+    others: tuple[str, ...] = ()  # run folders to be compared with it
     out: str | None = None
     open: bool = False
     weights: bool = False
@@ -133,7 +134,8 @@ def parse_run(
 
 
 def parse_report(doc: str | None, argv: Sequence[str] | None = None) -> ReportOptions:
-    """Read ``RUN | [USER@]HOST:RUN | ARCHIVE [--out DIR] [--open] [--weights] [--without_images]``.
+    """Read ``RUN | [USER@]HOST:RUN | ARCHIVE [--out DIR] [--open] [--weights] [--without_images]``, or
+    ``RUN RUN [RUN ...] [--out DIR]``.
 
     Raises: InputError if an option has nothing to act on.
     """
@@ -141,15 +143,21 @@ def parse_report(doc: str | None, argv: Sequence[str] | None = None) -> ReportOp
     parser.add_argument(
         "source", metavar="RUN", help="the run folder; [USER@]HOST:RUN, over ssh; or an archive of --out"
     )
+    parser.add_argument("others", metavar="RUN", nargs="*", help="further run folders, compared with the first")
     parser.add_argument(
-        "--out", metavar="DIR", help="put the report into this folder as one archive; unpack an archive"
+        "--out",
+        metavar="DIR",
+        help="put the report into this folder as one archive, or the comparison; unpack an archive",
     )
     parser.add_argument("--open", action="store_true", help="open the report with the desktop's browser")
     parser.add_argument("--weights", action="store_true", help="take the folds' weights along")
     parser.add_argument("--without_images", action="store_true", help="leave out the pictures that show slices")
-    asked = ReportOptions(**vars(parser.parse_args(argv)))
-    for name in ("weights", "without_images"):
-        if getattr(asked, name) and asked.out is None:
+    read = vars(parser.parse_intermixed_args(argv))
+    asked = ReportOptions(**read | {"others": tuple(read["others"])})
+    for name in ("open", "weights", "without_images"):
+        if getattr(asked, name) and asked.others:
+            raise InputError(f"--{name}: found {1 + len(asked.others)} runs to compare, wanted one run with it")
+        if name != "open" and getattr(asked, name) and asked.out is None:
             raise InputError(f"--{name}: found no --out, wanted --out DIR, the folder that the archive goes to")
     return asked
 
@@ -178,6 +186,17 @@ def run_folder(folder: str) -> Path:
     if not (run / "config.yaml").is_file():
         raise InputError(f"{folder}: found no config.yaml there, wanted the folder of a run")
     return run
+
+
+def out_folder(out: str | None) -> Path:
+    """The folder that results go to; it is made when there is something to put into it.
+
+    Raises: InputError if it is a file.
+    """
+    folder = Path(out or ".")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder}: found a file, wanted a folder")
+    return folder
 
 
 def parse_phantom(doc: str | None, argv: Sequence[str] | None = None) -> PhantomConfig:

@@ -1,4 +1,4 @@
-"""Show the report of a run, bring it home as one archive, open it; exit code 1 when it is partial."""
+"""Show the report of a run, bring it home, open it, or compare runs; exit code 1 when one is partial."""
 
 from cac_hpc import logs, settings
 
@@ -6,6 +6,10 @@ from cac_hpc import logs, settings
 def main() -> int:
     asked = settings.parse_report(__doc__)
     logs.setup()
+    if asked.others:
+        from cac_hpc import comparison_report
+
+        return comparison_report.show(asked)
     from cac_hpc import retrieval
 
     return retrieval.retrieve(asked)

@@ -1,6 +1,7 @@
 """The aggregator: the study's own matrix, partial runs, patients with several scans."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -151,6 +152,21 @@ def test_the_printed_matrix_given_as_predictions_yields_its_own_figures(tmp_path
     # 301 of 1385 slices are High: always guessing it is right for 0.217
     assert "accuracy 0.967** (n = 1385 slices, 95 % interval 0.9" in text
     assert ", 0.749 above always guessing the largest category (High: 0.217)" in text
+
+
+def test_the_report_is_shown_on_80_columns_with_every_name_and_interval_whole(tmp_path):
+    run = make_run(tmp_path, printed_predictions())
+    assert aggregation.aggregate(run.root)
+    lines = job("report.py", run.root, env={**os.environ, "COLUMNS": "80"}).stdout.splitlines()
+    assert max(len(line) for line in lines if str(run.root) not in line) <= 80
+    rows = [" ".join(line.split()) for line in lines]
+    assert "4 Moderate/High 1 0 1 1 227 0 230" in rows
+    assert "all 241 147 210 256 232 299 1385" in rows
+    categories = report_of(run)["levels"]["slice"]["pooled"]["categories"]
+    for category in categories:
+        figures = [category[name] for name in ("precision", "recall", "f1")]
+        cells = [f"{one['value']:.4f} [{one['low']:.3f}, {one['high']:.3f}]" for one in figures]
+        assert f"{category['category']} {' '.join(cells)}" in rows
 
 
 def test_a_missing_fold_gives_a_partial_report_that_names_it_and_exit_code_1(tmp_path):

@@ -95,7 +95,7 @@ def test_two_thousand_random_cohorts_agree_with_the_oracle():
         found = metrics.rank_correlation(patients.expected_category[known], patients.score[known])
         assert agrees(found, oracle.spearman([round(value, 9) for value in expected], [row[4] for row in scored]))
         units = [(row[1], row[2], oracle.best(row[3])) for row in rows]
-        sums = assessment._sums(slices)
+        sums = assessment.sums_by_patient(slices)
         sign = metrics.sign_test(metrics.over(sums.matrix_PKK), metrics.under(sums.matrix_PKK))
         assert agrees(sign["p_value"], oracle.sign_test(units))
 
