@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from cac_hpc import comparison, logs, paths, settings
+from cac_hpc import comparison, logs, paths, report, settings
 from cac_hpc.paths import RunPaths
 from cac_hpc.settings import ReportOptions
 

@@ -9,7 +9,7 @@ from typing import Any
 from cac_hpc import logs, paths, tables
 from cac_hpc.config import InputError
 
-FORMAT_VERSION = 2  # of report.json; README, "Statistics"
+FORMAT_VERSION = 3  # of report.json; README, "Statistics"
 KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1), absolute agreement"
 
 
