@@ -133,7 +133,7 @@ def _summarise(
     found: dict[int, Predictions],
     missing: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    num_categories = len(cfg.labels.names)
+    of_slices = tested.slices(found, studies, len(cfg.labels.names))
     seal = paths.read_json(run.dataset(cfg.data.packed_dir).seal)
     shown = ("labels", "pack", "split", "model", "train")
     settings_shown = {name: config.plain(getattr(cfg, name)) for name in shown}
@@ -153,8 +153,8 @@ def _summarise(
             "confidence": intervals.CONFIDENCE,
         },
         "published": _published(cfg),
-        "examples": examples.pick(found, studies, cfg),
-        "levels": assessment.levels(tested.slices(found, studies, num_categories), cfg.report, cfg.labels.edges),
+        "examples": examples.pick(found, of_slices, studies, cfg),
+        "levels": assessment.levels(of_slices, cfg.report, cfg.labels.edges),
         "training": [paths.read_json(run.fold(fold).metrics) for fold in found],
         "settings": settings_shown,
         "digests": {

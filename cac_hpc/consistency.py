@@ -85,7 +85,7 @@ def _against_predictions(
     facts = [paths.read_json(run.fold(fold).metrics) for fold in folds]
     yield from differences(summary["training"], facts, "training")
     slices = tested.slices(found, studies, num_categories)
-    yield from differences(summary["examples"], examples.pick(found, studies, cfg), "examples")
+    yield from differences(summary["examples"], examples.pick(found, slices, studies, cfg), "examples")
     yield from differences(summary["levels"], assessment.levels(slices, cfg.report, cfg.labels.edges), "levels")
 
 

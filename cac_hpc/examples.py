@@ -23,13 +23,12 @@ WORST = f"at most {PATIENTS}: most categories off, then highest probability of t
 Example = dict[str, Any]
 
 
-def pick(found: Mapping[int, Predictions], studies: pd.DataFrame, cfg: Config) -> dict[str, Any]:
+def pick(found: Mapping[int, Predictions], of_slices: Tested, studies: pd.DataFrame, cfg: Config) -> dict[str, Any]:
     """Sample slices, misclassified slices and misclassified patients, with the rules that picked them.
 
     Args:
-        found: predictions by fold. studies: columns study, patient, slices.
+        found: predictions by fold, and what was tested in them. studies: columns study and patient.
     """
-    of_slices = tested.slices(found, studies, len(cfg.labels.names))
     of_patients = tested.patients(of_slices, tested.rules(cfg.report)[cfg.report.patient_rule])
     return {
         "samples": {"rule": SAMPLED, "slices": _samples(found, cfg)},
@@ -66,10 +65,9 @@ def _samples(found: Mapping[int, Predictions], cfg: Config) -> list[Example]:
 
 def _mistakes(found: Mapping[int, Predictions]) -> list[Example]:
     """The worst slices of all folds, one of each study."""
-    candidates = [(*mistake, fold) for fold, one in found.items() for mistake in _worst_rows(one)]
-    candidates.sort(key=lambda mistake: (-mistake[0], mistake[2], str(found[mistake[2]].studies[0])))
+    candidates = sorted((-bad, fold, row) for fold, one in found.items() for bad, row in _worst_rows(one))
     best: dict[str, Example] = {}
-    for _, row, fold in candidates:
+    for _, fold, row in candidates:
         example = _example(found[fold], fold, row)
         best.setdefault(example["study"], example)
     return list(best.values())[:MISTAKES]
