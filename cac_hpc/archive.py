@@ -28,9 +28,8 @@ from cac_hpc.paths import RunPaths
 # Nothing else of a run is ever taken; a * stays within a folder, and names are of plain characters.
 TAKEN = (
     "provenance.json",
-    "report/report.html",
     "report/report.json",
-    "report/report.md",
+    *(f"report/{paths.page_name(status, suffix)}" for suffix in ("html", "md") for status in paths.STATUSES),
     "report/tables/*.csv",
     "report/figures/*.png",
     "report/figures/*.svg",
@@ -207,8 +206,9 @@ class _Digesting:
 def _stem(offer: Offer, summary: Mapping[str, Any], choice: Choice) -> str:
     """Name of the archive: run, date of the report (UTC), and in what it differs from a whole one."""
     made = datetime.fromtimestamp(offer.made, timezone.utc).strftime("%Y-%m-%d_%H%M%S")
+    status = summary.get("status")
     marks = [
-        *([] if summary.get("status") == "COMPLETE" else ["PARTIAL"]),
+        *([] if status == "COMPLETE" else [status if status in paths.STATUSES else "PARTIAL"]),
         *(["with_weights"] if choice.weights else []),
         *([] if choice.images else ["without_images"]),
     ]

@@ -14,7 +14,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc import agreement, assessment, metrics, paths, predictions, published, report, settings, tables, tested
+from cac_hpc import (
+    agreement,
+    assessment,
+    escaping,
+    metrics,
+    paths,
+    predictions,
+    published,
+    report,
+    settings,
+    tables,
+    tested,
+)
 from cac_hpc.config import Config, InputError
 from cac_hpc.paths import RunPaths
 
@@ -57,6 +69,7 @@ def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> li
         *_against_predictions(run, cfg, summary, studies),
         *_against_matrices(summary),
         *_against_cohort(summary, studies, paths.read_json(dataset.intake)),
+        *_against_folds(summary),
         *_against_files(run, summary),
     ]
 
@@ -131,14 +144,28 @@ def _against_cohort(summary: Mapping[str, Any], studies: pd.DataFrame, intake: M
             yield from differences(summary["levels"][level]["pooled"]["n"], count, f"levels.{level}.pooled.n, cohort")
 
 
+def _against_folds(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Each fold is there or named as missing, and the status says which."""
+    there = [fold["fold"] for fold in summary["training"]]
+    missing = [fold["fold"] for fold in summary["missing_folds"]]
+    yield from differences(summary["folds_found"], len(there), "folds_found")
+    yield from differences(sorted(there + missing), list(range(len(there) + len(missing))), "training, missing_folds")
+    if summary["status"] != "PROVISIONAL":
+        yield from differences(summary["status"], "PARTIAL" if missing else "COMPLETE", "status")
+
+
 def _num(summary: Mapping[str, Any]) -> int:
     return len(summary["categories"])
 
 
 def _against_files(run: RunPaths, summary: Mapping[str, Any]) -> Iterator[str]:
-    wanted = {"report.md": report.markdown(dict(summary))}
+    page = report.page_name(summary, "md")
+    wanted = {page: report.markdown(dict(summary))}
     for name, table in tables.of_report(dict(summary)).items():
-        wanted[f"tables/{name}"] = table.to_csv(index=False, lineterminator="\n")
+        wanted[f"tables/{name}"] = escaping.csv_text(table)
+    statuses = [status for status in paths.STATUSES if status != summary["status"]]
+    others = [paths.page_name(status, suffix) for status in statuses for suffix in ("html", "md")]
+    yield from (f"{name}: of a report of another status" for name in others if (run.report / name).exists())
     for name, text in wanted.items():
         path = run.report / name
         found = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc import logs, paths, tables
+from cac_hpc import escaping, logs, paths, tables
 from cac_hpc.config import InputError
 
 FORMAT_VERSION = 2  # of report.json; README, "Statistics"
@@ -14,11 +14,10 @@ KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1
 
 
 def write_tables(folder: Path, summary: dict[str, Any]) -> None:
-    """Write the tables and report.md."""
+    """Write the tables and the page as Markdown."""
     for name, table in tables.of_report(summary).items():
-        with paths.atomic(folder / "tables" / name) as scratch:
-            table.to_csv(scratch, index=False, lineterminator="\n")
-    paths.write_text(folder / "report.md", markdown(summary))
+        paths.write_text(folder / "tables" / name, escaping.csv_text(table))
+    paths.write_text(folder / page_name(summary, "md"), markdown(summary))
 
 
 def write_json(folder: Path, summary: dict[str, Any]) -> None:
@@ -26,8 +25,14 @@ def write_json(folder: Path, summary: dict[str, Any]) -> None:
     paths.write_json(folder / "report.json", summary)
 
 
+def page_name(summary: Mapping[str, Any], suffix: str) -> str:
+    """File name of a report's page, html or md: report_PARTIAL.md, unless the report is complete."""
+    return paths.page_name(summary["status"], suffix)
+
+
 def markdown(summary: dict[str, Any]) -> str:
     """The report as text."""
+    summary = _escaped(summary)
     parts = [f"# {_title(summary)}", verdict(summary), *_missing(summary), _cohort(summary)]
     for level, results in _tested(summary):
         parts += [
@@ -83,19 +88,19 @@ def verdict(summary: dict[str, Any]) -> str:
 def show(root: Path) -> int:
     """Print the report of a run in the terminal.
 
-    Returns: 0 for a complete report, 1 for a partial one.
+    Returns: 0 for a complete report, 1 for a partial or provisional one.
     Raises: InputError if the run has no report yet.
     """
     stored = paths.RunPaths(root).report / "report.json"
     if not stored.is_file():
         raise InputError(f"{stored}: there is no report yet; python jobs/status.py {root} says where the run stands")
-    return present(paths.read_json(stored), f"figures, tables and report.md: {stored.parent}")
+    return present(paths.read_json(stored), f"figures, tables and page: {stored.parent}")
 
 
 def present(summary: dict[str, Any], where: str) -> int:
     """Print a report's essentials in the terminal, and where its files are.
 
-    Returns: 0 for a complete report, 1 for a partial one.
+    Returns: 0 for a complete report, 1 for a partial or provisional one.
     """
     screen, code = logs.console(), 0 if summary.get("status") == "COMPLETE" else 1
     if summary.get("format_version") != FORMAT_VERSION:
@@ -135,10 +140,26 @@ def _title(summary: dict[str, Any]) -> str:
 
 def _missing(summary: dict[str, Any]) -> list[str]:
     """One line per fold without a valid result, and what to do about it."""
+    status, absent = summary["status"], summary["missing_folds"]
+    if status == "COMPLETE":
+        return []
     lines = [
-        f"PARTIAL: fold {missing['fold']} is missing ({missing['reason']})." for missing in summary["missing_folds"]
+        f"{status}: fold {fold['fold']} is {'not done yet' if fold.get('at_work') else 'missing'} ({fold['reason']})."
+        for fold in absent
     ]
-    return [*lines, "To complete the report: python jobs/launch_cv.py --resume RUN"] if lines else []
+    if status == "PROVISIONAL":
+        lines.append("This is not the final report, which takes its place when all folds have ended.")
+    again = ", ".join(f"fold {fold['fold']}" for fold in absent if not fold.get("at_work"))
+    return [*lines, f"To complete the report ({again}): python jobs/launch_cv.py --resume RUN"] if again else lines
+
+
+def _escaped(summary: dict[str, Any]) -> dict[str, Any]:
+    """The same summary; what others have written in it means nothing in Markdown."""
+    texts = {"categories": "name", "missing_folds": "reason", "audits": "note"}
+    escaped = {
+        key: [{**item, name: escaping.markdown(item[name])} for item in summary[key]] for key, name in texts.items()
+    }
+    return {**summary, **escaped, "title": escaping.markdown(summary["title"])}
 
 
 def _cohort(summary: dict[str, Any]) -> str:
