@@ -1,9 +1,10 @@
-"""Stage aggregate: the folds' predictions in, the report out, complete or marked PARTIAL."""
+"""Stage aggregate: the folds' predictions in, the report out, complete or marked PARTIAL or PROVISIONAL."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc import (
+    absence,
     assessment,
     audit,
     config,
@@ -24,12 +26,13 @@ from cac_hpc import (
     paths,
     pictures,
     predictions,
+    processes,
     published,
+    publishing,
     report,
     settings,
     shards,
     splits,
-    stages,
     tested,
 )
 from cac_hpc.config import Config, InputError, WorkError
@@ -42,32 +45,79 @@ from cac_hpc.splits import Fold
 def aggregate(root: Path) -> bool:
     """Write the report of a run from the folds that are there.
 
-    Returns: whether all folds are.
+    Started by hand while folds are at work, it makes a `provisional` one. A launcher or SLURM starts it when they have
+    ended, whatever the ledger knows of their end.
+
+    Returns: whether all folds are there.
     Raises: InputError if the dataset is not sealed, so that not even the folds are known, its tables are not as they
     were sealed, or a patient is on both sides of a fold; WorkError if the finished report contradicts itself.
     """
     run = RunPaths(root)
-    cfg = settings.load(run.config)
-    with ledger.stage(run.ledger, "aggregate", None):
-        folds = splits.read_splits(run.splits)
-        studies = _read_studies(run.dataset(cfg.data.packed_dir))
-        audits = audit.check_cohort(run, cfg, folds, studies)
-        found, missing = _read_folds(run, folds, studies, len(cfg.labels.names))
-        summary = _summarise(run, cfg, folds, studies, found, missing) | {"audits": audits}
-        pictures.draw(run, cfg, summary)
-        report.write_tables(run.report, summary)
-        pages.write(run, cfg, summary)
-        if found_wrong := consistency.contradictions(run, cfg, summary):
-            (run.report / "report.json").unlink(missing_ok=True)
-            raise WorkError(f"the report contradicts itself, please tell its authors: {'; '.join(found_wrong[:5])}")
-        report.write_json(run.report, summary)
-    if missing:
+    if processes.supervisor() is None and (at_work := absence.at_work(run)):
+        return _provisional(run, at_work)
+    with ledger.stage(run.ledger, "aggregate", None), publishing.elsewhere(run) as made:
+        summary = _make(made, None)
+        publishing.publish(made, run)
+    if missing := summary["missing_folds"]:
         reason = f"PARTIAL report: no valid result of fold {', '.join(str(fold['fold']) for fold in missing)}"
         ledger.record(run.ledger, "aggregate", None, "ended", ok=False, reason=reason)
-    log.info("%s report of %d of %d folds: %s", summary["status"], len(found), len(folds), run.report)
-    for fold in missing:
-        log.error("fold %d is missing: %s", fold["fold"], fold["reason"])
+    _tell(run, summary)
     return not missing
+
+
+def provisional(root: Path) -> bool:
+    """Write a report from the folds that are there now, beside the stages: it is no result of theirs, and leaves ledger
+    and folds as they are. A final report that comes meanwhile stays.
+
+    Returns and raises as `aggregate`.
+    """
+    run = RunPaths(root)
+    return _provisional(run, absence.at_work(run))
+
+
+def _provisional(run: RunPaths, at_work: Mapping[int, str]) -> bool:
+    keeps = publishing.stays(run)
+    with publishing.elsewhere(run) as made:
+        summary = _make(made, at_work)
+        published = publishing.publish(made, run, keeps)
+    if published:
+        _tell(run, summary)
+        return False
+    log.info("the final report has come meanwhile and stays: %s", run.report)
+    return bool(paths.read_json(run.report / "report.json")["status"] == "COMPLETE")
+
+
+def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> dict[str, Any]:
+    """Write all files of the report and check them; returns its summary.
+
+    Args:
+        at_work: what folds are doing, for a provisional report; None for the final one.
+    """
+    cfg = settings.load(run.config)
+    folds = splits.read_splits(run.splits)
+    studies = _read_studies(run.dataset(cfg.data.packed_dir))
+    audits = audit.check_cohort(run, cfg, folds, studies)
+    found, missing = _read_folds(run, folds, studies, len(cfg.labels.names), at_work)
+    status = "PROVISIONAL" if at_work is not None else "PARTIAL" if missing else "COMPLETE"
+    summary = _summarise(run, cfg, folds, studies, found, missing) | {"status": status, "audits": audits}
+    pictures.draw(run, cfg, summary)
+    report.write_tables(run.report, summary)
+    pages.write(run, cfg, summary)
+    if found_wrong := consistency.contradictions(run, cfg, summary):
+        raise WorkError(f"the report contradicts itself, please tell its authors: {'; '.join(found_wrong[:5])}")
+    report.write_json(run.report, summary)
+    return summary
+
+
+def _tell(run: RunPaths, summary: Mapping[str, Any]) -> None:
+    absent, found = summary["missing_folds"], summary["folds_found"]
+    log.info("%s report of %d of %d folds: %s", summary["status"], found, found + len(absent), run.report)
+    for fold in absent:
+        if fold["at_work"]:
+            log.info("fold %d is not done yet: %s", fold["fold"], fold["reason"])
+        else:
+            again = f"python jobs/launch_cv.py --resume {shlex.quote(str(run.root))}"
+            log.error("fold %d is missing: %s; to run it: %s", fold["fold"], fold["reason"], again)
 
 
 def _read_studies(dataset: DatasetPaths) -> pd.DataFrame:
@@ -81,43 +131,38 @@ def _read_studies(dataset: DatasetPaths) -> pd.DataFrame:
 
 
 def _read_folds(
-    run: RunPaths, folds: Sequence[Fold], studies: pd.DataFrame, num_categories: int
+    run: RunPaths,
+    folds: Sequence[Fold],
+    studies: pd.DataFrame,
+    num_categories: int,
+    at_work: Mapping[int, str] | None,
 ) -> tuple[dict[int, Predictions], list[dict[str, Any]]]:
-    """Predictions of every fold with a valid result, and what is wrong with the others."""
+    """Predictions of every fold with a valid result; what others are doing, or what is wrong with them."""
     by_study, splits_sha256 = studies.set_index("study"), digests.file_sha256(run.splits)
 
     def read(index: int) -> Predictions | str:
         files = run.fold(index)
         try:
             if not files.predictions.is_file():
-                return _last_reason(run, index)
+                return absence.cause(run, index)
             audit.check_result(files, index, splits_sha256)
             found = predictions.read_predictions(files.predictions, index, num_categories)
             audit.check_rows(found, folds[index], by_study)
             return found
         except ValueError as error:
-            # out of the way, so that the fold is run again; nothing is lost
-            files.predictions.replace(files.predictions.with_suffix(".csv.invalid"))
+            if at_work is None:  # out of the way, so that the fold is run again; nothing is lost
+                files.predictions.replace(files.predictions.with_suffix(".csv.invalid"))
             return str(error)
 
     with ThreadPoolExecutor(2) as pool:
         results = dict(enumerate(pool.map(read, range(len(folds)))))
+    doing = at_work or {}
     missing = [
-        {"fold": index, "reason": _without_folders(result, run)}
+        {"fold": index, "at_work": index in doing, "reason": doing.get(index, _without_folders(result, run))}
         for index, result in results.items()
         if isinstance(result, str)
     ]
     return {index: result for index, result in results.items() if not isinstance(result, str)}, missing
-
-
-def _last_reason(run: RunPaths, fold: int) -> str:
-    """Why the ledger says that a fold has no result."""
-    told = next((state for state in stages.survey(run) if (state.stage, state.task) == ("folds", fold)), None)
-    if told is None or told.state in ("planned", "submitted"):
-        return (told and told.reason) or "it never started"
-    if told.state == "running":
-        return "it was stopped after " + (told.progress or "its start").partition(",")[0]
-    return told.reason or "it ended without predictions"
 
 
 def _without_folders(reason: str, run: RunPaths) -> str:
@@ -141,7 +186,6 @@ def _summarise(
     return {
         "format_version": report.FORMAT_VERSION,
         "title": cfg.report.title,
-        "status": "PARTIAL" if missing else "COMPLETE",
         "folds_found": len(found),
         "missing_folds": missing,
         "banner": None,

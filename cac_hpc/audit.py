@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import threading
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc import digests, fencing, paths, shards, splits, workers
+from cac_hpc import digests, fencing, labels, paths, shards, splits, workers
 from cac_hpc.config import Config, InputError
 from cac_hpc.logs import log
 from cac_hpc.paths import DatasetPaths, FoldPaths, RunPaths
@@ -43,7 +41,7 @@ def check_cohort(run: RunPaths, cfg: Config, folds: Sequence[Fold], studies: pd.
         _passed("patients", "no patient is in two parts of a fold"),
         {"name": "ids", "passed": False, "note": near} if near else _passed("ids", "no two patients of different parts "
                                                                            "have nearly equal study numbers"),
-        _check_pixels(dataset, folds, patient),
+        check_pixels(dataset, folds, patient),
         _passed("results", "every prediction counted is of its fold's newest start, unchanged, and has each slice of "
                            "each test study once, with its sealed label"),
     ]  # fmt: skip
@@ -116,10 +114,7 @@ def _check_studies(run: RunPaths, dataset: DatasetPaths, folds: Sequence[Fold], 
 
 def _check_ids(folds: Sequence[Fold], patient: Mapping[str, str], refuse: bool) -> str | None:
     """Studies whose numbers differ in separators, zeros or case alone, of different patients, in parts of a fold."""
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for study in patient:
-        alike.setdefault(_tokens(study), []).append(study)
-    pairs = _apart(folds, patient, (same for same in alike.values() if len(same) > 1))
+    pairs = _apart(folds, patient, labels.near_equal(patient))
     if not pairs:
         return None
     found = f"nearly equal study numbers of different patients are in different parts of a fold: {_named(pairs)}"
@@ -132,14 +127,11 @@ def _check_ids(folds: Sequence[Fold], patient: Mapping[str, str], refuse: bool) 
     return found
 
 
-def _tokens(study: str) -> tuple[str, ...]:
-    """Letters and numbers of a study number, so that A07, a-7 and A 007 are alike, but 1-12 and 11-2 are not."""
-    text = unicodedata.normalize("NFKC", study).casefold()
-    return tuple(token.lstrip("0") or "0" for token in re.findall(r"[^\W\d_]+|\d+", text)) or (study,)
+def check_pixels(dataset: DatasetPaths, folds: Sequence[Fold], patient: Mapping[str, str]) -> dict[str, Any]:
+    """No slice of a patient is, pixel by pixel, a slice of another patient in another part of a fold.
 
-
-def _check_pixels(dataset: DatasetPaths, folds: Sequence[Fold], patient: Mapping[str, str]) -> dict[str, Any]:
-    """No slice of a patient is, pixel by pixel, a slice of another patient in another part of a fold."""
+    Returns: what was found, for the report. Raises: InputError naming the studies.
+    """
     sealed = shards.read_checked(dataset.seal).get("shards", [])
     files = [dataset.root / shard["file"] for shard in sealed]
     if not files or not all(file.is_file() for file in files):

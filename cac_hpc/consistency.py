@@ -17,6 +17,7 @@ import pandas as pd
 from cac_hpc import (
     agreement,
     assessment,
+    escaping,
     examples,
     metrics,
     pages,
@@ -72,6 +73,7 @@ def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> li
         *_against_predictions(run, cfg, summary, studies),
         *_against_matrices(summary),
         *_against_cohort(summary, studies, paths.read_json(dataset.intake), splits.read_splits(run.splits)),
+        *_against_folds(summary),
         *_against_files(run, cfg, summary),
     ]
 
@@ -157,16 +159,30 @@ def _patients_of(fold: Fold, studies: pd.DataFrame, num_categories: int) -> list
     return [[int((of_part == number).sum()) for of_part in highest] for number in range(num_categories)]
 
 
+def _against_folds(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Each fold is there or named as missing, and the status says which."""
+    there = [fold["fold"] for fold in summary["training"]]
+    missing = [fold["fold"] for fold in summary["missing_folds"]]
+    yield from differences(summary["folds_found"], len(there), "folds_found")
+    yield from differences(sorted(there + missing), list(range(len(there) + len(missing))), "training, missing_folds")
+    if summary["status"] != "PROVISIONAL":
+        yield from differences(summary["status"], "PARTIAL" if missing else "COMPLETE", "status")
+
+
 def _num(summary: Mapping[str, Any]) -> int:
     return len(summary["categories"])
 
 
 def _against_files(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> Iterator[str]:
     told = paths.read_json(run.report / pages.CIRCUMSTANCES)
-    wanted = {"report.md": report.markdown(dict(summary)), **pages.of_report(run.report, cfg, dict(summary), told)}
+    wanted = pages.of_report(run.report, cfg, dict(summary), told)
+    wanted[report.page_name(summary, "md")] = report.markdown(dict(summary))
     for name, table in tables.of_report(dict(summary)).items():
-        wanted[f"tables/{name}"] = table.to_csv(index=False, lineterminator="\n")
+        wanted[f"tables/{name}"] = escaping.csv_text(table)
     wanted |= {f"tables/{name}": latex for name, latex in tables.latex(dict(summary)).items()}
+    statuses = [status for status in paths.STATUSES if status != summary["status"]]
+    others = [paths.page_name(status, *kind) for status in statuses for kind in paths.PAGES]
+    yield from (f"{name}: of a report of another status" for name in others if (run.report / name).exists())
     for name, text in wanted.items():
         path = run.report / name
         found = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

@@ -28,7 +28,7 @@ from cac_hpc import (
     usage,
 )
 from cac_hpc.config import Config, InputError
-from cac_hpc.paths import RunPaths, write_json, write_text
+from cac_hpc.paths import RunPaths, page_name, read_json, write_json, write_text
 from cac_hpc.plan import DatasetPlan
 from cac_hpc.settings import LaunchOptions
 from cac_hpc.stages import STAGES, Task, TaskState
@@ -108,7 +108,8 @@ def _follow(run: RunPaths, tasks: list[Task]) -> int:
 def _result(run: RunPaths, tasks: list[Task]) -> int:
     """Say where the report of a run that has ended is; returns the exit code."""
     if tasks[-1].result.exists():
-        print(f"the report: {run.report / 'report.md'}\nin here:    python jobs/report.py {shlex.quote(str(run.root))}")
+        page = run.report / page_name(read_json(tasks[-1].result)["status"], "md")
+        print(f"the report: {page}\nin here:    python jobs/report.py {shlex.quote(str(run.root))}")
     unfinished = [str(task) for task in tasks if not task.done]
     if unfinished:
         print(f"without a valid result: {', '.join(unfinished)}")

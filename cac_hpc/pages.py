@@ -37,8 +37,8 @@ def write(run: RunPaths, cfg: Config, summary: Summary) -> None:
 def of_report(folder: Path, cfg: Config, summary: Summary, told: Mapping[str, Any]) -> dict[str, str]:
     """Both pages by their files' names; arguments are those of `html`."""
     return {
-        name: html(folder, cfg, summary, told, images)
-        for name, images in (("report.html", True), ("report_without_images.html", False))
+        paths.page_name(summary["status"], "html", images): html(folder, cfg, summary, told, images)
+        for images in (True, False)
     }
 
 

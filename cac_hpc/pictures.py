@@ -87,9 +87,6 @@ def _histories(run: RunPaths, summary: Summary) -> dict[int, dict[str, np.ndarra
 def _draw_slices(run: RunPaths, cfg: Config, summary: Summary) -> None:
     """Each slice as a picture of its own, and all of a kind as one figure."""
     folder, wanted = run.report / "figures", dict(examples.shown(summary))
-    for old in folder.glob("slices_*"), folder.glob("misclassified_*"):
-        for path in old:
-            path.unlink()
     pixels = _read_slices(run.dataset(cfg.data.packed_dir), list(wanted.values())) if wanted else None
     if pixels is None:
         return

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc import logs, paths, tables
+from cac_hpc import escaping, logs, paths, tables
 from cac_hpc.config import InputError
 
 FORMAT_VERSION = 3  # of report.json; README, "Statistics"
@@ -14,13 +14,12 @@ KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1
 
 
 def write_tables(folder: Path, summary: dict[str, Any]) -> None:
-    """Write the tables and report.md."""
+    """Write the tables and the page as Markdown."""
     for name, table in tables.of_report(summary).items():
-        with paths.atomic(folder / "tables" / name) as scratch:
-            table.to_csv(scratch, index=False, lineterminator="\n")
+        paths.write_text(folder / "tables" / name, escaping.csv_text(table))
     for name, latex in tables.latex(summary).items():
         paths.write_text(folder / "tables" / name, latex)
-    paths.write_text(folder / "report.md", markdown(summary))
+    paths.write_text(folder / page_name(summary, "md"), markdown(summary))
 
 
 def write_json(folder: Path, summary: dict[str, Any]) -> None:
@@ -28,8 +27,14 @@ def write_json(folder: Path, summary: dict[str, Any]) -> None:
     paths.write_json(folder / "report.json", summary)
 
 
+def page_name(summary: Mapping[str, Any], suffix: str) -> str:
+    """File name of a report's page, html or md: report_PARTIAL.md, unless the report is complete."""
+    return paths.page_name(summary["status"], suffix)
+
+
 def markdown(summary: dict[str, Any]) -> str:
     """The report as text."""
+    summary = _escaped(summary)
     parts = [f"# {_title(summary)}", verdict(summary), *missing_lines(summary), _cohort(summary)]
     for level, results in tested(summary):
         parts += [
@@ -88,10 +93,10 @@ def verdict(summary: dict[str, Any]) -> str:
 def show(root: Path) -> int:
     """Print the report of a run in the terminal.
 
-    Returns: 0 for a complete report, 1 for a partial one.
+    Returns: 0 for a complete report, 1 for a partial or provisional one.
     Raises: InputError if the run has no report yet.
     """
-    return present(read(root), f"figures, tables and report.md: {paths.RunPaths(root).report}")
+    return present(read(root), f"figures, tables and page: {paths.RunPaths(root).report}")
 
 
 def read(root: Path) -> dict[str, Any]:
@@ -108,7 +113,7 @@ def read(root: Path) -> dict[str, Any]:
 def present(summary: dict[str, Any], where: str) -> int:
     """Print a report's essentials in the terminal, and where its files are.
 
-    Returns: 0 for a complete report, 1 for a partial one.
+    Returns: 0 for a complete report, 1 for a partial or provisional one.
     """
     screen, code = logs.console(), 0 if summary.get("status") == "COMPLETE" else 1
     if summary.get("format_version") != FORMAT_VERSION:
@@ -149,10 +154,26 @@ def _title(summary: dict[str, Any]) -> str:
 
 def missing_lines(summary: dict[str, Any]) -> list[str]:
     """One line per fold without a valid result, and what to do about it."""
+    status, absent = summary["status"], summary["missing_folds"]
+    if status == "COMPLETE":
+        return []
     lines = [
-        f"PARTIAL: fold {missing['fold']} is missing ({missing['reason']})." for missing in summary["missing_folds"]
+        f"{status}: fold {fold['fold']} is {'not done yet' if fold.get('at_work') else 'missing'} ({fold['reason']})."
+        for fold in absent
     ]
-    return [*lines, "To complete the report: python jobs/launch_cv.py --resume RUN"] if lines else []
+    if status == "PROVISIONAL":
+        lines.append("This is not the final report, which takes its place when all folds have ended.")
+    again = ", ".join(f"fold {fold['fold']}" for fold in absent if not fold.get("at_work"))
+    return [*lines, f"To complete the report ({again}): python jobs/launch_cv.py --resume RUN"] if again else lines
+
+
+def _escaped(summary: dict[str, Any]) -> dict[str, Any]:
+    """The same summary; what others have written in it means nothing in Markdown."""
+    texts = {"categories": "name", "missing_folds": "reason", "audits": "note"}
+    escaped = {
+        key: [{**item, name: escaping.markdown(item[name])} for item in summary[key]] for key, name in texts.items()
+    }
+    return {**summary, **escaped, "title": escaping.markdown(summary["title"])}
 
 
 def _cohort(summary: dict[str, Any]) -> str:

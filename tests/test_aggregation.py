@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc import aggregation, digests, ledger, paths, predictions, shards, splits
+from cac_hpc import aggregation, digests, ledger, paths, predictions, processes, shards, splits
 from cac_hpc.config import InputError, SplitConfig
 from cac_hpc.paths import RunPaths
 from tests.runs import job, write_config, write_scans
@@ -113,6 +113,7 @@ def vouch(run, index, **facts):
         "fold": index,
         "attempt": 1,
         "splits_sha256": digests.file_sha256(run.splits),
+        "predictions_bytes": files.predictions.stat().st_size,
         "predictions_sha256": digests.file_sha256(files.predictions),
         **TRAINED,
     }
@@ -179,7 +180,7 @@ def test_a_missing_fold_gives_a_partial_report_that_names_it_and_exit_code_1(tmp
     assert found["status"] == "PARTIAL"
     assert [fold["fold"] for fold in found["missing_folds"]] == [2]
     assert [fold["fold"] for fold in found["levels"]["slice"]["folds"]] == [0, 1, 3, 4]
-    text = (run.report / "report.md").read_text(encoding="utf-8")
+    text = (run.report / "report_PARTIAL.md").read_text(encoding="utf-8")
     assert text.startswith("# Coronary calcium category from non-contrast cardiac CT (PARTIAL)")
     assert "PARTIAL: fold 2 is missing (it never started)" in text
     assert job("report.py", run.root).returncode == 1
@@ -202,13 +203,16 @@ RANK_DIED = {"ok": False, "reason": "rank 1 died", "lost": True}
         ([("started", {})], "it was stopped after its start"),
     ],
 )  # fmt: skip
-def test_a_missing_fold_is_told_with_what_came_first_or_the_supervisors_last_word(tmp_path, events, reason):
+def test_a_missing_fold_is_told_with_what_came_first_or_the_supervisors_last_word(
+    tmp_path, events, reason, monkeypatch
+):
+    monkeypatch.setenv(processes.SUPERVISOR, "1:1")  # started as a stage: whatever the ledger says, all have ended
     run = make_run(tmp_path, printed_predictions())
     run.fold(2).predictions.unlink()
     for event, facts in events:
         ledger.record(run.ledger, "folds", 2, event, **facts)
     assert not aggregation.aggregate(run.root)
-    assert report_of(run)["missing_folds"] == [{"fold": 2, "reason": reason}]
+    assert report_of(run)["missing_folds"] == [{"fold": 2, "at_work": False, "reason": reason}]
 
 
 def test_a_run_without_any_fold_still_has_a_report(tmp_path):
