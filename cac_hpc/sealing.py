@@ -27,14 +27,14 @@ def seal(root: Path) -> None:
     cfg = settings.load(run.config)
     dataset = run.dataset(cfg.data.packed_dir)
     with shards.named(dataset.root), ledger.stage(run.ledger, "seal", None):
-        if not _is_sealed(dataset):
+        if new := not _is_sealed(dataset):
             _seal_dataset(dataset, cfg)
         summary.show(paths.read_json(dataset.intake))
         studies = pd.read_csv(dataset.studies, dtype={"study": str, "patient": str}, keep_default_na=False)
         patient = dict(zip(studies["study"], studies["patient"], strict=True))
         category = dict(zip(studies["study"], studies["category"].astype(int), strict=True))
         folds = splits.make_folds(patient, category, cfg.split)
-        audit.check_pixels(dataset, folds, patient)  # the aggregator would refuse them after all the training
+        audit.check_pixels(dataset, folds, patient, whole=new)  # the report would refuse them after all the training
         splits.write_splits(run.splits, folds, cfg.split, digests.file_sha256(dataset.studies))
 
 
