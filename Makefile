@@ -22,7 +22,7 @@ check: $(VENV)/installed ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-drill: $(VENV)/installed slurm ## the long fault drills on a real SLURM
+drill: $(VENV)/installed slurm browser ## the long fault drills on a real SLURM
 	$(BIN)/python -m pytest -m drill
 
 clean: ## remove the environment and what the tools left; runs/ and phantom/ stay
@@ -44,6 +44,13 @@ sshd: # from which tests fetch reports
 		|| { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
 			openssh-client openssh-server; } \
 		|| echo "no sshd here: the tests that need it are skipped, and say so"
+
+.PHONY: browser
+browser: # in which the report's page is checked
+	@{ command -v chromium > /dev/null \
+		|| { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium npm; }; } \
+		&& npm install --silent --prefix $(VENV) axe-core@4 \
+		|| echo "no browser here: the drills that need one are skipped, and say so"
 
 $(VENV)/installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -14,7 +14,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=["cac_hpc"],
-    package_data={"cac_hpc": ["py.typed"]},
+    package_data={"cac_hpc": ["py.typed", "page.html", "page.css"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "torch>=2.6,<3",
@@ -31,6 +31,8 @@ setup(
         "pandas>=2.2,<4",
         "openpyxl>=3.1,<4",
         "matplotlib>=3.9,<4",
+        "pillow>=10.3",
+        "Jinja2>=3.1,<4",
         "rich>=13.7",
         "jsonargparse[omegaconf]>=4.40,<5",
     ],

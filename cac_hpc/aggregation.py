@@ -1,9 +1,10 @@
-"""Stage aggregate: the folds' predictions in, the report out, complete or marked PARTIAL."""
+"""Stage aggregate: the folds' predictions in, the report out, complete or marked PARTIAL or PROVISIONAL."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc import (
+    absence,
     assessment,
     audit,
     comparison,
@@ -19,16 +21,20 @@ from cac_hpc import (
     consistency,
     contrast,
     digests,
-    figures,
+    examples,
     intervals,
     ledger,
+    pages,
     paths,
+    pictures,
     predictions,
+    processes,
+    published,
+    publishing,
     report,
     settings,
     shards,
     splits,
-    stages,
     tested,
 )
 from cac_hpc.config import Config, InputError, WorkError
@@ -42,32 +48,80 @@ from cac_hpc.splits import Fold
 def aggregate(root: Path) -> bool:
     """Write the report of a run from the folds that are there.
 
-    Returns: whether all folds are.
+    Started by hand while folds are at work, it makes a `provisional` one. A launcher or SLURM starts it when they have
+    ended, whatever the ledger knows of their end.
+
+    Returns: whether all folds are there.
     Raises: InputError if the dataset is not sealed, so that not even the folds are known, its tables are not as they
     were sealed, or a patient is on both sides of a fold; WorkError if the finished report contradicts itself.
     """
     run = RunPaths(root)
-    cfg = settings.load(run.config)
-    with ledger.stage(run.ledger, "aggregate", None):
-        folds = splits.read_splits(run.splits)
-        studies = _read_studies(run.dataset(cfg.data.packed_dir))
-        audits = audit.check_cohort(run, cfg, folds, studies)
-        found, missing = _read_folds(run, folds, studies, len(cfg.labels.names))
-        summary = _summarise(run, cfg, studies, found, missing) | {"audits": audits}
-        summary["inflation"] = _inflation(run, cfg, summary, studies, found)
-        _draw(run, cfg, summary, list(found))
-        report.write_tables(run.report, summary)
-        if found_wrong := consistency.contradictions(run, cfg, summary):
-            (run.report / "report.json").unlink(missing_ok=True)
-            raise WorkError(f"the report contradicts itself, please tell its authors: {'; '.join(found_wrong[:5])}")
-        report.write_json(run.report, summary)
-    if missing:
+    if processes.supervisor() is None and (at_work := absence.at_work(run)):
+        return _provisional(run, at_work)
+    with ledger.stage(run.ledger, "aggregate", None), publishing.elsewhere(run) as made:
+        summary = _make(made, None)
+        publishing.publish(made, run)
+    if missing := summary["missing_folds"]:
         reason = f"PARTIAL report: no valid result of fold {', '.join(str(fold['fold']) for fold in missing)}"
         ledger.record(run.ledger, "aggregate", None, "ended", ok=False, reason=reason)
-    log.info("%s report of %d of %d folds: %s", summary["status"], len(found), len(folds), run.report)
-    for fold in missing:
-        log.error("fold %d is missing: %s", fold["fold"], fold["reason"])
+    _tell(run, summary)
     return not missing
+
+
+def provisional(root: Path) -> bool:
+    """Write a report from the folds that are there now, beside the stages: it is no result of theirs, and leaves ledger
+    and folds as they are. A final report that comes meanwhile stays.
+
+    Returns and raises as `aggregate`.
+    """
+    run = RunPaths(root)
+    return _provisional(run, absence.at_work(run))
+
+
+def _provisional(run: RunPaths, at_work: Mapping[int, str]) -> bool:
+    keeps = publishing.stays(run)
+    with publishing.elsewhere(run) as made:
+        summary = _make(made, at_work)
+        published = publishing.publish(made, run, keeps)
+    if published:
+        _tell(run, summary)
+        return False
+    log.info("the final report has come meanwhile and stays: %s", run.report)
+    return bool(paths.read_json(run.report / "report.json")["status"] == "COMPLETE")
+
+
+def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> dict[str, Any]:
+    """Write all files of the report and check them; returns its summary.
+
+    Args:
+        at_work: what folds are doing, for a provisional report; None for the final one.
+    """
+    cfg = settings.load(run.config)
+    folds = splits.read_splits(run.splits)
+    studies = _read_studies(run.dataset(cfg.data.packed_dir))
+    audits = audit.check_cohort(run, cfg, folds, studies)
+    found, missing = _read_folds(run, folds, studies, len(cfg.labels.names), at_work)
+    status = "PROVISIONAL" if at_work is not None else "PARTIAL" if missing else "COMPLETE"
+    summary = _summarise(run, cfg, folds, studies, found, missing) | {"status": status, "audits": audits}
+    summary["inflation"] = _inflation(run, cfg, summary, studies, found)
+    pictures.draw(run, cfg, summary)
+    report.write_tables(run.report, summary)
+    pages.write(run, cfg, summary)
+    if found_wrong := consistency.contradictions(run, cfg, summary):
+        raise WorkError(f"the report contradicts itself, please tell its authors: {'; '.join(found_wrong[:5])}")
+    report.write_json(run.report, summary)
+    return summary
+
+
+def _tell(run: RunPaths, summary: Mapping[str, Any]) -> None:
+    absent, found = summary["missing_folds"], summary["folds_found"]
+    log.info("%s report of %d of %d folds: %s", summary["status"], found, found + len(absent), run.report)
+    for fold in absent:
+        if fold["at_work"]:
+            log.info("fold %d is not done yet: %s", fold["fold"], fold["reason"])
+        else:
+            again = f"python jobs/launch_cv.py --resume {shlex.quote(str(run.root))}"
+            log.error("fold %d is missing: %s; to run it: %s", fold["fold"], fold["reason"], again)
 
 
 def _read_studies(dataset: DatasetPaths) -> pd.DataFrame:
@@ -81,43 +135,38 @@ def _read_studies(dataset: DatasetPaths) -> pd.DataFrame:
 
 
 def _read_folds(
-    run: RunPaths, folds: Sequence[Fold], studies: pd.DataFrame, num_categories: int
+    run: RunPaths,
+    folds: Sequence[Fold],
+    studies: pd.DataFrame,
+    num_categories: int,
+    at_work: Mapping[int, str] | None,
 ) -> tuple[dict[int, Predictions], list[dict[str, Any]]]:
-    """Predictions of every fold with a valid result, and what is wrong with the others."""
+    """Predictions of every fold with a valid result; what others are doing, or what is wrong with them."""
     by_study, splits_sha256 = studies.set_index("study"), digests.file_sha256(run.splits)
 
     def read(index: int) -> Predictions | str:
         files = run.fold(index)
         try:
             if not files.predictions.is_file():
-                return _last_reason(run, index)
+                return absence.cause(run, index)
             audit.check_result(files, index, splits_sha256)
             found = predictions.read_predictions(files.predictions, index, num_categories)
             audit.check_rows(found, folds[index], by_study)
             return found
         except ValueError as error:
-            # out of the way, so that the fold is run again; nothing is lost
-            files.predictions.replace(files.predictions.with_suffix(".csv.invalid"))
+            if at_work is None:  # out of the way, so that the fold is run again; nothing is lost
+                files.predictions.replace(files.predictions.with_suffix(".csv.invalid"))
             return str(error)
 
     with ThreadPoolExecutor(2) as pool:
         results = dict(enumerate(pool.map(read, range(len(folds)))))
+    doing = at_work or {}
     missing = [
-        {"fold": index, "reason": _without_folders(result, run)}
+        {"fold": index, "at_work": index in doing, "reason": doing.get(index, _without_folders(result, run))}
         for index, result in results.items()
         if isinstance(result, str)
     ]
     return {index: result for index, result in results.items() if not isinstance(result, str)}, missing
-
-
-def _last_reason(run: RunPaths, fold: int) -> str:
-    """Why the ledger says that a fold has no result."""
-    told = next((state for state in stages.survey(run) if (state.stage, state.task) == ("folds", fold)), None)
-    if told is None or told.state in ("planned", "submitted"):
-        return (told and told.reason) or "it never started"
-    if told.state == "running":
-        return "it was stopped after " + (told.progress or "its start").partition(",")[0]
-    return told.reason or "it ended without predictions"
 
 
 def _without_folders(reason: str, run: RunPaths) -> str:
@@ -126,9 +175,14 @@ def _without_folders(reason: str, run: RunPaths) -> str:
 
 
 def _summarise(
-    run: RunPaths, cfg: Config, studies: pd.DataFrame, found: dict[int, Predictions], missing: list[dict[str, Any]]
+    run: RunPaths,
+    cfg: Config,
+    folds: Sequence[Fold],
+    studies: pd.DataFrame,
+    found: dict[int, Predictions],
+    missing: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    num_categories = len(cfg.labels.names)
+    of_slices = tested.slices(found, studies, len(cfg.labels.names))
     seal = paths.read_json(run.dataset(cfg.data.packed_dir).seal)
     shown = ("labels", "pack", "split", "model", "train")
     settings_shown = {name: config.plain(getattr(cfg, name)) for name in shown}
@@ -138,18 +192,19 @@ def _summarise(
     return {
         "format_version": report.FORMAT_VERSION,
         "title": cfg.report.title + (f" ({report.MARK})" if leaks else ""),
-        "banner": report.LEAKS if leaks else None,
-        "status": "PARTIAL" if missing else "COMPLETE",
         "folds_found": len(found),
         "missing_folds": missing,
+        "banner": report.LEAKS if leaks else None,
         "categories": _categories(cfg),
-        "cohort": _cohort(run.dataset(cfg.data.packed_dir), studies, num_categories),
+        "cohort": _cohort(run, cfg, folds, studies),
         "split": settings_shown["split"],
         "statistics": {
             **{key: getattr(cfg.report, key) for key in ("patient_rule", "top_k", "draws", "seed")},
             "confidence": intervals.CONFIDENCE,
         },
-        "levels": assessment.levels(tested.slices(found, studies, num_categories), cfg.report, cfg.labels.edges),
+        "published": _published(cfg),
+        "examples": examples.pick(found, of_slices, studies, cfg),
+        "levels": assessment.levels(of_slices, cfg.report, cfg.labels.edges),
         "training": [paths.read_json(run.fold(fold).metrics) for fold in found],
         "settings": settings_shown,
         "digests": {
@@ -183,40 +238,32 @@ def _categories(cfg: Config) -> list[dict[str, Any]]:
     ]
 
 
-def _cohort(dataset: DatasetPaths, studies: pd.DataFrame, num_categories: int) -> dict[str, Any]:
-    category, intake = studies["category"].astype(int).to_numpy(), paths.read_json(dataset.intake)
+def _published(cfg: Config) -> dict[str, Any] | None:
+    """The figures of the table that stands beside the results."""
+    if cfg.report.published is None:
+        return None
+    try:
+        table = published.beside(Path(cfg.report.published), cfg.labels.names)
+    except (InputError, OSError) as error:  # it was there when the run was planned
+        log.warning("report.published: %s", error)
+        return {"note": f"The published table {Path(cfg.report.published).name} could not be read any more."}
+    return {"title": table.title, "note": None, **assessment.summary_of_matrix(table.matrix)}
+
+
+def _cohort(run: RunPaths, cfg: Config, folds: Sequence[Fold], studies: pd.DataFrame) -> dict[str, Any]:
+    num_categories = len(cfg.labels.names)
+    intake = paths.read_json(run.dataset(cfg.data.packed_dir).intake)
+    patient, category = (dict(zip(studies["study"], studies[name], strict=True)) for name in ("patient", "category"))
     return {
         "studies_found": intake["studies"]["found"],
         "studies": len(studies),
         "patients": int(studies["patient"].nunique()),
         "slices": int(studies["slices"].astype(int).sum()),
         "rejected_files": sum(intake["files"]["rejected"].values()),
-        "studies_per_category": np.bincount(category, minlength=num_categories).tolist(),
+        "studies_per_category": np.bincount(studies["category"].astype(int), minlength=num_categories).tolist(),
+        "folds": [
+            [list(counts) for counts in splits.count_patients(fold, patient, category, num_categories)]
+            for fold in folds
+        ],
         "intake": intake,
     }
-
-
-def _draw(run: RunPaths, cfg: Config, summary: dict[str, Any], folds: Sequence[int]) -> None:
-    mark = f"{report.MARK}\n" if summary["banner"] else ""
-    for level, results in summary["levels"].items():
-        pooled = results["pooled"]
-        title = (
-            f"{mark}{level.capitalize()} level, {summary['folds_found']} of {cfg.split.folds} folds, n = {pooled['n']}"
-        )
-        figures.draw_confusion(
-            run.report / "figures" / f"confusion_{level}",
-            np.array(pooled["confusion_matrix"]),
-            cfg.labels.names,
-            title,
-            f"{level}s",
-            cfg.report.figure_dpi,
-        )
-    histories = {fold: pd.read_csv(run.fold(fold).history) for fold in folds if run.fold(fold).history.is_file()}
-    if histories:
-        columns = ("epoch", "train_loss", "val_loss")
-        figures.draw_history(
-            run.report / "figures" / "history",
-            {fold: {name: table[name].to_numpy() for name in columns} for fold, table in histories.items()},
-            f"{mark}Validation loss (solid) and class-weighted training loss (dotted)",
-            cfg.report.figure_dpi,
-        )

@@ -28,10 +28,11 @@ from cac_hpc.paths import RunPaths
 # Nothing else of a run is ever taken; a * stays within a folder, and names are of plain characters.
 TAKEN = (
     "provenance.json",
-    "report/report.html",
+    "report/circumstances.json",
     "report/report.json",
-    "report/report.md",
+    *(f"report/{paths.page_name(status, *kind)}" for kind in paths.PAGES for status in paths.STATUSES),
     "report/tables/*.csv",
+    "report/tables/*.tex",
     "report/figures/*.png",
     "report/figures/*.svg",
     "folds/fold-*/history.csv",
@@ -40,6 +41,9 @@ TAKEN = (
 )
 WEIGHTS = ("folds/fold-*/model.pt", "folds/fold-*/model.sha256")  # only where asked for
 SLICE_PICTURES = ("report/figures/slices_*", "report/figures/misclassified_*")  # they show slices of patients
+WITH_SLICES, WITHOUT_SLICES = (
+    tuple(f"report/{paths.page_name(status, 'html', images)}" for status in paths.STATUSES) for images in (True, False)
+)
 SUMMARY, PROVENANCE, LIST = "report/report.json", "provenance.json", "SHA256SUMS"
 
 PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -61,20 +65,25 @@ class Choice:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        return () if self.images else SLICE_PICTURES
+        return WITHOUT_SLICES if self.images else SLICE_PICTURES + WITH_SLICES
 
     def admits(self, name: str) -> bool:
         """Whether a file of that name, relative to the run, belongs into the archive."""
-        parts = name.split("/")
-        fits = any(
-            len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
-            for wanted in (pattern.split("/") for pattern in self.taken)
-        )
-        plain = all(map(PLAIN.fullmatch, parts))
-        return fits and plain and not any(fnmatchcase(name, pattern) for pattern in self.left_out)
+        return _fits(name, self.taken) and not any(fnmatchcase(name, pattern) for pattern in self.left_out)
 
 
-EVERYTHING = Choice(weights=True)
+def belongs(name: str) -> bool:
+    """Whether a file of that name, relative to the run, may be in any archive."""
+    return _fits(name, TAKEN + WEIGHTS)
+
+
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    parts = name.split("/")
+    fits = any(
+        len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+        for wanted in (pattern.split("/") for pattern in patterns)
+    )
+    return fits and all(map(PLAIN.fullmatch, parts))
 
 
 @dataclass(frozen=True)
@@ -207,8 +216,9 @@ class _Digesting:
 def _stem(offer: Offer, summary: Mapping[str, Any], choice: Choice) -> str:
     """Name of the archive: run, date of the report (UTC), and in what it differs from a whole one."""
     made = datetime.fromtimestamp(offer.made, timezone.utc).strftime("%Y-%m-%d_%H%M%S")
+    status = summary.get("status")
     marks = [
-        *([] if summary.get("status") == "COMPLETE" else ["PARTIAL"]),
+        *([] if status == "COMPLETE" else [status if status in paths.STATUSES else "PARTIAL"]),
         *(["CONTRAST"] if summary.get("banner") else []),
         *(["with_weights"] if choice.weights else []),
         *([] if choice.images else ["without_images"]),
@@ -241,7 +251,7 @@ def _read_list(tar: tarfile.TarFile) -> tuple[str, dict[str, str]]:
     sums = {}
     for line in file.read().decode(errors="replace").splitlines():
         found = re.fullmatch(r"([0-9a-f]{64})  (.+)", line)
-        if not found or not EVERYTHING.admits(found[2]) or found[2] in sums:
+        if not found or not belongs(found[2]) or found[2] in sums:
             raise _Refused(f"{LIST} has the line {line[:200]!r}, wanted digest and name of a file of a report")
         sums[found[2]] = found[1]
     return stem, sums

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import threading
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc import digests, fencing, paths, shards, splits, workers
+from cac_hpc import digests, fencing, labels, paths, shards, splits, workers
 from cac_hpc.config import Config, InputError
 from cac_hpc.logs import log
 from cac_hpc.paths import DatasetPaths, FoldPaths, RunPaths
 from cac_hpc.predictions import Predictions
 from cac_hpc.splits import Fold
 from cac_hpc.workers import Lost, Worker
+
+Read = Callable[[Path, int | None], Any]  # takes a shard and a row, or None for the digests of all
 
 NAMED = 5  # pairs that a message names
 PATIENCE_S = 600.0  # for one shard's digests
@@ -52,7 +53,7 @@ def check_cohort(run: RunPaths, cfg: Config, folds: Sequence[Fold], studies: pd.
         _passed("patients", "no patient is in two parts of a fold"),
         {"name": "ids", "passed": False, "note": near} if near else _passed("ids", "no two patients of different parts "
                                                                            "have nearly equal study numbers"),
-        _check_pixels(dataset, folds, patient),
+        check_pixels(dataset, folds, patient),
         _results("each slice of each test study"),
     ]  # fmt: skip
 
@@ -151,10 +152,7 @@ def _check_studies(
 
 def _check_ids(folds: Sequence[Fold], patient: Mapping[str, str], refuse: bool) -> str | None:
     """Studies whose numbers differ in separators, zeros or case alone, of different patients, in parts of a fold."""
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for study in patient:
-        alike.setdefault(_tokens(study), []).append(study)
-    pairs = _apart(folds, patient, (same for same in alike.values() if len(same) > 1))
+    pairs = _apart(folds, patient, labels.near_equal(patient))
     if not pairs:
         return None
     found = f"nearly equal study numbers of different patients are in different parts of a fold: {_named(pairs)}"
@@ -167,19 +165,21 @@ def _check_ids(folds: Sequence[Fold], patient: Mapping[str, str], refuse: bool) 
     return found
 
 
-def _tokens(study: str) -> tuple[str, ...]:
-    """Letters and numbers of a study number, so that A07, a-7 and A 007 are alike, but 1-12 and 11-2 are not."""
-    text = unicodedata.normalize("NFKC", study).casefold()
-    return tuple(token.lstrip("0") or "0" for token in re.findall(r"[^\W\d_]+|\d+", text)) or (study,)
+def check_pixels(
+    dataset: DatasetPaths, folds: Sequence[Fold], patient: Mapping[str, str], whole: bool = False
+) -> dict[str, Any]:
+    """No slice of a patient is, pixel by pixel, a slice of another patient in another part of a fold.
 
-
-def _check_pixels(dataset: DatasetPaths, folds: Sequence[Fold], patient: Mapping[str, str]) -> dict[str, Any]:
-    """No slice of a patient is, pixel by pixel, a slice of another patient in another part of a fold."""
+    Args:
+        whole: whether the shards were just found to be as they were written; else a process of its own reads them.
+    Returns: what was found, for the report. Raises: InputError naming the studies.
+    """
     sealed = shards.read_checked(dataset.seal).get("shards", [])
     files = [dataset.root / shard["file"] for shard in sealed]
     if not files or not all(file.is_file() for file in files):
         return {"name": "pixels", "passed": None, "note": "the dataset's shards are not there any more"}
-    pairs = _apart(folds, patient, _same_pixels(files, patient))
+    with _reader(whole) as read:
+        pairs = _apart(folds, patient, _same_pixels(files, patient, read))
     if pairs:
         raise InputError(
             f"studies of different patients share slices that are equal pixel by pixel, in different parts of a fold: "
@@ -188,26 +188,22 @@ def _check_pixels(dataset: DatasetPaths, folds: Sequence[Fold], patient: Mapping
     return _passed("pixels", "no two patients of different parts share a slice")
 
 
-def _same_pixels(files: Sequence[Path], patient: Mapping[str, str]) -> Iterator[list[str]]:
+def _same_pixels(files: Sequence[Path], patient: Mapping[str, str], read: Read) -> Iterator[list[str]]:
     """Studies that share a slice which shows anything; each group once."""
-    worker = Worker(_read, PATIENCE_S, workers.GIB * 4, threading.Event())  # damaged HDF5 may end its process
-    try:
-        read = [_ask(worker, file, None) for file in files]
-        names = np.concatenate([studies for studies, _, _ in read])
-        study_N = np.repeat(np.arange(len(names)), np.concatenate([count for _, count, _ in read]))
-        first_N, second_N = np.concatenate([digest for _, _, digest in read]).view("<u8").reshape(-1, 2).T
-        start = np.concatenate([[0], np.cumsum([len(digest) for _, _, digest in read])])
-        seen: set[frozenset[str]] = set()
-        for rows in _equal_rows(first_N, second_N):
-            group = frozenset(map(str, names[study_N[rows]]))
-            if len({patient.get(study, study) for study in group}) < 2 or group in seen:
-                continue
-            shard = int(np.searchsorted(start, rows[0], side="right") - 1)
-            if not _ask(worker, files[shard], int(rows[0] - start[shard])):
-                seen.add(group)
-                yield sorted(group)
-    finally:
-        worker.close()
+    found = [read(file, None) for file in files]
+    names = np.concatenate([studies for studies, _, _ in found])
+    study_N = np.repeat(np.arange(len(names)), np.concatenate([count for _, count, _ in found]))
+    first_N, second_N = np.concatenate([digest for _, _, digest in found]).view("<u8").reshape(-1, 2).T
+    start = np.concatenate([[0], np.cumsum([len(digest) for _, _, digest in found])])
+    seen: set[frozenset[str]] = set()
+    for rows in _equal_rows(first_N, second_N):
+        group = frozenset(map(str, names[study_N[rows]]))
+        if len({patient.get(study, study) for study in group}) < 2 or group in seen:
+            continue
+        shard = int(np.searchsorted(start, rows[0], side="right") - 1)
+        if not read(files[shard], int(rows[0] - start[shard])):
+            seen.add(group)
+            yield sorted(group)
 
 
 def _equal_rows(first_N: np.ndarray, second_N: np.ndarray) -> Iterator[np.ndarray]:
@@ -220,16 +216,32 @@ def _equal_rows(first_N: np.ndarray, second_N: np.ndarray) -> Iterator[np.ndarra
         yield order[start[group] : start[group + 1]]
 
 
-def _ask(worker: Worker, file: Path, row: int | None) -> Any:
+@contextmanager
+def _reader(whole: bool) -> Iterator[Read]:
+    """Yield what reads a shard's digests, or whether a row of it shows nothing."""
+    if whole:
+        yield _read
+        return
+    worker = Worker(_read_for, PATIENCE_S, workers.GIB * 4, threading.Event())  # damaged HDF5 may end its process
+
+    def ask(file: Path, row: int | None) -> Any:
+        try:
+            return worker.run((file, row), lambda content: None)
+        except Lost as error:
+            raise InputError(f"{file}: cannot be read ({error}); python jobs/pack.py --run RUN mends it") from None
+
     try:
-        return worker.run((file, row), lambda content: None)
-    except Lost as error:
-        raise InputError(f"{file}: cannot be read ({error}); python jobs/pack.py --run RUN mends it") from None
+        yield ask
+    finally:
+        worker.close()
 
 
-def _read(task: tuple[Path, int | None], say: workers.Say) -> Any:
-    """In the worker: a shard's digests, or whether a row of it shows nothing."""
-    file, row = task
+def _read_for(task: tuple[Path, int | None], say: workers.Say) -> Any:
+    """In the worker."""
+    return _read(*task)
+
+
+def _read(file: Path, row: int | None) -> Any:
     return shards.read_digests(file) if row is None else shards.is_blank(file, row)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from cac_hpc import comparison, logs, paths, settings
+from cac_hpc import comparison, logs, paths, report, settings
 from cac_hpc.paths import RunPaths
 from cac_hpc.settings import ReportOptions
 
@@ -59,7 +59,7 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
                 name = f"category {category['category']}"
                 rows += _figure_rows({f"{key}, {name}": value for key, value in category.items() if key != "category"})
             parts += [f"### {_level_title(level, results, letters)}"]
-            parts += [_markdown_table(_columns(letters), rows), *_without_interval(results["figures"])]
+            parts += [report.markdown_table(_columns(letters), rows), *_without_interval(results["figures"])]
         parts += [_sign_test(one, letters)]
     return "\n\n".join([*parts, "## How it was counted", *methods(found)]) + "\n"
 
@@ -159,11 +159,6 @@ def _sign_test(one: Mapping[str, Any], letters: tuple[str, str]) -> str:
         f"Patients right more often in {b} than in {a}: {test['other_better']}, less often: "
         f"{test['reference_better']}, as often: {test['equal']}; {test['test']}: {p_value}."
     )
-
-
-def _markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _rows(found: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

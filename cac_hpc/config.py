@@ -330,7 +330,9 @@ class ClusterConfig:
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
     title: str = "Coronary calcium category from non-contrast cardiac CT"
-    figure_dpi: int = 150
+    figure_dpi: int = 300
+    window_hu: tuple[float, float] = (-135.0, 215.0)  # contrast of the slices that are shown: width 350, level 40
+    published: str | None = None  # a table to stand beside the results, such as configs/published/nguyen.yaml
     # From slices to a patient; chosen before anything is tested, and fixed for the run.
     patient_rule: Literal["mean", "majority", "top_k"] = "mean"
     top_k: int = 5  # slices, for the rule of that name
@@ -340,6 +342,7 @@ class ReportConfig:
 
     def __post_init__(self) -> None:
         require(50 <= self.figure_dpi <= 600, "report.figure_dpi", self.figure_dpi, "50 to 600")
+        require(self.window_hu[0] < self.window_hu[1], "report.window_hu", self.window_hu, "low, high with low < high")
         require(self.top_k >= 1, "report.top_k", self.top_k, "1 or more")
         require(200 <= self.draws <= 100_000, "report.draws", self.draws, "200 to 100000")
         require(self.seed >= 0, "report.seed", self.seed, "0 or more")
@@ -443,4 +446,5 @@ def absolute_paths(cfg: Config) -> Config:
     )
     labels = dataclasses.replace(cfg.labels, sheet=absolute(cfg.labels.sheet))
     split = dataclasses.replace(cfg.split, contrast_to=cfg.split.contrast_to and absolute(cfg.split.contrast_to))
-    return dataclasses.replace(cfg, run=absolute(cfg.run), data=data, labels=labels, split=split)
+    report = dataclasses.replace(cfg.report, published=cfg.report.published and absolute(cfg.report.published))
+    return dataclasses.replace(cfg, run=absolute(cfg.run), data=data, labels=labels, split=split, report=report)

@@ -14,9 +14,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc import agreement, assessment, metrics, paths, predictions, published, report, settings, tables, tested
+from cac_hpc import (
+    agreement,
+    assessment,
+    escaping,
+    examples,
+    metrics,
+    pages,
+    paths,
+    predictions,
+    published,
+    report,
+    settings,
+    splits,
+    tables,
+    tested,
+)
 from cac_hpc.config import Config, InputError
 from cac_hpc.paths import RunPaths
+from cac_hpc.splits import Fold
 
 TOLERANCE = 1e-9
 
@@ -57,8 +73,9 @@ def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> li
         *_against_predictions(run, cfg, summary, studies),
         *_against_matrices(summary),
         *_against_inflation(summary),
-        *_against_cohort(summary, studies, paths.read_json(dataset.intake)),
-        *_against_files(run, summary),
+        *_against_cohort(summary, studies, paths.read_json(dataset.intake), splits.read_splits(run.splits)),
+        *_against_folds(summary),
+        *_against_files(run, cfg, summary),
     ]
 
 
@@ -71,6 +88,7 @@ def _against_predictions(
     facts = [paths.read_json(run.fold(fold).metrics) for fold in folds]
     yield from differences(summary["training"], facts, "training")
     slices = tested.slices(found, studies, num_categories)
+    yield from differences(summary["examples"], examples.pick(found, slices, studies, cfg), "examples")
     yield from differences(summary["levels"], assessment.levels(slices, cfg.report, cfg.labels.edges), "levels")
 
 
@@ -127,7 +145,9 @@ def against_matrix(part: Mapping[str, Any], where: str) -> Iterator[str]:
         yield from differences(found, wanted, f"{where}.{name}")
 
 
-def _against_cohort(summary: Mapping[str, Any], studies: pd.DataFrame, intake: Mapping[str, Any]) -> Iterator[str]:
+def _against_cohort(
+    summary: Mapping[str, Any], studies: pd.DataFrame, intake: Mapping[str, Any], folds: Sequence[Fold]
+) -> Iterator[str]:
     cohort = summary["cohort"]
     counts = {
         "studies_found": intake["studies"]["found"],
@@ -136,6 +156,7 @@ def _against_cohort(summary: Mapping[str, Any], studies: pd.DataFrame, intake: M
         "slices": int(studies["slices"].sum()),
         "rejected_files": sum(intake["files"]["rejected"].values()),
         "studies_per_category": [int((studies["category"] == number).sum()) for number in range(_num(summary))],
+        "folds": [_patients_of(fold, studies, _num(summary)) for fold in folds],
         "intake": intake,
     }
     yield from differences(cohort, counts, "cohort")
@@ -147,14 +168,38 @@ def _against_cohort(summary: Mapping[str, Any], studies: pd.DataFrame, intake: M
                 yield from differences(results["pooled"]["n"], count, f"levels.{level}.pooled.n, cohort")
 
 
+def _patients_of(fold: Fold, studies: pd.DataFrame, num_categories: int) -> list[list[int]]:
+    """Of each category, the patients in the three parts of a fold; by the highest category of their studies there."""
+    highest = [
+        studies[studies["study"].isin(list(part))].groupby("patient")["category"].max() for part in fold.parts.values()
+    ]
+    return [[int((of_part == number).sum()) for of_part in highest] for number in range(num_categories)]
+
+
+def _against_folds(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Each fold is there or named as missing, and the status says which."""
+    there = [fold["fold"] for fold in summary["training"]]
+    missing = [fold["fold"] for fold in summary["missing_folds"]]
+    yield from differences(summary["folds_found"], len(there), "folds_found")
+    yield from differences(sorted(there + missing), list(range(len(there) + len(missing))), "training, missing_folds")
+    if summary["status"] != "PROVISIONAL":
+        yield from differences(summary["status"], "PARTIAL" if missing else "COMPLETE", "status")
+
+
 def _num(summary: Mapping[str, Any]) -> int:
     return len(summary["categories"])
 
 
-def _against_files(run: RunPaths, summary: Mapping[str, Any]) -> Iterator[str]:
-    wanted = {"report.md": report.markdown(dict(summary))}
+def _against_files(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> Iterator[str]:
+    told = paths.read_json(run.report / pages.CIRCUMSTANCES)
+    wanted = pages.of_report(run.report, cfg, dict(summary), told)
+    wanted[report.page_name(summary, "md")] = report.markdown(dict(summary))
     for name, table in tables.of_report(dict(summary)).items():
-        wanted[f"tables/{name}"] = table.to_csv(index=False, lineterminator="\n")
+        wanted[f"tables/{name}"] = escaping.csv_text(table)
+    wanted |= {f"tables/{name}": latex for name, latex in tables.latex(dict(summary)).items()}
+    statuses = [status for status in paths.STATUSES if status != summary["status"]]
+    others = [paths.page_name(status, *kind) for status in statuses for kind in paths.PAGES]
+    yield from (f"{name}: of a report of another status" for name in others if (run.report / name).exists())
     for name, text in wanted.items():
         path = run.report / name
         found = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

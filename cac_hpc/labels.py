@@ -6,18 +6,21 @@ import difflib
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from cac_hpc import escaping
 from cac_hpc.config import InputError, LabelsConfig
 from cac_hpc.sheets import Cell, ColumnError, SheetError, read_sheet
 
 T = TypeVar("T")
+K = TypeVar("K")
 SCORE = re.compile(r"(>\s*)?([0-9]+(?:\.[0-9]+)?)")
+FORMULA = "spreadsheets take its name for a formula, wanted one that does not begin with = + - @ or a tab"
 MOST_PAIRS = 40_000  # of names compared letter by letter for near misses: about a second
 
 
@@ -88,6 +91,22 @@ def normalised(name: str) -> str:
     return re.sub(r"^0+(?=[0-9])", "", text)
 
 
+def near_equal(patient: Mapping[str, str]) -> list[list[str]]:
+    """Groups of studies whose numbers differ in separators, zeros in front or case alone, and not all of one patient.
+
+    Args:
+        patient: of each study, by study number.
+    """
+    alike = _grouped(patient, tokens).values()
+    return [studies for studies in alike if len({patient[study] for study in studies}) > 1]
+
+
+def tokens(study: str) -> tuple[str, ...]:
+    """Letters and numbers of a study number, so that A07, a-7 and A 007 are alike, but 1-12 and 11-2 are not."""
+    text = unicodedata.normalize("NFKC", study).casefold()
+    return tuple(token.lstrip("0") or "0" for token in re.findall(r"[^\W\d_]+|\d+", text)) or (study,)
+
+
 def read_score(text: str, edges: Sequence[float]) -> tuple[float | None, int]:
     """Score and category of the text of a cell.
 
@@ -135,8 +154,8 @@ def _read_rows(cfg: LabelsConfig) -> list[Row]:
     return rows
 
 
-def _grouped(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:
-    groups: dict[str, list[T]] = {}
+def _grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    groups: dict[K, list[T]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return groups
@@ -157,6 +176,7 @@ def _unlabelled(
     for study in studies:
         same, rows = folders[normalised(study)], named.get(normalised(study), [])
         faults = [f"folders {' and '.join(map(repr, same))} are the same study"] if len(same) > 1 else []
+        faults += [FORMULA] if escaping.is_formula(study) else []
         faults += _faults(rows, edges) if rows else [f"no row{_near_miss(study, strays, search)}"]
         if faults:
             unlabelled[study] = "; ".join(faults)

@@ -21,6 +21,7 @@ from cac_hpc import (
     monitor,
     plan,
     provenance,
+    published,
     scheduler,
     settings,
     stages,
@@ -28,7 +29,7 @@ from cac_hpc import (
     usage,
 )
 from cac_hpc.config import Config, InputError
-from cac_hpc.paths import RunPaths, write_json, write_text
+from cac_hpc.paths import RunPaths, page_name, read_json, write_json, write_text
 from cac_hpc.plan import DatasetPlan
 from cac_hpc.settings import LaunchOptions
 from cac_hpc.stages import STAGES, Task, TaskState
@@ -37,8 +38,8 @@ from cac_hpc.states import OPEN
 # moved folders, other resources, another title, what only decides whether to go on: the same science
 FREE = (
     "run:", "cluster.", "report.title:", "report.figure_dpi:", "report.near_equal_ids:",
-    "pack.limits.rejected_studies:", "split.contrast_to:", "train.allow_inexact_resume:", "train.checkpoint_minutes:",
-    "train.residency:",
+    "report.published:", "report.window_hu:", "pack.limits.rejected_studies:", "split.contrast_to:",
+    "train.allow_inexact_resume:", "train.checkpoint_minutes:", "train.residency:",
 )  # fmt: skip
 
 
@@ -54,6 +55,8 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     contrast.check(cfg)
     dataset_plan = plan.make_plan(cfg)
     _check_run_folder(run, cfg)
+    if cfg.report.published:
+        published.beside(Path(cfg.report.published), cfg.labels.names)
     plan.check_dataset(run.dataset(cfg.data.packed_dir), dataset_plan)
     kind, why = _choose_kind(cfg)
     tasks = stages.plan_tasks(cfg, run, len(dataset_plan.shards))
@@ -107,7 +110,8 @@ def _follow(run: RunPaths, tasks: list[Task]) -> int:
 def _result(run: RunPaths, tasks: list[Task]) -> int:
     """Say where the report of a run that has ended is; returns the exit code."""
     if tasks[-1].result.exists():
-        print(f"the report: {run.report / 'report.md'}\nin here:    python jobs/report.py {shlex.quote(str(run.root))}")
+        page = run.report / page_name(read_json(tasks[-1].result)["status"], "md")
+        print(f"the report: {page}\nin here:    python jobs/report.py {shlex.quote(str(run.root))}")
     unfinished = [str(task) for task in tasks if not task.done]
     if unfinished:
         print(f"without a valid result: {', '.join(unfinished)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +48,29 @@ class SliceClassifier(nn.Module):
 def num_parameters(model: nn.Module) -> int:
     """How many numbers training adjusts."""
     return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+
+
+@torch.no_grad()
+def layers(model: SliceClassifier, size: int, dropout: float) -> list[dict[str, Any]]:
+    """What a slice passes through, as it was met by sending one: layer, detail, output (shape) and parameters."""
+    found: list[dict[str, Any]] = [{"layer": "Slice", "detail": "", "output": [1, size, size], "parameters": 0}]
+
+    def meet(layer: nn.Module, _: Any, output: Tensor) -> None:
+        kernel = getattr(layer, "kernel_size", None)
+        detail = "" if kernel is None else "{0} x {0}".format(kernel if isinstance(kernel, int) else kernel[0])
+        shape = {"output": list(output.shape[1:]), "parameters": num_parameters(layer)}
+        found.append({"layer": type(layer).__name__, "detail": detail, **shape})
+        if isinstance(layer, nn.Flatten):  # dropout belongs to the slices, so it is no layer of its own
+            found.append({"layer": "Dropout", "detail": f"{dropout:g}", **shape})
+
+    handles = [layer.register_forward_hook(meet) for layer in model.modules() if not list(layer.children())]
+    try:
+        weight = next(model.parameters())
+        model(torch.zeros(1, 1, size, size, device=weight.device, dtype=weight.dtype))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
 
 
 def dropout_factors(generator: torch.Generator, num_slices: int, num_features: int, dropout: float) -> Tensor:

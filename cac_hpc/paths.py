@@ -118,6 +118,7 @@ class RunPaths:
     """A run folder."""
 
     root: Path
+    report_in: Path | None = None  # where its report is made, until it is whole
 
     @property
     def config(self) -> Path:
@@ -157,13 +158,25 @@ class RunPaths:
 
     @property
     def report(self) -> Path:
-        return self.root / "report"
+        return self.report_in or self.root / "report"
 
     def fold(self, index: int) -> FoldPaths:
         return FoldPaths(self.root / "folds" / f"fold-{index}")
 
     def dataset(self, packed_dir: str | None) -> DatasetPaths:
         return DatasetPaths(Path(packed_dir) if packed_dir else self.root / "dataset")
+
+
+STATUSES = ("COMPLETE", "PARTIAL", "PROVISIONAL")  # of a report
+
+
+PAGES = (("html", True), ("html", False), ("md", True))  # the pages that people open, the best one first
+
+
+def page_name(status: str, suffix: str, images: bool = True) -> str:
+    """File name of a report's page, html or md: it says if that is not the whole report, or has no slices in it."""
+    marks = [status] * (status != "COMPLETE") + ["without_images"] * (not images)
+    return f"{'_'.join(['report', *marks])}.{suffix}"
 
 
 def no_check() -> None:
@@ -183,10 +196,10 @@ def atomic(path: Path, check: Callable[[], None] = no_check) -> Iterator[Path]:
     scratch = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield scratch
-        _sync(scratch)
+        sync(scratch)
         check()
         scratch.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -213,7 +226,8 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file or folder on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

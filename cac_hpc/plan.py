@@ -6,13 +6,14 @@ import csv
 import hashlib
 import hmac
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cac_hpc import digests, files, paths, shards, splits
 from cac_hpc.config import Config, DataConfig, InputError, plain
-from cac_hpc.labels import Label, Matched, match_labels
+from cac_hpc.labels import Label, Matched, match_labels, near_equal
 from cac_hpc.paths import DatasetPaths, RunPaths
 from cac_hpc.splits import Fold
 
@@ -47,6 +48,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
     folders = study_folders(cfg.data)
     names = [folder.name for folder in folders.values()]
     matched = match_labels(cfg.labels, names, cfg.data.dicom_root)
+    alike = _near_equal(matched, cfg)
     entries = {study: files.list_files(folder) for study, folder in folders.items()}
     labels = _by_key(matched, folders, cfg)
     studies, step = list(labels), cfg.pack.studies_per_shard
@@ -78,7 +80,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
         sha256=digests.content_sha256(content),
         num_files=len(found),
         num_bytes=sum(entry.size for entry in found),
-        warnings=_warnings(matched) if cfg.data.pseudonym_key is None else _counts(matched),
+        warnings=_warnings(matched, alike) if cfg.data.pseudonym_key is None else _counts(matched, alike),
     )
 
 
@@ -171,15 +173,32 @@ def _by_key(matched: Matched, folders: dict[str, Path], cfg: Config) -> dict[str
     return labels
 
 
-def _warnings(matched: Matched) -> list[str]:
+def _near_equal(matched: Matched, cfg: Config) -> list[str]:
+    """Nearly equal numbers of different patients; they may come into different parts of a fold.
+
+    Raises: InputError naming all of them, unless the settings say that they are different people.
+    """
+    patient = {study: label.patient for study, label in matched.labels.items()}
+    groups = [" and ".join(map(repr, studies)) for studies in near_equal(patient)]
+    if groups and cfg.report.near_equal_ids == "refuse":
+        raise InputError(
+            f"{cfg.labels.sheet}: nearly equal study numbers of different patients: {', '.join(groups)}; give them one "
+            "patient in the sheet (labels.patient_column) or, if they are different people, go on: "
+            "--report.near_equal_ids warn"
+        )
+    return [f"nearly equal study numbers of different patients: {group}" for group in groups]
+
+
+def _warnings(matched: Matched, alike: Sequence[str]) -> list[str]:
     left_out = [f"left out: study {study!r}: {why}" for study, why in matched.unlabelled.items()]
-    return [*matched.warnings, *left_out, *(f"left out: {row}" for row in matched.rows_without_study)]
+    return [*matched.warnings, *alike, *left_out, *(f"left out: {row}" for row in matched.rows_without_study)]
 
 
-def _counts(matched: Matched) -> list[str]:
+def _counts(matched: Matched, alike: Sequence[str]) -> list[str]:
     """What may be said where the names of studies are to stay secret."""
     found = {
         "remarks about the sheet": matched.warnings,
+        "groups of nearly equal study numbers": alike,
         "studies left out": matched.unlabelled,
         "rows left out": matched.rows_without_study,
     }

@@ -41,6 +41,7 @@ NOT_CLAIMED = ("", "-", "null", "~")
 class Table:
     """A matrix (K, K), rows true, and its claims as they were written: a text, or one per category."""
 
+    title: str
     categories: tuple[str, ...]
     matrix: np.ndarray
     claims: Mapping[str, str | Sequence[str]]
@@ -66,6 +67,22 @@ def read(path: Path) -> Table:
         return _checked(content)
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def beside(path: Path, names: Sequence[str]) -> Table:
+    """Read a file whose results are to stand beside others of the same categories.
+
+    Raises: InputError naming the file, what was found and what was wanted.
+    """
+    if not path.is_file():
+        raise InputError(f"report.published is {str(path)!r}, which is not there; wanted a file, or leave it out")
+    table = read(path)
+    if table.categories != tuple(names):
+        raise InputError(
+            f"{path}: found the categories {', '.join(table.categories)}, wanted those of labels.names, "
+            f"{', '.join(names)}; leave report.published out, or name a table of these categories"
+        )
+    return table
 
 
 def findings(table: Table) -> list[Finding]:
@@ -177,7 +194,8 @@ def _checked(content: Any) -> Table:
     if not isinstance(categories, list) or len(categories) != size:
         raise ValueError(f"found {len(categories)} categories, wanted {size}, one per row of the matrix")
     claims = _checked_claims(content.get("claims") or {}, size)
-    return Table(tuple(map(str, categories)), matrix.T if side == "predicted" else matrix, claims)
+    title = str(content.get("title") or "the published table")
+    return Table(title, tuple(map(str, categories)), matrix.T if side == "predicted" else matrix, claims)
 
 
 def _checked_claims(claims: Any, size: int) -> dict[str, str | list[str]]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc import logs, paths, tables
+from cac_hpc import escaping, logs, paths, tables
 from cac_hpc.config import InputError
 
-FORMAT_VERSION = 2  # of report.json; README, "Statistics"
+FORMAT_VERSION = 3  # of report.json; README, "Statistics"
 KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1), absolute agreement"
 
 
 def write_tables(folder: Path, summary: dict[str, Any]) -> None:
-    """Write the tables and report.md."""
+    """Write the tables and the page as Markdown."""
     for name, table in tables.of_report(summary).items():
-        with paths.atomic(folder / "tables" / name) as scratch:
-            table.to_csv(scratch, index=False, lineterminator="\n")
-    paths.write_text(folder / "report.md", markdown(summary))
+        paths.write_text(folder / "tables" / name, escaping.csv_text(table))
+    for name, latex in tables.latex(summary).items():
+        paths.write_text(folder / "tables" / name, latex)
+    paths.write_text(folder / page_name(summary, "md"), markdown(summary))
 
 
 def write_json(folder: Path, summary: dict[str, Any]) -> None:
@@ -26,24 +27,35 @@ def write_json(folder: Path, summary: dict[str, Any]) -> None:
     paths.write_json(folder / "report.json", summary)
 
 
+def page_name(summary: Mapping[str, Any], suffix: str) -> str:
+    """File name of a report's page, html or md: report_PARTIAL.md, unless the report is complete."""
+    return paths.page_name(summary["status"], suffix)
+
+
 def markdown(summary: dict[str, Any]) -> str:
     """The report as text."""
+    summary = _escaped(summary)
     parts = [f"# {_title(summary)}", *_banner(summary), verdict(summary)]
-    parts += [*_inflation_text(summary), *_missing(summary), _cohort(summary)]
-    for level, results in _tested(summary):
+    parts += [f"**{line}**" for line in inflation(summary)]
+    parts += [markdown_table(INFLATION_COLUMNS, rows)] if (rows := inflation_rows(summary)) else []
+    parts += [*missing_lines(summary), _cohort(summary)]
+    for level, results in tested(summary):
         parts += [
             f"## {level.capitalize()} level",
             f"Unit: {results['unit']}; {results['counting']}. In brackets 95 % intervals; sd over the folds.",
-            _markdown_table(["", *_fold_columns(results)], _figure_rows(results)),
-            _sign_test(results["pooled"]),
+            markdown_table(["", *fold_columns(results)], figure_rows(results)),
+            sign_test(results["pooled"]),
             "Confusion matrix, pooled over the folds, rows true, columns predicted:",
-            _markdown_table(["true \\ predicted", *_names(summary)], _matrix_rows(_names(summary), results["pooled"])),
-            _markdown_table(_category_columns(level), _category_rows(summary, results["pooled"])),
+            markdown_table(
+                ["true \\ predicted", *category_names(summary)],
+                _matrix_rows(category_names(summary), results["pooled"]),
+            ),
+            markdown_table(_category_columns(level), _category_rows(summary, results["pooled"])),
             *_collapsed(results),
             *_calibration(results),
-            *_other_rules(results),
+            *other_rules(results),
         ]
-    parts += ["## How it was counted", *_methods(summary), "## What this does not say", *_limits(summary)]
+    parts += ["## How it was counted", *methods(summary), "## What this does not say", *limits(summary)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -87,8 +99,8 @@ def verdict(summary: dict[str, Any]) -> str:
         sentences.append(
             f"**{level.capitalize()} level: accuracy {figures['accuracy']['value']:.3f}** (n = {pooled['n']} {level}s"
             f"{again}{between}), {abs(gain):.3f} {'above' if gain >= 0 else 'BELOW'} always "
-            f"guessing the largest category ({_names(summary)[pooled['majority_category']]}: {majority:.3f}); "
-            f"quadratic kappa {_with_interval(figures['kappa_quadratic'])}."
+            f"guessing the largest category ({category_names(summary)[pooled['majority_category']]}: {majority:.3f}); "
+            f"quadratic kappa {with_interval(figures['kappa_quadratic'])}."
         )
     return " ".join(sentences)
 
@@ -96,10 +108,10 @@ def verdict(summary: dict[str, Any]) -> str:
 def show(root: Path) -> int:
     """Print the report of a run in the terminal.
 
-    Returns: 0 for a complete report, 1 for a partial one.
+    Returns: 0 for a complete report, 1 for a partial or provisional one.
     Raises: InputError if the run has no report yet.
     """
-    return present(read(root), f"figures, tables and report.md: {paths.RunPaths(root).report}")
+    return present(read(root), f"figures, tables and page: {paths.RunPaths(root).report}")
 
 
 def read(root: Path) -> dict[str, Any]:
@@ -116,7 +128,7 @@ def read(root: Path) -> dict[str, Any]:
 def present(summary: dict[str, Any], where: str) -> int:
     """Print a report's essentials in the terminal, and where its files are.
 
-    Returns: 0 for a complete report, 1 for a partial one.
+    Returns: 0 for a complete report, 1 for a partial or provisional one.
     """
     screen, code = logs.console(), 0 if summary.get("status") == "COMPLETE" else 1
     if summary.get("format_version") != FORMAT_VERSION:
@@ -126,17 +138,17 @@ def present(summary: dict[str, Any], where: str) -> int:
     screen.print(_title(summary), style="bold", markup=False)
     for banner in _banner(summary):
         screen.print(banner.strip("*"), style="bold red", markup=False)
-    for part in (verdict(summary).replace("**", ""), *_inflation(summary), *_missing(summary), _cohort(summary)):
+    for part in (verdict(summary).replace("**", ""), *inflation(summary), *missing_lines(summary), _cohort(summary)):
         screen.print(part, markup=False)
-    for level, results in _tested(summary):
-        rows = [row[:3] for row in _figure_rows(results)]  # the folds are in the tables
+    for level, results in tested(summary):
+        rows = [row[:3] for row in figure_rows(results)]  # the folds are in the tables
         columns = ["", "pooled [95 % interval]", f"mean of {len(results['folds'])} folds"]
         screen.print(logs.table(f"{level} level", columns, rows, numbers=True))
         screen.print(
             logs.table(
                 "confusion matrix, pooled; rows are true",
-                ["", *map(str, range(len(_names(summary)))), "all"],
-                _matrix_with_sums(_names(summary), results["pooled"]),
+                ["", *map(str, range(len(category_names(summary)))), "all"],
+                _matrix_with_sums(category_names(summary), results["pooled"]),
                 numbers=True,
                 tight=True,
             )
@@ -164,7 +176,7 @@ def _banner(summary: dict[str, Any]) -> list[str]:
 INFLATED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_quadratic")
 
 
-def _inflation(summary: dict[str, Any]) -> list[str]:
+def inflation(summary: dict[str, Any]) -> list[str]:
     """Of a contrast run, by how much its figures are above those of the run by patient."""
     if not summary.get("banner"):
         return []
@@ -179,17 +191,17 @@ def _inflation(summary: dict[str, Any]) -> list[str]:
     return [f"Inflation by the split by slice, against the run {found['reference']['run']}: {'; '.join(said)}."]
 
 
-def _inflation_text(summary: dict[str, Any]) -> list[str]:
-    """The same for report.md, with a table."""
-    if not summary.get("inflation"):
-        return _inflation(summary)
-    rows = [
-        [f"{level}, {name.replace('_', ' ')}", _text(figure["reference"]), _text(figure["other"]), _difference(figure)]
-        for level, results in summary["inflation"]["levels"].items()
+INFLATION_COLUMNS = ("", "split by patient", "split by slice", "inflation [95 % interval]")
+
+
+def inflation_rows(summary: dict[str, Any]) -> list[list[str]]:
+    """The same of more figures, a row for each under `INFLATION_COLUMNS`."""
+    found = summary["inflation"] if summary.get("banner") else None
+    return [
+        [f"{level}, {name.replace('_', ' ')}", text(figure["reference"]), text(figure["other"]), _difference(figure)]
+        for level, results in (found["levels"].items() if found else ())
         for name, figure in ((name, results["figures"][name]) for name in INFLATED)
     ]
-    columns = ["", "split by patient", "split by slice", "inflation [95 % interval]"]
-    return [f"**{line}**" for line in _inflation(summary)] + [_markdown_table(columns, rows)]
 
 
 def _difference(figure: dict[str, Any]) -> str:
@@ -199,17 +211,36 @@ def _difference(figure: dict[str, Any]) -> str:
     return f"{figure['difference']:+.3f}{between}"
 
 
-def _limits(summary: dict[str, Any]) -> list[str]:
+def limits(summary: dict[str, Any]) -> list[str]:
     """What a reader must know, the leak in place of its absence."""
     return [str(summary["banner"]) if summary.get("banner") and line is BY_PATIENT else line for line in LIMITS]
 
 
-def _missing(summary: dict[str, Any]) -> list[str]:
+def missing_lines(summary: dict[str, Any]) -> list[str]:
     """One line per fold without a valid result, and what to do about it."""
+    status, absent = summary["status"], summary["missing_folds"]
+    if status == "COMPLETE":
+        return []
     lines = [
-        f"PARTIAL: fold {missing['fold']} is missing ({missing['reason']})." for missing in summary["missing_folds"]
+        f"{status}: fold {fold['fold']} is {'not done yet' if fold.get('at_work') else 'missing'} ({fold['reason']})."
+        for fold in absent
     ]
-    return [*lines, "To complete the report: python jobs/launch_cv.py --resume RUN"] if lines else []
+    if status == "PROVISIONAL":
+        lines.append("This is not the final report, which takes its place when all folds have ended.")
+    again = ", ".join(f"fold {fold['fold']}" for fold in absent if not fold.get("at_work"))
+    return [*lines, f"To complete the report ({again}): python jobs/launch_cv.py --resume RUN"] if again else lines
+
+
+def _escaped(summary: dict[str, Any]) -> dict[str, Any]:
+    """The same summary; what others have written in it means nothing in Markdown."""
+    texts = {"categories": "name", "missing_folds": "reason", "audits": "note"}
+    escaped: dict[str, Any] = {
+        key: [{**item, name: escaping.markdown(item[name])} for item in summary[key]] for key, name in texts.items()
+    }
+    if found := summary.get("inflation"):
+        reference = {**found["reference"], "run": escaping.markdown(found["reference"]["run"])}
+        escaped["inflation"] = {**found, "reference": reference}
+    return {**summary, **escaped, "title": escaping.markdown(summary["title"])}
 
 
 def _cohort(summary: dict[str, Any]) -> str:
@@ -224,33 +255,33 @@ def _cohort(summary: dict[str, Any]) -> str:
     )
 
 
-def _tested(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def tested(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """The levels at which anything was tested."""
     return [(level, results) for level, results in summary["levels"].items() if results["pooled"]["n"]]
 
 
-def _names(summary: dict[str, Any]) -> list[str]:
+def category_names(summary: dict[str, Any]) -> list[str]:
     return [category["name"] for category in summary["categories"]]
 
 
 COUNTS = ("n", "patients", "errors", "over_estimated", "under_estimated")
 
 
-def _fold_columns(results: dict[str, Any]) -> list[str]:
+def fold_columns(results: dict[str, Any]) -> list[str]:
     folds = results["folds"]
     return ["pooled", f"mean of {len(folds)} folds", *(f"fold {fold['fold']}" for fold in folds)]
 
 
-def _figure_rows(results: dict[str, Any]) -> list[list[str]]:
+def figure_rows(results: dict[str, Any]) -> list[list[str]]:
     pooled, folds = results["pooled"], results["folds"]
     rows = [[key.replace("_", " "), str(pooled[key]), "", *(str(fold[key]) for fold in folds)] for key in COUNTS]
     for name, figure in pooled["figures"].items():
         over = results["over_folds"].get(name, {"mean": None, "sd": None, "n": 0})
-        mean = _text(over["mean"]) + (f" (sd {over['sd']:.4f})" if over["sd"] is not None else "")
+        mean = text(over["mean"]) + (f" (sd {over['sd']:.4f})" if over["sd"] is not None else "")
         if over["n"] < len(folds):
             mean += f" of {over['n']}"
-        row = [name.replace("_", " "), _with_interval(figure), mean]
-        rows.append(row + [_text(fold["figures"][name]["value"]) for fold in folds])
+        row = [name.replace("_", " "), with_interval(figure), mean]
+        rows.append(row + [text(fold["figures"][name]["value"]) for fold in folds])
     return rows
 
 
@@ -271,14 +302,14 @@ def _category_columns(level: str) -> list[str]:
 
 def _category_rows(summary: dict[str, Any], part: dict[str, Any]) -> list[list[str]]:
     return [
-        [name, *(_with_interval(category[key]) for key in tables.CATEGORY_FIGURES), str(support), str(predicted)]
+        [name, *(with_interval(category[key]) for key in tables.CATEGORY_FIGURES), str(support), str(predicted)]
         for name, category, support, predicted in zip(
-            _names(summary), part["categories"], part["support"], part["predicted"], strict=True
+            category_names(summary), part["categories"], part["support"], part["predicted"], strict=True
         )
     ]
 
 
-def _sign_test(part: dict[str, Any]) -> str:
+def sign_test(part: dict[str, Any]) -> str:
     test = part["sign_test"]
     p_value = test["note"] if test["p_value"] is None else f"exact sign test p = {test['p_value']:.4f}"
     return (
@@ -291,41 +322,53 @@ SHOWN_COLLAPSED = ("accuracy", "majority_accuracy", "balanced_accuracy", "kappa_
 
 
 def _collapsed(results: dict[str, Any]) -> list[str]:
-    """Coarser categories from the same matrix: of two, recall is specificity and sensitivity."""
+    columns, rows, notes = collapsed_rows(results)
+    return ([markdown_table(columns, rows)] if rows else []) + notes
+
+
+def collapsed_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
+    """Coarser categories from the same matrix: of two, recall is specificity and sensitivity. Columns, rows, notes."""
     rows, notes = [], []
     for scheme in results["collapsed"]:
         name = " / ".join(scheme["names"])
         if scheme["note"]:
             notes.append(f"{name}: {scheme['note']}.")
         if scheme["pooled"]:
-            recall = ", ".join(_with_interval(category["recall"]) for category in scheme["pooled"]["categories"])
-            figures = [_with_interval(scheme["pooled"]["figures"][key]) for key in SHOWN_COLLAPSED]
+            recall = ", ".join(with_interval(category["recall"]) for category in scheme["pooled"]["categories"])
+            figures = [with_interval(scheme["pooled"]["figures"][key]) for key in SHOWN_COLLAPSED]
             rows.append([name, *figures, recall])
     columns = ["collapsed to", *(key.replace("_", " ") for key in SHOWN_COLLAPSED), "recall of each"]
-    return ([_markdown_table(columns, rows)] if rows else []) + notes
+    return columns, rows, notes
 
 
 def _calibration(results: dict[str, Any]) -> list[str]:
-    found = results["calibration"]
     rows = [
-        [f"{row['above']:g} to {row['up_to']:g}", str(row["n"]), _text(row["confidence"]),
-         _with_interval({**row, "value": row["accuracy"]})]
-        for row in found["reliability"] if row["n"]
+        [f"{row['above']:g} to {row['up_to']:g}", str(row["n"]), text(row["confidence"]),
+         with_interval({**row, "value": row["accuracy"]})]
+        for row in results["calibration"]["reliability"] if row["n"]
     ]  # fmt: skip
     return [
-        f"Calibration: Brier score {_with_interval(found['brier'])}, where the true frequencies of the categories give "
-        f"{_with_interval(found['brier_of_frequencies'])}; expected calibration error "
-        f"{_with_interval(found['expected_calibration_error'])} over {found['bins']} bins of equal width.",
-        _markdown_table(["highest probability", "n", "its mean", "accuracy"], rows),
+        calibration_text(results),
+        markdown_table(["highest probability", "n", "its mean", "accuracy"], rows),
     ]
 
 
-def _other_rules(results: dict[str, Any]) -> list[str]:
-    others = [f"{other['rule']}: {_with_interval(other['accuracy'])}" for other in results.get("other_rules", ())]
+def calibration_text(results: dict[str, Any]) -> str:
+    """Whether the probabilities mean what they say."""
+    found = results["calibration"]
+    return (
+        f"Calibration: Brier score {with_interval(found['brier'])}, where the true frequencies of the categories give "
+        f"{with_interval(found['brier_of_frequencies'])}; expected calibration error "
+        f"{with_interval(found['expected_calibration_error'])} over {found['bins']} bins of equal width."
+    )
+
+
+def other_rules(results: dict[str, Any]) -> list[str]:
+    others = [f"{other['rule']}: {with_interval(other['accuracy'])}" for other in results.get("other_rules", ())]
     return [f"Accuracy by the rules that were not chosen (report.patient_rule): {', '.join(others)}."] if others else []
 
 
-def _methods(summary: dict[str, Any]) -> list[str]:
+def methods(summary: dict[str, Any]) -> list[str]:
     settings = summary["statistics"]
     checked = {True: "passed", False: "NOT passed", None: "NOT checked"}
     return [
@@ -337,17 +380,17 @@ def _methods(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def _with_interval(figure: dict[str, Any]) -> str:
-    value = _text(figure["value"])
+def with_interval(figure: dict[str, Any]) -> str:
+    value = text(figure["value"])
     return value if figure["low"] is None else f"{value} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
-def _text(value: float | int | None) -> str:
+def text(value: float | int | None) -> str:
     if value is None:
         return "undefined"
     return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
-def _markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

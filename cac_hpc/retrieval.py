@@ -1,4 +1,4 @@
-"""The report of a run, wherever it is: shown, brought home as one archive, opened."""
+"""The report of a run, wherever it is: shown, brought home as one archive, opened; made now if it is behind."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from cac_hpc import archive, logs, remote, report, settings
+from cac_hpc import absence, archive, logs, paths, remote, report, settings, stages
 from cac_hpc.archive import Choice, Offer
 from cac_hpc.config import InputError, WorkError
+from cac_hpc.paths import FoldPaths, RunPaths
 from cac_hpc.remote import Place
 from cac_hpc.settings import ReportOptions
 
-PAGES = ("report.html", "report.md")  # what is opened: the first that is there
+# what is opened: the first that is there
+PAGES = tuple(paths.page_name(status, *kind) for kind in paths.PAGES for status in paths.STATUSES)
 
 
 def retrieve(asked: ReportOptions) -> int:
     """Show the report of a run here, of a run elsewhere or in an archive; keep it as an archive, open it.
 
-    Returns: 0 for a complete report, 1 for a partial one.
+    Of a run here that goes on, or ended without a report, a provisional report of the folds that are done is made.
+
+    Returns: 0 for a complete report, 1 for a partial or provisional one.
     Raises: InputError or WorkError saying what is in the way; what had come by then is kept for the next attempt.
     """
     source = Path(asked.source)
@@ -38,6 +42,7 @@ def retrieve(asked: ReportOptions) -> int:
         code = report.present(summary, f"unpacked and whole: {folder}")
     else:
         folder = settings.run_folder(asked.source)
+        _bring_up_to_date(RunPaths(folder))
         code = _keep(folder, settings.out_folder(asked.out), choice) if asked.out else report.show(folder)
     if asked.open:
         open_page(folder / "report")
@@ -51,9 +56,45 @@ def open_page(folder: Path) -> None:
     """
     page = next((folder / name for name in PAGES if (folder / name).is_file()), None)
     if page is None:
-        raise InputError(f"{folder}: found neither {' nor '.join(PAGES)}, wanted the report of a run")
+        raise InputError(f"{folder}: found none of {', '.join(PAGES)}, wanted the report of a run")
     if not webbrowser.open(page.absolute().as_uri()):
         raise WorkError(f"{page}: no browser was found here to open it; take the report home with --out DIR")
+
+
+def _bring_up_to_date(run: RunPaths) -> None:
+    """Make a provisional report where there is none that tells of the folds as they are, and a fold is done."""
+    if not _is_behind(run):
+        return
+    from cac_hpc import aggregation  # takes seconds: only where it is needed
+
+    logs.log.info("%s: no final report of the folds as they are, so a PROVISIONAL one is made now", run.root)
+    try:
+        aggregation.provisional(run.root)
+    except PermissionError as error:
+        if not (run.report / "report.json").is_file():
+            raise
+        logs.log.warning("this report is an older one, for a new one cannot be written (%s)", error)
+
+
+def _is_behind(run: RunPaths) -> bool:
+    """Whether folds are done and the report is not final, or folds go on or are done that it does not have.
+
+    A report of folds that are not there any more is all that is left of them.
+    """
+    folders = (run.root / "folds").glob("fold-*")
+    done = {
+        int(path.name[5:]) for path in folders if path.name[5:].isdecimal() and stages.fold_is_done(FoldPaths(path))
+    }
+    try:
+        summary = paths.read_json(run.report / "report.json")
+        status, there = summary["status"], {fold["fold"] for fold in summary["training"]}
+    except FileNotFoundError:
+        return bool(done)
+    except (ValueError, KeyError, TypeError):  # whoever reads it says so
+        return False
+    if status == "COMPLETE" or not done or not there <= done:
+        return False
+    return status == "PROVISIONAL" or there < done or bool(absence.at_work(run))
 
 
 def _keep(root: Path, out: Path, choice: Choice) -> int:

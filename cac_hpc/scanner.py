@@ -59,7 +59,7 @@ def write_studies(root: Path, num_studies: int, num_slices: int, matrix: int) ->
     for index in range(num_studies):
         dicom.write_series(
             root / f"{index:03d}",
-            np.roll(volume_ZHW, index, axis=0),
+            np.roll(volume_ZHW, (index, index), axis=(0, 2)),  # no two patients share a slice
             pixel_spacing_mm=FIELD_OF_VIEW_MM / matrix,
             slice_spacing_mm=SPACING_MM,
             first_z_mm=-SPACING_MM * (num_slices - 1) / 2,

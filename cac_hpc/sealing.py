@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from cac_hpc import config, digests, ledger, paths, plan, settings, shards, splits, summary
+from cac_hpc import audit, config, digests, escaping, ledger, paths, plan, settings, shards, splits, summary
 from cac_hpc.config import Config, InputError
 from cac_hpc.paths import DatasetPaths, RunPaths
 
@@ -20,23 +20,23 @@ REJECTED_COLUMNS = ["study", "file", "reason", "detail"]
 def seal(root: Path) -> None:
     """Check all shards, write the dataset's tables, dataset.json after them, and the run's folds.
 
-    Raises: InputError if a shard is missing or damaged, or too many studies could not be read; OSError naming the
-    dataset if the disk is full.
+    Raises: InputError if a shard is missing or damaged, too many studies could not be read, or patients in different
+    parts of a fold share a slice; OSError naming the dataset if the disk is full.
     """
     run = RunPaths(root)
     cfg = settings.load(run.config)
     dataset = run.dataset(cfg.data.packed_dir)
     with shards.named(dataset.root), ledger.stage(run.ledger, "seal", None):
-        if not _is_sealed(dataset):
+        if new := not _is_sealed(dataset):
             _seal_dataset(dataset, cfg)
         summary.show(paths.read_json(dataset.intake))
         studies = pd.read_csv(dataset.studies, dtype={"study": str, "patient": str}, keep_default_na=False)
-        folds = splits.make_folds(
-            dict(zip(studies["study"], studies["patient"], strict=True)),
-            dict(zip(studies["study"], studies["category"].astype(int), strict=True)),
-            cfg.split,
-            dict(zip(studies["study"], studies["slices"].astype(int), strict=True)),
+        patient, category, slices = (
+            dict(zip(studies["study"], studies[name], strict=True)) for name in ("patient", "category", "slices")
         )
+        folds = splits.make_folds(patient, category, cfg.split, slices)
+        if cfg.split.unit == "patient":  # the report would refuse them after all the training
+            audit.check_pixels(dataset, folds, patient, whole=new)
         splits.write_splits(run.splits, folds, cfg.split, digests.file_sha256(dataset.studies))
 
 
@@ -55,10 +55,11 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
     studies = [{**planned["labels"][facts["study"]], **facts} for shard in packed for facts in shard["studies"]]
     rejected = [row for shard in packed for row in shard["rejected"]] + _never_opened(planned)
     intake = summary.summarise(planned, packed, rejected, cfg)
-    _write_table(dataset.rejected, pd.DataFrame(rejected, columns=REJECTED_COLUMNS))
+    paths.write_text(dataset.rejected, escaping.csv_text(pd.DataFrame(rejected, columns=REJECTED_COLUMNS)))
     paths.write_json(dataset.intake, intake)
     _check_share(dataset, intake, cfg)
-    _write_table(dataset.studies, pd.DataFrame(studies))
+    with paths.atomic(dataset.studies) as scratch:
+        pd.DataFrame(studies).to_csv(scratch, index=False, lineterminator="\n")
     shards.write_checked(
         dataset.seal,
         {
@@ -121,8 +122,3 @@ def _check_share(dataset: DatasetPaths, intake: dict[str, Any], cfg: Config) -> 
         f"{cfg.pack.limits.rejected_studies:.0%}; {dataset.rejected} names every file: mend them and start a new run"
         + (go_on if used else "")
     )
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with paths.atomic(path) as scratch:
-        table.to_csv(scratch, index=False, lineterminator="\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,6 +230,22 @@ def read_digests(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         first = np.flatnonzero(file["slice"][:] == 0)
         names = np.array([name.decode() for name in file["study"][:][first]], dtype=str)
         return names, np.diff(first, append=len(file["slice"])), file["digest"][:]
+
+
+def read_slices(path: Path, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], np.ndarray]:
+    """Some slices of a shard, (S, S) int16 HU by study and number; what it does not have, or damaged, is left out.
+
+    Errors are those of `read_shard`.
+    """
+    found = {}
+    with _open(path) as file:
+        studies, numbers = file["study"].asstr()[:].astype(str), file["slice"][:]
+        for study, number in wanted:
+            for row in np.flatnonzero((studies == study) & (numbers == number)):
+                hu_SS = np.ascontiguousarray(file["images"][row], "<i2")
+                if digests.of_bytes(hu_SS.data) == file["digest"][row].tobytes():
+                    found[study, number] = hu_SS
+    return found
 
 
 def is_blank(path: Path, row: int) -> bool:

@@ -72,6 +72,14 @@ def fold_is_done(files: FoldPaths, read: bool = False) -> bool:
     return not read or digests.file_sha256(files.predictions) == facts["predictions_sha256"]
 
 
+def is_provisional(report: Path) -> bool:
+    """Whether a report.json is that of a report made by hand while the folds are at work: no stage's result."""
+    try:
+        return bool(paths.read_json(report)["status"] == "PROVISIONAL")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 @dataclass(frozen=True)
 class TaskState:
     """Where a task stands: planned, submitted, running, stopped (it saved and can go on), done, failed or gone.
@@ -249,4 +257,6 @@ def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, 
 
 def _is_there(run: RunPaths, stage: str, result: str) -> bool:
     path = run.root / result
+    if stage == "aggregate":
+        return path.exists() and not is_provisional(path)
     return fold_is_done(FoldPaths(path.parent)) if stage == "folds" else path.exists()

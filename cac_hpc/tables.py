@@ -1,4 +1,4 @@
-"""Every table of the report as the file that other programs read; a new table goes here."""
+"""Every table of the report: CSV for other programs, LaTeX for papers (package booktabs); a new table goes here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ import pandas as pd
 
 FIGURE_COLUMNS = ["level", "unit", "of", "figure", "category", "value", "n", "low", "high", "interval", "note"]
 CATEGORY_FIGURES = ("precision", "recall", "f1")
+PRINTED = {  # what a paper's table of results has
+    "accuracy": "accuracy",
+    "majority_accuracy": "always the largest category",
+    "balanced_accuracy": "balanced accuracy",
+    "f1_macro": "F1, macro",
+    "f1_weighted": "F1, weighted",
+    "kappa_plain": "Cohen's kappa, unweighted",
+    "kappa_linear": "Cohen's kappa, linear weights",
+    "kappa_quadratic": "Cohen's kappa, quadratic weights",
+    "icc": "ICC(2,1)",
+    "two_or_more_off": "off by two categories or more",
+    "spearman": "Spearman's correlation with the score",
+}
 
 
 def of_report(summary: dict[str, Any]) -> dict[str, pd.DataFrame]:
@@ -28,6 +41,55 @@ def of_report(summary: dict[str, Any]) -> dict[str, pd.DataFrame]:
             if scheme["pooled"]
         }
     return found
+
+
+def latex(summary: dict[str, Any]) -> dict[str, str]:
+    """The tables of a paper by their files' names; ``\\input`` them, they need the package booktabs."""
+    names = [category["name"] for category in summary["categories"]]
+    levels = summary["levels"]
+    mark = "".join(f"{word}: " for word in (summary["banner"], summary["status"]) if word not in (None, "COMPLETE"))
+    count = ", ".join(f"{results['pooled']['n']} {level}s" for level, results in levels.items())
+    found = {
+        "results.tex": _tex(
+            pd.DataFrame(
+                {"": list(PRINTED.values())}
+                | {
+                    f"{level} level": [_printed(results["pooled"]["figures"][name]) for name in PRINTED]
+                    for level, results in levels.items()
+                }
+            ),
+            f"{mark}Pooled out-of-fold results of {summary['folds_found']} of {summary['split']['folds']} folds "
+            f"({count}); in brackets 95\\,\\% intervals.",
+            "results",
+        )
+    }
+    for level, results in levels.items():
+        part = results["pooled"]
+        about = f"{mark}{level.capitalize()} level, n = {part['n']}"
+        rows = [
+            [name, str(part["support"][row["category"]]), *(_printed(row[key]) for key in CATEGORY_FIGURES)]
+            for name, row in zip(names, part["categories"], strict=True)
+        ]
+        by_category = pd.DataFrame(rows, columns=["category", "n", "precision", "recall", "F1"])
+        found[f"categories_{level}.tex"] = _tex(by_category, f"{about}: figures by category.", f"categories-{level}")
+        matrix = _matrix_table(names, part).rename(columns={"true": "true / predicted"}).astype(str)
+        caption = f"{about}: confusion matrix, rows true, columns predicted."
+        found[f"confusion_{level}.tex"] = _tex(matrix, caption, f"confusion-{level}")
+    return found
+
+
+def _tex(table: pd.DataFrame, caption: str, label: str) -> str:
+    columns = "l" + "r" * (table.shape[1] - 1)
+    return table.to_latex(
+        index=False, escape=True, caption=caption, label=f"tab:{label}", position="htbp", column_format=columns
+    )
+
+
+def _printed(figure: dict[str, Any]) -> str:
+    if figure["value"] is None:
+        return "undefined"
+    between = "" if figure["low"] is None else f" [{figure['low']:.3f}, {figure['high']:.3f}]"
+    return f"{figure['value']:.3f}{between}"
 
 
 def _all_figures(summary: dict[str, Any]) -> Iterator[dict[str, Any]]:

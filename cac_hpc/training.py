@@ -275,7 +275,9 @@ def _run_epoch(run: RunPaths, attempt: Attempt) -> None:
         _write_rows(attempt)
         ledger.record(run.ledger, "folds", attempt.fold, "progress", **(row | speed))
     rate = speed["slices_per_second"]
-    attempt.heart.moved("reading", epoch=epoch + 1, step=1, val_loss=val_loss, slices_per_second=rate)
+    attempt.heart.moved(
+        "reading", epoch=min(epoch + 1, cfg.train.epochs), step=1, val_loss=val_loss, slices_per_second=rate
+    )
     last = trainer.epochs == cfg.train.epochs
     passes.obey(attempt, attempt.agreement.now(max(passes.wish(attempt), passes.SAVE if last else passes.GO_ON)))
 
@@ -314,6 +316,7 @@ def _test(attempt: Attempt, seconds: float) -> None:
         "shuffle_window": cfg.train.shuffle_window,
         "seconds": seconds,
         "parameters": models.num_parameters(trainer.model),
+        "layers": models.layers(trainer.model, cfg.pack.size, cfg.model.dropout),
         "flops_per_slice": workload.flops(cfg.model, cfg.pack.size, len(cfg.labels.names)),
         "train_slices": len(data.train),
         "val_slices": len(data.val),

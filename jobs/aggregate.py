@@ -1,4 +1,4 @@
-"""Combine the folds' predictions into the report; exit code 1 when a fold is missing."""
+"""Combine the folds' predictions into the report; exit code 1 when a fold is missing or still at work."""
 
 from cac_hpc import settings
 

@@ -12,7 +12,7 @@ from cac_hpc import digests, paths, predictions, shards, splits
 from cac_hpc.config import SplitConfig
 from cac_hpc.paths import RunPaths
 from tests.runs import job, write_config
-from tests.test_aggregation import report_of, vouch
+from tests.test_aggregation import intake_of, report_of, vouch
 
 NUM_PATIENTS, NUM_SLICES, NUM_FOLDS, NUM_SHARDS, NUM_CATEGORIES = 100_000, 60, 5, 50, 6
 
@@ -32,10 +32,14 @@ def write_large_run(tmp_path):
     dataset = run.dataset(None)
     dataset.root.mkdir()
     studies.to_csv(dataset.studies, index=False)
-    paths.write_json(dataset.intake, {"studies": {"found": NUM_PATIENTS}, "files": {"rejected": {}}})
-    sealed = [write_shard(dataset, index, part, rng) for index, part in enumerate(np.split(names, NUM_SHARDS))]
+    paths.write_json(dataset.intake, intake_of(studies))
+    parts = np.split(names, NUM_SHARDS)
+    paths.write_json(dataset.plan, {"sha256": "-", "shards": [part.tolist() for part in parts]})
+    sealed = [write_shard(dataset, index, part, rng) for index, part in enumerate(parts)]
     tables = {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
-    shards.write_checked(dataset.seal, {**tables, "plan_sha256": "-", "shards": sealed})
+    shards.write_checked(
+        dataset.seal, {**tables, "plan_sha256": "-", "slices": NUM_PATIENTS * NUM_SLICES, "shards": sealed}
+    )
     cfg = SplitConfig(folds=NUM_FOLDS)
     folds = splits.make_folds(dict(zip(names, names, strict=True)), dict(zip(names, category, strict=True)), cfg)
     splits.write_splits(run.splits, folds, cfg, digests.file_sha256(dataset.studies))

@@ -15,8 +15,11 @@ LEVELS = {
 OWNERS = {
     "SimpleITK": {"peers"},
     "dcm2niix": {"peers"},
+    "PIL": {"figures"},
     "h5py": {"loaders", "peers", "shards"},  # peers: programs that stand beside the product, to be measured against it
+    "jinja2": {"pages"},
     "jsonargparse": {"settings"},
+    "markupsafe": {"pages"},
     "matplotlib": {"figures"},
     "monai": {"loaders", "peers"},
     "omegaconf": {"settings"},

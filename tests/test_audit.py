@@ -1,15 +1,16 @@
 """Planted leaks and results of others: each is refused by name."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc import aggregation, audit, digests, paths, shards
+from cac_hpc import aggregation, digests, labels, ledger, paths, shards
 from cac_hpc.config import InputError
-from tests.runs import job
-from tests.test_aggregation import make_run, printed_predictions, report_of, vouch
+from tests.runs import job, pack, prepare, write_scans
+from tests.test_aggregation import make_run, report_of, vouch
 
 
 def with_shards(run, same=(), blank=(), per_shard=4):
@@ -172,7 +173,7 @@ def test_nearly_equal_numbers_of_one_patient_are_his_scans(tmp_path):
      ("Ａ７", "a7", True), ("S000", "s0", True), ("--", "-", False)],
 )  # fmt: skip
 def test_what_counts_as_nearly_equal(one, other, alike):
-    assert (audit._tokens(one) == audit._tokens(other)) == alike
+    assert (labels.tokens(one) == labels.tokens(other)) == alike
 
 
 def test_the_same_scan_under_two_numbers_is_refused_by_its_pixels(tmp_path):
@@ -181,6 +182,20 @@ def test_the_same_scan_under_two_numbers_is_refused_by_its_pixels(tmp_path):
     assert done.returncode == 2
     assert "equal pixel by pixel, in different parts of a fold: 'b' and 'e', 'b' and 'f'" in done.stderr
     assert not (run.report / "report.json").exists()
+
+
+def test_the_same_scan_under_two_numbers_is_refused_at_the_seal_before_any_fold_is_trained(tmp_path):
+    scans = write_scans(tmp_path / "scans")
+    for path in (scans / "012").iterdir():
+        path.unlink()
+    for path in (scans / "001").iterdir():
+        shutil.copy(path, scans / "012")
+    run = prepare(tmp_path, scans)
+    with pytest.raises(InputError, match=r"equal pixel by pixel, in different parts of a fold: '001' and '012'; give"):
+        pack(run)
+    assert not paths.RunPaths(run).splits.exists()
+    ended = ledger.read(paths.RunPaths(run).ledger)[-1]
+    assert (ended["stage"], ended["ok"]) == ("seal", False)
 
 
 def test_blank_slices_and_slices_of_one_patient_may_be_equal(tmp_path):
@@ -195,16 +210,3 @@ def test_a_damaged_shard_is_named_and_does_not_end_the_report_without_a_word(tmp
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises((InputError, OSError), match=r"shard-00001\.h5|unable|truncated"):
         aggregation.aggregate(run.root)
-
-
-def test_proper_subsets_of_five_folds_give_a_report_that_is_consistent_and_partial(tmp_path):
-    run = make_run(tmp_path, printed_predictions())
-    kept = [run.fold(index).predictions.read_bytes() for index in range(5)]
-    for subset in (0, 1, 6, 21, 30):
-        for index in range(5):
-            path = run.fold(index).predictions
-            path.write_bytes(kept[index]) if subset >> index & 1 else path.unlink(missing_ok=True)
-        assert not aggregation.aggregate(run.root)
-        found = report_of(run)
-        assert found["status"] == "PARTIAL"
-        assert [fold["fold"] for fold in found["levels"]["slice"]["folds"]] == [k for k in range(5) if subset >> k & 1]

@@ -98,8 +98,12 @@ def test_everything_that_shows_figures_is_marked(contrast_run, tmp_path):
     assert report.BY_PATIENT not in lines
     shown = " ".join(job("report.py", contrast_run.root).stdout.split())
     assert f"(CONTRAST RUN, LEAKS) {report.LEAKS} kfold cross-validation by slice, 3 of 3 folds" in shown
+    for name in ("report.html", "report_without_images.html"):
+        page = (contrast_run.report / name).read_text(encoding="utf-8")
+        assert "(CONTRAST RUN, LEAKS)</h1>" in page
+        assert page.count(report.LEAKS.replace("'", "&#39;")) == 2  # at the top, and below what it does not say
     figures = sorted((contrast_run.report / "figures").glob("*.svg"))
-    assert len(figures) >= 3
+    assert len(figures) >= 8
     for path in figures:
         assert "CONTRAST RUN, LEAKS" in path.read_text(encoding="utf-8"), path
     done = job("report.py", contrast_run.root, "--out", tmp_path)
@@ -294,7 +298,7 @@ def test_a_partial_contrast_run_is_marked_and_has_no_inflation(copy):
     found = report_of(copy)
     assert (found["status"], found["banner"], found["inflation"]) == ("PARTIAL", report.LEAKS, None)
     assert (found["levels"]["slice"]["pooled"]["n"], found["levels"]["slice"]["distinct"]) == (72, 72)
-    text = (copy.report / "report.md").read_text(encoding="utf-8")
+    text = (copy.report / "report_PARTIAL.md").read_text(encoding="utf-8")
     assert text.startswith(f"# {found['title']} (PARTIAL)\n\n**{report.LEAKS}**")
     assert "Inflation: not worked out, for folds are missing." in text
 

@@ -111,7 +111,7 @@ def settings(folder: Path, scans: Path, **data: object) -> Path:
     )  # fmt: skip
 
 
-def said(*command: object) -> bytes:
+def said(*command: object, code: int = 0) -> bytes:
     """What a job says on a terminal, its bars and tables included."""
     ours, theirs = pty.openpty()
     with subprocess.Popen([sys.executable, *map(str, command)], stdout=theirs, stderr=theirs, stdin=theirs) as job:
@@ -123,14 +123,14 @@ def said(*command: object) -> bytes:
             except OSError:  # the other end is closed
                 break
     os.close(ours)
-    assert job.returncode == 0, text.decode()
+    assert job.returncode == code, text.decode()
     return text
 
 
-def logged(*command: object) -> bytes:
+def logged(*command: object, code: int = 0) -> bytes:
     """What a job says in SLURM's log."""
     done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    assert done.returncode == code, done.stderr.decode()
     return done.stdout + done.stderr
 
 
@@ -155,6 +155,9 @@ def assert_absent(strings: dict[str, str], texts: dict[str, bytes]) -> None:
                 assert string.lower().encode(encoding) not in lower, f"{place} is in {name}"
 
 
+COPIES = b"studies of different patients share slices"  # as these do: packed and sealed, then refused
+
+
 def everything_planted() -> dict[str, str]:
     return {place: canary(place) for place in (*TEXTS, *DIGITS, *PLACES)}
 
@@ -174,8 +177,9 @@ def test_nothing_planted_is_in_the_run_or_on_the_terminal(cohort, tmp_path):
     config = settings(tmp_path, cohort)
     texts = {
         "launcher": said(REPO / "jobs" / "launch_cv.py", "--config", config, "--dry_run"),
-        "pack": said(REPO / "jobs" / "pack.py", "--run", tmp_path / "run"),
+        "pack": said(REPO / "jobs" / "pack.py", "--run", tmp_path / "run", code=2),
     }
+    assert COPIES in texts["pack"]
     texts |= written(tmp_path / "run")
     assert any(name.endswith("rejected.csv") for name in texts)
     assert_absent(everything_planted(), texts)
@@ -188,7 +192,8 @@ def test_with_a_key_the_folder_names_are_not_there_either(cohort, tmp_path):
     config = settings(tmp_path, cohort, pseudonym_key=str(tmp_path / "key"))
     texts = {
         "launcher": logged(REPO / "jobs" / "launch_cv.py", "--config", config, "--dry_run"),
-        "pack": logged(REPO / "jobs" / "pack.py", "--run", tmp_path / "run"),
+        "pack": logged(REPO / "jobs" / "pack.py", "--run", tmp_path / "run", code=2),
     }
+    assert COPIES in texts["pack"]
     texts |= written(tmp_path / "run")
     assert_absent(everything_planted() | {FOLDER: canary(FOLDER)}, texts)

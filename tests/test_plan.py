@@ -1,8 +1,10 @@
 """What is settled before anything is submitted: keys, labels, stray files, and that it stays quick and small."""
 
 import csv
+import dataclasses
 import json
 import os
+import re
 import time
 import tracemalloc
 
@@ -10,7 +12,7 @@ import pytest
 
 from cac_hpc import plan, settings
 from cac_hpc.config import DataConfig, InputError
-from tests.runs import SCORES, pack, prepare, write_config, write_scans
+from tests.runs import SCORES, job, pack, prepare, write_config, write_scans
 
 SECRET = "b9f0c2d4a1e87365"
 
@@ -140,3 +142,43 @@ def test_twenty_thousand_files_are_planned_in_seconds_and_little_memory(tmp_path
     assert made.num_files == 20_000
     assert seconds < 20  # a second or two; tracing and a busy machine take the rest
     assert peak < 40e6
+
+
+def alike(tmp_path, patient=None, **sections):
+    """Settings of a cohort in which two folders have nearly equal numbers, A07 and a-7."""
+    scans = write_scans(tmp_path / "scans", num_studies=12)
+    lines = ["study,score,patient"]
+    for index in range(12):
+        name = {0: "A07", 7: "a-7"}.get(index, f"{index:03d}")
+        (scans / f"{index:03d}").rename(scans / name)
+        lines.append(f"{name},{SCORES[index % 6]:g},{(patient or {}).get(name, name)}")
+    (scans / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    labels = {"sheet": str(scans / "labels.csv"), "patient_column": "patient"}
+    return write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", labels=labels, **sections)
+
+
+def test_nearly_equal_numbers_of_different_patients_are_refused_before_anything_is_written(tmp_path):
+    done = job("launch_cv.py", "--config", alike(tmp_path))
+    assert done.returncode == 2
+    assert re.search(
+        r"error: .*labels\.csv: nearly equal study numbers of different patients: 'A07' and 'a-7'; give them one "
+        r"patient in the sheet \(labels\.patient_column\) or, if they are different people, go on: "
+        r"--report\.near_equal_ids warn\n",
+        done.stderr,
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_nearly_equal_numbers_of_one_patient_or_of_people_who_are_known_to_differ_go_on(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    of_one = settings.load(alike(tmp_path / "one", {"A07": "x", "a-7": "x"}))
+    assert not [note for note in plan.make_plan(of_one).warnings if "nearly equal" in note]
+    of_two = settings.load(alike(tmp_path / "two", report={"near_equal_ids": "warn"}))
+    assert "nearly equal study numbers of different patients: 'A07' and 'a-7'" in plan.make_plan(of_two).warnings
+    key = tmp_path / "key"
+    key.write_text(SECRET, encoding="utf-8")
+    secret = dataclasses.replace(of_two, data=dataclasses.replace(of_two.data, pseudonym_key=str(key)))
+    (note,) = [note for note in plan.make_plan(secret).warnings if "nearly equal" in note]
+    assert "A07" not in note
+    assert note.startswith("1 groups of nearly equal study numbers")

@@ -18,7 +18,7 @@ import pydicom
 import pytest
 
 from cac_hpc import dicom, files, images, intake
-from cac_hpc.config import Checks, PackConfig, SeriesRule
+from cac_hpc.config import Checks, InputError, PackConfig, SeriesRule
 from cac_hpc.reasons import Refused
 from tests import poison
 from tests.poison import (
@@ -383,7 +383,7 @@ def test_a_study_in_which_a_file_changes_while_it_is_read_is_refused(change, che
     assert set(reasons.values()) == {"study_refused"}
 
 
-ODD_NAMES = ["100 %d", 'a "b"', "ü\n心", "it's; $(rm) `x`", "-rf", "1e5"]
+ODD_NAMES = ["100 %d", 'a "b"', "ü\n心", "it's; $(rm) `x`", "x -rf", "1e5"]
 UNLABELLED = ["twin", "Twin", "no row", "bad score"]  # D23, D24, D25
 
 
@@ -404,7 +404,10 @@ def everything(chest, tmp_path_factory):
         csv.writer(sheet).writerows([("study", "score"), *table])
     settings = {"min_slices": 10, "studies_per_shard": 30, "limits": {"rejected_studies": 1.0}}
     run = prepare(scans.parent, scans, pack=settings, labels={"unmatched": "skip"}, split={"folds": 2})
-    pack(run)
+    with pytest.raises(
+        InputError, match="equal pixel by pixel"
+    ):  # packed and sealed; only folds cannot be made of copies
+        pack(run)
     return scans, run
 
 

@@ -75,7 +75,7 @@ def test_a_report_becomes_one_archive_of_what_is_listed_and_nothing_else(home, t
     assert "Patient level: accuracy" in done.stdout
     found = members(made)
     assert f"one archive, {len(found) - 1} files, {made.stat().st_size / 1e6:.1f} MB: {made}\n" in done.stdout
-    tables = {f"report/tables/{path.name}" for path in (home / "report" / "tables").glob("*.csv")}
+    tables = {f"report/tables/{path.name}" for path in (home / "report" / "tables").glob("*.*")}
     assert tables == {name for name in found if name.startswith("report/tables/")}
     assert {name.partition("/")[0] for name in found} == {"SHA256SUMS", "provenance.json", "report", "folds"}
     for name in ("report/report.md", "report/tables/confusion_patient.csv", "report/figures/slices_0.png",
@@ -151,17 +151,18 @@ def test_the_page_is_opened_and_the_text_while_there_is_none(ours, tmp_path, mon
     browser.chmod(0o755)
     env = {**os.environ, "BROWSER": str(browser)}
     assert job("report.py", ours, "--open", env=env).returncode == 0
-    (ours / "report" / "report.html").write_text("<p>", encoding="utf-8")
+    for page in (ours / "report").glob("*.html"):
+        page.unlink()
     assert job("report.py", ours, "--open", env=env).returncode == 0
     opened = (tmp_path / "opened").read_text(encoding="utf-8").splitlines()
-    assert opened == [(ours / "report" / name).as_uri() for name in ("report.md", "report.html")]
+    assert opened == [(ours / "report" / name).as_uri() for name in ("report.html", "report.md")]
 
 
 def test_without_a_browser_the_page_is_named(ours):
     env = {name: value for name, value in os.environ.items() if name not in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")}
     done = job("report.py", ours, "--open", env={**env, "PATH": "/nowhere"})
     assert done.returncode == 1
-    assert re.search(r"error: .*report\.md: no browser was found here", done.stderr)
+    assert re.search(r"error: .*report\.html: no browser was found here", done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_open_unpacks_what_was_fetched(home, server, tmp_path):
         done = job("report.py", f"cluster:{home}", "--out", tmp_path / "out", "--open", env=env)
         assert done.returncode == 0, done.stderr
     folder = next(path for path in (tmp_path / "out").iterdir() if path.is_dir())
-    assert (tmp_path / "opened").read_text(encoding="utf-8").strip() == (folder / "report" / "report.md").as_uri()
+    assert (tmp_path / "opened").read_text(encoding="utf-8").strip() == (folder / "report" / "report.html").as_uri()
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_what_has_failed_for_good_is_named_in_the_report_and_mended_later(slurm,
     found = report_of(run)
     assert (found["status"], [fold["fold"] for fold in found["missing_folds"]]) == ("PARTIAL", [1])
     assert "NotADirectoryError" in found["missing_folds"][0]["reason"]
-    assert "PARTIAL" in (run / "report" / "report.md").read_text(encoding="utf-8")
+    assert "PARTIAL" in (run / "report" / "report_PARTIAL.md").read_text(encoding="utf-8")
     assert not events(run, "requeued")
     before = traces(run, 0)
     in_the_way.unlink()

@@ -1,0 +1,44 @@
+"""Folds without a result: what they are at, or why they have none."""
+
+from __future__ import annotations
+
+from cac_hpc import lock, stages
+from cac_hpc.outlook import Outlook
+from cac_hpc.paths import RunPaths
+from cac_hpc.stages import TaskState
+from cac_hpc.states import OPEN
+
+DOING = {
+    "planned": "waiting for its turn",
+    "queued": "waiting in the queue",
+    "held": "held in the queue, python jobs/status.py RUN says why",
+    "running": "running",
+    "suspended": "suspended",
+    "unknown": "perhaps at work, which cannot be seen from here",
+}
+
+
+def at_work(run: RunPaths) -> dict[int, str]:
+    """The folds that may still come to a result by themselves, and what each is doing."""
+    launching = lock.is_held(run.lock)  # a launcher on this machine starts what is planned
+    return {
+        state.task: _doing(state)
+        for state in Outlook(run).states()
+        if state.stage == "folds" and state.task is not None
+        if state.state in OPEN or (state.state == "planned" and launching)
+    }
+
+
+def cause(run: RunPaths, fold: int) -> str:
+    """Why the ledger says that a fold has ended without a result."""
+    told = next((state for state in stages.survey(run) if (state.stage, state.task) == ("folds", fold)), None)
+    if told is None or told.state in ("planned", "submitted"):
+        return (told and told.reason) or "it never started"
+    if told.state == "running":
+        return "it was stopped after " + (told.progress or "its start").partition(",")[0]
+    return told.reason or "it ended without predictions"
+
+
+def _doing(state: TaskState) -> str:
+    known = state.state == "running" and state.epoch and state.epochs
+    return f"{DOING[state.state]}, epoch {state.epoch} of {state.epochs}" if known else DOING[state.state]

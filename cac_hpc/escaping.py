@@ -1,0 +1,43 @@
+"""Text from sheets and settings, made harmless where people open it: a spreadsheet's cell, a line of Markdown."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMULA = re.compile(
+    r"[\t\r\n]|\s*[=+\-@＝＋－＠]"
+)  # how what a spreadsheet may calculate begins (OWASP, CSV Injection)
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+MARKS = re.compile(r"([\\`*_\[\]<>|&~#])")  # of Markdown, and of the HTML that may stand in it
+
+
+def is_formula(text: str) -> bool:
+    """Whether a spreadsheet may take a text for a formula; numbers are none."""
+    return bool(FORMULA.match(text)) and not NUMBER.fullmatch(text)
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """A table for people as CSV: texts that a spreadsheet would calculate begin with an apostrophe."""
+    shown = table.copy()
+    shown.columns = [_inert(name) for name in table.columns]
+    for place in range(table.shape[1]):  # by place, for two columns may have one name
+        column = table.iloc[:, place]
+        if column.dtype.kind not in "biuf":
+            shown.isetitem(place, [_inert(cell) for cell in column])
+    return shown.to_csv(index=False, lineterminator="\n")
+
+
+def markdown(text: str) -> str:
+    """A text as it is read in a line or cell of Markdown: no mark of it means anything, no line ends."""
+    return MARKS.sub(r"\\\1", " ".join(text.split()))
+
+
+def _inert(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    text = cell.replace("\r", " ")  # pandas leaves it without quotes, and a row would end there
+    return f"'{text}" if is_formula(cell) else text
