@@ -10,7 +10,19 @@ import threading
 import numpy as np
 import pytest
 
-from cac_hpc import aggregation, archive, consistency, ledger, lock, paths, processes, publishing, retrieval, settings
+from cac_hpc import (
+    aggregation,
+    archive,
+    consistency,
+    ledger,
+    lock,
+    paths,
+    pictures,
+    processes,
+    publishing,
+    retrieval,
+    settings,
+)
 from cac_hpc import stages as graph
 from cac_hpc.config import InputError
 from cac_hpc.paths import RunPaths
@@ -47,7 +59,7 @@ def quick(monkeypatch):
     def draw(run, *_):
         paths.write_text(run.report / "figures" / "history.svg", "drawn")
 
-    monkeypatch.setattr(aggregation, "_draw", draw)
+    monkeypatch.setattr(pictures, "draw", draw)
     monkeypatch.setattr(paths, "sync", lambda path: None)
 
 
@@ -66,8 +78,16 @@ def pages(run):
     return sorted(path.name for path in run.report.glob("report*") if path.suffix != ".json")
 
 
+def named(status):
+    """The pages that a report of that status has."""
+    return sorted(paths.page_name(status, *kind) for kind in paths.PAGES)
+
+
 def files_of(run):
-    return {str(path.relative_to(run.report)): path.read_bytes() for path in run.report.rglob("*") if path.is_file()}
+    """What is the same whenever the report is made."""
+    files = [path for path in run.report.rglob("*") if path.is_file()]
+    same = [path for path in files if path.suffix != ".html" and path.name != "circumstances.json"]
+    return {str(path.relative_to(run.report)): path.read_bytes() for path in same}
 
 
 def contradictions(run):
@@ -103,8 +123,8 @@ def test_every_proper_subset_of_five_folds_gives_a_partial_report_of_exactly_the
         found = report_of(run)
         assert found["status"] == ("PARTIAL" if missing else "COMPLETE")
         assert found["missing_folds"] == [{"fold": k, "at_work": False, "reason": cause[k]} for k in missing]
-        assert pages(run) == ["report_PARTIAL.md" if missing else "report.md"]
-        text = (run.report / pages(run)[0]).read_text(encoding="utf-8")
+        assert pages(run) == named(found["status"])
+        text = (run.report / paths.page_name(found["status"], "md")).read_text(encoding="utf-8")
         assert text.partition("\n")[0].endswith(" (PARTIAL)") == bool(missing)
         for index in missing:
             assert f"PARTIAL: fold {index} is missing ({cause[index]})." in text
@@ -184,7 +204,7 @@ def test_by_hand_while_folds_are_at_work_the_report_is_provisional_and_disturbs_
         {"fold": 3, "at_work": True, "reason": "waiting in the queue"},
         {"fold": 4, "at_work": False, "reason": "rank 1 died in training"},
     ]
-    assert pages(at_work) == ["report_PROVISIONAL.md"]
+    assert pages(at_work) == named("PROVISIONAL")
     text = (at_work.report / "report_PROVISIONAL.md").read_text(encoding="utf-8")
     assert text.startswith("# Coronary calcium category from non-contrast cardiac CT (PROVISIONAL)\n")
     assert "PROVISIONAL: fold 2 is not done yet (running, epoch 7 of 15)." in text
@@ -208,7 +228,7 @@ def test_the_final_report_takes_the_place_of_the_provisional_one(at_work, quick,
     end(at_work, 2, 3)
     assert not aggregation.aggregate(at_work.root)
     assert report_of(at_work)["status"] == "PARTIAL"
-    assert pages(at_work) == ["report_PARTIAL.md"]
+    assert pages(at_work) == named("PARTIAL")
     assert (at_work.report / "notes.txt").read_text(encoding="utf-8") == "of a person"
     assert at_work.fold(2).predictions.with_suffix(".csv.invalid").exists()
     assert graph.survey(at_work)[-1].state == "failed"
@@ -286,16 +306,16 @@ def test_who_may_not_write_is_shown_the_report_that_is_there(at_work, quick, mon
 
 
 def test_a_final_report_that_comes_meanwhile_is_not_replaced_by_a_provisional_one(at_work, quick, monkeypatch):
-    draw = aggregation._draw
+    draw = pictures.draw
 
     def final_comes_first(*arguments):
-        monkeypatch.setattr(aggregation, "_draw", draw)
+        monkeypatch.setattr(pictures, "draw", draw)
         with monkeypatch.context() as started:
             started.setenv(processes.SUPERVISOR, "1:1")
             aggregation.aggregate(at_work.root)
         draw(*arguments)
 
-    monkeypatch.setattr(aggregation, "_draw", final_comes_first)
+    monkeypatch.setattr(pictures, "draw", final_comes_first)
     assert not aggregation.aggregate(at_work.root)
     assert report_of(at_work)["status"] == "PARTIAL"
     assert contradictions(at_work) == []
@@ -305,14 +325,14 @@ def test_a_final_report_that_comes_meanwhile_is_not_replaced_by_a_provisional_on
 
 
 def test_a_provisional_report_that_comes_meanwhile_is_replaced_by_the_final_one(at_work, quick, monkeypatch):
-    draw = aggregation._draw
+    draw = pictures.draw
 
     def provisional_comes_first(*arguments):
-        monkeypatch.setattr(aggregation, "_draw", draw)
+        monkeypatch.setattr(pictures, "draw", draw)
         aggregation.provisional(at_work.root)
         draw(*arguments)
 
-    monkeypatch.setattr(aggregation, "_draw", provisional_comes_first)
+    monkeypatch.setattr(pictures, "draw", provisional_comes_first)
     monkeypatch.setenv(processes.SUPERVISOR, "1:1")
     assert not aggregation.aggregate(at_work.root)
     assert report_of(at_work)["status"] == "PARTIAL"
