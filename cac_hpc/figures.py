@@ -33,6 +33,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "text.parse_math": False,  # a dollar sign in a name begins no formula
     "svg.fonttype": "path",  # looks the same on machines without the font
 }
 Layer = Mapping[str, Any]
@@ -51,11 +52,11 @@ def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: 
         for row, column in np.ndindex(*matrix.shape):
             colour = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour)
-        axes.set_xticks(range(len(names)), list(map(_plain, names)), rotation=30, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(names)), list(map(_plain, names)))
+        axes.set_xticks(range(len(names)), list(names), rotation=30, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), list(names))
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        axes.set(xlabel="predicted category", ylabel="true category", title=_plain(title))
+        axes.set(xlabel="predicted category", ylabel="true category", title=title)
         figure.colorbar(image, ax=axes, label=f"share of the true category's {unit}", shrink=0.85)
         _save(figure, stem, dpi)
 
@@ -84,7 +85,7 @@ def draw_history(stem: Path, histories: Mapping[int, Mapping[str, np.ndarray]], 
         axes.yaxis.set_minor_formatter(NullFormatter())
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles[:12], labels[:12], loc="outside lower center", ncols=6)
-        figure.suptitle(_plain(title), fontsize=8)
+        figure.suptitle(title, fontsize=8)
         _save(figure, stem, dpi)
 
 
@@ -104,7 +105,7 @@ def draw_reliability(stem: Path, bins: Sequence[Mapping[str, Any]], title: str, 
             if row["low"] is not None:
                 axes.plot([row["confidence"]] * 2, [row["low"], row["high"]], color=COLOURS[0], linewidth=1)
         axes.plot(x, y, color=COLOURS[0], marker="o", markersize=3.5, linewidth=1, label="observed, 95 % interval")
-        axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=_plain(title))
+        axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=title)
         axes.legend(loc="lower right")
         for row in bins:
             counts.bar(row["above"], row["n"], row["up_to"] - row["above"], align="edge", color="0.75", edgecolor="w")
@@ -135,7 +136,7 @@ def draw_folds(stem: Path, levels: Mapping[str, Mapping[str, Any]], title: str, 
             axes.set_yticks([*range(len(folds)), bottom], [*(f"fold {fold}" for fold in folds), "pooled [95 %]"])
             axes.invert_yaxis()
             axes.set(xlim=(0, 1), xlabel=f"accuracy, {level} level")
-        figure.suptitle(_plain(title), fontsize=8)
+        figure.suptitle(title, fontsize=8)
         _save(figure, stem, dpi)
 
 
@@ -160,7 +161,7 @@ def draw_network(stem: Path, layers: Sequence[Layer], title: str, dpi: int) -> N
             axes.text(middle, height / 2 + 0.2, " x ".join(map(str, shape)), ha="center", va="bottom", fontsize=6)
             axes.text(middle, -height / 2 - 0.2, "\n".join(block["layers"]), ha="center", va="top", fontsize=6)
             left += width + max(0.5, 2.6 - width)
-        axes.set(xlim=(-1.3, left - 0.6), ylim=(-6.2, 5.2), title=_plain(title))
+        axes.set(xlim=(-1.3, left - 0.6), ylim=(-6.2, 5.2), title=title)
         axes.axis("off")
         _save(figure, stem, dpi)
 
@@ -181,8 +182,8 @@ def draw_slices(stem: Path, slices_NSS: np.ndarray, captions: Sequence[str], tit
             axes.axis("off")
         for axes, slice_SS, caption in zip(every, slices_NSS, captions, strict=False):
             axes.imshow(slice_SS, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
-            axes.set_title(_plain(caption), fontsize=6, loc="left")
-        figure.suptitle(_plain(title), fontsize=8, wrap=True)
+            axes.set_title(caption, fontsize=6, loc="left")
+        figure.suptitle(title, fontsize=8, wrap=True)
         _save(figure, stem, dpi)
 
 
@@ -221,11 +222,6 @@ def _line(fold: int) -> dict[str, Any]:
 def _one(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
-
-
-def _plain(text: str) -> str:
-    """Text as it is: a dollar sign begins no formula."""
-    return text.replace("$", r"\$")
 
 
 def _save(figure: Figure, stem: Path, dpi: int) -> None:

@@ -49,6 +49,40 @@ def html(folder: Path, cfg: Config, summary: Summary, told: Mapping[str, Any], i
         folder: of the report, with its figures. summary: what report.json holds. told: what circumstances.json holds.
         images: whether slices of patients are shown.
     """
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            summary=summary,
+            names=report.category_names(summary),
+            verdict=report.verdict(summary).split("**"),
+            missing=report.missing_lines(summary),
+            methods=report.methods(summary),
+            limits=report.limits(summary),
+            inflation=report.inflation(summary),
+            inflation_columns=report.INFLATION_COLUMNS,
+            inflation_rows=report.inflation_rows(summary),
+            cards=_cards(summary),
+            levels=[_level(level, results, summary) for level, results in reversed(report.tested(summary))],
+            flow=_flow(summary["cohort"]["intake"]),
+            category_rows=_category_rows(summary),
+            fold_rows=_fold_rows(summary),
+            acquisition=_acquisition(summary["cohort"]["intake"]),
+            window=pictures.window_name(cfg),
+            galleries=_galleries(folder, summary) if images else None,
+            network=pictures.network(summary),
+            network_rows=_network_rows(summary),
+            training_rows=_training_rows(summary),
+            stage_rows=_stage_rows(told),
+            speed_rows=_speed_rows(told),
+            settings=[(section, list(_flat(values))) for section, values in summary["settings"].items()],
+            circumstances=told,
+            picture=lambda name: _data(folder / "figures" / name),
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         autoescape=True,
         loader=jinja2.FileSystemLoader(HERE),
@@ -63,36 +97,7 @@ def html(folder: Path, cfg: Config, summary: Summary, told: Mapping[str, Any], i
         "words": _words,
         "breakable": lambda name: markupsafe.escape(name).replace("/", markupsafe.Markup("/<wbr>")),
     }
-    return environment.get_template("page.html").render(
-        summary=summary,
-        names=report.category_names(summary),
-        verdict=report.verdict(summary).split("**"),
-        missing=report.missing_lines(summary),
-        methods=report.methods(summary),
-        limits=report.limits(summary),
-        inflation=report.inflation(summary),
-        inflation_columns=report.INFLATION_COLUMNS,
-        inflation_rows=report.inflation_rows(summary),
-        cards=_cards(summary),
-        levels=[_level(level, results, summary) for level, results in reversed(report.tested(summary))],
-        flow=_flow(summary["cohort"]["intake"]),
-        category_rows=_category_rows(summary),
-        fold_rows=_fold_rows(summary),
-        acquisition=_acquisition(summary["cohort"]["intake"]),
-        window=pictures.window_name(cfg),
-        galleries=_galleries(folder, summary) if images else None,
-        network=pictures.network(summary),
-        network_rows=[
-            [layer["layer"], layer["detail"], " x ".join(map(str, layer["output"])), f"{layer['parameters']:,}"]
-            for layer in pictures.network(summary)
-        ],
-        training_rows=_training_rows(summary),
-        stage_rows=_stage_rows(told),
-        speed_rows=_speed_rows(told),
-        settings=[(section, list(_flat(values))) for section, values in summary["settings"].items()],
-        circumstances=told,
-        picture=lambda name: _data(folder / "figures" / name),
-    )
+    return environment
 
 
 def _cards(summary: Summary) -> list[dict[str, Any]]:
@@ -203,6 +208,13 @@ def _fold_rows(summary: Summary) -> list[list[str]]:
          " / ".join(str(sum(part)) for part in zip(*patients, strict=True))]
         for fold, patients in enumerate(summary["cohort"]["folds"])
     ]  # fmt: skip
+
+
+def _network_rows(summary: Summary) -> list[list[str]]:
+    return [
+        [layer["layer"], layer["detail"], " x ".join(map(str, layer["output"])), f"{layer['parameters']:,}"]
+        for layer in pictures.network(summary)
+    ]
 
 
 def _training_rows(summary: Summary) -> list[list[str]]:

@@ -17,7 +17,7 @@ from cac_hpc.paths import RunPaths
 from tests.runs import job, pack, prepare, write_config, write_scans
 from tests.test_aggregation import make_run, printed_predictions, vouch
 
-HOSTILE = '<script>alert(1)</script> & "quotes" | $x$'
+HOSTILE = '<script>alert(1)</script> & "quotes" | $\\frac$'
 
 
 VOID = {"meta", "link", "img", "br", "wbr"}
@@ -53,7 +53,9 @@ def finished(tmp_path_factory):
     """A run of real scans whose predictions are made up: some right, some wrong."""
     folder = tmp_path_factory.mktemp("pages")
     scans = write_scans(folder / "scans")
-    run = RunPaths(prepare(folder, scans, report={"title": HOSTILE, "draws": 200, "window_hu": [0.0, 510.0]}))
+    labels = {"names": ["Very Low", "Low", "Low/Moderate", "Moderate", HOSTILE, "High"]}
+    shown = {"title": HOSTILE, "draws": 200, "window_hu": [0.0, 510.0]}
+    run = RunPaths(prepare(folder, scans, labels=labels, report=shown))
     pack(run.root)
     cfg = settings.load(run.config)
     folds = json.loads(run.splits.read_text(encoding="utf-8"))["folds"]
@@ -117,7 +119,7 @@ def test_people_who_do_not_see_it_can_read_it(page):
 
 def test_what_people_wrote_stands_there_as_text(page):
     assert "<script>alert" not in page
-    assert HOSTILE in "".join(Reader(page).text)
+    assert "".join(Reader(page).text).count(HOSTILE) > 10
 
 
 def test_the_sections_stand_in_the_order_of_questions(page):
