@@ -176,7 +176,9 @@ def draw_slices(stem: Path, slices_NSS: np.ndarray, captions: Sequence[str], tit
     rows = -(-len(slices_NSS) // columns)
     with mpl.rc_context(STYLE):
         cell = PAGE / 6
-        figure = Figure(figsize=(cell * columns, (cell + 0.45) * rows + 0.3), layout="constrained")
+        height = (cell + 0.45) * rows + 0.3
+        figure = Figure(figsize=(cell * columns, height))
+        figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=1 - 0.7 / height, wspace=0.05, hspace=0.35)
         every = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in every:
             axes.axis("off")
@@ -229,3 +231,4 @@ def _save(figure: Figure, stem: Path, dpi: int) -> None:
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
             with paths.atomic(stem.with_suffix(f".{kind}")) as scratch:
                 figure.savefig(scratch, format=kind, dpi=dpi, metadata=metadata)
+            figure.set_layout_engine("none")  # it is laid out now, for the second format, too
