@@ -36,6 +36,7 @@ from cac_hpc import (
     shards,
     splits,
     tested,
+    wording,
 )
 from cac_hpc.config import Config, InputError, WorkError
 from cac_hpc.logs import log
@@ -191,10 +192,10 @@ def _summarise(
     leaks = cfg.split.unit == "slice"
     return {
         "format_version": report.FORMAT_VERSION,
-        "title": cfg.report.title + (f" ({report.MARK})" if leaks else ""),
+        "title": cfg.report.title + (f" ({wording.MARK})" if leaks else ""),
         "folds_found": len(found),
         "missing_folds": missing,
-        "banner": report.LEAKS if leaks else None,
+        "banner": wording.LEAKS if leaks else None,
         "categories": _categories(cfg),
         "cohort": _cohort(run, cfg, folds, studies),
         "split": settings_shown["split"],

@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from cac_hpc import circumstances, examples, paths, pictures, report, tables
+from cac_hpc import circumstances, examples, paths, pictures, tables, wording
 from cac_hpc.config import Config
 from cac_hpc.paths import RunPaths
 
@@ -54,16 +54,16 @@ def html(folder: Path, cfg: Config, summary: Summary, told: Mapping[str, Any], i
         .get_template("page.html")
         .render(
             summary=summary,
-            names=report.category_names(summary),
-            verdict=report.verdict(summary).split("**"),
-            missing=report.missing_lines(summary),
-            methods=report.methods(summary),
-            limits=report.limits(summary),
-            inflation=report.inflation(summary),
-            inflation_columns=report.INFLATION_COLUMNS,
-            inflation_rows=report.inflation_rows(summary),
+            names=wording.category_names(summary),
+            verdict=wording.verdict(summary).split("**"),
+            missing=wording.missing_lines(summary),
+            methods=wording.methods(summary),
+            limits=wording.limits(summary),
+            inflation=wording.inflation(summary),
+            inflation_columns=wording.INFLATION_COLUMNS,
+            inflation_rows=wording.inflation_rows(summary),
             cards=_cards(summary),
-            levels=[_level(level, results, summary) for level, results in reversed(report.tested(summary))],
+            levels=[_level(level, results, summary) for level, results in wording.tested(summary)],
             flow=_flow(summary["cohort"]["intake"]),
             category_rows=_category_rows(summary),
             fold_rows=_fold_rows(summary),
@@ -92,8 +92,8 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "figure": report.with_interval,
-        "number": report.text,
+        "figure": wording.with_interval,
+        "number": wording.text,
         "words": _words,
         "breakable": lambda name: markupsafe.escape(name).replace("/", markupsafe.Markup("/<wbr>")),
     }
@@ -108,7 +108,7 @@ def _cards(summary: Summary) -> list[dict[str, Any]]:
         figures, n = results["pooled"]["figures"], results["pooled"]["n"]
         if n:
             chance = figures["majority_accuracy"]["value"]
-            against = f"always guessing the largest category: {report.text(chance)}"
+            against = f"always guessing the largest category: {wording.text(chance)}"
             cards.append({"name": f"accuracy, {level} level", "figure": figures["accuracy"], "against": against})
             against = f"agreement by chance: 0; n = {n} {level}s"
             cards.append(
@@ -124,13 +124,13 @@ def _level(level: str, results: dict[str, Any], summary: Summary) -> dict[str, A
         "level": level,
         "results": results,
         "matrix": _matrix(pooled["confusion_matrix"]),
-        "figure_columns": ["figure", *report.fold_columns(results)],
-        "figure_rows": report.figure_rows(results),
-        "sign_test": report.sign_test(pooled),
+        "figure_columns": ["figure", *wording.fold_columns(results)],
+        "figure_rows": wording.figure_rows(results),
+        "sign_test": wording.sign_test(pooled),
         "categories": [
             {"name": name, "support": support, "predicted": predicted, **category}
             for name, category, support, predicted in zip(
-                report.category_names(summary),
+                wording.category_names(summary),
                 pooled["categories"],
                 pooled["support"],
                 pooled["predicted"],
@@ -139,10 +139,10 @@ def _level(level: str, results: dict[str, Any], summary: Summary) -> dict[str, A
         ],
         "category_figures": tables.CATEGORY_FIGURES,
         "published": published if published and published.get("categories") else None,
-        "collapsed": report.collapsed_rows(results),
-        "calibration": report.calibration_text(results),
-        "confusions": _confusions(pooled["confusion_matrix"], report.category_names(summary)),
-        "other_rules": report.other_rules(results),
+        "collapsed": wording.collapsed_rows(results),
+        "calibration": wording.calibration_text(results),
+        "confusions": _confusions(pooled["confusion_matrix"], wording.category_names(summary)),
+        "other_rules": wording.other_rules(results),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc import examples, figures, paths, report, shards, workers
+from cac_hpc import examples, figures, paths, shards, wording, workers
 from cac_hpc.config import Config
 from cac_hpc.paths import DatasetPaths, RunPaths
 from cac_hpc.workers import Lost, Worker
@@ -65,7 +65,7 @@ def _where(summary: Summary) -> str:
 
 
 def _marks(summary: Summary) -> list[str]:
-    return [report.MARK] if summary["banner"] else []
+    return [wording.MARK] if summary["banner"] else []
 
 
 def _accuracies(summary: Summary) -> dict[str, dict[str, Any]]:

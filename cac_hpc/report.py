@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc import escaping, logs, paths, tables
+from cac_hpc import escaping, logs, paths, tables, wording
 from cac_hpc.config import InputError
 
 FORMAT_VERSION = 3  # of report.json; README, "Statistics"
-KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1), absolute agreement"
 
 
 def write_tables(folder: Path, summary: dict[str, Any]) -> None:
@@ -35,74 +34,28 @@ def page_name(summary: Mapping[str, Any], suffix: str) -> str:
 def markdown(summary: dict[str, Any]) -> str:
     """The report as text."""
     summary = _escaped(summary)
-    parts = [f"# {_title(summary)}", *_banner(summary), verdict(summary)]
-    parts += [f"**{line}**" for line in inflation(summary)]
-    parts += [markdown_table(INFLATION_COLUMNS, rows)] if (rows := inflation_rows(summary)) else []
-    parts += [*missing_lines(summary), _cohort(summary)]
-    for level, results in tested(summary):
+    parts = [f"# {wording.title(summary)}", *_banner(summary), wording.verdict(summary)]
+    parts += [f"**{line}**" for line in wording.inflation(summary)]
+    parts += [markdown_table(wording.INFLATION_COLUMNS, rows)] if (rows := wording.inflation_rows(summary)) else []
+    parts += [*wording.missing_lines(summary), wording.cohort(summary)]
+    for level, results in wording.tested(summary):
         parts += [
             f"## {level.capitalize()} level",
             f"Unit: {results['unit']}; {results['counting']}. In brackets 95 % intervals; sd over the folds.",
-            markdown_table(["", *fold_columns(results)], figure_rows(results)),
-            sign_test(results["pooled"]),
+            markdown_table(["", *wording.fold_columns(results)], wording.figure_rows(results)),
+            wording.sign_test(results["pooled"]),
             "Confusion matrix, pooled over the folds, rows true, columns predicted:",
             markdown_table(
-                ["true \\ predicted", *category_names(summary)],
-                _matrix_rows(category_names(summary), results["pooled"]),
+                ["true \\ predicted", *wording.category_names(summary)],
+                _matrix_rows(wording.category_names(summary), results["pooled"]),
             ),
-            markdown_table(_category_columns(level), _category_rows(summary, results["pooled"])),
+            markdown_table(wording.category_columns(level), wording.category_rows(summary, results["pooled"])),
             *_collapsed(results),
             *_calibration(results),
-            *other_rules(results),
+            *wording.other_rules(results),
         ]
-    parts += ["## How it was counted", *methods(summary), "## What this does not say", *limits(summary)]
+    parts += ["## How it was counted", *wording.methods(summary), "## What this does not say", *wording.limits(summary)]
     return "\n\n".join(parts) + "\n"
-
-
-MARK = "CONTRAST RUN, LEAKS"  # in every title
-LEAKS = (
-    "LEAKS BY DESIGN: this contrast run divides slices, not patients, so that a patient's slices are in the training, "
-    "validation and test part of a fold at once. It shows what such a split does to the figures; its figures must not "
-    "be reported as performance."
-)
-OF_PATIENTS = (
-    "A patient is tested in every fold that tests slices of it, each time by these alone, which are fewer than in the "
-    "run by patient: every test counts, and intervals resample patients with all of their tests."
-)
-BY_PATIENT = "Folds are divided by patient: no patient is in the training and the test part of one fold."
-LIMITS = (
-    "Every slice carries its patient's category, and most slices of a real exam show no coronary calcium: a "
-    "slice-level figure is not a patient-level figure, and the slice-level one is bounded well below 1.",
-    BY_PATIENT,
-    "This is research software and not a medical device.",
-)
-
-
-def verdict(summary: dict[str, Any]) -> str:
-    """What came out, at both levels, against always guessing the largest category."""
-    by_slice = " by slice" if summary.get("banner") else ""
-    sentences = [
-        f"{summary['split']['scheme']} cross-validation{by_slice}, {summary['folds_found']} of "
-        f"{summary['split']['folds']} folds, {summary['cohort']['patients']} patients, "
-        f"{summary['cohort']['slices']} slices."
-    ]
-    for level, results in summary["levels"].items():
-        pooled = results["pooled"]
-        if not pooled["n"]:
-            sentences.append(f"No {level} was tested.")
-            continue
-        figures = pooled["figures"]
-        gain, majority = figures["gain_over_majority"]["value"], figures["majority_accuracy"]["value"]
-        again = "" if results["distinct"] == pooled["n"] else f", {results['distinct']} of them different"
-        low, high = figures["accuracy"]["low"], figures["accuracy"]["high"]
-        between = "" if low is None else f", 95 % interval {low:.3f} to {high:.3f}"
-        sentences.append(
-            f"**{level.capitalize()} level: accuracy {figures['accuracy']['value']:.3f}** (n = {pooled['n']} {level}s"
-            f"{again}{between}), {abs(gain):.3f} {'above' if gain >= 0 else 'BELOW'} always "
-            f"guessing the largest category ({category_names(summary)[pooled['majority_category']]}: {majority:.3f}); "
-            f"quadratic kappa {with_interval(figures['kappa_quadratic'])}."
-        )
-    return " ".join(sentences)
 
 
 def show(root: Path) -> int:
@@ -135,100 +88,40 @@ def present(summary: dict[str, Any], where: str) -> int:
         screen.print("the report was made by another version of cac_hpc: read its page", markup=False)
         screen.print(where, markup=False, soft_wrap=True)
         return code
-    screen.print(_title(summary), style="bold", markup=False)
+    screen.print(wording.title(summary), style="bold", markup=False)
     for banner in _banner(summary):
         screen.print(banner.strip("*"), style="bold red", markup=False)
-    for part in (verdict(summary).replace("**", ""), *inflation(summary), *missing_lines(summary), _cohort(summary)):
+    for part in (
+        wording.verdict(summary).replace("**", ""),
+        *wording.inflation(summary),
+        *wording.missing_lines(summary),
+        wording.cohort(summary),
+    ):
         screen.print(part, markup=False)
-    for level, results in tested(summary):
-        rows = [row[:3] for row in figure_rows(results)]  # the folds are in the tables
-        columns = ["", "pooled [95 % interval]", f"mean of {len(results['folds'])} folds"]
-        screen.print(logs.table(f"{level} level", columns, rows, numbers=True))
-        screen.print(
-            logs.table(
-                "confusion matrix, pooled; rows are true",
-                ["", *map(str, range(len(category_names(summary)))), "all"],
-                _matrix_with_sums(category_names(summary), results["pooled"]),
-                numbers=True,
-                tight=True,
-            )
-        )
-        screen.print(
-            logs.table(
-                "per category by its number above, pooled",
-                ["", *_category_columns(level)[1:4]],
-                [[str(index), *row[1:4]] for index, row in enumerate(_category_rows(summary, results["pooled"]))],
-                numbers=True,
-            )
-        )
+    for level, results in wording.tested(summary):
+        for table in _level_tables(level, results, summary):
+            screen.print(table)
     screen.print(where, markup=False, soft_wrap=True)  # no path is broken that somebody may copy
     return code
 
 
-def _title(summary: dict[str, Any]) -> str:
-    return str(summary["title"]) + ("" if summary["status"] == "COMPLETE" else f" ({summary['status']})")
+def _level_tables(level: str, results: dict[str, Any], summary: dict[str, Any]) -> Iterator[Any]:
+    """A level in three tables that eighty columns are enough for: figures (the folds' are in the tables), matrix,
+    categories by their number in the matrix."""
+    names, pooled = wording.category_names(summary), results["pooled"]
+    columns = ["", "pooled [95 % interval]", f"mean of {len(results['folds'])} folds"]
+    rows = [row[:3] for row in wording.figure_rows(results)]
+    yield logs.table(f"{level} level", columns, rows, numbers=True)
+    columns = ["", *map(str, range(len(names))), "all"]
+    rows = _matrix_with_sums(names, pooled)
+    yield logs.table("confusion matrix, pooled; rows are true", columns, rows, numbers=True, tight=True)
+    columns = ["", *wording.category_columns(level)[1:4]]
+    rows = [[str(index), *row[1:4]] for index, row in enumerate(wording.category_rows(summary, pooled))]
+    yield logs.table("per category by its number above, pooled", columns, rows, numbers=True)
 
 
 def _banner(summary: dict[str, Any]) -> list[str]:
     return [f"**{summary['banner']}**"] if summary.get("banner") else []
-
-
-INFLATED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_quadratic")
-
-
-def inflation(summary: dict[str, Any]) -> list[str]:
-    """Of a contrast run, by how much its figures are above those of the run by patient."""
-    if not summary.get("banner"):
-        return []
-    found = summary["inflation"]
-    if found is None:
-        return ["Inflation: not worked out, for folds are missing."]
-    said = []
-    for level, results in found["levels"].items():
-        figure = results["figures"]["accuracy"]
-        values = f"{figure['reference']:.3f} by patient, {figure['other']:.3f} by slice"
-        said.append(f"{level} accuracy {_difference(figure)} ({values})")
-    return [f"Inflation by the split by slice, against the run {found['reference']['run']}: {'; '.join(said)}."]
-
-
-INFLATION_COLUMNS = ("", "split by patient", "split by slice", "inflation [95 % interval]")
-
-
-def inflation_rows(summary: dict[str, Any]) -> list[list[str]]:
-    """The same of more figures, a row for each under `INFLATION_COLUMNS`."""
-    found = summary["inflation"] if summary.get("banner") else None
-    return [
-        [f"{level}, {name.replace('_', ' ')}", text(figure["reference"]), text(figure["other"]), _difference(figure)]
-        for level, results in (found["levels"].items() if found else ())
-        for name, figure in ((name, results["figures"][name]) for name in INFLATED)
-    ]
-
-
-def _difference(figure: dict[str, Any]) -> str:
-    if figure["difference"] is None:
-        return "undefined"
-    between = "" if figure["low"] is None else f" [{figure['low']:+.3f}, {figure['high']:+.3f}]"
-    return f"{figure['difference']:+.3f}{between}"
-
-
-def limits(summary: dict[str, Any]) -> list[str]:
-    """What a reader must know, the leak in place of its absence."""
-    return [str(summary["banner"]) if summary.get("banner") and line is BY_PATIENT else line for line in LIMITS]
-
-
-def missing_lines(summary: dict[str, Any]) -> list[str]:
-    """One line per fold without a valid result, and what to do about it."""
-    status, absent = summary["status"], summary["missing_folds"]
-    if status == "COMPLETE":
-        return []
-    lines = [
-        f"{status}: fold {fold['fold']} is {'not done yet' if fold.get('at_work') else 'missing'} ({fold['reason']})."
-        for fold in absent
-    ]
-    if status == "PROVISIONAL":
-        lines.append("This is not the final report, which takes its place when all folds have ended.")
-    again = ", ".join(f"fold {fold['fold']}" for fold in absent if not fold.get("at_work"))
-    return [*lines, f"To complete the report ({again}): python jobs/launch_cv.py --resume RUN"] if again else lines
 
 
 def _escaped(summary: dict[str, Any]) -> dict[str, Any]:
@@ -243,48 +136,6 @@ def _escaped(summary: dict[str, Any]) -> dict[str, Any]:
     return {**summary, **escaped, "title": escaping.markdown(summary["title"])}
 
 
-def _cohort(summary: dict[str, Any]) -> str:
-    cohort = summary["cohort"]
-    counts = ", ".join(
-        f"{category['name']} {count}"
-        for category, count in zip(summary["categories"], cohort["studies_per_category"], strict=True)
-    )
-    return (
-        f"Cohort: {cohort['studies_found']} studies found, {cohort['studies']} used ({counts}); "
-        f"{cohort['rejected_files']} files not used, each with its reason in rejected.csv."
-    )
-
-
-def tested(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The levels at which anything was tested."""
-    return [(level, results) for level, results in summary["levels"].items() if results["pooled"]["n"]]
-
-
-def category_names(summary: dict[str, Any]) -> list[str]:
-    return [category["name"] for category in summary["categories"]]
-
-
-COUNTS = ("n", "patients", "errors", "over_estimated", "under_estimated")
-
-
-def fold_columns(results: dict[str, Any]) -> list[str]:
-    folds = results["folds"]
-    return ["pooled", f"mean of {len(folds)} folds", *(f"fold {fold['fold']}" for fold in folds)]
-
-
-def figure_rows(results: dict[str, Any]) -> list[list[str]]:
-    pooled, folds = results["pooled"], results["folds"]
-    rows = [[key.replace("_", " "), str(pooled[key]), "", *(str(fold[key]) for fold in folds)] for key in COUNTS]
-    for name, figure in pooled["figures"].items():
-        over = results["over_folds"].get(name, {"mean": None, "sd": None, "n": 0})
-        mean = text(over["mean"]) + (f" (sd {over['sd']:.4f})" if over["sd"] is not None else "")
-        if over["n"] < len(folds):
-            mean += f" of {over['n']}"
-        row = [name.replace("_", " "), with_interval(figure), mean]
-        rows.append(row + [text(fold["figures"][name]["value"]) for fold in folds])
-    return rows
-
-
 def _matrix_rows(names: Sequence[str], part: dict[str, Any]) -> list[list[str]]:
     return [[name, *map(str, row)] for name, row in zip(names, part["confusion_matrix"], strict=True)]
 
@@ -296,99 +147,21 @@ def _matrix_with_sums(names: Sequence[str], part: dict[str, Any]) -> list[list[s
     return [*rows, ["all", *map(str, part["predicted"]), str(part["n"])]]
 
 
-def _category_columns(level: str) -> list[str]:
-    return ["category", "precision", "recall", "F1", f"{level}s", "predicted"]
-
-
-def _category_rows(summary: dict[str, Any], part: dict[str, Any]) -> list[list[str]]:
-    return [
-        [name, *(with_interval(category[key]) for key in tables.CATEGORY_FIGURES), str(support), str(predicted)]
-        for name, category, support, predicted in zip(
-            category_names(summary), part["categories"], part["support"], part["predicted"], strict=True
-        )
-    ]
-
-
-def sign_test(part: dict[str, Any]) -> str:
-    test = part["sign_test"]
-    p_value = test["note"] if test["p_value"] is None else f"exact sign test p = {test['p_value']:.4f}"
-    return (
-        f"Predicted too high: {part['over_estimated']}, too low: {part['under_estimated']}; of patients, "
-        f"{test['over']} more often too high and {test['under']} more often too low: {p_value}."
-    )
-
-
-SHOWN_COLLAPSED = ("accuracy", "majority_accuracy", "balanced_accuracy", "kappa_plain", "kappa_quadratic")
-
-
 def _collapsed(results: dict[str, Any]) -> list[str]:
-    columns, rows, notes = collapsed_rows(results)
+    columns, rows, notes = wording.collapsed_rows(results)
     return ([markdown_table(columns, rows)] if rows else []) + notes
-
-
-def collapsed_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
-    """Coarser categories from the same matrix: of two, recall is specificity and sensitivity. Columns, rows, notes."""
-    rows, notes = [], []
-    for scheme in results["collapsed"]:
-        name = " / ".join(scheme["names"])
-        if scheme["note"]:
-            notes.append(f"{name}: {scheme['note']}.")
-        if scheme["pooled"]:
-            recall = ", ".join(with_interval(category["recall"]) for category in scheme["pooled"]["categories"])
-            figures = [with_interval(scheme["pooled"]["figures"][key]) for key in SHOWN_COLLAPSED]
-            rows.append([name, *figures, recall])
-    columns = ["collapsed to", *(key.replace("_", " ") for key in SHOWN_COLLAPSED), "recall of each"]
-    return columns, rows, notes
 
 
 def _calibration(results: dict[str, Any]) -> list[str]:
     rows = [
-        [f"{row['above']:g} to {row['up_to']:g}", str(row["n"]), text(row["confidence"]),
-         with_interval({**row, "value": row["accuracy"]})]
+        [f"{row['above']:g} to {row['up_to']:g}", str(row["n"]), wording.text(row["confidence"]),
+         wording.with_interval({**row, "value": row["accuracy"]})]
         for row in results["calibration"]["reliability"] if row["n"]
     ]  # fmt: skip
     return [
-        calibration_text(results),
+        wording.calibration_text(results),
         markdown_table(["highest probability", "n", "its mean", "accuracy"], rows),
     ]
-
-
-def calibration_text(results: dict[str, Any]) -> str:
-    """Whether the probabilities mean what they say."""
-    found = results["calibration"]
-    return (
-        f"Calibration: Brier score {with_interval(found['brier'])}, where the true frequencies of the categories give "
-        f"{with_interval(found['brier_of_frequencies'])}; expected calibration error "
-        f"{with_interval(found['expected_calibration_error'])} over {found['bins']} bins of equal width."
-    )
-
-
-def other_rules(results: dict[str, Any]) -> list[str]:
-    others = [f"{other['rule']}: {with_interval(other['accuracy'])}" for other in results.get("other_rules", ())]
-    return [f"Accuracy by the rules that were not chosen (report.patient_rule): {', '.join(others)}."] if others else []
-
-
-def methods(summary: dict[str, Any]) -> list[str]:
-    settings = summary["statistics"]
-    checked = {True: "passed", False: "NOT passed", None: "NOT checked"}
-    return [
-        f"Intervals of proportions are Wilson's, where a patient has several units with their effective number; all "
-        f"others are percentiles of {settings['draws']} draws of patients (seed {settings['seed']}). {KAPPAS}. "
-        "README, section Statistics, defines every figure; tables/figures.csv has each with unit, n and interval.",
-        *([OF_PATIENTS] if summary.get("banner") else []),
-        *(f"Check of {audit['name']} {checked[audit['passed']]}: {audit['note']}." for audit in summary["audits"]),
-    ]
-
-
-def with_interval(figure: dict[str, Any]) -> str:
-    value = text(figure["value"])
-    return value if figure["low"] is None else f"{value} [{figure['low']:.3f}, {figure['high']:.3f}]"
-
-
-def text(value: float | int | None) -> str:
-    if value is None:
-        return "undefined"
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -20,11 +20,11 @@ from cac_hpc import (
     launch,
     passes,
     paths,
-    report,
     sealing,
     settings,
     splits,
     training,
+    wording,
 )
 from cac_hpc.config import InputError, SplitConfig
 from cac_hpc.paths import RunPaths
@@ -89,19 +89,19 @@ def test_every_slice_is_tested_once_by_the_fold_that_splits_json_names(contrast_
 
 def test_everything_that_shows_figures_is_marked(contrast_run, tmp_path):
     found = report_of(contrast_run)
-    assert found["banner"] == report.LEAKS
+    assert found["banner"] == wording.LEAKS
     assert found["split"]["unit"] == "slice"
     assert found["title"].endswith(" (CONTRAST RUN, LEAKS)")
     lines = (contrast_run.report / "report.md").read_text(encoding="utf-8").splitlines()
     assert lines[0].endswith("(CONTRAST RUN, LEAKS)")
-    assert lines[2] == f"**{report.LEAKS}**"
-    assert report.BY_PATIENT not in lines
+    assert lines[2] == f"**{wording.LEAKS}**"
+    assert wording.BY_PATIENT not in lines
     shown = " ".join(job("report.py", contrast_run.root).stdout.split())
-    assert f"(CONTRAST RUN, LEAKS) {report.LEAKS} kfold cross-validation by slice, 3 of 3 folds" in shown
+    assert f"(CONTRAST RUN, LEAKS) {wording.LEAKS} kfold cross-validation by slice, 3 of 3 folds" in shown
     for name in ("report.html", "report_without_images.html"):
         page = (contrast_run.report / name).read_text(encoding="utf-8")
         assert "(CONTRAST RUN, LEAKS)</h1>" in page
-        assert page.count(report.LEAKS.replace("'", "&#39;")) == 2  # at the top, and below what it does not say
+        assert page.count(wording.LEAKS.replace("'", "&#39;")) == 2  # at the top, and below what it does not say
     figures = sorted((contrast_run.report / "figures").glob("*.svg"))
     assert len(figures) >= 8
     for path in figures:
@@ -296,10 +296,10 @@ def test_a_partial_contrast_run_is_marked_and_has_no_inflation(copy):
     copy.fold(1).predictions.unlink()
     assert not aggregation.aggregate(copy.root)
     found = report_of(copy)
-    assert (found["status"], found["banner"], found["inflation"]) == ("PARTIAL", report.LEAKS, None)
+    assert (found["status"], found["banner"], found["inflation"]) == ("PARTIAL", wording.LEAKS, None)
     assert (found["levels"]["slice"]["pooled"]["n"], found["levels"]["slice"]["distinct"]) == (72, 72)
     text = (copy.report / "report_PARTIAL.md").read_text(encoding="utf-8")
-    assert text.startswith(f"# {found['title']} (PARTIAL)\n\n**{report.LEAKS}**")
+    assert text.startswith(f"# {found['title']} (PARTIAL)\n\n**{wording.LEAKS}**")
     assert "Inflation: not worked out, for folds are missing." in text
 
 
