@@ -52,11 +52,9 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     Raises: InputError for whatever is wrong with the user's input, before anything is written or submitted.
     """
     run = RunPaths(Path(cfg.run))
-    contrast.check(cfg)
+    _check_beside(cfg)
     dataset_plan = plan.make_plan(cfg)
     _check_run_folder(run, cfg)
-    if cfg.report.published:
-        published.beside(Path(cfg.report.published), cfg.labels.names)
     plan.check_dataset(run.dataset(cfg.data.packed_dir), dataset_plan)
     kind, why = _choose_kind(cfg)
     tasks = stages.plan_tasks(cfg, run, len(dataset_plan.shards))
@@ -85,6 +83,16 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     here = shlex.quote(str(run.root))
     print(f"where it stands: python jobs/status.py {here}\nthe report:      python jobs/report.py {here}")
     return 0
+
+
+def _check_beside(cfg: Config) -> None:
+    """The run and the table that stand beside the results are what they must be.
+
+    Raises: InputError saying what is wrong with them.
+    """
+    contrast.check(cfg)
+    if cfg.report.published:
+        published.beside(Path(cfg.report.published), cfg.labels.names)
 
 
 def _show_plan(cfg: Config, dataset_plan: DatasetPlan, kind: str) -> None:

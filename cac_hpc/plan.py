@@ -6,7 +6,7 @@ import csv
 import hashlib
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
     entries = {study: files.list_files(folder) for study, folder in folders.items()}
     labels = _by_key(matched, folders, cfg)
     studies, step = list(labels), cfg.pack.studies_per_shard
-    folds = splits.make_folds(
-        {study: labels[study].patient for study in studies},
-        {study: labels[study].category for study in studies},
-        cfg.split,
-        _sealed_slices(cfg) if cfg.split.unit == "slice" else None,
-    )
+    folds = _folds(labels, cfg)
     listings = {study: files.digest(entries[study]) for study in studies}
     pack = plain(cfg.pack)
     del pack["limits"]["rejected_studies"]  # only the seal asks for it; the other limits choose studies
@@ -155,6 +150,12 @@ def _secret(path: Path) -> bytes:
             f"data.pseudonym_key is {str(path)!r}, wanted a file with 16 or more random characters that only you keep"
         )
     return secret
+
+
+def _folds(labels: Mapping[str, Label], cfg: Config) -> list[Fold]:
+    patient = {study: label.patient for study, label in labels.items()}
+    category = {study: label.category for study, label in labels.items()}
+    return splits.make_folds(patient, category, cfg.split, _sealed_slices(cfg) if cfg.split.unit == "slice" else None)
 
 
 def _sealed_slices(cfg: Config) -> dict[str, int]:
