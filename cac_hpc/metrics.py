@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
-from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix, precision_recall_fscore_support
 
 from cac_hpc import agreement
 
@@ -110,6 +108,8 @@ def confusion(label: np.ndarray, predicted: np.ndarray, num_categories: int) -> 
     """
     if len(label) == 0:
         return np.zeros((num_categories, num_categories), dtype=np.int64)
+    from sklearn.metrics import confusion_matrix  # takes a second: only where something is counted
+
     return np.asarray(confusion_matrix(label, predicted, labels=range(num_categories)))
 
 
@@ -124,6 +124,8 @@ def values(matrix: np.ndarray) -> dict[str, np.ndarray]:
 
 def _from_sklearn(matrix: np.ndarray) -> dict[str, Any]:
     """What scikit-learn has, and the means over categories of what it has."""
+    from sklearn.metrics import accuracy_score, cohen_kappa_score, precision_recall_fscore_support
+
     label, predicted = np.nonzero(matrix)
     count, labels = matrix[label, predicted], list(range(len(matrix)))
     scores = {"accuracy": accuracy_score(label, predicted, sample_weight=count)}
@@ -175,6 +177,8 @@ def sign_test(over_P: np.ndarray, under_P: np.ndarray) -> dict[str, Any]:
 
 def fair_coin(heads: int, tails: int) -> float | None:
     """How often a fair coin falls as unevenly, exactly and two-sided; None if it was never thrown."""
+    from scipy import stats
+
     return float(stats.binomtest(heads, heads + tails).pvalue) if heads + tails else None
 
 
@@ -182,6 +186,8 @@ def rank_correlation(x_N: np.ndarray, y_N: np.ndarray) -> float:
     """Spearman's rho, ties at their mean rank; NaN where either does not vary."""
     if len(x_N) < 2 or np.ptp(x_N) == 0 or np.ptp(y_N) == 0:
         return np.nan
+    from scipy import stats
+
     return float(stats.spearmanr(x_N, y_N).statistic)
 
 
