@@ -248,7 +248,8 @@ def _published(cfg: Config) -> dict[str, Any] | None:
     except (InputError, OSError) as error:  # it was there when the run was planned
         log.warning("report.published: %s", error)
         return {"note": f"The published table {Path(cfg.report.published).name} could not be read any more."}
-    return {"title": table.title, "note": None, **assessment.summary_of_matrix(table.matrix)}
+    figures = assessment.summary_of_matrix(table.matrix, assessment.PUBLISHED)
+    return {"title": table.title, "level": table.level, "note": None, **figures}
 
 
 def _cohort(run: RunPaths, cfg: Config, folds: Sequence[Fold], studies: pd.DataFrame) -> dict[str, Any]:

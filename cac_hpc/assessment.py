@@ -23,6 +23,7 @@ from cac_hpc.tested import Tested
 
 FOLD = intervals.none("intervals are those of the pooled figures")
 OF_SLICES = intervals.none("a score belongs to a study and not to a slice: see the patient level")
+PUBLISHED = intervals.none("a published matrix does not tell which units are of one patient")
 CHANCE = intervals.none("to compare with")
 UNITS = {
     "mean": "patient, mean probability over the slices",
@@ -195,9 +196,9 @@ def summary(sums: Sums) -> dict[str, Any]:
     return found | {"patients": sums.num_patients, "sign_test": sign}
 
 
-def summary_of_matrix(matrix: np.ndarray) -> dict[str, Any]:
+def summary_of_matrix(matrix: np.ndarray, interval: Interval = FOLD) -> dict[str, Any]:
     """The same of a matrix (K, K) alone, as of one fold: without intervals."""
-    return _summary(matrix, lambda metric, index: FOLD)
+    return _summary(matrix, lambda metric, index: interval)
 
 
 def _summary(matrix: np.ndarray, interval: Any) -> dict[str, Any]:

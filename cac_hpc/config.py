@@ -342,7 +342,12 @@ class ReportConfig:
 
     def __post_init__(self) -> None:
         require(50 <= self.figure_dpi <= 600, "report.figure_dpi", self.figure_dpi, "50 to 600")
-        require(self.window_hu[0] < self.window_hu[1], "report.window_hu", self.window_hu, "low, high with low < high")
+        require(
+            -2000 <= self.window_hu[0] < self.window_hu[1] <= 10_000,
+            "report.window_hu",
+            self.window_hu,
+            "low, high with low < high, both of -2000 to 10000",
+        )
         require(self.top_k >= 1, "report.top_k", self.top_k, "1 or more")
         require(200 <= self.draws <= 100_000, "report.draws", self.draws, "200 to 100000")
         require(self.seed >= 0, "report.seed", self.seed, "0 or more")

@@ -17,8 +17,10 @@ import pandas as pd
 from cac_hpc import (
     agreement,
     assessment,
+    config,
     escaping,
     examples,
+    intervals,
     metrics,
     pages,
     paths,
@@ -75,6 +77,7 @@ def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> li
         *_against_inflation(summary),
         *_against_cohort(summary, studies, paths.read_json(dataset.intake), splits.read_splits(run.splits)),
         *_against_folds(summary),
+        *_against_settings(cfg, summary),
         *_against_files(run, cfg, summary),
     ]
 
@@ -184,6 +187,23 @@ def _against_folds(summary: Mapping[str, Any]) -> Iterator[str]:
     yield from differences(sorted(there + missing), list(range(len(there) + len(missing))), "training, missing_folds")
     if summary["status"] != "PROVISIONAL":
         yield from differences(summary["status"], "PARTIAL" if missing else "COMPLETE", "status")
+
+
+def _against_settings(cfg: Config, summary: Mapping[str, Any]) -> Iterator[str]:
+    """What the report says of its settings, and of the table that is named there."""
+    shown = {section: config.plain(getattr(cfg, section)) for section in summary["settings"]}
+    for section, key in (("labels", "sheet"), ("split", "contrast_to")):
+        shown[section].pop(key)  # paths
+    mark = f" ({tables.MARK})" if cfg.split.unit == "slice" else ""
+    statistics = {key: getattr(cfg.report, key) for key in ("patient_rule", "top_k", "draws", "seed")}
+    yield from differences(summary["title"], cfg.report.title + mark, "title")
+    yield from differences(summary["settings"], shown, "settings")
+    yield from differences(summary["split"], shown["split"], "split")
+    yield from differences(summary["statistics"], statistics | {"confidence": intervals.CONFIDENCE}, "statistics")
+    if cfg.report.published and (found := summary["published"]) and found.get("categories"):
+        table = published.beside(Path(cfg.report.published), cfg.labels.names)
+        yield from differences(found["confusion_matrix"], table.matrix.tolist(), "published.confusion_matrix")
+        yield from against_matrix(found, "published")
 
 
 def _num(summary: Mapping[str, Any]) -> int:

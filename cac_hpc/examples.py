@@ -16,7 +16,10 @@ from cac_hpc.tested import Tested
 SAMPLES = 2  # studies of each category
 MISTAKES = 12  # slices
 PATIENTS = 15
-SAMPLED = f"{SAMPLES} studies of each category, drawn by the report's seed; of each the slice in its middle"
+SAMPLED = (
+    f"{SAMPLES} studies of each category, drawn by the report's seed; of each the slice in the middle of those that "
+    "its fold tested"
+)
 MISTAKEN = f"the {MISTAKES} worst: most categories off, then highest probability of the wrong one, one slice of a study"
 WORST = f"at most {PATIENTS}: most categories off, then highest probability of the wrong one"
 

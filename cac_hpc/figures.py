@@ -6,6 +6,7 @@ apart by the colour-blind; shares of a whole in one hue from light to dark.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,9 @@ def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: 
         for row, column in np.ndindex(*matrix.shape):
             colour = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour)
-        axes.set_xticks(range(len(names)), list(names), rotation=30, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(names)), list(names))
+        labels = [textwrap.fill(textwrap.shorten(name, 40, placeholder=" ..."), 18) for name in names]
+        axes.set_xticks(range(len(names)), labels, rotation=30, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), labels)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
         axes.set(xlabel="predicted category", ylabel="true category", title=title)
@@ -109,7 +111,7 @@ def draw_reliability(stem: Path, bins: Sequence[Mapping[str, Any]], title: str, 
         axes.legend(loc="lower right")
         for row in bins:
             counts.bar(row["above"], row["n"], row["up_to"] - row["above"], align="edge", color="0.75", edgecolor="w")
-        counts.set(xlabel="highest probability", ylabel=f"{unit}s")
+        counts.set(xlabel="highest probability", ylabel=unit)
         _save(figure, stem, dpi)
 
 

@@ -57,6 +57,9 @@ def html(folder: Path, cfg: Config, summary: Summary, told: Mapping[str, Any], i
             names=wording.category_names(summary),
             verdict=wording.verdict(summary).split("**"),
             missing=wording.missing_lines(summary),
+            mark=tables.status_mark(summary),
+            trained=_trained(summary),
+            patients_counted=tables.counted("patient", summary["levels"]["patient"]),
             methods=wording.methods(summary),
             limits=wording.limits(summary),
             inflation=wording.inflation(summary),
@@ -110,16 +113,25 @@ def _cards(summary: Summary) -> list[dict[str, Any]]:
             chance = figures["majority_accuracy"]["value"]
             against = f"always guessing the largest category: {wording.text(chance)}"
             cards.append({"name": f"accuracy, {level} level", "figure": figures["accuracy"], "against": against})
-            against = f"agreement by chance: 0; n = {n} {level}s"
+            against = f"agreement by chance: 0; {tables.counted(level, results)}"
             cards.append(
                 {"name": f"quadratic kappa, {level} level", "figure": figures["kappa_quadratic"], "against": against}
             )
     return cards
 
 
+def _trained(summary: Summary) -> dict[str, str]:
+    """What the folds say of their training; where they differ, all of it."""
+    names = ("parameters", "epochs", "precision", "device", "ranks")
+    return {
+        name: ", ".join(dict.fromkeys(str(fold.get(name, "not recorded")) for fold in summary["training"]))
+        for name in names
+    }
+
+
 def _level(level: str, results: dict[str, Any], summary: Summary) -> dict[str, Any]:
     """What the page says of one level."""
-    pooled, published = results["pooled"], summary["published"]
+    pooled, published = results["pooled"], wording.published_at(level, summary)
     return {
         "level": level,
         "results": results,
@@ -138,7 +150,10 @@ def _level(level: str, results: dict[str, Any], summary: Summary) -> dict[str, A
             )
         ],
         "category_figures": tables.CATEGORY_FIGURES,
-        "published": published if published and published.get("categories") else None,
+        "published": published,
+        "published_title": wording.published_title(published) if published else None,
+        "counted": tables.counted(level, results),
+        "units": tables.units(level, results),
         "collapsed": wording.collapsed_rows(results),
         "calibration": wording.calibration_text(results),
         "confusions": _confusions(pooled["confusion_matrix"], wording.category_names(summary)),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc import examples, figures, paths, shards, wording, workers
+from cac_hpc import examples, figures, paths, shards, tables, wording, workers
 from cac_hpc.config import Config
 from cac_hpc.paths import DatasetPaths, RunPaths
 from cac_hpc.workers import Lost, Worker
@@ -25,7 +25,7 @@ def draw(run: RunPaths, cfg: Config, summary: Summary) -> None:
     folder = run.report / "figures"
     where = _where(summary)
     for level, results in summary["levels"].items():
-        title = f"{level.capitalize()} level, {where}, n = {results['pooled']['n']}"
+        title = f"{level.capitalize()} level, {where}, {tables.counted(level, results)}"
         _draw_level(folder, level, results, title, cfg)
     if accuracies := _accuracies(summary):
         figures.draw_folds(folder / "folds", accuracies, f"Accuracy by fold, {where}", cfg.report.figure_dpi)
@@ -33,7 +33,7 @@ def draw(run: RunPaths, cfg: Config, summary: Summary) -> None:
         title = f"Loss and learning rate by epoch, {where}"
         figures.draw_history(folder / "history", histories, title, cfg.report.figure_dpi)
     if layers := network(summary):
-        parameters = f"The network: {summary['training'][0]['parameters']:,} parameters"
+        parameters = f"The network: {sum(layer['parameters'] for layer in layers):,} parameters"
         title = ", ".join([parameters, *_marks(summary)])
         figures.draw_network(folder / "network", layers, title, cfg.report.figure_dpi)
     _draw_slices(run, cfg, summary)
@@ -51,11 +51,13 @@ def window_name(cfg: Config) -> str:
     return f"window width {high - low:g} HU, level {(high + low) / 2:g} HU"
 
 
-def _draw_level(folder: Path, level: str, results: Mapping[str, Any], title: str, cfg: Config) -> None:
+def _draw_level(folder: Path, level: str, results: dict[str, Any], title: str, cfg: Config) -> None:
     matrix, dpi = np.array(results["pooled"]["confusion_matrix"]), cfg.report.figure_dpi
-    figures.draw_confusion(folder / f"confusion_{level}", matrix, cfg.labels.names, title, f"{level}s", dpi)
+    figures.draw_confusion(
+        folder / f"confusion_{level}", matrix, cfg.labels.names, title, tables.units(level, results), dpi
+    )
     bins = results["calibration"]["reliability"]
-    figures.draw_reliability(folder / f"reliability_{level}", bins, title, level, dpi)
+    figures.draw_reliability(folder / f"reliability_{level}", bins, title, tables.units(level, results), dpi)
 
 
 def _where(summary: Summary) -> str:

@@ -1,7 +1,8 @@
 """A published confusion matrix and what its text claims: which claims the matrix contradicts.
 
-A file is YAML or JSON with ``matrix`` and ``claims``, optionally ``title``, ``categories`` and ``rows``, or CSV: rows
-of counts are the matrix, rows that begin with a name are claims (or ``categories`` or ``rows``). README, "Statistics".
+A file is YAML or JSON with ``matrix`` and ``claims``, optionally ``title``, ``level``, ``categories`` and ``rows``,
+or CSV: rows of counts are the matrix, rows that begin with a name are claims (or one of the others). README,
+"Statistics".
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from cac_hpc import config, metrics
 from cac_hpc.config import InputError
 
-KEYS = ("title", "categories", "rows", "matrix", "claims")
+KEYS = ("title", "level", "categories", "rows", "matrix", "claims")
 KINDS = {  # what a claim may mean that does not say which
     "kappa": ("kappa_plain", "kappa_linear", "kappa_quadratic"),
     "precision": ("precision_macro", "precision_weighted"),
@@ -42,6 +43,7 @@ class Table:
     """A matrix (K, K), rows true, and its claims as they were written: a text, or one per category."""
 
     title: str
+    level: str  # what the matrix counts: slice or patient
     categories: tuple[str, ...]
     matrix: np.ndarray
     claims: Mapping[str, str | Sequence[str]]
@@ -75,12 +77,14 @@ def beside(path: Path, names: Sequence[str]) -> Table:
     Raises: InputError naming the file, what was found and what was wanted.
     """
     if not path.is_file():
-        raise InputError(f"report.published is {str(path)!r}, which is not there; wanted a file, or leave it out")
+        raise InputError(
+            f"report.published is {str(path)!r}, which is not there; wanted a file, or --report.published null"
+        )
     table = read(path)
     if table.categories != tuple(names):
         raise InputError(
             f"{path}: found the categories {', '.join(table.categories)}, wanted those of labels.names, "
-            f"{', '.join(names)}; leave report.published out, or name a table of these categories"
+            f"{', '.join(names)}; name another table, or --report.published null"
         )
     return table
 
@@ -194,8 +198,10 @@ def _checked(content: Any) -> Table:
     if not isinstance(categories, list) or len(categories) != size:
         raise ValueError(f"found {len(categories)} categories, wanted {size}, one per row of the matrix")
     claims = _checked_claims(content.get("claims") or {}, size)
-    title = str(content.get("title") or "the published table")
-    return Table(title, tuple(map(str, categories)), matrix.T if side == "predicted" else matrix, claims)
+    title, level = str(content.get("title") or "the published table"), content.get("level", "slice")
+    if level not in ("slice", "patient"):
+        raise ValueError(f"level is {level!r}, but must be slice or patient, what the matrix counts")
+    return Table(title, level, tuple(map(str, categories)), matrix.T if side == "predicted" else matrix, claims)
 
 
 def _checked_claims(claims: Any, size: int) -> dict[str, str | list[str]]:
@@ -227,7 +233,7 @@ def _read_csv(path: Path) -> dict[str, Any]:
                 continue
             if all(cell.isdecimal() for cell in cells):
                 content["matrix"].append(cells)
-            elif cells[0] in ("categories", "rows", "title"):
+            elif cells[0] in ("categories", "rows", "title", "level"):
                 content[cells[0]] = cells[1:] if cells[0] == "categories" else cells[1] if len(cells) > 1 else ""
             else:
                 content["claims"][cells[0]] = cells[1] if len(cells) == 2 else cells[1:]

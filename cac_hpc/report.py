@@ -50,6 +50,7 @@ def markdown(summary: dict[str, Any]) -> str:
                 _matrix_rows(wording.category_names(summary), results["pooled"]),
             ),
             markdown_table(wording.category_columns(level), wording.category_rows(summary, results["pooled"])),
+            *_published(level, summary),
             *_collapsed(results),
             *_calibration(results),
             *wording.other_rules(results),
@@ -118,6 +119,14 @@ def _level_tables(level: str, results: dict[str, Any], summary: dict[str, Any]) 
     columns = ["", *wording.category_columns(level)[1:4]]
     rows = [[str(index), *row[1:4]] for index, row in enumerate(wording.category_rows(summary, pooled))]
     yield logs.table("per category by its number above, pooled", columns, rows, numbers=True)
+
+
+def _published(level: str, summary: dict[str, Any]) -> list[str]:
+    if not (found := wording.published_at(level, summary)):
+        return []
+    rows = wording.category_rows(summary, found)
+    title = escaping.markdown(wording.published_title(found))
+    return [f"Beside it {title}:", markdown_table(wording.category_columns(level), rows)]
 
 
 def _banner(summary: dict[str, Any]) -> list[str]:

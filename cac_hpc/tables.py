@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
+MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
 FIGURE_COLUMNS = ["level", "unit", "of", "figure", "category", "value", "n", "low", "high", "interval", "note"]
 CATEGORY_FIGURES = ("precision", "recall", "f1")
 PRINTED = {  # what a paper's table of results has
@@ -28,6 +30,8 @@ def of_report(summary: dict[str, Any]) -> dict[str, pd.DataFrame]:
     """Every table by its file's name."""
     names = [category["name"] for category in summary["categories"]]
     found = {"figures.csv": pd.DataFrame(_all_figures(summary), columns=FIGURE_COLUMNS)}
+    if (summary["published"] or {}).get("categories"):
+        found["published.csv"] = _category_table(names, summary["published"])
     for level, results in summary["levels"].items():
         found |= {
             f"confusion_{level}.csv": _matrix_table(names, results["pooled"]),
@@ -40,15 +44,34 @@ def of_report(summary: dict[str, Any]) -> dict[str, pd.DataFrame]:
             for scheme in results["collapsed"]
             if scheme["pooled"]
         }
+    if mark := status_mark(summary):  # a column of its own, in every table
+        found = {name: table.assign(status=mark) for name, table in found.items()}
     return found
+
+
+def status_mark(summary: dict[str, Any]) -> str:
+    """What stands on every table and page of a report that is not a whole one, or leaks; else nothing."""
+    marks = [MARK] if summary["banner"] else []
+    return ", ".join(marks + [summary["status"]] * (summary["status"] != "COMPLETE"))
+
+
+def counted(level: str, results: dict[str, Any]) -> str:
+    """How many units were tested, and how often, if that is not once each."""
+    n, distinct = results["pooled"]["n"], results["distinct"]
+    return f"{n} {level}s" if n == distinct else f"{n} tests of {distinct} {level}s"
+
+
+def units(level: str, results: dict[str, Any]) -> str:
+    """What is counted in a level's matrix."""
+    return f"{level}s" if results["pooled"]["n"] == results["distinct"] else f"{level} tests"
 
 
 def latex(summary: dict[str, Any]) -> dict[str, str]:
     """The tables of a paper by their files' names; ``\\input`` them, they need the package booktabs."""
     names = [category["name"] for category in summary["categories"]]
     levels = summary["levels"]
-    mark = "".join(f"{word}: " for word in (summary["banner"], summary["status"]) if word not in (None, "COMPLETE"))
-    count = ", ".join(f"{results['pooled']['n']} {level}s" for level, results in levels.items())
+    mark = f"{status_mark(summary)}: " if status_mark(summary) else ""
+    count = ", ".join(counted(level, results) for level, results in levels.items())
     found = {
         "results.tex": _tex(
             pd.DataFrame(
@@ -65,14 +88,14 @@ def latex(summary: dict[str, Any]) -> dict[str, str]:
     }
     for level, results in levels.items():
         part = results["pooled"]
-        about = f"{mark}{level.capitalize()} level, n = {part['n']}"
+        about = f"{mark}{level.capitalize()} level, {counted(level, results)}"
         rows = [
             [name, str(part["support"][row["category"]]), *(_printed(row[key]) for key in CATEGORY_FIGURES)]
             for name, row in zip(names, part["categories"], strict=True)
         ]
         by_category = pd.DataFrame(rows, columns=["category", "n", "precision", "recall", "F1"])
         found[f"categories_{level}.tex"] = _tex(by_category, f"{about}: figures by category.", f"categories-{level}")
-        matrix = _matrix_table(names, part).rename(columns={"true": "true / predicted"}).astype(str)
+        matrix = _matrix_table(names, part).set_axis(["true / predicted", *names], axis=1).astype(str)
         caption = f"{about}: confusion matrix, rows true, columns predicted."
         found[f"confusion_{level}.tex"] = _tex(matrix, caption, f"confusion-{level}")
     return found
@@ -80,9 +103,11 @@ def latex(summary: dict[str, Any]) -> dict[str, str]:
 
 def _tex(table: pd.DataFrame, caption: str, label: str) -> str:
     columns = "l" + "r" * (table.shape[1] - 1)
-    return table.to_latex(
+    text = table.to_latex(
         index=False, escape=True, caption=caption, label=f"tab:{label}", position="htbp", column_format=columns
     )
+    text = text.replace("<", r"\textless{}").replace(">", r"\textgreater{}")
+    return re.sub(r"(?m)^(?=[\[*])", "{}", text)  # else the line before takes it for its option
 
 
 def _printed(figure: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from cac_hpc import tables
 
 KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1), absolute agreement"
-MARK = "CONTRAST RUN, LEAKS"  # in every title
+MARK = tables.MARK
 LEAKS = (
     "LEAKS BY DESIGN: this contrast run divides slices, not patients, so that a patient's slices are in the training, "
     "validation and test part of a fold at once. It shows what such a split does to the figures; its figures must not "
@@ -48,17 +48,22 @@ def verdict(summary: dict[str, Any]) -> str:
             sentences.append(f"No {level} was tested.")
             continue
         figures = pooled["figures"]
-        gain, majority = figures["gain_over_majority"]["value"], figures["majority_accuracy"]["value"]
-        again = "" if results["distinct"] == pooled["n"] else f", {results['distinct']} of them different"
+        majority = figures["majority_accuracy"]["value"]
         low, high = figures["accuracy"]["low"], figures["accuracy"]["high"]
         between = "" if low is None else f", 95 % interval {low:.3f} to {high:.3f}"
         sentences.append(
-            f"**{level.capitalize()} level: accuracy {figures['accuracy']['value']:.3f}** (n = {pooled['n']} {level}s"
-            f"{again}{between}), {abs(gain):.3f} {'above' if gain >= 0 else 'BELOW'} always "
+            f"**{level.capitalize()} level: accuracy {figures['accuracy']['value']:.3f}** (n = {tables.counted(level, results)}"
+            f"{between}), {_against(figures['gain_over_majority']['value'])} always "
             f"guessing the largest category ({category_names(summary)[pooled['majority_category']]}: {majority:.3f}); "
             f"quadratic kappa {with_interval(figures['kappa_quadratic'])}."
         )
     return " ".join(sentences)
+
+
+def _against(gain: float) -> str:
+    if f"{abs(gain):.3f}" == "0.000":
+        return "no better and no worse than"
+    return f"{abs(gain):.3f} {'above' if gain > 0 else 'BELOW'}"
 
 
 def inflation(summary: dict[str, Any]) -> list[str]:
@@ -89,7 +94,8 @@ def inflation_rows(summary: dict[str, Any]) -> list[list[str]]:
 def _difference(figure: dict[str, Any]) -> str:
     if figure["difference"] is None:
         return "undefined"
-    between = "" if figure["low"] is None else f" [{figure['low']:+.3f}, {figure['high']:+.3f}]"
+    why = f" (no interval: {figure['note']})" if figure.get("note") else ""
+    between = why if figure["low"] is None else f" [{figure['low']:+.3f}, {figure['high']:+.3f}]"
     return f"{figure['difference']:+.3f}{between}"
 
 
@@ -159,6 +165,20 @@ def category_rows(summary: dict[str, Any], part: dict[str, Any]) -> list[list[st
             category_names(summary), part["categories"], part["support"], part["predicted"], strict=True
         )
     ]
+
+
+def published_at(level: str, summary: dict[str, Any]) -> dict[str, Any] | None:
+    """The published table's figures, at the level that it is of alone."""
+    found = summary["published"]
+    return dict(found) if found and found.get("level") == level else None
+
+
+def published_title(found: dict[str, Any]) -> str:
+    """What a published table is, and is not."""
+    return (
+        f"{found['title']}, worked out from its printed matrix of {found['n']} {found['level']}s "
+        "(other data: to look at, not to subtract)"
+    )
 
 
 def sign_test(part: dict[str, Any]) -> str:

@@ -9,13 +9,14 @@ from html.parser import HTMLParser
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from cac_hpc import aggregation, archive, consistency, pages, paths, predictions, settings
 from cac_hpc.paths import RunPaths
-from tests.runs import job, pack, prepare, write_config, write_scans
-from tests.test_aggregation import make_run, printed_predictions, vouch
+from tests.runs import REPO, job, pack, prepare, write_config, write_scans
+from tests.test_aggregation import make_run, printed_predictions, vouch, write_folds
 
 HOSTILE = '<script>alert(1)</script> & "quotes" | $\\frac$'
 
@@ -228,7 +229,11 @@ def test_the_published_table_stands_beside_ours(tmp_path):
     run = make_run(tmp_path, printed_predictions(), report={"draws": 200, "published": str(table)})
     assert aggregation.aggregate(run.root)
     text = "".join(Reader((run.report / "report.html").read_text(encoding="utf-8")).text)
-    assert "what A study gives, worked out from its printed matrix of 12 units" in text
+    assert text.count("A study, worked out from its printed matrix of 12 slices") == 1  # at that level alone
+    found = paths.read_json(run.report / "report.json")["published"]
+    assert found["figures"]["accuracy"]["note"].startswith("a published matrix does not tell")
+    assert "Beside it A study, worked out" in (run.report / "report.md").read_text(encoding="utf-8")
+    assert (run.report / "tables" / "published.csv").read_text(encoding="utf-8").startswith("category,support,")
     table.unlink()
     assert aggregation.aggregate(run.root)
     text = "".join(Reader((run.report / "report.html").read_text(encoding="utf-8")).text)
@@ -254,12 +259,80 @@ def test_a_published_table_that_cannot_stand_beside_is_refused_at_once(tmp_path,
     assert not (tmp_path / "run").exists()
 
 
+def test_units_that_were_tested_again_are_told_as_tests(tmp_path):
+    names = [f"s{index:02d}" for index in range(12)]
+    predicted = {(name, index % 6): [index % 6, 0] for index, name in enumerate(names)}
+    run = make_run(tmp_path, predicted, num_folds=3, report={"draws": 200}, split={"folds": 3, "scheme": "holdout"})
+    studies = pd.read_csv(run.dataset(None).studies, dtype={"study": str, "patient": str})
+    write_folds(run, studies, [names[:8], names[4:], names[2:10]], predicted, "holdout")
+    assert aggregation.aggregate(run.root)
+    assert "(48 tests of 24 slices, 24 tests of 12 patients)" in (run.report / "tables" / "results.tex").read_text()
+    text = "".join(Reader((run.report / "report.html").read_text(encoding="utf-8")).text)
+    assert "24 tests of 12 patients" in text
+    assert "24 patients" not in text
+
+
+def test_a_report_of_nothing_says_so_and_not_that_nothing_was_wrong(tmp_path):
+    run = make_run(tmp_path, printed_predictions(), report={"draws": 200})
+    for index in range(5):
+        run.fold(index).predictions.unlink()
+    assert not aggregation.aggregate(run.root)
+    text = "".join(Reader((run.report / "report_PARTIAL.html").read_text(encoding="utf-8")).text)
+    assert "No patient was tested." in text
+    assert "No patient was predicted wrong" not in text
+
+
+def test_folds_that_were_trained_otherwise_are_told(tmp_path):
+    run = make_run(tmp_path, printed_predictions(), report={"draws": 200})
+    vouch(run, 1, device="NVIDIA H100", precision="bf16", ranks=8)
+    assert aggregation.aggregate(run.root)
+    text = "".join(Reader((run.report / "report.html").read_text(encoding="utf-8")).text)
+    assert "precision: fp32, bf16; device: cpu, NVIDIA H100; ranks: 2, 8." in text
+
+
+@pytest.mark.parametrize("place", ["settings.train.epochs", "statistics.draws", "published.categories.0.recall.value"])
+def test_settings_and_published_figures_that_were_changed_are_a_contradiction(tmp_path, place):
+    run = make_run(
+        tmp_path,
+        printed_predictions(),
+        report={"draws": 200, "published": str(REPO / "configs" / "published" / "nguyen.yaml")},
+    )
+    assert aggregation.aggregate(run.root)
+    summary = paths.read_json(run.report / "report.json")
+    *names, last = place.split(".")
+    part = summary
+    for name in names:
+        part = part[int(name) if name.isdecimal() else name]
+    part[last] = 0.5
+    found = consistency.contradictions(run, settings.load(run.config), summary)
+    assert any(re.match(rf"{names[0]}\S*.*{last if last != 'value' else 'recall'}", line) for line in found), found
+
+
+def test_tables_say_what_report_they_are_of(tmp_path):
+    run = make_run(tmp_path, printed_predictions(), report={"draws": 200})
+    assert aggregation.aggregate(run.root)
+    assert "status" not in pd.read_csv(run.report / "tables" / "figures.csv").columns
+    run.fold(2).predictions.unlink()
+    assert not aggregation.aggregate(run.root)
+    for path in (run.report / "tables").glob("*.csv"):
+        assert set(pd.read_csv(path)["status"]) == {"PARTIAL"}, path.name
+
+
+def test_a_tie_with_chance_is_told_as_one(tmp_path):
+    run = make_run(tmp_path, {(f"s{index}", 0): [0, 0] for index in range(6)}, num_folds=3, report={"draws": 200})
+    aggregation.aggregate(run.root)
+    text = (run.report / "report.md").read_text(encoding="utf-8")
+    assert "no better and no worse than always guessing the largest category" in text
+
+
 def test_latex_tables_escape_what_people_wrote_and_say_what_is_missing(tmp_path):
-    names = ["50 %", "a_b", "x & y", "#1", "$5", r"\end{table}"]
+    names = ["50 %", "[1,10]", "x & y", "<#1>", "$5", r"\end{table}"]
     run = make_run(tmp_path, printed_predictions(), report={"draws": 200}, labels={"names": names})
     run.fold(2).predictions.unlink()
     assert not aggregation.aggregate(run.root)
     text = (run.report / "tables" / "confusion_patient.tex").read_text(encoding="utf-8")
-    assert r"50 \% & a\_b & x \& y & \#1 & \$5 & \textbackslash end\{table\} \\" in text
+    cells = [r"50 \%", "[1,10]", r"x \& y", r"\textless{}\#1\textgreater{}", r"\$5", r"\textbackslash end\{table\} \\"]
+    assert " & ".join(cells) in text
+    assert "\n{}[1,10] & " in text  # or the line before would take it for its option
     assert r"\caption{PARTIAL: Patient level" in text
     assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 1

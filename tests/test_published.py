@@ -96,7 +96,10 @@ def test_claims_that_contradict_each_other_are_named(tmp_path):
         ("matrix: [[1.5, 2], [3, 4]]", "of whole numbers"),
         ("matrix: [[0, 0], [0, 0]]", "counts nothing"),
         ("matrix: 5", "must be square"),
-        ("matrix: [[1, 2], [3, 4]]\nclaim: {n: 10}", "found claim, wanted title, categories, rows, matrix, claims"),
+        (
+            "matrix: [[1, 2], [3, 4]]\nclaim: {n: 10}",
+            "found claim, wanted title, level, categories, rows, matrix, claims",
+        ),
         ("matrix: [[1, 2], [3, 4]]\nclaims: {acuracy: 0.5}", "claim acuracy is not known, wanted one of accuracy"),
         ("matrix: [[1, 2], [3, 4]]\nclaims: {accuracy: about half}", "found 'about half', wanted a number"),
         ("matrix: [[1, 2], [3, 4]]\nclaims: {recall: [0.3]}", "claim recall has 1 values, wanted 2 values"),
