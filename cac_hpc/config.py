@@ -391,6 +391,38 @@ class PhantomConfig:
         require(self.seed >= 0, "--seed", self.seed, "0 or more")
 
 
+@dataclass(frozen=True, kw_only=True)
+class RuleConfig:
+    """The Agatston rule where its implementations differ; `agatston` gives the sources."""
+
+    threshold_hu: int = 130  # of a lesion's pixels, at least; 131 is "above 130"
+    min_area_mm2: float = 1.0  # of a lesion on its slice, at least
+    min_area_pixels: int = 1  # the same in pixels; a lesion has both
+    neighbours: Literal[4, 8] = 8  # of a pixel, with which it makes one lesion: 4 share an edge, 8 a corner, too
+    spacing_factor: bool = True  # multiply by the spacing of the slices / 3 mm
+    mass_factor: float | None = None  # mg per mm3 and HU, from a calibration of the scanner; null: no mass
+
+    def __post_init__(self) -> None:
+        require(1 <= self.threshold_hu <= 3000, "--threshold_hu", self.threshold_hu, "1 to 3000")
+        require(0 <= self.min_area_mm2 <= 1000, "--min_area_mm2", self.min_area_mm2, "0 to 1000")
+        require(1 <= self.min_area_pixels <= 1000, "--min_area_pixels", self.min_area_pixels, "1 to 1000")
+        require(self.neighbours in (4, 8), "--neighbours", self.neighbours, "4 or 8")
+        factor = self.mass_factor
+        require(factor is None or 0 < factor < 1, "--mass_factor", factor, "above 0 and below 1 mg per mm3 and HU")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig:
+    """Which studies are scored, where in them, and by which rule."""
+
+    folder: str  # one study, or a folder of them
+    single: bool = False  # the folder is one study, even if no CT slice lies in it directly
+    region: str = "heart"  # heart, all, a file of shapes or a mask, or a folder with one of these for each study
+    warn: tuple[str, ...] = ()  # checks of the series that only warn, as in pack.checks
+    out: str | None = None  # scores.csv and lesions.csv go there
+    rule: RuleConfig = RuleConfig()
+
+
 def read_texts(path: Path) -> Any:
     """A YAML or JSON file in which every value stays the text that it is, as 0.970.
 

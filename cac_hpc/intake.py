@@ -58,12 +58,33 @@ class Study:
 
 
 def read_study(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
-    """Read the series of a study that the settings choose.
+    """Read the series of a study that the settings choose, at the packed size.
 
     Args:
         entries: the files of the study's folder.
         keep: takes each slice, (S, S) int16 HU, in ascending order along the normal, with its position in mm. Slices
             that it was given are void if the study turns out to have no series to be used.
+    """
+    return read_slices(entries, cfg, lambda hu_HW, position_mm: keep(resample.to_size(hu_HW, cfg.size), position_mm))
+
+
+def read_volume(entries: Sequence[Entry], cfg: PackConfig) -> tuple[Study, np.ndarray]:
+    """Read the same series as the scanner made it, (Z, H, W) int16 HU; no slices if there is none to be used."""
+    slices = list[np.ndarray]()
+    study = read_slices(entries, cfg, lambda hu_HW, _: slices.append(hu_HW.copy()))
+    if study.facts is None:
+        return study, np.zeros((0, 0, 0), np.int16)
+    hu_ZHW = np.empty((len(slices), *slices[0].shape), np.int16)
+    for index in reversed(range(len(slices))):  # each is let go when it is copied: memory for one volume, not two
+        hu_ZHW[index] = slices.pop()
+    return study, hu_ZHW
+
+
+def read_slices(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
+    """What `read_study` does, at the scanner's own resolution.
+
+    Args:
+        keep: takes each slice (H, W), whose memory is used again for the next one.
     """
     refused: dict[int, Refused] = {}
     found: list[tuple[int, Image]] = []  # number of the file, from 0, and a slice in it
@@ -123,7 +144,7 @@ def _choose(
 def _read_slices(
     choice: Choice, found: list[tuple[int, Image]], cfg: PackConfig, refused: dict[int, Refused], keep: Keep
 ) -> list[float]:
-    """Decode the chosen slices one after the other and hand each on at the packed size, dropping copies.
+    """Decode the chosen slices one after the other and hand each on, dropping copies.
 
     Returns: positions of the slices, in mm.
     Raises: NoSeries if any slice cannot be used; all files of the series are then refused.
@@ -143,7 +164,7 @@ def _read_slices(
         except Refused as why:
             _refuse_all(used, number, why, refused)
         shares += _shares(hu_HW)
-        keep(resample.to_size(hu_HW, cfg.size), position_mm)
+        keep(hu_HW, position_mm)
         positions.append(position_mm)
         kept.add(number)
         before = digest
