@@ -95,6 +95,7 @@ class Checks:
     mixed_acquisition: Literal["refuse", "warn"] = "refuse"
     implausible_hu: Literal["refuse", "warn"] = "refuse"
     lossy_compression: Literal["refuse", "warn"] = "refuse"
+    no_heart: Literal["refuse", "warn"] = "refuse"  # asked with pack.crop: heart; with a warning slices stay whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,9 @@ class PackConfig:
     min_slices: int = 10
     max_slices: int = 512
     spacing_tolerance_mm: float = 0.05  # departure of a step between slices from the usual one
+    crop: Literal["none", "heart"] = "none"  # heart: slices are cut to a square around it before they are resampled
+    crop_margin_mm: float = 10.0  # of the square, around the heart's box
+    baseline: bool = True  # score every study by the Agatston rule in its heart, for studies.csv
     series: SeriesRule = SeriesRule()
     checks: Checks = Checks()
     limits: Limits = Limits()
@@ -127,6 +131,7 @@ class PackConfig:
         require(self.studies_per_shard >= 1, "pack.studies_per_shard", self.studies_per_shard, "1 or more")
         require(self.min_slices >= 1, "pack.min_slices", self.min_slices, "1 or more")
         require(self.max_slices >= self.min_slices, "pack.max_slices", self.max_slices, "pack.min_slices or more")
+        require(0 <= self.crop_margin_mm <= 200, "pack.crop_margin_mm", self.crop_margin_mm, "0 to 200")
         tolerance_mm = self.spacing_tolerance_mm
         require(0 <= tolerance_mm <= 100, "pack.spacing_tolerance_mm", tolerance_mm, "0 to 100")
 

@@ -92,6 +92,27 @@ def find(hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> Heart:
     return Heart(_enlarged(region, grid.factor, hu_ZHW.shape), _box(region, core, lungs, grid, hu_ZHW.shape))
 
 
+def square_around(
+    box: tuple[int, int, int, int], margin_mm: float, spacing_mm: tuple[float, float, float], shape: tuple[int, ...]
+) -> tuple[int, int, int, int]:
+    """A square with the box in its middle, or as near to that as the field of view allows.
+
+    Args:
+        box: as in Heart. margin_mm: between the longer side of the box and the square. spacing_mm: of the volume.
+        shape: (Z, H, W) of the volume.
+    Returns: as box; its sides are equal in mm, up to a pixel, and not longer than the field of view's shorter side.
+    """
+    sides_mm = [(last - first) * mm for first, last, mm in zip(box[::2], box[1::2], spacing_mm[1:], strict=True)]
+    view_mm = [size * mm for size, mm in zip(shape[1:], spacing_mm[1:], strict=True)]
+    side_mm = min(max(sides_mm) + 2 * margin_mm, *view_mm)
+    ends: list[int] = []
+    for first, last, mm, size in zip(box[::2], box[1::2], spacing_mm[1:], shape[1:], strict=True):
+        side = min(size, round(side_mm / mm))
+        start = min(max(0, (first + last - side) // 2), size - side)
+        ends += [start, start + side]
+    return ends[0], ends[1], ends[2], ends[3]
+
+
 def shrink(hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> Grid:
     """Means over square blocks; what is left over on the right and at the bottom is cut off."""
     factor = max(1, min(round(GRID_MM / spacing_mm[2]), *hu_ZHW.shape[1:]))
@@ -175,7 +196,7 @@ def find_spine(bone: np.ndarray, lungs: np.ndarray, grid: Grid) -> Spine | None:
     slices = np.flatnonzero(spine.any((1, 2)))
     front = [np.flatnonzero(spine[index].any(1))[0] - VERTEBRA_MM / grid.spacing_mm[1] for index in slices]
     middle = [np.median(np.nonzero(spine[index])[1]) for index in slices]
-    every, window = np.arange(len(bone)), round(30.0 / grid.spacing_mm[0])  # vertebra and disc
+    every, window = np.arange(len(bone)), max(1, round(30.0 / grid.spacing_mm[0]))  # vertebra and disc
     steady = ndimage.minimum_filter1d(np.interp(every, slices, front), window, mode="nearest")
     return Spine(steady, ndimage.median_filter(np.interp(every, slices, middle), window, mode="nearest"))
 

@@ -88,7 +88,7 @@ def study_folders(cfg: ScoreConfig) -> dict[str, Path]:
 
 def score_folder(task: ScoreTask, say: Say) -> Scored:
     """What a worker does: read, find the region, score."""
-    study, hu_ZHW = intake.read_volume(files.list_files(task.folder), task.pack)
+    study, hu_ZHW, _ = intake.read_volume(files.list_files(task.folder), task.pack)
     if study.facts is None:
         return Scored(None, fault=_main_fault(study))
     facts = study.facts

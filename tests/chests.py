@@ -6,9 +6,13 @@ Axes: Z slices from the feet up, H rows to the back, W columns to the patient's 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
+
+from cac_hpc import dicom
+from tests.poison import EXAM
 
 SPACING_MM = (3.0, 0.8, 0.8)
 AORTA_MM, SPINE_MM = (62.0, 8.0), (76.0, -20.0)  # y, x
@@ -69,3 +73,16 @@ def with_lesion(hu_ZHW: np.ndarray, y_mm: float, x_mm: float, slices: slice, hu:
     row, column = (round(mm / SPACING_MM[1] + hu_ZHW.shape[1] / 2) for mm in (y_mm, x_mm))
     changed[slices, row - 2 : row + 3, column - 2 : column + 3] = hu
     return changed
+
+
+def write_study(folder: Path, hu_ZHW: np.ndarray, **attributes: object) -> None:
+    """Write such a volume as the files of a study."""
+    dicom.write_series(
+        folder,
+        hu_ZHW,
+        pixel_spacing_mm=SPACING_MM[1],
+        slice_spacing_mm=SPACING_MM[0],
+        first_z_mm=-60.0,
+        uid_entropy=["chest", folder.name],
+        attributes={**EXAM, **attributes},
+    )

@@ -65,6 +65,14 @@ def test_the_box_holds_the_heart_closely(found):
     assert np.abs(box - heart_mm).max() < 25
 
 
+def test_the_square_is_around_the_box_as_far_as_the_field_of_view_goes():
+    spacing_mm, shape = (3.0, 0.5, 0.5), (9, 100, 120)
+    assert heart.square_around((40, 60, 50, 60), 5, spacing_mm, shape) == (30, 70, 35, 75)
+    assert heart.square_around((0, 20, 110, 120), 5, spacing_mm, shape) == (0, 40, 80, 120)
+    assert heart.square_around((10, 90, 20, 60), 50, spacing_mm, shape) == (0, 100, 0, 100)
+    assert heart.square_around((40, 60, 50, 60), 5, (3.0, 1.0, 0.5), shape) == (35, 65, 25, 85)
+
+
 def test_a_heart_that_is_moved_is_found_where_it_is():
     solids = chest(300)
     there = heart.find(solids.hu_ZHW, SPACING_MM)
@@ -107,7 +115,7 @@ def test_noise_of_any_size_has_no_heart(seed):
 
 def read_phantom(shared_data):
     """The thorax phantom as a volume, its spacing and the region that is found in it."""
-    study, hu_ZHW = intake.read_volume(files.list_files(shared_data / "qrm_phantom" / "study_001"), PackConfig())
+    study, hu_ZHW, _ = intake.read_volume(files.list_files(shared_data / "qrm_phantom" / "study_001"), PackConfig())
     spacing_mm = tuple(study.facts[f"{axis}_spacing_mm"] for axis in ("slice", "row", "column"))
     return hu_ZHW, spacing_mm, heart.find(hu_ZHW, spacing_mm).region_ZHW
 

@@ -5,9 +5,8 @@ import pandas as pd
 import pydicom
 import pytest
 
-from cac_hpc import dicom
-from tests.chests import SPACING_MM, chest, with_lesion
-from tests.poison import EXAM, slices_of, without, write_chest
+from tests.chests import chest, with_lesion, write_study
+from tests.poison import slices_of, without, write_chest
 from tests.runs import job
 
 PUBLISHED = {  # disc (row, column) and column of agatston_published.csv, densities from high to low
@@ -15,12 +14,6 @@ PUBLISHED = {  # disc (row, column) and column of agatston_published.csv, densit
     "medium": [(220, 205), (173, 280), (260, 285)],
     "small": [(220, 231)],
 }
-
-
-def write_study(folder, hu_ZHW, **attributes):
-    """Write a volume of tests/chests.py as files."""
-    dicom.write_series(folder, hu_ZHW, pixel_spacing_mm=SPACING_MM[1], slice_spacing_mm=SPACING_MM[0], first_z_mm=-60.0,
-                       uid_entropy=["scoring", folder.name], attributes={**EXAM, **attributes})  # fmt: skip
 
 
 @pytest.fixture(scope="module")
