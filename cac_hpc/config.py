@@ -95,6 +95,7 @@ class Checks:
     mixed_acquisition: Literal["refuse", "warn"] = "refuse"
     implausible_hu: Literal["refuse", "warn"] = "refuse"
     lossy_compression: Literal["refuse", "warn"] = "refuse"
+    no_heart: Literal["refuse", "warn"] = "refuse"  # asked with pack.crop: heart; with a warning slices stay whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,9 @@ class PackConfig:
     min_slices: int = 10
     max_slices: int = 512
     spacing_tolerance_mm: float = 0.05  # departure of a step between slices from the usual one
+    crop: Literal["none", "heart"] = "none"  # heart: slices are cut to a square around it before they are resampled
+    crop_margin_mm: float = 10.0  # of the square, around the heart's box
+    baseline: bool = True  # score every study by the Agatston rule in its heart, for studies.csv
     series: SeriesRule = SeriesRule()
     checks: Checks = Checks()
     limits: Limits = Limits()
@@ -127,6 +131,7 @@ class PackConfig:
         require(self.studies_per_shard >= 1, "pack.studies_per_shard", self.studies_per_shard, "1 or more")
         require(self.min_slices >= 1, "pack.min_slices", self.min_slices, "1 or more")
         require(self.max_slices >= self.min_slices, "pack.max_slices", self.max_slices, "pack.min_slices or more")
+        require(0 <= self.crop_margin_mm <= 200, "pack.crop_margin_mm", self.crop_margin_mm, "0 to 200")
         tolerance_mm = self.spacing_tolerance_mm
         require(0 <= tolerance_mm <= 100, "pack.spacing_tolerance_mm", tolerance_mm, "0 to 100")
 
@@ -400,6 +405,38 @@ class PhantomConfig:
         require(32 <= self.matrix <= 1024, "--matrix", self.matrix, "32 to 1024")
         require(150 <= self.field_of_view_mm <= 400, "--field_of_view_mm", self.field_of_view_mm, "150 to 400")
         require(self.seed >= 0, "--seed", self.seed, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleConfig:
+    """The Agatston rule where its implementations differ; `agatston` gives the sources."""
+
+    threshold_hu: int = 130  # of a lesion's pixels, at least; 131 is "above 130"
+    min_area_mm2: float = 1.0  # of a lesion on its slice, at least
+    min_area_pixels: int = 1  # the same in pixels; a lesion has both
+    neighbours: Literal[4, 8] = 8  # of a pixel, with which it makes one lesion: 4 share an edge, 8 a corner, too
+    spacing_factor: bool = True  # multiply by the spacing of the slices / 3 mm
+    mass_factor: float | None = None  # mg per mm3 and HU, from a calibration of the scanner; null: no mass
+
+    def __post_init__(self) -> None:
+        require(1 <= self.threshold_hu <= 3000, "--threshold_hu", self.threshold_hu, "1 to 3000")
+        require(0 <= self.min_area_mm2 <= 1000, "--min_area_mm2", self.min_area_mm2, "0 to 1000")
+        require(1 <= self.min_area_pixels <= 1000, "--min_area_pixels", self.min_area_pixels, "1 to 1000")
+        require(self.neighbours in (4, 8), "--neighbours", self.neighbours, "4 or 8")
+        factor = self.mass_factor
+        require(factor is None or 0 < factor < 1, "--mass_factor", factor, "above 0 and below 1 mg per mm3 and HU")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig:
+    """Which studies are scored, where in them, and by which rule."""
+
+    folder: str  # one study, or a folder of them
+    single: bool = False  # the folder is one study, even if no CT slice lies in it directly
+    region: str = "heart"  # heart, all, a file of shapes or a mask, or a folder with one of these for each study
+    warn: tuple[str, ...] = ()  # checks of the series that only warn, as in pack.checks
+    out: str | None = None  # scores.csv and lesions.csv go there
+    rule: RuleConfig = RuleConfig()
 
 
 def read_texts(path: Path) -> Any:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 GPU_FLOPS = 8e12  # operations per second of a GPU while it trains: what cards with 16 GB reach, newer ones do more
 CPU_FLOPS = 20e9  # of a thread: one of an AMD EPYC reached 27e9 with the network of the demo, 43e9 with the study's
 PACKED_PER_S = 250  # slices per second and worker: README, Speed, has 530 of 512 x 512; disks of clusters are slower
+EXAMINED_PER_S = 60  # the same where the heart is looked for: half a second per study, twice that on a slow core
 START_MIN = 0.5  # until a fold trains
 LARGEST_SLICE = 2 << 20  # bytes of 1024 x 1024 pixels: a larger file holds several slices
 CHECKPOINTS = 3  # at one time, the one that is being written among them
@@ -90,6 +91,7 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
     category = {study: label.category for study, label in dataset_plan.labels.items()}
     fold_min = START_MIN + _fold_flops(cfg, train, val, test) / _fold_rate(cfg, kind) / 60
     of_shard = per_study * min(len(dataset_plan.labels), cfg.pack.studies_per_shard)
+    packed_per_s = EXAMINED_PER_S if cfg.pack.baseline or cfg.pack.crop == "heart" else PACKED_PER_S
     devices = cfg.cluster.nodes_per_fold * (limits.gpus_asked(cfg) or limits.cpus_asked(cfg))
     return Estimate(
         studies=len(dataset_plan.labels),
@@ -103,7 +105,7 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
         memory=_memory(cfg, slices, exact, kind),
         train_slices=train,
         fold_min=fold_min,
-        pack_min=START_MIN + of_shard / (PACKED_PER_S * cfg.cluster.pack.cpus) / 60,
+        pack_min=START_MIN + of_shard / (packed_per_s * cfg.cluster.pack.cpus) / 60,
         hours=limits.num_fold_jobs(cfg) * devices * fold_min / 60,
         patients=tuple(
             splits.count_slices(fold, category, len(cfg.labels.names))

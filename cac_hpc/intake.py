@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import numpy as np
 
-from cac_hpc import digests, hounsfield, images, resample, series
+from cac_hpc import baseline, digests, heart, hounsfield, images, resample, series
 from cac_hpc.config import PackConfig
 from cac_hpc.files import Entry
 from cac_hpc.header import Header
@@ -58,12 +58,57 @@ class Study:
 
 
 def read_study(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
-    """Read the series of a study that the settings choose.
+    """Read the series of a study that the settings choose, at the packed size.
 
     Args:
         entries: the files of the study's folder.
         keep: takes each slice, (S, S) int16 HU, in ascending order along the normal, with its position in mm. Slices
             that it was given are void if the study turns out to have no series to be used.
+    """
+    if cfg.crop == "none" and not cfg.baseline:
+        return read_slices(
+            entries, cfg, lambda hu_HW, position_mm: keep(resample.to_size(hu_HW, cfg.size), position_mm)
+        )
+    study, hu_ZHW, positions = read_volume(entries, cfg)
+    if study.facts is None:
+        return study
+    try:
+        facts, (top, bottom, left, right) = _look_for_heart(hu_ZHW, study.facts, cfg)
+    except Refused as why:
+        refused = {refusal.file for refusal in study.refusals}
+        used = [number for number in range(1, study.num_files + 1) if number not in refused]
+        refusals = [*study.refusals, *(Refusal(number, why.reason, why.detail) for number in used)]
+        return replace(study, facts=None, refusals=sorted(refusals, key=lambda refusal: refusal.file))
+    for hu_HW, position_mm in zip(hu_ZHW, positions, strict=True):
+        keep(resample.to_size(hu_HW[top:bottom, left:right], cfg.size), position_mm)
+    return replace(study, facts=facts)
+
+
+def read_volume(entries: Sequence[Entry], cfg: PackConfig) -> tuple[Study, np.ndarray, list[float]]:
+    """Read the same series as the scanner made it.
+
+    Returns: the study, its slices (Z, H, W), int16 HU, and their positions in mm; no slices if there is no series.
+    """
+    slices, positions = list[np.ndarray](), list[float]()
+
+    def keep(hu_HW: np.ndarray, position_mm: float) -> None:
+        slices.append(hu_HW.copy())
+        positions.append(position_mm)
+
+    study = read_slices(entries, cfg, keep)
+    if study.facts is None:
+        return study, np.zeros((0, 0, 0), np.int16), []
+    hu_ZHW = np.empty((len(slices), *slices[0].shape), np.int16)
+    for index in reversed(range(len(slices))):  # each is let go when it is copied: memory for one volume, not two
+        hu_ZHW[index] = slices.pop()
+    return study, hu_ZHW, positions
+
+
+def read_slices(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
+    """What `read_study` does, at the scanner's own resolution.
+
+    Args:
+        keep: takes each slice (H, W), whose memory is used again for the next one.
     """
     refused: dict[int, Refused] = {}
     found: list[tuple[int, Image]] = []  # number of the file, from 0, and a slice in it
@@ -85,6 +130,34 @@ def read_study(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
     refusals = [Refusal(number + 1, why.reason, why.detail) for number, why in sorted(refused.items())]
     identity = frozenset[str]().union(*{header.identity for header in headers})
     return Study(len(entries), refusals, facts, identity, any(header.private for header in headers))
+
+
+def _look_for_heart(
+    hu_ZHW: np.ndarray, facts: dict[str, Any], cfg: PackConfig
+) -> tuple[dict[str, Any], tuple[int, int, int, int]]:
+    """What is written of a study, with what is asked about its heart, and what of its slices is to be packed.
+
+    Returns: the facts; first row, row after the last, first column, column after the last.
+    Raises: Refused if slices are to be cropped to a heart that is not found, and the settings do not forgive it.
+    """
+    spacing_mm = (facts["slice_spacing_mm"], facts["row_spacing_mm"], facts["column_spacing_mm"])
+    there, box, facts = None, (0, hu_ZHW.shape[1], 0, hu_ZHW.shape[2]), dict(facts)
+    try:
+        if spacing_mm[0] is None:
+            raise Refused("no_heart", "a single slice")
+        there = heart.find(hu_ZHW, spacing_mm)
+        if cfg.crop == "heart":
+            box = heart.square_around(there.box, cfg.crop_margin_mm, spacing_mm, hu_ZHW.shape)
+    except Refused as why:
+        if cfg.crop == "heart":
+            code = series.refuse_or_warn(why, cfg)
+            facts["warnings"] = f"{facts['warnings']} {code}".strip()
+    if cfg.crop == "heart":
+        top, bottom, left, right = box
+        facts |= {"crop_row": top, "crop_column": left, "crop_rows": bottom - top, "crop_columns": right - left}
+    if cfg.baseline:
+        facts |= baseline.facts(hu_ZHW, there, spacing_mm)
+    return facts, box
 
 
 def refuse_study(entries: Sequence[Entry], reason: str, detail: str) -> Study:
@@ -123,7 +196,7 @@ def _choose(
 def _read_slices(
     choice: Choice, found: list[tuple[int, Image]], cfg: PackConfig, refused: dict[int, Refused], keep: Keep
 ) -> list[float]:
-    """Decode the chosen slices one after the other and hand each on at the packed size, dropping copies.
+    """Decode the chosen slices one after the other and hand each on, dropping copies.
 
     Returns: positions of the slices, in mm.
     Raises: NoSeries if any slice cannot be used; all files of the series are then refused.
@@ -143,7 +216,7 @@ def _read_slices(
         except Refused as why:
             _refuse_all(used, number, why, refused)
         shares += _shares(hu_HW)
-        keep(resample.to_size(hu_HW, cfg.size), position_mm)
+        keep(hu_HW, position_mm)
         positions.append(position_mm)
         kept.add(number)
         before = digest

@@ -47,6 +47,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "mixed_rescale": ("slices whose rescale differs", "fetch the study again from the archive"),
     "mixed_acquisition": ("slices that differ in kVp, kernel, phase, bits, size or orientation", "split the series"),
     "implausible_hu": ("no air or no soft tissue where a chest has both", "check the rescale of the export"),
+    "no_heart": ("no heart is found, where slices are to be cropped to it", "check the study, or set pack.crop: none"),
     # the study
     "too_few_slices": ("fewer slices than pack.min_slices", "fetch the study again, or lower the limit"),
     "too_many_slices": ("more slices than pack.max_slices", "split the series, or raise the limit"),

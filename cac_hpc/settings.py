@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cac_hpc.config import (
+    Checks,
     ClusterConfig,
     Config,
     DataConfig,
@@ -26,6 +27,8 @@ from cac_hpc.config import (
     PackConfig,
     PhantomConfig,
     ReportConfig,
+    RuleConfig,
+    ScoreConfig,
     SplitConfig,
     TrainConfig,
     WorkError,
@@ -44,6 +47,15 @@ SECTIONS = {
     "train": TrainConfig,
     "cluster": ClusterConfig,
     "report": ReportConfig,
+}
+
+RULE_HELP = {
+    "threshold_hu": "HU of a lesion's pixels, at least",
+    "min_area_mm2": "area of a lesion on its slice, at least",
+    "min_area_pixels": "the same in pixels",
+    "neighbours": "of a pixel that make one lesion with it, 8 or 4",
+    "spacing_factor": "true or false: scale by slice spacing / 3 mm",
+    "mass_factor": "mg per mm3 and HU of this scanner, for the mass",
 }
 
 
@@ -212,6 +224,42 @@ def parse_phantom(doc: str | None, argv: Sequence[str] | None = None) -> Phantom
             help=None if required else f"default {spec.default}",
         )
     return PhantomConfig(**vars(parser.parse_args(argv)))
+
+
+def parse_score(doc: str | None, argv: Sequence[str] | None = None) -> ScoreConfig:
+    """Read ``FOLDER [--region REGION] [--out DIR] [--single] [--warn CODE ...]`` and the fields of the rule.
+
+    Raises: InputError for a value that cannot be.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    parser.add_argument("folder", metavar="FOLDER", help="a study's DICOM files, or a folder with one folder per study")
+    parser.add_argument("--single", action="store_true", help="FOLDER is one study, also if it has only folders in it")
+    text = "heart (found in the volume, the default), all, a .yaml, .npy or .npz file, or a folder of STUDY.yaml, ..."
+    parser.add_argument("--region", default="heart", metavar="REGION", help=text)
+    parser.add_argument("--out", metavar="DIR", help="write scores.csv and lesions.csv into this folder")
+    checks = [spec.name for spec in dataclasses.fields(Checks)]
+    text = "use studies that fail this check, with a warning; several can be named"
+    parser.add_argument("--warn", nargs="+", default=[], metavar="CODE", choices=checks, help=text)
+    kinds: dict[str, Callable[[str], object]] = {"int": int, "float": float, "Literal[4, 8]": int, "bool": _truth}
+    rule = dataclasses.fields(RuleConfig)
+    for spec in rule:
+        kind = kinds[str(spec.type).removesuffix(" | None")]
+        parser.add_argument(
+            f"--{spec.name}",
+            type=kind,
+            default=spec.default,
+            metavar="X",
+            help=f"{RULE_HELP[spec.name]}; default {spec.default}",
+        )
+    read = vars(parser.parse_args(argv))
+    chosen = RuleConfig(**{spec.name: read.pop(spec.name) for spec in rule})
+    return ScoreConfig(**read | {"warn": tuple(read["warn"]), "rule": chosen})
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r}, wanted true or false")
+    return text == "true"
 
 
 def load(path: Path) -> Config:

@@ -59,6 +59,7 @@ def summarise(
         "category_names": list(cfg.labels.names),
         "acquisition": {name: _measured(name, facts) for name in MEASURED}
         | {name: _counted(study[name] or "unknown" for study in facts) for name in NAMED},
+        "no_heart": sum(study.get("agatston_region") == "no_heart" for study in facts),
         "warnings": _counted(code for study in facts for code in study["warnings"].split()),
         "identity": {
             name: sum(count[name] for count in counts.values()) for name in ("identity", "private", "key_is_identity")
@@ -151,6 +152,8 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
         lines.append(
             "used with a warning: " + ", ".join(f"{count} {code}" for code, count in summary["warnings"].items())
         )
+    if summary["no_heart"]:
+        lines.append(f"no heart is found in {summary['no_heart']} studies: the Agatston rule has no score of them")
     if identity["identity"] or identity["private"]:
         lines.append(
             f"{identity['identity']} studies carry names, ids or dates in their headers, {identity['private']} private "

@@ -62,7 +62,7 @@ def test_the_small_cohort_worked_by_hand(cfg):
     flops = NET * (4 * (3 * 8 + 4) + 6) * NUM_SLICES
     assert found.fold_min == pytest.approx(0.5 + flops / (2 * CPU_FLOPS) / 60)  # two ranks of a thread
     assert found.hours == pytest.approx(3 * 2 * found.fold_min / 60)
-    assert found.pack_min == pytest.approx(0.5 + 9 * NUM_SLICES / 250 / 60)
+    assert found.pack_min == pytest.approx(0.5 + 9 * NUM_SLICES / 60 / 60)
     # three checkpoints of weights, best weights and two means at a time, and the tested weights
     assert [disk.needed for disk in found.disks] == [3 * (3 * 16 + 4) * WEIGHTS + found.packed_bytes]
 

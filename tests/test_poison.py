@@ -372,11 +372,11 @@ def test_a_study_in_which_a_file_changes_while_it_is_read_is_refused(change, che
     folder = shutil.copytree(chest, tmp_path / "study")
     entries = files.list_files(folder)
 
-    def keep(hu_SS, position_mm):
+    def keep(hu_HW, position_mm):
         if position_mm == poison.FIRST_MM:
             CHANGES[change](folder / "IM0009.dcm")
 
-    study = intake.read_study(entries, PackConfig(size=32), keep)
+    study = intake.read_slices(entries, PackConfig(size=32), keep)
     assert study.facts is None
     reasons = {refusal.file: refusal.reason for refusal in study.refusals}
     assert reasons.pop(9) == ("unreadable_file" if change == "goes" else "changed_while_read")

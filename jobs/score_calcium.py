@@ -1,0 +1,15 @@
+"""Score the calcium of study folders by the Agatston rule; exit code 1 if a study could not be scored."""
+
+from cac_hpc import settings
+
+
+def main() -> int:
+    cfg = settings.parse_score(__doc__)
+    from cac_hpc import logs, scoring
+
+    logs.setup()
+    return scoring.score_studies(cfg)
+
+
+if __name__ == "__main__":
+    raise SystemExit(settings.exit_code(main))

@@ -1,0 +1,113 @@
+"""Packing slices cropped to the heart, and the score of the rule that is written beside them."""
+
+import h5py
+import numpy as np
+import pytest
+
+from cac_hpc import agatston, files, heart, intake, resample
+from cac_hpc.config import Checks, InputError, PackConfig
+from tests.chests import SPACING_MM, chest, with_lesion, write_study
+from tests.poison import read, rows, write_chest
+from tests.runs import pack, prepare
+
+SIZE = 64
+CROP = ("crop_row", "crop_column", "crop_rows", "crop_columns")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A chest with two lesions as files, and as a volume."""
+    folder = tmp_path_factory.mktemp("chest") / "study"
+    hu_ZHW = with_lesion(chest(200, num_slices=36).hu_ZHW, -60, 4, slice(18, 20))
+    write_study(folder, hu_ZHW)
+    return folder, hu_ZHW
+
+
+def packed(folder, **settings):
+    """The packed slices (N, S, S) and the study."""
+    slices = []
+    cfg = PackConfig(size=SIZE, **settings)
+    found = intake.read_study(files.list_files(folder), cfg, lambda hu_SS, _: slices.append(hu_SS.copy()))
+    return np.stack(slices) if slices else None, found
+
+
+def test_slices_are_cropped_to_a_square_around_the_heart_and_then_resampled(study):
+    folder, hu_ZHW = study
+    slices, found = packed(folder, crop="heart", crop_margin_mm=5)
+    top, left, height, width = (found.facts[name] for name in CROP)
+    box = heart.find(hu_ZHW, SPACING_MM).box
+    assert height == width < hu_ZHW.shape[1]
+    assert max(box[1] - box[0], box[3] - box[2]) * 0.8 + 10 == pytest.approx(height * 0.8, abs=0.8)
+    assert (top <= box[0], top + height >= box[1], left <= box[2], left + width >= box[3]) == (True,) * 4
+    expected = [resample.to_size(hu_HW[top : top + height, left : left + width], SIZE) for hu_HW in hu_ZHW]
+    np.testing.assert_array_equal(slices, expected)
+    assert (found.facts["rows"], found.facts["warnings"]) == (hu_ZHW.shape[1], "")
+
+
+def test_the_margin_makes_the_square_larger(study):
+    sides = [packed(study[0], crop="heart", crop_margin_mm=mm)[1].facts["crop_rows"] * 0.8 for mm in (0, 10, 200)]
+    assert sides[1] - sides[0] == pytest.approx(20, abs=1.6)
+    assert sides[2] == pytest.approx(200)
+
+
+def test_without_a_crop_the_whole_slices_are_packed_and_no_box_is_written(study):
+    folder, hu_ZHW = study
+    slices, found = packed(folder)
+    np.testing.assert_array_equal(slices, [resample.to_size(hu_HW, SIZE) for hu_HW in hu_ZHW])
+    assert not set(CROP) & set(found.facts)
+    streamed, without = packed(folder, baseline=False)
+    np.testing.assert_array_equal(streamed, slices)
+    assert without.facts == {name: value for name, value in found.facts.items() if not name.startswith("agatston")}
+
+
+def test_without_a_heart_a_study_is_refused_with_every_file_or_packed_whole_with_a_warning(tmp_path):
+    write_chest(tmp_path / "study")
+    (tmp_path / "study" / "notes.txt").write_text("hello")
+    found = read(tmp_path / "study", crop="heart")
+    assert found.study.facts is None
+    assert set(found.reasons.values()) == {"no_heart", "not_dicom"}
+    found = read(tmp_path / "study", crop="heart", checks=Checks(no_heart="warn"))
+    assert (found.study.facts["warnings"], found.reasons) == ("no_heart", {"notes.txt": "not_dicom"})
+    assert [found.study.facts[name] for name in CROP] == [0, 0, 32, 32]
+    assert found.slices == read(tmp_path / "study").slices
+
+
+def test_the_score_of_the_rule_is_written_beside_the_study(study):
+    folder, hu_ZHW = study
+    facts = packed(folder)[1].facts
+    expected = agatston.score_study(hu_ZHW, heart.find(hu_ZHW, SPACING_MM).region_ZHW, SPACING_MM)
+    assert facts["agatston_region"] == "heart"
+    assert facts["agatston_score"] == pytest.approx(expected.agatston) == pytest.approx(128)
+    assert facts["agatston_volume_mm3"] == pytest.approx(96)
+    assert [float(value) for value in facts["agatston_slices"].split()] == pytest.approx(expected.slices)
+    assert facts["agatston_empty_slices"] == pytest.approx(34 / 36)
+    assert packed(folder, crop="heart")[1].facts["agatston_score"] == facts["agatston_score"]
+
+
+def test_where_no_heart_is_found_the_study_has_no_score(tmp_path):
+    write_chest(tmp_path / "study")
+    facts = read(tmp_path / "study").study.facts
+    assert (facts["agatston_region"], facts["agatston_score"], facts["warnings"]) == ("no_heart", None, "")
+
+
+def test_a_cropped_cohort_is_sealed_with_boxes_and_scores(tmp_path):
+    scans = tmp_path / "scans"
+    plain = chest(200, num_slices=36).hu_ZHW
+    for index in range(6):
+        write_study(scans / f"{index}", with_lesion(plain, -60, 4, slice(18, 18 + index % 3)))
+    (scans / "labels.csv").write_text("study,score\n" + "".join(f"{index},{index % 2 * 50}\n" for index in range(6)))
+    settings = {"size": 32, "crop": "heart", "studies_per_shard": 3}
+    run = prepare(tmp_path, scans, pack=settings, split={"folds": 2})
+    pack(run)
+    studies = rows(run / "dataset" / "studies.csv")
+    assert [float(row["agatston_score"]) for row in studies] == pytest.approx([0, 64, 128] * 2)
+    assert {tuple(row[name] for name in CROP) for row in studies} == {tuple(studies[0][name] for name in CROP)}
+    assert all(len(row["agatston_slices"].split()) == 36 for row in studies)
+    with h5py.File(run / "dataset" / "shards" / "shard-00000.h5") as shard:
+        assert shard["images"].shape == (3 * 36, 32, 32)
+
+
+@pytest.mark.parametrize(("wrong", "key"), [({"crop_margin_mm": -1}, "pack.crop_margin_mm")])
+def test_a_margin_that_cannot_be_is_refused(wrong, key):
+    with pytest.raises(InputError, match=key):
+        PackConfig(**wrong)

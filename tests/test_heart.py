@@ -1,0 +1,143 @@
+"""Where the heart is found, and where it is not."""
+
+import time
+
+import numpy as np
+import pytest
+
+from cac_hpc import agatston, files, heart, intake
+from cac_hpc.config import PackConfig
+from cac_hpc.reasons import Refused
+from tests.chests import AORTA_MM, SPACING_MM, chest, with_lesion
+
+MIDDLE = slice(20, 24)
+
+
+@pytest.fixture(scope="module", params=[360, 240, 164], ids="field of view {} mm".format)
+def found(request):
+    """A chest whose walls are cut off the more the narrower the field of view is, and the heart in it."""
+    solids = chest(request.param)
+    return solids, heart.find(solids.hu_ZHW, SPACING_MM)
+
+
+def test_the_region_holds_the_heart_and_no_bone(found):
+    solids, there = found
+    assert (there.region_ZHW & solids.heart).sum() > 0.97 * solids.heart.sum()
+    assert not (there.region_ZHW & solids.spine).any()
+    assert not (there.region_ZHW & solids.ribs).any()
+
+
+def test_the_descending_aorta_is_left_out(found):
+    solids, there = found
+    assert (there.region_ZHW & solids.aorta).sum() < 0.02 * solids.aorta.sum()
+
+
+@pytest.mark.parametrize("place", [(-60.0, 4.0), (-12.0, 54.0), (-12.0, -46.0), (36.0, 4.0), (-46.0, 38.0)])
+def test_what_calcifies_on_the_hearts_surface_counts(found, place):
+    solids, _ = found
+    hu_ZHW = with_lesion(solids.hu_ZHW, *place, MIDDLE)
+    there = heart.find(hu_ZHW, SPACING_MM)
+    score = agatston.score_study(hu_ZHW, there.region_ZHW, SPACING_MM)
+    assert score.agatston == pytest.approx(4 * 4 * 16, rel=0.1)
+
+
+def test_what_calcifies_in_the_aortas_wall_does_not_count(found):
+    solids, _ = found
+    hu_ZHW = with_lesion(solids.hu_ZHW, AORTA_MM[0] - 11, AORTA_MM[1], slice(5, 40))
+    there = heart.find(hu_ZHW, SPACING_MM)
+    assert agatston.score_study(hu_ZHW, there.region_ZHW, SPACING_MM).agatston == 0
+
+
+def test_bone_alone_scores_nothing(found):
+    solids, there = found
+    assert agatston.score_study(solids.hu_ZHW, there.region_ZHW, SPACING_MM).agatston == 0
+    everywhere = np.ones_like(there.region_ZHW)
+    assert agatston.score_study(solids.hu_ZHW, everywhere, SPACING_MM).agatston > 10_000
+
+
+def test_the_box_holds_the_heart_closely(found):
+    solids, there = found
+    rows, columns = (np.flatnonzero(solids.heart.any(axes)) for axes in ((0, 2), (0, 1)))
+    box = np.array(there.box) * SPACING_MM[1]
+    heart_mm = np.array([rows[0], rows[-1] + 1, columns[0], columns[-1] + 1]) * SPACING_MM[1]
+    assert (box[[0, 2]] <= heart_mm[[0, 2]] + 3).all()
+    assert (box[[1, 3]] >= heart_mm[[1, 3]] - 3).all()
+    assert np.abs(box - heart_mm).max() < 25
+
+
+def test_the_square_is_around_the_box_as_far_as_the_field_of_view_goes():
+    spacing_mm, shape = (3.0, 0.5, 0.5), (9, 100, 120)
+    assert heart.square_around((40, 60, 50, 60), 5, spacing_mm, shape) == (30, 70, 35, 75)
+    assert heart.square_around((0, 20, 110, 120), 5, spacing_mm, shape) == (0, 40, 80, 120)
+    assert heart.square_around((10, 90, 20, 60), 50, spacing_mm, shape) == (0, 100, 0, 100)
+    assert heart.square_around((40, 60, 50, 60), 5, (3.0, 1.0, 0.5), shape) == (35, 65, 25, 85)
+
+
+def test_a_heart_that_is_moved_is_found_where_it_is():
+    solids = chest(300)
+    there = heart.find(solids.hu_ZHW, SPACING_MM)
+    shifted = np.full_like(solids.hu_ZHW, -1000)
+    shifted[:, 20:, 12:] = solids.hu_ZHW[:, :-20, :-12]
+    moved = heart.find(shifted, SPACING_MM)
+    expected = there.region_ZHW[:, :-20, :-12]
+    assert (moved.region_ZHW[:, 20:, 12:] ^ expected).sum() < 0.02 * expected.sum()
+
+
+def test_more_pixels_do_not_change_the_place():
+    solids = chest(240)
+    there = heart.find(solids.hu_ZHW, SPACING_MM)
+    finer = heart.find(solids.hu_ZHW.repeat(2, axis=1).repeat(2, axis=2), (3.0, 0.4, 0.4))
+    assert (finer.region_ZHW[:, ::2, ::2] ^ there.region_ZHW).sum() < 0.04 * there.region_ZHW.sum()
+
+
+@pytest.mark.parametrize(
+    ("hu_ZHW", "said"),
+    [
+        (chest(heart=False).hu_ZHW, r"\d cm3 of soft tissue between the lungs are 20 mm from its rim, wanted 12"),
+        (np.full((20, 64, 64), 40, np.int16), "0 cm3 of lung, wanted 250"),
+        (np.full((20, 64, 64), -1000, np.int16), "0 cm3 of lung"),
+        (np.full((20, 64, 64), -850, np.int16), "0 cm3 of lung"),
+        (np.full((1, 3, 2), 40, np.int16), "0 cm3 of lung"),
+    ],
+)
+def test_without_a_heart_nothing_is_made_up(hu_ZHW, said):
+    with pytest.raises(Refused, match=f"no_heart: {said}"):
+        heart.find(hu_ZHW, SPACING_MM)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_of_any_size_has_no_heart(seed):
+    rng = np.random.default_rng(seed)
+    hu_ZHW = rng.integers(-1024, 1500, rng.integers(1, 40, 3)).astype(np.int16)
+    with pytest.raises(Refused, match="no_heart"):
+        heart.find(hu_ZHW, SPACING_MM)
+
+
+def read_phantom(shared_data):
+    """The thorax phantom as a volume, its spacing and the region that is found in it."""
+    study, hu_ZHW, _ = intake.read_volume(files.list_files(shared_data / "qrm_phantom" / "study_001"), PackConfig())
+    spacing_mm = tuple(study.facts[f"{axis}_spacing_mm"] for axis in ("slice", "row", "column"))
+    return hu_ZHW, spacing_mm, heart.find(hu_ZHW, spacing_mm).region_ZHW
+
+
+def test_in_the_thorax_phantom_the_inserts_are_kept_and_the_spine_is_dropped(shared_data):
+    hu_ZHW, spacing_mm, region_ZHW = read_phantom(shared_data)
+    row, column = np.arange(512)[:, None], np.arange(512)
+    for y, x in ((220, 180), (151, 291), (282, 299), (220, 205), (173, 280), (260, 285), (220, 231)):
+        disc = np.hypot(row - y, column - x) * spacing_mm[1] <= 5
+        assert region_ZHW[20:25, disc].all()
+    bone = hu_ZHW[12:34, 330:] > 200
+    assert bone.any((1, 2)).all()
+    assert not region_ZHW[12:34, 330:].any()
+
+
+@pytest.mark.drill
+def test_finding_and_scoring_takes_less_than_2_s_for_60_slices_of_512_x_512(shared_data):
+    hu_ZHW, spacing_mm, _ = read_phantom(shared_data)
+    whole = np.concatenate([hu_ZHW[12:34]] * 3)[:60]
+    start = time.process_time()
+    there = heart.find(whole, spacing_mm)
+    agatston.score_study(whole, there.region_ZHW, spacing_mm)
+    seconds = time.process_time() - start
+    print(f"\n60 slices of 512 x 512: {seconds:.2f} s of processor time")
+    assert seconds < 2
