@@ -52,8 +52,8 @@ def verdict(summary: dict[str, Any]) -> str:
         low, high = figures["accuracy"]["low"], figures["accuracy"]["high"]
         between = "" if low is None else f", 95 % interval {low:.3f} to {high:.3f}"
         sentences.append(
-            f"**{level.capitalize()} level: accuracy {figures['accuracy']['value']:.3f}** (n = {tables.counted(level, results)}"
-            f"{between}), {_against(figures['gain_over_majority']['value'])} always "
+            f"**{level.capitalize()} level: accuracy {figures['accuracy']['value']:.3f}** "
+            f"(n = {tables.counted(level, results)}{between}), {_against(figures['gain_over_majority']['value'])} always "
             f"guessing the largest category ({category_names(summary)[pooled['majority_category']]}: {majority:.3f}); "
             f"quadratic kappa {with_interval(figures['kappa_quadratic'])}."
         )
