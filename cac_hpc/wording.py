@@ -51,9 +51,10 @@ def verdict(summary: dict[str, Any]) -> str:
         majority = figures["majority_accuracy"]["value"]
         low, high = figures["accuracy"]["low"], figures["accuracy"]["high"]
         between = "" if low is None else f", 95 % interval {low:.3f} to {high:.3f}"
+        against = _against(figures["gain_over_majority"]["value"])
         sentences.append(
             f"**{level.capitalize()} level: accuracy {figures['accuracy']['value']:.3f}** "
-            f"(n = {tables.counted(level, results)}{between}), {_against(figures['gain_over_majority']['value'])} always "
+            f"(n = {tables.counted(level, results)}{between}), {against} always "
             f"guessing the largest category ({category_names(summary)[pooled['majority_category']]}: {majority:.3f}); "
             f"quadratic kappa {with_interval(figures['kappa_quadratic'])}."
         )
