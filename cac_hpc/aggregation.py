@@ -50,8 +50,8 @@ from cac_hpc.splits import Fold
 def aggregate(root: Path) -> bool:
     """Write the report of a run from the folds that are there.
 
-    Started by hand while folds are surely at work, it makes a `provisional` one. A launcher or SLURM starts it when they
-    have ended, whatever the ledger knows of their end.
+    Started by hand while folds are surely at work, it makes a `provisional` one. A launcher or SLURM starts it when
+    they have ended, whatever the ledger knows of their end.
 
     Returns: whether all folds are there.
     Raises: InputError if the dataset is not sealed, so that not even the folds are known, its tables are not as they

@@ -166,4 +166,4 @@ def _is_left(folder: Path) -> bool:
         if time.time() - folder.stat().st_ctime > LEFT_AFTER_S:  # which a new name renews
             return True
     found = re.fullmatch(r"\.report\.(?:made|whole)\.(.*)\.(\d+)-[0-9a-f]+\.tmp", folder.name)
-    return bool(found) and found[1] == platform.node() and processes.start_time(int(found[2])) is None
+    return found is not None and found[1] == platform.node() and processes.start_time(int(found[2])) is None

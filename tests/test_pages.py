@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cac_hpc import aggregation, archive, consistency, pages, paths, predictions, settings
+from cac_hpc import aggregation, archive, consistency, manifest, pages, paths, predictions, settings
 from cac_hpc.paths import RunPaths
 from tests.runs import job, pack, prepare, write_config, write_scans
 from tests.test_aggregation import make_run, printed_predictions, vouch
@@ -194,7 +194,7 @@ def test_the_same_run_gives_the_same_bytes_but_for_the_circumstances(finished):
     before = {path: path.read_bytes() for path in files}
     assert aggregation.aggregate(run.root)
     changed = {path.name for path in files if path.read_bytes() != before[path]}
-    assert changed <= {"circumstances.json", "report.html", "report_without_images.html"}
+    assert changed <= {"circumstances.json", "report.html", "report_without_images.html", manifest.NAME}
     summary, told = paths.read_json(run.report / "report.json"), json.loads(before[run.report / "circumstances.json"])
     for name, text in pages.of_report(run.report, cfg, summary, told).items():
         assert text.encode() == before[run.report / name], name
