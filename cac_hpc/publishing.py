@@ -131,10 +131,12 @@ def _discard(old: Path, run: RunPaths) -> None:
 
 
 def _carry_over(path: Path, target: Path) -> None:
-    while _is_there(path) and not _is_there(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # a report without such a folder took the place just now
-            path.replace(target)
+    """Move a file of people's to where the report has nothing of that name."""
+    with suppress(FileExistsError, NotADirectoryError):  # the report has a file where they had a folder
+        while _is_there(path) and not _is_there(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # a report without such a folder took the place just now
+                path.replace(target)
 
 
 def _is_there(path: Path) -> bool:

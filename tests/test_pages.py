@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cac_hpc import aggregation, archive, consistency, manifest, pages, paths, predictions, settings
+from cac_hpc import aggregation, archive, consistency, digests, manifest, pages, paths, predictions, settings
 from cac_hpc.paths import RunPaths
 from tests.runs import job, pack, prepare, write_config, write_scans
 from tests.test_aggregation import make_run, printed_predictions, vouch
@@ -186,6 +186,14 @@ def test_the_page_without_slices_shows_none_and_is_the_one_that_travels(finished
     names = {item.name for item in archive.survey(run.root, archive.Choice()).items}
     assert {"report/report.html", "report/figures/slices_01.png", "report/tables/results.tex"} <= names
     assert "report/report_without_images.html" not in names
+
+
+def test_every_file_of_the_report_is_listed_with_its_digest(finished):
+    run, _ = finished
+    files = {path.relative_to(run.report).as_posix(): path for path in run.report.rglob("*") if path.is_file()}
+    for name in ("report.json", manifest.NAME):
+        del files[name]
+    assert manifest.read(run.report) == {name: digests.file_sha256(path) for name, path in files.items()}
 
 
 def test_the_same_run_gives_the_same_bytes_but_for_the_circumstances(finished):
