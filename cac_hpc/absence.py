@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from cac_hpc import lock, stages
 from cac_hpc.outlook import Outlook
 from cac_hpc.paths import RunPaths
@@ -18,15 +20,29 @@ DOING = {
 }
 
 
-def at_work(run: RunPaths) -> dict[int, str]:
-    """The folds that may still come to a result by themselves, and what each is doing."""
+class Look(NamedTuple):
+    """What may still come by itself.
+
+    at_work: the folds that may come to a result, and what each is doing. surely: whether one of them is known to be at
+    work or to wait for its turn; of the others nobody can tell. aggregates: whether the final report may come.
+    """
+
+    at_work: dict[int, str]
+    surely: bool
+    aggregates: bool
+
+
+def look(run: RunPaths) -> Look:
     launching = lock.is_held(run.lock)  # a launcher on this machine starts what is planned
-    return {
-        state.task: _doing(state)
-        for state in Outlook(run).states()
-        if state.stage == "folds" and state.task is not None
-        if state.state in OPEN or (state.state == "planned" and launching)
-    }
+    states = [
+        state for state in Outlook(run).states() if state.state in OPEN or (state.state == "planned" and launching)
+    ]
+    folds = {state.task: state for state in states if state.stage == "folds" and state.task is not None}
+    return Look(
+        at_work={index: _doing(state) for index, state in folds.items()},
+        surely=any(state.state != "unknown" for state in folds.values()),
+        aggregates=any(state.stage == "aggregate" for state in states),
+    )
 
 
 def cause(run: RunPaths, fold: int) -> str:

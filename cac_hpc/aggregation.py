@@ -24,6 +24,7 @@ from cac_hpc import (
     examples,
     intervals,
     ledger,
+    manifest,
     pages,
     paths,
     pictures,
@@ -49,16 +50,16 @@ from cac_hpc.splits import Fold
 def aggregate(root: Path) -> bool:
     """Write the report of a run from the folds that are there.
 
-    Started by hand while folds are at work, it makes a `provisional` one. A launcher or SLURM starts it when they have
-    ended, whatever the ledger knows of their end.
+    Started by hand while folds are surely at work, it makes a `provisional` one. A launcher or SLURM starts it when
+    they have ended, whatever the ledger knows of their end.
 
     Returns: whether all folds are there.
     Raises: InputError if the dataset is not sealed, so that not even the folds are known, its tables are not as they
     were sealed, or a patient is on both sides of a fold; WorkError if the finished report contradicts itself.
     """
     run = RunPaths(root)
-    if processes.supervisor() is None and (at_work := absence.at_work(run)):
-        return _provisional(run, at_work)
+    if processes.supervisor() is None and (seen := absence.look(run)).surely:
+        return _provisional(run, seen.at_work)
     with ledger.stage(run.ledger, "aggregate", None), publishing.elsewhere(run) as made:
         summary = _make(made, None)
         publishing.publish(made, run)
@@ -76,12 +77,12 @@ def provisional(root: Path) -> bool:
     Returns and raises as `aggregate`.
     """
     run = RunPaths(root)
-    return _provisional(run, absence.at_work(run))
+    return _provisional(run, absence.look(run).at_work)
 
 
 def _provisional(run: RunPaths, at_work: Mapping[int, str]) -> bool:
-    keeps = publishing.stays(run)
     with publishing.elsewhere(run) as made:
+        keeps = publishing.stays(run)
         summary = _make(made, at_work)
         published = publishing.publish(made, run, keeps)
     if published:
@@ -110,6 +111,7 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> dict[str, Any]:
     pages.write(run, cfg, summary)
     if found_wrong := consistency.contradictions(run, cfg, summary):
         raise WorkError(f"the report contradicts itself, please tell its authors: {'; '.join(found_wrong[:5])}")
+    manifest.write(run.report)
     report.write_json(run.report, summary)
     return summary
 

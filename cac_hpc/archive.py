@@ -21,7 +21,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
-from cac_hpc import digests, paths, provenance
+from cac_hpc import digests, manifest, paths, provenance
 from cac_hpc.config import InputError, WorkError
 from cac_hpc.paths import RunPaths
 
@@ -50,6 +50,9 @@ PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 MAX_FILES = 10_000
 MAX_LIST_BYTES = 4 << 20
 LINK = "is a link, which may lead out of the run; put the real file or folder in its place"
+AGAIN = "python jobs/aggregate.py --run RUN makes the report again"
+NO_LIST = f"not there, wanted the list of the files that the report wrote; {AGAIN}"
+CHANGED = f"is not as the report wrote it, so it does not go out with it; move it away, or {AGAIN}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +117,17 @@ class Offer:
 
 
 def survey(root: Path, choice: Choice) -> Offer:
-    """What a run on this machine has.
+    """What a run on this machine has; below report/ only what the report wrote.
 
-    Raises: InputError if it has no report yet, or one of its files is a link.
+    Raises: InputError if it has no report yet, one of its files is a link, or one is not as the report wrote it.
     """
     stored = RunPaths(root).report / "report.json"
     if not stored.is_file():
         raise InputError(f"{stored}: there is no report yet; python jobs/status.py {root} says where the run stands")
+    listed = manifest.read(stored.parent)
+    if listed is None:
+        raise InputError(f"{stored.parent / manifest.NAME}: {NO_LIST}")
+    written = {f"report/{name}": digest for name, digest in listed.items()}
     found = (path for pattern in choice.taken for path in root.glob(pattern))
     names = sorted(name for path in found if choice.admits(name := path.relative_to(root).as_posix()))
     items = []
@@ -129,8 +136,10 @@ def survey(root: Path, choice: Choice) -> Offer:
         for part in (path, *path.relative_to(root).parents[:-1]):
             if (root / part).is_symlink():
                 raise InputError(f"{root / part}: {LINK}")
-        if path.is_file():
-            items.append(Item(name, path.stat().st_size, digests.file_sha256(path)))
+        if path.is_file() and (name in written or name == SUMMARY or not name.startswith("report/")):
+            items.append(item := Item(name, path.stat().st_size, digests.file_sha256(path)))
+            if written.get(name, item.sha256) != item.sha256:
+                raise InputError(f"{path}: {CHANGED}")
     run = os.fsencode(os.path.basename(os.path.abspath(root))).decode(errors="replace")  # noqa: PTH100, PTH119
     return Offer(run, int(stored.stat().st_mtime), tuple(items))
 

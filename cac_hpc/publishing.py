@@ -1,27 +1,49 @@
 """A report comes to its place whole: made in a folder beside it, which then takes the place of the one before.
 
-Whoever makes one at the same time does so in a folder of its own, so what is there is always of one report alone.
+Whoever makes one at the same time does so in a folder of its own, so what is there is always of one report alone. What
+people have put into the folder goes on from report to report; what a killed process has left, the next one tidies up.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import platform
+import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from cac_hpc import archive, digests, paths, stages
+from cac_hpc import archive, digests, manifest, paths, processes, stages
+from cac_hpc.config import InputError
 from cac_hpc.paths import RunPaths
+
+LEFT_AFTER_S = 86400.0  # then a folder of another machine's process is taken for left behind
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+OURS = {  # in any report, whether it has a list of its files or not
+    "report.json",
+    "circumstances.json",
+    manifest.NAME,
+    *(paths.page_name(status, *kind) for kind in paths.PAGES for status in paths.STATUSES),
+}
 
 
 @contextmanager
 def elsewhere(run: RunPaths) -> Iterator[RunPaths]:
-    """Yield the run with a new, empty folder for its report; what is not published is gone afterwards."""
-    folder = _new_name(run)
+    """Yield the run with a new, empty folder for its report; what is not published is gone afterwards.
+
+    Raises: InputError if the report's place is a link.
+    """
+    if run.report.is_symlink():
+        raise InputError(f"{run.report}: {archive.LINK}")
+    tidy(run)
+    folder = _new_name(run, "made")
     folder.mkdir()
     try:
         yield replace(run, report_in=folder)
@@ -42,29 +64,49 @@ def publish(made: RunPaths, run: RunPaths, keeps: Callable[[Path], bool] = lambd
         keeps: whether the report that is there is to stay.
     Returns: whether the report that was made is there now.
     """
-    done = False
-    while not done:
-        with _taken(run) as old:
-            if keeps(old):
-                return False
-            _carry_over(old, made.report)
-            done = _moved(made.report, run.report)
+    if keeps(run.report):
+        return False
+    new = _new_name(run, "whole")
+    made.report.replace(new)
+    old = _put(new, run)
+    if kept := keeps(old):  # it came just now
+        old = _put(old, run)
+    _discard(old, run)
     paths.sync(run.root)
-    return True
+    return not kept
 
 
-@contextmanager
-def _taken(run: RunPaths) -> Iterator[Path]:
-    """Take away the report that is there, if any, and yield it; unless another is there afterwards it is put back."""
-    old = _new_name(run)
-    with suppress(FileNotFoundError):
-        run.report.replace(old)
-    try:
-        yield old
-    finally:
+def tidy(run: RunPaths) -> None:
+    """Put back the report that a killed process took away, and remove what else such a process has left."""
+    left = [path for path in run.root.glob(".report.*.tmp") if _is_left(path)]
+    whole = sorted((path for path in left if ".whole." in path.name), key=_made_at)
+    if whole and not run.report.exists():
+        _moved(whole[-1], run.report)
+    for path in left:
+        if ".whole." in path.name:
+            _discard(path, run)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _put(new: Path, run: RunPaths) -> Path:
+    """Give a report its place; returns where the one that was there is now, if any was."""
+    while not _exchange(new, run.report):
+        old = _new_name(run, "whole")
         with suppress(FileNotFoundError):
-            _moved(old, run.report)
-        shutil.rmtree(old, ignore_errors=True)
+            run.report.replace(old)
+        if _moved(new, run.report):
+            return old
+        _discard(old, run)  # another has come meanwhile
+    return new
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Whether two folders could be given each other's name in one step, which not every system and file system can."""
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except AttributeError:
+        return False
+    return bool(renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0)
 
 
 def _moved(new: Path, place: Path) -> bool:
@@ -78,14 +120,27 @@ def _moved(new: Path, place: Path) -> bool:
     return True
 
 
-def _carry_over(old: Path, new: Path) -> None:
-    """Move what people have put beside the report."""
+def _discard(old: Path, run: RunPaths) -> None:
+    """Remove a report that is not there any more, after moving what people have put into it to the one that is."""
+    ours = OURS | set(manifest.read(old) or ())
     for path in [path for path in old.rglob("*") if path.is_symlink() or not path.is_dir()]:
         name = path.relative_to(old)
-        ours = archive.belongs(f"report/{name.as_posix()}") or name.name.startswith(".")
-        if not ours and not (new / name).exists():
-            (new / name).parent.mkdir(parents=True, exist_ok=True)
-            path.replace(new / name)
+        if name.as_posix() not in ours and not name.name.startswith(".nfs"):  # of a file that somebody has open
+            _carry_over(path, run.report / name)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _carry_over(path: Path, target: Path) -> None:
+    """Move a file of people's to where the report has nothing of that name."""
+    with suppress(FileExistsError, NotADirectoryError):  # the report has a file where they had a folder
+        while _is_there(path) and not _is_there(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # a report without such a folder took the place just now
+                path.replace(target)
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
 
 
 def _digest(report: Path) -> str | None:
@@ -95,5 +150,22 @@ def _digest(report: Path) -> str | None:
         return None
 
 
-def _new_name(run: RunPaths) -> Path:
-    return run.root / f".report.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+def _made_at(report: Path) -> float:
+    try:
+        return (report / "report.json").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _new_name(run: RunPaths, kind: Literal["made", "whole"]) -> Path:
+    """made: a report that is being made. whole: one that is about to come to its place, or was there."""
+    return run.root / f".report.{kind}.{platform.node()}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether the process that made the folder has ended, or will not come back to it."""
+    with suppress(FileNotFoundError):
+        if time.time() - folder.stat().st_ctime > LEFT_AFTER_S:  # which a new name renews
+            return True
+    found = re.fullmatch(r"\.report\.(?:made|whole)\.(.*)\.(\d+)-[0-9a-f]+\.tmp", folder.name)
+    return found is not None and found[1] == platform.node() and processes.start_time(int(found[2])) is None

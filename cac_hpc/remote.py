@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn
 
-from cac_hpc import archive, digests
+from cac_hpc import archive, digests, manifest
 from cac_hpc.archive import Choice, Item, Offer
 from cac_hpc.config import InputError, WorkError
 
@@ -37,6 +37,10 @@ printf '%s\n' MARK
 cd FOLDER 2>/dev/null || no folder
 [ -f config.yaml ] || no run
 [ -f report/report.json ] || no report
+[ -f report/SUMS ] || no list
+listed="
+$(cat report/SUMS)
+"
 if command -v sha256sum >/dev/null 2>&1; then sum() { sha256sum; }
 elif command -v shasum >/dev/null 2>&1; then sum() { shasum -a 256; }
 else no tool; fi
@@ -50,9 +54,15 @@ for f in TAKEN; do
     case $p in */*) p=${p%/*};; *) break;; esac
   done
   [ -f "$f" ] || continue
+  case $f in report/report.json) w=;; report/*) w="  ${f#report/}
+";; *) w=;; esac
+  case $listed in *"$w"*) ;; *) continue;; esac
   [ -r "$f" ] || no access "$f"
   d=$(sum < "$f")
-  printf 'file %s %s %s\n' "$(($(wc -c < "$f")))" "${d%% *}" "$f"
+  d=${d%% *}
+  case $listed in *"${w:+
+$d}$w"*) ;; *) no changed "$f";; esac
+  printf 'file %s %s %s\n' "$(($(wc -c < "$f")))" "$d" "$f"
 done
 echo end
 asked=$(cat)
@@ -70,6 +80,8 @@ REFUSALS = {
     "report": "there is no report yet; python jobs/status.py RUN, started there, says where the run stands",
     "tool": "has neither sha256sum nor shasum, wanted one of them on PATH",
     "link": archive.LINK,
+    "list": f"report/{manifest.NAME}: {archive.NO_LIST}",
+    "changed": archive.CHANGED,
     "access": "may not be read by this user; ask its owner",
 }
 
@@ -264,6 +276,7 @@ def _script(place: Place, choice: Choice, mark: str) -> str:
         "MARK": mark,
         "FOLDER": shlex.quote(folder),
         "TAKEN": " ".join(choice.taken),
+        "SUMS": manifest.NAME,
         "LEFT_OUT": "".join(f"|{pattern}" for pattern in choice.left_out),
     }
     return re.sub("|".join(words), lambda found: words[found[0]], SCRIPT)

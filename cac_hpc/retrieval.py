@@ -6,10 +6,11 @@ import fcntl
 import shutil
 import webbrowser
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cac_hpc import absence, archive, logs, paths, remote, report, settings, stages
+from cac_hpc import absence, archive, logs, paths, publishing, remote, report, settings, stages
+from cac_hpc.absence import Look
 from cac_hpc.archive import Choice, Offer
 from cac_hpc.config import InputError, WorkError
 from cac_hpc.paths import FoldPaths, RunPaths
@@ -23,7 +24,7 @@ PAGES = tuple(paths.page_name(status, *kind) for kind in paths.PAGES for status 
 def retrieve(asked: ReportOptions) -> int:
     """Show the report of a run here, of a run elsewhere or in an archive; keep it as an archive, open it.
 
-    Of a run here that goes on, or ended without a report, a provisional report of the folds that are done is made.
+    Of a run here that goes on a provisional report of the folds that are done is made, of one that ended the final one.
 
     Returns: 0 for a complete report, 1 for a partial or provisional one.
     Raises: InputError or WorkError saying what is in the way; what had come by then is kept for the next attempt.
@@ -62,22 +63,29 @@ def open_page(folder: Path) -> None:
 
 
 def _bring_up_to_date(run: RunPaths) -> None:
-    """Make a provisional report where there is none that tells of the folds as they are, and a fold is done."""
-    if not _is_behind(run):
+    """Make a report where there is none of the folds as they are: the final one, unless it may still come by itself.
+
+    Where that cannot be done the report that is there remains.
+    """
+    with suppress(OSError):
+        publishing.tidy(run)
+    if (seen := _behind(run)) is None:
         return
     from cac_hpc import aggregation  # takes seconds: only where it is needed
 
-    logs.log.info("%s: no final report of the folds as they are, so a PROVISIONAL one is made now", run.root)
+    final = not seen.at_work and not seen.aggregates
+    kind = "the final one" if final else "a PROVISIONAL one"
+    logs.log.info("%s: no final report of the folds as they are, so %s is made now", run.root, kind)
     try:
-        aggregation.provisional(run.root)
-    except PermissionError as error:
+        (aggregation.aggregate if final else aggregation.provisional)(run.root)
+    except (OSError, InputError, WorkError) as error:
         if not (run.report / "report.json").is_file():
             raise
-        logs.log.warning("this report is an older one, for a new one cannot be written (%s)", error)
+        logs.log.warning("this report is an older one, for a new one cannot be made (%s)", error)
 
 
-def _is_behind(run: RunPaths) -> bool:
-    """Whether folds are done and the report is not final, or folds go on or are done that it does not have.
+def _behind(run: RunPaths) -> Look | None:
+    """What may still come, if folds are done and the report is not final, or has not all that are done, or folds go on.
 
     A report of folds that are not there any more is all that is left of them.
     """
@@ -89,12 +97,13 @@ def _is_behind(run: RunPaths) -> bool:
         summary = paths.read_json(run.report / "report.json")
         status, there = summary["status"], {fold["fold"] for fold in summary["training"]}
     except FileNotFoundError:
-        return bool(done)
+        status, there = None, set()
     except (ValueError, KeyError, TypeError):  # whoever reads it says so
-        return False
+        return None
     if status == "COMPLETE" or not done or not there <= done:
-        return False
-    return status == "PROVISIONAL" or there < done or bool(absence.at_work(run))
+        return None
+    seen = absence.look(run)
+    return seen if status != "PARTIAL" or there < done or seen.surely else None
 
 
 def _keep(root: Path, out: Path, choice: Choice) -> int:

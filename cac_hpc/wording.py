@@ -73,7 +73,8 @@ def inflation(summary: dict[str, Any]) -> list[str]:
         return []
     found = summary["inflation"]
     if found is None:
-        return ["Inflation: not worked out, for folds are missing."]
+        why = "folds are missing" if summary["missing_folds"] else "this is not the final report"
+        return [f"Inflation: not worked out, for {why}."]
     said = []
     for level, results in found["levels"].items():
         figure = results["figures"]["accuracy"]
@@ -110,7 +111,10 @@ def missing_lines(summary: dict[str, Any]) -> list[str]:
         for fold in absent
     ]
     if status == "PROVISIONAL":
-        lines.append("This is not the final report, which takes its place when all folds have ended.")
+        lines.append(
+            "This is not the final report: the run's last job makes it when all folds have ended; where that job does "
+            "not come, python jobs/aggregate.py --run RUN."
+        )
     again = ", ".join(f"fold {fold['fold']}" for fold in absent if not fold.get("at_work"))
     return [*lines, f"To complete the report ({again}): python jobs/launch_cv.py --resume RUN"] if again else lines
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cac_hpc import aggregation, archive, consistency, pages, paths, predictions, settings
+from cac_hpc import aggregation, archive, consistency, digests, manifest, pages, paths, predictions, settings
 from cac_hpc.paths import RunPaths
 from tests.runs import REPO, job, pack, prepare, write_config, write_scans
 from tests.test_aggregation import make_run, printed_predictions, vouch, write_folds
@@ -189,13 +189,21 @@ def test_the_page_without_slices_shows_none_and_is_the_one_that_travels(finished
     assert "report/report_without_images.html" not in names
 
 
+def test_every_file_of_the_report_is_listed_with_its_digest(finished):
+    run, _ = finished
+    files = {path.relative_to(run.report).as_posix(): path for path in run.report.rglob("*") if path.is_file()}
+    for name in ("report.json", manifest.NAME):
+        del files[name]
+    assert manifest.read(run.report) == {name: digests.file_sha256(path) for name, path in files.items()}
+
+
 def test_the_same_run_gives_the_same_bytes_but_for_the_circumstances(finished):
     run, cfg = finished
     files = [path for path in run.report.rglob("*") if path.is_file()]
     before = {path: path.read_bytes() for path in files}
     assert aggregation.aggregate(run.root)
     changed = {path.name for path in files if path.read_bytes() != before[path]}
-    assert changed <= {"circumstances.json", "report.html", "report_without_images.html"}
+    assert changed <= {"circumstances.json", "report.html", "report_without_images.html", manifest.NAME}
     summary, told = paths.read_json(run.report / "report.json"), json.loads(before[run.report / "circumstances.json"])
     for name, text in pages.of_report(run.report, cfg, summary, told).items():
         assert text.encode() == before[run.report / name], name

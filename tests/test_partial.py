@@ -1,5 +1,6 @@
 """Reports of some of the folds: PARTIAL when the run has ended, PROVISIONAL while it goes on; never a mixture."""
 
+import itertools
 import json
 import os
 import shutil
@@ -16,12 +17,14 @@ from cac_hpc import (
     consistency,
     ledger,
     lock,
+    manifest,
     paths,
     pictures,
     processes,
     publishing,
     retrieval,
     settings,
+    wording,
 )
 from cac_hpc import stages as graph
 from cac_hpc.config import InputError
@@ -30,7 +33,7 @@ from cac_hpc.settings import ReportOptions
 from jobs import aggregate as stage
 from tests import oracle
 from tests.standins import TOKEN, FakeSlurm, queued
-from tests.test_aggregation import make_run, report_of
+from tests.test_aggregation import make_run, report_of, write_fold
 
 SHORT = {"report": {"draws": 200, "figure_dpi": 50}}
 NUM_FOLDS = 5
@@ -86,7 +89,7 @@ def named(status):
 def files_of(run):
     """What is the same whenever the report is made."""
     files = [path for path in run.report.rglob("*") if path.is_file()]
-    same = [path for path in files if path.suffix != ".html" and path.name != "circumstances.json"]
+    same = [path for path in files if path.suffix != ".html" and path.name not in ("circumstances.json", manifest.NAME)]
     return {str(path.relative_to(run.report)): path.read_bytes() for path in same}
 
 
@@ -284,22 +287,69 @@ def test_a_final_report_is_shown_as_it_is_and_made_again_only_where_folds_have_c
     assert shown() == ("PARTIAL", 4)
     (run.fold(1).root / "away.csv").rename(run.fold(1).predictions)
     run.fold(2).predictions.write_bytes(kept)
-    assert shown() == ("PROVISIONAL", 5)
-    aggregation.aggregate(run.root)
-    assert shown() == ("COMPLETE", 5)
+    assert shown() == ("COMPLETE", 5)  # nobody else would make it
     run.fold(2).predictions.unlink()
     assert shown() == ("COMPLETE", 5)
 
 
-def test_who_may_not_write_is_shown_the_report_that_is_there(at_work, quick, monkeypatch, caplog):
+def test_where_all_folds_are_done_the_report_says_who_makes_the_final_one(at_work, quick, monkeypatch, capsys):
+    names = dict(zip(sorted(study for study, _ in small_predictions()), itertools.cycle(range(NUM_FOLDS))))
+    for index in range(2, NUM_FOLDS):
+        write_fold(at_work, index, {key: found for key, found in small_predictions().items() if names[key[0]] == index})
+        ledger.record(at_work.ledger, "folds", index, "ended", ok=True, attempt=1)
+    assert retrieval.retrieve(ReportOptions(source=str(at_work.root))) == 1  # the aggregator waits in the queue
+    assert (report_of(at_work)["status"], report_of(at_work)["missing_folds"]) == ("PROVISIONAL", [])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "when all folds have ended; where that job does not come, python jobs/aggregate.py --run RUN" in shown
+    assert wording.inflation(report_of(at_work) | {"banner": "a contrast run"}) == [
+        "Inflation: not worked out, for this is not the final report."
+    ]
+    FakeSlurm(at_work.root / "bin", monkeypatch)  # its job was cancelled
+    assert retrieval.retrieve(ReportOptions(source=str(at_work.root))) == 0
+    assert pages(at_work) == named("COMPLETE")
+
+
+def test_a_partial_report_stays_where_nobody_can_tell_whether_folds_are_at_work(at_work, quick, monkeypatch):
+    """A run folder that was copied home."""
+    slurm = FakeSlurm(at_work.root / "bin", monkeypatch)
+    slurm.fails("squeue")
+    at_work.fold(2).heartbeat(0).unlink()
+    retrieval.retrieve(ReportOptions(source=str(at_work.root)))
+    assert report_of(at_work)["status"] == "PROVISIONAL"  # the aggregator may be in the queue, for all we know
+    assert not aggregation.aggregate(at_work.root)  # by hand
+    found = report_of(at_work)
+    assert (found["status"], [fold["at_work"] for fold in found["missing_folds"]]) == ("PARTIAL", [False] * 3)
+    retrieval.retrieve(ReportOptions(source=str(at_work.root)))
+    assert report_of(at_work) == found
+    slurm.says("squeue", queued("RUNNING", job="77_2"))
+    retrieval.retrieve(ReportOptions(source=str(at_work.root)))
+    assert report_of(at_work)["status"] == "PROVISIONAL"
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(30, "Read-only file system")])
+def test_who_may_not_write_is_shown_the_report_that_is_there(error, at_work, quick, monkeypatch, caplog):
     aggregation.aggregate(at_work.root)
 
     def refuse(*_):
-        raise PermissionError(13, "Permission denied")
+        raise error
 
-    monkeypatch.setattr(aggregation, "provisional", refuse)
+    monkeypatch.setattr(publishing, "tidy", refuse)
     assert retrieval.retrieve(ReportOptions(source=str(at_work.root))) == 1
     assert "this report is an older one" in caplog.text
+
+
+def test_where_a_new_report_cannot_be_made_the_one_that_is_there_is_shown_and_kept(at_work, quick, tmp_path, caplog):
+    aggregation.aggregate(at_work.root)
+    before = files_of(at_work)
+    shutil.rmtree(at_work.dataset(None).root)
+    assert retrieval.retrieve(ReportOptions(source=str(at_work.root), out=str(tmp_path / "out"))) == 1
+    assert "this report is an older one, for a new one cannot be made" in caplog.text
+    assert "wanted a sealed dataset" in caplog.text
+    assert files_of(at_work) == before
+    assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".tar"]
+    shutil.rmtree(at_work.report)
+    with pytest.raises(InputError, match="wanted a sealed dataset"):
+        retrieval.retrieve(ReportOptions(source=str(at_work.root)))
 
 
 # two at the same time, and killed ones
@@ -388,7 +438,7 @@ def killed(run, after, count):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
-def test_killed_anywhere_it_leaves_the_old_report_the_new_one_or_none_and_the_next_start_gives_the_same(
+def test_killed_anywhere_it_leaves_the_old_report_or_the_new_one_and_the_next_start_gives_the_same(
     run, quick, as_stage, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(consistency, "contradictions", lambda *_: [])  # takes half of the time, and writes nothing
@@ -405,8 +455,9 @@ def test_killed_anywhere_it_leaves_the_old_report_the_new_one_or_none_and_the_ne
         shutil.copytree(tmp_path / "old", run.report)
         assert killed(run, after, tmp_path / "steps")
         there = files_of(run)
-        assert there in (old, new, {})
-        left.add("old" if there == old else "new" if there == new else "none")
+        assert there in (old, new)
+        left.add("old" if there == old else "new")
         aggregation.aggregate(run.root)
         assert files_of(run) == new
-    assert {"old", "new"} <= left
+        assert not list(run.root.glob(".report*"))
+    assert left == {"old", "new"}

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc import archive, digests, processes, remote, retrieval
+from cac_hpc import archive, digests, manifest, processes, remote, retrieval
 from cac_hpc.config import InputError, WorkError
 from cac_hpc.remote import Place
 from cac_hpc.settings import ReportOptions, parse_report
@@ -39,8 +39,12 @@ def home(tmp_path_factory, finished_run):
         (folder / "folds" / f"fold-{index}" / "model.pt").write_bytes(os.urandom(4 * MB))
     (folder / "report" / "figures" / "slices_0.png").write_bytes(b"a slice")
     (folder / "report" / "figures" / "misclassified_fold-0.svg").write_bytes(b"another")
+    (folder / "report" / manifest.NAME).unlink()
+    manifest.write(folder / "report")
     (folder / "report" / "figures" / "by hand.png").write_bytes(b"nobody asked for")
     (folder / "report" / "notes.txt").write_text("nor for this", encoding="utf-8")
+    (folder / "report" / "tables" / "patients.csv").write_text("study,name\n", encoding="utf-8")
+    (folder / "report" / "figures" / "mine.svg").write_text("<svg/>", encoding="utf-8")
     return folder
 
 
@@ -72,16 +76,19 @@ def test_a_report_becomes_one_archive_of_what_is_listed_and_nothing_else(home, t
     assert done.returncode == 0, done.stderr
     made = only_file(tmp_path / "out")
     assert re.fullmatch(LABEL + r"_report_\d{4}-\d\d-\d\d_\d{6}\.tar", made.name)
-    assert "Patient level: accuracy" in done.stdout
+    assert "Patient level: accuracy" in " ".join(done.stdout.split())
     found = members(made)
     assert f"one archive, {len(found) - 1} files, {made.stat().st_size / 1e6:.1f} MB: {made}\n" in done.stdout
-    tables = {f"report/tables/{path.name}" for path in (home / "report" / "tables").glob("*.*")}
+    there = {f"report/tables/{path.name}" for path in (home / "report" / "tables").glob("*.*")}
+    tables = there - {"report/tables/patients.csv"}
     assert tables == {name for name in found if name.startswith("report/tables/")}
     assert {name.partition("/")[0] for name in found} == {"SHA256SUMS", "provenance.json", "report", "folds"}
     for name in ("report/report.md", "report/tables/confusion_patient.csv", "report/figures/slices_0.png",
                  "folds/fold-2/predictions.csv", "folds/fold-0/metrics.json", "folds/fold-1/history.csv"):  # fmt: skip
         assert name in found
-    assert not [name for name in found if re.search(r"model|checkpoint|config|code|log|speed|hand|notes", name)]
+    assert not [
+        name for name in found if re.search(r"model|checkpoint|config|code|log|speed|hand|notes|patients|mine", name)
+    ]
 
 
 def test_sha256sum_agrees_with_the_list(home, tmp_path):
@@ -134,6 +141,17 @@ def test_a_link_in_the_report_is_refused_wherever_it_leads(ours, tmp_path):
     (ours / "report" / "tables").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"report/tables: is a link"):
         retrieval.retrieve(ReportOptions(source=str(ours), out=str(tmp_path / "out")))
+
+
+def test_what_is_not_as_the_report_wrote_it_does_not_go_out(ours, tmp_path):
+    table = ours / "report" / "tables" / "figures.csv"
+    table.write_text(table.read_text(encoding="utf-8") + "study,name\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"report/tables/figures\.csv: is not as the report wrote it"):
+        retrieval.retrieve(ReportOptions(source=str(ours), out=str(tmp_path / "out")))
+    (ours / "report" / manifest.NAME).unlink()
+    with pytest.raises(InputError, match=r"report/SHA256SUMS: not there, wanted the list .* jobs/aggregate\.py"):
+        retrieval.retrieve(ReportOptions(source=str(ours), out=str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_file_that_changes_while_it_is_read_leaves_no_archive(ours, tmp_path):
@@ -217,7 +235,7 @@ def test_ssh_brings_the_same_bytes_in_one_connection(home, server, tmp_path):
     away = fetch(server, f"cluster:{home}", "--out", tmp_path / "away")
     assert away.returncode == 0, away.stderr
     assert server.num_logins == before + 1
-    assert "Patient level: accuracy" in away.stdout
+    assert "Patient level: accuracy" in " ".join(away.stdout.split())
     assert job("report.py", home, "--out", tmp_path / "here").stdout.splitlines()[:-1] == away.stdout.splitlines()[:-1]
     one, two = only_file(tmp_path / "away"), only_file(tmp_path / "here")
     assert (one.name, one.read_bytes()) == (two.name, two.read_bytes())
@@ -278,6 +296,18 @@ def test_a_link_on_the_other_side_is_refused(ours, server, tmp_path):
     done = fetch(server, f"cluster:{ours}", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "report/tables/x.csv: is a link" in done.stderr
+
+
+def test_what_is_not_as_the_report_wrote_it_does_not_go_out_from_the_other_side(ours, server, tmp_path):
+    table = ours / "report" / "tables" / "figures.csv"
+    table.write_text(table.read_text(encoding="utf-8") + "study,name\n", encoding="utf-8")
+    done = fetch(server, f"cluster:{ours}", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "report/tables/figures.csv: is not as the report wrote it" in done.stderr
+    (ours / "report" / manifest.NAME).unlink()
+    done = fetch(server, f"cluster:{ours}", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "report/SHA256SUMS: not there, wanted the list" in done.stderr
 
 
 def test_a_wrong_host_is_named(server, tmp_path):
@@ -480,7 +510,7 @@ def test_an_archive_is_unpacked_verified_and_shown(home, tmp_path):
     assert done.returncode == 0, done.stderr
     folder = only_file(tmp_path / "there")
     assert folder.name == made.stem
-    assert "Patient level: accuracy" in done.stdout
+    assert "Patient level: accuracy" in " ".join(done.stdout.split())
     subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=folder, check=True)
     (folder / "report" / "report.md").write_text("mine", encoding="utf-8")
     again = job("report.py", made, "--out", tmp_path / "there")
