@@ -75,7 +75,9 @@ def check_result(files: FoldPaths, fold: int, splits_sha256: str) -> None:
     try:
         facts = paths.read_json(files.metrics)
     except (OSError, ValueError):
-        raise ValueError(f"{files.metrics}: missing or damaged, so nobody knows whose predictions these are") from None
+        facts = None
+    if not isinstance(facts, dict):
+        raise ValueError(f"{files.metrics}: missing or damaged, so nobody knows whose predictions these are")
     newest, own = fencing.newest_number(files.attempts), digests.file_sha256(files.predictions)
     wanted = {
         "fold": (fold, "they are of another fold"),
