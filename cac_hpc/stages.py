@@ -251,7 +251,9 @@ def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, 
             known["since"] = event.get("time")
         known |= {key: event[key] for key in ("job", "node", "pid", "attempt") if event.get(key) is not None}
         if event.get("reason") and ("reason" not in known or event.get("final")):
-            known["reason"] = str(event["reason"])  # what came first, the others only follow from it; or the supervisor's
+            known["reason"] = str(
+                event["reason"]
+            )  # what came first, the others only follow from it; or the supervisor's
         if event["event"] == "progress":
             known["progress"] = _progress(event) or known.get("progress")
     result = next((str(event["result"]) for event in history if event.get("result")), None)

@@ -68,6 +68,8 @@ def inflation(summary: dict[str, Any]) -> list[str]:
     found = summary["inflation"]
     if found is None:
         return ["Inflation: not worked out, for folds are missing."]
+    if "note" in found:
+        return [f"Inflation: not worked out: {found['note']}."]
     said = []
     for level, results in found["levels"].items():
         figure = results["figures"]["accuracy"]
@@ -81,7 +83,7 @@ def inflation_rows(summary: dict[str, Any]) -> list[list[str]]:
     found = summary["inflation"] if summary.get("banner") else None
     return [
         [f"{level}, {name.replace('_', ' ')}", text(figure["reference"]), text(figure["other"]), _difference(figure)]
-        for level, results in (found["levels"].items() if found else ())
+        for level, results in (found.get("levels", {}).items() if found else ())
         for name, figure in ((name, results["figures"][name]) for name in INFLATED)
     ]
 
