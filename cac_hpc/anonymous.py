@@ -22,7 +22,7 @@ PLACES = (
     (re.compile(rf"(?<![\w.]){FILE}[A-Za-z][\w.-]*:\d{{2,5}}\b"), NODE),
     (re.compile(rf"(?<=\bon )(?:node )?{FILE}[A-Za-z](?:[\w-]*\d[\w-]*|[\w-]+\.[\w-]+)[\w.-]*\b"), NODE),
     (re.compile(rf"\bnode {FILE}[A-Za-z](?:[\w-]*\d[\w-]*|[\w-]+\.[\w-]+)[\w.-]*\b"), NODE),
-    (re.compile(r"(?<=\brank )(\d+) on [\w.-]*\w"), rf"\1 on {NODE}"),
+    (re.compile(r"(?<=\brank )(\d+) on (?!a node)(?:node )?[\w.-]*\w"), rf"\1 on {NODE}"),
     (re.compile(r"\b(process|pid) \d+"), r"\1"),
 )
 
