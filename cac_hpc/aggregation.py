@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import pandas as pd
 
 from cac_hpc import (
     absence,
+    anonymous,
     assessment,
     audit,
     comparison,
@@ -22,6 +22,7 @@ from cac_hpc import (
     contrast,
     digests,
     examples,
+    heartbeat,
     intervals,
     ledger,
     manifest,
@@ -36,13 +37,14 @@ from cac_hpc import (
     settings,
     shards,
     splits,
+    stages,
     tested,
     wording,
 )
 from cac_hpc.config import Config, InputError, WorkError
 from cac_hpc.logs import log
 from cac_hpc.pairing import Finished
-from cac_hpc.paths import DatasetPaths, RunPaths
+from cac_hpc.paths import DatasetPaths, FoldPaths, RunPaths
 from cac_hpc.predictions import Predictions
 from cac_hpc.splits import Fold
 
@@ -164,17 +166,25 @@ def _read_folds(
     with ThreadPoolExecutor(2) as pool:
         results = dict(enumerate(pool.map(read, range(len(folds)))))
     doing = at_work or {}
+    nodes = _nodes(run) if any(isinstance(result, str) for result in results.values()) else set()
     missing = [
-        {"fold": index, "at_work": index in doing, "reason": doing.get(index, _without_folders(result, run))}
+        {
+            "fold": index,
+            "at_work": index in doing,
+            "reason": doing.get(index, anonymous.told(result, [str(run.root)], nodes)),
+        }
         for index, result in results.items()
         if isinstance(result, str)
     ]
     return {index: result for index, result in results.items() if not isinstance(result, str)}, missing
 
 
-def _without_folders(reason: str, run: RunPaths) -> str:
-    """A reason as the report may tell it: paths below the run, of others the file's name alone."""
-    return re.sub(r"(?<![\w.])/\S*/", "", reason.replace(f"{run.root}/", ""))
+def _nodes(run: RunPaths) -> set[str]:
+    """The nodes that the run is known to have been on."""
+    told = [*ledger.read(run.ledger), *stages.bad_nodes(run)]
+    pulses = [pulse for files in map(FoldPaths, run.fold(0).root.parent.glob("fold-*"))
+              for pulse in heartbeat.read_pulses(files)]  # fmt: skip
+    return {str(event["node"]) for event in told if event.get("node")} | {str(pulse.node) for pulse in pulses}
 
 
 def _summarise(
@@ -221,15 +231,20 @@ def _summarise(
 def _inflation(
     run: RunPaths, cfg: Config, summary: dict[str, Any], studies: pd.DataFrame, found: dict[int, Predictions]
 ) -> dict[str, Any] | None:
-    """Of a complete contrast run, its figures beside those of the run by patient.
-
-    Raises: InputError if that run is not what it was when this one was planned.
-    """
+    """Of a complete contrast run, its figures beside those of the run by patient; a note why there are none if that
+    run is not what it was when this one was planned."""
     if cfg.split.contrast_to is None or summary["status"] != "COMPLETE":
         return None
-    contrast.check(cfg)
     finished = Finished(run.root.name, summary, studies.set_index("study"), found)
-    return comparison.compare_with(RunPaths(Path(cfg.split.contrast_to)), finished)
+    try:
+        contrast.check(cfg)
+        return comparison.compare_with(RunPaths(Path(cfg.split.contrast_to)), finished)
+    except (InputError, OSError) as error:
+        again = (
+            "python jobs/launch_cv.py --resume RUN --split.contrast_to FOLDER names another, jobs/aggregate.py --run"
+        )
+        log.warning("no inflation: %s; %s RUN makes the report again", error, again)
+        return {"note": anonymous.told(str(error), [cfg.split.contrast_to, str(run.root)])}
 
 
 def _categories(cfg: Config) -> list[dict[str, Any]]:

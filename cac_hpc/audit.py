@@ -47,15 +47,13 @@ def check_cohort(run: RunPaths, cfg: Config, folds: Sequence[Fold], studies: pd.
         leaks = [{"name": name, "passed": False, "note": BY_DESIGN} for name in ("patients", "ids", "pixels")]
         return [_passed("labels", SAME_LABELS), *leaks, _results("each slice of the test part")]
     splits.check_folds(folds, patient, cfg.split.scheme)
-    near = _check_ids(folds, patient, refuse=cfg.report.near_equal_ids == "refuse")
     return [
         _passed("labels", SAME_LABELS),
         _passed("patients", "no patient is in two parts of a fold"),
-        {"name": "ids", "passed": False, "note": near} if near else _passed("ids", "no two patients of different parts "
-                                                                           "have nearly equal study numbers"),
+        _check_ids(folds, patient, cfg) if cfg.data.pseudonym_key is None else _planned_ids(dataset),
         check_pixels(dataset, folds, patient),
         _results("each slice of each test study"),
-    ]  # fmt: skip
+    ]
 
 
 def _passed(name: str, note: str) -> dict[str, Any]:
@@ -75,7 +73,9 @@ def check_result(files: FoldPaths, fold: int, splits_sha256: str) -> None:
     try:
         facts = paths.read_json(files.metrics)
     except (OSError, ValueError):
-        raise ValueError(f"{files.metrics}: missing or damaged, so nobody knows whose predictions these are") from None
+        facts = None
+    if not isinstance(facts, dict):
+        raise ValueError(f"{files.metrics}: missing or damaged, so nobody knows whose predictions these are")
     newest, own = fencing.newest_number(files.attempts), digests.file_sha256(files.predictions)
     wanted = {
         "fold": (fold, "they are of another fold"),
@@ -150,19 +150,33 @@ def _check_studies(
         raise InputError(f"{run.splits}: names studies {unknown[:NAMED]}, which the dataset does not have")
 
 
-def _check_ids(folds: Sequence[Fold], patient: Mapping[str, str], refuse: bool) -> str | None:
+def _check_ids(folds: Sequence[Fold], patient: Mapping[str, str], cfg: Config) -> dict[str, Any]:
     """Studies whose numbers differ in separators, zeros or case alone, of different patients, in parts of a fold."""
     pairs = _apart(folds, patient, labels.near_equal(patient))
     if not pairs:
-        return None
+        return _passed("ids", "no two patients of different parts have nearly equal study numbers")
     found = f"nearly equal study numbers of different patients are in different parts of a fold: {_named(pairs)}"
-    if refuse:
+    if cfg.report.near_equal_ids == "refuse":
         raise InputError(
             f"{found}; give them one patient in the sheet (labels.patient_column) and start a new run, or, if they "
             "are different people, go on: python jobs/launch_cv.py --resume RUN --report.near_equal_ids warn"
         )
     log.warning("%s", found)
-    return found
+    return {"name": "ids", "passed": False, "note": found}
+
+
+def _planned_ids(dataset: DatasetPaths) -> dict[str, Any]:
+    """What the planner found in the study numbers, of which only it has seen more than pseudonyms."""
+    try:
+        count = paths.read_json(dataset.plan)["near_equal"]
+    except (OSError, ValueError, KeyError, TypeError):
+        note = "pseudonyms stand for the study numbers, and the dataset's plan does not say what they were like"
+        return {"name": "ids", "passed": None, "note": note}
+    if not count:
+        return _passed("ids", "no two patients had nearly equal study numbers when pseudonyms were given")
+    note = f"groups of nearly equal study numbers of different patients when pseudonyms were given: {count}"
+    log.warning("%s", note)
+    return {"name": "ids", "passed": False, "note": note}
 
 
 def check_pixels(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from cac_hpc import comparison, logs, paths, report, settings
+from cac_hpc import comparison, escaping, logs, paths, report, settings
 from cac_hpc.paths import RunPaths
 from cac_hpc.settings import ReportOptions
 
@@ -39,8 +39,7 @@ def show(asked: ReportOptions) -> int:
 
 def write(folder: Path, found: Sequence[Mapping[str, Any]]) -> None:
     """Write the comparisons, comparison.json last."""
-    with paths.atomic(folder / "comparison.csv") as scratch:
-        pd.DataFrame(_rows(found), columns=COLUMNS).to_csv(scratch, index=False, lineterminator="\n")
+    paths.write_text(folder / "comparison.csv", escaping.csv_text(pd.DataFrame(_rows(found), columns=COLUMNS)))
     paths.write_text(folder / "comparison.md", markdown(found))
     content = {"format_version": FORMAT_VERSION, "status": _status(found), "comparisons": list(found)}
     paths.write_json(folder / "comparison.json", content)
@@ -49,10 +48,13 @@ def write(folder: Path, found: Sequence[Mapping[str, Any]]) -> None:
 def markdown(found: Sequence[Mapping[str, Any]]) -> str:
     """The comparisons as text."""
     parts = [f"# Comparison of {len(found) + 1} runs" + ("" if _status(found) == "COMPLETE" else " (PARTIAL)")]
-    for number, one in enumerate(found):
+    for number, one in enumerate(map(_escaped, found)):
         letters = ("A", _letter(number + 1))
         parts += [f"## {_title(one, letters)}", *_remarks(one)]
-        parts += [f"Settings that differ, {' / '.join(letters)}:", "\n".join(f"- `{line}`" for line in _settings(one))]
+        parts += [
+            f"Settings that differ, {' / '.join(letters)}:",
+            "\n".join(f"- {escaping.code(line)}" for line in _settings(one)),
+        ]
         for level, results in one["levels"].items():
             rows = _figure_rows(results["figures"])
             for category in results["categories"]:
@@ -72,6 +74,12 @@ def methods(found: Sequence[Mapping[str, Any]]) -> list[str]:
         "same for both runs. They tell of other patients, not of training again with another seed, and none is made "
         "wider for the number of figures and runs compared: of twenty true zeros one is missed by chance."
     ]
+
+
+def _escaped(one: Mapping[str, Any]) -> dict[str, Any]:
+    """The same comparison; what others have written in names of runs means nothing in Markdown."""
+    named = {role: {**one[role], "run": escaping.markdown(one[role]["run"])} for role in comparison.ROLES}
+    return {**one, **named, "warnings": [escaping.markdown(line) for line in one["warnings"]]}
 
 
 def _present(one: Mapping[str, Any], letters: tuple[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,13 @@ class WorkError(RuntimeError):
 def require(ok: bool, key: str, value: object, wanted: str) -> None:
     if not ok:
         raise InputError(f"{key} is {value!r}, but must be {wanted}")
+
+
+def require_text(key: str, *texts: str) -> None:
+    """Nothing in texts that people read commands their terminal."""
+    for text in texts:
+        harmless = not any(unicodedata.category(sign) == "Cc" and sign not in "\t\n" for sign in text)
+        require(harmless, key, text, "text without control characters")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +64,7 @@ class LabelsConfig:
         require(len(set(columns)) == 3, "labels.*_column", columns, "different columns")
         wanted = f"{len(self.edges) + 1} names, one more than labels.edges"
         require(len(self.names) == len(self.edges) + 1, "labels.names", self.names, wanted)
+        require_text("labels.names", *self.names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,6 +355,7 @@ class ReportConfig:
     near_equal_ids: Literal["refuse", "warn"] = "refuse"  # studies A07 and A7 in training and test of one fold
 
     def __post_init__(self) -> None:
+        require_text("report.title", self.title)
         require(50 <= self.figure_dpi <= 600, "report.figure_dpi", self.figure_dpi, "50 to 600")
         require(
             -2000 <= self.window_hu[0] < self.window_hu[1] <= 10_000,

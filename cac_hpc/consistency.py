@@ -116,7 +116,7 @@ def _against_matrices(summary: Mapping[str, Any]) -> Iterator[str]:
 
 def _against_inflation(summary: Mapping[str, Any]) -> Iterator[str]:
     """Of a contrast run: its own figures, and that the differences are theirs to the others."""
-    for level, results in (summary.get("inflation") or {"levels": {}})["levels"].items():
+    for level, results in (summary.get("inflation") or {}).get("levels", {}).items():
         own = summary["levels"][level]["pooled"]["figures"]
         for name, figure in results["figures"].items():
             where = f"inflation.levels.{level}.{name}"

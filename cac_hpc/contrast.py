@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cac_hpc import config, paths, settings, shards
+from cac_hpc import config, paths, report, settings, shards
 from cac_hpc.config import Config, InputError
 from cac_hpc.paths import DatasetPaths, RunPaths
 
@@ -31,11 +31,11 @@ def check(cfg: Config) -> None:
     if summary.get("status") != "COMPLETE":
         complete = f"python jobs/launch_cv.py --resume {reference.root}"
         raise _refused(cfg, f"whose report is {summary.get('status')}; complete it first: {complete}")
-    tested, cohort = summary["levels"]["patient"]["distinct"], summary["cohort"]["patients"]
+    tested, cohort, studies_sha256 = _facts(cfg, reference, summary)
     if tested != cohort:
         raise _refused(cfg, f"which tested {tested} of {cohort} patients; wanted all, as split.scheme kfold tests them")
     own, packed = RunPaths(Path(cfg.run)).dataset(cfg.data.packed_dir), reference.dataset(theirs.data.packed_dir)
-    _check_dataset(own, packed, summary["digests"]["studies_sha256"])
+    _check_dataset(own, packed, studies_sha256)
     _check_settings(cfg, theirs)
 
 
@@ -45,10 +45,30 @@ def _report(cfg: Config, reference: RunPaths) -> dict[str, Any]:
         missing = "where no run is" if not reference.config.is_file() else "which has no report yet"
         raise _refused(cfg, f"{missing}; wanted the folder of a finished run, with its report.json")
     try:
-        return dict(paths.read_json(stored))
-    except ValueError:
-        remedy = f"python jobs/aggregate.py --run {reference.root} makes it again"
-        raise _refused(cfg, f"whose report.json is damaged; {remedy}") from None
+        summary = dict(paths.read_json(stored))
+    except (ValueError, TypeError):
+        raise _damaged(cfg, reference) from None
+    if (version := summary.get("format_version")) != report.FORMAT_VERSION:
+        wanted = f"wanted {report.FORMAT_VERSION}; {_again(reference)}"
+        raise _refused(cfg, f"whose report.json is of format version {version}, {wanted}")
+    return summary
+
+
+def _facts(cfg: Config, reference: RunPaths, summary: dict[str, Any]) -> tuple[int, int, str]:
+    """How many patients were tested, of how many, and the digest of the dataset's studies."""
+    try:
+        tested, cohort = summary["levels"]["patient"]["distinct"], summary["cohort"]["patients"]
+        return tested, cohort, summary["digests"]["studies_sha256"]
+    except (KeyError, TypeError):
+        raise _damaged(cfg, reference) from None
+
+
+def _damaged(cfg: Config, reference: RunPaths) -> InputError:
+    return _refused(cfg, f"whose report.json is damaged; {_again(reference)}")
+
+
+def _again(reference: RunPaths) -> str:
+    return f"python jobs/aggregate.py --run {reference.root} makes it again"
 
 
 def _check_dataset(own: DatasetPaths, packed: DatasetPaths, studies_sha256: str) -> None:

@@ -36,6 +36,14 @@ def markdown(text: str) -> str:
     return MARKS.sub(r"\\\1", " ".join(text.split()))
 
 
+def code(text: str) -> str:
+    """A text as code in a line of Markdown, whatever backticks are in it."""
+    text = " ".join(text.split())
+    ticks = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    blank = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{ticks}{blank}{text}{blank}{ticks}"
+
+
 def _inert(cell: Any) -> Any:
     if not isinstance(cell, str):
         return cell

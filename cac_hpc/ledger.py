@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
 import platform
 import traceback
@@ -12,6 +14,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+log = logging.getLogger("cac_hpc")
+EVENTS = ("planned", "submitted", "started", "progress", "ended", "requeued", "fenced", "used")
+
 
 def record(ledger: Path, stage: str, task: int | None, event: str, **facts: Any) -> None:
     """Append one event; a line goes out in one write, so lines of different jobs do not mix.
@@ -19,7 +24,7 @@ def record(ledger: Path, stage: str, task: int | None, event: str, **facts: Any)
     Args:
         ledger: the run's ledger.jsonl.
         stage: name of the stage; task: index within the stage, None for the stage as a whole.
-        event: planned, submitted, started, progress, ended, requeued, fenced or used.
+        event: one of EVENTS.
         facts: what else is known, as plain values.
     """
     append(ledger, stage=stage, task=task, event=event, **facts)
@@ -78,13 +83,46 @@ def whereabouts() -> dict[str, Any]:
 
 
 def read(ledger: Path) -> list[dict[str, Any]]:
-    """All complete events, oldest first; a line that is still being written is left out."""
-    if not ledger.is_file():
-        return []
-    events = []
-    for line in ledger.read_text(encoding="utf-8").splitlines():
-        try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    """All events, oldest first; other lines are left out, and how many they are is said once."""
+    found = lines(ledger)
+    events = [line for line in found if _is_event(line)]
+    if skipped := len(found) - len(events):
+        _tell(ledger, skipped)
     return events
+
+
+def lines(path: Path) -> list[Any]:
+    """What a file of JSON lines holds, None for a damaged line; a line that is still being written is left out."""
+    if not path.is_file():
+        return []
+    *whole, last = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    found = [_parsed(line) for line in whole if line.strip()]
+    return found if (parsed := _parsed(last)) is None else [*found, parsed]
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _is_event(line: Any) -> bool:
+    if not isinstance(line, dict) or line.get("event") not in EVENTS or not isinstance(line.get("stage"), str):
+        return False
+    numbers = isinstance(line.get("task", ""), int | None) and isinstance(line.get("attempt"), int | None)
+    plain = not any(isinstance(value, dict | list) for value in line.values())
+    return numbers and plain and _has_time(line)
+
+
+def _has_time(line: dict[str, Any]) -> bool:
+    """Whether the time can be read and compared with others."""
+    try:
+        return datetime.fromisoformat(line["time"]).tzinfo is not None
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+@functools.cache  # once for each number, for the ledger is read again and again
+def _tell(ledger: Path, skipped: int) -> None:
+    log.warning("%s: lines that are no events were skipped: %d", ledger, skipped)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -25,7 +26,26 @@ def setup(prefix: str = "") -> None:
 def console(stderr: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False)
+    screen = Console(stderr=stderr, highlight=False)
+    screen.push_render_hook(_Harmless())  # type: ignore[arg-type]  # rich is imported only where it prints
+    return screen
+
+
+class _Harmless:
+    """Texts that rich is asked to print, without what commands a terminal; a hook of rich's."""
+
+    def process_renderables(self, renderables: list[Any]) -> list[Any]:
+        from rich.text import Text
+
+        for one in renderables:
+            if isinstance(one, Text):
+                one.plain = harmless(one.plain)
+        return renderables
+
+
+def harmless(text: str) -> str:
+    """A text without control characters (C0, C1), but tabs and ends of lines."""
+    return "".join(sign for sign in text if sign in "\t\n" or unicodedata.category(sign) != "Cc")
 
 
 def table(
@@ -40,13 +60,13 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    shown = Table(title=Text(harmless(title)), title_justify="left", box=box.SIMPLE_HEAD)
     if tight:
         shown.padding, shown.pad_edge = (0, 1, 0, 0), False
     for index, column in enumerate(columns):
-        shown.add_column(Text(column), justify="right" if numbers and index else "left", overflow="fold")
+        shown.add_column(Text(harmless(column)), justify="right" if numbers and index else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
+        shown.add_row(*(Text("-" if cell is None else harmless(str(cell))) for cell in row))
     return shown
 
 
@@ -55,7 +75,7 @@ def with_lines(title: str, table: Table, lines: Sequence[str]) -> RenderableType
     from rich.console import Group
     from rich.text import Text
 
-    above, *below = (Text(line, overflow="fold") for line in (title, *lines))
+    above, *below = (Text(harmless(line), overflow="fold") for line in (title, *lines))
     return Group(above, table, *below)
 
 
@@ -77,7 +97,7 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
         import rich.progress
 
         with rich.progress.Progress(console=screen) as bars:
-            bar = bars.add_task(label, total=total)
+            bar = bars.add_task(harmless(label), total=total)
             yield lambda: bars.advance(bar)
         return
     step, lock, done = max(1, total // 10), threading.Lock(), 0
@@ -102,7 +122,7 @@ def transfer(label: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
 
         columns = (parts.DownloadColumn(), parts.TransferSpeedColumn(), parts.TimeRemainingColumn())
         with parts.Progress("{task.description}", parts.BarColumn(), *columns, console=screen) as bars:
-            bar = bars.add_task(escape(label), total=num_bytes)
+            bar = bars.add_task(escape(harmless(label)), total=num_bytes)
             yield lambda count: bars.advance(bar, count)
         return
     done = shown = 0

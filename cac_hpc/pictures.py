@@ -12,6 +12,7 @@ import pandas as pd
 
 from cac_hpc import examples, figures, paths, shards, tables, wording, workers
 from cac_hpc.config import Config
+from cac_hpc.logs import log
 from cac_hpc.paths import DatasetPaths, RunPaths
 from cac_hpc.workers import Lost, Worker
 
@@ -86,10 +87,22 @@ def _accuracies(summary: Summary) -> dict[str, dict[str, Any]]:
 
 
 def _histories(run: RunPaths, summary: Summary) -> dict[int, dict[str, np.ndarray]]:
-    folds = [facts["fold"] for facts in summary["training"]]
-    tables = {fold: pd.read_csv(run.fold(fold).history) for fold in folds if run.fold(fold).history.is_file()}
-    columns = ("epoch", "train_loss", "val_loss", "learning_rate")
-    return {fold: {name: table[name].to_numpy() for name in columns} for fold, table in tables.items()}
+    """The epochs of every fold whose history can be read."""
+    tables = {facts["fold"]: _history(run.fold(facts["fold"]).history) for facts in summary["training"]}
+    return {fold: table for fold, table in tables.items() if table}
+
+
+def _history(path: Path) -> dict[str, np.ndarray]:
+    """Columns of history.csv; empty where it is not there, or damaged, which is said."""
+    if not path.is_file():
+        return {}
+    try:
+        table = pd.read_csv(path)
+        columns = {name: table[name].to_numpy(float) for name in ("epoch", "train_loss", "val_loss", "learning_rate")}
+    except (OSError, ValueError, KeyError) as error:
+        log.warning("%s: cannot be read, its fold is left out of the curves (%s)", path, error)
+        return {}
+    return columns if len(table) else {}
 
 
 def _draw_slices(run: RunPaths, cfg: Config, summary: Summary) -> None:

@@ -23,7 +23,8 @@ class DatasetPlan:
     """The studies of every shard and the digest of all that the packed dataset depends on.
 
     folds: as they come out if every labelled study can be read; of slices, from the sealed dataset. Studies go by their
-    keys: the names of their folders, or pseudonyms. listings: digest of each study's files. unlabelled: number of files
+    keys: the names of their folders, or pseudonyms. near_equal: groups of nearly equal study numbers of different
+    patients, which pseudonyms hide. listings: digest of each study's files. unlabelled: number of files
     of each study that is left out. stray: of files beside the study folders.
     """
 
@@ -34,6 +35,7 @@ class DatasetPlan:
     unlabelled: dict[str, int]
     rows_without_study: int
     stray: int
+    near_equal: int
     sha256: str
     num_files: int
     num_bytes: int
@@ -72,6 +74,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
         unlabelled={study: len(entries[study]) for study in folders if study not in labels},
         rows_without_study=len(matched.rows_without_study),
         stray=_num_stray(cfg),
+        near_equal=len(alike),
         sha256=digests.content_sha256(content),
         num_files=len(found),
         num_bytes=sum(entry.size for entry in found),
@@ -94,7 +97,7 @@ def check_dataset(dataset: DatasetPaths, plan: DatasetPlan) -> None:
 def write_plan(dataset: DatasetPaths, plan: DatasetPlan) -> None:
     """Keep the plan beside the dataset, labels included: the sheet may change before the dataset is sealed."""
     if not dataset.plan.exists():
-        kept = ("sha256", "shards", "listings", "unlabelled", "rows_without_study", "stray")
+        kept = ("sha256", "shards", "listings", "unlabelled", "rows_without_study", "stray", "near_equal")
         labels = {study: asdict(label) for study, label in plan.labels.items()}
         paths.write_json(dataset.plan, {name: getattr(plan, name) for name in kept} | {"labels": labels})
 

@@ -139,7 +139,10 @@ def _escaped(summary: dict[str, Any]) -> dict[str, Any]:
     escaped: dict[str, Any] = {
         key: [{**item, name: escaping.markdown(item[name])} for item in summary[key]] for key, name in texts.items()
     }
-    if found := summary.get("inflation"):
+    found = summary.get("inflation") or {}
+    if "note" in found:
+        escaped["inflation"] = {"note": escaping.markdown(found["note"])}
+    elif found:
         reference = {**found["reference"], "run": escaping.markdown(found["reference"]["run"])}
         escaped["inflation"] = {**found, "reference": reference}
     return {**summary, **escaped, "title": escaping.markdown(summary["title"])}

@@ -82,7 +82,7 @@ def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, w
     node = ledger.whereabouts()["node"]
     why = f"node {node} {wrong}"
     log.error("%s", why)
-    others = {bad["node"] for bad in ledger.read(run.excluded) if bad.get("job") == here.job} - {node}
+    others = {bad["node"] for bad in stages.bad_nodes(run) if bad.get("job") == here.job} - {node}
     if here.job is None or len(others) >= cfg.cluster.attempts:
         return end(run, tasks, f"{why}; after {len(others)} other nodes this is given up", code=1)
     ledger.append(run.excluded, node=node, why=wrong, job=here.job)

@@ -51,7 +51,7 @@ class Task:
             return fold_is_done(FoldPaths(self.result.parent))
         if not self.result.exists():
             return False
-        return self.stage.name != "aggregate" or bool(paths.read_json(self.result)["status"] == "COMPLETE")
+        return self.stage.name != "aggregate" or _facts(self.result).get("status") == "COMPLETE"
 
     def __str__(self) -> str:
         return self.stage.name if self.index is None else f"{self.stage.name} {self.index}"
@@ -63,21 +63,28 @@ def fold_is_done(files: FoldPaths, read: bool = False) -> bool:
     Args:
         read: whether to compare every byte, not the size alone.
     """
+    facts = _facts(files.metrics)
     try:
-        facts, size = paths.read_json(files.metrics), files.predictions.stat().st_size
-    except (OSError, ValueError):
+        size = files.predictions.stat().st_size
+    except OSError:
         return False
     if size != facts.get("predictions_bytes"):
         return False
-    return not read or digests.file_sha256(files.predictions) == facts["predictions_sha256"]
+    return not read or digests.file_sha256(files.predictions) == facts.get("predictions_sha256")
 
 
 def is_provisional(report: Path) -> bool:
     """Whether a report.json is that of a report made by hand while the folds are at work: no stage's result."""
+    return _facts(report).get("status") == "PROVISIONAL"
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What a JSON file says; nothing where it cannot be read."""
     try:
-        return bool(paths.read_json(report)["status"] == "PROVISIONAL")
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        found = paths.read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -210,8 +217,12 @@ def _newest_start(events: Sequence[dict[str, Any]], stage: str, task: int | None
 
 def excluded_nodes(run: RunPaths, cfg: Config) -> list[str]:
     """Nodes that the settings exclude, and those that failed their check."""
-    found = [event["node"] for event in ledger.read(run.excluded)]
-    return list(dict.fromkeys([*filter(None, [cfg.cluster.exclude]), *found]))
+    return list(dict.fromkeys([*filter(None, [cfg.cluster.exclude]), *(bad["node"] for bad in bad_nodes(run))]))
+
+
+def bad_nodes(run: RunPaths) -> list[dict[str, Any]]:
+    """What is known of each node that failed its check: node, why, job."""
+    return [bad for bad in ledger.lines(run.excluded) if isinstance(bad, dict) and isinstance(bad.get("node"), str)]
 
 
 def survey(run: RunPaths) -> list[TaskState]:
@@ -240,10 +251,12 @@ def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, 
             known["since"] = event.get("time")
         known |= {key: event[key] for key in ("job", "node", "pid", "attempt") if event.get(key) is not None}
         if event.get("reason") and ("reason" not in known or event.get("final")):
-            known["reason"] = event["reason"]  # what came first, the others only follow from it; or the supervisor's
+            known["reason"] = str(
+                event["reason"]
+            )  # what came first, the others only follow from it; or the supervisor's
         if event["event"] == "progress":
-            known["progress"] = f"epoch {event['epoch']}, validation loss {event['val_loss']:.3f}"
-    result = next((event["result"] for event in history if event["event"] == "planned"), None)
+            known["progress"] = _progress(event) or known.get("progress")
+    result = next((str(event["result"]) for event in history if event.get("result")), None)
     if known["state"] not in ("failed", "stopped"):
         if history[-1]["event"] != "requeued":
             known.pop("reason", None)
@@ -253,6 +266,12 @@ def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, 
         elif known["state"] == "done" and result and not _is_there(run, stage, result):
             known |= {"state": "gone", "reason": f"it ended well, but its result {result} is not there, or not whole"}
     return TaskState(stage, task, **known)
+
+
+def _progress(event: dict[str, Any]) -> str | None:
+    epoch, loss = event.get("epoch"), event.get("val_loss")
+    known = isinstance(epoch, int) and isinstance(loss, int | float)
+    return f"epoch {epoch}, validation loss {loss:.3f}" if known else None
 
 
 def _is_there(run: RunPaths, stage: str, result: str) -> bool:

@@ -27,6 +27,7 @@ TIGHT = 0.8  # of what was asked: the next run may need a little more than this 
 
 PAUSE_S = 2.0  # between two tasks of one job; a job that was requeued waits longer
 
+USED = ("seconds", "cpus", "gpus", "peak_mb")  # the numbers of a ``used`` event
 Event = dict[str, Any]
 
 
@@ -57,12 +58,18 @@ def read(run: RunPaths, cfg: Config) -> list[StageUse]:
     """Of every stage that has started, what its attempts took; without a ``used`` event, its start and end count."""
     events: dict[str, list[Event]] = defaultdict(list)
     for event in ledger.read(run.ledger):
-        events[event["stage"]].append(event)
+        if event["event"] != "used" or _has_numbers(event):
+            events[event["stage"]].append(event)
     return [
         _stage_use(stage, events[stage.name], events[stage.after or ""], cfg)
         for stage in stages.STAGES
         if any(event["event"] in ("started", "used") for event in events[stage.name])
     ]
+
+
+def _has_numbers(used: Event) -> bool:
+    numbers = [used.get(name) for name in USED] + [used.get("cpu_seconds") or 0]
+    return all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
 
 
 def table(uses: Sequence[StageUse]) -> Table:
@@ -136,7 +143,7 @@ def _job_spans(used: Iterable[Event]) -> Iterator[float]:
     known: dict[tuple[Any, ...], tuple[float, float]] = {}
     for number, event in enumerate(used):
         end = _time(event).timestamp()
-        key = (event["job"], event["node"]) if event.get("job") else (number,)
+        key = (event["job"], event.get("node")) if event.get("job") else (number,)
         start = end - event["seconds"]
         first, last = known.get(key, (start, start))
         if start - last > PAUSE_S:

@@ -75,6 +75,8 @@ def inflation(summary: dict[str, Any]) -> list[str]:
     if found is None:
         why = "folds are missing" if summary["missing_folds"] else "this is not the final report"
         return [f"Inflation: not worked out, for {why}."]
+    if "note" in found:
+        return [f"Inflation: not worked out: {found['note']}."]
     said = []
     for level, results in found["levels"].items():
         figure = results["figures"]["accuracy"]
@@ -88,7 +90,7 @@ def inflation_rows(summary: dict[str, Any]) -> list[list[str]]:
     found = summary["inflation"] if summary.get("banner") else None
     return [
         [f"{level}, {name.replace('_', ' ')}", text(figure["reference"]), text(figure["other"]), _difference(figure)]
-        for level, results in (found["levels"].items() if found else ())
+        for level, results in (found.get("levels", {}).items() if found else ())
         for name, figure in ((name, results["figures"][name]) for name in INFLATED)
     ]
 

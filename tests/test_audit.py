@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc import aggregation, digests, labels, ledger, paths, shards
+from cac_hpc import aggregation, audit, digests, labels, ledger, paths, settings, shards, splits
 from cac_hpc.config import InputError
 from tests.runs import job, pack, prepare, write_scans
 from tests.test_aggregation import make_run, report_of, vouch
@@ -101,9 +101,12 @@ def test_the_fold_of_another_run_is_refused(tmp_path):
     assert "made with another splits.json" in only_reason(run)[1]
 
 
-def test_predictions_that_nobody_vouches_for_are_refused(tmp_path):
+@pytest.mark.parametrize("text", [None, "[]", "{"])
+def test_predictions_that_nobody_vouches_for_are_refused(tmp_path, text):
     run = small_run(tmp_path)
     run.fold(0).metrics.unlink()
+    if text:
+        run.fold(0).metrics.write_text(text, encoding="utf-8")
     assert "missing or damaged, so nobody knows whose predictions these are" in only_reason(run)[1]
 
 
@@ -165,6 +168,24 @@ def test_nearly_equal_numbers_of_one_patient_are_his_scans(tmp_path):
     names = ("A07", "b", "c", "d", "a-7", "f")
     run = small_run(tmp_path, names, {name: {"a-7": "A07"}.get(name, name) for name in names})
     assert aggregation.aggregate(run.root)
+
+
+@pytest.mark.parametrize(
+    ("planned", "passed", "note"),
+    [
+        ({}, None, "pseudonyms stand for the study numbers, and the dataset's plan does not say what they were like"),
+        ({"near_equal": 0}, True, "no two patients had nearly equal study numbers when pseudonyms were given"),
+        ({"near_equal": 2}, False, "groups of nearly equal study numbers of different patients when pseudonyms were "
+                                   "given: 2"),
+    ],
+)  # fmt: skip
+def test_behind_pseudonyms_study_numbers_are_judged_by_the_planner_alone(tmp_path, planned, passed, note):
+    run = small_run(tmp_path, data={"pseudonym_key": str(tmp_path / "key")})
+    plan = run.dataset(None).plan
+    paths.write_json(plan, paths.read_json(plan) | planned)
+    studies = pd.read_csv(run.dataset(None).studies, dtype=str)
+    found = audit.check_cohort(run, settings.load(run.config), splits.read_splits(run.splits), studies)
+    assert {"name": "ids", "passed": passed, "note": note} in found
 
 
 @pytest.mark.parametrize(

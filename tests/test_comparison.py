@@ -445,6 +445,18 @@ def test_three_runs_stand_side_by_side_on_80_columns(runs, copies, tmp_path):
         assert str(tmp_path) not in content
 
 
+def test_names_of_runs_and_settings_are_only_text_in_the_files(found, tmp_path):
+    hostile = {**found, "settings": ["model.name: a`b / ``<img>", "`"], "warnings": ["LEAKS: <b> was split"]}
+    hostile |= {role: {**found[role], "run": f"={role}|`x`<img>"} for role in comparison.ROLES}
+    comparison_report.write(tmp_path, [hostile])
+    table = pd.read_csv(tmp_path / "comparison.csv")
+    assert set(table["reference"]) == {"'=reference|`x`<img>"}
+    text = (tmp_path / "comparison.md").read_text(encoding="utf-8")
+    assert r"## B = =other\|\`x\`\<img\> against A = =reference\|\`x\`\<img\>" in text
+    assert r"LEAKS: \<b\> was split" in text
+    assert "- ```model.name: a`b / ``<img>```\n- `` ` ``\n" in text
+
+
 def test_runs_that_share_no_patients_end_with_one_line_and_code_2(runs, partial):
     done = job("report.py", runs[0].root, partial[1].root)
     assert done.returncode == 2

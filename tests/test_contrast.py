@@ -276,14 +276,47 @@ def test_the_run_to_be_contrasted_with_must_be_finished_by_patient_and_of_the_sa
     refused(r"this run: rule: \('mean', 5\) / \('majority', 5\)\); a", finished_run, report=rule)
 
 
-def test_a_report_whose_reference_has_gone_is_refused_and_made_once_it_is_named_again(copy, finished_run, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"format_version": 2}, "whose report.json is of format version 2, wanted 3; python jobs/aggregate.py --run"),
+        ({"levels": {}}, "whose report.json is damaged; python jobs/aggregate.py --run"),
+        ({"cohort": []}, "whose report.json is damaged; python jobs/aggregate.py --run"),
+        ({"digests": None}, "whose report.json is damaged; python jobs/aggregate.py --run"),
+    ],
+)
+def test_a_reference_report_of_another_format_or_damaged_is_refused_in_one_line(
+    contrast_run, finished_run, tmp_path, changes, said
+):
+    run = reference(tmp_path, finished_run, **changes)
+    with pytest.raises(InputError, match=re.escape(said)):
+        contrast.check(of_config(contrast_run, "split", contrast_to=str(run.root)))
+    (run.report / "report.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(InputError, match=r"whose report\.json is damaged"):
+        contrast.check(of_config(contrast_run, "split", contrast_to=str(run.root)))
+
+
+def test_a_report_whose_reference_has_gone_says_so_and_has_its_inflation_once_it_is_named_again(
+    copy, finished_run, tmp_path, capsys
+):
     moved = shutil.copytree(finished_run, tmp_path / "moved")
     text = copy.config.read_text(encoding="utf-8")
     gone = re.sub(r"contrast_to: .*", f"contrast_to: {tmp_path / 'gone'}", text)
     copy.config.write_text(gone, encoding="utf-8")
     (copy.report / "report.json").unlink()
-    with pytest.raises(InputError, match=r"split\.contrast_to is .*gone', where no run is"):
-        aggregation.aggregate(copy.root)
+    assert aggregation.aggregate(copy.root)
+    why = "split.contrast_to is 'gone', where no run is; wanted the folder of a finished run, with its report.json"
+    assert report_of(copy)["inflation"] == {"note": why}
+    shown = f"Inflation: not worked out: {why}."
+    assert shown in (copy.report / "report.html").read_text(encoding="utf-8").replace("&#39;", "'")
+    assert shown.replace("_", r"\_") in (copy.report / "report.md").read_text(encoding="utf-8")
+    cfg, options = settings.parse_launch(None, ["--resume", str(copy.root), "--dry_run"])
+    assert launch.launch(cfg, options, REPO) == 0
+    assert "where no run is; wanted the folder of a finished run" in capsys.readouterr().out
+    nowhere = ["--resume", str(copy.root), "--split.contrast_to", str(tmp_path / "nowhere"), "--dry_run"]
+    cfg, options = settings.parse_launch(None, nowhere)
+    with pytest.raises(InputError, match=r"nowhere', where no run is"):
+        launch.launch(cfg, options, REPO)
     cfg, options = settings.parse_launch(
         None, ["--resume", str(copy.root), "--split.contrast_to", str(moved), "--dry_run"]
     )

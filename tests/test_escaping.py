@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc import aggregation, consistency, escaping, paths, settings
-from cac_hpc.config import InputError
+from cac_hpc import aggregation, consistency, escaping, logs, paths, settings
+from cac_hpc.config import InputError, LabelsConfig, ReportConfig
 from tests.runs import job, pack, prepare, write_scans
 from tests.test_aggregation import make_run, report_of
 
@@ -126,3 +126,23 @@ def test_skipped_studies_whose_numbers_are_formulas_are_text_in_rejected_csv(tmp
     used = pd.read_csv(dataset.studies, dtype={"study": str})
     assert "-70" in set(used["study"])
     assert len(used) == 14
+
+
+ESCAPES = "A \x1b]0;pwned\x07\x1b[2J\x9b2J title"
+
+
+def test_nothing_that_is_printed_commands_the_terminal(capsys):
+    screen = logs.console()
+    screen.print(ESCAPES, style="bold", markup=False)
+    screen.print(logs.table(ESCAPES, [ESCAPES], [[ESCAPES]]))
+    screen.print(logs.with_lines(ESCAPES, logs.table("", [""], []), [ESCAPES]))
+    shown = capsys.readouterr().out
+    assert shown.count("A ]0;pwned[2J2J title") == 6
+    assert not set(shown) & set("\x1b\x07\x9b")
+
+
+def test_control_characters_in_titles_and_category_names_are_refused():
+    with pytest.raises(InputError, match=r"report\.title is 'A \\x1b.*', but must be text without control characters"):
+        ReportConfig(title=ESCAPES)
+    with pytest.raises(InputError, match=r"labels\.names is '\\x9b', but must be text without control characters"):
+        LabelsConfig(sheet="a.csv", edges=(0.0,), names=("a", "\x9b"))

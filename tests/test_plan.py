@@ -12,6 +12,7 @@ import pytest
 
 from cac_hpc import plan, settings
 from cac_hpc.config import DataConfig, InputError
+from cac_hpc.paths import DatasetPaths
 from tests.runs import SCORES, job, pack, prepare, write_config, write_scans
 
 SECRET = "b9f0c2d4a1e87365"
@@ -182,3 +183,6 @@ def test_nearly_equal_numbers_of_one_patient_or_of_people_who_are_known_to_diffe
     (note,) = [note for note in plan.make_plan(secret).warnings if "nearly equal" in note]
     assert "A07" not in note
     assert note.startswith("1 groups of nearly equal study numbers")
+    dataset = DatasetPaths(tmp_path / "dataset")
+    plan.write_plan(dataset, plan.make_plan(secret))
+    assert plan.read_plan(dataset)["near_equal"] == 1
