@@ -58,7 +58,7 @@ def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: 
         axes.set_yticks(range(len(names)), labels)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        axes.set(xlabel="predicted category", ylabel="true category", title=title)
+        axes.set(xlabel="predicted category", ylabel="true category", title=_wrapped(title, figure))
         figure.colorbar(image, ax=axes, label=f"share of the true category's {unit}", shrink=0.85)
         _save(figure, stem, dpi)
 
@@ -87,7 +87,7 @@ def draw_history(stem: Path, histories: Mapping[int, Mapping[str, np.ndarray]], 
         axes.yaxis.set_minor_formatter(NullFormatter())
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles[:12], labels[:12], loc="outside lower center", ncols=6)
-        figure.suptitle(title, fontsize=8)
+        figure.suptitle(_wrapped(title, figure), fontsize=8)
         _save(figure, stem, dpi)
 
 
@@ -107,7 +107,7 @@ def draw_reliability(stem: Path, bins: Sequence[Mapping[str, Any]], title: str, 
             if row["low"] is not None:
                 axes.plot([row["confidence"]] * 2, [row["low"], row["high"]], color=COLOURS[0], linewidth=1)
         axes.plot(x, y, color=COLOURS[0], marker="o", markersize=3.5, linewidth=1, label="observed, 95 % interval")
-        axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=title)
+        axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=_wrapped(title, figure))
         axes.legend(loc="lower right")
         for row in bins:
             counts.bar(row["above"], row["n"], row["up_to"] - row["above"], align="edge", color="0.75", edgecolor="w")
@@ -138,7 +138,7 @@ def draw_folds(stem: Path, levels: Mapping[str, Mapping[str, Any]], title: str, 
             axes.set_yticks([*range(len(folds)), bottom], [*(f"fold {fold}" for fold in folds), "pooled [95 %]"])
             axes.invert_yaxis()
             axes.set(xlim=(0, 1), xlabel=f"accuracy, {level} level")
-        figure.suptitle(title, fontsize=8)
+        figure.suptitle(_wrapped(title, figure), fontsize=8)
         _save(figure, stem, dpi)
 
 
@@ -163,7 +163,7 @@ def draw_network(stem: Path, layers: Sequence[Layer], title: str, dpi: int) -> N
             axes.text(middle, height / 2 + 0.2, " x ".join(map(str, shape)), ha="center", va="bottom", fontsize=6)
             axes.text(middle, -height / 2 - 0.2, "\n".join(block["layers"]), ha="center", va="top", fontsize=6)
             left += width + max(0.5, 2.6 - width)
-        axes.set(xlim=(-1.3, left - 0.6), ylim=(-6.2, 5.2), title=title)
+        axes.set(xlim=(-1.3, left - 0.6), ylim=(-6.2, 5.2), title=_wrapped(title, figure))
         axes.axis("off")
         _save(figure, stem, dpi)
 
@@ -187,7 +187,7 @@ def draw_slices(stem: Path, slices_NSS: np.ndarray, captions: Sequence[str], tit
         for axes, slice_SS, caption in zip(every, slices_NSS, captions, strict=False):
             axes.imshow(slice_SS, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
             axes.set_title(caption, fontsize=6, loc="left")
-        figure.suptitle(title, fontsize=8, wrap=True)
+        figure.suptitle(_wrapped(title, figure), fontsize=8)
         _save(figure, stem, dpi)
 
 
@@ -226,6 +226,11 @@ def _line(fold: int) -> dict[str, Any]:
 def _one(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
+
+
+def _wrapped(title: str, figure: Figure) -> str:
+    """A title in lines that the figure is wide enough for."""
+    return textwrap.fill(title, int(13 * figure.get_figwidth()))
 
 
 def _save(figure: Figure, stem: Path, dpi: int) -> None:

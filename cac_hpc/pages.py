@@ -124,9 +124,13 @@ def _trained(summary: Summary) -> dict[str, str]:
     """What the folds say of their training; where they differ, all of it."""
     names = ("parameters", "epochs", "precision", "device", "ranks")
     return {
-        name: ", ".join(dict.fromkeys(str(fold.get(name, "not recorded")) for fold in summary["training"]))
+        name: ", ".join(dict.fromkeys(_count(fold.get(name, "not recorded")) for fold in summary["training"]))
         for name in names
     }
+
+
+def _count(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _level(level: str, results: dict[str, Any], summary: Summary) -> dict[str, Any]:
