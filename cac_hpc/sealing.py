@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from cac_hpc import config, digests, ledger, paths, plan, settings, shards, splits, summary
+from cac_hpc import baseline, config, digests, ledger, paths, plan, settings, shards, splits, summary
 from cac_hpc.config import Config, InputError
 from cac_hpc.paths import DatasetPaths, RunPaths
 
@@ -57,7 +57,9 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
     _write_table(dataset.rejected, pd.DataFrame(rejected, columns=REJECTED_COLUMNS))
     paths.write_json(dataset.intake, intake)
     _check_share(dataset, intake, cfg)
-    _write_table(dataset.studies, pd.DataFrame(studies))
+    table = pd.DataFrame(studies)
+    whole = [name for name in baseline.WHOLE_NUMBERS if name in table]
+    _write_table(dataset.studies, table.astype(dict.fromkeys(whole, "Int64")))
     shards.write_checked(
         dataset.seal,
         {
