@@ -52,4 +52,4 @@ $(VENV)/installed: setup.py constraints.txt
 
 $(DEMO)/labels.csv: | $(VENV)/installed
 	$(BIN)/python jobs/make_phantom.py --out $(DEMO) --studies 68 --slices 12 --matrix 128 \
-		--field_of_view_mm 160
+		--field_of_view_mm 160 --easy

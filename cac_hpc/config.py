@@ -379,21 +379,32 @@ class Config:
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomConfig:
-    """A synthetic cohort: where it goes and how large it is."""
+    """A synthetic cohort: where it goes, how large it is, how hard."""
 
     out: str
     studies: int = 68
-    slices: int = 64
+    slices: int | None = None  # per study; None draws as many as the study's scanner takes
     matrix: int = 512  # pixels per side
-    field_of_view_mm: float = 210.0
+    field_of_view_mm: float | None = None  # None draws one of the scanner's
     seed: int = 0
+    easy: bool = False  # patients who hardly differ, calcium in most slices, nothing else that is as dense: for demos
+    surprises: bool = False  # plant what real archives hold: odd names and ids, a label sheet with faults
+    truth: str | None = None  # folder for masks and lists of plaques and lesions; never inside ``out``
+    workers: int | None = None  # processes; None takes one per CPU. The files do not depend on it
 
     def __post_init__(self) -> None:
+        slices, view_mm = self.slices, self.field_of_view_mm
         require(1 <= self.studies <= 9999, "--studies", self.studies, "1 to 9999")
-        require(4 <= self.slices <= 256, "--slices", self.slices, "4 to 256")
+        require(slices is None or 4 <= slices <= 256, "--slices", slices, "4 to 256")
         require(32 <= self.matrix <= 1024, "--matrix", self.matrix, "32 to 1024")
-        require(150 <= self.field_of_view_mm <= 400, "--field_of_view_mm", self.field_of_view_mm, "150 to 400")
+        require(view_mm is None or 150 <= view_mm <= 400, "--field_of_view_mm", view_mm, "150 to 400")
         require(self.seed >= 0, "--seed", self.seed, "0 or more")
+        require(self.workers is None or 1 <= self.workers <= 256, "--workers", self.workers, "1 to 256")
+        if self.truth is not None:
+            inside = Path(self.out).absolute() in (Path(self.truth).absolute(), *Path(self.truth).absolute().parents)
+            require(
+                not inside, "--truth", self.truth, f"a folder outside of --out {self.out}: truth is no part of a cohort"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

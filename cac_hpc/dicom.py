@@ -135,14 +135,17 @@ def write_series(
     first_z_mm: float,
     uid_entropy: list[str],
     attributes: Mapping[str, object],
+    intercept_hu: int = -1024,
+    descending: bool = False,
 ) -> None:
-    """Write one CT Image Storage file per slice, ascending in z, as scanners do: unsigned 16 bit, HU + 1024.
+    """Write one CT Image Storage file per slice, as scanners do: 16 bit, HU less the intercept, unsigned if that fits.
 
     Args:
         hu_ZHW: int16, HU, at least -1024.
         first_z_mm: z of slice 0; the stack is centred in x and y.
         uid_entropy: the UIDs follow from it alone.
-        attributes: DICOM keyword to value, for what the scanner and the exam add.
+        attributes: DICOM keyword to value, for what the scanner and the exam add; None takes an element away.
+        descending: file names and instance numbers run from the head down, not up.
     """
     folder.mkdir(parents=True, exist_ok=True)
     study_uid, series_uid, frame_uid = (
@@ -156,19 +159,25 @@ def write_series(
         ds.SOPClassUID = CTImageStorage
         ds.SOPInstanceUID = generate_uid(entropy_srcs=[*uid_entropy, "slice", str(index)])
         ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = study_uid, series_uid, frame_uid
-        ds.Modality, ds.SeriesNumber, ds.InstanceNumber = "CT", 2, index + 1
+        number = len(hu_ZHW) - index if descending else index + 1
+        ds.Modality, ds.SeriesNumber, ds.InstanceNumber = "CT", 2, number
         ds.ImagePositionPatient = [round(value, 4) for value in (*corner, first_z_mm + index * slice_spacing_mm)]
         ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
         ds.SliceLocation = ds.ImagePositionPatient[2]
         ds.PixelSpacing = [round(pixel_spacing_mm, 6)] * 2
         ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
         ds.Rows, ds.Columns = hu_HW.shape
-        ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
-        ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = -1024, 1, "HU"
-        for keyword, value in attributes.items():
-            setattr(ds, keyword, value)
-        ds.PixelData = (hu_HW.astype(np.int32) + 1024).astype("<u2").tobytes()
-        ds.save_as(folder / f"IM{index + 1:04d}.dcm", enforce_file_format=True)
+        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
+        ds.PixelRepresentation = int(intercept_hu > -1024)
+        ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = intercept_hu, 1, "HU"
+        with _quiet():  # odd values are written where they are asked for
+            for keyword, value in attributes.items():
+                if value is None:
+                    delattr(ds, keyword)
+                else:
+                    setattr(ds, keyword, value)
+            ds.PixelData = (hu_HW - np.int32(intercept_hu)).astype("<i2" if ds.PixelRepresentation else "<u2").tobytes()
+            ds.save_as(folder / f"IM{number:04d}.dcm", enforce_file_format=True)
 
 
 @cache

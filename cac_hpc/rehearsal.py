@@ -70,8 +70,10 @@ def _prepare(folder: Path, name: str, cfg: Config, source: Path) -> tuple[RunPat
     """A run folder with a packed synthetic cohort; both share it."""
     scans = folder / "scans"
     if not scans.exists():
-        size = {"studies": STUDIES, "slices": SLICES, "matrix": MATRIX}
-        cohort.write_cohort(PhantomConfig(out=str(scans), field_of_view_mm=FIELD_MM, **size))
+        size = PhantomConfig(
+            out=str(scans), studies=STUDIES, slices=SLICES, matrix=MATRIX, field_of_view_mm=FIELD_MM, easy=True
+        )
+        cohort.write_cohort(size)
     fold = dataclasses.replace(cfg.cluster.fold, time_min=min(TIME_MIN, cfg.cluster.fold.time_min))
     small = dataclasses.replace(
         cfg,

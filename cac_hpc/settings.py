@@ -48,6 +48,18 @@ SECTIONS = {
     "cluster": ClusterConfig,
     "report": ReportConfig,
 }
+PHANTOM_HELP = {
+    "out": "folder of the cohort: study folders and labels.csv",
+    "studies": "how many",
+    "slices": "per study; drawn like a scanner's if left out",
+    "matrix": "pixels per side",
+    "field_of_view_mm": "edge of a slice; drawn if left out",
+    "seed": "the same seed gives the same files",
+    "easy": "patients who hardly differ and calcium in most slices, so that small cohorts can be learned from",
+    "surprises": "plant what real archives hold: odd folder names and ids, a label sheet with faults",
+    "truth": "folder for masks, plaques and lesions, outside of the cohort's",
+    "workers": "processes; one per CPU if left out",
+}
 
 RULE_HELP = {
     "threshold_hu": "HU of a lesion's pixels, at least",
@@ -212,17 +224,21 @@ def out_folder(out: str | None) -> Path:
 
 
 def parse_phantom(doc: str | None, argv: Sequence[str] | None = None) -> PhantomConfig:
+    """Read ``--out DIR`` and the other settings of a synthetic cohort.
+
+    Raises: InputError, naming the option, what was found and what was wanted.
+    """
     parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
     kinds: dict[str, Callable[[str], object]] = {"int": int, "float": float, "str": str}
     for spec in dataclasses.fields(PhantomConfig):
-        required = spec.default is dataclasses.MISSING
-        parser.add_argument(
-            f"--{spec.name}",
-            type=kinds[str(spec.type)],
-            required=required,
-            default=None if required else spec.default,
-            help=None if required else f"default {spec.default}",
-        )
+        kind, text = str(spec.type).removesuffix(" | None"), PHANTOM_HELP[spec.name]
+        if kind == "bool":
+            parser.add_argument(f"--{spec.name}", action="store_true", help=text)
+        elif spec.default is dataclasses.MISSING:
+            parser.add_argument(f"--{spec.name}", type=kinds[kind], required=True, help=text)
+        else:
+            usual = "" if spec.default is None else f"; default {spec.default}"
+            parser.add_argument(f"--{spec.name}", type=kinds[kind], default=spec.default, help=text + usual)
     return PhantomConfig(**vars(parser.parse_args(argv)))
 
 
