@@ -2,8 +2,9 @@
 
 Classical image analysis on a grid of about 2 mm, one step per function: air outside and lungs; the cavity that the
 lungs surround; bone, with its marrow; the spine and the aorta in front of it; the heart's core, which is the soft
-tissue far from its rim; what is near the core and neither lung nor bone. The field of view may be so narrow that lungs,
-ribs and spine are cut off. Liver below the heart may be in the region: there is no calcium in it.
+tissue far from its rim; what is near the core, but no lung, bone or cartilage, and not deep inside, where valves are.
+The field of view may be so narrow that lungs, ribs and spine are cut off. Liver below the heart may be in the region:
+there is no calcium in it. Sizes are those of adults; they leave room beyond what was seen in phantoms.
 
 Axes: Z slices in ascending z, H rows from front to back, W columns from the patient's right to his left. Lowercase
 z, h, w are those of the grid; z and Z are the same.
@@ -20,17 +21,22 @@ from cac_hpc.reasons import Refused
 
 GRID_MM = 2.0  # pixels of the grid, about
 OUTSIDE_HU, AIR_HU, LUNG_HU = -940, -500, (-940, -600)  # outside air is below; air or lung is below; mean of a lung
-FAT_HU, BONE_HU = -20, 150  # between fat and blood; between soft tissue and bone, in the mean of a grid pixel
+FAT_HU, DENSE_HU, BONE_HU = -20, 100, 150  # above fat; above soft tissue; bone: means of a grid pixel
 LUNGS_CM3 = 250.0  # in the volume, at least
 BONE_CM3 = 3.0  # no coronary plaque is so large
 MARROW_MM2 = 1500.0  # cut through the inside of a bone, at most
-BEYOND_MM = 15.0  # the cavity goes on so far below the lungs that surround it, and the heart beyond its core
+BEYOND_MM = 12.0  # the cavity goes on so far below the lungs that surround it, and the heart beyond its core
 VERTEBRA_MM = 7.0  # bone that is farther from its rim is a vertebra's body
 BONE_RIM_MM = 3.0  # of partial volume around bones
 CORE_MM = 20.0  # of soft tissue around the core on its slice; vessels are thinner
 CORE_CM3 = 12.0  # of the core between the lungs, at least
 BESIDE_MM = 45.0  # from the middle between the lungs' outer ends; what is farther is rather liver or spleen
-REACH_MM = 16.0  # from soft tissue around the core to its outermost vessels
+REACH_MM = 9.0  # from soft tissue around the core to its outermost vessels
+WALL_REACH_MM = 20.0  # a heart bulges so far out of the lungs' hull, where it touches the chest's wall
+FAT_MM = 6.0  # on the heart's muscle, with the vessels
+THIN_MM = 5.0  # vessels in the lung are thinner
+DEEP_MM = 8.0  # from fat; calcium of coronary arteries is nearer
+PURE_FAT_HU, FAT_SHARE = (-140, -40), 0.06  # of the region at least, where a heart has fat
 AORTA_MM = (8.0, 19.0)  # radius of the descending aorta
 WALL_MM = 4.0  # of the aorta, with its blur
 
@@ -41,8 +47,8 @@ IN_PLANE = np.array([np.zeros((3, 3)), [[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.zer
 class Heart:
     """The heart in a volume.
 
-    region_ZHW: bool, where calcium can be coronary: heart and the fat around it. box: first row, row after the last,
-    first column, column after the last of the heart in all slices.
+    region_ZHW: bool, where calcium can be coronary: the fat on the heart, and the muscle near to it. box: first row,
+    row after the last, first column, column after the last of the heart in all slices.
     """
 
     region_ZHW: np.ndarray
@@ -81,15 +87,20 @@ def find(hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> Heart:
     outside = outside_air(grid)
     lungs = find_lungs(grid, outside)
     cavity = surrounded(lungs, grid) & ~outside
-    bone = find_bone(grid, cavity)
+    bone = find_bone(grid)
     spine = find_spine(bone, lungs, grid)
-    room = cavity & (grid.hu >= AIR_HU) & ~ndimage.binary_dilation(bone, _disc(BONE_RIM_MM, grid))
+    room = ndimage.binary_dilation(cavity, _disc(WALL_REACH_MM, grid)) & ~outside & (grid.hu >= AIR_HU)
+    room &= ~ndimage.binary_dilation(bone, _disc(BONE_RIM_MM, grid))
     if spine is not None:
         room &= ~_behind(spine, grid)
         room &= ~find_aorta(grid, bone, spine)
     core = find_core(grid, room, lungs)
-    region = room & _near(core, grid)
-    return Heart(_enlarged(region, grid.factor, hu_ZHW.shape), _box(region, core, lungs, grid, hu_ZHW.shape))
+    from_core_mm = _from_core_mm(core, grid)
+    muscle = from_core_mm <= CORE_MM
+    within = ndimage.binary_dilation(surrounded(lungs | muscle, grid), _disc(FAT_MM, grid))
+    whole = ndimage.binary_opening(room & within & _near(from_core_mm, grid), _disc(THIN_MM, grid))
+    region = whole & ~not_coronary(grid, within, deep_inside(grid, from_core_mm <= CORE_MM + FAT_MM))
+    return Heart(_enlarged(region, grid.factor, hu_ZHW.shape), _box(whole, core, lungs, grid, hu_ZHW.shape))
 
 
 def square_around(
@@ -168,14 +179,12 @@ def surrounded(lungs: np.ndarray, grid: Grid) -> np.ndarray:
     return cavity
 
 
-def find_bone(grid: Grid, cavity: np.ndarray) -> np.ndarray:
-    """Dense parts that are large or lie outside the cavity, with what they enclose on a slice."""
+def find_bone(grid: Grid) -> np.ndarray:
+    """Large dense parts, with what they enclose on a slice."""
     labels, count = ndimage.label(grid.hu > BONE_HU)
-    voxels = np.bincount(labels.ravel(), minlength=count + 1)
-    inside = np.bincount(labels.ravel(), cavity.ravel(), minlength=count + 1) / np.maximum(voxels, 1)
-    is_bone = (voxels * grid.voxel_cm3 > BONE_CM3) | (inside < 0.5)
-    is_bone[0] = False
-    bone = is_bone[labels]
+    large = np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_cm3 > BONE_CM3
+    large[0] = False
+    bone = large[labels]
     reach = round(5.0 / grid.spacing_mm[1]) + 1
     padded = np.pad(bone, ((0, 0), (reach, reach), (reach, reach)))
     bone |= ndimage.binary_closing(padded, _disc(5.0, grid))[:, reach:-reach, reach:-reach]
@@ -259,23 +268,52 @@ def _between_lungs(lungs: np.ndarray) -> np.ndarray:
     return np.asarray(area >= 0.6 * area.max())
 
 
-def _near(core: np.ndarray, grid: Grid) -> np.ndarray:
-    """What the core's vessels can reach, on its slices and some beyond its ends."""
-    near = np.zeros(core.shape, bool)
-    slices = np.flatnonzero(core.any((1, 2)))
-    for index in slices:
-        near[index] = ndimage.distance_transform_edt(~core[index]) * grid.spacing_mm[1] <= CORE_MM + REACH_MM
-    beyond = round(BEYOND_MM / grid.spacing_mm[0])
-    near[slices[-1] + 1 : slices[-1] + 1 + beyond] = near[slices[-1]]
-    near[max(0, slices[0] - beyond) : slices[0]] = near[slices[0]]
-    return near
+def deep_inside(grid: Grid, muscle: np.ndarray) -> np.ndarray:
+    """Blood and muscle far from fat: valves and chambers. Coronary arteries run in fat.
+
+    All False where hardly any fat is on the heart, as in phantoms: then nothing tells inside from surface.
+
+    Args:
+        muscle: the heart with what is close to it.
+    """
+    fat = (grid.hu > PURE_FAT_HU[0]) & (grid.hu < PURE_FAT_HU[1])
+    if (fat & muscle).sum() < FAT_SHARE * muscle.sum():
+        return np.zeros(muscle.shape, bool)
+    return np.asarray(_depth_mm(grid.hu > FAT_HU, grid) > DEEP_MM)
+
+
+def not_coronary(grid: Grid, within: np.ndarray, deep: np.ndarray) -> np.ndarray:
+    """What is deep inside; dense parts that reach there, as valves; those mostly outside of the chest, as cartilage."""
+    labels, count = ndimage.label(grid.hu > DENSE_HU, np.ones((3, 3, 3), bool))
+    voxels = np.bincount(labels.ravel(), minlength=count + 1)
+    inside = np.bincount(labels.ravel(), within.ravel(), minlength=count + 1) / np.maximum(voxels, 1)
+    reaches = np.bincount(labels.ravel(), deep.ravel(), minlength=count + 1) > 0
+    other = reaches | (inside < 0.5)
+    other[0] = False
+    return np.asarray(deep | ndimage.binary_dilation(other[labels], _disc(BONE_RIM_MM, grid)))
+
+
+def _from_core_mm(core: np.ndarray, grid: Grid) -> np.ndarray:
+    """Distance to the core on its slices; far away on others."""
+    distance = np.full(core.shape, 1000.0, np.float32)
+    for index in np.flatnonzero(core.any((1, 2))):
+        distance[index] = ndimage.distance_transform_edt(~core[index])
+        distance[index] *= grid.spacing_mm[1]
+    return distance
+
+
+def _near(reach_mm: np.ndarray, grid: Grid) -> np.ndarray:
+    """What the core's vessels can reach, on its slices and some beyond: the heart's top and tip have no core."""
+    near = reach_mm <= CORE_MM + REACH_MM
+    steps = 2 * round(BEYOND_MM / grid.spacing_mm[0]) + 1
+    return np.asarray(ndimage.maximum_filter1d(near.view(np.uint8), steps, axis=0).astype(bool))
 
 
 def _box(
-    region: np.ndarray, core: np.ndarray, lungs: np.ndarray, grid: Grid, shape: tuple[int, ...]
+    whole: np.ndarray, core: np.ndarray, lungs: np.ndarray, grid: Grid, shape: tuple[int, ...]
 ) -> tuple[int, int, int, int]:
-    """Rows and columns of the region where the core lies between the lungs."""
-    flat = region[_between_lungs(lungs) & core.any((1, 2))].any(0)
+    """Rows and columns of the whole heart on the slices where its core lies between the lungs."""
+    flat = whole[_between_lungs(lungs) & core.any((1, 2))].any(0)
     rows, columns = (np.flatnonzero(np.any(flat, axis=axis)) * grid.factor for axis in (1, 0))
     bottom, right = (
         int(min(ends[-1] + grid.factor, size)) for ends, size in zip((rows, columns), shape[1:], strict=True)

@@ -47,7 +47,7 @@ def draw(path: Path, shape: tuple[int, ...], spacing_mm: tuple[float, float, flo
     """Make the region that a file describes; where shapes overlap the first one counts.
 
     Args:
-        path: .yaml with discs and polygons, or .npy or .npz with one array (Z, H, W) of bool or integers.
+        path: .yaml with discs and polygons, or .npy or .npz with one array (Z, H, W) of bool or integers; see `_mask`.
         shape: (Z, H, W) of the study. spacing_mm: between its slices, rows and columns.
     Raises: InputError naming the file and what is wrong with it.
     """
@@ -133,15 +133,19 @@ def _inside(item: Shape, shape_HW: Sequence[int], spacing_mm: Sequence[float]) -
 
 
 def _mask(path: Path, shape: tuple[int, ...]) -> Drawn:
-    """A region from an array; its values are its parts."""
+    """A region from an array; its values are its parts. A .npz file may name them, in an array of texts."""
     try:
         loaded = np.load(path, allow_pickle=False)
         arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[name] for name in loaded.files]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: {error}, wanted a NumPy array") from None
-    if len(arrays) != 1 or arrays[0].dtype.kind not in "biu" or arrays[0].shape != tuple(shape):
+    masks = [array for array in arrays if array.ndim == 3]
+    if len(masks) != 1 or masks[0].dtype.kind not in "biu" or masks[0].shape != tuple(shape):
         found = ", ".join(f"{array.dtype} {array.shape}" for array in arrays) or "nothing"
         raise InputError(f"{path}: found {found}, wanted one array of bool or integers of the study's shape {shape}")
-    if (highest := int(arrays[0].max(initial=0))) > 255 or arrays[0].min(initial=0) < 0:
-        raise InputError(f"{path}: found values up to {highest}, wanted 0 outside and 1 to 255 inside")
-    return Drawn(arrays[0].astype(np.int16), tuple(f"part {value}" for value in range(1, highest + 1)))
+    lowest, highest = int(masks[0].min(initial=0)), int(masks[0].max(initial=0))
+    if lowest < 0 or highest > 255:
+        raise InputError(f"{path}: found values {lowest} to {highest}, wanted 0 outside and 1 to 255 inside")
+    named = next((list(map(str, array)) for array in arrays if array.ndim == 1 and array.dtype.kind == "U"), [])
+    names = [*named, *(f"part {value}" for value in range(len(named) + 1, highest + 1))]
+    return Drawn(masks[0].astype(np.int16), tuple(names))

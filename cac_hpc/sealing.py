@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from cac_hpc import audit, config, digests, escaping, ledger, paths, plan, settings, shards, splits, summary
+from cac_hpc import audit, baseline, config, digests, escaping, ledger, paths, plan, settings, shards, splits, summary
 from cac_hpc.config import Config, InputError
 from cac_hpc.paths import DatasetPaths, RunPaths
 
@@ -58,8 +58,10 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
     paths.write_text(dataset.rejected, escaping.csv_text(pd.DataFrame(rejected, columns=REJECTED_COLUMNS)))
     paths.write_json(dataset.intake, intake)
     _check_share(dataset, intake, cfg)
+    table = pd.DataFrame(studies)
+    whole = [name for name in baseline.WHOLE_NUMBERS if name in table]
     with paths.atomic(dataset.studies) as scratch:
-        pd.DataFrame(studies).to_csv(scratch, index=False, lineterminator="\n")
+        table.astype(dict.fromkeys(whole, "Int64")).to_csv(scratch, index=False, lineterminator="\n")
     shards.write_checked(
         dataset.seal,
         {

@@ -23,7 +23,8 @@ class Solids:
     """A chest in HU and where things are in it, (Z, H, W) bool."""
 
     hu_ZHW: np.ndarray
-    heart: np.ndarray
+    heart: np.ndarray  # with its fat
+    fat: np.ndarray  # on it
     spine: np.ndarray
     ribs: np.ndarray  # and sternum
     aorta: np.ndarray
@@ -63,8 +64,9 @@ def chest(view_mm: float = 360.0, num_slices: int = 44, noise_hu: float = 15.0, 
     hu[spine & ~ndimage.binary_erosion(spine, np.ones((1, 5, 5)))] = 420
     noise = ndimage.gaussian_filter(np.random.default_rng(5).standard_normal(hu.shape), (0, 0.7, 0.7))
     hu += noise * noise_hu / noise.std()
-    return Solids(np.clip(np.rint(hu), -1024, 3071).astype(np.int16), ball & cavity if heart else ball & False,
-                  spine, ribs, aorta)  # fmt: skip
+    there = ball & cavity & heart
+    stored = np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
+    return Solids(stored, there, there & ~muscle, spine, ribs, aorta)
 
 
 def with_lesion(hu_ZHW: np.ndarray, y_mm: float, x_mm: float, slices: slice, hu: int = 500) -> np.ndarray:

@@ -57,7 +57,9 @@ def test_without_a_crop_the_whole_slices_are_packed_and_no_box_is_written(study)
     assert not set(CROP) & set(found.facts)
     streamed, without = packed(folder, baseline=False)
     np.testing.assert_array_equal(streamed, slices)
-    assert without.facts == {name: value for name, value in found.facts.items() if not name.startswith("agatston")}
+    assert without.facts == {
+        name: value for name, value in found.facts.items() if not name.startswith(("agatston", "heart"))
+    }
 
 
 def test_without_a_heart_a_study_is_refused_with_every_file_or_packed_whole_with_a_warning(tmp_path):
@@ -82,6 +84,9 @@ def test_the_score_of_the_rule_is_written_beside_the_study(study):
     assert [float(value) for value in facts["agatston_slices"].split()] == pytest.approx(expected.slices)
     assert facts["agatston_empty_slices"] == pytest.approx(34 / 36)
     assert packed(folder, crop="heart")[1].facts["agatston_score"] == facts["agatston_score"]
+    top, bottom, left, right = heart.find(hu_ZHW, SPACING_MM).box
+    heart_box = [facts[f"heart_{name}"] for name in ("row", "column", "rows", "columns")]
+    assert heart_box == [top, left, bottom - top, right - left]
 
 
 def test_where_no_heart_is_found_the_study_has_no_score(tmp_path):
@@ -93,16 +98,21 @@ def test_where_no_heart_is_found_the_study_has_no_score(tmp_path):
 def test_a_cropped_cohort_is_sealed_with_boxes_and_scores(tmp_path):
     scans = tmp_path / "scans"
     plain = chest(200, num_slices=36).hu_ZHW
-    for index in range(6):
+    write_chest(scans / "0", num_slices=36)
+    for index in range(1, 6):
         write_study(scans / f"{index}", with_lesion(plain, -60, 4, slice(18, 18 + index % 3)))
     (scans / "labels.csv").write_text("study,score\n" + "".join(f"{index},{index % 2 * 50}\n" for index in range(6)))
-    settings = {"size": 32, "crop": "heart", "studies_per_shard": 3}
+    settings = {"size": 32, "crop": "heart", "studies_per_shard": 3, "checks": {"no_heart": "warn"}}
     run = prepare(tmp_path, scans, pack=settings, split={"folds": 2})
     pack(run)
     studies = rows(run / "dataset" / "studies.csv")
-    assert [float(row["agatston_score"]) for row in studies] == pytest.approx([0, 64, 128] * 2)
-    assert {tuple(row[name] for name in CROP) for row in studies} == {tuple(studies[0][name] for name in CROP)}
-    assert all(len(row["agatston_slices"].split()) == 36 for row in studies)
+    assert [row["agatston_region"] for row in studies] == ["no_heart"] + ["heart"] * 5
+    assert [float(row["agatston_score"]) for row in studies[1:]] == pytest.approx([64, 128, 0, 64, 128])
+    assert all(len(row["agatston_slices"].split()) == 36 for row in studies[1:])
+    boxes = [tuple(row[name] for name in (*CROP, "heart_row", "warnings")) for row in studies]
+    assert boxes[0] == ("0", "0", "32", "32", "", "no_heart")
+    assert len(set(boxes[1:])) == 1
+    assert all(map(str.isdigit, boxes[1][:5]))
     with h5py.File(run / "dataset" / "shards" / "shard-00000.h5") as shard:
         assert shard["images"].shape == (3 * 36, 32, 32)
 

@@ -20,9 +20,9 @@ def found(request):
     return solids, heart.find(solids.hu_ZHW, SPACING_MM)
 
 
-def test_the_region_holds_the_heart_and_no_bone(found):
+def test_the_region_holds_the_fat_on_the_heart_and_no_bone(found):
     solids, there = found
-    assert (there.region_ZHW & solids.heart).sum() > 0.97 * solids.heart.sum()
+    assert (there.region_ZHW & solids.fat).sum() > 0.95 * solids.fat.sum()
     assert not (there.region_ZHW & solids.spine).any()
     assert not (there.region_ZHW & solids.ribs).any()
 
@@ -44,6 +44,20 @@ def test_what_calcifies_on_the_hearts_surface_counts(found, place):
 def test_what_calcifies_in_the_aortas_wall_does_not_count(found):
     solids, _ = found
     hu_ZHW = with_lesion(solids.hu_ZHW, AORTA_MM[0] - 11, AORTA_MM[1], slice(5, 40))
+    there = heart.find(hu_ZHW, SPACING_MM)
+    assert agatston.score_study(hu_ZHW, there.region_ZHW, SPACING_MM).agatston == 0
+
+
+def test_what_calcifies_deep_inside_as_valves_do_does_not_count(found):
+    solids, _ = found
+    hu_ZHW = with_lesion(solids.hu_ZHW, -12, 4, MIDDLE)
+    there = heart.find(hu_ZHW, SPACING_MM)
+    assert agatston.score_study(hu_ZHW, there.region_ZHW, SPACING_MM).agatston == 0
+
+
+def test_calcified_cartilage_in_front_of_the_heart_does_not_count(found):
+    solids, _ = found
+    hu_ZHW = with_lesion(solids.hu_ZHW, -82, 30, MIDDLE, hu=300)
     there = heart.find(hu_ZHW, SPACING_MM)
     assert agatston.score_study(hu_ZHW, there.region_ZHW, SPACING_MM).agatston == 0
 
@@ -87,7 +101,7 @@ def test_more_pixels_do_not_change_the_place():
     solids = chest(240)
     there = heart.find(solids.hu_ZHW, SPACING_MM)
     finer = heart.find(solids.hu_ZHW.repeat(2, axis=1).repeat(2, axis=2), (3.0, 0.4, 0.4))
-    assert (finer.region_ZHW[:, ::2, ::2] ^ there.region_ZHW).sum() < 0.04 * there.region_ZHW.sum()
+    assert (finer.region_ZHW[:, ::2, ::2] ^ there.region_ZHW).sum() < 0.08 * there.region_ZHW.sum()
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,13 @@ def test_a_mask_is_a_region_whose_values_are_parts(suffix, tmp_path):
     np.testing.assert_array_equal(found.region_ZHW, mask)
 
 
+def test_parts_of_a_mask_may_have_names(tmp_path):
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[1, 3], mask[2, 4] = 1, 3
+    np.savez_compressed(tmp_path / "mask.npz", artery=mask, arteries=np.array(["LM", "LAD"]), pixel_mm=0.4)
+    assert regions.draw(tmp_path / "mask.npz", SHAPE, SPACING_MM).names == ("LM", "LAD", "part 3")
+
+
 @pytest.mark.parametrize(
     ("mask", "said"),
     [
