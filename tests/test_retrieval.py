@@ -39,8 +39,9 @@ def home(tmp_path_factory, finished_run):
         (folder / "folds" / f"fold-{index}" / "model.pt").write_bytes(os.urandom(4 * MB))
     (folder / "report" / "figures" / "slices_0.png").write_bytes(b"a slice")
     (folder / "report" / "figures" / "misclassified_fold-0.svg").write_bytes(b"another")
-    (folder / "report" / manifest.NAME).unlink()
-    manifest.write(folder / "report")
+    with (folder / "report" / manifest.NAME).open("a", encoding="utf-8") as listed:
+        for name in ("figures/slices_0.png", "figures/misclassified_fold-0.svg"):
+            listed.write(f"{digests.file_sha256(folder / 'report' / name)}  {name}\n")
     (folder / "report" / "figures" / "by hand.png").write_bytes(b"nobody asked for")
     (folder / "report" / "notes.txt").write_text("nor for this", encoding="utf-8")
     (folder / "report" / "tables" / "patients.csv").write_text("study,name\n", encoding="utf-8")
