@@ -25,11 +25,12 @@ FAT_HU, DENSE_HU, BONE_HU = -20, 100, 150  # above fat; above soft tissue; bone:
 LUNGS_CM3 = 250.0  # in the volume, at least
 BONE_CM3 = 3.0  # no coronary plaque is so large
 MARROW_MM2 = 1500.0  # cut through the inside of a bone, at most
-BEYOND_MM = 12.0  # the cavity goes on so far below the lungs that surround it, and the heart beyond its core
+BEYOND_MM = 12.0  # the heart goes on so far above and below its core
 VERTEBRA_MM = 7.0  # bone that is farther from its rim is a vertebra's body
 BONE_RIM_MM = 3.0  # of partial volume around bones
 CORE_MM = 20.0  # of soft tissue around the core on its slice; vessels are thinner
 CORE_CM3 = 12.0  # of the core between the lungs, at least
+LUNG_SHARE = 0.35  # of the largest area of lung on a slice; a heart fills most of a narrow field of view
 BESIDE_MM = 45.0  # from the middle between the lungs' outer ends; what is farther is rather liver or spleen
 REACH_MM = 9.0  # from soft tissue around the core to its outermost vessels
 WALL_REACH_MM = 20.0  # a heart bulges so far out of the lungs' hull, where it touches the chest's wall
@@ -166,17 +167,17 @@ def find_lungs(grid: Grid, outside: np.ndarray) -> np.ndarray:
 
 
 def surrounded(lungs: np.ndarray, grid: Grid) -> np.ndarray:
-    """The convex hull of the lungs on each slice, and below it that of the slices above: the heart lies deeper."""
+    """The convex hull of the lungs on each slice and all above it.
+
+    The chest widens downwards, and lower down the heart and the liver are where lung is higher up.
+    """
     row, column = np.arange(lungs.shape[1])[:, None], np.arange(lungs.shape[2])
     hull = np.ones(lungs.shape, bool)
     for angle in np.arange(0, 2 * np.pi, np.pi / 16):
         along = (np.cos(angle) * column + np.sin(angle) * row).astype(np.float32)
         farthest = np.where(lungs, along, -np.inf).max((1, 2))
         hull &= along <= farthest[:, None, None] + 0.01
-    cavity = hull.copy()
-    for step in range(1, round(BEYOND_MM / grid.spacing_mm[0]) + 1):
-        cavity[:-step] |= hull[step:]
-    return cavity
+    return np.asarray(np.logical_or.accumulate(hull[::-1])[::-1])
 
 
 def find_bone(grid: Grid) -> np.ndarray:
@@ -263,9 +264,9 @@ def find_core(grid: Grid, room: np.ndarray, lungs: np.ndarray) -> np.ndarray:
 
 
 def _between_lungs(lungs: np.ndarray) -> np.ndarray:
-    """(z,) bool: slices with so much lung that what lies between is no liver."""
+    """(z,) bool: slices with so much lung that what lies between is rather heart than liver."""
     area = lungs.sum((1, 2))
-    return np.asarray(area >= 0.6 * area.max())
+    return np.asarray(area >= LUNG_SHARE * area.max())
 
 
 def deep_inside(grid: Grid, muscle: np.ndarray) -> np.ndarray:
