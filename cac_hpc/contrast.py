@@ -45,9 +45,11 @@ def _report(cfg: Config, reference: RunPaths) -> dict[str, Any]:
         missing = "where no run is" if not reference.config.is_file() else "which has no report yet"
         raise _refused(cfg, f"{missing}; wanted the folder of a finished run, with its report.json")
     try:
-        summary = dict(paths.read_json(stored))
-    except (ValueError, TypeError):
-        raise _damaged(cfg, reference) from None
+        summary = paths.read_json(stored)
+    except ValueError:
+        summary = None
+    if not isinstance(summary, dict):
+        raise _damaged(cfg, reference)
     if (version := summary.get("format_version")) != report.FORMAT_VERSION:
         wanted = f"wanted {report.FORMAT_VERSION}; {_again(reference)}"
         raise _refused(cfg, f"whose report.json is of format version {version}, {wanted}")
