@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cac_hpc import aggregation, circumstances, ledger, pictures, settings, stages, usage
+from cac_hpc import aggregation, circumstances, ledger, settings, stages, usage
 from tests.test_aggregation import make_run
 
 TIME = "2026-01-01T00:00:00+00:00"
@@ -65,11 +65,6 @@ def test_a_fold_with_damaged_speeds_is_left_out_and_named(tmp_path, caplog, text
     speeds = circumstances.collect(run, settings.load(run.config))["folds"]
     assert speeds == [{"fold": 1, "epochs": 1, "train_seconds": 2.5}]
     assert f"{run.fold(0).speed}: cannot be read" in caplog.text
-
-
-def test_a_network_of_unknown_size_is_drawn_without_it():
-    assert pictures._network_title({"training": [{}]}) == "The network"
-    assert pictures._network_title({"training": [{"parameters": 4160}]}) == "The network: 4,160 parameters"
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "{"])
