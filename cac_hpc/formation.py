@@ -87,7 +87,7 @@ def metal_streaks(rng: np.random.Generator, grid: Grid, at_mm: tuple[float, floa
     for count in range(3, 23, 2):
         phase, strength = (float(drawn) for drawn in rng.uniform((0, 0.3), (6.3, 1)))
         rays += np.cos(count * turn + phase) * strength
-    return np.asarray(rays * np.float32(strength_hu / 3) * np.exp(-away_mm / 14) / (1 + away_mm / 4), np.float32)
+    return np.asarray(rays * np.float32(strength_hu / 3) * np.exp(-away_mm / 18) / (1 + away_mm / 6), np.float32)
 
 
 def _frequencies(raster: Raster) -> tuple[np.ndarray, np.ndarray]:

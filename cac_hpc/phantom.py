@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from cac_hpc import agatston, chambers, coronaries, distractors, formation, habitus, plaques, protocols, thorax
 from cac_hpc.canvas import Grid
-from cac_hpc.config import InputError, PhantomConfig
+from cac_hpc.config import InputError, PhantomConfig, WorkError
 from cac_hpc.protocols import Protocol
 
 HEART_SPAN_MM = 84.0  # covered by the slices at least
@@ -103,22 +103,29 @@ def render(rng: np.random.Generator, settings: PhantomConfig, target: tuple[floa
 
     Args:
         target: least and largest score, between which one is drawn; both 0 for no calcium.
-    Raises: InputError if voxels are too coarse for a score that low.
+    Raises: InputError if voxels are too coarse for a score that low; WorkError if noise scores again and again.
     """
     frame = draw_frame(rng, settings)
-    chest = next(found for _ in range(ATTEMPTS) if (found := _clean_chest(rng, frame, settings)) is not None)
+    chest = _draw_clean_chest(rng, frame, settings)
     deposits = _calcify(rng, chest, frame, target, settings.easy) if target[1] > 0 else []
     stored_ZHW = formation.as_stored(chest.hu_ZHW)
-    score = agatston.score_volume(stored_ZHW, chest.artery_ZHW > 0, frame.pixel_mm, frame.spacing_mm)
+    score = _score(stored_ZHW, chest.artery_ZHW, frame)
     return Study(stored_ZHW, chest.artery_ZHW, frame, score, deposits)
 
 
-def _clean_chest(rng: np.random.Generator, frame: Frame, settings: PhantomConfig) -> Chest | None:
-    """A chest, or None if noise alone would score in it."""
-    chest = draw_chest(rng, frame, EASY if settings.easy else 1.0)
-    stored_ZHW = formation.as_stored(chest.hu_ZHW)
-    score = agatston.score_volume(stored_ZHW, chest.artery_ZHW > 0, frame.pixel_mm, frame.spacing_mm)
-    return chest if score == 0 else None
+def _draw_clean_chest(rng: np.random.Generator, frame: Frame, settings: PhantomConfig) -> Chest:
+    """A chest in which noise alone does not score; where it does, which is rare, another is drawn."""
+    for _ in range(ATTEMPTS):
+        chest = draw_chest(rng, frame, EASY if settings.easy else 1.0)
+        if _score(formation.as_stored(chest.hu_ZHW), chest.artery_ZHW, frame) == 0:
+            return chest
+    raise WorkError(
+        f"noise alone scores in {ATTEMPTS} chests in turn, wanted one where it does not: take another --seed"
+    )
+
+
+def _score(stored_ZHW: np.ndarray, artery_ZHW: np.ndarray, frame: Frame) -> float:
+    return agatston.score_volume(stored_ZHW, artery_ZHW > 0, frame.pixel_mm, frame.spacing_mm)
 
 
 def draw_chest(rng: np.random.Generator, frame: Frame, variety: float) -> Chest:

@@ -113,8 +113,8 @@ def place_plaques(
     """
     added_ZHW = np.zeros(region.grid.shape, np.float32)
     deposits: list[Deposit] = []
-    usual = target / ((2.2 * target**0.45) if even else (2.0 * target**0.26))
-    spread, start, score = 0.25 if even else 1.0, rng.uniform(), 0.0
+    usual = target / ((2.2 * target**0.45) if even else (2.8 * target**0.25))
+    spread, start, score = 0.25 if even else 1.3, rng.uniform(), 0.0
     for attempt in range(MOST_PLAQUES):
         missing = target - score
         if missing < max(CLOSE_ENOUGH * target, region.least / 2):
@@ -174,7 +174,7 @@ def _draw_plaque(
         course_P3=course_P3,
         along_mm=share * length_mm,
         slender=float(np.exp(rng.normal(0.35, 0.55))),
-        density_hu=float(np.clip(np.exp(rng.normal(6.75, 0.45)), 250, 1900)),
+        density_hu=float(np.clip(np.exp(rng.normal(6.65, 0.45)), 250, 1900)),
         offset_mm=offset_mm,
         motion_mm=moved,
         radius_mm=SMALLEST_MM,

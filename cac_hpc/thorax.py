@@ -14,7 +14,7 @@ from cac_hpc.canvas import Canvas, Grid, cylinder, ellipse, ellipsoid, shift, sm
 from cac_hpc.habitus import AIR_HU, BLOOD_HU, MUSCLE_HU, Body
 
 SKIN_HU, SKIN_MM, RIB_LAYER_MM = 5.0, 1.6, 11.0
-CORTEX_HU, MARROW_HU, DENSE_HU, DISC_HU, CANAL_HU, CARTILAGE_HU = 950.0, 160.0, 1900.0, 85.0, 22.0, 95.0
+CORTEX_HU, MARROW_HU, DENSE_HU, DISC_HU, CANAL_HU, CARTILAGE_HU = 1150.0, 160.0, 1900.0, 85.0, 22.0, 95.0
 RIBS, RIB_PITCH_MM, VERTEBRA_MM = range(-7, 9), 24.0, 25.0
 CAVITY_HEIGHT_MM = 205.0  # half
 
@@ -41,7 +41,7 @@ def _lung_vessels(rng: np.random.Generator, body: Body, side: int) -> Iterator[t
     open_ends = [(hilum + rng.normal(0, 5, 3), _direction(rng, side), rng.uniform(2.8, 5.0)) for _ in range(13)]
     while open_ends:
         start, direction, thick_mm = open_ends.pop()
-        num_points, step_mm = int(rng.integers(7, 13)), 1.8 + 0.5 * thick_mm
+        num_points, step_mm = int(rng.integers(11, 19)), 0.8 + 0.6 * thick_mm
         turns = rng.normal(0, 0.16, (num_points, 3)).cumsum(0)
         steps = direction + turns
         steps *= step_mm / np.linalg.norm(steps, axis=1, keepdims=True)
@@ -142,7 +142,7 @@ def _paint_vertebra(canvas: Canvas, body: Body, at: np.ndarray) -> None:
     canvas.paint(arch, cortex)
     canvas.paint(arch, marrow * 1.5, inset_mm=2.0)
     whole = cylinder(grid, at, (18.5, 15.0), 10.4)
-    canvas.paint(whole, cortex * 0.6)
+    canvas.paint(whole, cortex * 0.55)
     canvas.paint(whole, marrow, inset_mm=1.2)
     for side in (-1, 1):  # facet joints are the densest bone of the chest
         canvas.paint(ellipsoid(grid, shift(at, side * 13.5, 24, 9), (3, 2.2, 5)), DENSE_HU * body.bone)
