@@ -38,6 +38,7 @@ FAT_MM = 6.0  # on the heart's muscle, with the vessels
 THIN_MM = 5.0  # vessels in the lung are thinner
 DEEP_MM = 8.0  # from fat; calcium of coronary arteries is nearer
 PURE_FAT_HU, FAT_SHARE = (-140, -40), 0.06  # of the region at least, where a heart has fat
+ATRIUM_DEGREES, UPPER_MM = (0, 80), 42.0  # from the patient's right to his back; below the top of the region
 AORTA_MM = (8.0, 19.0)  # radius of the descending aorta
 WALL_MM = 4.0  # of the aorta, with its blur
 
@@ -100,8 +101,12 @@ def find(hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> Heart:
     muscle = from_core_mm <= CORE_MM
     within = ndimage.binary_dilation(surrounded(lungs | muscle, grid), _disc(FAT_MM, grid))
     whole = ndimage.binary_opening(room & within & _near(from_core_mm, grid), _disc(THIN_MM, grid))
-    region = whole & ~not_coronary(grid, within, deep_inside(grid, from_core_mm <= CORE_MM + FAT_MM))
-    return Heart(_enlarged(region, grid.factor, hu_ZHW.shape), _box(whole, core, lungs, grid, hu_ZHW.shape))
+    box = _box(whole, core, lungs, grid, hu_ZHW.shape)
+    region = whole.copy()
+    if has_fat(grid, from_core_mm <= CORE_MM + FAT_MM):
+        region &= ~behind_right_atrium(whole, box, grid)
+        region &= ~not_coronary(grid, within, _depth_mm(grid.hu > FAT_HU, grid) > DEEP_MM)
+    return Heart(_enlarged(region, grid.factor, hu_ZHW.shape), box)
 
 
 def square_around(
@@ -269,22 +274,38 @@ def _between_lungs(lungs: np.ndarray) -> np.ndarray:
     return np.asarray(area >= LUNG_SHARE * area.max())
 
 
-def deep_inside(grid: Grid, muscle: np.ndarray) -> np.ndarray:
-    """Blood and muscle far from fat: valves and chambers. Coronary arteries run in fat.
-
-    All False where hardly any fat is on the heart, as in phantoms: then nothing tells inside from surface.
+def has_fat(grid: Grid, heart: np.ndarray) -> bool:
+    """Whether there is fat on the heart, as in patients; in phantoms nothing tells its inside from its surface.
 
     Args:
-        muscle: the heart with what is close to it.
+        heart: its muscle with what is close to it.
     """
     fat = (grid.hu > PURE_FAT_HU[0]) & (grid.hu < PURE_FAT_HU[1])
-    if (fat & muscle).sum() < FAT_SHARE * muscle.sum():
-        return np.zeros(muscle.shape, bool)
-    return np.asarray(_depth_mm(grid.hu > FAT_HU, grid) > DEEP_MM)
+    return bool((fat & heart).sum() >= FAT_SHARE * heart.sum())
+
+
+def behind_right_atrium(whole: np.ndarray, box: tuple[int, int, int, int], grid: Grid) -> np.ndarray:
+    """The sector from straight right to nearly straight back, seen from the heart's middle, in its upper part.
+
+    Right atrium, lung veins and left atrium are there, and lymph nodes of the hilum. The right coronary artery runs in
+    front of it, and turns back below; the circumflex runs left of it.
+    """
+    middle = (box[0] + box[1]) / 2 / grid.factor, (box[2] + box[3]) / 2 / grid.factor
+    down, right = np.arange(whole.shape[1])[:, None] - middle[0], middle[1] - np.arange(whole.shape[2])
+    degrees = np.degrees(np.arctan2(down, right))
+    sector = np.zeros(whole.shape, bool)
+    top = np.flatnonzero(whole.any((1, 2)))[-1]
+    upper = slice(max(0, top - round(UPPER_MM / grid.spacing_mm[0])), top + 1)
+    sector[upper] = (degrees > ATRIUM_DEGREES[0]) & (degrees < ATRIUM_DEGREES[1])
+    return sector
 
 
 def not_coronary(grid: Grid, within: np.ndarray, deep: np.ndarray) -> np.ndarray:
-    """What is deep inside; dense parts that reach there, as valves; those mostly outside of the chest, as cartilage."""
+    """What is deep inside; dense parts that reach there, as valves; those mostly outside of the chest, as cartilage.
+
+    Args:
+        within: the inside of the chest. deep: blood and muscle far from fat; coronary arteries run in fat.
+    """
     labels, count = ndimage.label(grid.hu > DENSE_HU, np.ones((3, 3, 3), bool))
     voxels = np.bincount(labels.ravel(), minlength=count + 1)
     inside = np.bincount(labels.ravel(), within.ravel(), minlength=count + 1) / np.maximum(voxels, 1)

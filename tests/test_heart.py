@@ -22,7 +22,9 @@ def found(request):
 
 def test_the_region_holds_the_fat_on_the_heart_and_no_bone(found):
     solids, there = found
-    assert (there.region_ZHW & solids.fat).sum() > 0.95 * solids.fat.sum()
+    fat = solids.fat.copy()
+    fat[:, solids.hu_ZHW.shape[1] // 2 - 15 :, : solids.hu_ZHW.shape[2] // 2 + 5] = False  # behind the right atrium
+    assert (there.region_ZHW & fat).sum() > 0.95 * fat.sum()
     assert not (there.region_ZHW & solids.spine).any()
     assert not (there.region_ZHW & solids.ribs).any()
 
@@ -32,7 +34,7 @@ def test_the_descending_aorta_is_left_out(found):
     assert (there.region_ZHW & solids.aorta).sum() < 0.02 * solids.aorta.sum()
 
 
-@pytest.mark.parametrize("place", [(-60.0, 4.0), (-12.0, 54.0), (-12.0, -46.0), (36.0, 4.0), (-46.0, 38.0)])
+@pytest.mark.parametrize("place", [(-60.0, 4.0), (-12.0, 54.0), (-40.0, -36.0), (36.0, 14.0), (-46.0, 38.0)])
 def test_what_calcifies_on_the_hearts_surface_counts(found, place):
     solids, _ = found
     hu_ZHW = with_lesion(solids.hu_ZHW, *place, MIDDLE)
@@ -53,6 +55,15 @@ def test_what_calcifies_deep_inside_as_valves_do_does_not_count(found):
     hu_ZHW = with_lesion(solids.hu_ZHW, -12, 4, MIDDLE)
     there = heart.find(hu_ZHW, SPACING_MM)
     assert agatston.score_study(hu_ZHW, there.region_ZHW, SPACING_MM).agatston == 0
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_behind_the_right_atrium_only_the_lower_part_counts(found, lower):
+    solids, _ = found
+    place = (4, -28, slice(9, 11)) if lower else (16, -36, slice(27, 29))
+    hu_ZHW = with_lesion(solids.hu_ZHW, *place)
+    there = heart.find(hu_ZHW, SPACING_MM)
+    assert (agatston.score_study(hu_ZHW, there.region_ZHW, SPACING_MM).agatston > 0) == lower
 
 
 def test_calcified_cartilage_in_front_of_the_heart_does_not_count(found):

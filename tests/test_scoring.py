@@ -33,7 +33,7 @@ def cohort(tmp_path_factory):
 
 
 def scores(folder) -> pd.DataFrame:
-    return pd.read_csv(folder / "scores.csv", keep_default_na=False).set_index("study")
+    return pd.read_csv(folder / "scores.csv", keep_default_na=False, dtype={"study": str}).set_index("study")
 
 
 def test_a_folder_of_studies_is_scored_and_the_bad_ones_are_named(cohort, tmp_path):
