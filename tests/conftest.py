@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import pytest
 
+from cac_hpc import pictures
 from tests import drills, sshd
 from tests.folds import fold_run, results
 from tests.runs import job, pack, prepare, write_config, write_scans
@@ -23,6 +24,12 @@ WIDTH = 100  # characters, of the table of drills
 
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has put us into the background
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes half of a report's time; test_pages.py and test_launch.py look at pictures."""
+    monkeypatch.setattr(pictures, "draw", lambda *of: None)
 
 
 @dataclass(frozen=True)

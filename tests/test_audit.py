@@ -12,6 +12,8 @@ from cac_hpc.config import InputError
 from tests.runs import job, pack, prepare, write_scans
 from tests.test_aggregation import make_run, report_of, vouch
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def with_shards(run, same=(), blank=(), per_shard=4):
     """Give the run's dataset its shards: random slices, but for those of `same`, which are the first one's."""
