@@ -100,7 +100,7 @@ def test_a_cropped_cohort_is_sealed_with_boxes_and_scores(tmp_path):
     plain = chest(200, num_slices=36).hu_ZHW
     write_chest(scans / "0", num_slices=36)
     for index in range(1, 6):
-        write_study(scans / f"{index}", with_lesion(plain, -60, 4, slice(18, 18 + index % 3)))
+        write_study(scans / f"{index}", with_lesion(plain + np.int16(index), -60, 4, slice(18, 18 + index % 3)))
     (scans / "labels.csv").write_text("study,score\n" + "".join(f"{index},{index % 2 * 50}\n" for index in range(6)))
     settings = {"size": 32, "crop": "heart", "studies_per_shard": 3, "checks": {"no_heart": "warn"}}
     run = prepare(tmp_path, scans, pack=settings, split={"folds": 2})
