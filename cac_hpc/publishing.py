@@ -134,8 +134,8 @@ def _carry_over(path: Path, target: Path) -> None:
     """Move a file of people's to where the report has nothing of that name."""
     with suppress(FileExistsError, NotADirectoryError):  # the report has a file where they had a folder
         while _is_there(path) and not _is_there(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # a report without such a folder took the place just now
+                target.parent.mkdir(parents=True, exist_ok=True)
                 path.replace(target)
 
 
