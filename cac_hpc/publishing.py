@@ -25,6 +25,7 @@ from cac_hpc.config import InputError
 from cac_hpc.paths import RunPaths
 
 LEFT_AFTER_S = 86400.0  # then a folder of another machine's process is taken for left behind
+LOOKS = 5  # at a report that is removed, before what stays in it is given up
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 OURS = {  # in any report, whether it has a list of its files or not
     "report.json",
@@ -123,10 +124,18 @@ def _moved(new: Path, place: Path) -> bool:
 def _discard(old: Path, run: RunPaths) -> None:
     """Remove a report that is not there any more, after moving what people have put into it to the one that is."""
     ours = OURS | set(manifest.read(old) or ())
-    for path in [path for path in old.rglob("*") if path.is_symlink() or not path.is_dir()]:
-        name = path.relative_to(old)
-        if name.as_posix() not in ours and not name.name.startswith(".nfs"):  # of a file that somebody has open
-            _carry_over(path, run.report / name)
+    for _ in range(LOOKS):  # a file of people's may arrive while another process carries it
+        for path in [path for path in old.rglob("*") if path.is_symlink() or not path.is_dir()]:
+            name = path.relative_to(old)
+            if name.as_posix() in ours:
+                path.unlink(missing_ok=True)
+            elif not name.name.startswith(".nfs"):  # of a file that somebody has open
+                _carry_over(path, run.report / name)
+        with suppress(OSError):
+            for folder in sorted((path for path in old.rglob("*") if path.is_dir()), reverse=True):
+                folder.rmdir()
+            old.rmdir()
+            return
     shutil.rmtree(old, ignore_errors=True)
 
 
