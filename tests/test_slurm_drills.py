@@ -23,6 +23,7 @@ LOADED = 3  # how much longer things may take on a machine that runs a suite of 
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.parametrize("tracked", ["cgroup", pytest.param("linuxproc", marks=pytest.mark.drill)], indirect=True)
 def test_a_warned_fold_saves_and_goes_on(tracked, run, undisturbed):
     task = submit(tracked, run)
     wait_for_progress(run)
