@@ -26,7 +26,6 @@ from scipy import ndimage
 
 from cac_hpc.config import RuleConfig
 
-THRESHOLD_HU = RuleConfig.threshold_hu
 WEIGHT_STEPS_HU = (200, 300, 400)  # a lesion's maximum at or above each step adds 1 to its weight of 1
 REFERENCE_SPACING_MM = 3.0  # the rule was written for contiguous slices of 3 mm
 

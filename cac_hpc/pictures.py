@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc import examples, figures, paths, shards, tables, wording, workers
+from cac_hpc import examples, figures, paths, shards, tables, workers
 from cac_hpc.config import Config
 from cac_hpc.logs import log
 from cac_hpc.paths import DatasetPaths, RunPaths
@@ -62,13 +62,12 @@ def _draw_level(folder: Path, level: str, results: dict[str, Any], title: str, c
 
 
 def _where(summary: Summary) -> str:
-    marks = [summary["status"]] if summary["status"] != "COMPLETE" else []
-    folds = f"{summary['folds_found']} of {summary['split']['folds']} folds"
-    return ", ".join([folds, *marks, *_marks(summary)])
+    return ", ".join([f"{summary['folds_found']} of {summary['split']['folds']} folds", *_marks(summary)])
 
 
 def _marks(summary: Summary) -> list[str]:
-    return [wording.MARK] if summary["banner"] else []
+    mark = tables.status_mark(summary)
+    return [mark] if mark else []
 
 
 def _accuracies(summary: Summary) -> dict[str, dict[str, Any]]:
