@@ -16,6 +16,7 @@ from cac_hpc import (
     anonymous,
     assessment,
     audit,
+    beside,
     comparison,
     config,
     consistency,
@@ -108,6 +109,8 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> dict[str, Any]:
     status = "PROVISIONAL" if at_work is not None else "PARTIAL" if missing else "COMPLETE"
     summary = _summarise(run, cfg, folds, studies, found, missing) | {"status": status, "audits": audits}
     summary["inflation"] = _inflation(run, cfg, summary, studies, found)
+    summary["rule"] = beside.of_rule(found, studies, cfg)
+    summary["occlusion"] = beside.of_views(run, found, studies, cfg)
     pictures.draw(run, cfg, summary)
     report.write_tables(run.report, summary)
     pages.write(run, cfg, summary)

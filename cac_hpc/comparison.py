@@ -12,13 +12,16 @@ import numpy as np
 
 from cac_hpc import agreement, assessment, calibration, config, intervals, metrics, pairing
 from cac_hpc.assessment import Sums
+from cac_hpc.config import ReportConfig
 from cac_hpc.intervals import Interval
 from cac_hpc.pairing import Finished
 from cac_hpc.paths import RunPaths
+from cac_hpc.tested import Tested
 
 LEVELS = ("slice", "patient")
 ROLES = ("reference", "other")
 CALIBRATION = ("brier", "expected_calibration_error")
+Units = Mapping[str, Tested]  # by level
 Name = tuple[str, int | None]  # of a figure, and its category, None where it is of all
 
 
@@ -44,11 +47,34 @@ def compare_with(reference: RunPaths, other: Finished) -> dict[str, Any]:
     return _compare(read, pairing.align(read, other))
 
 
+def compare_units(reference: Units, other: Units, cfg: ReportConfig) -> dict[str, Any]:
+    """Compare two predictions of the same units: every figure of a confusion matrix, and its difference.
+
+    Args:
+        reference, other: by level, of the same patients in the same order.
+    Returns: plain values: levels, each with both matrices and their figures (`assessment.summary`), and sign_test.
+    """
+    sums = _resampled((reference, other), cfg)
+    levels = {}
+    for level in LEVELS:
+        mine = [sums[at, level] for at in (0, 1)]
+        summaries = [assessment.summary(one) for one in mine]
+        levels[level] = _level([{"unit": level, "pooled": one} for one in summaries], mine) | {
+            "matrices": dict(zip(ROLES, summaries, strict=True))
+        }
+    return {"levels": levels, "sign_test": sign_test(*(sums[at, "patient"].matrix_PKK for at in (0, 1)))}
+
+
+def _resampled(pair: Sequence[Units], cfg: ReportConfig) -> dict[tuple[int, str], Sums]:
+    """What both come down to, in the same draws of patients."""
+    sums = {(at, level): assessment.sums_by_patient(pair[at][level]) for at in (0, 1) for level in LEVELS}
+    return assessment.resample(sums, {(at, "patient"): pair[at]["patient"] for at in (0, 1)}, cfg)
+
+
 def _compare(reference: Finished, other: Finished) -> dict[str, Any]:
     pair, cfg = (reference, other), reference.statistics
     units = [assessment.units_by_level(run.slices(), cfg) for run in pair]
-    sums = {(at, level): assessment.sums_by_patient(units[at][level]) for at in (0, 1) for level in LEVELS}
-    sums = assessment.resample(sums, {(at, "patient"): units[at]["patient"] for at in (0, 1)}, cfg)
+    sums = _resampled(units, cfg)
     complete = all(run.summary["status"] == "COMPLETE" for run in pair)
     return {
         "reference": _facts(reference),
@@ -63,7 +89,10 @@ def _compare(reference: Finished, other: Finished) -> dict[str, Any]:
         "notes": list(_notes(reference, other)),
         "settings": config.differences(reference.summary["settings"], other.summary["settings"]),
         "statistics": reference.summary["statistics"],
-        "levels": {level: _level(level, pair, [sums[at, level] for at in (0, 1)]) for level in LEVELS},
+        "levels": {
+            level: _level([run.summary["levels"][level] for run in pair], [sums[at, level] for at in (0, 1)])
+            for level in LEVELS
+        },
         "sign_test": sign_test(*(sums[at, "patient"].matrix_PKK for at in (0, 1))),
     }
 
@@ -87,8 +116,8 @@ def _notes(reference: Finished, other: Finished) -> Iterator[str]:
             yield "the runs have other scores of the same categories: spearman is with those of each run"
 
 
-def _level(level: str, pair: Sequence[Finished], sums: Sequence[Sums]) -> dict[str, Any]:
-    results, drawn = [run.summary["levels"][level] for run in pair], [_drawn(one) for one in sums]
+def _level(results: Sequence[Mapping[str, Any]], sums: Sequence[Sums]) -> dict[str, Any]:
+    drawn = [_drawn(one) for one in sums]
     left_out = [_left_out(one.matrix) for one in sums]
     found: dict[int | None, dict[str, Any]] = {None: {}} | {number: {} for number in range(len(sums[0].matrix))}
     for (name, category), *figures in _both(*results):
@@ -114,7 +143,9 @@ def _both(
 
 def _figures(results: Mapping[str, Any]) -> dict[Name, Mapping[str, Any]]:
     pooled = results["pooled"]
-    of_all = pooled["figures"] | {name: results["calibration"][name] for name in CALIBRATION}
+    of_all = pooled["figures"] | {
+        name: results["calibration"][name] for name in CALIBRATION if "calibration" in results
+    }
     return {(name, None): figure for name, figure in of_all.items()} | {
         (name, category["category"]): figure
         for category in pooled["categories"]

@@ -236,6 +236,7 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0  # between two checkpoints: the most that is lost; 0 is after every step
     allow_inexact_resume: bool = False  # go on with other ranks, threads or versions than a checkpoint was made with
     seed: int = 0
+    occlusion: bool = True  # test the slices twice more: with all but the heart blank, and with the heart blank
     augment: AugmentConfig = AugmentConfig()
     residency: Literal["auto", "device", "host", "stream"] = "auto"  # where slices are kept; auto goes by their size
     shuffle_window: int | None = None  # slices shuffled together; null: all of them, or 2048 where they are streamed

@@ -17,6 +17,7 @@ import pandas as pd
 from cac_hpc import (
     agreement,
     assessment,
+    beside,
     config,
     escaping,
     examples,
@@ -75,6 +76,7 @@ def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> li
         *_against_predictions(run, cfg, summary, studies),
         *_against_matrices(summary),
         *_against_inflation(summary),
+        *_against_beside(summary),
         *_against_cohort(summary, studies, paths.read_json(dataset.intake), splits.read_splits(run.splits)),
         *_against_folds(summary),
         *_against_settings(cfg, summary),
@@ -93,6 +95,8 @@ def _against_predictions(
     slices = tested.slices(found, studies, num_categories)
     yield from differences(summary["examples"], examples.pick(found, slices, studies, cfg), "examples")
     yield from differences(summary["levels"], assessment.levels(slices, cfg.report, cfg.labels.edges), "levels")
+    yield from differences(summary["rule"], beside.of_rule(found, studies, cfg), "rule")
+    yield from differences(summary["occlusion"], beside.of_views(run, found, studies, cfg), "occlusion")
 
 
 def _against_matrices(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -124,6 +128,22 @@ def _against_inflation(summary: Mapping[str, Any]) -> Iterator[str]:
                 yield from differences(figure["other"], own[name]["value"], f"{where}.other")
             if figure["difference"] is not None:
                 yield from differences(figure["difference"], figure["other"] - figure["reference"], where)
+
+
+def _against_beside(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Of what stands beside the network: each from its matrix; differences are the network's, or the view's, less."""
+    views = summary["occlusion"].get("views", {})
+    for name, found in {"rule": summary["rule"], **{f"occlusion.{view}": one for view, one in views.items()}}.items():
+        for level, results in found.get("levels", {}).items():
+            where, matrices = f"{name}.levels.{level}", results["matrices"]
+            for role, part in matrices.items():
+                yield from against_matrix(part, f"{where}.{role}")
+            for figure, values in results["figures"].items():
+                wanted = {role: part["figures"][figure]["value"] for role, part in matrices.items()}
+                yield from differences({role: values[role] for role in wanted}, wanted, f"{where}.{figure}")
+                if values["difference"] is not None:
+                    less = wanted["other"] - wanted["reference"]
+                    yield from differences(values["difference"], less, f"{where}.{figure}.difference")
 
 
 def against_matrix(part: Mapping[str, Any], where: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from cac_hpc.paths import DatasetPaths, RunPaths
 SECTIONS = ("labels", "pack", "split", "model", "train")
 FREE = (
     "labels.sheet:", "pack.limits.", "split.unit:", "split.contrast_to:", "train.allow_inexact_resume:",
-    "train.checkpoint_minutes:", "train.residency:",
+    "train.checkpoint_minutes:", "train.occlusion:", "train.residency:",
 )  # fmt: skip  # what a dataset or a result does not depend on, and what the contrast is
 
 

@@ -115,6 +115,29 @@ def draw_reliability(stem: Path, bins: Sequence[Mapping[str, Any]], title: str, 
         _save(figure, stem, dpi)
 
 
+def draw_scores(
+    stem: Path, reported: np.ndarray, rule: np.ndarray, edges: Sequence[float], title: str, dpi: int
+) -> None:
+    """Draw the rule's scores over the reported ones, on scales that are linear up to 1 and logarithmic above.
+
+    Args:
+        reported, rule: (N,) scores. edges: between the categories.
+    """
+    top = 1.5 * max([edges[-1], *reported, *rule])
+    with mpl.rc_context(STYLE):
+        figure, axes = _one(COLUMN, COLUMN)
+        axes.plot([0, top], [0, top], color="0.6", linewidth=0.8)
+        for edge in edges:
+            axes.axvline(edge, color="0.85", linewidth=0.6, zorder=0)
+            axes.axhline(edge, color="0.85", linewidth=0.6, zorder=0)
+        axes.plot(reported, rule, "o", color=COLOURS[0], markersize=3, alpha=0.7, markeredgewidth=0)
+        axes.set_xscale("symlog", linthresh=1)
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set(xlim=(-0.2, top), ylim=(-0.2, top), xlabel="reported score", ylabel="score of the rule")
+        axes.set_title(_wrapped(title, figure))
+        _save(figure, stem, dpi)
+
+
 def draw_folds(stem: Path, levels: Mapping[str, Mapping[str, Any]], title: str, dpi: int) -> None:
     """Draw the accuracy of each fold beside the pooled one with its interval and the largest category's share.
 

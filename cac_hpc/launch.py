@@ -39,7 +39,7 @@ from cac_hpc.states import OPEN
 FREE = (
     "run:", "cluster.", "report.title:", "report.figure_dpi:", "report.near_equal_ids:",
     "report.published:", "report.window_hu:", "pack.limits.rejected_studies:", "split.contrast_to:",
-    "train.allow_inexact_resume:", "train.checkpoint_minutes:", "train.residency:",
+    "train.allow_inexact_resume:", "train.checkpoint_minutes:", "train.occlusion:", "train.residency:",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from cac_hpc import circumstances, examples, paths, pictures, tables, wording
+from cac_hpc import beside_wording, circumstances, examples, paths, pictures, tables, wording
 from cac_hpc.config import Config
 from cac_hpc.paths import RunPaths
 
@@ -67,6 +67,8 @@ def html(folder: Path, cfg: Config, summary: Summary, told: Mapping[str, Any], i
             inflation_rows=wording.inflation_rows(summary),
             cards=_cards(summary),
             levels=[_level(level, results, summary) for level, results in wording.tested(summary)],
+            beside=_beside(summary),
+            crop=beside_wording.crop(summary),
             flow=_flow(summary["cohort"]["intake"]),
             category_rows=_category_rows(summary),
             fold_rows=_fold_rows(summary),
@@ -163,6 +165,17 @@ def _level(level: str, results: dict[str, Any], summary: Summary) -> dict[str, A
         "confusions": _confusions(pooled["confusion_matrix"], wording.category_names(summary)),
         "other_rules": wording.other_rules(results),
     }
+
+
+def _beside(summary: Summary) -> list[dict[str, Any]]:
+    """What stands beside the network: the rule, and itself with a part of each slice blank."""
+    scores = "Score of the rule over the reported one, a point for each test of a patient; the grid is the categories'."
+    rule = {"lines": beside_wording.rule(summary), "tables": beside_wording.rule_tables(summary)}
+    looks = {"lines": beside_wording.occlusion(summary), "tables": beside_wording.occlusion_tables(summary)}
+    return [
+        {"id": "rule", "heading": beside_wording.RULE, "pictures": [("scores", scores)], **rule},
+        {"id": "looks", "heading": beside_wording.LOOKS, "pictures": [], **looks},
+    ]
 
 
 def _matrix(matrix: Sequence[Sequence[int]]) -> list[list[dict[str, Any]]]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cac_hpc import augment, checkpoint, distributed, models, slices, steps
+from cac_hpc import augment, checkpoint, distributed, models, slices, steps, transforms
 from cac_hpc.config import Config, TrainConfig, WorkError
 from cac_hpc.distributed import Agreement, World
 from cac_hpc.fencing import Fence
@@ -38,12 +38,13 @@ GO_ON, SAVE, STOP = range(3)  # what a rank may wish at a step boundary, the str
 class FoldData:
     """Slices, the row numbers of the fold's three parts among them, and the weight of each category (K,).
 
-    label_N: of all slices, on the device as weight_K.
+    label_N: of all slices, on the device as weight_K. box_N4: the heart on each of them, all 0 where it was not found.
     """
 
     loaded: Loaded
     label_N: Tensor
     weight_K: Tensor
+    box_N4: np.ndarray
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
@@ -197,10 +198,13 @@ def _save(attempt: Attempt) -> None:
         checkpoint.remove(path)
 
 
-def evaluate(attempt: Attempt, rows: np.ndarray, phase: str) -> tuple[np.ndarray, np.ndarray]:
+def evaluate(attempt: Attempt, rows: np.ndarray, phase: str, seen: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Evaluate every row once; every rank gets all probabilities (N, K) and losses (N,).
 
     The batches are the same whatever the number of ranks that share them, so a slice's numbers are, too.
+
+    Args:
+        seen: heart or rim, if the other one is to be blank.
     """
     cfg, world, data = attempt.cfg, attempt.world, attempt.data
     positions = np.split(np.arange(len(rows)), range(cfg.train.batch_size, len(rows), cfg.train.batch_size))
@@ -212,6 +216,9 @@ def evaluate(attempt: Attempt, rows: np.ndarray, phase: str) -> tuple[np.ndarray
         images = data.loaded.images.batches([rows[batch] for batch in mine])
         for step, (batch, hu_NHW) in enumerate(zip(mine, images, strict=True)):
             attempt.heart.moved(phase, epoch=epoch, step=step, steps=len(mine))
+            if seen is not None:
+                box_N4 = torch.from_numpy(data.box_N4[rows[batch]]).to(world.device)
+                hu_NHW = transforms.blank(hu_NHW, box_N4, seen == "rim", cfg.train.window_hu[0])
             yield hu_NHW, data.label_N[torch.from_numpy(rows[batch]).to(world.device)]
 
     attempt.trainer.model.eval()

@@ -30,6 +30,10 @@ class FoldPaths:
     def predictions(self) -> Path:
         return self.root / "predictions.csv"
 
+    def view(self, name: str) -> Path:
+        """Predictions of the same slices where a part of each is blank."""
+        return self.root / f"predictions_{name}.csv"
+
     @property
     def speed(self) -> Path:
         """Times and rates of the epochs: unlike history.csv they differ from run to run."""

@@ -28,6 +28,7 @@ def draw(run: RunPaths, cfg: Config, summary: Summary) -> None:
     for level, results in summary["levels"].items():
         title = f"{level.capitalize()} level, {where}, {tables.counted(level, results)}"
         _draw_level(folder, level, results, title, cfg)
+    _draw_rule(folder, summary, where, cfg)
     if accuracies := _accuracies(summary):
         figures.draw_folds(folder / "folds", accuracies, f"Accuracy by fold, {where}", cfg.report.figure_dpi)
     if histories := _histories(run, summary):
@@ -59,6 +60,20 @@ def _draw_level(folder: Path, level: str, results: dict[str, Any], title: str, c
     )
     bins = results["calibration"]["reliability"]
     figures.draw_reliability(folder / f"reliability_{level}", bins, title, tables.units(level, results), dpi)
+
+
+def _draw_rule(folder: Path, summary: Summary, where: str, cfg: Config) -> None:
+    """What the Agatston rule says of the same units."""
+    found, dpi = summary["rule"], cfg.report.figure_dpi
+    for level, results in found.get("levels", {}).items():
+        title = f"The Agatston rule, {level} level, {where}, n = {results['n']['reference']}"
+        matrix, unit = np.array(results["matrices"]["reference"]["confusion_matrix"]), f"{level}s"
+        figures.draw_confusion(folder / f"confusion_{level}_rule", matrix, cfg.labels.names, title, unit, dpi)
+    if said := found.get("patients"):
+        known = [index for index, score in enumerate(said["score"]) if score is not None]
+        reported, rule = (np.array([said[name][index] for index in known], float) for name in ("score", "rule_score"))
+        title = f"Agatston score, by the rule and as reported, {where}, n = {len(known)}"
+        figures.draw_scores(folder / "scores", reported, rule, cfg.labels.edges, title, dpi)
 
 
 def _where(summary: Summary) -> str:

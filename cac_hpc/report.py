@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc import escaping, logs, paths, tables, wording
+from cac_hpc import beside_wording, escaping, logs, paths, tables, wording
 from cac_hpc.config import InputError
 
-FORMAT_VERSION = 3  # of report.json; README, "Statistics"
+FORMAT_VERSION = 4  # of report.json; README, "Statistics"
 
 
 def write_tables(folder: Path, summary: dict[str, Any]) -> None:
@@ -37,7 +37,7 @@ def markdown(summary: dict[str, Any]) -> str:
     parts = [f"# {wording.title(summary)}", *_banner(summary), wording.verdict(summary)]
     parts += [f"**{line}**" for line in wording.inflation(summary)]
     parts += [markdown_table(wording.INFLATION_COLUMNS, rows)] if (rows := wording.inflation_rows(summary)) else []
-    parts += [*wording.missing_lines(summary), wording.cohort(summary)]
+    parts += [*wording.missing_lines(summary), wording.cohort(summary), *beside_wording.crop(summary)]
     for level, results in wording.tested(summary):
         parts += [
             f"## {level.capitalize()} level",
@@ -47,7 +47,7 @@ def markdown(summary: dict[str, Any]) -> str:
             "Confusion matrix, pooled over the folds, rows true, columns predicted:",
             markdown_table(
                 ["true \\ predicted", *wording.category_names(summary)],
-                _matrix_rows(wording.category_names(summary), results["pooled"]),
+                wording.matrix_rows(wording.category_names(summary), results["pooled"]),
             ),
             markdown_table(wording.category_columns(level), wording.category_rows(summary, results["pooled"])),
             *_published(level, summary),
@@ -55,6 +55,12 @@ def markdown(summary: dict[str, Any]) -> str:
             *_calibration(results),
             *wording.other_rules(results),
         ]
+    for heading, lines, beside in (
+        (beside_wording.RULE, beside_wording.rule(summary), beside_wording.rule_tables(summary)),
+        (beside_wording.LOOKS, beside_wording.occlusion(summary), beside_wording.occlusion_tables(summary)),
+    ):
+        parts += [f"## {heading}", *lines]
+        parts += [part for table in beside for part in (f"{table.caption}:", markdown_table(table.columns, table.rows))]
     parts += ["## How it was counted", *wording.methods(summary), "## What this does not say", *wording.limits(summary)]
     return "\n\n".join(parts) + "\n"
 
@@ -102,6 +108,8 @@ def present(summary: dict[str, Any], where: str) -> int:
     for level, results in wording.tested(summary):
         for table in _level_tables(level, results, summary):
             screen.print(table)
+    for found in beside_wording.short_tables(summary):
+        screen.print(logs.table(found.caption, found.columns, found.rows, numbers=True))
     screen.print(where, markup=False, soft_wrap=True)  # no path is broken that somebody may copy
     return code
 
@@ -148,14 +156,10 @@ def _escaped(summary: dict[str, Any]) -> dict[str, Any]:
     return {**summary, **escaped, "title": escaping.markdown(summary["title"])}
 
 
-def _matrix_rows(names: Sequence[str], part: dict[str, Any]) -> list[list[str]]:
-    return [[name, *map(str, row)] for name, row in zip(names, part["confusion_matrix"], strict=True)]
-
-
 def _matrix_with_sums(names: Sequence[str], part: dict[str, Any]) -> list[list[str]]:
     """Rows that number the categories, as the columns of a narrow terminal do."""
     numbered = [f"{index} {name}" for index, name in enumerate(names)]
-    rows = [[*row, str(count)] for row, count in zip(_matrix_rows(numbered, part), part["support"], strict=True)]
+    rows = [[*row, str(count)] for row, count in zip(wording.matrix_rows(numbered, part), part["support"], strict=True)]
     return [*rows, ["all", *map(str, part["predicted"]), str(part["n"])]]
 
 

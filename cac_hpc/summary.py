@@ -59,6 +59,7 @@ def summarise(
         "category_names": list(cfg.labels.names),
         "acquisition": {name: _measured(name, facts) for name in MEASURED}
         | {name: _counted(study[name] or "unknown" for study in facts) for name in NAMED},
+        "crop": _crop(facts, cfg) if cfg.pack.crop == "heart" else None,
         "no_heart": sum(study.get("agatston_region") == "no_heart" for study in facts),
         "warnings": _counted(code for study in facts for code in study["warnings"].split()),
         "identity": {
@@ -111,6 +112,28 @@ def _measured(name: str, facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "max": float(values.max()),
         "outliers": {study: value for study, value in known.items() if abs(value - median) > far},
     }
+
+
+def _crop(facts: Sequence[dict[str, Any]], cfg: Config) -> dict[str, Any] | None:
+    """What cropping to the heart made of the studies in which it was found, and how many stayed whole."""
+    cut = [study for study in facts if "no_heart" not in study["warnings"].split()]
+    if not cut:
+        return None
+    side, rows, columns, pixel_mm, width = (
+        np.array([study[name] for study in cut], float)
+        for name in ("crop_columns", "rows", "columns", "column_spacing_mm", "field_of_view_mm")
+    )
+    measured = {
+        "side_mm": side * pixel_mm,
+        "share": side**2 / (rows * columns),
+        "pixel_mm": side * pixel_mm / cfg.pack.size,
+        "whole_pixel_mm": width / cfg.pack.size,
+    }
+    ranges = {
+        name: {"min": float(values.min()), "median": float(np.median(values)), "max": float(values.max())}
+        for name, values in measured.items()
+    }
+    return {"studies": len(cut), "whole": len(facts) - len(cut), "margin_mm": cfg.pack.crop_margin_mm, **ranges}
 
 
 def _flow(summary: dict[str, Any]) -> Any:

@@ -44,6 +44,8 @@ def of_report(summary: dict[str, Any]) -> dict[str, pd.DataFrame]:
             for scheme in results["collapsed"]
             if scheme["pooled"]
         }
+    found |= _rule_tables(names, summary["rule"])
+    found |= _occlusion_table(summary["occlusion"])
     if mark := status_mark(summary):  # a column of its own, in every table
         found = {name: table.assign(status=mark) for name, table in found.items()}
     return found
@@ -135,6 +137,39 @@ def _all_figures(summary: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for name, figure in results["calibration"].items():
             if isinstance(figure, dict):
                 yield {**where, "of": "pooled", "figure": name, **figure}
+
+
+def _rule_tables(names: Sequence[str], rule: dict[str, Any]) -> dict[str, pd.DataFrame]:
+    """The Agatston rule on the same units: its figures, its matrices, each patient, slices that show nothing."""
+    if rule["note"]:
+        return {}
+    matrices = {f"confusion_{level}_rule.csv": _matrix_table(names, results["matrices"]["reference"])
+                for level, results in rule["levels"].items()}  # fmt: skip
+    empty = pd.DataFrame(rule["empty_slices"])
+    return matrices | {
+        "rule.csv": pd.DataFrame(_paired(rule, {"reference": "rule", "other": "network"})),
+        "patients.csv": pd.DataFrame(rule["patients"]),
+        "empty_slices.csv": empty.assign(category=list(names)),
+    }
+
+
+def _occlusion_table(occlusion: dict[str, Any]) -> dict[str, pd.DataFrame]:
+    """The network that sees a part of each slice, and all of it."""
+    roles = {"reference": "everything_seen", "other": "part_seen"}
+    rows = [
+        {"seen": view, **row} for view, found in occlusion.get("views", {}).items() for row in _paired(found, roles)
+    ]
+    return {"occlusion.csv": pd.DataFrame(rows)} if rows else {}
+
+
+def _paired(found: dict[str, Any], roles: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Every figure of two predictions of the same units, and its difference."""
+    for level, results in found["levels"].items():
+        for part in (results["figures"], *results["categories"]):
+            for name, figure in part.items():
+                if name != "category":
+                    row = {"level": level, "figure": name, "category": part.get("category"), "n": results["n"]["other"]}
+                    yield row | {roles.get(key, key): value for key, value in figure.items()}
 
 
 def _matrix_table(names: Sequence[str], part: dict[str, Any]) -> pd.DataFrame:

@@ -27,6 +27,7 @@ from cac_hpc import (
     ledger,
     logs,
     models,
+    occlusion,
     passes,
     paths,
     precision,
@@ -50,7 +51,7 @@ from cac_hpc.paths import FoldPaths, RunPaths
 from cac_hpc.stopping import RESUMABLE, Stopped
 from cac_hpc.trainer import Trainer, new_trainer
 
-FREE = ("allow_inexact_resume", "checkpoint_minutes", "residency")  # settings that change no result
+FREE = ("allow_inexact_resume", "checkpoint_minutes", "occlusion", "residency")  # settings that change no result
 
 
 def train_fold(root: Path, fold: int) -> int:
@@ -169,7 +170,9 @@ def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
         for absent in np.setdiff1d(range(num_categories), label[train]):
             log.warning("no training slice is of category %s", cfg.labels.names[absent])
     weight_K = torch.tensor(weight, dtype=torch.float32, device=world.device)
-    return FoldData(loaded, torch.from_numpy(label).to(world.device), weight_K, train, val, test)
+    box = occlusion.boxes(studies, cfg.pack.size)
+    box_N4 = np.array([box.get(study, occlusion.NOWHERE) for study in loaded.table.study])
+    return FoldData(loaded, torch.from_numpy(label).to(world.device), weight_K, box_N4, train, val, test)
 
 
 def _newest(files: FoldPaths, belongs_to: Mapping[str, Any], world: World) -> tuple[Path, dict[str, Any]] | None:
@@ -289,6 +292,7 @@ def _test(attempt: Attempt, seconds: float) -> None:
     if cfg.train.evaluate == "best":
         trainer.model.load_state_dict(trainer.best)
     probability, _ = passes.evaluate(attempt, data.test, "testing")
+    views = _views(attempt) if cfg.train.occlusion else {}
     if not world.is_main:
         return
     attempt.heart.moved("publishing")
@@ -296,14 +300,14 @@ def _test(attempt: Attempt, seconds: float) -> None:
     check = attempt.fence.check
     checkpoint.save(files.model, {"belongs_to": attempt.belongs_to, "weights": weights, "epoch": tested}, check)
     _write_rows(attempt)
-    table, test = data.table, data.test
-    content = predictions.to_csv(table.study[test], table.slice[test], attempt.fold, table.label[test], probability)
+    content = _table(attempt, data.test, probability)
     facts = {
         "fold": attempt.fold,
         "attempt": attempt.fence.number,
         "splits_sha256": attempt.belongs_to["splits"],
         "predictions_bytes": len(content),
         "predictions_sha256": digests.bytes_sha256(content),
+        "views_sha256": {name: digests.bytes_sha256(view) for name, view in views.items()},
         "epochs": cfg.train.epochs,
         "tested_epoch": tested,
         "chosen_by": cfg.train.evaluate,
@@ -323,9 +327,27 @@ def _test(attempt: Attempt, seconds: float) -> None:
         "test_slices": len(data.test),
         "inexact": trainer.inexact,
     }
+    for name, view in views.items():
+        paths.write_bytes(files.view(name), view, check)
     paths.write_json(files.metrics, facts, check)
     paths.write_bytes(files.predictions, content, check)
     files.stop.unlink(missing_ok=True)  # too late: there is nothing left to stop
+
+
+def _views(attempt: Attempt) -> dict[str, bytes]:
+    """What is predicted where a part of each slice is blank, of the test slices of studies whose heart was found."""
+    data = attempt.data
+    seen = data.test[data.box_N4[data.test].any(axis=1)]
+    return {
+        name: _table(attempt, seen, passes.evaluate(attempt, seen, "testing", seen=name)[0])
+        for name in (occlusion.VIEWS if len(seen) else ())
+    }
+
+
+def _table(attempt: Attempt, rows: np.ndarray, probability: np.ndarray) -> bytes:
+    """predictions.csv of these rows."""
+    table = attempt.data.table
+    return predictions.to_csv(table.study[rows], table.slice[rows], attempt.fold, table.label[rows], probability)
 
 
 def _write_rows(attempt: Attempt) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from cac_hpc import tables
@@ -58,6 +59,12 @@ def verdict(summary: dict[str, Any]) -> str:
             f"guessing the largest category ({category_names(summary)[pooled['majority_category']]}: {majority:.3f}); "
             f"quadratic kappa {with_interval(figures['kappa_quadratic'])}."
         )
+    if levels := summary["rule"].get("levels"):
+        figure = levels["patient"]["figures"]["accuracy"]
+        sentences.append(
+            f"**The Agatston rule alone, patient level: {text(figure['reference'], 3)}** (n = "
+            f"{levels['patient']['n']['reference']}); the network less the rule {difference(figure)}."
+        )
     return " ".join(sentences)
 
 
@@ -81,7 +88,7 @@ def inflation(summary: dict[str, Any]) -> list[str]:
     for level, results in found["levels"].items():
         figure = results["figures"]["accuracy"]
         values = f"{figure['reference']:.3f} by patient, {figure['other']:.3f} by slice"
-        said.append(f"{level} accuracy {_difference(figure)} ({values})")
+        said.append(f"{level} accuracy {difference(figure)} ({values})")
     return [f"Inflation by the split by slice, against the run {found['reference']['run']}: {'; '.join(said)}."]
 
 
@@ -89,13 +96,17 @@ def inflation_rows(summary: dict[str, Any]) -> list[list[str]]:
     """The same of more figures, a row for each under `INFLATION_COLUMNS`."""
     found = summary["inflation"] if summary.get("banner") else None
     return [
-        [f"{level}, {name.replace('_', ' ')}", text(figure["reference"]), text(figure["other"]), _difference(figure)]
+        [f"{level}, {name.replace('_', ' ')}", text(figure["reference"]), text(figure["other"]), difference(figure)]
         for level, results in (found.get("levels", {}).items() if found else ())
         for name, figure in ((name, results["figures"][name]) for name in INFLATED)
     ]
 
 
-def _difference(figure: dict[str, Any]) -> str:
+def matrix_rows(names: Sequence[str], part: dict[str, Any]) -> list[list[str]]:
+    return [[name, *map(str, row)] for name, row in zip(names, part["confusion_matrix"], strict=True)]
+
+
+def difference(figure: dict[str, Any]) -> str:
     if figure["difference"] is None:
         return "undefined"
     why = f" (no interval: {figure['note']})" if figure.get("note") else ""
@@ -249,7 +260,7 @@ def with_interval(figure: dict[str, Any]) -> str:
     return value if figure["low"] is None else f"{value} [{figure['low']:.3f}, {figure['high']:.3f}]"
 
 
-def text(value: float | int | None) -> str:
+def text(value: float | int | None, digits: int = 4) -> str:
     if value is None:
         return "undefined"
-    return str(value) if isinstance(value, int) else f"{value:.4f}"
+    return str(value) if isinstance(value, int) else f"{value:.{digits}f}"
