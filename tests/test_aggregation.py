@@ -35,10 +35,11 @@ TRAINED = {  # what a fold says of its training
 }
 
 
-def make_run(tmp_path, predicted, patient=None, num_folds=5, score=None, **sections):
+def make_run(tmp_path, predicted, patient=None, num_folds=5, score=None, facts=None, **sections):
     """A run whose folds predicted as told: (study, label) to the predicted category of each slice.
 
-    Every fold tests every fifth patient; probability 0.9 goes to the predicted category.
+    Every fold tests every fifth patient; probability 0.9 goes to the predicted category. facts: further columns of
+    studies.csv, by study.
     """
     run = RunPaths(tmp_path / "run")
     sections = {"split": {"folds": num_folds}, **sections}
@@ -57,6 +58,8 @@ def make_run(tmp_path, predicted, patient=None, num_folds=5, score=None, **secti
     table["patient"] = table["study"].map(patient) if patient else table["study"]
     if score:
         table["score"] = table["study"].map(score)
+    for name, values in (facts or {}).items():
+        table[name] = table["study"].map(values)
     dataset.root.mkdir()
     table.to_csv(dataset.studies, index=False)
     paths.write_json(dataset.plan, {"sha256": "-", "shards": [table["study"].tolist()]})

@@ -48,8 +48,8 @@ def test_every_single_number_of_the_levels_and_the_cohort_is_checked(reported):
         for key in place[:-1]:
             holder = holder[key]
         kept, holder[place[-1]] = holder[place[-1]], holder[place[-1]] + 1
-        part = place[0]
-        assert list(consistency.differences(again[part], summary[part], part)), place
+        part, section = place[:2]  # comparing all the rest each time would take minutes
+        assert list(consistency.differences(again[part][section], summary[part][section], part)), place
         holder[place[-1]] = kept
 
 
@@ -99,4 +99,4 @@ def test_a_report_of_another_format_is_refused(reported, tmp_path):
     (tmp_path / "report" / "report.json").write_text('{"format_version": 1}')
     done = job("check_table.py", tmp_path / "report" / "report.json")
     assert done.returncode == 2
-    assert "found format version 1, wanted 3" in done.stderr
+    assert "found format version 1, wanted 4" in done.stderr

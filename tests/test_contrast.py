@@ -281,7 +281,7 @@ def test_the_run_to_be_contrasted_with_must_be_finished_by_patient_and_of_the_sa
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format_version": 2}, "whose report.json is of format version 2, wanted 3; python jobs/aggregate.py --run"),
+        ({"format_version": 2}, "whose report.json is of format version 2, wanted 4; python jobs/aggregate.py --run"),
         ({"levels": {}}, "whose report.json is damaged; python jobs/aggregate.py --run"),
         ({"cohort": []}, "whose report.json is damaged; python jobs/aggregate.py --run"),
         ({"digests": None}, "whose report.json is damaged; python jobs/aggregate.py --run"),

@@ -124,9 +124,9 @@ def test_what_people_wrote_stands_there_as_text(page):
 
 
 def test_the_sections_stand_in_the_order_of_questions(page):
-    order = ["verdict", "cohort", "patient", "slice", "mistakes", "slices", "training", "resources", "methods"]
+    order = ["verdict", "cohort", "patient", "slice", "rule", "looks", "mistakes", "slices", "training"]
     found = [section["id"] for section in Reader(page).all("section")]
-    assert found == [*order, "settings", "provenance", "limits"]
+    assert found == [*order, "resources", "methods", "settings", "provenance", "limits"]
 
 
 def test_cohort_flow_and_folds_close(finished):

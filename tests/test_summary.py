@@ -10,7 +10,7 @@ FACTS = {
     "slices": 10, "slice_spacing_mm": 3.0, "slice_thickness_mm": 3.0, "row_spacing_mm": 0.4, "field_of_view_mm": 200.0,
     "kvp": 120.0, "phase_percent": None, "kernel": "Qr36d", "gating": None, "warnings": "",
 }  # fmt: skip
-CFG = SimpleNamespace(labels=SimpleNamespace(names=("none", "some")))
+CFG = SimpleNamespace(labels=SimpleNamespace(names=("none", "some")), pack=SimpleNamespace(crop="none"))
 
 
 def row(study, file, reason, detail=""):
