@@ -45,6 +45,7 @@ def test_every_program_packs_the_same_hu(long_headers, tmp_path, name):
     assert peers.contents(tmp_path) == (2 * SLICES * MATRIX**2, sum(hu.sum() for hu in stored))
 
 
+@pytest.mark.drill
 def test_the_job_compares_everybody_with_us(tmp_path):
     found = [name for name in ("dcm2niix", "pydicom + h5py") if peers.version(name) is not None]
     size = ("--studies", STUDIES, "--slices", SLICES, "--matrix", MATRIX, "--repeats", 1)
@@ -94,6 +95,7 @@ def test_training_is_measured_beside_others_and_beside_the_product(tmp_path):
     assert not list(tmp_path.iterdir())  # nothing stays
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize("name", [name for name in loaders.LOADERS if name != "compute only"])
 def test_every_loader_hands_over_every_slice_once_and_whole(name, finished_run):
     if not loaders.installed(name):
