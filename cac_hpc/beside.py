@@ -15,6 +15,7 @@ from cac_hpc.predictions import Predictions
 from cac_hpc.tested import Tested
 
 NO_BASELINE = "the dataset was packed without pack.baseline, so that the rule was not applied"
+NOTHING = "no fold has been tested"
 NO_HEART = "in no patient that was tested was the heart found in all studies"
 NO_BOX = "the dataset was packed without pack.baseline, so that nobody knows where the heart is"
 OFF = "train.occlusion is false"
@@ -30,9 +31,10 @@ def of_rule(found: Mapping[int, Predictions], studies: pd.DataFrame, cfg: Config
     said nothing.
     """
     judged = rule.judged(studies)
-    found, left_out = _restricted(found, set(judged["study"]))
+    found, left_out, nothing = *_restricted(found, set(judged["study"])), not found
     if not found:
-        return {"note": NO_HEART if "agatston_score" in studies else NO_BASELINE}
+        return {"note": NO_BASELINE if "agatston_score" not in studies else NOTHING if nothing else NO_HEART}
+    judged = judged[judged["study"].isin(_studies(found))]
     of_slices = tested.slices(found, judged, len(cfg.labels.names))
     network = assessment.units_by_level(of_slices, cfg.report)
     rules = rule.predict(found, of_slices, judged, cfg.report, cfg.labels.edges)
@@ -40,8 +42,8 @@ def of_rule(found: Mapping[int, Predictions], studies: pd.DataFrame, cfg: Config
         "note": None,
         "left_out": left_out,
         **comparison.compare_units(rules, network, cfg.report),
-        "scores": rule.agreement_of_scores(network["patient"].score, rules["patient"].score),
-        "patients": _patients(network["patient"], rules["patient"], found, judged),
+        "scores": rule.agreement_of_scores(network["patient"], rules["patient"].score),
+        "patients": _patients(network["patient"], rules["patient"], judged),
         "empty_slices": rule.empty_slices(judged, len(cfg.labels.names)),
     }
 
@@ -56,21 +58,20 @@ def of_views(run: RunPaths, found: Mapping[int, Predictions], studies: pd.DataFr
     """
     box = occlusion.boxes(studies, cfg.pack.size)
     whole, left_out = _restricted(found, set(box))
-    if not cfg.train.occlusion or not whole:
-        return {"note": OFF if not cfg.train.occlusion else NO_HEART if "heart_row" in studies else NO_BOX}
-    try:
-        views = {
-            view: {fold: _read_view(run, fold, view, one) for fold, one in whole.items()} for view in occlusion.VIEWS
-        }
-    except ValueError as error:
-        return {"note": str(error)}
+    if not whole:
+        return {"note": NO_BOX if "heart_row" not in studies else NO_HEART if found else NOTHING}
+    seen, faults = _read_views(run, whole)
+    if not seen:
+        return {"note": OFF if not cfg.train.occlusion else next(iter(faults.values()))}
+    whole = {fold: whole[fold] for fold in seen}
+    views = {view: {fold: of_fold[view] for fold, of_fold in seen.items()} for view in occlusion.VIEWS}
     units = {
         view: assessment.units_by_level(tested.slices(seen, studies, len(cfg.labels.names)), cfg.report)
         for view, seen in {"everything": whole, **views}.items()
     }
     return {
         "note": None,
-        "left_out": left_out,
+        "left_out": left_out | {"folds": list(faults)},
         "share": _share(box, whole, cfg.pack.size),
         "blank_hu": float(round(cfg.train.window_hu[0])),
         "views": {
@@ -83,16 +84,21 @@ def of_views(run: RunPaths, found: Mapping[int, Predictions], studies: pd.DataFr
 def _restricted(found: Mapping[int, Predictions], studies: set[str]) -> tuple[dict[int, Predictions], dict[str, int]]:
     """Predictions of these studies alone, of the folds that have any; and how many studies that leaves out."""
     restricted = {fold: occlusion.restrict(one, studies) for fold, one in found.items()}
-    there = {study for one in found.values() for study in one.studies.tolist()}
-    return {fold: one for fold, one in restricted.items() if len(one.study)}, {"studies": len(there - studies)}
+    left_out = {"studies": len(_studies(found) - studies)}
+    return {fold: one for fold, one in restricted.items() if len(one.study)}, left_out
 
 
-def _patients(
-    network: Tested, rules: Tested, found: Mapping[int, Predictions], studies: pd.DataFrame
-) -> dict[str, Any]:
-    """What was said of each patient, as columns."""
-    tested_studies = {study for one in found.values() for study in one.studies.tolist()}
-    names = np.unique(studies.loc[studies["study"].isin(tested_studies), "patient"].to_numpy(str))
+def _studies(found: Mapping[int, Predictions]) -> set[str]:
+    return {study for one in found.values() for study in one.studies.tolist()}
+
+
+def _patients(network: Tested, rules: Tested, studies: pd.DataFrame) -> dict[str, Any]:
+    """What was said of each patient, as columns.
+
+    Args:
+        studies: those that were tested.
+    """
+    names = np.unique(studies["patient"].to_numpy(str))
     return {
         "patient": names[network.patient].tolist(),
         "fold": network.fold.tolist(),
@@ -102,6 +108,20 @@ def _patients(
         "rule": rules.predicted.tolist(),
         "network": network.predicted.tolist(),
     }
+
+
+def _read_views(
+    run: RunPaths, whole: Mapping[int, Predictions]
+) -> tuple[dict[int, dict[str, Predictions]], dict[int, str]]:
+    """The views of every fold that has them, by fold and view; what is wrong with those of the others."""
+    seen: dict[int, dict[str, Predictions]] = {}
+    faults: dict[int, str] = {}
+    for fold, one in whole.items():
+        try:
+            seen[fold] = {view: _read_view(run, fold, view, one) for view in occlusion.VIEWS}
+        except ValueError as error:
+            faults[fold] = str(error)
+    return seen, faults
 
 
 def _read_view(run: RunPaths, fold: int, view: str, whole: Predictions) -> Predictions:
@@ -122,12 +142,11 @@ def _read_view(run: RunPaths, fold: int, view: str, whole: Predictions) -> Predi
 
 def _share(box: Mapping[str, tuple[int, int, int, int]], whole: Mapping[int, Predictions], size: int) -> float:
     """Mean share of the slices' pixels that are the heart's box."""
-    areas = [
-        (box[study][1] - box[study][0]) * (box[study][3] - box[study][2])
-        for one in whole.values()
-        for study in one.studies[one.study].tolist()
-    ]
-    return float(np.mean(areas)) / size**2
+    areas = []
+    for one in whole.values():
+        top, bottom, left, right = np.array([box[study] for study in one.studies.tolist()]).T
+        areas.append(((bottom - top) * (right - left))[one.study])
+    return float(np.concatenate(areas).mean()) / size**2
 
 
 def _fold(fold: int, units: Mapping[str, Mapping[str, Tested]]) -> dict[str, Any]:

@@ -27,9 +27,7 @@ def rule(summary: dict[str, Any]) -> list[str]:
     if found["note"]:
         return [f"The Agatston rule is not set beside the network: {found['note']}."]
     patients, scores, test = found["levels"]["patient"], found["scores"], found["sign_test"]
-    left_out = f", without {found['left_out']['studies']} studies of patients without a score" * bool(
-        found["left_out"]["studies"]
-    )
+    left_out = f" (studies of patients without a score, left out: {found['left_out']['studies']})"
     p_value = test["note"] if test["p_value"] is None else f"{test['test']}, p = {test['p_value']:.4f}"
     lines = [
         "The rule (lesions of at least 130 HU where the heart is, found automatically, scored as by Agatston) was told "
@@ -40,7 +38,7 @@ def rule(summary: dict[str, Any]) -> list[str]:
     ]
     if scores["bias"] is not None:
         lines.append(
-            f"Rule's less reported score, n = {scores['n']}: mean {scores['bias']:+.1f}, 95 % limits of agreement "
+            f"Rule's less reported score, {scores['n']} patients: mean {scores['bias']:+.1f}, 95 % limits of agreement "
             f"{scores['low']:+.1f} to {scores['high']:+.1f}."
         )
     return lines
@@ -92,7 +90,9 @@ def occlusion(summary: dict[str, Any]) -> list[str]:
     if found["note"]:
         return [f"The network was not tested on parts of slices: {found['note']}."]
     left_out = found["left_out"]["studies"]
-    without = f" Without {left_out} studies in which no heart was found." if left_out else ""
+    without = f" Studies in which no heart was found, left out: {left_out}." if left_out else ""
+    if found["left_out"]["folds"]:
+        without += f" Folds without this test, left out: {', '.join(map(str, found['left_out']['folds']))}."
     return [
         "The same slices were shown to the network once more with all but a box around the heart blank, and once with "
         f"that box blank ({found['blank_hu']:g} HU). The box is {found['share']:.0%} of a slice. A network that reads "
@@ -116,11 +116,10 @@ def occlusion_tables(summary: dict[str, Any]) -> list[Table]:
         [f"fold {fold['fold']}", *(wording.text(value, 3) for value in values)]
         for fold, values in zip(folds, accuracies, strict=True)
     ]
-    change = "change [95 % interval]"
     return [
         Table(
             "What is left of the network's figures where a part of each slice is blank",
-            ["", "everything seen", "the heart alone", change, "all but the heart", change],
+            ["", "everything seen", "the heart alone", "change [95 %]", "all but the heart", "change by it [95 %]"],
             figures,
         ),
         Table(
@@ -163,6 +162,8 @@ def crop(summary: dict[str, Any]) -> list[str]:
     if not found:
         return []
     refused = summary["cohort"]["intake"]["studies"]["refused"].get("no_heart", 0)
+    if not found["studies"]:
+        return [f"No slice was cropped (pack.crop: heart): no heart was found in {found['whole']} studies."]
     side, share, pixel, whole = (found[name] for name in ("side_mm", "share", "pixel_mm", "whole_pixel_mm"))
     return [
         f"Slices were cropped to a square around the heart and {found['margin_mm']:g} mm around it (pack.crop: heart) "

@@ -54,7 +54,7 @@ def compare_units(reference: Units, other: Units, cfg: ReportConfig) -> dict[str
         reference, other: by level, of the same patients in the same order.
     Returns: plain values: levels, each with both matrices and their figures (`assessment.summary`), and sign_test.
     """
-    sums = _resampled((reference, other), cfg)
+    sums = _resampled((reference, other), cfg, correlations=False)
     levels = {}
     for level in LEVELS:
         mine = [sums[at, level] for at in (0, 1)]
@@ -65,10 +65,15 @@ def compare_units(reference: Units, other: Units, cfg: ReportConfig) -> dict[str
     return {"levels": levels, "sign_test": sign_test(*(sums[at, "patient"].matrix_PKK for at in (0, 1)))}
 
 
-def _resampled(pair: Sequence[Units], cfg: ReportConfig) -> dict[tuple[int, str], Sums]:
-    """What both come down to, in the same draws of patients."""
+def _resampled(pair: Sequence[Units], cfg: ReportConfig, correlations: bool = True) -> dict[tuple[int, str], Sums]:
+    """What both come down to, in the same draws of patients.
+
+    Args:
+        correlations: whether those of patients with their scores are drawn, too.
+    """
     sums = {(at, level): assessment.sums_by_patient(pair[at][level]) for at in (0, 1) for level in LEVELS}
-    return assessment.resample(sums, {(at, "patient"): pair[at]["patient"] for at in (0, 1)}, cfg)
+    of_patients = {(at, "patient"): pair[at]["patient"] for at in (0, 1) if correlations}
+    return assessment.resample(sums, of_patients, cfg)
 
 
 def _compare(reference: Finished, other: Finished) -> dict[str, Any]:

@@ -256,7 +256,8 @@ class TrainConfig:
         require(
             0 <= self.checkpoint_minutes < math.inf, "train.checkpoint_minutes", self.checkpoint_minutes, "0 or more"
         )
-        require(self.window_hu[0] < self.window_hu[1], "train.window_hu", self.window_hu, "low, high with low < high")
+        low, high = self.window_hu
+        require(-32768 <= low < high <= 32767, "train.window_hu", self.window_hu, "-32768 <= low < high <= 32767")
         require(
             self.device == "cuda" or self.precision != "fp16",
             "train.precision",

@@ -262,7 +262,8 @@ def _memory(cfg: Config, slices: int, exact: bool, kind: str) -> Memory:
 def _fold_flops(cfg: Config, train: int, val: int, test: int) -> float:
     """Operations of a fold: a training slice takes three times what one that is only looked at takes."""
     once = workload.flops(cfg.model, cfg.pack.size, len(cfg.labels.names))
-    return once * (cfg.train.epochs * (3 * train + val) + test)
+    tests = 3 if cfg.train.occlusion else 1
+    return once * (cfg.train.epochs * (3 * train + val) + tests * test)
 
 
 def _fold_rate(cfg: Config, kind: str) -> float:

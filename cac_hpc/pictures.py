@@ -66,8 +66,11 @@ def _draw_rule(folder: Path, summary: Summary, where: str, cfg: Config) -> None:
     """What the Agatston rule says of the same units."""
     found, dpi = summary["rule"], cfg.report.figure_dpi
     for level, results in found.get("levels", {}).items():
-        title = f"The Agatston rule, {level} level, {where}, n = {results['n']['reference']}"
-        matrix, unit = np.array(results["matrices"]["reference"]["confusion_matrix"]), f"{level}s"
+        matrix, unit = (
+            np.array(results["matrices"]["reference"]["confusion_matrix"]),
+            tables.units(level, summary["levels"][level]),
+        )
+        title = f"The Agatston rule, {level} level, {where}, {results['n']['reference']} {unit}"
         figures.draw_confusion(folder / f"confusion_{level}_rule", matrix, cfg.labels.names, title, unit, dpi)
     if said := found.get("patients"):
         known = [index for index, score in enumerate(said["score"]) if score is not None]

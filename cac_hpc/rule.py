@@ -93,12 +93,16 @@ def empty_slices(studies: pd.DataFrame, num_categories: int) -> list[dict[str, A
     return rows
 
 
-def agreement_of_scores(score_N: np.ndarray, rule_N: np.ndarray) -> dict[str, Any]:
-    """Rule's less reported score: mean and 95 % limits of agreement; None where fewer than two are known.
+def agreement_of_scores(units: Tested, rule_N: np.ndarray) -> dict[str, Any]:
+    """Rule's less reported score: mean and 95 % limits of agreement; None where fewer than two patients are known.
 
+    Args:
+        units: patients as they were tested, each counted once however often that was. rule_N: the rule's scores.
     Source: Bland and Altman 1986, Lancet 327:307.
     """
-    difference = (rule_N - score_N)[~np.isnan(score_N)]
+    known = ~np.isnan(units.score)
+    each = pd.Series((rule_N - units.score)[known]).groupby(units.patient[known]).mean()
+    difference = each.to_numpy(float)
     if len(difference) < 2:
         return {"n": len(difference), "bias": None, "low": None, "high": None}
     bias, sd = float(difference.mean()), float(difference.std(ddof=1))

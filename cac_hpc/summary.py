@@ -114,18 +114,19 @@ def _measured(name: str, facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _crop(facts: Sequence[dict[str, Any]], cfg: Config) -> dict[str, Any] | None:
+def _crop(facts: Sequence[dict[str, Any]], cfg: Config) -> dict[str, Any]:
     """What cropping to the heart made of the studies in which it was found, and how many stayed whole."""
     cut = [study for study in facts if "no_heart" not in study["warnings"].split()]
+    counts = {"studies": len(cut), "whole": len(facts) - len(cut), "margin_mm": cfg.pack.crop_margin_mm}
     if not cut:
-        return None
-    side, rows, columns, pixel_mm, width = (
+        return counts
+    side, height, rows, columns, pixel_mm, width = (
         np.array([study[name] for study in cut], float)
-        for name in ("crop_columns", "rows", "columns", "column_spacing_mm", "field_of_view_mm")
+        for name in ("crop_columns", "crop_rows", "rows", "columns", "column_spacing_mm", "field_of_view_mm")
     )
     measured = {
         "side_mm": side * pixel_mm,
-        "share": side**2 / (rows * columns),
+        "share": side * height / (rows * columns),
         "pixel_mm": side * pixel_mm / cfg.pack.size,
         "whole_pixel_mm": width / cfg.pack.size,
     }
@@ -133,7 +134,7 @@ def _crop(facts: Sequence[dict[str, Any]], cfg: Config) -> dict[str, Any] | None
         name: {"min": float(values.min()), "median": float(np.median(values)), "max": float(values.max())}
         for name, values in measured.items()
     }
-    return {"studies": len(cut), "whole": len(facts) - len(cut), "margin_mm": cfg.pack.crop_margin_mm, **ranges}
+    return counts | ranges
 
 
 def _flow(summary: dict[str, Any]) -> Any:

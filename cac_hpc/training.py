@@ -170,8 +170,9 @@ def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
         for absent in np.setdiff1d(range(num_categories), label[train]):
             log.warning("no training slice is of category %s", cfg.labels.names[absent])
     weight_K = torch.tensor(weight, dtype=torch.float32, device=world.device)
-    box = occlusion.boxes(studies, cfg.pack.size)
-    box_N4 = np.array([box.get(study, occlusion.NOWHERE) for study in loaded.table.study])
+    box = occlusion.boxes(studies, cfg.pack.size) if cfg.train.occlusion else {}
+    names, number_N = np.unique(loaded.table.study, return_inverse=True)
+    box_N4 = np.array([box.get(study, occlusion.NOWHERE) for study in names.tolist()], np.int16)[number_N]
     return FoldData(loaded, torch.from_numpy(label).to(world.device), weight_K, box_N4, train, val, test)
 
 
@@ -292,7 +293,7 @@ def _test(attempt: Attempt, seconds: float) -> None:
     if cfg.train.evaluate == "best":
         trainer.model.load_state_dict(trainer.best)
     probability, _ = passes.evaluate(attempt, data.test, "testing")
-    views = _views(attempt) if cfg.train.occlusion else {}
+    views = _views(attempt)
     if not world.is_main:
         return
     attempt.heart.moved("publishing")

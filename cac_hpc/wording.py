@@ -60,10 +60,10 @@ def verdict(summary: dict[str, Any]) -> str:
             f"quadratic kappa {with_interval(figures['kappa_quadratic'])}."
         )
     if levels := summary["rule"].get("levels"):
-        figure = levels["patient"]["figures"]["accuracy"]
+        figure, n = levels["patient"]["figures"]["accuracy"], levels["patient"]["n"]["reference"]
         sentences.append(
-            f"**The Agatston rule alone, patient level: {text(figure['reference'], 3)}** (n = "
-            f"{levels['patient']['n']['reference']}); the network less the rule {difference(figure)}."
+            f"**The Agatston rule alone, patient level: {text(figure['reference'], 3)}** (n = {n}); the network on the "
+            f"same {text(figure['other'], 3)}, a difference of {difference(figure)}."
         )
     return " ".join(sentences)
 

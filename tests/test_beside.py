@@ -19,13 +19,15 @@ from cac_hpc import (
     paths,
     predictions,
     report,
+    rule,
     sealing,
     settings,
     shards,
+    tested,
     transforms,
     wording,
 )
-from cac_hpc.config import ModelConfig
+from cac_hpc.config import InputError, ModelConfig, TrainConfig
 from cac_hpc.models import SliceClassifier
 from cac_hpc.paths import DatasetPaths, RunPaths
 from tests.runs import NUM_SLICES, SIZE, job, prepare, torchrun
@@ -163,8 +165,9 @@ def test_a_report_tells_both_and_contradicts_nothing(reported):
     summary, cfg = summary_of(reported), settings.load(reported.config)
     assert list(consistency.contradictions(reported, cfg, summary)) == []
     text = report.markdown(summary)
-    assert "The Agatston rule alone, patient level: 0.941** (n = 17); the network less the rule -0.118" in text
-    assert "without 1 studies of patients without a score" in text
+    assert "The Agatston rule alone, patient level: 0.941** (n = 17); the network on the same 0.824" in text
+    assert "a difference of -0.118 [" in text
+    assert "(studies of patients without a score, left out: 1)" in text
     assert beside_wording.RULE in text
     assert (reported.report / "figures" / "scores.svg").is_file()
     assert (reported.report / "figures" / "confusion_patient_rule.png").is_file()
@@ -200,9 +203,50 @@ def test_a_view_that_is_damaged_costs_the_test_and_not_the_report(reported, tmp_
         file.write("\n")
     assert aggregation.aggregate(run.root)
     summary = summary_of(run)
-    assert summary["occlusion"] == {"note": "predictions_rim.csv of fold 2 is not there, or not as it was written"}
-    assert "The network was not tested on parts of slices: predictions_rim.csv of fold 2" in report.markdown(summary)
+    assert summary["occlusion"]["left_out"] == {"studies": 1, "folds": [2]}
+    assert [fold["fold"] for fold in summary["occlusion"]["folds"]] == [0, 1, 3, 4]
+    assert "Folds without this test, left out: 2." in report.markdown(summary)
+    for fold in range(5):
+        run.fold(fold).view("rim").unlink()
+    assert aggregation.aggregate(run.root)
+    note = "predictions_rim.csv of fold 0 is not there, or not as it was written"
+    assert summary_of(run)["occlusion"] == {"note": note}
+    assert f"The network was not tested on parts of slices: {note}" in report.markdown(summary_of(run))
     assert not (run.report / "tables" / "occlusion.csv").exists()
+
+
+def test_without_any_fold_nothing_is_said_of_hearts(reported, tmp_path):
+    run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
+    for fold in range(5):
+        run.fold(fold).predictions.unlink()
+    assert not aggregation.aggregate(run.root)
+    summary = summary_of(run)
+    assert summary["rule"] == summary["occlusion"] == {"note": "no fold has been tested"}
+
+
+def test_of_a_partial_report_only_what_was_tested_is_counted(reported, tmp_path):
+    run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
+    run.fold(0).predictions.unlink()
+    assert not aggregation.aggregate(run.root)
+    found = summary_of(run)["rule"]
+    assert found["levels"]["slice"]["n"]["other"] == sum(row["slices"] for row in found["empty_slices"]) == 2 * 13
+
+
+def test_limits_of_agreement_count_a_patient_once_however_often_it_was_tested():
+    patient, score = np.array([0, 1, 1, 1, 1]), np.array([10.0, 50.0, 50.0, 50.0, 50.0])
+    units = tested.Tested(
+        label=patient, predicted=patient, probability=np.eye(2)[patient], patient=patient, fold=np.arange(5),
+        score=score, num_patients=2, distinct=2,
+    )  # fmt: skip
+    found = rule.agreement_of_scores(units, np.array([10.0, 90.0, 90.0, 90.0, 90.0]))
+    spread = 1.96 * np.std([0, 40], ddof=1)
+    assert found["n"] == 2
+    assert [found[key] for key in ("bias", "low", "high")] == pytest.approx([20, 20 - spread, 20 + spread])
+
+
+def test_a_window_that_no_slice_can_be_blanked_to_is_refused():
+    with pytest.raises(InputError, match=r"train\.window_hu"):
+        TrainConfig(epochs=1, window_hu=(-40000.0, 800.0))
 
 
 def test_without_a_baseline_the_report_says_so(tmp_path):

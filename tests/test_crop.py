@@ -1,10 +1,12 @@
 """Packing slices cropped to the heart, and the score of the rule that is written beside them."""
 
+from types import SimpleNamespace
+
 import h5py
 import numpy as np
 import pytest
 
-from cac_hpc import agatston, files, heart, intake, resample
+from cac_hpc import agatston, beside_wording, files, heart, intake, resample, summary
 from cac_hpc.config import Checks, InputError, PackConfig
 from tests.chests import SPACING_MM, chest, with_lesion, write_study
 from tests.poison import read, rows, write_chest
@@ -121,3 +123,23 @@ def test_a_cropped_cohort_is_sealed_with_boxes_and_scores(tmp_path):
 def test_a_margin_that_cannot_be_is_refused(wrong, key):
     with pytest.raises(InputError, match=key):
         PackConfig(**wrong)
+
+
+def test_the_intake_tells_what_was_cropped_and_how_much_is_left():
+    cfg = SimpleNamespace(pack=PackConfig(size=64, crop="heart", crop_margin_mm=5.0))
+    whole = {"rows": 400, "columns": 500, "column_spacing_mm": 0.4, "field_of_view_mm": 200.0}
+    cut = {"warnings": "", "crop_rows": 250, "crop_columns": 200, **whole}
+    missed = {"warnings": "no_heart", "crop_rows": 400, "crop_columns": 500, **whole}
+    found = summary._crop([cut, missed], cfg)
+    assert (found["studies"], found["whole"], found["margin_mm"]) == (1, 1, 5.0)
+    medians = {name: found[name]["median"] for name in ("side_mm", "share", "pixel_mm", "whole_pixel_mm")}
+    assert medians == pytest.approx({"side_mm": 80, "share": 0.25, "pixel_mm": 1.25, "whole_pixel_mm": 3.125})
+    assert summary._crop([missed], cfg) == {"studies": 0, "whole": 1, "margin_mm": 5.0}
+    told = {"crop": found, "studies": {"refused": {"no_heart": 2}}}
+    (text,) = beside_wording.crop({"cohort": {"intake": told}})
+    assert "and 5 mm around it" in text
+    assert "25% of a slice (median) are kept, and a packed pixel is 1.25 mm wide in place of 3.12" in text
+    assert "1 studies are whole, for no heart was found in them, and 2 were left out for it" in text
+    told = {"crop": summary._crop([missed], cfg), "studies": {"refused": {}}}
+    (text,) = beside_wording.crop({"cohort": {"intake": told}})
+    assert "no heart was found in 1 studies" in text

@@ -108,15 +108,13 @@ def checked(monkeypatch):
 # all subsets
 
 
-def test_subsets_of_five_folds_give_a_partial_report_of_exactly_these(
-    run, quick, as_stage, checked, monkeypatch
-):
+def test_subsets_of_five_folds_give_a_partial_report_of_exactly_these(run, quick, as_stage, checked, monkeypatch):
     whole = [run.fold(index).predictions.read_bytes() for index in range(NUM_FOLDS)]
     for index in range(1, NUM_FOLDS):
         ledger.record(run.ledger, "folds", index, "started")
         ledger.record(run.ledger, "folds", index, "ended", ok=False, reason=f"rank 0 died of cause {index}")
     cause = {0: "it never started", **{index: f"rank 0 died of cause {index}" for index in range(1, NUM_FOLDS)}}
-    for subset in [*range(0, 2**NUM_FOLDS, 3), 2**NUM_FOLDS - 1]:  # each fold there and missing, alone and beside others
+    for subset in [*range(0, 2**NUM_FOLDS, 3), 2**NUM_FOLDS - 1]:  # each fold there and missing, in many ways
         there = [index for index in range(NUM_FOLDS) if subset >> index & 1]
         missing = [index for index in range(NUM_FOLDS) if index not in there]
         for index in range(NUM_FOLDS):

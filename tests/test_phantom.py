@@ -9,10 +9,23 @@ import pydicom
 import pytest
 from pydicom.uid import CTImageStorage
 
-from cac_hpc import agatston, cohort, coronaries, dicom, formation, phantom, protocols, settings, surprises
+from cac_hpc import (
+    agatston,
+    cohort,
+    coronaries,
+    dicom,
+    formation,
+    paths,
+    phantom,
+    protocols,
+    settings,
+    shards,
+    surprises,
+)
 from cac_hpc.config import InputError, LabelsConfig, PhantomConfig
 from cac_hpc.labels import match_labels
-from tests.runs import job
+from cac_hpc.paths import RunPaths
+from tests.runs import job, pack, prepare
 
 EASY = PhantomConfig(out="", studies=6, slices=12, matrix=128, field_of_view_mm=160.0, seed=3, easy=True)
 HARD = PhantomConfig(out="", slices=46, matrix=256, field_of_view_mm=220.0, seed=11)  # as real ones, with fewer pixels
@@ -223,6 +236,30 @@ def test_a_sheet_with_surprises_is_refused_with_every_fault_and_read_when_they_a
     assert all(word in str(caught.value) for word in ("n/a", "no images", "no row"))
     matched = match_labels(LabelsConfig(sheet=sheet, unmatched="skip"), folders, str(surprised))
     assert 12 - 4 <= len(matched.labels) < 12
+
+
+def test_a_cohort_with_surprises_is_packed_in_the_order_of_its_positions(surprised, tmp_path):
+    """Odd names, ids and orders cost no study; only the sheet's faults do, and are counted."""
+    checks = {"size": 128, "min_slices": 8, "checks": {"missing_slices": "warn"}, "studies_per_shard": 4}
+    run = prepare(tmp_path, surprised, pack=checks, labels={"unmatched": "skip"}, split={"folds": 2})
+    pack(run)
+    dataset = RunPaths(run).dataset(None)
+    sheet = LabelsConfig(sheet=str(surprised / "labels.csv"), unmatched="skip")
+    folders = sorted(path.name for path in surprised.iterdir() if path.is_dir())
+    labels = match_labels(sheet, folders, str(surprised)).labels
+    studies = pd.read_csv(dataset.studies, dtype={"study": str}).set_index("study")
+    assert sorted(studies.index) == sorted(labels)
+    assert (studies["slices"] == 12).all()
+    assert paths.read_json(dataset.intake)["studies"]["without_label"] == len(folders) - len(labels)
+    assert set(pd.read_csv(dataset.rejected)["reason"]) == {"no_label"}
+    for name in labels:
+        files = [pydicom.dcmread(path) for path in (surprised / name).rglob("*.dcm")]
+        files.sort(key=lambda ds: float(ds.ImagePositionPatient[2]))
+        for number in (0, 11):
+            found = [shards.read_slices(shard, [(name, number)]) for shard in (dataset.root / "shards").glob("*.h5")]
+            (hu_HW,) = [one[name, number] for one in found if one]
+            ds = files[number]
+            assert (hu_HW == ds.pixel_array.astype(int) * int(ds.RescaleSlope) + int(ds.RescaleIntercept)).all()
 
 
 def test_series_with_odd_ids_can_be_written(tmp_path):
