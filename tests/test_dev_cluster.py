@@ -107,6 +107,7 @@ def test_a_folder_with_other_files_is_refused_and_kept(slurm: Slurm, tmp_path: P
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.drill
 def test_a_cluster_beside_another_leaves_nothing_behind(slurm: Slurm, tmp_path: Path) -> None:
     folder = tmp_path / "second"
     try:

@@ -63,6 +63,7 @@ def start(run, pace_s):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.drill
 def test_of_two_copies_of_a_fold_the_older_one_ends_itself_and_the_newer_one_is_right(
     tmp_path, scans, packed, undisturbed
 ):

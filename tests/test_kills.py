@@ -22,7 +22,7 @@ POINTS = {"start": 1, "step": 8, "save": 6, "validate": 2, "test": 1, "publish":
 DONE = {"start": 0, "step": 7, "save": 6, "validate": 2 * STEPS, "test": EPOCHS * STEPS, "publish": EPOCHS * STEPS}
 VICTIMS = ["0 SIGKILL", "1 SIGKILL", "agent SIGKILL", "supervisor SIGKILL", "supervisor SIGTERM", "0 SIGTERM",
            "1 SIGTERM", "file stop"]  # fmt: skip
-QUICK = {("step", "1 SIGKILL"), ("save", "0 SIGKILL"), ("publish", "supervisor SIGKILL")}
+QUICK = {("step", "1 SIGKILL"), ("publish", "supervisor SIGKILL")}
 GONE = r"on \S+ died in .*: its process \d+ is gone"
 RAISED = r"on \S+: ValueError: an accident \(train_fold.py:\d+\)"
 SILENT = r"on \S+ gave no sign of life for 1\d s"
@@ -90,7 +90,7 @@ def test_a_fold_killed_anywhere_ends_with_the_same_result(tmp_path, scans, packe
     [
         pytest.param("1 SIGSTOP", rf"rank 1 {SILENT}", marks=pytest.mark.drill),
         pytest.param("0 SIGSTOP", rf"rank 0 {SILENT}", marks=pytest.mark.drill),
-        ("1 raise", rf"rank 1 {RAISED}"),
+        pytest.param("1 raise", rf"rank 1 {RAISED}", marks=pytest.mark.drill),
         pytest.param("0 raise", rf"rank 0 {RAISED}", marks=pytest.mark.drill),
         pytest.param("1 exit", rf"rank 1 {GONE}", marks=pytest.mark.drill),
         pytest.param("0 exit", rf"rank 0 {GONE}", marks=pytest.mark.drill),
@@ -216,6 +216,7 @@ def test_any_number_of_ranks_takes_the_same_steps_and_evaluates_every_slice_once
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.drill
 def test_going_on_with_other_ranks_or_data_is_refused_unless_asked_for_and_then_recorded(tmp_path, scans, packed):
     run = doomed_run(tmp_path, scans, packed)
     assert attempt(run, "step 8 1 SIGKILL") == 1

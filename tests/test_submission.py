@@ -93,7 +93,7 @@ def test_whatever_surrounds_the_launcher_the_same_is_submitted(slurm, scans, tmp
 
 
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize("instants", [3, pytest.param(10, marks=pytest.mark.drill)])
+@pytest.mark.parametrize("instants", [2, pytest.param(10, marks=pytest.mark.drill)])
 def test_a_launcher_killed_anywhere_and_started_again_submits_everything_once(slurm, scans, tmp_path, instants):
     run = prepare(tmp_path, scans)
     started = time.monotonic()
