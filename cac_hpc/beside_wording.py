@@ -28,7 +28,7 @@ def rule(summary: dict[str, Any]) -> list[str]:
         return [f"The Agatston rule is not set beside the network: {found['note']}."]
     patients, scores, test = found["levels"]["patient"], found["scores"], found["sign_test"]
     left_out = f" (studies of patients without a score, left out: {found['left_out']['studies']})"
-    p_value = test["note"] if test["p_value"] is None else f"{test['test']}, p = {test['p_value']:.4f}"
+    p_value = test["note"] if test["p_value"] is None else f"{test['test']}, {wording.chance(test['p_value'])}"
     lines = [
         "The rule (lesions of at least 130 HU where the heart is, found automatically, scored as by Agatston) was told "
         "nothing of the labels. Of a patient it gives the category of the score, of a slice that of the slice's own "
@@ -65,7 +65,7 @@ def rule_tables(summary: dict[str, Any]) -> list[Table]:
         ]
         for name, row in zip(names, summary["rule"]["empty_slices"], strict=True)
     ]
-    of_all = ["", "Agatston rule", "network", "network less rule [95 % interval]"]
+    of_all = ["", "Agatston rule", "network", "network less rule"]
     return [
         Table("The rule and the network on the same units, in brackets 95 % intervals", of_all, figures),
         *(

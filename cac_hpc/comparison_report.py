@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from cac_hpc import comparison, escaping, logs, paths, report, settings
+from cac_hpc import comparison, escaping, logs, paths, report, settings, wording
 from cac_hpc.paths import RunPaths
 from cac_hpc.settings import ReportOptions
 
@@ -162,7 +162,7 @@ def _without_interval(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _sign_test(one: Mapping[str, Any], letters: tuple[str, str]) -> str:
     test, (a, b) = one["sign_test"], letters
-    p_value = test["note"] if test["p_value"] is None else f"p = {test['p_value']:.4f}"
+    p_value = test["note"] if test["p_value"] is None else wording.chance(test["p_value"])
     return (
         f"Patients right more often in {b} than in {a}: {test['other_better']}, less often: "
         f"{test['reference_better']}, as often: {test['equal']}; {test['test']}: {p_value}."

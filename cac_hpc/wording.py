@@ -201,11 +201,16 @@ def published_title(found: dict[str, Any]) -> str:
 
 def sign_test(part: dict[str, Any]) -> str:
     test = part["sign_test"]
-    p_value = test["note"] if test["p_value"] is None else f"exact sign test p = {test['p_value']:.4f}"
+    p_value = test["note"] if test["p_value"] is None else f"exact sign test {chance(test['p_value'])}"
     return (
         f"Predicted too high: {part['over_estimated']}, too low: {part['under_estimated']}; of patients, "
         f"{test['over']} more often too high and {test['under']} more often too low: {p_value}."
     )
+
+
+def chance(p_value: float) -> str:
+    """A p-value in four digits; none is 0."""
+    return f"p = {p_value:.4f}" if p_value >= 0.0001 else "p < 0.0001"
 
 
 def collapsed_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:

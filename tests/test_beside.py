@@ -244,6 +244,16 @@ def test_limits_of_agreement_count_a_patient_once_however_often_it_was_tested():
     assert [found[key] for key in ("bias", "low", "high")] == pytest.approx([20, 20 - spread, 20 + spread])
 
 
+def test_a_p_value_is_never_nothing():
+    assert [wording.chance(value) for value in (1.0, 0.0123, 0.0001, 9e-5, 1e-12)] == [
+        "p = 1.0000",
+        "p = 0.0123",
+        "p = 0.0001",
+        "p < 0.0001",
+        "p < 0.0001",
+    ]
+
+
 def test_a_window_that_no_slice_can_be_blanked_to_is_refused():
     with pytest.raises(InputError, match=r"train\.window_hu"):
         TrainConfig(epochs=1, window_hu=(-40000.0, 800.0))
