@@ -31,13 +31,13 @@ def of_rule(found: Mapping[int, Predictions], studies: pd.DataFrame, cfg: Config
     said nothing.
     """
     judged = rule.judged(studies)
-    found, left_out, nothing = *_restricted(found, set(judged["study"])), not found
-    if not found:
-        return {"note": NO_BASELINE if "agatston_score" not in studies else NOTHING if nothing else NO_HEART}
-    judged = judged[judged["study"].isin(_studies(found))]
-    of_slices = tested.slices(found, judged, len(cfg.labels.names))
+    both, left_out = _restricted(found, set(judged["study"]))
+    if not both:
+        return {"note": NO_BASELINE if "agatston_score" not in studies else NO_HEART if found else NOTHING}
+    judged = judged[judged["study"].isin(_studies(both))]
+    of_slices = tested.slices(both, judged, len(cfg.labels.names))
     network = assessment.units_by_level(of_slices, cfg.report)
-    rules = rule.predict(found, of_slices, judged, cfg.report, cfg.labels.edges)
+    rules = rule.predict(both, of_slices, judged, cfg.report, cfg.labels.edges)
     return {
         "note": None,
         "left_out": left_out,

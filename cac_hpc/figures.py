@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter, NullLocator
 from PIL import Image
 
 from cac_hpc import paths
@@ -131,8 +131,11 @@ def draw_scores(
             axes.axvline(edge, color="0.85", linewidth=0.6, zorder=0)
             axes.axhline(edge, color="0.85", linewidth=0.6, zorder=0)
         axes.plot(reported, rule, "o", color=COLOURS[0], markersize=3, alpha=0.7, markeredgewidth=0)
-        axes.set_xscale("symlog", linthresh=1)
-        axes.set_yscale("symlog", linthresh=1)
+        ticks = sorted({0, *edges})
+        for axis, set_scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
+            set_scale("symlog", linthresh=1)
+            axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+            axis.set_minor_locator(NullLocator())
         axes.set(xlim=(-0.2, top), ylim=(-0.2, top), xlabel="reported score", ylabel="score of the rule")
         axes.set_title(_wrapped(title, figure))
         _save(figure, stem, dpi)

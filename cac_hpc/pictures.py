@@ -66,10 +66,8 @@ def _draw_rule(folder: Path, summary: Summary, where: str, cfg: Config) -> None:
     """What the Agatston rule says of the same units."""
     found, dpi = summary["rule"], cfg.report.figure_dpi
     for level, results in found.get("levels", {}).items():
-        matrix, unit = (
-            np.array(results["matrices"]["reference"]["confusion_matrix"]),
-            tables.units(level, summary["levels"][level]),
-        )
+        matrix = np.array(results["matrices"]["reference"]["confusion_matrix"])
+        unit = tables.units(level, summary["levels"][level])
         title = f"The Agatston rule, {level} level, {where}, {results['n']['reference']} {unit}"
         figures.draw_confusion(folder / f"confusion_{level}_rule", matrix, cfg.labels.names, title, unit, dpi)
     if said := found.get("patients"):
