@@ -3,7 +3,6 @@
 import dataclasses
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from cac_hpc.estimate import CPU_FLOPS, GPU_FLOPS
 from cac_hpc.limits import Limits
 from cac_hpc.memory import GIB
 from tests.runs import NUM_SLICES, REPO, SIZE, pack, prepare, write_config
+from tests.waiting import answer_within
 
 NET = (8 * 32 * 32 * 9 + 8 * 16 * 16 * 16 * 9 + 16 * 16 * 8 * 8 * 9 + 16 * 4 * 4 * 32 + 32 * 6) * 2  # flops of a slice
 WEIGHTS = (8 * 9 + 8) + (16 * 8 * 9 + 16) + (16 * 16 * 9 + 16) + (16 * 4 * 4 * 32 + 32) + (32 * 6 + 6)
@@ -209,8 +209,7 @@ def test_planning_takes_a_second_and_never_imports_torch(tmp_path, scans):
         "logs.console().print(estimate.table(cfg, result, limits.read(None)))\n"
         "assert 'torch' not in sys.modules\n"
     )
-    started = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", code]
+    done = answer_within(3, lambda: subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=60))
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - started < 3
     assert "GPU hours" in done.stdout or "core hours" in done.stdout

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from cac_hpc import launch, ledger, lock, settings, stages
 from cac_hpc.paths import RunPaths
 from tests.runs import NUM_SLICES, REPO, job, prepare, write_config, write_scans
-from tests.waiting import wait_for
+from tests.waiting import answer_within, wait_for
 
 
 def launch_here(arguments, capsys):
@@ -64,13 +63,8 @@ def test_the_report_names_no_folder_of_this_machine(finished_run, scans):
 
 
 def test_status_answers_in_half_a_second_from_the_run_folder(finished_run):
-    seconds = []
-    for _ in range(3):
-        started = time.monotonic()
-        shown = job("status.py", finished_run)
-        seconds.append(time.monotonic() - started)
+    shown = answer_within(0.5, lambda: job("status.py", finished_run))
     assert shown.returncode == 0
-    assert min(seconds) < 0.5
     assert re.search(r"folds +2 +done", shown.stdout)
     states = json.loads(job("status.py", finished_run, "--json").stdout)
     assert [(state["stage"], state["task"], state["state"]) for state in states] == [
@@ -279,17 +273,11 @@ def test_gpus_that_are_not_there_are_refused(tmp_path, scans, capsys, monkeypatc
 
 def test_a_dry_run_takes_three_seconds_and_never_imports_torch(tmp_path, scans):
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run")
-    seconds = []
-    for _ in range(3):
-        started = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-X", "importtime", REPO / "jobs" / "launch_cv.py", "--config", config, "--dry_run"],
-            capture_output=True, text=True, timeout=60)  # fmt: skip
-        seconds.append(time.monotonic() - started)
-        assert done.returncode == 0
-        assert "torch" not in {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    command = [sys.executable, "-X", "importtime", REPO / "jobs" / "launch_cv.py", "--config", config, "--dry_run"]
+    done = answer_within(3, lambda: subprocess.run(command, capture_output=True, text=True, timeout=60))
+    assert done.returncode == 0
+    assert "torch" not in {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert "nothing was submitted" in done.stdout
-    assert min(seconds) < 3
 
 
 @pytest.mark.timeout(120)
