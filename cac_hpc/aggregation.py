@@ -34,7 +34,8 @@ from cac_hpc import (
     processes,
     published,
     publishing,
-    report,
+    rendering,
+    report_json,
     settings,
     shards,
     splits,
@@ -112,12 +113,12 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> dict[str, Any]:
     summary["rule"] = beside.of_rule(found, studies, cfg)
     summary["occlusion"] = beside.of_views(run, found, studies, cfg)
     pictures.draw(run, cfg, summary)
-    report.write_tables(run.report, summary)
+    rendering.write_tables(run.report, summary)
     pages.write(run, cfg, summary)
     if found_wrong := consistency.contradictions(run, cfg, summary):
         raise WorkError(f"the report contradicts itself, please tell its authors: {'; '.join(found_wrong[:5])}")
     manifest.write(run.report)
-    report.write_json(run.report, summary)
+    report_json.write(run.report, summary)
     return summary
 
 
@@ -206,7 +207,7 @@ def _summarise(
         del settings_shown[section][key]  # a path of the place where the run was made
     leaks = cfg.split.unit == "slice"
     return {
-        "format_version": report.FORMAT_VERSION,
+        "format_version": report_json.FORMAT_VERSION,
         "title": cfg.report.title + (f" ({wording.MARK})" if leaks else ""),
         "folds_found": len(found),
         "missing_folds": missing,

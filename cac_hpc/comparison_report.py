@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from cac_hpc import comparison, escaping, logs, paths, report, settings, wording
+from cac_hpc import comparison, escaping, logs, paths, rendering, settings, wording
 from cac_hpc.paths import RunPaths
 from cac_hpc.settings import ReportOptions
 
@@ -61,7 +61,7 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
                 name = f"category {category['category']}"
                 rows += _figure_rows({f"{key}, {name}": value for key, value in category.items() if key != "category"})
             parts += [f"### {_level_title(level, results, letters)}"]
-            parts += [report.markdown_table(_columns(letters), rows), *_without_interval(results["figures"])]
+            parts += [rendering.markdown_table(_columns(letters), rows), *_without_interval(results["figures"])]
         parts += [_sign_test(one, letters)]
     return "\n\n".join([*parts, "## How it was counted", *methods(found)]) + "\n"
 

@@ -27,7 +27,8 @@ from cac_hpc import (
     paths,
     predictions,
     published,
-    report,
+    rendering,
+    report_json,
     settings,
     splits,
     tables,
@@ -50,8 +51,8 @@ def check(path: Path) -> int:
     run = RunPaths(settings.run_folder(str(path.absolute().parent.parent)))
     try:
         summary = paths.read_json(path)
-        if (version := summary["format_version"]) != report.FORMAT_VERSION:
-            raise InputError(f"{path}: found format version {version}, wanted {report.FORMAT_VERSION}")
+        if (version := summary["format_version"]) != report_json.FORMAT_VERSION:
+            raise InputError(f"{path}: found format version {version}, wanted {report_json.FORMAT_VERSION}")
         found = contradictions(run, settings.load(run.config), summary)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
@@ -233,7 +234,7 @@ def _num(summary: Mapping[str, Any]) -> int:
 def _against_files(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> Iterator[str]:
     told = paths.read_json(run.report / pages.CIRCUMSTANCES)
     wanted = pages.of_report(run.report, cfg, dict(summary), told)
-    wanted[report.page_name(summary, "md")] = report.markdown(dict(summary))
+    wanted[rendering.page_name(summary, "md")] = rendering.markdown(dict(summary))
     for name, table in tables.of_report(dict(summary)).items():
         wanted[f"tables/{name}"] = escaping.csv_text(table)
     wanted |= {f"tables/{name}": latex for name, latex in tables.latex(dict(summary)).items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cac_hpc import config, paths, report, settings, shards
+from cac_hpc import config, paths, report_json, settings, shards
 from cac_hpc.config import Config, InputError
 from cac_hpc.paths import DatasetPaths, RunPaths
 
@@ -50,8 +50,8 @@ def _report(cfg: Config, reference: RunPaths) -> dict[str, Any]:
         summary = None
     if not isinstance(summary, dict):
         raise _damaged(cfg, reference)
-    if (version := summary.get("format_version")) != report.FORMAT_VERSION:
-        wanted = f"wanted {report.FORMAT_VERSION}; {_again(reference)}"
+    if (version := summary.get("format_version")) != report_json.FORMAT_VERSION:
+        wanted = f"wanted {report_json.FORMAT_VERSION}; {_again(reference)}"
         raise _refused(cfg, f"whose report.json is of format version {version}, {wanted}")
     return summary
 

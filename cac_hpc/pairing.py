@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc import digests, predictions, report, settings, tested
+from cac_hpc import digests, predictions, report_json, settings, tested
 from cac_hpc.config import InputError, ReportConfig
 from cac_hpc.paths import RunPaths
 from cac_hpc.predictions import Predictions
@@ -89,9 +89,9 @@ def _read(run: RunPaths, name: str) -> Finished:
     if archived and not run.config.is_file():
         raise InputError(f"{run.root}: {ARCHIVED}")
     root = settings.run_folder(str(run.root))
-    summary = report.read(root)
-    if (version := summary.get("format_version")) != report.FORMAT_VERSION:
-        wanted = f"wanted {report.FORMAT_VERSION}; python jobs/aggregate.py --run {run.root} makes it again"
+    summary = report_json.read(root)
+    if (version := summary.get("format_version")) != report_json.FORMAT_VERSION:
+        wanted = f"wanted {report_json.FORMAT_VERSION}; python jobs/aggregate.py --run {run.root} makes it again"
         raise InputError(f"{run.report / 'report.json'}: found format version {version}, {wanted}")
     found = {fold["fold"]: _predictions(run, fold, len(summary["categories"])) for fold in summary["training"]}
     there = sorted({study for one in found.values() for study in one.studies.tolist()})

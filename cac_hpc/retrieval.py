@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cac_hpc import absence, archive, logs, paths, publishing, remote, report, settings, stages
+from cac_hpc import absence, archive, logs, paths, publishing, remote, rendering, settings, stages
 from cac_hpc.absence import Look
 from cac_hpc.archive import Choice, Offer
 from cac_hpc.config import InputError, WorkError
@@ -40,11 +40,11 @@ def retrieve(asked: ReportOptions) -> int:
     elif source.is_file():
         folder = archive.unpack(source, settings.out_folder(asked.out))
         summary = archive.read({archive.SUMMARY: folder / archive.SUMMARY}, archive.SUMMARY)
-        code = report.present(summary, f"unpacked and whole: {folder}")
+        code = rendering.present(summary, f"unpacked and whole: {folder}")
     else:
         folder = settings.run_folder(asked.source)
         _bring_up_to_date(RunPaths(folder))
-        code = _keep(folder, settings.out_folder(asked.out), choice) if asked.out else report.show(folder)
+        code = _keep(folder, settings.out_folder(asked.out), choice) if asked.out else rendering.show(folder)
     if asked.open:
         open_page(folder / "report")
     return code
@@ -128,7 +128,7 @@ def _bring(place: Place, out: Path, choice: Choice) -> tuple[Path, int]:
 def _finish(out: Path, offer: Offer, files: Mapping[str, Path], choice: Choice) -> tuple[Path, int]:
     made = archive.write(out, offer, files, choice)
     size = f"{len(offer.items)} files, {made.stat().st_size / 1e6:.1f} MB"
-    return made, report.present(archive.read(files, archive.SUMMARY), f"one archive, {size}: {made}")
+    return made, rendering.present(archive.read(files, archive.SUMMARY), f"one archive, {size}: {made}")
 
 
 def _make_room(folder: Path, num_bytes: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from cac_hpc import audit, baseline, config, digests, escaping, ledger, paths, plan, settings, shards, splits, summary
+from cac_hpc import baseline, config, digests, escaping, leaks, ledger, paths, plan, settings, shards, splits, summary
 from cac_hpc.config import Config, InputError
 from cac_hpc.paths import DatasetPaths, RunPaths
 
@@ -36,7 +36,7 @@ def seal(root: Path) -> None:
         )
         folds = splits.make_folds(patient, category, cfg.split, slices)
         if cfg.split.unit == "patient":  # the report would refuse them after all the training
-            audit.check_pixels(dataset, folds, patient, whole=new)
+            leaks.check_pixels(dataset, folds, patient, whole=new)
         splits.write_splits(run.splits, folds, cfg.split, digests.file_sha256(dataset.studies))
 
 

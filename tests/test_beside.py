@@ -19,7 +19,7 @@ from cac_hpc import (
     occlusion,
     paths,
     predictions,
-    report,
+    rendering,
     rule,
     sealing,
     settings,
@@ -165,7 +165,7 @@ def test_what_is_left_with_the_heart_and_with_the_rest_stands_beside_all(reporte
 def test_a_report_tells_both_and_contradicts_nothing(reported):
     summary, cfg = summary_of(reported), settings.load(reported.config)
     assert list(consistency.contradictions(reported, cfg, summary)) == []
-    text = report.markdown(summary)
+    text = rendering.markdown(summary)
     assert "The Agatston rule alone, patient level: 0.941** (n = 17); the network on the same 0.824" in text
     assert "a difference of -0.118 [" in text
     assert "(studies of patients without a score, left out: 1)" in text
@@ -206,13 +206,13 @@ def test_a_view_that_is_damaged_costs_the_test_and_not_the_report(reported, tmp_
     summary = summary_of(run)
     assert summary["occlusion"]["left_out"] == {"studies": 1, "folds": [2]}
     assert [fold["fold"] for fold in summary["occlusion"]["folds"]] == [0, 1, 3, 4]
-    assert "Folds without this test, left out: 2." in report.markdown(summary)
+    assert "Folds without this test, left out: 2." in rendering.markdown(summary)
     for fold in range(5):
         run.fold(fold).view("rim").unlink()
     assert aggregation.aggregate(run.root)
     note = "predictions_rim.csv of fold 0 is not there, or not as it was written"
     assert summary_of(run)["occlusion"] == {"note": note}
-    assert f"The network was not tested on parts of slices: {note}" in report.markdown(summary_of(run))
+    assert f"The network was not tested on parts of slices: {note}" in rendering.markdown(summary_of(run))
     assert not (run.report / "tables" / "occlusion.csv").exists()
 
 

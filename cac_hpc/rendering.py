@@ -1,4 +1,4 @@
-"""The report's summary in, report.json, report.md and tables out; the same summary shown in a terminal."""
+"""The numbers of a report in, its Markdown and tables out; the same numbers shown in a terminal."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc import beside_wording, escaping, logs, paths, tables, wording
-from cac_hpc.config import InputError
-
-FORMAT_VERSION = 4  # of report.json; README, "Statistics"
+from cac_hpc import beside_wording, escaping, logs, paths, report_json, tables, wording
 
 
 def write_tables(folder: Path, summary: dict[str, Any]) -> None:
@@ -19,11 +16,6 @@ def write_tables(folder: Path, summary: dict[str, Any]) -> None:
     for name, latex in tables.latex(summary).items():
         paths.write_text(folder / "tables" / name, latex)
     paths.write_text(folder / page_name(summary, "md"), markdown(summary))
-
-
-def write_json(folder: Path, summary: dict[str, Any]) -> None:
-    """Write report.json, after everything else: it also says that the report is complete."""
-    paths.write_json(folder / "report.json", summary)
 
 
 def page_name(summary: Mapping[str, Any], suffix: str) -> str:
@@ -71,18 +63,7 @@ def show(root: Path) -> int:
     Returns: 0 for a complete report, 1 for a partial or provisional one.
     Raises: InputError if the run has no report yet.
     """
-    return present(read(root), f"figures, tables and page: {paths.RunPaths(root).report}")
-
-
-def read(root: Path) -> dict[str, Any]:
-    """The summary that the report of a run was made from.
-
-    Raises: InputError if the run has no report yet.
-    """
-    stored = paths.RunPaths(root).report / "report.json"
-    if not stored.is_file():
-        raise InputError(f"{stored}: there is no report yet; python jobs/status.py {root} says where the run stands")
-    return dict(paths.read_json(stored))
+    return present(report_json.read(root), f"figures, tables and page: {paths.RunPaths(root).report}")
 
 
 def present(summary: dict[str, Any], where: str) -> int:
@@ -91,7 +72,7 @@ def present(summary: dict[str, Any], where: str) -> int:
     Returns: 0 for a complete report, 1 for a partial or provisional one.
     """
     screen, code = logs.console(), 0 if summary.get("status") == "COMPLETE" else 1
-    if summary.get("format_version") != FORMAT_VERSION:
+    if summary.get("format_version") != report_json.FORMAT_VERSION:
         screen.print("the report was made by another version of cac_hpc: read its page", markup=False)
         screen.print(where, markup=False, soft_wrap=True)
         return code
