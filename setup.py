@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 VERSION = "0.1.0"
 
@@ -13,8 +13,8 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    packages=["cac_hpc"],
-    package_data={"cac_hpc": ["py.typed", "page.html", "page.css"]},
+    packages=find_packages(include=["cac_hpc", "cac_hpc.*"]),
+    package_data={"cac_hpc": ["py.typed"], "cac_hpc.report": ["page.html", "page.css"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "torch>=2.6,<3",

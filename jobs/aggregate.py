@@ -1,11 +1,12 @@
 """Combine the folds' predictions into the report; exit code 1 when a fold is missing or still at work."""
 
-from cac_hpc import settings
+from cac_hpc.run import settings
 
 
 def main() -> int:
     run, _ = settings.parse_stage(__doc__)
-    from cac_hpc import aggregation, logs
+    from cac_hpc.report import aggregation
+    from cac_hpc.run import logs
 
     logs.setup()
     return 0 if aggregation.aggregate(run) else 1

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from cac_hpc import settings
+from cac_hpc.run import settings
 
 
 def main() -> int:
-    from cac_hpc import benchmark, logs
+    from cac_hpc.benchmark import command as benchmark
+    from cac_hpc.run import logs
 
     logs.setup()
     benchmark.run(__doc__, code=Path(__file__).resolve().parents[1])

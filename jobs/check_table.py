@@ -1,11 +1,11 @@
 """List what a published confusion matrix, or a finished report.json, contradicts; exit code 1 if anything."""
 
-from cac_hpc import settings
+from cac_hpc.run import settings
 
 
 def main() -> int:
     file = settings.parse_file(__doc__, "a published table (.yaml, .json, .csv), or report/report.json of a run")
-    from cac_hpc import consistency
+    from cac_hpc.report import consistency
 
     return consistency.check(file)
 

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from cac_hpc import settings
+from cac_hpc.run import settings
 
 
 def main() -> int:
     run, _ = settings.parse_run(__doc__)
-    from cac_hpc import logs, rehearsal
+    from cac_hpc.cluster import rehearsal
+    from cac_hpc.run import logs
 
     logs.setup()
     return rehearsal.rehearse(run, Path(__file__).resolve().parents[1])

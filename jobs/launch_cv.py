@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from cac_hpc import settings
+from cac_hpc.run import settings
 
 
 def main() -> int:
     cfg, options = settings.parse_launch(__doc__)
-    from cac_hpc import launch
+    from cac_hpc.cluster import launch
 
     return launch.launch(cfg, options, source=Path(__file__).resolve().parents[1])
 

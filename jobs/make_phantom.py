@@ -1,11 +1,12 @@
 """Write a synthetic cohort: DICOM study folders and labels.csv."""
 
-from cac_hpc import settings
+from cac_hpc.run import settings
 
 
 def main() -> int:
     cfg = settings.parse_phantom(__doc__)
-    from cac_hpc import cohort, logs
+    from cac_hpc.run import logs
+    from cac_hpc.synthetic import cohort
 
     logs.setup()
     cohort.write_cohort(cfg)

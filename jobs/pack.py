@@ -1,6 +1,6 @@
 """Pack DICOM studies into shards: one shard with --shard, the seal alone with --seal, everything without either."""
 
-from cac_hpc import settings
+from cac_hpc.run import settings
 
 
 def main() -> int:
@@ -9,7 +9,8 @@ def main() -> int:
         numbers={"shard": "pack this shard only"},
         flags={"seal": "check the packed shards and write the dataset's tables"},
     )
-    from cac_hpc import logs, packing, sealing
+    from cac_hpc.data import packing, sealing
+    from cac_hpc.run import logs
 
     logs.setup()
     if not asked["seal"]:

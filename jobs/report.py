@@ -1,16 +1,16 @@
 """Show the report of a run, bring it home, open it, or compare runs; exit code 1 when one is partial."""
 
-from cac_hpc import logs, settings
+from cac_hpc.run import logs, settings
 
 
 def main() -> int:
     asked = settings.parse_report(__doc__)
     logs.setup()
     if asked.others:
-        from cac_hpc import comparison_report
+        from cac_hpc.report import comparison_report
 
         return comparison_report.show(asked)
-    from cac_hpc import retrieval
+    from cac_hpc.report import retrieval
 
     return retrieval.retrieve(asked)
 

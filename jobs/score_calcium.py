@@ -1,11 +1,12 @@
 """Score the calcium of study folders by the Agatston rule; exit code 1 if a study could not be scored."""
 
-from cac_hpc import settings
+from cac_hpc.run import settings
 
 
 def main() -> int:
     cfg = settings.parse_score(__doc__)
-    from cac_hpc import logs, scoring
+    from cac_hpc.data import scoring
+    from cac_hpc.run import logs
 
     logs.setup()
     return scoring.score_studies(cfg)

@@ -1,6 +1,6 @@
 """Show where a run stands."""
 
-from cac_hpc import settings
+from cac_hpc.run import settings
 
 
 def main() -> int:
@@ -9,7 +9,7 @@ def main() -> int:
         flags={"watch": "keep the table up to date until the run has ended", "json": "print the states for scripts"},
         texts={"log": ("FOLD", "print the end of a fold's log, or that of pack, seal or aggregate")},
     )
-    from cac_hpc import monitor
+    from cac_hpc.cluster import monitor
 
     return monitor.status(run, watch=asked["watch"], as_json=asked["json"], log=asked["log"])
 

@@ -3,7 +3,8 @@
 Exit code 75: it was asked to stop, has saved, and goes on from there when it is started again.
 """
 
-from cac_hpc import settings, stopping
+from cac_hpc.machine import stopping
+from cac_hpc.run import settings
 
 
 def main() -> int:
@@ -17,7 +18,8 @@ def main() -> int:
         texts={"stage": "pack, seal, folds or aggregate"},
         required=("stage",),
     )
-    from cac_hpc import logs, supervisor
+    from cac_hpc.cluster import supervisor
+    from cac_hpc.run import logs
 
     logs.setup()
     return supervisor.supervise(run, asked["stage"], asked["index"], asked["per_task"] or 1)

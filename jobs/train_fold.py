@@ -3,13 +3,14 @@
 Exit code 75: it was asked to stop, has saved, and goes on from there when it is started again.
 """
 
-from cac_hpc import settings, stopping
+from cac_hpc.machine import stopping
+from cac_hpc.run import settings
 
 
 def main() -> int:
     stopping.listen()  # before torch, which takes seconds
     run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
-    from cac_hpc import training
+    from cac_hpc.train import training
 
     return training.train_fold(run, asked["fold"])
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import pytest
 
-from cac_hpc import pictures
+from cac_hpc.report import pictures
 from tests import drills, sshd
 from tests.folds import fold_run, results
 from tests.runs import job, pack, prepare, write_config, write_scans

@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from cac_hpc import processes, settings, stopping
+from cac_hpc.machine import processes, stopping
+from cac_hpc.run import settings
 
 RANK = os.environ["RANK"]
 POINT, NUMBER, VICTIM, WHAT = os.environ.get("CAC_DOOM", "never 0 none none").split()
@@ -21,7 +22,8 @@ POINT, NUMBER, VICTIM, WHAT = os.environ.get("CAC_DOOM", "never 0 none none").sp
 def main() -> int:
     stopping.listen()
     run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
-    from cac_hpc import checkpoint, passes, paths, steps, training
+    from cac_hpc.run import paths
+    from cac_hpc.train import checkpoint, passes, steps, training
 
     if (VICTIM if VICTIM in "01" and not WHAT.startswith("SIG") else "0") == RANK:  # signals are sent by rank 0
         numbers = {point: itertools.count(1) for point in ("start", "step", "save", "validate", "test", "publish")}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cac_hpc.paths import RunPaths
+from cac_hpc.run.paths import RunPaths
 from tests.folds import results
 from tests.runs import REPO
 from tests.waiting import wait_for

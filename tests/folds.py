@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from cac_hpc import sealing
-from cac_hpc.paths import RunPaths
+from cac_hpc.data import sealing
+from cac_hpc.run.paths import RunPaths
 from tests.runs import REPO, prepare
 
 EPOCHS, STEPS = 3, 5  # 48 training slices in batches of 10

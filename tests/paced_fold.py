@@ -7,13 +7,14 @@ import os
 import sys
 import time
 
-from cac_hpc import settings, stopping
+from cac_hpc.machine import stopping
+from cac_hpc.run import settings
 
 
 def main() -> int:
     stopping.listen()
     run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
-    from cac_hpc import steps, training
+    from cac_hpc.train import steps, training
 
     inner, pace_s = steps.train_step, float(os.environ.get("CAC_PACE_S", "0"))
 

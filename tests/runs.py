@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from cac_hpc import dicom, launch, packing, sealing, settings
+from cac_hpc.cluster import launch
+from cac_hpc.data import dicom, packing, sealing
+from cac_hpc.run import settings
 
 REPO = Path(__file__).resolve().parents[1]
 SCORES = (0.0, 5.0, 50.0, 200.0, 700.0, 2000.0)  # one in each category

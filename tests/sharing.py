@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cac_hpc import digests, distributed, residency, settings
-from cac_hpc.config import InputError
-from cac_hpc.paths import RunPaths
+from cac_hpc.run import digests, settings
+from cac_hpc.run.config import InputError
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.train import distributed, residency
 
 
 def main(root: str, out: str) -> None:

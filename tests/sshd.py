@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cac_hpc import processes
+from cac_hpc.machine import processes
 from tests.waiting import wait_for
 
 PRIVILEGE_SEPARATION = Path("/run/sshd")  # an sshd of root wants it

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc import ledger, records
-from cac_hpc.paths import RunPaths
+from cac_hpc.cluster import records
+from cac_hpc.run import ledger
+from cac_hpc.run.paths import RunPaths
 
 TOKEN = "0123abcd"
 NAME = f"cac-folds-{TOKEN}"

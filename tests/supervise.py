@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-from cac_hpc import local, settings, stages
-from cac_hpc.paths import RunPaths
+from cac_hpc.cluster import local
+from cac_hpc.run import settings, stages
+from cac_hpc.run.paths import RunPaths
 
 
 def main() -> int:

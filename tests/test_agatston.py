@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from cac_hpc import agatston
-from cac_hpc.config import InputError, RuleConfig
+from cac_hpc.calcium import agatston
+from cac_hpc.run.config import InputError, RuleConfig
 
 
 def score(pixels: dict[tuple[int, int, int], int], pixel_mm: float = 1.0, spacing_mm: float = 3.0, **options: float):

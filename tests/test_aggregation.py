@@ -7,9 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc import aggregation, digests, ledger, paths, predictions, processes, shards, splits
-from cac_hpc.config import InputError, SplitConfig
-from cac_hpc.paths import RunPaths
+from cac_hpc.data import shards, splits
+from cac_hpc.machine import processes
+from cac_hpc.report import aggregation
+from cac_hpc.run import digests, ledger, paths
+from cac_hpc.run.config import InputError, SplitConfig
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.train import predictions
 from tests.runs import job, write_config, write_scans
 from tests.test_metrics import PRINTED
 

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc import digests, paths, predictions, shards, splits
-from cac_hpc.config import SplitConfig
-from cac_hpc.paths import RunPaths
+from cac_hpc.data import shards, splits
+from cac_hpc.run import digests, paths
+from cac_hpc.run.config import SplitConfig
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.train import predictions
 from tests.runs import job, write_config
 from tests.test_aggregation import intake_of, report_of, vouch
 

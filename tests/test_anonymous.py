@@ -2,7 +2,9 @@
 
 import pytest
 
-from cac_hpc import aggregation, anonymous, fencing, heartbeat, ledger, paths
+from cac_hpc.report import aggregation, anonymous
+from cac_hpc.run import ledger, paths
+from cac_hpc.train import fencing, heartbeat
 from tests.test_aggregation import make_run
 
 NODES = {"workstation", "gpu17.hospital.org"}

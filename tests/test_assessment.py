@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc import agreement, assessment, calibration, metrics, tested
-from cac_hpc.config import ReportConfig
-from cac_hpc.predictions import Predictions
+from cac_hpc.run.config import ReportConfig
+from cac_hpc.statistics import agreement, assessment, calibration, metrics, tested
+from cac_hpc.train.predictions import Predictions
 from tests import oracle
 
 EDGES = (0, 10, 100, 400, 1000)

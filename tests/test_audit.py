@@ -7,8 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc import aggregation, audit, digests, labels, ledger, paths, settings, shards, splits
-from cac_hpc.config import InputError
+from cac_hpc.data import labels, shards, splits
+from cac_hpc.report import aggregation
+from cac_hpc.run import digests, ledger, paths, settings
+from cac_hpc.run.config import InputError
+from cac_hpc.statistics import audit
 from tests.runs import job, pack, prepare, write_scans
 from tests.test_aggregation import make_run, report_of, vouch
 

@@ -12,9 +12,13 @@ import pydicom
 import pytest
 import torch
 
-from cac_hpc import costs, loaders, peers, scanner, settings, shards
-from cac_hpc.distributed import World
-from cac_hpc.paths import RunPaths
+from cac_hpc.benchmark import loaders, peers
+from cac_hpc.data import shards
+from cac_hpc.machine import costs
+from cac_hpc.run import settings
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.synthetic import scanner
+from cac_hpc.train.distributed import World
 from tests.runs import REPO, job
 
 STUDIES, SLICES, MATRIX = 8, 10, 64
@@ -40,7 +44,7 @@ def test_every_program_packs_the_same_hu(long_headers, tmp_path, name):
     if peers.version(name) is None:
         pytest.skip(f"{name} is not installed")
     stored = [pydicom.dcmread(path).pixel_array.astype(int) - 1024 for path in long_headers.rglob("*.dcm")]
-    command = [sys.executable, "-m", "cac_hpc.peers", name, str(long_headers), str(tmp_path)]
+    command = [sys.executable, "-m", "cac_hpc.benchmark.peers", name, str(long_headers), str(tmp_path)]
     subprocess.run(command, cwd=REPO, check=True, capture_output=True, timeout=120)
     assert peers.contents(tmp_path) == (2 * SLICES * MATRIX**2, sum(hu.sum() for hu in stored))
 

@@ -10,27 +10,14 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
-from cac_hpc import (
-    aggregation,
-    beside_wording,
-    consistency,
-    digests,
-    figures,
-    occlusion,
-    paths,
-    predictions,
-    rendering,
-    rule,
-    sealing,
-    settings,
-    shards,
-    tested,
-    transforms,
-    wording,
-)
-from cac_hpc.config import InputError, ModelConfig, TrainConfig
-from cac_hpc.models import SliceClassifier
-from cac_hpc.paths import DatasetPaths, RunPaths
+from cac_hpc.data import sealing, shards
+from cac_hpc.report import aggregation, beside_wording, consistency, figures, rendering, wording
+from cac_hpc.run import digests, paths, settings
+from cac_hpc.run.config import InputError, ModelConfig, TrainConfig
+from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.statistics import rule, tested
+from cac_hpc.train import occlusion, predictions, transforms
+from cac_hpc.train.models import SliceClassifier
 from tests.runs import NUM_SLICES, SIZE, job, prepare, torchrun
 from tests.test_aggregation import make_run, vouch
 

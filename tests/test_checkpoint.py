@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from cac_hpc import checkpoint
-from cac_hpc.config import InputError
+from cac_hpc.run.config import InputError
+from cac_hpc.train import checkpoint
 
 MINE = {"fold": 0, "splits": "x"}
 STATE = {"weights": {"layer": torch.arange(3000.0)}, "history": [{"epoch": 1, "val_loss": 0.5}], "belongs_to": MINE}

@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cac_hpc import aggregation, assessment, comparison, comparison_report, pairing, paths, tested
-from cac_hpc.config import InputError, ReportConfig
-from cac_hpc.paths import RunPaths
-from cac_hpc.settings import ReportOptions, parse_report
+from cac_hpc.report import aggregation, comparison_report
+from cac_hpc.run import paths
+from cac_hpc.run.config import InputError, ReportConfig
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.run.settings import ReportOptions, parse_report
+from cac_hpc.statistics import assessment, comparison, pairing, tested
 from tests import oracle
 from tests.runs import job
 from tests.test_aggregation import make_run

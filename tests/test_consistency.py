@@ -5,8 +5,9 @@ import re
 
 import pytest
 
-from cac_hpc import aggregation, consistency, paths, settings
-from cac_hpc.config import WorkError
+from cac_hpc.report import aggregation, consistency
+from cac_hpc.run import paths, settings
+from cac_hpc.run.config import WorkError
 from tests.runs import job
 from tests.test_aggregation import make_run, printed_predictions
 

@@ -10,25 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc import (
-    aggregation,
-    archive,
-    config,
-    consistency,
-    contrast,
-    digests,
-    launch,
-    passes,
-    paths,
-    sealing,
-    settings,
-    splits,
-    training,
-    wording,
-)
-from cac_hpc.config import InputError, SplitConfig
-from cac_hpc.paths import RunPaths
-from cac_hpc.stopping import RESUMABLE
+from cac_hpc.cluster import launch
+from cac_hpc.data import sealing, splits
+from cac_hpc.machine.stopping import RESUMABLE
+from cac_hpc.report import aggregation, archive, consistency, wording
+from cac_hpc.run import config, digests, paths, settings
+from cac_hpc.run.config import InputError, SplitConfig
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics import contrast
+from cac_hpc.train import passes, training
 from tests.runs import NUM_SLICES, REPO, job, prepare, torchrun
 
 NUM_STUDIES = 18

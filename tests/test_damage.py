@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from cac_hpc import aggregation, circumstances, ledger, settings, stages, usage
+from cac_hpc.cluster import usage
+from cac_hpc.report import aggregation, circumstances
+from cac_hpc.run import ledger, settings, stages
 from tests.test_aggregation import make_run
 
 TIME = "2026-01-01T00:00:00+00:00"

@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import data_element_generator
 from pydicom.sequence import Sequence
 
-from cac_hpc import elements, images
-from cac_hpc.elements import UNDEFINED, CutShort, ElementError
+from cac_hpc.data import elements, images
+from cac_hpc.data.elements import UNDEFINED, CutShort, ElementError
 from tests import poison
 from tests.poison import EXPLICIT, IMPLICIT
 

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc import aggregation, consistency, escaping, logs, paths, settings
-from cac_hpc.config import InputError, LabelsConfig, ReportConfig
+from cac_hpc.data import escaping
+from cac_hpc.report import aggregation, consistency
+from cac_hpc.run import logs, paths, settings
+from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from tests.runs import job, pack, prepare, write_scans
 from tests.test_aggregation import make_run, report_of
 

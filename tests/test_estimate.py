@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc import estimate, plan, settings, splits, workload
-from cac_hpc.config import InputError, Resources
-from cac_hpc.estimate import CPU_FLOPS, GPU_FLOPS
-from cac_hpc.limits import Limits
-from cac_hpc.memory import GIB
+from cac_hpc.cluster import estimate
+from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS
+from cac_hpc.cluster.limits import Limits
+from cac_hpc.data import plan, splits
+from cac_hpc.machine.memory import GIB
+from cac_hpc.run import settings
+from cac_hpc.run.config import InputError, Resources
+from cac_hpc.train import workload
 from tests.runs import NUM_SLICES, REPO, SIZE, pack, prepare, write_config
 from tests.waiting import answer_within
 

@@ -8,9 +8,10 @@ import threading
 
 import pytest
 
-from cac_hpc import checkpoint, fencing, paths
-from cac_hpc.fencing import Fenced
-from cac_hpc.paths import FoldPaths
+from cac_hpc.run import paths
+from cac_hpc.run.paths import FoldPaths
+from cac_hpc.train import checkpoint, fencing
+from cac_hpc.train.fencing import Fenced
 from tests.folds import alive, fold_run, results
 from tests.runs import REPO
 from tests.waiting import wait_for

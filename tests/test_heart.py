@@ -5,9 +5,10 @@ import time
 import numpy as np
 import pytest
 
-from cac_hpc import agatston, files, heart, intake
-from cac_hpc.config import PackConfig
-from cac_hpc.reasons import Refused
+from cac_hpc.calcium import agatston, heart
+from cac_hpc.data import files, intake
+from cac_hpc.run.config import PackConfig
+from cac_hpc.run.reasons import Refused
 from tests.chests import AORTA_MM, SPACING_MM, chest, with_lesion
 
 MIDDLE = slice(20, 24)

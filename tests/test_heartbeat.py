@@ -5,10 +5,11 @@ import os
 
 import pytest
 
-from cac_hpc import heartbeat, processes
-from cac_hpc.fencing import Fence
-from cac_hpc.heartbeat import Heartbeat, Peer, Pulse, verdict
-from cac_hpc.paths import FoldPaths
+from cac_hpc.machine import processes
+from cac_hpc.run.paths import FoldPaths
+from cac_hpc.train import heartbeat
+from cac_hpc.train.fencing import Fence
+from cac_hpc.train.heartbeat import Heartbeat, Peer, Pulse, verdict
 from tests.waiting import wait_for
 
 US = processes.start_time(os.getpid())

@@ -8,10 +8,10 @@ import numpy as np
 import pydicom
 import pytest
 
-from cac_hpc import files, hounsfield, images, intake
-from cac_hpc.config import Checks, PackConfig, SeriesRule
-from cac_hpc.hounsfield import AIR_HU
-from cac_hpc.reasons import Refused
+from cac_hpc.data import files, hounsfield, images, intake
+from cac_hpc.data.hounsfield import AIR_HU
+from cac_hpc.run.config import Checks, PackConfig, SeriesRule
+from cac_hpc.run.reasons import Refused
 from tests import poison
 from tests.poison import ALL, LAST, NUM_SLICES, SIZE, edit, on, read, slices_of, write_chest
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cac_hpc import intervals, metrics
+from cac_hpc.statistics import intervals, metrics
 
 
 def test_wilson_gives_the_published_interval():

@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc import checkpoint, digests, shards
-from cac_hpc.paths import RunPaths
+from cac_hpc.data import shards
+from cac_hpc.run import digests
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.train import checkpoint
 from tests.folds import EPOCHS, STEPS, TRAIN, alive, fold_run, results
 from tests.runs import REPO, job, pack, prepare
 from tests.waiting import wait_for

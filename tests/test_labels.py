@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cac_hpc.config import InputError, LabelsConfig
-from cac_hpc.labels import Label, categories, match_labels, normalised, read_score
+from cac_hpc.data.labels import Label, categories, match_labels, normalised, read_score
+from cac_hpc.run.config import InputError, LabelsConfig
 
 EDGES = LabelsConfig.edges
 NUMBER = "wanted a number such as 12.5, or >1000"

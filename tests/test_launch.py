@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc import launch, ledger, lock, settings, stages
-from cac_hpc.paths import RunPaths
+from cac_hpc.cluster import launch
+from cac_hpc.run import ledger, lock, settings, stages
+from cac_hpc.run.paths import RunPaths
 from tests.runs import NUM_SLICES, REPO, job, prepare, write_config, write_scans
 from tests.waiting import answer_within, wait_for
 
@@ -220,7 +221,7 @@ def test_a_report_that_is_being_made_again_is_not_called_done(tmp_path, scans):
 
 
 def test_a_percent_sign_in_the_run_folder_is_refused_for_slurm(tmp_path, scans, capsys, monkeypatch):
-    monkeypatch.setattr("cac_hpc.scheduler.unavailable", lambda: None)
+    monkeypatch.setattr("cac_hpc.cluster.scheduler.unavailable", lambda: None)
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "70%", cluster={"kind": "slurm"})
     code, output = launch_here(["--config", config], capsys)
     assert code == 2

@@ -6,10 +6,11 @@ import os
 
 import pytest
 
-from cac_hpc import accounting, limits, notation, settings
-from cac_hpc.accounting import Accounting, Allowance, Association
-from cac_hpc.config import Resources
-from cac_hpc.limits import Limits
+from cac_hpc.cluster import accounting, limits, notation
+from cac_hpc.cluster.accounting import Accounting, Allowance, Association
+from cac_hpc.cluster.limits import Limits
+from cac_hpc.run import settings
+from cac_hpc.run.config import Resources
 from tests.runs import write_config
 
 SINFO = """\

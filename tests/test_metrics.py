@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from cac_hpc import assessment, metrics
+from cac_hpc.statistics import assessment, metrics
 from tests import oracle
 
 PRINTED = np.array(

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cac_hpc import workload
-from cac_hpc.config import ModelConfig
-from cac_hpc.models import SliceClassifier, num_parameters
-from cac_hpc.transforms import window
-from cac_hpc.workload import flops
+from cac_hpc.run.config import ModelConfig
+from cac_hpc.train import workload
+from cac_hpc.train.models import SliceClassifier, num_parameters
+from cac_hpc.train.transforms import window
+from cac_hpc.train.workload import flops
 
 SETTINGS = [
     (ModelConfig(), 64, 6),

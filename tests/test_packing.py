@@ -17,10 +17,11 @@ import numpy as np
 import pydicom
 import pytest
 
-from cac_hpc import digests, packing, plan, sealing, settings
-from cac_hpc.config import InputError
-from cac_hpc.paths import DatasetPaths
-from cac_hpc.workers import Worker
+from cac_hpc.data import packing, plan, sealing
+from cac_hpc.machine.workers import Worker
+from cac_hpc.run import digests, settings
+from cac_hpc.run.config import InputError
+from cac_hpc.run.paths import DatasetPaths
 from tests import risky_studies
 from tests.conftest import unavailable
 from tests.runs import NUM_SLICES, REPO, job, pack, prepare, write_scans

@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cac_hpc import aggregation, archive, consistency, digests, manifest, pages, paths, predictions, settings
-from cac_hpc.paths import RunPaths
+from cac_hpc.report import aggregation, archive, consistency, manifest, pages
+from cac_hpc.run import digests, paths, settings
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.train import predictions
 from tests.runs import REPO, job, pack, prepare, write_config, write_scans
 from tests.test_aggregation import make_run, printed_predictions, vouch, write_folds
 

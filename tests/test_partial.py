@@ -11,25 +11,13 @@ import threading
 import numpy as np
 import pytest
 
-from cac_hpc import (
-    aggregation,
-    archive,
-    consistency,
-    ledger,
-    lock,
-    manifest,
-    paths,
-    pictures,
-    processes,
-    publishing,
-    retrieval,
-    settings,
-    wording,
-)
-from cac_hpc import stages as graph
-from cac_hpc.config import InputError
-from cac_hpc.paths import RunPaths
-from cac_hpc.settings import ReportOptions
+from cac_hpc.machine import processes
+from cac_hpc.report import aggregation, archive, consistency, manifest, pictures, publishing, retrieval, wording
+from cac_hpc.run import ledger, lock, paths, settings
+from cac_hpc.run import stages as graph
+from cac_hpc.run.config import InputError
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.run.settings import ReportOptions
 from jobs import aggregate as stage
 from tests import oracle
 from tests.standins import TOKEN, FakeSlurm, queued

@@ -9,22 +9,13 @@ import pydicom
 import pytest
 from pydicom.uid import CTImageStorage
 
-from cac_hpc import (
-    agatston,
-    cohort,
-    coronaries,
-    dicom,
-    formation,
-    paths,
-    phantom,
-    protocols,
-    settings,
-    shards,
-    surprises,
-)
-from cac_hpc.config import InputError, LabelsConfig, PhantomConfig
-from cac_hpc.labels import match_labels
-from cac_hpc.paths import RunPaths
+from cac_hpc.calcium import agatston
+from cac_hpc.data import dicom, shards
+from cac_hpc.data.labels import match_labels
+from cac_hpc.run import paths, settings
+from cac_hpc.run.config import InputError, LabelsConfig, PhantomConfig
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.synthetic import cohort, coronaries, formation, phantom, protocols, surprises
 from tests.runs import job, pack, prepare
 
 EASY = PhantomConfig(out="", studies=6, slices=12, matrix=128, field_of_view_mm=160.0, seed=3, easy=True)

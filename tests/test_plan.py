@@ -10,9 +10,10 @@ import tracemalloc
 
 import pytest
 
-from cac_hpc import plan, settings
-from cac_hpc.config import DataConfig, InputError
-from cac_hpc.paths import DatasetPaths
+from cac_hpc.data import plan
+from cac_hpc.run import settings
+from cac_hpc.run.config import DataConfig, InputError
+from cac_hpc.run.paths import DatasetPaths
 from tests.runs import SCORES, job, pack, prepare, write_config, write_scans
 
 SECRET = "b9f0c2d4a1e87365"

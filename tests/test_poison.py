@@ -17,9 +17,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from cac_hpc import dicom, files, images, intake
-from cac_hpc.config import Checks, InputError, PackConfig, SeriesRule
-from cac_hpc.reasons import Refused
+from cac_hpc.data import dicom, files, images, intake
+from cac_hpc.run.config import Checks, InputError, PackConfig, SeriesRule
+from cac_hpc.run.reasons import Refused
 from tests import poison
 from tests.poison import (
     ALL,

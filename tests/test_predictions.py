@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cac_hpc import predictions
+from cac_hpc.train import predictions
 
 
 def test_names_that_look_like_numbers_stay_names(tmp_path):

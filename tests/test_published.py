@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from cac_hpc import published
-from cac_hpc.config import InputError
+from cac_hpc.run.config import InputError
+from cac_hpc.statistics import published
 from tests.runs import REPO, job
 from tests.test_metrics import PRINTED
 

@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from cac_hpc import manifest, publishing
-from cac_hpc.config import InputError
-from cac_hpc.paths import RunPaths
+from cac_hpc.report import manifest, publishing
+from cac_hpc.run.config import InputError
+from cac_hpc.run.paths import RunPaths
 
 MINE = ("tables/my_notes.csv", "figures/my_figure.png", "figures/slices_for_talk.png", "notes/talk/plan.txt", ".hidden")
 REPLACED = "tables/figures.csv"  # the report's own, edited

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc import reasons
-from cac_hpc.config import Checks, plain
+from cac_hpc.run import reasons
+from cac_hpc.run.config import Checks, plain
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "cac_hpc").glob("*.py") if path.stem != "reasons")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cac_hpc import regions
-from cac_hpc.config import InputError
+from cac_hpc.calcium import regions
+from cac_hpc.run.config import InputError
 
 SHAPE, SPACING_MM = (5, 20, 30), (3.0, 0.5, 1.0)
 

@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from cac_hpc import feeding, memory, residency, settings, shards, slices
-from cac_hpc.config import InputError, TrainConfig
-from cac_hpc.distributed import World
-from cac_hpc.memory import GIB, Limit
-from cac_hpc.paths import DatasetPaths
-from cac_hpc.room import Room, choose, effective_window
+from cac_hpc.data import shards
+from cac_hpc.machine import memory
+from cac_hpc.machine.memory import GIB, Limit
+from cac_hpc.run import settings
+from cac_hpc.run.config import InputError, TrainConfig
+from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.train import feeding, residency, slices
+from cac_hpc.train.distributed import World
+from cac_hpc.train.room import Room, choose, effective_window
 from tests.runs import NUM_SLICES, REPO, SIZE, pack, prepare
 
 CATEGORY = {f"{index:03d}": index % 6 for index in range(18)}

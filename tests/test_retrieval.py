@@ -18,10 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc import archive, digests, manifest, processes, remote, retrieval
-from cac_hpc.config import InputError, WorkError
-from cac_hpc.remote import Place
-from cac_hpc.settings import ReportOptions, parse_report
+from cac_hpc.machine import processes
+from cac_hpc.report import archive, manifest, remote, retrieval
+from cac_hpc.report.remote import Place
+from cac_hpc.run import digests
+from cac_hpc.run.config import InputError, WorkError
+from cac_hpc.run.settings import ReportOptions, parse_report
 from tests.runs import REPO, job
 from tests.waiting import wait_for
 

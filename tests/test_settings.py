@@ -7,8 +7,8 @@ import sys
 import pytest
 import yaml
 
-from cac_hpc import config, settings
-from cac_hpc.config import InputError
+from cac_hpc.run import config, settings
+from cac_hpc.run.config import InputError
 from tests.runs import REPO, write_config
 from tests.waiting import answer_within
 

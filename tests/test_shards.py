@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from cac_hpc import digests, packing, plan, residency, sealing, settings, shards
-from cac_hpc.config import InputError
-from cac_hpc.distributed import World
-from cac_hpc.paths import DatasetPaths
-from cac_hpc.workers import Worker
+from cac_hpc.data import packing, plan, sealing, shards
+from cac_hpc.machine.workers import Worker
+from cac_hpc.run import digests, settings
+from cac_hpc.run.config import InputError
+from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.train import residency
+from cac_hpc.train.distributed import World
 from tests.runs import NUM_SLICES, SIZE, pack, prepare, write_scans
 
 CATEGORY = {f"{index:03d}": index % 6 for index in range(18)}

@@ -7,7 +7,7 @@ import zipfile
 import openpyxl
 import pytest
 
-from cac_hpc.sheets import Cell, ColumnError, SheetError, read_sheet
+from cac_hpc.data.sheets import Cell, ColumnError, SheetError, read_sheet
 
 
 def csv_file(tmp_path, data):

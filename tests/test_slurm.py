@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from cac_hpc.paths import RunPaths
+from cac_hpc.run.paths import RunPaths
 from tests.runs import REPO, job, prepare, write_config
 from tests.waiting import wait_for
 

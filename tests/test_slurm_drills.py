@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from cac_hpc.paths import RunPaths
+from cac_hpc.run.paths import RunPaths
 from tests import daemons
 from tests.drills import checkpoints, done, events, log, pace, submit, wait_for_progress
 from tests.runs import job

@@ -9,9 +9,9 @@ import socket
 
 import pytest
 
-from cac_hpc import rendezvous
-from cac_hpc.config import WorkError
-from cac_hpc.paths import RunPaths
+from cac_hpc.cluster import rendezvous
+from cac_hpc.run.config import WorkError
+from cac_hpc.run.paths import RunPaths
 from tests.drills import DEV, events, log, nothing_is_left, pace, submit, wait_for_end, wait_for_progress
 from tests.folds import TRAIN, fold_run, results
 from tests.runs import job
@@ -124,7 +124,7 @@ def test_the_first_node_is_waited_for_until_its_name_is_known(monkeypatch):
             raise answer
         return answer
 
-    monkeypatch.setattr("cac_hpc.scheduler.node_address", lambda node: f"{node}.cluster")
+    monkeypatch.setattr("cac_hpc.cluster.scheduler.node_address", lambda node: f"{node}.cluster")
     monkeypatch.setattr(socket, "gethostbyname", look_up)
     monkeypatch.setattr(rendezvous, "POLL_S", 0.01)
     assert rendezvous._address("n7") == "10.0.0.7"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cac_hpc import ledger
+from cac_hpc.run import ledger
 from tests.conftest import cluster, start_cluster
 from tests.runs import job
 from tests.standins import NAME, bare_run, submitted

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cac_hpc.config import InputError, SplitConfig
-from cac_hpc.slices import SliceTable
-from cac_hpc.splits import Fold, check_folds, check_slice_folds, make_folds, read_splits, slices_of, write_splits
+from cac_hpc.data.splits import Fold, check_folds, check_slice_folds, make_folds, read_splits, slices_of, write_splits
+from cac_hpc.run.config import InputError, SplitConfig
+from cac_hpc.train.slices import SliceTable
 
 STUDY = dict(zip(range(6), (12, 7, 11, 12, 11, 15), strict=True))  # patients per category
 

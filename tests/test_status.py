@@ -14,9 +14,10 @@ import time
 
 import pytest
 
-from cac_hpc import cancellation, ledger, monitor, outlook
-from cac_hpc.config import WorkError
-from cac_hpc.paths import RunPaths
+from cac_hpc.cluster import cancellation, monitor, outlook
+from cac_hpc.run import ledger
+from cac_hpc.run.config import WorkError
+from cac_hpc.run.paths import RunPaths
 from tests.runs import REPO, job, prepare
 from tests.standins import HEADER, NAME, FakeSlurm, accounted, bare_run, finish, queued, submitted
 from tests.waiting import answer_within, wait_for

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cac_hpc import shards, slices, streaming
-from cac_hpc.config import InputError
-from cac_hpc.streaming import Places, Reader
+from cac_hpc.data import shards
+from cac_hpc.run.config import InputError
+from cac_hpc.train import slices, streaming
+from cac_hpc.train.streaming import Places, Reader
 
 REPO = Path(__file__).resolve().parents[1]
 SIZE = 16
@@ -192,8 +193,9 @@ BOUNDED = """
 import pickle, resource, sys
 from pathlib import Path
 import numpy as np
-from cac_hpc import digests, slices
-from cac_hpc.streaming import Reader
+from cac_hpc.run import digests
+from cac_hpc.train import slices
+from cac_hpc.train.streaming import Reader
 
 def own():  # what counts against RLIMIT_DATA
     return int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]) << 10

@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from cac_hpc import settings, stages, submission
-from cac_hpc.paths import RunPaths
+from cac_hpc.cluster import submission
+from cac_hpc.run import settings, stages
+from cac_hpc.run.paths import RunPaths
 from tests.runs import REPO, job, prepare
 from tests.waiting import wait_for
 
@@ -149,7 +150,7 @@ def test_two_launchers_at_once_the_second_says_who_is_first(slurm, scans, tmp_pa
 
 
 def test_shards_share_array_tasks_where_the_array_would_be_too_large(tmp_path, scans, monkeypatch):
-    monkeypatch.setattr("cac_hpc.limits.most_pack_tasks", lambda allowed, cfg: 2)
+    monkeypatch.setattr("cac_hpc.cluster.limits.most_pack_tasks", lambda allowed, cfg: 2)
     run = RunPaths(prepare(tmp_path, scans, pack={"studies_per_shard": 4}))  # five shards
     cfg = settings.load(run.config)
     pack = stages.tasks_of(cfg, run, "pack")

@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 import torch
 
-from cac_hpc import models, passes, precision, sealing, settings, steps, training
-from cac_hpc.config import InputError, ModelConfig, TrainConfig, WorkError
-from cac_hpc.models import SliceClassifier, dropout_factors
-from cac_hpc.paths import RunPaths
-from cac_hpc.trainer import Trainer
+from cac_hpc.data import sealing
+from cac_hpc.run import settings
+from cac_hpc.run.config import InputError, ModelConfig, TrainConfig, WorkError
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.train import models, passes, precision, steps, training
+from cac_hpc.train.models import SliceClassifier, dropout_factors
+from cac_hpc.train.trainer import Trainer
 from tests.runs import NUM_SLICES, pack, prepare, torchrun
 
 

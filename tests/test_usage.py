@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc import settings, shards, usage
-from cac_hpc.config import Resources
-from cac_hpc.paths import RunPaths
+from cac_hpc.cluster import usage
+from cac_hpc.data import shards
+from cac_hpc.run import settings
+from cac_hpc.run.config import Resources
+from cac_hpc.run.paths import RunPaths
 from tests.runs import write_config
 from tests.test_estimate import changed
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cac_hpc import ledger, monitor, records, scheduler, states
-from cac_hpc.outlook import Outlook
+from cac_hpc.cluster import monitor, records, scheduler, states
+from cac_hpc.cluster.outlook import Outlook
+from cac_hpc.run import ledger
 from tests.standins import HEADER, NEVER, FakeSlurm, accounted, bare_run, finish, queued, submitted
 from tests.waiting import answer_within
 

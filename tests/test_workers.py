@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc.workers import Lost, Worker
+from cac_hpc.machine.workers import Lost, Worker
 from tests import risky
 from tests.runs import REPO
 from tests.waiting import wait_for
@@ -19,7 +19,7 @@ from tests.waiting import wait_for
 MEMORY = 1 << 29
 CALLER = """
 import threading
-from cac_hpc.workers import Worker
+from cac_hpc.machine.workers import Worker
 from tests import risky
 
 if __name__ == "__main__":

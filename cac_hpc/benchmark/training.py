@@ -1,0 +1,211 @@
+"""How fast we train, measured side by side with others, in one run on one machine.
+
+Everybody feeds the study's network from the same packed slices, each as a process of its own, in turns. Beside them
+stands the product itself: a fold trained by torchrun, with one rank and with two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cac_hpc.machine import costs
+from cac_hpc.run import logs, settings
+from cac_hpc.run.config import require
+
+COMPUTE, RESIDENT, STREAM = "compute only", "cac_hpc resident", "cac_hpc stream"
+FEED, FULL, STREAMED = 25_000, 0.95, 0.8  # the goals: slices/s; of compute only; of resident
+LEGEND = (
+    "feed: slices per second that are handed over, to nobody. train: with the network.\n"
+    "x: train, as a multiple of compute only, the same step on slices that are there\n"
+    "already. By the fastest run of each. MB: peak memory of the process. fold: the\n"
+    "product, by its own speed.csv."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """device: cuda or cpu, the first that is there if None. studies, slices, size: of the cohort."""
+
+    device: str | None = None
+    studies: int = 12
+    slices: int = 40
+    size: int = 256
+    batch: int = 32
+    seconds: float = 10.0
+    repeats: int = 2
+    keep: str | None = None
+
+    def __post_init__(self) -> None:
+        require(self.studies >= 12, "--studies", self.studies, "12 or more")
+        require(self.slices >= 10, "--slices", self.slices, "10 or more")
+        require(32 <= self.size <= 1024, "--size", self.size, "32 to 1024")
+        require(self.batch >= 2, "--batch", self.batch, "2 or more")
+        require(self.seconds > 0, "--seconds", self.seconds, "above 0")
+        require(self.repeats >= 1, "--repeats", self.repeats, "1 or more")
+        require(not self.keep or not Path(self.keep).exists(), "--keep", self.keep, "a folder that is not there yet")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """``[--device D] [--studies N] [--slices N] [--size N] [--batch N] [--repeats N] [--seconds S] [--keep DIR]``."""
+    parser.add_argument("--device", choices=["cuda", "cpu"], help="what computes (default: a GPU if there is one)")
+    for name, text in (
+        ("studies", "in the cohort"),
+        ("slices", "of a study"),
+        ("size", "pixels per side of a slice"),
+        ("batch", "slices of a step"),
+        ("repeats", "of every measurement"),
+        ("seconds", "that each is measured"),
+    ):
+        default = getattr(Asked, name)
+        kind = type(default)
+        parser.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=f"{text} (default {default})")
+    parser.add_argument("--keep", metavar="DIR", help="work there and leave everything there")
+
+
+def measure(asked: Asked, code: Path) -> None:
+    """Measure everybody and print the comparison.
+
+    Args:
+        code: the checkout whose jobs are measured.
+    """
+    import torch
+
+    from cac_hpc.benchmark import loaders
+
+    device = asked.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    names = [name for name in loaders.LOADERS if loaders.installed(name)]
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    folds: dict[int, list[float]] = {ranks: [] for ranks in _ranks(device)}
+    with costs.work_folder(asked.keep) as folder:
+        runs = {ranks: _packed(folder, ranks, device, asked, code) for ranks in folds}
+        with logs.progress("measured", asked.repeats * (len(names) + len(runs))) as advance:
+            for _ in range(asked.repeats):
+                for name, results in found.items():
+                    results.append(_load(name, runs[1], device, asked, folder / "log", code))
+                    advance()
+                for ranks, rates in folds.items():
+                    rates.append(_fold(runs[ranks], ranks, folder / "log", code))
+                    advance()
+    _show(found, {ranks: max(rates) for ranks, rates in folds.items()}, device, asked)
+
+
+def _ranks(device: str) -> list[int]:
+    """Numbers of ranks that are compared."""
+    import torch
+
+    room = torch.cuda.device_count() if device == "cuda" else len(os.sched_getaffinity(0))
+    return [ranks for ranks in (1, 2, 4, 8) if ranks <= room]
+
+
+def _packed(folder: Path, ranks: int, device: str, asked: Asked, code: Path) -> Path:
+    """A run that is ready to be trained; the first packs, the others take what it packed."""
+    source, out = folder / "scans", folder / f"run-{ranks}"
+    if not source.exists():
+        from cac_hpc.synthetic import scanner
+
+        logs.log.info("writing %d studies of %d slices to %s", asked.studies, asked.slices, folder)
+        scanner.write_studies(source, asked.studies, asked.slices, asked.size)
+        rows = [f"{study.name},{number % 6 * 300}" for number, study in enumerate(sorted(source.iterdir()))]
+        source.with_suffix(".csv").write_text("\n".join(["study,score", *rows, ""]), encoding="utf-8")
+    arguments = {
+        "run": out, "data.dicom_root": source, "data.packed_dir": folder / "packed",
+        "labels.sheet": source.with_suffix(".csv"), "pack.size": asked.size, "split.folds": 2,
+        "split.val_fraction": 0.1, "train.epochs": 2, "train.batch_size": asked.batch, "train.device": "cpu",
+        "train.precision": "fp32", "cluster.kind": "local", "cluster.ranks_per_node": ranks,
+        "pack.studies_per_shard": 10, "cluster.pack.cpus": len(os.sched_getaffinity(0)),
+    }  # fmt: skip
+    from cac_hpc.cluster import launch
+
+    cfg, options = settings.parse_launch(None, ["--dry_run", *(f"--{key}={value}" for key, value in arguments.items())])
+    with contextlib.redirect_stdout(io.StringIO()):
+        launch.launch(cfg, options, code)
+    costs.run(
+        [sys.executable, str(code / "jobs" / "pack.py"), "--run", str(out)], folder / "log", {"PYTHONPATH": str(code)}
+    )
+    if device == "cuda":  # set now: packing machines need no GPU
+        text = (out / "config.yaml").read_text(encoding="utf-8")
+        text = text.replace("device: cpu", "device: cuda").replace("precision: fp32", "precision: bf16")
+        (out / "config.yaml").write_text(text, encoding="utf-8")
+    return out
+
+
+def _load(name: str, run: Path, device: str, asked: Asked, log: Path, code: Path) -> dict[str, float]:
+    """What one loader says of itself."""
+    command = [sys.executable, "-m", "cac_hpc.benchmark.loaders", name, str(run), device, str(asked.seconds)]
+    costs.run(command, log, {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"})
+    said = log.read_text(encoding="utf-8").splitlines()
+    found: dict[str, float] = json.loads(next(line for line in reversed(said) if line.startswith("{")))
+    return found
+
+
+def _fold(run: Path, ranks: int, log: Path, code: Path) -> float:
+    """Slices per second of the fastest epoch of a fold trained by so many ranks."""
+    shutil.rmtree(run / "folds", ignore_errors=True)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    command = [*torchrun, f"--log-dir={run}/slurm", "--", str(code / "jobs" / "train_fold.py"), "--run", str(run)]
+    costs.run([*command, "--fold", "0"], log, {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"})
+    rows = (run / "folds" / "fold-0" / "speed.csv").read_text(encoding="utf-8").splitlines()
+    column = rows[0].split(",").index("slices_per_second")
+    return max(float(row.split(",")[column]) for row in rows[1:])
+
+
+def _show(found: dict[str, list[dict[str, float]]], folds: dict[int, float], device: str, asked: Asked) -> None:
+    best = {name: {key: max(each[key] for each in results) for key in results[0]} for name, results in found.items()}
+    compute = best[COMPUTE]["training"]
+    rows: list[list[Any]] = [
+        [name, "-" if name == COMPUTE else f"{own['feeding']:.0f}", f"{own['training']:.1f}",
+         f"{own['training'] / compute:.3f}", f"{own['peak_mb']:.0f}"]
+        for name, own in best.items()
+    ]  # fmt: skip
+    ranks = {number: "1 rank" if number == 1 else f"{number} ranks" for number in folds}
+    rows += [
+        [f"fold, {ranks[number]}", "-", f"{rate:.1f}", f"{rate / compute:.3f}", "-"] for number, rate in folds.items()
+    ]
+    title = f"{machine(device)}: {asked.size} x {asked.size}, batches of {asked.batch}, {asked.repeats} repeats"
+    screen = logs.console()
+    screen.print(logs.table(title, ("", "feed", "train", "x", "MB"), rows, numbers=True))
+    screen.print(LEGEND)
+    share = best[COMPUTE]["flops"] / best[COMPUTE]["matrix_flops"]
+    screen.print(
+        f"compute only: {best[COMPUTE]['flops'] / 1e12:.3g} TFLOP/s, {share:.0%} of what large matrices reach here"
+    )
+    for goal, value, met in _goals(best, folds):
+        screen.print(f"{'yes' if met else 'no':3}  {goal}: {value}")
+
+
+def _goals(best: dict[str, dict[str, float]], folds: dict[int, float]) -> Iterator[tuple[str, str, bool]]:
+    """What is wanted, what was found and whether that will do."""
+    feed = best[RESIDENT]["feeding"]
+    yield f"resident feeding of {FEED} slices/s", f"{feed:.0f}", feed >= FEED
+    ratio = folds[1] / best[COMPUTE]["training"]
+    yield f"a fold {FULL:g} times as fast as compute only", f"{ratio:.3f}", ratio >= FULL
+    ratio = best[STREAM]["training"] / best[RESIDENT]["training"]
+    alone = best[STREAM]["feeding"] / feed
+    yield (
+        f"training from a stream {STREAMED:g} times as fast as resident",
+        f"{ratio:.3f}, feeding alone {alone:.2f}",
+        (ratio >= STREAMED),
+    )
+
+
+def machine(device: str) -> str:
+    """The GPU's name, or the CPU's with the number of cores; one thread per rank computes there."""
+    import torch
+
+    if device == "cuda":
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    name = found[1] if found else platform.processor() or platform.machine()
+    return f"{name}, {len(os.sched_getaffinity(0))} cores, one thread per rank, torch {torch.__version__}"

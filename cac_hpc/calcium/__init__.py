@@ -1,0 +1,1 @@
+"""The Agatston rule and where it applies."""

@@ -1,0 +1,135 @@
+"""Coronary calcium in a volume, inside a given region: Agatston, volume and mass score, and a table of lesions.
+
+Axes: Z slices, H rows, W columns, L lesions.
+
+A lesion is a group of neighbouring pixels of one slice, inside the region, each at the threshold or above, that covers
+the least area. Lesions of neighbouring slices are counted apart, also where they are one plaque.
+
+Sources, and where implementations differ (`RuleConfig` has the settings):
+    Agatston et al. 1990, J Am Coll Cardiol 15:827-832: electron-beam CT of contiguous 3 mm slices; 130 HU, an area of
+    1 mm2 or more, times 1 to 4 for a maximum of 130-199, 200-299, 300-399, 400 HU and more; sum over the slices.
+    Threshold: ">= 130" and "> 130" are both in use: threshold_hu 130 or 131. Least area: 1 mm2, or two to four pixels,
+    which is another area at every field of view. Neighbours: 8, or 4. Slice spacing: the original rule has no factor,
+    for all its slices are 3 mm apart; usual is to scale by spacing / 3 mm, so that thinner slices do not score more.
+    Volume: Callister et al. 1998, Radiology 208:807-814, there of an interpolated volume; usual is the number of voxels
+    times their size, as here. Mass: McCollough et al. 2007, Radiology 243:527-538: calibration factor times mean HU
+    times volume, the factor from a phantom with known hydroxyapatite, for each scanner and tube voltage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from cac_hpc.run.config import RuleConfig
+
+WEIGHT_STEPS_HU = (200, 300, 400)  # a lesion's maximum at or above each step adds 1 to its weight of 1
+REFERENCE_SPACING_MM = 3.0  # the rule was written for contiguous slices of 3 mm
+
+Spacing = tuple[float, float, float]  # mm between the centres of slices, rows and columns
+
+
+@dataclass(frozen=True)
+class Score:
+    """The calcium of a study.
+
+    agatston, volume_mm3, mass_mg: sums over the lesions; the mass is None without a calibration factor.
+    slices: (Z,) Agatston score of each slice. empty_slices: share of the slices that have no voxel at the threshold
+    inside the region, however small a lesion may be. lesions: (L rows) see `find_lesions`.
+    """
+
+    agatston: float
+    volume_mm3: float
+    mass_mg: float | None
+    slices: np.ndarray
+    empty_slices: float
+    lesions: pd.DataFrame
+
+
+def score_study(
+    hu_ZHW: np.ndarray, region_ZHW: np.ndarray, spacing_mm: Spacing, rule: RuleConfig | None = None
+) -> Score:
+    """Score the calcium inside a region.
+
+    Args:
+        hu_ZHW: (Z, H, W) HU, at the scanner's own resolution: resampled lesions are fainter.
+        region_ZHW: (Z, H, W) bool or integers, where calcium is coronary: True, or anything but 0.
+        spacing_mm: between slices, rows and columns; not the thickness of the slices.
+        rule: of the settings; the defaults if None.
+    Raises: ValueError if volume and region differ in shape.
+    """
+    rule = rule or RuleConfig()
+    lesions = find_lesions(hu_ZHW, region_ZHW, spacing_mm, rule)
+    bright_Z = ((hu_ZHW >= rule.threshold_hu) & (region_ZHW != 0)).any((1, 2))
+    return Score(
+        agatston=float(lesions["agatston"].sum()),
+        volume_mm3=float(lesions["volume_mm3"].sum()),
+        mass_mg=None if rule.mass_factor is None else float(lesions["mass_mg"].sum()),
+        slices=np.bincount(lesions["slice"], lesions["agatston"], minlength=len(hu_ZHW)),
+        empty_slices=float(1 - bright_Z.mean()),
+        lesions=lesions,
+    )
+
+
+def score_volume(
+    hu_ZHW: np.ndarray,
+    mask_ZHW: np.ndarray,
+    pixel_spacing_mm: float,
+    slice_spacing_mm: float,
+    *,
+    min_area_mm2: float = 1.0,
+) -> float:
+    """The Agatston score inside a mask, of square pixels; `score_study` tells more."""
+    spacing_mm = (slice_spacing_mm, pixel_spacing_mm, pixel_spacing_mm)
+    return float(find_lesions(hu_ZHW, mask_ZHW, spacing_mm, RuleConfig(min_area_mm2=min_area_mm2))["agatston"].sum())
+
+
+def find_lesions(hu_ZHW: np.ndarray, region_ZHW: np.ndarray, spacing_mm: Spacing, rule: RuleConfig) -> pd.DataFrame:
+    """All lesions inside a region, slice by slice. Arguments and errors are those of `score_study`.
+
+    Returns: one row per lesion: slice from 0; row, column of its brightest pixel, from 0, and region, its value in
+        region_ZHW; pixels, area_mm2, max_hu, mean_hu, weight 1 to 4; agatston, volume_mm3, mass_mg (NaN without a
+        calibration factor).
+    """
+    if hu_ZHW.shape != region_ZHW.shape:
+        raise ValueError(f"volume is {hu_ZHW.shape}, but region is {region_ZHW.shape}: both must be the same (Z, H, W)")
+    number, z, y, x = _labelled(hu_ZHW, region_ZHW, rule)
+    hu = hu_ZHW[z, y, x].astype(np.int64)
+    order = np.lexsort((-hu, number))  # by lesion, the brightest pixel first, of equal ones the first
+    number, z, y, x, hu = number[order], z[order], y[order], x[order], hu[order]
+    first = np.flatnonzero(np.diff(number, prepend=-1))
+    pixels = np.diff(first, append=len(number))
+    lesions = pd.DataFrame({"slice": z[first], "row": y[first], "column": x[first]})
+    lesions["region"] = region_ZHW[z[first], y[first], x[first]].astype(np.int64)
+    lesions["pixels"], lesions["area_mm2"] = pixels, pixels * spacing_mm[1] * spacing_mm[2]
+    lesions["max_hu"], lesions["mean_hu"] = hu[first], np.add.reduceat(hu, first) / pixels if len(first) else hu[first]
+    counted = (lesions["area_mm2"] >= rule.min_area_mm2 - 1e-9) & (lesions["pixels"] >= rule.min_area_pixels)
+    return _scored(lesions[counted].reset_index(drop=True), spacing_mm[0], rule)
+
+
+def _labelled(hu_ZHW: np.ndarray, region_ZHW: np.ndarray, rule: RuleConfig) -> tuple[np.ndarray, ...]:
+    """Of every pixel of a lesion, however small: the lesion's number from 0, in order of the slices, and z, y, x."""
+    candidate_ZHW = (hu_ZHW >= rule.threshold_hu) & (region_ZHW != 0)
+    boxes = ndimage.find_objects(candidate_ZHW.view(np.uint8))
+    if not boxes:
+        return tuple(np.zeros(0, np.int64) for _ in range(4))
+    touching = np.zeros((3, 3, 3), bool)  # none across slices
+    touching[1] = ndimage.generate_binary_structure(2, 1 if rule.neighbours == 4 else 2)
+    labels, _ = ndimage.label(candidate_ZHW[boxes[0]], structure=touching)
+    z, y, x = np.nonzero(labels)
+    corner = [side.start for side in boxes[0]]
+    return labels[z, y, x].astype(np.int64) - 1, z + corner[0], y + corner[1], x + corner[2]
+
+
+def _scored(lesions: pd.DataFrame, slice_spacing_mm: float, rule: RuleConfig) -> pd.DataFrame:
+    """Lesions with what they count."""
+    factor = slice_spacing_mm / REFERENCE_SPACING_MM if rule.spacing_factor else 1.0
+    lesions["weight"] = 1 + np.digitize(lesions["max_hu"], WEIGHT_STEPS_HU)
+    lesions["agatston"] = lesions["area_mm2"] * lesions["weight"] * factor
+    lesions["volume_mm3"] = lesions["area_mm2"] * slice_spacing_mm
+    mass_factor = np.nan if rule.mass_factor is None else rule.mass_factor
+    lesions["mass_mg"] = mass_factor * lesions["mean_hu"] * lesions["volume_mm3"]
+    return lesions

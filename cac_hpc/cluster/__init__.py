@@ -1,0 +1,1 @@
+"""Stages as jobs, on SLURM or on this machine; where they stand."""

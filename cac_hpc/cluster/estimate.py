@@ -1,0 +1,318 @@
+"""What a run will take, worked out before anything is submitted: disk, memory, minutes, GPU hours. Rough by nature."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cac_hpc.cluster import limits
+from cac_hpc.cluster.limits import Limits
+from cac_hpc.data import shards, splits
+from cac_hpc.data.plan import DatasetPlan
+from cac_hpc.data.splits import Fold, Part
+from cac_hpc.machine import memory
+from cac_hpc.machine.memory import GIB
+from cac_hpc.run import logs
+from cac_hpc.run.config import Config, InputError, Resources
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.train import room, workload
+from cac_hpc.train.room import Kind, Room
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+GPU_FLOPS = 8e12  # operations per second of a GPU while it trains: what cards with 16 GB reach, newer ones do more
+CPU_FLOPS = 20e9  # of a thread: one of an AMD EPYC reached 27e9 with the network of the demo, 43e9 with the study's
+PACKED_PER_S = 250  # slices per second and worker: README, Speed, has 530 of 512 x 512; disks of clusters are slower
+EXAMINED_PER_S = 60  # the same where the heart is looked for: half a second per study, twice that on a slow core
+START_MIN = 0.5  # until a fold trains
+LARGEST_SLICE = 2 << 20  # bytes of 1024 x 1024 pixels: a larger file holds several slices
+CHECKPOINTS = 3  # at one time, the one that is being written among them
+TOO_MUCH = 10  # times the estimate
+FEW_MIN, FEW_BYTES = 30, 4 * GIB  # asking so little is never too much
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A file system: what will be written to it, and what is free. setting: the one that names the folder."""
+
+    setting: str
+    folder: Path
+    needed: int
+    free: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a job of folds needs on a node for its ranks, with the slices beside them unless they are streamed."""
+
+    needed: int
+    resident: int
+    kind: Kind
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Of the whole run; of folds what the largest takes.
+
+    slices: one per file where not exact. fold_min: of a job of folds, pack_min: of a shard, hours: of GPUs or cores.
+    patients: of each fold and category in the training, validation and test part; slices where these are divided.
+    """
+
+    studies: int
+    files: int
+    bytes: int
+    slices: int
+    exact: bool
+    shards: int
+    packed_bytes: int
+    disks: tuple[Disk, ...]
+    memory: Memory
+    train_slices: int
+    fold_min: float
+    pack_min: float
+    hours: float
+    patients: tuple[tuple[tuple[int, int, int], ...], ...]
+
+
+def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind: str = "slurm") -> Estimate:
+    """Work it out.
+
+    Args:
+        folds: as `splits.make_folds` gives them for the plan's labels. kind: slurm, or local for this machine.
+    Raises: InputError if a disk has not half of what is needed, or train.residency wants what cannot be.
+    """
+    run = RunPaths(Path(cfg.run))
+    slices, exact = _num_slices(cfg, run, dataset_plan)
+    per_study = slices / max(1, len(dataset_plan.labels))
+    train, val, test = (max(_num_in(part, per_study) for part in parts) for parts in _parts(folds))
+    patient = {study: label.patient for study, label in dataset_plan.labels.items()}
+    category = {study: label.category for study, label in dataset_plan.labels.items()}
+    fold_min = START_MIN + _fold_flops(cfg, train, val, test) / _fold_rate(cfg, kind) / 60
+    of_shard = per_study * min(len(dataset_plan.labels), cfg.pack.studies_per_shard)
+    packed_per_s = EXAMINED_PER_S if cfg.pack.baseline or cfg.pack.crop == "heart" else PACKED_PER_S
+    devices = cfg.cluster.nodes_per_fold * (limits.gpus_asked(cfg) or limits.cpus_asked(cfg))
+    return Estimate(
+        studies=len(dataset_plan.labels),
+        files=dataset_plan.num_files,
+        bytes=dataset_plan.num_bytes,
+        slices=slices,
+        exact=exact,
+        shards=len(dataset_plan.shards),
+        packed_bytes=room.slice_bytes(slices, cfg.pack.size),
+        disks=_disks(cfg, run, slices),
+        memory=_memory(cfg, slices, exact, kind),
+        train_slices=train,
+        fold_min=fold_min,
+        pack_min=START_MIN + of_shard / (packed_per_s * cfg.cluster.pack.cpus) / 60,
+        hours=limits.num_fold_jobs(cfg) * devices * fold_min / 60,
+        patients=tuple(
+            splits.count_slices(fold, category, len(cfg.labels.names))
+            if fold.by_slice
+            else splits.count_patients(fold, patient, category, len(cfg.labels.names))
+            for fold in folds
+        ),
+    )
+
+
+def table(cfg: Config, found: Estimate, allowed: Limits | None = None) -> Table:
+    """All of it beside what is asked for; ``allowed`` where there is a cluster."""
+
+    def said(resources: Resources) -> str:
+        return f", {resources.time_min} min asked" if allowed else ""
+
+    unit, rate = ("GPU", f"{GPU_FLOPS / 1e12:.0f} TFLOP/s") if cfg.train.device == "cuda" else (
+        "core", f"{CPU_FLOPS / 1e9:.0f} GFLOP/s a thread")  # fmt: skip
+    asked, sure = cfg.cluster.fold, "sealed" if found.exact else "at most, taken for one a file"
+    held = "on the GPU or in memory" if cfg.train.device == "cuda" else "in memory"
+    fold = "a fold" if cfg.cluster.folds_per_node == 1 else f"{cfg.cluster.folds_per_node} folds"
+    rows = [
+        ("studies", f"{found.studies} in {found.shards} shards, {found.files} files, {_size(found.bytes)}"),
+        ("slices", f"{found.slices} ({sure}), {_size(found.packed_bytes)} packed"),
+        *(("disk", f"{_size(disk.needed)} needed, {_size(disk.free)} free: {disk.folder}") for disk in found.disks),
+        (f"{cfg.split.unit}s", f"train/val/test, of {', '.join(cfg.labels.names)}"),
+        *((f"fold {index}", _patient_row(counts)) for index, counts in enumerate(found.patients)),
+        ("packing", f"about {_minutes(found.pack_min)} a shard" + said(cfg.cluster.pack)),
+        ("memory", f"{_size(found.memory.needed)} for {fold}, {asked.mem_gb:g} GiB asked; "
+         f"slices {'streamed' if found.memory.kind == 'stream' else held}"),
+        ("time", f"about {_minutes(found.fold_min)} for {fold} of {found.train_slices} training slices" + said(asked)),
+        (f"{unit} hours", f"about {found.hours:.2g} for all folds, if {rate} (a rough guess)"),
+        *(_limit_rows(allowed, cfg) if allowed else ()),
+    ]  # fmt: skip
+    return logs.table("plan", ("what", "found, needed and asked"), rows)
+
+
+def notes(cfg: Config, found: Estimate, kind: str = "slurm") -> list[str]:
+    """What a person should look at before going on."""
+    said = [
+        f"{disk.folder} has {_size(disk.free)} free, {_size(disk.needed)} may be needed"
+        for disk in found.disks
+        if disk.free < disk.needed
+    ]
+    said += _absent(cfg, found)
+    if cfg.split.unit == "slice":
+        said.append("a contrast run divides slices, not patients: it leaks by design, and its report says so")
+    if found.memory.kind == "stream" and cfg.train.residency == "auto":
+        said.append(f"slices will be streamed: {found.memory.why}")
+    if kind != "slurm":
+        return said
+    asked = cfg.cluster.fold
+    gib, needed = asked.mem_gb * GIB, found.memory.needed
+    if gib < needed or gib > max(TOO_MUCH * found.memory.resident, FEW_BYTES):
+        wanted = f"{_size(needed)} are needed" + ("; who asks so much may wait longer" if gib > needed else "")
+        said.append(f"cluster.fold.mem_gb is {asked.mem_gb:g}, where {wanted}")
+    for stage, minutes in (("pack", found.pack_min), ("fold", found.fold_min)):
+        time_min = getattr(cfg.cluster, stage).time_min
+        if time_min < minutes or time_min > max(TOO_MUCH * minutes, FEW_MIN):
+            more = "; who asks so much may wait longer" if time_min > minutes else ""
+            said.append(f"cluster.{stage}.time_min is {time_min}, where about {_minutes(minutes)} are needed{more}")
+    return said
+
+
+def free_bytes(folder: Path) -> tuple[Path, int] | None:
+    """The nearest folder that is there already, and how much a user may still write to it; None if nobody says."""
+    for there in (folder, *folder.parents):
+        try:
+            found = os.statvfs(there)
+        except OSError:
+            continue
+        return (there, found.f_bavail * found.f_frsize) if found.f_blocks else None
+    return None
+
+
+def _num_slices(cfg: Config, run: RunPaths, dataset_plan: DatasetPlan) -> tuple[int, bool]:
+    """How many slices the dataset has or will have at most, and whether it is sure."""
+    seal = run.dataset(cfg.data.packed_dir).seal
+    if seal.exists():
+        return int(shards.read_checked(seal)["slices"]), True
+    files = dataset_plan.num_files - sum(dataset_plan.unlabelled.values())
+    most = cfg.pack.max_slices * len(dataset_plan.labels)
+    return min(most, max(files, dataset_plan.num_bytes // LARGEST_SLICE)), False
+
+
+def _num_in(part: Part, per_study: float) -> int:
+    """Slices in a part of a fold."""
+    return sum(map(len, part.values())) if isinstance(part, Mapping) else round(len(part) * per_study)
+
+
+def _parts(folds: Sequence[Fold]) -> tuple[list[Part], ...]:
+    return [fold.train for fold in folds], [fold.val for fold in folds], [fold.test for fold in folds]
+
+
+def _disks(cfg: Config, run: RunPaths, slices: int) -> tuple[Disk, ...]:
+    """What is still to be written, by file system.
+
+    Raises: InputError if one has not half of it.
+    """
+    dataset, net = run.dataset(cfg.data.packed_dir), (cfg.model, cfg.pack.size, len(cfg.labels.names))
+    of_fold = CHECKPOINTS * workload.checkpoint_bytes(*net) + 4 * workload.num_parameters(*net)
+    packed = _bytes_of(dataset.root.glob("shards/*.h5"))
+    saved = _bytes_of(run.root.glob("folds/*/**/*.pt"))
+    wanted = [
+        ("run", run.root, cfg.split.folds * of_fold - saved),
+        ("data.packed_dir" if cfg.data.packed_dir else "run", dataset.root,
+         room.slice_bytes(slices, cfg.pack.size) - packed),
+    ]  # fmt: skip
+    disks: dict[int, Disk] = {}
+    for setting, folder, needed in wanted:
+        if (place := free_bytes(folder)) is None:
+            continue
+        there, free = place
+        device = there.stat().st_dev
+        before = disks[device].needed if device in disks else 0
+        disks.setdefault(device, Disk(setting, folder, 0, free))
+        disks[device] = Disk(disks[device].setting, disks[device].folder, before + max(0, needed), free)
+    for disk in disks.values():
+        if 2 * disk.free < disk.needed:
+            raise InputError(
+                f"{disk.setting} is {str(disk.folder)!r}, where {_size(disk.free)} are free, but about "
+                f"{_size(disk.needed)} will be written; make room, or name another folder"
+            )
+    return tuple(disks.values())
+
+
+def _bytes_of(files: Iterable[Path]) -> int:
+    total = 0
+    for path in files:
+        with contextlib.suppress(FileNotFoundError):  # a fold at work takes its older checkpoints away
+            total += path.stat().st_size
+    return total
+
+
+def _memory(cfg: Config, slices: int, exact: bool, kind: str) -> Memory:
+    """By the arithmetic of the folds themselves; what a GPU has free is not known before.
+
+    Raises: InputError if the slices, whose number is sure, do not fit where train.residency wants them.
+    """
+    host = room.asked(cfg.cluster)
+    host = host if kind == "slurm" else min(host, *memory.limits())
+    found = Room(room.slice_bytes(slices, cfg.pack.size), cfg.cluster.ranks_per_node, host, None)
+    resident = cfg.cluster.folds_per_node * found.needed
+    streaming = resident - cfg.cluster.folds_per_node * found.slices
+    try:
+        residency, why = room.choose(cfg.train.residency, found)
+    except InputError as error:
+        if exact:
+            raise
+        return Memory(resident, resident, "host", str(error))
+    return Memory(streaming if residency == "stream" else resident, resident, residency, why)
+
+
+def _fold_flops(cfg: Config, train: int, val: int, test: int) -> float:
+    """Operations of a fold: a training slice takes three times what one that is only looked at takes."""
+    once = workload.flops(cfg.model, cfg.pack.size, len(cfg.labels.names))
+    tests = 3 if cfg.train.occlusion else 1
+    return once * (cfg.train.epochs * (3 * train + val) + tests * test)
+
+
+def _fold_rate(cfg: Config, kind: str) -> float:
+    """Operations per second that a fold may count on."""
+    cluster = cfg.cluster
+    if cfg.train.device == "cuda":
+        gpus = min(cluster.ranks_per_node, limits.gpus_asked(cfg) / cluster.folds_per_node)
+        return GPU_FLOPS * gpus * cluster.nodes_per_fold
+    threads = cluster.ranks * cluster.cpus_per_rank
+    return CPU_FLOPS * (threads if kind == "slurm" else min(threads, len(os.sched_getaffinity(0))))
+
+
+def _absent(cfg: Config, found: Estimate) -> list[str]:
+    """Categories of which a part of a fold has nothing, as the figures of such a fold say nothing about them."""
+    said = []
+    for category, name in enumerate(cfg.labels.names):
+        for part, where in ((0, "training"), (2, "test")):
+            folds = [index for index, counts in enumerate(found.patients) if counts[category][part] == 0]
+            if folds:
+                numbers = ", ".join(map(str, folds))
+                said.append(f"no {cfg.split.unit} of category {name!r} in the {where} part of fold {numbers}")
+    return said
+
+
+def _patient_row(counts: Sequence[tuple[int, int, int]]) -> str:
+    total = "/".join(str(sum(part)) for part in zip(*counts, strict=True))
+    return f"{total}: " + " ".join("/".join(map(str, category)) for category in counts)
+
+
+def _limit_rows(allowed: Limits, cfg: Config) -> list[tuple[str, str]]:
+    def said(value: float | None, unit: str = "") -> str:
+        return "?" if value is None else "no limit" if value == float("inf") else f"{value:.0f}{unit}"
+
+    size = "?" if allowed.mem_mb is None else _size(allowed.mem_mb << 20)
+    node = f"{said(allowed.cpus)} CPUs, {size}, {said(allowed.gpus)} GPUs"
+    return [
+        ("partition", f"{allowed.partition or '?'}: {said(allowed.nodes)} nodes in service, at most {node}"),
+        ("limits", f"time {said(allowed.time_min, ' min')}, MaxArraySize {said(allowed.array_size)}, "
+         f"MaxSubmitJobs {said(limits.submit_jobs(allowed, cfg.cluster))}"),
+    ]  # fmt: skip
+
+
+def _minutes(minutes: float) -> str:
+    return f"{minutes:.2g} min" if minutes < 100 else f"{minutes:.0f} min"
+
+
+def _size(num_bytes: int) -> str:
+    return room.gib(num_bytes) if num_bytes >= GIB else f"{num_bytes / (1 << 20):.0f} MiB"

@@ -1,0 +1,228 @@
+"""The main job: check, prepare the run folder, then submit the stage graph to SLURM or run it here."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from cac_hpc.cluster import estimate, limits, local, monitor, scheduler, submission, usage
+from cac_hpc.cluster.states import OPEN
+from cac_hpc.data import plan
+from cac_hpc.data.plan import DatasetPlan
+from cac_hpc.run import config, ledger, lock, logs, provenance, settings, stages
+from cac_hpc.run.config import Config, InputError
+from cac_hpc.run.paths import RunPaths, page_name, read_json, write_json, write_text
+from cac_hpc.run.settings import LaunchOptions
+from cac_hpc.run.stages import STAGES, Task, TaskState
+from cac_hpc.statistics import contrast, published
+
+# moved folders, other resources, another title, what only decides whether to go on: the same science
+FREE = (
+    "run:", "cluster.", "report.title:", "report.figure_dpi:", "report.near_equal_ids:",
+    "report.published:", "report.window_hu:", "pack.limits.rejected_studies:", "split.contrast_to:",
+    "train.allow_inexact_resume:", "train.checkpoint_minutes:", "train.occlusion:", "train.residency:",
+)  # fmt: skip
+
+
+def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
+    """Do what ``jobs/launch_cv.py`` promises.
+
+    Args:
+        source: the checkout whose jobs/ and slurm/ the run keeps a copy of.
+    Returns: the exit code, 0 or 1.
+    Raises: InputError for whatever is wrong with the user's input, before anything is written or submitted.
+    """
+    run = RunPaths(Path(cfg.run))
+    _check_beside(run, cfg)
+    dataset_plan = plan.make_plan(cfg)
+    _check_run_folder(run, cfg)
+    plan.check_dataset(run.dataset(cfg.data.packed_dir), dataset_plan)
+    kind, why = _choose_kind(cfg)
+    tasks = stages.plan_tasks(cfg, run, len(dataset_plan.shards))
+    print(f"run folder: {run.root}\ncluster: {kind}, {why}", flush=True)
+    _show_plan(cfg, dataset_plan, kind)
+    waiting = stages.waiting(tasks)
+    queued = _in_queue(run, waiting) if kind == "slurm" else {}
+    if queued and {task.stage.name for task in waiting} <= set(queued):
+        return _follow(run, tasks) if options.wait else 0
+    if not run.config.exists():
+        _create(run, cfg, dataset_plan, tasks, source)
+    if options.dry_run:
+        if not queued and not lock.is_held(run.lock):
+            write_text(run.config, config.to_yaml(cfg))
+        return _dry_run(run, cfg, kind, waiting or tasks)
+    with lock.exclusive(run.lock, inherited=kind == "local"):
+        queued = queued or (submission.in_queue(run) if kind == "slurm" else {})  # another launcher was here meanwhile
+        if not queued:  # else its jobs read the settings that are there
+            write_text(run.config, config.to_yaml(cfg))
+        if kind == "local":
+            monitor.follow(run, local.run_stages(run, cfg, waiting))
+            return _result(run, tasks)
+        submission.submit(run, cfg, waiting, queued)
+    if options.wait:
+        return _follow(run, tasks)
+    here = shlex.quote(str(run.root))
+    print(f"where it stands: python jobs/status.py {here}\nthe report:      python jobs/report.py {here}")
+    return 0
+
+
+def _check_beside(run: RunPaths, cfg: Config) -> None:
+    """The run and the table that stand beside the results are what they must be. A run that has its folds goes on
+    without the run that it was contrasted with: its report says so.
+
+    Raises: InputError saying what is wrong with them.
+    """
+    try:
+        contrast.check(cfg)
+    except InputError as error:
+        known = run.splits.is_file() and settings.load(run.config).split.contrast_to == cfg.split.contrast_to
+        if not known:
+            raise
+        print(f"note: {error}; until then the report has no inflation", flush=True)
+    if cfg.report.published:
+        published.beside(Path(cfg.report.published), cfg.labels.names)
+
+
+def _show_plan(cfg: Config, dataset_plan: DatasetPlan, kind: str) -> None:
+    """What the run will take, beside what there is.
+
+    Raises: InputError for what cannot work, one line for each fault.
+    """
+    allowed = limits.read(cfg.cluster.partition) if kind == "slurm" else None
+    faults = limits.faults(allowed, cfg) if allowed else []
+    if faults:
+        raise InputError("\n".join(faults))
+    found = estimate.estimate(cfg, dataset_plan, dataset_plan.folds, kind)
+    logs.console().print(estimate.table(cfg, found, allowed))
+    for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind)):
+        print(f"note: {note}", flush=True)
+
+
+def _follow(run: RunPaths, tasks: list[Task]) -> int:
+    monitor.follow(run, monitor.until_settled(run))
+    return _result(run, tasks)
+
+
+def _result(run: RunPaths, tasks: list[Task]) -> int:
+    """Say where the report of a run that has ended is; returns the exit code."""
+    if tasks[-1].result.exists():
+        page = run.report / page_name(read_json(tasks[-1].result)["status"], "md")
+        print(f"the report: {page}\nin here:    python jobs/report.py {shlex.quote(str(run.root))}")
+    unfinished = [str(task) for task in tasks if not task.done]
+    if unfinished:
+        print(f"without a valid result: {', '.join(unfinished)}")
+        print(f"to go on:   python jobs/launch_cv.py --resume {shlex.quote(str(run.root))}")
+    _show_use(run)
+    return 1 if unfinished else 0
+
+
+def _show_use(run: RunPaths) -> None:
+    """What the stages asked for beside what they took."""
+    cfg = settings.load(run.config)
+    if uses := usage.read(run, cfg):
+        logs.console().print(usage.table(uses))
+        for line in usage.advice(uses, cfg):
+            print(f"next time:  {line}")
+
+
+def _choose_kind(cfg: Config) -> tuple[str, str]:
+    """Here or on SLURM, and why.
+
+    Raises: InputError if the choice cannot work.
+    """
+    absent = scheduler.unavailable() if cfg.cluster.kind != "local" else None
+    if cfg.cluster.kind == "slurm" and absent:
+        raise InputError(f"cluster.kind is slurm, but {absent}; log in to the cluster or set cluster.kind local")
+    if cfg.cluster.kind == "slurm" or (cfg.cluster.kind == "auto" and not absent):
+        if "%" in cfg.run:
+            raise InputError(
+                f"run is {cfg.run!r}, but SLURM gives % a meaning of its own in file names; wanted a path without it"
+            )
+        return "slurm", "as set" if cfg.cluster.kind == "slurm" else "a SLURM controller answers"
+    local.check_devices(cfg)
+    return "local", "as set" if cfg.cluster.kind == "local" else f"{absent}"
+
+
+def _check_run_folder(run: RunPaths, cfg: Config) -> None:
+    """The folder is new, or holds this very run; how it uses the cluster, stops and is reported may change.
+
+    Raises: InputError naming the settings that differ.
+    """
+    if not run.config.exists():
+        if run.root.exists() and (not run.root.is_dir() or any(run.root.iterdir())):
+            raise InputError(f"run is {str(run.root)!r}, which holds other files; wanted a new folder or that of a run")
+        return
+    stored = config.plain(settings.load(run.config))
+    changed = [line for line in config.differences(stored, config.plain(cfg)) if not line.startswith(FREE)]
+    if changed:
+        raise InputError(
+            f"run is {str(run.root)!r}, which holds another run (found / wanted: {'; '.join(changed[:5])});"
+            " choose a new run folder"
+        )
+
+
+def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[Task], source: Path) -> None:
+    """Write everything that the jobs need; the run folder appears with all of it or not at all.
+
+    Raises: InputError if the folders cannot be written.
+    """
+    scratch = RunPaths(run.root.with_name(f".{run.root.name}.{secrets.token_hex(4)}.tmp"))
+    try:
+        scratch.slurm.mkdir(parents=True)
+        code = provenance.copy_code(source, scratch.code)
+        write_json(scratch.provenance, provenance.collect(source) | {"code_sha256": code})
+        for task in tasks:
+            result = os.path.relpath(task.result, run.root)
+            ledger.record(scratch.ledger, task.stage.name, task.index, "planned", result=result)
+        write_text(scratch.config, config.to_yaml(cfg))
+        plan.write_plan(scratch.dataset(cfg.data.packed_dir), dataset_plan)
+        scratch.root.replace(run.root)
+    except OSError as error:
+        raise InputError(f"cannot write the run folder {run.root} or data.packed_dir: {error}") from error
+    finally:
+        shutil.rmtree(scratch.root, ignore_errors=True)
+
+
+def _in_queue(run: RunPaths, waiting: Sequence[Task]) -> dict[str, str]:
+    """The stages that jobs in the queue do, with their jobs; says so, and what has to wait for their end.
+
+    Raises: InputError if SLURM does not say.
+    """
+    if not run.provenance.exists():
+        return {}
+    found = submission.in_queue(run)
+    states = {(state.stage, state.task): state for state in monitor.read_states(run)}
+    told = {stage: str(state.job).split("_")[0] for (stage, _), state in states.items() if state.job and _open(state)}
+    found = told | found
+    if found:
+        print(f"this run is in the queue already: job {', '.join(dict.fromkeys(found.values()))}")
+    idle = [
+        str(task) for task in waiting if task.stage.name in found and not _open(states[task.stage.name, task.index])
+    ]
+    if idle:
+        print(f"note: {', '.join(idle)} can start again only after that: run this again then, or jobs/cancel.py before")
+    return found
+
+
+def _open(state: TaskState) -> bool:
+    return state.state in OPEN
+
+
+def _dry_run(run: RunPaths, cfg: Config, kind: str, tasks: list[Task]) -> int:
+    """Write the script of every stage and ask SLURM what it thinks of it, or name the commands; submit nothing."""
+    for stage in STAGES:
+        mine = [task for task in tasks if task.stage is stage]
+        if not mine:
+            continue
+        if kind == "slurm":
+            script = submission.write_script(run, cfg, stage, mine)
+            print(f"{stage.name}: {len(mine)} tasks, {script}\n  SLURM: {scheduler.test_only(script)}")
+        else:
+            argv = stages.command(mine[0], run, cfg.cluster.ranks, ["--standalone"])
+            print(f"{stage.name}: {len(mine)} tasks, {shlex.join(argv)}")
+    print("nothing was submitted")
+    return 0

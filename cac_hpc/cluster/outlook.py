@@ -1,0 +1,139 @@
+"""Where every task of a run stands: files, signs of life, queue and accounting brought together."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import re
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cac_hpc.cluster import scheduler, verdicts
+from cac_hpc.cluster.records import Accounted, Listing, Queued
+from cac_hpc.cluster.states import OPEN, RESUME
+from cac_hpc.cluster.verdicts import Evidence
+from cac_hpc.machine import processes
+from cac_hpc.run import paths, stages
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.run.stages import STAGES, TaskState
+from cac_hpc.train import heartbeat, pace
+
+
+class Outlook:
+    """Where a run stands, looked at once or again and again: a look is one call of squeue, and of sacct at most one."""
+
+    def __init__(self, run: RunPaths) -> None:
+        self.run = run
+        self.token = token_of(run)
+        self._accounting = scheduler.Accounting()
+        self._epochs = pace.wanted_epochs(run.config)
+
+    def states(self) -> list[TaskState]:
+        """Where every task stands now."""
+        told = stages.survey(self.run)
+        jobs = [state for state in told if state.job and state.state not in ("planned", "done")]
+        listing = queue_of(self.run) if jobs else Listing()
+        queued = {} if listing is None else self._queued(jobs, listing)
+        answers = listing is not None and listing.whole
+        accounts = self._accounts([state for state in jobs if state.job not in queued]) if answers else {}
+        found = [
+            self._judge(state, queued.get(state.job or ""), answers, accounts.get(state.job or "")) for state in told
+        ]
+        return _with_cause(self.run, [self._with_pace(state) for state in found], told)
+
+    def _queued(self, jobs: Sequence[TaskState], listing: Listing) -> dict[str, Queued]:
+        found = {state.job: (listing.find(state.job), state.since) for state in jobs if state.job}
+        return {
+            job: queued
+            for job, (queued, since) in found.items()
+            if queued and verdicts.is_ours(queued, self.token, since)
+        }
+
+    def _accounts(self, left: Sequence[TaskState]) -> Mapping[str, Accounted]:
+        """What accounting says of the jobs that have left the queue, where that matters."""
+        since = {s.job: s.since for s in left if s.job and verdicts.wants_accounting(s.state, s.reason)}
+        return self._accounting.find(since, lambda job, start: verdicts.is_ours(start, self.token, since[job]))
+
+    def _judge(self, told: TaskState, queued: Queued | None, answers: bool, account: Accounted | None) -> TaskState:
+        known = Evidence(
+            stage=told.stage,
+            told=told.state,
+            reason=told.reason,
+            job=told.job,
+            queue=queued,
+            queue_answers=answers,
+            account=account,
+            accounting="silent" if self._accounting.silent else "answers",
+            pulse_age_s=_pulse_age_s(self.run, told) if told.state in ("submitted", "running") else None,
+            alive=processes.start_time(told.pid or 0) is not None if told.node == platform.node() else None,
+            host=told.node,
+        )
+        found = verdicts.judge(known)
+        node = told.node or (queued.node if queued else "") or None
+        reason, mend = (text and _named(text, self.run) for text in (found.reason, found.mend))
+        return dataclasses.replace(told, state=found.state, reason=reason, mend=mend, node=node)
+
+    def _with_pace(self, state: TaskState) -> TaskState:
+        """A fold with the numbers of its epochs, and while it runs with what its main rank last said."""
+        if state.stage != "folds":
+            return state
+        files = self.run.fold(state.task or 0)
+        seen = pace.read_pace(files)
+        numbers: dict[str, Any] = {"epochs": self._epochs}
+        numbers |= {"epoch": seen.epochs or None, "val_loss": seen.val_loss}
+        pulses = heartbeat.read_pulses(files)[:1] if state.state == "running" else []
+        for pulse in [pulse for pulse in pulses if not pulse.end]:
+            left_s = seen.remaining_s(self._epochs or 0, pulse.phase, pulse.step, pulse.steps)
+            numbers |= {"progress": pulse.place, "slices_per_second": seen.slices_per_second, "eta_s": left_s}
+            numbers |= {"epoch": pulse.epoch} if pulse.epoch else {}
+        return dataclasses.replace(state, **numbers)
+
+
+def queue_of(run: RunPaths) -> Listing | None:
+    """The queue of who asks and of whose run it is; None if SLURM does not say."""
+    return scheduler.queue([os.getuid(), run.ledger.stat().st_uid])
+
+
+def token_of(run: RunPaths) -> str | None:
+    """What the run's jobs have in their names; None of a run that has none."""
+    try:
+        found = paths.read_json(run.provenance).get("run_id")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return str(found) if found else None
+
+
+def _pulse_age_s(run: RunPaths, state: TaskState) -> float | None:
+    """How old the newest sign of life of a fold is; None if there is none, or its ranks have said that they end."""
+    if state.stage != "folds":
+        return None
+    files = run.fold(state.task or 0)
+    written = []
+    for pulse in heartbeat.read_pulses(files):
+        try:
+            written += [] if pulse.end else [files.heartbeat(pulse.rank).stat().st_mtime]
+        except OSError:
+            continue
+    return max(0.0, time.time() - max(written)) if written else None
+
+
+def _with_cause(run: RunPaths, states: Sequence[TaskState], told: Sequence[TaskState]) -> list[TaskState]:
+    """Jobs that never started because the stage before them did not end well: SLURM takes those out of the queue."""
+    bad = {state.stage for state in states if state.state not in ("done", "planned", *OPEN)}
+    before = {stage.name: stage.after for stage in STAGES if stage.rule == "afterok"}
+    found = []
+    for state, was in zip(states, told, strict=True):
+        cause = before.get(state.stage)
+        if cause in bad and was.state == "submitted" and state.state in ("gone", "stopped"):
+            why = f"taken out of the queue before it started: stage {cause} did not end well"
+            state = dataclasses.replace(state, state="stopped", reason=why, mend=state.mend and _named(RESUME, run))
+        found.append(state)
+    return found
+
+
+def _named(text: str, run: RunPaths) -> str:
+    """A reason or command with the run folder in it."""
+    return re.sub(r"\bRUN\b", lambda _: shlex.quote(str(run.root)), text)

@@ -1,0 +1,158 @@
+"""A drill on the user's own cluster: a small fold is asked to stop, and must save, start again and end the same.
+
+Two folds of a synthetic cohort are trained with the run's cluster settings: one is left alone, the other is warned as
+SLURM warns before the time limit. What is told is what this site did with the warning.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import re
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cac_hpc.cluster import launch, scheduler, submission
+from cac_hpc.data import packing, sealing
+from cac_hpc.run import ledger, logs, settings, stages
+from cac_hpc.run.config import (
+    Checks,
+    Config,
+    InputError,
+    LabelsConfig,
+    ModelConfig,
+    PackConfig,
+    PhantomConfig,
+    SplitConfig,
+    WorkError,
+)
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.run.settings import LaunchOptions
+from cac_hpc.synthetic import cohort
+
+STUDIES, SLICES, SIZE = 12, 12, 32
+MATRIX, FIELD_MM = 128, 160.0  # fine enough for the lowest scores
+EPOCHS, TIME_MIN = 400, 15  # seconds to minutes of work
+FOLD = 0
+PATIENCE_MIN, POLL_S = 60, 0.5  # for every wait, most of them in the queue
+Finding = tuple[str, str]  # what was asked, and what was found
+
+
+def rehearse(root: Path, source: Path) -> int:
+    """Drill with the cluster settings of a run; works in RUN/drill, a new folder each time.
+
+    Args:
+        source: the checkout whose jobs are drilled.
+    Returns: 0 if the fold went on by itself and ended the same, else 1.
+    Raises: InputError if there is no SLURM; WorkError if a job does not start in time.
+    """
+    cfg = settings.load(RunPaths(root).config)
+    if absent := scheduler.unavailable():
+        raise InputError(f"a drill needs SLURM, but {absent}; log in to the cluster")
+    folder = RunPaths(root).drill(time.strftime("%Y%m%d-%H%M%S"))
+    runs = {name: _prepare(folder, name, cfg, source) for name in ("alone", "warned")}
+    for run, small in runs.values():
+        submission.submit(run, small, [_task(run, small)], {})
+    findings = _warn(runs["warned"][0])
+    same, (alone, warned) = False, (run for run, _ in runs.values())
+    if not _given_up(warned):
+        for run in (alone, warned):
+            _wait(partial(stages.fold_is_done, run.fold(FOLD)), f"the end of the fold in {run.root}")
+        same = _result(alone) == _result(warned)
+        findings.append(("its result", f"{'equals' if same else 'DIFFERS from'} that of the fold left alone"))
+    logs.console().print(logs.table(f"drill on {cfg.cluster.partition or 'the default partition'}", ("", ""), findings))
+    print("this site works as the settings assume" if same else "see above for what does not work here")
+    return 0 if same else 1
+
+
+def _prepare(folder: Path, name: str, cfg: Config, source: Path) -> tuple[RunPaths, Config]:
+    """A run folder with a packed synthetic cohort; both share it."""
+    scans = folder / "scans"
+    if not scans.exists():
+        size = PhantomConfig(
+            out=str(scans), studies=STUDIES, slices=SLICES, matrix=MATRIX, field_of_view_mm=FIELD_MM, easy=True
+        )
+        cohort.write_cohort(size)
+    fold = dataclasses.replace(cfg.cluster.fold, time_min=min(TIME_MIN, cfg.cluster.fold.time_min))
+    small = dataclasses.replace(
+        cfg,
+        run=str(folder / name),
+        data=dataclasses.replace(
+            cfg.data, dicom_root=str(scans), packed_dir=str(folder / "packed"), pseudonym_key=None
+        ),
+        labels=LabelsConfig(sheet=str(scans / "labels.csv")),
+        pack=PackConfig(size=SIZE, studies_per_shard=STUDIES, min_slices=SLICES, checks=Checks(missing_slices="warn")),
+        split=SplitConfig(folds=2),
+        model=ModelConfig(filters=(8, 16, 16), dense=32),
+        train=dataclasses.replace(cfg.train, epochs=EPOCHS, batch_size=max(8, cfg.cluster.ranks), residency="auto"),
+        cluster=dataclasses.replace(cfg.cluster, kind="slurm", fold=fold, folds_per_node=1),
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        launch.launch(small, LaunchOptions(dry_run=True), source)
+        run = RunPaths(Path(small.run))
+        packing.pack_shards(run.root)
+        sealing.seal(run.root)
+    return run, small
+
+
+def _task(run: RunPaths, cfg: Config) -> stages.Task:
+    return next(task for task in stages.tasks_of(cfg, run, "folds") if task.index == FOLD)
+
+
+def _warn(run: RunPaths) -> list[Finding]:
+    """Warn the fold once it trains, and watch what follows."""
+    _wait(lambda: _event(run, "progress"), "the first epoch of the fold that is to be warned")
+    job = _events(run, "started")[-1]["job"]
+    warned = time.monotonic()
+    refusal = scheduler.send_signal(job, "USR2")
+    if refusal:
+        return [("the warning", f"SLURM does not send it ({refusal})")]
+    saved = _wait(lambda: _event(run, "ended"), "the save of the warned fold")
+    findings = [("it saved", f"{time.monotonic() - warned:.0f} s after the warning: {saved['reason']}"), *_grace()]
+    starts = len(_events(run, "started"))
+    _wait(lambda: len(_events(run, "started")) > starts or _given_up(run), "its second start")
+    if given_up := _given_up(run):
+        return [*findings, ("starting again", given_up)]
+    second = _events(run, "started")[-1]
+    findings.append(("it started again", f"{time.monotonic() - warned:.0f} s after the warning, on {second['node']}"))
+    return findings
+
+
+def _given_up(run: RunPaths) -> str | None:
+    """Why the fold will not start again by itself."""
+    return next((event["reason"] for event in reversed(_events(run, "ended")) if event.get("final")), None)
+
+
+def _grace() -> list[Finding]:
+    """What the site gives a job that it stops."""
+    config = scheduler.ask(["scontrol", "show", "config"]) or ""
+    found = re.findall(r"^(KillWait|PreemptMode|JobRequeue|ProctrackType)\s*=\s*(.+?)\s*$", config, re.M)
+    return [(f"the site's {name}", value) for name, value in found]
+
+
+def _events(run: RunPaths, kind: str) -> list[dict[str, Any]]:
+    events = ledger.read(run.ledger)
+    return [event for event in events if (event["event"], event["stage"], event["task"]) == (kind, "folds", FOLD)]
+
+
+def _event(run: RunPaths, kind: str) -> dict[str, Any] | None:
+    return next(reversed(_events(run, kind)), None)
+
+
+def _wait(condition: Callable[[], Any], what: str) -> Any:
+    """Raises: WorkError if it does not come in time."""
+    deadline = time.monotonic() + PATIENCE_MIN * 60
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise WorkError(f"{what} did not come within {PATIENCE_MIN} min; python jobs/status.py shows where it is")
+        time.sleep(POLL_S)
+    return found
+
+
+def _result(run: RunPaths) -> Sequence[bytes]:
+    files = run.fold(FOLD)
+    return [path.read_bytes() for path in (files.model, files.history, files.predictions)]

@@ -1,0 +1,204 @@
+"""What SLURM says: is it there, where is a node, in which state is a job. Asked through its own commands."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from signal import SIGKILL
+
+from cac_hpc.cluster import records
+from cac_hpc.cluster.records import Accounted, Listing
+from cac_hpc.cluster.states import FINAL
+
+TIMEOUT_S = 20
+ENDING = "COMPLETING"  # of a job that has ended or was cancelled, and may still be saving
+ACCOUNTING_TIMEOUT_S = 10
+PAUSE_S, LONGEST_PAUSE_S = 2.5, 300.0  # before accounting is asked again for what it could not say
+TASTES = ("SQUEUE_", "SACCT_", "SLURM_TIME_FORMAT", "SLURM_CLUSTERS")  # of a user, that change what is listed
+
+
+def unavailable() -> str | None:
+    """Why there is no SLURM here; None if there is one that answers."""
+    if shutil.which("sbatch") is None:
+        return "there is no sbatch on this machine"
+    answer = ask(["scontrol", "ping"])
+    if answer is None or "UP" not in answer:
+        return "sbatch is here, but no SLURM controller answers"
+    return None
+
+
+def queue(users: Iterable[int]) -> Listing | None:
+    """All jobs of these users that are in the queue, in one call; None if SLURM does not say.
+
+    All of them: asked for numbers that it has forgotten, squeue answers with an error only.
+    """
+    names = ",".join(str(user) for user in sorted(set(users)))
+    answer = ask(["squeue", "--noheader", "--array", f"--user={names}", f"--format={records.QUEUE_FORMAT}"])
+    return None if answer is None else records.read_queue(answer)
+
+
+class Accounting:
+    """sacct, asked as rarely as it makes sense: what is final is kept, and one that is off, slow or late is left alone.
+
+    silent: whether it gave no answer, or none that can be read.
+    """
+
+    def __init__(self) -> None:
+        self.silent = False
+        self._known: dict[str, Accounted] = {}
+        self._pause_s, self._not_before_s = PAUSE_S, 0.0
+
+    def find(self, jobs: Collection[str], is_ours: Callable[[str, Accounted], bool]) -> dict[str, Accounted]:
+        """The newest start of each of these jobs, which have left the queue, where it is known; in one call at most.
+
+        Args:
+            is_ours: whether a record is of that job, not of an older one with the same number.
+        """
+        # one that is not asked for now may be back in the queue, and end in another way
+        self._known = {job: start for job, start in self._known.items() if job in jobs}
+        open_jobs = [job for job in jobs if not self._is_final(job)]
+        if open_jobs and time.monotonic() >= self._not_before_s:
+            answer = self._ask(open_jobs)
+            for job in open_jobs:
+                if newest := records.newest([start for start in answer.get(job, []) if is_ours(job, start)]):
+                    self._known[job] = newest
+            self._pause_s = PAUSE_S if all(map(self._is_final, jobs)) else min(2 * self._pause_s, LONGEST_PAUSE_S)
+            self._not_before_s = time.monotonic() + self._pause_s
+        return dict(self._known)
+
+    def _ask(self, jobs: Sequence[str]) -> dict[str, list[Accounted]]:
+        arrays = ",".join(sorted({job.split("_")[0] for job in jobs}))
+        fields = ",".join(records.ACCOUNT_FIELDS)
+        command = ["sacct", "--duplicates", "--parsable2", f"--jobs={arrays}", f"--format={fields}"]
+        answer = ask(command, ACCOUNTING_TIMEOUT_S)
+        read = None if answer is None else records.read_accounts(answer)
+        self.silent = read is None
+        return read or {}
+
+    def _is_final(self, job: str) -> bool:
+        start = self._known.get(job)
+        # 16?: accounting has heard of the end before it has heard of the job
+        return start is not None and records.base_state(start.state) in FINAL and "?" not in start.asked
+
+
+def node_address(node: str) -> str:
+    """The address under which SLURM reaches a node; its name where SLURM does not say."""
+    found = re.search(r"NodeAddr=(\S+)", ask(["scontrol", "show", "node", node]) or "")
+    return found[1] if found else node
+
+
+def cancel(job_ids: Sequence[str]) -> str | None:
+    """Take jobs out of the queue, as best effort; returns SLURM's words if it refuses."""
+    return _order(["scancel", *job_ids]) if job_ids else None
+
+
+@contextmanager
+def clean_environment() -> Iterator[None]:
+    """Hide the variables of an enclosing job or shell that would change what is submitted; SLURM_CONF stays."""
+    hidden = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if name.startswith(("SLURM", "SBATCH_", "SRUN_", "PMI", "SUBMITIT_")) and name != "SLURM_CONF"
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def ask(command: list[str], timeout_s: float = TIMEOUT_S) -> str | None:
+    """What one of SLURM's commands says; None if it is not there, fails or takes too long."""
+    shown = {name: value for name, value in os.environ.items() if not name.startswith(TASTES)} | {"LC_ALL": "C"}
+    try:
+        child = subprocess.Popen(
+            command, env=shown, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            encoding="utf-8", errors="replace", start_new_session=True,
+        )  # fmt: skip
+    except OSError:
+        return None
+    with child:
+        try:
+            answer = child.communicate(timeout=timeout_s)[0]
+        except BaseException as error:
+            with suppress(ProcessLookupError):  # a site's wrapper, and what it has started: it would hold the line
+                os.killpg(child.pid, SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                return None
+            raise
+    return answer if child.returncode == 0 else None
+
+
+def state(job: str) -> str | None:
+    """The controller's word for a job's state now; None if it does not say."""
+    found = re.search(r"JobState=(\w+)", ask(["scontrol", "show", "job", job, "--oneliner"]) or "")
+    return found[1] if found else None
+
+
+def send_signal(job: str, name: str) -> str | None:
+    """Send a signal to a job's steps; returns why SLURM refuses."""
+    return _order(["scancel", f"--signal={name}", job])
+
+
+def requeue(job: str) -> str | None:
+    """Have a job started again, of an array the one task alone; returns why SLURM refuses."""
+    return _order(["scontrol", "requeue", job])
+
+
+def exclude(job: str, nodes: Sequence[str]) -> str | None:
+    """Keep a waiting job from nodes; returns why SLURM refuses."""
+    return _order(["scontrol", "update", f"JobId={job}", f"ExcNodeList={','.join(nodes)}"])
+
+
+def test_only(script: Path) -> str:
+    """What SLURM says to a script without taking it: when and where it would start, or why it would not."""
+    command = ["sbatch", "--test-only", str(script)]
+    try:
+        with clean_environment():
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"no answer ({error})"
+    return " ".join((done.stderr or done.stdout).replace("sbatch: ", "").split())
+
+
+def _order(command: list[str]) -> str | None:
+    """Give SLURM an order; returns its words if it does not follow."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except OSError as error:
+        return f"{command[0]}: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        return f"{command[0]} did not answer within {TIMEOUT_S} s"
+    return " ".join((done.stderr or done.stdout).split()) or f"{command[0]} failed" if done.returncode else None
+
+
+def jobs_by_name() -> dict[str, dict[str, str]] | None:
+    """Of the user's jobs in the queue, by name: the state of each job or array; None if nobody says."""
+    answer = ask(["squeue", "--noheader", "--me", "--format=%F|%T|%j"])
+    if answer is None:
+        return None
+    found: dict[str, dict[str, str]] = {}
+    for line in answer.splitlines():
+        job, _, rest = line.partition("|")
+        state, _, name = rest.partition("|")
+        ours = found.setdefault(name, {})
+        if ours.get(job) in (None, ENDING):  # of an array a task that does not end
+            ours[job] = state
+    return found
+
+
+def granted(job: str) -> dict[str, str]:
+    """What the controller has noted of a job, field by field; of an array what its waiting tasks have in common."""
+    answer = ask(["scontrol", "show", "job", job, "--oneliner"]) or ""
+    return dict(re.findall(r"(\S+?)=(\S*)", answer.partition("\n")[0]))
+
+
+def minutes_text(minutes: int) -> str:
+    """A time limit as SLURM writes it."""
+    days, rest = divmod(minutes, 24 * 60)
+    return (f"{days}-" if days else "") + f"{rest // 60:02d}:{rest % 60:02d}:00"

@@ -1,0 +1,1 @@
+"""DICOM folders and a sheet in, sealed shards and folds out."""

@@ -1,0 +1,239 @@
+"""Patient-exclusive folds, stratified on the patients' categories and written once.
+
+Folds that divide slices leak and are for contrast runs alone (split.unit: slice).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from cac_hpc.run import paths
+from cac_hpc.run.config import InputError, SplitConfig
+
+Part: TypeAlias = "tuple[str, ...] | Mapping[str, tuple[int, ...]]"  # whole studies, or some slices of each
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The study numbers of one fold's three parts, sorted; where slices are divided, each with its slices there."""
+
+    train: Part
+    val: Part
+    test: Part
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def by_slice(self) -> bool:
+        return isinstance(self.test, Mapping)
+
+
+def make_folds(
+    patient: Mapping[str, str], category: Mapping[str, int], cfg: SplitConfig, slices: Mapping[str, int] | None = None
+) -> list[Fold]:
+    """Divide the patients; a patient's studies stay together, and count with the highest of their categories.
+
+    `kfold` tests each patient once and takes the validation patients from the rest; `holdout` draws the three parts
+    anew for every fold. Under split.unit slice the same is done with slices, each study giving its share.
+
+    Args:
+        patient, category: of each study, by study number.
+        slices: their number in each study, which split.unit slice alone needs.
+    Raises: InputError if there are too few patients, or slices, for the scheme.
+    """
+    if cfg.unit == "slice":
+        assert slices is not None, "slices are divided when their numbers are known"
+        return _divide_slices(slices, category, cfg)
+    studies: dict[str, list[str]] = {}
+    for study, owner in patient.items():
+        studies.setdefault(owner, []).append(study)
+    patients = np.array(sorted(studies))
+    if len(patients) < cfg.folds:
+        raise InputError(
+            f"split.folds is {cfg.folds}, but the labels name only {len(patients)} patients; "
+            "wanted at least one patient per fold"
+        )
+    target = np.array([max(category[study] for study in studies[name]) for name in patients])
+    parts = (_kfold if cfg.scheme == "kfold" else _holdout)(target, cfg)
+    folds = [
+        Fold(
+            *(tuple(sorted(study for name in patients[part] for study in studies[name])) for part in (train, val, test))
+        )
+        for train, val, test in parts
+    ]
+    check_folds(folds, patient, cfg.scheme)
+    return folds
+
+
+def check_folds(folds: Sequence[Fold], patient: Mapping[str, str], scheme: str) -> None:
+    """No patient in two parts of a fold, no empty part, and under `kfold` each study tested exactly once.
+
+    Raises: InputError naming fold and patients.
+    """
+    for index, fold in enumerate(folds):
+        parts = {name: {patient[study] for study in studies} for name, studies in fold.parts.items()}
+        if empty := [name for name, members in parts.items() if not members]:
+            raise InputError(f"fold {index} has no patient in its {' and '.join(empty)} part, wanted at least one each")
+        for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+            if shared := parts[one] & parts[other]:
+                raise InputError(
+                    f"fold {index}: patients {sorted(shared)} are in {one} and {other}, wanted in one part"
+                )
+    tested = Counter(study for fold in folds for study in fold.test)
+    if scheme == "kfold" and tested != Counter(patient.keys()):
+        wrong = sorted(study for study in patient if tested[study] != 1)
+        raise InputError(f"kfold: studies {wrong[:10]} are not tested exactly once")
+
+
+def check_slice_folds(folds: Sequence[Fold], slices: Mapping[str, int], scheme: str) -> None:
+    """Every slice in one part of each fold, no empty part, and under `kfold` each slice tested exactly once.
+
+    Args:
+        slices: their number in each study.
+    Raises: InputError naming fold and slices.
+    """
+    everything = Counter((study, at) for study, count in slices.items() for at in range(count))
+    for index, fold in enumerate(folds):
+        parts = {name: slices_of(part) for name, part in fold.parts.items()}
+        if empty := [name for name, members in parts.items() if not members]:
+            raise InputError(f"fold {index} has no slice in its {' and '.join(empty)} part, wanted at least one each")
+        if wrong := _unlike(Counter(chain(*parts.values())), everything):
+            raise InputError(f"fold {index}: slices {wrong[:10]} are not in exactly one part")
+    tested = Counter(chain(*(slices_of(fold.test) for fold in folds)))
+    if scheme == "kfold" and (wrong := _unlike(tested, everything)):
+        raise InputError(f"kfold: slices {wrong[:10]} are not tested exactly once")
+
+
+def slices_of(part: Part) -> list[tuple[str, int]]:
+    """The slices of a part that is made of slices, as study and number."""
+    assert isinstance(part, Mapping)
+    return [(study, at) for study, numbers in part.items() for at in numbers]
+
+
+def count_slices(fold: Fold, category: Mapping[str, int], num_categories: int) -> tuple[tuple[int, int, int], ...]:
+    """Of each category, the slices in the training, validation and test part of a fold that divides slices."""
+    parts = [Counter(category[study] for study, _ in slices_of(part)) for part in fold.parts.values()]
+    return tuple((parts[0][number], parts[1][number], parts[2][number]) for number in range(num_categories))
+
+
+def count_patients(
+    fold: Fold, patient: Mapping[str, str], category: Mapping[str, int], num_categories: int
+) -> tuple[tuple[int, int, int], ...]:
+    """Of each category, the patients in the training, validation and test part; by the highest of their studies."""
+    counts = []
+    for studies in fold.parts.values():
+        highest: dict[str, int] = {}
+        for study in studies:
+            highest[patient[study]] = max(category[study], highest.get(patient[study], 0))
+        counts.append([list(highest.values()).count(number) for number in range(num_categories)])
+    return tuple(zip(*counts, strict=True))
+
+
+def write_splits(path: Path, folds: Sequence[Fold], cfg: SplitConfig, studies_sha256: str) -> None:
+    """Write splits.json, once: folds that are already there must be these.
+
+    Raises: InputError if the file holds other folds.
+    """
+    content = {
+        **({"unit": cfg.unit} if cfg.unit != "patient" else {}),
+        "scheme": cfg.scheme,
+        "seed": cfg.seed,
+        "studies_sha256": studies_sha256,
+        "folds": [{name: _to_json(part) for name, part in fold.parts.items()} for fold in folds],
+    }
+    if not path.exists():
+        paths.write_json(path, content)
+    elif paths.read_json(path) != content:
+        raise InputError(f"{path}: holds other folds than the settings and studies give; use a new run folder")
+
+
+def read_splits(path: Path) -> list[Fold]:
+    """Read the folds back.
+
+    Raises: InputError if the run has none yet.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: not there, wanted the folds; run the pack stage first (jobs/pack.py)")
+    content = paths.read_json(path)
+    by_slice = content.get("unit") == "slice"
+    return [Fold(**{name: _from_json(part, by_slice) for name, part in fold.items()}) for fold in content["folds"]]
+
+
+def _to_json(part: Part) -> list[str] | dict[str, str]:
+    """Studies as a list, slices as one line for each study."""
+    if isinstance(part, Mapping):
+        return {study: " ".join(map(str, numbers)) for study, numbers in part.items()}
+    return list(part)
+
+
+def _from_json(part: Any, by_slice: bool) -> Part:
+    if by_slice:
+        return {study: tuple(map(int, numbers.split())) for study, numbers in part.items()}
+    return tuple(part)
+
+
+def _unlike(found: Counter[tuple[str, int]], wanted: Counter[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The slices that are counted differently."""
+    return [] if found == wanted else sorted(key for key in {**found, **wanted} if found[key] != wanted[key])
+
+
+def _divide_slices(slices: Mapping[str, int], category: Mapping[str, int], cfg: SplitConfig) -> list[Fold]:
+    """Deal the slices, study after study in the order of their categories."""
+    studies = sorted(slices, key=lambda study: (category[study], study))
+    target = np.repeat(np.arange(len(studies)), [slices[study] for study in studies])
+    members = [(study, at) for study in studies for at in range(slices[study])]
+    parts = (_kfold if cfg.scheme == "kfold" else _holdout)(target, cfg)
+    folds = [Fold(*(_by_study([members[row] for row in part]) for part in three)) for three in parts]
+    check_slice_folds(folds, slices, cfg.scheme)
+    return folds
+
+
+def _by_study(members: Sequence[tuple[str, int]]) -> dict[str, tuple[int, ...]]:
+    return {study: tuple(at for _, at in group) for study, group in groupby(sorted(members), key=itemgetter(0))}
+
+
+def _kfold(target: np.ndarray, cfg: SplitConfig) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Deal the patients to the folds' test parts, category by category; validation patients come from the rest."""
+    order = _by_category(target, np.random.default_rng(cfg.seed))
+    for index in range(cfg.folds):
+        test = order[index :: cfg.folds]
+        yield *_train_and_val(np.setdiff1d(order, test), target, cfg, np.random.default_rng([cfg.seed, index])), test
+
+
+def _holdout(target: np.ndarray, cfg: SplitConfig) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Independent draws of the three parts."""
+    everybody = np.arange(len(target))
+    for index in range(cfg.folds):
+        rng = np.random.default_rng([cfg.seed, index])
+        test = _draw(everybody, target, cfg.test_fraction, rng)
+        yield *_train_and_val(np.setdiff1d(everybody, test), target, cfg, rng), test
+
+
+def _train_and_val(
+    rest: np.ndarray, target: np.ndarray, cfg: SplitConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    val = _draw(rest, target, cfg.val_fraction, rng)
+    return np.setdiff1d(rest, val), val
+
+
+def _draw(members: np.ndarray, target: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """A fraction of all patients, at even distances through the members by category: each gives its share."""
+    count = min(len(members), round(len(target) * fraction))
+    places = ((np.arange(count) + rng.uniform()) * len(members) / max(count, 1)).astype(int)
+    return np.asarray(members[_by_category(target[members], rng)[places]])
+
+
+def _by_category(target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Positions in the order of their category, within a category in random order."""
+    shuffled: np.ndarray = rng.permutation(len(target))
+    return np.asarray(shuffled[np.argsort(target[shuffled], kind="stable")])

@@ -1,0 +1,190 @@
+"""The intake summary: what became of every file and study, and how the studies were acquired."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cac_hpc.run import logs
+from cac_hpc.run.config import Config
+
+MEASURED = {  # facts of a study, and their units
+    "slices": "",
+    "slice_spacing_mm": "mm",
+    "slice_thickness_mm": "mm",
+    "row_spacing_mm": "mm",
+    "field_of_view_mm": "mm",
+    "kvp": "kV",
+    "phase_percent": "% of RR",
+}
+NAMED = ("kernel", "gating")
+
+
+def summarise(
+    planned: dict[str, Any], packed: Sequence[dict[str, Any]], rejected: Sequence[dict[str, Any]], cfg: Config
+) -> dict[str, Any]:
+    """Count what the stages pack and plan have left.
+
+    Args:
+        planned: plan.json. packed: the facts of every shard. rejected: the rows of rejected.csv.
+    Returns: plain JSON; files found = used + rejected, studies found = used + refused + without a label.
+    """
+    counts = {study: count for shard in packed for study, count in shard["counts"].items()}
+    facts = [study for shard in packed for study in shard["studies"]]
+    used = {study["study"] for study in facts}
+    labels, num_categories = planned["labels"], len(cfg.labels.names)
+    in_studies = sum(count["files"] for count in counts.values())
+    summary = {
+        "files": {
+            "found": in_studies + planned["stray"] + sum(planned["unlabelled"].values()),
+            "used": sum(count["used"] for count in counts.values()),
+            "rejected": _counted(row["reason"] for row in rejected),
+        },
+        "studies": {
+            "found": len(counts) + len(planned["unlabelled"]),
+            "without_label": len(planned["unlabelled"]),
+            "labelled": len(counts),
+            "used": len(used),
+            "refused": _counted(_main_reason(study, rejected) for study in counts if study not in used),
+            "rows_without_study": planned["rows_without_study"],
+        },
+        "slices": sum(study["slices"] for study in facts),
+        "categories": {
+            name: np.bincount([labels[study]["category"] for study in studies], minlength=num_categories).tolist()
+            for name, studies in (("labelled", list(counts)), ("used", sorted(used)))
+        },
+        "category_names": list(cfg.labels.names),
+        "acquisition": {name: _measured(name, facts) for name in MEASURED}
+        | {name: _counted(study[name] or "unknown" for study in facts) for name in NAMED},
+        "crop": _crop(facts, cfg) if cfg.pack.crop == "heart" else None,
+        "no_heart": sum(study.get("agatston_region") == "no_heart" for study in facts),
+        "warnings": _counted(code for study in facts for code in study["warnings"].split()),
+        "identity": {
+            name: sum(count[name] for count in counts.values()) for name in ("identity", "private", "key_is_identity")
+        },
+    }
+    assert summary["files"]["found"] == summary["files"]["used"] + len(rejected), summary["files"]
+    return summary
+
+
+def show(summary: dict[str, Any]) -> None:
+    """Print the summary."""
+    screen = logs.console()
+    for table in (_flow(summary), _categories(summary), _acquisition(summary)):
+        screen.print(table)
+    for line in _remarks(summary):
+        screen.print(line, markup=False)
+
+
+def _counted(names: Any) -> dict[str, int]:
+    """How often each name occurs, the most frequent first."""
+    return dict(sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _main_reason(study: str, rejected: Sequence[dict[str, Any]]) -> str:
+    """The reason that a study is not used: that of the one slice which spoils it, else that of most files."""
+    reasons = Counter(row["reason"] for row in rejected if row["study"] == study)
+    if "study_refused" in reasons:
+        spoilt = next(row["detail"] for row in rejected if (row["study"], row["reason"]) == (study, "study_refused"))
+        return str(spoilt.rpartition(": ")[2])
+    return reasons.most_common(1)[0][0] if reasons else "no_files"
+
+
+def _measured(name: str, facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Range of a number over the studies, and those far from the others.
+
+    Far: more than five times the median distance from the median, and more than a tenth of it.
+    """
+    known = {study["study"]: study[name] for study in facts if study[name] is not None}
+    if not known:
+        return {"unit": MEASURED[name], "known": 0}
+    values = np.array(list(known.values()), dtype=float)
+    median = float(np.median(values))
+    far = np.maximum(5 * np.median(np.abs(values - median)), 0.1 * abs(median))
+    return {
+        "unit": MEASURED[name],
+        "known": len(known),
+        "min": float(values.min()),
+        "median": median,
+        "max": float(values.max()),
+        "outliers": {study: value for study, value in known.items() if abs(value - median) > far},
+    }
+
+
+def _crop(facts: Sequence[dict[str, Any]], cfg: Config) -> dict[str, Any]:
+    """What cropping to the heart made of the studies in which it was found, and how many stayed whole."""
+    cut = [study for study in facts if "no_heart" not in study["warnings"].split()]
+    counts = {"studies": len(cut), "whole": len(facts) - len(cut), "margin_mm": cfg.pack.crop_margin_mm}
+    if not cut:
+        return counts
+    side, height, rows, columns, pixel_mm, width = (
+        np.array([study[name] for study in cut], float)
+        for name in ("crop_columns", "crop_rows", "rows", "columns", "column_spacing_mm", "field_of_view_mm")
+    )
+    measured = {
+        "side_mm": side * pixel_mm,
+        "share": side * height / (rows * columns),
+        "pixel_mm": side * pixel_mm / cfg.pack.size,
+        "whole_pixel_mm": width / cfg.pack.size,
+    }
+    ranges = {
+        name: {"min": float(values.min()), "median": float(np.median(values)), "max": float(values.max())}
+        for name, values in measured.items()
+    }
+    return counts | ranges
+
+
+def _flow(summary: dict[str, Any]) -> Any:
+    files, studies = summary["files"], summary["studies"]
+    rows: list[list[object]] = [["files found", files["found"]]]
+    rows += [[f"  rejected: {reason}", count] for reason, count in files["rejected"].items()]
+    rows += [["files used", files["used"]], ["studies found", studies["found"]]]
+    rows += [["  without a label", studies["without_label"]]] if studies["without_label"] else []
+    rows += [[f"  refused: {reason}", count] for reason, count in studies["refused"].items()]
+    rows += [["studies used", studies["used"]], ["slices", summary["slices"]]]
+    return logs.table("Intake", ["", "number"], rows, numbers=True)
+
+
+def _categories(summary: dict[str, Any]) -> Any:
+    counts = summary["categories"]
+    rows = list(zip(summary["category_names"], counts["labelled"], counts["used"], strict=True))
+    return logs.table("Studies per category", ["category", "labelled", "used"], rows, numbers=True)
+
+
+def _acquisition(summary: dict[str, Any]) -> Any:
+    rows: list[list[object]] = []
+    for name, found in summary["acquisition"].items():
+        if name in NAMED:
+            rows.append([name, ", ".join(f"{value} {count}" for value, count in found.items()), "", "", "", ""])
+        elif found["known"]:
+            outliers = ", ".join(f"{study}: {value:g}" for study, value in list(found["outliers"].items())[:6])
+            more = f" and {len(found['outliers']) - 6} more" if len(found["outliers"]) > 6 else ""
+            title = name.removesuffix("_mm").replace("_", " ") + (f" ({found['unit']})" if found["unit"] else "")
+            rows.append(
+                [title, *(f"{found[key]:g}" for key in ("min", "median", "max")), found["known"], outliers + more]
+            )
+    return logs.table("Acquisition", ["", "lowest", "median", "highest", "studies", "outliers"], rows)
+
+
+def _remarks(summary: dict[str, Any]) -> list[str]:
+    """What people should know before they train on it."""
+    identity, lines = summary["identity"], []
+    if summary["warnings"]:
+        lines.append(
+            "used with a warning: " + ", ".join(f"{count} {code}" for code, count in summary["warnings"].items())
+        )
+    if summary["no_heart"]:
+        lines.append(f"no heart is found in {summary['no_heart']} studies: the Agatston rule has no score of them")
+    if identity["identity"] or identity["private"]:
+        lines.append(
+            f"{identity['identity']} studies carry names, ids or dates in their headers, {identity['private']} private "
+            "elements: none of it was packed"
+        )
+    if identity["key_is_identity"]:
+        lines.append(
+            f"{identity['key_is_identity']} study keys are names or ids of their headers: data.pseudonym_key hides them"
+        )
+    return lines

@@ -1,0 +1,155 @@
+"""A process that does risky work for us: what breaks it, holds it up or floods its memory stays in there."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from cac_hpc.machine import processes
+
+Say = Callable[[Any], None]
+Work = Callable[[Any, Say], Any]  # takes a task and what tells the caller how far it is; returns the result
+
+GIB = 1 << 30
+START_S = 300.0  # a cold file system takes long to import everything
+LOOK_S = 0.2  # how often a waiting caller looks whether it should give up
+
+
+class Lost(Exception):
+    """The work raised or broke its process ("crashed"), ran out of memory ("over_memory") or time ("over_time").
+
+    detail: says what happened with nothing of the data in it.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+class Worker:
+    """One long-lived process, started when it is first needed and again after it was lost.
+
+    Args:
+        work: what it does, a function at the top of a module. patience_s: longest silence. memory_bytes: that it may
+        take beyond what it has at its start. give_up: ends the wait for it, from any thread.
+    """
+
+    def __init__(self, work: Work, patience_s: float, memory_bytes: int, give_up: threading.Event) -> None:
+        self._work, self._patience_s, self._memory_bytes, self._give_up = work, patience_s, memory_bytes, give_up
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._line: Connection | None = None
+
+    def run(self, task: Any, heard: Say) -> Any:
+        """Do one task; ``heard`` is called with each thing the work says.
+
+        Raises: Lost; OSError as the work raised it; CancelledError if ``give_up`` is set meanwhile. The process is
+        ended then: whatever it still holds, a half-written file above all, is not to be tidied up.
+        """
+        try:
+            line = self._line or self._start()
+            line.send(task)
+            while True:
+                kind, content = self._hear(line, self._patience_s)
+                if kind == "done":
+                    return content
+                if kind != "said":
+                    raise OSError(*content) if kind == "failed" else Lost(kind, content)
+                heard(content)
+        except (EOFError, ConnectionError):
+            raise Lost("crashed", self._cause_of_death()) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the process, wherever it is."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._process.close()
+        if self._line is not None:
+            self._line.close()
+        self._process = self._line = None
+
+    def _start(self) -> Connection:
+        context = multiprocessing.get_context("spawn")
+        self._line, theirs = context.Pipe()
+        process = context.Process(
+            target=_serve, args=(theirs, self._work, self._memory_bytes, os.getpid()), daemon=True
+        )
+        resource_tracker.ensure_running()  # where it is started later, it takes the next line back
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for us, who end the process
+        process.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self._process = process
+        theirs.close()
+        self._hear(self._line, START_S)
+        return self._line
+
+    def _hear(self, line: Connection, patience_s: float) -> Any:
+        deadline = time.monotonic() + patience_s
+        while not self._give_up.is_set():
+            if line.poll(min(LOOK_S, patience_s)):
+                return line.recv()
+            if time.monotonic() > deadline:
+                raise Lost("over_time", f"no word for {patience_s:g} s")
+        raise CancelledError("told to give up")
+
+    def _cause_of_death(self) -> str:
+        assert self._process is not None
+        self._process.join(5)
+        code = self._process.exitcode or 0
+        self.close()
+        return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def _serve(line: Connection, work: Work, memory_bytes: int, parent: int) -> None:
+    """What the process does until its caller is gone."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold patient data
+    processes.die_with(parent)
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    wanted = _memory_in_use() + memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))
+    line.send(("started", None))
+    while True:
+        try:
+            task = line.recv()
+        except (EOFError, ConnectionError):
+            return
+        _do(task, line, work, memory_bytes)
+
+
+def _do(task: Any, line: Connection, work: Work, memory_bytes: int) -> None:
+    """Do a task; an error is told before it is let go, for what it holds may break the process then."""
+    try:
+        line.send(("done", work(task, lambda content: line.send(("said", content)))))
+    except MemoryError:
+        most = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))  # room for the answer
+        line.send(("over_memory", f"more than {memory_bytes / GIB:g} GB"))
+    except OSError as error:
+        line.send(("failed", (error.errno, error.strerror or str(error))))
+    except Exception as error:
+        line.send(("crashed", _where(error)))
+
+
+def _where(error: Exception) -> str:
+    """Kind of an error and the line of code; its text may name a patient."""
+    line = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(line.filename).name}:{line.lineno}"
+
+
+def _memory_in_use() -> int:
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+    return int(pages) * resource.getpagesize()

@@ -1,0 +1,1 @@
+"""Numbers in, page, figures and tables out; a report's way home."""

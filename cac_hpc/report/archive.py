@@ -1,0 +1,311 @@
+"""The archive a report travels in: which files of a run, their digests, and the same bytes for the same run.
+
+A plain tar file: SHA256SUMS first, then the files by name, all as old as the report, owned by nobody. It is not
+compressed, because compressors differ from machine to machine and pictures do not shrink.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import secrets
+import shutil
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import IO, Any
+
+from cac_hpc.report import manifest
+from cac_hpc.run import digests, paths, provenance
+from cac_hpc.run.config import InputError, WorkError
+from cac_hpc.run.paths import RunPaths
+
+# Nothing else of a run is ever taken; a * stays within a folder, and names are of plain characters.
+TAKEN = (
+    "provenance.json",
+    "report/circumstances.json",
+    "report/report.json",
+    *(f"report/{paths.page_name(status, *kind)}" for kind in paths.PAGES for status in paths.STATUSES),
+    "report/tables/*.csv",
+    "report/tables/*.tex",
+    "report/figures/*.png",
+    "report/figures/*.svg",
+    "folds/fold-*/history.csv",
+    "folds/fold-*/metrics.json",
+    "folds/fold-*/predictions.csv",
+)
+WEIGHTS = ("folds/fold-*/model.pt", "folds/fold-*/model.sha256")  # only where asked for
+SLICE_PICTURES = ("report/figures/slices_*", "report/figures/misclassified_*")  # they show slices of patients
+WITH_SLICES, WITHOUT_SLICES = (
+    tuple(f"report/{paths.page_name(status, 'html', images)}" for status in paths.STATUSES) for images in (True, False)
+)
+SUMMARY, PROVENANCE, LIST = "report/report.json", "provenance.json", "SHA256SUMS"
+
+PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+MAX_FILES = 10_000
+MAX_LIST_BYTES = 4 << 20
+LINK = "is a link, which may lead out of the run; put the real file or folder in its place"
+AGAIN = "python jobs/aggregate.py --run RUN makes the report again"
+NO_LIST = f"not there, wanted the list of the files that the report wrote; {AGAIN}"
+CHANGED = f"is not as the report wrote it, so it does not go out with it; move it away, or {AGAIN}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What the user wants of a run."""
+
+    weights: bool = False
+    images: bool = True
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        return TAKEN + (WEIGHTS if self.weights else ())
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        return WITHOUT_SLICES if self.images else SLICE_PICTURES + WITH_SLICES
+
+    def admits(self, name: str) -> bool:
+        """Whether a file of that name, relative to the run, belongs into the archive."""
+        return _fits(name, self.taken) and not any(fnmatchcase(name, pattern) for pattern in self.left_out)
+
+
+def belongs(name: str) -> bool:
+    """Whether a file of that name, relative to the run, may be in any archive."""
+    return _fits(name, TAKEN + WEIGHTS)
+
+
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    parts = name.split("/")
+    fits = any(
+        len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+        for wanted in (pattern.split("/") for pattern in patterns)
+    )
+    return fits and all(map(PLAIN.fullmatch, parts))
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file of a run, by its name relative to it."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a run has for the archive."""
+
+    run: str  # the folder's name
+    made: int  # when the report was, in seconds since 1970
+    items: tuple[Item, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(item.size for item in self.items)
+
+    @property
+    def label(self) -> str:
+        """The run's name, of characters that every system takes."""
+        return re.sub(r"[^A-Za-z0-9._-]+", "_", self.run).strip("._-")[:80] or "run"
+
+
+def survey(root: Path, choice: Choice) -> Offer:
+    """What a run on this machine has; below report/ only what the report wrote.
+
+    Raises: InputError if it has no report yet, one of its files is a link, or one is not as the report wrote it.
+    """
+    stored = RunPaths(root).report / "report.json"
+    if not stored.is_file():
+        raise InputError(f"{stored}: there is no report yet; python jobs/status.py {root} says where the run stands")
+    listed = manifest.read(stored.parent)
+    if listed is None:
+        raise InputError(f"{stored.parent / manifest.NAME}: {NO_LIST}")
+    written = {f"report/{name}": digest for name, digest in listed.items()}
+    found = (path for pattern in choice.taken for path in root.glob(pattern))
+    names = sorted(name for path in found if choice.admits(name := path.relative_to(root).as_posix()))
+    items = []
+    for name in names:
+        path = root / name
+        for part in (path, *path.relative_to(root).parents[:-1]):
+            if (root / part).is_symlink():
+                raise InputError(f"{root / part}: {LINK}")
+        if path.is_file() and (name in written or name == SUMMARY or not name.startswith("report/")):
+            items.append(item := Item(name, path.stat().st_size, digests.file_sha256(path)))
+            if written.get(name, item.sha256) != item.sha256:
+                raise InputError(f"{path}: {CHANGED}")
+    run = os.fsencode(os.path.basename(os.path.abspath(root))).decode(errors="replace")  # noqa: PTH100, PTH119
+    return Offer(run, int(stored.stat().st_mtime), tuple(items))
+
+
+def write(folder: Path, offer: Offer, files: Mapping[str, Path], choice: Choice) -> Path:
+    """Write the archive of what was offered, under its final name when it is whole.
+
+    Args:
+        files: where the content of each item lies, by its name.
+    Raises: WorkError if a file is not, or no longer, what was offered.
+    """
+    own = {PROVENANCE: _shareable(files)} if PROVENANCE in files else {}
+    sums = {item.name: item.sha256 for item in offer.items}
+    sums |= {name: digests.bytes_sha256(content) for name, content in own.items()}
+    listed = "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()
+    stem = _stem(offer, read(files, SUMMARY), choice)
+    target = folder / f"{stem}.tar"
+    with paths.atomic(target) as scratch, tarfile.open(scratch, "w", format=tarfile.PAX_FORMAT) as tar:
+        _add(tar, f"{stem}/{LIST}", offer.made, io.BytesIO(listed), len(listed))
+        for item in offer.items:
+            with io.BytesIO(own[item.name]) if item.name in own else files[item.name].open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(0)
+                if _add(tar, f"{stem}/{item.name}", offer.made, file, size) != sums[item.name]:
+                    raise WorkError(f"{item.name}: changed while it was read; start the same command again")
+    return target
+
+
+def read(files: Mapping[str, Path], name: str) -> dict[str, Any]:
+    """The content of a JSON file of the run.
+
+    Raises: WorkError if it holds something else.
+    """
+    try:
+        content = paths.read_json(files[name])
+    except (KeyError, ValueError):
+        content = None
+    if not isinstance(content, dict):
+        raise WorkError(f"{name}: is damaged or missing, wanted the JSON that the run wrote")
+    return content
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Unpack an archive, wherever it comes from: only files that a report has, each as its digest says, no more.
+
+    Returns: the new folder, named like the archive; one that is there already must hold the same.
+    Raises: InputError naming what is wrong with the archive or stands in its way; then nothing is left behind.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            stem, sums = _read_list(tar)
+            with _scratch_folder(folder, stem) as scratch:
+                _extract(tar, stem, sums, scratch)
+                target = folder / stem
+                if not target.exists():
+                    scratch.replace(target)
+                elif any(not _is(target / name, digest) for name, digest in sums.items()):
+                    raise InputError(f"{target}: is there already and holds something else; move it away")
+                return target
+    except tarfile.TarError as error:
+        raise InputError(f"{archive}: is damaged, or no archive of a report ({error})") from None
+    except _Refused as error:
+        raise InputError(f"{archive}: {error}; nothing was unpacked, fetch it again") from None
+
+
+class _Refused(ValueError):
+    """Something in an archive that no archive of a report has."""
+
+
+class _Digesting:
+    """A file that is read, and the digest of what was read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def read(self, count: int = -1) -> bytes:
+        data = self.file.read(count)
+        self.digest.update(data)
+        return data
+
+
+def _stem(offer: Offer, summary: Mapping[str, Any], choice: Choice) -> str:
+    """Name of the archive: run, date of the report (UTC), and in what it differs from a whole one."""
+    made = datetime.fromtimestamp(offer.made, timezone.utc).strftime("%Y-%m-%d_%H%M%S")
+    status = summary.get("status")
+    marks = [
+        *([] if status == "COMPLETE" else [status if status in paths.STATUSES else "PARTIAL"]),
+        *(["CONTRAST"] if summary.get("banner") else []),
+        *(["with_weights"] if choice.weights else []),
+        *([] if choice.images else ["without_images"]),
+    ]
+    return "_".join([offer.label, "report", made, *marks])
+
+
+def _shareable(files: Mapping[str, Path]) -> bytes:
+    return paths.json_text(provenance.shareable(read(files, PROVENANCE))).encode()
+
+
+def _add(tar: tarfile.TarFile, name: str, made: int, file: IO[bytes], size: int) -> str:
+    """Returns: SHA-256 of what went into the archive."""
+    member, content = tarfile.TarInfo(name), _Digesting(file)
+    member.size, member.mtime, member.mode = size, made, 0o644
+    tar.addfile(member, content)
+    return content.digest.hexdigest()
+
+
+def _read_list(tar: tarfile.TarFile) -> tuple[str, dict[str, str]]:
+    """The first member: the archive's name, and the digest of every file in it."""
+    first = tar.next()
+    stem, _, name = first.name.partition("/") if first else ("", "", "")
+    if first is None or name != LIST or not PLAIN.fullmatch(stem) or not _is_plain_file(first):
+        raise _Refused(f"does not begin with {LIST}, so it is no archive of a report")
+    if first.size > MAX_LIST_BYTES:
+        raise _Refused(f"{LIST} has {first.size} bytes, wanted at most {MAX_LIST_BYTES}")
+    file = tar.extractfile(first)
+    assert file is not None  # as it is a file
+    sums = {}
+    for line in file.read().decode(errors="replace").splitlines():
+        found = re.fullmatch(r"([0-9a-f]{64})  (.+)", line)
+        if not found or not belongs(found[2]) or found[2] in sums:
+            raise _Refused(f"{LIST} has the line {line[:200]!r}, wanted digest and name of a file of a report")
+        sums[found[2]] = found[1]
+    return stem, sums
+
+
+def _extract(tar: tarfile.TarFile, stem: str, sums: Mapping[str, str], scratch: Path) -> None:
+    missing = dict(sums)
+    for member in tar:
+        name = member.name.removeprefix(f"{stem}/")
+        if name == LIST and member.offset == 0:
+            continue
+        if not _is_plain_file(member):
+            raise _Refused(f"{member.name[:200]!r} is a link, device, folder or sparse, wanted files only")
+        digest = missing.pop(name, None)
+        if digest is None or not member.name.startswith(f"{stem}/"):
+            raise _Refused(f"{member.name[:200]!r} is not in {LIST}, or twice in the archive")
+        file, path = tar.extractfile(member), scratch / name
+        assert file is not None  # as it is a file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as copy:
+            shutil.copyfileobj(file, copy, digests.BLOCK)
+        if not _is(path, digest):
+            raise _Refused(f"{name} is not as {LIST} says, so it is damaged")
+    if missing:
+        raise _Refused(f"{', '.join(sorted(missing)[:5])} missing of what {LIST} names")
+    lines = (f"{digest}  {name}\n" for name, digest in sums.items())
+    (scratch / LIST).write_text("".join(lines), encoding="utf-8")
+
+
+def _is_plain_file(member: tarfile.TarInfo) -> bool:
+    """No link, no device, no folder; and not sparse, so that it takes no more bytes here than in the archive."""
+    return member.isreg() and not member.issparse()
+
+
+def _is(path: Path, sha256: str) -> bool:
+    return path.is_file() and not path.is_symlink() and digests.file_sha256(path) == sha256
+
+
+@contextmanager
+def _scratch_folder(folder: Path, stem: str) -> Iterator[Path]:
+    """A new folder under a name of its own; gone afterwards, unless it was given another name."""
+    scratch = folder / f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,191 @@
+"""Comparisons of finished runs in, a terminal's tables, comparison.json, .csv and .md out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+import pandas as pd
+
+from cac_hpc.data import escaping
+from cac_hpc.report import rendering, wording
+from cac_hpc.run import logs, paths, settings
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.run.settings import ReportOptions
+from cac_hpc.statistics import comparison
+
+FORMAT_VERSION = 1  # of comparison.json; README, "Comparing runs"
+COLUMNS = ["reference", "other", "level", "unit", "patients", "figure", "category", "reference_value", "other_value",
+           "difference", "low", "high", "interval", "note"]  # fmt: skip
+
+
+def show(asked: ReportOptions) -> int:
+    """Compare runs in the terminal, the first with each of the others; with --out as files, too.
+
+    Returns: 0 if all runs are complete, 1 if one is partial.
+    Raises: InputError if the runs cannot be compared.
+    """
+    out = settings.out_folder(asked.out)
+    found = comparison.compare_all([RunPaths(Path(source)) for source in (asked.source, *asked.others)])
+    screen = logs.console()
+    for number, one in enumerate(found):
+        _present(one, ("A", _letter(number + 1)))
+    for line in methods(found):
+        screen.print(line, markup=False)
+    if asked.out:
+        write(out, found)
+        screen.print(f"comparison.json, .csv and .md: {out}", markup=False, soft_wrap=True)
+    return 0 if _status(found) == "COMPLETE" else 1
+
+
+def write(folder: Path, found: Sequence[Mapping[str, Any]]) -> None:
+    """Write the comparisons, comparison.json last."""
+    paths.write_text(folder / "comparison.csv", escaping.csv_text(pd.DataFrame(_rows(found), columns=COLUMNS)))
+    paths.write_text(folder / "comparison.md", markdown(found))
+    content = {"format_version": FORMAT_VERSION, "status": _status(found), "comparisons": list(found)}
+    paths.write_json(folder / "comparison.json", content)
+
+
+def markdown(found: Sequence[Mapping[str, Any]]) -> str:
+    """The comparisons as text."""
+    parts = [f"# Comparison of {len(found) + 1} runs" + ("" if _status(found) == "COMPLETE" else " (PARTIAL)")]
+    for number, one in enumerate(map(_escaped, found)):
+        letters = ("A", _letter(number + 1))
+        parts += [f"## {_title(one, letters)}", *_remarks(one)]
+        parts += [
+            f"Settings that differ, {' / '.join(letters)}:",
+            "\n".join(f"- {escaping.code(line)}" for line in _settings(one)),
+        ]
+        for level, results in one["levels"].items():
+            rows = _figure_rows(results["figures"])
+            for category in results["categories"]:
+                name = f"category {category['category']}"
+                rows += _figure_rows({f"{key}, {name}": value for key, value in category.items() if key != "category"})
+            parts += [f"### {_level_title(level, results, letters)}"]
+            parts += [rendering.markdown_table(_columns(letters), rows), *_without_interval(results["figures"])]
+        parts += [_sign_test(one, letters)]
+    return "\n\n".join([*parts, "## How it was counted", *methods(found)]) + "\n"
+
+
+def methods(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the intervals mean, and what not."""
+    counted = found[0]["statistics"]
+    return [
+        f"Differences: 95 % percentile intervals of {counted['draws']} draws of patients (seed {counted['seed']}), the "
+        "same for both runs. They tell of other patients, not of training again with another seed, and none is made "
+        "wider for the number of figures and runs compared: of twenty true zeros one is missed by chance."
+    ]
+
+
+def _escaped(one: Mapping[str, Any]) -> dict[str, Any]:
+    """The same comparison; what others have written in names of runs means nothing in Markdown."""
+    named = {role: {**one[role], "run": escaping.markdown(one[role]["run"])} for role in comparison.ROLES}
+    return {**one, **named, "warnings": [escaping.markdown(line) for line in one["warnings"]]}
+
+
+def _present(one: Mapping[str, Any], letters: tuple[str, str]) -> None:
+    screen = logs.console()
+    screen.print(_title(one, letters), style="bold", markup=False)
+    for line in _remarks(one):
+        screen.print(line, markup=False)
+    screen.print(f"Settings that differ, {' / '.join(letters)}:", markup=False)
+    for line in _settings(one):
+        screen.print(f"  {line}", markup=False)
+    for level, results in one["levels"].items():
+        title, rows = _level_title(level, results, letters), _figure_rows(results["figures"])
+        screen.print(logs.table(title, _columns(letters), rows, numbers=True))
+        for line in _without_interval(results["figures"]):
+            screen.print(line, markup=False)
+    screen.print(_sign_test(one, letters), markup=False)
+
+
+def _letter(number: int) -> str:
+    return ascii_uppercase[number % 26] + ("" if number < 26 else str(number // 26))
+
+
+def _status(found: Sequence[Mapping[str, Any]]) -> str:
+    return "COMPLETE" if all(one["status"] == "COMPLETE" for one in found) else "PARTIAL"
+
+
+def _title(one: Mapping[str, Any], letters: tuple[str, str]) -> str:
+    a, b = letters
+    return f"{b} = {one['other']['run']} against {a} = {one['reference']['run']}, {one['patients']} patients" + (
+        "" if one["status"] == "COMPLETE" else " (PARTIAL)"
+    )
+
+
+def _remarks(one: Mapping[str, Any]) -> list[str]:
+    partial = [one[role]["run"] for role in comparison.ROLES if one[role]["status"] != "COMPLETE"]
+    lines = [f"PARTIAL: {' and '.join(partial)} lack folds; what is compared is what both tested."] if partial else []
+    return [*lines, *one["warnings"], *(f"Note: {note}." for note in one["notes"])]
+
+
+def _settings(one: Mapping[str, Any]) -> list[str]:
+    return one["settings"] or ["none of labels, pack, split, model and train"]
+
+
+def _level_title(level: str, results: Mapping[str, Any], letters: tuple[str, str]) -> str:
+    one, other = (results["n"][role] for role in comparison.ROLES)
+    counted = f"n = {one}" if one == other else f"n = {one} in {letters[0]}, {other} in {letters[1]}"
+    return f"{level} level, {counted}"
+
+
+def _columns(letters: tuple[str, str]) -> list[str]:
+    return ["", *letters, f"{letters[1]} - {letters[0]} [95 % interval]"]
+
+
+def _figure_rows(figures: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    return [
+        [name.replace("_", " "), *(_text(figure[role]) for role in comparison.ROLES), _with_interval(figure)]
+        for name, figure in figures.items()
+    ]
+
+
+def _text(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _with_interval(figure: Mapping[str, Any]) -> str:
+    if figure["difference"] is None:
+        return "undefined"
+    value = f"{figure['difference']:+.4f}"
+    return value if figure["low"] is None else f"{value} [{figure['low']:+.3f}, {figure['high']:+.3f}]"
+
+
+def _without_interval(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Why some differences have no interval, or are not quite of the same thing; each reason once."""
+    names: dict[str, list[str]] = {}
+    for name, figure in figures.items():
+        if figure["note"]:
+            names.setdefault(figure["note"], []).append(name.replace("_", " "))
+    return [f"{'all' if len(of) == len(figures) else ', '.join(of)}: {note}." for note, of in names.items()]
+
+
+def _sign_test(one: Mapping[str, Any], letters: tuple[str, str]) -> str:
+    test, (a, b) = one["sign_test"], letters
+    p_value = test["note"] if test["p_value"] is None else wording.chance(test["p_value"])
+    return (
+        f"Patients right more often in {b} than in {a}: {test['other_better']}, less often: "
+        f"{test['reference_better']}, as often: {test['equal']}; {test['test']}: {p_value}."
+    )
+
+
+def _rows(found: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """One row per pair of runs, level and figure."""
+    for one in found:
+        runs = {role: one[role]["run"] for role in comparison.ROLES}
+        for level, results in one["levels"].items():
+            where = {**runs, "level": level, "unit": results["unit"], "patients": one["patients"]}
+            for name, figure in results["figures"].items():
+                yield {**where, "figure": name, **_cells(figure)}
+            for category in results["categories"]:
+                for name, figure in category.items():
+                    if name != "category":
+                        yield {**where, "figure": name, "category": category["category"], **_cells(figure)}
+
+
+def _cells(figure: Mapping[str, Any]) -> dict[str, Any]:
+    values = {f"{role}_value": figure[role] for role in comparison.ROLES}
+    return values | {key: value for key, value in figure.items() if key not in comparison.ROLES}

@@ -1,0 +1,182 @@
+"""A report comes to its place whole: made in a folder beside it, which then takes the place of the one before.
+
+Whoever makes one at the same time does so in a folder of its own, so what is there is always of one report alone. What
+people have put into the folder goes on from report to report; what a killed process has left, the next one tidies up.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from cac_hpc.machine import processes
+from cac_hpc.report import archive, manifest
+from cac_hpc.run import digests, paths, stages
+from cac_hpc.run.config import InputError
+from cac_hpc.run.paths import RunPaths
+
+LEFT_AFTER_S = 86400.0  # then a folder of another machine's process is taken for left behind
+LOOKS = 5  # at a report that is removed, before what stays in it is given up
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+OURS = {  # in any report, whether it has a list of its files or not
+    "report.json",
+    "circumstances.json",
+    manifest.NAME,
+    *(paths.page_name(status, *kind) for kind in paths.PAGES for status in paths.STATUSES),
+}
+
+
+@contextmanager
+def elsewhere(run: RunPaths) -> Iterator[RunPaths]:
+    """Yield the run with a new, empty folder for its report; what is not published is gone afterwards.
+
+    Raises: InputError if the report's place is a link.
+    """
+    if run.report.is_symlink():
+        raise InputError(f"{run.report}: {archive.LINK}")
+    tidy(run)
+    folder = _new_name(run, "made")
+    folder.mkdir()
+    try:
+        yield replace(run, report_in=folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def stays(run: RunPaths) -> Callable[[Path], bool]:
+    """What tells whether a report must not give way to a provisional one begun now: it is final, and was not there."""
+    before = _digest(run.report)
+    return lambda folder: _digest(folder) not in (None, before) and not stages.is_provisional(folder / "report.json")
+
+
+def publish(made: RunPaths, run: RunPaths, keeps: Callable[[Path], bool] = lambda folder: False) -> bool:
+    """Put the report that was made into its place. Files there that are none of a report's stay.
+
+    Args:
+        keeps: whether the report that is there is to stay.
+    Returns: whether the report that was made is there now.
+    """
+    if keeps(run.report):
+        return False
+    new = _new_name(run, "whole")
+    made.report.replace(new)
+    old = _put(new, run)
+    if kept := keeps(old):  # it came just now
+        old = _put(old, run)
+    _discard(old, run)
+    paths.sync(run.root)
+    return not kept
+
+
+def tidy(run: RunPaths) -> None:
+    """Put back the report that a killed process took away, and remove what else such a process has left."""
+    left = [path for path in run.root.glob(".report.*.tmp") if _is_left(path)]
+    whole = sorted((path for path in left if ".whole." in path.name), key=_made_at)
+    if whole and not run.report.exists():
+        _moved(whole[-1], run.report)
+    for path in left:
+        if ".whole." in path.name:
+            _discard(path, run)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _put(new: Path, run: RunPaths) -> Path:
+    """Give a report its place; returns where the one that was there is now, if any was."""
+    while not _exchange(new, run.report):
+        old = _new_name(run, "whole")
+        with suppress(FileNotFoundError):
+            run.report.replace(old)
+        if _moved(new, run.report):
+            return old
+        _discard(old, run)  # another has come meanwhile
+    return new
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Whether two folders could be given each other's name in one step, which not every system and file system can."""
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except AttributeError:
+        return False
+    return bool(renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0)
+
+
+def _moved(new: Path, place: Path) -> bool:
+    """Whether a folder could be given a name, which nothing but an empty folder has."""
+    try:
+        new.replace(place)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
+
+
+def _discard(old: Path, run: RunPaths) -> None:
+    """Remove a report that is not there any more, after moving what people have put into it to the one that is."""
+    ours = OURS | set(manifest.read(old) or ())
+    for _ in range(LOOKS):  # a file of people's may arrive while another process carries it
+        for path in [path for path in old.rglob("*") if path.is_symlink() or not path.is_dir()]:
+            name = path.relative_to(old)
+            if name.as_posix() in ours:
+                path.unlink(missing_ok=True)
+            elif not name.name.startswith(".nfs"):  # of a file that somebody has open
+                _carry_over(path, run.report / name)
+        with suppress(OSError):
+            for folder in sorted((path for path in old.rglob("*") if path.is_dir()), reverse=True):
+                folder.rmdir()
+            old.rmdir()
+            return
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _carry_over(path: Path, target: Path) -> None:
+    """Move a file of people's to where the report has nothing of that name."""
+    with suppress(FileExistsError, NotADirectoryError):  # the report has a file where they had a folder
+        while _is_there(path) and not _is_there(target):
+            with suppress(FileNotFoundError):  # a report without such a folder took the place just now
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(target)
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
+
+
+def _digest(report: Path) -> str | None:
+    try:
+        return digests.file_sha256(report / "report.json")
+    except OSError:
+        return None
+
+
+def _made_at(report: Path) -> float:
+    try:
+        return (report / "report.json").stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _new_name(run: RunPaths, kind: Literal["made", "whole"]) -> Path:
+    """made: a report that is being made. whole: one that is about to come to its place, or was there."""
+    return run.root / f".report.{kind}.{platform.node()}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether the process that made the folder has ended, or will not come back to it."""
+    with suppress(FileNotFoundError):
+        if time.time() - folder.stat().st_ctime > LEFT_AFTER_S:  # which a new name renews
+            return True
+    found = re.fullmatch(r"\.report\.(?:made|whole)\.(.*)\.(\d+)-[0-9a-f]+\.tmp", folder.name)
+    return found is not None and found[1] == platform.node() and processes.start_time(int(found[2])) is None

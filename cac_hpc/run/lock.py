@@ -1,0 +1,77 @@
+"""Who works on a run: one launcher at a time, and the others are told which."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import getpass
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from cac_hpc.run.config import InputError
+from cac_hpc.run.logs import log
+
+
+@contextmanager
+def exclusive(path: Path, inherited: bool = False) -> Iterator[None]:
+    """Hold the lock file as long as the block, or this process, lasts.
+
+    Args:
+        inherited: whether children keep holding it: then what a killed launcher has left running still does.
+    Raises: InputError naming who holds it.
+    """
+    with path.open("a+", encoding="utf-8") as lock:
+        os.set_inheritable(lock.fileno(), inherited)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{path.parent}: another launcher{_who(holder(path))}, or what it left running, works on this run; "
+                "wait for it or end it (python jobs/status.py shows what runs)"
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            log.warning("%s: this file system has no locks, so nothing keeps a second launcher from this run", path)
+        lock.truncate(0)
+        lock.write(json.dumps({"host": platform.node(), "pid": os.getpid(), "user": _user()}))
+        lock.flush()
+        try:
+            yield
+        finally:
+            lock.truncate(0)
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody who can be seen from this machine holds the lock file."""
+    try:
+        with path.open(encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def holder(path: Path) -> dict[str, Any] | None:
+    """Host, pid and user of who wrote the lock file last and has not let go; None if nobody says."""
+    with suppress(OSError, ValueError):
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+    return None
+
+
+def _who(found: dict[str, Any] | None) -> str:
+    return f" (process {found['pid']} of {found['user']} on {found['host']})" if found else ""
+
+
+def _user() -> str:
+    with suppress(KeyError, OSError):  # a container without an entry for the user
+        return getpass.getuser()
+    return str(os.getuid())

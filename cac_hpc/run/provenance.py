@@ -1,0 +1,74 @@
+"""Where a result comes from: version, commit, uncommitted changes, packages, command, host; and a copy of the code."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import shlex
+import shutil
+import subprocess
+import sys
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cac_hpc
+from cac_hpc.run import digests
+
+COPIED = ("jobs", "slurm")
+# what says nothing about the place where the run was made: no command, host or path, and no text of uncommitted changes
+SHAREABLE = ("run_id", "version", "git_commit", "code_sha256", "python", "packages", "created")
+
+
+def collect(source: Path) -> dict[str, Any]:
+    """What another person needs to repeat the run.
+
+    Args:
+        source: the checkout that was started; without git, commit and changes are None.
+    """
+    return {
+        "run_id": secrets.token_hex(4),  # by which the run's jobs are known in the queue
+        "version": cac_hpc.__version__,
+        "git_commit": _git(source, "rev-parse", "HEAD"),
+        "git_diff": _git(source, "diff", "HEAD"),
+        "command": shlex.join([sys.executable, *sys.argv]),
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "packages": {found.name: found.version for found in sorted(metadata.distributions(), key=lambda x: x.name)},
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def shareable(collected: dict[str, Any]) -> dict[str, Any]:
+    """What may leave the site, and the names of what was left out; of uncommitted changes a digest stays."""
+    kept = {key: collected[key] for key in SHAREABLE if key in collected}
+    changes = collected.get("git_diff")
+    return {
+        **kept,
+        "git_diff_sha256": digests.bytes_sha256(changes.encode()) if changes else None,
+        "left_out": sorted(set(collected) - set(kept)),
+    }
+
+
+def copy_code(source: Path, target: Path) -> str:
+    """Copy the package that is running and the scripts of the checkout, so that later edits do not reach the jobs.
+
+    Returns: a digest of all that was copied.
+    """
+    skipped = shutil.ignore_patterns("__pycache__", "*.pyc", "dev")
+    shutil.copytree(Path(cac_hpc.__file__).parent, target / "cac_hpc", ignore=skipped)
+    for name in COPIED:
+        shutil.copytree(source / name, target / name, ignore=skipped)
+    files = sorted(path for path in target.rglob("*") if path.is_file())
+    return digests.content_sha256({str(path.relative_to(target)): digests.file_sha256(path) for path in files})
+
+
+def _git(source: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(source), *arguments], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

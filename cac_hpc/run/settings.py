@@ -1,0 +1,359 @@
+"""How settings are read: a YAML file, ``--section.key VALUE`` for one value, ``--section FILE`` for a whole section.
+
+Unknown keys and wrong values are refused here, before anything is submitted. The owner of jsonargparse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cac_hpc.run.config import (
+    Checks,
+    ClusterConfig,
+    Config,
+    DataConfig,
+    InputError,
+    LabelsConfig,
+    ModelConfig,
+    PackConfig,
+    PhantomConfig,
+    ReportConfig,
+    RuleConfig,
+    ScoreConfig,
+    SplitConfig,
+    TrainConfig,
+    WorkError,
+    absolute_paths,
+)
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+SECTIONS = {
+    "data": DataConfig,
+    "labels": LabelsConfig,
+    "pack": PackConfig,
+    "split": SplitConfig,
+    "model": ModelConfig,
+    "train": TrainConfig,
+    "cluster": ClusterConfig,
+    "report": ReportConfig,
+}
+PHANTOM_HELP = {
+    "out": "folder of the cohort: study folders and labels.csv",
+    "studies": "how many",
+    "slices": "per study; drawn like a scanner's if left out",
+    "matrix": "pixels per side",
+    "field_of_view_mm": "edge of a slice; drawn if left out",
+    "seed": "the same seed gives the same files",
+    "easy": "patients who hardly differ and calcium in most slices, so that small cohorts can be learned from",
+    "surprises": "plant what real archives hold: odd folder names and ids, a label sheet with faults",
+    "truth": "folder for masks, plaques and lesions, outside of the cohort's",
+    "workers": "processes; one per CPU if left out",
+}
+
+RULE_HELP = {
+    "threshold_hu": "HU of a lesion's pixels, at least",
+    "min_area_mm2": "area of a lesion on its slice, at least",
+    "min_area_pixels": "the same in pixels",
+    "neighbours": "of a pixel that make one lesion with it, 8 or 4",
+    "spacing_factor": "true or false: scale by slice spacing / 3 mm",
+    "mass_factor": "mg per mm3 and HU of this scanner, for the mass",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchOptions:
+    """What the launcher does with the settings; no part of them."""
+
+    resume: str | None = None
+    wait: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Whose report, and what becomes of it."""
+
+    source: str  # a run folder, [USER@]HOST:FOLDER of one elsewhere, or an archive made before
+    others: tuple[str, ...] = ()  # run folders to be compared with it
+    out: str | None = None
+    open: bool = False
+    weights: bool = False
+    without_images: bool = False
+
+
+def parse_launch(doc: str | None, argv: Sequence[str] | None = None) -> tuple[Config, LaunchOptions]:
+    """Read ``--config FILE [--section.key VALUE ...] [--resume RUN] [--wait] [--dry_run]``.
+
+    Returns: the checked settings with absolute paths, and the launcher's options.
+    Raises: InputError, naming key or file, what was found and what was wanted.
+    """
+    launcher = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    launcher.add_argument("--resume", metavar="RUN", help="go on with this run: only what has no valid result")
+    launcher.add_argument("--wait", action="store_true", help="follow the run to its end")
+    launcher.add_argument("--dry_run", action="store_true", help="write the scripts, submit nothing")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if {"-h", "--help"} & set(arguments):
+        _parser(doc, launcher).parse_args(["--help"])
+    try:
+        known, arguments = launcher.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise InputError(str(error)) from None
+    options = LaunchOptions(**vars(known))
+    if options.resume is not None:
+        folder = run_folder(options.resume)  # where it is now, even if it was moved
+        arguments = ["--config", str(folder / "config.yaml"), "--run", str(folder), *arguments]
+    if not arguments:
+        raise InputError("no settings given, wanted --config FILE (try configs/demo.yaml)")
+    return absolute_paths(_parse(_parser(doc), arguments)), options
+
+
+def parse_stage(
+    doc: str | None,
+    argv: Sequence[str] | None = None,
+    *,
+    numbers: Mapping[str, str] | None = None,
+    texts: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+    required: Sequence[str] = (),
+) -> tuple[Path, dict[str, Any]]:
+    """Read ``--run RUN`` and the stage's own options, given as name to help text: whole numbers, texts, flags.
+
+    Raises: InputError if RUN is not the folder of a run.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    parser.add_argument("--run", required=True, metavar="RUN", help="the run folder")
+    for kind, options in ((int, numbers), (str, texts)):
+        for name, text in (options or {}).items():
+            parser.add_argument(f"--{name}", type=kind, metavar=name[0].upper(), help=text, required=name in required)
+    return _parse_run(parser, flags or {}, argv)
+
+
+def parse_run(
+    doc: str | None,
+    argv: Sequence[str] | None = None,
+    *,
+    flags: Mapping[str, str] | None = None,
+    texts: Mapping[str, tuple[str, str]] | None = None,
+) -> tuple[Path, dict[str, Any]]:
+    """Read ``RUN``, the named flags, and options with a text, given as name to what stands for it and help text.
+
+    Raises: InputError if RUN is not the folder of a run.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    parser.add_argument("run", metavar="RUN", help="the run folder")
+    for name, (stands_for, text) in (texts or {}).items():
+        parser.add_argument(f"--{name}", metavar=stands_for, help=text)
+    return _parse_run(parser, flags or {}, argv)
+
+
+def parse_report(doc: str | None, argv: Sequence[str] | None = None) -> ReportOptions:
+    """Read ``RUN | [USER@]HOST:RUN | ARCHIVE [--out DIR] [--open] [--weights] [--without_images]``, or
+    ``RUN RUN [RUN ...] [--out DIR]``.
+
+    Raises: InputError if an option has nothing to act on.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    parser.add_argument(
+        "source", metavar="RUN", help="the run folder; [USER@]HOST:RUN, over ssh; or an archive of --out"
+    )
+    parser.add_argument("others", metavar="RUN", nargs="*", help="further run folders, compared with the first")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="put the report into this folder as one archive, or the comparison; unpack an archive",
+    )
+    parser.add_argument("--open", action="store_true", help="open the report with the desktop's browser")
+    parser.add_argument("--weights", action="store_true", help="take the folds' weights along")
+    parser.add_argument("--without_images", action="store_true", help="leave out the pictures that show slices")
+    read = vars(parser.parse_intermixed_args(argv))
+    asked = ReportOptions(**read | {"others": tuple(read["others"])})
+    for name in ("open", "weights", "without_images"):
+        if getattr(asked, name) and asked.others:
+            raise InputError(f"--{name}: found {1 + len(asked.others)} runs to compare, wanted one run with it")
+        if name != "open" and getattr(asked, name) and asked.out is None:
+            raise InputError(f"--{name}: found no --out, wanted --out DIR, the folder that the archive goes to")
+    return asked
+
+
+def parse_file(doc: str | None, text: str, argv: Sequence[str] | None = None) -> Path:
+    """Read ``FILE``.
+
+    Args:
+        text: help on what the file holds.
+    Raises: InputError if it is not there.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    parser.add_argument("file", metavar="FILE", help=text)
+    path = Path(parser.parse_args(argv).file)
+    if not path.is_file():
+        raise InputError(f"{path}: not there, wanted a file")
+    return path
+
+
+def run_folder(folder: str) -> Path:
+    """The run in that folder.
+
+    Raises: InputError if there is none.
+    """
+    run = Path(folder).absolute()
+    if not (run / "config.yaml").is_file():
+        raise InputError(f"{folder}: found no config.yaml there, wanted the folder of a run")
+    return run
+
+
+def out_folder(out: str | None) -> Path:
+    """The folder that results go to; it is made when there is something to put into it.
+
+    Raises: InputError if it is a file.
+    """
+    folder = Path(out or ".")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder}: found a file, wanted a folder")
+    return folder
+
+
+def parse_phantom(doc: str | None, argv: Sequence[str] | None = None) -> PhantomConfig:
+    """Read ``--out DIR`` and the other settings of a synthetic cohort.
+
+    Raises: InputError, naming the option, what was found and what was wanted.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    kinds: dict[str, Callable[[str], object]] = {"int": int, "float": float, "str": str}
+    for spec in dataclasses.fields(PhantomConfig):
+        kind, text = str(spec.type).removesuffix(" | None"), PHANTOM_HELP[spec.name]
+        if kind == "bool":
+            parser.add_argument(f"--{spec.name}", action="store_true", help=text)
+        elif spec.default is dataclasses.MISSING:
+            parser.add_argument(f"--{spec.name}", type=kinds[kind], required=True, help=text)
+        else:
+            usual = "" if spec.default is None else f"; default {spec.default}"
+            parser.add_argument(f"--{spec.name}", type=kinds[kind], default=spec.default, help=text + usual)
+    return PhantomConfig(**vars(parser.parse_args(argv)))
+
+
+def parse_score(doc: str | None, argv: Sequence[str] | None = None) -> ScoreConfig:
+    """Read ``FOLDER [--region REGION] [--out DIR] [--single] [--warn CODE ...]`` and the fields of the rule.
+
+    Raises: InputError for a value that cannot be.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    parser.add_argument("folder", metavar="FOLDER", help="a study's DICOM files, or a folder with one folder per study")
+    parser.add_argument("--single", action="store_true", help="FOLDER is one study, also if it has only folders in it")
+    text = "heart (found in the volume, the default), all, a .yaml, .npy or .npz file, or a folder of STUDY.yaml, ..."
+    parser.add_argument("--region", default="heart", metavar="REGION", help=text)
+    parser.add_argument("--out", metavar="DIR", help="write scores.csv and lesions.csv into this folder")
+    checks = [spec.name for spec in dataclasses.fields(Checks)]
+    text = "use studies that fail this check, with a warning; several can be named"
+    parser.add_argument("--warn", nargs="+", default=[], metavar="CODE", choices=checks, help=text)
+    kinds: dict[str, Callable[[str], object]] = {"int": int, "float": float, "Literal[4, 8]": int, "bool": _truth}
+    rule = dataclasses.fields(RuleConfig)
+    for spec in rule:
+        kind = kinds[str(spec.type).removesuffix(" | None")]
+        parser.add_argument(
+            f"--{spec.name}",
+            type=kind,
+            default=spec.default,
+            metavar="X",
+            help=f"{RULE_HELP[spec.name]}; default {spec.default}",
+        )
+    read = vars(parser.parse_args(argv))
+    chosen = RuleConfig(**{spec.name: read.pop(spec.name) for spec in rule})
+    return ScoreConfig(**read | {"warn": tuple(read["warn"]), "rule": chosen})
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r}, wanted true or false")
+    return text == "true"
+
+
+def load(path: Path) -> Config:
+    """Read a settings file, a run's config.yaml above all.
+
+    Raises: InputError if it is missing or wrong.
+    """
+    return _parse(_parser(None), ["--config", str(path)])
+
+
+def exit_code(main: Callable[[], int]) -> int:
+    """Run a job's main function; one line and no traceback where the input is wrong or the operating system refuses.
+
+    Returns: the job's own code; 2 for wrong input, 1 for a full disk and the like.
+    """
+    try:
+        return main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except WorkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def _parse_run(
+    parser: argparse.ArgumentParser, flags: Mapping[str, str], argv: Sequence[str] | None
+) -> tuple[Path, dict[str, Any]]:
+    for name, text in flags.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
+    asked = vars(parser.parse_args(argv))
+    return run_folder(asked.pop("run")), asked
+
+
+def _parser(doc: str | None, launcher: argparse.ArgumentParser | None = None) -> ArgumentParser:
+    """The settings' parser; with the launcher's own options only where its help is shown."""
+    from jsonargparse import ArgumentParser  # takes a quarter of a second: only where settings are read
+
+    parser = ArgumentParser(description=doc, parser_mode="omegaconf", exit_on_error=False, allow_abbrev=False)
+    for action in launcher._actions if launcher else []:
+        parser.add_argument(
+            *action.option_strings, action="store_true" if action.nargs == 0 else "store", help=action.help
+        )
+    parser.add_argument("--config", action="config", help="YAML file with the settings, for example configs/demo.yaml")
+    parser.add_argument("--run", type=str, required=True, help="the run folder")
+    for name, section in SECTIONS.items():
+        parser.add_class_arguments(section, name, sub_configs=True)
+    return parser
+
+
+def _parse(parser: ArgumentParser, arguments: list[str]) -> Config:
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        read = parser.instantiate(parser.parse_args(arguments))
+    except InputError:
+        raise
+    except (argparse.ArgumentError, TypeError, ValueError, OmegaConfBaseException) as error:
+        raise InputError(_one_line(str(error), parser)) from None
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}") from None
+    return Config(run=read.run, **{section: read[section] for section in SECTIONS})
+
+
+def _one_line(message: str, parser: ArgumentParser) -> str:
+    """The parser's message on one line, with the nearest known setting for one that does not exist."""
+    line = re.sub(r"<class '(\w+)'>", r"\1", " ".join(message.split())).replace("Parser key ", "setting ")
+    if unknown := re.search(r"arguments: --([\w.]+)|Group '(\w+)' does not accept option '([\w.]+)'", line):
+        known = [option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"]
+        near = difflib.get_close_matches(unknown[1] or f"{unknown[2]}.{unknown[3]}", known, n=1)
+        line += f" (did you mean {near[0]}?)" if near else " (--help lists the settings)"
+    return line

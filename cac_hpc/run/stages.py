@@ -1,0 +1,282 @@
+"""The stage graph, once, as data; and where each of its tasks stands, read from the run folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cac_hpc.machine import processes
+from cac_hpc.run import digests, ledger, paths
+from cac_hpc.run.config import Config, Resources
+from cac_hpc.run.paths import FoldPaths, RunPaths
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the run; with an ``option`` it is an array, one task per value of that option."""
+
+    name: str
+    script: str  # below jobs/
+    arguments: tuple[str, ...] = ()
+    option: str | None = None
+    after: str | None = None
+    rule: Literal["afterok", "afterany"] = "afterok"
+    resources: str = "aggregate"  # the field of settings.cluster
+    ranks: bool = False  # torchrun starts the script once per rank
+
+
+SILENT = ("fenced", "used")  # events that change no state
+STAGES = (
+    Stage("pack", "pack.py", option="--shard", resources="pack"),
+    Stage("seal", "pack.py", ("--seal",), after="pack"),
+    Stage("folds", "train_fold.py", option="--fold", after="seal", resources="fold", ranks=True),
+    Stage("aggregate", "aggregate.py", after="folds", rule="afterany"),
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a stage; it is done when its result file is there."""
+
+    stage: Stage
+    index: int | None
+    result: Path
+
+    @property
+    def done(self) -> bool:
+        if self.stage.name == "folds":
+            return fold_is_done(FoldPaths(self.result.parent))
+        if not self.result.exists():
+            return False
+        return self.stage.name != "aggregate" or _facts(self.result).get("status") == "COMPLETE"
+
+    def __str__(self) -> str:
+        return self.stage.name if self.index is None else f"{self.stage.name} {self.index}"
+
+
+def fold_is_done(files: FoldPaths, read: bool = False) -> bool:
+    """Whether a fold's predictions are there as they were written.
+
+    Args:
+        read: whether to compare every byte, not the size alone.
+    """
+    facts = _facts(files.metrics)
+    try:
+        size = files.predictions.stat().st_size
+    except OSError:
+        return False
+    if size != facts.get("predictions_bytes"):
+        return False
+    return not read or digests.file_sha256(files.predictions) == facts.get("predictions_sha256")
+
+
+def is_provisional(report: Path) -> bool:
+    """Whether a report.json is that of a report made by hand while the folds are at work: no stage's result."""
+    return _facts(report).get("status") == "PROVISIONAL"
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What a JSON file says; nothing where it cannot be read."""
+    try:
+        found = paths.read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """Where a task stands: planned, submitted, running, stopped (it saved and can go on), done, failed or gone.
+
+    pid, attempt: of the newest start. since: when its job was submitted, or the task planned. What follows since is
+    known to monitor alone. mend: the command that helps. eta_s: until the task is done.
+    """
+
+    stage: str
+    task: int | None
+    state: str
+    job: str | None = None
+    node: str | None = None
+    pid: int | None = None
+    attempt: int = 0
+    progress: str | None = None
+    reason: str | None = None
+    since: str | None = None
+    mend: str | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    val_loss: float | None = None
+    slices_per_second: float | None = None
+    eta_s: float | None = None
+
+
+def plan_tasks(cfg: Config, run: RunPaths, num_shards: int) -> list[Task]:
+    """All tasks of a run, in the order of the stages."""
+    dataset = run.dataset(cfg.data.packed_dir)
+    results = {
+        "pack": [dataset.shard_facts(index) for index in range(num_shards)],
+        "seal": [run.splits],
+        "folds": [run.fold(index).predictions for index in range(cfg.split.folds)],
+        "aggregate": [run.report / "report.json"],
+    }
+    return [
+        Task(stage, index if stage.option else None, result)
+        for stage in STAGES
+        for index, result in enumerate(results[stage.name])
+    ]
+
+
+def tasks_of(cfg: Config, run: RunPaths, name: str) -> list[Task]:
+    """All tasks of a stage of a run that has been planned."""
+    num_shards = len(paths.read_json(run.dataset(cfg.data.packed_dir).plan)["shards"])
+    return [task for task in plan_tasks(cfg, run, num_shards) if task.stage.name == name]
+
+
+def waiting(tasks: Sequence[Task]) -> list[Task]:
+    """The tasks without a result, and the single tasks of later stages that build on them."""
+    found: list[Task] = []
+    for task in tasks:
+        builds_on_waiting = any(task.stage.after == other.stage.name for other in found)
+        if not task.done or (builds_on_waiting and task.stage.option is None):
+            found.append(task)
+    return found
+
+
+def resources(stage: Stage, cfg: Config) -> Resources:
+    asked: Resources = getattr(cfg.cluster, stage.resources)
+    return asked
+
+
+def script_command(task: Task, run: RunPaths) -> list[str]:
+    """The script of a task and its arguments, from the run's own copy of the code."""
+    index = [task.stage.option, str(task.index)] if task.stage.option else []
+    return [str(run.code / "jobs" / task.stage.script), "--run", str(run.root), *task.stage.arguments, *index]
+
+
+def command(task: Task, run: RunPaths, num_ranks: int, rendezvous: Sequence[str]) -> list[str]:
+    """The command that does a task on one node: the script, under torchrun where ranks are wanted.
+
+    Args:
+        num_ranks: on this node. rendezvous: torchrun's options for how the ranks of all nodes find each other.
+    """
+    if not task.stage.ranks:
+        return [sys.executable, *script_command(task, run)]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        *rendezvous,
+        f"--nproc-per-node={num_ranks}",
+        f"--log-dir={run.slurm / 'torchrun'}",
+        "--",
+    ]
+    return [*torchrun, *script_command(task, run)]
+
+
+def environment(run: RunPaths, cfg: Config) -> dict[str, str]:
+    """The variables that a task's command runs with: own code, threads as the settings say, and whom it ends with."""
+    threads = str(cfg.cluster.cpus_per_rank)
+    sites = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(run.code)]
+    python_path = os.pathsep.join([str(run.code), *sites])
+    own = {"PYTHONPATH": python_path, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    return {**os.environ, **own, **processes.supervised()}
+
+
+def last_ends(run: RunPaths, task: Task, since: int = 0) -> list[dict[str, Any]]:
+    """How a task's newest start ended, in the words of all who told; empty if nobody did.
+
+    Args:
+        since: number of events in the ledger that are older than this start.
+    """
+    found: list[dict[str, Any]] = []
+    for event in _newest_start(ledger.read(run.ledger)[since:], task.stage.name, task.index):
+        found = [] if event["event"] == "started" else [*found, event] if event["event"] == "ended" else found
+    return found
+
+
+def was_stopped(run: RunPaths, task: Task, since: int = 0) -> bool:
+    """Whether a task's newest start has saved and ended because it was asked to; ``since`` as for `last_ends`."""
+    return any(event.get("resumable") for event in last_ends(run, task, since)[-1:])
+
+
+def _newest_start(events: Sequence[dict[str, Any]], stage: str, task: int | None) -> list[dict[str, Any]]:
+    """The story of a task, without what a start that was replaced by a newer one told after that."""
+    mine, newest = [], 0
+    for event in events:
+        if (event["stage"], event["task"]) != (stage, task) or event["event"] in SILENT:
+            continue
+        attempt = event.get("attempt")
+        if attempt is None or attempt >= newest or event["event"] not in ("progress", "ended"):
+            newest = max(newest, attempt or 0)
+            mine.append(event)
+    return mine
+
+
+def excluded_nodes(run: RunPaths, cfg: Config) -> list[str]:
+    """Nodes that the settings exclude, and those that failed their check."""
+    return list(dict.fromkeys([*filter(None, [cfg.cluster.exclude]), *(bad["node"] for bad in bad_nodes(run))]))
+
+
+def bad_nodes(run: RunPaths) -> list[dict[str, Any]]:
+    """What is known of each node that failed its check: node, why, job."""
+    return [bad for bad in ledger.lines(run.excluded) if isinstance(bad, dict) and isinstance(bad.get("node"), str)]
+
+
+def survey(run: RunPaths) -> list[TaskState]:
+    """Where every planned task stands, from its result file and the ledger alone."""
+    events = ledger.read(run.ledger)
+    tasks = dict.fromkeys((event["stage"], event["task"]) for event in events if event["event"] not in SILENT)
+    return [_state(run, stage, task, _newest_start(events, stage, task)) for stage, task in tasks]
+
+
+def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, Any]]) -> TaskState:
+    known: dict[str, Any] = {"state": "planned"}
+    for event in history:
+        known["state"] = {
+            "planned": "planned",
+            "submitted": "submitted",
+            "started": "running",
+            "progress": "running",
+            "requeued": "submitted",
+            "ended": "done" if event.get("ok") else "stopped" if event.get("resumable") else "failed",
+        }[event["event"]]
+        if event["event"] in ("started", "submitted"):
+            known.pop("reason", None)  # of an attempt before
+        if event["event"] in ("submitted", "requeued"):
+            known = {key: value for key, value in known.items() if key not in ("node", "pid")}
+        if event["event"] in ("planned", "submitted"):
+            known["since"] = event.get("time")
+        known |= {key: event[key] for key in ("job", "node", "pid", "attempt") if event.get(key) is not None}
+        if event.get("reason") and ("reason" not in known or event.get("final")):
+            known["reason"] = str(
+                event["reason"]
+            )  # what came first, the others only follow from it; or the supervisor's
+        if event["event"] == "progress":
+            known["progress"] = _progress(event) or known.get("progress")
+    result = next((str(event["result"]) for event in history if event.get("result")), None)
+    if known["state"] not in ("failed", "stopped"):
+        if history[-1]["event"] != "requeued":
+            known.pop("reason", None)
+        # an array task is never run again once its result is there; seal and aggregate are
+        if result and (task is not None or known["state"] == "planned") and _is_there(run, stage, result):
+            known["state"] = "done"
+        elif known["state"] == "done" and result and not _is_there(run, stage, result):
+            known |= {"state": "gone", "reason": f"it ended well, but its result {result} is not there, or not whole"}
+    return TaskState(stage, task, **known)
+
+
+def _progress(event: dict[str, Any]) -> str | None:
+    epoch, loss = event.get("epoch"), event.get("val_loss")
+    known = isinstance(epoch, int) and isinstance(loss, int | float)
+    return f"epoch {epoch}, validation loss {loss:.3f}" if known else None
+
+
+def _is_there(run: RunPaths, stage: str, result: str) -> bool:
+    path = run.root / result
+    if stage == "aggregate":
+        return path.exists() and not is_provisional(path)
+    return fold_is_done(FoldPaths(path.parent)) if stage == "folds" else path.exists()

@@ -1,0 +1,312 @@
+"""Every number of the report's two levels, each with its n, its interval and why it has none. README, "Statistics".
+
+Patients are collapsed to sums first, so that a bootstrap draw is one row of a matrix product. Axes: B draw,
+P patient, K category, C column of sums.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from scipy import sparse
+
+from cac_hpc.run.config import ReportConfig
+from cac_hpc.statistics import agreement, calibration, intervals, metrics, schemes, tested
+from cac_hpc.statistics.intervals import Interval
+from cac_hpc.statistics.metrics import METRICS, Metric, RankCorrelation
+from cac_hpc.statistics.tested import Tested
+
+FOLD = intervals.none("intervals are those of the pooled figures")
+OF_SLICES = intervals.none("a score belongs to a study and not to a slice: see the patient level")
+PUBLISHED = intervals.none("a published matrix does not tell which units are of one patient")
+CHANCE = intervals.none("to compare with")
+UNITS = {
+    "mean": "patient, mean probability over the slices",
+    "majority": "patient, share of the slices predicted as each category",
+    "top_k": "patient, mean of each category's k highest probabilities over the slices",
+}
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a level comes down to: by patient, and by draw, where enough patients were tested to draw from."""
+
+    matrix_PKK: np.ndarray
+    calibration_P: calibration.Sums
+    matrix_BKK: np.ndarray | None = None
+    calibration_B: calibration.Sums | None = None
+    spearman_B: np.ndarray | None = None
+
+    @property
+    def num_patients(self) -> int:
+        return len(self.matrix_PKK)
+
+    @property
+    def matrix(self) -> np.ndarray:
+        return np.asarray(self.matrix_PKK.sum(axis=0))
+
+    def resampled(self, value: np.ndarray | None) -> Interval:
+        """Interval of a figure from its value in every draw, (B,)."""
+        few = np.full(1, np.nan)
+        return intervals.bootstrap(few if value is None else value, self.num_patients)
+
+
+def levels(of_slices: Tested, cfg: ReportConfig, edges: Sequence[float]) -> dict[str, Any]:
+    """Slice level and patient level.
+
+    Args:
+        edges: of the categories, as in labels.edges.
+    Returns: plain values; what is undefined is None with a note.
+    """
+    of_level, rules = units_by_level(of_slices, cfg), tested.rules(cfg)
+    sums = {level: sums_by_patient(one) for level, one in of_level.items()}
+    sums = resample(sums, {"patient": of_level["patient"]}, cfg)
+    found = {level: _level(of_level[level], sums[level], edges) for level in of_level}
+    others = {name: tested.patients(of_slices, rule) for name, rule in rules.items() if name != cfg.patient_rule}
+    return {
+        "slice": {"unit": "slice", **found["slice"]},
+        "patient": {
+            "unit": UNITS[cfg.patient_rule].replace("k highest", f"{cfg.top_k} highest"),
+            **found["patient"],
+            "other_rules": [
+                {"rule": name, "accuracy": summary(sums_by_patient(other))["figures"]["accuracy"]}
+                for name, other in others.items()
+            ],
+        },
+    }
+
+
+def units_by_level(of_slices: Tested, cfg: ReportConfig) -> dict[str, Tested]:
+    """What was tested, by level."""
+    return {"slice": of_slices, "patient": tested.patients(of_slices, tested.rules(cfg)[cfg.patient_rule])}
+
+
+def sums_by_patient(units: Tested) -> Sums:
+    """What the units come down to, without draws."""
+    num_patients, num_categories = units.num_patients, units.num_categories
+    cell = (units.patient * num_categories + units.label) * num_categories + units.predicted
+    matrix = np.bincount(cell, minlength=num_patients * num_categories**2)
+    return Sums(
+        matrix.reshape(num_patients, num_categories, num_categories),
+        calibration.sums_by_patient(units.label, units.probability, units.patient, num_patients),
+    )
+
+
+def resample(sums: Mapping[Key, Sums], of_patients: Mapping[Key, Tested], cfg: ReportConfig) -> dict[Key, Sums]:
+    """The same with the draws: everything is resampled by the same patients, so that it can be compared draw by draw.
+
+    Args:
+        sums: of levels, or levels of several runs; all of the same patients in the same order.
+        of_patients: units of those whose correlation with the score is drawn, too.
+    """
+    num_patients = next(iter(sums.values())).num_patients
+    if num_patients < intervals.FEWEST_PATIENTS:
+        return dict(sums)
+    columns = [
+        np.concatenate([one.matrix_PKK.reshape(num_patients, -1), one.calibration_P.columns()], axis=1)
+        for one in sums.values()
+    ]
+    by_patient = sparse.csc_array(np.concatenate(columns, axis=1).T)  # most patients fill few cells
+    correlations = [_correlation(units) for units in of_patients.values()]
+
+    def block(numbers: range) -> tuple[np.ndarray, list[np.ndarray]]:
+        weight_BP = intervals.draw(num_patients, numbers, cfg.seed)
+        drawn = (by_patient @ np.ascontiguousarray(weight_BP.T)).T
+        return drawn, [correlation(weight_BP) for correlation in correlations]
+
+    with ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0)))) as pool:
+        drawn, spearman = zip(*pool.map(block, intervals.blocks(cfg.draws)), strict=True)
+    parts = np.split(np.concatenate(drawn), len(columns), axis=1)
+    known = {key: np.concatenate(blocks) for key, blocks in zip(of_patients, zip(*spearman, strict=True), strict=True)}
+    return {key: _drawn(sums[key], part, known.get(key)) for key, part in zip(sums, parts, strict=True)}
+
+
+def _correlation(units: Tested) -> Callable[[np.ndarray], np.ndarray]:
+    """From how often each patient is drawn, (B, P), to the correlation of expected category and score, (B,)."""
+    known = ~np.isnan(units.score)
+    correlation = RankCorrelation(units.expected_category[known], units.score[known])
+    patient = units.patient[known]
+    each_once = np.array_equal(patient, np.arange(units.num_patients))
+    return lambda weight_BP: correlation.of(weight_BP if each_once else np.take(weight_BP, patient, axis=1))
+
+
+def _drawn(sums: Sums, columns_BC: np.ndarray, spearman_B: np.ndarray | None) -> Sums:
+    size = sums.matrix_PKK[0].size
+    matrix_BKK = columns_BC[:, :size].reshape(-1, *sums.matrix_PKK.shape[1:])
+    calibration_B = calibration.Sums.from_columns(columns_BC[:, size:])
+    return Sums(sums.matrix_PKK, sums.calibration_P, matrix_BKK, calibration_B, spearman_B)
+
+
+def _level(units: Tested, sums: Sums, edges: Sequence[float]) -> dict[str, Any]:
+    pooled = summary(sums)
+    interval = OF_SLICES if sums.spearman_B is None and len(units.label) > units.num_patients else None
+    expected, known = units.expected_category, ~np.isnan(units.score)
+    pooled["figures"]["spearman"] = _spearman(
+        expected[known], units.score[known], interval or sums.resampled(sums.spearman_B)
+    )
+    folds = []
+    for fold in map(int, np.unique(units.fold)):
+        here = units.fold == fold
+        matrix = metrics.confusion(units.label[here], units.predicted[here], units.num_categories)
+        of_fold = summary_of_matrix(matrix) | {"patients": len(np.unique(units.patient[here]))}
+        here &= known
+        of_fold["figures"]["spearman"] = _spearman(expected[here], units.score[here], FOLD)
+        folds.append({"fold": fold, **of_fold})
+    return {
+        "distinct": units.distinct,
+        "counting": _counting(len(units.label), units.distinct),
+        "pooled": pooled,
+        "folds": folds,
+        "over_folds": over_folds(folds),
+        "collapsed": [_collapsed(scheme, sums, edges, units.score) for scheme in schemes.SCHEMES],
+        "calibration": _calibration(sums),
+    }
+
+
+def _counting(count: int, distinct: int) -> str:
+    if count == distinct:
+        return "each unit was tested once"
+    return (
+        f"{distinct} units were tested {count} times: every test counts, "
+        "and intervals resample patients with all of their tests"
+    )
+
+
+def summary(sums: Sums) -> dict[str, Any]:
+    """All figures of a level's pooled confusion matrix, with their intervals."""
+    occurs_K = agreement.true(sums.matrix) > 0
+    drawn = None if sums.matrix_BKK is None else metrics.drawn(sums.matrix_BKK, occurs_K)
+
+    def interval(metric: Metric, index: int) -> Interval:
+        if metric.part is None:
+            return sums.resampled(None if drawn is None else drawn[metric.name][:, index])
+        part, whole = (form(sums.matrix_PKK) for form in (metric.part, metric.whole))
+        if metric.per == "matrix":
+            return intervals.proportion(part, whole)
+        return intervals.proportion(part[:, index], whole[:, index])
+
+    found = _summary(sums.matrix, interval)
+    sign = metrics.sign_test(metrics.over(sums.matrix_PKK), metrics.under(sums.matrix_PKK))
+    return found | {"patients": sums.num_patients, "sign_test": sign}
+
+
+def summary_of_matrix(matrix: np.ndarray, interval: Interval = FOLD) -> dict[str, Any]:
+    """The same of a matrix (K, K) alone, as of one fold: without intervals."""
+    return _summary(matrix, lambda metric, index: interval)
+
+
+def _summary(matrix: np.ndarray, interval: Any) -> dict[str, Any]:
+    values = metrics.values(matrix)
+    figures = {
+        metric.name: [
+            figure(value, int(n), metric.undefined, interval(metric, index), left_out(metric, values))
+            for index, (value, n) in enumerate(
+                zip(values[metric.name], np.atleast_1d(metric.whole(matrix)), strict=True)
+            )
+        ]
+        for metric in METRICS
+    }
+    per_category = [metric.name for metric in METRICS if metric.per == "category"]
+    return {
+        "n": int(matrix.sum()),
+        "errors": int(matrix.sum() - np.trace(matrix)),
+        "over_estimated": int(metrics.over(matrix)),
+        "under_estimated": int(metrics.under(matrix)),
+        "support": matrix.sum(axis=1).tolist(),
+        "predicted": matrix.sum(axis=0).tolist(),
+        "majority_category": int(matrix.sum(axis=1).argmax()) if matrix.any() else None,
+        "figures": {name: cells[0] for name, cells in figures.items() if name not in per_category},
+        "categories": [
+            {"category": index, **{name: figures[name][index] for name in per_category}} for index in range(len(matrix))
+        ],
+        "confusion_matrix": matrix.tolist(),
+    }
+
+
+def figure(value: float, n: int, undefined: str, interval: Interval, note: str | None = None) -> dict[str, Any]:
+    """One number as the report gives it: value, n, low, high, the method of the interval, and a note."""
+    if np.isnan(value):
+        return {"value": None, "n": n, "low": None, "high": None, "interval": None, "note": undefined}
+    notes = "; ".join(filter(None, (note, interval.note))) or None
+    return {
+        "value": float(value),
+        "n": n,
+        "low": interval.low,
+        "high": interval.high,
+        "interval": interval.method,
+        "note": notes,
+    }
+
+
+def left_out(metric: Metric, values: Mapping[str, np.ndarray]) -> str | None:
+    """Which categories a mean over categories leaves out, for their value is undefined."""
+    name = "recall" if metric.name == "balanced_accuracy" else metric.name.removesuffix("_macro")
+    if metric.per == "category" or name not in values or name == metric.name:
+        return None
+    without = np.flatnonzero(np.isnan(values[name])).tolist()
+    return f"without categories {', '.join(map(str, without))}, where it is undefined" if without else None
+
+
+def _spearman(expected: np.ndarray, score: np.ndarray, interval: Interval) -> dict[str, Any]:
+    undefined = "fewer than two different scores or expectations" if len(score) else "no score is known"
+    return figure(metrics.rank_correlation(expected, score), len(score), undefined, interval)
+
+
+def over_folds(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean and standard deviation (n - 1) of every figure over the folds in which it is defined; n says how many."""
+    names = list(folds[0]["figures"]) if folds else []
+    return {name: _over([fold["figures"][name]["value"] for fold in folds]) for name in names}
+
+
+def _over(values: Sequence[float | None]) -> dict[str, Any]:
+    known = [value for value in values if value is not None]
+    undefined = len(values) - len(known)
+    return {
+        "mean": float(np.mean(known)) if known else None,
+        "sd": float(np.std(known, ddof=1)) if len(known) > 1 else None,
+        "n": len(known),
+        "note": f"undefined in {undefined} of {len(values)} folds" if undefined else None,
+    }
+
+
+def _collapsed(scheme: schemes.Scheme, sums: Sums, edges: Sequence[float], score: np.ndarray) -> dict[str, Any]:
+    """The figures of coarser categories, from the same matrix."""
+    shown = {"key": scheme.key, "names": list(scheme.names)}
+    try:
+        group_K = schemes.groups(scheme, edges)
+    except ValueError as error:
+        return {**shown, "groups": None, "note": f"undefined: {error}", "pooled": None}
+    draws = None if sums.matrix_BKK is None else agreement.collapse(sums.matrix_BKK, group_K)
+    coarser = Sums(agreement.collapse(sums.matrix_PKK, group_K), sums.calibration_P, draws)
+    return {
+        **shown,
+        "groups": group_K.tolist(),
+        "note": schemes.note(scheme, None if np.isnan(score).all() else score),
+        "pooled": summary(coarser),
+    }
+
+
+def _calibration(sums: Sums) -> dict[str, Any]:
+    by_patient, by_draw, matrix = sums.calibration_P, sums.calibration_B, sums.matrix_PKK.sum(axis=0)
+    pooled = calibration.Sums.from_columns(by_patient.columns().sum(axis=0))
+    chance = calibration.brier_of_frequencies(agreement.true(matrix))
+    n = int(matrix.sum())
+
+    def of(value: Any, drawn: np.ndarray | None) -> dict[str, Any]:
+        return figure(float(value), n, metrics.NOTHING, sums.resampled(drawn))
+
+    return {
+        "brier": of(calibration.brier(pooled), calibration.brier(by_draw) if by_draw else None),
+        "brier_of_frequencies": figure(float(chance), n, metrics.NOTHING, CHANCE),
+        "expected_calibration_error": of(
+            calibration.expected_error(pooled), calibration.expected_error(by_draw) if by_draw else None
+        ),
+        "bins": calibration.NUM_BINS,
+        "reliability": calibration.reliability(by_patient),
+    }

@@ -1,0 +1,229 @@
+"""Every figure of a confusion matrix, as a table: a new metric is a line of METRICS. The owner of sklearn.metrics.
+
+Single values come from scikit-learn where it has them, always over all K categories; bootstraps use the forms of
+``agreement``. Undefined is NaN in here, and None with a reason where a figure is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from cac_hpc.statistics import agreement
+
+Form = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a confusion matrix.
+
+    form: from counts (..., K, K) to (...), or to (..., K) where it is one per category. undefined: why there may be
+    no value. part, whole: what is counted of what; a metric without part is no proportion. mean: over categories, so
+    that draws without one of them do not count.
+    """
+
+    name: str
+    form: Form
+    undefined: str
+    per: Literal["matrix", "category"] = "matrix"
+    part: Form | None = None
+    whole: Form = agreement.total
+    mean: bool = False
+
+
+def far_off(matrix: np.ndarray) -> np.ndarray:
+    """Errors by two or more categories."""
+    return np.asarray((matrix * (np.abs(agreement.distance(matrix.shape[-1])) >= 2)).sum(axis=(-2, -1)))
+
+
+def over(matrix: np.ndarray) -> np.ndarray:
+    """Units whose predicted category is too high."""
+    return np.asarray((matrix * (agreement.distance(matrix.shape[-1]) > 0)).sum(axis=(-2, -1)))
+
+
+def under(matrix: np.ndarray) -> np.ndarray:
+    """Units whose predicted category is too low."""
+    return np.asarray((matrix * (agreement.distance(matrix.shape[-1]) < 0)).sum(axis=(-2, -1)))
+
+
+def _right(matrix: np.ndarray) -> np.ndarray:
+    return np.asarray(agreement.right(matrix).sum(axis=-1))
+
+
+def _share(part: Form) -> Form:
+    return lambda matrix: agreement.ratio(part(matrix), agreement.total(matrix))
+
+
+def _weighted(of: Form) -> Form:
+    return lambda matrix: agreement.mean_defined(of(matrix), agreement.true(matrix))
+
+
+def _macro(of: Form) -> Form:
+    return lambda matrix: agreement.mean_defined(of(matrix))
+
+
+def _kappa(power: int) -> Form:
+    return lambda matrix: agreement.kappa(matrix, power)
+
+
+NOTHING = "nothing was tested"
+NEVER = "no category that occurs was ever predicted"
+ONE_CATEGORY = "truth and prediction together know only one category"
+
+METRICS = (
+    Metric("accuracy", agreement.accuracy, NOTHING, part=_right),
+    Metric("majority_accuracy", agreement.majority_accuracy, NOTHING, part=agreement.largest),
+    Metric("gain_over_majority", agreement.gain_over_majority, NOTHING),
+    Metric("balanced_accuracy", agreement.balanced_accuracy, NOTHING, mean=True),
+    Metric("kappa_plain", _kappa(0), ONE_CATEGORY),
+    Metric("kappa_linear", _kappa(1), ONE_CATEGORY),
+    Metric("kappa_quadratic", _kappa(2), ONE_CATEGORY),
+    Metric("icc", agreement.icc, "fewer than two units, or only one category"),
+    Metric("precision_macro", _macro(agreement.precision), NOTHING, mean=True),
+    Metric("recall_macro", _macro(agreement.recall), NOTHING, mean=True),
+    Metric("f1_macro", _macro(agreement.f1), NOTHING, mean=True),
+    Metric("precision_weighted", _weighted(agreement.precision), NEVER),
+    Metric("recall_weighted", _weighted(agreement.recall), NOTHING),
+    Metric("f1_weighted", _weighted(agreement.f1), NOTHING),
+    Metric("two_or_more_off", _share(far_off), NOTHING, part=far_off),
+    Metric("over_estimated_share", _share(over), NOTHING, part=over),
+    Metric("under_estimated_share", _share(under), NOTHING, part=under),
+    Metric("precision", agreement.precision, "the category was never predicted", "category",
+           part=agreement.right, whole=agreement.predicted),
+    Metric("recall", agreement.recall, "the category does not occur", "category",
+           part=agreement.right, whole=agreement.true),
+    Metric("f1", agreement.f1, "the category neither occurs nor was predicted", "category",
+           whole=lambda matrix: agreement.true(matrix) + agreement.predicted(matrix)),
+)  # fmt: skip
+
+
+def confusion(label: np.ndarray, predicted: np.ndarray, num_categories: int) -> np.ndarray:
+    """Count label against prediction.
+
+    Returns: (K, K) int64, rows true, columns predicted, whatever categories occur.
+    """
+    if len(label) == 0:
+        return np.zeros((num_categories, num_categories), dtype=np.int64)
+    from sklearn.metrics import confusion_matrix  # takes a second: only where something is counted
+
+    return np.asarray(confusion_matrix(label, predicted, labels=range(num_categories)))
+
+
+def values(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """Every metric of one confusion matrix (K, K): (1,) or (K,) float64, NaN where undefined.
+
+    Computed from nothing else, so that the figures cannot contradict their matrix.
+    """
+    known = _from_sklearn(matrix) if matrix.any() else {}
+    return {metric.name: np.atleast_1d(known.get(metric.name, metric.form(matrix))).astype(float) for metric in METRICS}
+
+
+def _from_sklearn(matrix: np.ndarray) -> dict[str, Any]:
+    """What scikit-learn has, and the means over categories of what it has."""
+    from sklearn.metrics import accuracy_score, cohen_kappa_score, precision_recall_fscore_support
+
+    label, predicted = np.nonzero(matrix)
+    count, labels = matrix[label, predicted], list(range(len(matrix)))
+    scores = {"accuracy": accuracy_score(label, predicted, sample_weight=count)}
+    found = precision_recall_fscore_support(label, predicted, labels=labels, sample_weight=count, zero_division=np.nan)
+    for name, value in zip(("precision", "recall", "f1"), found, strict=False):
+        macro, weighted = agreement.mean_defined(value), agreement.mean_defined(value, agreement.true(matrix))
+        scores |= {name: value, f"{name}_macro": macro, f"{name}_weighted": weighted}
+    for name, weights in (("plain", None), ("linear", "linear"), ("quadratic", "quadratic")):
+        varies = len(np.union1d(label, predicted)) > 1
+        options = {"labels": labels, "weights": weights, "sample_weight": count}
+        scores[f"kappa_{name}"] = cohen_kappa_score(label, predicted, **options) if varies else np.nan
+    return scores | {"balanced_accuracy": scores["recall_macro"]}
+
+
+def forms(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """The same of many matrices (B, K, K) at once: (B, 1) or (B, K)."""
+    found = {metric.name: metric.form(matrix) for metric in METRICS}
+    return {name: value if value.ndim == 2 else value[:, None] for name, value in found.items()}
+
+
+def drawn(matrix_BKK: np.ndarray, occurs_K: np.ndarray) -> dict[str, np.ndarray]:
+    """Forms of the draws of a bootstrap; NaN where a draw has lost a category, to the figures that need it.
+
+    Without its patients, what was predicted as a category is all wrong, and a mean over categories is another one.
+
+    Args:
+        occurs_K: whether each category occurs in what is drawn from.
+    """
+    found, lost_BK = forms(matrix_BKK), occurs_K & (agreement.true(matrix_BKK) == 0)
+    for metric in METRICS:
+        if metric.mean or metric.per == "category":
+            lost = lost_BK.any(axis=1, keepdims=True) if metric.mean else lost_BK
+            found[metric.name] = np.where(lost, np.nan, found[metric.name])
+    return found
+
+
+def sign_test(over_P: np.ndarray, under_P: np.ndarray) -> dict[str, Any]:
+    """Whether more patients are over- than under-estimated, exactly: a fair coin, patients without direction left out.
+
+    Args:
+        over_P, under_P: units of each patient whose category was predicted too high, too low. Units of one patient
+            are no separate witnesses, so each patient speaks once, for the larger of the two.
+    Source: Dixon and Mood 1946; scipy.stats.binomtest, two-sided.
+    """
+    higher, lower = int((over_P > under_P).sum()), int((over_P < under_P).sum())
+    note = None if higher + lower else "no patient is over- or under-estimated"
+    return {"over": higher, "under": lower, "unit": "patients", "p_value": fair_coin(higher, lower), "note": note}
+
+
+def fair_coin(heads: int, tails: int) -> float | None:
+    """How often a fair coin falls as unevenly, exactly and two-sided; None if it was never thrown."""
+    from scipy import stats
+
+    return float(stats.binomtest(heads, heads + tails).pvalue) if heads + tails else None
+
+
+def rank_correlation(x_N: np.ndarray, y_N: np.ndarray) -> float:
+    """Spearman's rho, ties at their mean rank; NaN where either does not vary."""
+    if len(x_N) < 2 or np.ptp(x_N) == 0 or np.ptp(y_N) == 0:
+        return np.nan
+    from scipy import stats
+
+    return float(stats.spearmanr(x_N, y_N).statistic)
+
+
+class RankCorrelation:
+    """Spearman's rho of many samples of the same units."""
+
+    def __init__(self, x_N: np.ndarray, y_N: np.ndarray) -> None:
+        self._x, self._y = _Ranking(x_N), _Ranking(y_N)
+
+    def of(self, weight_BN: np.ndarray) -> np.ndarray:
+        """Rho of the samples in which each unit occurs as often as its weight says, (B,); NaN as above."""
+        middle = (weight_BN.sum(axis=1, keepdims=True) + 1) / 2  # the mean of all ranks
+        (x_BN, x_spread), (y_BN, y_spread) = (ranking.ranks(weight_BN, middle) for ranking in (self._x, self._y))
+        together = np.einsum("bn,bn->b", weight_BN * x_BN, y_BN)
+        varies = (x_spread > 0) & (y_spread > 0)
+        return np.where(varies, agreement.ratio(together, np.sqrt(x_spread * y_spread)), np.nan)
+
+
+class _Ranking:
+    """The order of values, and which are equal."""
+
+    def __init__(self, values_N: np.ndarray) -> None:
+        distinct, self._group_N = np.unique(values_N, return_inverse=True)
+        self._order = np.argsort(self._group_N, kind="stable")
+        self._first = np.flatnonzero(np.diff(self._group_N[self._order], prepend=-1))
+        self._ties = len(distinct) < len(values_N)
+
+    def ranks(self, weight_BN: np.ndarray, middle_B1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean ranks less the middle one, (B, N), where each value occurs as often as its weight says.
+
+        Returns: the ranks, and the sum of their squares over all that occurs (B,).
+        """
+        weight = np.take(weight_BN, self._order, axis=1)
+        if self._ties:
+            weight = np.add.reduceat(weight, self._first, axis=1)
+        rank = np.cumsum(weight, axis=1)
+        rank -= weight / 2
+        rank -= middle_B1 - 0.5
+        return np.take(rank, self._group_N, axis=1), np.einsum("bn,bn->b", weight * rank, rank)

@@ -1,0 +1,100 @@
+"""What was tested: slices out of the folds' predictions, patients out of slices. Axes: N unit, K category, P patient.
+
+A unit is a slice, or a patient in one fold's test part. Repeated draws (split.scheme: holdout) test a unit more than
+once; each test then is a unit of its own, and all of them belong to the same patient. So it is with patients whose
+slices are divided among the folds (split.unit: slice).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from cac_hpc.run.config import ReportConfig
+from cac_hpc.statistics import pooling
+from cac_hpc.train.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Of each unit its truth, prediction, patient (an index below num_patients), fold and score, NaN where unknown."""
+
+    label: np.ndarray
+    predicted: np.ndarray
+    probability: np.ndarray  # (N, K)
+    patient: np.ndarray
+    fold: np.ndarray
+    score: np.ndarray
+    num_patients: int
+    distinct: int  # units, each counted once however often it was tested
+
+    @property
+    def num_categories(self) -> int:
+        return int(self.probability.shape[1])
+
+    @property
+    def expected_category(self) -> np.ndarray:
+        """Category numbers weighed by their probabilities, (N,); rounded, so that what is equal ties in ranks."""
+        return np.asarray(np.round(self.probability @ np.arange(self.num_categories, dtype=float), 9))
+
+
+def slices(found: Mapping[int, Predictions], studies: pd.DataFrame, num_categories: int) -> Tested:
+    """All slices that the folds tested.
+
+    Args:
+        found: predictions by fold. studies: columns study, patient and, where it is known, score.
+    """
+    names = sorted({study for predictions in found.values() for study in predictions.studies})
+    rows = studies.set_index("study").loc[names]
+    patients, owner = np.unique(rows["patient"].to_numpy(str), return_inverse=True)
+    score = pd.to_numeric(rows["score"]).to_numpy(float) if "score" in rows else np.full(len(names), np.nan)
+    study = [np.searchsorted(names, predictions.studies)[predictions.study] for predictions in found.values()]
+    study_N = _joined(study, np.zeros(0, int))
+    at_N = _joined([predictions.slice for predictions in found.values()], np.zeros(0, int))
+    probability = _joined([one.probability for one in found.values()], np.zeros((0, num_categories), np.float32))
+    fold = [np.full(len(one.label), index, np.int32) for index, one in found.items()]
+    return Tested(
+        label=_joined([one.label for one in found.values()], np.zeros(0, int)),
+        predicted=probability.argmax(axis=1),
+        probability=probability,
+        patient=owner[study_N],
+        fold=_joined(fold, np.zeros(0, int)),
+        score=score[study_N],
+        num_patients=len(patients),
+        distinct=len(np.unique(study_N * (at_N.max(initial=0) + 1) + at_N)),
+    )
+
+
+def patients(of_slices: Tested, rule: pooling.Rule) -> Tested:
+    """The same patients, each once per fold that tested it: by the highest label and score of the studies tested."""
+    number_N = of_slices.fold * of_slices.num_patients + of_slices.patient
+    there = np.bincount(number_N) > 0
+    tested, unit_N = np.flatnonzero(there), (np.cumsum(there) - 1)[number_N]
+    label, score = np.full(len(tested), -1), np.full(len(tested), -np.inf)
+    np.maximum.at(label, unit_N, of_slices.label)
+    np.maximum.at(score, unit_N, np.where(np.isnan(of_slices.score), np.inf, of_slices.score))
+    score[np.isinf(score)] = np.nan  # unknown where one is, for that one is above the last edge
+    probability = rule(of_slices.probability, unit_N, len(tested))
+    return Tested(
+        label=label,
+        predicted=probability.argmax(axis=1),
+        probability=probability,
+        patient=tested % max(of_slices.num_patients, 1),
+        fold=tested // max(of_slices.num_patients, 1),
+        score=score,
+        num_patients=of_slices.num_patients,
+        distinct=of_slices.num_patients,
+    )
+
+
+def rules(cfg: ReportConfig) -> dict[str, pooling.Rule]:
+    """Every way from slices to a patient; ``report.patient_rule`` names the one that counts."""
+    return {"mean": pooling.mean, "majority": pooling.majority, "top_k": partial(pooling.top_k, k=cfg.top_k)}
+
+
+def _joined(parts: list[np.ndarray], empty: np.ndarray) -> np.ndarray:
+    return np.concatenate(parts) if parts else empty

@@ -1,0 +1,1 @@
+"""Sealed shards in, a trained fold and its predictions out."""

@@ -1,0 +1,126 @@
+"""The process group: rank, world size, device, exact gathers, agreeing. The only reader of torchrun's variables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
+
+TIMEOUT = timedelta(minutes=30)  # the last resort; cac_hpc.train.heartbeat finds a lost rank long before
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all, and among those of its node.
+
+    control: the group for what is no tensor of the model, in host memory.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+    local_rank: int = 0
+    local_size: int = 1
+    control: dist.ProcessGroup | None = None
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def first_on_node(self) -> int:
+        """The rank of the first process on this rank's node; torchrun counts them node by node."""
+        return self.rank - self.local_rank
+
+
+class NoDevice(RuntimeError):
+    """The device that was asked for is not there: one line."""
+
+
+def under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+@contextmanager
+def process_group(device_type: str) -> Iterator[World]:
+    """Join the group torchrun describes; a plain ``python`` run is a world of one.
+
+    Raises: NoDevice if CUDA was asked for and this rank has no GPU.
+    """
+    rank, local = (int(os.environ.get(key, "0")) for key in ("RANK", "LOCAL_RANK"))
+    size, local_size = (int(os.environ.get(key, "1")) for key in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if device_type == "cuda":
+        visible = torch.cuda.device_count()
+        if local >= visible:
+            raise NoDevice(
+                f"rank {rank}: train.device is cuda, but {visible} GPUs are visible and local rank "
+                f"{local} needs one of its own; ask for more GPUs or set train.device cpu"
+            )
+        torch.cuda.set_device(local)  # else NCCL puts every rank on GPU 0
+    device = torch.device(device_type, local) if device_type == "cuda" else torch.device("cpu")
+    control = None
+    if size > 1:
+        dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=TIMEOUT)
+        control = dist.new_group(backend="gloo", timeout=TIMEOUT)
+    yield World(rank, size, device, local, local_size, control)
+    if size > 1:  # on success only: after an error this could wait for lost ranks
+        dist.destroy_process_group()
+
+
+def data_parallel(model: nn.Module, world: World) -> nn.Module:
+    """The model as every rank trains it: gradients averaged over the ranks."""
+    if world.size == 1:
+        return model
+    return DistributedDataParallel(model, device_ids=[world.device] if world.device.type == "cuda" else None)
+
+
+def gather(part: T, world: World) -> list[T]:
+    """The parts of all ranks in rank order, on every rank; the parts may differ in size."""
+    if world.size == 1:
+        return [part]
+    parts: list[Any] = [None] * world.size
+    dist.all_gather_object(parts, part, group=world.control)
+    return parts
+
+
+class Agreement:
+    """What all ranks do at a step boundary: the strongest wish of any of them, the same on all.
+
+    The answer comes one step later, so that no step waits for it.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._asked: tuple[Tensor, Any] | None = None
+
+    def later(self, wish: int) -> int:
+        """Tell this step's wish; returns the strongest of the step before."""
+        decided, tensor = self._take(), torch.tensor([wish])
+        work = None
+        if self._world.size > 1:
+            work = dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self._world.control, async_op=True)
+        self._asked = tensor, work
+        return decided
+
+    def now(self, wish: int) -> int:
+        """Tell a wish; returns the strongest of it and of what was not answered yet."""
+        before = self.later(wish)
+        return max(before, self._take())
+
+    def _take(self) -> int:
+        if self._asked is None:
+            return 0
+        (tensor, work), self._asked = self._asked, None
+        if work is not None:
+            work.wait()
+        return int(tensor)

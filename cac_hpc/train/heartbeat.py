@@ -1,0 +1,273 @@
+"""Signs of life of a fold's ranks: what the status view shows, and how ranks notice that one of them is lost.
+
+Every rank writes its pulse to a file each second and reads those of the others, in a thread of its own. Waiting in a
+collective operation, a rank cannot tell which other one it waits for; here it is told, with node and cause.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from cac_hpc.machine import processes, stopping
+from cac_hpc.run.config import WorkError
+from cac_hpc.run.paths import FoldPaths
+from cac_hpc.train.fencing import Fence, Fenced
+
+PERIOD_S = 1.0  # between two pulses
+SILENT_S = 15.0  # without a pulse: stopped, or its node is lost
+GRACE_S = 5.0  # for others to end by themselves after one has failed
+START_S = 600.0  # without a step, before steps were measured
+LEAST_S, STEPS = 30.0, 20  # without a step: so many times the slowest one, at least so long
+PHASES = (
+    "starting",
+    "loading",
+    "saving",
+    "reading",
+    "training",
+    "validating",
+    "testing",
+    "publishing",
+)  # who is behind whom
+DONE = "done"
+STEPPING = ("reading", "training", "validating", "testing")  # where nothing takes longer than a step
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What a rank says of itself.
+
+    group: the same for all ranks of one start. started: of the process. beat: counts the pulses. moves: counts what it
+    has done. end: "" while it works, "done", or why it failed.
+    """
+
+    group: str
+    rank: int
+    node: str
+    pid: int
+    started: int | None
+    beat: int = 0
+    moves: int = 0
+    phase: str = "starting"
+    epoch: int = 0
+    step: int = 0
+    steps: int = 0
+    val_loss: float | None = None
+    slices_per_second: float | None = None
+    end: str = ""
+
+    @property
+    def where(self) -> str:
+        return f"rank {self.rank} on {self.node}"
+
+    @property
+    def place(self) -> str:
+        """What the rank is at, in words."""
+        step = f"step {self.step} of {self.steps}" if self.steps else f"step {self.step}"
+        return f"epoch {self.epoch} {step} ({self.phase})" if self.epoch else self.phase
+
+    @property
+    def progress(self) -> tuple[int, int, int]:
+        return self.epoch, PHASES.index(self.phase), self.step
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Another rank as this one knows it; times are of this rank's own clock. pulse: None before the first."""
+
+    rank: int
+    pulse: Pulse | None
+    heard_s: float
+    moved_s: float
+
+
+def read_pulses(files: FoldPaths) -> list[Pulse]:
+    """The newest pulse of every rank that ever wrote one, by rank."""
+    return sorted(filter(None, map(_read, files.heartbeats.glob("rank-*.json"))), key=lambda pulse: pulse.rank)
+
+
+class LostRank(WorkError):
+    """Another rank died, hangs or has lost its node: not the fold's fault, it may go on elsewhere."""
+
+    lost = True
+
+
+class Verdict(NamedTuple):
+    """Which rank is lost, None if it is not known, and why."""
+
+    rank: int | None
+    why: str
+
+
+def verdict(
+    own: Pulse, moved_s: float, peers: Sequence[Peer], now_s: float, patience_s: float, grace_s: float = GRACE_S
+) -> Verdict | None:
+    """Judge what is known of the other ranks; None as long as all is well.
+
+    Args:
+        moved_s: when this rank last moved. now_s: by the same clock. patience_s: how long nothing may move.
+        grace_s: for others to end by themselves after one has failed.
+    """
+    for peer in peers:
+        if why := _loss(own, peer, now_s - peer.heard_s, grace_s):
+            return Verdict(peer.rank, why)
+    return _standstill(own, moved_s, [peer for peer in peers if peer.pulse and not peer.pulse.end], now_s, patience_s)
+
+
+def _loss(own: Pulse, peer: Peer, silent_s: float, grace_s: float) -> str | None:
+    """Why a rank is lost."""
+    pulse = peer.pulse
+    if pulse is None:
+        return f"rank {peer.rank} has not started within {START_S:.0f} s" if silent_s > START_S else None
+    if pulse.end:
+        return f"{pulse.where} failed: {pulse.end}" if pulse.end != DONE and silent_s > grace_s else None
+    if pulse.node == own.node and processes.start_time(pulse.pid) != pulse.started:
+        return f"{pulse.where} died in {pulse.place}: its process {pulse.pid} is gone"
+    if silent_s > SILENT_S:
+        return (
+            f"{pulse.where} gave no sign of life for {silent_s:.0f} s, last in {pulse.place}: "
+            f"its process {pulse.pid} is stopped, or its node is lost"
+        )
+    return None
+
+
+def _standstill(own: Pulse, moved_s: float, peers: Sequence[Peer], now_s: float, patience_s: float) -> Verdict | None:
+    """Who holds up everybody else, all of whom live."""
+    pulses = [own, *(peer.pulse for peer in peers if peer.pulse)]
+    patience_s = patience_s if all(pulse.phase in STEPPING for pulse in pulses) else START_S
+    if not peers or now_s - max(moved_s, *(peer.moved_s for peer in peers)) <= patience_s:
+        return None
+    last, first = (choose(pulses, key=lambda pulse: pulse.progress) for choose in (min, max))
+    if last.progress < first.progress:
+        return Verdict(last.rank, f"{last.where} hangs in {last.place}: nothing has moved for {patience_s:.0f} s")
+    why = f"no rank has moved for {patience_s:.0f} s, all wait for each other in {own.place}: is the network up?"
+    return Verdict(None, why)
+
+
+class Heartbeat:
+    """This rank's pulse, and its ear for the others; used as a context around the work.
+
+    Args:
+        lost: told the verdict when another rank is lost while this one cannot move, or a newer start of the fold has
+            taken over; the process ends after it.
+    """
+
+    def __init__(self, files: FoldPaths, fence: Fence, rank: int, size: int, lost: Callable[[str], None]) -> None:
+        self._files, self._fence, self._lost = files, fence, lost
+        self._own = Pulse(str(fence.number), rank, platform.node(), os.getpid(), processes.start_time(os.getpid()))
+        self._peers = [Peer(other, None, 0.0, 0.0) for other in range(size) if other != rank]
+        self._beats, self._clock_s, self._moved_s, self._slowest_s = 0, 0.0, 0.0, 0.0
+        self._asked_by_file = self._explaining = False
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._live, daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._beat()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._over.set()
+        self._thread.join()
+        done = kind is None or kind is stopping.Stopped
+        self._own = replace(self._own, end=DONE if done else f"{kind.__name__}: {error}"[:500])  # type: ignore[union-attr]
+        with contextlib.suppress(OSError):
+            self._beat()
+
+    @property
+    def stop_asked_by(self) -> str | None:
+        """The signal or file that asked this rank to stop; None if nothing did."""
+        return stopping.heard() or (f"the file {self._files.stop}" if self._asked_by_file else None)
+
+    def moved(self, phase: str, **facts: Any) -> None:
+        """Tell what is done now; ``facts`` are other fields of the pulse."""
+        self._own = replace(self._own, moves=self._own.moves + 1, phase=phase, **facts)
+
+    def measured(self, step_s: float) -> None:
+        """Tell how long a step has taken: what is hanging follows from it."""
+        self._slowest_s = max(self._slowest_s, step_s)
+
+    def explain(self) -> str | None:
+        """Which rank is lost, asked after an operation with the others has failed; None if all of them are well."""
+        self._explaining = True
+        deadline = time.monotonic() + GRACE_S
+        while (found := self._listen(grace_s=0.0)) is None and time.monotonic() < deadline:
+            time.sleep(PERIOD_S / 10)
+        return found.why if found else None
+
+    @property
+    def _patience_s(self) -> float:
+        return max(LEAST_S, STEPS * self._slowest_s) if self._slowest_s else START_S
+
+    def _live(self) -> None:
+        """Until the end of the work. The clock stands still while this process is stopped or its disk does not answer:
+        then it is not the others who were silent."""
+        before, moves = time.monotonic(), 0
+        while not self._over.wait(PERIOD_S):
+            with contextlib.suppress(OSError):
+                self._beat()
+                self._asked_by_file = self._asked_by_file or self._files.stop.exists()
+            self._clock_s += min(time.monotonic() - before, 2 * PERIOD_S)
+            before = time.monotonic()
+            if self._own.moves != moves:
+                moves, self._moved_s = self._own.moves, self._clock_s
+            if processes.supervisor_is_gone():
+                os._exit(1)
+            self._leave_if_replaced()
+            if not self._explaining and (found := self._listen()):
+                self._give_up(found)
+
+    def _leave_if_replaced(self) -> None:
+        """A node that was thought dead: end before anything is written that a newer start also writes."""
+        try:
+            self._fence.check()
+        except Fenced as why:
+            self._lost(str(why))
+            os._exit(1)
+        except OSError:
+            pass  # the disk does not answer: it takes no writes either
+
+    def _listen(self, grace_s: float = GRACE_S) -> Verdict | None:
+        self._peers = [self._hear(peer) for peer in self._peers]
+        return verdict(self._own, self._moved_s, self._peers, self._clock_s, self._patience_s, grace_s)
+
+    def _hear(self, peer: Peer) -> Peer:
+        pulse = _read(self._files.heartbeat(peer.rank))
+        if pulse is None or pulse.group != self._own.group or pulse == peer.pulse:
+            return peer
+        moved = peer.pulse is None or pulse.moves != peer.pulse.moves
+        return Peer(peer.rank, pulse, self._clock_s, self._clock_s if moved else peer.moved_s)
+
+    def _beat(self) -> None:
+        self._beats += 1
+        path = self._files.heartbeat(self._own.rank)
+        scratch = path.with_name(f".{path.name}.tmp")  # not forced to the disk: it is old in a second
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(json.dumps(asdict(replace(self._own, beat=self._beats))), encoding="utf-8")
+        scratch.replace(path)
+
+    def _give_up(self, found: Verdict) -> None:
+        """End this process, and the lost one if it is still there: stopped, it would not hear torchrun."""
+        self._lost(found.why)
+        for pulse in (peer.pulse for peer in self._peers if peer.rank == found.rank):
+            if pulse and pulse.node == self._own.node and processes.start_time(pulse.pid) == pulse.started:
+                with contextlib.suppress(OSError):
+                    os.kill(pulse.pid, signal.SIGKILL)
+        os._exit(1)
+
+
+def _read(path: Path) -> Pulse | None:
+    try:
+        return Pulse(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,198 @@
+"""Where the slices of a dataset live while a fold is trained: on the device, in host memory, or in their files.
+
+Axes: N slice, H row, W column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cac_hpc.data import shards
+from cac_hpc.data.shards import ShardColumns
+from cac_hpc.machine import memory
+from cac_hpc.run import digests
+from cac_hpc.run.config import Config, InputError
+from cac_hpc.run.logs import log
+from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.train import distributed, feeding, room, sharing
+from cac_hpc.train.distributed import World
+from cac_hpc.train.room import Kind, Room
+from cac_hpc.train.slices import SliceTable
+from cac_hpc.train.streaming import Places, Reader
+
+T = TypeVar("T")
+
+
+class Images(Protocol):
+    def batches(self, rows: Sequence[np.ndarray]) -> Generator[Tensor, None, None]:
+        """The int16 (n, H, W) slices of each array of row numbers, on the device, n may be 0.
+
+        A batch is valid until the next one is asked for. One pass at a time, to be exhausted or closed.
+        """
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A dataset ready to be trained on. window: slices that are shuffled together, None for all."""
+
+    table: SliceTable
+    images: Images
+    kind: Kind
+    window: int | None
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """All slices on the device, (N, H, W) int16."""
+
+    hu_NHW: Tensor
+
+    def batches(self, rows: Sequence[np.ndarray]) -> Generator[Tensor, None, None]:
+        hu_NHW = self.hu_NHW
+        index = torch.from_numpy(np.concatenate([*rows, np.zeros(0, np.int64)])).to(hu_NHW.device)
+        buffer_NHW = hu_NHW.new_empty((max(map(len, rows), default=0), *hu_NHW.shape[1:]))
+        for chosen in torch.split(index, [len(part) for part in rows]):
+            yield torch.index_select(hu_NHW, 0, chosen, out=buffer_NHW[: len(chosen)])
+
+
+@dataclass(frozen=True)
+class InHost:
+    """All slices in host memory, (N, H, W) int16, shared by the ranks of the node."""
+
+    hu_NHW: Tensor
+    device: torch.device
+
+    def batches(self, rows: Sequence[np.ndarray]) -> Generator[Tensor, None, None]:
+        return feeding.on_device(self._gathered(rows), self.device)
+
+    def _gathered(self, rows: Sequence[np.ndarray]) -> Generator[Tensor, None, None]:
+        shape = (max(map(len, rows), default=0), *self.hu_NHW.shape[1:])
+        buffer_NHW = torch.empty(shape, dtype=torch.int16, pin_memory=self.device.type == "cuda")
+        for part in rows:
+            yield torch.index_select(self.hu_NHW, 0, torch.from_numpy(part), out=buffer_NHW[: len(part)])
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Slices that stay in their files."""
+
+    reader: Reader
+    device: torch.device
+
+    def batches(self, rows: Sequence[np.ndarray]) -> Generator[Tensor, None, None]:
+        return feeding.on_device(self.reader.batches(rows), self.device)
+
+
+def load(dataset: DatasetPaths, category: Mapping[str, int], cfg: Config, world: World) -> Loaded:
+    """Verify a sealed dataset and make its slices ready, the work shared by the ranks; every rank calls this.
+
+    Args:
+        category: of each study, by study number, as studies.csv says.
+    Raises: InputError, the same on every rank, that names the shard or table that is damaged and what mends it, or
+    says why the slices do not fit where train.residency wants them.
+    """
+    sealed = shards.read_checked(dataset.seal)
+    if digests.file_sha256(dataset.studies) != sealed["studies_sha256"]:
+        raise InputError(f"{dataset.studies}: not as it was sealed; python jobs/pack.py --run RUN --seal mends it")
+    shape = (sealed["slices"], sealed["settings"]["pack"]["size"], sealed["settings"]["pack"]["size"])
+    found = _look_around(room.slice_bytes(shape[0], shape[1]), cfg, world)
+    kind, why = room.choose(cfg.train.residency, found)
+    window = room.effective_window(cfg.train, kind)
+    if world.is_main:
+        log.info("residency %s: %s", kind, why)
+        if window != cfg.train.shuffle_window:
+            log.info("slices are shuffled within windows of %d (train.shuffle_window)", window)
+    if kind == "stream":
+        columns, images = _open_stream(dataset, sealed, window or shape[0], world)
+    else:
+        columns, images = _fill_host(dataset, sealed, shape, kind, world)
+    study = np.concatenate([part.study for part in columns])
+    label = np.array([category[name] for name in study], dtype=np.int64)
+    table = SliceTable(study, np.concatenate([part.slice for part in columns]), label)
+    return Loaded(table, images, kind, window)
+
+
+def _look_around(slices: int, cfg: Config, world: World) -> Room:
+    """The room that every rank has: the narrowest of all nodes and GPUs."""
+    gpu = torch.cuda.mem_get_info(world.device)[0] if world.device.type == "cuda" else None
+    host = min(room.asked(cfg.cluster), *memory.limits())
+    rooms = distributed.gather(Room(slices, world.local_size, host, gpu), world)
+    return Room(
+        slices,
+        ranks=max(each.ranks for each in rooms),
+        host=min(each.host for each in rooms),
+        gpu=None if gpu is None else min(each.gpu or 0 for each in rooms),
+    )
+
+
+def _fill_host(
+    dataset: DatasetPaths, sealed: dict[str, Any], shape: tuple[int, int, int], kind: Kind, world: World
+) -> tuple[list[ShardColumns], Images]:
+    """Read all shards into memory that the ranks of the node share; a GPU that has room takes a copy of it."""
+    starts = np.cumsum([0, *(facts["rows"] for facts in sealed["shards"])])
+    with sharing.shared(room.slice_bytes(shape[0], shape[1]), world) as mapped:
+        images = mapped.int16(shape)
+
+        def read(index: int) -> ShardColumns:
+            return shards.read_shard(_verified(dataset, sealed, index), images[starts[index] : starts[index + 1]])
+
+        node = range(world.first_on_node, world.first_on_node + world.local_size)
+        columns = _shared_out(read, len(sealed["shards"]), world, node)
+        hu_NHW = torch.from_numpy(mapped.int16(shape, touch=True))
+    if kind == "device":
+        return columns, OnDevice(hu_NHW.to(world.device))
+    return columns, InHost(hu_NHW, world.device)
+
+
+def _open_stream(
+    dataset: DatasetPaths, sealed: dict[str, Any], window: int, world: World
+) -> tuple[list[ShardColumns], Images]:
+    """Verify all shards, and find out where in them their slices lie."""
+
+    def read(index: int) -> tuple[ShardColumns, np.ndarray]:
+        return shards.read_places(_verified(dataset, sealed, index))
+
+    found = _shared_out(read, len(sealed["shards"]), world, range(world.size))
+    columns = [part for part, _ in found]
+    places = Places(
+        files=[dataset.root / facts["file"] for facts in sealed["shards"]],
+        shard=np.repeat(np.arange(len(found)), [len(offset) for _, offset in found]),
+        offset=np.concatenate([offset for _, offset in found]),
+        digest=np.concatenate([part.digest for part in columns]),
+    )
+    share = -(-window // world.size)
+    reader = Reader(places, sealed["settings"]["pack"]["size"], share, pinned=world.device.type == "cuda")
+    return columns, Streamed(reader, world.device)
+
+
+def _verified(dataset: DatasetPaths, sealed: dict[str, Any], index: int) -> Path:
+    """The path of a shard that is as it was sealed."""
+    path: Path = dataset.root / sealed["shards"][index]["file"]
+    if fault := shards.fault(path, sealed["shards"][index]["digest"]):
+        raise InputError(f"{path}: {fault}; python jobs/pack.py --run RUN --shard {index} mends it")
+    return path
+
+
+def _shared_out(read: Callable[[int], T], count: int, world: World, team: range) -> list[T]:
+    """What ``read`` returns for 0 to ``count`` - 1, each called by one rank of the team, all of it on every rank.
+
+    Raises: what a rank's ``read`` raised, if bad input or the operating system was the cause, on every rank.
+    """
+    mine: list[T] | InputError | OSError
+    try:
+        mine = [read(index) for index in range(team.index(world.rank), count, len(team))]
+    except (InputError, OSError) as error:
+        mine = error
+    parts = distributed.gather(mine, world)
+    for part in parts:
+        if isinstance(part, InputError | OSError):
+            raise part
+    found = [part for part in parts if isinstance(part, list)][team.start : team.stop]
+    return [found[index % len(team)][index // len(team)] for index in range(count)]

@@ -1,0 +1,117 @@
+"""One training step and one evaluation pass; the mathematics of the recipe.
+
+Axes: N slice, C channel, H row, W column, F feature, K category.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from cac_hpc.run.config import Config, TrainConfig
+from cac_hpc.train import transforms
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def fix_arithmetic(cfg: Config) -> None:
+    """Same settings, same bits: fixed thread count, no algorithm that depends on timing."""
+    torch.set_num_threads(cfg.cluster.cpus_per_rank)
+    torch.backends.cudnn.benchmark = not cfg.train.deterministic
+    if cfg.train.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=cfg.train.device == "cuda")
+        # filling what is overwritten anyway costs time; no operation here reads what was not written
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Share:
+    """One rank's share of a global batch; it may be empty.
+
+    hu_NHW: int16, HU. label_N: int64. keep_NF: dropout factors, or None without dropout. weight_sum: of the class
+    weights over the labels of the global batch.
+    """
+
+    hu_NHW: Tensor
+    label_N: Tensor
+    keep_NF: Tensor | None
+    weight_sum: Tensor
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: Optimizer,
+    scaler: torch.amp.GradScaler,
+    share: Share,
+    weight_K: Tensor,
+    num_ranks: int,
+    cfg: TrainConfig,
+) -> Tensor:
+    """Step on this rank's share of a global batch.
+
+    The loss is the class-weighted cross-entropy over the weight sum of the global batch: whatever the shares, the
+    averaged gradients are those of one process with the whole batch.
+
+    Args:
+        weight_K: float32 weight of each category.
+    Returns: this rank's part of the batch's loss; the parts add up over the ranks.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    logits_NK = _logits(model, share.hu_NHW, share.keep_NF, cfg)
+    loss = functional.cross_entropy(logits_NK, share.label_N, weight_K, reduction="sum") / share.weight_sum
+    scaled = scaler.scale(loss * num_ranks)  # DDP divides the sum of the gradients by the number of ranks
+    torch.autograd.backward(scaled)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.detach()
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], num_categories: int, cfg: TrainConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run the model over batches of slices and labels.
+
+    Returns: probabilities (N, K) float32 and cross-entropy without class weights (N,) float32, in the batches' order.
+    """
+    probability, losses = [torch.zeros(0, num_categories)], [torch.zeros(0)]
+    for hu_NHW, label_N in batches:
+        logits_NK = _logits(model, hu_NHW, None, cfg)
+        losses.append(functional.cross_entropy(logits_NK, label_N, reduction="none"))
+        probability.append(logits_NK.softmax(dim=1))
+    device = losses[-1].device  # stays there until the end: no batch waits for its numbers
+    return tuple(torch.cat([part.to(device) for part in parts]).cpu().numpy() for parts in (probability, losses))  # type: ignore[return-value]
+
+
+def warm_up(model: nn.Module, share: Share, weight_K: Tensor, cfg: TrainConfig) -> torch.dtype:
+    """A step that leaves no trace, for all that is settled by the first: kernels, memory, the order of DDP's sums.
+
+    Without it a resumed training would add up the ranks' gradients in another order than one left alone.
+
+    Returns: the type that the network was computed in.
+    """
+    found: list[torch.dtype] = []
+    inner = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    hook = inner.register_forward_hook(lambda module, inputs, output: found.append(output.dtype))
+    logits_NK = _logits(model, share.hu_NHW, share.keep_NF, cfg)
+    hook.remove()
+    loss = functional.cross_entropy(logits_NK, share.label_N, weight_K, reduction="sum") / share.weight_sum
+    torch.autograd.backward(loss)
+    model.zero_grad(set_to_none=True)
+    return found[0]
+
+
+def _logits(model: nn.Module, hu_NHW: Tensor, keep_NF: Tensor | None, cfg: TrainConfig) -> Tensor:
+    """The network in its precision, its logits in float32."""
+    x_NCHW = transforms.window(hu_NHW, *cfg.window_hu)
+    with torch.autocast(x_NCHW.device.type, DTYPES[cfg.precision], enabled=cfg.precision != "fp32"):
+        logits_NK: Tensor = model(x_NCHW, keep_NF)
+    return logits_NK.float()
