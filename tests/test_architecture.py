@@ -17,11 +17,7 @@ OWNERS = {
     "SimpleITK": {"benchmark.peers"},
     "dcm2niix": {"benchmark.peers"},
     "PIL": {"report.figures"},
-    "h5py": {
-        "benchmark.loaders",
-        "benchmark.peers",
-        "data.shards",
-    },  # peers: programs that stand beside the product, to be measured against it
+    "h5py": {"benchmark.loaders", "benchmark.peers", "data.shards"},  # benchmark: others' programs, beside ours
     "jinja2": {"report.pages"},
     "jsonargparse": {"run.settings"},
     "markupsafe": {"report.pages"},
