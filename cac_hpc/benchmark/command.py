@@ -7,8 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from cac_hpc.benchmark import packing as benchmark_packing
-from cac_hpc.benchmark import training as benchmark_training
+from cac_hpc.benchmark import packing, training
 
 
 def run(doc: str | None, code: Path) -> None:
@@ -21,11 +20,11 @@ def run(doc: str | None, code: Path) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it has started and written goes with it
     parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
     commands = parser.add_subparsers(dest="what", required=True)
-    for name, module in (("pack", benchmark_packing), ("train", benchmark_training)):
+    for name, module in (("pack", packing), ("train", training)):
         text = (module.__doc__ or "").splitlines()[0]
         module.add_options(commands.add_parser(name, help=text, description=text, allow_abbrev=False))
     asked = vars(parser.parse_args())
     if asked.pop("what") == "pack":
-        benchmark_packing.measure(benchmark_packing.Asked(**asked), code)
+        packing.measure(packing.Asked(**asked), code)
     else:
-        benchmark_training.measure(benchmark_training.Asked(**asked), code)
+        training.measure(training.Asked(**asked), code)
