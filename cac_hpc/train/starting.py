@@ -1,0 +1,146 @@
+"""A fold made ready: its data, its newest checkpoint, what the settings leave open, a first step on nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cac_hpc.data import splits
+from cac_hpc.run import config, digests
+from cac_hpc.run.config import Config, InputError, TrainConfig, WorkError
+from cac_hpc.run.logs import log
+from cac_hpc.run.paths import FoldPaths, RunPaths
+from cac_hpc.train import checkpoint, device, distributed, occlusion, precision, residency, slices, steps
+from cac_hpc.train.distributed import Agreement, World
+from cac_hpc.train.fencing import Fence
+from cac_hpc.train.heartbeat import Heartbeat
+from cac_hpc.train.passes import Attempt, FoldData
+from cac_hpc.train.trainer import Trainer, new_trainer
+
+FREE = ("allow_inexact_resume", "checkpoint_minutes", "occlusion", "residency")  # settings that change no result
+
+
+def start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat, fence: Fence) -> Attempt:
+    """Load data and newest checkpoint, and take the step that settles what the first step settles."""
+    heart.moved("loading")
+    files, data = run.fold(fold), _load(run, fold, cfg, world)
+    belongs_to = {"fold": fold, "splits": digests.file_sha256(run.splits)}
+    found = _newest(files, belongs_to, world)
+    before = found[1]["made_with"]["train"] if found else {}
+    cfg = dataclasses.replace(cfg, train=_settle(cfg, data.loaded.window, before, world))
+    trainer, made_with = new_trainer(cfg, world), _circumstances(run, cfg, world)
+    if found:
+        _go_on(trainer, *found, made_with, cfg)
+    parallel = distributed.data_parallel(torch.compile(trainer.model) if cfg.train.compile else trainer.model, world)  # type: ignore[arg-type]
+    attempt = Attempt(
+        files, fence, fold, cfg, world, data, trainer, heart, Agreement(world), belongs_to, made_with, parallel,
+        time.monotonic(),
+    )  # fmt: skip
+    heart.moved("starting")
+    _warm_up(attempt)
+    return attempt
+
+
+def _settle(cfg: Config, window: int | None, before: Mapping[str, Any], world: World) -> TrainConfig:
+    """What the settings leave open: as it was before, else as this machine has it; the same on every rank.
+
+    Args:
+        window: that comes with where the slices are kept. before: settings that a checkpoint was made with.
+    """
+    train = cfg.train
+    if train.shuffle_window is None:
+        train = dataclasses.replace(train, shuffle_window=before.get("shuffle_window", window))
+    if train.precision == "auto":
+        own = before.get("precision") or precision.choose(cfg, world.device)
+        train = dataclasses.replace(train, precision=distributed.gather(own, world)[0])
+    return train
+
+
+def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
+    parts = splits.read_splits(run.splits)[fold]
+    dataset = run.dataset(cfg.data.packed_dir)
+    studies = pd.read_csv(dataset.studies, dtype={"study": str}, keep_default_na=False)
+    category = dict(zip(studies["study"], studies["category"].astype(int), strict=True))
+    loaded = residency.load(dataset, category, cfg, world)
+    label, num_categories = loaded.table.label, len(cfg.labels.names)
+    train, val, test = (loaded.table.rows(part) for part in (parts.train, parts.val, parts.test))
+    weight = np.ones(num_categories)
+    if cfg.train.class_weight == "balanced":
+        weight = slices.balanced_weights(label[train], num_categories)
+    if world.is_main:
+        log.info("%d training, %d validation, %d test slices", len(train), len(val), len(test))
+        for absent in np.setdiff1d(range(num_categories), label[train]):
+            log.warning("no training slice is of category %s", cfg.labels.names[absent])
+    weight_K = torch.tensor(weight, dtype=torch.float32, device=world.device)
+    box = occlusion.boxes(studies, cfg.pack.size) if cfg.train.occlusion else {}
+    names, number_N = np.unique(loaded.table.study, return_inverse=True)
+    box_N4 = np.array([box.get(study, occlusion.NOWHERE) for study in names.tolist()], np.int16)[number_N]
+    return FoldData(loaded, torch.from_numpy(label).to(world.device), weight_K, box_N4, train, val, test)
+
+
+def _newest(files: FoldPaths, belongs_to: Mapping[str, Any], world: World) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that can be used, the same on every rank: the main one chooses."""
+    found = checkpoint.load_newest(files.checkpoints(), belongs_to) if world.is_main else None
+    path: Path | None = distributed.gather(found and found[0], world)[0]
+    if path is None or found:
+        return found
+    return path, checkpoint.load(path)
+
+
+def _circumstances(run: RunPaths, cfg: Config, world: World) -> dict[str, Any]:
+    """All that a result depends on to the last bit, besides the device itself."""
+    train = {name: value for name, value in config.plain(cfg.train).items() if name not in FREE}
+    return {
+        "ranks": world.size,
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "dataset": digests.file_sha256(run.dataset(cfg.data.packed_dir).seal),
+        "device": device.name(world),
+        "model": config.plain(cfg.model),
+        "train": train,
+    }
+
+
+def _go_on(trainer: Trainer, path: Path, state: dict[str, Any], made_with: Mapping[str, Any], cfg: Config) -> None:
+    """Take up the state of a checkpoint.
+
+    Raises: InputError naming the differences if the end would not be the same to the last bit, unless that is allowed.
+    """
+    changed = config.differences(state["made_with"], made_with)
+    elsewhere = [line for line in changed if line.startswith("device:")]  # the scheduler's choice, nobody's wish
+    differences = [line for line in changed if line not in elsewhere]
+    if differences and not cfg.train.allow_inexact_resume:
+        raise InputError(
+            f"{path}: was made with another (found / wanted) {'; '.join(differences)}; results would differ in the "
+            "last digits: give it what it had, or go on with --train.allow_inexact_resume true"
+        )
+    trainer.restore(state)
+    for line in changed:
+        log.warning("the result may differ in the last digits: %s", line)
+        trainer.inexact.append(f"epoch {trainer.epochs + 1} step {trainer.step + 1}: {line}")
+    log.info("resumed after epoch %d, step %d of the next", trainer.epochs, trainer.step)
+
+
+def _warm_up(attempt: Attempt) -> None:
+    """Compute on nothing, to see that it can be done and in which precision.
+
+    Raises: WorkError if it was not the one that was asked for.
+    """
+    cfg, place = attempt.cfg, attempt.world.device
+    count, size = -(-cfg.train.batch_size // attempt.world.size), cfg.pack.size
+    empty = torch.zeros(count, size, size, dtype=torch.int16, device=place)
+    label_N = torch.zeros(count, dtype=torch.int64, device=place)
+    share = steps.Share(empty, label_N, None, torch.ones((), device=place))
+    found = steps.warm_up(attempt.parallel, share, attempt.data.weight_K, cfg.train)
+    if found != steps.DTYPES[cfg.train.precision]:
+        raise WorkError(
+            f"train.precision is {cfg.train.precision}, but the network was computed in {found} on "
+            f"{attempt.made_with['device']}; set what this device has, or train.precision auto"
+        )
