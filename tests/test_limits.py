@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from cac_hpc.cluster import accounting, limits, notation
+from cac_hpc.cluster import accounting, limits
 from cac_hpc.cluster.accounting import Accounting, Allowance, Association
 from cac_hpc.cluster.limits import Limits
-from cac_hpc.run import settings
+from cac_hpc.run import config, notation, settings
 from cac_hpc.run.config import Resources
 from tests.runs import write_config
 
@@ -184,6 +184,16 @@ def test_what_cannot_work_is_named_with_its_setting(tools, cfg, values, fault):
 def test_gpus_that_no_node_has_are_named_with_what_asks_for_them(tools, cfg, values, key):
     found = limits.faults(limits.read("gpu"), on_gpus(cfg, partition="gpu", **values))
     assert found == [f"{key} of a node, wanted at most 8: no more has partition gpu"]
+
+
+@pytest.mark.parametrize(("gres", "gpus"), [("gpu:1080ti", 1), ("gpu:1080ti:2", 2), ("gpu:2,craynetwork:1", 2)])
+def test_what_gres_asks_is_counted_as_slurm_does(gres, gpus):
+    assert config.ClusterConfig(gres=gres, ranks_per_node=1).gpus_asked == gpus
+
+
+def test_gres_must_be_enough_for_all_ranks():
+    with pytest.raises(config.InputError, match=r"cluster.gres is 'gpu:a100', but must be a GPU for each of"):
+        config.ClusterConfig(gres="gpu:a100", ranks_per_node=2)
 
 
 def test_gpus_under_another_name_are_left_to_slurm(tools, cfg):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cac_hpc.cluster.notation import minutes, number, rows, widest
 from cac_hpc.run.config import ClusterConfig
+from cac_hpc.run.notation import minutes, number, rows, widest
 
 QOS = ["sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=Name,MaxWall,MaxSubmitJobsPerUser,Flags"]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from cac_hpc.cluster import accounting, scheduler
 from cac_hpc.cluster.accounting import Accounting
-from cac_hpc.cluster.notation import ENDLESS, gpus, megabytes, minutes, number, rows, widest
 from cac_hpc.run.config import ClusterConfig, Config, Resources
+from cac_hpc.run.notation import ENDLESS, gpus, megabytes, minutes, number, rows, widest
 
 OUT_OF_SERVICE = re.compile(r"down|drain|fail|inval|unk|maint|\*", re.I)
 NODES = ["sinfo", "--noheader", "--exact", "--all", "--format=%P|%a|%l|%s|%D|%c|%m|%T|%G"]
@@ -130,8 +130,8 @@ def submit_jobs(limits: Limits, cluster: ClusterConfig) -> int | None:
 
 
 def gpus_asked(cfg: Config) -> int:
-    """GPUs that a job of folds asks for on each node; cluster.gres, where it counts them, has the last word."""
-    return (gpus(cfg.cluster.gres or "") or cfg.cluster.gpus_asked) if cfg.train.device == "cuda" else 0
+    """GPUs that a job of folds asks for on each node."""
+    return cfg.cluster.gpus_asked if cfg.train.device == "cuda" else 0
 
 
 def cpus_asked(cfg: Config) -> int:

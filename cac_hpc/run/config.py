@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import yaml
 
+from cac_hpc.run import notation
+
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 
 
@@ -339,8 +341,8 @@ class ClusterConfig:
     @property
     def gpus_asked(self) -> int:
         """GPUs per node of a job that trains on GPUs."""
-        counted = re.search(r"gpu[^,]*:(\d+)", self.gres or "")  # as gpu:2 or gpu:a100:2
-        return int(counted[1]) if counted else self.gpus_per_node or self.ranks_per_node * self.folds_per_node
+        wanted = self.gpus_per_node or self.ranks_per_node * self.folds_per_node
+        return notation.gpus(self.gres or "") or wanted  # a site may give GPUs another name
 
 
 @dataclass(frozen=True, kw_only=True)
