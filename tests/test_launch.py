@@ -286,7 +286,12 @@ def test_the_demos_cohort_can_be_packed_with_the_demos_settings(tmp_path):
     """As the Makefile makes it, with fewer studies."""
     makefile = (REPO / "Makefile").read_text(encoding="utf-8")
     recipe = re.search(r"jobs/make_phantom.py (.*?)\n(?!\t)", makefile, re.S)[1]
-    options = recipe.replace("\\\n", " ").replace("$(DEMO)", str(tmp_path / "demo")).replace("--studies 68", "--studies 12").split()
+    options = (
+        recipe.replace("\\\n", " ")
+        .replace("$(DEMO)", str(tmp_path / "demo"))
+        .replace("--studies 68", "--studies 12")
+        .split()
+    )
     assert job("make_phantom.py", *options).returncode == 0
     demo = ("--config", REPO / "configs" / "demo.yaml", "--cluster.kind", "local", "--run", tmp_path / "run")
     scans = ("--data.dicom_root", tmp_path / "demo", "--labels.sheet", tmp_path / "demo" / "labels.csv")
