@@ -22,7 +22,7 @@ check: $(VENV)/installed ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-drill: $(VENV)/installed slurm browser ## the long fault drills on a real SLURM
+drill: $(VENV)/installed slurm h5dump sshd browser latex ## the long fault drills on a real SLURM
 	$(BIN)/python -m pytest -m drill
 
 clean: ## remove the environment and what the tools left; runs/ and phantom/ stay
@@ -51,6 +51,13 @@ browser: # in which the report's page is checked
 		|| { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium npm; }; } \
 		&& npm install --silent --prefix $(VENV) axe-core@4 \
 		|| echo "no browser here: the drills that need one are skipped, and say so"
+
+.PHONY: latex
+latex: # which typesets the tables for papers
+	@command -v pdflatex > /dev/null \
+		|| { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
+			texlive-latex-base texlive-latex-recommended; } \
+		|| echo "no LaTeX here: the drill that needs it is skipped, and says so"
 
 $(VENV)/installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)

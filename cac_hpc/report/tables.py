@@ -109,6 +109,8 @@ def _tex(table: pd.DataFrame, caption: str, label: str) -> str:
         index=False, escape=True, caption=caption, label=f"tab:{label}", position="htbp", column_format=columns
     )
     text = text.replace("<", r"\textless{}").replace(">", r"\textgreater{}")
+    narrow = "\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{4pt}\n"  # no wider than a page
+    text = text.replace(r"\begin{tabular}", narrow + r"\begin{tabular}", 1)
     return re.sub(r"(?m)^(?=[\[*])", "{}", text)  # else the line before takes it for its option
 
 
