@@ -40,7 +40,7 @@ setup(
         "test": [
             "pytest>=8.3",
             "pytest-timeout>=2.3",
-            "pytest-xdist>=3.6",
+            "pytest-xdist>=3.8",
             "hypothesis>=6.100",
             "ruff",
             "mypy",

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cac_hpc"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MODULES = {f"{path.parent.name}.{path.stem}": path for path in PACKAGE.glob("*/*.py") if path.stem != "__init__"}
+MODULES = {f"{path.parent.name}.{path.stem}": path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"}
 FOLDERS = re.findall(r"^### `cac_hpc/(\w+)/`: (.*)\n\n\| module \| what \|\n\|---\|---\|\n((?:\|.*\n)+)", README, re.M)
 LISTED = [f"{folder}.{module}" for folder, _, table in FOLDERS for module in re.findall(r"^\| `(\w+)` \|", table, re.M)]
 OWNERS = {
@@ -71,8 +71,9 @@ def test_every_module_is_in_a_folder_and_listed_once():
 
 @pytest.mark.parametrize(("folder", "what"), [(folder, what) for folder, what, _ in FOLDERS])
 def test_a_folder_says_what_it_is_for_as_the_readme_does(folder, what):
-    told = ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text(encoding="utf-8")))
-    assert told.rstrip(".").lower() == what.lower()
+    tree = ast.parse((PACKAGE / folder / "__init__.py").read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree).rstrip(".").lower() == what.lower()
+    assert len(tree.body) == 1, "and nothing else"
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

@@ -12,12 +12,10 @@ import pydicom
 import pytest
 import torch
 
-from cac_hpc.benchmark import loaders, peers
+from cac_hpc.benchmark import costs, loaders, peers, scans
 from cac_hpc.data import shards
-from cac_hpc.machine import costs
 from cac_hpc.run import settings
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.synthetic import scanner
 from cac_hpc.train.distributed import World
 from tests.runs import REPO, job
 
@@ -28,7 +26,7 @@ PACKERS = sorted(set(peers.PROGRAMS) - {"read only", "copy only"})
 @pytest.fixture(scope="module")
 def long_headers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("long_headers")
-    scanner.write_studies(root, 2, SLICES, MATRIX)
+    scans.write_studies(root, 2, SLICES, MATRIX)
     return root
 
 

@@ -100,8 +100,8 @@ def test_memory_is_read_in_megabytes(text, expected):
 
 @pytest.mark.parametrize(
     ("gres", "expected"),
-    [("gpu:2", 2), ("gpu:a100:4(S:0-1)", 4), ("gpu:a100:2(S:0,1),gpu:v100:1", 3), ("(null)", 0), ("craynetwork:4", 0),
-     ("gpu:h100:8,shard:64", 8), ("gpu", 1), ("", 0)],
+    [("gpu:2", 2), ("gpu:a100:4(S:0-1)", 4), ("gpu:a100:2(S:0,1),gpu:v100:1", 3), ("(null)", None),
+     ("craynetwork:4", None), ("gpu:h100:8,shard:64", 8), ("gpu", 1), ("gpu:0", 0), ("", None)],
 )  # fmt: skip
 def test_gpus_are_counted_whatever_their_model(gres, expected):
     assert notation.gpus(gres) == expected
@@ -191,9 +191,10 @@ def test_what_gres_asks_is_counted_as_slurm_does(gres, gpus):
     assert config.ClusterConfig(gres=gres, ranks_per_node=1).gpus_asked == gpus
 
 
-def test_gres_must_be_enough_for_all_ranks():
-    with pytest.raises(config.InputError, match=r"cluster.gres is 'gpu:a100', but must be a GPU for each of"):
-        config.ClusterConfig(gres="gpu:a100", ranks_per_node=2)
+@pytest.mark.parametrize("gres", ["gpu:a100", "gpu:1080ti", "gpu:0"])
+def test_gres_must_be_enough_for_all_ranks(gres):
+    with pytest.raises(config.InputError, match=rf"cluster.gres is '{gres}', but must be a GPU for each of"):
+        config.ClusterConfig(gres=gres, ranks_per_node=2)
 
 
 def test_gpus_under_another_name_are_left_to_slurm(tools, cfg):

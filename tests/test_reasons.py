@@ -8,7 +8,7 @@ from cac_hpc.run import reasons
 from cac_hpc.run.config import Checks, plain
 
 ROOT = Path(__file__).resolve().parents[1]
-CODE = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "cac_hpc").glob("*.py") if path.stem != "reasons")
+CODE = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "cac_hpc").glob("*/*.py") if path.stem != "reasons")
 
 
 def test_the_readme_holds_the_table_of_the_code():

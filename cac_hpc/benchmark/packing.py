@@ -21,9 +21,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from cac_hpc.benchmark import peers
-from cac_hpc.machine import costs
-from cac_hpc.machine.costs import Cost
+from cac_hpc.benchmark import costs, peers
+from cac_hpc.benchmark.costs import Cost
 from cac_hpc.run import logs, settings
 from cac_hpc.run.config import require
 
@@ -152,9 +151,9 @@ def contestants(asked: Asked, code: Path) -> dict[str, Contestant]:
 def _write_cohort(folder: Path, asked: Asked) -> None:
     """The studies in ``all``, the first of them in ``few`` too, a sheet beside each."""
     logs.log.info("writing %d studies of %d slices to %s", asked.studies, asked.slices, folder)
-    from cac_hpc.synthetic import scanner
+    from cac_hpc.benchmark import scans  # here, and launch below: they take half a second, which --help has not
 
-    scanner.write_studies(folder / "all", asked.studies, asked.slices, asked.matrix)
+    scans.write_studies(folder / "all", asked.studies, asked.slices, asked.matrix)
     for study in sorted((folder / "all").iterdir())[:FEW]:
         shutil.copytree(study, folder / "few" / study.name, copy_function=os.link)
     for source in (folder / "few", folder / "all"):

@@ -22,9 +22,9 @@ from cac_hpc.statistics import contrast, published
 
 # moved folders, other resources, another title, what only decides whether to go on: the same science
 FREE = (
+    *(f"{key}:" for key in config.FREE),
     "run:", "cluster.", "report.title:", "report.figure_dpi:", "report.near_equal_ids:",
     "report.published:", "report.window_hu:", "pack.limits.rejected_studies:", "split.contrast_to:",
-    "train.allow_inexact_resume:", "train.checkpoint_minutes:", "train.occlusion:", "train.residency:",
 )  # fmt: skip
 
 

@@ -162,7 +162,7 @@ def _group(line: str) -> _Group | None:
         cpus=number(cpus),
         mem_mb=megabytes(mem),
         in_service=not OUT_OF_SERVICE.search(node_state),
-        gpus=gpus(gres),
+        gpus=gpus(gres) or 0,
     )
 
 
@@ -216,7 +216,7 @@ def _node_faults(limits: Limits, cfg: Config) -> Iterator[str]:
         mem_mb = round(getattr(cluster, stage).mem_gb * 1024)
         asked.append((f"cluster.{stage}.mem_gb", "MB", mem_mb, limits.mem_mb))
     gpu_key = "gres" if cluster.gres else "gpus_per_node" if cluster.gpus_per_node else f"{folds}ranks_per_node"
-    if gpus(cluster.gres or "gpu"):  # a site may give them another name, which only SLURM can judge
+    if gpus(cluster.gres or "gpu") is not None:  # a site may give them another name, which only SLURM can judge
         asked.append((f"cluster.{gpu_key}", "GPUs", gpus_asked(cfg), limits.gpus))
     for key, unit, number_asked, most in asked:
         if most is not None and number_asked > most:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cac_hpc.cluster import preflight, rendezvous, restarts
 from cac_hpc.cluster.restarts import Place
-from cac_hpc.machine import costs, processes, stopping
+from cac_hpc.machine import memory, processes, stopping
 from cac_hpc.machine.stopping import RESUMABLE
 from cac_hpc.run import ledger, settings, stages
 from cac_hpc.run.config import Config, InputError
@@ -77,9 +77,9 @@ def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> 
     worthy = restarts.give_up_fruitless(run, cfg, tasks, here) if here.is_first else tasks
     if not worthy:
         return 1
-    before = costs.oom_kills()
+    before = memory.oom_kills()
     children = _work(run, cfg, worthy, here)
-    code = _judge(run, cfg, children, here, costs.oom_kills() - before)
+    code = _judge(run, cfg, children, here, memory.oom_kills() - before)
     left = [task for task in worthy[len(children) :] if not task.done]
     if left and not code:  # asked to stop between two shards
         return restarts.go_on(run, left, here)
@@ -171,7 +171,7 @@ def _watch(children: Sequence[Child]) -> None:
         if now - looked >= LOOK_S:
             looked = now
             for child in running:
-                child.peak_bytes = max(child.peak_bytes, costs.tree_bytes(child.process.pid))
+                child.peak_bytes = max(child.peak_bytes, memory.tree_bytes(child.process.pid))
         time.sleep(POLL_S)
 
 

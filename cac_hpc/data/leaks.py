@@ -26,16 +26,16 @@ NAMED = 5  # pairs that a message names
 PATIENCE_S = 600.0  # for one shard's digests
 
 
-def passed(name: str, note: str) -> dict[str, Any]:
-    """A check without findings, as the report shows it."""
-    return {"name": name, "passed": True, "note": note}
+def finding(name: str, passed: bool | None, note: str) -> dict[str, Any]:
+    """What a check of the data or the results has found, for the report; passed: None where it could not be made."""
+    return {"name": name, "passed": passed, "note": note}
 
 
 def check_ids(folds: Sequence[Fold], patient: Mapping[str, str], cfg: Config) -> dict[str, Any]:
     """Studies whose numbers differ in separators, zeros or case alone, of different patients, in parts of a fold."""
     pairs = _apart(folds, patient, labels.near_equal(patient))
     if not pairs:
-        return passed("ids", "no two patients of different parts have nearly equal study numbers")
+        return finding("ids", True, "no two patients of different parts have nearly equal study numbers")
     found = f"nearly equal study numbers of different patients are in different parts of a fold: {_named(pairs)}"
     if cfg.report.near_equal_ids == "refuse":
         raise InputError(
@@ -43,7 +43,7 @@ def check_ids(folds: Sequence[Fold], patient: Mapping[str, str], cfg: Config) ->
             "are different people, go on: python jobs/launch_cv.py --resume RUN --report.near_equal_ids warn"
         )
     log.warning("%s", found)
-    return {"name": "ids", "passed": False, "note": found}
+    return finding("ids", False, found)
 
 
 def planned_ids(dataset: DatasetPaths) -> dict[str, Any]:
@@ -52,12 +52,12 @@ def planned_ids(dataset: DatasetPaths) -> dict[str, Any]:
         count = paths.read_json(dataset.plan)["near_equal"]
     except (OSError, ValueError, KeyError, TypeError):
         note = "pseudonyms stand for the study numbers, and the dataset's plan does not say what they were like"
-        return {"name": "ids", "passed": None, "note": note}
+        return finding("ids", None, note)
     if not count:
-        return passed("ids", "no two patients had nearly equal study numbers when pseudonyms were given")
+        return finding("ids", True, "no two patients had nearly equal study numbers when pseudonyms were given")
     note = f"groups of nearly equal study numbers of different patients when pseudonyms were given: {count}"
     log.warning("%s", note)
-    return {"name": "ids", "passed": False, "note": note}
+    return finding("ids", False, note)
 
 
 def check_pixels(
@@ -72,7 +72,7 @@ def check_pixels(
     sealed = shards.read_checked(dataset.seal).get("shards", [])
     files = [dataset.root / shard["file"] for shard in sealed]
     if not files or not all(file.is_file() for file in files):
-        return {"name": "pixels", "passed": None, "note": "the dataset's shards are not there any more"}
+        return finding("pixels", None, "the dataset's shards are not there any more")
     with _reader(whole) as read:
         pairs = _apart(folds, patient, _same_pixels(files, patient, read))
     if pairs:
@@ -80,7 +80,7 @@ def check_pixels(
             f"studies of different patients share slices that are equal pixel by pixel, in different parts of a fold: "
             f"{_named(pairs)}; give them one patient in the sheet (labels.patient_column) and start a new run"
         )
-    return passed("pixels", "no two patients of different parts share a slice")
+    return finding("pixels", True, "no two patients of different parts share a slice")
 
 
 def _same_pixels(files: Sequence[Path], patient: Mapping[str, str], read: Read) -> Iterator[list[str]]:

@@ -1,14 +1,19 @@
-"""Host memory: how much of it this process may use."""
+"""Host memory: how much of it this job may use, how much it uses, what the kernel has ended for want of it."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cac_hpc.machine import processes
+
 PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 GIB = 1 << 30
+RESIDENT = re.compile(r"^Rss(\w+):\s*(\d+) kB", re.M)
 
 
 @dataclass(frozen=True, order=True)
@@ -46,3 +51,42 @@ def _of_groups(mount: Path, path: str, name: str) -> Iterator[Limit]:
             yield Limit(int(text), "the control group of this job")
         if folder == mount:
             return
+
+
+def tree_bytes(pid: int) -> int:
+    """Memory of a process and all that it has started; what they share counts once."""
+    own, shared, waiting = 0, 0, [pid]
+    while waiting:
+        process = waiting.pop()
+        with contextlib.suppress(OSError):  # ended meanwhile
+            parts = dict(
+                RESIDENT.findall(Path(f"/proc/{process}/status").read_text(encoding="utf-8", errors="replace"))
+            )
+            own += int(parts.get("Anon", 0)) << 10
+            shared = max(shared, int(parts.get("Shmem", 0)) << 10)
+        waiting += processes.children(process)
+    return own + shared
+
+
+def oom_kills(proc: Path = PROC, cgroup: Path = CGROUP) -> int:
+    """How many processes of this job the kernel has ended because its memory was used up; 0 where nobody counts."""
+    for line in (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "" or "memory" in controllers.split(","):
+            file = "memory.events" if controllers == "" else "memory.oom_control"
+            groups = [cgroup / path.lstrip("/")] if controllers == "" else _mounts(proc, path)
+            for group in groups:
+                with contextlib.suppress(OSError):
+                    if found := re.search(r"^oom_kill (\d+)", (group / file).read_text(encoding="ascii"), re.M):
+                        return int(found[1])
+    return 0
+
+
+def _mounts(proc: Path, path: str) -> list[Path]:
+    """Where the memory controller's group of that path may be seen."""
+    mounts = (proc / "self" / "mountinfo").read_text(encoding="utf-8").splitlines()
+    return [
+        Path(line.split()[4]) / os.path.relpath(path, line.split()[3])
+        for line in mounts
+        if " - cgroup " in line and re.search(r"\bmemory\b", line.rsplit(" - ", 1)[1])
+    ]

@@ -72,7 +72,7 @@ def _bring_up_to_date(run: RunPaths) -> None:
         publishing.tidy(run)
     if (seen := _behind(run)) is None:
         return
-    from cac_hpc.report import aggregation
+    from cac_hpc.report import aggregation  # takes seconds: only where it is needed
 
     final = not seen.at_work and not seen.aggregates
     kind = "the final one" if final else "a PROVISIONAL one"

@@ -15,6 +15,12 @@ import yaml
 from cac_hpc.run import notation
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
+FREE = (
+    "train.allow_inexact_resume",
+    "train.checkpoint_minutes",
+    "train.occlusion",
+    "train.residency",
+)  # change no result
 
 
 class InputError(ValueError):
@@ -341,8 +347,8 @@ class ClusterConfig:
     @property
     def gpus_asked(self) -> int:
         """GPUs per node of a job that trains on GPUs."""
-        wanted = self.gpus_per_node or self.ranks_per_node * self.folds_per_node
-        return notation.gpus(self.gres or "") or wanted  # a site may give GPUs another name
+        counted = notation.gpus(self.gres or "")  # a site may give GPUs another name
+        return (self.gpus_per_node or self.ranks_per_node * self.folds_per_node) if counted is None else counted
 
 
 @dataclass(frozen=True, kw_only=True)

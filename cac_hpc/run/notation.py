@@ -43,10 +43,11 @@ def number(text: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def gpus(gres: str) -> int:
-    """GPUs among generic resources, as ``gpu:2``, ``gpu:a100:4(S:0-1),shard:8``, ``(null)``."""
+def gpus(gres: str) -> int | None:
+    """GPUs among generic resources, as ``gpu:2``, ``gpu:a100:4(S:0-1),shard:8``; None without any, as ``(null)``."""
     parts = [entry.strip().split(":") for entry in re.sub(r"\(.*?\)", "", gres).split(",")]
-    return sum(int(part[-1]) if part[-1].isdigit() else 1 for part in parts if part[0] == "gpu")
+    counts = [int(part[-1]) if part[-1].isdigit() else 1 for part in parts if part[0] == "gpu"]
+    return sum(counts) if counts else None
 
 
 def rows(said: str, num_columns: int) -> Iterator[list[str]]:

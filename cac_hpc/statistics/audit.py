@@ -1,4 +1,4 @@
-"""What would make a report worthless is refused by name: results of others, counted twice, patients on both sides."""
+"""What would make a report worthless is refused by name: labels, folds and results that are not of this run."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def check_cohort(run: RunPaths, cfg: Config, folds: Sequence[Fold], studies: pd.
     if cfg.split.unit == "slice":
         slices = dict(zip(studies["study"], studies["slices"], strict=True))
         splits.check_slice_folds(folds, slices, cfg.split.scheme)
-        by_design = [{"name": name, "passed": False, "note": BY_DESIGN} for name in ("patients", "ids", "pixels")]
-        return [leaks.passed("labels", SAME_LABELS), *by_design, _results("each slice of the test part")]
+        by_design = [leaks.finding(name, False, BY_DESIGN) for name in ("patients", "ids", "pixels")]
+        return [leaks.finding("labels", True, SAME_LABELS), *by_design, _results("each slice of the test part")]
     splits.check_folds(folds, patient, cfg.split.scheme)
     return [
-        leaks.passed("labels", SAME_LABELS),
-        leaks.passed("patients", "no patient is in two parts of a fold"),
+        leaks.finding("labels", True, SAME_LABELS),
+        leaks.finding("patients", True, "no patient is in two parts of a fold"),
         leaks.check_ids(folds, patient, cfg) if cfg.data.pseudonym_key is None else leaks.planned_ids(dataset),
         leaks.check_pixels(dataset, folds, patient),
         _results("each slice of each test study"),
@@ -51,7 +51,7 @@ def check_cohort(run: RunPaths, cfg: Config, folds: Sequence[Fold], studies: pd.
 
 def _results(each: str) -> dict[str, Any]:
     newest = "every prediction counted is of its fold's newest start, unchanged, and has"
-    return leaks.passed("results", f"{newest} {each} once, with its sealed label")
+    return leaks.finding("results", True, f"{newest} {each} once, with its sealed label")
 
 
 def check_result(files: FoldPaths, fold: int, splits_sha256: str) -> None:

@@ -13,8 +13,7 @@ from cac_hpc.statistics import report_json
 
 SECTIONS = ("labels", "pack", "split", "model", "train")
 FREE = (
-    "labels.sheet:", "pack.limits.", "split.unit:", "split.contrast_to:", "train.allow_inexact_resume:",
-    "train.checkpoint_minutes:", "train.occlusion:", "train.residency:",
+    *(f"{key}:" for key in config.FREE), "labels.sheet:", "pack.limits.", "split.unit:", "split.contrast_to:",
 )  # fmt: skip  # what a dataset or a result does not depend on, and what the contrast is
 
 

@@ -1,4 +1,4 @@
-"""Where the network looks: its test slices once more, with all but the heart blank, and with the heart blank.
+"""Where the heart is on packed slices: a fold is tested with all but it blank, and with it blank.
 
 Of a study the heart is a box, the same on all of its slices. Axes: N slice.
 """

@@ -1,4 +1,4 @@
-"""What a trained fold leaves: its weights, history, predictions, and the facts about them."""
+"""A trained fold tested, and what it leaves: its weights, history, predictions, and the facts about them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pandas as pd
 import torch
 
 from cac_hpc.run import digests, paths
-from cac_hpc.train import checkpoint, device, models, occlusion, passes, predictions, workload
+from cac_hpc.train import checkpoint, hardware, models, occlusion, passes, predictions, workload
 from cac_hpc.train.passes import Attempt
 
 
-def test(attempt: Attempt, seconds: float) -> None:
+def test_and_publish(attempt: Attempt, seconds: float) -> None:
     """Test the weights that the validation chose, and publish: predictions.csv is the last file."""
     trainer, cfg, files = attempt.trainer, attempt.cfg, attempt.files
     tested = trainer.best_epoch if cfg.train.evaluate == "best" else cfg.train.epochs
@@ -52,7 +52,7 @@ def _facts(attempt: Attempt, tested: int, seconds: float, content: bytes, views:
         "chosen_by": cfg.train.evaluate,
         "ranks": attempt.world.size,
         "threads": torch.get_num_threads(),
-        "device": device.name(attempt.world),
+        "device": hardware.name(attempt.world),
         "precision": cfg.train.precision,
         "torch": str(torch.__version__),
         "residency": data.loaded.kind,

@@ -17,14 +17,12 @@ from cac_hpc.run import config, digests
 from cac_hpc.run.config import Config, InputError, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths, RunPaths
-from cac_hpc.train import checkpoint, device, distributed, occlusion, precision, residency, slices, steps
+from cac_hpc.train import checkpoint, distributed, hardware, occlusion, precision, residency, slices, steps
 from cac_hpc.train.distributed import Agreement, World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
 from cac_hpc.train.passes import Attempt, FoldData
 from cac_hpc.train.trainer import Trainer, new_trainer
-
-FREE = ("allow_inexact_resume", "checkpoint_minutes", "occlusion", "residency")  # settings that change no result
 
 
 def start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat, fence: Fence) -> Attempt:
@@ -96,13 +94,13 @@ def _newest(files: FoldPaths, belongs_to: Mapping[str, Any], world: World) -> tu
 
 def _circumstances(run: RunPaths, cfg: Config, world: World) -> dict[str, Any]:
     """All that a result depends on to the last bit, besides the device itself."""
-    train = {name: value for name, value in config.plain(cfg.train).items() if name not in FREE}
+    train = {name: value for name, value in config.plain(cfg.train).items() if f"train.{name}" not in config.FREE}
     return {
         "ranks": world.size,
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
         "dataset": digests.file_sha256(run.dataset(cfg.data.packed_dir).seal),
-        "device": device.name(world),
+        "device": hardware.name(world),
         "model": config.plain(cfg.model),
         "train": train,
     }
@@ -133,11 +131,11 @@ def _warm_up(attempt: Attempt) -> None:
 
     Raises: WorkError if it was not the one that was asked for.
     """
-    cfg, place = attempt.cfg, attempt.world.device
+    cfg, device = attempt.cfg, attempt.world.device
     count, size = -(-cfg.train.batch_size // attempt.world.size), cfg.pack.size
-    empty = torch.zeros(count, size, size, dtype=torch.int16, device=place)
-    label_N = torch.zeros(count, dtype=torch.int64, device=place)
-    share = steps.Share(empty, label_N, None, torch.ones((), device=place))
+    empty = torch.zeros(count, size, size, dtype=torch.int16, device=device)
+    label_N = torch.zeros(count, dtype=torch.int64, device=device)
+    share = steps.Share(empty, label_N, None, torch.ones((), device=device))
     found = steps.warm_up(attempt.parallel, share, attempt.data.weight_K, cfg.train)
     if found != steps.DTYPES[cfg.train.precision]:
         raise WorkError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from cac_hpc.run import ledger, logs, settings, stages
 from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.train import device, distributed, fencing, outcome, passes, starting, steps
+from cac_hpc.train import distributed, fencing, hardware, outcome, passes, starting, steps
 from cac_hpc.train.distributed import World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat, LostRank
@@ -84,7 +83,7 @@ def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World, fence: Fence)
             attempt = starting.start(run, fold, cfg, world, heart, fence)
             while attempt.trainer.epochs < cfg.train.epochs:
                 _run_epoch(run, attempt)
-            outcome.test(attempt, time.monotonic() - started)
+            outcome.test_and_publish(attempt, time.monotonic() - started)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise WorkError(_out_of_memory(cfg, world)) from error
         except RuntimeError as error:
@@ -109,8 +108,8 @@ def _run_epoch(run: RunPaths, attempt: Attempt) -> None:
         "data_seconds": round(data_s, 3),
         "val_seconds": round(time.monotonic() - trained, 3),
         "slices_per_second": round(num_slices / (trained - started), 1),
-        "peak_memory_mb": device.peak_memory_mb(attempt.world),
-        "gpu_utilization_percent": device.utilization_percent(attempt.world),
+        "peak_memory_mb": hardware.peak_memory_mb(attempt.world),
+        "gpu_utilization_percent": hardware.utilization_percent(attempt.world),
     }
     trainer.end_epoch(row, speed)
     _tell(run, attempt, row, speed)
@@ -119,7 +118,10 @@ def _run_epoch(run: RunPaths, attempt: Attempt) -> None:
 
 
 def _validate(attempt: Attempt) -> dict[str, Any]:
-    """The epoch's row of history.csv."""
+    """Validate; the epoch's row of history.csv.
+
+    Raises: WorkError if the loss is not finite.
+    """
     trainer, epoch = attempt.trainer, attempt.trainer.epochs + 1
     probability, val_losses = passes.evaluate(attempt, attempt.data.val, "validating")
     val_loss = float(val_losses.astype(np.float64).mean())
@@ -137,7 +139,7 @@ def _validate(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _tell(run: RunPaths, attempt: Attempt, row: Mapping[str, Any], speed: Mapping[str, Any]) -> None:
+def _tell(run: RunPaths, attempt: Attempt, row: dict[str, Any], speed: dict[str, Any]) -> None:
     """An epoch is over: for the log, history.csv and speed.csv, the ledger, and whoever looks at the fold."""
     epochs, rate = attempt.cfg.train.epochs, speed["slices_per_second"]
     if attempt.world.is_main:
@@ -146,14 +148,14 @@ def _tell(run: RunPaths, attempt: Attempt, row: Mapping[str, Any], speed: Mappin
             row["epoch"], epochs, row["train_loss"], row["val_loss"], row["val_accuracy"], rate,
         )  # fmt: skip
         outcome.write_rows(attempt)
-        ledger.record(run.ledger, "folds", attempt.fold, "progress", **{**row, **speed})
+        ledger.record(run.ledger, "folds", attempt.fold, "progress", **(row | speed))
     coming = min(row["epoch"] + 1, epochs)
     attempt.heart.moved("reading", epoch=coming, step=1, val_loss=row["val_loss"], slices_per_second=rate)
 
 
 def _out_of_memory(cfg: Config, world: World) -> str:
-    peak = f"{device.peak_memory_mb(world):.0f} MB were in use"
+    peak = f"{hardware.peak_memory_mb(world):.0f} MB were in use"
     return (
-        f"out of memory on {device.name(world)} ({peak}): lower train.batch_size from {cfg.train.batch_size}, share "
+        f"out of memory on {hardware.name(world)} ({peak}): lower train.batch_size from {cfg.train.batch_size}, share "
         f"it among more ranks than {world.size} (cluster.ranks_per_node), or set another train.residency"
     )

@@ -14,11 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cac_hpc.machine import processes
-
 LOOK_S = 0.02  # between two looks at the memory
 PEAK = re.compile(r"VmHWM:\s*(\d+) kB")
-RESIDENT = re.compile(r"^Rss(\w+):\s*(\d+) kB", re.M)
 
 
 @dataclass(frozen=True)
@@ -77,45 +74,6 @@ def _memory_bytes(session: int) -> int:
             if os.getsid(int(process.name)) == session and (peak := PEAK.search((process / "status").read_text())):
                 total += int(peak[1]) << 10
     return total
-
-
-def tree_bytes(pid: int) -> int:
-    """Memory of a process and all that it has started; what they share counts once."""
-    own, shared, waiting = 0, 0, [pid]
-    while waiting:
-        process = waiting.pop()
-        with contextlib.suppress(OSError):  # ended meanwhile
-            parts = dict(
-                RESIDENT.findall(Path(f"/proc/{process}/status").read_text(encoding="utf-8", errors="replace"))
-            )
-            own += int(parts.get("Anon", 0)) << 10
-            shared = max(shared, int(parts.get("Shmem", 0)) << 10)
-        waiting += processes.children(process)
-    return own + shared
-
-
-def oom_kills(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """How many processes of this job the kernel has ended because its memory was used up; 0 where nobody counts."""
-    for line in (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "" or "memory" in controllers.split(","):
-            file = "memory.events" if controllers == "" else "memory.oom_control"
-            groups = [cgroup / path.lstrip("/")] if controllers == "" else _mounts(proc, path)
-            for group in groups:
-                with contextlib.suppress(OSError):
-                    if found := re.search(r"^oom_kill (\d+)", (group / file).read_text(encoding="ascii"), re.M):
-                        return int(found[1])
-    return 0
-
-
-def _mounts(proc: Path, path: str) -> list[Path]:
-    """Where the memory controller's group of that path may be seen."""
-    mounts = (proc / "self" / "mountinfo").read_text(encoding="utf-8").splitlines()
-    return [
-        Path(line.split()[4]) / os.path.relpath(path, line.split()[3])
-        for line in mounts
-        if " - cgroup " in line and re.search(r"\bmemory\b", line.rsplit(" - ", 1)[1])
-    ]
 
 
 @contextlib.contextmanager
