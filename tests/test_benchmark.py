@@ -94,7 +94,8 @@ def test_training_is_measured_beside_others_and_beside_the_product(tmp_path):
     rows = [line.split("  ")[1].strip() for line in done.stdout.splitlines() if line.startswith("  ")]
     assert [row for row in rows if row.strip("─ ")][-len(names + folds) :] == names + folds, done.stdout
     assert len(re.findall(r"^(yes|no )  ", done.stdout, re.M)) == 3
-    assert not list(tmp_path.iterdir())  # nothing stays
+    left = {path.name.partition("_")[0] for path in tmp_path.iterdir()}
+    assert left <= {"torchinductor"}  # nothing stays but a cache that torch keeps for each user
 
 
 @pytest.mark.drill

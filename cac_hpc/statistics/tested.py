@@ -65,7 +65,7 @@ def slices(found: Mapping[int, Predictions], studies: pd.DataFrame, num_categori
         fold=_joined(fold, np.zeros(0, int)),
         score=score[study_N],
         num_patients=len(patients),
-        distinct=len(np.unique(study_N * (at_N.max(initial=0) + 1) + at_N)),
+        distinct=int(np.count_nonzero(np.bincount(study_N * (at_N.max(initial=0) + 1) + at_N))),
     )
 
 
