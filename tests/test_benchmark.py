@@ -68,11 +68,11 @@ def test_what_cannot_be_measured_is_refused():
 
 
 def test_memory_is_that_of_all_processes(tmp_path):
-    child = "import time; kept = bytearray(100 << 20); time.sleep(0.5)"
+    child = "import time; kept = bytearray(100 << 20); time.sleep(2)"
     parent = f"import subprocess, sys; kept = bytearray(100 << 20); subprocess.run([sys.executable, '-c', {child!r}])"
     cost = costs.run([sys.executable, "-c", parent], tmp_path / "log", {})
     assert 200 << 20 <= cost.peak_bytes <= 250 << 20
-    assert cost.seconds >= 0.5 > cost.cpu_seconds
+    assert cost.seconds >= 2 > cost.cpu_seconds
 
 
 def test_a_program_that_fails_is_told_with_its_words(tmp_path):
