@@ -15,7 +15,8 @@ demo: $(VENV)/installed $(DEMO)/labels.csv ## a synthetic cohort, five folds, th
 	$(BIN)/python jobs/report.py runs/demo
 
 test: $(VENV)/installed slurm h5dump sshd ## all tests that guard the product, on a real SLURM where root and apt allow
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder  # each half with a SLURM of its own
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not drill and not timed"  # each half with a SLURM
+	$(BIN)/python -m pytest -m timed
 
 check: $(VENV)/installed ## lint, format, types
 	$(BIN)/ruff check .

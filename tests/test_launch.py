@@ -14,7 +14,7 @@ from cac_hpc.cluster import launch
 from cac_hpc.run import ledger, lock, settings, stages
 from cac_hpc.run.paths import RunPaths
 from tests.runs import NUM_SLICES, REPO, job, prepare, write_config, write_scans
-from tests.waiting import answer_within, wait_for
+from tests.waiting import fastest, wait_for
 
 
 def launch_here(arguments, capsys):
@@ -63,9 +63,11 @@ def test_the_report_names_no_folder_of_this_machine(finished_run, scans):
             assert str(scans).encode() not in path.read_bytes(), path
 
 
+@pytest.mark.timed
 def test_status_answers_in_half_a_second_from_the_run_folder(finished_run):
-    shown = answer_within(0.5, lambda: job("status.py", finished_run))
+    seconds, (shown, *_) = fastest(lambda: job("status.py", finished_run))
     assert shown.returncode == 0
+    assert seconds < 0.5
     assert re.search(r"folds +2 +done", shown.stdout)
     states = json.loads(job("status.py", finished_run, "--json").stdout)
     assert [(state["stage"], state["task"], state["state"]) for state in states] == [
@@ -272,13 +274,16 @@ def test_gpus_that_are_not_there_are_refused(tmp_path, scans, capsys, monkeypatc
     assert "a fold has 2 ranks, but this machine shows 1 GPUs" in output
 
 
+@pytest.mark.timed
 def test_a_dry_run_takes_three_seconds_and_never_imports_torch(tmp_path, scans):
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run")
     command = [sys.executable, "-X", "importtime", REPO / "jobs" / "launch_cv.py", "--config", config, "--dry_run"]
-    done = answer_within(3, lambda: subprocess.run(command, capture_output=True, text=True, timeout=60))
-    assert done.returncode == 0
-    assert "torch" not in {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
-    assert "nothing was submitted" in done.stdout
+    seconds, answers = fastest(lambda: subprocess.run(command, capture_output=True, text=True, timeout=60))
+    for done in answers:
+        assert done.returncode == 0
+        assert "torch" not in {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+        assert "nothing was submitted" in done.stdout
+    assert seconds < 3
 
 
 @pytest.mark.timeout(120)

@@ -10,7 +10,7 @@ import yaml
 from cac_hpc.run import config, settings
 from cac_hpc.run.config import InputError
 from tests.runs import REPO, write_config
-from tests.waiting import answer_within
+from tests.waiting import fastest
 
 
 def parse(*arguments):
@@ -164,9 +164,12 @@ def test_print_config_shows_the_settings_and_nothing_else(minimal):
     assert set(yaml.safe_load(shown.stdout)) == {"run", *settings.SECTIONS}
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("script", sorted(path.name for path in (REPO / "jobs").glob("*.py")))
 def test_help_answers_in_half_a_second_without_torch(script):
     command = [sys.executable, "-X", "importtime", REPO / "jobs" / script, "--help"]
-    shown = answer_within(0.5, lambda: subprocess.run(command, capture_output=True, text=True, timeout=60))
-    assert shown.returncode == 0
-    assert not {"torch", "pandas", "sklearn"} & {line.split("|")[-1].strip() for line in shown.stderr.splitlines()}
+    seconds, answers = fastest(lambda: subprocess.run(command, capture_output=True, text=True, timeout=60))
+    for shown in answers:
+        assert shown.returncode == 0
+        assert not {"torch", "pandas", "sklearn"} & {line.split("|")[-1].strip() for line in shown.stderr.splitlines()}
+    assert seconds < 0.5

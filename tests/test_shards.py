@@ -19,6 +19,7 @@ from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.train import residency
 from cac_hpc.train.distributed import World
+from tests.conftest import unavailable
 from tests.runs import NUM_SLICES, SIZE, pack, prepare, write_scans
 
 CATEGORY = {f"{index:03d}": index % 6 for index in range(18)}
@@ -201,7 +202,7 @@ def test_a_slice_has_the_digest_that_its_shard_says(shard):
 
 def test_shards_open_with_the_h5dump_of_debian(tmp_path, shard):
     if shutil.which("h5dump") is None:
-        pytest.skip("no h5dump: apt-get install hdf5-tools")
+        unavailable("no h5dump for this test: apt-get install hdf5-tools")
     images = np.empty((9 * NUM_SLICES, SIZE, SIZE), np.int16)
     columns = shards.read_shard(shard, images)
     for name, expected in {"images": images, "slice": columns.slice, "position_mm": columns.position_mm}.items():

@@ -20,7 +20,7 @@ from cac_hpc.run.config import WorkError
 from cac_hpc.run.paths import RunPaths
 from tests.runs import REPO, job, prepare
 from tests.standins import HEADER, NAME, FakeSlurm, accounted, bare_run, finish, queued, submitted
-from tests.waiting import answer_within, wait_for
+from tests.waiting import fastest, wait_for
 
 HISTORY = "epoch,train_loss,val_loss\n1,0.9,0.8\n2,0.7,0.654321\n"
 SPEED = "epoch,train_seconds,val_seconds,slices_per_second\n1,90.0,10.0,300\n2,90.0,10.0,320\n"
@@ -74,14 +74,17 @@ def test_json_has_every_number_for_scripts(at_work):
     assert fold["eta_s"] == 2 * 100 - 45 + 10  # two epochs but for half a training pass, and the test part
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("arguments", [(), ("--json",), ("--log", "0")])
 def test_status_answers_in_half_a_second_without_torch_from_slurm_too(at_work, arguments):
     (at_work.slurm / "77_0_0_log.out").write_text("a line\n", encoding="utf-8")
     command = [sys.executable, "-X", "importtime", REPO / "jobs" / "status.py", at_work.root, *arguments]
-    shown = answer_within(0.5, lambda: subprocess.run(command, capture_output=True, text=True, timeout=60))
-    assert shown.returncode == 0
-    imported = {line.split("|")[-1].strip() for line in shown.stderr.splitlines()}
-    assert not {"torch", "numpy", "pandas", "jsonargparse", "submitit"} & imported
+    seconds, answers = fastest(lambda: subprocess.run(command, capture_output=True, text=True, timeout=60))
+    for shown in answers:
+        assert shown.returncode == 0
+        imported = {line.split("|")[-1].strip() for line in shown.stderr.splitlines()}
+        assert not {"torch", "numpy", "pandas", "jsonargparse", "submitit"} & imported
+    assert seconds < 0.5
 
 
 def test_a_failed_fold_is_told_with_a_command_that_can_be_copied(tmp_path, slurm_words):

@@ -96,7 +96,7 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
     fold_min = START_MIN + _fold_flops(cfg, train, val, test) / _fold_rate(cfg, kind) / 60
     of_shard = per_study * min(len(dataset_plan.labels), cfg.pack.studies_per_shard)
     packed_per_s = EXAMINED_PER_S if cfg.pack.baseline or cfg.pack.crop == "heart" else PACKED_PER_S
-    devices = cfg.cluster.nodes_per_fold * (limits.gpus_asked(cfg) or limits.cpus_asked(cfg))
+    devices = cfg.cluster.nodes_per_fold * (cfg.gpus_asked or limits.cpus_asked(cfg))
     return Estimate(
         studies=len(dataset_plan.labels),
         files=dataset_plan.num_files,
@@ -274,7 +274,7 @@ def _fold_rate(cfg: Config, kind: str) -> float:
     """Operations per second that a fold may count on."""
     cluster = cfg.cluster
     if cfg.train.device == "cuda":
-        gpus = min(cluster.ranks_per_node, limits.gpus_asked(cfg) / cluster.folds_per_node)
+        gpus = min(cluster.ranks_per_node, cfg.gpus_asked / cluster.folds_per_node)
         return GPU_FLOPS * gpus * cluster.nodes_per_fold
     threads = cluster.ranks * cluster.cpus_per_rank
     return CPU_FLOPS * (threads if kind == "slurm" else min(threads, len(os.sched_getaffinity(0))))

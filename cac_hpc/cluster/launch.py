@@ -22,7 +22,7 @@ from cac_hpc.statistics import contrast, published
 
 # moved folders, other resources, another title, what only decides whether to go on: the same science
 FREE = (
-    *(f"{key}:" for key in config.FREE),
+    *(f"{key}:" for key in config.WITHOUT_EFFECT),
     "run:", "cluster.", "report.title:", "report.figure_dpi:", "report.near_equal_ids:",
     "report.published:", "report.window_hu:", "pack.limits.rejected_studies:", "split.contrast_to:",
 )  # fmt: skip

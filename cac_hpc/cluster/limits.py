@@ -129,11 +129,6 @@ def submit_jobs(limits: Limits, cluster: ClusterConfig) -> int | None:
     return accounting.allowance(limits.accounting, cluster).submit_jobs
 
 
-def gpus_asked(cfg: Config) -> int:
-    """GPUs that a job of folds asks for on each node."""
-    return cfg.cluster.gpus_asked if cfg.train.device == "cuda" else 0
-
-
 def cpus_asked(cfg: Config) -> int:
     """CPUs that a job of folds asks for on each node."""
     return cfg.cluster.folds_per_node * cfg.cluster.ranks_per_node * cfg.cluster.cpus_per_rank
@@ -217,7 +212,7 @@ def _node_faults(limits: Limits, cfg: Config) -> Iterator[str]:
         asked.append((f"cluster.{stage}.mem_gb", "MB", mem_mb, limits.mem_mb))
     gpu_key = "gres" if cluster.gres else "gpus_per_node" if cluster.gpus_per_node else f"{folds}ranks_per_node"
     if gpus(cluster.gres or "gpu") is not None:  # a site may give them another name, which only SLURM can judge
-        asked.append((f"cluster.{gpu_key}", "GPUs", gpus_asked(cfg), limits.gpus))
+        asked.append((f"cluster.{gpu_key}", "GPUs", cfg.gpus_asked, limits.gpus))
     for key, unit, number_asked, most in asked:
         if most is not None and number_asked > most:
             yield f"{key} asks {number_asked} {unit} of a node, wanted at most {most}: no more has partition {name}"

@@ -25,7 +25,7 @@ def fault(run: RunPaths, cfg: Config, stage: Stage) -> str | None:
     scratch = os.environ.get("TMPDIR") or tempfile.gettempdir()  # Python itself would quietly take another one
     wrong = _not_writable(run.slurm) or _not_writable(Path(scratch))
     if wrong is None and stage.ranks:
-        wrong = _no_shard(run, cfg) or (_too_few_gpus(cfg) if cfg.train.device == "cuda" else None)
+        wrong = _no_shard(run, cfg) or (_too_few_gpus(cfg) if cfg.gpus_asked else None)
     return wrong
 
 
@@ -70,5 +70,5 @@ def _no_shard(run: RunPaths, cfg: Config) -> str | None:
 
 
 def _too_few_gpus(cfg: Config) -> str | None:
-    wanted, found = cfg.cluster.gpus_asked, len(visible_gpus())
+    wanted, found = cfg.gpus_asked, len(visible_gpus())
     return None if found >= wanted else f"shows {found} GPUs, {wanted} were asked for"

@@ -196,7 +196,7 @@ def _asked(cfg: Config, stage: Stage) -> dict[str, Any]:
     """Time, nodes, memory, cores and GPUs."""
     asked, cluster, cpus = stages.resources(stage, cfg), cfg.cluster, _cpus(cfg, stage)
     mem_mb = round(asked.mem_gb * 1024)
-    gpus = cluster.gpus_asked if stage.ranks and cfg.train.device == "cuda" else None
+    gpus = (cfg.gpus_asked or None) if stage.ranks else None
     return {
         "time": asked.time_min,
         "nodes": cluster.nodes_per_fold if stage.ranks else 1,

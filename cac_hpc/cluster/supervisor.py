@@ -177,7 +177,7 @@ def _watch(children: Sequence[Child]) -> None:
 
 def _record_use(run: RunPaths, cfg: Config, child: Child, here: Place, cpu_seconds: float) -> None:
     cluster, stage = cfg.cluster, child.task.stage
-    gpus = cluster.gpus_asked / cluster.folds_per_node if stage.ranks and cfg.train.device == "cuda" else 0
+    gpus = cfg.gpus_asked / cluster.folds_per_node if stage.ranks else 0
     cpus = cluster.ranks_per_node * cluster.cpus_per_rank if stage.ranks else stages.resources(stage, cfg).cpus
     ledger.record(
         run.ledger, stage.name, child.task.index, "used", job=here.job, node=ledger.whereabouts()["node"], cpus=cpus,

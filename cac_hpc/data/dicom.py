@@ -152,32 +152,38 @@ def write_series(
         generate_uid(entropy_srcs=[*uid_entropy, kind]) for kind in ("study", "series", "frame")
     )
     for index, hu_HW in enumerate(hu_ZHW):
-        corner = [-pixel_spacing_mm * (size - 1) / 2 for size in hu_HW.shape[::-1]]
-        ds = Dataset()
-        ds.file_meta = FileMetaDataset()
-        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        ds.SOPClassUID = CTImageStorage
+        number = len(hu_ZHW) - index if descending else index + 1
+        ds = _new_slice(hu_HW, first_z_mm + index * slice_spacing_mm, pixel_spacing_mm, intercept_hu)
         ds.SOPInstanceUID = generate_uid(entropy_srcs=[*uid_entropy, "slice", str(index)])
         ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = study_uid, series_uid, frame_uid
-        number = len(hu_ZHW) - index if descending else index + 1
-        ds.Modality, ds.SeriesNumber, ds.InstanceNumber = "CT", 2, number
-        ds.ImagePositionPatient = [round(value, 4) for value in (*corner, first_z_mm + index * slice_spacing_mm)]
-        ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        ds.SliceLocation = ds.ImagePositionPatient[2]
-        ds.PixelSpacing = [round(pixel_spacing_mm, 6)] * 2
-        ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-        ds.Rows, ds.Columns = hu_HW.shape
-        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
-        ds.PixelRepresentation = int(intercept_hu > -1024)
-        ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = intercept_hu, 1, "HU"
+        ds.SeriesNumber, ds.InstanceNumber = 2, number
         with _quiet():  # odd values are written where they are asked for
             for keyword, value in attributes.items():
                 if value is None:
                     delattr(ds, keyword)
                 else:
                     setattr(ds, keyword, value)
-            ds.PixelData = (hu_HW - np.int32(intercept_hu)).astype("<i2" if ds.PixelRepresentation else "<u2").tobytes()
             ds.save_as(folder / f"IM{number:04d}.dcm", enforce_file_format=True)
+
+
+def _new_slice(hu_HW: np.ndarray, z_mm: float, pixel_spacing_mm: float, intercept_hu: int) -> Dataset:
+    """An axial CT slice, centred in x and y: where it is, and its pixels."""
+    corner = [-pixel_spacing_mm * (size - 1) / 2 for size in hu_HW.shape[::-1]]
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.SOPClassUID, ds.Modality = CTImageStorage, "CT"
+    ds.ImagePositionPatient = [round(value, 4) for value in (*corner, z_mm)]
+    ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    ds.SliceLocation = ds.ImagePositionPatient[2]
+    ds.PixelSpacing = [round(pixel_spacing_mm, 6)] * 2
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.Rows, ds.Columns = hu_HW.shape
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
+    ds.PixelRepresentation = int(intercept_hu > -1024)
+    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = intercept_hu, 1, "HU"
+    ds.PixelData = (hu_HW - np.int32(intercept_hu)).astype("<i2" if ds.PixelRepresentation else "<u2").tobytes()
+    return ds
 
 
 @cache

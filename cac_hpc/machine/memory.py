@@ -27,13 +27,18 @@ class Limit:
 def limits(proc: Path = PROC, cgroup: Path = CGROUP) -> list[Limit]:
     """What the operating system allows the processes of this job on this node."""
     found = [Limit(_available(proc), "MemAvailable")]
+    for unified, path in _groups(proc):
+        mount, name = (cgroup, "memory.max") if unified else (cgroup / "memory", "memory.limit_in_bytes")
+        found += _of_groups(mount, path, name)
+    return found
+
+
+def _groups(proc: Path) -> Iterator[tuple[bool, str]]:
+    """This process's control groups that count memory: whether of the unified hierarchy (version 2), and the path."""
     for line in (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            found += _of_groups(cgroup, path, "memory.max")
-        elif "memory" in controllers.split(","):
-            found += _of_groups(cgroup / "memory", path, "memory.limit_in_bytes")
-    return found
+        if controllers == "" or "memory" in controllers.split(","):
+            yield controllers == "", path
 
 
 def _available(proc: Path) -> int:
@@ -70,15 +75,12 @@ def tree_bytes(pid: int) -> int:
 
 def oom_kills(proc: Path = PROC, cgroup: Path = CGROUP) -> int:
     """How many processes of this job the kernel has ended because its memory was used up; 0 where nobody counts."""
-    for line in (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "" or "memory" in controllers.split(","):
-            file = "memory.events" if controllers == "" else "memory.oom_control"
-            groups = [cgroup / path.lstrip("/")] if controllers == "" else _mounts(proc, path)
-            for group in groups:
-                with contextlib.suppress(OSError):
-                    if found := re.search(r"^oom_kill (\d+)", (group / file).read_text(encoding="ascii"), re.M):
-                        return int(found[1])
+    for unified, path in _groups(proc):
+        file = "memory.events" if unified else "memory.oom_control"
+        for group in [cgroup / path.lstrip("/")] if unified else _mounts(proc, path):
+            with contextlib.suppress(OSError):
+                if found := re.search(r"^oom_kill (\d+)", (group / file).read_text(encoding="ascii"), re.M):
+                    return int(found[1])
     return 0
 
 

@@ -88,7 +88,7 @@ def _provisional(run: RunPaths, at_work: Mapping[int, str]) -> bool:
         _tell(run, summary)
         return False
     log.info("the final report has come meanwhile and stays: %s", run.report)
-    return bool(paths.read_json(run.report / "report.json")["status"] == "COMPLETE")
+    return bool(paths.read_json(run.report_json)["status"] == "COMPLETE")
 
 
 def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> dict[str, Any]:
     if found_wrong := consistency.contradictions(run, cfg, summary):
         raise WorkError(f"the report contradicts itself, please tell its authors: {'; '.join(found_wrong[:5])}")
     manifest.write(run.report)
-    report_json.write(run.report, summary)
+    report_json.write(run, summary)
     return summary
 
 

@@ -122,7 +122,7 @@ def survey(root: Path, choice: Choice) -> Offer:
 
     Raises: InputError if it has no report yet, one of its files is a link, or one is not as the report wrote it.
     """
-    stored = RunPaths(root).report / "report.json"
+    stored = RunPaths(root).report_json
     if not stored.is_file():
         raise InputError(f"{stored}: there is no report yet; python jobs/status.py {root} says where the run stands")
     listed = manifest.read(stored.parent)

@@ -80,7 +80,7 @@ def _bring_up_to_date(run: RunPaths) -> None:
     try:
         (aggregation.aggregate if final else aggregation.provisional)(run.root)
     except (OSError, InputError, WorkError) as error:
-        if not (run.report / "report.json").is_file():
+        if not run.report_json.is_file():
             raise
         logs.log.warning("this report is an older one, for a new one cannot be made (%s)", error)
 
@@ -95,7 +95,7 @@ def _behind(run: RunPaths) -> Look | None:
         int(path.name[5:]) for path in folders if path.name[5:].isdecimal() and stages.fold_is_done(FoldPaths(path))
     }
     try:
-        summary = paths.read_json(run.report / "report.json")
+        summary = paths.read_json(run.report_json)
         status, there = summary["status"], {fold["fold"] for fold in summary["training"]}
     except FileNotFoundError:
         status, there = None, set()

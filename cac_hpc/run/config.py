@@ -15,12 +15,8 @@ import yaml
 from cac_hpc.run import notation
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
-FREE = (
-    "train.allow_inexact_resume",
-    "train.checkpoint_minutes",
-    "train.occlusion",
-    "train.residency",
-)  # change no result
+# settings that change no prediction
+WITHOUT_EFFECT = ("train.allow_inexact_resume", "train.checkpoint_minutes", "train.occlusion", "train.residency")
 
 
 class InputError(ValueError):
@@ -406,6 +402,11 @@ class Config:
             self.train.batch_size,
             f"at least {self.cluster.ranks}, one slice per rank (cluster.nodes_per_fold x cluster.ranks_per_node)",
         )
+
+    @property
+    def gpus_asked(self) -> int:
+        """GPUs that a job of folds asks for on each node."""
+        return self.cluster.gpus_asked if self.train.device == "cuda" else 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -164,6 +164,11 @@ class RunPaths:
     def report(self) -> Path:
         return self.report_in or self.root / "report"
 
+    @property
+    def report_json(self) -> Path:
+        """Every number of the report; complete reports have it, for it is written last."""
+        return self.report / "report.json"
+
     def fold(self, index: int) -> FoldPaths:
         return FoldPaths(self.root / "folds" / f"fold-{index}")
 

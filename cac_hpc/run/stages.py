@@ -121,7 +121,7 @@ def plan_tasks(cfg: Config, run: RunPaths, num_shards: int) -> list[Task]:
         "pack": [dataset.shard_facts(index) for index in range(num_shards)],
         "seal": [run.splits],
         "folds": [run.fold(index).predictions for index in range(cfg.split.folds)],
-        "aggregate": [run.report / "report.json"],
+        "aggregate": [run.report_json],
     }
     return [
         Task(stage, index if stage.option else None, result)

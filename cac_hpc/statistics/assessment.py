@@ -154,7 +154,7 @@ def _level(units: Tested, sums: Sums, edges: Sequence[float]) -> dict[str, Any]:
     for fold in np.flatnonzero(np.bincount(units.fold)).tolist():
         here = units.fold == fold
         matrix = metrics.confusion(units.label[here], units.predicted[here], units.num_categories)
-        of_fold = summary_of_matrix(matrix) | {"patients": int(np.count_nonzero(np.bincount(units.patient[here])))}
+        of_fold = summary_of_matrix(matrix) | {"patients": tested.num_distinct(units.patient[here])}
         here &= known
         of_fold["figures"]["spearman"] = _spearman(expected[here], units.score[here], FOLD)
         folds.append({"fold": fold, **of_fold})

@@ -13,7 +13,7 @@ from cac_hpc.statistics import report_json
 
 SECTIONS = ("labels", "pack", "split", "model", "train")
 FREE = (
-    *(f"{key}:" for key in config.FREE), "labels.sheet:", "pack.limits.", "split.unit:", "split.contrast_to:",
+    *(f"{key}:" for key in config.WITHOUT_EFFECT), "labels.sheet:", "pack.limits.", "split.unit:", "split.contrast_to:",
 )  # fmt: skip  # what a dataset or a result does not depend on, and what the contrast is
 
 
@@ -41,7 +41,7 @@ def check(cfg: Config) -> None:
 
 
 def _report(cfg: Config, reference: RunPaths) -> dict[str, Any]:
-    stored = reference.report / "report.json"
+    stored = reference.report_json
     if not reference.config.is_file() or not stored.is_file():
         missing = "where no run is" if not reference.config.is_file() else "which has no report yet"
         raise _refused(cfg, f"{missing}; wanted the folder of a finished run, with its report.json")

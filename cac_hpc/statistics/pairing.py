@@ -87,14 +87,14 @@ def _name(root: Path, others: set[Path]) -> str:
 
 
 def _read(run: RunPaths, name: str) -> Finished:
-    archived = run.root.is_file() or (run.report / "report.json").is_file()
+    archived = run.root.is_file() or run.report_json.is_file()
     if archived and not run.config.is_file():
         raise InputError(f"{run.root}: {ARCHIVED}")
     root = settings.run_folder(str(run.root))
     summary = report_json.read(root)
     if (version := summary.get("format_version")) != report_json.FORMAT_VERSION:
         wanted = f"wanted {report_json.FORMAT_VERSION}; python jobs/aggregate.py --run {run.root} makes it again"
-        raise InputError(f"{run.report / 'report.json'}: found format version {version}, {wanted}")
+        raise InputError(f"{run.report_json}: found format version {version}, {wanted}")
     found = {fold["fold"]: _predictions(run, fold, len(summary["categories"])) for fold in summary["training"]}
     there = sorted({study for one in found.values() for study in one.studies.tolist()})
     if not there:

@@ -94,7 +94,9 @@ def _newest(files: FoldPaths, belongs_to: Mapping[str, Any], world: World) -> tu
 
 def _circumstances(run: RunPaths, cfg: Config, world: World) -> dict[str, Any]:
     """All that a result depends on to the last bit, besides the device itself."""
-    train = {name: value for name, value in config.plain(cfg.train).items() if f"train.{name}" not in config.FREE}
+    train = {
+        name: value for name, value in config.plain(cfg.train).items() if f"train.{name}" not in config.WITHOUT_EFFECT
+    }
     return {
         "ranks": world.size,
         "threads": torch.get_num_threads(),
