@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from cac_hpc.data import sealing, shards
-from cac_hpc.report import aggregation, beside_wording, consistency, figures, rendering, wording
+from cac_hpc.report import aggregation, beside_wording, consistency, rendering, wording
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.config import InputError, ModelConfig, TrainConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
@@ -230,17 +230,6 @@ def test_limits_of_agreement_count_a_patient_once_however_often_it_was_tested():
     spread = 1.96 * np.std([0, 40], ddof=1)
     assert found["n"] == 2
     assert [found[key] for key in ("bias", "low", "high")] == pytest.approx([20, 20 - spread, 20 + spread])
-
-
-def test_scores_are_read_off_at_the_edges_of_the_categories(tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(figures, "_save", lambda figure, stem, dpi: drawn.append(figure))
-    score = np.array([0.0, 8.0, 3000.0])
-    figures.draw_scores(tmp_path / "scores", score, score, (0, 10, 100, 400, 1000), "Scores", 50)
-    (axes,) = drawn[0].axes
-    for axis in (axes.xaxis, axes.yaxis):
-        assert [label.get_text() for label in axis.get_ticklabels()] == ["0", "10", "100", "400", "1000"]
-        assert not axis.get_minorticklocs().size
 
 
 def test_a_p_value_is_never_nothing():

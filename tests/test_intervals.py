@@ -42,6 +42,16 @@ def test_there_is_no_drawn_interval_from_few_patients_nor_from_what_is_often_und
     assert some.note == "undefined in 5 of 200 draws"
 
 
+def test_a_figure_is_never_outside_its_interval():
+    drawn = intervals.bootstrap(np.linspace(0, 1, 100), 20)
+    assert intervals.around(0.5, drawn) == intervals.around(drawn.low, drawn) == drawn
+    for value in (drawn.low - 1e-4, drawn.high + 1e-4):
+        without = intervals.around(value, drawn)
+        assert (without.low, without.high, without.method) == (None, None, None)
+        assert "no interval" in without.note
+    assert intervals.around(7.0, intervals.none("why")).note == "why"
+
+
 def draws(num_patients, num_draws, seed):
     return np.concatenate([intervals.draw(num_patients, block, seed) for block in intervals.blocks(num_draws)])
 

@@ -33,8 +33,8 @@ def rule(summary: dict[str, Any]) -> list[str]:
         "The rule (lesions of at least 130 HU where the heart is, found automatically, scored as by Agatston) was told "
         "nothing of the labels. Of a patient it gives the category of the score, of a slice that of the slice's own "
         f"part of the score. Both on the same {patients['n']['other']} tests of patients{left_out}.",
-        f"The network is right more often on {test['other_better']} patients, the rule on {test['reference_better']}, "
-        f"both are equal on {test['equal']}: {p_value}.",
+        f"Of the patients the network is right more often on {test['other_better']}, the rule on "
+        f"{test['reference_better']}, both are equal on {test['equal']}: {p_value}.",
     ]
     if scores["bias"] is not None:
         lines.append(

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 from PIL import Image
 
 from cac_hpc.run import paths
@@ -83,7 +83,7 @@ def draw_history(stem: Path, histories: Mapping[int, Mapping[str, np.ndarray]], 
             axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(9, 9)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles[:12], labels[:12], loc="outside lower center", ncols=6)
@@ -136,6 +136,7 @@ def draw_scores(
             set_scale("symlog", linthresh=1)
             axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
             axis.set_minor_locator(NullLocator())
+        axes.tick_params(axis="x", labelrotation=45)  # 400 and 1000 are close
         axes.set(xlim=(-0.2, top), ylim=(-0.2, top), xlabel="reported score", ylabel="score of the rule")
         axes.set_title(_wrapped(title, figure))
         _save(figure, stem, dpi)

@@ -233,6 +233,7 @@ def figure(value: float, n: int, undefined: str, interval: Interval, note: str |
     """One number as the report gives it: value, n, low, high, the method of the interval, and a note."""
     if np.isnan(value):
         return {"value": None, "n": n, "low": None, "high": None, "interval": None, "note": undefined}
+    interval = intervals.around(value, interval)
     notes = "; ".join(filter(None, (note, interval.note))) or None
     return {
         "value": float(value),

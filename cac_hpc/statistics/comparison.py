@@ -200,10 +200,12 @@ def _difference(
     if undefined:
         note = "; ".join(f"{role}: {reason}" for role, reason in undefined.items())
         return {**shown, "difference": None, "low": None, "high": None, "interval": None, "note": note}
+    difference = values[1] - values[0]
+    interval = intervals.around(difference, interval)
     without = [f"{role}: {text}" for role, text in zip(ROLES, left_out, strict=True) if text]
     return {
         **shown,
-        "difference": float(values[1] - values[0]),
+        "difference": float(difference),
         "low": interval.low,
         "high": interval.high,
         "interval": interval.method,

@@ -113,3 +113,11 @@ def bootstrap(value_B: np.ndarray, num_patients: int) -> Interval:
     low, high = np.quantile(known, [tail, 1 - tail])
     note = None if len(known) == len(value_B) else f"undefined in {len(value_B) - len(known)} of {len(value_B)} draws"
     return Interval(round(float(low), DECIMALS), round(float(high), DECIMALS), BOOTSTRAP, note)
+
+
+def around(value: float, interval: Interval) -> Interval:
+    """The interval of that figure; none where resampling moved it all to one side, as it does a calibration error."""
+    half = 0.5 * 10**-DECIMALS  # by which the bounds were rounded
+    if interval.low is None or interval.high is None or interval.low - half <= value <= interval.high + half:
+        return interval
+    return none("resampling shifts it by more than it spreads, so there is no interval")

@@ -1,0 +1,39 @@
+"""What figures say in letters and numbers."""
+
+import numpy as np
+import pytest
+
+from cac_hpc.report import figures
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were drawn, instead of files."""
+    found = []
+    monkeypatch.setattr(figures, "_save", lambda figure, stem, dpi: found.append(figure))
+    return found
+
+
+def labels(axis):
+    return [label.get_text().replace("\N{MINUS SIGN}", "-") for label in axis.get_ticklabels()]
+
+
+def test_scores_are_read_off_at_the_edges_of_the_categories(drawn, tmp_path):
+    score = np.array([0.0, 8.0, 3000.0])
+    figures.draw_scores(tmp_path / "scores", score, score, (0, 10, 100, 400, 1000), "Scores", 50)
+    (axes,) = drawn[0].axes
+    for axis in (axes.xaxis, axes.yaxis):
+        assert labels(axis) == ["0", "10", "100", "400", "1000"]
+        assert not axis.get_minorticklocs().size
+
+
+@pytest.mark.parametrize("rates", [[0.001, 0.001, 0.001], [0.001, 0.0005, 1e-6]])
+def test_learning_rates_are_read_off_as_numbers(drawn, tmp_path, rates):
+    history = {"epoch": np.arange(1, 4), "train_loss": np.ones(3), "val_loss": np.ones(3), "learning_rate": rates}
+    figures.draw_history(tmp_path / "history", {0: history}, "Loss", 50)
+    drawn[0].canvas.draw()
+    axis = drawn[0].axes[2].yaxis
+    low, high = axis.get_view_interval()
+    shown = {f"{tick:g}": text for tick, text in zip(axis.get_ticklocs(), labels(axis), strict=True)}
+    assert "0.001" in shown
+    assert all(text == number for number, text in shown.items() if low <= float(number) <= high)
