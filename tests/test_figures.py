@@ -37,3 +37,13 @@ def test_learning_rates_are_read_off_as_numbers(drawn, tmp_path, rates):
     shown = {f"{tick:g}": text for tick, text in zip(axis.get_ticklocs(), labels(axis), strict=True)}
     assert "0.001" in shown
     assert all(text == number for number, text in shown.items() if low <= float(number) <= high)
+
+
+def test_captions_of_slices_stand_apart(drawn, tmp_path):
+    longest = "study 001, slice 10\ntrue: Moderate/High\npredicted: Moderate/High (0.62)"
+    figures.draw_slices(tmp_path / "slices", np.zeros((7, 8, 8), np.uint8), [longest] * 7, "Slices", 50)
+    drawn[0].canvas.draw()
+    boxes = [axes._left_title.get_window_extent() for axes in drawn[0].axes if axes._left_title.get_text()]
+    assert len(boxes) == 7
+    for one, other in zip(boxes[:5], boxes[1:6], strict=True):
+        assert one.x1 < other.x0

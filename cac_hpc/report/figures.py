@@ -22,6 +22,7 @@ from PIL import Image
 from cac_hpc.run import paths
 
 COLUMN, PAGE = 89 / 25.4, 183 / 25.4  # inches
+CAPTION = 24  # characters that a sixth of a page has room for, in a line
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
 STYLE: dict[Any, Any] = {
@@ -203,11 +204,11 @@ def draw_slices(stem: Path, slices_NSS: np.ndarray, captions: Sequence[str], tit
     """
     columns = min(6, len(slices_NSS))
     rows = -(-len(slices_NSS) // columns)
+    captions = ["\n".join(textwrap.fill(line, CAPTION) for line in caption.splitlines()) for caption in captions]
+    lines = 1 + max(caption.count("\n") for caption in captions)
     with mpl.rc_context(STYLE):
         cell = PAGE / 6
-        height = (cell + 0.45) * rows + 0.3
-        figure = Figure(figsize=(cell * columns, height))
-        figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=1 - 0.7 / height, wspace=0.05, hspace=0.35)
+        figure = Figure(figsize=(cell * columns, (cell + 0.11 * lines) * rows + 0.3), layout="constrained")
         every = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in every:
             axes.axis("off")
