@@ -616,7 +616,11 @@ def write_enhanced(folder: Path, own: Sequence[str] = (), syntax: str | None = N
     sources = [pydicom.dcmread(path) for path in paths]
     ds = pydicom.dcmread(paths[0])
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2.1"
-    groups = {group: keywords for group, keywords in dicom._GROUPS.items() if group != "CTImageFrameTypeSequence"}
+    groups = {
+        group: known
+        for group, keywords in dicom._GROUPS.items()
+        if (known := [keyword for keyword in keywords if keyword in ds])
+    }
     for keyword in (keyword for keywords in groups.values() for keyword in keywords):
         del ds[keyword]
     ds.NumberOfFrames = len(sources)

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import data_element_generator
 from pydicom.sequence import Sequence
 
-from cac_hpc.data import elements, images
+from cac_hpc.data import elements, header, images
 from cac_hpc.data.elements import UNDEFINED, CutShort, ElementError
 from tests import poison
 from tests.poison import EXPLICIT, IMPLICIT
@@ -34,6 +34,8 @@ def assert_agreement(data: bytes) -> None:
     with poison.quiet():
         theirs = {element.tag: element for element in data_element_generator(file, implicit, True)}
     values = {tag: element.value or b"" for tag, element in theirs.items() if tag in images.WANTED}
+    sequences = {tag: ours.values.pop(tag)[:4] for tag in header.SEQUENCES if tag in ours.values}
+    assert sequences == {tag: images.ITEM if values.pop(tag) else b"" for tag in sequences}
     assert ours.values == values
     assert (ours.pixels and ours.pixels[0]) == (theirs[PIXELS].value_tell if PIXELS in theirs else None)
 

@@ -142,7 +142,7 @@ def test_a_map_in_an_enhanced_ct_has_its_rescale_and_positions_in_functional_gro
     data = source.read_bytes().replace(b"\x28\0\x54\x10LO\x02\0US", b"\x28\0\x54\x10LO\x02\0HU")
     (tmp_path / "hu").write_bytes(data)
     found = images.read_images(tmp_path / "hu")
-    assert [image.position for image in found] == [(99.5, -301.5, -159.0), (99.5, -301.5, -149.0)]
+    assert [image.own.position for image in found] == [(99.5, -301.5, -159.0), (99.5, -301.5, -149.0)]
     assert [(image.header.slope, image.header.intercept) for image in found] == [(1, -1024)] * 2
     stored = pydicom.dcmread(source).pixel_array.astype(int)
     for frame in range(2):

@@ -1,7 +1,8 @@
 """Where calcium is coronary, as people say it: discs and polygons in a YAML file, or a mask in a NumPy file.
 
-Axes: Z slices, H rows, W columns. Slices, rows and columns are counted from 0, slices in ascending z, rows from the
-front of a supine patient to the back; pixel 0 has its centre at 0. The README shows an example.
+Axes: Z slices, H rows, W columns. Slices, rows and columns are counted from 0, slices in ascending z, rows and columns
+in the frame that the file states: the patient's, from front to back and from his right to his left, or as stored in the
+DICOM files, as viewers show them. Pixel 0 has its centre at 0. The README shows an example.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from cac_hpc.run import config
-from cac_hpc.run.config import InputError
+from cac_hpc.run.config import Frame, InputError
 
 SUFFIXES = (".yaml", ".yml", ".npy", ".npz")
 DISC, POLYGON = {"name", "slices", "row", "column", "diameter_mm"}, {"name", "slices", "points"}
@@ -43,12 +44,27 @@ class Drawn:
     names: tuple[str, ...]
 
 
+def stated_frame(path: Path) -> Frame | None:
+    """The frame whose rows and columns a file counts, by its key ``frame``; None if it does not say so.
+
+    Raises: InputError if it states another one, or the file cannot be read.
+    """
+    if path.suffix.lower() in (".npy", ".npz"):
+        named = _arrays(path).get("frame")
+        found = None if named is None else str(named)
+    else:
+        found = _content(path).get("frame")
+    if found in (None, "patient", "stored"):
+        return found  # type: ignore[return-value]
+    raise InputError(f"{path}: frame is {found!r}, wanted patient or stored")
+
+
 def draw(path: Path, shape: tuple[int, ...], spacing_mm: tuple[float, float, float]) -> Drawn:
     """Make the region that a file describes; where shapes overlap the first one counts.
 
     Args:
         path: .yaml with discs and polygons, or .npy or .npz with one array (Z, H, W) of bool or integers; see `_mask`.
-        shape: (Z, H, W) of the study. spacing_mm: between its slices, rows and columns.
+        shape: (Z, H, W) of the study. spacing_mm: between its slices, rows and columns; both in the file's frame.
     Raises: InputError naming the file and what is wrong with it.
     """
     if path.suffix.lower() in (".npy", ".npz"):
@@ -68,15 +84,25 @@ def read_shapes(path: Path) -> list[Shape]:
 
     Raises: InputError naming the file, the shape and the value.
     """
+    content = _content(path)
+    items = [(kind, item) for kind in ("discs", "polygons") for item in _listed(content.get(kind, []), path, kind)]
+    return [_shape(kind, item, f"{path}: {kind[:-1]} {number}") for number, (kind, item) in enumerate(items, start=1)]
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What a YAML file holds.
+
+    Raises: InputError if that is no shapes.
+    """
     try:
         content = config.read_texts(path)
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: {error}, wanted YAML with discs or polygons") from None
-    if not isinstance(content, dict) or not content or set(content) - {"discs", "polygons"}:
+    known = isinstance(content, dict) and not set(content) - {"discs", "polygons", "frame"}
+    if not known or not set(content) - {"frame"}:
         found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise InputError(f"{path}: found {found or 'nothing'}, wanted discs, polygons or both")
-    items = [(kind, item) for kind in ("discs", "polygons") for item in _listed(content.get(kind, []), path, kind)]
-    return [_shape(kind, item, f"{path}: {kind[:-1]} {number}") for number, (kind, item) in enumerate(items, start=1)]
+        raise InputError(f"{path}: found {found or 'nothing'}, wanted discs, polygons or both, and frame if need be")
+    return dict(content)
 
 
 def _listed(value: Any, path: Path, key: str) -> list[Any]:
@@ -134,11 +160,7 @@ def _inside(item: Shape, shape_HW: Sequence[int], spacing_mm: Sequence[float]) -
 
 def _mask(path: Path, shape: tuple[int, ...]) -> Drawn:
     """A region from an array; its values are its parts. A .npz file may name them, in an array of texts."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[name] for name in loaded.files]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: {error}, wanted a NumPy array") from None
+    arrays = list(_arrays(path).values())
     masks = [array for array in arrays if array.ndim == 3]
     if len(masks) != 1 or masks[0].dtype.kind not in "biu" or masks[0].shape != tuple(shape):
         found = ", ".join(f"{array.dtype} {array.shape}" for array in arrays) or "nothing"
@@ -149,3 +171,12 @@ def _mask(path: Path, shape: tuple[int, ...]) -> Drawn:
     named = next((list(map(str, array)) for array in arrays if array.ndim == 1 and array.dtype.kind == "U"), [])
     names = [*named, *(f"part {value}" for value in range(len(named) + 1, highest + 1))]
     return Drawn(masks[0].astype(np.int16), tuple(names))
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a NumPy file by their names; that of a .npy file has none."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: {error}, wanted a NumPy array") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import struct
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+HAS_ITEMS = "ITEMS"  # stands for a sequence that is not empty
 PLUGINS = ("pylibjpeg", "pydicom")  # the first that is there decodes, never what else may be installed
 FRAME_HEADERS = {0xFFF7, *range(0xFFC0, 0xFFD0)} - {0xFFC4, 0xFFC8, 0xFFCC}  # markers of JPEG-LS and JPEG
 
@@ -35,11 +36,21 @@ _GROUPS = {  # functional group sequence of an enhanced CT, and what to take fro
     "CTImageFrameTypeSequence": ("FrameType",),
     "CTReconstructionSequence": ("ConvolutionKernel", "ReconstructionDiameter"),
     "CTXRayDetailsSequence": ("KVP",),
-    "CardiacSynchronizationSequence": ("NominalPercentageOfCardiacPhase",),
+    "CardiacSynchronizationSequence": ("NominalPercentageOfCardiacPhase", "NominalCardiacTriggerDelayTime"),
+    "ContrastBolusUsageSequence": ("ContrastBolusAgentAdministered",),
+    "FrameContentSequence": ("TemporalPositionIndex", "FrameAcquisitionNumber", "FrameAcquisitionDateTime"),
+    "IrradiationEventIdentificationSequence": ("IrradiationEventUID",),
+    "MultienergyCTCharacteristicsSequence": ("MonoenergeticEnergyEquivalent",),
     "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
     "PlaneOrientationSequence": ("ImageOrientationPatient",),
     "PlanePositionSequence": ("ImagePositionPatient",),
+}
+_OF_EACH_ITEM = "ContrastBolusUsageSequence"  # an item for each agent; of all others the first counts
+_AS_IN_SINGLE_FRAMES = {
+    "FrameType": "ImageType",
+    "FrameAcquisitionNumber": "AcquisitionNumber",
+    "FrameAcquisitionDateTime": "AcquisitionTime",
 }
 
 
@@ -69,11 +80,11 @@ def read_slices(file: BinaryIO, keywords: set[str]) -> list[dict[str, str | int]
         values = _values(ds, keywords)
         frames = ds.get("PerFrameFunctionalGroupsSequence")
         if frames is None:
-            return [values]
+            return [values | _of_groups(Dataset(), ds, ["MultienergyCTCharacteristicsSequence"])]
         if len(frames) != ds.get("NumberOfFrames"):
             raise ValueError("not one functional group for each frame")
         shared = _first(ds.get("SharedFunctionalGroupsSequence"))
-        return [values | _of_frame(frame, shared) for frame in frames]
+        return [values | _of_groups(frame, shared, _GROUPS) for frame in frames]
 
 
 def read_pixels(file: BinaryIO) -> bytes:
@@ -213,7 +224,9 @@ def _values(ds: Dataset, keywords: set[str]) -> dict[str, str | int]:
     values: dict[str, str | int] = {"private": 1} if any(tag.is_private for tag in ds) else {}
     for keyword in keywords:
         value = ds.get(keyword)
-        if isinstance(value, int) and not isinstance(value, pydicom.valuerep.IS):
+        if isinstance(value, pydicom.Sequence):
+            values[keyword] = HAS_ITEMS if len(value) else ""
+        elif isinstance(value, int) and not isinstance(value, pydicom.valuerep.IS):
             values[keyword] = value & 0xFFFF
         elif value is not None and not isinstance(value, bytes):
             values[keyword] = _text(value)
@@ -225,14 +238,16 @@ def _text(value: object) -> str:
     return "\\".join(str(part) for part in parts).strip()
 
 
-def _of_frame(frame: Dataset, shared: Dataset) -> dict[str, str | int]:
+def _of_groups(frame: Dataset, shared: Dataset, sequences: Iterable[str]) -> dict[str, str | int]:
     """The values of the functional groups, by the keyword that a single-frame image uses."""
     values: dict[str, str | int] = {}
-    for sequence, keywords in _GROUPS.items():
-        group = _first(frame.get(sequence) or shared.get(sequence))
-        for keyword in keywords:
-            if group.get(keyword) is not None:
-                values["ImageType" if keyword == "FrameType" else keyword] = _text(group[keyword].value)
+    for sequence in sequences:
+        items = list(frame.get(sequence) or shared.get(sequence) or [])
+        for keyword in _GROUPS[sequence]:
+            found = [item[keyword].value for item in items if item.get(keyword) is not None]
+            if found:
+                kept = found if sequence == _OF_EACH_ITEM else found[:1]
+                values[_AS_IN_SINGLE_FRAMES.get(keyword, keyword)] = "\\".join(map(_text, kept))
     return values
 
 

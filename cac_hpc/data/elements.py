@@ -39,8 +39,9 @@ class CutShort(ElementError):
 
 @dataclass(frozen=True)
 class Elements:
-    """The wanted elements of a data set: tag (group << 16 | element) to the bytes of the value.
+    """The wanted elements of a data set.
 
+    values: tag (group << 16 | element) to the bytes of the value; of a sequence of undefined length its first tag.
     pixels: offset and length of the pixel data, which are not read; length UNDEFINED if they are compressed.
     private: whether there are private elements.
     """
@@ -111,9 +112,9 @@ def _walk(data: bytes, start: int, end: int, wanted: Collection[int], explicit: 
         last = tag
         if group & 1:
             private = True
-        elif tag in wanted and length != UNDEFINED:
-            values[tag] = value = data[position : position + length]
-            if len(value) < length:
+        elif tag in wanted:
+            values[tag] = value = data[position : position + (4 if length == UNDEFINED else length)]
+            if len(value) < length != UNDEFINED:
                 raise CutShort("the file ends inside a value")
         elif tag == PIXEL_DATA:
             return Elements(values, (position, length), private)

@@ -7,36 +7,49 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cac_hpc.data import acquisition, subjects
+from cac_hpc.data.acquisition import Value
+from cac_hpc.data.subjects import Subject
 from cac_hpc.run.reasons import Refused
-
-Value = str | int  # text of an element, blanks around it removed; or a 16-bit number
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")  # Enhanced CT Image Storage, and Legacy Converted
 TEXT = {
     0x00020002: "MediaStorageSOPClassUID", 0x00020010: "TransferSyntaxUID", 0x00080008: "ImageType",
-    0x00080016: "SOPClassUID", 0x0008103E: "SeriesDescription",
-    0x00180050: "SliceThickness", 0x00180060: "KVP", 0x00181060: "TriggerTime",
-    0x00181100: "ReconstructionDiameter", 0x00181210: "ConvolutionKernel",
-    0x00189037: "CardiacSynchronizationTechnique", 0x0020000E: "SeriesInstanceUID", 0x00200011: "SeriesNumber",
-    0x00200012: "AcquisitionNumber", 0x00200037: "ImageOrientationPatient",
+    0x00080016: "SOPClassUID", 0x0008103E: "SeriesDescription", 0x00083010: "IrradiationEventUID",
+    0x00180010: "ContrastBolusAgent", 0x00180022: "ScanOptions", 0x00180050: "SliceThickness", 0x00180060: "KVP",
+    0x00181040: "ContrastBolusRoute", 0x00181041: "ContrastBolusVolume", 0x00181042: "ContrastBolusStartTime",
+    0x00181044: "ContrastBolusTotalDose", 0x00181046: "ContrastFlowRate", 0x00181048: "ContrastBolusIngredient",
+    0x00181060: "TriggerTime", 0x00181100: "ReconstructionDiameter", 0x00181210: "ConvolutionKernel",
+    0x00189037: "CardiacSynchronizationTechnique", 0x00189361: "MultienergyCTAcquisition",
+    0x0020000D: "StudyInstanceUID", 0x0020000E: "SeriesInstanceUID", 0x00200011: "SeriesNumber",
+    0x00200012: "AcquisitionNumber", 0x00200037: "ImageOrientationPatient", 0x00200100: "TemporalPositionIdentifier",
+    0x00201002: "ImagesInAcquisition",
     0x00280004: "PhotometricInterpretation", 0x00280008: "NumberOfFrames", 0x00280030: "PixelSpacing",
     0x00280301: "BurnedInAnnotation", 0x00281052: "RescaleIntercept", 0x00281053: "RescaleSlope",
     0x00281054: "RescaleType", 0x00282110: "LossyImageCompression",
 }  # fmt: skip
-POSITION = 0x00200032  # ImagePositionPatient
+OWN = {  # what every slice of a series has for itself
+    0x00080032: "AcquisitionTime", 0x00200013: "InstanceNumber", 0x00200032: "ImagePositionPatient",
+}  # fmt: skip
+SEQUENCES = {0x00180012: "ContrastBolusAgentSequence"}  # of which matters whether they have items
 NUMBERS = {
     0x00280002: "SamplesPerPixel", 0x00280010: "Rows", 0x00280011: "Columns", 0x00280100: "BitsAllocated",
     0x00280101: "BitsStored", 0x00280102: "HighBit", 0x00280103: "PixelRepresentation",
     0x00280120: "PixelPaddingValue", 0x00280121: "PixelPaddingRangeLimit",
 }  # fmt: skip
 FLOATS = {0x00209241: "NominalPercentageOfCardiacPhase"}
+IN_GROUPS = {  # of enhanced CT, or deep in other objects
+    "ContrastBolusAgentAdministered", "MonoenergeticEnergyEquivalent", "NominalCardiacTriggerDelayTime",
+    "TemporalPositionIndex",
+}  # fmt: skip
 # what may identify a patient; read only to keep it out of everything that is written
 IDENTITY = {
     0x00080020: "StudyDate", 0x00080021: "SeriesDate", 0x00080022: "AcquisitionDate", 0x00080023: "ContentDate",
     0x00080050: "AccessionNumber", 0x00080080: "InstitutionName", 0x00080081: "InstitutionAddress",
     0x00080090: "ReferringPhysicianName", 0x00081050: "PerformingPhysicianName", 0x00081070: "OperatorsName",
     0x00100010: "PatientName", 0x00100020: "PatientID", 0x00100030: "PatientBirthDate",
+    0x00100040: "PatientSex",
     0x00101000: "OtherPatientIDs", 0x00101001: "OtherPatientNames", 0x00101040: "PatientAddress",
     0x00102154: "PatientTelephoneNumbers", 0x00104000: "PatientComments", 0x00200010: "StudyID",
 }  # fmt: skip
@@ -47,6 +60,18 @@ MAX_PIXELS = 4096 * 4096  # of a slice
 MIN_SPACING_MM, MAX_SPACING_MM = 0.01, 20  # of pixels
 MAX_MM = 100_000  # of a position, from the origin
 
+OTHER_UNITS = {  # of RescaleType, and what they are
+    "HU_MOD": "modified Hounsfield units, where a material is suppressed",
+    "ED": "electron density",
+    "EDW": "electron density relative to water",
+    "Z_EFF": "effective atomic number",
+    "MGML": "mg/ml of a material",
+    "PCT": "percent of a material",
+    "OD": "optical density",
+}
+MATERIAL_IMAGE = re.compile(  # a value of ImageType
+    r"MAT_(SPECIFIC|REMOVED|FRACTIONAL|MODIFIED|SUPPRESSED|VALUE_BASED)|EFF_ATOMIC_NUM|ELECTRON_DENSITY"
+)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -56,8 +81,9 @@ class Header:
 
     Lengths in mm, times in ms; NaN or "" where the header says nothing. orientation: direction cosines of a row, then
     of a column. spacing: between rows, then between columns. padding: stored values (lowest, highest) that are no
-    measurement. identity: what may identify the patient, never to be written. private: whether there are private
-    elements.
+    measurement. energy_kev: of a monoenergetic image. temporal_position: which of several passes over the patient.
+    acquisition, event: its number, and the UID of the irradiation. subject: whose image it is, and identity: all that
+    may identify the patient; neither is ever written. private: whether there are private elements.
     """
 
     transfer_syntax: str
@@ -77,13 +103,20 @@ class Header:
     spacing: tuple[float, ...]
     thickness_mm: float
     kvp: float
+    energy_kev: float
+    contrast_agent: bool
     field_of_view_mm: float
     kernel: str
     acquisition: float
+    event: str
+    images_in_acquisition: float
     trigger_ms: float
     phase_percent: float
-    synchronization: str
+    trigger_delay_ms: float
+    temporal_position: float
+    gating: str
     lossy: bool
+    subject: Subject
     identity: frozenset[str]
     private: bool
 
@@ -117,16 +150,16 @@ def parse(values: Mapping[str, Value]) -> Header:
     slope, intercept = (_number(values, key, "no_rescale") for key in ("RescaleSlope", "RescaleIntercept"))
     if slope == 0:
         raise Refused("no_rescale", "RescaleSlope is 0")
-    if values.get("RescaleType", "HU") not in ("HU", "HU_MOD", ""):
-        raise Refused("no_rescale", "RescaleType is not HU")
+    _check_units(values)
     spacing = _numbers(str(values.get("PixelSpacing", "")), "PixelSpacing", 2)
     if min(spacing) < MIN_SPACING_MM or max(spacing) > MAX_SPACING_MM:
         raise Refused("no_geometry", f"PixelSpacing is not {MIN_SPACING_MM} to {MAX_SPACING_MM} mm")
+    percent, delay_ms = acquisition.phase(values)
     return Header(
         transfer_syntax=str(values.get("TransferSyntaxUID", "")),
         image_type=tuple(part.strip() for part in str(values.get("ImageType", "")).upper().split("\\")),
         series=str(values.get("SeriesInstanceUID", "")),
-        series_number=_optional(values, "SeriesNumber"),
+        series_number=read_number(values, "SeriesNumber"),
         description=str(values.get("SeriesDescription", "")),
         rows=int(values["Rows"]),
         columns=int(values["Columns"]),
@@ -138,15 +171,22 @@ def parse(values: Mapping[str, Value]) -> Header:
         padding=_padding(values),
         orientation=_orientation(values),
         spacing=spacing,
-        thickness_mm=_optional(values, "SliceThickness"),
-        kvp=_optional(values, "KVP"),
-        field_of_view_mm=_optional(values, "ReconstructionDiameter"),
+        thickness_mm=read_number(values, "SliceThickness"),
+        kvp=read_number(values, "KVP"),
+        energy_kev=acquisition.energy_kev(values),
+        contrast_agent=acquisition.has_contrast_agent(values),
+        field_of_view_mm=read_number(values, "ReconstructionDiameter"),
         kernel=str(values.get("ConvolutionKernel", "")),
-        acquisition=_optional(values, "AcquisitionNumber"),
-        trigger_ms=_optional(values, "TriggerTime"),
-        phase_percent=_optional(values, "NominalPercentageOfCardiacPhase"),
-        synchronization=str(values.get("CardiacSynchronizationTechnique", "")),
+        acquisition=read_number(values, "AcquisitionNumber"),
+        event=str(values.get("IrradiationEventUID", "")),
+        images_in_acquisition=read_number(values, "ImagesInAcquisition"),
+        trigger_ms=read_number(values, "TriggerTime"),
+        phase_percent=percent,
+        trigger_delay_ms=delay_ms,
+        temporal_position=_first_known(values, "TemporalPositionIndex", "TemporalPositionIdentifier"),
+        gating=acquisition.gating(values),
         lossy=_is_lossy(values),
+        subject=subjects.subject(values),
         identity=frozenset(str(values[key]) for key in IDENTITY.values() if values.get(key)),
         private=bool(values.get("private")),
     )
@@ -168,6 +208,23 @@ def read_position(text: str) -> tuple[float, ...]:
     return position
 
 
+def _check_units(values: Mapping[str, Value]) -> None:
+    """The pixels are Hounsfield units, of nothing but what the X-rays met.
+
+    Source: DICOM PS3.3 C.11.1.1.2 Modality LUT and Rescale Type; Supplement 188 for the values of ImageType.
+    """
+    rescale_type = str(values.get("RescaleType", "")).upper()
+    if what := OTHER_UNITS.get(rescale_type):
+        raise Refused("not_hu", f"RescaleType {rescale_type}: {what}")
+    if rescale_type not in ("HU", ""):
+        raise Refused("no_rescale", "RescaleType is not HU")
+    image_type = str(values.get("ImageType", "")).upper().split("\\")
+    if derived := next((part for part in map(str.strip, image_type) if MATERIAL_IMAGE.fullmatch(part)), None):
+        raise Refused("not_hu", f"ImageType says {derived}: computed of several energies for one material")
+    if not rescale_type and values.get("MultienergyCTAcquisition") == "YES":
+        raise Refused("not_hu", "MultienergyCTAcquisition is YES, and RescaleType does not say what the pixels are")
+
+
 def _is_lossy(values: Mapping[str, Value]) -> bool:
     flag, syntax = values.get("LossyImageCompression"), values.get("TransferSyntaxUID")
     return flag == "01" or (syntax in LOSSY and not (syntax == JPEG_2000 and flag == "00"))
@@ -187,24 +244,28 @@ def _check_pixel_format(values: Mapping[str, Value]) -> None:
             "bad_pixel_format",
             f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}, wanted 16, 8 to 16, BitsStored - 1",
         )
-    if kind(values) == CT_IMAGE and _optional(values, "NumberOfFrames") > 1:
+    if kind(values) == CT_IMAGE and read_number(values, "NumberOfFrames") > 1:
         raise Refused("bad_pixel_format", "several frames in an object of one")
     if values.get("PixelRepresentation") not in (0, 1):
         raise Refused("bad_pixel_format", "PixelRepresentation is neither 0 nor 1")
 
 
 def _number(values: Mapping[str, Value], key: str, reason: str) -> float:
-    number = _optional(values, key)
+    number = read_number(values, key)
     if not math.isfinite(number):
         raise Refused(reason, f"{key} is missing or no number")
     return number
 
 
-def _optional(values: Mapping[str, Value], key: str) -> float:
+def read_number(values: Mapping[str, Value], key: str) -> float:
     """A number that is good to know but not needed; NaN where there is none."""
     text = str(values.get(key, ""))
     number = float(text) if _NUMBER.fullmatch(text) else math.nan
     return number if math.isfinite(number) else math.nan
+
+
+def _first_known(values: Mapping[str, Value], *keys: str) -> float:
+    return next((number for key in keys if not math.isnan(number := read_number(values, key))), math.nan)
 
 
 def _numbers(text: str, key: str, count: int) -> tuple[float, ...]:

@@ -11,25 +11,27 @@ AIR_HU = -1024  # the lowest value a CT scanner writes; what lies below it was n
 LOWEST_HU, HIGHEST_HU = -8192, 30710  # an extended CT scale ends there
 PADDING_HU = -500  # padding is below, or beyond what a scanner can write
 BRIGHT_HU, BRIGHT_SHARE = 3071, 0.02  # of a slice at most; metal is small
+SMOOTH = 3.0  # a step between two pixels that is so many times the mean of others is an edge
 
 
 def pixels_to_hu(stored_HW: np.ndarray, header: Header) -> np.ndarray:
     """Convert one CT slice from stored values to Hounsfield units (HU).
 
-    Padding, and whatever lies below the scanner's range, becomes air.
+    Padding, and whatever lies below the scanner's range, becomes air. Bits above BitsStored do not count.
 
     Args:
         stored_HW: (H, W) 16-bit integers, as decoded from Pixel Data; overwritten.
         header: of this slice: slope and intercept belong to the image, not the series.
     Returns: (H, W) int16, HU, rounded to the nearest integer, at least AIR_HU.
-    Raises: Refused if a stored value has more bits than the header says, no scanner writes such HU, or what the header
-    calls padding could be tissue.
-    Source: DICOM PS3.3 C.11.1 Modality LUT, C.7.5.1.1.2 Pixel Padding Value.
+    Raises: Refused if BitsStored cannot be right, no scanner writes such HU, or what the header calls padding could be
+    tissue.
+    Source: DICOM PS3.3 C.11.1 Modality LUT, C.7.5.1.1.2 Pixel Padding Value; PS3.5 8.1.1 Pixel data encoding.
     """
     lowest, highest = int(stored_HW.min()), int(stored_HW.max())
     padding_HW = None
     if header.padding and lowest <= header.padding[1] and highest >= header.padding[0]:
         padding_HW = (stored_HW >= header.padding[0]) & (stored_HW <= header.padding[1])
+    if padding_HW is not None:
         _check_padding(stored_HW[padding_HW], header)
         measured = stored_HW[~padding_HW]
         if not measured.size:
@@ -37,7 +39,10 @@ def pixels_to_hu(stored_HW: np.ndarray, header: Header) -> np.ndarray:
         lowest, highest = int(measured.min()), int(measured.max())
     if lowest == highest:
         raise Refused("impossible_values", f"every pixel is {lowest}: no scanner is without noise")
-    _check_bits(lowest, highest, header)
+    low, high = _range(header)
+    if lowest < low or highest > high:
+        _clear_unused_bits(stored_HW, padding_HW, header)
+        return pixels_to_hu(stored_HW, header)
     ends = sorted((lowest * header.slope + header.intercept, highest * header.slope + header.intercept))
     if ends[0] < LOWEST_HU or ends[1] > HIGHEST_HU:
         raise Refused("impossible_values", f"{ends[0]:.0f} to {ends[1]:.0f} HU")
@@ -64,12 +69,39 @@ def _check_padding(padding: np.ndarray, header: Header) -> None:
         raise Refused("padding_in_tissue", f"{padding.size} pixels of padding, up to {ends[1]:.0f} HU")
 
 
-def _check_bits(lowest: int, highest: int, header: Header) -> None:
-    low, high = (-(1 << header.bits_stored - 1), (1 << header.bits_stored - 1) - 1) if header.signed else (
-        0, (1 << header.bits_stored) - 1
-    )  # fmt: skip
-    if lowest < low or highest > high:
-        raise Refused(
-            "impossible_values",
-            f"stored values {lowest} to {highest}, BitsStored {header.bits_stored} allows {low} to {high}",
-        )
+def _range(header: Header) -> tuple[int, int]:
+    """Lowest and highest value that BitsStored allows."""
+    count = 1 << header.bits_stored
+    return (-count // 2, count // 2 - 1) if header.signed else (0, count - 1)
+
+
+def _clear_unused_bits(stored_HW: np.ndarray, padding_HW: np.ndarray | None, header: Header) -> None:
+    """Take away what is above BitsStored, and extend the sign: an overlay or rubbish may be there. Padding stays.
+
+    BitsStored itself may be wrong, and the bits part of the values. They are not where so many pixels would be beyond
+    what scanners write, or where the image goes on smoothly from pixels with such bits to pixels without.
+
+    Raises: Refused if neither is so.
+    Source: DICOM PS3.5 8.1.1: what unused bits hold is not to be relied on.
+    """
+    unused = 16 - header.bits_stored
+    clean_HW = (stored_HW << unused) >> unused  # of signed numbers the shift to the right extends the sign
+    measured_HW = np.ones(stored_HW.shape, bool) if padding_HW is None else ~padding_HW
+    cleared_HW = (clean_HW != stored_HW) & measured_HW
+    beyond_HW = np.abs(stored_HW * header.slope + header.intercept) > BRIGHT_HU
+    few = np.count_nonzero(beyond_HW & cleared_HW) <= BRIGHT_SHARE * stored_HW.size
+    if few and not _goes_on_smoothly(clean_HW, cleared_HW, measured_HW):
+        allowed = "BitsStored {} allows {} to {}".format(header.bits_stored, *_range(header))
+        raise Refused("impossible_values", f"stored values {stored_HW.min()} to {stored_HW.max()}, {allowed}")
+    stored_HW[measured_HW] = clean_HW[measured_HW]
+
+
+def _goes_on_smoothly(clean_HW: np.ndarray, cleared_HW: np.ndarray, measured_HW: np.ndarray) -> bool:
+    """Whether steps between a cleared pixel and one that was not are hardly larger than those between others."""
+    across, others = np.zeros(0), np.zeros(0)
+    for before, after in (np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:]):
+        both = measured_HW[before] & measured_HW[after]
+        step = np.abs(clean_HW[after].astype(np.int64) - clean_HW[before])[both]
+        differ = (cleared_HW[before] != cleared_HW[after])[both]
+        across, others = np.append(across, step[differ]), np.append(others, step[~differ])
+    return bool(across.sum() <= SMOOTH * others.mean() * len(across))

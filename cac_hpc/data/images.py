@@ -15,27 +15,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
 from cac_hpc.data import dicom, elements
+from cac_hpc.data.acquisition import Value
 from cac_hpc.data.elements import UNDEFINED, CutShort, ElementError, Elements
 from cac_hpc.data.header import (
+    CT_IMAGE,
     ENHANCED_CT,
     FLOATS,
     IDENTITY,
+    IN_GROUPS,
     MAX_PIXELS,
     NUMBERS,
-    POSITION,
+    OWN,
+    SEQUENCES,
     TEXT,
     Header,
-    Value,
     check_kind,
     kind,
     parse,
+    read_number,
     read_position,
 )
+from cac_hpc.data.subjects import subject
 from cac_hpc.run.reasons import Refused
 
 MAX_HEADER = 64 << 20  # bytes
@@ -46,23 +51,36 @@ SLACK = 4096  # bytes by which compressed pixels may be more than twice as long 
 IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 UNCOMPRESSED = (IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN)
 SYNTAX = 0x00020010  # TransferSyntaxUID
-WANTED = {*TEXT, *NUMBERS, *FLOATS, *IDENTITY, POSITION}
-KEYWORDS = {"ImagePositionPatient"}.union(*(known.values() for known in (TEXT, NUMBERS, FLOATS, IDENTITY)))
+TAGS = TEXT | NUMBERS | FLOATS | IDENTITY | OWN | SEQUENCES
+WANTED = set(TAGS)
+KEYWORDS = {*TAGS.values(), *IN_GROUPS}
 
 ITEM, ITEMS_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"  # tags inside of compressed pixel data
+
+
+class Own(NamedTuple):
+    """What a slice has for itself, while all else is that of its series.
+
+    position: of the centre of its first stored pixel, in mm. instance: its InstanceNumber, NaN if there is none.
+    acquired: AcquisitionTime, "" if there is none.
+    """
+
+    position: tuple[float, ...]
+    instance: float
+    acquired: str
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
     """One CT slice in a file, its pixels not read yet.
 
-    position: of the centre of its first pixel, in mm. stamp: what tells that the file is still the same.
+    own: what it has for itself. stamp: what tells that the file is still the same.
     pixels_at: offset of the pixel data in the file, or in what it inflates to. frame: of num_frames in the file.
     """
 
     path: Path
     header: Header
-    position: tuple[float, ...]
+    own: Own
     stamp: tuple[int, ...]
     pixels_at: int
     frame: int = 0
@@ -83,7 +101,7 @@ def read_images(path: Path) -> list[Image]:
     except (Refused, MemoryError):
         raise
     except OSError as error:
-        raise Refused("unreadable_file", os.strerror(error.errno) if error.errno else "input/output error") from error
+        raise _unreadable(error, "unreadable_header") from error
     except ElementError as error:
         raise Refused("unreadable_header", str(error)) from error
     except Exception as error:  # a broken file can raise anything from inside a parser
@@ -107,7 +125,14 @@ def read_stored(image: Image, scratch: bytearray) -> np.ndarray:
                 raise Refused("changed_while_read", "its size or time changed")
             return stored_HW
     except OSError as error:
-        raise Refused("unreadable_file", os.strerror(error.errno) if error.errno else "input/output error") from error
+        raise _unreadable(error, "cannot_decode") from error
+
+
+def _unreadable(error: OSError, otherwise: str) -> Refused:
+    """What the operating system refused; without its number it was a parser or a decoder, whose reason is given."""
+    if error.errno:
+        return Refused("unreadable_file", os.strerror(error.errno))
+    return Refused(otherwise, type(error).__name__)
 
 
 @contextmanager
@@ -129,32 +154,44 @@ def _stamp(file: int) -> tuple[int, ...]:
 
 def _read_images(path: Path, file: int, stamp: tuple[int, ...]) -> list[Image]:
     found, size = _found(file, stamp[2])
-    position = found.values.pop(POSITION, b"")
+    own = {OWN[tag]: _text(found.values.pop(tag, b"")) for tag in OWN}
     values = _decoded(tuple(found.values.items()), found.private)
-    check_kind(values)
     try:
-        return _slices(path, file, stamp, found, size, position)
+        check_kind(values)
+        return _slices(path, file, stamp, found, size, own)
     except Refused as why:
-        why.series = str(values.get("SeriesInstanceUID", ""))
+        if kind(values) in (CT_IMAGE, *ENHANCED_CT):
+            why.series, why.subject = str(values.get("SeriesInstanceUID", "")), subject(values)
         raise
 
 
-def _slices(path: Path, file: int, stamp: tuple[int, ...], found: Elements, size: int, position: bytes) -> list[Image]:
+def _slices(
+    path: Path, file: int, stamp: tuple[int, ...], found: Elements, size: int, own: Mapping[str, Value]
+) -> list[Image]:
     """The slices of a CT file whose elements were found."""
     known = tuple(found.values.items()), found.private
     values = _decoded(*known)
     syntax = str(values["TransferSyntaxUID"])
     if syntax not in UNCOMPRESSED and not dicom.can_decode(syntax):
         raise Refused("unsupported_compression", "nothing here decodes its TransferSyntaxUID")
-    if syntax == BIG_ENDIAN or kind(values) in ENHANCED_CT:
-        slices = [{**values, **own} for own in dicom.read_slices(_stream(file), KEYWORDS)]
-        places = [(parse(own), read_position(str(own.get("ImagePositionPatient", "")))) for own in slices]
+    if syntax == BIG_ENDIAN or kind(values) in ENHANCED_CT or values.get("MultienergyCTAcquisition") == "YES":
+        slices = [{**values, **its} for its in dicom.read_slices(_stream(file), KEYWORDS)]
+        found_slices = [(parse(its), _own(its)) for its in slices]
     else:
-        places = [(_header(*known), read_position(_text(position)))]
-    offset = _checked_pixels(file, size, found.pixels, places[0][0], len(places))
+        found_slices = [(_header(*known), _own(own))]
+    offset = _checked_pixels(file, size, found.pixels, found_slices[0][0], len(found_slices))
     return [
-        Image(path, header, corner, stamp, offset, frame, len(places)) for frame, (header, corner) in enumerate(places)
+        Image(path, header, its, stamp, offset, frame, len(found_slices))
+        for frame, (header, its) in enumerate(found_slices)
     ]
+
+
+def _own(values: Mapping[str, Value]) -> Own:
+    return Own(
+        read_position(str(values.get("ImagePositionPatient", ""))),
+        read_number(values, "InstanceNumber"),
+        str(values.get("AcquisitionTime", "")),
+    )
 
 
 def _found(file: int, size: int) -> tuple[Elements, int]:
@@ -251,6 +288,8 @@ def _decoded(raw: tuple[tuple[int, bytes], ...], private: bool) -> Mapping[str, 
         elif keyword := FLOATS.get(tag):
             if len(value) == 4:
                 values[keyword] = repr(*struct.unpack("<f", value))
+        elif keyword := SEQUENCES.get(tag):
+            values[keyword] = dicom.HAS_ITEMS if value[:4] == ITEM else ""
         else:
             values[TEXT.get(tag) or IDENTITY[tag]] = _text(value)
     return values

@@ -1,38 +1,36 @@
 """One study folder in, its packed slices and facts out; every file is in the series or refused with a reason.
 
-Nothing of what is returned, ``identity`` apart, holds text from a file, a file's name or its path. Axes: H row,
-W column, S row and column of a packed slice.
+Nothing of what is returned, ``identity`` apart, holds text from a file, a file's name or its path. Slices are in the
+patient frame (`frame`). Axes: Z slice, H row, W column, S row and column of a packed slice.
 """
 
 from __future__ import annotations
 
 import math
-import re
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import numpy as np
 
 from cac_hpc.calcium import baseline, heart
-from cac_hpc.data import hounsfield, images, resample, series
+from cac_hpc.calcium.heart import Heart
+from cac_hpc.data import acquisition, checks, hounsfield, images, resample, series, subjects
 from cac_hpc.data.files import Entry
-from cac_hpc.data.header import Header
+from cac_hpc.data.frame import AS_STORED, Turn
 from cac_hpc.data.images import Image
-from cac_hpc.data.series import Candidate, Choice, NoSeries
+from cac_hpc.data.series import Choice, NoSeries
+from cac_hpc.data.stacks import Candidate
 from cac_hpc.run import digests
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.reasons import Refused
 
 Keep = Callable[[np.ndarray, float], None]
 
-PART_OF_SERIES = ("wrong_length", "no_rescale", "no_geometry", "unsupported_compression")  # a slice that is lost
+PART_OF_SERIES = ("wrong_length", "no_rescale", "not_hu", "no_geometry", "unsupported_compression")  # a slice is lost
 AIR_BELOW_HU, TISSUE_HU = -400, (-150, 250)
 MIN_AIR, MIN_TISSUE = 0.01, 0.02  # shares of the voxels of a chest, at least
-KERNEL = re.compile(
-    r"[A-Z]{1,2}[a-z]?\d{1,2}[a-z]{0,2}([_\\]\d)?|SOFT|STANDARD|STND|DETAIL|BONE|LUNG|EDGE|CHEST|[A-Z]{1,2}"
-)
-GATING = ("NONE", "REALTIME", "PROSPECTIVE", "RETROSPECTIVE", "PACED")
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,8 @@ class Study:
     """What a study folder held.
 
     facts: numbers and codes of the series, None if there is none to be used. identity: what may identify the patient
-    and must not be written. private: whether there are private elements.
+    and must not be written. private: whether there are private elements. turn: what brought the stored slices of the
+    series into the patient frame.
     """
 
     num_files: int
@@ -57,6 +56,40 @@ class Study:
     facts: dict[str, Any] | None
     identity: frozenset[str]
     private: bool
+    turn: Turn = AS_STORED
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Between slices, rows and columns of a series that is to be used; NaN between slices of a single one."""
+        facts = self.facts or {}
+        return facts["slice_spacing_mm"] or math.nan, facts["row_spacing_mm"], facts["column_spacing_mm"]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A study with its slices as the scanner made them.
+
+    hu_ZHW: int16, HU, ascending along the normal; no slices if there is no series to be used. positions_mm: (Z,) along
+    the normal. heart: where it is; None where it was not looked for, or is not found: no_heart says why.
+    """
+
+    study: Study
+    hu_ZHW: np.ndarray
+    positions_mm: list[float]
+    heart: Heart | None = None
+    no_heart: Refused | None = None
+
+
+@dataclass
+class _Listing:
+    """The files of a study once their headers are read.
+
+    folders: of each file. found: number of a file, from 0, and a slice in it. refused: by number, why a file has none.
+    """
+
+    folders: list[bytes]
+    found: list[tuple[int, Image]] = field(default_factory=list)
+    refused: dict[int, Refused] = field(default_factory=dict)
 
 
 def read_study(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
@@ -71,95 +104,162 @@ def read_study(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
         return read_slices(
             entries, cfg, lambda hu_HW, position_mm: keep(resample.to_size(hu_HW, cfg.size), position_mm)
         )
-    study, hu_ZHW, positions = read_volume(entries, cfg)
+    volume = read_chest(entries, cfg)
+    study, hu_ZHW = volume.study, volume.hu_ZHW
     if study.facts is None:
         return study
-    try:
-        facts, (top, bottom, left, right) = _look_for_heart(hu_ZHW, study.facts, cfg)
-    except Refused as why:
-        refused = {refusal.file for refusal in study.refusals}
-        used = [number for number in range(1, study.num_files + 1) if number not in refused]
-        refusals = [*study.refusals, *(Refusal(number, why.reason, why.detail) for number in used)]
-        return replace(study, facts=None, refusals=sorted(refusals, key=lambda refusal: refusal.file))
-    for hu_HW, position_mm in zip(hu_ZHW, positions, strict=True):
+    facts, (top, bottom, left, right) = study.facts, (0, hu_ZHW.shape[1], 0, hu_ZHW.shape[2])
+    if cfg.crop == "heart":
+        try:
+            facts, (top, bottom, left, right) = _cropped(volume, facts, cfg)
+        except Refused as why:
+            return _refused(study, why)
+    if cfg.baseline:
+        facts = facts | baseline.facts(hu_ZHW, volume.heart, study.spacing_mm)
+    for hu_HW, position_mm in zip(hu_ZHW, volume.positions_mm, strict=True):
         keep(resample.to_size(hu_HW[top:bottom, left:right], cfg.size), position_mm)
     return replace(study, facts=facts)
 
 
-def read_volume(entries: Sequence[Entry], cfg: PackConfig) -> tuple[Study, np.ndarray, list[float]]:
-    """Read the same series as the scanner made it.
+def read_chest(entries: Sequence[Entry], cfg: PackConfig) -> Volume:
+    """Read the same series as the scanner made it, and look for the heart.
 
-    Returns: the study, its slices (Z, H, W), int16 HU, and their positions in mm; no slices if there is no series.
+    A series whose blood in the heart is as bright as with a contrast agent is left out of the choice, and the next is
+    read, unless the settings forgive it.
     """
+    listing, left_out = _listed(entries), dict[int, Refused]()
+    while True:
+        volume, choice = _read_volume(listing, cfg, left_out)
+        if choice is None or volume.study.facts is None:
+            return volume
+        volume = _with_heart(volume)
+        if volume.heart is None or not volume.heart.has_contrast:
+            return volume
+        bright = Refused("contrast_agent", f"blood in the heart measures {volume.heart.blood_hu:.0f} HU")
+        if cfg.checks.contrast_agent == "warn":
+            return replace(volume, study=_warned(volume.study, bright.reason))
+        left_out |= dict.fromkeys(choice.of_series, bright)
+
+
+def read_volume(entries: Sequence[Entry], cfg: PackConfig) -> Volume:
+    """Read the series that headers choose, as the scanner made it."""
+    return _read_volume(_listed(entries), cfg, {})[0]
+
+
+def read_slices(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
+    """What `read_study` does, at the scanner's own resolution and by headers alone.
+
+    Args:
+        keep: takes each slice (H, W), whose memory is used again for the next one.
+    """
+    return _read_series(_listed(entries), cfg, {}, keep)[0]
+
+
+def preview(entries: Sequence[Entry], cfg: PackConfig) -> tuple[int, Counter[tuple[str, str]]]:
+    """Choose the series by headers alone: the number of its slices, and of the other files by reason and detail."""
+    listing = _listed(entries)
+    try:
+        used = len(_choose(listing, cfg, {}).slices)
+    except NoSeries:
+        used = 0
+    return used, Counter((why.reason, why.detail) for why in listing.refused.values())
+
+
+def _listed(entries: Sequence[Entry]) -> _Listing:
+    """Read the headers of all files."""
+    listing = _Listing([entry.folder for entry in entries])
+    for number, entry in enumerate(entries):
+        try:
+            if entry.refused:
+                raise entry.refused
+            listing.found += [(number, image) for image in images.read_images(entry.path)]
+        except Refused as why:
+            listing.refused[number] = why
+    return listing
+
+
+def _read_volume(listing: _Listing, cfg: PackConfig, left_out: dict[int, Refused]) -> tuple[Volume, Choice | None]:
     slices, positions = list[np.ndarray](), list[float]()
 
     def keep(hu_HW: np.ndarray, position_mm: float) -> None:
         slices.append(hu_HW.copy())
         positions.append(position_mm)
 
-    study = read_slices(entries, cfg, keep)
+    study, choice = _read_series(listing, cfg, left_out, keep)
     if study.facts is None:
-        return study, np.zeros((0, 0, 0), np.int16), []
+        return Volume(study, np.zeros((0, 0, 0), np.int16), []), choice
     hu_ZHW = np.empty((len(slices), *slices[0].shape), np.int16)
     for index in reversed(range(len(slices))):  # each is let go when it is copied: memory for one volume, not two
         hu_ZHW[index] = slices.pop()
-    return study, hu_ZHW, positions
+    return Volume(study, hu_ZHW, positions), choice
 
 
-def read_slices(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
-    """What `read_study` does, at the scanner's own resolution.
+def _read_series(
+    listing: _Listing, cfg: PackConfig, left_out: dict[int, Refused], keep: Keep
+) -> tuple[Study, Choice | None]:
+    """Choose a series and read it; the choice is None where there is none.
 
     Args:
-        keep: takes each slice (H, W), whose memory is used again for the next one.
+        left_out: slices that are not to be chosen, by their place in the listing.
     """
-    refused: dict[int, Refused] = {}
-    found: list[tuple[int, Image]] = []  # number of the file, from 0, and a slice in it
-    for number, entry in enumerate(entries):
-        try:
-            if entry.refused:
-                raise entry.refused
-            found += [(number, image) for image in images.read_images(entry.path)]
-        except Refused as why:
-            refused[number] = why
-    headers = [image.header for _, image in found]
-    facts = None
+    listing = replace(listing, refused=dict(listing.refused))
+    facts = choice = None
     try:
-        choice = _choose(found, [entry.folder for entry in entries], cfg, refused)
-        positions = _read_slices(choice, found, cfg, refused, keep)
-        facts = _facts(headers[choice.slices[0]], positions, choice)
+        choice = _choose(listing, cfg, left_out)
+        positions = _read_slices(choice, listing, cfg, keep)
+        facts = _facts(choice, positions)
     except NoSeries:
         pass  # every file has its reason
-    refusals = [Refusal(number + 1, why.reason, why.detail) for number, why in sorted(refused.items())]
+    refusals = [Refusal(number + 1, why.reason, why.detail) for number, why in sorted(listing.refused.items())]
+    headers = [image.header for _, image in listing.found]
     identity = frozenset[str]().union(*{header.identity for header in headers})
-    return Study(len(entries), refusals, facts, identity, any(header.private for header in headers))
+    private = any(header.private for header in headers)
+    turn = choice.turn if choice else AS_STORED
+    return Study(len(listing.folders), refusals, facts, identity, private, turn), choice
 
 
-def _look_for_heart(
-    hu_ZHW: np.ndarray, facts: dict[str, Any], cfg: PackConfig
+def _with_heart(volume: Volume) -> Volume:
+    """The volume with its heart, or why none is found."""
+    try:
+        if math.isnan(volume.study.spacing_mm[0]):
+            raise Refused("no_heart", "a single slice")
+        return replace(volume, heart=heart.find(volume.hu_ZHW, volume.study.spacing_mm))
+    except Refused as why:
+        return replace(volume, no_heart=why)
+
+
+def _refused(study: Study, why: Refused) -> Study:
+    """The study without its series, whose files are refused."""
+    refused = {refusal.file for refusal in study.refusals}
+    used = [number for number in range(1, study.num_files + 1) if number not in refused]
+    refusals = [*study.refusals, *(Refusal(number, why.reason, why.detail) for number in used)]
+    return replace(study, facts=None, refusals=sorted(refusals, key=lambda refusal: refusal.file))
+
+
+def _warned(study: Study, code: str) -> Study:
+    facts = dict(study.facts or {})
+    facts["warnings"] = " ".join(dict.fromkeys([*facts["warnings"].split(), code]))
+    return replace(study, facts=facts)
+
+
+def _cropped(
+    volume: Volume, facts: dict[str, Any], cfg: PackConfig
 ) -> tuple[dict[str, Any], tuple[int, int, int, int]]:
-    """What is written of a study, with what is asked about its heart, and what of its slices is to be packed.
+    """What is to be packed of each slice, and the facts that tell it.
 
     Returns: the facts; first row, row after the last, first column, column after the last.
-    Raises: Refused if slices are to be cropped to a heart that is not found, and the settings do not forgive it.
+    Raises: Refused if no heart was found, and the settings do not forgive it.
     """
-    spacing_mm = (facts["slice_spacing_mm"], facts["row_spacing_mm"], facts["column_spacing_mm"])
-    there, box, facts = None, (0, hu_ZHW.shape[1], 0, hu_ZHW.shape[2]), dict(facts)
-    try:
-        if spacing_mm[0] is None:
-            raise Refused("no_heart", "a single slice")
-        there = heart.find(hu_ZHW, spacing_mm)
-        if cfg.crop == "heart":
-            box = heart.square_around(there.box, cfg.crop_margin_mm, spacing_mm, hu_ZHW.shape)
-    except Refused as why:
-        if cfg.crop == "heart":
-            code = series.refuse_or_warn(why, cfg)
-            facts["warnings"] = f"{facts['warnings']} {code}".strip()
-    if cfg.crop == "heart":
-        top, bottom, left, right = box
-        facts |= {"crop_row": top, "crop_column": left, "crop_rows": bottom - top, "crop_columns": right - left}
-    if cfg.baseline:
-        facts |= baseline.facts(hu_ZHW, there, spacing_mm)
-    return facts, box
+    shape, spacing_mm = volume.hu_ZHW.shape, volume.study.spacing_mm
+    box = 0, shape[1], 0, shape[2]
+    if volume.heart is not None:
+        box = heart.square_around(volume.heart.box, cfg.crop_margin_mm, spacing_mm, shape)
+    if volume.no_heart is not None:
+        code = checks.refuse_or_warn(volume.no_heart, cfg)
+        facts = facts | {"warnings": f"{facts['warnings']} {code}".strip()}
+    top, bottom, left, right = box
+    crop = {"crop_row": top, "crop_column": left, "crop_rows": bottom - top, "crop_columns": right - left}
+    return facts | crop, box
 
 
 def refuse_study(entries: Sequence[Entry], reason: str, detail: str) -> Study:
@@ -171,50 +271,83 @@ def refuse_study(entries: Sequence[Entry], reason: str, detail: str) -> Study:
     return Study(len(entries), refusals, None, frozenset(), False)
 
 
-def _choose(
-    found: list[tuple[int, Image]], folders: list[bytes], cfg: PackConfig, refused: dict[int, Refused]
-) -> Choice:
-    """The series among all slices that were found; why the others are not in it goes to ``refused``."""
-    candidates = [Candidate(image.header, image.position, folders[number]) for number, image in found]
+def _choose(listing: _Listing, cfg: PackConfig, left_out: dict[int, Refused]) -> Choice:
+    """The series among all slices that were found; why the others are not in it goes to the listing's ``refused``.
+
+    Raises: NoSeries.
+    """
+    candidates = [
+        Candidate(index, image.header, image.own, listing.folders[number])
+        for index, (number, image) in enumerate(listing.found)
+    ]
     try:
-        choice = series.choose(candidates, cfg)
+        other_studies = _of_other_studies(candidates, listing, cfg)
+        choice = series.choose(candidates, cfg, left_out | other_studies)
     except NoSeries as none:
-        refused |= {found[index][0]: why for index, why in none.others.items()}
+        listing.refused |= {listing.found[index][0]: why for index, why in none.others.items()}
         raise
-    used = {found[index][0] for index in choice.slices}
-    others = {found[index][0]: why for index, why in choice.others.items()}
-    first = candidates[choice.slices[0]]
+    _check_whole(choice, listing)
+    return choice
+
+
+def _of_other_studies(candidates: Sequence[Candidate], listing: _Listing, cfg: PackConfig) -> dict[int, Refused]:
+    """The slices of studies that the settings do not take, by their index.
+
+    Raises: NoSeries if there are several patients, or several studies and the settings take one only.
+    """
+    found = [candidate.header.subject for candidate in candidates]
+    others = [why.subject for why in listing.refused.values() if why.subject is not None]
+    try:
+        subjects.check_one_patient([*found, *others])
+        of_others = subjects.other_studies([*found, *others], cfg.several_studies)
+    except Refused as why:
+        raise NoSeries(why.reason, why.detail, dict.fromkeys(range(len(candidates)), why)) from None
+    return {index: of_others[subject] for index, subject in enumerate(found) if subject in of_others}
+
+
+def _check_whole(choice: Choice, listing: _Listing) -> None:
+    """No file of the series is lost, or in it with some of its frames only, other phases apart.
+
+    Raises: NoSeries.
+    """
+    refused, first = listing.refused, choice.slices[0]
+    used = {listing.found[candidate.index][0] for candidate in choice.slices}
+    others = {
+        listing.found[index][0]: why
+        for index, why in choice.others.items()
+        if why.reason != "other_phase" or listing.found[index][0] not in used
+    }
     for number, why in sorted(refused.items()):
-        same = why.series == first.header.series and (why.series or folders[number] == first.folder)
+        same = why.series == first.header.series and (why.series or listing.folders[number] == first.folder)
         if same and why.reason in PART_OF_SERIES:
             refused |= others
             _refuse_all(used, number, why, refused)
     refused |= others
     if mixed := used & set(others):
         _refuse_all(used, min(mixed), Refused("mixed_frames", "its frames belong to several series"), refused)
-    return choice
 
 
-def _read_slices(
-    choice: Choice, found: list[tuple[int, Image]], cfg: PackConfig, refused: dict[int, Refused], keep: Keep
-) -> list[float]:
-    """Decode the chosen slices one after the other and hand each on, dropping copies.
+def _read_slices(choice: Choice, listing: _Listing, cfg: PackConfig, keep: Keep) -> list[float]:
+    """Decode the chosen slices one after the other and hand each on in the patient frame, dropping copies.
 
     Returns: positions of the slices, in mm.
     Raises: NoSeries if any slice cannot be used; all files of the series are then refused.
     """
-    chosen = [found[index] for index in choice.slices]
+    refused, chosen = listing.refused, [listing.found[candidate.index] for candidate in choice.slices]
     used = {number for number, _ in chosen}
     scratch = bytearray(chosen[0][1].header.num_bytes)
     kept, copies = set[int](), dict[int, Refused]()
-    positions, before, shares = list[float](), b"", np.zeros(2)
+    at, before, shares = dict[bytes, float](), b"", np.zeros(2)
+    positions = list[float]()
     for (number, image), position_mm, again in zip(chosen, choice.position_mm.tolist(), choice.repeated, strict=True):
         try:
-            hu_HW = hounsfield.pixels_to_hu(images.read_stored(image, scratch), image.header)
+            hu_HW = choice.turn.of(hounsfield.pixels_to_hu(images.read_stored(image, scratch), image.header))
             digest = digests.of_bytes(hu_HW.data)
             if again:
                 copies[number] = _copy(digest == before, position_mm, choice, cfg)
                 continue
+            if (elsewhere_mm := at.setdefault(digest, position_mm)) != position_mm and np.ptp(hu_HW):  # not all padding
+                _warn(choice, Refused("repeated_pixels", f"at {elsewhere_mm:.2f} mm and {position_mm:.2f} mm"), cfg)
         except Refused as why:
             _refuse_all(used, number, why, refused)
         shares += _shares(hu_HW)
@@ -239,9 +372,17 @@ def _copy(same: bool, position_mm: float, choice: Choice, cfg: PackConfig) -> Re
     if same:
         return Refused("duplicate", "the same position and pixels as another file")
     conflict = Refused("conflicting_duplicates", f"at {position_mm:.2f} mm")
-    code = series.refuse_or_warn(conflict, cfg)
-    choice.warnings.extend([code] if code not in choice.warnings else [])
+    _warn(choice, conflict, cfg)
     return conflict
+
+
+def _warn(choice: Choice, refused: Refused, cfg: PackConfig) -> None:
+    """Note the code of a fault once.
+
+    Raises: Refused if the settings do not forgive it.
+    """
+    code = checks.refuse_or_warn(refused, cfg)
+    choice.warnings.extend([code] if code not in choice.warnings else [])
 
 
 def _refuse_all(used: set[int], culprit: int, why: Refused, refused: dict[int, Refused]) -> NoReturn:
@@ -267,28 +408,32 @@ def _implausible(shares: np.ndarray, cfg: PackConfig) -> list[str]:
         return []
     found = f"{air:.1%} of the voxels are air or lung and {tissue:.1%} soft tissue"
     return [
-        series.refuse_or_warn(Refused("implausible_hu", f"{found}, wanted {MIN_AIR:.0%} and {MIN_TISSUE:.0%}"), cfg)
+        checks.refuse_or_warn(Refused("implausible_hu", f"{found}, wanted {MIN_AIR:.0%} and {MIN_TISSUE:.0%}"), cfg)
     ]
 
 
-def _facts(first: Header, positions: Sequence[float], choice: Choice) -> dict[str, Any]:
+def _facts(choice: Choice, positions: Sequence[float]) -> dict[str, Any]:
     """Numbers and codes about a series, none of which identifies anybody; None where unknown."""
+    first = choice.slices[0].header
+    rows, columns = choice.turn.pair((first.rows, first.columns))
     numbers = {
         "slices": len(positions),
-        "rows": first.rows,
-        "columns": first.columns,
-        "row_spacing_mm": first.spacing[0],
-        "column_spacing_mm": first.spacing[1],
+        "rows": rows,
+        "columns": columns,
+        "row_spacing_mm": choice.spacing_mm[0],
+        "column_spacing_mm": choice.spacing_mm[1],
         "slice_spacing_mm": round(float(np.median(np.diff(positions))), 4) if len(positions) > 1 else math.nan,
         "slice_thickness_mm": first.thickness_mm,
-        "field_of_view_mm": round(first.columns * first.spacing[1], 2),
+        "field_of_view_mm": round(columns * choice.spacing_mm[1], 2),
         "kvp": first.kvp,
+        "energy_kev": first.energy_kev,
         "phase_percent": first.phase_percent,
     }
-    gating = first.synchronization.upper()
+    known = first.kernel if acquisition.KERNEL.fullmatch(first.kernel) else "other"
     return {
         **{name: None if math.isnan(value) else value for name, value in numbers.items()},
-        "kernel": (first.kernel if KERNEL.fullmatch(first.kernel) else "other") if first.kernel else None,
-        "gating": gating if gating in GATING else None,
+        "kernel": known if first.kernel else None,
+        "kernel_class": acquisition.kernel_class(first.kernel),
+        "gating": first.gating or None,
         "warnings": " ".join(choice.warnings),
     }

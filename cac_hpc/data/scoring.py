@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cac_hpc.calcium import agatston, heart, regions
+from cac_hpc.calcium import agatston, regions
 from cac_hpc.calcium.agatston import Score
 from cac_hpc.calcium.regions import Drawn
 from cac_hpc.data import files, images, intake, labels
-from cac_hpc.data.intake import Study
+from cac_hpc.data.intake import Study, Volume
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.run import logs, paths, settings
-from cac_hpc.run.config import Checks, InputError, LabelsConfig, PackConfig, RuleConfig, ScoreConfig
+from cac_hpc.run.config import Checks, Frame, InputError, LabelsConfig, PackConfig, RuleConfig, ScoreConfig
 from cac_hpc.run.reasons import Refused
 
 SCORES = ("study", "agatston", "category", "volume_mm3", "mass_mg", "lesions", "slices_with_lesions", "slices",
@@ -33,10 +34,13 @@ LESIONS = ("study", "lesion", "slice", "row", "column", "region", "pixels", "are
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """All that a worker needs to score one study. region: heart, all, or the file to be used."""
+    """All that a worker needs to score one study. region: heart, all, or the file to be used. frame: of the file, if it
+    does not say so itself.
+    """
 
     folder: Path
     region: str
+    frame: Frame | None
     pack: PackConfig
     rule: RuleConfig
 
@@ -90,27 +94,47 @@ def study_folders(cfg: ScoreConfig) -> dict[str, Path]:
 
 def score_folder(task: ScoreTask, say: Say) -> Scored:
     """What a worker does: read, find the region, score."""
-    study, hu_ZHW, _ = intake.read_volume(files.list_files(task.folder), task.pack)
-    if study.facts is None:
-        return Scored(None, fault=_main_fault(study))
-    facts = study.facts
-    spacing_mm = (facts["slice_spacing_mm"], facts["row_spacing_mm"], facts["column_spacing_mm"])
-    if spacing_mm[0] is None:
+    volume = intake.read_chest(files.list_files(task.folder), task.pack)
+    if volume.study.facts is None:
+        return Scored(None, fault=_main_fault(volume.study))
+    if math.isnan(volume.study.spacing_mm[0]):
         return Scored(None, fault="too_few_slices: a single one has no spacing")
     try:
-        drawn = _region(task.region, hu_ZHW, spacing_mm)
+        drawn = _region(task, volume)
     except (Refused, InputError) as why:
         return Scored(None, fault=str(why))
-    score = agatston.score_study(hu_ZHW, drawn.region_ZHW, spacing_mm, task.rule)
-    return Scored(score, drawn.names, {name: facts[name] for name in ("slices", "warnings")})
+    score = agatston.score_study(volume.hu_ZHW, drawn.region_ZHW, volume.study.spacing_mm, task.rule)
+    return Scored(score, drawn.names, {name: volume.study.facts[name] for name in ("slices", "warnings")})
 
 
-def _region(region: str, hu_ZHW: np.ndarray, spacing_mm: agatston.Spacing) -> Drawn:
-    if region == "heart":
-        return Drawn(heart.find(hu_ZHW, spacing_mm).region_ZHW, ("heart",))
-    if region == "all":
-        return Drawn(np.ones(hu_ZHW.shape, bool), ("all",))
-    return regions.draw(Path(region), hu_ZHW.shape, spacing_mm)
+def _region(task: ScoreTask, volume: Volume) -> Drawn:
+    """The region in the patient frame.
+
+    Raises: Refused if no heart is found; InputError for what is wrong with a file.
+    """
+    if task.region == "heart":
+        if volume.heart is None:
+            raise volume.no_heart or Refused("no_heart", "not looked for")
+        return Drawn(volume.heart.region_ZHW, ("heart",))
+    if task.region == "all":
+        return Drawn(np.ones(volume.hu_ZHW.shape, bool), ("all",))
+    return _drawn(Path(task.region), task.frame, volume)
+
+
+def _drawn(path: Path, frame: Frame | None, volume: Volume) -> Drawn:
+    """The region of a file, from the frame that it counts in to that of the patient."""
+    turn, (num_slices, *size), (slice_mm, *pixel_mm) = volume.study.turn, volume.hu_ZHW.shape, volume.study.spacing_mm
+    frame = regions.stated_frame(path) or frame
+    if frame is None and not turn.is_none:
+        raise InputError(
+            f"{path}: does not state its frame, and the rows and columns of this study are stored otherwise than from "
+            "front to back and from the patient's right to his left; say --region_frame stored, as viewers show them, "
+            "or --region_frame patient"
+        )
+    if frame != "stored":
+        return regions.draw(path, volume.hu_ZHW.shape, volume.study.spacing_mm)
+    drawn = regions.draw(path, (num_slices, *turn.pair(size)), (slice_mm, *turn.pair(pixel_mm)))
+    return replace(drawn, region_ZHW=turn.of(drawn.region_ZHW))
 
 
 def _main_fault(study: Study) -> str:
@@ -133,7 +157,7 @@ def _task(cfg: ScoreConfig, name: str, folder: Path) -> ScoreTask:
     """
     pack = PackConfig(checks=Checks(**dict.fromkeys(cfg.warn, "warn")))  # type: ignore[arg-type]
     if cfg.region in ("heart", "all"):
-        return ScoreTask(folder, cfg.region, pack, cfg.rule)
+        return ScoreTask(folder, cfg.region, None, pack, cfg.rule)
     path = Path(cfg.region)
     if path.is_dir():
         found = [path / f"{name}{suffix}" for suffix in regions.SUFFIXES if (path / f"{name}{suffix}").is_file()]
@@ -146,7 +170,7 @@ def _task(cfg: ScoreConfig, name: str, folder: Path) -> ScoreTask:
                          f"in {', '.join(regions.SUFFIXES)}")  # fmt: skip
     if path.suffix.lower() in (".yaml", ".yml"):
         regions.read_shapes(path)
-    return ScoreTask(folder, str(path), pack, cfg.rule)
+    return ScoreTask(folder, str(path), cfg.region_frame, pack, cfg.rule)
 
 
 def _all_scored(tasks: list[ScoreTask]) -> Iterator[Scored]:

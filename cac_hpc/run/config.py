@@ -15,6 +15,8 @@ import yaml
 from cac_hpc.run import notation
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
+Frame = Literal["patient", "stored"]
+StudyRule = Literal["refuse", "earliest", "latest"]
 # settings that change no prediction
 WITHOUT_EFFECT = ("train.allow_inexact_resume", "train.checkpoint_minutes", "train.occlusion", "train.residency")
 
@@ -73,12 +75,12 @@ class LabelsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesRule:
-    """Which series of a study is taken: of the axial ones that fit, the one with most slices."""
+    """Which series of a study is taken, of the axial ones: README, "What decides between series"."""
 
-    thickness_mm: tuple[float, float] = (2.0, 5.0)  # SliceThickness, where the header gives it; scoring uses 2.5 or 3
+    thickness_mm: tuple[float, float] = (2.0, 5.0)  # SliceThickness, else the distance of the slices; usual is 2.5 or 3
     description: str | None = None  # a regular expression that SeriesDescription must contain, any case
     prefer_original: bool = True  # before derived images, whatever their number
-    max_lean_degrees: float = 5.0  # of the slices' normal from the body axis
+    max_lean_degrees: float = 5.0  # of the slices' normal, their rows and columns from the patient's axes
 
     def __post_init__(self) -> None:
         low, high = self.thickness_mm
@@ -106,6 +108,9 @@ class Checks:
     mixed_thickness: Literal["refuse", "warn"] = "refuse"
     mixed_rescale: Literal["refuse", "warn"] = "refuse"
     mixed_acquisition: Literal["refuse", "warn"] = "refuse"
+    repeated_pixels: Literal["refuse", "warn"] = "refuse"
+    incomplete_acquisition: Literal["refuse", "warn"] = "warn"  # ImagesInAcquisition may count what was not exported
+    contrast_agent: Literal["refuse", "warn"] = "refuse"  # with a warning a series of it is taken if there is no other
     implausible_hu: Literal["refuse", "warn"] = "refuse"
     lossy_compression: Literal["refuse", "warn"] = "refuse"
     no_heart: Literal["refuse", "warn"] = "refuse"  # asked with pack.crop: heart; with a warning slices stay whole
@@ -135,6 +140,7 @@ class PackConfig:
     crop: Literal["none", "heart"] = "none"  # heart: slices are cut to a square around it before they are resampled
     crop_margin_mm: float = 10.0  # of the square, around the heart's box
     baseline: bool = True  # score every study by the Agatston rule in its heart, for studies.csv
+    several_studies: StudyRule = "refuse"  # of one patient in one folder: refuse, or take one by its StudyDate
     series: SeriesRule = SeriesRule()
     checks: Checks = Checks()
     limits: Limits = Limits()
@@ -466,6 +472,7 @@ class ScoreConfig:
     folder: str  # one study, or a folder of them
     single: bool = False  # the folder is one study, even if no CT slice lies in it directly
     region: str = "heart"  # heart, all, a file of shapes or a mask, or a folder with one of these for each study
+    region_frame: Frame | None = None  # whose rows and columns a file counts that does not say so itself
     warn: tuple[str, ...] = ()  # checks of the series that only warn, as in pack.checks
     out: str | None = None  # scores.csv and lesions.csv go there
     rule: RuleConfig = RuleConfig()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 REASONS: dict[str, tuple[str, str]] = {
     # the file as a file
     "symlink": ("a link that leads out of the study folder, to a folder or nowhere", "copy the files into the study"),
@@ -21,6 +23,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "RescaleSlope or RescaleIntercept is missing, zero or no number, or gives no HU",
         "export with full headers",
     ),
+    "not_hu": (
+        "no Hounsfield units: an image of one material, electron density, effective atomic number, or modified HU",
+        "export the plain images",
+    ),
     "lossy_compression": ("compressed with loss: values are not the scanner's", "export the original images"),
     "unsupported_compression": ("a transfer syntax that nothing here decodes", "export it uncompressed"),
     "mixed_frames": ("an enhanced CT whose frames are of several series", "export it as single frames"),
@@ -34,10 +40,17 @@ REASONS: dict[str, tuple[str, str]] = {
         "export the original images",
     ),
     # the choice of the series
+    "several_patients": ("scans of several patients in one folder", "give each patient a folder"),
+    "several_studies": ("several studies in one folder", "give each study a folder, or set pack.several_studies"),
+    "other_study": ("of another study of the patient than pack.several_studies takes", "nothing"),
     "duplicate": ("the same slice as another file", "nothing"),
-    "not_axial": ("of a series that is not axial", "nothing"),
+    "not_axial": ("of a series that is not axial, or turned in its plane", "nothing"),
     "other_series": ("of a series that the rule of pack.series does not choose", "nothing, or change the rule"),
     "other_phase": ("of another phase or acquisition of the chosen series", "nothing, or change the rule"),
+    "contrast_agent": (
+        "a contrast agent was given: ContrastBolusAgent or a relative says so, or the blood in the heart is bright",
+        "score the plain series; calcium cannot be told from contrast agent",
+    ),
     # the series as a whole: each can be turned into a warning in pack.checks
     "conflicting_duplicates": ("two different slices at one position", "remove the wrong one, or split the series"),
     "missing_slices": ("a gap in the positions", "fetch the study again from the archive"),
@@ -47,6 +60,8 @@ REASONS: dict[str, tuple[str, str]] = {
     "mixed_rescale": ("slices whose rescale differs", "fetch the study again from the archive"),
     "mixed_acquisition": ("slices that differ in kVp, kernel, phase, bits, size or orientation", "split the series"),
     "implausible_hu": ("no air or no soft tissue where a chest has both", "check the rescale of the export"),
+    "repeated_pixels": ("the same pixels at two positions, as no scanner makes them", "fetch the study again"),
+    "incomplete_acquisition": ("fewer slices than ImagesInAcquisition says", "fetch the study again from the archive"),
     "no_heart": ("no heart is found, where slices are to be cropped to it", "check the study, or set pack.crop: none"),
     # the study
     "too_few_slices": ("fewer slices than pack.min_slices", "fetch the study again, or lower the limit"),
@@ -65,10 +80,11 @@ REASONS: dict[str, tuple[str, str]] = {
 class Refused(ValueError):
     """A file or study cannot be used: ``reason`` is a code of REASONS, ``detail`` what was found, in numbers only.
 
-    series: SeriesInstanceUID of a CT slice whose header could be read; None of anything else.
+    series: SeriesInstanceUID of a CT slice whose header could be read, and subject: whose it is; None of anything else.
     """
 
     series: str | None = None
+    subject: Any = None
 
     def __init__(self, reason: str, detail: str) -> None:
         assert reason in REASONS, reason

@@ -14,13 +14,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from cac_hpc.run.config import (
     Checks,
     ClusterConfig,
     Config,
     DataConfig,
+    Frame,
     InputError,
     LabelsConfig,
     ModelConfig,
@@ -252,6 +253,8 @@ def parse_score(doc: str | None, argv: Sequence[str] | None = None) -> ScoreConf
     parser.add_argument("--single", action="store_true", help="FOLDER is one study, also if it has only folders in it")
     text = "heart (found in the volume, the default), all, a .yaml, .npy or .npz file, or a folder of STUDY.yaml, ..."
     parser.add_argument("--region", default="heart", metavar="REGION", help=text)
+    text = "rows and columns of a region's file that does not say so itself: patient, or stored as in the DICOM files"
+    parser.add_argument("--region_frame", choices=get_args(Frame), help=text)
     parser.add_argument("--out", metavar="DIR", help="write scores.csv and lesions.csv into this folder")
     checks = [spec.name for spec in dataclasses.fields(Checks)]
     text = "use studies that fail this check, with a warning; several can be named"

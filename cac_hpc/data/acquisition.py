@@ -1,0 +1,132 @@
+"""What a header says of how a slice was made: contrast agent, tube voltage, kernel, gating; in codes of fixed lists."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+Value = str | int  # as header has it
+
+# contrast agent
+AGENTS = ("ContrastBolusAgent", "ContrastBolusIngredient")  # say which, or that there is none
+AMOUNTS = ("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastFlowRate")
+SIGNS = ("ContrastBolusAgentSequence", "ContrastBolusRoute", "ContrastBolusStartTime")  # there where one was given
+NO_AGENT = re.compile(  # a blank, a zero, a dash, or a word that denies
+    r"[\W0_]*|(NO|NON|NONE|NOT|WITHOUT|W/?O|OHNE|KEINE?|SANS|SENZA|SIN|NIL|NULL|N/?A|UNKNOWN|PLAIN|NATIVE?|UNENHANCED)"
+    r"(?!\w)(?![- ]?IONIC).*"
+)
+
+# energy
+ABOUT_120_KVP = (110.0, 130.0)
+LIKE_120_KVP_KEV = (65.0, 80.0)  # monoenergetic images in which calcium is as bright as at 120 kVp
+KEV = re.compile(r"(?<![\d.])(\d{2,3}(?:\.\d+)?)[ _]?KEV(?![A-Z])")
+
+# kernel
+KERNEL = re.compile(
+    r"[A-Z]{1,2}[a-z]?\d{1,2}[a-z]{0,2}([_\\]\d)?|SOFT|STANDARD|STND|DETAIL|BONE|LUNG|EDGE|CHEST|[A-Z]{1,2}"
+)
+SOFT, SHARP, UNKNOWN = "soft to medium", "sharp", "unknown"
+NAMED_KERNELS = {  # words are GE's, single letters and those behind X and Y Philips'
+    SOFT: re.compile(r"(HD )?(SOFT|STANDARD|STND|CHST|CHEST|DETAIL|SMOOTH)\b.*|[A-C]|CB|XC[ABC]|Y[AB]"),
+    SHARP: re.compile(r"(HD )?(LUNG|BONE|EDGE|ULTRA|SHARP).*|[DEFL]|XCD|Y[CDE]"),
+}
+NUMBERED_KERNEL = re.compile(r"[A-Z]{1,3}(\d{2})[A-Z]{0,2}")  # Siemens: B35f, Qr36d, I70f, Br59; rising sharpness
+SHARP_FROM = 50
+CANON_KERNEL = re.compile(r"FC(\d{2})")
+CANON_SHARP = (3, 5, 8)  # FC30 to FC39 and FC80 to FC89 are for bone, FC50 to FC59 for lung
+
+# gating
+GATING = ("NONE", "REALTIME", "PROSPECTIVE", "RETROSPECTIVE", "PACED")  # CardiacSynchronizationTechnique
+GATED = "GATED"  # by which technique is not said
+_PHASE = re.compile(r"TP ?(\d{1,3}(?:\.\d+)?) ?(PC|MS)")  # tokens of ScanOptions
+_HEART_RATE = re.compile(r"(DS_?)?(\d{2,3} ?BPM|BPM ?\d{2,3})")
+_TECHNIQUES = {"PROSPECTIVE": re.compile(r"\bPROSPECT|\bSTEP.*SHOOT"), "RETROSPECTIVE": re.compile(r"\bRETRO")}
+_GATED = re.compile(r"ECG|EKG|GATED|GATING|CARDIAC|TRIGGER")
+
+
+def has_contrast_agent(values: Mapping[str, Value]) -> bool:
+    """Whether a header says that a contrast agent was given.
+
+    A name says so, unless it says that there was none; so does an amount above 0, whatever the name. A route, a time or
+    a sequence of agents say so where no name denies it. ContrastBolusAgentAdministered of a frame decides alone.
+
+    Source: DICOM PS3.3 C.7.6.4 Contrast/Bolus Module, C.7.6.16.2.12 Contrast/Bolus Usage.
+    """
+    if administered := _upper(values, "ContrastBolusAgentAdministered"):  # YES or NO of each agent
+        return "YES" in administered.split("\\")
+    if any(_number(_upper(values, key)) > 0 for key in AMOUNTS):
+        return True
+    names = [name for key in AGENTS if (name := _upper(values, key))]
+    if any(not NO_AGENT.fullmatch(name) for name in names):
+        return True
+    return not names and any(not NO_AGENT.fullmatch(_upper(values, key)) for key in SIGNS)
+
+
+def energy_kev(values: Mapping[str, Value]) -> float:
+    """Energy of a monoenergetic image in keV, by its own attribute or by its name; NaN of all other images."""
+    if (energy := _number(_upper(values, "MonoenergeticEnergyEquivalent"))) > 0:
+        return energy
+    found = KEV.search(_upper(values, "ImageType")) or KEV.search(_upper(values, "SeriesDescription"))
+    return float(found[1]) if found else math.nan
+
+
+def is_about_120_kvp(kvp: float, kev: float) -> bool | None:
+    """Whether calcium is about as bright as at 120 kVp, for which the thresholds of the score were set; None: unknown.
+
+    Source: monoenergetic images of 65 to 80 keV have the contrast of 120 kVp (Yu et al. 2012, AJR 199:S9-S15).
+    """
+    value, (low, high) = (kvp, ABOUT_120_KVP) if math.isnan(kev) else (kev, LIKE_120_KVP_KEV)
+    return None if math.isnan(value) else low <= value <= high
+
+
+def kernel_class(kernel: str) -> str:
+    """SOFT, SHARP or UNKNOWN of a ConvolutionKernel: sharp ones are for lung, bone and stents, and raise noise.
+
+    Names are those of GE, Philips, Siemens and Canon as their DICOM conformance statements and manuals give them.
+    """
+    name = kernel.split("\\")[0].strip().upper()
+    if canon := CANON_KERNEL.fullmatch(name):
+        return SHARP if int(canon[1]) // 10 in CANON_SHARP else SOFT
+    if numbered := NUMBERED_KERNEL.fullmatch(name):
+        return SHARP if int(numbered[1]) >= SHARP_FROM else SOFT
+    return next((known for known, names in NAMED_KERNELS.items() if names.fullmatch(name)), UNKNOWN)
+
+
+def gating(values: Mapping[str, Value]) -> str:
+    """One of GATING, or GATED, or "" where nothing is said.
+
+    Where CardiacSynchronizationTechnique is silent ScanOptions may tell: a phase (TP70PC, TP350MS), a heart rate in
+    beats per minute, or a word for it.
+    """
+    technique = _upper(values, "CardiacSynchronizationTechnique")
+    if technique in GATING:
+        return technique
+    options = _upper(values, "ScanOptions")
+    said = next((name for name, words in _TECHNIQUES.items() if words.search(options)), "")
+    return said or (GATED if any(sign.search(options) for sign in (_PHASE, _HEART_RATE, _GATED)) else "")
+
+
+def phase(values: Mapping[str, Value]) -> tuple[float, float]:
+    """Phase of the cardiac cycle: percent of the R-R interval, and delay after the R peak in ms; NaN if not said."""
+    percent = _number(_upper(values, "NominalPercentageOfCardiacPhase"))
+    delay_ms = _number(_upper(values, "NominalCardiacTriggerDelayTime"))
+    for number, unit in _PHASE.findall(_upper(values, "ScanOptions")):
+        if unit == "PC" and math.isnan(percent):
+            percent = float(number)
+        if unit == "MS" and math.isnan(delay_ms):
+            delay_ms = float(number)
+    return percent, delay_ms
+
+
+def _upper(values: Mapping[str, Value], key: str) -> str:
+    return str(values.get(key, "")).strip().upper()
+
+
+def _number(text: str) -> float:
+    """The first of the numbers in an element; NaN if there is none."""
+    try:
+        number = float(text.split("\\")[0])
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
