@@ -9,7 +9,7 @@ import numpy as np
 
 from cac_hpc.data import phases, stacks
 from cac_hpc.data.header import Header
-from cac_hpc.data.stacks import GAP, Stack
+from cac_hpc.data.stacks import GAP, Candidate, Stack
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.reasons import Refused
 
@@ -25,17 +25,16 @@ def refuse_or_warn(refused: Refused, cfg: PackConfig) -> str:
     return refused.reason
 
 
-def failed_checks(stack: Stack, strays: Stack, cfg: PackConfig) -> list[str]:
+def failed_checks(stack: Stack, strays: Sequence[Candidate], cfg: PackConfig) -> list[str]:
     """Codes of the failed checks that are set to warn.
 
     Args:
         stack: the chosen slices. strays: slices that name the same series but are not among them, or are of no series.
     Raises: Refused for the first that is set to refuse.
     """
-    headers = list({id(candidate.header): candidate.header for candidate in stack}.values())
     failed = (
         *_of_number(stack, cfg),
-        *_of_equality(headers),
+        *_of_equality(stack.headers),
         *_of_acquisitions(stack),
         *_of_spacing(stack, strays, cfg),
     )
@@ -43,7 +42,7 @@ def failed_checks(stack: Stack, strays: Stack, cfg: PackConfig) -> list[str]:
 
 
 def _of_number(stack: Stack, cfg: PackConfig) -> Iterator[Refused]:
-    if (count := len(stacks.levels_mm(stack))) < cfg.min_slices:
+    if (count := len(stack.levels)) < cfg.min_slices:
         yield Refused("too_few_slices", f"{count} slices, pack.min_slices is {cfg.min_slices}")
     if count > cfg.max_slices:
         yield Refused("too_many_slices", f"{count} slices, pack.max_slices is {cfg.max_slices}")
@@ -74,45 +73,45 @@ def _of_acquisitions(stack: Stack) -> Iterator[Refused]:
     """One acquisition, and all of it."""
     if why := phases.interleaved(stack):
         yield Refused("mixed_acquisition", why)
-    there = Counter(str(candidate.header.acquisition) for candidate in stack)
-    for header in (candidate.header for candidate in stack):
+    there = Counter(str(candidate.header.acquisition) for candidate in stack.slices)
+    for header in stack.headers:
         if header.images_in_acquisition > (found := there[str(header.acquisition)]):
             said = f"ImagesInAcquisition is {header.images_in_acquisition:g}, {found} slices are there"
             yield Refused("incomplete_acquisition", said)
             return
 
 
-def _of_spacing(stack: Stack, strays: Stack, cfg: PackConfig) -> Iterator[Refused]:
+def _of_spacing(stack: Stack, strays: Sequence[Candidate], cfg: PackConfig) -> Iterator[Refused]:
     """Steps between neighbours: all the same, along the normal, and none further beyond the ends."""
-    along, position = stacks.along_mm(stack), stacks.positions(stack)
+    along, position = stack.along, stack.position
     order = np.argsort(along, kind="stable")
     order = order[np.concatenate([[True], np.diff(along[order]) >= stacks.SAME_MM])]
     if len(order) < 2:
         return
     steps, lengths = np.diff(position[order], axis=0), np.diff(along[order])
     usual, usual_mm = np.median(steps, axis=0), float(np.median(lengths))
-    unbroken_mm = GAP * stacks.slab_mm(stack) + cfg.spacing_tolerance_mm
+    unbroken_mm = GAP * stack.slab + cfg.spacing_tolerance_mm
     yield from _of_strays(stack, along[order], usual_mm, strays, cfg)
     if gaps := int((lengths > unbroken_mm).sum()):
         yield Refused("missing_slices", f"{gaps} gaps, up to {lengths.max():.2f} mm, wanted {unbroken_mm:.2f} at most")
     elif (off := float(np.linalg.norm(steps - usual, axis=1).max())) > cfg.spacing_tolerance_mm:
         yield Refused("uneven_spacing", f"steps depart by up to {off:.2f} mm from the usual {usual_mm:.2f} mm")
-    if (shear := stacks.shear_degrees(stack)) > SHEAR_DEGREES:
+    if (shear := stack.shear_degrees) > SHEAR_DEGREES:
         yield Refused("gantry_tilt", f"slices are stacked {shear:.1f} degrees off their normal")
 
 
 def _of_strays(
-    stack: Stack, along_mm: np.ndarray, usual_mm: float, strays: Stack, cfg: PackConfig
+    stack: Stack, along_mm: np.ndarray, usual_mm: float, strays: Sequence[Candidate], cfg: PackConfig
 ) -> Iterator[Refused]:
     """No slice that is left out belongs where one is missing, in the series or behind its ends."""
     near_mm = cfg.spacing_tolerance_mm + stacks.SAME_MM
     for stray in strays:
-        place = float(np.dot(stray.own.position, stacks.normal(stack)))
+        place = float(np.dot(stray.own.position, stack.normal))
         if min(abs(along_mm[0] - usual_mm - place), abs(along_mm[-1] + usual_mm - place)) <= near_mm:
             yield Refused("mixed_acquisition", "the slice that continues the series is of another")
             return
         inside = along_mm[0] < place < along_mm[-1] and np.abs(along_mm - place).min() > usual_mm / 2
-        if inside and stray.series == stack[0].series:
+        if inside and stray.series == stack.first.series:
             found = "a slice of the series where one is missing differs in size, orientation or PixelSpacing"
             yield Refused("mixed_acquisition", found)
             return

@@ -35,12 +35,12 @@ def one_phase(stack: Stack) -> tuple[Stack, dict[int, Refused]]:
     others: dict[int, Refused] = {}
     for attribute, value in TELLING.items():
         parts = _parts(stack, value)
-        if len(parts) < 2 or not (volumes := _same_place(stack, list(parts.values()))):
+        if not parts or not (volumes := _same_place(stack, list(parts.values()))):
             continue
-        chosen = max(volumes, key=lambda volume: len(stacks.levels_mm(volume)))  # of equal ones the lowest value
+        chosen = max(volumes, key=lambda volume: len(volume.levels))  # of equal ones the lowest value
         refused = Refused("other_phase", f"of {len(parts)} phases or acquisitions, by {attribute}")
-        kept = {candidate.index for candidate in chosen}
-        others |= {candidate.index: refused for candidate in stack if candidate.index not in kept}
+        kept = {candidate.index for candidate in chosen.slices}
+        others |= {candidate.index: refused for candidate in stack.slices if candidate.index not in kept}
         stack = chosen
     return stack, others
 
@@ -56,28 +56,27 @@ def interleaved(stack: Stack) -> str | None:
 
 
 def _parts(stack: Stack, value: Callable[[Candidate], float | str]) -> dict[float | str, Stack]:
-    """Slices by a value, ascending; those without one last."""
-    parts: dict[float | str, Stack] = defaultdict(list)
-    for candidate in stack:
+    """Slices by a value, ascending, those without one last; empty where all have the same."""
+    parts: dict[float | str, list[Candidate]] = defaultdict(list)
+    for candidate in stack.slices:
         found = value(candidate)
         parts["" if found != found else found].append(candidate)  # NaN differs from itself
-    return dict(sorted(parts.items(), key=lambda item: (item[0] == "", item[0])))
+    ascending = sorted(parts.items(), key=lambda item: (item[0] == "", item[0]))
+    return {found: Stack(slices) for found, slices in ascending} if len(parts) > 1 else {}
 
 
 def _same_place(stack: Stack, parts: list[Stack]) -> list[Stack]:
     """Of the parts, those of which each is the whole place by itself; none if the parts are slabs of one volume."""
-    num_levels = len(stacks.levels_mm(stack))
-    if num_levels < len(stack):
-        return [part for part in parts if len(stacks.levels_mm(part)) == num_levels]
+    if len(stack.levels) < len(stack) and (whole := [part for part in parts if len(part.levels) == len(stack.levels)]):
+        return whole
     if not _between_each_other(parts):
         return []
-    levels = stacks.levels_mm(stack)
-    return [part for part in parts if _is_volume(part) and _reaches(stacks.levels_mm(part), levels)]
+    return [part for part in parts if _is_volume(part) and _reaches(part, stack)]
 
 
 def _between_each_other(parts: list[Stack]) -> bool:
     """Whether two of the parts, each a volume by itself, share more than a step of the patient, at other positions."""
-    volumes = sorted((stacks.levels_mm(part) for part in parts if _is_volume(part)), key=lambda levels: levels[0])
+    volumes = sorted((part.levels for part in parts if _is_volume(part)), key=lambda levels: levels[0])
     seen = np.zeros(0)
     for levels in volumes:
         shared = levels[levels <= seen.max(initial=-math.inf)]
@@ -88,28 +87,25 @@ def _between_each_other(parts: list[Stack]) -> bool:
 
 
 def _is_volume(part: Stack) -> bool:
-    """Whether slices stand evenly and, for all that is known of their thickness, without gaps."""
-    levels = stacks.levels_mm(part) if len(part) >= LEAST else np.zeros(0)
-    if len(levels) < max(LEAST, len(part)):
+    """Whether positions are even and, for all that is known of the slices' thickness, without gaps."""
+    if len(part) < LEAST or len(part.levels) < LEAST:
         return False
-    steps, thickness = np.diff(levels), stacks.thickness_mm(part)
-    usual = float(np.median(steps))
-    even = steps.max() <= GAP * usual and steps.min() >= usual / GAP
-    return bool(even and (math.isnan(thickness) or usual <= GAP * thickness))
+    steps = np.diff(part.levels)
+    even = steps.max() <= GAP * part.step and steps.min() >= part.step / GAP
+    return bool(even and (math.isnan(part.thickness) or part.step <= GAP * part.thickness))
 
 
-def _reaches(part_mm: np.ndarray, all_mm: np.ndarray) -> bool:
+def _reaches(part: Stack, whole: Stack) -> bool:
     """Whether a part is as long as all, up to one of its steps at each end."""
-    step = float(np.median(np.diff(part_mm))) + stacks.SAME_MM
-    return bool(part_mm[0] - all_mm[0] < step and all_mm[-1] - part_mm[-1] < step)
+    missing = part.levels[0] - whole.levels[0], whole.levels[-1] - part.levels[-1]
+    return bool(max(missing) < part.step + stacks.SAME_MM)
 
 
 def _numbers_alternate(stack: Stack) -> bool:
     """Whether slices that overlap are numbered in order only if every second, third or fourth is taken."""
-    thickness = stacks.thickness_mm(stack)
-    if GAP * stacks.step_mm(stack) > thickness:
+    if GAP * stack.step > stack.thickness:
         return False
-    at = dict(zip(stacks.along_mm(stack).tolist(), stack, strict=True))  # copies are at one position
+    at = dict(zip(stack.along.tolist(), stack.slices, strict=True))  # copies are at one position
     number = np.array([at[position].own.instance for position in sorted(at)])
     if np.isnan(number).any() or _in_order(number):
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from cac_hpc.data import acquisition, stacks
+from cac_hpc.data import acquisition
 from cac_hpc.data.stacks import Stack
 from cac_hpc.run.config import SeriesRule
 
@@ -39,18 +39,17 @@ WORDS = {
 
 def rank(stack: Stack, rule: SeriesRule) -> Rank:
     """How a series is ranked among the others of its study."""
-    headers = {id(candidate.header): candidate.header for candidate in stack}.values()
-    first = stack[0].header
+    headers, first = stack.headers, stack.first.header
     original = any("ORIGINAL" in header.image_type for header in headers)
     return Rank(
-        tilted=stacks.lean_degrees(stack) > rule.max_lean_degrees,
+        tilted=stack.lean_degrees > rule.max_lean_degrees,
         contrast_agent=any(header.contrast_agent for header in headers),
         energy={True: 0, None: 1, False: 2}[acquisition.is_about_120_kvp(first.kvp, first.energy_kev)],
         kernel=KERNELS.index(acquisition.kernel_class(first.kernel)),
         derived=rule.prefer_original and not original,
-        fewer_positions=-len(stacks.levels_mm(stack)),
+        fewer_positions=-len(stack.levels),
         number=math.inf if math.isnan(first.series_number) else first.series_number,
-        listed=stack[0].index,
+        listed=stack.first.index,
     )
 
 
@@ -67,7 +66,7 @@ def why_not(stack: Stack, mine: Rank, best: Rank) -> str:
 
 
 def _energy(stack: Stack) -> str:
-    header = stack[0].header
+    header = stack.first.header
     if not math.isnan(header.energy_kev):
         return f"it is an image of {header.energy_kev:g} keV"
     return "KVP is not said" if math.isnan(header.kvp) else f"KVP is {header.kvp:g}"

@@ -28,7 +28,7 @@ class Choice:
     warnings: codes of the checks that failed and were set to warn.
     """
 
-    slices: Stack
+    slices: list[Candidate]
     position_mm: np.ndarray
     turn: frame.Turn
     spacing_mm: tuple[float, float]
@@ -63,14 +63,14 @@ def choose(candidates: Sequence[Candidate], cfg: PackConfig, left_out: Mapping[i
     others = dict(left_out)
     every = stacks.stacks([candidate for candidate in candidates if candidate.index not in others])
     chosen = _best(_fitting(every, cfg, others), cfg, others)
-    used = {candidate.index for candidate in chosen}
+    used = {candidate.index for candidate in chosen.slices}
     strays = [
         candidate
         for stack in every
-        for candidate in stack
-        if candidate.index not in used and (len(stack) < cfg.min_slices or candidate.series == chosen[0].series)
+        for candidate in stack.slices
+        if candidate.index not in used and (len(stack) < cfg.min_slices or candidate.series == chosen.first.series)
     ]
-    of_series = [candidate.index for candidate in candidates if candidate.series == chosen[0].series]
+    of_series = [candidate.index for candidate in candidates if candidate.series == chosen.first.series]
     try:
         return _in_order(chosen, others, of_series, checks.failed_checks(chosen, strays, cfg))
     except Refused as final:
@@ -83,7 +83,7 @@ def _fitting(every: list[Stack], cfg: PackConfig, others: dict[int, Refused]) ->
     for stack in every:
         volume, phased = phases.one_phase(stack)
         if refused := _misfit(volume, cfg):
-            others |= {candidate.index: refused for candidate in stack}
+            others |= {candidate.index: refused for candidate in stack.slices}
         else:
             others |= phased
             fitting.append(volume)
@@ -92,7 +92,7 @@ def _fitting(every: list[Stack], cfg: PackConfig, others: dict[int, Refused]) ->
 
 def _misfit(stack: Stack, cfg: PackConfig) -> Refused | None:
     """Why a series cannot be taken."""
-    first, rule = stack[0].header, cfg.series
+    first, rule = stack.first.header, cfg.series
     if refused := _not_axial(stack, rule.max_lean_degrees):
         return refused
     if projection := PROJECTIONS & set(first.image_type):
@@ -101,18 +101,18 @@ def _misfit(stack: Stack, cfg: PackConfig) -> Refused | None:
         return Refused("other_series", "SeriesDescription does not match pack.series.description")
     if refused := _wrong_thickness(stack, *rule.thickness_mm):
         return refused
-    if (count := len(stacks.levels_mm(stack))) < cfg.min_slices:
+    if (count := len(stack.levels)) < cfg.min_slices:
         return Refused("too_few_slices", f"a series of {count} positions, pack.min_slices is {cfg.min_slices}")
-    if cfg.checks.contrast_agent == "refuse" and any(candidate.header.contrast_agent for candidate in stack):
+    if cfg.checks.contrast_agent == "refuse" and any(header.contrast_agent for header in stack.headers):
         return Refused("contrast_agent", "ContrastBolusAgent or a relative of it says so")
     return None
 
 
 def _not_axial(stack: Stack, most_degrees: float) -> Refused | None:
-    lean = stacks.lean_degrees(stack)
-    if lean > 45 or (lean > most_degrees and stacks.shear_degrees(stack) < lean / 2):  # a tilt stacks upright
+    lean = stack.lean_degrees
+    if lean > 45 or (lean > most_degrees and stack.shear_degrees < lean / 2):  # a tilt stacks upright
         return Refused("not_axial", f"the slice normal leans {lean:.1f} degrees off the body axis")
-    turned = frame.degrees_off_axis(stacks.geometry(stack)[0].tolist())
+    turned = frame.degrees_off_axis(stack.orientation)
     if turned > most_degrees:
         found = f"rows and columns are turned {turned:.1f} degrees off the patient's axes"
         return Refused("not_axial", f"{found}, pack.series.max_lean_degrees is {most_degrees:g}")
@@ -121,9 +121,9 @@ def _not_axial(stack: Stack, most_degrees: float) -> Refused | None:
 
 def _wrong_thickness(stack: Stack, low: float, high: float) -> Refused | None:
     """Where no header tells a thickness the distance of the slices stands for it."""
-    said, asked = "SliceThickness", stacks.thickness_mm(stack)
+    said, asked = "SliceThickness", stack.thickness
     if math.isnan(asked):
-        said, asked = "SliceThickness is not said, slices are apart by", stacks.step_mm(stack)
+        said, asked = "SliceThickness is not said, slices are apart by", stack.step
     if math.isnan(asked) or low <= asked <= high:
         return None
     return Refused("other_series", f"{said} {asked:.4g} mm, pack.series.thickness_mm wants {low:g} to {high:g}")
@@ -141,14 +141,11 @@ def _best(fitting: list[Stack], cfg: PackConfig, others: dict[int, Refused]) -> 
     for stack, rank in zip(fitting, ranks, strict=True):
         if rank != best:
             refused = Refused("other_series", preference.why_not(stack, rank, best))
-            others |= {candidate.index: refused for candidate in stack}
+            others |= {candidate.index: refused for candidate in stack.slices}
     return fitting[ranks.index(best)]
 
 
 def _in_order(stack: Stack, others: dict[int, Refused], of_series: list[int], warnings: list[str]) -> Choice:
-    along = stacks.along_mm(stack)
-    order = np.argsort(along, kind="stable")
-    orientation, spacing = stacks.geometry(stack)
-    turn = frame.turn(orientation.tolist())
-    slices = [stack[index] for index in order]
-    return Choice(slices, along[order], turn, turn.pair(spacing.tolist()), others, of_series, warnings)
+    order = np.argsort(stack.along, kind="stable")
+    slices, turn = [stack.slices[index] for index in order], frame.turn(stack.orientation)
+    return Choice(slices, stack.along[order], turn, turn.pair(stack.spacing), others, of_series, warnings)

@@ -22,7 +22,7 @@ from cac_hpc.run import digests, paths
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import DatasetPaths
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3  # 3: slices in the patient frame
 ROWS_AT_ONCE = 64  # by which the images grow
 
 Keep = Callable[[np.ndarray, float], None]  # takes a packed slice (S, S) and its position in mm
