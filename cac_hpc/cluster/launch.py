@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cac_hpc.cluster import estimate, limits, local, monitor, scheduler, submission, usage
 from cac_hpc.cluster.states import OPEN
-from cac_hpc.data import plan
+from cac_hpc.data import plan, preview
 from cac_hpc.data.plan import DatasetPlan
 from cac_hpc.run import config, ledger, lock, logs, provenance, settings, stages
 from cac_hpc.run.config import Config, InputError
@@ -54,6 +54,8 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     if options.dry_run:
         if not queued and not lock.is_held(run.lock):
             write_text(run.config, config.to_yaml(cfg))
+        for line in preview.lines(cfg):
+            print(line, flush=True)
         return _dry_run(run, cfg, kind, waiting or tasks)
     with lock.exclusive(run.lock, inherited=kind == "local"):
         queued = queued or (submission.in_queue(run) if kind == "slurm" else {})  # another launcher was here meanwhile

@@ -6,7 +6,8 @@ import math
 import re
 from collections.abc import Mapping
 
-Value = str | int  # as header has it
+Value = str | int  # text of an element, blanks around it removed; or a 16-bit number
+HAS_ITEMS = "ITEMS"  # stands for a sequence that is not empty
 
 # contrast agent
 AGENTS = ("ContrastBolusAgent", "ContrastBolusIngredient")  # say which, or that there is none

@@ -28,7 +28,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-HAS_ITEMS = "ITEMS"  # stands for a sequence that is not empty
+from cac_hpc.data.acquisition import HAS_ITEMS
+
 PLUGINS = ("pylibjpeg", "pydicom")  # the first that is there decodes, never what else may be installed
 FRAME_HEADERS = {0xFFF7, *range(0xFFC0, 0xFFD0)} - {0xFFC4, 0xFFC8, 0xFFCC}  # markers of JPEG-LS and JPEG
 

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
-from cac_hpc.data import dicom, elements
-from cac_hpc.data.acquisition import Value
+from cac_hpc.data import elements
+from cac_hpc.data.acquisition import HAS_ITEMS, Value
 from cac_hpc.data.elements import UNDEFINED, CutShort, ElementError, Elements
 from cac_hpc.data.header import (
     CT_IMAGE,
@@ -172,11 +172,10 @@ def _slices(
     known = tuple(found.values.items()), found.private
     values = _decoded(*known)
     syntax = str(values["TransferSyntaxUID"])
-    if syntax not in UNCOMPRESSED and not dicom.can_decode(syntax):
-        raise Refused("unsupported_compression", "nothing here decodes its TransferSyntaxUID")
+    if syntax not in UNCOMPRESSED:
+        _check_decodable(syntax)
     if syntax == BIG_ENDIAN or kind(values) in ENHANCED_CT or values.get("MultienergyCTAcquisition") == "YES":
-        slices = [{**values, **its} for its in dicom.read_slices(_stream(file), KEYWORDS)]
-        found_slices = [(parse(its), _own(its)) for its in slices]
+        found_slices = _parsed_slices(file, values)
     else:
         found_slices = [(_header(*known), _own(own))]
     offset = _checked_pixels(file, size, found.pixels, found_slices[0][0], len(found_slices))
@@ -184,6 +183,21 @@ def _slices(
         Image(path, header, its, stamp, offset, frame, len(found_slices))
         for frame, (header, its) in enumerate(found_slices)
     ]
+
+
+def _check_decodable(syntax: str) -> None:
+    from cac_hpc.data import dicom  # a quarter of a second to import, and most studies do not need it
+
+    if not dicom.can_decode(syntax):
+        raise Refused("unsupported_compression", "nothing here decodes its TransferSyntaxUID")
+
+
+def _parsed_slices(file: int, values: Mapping[str, Value]) -> list[tuple[Header, Own]]:
+    """The slices of a file that needs a full parser; values: what is known of all of them."""
+    from cac_hpc.data import dicom
+
+    slices = [{**values, **its} for its in dicom.read_slices(_stream(file), KEYWORDS)]
+    return [(parse(its), _own(its)) for its in slices]
 
 
 def _own(values: Mapping[str, Value]) -> Own:
@@ -289,7 +303,7 @@ def _decoded(raw: tuple[tuple[int, bytes], ...], private: bool) -> Mapping[str, 
             if len(value) == 4:
                 values[keyword] = repr(*struct.unpack("<f", value))
         elif keyword := SEQUENCES.get(tag):
-            values[keyword] = dicom.HAS_ITEMS if value[:4] == ITEM else ""
+            values[keyword] = HAS_ITEMS if value[:4] == ITEM else ""
         else:
             values[TEXT.get(tag) or IDENTITY[tag]] = _text(value)
     return values
@@ -365,6 +379,8 @@ def _cut_out(image: Image, data: bytes, order: Literal["<", ">"]) -> np.ndarray:
 
 def _swapped(image: Image, file: int) -> bytes:
     """The pixel data of a big-endian file."""
+    from cac_hpc.data import dicom
+
     pixels, wanted = dicom.read_pixels(_stream(file)), image.num_frames * image.header.num_bytes
     if len(pixels) != wanted:
         raise Refused("wrong_length", f"{len(pixels)} bytes of pixels, wanted {wanted}")
@@ -373,6 +389,8 @@ def _swapped(image: Image, file: int) -> bytes:
 
 def _decompressed(image: Image, file: int) -> np.ndarray:
     """Decode the pixels of a slice if they will be of the size that the header says: else they are left alone."""
+    from cac_hpc.data import dicom
+
     header = image.header
     syntax, wanted = header.transfer_syntax, (header.rows, header.columns)
     codestream = dicom.read_codestream(_stream(file, image.pixels_at), image.frame, image.num_frames)

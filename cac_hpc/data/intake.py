@@ -7,28 +7,25 @@ patient frame (`frame`). Axes: Z slice, H row, W column, S row and column of a p
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from cac_hpc.calcium import baseline, heart
 from cac_hpc.calcium.heart import Heart
-from cac_hpc.data import acquisition, checks, hounsfield, images, resample, series, subjects
+from cac_hpc.data import acquisition, checks, hounsfield, images, resample
 from cac_hpc.data.files import Entry
 from cac_hpc.data.frame import AS_STORED, Turn
-from cac_hpc.data.images import Image
+from cac_hpc.data.listing import Listing, choose, read_headers, refuse_all
 from cac_hpc.data.series import Choice, NoSeries
-from cac_hpc.data.stacks import Candidate
 from cac_hpc.run import digests
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.reasons import Refused
 
 Keep = Callable[[np.ndarray, float], None]
 
-PART_OF_SERIES = ("wrong_length", "no_rescale", "not_hu", "no_geometry", "unsupported_compression")  # a slice is lost
 AIR_BELOW_HU, TISSUE_HU = -400, (-150, 250)
 MIN_AIR, MIN_TISSUE = 0.01, 0.02  # shares of the voxels of a chest, at least
 
@@ -80,18 +77,6 @@ class Volume:
     no_heart: Refused | None = None
 
 
-@dataclass
-class _Listing:
-    """The files of a study once their headers are read.
-
-    folders: of each file. found: number of a file, from 0, and a slice in it. refused: by number, why a file has none.
-    """
-
-    folders: list[bytes]
-    found: list[tuple[int, Image]] = field(default_factory=list)
-    refused: dict[int, Refused] = field(default_factory=dict)
-
-
 def read_study(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
     """Read the series of a study that the settings choose, at the packed size.
 
@@ -127,7 +112,7 @@ def read_chest(entries: Sequence[Entry], cfg: PackConfig) -> Volume:
     A series whose blood in the heart is as bright as with a contrast agent is left out of the choice, and the next is
     read, unless the settings forgive it.
     """
-    listing, left_out = _listed(entries), dict[int, Refused]()
+    listing, left_out = read_headers(entries), dict[int, Refused]()
     while True:
         volume, choice = _read_volume(listing, cfg, left_out)
         if choice is None or volume.study.facts is None:
@@ -143,7 +128,7 @@ def read_chest(entries: Sequence[Entry], cfg: PackConfig) -> Volume:
 
 def read_volume(entries: Sequence[Entry], cfg: PackConfig) -> Volume:
     """Read the series that headers choose, as the scanner made it."""
-    return _read_volume(_listed(entries), cfg, {})[0]
+    return _read_volume(read_headers(entries), cfg, {})[0]
 
 
 def read_slices(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
@@ -152,33 +137,10 @@ def read_slices(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
     Args:
         keep: takes each slice (H, W), whose memory is used again for the next one.
     """
-    return _read_series(_listed(entries), cfg, {}, keep)[0]
+    return _read_series(read_headers(entries), cfg, {}, keep)[0]
 
 
-def preview(entries: Sequence[Entry], cfg: PackConfig) -> tuple[int, Counter[tuple[str, str]]]:
-    """Choose the series by headers alone: the number of its slices, and of the other files by reason and detail."""
-    listing = _listed(entries)
-    try:
-        used = len(_choose(listing, cfg, {}).slices)
-    except NoSeries:
-        used = 0
-    return used, Counter((why.reason, why.detail) for why in listing.refused.values())
-
-
-def _listed(entries: Sequence[Entry]) -> _Listing:
-    """Read the headers of all files."""
-    listing = _Listing([entry.folder for entry in entries])
-    for number, entry in enumerate(entries):
-        try:
-            if entry.refused:
-                raise entry.refused
-            listing.found += [(number, image) for image in images.read_images(entry.path)]
-        except Refused as why:
-            listing.refused[number] = why
-    return listing
-
-
-def _read_volume(listing: _Listing, cfg: PackConfig, left_out: dict[int, Refused]) -> tuple[Volume, Choice | None]:
+def _read_volume(listing: Listing, cfg: PackConfig, left_out: dict[int, Refused]) -> tuple[Volume, Choice | None]:
     slices, positions = list[np.ndarray](), list[float]()
 
     def keep(hu_HW: np.ndarray, position_mm: float) -> None:
@@ -195,7 +157,7 @@ def _read_volume(listing: _Listing, cfg: PackConfig, left_out: dict[int, Refused
 
 
 def _read_series(
-    listing: _Listing, cfg: PackConfig, left_out: dict[int, Refused], keep: Keep
+    listing: Listing, cfg: PackConfig, left_out: dict[int, Refused], keep: Keep
 ) -> tuple[Study, Choice | None]:
     """Choose a series and read it; the choice is None where there is none.
 
@@ -205,7 +167,7 @@ def _read_series(
     listing = replace(listing, refused=dict(listing.refused))
     facts = choice = None
     try:
-        choice = _choose(listing, cfg, left_out)
+        choice = choose(listing, cfg, left_out)
         positions = _read_slices(choice, listing, cfg, keep)
         facts = _facts(choice, positions)
     except NoSeries:
@@ -271,63 +233,7 @@ def refuse_study(entries: Sequence[Entry], reason: str, detail: str) -> Study:
     return Study(len(entries), refusals, None, frozenset(), False)
 
 
-def _choose(listing: _Listing, cfg: PackConfig, left_out: dict[int, Refused]) -> Choice:
-    """The series among all slices that were found; why the others are not in it goes to the listing's ``refused``.
-
-    Raises: NoSeries.
-    """
-    candidates = [
-        Candidate(index, image.header, image.own, listing.folders[number])
-        for index, (number, image) in enumerate(listing.found)
-    ]
-    try:
-        other_studies = _of_other_studies(candidates, listing, cfg)
-        choice = series.choose(candidates, cfg, left_out | other_studies)
-    except NoSeries as none:
-        listing.refused |= {listing.found[index][0]: why for index, why in none.others.items()}
-        raise
-    _check_whole(choice, listing)
-    return choice
-
-
-def _of_other_studies(candidates: Sequence[Candidate], listing: _Listing, cfg: PackConfig) -> dict[int, Refused]:
-    """The slices of studies that the settings do not take, by their index.
-
-    Raises: NoSeries if there are several patients, or several studies and the settings take one only.
-    """
-    found = [candidate.header.subject for candidate in candidates]
-    others = [why.subject for why in listing.refused.values() if why.subject is not None]
-    try:
-        subjects.check_one_patient([*found, *others])
-        of_others = subjects.other_studies([*found, *others], cfg.several_studies)
-    except Refused as why:
-        raise NoSeries(why.reason, why.detail, dict.fromkeys(range(len(candidates)), why)) from None
-    return {index: of_others[subject] for index, subject in enumerate(found) if subject in of_others}
-
-
-def _check_whole(choice: Choice, listing: _Listing) -> None:
-    """No file of the series is lost, or in it with some of its frames only, other phases apart.
-
-    Raises: NoSeries.
-    """
-    refused, first = listing.refused, choice.slices[0]
-    used = {listing.found[candidate.index][0] for candidate in choice.slices}
-    others = {
-        listing.found[index][0]: why
-        for index, why in choice.others.items()
-        if why.reason != "other_phase" or listing.found[index][0] not in used
-    }
-    for number, why in sorted(refused.items()):
-        same = why.series == first.header.series and (why.series or listing.folders[number] == first.folder)
-        if same and why.reason in PART_OF_SERIES:
-            refused |= others
-            _refuse_all(used, number, why, refused)
-    refused |= others
-    if mixed := used & set(others):
-        _refuse_all(used, min(mixed), Refused("mixed_frames", "its frames belong to several series"), refused)
-
-
-def _read_slices(choice: Choice, listing: _Listing, cfg: PackConfig, keep: Keep) -> list[float]:
+def _read_slices(choice: Choice, listing: Listing, cfg: PackConfig, keep: Keep) -> list[float]:
     """Decode the chosen slices one after the other and hand each on in the patient frame, dropping copies.
 
     Returns: positions of the slices, in mm.
@@ -349,7 +255,7 @@ def _read_slices(choice: Choice, listing: _Listing, cfg: PackConfig, keep: Keep)
             if (elsewhere_mm := at.setdefault(digest, position_mm)) != position_mm and np.ptp(hu_HW):  # not all padding
                 _warn(choice, Refused("repeated_pixels", f"at {elsewhere_mm:.2f} mm and {position_mm:.2f} mm"), cfg)
         except Refused as why:
-            _refuse_all(used, number, why, refused)
+            refuse_all(used, number, why, refused)
         shares += _shares(hu_HW)
         keep(hu_HW, position_mm)
         positions.append(position_mm)
@@ -383,16 +289,6 @@ def _warn(choice: Choice, refused: Refused, cfg: PackConfig) -> None:
     """
     code = checks.refuse_or_warn(refused, cfg)
     choice.warnings.extend([code] if code not in choice.warnings else [])
-
-
-def _refuse_all(used: set[int], culprit: int, why: Refused, refused: dict[int, Refused]) -> NoReturn:
-    """Refuse the files of a series because of one of them.
-
-    Raises: NoSeries.
-    """
-    refused |= dict.fromkeys(used, Refused("study_refused", f"file {culprit + 1} of the series: {why.reason}"))
-    refused[culprit] = why
-    raise NoSeries(why.reason, why.detail, {}) from None
 
 
 def _shares(hu_HW: np.ndarray) -> tuple[float, float]:

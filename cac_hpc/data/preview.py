@@ -1,0 +1,38 @@
+"""What the first studies hold, and what decides between their series, by headers alone: for the dry run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from cac_hpc.data import files, listing, plan
+from cac_hpc.data.files import Entry
+from cac_hpc.data.series import NoSeries
+from cac_hpc.run.config import Config, PackConfig
+
+MOST_FILES = 500  # whose headers are read: a tenth of a second
+
+
+def lines(cfg: Config) -> Iterator[str]:
+    """For each study that is looked at: how many slices are taken, and how many files are left out, and why."""
+    folders, num_studies, num_files = plan.study_folders(cfg.data), 0, 0
+    for study, folder in folders.items():
+        entries = files.list_files(folder)
+        num_files += len(entries)
+        if num_files > MOST_FILES:
+            break
+        num_studies += 1
+        used, left_out = _series(entries, cfg.pack)
+        yield f"study {study!r}: {used} slices are taken of {len(entries)} files"
+        yield from (f"  {count} left out, {reason}: {detail}" for (reason, detail), count in left_out.most_common())
+    yield f"so the headers of {num_studies} of {len(folders)} studies say; rejected.csv will name every file left out"
+
+
+def _series(entries: Sequence[Entry], cfg: PackConfig) -> tuple[int, Counter[tuple[str, str]]]:
+    """The number of slices of the series, and of the other files by reason and detail."""
+    found = listing.read_headers(entries)
+    try:
+        used = len(listing.choose(found, cfg, {}).slices)
+    except NoSeries:
+        used = 0
+    return used, Counter((why.reason, why.detail) for why in found.refused.values())
