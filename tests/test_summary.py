@@ -8,7 +8,8 @@ from cac_hpc.data import summary
 
 FACTS = {
     "slices": 10, "slice_spacing_mm": 3.0, "slice_thickness_mm": 3.0, "row_spacing_mm": 0.4, "field_of_view_mm": 200.0,
-    "kvp": 120.0, "phase_percent": None, "kernel": "Qr36d", "gating": None, "warnings": "",
+    "kvp": 120.0, "phase_percent": None, "energy_kev": None, "energy_class": "about 120 kVp",
+    "kernel_class": "soft to medium", "kernel": "Qr36d", "gating": None, "warnings": "",
 }  # fmt: skip
 CFG = SimpleNamespace(labels=SimpleNamespace(names=("none", "some")), pack=SimpleNamespace(crop="none"))
 

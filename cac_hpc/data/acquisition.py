@@ -19,6 +19,7 @@ NO_AGENT = re.compile(  # a blank, a zero, a dash, or a word that denies
 )
 
 # energy
+LIKE_120, OTHER, UNKNOWN = "about 120 kVp", "other", "unknown"
 ABOUT_120_KVP = (110.0, 130.0)
 LIKE_120_KVP_KEV = (65.0, 80.0)  # monoenergetic images in which calcium is as bright as at 120 kVp
 KEV = re.compile(r"(?<![\d.])(\d{2,3}(?:\.\d+)?)[ _]?KEV(?![A-Z])")
@@ -27,7 +28,7 @@ KEV = re.compile(r"(?<![\d.])(\d{2,3}(?:\.\d+)?)[ _]?KEV(?![A-Z])")
 KERNEL = re.compile(
     r"[A-Z]{1,2}[a-z]?\d{1,2}[a-z]{0,2}([_\\]\d)?|SOFT|STANDARD|STND|DETAIL|BONE|LUNG|EDGE|CHEST|[A-Z]{1,2}"
 )
-SOFT, SHARP, UNKNOWN = "soft to medium", "sharp", "unknown"
+SOFT, SHARP = "soft to medium", "sharp"  # or UNKNOWN
 NAMED_KERNELS = {  # words are GE's, single letters and those behind X and Y Philips'
     SOFT: re.compile(r"(HD )?(SOFT|STANDARD|STND|CHST|CHEST|DETAIL|SMOOTH)\b.*|[A-C]|CB|XC[ABC]|Y[AB]"),
     SHARP: re.compile(r"(HD )?(LUNG|BONE|EDGE|ULTRA|SHARP).*|[DEFL]|XCD|Y[CDE]"),
@@ -72,13 +73,13 @@ def energy_kev(values: Mapping[str, Value]) -> float:
     return float(found[1]) if found else math.nan
 
 
-def is_about_120_kvp(kvp: float, kev: float) -> bool | None:
-    """Whether calcium is about as bright as at 120 kVp, for which the thresholds of the score were set; None: unknown.
+def energy_class(kvp: float, kev: float) -> str:
+    """LIKE_120, OTHER or UNKNOWN: whether calcium is as bright as at 120 kVp, for which its thresholds were set.
 
     Source: monoenergetic images of 65 to 80 keV have the contrast of 120 kVp (Yu et al. 2012, AJR 199:S9-S15).
     """
     value, (low, high) = (kvp, ABOUT_120_KVP) if math.isnan(kev) else (kev, LIKE_120_KVP_KEV)
-    return None if math.isnan(value) else low <= value <= high
+    return UNKNOWN if math.isnan(value) else LIKE_120 if low <= value <= high else OTHER
 
 
 def kernel_class(kernel: str) -> str:

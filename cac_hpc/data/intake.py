@@ -329,6 +329,7 @@ def _facts(choice: Choice, positions: Sequence[float]) -> dict[str, Any]:
     return {
         **{name: None if math.isnan(value) else value for name, value in numbers.items()},
         "kernel": known if first.kernel else None,
+        "energy_class": acquisition.energy_class(first.kvp, first.energy_kev),
         "kernel_class": acquisition.kernel_class(first.kernel),
         "gating": first.gating or None,
         "warnings": " ".join(choice.warnings),

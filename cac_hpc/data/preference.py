@@ -9,6 +9,7 @@ from cac_hpc.data import acquisition
 from cac_hpc.data.stacks import Stack
 from cac_hpc.run.config import SeriesRule
 
+ENERGIES = (acquisition.LIKE_120, acquisition.UNKNOWN, acquisition.OTHER)
 KERNELS = (acquisition.SOFT, acquisition.UNKNOWN, acquisition.SHARP)
 
 
@@ -44,7 +45,7 @@ def rank(stack: Stack, rule: SeriesRule) -> Rank:
     return Rank(
         tilted=stack.lean_degrees > rule.max_lean_degrees,
         contrast_agent=any(header.contrast_agent for header in headers),
-        energy={True: 0, None: 1, False: 2}[acquisition.is_about_120_kvp(first.kvp, first.energy_kev)],
+        energy=ENERGIES.index(acquisition.energy_class(first.kvp, first.energy_kev)),
         kernel=KERNELS.index(acquisition.kernel_class(first.kernel)),
         derived=rule.prefer_original and not original,
         fewer_positions=-len(stack.levels),

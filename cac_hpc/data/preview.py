@@ -14,7 +14,7 @@ MOST_FILES = 500  # whose headers are read: a tenth of a second
 
 
 def lines(cfg: Config) -> Iterator[str]:
-    """For each study that is looked at: how many slices are taken, and how many files are left out, and why."""
+    """For each study that is looked at and has files which are left out: how many of them, and why."""
     folders, num_studies, num_files = plan.study_folders(cfg.data), 0, 0
     for study, folder in folders.items():
         entries = files.list_files(folder)
@@ -23,9 +23,10 @@ def lines(cfg: Config) -> Iterator[str]:
             break
         num_studies += 1
         used, left_out = _series(entries, cfg.pack)
-        yield f"study {study!r}: {used} slices are taken of {len(entries)} files"
-        yield from (f"  {count} left out, {reason}: {detail}" for (reason, detail), count in left_out.most_common())
-    yield f"so the headers of {num_studies} of {len(folders)} studies say; rejected.csv will name every file left out"
+        if left_out:
+            yield f"study {study!r}: {used} slices are taken; left out are"
+            yield from (f"  {count} files, {reason}: {detail}" for (reason, detail), count in left_out.most_common())
+    yield f"looked at: headers of {num_studies} of {len(folders)} studies; rejected.csv will name every file left out"
 
 
 def _series(entries: Sequence[Entry], cfg: PackConfig) -> tuple[int, Counter[tuple[str, str]]]:

@@ -18,9 +18,16 @@ MEASURED = {  # facts of a study, and their units
     "row_spacing_mm": "mm",
     "field_of_view_mm": "mm",
     "kvp": "kV",
+    "energy_kev": "keV",
     "phase_percent": "% of RR",
 }
-NAMED = ("kernel", "gating")
+NAMED = ("energy_class", "kernel_class", "kernel", "gating")
+
+
+MIXED = {  # what should be the same in a cohort, and what comes of it
+    "energy_class": "tube voltages: calcium is the brighter the lower the voltage is",
+    "kernel_class": "kernels: sharp ones raise noise, and noise counts as calcium",
+}
 
 
 def summarise(
@@ -169,6 +176,12 @@ def _acquisition(summary: dict[str, Any]) -> Any:
     return logs.table("Acquisition", ["", "lowest", "median", "highest", "studies", "outliers"], rows)
 
 
+def _mixed(found: dict[str, int], what: str) -> str | None:
+    """That studies differ in what should be the same, if they do."""
+    counts = ", ".join(f"{count} {name}" for name, count in found.items())
+    return f"the cohort mixes {what} ({counts})" if len(found) > 1 else None
+
+
 def _remarks(summary: dict[str, Any]) -> list[str]:
     """What people should know before they train on it."""
     identity, lines = summary["identity"], []
@@ -176,6 +189,7 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
         lines.append(
             "used with a warning: " + ", ".join(f"{count} {code}" for code, count in summary["warnings"].items())
         )
+    lines += [mixed for name, what in MIXED.items() if (mixed := _mixed(summary["acquisition"][name], what))]
     if summary["no_heart"]:
         lines.append(f"no heart is found in {summary['no_heart']} studies: the Agatston rule has no score of them")
     if identity["identity"] or identity["private"]:
