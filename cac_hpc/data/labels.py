@@ -22,22 +22,7 @@ SCORE = re.compile(r"(>\s*)?([0-9]+(?:\.[0-9]+)?)")
 TOO_HIGH = 20_000  # no patient has that score, and as the serial number of a date it is in 1954
 # a refused score that cannot be a name, a date or the number of a record is quoted: four digits, and words for no value
 QUOTED = re.compile(r"[<>=~≤≥+-]{0,2} ?(?:(?:0|[1-9][0-9]{0,3}|[1-9][,. ][0-9]{3})(?:[.,][0-9]?)?|[.,][0-9])?(?: ?%)?")
-NO_VALUE = {
-    "na",
-    "n/a",
-    "#n/a",
-    "nan",
-    "nd",
-    "none",
-    "null",
-    "nil",
-    "tbd",
-    "pending",
-    "missing",
-    "unknown",
-    *"-?",
-    "--",
-}
+NO_VALUE = re.compile(r"#?n/a|na|nan|nd|nil|none|null|tbd|missing|pending|unknown|[?]|--?", re.IGNORECASE)
 FORMULA = "spreadsheets take its name for a formula, wanted one that does not begin with = + - @ or a tab"
 MOST_PAIRS = 40_000  # of names compared letter by letter for near misses: about a second
 
@@ -260,7 +245,7 @@ def _shown(cell: Cell) -> str:
 
 def _shown_score(cell: Cell) -> str:
     """A refused score; quoted only if it can be no name, no date and no number of a record."""
-    if not cell.text or cell.text.casefold() in NO_VALUE or QUOTED.fullmatch(cell.text):
+    if not cell.text or NO_VALUE.fullmatch(cell.text) or QUOTED.fullmatch(cell.text):
         return _shown(cell)
     return "text" if re.search(r"[^\W\d_]", cell.text) or not re.search(r"\d", cell.text) else "digits"
 
