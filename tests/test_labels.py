@@ -2,20 +2,26 @@
 
 import csv
 import datetime
-from decimal import Decimal
+import re
+from decimal import Decimal, InvalidOperation
 
 import openpyxl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cac_hpc.data import labels
 from cac_hpc.data.labels import Label, categories, match_labels, normalised, read_score
+from cac_hpc.data.sheets import Cell
+from cac_hpc.data.spellings import by_spelling, near_miss
 from cac_hpc.run.config import InputError, LabelsConfig
 
 EDGES = LabelsConfig.edges
 NUMBER = "wanted a number such as 12.5, or >1000"
 COMMA = "where a comma may part thousands or decimals; wanted 1234 or 12.5"
 OPEN = "which leaves the category open; wanted a number, or > from 1000 on"
+
+HIGH = "digits, a number of 20000 or more, as the serial number of a date is; wanted a score below 20000"
 
 # what stands in the cell of a workbook; the text of a CSV cell where it differs; (score, category) or what is wrong
 CELLS = [
@@ -41,7 +47,13 @@ CELLS = [
     (1000, None, (1000.0, 4)),
     (1000.5, None, (1000.5, 5)),
     ("1001", None, (1001.0, 5)),
-    (12345678, None, (12345678.0, 5)),
+    (19999, None, (19999.0, 5)),
+    (20000, None, HIGH),
+    (43831, None, HIGH),
+    (43831.5, None, HIGH),
+    ("43831", None, HIGH),
+    (">43831", None, HIGH),
+    ("43,831", None, "digits, " + COMMA),
     (">1000", None, (None, 5)),
     ("> 1000", None, (None, 5)),
     (" >1000.0 ", None, (None, 5)),
@@ -61,35 +73,35 @@ CELLS = [
     ("NA", None, "'NA', " + NUMBER),
     ("n/a", None, "'n/a', " + NUMBER),
     ("nan", None, "'nan', " + NUMBER),
-    ("inf", None, "'inf', " + NUMBER),
+    ("inf", None, "text, " + NUMBER),
     (-5, None, "'-5', wanted 0 or more"),
     ("-0.5", None, "'-0.5', wanted 0 or more"),
     ("+5", None, "'+5', " + NUMBER),
-    ("1e3", None, "'1e3', " + NUMBER),
-    ("1E5", None, "'1E5', " + NUMBER),
-    ("1_000", None, "'1_000', " + NUMBER),
+    ("1e3", None, "text, " + NUMBER),
+    ("1E5", None, "text, " + NUMBER),
+    ("1_000", None, "digits, " + NUMBER),
     ("1 000", None, "'1 000', " + NUMBER),
-    ("1.234.567", None, "'1.234.567', " + NUMBER),
-    ("１２", None, "'１２', " + NUMBER),
-    ("١٢", None, "'١٢', " + NUMBER),
+    ("1.234.567", None, "digits, " + NUMBER),
+    ("１２", None, "digits, " + NUMBER),
+    ("١٢", None, "digits, " + NUMBER),
     (".5", None, "'.5', " + NUMBER),
     ("5.", None, "'5.', " + NUMBER),
-    ("0x10", None, "'0x10', " + NUMBER),
-    ("12 HU", None, "'12 HU', " + NUMBER),
-    ("12 Jan", None, "'12 Jan', " + NUMBER),
-    ("1-100", None, "'1-100', " + NUMBER),
-    ("400/1000", None, "'400/1000', " + NUMBER),
-    ("zero", None, "'zero', " + NUMBER),
-    ("\u200b12", None, r"'\u200b12', " + NUMBER),
-    ("9" * 400, None, "'" + "9" * 37 + "...', wanted a number that a computer can hold"),
+    ("0x10", None, "text, " + NUMBER),
+    ("12 HU", None, "text, " + NUMBER),
+    ("12 Jan", None, "text, " + NUMBER),
+    ("1-100", None, "digits, " + NUMBER),
+    ("400/1000", None, "digits, " + NUMBER),
+    ("zero", None, "text, " + NUMBER),
+    ("\u200b12", None, "digits, " + NUMBER),
+    ("9" * 400, None, HIGH),
     ("=6*2", None, "a formula, " + NUMBER),
 ]
-# cells of a workbook that a CSV file has as a text
+# cells of a workbook that a CSV file has as a text: what is said of them in either
 TYPED = [
-    (datetime.date(2020, 1, 12), "2020-01-12", "a date, " + NUMBER),
-    (datetime.time(12, 30), "12:30:00", "a time, " + NUMBER),
-    (True, "TRUE", "a logical value, " + NUMBER),
-    ("#N/A", "#N/A", "the error #N/A, " + NUMBER),
+    (datetime.date(2020, 1, 12), "2020-01-12", "a date", "digits"),
+    (datetime.time(12, 30), "12:30:00", "a time", "digits"),
+    (True, "TRUE", "a logical value", "text"),
+    ("#N/A", "#N/A", "the error #N/A", "'#N/A'"),
 ]
 
 
@@ -111,6 +123,19 @@ def sheet(tmp_path, text, **settings):
     return LabelsConfig(sheet=str(tmp_path / "labels.csv"), **settings)
 
 
+def hidden_cfg(tmp_path, rows, hidden, columns=(), **settings):
+    """A workbook of which a filter hides rows."""
+    book = openpyxl.Workbook()
+    for row in [("study", "score"), *rows]:
+        book.active.append(row)
+    for number in hidden:
+        book.active.row_dimensions[number].hidden = True
+    for letter in columns:
+        book.active.column_dimensions[letter].hidden = True
+    book.save(tmp_path / "labels.xlsx")
+    return LabelsConfig(sheet=str(tmp_path / "labels.xlsx"), **settings)
+
+
 def faults(cfg, studies):
     """The lines below the first, which counts them."""
     with pytest.raises(InputError) as error:
@@ -123,7 +148,7 @@ def faults(cfg, studies):
 
 @pytest.mark.parametrize("kind", ["csv", "xlsx"])
 def test_every_score_cell_has_its_verdict_at_its_address(tmp_path, kind):
-    cells = CELLS + TYPED
+    cells = CELLS + [(value, text, f"{both[kind == 'csv']}, {NUMBER}") for value, text, *both in TYPED]
     assert len(cells) >= 60
     rows = [
         (f"s{number}", value if kind == "xlsx" or text is None else text)
@@ -131,13 +156,12 @@ def test_every_score_cell_has_its_verdict_at_its_address(tmp_path, kind):
     ]
     cfg = cfg_of(tmp_path, [("study", "score"), *rows], kind, unmatched="skip")
     matched = match_labels(cfg, [study for study, _ in rows], "scans")
-    for number, (_, text, verdict) in enumerate(cells, start=2):
+    for number, (_, _, verdict) in enumerate(cells, start=2):
         study = f"s{number}"
         if isinstance(verdict, tuple):
             assert matched.labels[study] == Label(study, study, *verdict)
         else:
-            said = f"{text!r}, {NUMBER}" if kind == "csv" and text else verdict
-            assert matched.unlabelled[study] == f"B{number} is {said}"
+            assert matched.unlabelled[study] == f"B{number} is {verdict}"
     assert len(matched.labels) + len(matched.unlabelled) == len(cells)
     assert matched.rows_without_study == []
 
@@ -235,7 +259,7 @@ def test_rows_find_their_folders_whatever_blanks_case_and_zeros(tmp_path, kind):
 def test_all_faults_of_both_directions_are_listed_at_once(tmp_path):
     text = "study,score\na,x\nb,1\nB ,2\nA07,3\n,4\nzzzz,>10\n9,1\n5,5\n"
     assert faults(sheet(tmp_path, text), ["5", "a", "A7", "b", "gone", "09", "9"]) == [
-        f"study 'a': B2 is 'x', {NUMBER}",
+        f"study 'a': B2 is text, {NUMBER}",
         "study 'A7': no row; did you mean A5 'A07'?",
         "study 'b': A3 'b' and A4 'B' name the same study",
         "study 'gone': no row",
@@ -263,6 +287,129 @@ def test_a_typing_error_is_a_near_miss(tmp_path):
         "study 'case_012': no row; did you mean A2 'case_O12'?",
         "A2 'case_O12': no folder; did you mean folder 'case_012'?",
     ]
+
+
+@pytest.mark.parametrize(
+    ("row", "folders", "meant"),
+    [
+        ("1.0", ["1", "10"], "1"),
+        ("1.00", ["10", "100", "1"], "1"),
+        ("01.0", ["10", "1"], "1"),
+        ("1.0", ["10", "11"], None),
+        ("10.0", ["1", "10", "100"], "10"),
+        ("１.０", ["10", "1"], "1"),
+        ("1,0", ["10", "1"], "1"),
+        ("1.", ["10", "1"], "1"),
+        ("1.5", ["15", "1", "5"], None),
+        ("1,5", ["15", "1.5"], "1.5"),
+        (".5", ["5"], None),
+        ("½", ["12"], None),
+        ("1·5", ["15"], None),
+        ("1,000", ["1", "1000"], None),
+        ("1.000.000", ["1", "1000000"], None),
+        ("1.0.0", ["1", "10", "100"], None),
+        ("-1", ["1"], None),
+        ("12", ["1", "2", "21", "123", "112"], None),
+        ("1-05", ["15"], None),
+        ("2020-7", ["20207", "2020_007"], "2020_007"),
+        ("12-34", ["1234", "12345"], "1234"),
+        ("A1.0", ["A10", "A1"], "A1"),
+        ("A12", ["A13", "A2", "A112"], None),
+        ("case 12", ["case 13", "csae-012"], "csae-012"),
+    ],
+)
+def test_a_number_hints_only_at_the_same_number(tmp_path, row, folders, meant):
+    cfg = cfg_of(tmp_path, [("study", "score"), (row, 1)])
+    hint = f"; did you mean folder {meant!r}?" if meant else ""
+    assert faults(cfg, folders)[-1] == f"A2 {row!r}: no folder{hint}"
+
+
+@settings(deadline=None)
+@given(
+    st.text("0123456789.,-_ '０１", min_size=1, max_size=6),
+    st.lists(st.integers(0, 2000).map(str), min_size=1, unique=True),
+)
+def test_no_spelling_of_a_number_hints_at_another_number(row, folders):
+    hint = near_miss(row, by_spelling({folder: folder for folder in folders}), search=True)
+    try:
+        number = Decimal(row.replace("_", "x"))
+    except InvalidOperation:
+        return
+    assert not hint or Decimal(hint.removeprefix("; did you mean ").removesuffix("?")) == number
+
+
+@pytest.mark.parametrize("fault", ["stop", "skip"])
+def test_a_row_that_a_filter_hides_gives_no_label_and_is_named(tmp_path, fault):
+    cfg = hidden_cfg(tmp_path, [("1", 0), ("2", 50), ("3", 800)], [4], unmatched=fault)
+    why = "row 4 is hidden in the sheet (labels.hidden_rows: use reads it)"
+    if fault == "stop":
+        assert faults(cfg, ["1", "2", "3"]) == [f"study '3': {why}"]
+        return
+    matched = match_labels(cfg, ["1", "2", "3"], "scans")
+    assert list(matched.labels) == ["1", "2"]
+    assert matched.unlabelled == {"3": why}
+    assert matched.warnings == ["row 4 is hidden in the sheet, and left out (labels.hidden_rows: use reads it)"]
+
+
+def test_a_hidden_row_without_a_folder_or_beside_a_visible_one_is_a_warning(tmp_path):
+    cfg = hidden_cfg(tmp_path, [("1", 0), ("2", 50), ("2", 800), ("gone", "x"), (None, 3)], [4, 5, 6])
+    matched = match_labels(cfg, ["1", "2"], "scans")
+    assert [label.score for label in matched.labels.values()] == [0, 50]
+    assert matched.warnings == ["rows 4-6 are hidden in the sheet, and left out (labels.hidden_rows: use reads them)"]
+
+
+def test_hidden_rows_are_read_where_the_settings_say_so_and_named_in_short(tmp_path):
+    rows = [(str(number), number) for number in range(2, 12)]
+    cfg = hidden_cfg(tmp_path, rows, [3, 5, 6, 7, 9], hidden_rows="use")
+    matched = match_labels(cfg, [study for study, _ in rows], "scans")
+    assert len(matched.labels) == 10
+    assert matched.hidden == matched.warnings
+    assert matched.warnings == [
+        "rows 3, 5-7, 9 are hidden in the sheet, and read (labels.hidden_rows: leave_out leaves them out)"
+    ]
+    with pytest.raises(InputError, match="A2 '2' and A3 '2' name the same study"):
+        match_labels(hidden_cfg(tmp_path, [("2", 1), ("2", 5)], [3], hidden_rows="use"), ["2"], "scans")
+
+
+def test_a_sheet_of_which_all_rows_are_hidden_is_refused(tmp_path):
+    assert "hidden" in faults(hidden_cfg(tmp_path, [("1", 0)], [2], unmatched="skip"), ["1"])[0]
+
+
+def test_a_column_that_is_read_although_it_is_hidden_is_named(tmp_path):
+    matched = match_labels(hidden_cfg(tmp_path, [("1", 0)], [], ["B"]), ["1"], "scans")
+    assert matched.warnings == ["column B (labels.score_column) is hidden in the sheet, and read"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["Li", "An", "李明", "Øst", "김", "O'Neil", "Doe, Jane", "J.", "MRN 55", "A1234", "x1", "1a", "ⅷ", "e\u0301"],
+        *["01.02.1950", "1950-02-01", "01/02/50", "1.2.50", "01 02 50", "12-3456", "123456789", "12345-6", "19500201"],
+        *["१२.०२.५०", "１９５０", "43831,5", "43.831,5", "123 456", "1/2", "5;6", "12:30", "\u200b", "@", "()"],
+    ],
+)
+def test_a_refused_score_that_may_be_about_a_patient_is_not_quoted(tmp_path, text):
+    (line,) = faults(cfg_of(tmp_path, [("study", "score"), ("s", text)]), ["s"])
+    assert line.startswith(("study 's': B2 is text, ", "study 's': B2 is digits, "))
+    assert line.split(", ", 1)[1] in (NUMBER, COMMA, HIGH.split(", ", 1)[1])
+
+
+SAFE = set("0123456789.,<>=~≤≥+-% ")
+
+
+@settings(deadline=None)
+@given(st.text(max_size=12) | st.text("0123456789.,<>=~-+/% :e", max_size=12))
+def test_of_a_refused_score_only_short_numbers_and_words_for_no_value_are_shown(text):
+    shown = labels._shown_score(Cell(text.strip(), "B2"))
+    if shown in ("blank", "text", "digits"):
+        return
+    said = shown[1:-1]
+    assert said == text.strip()
+    assert labels.NO_VALUE.fullmatch(said) or set(said) <= SAFE
+    digits = [sign for sign in said if sign.isdigit()]
+    assert labels.NO_VALUE.fullmatch(said) or len(digits) <= 5
+    assert len([sign for sign in said if sign in ".,"]) <= 2
+    assert not re.search(r"[0-9]-|[0-9]/", said)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +441,7 @@ def test_with_skip_the_valid_rest_is_used_and_all_else_is_told(tmp_path):
 
 def test_skip_does_not_go_on_with_nothing(tmp_path):
     cfg = sheet(tmp_path, "study,score\na,x\n", unmatched="skip")
-    assert faults(cfg, ["a", "b"]) == [f"study 'a': B2 is 'x', {NUMBER}", "study 'b': no row"]
+    assert faults(cfg, ["a", "b"]) == [f"study 'a': B2 is text, {NUMBER}", "study 'b': no row"]
 
 
 def test_scans_of_one_patient_share_a_number_and_no_name_is_written(tmp_path):
@@ -312,7 +459,7 @@ def test_a_row_without_a_patient_is_refused_and_no_other_cell_quoted(tmp_path, k
     rows = [("note", "study", "score", "who"), ("Doe", "a", "x", None), ("Doe", "b", 1, "=A1"), ("Doe", "c", 1, "Roe")]
     lines = faults(cfg_of(tmp_path, rows, kind, patient_column="who"), ["a", "b"])
     assert lines == [
-        f"study 'a': C2 is 'x', {NUMBER}; D2 is blank, wanted a patient",
+        f"study 'a': C2 is text, {NUMBER}; D2 is blank, wanted a patient",
         "study 'b': D3 is a formula, wanted a patient",
         "B4 'c': no folder",
     ]

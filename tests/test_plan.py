@@ -8,6 +8,7 @@ import re
 import time
 import tracemalloc
 
+import openpyxl
 import pytest
 
 from cac_hpc.data import plan
@@ -187,3 +188,26 @@ def test_nearly_equal_numbers_of_one_patient_or_of_people_who_are_known_to_diffe
     dataset = DatasetPaths(tmp_path / "dataset")
     plan.write_plan(dataset, plan.make_plan(secret))
     assert plan.read_plan(dataset)["near_equal"] == 1
+
+
+@pytest.mark.parametrize("hidden_rows", ["leave_out", "use"])
+@pytest.mark.parametrize("secret", [None, SECRET])
+def test_rows_that_are_hidden_in_the_sheet_are_named_even_where_studies_are_not(tmp_path, hidden_rows, secret):
+    scans = write_scans(tmp_path / "scans", num_studies=18)
+    book = openpyxl.Workbook()
+    book.active.append(["study", "score"])
+    for index in range(18):
+        book.active.append([f"{index:03d}", SCORES[index % 6]])
+    book.active.row_dimensions[5].hidden = True
+    book.save(tmp_path / "labels.xlsx")
+    labels = {"sheet": str(tmp_path / "labels.xlsx"), "unmatched": "skip", "hidden_rows": hidden_rows}
+    (tmp_path / "key").write_text(SECRET, encoding="utf-8")
+    data = {"dicom_root": str(scans), "pseudonym_key": str(tmp_path / "key") if secret else None}
+    cfg = settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", labels=labels, data=data))
+    made = plan.make_plan(cfg)
+    assert len(made.labels) == (18 if hidden_rows == "use" else 17)
+    assert any(note.startswith("row 5 is hidden in the sheet, and ") for note in made.warnings)
+    assert not any("remarks" in note for note in made.warnings)
+    assert any("left out: study '003': row 5 is hidden" in note for note in made.warnings) == (
+        hidden_rows == "leave_out" and secret is None
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,11 +13,16 @@ import numpy as np
 
 from cac_hpc.data import escaping
 from cac_hpc.data.sheets import Cell, ColumnError, SheetError, read_sheet
+from cac_hpc.data.spellings import by_spelling, near_miss, normalised, spellings
 from cac_hpc.run.config import InputError, LabelsConfig
 
 T = TypeVar("T")
 K = TypeVar("K")
 SCORE = re.compile(r"(>\s*)?([0-9]+(?:\.[0-9]+)?)")
+TOO_HIGH = 20_000  # no patient has that score, and as the serial number of a date it is in 1954
+# a refused score that cannot be a name, a date or the number of a record is quoted: four digits, and words for no value
+QUOTED = re.compile(r"[<>=~≤≥+-]{0,2} ?(?:(?:0|[1-9][0-9]{0,3}|[1-9][,. ][0-9]{3})(?:[.,][0-9]?)?|[.,][0-9])?(?: ?%)?")
+NO_VALUE = re.compile(r"#?n/a|na|nan|nd|nil|none|null|tbd|missing|pending|unknown|[?]|--?", re.IGNORECASE)
 FORMULA = "spreadsheets take its name for a formula, wanted one that does not begin with = + - @ or a tab"
 MOST_PAIRS = 40_000  # of names compared letter by letter for near misses: about a second
 
@@ -41,7 +44,8 @@ class Matched:
     labels: dict[str, Label]
     unlabelled: dict[str, str]  # study to why it has no label
     rows_without_study: list[str]  # addresses and names of the rows, and what else is wrong with them
-    warnings: list[str]  # readings that are certain enough to go on with, but for a person to look at
+    warnings: list[str]  # readings that are certain enough to go on with, but for a person to look at; hidden included
+    hidden: list[str]  # which rows and columns are hidden in the sheet; names no study and no patient
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,11 @@ class Row:
     def key(self) -> str:
         return normalised(self.study.text)
 
+    @property
+    def number(self) -> int:
+        """As a spreadsheet program counts."""
+        return int(re.sub(r"[A-Z]", "", self.study.address))
+
 
 def match_labels(cfg: LabelsConfig, studies: Sequence[str], dicom_root: str) -> Matched:
     """Give every study folder the label of its row; names are compared as `normalised`.
@@ -66,11 +75,13 @@ def match_labels(cfg: LabelsConfig, studies: Sequence[str], dicom_root: str) -> 
     Raises: InputError if the sheet as a whole cannot be used; or, on one line each, naming all folders without a
         valid row and all rows without a folder, unless they are to be skipped and something is left.
     """
-    rows = _read_rows(cfg)
+    found = _read_rows(cfg)
+    unseen = [row for row in found if row.study.in_hidden_row]
+    rows = found if cfg.hidden_rows == "use" else [row for row in found if not row.study.in_hidden_row]
     patients = _patient_numbers(rows)
     folders = _grouped(studies, normalised)
     named = _grouped((row for row in rows if row.study.text), lambda row: row.key)
-    unlabelled = _unlabelled(studies, folders, named, cfg.edges)
+    unlabelled = _unlabelled(studies, folders, named, _grouped(unseen, lambda row: row.key), cfg.edges)
     strays = _rows_without_study(rows, folders, named, cfg.edges)
     own = {study: named[normalised(study)][0] for study in studies if study not in unlabelled}
     faults = [f"study {study!r}: {why}" for study, why in unlabelled.items()] + strays
@@ -78,17 +89,9 @@ def match_labels(cfg: LabelsConfig, studies: Sequence[str], dicom_root: str) -> 
         raise InputError(_all_faults(cfg.sheet, dicom_root, faults))
     labels = {study: _label(study, row, patients, cfg.edges) for study, row in own.items()}
     spelled = [f"{_names([row])} is study {study!r}" for study, row in own.items() if row.study.text != study]
-    return Matched(labels, unlabelled, strays, spelled + _odd_points(rows) + _odd_patients(rows, patients))
-
-
-def normalised(name: str) -> str:
-    """The name of a study or patient as it is compared.
-
-    Unicode compatibility forms (NFKC) and case are made equal, blanks around it and zeros in front of it are dropped,
-    and blanks inside it become one: `` 007`` is ``7`` and ``01A`` is ``1a``, but ``A07`` is not ``A7``.
-    """
-    text = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-    return re.sub(r"^0+(?=[0-9])", "", text)
+    hidden = _hidden_rows(unseen, cfg) + _hidden_columns(found[0], cfg)
+    warnings = spelled + _odd_points(rows) + _odd_patients(rows, patients) + hidden
+    return Matched(labels, unlabelled, strays, warnings, hidden)
 
 
 def near_equal(patient: Mapping[str, str]) -> list[list[str]]:
@@ -110,8 +113,9 @@ def tokens(study: str) -> tuple[str, ...]:
 def read_score(text: str, edges: Sequence[float]) -> tuple[float | None, int]:
     """Score and category of the text of a cell.
 
-    A score is ASCII digits, with a point in front of decimals. ``>1000`` has no score, but a category, and is valid
-    from the last edge on: with a lower number it could be of two categories.
+    A score is ASCII digits, with a point in front of decimals, and below 20000: what is higher may be the serial number
+    of a date. ``>1000`` has no score, but a category, and is valid from the last edge on: with a lower number it could
+    be of two categories.
 
     Args:
         edges: as for `categories`.
@@ -121,8 +125,10 @@ def read_score(text: str, edges: Sequence[float]) -> tuple[float | None, int]:
     if not found:
         raise ValueError(_wanted_score(text, edges))
     score = float(found[2])
-    if not math.isfinite(score):
-        raise ValueError("wanted a number that a computer can hold")
+    if score >= TOO_HIGH:
+        raise ValueError(
+            f"a number of {TOO_HIGH} or more, as the serial number of a date is; wanted a score below {TOO_HIGH}"
+        )
     if not found[1]:
         return score, int(categories([score], edges)[0])
     if score < edges[-1]:
@@ -167,17 +173,26 @@ def _label(study: str, row: Row, patients: dict[str, str], edges: Sequence[float
 
 
 def _unlabelled(
-    studies: Sequence[str], folders: dict[str, list[str]], named: dict[str, list[Row]], edges: Sequence[float]
+    studies: Sequence[str],
+    folders: dict[str, list[str]],
+    named: dict[str, list[Row]],
+    unseen: dict[str, list[Row]],
+    edges: Sequence[float],
 ) -> dict[str, str]:
-    """Every study without one valid row of its own, and why."""
-    strays = {_loose(key): _names(rows) for key, rows in named.items() if key not in folders}
+    """Every study without one valid row of its own, and why; unseen are hidden rows, read or not."""
+    strays = by_spelling({key: _names(rows) for key, rows in named.items() if key not in folders})
     search = len(strays) * len(folders.keys() - named.keys()) <= MOST_PAIRS
     unlabelled = {}
     for study in studies:
         same, rows = folders[normalised(study)], named.get(normalised(study), [])
         faults = [f"folders {' and '.join(map(repr, same))} are the same study"] if len(same) > 1 else []
         faults += [FORMULA] if escaping.is_formula(study) else []
-        faults += _faults(rows, edges) if rows else [f"no row{_near_miss(study, strays, search)}"]
+        if rows:
+            faults += _faults(rows, edges)
+        elif hidden := unseen.get(normalised(study)):
+            faults.append(f"{_are_hidden(hidden)} (labels.hidden_rows: use reads {_them(hidden)})")
+        else:
+            faults.append(f"no row{near_miss(study, strays, search)}")
         if faults:
             unlabelled[study] = "; ".join(faults)
     return unlabelled
@@ -187,7 +202,7 @@ def _rows_without_study(
     rows: list[Row], folders: dict[str, list[str]], named: dict[str, list[Row]], edges: Sequence[float]
 ) -> list[str]:
     """All rows that name no folder, those of one name together."""
-    lost = {_loose(key): f"folder {same[0]!r}" for key, same in folders.items() if key not in named}
+    lost = by_spelling({key: f"folder {same[0]!r}" for key, same in folders.items() if key not in named})
     search = len(lost) * len(named.keys() - folders.keys()) <= MOST_PAIRS
     unnamed = [
         "; ".join([f"{row.study.address} is {_shown(row.study)}, wanted a study", *_faults([row], edges)])
@@ -195,7 +210,7 @@ def _rows_without_study(
         if not row.study.text
     ]
     return unnamed + [
-        "; ".join([f"{_names(same)}: no folder{_near_miss(key, lost, search)}", *_faults(same, edges)])
+        "; ".join([f"{_names(same)}: no folder{near_miss(key, lost, search)}", *_faults(same, edges)])
         for key, same in named.items()
         if key not in folders
     ]
@@ -215,9 +230,9 @@ def _faults(rows: list[Row], edges: Sequence[float]) -> list[str]:
 
 
 def _wanted_score(text: str, edges: Sequence[float]) -> str:
-    if "," in text:
+    if re.search(r"[0-9],[0-9]", text):
         return "where a comma may part thousands or decimals; wanted 1234 or 12.5"
-    if text.startswith("-"):
+    if re.match(r"-\s*[0-9.]", text):
         return "wanted 0 or more"
     return f"wanted a number such as 12.5, or >{edges[-1]:.15g}"
 
@@ -229,8 +244,10 @@ def _shown(cell: Cell) -> str:
 
 
 def _shown_score(cell: Cell) -> str:
-    """A faulty score; words are not quoted, they may be a name."""
-    return "text" if re.search(r"[^\W\d_]{5}", cell.text) else _shown(cell)
+    """A refused score; quoted only if it can be no name, no date and no number of a record."""
+    if not cell.text or NO_VALUE.fullmatch(cell.text) or QUOTED.fullmatch(cell.text):
+        return _shown(cell)
+    return "text" if re.search(r"[^\W\d_]", cell.text) or not re.search(r"\d", cell.text) else "digits"
 
 
 def _names(rows: list[Row]) -> str:
@@ -246,16 +263,37 @@ def _all_faults(sheet: str, dicom_root: str, faults: list[str]) -> str:
     return "\n  ".join([head, *faults])
 
 
-def _loose(name: str) -> str:
-    """What two spellings of one name have in common: letters and digits, without zeros in front of any number."""
-    return re.sub(r"(?<![0-9])0+(?=[0-9])|[\W_]", "", normalised(name))
+def _hidden_rows(rows: Sequence[Row], cfg: LabelsConfig) -> list[str]:
+    if not rows:
+        return []
+    if cfg.hidden_rows == "use":
+        return [f"{_are_hidden(rows)}, and read (labels.hidden_rows: leave_out leaves {_them(rows)} out)"]
+    return [f"{_are_hidden(rows)}, and left out (labels.hidden_rows: use reads {_them(rows)})"]
 
 
-def _near_miss(name: str, others: dict[str, str], search: bool) -> str:
-    """The one among others, keyed by `_loose`, that may have been meant; with search also if letters differ."""
-    near = _loose(name)
-    close = [near] if near in others else difflib.get_close_matches(near, others, n=1) if search else []
-    return f"; did you mean {others[close[0]]}?" if close else ""
+def _hidden_columns(row: Row, cfg: LabelsConfig) -> list[str]:
+    cells = {"study_column": row.study, "score_column": row.score, "patient_column": row.patient}
+    return [
+        f"column {re.sub('[0-9]', '', cell.address)} (labels.{setting}) is hidden in the sheet, and read"
+        for setting, cell in cells.items()
+        if cell and cell.in_hidden_column
+    ]
+
+
+def _are_hidden(rows: Sequence[Row]) -> str:
+    """Such as: rows 4, 6-9 are hidden in the sheet."""
+    ranges: list[list[int]] = []
+    for row in rows:
+        if ranges and row.number == ranges[-1][-1] + 1:
+            ranges[-1][1:] = [row.number]
+        else:
+            ranges.append([row.number])
+    shown = ", ".join("-".join(map(str, ends)) for ends in ranges)
+    return f"row {shown} is hidden in the sheet" if len(rows) == 1 else f"rows {shown} are hidden in the sheet"
+
+
+def _them(rows: Sequence[Row]) -> str:
+    return "it" if len(rows) == 1 else "them"
 
 
 def _odd_points(rows: list[Row]) -> list[str]:
@@ -277,16 +315,16 @@ def _odd_patients(rows: list[Row], patients: dict[str, str]) -> list[str]:
     """Cells that spell one patient in two ways, and patients that are two by a blank, a dash or a zero only."""
     cells = [row.patient for row in rows if row.patient and row.patient.text]
     first = [same[0] for same in _grouped(cells, lambda cell: cell.text).values()]
-    spellings = _grouped(first, lambda cell: normalised(cell.text))
+    written = _grouped(first, lambda cell: normalised(cell.text))
     merged = [
         f"{' and '.join(cell.address for cell in same)} differ, but are one patient, {patients[key]}"
-        for key, same in spellings.items()
+        for key, same in written.items()
         if len(same) > 1
     ]
     apart = [
-        f"{' and '.join(f'{spellings[key][0].address} ({patients[key]})' for key in keys)} differ little, "
+        f"{' and '.join(f'{written[key][0].address} ({patients[key]})' for key in keys)} differ little, "
         "but are different patients"
-        for keys in _grouped(spellings, _loose).values()
+        for keys in _grouped(written, lambda key: spellings(key)[-1]).values()
         if len(keys) > 1
     ]
     return merged + apart

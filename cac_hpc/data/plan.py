@@ -202,12 +202,15 @@ def _warnings(matched: Matched, alike: Sequence[str]) -> list[str]:
 def _counts(matched: Matched, alike: Sequence[str]) -> list[str]:
     """What may be said where the names of studies are to stay secret."""
     found = {
-        "remarks about the sheet": matched.warnings,
+        "remarks about the sheet": [warning for warning in matched.warnings if warning not in matched.hidden],
         "groups of nearly equal study numbers": alike,
         "studies left out": matched.unlabelled,
         "rows left out": matched.rows_without_study,
     }
-    return [f"{len(items)} {what}; without data.pseudonym_key they are named" for what, items in found.items() if items]
+    counts = [
+        f"{len(items)} {what}; without data.pseudonym_key they are named" for what, items in found.items() if items
+    ]
+    return [*matched.hidden, *counts]
 
 
 def _num_stray(cfg: Config) -> int:

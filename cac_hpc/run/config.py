@@ -60,6 +60,7 @@ class LabelsConfig:
     edges: tuple[float, ...] = (0.0, 10.0, 100.0, 400.0, 1000.0)  # a category ends at its edge, the edge included
     names: tuple[str, ...] = ("Very Low", "Low", "Low/Moderate", "Moderate", "Moderate/High", "High")
     unmatched: Literal["stop", "skip"] = "stop"  # folders without a valid row, rows without a folder: or leave them out
+    hidden_rows: Literal["leave_out", "use"] = "leave_out"  # of an .xlsx sheet, hidden by hand or by a filter
 
     def __post_init__(self) -> None:
         require(list(self.edges) == sorted(set(self.edges)), "labels.edges", self.edges, "rising numbers")
