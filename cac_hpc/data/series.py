@@ -112,7 +112,7 @@ def _not_axial(stack: Stack, most_degrees: float) -> Refused | None:
     lean = stack.lean_degrees
     if lean > 45 or (lean > most_degrees and stack.shear_degrees < lean / 2):  # a tilt stacks upright
         return Refused("not_axial", f"the slice normal leans {lean:.1f} degrees off the body axis")
-    turned = frame.degrees_off_axis(stack.orientation)
+    turned = round(frame.degrees_off_axis(stack.orientation), 3)
     if turned > most_degrees:
         found = f"rows and columns are turned {turned:.1f} degrees off the patient's axes"
         return Refused("not_axial", f"{found}, pack.series.max_lean_degrees is {most_degrees:g}")
