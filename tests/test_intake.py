@@ -7,12 +7,13 @@ from collections import Counter
 import numpy as np
 import pydicom
 import pytest
+from scipy import ndimage
 
-from cac_hpc.data import files, hounsfield, images, intake
+from cac_hpc.data import dicom, files, hounsfield, images, intake
 from cac_hpc.data.hounsfield import AIR_HU
 from cac_hpc.run.config import Checks, PackConfig, SeriesRule
 from cac_hpc.run.reasons import Refused
-from tests import poison
+from tests import chests, poison
 from tests.poison import ALL, LAST, NUM_SLICES, SIZE, edit, on, read, slices_of, write_chest
 
 
@@ -331,3 +332,150 @@ def test_what_pydicom_warns_about_is_not_logged(shared_data, caplog, recwarn):
     hu_of(path)
     hu_of(path.with_name("CTImage__RLELossless.dcm"))
     assert (caplog.records, list(recwarn)) == ([], [])
+
+
+# phases of an enhanced CT
+
+
+def write_phases(folder, keyword, values, together):
+    """Write phases of a series as enhanced CT, told apart by one value in the functional groups of each frame."""
+    group = "FrameContentSequence" if keyword == "TemporalPositionIndex" else "CardiacSynchronizationSequence"
+    frames, pixels = [], []
+    for number, value in enumerate(values):
+        write_chest(folder / str(number))
+        for path in slices_of(folder / str(number)):
+            edit(path, NominalPercentageOfCardiacPhase=None, TriggerTime=None)
+        poison.write_enhanced(folder / str(number))
+        ds = pydicom.dcmread(folder / str(number) / "enhanced")
+        for frame in ds.PerFrameFunctionalGroupsSequence:
+            item = pydicom.Dataset()
+            setattr(item, keyword, value)
+            setattr(frame, group, pydicom.Sequence([item]))
+        ds.PixelData = (np.frombuffer(ds.PixelData, "<u2") + np.uint16(number)).tobytes()
+        ds.save_as(folder / str(number) / "enhanced")
+        frames += list(ds.PerFrameFunctionalGroupsSequence)
+        pixels.append(ds.PixelData)
+    if together:
+        ds.PerFrameFunctionalGroupsSequence, ds.NumberOfFrames = pydicom.Sequence(frames), len(frames)
+        ds.PixelData = b"".join(pixels)
+        for number in range(len(values)):
+            (folder / str(number) / "enhanced").unlink()
+        ds.save_as(folder / "all")
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(
+    ("keyword", "values"),
+    [
+        ("NominalPercentageOfCardiacPhase", [70.0, 40.0, 50.0]),
+        ("NominalCardiacTriggerDelayTime", [400.0, 300.0]),
+        ("TemporalPositionIndex", [1, 2, 3]),
+    ],
+)
+def test_of_the_phases_of_an_enhanced_ct_the_lowest_is_taken(keyword, values, together, tmp_path):
+    write_phases(tmp_path / "study", keyword, values, together)
+    found = read(tmp_path / "study")
+    write_chest(tmp_path / "single")
+    lowest = values.index(min(values))
+    single = volume(tmp_path / "single")[0] + lowest
+    packed, _ = volume(tmp_path / "study")
+    np.testing.assert_array_equal(packed[:, SIZE // 3 :], single[:, SIZE // 3 :])  # above, padding is air
+    assert found.codes == (set() if together else {"other_phase"})
+    assert len(found.slices) == NUM_SLICES
+
+
+# what no scanner makes, and what readers say
+
+
+def test_equal_pixels_at_two_positions_are_refused_by_name(chest):
+    ds = pydicom.dcmread(slices_of(chest)[3])
+    edit(slices_of(chest)[9], PixelData=ds.PixelData)
+    assert read(chest).codes == {"repeated_pixels", "study_refused"}
+    found = read(chest, checks=Checks(repeated_pixels="warn"))
+    assert (len(found.slices), found.study.facts["warnings"]) == (NUM_SLICES, "repeated_pixels")
+
+
+def test_slices_of_padding_alone_may_be_equal(chest):
+    for index in (0, 1, 11):
+        edit(slices_of(chest)[index], PixelData=bytes(2 * SIZE * SIZE))  # the padding is 0
+    assert (len(read(chest).slices), read(chest).codes) == (NUM_SLICES, set())
+
+
+def test_an_error_of_a_parser_is_not_called_one_of_the_disk(chest, monkeypatch):
+    poison.in_syntax(poison.BIG_ENDIAN)(chest)
+
+    def fails(*_):
+        raise OSError("not a number of the operating system")
+
+    monkeypatch.setattr(dicom, "read_slices", fails)
+    assert read(chest).codes == {"unreadable_header"}
+
+
+def test_an_error_of_a_decoder_is_not_called_one_of_the_disk(chest, monkeypatch):
+    poison.compressed("1.2.840.10008.1.2.5")(chest)
+
+    def fails(*_):
+        raise OSError("broken data stream")
+
+    monkeypatch.setattr(dicom, "decode", fails)
+    assert "cannot_decode" in read(chest).codes
+
+
+def test_gating_and_phase_are_read_where_the_scanner_says_them(chest):
+    on(ALL, CardiacSynchronizationTechnique=None, NominalPercentageOfCardiacPhase=None, ScanOptions="TP70PC")(chest)
+    facts = read(chest).study.facts
+    assert (facts["gating"], facts["phase_percent"]) == ("GATED", 70)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"RescaleType": "HU_MOD"},
+        {"RescaleType": "ED"},
+        {"RescaleType": "Z_EFF"},
+        {"RescaleType": None, "MultienergyCTAcquisition": "YES"},
+        {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "MAT_REMOVED"]},
+        {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "ELECTRON_DENSITY"]},
+    ],
+    ids=str,
+)
+def test_an_image_of_something_else_than_plain_hounsfield_units_is_refused_as_such(said, chest):
+    on(ALL, **said)(chest)
+    assert read(chest).codes == {"not_hu"}
+
+
+def test_a_series_of_modified_units_beside_the_plain_one_is_left_out(chest):
+    poison.other_series(15, RescaleType="HU_MOD")(chest)
+    found = read(chest)
+    assert (len(found.slices), found.codes) == (NUM_SLICES, {"not_hu"})
+
+
+# contrast agent that only the blood tells of
+
+
+def with_bright_blood(hu_ZHW, added_hu):
+    """The same chest with contrast agent in the heart."""
+    heart = chests.chest(200, num_slices=36).heart & ~chests.chest(200, num_slices=36).fat
+    return hu_ZHW + np.int16(added_hu) * ndimage.binary_erosion(heart, iterations=3).astype(np.int16)
+
+
+def test_a_series_whose_blood_is_bright_is_left_out_though_its_header_is_silent(tmp_path):
+    hu_ZHW = chests.chest(200, num_slices=36).hu_ZHW
+    chests.write_study(tmp_path / "study" / "plain", hu_ZHW[1:], SeriesNumber=3, SeriesInstanceUID="1.2.3")
+    chests.write_study(tmp_path / "study" / "bright", with_bright_blood(hu_ZHW, 300), SeriesInstanceUID="1.2.4")
+    for path in (tmp_path / "study").rglob("*.dcm"):
+        edit(path, StudyInstanceUID="1.2")
+    found = intake.read_chest(files.list_files(tmp_path / "study"), PackConfig())
+    assert len(found.hu_ZHW) == 35
+    assert {refusal.reason for refusal in found.study.refusals} == {"contrast_agent"}
+    assert "blood in the heart measures" in found.study.refusals[0].detail
+    assert found.heart.blood_hu == pytest.approx(42, abs=15)
+
+
+def test_a_study_of_bright_blood_alone_is_refused_or_used_with_a_warning(tmp_path):
+    hu_ZHW = with_bright_blood(chests.chest(200, num_slices=36).hu_ZHW, 120)
+    chests.write_study(tmp_path / "study", hu_ZHW)
+    entries = files.list_files(tmp_path / "study")
+    assert {refusal.reason for refusal in intake.read_chest(entries, PackConfig()).study.refusals} == {"contrast_agent"}
+    found = intake.read_chest(entries, PackConfig(checks=Checks(contrast_agent="warn")))
+    assert (len(found.hu_ZHW), found.study.facts["warnings"]) == (36, "contrast_agent")

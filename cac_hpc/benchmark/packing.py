@@ -8,13 +8,12 @@ memory grows with the number of studies shows at the same time. Programs take tu
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import math
 import os
 import re
 import shutil
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from pathlib import Path
 
 from cac_hpc.benchmark import costs, peers
 from cac_hpc.benchmark.costs import Cost
-from cac_hpc.run import logs, settings
+from cac_hpc.run import logs
 from cac_hpc.run.config import require
 
 FEW = 4  # studies
@@ -58,6 +57,7 @@ class Asked:
     matrix: int = 512
     repeats: int = 3
     against: tuple[str, ...] = tuple(peers.PROGRAMS)
+    old: str | None = None
     keep: str | None = None
 
     def __post_init__(self) -> None:
@@ -65,6 +65,8 @@ class Asked:
         require(self.slices >= 10, "--slices", self.slices, "10 or more")
         require(64 <= self.matrix <= 1024, "--matrix", self.matrix, "64 to 1024")
         require(self.repeats >= 1, "--repeats", self.repeats, "1 or more")
+        there = not self.old or (Path(self.old) / "jobs" / "pack.py").is_file()
+        require(there, "--old", self.old, "another checkout of cac_hpc")
         require(not self.keep or not Path(self.keep).exists(), "--keep", self.keep, "a folder that is not there yet")
 
 
@@ -72,14 +74,15 @@ class Asked:
 class Contestant:
     """A program, and what is known of it.
 
-    version: "" if it has none. size: pixels per side of a slice that it writes. few, all: costs of few studies and of
-    all, one for each repeat. slices, hu_sum: found in its output.
+    version: "" if it has none. size: pixels per side of a slice that it writes. code: the checkout that it runs. few,
+    all: costs of few studies and of all, one for each repeat. slices, hu_sum: found in its output.
     """
 
     name: str
     version: str
     prepare: Prepare
     size: int
+    code: Path
     few: list[Cost] = field(default_factory=list)
     all: list[Cost] = field(default_factory=list)
     slices: int = 0
@@ -102,7 +105,7 @@ class Figures:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """``[--studies N] [--slices N] [--matrix N] [--repeats N] [--against NAME ...] [--keep DIR]``."""
+    """``[--studies N] [--slices N] [--matrix N] [--repeats N] [--against NAME ...] [--old DIR] [--keep DIR]``."""
     for name, text in (
         ("studies", "in the cohort"),
         ("slices", "of a study"),
@@ -112,6 +115,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default = getattr(Asked, name)
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
     parser.add_argument("--against", nargs="*", default=Asked.against, choices=Asked.against, metavar="NAME")
+    parser.add_argument("--old", metavar="DIR", help="another checkout of cac_hpc, to be measured beside this one")
     parser.add_argument("--keep", metavar="DIR", help="work there and leave everything there")
 
 
@@ -127,7 +131,7 @@ def measure(asked: Asked, code: Path) -> None:
         with logs.progress("measured", asked.repeats * len(found)) as advance:
             for _ in range(asked.repeats):
                 for contestant in found.values():
-                    _measure(contestant, folder, code, asked)
+                    _measure(contestant, folder, asked)
                     advance()
         num_bytes = sum(path.stat().st_size for path in (folder / "all").rglob("*.dcm"))
     _show(found, asked, num_bytes / (asked.studies * asked.slices))
@@ -136,22 +140,23 @@ def measure(asked: Asked, code: Path) -> None:
 def contestants(asked: Asked, code: Path) -> dict[str, Contestant]:
     """Everybody who is installed, ours last."""
     named = {
-        name: Contestant(name, version, partial(_peer, name), asked.matrix)
+        name: Contestant(name, version, partial(_peer, name), asked.matrix, code)
         for name in asked.against
         if (version := peers.version(name)) is not None
     }
-    for name, size, workers in (
-        ("one", asked.matrix, 1), ("two", asked.matrix, 2), ("half", asked.matrix // 2, 1),
-    ):  # fmt: skip
-        prepare = partial(_ours, code, size, workers)
-        named[name] = Contestant(f"cac_hpc {size}" + ", two" * (workers == 2), "", prepare, size)
+    ours = [("one", asked.matrix, 1, code), ("two", asked.matrix, 2, code), ("half", asked.matrix // 2, 1, code)]
+    if asked.old:
+        ours.insert(0, ("old", asked.matrix, 1, Path(asked.old).absolute()))
+    for name, size, workers, checkout in ours:
+        title = f"cac_hpc {size}" + ", two" * (workers == 2) + ", old" * (name == "old")
+        named[name] = Contestant(title, "", partial(_ours, checkout, size, workers), size, checkout)
     return named
 
 
 def _write_cohort(folder: Path, asked: Asked) -> None:
     """The studies in ``all``, the first of them in ``few`` too, a sheet beside each."""
     logs.log.info("writing %d studies of %d slices to %s", asked.studies, asked.slices, folder)
-    from cac_hpc.benchmark import scans  # here, and launch below: they take half a second, which --help has not
+    from cac_hpc.benchmark import scans  # here: it takes half a second, which --help has not
 
     scans.write_studies(folder / "all", asked.studies, asked.slices, asked.matrix)
     for study in sorted((folder / "all").iterdir())[:FEW]:
@@ -161,7 +166,7 @@ def _write_cohort(folder: Path, asked: Asked) -> None:
         source.with_suffix(".csv").write_text("\n".join(["study,score", *rows, ""]), encoding="utf-8")
 
 
-def _measure(contestant: Contestant, folder: Path, code: Path, asked: Asked) -> None:
+def _measure(contestant: Contestant, folder: Path, asked: Asked) -> None:
     """Few studies and all, in turns first: whatever comes first warms the program for the other."""
     turns = [("few", contestant.few), ("all", contestant.all)]
     for source, measured in turns[:: -1 if len(contestant.all) % 2 else 1]:
@@ -170,7 +175,7 @@ def _measure(contestant: Contestant, folder: Path, code: Path, asked: Asked) -> 
         out.mkdir(parents=True)
         command = contestant.prepare(folder / source, out)
         _settle(folder / source, folder / "ballast")
-        measured.append(costs.run(command, folder / "log", {**THREADS, "PYTHONPATH": str(code)}))
+        measured.append(costs.run(command, folder / "log", {**THREADS, "PYTHONPATH": str(contestant.code)}))
         if source == "all" and not contestant.slices:
             pixels, contestant.hu_sum = peers.contents(out)
             contestant.slices = pixels // contestant.size**2
@@ -204,11 +209,9 @@ def _ours(code: Path, size: int, workers: int, source: Path, out: Path) -> list[
         "train.device": "cpu", "train.precision": "fp32", "cluster.kind": "local", "cluster.pack.cpus": workers,
         "pack.baseline": "false",  # nobody else scores what he packs
     }  # fmt: skip
-    from cac_hpc.cluster import launch
-
-    cfg, options = settings.parse_launch(None, ["--dry_run", *(f"--{key}={value}" for key, value in arguments.items())])
-    with contextlib.redirect_stdout(io.StringIO()):
-        launch.launch(cfg, options, code)
+    launch = [sys.executable, str(code / "jobs" / "launch_cv.py"), "--dry_run"]
+    launch += [f"--{key}={value}" for key, value in arguments.items()]
+    subprocess.run(launch, env={**os.environ, "PYTHONPATH": str(code)}, stdout=subprocess.DEVNULL, check=True)
     return [sys.executable, str(code / "jobs" / "pack.py"), "--run", str(out)]
 
 
@@ -268,6 +271,9 @@ def _goals(figures: dict[str, Figures], found: dict[str, Contestant], asked: Ask
     yield f"two workers {SCALING:g} times as fast as one", f"{ratio:.2f}", ratio >= SCALING
     ratio, cpu = half.rate / one.rate, one.cpu_seconds / half.cpu_seconds
     yield "half the size not slower", f"{ratio:.2f}, by CPU time {cpu:.2f}", ratio >= 1
+    if "old" in figures:
+        ratio, cpu = one.rate / figures["old"].rate, figures["old"].cpu_seconds / one.cpu_seconds
+        yield "not slower than the old one", f"{ratio:.2f}, by CPU time {cpu:.2f}", ratio >= 1
     ratio = one.all_bytes / one.few_bytes
     yield f"no more memory for {asked.studies} studies than for {FEW}", f"{ratio:.2f}", ratio <= GROWTH
     if WITNESS in found:
