@@ -55,8 +55,6 @@ class Heart:
 
     region_ZHW: np.ndarray
     box: tuple[int, int, int, int]
-    blood_hu: float = 40.0
-    has_contrast: bool = False
 
 
 @dataclass(frozen=True)
