@@ -112,8 +112,8 @@ def liver_dome(view_mm: float = 360.0, num_slices: int = 24, seed: int = 0) -> n
     """The lungs' bases with the domes of liver, stomach and spleen in them, below the heart."""
     drawn = trunk(view_mm, num_slices)
     cavity, far = drawn.ellipse((-4, 0), (86, 130)), 3.0 * num_slices
-    right, left = drawn.ball((-far, -8, -58), (1.5 * far, 86, 76)), drawn.ball((-far, -8, 58), (1.4 * far, 84, 74))
-    middle = drawn.ball((-far, -30, 0), (1.7 * far, 56, 70))
+    right, left = drawn.ball((-far, -8, -58), (2.2 * far, 86, 76)), drawn.ball((-far, -8, 58), (2.0 * far, 84, 74))
+    middle = drawn.ball((-far, -30, 0), (2.6 * far, 56, 70))
     drawn.hu[cavity & (drawn.hu == FAT) & (np.abs(drawn.x) > 20)] = LUNG
     drawn.hu[(right | middle) & cavity], drawn.hu[left & cavity & ~right & ~middle] = 58, 45
     drawn.hu[drawn.ball((-far / 2, -40, 56), (far / 2, 20, 24))] = -1000
@@ -199,7 +199,7 @@ KINDS: dict[str, Callable[[], np.ndarray]] = {
     "colon full of gas": colon,
     "colon full of stool": lambda: colon(gas_hu=-780),
     "liver dome": liver_dome,
-    "liver dome on many slices": lambda: liver_dome(num_slices=40, seed=6),
+    "liver dome on many slices": lambda: liver_dome(num_slices=56, seed=6),
     "liver dome in a narrow view": lambda: liver_dome(view_mm=220, seed=7),
     "tips of the lungs": lambda: apices(arch=False),
     "aortic arch": apices,
