@@ -146,12 +146,13 @@ def test_half_a_heart_is_found(seen):
 
 
 def over_abdomen(view_mm=300.0, num_below=20):
-    """A chest whose heart lies on liver, without fat between them; below its slice 8 all is liver."""
+    """A chest whose heart lies on liver, without fat between them; below its slice 8 all is liver, with a ring of fat in it."""
     solids = chest(view_mm)
     hu_ZHW = solids.hu_ZHW.copy()
     half = np.arange(hu_ZHW.shape[1]) - hu_ZHW.shape[1] / 2
     inside = np.hypot((half[:, None] * 0.8 - 10) / 88, (half * 0.8 + 10) / 125) <= 1
     hu_ZHW[:8, inside & ~solids.spine[0]] = 55
+    hu_ZHW[:8, np.abs(np.hypot(half[:, None] * 0.8 + 12, half * 0.8 - 4) - 42) < 2] = -95
     hu_ZHW[8:16][solids.fat[8:16]] = 45
     return np.concatenate([hu_ZHW[:1].repeat(num_below, axis=0), hu_ZHW])
 
