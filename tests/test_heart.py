@@ -146,7 +146,7 @@ def test_half_a_heart_is_found(seen):
 
 
 def over_abdomen(view_mm=300.0, num_below=20):
-    """A chest whose heart lies on liver, without fat between them; below its slice 8 all is liver, with a ring of fat in it."""
+    """A chest whose heart lies on liver, without fat between them; below its slice 8 is liver with a ring of fat."""
     solids = chest(view_mm)
     hu_ZHW = solids.hu_ZHW.copy()
     half = np.arange(hu_ZHW.shape[1]) - hu_ZHW.shape[1] / 2
