@@ -9,6 +9,7 @@ from cac_hpc.calcium import agatston, heart
 from cac_hpc.data import files, intake
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.reasons import Refused
+from tests.abdomens import KINDS
 from tests.chests import AORTA_MM, SPACING_MM, chest, with_lesion
 
 MIDDLE = slice(20, 24)
@@ -129,6 +130,84 @@ def test_more_pixels_do_not_change_the_place():
 def test_without_a_heart_nothing_is_made_up(hu_ZHW, said):
     with pytest.raises(Refused, match=f"no_heart: {said}"):
         heart.find(hu_ZHW, SPACING_MM)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_parts_of_the_body_have_no_heart(kind):
+    with pytest.raises(Refused, match="no_heart"):
+        heart.find(KINDS[kind](), SPACING_MM)
+
+
+@pytest.mark.parametrize("seen", [slice(22, 44), slice(0, 22)], ids=["upper", "lower"])
+def test_half_a_heart_is_found(seen):
+    solids = chest(240)
+    there = heart.find(solids.hu_ZHW[seen], SPACING_MM)
+    assert there.region_ZHW[solids.fat[seen]].mean() > 0.5
+
+
+def over_abdomen(view_mm=300.0, num_below=20):
+    """A chest whose heart lies on liver, without fat between them; below its slice 8 is liver with a ring of fat."""
+    solids = chest(view_mm)
+    hu_ZHW = solids.hu_ZHW.copy()
+    half = np.arange(hu_ZHW.shape[1]) - hu_ZHW.shape[1] / 2
+    inside = np.hypot((half[:, None] * 0.8 - 10) / 88, (half * 0.8 + 10) / 125) <= 1
+    hu_ZHW[:8, inside & ~solids.spine[0]] = 55
+    hu_ZHW[:8, np.abs(np.hypot(half[:, None] * 0.8 + 12, half * 0.8 - 4) - 42) < 2] = -95
+    hu_ZHW[8:16][solids.fat[8:16]] = 45
+    return np.concatenate([hu_ZHW[:1].repeat(num_below, axis=0), hu_ZHW])
+
+
+def test_the_region_ends_12_mm_below_the_lowest_slice_with_lung_on_both_sides():
+    hu_ZHW = over_abdomen()
+    there = heart.find(hu_ZHW, SPACING_MM)
+    assert np.flatnonzero(there.region_ZHW.any((1, 2)))[0] == 20 + 8 - 12 / 3
+
+
+@pytest.mark.parametrize("more_hu", [60, 100, 308, 458])
+@pytest.mark.parametrize("filled", ["all", "right", "left"])
+def test_a_heart_full_of_contrast_agent_is_found_and_its_blood_is_measured(more_hu, filled):
+    solids = chest(240)
+    blood = solids.heart & ~solids.fat
+    middle = round(4 / SPACING_MM[2] + blood.shape[2] / 2)  # of the heart
+    sides = {"all": slice(None), "right": slice(None, middle), "left": slice(middle, None)}
+    blood_hu = solids.hu_ZHW.copy()
+    blood_hu[:, :, sides[filled]][blood[:, :, sides[filled]]] += more_hu
+    there = heart.find(blood_hu, SPACING_MM)
+    assert there.has_contrast
+    assert there.blood_hu == pytest.approx(42 + more_hu, abs=12)
+    without = heart.find(solids.hu_ZHW, SPACING_MM)
+    assert np.abs(np.subtract(there.box, without.box)).max() * SPACING_MM[1] < 25
+
+
+@pytest.mark.parametrize("more_hu", [-15, 0, 15, 40])
+def test_blood_without_contrast_agent_or_with_a_rest_of_it_is_no_contrast(found, more_hu):
+    solids, there = found
+    assert there.blood_hu == pytest.approx(42, abs=6)
+    hu_ZHW = solids.hu_ZHW.copy()
+    hu_ZHW[solids.heart & ~solids.fat] += more_hu
+    there = heart.find(hu_ZHW, SPACING_MM)
+    assert there.blood_hu == pytest.approx(42 + more_hu, abs=6)
+    assert not there.has_contrast
+
+
+def test_large_valve_calcium_is_not_taken_for_contrast_agent():
+    solids = chest(240)
+    hu_ZHW = with_lesion(with_lesion(solids.hu_ZHW, -12, 4, MIDDLE, hu=1200), -4, 10, MIDDLE, hu=1200)
+    assert not heart.find(hu_ZHW, SPACING_MM).has_contrast
+
+
+@pytest.mark.parametrize("axis", [1, 2], ids=["rows", "columns"])
+def test_pixels_need_not_be_square(axis):
+    solids = chest(240)
+    there = heart.find(solids.hu_ZHW, SPACING_MM)
+    spacing_mm = [3.0, 0.8, 0.8]
+    spacing_mm[axis] = 0.4
+    other = heart.find(solids.hu_ZHW.repeat(2, axis=axis), tuple(spacing_mm))
+    every = [slice(None)] * 3
+    every[axis] = slice(None, None, 2)
+    assert (other.region_ZHW[tuple(every)] ^ there.region_ZHW).sum() < 0.01 * there.region_ZHW.sum()
+    factors = [2 if axis == 1 else 1] * 2 + [2 if axis == 2 else 1] * 2
+    assert other.box == pytest.approx(np.multiply(there.box, factors), abs=8)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -1,0 +1,198 @@
+"""The chest around a heart, from the volume of a CT: lungs, the cavity that they surround, bone, spine and aorta.
+
+Classical image analysis on a grid of about 2 mm, one step per function. The field of view may be so narrow that lungs,
+ribs and spine are cut off. Sizes are those of adults; they leave room beyond what was seen in phantoms.
+
+Axes: Z slices in ascending z, H rows from front to back, W columns from the patient's right to his left. Lowercase
+z, h, w are those of the grid; z and Z are the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from cac_hpc.run.reasons import Refused
+
+GRID_MM = 2.0  # pixels of the grid, about
+OUTSIDE_HU, AIR_HU, LUNG_HU = -940, -500, (-950, -600)  # outside air is below; air or lung is below; mean inside a lung
+FAT_HU, BONE_HU = -20, 150  # above fat; bone: means of a grid pixel
+LUNGS_CM3 = 250.0  # in the volume, at least
+LUNG_RIM_MM = 4.0  # of partial volume around lungs: gas in bowel is as bright there
+BONE_CM3 = 3.0  # no coronary plaque is so large
+MARROW_MM2 = 1500.0  # cut through the inside of a bone, at most
+VERTEBRA_MM = 7.0  # bone that is farther from its rim is a vertebra's body
+AORTA_MM = (8.0, 19.0)  # radius of the descending aorta
+WALL_MM = 4.0  # of the aorta, with its blur
+
+IN_PLANE = np.array([np.zeros((3, 3)), [[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.zeros((3, 3))], bool)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The volume in pixels of about 2 mm, about as high as they are wide: mean HU, float32 (z, h, w)."""
+
+    hu: np.ndarray
+    spacing_mm: tuple[float, float]  # of slices, of pixels
+    factors: tuple[int, int]  # rows and columns of the volume per grid pixel
+
+    @property
+    def voxel_cm3(self) -> float:
+        return self.spacing_mm[0] * self.spacing_mm[1] ** 2 / 1000
+
+
+@dataclass(frozen=True)
+class Spine:
+    """Where the vertebrae are on each slice, (z,): rows of their front, columns of their middle."""
+
+    front: np.ndarray
+    middle: np.ndarray
+
+
+def shrink(hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> Grid:
+    """Means over blocks that are about square in mm; what is left over on the right and at the bottom is cut off."""
+    down, across = _factors(spacing_mm[1:], hu_ZHW.shape[1:])
+    height, width = hu_ZHW.shape[1] // down, hu_ZHW.shape[2] // across
+    whole = hu_ZHW[:, : height * down, : width * across]
+    rows = np.zeros((len(hu_ZHW), height, width * across), np.int32)
+    for step in range(down):
+        rows += whole[:, step::down]
+    total = np.zeros((len(hu_ZHW), height, width), np.int32)
+    for step in range(across):
+        total += rows[:, :, step::across]
+    return Grid(total / np.float32(down * across), (spacing_mm[0], spacing_mm[2] * across), (down, across))
+
+
+def _factors(pixel_mm: tuple[float, ...], shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns per grid pixel: the longer side of a pixel says how long a grid pixel is."""
+    longer_mm = max(pixel_mm)
+    grid_mm = longer_mm * max(1, round(GRID_MM / longer_mm))
+    down, across = (max(1, min(round(grid_mm / mm), *shape)) for mm in pixel_mm)
+    return down, across
+
+
+def outside_air(grid: Grid) -> np.ndarray:
+    """Air and padding around the body, with the skin's blur."""
+    labels, count = ndimage.label(grid.hu < OUTSIDE_HU)
+    at_rim = np.zeros(count + 1, bool)
+    for rim in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
+        at_rim[rim] = True
+    at_rim[0] = False
+    return np.asarray(ndimage.binary_dilation(at_rim[labels], disc(4.0, grid)))
+
+
+def find_lungs(grid: Grid, outside: np.ndarray) -> np.ndarray:
+    """Large dark parts that are no outside air, nor gas, which is darker inside than lung is.
+
+    Raises: Refused if there is too little lung for a chest.
+    """
+    inner = ndimage.binary_erosion((grid.hu < AIR_HU) & ~outside, disc(LUNG_RIM_MM, grid))
+    inner[(grid.hu > -200).mean((1, 2)) < 0.1] = False  # slices with no body
+    labels, count = ndimage.label(ndimage.binary_dilation(inner, disc(LUNG_RIM_MM, grid)))
+    index, inside = np.arange(count + 1), labels[inner]
+    mean_hu = np.bincount(inside, grid.hu[inner], count + 1) / np.maximum(1, np.bincount(inside, minlength=count + 1))
+    size_cm3 = np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_cm3
+    lung = (size_cm3 > LUNGS_CM3 / 5) & (mean_hu > LUNG_HU[0]) & (mean_hu < LUNG_HU[1]) & (index > 0)
+    if (found_cm3 := size_cm3[lung].sum()) < LUNGS_CM3:
+        raise Refused("no_heart", f"{found_cm3:.0f} cm3 of lung, wanted {LUNGS_CM3:.0f}")
+    return np.asarray(lung[labels])
+
+
+def surrounded(lungs: np.ndarray, grid: Grid) -> np.ndarray:
+    """The convex hull of the lungs on each slice and all above it.
+
+    The chest widens downwards, and lower down the heart and the liver are where lung is higher up.
+    """
+    row, column = np.arange(lungs.shape[1])[:, None], np.arange(lungs.shape[2])
+    ends = lungs.argmax(2), lungs.shape[2] - 1 - lungs[:, :, ::-1].argmax(2)  # of each row
+    some = lungs.any(2)
+    hull = np.ones(lungs.shape, bool)
+    for angle in np.arange(0, 2 * np.pi, np.pi / 16):
+        along = (np.cos(angle) * column + np.sin(angle) * row).astype(np.float32)
+        end = along[row[:, 0], ends[0 if np.cos(angle) < 0 else 1]]
+        farthest = np.where(some, end, -np.inf).max(1)
+        hull &= along <= farthest[:, None, None] + 0.01
+    return np.asarray(np.logical_or.accumulate(hull[::-1])[::-1])
+
+
+def find_bone(grid: Grid) -> np.ndarray:
+    """Large dense parts, with what they enclose on a slice."""
+    labels, count = ndimage.label(grid.hu > BONE_HU)
+    large = np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_cm3 > BONE_CM3
+    large[0] = False
+    bone = large[labels]
+    reach = round(5.0 / grid.spacing_mm[1]) + 1
+    padded = np.pad(bone, ((0, 0), (reach, reach), (reach, reach)))
+    bone |= ndimage.binary_closing(padded, disc(5.0, grid))[:, reach:-reach, reach:-reach]
+    holes, count = ndimage.label(~bone, IN_PLANE)
+    small = np.bincount(holes.ravel(), minlength=count + 1) * grid.spacing_mm[1] ** 2 < MARROW_MM2
+    small[0] = False
+    return np.asarray(bone | small[holes])
+
+
+def find_spine(bone: np.ndarray, lungs: np.ndarray, grid: Grid) -> Spine | None:
+    """The largest row of thick bones in the back; None if the field of view leaves it out."""
+    thick = depth_mm(bone, grid) > VERTEBRA_MM
+    thick[:, : int(np.median(np.nonzero(lungs)[1]))] = False
+    labels, count = ndimage.label(thick, np.ones((3, 3, 3), bool))
+    if count == 0:
+        return None
+    spine = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+    slices = np.flatnonzero(spine.any((1, 2)))
+    front = [np.flatnonzero(spine[index].any(1))[0] - VERTEBRA_MM / grid.spacing_mm[1] for index in slices]
+    middle = [np.median(np.nonzero(spine[index])[1]) for index in slices]
+    every, window = np.arange(len(bone)), max(1, round(30.0 / grid.spacing_mm[0]))  # vertebra and disc
+    steady = ndimage.minimum_filter1d(np.interp(every, slices, front), window, mode="nearest")
+    return Spine(steady, ndimage.median_filter(np.interp(every, slices, middle), window, mode="nearest"))
+
+
+def behind(spine: Spine, grid: Grid) -> np.ndarray:
+    """The spine's front and what is behind it; further to the sides, 12 mm behind it: hearts reach there."""
+    row, column = np.arange(grid.hu.shape[1])[:, None], np.arange(grid.hu.shape[2])
+    beside = np.abs(column - spine.middle[:, None]) * grid.spacing_mm[1] > 30
+    limit_mm = np.where(beside, 12.0, -2.0)
+    return np.asarray((row - spine.front[:, None, None]) * grid.spacing_mm[1] > limit_mm[:, None, :])
+
+
+def find_aorta(grid: Grid, bone: np.ndarray, spine: Spine) -> np.ndarray:
+    """The descending aorta with its wall: discs of tissue, left of the spine's middle and in front of it or beside.
+
+    All False where no disc is seen on most slices at the same place beside the spine.
+    """
+    pixel_mm = grid.spacing_mm[1]
+    mean = ndimage.uniform_filter1d(grid.hu, max(1, round(15.0 / grid.spacing_mm[0])), axis=0, mode="nearest")
+    depth = depth_mm((mean > FAT_HU) & ~bone, grid)
+    peak = (depth == ndimage.maximum_filter(depth, (1, 5, 5))) & (depth >= AORTA_MM[0]) & (depth <= AORTA_MM[1])
+    z, y, x = np.nonzero(peak)
+    ahead, left = (y - spine.front[z]) * pixel_mm, (x - spine.middle[z]) * pixel_mm
+    fits = (left > 5) & (left < 50) & (ahead > -35) & (ahead < 25)
+    z, ahead, left, radius = z[fits], ahead[fits], left[fits], depth[z, y, x][fits]
+    aorta = np.zeros(bone.shape, bool)
+    if not len(z):
+        return aorta
+    close = np.hypot(ahead - ahead[:, None], left - left[:, None]) < 6
+    best = np.array([len(np.unique(z[row])) for row in close]).argmax()
+    same = close[best]
+    if len(np.unique(z[same])) < 0.5 * len(bone):
+        return aorta
+    row, column = np.arange(bone.shape[1])[:, None], np.arange(bone.shape[2])
+    down = row - (spine.front + np.median(ahead[same]) / pixel_mm)[:, None, None]
+    across = column - (spine.middle + np.median(left[same]) / pixel_mm)[:, None, None]
+    return np.asarray(np.hypot(down, across) * pixel_mm <= np.median(radius[same]) + WALL_MM)
+
+
+def disc(radius_mm: float, grid: Grid) -> np.ndarray:
+    """A disc on one slice, as a structuring element (1, h, w)."""
+    reach = int(radius_mm / grid.spacing_mm[1])
+    offset = np.arange(-reach, reach + 1)
+    return np.asarray(np.hypot(offset[:, None], offset)[None] * grid.spacing_mm[1] <= radius_mm + 1e-6)
+
+
+def depth_mm(mask: np.ndarray, grid: Grid) -> np.ndarray:
+    """Distance of each pixel of a mask to its rim on the slice; the field of view is no rim."""
+    depth = np.zeros(mask.shape, np.float32)
+    for index in np.flatnonzero(mask.any((1, 2)) & ~mask.all((1, 2))):
+        depth[index] = ndimage.distance_transform_edt(mask[index])
+    return depth * np.float32(grid.spacing_mm[1])
