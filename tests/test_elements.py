@@ -166,3 +166,37 @@ def test_the_pixels_are_found_and_not_read():
     assert elements.walk(data, 0, 1 << 21, (), True).pixels == (len(data), 1 << 20)
     data = data[:-4] + struct.pack("<I", UNDEFINED)
     assert elements.walk(data, 0, 1 << 21, (), True).pixels == (len(data), UNDEFINED)
+
+
+@given(data=st.data())
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_layout_that_is_known_changes_nothing_in_what_is_found(data, chest_bytes):
+    """Known from the whole file; the damaged one must read as if nothing were known."""
+    damaged = bytearray(chest_bytes)
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(132, chest_bytes.index(poison.PIXEL_DATA) + 12))
+        damaged[at] = data.draw(st.integers(0, 255))
+    damaged = damaged[: data.draw(st.sampled_from([len(damaged), len(damaged) - 1, 700, 1500]))]
+
+    def found(known):
+        elements._layouts.clear()
+        _, start = elements.file_meta(chest_bytes, 132, images.WANTED)
+        if known:
+            elements.walk(chest_bytes, start, len(chest_bytes), images.WANTED, True)
+        try:
+            return elements.walk(bytes(damaged), start, len(damaged), images.WANTED, True)
+        except ElementError as error:
+            return type(error), str(error)
+
+    assert found(known=True) == found(known=False)
+
+
+@pytest.fixture
+def chest_bytes(tmp_path):
+    """A slice with sequences of defined and of undefined length."""
+    poison.write_chest(tmp_path, 1)
+    path = tmp_path / "IM0001.dcm"
+    ds = pydicom.dcmread(path)
+    ds.ReferencedImageSequence.is_undefined_length = True
+    ds.save_as(path)
+    return path.read_bytes()

@@ -220,9 +220,9 @@ def test_noise_of_any_size_has_no_heart(seed):
 
 def read_phantom(shared_data):
     """The thorax phantom as a volume, its spacing and the region that is found in it."""
-    study, hu_ZHW, _ = intake.read_volume(files.list_files(shared_data / "qrm_phantom" / "study_001"), PackConfig())
-    spacing_mm = tuple(study.facts[f"{axis}_spacing_mm"] for axis in ("slice", "row", "column"))
-    return hu_ZHW, spacing_mm, heart.find(hu_ZHW, spacing_mm).region_ZHW
+    volume = intake.read_volume(files.list_files(shared_data / "qrm_phantom" / "study_001"), PackConfig())
+    spacing_mm = volume.study.spacing_mm
+    return volume.hu_ZHW, spacing_mm, heart.find(volume.hu_ZHW, spacing_mm).region_ZHW
 
 
 def test_in_the_thorax_phantom_the_inserts_are_kept_and_the_spine_is_dropped(shared_data):

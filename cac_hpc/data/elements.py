@@ -13,6 +13,7 @@ from dataclasses import dataclass
 PIXEL_DATA = 0x7FE00010
 UNDEFINED = 0xFFFFFFFF
 MAX_DEPTH = 24  # of sequences in sequences
+MOST_LAYOUTS = 6  # numbers of other lengths, as 99.5 and 100.5 in a position, make another
 
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _SEQUENCE, _UNKNOWN = int.from_bytes(b"SQ", "little"), int.from_bytes(b"UN", "little")
@@ -51,6 +52,40 @@ class Elements:
     private: bool
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where the elements of a data set that ends in pixel data stand; most slices of a series have the same.
+
+    start, wanted, explicit: as for `walk`. heads: takes tags, representations and lengths out of a file; where they are
+    as ``expected`` the layout is the same. values: tag, offset and end of each wanted value. sequences: offset of each
+    one of undefined length, whether it is explicit, and the offset behind it. last: offset of the last element, the
+    pixels. pixels, private: as in `Elements`.
+    """
+
+    start: int
+    wanted: Collection[int]
+    explicit: bool
+    heads: struct.Struct
+    expected: tuple[bytes, ...]
+    values: list[tuple[int, int, int]]
+    sequences: list[tuple[int, bool, int]]
+    last: int
+    pixels: tuple[int, int]
+    private: bool
+
+    def read(self, data: bytes, end: int) -> Elements | None:
+        """What `walk` finds in a data set of this layout; None if it has another."""
+        if self.last >= end or self.pixels[0] > len(data) or self.heads.unpack_from(data) != self.expected:
+            return None
+        for position, explicit, behind in self.sequences:
+            if _behind_sequence(data, position, explicit, 1) != behind:
+                return None
+        return Elements({tag: data[first:last] for tag, first, last in self.values}, self.pixels, self.private)
+
+
+_layouts: list[Layout] = []  # of the files that were read last, the newest first
+
+
 def walk(data: bytes, start: int, end: int, wanted: Collection[int], explicit: bool) -> Elements:
     """Step over the elements of a data set up to its pixel data or its end.
 
@@ -61,6 +96,10 @@ def walk(data: bytes, start: int, end: int, wanted: Collection[int], explicit: b
     Source: DICOM PS3.5, 7.1 and 7.5.
     """
     try:
+        for layout in _layouts:
+            same = layout.wanted is wanted and (layout.start, layout.explicit) == (start, explicit)
+            if same and (found := layout.read(data, end)):
+                return found
         return _walk(data, start, end, wanted, explicit)
     except struct.error:
         raise CutShort("the file ends inside an element") from None
@@ -92,8 +131,10 @@ def file_meta(data: bytes, start: int, wanted: Collection[int]) -> tuple[dict[in
 
 def _walk(data: bytes, start: int, end: int, wanted: Collection[int], explicit: bool) -> Elements:
     values: dict[int, bytes] = {}
+    places, heads, sequences = list[tuple[int, int, int]](), list[tuple[int, int]](), list[tuple[int, bool, int]]()
     position, last, vr, private = start, -1, 0, False
     while position < end:
+        head = position
         if explicit:
             group, element, vr, length = _explicit(data, position)
             if vr in _SHORT:
@@ -110,23 +151,39 @@ def _walk(data: bytes, start: int, end: int, wanted: Collection[int], explicit: 
         if tag <= last:
             raise ElementError("tags that do not rise")
         last = tag
+        heads.append((head, position))
         if group & 1:
             private = True
         elif tag in wanted:
-            values[tag] = value = data[position : position + (4 if length == UNDEFINED else length)]
+            behind = position + (4 if length == UNDEFINED else length)
+            values[tag] = value = data[position:behind]
+            places.append((tag, position, behind))
             if len(value) < length != UNDEFINED:
                 raise CutShort("the file ends inside a value")
         elif tag == PIXEL_DATA:
-            return Elements(values, (position, length), private)
+            pixels, taken = (position, length), _taking(heads)
+            known = taken, taken.unpack_from(data), places, sequences, head, pixels, private
+            _layouts[:] = [Layout(start, wanted, explicit, *known), *_layouts[: MOST_LAYOUTS - 1]]
+            return Elements(values, pixels, private)
         if length == UNDEFINED:
             if explicit and vr not in (_SEQUENCE, _UNKNOWN):
                 raise ElementError("an element of undefined length that is no sequence")
-            position = _behind_sequence(data, position, explicit and vr == _SEQUENCE, 1)
+            is_explicit = explicit and vr == _SEQUENCE
+            behind = _behind_sequence(data, position, is_explicit, 1)
+            sequences.append((position, is_explicit, behind))
+            position = behind
         else:
             position += length
     if position != end:
         raise CutShort("the last element is longer than the file")
     return Elements(values, None, private)
+
+
+def _taking(heads: list[tuple[int, int]]) -> struct.Struct:
+    """What takes some pieces, given as offset and end, out of a file at once."""
+    ends = [0, *(behind for _, behind in heads)]
+    pieces = [f"{head - end}x{behind - head}s" for (head, behind), end in zip(heads, ends, strict=False)]
+    return struct.Struct("".join(pieces))
 
 
 def _behind_sequence(data: bytes, position: int, explicit: bool, depth: int) -> int:
