@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from cac_hpc.data import acquisition, header, series
 from cac_hpc.data.header import Header
@@ -23,8 +24,12 @@ VALUES: dict[str, acquisition.Value] = {
 Each = Callable[[int], Mapping[str, acquisition.Value]]
 
 
+@cache
 def parsed(**values: acquisition.Value) -> Header:
-    """The header of a usual slice, with other values by DICOM keyword; an empty one is not there."""
+    """The header of a usual slice, with other values by DICOM keyword; an empty one is not there.
+
+    As from files, slices that say the same share one.
+    """
     return header.parse({key: value for key, value in (VALUES | values).items() if value != ""})
 
 

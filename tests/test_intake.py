@@ -369,6 +369,7 @@ def write_phases(folder, keyword, values, together):
     [
         ("NominalPercentageOfCardiacPhase", [70.0, 40.0, 50.0]),
         ("NominalCardiacTriggerDelayTime", [400.0, 300.0]),
+        ("ActualCardiacTriggerDelayTime", [300.0, 400.0]),
         ("TemporalPositionIndex", [1, 2, 3]),
     ],
 )
@@ -436,6 +437,8 @@ def test_gating_and_phase_are_read_where_the_scanner_says_them(chest):
         {"RescaleType": None, "MultienergyCTAcquisition": "YES"},
         {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "MAT_REMOVED"]},
         {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "ELECTRON_DENSITY"]},
+        {"SeriesDescription": "CaSc VNC 3.0"},
+        {"SeriesDescription": "Calcium Suppression Index 60"},
     ],
     ids=str,
 )

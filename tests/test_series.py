@@ -142,6 +142,11 @@ def test_overlapping_slices_of_one_acquisition_are_all_taken():
 def test_fewer_slices_than_the_acquisition_had_are_a_warning():
     assert choose(run(12, ImagesInAcquisition="18")).warnings == ["incomplete_acquisition"]
     assert choose(run(12, ImagesInAcquisition="12")).warnings == []
+    assert choose(run(12, ImagesInAcquisition="18"), run(12, ImagesInAcquisition="18")).warnings == [
+        "incomplete_acquisition"
+    ], "copies do not count"
+    phased = [run(12, ImagesInAcquisition="24", TriggerTime=str(time)) for time in (560, 600)]
+    assert choose(*phased).warnings == []
     assert ends(run(12, ImagesInAcquisition="18"), checks=Checks(incomplete_acquisition="refuse")) == (
         "incomplete_acquisition"
     )
@@ -192,7 +197,7 @@ AGENTS = [
 ]
 NO_AGENTS = [
     {"ContrastBolusAgent": text}
-    for text in ("", "NONE", "No contrast", "without", "W/O", "0", "-", "n/a", "Nativ", "None given")
+    for text in ("", "NONE", "No contrast", "without", "W/O", "0", "0 ml", "-", "n/a", "Nativ", "None given")
 ] + [
     {"ContrastBolusVolume": "0"},
     {"ContrastBolusAgent": "NONE", "ContrastBolusRoute": "IV"},

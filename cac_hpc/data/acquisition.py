@@ -14,7 +14,7 @@ AGENTS = ("ContrastBolusAgent", "ContrastBolusIngredient")  # say which, or that
 AMOUNTS = ("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastFlowRate")
 SIGNS = ("ContrastBolusAgentSequence", "ContrastBolusRoute", "ContrastBolusStartTime")  # there where one was given
 NO_AGENT = re.compile(  # a blank, a zero, a dash, or a word that denies
-    r"[\W0_]*|(NO|NON|NONE|NOT|WITHOUT|W/?O|OHNE|KEINE?|SANS|SENZA|SIN|NIL|NULL|N/?A|UNKNOWN|PLAIN|NATIVE?|UNENHANCED)"
+    r"[\W0_]*(ML|CC)?|(NO|NON|NONE|NOT|WITHOUT|W/?O|OHNE|KEINE?|SANS|SENZA|SIN|NIL|NULL|N/?A|UNKNOWN|PLAIN|NATIVE?|UNENHANCED)"
     r"(?!\w)(?![- ]?IONIC).*"
 )
 
@@ -112,7 +112,8 @@ def gating(values: Mapping[str, Value]) -> str:
 def phase(values: Mapping[str, Value]) -> tuple[float, float]:
     """Phase of the cardiac cycle: percent of the R-R interval, and delay after the R peak in ms; NaN if not said."""
     percent = _number(_upper(values, "NominalPercentageOfCardiacPhase"))
-    delay_ms = _number(_upper(values, "NominalCardiacTriggerDelayTime"))
+    delays_ms = [_number(_upper(values, f"{kind}CardiacTriggerDelayTime")) for kind in ("Nominal", "Actual")]
+    delay_ms = next((value for value in delays_ms if not math.isnan(value)), math.nan)
     for number, unit in _PHASE.findall(_upper(values, "ScanOptions")):
         if unit == "PC" and math.isnan(percent):
             percent = float(number)

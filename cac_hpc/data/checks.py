@@ -35,7 +35,7 @@ def failed_checks(stack: Stack, strays: Sequence[Candidate], cfg: PackConfig) ->
     failed = (
         *_of_number(stack, cfg),
         *_of_equality(stack.headers),
-        *_of_acquisitions(stack),
+        *_of_acquisitions(stack, strays),
         *_of_spacing(stack, strays, cfg),
     )
     return [refuse_or_warn(refused, cfg) for refused in failed]
@@ -69,11 +69,13 @@ def _shown(value: object) -> str:
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
-def _of_acquisitions(stack: Stack) -> Iterator[Refused]:
-    """One acquisition, and all of it."""
+def _of_acquisitions(stack: Stack, strays: Sequence[Candidate]) -> Iterator[Refused]:
+    """One acquisition, and all of it; phases that are not taken are of it too, copies are not."""
     if why := phases.interleaved(stack):
         yield Refused("mixed_acquisition", why)
-    there = Counter(str(candidate.header.acquisition) for candidate in stack.slices)
+    of_series = [*stack.slices, *(stray for stray in strays if stray.series == stack.first.series)]
+    each = {(candidate.own, id(candidate.header)): candidate.header for candidate in of_series}
+    there = Counter(str(header.acquisition) for header in each.values())
     for header in stack.headers:
         if header.images_in_acquisition > (found := there[str(header.acquisition)]):
             said = f"ImagesInAcquisition is {header.images_in_acquisition:g}, {found} slices are there"

@@ -37,7 +37,11 @@ _GROUPS = {  # functional group sequence of an enhanced CT, and what to take fro
     "CTImageFrameTypeSequence": ("FrameType",),
     "CTReconstructionSequence": ("ConvolutionKernel", "ReconstructionDiameter"),
     "CTXRayDetailsSequence": ("KVP",),
-    "CardiacSynchronizationSequence": ("NominalPercentageOfCardiacPhase", "NominalCardiacTriggerDelayTime"),
+    "CardiacSynchronizationSequence": (
+        "NominalPercentageOfCardiacPhase",
+        "NominalCardiacTriggerDelayTime",
+        "ActualCardiacTriggerDelayTime",
+    ),
     "ContrastBolusUsageSequence": ("ContrastBolusAgentAdministered",),
     "FrameContentSequence": ("TemporalPositionIndex", "FrameAcquisitionNumber", "FrameAcquisitionDateTime"),
     "IrradiationEventIdentificationSequence": ("IrradiationEventUID",),

@@ -17,17 +17,17 @@ ENHANCED_CT = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")  # Enhanced CT Image Storage, a
 TEXT = {
     0x00020002: "MediaStorageSOPClassUID", 0x00020010: "TransferSyntaxUID", 0x00080008: "ImageType",
     0x00080016: "SOPClassUID", 0x0008103E: "SeriesDescription", 0x00083010: "IrradiationEventUID",
-    0x00180010: "ContrastBolusAgent", 0x00180022: "ScanOptions", 0x00180050: "SliceThickness", 0x00180060: "KVP",
-    0x00181040: "ContrastBolusRoute", 0x00181041: "ContrastBolusVolume", 0x00181042: "ContrastBolusStartTime",
-    0x00181044: "ContrastBolusTotalDose", 0x00181046: "ContrastFlowRate", 0x00181048: "ContrastBolusIngredient",
-    0x00181060: "TriggerTime", 0x00181100: "ReconstructionDiameter", 0x00181210: "ConvolutionKernel",
+    0x00100040: "PatientSex", 0x00180010: "ContrastBolusAgent", 0x00180022: "ScanOptions",
+    0x00180050: "SliceThickness", 0x00180060: "KVP", 0x00181040: "ContrastBolusRoute",
+    0x00181041: "ContrastBolusVolume", 0x00181042: "ContrastBolusStartTime", 0x00181044: "ContrastBolusTotalDose",
+    0x00181046: "ContrastFlowRate", 0x00181048: "ContrastBolusIngredient", 0x00181060: "TriggerTime",
+    0x00181100: "ReconstructionDiameter", 0x00181210: "ConvolutionKernel",
     0x00189037: "CardiacSynchronizationTechnique", 0x00189361: "MultienergyCTAcquisition",
     0x0020000D: "StudyInstanceUID", 0x0020000E: "SeriesInstanceUID", 0x00200011: "SeriesNumber",
     0x00200012: "AcquisitionNumber", 0x00200037: "ImageOrientationPatient", 0x00200100: "TemporalPositionIdentifier",
-    0x00201002: "ImagesInAcquisition",
-    0x00280004: "PhotometricInterpretation", 0x00280008: "NumberOfFrames", 0x00280030: "PixelSpacing",
-    0x00280301: "BurnedInAnnotation", 0x00281052: "RescaleIntercept", 0x00281053: "RescaleSlope",
-    0x00281054: "RescaleType", 0x00282110: "LossyImageCompression",
+    0x00201002: "ImagesInAcquisition", 0x00280004: "PhotometricInterpretation", 0x00280008: "NumberOfFrames",
+    0x00280030: "PixelSpacing", 0x00280301: "BurnedInAnnotation", 0x00281052: "RescaleIntercept",
+    0x00281053: "RescaleSlope", 0x00281054: "RescaleType", 0x00282110: "LossyImageCompression",
 }  # fmt: skip
 OWN = {  # what every slice of a series has for itself
     0x00080032: "AcquisitionTime", 0x00200013: "InstanceNumber", 0x00200032: "ImagePositionPatient",
@@ -38,9 +38,9 @@ NUMBERS = {
     0x00280101: "BitsStored", 0x00280102: "HighBit", 0x00280103: "PixelRepresentation",
     0x00280120: "PixelPaddingValue", 0x00280121: "PixelPaddingRangeLimit",
 }  # fmt: skip
-FLOATS = {0x00209241: "NominalPercentageOfCardiacPhase"}
+FLOATS = {0x00209153: "NominalCardiacTriggerDelayTime", 0x00209241: "NominalPercentageOfCardiacPhase"}
 IN_GROUPS = {  # of enhanced CT, or deep in other objects
-    "ContrastBolusAgentAdministered", "MonoenergeticEnergyEquivalent", "NominalCardiacTriggerDelayTime",
+    "ActualCardiacTriggerDelayTime", "ContrastBolusAgentAdministered", "MonoenergeticEnergyEquivalent",
     "TemporalPositionIndex",
 }  # fmt: skip
 # what may identify a patient; read only to keep it out of everything that is written
@@ -49,7 +49,6 @@ IDENTITY = {
     0x00080050: "AccessionNumber", 0x00080080: "InstitutionName", 0x00080081: "InstitutionAddress",
     0x00080090: "ReferringPhysicianName", 0x00081050: "PerformingPhysicianName", 0x00081070: "OperatorsName",
     0x00100010: "PatientName", 0x00100020: "PatientID", 0x00100030: "PatientBirthDate",
-    0x00100040: "PatientSex",
     0x00101000: "OtherPatientIDs", 0x00101001: "OtherPatientNames", 0x00101040: "PatientAddress",
     0x00102154: "PatientTelephoneNumbers", 0x00104000: "PatientComments", 0x00200010: "StudyID",
 }  # fmt: skip
@@ -69,8 +68,9 @@ OTHER_UNITS = {  # of RescaleType, and what they are
     "PCT": "percent of a material",
     "OD": "optical density",
 }
-MATERIAL_IMAGE = re.compile(  # a value of ImageType
-    r"MAT_(SPECIFIC|REMOVED|FRACTIONAL|MODIFIED|SUPPRESSED|VALUE_BASED)|EFF_ATOMIC_NUM|ELECTRON_DENSITY"
+MATERIAL_IMAGE = re.compile(  # in ImageType, as Supplement 188 defines it, or as vendors name it in SeriesDescription
+    r"MAT_(?:SPECIFIC|REMOVED|FRACTIONAL|MODIFIED|SUPPRESSED|VALUE_BASED)|EFF_ATOMIC_NUM|ELECTRON[ _]DENSITY|"
+    r"\b(?:VNCA?|VIRTUAL[ _-]NON[ _-]?\w+|Z[ _-]?EFF(?:ECTIVE)?|CALCIUM[ _-]SUPP\w*|IODINE[ _-](?:MAP|NO|DENSITY))\b"
 )
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -218,9 +218,9 @@ def _check_units(values: Mapping[str, Value]) -> None:
         raise Refused("not_hu", f"RescaleType {rescale_type}: {what}")
     if rescale_type not in ("HU", ""):
         raise Refused("no_rescale", "RescaleType is not HU")
-    image_type = str(values.get("ImageType", "")).upper().split("\\")
-    if derived := next((part for part in map(str.strip, image_type) if MATERIAL_IMAGE.fullmatch(part)), None):
-        raise Refused("not_hu", f"ImageType says {derived}: computed of several energies for one material")
+    for key in ("ImageType", "SeriesDescription"):
+        if derived := MATERIAL_IMAGE.search(str(values.get(key, "")).upper()):
+            raise Refused("not_hu", f"{key} says {derived[0]}: computed of several energies for one material")
     if not rescale_type and values.get("MultienergyCTAcquisition") == "YES":
         raise Refused("not_hu", "MultienergyCTAcquisition is YES, and RescaleType does not say what the pixels are")
 

@@ -300,8 +300,8 @@ def _decoded(raw: tuple[tuple[int, bytes], ...], private: bool) -> Mapping[str, 
             if len(value) == 2:
                 values[keyword] = value[0] | value[1] << 8
         elif keyword := FLOATS.get(tag):
-            if len(value) == 4:
-                values[keyword] = repr(*struct.unpack("<f", value))
+            if kind_of_float := {4: "<f", 8: "<d"}.get(len(value)):
+                values[keyword] = repr(*struct.unpack(kind_of_float, value))
         elif keyword := SEQUENCES.get(tag):
             values[keyword] = HAS_ITEMS if value[:4] == ITEM else ""
         else:
