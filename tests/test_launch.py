@@ -13,6 +13,7 @@ import pytest
 from cac_hpc.cluster import launch
 from cac_hpc.run import ledger, lock, settings, stages
 from cac_hpc.run.paths import RunPaths
+from tests.poison import edit, slices_of
 from tests.runs import NUM_SLICES, REPO, job, prepare, write_config, write_scans
 from tests.waiting import fastest, wait_for
 
@@ -43,6 +44,23 @@ def test_a_run_on_this_machine_ends_with_a_complete_report(finished_run):
     assert len(tested) == 18 * NUM_SLICES  # every packed slice once
     assert found["levels"]["patient"]["pooled"]["n"] == 18
     assert {fold["ranks"] for fold in found["training"]} == {2}
+
+
+def test_a_dry_run_says_what_decided_between_the_series_of_the_first_studies(tmp_path, scans, capsys):
+    shutil.copytree(scans, tmp_path / "scans")
+    first, second = sorted(path for path in (tmp_path / "scans").iterdir() if path.is_dir())[:2]
+    for path in slices_of(first):
+        shutil.copy(path, first / f"again-{path.name}")
+        edit(first / f"again-{path.name}", SeriesInstanceUID="1.2.3", ContrastBolusAgent="Iodine")
+    for path in slices_of(second):
+        edit(path, RescaleType="HU_MOD")
+    config = write_config(tmp_path / "settings.yaml", tmp_path / "scans", tmp_path / "run")
+    code, output = launch_here(["--config", config, "--dry_run"], capsys)
+    assert code == 0
+    assert f"study '{first.name}': {NUM_SLICES} slices are taken; left out are\n" in output
+    assert f"  {NUM_SLICES} files, contrast_agent: ContrastBolusAgent says so\n" in output
+    assert f"study '{second.name}': no slices are taken; left out are\n  {NUM_SLICES} files, not_hu: " in output
+    assert "looked at: headers of 18 of 18 studies" in output
 
 
 def test_a_run_folder_holds_what_the_contract_lists(finished_run):

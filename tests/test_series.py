@@ -1,10 +1,13 @@
 """Which series of a study is taken, and which of its slices: positions count, one acquisition, the plain one first."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from cac_hpc.data import acquisition, phases
 from cac_hpc.run.config import Checks, SeriesRule
 from tests import slices
 from tests.slices import choose, ends, run
@@ -208,7 +211,9 @@ NO_AGENTS = [
 
 @pytest.mark.parametrize("said", AGENTS, ids=str)
 def test_a_series_with_contrast_agent_is_left_out(said):
-    assert ends(run(14), run(15, SeriesInstanceUID="1.2.4", SeriesNumber="1", **said)) == [14, 0]
+    other = run(15, SeriesInstanceUID="1.2.4", SeriesNumber="1", **said)
+    assert detail(choose(run(14), other), 20).removeprefix("contrast_agent: ").removesuffix(" says so") in said
+    assert ends(run(14), other) == [14, 0]
     assert ends(run(15, **said)) == "study_refused"
     forgiven = choose(run(15, **said), checks=Checks(contrast_agent="warn"))
     assert (len(forgiven.slices), forgiven.warnings) == (15, ["contrast_agent"])
@@ -270,6 +275,17 @@ def test_slices_are_taken_where_rows_and_columns_are_near_the_patients_axes(degr
     off = min(degrees % 90, 90 - degrees % 90)
     assert ends(slices_) == ([14] if off <= 5 else "study_refused")
     assert ends(slices_, series=SeriesRule(max_lean_degrees=45)) == [14]
+
+
+def test_the_readme_names_every_attribute_that_decides():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    table = (
+        readme.split("### What decides between series")[1]
+        .split("`rejected.csv` says")[0]
+        .replace(", -", ", ContrastBolus")
+    )
+    wanted = {*phases.TELLING, *acquisition.AGENTS, *acquisition.AMOUNTS, *acquisition.SIGNS, acquisition.ADMINISTERED}
+    assert {name for name in wanted if name not in table} == set()
 
 
 def test_headers_of_tests_are_read_like_those_of_files():

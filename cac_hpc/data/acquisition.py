@@ -11,6 +11,7 @@ HAS_ITEMS = "ITEMS"  # stands for a sequence that is not empty
 
 # contrast agent
 AGENTS = ("ContrastBolusAgent", "ContrastBolusIngredient")  # say which, or that there is none
+ADMINISTERED = "ContrastBolusAgentAdministered"
 AMOUNTS = ("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastFlowRate")
 SIGNS = ("ContrastBolusAgentSequence", "ContrastBolusRoute", "ContrastBolusStartTime")  # there where one was given
 NO_AGENT = re.compile(  # a blank, a zero, a dash, or a word that denies
@@ -47,22 +48,22 @@ _TECHNIQUES = {"PROSPECTIVE": re.compile(r"\bPROSPECT|\bSTEP.*SHOOT"), "RETROSPE
 _GATED = re.compile(r"ECG|EKG|GATED|GATING|CARDIAC|TRIGGER")
 
 
-def has_contrast_agent(values: Mapping[str, Value]) -> bool:
-    """Whether a header says that a contrast agent was given.
+def contrast_agent(values: Mapping[str, Value]) -> str:
+    """The attribute that says that a contrast agent was given; "" if none does.
 
     A name says so, unless it says that there was none; so does an amount above 0, whatever the name. A route, a time or
     a sequence of agents say so where no name denies it. ContrastBolusAgentAdministered of a frame decides alone.
 
     Source: DICOM PS3.3 C.7.6.4 Contrast/Bolus Module, C.7.6.16.2.12 Contrast/Bolus Usage.
     """
-    if administered := _upper(values, "ContrastBolusAgentAdministered"):  # YES or NO of each agent
-        return "YES" in administered.split("\\")
-    if any(_number(_upper(values, key)) > 0 for key in AMOUNTS):
-        return True
-    names = [name for key in AGENTS if (name := _upper(values, key))]
-    if any(not NO_AGENT.fullmatch(name) for name in names):
-        return True
-    return not names and any(not NO_AGENT.fullmatch(_upper(values, key)) for key in SIGNS)
+    if administered := _upper(values, ADMINISTERED):  # YES or NO of each agent
+        return ADMINISTERED if "YES" in administered.split("\\") else ""
+    named = [key for key in AGENTS if _upper(values, key)]
+    telling = [key for key in named if not NO_AGENT.fullmatch(_upper(values, key))]
+    telling += [key for key in AMOUNTS if _number(_upper(values, key)) > 0]
+    if not named:
+        telling += [key for key in SIGNS if not NO_AGENT.fullmatch(_upper(values, key))]
+    return next(iter(telling), "")
 
 
 def energy_kev(values: Mapping[str, Value]) -> float:

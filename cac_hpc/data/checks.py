@@ -50,8 +50,8 @@ def _of_number(stack: Stack, cfg: PackConfig) -> Iterator[Refused]:
 
 def _of_equality(headers: Sequence[Header]) -> Iterator[Refused]:
     """What must be the same on all slices of a series."""
-    if any(header.contrast_agent for header in headers):
-        yield Refused("contrast_agent", "ContrastBolusAgent or a relative of it says so")
+    if said := next((header.contrast_agent for header in headers if header.contrast_agent), None):
+        yield Refused("contrast_agent", f"{said} says so")
     if any(header.lossy for header in headers):
         yield Refused("lossy_compression", "the header or its transfer syntax says so")
     if len(rescales := {(header.slope, header.intercept) for header in headers}) > 1:

@@ -81,9 +81,10 @@ class Header:
 
     Lengths in mm, times in ms; NaN or "" where the header says nothing. orientation: direction cosines of a row, then
     of a column. spacing: between rows, then between columns. padding: stored values (lowest, highest) that are no
-    measurement. energy_kev: of a monoenergetic image. temporal_position: which of several passes over the patient.
-    acquisition, event: its number, and the UID of the irradiation. subject: whose image it is, and identity: all that
-    may identify the patient; neither is ever written. private: whether there are private elements.
+    measurement. energy_kev: of a monoenergetic image. contrast_agent: the attribute that says that one was given.
+    temporal_position: which of several passes over the patient. acquisition, event: its number, and the UID of the
+    irradiation. subject: whose image it is, and identity: all that may identify the patient; neither is ever written.
+    private: whether there are private elements.
     """
 
     transfer_syntax: str
@@ -104,7 +105,7 @@ class Header:
     thickness_mm: float
     kvp: float
     energy_kev: float
-    contrast_agent: bool
+    contrast_agent: str
     field_of_view_mm: float
     kernel: str
     acquisition: float
@@ -174,7 +175,7 @@ def parse(values: Mapping[str, Value]) -> Header:
         thickness_mm=read_number(values, "SliceThickness"),
         kvp=read_number(values, "KVP"),
         energy_kev=acquisition.energy_kev(values),
-        contrast_agent=acquisition.has_contrast_agent(values),
+        contrast_agent=acquisition.contrast_agent(values),
         field_of_view_mm=read_number(values, "ReconstructionDiameter"),
         kernel=str(values.get("ConvolutionKernel", "")),
         acquisition=read_number(values, "AcquisitionNumber"),

@@ -24,7 +24,7 @@ def lines(cfg: Config) -> Iterator[str]:
         num_studies += 1
         used, left_out = _series(entries, cfg.pack)
         if left_out:
-            yield f"study {study!r}: {used} slices are taken; left out are"
+            yield f"study {study!r}: {used or 'no'} slices are taken; left out are"
             yield from (f"  {count} files, {reason}: {detail}" for (reason, detail), count in left_out.most_common())
     yield f"looked at: headers of {num_studies} of {len(folders)} studies; rejected.csv will name every file left out"
 

@@ -103,8 +103,9 @@ def _misfit(stack: Stack, cfg: PackConfig) -> Refused | None:
         return refused
     if (count := len(stack.levels)) < cfg.min_slices:
         return Refused("too_few_slices", f"a series of {count} positions, pack.min_slices is {cfg.min_slices}")
-    if cfg.checks.contrast_agent == "refuse" and any(header.contrast_agent for header in stack.headers):
-        return Refused("contrast_agent", "ContrastBolusAgent or a relative of it says so")
+    if cfg.checks.contrast_agent == "refuse":
+        said = [header.contrast_agent for header in stack.headers if header.contrast_agent]
+        return Refused("contrast_agent", f"{said[0]} says so") if said else None
     return None
 
 
