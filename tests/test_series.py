@@ -265,6 +265,12 @@ def test_a_rescale_of_its_own_in_each_slice_is_named_as_such(offsets):
     assert ends(run(14, each=each), checks=Checks(mixed_rescale="warn")) == [14]
 
 
+def test_a_few_slices_of_something_else_behind_the_end_do_not_spoil_a_series():
+    few = run(3, 42, **B, PixelSpacing="0.9\\0.9")  # as for the timing of a bolus: another field of view
+    assert ends(run(14), few) == [14, 0]
+    assert ends(run(14), run(3, 42, **B)) == "mixed_acquisition"
+
+
 # turned in the plane
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -93,7 +94,8 @@ def _of_spacing(stack: Stack, strays: Sequence[Candidate], cfg: PackConfig) -> I
     steps, lengths = np.diff(position[order], axis=0), np.diff(along[order])
     usual, usual_mm = np.median(steps, axis=0), float(np.median(lengths))
     unbroken_mm = GAP * stack.slab + cfg.spacing_tolerance_mm
-    yield from _of_strays(stack, along[order], usual_mm, strays, cfg)
+    ends = (stack.slices[order[0]].centre - usual, stack.slices[order[-1]].centre + usual)
+    yield from _of_strays(stack, along[order], ends, strays, cfg)
     if gaps := int((lengths > unbroken_mm).sum()):
         yield Refused("missing_slices", f"{gaps} gaps, up to {lengths.max():.2f} mm, wanted {unbroken_mm:.2f} at most")
     elif (off := float(np.linalg.norm(steps - usual, axis=1).max())) > cfg.spacing_tolerance_mm:
@@ -103,17 +105,20 @@ def _of_spacing(stack: Stack, strays: Sequence[Candidate], cfg: PackConfig) -> I
 
 
 def _of_strays(
-    stack: Stack, along_mm: np.ndarray, usual_mm: float, strays: Sequence[Candidate], cfg: PackConfig
+    stack: Stack, along_mm: np.ndarray, ends: Sequence[np.ndarray], strays: Sequence[Candidate], cfg: PackConfig
 ) -> Iterator[Refused]:
-    """No slice that is left out belongs where one is missing, in the series or behind its ends."""
-    near_mm = cfg.spacing_tolerance_mm + stacks.SAME_MM
+    """No slice that is left out belongs where one is missing: behind the ends, or in a gap if it is of the same series.
+
+    Args:
+        along_mm: positions of the series, ascending. ends: where the middle of a slice before and behind it would be.
+    """
     for stray in strays:
-        place = float(np.dot(stray.own.position, stack.normal))
-        if min(abs(along_mm[0] - usual_mm - place), abs(along_mm[-1] + usual_mm - place)) <= near_mm:
+        place, same = float(stray.own.position @ stack.normal), stray.series == stack.first.series
+        off = [abs(place - end @ stack.normal) if same else math.dist(stray.centre, end) for end in ends]
+        if min(off) <= cfg.spacing_tolerance_mm + stacks.SAME_MM:
             yield Refused("mixed_acquisition", "the slice that continues the series is of another")
             return
-        inside = along_mm[0] < place < along_mm[-1] and np.abs(along_mm - place).min() > usual_mm / 2
-        if inside and stray.series == stack.first.series:
+        if same and along_mm[0] < place < along_mm[-1] and np.abs(along_mm - place).min() > stack.step / 2:
             found = "a slice of the series where one is missing differs in size, orientation or PixelSpacing"
             yield Refused("mixed_acquisition", found)
             return

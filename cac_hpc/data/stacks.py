@@ -36,6 +36,14 @@ class Candidate:
         """What names its series."""
         return self.header.series or self.folder
 
+    @property
+    def centre(self) -> np.ndarray:
+        """Middle of the slice (3,), in mm; it is the same whichever corner is stored first."""
+        row, column = np.array(self.header.orientation).reshape(2, 3)
+        row_mm, column_mm = self.header.spacing
+        half = row * column_mm * (self.header.columns - 1) / 2 + column * row_mm * (self.header.rows - 1) / 2
+        return np.asarray(self.own.position + half)
+
 
 @dataclass(frozen=True)
 class Stack:
