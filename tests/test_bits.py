@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.uid import JPEG2000Lossless, RLELossless
+from scipy import ndimage
 
 from cac_hpc.data import hounsfield
 from cac_hpc.run.reasons import Refused
@@ -81,6 +82,37 @@ def test_where_too_few_bits_are_said_the_slice_is_refused_never_wrapped(bits_sto
         return
     with pytest.raises(Refused, match=f"impossible_values: stored values .* BitsStored {bits_stored} allows"):
         hounsfield.pixels_to_hu(stored, header(bits_stored, False, -1024))
+
+
+@pytest.mark.parametrize("pattern", [63536, 65535])
+def test_padding_that_the_header_does_not_name_is_no_overlay(pattern):
+    dirty = body() + 1024
+    dirty[:8] = pattern
+    with pytest.raises(Refused, match="impossible_values"):
+        hounsfield.pixels_to_hu(as_stored(dirty, False), header(12, False, -1024))
+
+
+@given(st.floats(0, 2), st.integers(2, 9), st.integers(0, 99))
+@settings(deadline=None)
+def test_metal_beyond_the_bits_that_are_said_is_never_made_dark(blur, radius, seed):
+    hu = body(seed).astype(float)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    metal = ndimage.gaussian_filter((np.hypot(y - 33, x - 34) < radius).astype(float), blur)
+    stored = np.rint(hu * (1 - metal) + 3600 * metal + 1024).astype(np.int32)
+    if stored.max() > 4095:
+        with pytest.raises(Refused, match="impossible_values"):
+            hounsfield.pixels_to_hu(as_stored(stored, False), header(12, False, -1024))
+
+
+def test_the_contour_of_a_region_in_an_overlay_is_taken_away():
+    hu = body()
+    dirty = hu + 1024
+    rim = np.zeros(hu.shape, bool)
+    rim[16:30, 6:20] = True
+    rim &= ~ndimage.binary_erosion(rim)
+    dirty[rim] |= 0x1000  # along the lung
+    found = hounsfield.pixels_to_hu(as_stored(dirty, False), header(12, False, -1024))
+    np.testing.assert_array_equal(found, np.maximum(hu, hounsfield.AIR_HU))
 
 
 def test_unsigned_values_that_are_called_signed_are_not_made_negative():

@@ -439,12 +439,34 @@ def test_gating_and_phase_are_read_where_the_scanner_says_them(chest):
         {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "ELECTRON_DENSITY"]},
         {"SeriesDescription": "CaSc VNC 3.0"},
         {"SeriesDescription": "Calcium Suppression Index 60"},
+        {"SeriesDescription": "DE_VNC_MUELLER_HANS_19500101"},
+        {"SeriesDescription": "Water(Iodine)"},
+        {"SeriesDescription": "GSI VUE"},
     ],
     ids=str,
 )
 def test_an_image_of_something_else_than_plain_hounsfield_units_is_refused_as_such(said, chest):
     on(ALL, **said)(chest)
     assert read(chest).codes == {"not_hu"}
+    assert "MUELLER" not in str(read(chest).study.refusals)
+
+
+@pytest.mark.parametrize("name", ["Calcium Suppression Off CaSc", "CaSc 3.0 Virtuoso", "RHOMBUS", "WATERFALL"])
+def test_a_name_that_only_sounds_like_an_image_of_a_material_is_none(name, chest):
+    on(ALL, SeriesDescription=name)(chest)
+    assert read(chest).codes == set()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"RescaleType": "HU_MOD"}, {"RescaleSlope": None}, {"ImageOrientationPatient": [1, 0.0015, 0, 0, 1, 0]}],
+    ids=str,
+)
+def test_a_slice_inside_that_is_lost_is_the_reason_not_the_gap_that_it_leaves(said, chest):
+    on(slice(5, 6), **said)(chest)
+    found = read(chest)
+    assert found.reasons["IM0006.dcm"] in ("not_hu", "no_rescale", "no_geometry")
+    assert found.codes == {found.reasons["IM0006.dcm"], "study_refused"}
 
 
 def test_a_series_of_modified_units_beside_the_plain_one_is_left_out(chest):

@@ -64,6 +64,19 @@ def test_without_a_thickness_a_series_is_taken_where_its_step_is_a_thickness_tha
     assert ends(run(14, step_mm=step_mm, SliceThickness=thickness)) == wanted
 
 
+def test_one_odd_thickness_neither_spoils_the_choice_nor_makes_it():
+    good = run(20, each=lambda index: {"SliceThickness": "0.6" if index == 4 else "3"})
+    assert ends(good, run(14, **B, ConvolutionKernel="B70f")) == "mixed_thickness"
+    thin = run(70, step_mm=0.6, **B, each=lambda index: {"SliceThickness": "3" if index == 4 else ""})
+    assert ends(run(14), thin) == [14, 0]
+
+
+@pytest.mark.parametrize("keyword", ["SliceThickness", "ReconstructionDiameter", "KVP"])
+def test_a_number_that_is_printed_otherwise_is_the_same(keyword):
+    assert ends(run(14, each=lambda index: {keyword: "120.004" if index % 2 else "120.006"}),
+                series=SeriesRule(thickness_mm=(2, 200))) == [14]  # fmt: skip
+
+
 # one acquisition
 
 TELL = [
@@ -74,6 +87,7 @@ TELL = [
     ("TemporalPositionIdentifier", "1", "2"),
     ("NominalPercentageOfCardiacPhase", "40", "70"),
     ("NominalCardiacTriggerDelayTime", "300", "400"),
+    ("FrameOfReferenceUID", "1.2.1", "1.2.2"),
     ("ScanOptions", "TP40PC", "TP70PC"),
     ("ScanOptions", "TP300MS", "TP400MS"),
 ]
@@ -103,6 +117,29 @@ def renumbered(numbers):
 def test_where_nothing_but_the_order_of_numbers_tells_acquisitions_apart_the_study_is_refused(numbers):
     assert ends(run(14), run(14, 1.5, each=renumbered(numbers))) == "mixed_acquisition"
     assert ends(run(14), run(14, 1.5, each=renumbered(numbers)), checks=Checks(mixed_acquisition="warn")) == [14, 14]
+
+
+RISING = {
+    "InstanceNumber": lambda run_, index: 1 + index + 14 * run_,
+    "AcquisitionTime": lambda run_, index: f"10{run_:02d}{index:02d}.5",
+    "AcquisitionNumber": lambda run_, index: str(1 + index // 2 + 7 * run_),
+    "TriggerTime": lambda run_, index: str(500 + 3 * index + 61 * run_),
+}
+
+
+@pytest.mark.parametrize("keyword", RISING)
+@pytest.mark.parametrize("thickness", ["2", "3", ""])
+def test_acquisitions_whose_slices_are_told_one_by_one_are_not_taken_for_one_volume(keyword, thickness):
+    """As archives do, slices are numbered anew by their position."""
+    runs = [
+        run(14, 1.5 * number, SliceThickness=thickness, each=lambda index, number=number: {
+            "InstanceNumber": 1 + 2 * index + number, keyword: RISING[keyword](number, index)})
+        for number in range(2)
+    ]  # fmt: skip
+    rule = SeriesRule(thickness_mm=(1, 5))
+    assert ends(*runs, series=rule) == "mixed_acquisition"
+    one = run(28, step_mm=1.5, SliceThickness=thickness, each=lambda index: {keyword: RISING[keyword](0, index)})
+    assert ends(one, series=rule) == [28]
 
 
 @given(st.sampled_from([2, 3, 4]), st.integers(8, 14), st.randoms(use_true_random=False), st.booleans())
@@ -197,10 +234,18 @@ AGENTS = [
     {"ContrastBolusStartTime": "101010"},
     {"ContrastBolusAgentSequence": "ITEMS"},
     {"ContrastBolusAgentAdministered": "NO\\YES"},
+    {"ContrastBolusAgent": "NO ORAL; IV OMNIPAQUE"},
+    {"ContrastBolusAgent": "None oral, IV Ultravist 80 ml"},
+    {"ContrastBolusAgent": "NATIVE + KM"},
+    {"ContrastBolusAgent": "NON-DILUTED IOMERON"},
+    {"ContrastFlowRate": "0\\5"},
+    {"ContrastBolusVolume": "70 ml"},
+    {"ContrastBolusVolume": "70,0"},
 ]
 NO_AGENTS = [
     {"ContrastBolusAgent": text}
-    for text in ("", "NONE", "No contrast", "without", "W/O", "0", "0 ml", "-", "n/a", "Nativ", "None given")
+    for text in ("", "NONE", "No contrast", "without", "W/O", "0", "0 ml", "-", "n/a", "Nativ", "None given", "NEIN",
+                 "(none)", "KM nein", "IV: NO", "NONCONTRAST", "N.A.", "false", "aucun", "C-")
 ] + [
     {"ContrastBolusVolume": "0"},
     {"ContrastBolusAgent": "NONE", "ContrastBolusRoute": "IV"},
@@ -250,6 +295,11 @@ def test_digits_that_jitter_from_slice_to_slice_take_none_of_them_away(jitter):
     assert found.spacing_mm == pytest.approx((0.5, 0.5), abs=1e-3)
 
 
+def test_digits_that_drift_over_the_whole_series_are_no_jitter():
+    each = lambda index: {"PixelSpacing": f"{0.5 + 0.0009 * index:.4f}\\0.5"}  # noqa: E731
+    assert ends(run(14, each=each)) == "mixed_acquisition"
+
+
 @given(st.floats(2e-3, 0.02), st.integers(1, 12))
 def test_a_slice_that_is_turned_is_the_reason_that_is_given_not_the_gap_that_it_leaves(angle, index):
     turned = f"{np.cos(angle):.6f}\\{np.sin(angle):.6f}\\0\\{-np.sin(angle):.6f}\\{np.cos(angle):.6f}\\0"
@@ -285,12 +335,10 @@ def test_slices_are_taken_where_rows_and_columns_are_near_the_patients_axes(degr
 
 def test_the_readme_names_every_attribute_that_decides():
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    table = (
-        readme.split("### What decides between series")[1]
-        .split("`rejected.csv` says")[0]
-        .replace(", -", ", ContrastBolus")
-    )
-    wanted = {*phases.TELLING, *acquisition.AGENTS, *acquisition.AMOUNTS, *acquisition.SIGNS, acquisition.ADMINISTERED}
+    section = readme.split("### What decides between series")[1].split("`rejected.csv` says")[0]
+    table = section.replace(", -", ", ContrastBolus")
+    said = acquisition
+    wanted = {*phases.TELLING, *phases.RISING, *said.AGENTS, *said.AMOUNTS, *said.SIGNS, *said.OF_FRAME}
     assert {name for name in wanted if name not in table} == set()
 
 

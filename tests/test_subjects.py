@@ -45,6 +45,23 @@ def test_a_patient_whose_name_is_spelled_otherwise_is_one(chest):
     assert read(chest).codes == {"other_series"}
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"PatientName": "Doe, Jane"}, {"PatientName": "Doe^Jane^^Mrs"}, {"PatientName": "Anonymized"},
+        {"PatientSex": "O"}, {"PatientBirthDate": "1950"}, {"PatientID": " 0a1"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_other_ways_to_write_the_same_are_no_second_patient(other):
+    subjects.check_one_patient([subject(**FIRST), subject(**FIRST | other)])
+
+
+def test_a_name_in_another_character_set_is_no_second_patient():
+    names = ["Müller^Jürgen".encode(code).decode("latin-1") for code in ("latin-1", "utf-8")]
+    subjects.check_one_patient([subject(PatientName=name) for name in names])
+
+
 @given(st.lists(st.sampled_from(["", "A1", " a1 "]), min_size=1), st.lists(st.sampled_from(["", "Doe^J", "DOE^J^"])))
 def test_an_attribute_that_is_empty_names_nobody(ids, names):
     found = [subject(PatientID=one) for one in ids] + [subject(PatientName=name) for name in names]
@@ -83,7 +100,7 @@ def test_the_rule_takes_a_study_by_its_date(rule, date, used, chest):
     assert (len(found.slices), found.codes) == (used, {"other_study"})
 
 
-@pytest.mark.parametrize("date", ["20200102", "", "soon"])
+@pytest.mark.parametrize("date", ["20200102", "", "soon", "00000000", "99999999"])
 def test_where_dates_do_not_tell_which_study_is_meant_all_are_refused(date, chest):
     second_study(date)(chest)
     assert read(chest, several_studies="latest").codes == {"several_studies"}

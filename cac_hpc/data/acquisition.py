@@ -11,19 +11,36 @@ HAS_ITEMS = "ITEMS"  # stands for a sequence that is not empty
 
 # contrast agent
 AGENTS = ("ContrastBolusAgent", "ContrastBolusIngredient")  # say which, or that there is none
-ADMINISTERED = "ContrastBolusAgentAdministered"
-AMOUNTS = ("ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastFlowRate")
-SIGNS = ("ContrastBolusAgentSequence", "ContrastBolusRoute", "ContrastBolusStartTime")  # there where one was given
-NO_AGENT = re.compile(  # a blank, a zero, a dash, or a word that denies
-    r"[\W0_]*(ML|CC)?|(NO|NON|NONE|NOT|WITHOUT|W/?O|OHNE|KEINE?|SANS|SENZA|SIN|NIL|NULL|N/?A|UNKNOWN|PLAIN|NATIVE?|UNENHANCED)"
-    r"(?!\w)(?![- ]?IONIC).*"
-)
+OF_FRAME = ("ContrastBolusAgentAdministered", "ContrastBolusAgentDetected")
+AMOUNTS = (
+    "ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastFlowRate", "ContrastFlowDuration",
+    "ContrastBolusIngredientConcentration",
+)  # fmt: skip
+SIGNS = (  # there where an agent was given
+    "ContrastBolusAgentSequence", "ContrastBolusRoute", "ContrastBolusStartTime", "ContrastBolusStopTime",
+)  # fmt: skip
+DENIALS = {  # words by which a name says that there was no agent
+    "NO", "N", "NON", "NONE", "NOT", "NEIN", "KEIN", "KEINE", "NICHT", "NIL", "NULL", "NA", "NAN", "FALSE",
+    "WITHOUT", "WO", "OHNE", "SANS", "AUCUN", "SENZA", "NESSUNO", "SIN", "NINGUNO", "SEM", "NAO", "NÃO", "ZONDER",
+    "GEEN", "INGEN", "INGET", "UDEN", "UTAN", "BEZ", "BRAK", "NIE", "NEM", "НЕТ", "БЕЗ", "无", "無", "平扫", "なし",
+    "없음",
+    "NATIV", "NATIVE", "NATIVO", "NATIF", "PLAIN", "UNENHANCED", "NONCONTRAST", "NOCONTRAST", "UNKNOWN",
+}  # fmt: skip
+WITH_DENIALS = {  # words that may stand with them
+    "CONTRAST", "CONTRASTE", "CONTRASTO", "KONTRAST", "KONTRASTMITTEL", "KM", "AGENT", "MEDIA", "MEDIUM", "BOLUS",
+    "IV", "I", "V", "ORAL", "CE", "GIVEN", "ADMINISTERED", "USED", "INJECTED", "INJECTION", "APPLICABLE",
+    "ENHANCED", "ENHANCEMENT", "DE", "MDC",
+}  # fmt: skip
+UNITS = {"0", "ML", "CC", "MG"}
 
 # energy
 LIKE_120, OTHER, UNKNOWN = "about 120 kVp", "other", "unknown"
 ABOUT_120_KVP = (110.0, 130.0)
 LIKE_120_KVP_KEV = (65.0, 80.0)  # monoenergetic images in which calcium is as bright as at 120 kVp
-KEV = re.compile(r"(?<![\d.])(\d{2,3}(?:\.\d+)?)[ _]?KEV(?![A-Z])")
+KEV = re.compile(
+    r"(?<![\d.-])(?P<number>\d{2,3}(?:\.\d+)?)[ _]?KEV(?![A-Z])|"
+    r"(?<![A-Z])(?:MONO\w*\+?|VMI|KEV)[ _+]*(?P<behind>\d{2,3})(?!\d)"
+)
 
 # kernel
 KERNEL = re.compile(
@@ -31,8 +48,8 @@ KERNEL = re.compile(
 )
 SOFT, SHARP = "soft to medium", "sharp"  # or UNKNOWN
 NAMED_KERNELS = {  # words are GE's, single letters and those behind X and Y Philips'
-    SOFT: re.compile(r"(HD )?(SOFT|STANDARD|STND|CHST|CHEST|DETAIL|SMOOTH)\b.*|[A-C]|CB|XC[ABC]|Y[AB]"),
-    SHARP: re.compile(r"(HD )?(LUNG|BONE|EDGE|ULTRA|SHARP).*|[DEFL]|XCD|Y[CDE]"),
+    SOFT: re.compile(r"(HD )?(SOFT|STANDARD|STND|CHST|CHEST|DETAIL|SMOOTH)\b.*|[A-C]|C[AB]|XC[ABC]|Y[AB]"),
+    SHARP: re.compile(r"(HD )?(LUNG|BONE|EDGE|ULTRA|SHARP).*|[DEFL]|CD|XCD|Y[CDE]"),
 }
 NUMBERED_KERNEL = re.compile(r"[A-Z]{1,3}(\d{2})[A-Z]{0,2}")  # Siemens: B35f, Qr36d, I70f, Br59; rising sharpness
 SHARP_FROM = 50
@@ -42,28 +59,37 @@ CANON_SHARP = (3, 5, 8)  # FC30 to FC39 and FC80 to FC89 are for bone, FC50 to F
 # gating
 GATING = ("NONE", "REALTIME", "PROSPECTIVE", "RETROSPECTIVE", "PACED")  # CardiacSynchronizationTechnique
 GATED = "GATED"  # by which technique is not said
-_PHASE = re.compile(r"TP ?(\d{1,3}(?:\.\d+)?) ?(PC|MS)")  # tokens of ScanOptions
-_HEART_RATE = re.compile(r"(DS_?)?(\d{2,3} ?BPM|BPM ?\d{2,3})")
+_PHASE = re.compile(r"(?<![A-Z])TP ?(\d{1,3}(?:\.\d+)?) ?(PC|MS)(?![A-Z])")  # tokens of ScanOptions
+_HEART_RATE = re.compile(r"\d{2,3}(\.\d+)? ?BPM|BPM ?\d{2,3}|HR_?\d{2,3}")
 _TECHNIQUES = {"PROSPECTIVE": re.compile(r"\bPROSPECT|\bSTEP.*SHOOT"), "RETROSPECTIVE": re.compile(r"\bRETRO")}
-_GATED = re.compile(r"ECG|EKG|GATED|GATING|CARDIAC|TRIGGER")
+_GATED = re.compile(r"ECG|EKG|GATED|GATING|CARDIAC|TRIGGER|SNAPSHOT")
+_NOT_GATED = re.compile(r"UN(GATED|TRIGGERED)|NON?[ _-]?(ECG|EKG|GAT)|(ECG|EKG|GATING)[ _-]?(OFF|NONE)")
 
 
 def contrast_agent(values: Mapping[str, Value]) -> str:
     """The attribute that says that a contrast agent was given; "" if none does.
 
     A name says so, unless it says that there was none; so does an amount above 0, whatever the name. A route, a time or
-    a sequence of agents say so where no name denies it. ContrastBolusAgentAdministered of a frame decides alone.
+    a sequence of agents say so where no name denies it. In enhanced CT what is said of each frame decides alone.
 
     Source: DICOM PS3.3 C.7.6.4 Contrast/Bolus Module, C.7.6.16.2.12 Contrast/Bolus Usage.
     """
-    if administered := _upper(values, ADMINISTERED):  # YES or NO of each agent
-        return ADMINISTERED if "YES" in administered.split("\\") else ""
+    of_frame = [key for key in OF_FRAME if _upper(values, key)]
+    if of_frame:  # YES or NO of each agent
+        return next((key for key in of_frame if "YES" in _upper(values, key).split("\\")), "")
     named = [key for key in AGENTS if _upper(values, key)]
-    telling = [key for key in named if not NO_AGENT.fullmatch(_upper(values, key))]
-    telling += [key for key in AMOUNTS if _number(_upper(values, key)) > 0]
+    telling = [key for key in named if not _denies(_upper(values, key))]
+    telling += [key for key in AMOUNTS if re.search("[1-9]", _upper(values, key))]
     if not named:
-        telling += [key for key in SIGNS if not NO_AGENT.fullmatch(_upper(values, key))]
+        telling += [key for key in SIGNS if not _denies(_upper(values, key))]
     return next(iter(telling), "")
+
+
+def _denies(text: str) -> bool:
+    """Whether a text says that there was no agent: it is blank, zero or a dash, or each of its parts denies it."""
+    plain = re.sub(r"\bW/O\b", "WITHOUT", re.sub(r"\bN[/.]A\b\.?|\bC ?-", "NA", text))
+    parts = [set(re.findall(r"[^\W_]+", part)) - UNITS for part in re.split(r"[\\;,+&]", plain)]
+    return all(not words or (words & DENIALS and words <= DENIALS | WITH_DENIALS) for words in parts)
 
 
 def energy_kev(values: Mapping[str, Value]) -> float:
@@ -71,7 +97,7 @@ def energy_kev(values: Mapping[str, Value]) -> float:
     if (energy := _number(_upper(values, "MonoenergeticEnergyEquivalent"))) > 0:
         return energy
     found = KEV.search(_upper(values, "ImageType")) or KEV.search(_upper(values, "SeriesDescription"))
-    return float(found[1]) if found else math.nan
+    return float(found["number"] or found["behind"]) if found else math.nan
 
 
 def energy_class(kvp: float, kev: float) -> str:
@@ -88,7 +114,7 @@ def kernel_class(kernel: str) -> str:
 
     Names are those of GE, Philips, Siemens and Canon as their DICOM conformance statements and manuals give them.
     """
-    name = kernel.split("\\")[0].strip().upper()
+    name = re.split(r"[\\_-]", kernel)[0].strip().upper()
     if canon := CANON_KERNEL.fullmatch(name):
         return SHARP if int(canon[1]) // 10 in CANON_SHARP else SOFT
     if numbered := NUMBERED_KERNEL.fullmatch(name):
@@ -106,6 +132,8 @@ def gating(values: Mapping[str, Value]) -> str:
     if technique in GATING:
         return technique
     options = _upper(values, "ScanOptions")
+    if _NOT_GATED.search(options):
+        return "NONE"
     said = next((name for name, words in _TECHNIQUES.items() if words.search(options)), "")
     return said or (GATED if any(sign.search(options) for sign in (_PHASE, _HEART_RATE, _GATED)) else "")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from cac_hpc.data.stacks import GAP, Candidate, Stack
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.reasons import Refused
 
+PRINTED = 0.01 + 1e-9  # numbers that differ by less are the same, printed otherwise
+DRIFT = 3.0  # times the tolerance between neighbours
 SHEAR_DEGREES = 0.1  # between the slices' normal and the direction in which they are stacked, at most
 SAME = ("kvp", "energy_kev", "kernel", "bits_stored", "signed", "padding", "field_of_view_mm", "phase_percent",
         "gating")  # fmt: skip
@@ -36,6 +39,7 @@ def failed_checks(stack: Stack, strays: Sequence[Candidate], cfg: PackConfig) ->
     failed = (
         *_of_number(stack, cfg),
         *_of_equality(stack.headers),
+        *_of_geometry(stack),
         *_of_acquisitions(stack, strays),
         *_of_spacing(stack, strays, cfg),
     )
@@ -55,19 +59,31 @@ def _of_equality(headers: Sequence[Header]) -> Iterator[Refused]:
         yield Refused("contrast_agent", f"{said} says so")
     if any(header.lossy for header in headers):
         yield Refused("lossy_compression", "the header or its transfer syntax says so")
-    if len(rescales := {(header.slope, header.intercept) for header in headers}) > 1:
+    if any(_differ([getattr(header, name) for header in headers], 1e-6) for name in ("slope", "intercept")):
+        rescales = {(header.slope, header.intercept) for header in headers}
         yield Refused("mixed_rescale", f"{len(rescales)} pairs of RescaleSlope and RescaleIntercept")
-    if len(thicknesses := {f"{header.thickness_mm:.2f}" for header in headers}) > 1:
-        yield Refused("mixed_thickness", f"{len(thicknesses)} slice thicknesses")
+    if _differ(thicknesses := [header.thickness_mm for header in headers]):
+        yield Refused("mixed_thickness", f"{len(set(thicknesses))} slice thicknesses")
     for name in SAME:
-        if len(values := {_shown(getattr(header, name)) for header in headers}) > 1:
-            yield Refused("mixed_acquisition", f"{len(values)} values of {name}")
+        if _differ(values := [getattr(header, name) for header in headers]):
+            yield Refused("mixed_acquisition", f"{len(set(values))} values of {name}")
             return
 
 
-def _shown(value: object) -> str:
-    """A value as it is compared: what differs in the third decimal of a number is how it was printed."""
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+def _differ(values: Sequence[Any], tolerance: float = PRINTED) -> bool:
+    """Whether values are not the same, as numbers are that differ by the tolerance at the most."""
+    if not isinstance(values[0], float):
+        return len(set(values)) > 1
+    unknown = np.isnan(values)
+    return bool(not unknown.all() if unknown.any() else np.ptp(values) > tolerance)
+
+
+def _of_geometry(stack: Stack) -> Iterator[Refused]:
+    """Slices that are the same as their neighbours, but not as those at the other end."""
+    turned = np.ptp([header.orientation for header in stack.headers], axis=0).max() / stacks.SAME_COSINE
+    stretched = np.ptp([header.spacing for header in stack.headers], axis=0).max() / stacks.SAME_SPACING_MM
+    if max(turned, stretched) > DRIFT:
+        yield Refused("mixed_acquisition", "orientation or PixelSpacing drifts from slice to slice")
 
 
 def _of_acquisitions(stack: Stack, strays: Sequence[Candidate]) -> Iterator[Refused]:
@@ -75,7 +91,7 @@ def _of_acquisitions(stack: Stack, strays: Sequence[Candidate]) -> Iterator[Refu
     if why := phases.interleaved(stack):
         yield Refused("mixed_acquisition", why)
     of_series = [*stack.slices, *(stray for stray in strays if stray.series == stack.first.series)]
-    each = {(candidate.own, id(candidate.header)): candidate.header for candidate in of_series}
+    each = {(candidate.own.position, phases.told(candidate)): candidate.header for candidate in of_series}
     there = Counter(str(header.acquisition) for header in each.values())
     for header in stack.headers:
         if header.images_in_acquisition > (found := there[str(header.acquisition)]):

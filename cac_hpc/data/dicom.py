@@ -42,7 +42,7 @@ _GROUPS = {  # functional group sequence of an enhanced CT, and what to take fro
         "NominalCardiacTriggerDelayTime",
         "ActualCardiacTriggerDelayTime",
     ),
-    "ContrastBolusUsageSequence": ("ContrastBolusAgentAdministered",),
+    "ContrastBolusUsageSequence": ("ContrastBolusAgentAdministered", "ContrastBolusAgentDetected"),
     "FrameContentSequence": ("TemporalPositionIndex", "FrameAcquisitionNumber", "FrameAcquisitionDateTime"),
     "IrradiationEventIdentificationSequence": ("IrradiationEventUID",),
     "MultienergyCTCharacteristicsSequence": ("MonoenergeticEnergyEquivalent",),

@@ -19,18 +19,22 @@ TEXT = {
     0x00080016: "SOPClassUID", 0x0008103E: "SeriesDescription", 0x00083010: "IrradiationEventUID",
     0x00100040: "PatientSex", 0x00180010: "ContrastBolusAgent", 0x00180022: "ScanOptions",
     0x00180050: "SliceThickness", 0x00180060: "KVP", 0x00181040: "ContrastBolusRoute",
-    0x00181041: "ContrastBolusVolume", 0x00181042: "ContrastBolusStartTime", 0x00181044: "ContrastBolusTotalDose",
+    0x00181041: "ContrastBolusVolume", 0x00181042: "ContrastBolusStartTime",
+    0x00181043: "ContrastBolusStopTime", 0x00181047: "ContrastFlowDuration",
+    0x00181049: "ContrastBolusIngredientConcentration", 0x00181044: "ContrastBolusTotalDose",
     0x00181046: "ContrastFlowRate", 0x00181048: "ContrastBolusIngredient", 0x00181060: "TriggerTime",
     0x00181100: "ReconstructionDiameter", 0x00181210: "ConvolutionKernel",
     0x00189037: "CardiacSynchronizationTechnique", 0x00189361: "MultienergyCTAcquisition",
     0x0020000D: "StudyInstanceUID", 0x0020000E: "SeriesInstanceUID", 0x00200011: "SeriesNumber",
-    0x00200012: "AcquisitionNumber", 0x00200037: "ImageOrientationPatient", 0x00200100: "TemporalPositionIdentifier",
+    0x00200012: "AcquisitionNumber", 0x00200037: "ImageOrientationPatient", 0x00200052: "FrameOfReferenceUID",
+    0x00200100: "TemporalPositionIdentifier",
     0x00201002: "ImagesInAcquisition", 0x00280004: "PhotometricInterpretation", 0x00280008: "NumberOfFrames",
     0x00280030: "PixelSpacing", 0x00280301: "BurnedInAnnotation", 0x00281052: "RescaleIntercept",
     0x00281053: "RescaleSlope", 0x00281054: "RescaleType", 0x00282110: "LossyImageCompression",
 }  # fmt: skip
 OWN = {  # what every slice of a series has for itself
-    0x00080032: "AcquisitionTime", 0x00200013: "InstanceNumber", 0x00200032: "ImagePositionPatient",
+    0x0008002A: "AcquisitionDateTime", 0x00080032: "AcquisitionTime", 0x00080033: "ContentTime",
+    0x00200013: "InstanceNumber", 0x00200032: "ImagePositionPatient",
 }  # fmt: skip
 SEQUENCES = {0x00180012: "ContrastBolusAgentSequence"}  # of which matters whether they have items
 NUMBERS = {
@@ -40,8 +44,8 @@ NUMBERS = {
 }  # fmt: skip
 FLOATS = {0x00209153: "NominalCardiacTriggerDelayTime", 0x00209241: "NominalPercentageOfCardiacPhase"}
 IN_GROUPS = {  # of enhanced CT, or deep in other objects
-    "ActualCardiacTriggerDelayTime", "ContrastBolusAgentAdministered", "MonoenergeticEnergyEquivalent",
-    "TemporalPositionIndex",
+    "ActualCardiacTriggerDelayTime", "ContrastBolusAgentAdministered", "ContrastBolusAgentDetected",
+    "MonoenergeticEnergyEquivalent", "TemporalPositionIndex",
 }  # fmt: skip
 # what may identify a patient; read only to keep it out of everything that is written
 IDENTITY = {
@@ -69,8 +73,10 @@ OTHER_UNITS = {  # of RescaleType, and what they are
     "OD": "optical density",
 }
 MATERIAL_IMAGE = re.compile(  # in ImageType, as Supplement 188 defines it, or as vendors name it in SeriesDescription
-    r"MAT_(?:SPECIFIC|REMOVED|FRACTIONAL|MODIFIED|SUPPRESSED|VALUE_BASED)|EFF_ATOMIC_NUM|ELECTRON[ _]DENSITY|"
-    r"\b(?:VNCA?|VIRTUAL[ _-]NON[ _-]?\w+|Z[ _-]?EFF(?:ECTIVE)?|CALCIUM[ _-]SUPP\w*|IODINE[ _-](?:MAP|NO|DENSITY))\b"
+    r"(?<![A-Z0-9])(?:MAT_(?:SPECIFIC|REMOVED|FRACTIONAL|MODIFIED|SUPPRESSED|VALUE_BASED)|EFF_ATOMIC_NUM|"
+    r"ELECTRON[ _]DENSITY|VNCA?|VUE|VIRTUAL[ _-](?:NON|NATIVE|UNENHANCED)|Z[ _-]?EFF(?:ECTIVE)?|EFFECTIVE[ _]Z|RHO/Z|"
+    r"CA(?:LCIUM)?[ _-]?SUPP(?:RESS\w*)?(?![ _]*(?:ION)?[ _]*OFF)|PURECALCIUM|IODINE[ _-](?:MAP|NO|DENSITY)|LUNG PBV|"
+    r"URIC ACID|(?:WATER|IODINE|CALCIUM|HAP|FAT) ?\((?:WATER|IODINE|CALCIUM|HAP|FAT)\))(?![A-Z0-9])"
 )
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -82,9 +88,9 @@ class Header:
     Lengths in mm, times in ms; NaN or "" where the header says nothing. orientation: direction cosines of a row, then
     of a column. spacing: between rows, then between columns. padding: stored values (lowest, highest) that are no
     measurement. energy_kev: of a monoenergetic image. contrast_agent: the attribute that says that one was given.
-    temporal_position: which of several passes over the patient. acquisition, event: its number, and the UID of the
-    irradiation. subject: whose image it is, and identity: all that may identify the patient; neither is ever written.
-    private: whether there are private elements.
+    temporal_position: which of several passes over the patient. acquisition, event, frame_of_reference: its number, and
+    the UIDs of the irradiation and of the origin of positions. subject: whose image it is, and identity: all that may
+    identify the patient; neither is ever written. private: whether there are private elements.
     """
 
     transfer_syntax: str
@@ -110,6 +116,7 @@ class Header:
     kernel: str
     acquisition: float
     event: str
+    frame_of_reference: str
     images_in_acquisition: float
     trigger_ms: float
     phase_percent: float
@@ -180,6 +187,7 @@ def parse(values: Mapping[str, Value]) -> Header:
         kernel=str(values.get("ConvolutionKernel", "")),
         acquisition=read_number(values, "AcquisitionNumber"),
         event=str(values.get("IrradiationEventUID", "")),
+        frame_of_reference=str(values.get("FrameOfReferenceUID", "")),
         images_in_acquisition=read_number(values, "ImagesInAcquisition"),
         trigger_ms=read_number(values, "TriggerTime"),
         phase_percent=percent,
@@ -220,8 +228,8 @@ def _check_units(values: Mapping[str, Value]) -> None:
     if rescale_type not in ("HU", ""):
         raise Refused("no_rescale", "RescaleType is not HU")
     for key in ("ImageType", "SeriesDescription"):
-        if derived := MATERIAL_IMAGE.search(str(values.get(key, "")).upper()):
-            raise Refused("not_hu", f"{key} says {derived[0]}: computed of several energies for one material")
+        if MATERIAL_IMAGE.search(str(values.get(key, "")).upper()):
+            raise Refused("not_hu", f"{key} names an image of a material, computed of several energies")
     if not rescale_type and values.get("MultienergyCTAcquisition") == "YES":
         raise Refused("not_hu", "MultienergyCTAcquisition is YES, and RescaleType does not say what the pixels are")
 

@@ -12,6 +12,7 @@ LOWEST_HU, HIGHEST_HU = -8192, 30710  # an extended CT scale ends there
 PADDING_HU = -500  # padding is below, or beyond what a scanner can write
 BRIGHT_HU, BRIGHT_SHARE = 3071, 0.02  # of a slice at most; metal is small
 SMOOTH = 3.0  # a step between two pixels that is so many times the mean of others is an edge
+ALL_BUT_FEW = 0.99
 
 
 def pixels_to_hu(stored_HW: np.ndarray, header: Header) -> np.ndarray:
@@ -78,30 +79,47 @@ def _range(header: Header) -> tuple[int, int]:
 def _clear_unused_bits(stored_HW: np.ndarray, padding_HW: np.ndarray | None, header: Header) -> None:
     """Take away what is above BitsStored, and extend the sign: an overlay or rubbish may be there. Padding stays.
 
-    BitsStored itself may be wrong, and the bits part of the values. They are not where so many pixels would be beyond
-    what scanners write, or where the image goes on smoothly from pixels with such bits to pixels without.
-
-    Raises: Refused if neither is so.
+    Raises: Refused if the bits seem to be part of the values, and BitsStored is wrong.
     Source: DICOM PS3.5 8.1.1: what unused bits hold is not to be relied on.
     """
     unused = 16 - header.bits_stored
     clean_HW = (stored_HW << unused) >> unused  # of signed numbers the shift to the right extends the sign
     measured_HW = np.ones(stored_HW.shape, bool) if padding_HW is None else ~padding_HW
     cleared_HW = (clean_HW != stored_HW) & measured_HW
-    beyond_HW = np.abs(stored_HW * header.slope + header.intercept) > BRIGHT_HU
-    few = np.count_nonzero(beyond_HW & cleared_HW) <= BRIGHT_SHARE * stored_HW.size
-    if few and not _goes_on_smoothly(clean_HW, cleared_HW, measured_HW):
+    if not _are_rubbish(stored_HW, clean_HW, cleared_HW, measured_HW, header):
         allowed = "BitsStored {} allows {} to {}".format(header.bits_stored, *_range(header))
         raise Refused("impossible_values", f"stored values {stored_HW.min()} to {stored_HW.max()}, {allowed}")
     stored_HW[measured_HW] = clean_HW[measured_HW]
 
 
-def _goes_on_smoothly(clean_HW: np.ndarray, cleared_HW: np.ndarray, measured_HW: np.ndarray) -> bool:
-    """Whether steps between a cleared pixel and one that was not are hardly larger than those between others."""
+def _are_rubbish(
+    stored_HW: np.ndarray, clean_HW: np.ndarray, cleared_HW: np.ndarray, measured_HW: np.ndarray, header: Header
+) -> bool:
+    """Whether the bits that would be cleared are no part of the values.
+
+    With them the pixels are beyond what scanners write, and have the noise of the image, as padding has not; without
+    them the image is not rougher where they end. At an overlay's rim it goes on smoothly at many places; a sign that
+    was not extended anywhere ends where values cross 0.
+    """
+    cleared = stored_HW[cleared_HW]
+    beyond = np.abs(cleared * header.slope + header.intercept) > BRIGHT_HU
+    if beyond.mean() < ALL_BUT_FEW or (cleared.size > 1 and np.ptp(cleared) == 0):
+        return False
+    steps = _steps(clean_HW, cleared_HW, measured_HW)
+    raw_steps = _steps(stored_HW, cleared_HW, measured_HW)
+    if not steps[True].size:
+        return True
+    sign_is_missing = header.signed and int(stored_HW[measured_HW].min()) >= 0
+    smooth = sign_is_missing or np.quantile(steps[True], 0.25) <= SMOOTH * steps[False].mean()
+    return bool(smooth and steps[True].sum() <= raw_steps[True].sum())
+
+
+def _steps(values_HW: np.ndarray, cleared_HW: np.ndarray, measured_HW: np.ndarray) -> dict[bool, np.ndarray]:
+    """Differences of neighbours of which one is cleared (True), and of all others (False)."""
     across, others = np.zeros(0), np.zeros(0)
     for before, after in (np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:]):
         both = measured_HW[before] & measured_HW[after]
-        step = np.abs(clean_HW[after].astype(np.int64) - clean_HW[before])[both]
+        step = np.abs(values_HW[after].astype(np.int64) - values_HW[before])[both]
         differ = (cleared_HW[before] != cleared_HW[after])[both]
         across, others = np.append(across, step[differ]), np.append(others, step[~differ])
-    return bool(across.sum() <= SMOOTH * others.mean() * len(across))
+    return {True: across, False: others}

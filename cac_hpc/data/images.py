@@ -62,12 +62,13 @@ class Own(NamedTuple):
     """What a slice has for itself, while all else is that of its series.
 
     position: of the centre of its first stored pixel, in mm. instance: its InstanceNumber, NaN if there is none.
-    acquired: AcquisitionTime, "" if there is none.
+    acquired, made: AcquisitionDateTime or AcquisitionTime, and ContentTime, "" if there is none.
     """
 
     position: tuple[float, ...]
     instance: float
     acquired: str
+    made: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,8 @@ def _own(values: Mapping[str, Value]) -> Own:
     return Own(
         read_position(str(values.get("ImagePositionPatient", ""))),
         read_number(values, "InstanceNumber"),
-        str(values.get("AcquisitionTime", "")),
+        str(values.get("AcquisitionDateTime") or values.get("AcquisitionTime", "")),
+        str(values.get("ContentTime", "")),
     )
 
 

@@ -20,9 +20,11 @@ T = TypeVar("T")
 K = TypeVar("K")
 SCORE = re.compile(r"(>\s*)?([0-9]+(?:\.[0-9]+)?)")
 TOO_HIGH = 20_000  # no patient has that score, and as the serial number of a date it is in 1954
+HIGH = 8000  # the serial number of a day in 1921
 # a refused score that cannot be a name, a date or the number of a record is quoted: four digits, and words for no value
 QUOTED = re.compile(r"[<>=~≤≥+-]{0,2} ?(?:(?:0|[1-9][0-9]{0,3}|[1-9][,. ][0-9]{3})(?:[.,][0-9]?)?|[.,][0-9])?(?: ?%)?")
-NO_VALUE = re.compile(r"#?n/a|na|nan|nd|nil|none|null|tbd|missing|pending|unknown|[?]|--?", re.IGNORECASE)
+NO_VALUE = re.compile(r"#?n/a|tbd|missing|pending|unknown|[?]|--?", re.IGNORECASE)  # Na, Nil, None are names, too
+YEAR = re.compile(r"\D*(?:19|20)[0-9]{2}\D*")
 FORMULA = "spreadsheets take its name for a formula, wanted one that does not begin with = + - @ or a tab"
 MOST_PAIRS = 40_000  # of names compared letter by letter for near misses: about a second
 
@@ -90,7 +92,7 @@ def match_labels(cfg: LabelsConfig, studies: Sequence[str], dicom_root: str) -> 
     labels = {study: _label(study, row, patients, cfg.edges) for study, row in own.items()}
     spelled = [f"{_names([row])} is study {study!r}" for study, row in own.items() if row.study.text != study]
     hidden = _hidden_rows(unseen, cfg) + _hidden_columns(found[0], cfg)
-    warnings = spelled + _odd_points(rows) + _odd_patients(rows, patients) + hidden
+    warnings = spelled + _odd_points(rows) + _odd_patients(rows, patients) + _high_scores(own.values()) + hidden
     return Matched(labels, unlabelled, strays, warnings, hidden)
 
 
@@ -245,7 +247,8 @@ def _shown(cell: Cell) -> str:
 
 def _shown_score(cell: Cell) -> str:
     """A refused score; quoted only if it can be no name, no date and no number of a record."""
-    if not cell.text or NO_VALUE.fullmatch(cell.text) or QUOTED.fullmatch(cell.text):
+    quotable = QUOTED.fullmatch(cell.text) and not YEAR.fullmatch(cell.text)
+    if not cell.text or NO_VALUE.fullmatch(cell.text) or quotable:
         return _shown(cell)
     return "text" if re.search(r"[^\W\d_]", cell.text) or not re.search(r"\d", cell.text) else "digits"
 
@@ -294,6 +297,13 @@ def _are_hidden(rows: Sequence[Row]) -> str:
 
 def _them(rows: Sequence[Row]) -> str:
     return "it" if len(rows) == 1 else "them"
+
+
+def _high_scores(rows: Iterable[Row]) -> list[str]:
+    """Scores that few patients reach, and that are the serial numbers of dates in the lives of many."""
+    high = [row.score.address for row in rows if (found := SCORE.fullmatch(row.score.text)) and float(found[2]) >= HIGH]
+    said = f"{', '.join(high)}: {HIGH} or more, as a date of birth is as a serial number; see that these are scores"
+    return [said] if high else []
 
 
 def _odd_points(rows: list[Row]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -56,8 +56,11 @@ def choose(listing: Listing, cfg: PackConfig, left_out: dict[int, Refused]) -> C
         choice = series.choose(candidates, cfg, left_out | other_studies)
     except NoSeries as none:
         listing.refused |= {listing.found[index][0]: why for index, why in none.others.items()}
+        if none.chosen:
+            _check_lost(none.chosen, listing)
         raise
-    _check_whole(choice, listing)
+    _check_lost(choice.slices, listing, choice.others)
+    _check_frames(choice, listing)
     return choice
 
 
@@ -76,26 +79,36 @@ def _of_other_studies(candidates: Sequence[Candidate], listing: Listing, cfg: Pa
     return {index: of_others[subject] for index, subject in enumerate(found) if subject in of_others}
 
 
-def _check_whole(choice: Choice, listing: Listing) -> None:
-    """No file of the series is lost, or in it with some of its frames only, other phases apart.
+def _check_lost(chosen: Sequence[Candidate], listing: Listing, others: Mapping[int, Refused] | None = None) -> None:
+    """No file of the series is lost, which would leave a gap.
+
+    Args:
+        others: why other slices are not chosen, by their index.
+    Raises: NoSeries.
+    """
+    first, used = chosen[0], {listing.found[candidate.index][0] for candidate in chosen}
+    for number, why in sorted(listing.refused.items()):
+        same = why.series == first.header.series and (why.series or listing.folders[number] == first.folder)
+        if same and why.reason in PART_OF_SERIES:
+            listing.refused |= {listing.found[index][0]: its for index, its in (others or {}).items()}
+            refuse_all(used, number, why, listing.refused)
+
+
+def _check_frames(choice: Choice, listing: Listing) -> None:
+    """No file is in the series with some of its frames only, other phases apart; the other files get their reasons.
 
     Raises: NoSeries.
     """
-    refused, first = listing.refused, choice.slices[0]
     used = {listing.found[candidate.index][0] for candidate in choice.slices}
     others = {
         listing.found[index][0]: why
         for index, why in choice.others.items()
         if why.reason != "other_phase" or listing.found[index][0] not in used
     }
-    for number, why in sorted(refused.items()):
-        same = why.series == first.header.series and (why.series or listing.folders[number] == first.folder)
-        if same and why.reason in PART_OF_SERIES:
-            refused |= others
-            refuse_all(used, number, why, refused)
-    refused |= others
+    listing.refused |= others
     if mixed := used & set(others):
-        refuse_all(used, min(mixed), Refused("mixed_frames", "its frames belong to several series"), refused)
+        mixed_frames = Refused("mixed_frames", "its frames belong to several series")
+        refuse_all(used, min(mixed), mixed_frames, listing.refused)
 
 
 def refuse_all(used: set[int], culprit: int, why: Refused, refused: dict[int, Refused]) -> NoReturn:

@@ -19,10 +19,19 @@ TELLING: dict[str, Callable[[Candidate], float | str]] = {  # what tells phases 
     "TriggerTime": lambda candidate: candidate.header.trigger_ms,
     "AcquisitionNumber": lambda candidate: candidate.header.acquisition,
     "IrradiationEventUID": lambda candidate: candidate.header.event,
+    "FrameOfReferenceUID": lambda candidate: candidate.header.frame_of_reference,
     "AcquisitionTime": lambda candidate: candidate.own.acquired,
+    "ContentTime": lambda candidate: candidate.own.made,
 }
+RISING: dict[str, Callable[[Candidate], float]] = {  # what rises or falls along the patient within an acquisition
+    "InstanceNumber": lambda candidate: candidate.own.instance,
+    "AcquisitionTime": lambda candidate: _number(candidate.own.acquired),
+    "AcquisitionNumber": lambda candidate: candidate.header.acquisition,
+    "TriggerTime": lambda candidate: candidate.header.trigger_ms,
+}
+WHEN = ("AcquisitionTime", "ContentTime")
 LEAST = 3  # slices that make a part a volume of its own
-MOST_RUNS, NUMBERED = 4, 6  # acquisitions that only InstanceNumber tells apart, and slices in each that show it
+MOST_RUNS, NUMBERED = 4, 5  # acquisitions that only the order of slices tells apart, and slices in each that show it
 
 
 def one_phase(stack: Stack) -> tuple[Stack, dict[int, Refused]]:
@@ -50,9 +59,15 @@ def interleaved(stack: Stack) -> str | None:
     for attribute, value in TELLING.items():
         if (parts := list(_parts(stack, value).values())) and _between_each_other(parts):
             return f"acquisitions of several values of {attribute} lie between each other"
-    if _numbers_alternate(stack):
-        return "InstanceNumber runs through the positions several times, between each other"
+    for attribute, rising in RISING.items():
+        if _alternates(stack, rising, strictly=attribute != "AcquisitionNumber"):
+            return f"{attribute} runs through the positions several times, between each other"
     return None
+
+
+def told(candidate: Candidate) -> str:
+    """What is said of a slice's phase, apart from when it was acquired or made."""
+    return " ".join(str(value(candidate)) for name, value in TELLING.items() if name not in WHEN)
 
 
 def _parts(stack: Stack, value: Callable[[Candidate], float | str]) -> dict[float | str, Stack]:
@@ -101,18 +116,34 @@ def _reaches(part: Stack, whole: Stack) -> bool:
     return bool(max(missing) < part.step + stacks.SAME_MM)
 
 
-def _numbers_alternate(stack: Stack) -> bool:
-    """Whether slices that overlap are numbered in order only if every second, third or fourth is taken."""
-    if GAP * stack.step > stack.thickness:
-        return False
+def _alternates(stack: Stack, rising: Callable[[Candidate], float], strictly: bool) -> bool:
+    """Whether a number rises or falls along the patient only if every second, third or fourth slice is taken.
+
+    Slices must be so close that those taken overlap, or touch; a number that is missing may be any.
+    """
     at = dict(zip(stack.along.tolist(), stack.slices, strict=True))  # copies are at one position
-    number = np.array([at[position].own.instance for position in sorted(at)])
-    if np.isnan(number).any() or _in_order(number):
+    numbers = np.array([rising(at[position]) for position in sorted(at)])
+    if _in_order(numbers, strictly):
         return False
-    runs = range(2, min(MOST_RUNS, len(number) // NUMBERED) + 1)
-    return any(all(_in_order(number[first::count]) for first in range(count)) for count in runs)
+    runs = [
+        count
+        for count in range(2, min(MOST_RUNS, len(numbers) // NUMBERED) + 1)
+        if not count * stack.step > GAP * stack.thickness + stacks.SAME_MM
+    ]
+    return any(all(_in_order(numbers[first::count], strictly) for first in range(count)) for count in runs)
 
 
-def _in_order(number: np.ndarray) -> bool:
-    steps = np.diff(number)
-    return bool((steps > 0).all() or (steps < 0).all())
+def _in_order(numbers: np.ndarray, strictly: bool) -> bool:
+    """Whether the numbers that are known only rise, or only fall; three of them at least."""
+    steps = np.diff(numbers[~np.isnan(numbers)])
+    if strictly:
+        return len(steps) > 1 and bool((steps > 0).all() or (steps < 0).all())
+    return len(steps) > 1 and bool((steps >= 0).all() or (steps <= 0).all())
+
+
+def _number(text: str) -> float:
+    """A time of day as a number that rises with it; NaN if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

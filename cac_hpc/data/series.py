@@ -14,7 +14,16 @@ from cac_hpc.data.stacks import Candidate, Stack
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.reasons import Refused
 
-PROJECTIONS = {"MIP", "MINIP", "MAX_IP", "MIN_IP", "PROJECTION IMAGE", "VOLUME_RENDER"}  # parts of ImageType
+PROJECTIONS = {
+    "MIP",
+    "MINIP",
+    "MAX_IP",
+    "MIN_IP",
+    "MAXIMUM",
+    "MINIMUM",
+    "PROJECTION IMAGE",
+    "VOLUME_RENDER",
+}  # parts of ImageType
 
 
 @dataclass(frozen=True)
@@ -43,11 +52,14 @@ class Choice:
 
 
 class NoSeries(Refused):
-    """A study has no series to be used; ``others`` says why of every candidate, by its index."""
+    """A study has no series to be used.
 
-    def __init__(self, reason: str, detail: str, others: dict[int, Refused]) -> None:
+    others: why, of every candidate, by its index. chosen: the slices of a series that was chosen and failed a check.
+    """
+
+    def __init__(self, reason: str, detail: str, others: dict[int, Refused], chosen: Sequence[Candidate] = ()) -> None:
         super().__init__(reason, detail)
-        self.others = others
+        self.others, self.chosen = others, chosen
 
 
 def choose(candidates: Sequence[Candidate], cfg: PackConfig, left_out: Mapping[int, Refused]) -> Choice:
@@ -74,7 +86,7 @@ def choose(candidates: Sequence[Candidate], cfg: PackConfig, left_out: Mapping[i
     try:
         return _in_order(chosen, others, of_series, checks.failed_checks(chosen, strays, cfg))
     except Refused as final:
-        raise NoSeries(final.reason, final.detail, others | dict.fromkeys(used, final)) from None
+        raise NoSeries(final.reason, final.detail, others | dict.fromkeys(used, final), chosen.slices) from None
 
 
 def _fitting(every: list[Stack], cfg: PackConfig, others: dict[int, Refused]) -> list[Stack]:

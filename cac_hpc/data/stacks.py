@@ -106,9 +106,9 @@ class Stack:
 
     @cached_property
     def thickness(self) -> float:
-        """SliceThickness, the median where slices differ; NaN where no header tells a thickness above 0."""
-        known = [header.thickness_mm for header in self.headers if header.thickness_mm > 0]
-        return known[0] if len(known) == 1 else float(np.median(known)) if known else math.nan
+        """SliceThickness, the median where slices differ; NaN where most headers tell no thickness above 0."""
+        known = [thick for candidate in self.slices if (thick := candidate.header.thickness_mm) > 0]
+        return float(np.median(known)) if 2 * len(known) > len(self.slices) else math.nan
 
     @property
     def slab(self) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -24,10 +24,17 @@ class Subject:
 
 
 def subject(values: Mapping[str, Value]) -> Subject:
-    """Patient and study of an image, in the form in which two spellings of one name are equal."""
+    """Patient and study of an image, in the form in which two spellings of one name, id or date are equal."""
+    said = {key: str(values.get(key, "")) for key in (*PATIENT, *STUDY)}
+    sex = said["PatientSex"].upper()
     return Subject(
-        tuple(_normalised(str(values.get(key, ""))) for key in PATIENT),
-        tuple(str(values.get(key, "")) for key in STUDY),
+        (
+            _plain(said["PatientID"]).lstrip("0"),
+            " ".join(_plain(said["PatientName"].split("=")[0].replace(",", "^")).split("^")[:2]).strip(),
+            _date(said["PatientBirthDate"]),
+            sex if sex in ("F", "M") else "",
+        ),
+        (said["StudyInstanceUID"], _date(said["StudyDate"])),
     )
 
 
@@ -51,7 +58,7 @@ def other_studies(found: Iterable[Subject], rule: StudyRule) -> dict[Subject, Re
         return {}
     if rule == "refuse":
         raise Refused("several_studies", f"{contradiction}: several studies in one folder; see pack.several_studies")
-    dates = {one: _date(one) for one in each}
+    dates = {one: one.study[STUDY.index("StudyDate")] for one in each}
     wanted = min(dates.values()) if rule == "earliest" else max(dates.values())
     taken = [one for one in each if dates[one] == wanted]
     if "" in dates.values() or _contradiction(STUDY, (one.study for one in taken)):
@@ -68,12 +75,18 @@ def _contradiction(keys: tuple[str, ...], found: Iterable[tuple[str, ...]]) -> s
     return None
 
 
-def _date(one: Subject) -> str:
-    date = one.study[STUDY.index("StudyDate")].replace(".", "")  # as ACR-NEMA wrote it: 2019.01.01
-    return date if re.fullmatch(r"[0-9]{8}", date) else ""
+def _date(text: str) -> str:
+    """A date as YYYYMMDD; "" if it is no day on which a patient could have lived."""
+    digits = text.replace(".", "")  # as ACR-NEMA wrote it: 2019.01.01
+    try:
+        plausible = datetime.datetime.strptime(digits, "%Y%m%d").year in range(1870, 2200)
+    except ValueError:
+        return ""
+    return digits if plausible and len(digits) == 8 else ""
 
 
-def _normalised(text: str) -> str:
-    """Case, compatibility forms, blanks and empty components of a name aside."""
-    folded = unicodedata.normalize("NFKC", text.split("=")[0]).casefold()
-    return " ".join(re.split(r"[\s^]+", folded.strip("^ ")))
+def _plain(text: str) -> str:
+    """Without case, blanks around the parts, and letters that another character set would write otherwise."""
+    ascii_only = re.sub(r"[^\x20-\x7e]", "", text).casefold()
+    parts = [" ".join(part.split()) for part in ascii_only.split("^")]
+    return "" if re.match(r"anonym", parts[0]) else "^".join(parts)
