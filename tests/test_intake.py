@@ -475,6 +475,17 @@ def test_a_series_of_modified_units_beside_the_plain_one_is_left_out(chest):
     assert (len(found.slices), found.codes) == (NUM_SLICES, {"not_hu"})
 
 
+@pytest.mark.parametrize(
+    "said", [{"HighBit": 14}, {"BurnedInAnnotation": "YES"}, {"PhotometricInterpretation": "MONOCHROME1"}], ids=str
+)
+def test_a_study_that_loses_its_last_slice_is_used_with_a_warning(said, chest):
+    on(LAST, **said)(chest)
+    found = read(chest)
+    assert (len(found.slices), found.study.facts["warnings"]) == (NUM_SLICES - 1, "incomplete_acquisition")
+    strict = read(chest, checks=Checks(incomplete_acquisition="refuse"))
+    assert (strict.slices, "incomplete_acquisition" in strict.codes) == ([], True)
+
+
 # contrast agent that only the blood tells of
 
 

@@ -29,6 +29,15 @@ def refuse_or_warn(refused: Refused, cfg: PackConfig) -> str:
     return refused.reason
 
 
+def note(warnings: list[str], refused: Refused, cfg: PackConfig) -> None:
+    """Put the code of a fault into the warnings of a series, once.
+
+    Raises: Refused if the settings do not forgive it.
+    """
+    code = refuse_or_warn(refused, cfg)
+    warnings.extend([code] if code not in warnings else [])
+
+
 def failed_checks(stack: Stack, strays: Sequence[Candidate], cfg: PackConfig) -> list[str]:
     """Codes of the failed checks that are set to warn.
 

@@ -253,7 +253,8 @@ def _read_slices(choice: Choice, listing: Listing, cfg: PackConfig, keep: Keep) 
                 copies[number] = _copy(digest == before, position_mm, choice, cfg)
                 continue
             if (elsewhere_mm := at.setdefault(digest, position_mm)) != position_mm and np.ptp(hu_HW):  # not all padding
-                _warn(choice, Refused("repeated_pixels", f"at {elsewhere_mm:.2f} mm and {position_mm:.2f} mm"), cfg)
+                repeated = Refused("repeated_pixels", f"at {elsewhere_mm:.2f} mm and {position_mm:.2f} mm")
+                checks.note(choice.warnings, repeated, cfg)
         except Refused as why:
             refuse_all(used, number, why, refused)
         shares += _shares(hu_HW)
@@ -278,17 +279,8 @@ def _copy(same: bool, position_mm: float, choice: Choice, cfg: PackConfig) -> Re
     if same:
         return Refused("duplicate", "the same position and pixels as another file")
     conflict = Refused("conflicting_duplicates", f"at {position_mm:.2f} mm")
-    _warn(choice, conflict, cfg)
+    checks.note(choice.warnings, conflict, cfg)
     return conflict
-
-
-def _warn(choice: Choice, refused: Refused, cfg: PackConfig) -> None:
-    """Note the code of a fault once.
-
-    Raises: Refused if the settings do not forgive it.
-    """
-    code = checks.refuse_or_warn(refused, cfg)
-    choice.warnings.extend([code] if code not in choice.warnings else [])
 
 
 def _shares(hu_HW: np.ndarray) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from cac_hpc.data import images, series, subjects
+from cac_hpc.data import checks, images, series, subjects
 from cac_hpc.data.files import Entry
 from cac_hpc.data.images import Image
 from cac_hpc.data.series import Choice, NoSeries
@@ -15,6 +15,7 @@ from cac_hpc.run.config import PackConfig
 from cac_hpc.run.reasons import Refused
 
 PART_OF_SERIES = ("wrong_length", "no_rescale", "not_hu", "no_geometry", "unsupported_compression")  # a slice is lost
+UNUSABLE = ("bad_pixel_format", "burned_in", "too_large")  # a slice of the series, or a page that was put into it
 
 
 @dataclass
@@ -61,6 +62,7 @@ def choose(listing: Listing, cfg: PackConfig, left_out: dict[int, Refused]) -> C
         raise
     _check_lost(choice.slices, listing, choice.others)
     _check_frames(choice, listing)
+    _check_usable(choice, listing, cfg)
     return choice
 
 
@@ -109,6 +111,21 @@ def _check_frames(choice: Choice, listing: Listing) -> None:
     if mixed := used & set(others):
         mixed_frames = Refused("mixed_frames", "its frames belong to several series")
         refuse_all(used, min(mixed), mixed_frames, listing.refused)
+
+
+def _check_usable(choice: Choice, listing: Listing, cfg: PackConfig) -> None:
+    """Every file of the series holds a slice; what is no image of 16 bits may be a page, or one that is missing.
+
+    Raises: NoSeries if the settings do not forgive it.
+    """
+    series_uid = choice.slices[0].header.series
+    if any(why.reason in UNUSABLE and why.series == series_uid for why in listing.refused.values()):
+        incomplete = Refused("incomplete_acquisition", "a file of the series cannot be used")
+        try:
+            checks.note(choice.warnings, incomplete, cfg)
+        except Refused:
+            listing.refused |= {listing.found[candidate.index][0]: incomplete for candidate in choice.slices}
+            raise NoSeries(incomplete.reason, incomplete.detail, {}) from None
 
 
 def refuse_all(used: set[int], culprit: int, why: Refused, refused: dict[int, Refused]) -> NoReturn:

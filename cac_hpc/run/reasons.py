@@ -61,7 +61,10 @@ REASONS: dict[str, tuple[str, str]] = {
     "mixed_acquisition": ("slices that differ in kVp, kernel, phase, bits, size or orientation", "split the series"),
     "implausible_hu": ("no air or no soft tissue where a chest has both", "check the rescale of the export"),
     "repeated_pixels": ("the same pixels at two positions, as no scanner makes them", "fetch the study again"),
-    "incomplete_acquisition": ("fewer slices than ImagesInAcquisition says", "fetch the study again from the archive"),
+    "incomplete_acquisition": (
+        "fewer slices than ImagesInAcquisition says, or a file of the series cannot be used",
+        "fetch the study again",
+    ),
     "no_heart": ("no heart is found, where slices are to be cropped to it", "check the study, or set pack.crop: none"),
     # the study
     "too_few_slices": ("fewer slices than pack.min_slices", "fetch the study again, or lower the limit"),
