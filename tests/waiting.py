@@ -18,9 +18,9 @@ def wait_for(condition: Callable[[], object], timeout_s: float, what: str) -> No
 
 
 def fastest(call: Callable[[], Result]) -> tuple[float, list[Result]]:
-    """Call three times; returns the seconds of the fastest, by the clock, and all that was returned."""
+    """Call five times; returns the seconds of the fastest, by the clock, and all that was returned."""
     seconds, results = [], []
-    for _ in range(3):
+    for _ in range(5):
         began = time.monotonic()
         results.append(call())
         seconds.append(time.monotonic() - began)
