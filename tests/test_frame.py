@@ -110,7 +110,7 @@ def score(folder, region, stated=None):
 @pytest.fixture
 def mask(turned):
     """A mask of the lesion and what is around it, in the patient frame."""
-    volume = intake.read_volume(files.list_files(turned[AS_STORED]), PackConfig())
+    volume = intake.read_chest(files.list_files(turned[AS_STORED]), PackConfig())
     mask_ZHW = np.zeros(volume.hu_ZHW.shape, np.uint8)
     mask_ZHW[12:18, 15:40, 100:150] = 1
     return mask_ZHW
@@ -163,14 +163,14 @@ def test_a_slice_that_is_stored_otherwise_than_the_others_is_refused_not_mended(
     write_turned(study, tmp_path / "study", Turn(columns_reversed=True))
     one = sorted((tmp_path / "study").iterdir())[7]
     one.write_bytes((study / one.name).read_bytes())
-    found = intake.read_volume(files.list_files(tmp_path / "study"), PackConfig()).study
+    found = intake.read_chest(files.list_files(tmp_path / "study"), PackConfig()).study
     assert found.facts is None
     assert {refusal.reason for refusal in found.refusals} == {"mixed_acquisition", "too_few_slices"}
 
 
 def test_pixels_of_the_first_slice_are_where_the_header_says(study, turned):
     """The frame by an independent way: the brightest pixel of a stored slice, led through its own cosines."""
-    whole = intake.read_volume(files.list_files(turned[AS_STORED]), PackConfig()).hu_ZHW
+    whole = intake.read_chest(files.list_files(turned[AS_STORED]), PackConfig()).hu_ZHW
     z = 14
     brightest = np.unravel_index(whole[z].argmax(), whole[z].shape)
     for folder in turned.values():

@@ -220,7 +220,7 @@ def test_noise_of_any_size_has_no_heart(seed):
 
 def read_phantom(shared_data):
     """The thorax phantom as a volume, its spacing and the region that is found in it."""
-    volume = intake.read_volume(files.list_files(shared_data / "qrm_phantom" / "study_001"), PackConfig())
+    volume = intake.read_chest(files.list_files(shared_data / "qrm_phantom" / "study_001"), PackConfig())
     spacing_mm = volume.study.spacing_mm
     return volume.hu_ZHW, spacing_mm, heart.find(volume.hu_ZHW, spacing_mm).region_ZHW
 

@@ -126,11 +126,6 @@ def read_chest(entries: Sequence[Entry], cfg: PackConfig) -> Volume:
         left_out |= dict.fromkeys(choice.of_series, bright)
 
 
-def read_volume(entries: Sequence[Entry], cfg: PackConfig) -> Volume:
-    """Read the series that headers choose, as the scanner made it."""
-    return _read_volume(read_headers(entries), cfg, {})[0]
-
-
 def read_slices(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
     """What `read_study` does, at the scanner's own resolution and by headers alone.
 
