@@ -27,7 +27,7 @@ class FakeSlurm:
         monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
         self.says("squeue", "")
         self.fails("sacct")
-        self.says("scancel", "")
+        self.cancels()
 
     def says(self, tool: str, text: str) -> None:
         (self.folder / f"{tool}.txt").write_text(text, encoding="utf-8")
@@ -35,6 +35,10 @@ class FakeSlurm:
 
     def fails(self, tool: str) -> None:
         self._write(tool, "echo 'Slurm accounting storage is disabled' >&2; exit 1")
+
+    def cancels(self) -> None:
+        """scancel empties the queue."""
+        self._write("scancel", f': > "{self.folder}/squeue.txt"')
 
     def hangs(self, tool: str) -> None:
         self._write(tool, "sleep 60; echo")  # of a child: ending the shell alone would leave the line open
@@ -83,8 +87,16 @@ def finish(run: RunPaths, fold: int = 0) -> None:
     files.metrics.write_text(json.dumps({"predictions_bytes": 6}), encoding="utf-8")
 
 
-def queued(state: str, reason: str = "None", job: str = "77_0", name: str = NAME, submitted: str = "N/A") -> str:
-    return f"{job}|{state}|{submitted}|n1|{reason}|{name}\n"
+def queued(
+    state: str,
+    reason: str = "None",
+    job: str = "77_0",
+    name: str = NAME,
+    submitted: str = "N/A",
+    user: int | None = None,
+) -> str:
+    owner = os.getuid() if user is None else user
+    return f"{job}|{state}|{submitted}|n1|{reason}|{owner}|{name}\n"
 
 
 def accounted(state: str, job: str = "77_0", **columns: str) -> str:

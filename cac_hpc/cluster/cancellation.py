@@ -9,11 +9,11 @@ import platform
 import shlex
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import outlook, scheduler, verdicts
+from cac_hpc.cluster import outlook, ownership, scheduler, verdicts
 from cac_hpc.cluster.records import Queued, base_state
 from cac_hpc.machine import processes
 from cac_hpc.run import ledger, lock, stages
@@ -21,6 +21,7 @@ from cac_hpc.run.config import WorkError
 from cac_hpc.run.paths import RunPaths
 
 WAIT_S = 60.0  # for a launcher whose folds save first
+ENDING_S = 30.0  # until the controller has begun to end what was cancelled
 POLL_S = 0.2
 
 
@@ -41,37 +42,43 @@ def cancel(root: Path) -> int:
     return 0
 
 
-def jobs_in_queue(run: RunPaths) -> dict[str, Queued]:
-    """The run's jobs that are in the queue: by their numbers, and by the token in their names.
+def jobs_in_queue(run: RunPaths) -> tuple[dict[str, Queued], list[str]]:
+    """The run's jobs that are in the queue: those that its launcher submitted, and those that told its ledger.
 
+    Returns: the jobs by their numbers; and those that the ledger names, but SLURM gives a name of no job of this run.
     Raises: WorkError if SLURM does not say.
     """
-    states = [state for state in stages.survey(run) if state.job]
-    token = outlook.token_of(run)
-    if not states and scheduler.unavailable():
-        return {}
-    listing = outlook.queue_of(run)
+    since = {state.job: state.since for state in stages.survey(run) if state.job}
+    if not since and scheduler.unavailable():
+        return {}, []
+    owner, listing = ownership.owner_of(run), outlook.queue_of(run)
     if listing is None:
         raise WorkError("SLURM does not answer (squeue), so nothing was cancelled; try again")
-    since = {state.job: state.since for state in states}
-    return {
+    told = {
         job: queued
         for job, queued in listing.jobs.items()
-        if (token and queued.name.startswith("cac-") and queued.name.endswith(f"-{token}"))
-        or (job in since and verdicts.is_ours(queued, token, since[job]))
+        if job in since and verdicts.is_ours(queued, owner.token, since[job])
     }
+    ours = {job: queued for job, queued in told.items() if owner.may_act_on(queued)}
+    strangers = [f"job {job}, {queued.name!r}" for job, queued in told.items() if job not in ours]
+    return {job: queued for job, queued in listing.jobs.items() if owner.submitted(queued)} | ours, strangers
 
 
 def _cancel_jobs(run: RunPaths) -> list[str]:
     """Cancel the jobs; of an array, which is one stage of the run, all tasks at once. Returns what was cancelled."""
-    found = jobs_in_queue(run)
-    arrays: dict[str, list[str]] = {}
+    found, strangers = jobs_in_queue(run)
+    for job in strangers:
+        print(f"left alone: {job}: it stands in {run.ledger}, but bears no name of this run's; if it is, use scancel")
+    arrays: dict[str, list[Queued]] = {}
     for job, queued in found.items():
-        arrays.setdefault(job.split("_")[0], []).append(f"{queued.name}, {base_state(queued.state).lower()}")
+        arrays.setdefault(job.split("_")[0], []).append(queued)
     # the newest first: it may wait for the others, and would start when they end
     newest_first = sorted(arrays, key=int, reverse=True)
-    if refusal := scheduler.cancel(newest_first):
+    for job in newest_first:  # before its end, so that what ends can say why
+        ledger.record(run.ledger, ownership.stage_of(arrays[job][0]), None, "cancelled", job=job, by=_user())
+    if refusal := scheduler.cancel(newest_first, ownership.owner_of(run)):
         raise WorkError(f"SLURM does not cancel job {', '.join(newest_first)}: {refusal}")
+    _wait_for_end(run, newest_first)
     for state in stages.survey(run):
         waits = state.job in found and base_state(found[state.job].state) == "PENDING"
         if waits and state.state not in ("done", "failed", "stopped"):
@@ -81,9 +88,33 @@ def _cancel_jobs(run: RunPaths) -> list[str]:
     return [f"cancelled job {job}: {_count(arrays[job])}" for job in sorted(arrays, key=int)]
 
 
-def _count(jobs: list[str]) -> str:
+def _wait_for_end(run: RunPaths, arrays: Sequence[str]) -> None:
+    """Look at the queue until the jobs have left it or are ending: scancel may say nothing and do nothing.
+
+    Raises: WorkError naming those that stay as they were.
+    """
+    deadline = time.monotonic() + ENDING_S
+    while True:
+        listing = outlook.queue_of(run)
+        left = {
+            job: queued.state
+            for array in arrays
+            for job, queued in (listing.jobs if listing else {}).items()
+            if job.split("_")[0] == array and base_state(queued.state) != scheduler.ENDING
+        }
+        if listing is not None and not left:
+            return
+        if time.monotonic() > deadline:
+            still = ", ".join(f"{job} ({state.lower()})" for job, state in left.items())
+            why = f"still in the queue: job {still}" if left else scheduler.SILENT
+            raise WorkError(f"scancel did not complain, but nothing shows that the jobs end ({why}); try again")
+        time.sleep(POLL_S)
+
+
+def _count(jobs: Sequence[Queued]) -> str:
     """What the tasks of an array were: name and state, each with how many."""
-    kinds = {kind: jobs.count(kind) for kind in dict.fromkeys(jobs)}
+    words = [f"{queued.name}, {base_state(queued.state).lower()}" for queued in jobs]
+    kinds = {kind: words.count(kind) for kind in dict.fromkeys(words)}
     return "; ".join(f"{kind} ({number} tasks)" if number > 1 else kind for kind, number in kinds.items())
 
 

@@ -192,13 +192,14 @@ def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[T
 def _in_queue(run: RunPaths, waiting: Sequence[Task]) -> dict[str, str]:
     """The stages that jobs in the queue do, with their jobs; says so, and what has to wait for their end.
 
-    Raises: InputError if SLURM does not say.
+    Raises: InputError if SLURM does not say, or a job that is not known to be the run's works on it.
     """
     if not run.provenance.exists():
         return {}
     found = submission.in_queue(run)
     states = {(state.stage, state.task): state for state in monitor.read_states(run)}
     told = {stage: str(state.job).split("_")[0] for (stage, _), state in states.items() if state.job and _open(state)}
+    submission.require_own(run, [job for stage, job in told.items() if stage not in found])
     found = told | found
     if found:
         print(f"this run is in the queue already: job {', '.join(dict.fromkeys(found.values()))}")

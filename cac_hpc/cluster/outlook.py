@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 import re
 import shlex
@@ -11,12 +10,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cac_hpc.cluster import scheduler, verdicts
+from cac_hpc.cluster import ownership, scheduler, verdicts
 from cac_hpc.cluster.records import Accounted, Listing, Queued
 from cac_hpc.cluster.states import OPEN, RESUME
 from cac_hpc.cluster.verdicts import Evidence
 from cac_hpc.machine import processes
-from cac_hpc.run import paths, stages
+from cac_hpc.run import stages
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, TaskState
 from cac_hpc.train import heartbeat, pace
@@ -27,7 +26,7 @@ class Outlook:
 
     def __init__(self, run: RunPaths) -> None:
         self.run = run
-        self.token = token_of(run)
+        self.token = ownership.token_of(run)
         self._accounting = scheduler.Accounting()
         self._epochs = pace.wanted_epochs(run.config)
 
@@ -94,16 +93,7 @@ class Outlook:
 
 def queue_of(run: RunPaths) -> Listing | None:
     """The queue of who asks and of whose run it is; None if SLURM does not say."""
-    return scheduler.queue([os.getuid(), run.ledger.stat().st_uid])
-
-
-def token_of(run: RunPaths) -> str | None:
-    """What the run's jobs have in their names; None of a run that has none."""
-    try:
-        found = paths.read_json(run.provenance).get("run_id")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return str(found) if found else None
+    return scheduler.queue(ownership.owner_of(run).users)
 
 
 def _pulse_age_s(run: RunPaths, state: TaskState) -> float | None:

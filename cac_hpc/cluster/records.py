@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-QUEUE_FORMAT = "%i|%T|%V|%N|%r|%j"  # the name last: it may hold anything
+QUEUE_FORMAT = "%i|%T|%V|%N|%r|%U|%j"  # the name last: it may hold anything
+NUM_COLUMNS = QUEUE_FORMAT.count("%")
 ACCOUNT_FIELDS = (
     "JobID", "State", "ExitCode", "DerivedExitCode", "ReqMem", "MaxRSS", "Timelimit", "Elapsed", "NodeList", "Submit",
     "JobName",
@@ -24,12 +25,16 @@ WELL = ("", "COMPLETED", "RUNNING", "PENDING", "COMPLETING")
 
 @dataclass(frozen=True)
 class Queued:
-    """A job as the queue knows it. submitted: when, in the controller's local time; node: may be a list."""
+    """A job as the queue knows it.
+
+    submitted: when, in the controller's local time; node: may be a list; user: the number of whose job it is.
+    """
 
     state: str
     reason: str = ""
     node: str = ""
     submitted: str = ""
+    user: str = ""
     name: str = ""
 
 
@@ -69,16 +74,22 @@ class Listing:
         """A job; one of an array whose list of tasks was cut short stands for them all."""
         return self.jobs.get(job) or self.jobs.get(f"{job.split('_')[0]}_*")
 
+    def all_of(self, job: str) -> list[Queued]:
+        """A job, or all tasks of an array that are there; the one task of an array."""
+        alone = self.find(job) if "_" in job else self.jobs.get(job)
+        tasks = [queued for number, queued in self.jobs.items() if number.split("_")[0] == job and number != job]
+        return [*filter(None, [alone]), *tasks]
+
 
 def read_queue(text: str) -> Listing | None:
     """The answer of ``squeue --noheader --format=QUEUE_FORMAT``; None if nothing of it can be read."""
     jobs, damaged, noise = {}, False, False
     for line in filter(str.strip, text.splitlines()):
-        number, *rest = (part.strip() for part in line.strip().split("|", 5))
-        ids = job_ids(number) if len(rest) == 5 else []
+        number, *rest = (part.strip() for part in line.strip().split("|", NUM_COLUMNS - 1))
+        ids = job_ids(number) if len(rest) == NUM_COLUMNS - 1 else []
         for job in ids:
-            state, submitted, node, reason, name = rest
-            jobs[job] = Queued(state, reason, node, submitted, name)
+            state, submitted, node, reason, user, name = rest
+            jobs[job] = Queued(state, reason, node, submitted, user, name)
         noise = noise or not ids
         damaged = damaged or (not ids and ("|" in line or line.strip()[0].isdigit()))
     return None if noise and not jobs else Listing(jobs, not damaged)

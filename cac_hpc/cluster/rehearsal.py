@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import launch, scheduler, submission
+from cac_hpc.cluster import launch, ownership, scheduler, submission
 from cac_hpc.data import packing, sealing
 from cac_hpc.run import ledger, logs, settings, stages
 from cac_hpc.run.config import (
@@ -108,7 +108,7 @@ def _warn(run: RunPaths) -> list[Finding]:
     _wait(lambda: _event(run, "progress"), "the first epoch of the fold that is to be warned")
     job = _events(run, "started")[-1]["job"]
     warned = time.monotonic()
-    refusal = scheduler.send_signal(job, "USR2")
+    refusal = scheduler.send_signal(job, "USR2", ownership.owner_of(run))
     if refusal:
         return [("the warning", f"SLURM does not send it ({refusal})")]
     saved = _wait(lambda: _event(run, "ended"), "the save of the warned fold")

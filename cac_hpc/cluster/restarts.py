@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cac_hpc.cluster import scheduler
+from cac_hpc.cluster import ownership, scheduler
 from cac_hpc.machine import stopping
 from cac_hpc.machine.stopping import RESUMABLE
 from cac_hpc.run import ledger, stages
@@ -51,21 +51,24 @@ def go_on(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
     """Have SLURM start the array task again, as best effort, unless it was SLURM that ended it."""
     asked = stopping.heard() or "a lost rank"
     if here.job is None or _was_ended(here.job):
-        why = f"stopped by {asked}" if here.job is None else "cancelled, or over its time limit without a warning"
+        why = f"stopped by {asked}" if here.job is None else _ended_by(run, here.job)
         return end(run, tasks, f"{why}; {AGAIN}", RESUMABLE, resumable=True)
     for task in tasks:
         ledger.record(run.ledger, task.stage.name, task.index, "requeued", job=here.job, reason=f"ended by {asked}")
-    if refusal := _requeue(here.job):
+    if refusal := _requeue(run, here.job):
         why = f"saved, but SLURM did not start it again ({refusal}); {AGAIN}"
         return end(run, tasks, why, RESUMABLE, resumable=True)
     log.info("job %s was requeued", here.job)
     return RESUMABLE
 
 
-def _requeue(job: str) -> str | None:
+def _requeue(run: RunPaths, job: str) -> str | None:
     """Returns why SLURM refuses; a controller that does not answer is asked again, as long as SLURM lets us live."""
     deadline = time.monotonic() + PATIENCE_S
-    while (refusal := scheduler.requeue(job)) and "contact slurm controller" in refusal:
+    owner = ownership.owner_of(run)
+    while (refusal := scheduler.requeue(job, owner)) and (
+        "contact slurm controller" in refusal or refusal == scheduler.SILENT
+    ):
         if stopping.heard() == "SIGTERM" or time.monotonic() > deadline:
             break
         time.sleep(POLL_S)
@@ -80,6 +83,13 @@ def _was_ended(job: str) -> bool:
     return scheduler.state(job) not in ("RUNNING", None)
 
 
+def _ended_by(run: RunPaths, job: str) -> str:
+    """Who has ended a job, as far as the run knows."""
+    cancelled = [event for event in ledger.read(run.ledger) if event["event"] == "cancelled"]
+    by = next((event["by"] for event in reversed(cancelled) if event.get("job") == job.split("_")[0]), None)
+    return f"cancelled by {by}" if by else "cancelled, or over its time limit without a warning"
+
+
 def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, wrong: str) -> int:
     """Have the job started again on another node, and no job of the run on this one."""
     node = ledger.whereabouts()["node"]
@@ -91,9 +101,9 @@ def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, w
     ledger.append(run.excluded, node=node, why=wrong, job=here.job)
     for task in tasks:
         ledger.record(run.ledger, task.stage.name, task.index, "requeued", job=here.job, reason=why)
-    if refusal := _requeue(here.job):
+    if refusal := _requeue(run, here.job):
         return end(run, tasks, f"{why}; SLURM did not start it elsewhere ({refusal}); {AGAIN}", code=1)
-    if refusal := scheduler.exclude(here.job, stages.excluded_nodes(run, cfg)):
+    if refusal := scheduler.exclude(here.job, stages.excluded_nodes(run, cfg), ownership.owner_of(run)):
         log.warning("SLURM may take this node again: %s", refusal)  # then it is left again
     return RESUMABLE
 

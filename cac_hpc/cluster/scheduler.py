@@ -13,10 +13,13 @@ from pathlib import Path
 from signal import SIGKILL
 
 from cac_hpc.cluster import records
+from cac_hpc.cluster.ownership import Owner
 from cac_hpc.cluster.records import Accounted, Listing
 from cac_hpc.cluster.states import FINAL
 
 TIMEOUT_S = 20
+SUBMIT_TIMEOUT_S = 300  # sbatch itself asks a busy controller again and again
+SILENT = "SLURM does not answer (squeue)"
 ENDING = "COMPLETING"  # of a job that has ended or was cancelled, and may still be saving
 ACCOUNTING_TIMEOUT_S = 10
 PAUSE_S, LONGEST_PAUSE_S = 2.5, 300.0  # before accounting is asked again for what it could not say
@@ -93,9 +96,10 @@ def node_address(node: str) -> str:
     return found[1] if found else node
 
 
-def cancel(job_ids: Sequence[str]) -> str | None:
-    """Take jobs out of the queue, as best effort; returns SLURM's words if it refuses."""
-    return _order(["scancel", *job_ids]) if job_ids else None
+def cancel(jobs: Sequence[str], owner: Owner) -> str | None:
+    """Take jobs of ours out of the queue, those that are there; returns why SLURM refuses, or that one is not ours."""
+    there, wrong = _in_queue(jobs, owner)
+    return wrong or (_order(["scancel", *there]) if there else None)
 
 
 @contextmanager
@@ -140,19 +144,46 @@ def state(job: str) -> str | None:
     return found[1] if found else None
 
 
-def send_signal(job: str, name: str) -> str | None:
-    """Send a signal to a job's steps; returns why SLURM refuses."""
-    return _order(["scancel", f"--signal={name}", job])
+def send_signal(job: str, name: str, owner: Owner) -> str | None:
+    """Send a signal to the steps of a job of ours; returns why SLURM refuses."""
+    return _order_for(job, ["scancel", f"--signal={name}", job], owner)
 
 
-def requeue(job: str) -> str | None:
-    """Have a job started again, of an array the one task alone; returns why SLURM refuses."""
-    return _order(["scontrol", "requeue", job])
+def requeue(job: str, owner: Owner) -> str | None:
+    """Have a job of ours started again, of an array the one task alone; returns why SLURM refuses."""
+    return _order_for(job, ["scontrol", "requeue", job], owner)
 
 
-def exclude(job: str, nodes: Sequence[str]) -> str | None:
-    """Keep a waiting job from nodes; returns why SLURM refuses."""
-    return _order(["scontrol", "update", f"JobId={job}", f"ExcNodeList={','.join(nodes)}"])
+def exclude(job: str, nodes: Sequence[str], owner: Owner) -> str | None:
+    """Keep a job of ours from nodes; returns why SLURM refuses."""
+    return _order_for(job, ["scontrol", "update", f"JobId={job}", f"ExcNodeList={','.join(nodes)}"], owner)
+
+
+def submit(script: Path) -> tuple[bool, str]:
+    """Have sbatch take a script; returns whether it says so, and all that it says, which may be a site's words.
+
+    Which job it has become SLURM says, see `jobs_called`.
+    """
+    try:
+        with clean_environment():
+            done = subprocess.run(
+                ["sbatch", str(script)], capture_output=True, text=True, errors="replace", timeout=SUBMIT_TIMEOUT_S,
+                stdin=subprocess.DEVNULL, check=False,
+            )  # fmt: skip
+    except OSError as error:
+        return False, f"sbatch: {error.strerror}"
+    except subprocess.TimeoutExpired:
+        return False, f"sbatch did not answer within {SUBMIT_TIMEOUT_S} s"
+    return done.returncode == 0, f"{done.stdout}\n{done.stderr}".strip()
+
+
+def jobs_called(name: str) -> set[str] | None:
+    """The user's jobs and arrays of this name that the controller knows, also ended ones; None if it does not say."""
+    user = str(os.getuid())
+    columns = "--format=%F|%U|%j"
+    answer = ask(["squeue", "--noheader", "--states=all", f"--user={user}", f"--name={name}", columns])
+    lines = [line.strip().split("|", 2) for line in (answer or "").splitlines()]
+    return None if answer is None else {cells[0] for cells in lines if cells[1:] == [user, name]}
 
 
 def test_only(script: Path) -> str:
@@ -166,6 +197,25 @@ def test_only(script: Path) -> str:
     return " ".join((done.stderr or done.stdout).replace("sbatch: ", "").split())
 
 
+def _order_for(job: str, command: list[str], owner: Owner) -> str | None:
+    """Give SLURM an order for a job, if SLURM says that it is ours; returns why it was not given or not followed."""
+    there, wrong = _in_queue([job], owner)
+    return wrong or (_order(command) if there else f"SLURM no longer has job {job} in the queue")
+
+
+def _in_queue(jobs: Sequence[str], owner: Owner) -> tuple[list[str], str | None]:
+    """Those of the jobs that are in the queue; and why none of them is to be touched, if so."""
+    listing = queue(owner.users) if jobs else Listing()
+    if listing is None:
+        return [], SILENT
+    there = [job for job in jobs if listing.all_of(job)]
+    for job in there:
+        for found in listing.all_of(job):
+            if not owner.may_act_on(found):
+                return [], f"job {job} is {found.name!r} of user {found.user}, no job of this run: it was left alone"
+    return there, None
+
+
 def _order(command: list[str]) -> str | None:
     """Give SLURM an order; returns its words if it does not follow."""
     try:
@@ -175,21 +225,6 @@ def _order(command: list[str]) -> str | None:
     except subprocess.TimeoutExpired:
         return f"{command[0]} did not answer within {TIMEOUT_S} s"
     return " ".join((done.stderr or done.stdout).split()) or f"{command[0]} failed" if done.returncode else None
-
-
-def jobs_by_name() -> dict[str, dict[str, str]] | None:
-    """Of the user's jobs in the queue, by name: the state of each job or array; None if nobody says."""
-    answer = ask(["squeue", "--noheader", "--me", "--format=%F|%T|%j"])
-    if answer is None:
-        return None
-    found: dict[str, dict[str, str]] = {}
-    for line in answer.splitlines():
-        job, _, rest = line.partition("|")
-        state, _, name = rest.partition("|")
-        ours = found.setdefault(name, {})
-        if ours.get(job) in (None, ENDING):  # of an array a task that does not end
-            ours[job] = state
-    return found
 
 
 def granted(job: str) -> dict[str, str]:

@@ -6,10 +6,9 @@ code, the same as for jobs submitted by hand: a job needs nothing of the launche
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
 import math
+import re
 import shlex
 import sys
 import time
@@ -17,15 +16,20 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import limits, scheduler
+from cac_hpc.cluster import limits, ownership, scheduler
 from cac_hpc.cluster.limits import Limits
-from cac_hpc.run import ledger, paths, stages
+from cac_hpc.run import ledger, logs, paths, stages
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Stage, Task
 
 DEFAULT_ARRAY_SIZE = 1001  # SLURM's own MaxArraySize
 ENDING_S, POLL_S = 120.0, 1.0  # longer than SLURM gives a job to end
+APPEARS_S = 10.0  # until the controller knows a job that it has taken
+NO_ANSWER = re.compile(r"time[d]?.?out|contact|communicat|connect|answer|socket|message|receive", re.I)  # taken perhaps
+ANSWER = re.compile(r"(Submitted batch job )?\d+(;\S+| on cluster \S+)?")
+MOST_WORDS = 10  # lines of a site's
+LAUNCH_AGAIN = "launch again: what is in the queue already is found by its name"
 
 
 def in_queue(run: RunPaths) -> dict[str, str]:
@@ -37,20 +41,47 @@ def in_queue(run: RunPaths) -> dict[str, str]:
     """
     deadline = time.monotonic() + ENDING_S
     while True:
-        listed = scheduler.jobs_by_name()
-        if listed is None:
-            raise InputError("SLURM does not answer (squeue), so nothing was submitted; run this again")
-        jobs = {stage.name: listed.get(job_name(run, stage), {}) for stage in STAGES}
-        found = {
-            stage: max((job for job, state in states.items() if state != scheduler.ENDING), key=int, default="")
-            for stage, states in jobs.items()
-        }
-        ending = sorted({job for stage, states in jobs.items() for job in states if not found[stage]})
+        jobs = _jobs_by_stage(run)
+        at_work = {stage: {job for job, ends in mine.items() if not ends} for stage, mine in jobs.items()}
+        ending = sorted({job for stage, mine in jobs.items() for job in mine if not at_work[stage]})
         if not ending:
-            return {stage: job for stage, job in found.items() if job}
+            return {stage: max(mine, key=int) for stage, mine in at_work.items() if mine}
         if time.monotonic() > deadline:
             raise InputError(f"job {', '.join(ending)} of this run is ending, but not gone; run this again when it is")
         time.sleep(POLL_S)
+
+
+def _jobs_by_stage(run: RunPaths) -> dict[str, dict[str, bool]]:
+    """Of the run's stages the jobs and arrays in the queue, and whether all that is left of each is ending.
+
+    Raises: InputError if SLURM does not answer.
+    """
+    owner = ownership.owner_of(run)
+    listing = scheduler.queue(owner.users)
+    if listing is None:
+        raise InputError("SLURM does not answer (squeue), so nothing was submitted; run this again")
+    found: dict[str, dict[str, bool]] = {stage.name: {} for stage in STAGES}
+    for number, queued in listing.jobs.items():
+        if owner.submitted(queued):
+            job, mine = number.split("_")[0], found[ownership.stage_of(queued)]
+            mine[job] = mine.get(job, True) and queued.state == scheduler.ENDING
+    return found
+
+
+def require_own(run: RunPaths, jobs: Sequence[str]) -> None:
+    """Jobs that the ledger names may be waited for only if SLURM gives them a name of this run.
+
+    Raises: InputError naming one that it gives another name.
+    """
+    owner = ownership.owner_of(run)
+    listing = scheduler.queue(owner.users) if jobs else None
+    for job in jobs:
+        for queued in listing.all_of(job) if listing else ():
+            if not owner.may_act_on(queued):
+                raise InputError(
+                    f"job {job} of user {queued.user} works on this run by its ledger, but is called {queued.name!r},"
+                    f" not as a job of this run; wait for its end, or, if it is yours, end it: scancel {job}"
+                )
 
 
 def submit(run: RunPaths, cfg: Config, waiting: Sequence[Task], queued: Mapping[str, str]) -> None:
@@ -81,17 +112,12 @@ def submit(run: RunPaths, cfg: Config, waiting: Sequence[Task], queued: Mapping[
                 print(f"note: {line}")
 
 
-def write_script(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]) -> Path:
-    """Write the script that would submit the tasks; returns its path."""
+def write_script(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], after: str | None = None) -> Path:
+    """Write the script that submits the tasks; returns its path."""
     script = run.slurm / f"{stage.name}.sbatch"
-    executor = _executor(run, cfg, stage, tasks, None)
+    executor = _executor(run, cfg, stage, tasks, after)
     paths.write_text(script, executor._make_submission_file_text(_command(run, cfg, stage, tasks), "") + "\n")
     return script
-
-
-def job_name(run: RunPaths, stage: Stage) -> str:
-    """What the job of a stage is called: it tells the run's own from all others."""
-    return f"cac-{stage.name}-{paths.read_json(run.provenance)['run_id']}"
 
 
 def array_index(cfg: Config, task: Task, per_task: int) -> int | None:
@@ -115,28 +141,65 @@ def _limits(partition: str | None) -> Limits:
 def _sbatch(
     run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], after: str | None, taken: Sequence[str]
 ) -> str:
-    """Submit one stage; returns its job.
+    """Submit one stage; returns its job, as SLURM gives it for the job's name: what sbatch prints may be a site's.
 
-    Raises: InputError if SLURM refuses it.
+    Raises: InputError if SLURM refuses it, or does not say which job it has become.
     """
-    import submitit
+    owner, name = ownership.owner_of(run), ownership.job_name(run, stage.name)
+    script = write_script(run, cfg, stage, tasks, after)
+    before = scheduler.jobs_called(name)
+    if before is None:
+        raise InputError(f"{scheduler.SILENT}, so stage {stage.name} was not submitted; {LAUNCH_AGAIN}")
+    accepted, said = scheduler.submit(script)
+    late = accepted or NO_ANSWER.search(said)
+    found = _new_jobs(name, before, APPEARS_S if late else 0.0)
+    if found is None:
+        raise InputError(f"{scheduler.SILENT}, so it is not known which job is stage {stage.name}; {LAUNCH_AGAIN}")
+    if not found:
+        raise InputError(_refusal(stage, name, accepted, said, scheduler.cancel(taken, owner)))
+    job, *others = sorted(found, key=int, reverse=True)
+    if others:
+        print(f"note: sbatch submitted stage {stage.name} {len(found)} times; cancelled job {', '.join(others)}")
+        scheduler.cancel(others, owner)
+    for line in _words(said):
+        print(f"note: sbatch says: {line}", flush=True)
+    script.replace(run.slurm / f"{job}_submission.sh")
+    return job
 
-    executor = _executor(run, cfg, stage, tasks, after)
-    try:
-        with scheduler.clean_environment(), contextlib.redirect_stderr(io.StringIO()):  # told once, below
-            job = executor._submit_command(_command(run, cfg, stage, tasks)).job_id
-    except submitit.core.utils.FailedJobError as error:
-        listed = scheduler.jobs_by_name() or {}
-        if found := listed.get(job_name(run, stage)):  # the answer was lost, not the job
-            return max(found, key=int)
-        scheduler.cancel(taken)
-        raise InputError(
-            f"cluster: SLURM refused stage {stage.name} ({' '.join(str(error).split())}); nothing is left in the "
-            "queue, change the cluster settings and launch again"
-        ) from None
-    for link in run.slurm.glob(".submission_file_*"):  # to what has got the job's name
-        link.unlink(missing_ok=True)
-    return str(job)
+
+def _new_jobs(name: str, before: Collection[str], patience_s: float) -> set[str] | None:
+    """The jobs of this name that were not there before; None if SLURM does not say.
+
+    Args:
+        patience_s: how long to wait for one.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        now = scheduler.jobs_called(name)
+        new = set(now or ()) - set(before)
+        if new or time.monotonic() >= deadline:
+            return None if now is None else new
+        time.sleep(POLL_S)
+
+
+def _refusal(stage: Stage, name: str, accepted: bool, said: str, left: str | None) -> str:
+    """What to say of a stage that has not become a job.
+
+    Args:
+        left: why the stages before it could not be taken out of the queue.
+    """
+    words = "; ".join(_words(said)) or "without a word"
+    why = f"SLURM refused stage {stage.name} ({words})"
+    if accepted:
+        why = f"sbatch took stage {stage.name} ({words}), but SLURM has no job {name} of yours"
+    queue = f"still in the queue is what came before it ({left}), " if left else "nothing is left in the queue, "
+    return f"cluster: {why}; {queue}change the cluster settings and launch again"
+
+
+def _words(said: str) -> list[str]:
+    """What sbatch said but the number of the job, line by line, without what commands a terminal."""
+    lines = [" ".join(logs.harmless(line).split()) for line in said.splitlines()]
+    return list(dict.fromkeys(line for line in lines if line and not ANSWER.fullmatch(line)))[:MOST_WORDS]
 
 
 def _record(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], job: str) -> None:
@@ -167,7 +230,7 @@ def _executor(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], a
     cluster, excluded = cfg.cluster, stages.excluded_nodes(run, cfg)
     executor = submitit.SlurmExecutor(folder=run.slurm)
     parameters: dict[str, Any] = {
-        "job_name": job_name(run, stage),
+        "job_name": ownership.job_name(run, stage.name),
         **_asked(cfg, stage),
         "partition": cluster.partition,
         "account": cluster.account,

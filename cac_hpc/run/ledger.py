@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 log = logging.getLogger("cac_hpc")
-EVENTS = ("planned", "submitted", "started", "progress", "ended", "requeued", "fenced", "used")
+EVENTS = ("planned", "submitted", "started", "progress", "ended", "requeued", "fenced", "used", "cancelled")
 
 
 def record(ledger: Path, stage: str, task: int | None, event: str, **facts: Any) -> None:

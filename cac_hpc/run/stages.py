@@ -29,7 +29,7 @@ class Stage:
     ranks: bool = False  # torchrun starts the script once per rank
 
 
-SILENT = ("fenced", "used")  # events that change no state
+SILENT = ("fenced", "used", "cancelled")  # events that change no state
 STAGES = (
     Stage("pack", "pack.py", option="--shard", resources="pack"),
     Stage("seal", "pack.py", ("--seal",), after="pack"),
