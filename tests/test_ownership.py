@@ -117,9 +117,9 @@ def test_no_order_reaches_a_stranger(slurm, scans, tmp_path, stranger, monkeypat
     monkeypatch.setenv("SLURM_CONF", slurm.env["SLURM_CONF"])
     run = RunPaths(prepare(tmp_path, scans))
     owner = ownership.owner_of(run)
-    another = slurm.sbatch("sleep 600", f"--job-name={ownership.job_name(run, 'folds')}", "--uid=nobody",
-                           "--mem=100M", "--chdir=/", "--output=/dev/null")  # fmt: skip
-    wait_for(lambda: "JobState=RUNNING" in slurm.run("scontrol", "show", "job", another, "-o"), 30, "nobody's job")
+    another = slurm.sbatch("true", f"--job-name={ownership.job_name(run, 'folds')}", "--uid=nobody", "--begin=now+1hour",
+                           "--mem=100M", "--chdir=/")  # fmt: skip
+    wait_for(lambda: slurm.run("squeue", "-h", f"--jobs={stranger}", "--format=%T") == "RUNNING", 30, "the stranger")
     for number in (stranger, another):
         orders = (
             scheduler.cancel([number], owner), scheduler.requeue(number, owner),
@@ -130,7 +130,8 @@ def test_no_order_reaches_a_stranger(slurm, scans, tmp_path, stranger, monkeypat
         else:  # the queue of other users is not even looked at
             assert orders[0] is None, orders
             assert all("SLURM no longer has job" in order for order in orders[1:]), orders
-        assert "JobState=RUNNING" in slurm.run("scontrol", "show", "job", number, "-o")
+        state = slurm.run("squeue", "--noheader", f"--jobs={number}", "--format=%T %r")
+        assert state == ("RUNNING None" if number == stranger else "PENDING BeginTime")
     slurm.run("scancel", another)
 
 
@@ -178,7 +179,7 @@ def test_a_run_on_this_machine_inside_an_allocation_never_acts_on_the_allocation
     script = f"{' '.join(map(str, inside))} > {tmp_path}/out 2>&1; sleep 600"
     shell = slurm.sbatch(script, "--job-name=interactive", "--cpus-per-task=2", "--mem=3G", f"--chdir={tmp_path}",
                          f"--export=ALL,PYTHONPATH={REPO}")  # fmt: skip
-    wait_for((run / "report" / "report.json").exists, 120, "the report")
+    wait_for(lambda: any(event["event"] == "started" for event in ledger.read(RunPaths(run).ledger)), 90, "a start")
     left = job("cancel.py", run, env=slurm.env)
     assert left.returncode == 0, left.stderr
     assert slurm.run("squeue", "--noheader", f"--jobs={shell}", "--format=%T") == "RUNNING"
