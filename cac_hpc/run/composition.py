@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.run import documents, fields
+from cac_hpc.run import config, documents, fields
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.documents import Plain
 from cac_hpc.run.paths import RunPaths
@@ -73,7 +73,7 @@ def _read_file(kind: Any, named: str, key: str, folder: Path) -> dict[str, Any]:
     Args:
         folder: that the file's name counts from.
     """
-    path = folder / Path(named).expanduser()
+    path = folder / config.home(named)
     content = _mapping(path, f"{key or '--config'}: {path}")
     if kind is Config and path.name == "config.yaml" and RunPaths(path.parent).ledger.exists():
         return content  # settings of a run

@@ -502,11 +502,22 @@ def differences(one: Any, other: Any, key: str = "") -> list[str]:
     return [] if one == other else [f"{key}: {one!r} / {other!r}"]
 
 
+def home(path: str) -> Path:
+    """A path in which ``~`` is written out.
+
+    Raises: InputError if there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{path!r}: found no home folder for ~, wanted a path") from None
+
+
 def absolute_paths(cfg: Config) -> Config:
     """Paths as seen from anywhere: queued jobs start in another folder."""
 
     def absolute(path: str) -> str:
-        return str(Path(path).expanduser().absolute())
+        return str(home(path).absolute())
 
     packed_dir = cfg.data.packed_dir and absolute(cfg.data.packed_dir)
     pseudonym_key = cfg.data.pseudonym_key and absolute(cfg.data.pseudonym_key)

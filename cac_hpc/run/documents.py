@@ -36,6 +36,18 @@ for _kind in ("str", "int", "float", "bool"):
     )
 
 
+class _Dumper(yaml.SafeDumper):
+    """Escapes the ends of lines that PyYAML would write as they are and read back as a space."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if set(text) & set("\x85\u2028\u2029\ufeff") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
 def read(text: str) -> Any:
     """Make dictionaries, lists, texts and None of a document; a text without quotes is `Plain`.
 
@@ -87,7 +99,7 @@ def read_texts(path: Path) -> Any:
 
 def write(value: Any) -> str:
     """Plain values as a document, in their order."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _check_depth(text: str) -> None:

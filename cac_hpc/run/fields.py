@@ -15,7 +15,7 @@ from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.documents import Plain
 
 T = TypeVar("T")
-WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})")
+WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,19})")
 NUMBER = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 TRUTH = {text: text in ("true", "yes", "on") for text in ("true", "yes", "on", "false", "no", "off")}
 NAME = re.compile(r"[\w.-]{1,60}")
@@ -115,7 +115,7 @@ def _value(hint: Any, given: Any, key: str) -> Any:
     """
     kinds = _kinds(hint)
     parts = get_args(kinds[0])
-    if given is None and type(None) in kinds:
+    if given in (None, "") and type(None) in kinds:
         return None
     if get_origin(kinds[0]) is tuple and isinstance(given, list | tuple):
         parts = parts[:1] * len(given) if parts[-1] is Ellipsis else parts
@@ -126,7 +126,7 @@ def _value(hint: Any, given: Any, key: str) -> Any:
     elif get_origin(kinds[0]) is dict and isinstance(given, Mapping):
         if all(isinstance(name, str) and NAME.fullmatch(name) for name in given):
             return {str(name): _value(parts[1], one, f"{key}.{name}") for name, one in given.items()}
-    elif given != "" or type(None) not in kinds:
+    else:
         of_text = str in kinds and isinstance(given, str) and not isinstance(given, Plain)
         fitting = (_scalar(kind, given) for kind in ([str] if of_text else kinds))
         if (found := next((one for one in fitting if one is not None), None)) is not None:
@@ -144,7 +144,7 @@ def _scalar(kind: Any, given: Any) -> Any:
     if get_origin(kind) is Literal:
         return next((choice for choice in get_args(kind) if str(choice) == text), None)
     if kind is str and isinstance(given, str):
-        return None if _unwritable(given) else str(given)
+        return None if not given or _unwritable(given) else str(given)
     if kind is bool:
         return given if isinstance(given, bool) else TRUTH.get((text or "").lower())
     if kind is int and WHOLE.fullmatch(text or ""):
@@ -169,7 +169,7 @@ def _wanted(hint: Any) -> str:
         count = "" if parts[-1] is Ellipsis else f"{len(parts)} "
         return f"a list of {count}{_wanted(parts[0]).removeprefix('a ').replace('number', 'numbers')}"
     if get_origin(hint) is dict:
-        return f"a mapping of names to {_wanted(get_args(hint)[1])}"
+        return f"a mapping of names, like mail-type, to {_wanted(get_args(hint)[1])}"
     if hint in WORDS:
         return WORDS[hint]
     *others, last = map(_wanted, _kinds(hint))
