@@ -23,7 +23,7 @@ OWNERS = {
     "markupsafe": {"report.pages"},
     "matplotlib": {"report.figures"},
     "monai": {"benchmark.loaders", "benchmark.peers"},
-    "omegaconf": {"run.settings"},
+    "omegaconf": {"run.composition"},
     "openpyxl": {"data.sheets"},
     "pydicom": {"data.dicom", "benchmark.peers"},
     "rich": {"run.logs"},
@@ -32,7 +32,7 @@ OWNERS = {
     "torch.distributed": {"train.distributed"},
     "torch.nn.parallel": {"train.distributed"},
     "xxhash": {"run.digests"},
-    "yaml": {"run.config"},
+    "yaml": {"run.documents"},
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.run import config
+from cac_hpc.run import documents
 from cac_hpc.run.config import Frame, InputError
 
 SUFFIXES = (".yaml", ".yml", ".npy", ".npz")
@@ -95,7 +95,7 @@ def _content(path: Path) -> dict[str, Any]:
     Raises: InputError if that is no shapes.
     """
     try:
-        content = config.read_texts(path)
+        content = documents.read_texts(path)
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: {error}, wanted YAML with discs or polygons") from None
     known = isinstance(content, dict) and not set(content) - {"discs", "polygons", "frame"}

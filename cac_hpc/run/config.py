@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from cac_hpc.run import notation
+from cac_hpc.run import documents, notation
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Frame = Literal["patient", "stored"]
@@ -315,7 +313,7 @@ class ClusterConfig:
     mail_user: str | None = None  # told when the report is there or a stage has failed
     setup: tuple[str, ...] = ()  # lines of shell at the start of every job; slurm/env.sh follows, on every node
     srun: tuple[str, ...] = ()  # further arguments of srun, as --container-image=...
-    sbatch: dict[str, Any] = field(default_factory=dict)  # further sbatch options, by their long names
+    sbatch: dict[str, int | float | bool | str] = field(default_factory=dict)  # options by long names
 
     def __post_init__(self) -> None:
         counts = (
@@ -479,19 +477,8 @@ class ScoreConfig:
     rule: RuleConfig = RuleConfig()
 
 
-def read_texts(path: Path) -> Any:
-    """A YAML or JSON file in which every value stays the text that it is, as 0.970.
-
-    Raises: ValueError if it is neither; OSError if it cannot be read.
-    """
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from None
-
-
 def to_yaml(cfg: Config) -> str:
-    return yaml.safe_dump(plain(cfg), sort_keys=False, allow_unicode=True)
+    return documents.write(plain(cfg))
 
 
 def plain(section: Any) -> Any:
@@ -515,11 +502,22 @@ def differences(one: Any, other: Any, key: str = "") -> list[str]:
     return [] if one == other else [f"{key}: {one!r} / {other!r}"]
 
 
+def home(path: str) -> Path:
+    """A path in which ``~`` is written out.
+
+    Raises: InputError if there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{path!r}: found no home folder for ~, wanted a path") from None
+
+
 def absolute_paths(cfg: Config) -> Config:
     """Paths as seen from anywhere: queued jobs start in another folder."""
 
     def absolute(path: str) -> str:
-        return str(Path(path).expanduser().absolute())
+        return str(home(path).absolute())
 
     packed_dir = cfg.data.packed_dir and absolute(cfg.data.packed_dir)
     pseudonym_key = cfg.data.pseudonym_key and absolute(cfg.data.pseudonym_key)

@@ -1,22 +1,22 @@
 """How settings are read: a YAML file, ``--section.key VALUE`` for one value, ``--section FILE`` for a whole section.
 
-Unknown keys and wrong values are refused here, before anything is submitted. The owner of jsonargparse.
+Unknown keys and wrong values are refused here, before anything is submitted. The owner of jsonargparse,
+which shows what can be set.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import gc
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from cac_hpc.run import composition, config, fields, logs
 from cac_hpc.run.config import (
     Checks,
     ClusterConfig,
@@ -36,6 +36,7 @@ from cac_hpc.run.config import (
     WorkError,
     absolute_paths,
 )
+from cac_hpc.run.paths import RunPaths
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -101,24 +102,45 @@ def parse_launch(doc: str | None, argv: Sequence[str] | None = None) -> tuple[Co
     Raises: InputError, naming key or file, what was found and what was wanted.
     """
     launcher = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    launcher.add_argument("--resume", metavar="RUN", help="go on with this run: only what has no valid result")
+    text = "go on with this run: only what has no valid result; other settings as --section.key VALUE or --section FILE"
+    launcher.add_argument("--resume", metavar="RUN", help=f"{text}, never with --config or --run")
     launcher.add_argument("--wait", action="store_true", help="follow the run to its end")
     launcher.add_argument("--dry_run", action="store_true", help="write the scripts, submit nothing")
+    launcher.add_argument("--print_config", action="store_true", help="show the settings that result, do nothing")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(arguments):
         gc.disable()  # nothing is left when help was shown; collecting takes a tenth of the time until then
-        _parser(doc, launcher).parse_args(["--help"])
+        _help(doc, launcher).parse_args(["--help"])
     try:
         known, arguments = launcher.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise InputError(str(error)) from None
-    options = LaunchOptions(**vars(known))
-    if options.resume is not None:
-        folder = run_folder(options.resume)  # where it is now, even if it was moved
-        arguments = ["--config", str(folder / "config.yaml"), "--run", str(folder), *arguments]
-    if not arguments:
+    shown, options = known.print_config, LaunchOptions(resume=known.resume, wait=known.wait, dry_run=known.dry_run)
+    if not arguments and options.resume is None:
         raise InputError("no settings given, wanted --config FILE (try configs/demo.yaml)")
-    return absolute_paths(_parse(_parser(doc), arguments)), options
+    given = composition.options(arguments)
+    cfg = fields.build(Config, composition.compose(given, _resumed(options.resume, given)))
+    if shown:
+        print(config.to_yaml(cfg), end="")
+        raise SystemExit(0)
+    return absolute_paths(cfg), options
+
+
+def _resumed(run: str | None, given: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
+    """The settings of the run that is gone on with, where it is now, even if it was moved.
+
+    Raises: InputError if another run or other settings are named beside it.
+    """
+    if run is None:
+        return None
+    for key, value in given:
+        if key in ("config", "run"):
+            raise InputError(
+                f"--{key} {value} with --resume {run}: found both, wanted one of them; to change settings of"
+                f" the run: --resume {run} --section.key VALUE, or --section FILE"
+            )
+    folder = run_folder(run)
+    return composition.read_stored(RunPaths(folder).config) | {"run": str(folder)}
 
 
 def parse_stage(
@@ -210,8 +232,8 @@ def run_folder(folder: str) -> Path:
     Raises: InputError if there is none.
     """
     run = Path(folder).absolute()
-    if not (run / "config.yaml").is_file():
-        raise InputError(f"{folder}: found no config.yaml there, wanted the folder of a run")
+    if not folder or not (run / "config.yaml").is_file():
+        raise InputError(f"{folder or repr(folder)}: found no config.yaml there, wanted the folder of a run")
     return run
 
 
@@ -284,11 +306,15 @@ def _truth(text: str) -> bool:
 
 
 def load(path: Path) -> Config:
-    """Read a settings file, a run's config.yaml above all.
+    """Read the settings of a run, its config.yaml: plain values.
 
-    Raises: InputError if it is missing or wrong.
+    Raises: InputError if the file is missing or wrong.
     """
-    return _parse(_parser(None), ["--config", str(path)])
+    stored = composition.read_stored(path)
+    try:
+        return fields.build(Config, stored)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def exit_code(main: Callable[[], int]) -> int:
@@ -299,10 +325,10 @@ def exit_code(main: Callable[[], int]) -> int:
     try:
         return main()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {logs.harmless(str(error))}", file=sys.stderr)
         return 2
     except WorkError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {logs.harmless(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -324,42 +350,17 @@ def _parse_run(
     return run_folder(asked.pop("run")), asked
 
 
-def _parser(doc: str | None, launcher: argparse.ArgumentParser | None = None) -> ArgumentParser:
-    """The settings' parser; with the launcher's own options only where its help is shown."""
-    from jsonargparse import ArgumentParser  # takes a quarter of a second: only where settings are read
+def _help(doc: str | None, launcher: argparse.ArgumentParser) -> ArgumentParser:
+    """The options of the launcher and all settings with their types and defaults, to be shown."""
+    from jsonargparse import ArgumentParser  # takes a quarter of a second
 
-    mode = "yaml" if launcher else "omegaconf"  # help reads no file, and omegaconf takes a tenth of a second to import
-    parser = ArgumentParser(description=doc, parser_mode=mode, exit_on_error=False, allow_abbrev=False)
-    for action in launcher._actions if launcher else []:
+    parser = ArgumentParser(description=doc, print_config=None)
+    for action in launcher._actions:
         parser.add_argument(
             *action.option_strings, action="store_true" if action.nargs == 0 else "store", help=action.help
         )
-    parser.add_argument("--config", action="config", help="YAML file with the settings, for example configs/demo.yaml")
+    parser.add_argument("--config", help="YAML file with the settings, for example configs/demo.yaml")
     parser.add_argument("--run", type=str, required=True, help="the run folder")
     for name, section in SECTIONS.items():
         parser.add_class_arguments(section, name, sub_configs=True)
     return parser
-
-
-def _parse(parser: ArgumentParser, arguments: list[str]) -> Config:
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        read = parser.instantiate(parser.parse_args(arguments))
-    except InputError:
-        raise
-    except (argparse.ArgumentError, TypeError, ValueError, OmegaConfBaseException) as error:
-        raise InputError(_one_line(str(error), parser)) from None
-    except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}") from None
-    return Config(run=read.run, **{section: read[section] for section in SECTIONS})
-
-
-def _one_line(message: str, parser: ArgumentParser) -> str:
-    """The parser's message on one line, with the nearest known setting for one that does not exist."""
-    line = re.sub(r"<class '(\w+)'>", r"\1", " ".join(message.split())).replace("Parser key ", "setting ")
-    if unknown := re.search(r"arguments: --([\w.]+)|Group '(\w+)' does not accept option '([\w.]+)'", line):
-        known = [option[2:] for action in parser._actions for option in action.option_strings if option[:2] == "--"]
-        near = difflib.get_close_matches(unknown[1] or f"{unknown[2]}.{unknown[3]}", known, n=1)
-        line += f" (did you mean {near[0]}?)" if near else " (--help lists the settings)"
-    return line

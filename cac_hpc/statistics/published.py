@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.run import config
+from cac_hpc.run import documents
 from cac_hpc.run.config import InputError
 from cac_hpc.statistics import metrics
 
@@ -66,7 +66,7 @@ def read(path: Path) -> Table:
     Raises: InputError naming the file, what was found and what was wanted.
     """
     try:
-        content = _read_csv(path) if path.suffix.lower() == ".csv" else config.read_texts(path)
+        content = _read_csv(path) if path.suffix.lower() == ".csv" else documents.read_texts(path)
         return _checked(content)
     except (ValueError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: {error}") from None
