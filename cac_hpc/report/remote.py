@@ -22,7 +22,7 @@ from typing import IO, NoReturn
 
 from cac_hpc.report import archive, manifest
 from cac_hpc.report.archive import Choice, Item, Offer
-from cac_hpc.run import digests
+from cac_hpc.run import digests, paths
 from cac_hpc.run.config import InputError, WorkError
 
 SILENCE_S = 120.0  # after which a connection that once spoke is given up; logging in may take as long as it takes
@@ -250,7 +250,7 @@ def fetch(connection: Connection, offer: Offer, store: Path, advance: Callable[[
     connection.ask([(there[digest], item.name) for digest, item in missing.items()])
     for digest, item in missing.items():
         path = store / digest
-        with path.open("ab", buffering=0) as file:
+        with paths.open_own(path, "ab", buffering=0) as file:
             connection.copy(item.size - there[digest], file, advance)
         if digests.file_sha256(path) != digest:
             path.unlink()
@@ -267,7 +267,7 @@ def _num_bytes_there(path: Path, item: Item) -> int:
         path.unlink()
         size = -1
     if size < 0:
-        path.touch()
+        paths.open_own(path, "ab").close()
     return max(size, 0)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from cac_hpc.run import logs
 from cac_hpc.run.config import (
     Checks,
     ClusterConfig,
@@ -299,10 +300,10 @@ def exit_code(main: Callable[[], int]) -> int:
     try:
         return main()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        logs.say(f"error: {error}", sys.stderr)
         return 2
     except WorkError as error:
-        print(f"error: {error}", file=sys.stderr)
+        logs.say(f"error: {error}", sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -311,7 +312,7 @@ def exit_code(main: Callable[[], int]) -> int:
         return 141
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        logs.say(f"error: {where}{error.strerror or error}", sys.stderr)
         return 1
 
 
