@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from cac_hpc.run import logs
+
 MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
 FIGURE_COLUMNS = ["level", "unit", "of", "figure", "category", "value", "n", "low", "high", "interval", "note"]
 PRINTED = {  # what a paper's table of results has
@@ -79,7 +81,7 @@ def heading(figure: str) -> str:
 
 def latex(summary: dict[str, Any]) -> dict[str, str]:
     """The tables of a paper by their files' names; ``\\input`` them, they need the package booktabs."""
-    names = [category["name"] for category in summary["categories"]]
+    names = [logs.line(category["name"]) for category in summary["categories"]]
     levels = summary["levels"]
     mark = f"{status_mark(summary)}: " if status_mark(summary) else ""
     count = ", ".join(counted(level, results) for level, results in levels.items())
@@ -120,7 +122,7 @@ def _tex(table: pd.DataFrame, caption: str, label: str) -> str:
     text = text.replace("<", r"\textless{}").replace(">", r"\textgreater{}")
     narrow = "\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{4pt}\n"  # no wider than a page
     text = text.replace(r"\begin{tabular}", narrow + r"\begin{tabular}", 1)
-    return re.sub(r"(?m)^(?=[\[*])", "{}", text)  # else the line before takes it for its option
+    return re.sub(r"(?m)^(?=[\[*])", "{}", logs.harmless(text))  # else the line before takes it for its option
 
 
 def _printed(figure: dict[str, Any]) -> str:

@@ -226,22 +226,23 @@ def open_own(path: Path, mode: str, buffering: int = -1) -> IO[Any]:
     """
 
     def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)  # a pipe would not open
+        if path.is_symlink():
+            raise _not_own(path, "a link")
+        try:  # a link that came just now is not followed, and a pipe that nobody reads does not wait
+            opened = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise _not_own(path, "a pipe or socket") if error.errno == errno.ENXIO else error from None
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            os.close(opened)
+            raise _not_own(path, "a pipe, folder or device")
+        return opened
 
-    found = "something that is no plain file"
-    try:
-        encoding = None if "b" in mode else "utf-8"
-        file: IO[Any] = open(path, mode, buffering, encoding, opener=opener)  # noqa: SIM115
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return file
-        file.close()
-    except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.ENXIO) or (error.errno == errno.ELOOP and not path.is_symlink()):
-            raise
-        found = "a link" if path.is_symlink() else found
-    raise InputError(
-        f"{path}: found {found}, wanted a file to write into; remove it, then start the same command again"
-    )
+    file: IO[Any] = open(path, mode, buffering, None if "b" in mode else "utf-8", opener=opener)  # noqa: SIM115
+    return file
+
+
+def _not_own(path: Path, found: str) -> InputError:
+    return InputError(f"{path}: found {found}, wanted a plain file; remove it, then start the same command again")
 
 
 def write_bytes(path: Path, content: bytes, check: Callable[[], None] = no_check) -> None:

@@ -271,5 +271,5 @@ class Heartbeat:
 def _read(path: Path) -> Pulse | None:
     try:
         return Pulse(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
