@@ -168,18 +168,18 @@ def changed(summary, path, value):
 def test_whatever_is_changed_in_a_summary_it_is_shown_or_refused(summary, tmp_path, capsys):
     rng = np.random.default_rng(5)
     where = [path for path in places(summary) if path and path[0] not in ("settings", "training", "examples", "audits")]
-    refused, path = 0, tmp_path / "report.json"
+    refused, made, path = 0, summary, tmp_path / "report.json"
     for at in (where[index] for index in rng.permutation(len(where))[:120]):
         other = (GONE, *OTHERS)[rng.integers(1 + len(OTHERS))]
-        path.write_text(json.dumps(made := changed(summary, at, other)), encoding="utf-8")
+        path.write_text(json.dumps(other := changed(summary, at, other)), encoding="utf-8")
         try:
             rendering.check(path)
+            made = other
         except report_json.Damaged:
             refused += 1
-        else:
-            rendering.present(made, "here")
-    assert refused > 20
-    assert capsys.readouterr().out
+    assert refused > 5
+    assert rendering.present(made, "here") in (0, 1), "the last that was taken"
+    assert capsys.readouterr().out.endswith("here\n")
 
 
 @pytest.fixture
