@@ -212,7 +212,7 @@ ELSEWHERE = {
         lambda file, shape: file.create_dataset(
             "images", shape, "<i2", external=[("secret.bin", 0, h5py.h5f.UNLIMITED)]
         ),
-        r"'images' lies in b?'secret\.bin' \(external storage\)",
+        r"'images' lies in 'secret\.bin' \(external storage\)",
     ),
     "an external link": (
         lambda file, shape: file.__setitem__("images", h5py.ExternalLink("other.h5", "/images")),
@@ -222,7 +222,7 @@ ELSEWHERE = {
         lambda file, shape: file.__setitem__("images", h5py.SoftLink("/digest")),
         "'images' is a link to '/digest'",
     ),
-    "a virtual dataset": (virtual, r"'images' is put together of others \(virtual\), 'other\.h5'"),
+    "a virtual dataset": (virtual, r"'images' is put together of others \(virtual\), in 'other\.h5'"),
     "a group": (lambda file, shape: file.create_group("images"), "'images' is not there, or no dataset"),
     "nothing": (lambda file, shape: None, "'images' is not there, or no dataset"),
 }

@@ -284,8 +284,11 @@ def _elsewhere(file: h5py.File, name: str) -> str | None:
         return "is not there, or no dataset"
     made = dataset.id.get_create_plist()
     if made.get_layout() == h5py.h5d.VIRTUAL:
-        return f"is put together of others (virtual), {dataset.virtual_sources()[0].file_name!r} and so on"
-    return f"lies in {made.get_external(0)[0]!r} (external storage)" if made.get_external_count() else None
+        files = sorted({source.file_name for source in dataset.virtual_sources()})
+        return f"is put together of others (virtual), in {', '.join(map(repr, files[:3])) or 'no file'}"
+    if made.get_external_count():
+        return f"lies in {made.get_external(0)[0].decode(errors='replace')!r} (external storage)"
+    return None
 
 
 def _check_version(path: Path, found: object) -> None:
