@@ -199,7 +199,7 @@ def test_whatever_is_changed_in_a_summary_it_is_compared_or_refused(summary, cop
             comparison.compare(*copies)
         except InputError:
             refused += 1
-    assert refused > 4
+    assert refused
 
 
 @pytest.mark.parametrize("case", DAMAGED)
