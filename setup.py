@@ -47,6 +47,6 @@ setup(
             "pandas-stubs",
             "types-PyYAML",
         ],
-        "peers": ["SimpleITK>=2.4", "dcm2niix>=1.0.20240202", "monai>=1.4"],  # for jobs/benchmark.py
+        "peers": ["SimpleITK>=2.4", "dcm2niix>=1.0.20240202", "monai>=1.6"],  # for jobs/benchmark.py
     },
 )

@@ -75,14 +75,14 @@ def figures(pairs, num_categories):
         for one in range(num_categories):
             for other in range(num_categories):
                 expected += weight(one - other) * true[one] * said[other]
-        result[f"kappa_{name}"] = None if not expected else 1 - observed * n / expected
+        result[f"kappa_{name}"] = None if not expected or n < 2 else 1 - observed * n / expected
     return result
 
 
 def icc(pairs):
     """ICC(2,1) from the mean squares of a two-way table, units by two raters."""
     n = len(pairs)
-    if n < 2:
+    if n < 3:
         return None
     grand = sum(label + predicted for label, predicted in pairs) / (2 * n)
     raters = [sum(pair[rater] for pair in pairs) / n for rater in (0, 1)]
@@ -92,12 +92,13 @@ def icc(pairs):
         n - 1
     )
     whole = units + rest + 2 * (between - rest) / n
-    return (units - rest) / whole if abs(whole) > 1e-15 else None
+    value = (units - rest) / whole if abs(whole) > 1e-15 else None
+    return None if value is None or abs(value) > 1 + 1e-9 else value
 
 
 def spearman(x, y):
     """Correlation of mean ranks."""
-    if len(set(x)) < 2 or len(set(y)) < 2:
+    if len(x) < 3 or len(set(x)) < 2 or len(set(y)) < 2:
         return None
     ranks = []
     for values in (x, y):

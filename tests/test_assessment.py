@@ -141,6 +141,43 @@ def test_what_is_undefined_is_none_with_its_reason():
     assert all(figure["value"] is None for figure in nothing["figures"].values())
 
 
+@pytest.mark.parametrize(
+    ("pairs", "without", "note"),
+    [
+        ([(0, 3)], ["icc"], "fewer than 3 units"),
+        ([(0, 3)], ["kappa_plain", "kappa_linear", "kappa_quadratic"], "fewer than 2 units"),
+        ([(2, 3), (3, 2)], ["icc"], "fewer than 3 units"),  # the formula gives -1
+        ([(0, 4), (1, 1)], ["icc"], "fewer than 3 units"),
+        ([(0, 4), (4, 0), (2, 2)], ["icc"], metrics.NO_ICC),  # the formula gives -3
+        ([(0, 5), (5, 0), (0, 5), (5, 0)], ["icc"], metrics.NO_ICC),  # the formula gives -2
+    ],
+)
+def test_agreement_of_too_few_units_or_outside_of_its_range_is_not_given(pairs, without, note):
+    label, predicted = np.array(pairs).T
+    matrix = metrics.confusion(label, predicted, 6)
+    figures = assessment.summary_of_matrix(matrix)["figures"]
+    for name in without:
+        assert (figures[name]["value"], figures[name]["note"]) == (None, note)
+        assert np.isnan(metrics.forms(matrix[None])[name]).all(), "what checks the report says the same"
+    known = [figure["value"] for figure in figures.values() if figure["value"] is not None]
+    assert all(-1 <= value <= 1 for value in known)
+
+
+def test_no_figure_of_few_units_is_outside_of_its_range():
+    rng, seen = np.random.default_rng(7), 0
+    for _ in range(400):
+        label, predicted = rng.integers(0, 6, (2, rng.integers(1, 6)))
+        for figure in assessment.summary_of_matrix(metrics.confusion(label, predicted, 6))["figures"].values():
+            assert figure["value"] is None or -1 - 1e-12 <= figure["value"] <= 1 + 1e-12
+            seen += figure["value"] is None
+    assert seen
+
+
+def test_a_rank_correlation_of_two_is_not_given():
+    assert np.isnan(metrics.rank_correlation(np.array([1.0, 2.0]), np.array([3.0, 5.0])))
+    assert metrics.rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([3.0, 5.0, 9.0])) == pytest.approx(1)
+
+
 def test_a_draw_that_lost_a_category_does_not_count_for_means_over_categories():
     draws = np.array([[[4, 0], [0, 2]], [[5, 1], [0, 0]]])
     found = metrics.drawn(draws, np.array([True, True]))

@@ -1,5 +1,6 @@
 """What stands beside the network: the Agatston rule and the network that sees parts of slices, by hand and anew."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -221,15 +222,19 @@ def test_of_a_partial_report_only_what_was_tested_is_counted(reported, tmp_path)
 
 
 def test_limits_of_agreement_count_a_patient_once_however_often_it_was_tested():
-    patient, score = np.array([0, 1, 1, 1, 1]), np.array([10.0, 50.0, 50.0, 50.0, 50.0])
+    patient, score = np.array([0, 1, 1, 1, 2]), np.array([10.0, 50.0, 50.0, 50.0, 70.0])
     units = tested.Tested(
-        label=patient, predicted=patient, probability=np.eye(2)[patient], patient=patient, fold=np.arange(5),
-        score=score, num_patients=2, distinct=2,
+        label=patient, predicted=patient, probability=np.eye(3)[patient], patient=patient, fold=np.arange(5),
+        score=score, num_patients=3, distinct=3,
     )  # fmt: skip
-    found = rule.agreement_of_scores(units, np.array([10.0, 90.0, 90.0, 90.0, 90.0]))
-    spread = 1.96 * np.std([0, 40], ddof=1)
-    assert found["n"] == 2
+    said = np.array([10.0, 90.0, 90.0, 90.0, 90.0])
+    found = rule.agreement_of_scores(units, said)
+    spread = 1.96 * np.std([0, 40, 20], ddof=1)
+    assert found["n"] == 3
     assert [found[key] for key in ("bias", "low", "high")] == pytest.approx([20, 20 - spread, 20 + spread])
+    two = dataclasses.replace(units, score=np.array([10.0, 50.0, 50.0, 50.0, np.nan]))
+    note = "fewer than 3 patients with both scores"
+    assert rule.agreement_of_scores(two, said) == {"n": 2, "bias": None, "low": None, "high": None, "note": note}
 
 
 def test_a_p_value_is_never_nothing():

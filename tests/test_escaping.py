@@ -2,18 +2,26 @@
 
 import csv
 import io
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import cac_hpc
+from cac_hpc.cluster import joblogs, overview
 from cac_hpc.data import escaping
-from cac_hpc.report import aggregation, consistency
-from cac_hpc.run import logs, paths, settings
+from cac_hpc.report import aggregation, consistency, pages, rendering, tables
+from cac_hpc.run import ledger, logs, paths, settings
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
+from cac_hpc.run.stages import TaskState
 from tests.runs import job, pack, prepare, write_scans
 from tests.test_aggregation import make_run, report_of
 
+PACKAGE = Path(cac_hpc.__file__).parent
 LIVE = [
     "=1+1",
     "+1+1",
@@ -141,6 +149,89 @@ def test_nothing_that_is_printed_commands_the_terminal(capsys):
     shown = capsys.readouterr().out
     assert shown.count("A ]0;pwned[2J2J title") == 6
     assert not set(shown) & set("\x1b\x07\x9b")
+
+
+# what commands a terminal, or makes people read what is not there
+HIDDEN = (
+    "\x1b\x07\x9b\x00\x7f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200b\u200d\u200e\u2060\ufeff\u061c"
+)
+ENDS = "\n\r\v\f\x1c\x85\u2028\u2029"
+
+
+@pytest.mark.parametrize("sign", [*HIDDEN, "\U000e0041"])
+def test_what_is_shown_has_no_control_or_format_character(sign):
+    assert logs.harmless(f"a{sign}b\tc\nd") == "ab\tc\nd"
+    assert escaping.markdown(f"a{sign}b") == logs.line(f"a{sign}b") == "ab"
+
+
+@pytest.mark.parametrize("sign", ENDS)
+def test_part_of_a_line_ends_none(sign):
+    assert logs.line(f"a{sign}b") == "a b"
+    assert escaping.code(f"a{sign}b") == "`a b`"
+
+
+def test_half_a_surrogate_pair_can_be_printed_and_other_scripts_stay():
+    assert logs.harmless("a\ud800b") == "a\ufffdb"
+    for text in ("é e\u0301 漢字 العربية \u00a0|", "", "a  b"):
+        assert logs.harmless(text) == logs.line(text) == text
+
+
+def test_log_lines_and_errors_are_harmless_and_no_message_makes_two(capsys):
+    code = (
+        "import logging\nfrom cac_hpc.run import logs, settings\nfrom cac_hpc.run.config import InputError\n"
+        "logs.setup()\nbad = 'x\\x1b[2J\\u202e\\n12:00:00 forged'\nlogs.log.info('said %s', bad)\n"
+        "logging.getLogger('other').warning(bad)\n"
+        "def fail(): raise InputError(bad)\nassert settings.exit_code(fail) == 2\n"
+        "def gone(): raise FileNotFoundError(2, 'gone', bad)\nassert settings.exit_code(gone) == 1\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    lines = done.stderr.splitlines()
+    assert [line[9:] for line in lines[:2]] == ["said x[2J 12:00:00 forged", "x[2J 12:00:00 forged"]
+    assert lines[2:] == ["error: x[2J", "12:00:00 forged", "error: x[2J", "12:00:00 forged: gone"]
+
+
+def test_a_ledger_and_a_log_of_others_are_harmless_where_they_are_read(tmp_path):
+    bad = "x\x1b[2J\u202e\nfolds 0: done"
+    ledger.record(tmp_path / "ledger.jsonl", "folds", 0, "ended", ok=False, reason=bad, node="n\x9b1")
+    with (tmp_path / "ledger.jsonl").open("a") as file:
+        file.write("[" * 100_000 + "\n")
+    (event,) = ledger.read(tmp_path / "ledger.jsonl")
+    assert (event["reason"], event["node"]) == ("x[2J folds 0: done", "n1")
+    (tmp_path / "a.log").write_text(f"one\n{bad}\n", encoding="utf-8")
+    assert joblogs.tail(tmp_path / "a.log") == "one\nx[2J\nfolds 0: done"
+
+
+def test_what_others_say_of_a_task_stays_one_harmless_line():
+    state = TaskState("folds", 0, "failed", reason="x\x1b[2J\u202e\nfolds 1: done", mend="y\x9b\u2028z")
+    assert overview.notes([state]) == ["folds 0: x[2J folds 1: done", "    y z"]
+    assert overview.change(state, None)[1] == "folds 0: failed, x[2J folds 1: done; y z"
+
+
+def test_the_pages_of_a_report_hide_nothing(tmp_path):
+    run = make_run(tmp_path, {(str(number), number % 6): [number % 6] for number in range(12)}, report={"draws": 200})
+    ledger.record(run.ledger, "folds", 1, "planned")
+    run.fold(1).predictions.unlink()
+    ledger.record(run.ledger, "folds", 1, "ended", ok=False, reason="x\x1b[2J\u202e <b>\ny")
+    assert not aggregation.aggregate(run.root)
+    summary = paths.read_json(run.report_json)
+    assert summary["missing_folds"][0]["reason"] == "x[2J <b> y"
+    summary["missing_folds"][0]["reason"] = "x\x1b\u202e <b>\n# y"
+    summary["categories"][0]["name"] = "n\x9b\u2067\n&"
+    circumstances = paths.read_json(run.report / "circumstances.json")
+    html = pages.html(run.report, settings.load(run.config), summary, circumstances, True)
+    latex = "".join(tables.latex(summary).values())
+    for text in (html, rendering.markdown(summary), latex):
+        assert not set(text) & set(HIDDEN + ENDS) - {"\n"}
+    assert "\n# y" not in rendering.markdown(summary)
+
+
+def test_nothing_prints_but_through_the_filter():
+    """print is called by what has filtered its text, and where nobody else's text is printed."""
+    users = {
+        path.stem for path in PACKAGE.rglob("*.py") if re.search(r"(?<![.\w])print\(", path.read_text(encoding="utf-8"))
+    }
+    users -= {"loaders", "peers", "costs", "training", "packing", "command"}  # of benchmark: numbers of our own
+    assert users <= {"logs", "monitor", "launch", "submission", "cancellation", "rehearsal"}
 
 
 def test_control_characters_in_titles_and_category_names_are_refused():

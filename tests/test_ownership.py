@@ -117,8 +117,8 @@ def test_no_order_reaches_a_stranger(slurm, scans, tmp_path, stranger, monkeypat
     monkeypatch.setenv("SLURM_CONF", slurm.env["SLURM_CONF"])
     run = RunPaths(prepare(tmp_path, scans))
     owner = ownership.owner_of(run)
-    another = slurm.sbatch("true", f"--job-name={ownership.job_name(run, 'folds')}", "--uid=nobody", "--begin=now+1hour",
-                           "--mem=100M", "--chdir=/")  # fmt: skip
+    name = ownership.job_name(run, "folds")
+    another = slurm.sbatch("true", f"--job-name={name}", "--uid=nobody", "--begin=now+1hour", "--mem=100M", "--chdir=/")
     wait_for(lambda: slurm.run("squeue", "-h", f"--jobs={stranger}", "--format=%T") == "RUNNING", 30, "the stranger")
     for number in (stranger, another):
         orders = (

@@ -21,7 +21,7 @@ import pytest
 from cac_hpc.machine import processes
 from cac_hpc.report import archive, manifest, remote, retrieval
 from cac_hpc.report.remote import Place
-from cac_hpc.run import digests
+from cac_hpc.run import digests, settings
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.settings import ReportOptions, parse_report
 from tests.runs import REPO, job
@@ -485,6 +485,16 @@ def test_a_greeting_without_end_is_refused(tmp_path, monkeypatch):
     fake_ssh(tmp_path, monkeypatch, "while True: say('y\\n' * 10000)")
     with pytest.raises(WorkError, match="prints without end"):
         retrieval.retrieve(ReportOptions(source="h:run", out=str(tmp_path / "out")))
+
+
+def test_what_the_other_side_says_commands_no_terminal(tmp_path, monkeypatch, capsys):
+    bad = "x\\x1b[2J\\u202ey"
+    fake_ssh(tmp_path, monkeypatch, f"sys.stderr.write('{bad}\\n'); say(mark + '\\nno link {bad}\\n')")
+    told = ReportOptions(source="h:run", out=str(tmp_path / "out"))
+    assert settings.exit_code(lambda: retrieval.retrieve(told)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("x[2Jy\nerror: h:run/x[2Jy: is a link")
+    assert not set(said) & set("\x1b\u202e")
 
 
 def test_without_ssh_its_installation_is_asked_for(tmp_path, monkeypatch):

@@ -194,6 +194,67 @@ def test_an_older_format_is_refused_with_what_was_found(sealed, shard):
         load(sealed)
 
 
+def outside(path, shape):
+    """Another file with slices, and one of their bytes alone."""
+    with h5py.File(path / "other.h5", "w") as file:
+        file.create_dataset("images", shape, "<i2")
+    (path / "secret.bin").write_bytes(bytes(2 * int(np.prod(shape))))
+
+
+def virtual(file, shape):
+    layout = h5py.VirtualLayout(shape, "<i2")
+    layout[:] = h5py.VirtualSource("other.h5", "images", shape)
+    file.create_virtual_dataset("images", layout)
+
+
+ELSEWHERE = {
+    "external storage": (
+        lambda file, shape: file.create_dataset(
+            "images", shape, "<i2", external=[("secret.bin", 0, h5py.h5f.UNLIMITED)]
+        ),
+        r"'images' lies in 'secret\.bin' \(external storage\)",
+    ),
+    "an external link": (
+        lambda file, shape: file.__setitem__("images", h5py.ExternalLink("other.h5", "/images")),
+        r"'images' is a link to 'other\.h5', '/images'",
+    ),
+    "a soft link": (
+        lambda file, shape: file.__setitem__("images", h5py.SoftLink("/digest")),
+        "'images' is a link to '/digest'",
+    ),
+    "a virtual dataset": (virtual, r"'images' is put together of others \(virtual\), in 'other\.h5'"),
+    "a group": (lambda file, shape: file.create_group("images"), "'images' is not there, or no dataset"),
+    "nothing": (lambda file, shape: None, "'images' is not there, or no dataset"),
+}
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_a_shard_whose_data_lie_elsewhere_is_refused_with_file_and_dataset(case, shard):
+    make, message = ELSEWHERE[case]
+    with h5py.File(shard, "r+") as file:
+        shape = file["images"].shape
+        del file["images"]
+        outside(shard.parent, shape)
+        make(file, shape)
+    read = (
+        lambda: shards.read_shard(shard, np.empty(shape, np.int16)),
+        lambda: shards.read_places(shard),
+        lambda: shards.read_digests(shard),
+        lambda: shards.read_slices(shard, [("000", 0)]),
+        lambda: shards.is_blank(shard, 0),
+    )
+    for one in read:
+        with pytest.raises(InputError, match=rf"shard-00000\.h5: dataset {message}, wanted one whose data are in"):
+            one()
+
+
+def test_a_link_beside_the_datasets_of_a_shard_is_refused_too(shard):
+    with h5py.File(shard, "r+") as file:
+        file["more"] = h5py.ExternalLink("/etc/hostname", "/x")
+    with pytest.raises(InputError, match=r"dataset 'more' is a link to '/etc/hostname', '/x'"):
+        shards.read_digests(shard)
+
+
 def test_a_slice_has_the_digest_that_its_shard_says(shard):
     images = np.empty((9 * NUM_SLICES, SIZE, SIZE), np.int16)
     columns = shards.read_shard(shard, images)

@@ -6,6 +6,8 @@ import glob
 from collections.abc import Collection
 from pathlib import Path
 
+from cac_hpc.run import logs
+
 TAIL_BYTES = 1 << 16
 
 
@@ -23,9 +25,9 @@ def newest(folder: Path, stage: str, starts: Collection[tuple[int | None, str | 
 
 
 def tail(path: Path, lines: int = 40) -> str:
-    """The last lines of a log, however long it is."""
+    """The last lines of a log, however long it is; what programs wrote into it commands no terminal."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - TAIL_BYTES))
         text = file.read().decode("utf-8", errors="replace")
-    return "\n".join(text.splitlines()[-lines:])
+    return logs.harmless("\n".join(text.splitlines()[-lines:]))

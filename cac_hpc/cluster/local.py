@@ -16,7 +16,7 @@ from types import FrameType
 
 from cac_hpc.cluster import preflight
 from cac_hpc.machine import processes
-from cac_hpc.run import ledger, stages
+from cac_hpc.run import ledger, logs, paths, stages
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Stage, Task
@@ -38,9 +38,9 @@ def run_stages(run: RunPaths, cfg: Config, waiting: list[Task]) -> Generator[Non
             failed = (yield from _run_stage(run, cfg, stage, tasks, children)) if tasks else []
             for task in failed:
                 if stages.was_stopped(run, task):
-                    print(f"{task} was stopped and has saved", file=sys.stderr)
+                    logs.say(f"{task} was stopped and has saved", sys.stderr)
                     continue
-                print(f"{task} failed; the end of {_log(run, task)}:\n{_tail(_log(run, task))}", file=sys.stderr)
+                logs.say(f"{task} failed; the end of {_log(run, task)}:\n{_tail(_log(run, task))}", sys.stderr)
             if failed and any(later.after == stage.name and later.rule == "afterok" for later in STAGES):
                 return
     finally:
@@ -116,7 +116,7 @@ def _run_task(
 ) -> int:
     argv = stages.command(task, run, cfg.cluster.ranks, ["--standalone"])
     environment = stages.environment(run, cfg) | ({} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus})
-    with _log(run, task).open("ab") as log:
+    with paths.open_own(_log(run, task), "ab") as log:
         child = subprocess.Popen(
             argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=False
         )

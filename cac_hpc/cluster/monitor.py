@@ -39,10 +39,11 @@ def status(root: Path, watch: bool = False, as_json: bool = False, log: str | No
     if as_json:
         print(json.dumps([dataclasses.asdict(state) for state in states], indent=2))
     elif not watch:
-        print(root)  # by itself, as the notes: no line is broken that somebody may copy
+        logs.say(root)  # by itself, as the notes: no line is broken that somebody may copy
         screen = logs.console()
         screen.print(overview.table(states), width=None if screen.is_terminal else WIDE)
-        print("".join(f"{line}\n" for line in overview.notes(states)), end="", flush=True)
+        for line in overview.notes(states):
+            logs.say(line)
     return 1 if any(state.state in ("failed", "gone") for state in states) else 0
 
 
@@ -68,7 +69,7 @@ def follow(run: RunPaths, steps: Generator[Step, None, None], outlook: Outlook |
                 key = state.stage, state.task
                 before[key], line = overview.change(state, before.get(key))
                 if line:
-                    print(line, flush=True)
+                    logs.say(line)
 
 
 def until_settled(run: RunPaths, outlook: Outlook | None = None) -> Generator[Step, None, None]:
@@ -136,7 +137,7 @@ def _show_log(run: RunPaths, name: str) -> int:
     starts = {(event["task"], event.get("job")) for event in mine}
     path = joblogs.newest(run.slurm, stage, starts)
     if path is None:
-        print(f"{run.slurm}: no log of {stage if task is None else f'fold {task}'} yet")
+        logs.say(f"{run.slurm}: no log of {stage if task is None else f'fold {task}'} yet")
         return 1
-    print(f"the end of {path}:\n{joblogs.tail(path)}")
+    logs.say(f"the end of {path}:\n{joblogs.tail(path)}")
     return 0

@@ -20,6 +20,9 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, TaskState
 from cac_hpc.train import heartbeat, pace
 
+# where our own commands name the run folder: in front of it there is a job of ours, after it the word ends
+OUR_RUN = re.compile(r"((?<![\w/.-])jobs/\w+\.py (?:--(?:run|resume) )?|^make )RUN(?=/slurm |[.:]?(?:[\s;,)&]|$))")
+
 
 class Outlook:
     """Where a run stands, looked at once or again and again: a look is one call of squeue, and of sacct at most one."""
@@ -125,5 +128,5 @@ def _with_cause(run: RunPaths, states: Sequence[TaskState], told: Sequence[TaskS
 
 
 def _named(text: str, run: RunPaths) -> str:
-    """A reason or command with the run folder in it."""
-    return re.sub(r"\bRUN\b", lambda _: shlex.quote(str(run.root)), text)
+    """A reason or command with the run folder where our own commands say RUN, and nowhere else."""
+    return OUR_RUN.sub(lambda found: f"{found[1]}{shlex.quote(str(run.root))}", text)

@@ -34,7 +34,7 @@ def notes(states: Sequence[TaskState]) -> list[str]:
     lines = []
     for (stage, reason, mend), mine in found.items():
         name = f"{stage} {_indices(mine)}" if mine[0].task is not None else stage
-        lines += [f"{name}: {reason}", *([f"    {mend}"] if mend else [])]
+        lines += [logs.line(f"{name}: {reason}"), *([logs.line(f"    {mend}")] if mend else [])]
     return lines
 
 
@@ -52,7 +52,8 @@ def change(state: TaskState, before: str | None) -> tuple[str, str | None]:
     name = state.stage if state.task is None else f"{state.stage} {state.task}"
     loss = f", validation loss {state.val_loss:.3f}" if epoch and state.val_loss is not None else ""
     why = f", {state.reason}" if state.reason else ""
-    return now, f"{name}: {state.state}{epoch}{loss}{why}" + (f"; {state.mend}" if state.mend else "")
+    mend = f"; {state.mend}" if state.mend else ""
+    return now, logs.line(f"{name}: {state.state}{epoch}{loss}{why}{mend}")
 
 
 def _row(group: Sequence[TaskState]) -> tuple[object, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from cac_hpc.run import logs
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -33,12 +35,12 @@ def csv_text(table: pd.DataFrame) -> str:
 
 def markdown(text: str) -> str:
     """A text as it is read in a line or cell of Markdown: no mark of it means anything, no line ends."""
-    return MARKS.sub(r"\\\1", " ".join(text.split()))
+    return MARKS.sub(r"\\\1", " ".join(logs.line(text).split()))
 
 
 def code(text: str) -> str:
     """A text as code in a line of Markdown, whatever backticks are in it."""
-    text = " ".join(text.split())
+    text = " ".join(logs.line(text).split())
     ticks = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     blank = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{ticks}{blank}{text}{blank}{ticks}"

@@ -24,6 +24,7 @@ from cac_hpc.run.paths import DatasetPaths
 
 FORMAT_VERSION = 3  # 3: slices in the patient frame
 ROWS_AT_ONCE = 64  # by which the images grow
+DATASETS = ("images", "study", "slice", "position_mm", "digest")
 
 Keep = Callable[[np.ndarray, float], None]  # takes a packed slice (S, S) and its position in mm
 
@@ -202,7 +203,7 @@ def read_shard(path: Path, images: np.ndarray) -> ShardColumns:
     Args:
         path: a file whose digest was checked: a damaged one can break HDF5 itself.
         images: (N, S, S) int16, filled with HU; N is the shard's number of rows.
-    Raises: InputError if the format version is not ours.
+    Raises: InputError if the format version is not ours, or a dataset lies elsewhere than in the file.
     """
     with _open(path) as file:
         file["images"].read_direct(images)
@@ -267,7 +268,27 @@ def _read_columns(file: h5py.File) -> ShardColumns:
 def _open(path: Path) -> Iterator[h5py.File]:
     with h5py.File(path, "r", locking=False) as file:
         _check_version(path, file.attrs.get("format_version"))
+        for name in dict.fromkeys([*DATASETS, *file]):
+            if elsewhere := _elsewhere(file, name):
+                raise InputError(f"{path}: dataset {name!r} {elsewhere}, wanted one whose data are in the shard itself")
         yield file
+
+
+def _elsewhere(file: h5py.File, name: str) -> str | None:
+    """Why a dataset's data are not in the file itself, or None: nothing that lies elsewhere has a digest."""
+    link = file.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
+        where = f"{link.filename!r}, " if isinstance(link, h5py.ExternalLink) else ""
+        return f"is a link to {where}{link.path!r}"
+    if not isinstance(dataset := file.get(name), h5py.Dataset):
+        return "is not there, or no dataset"
+    made = dataset.id.get_create_plist()
+    if made.get_layout() == h5py.h5d.VIRTUAL:
+        files = sorted({source.file_name for source in dataset.virtual_sources()})
+        return f"is put together of others (virtual), in {', '.join(map(repr, files[:3])) or 'no file'}"
+    if made.get_external_count():
+        return f"lies in {made.get_external(0)[0].decode(errors='replace')!r} (external storage)"
+    return None
 
 
 def _check_version(path: Path, found: object) -> None:

@@ -21,10 +21,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
-from cac_hpc.report import manifest
+from cac_hpc.report import manifest, rendering
 from cac_hpc.run import digests, paths, provenance
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics import report_json
 
 # Nothing else of a run is ever taken; a * stays within a folder, and names are of plain characters.
 TAKEN = (
@@ -47,7 +48,7 @@ WITH_SLICES, WITHOUT_SLICES = (
 )
 SUMMARY, PROVENANCE, LIST = "report/report.json", "provenance.json", "SHA256SUMS"
 
-PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")  # a name that no program takes for an option
 MAX_FILES = 10_000
 MAX_LIST_BYTES = 4 << 20
 LINK = "is a link, which may lead out of the run; put the real file or folder in its place"
@@ -150,8 +151,9 @@ def write(folder: Path, offer: Offer, files: Mapping[str, Path], choice: Choice)
 
     Args:
         files: where the content of each item lies, by its name.
-    Raises: WorkError if a file is not, or no longer, what was offered.
+    Raises: WorkError if a file is not, or no longer, what was offered, or the summary is none of a report.
     """
+    check(files)
     own = {PROVENANCE: _shareable(files)} if PROVENANCE in files else {}
     sums = {item.name: item.sha256 for item in offer.items}
     sums |= {name: digests.bytes_sha256(content) for name, content in own.items()}
@@ -175,12 +177,22 @@ def read(files: Mapping[str, Path], name: str) -> dict[str, Any]:
     Raises: WorkError if it holds something else.
     """
     try:
-        content = paths.read_json(files[name])
-    except (KeyError, ValueError):
-        content = None
-    if not isinstance(content, dict):
-        raise WorkError(f"{name}: is damaged or missing, wanted the JSON that the run wrote")
-    return content
+        return report_json.load(files[name])
+    except (KeyError, ValueError) as error:
+        why = f" ({error})" if isinstance(error, report_json.Damaged) else ""
+        raise WorkError(f"{name}: is damaged or missing, wanted the JSON that the run wrote{why}") from None
+
+
+def check(files: Mapping[str, Path]) -> None:
+    """The summary among these files is one of a report.
+
+    Raises: WorkError saying what is wrong with it.
+    """
+    read(files, SUMMARY)
+    try:
+        rendering.check(files[SUMMARY])
+    except report_json.Damaged as error:
+        raise WorkError(f"{SUMMARY}: {error}; it was damaged, or made by other software") from None
 
 
 def unpack(archive: Path, folder: Path) -> Path:
@@ -195,16 +207,19 @@ def unpack(archive: Path, folder: Path) -> Path:
             stem, sums = _read_list(tar)
             with _scratch_folder(folder, stem) as scratch:
                 _extract(tar, stem, sums, scratch)
+                _check_summary(scratch)
                 target = folder / stem
                 if not target.exists():
                     scratch.replace(target)
                 elif any(not _is(target / name, digest) for name, digest in sums.items()):
                     raise InputError(f"{target}: is there already and holds something else; move it away")
                 return target
-    except tarfile.TarError as error:
-        raise InputError(f"{archive}: is damaged, or no archive of a report ({error})") from None
+    except InputError:
+        raise
     except _Refused as error:
         raise InputError(f"{archive}: {error}; nothing was unpacked, fetch it again") from None
+    except (tarfile.TarError, EOFError, MemoryError, *report_json.FAULTS) as error:  # tarfile's, of a crafted header
+        raise InputError(f"{archive}: is damaged, or no archive of a report ({error})") from None
 
 
 class _Refused(ValueError):
@@ -237,7 +252,10 @@ def _stem(offer: Offer, summary: Mapping[str, Any], choice: Choice) -> str:
 
 
 def _shareable(files: Mapping[str, Path]) -> bytes:
-    return paths.json_text(provenance.shareable(read(files, PROVENANCE))).encode()
+    try:
+        return paths.json_text(provenance.shareable(read(files, PROVENANCE))).encode()
+    except report_json.FAULTS:
+        raise WorkError(f"{PROVENANCE}: is damaged, wanted what the run wrote") from None
 
 
 def _add(tar: tarfile.TarFile, name: str, made: int, file: IO[bytes], size: int) -> str:
@@ -291,9 +309,19 @@ def _extract(tar: tarfile.TarFile, stem: str, sums: Mapping[str, str], scratch: 
     (scratch / LIST).write_text("".join(lines), encoding="utf-8")
 
 
+def _check_summary(scratch: Path) -> None:
+    """What was unpacked has a summary, and it is one of a report."""
+    if not (scratch / SUMMARY).is_file():
+        raise _Refused(f"{SUMMARY} is missing, so it is no archive of a report")
+    try:
+        rendering.check(scratch / SUMMARY)
+    except report_json.Damaged as error:
+        raise _Refused(f"{SUMMARY} {error}") from None
+
+
 def _is_plain_file(member: tarfile.TarInfo) -> bool:
     """No link, no device, no folder; and not sparse, so that it takes no more bytes here than in the archive."""
-    return member.isreg() and not member.issparse()
+    return member.isreg() and not member.issparse() and member.size >= 0
 
 
 def _is(path: Path, sha256: str) -> bool:

@@ -36,7 +36,9 @@ def rule(summary: dict[str, Any]) -> list[str]:
         f"Of the patients the network is right more often on {test['other_better']}, the rule on "
         f"{test['reference_better']}, both are equal on {test['equal']}: {p_value}.",
     ]
-    if scores["bias"] is not None:
+    if scores["bias"] is None:
+        lines.append(f"Rule's less reported score: not given, for there are {scores['note']}.")
+    else:
         lines.append(
             f"Rule's less reported score, {scores['n']} patients: mean {scores['bias']:+.1f}, 95 % limits of agreement "
             f"{scores['low']:+.1f} to {scores['high']:+.1f}."

@@ -14,7 +14,7 @@ from cac_hpc.report import rendering, wording
 from cac_hpc.run import logs, paths, settings
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import ReportOptions
-from cac_hpc.statistics import comparison
+from cac_hpc.statistics import comparison, report_json
 
 FORMAT_VERSION = 1  # of comparison.json; README, "Comparing runs"
 COLUMNS = ["reference", "other", "level", "unit", "patients", "figure", "category", "reference_value", "other_value",
@@ -28,14 +28,16 @@ def show(asked: ReportOptions) -> int:
     Raises: InputError if the runs cannot be compared.
     """
     out = settings.out_folder(asked.out)
-    found = comparison.compare_all([RunPaths(Path(source)) for source in (asked.source, *asked.others)])
-    screen = logs.console()
-    for number, one in enumerate(found):
-        _present(one, ("A", _letter(number + 1)))
-    for line in methods(found):
-        screen.print(line, markup=False)
+    runs = [RunPaths(Path(source)) for source in (asked.source, *asked.others)]
+    found, screen = comparison.compare_all(runs), logs.console()
+    with report_json.sound(*runs):  # all of it, before any of it is printed
+        parts = [part for at, one in enumerate(found) for part in _parts(one, ("A", _letter(at + 1)))]
+        parts += [(line, None) for line in methods(found)]
+        if asked.out:
+            write(out, found)
+    for part, style in parts:
+        screen.print(logs.line(part) if isinstance(part, str) else part, style=style, markup=False)
     if asked.out:
-        write(out, found)
         screen.print(f"comparison.json, .csv and .md: {out}", markup=False, soft_wrap=True)
     return 0 if _status(found) == "COMPLETE" else 1
 
@@ -66,7 +68,7 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
             parts += [f"### {_level_title(level, results, letters)}"]
             parts += [rendering.markdown_table(_columns(letters), rows), *_without_interval(results["figures"])]
         parts += [_sign_test(one, letters)]
-    return "\n\n".join([*parts, "## How it was counted", *methods(found)]) + "\n"
+    return logs.harmless("\n\n".join([*parts, "## How it was counted", *methods(found)]) + "\n")
 
 
 def methods(found: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -85,20 +87,16 @@ def _escaped(one: Mapping[str, Any]) -> dict[str, Any]:
     return {**one, **named, "warnings": [escaping.markdown(line) for line in one["warnings"]]}
 
 
-def _present(one: Mapping[str, Any], letters: tuple[str, str]) -> None:
-    screen = logs.console()
-    screen.print(_title(one, letters), style="bold", markup=False)
-    for line in _remarks(one):
-        screen.print(line, markup=False)
-    screen.print(f"Settings that differ, {' / '.join(letters)}:", markup=False)
-    for line in _settings(one):
-        screen.print(f"  {line}", markup=False)
+def _parts(one: Mapping[str, Any], letters: tuple[str, str]) -> Iterator[tuple[Any, str | None]]:
+    """What is printed of a comparison: texts and tables, with their style."""
+    yield _title(one, letters), "bold"
+    lines = [*_remarks(one), f"Settings that differ, {' / '.join(letters)}:", *(f"  {line}" for line in _settings(one))]
+    yield from ((line, None) for line in lines)
     for level, results in one["levels"].items():
         title, rows = _level_title(level, results, letters), _figure_rows(results["figures"])
-        screen.print(logs.table(title, _columns(letters), rows, numbers=True))
-        for line in _without_interval(results["figures"]):
-            screen.print(line, markup=False)
-    screen.print(_sign_test(one, letters), markup=False)
+        yield logs.table(title, _columns(letters), rows, numbers=True), None
+        yield from ((line, None) for line in _without_interval(results["figures"]))
+    yield _sign_test(one, letters), None
 
 
 def _letter(number: int) -> str:

@@ -17,7 +17,7 @@ import pandas as pd
 from cac_hpc.data import escaping, splits
 from cac_hpc.data.splits import Fold
 from cac_hpc.report import examples, pages, rendering, tables
-from cac_hpc.run import config, paths, settings
+from cac_hpc.run import config, logs, paths, settings
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import agreement, assessment, beside, intervals, metrics, published, report_json, tested
@@ -35,17 +35,17 @@ def check(path: Path) -> int:
         return published.show(path, published.read(path))
     run = RunPaths(settings.run_folder(str(path.absolute().parent.parent)))
     try:
-        summary = paths.read_json(path)
+        summary = report_json.load(path)
         if (version := summary["format_version"]) != report_json.FORMAT_VERSION:
             raise InputError(f"{path}: found format version {version}, wanted {report_json.FORMAT_VERSION}")
         found = contradictions(run, settings.load(run.config), summary)
-    except (KeyError, TypeError, ValueError) as error:
+    except report_json.FAULTS as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not a report that can be checked ({type(error).__name__}: {error})") from None
     for line in found:
-        print(line)
-    print(f"{path}: {len(found) or 'no'} contradiction{'s' if len(found) != 1 else ''}")
+        logs.say(line)
+    logs.say(f"{path}: {len(found) or 'no'} contradiction{'s' if len(found) != 1 else ''}")
     return 1 if found else 0
 
 

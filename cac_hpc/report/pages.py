@@ -14,7 +14,7 @@ import jinja2
 import markupsafe
 
 from cac_hpc.report import beside_wording, circumstances, examples, pictures, tables, wording
-from cac_hpc.run import paths
+from cac_hpc.run import logs, paths
 from cac_hpc.run.config import Config
 from cac_hpc.run.paths import RunPaths
 
@@ -50,7 +50,7 @@ def html(folder: Path, cfg: Config, summary: Summary, told: Mapping[str, Any], i
         folder: of the report, with its figures. summary: what report.json holds. told: what circumstances.json holds.
         images: whether slices of patients are shown.
     """
-    return (
+    return logs.harmless(
         _environment()
         .get_template("page.html")
         .render(
@@ -101,6 +101,7 @@ def _environment() -> jinja2.Environment:
         "figure": wording.with_interval,
         "number": wording.text,
         "words": _words,
+        "heading": tables.heading,
         "breakable": lambda name: markupsafe.escape(name).replace("/", markupsafe.Markup("/<wbr>")),
     }
     return environment
@@ -156,7 +157,7 @@ def _level(level: str, results: dict[str, Any], summary: Summary) -> dict[str, A
                 strict=True,
             )
         ],
-        "category_figures": tables.CATEGORY_FIGURES,
+        "category_figures": tables.category_figures(pooled),
         "published": published,
         "published_title": wording.published_title(published) if published else None,
         "counted": tables.counted(level, results),

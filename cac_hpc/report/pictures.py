@@ -14,7 +14,7 @@ from cac_hpc.data import shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
 from cac_hpc.report import examples, figures, tables
-from cac_hpc.run import paths
+from cac_hpc.run import logs, paths
 from cac_hpc.run.config import Config
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths, RunPaths
@@ -136,7 +136,7 @@ def _draw_slices(run: RunPaths, cfg: Config, summary: Summary) -> None:
     for kind, title in titles.items():
         mine = {stem: wanted[stem] for stem in shown if stem.startswith(f"{kind}_")}
         if mine:
-            captions = [_caption(example, summary) for example in mine.values()]
+            captions = [logs.harmless(_caption(example, summary)) for example in mine.values()]
             stack = np.stack([shown[stem] for stem in mine])
             title = ", ".join([title, window_name(cfg), *_marks(summary)])
             figures.draw_slices(folder / f"{kind}_all", stack, captions, title, cfg.report.figure_dpi)

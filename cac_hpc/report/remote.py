@@ -8,12 +8,15 @@ else can come.
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import secrets
 import select
 import shlex
 import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,9 +25,10 @@ from typing import IO, NoReturn
 
 from cac_hpc.report import archive, manifest
 from cac_hpc.report.archive import Choice, Item, Offer
-from cac_hpc.run import digests
+from cac_hpc.run import digests, logs, paths
 from cac_hpc.run.config import InputError, WorkError
 
+MESSAGES_S = 2.0  # for the last words of an ssh that has ended; a shared connection's goes on
 SILENCE_S = 120.0  # after which a connection that once spoke is given up; logging in may take as long as it takes
 MAX_LINE_BYTES = 4096
 MAX_GREETING_BYTES = 1 << 20  # what a login shell may print before the script speaks
@@ -119,9 +123,13 @@ class Connection:
         self.patience_s: float | None = None
         command = ["ssh", "-T", "-o", "RemoteCommand=none", "--", place.host, "exec sh -s"]
         try:
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
         except FileNotFoundError:
             raise WorkError("ssh: is not on PATH, wanted to reach other machines; install the OpenSSH client") from None
+        self._messages = threading.Thread(target=_pass_on, args=(self.process.stderr,), daemon=True)
+        self._messages.start()
 
     def log_in(self) -> None:
         """Start the script, and pass over what a login shell prints before it."""
@@ -171,6 +179,7 @@ class Connection:
             self._stdin.close()
         if self.process.stdout:
             self.process.stdout.close()
+        self._messages.join(MESSAGES_S)
 
     @property
     def _stdin(self) -> IO[bytes]:
@@ -199,6 +208,15 @@ class Connection:
                 f"ssh {shlex.quote(self.place.host)} must work, ~/.ssh/config is where it is told how"
             )
         raise WorkError(f"{self.place.host}: the line was {how}; the same command goes on with what has come")
+
+
+def _pass_on(messages: IO[bytes]) -> None:
+    """Print what ssh and the other side say of errors as it comes; none of it commands the terminal."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    with messages:
+        while data := os.read(messages.fileno(), BLOCK):
+            sys.stderr.write(logs.harmless(decoder.decode(data)))
+            sys.stderr.flush()
 
 
 @contextmanager
@@ -250,7 +268,7 @@ def fetch(connection: Connection, offer: Offer, store: Path, advance: Callable[[
     connection.ask([(there[digest], item.name) for digest, item in missing.items()])
     for digest, item in missing.items():
         path = store / digest
-        with path.open("ab", buffering=0) as file:
+        with paths.open_own(path, "ab", buffering=0) as file:
             connection.copy(item.size - there[digest], file, advance)
         if digests.file_sha256(path) != digest:
             path.unlink()
@@ -267,7 +285,7 @@ def _num_bytes_there(path: Path, item: Item) -> int:
         path.unlink()
         size = -1
     if size < 0:
-        path.touch()
+        paths.open_own(path, "ab").close()
     return max(size, 0)
 
 

@@ -44,7 +44,9 @@ def markdown(summary: dict[str, Any]) -> str:
                 ["true \\ predicted", *wording.category_names(summary)],
                 wording.matrix_rows(wording.category_names(summary), results["pooled"]),
             ),
-            markdown_table(wording.category_columns(level), wording.category_rows(summary, results["pooled"])),
+            markdown_table(
+                wording.category_columns(level, results["pooled"]), wording.category_rows(summary, results["pooled"])
+            ),
             *_published(level, summary),
             *_collapsed(results),
             *_calibration(results),
@@ -57,7 +59,7 @@ def markdown(summary: dict[str, Any]) -> str:
         parts += [f"## {heading}", *lines]
         parts += [part for table in beside for part in (f"{table.caption}:", markdown_table(table.columns, table.rows))]
     parts += ["## How it was counted", *wording.methods(summary), "## What this does not say", *wording.limits(summary)]
-    return "\n\n".join(parts) + "\n"
+    return logs.harmless("\n\n".join(parts) + "\n")
 
 
 def show(root: Path) -> int:
@@ -66,7 +68,20 @@ def show(root: Path) -> int:
     Returns: 0 for a complete report, 1 for a partial or provisional one.
     Raises: InputError if the run has no report yet.
     """
-    return present(report_json.read(root), f"figures, tables and page: {paths.RunPaths(root).report}")
+    run = paths.RunPaths(root)
+    with report_json.sound(run):
+        parts = _parts(summary := report_json.read(root))
+    return _print(summary, parts, f"figures, tables and page: {run.report}")
+
+
+def check(path: Path) -> None:
+    """A report.json, wherever it comes from, is one of which `present` can print everything.
+
+    Raises: Damaged saying what is wrong.
+    """
+    summary = report_json.load(path)
+    with report_json.believed():
+        _parts(summary)
 
 
 def present(summary: dict[str, Any], where: str) -> int:
@@ -74,28 +89,36 @@ def present(summary: dict[str, Any], where: str) -> int:
 
     Returns: 0 for a complete report, 1 for a partial or provisional one.
     """
-    screen, code = logs.console(), 0 if summary.get("status") == "COMPLETE" else 1
+    return _print(summary, _parts(summary), where)
+
+
+def _print(summary: Mapping[str, Any], parts: Iterable[tuple[Any, str | None]], where: str) -> int:
+    screen = logs.console()
+    for part, style in parts:
+        screen.print(logs.line(part) if isinstance(part, str) else part, style=style, markup=False)
+    screen.print(logs.line(where), markup=False, soft_wrap=True)  # no path is broken that somebody may copy
+    return 0 if summary.get("status") == "COMPLETE" else 1
+
+
+def _parts(summary: dict[str, Any]) -> list[tuple[Any, str | None]]:
+    """All that `present` prints, texts and tables with their style, made before any of it is printed."""
     if summary.get("format_version") != report_json.FORMAT_VERSION:
-        screen.print("the report was made by another version of cac_hpc: read its page", markup=False)
-        screen.print(where, markup=False, soft_wrap=True)
-        return code
-    screen.print(wording.title(summary), style="bold", markup=False)
-    for banner in _banner(summary):
-        screen.print(banner.strip("*"), style="bold red", markup=False)
-    for part in (
+        return [("the report was made by another version of cac_hpc: read its page", None)]
+    lines = (
         wording.verdict(summary).replace("**", ""),
         *wording.inflation(summary),
         *wording.missing_lines(summary),
         wording.cohort(summary),
-    ):
-        screen.print(part, markup=False)
-    for level, results in wording.tested(summary):
-        for table in _level_tables(level, results, summary):
-            screen.print(table)
-    for found in beside_wording.short_tables(summary):
-        screen.print(logs.table(found.caption, found.columns, found.rows, numbers=True))
-    screen.print(where, markup=False, soft_wrap=True)  # no path is broken that somebody may copy
-    return code
+    )
+    by_level = [table for level, found in wording.tested(summary) for table in _level_tables(level, found, summary)]
+    beside = [
+        logs.table(one.caption, one.columns, one.rows, numbers=True) for one in beside_wording.short_tables(summary)
+    ]
+    return [
+        (wording.title(summary), "bold"),
+        *((banner.strip("*"), "bold red") for banner in _banner(summary)),
+        *((part, None) for part in (*lines, *by_level, *beside)),
+    ]
 
 
 def _level_tables(level: str, results: dict[str, Any], summary: dict[str, Any]) -> Iterator[Any]:
@@ -108,8 +131,8 @@ def _level_tables(level: str, results: dict[str, Any], summary: dict[str, Any]) 
     columns = ["", *map(str, range(len(names))), "all"]
     rows = _matrix_with_sums(names, pooled)
     yield logs.table("confusion matrix, pooled; rows are true", columns, rows, numbers=True, tight=True)
-    columns = ["", *wording.category_columns(level)[1:4]]
-    rows = [[str(index), *row[1:4]] for index, row in enumerate(wording.category_rows(summary, pooled))]
+    columns = ["", *wording.category_columns(level, pooled)[1:-2]]  # the counts are in the matrix
+    rows = [[str(index), *row[1:-2]] for index, row in enumerate(wording.category_rows(summary, pooled))]
     yield logs.table("per category by its number above, pooled", columns, rows, numbers=True)
 
 
@@ -118,7 +141,7 @@ def _published(level: str, summary: dict[str, Any]) -> list[str]:
         return []
     rows = wording.category_rows(summary, found)
     title = escaping.markdown(wording.published_title(found))
-    return [f"Beside it {title}:", markdown_table(wording.category_columns(level), rows)]
+    return [f"Beside it {title}:", markdown_table(wording.category_columns(level, found), rows)]
 
 
 def _banner(summary: dict[str, Any]) -> list[str]:

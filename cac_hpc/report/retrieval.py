@@ -146,7 +146,7 @@ def _store(folder: Path) -> Iterator[Path]:
     Raises: WorkError if another process has it.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    with paths.open_own(folder / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from cac_hpc.run import logs
+
 MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
 FIGURE_COLUMNS = ["level", "unit", "of", "figure", "category", "value", "n", "low", "high", "interval", "note"]
-CATEGORY_FIGURES = ("precision", "recall", "f1")
 PRINTED = {  # what a paper's table of results has
     "accuracy": "accuracy",
     "majority_accuracy": "always the largest category",
@@ -68,9 +69,19 @@ def units(level: str, results: dict[str, Any]) -> str:
     return f"{level}s" if results["pooled"]["n"] == results["distinct"] else f"{level} tests"
 
 
+def category_figures(part: dict[str, Any]) -> list[str]:
+    """The figures that each category has, in their order: a new one of `metrics.METRICS` is among them by itself."""
+    return [name for name in part["categories"][0] if name != "category"]
+
+
+def heading(figure: str) -> str:
+    """What a column of a figure is called."""
+    return figure.replace("_", " ").replace("f1", "F1")
+
+
 def latex(summary: dict[str, Any]) -> dict[str, str]:
     """The tables of a paper by their files' names; ``\\input`` them, they need the package booktabs."""
-    names = [category["name"] for category in summary["categories"]]
+    names = [logs.line(category["name"]) for category in summary["categories"]]
     levels = summary["levels"]
     mark = f"{status_mark(summary)}: " if status_mark(summary) else ""
     count = ", ".join(counted(level, results) for level, results in levels.items())
@@ -92,10 +103,10 @@ def latex(summary: dict[str, Any]) -> dict[str, str]:
         part = results["pooled"]
         about = f"{mark}{level.capitalize()} level, {counted(level, results)}"
         rows = [
-            [name, str(part["support"][row["category"]]), *(_printed(row[key]) for key in CATEGORY_FIGURES)]
+            [name, str(part["support"][row["category"]]), *(_printed(row[key]) for key in category_figures(part))]
             for name, row in zip(names, part["categories"], strict=True)
         ]
-        by_category = pd.DataFrame(rows, columns=["category", "n", "precision", "recall", "F1"])
+        by_category = pd.DataFrame(rows, columns=["category", "n", *map(heading, category_figures(part))])
         found[f"categories_{level}.tex"] = _tex(by_category, f"{about}: figures by category.", f"categories-{level}")
         matrix = _matrix_table(names, part).set_axis(["true / predicted", *names], axis=1).astype(str)
         caption = f"{about}: confusion matrix, rows true, columns predicted."
@@ -111,7 +122,7 @@ def _tex(table: pd.DataFrame, caption: str, label: str) -> str:
     text = text.replace("<", r"\textless{}").replace(">", r"\textgreater{}")
     narrow = "\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{4pt}\n"  # no wider than a page
     text = text.replace(r"\begin{tabular}", narrow + r"\begin{tabular}", 1)
-    return re.sub(r"(?m)^(?=[\[*])", "{}", text)  # else the line before takes it for its option
+    return re.sub(r"(?m)^(?=[\[*])", "{}", logs.harmless(text))  # else the line before takes it for its option
 
 
 def _printed(figure: dict[str, Any]) -> str:
@@ -134,7 +145,7 @@ def _all_figures(summary: dict[str, Any]) -> Iterator[dict[str, Any]]:
             for name, figure in part["figures"].items():
                 yield {**where, "of": of, "figure": name, **figure}
             for category in part["categories"]:
-                for name in CATEGORY_FIGURES:
+                for name in category_figures(part):
                     yield {**where, "of": of, "figure": name, "category": category["category"], **category[name]}
         for name, figure in results["calibration"].items():
             if isinstance(figure, dict):
@@ -185,7 +196,7 @@ def _category_table(names: Sequence[str], part: dict[str, Any]) -> pd.DataFrame:
     for name, category in zip(names, part["categories"], strict=True):
         number = category["category"]
         row = {"category": name, "support": part["support"][number], "predicted": part["predicted"][number]}
-        for key in CATEGORY_FIGURES:
+        for key in category_figures(part):
             figure = category[key]
             row |= {key: figure["value"], f"{key}_low": figure["low"], f"{key}_high": figure["high"]}
         rows.append(row)

@@ -172,13 +172,13 @@ def figure_rows(results: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def category_columns(level: str) -> list[str]:
-    return ["category", "precision", "recall", "F1", f"{level}s", "predicted"]
+def category_columns(level: str, part: dict[str, Any]) -> list[str]:
+    return ["category", *map(tables.heading, tables.category_figures(part)), f"{level}s", "predicted"]
 
 
 def category_rows(summary: dict[str, Any], part: dict[str, Any]) -> list[list[str]]:
     return [
-        [name, *(with_interval(category[key]) for key in tables.CATEGORY_FIGURES), str(support), str(predicted)]
+        [name, *(with_interval(category[key]) for key in tables.category_figures(part)), str(support), str(predicted)]
         for name, category, support, predicted in zip(
             category_names(summary), part["categories"], part["support"], part["predicted"], strict=True
         )

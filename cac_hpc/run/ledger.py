@@ -14,6 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from cac_hpc.run import logs, paths
+
 log = logging.getLogger("cac_hpc")
 EVENTS = ("planned", "submitted", "started", "progress", "ended", "requeued", "fenced", "used", "cancelled")
 
@@ -31,9 +33,12 @@ def record(ledger: Path, stage: str, task: int | None, event: str, **facts: Any)
 
 
 def append(path: Path, **facts: Any) -> None:
-    """Append facts and the time to a file of JSON lines."""
+    """Append facts and the time to a file of JSON lines.
+
+    Raises: InputError if a link or anything else but a plain file stands there.
+    """
     line = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **facts}
-    with path.open("ab", buffering=0) as file:
+    with paths.open_own(path, "ab", buffering=0) as file:
         file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
 
 
@@ -92,7 +97,10 @@ def read(ledger: Path) -> list[dict[str, Any]]:
 
 
 def lines(path: Path) -> list[Any]:
-    """What a file of JSON lines holds, None for a damaged line; a line that is still being written is left out."""
+    """What a file of JSON lines holds, None for a damaged line; a line that is still being written is left out.
+
+    Texts in it are parts of one line and command no terminal, whoever wrote them.
+    """
     if not path.is_file():
         return []
     *whole, last = path.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -102,8 +110,8 @@ def lines(path: Path) -> list[Any]:
 
 def _parsed(line: str) -> Any:
     try:
-        return json.loads(line)
-    except ValueError:
+        return logs.lines_of(json.loads(line))
+    except (ValueError, RecursionError):
         return None
 
 
@@ -111,8 +119,9 @@ def _is_event(line: Any) -> bool:
     if not isinstance(line, dict) or line.get("event") not in EVENTS or not isinstance(line.get("stage"), str):
         return False
     numbers = isinstance(line.get("task", ""), int | None) and isinstance(line.get("attempt"), int | None)
+    texts = all(isinstance(line.get(name), str | None) for name in ("job", "node", "result"))
     plain = not any(isinstance(value, dict | list) for value in line.values())
-    return numbers and plain and _has_time(line)
+    return numbers and texts and plain and _has_time(line)
 
 
 def _has_time(line: dict[str, Any]) -> bool:

@@ -13,8 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cac_hpc.run import paths
 from cac_hpc.run.config import InputError
 from cac_hpc.run.logs import log
+
+MAX_CHARACTERS = 4096  # of what a holder says of itself
+OTHERS = {"host", "user"}  # that it says, beside its pid
 
 
 @contextmanager
@@ -23,9 +27,9 @@ def exclusive(path: Path, inherited: bool = False) -> Iterator[None]:
 
     Args:
         inherited: whether children keep holding it: then what a killed launcher has left running still does.
-    Raises: InputError naming who holds it.
+    Raises: InputError naming who holds it, or if something else but a plain file stands there.
     """
-    with path.open("a+", encoding="utf-8") as lock:
+    with paths.open_own(path, "a+") as lock:
         os.set_inheritable(lock.fileno(), inherited)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -50,20 +54,22 @@ def exclusive(path: Path, inherited: bool = False) -> Iterator[None]:
 def is_held(path: Path) -> bool:
     """Whether somebody who can be seen from this machine holds the lock file."""
     try:
-        with path.open(encoding="utf-8") as lock:
+        with paths.open_own(path, "r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
+    except (OSError, InputError):
         return False
     return False
 
 
 def holder(path: Path) -> dict[str, Any] | None:
     """Host, pid and user of who wrote the lock file last and has not let go; None if nobody says."""
-    with suppress(OSError, ValueError):
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
+    with suppress(OSError, ValueError), paths.open_own(path, "r") as lock:
+        found = json.loads(lock.read(MAX_CHARACTERS))
+        return (
+            found if isinstance(found, dict) and isinstance(found.get("pid"), int) and found.keys() >= OTHERS else None
+        )
     return None
 
 

@@ -7,7 +7,7 @@ import threading
 import unicodedata
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -15,23 +15,42 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cac_hpc")
 T = TypeVar("T")
+BLANKS = dict.fromkeys(map(ord, "\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"), " ")  # what ends a line, and tabs
 
 
 def setup(prefix: str = "") -> None:
     """Send log lines to standard error; ``prefix`` says who speaks, for example a rank."""
-    logging.basicConfig(format=f"%(asctime)s {prefix}%(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Harmless(f"%(asctime)s {prefix}%(message)s", "%H:%M:%S"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     log.setLevel(logging.INFO)
+
+
+class _Harmless(logging.Formatter):
+    """Messages of one line each, whoever wrote what they quote."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # logging's own name
+        record.message = line(record.message)
+        return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return harmless(super().format(record))  # with the traceback below it, if there is one
+
+
+def say(text: object = "", to: TextIO | None = None) -> None:
+    """Print a text on standard output, or elsewhere: what it quotes commands no terminal and hides nothing."""
+    print(harmless(str(text)), file=to, flush=True)
 
 
 def console(stderr: bool = False) -> Console:
     from rich.console import Console
 
     screen = Console(stderr=stderr, highlight=False)
-    screen.push_render_hook(_Harmless())  # type: ignore[arg-type]  # rich is imported only where it prints
+    screen.push_render_hook(_HarmlessTexts())  # type: ignore[arg-type]  # rich is imported only where it prints
     return screen
 
 
-class _Harmless:
+class _HarmlessTexts:
     """Texts that rich is asked to print, without what commands a terminal; a hook of rich's."""
 
     def process_renderables(self, renderables: list[Any]) -> list[Any]:
@@ -44,8 +63,34 @@ class _Harmless:
 
 
 def harmless(text: str) -> str:
-    """A text without control characters (C0, C1), but tabs and ends of lines."""
-    return "".join(sign for sign in text if sign in "\t\n" or unicodedata.category(sign) != "Cc")
+    """A text of any number of lines without what commands a terminal, or makes people read what is not there.
+
+    Control characters (C0, C1) go, but tabs and ends of lines; so do all format characters (bidirectional controls,
+    those of no width). Separators of lines and paragraphs become blanks, halves of surrogate pairs U+FFFD.
+    """
+    return "\n".join(one if one.isprintable() else "".join(map(_shown, one)) for one in text.split("\n"))
+
+
+def line(text: str) -> str:
+    """The same of a text that is part of one line: whatever ends a line is a blank."""
+    return harmless(text.translate(BLANKS))
+
+
+def lines_of(value: Any) -> Any:
+    """The same of every text in lists and dictionaries, names included."""
+    if isinstance(value, str):
+        return value if value.isprintable() else line(value)
+    if isinstance(value, dict):
+        return {lines_of(name): lines_of(one) for name, one in value.items()}
+    return [lines_of(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _shown(sign: str) -> str:
+    if sign == "\t":
+        return sign
+    return {"Cc": "", "Cf": "", "Cs": "\N{REPLACEMENT CHARACTER}", "Zl": " ", "Zp": " "}.get(
+        unicodedata.category(sign), sign
+    )
 
 
 def table(
@@ -60,13 +105,13 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(title=Text(harmless(title)), title_justify="left", box=box.SIMPLE_HEAD)
+    shown = Table(title=Text(line(title)), title_justify="left", box=box.SIMPLE_HEAD)
     if tight:
         shown.padding, shown.pad_edge = (0, 1, 0, 0), False
     for index, column in enumerate(columns):
-        shown.add_column(Text(harmless(column)), justify="right" if numbers and index else "left", overflow="fold")
+        shown.add_column(Text(line(column)), justify="right" if numbers and index else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(Text("-" if cell is None else harmless(str(cell))) for cell in row))
+        shown.add_row(*(Text("-" if cell is None else line(str(cell))) for cell in row))
     return shown
 
 
@@ -75,7 +120,7 @@ def with_lines(title: str, table: Table, lines: Sequence[str]) -> RenderableType
     from rich.console import Group
     from rich.text import Text
 
-    above, *below = (Text(harmless(line), overflow="fold") for line in (title, *lines))
+    above, *below = (Text(line(one), overflow="fold") for one in (title, *lines))
     return Group(above, table, *below)
 
 
@@ -95,9 +140,10 @@ def progress(label: str, total: int) -> Iterator[Callable[[], None]]:
     screen = console(stderr=True)
     if screen.is_terminal:
         import rich.progress
+        from rich.markup import escape
 
         with rich.progress.Progress(console=screen) as bars:
-            bar = bars.add_task(harmless(label), total=total)
+            bar = bars.add_task(escape(line(label)), total=total)
             yield lambda: bars.advance(bar)
         return
     step, lock, done = max(1, total // 10), threading.Lock(), 0
@@ -122,7 +168,7 @@ def transfer(label: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
 
         columns = (parts.DownloadColumn(), parts.TransferSpeedColumn(), parts.TimeRemainingColumn())
         with parts.Progress("{task.description}", parts.BarColumn(), *columns, console=screen) as bars:
-            bar = bars.add_task(escape(harmless(label)), total=num_bytes)
+            bar = bars.add_task(escape(line(label)), total=num_bytes)
             yield lambda count: bars.advance(bar, count)
         return
     done = shown = 0

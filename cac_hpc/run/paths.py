@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from cac_hpc.run.config import InputError
 
 
 @dataclass(frozen=True)
@@ -213,9 +217,37 @@ def atomic(path: Path, check: Callable[[], None] = no_check) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)
 
 
+def open_own(path: Path, mode: str, buffering: int = -1) -> IO[Any]:
+    """Open a file under a name that others know, to write into it: the file itself, never what a link leads to.
+
+    Args:
+        mode, buffering: as `open` takes them.
+    Raises: InputError if it is a link, a pipe or anything else but a plain file.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        if path.is_symlink():
+            raise _not_own(path, "a link")
+        try:  # a link that came just now is not followed, and a pipe that nobody reads does not wait
+            opened = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise _not_own(path, "a pipe or socket") if error.errno == errno.ENXIO else error from None
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            os.close(opened)
+            raise _not_own(path, "a pipe, folder or device")
+        return opened
+
+    file: IO[Any] = open(path, mode, buffering, None if "b" in mode else "utf-8", opener=opener)  # noqa: SIM115
+    return file
+
+
+def _not_own(path: Path, found: str) -> InputError:
+    return InputError(f"{path}: found {found}, wanted a plain file; remove it, then start the same command again")
+
+
 def write_bytes(path: Path, content: bytes, check: Callable[[], None] = no_check) -> None:
-    with atomic(path, check) as scratch:
-        scratch.write_bytes(content)
+    with atomic(path, check) as scratch, scratch.open("xb") as file:
+        file.write(content)
 
 
 def write_text(path: Path, text: str, check: Callable[[], None] = no_check) -> None:
@@ -232,7 +264,14 @@ def json_text(content: Any) -> str:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """What a JSON file holds.
+
+    Raises: OSError; ValueError if it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("lists or objects in each other without end") from None
 
 
 def sync(path: Path) -> None:

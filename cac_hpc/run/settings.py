@@ -325,10 +325,10 @@ def exit_code(main: Callable[[], int]) -> int:
     try:
         return main()
     except InputError as error:
-        print(f"error: {logs.harmless(str(error))}", file=sys.stderr)
+        logs.say(f"error: {error}", sys.stderr)
         return 2
     except WorkError as error:
-        print(f"error: {logs.harmless(str(error))}", file=sys.stderr)
+        logs.say(f"error: {error}", sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -337,7 +337,7 @@ def exit_code(main: Callable[[], int]) -> int:
         return 141
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        logs.say(f"error: {where}{error.strerror or error}", sys.stderr)
         return 1
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+ROUNDING = 1e-9
+
 
 def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Part / whole; NaN where the whole is 0."""
@@ -104,7 +106,8 @@ def kappa(matrix: np.ndarray, power: int) -> np.ndarray:
 def icc(matrix: np.ndarray) -> np.ndarray:
     """Intraclass correlation of the category number, ICC(2,1): two-way random, absolute agreement, single measure.
 
-    Truth and prediction are the two raters. Returns: NaN below two units, or where nothing varies.
+    Truth and prediction are the two raters. Returns: NaN below two units, where nothing varies, or where the estimate
+    is outside of -1 to 1, which its denominator, not bounded by 0, allows where units are few.
     Source: Shrout and Fleiss 1979, form (2,1); McGraw and Wong 1996, ICC(A,1).
     """
     n, category = total(matrix).astype(float), np.arange(matrix.shape[-1], dtype=float)
@@ -116,7 +119,8 @@ def icc(matrix: np.ndarray) -> np.ndarray:
     between_raters = ratio(sum_true**2 + sum_predicted**2, n) - correction
     rest = squares - correction - between_units - between_raters
     units_mean, rest_mean = ratio(between_units, n - 1), ratio(rest, n - 1)
-    return ratio(units_mean - rest_mean, units_mean + rest_mean + 2 * ratio(between_raters - rest_mean, n))
+    value = ratio(units_mean - rest_mean, units_mean + rest_mean + 2 * ratio(between_raters - rest_mean, n))
+    return np.where(np.abs(value) > 1 + ROUNDING, np.nan, value)
 
 
 def collapse(matrix: np.ndarray, group_K: np.ndarray) -> np.ndarray:

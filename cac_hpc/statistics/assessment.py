@@ -18,7 +18,7 @@ from scipy import sparse
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import agreement, calibration, intervals, metrics, schemes, tested
 from cac_hpc.statistics.intervals import Interval
-from cac_hpc.statistics.metrics import METRICS, Metric, RankCorrelation
+from cac_hpc.statistics.metrics import Metric, RankCorrelation
 from cac_hpc.statistics.tested import Tested
 
 FOLD = intervals.none("intervals are those of the pooled figures")
@@ -202,20 +202,20 @@ def summary_of_matrix(matrix: np.ndarray, interval: Interval = FOLD) -> dict[str
 
 
 def _summary(matrix: np.ndarray, interval: Any) -> dict[str, Any]:
-    values = metrics.values(matrix)
+    values, count = metrics.values(matrix), int(matrix.sum())
     figures = {
         metric.name: [
-            figure(value, int(n), metric.undefined, interval(metric, index), left_out(metric, values))
+            figure(value, int(n), metric.missing(count), interval(metric, index), left_out(metric, values))
             for index, (value, n) in enumerate(
                 zip(values[metric.name], np.atleast_1d(metric.whole(matrix)), strict=True)
             )
         ]
-        for metric in METRICS
+        for metric in metrics.METRICS
     }
-    per_category = [metric.name for metric in METRICS if metric.per == "category"]
+    per_category = [metric.name for metric in metrics.METRICS if metric.per == "category"]
     return {
-        "n": int(matrix.sum()),
-        "errors": int(matrix.sum() - np.trace(matrix)),
+        "n": count,
+        "errors": int(count - np.trace(matrix)),
         "over_estimated": int(metrics.over(matrix)),
         "under_estimated": int(metrics.under(matrix)),
         "support": matrix.sum(axis=1).tolist(),
@@ -255,7 +255,8 @@ def left_out(metric: Metric, values: Mapping[str, np.ndarray]) -> str | None:
 
 
 def _spearman(expected: np.ndarray, score: np.ndarray, interval: Interval) -> dict[str, Any]:
-    undefined = "fewer than two different scores or expectations" if len(score) else "no score is known"
+    few = f"fewer than {metrics.FEWEST} scores are known, or all of them or of the expectations are alike"
+    undefined = few if len(score) else "no score is known"
     return figure(metrics.rank_correlation(expected, score), len(score), undefined, interval)
 
 

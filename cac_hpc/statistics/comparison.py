@@ -13,12 +13,13 @@ import numpy as np
 from cac_hpc.run import config
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import agreement, assessment, calibration, intervals, metrics, pairing
+from cac_hpc.statistics import agreement, assessment, calibration, intervals, metrics, pairing, report_json
 from cac_hpc.statistics.assessment import Sums
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.pairing import Finished
 from cac_hpc.statistics.tested import Tested
 
+UNKNOWN = intervals.none("this version of cac_hpc does not know the figure")
 LEVELS = ("slice", "patient")
 ROLES = ("reference", "other")
 CALIBRATION = ("brier", "expected_calibration_error")
@@ -38,14 +39,18 @@ def compare(reference: RunPaths, other: RunPaths) -> dict[str, Any]:
 def compare_all(runs: Sequence[RunPaths]) -> list[dict[str, Any]]:
     """Compare the first run with each of the others."""
     reference, *others = pairing.read(runs)
-    aligned = [pairing.align(reference, other) for other in others]
-    return [_compare(reference, other) for other in aligned]
+    found = []
+    for run, other in zip(runs[1:], others, strict=True):
+        with report_json.sound(runs[0], run):
+            found.append(_compare(reference, pairing.align(reference, other)))
+    return found
 
 
 def compare_with(reference: RunPaths, other: Finished) -> dict[str, Any]:
     """The same with a run whose report is being made."""
     (read,) = pairing.read([reference])
-    return _compare(read, pairing.align(read, other))
+    with report_json.sound(reference):
+        return _compare(read, pairing.align(read, other))
 
 
 def compare_units(reference: Units, other: Units, cfg: ReportConfig) -> dict[str, Any]:
@@ -141,10 +146,11 @@ def _level(results: Sequence[Mapping[str, Any]], sums: Sequence[Sums]) -> dict[s
 def _both(
     one: Mapping[str, Any], other: Mapping[str, Any]
 ) -> Iterator[tuple[Name, Mapping[str, Any], Mapping[str, Any]]]:
-    """Every figure as the two reports give it."""
+    """Every figure that both reports give; one made before a metric was added has fewer."""
     figures, other_figures = _figures(one), _figures(other)
     for name, figure in figures.items():
-        yield name, figure, other_figures[name]
+        if name in other_figures:
+            yield name, figure, other_figures[name]
 
 
 def _figures(results: Mapping[str, Any]) -> dict[Name, Mapping[str, Any]]:
@@ -177,8 +183,10 @@ def _interval(name: str, index: int, drawn: Sequence[Mapping[str, np.ndarray]], 
     """Of the difference, from both values in every draw."""
     if num_patients < intervals.FEWEST_PATIENTS:
         return intervals.bootstrap(np.full(1, np.nan), num_patients)
-    if name not in drawn[0]:
+    if name == "spearman" and name not in drawn[0]:
         return assessment.OF_SLICES
+    if name not in drawn[0]:
+        return UNKNOWN
     one, other = (of_run[name][:, index] for of_run in drawn)
     return intervals.bootstrap(other - one, num_patients)
 

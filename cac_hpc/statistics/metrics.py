@@ -15,6 +15,7 @@ import numpy as np
 from cac_hpc.statistics import agreement
 
 Form = Callable[[np.ndarray], np.ndarray]
+FEWEST = 3  # units that a correlation or a spread is worked out from: two tell nothing of any others
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Metric:
 
     form: from counts (..., K, K) to (...), or to (..., K) where it is one per category. undefined: why there may be
     no value. part, whole: what is counted of what; a metric without part is no proportion. mean: over categories, so
-    that draws without one of them do not count.
+    that draws without one of them do not count. fewest: units below which it follows from their number, not from them.
     """
 
     name: str
@@ -33,6 +34,17 @@ class Metric:
     part: Form | None = None
     whole: Form = agreement.total
     mean: bool = False
+    fewest: int = 1
+
+    def of(self, matrix: np.ndarray, known: Any = None) -> np.ndarray:
+        """Its value, or the one that is known from elsewhere; NaN where there are fewer than `fewest` units."""
+        value = np.asarray(self.form(matrix) if known is None else known, float)
+        few = agreement.total(matrix) < self.fewest
+        return np.where(few[..., None] if self.per == "category" else few, np.nan, value)
+
+    def missing(self, count: int) -> str:
+        """Why there is no value, of so many units."""
+        return f"fewer than {self.fewest} units" if 0 < count < self.fewest else self.undefined
 
 
 def far_off(matrix: np.ndarray) -> np.ndarray:
@@ -73,16 +85,17 @@ def _kappa(power: int) -> Form:
 NOTHING = "nothing was tested"
 NEVER = "no category that occurs was ever predicted"
 ONE_CATEGORY = "truth and prediction together know only one category"
+NO_ICC = "only one category, or units so few that the estimate is outside of -1 to 1"
 
 METRICS = (
     Metric("accuracy", agreement.accuracy, NOTHING, part=_right),
     Metric("majority_accuracy", agreement.majority_accuracy, NOTHING, part=agreement.largest),
     Metric("gain_over_majority", agreement.gain_over_majority, NOTHING),
     Metric("balanced_accuracy", agreement.balanced_accuracy, NOTHING, mean=True),
-    Metric("kappa_plain", _kappa(0), ONE_CATEGORY),
-    Metric("kappa_linear", _kappa(1), ONE_CATEGORY),
-    Metric("kappa_quadratic", _kappa(2), ONE_CATEGORY),
-    Metric("icc", agreement.icc, "fewer than two units, or only one category"),
+    Metric("kappa_plain", _kappa(0), ONE_CATEGORY, fewest=2),
+    Metric("kappa_linear", _kappa(1), ONE_CATEGORY, fewest=2),
+    Metric("kappa_quadratic", _kappa(2), ONE_CATEGORY, fewest=2),
+    Metric("icc", agreement.icc, NO_ICC, fewest=FEWEST),
     Metric("precision_macro", _macro(agreement.precision), NOTHING, mean=True),
     Metric("recall_macro", _macro(agreement.recall), NOTHING, mean=True),
     Metric("f1_macro", _macro(agreement.f1), NOTHING, mean=True),
@@ -119,7 +132,7 @@ def values(matrix: np.ndarray) -> dict[str, np.ndarray]:
     Computed from nothing else, so that the figures cannot contradict their matrix.
     """
     known = _from_sklearn(matrix) if matrix.any() else {}
-    return {metric.name: np.atleast_1d(known.get(metric.name, metric.form(matrix))).astype(float) for metric in METRICS}
+    return {metric.name: np.atleast_1d(metric.of(matrix, known.get(metric.name))) for metric in METRICS}
 
 
 def _from_sklearn(matrix: np.ndarray) -> dict[str, Any]:
@@ -142,7 +155,7 @@ def _from_sklearn(matrix: np.ndarray) -> dict[str, Any]:
 
 def forms(matrix: np.ndarray) -> dict[str, np.ndarray]:
     """The same of many matrices (B, K, K) at once: (B, 1) or (B, K)."""
-    found = {metric.name: metric.form(matrix) for metric in METRICS}
+    found = {metric.name: metric.of(matrix) for metric in METRICS}
     return {name: value if value.ndim == 2 else value[:, None] for name, value in found.items()}
 
 
@@ -183,8 +196,8 @@ def fair_coin(heads: int, tails: int) -> float | None:
 
 
 def rank_correlation(x_N: np.ndarray, y_N: np.ndarray) -> float:
-    """Spearman's rho, ties at their mean rank; NaN where either does not vary."""
-    if len(x_N) < 2 or np.ptp(x_N) == 0 or np.ptp(y_N) == 0:
+    """Spearman's rho, ties at their mean rank; NaN below `FEWEST` units, or where either does not vary."""
+    if len(x_N) < FEWEST or np.ptp(x_N) == 0 or np.ptp(y_N) == 0:
         return np.nan
     from scipy import stats
 

@@ -77,7 +77,11 @@ def read(runs: Sequence[RunPaths]) -> list[Finished]:
     roots = [run.root.resolve() for run in runs]
     if len(set(roots)) < len(roots):
         raise InputError(f"{runs[-1].root}: found one run twice, wanted different runs")
-    return [_read(run, _name(root, set(roots) - {root})) for run, root in zip(runs, roots, strict=True)]
+    found = []
+    for run, root in zip(runs, roots, strict=True):
+        with report_json.sound(run):
+            found.append(_read(run, _name(root, set(roots) - {root})))
+    return found
 
 
 def _name(root: Path, others: set[Path]) -> str:
@@ -95,7 +99,7 @@ def _read(run: RunPaths, name: str) -> Finished:
     if (version := summary.get("format_version")) != report_json.FORMAT_VERSION:
         wanted = f"wanted {report_json.FORMAT_VERSION}; python jobs/aggregate.py --run {run.root} makes it again"
         raise InputError(f"{run.report_json}: found format version {version}, {wanted}")
-    found = {fold["fold"]: _predictions(run, fold, len(summary["categories"])) for fold in summary["training"]}
+    found = {int(fold["fold"]): _predictions(run, fold, len(summary["categories"])) for fold in summary["training"]}
     there = sorted({study for one in found.values() for study in one.studies.tolist()})
     if not there:
         raise InputError(f"{run.root}: its report is of no patient, wanted a run that tested some")
@@ -104,7 +108,7 @@ def _read(run: RunPaths, name: str) -> Finished:
 
 def _predictions(run: RunPaths, facts: Mapping[str, Any], num_categories: int) -> Predictions:
     """A fold's, as the report had them."""
-    path = run.fold(facts["fold"]).predictions
+    path = run.fold(int(facts["fold"])).predictions
     if not path.is_file() or digests.file_sha256(path) != facts.get("predictions_sha256"):
         state = "not the predictions that the report was made from" if path.is_file() else "not there any more"
         raise InputError(f"{path}: {state}; python jobs/aggregate.py --run {run.root} makes the report again")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.run import documents
+from cac_hpc.run import documents, logs
 from cac_hpc.run.config import InputError
 from cac_hpc.statistics import metrics
 
@@ -35,7 +35,6 @@ COUNTS: dict[str, Callable[[np.ndarray], Any]] = {
     "support": lambda matrix: matrix.sum(axis=1),
     "predicted": lambda matrix: matrix.sum(axis=0),
 }
-PER_CATEGORY = ("precision", "recall", "f1", "support", "predicted")
 NOT_CLAIMED = ("", "-", "null", "~")
 
 
@@ -68,7 +67,7 @@ def read(path: Path) -> Table:
     try:
         content = _read_csv(path) if path.suffix.lower() == ".csv" else documents.read_texts(path)
         return _checked(content)
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, OverflowError, RecursionError, csv.Error) as error:
         raise InputError(f"{path}: {error}") from None
 
 
@@ -102,23 +101,28 @@ def show(path: Path, table: Table) -> int:
     """Print what became of every claim; returns 1 if anything is contradicted, else 0."""
     found = findings(table)
     wrong = [finding for finding in found if not finding.agrees]
-    print(f"{path}: {table.matrix.sum()} units, {len(table.matrix)} categories, {len(found)} claims checked")
+    logs.say(f"{path}: {table.matrix.sum()} units, {len(table.matrix)} categories, {len(found)} claims checked")
     for finding in found:
         verdict = "agrees" if finding.agrees else "CONTRADICTION"
-        print(f"  {finding.claim} = {finding.claimed}: {verdict}, {finding.said}")
+        logs.say(f"  {finding.claim} = {finding.claimed}: {verdict}, {finding.said}")
     known = _known(table.matrix)
     kappas = () if "kappa" in table.claims else KINDS["kappa"]
     for name in ("n", "errors", "over", "under", "accuracy", "balanced_accuracy", *kappas, "icc"):
         if name not in table.claims:
-            print(f"  {name}: not claimed, the matrix gives {_text(float(known[name]))}")
-    print(f"{len(wrong)} contradictions" if wrong else "no contradiction")
+            logs.say(f"  {name}: not claimed, the matrix gives {_text(float(known[name]))}")
+    logs.say(f"{len(wrong)} contradictions" if wrong else "no contradiction")
     return 1 if wrong else 0
 
 
 def _known(matrix: np.ndarray) -> dict[str, np.ndarray]:
     """Everything that can be claimed, by name: () or (K,)."""
-    values = {name: value if name in PER_CATEGORY else value[0] for name, value in metrics.values(matrix).items()}
+    values = {name: value if name in _per_category() else value[0] for name, value in metrics.values(matrix).items()}
     return values | {name: np.asarray(count(matrix)) for name, count in COUNTS.items()}
+
+
+def _per_category() -> set[str]:
+    """What is claimed of each category by itself."""
+    return {metric.name for metric in metrics.METRICS if metric.per == "category"} | {"support", "predicted"}
 
 
 def _of_claim(
@@ -211,8 +215,8 @@ def _checked_claims(claims: Any, size: int) -> dict[str, str | list[str]]:
     if not isinstance(claims, dict):
         raise ValueError("claims must be names and values")
     for name, claimed in claims.items():
-        if isinstance(claimed, list) and (name not in PER_CATEGORY or len(claimed) != size):
-            wanted = f"{size} values, one per category" if name in PER_CATEGORY else "one value"
+        if isinstance(claimed, list) and (name not in _per_category() or len(claimed) != size):
+            wanted = f"{size} values, one per category" if name in _per_category() else "one value"
             raise ValueError(f"claim {name} has {len(claimed)} values, wanted {wanted}")
         if not isinstance(claimed, list) and name not in single:
             raise ValueError(f"claim {name} is not known, wanted one of {', '.join(sorted(single))}")

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cac_hpc.run import paths
-from cac_hpc.run.config import InputError
+from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
 
 FORMAT_VERSION = 4  # README, "Statistics"
+MAX_BYTES = 1 << 29  # a hundred times what a hundred thousand patients take
+FAULTS = (  # how what is not there, or otherwise than it was written, shows where it is used
+    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+
+
+class Damaged(ValueError):
+    """Something in a report.json that no report has, in words."""
 
 
 def write(run: RunPaths, summary: dict[str, Any]) -> None:
@@ -20,9 +32,74 @@ def write(run: RunPaths, summary: dict[str, Any]) -> None:
 def read(root: Path) -> dict[str, Any]:
     """The summary that the report of a run was made from.
 
-    Raises: InputError if the run has no report yet.
+    Raises: InputError if the run has no report yet, or what is there is none.
     """
-    stored = RunPaths(root).report_json
-    if not stored.is_file():
-        raise InputError(f"{stored}: there is no report yet; python jobs/status.py {root} says where the run stands")
-    return dict(paths.read_json(stored))
+    run = RunPaths(root)
+    if not run.report_json.is_file():
+        raise InputError(
+            f"{run.report_json}: there is no report yet; python jobs/status.py {root} says where the run stands"
+        )
+    with sound(run):
+        return load(run.report_json)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The object in a report.json, wherever it comes from.
+
+    Raises: OSError; Damaged if it is no strict JSON, holds no object, or more than a report can.
+    """
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise Damaged(f"has {size} bytes, wanted at most {MAX_BYTES}")
+    try:
+        found = json.loads(
+            path.read_text(encoding="utf-8"), object_pairs_hook=_once, parse_constant=_number, parse_float=_number
+        )
+    except RecursionError:
+        raise Damaged("has lists or objects in each other without end, wanted the JSON of a report") from None
+    except ValueError as error:
+        raise Damaged(f"is no JSON of a report ({error})") from None
+    if not isinstance(found, dict):
+        raise Damaged(f"holds a {type(found).__name__}, wanted the object of a report")
+    return found
+
+
+@contextmanager
+def believed() -> Iterator[None]:
+    """Take what cannot be made of a summary in the block for a fault of the summary.
+
+    Raises: Damaged saying what was looked for.
+    """
+    try:
+        yield
+    except (InputError, WorkError, Damaged):
+        raise
+    except FAULTS as error:
+        raise Damaged(f"is not as a report is ({type(error).__name__}: {str(error)[:200]})") from error
+
+
+@contextmanager
+def sound(*runs: RunPaths) -> Iterator[None]:
+    """The same, of the reports of these runs.
+
+    Raises: InputError naming them, and what makes them again.
+    """
+    try:
+        with believed():
+            yield
+    except Damaged as error:
+        names = " or ".join(str(run.report_json) for run in runs)
+        again = " and ".join(f"python jobs/aggregate.py --run {run.root}" for run in runs)
+        raise InputError(f"{names}: {error}; {again} makes it again") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
+
+
+def _number(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"found the number {text[:40]}, wanted finite ones")
+    return number

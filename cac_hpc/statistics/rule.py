@@ -16,6 +16,7 @@ import pandas as pd
 from cac_hpc.data import labels
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import intervals, tested
+from cac_hpc.statistics.metrics import FEWEST
 from cac_hpc.statistics.tested import Tested
 from cac_hpc.train.predictions import Predictions
 
@@ -95,7 +96,7 @@ def empty_slices(studies: pd.DataFrame, num_categories: int) -> list[dict[str, A
 
 
 def agreement_of_scores(units: Tested, rule_N: np.ndarray) -> dict[str, Any]:
-    """Rule's less reported score: mean and 95 % limits of agreement; None where fewer than two patients are known.
+    """Rule's less reported score: mean and 95 % limits of agreement; None where too few patients are known.
 
     Args:
         units: patients as they were tested, each counted once however often that was. rule_N: the rule's scores.
@@ -104,7 +105,8 @@ def agreement_of_scores(units: Tested, rule_N: np.ndarray) -> dict[str, Any]:
     known = ~np.isnan(units.score)
     each = pd.Series((rule_N - units.score)[known]).groupby(units.patient[known]).mean()
     difference = each.to_numpy(float)
-    if len(difference) < 2:
-        return {"n": len(difference), "bias": None, "low": None, "high": None}
+    if len(difference) < FEWEST:
+        note = f"fewer than {FEWEST} patients with both scores"
+        return {"n": len(difference), "bias": None, "low": None, "high": None, "note": note}
     bias, sd = float(difference.mean()), float(difference.std(ddof=1))
     return {"n": len(difference), "bias": bias, "low": bias - 1.96 * sd, "high": bias + 1.96 * sd}

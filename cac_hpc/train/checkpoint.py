@@ -30,7 +30,7 @@ def save(path: Path, state: Mapping[str, Any], check: Callable[[], None] = paths
     """
     with paths.atomic(path, check) as scratch:
         try:
-            with scratch.open("wb") as file:
+            with scratch.open("xb") as file:
                 torch.save({"format_version": FORMAT_VERSION, **state}, file)
         except RuntimeError as error:  # torch's word for a disk that took only a part
             raise OSError(errno.EIO, f"the checkpoint could not be written ({error})", str(path)) from error

@@ -53,7 +53,8 @@ def take(files: FoldPaths, facts: Mapping[str, Any]) -> Fence:
     own = {"supervisor": processes.supervisor(), "checkpoint": saved[-1].name if saved else None}
     content = json.dumps({**facts, **own})
     scratch = files.attempts / f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    scratch.write_text(content, encoding="utf-8")
+    with scratch.open("x", encoding="utf-8") as file:
+        file.write(content)
     try:
         while True:
             number = newest_number(files.attempts) + 1

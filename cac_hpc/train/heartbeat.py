@@ -20,7 +20,8 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from cac_hpc.machine import processes, stopping
-from cac_hpc.run.config import WorkError
+from cac_hpc.run import paths
+from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import FoldPaths
 from cac_hpc.train.fencing import Fence, Fenced
 
@@ -214,7 +215,7 @@ class Heartbeat:
         then it is not the others who were silent."""
         before, moves = time.monotonic(), 0
         while not self._over.wait(PERIOD_S):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, InputError):
                 self._beat()
                 self._asked_by_file = self._asked_by_file or self._files.stop.exists()
             self._clock_s += min(time.monotonic() - before, 2 * PERIOD_S)
@@ -253,7 +254,8 @@ class Heartbeat:
         path = self._files.heartbeat(self._own.rank)
         scratch = path.with_name(f".{path.name}.tmp")  # not forced to the disk: it is old in a second
         scratch.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(json.dumps(asdict(replace(self._own, beat=self._beats))), encoding="utf-8")
+        with paths.open_own(scratch, "w") as file:
+            file.write(json.dumps(asdict(replace(self._own, beat=self._beats))))
         scratch.replace(path)
 
     def _give_up(self, found: Verdict) -> None:
@@ -269,5 +271,5 @@ class Heartbeat:
 def _read(path: Path) -> Pulse | None:
     try:
         return Pulse(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
