@@ -30,12 +30,16 @@ PARTITIONS = """\
 PartitionName=cpu AllowGroups=ALL AllowQos=ALL Default=YES QoS=N/A MaxTime=1-00:00:00 State=UP
 PartitionName=gpu AllowGroups=ALL AllowQos=ALL Default=NO QoS=part_gpu MaxTime=2-12:30:00 State=UP
 """
-ASSOCIATIONS = "north|heart|normal,long||\nnorth|lung|normal|20|12:00:00\nsouth|bone|normal||\n"
+ASSOCIATIONS = "north|heart|normal,long|||normal\nnorth|lung|normal|20|12:00:00|\nsouth|bone|normal|||\n"
+TREE = "north|root|\nnorth|clinic|root\nnorth|heart|clinic\nnorth|heart|\nnorth|lung|root\nsouth|lung|heart\n"
+USER = "ada|heart\n"
 QOS = "normal||500|\nlong|14-00:00:00|10|DenyOnLimit,PartitionTimeLimit\npart_gpu||200|\n"
 SCRIPT = """\
 #!/bin/sh
 case "$*" in
+*ParentName*) cat {folder}/tree;;
 *associations*) cat {folder}/associations;;
+*" user "*) cat {folder}/user;;
 *qos*) cat {folder}/qos;;
 *config*) cat {folder}/config;;
 *partition*) cat {folder}/partition;;
@@ -50,7 +54,7 @@ def tools(tmp_path, monkeypatch):
     folder = tmp_path / "tools"
     folder.mkdir()
     for name, said in (("sinfo", SINFO), ("config", CONFIG), ("partition", PARTITIONS),
-                       ("associations", ASSOCIATIONS), ("qos", QOS)):  # fmt: skip
+                       ("associations", ASSOCIATIONS), ("qos", QOS), ("tree", TREE), ("user", USER)):  # fmt: skip
         (folder / name).write_text(said, encoding="utf-8")
     (tmp_path / "bin").mkdir()
     for name in ("sinfo", "scontrol", "sacctmgr"):
@@ -128,7 +132,7 @@ def test_without_a_partition_it_is_the_default_one_and_of_several_the_widest(too
 def test_without_tools_nothing_is_known_and_nothing_is_a_fault(tmp_path, monkeypatch, cfg):
     monkeypatch.setenv("PATH", str(tmp_path))
     found = limits.read("gpu")
-    assert found == Limits(partition="gpu")
+    assert found == Limits(partition="gpu", each=(Limits(partition="gpu"),))
     assert limits.faults(found, on_gpus(cfg, partition="gpu", account="nobody", qos="none")) == []
     assert limits.most_pack_tasks(found, cfg) is None
 
