@@ -14,6 +14,7 @@ from cac_hpc.cluster.accounting import Accounting, Allowance, Association
 from cac_hpc.cluster.limits import Limits
 from cac_hpc.run import config, notation, settings
 from cac_hpc.run.config import Resources
+from tests.conftest import cluster, start_cluster
 from tests.runs import write_config
 from tests.standins import NAME, bare_run, submitted
 from tests.waiting import wait_for
@@ -400,6 +401,14 @@ def test_subaccounts_count_from_24_05_on(tools, cfg, version, rules, tree, shut_
     assert bool(limits.faults(limits.read(None), changed(cfg, account="heart"))) == shut_out
 
 
+def test_newer_versions_that_do_not_enforce_associations_let_every_account_in(tools, cfg):
+    for version, num_faults in (("22.05.8", 1), ("26.05.5", 0)):
+        partition_says(tools, {"cpu": "AllowAccounts=lung"}, version)
+        text = (tools / "config").read_text(encoding="utf-8")
+        (tools / "config").write_text(text.replace("associations,limits,qos,safe", "none"), encoding="utf-8")
+        assert len(limits.faults(limits.read(None), changed(cfg, account="heart"))) == num_faults
+
+
 @pytest.mark.parametrize(
     ("host", "hosts", "inside"),
     [
@@ -446,20 +455,34 @@ def test_the_memory_limit_is_the_partitions_else_the_clusters(tools, partition, 
     assert (found.mem_per_cpu_mb, found.mem_per_node_mb) == expected
 
 
-@pytest.fixture
-def closed(slurm, monkeypatch):
-    """A partition of a real cluster for account lung alone, with 1000 MB per CPU; the user has heart, too."""
-    monkeypatch.setenv("SLURM_CONF", slurm.env["SLURM_CONF"])
+@pytest.fixture(scope="module")
+def enforcing(tmp_path_factory):
+    """A real cluster that holds its users to accounts and QOS; the user has accounts heart and lung.
+
+    Partition closed is for account lung alone, and gives 1000 MB per CPU. QOS tiny allows one core per job.
+    """
+    folder = tmp_path_factory.mktemp("enforcing")
     user = pwd.getpwuid(os.getuid()).pw_name
-    for account in ("heart", "lung"):
-        subprocess.run(["sacctmgr", "-i", "add", "account", account], env=slurm.env, capture_output=True)
-    subprocess.run(["sacctmgr", "-i", "add", "user", user, "account=heart,lung"], env=slurm.env, capture_output=True)
-    rules = ("Nodes=n[1-4]", "AllowAccounts=lung", "MaxMemPerCPU=1000")
-    slurm.run("scontrol", "create", "partition=closed", *rules)
-    yield slurm
-    slurm.run("scancel", "--partition=closed", "--full")
-    wait_for(lambda: not slurm.run("squeue", "--noheader", "--partition=closed"), 60, "an empty partition")
-    slurm.run("scontrol", "delete", "partition=closed")
+    try:
+        found = start_cluster(folder, "--set", "AccountingStorageEnforce=associations,limits,qos")
+        for words in (
+            "add account heart lung",
+            "add qos tiny MaxTRESPerJob=cpu=1",
+            f"add user {user} account=heart,lung",
+            f"modify user {user} set qos=normal,tiny defaultqos=normal",
+        ):
+            found.run("sacctmgr", "-i", *words.split())
+        found.run("scontrol", "create", "partition=closed", "Nodes=n[1-4]", "AllowAccounts=lung", "MaxMemPerCPU=1000")
+        yield found
+    finally:
+        cluster("stop", "--dir", str(folder))
+
+
+@pytest.fixture
+def closed(enforcing, monkeypatch):
+    monkeypatch.setenv("SLURM_CONF", enforcing.env["SLURM_CONF"])
+    yield enforcing
+    enforcing.run("scancel", "--partition=closed,dev")
 
 
 @pytest.mark.timeout(200)
@@ -474,13 +497,17 @@ def test_a_real_partition_for_others_is_refused_before_and_held_after_submitting
     run = bare_run(tmp_path / "run")
     names = ("--partition=closed", "--mem=100M", f"--job-name={NAME}", f"--chdir={tmp_path}")
     submitted(run, job=closed.sbatch("true", "--account=heart", *names), started=False)
-    wait_for(lambda: monitor.read_states(run)[0].state == "held", 30, "a verdict")
-    state = monitor.read_states(run)[0]
-    assert state.reason.startswith("never starts: its account may not use the partition (SLURM: ")
-    assert state.mend == f"python jobs/cancel.py {run.root} && python jobs/launch_cv.py --resume {run.root} " \
-                         "--cluster.account OTHER"  # fmt: skip
+    more = (f"--job-name={NAME}", f"--chdir={tmp_path}", "--account=heart", "--qos=tiny", "--cpus-per-task=2")
+    submitted(run, 1, job=closed.sbatch("true", *more), started=False)
+    wait_for(lambda: {state.state for state in monitor.read_states(run)} == {"held"}, 30, "two verdicts")
+    account, cores = monitor.read_states(run)
+    helps = f"python jobs/cancel.py {run.root} && python jobs/launch_cv.py --resume {run.root}"
+    assert re.match(r"never starts: its (account may not use|partition does not take its account)", account.reason)
+    assert account.mend == f"{helps} --cluster.account OTHER"
+    assert cores.reason == "never starts: it asks for more cores than its QOS allows (SLURM: QOSMaxCpuPerJobLimit)"
+    assert cores.mend == f"{helps} --cluster.cpus_per_rank LESS"
     ran = closed.sbatch("true", "--account=lung", *names)
-    wait_for(lambda: not closed.run("squeue", "--noheader", "--jobs", ran, "--states=PD,R,CG"), 60, "the other account")
+    wait_for(lambda: scheduler.state(ran) == "COMPLETED", 60, "the end of a job of the other account")
 
 
 @pytest.mark.timeout(200)

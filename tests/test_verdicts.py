@@ -216,6 +216,7 @@ def test_of_several_starts_the_newest_counts(tmp_path, slurm_words):
         ("DependencyNeverSatisfied", "held", "never starts: what it waits for", "jobs/cancel.py"),
         ("PartitionTimeLimit", "held", "never starts: it asks for more time", "--cluster.fold.time_min LESS"),
         ("PartitionNodeLimit", "held", "never starts: its partition does not give", "--cluster.partition OTHER"),
+        ("PartitionConfig", "held", "does not take its account", "--cluster.account OTHER"),
         ("AccountNotAllowed", "held", "never starts: its account may not", "--cluster.account OTHER"),
         ("Job's QOS not permitted to use this partition (gpu allows long not normal)", "held", "never starts: its QOS",
          "jobs/cancel.py RUN && python jobs/launch_cv.py --resume RUN --cluster.qos OTHER"),

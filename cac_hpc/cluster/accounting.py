@@ -115,7 +115,7 @@ def allowance(accounting: Accounting, cluster: ClusterConfig) -> Allowance:
 
 def faults(accounting: Accounting, cluster: ClusterConfig) -> Iterator[str]:
     """Accounts and qualities of service that the user does not have, where the cluster asks for them."""
-    if accounting.associations is None or not _holds(accounting, "associations", "limits", "qos", "safe"):
+    if accounting.associations is None or not holds_to_associations(accounting):
         return
     accounts = _accounts(accounting, cluster)
     if not accounts:
@@ -124,6 +124,11 @@ def faults(accounting: Accounting, cluster: ClusterConfig) -> Iterator[str]:
     names = sorted({name for each in accounts for name in each.qos})
     if cluster.qos and names and _holds(accounting, "qos") and cluster.qos.lower() not in map(str.lower, names):
         yield f"cluster.qos is {cluster.qos!r}, wanted one that is yours: {', '.join(names)}"
+
+
+def holds_to_associations(accounting: Accounting) -> bool:
+    """Whether the cluster looks at which accounts a user has; limits and QOS need that."""
+    return _holds(accounting, "associations", "limits", "qos", "safe")
 
 
 def _first(

@@ -19,7 +19,7 @@ from cac_hpc.run.notation import gpus, megabytes, number, widest
 
 SETTINGS = ["scontrol", "show", "config"]
 NOTHING = Accounting()
-WITH_SUBACCOUNTS = (24, 5)  # from this version on, accounts of a partition stand for those below them, too
+WITH_SUBACCOUNTS = (24, 5)  # from here on a partition's accounts stand for those below them, and need associations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,9 +241,11 @@ def _parents(rules: Sequence[Rules], settings: Mapping[str, str]) -> dict[str, s
 
 
 def _sure(rules: Rules, known: Accounting, settings: Mapping[str, str]) -> Rules:
-    """The rules that can be judged: not those for accounts, where nobody says which account is part of which."""
-    unknown = known.parents is None and _version(settings) >= WITH_SUBACCOUNTS
-    return partitions.without_accounts(rules) if unknown else rules
+    """The rules that count and can be judged: of accounts not those that newer versions do not enforce, or where nobody
+    says which account is part of which. Seen on 22.05.8 and 26.05.5."""
+    old = _version(settings) < WITH_SUBACCOUNTS
+    judged = old or (known.parents is not None and accounting.holds_to_associations(known))
+    return rules if judged else partitions.without_accounts(rules)
 
 
 def _version(settings: Mapping[str, str]) -> tuple[int, ...]:

@@ -90,7 +90,10 @@ NAMES = {
     "PartitionTimeLimit": _never("it asks for more time than its partition allows", "FIELD.time_min LESS"),
     "PartitionNodeLimit": _never("its partition does not give, or does not have, so many nodes", "partition OTHER"),
     "MaxMemPerLimit": _never("it asks for more memory than its partition allows", "FIELD.mem_gb LESS"),
-    "BadConstraints PartitionConfig": _never("its partition does not have what it asks for", "partition OTHER"),
+    "BadConstraints": _never("its partition does not have what it asks for", "partition OTHER"),
+    "PartitionConfig": _never(  # all that 26.05 says where AllowAccounts or DenyAccounts keep it out
+        "its partition does not take its account, or does not give what it asks for", "account OTHER"
+    ),
     "JobLaunchFailure": Reason("failed", "starts again: its last start could not be launched"),
     "SystemFailure": Reason("failed", "starts again: SLURM, a file system or the network had failed"),
     "NonZeroExitCode RaisedSignal": Reason("failed", "starts again: its last start failed"),
