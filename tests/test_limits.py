@@ -15,7 +15,7 @@ from cac_hpc.cluster.limits import Limits
 from cac_hpc.run import config, notation, settings
 from cac_hpc.run.config import Resources
 from tests.conftest import cluster, start_cluster
-from tests.runs import write_config
+from tests.runs import job, write_config
 from tests.standins import NAME, bare_run, submitted
 from tests.waiting import wait_for
 
@@ -532,3 +532,19 @@ def test_a_real_slurm_gives_as_many_cores_as_are_told(closed, cfg, cpus, mem_gb,
     told = limits.cpu_difference(granted, asked, "pack")
     assert (told is None) == (wanted == cpus)
     assert told is None or told.startswith(f"{wanted} CPUs of a node, {cpus} were asked for")
+
+
+@pytest.mark.timeout(200)
+def test_a_dry_run_refuses_the_account_in_one_line_and_tells_what_memory_costs(closed, scans, tmp_path):
+    run = tmp_path / "run"
+    config = write_config(tmp_path / "settings.yaml", scans, run, cluster={"kind": "slurm", "partition": "closed"})
+    small = ("--cluster.fold.mem_gb", 1.9, "--cluster.aggregate.mem_gb", 0.9, "--cluster.pack.mem_gb", 2.5)
+    asked = ("--config", config, "--dry_run", *small)
+    refused = job("launch_cv.py", *asked, "--cluster.account", "heart", env=closed.env)
+    assert (refused.returncode, run.exists()) == (2, False)
+    assert refused.stderr.strip().endswith("wanted lung, or another cluster.partition")
+    assert len(refused.stderr.splitlines()) == 1
+    told = job("launch_cv.py", *asked, "--cluster.account", "lung", env=closed.env)
+    assert told.returncode == 0, told.stderr
+    assert "note: cluster.pack.mem_gb is 2.5, more than goes with 1 CPUs (MaxMemPerCPU): SLURM gives" in told.stdout
+    assert "use them with cluster.pack.cpus 3" in told.stdout
