@@ -167,7 +167,10 @@ def test_without_accounting_it_is_said_that_nobody_says_who_has_ended_a_job(tmp_
     run = bare_run(tmp_path / "run")
     submitted(run)
     found = state_of(run)
-    assert (found.state, "by whom or why nobody says: accounting does not answer" in found.reason) == ("gone", True)
+    assert (found.state, "whether it failed or was cancelled: accounting does not answer" in found.reason) == (
+        "gone",
+        True,
+    )
 
 
 def test_a_state_that_nobody_has_heard_of_is_unknown_in_the_queue_and_gone_after_it(tmp_path, slurm_words):

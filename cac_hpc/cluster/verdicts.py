@@ -168,8 +168,8 @@ def _left(known: Evidence) -> Verdict:
     account = known.account
     if account is None:
         silent = {"silent": "accounting does not answer", "answers": "accounting does not know it"}
-        nobody = f"by whom or why nobody says: {silent.get(known.accounting, 'accounting was not asked')}"
-        return Verdict("gone", f"left the queue without a result: it was ended; {nobody}")
+        why = silent.get(known.accounting, "no more is known")
+        return Verdict("gone", f"left the queue without a result; whether it failed or was cancelled: {why}")
     if why := _memory(known, account):
         return why
     state = base_state(account.state)
