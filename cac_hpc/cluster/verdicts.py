@@ -168,8 +168,8 @@ def _left(known: Evidence) -> Verdict:
     account = known.account
     if account is None:
         silent = {"silent": "accounting does not answer", "answers": "accounting does not know it"}
-        why = silent.get(known.accounting, "no more is known")
-        return Verdict("gone", f"left the queue without a result; whether it failed or was cancelled: {why}")
+        nobody = silent.get(known.accounting, "no more is known")
+        return Verdict("gone", f"left the queue without a result; whether it failed or was cancelled: {nobody}")
     if why := _memory(known, account):
         return why
     state = base_state(account.state)
