@@ -3,15 +3,21 @@
 import dataclasses
 import math
 import os
+import pwd
+import re
+import subprocess
 
 import pytest
 
-from cac_hpc.cluster import accounting, limits
+from cac_hpc.cluster import accounting, limits, monitor, partitions, scheduler
 from cac_hpc.cluster.accounting import Accounting, Allowance, Association
 from cac_hpc.cluster.limits import Limits
 from cac_hpc.run import config, notation, settings
 from cac_hpc.run.config import Resources
-from tests.runs import write_config
+from tests.conftest import cluster, start_cluster
+from tests.runs import job, write_config
+from tests.standins import NAME, bare_run, submitted
+from tests.waiting import wait_for
 
 SINFO = """\
 cpu*|up|1-00:00:00|1-infinite|40|32|191000+|mixed|(null)
@@ -30,12 +36,16 @@ PARTITIONS = """\
 PartitionName=cpu AllowGroups=ALL AllowQos=ALL Default=YES QoS=N/A MaxTime=1-00:00:00 State=UP
 PartitionName=gpu AllowGroups=ALL AllowQos=ALL Default=NO QoS=part_gpu MaxTime=2-12:30:00 State=UP
 """
-ASSOCIATIONS = "north|heart|normal,long||\nnorth|lung|normal|20|12:00:00\nsouth|bone|normal||\n"
+ASSOCIATIONS = "north|heart|normal,long|||normal\nnorth|lung|normal|20|12:00:00|\nsouth|bone|normal|||\n"
+TREE = "north|root|\nnorth|clinic|root\nnorth|heart|clinic\nnorth|heart|\nnorth|lung|root\nsouth|lung|heart\n"
+USER = "ada|heart\n"
 QOS = "normal||500|\nlong|14-00:00:00|10|DenyOnLimit,PartitionTimeLimit\npart_gpu||200|\n"
 SCRIPT = """\
 #!/bin/sh
 case "$*" in
+*ParentName*) cat {folder}/tree;;
 *associations*) cat {folder}/associations;;
+*" user "*) cat {folder}/user;;
 *qos*) cat {folder}/qos;;
 *config*) cat {folder}/config;;
 *partition*) cat {folder}/partition;;
@@ -50,7 +60,7 @@ def tools(tmp_path, monkeypatch):
     folder = tmp_path / "tools"
     folder.mkdir()
     for name, said in (("sinfo", SINFO), ("config", CONFIG), ("partition", PARTITIONS),
-                       ("associations", ASSOCIATIONS), ("qos", QOS)):  # fmt: skip
+                       ("associations", ASSOCIATIONS), ("qos", QOS), ("tree", TREE), ("user", USER)):  # fmt: skip
         (folder / name).write_text(said, encoding="utf-8")
     (tmp_path / "bin").mkdir()
     for name in ("sinfo", "scontrol", "sacctmgr"):
@@ -128,7 +138,7 @@ def test_without_a_partition_it_is_the_default_one_and_of_several_the_widest(too
 def test_without_tools_nothing_is_known_and_nothing_is_a_fault(tmp_path, monkeypatch, cfg):
     monkeypatch.setenv("PATH", str(tmp_path))
     found = limits.read("gpu")
-    assert found == Limits(partition="gpu")
+    assert found == Limits(partition="gpu", each=(Limits(partition="gpu"),))
     assert limits.faults(found, on_gpus(cfg, partition="gpu", account="nobody", qos="none")) == []
     assert limits.most_pack_tasks(found, cfg) is None
 
@@ -275,3 +285,266 @@ def test_the_limits_of_a_real_cluster(slurm, monkeypatch, cfg):
         "cluster.fold.mem_gb asks 6144 MB of a node",
         "cluster.ranks_per_node asks 3 GPUs of a node",
     ]
+
+
+def test_of_a_partition_with_rules_all_are_read(tools, cfg):
+    (tools / "partition").write_text(
+        "PartitionName=gpu AllowGroups=ALL AllowAccounts=heart AllocNodes=ALL MaxNodes=4 MinNodes=1 "
+        "MaxCPUsPerNode=32 MaxMemPerNode=UNLIMITED QoS=part_gpu State=UP\n", encoding="utf-8"
+    )  # fmt: skip
+    found = limits.read("gpu")
+    assert (found.cpus_per_node, found.nodes_at_least, found.mem_per_node_mb) == (32, 1, None)
+    assert found.accounting.default_account == "heart"
+    over = on_gpus(cfg, partition="gpu", account="heart", qos="normal", cpus_per_rank=17)
+    assert limits.faults(found, over) == ["cluster.ranks_per_node x cpus_per_rank asks 34 CPUs of a node, wanted at "
+                                          "most 32: MaxCPUsPerNode of partition gpu"]  # fmt: skip
+
+
+def partition_says(tools, rules, version="22.05.8"):
+    text = "".join(f"PartitionName={name} {fields}\n" for name, fields in rules.items())
+    (tools / "partition").write_text(text, encoding="utf-8")
+    (tools / "config").write_text(f"{CONFIG}SLURM_VERSION = {version}\n", encoding="utf-8")
+
+
+NOT_TAKEN = "which partition cpu does not take"
+
+
+@pytest.mark.parametrize(
+    ("rules", "values", "fault"),
+    [
+        ("AllowAccounts=lung", {"account": "heart"},
+         f"cluster.account is 'heart', {NOT_TAKEN} (AllowAccounts=lung); wanted lung, or another cluster.partition"),
+        ("AllowAccounts=lung", {},
+         f"cluster.account is None, so 'heart', {NOT_TAKEN} (AllowAccounts=lung); wanted lung, or another"),
+        ("AllowAccounts=bone", {}, f"cluster.account is None, so 'heart', {NOT_TAKEN} (AllowAccounts=bone); wanted "
+         "another cluster.partition"),
+        ("AllowAccounts=lung", {"account": "LUNG"}, None),
+        ("AllowAccounts=ALL DenyAccounts=heart", {}, f"cluster.account is None, so 'heart', {NOT_TAKEN} (DenyAccounts"),
+        ("DenyAccounts=heart,bone", {"account": "heart"}, f"cluster.account is 'heart', {NOT_TAKEN} (DenyAccounts=h"),
+        ("AllowAccounts=heart DenyAccounts=heart", {"account": "heart"}, None),  # who is allowed is not asked further
+        ("AllowQos=long", {"qos": "normal"},
+         f"cluster.qos is 'normal', {NOT_TAKEN} (AllowQos=long); wanted long, or another cluster.partition"),
+        ("AllowQos=long", {}, f"cluster.qos is None, so 'normal', {NOT_TAKEN} (AllowQos=long); wanted long, or"),
+        ("AllowQos=LONG", {"account": "heart", "qos": "long"}, None),
+        ("DenyQos=normal", {"account": "lung"}, f"cluster.qos is None, so 'normal', {NOT_TAKEN} (DenyQos=normal); "
+         "wanted another cluster.partition"),
+        ("AllowGroups=surgeons", {}, "cluster.partition is 'cpu', which takes jobs of group surgeons (AllowGroups)"),
+        ("AllowGroups=surgeons,cardiology", {}, None),
+        ("AllocNodes=login[2-3],gate", {}, "cluster.partition is 'cpu', which takes jobs submitted on login[2-3],gate "
+         "(AllocNodes), found login1"),
+        ("AllocNodes=login[1-3]", {}, None),
+        ("RootOnly=YES", {}, "cluster.partition is 'cpu', which takes jobs of root only (RootOnly)"),
+        ("RootOnly=NO DisableRootJobs=YES ReqResv=NO", {}, None),
+        ("ReqResv=YES", {}, "cluster.reservation is None, wanted one: partition cpu asks for it (ReqResv)"),
+        ("ReqResv=YES", {"reservation": "night"}, None),
+        ("MinNodes=2", {}, "cluster.partition is 'cpu', which gives no job fewer than 2 nodes (MinNodes)"),
+        ("MaxMemPerNode=1000", {"fold": resources(mem_gb=0.5), "pack": resources(mem_gb=1.5),
+                                "aggregate": resources(mem_gb=0.5)},
+         "cluster.pack.mem_gb asks 1536 MB of a node, wanted at most 1000: MaxMemPerNode of partition cpu"),
+        ("MaxMemPerCPU=100", {"fold": resources(mem_gb=0.5), "pack": resources(mem_gb=4, cpus=2),
+                              "aggregate": resources(mem_gb=0.5)},
+         "cluster.pack.mem_gb, with MaxMemPerCPU 100, asks 41 CPUs of a node, wanted at most 32: no more has"),
+    ],
+)  # fmt: skip
+def test_a_partition_that_shuts_the_jobs_out_is_named_with_its_rule(tools, cfg, monkeypatch, rules, values, fault):
+    monkeypatch.setattr(partitions.os, "getuid", lambda: 1000)
+    monkeypatch.setattr(partitions, "_groups", lambda: ["users", "cardiology"])
+    monkeypatch.setattr(partitions.platform, "node", lambda: "login1.example.org")
+    partition_says(tools, {"cpu": rules})
+    found = limits.faults(limits.read(None), changed(cfg, **values))
+    assert [line[: len(fault or "")] for line in found] == ([fault] if fault else []), found
+
+
+def test_root_is_not_asked_for_groups_but_may_have_no_jobs(tools, cfg, monkeypatch):
+    monkeypatch.setattr(partitions.os, "getuid", lambda: 0)
+    partition_says(tools, {"cpu": "AllowGroups=surgeons RootOnly=YES"})
+    assert limits.faults(limits.read(None), cfg) == []
+    partition_says(tools, {"cpu": "DisableRootJobs=YES"})
+    assert "takes no jobs of root (DisableRootJobs)" in limits.faults(limits.read(None), cfg)[0]
+
+
+@pytest.mark.parametrize(("enforced", "num_faults"), [("NO", 0), ("ANY", 0), ("ALL", 1)])
+def test_of_several_partitions_one_must_take_the_jobs_or_all_where_slurm_asks_for_it(tools, cfg, enforced, num_faults):
+    rules = {"cpu": "AllowAccounts=lung", "gpu": "AllowAccounts=ALL"}
+    partition_says(tools, rules)
+    with (tools / "config").open("a", encoding="utf-8") as file:
+        file.write(f"EnforcePartLimits = {enforced}\n")
+    asked = changed(cfg, partition="cpu,gpu", account="heart")
+    assert len(limits.faults(limits.read("cpu,gpu"), asked)) == num_faults
+    partition_says(tools, rules | {"gpu": "DenyAccounts=heart"})
+    found = limits.faults(limits.read("cpu,gpu"), asked)
+    assert [re.search(r"partition (\w+) does not take \((\w+)", line).groups() for line in found] == [
+        ("cpu", "AllowAccounts"), ("gpu", "DenyAccounts")]  # fmt: skip
+
+
+def test_no_partition_of_several_works_where_each_lacks_something_else(tools, cfg):
+    partition_says(tools, {"cpu": "AllowAccounts=ALL", "gpu": "AllowAccounts=lung"})
+    asked = changed(cfg, partition="cpu,gpu", account="heart", qos="normal", fold=resources(3000))
+    found = limits.faults(limits.read("cpu,gpu"), asked)
+    assert [line.split(",")[0] for line in found] == ["cluster.fold.time_min is 3000", "cluster.account is 'heart'"]
+
+
+@pytest.mark.parametrize(
+    ("version", "rules", "tree", "shut_out"),
+    [
+        ("24.11.5", "AllowAccounts=clinic", TREE, False),  # heart is one of its subaccounts
+        ("26.05.5", "DenyAccounts=clinic", TREE, True),
+        ("24.11.5", "AllowAccounts=lung", TREE, True),
+        ("24.11.5", "AllowAccounts=lung", "", False),  # nobody says what belongs to it
+        ("22.05.8", "AllowAccounts=clinic", TREE, True),  # there an account stands for itself alone
+        ("22.05.8", "DenyAccounts=clinic", TREE, False),
+    ],
+)
+def test_subaccounts_count_from_24_05_on(tools, cfg, version, rules, tree, shut_out):
+    partition_says(tools, {"cpu": rules}, version)
+    (tools / "tree").write_text(tree, encoding="utf-8")
+    assert bool(limits.faults(limits.read(None), changed(cfg, account="heart"))) == shut_out
+
+
+def test_newer_versions_that_do_not_enforce_associations_let_every_account_in(tools, cfg):
+    for version, num_faults in (("22.05.8", 1), ("26.05.5", 0)):
+        partition_says(tools, {"cpu": "AllowAccounts=lung"}, version)
+        text = (tools / "config").read_text(encoding="utf-8")
+        (tools / "config").write_text(text.replace("associations,limits,qos,safe", "none"), encoding="utf-8")
+        assert len(limits.faults(limits.read(None), changed(cfg, account="heart"))) == num_faults
+
+
+@pytest.mark.parametrize(
+    ("host", "hosts", "inside"),
+    [
+        ("n1", "n1", True), ("n1", "n10", False), ("n10", "n1", False), ("n2", "n[1-3]", True), ("n4", "n[1-3]", False),
+        ("n7", "n[1-3,7]", True), ("n07", "n[01-10]", True), ("n7", "n[01-10]", False), ("b", "a[1-2],b,c[3]", True),
+        ("r1n12", "r[1-2]n[10-20]", True), ("r3n12", "r[1-2]n[10-20]", False), ("c3-ib", "a1,c[3]-ib", True),
+        ("nowhere", "", False), ("n1", "n[", False), ("n1", "n[x-y]", False),
+    ],
+)  # fmt: skip
+def test_hosts_are_found_in_lists_as_slurm_writes_them(host, hosts, inside):
+    assert notation.in_hostlist(host, hosts) == inside
+
+
+def test_memory_that_costs_more_cores_is_told_with_what_avoids_it(tools, cfg):
+    partition_says(tools, {"cpu": "MaxMemPerCPU=1000"})
+    asked = changed(cfg, fold=resources(mem_gb=7.5), pack=resources(mem_gb=3, cpus=4), aggregate=resources(mem_gb=2))
+    assert asked.cluster.ranks_per_node == 2
+    found = limits.read(None)
+    assert limits.notes(found, asked) == [
+        "cluster.fold.mem_gb is 7.5, more than goes with 2 CPUs (MaxMemPerCPU): SLURM gives, and counts, 8 CPUs of a "
+        "node; ask for less memory, or use them with cluster.cpus_per_rank 4",
+        "cluster.aggregate.mem_gb is 2, more than goes with 1 CPUs (MaxMemPerCPU): SLURM gives, and counts, 3 CPUs of "
+        "a node; ask for less memory, or use them with cluster.aggregate.cpus 3",
+    ]
+    assert limits.faults(found, asked) == []
+    partition_says(tools, {"cpu": "MaxMemPerCPU=UNLIMITED"})
+    assert limits.notes(limits.read(None), asked) == []
+
+
+@pytest.mark.parametrize(
+    ("partition", "cluster", "expected"),
+    [("MaxMemPerNode=UNLIMITED", "MaxMemPerCPU = 500", (500, None)),
+     ("MaxMemPerCPU=1000", "MaxMemPerCPU = 500", (1000, None)),
+     ("MaxMemPerNode=9000", "MaxMemPerCPU = 500", (None, 9000)),
+     ("MaxMemPerNode=UNLIMITED", "MaxMemPerNode = 8000", (None, 8000)),
+     ("MaxMemPerNode=UNLIMITED", "MaxMemPerNode = UNLIMITED", (None, None)),
+     ("MaxMemPerCPU=0", "", (None, None))],
+)  # fmt: skip
+def test_the_memory_limit_is_the_partitions_else_the_clusters(tools, partition, cluster, expected):
+    partition_says(tools, {"cpu": partition})
+    with (tools / "config").open("a", encoding="utf-8") as file:
+        file.write(f"{cluster}\n")
+    found = limits.read(None)
+    assert (found.mem_per_cpu_mb, found.mem_per_node_mb) == expected
+
+
+@pytest.fixture(scope="module")
+def enforcing(tmp_path_factory):
+    """A real cluster that holds its users to accounts and QOS; the user has accounts heart and lung.
+
+    Partition closed is for account lung alone, and gives 1000 MB per CPU. QOS tiny allows one core per job.
+    """
+    folder = tmp_path_factory.mktemp("enforcing")
+    user = pwd.getpwuid(os.getuid()).pw_name
+    try:
+        found = start_cluster(folder, "--set", "AccountingStorageEnforce=associations,limits,qos")
+        for words in (
+            "add account heart lung",
+            "add qos tiny MaxTRESPerJob=cpu=1",
+            f"add user {user} account=heart,lung",
+            f"modify user {user} set qos=normal,tiny defaultqos=normal",
+        ):
+            found.run("sacctmgr", "-i", *words.split())
+        found.run("scontrol", "create", "partition=closed", "Nodes=n[1-4]", "AllowAccounts=lung", "MaxMemPerCPU=1000")
+        yield found
+    finally:
+        cluster("stop", "--dir", str(folder))
+
+
+@pytest.fixture
+def closed(enforcing, monkeypatch):
+    monkeypatch.setenv("SLURM_CONF", enforcing.env["SLURM_CONF"])
+    yield enforcing
+    enforcing.run("scancel", "--partition=closed,dev")
+
+
+@pytest.mark.timeout(200)
+def test_a_real_partition_for_others_is_refused_before_and_held_after_submitting(closed, tmp_path, cfg):
+    found = limits.read("closed")
+    asked = changed(cfg, partition="closed", account="heart", fold=resources(mem_gb=1), pack=resources(mem_gb=0.5),
+                    aggregate=resources(mem_gb=0.5))  # fmt: skip
+    refused = "which partition closed does not take (AllowAccounts=lung); wanted lung, or another cluster.partition"
+    assert limits.faults(found, asked) == [f"cluster.account is 'heart', {refused}"]
+    assert limits.faults(found, changed(asked, account="lung")) == []
+    assert limits.faults(found, changed(asked, account=None))[0].startswith("cluster.account is None, so '")
+    run = bare_run(tmp_path / "run")
+    names = ("--partition=closed", "--mem=100M", f"--job-name={NAME}", f"--chdir={tmp_path}")
+    submitted(run, job=closed.sbatch("true", "--account=heart", *names), started=False)
+    more = (f"--job-name={NAME}", f"--chdir={tmp_path}", "--account=heart", "--qos=tiny", "--cpus-per-task=2")
+    submitted(run, 1, job=closed.sbatch("true", *more), started=False)
+    wait_for(lambda: {state.state for state in monitor.read_states(run)} == {"held"}, 30, "two verdicts")
+    account, cores = monitor.read_states(run)
+    helps = f"python jobs/cancel.py {run.root} && python jobs/launch_cv.py --resume {run.root}"
+    assert re.match(r"never starts: its (account may not use|partition does not take its account)", account.reason)
+    assert account.mend == f"{helps} --cluster.account OTHER"
+    assert cores.reason == "never starts: it asks for more cores than its QOS allows (SLURM: QOSMaxCpuPerJobLimit)"
+    assert cores.mend == f"{helps} --cluster.cpus_per_rank LESS"
+    ran = closed.sbatch("true", "--account=lung", *names)
+    wait_for(lambda: scheduler.state(ran) == "COMPLETED", 60, "the end of a job of the other account")
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("per_cpu", [False, True])
+@pytest.mark.parametrize(("cpus", "mem_gb"), [(1, 0.5), (1, 2.5), (2, 3.5), (3, 3.5)])
+def test_a_real_slurm_gives_as_many_cores_as_are_told(closed, cfg, cpus, mem_gb, per_cpu):
+    asked = changed(
+        cfg, partition="closed", account="lung", mem_per_cpu=per_cpu, pack=resources(mem_gb=mem_gb, cpus=cpus)
+    )
+    wanted = limits.cpus_for_memory(limits.read("closed"), asked, "pack")
+    mem_mb = round(mem_gb * 1024)
+    memory = f"--mem-per-cpu={math.ceil(mem_mb / cpus)}M" if per_cpu else f"--mem={mem_mb}M"
+    options = ("--partition=closed", "--account=lung", f"--cpus-per-task={cpus}", memory, "--output=/dev/null")
+    done = subprocess.run(["sbatch", "--parsable", *options, "--wrap=true"], env=closed.env, cwd=closed.folder,
+                          capture_output=True, text=True)  # fmt: skip
+    if wanted > 4:  # more than a node has
+        assert done.returncode != 0
+        assert any(f"asks {wanted} CPUs" in fault for fault in limits.faults(limits.read("closed"), asked))
+        return
+    granted = scheduler.granted(done.stdout.strip())
+    assert int(granted["MinCPUsNode"]) == wanted
+    told = limits.cpu_difference(granted, asked, "pack")
+    assert (told is None) == (wanted == cpus)
+    assert told is None or told.startswith(f"{wanted} CPUs of a node, {cpus} were asked for")
+
+
+@pytest.mark.timeout(200)
+def test_a_dry_run_refuses_the_account_in_one_line_and_tells_what_memory_costs(closed, scans, tmp_path):
+    run = tmp_path / "run"
+    config = write_config(tmp_path / "settings.yaml", scans, run, cluster={"kind": "slurm", "partition": "closed"})
+    small = ("--cluster.fold.mem_gb", 1.9, "--cluster.aggregate.mem_gb", 0.9, "--cluster.pack.mem_gb", 2.5)
+    asked = ("--config", config, "--dry_run", *small)
+    refused = job("launch_cv.py", *asked, "--cluster.account", "heart", env=closed.env)
+    assert (refused.returncode, run.exists()) == (2, False)
+    assert refused.stderr.strip().endswith("wanted lung, or another cluster.partition")
+    assert len(refused.stderr.splitlines()) == 1
+    told = job("launch_cv.py", *asked, "--cluster.account", "lung", env=closed.env)
+    assert told.returncode == 0, told.stderr
+    assert "note: cluster.pack.mem_gb is 2.5, more than goes with 1 CPUs (MaxMemPerCPU): SLURM gives" in told.stdout
+    assert "use them with cluster.pack.cpus 3" in told.stdout

@@ -3,16 +3,23 @@
 squeue and sacct are stand-ins on PATH here, the parsers and everything behind them are the real ones.
 """
 
+import os
+import pwd
+import signal
+import subprocess
+import sys
 import time
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cac_hpc.cluster import monitor, records, scheduler, states
+from cac_hpc.cluster import monitor, reasons, records, scheduler, states
 from cac_hpc.cluster.outlook import Outlook
 from cac_hpc.run import ledger
+from tests import vocabulary
 from tests.standins import HEADER, NEVER, FakeSlurm, accounted, bare_run, finish, queued, submitted
 
 # state: what a job in the queue is, what one is that has left it without a result
@@ -23,6 +30,7 @@ TRUTH = {
     "COMPLETING": ("running", "gone"),
     "CONFIGURING": ("queued", "gone"),
     "DEADLINE": ("running", "failed"),
+    "EXPEDITING": ("queued", "gone"),  # from 25.11 on
     "FAILED": ("running", "failed"),
     "NODE_FAIL": ("queued", "failed"),
     "OUT_OF_MEMORY": ("running", "failed"),
@@ -69,7 +77,7 @@ def state_of(run, task=0):
 
 def test_the_table_knows_every_state():
     assert set(states.STATES) == set(TRUTH)
-    assert len(TRUTH) == 24
+    assert len(TRUTH) == 25
 
 
 @pytest.mark.parametrize("kind", ACCOUNTING)
@@ -125,17 +133,44 @@ def test_a_line_of_the_queue_that_is_damaged_makes_nothing_dead(tmp_path, slurm_
     assert state_of(run).state == "unknown"
 
 
-@pytest.mark.parametrize("words", ["CANCELLED by 0", "CANCELLED+", "CANCELLED by 4294967294"])
-def test_forms_of_cancelled_are_known(tmp_path, slurm_words, words):
+ME = pwd.getpwuid(os.getuid()).pw_name + (" or by SLURM itself" if os.getuid() == 0 else "")
+
+
+@pytest.mark.parametrize(
+    ("words", "who"),
+    [
+        ("CANCELLED by 0", "cancelled by root or by SLURM itself"),
+        (f"CANCELLED by {os.getuid()}", f"cancelled by {ME}"),
+        ("CANCELLED by 2147483000", "cancelled by user 2147483000"),
+        ("CANCELLED+", "cancelled (SLURM does not say by whom)"),
+        ("CANCELLED", "cancelled (SLURM does not say by whom)"),
+        ("CANCELLED by 4294967294", "cancelled (SLURM does not say by whom)"),
+    ],
+)
+def test_a_cancelled_task_says_by_whom(tmp_path, slurm_words, words, who):
     run = bare_run(tmp_path / "run")
     submitted(run)
     submitted(run, 1, job="77_1", started=False)
     lines = accounted(words, Elapsed="00:03:00") + accounted(words, job="77_1")
     slurm_words.says("sacct", f"{HEADER}\n{lines}")
     assert state_of(run).state == "failed"
-    assert "cancelled" in state_of(run).reason
+    assert state_of(run).reason.startswith(who)
     never = state_of(run, 1)
-    assert (never.state, "before it started" in never.reason) == ("stopped", True)
+    assert (never.state, never.reason.startswith(who)) == ("stopped", True)
+    assert "before it started" in never.reason
+    ledger.record(run.ledger, "folds", 0, "ended", ok=False, resumable=True, reason="stopped by SIGTERM", attempt=1)
+    saved = state_of(run)
+    assert (saved.state, saved.reason) == ("stopped", f"{who}; told: stopped by SIGTERM")
+
+
+def test_without_accounting_it_is_said_that_nobody_says_who_has_ended_a_job(tmp_path, slurm_words):
+    run = bare_run(tmp_path / "run")
+    submitted(run)
+    found = state_of(run)
+    assert (found.state, "whether it failed or was cancelled: accounting does not answer" in found.reason) == (
+        "gone",
+        True,
+    )
 
 
 def test_a_state_that_nobody_has_heard_of_is_unknown_in_the_queue_and_gone_after_it(tmp_path, slurm_words):
@@ -182,17 +217,30 @@ def test_of_several_starts_the_newest_counts(tmp_path, slurm_words):
         ("launch failed requeued held", "held", "bad node", "scontrol release 77_0"),
         ("job requeued in held state", "held", "put back into the queue and held", "scontrol release 77_0"),
         ("DependencyNeverSatisfied", "held", "never starts: what it waits for", "jobs/cancel.py"),
-        ("PartitionTimeLimit", "held", "more time than is allowed", "--cluster.fold.time_min LESS"),
-        ("PartitionNodeLimit", "held", "asks for what it does not get here", "jobs/cancel.py"),
+        ("PartitionTimeLimit", "held", "never starts: it asks for more time", "--cluster.fold.time_min LESS"),
+        ("PartitionNodeLimit", "held", "never starts: its partition does not give", "--cluster.partition OTHER"),
+        ("PartitionConfig", "held", "does not take its account", "--cluster.account OTHER"),
+        ("AccountNotAllowed", "held", "never starts: its account may not", "--cluster.account OTHER"),
+        ("Job's QOS not permitted to use this partition (gpu allows long not normal)", "held", "never starts: its QOS",
+         "jobs/cancel.py RUN && python jobs/launch_cv.py --resume RUN --cluster.qos OTHER"),
+        ("AssocMaxMemPerJob", "held", "more memory than its account", "--cluster.fold.mem_gb LESS"),
+        ("QOSMaxCpuPerJobLimit", "held", "more cores than its QOS", "--cluster.cpus_per_rank LESS"),
+        ("QOSMaxGRESPerNode", "held", "more GPUs than its QOS", "--cluster.ranks_per_node LESS"),
+        ("AssocGrpCPUMinutesLimit", "queued", "the budget of its account, which is used up", "flags=assoc"),
+        ("QOSGrpBillingMinutes", "queued", "the budget of its QOS, which is used up", "flags=qos"),
+        ("ReqNodeNotAvail, Reserved for maintenance", "queued", "are reserved", "scontrol show reservation"),
+        ("Reservation night was deleted", "held", "its reservation was deleted", "scontrol release 77_0"),
+        ("OutOfMemory", "queued", "its last start was out of memory", None),
         ("Dependency", "queued", "waits for the stage before", None),
         ("ReqNodeNotAvail, UnavailableNodes:n[1-4]", "queued", "nodes it could use are down", "sinfo -R"),
         ("BeginTime", "queued", "starts again in a moment", None),
         ("JobArrayTaskLimit", "queued", "cluster.array_parallelism", None),
-        ("QOSMaxCpuPerUserLimit", "queued", "waits for a limit of the site", None),
+        ("QOSMaxCpuPerUserLimit", "queued", "waits until other jobs of yours have ended", "flags=qos"),
         ("Priority", "queued", "waits for its turn", None),
-        ("SomethingNew", "queued", "SomethingNew", None),
+        ("SomethingNew", "queued", "waits (SLURM: SomethingNew)", None),
+        ("", "queued", "SLURM names no reason", None),
     ],
-)
+)  # fmt: skip
 def test_why_a_job_waits_is_told_with_what_mends_it(tmp_path, slurm_words, case):
     reason, state, words, mend = case
     run = bare_run(tmp_path / "run")
@@ -200,7 +248,54 @@ def test_why_a_job_waits_is_told_with_what_mends_it(tmp_path, slurm_words, case)
     slurm_words.says("squeue", queued("PENDING", reason))
     found = state_of(run)
     assert (found.state, words in found.reason) == (state, True), found
-    assert found.mend is None if mend is None else mend in found.mend
+    assert found.mend is None if mend is None else mend.replace("RUN", str(run.root)) in found.mend
+
+
+@pytest.mark.parametrize("version", sorted(vocabulary.ABSENT))
+def test_every_reason_of_a_version_has_its_class(version):
+    names = vocabulary.reasons(version)
+    assert len(names) == vocabulary.NUM_REASONS[version]
+    kinds = {name: kind for kind, listed in vocabulary.KINDS.items() for name in listed.split()}
+    found = {name: reasons.meaning(name) for name in names}
+    assert {name: reason and reason.kind for name, reason in found.items()} == {name: kinds[name] for name in names}
+    for name, reason in found.items():
+        assert reason.words, name
+        assert (reason.kind in ("held", "never starts")) <= bool(reason.mend), name
+
+
+@pytest.mark.parametrize(("said", "kind"), sorted(vocabulary.SENTENCES.items()))
+def test_every_sentence_of_the_controller_has_its_class(said, kind):
+    assert reasons.meaning(said).kind == kind
+
+
+@pytest.mark.parametrize(
+    "said", ["SomethingNew", "QOSMaxTeaPerJob", "AssocGrp", "JobHeldByRobot", "Constraint", "x held"]
+)
+def test_a_reason_that_nobody_knows_is_taken_for_none_of_the_known_ones(said):
+    assert reasons.meaning(said) is None
+
+
+WORDS = """
+import ctypes, sys
+library = ctypes.CDLL(sys.argv[1])
+reason = next(getattr(library, name) for name in ("job_reason_string", "job_state_reason_string")
+              if hasattr(library, name))
+reason.restype = library.job_state_string.restype = ctypes.c_char_p
+words = [reason(number) for number in range(500)]
+state = [library.job_state_string(number) for number in (*range(64), *(1 << bit for bit in range(8, 31)))]
+print("\\n".join(sorted({word.decode() for word in words + [b"-"] + state if word})))
+"""
+
+
+def test_the_vocabulary_of_the_slurm_that_is_installed():
+    library = next(Path("/usr/lib").glob("**/libslurmfull.so"), None)
+    if library is None:
+        pytest.skip("no SLURM is installed")
+    said = subprocess.run([sys.executable, "-c", WORDS, library], capture_output=True, text=True, timeout=60)
+    assert said.returncode == 0, said.stderr
+    known = {word for word in said.stdout.split() if word not in "-?"}
+    assert {"PENDING", "JobHeldUser"} <= known
+    assert [word for word in known if not reasons.meaning(word) and word not in states.STATES] == []
 
 
 def test_killed_for_memory_is_read_from_the_step_with_what_was_asked_and_reached(tmp_path, slurm_words):
@@ -223,6 +318,45 @@ def test_a_kill_at_the_limit_is_probably_memory_and_a_kill_below_is_not(tmp_path
     assert "SIGKILL" not in state_of(run).reason
 
 
+@pytest.mark.parametrize("code", ["0:9", "9:0", "137:0"])  # a shell's 137 is 9:0 up to 25.05
+@pytest.mark.parametrize("where", ["job", "step"])
+def test_a_kill_at_the_limit_is_probably_memory_however_sacct_writes_it(tmp_path, slurm_words, code, where):
+    run = bare_run(tmp_path / "run")
+    submitted(run)
+    job, step = (code, "1:0") if where == "job" else ("1:0", code)
+    lines = accounted("FAILED", ReqMem="2048M", ExitCode=job) + accounted(
+        "FAILED", job="77_0.0", ExitCode=step, MaxRSS="2090000K"
+    )
+    slurm_words.says("sacct", f"{HEADER}\n{lines}")
+    assert state_of(run).reason.startswith("probably out of memory: asked for 2 GB")
+
+
+def test_slurms_own_signal_for_memory_is_memory(tmp_path, slurm_words):
+    run = bare_run(tmp_path / "run")
+    submitted(run)
+    slurm_words.says("sacct", f"{HEADER}\n{accounted('FAILED', ReqMem='2048M', ExitCode='0:125')}")
+    assert state_of(run).reason == "out of memory: asked for 2 GB"
+
+
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_a_fatal_signal_has_its_name_whether_the_job_or_a_shell_in_it_met_it(tmp_path, slurm_words, number):
+    run = bare_run(tmp_path / "run")
+    submitted(run)
+    for code in (f"0:{number}", f"{128 + number}:0", f"{number}:0"):
+        slurm_words.says("sacct", f"{HEADER}\n{accounted('FAILED', ExitCode=code)}")
+        assert state_of(run).reason == f"ended by {number.name} on n1 (SLURM: {code})"
+
+
+@pytest.mark.parametrize(
+    ("code", "number"),
+    [("0:0", None), ("1:0", None), ("2:0", None), ("75:0", None), ("128:0", None), ("129:0", 1), ("130:0", 2),
+     ("192:0", 64), ("193:0", None), ("255:0", None), ("0:34", 34), ("FAILED 0:9", 9), ("", None), ("?", None),
+     ("9", None), ("0:999999", None)],
+)  # fmt: skip
+def test_signals_of_exit_codes(code, number):
+    assert records.ending_signal(code) == number
+
+
 def test_what_the_ledger_says_of_a_killed_rank_is_explained_by_accounting(tmp_path, slurm_words):
     run = bare_run(tmp_path / "run")
     submitted(run)
@@ -242,6 +376,9 @@ def test_what_the_ledger_says_of_a_killed_rank_is_explained_by_accounting(tmp_pa
         ("0:53", "failed", "the folder of its log is missing or cannot be written on n1 (exit 0:53)", "writable"),
         ("75:0", "stopped", "has saved", "--resume"),
         ("0:15", "failed", "ended by SIGTERM on n1", "--resume"),
+        ("130:0", "failed", "ended by SIGINT on n1 (SLURM: 130:0)", "--resume"),
+        ("0:40", "failed", "ended by signal 40 on n1 (SLURM: 0:40)", "--resume"),
+        ("200:0", "failed", "ended with exit code 200 on n1", "--log"),
         ("3:0", "failed", "ended with exit code 3 on n1", "--log"),
         ("?", "failed", "ended with exit code ? on n1", "--log"),
     ],

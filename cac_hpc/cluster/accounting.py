@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from cac_hpc.run.config import ClusterConfig
 from cac_hpc.run.notation import minutes, number, rows, widest
 
-QOS = ["sacctmgr", "--noheader", "--parsable2", "show", "qos", "format=Name,MaxWall,MaxSubmitJobsPerUser,Flags"]
+SHOW = ["sacctmgr", "--noheader", "--parsable2", "show"]
+QOS = [*SHOW, "qos", "format=Name,MaxWall,MaxSubmitJobsPerUser,Flags"]
+TREE = [*SHOW, "associations", "format=Cluster,Account,ParentName"]
 
 
 @dataclass(frozen=True)
@@ -25,34 +27,56 @@ class Allowance:
 
 @dataclass(frozen=True)
 class Association:
-    """An account that the user may work for, and with which qualities of service."""
+    """An account that the user may work for, and with which qualities of service; the one that jobs get unasked."""
 
     account: str
     qos: tuple[str, ...]
     allows: Allowance
+    default_qos: str | None = None
 
 
 @dataclass(frozen=True)
 class Accounting:
-    """enforced: what of it the cluster holds its users to. partition_qos: brought along by the partition."""
+    """enforced: what of it the cluster holds its users to. partition_qos: brought along by the partition.
+
+    default_account: of the user. parents: of each account, where they matter and are known.
+    """
 
     enforced: tuple[str, ...] = ()
     associations: tuple[Association, ...] | None = None
     qos: dict[str, Allowance] | None = None
     partition_qos: str | None = None
+    default_account: str | None = None
+    parents: dict[str, str] | None = None
 
 
 def associations_of(user: str) -> list[str]:
     """The question for a user's associations."""
-    columns = "format=Cluster,Account,QOS,MaxSubmitJobs,MaxWall"
-    return ["sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}", columns]
+    return [*SHOW, "associations", f"user={user}", "format=Cluster,Account,QOS,MaxSubmitJobs,MaxWall,DefaultQOS"]
+
+
+def default_account_of(user: str) -> list[str]:
+    """The question for the account that a user's jobs get unasked."""
+    return [*SHOW, "user", user, "format=User,DefaultAccount"]
+
+
+def read_default_account(said: str) -> str | None:
+    """The answer to it."""
+    return next((account for _, account in rows(said, 2) if account), None)
+
+
+def read_parents(said: str, cluster: str | None) -> dict[str, str] | None:
+    """The answer to `TREE`: of each account the one above it."""
+    return {child: above for name, child, above in rows(said, 3) if above and cluster in (None, name)} or None
 
 
 def read_associations(said: str, cluster: str | None) -> tuple[Association, ...] | None:
     """The answer to it, for this cluster where its name is known."""
     found = [
-        Association(account, tuple(filter(None, qos.split(","))), Allowance(minutes(wall), number(jobs)))
-        for name, account, qos, jobs, wall in rows(said, 5)
+        Association(
+            account, tuple(filter(None, qos.split(","))), Allowance(minutes(wall), number(jobs)), default or None
+        )
+        for name, account, qos, jobs, wall, default in rows(said, 6)
         if account and cluster in (None, name)
     ]
     return tuple(found) or None
@@ -91,7 +115,7 @@ def allowance(accounting: Accounting, cluster: ClusterConfig) -> Allowance:
 
 def faults(accounting: Accounting, cluster: ClusterConfig) -> Iterator[str]:
     """Accounts and qualities of service that the user does not have, where the cluster asks for them."""
-    if accounting.associations is None or not _holds(accounting, "associations", "limits", "qos", "safe"):
+    if accounting.associations is None or not holds_to_associations(accounting):
         return
     accounts = _accounts(accounting, cluster)
     if not accounts:
@@ -100,6 +124,11 @@ def faults(accounting: Accounting, cluster: ClusterConfig) -> Iterator[str]:
     names = sorted({name for each in accounts for name in each.qos})
     if cluster.qos and names and _holds(accounting, "qos") and cluster.qos.lower() not in map(str.lower, names):
         yield f"cluster.qos is {cluster.qos!r}, wanted one that is yours: {', '.join(names)}"
+
+
+def holds_to_associations(accounting: Accounting) -> bool:
+    """Whether the cluster looks at which accounts a user has; limits and QOS need that."""
+    return _holds(accounting, "associations", "limits", "qos", "safe")
 
 
 def _first(

@@ -100,7 +100,8 @@ def _show_plan(cfg: Config, dataset_plan: DatasetPlan, kind: str) -> None:
         raise InputError("\n".join(faults))
     found = estimate.estimate(cfg, dataset_plan, dataset_plan.folds, kind)
     logs.console().print(estimate.table(cfg, found, allowed))
-    for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind)):
+    raised = limits.notes(allowed, cfg) if allowed else ()
+    for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *raised):
         print(f"note: {note}", flush=True)
 
 

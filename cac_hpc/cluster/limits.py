@@ -6,20 +6,20 @@ import math
 import os
 import pwd
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from cac_hpc.cluster import accounting, scheduler
+from cac_hpc.cluster import accounting, nodes, partitions, scheduler
 from cac_hpc.cluster.accounting import Accounting
+from cac_hpc.cluster.nodes import Group
+from cac_hpc.cluster.partitions import Rules
 from cac_hpc.run.config import ClusterConfig, Config, Resources
-from cac_hpc.run.notation import ENDLESS, gpus, megabytes, minutes, number, rows, widest
+from cac_hpc.run.notation import gpus, megabytes, number, widest
 
-OUT_OF_SERVICE = re.compile(r"down|drain|fail|inval|unk|maint|\*", re.I)
-NODES = ["sinfo", "--noheader", "--exact", "--all", "--format=%P|%a|%l|%s|%D|%c|%m|%T|%G"]
 SETTINGS = ["scontrol", "show", "config"]
 NOTHING = Accounting()
-PARTITIONS = ["scontrol", "--oneliner", "--all", "show", "partition"]
+WITH_SUBACCOUNTS = (24, 5)  # from here on a partition's accounts stand for those below them, and need associations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,8 @@ class Limits:
     """partition: the one that jobs go to, by its name or several by theirs; cpus, mem_mb, gpus: of its largest node.
 
     time_min: the most that a job may ask, infinite if there is no limit. nodes: in service; nodes_at_most: of a job.
+    mem_per_cpu_mb: a job that asks for more gets more CPUs. rules: who may use the partition. each: of several
+    partitions, each alone; all_must_fit: whether a job must fit all of them.
     """
 
     partitions: tuple[str, ...] | None = None
@@ -39,24 +41,15 @@ class Limits:
     cpus: int | None = None
     mem_mb: int | None = None
     gpus: int | None = None
+    nodes_at_least: int | None = None
+    cpus_per_node: int | None = None
+    mem_per_node_mb: int | None = None
+    mem_per_cpu_mb: int | None = None
     array_size: int | None = None
     accounting: Accounting = NOTHING
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Nodes of one partition that are alike: a line of sinfo."""
-
-    partition: str
-    default: bool
-    state: str
-    time_min: float | None
-    job_nodes: float | None
-    nodes: int
-    cpus: int | None
-    mem_mb: int | None
-    in_service: bool
-    gpus: int | None
+    rules: Rules = field(default_factory=dict)
+    each: tuple[Limits, ...] = ()
+    all_must_fit: bool = False
 
 
 def read(partition: str | None) -> Limits:
@@ -65,50 +58,115 @@ def read(partition: str | None) -> Limits:
     Args:
         partition: cluster.partition, one or several with commas; None asks for the default one.
     """
-    questions = (NODES, SETTINGS, PARTITIONS, accounting.associations_of(_user()), accounting.QOS)
+    user = _user()
+    questions = (nodes.NODES, SETTINGS, partitions.PARTITIONS, accounting.associations_of(user), accounting.QOS,
+                 accounting.default_account_of(user))  # fmt: skip
     with ThreadPoolExecutor() as pool:
         said = [answer or "" for answer in pool.map(scheduler.ask, questions)]
-    groups = [group for line in said[0].splitlines() if (group := _group(line))]
-    names = tuple(dict.fromkeys(group.partition for group in groups))
-    default = next((group.partition for group in groups if group.default), None)
-    wanted = (partition or default or "").split(",")
-    mine = [group for group in groups if group.partition in wanted]
-    states = [group.state for group in mine]
+    groups = nodes.read(said[0])
     settings = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", said[1], re.M))
-    return Limits(
-        partitions=names or None,
+    default = next((group.partition for group in groups if group.default), None)
+    wanted = [name for name in (partition or default or "").split(",") if name]
+    rules = partitions.read(said[2])
+    known = Accounting(
+        enforced=tuple(re.findall(r"\w+", settings.get("AccountingStorageEnforce", "").lower())),
+        associations=accounting.read_associations(said[3], settings.get("ClusterName")),
+        qos=accounting.read_qos(said[4]),
+        default_account=accounting.read_default_account(said[5]),
+        parents=_parents([rules.get(name, {}) for name in wanted], settings),
+    )
+    each = tuple(_limits_of(groups, [name], _sure(rules.get(name, {}), known, settings), settings, known)
+                 for name in wanted)  # fmt: skip
+    return replace(
+        each[0] if len(each) == 1 else _limits_of(groups, wanted, {}, settings, known),
+        each=each,
+        partitions=tuple(dict.fromkeys(group.partition for group in groups)) or None,
         default=default,
-        partition=partition or default,
-        state="up" if "up" in states else next(iter(states), None),
-        time_min=widest(group.time_min for group in mine),
-        nodes=sum(group.nodes for group in mine if group.in_service) if mine else None,
-        nodes_at_most=_nodes_at_most(mine),
-        cpus=widest(group.cpus for group in mine),
-        mem_mb=widest(group.mem_mb for group in mine),
-        gpus=widest(group.gpus for group in mine),
-        array_size=number(settings.get("MaxArraySize", "")),
-        accounting=Accounting(
-            enforced=tuple(re.findall(r"\w+", settings.get("AccountingStorageEnforce", "").lower())),
-            associations=accounting.read_associations(said[3], settings.get("ClusterName")),
-            qos=accounting.read_qos(said[4]),
-            partition_qos=_partition_qos(said[2], wanted),
-        ),
+        all_must_fit=settings.get("EnforcePartLimits", "").upper() in ("ALL", "YES"),
     )
 
 
 def faults(limits: Limits, cfg: Config) -> list[str]:
     """One line for each setting that cannot work: it names the setting, what was found and what is wanted.
 
-    What may only have to wait (nodes that are down, a full queue) is none; nor is what nobody knows a limit of.
+    What may only have to wait (nodes that are down, a full queue) is none; nor is what nobody knows a limit of. Of
+    several partitions one that takes the jobs is enough.
     """
     cluster = cfg.cluster
+    of_each = [list(_faults_of_one(one, cfg)) for one in limits.each or (limits,)]
+    shut_out = any(of_each) if limits.all_must_fit else all(of_each)
     return [
         *_partition_faults(limits, cluster),
-        *_time_faults(limits, cluster),
-        *_node_faults(limits, cfg),
+        *(dict.fromkeys(line for lines in of_each for line in lines) if shut_out else ()),
         *accounting.faults(limits.accounting, cluster),
         *_count_faults(limits, cfg),
     ]
+
+
+def _faults_of_one(limits: Limits, cfg: Config) -> Iterator[str]:
+    """Why one partition never starts the jobs."""
+    if limits.state in ("drain", "inact"):  # of one that is down, jobs are taken and wait
+        yield f"cluster.partition is {limits.partition!r}, which takes no jobs now ({limits.state}); wanted another one"
+    yield from partitions.faults(limits.rules, limits.accounting, cfg.cluster)
+    yield from _time_faults(limits, cfg.cluster)
+    yield from _node_faults(limits, cfg)
+
+
+def notes(limits: Limits, cfg: Config) -> list[str]:
+    """Where SLURM gives a job more CPUs than were asked for, as it asks for more memory than goes with these."""
+    found = {
+        stage: max(cpus_for_memory(one, cfg, stage) for one in limits.each or (limits,))
+        for stage in ("pack", "fold", "aggregate")
+    }
+    return [
+        f"cluster.{stage}.mem_gb is {getattr(cfg.cluster, stage).mem_gb:g}, more than goes with {asked} CPUs "
+        f"(MaxMemPerCPU): SLURM gives, and counts, {given} CPUs of a node; ask for less memory, or use them with "
+        f"{_cpus_setting(cfg, stage, given)}"
+        for stage, given in found.items()
+        if given > (asked := _cpus_of(cfg, stage))
+    ]
+
+
+def cpus_for_memory(limits: Limits, cfg: Config, stage: str) -> int:
+    """CPUs of a node that a stage's job gets: what it asks for, or as many as go with its memory.
+
+    Args:
+        stage: its field of the cluster settings: pack, fold or aggregate.
+    Source: man slurm.conf, MaxMemPerCPU; on 22.05.8 seen for --mem as well.
+    """
+    resources: Resources = getattr(cfg.cluster, stage)
+    cpus, most, mem_mb = _cpus_of(cfg, stage), limits.mem_per_cpu_mb, round(resources.mem_gb * 1024)
+    if not most:
+        return cpus
+    per_cpu_mb = math.ceil(mem_mb / cpus)
+    enough = cpus * math.ceil(per_cpu_mb / most) if cfg.cluster.mem_per_cpu else math.ceil(mem_mb / most)
+    return max(cpus, enough)
+
+
+def cpu_difference(granted: Mapping[str, str], cfg: Config, stage: str) -> str | None:
+    """What to say of a submitted job that SLURM has given more CPUs than were asked for; None where it has not.
+
+    Args:
+        granted: fields of ``scontrol show job``. stage: as for `cpus_for_memory`.
+    """
+    asked, given = _cpus_of(cfg, stage), number(granted.get("MinCPUsNode", "")) or 0
+    if given <= asked:
+        return None
+    return (
+        f"{given} CPUs of a node, {asked} were asked for: cluster.{stage}.mem_gb is more than goes with them "
+        f"(MaxMemPerCPU); ask for less memory, or use them with {_cpus_setting(cfg, stage, given)}"
+    )
+
+
+def _cpus_of(cfg: Config, stage: str) -> int:
+    asked: Resources = getattr(cfg.cluster, stage)
+    return cpus_asked(cfg) if stage == "fold" else asked.cpus
+
+
+def _cpus_setting(cfg: Config, stage: str, cpus: int) -> str:
+    """The setting with which a stage uses so many CPUs."""
+    ranks = cfg.cluster.folds_per_node * cfg.cluster.ranks_per_node
+    return f"cluster.cpus_per_rank {cpus // ranks}" if stage == "fold" else f"cluster.{stage}.cpus {cpus}"
 
 
 def num_fold_jobs(cfg: Config) -> int:
@@ -141,38 +199,57 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _group(line: str) -> _Group | None:
-    cells = next(rows(line, 9), None)
-    if cells is None or not re.fullmatch(r"[^\s,|*]+\*?", cells[0]) or number(cells[4]) is None:
-        return None
-    name, state, time, job_nodes, nodes, cpus, mem, node_state, gres = cells
-    most = job_nodes.rsplit("-", 1)[-1]
-    return _Group(
-        partition=name.rstrip("*"),
-        default=name.endswith("*"),
-        state=state,
-        time_min=minutes(time),
-        job_nodes=math.inf if most.upper() in ENDLESS else number(most),
-        nodes=number(nodes) or 0,
-        cpus=number(cpus),
-        mem_mb=megabytes(mem),
-        in_service=not OUT_OF_SERVICE.search(node_state),
-        gpus=gpus(gres) or 0,
+def _limits_of(
+    groups: Sequence[Group], names: Sequence[str], rules: Rules, settings: Mapping[str, str], known: Accounting
+) -> Limits:
+    """Of one partition, or the widest of several, which have no rules in common."""
+    groups = [group for group in groups if group.partition in names]
+    states = [group.state for group in groups]
+    qos = rules.get("QoS", "N/A")
+    per_cpu, per_node = (_memory_limit(rules, settings, key) for key in ("MaxMemPerCPU", "MaxMemPerNode"))
+    return Limits(
+        partition=",".join(names) or None,
+        state="up" if "up" in states else next(iter(states), None),
+        time_min=widest(group.time_min for group in groups),
+        nodes=sum(group.nodes for group in groups if group.in_service) if groups else None,
+        nodes_at_most=nodes.most_of_a_job(groups),
+        cpus=widest(group.cpus for group in groups),
+        mem_mb=widest(group.mem_mb for group in groups),
+        gpus=widest(group.gpus for group in groups),
+        nodes_at_least=number(rules.get("MinNodes", "")),
+        cpus_per_node=number(rules.get("MaxCPUsPerNode", "")),
+        mem_per_node_mb=per_node,
+        mem_per_cpu_mb=per_cpu,
+        array_size=number(settings.get("MaxArraySize", "")),
+        accounting=replace(known, partition_qos=None if qos == "N/A" else qos),
+        rules=rules,
     )
 
 
-def _nodes_at_most(groups: Sequence[_Group]) -> float | None:
-    """Nodes that the largest job may have: as many as one of the partitions has, or its limit."""
-    there: dict[str, float] = {}
-    for group in groups:
-        there[group.partition] = there.get(group.partition, 0) + group.nodes
-    return widest(min(there[group.partition], group.job_nodes or math.inf) for group in groups)
+def _memory_limit(rules: Rules, settings: Mapping[str, str], key: str) -> int | None:
+    """Of the partition, else of the whole cluster; 0 and UNLIMITED are none. Only one of the two keys counts."""
+    own = [rules[name] for name in ("MaxMemPerCPU", "MaxMemPerNode") if name in rules]
+    says = rules.get(key, "") if any(megabytes(value) for value in own) else settings.get(key, "")
+    return megabytes(says) or None
 
 
-def _partition_qos(text: str, wanted: Sequence[str]) -> str | None:
-    """The QOS that a partition brings along; of several partitions, nobody knows which it will be."""
-    found = re.search(rf"^PartitionName={re.escape(wanted[0])} .*?\bQoS=(\S+)", text, re.M)
-    return found[1] if found and len(wanted) == 1 and found[1] != "N/A" else None
+def _parents(rules: Sequence[Rules], settings: Mapping[str, str]) -> dict[str, str] | None:
+    """The tree of accounts, asked for where it decides who may use a partition."""
+    if not any(map(partitions.names_accounts, rules)) or _version(settings) < WITH_SUBACCOUNTS:
+        return None
+    return accounting.read_parents(scheduler.ask(accounting.TREE) or "", settings.get("ClusterName"))
+
+
+def _sure(rules: Rules, known: Accounting, settings: Mapping[str, str]) -> Rules:
+    """The rules that count and can be judged: of accounts not those that newer versions do not enforce, or where nobody
+    says which account is part of which. Seen on 22.05.8 and 26.05.5."""
+    old = _version(settings) < WITH_SUBACCOUNTS
+    judged = old or (known.parents is not None and accounting.holds_to_associations(known))
+    return rules if judged else partitions.without_accounts(rules)
+
+
+def _version(settings: Mapping[str, str]) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", settings.get("SLURM_VERSION", ""))[:2])
 
 
 def _partition_faults(limits: Limits, cluster: ClusterConfig) -> Iterator[str]:
@@ -184,8 +261,6 @@ def _partition_faults(limits: Limits, cluster: ClusterConfig) -> Iterator[str]:
     for name in (cluster.partition or "").split(","):
         if name and name not in limits.partitions:
             yield f"cluster.partition is {name!r}, which this cluster does not have; wanted {wanted}"
-    if limits.state in ("drain", "inact"):  # of one that is down, jobs are taken and wait
-        yield f"cluster.partition is {limits.partition!r}, which takes no jobs now ({limits.state}); wanted another one"
 
 
 def _time_faults(limits: Limits, cluster: ClusterConfig) -> Iterator[str]:
@@ -201,24 +276,43 @@ def _time_faults(limits: Limits, cluster: ClusterConfig) -> Iterator[str]:
 
 
 def _node_faults(limits: Limits, cfg: Config) -> Iterator[str]:
-    """What no node of the partition has."""
-    cluster, name = cfg.cluster, limits.partition
+    """What no node of the partition has, or the partition does not give of it."""
+    name, rules = limits.partition, limits.rules
+    has, gives = f"no more has partition {name}", f"of partition {name}"
+    most = {
+        "CPUs": [(limits.cpus, has), (limits.cpus_per_node, f"MaxCPUsPerNode {gives}")],
+        "MB": [(limits.mem_mb, has), (limits.mem_per_node_mb, f"MaxMemPerNode {gives}")],
+        "GPUs": [(limits.gpus, has)],
+    }
+    for key, unit, asked in _asked_of_a_node(limits, cfg):
+        known = [(number, why) for number, why in most[unit] if number is not None]
+        if known and asked > min(known)[0]:
+            yield f"{key} asks {asked} {unit} of a node, wanted at most {min(known)[0]}: {min(known)[1]}"
+    num_nodes, most_nodes = cfg.cluster.nodes_per_fold, limits.nodes_at_most
+    if most_nodes is not None and num_nodes > most_nodes:
+        yield f"cluster.nodes_per_fold is {num_nodes}, wanted at most {most_nodes:.0f}: no more gives partition {name}"
+    if (limits.nodes_at_least or 0) > 1:
+        yield (
+            f"cluster.partition is {name!r}, which gives no job fewer than {rules['MinNodes']} nodes (MinNodes), and "
+            "packing, seal and report take one; wanted another one"
+        )
+
+
+def _asked_of_a_node(limits: Limits, cfg: Config) -> Iterator[tuple[str, str, int]]:
+    """What each stage asks of a node: setting, unit, amount."""
+    cluster = cfg.cluster
     folds = "folds_per_node x " if cluster.folds_per_node > 1 else ""
-    asked = [(f"cluster.{folds}ranks_per_node x cpus_per_rank", "CPUs", cpus_asked(cfg), limits.cpus)]
+    yield f"cluster.{folds}ranks_per_node x cpus_per_rank", "CPUs", cpus_asked(cfg)
     for stage in ("pack", "aggregate"):
-        asked.append((f"cluster.{stage}.cpus", "CPUs", getattr(cluster, stage).cpus, limits.cpus))
+        yield f"cluster.{stage}.cpus", "CPUs", getattr(cluster, stage).cpus
     for stage in ("pack", "fold", "aggregate"):
-        mem_mb = round(getattr(cluster, stage).mem_gb * 1024)
-        asked.append((f"cluster.{stage}.mem_gb", "MB", mem_mb, limits.mem_mb))
+        yield f"cluster.{stage}.mem_gb", "MB", round(getattr(cluster, stage).mem_gb * 1024)
+        given = cpus_for_memory(limits, cfg, stage)
+        if given > _cpus_of(cfg, stage):
+            yield f"cluster.{stage}.mem_gb, with MaxMemPerCPU {limits.mem_per_cpu_mb},", "CPUs", given
     gpu_key = "gres" if cluster.gres else "gpus_per_node" if cluster.gpus_per_node else f"{folds}ranks_per_node"
     if gpus(cluster.gres or "gpu") is not None:  # a site may give them another name, which only SLURM can judge
-        asked.append((f"cluster.{gpu_key}", "GPUs", cfg.gpus_asked, limits.gpus))
-    for key, unit, number_asked, most in asked:
-        if most is not None and number_asked > most:
-            yield f"{key} asks {number_asked} {unit} of a node, wanted at most {most}: no more has partition {name}"
-    nodes, most_nodes = cluster.nodes_per_fold, limits.nodes_at_most
-    if most_nodes is not None and nodes > most_nodes:
-        yield f"cluster.nodes_per_fold is {nodes}, wanted at most {most_nodes:.0f}: no more gives partition {name}"
+        yield f"cluster.{gpu_key}", "GPUs", cfg.gpus_asked
 
 
 def _count_faults(limits: Limits, cfg: Config) -> Iterator[str]:

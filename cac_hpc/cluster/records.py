@@ -6,6 +6,7 @@ A record is found under the id of its job or array task, as ``123`` or ``123_4``
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +21,8 @@ RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?")
 MOST_TASKS = 10_000  # of one range: a longer one is damaged
 MEMORY = re.compile(r"(\d+(?:\.\d+)?)([KMGTP]?)[nc]?")
 OUT_OF_MEMORY = "OUT_OF_MEMORY"
+OUT_OF_MEMORY_SIGNAL = 125  # SLURM's own
+FATAL = (signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM)
 WELL = ("", "COMPLETED", "RUNNING", "PENDING", "COMPLETING")
 
 
@@ -132,6 +135,18 @@ def num_bytes(text: str) -> float | None:
     """``100M``, ``1.5G``, ``4Gn``, ``10648K`` in bytes; None of anything else."""
     match = MEMORY.fullmatch(text.strip())
     return float(match[1]) * 1024 ** " KMGTP".index(match[2] or " ") if match else None
+
+
+def ending_signal(exit_code: str) -> int | None:
+    """The signal that ended a job or step, of ``code:signal``; None if it ended by itself.
+
+    A shell gives 128 and the number of the signal that ended its command. Up to 25.05 sacct shows such a code without
+    the 128, so 137:0 as 9:0; of codes that small, only those count that programs hardly give by themselves.
+    """
+    match = re.search(r"(\d{1,3}):(\d{1,3})$", exit_code.strip())
+    code, number = (int(match[1]), int(match[2])) if match else (0, 0)
+    of_shell = code - 128 if 128 < code <= 128 + signal.SIGRTMAX else code if code in FATAL else 0
+    return number or of_shell or None
 
 
 def base_state(text: str) -> str:

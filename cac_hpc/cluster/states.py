@@ -1,6 +1,6 @@
-"""What every state of SLURM's, and every reason for waiting, means for a task: one table of each.
+"""What every state of SLURM 22.05 to 26.05 means for a task: one table.
 
-In commands RUN stands for the run folder, JOB for the job, FIELD for the stage's part of the cluster settings.
+In commands RUN stands for the run folder, JOB for the job.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ STATES = {
     "COMPLETING": Meaning("running", "gone", "is ending"),
     "CONFIGURING": Meaning("queued", "gone", "its nodes are being made ready"),
     "DEADLINE": Meaning("running", "failed", "not done by its deadline"),
+    "EXPEDITING": Meaning("queued", "gone", "SLURM looks whether to start it again at once"),  # from 25.11 on
     "FAILED": Meaning("running", "failed", "failed"),
     "NODE_FAIL": Meaning("queued", "failed", "its node failed"),
     "OUT_OF_MEMORY": Meaning("running", "failed", "out of memory"),
@@ -60,28 +61,3 @@ STATES = {
     "TIMEOUT": Meaning("running", "failed", "over its time limit"),
 }
 FINAL = frozenset(state for state, meaning in STATES.items() if meaning.left == "failed" or state == "COMPLETED")
-WAITS: tuple[tuple[str, State, str, str | None], ...] = (  # why a job is pending, by the first pattern that fits
-    (r"JobHeldUser", "held", "held by its owner", RELEASE),
-    (r"JobHeldAdmin", "held", "held by an administrator", f"{RELEASE} (as an administrator)"),
-    (r"launch failed requeued held", "held", "held: its launch failed, perhaps of a bad node", RELEASE),
-    (r"requeued.* held|JobHoldMaxRequeue", "held", "put back into the queue and held", RELEASE),
-    (r"DependencyNeverSatisfied", "held", "never starts: what it waits for did not end well", CANCEL_AND_RESUME),
-    (
-        r"PartitionTimeLimit|MaxWallDuration",
-        "held",
-        "never starts: asks for more time than is allowed",
-        f"{CANCEL_AND_RESUME} --cluster.FIELD.time_min LESS",
-    ),
-    (
-        r"PartitionNodeLimit|PerJob|MaxMemPerLimit|BadConstraints|NotAllowed|Invalid(Account|QOS)|PartitionConfig",
-        "held",
-        "never starts: asks for what it does not get here",
-        f"{CANCEL_AND_RESUME} with other --cluster settings",
-    ),
-    (r"Dependency", "queued", "waits for the stage before", None),
-    (r"BeginTime", "queued", "starts again in a moment", None),
-    (r"Priority|Resources|None", "queued", "waits for its turn", None),
-    (r"JobArrayTaskLimit", "queued", "waits for other tasks of its array (cluster.array_parallelism)", None),
-    (r"ReqNodeNotAvail|DOWN|Partition(Down|Inactive)", "queued", "the nodes it could use are down", "sinfo -R"),
-    (r"Limit|QOS|Assoc", "queued", "waits for a limit of the site", None),
-)

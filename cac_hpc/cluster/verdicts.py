@@ -7,7 +7,6 @@ queue. Every reason comes with the command that mends it; RUN in it stands for t
 
 from __future__ import annotations
 
-import os
 import pwd
 import re
 import signal
@@ -16,16 +15,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Literal, NamedTuple
 
-from cac_hpc.cluster.records import Accounted, Queued, base_state
-from cac_hpc.cluster.states import RELEASE, RESUME, STATES, WAITS, State
+from cac_hpc.cluster import reasons
+from cac_hpc.cluster.records import OUT_OF_MEMORY_SIGNAL, Accounted, Queued, base_state, ending_signal
+from cac_hpc.cluster.states import RELEASE, RESUME, STATES, State
 from cac_hpc.machine.stopping import RESUMABLE
 
 ALIVE_S = 20.0  # since the last pulse: the work goes on, whatever others say
 OLDER = timedelta(hours=2)  # than what we know: a job of the same number from before
 FIELD = {"pack": "pack", "folds": "fold"}  # of the cluster settings, where a stage asks for memory and time
-
-
 KILLED = re.compile(r"SIGKILL|signal 9|exit code 137|died in|no sign of life|gave no sign")  # that may be memory
+ASKED = re.compile(r"SIGTERM|^cancelled, or")  # to stop, by whom accounting may say
+NOBODY = 2**32 - 2  # SLURM's NO_VAL and what follows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,8 @@ def judge(known: Evidence) -> Verdict:
 
 def wants_accounting(told: str, reason: str | None) -> bool:
     """Whether accounting could say more of a task whose job has left the queue."""
-    return told in ("submitted", "running") or (told == "failed" and bool(KILLED.search(reason or "")))
+    signs = {"failed": KILLED, "stopped": ASKED}
+    return told in ("submitted", "running") or (told in signs and bool(signs[told].search(reason or "")))
 
 
 def is_ours(record: Queued | Accounted, token: str | None, since: str | None) -> bool:
@@ -124,10 +125,12 @@ def _in_queue(known: Evidence, job: Queued) -> Verdict:
 
 def _waiting(known: Evidence, job: Queued) -> Verdict:
     before = f"; before: {known.reason}" if known.reason else ""
-    for pattern, state, words, mend in WAITS:
-        if re.search(pattern, job.reason):
-            return Verdict(state, f"{words} (SLURM: {job.reason}){before}", mend)
-    return Verdict("queued", f"{job.reason or 'waits'}{before}")
+    slurm = f" (SLURM: {job.reason})" if job.reason else ""
+    found = reasons.meaning(job.reason)
+    if found is None:
+        return Verdict("queued", f"waits{slurm}{before}")
+    held = found.kind in ("held", "never starts")
+    return Verdict("held" if held else "queued", f"{found.words}{slurm}{before}", found.mend)
 
 
 def _silence(known: Evidence, job: Queued) -> str | None:
@@ -142,11 +145,15 @@ def _silence(known: Evidence, job: Queued) -> str | None:
 def _ended(known: Evidence) -> Verdict:
     """What the ledger says, and the cause where accounting knows it better."""
     state: State = "failed" if known.told == "failed" else "gone" if known.told == "gone" else "stopped"
-    why = _memory(known, known.account) if known.account and state == "failed" else None
+    account = known.account
+    why = _memory(known, account) if account and state == "failed" else None
     if why:
         return Verdict(state, f"{why.reason}; told: {known.reason}", why.mend)
+    reason = known.reason
+    if account and state == "stopped" and base_state(account.state) == "CANCELLED":
+        reason = f"cancelled{_who(account.state)}; told: {known.reason}"
     mend = None if known.reason and "launch_cv.py" in known.reason else RESUME
-    return Verdict(state, known.reason, mend)
+    return Verdict(state, reason, mend)
 
 
 def _here(known: Evidence) -> Verdict:
@@ -161,7 +168,8 @@ def _left(known: Evidence) -> Verdict:
     account = known.account
     if account is None:
         silent = {"silent": "accounting does not answer", "answers": "accounting does not know it"}
-        return Verdict("gone", f"left the queue without a result; {silent.get(known.accounting, 'no more is known')}")
+        nobody = silent.get(known.accounting, "no more is known")
+        return Verdict("gone", f"left the queue without a result; whether it failed or was cancelled: {nobody}")
     if why := _memory(known, account):
         return why
     state = base_state(account.state)
@@ -195,34 +203,41 @@ def _final(known: Evidence, account: Accounted, state: str, words: str) -> Verdi
 
 def _exit(account: Accounted, node: str) -> Verdict:
     """A job that ended with an exit code, as ``code:signal``."""
-    code, _, number = account.exit_code.partition(":")
-    if (code, number) == ("0", "53"):
+    slurm = f" (SLURM: {account.exit_code})"
+    if account.exit_code == "0:53":
         return Verdict(
             "failed",
             f"the folder of its log is missing or cannot be written{node} (exit 0:53), so nothing was started",
             f"make RUN/slurm writable on the nodes, then {RESUME}",
         )
-    if code == str(RESUMABLE):
+    if account.exit_code.split(":")[0] == str(RESUMABLE):
         return Verdict("stopped", f"asked to stop{node}, has saved", RESUME)
-    with suppress(ValueError):
-        if int(number) > 0:
-            return Verdict("failed", f"ended by {signal.Signals(int(number)).name}{node}", RESUME)
+    if number := ending_signal(account.exit_code):
+        return Verdict("failed", f"ended by {_signal_name(number)}{node}{slurm}", RESUME)
+    code = account.exit_code.split(":")[0]
     return Verdict("failed", f"ended with exit code {code or '?'}{node}", f"see --log, then {RESUME}")
+
+
+def _signal_name(number: int) -> str:
+    with suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"
 
 
 def _memory(known: Evidence, account: Accounted) -> Verdict | None:
     """Killed for memory: SLURM says so of a step, or it was killed when it had as much as it asked for."""
     asked, peak = account.asked_bytes, account.peak_bytes
     full = asked is not None and peak is not None and peak > 0.95 * asked
-    killed = account.exit_code.endswith(":9") or account.bad_step.endswith(":9") or account.exit_code == "137:0"
-    if not account.out_of_memory and not (full and killed):
+    by = {ending_signal(account.exit_code), ending_signal(account.bad_step)}
+    sure = account.out_of_memory or OUT_OF_MEMORY_SIGNAL in by
+    if not sure and not (full and signal.SIGKILL in by):
         return None
     # looked at every few seconds: what grew faster was never seen at its height
     had = f", a process reached {_gb(peak)}" if peak and peak > (asked or 0) / 2 else ""
     wanted = f"{2 * asked / 1024**3:.3g}" if asked and "c" not in account.asked else "MORE"
     return Verdict(
         "failed",
-        f"{'' if account.out_of_memory else 'probably '}out of memory: asked for {_gb(asked)}{had}",
+        f"{'' if sure else 'probably '}out of memory: asked for {_gb(asked)}{had}",
         f"{RESUME} --cluster.FIELD.mem_gb {wanted}",
     )
 
@@ -233,12 +248,13 @@ def _gb(size: float | None) -> str:
 
 def _who(state: str) -> str:
     """Who cancelled a job, of ``CANCELLED by 1000``."""
-    found = re.search(r"by (\d{1,9})", state)
-    if found is None or int(found[1]) == os.getuid():
-        return ""
+    found = re.search(r"by (\d+)", state)
+    user = int(found[1]) if found else NOBODY
+    if user >= NOBODY:
+        return " (SLURM does not say by whom)"
     with suppress(KeyError, OverflowError):
-        return f" by {pwd.getpwuid(int(found[1])).pw_name}"
-    return f" by user {found[1]}"
+        return f" by {pwd.getpwuid(user).pw_name}" + (" or by SLURM itself" if user == 0 else "")
+    return f" by user {user}"
 
 
 def _filled(verdict: Verdict, known: Evidence) -> Verdict:
@@ -248,4 +264,6 @@ def _filled(verdict: Verdict, known: Evidence) -> Verdict:
     if verdict.mend is None:
         return verdict
     field = FIELD.get(known.stage, "aggregate")
-    return verdict._replace(mend=verdict.mend.replace("JOB", known.job or "JOB").replace("FIELD", field))
+    cpus = "cpus_per_rank" if known.stage == "folds" else f"{field}.cpus"
+    named = verdict.mend.replace("JOB", known.job or "JOB").replace("FIELD", field).replace("CPUS", cpus)
+    return verdict._replace(mend=named)

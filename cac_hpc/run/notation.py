@@ -50,6 +50,24 @@ def gpus(gres: str) -> int | None:
     return sum(counts) if counts else None
 
 
+def in_hostlist(name: str, hosts: str) -> bool:
+    """Whether a host is in a list such as ``login[1-3,07],n1``."""
+    for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", hosts):
+        texts = re.split(r"\[([^\]]*)\]", part)
+        pattern = r"(\d+)".join(map(re.escape, texts[::2]))
+        found = re.fullmatch(pattern, name)
+        if found and all(_in_ranges(*pair) for pair in zip(found.groups(), texts[1::2], strict=True)):
+            return True
+    return False
+
+
+def _in_ranges(number: str, ranges: str) -> bool:
+    ends = [part.split("-") for part in ranges.split(",")]
+    padded = [len(end[0]) for end in ends if end[0].isdecimal() and end[-1].isdecimal()
+              and int(end[0]) <= int(number) <= int(end[-1])]  # fmt: skip
+    return any(len(number) >= width for width in padded)
+
+
 def rows(said: str, num_columns: int) -> Iterator[list[str]]:
     """The lines that have as many cells between ``|`` as were asked for."""
     for line in said.splitlines():
