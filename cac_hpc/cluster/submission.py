@@ -19,6 +19,7 @@ from typing import Any
 
 from cac_hpc.cluster import limits, scheduler
 from cac_hpc.cluster.limits import Limits
+from cac_hpc.machine import environment
 from cac_hpc.run import ledger, paths, stages
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
@@ -180,6 +181,7 @@ def _executor(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], a
         "dependency": f"{stage.rule}:{after}" if after else None,
         "setup": [
             f"export CAC_HPC_PYTHON={shlex.quote(sys.executable)}",
+            f"unset {' '.join(environment.not_for_jobs())}",
             *cluster.setup,
             "trap : USR1 USR2 TERM # a signal for the job is the task's: this shell waits for its end",
         ],
@@ -212,7 +214,8 @@ def _asked(cfg: Config, stage: Stage) -> dict[str, Any]:
 def _further(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]) -> dict[str, Any]:
     """Options that submitit has no name for."""
     cluster, size = cfg.cluster, per_task(cfg, stage, _num_tasks(cfg, run, stage))
-    further: dict[str, Any] = {"kill-on-invalid-dep": "yes", "requeue": True}
+    # limits of the login node are no limits of the job
+    further: dict[str, Any] = {"kill-on-invalid-dep": "yes", "requeue": True, "propagate": "NONE"}
     if stage.option:
         indices = {array_index(cfg, task, size) or 0 for task in tasks}
         further["array"] = f"{_ranges(indices)}%{cluster.array_parallelism}"

@@ -8,6 +8,26 @@ import signal
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+SENDERS = {  # of what ends a process: who sends it, and why
+    "SIGKILL": "sent by the kernel when the memory is used up, by SLURM, or by a person or a script of the site",
+    "SIGTERM": "sent by SLURM, or by a person or a script of the site",
+    "SIGINT": "sent by Ctrl-C, or by SLURM",
+    "SIGHUP": "sent when the terminal was closed",
+    "SIGQUIT": "sent by a person at the terminal, or by SLURM",
+    "SIGXCPU": "sent by the kernel when a process has used the CPU time that it may (ulimit -t)",
+    "SIGXFSZ": "sent by the kernel when a file gets larger than it may (ulimit -f)",
+    "SIGSEGV": "sent by the kernel when compiled code uses memory that it does not have: a library or driver that "
+    "does not fit, or broken hardware",
+    "SIGBUS": "sent by the kernel when memory cannot be reached: /dev/shm or the disk is full, or a file that was being "
+    "read was cut short or its disk was lost",
+    "SIGABRT": "sent by a library to its own process after an error, which the log shows",
+    "SIGFPE": "sent by the kernel when compiled code divides by zero: a library that does not fit",
+    "SIGILL": "sent by the kernel when compiled code is for another processor than this node has",
+    "SIGSYS": "sent by the kernel when the site forbids a system call",
+    "SIGPIPE": "sent by the kernel when the reader of the output is gone",
+    "SIGUSR1": "sent by SLURM before the time limit, and not listened to yet",
+    "SIGUSR2": "sent by SLURM before the time limit, and not listened to yet",
+}
 SUPERVISOR = "CAC_HPC_SUPERVISOR"  # variable: process number and start time of who watches over this one
 
 
@@ -33,6 +53,23 @@ def die_with(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
+def how_it_ended(code: int) -> str:
+    """What a process's exit code says: of a signal its name and what sends it.
+
+    Args:
+        code: as Python has it, for a signal its negative number.
+    """
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal_name(-code)
+    sender = SENDERS.get(name)
+    return f"ended by {name}, {sender}" if sender else f"ended by {name}"
 
 
 def supervised() -> dict[str, str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -43,12 +44,32 @@ class World:
         return self.rank - self.local_rank
 
 
+class Failure(NamedTuple):
+    """A rank that has ended with an error: its process, and its exit code, of a signal the negative number."""
+
+    pid: int
+    code: int
+
+
 class NoDevice(RuntimeError):
     """The device that was asked for is not there: one line."""
 
 
 def under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def torchrun(arguments: Sequence[str]) -> dict[int, Failure]:
+    """Start ranks with torchrun and wait until they have ended; returns those of this node that failed, by rank."""
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    try:
+        run.main(list(arguments))
+    except ChildFailedError as error:
+        print(error, file=sys.stderr, flush=True)
+        return {rank: Failure(failure.pid, failure.exitcode) for rank, failure in error.failures.items()}
+    return {}
 
 
 @contextmanager

@@ -1,0 +1,22 @@
+#!/bin/bash
+# Start a command without the variables that it must not have. Which those are says cac_hpc/machine/environment.txt.
+#   clean.sh job COMMAND ...    in a job submitted by hand: only what is listed for jobs, of all that sbatch has taken along
+#   clean.sh task COMMAND ...   for what does the work: all but what would mislead Python and torchrun
+set -euo pipefail
+set +o posix
+what=$1
+shift
+declare -A names=()
+while read -r list patterns; do
+    [[ -z $list || $list == "#"* ]] || names[$list]+="|${patterns// /|}"
+done < "$(dirname -- "${BASH_SOURCE[0]}")/../cac_hpc/machine/environment.txt"
+user="@(${names[user]})" job="@(${names[job]})" never="@(${names[never]})"
+dropped=()
+while IFS= read -r -d "" entry; do
+    name=${entry%%=*}
+    [[ -z $name || $name == $user ]] && continue
+    if { [[ $what == job ]] && [[ $name != $job ]]; } || { [[ $what == task ]] && [[ $name == $never ]]; }; then
+        dropped+=(-u "$name")
+    fi
+done < <(env -0)
+exec env "${dropped[@]}" "$@"
