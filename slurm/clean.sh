@@ -19,4 +19,8 @@ while IFS= read -r -d "" entry; do
         dropped+=(-u "$name")
     fi
 done < <(env -0)
+if [[ $what == job && -n ${SLURM_MEM_PER_NODE:-} && -n ${SLURM_MEM_PER_CPU:-}${SLURM_MEM_PER_GPU:-} ]]; then
+    # one is of a job in which sbatch was called, and srun refuses both; without them the step has all that the job has
+    dropped+=(-u SLURM_MEM_PER_NODE -u SLURM_MEM_PER_CPU -u SLURM_MEM_PER_GPU)
+fi
 exec env "${dropped[@]}" "$@"

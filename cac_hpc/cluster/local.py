@@ -118,9 +118,7 @@ def _run_task(
     variables = stages.environment(run, cfg, environment.for_tasks_here())
     variables |= {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}
     with _log(run, task).open("ab") as log:
-        child = subprocess.Popen(
-            argv, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=False
-        )
+        child = subprocess.Popen(argv, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=False)
     children.append((child, task.stage.ranks))
     code = child.wait()
     if code and not stages.last_ends(run, task):

@@ -120,8 +120,8 @@ def ask(command: list[str], timeout_s: float = TIMEOUT_S) -> str | None:
     """What one of SLURM's commands says; None if it is not there, fails or takes too long."""
     try:
         child = subprocess.Popen(
-            command, env=_variables(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            encoding="utf-8", errors="replace", start_new_session=True,
+            command, env=_variables(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True, encoding="utf-8", errors="replace", start_new_session=True,
         )  # fmt: skip
     except OSError:
         return None

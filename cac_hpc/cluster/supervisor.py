@@ -74,7 +74,7 @@ def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> 
         return 0
     if wrong := preflight.fault(run, cfg, tasks[0].stage):
         return restarts.leave_node(run, cfg, tasks, here, wrong)
-    if tasks[0].stage.ranks and (wrong := environment.missing_card(os.environ)):  # as set, so on no node it is right
+    if wrong := _missing_card(cfg, tasks[0]):  # a setting, so another node is no remedy
         return restarts.end(run, tasks, f"node {ledger.whereabouts()['node']}: {wrong}; {restarts.AGAIN}", code=1)
     worthy = restarts.give_up_fruitless(run, cfg, tasks, here) if here.is_first else tasks
     if not worthy:
@@ -86,6 +86,12 @@ def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> 
     if left and not code:  # asked to stop between two shards
         return restarts.go_on(run, left, here)
     return code or int(len(worthy) < len(tasks))
+
+
+def _missing_card(cfg: Config, task: Task) -> str | None:
+    """A network card that the ranks are to talk over and this node does not have, if they talk at all."""
+    read = environment.CARDS if cfg.train.device == "cuda" else environment.CARDS[:1]
+    return environment.missing_card(os.environ, read) if task.stage.ranks and cfg.cluster.ranks > 1 else None
 
 
 def _work(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place) -> list[Child]:
@@ -211,7 +217,9 @@ def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place, o
     go_on = [child for child in undone if _may_go_on(run, child)]
     for child in undone:
         if child not in go_on and not stages.last_ends(run, child.task, child.told):
-            restarts.end(run, [child.task], f"{processes.how_it_ended(child.process.returncode)}; its log says more", code)
+            restarts.end(
+                run, [child.task], f"{processes.how_it_ended(child.process.returncode)}; its log says more", code
+            )
     if go_on:
         return restarts.go_on(run, [child.task for child in go_on], here)
     if all(stages.was_stopped(run, child.task, child.told) for child in undone):

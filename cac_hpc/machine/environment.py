@@ -1,4 +1,4 @@
-"""What of the user's environment reaches SLURM's commands, jobs and tasks; the one list is environment.txt beside this."""
+"""Which variables reach SLURM's commands, jobs and tasks: the one list is environment.txt beside this file."""
 
 from __future__ import annotations
 
@@ -35,16 +35,18 @@ def not_for_jobs() -> list[str]:
     return [name for name in lists["slurm"] if name not in lists["job"]]
 
 
-def missing_card(variables: Mapping[str, str], cards: Collection[str] | None = None) -> str | None:
-    """Which network card these variables name that this node has not; None if it has all.
+def missing_card(
+    variables: Mapping[str, str], read: Collection[str] = CARDS, cards: Collection[str] | None = None
+) -> str | None:
+    """Which network card these variables name that this node does not have; None if it has all.
 
     Args:
-        cards: names of the node's cards; None for those of this machine.
+        read: of CARDS, those that what is to run reads. cards: names of the node's cards; None for this machine's.
     Source: torch's ProcessGroupGloo.cpp for GLOO_SOCKET_IFNAME, names parted by commas; NCCL's environment variables
         for NCCL_SOCKET_IFNAME, prefixes, after = whole names, after ^ what is not taken.
     """
     found = sorted(cards if cards is not None else (name for _, name in socket.if_nameindex()))
-    for variable in CARDS:
+    for variable in read:
         value = variables.get(variable, "")
         if not value or _serves(variable, value, found):
             continue

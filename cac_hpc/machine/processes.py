@@ -8,23 +8,22 @@ import signal
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+KERNEL = "sent by the kernel when"
 SENDERS = {  # of what ends a process: who sends it, and why
-    "SIGKILL": "sent by the kernel when the memory is used up, by SLURM, or by a person or a script of the site",
+    "SIGKILL": f"{KERNEL} the memory is used up, or by SLURM, a person or a script of the site",
     "SIGTERM": "sent by SLURM, or by a person or a script of the site",
     "SIGINT": "sent by Ctrl-C, or by SLURM",
     "SIGHUP": "sent when the terminal was closed",
     "SIGQUIT": "sent by a person at the terminal, or by SLURM",
-    "SIGXCPU": "sent by the kernel when a process has used the CPU time that it may (ulimit -t)",
-    "SIGXFSZ": "sent by the kernel when a file gets larger than it may (ulimit -f)",
-    "SIGSEGV": "sent by the kernel when compiled code uses memory that it does not have: a library or driver that "
-    "does not fit, or broken hardware",
-    "SIGBUS": "sent by the kernel when memory cannot be reached: /dev/shm or the disk is full, or a file that was being "
-    "read was cut short or its disk was lost",
+    "SIGXCPU": f"{KERNEL} a process has used the CPU time that it may (ulimit -t)",
+    "SIGXFSZ": f"{KERNEL} a file gets larger than it may (ulimit -f)",
+    "SIGSEGV": f"{KERNEL} compiled code uses memory that it does not have: a library or driver that does not fit",
+    "SIGBUS": f"{KERNEL} memory cannot be reached: shared memory (/dev/shm) or a disk is full, or a file was cut",
     "SIGABRT": "sent by a library to its own process after an error, which the log shows",
-    "SIGFPE": "sent by the kernel when compiled code divides by zero: a library that does not fit",
-    "SIGILL": "sent by the kernel when compiled code is for another processor than this node has",
-    "SIGSYS": "sent by the kernel when the site forbids a system call",
-    "SIGPIPE": "sent by the kernel when the reader of the output is gone",
+    "SIGFPE": f"{KERNEL} compiled code divides by zero: a library that does not fit",
+    "SIGILL": f"{KERNEL} compiled code is for another processor than this one",
+    "SIGSYS": f"{KERNEL} the site forbids a system call",
+    "SIGPIPE": f"{KERNEL} the reader of the output is gone",
     "SIGUSR1": "sent by SLURM before the time limit, and not listened to yet",
     "SIGUSR2": "sent by SLURM before the time limit, and not listened to yet",
 }

@@ -162,7 +162,9 @@ class Heartbeat:
             taken over, and the rank that is killed for it, if any; the process ends after it.
     """
 
-    def __init__(self, files: FoldPaths, fence: Fence, rank: int, size: int, lost: Callable[[str, int | None], None]) -> None:
+    def __init__(
+        self, files: FoldPaths, fence: Fence, rank: int, size: int, lost: Callable[[str, int | None], None]
+    ) -> None:
         self._files, self._fence, self._lost = files, fence, lost
         self._own = Pulse(str(fence.number), rank, platform.node(), os.getpid(), processes.start_time(os.getpid()))
         self._peers = [Peer(other, None, 0.0, 0.0) for other in range(size) if other != rank]
