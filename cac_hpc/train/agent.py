@@ -27,9 +27,9 @@ def start_ranks(root: Path, fold: int, options: str) -> int:
     told, before = len(ledger.read(run.ledger)), fencing.newest_number(files.attempts)
     failures = distributed.torchrun([*shlex.split(options), "--", *stages.script_command(task, run)])
     newest = fencing.newest_number(files.attempts)
-    ended_by_us = {event.get("killed") for event in ledger.read(run.ledger)[told:]}
+    ended_by_us = {event.get("killed") for event in ledger.read(run.ledger)[told:] if event["task"] == fold}
     for rank, why in reasons(run, fold, failures).items():
-        if rank not in ended_by_us:
+        if rank not in ended_by_us:  # hanging, by another rank, which has said so
             log.error("%s", why)
             facts = {"lost": True, "final": True, "attempt": newest if newest > before else None}
             name = processes.signal_name(-failures[rank].code)
