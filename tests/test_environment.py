@@ -194,7 +194,7 @@ def test_what_is_no_known_signal_is_still_a_sentence():
     assert processes.how_it_ended(3) == "ended with exit code 3"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_a_fold_on_this_machine_is_trained_the_same_whatever_the_shell_holds(tmp_path, scans, packed, undisturbed):
     run = fold_run(tmp_path, scans, packed, "paced_fold.py")
     hostile = hostile_to("the launcher")
@@ -225,7 +225,7 @@ env -0 > "$place/seen.new"; mv "$place/seen.new" "$place/seen.$SLURM_JOB_ID"
 LIMITS = "ulimit -St 1000; ulimit -Sv 30000000; ulimit -Sn 300; ulimit -Sc 7"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("by", ["the launcher", "hand"])
 def test_whatever_the_shell_holds_a_job_gets_the_list_and_the_nodes_limits_and_ends_well(slurm, run, undisturbed, by):
     pace(run, 0, WRITE_DOWN)

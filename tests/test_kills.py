@@ -26,7 +26,7 @@ VICTIMS = ["0 SIGKILL", "1 SIGKILL", "agent SIGKILL", "supervisor SIGKILL", "sup
            "1 SIGTERM", "file stop"]  # fmt: skip
 QUICK = {("step", "1 SIGKILL"), ("publish", "supervisor SIGKILL")}
 GONE = r"on \S+ died in .*: its process \d+ is gone"
-KILLED = r"on \S+ died in epoch 2 step 3 of 5 \(training\): ended by {}, sent by the kernel when .*"
+KILLED = r"on \S+ died in .*: ended by {}, sent by the kernel when .*"
 RAISED = r"on \S+: ValueError: an accident \(train_fold.py:\d+\)"
 SILENT = r"on \S+ gave no sign of life for 1\d s"
 

@@ -18,7 +18,7 @@ SENDERS = {  # of what ends a process: who sends it, and why
     "SIGXCPU": f"{KERNEL} a process has used the CPU time that it may (ulimit -t)",
     "SIGXFSZ": f"{KERNEL} a file gets larger than it may (ulimit -f)",
     "SIGSEGV": f"{KERNEL} compiled code uses memory that it does not have: a library or driver that does not fit",
-    "SIGBUS": f"{KERNEL} memory cannot be reached: shared memory (/dev/shm) or a disk is full, or a file was cut",
+    "SIGBUS": f"{KERNEL} memory cannot be reached: shared memory (/dev/shm) or a disk is full, a file was cut short",
     "SIGABRT": "sent by a library to its own process after an error, which the log shows",
     "SIGFPE": f"{KERNEL} compiled code divides by zero: a library that does not fit",
     "SIGILL": f"{KERNEL} compiled code is for another processor than this one",
