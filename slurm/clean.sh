@@ -23,4 +23,4 @@ if [[ $what == job && -n ${SLURM_MEM_PER_NODE:-} && -n ${SLURM_MEM_PER_CPU:-}${S
     # one is of a job in which sbatch was called, and srun refuses both; without them the step has all that the job has
     dropped+=(-u SLURM_MEM_PER_NODE -u SLURM_MEM_PER_CPU -u SLURM_MEM_PER_GPU)
 fi
-exec env "${dropped[@]}" "$@"
+exec env ${dropped[@]+"${dropped[@]}"} "$@"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc.cluster import scheduler
+from cac_hpc.cluster import scheduler, submission
 from cac_hpc.machine import environment, processes
+from cac_hpc.run import settings, stages
 from cac_hpc.run.paths import RunPaths
 from tests.drills import DEV, events, log, pace, submit, wait_for_end
 from tests.folds import fold_run, results
@@ -60,7 +61,7 @@ def recorded(tmp_path, monkeypatch):
     """Every command of SLURM's as a stand-in that writes down its environment; returns what each had."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for tool in ("sbatch", "squeue", "scancel", "scontrol", "sacct", "sinfo"):
+    for tool in ("sbatch", "squeue", "scancel", "scontrol", "sacct", "sinfo", "srun"):
         (folder / tool).write_text(f'#!/bin/sh\ncat /proc/$$/environ > "{tmp_path}/{tool}.env"\n', encoding="utf-8")
         (folder / tool).chmod(0o755)
     for name, value in (HOSTILE | NEEDED | KEPT).items():
@@ -100,6 +101,17 @@ def test_what_is_submitted_takes_along_the_list_alone_and_the_launcher_keeps_its
     found = recorded("sbatch")
     assert not set(found) & {*HOSTILE, "LC_ALL"}
     assert {name: found[name] for name in NEEDED | KEPT} == NEEDED | KEPT
+
+
+def test_a_job_drops_the_proof_of_who_submitted_it_and_the_limits_of_the_login_node(recorded, tmp_path, scans, packed):
+    """Source: slurm.schedmd.com/jwt.html: srun does not work with a token in its environment; seen on 22.05.8."""
+    run = RunPaths(fold_run(tmp_path, scans, packed, "paced_fold.py", setup=["export SITE=here"]))
+    cfg = settings.load(run.config)
+    tasks = stages.tasks_of(cfg, run, "folds")
+    script = submission.write_script(run, cfg, tasks[0].stage, tasks).read_text(encoding="utf-8")
+    assert "#SBATCH --propagate=NONE\n" in script
+    dropped = "unset SLURM_JWT SLURM_SACK_SOCKET SLURM_SACK_KEY SLURM_SACK_JWKS\n"
+    assert script.index(dropped) < script.index("export SITE=here") < script.index("\nsrun ")
 
 
 def test_a_task_on_this_machine_gets_the_list_and_its_gpus_but_nothing_of_slurm(recorded, monkeypatch):
