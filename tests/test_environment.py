@@ -14,6 +14,7 @@ from cac_hpc.cluster import scheduler, submission
 from cac_hpc.machine import environment, processes
 from cac_hpc.run import settings, stages
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.train import agent, distributed
 from tests.drills import DEV, events, log, pace, submit, wait_for_end
 from tests.folds import fold_run, results
 from tests.runs import REPO, job
@@ -199,6 +200,25 @@ def test_the_cards_of_this_machine_are_known():
 @pytest.mark.parametrize("number", [n for n in signal.Signals if n not in (signal.SIGSTOP, signal.SIGCONT)])
 def test_a_signal_that_ended_a_process_is_named(number):
     assert re.match(rf"ended by {number.name}(, sent |$)", processes.how_it_ended(-number))
+
+
+@pytest.mark.parametrize(
+    ("failures", "rank"),
+    [
+        ([(1, -9, 0)], 1),
+        ([(0, 1, 0), (1, -11, 0)], 1),  # both seen at once: rank 0 has only noticed it
+        ([(0, 1, 0), (1, -9, 1)], 1),
+        ([(0, 1, 0), (1, -15, 3)], None),  # by torchrun, when rank 0 had failed
+        ([(0, 1, 0), (1, -9, 30)], None),  # the same, after its patience
+        ([(0, -9, 0), (1, -15, 0)], 0),
+        ([(1, -15, 0), (0, 1, 4)], 1),
+        ([(0, 75, 0), (1, 1, 0)], None),
+        ([], None),
+    ],
+)
+def test_a_rank_that_torchrun_ended_itself_is_not_the_cause(failures, rank):
+    found = agent.killed([distributed.Failure(rank, 100 + rank, code, seen_s) for rank, code, seen_s in failures])
+    assert (found.rank if found else None) == rank
 
 
 def test_what_is_no_known_signal_is_still_a_sentence():

@@ -45,10 +45,12 @@ class World:
 
 
 class Failure(NamedTuple):
-    """A rank that has ended with an error: its process, and its exit code, of a signal the negative number."""
+    """A rank that has ended with an error. code: of a signal its negative number. seen_s: when torchrun saw it."""
 
+    rank: int
     pid: int
     code: int
+    seen_s: int
 
 
 class NoDevice(RuntimeError):
@@ -59,8 +61,12 @@ def under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def torchrun(arguments: Sequence[str]) -> dict[int, Failure]:
-    """Start ranks with torchrun and wait until they have ended; returns those of this node that failed, by rank."""
+def torchrun(arguments: Sequence[str]) -> list[Failure]:
+    """Start ranks with torchrun and wait until they have ended; returns those of this node that failed.
+
+    In the order in which torchrun saw it: the last may have been ended by torchrun itself, by SIGTERM and after 30 s
+    by SIGKILL.
+    """
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -68,8 +74,9 @@ def torchrun(arguments: Sequence[str]) -> dict[int, Failure]:
         run.main(list(arguments))
     except ChildFailedError as error:
         print(error, file=sys.stderr, flush=True)
-        return {rank: Failure(failure.pid, failure.exitcode) for rank, failure in error.failures.items()}
-    return {}
+        found = error.failures.items()
+        return [Failure(rank, failed.pid, failed.exitcode, failed.timestamp) for rank, failed in found]
+    return []
 
 
 @contextmanager
