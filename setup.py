@@ -14,7 +14,11 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["cac_hpc", "cac_hpc.*"]),
-    package_data={"cac_hpc": ["py.typed"], "cac_hpc.report": ["page.html", "page.css"]},
+    package_data={
+        "cac_hpc": ["py.typed"],
+        "cac_hpc.machine": ["environment.txt"],
+        "cac_hpc.report": ["page.html", "page.css"],
+    },
     python_requires=">=3.10,<3.14",
     install_requires=[
         "torch>=2.6,<3",

@@ -7,4 +7,5 @@ set +u # what sites have there, as module and conda, often reads variables that 
 source "$RUN/code/slurm/env.sh"
 set -u
 export PYTHONPATH="$RUN/code${PYTHONPATH:+:$PYTHONPATH}"
-exec "${CAC_HPC_PYTHON:-python3}" "$RUN/code/jobs/supervise.py" --run "$RUN" --stage "$STAGE" "${@:3}"
+exec bash "$RUN/code/slurm/clean.sh" task \
+    "${CAC_HPC_PYTHON:-python3}" "$RUN/code/jobs/supervise.py" --run "$RUN" --stage "$STAGE" "${@:3}"

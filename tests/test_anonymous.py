@@ -57,7 +57,7 @@ def test_nodes_are_known_from_the_ledger_and_the_signs_of_life(tmp_path):
     run.excluded.parent.mkdir()
     ledger.append(run.excluded, node="beta", why="has no GPU", job=None)
     fence = fencing.take(run.fold(2), {"node": "gamma"})
-    with heartbeat.Heartbeat(run.fold(2), fence, 0, 1, lambda why: None):
+    with heartbeat.Heartbeat(run.fold(2), fence, 0, 1, lambda *why: None):
         (pulse,) = heartbeat.read_pulses(run.fold(2))
     assert aggregation._nodes(run) == {"alpha", "beta", pulse.node}
     run.fold(1).predictions.unlink()

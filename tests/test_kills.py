@@ -26,6 +26,7 @@ VICTIMS = ["0 SIGKILL", "1 SIGKILL", "agent SIGKILL", "supervisor SIGKILL", "sup
            "1 SIGTERM", "file stop"]  # fmt: skip
 QUICK = {("step", "1 SIGKILL"), ("publish", "supervisor SIGKILL")}
 GONE = r"on \S+ died in .*: its process \d+ is gone"
+KILLED = r"on \S+ died in .*: ended by {}, sent by the kernel when .*"
 RAISED = r"on \S+: ValueError: an accident \(train_fold.py:\d+\)"
 SILENT = r"on \S+ gave no sign of life for 1\d s"
 
@@ -96,8 +97,11 @@ def test_a_fold_killed_anywhere_ends_with_the_same_result(tmp_path, scans, packe
         pytest.param("0 raise", rf"rank 0 {RAISED}", marks=pytest.mark.drill),
         pytest.param("1 exit", rf"rank 1 {GONE}", marks=pytest.mark.drill),
         pytest.param("0 exit", rf"rank 0 {GONE}", marks=pytest.mark.drill),
-        pytest.param("1 SIGKILL", rf"rank 1 {GONE}", marks=pytest.mark.drill),
-        pytest.param("agent SIGKILL", r"ended by SIGKILL", marks=pytest.mark.drill),
+        pytest.param("1 SIGKILL", f"rank 1 {KILLED.format('SIGKILL')}memory is used up", marks=pytest.mark.drill),
+        pytest.param("0 SIGXCPU", f"rank 0 {KILLED.format('SIGXCPU')}CPU time", marks=pytest.mark.drill),
+        pytest.param("1 SIGBUS", f"rank 1 {KILLED.format('SIGBUS')}/dev/shm", marks=pytest.mark.drill),
+        pytest.param("1 SIGSEGV", f"rank 1 {KILLED.format('SIGSEGV')}compiled code", marks=pytest.mark.drill),
+        pytest.param("agent SIGKILL", r"ended by SIGKILL, sent by the kernel", marks=pytest.mark.drill),
     ],
 )
 def test_a_rank_that_is_lost_ends_the_fold_soon_and_is_named(tmp_path, scans, packed, victim, found):

@@ -151,7 +151,8 @@ def test_a_fold_that_dies_again_and_again_before_it_saves_is_given_up(slurm, sca
     assert state["state"] == "failed"
     why = r"2 starts in a row brought nothing new \(cluster.attempts\), the last ended so: (.*); to go on: "
     last = re.search(why, state["reason"])[1]
-    assert (" died in " in last) if killed == "0" else (last == "ended by a lost rank"), state["reason"]
+    who = r"rank 0 on \S+ died in [\w ]+: " if killed == "0" else r"torchrun on \S+ "
+    assert re.match(rf"{who}ended by SIGKILL, sent by the kernel when the memory is used up", last), state["reason"]
     nothing_is_left(run)
 
 

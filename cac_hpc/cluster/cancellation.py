@@ -16,7 +16,7 @@ from typing import Any
 from cac_hpc.cluster import outlook, ownership, scheduler, verdicts
 from cac_hpc.cluster.records import Queued, base_state
 from cac_hpc.machine import processes
-from cac_hpc.run import ledger, lock, stages
+from cac_hpc.run import ledger, lock, logs, stages
 from cac_hpc.run.config import WorkError
 from cac_hpc.run.paths import RunPaths
 
@@ -34,11 +34,11 @@ def cancel(root: Path) -> int:
     run = RunPaths(root)
     ended = [*_cancel_jobs(run), *_end_launcher(run)]
     if not ended:
-        print("nothing of this run is in the queue or runs on this machine")
+        logs.say("nothing of this run is in the queue or runs on this machine")
         return 0
-    print("\n".join(ended))
-    print("a fold at work saves first, within the time that SLURM gives it (KillWait); what is done stays done")
-    print(f"to go on:   python jobs/launch_cv.py --resume {shlex.quote(str(root))}")
+    logs.say("\n".join(ended))
+    logs.say("a fold at work saves first, within the time that SLURM gives it (KillWait); what is done stays done")
+    logs.say(f"to go on:   python jobs/launch_cv.py --resume {shlex.quote(str(root))}")
     return 0
 
 
@@ -68,7 +68,9 @@ def _cancel_jobs(run: RunPaths) -> list[str]:
     """Cancel the jobs; of an array, which is one stage of the run, all tasks at once. Returns what was cancelled."""
     found, strangers = jobs_in_queue(run)
     for job in strangers:
-        print(f"left alone: {job}: it stands in {run.ledger}, but bears no name of this run's; if it is, use scancel")
+        logs.say(
+            f"left alone: {job}: it stands in {run.ledger}, but bears no name of this run's; if it is, use scancel"
+        )
     arrays: dict[str, list[Queued]] = {}
     for job, queued in found.items():
         arrays.setdefault(job.split("_")[0], []).append(queued)

@@ -43,7 +43,7 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     plan.check_dataset(run.dataset(cfg.data.packed_dir), dataset_plan)
     kind, why = _choose_kind(cfg)
     tasks = stages.plan_tasks(cfg, run, len(dataset_plan.shards))
-    print(f"run folder: {run.root}\ncluster: {kind}, {why}", flush=True)
+    logs.say(f"run folder: {run.root}\ncluster: {kind}, {why}")
     _show_plan(cfg, dataset_plan, kind)
     waiting = stages.waiting(tasks)
     queued = _in_queue(run, waiting) if kind == "slurm" else {}
@@ -55,7 +55,7 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
         if not queued and not lock.is_held(run.lock):
             write_text(run.config, config.to_yaml(cfg))
         for line in preview.lines(cfg):
-            print(line, flush=True)
+            logs.say(line)
         return _dry_run(run, cfg, kind, waiting or tasks)
     with lock.exclusive(run.lock, inherited=kind == "local"):
         queued = queued or (submission.in_queue(run) if kind == "slurm" else {})  # another launcher was here meanwhile
@@ -68,7 +68,7 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     if options.wait:
         return _follow(run, tasks)
     here = shlex.quote(str(run.root))
-    print(f"where it stands: python jobs/status.py {here}\nthe report:      python jobs/report.py {here}")
+    logs.say(f"where it stands: python jobs/status.py {here}\nthe report:      python jobs/report.py {here}")
     return 0
 
 
@@ -84,7 +84,7 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
         known = run.splits.is_file() and settings.load(run.config).split.contrast_to == cfg.split.contrast_to
         if not known:
             raise
-        print(f"note: {error}; until then the report has no inflation", flush=True)
+        logs.say(f"note: {error}; until then the report has no inflation")
     if cfg.report.published:
         published.beside(Path(cfg.report.published), cfg.labels.names)
 
@@ -102,7 +102,7 @@ def _show_plan(cfg: Config, dataset_plan: DatasetPlan, kind: str) -> None:
     logs.console().print(estimate.table(cfg, found, allowed))
     raised = limits.notes(allowed, cfg) if allowed else ()
     for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *raised):
-        print(f"note: {note}", flush=True)
+        logs.say(f"note: {note}")
 
 
 def _follow(run: RunPaths, tasks: list[Task]) -> int:
@@ -114,11 +114,11 @@ def _result(run: RunPaths, tasks: list[Task]) -> int:
     """Say where the report of a run that has ended is; returns the exit code."""
     if tasks[-1].result.exists():
         page = run.report / page_name(read_json(tasks[-1].result)["status"], "md")
-        print(f"the report: {page}\nin here:    python jobs/report.py {shlex.quote(str(run.root))}")
+        logs.say(f"the report: {page}\nin here:    python jobs/report.py {shlex.quote(str(run.root))}")
     unfinished = [str(task) for task in tasks if not task.done]
     if unfinished:
-        print(f"without a valid result: {', '.join(unfinished)}")
-        print(f"to go on:   python jobs/launch_cv.py --resume {shlex.quote(str(run.root))}")
+        logs.say(f"without a valid result: {', '.join(unfinished)}")
+        logs.say(f"to go on:   python jobs/launch_cv.py --resume {shlex.quote(str(run.root))}")
     _show_use(run)
     return 1 if unfinished else 0
 
@@ -129,7 +129,7 @@ def _show_use(run: RunPaths) -> None:
     if uses := usage.read(run, cfg):
         logs.console().print(usage.table(uses))
         for line in usage.advice(uses, cfg):
-            print(f"next time:  {line}")
+            logs.say(f"next time:  {line}")
 
 
 def _choose_kind(cfg: Config) -> tuple[str, str]:
@@ -203,12 +203,14 @@ def _in_queue(run: RunPaths, waiting: Sequence[Task]) -> dict[str, str]:
     submission.require_own(run, [job for stage, job in told.items() if stage not in found])
     found = told | found
     if found:
-        print(f"this run is in the queue already: job {', '.join(dict.fromkeys(found.values()))}")
+        logs.say(f"this run is in the queue already: job {', '.join(dict.fromkeys(found.values()))}")
     idle = [
         str(task) for task in waiting if task.stage.name in found and not _open(states[task.stage.name, task.index])
     ]
     if idle:
-        print(f"note: {', '.join(idle)} can start again only after that: run this again then, or jobs/cancel.py before")
+        logs.say(
+            f"note: {', '.join(idle)} can start again only after that: run this again then, or jobs/cancel.py before"
+        )
     return found
 
 
@@ -224,9 +226,9 @@ def _dry_run(run: RunPaths, cfg: Config, kind: str, tasks: list[Task]) -> int:
             continue
         if kind == "slurm":
             script = submission.write_script(run, cfg, stage, mine)
-            print(f"{stage.name}: {len(mine)} tasks, {script}\n  SLURM: {scheduler.test_only(script)}")
+            logs.say(f"{stage.name}: {len(mine)} tasks, {script}\n  SLURM: {scheduler.test_only(script)}")
         else:
             argv = stages.command(mine[0], run, cfg.cluster.ranks, ["--standalone"])
-            print(f"{stage.name}: {len(mine)} tasks, {shlex.join(argv)}")
-    print("nothing was submitted")
+            logs.say(f"{stage.name}: {len(mine)} tasks, {shlex.join(argv)}")
+    logs.say("nothing was submitted")
     return 0

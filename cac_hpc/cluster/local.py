@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from cac_hpc.cluster import preflight
-from cac_hpc.machine import processes
+from cac_hpc.machine import environment, processes
 from cac_hpc.run import ledger, logs, paths, stages
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
@@ -115,11 +115,10 @@ def _run_task(
     run: RunPaths, cfg: Config, task: Task, gpus: str | None, children: list[tuple[subprocess.Popen[bytes], bool]]
 ) -> int:
     argv = stages.command(task, run, cfg.cluster.ranks, ["--standalone"])
-    environment = stages.environment(run, cfg) | ({} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus})
+    variables = stages.environment(run, cfg, environment.for_tasks_here())
+    variables |= {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}
     with paths.open_own(_log(run, task), "ab") as log:
-        child = subprocess.Popen(
-            argv, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=False
-        )
+        child = subprocess.Popen(argv, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=False)
     children.append((child, task.stage.ranks))
     code = child.wait()
     if code and not stages.last_ends(run, task):
@@ -129,13 +128,9 @@ def _run_task(
             task.index,
             "ended",
             ok=False,
-            reason=f"{_how_it_ended(code)}; {_log(run, task).relative_to(run.root)} says more",
+            reason=f"{processes.how_it_ended(code)}; {_log(run, task).relative_to(run.root)} says more",
         )
     return code
-
-
-def _how_it_ended(code: int) -> str:
-    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 def _room(cfg: Config, stage: Stage) -> list[str | None]:

@@ -65,7 +65,7 @@ def rehearse(root: Path, source: Path) -> int:
         same = _result(alone) == _result(warned)
         findings.append(("its result", f"{'equals' if same else 'DIFFERS from'} that of the fold left alone"))
     logs.console().print(logs.table(f"drill on {cfg.cluster.partition or 'the default partition'}", ("", ""), findings))
-    print("this site works as the settings assume" if same else "see above for what does not work here")
+    logs.say("this site works as the settings assume" if same else "see above for what does not work here")
     return 0 if same else 1
 
 

@@ -7,8 +7,8 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from signal import SIGKILL
 
@@ -16,6 +16,7 @@ from cac_hpc.cluster import records
 from cac_hpc.cluster.ownership import Owner
 from cac_hpc.cluster.records import Accounted, Listing
 from cac_hpc.cluster.states import FINAL
+from cac_hpc.machine import environment
 
 TIMEOUT_S = 20
 SUBMIT_TIMEOUT_S = 300  # sbatch itself asks a busy controller again and again
@@ -23,7 +24,6 @@ SILENT = "SLURM does not answer (squeue)"
 ENDING = "COMPLETING"  # of a job that has ended or was cancelled, and may still be saving
 ACCOUNTING_TIMEOUT_S = 10
 PAUSE_S, LONGEST_PAUSE_S = 2.5, 300.0  # before accounting is asked again for what it could not say
-TASTES = ("SQUEUE_", "SACCT_", "SLURM_TIME_FORMAT", "SLURM_CLUSTERS")  # of a user, that change what is listed
 
 
 def unavailable() -> str | None:
@@ -102,27 +102,17 @@ def cancel(jobs: Sequence[str], owner: Owner) -> str | None:
     return wrong or (_order(["scancel", *there]) if there else None)
 
 
-@contextmanager
-def clean_environment() -> Iterator[None]:
-    """Hide the variables of an enclosing job or shell that would change what is submitted; SLURM_CONF stays."""
-    hidden = {
-        name: os.environ.pop(name)
-        for name in list(os.environ)
-        if name.startswith(("SLURM", "SBATCH_", "SRUN_", "PMI", "SUBMITIT_")) and name != "SLURM_CONF"
-    }
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)
+def _variables() -> dict[str, str]:
+    """What a command gets whose answer is read."""
+    return environment.for_slurm() | {"LC_ALL": "C"}
 
 
 def ask(command: list[str], timeout_s: float = TIMEOUT_S) -> str | None:
     """What one of SLURM's commands says; None if it is not there, fails or takes too long."""
-    shown = {name: value for name, value in os.environ.items() if not name.startswith(TASTES)} | {"LC_ALL": "C"}
     try:
         child = subprocess.Popen(
-            command, env=shown, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            encoding="utf-8", errors="replace", start_new_session=True,
+            command, env=_variables(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True, encoding="utf-8", errors="replace", start_new_session=True,
         )  # fmt: skip
     except OSError:
         return None
@@ -165,11 +155,10 @@ def submit(script: Path) -> tuple[bool, str]:
     Which job it has become SLURM says, see `jobs_called`.
     """
     try:
-        with clean_environment():
-            done = subprocess.run(
-                ["sbatch", str(script)], capture_output=True, text=True, errors="replace", timeout=SUBMIT_TIMEOUT_S,
-                stdin=subprocess.DEVNULL, check=False,
-            )  # fmt: skip
+        done = subprocess.run(
+            ["sbatch", str(script)], env=environment.for_slurm(), stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, encoding="utf-8", errors="replace", timeout=SUBMIT_TIMEOUT_S, check=False,
+        )  # fmt: skip
     except OSError as error:
         return False, f"sbatch: {error.strerror}"
     except subprocess.TimeoutExpired:
@@ -190,8 +179,7 @@ def test_only(script: Path) -> str:
     """What SLURM says to a script without taking it: when and where it would start, or why it would not."""
     command = ["sbatch", "--test-only", str(script)]
     try:
-        with clean_environment():
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        done = _run(command)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"no answer ({error})"
     return " ".join((done.stderr or done.stdout).replace("sbatch: ", "").split())
@@ -216,10 +204,16 @@ def _in_queue(jobs: Sequence[str], owner: Owner) -> tuple[list[str], str | None]
     return there, None
 
 
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, env=_variables(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )  # fmt: skip
+
+
 def _order(command: list[str]) -> str | None:
     """Give SLURM an order; returns its words if it does not follow."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        done = _run(command)
     except OSError as error:
         return f"{command[0]}: {error.strerror}"
     except subprocess.TimeoutExpired:

@@ -18,6 +18,7 @@ from typing import Any
 
 from cac_hpc.cluster import limits, ownership, scheduler
 from cac_hpc.cluster.limits import Limits
+from cac_hpc.machine import environment
 from cac_hpc.run import ledger, logs, paths, stages
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
@@ -92,7 +93,7 @@ def submit(run: RunPaths, cfg: Config, waiting: Sequence[Task], queued: Mapping[
     Raises: InputError with SLURM's own words if it refuses one; what it took of this call is cancelled then.
     """
     if not waiting:
-        print("everything is done already")
+        logs.say("everything is done already")
     known: dict[str, str] = {}
     taken: list[str] = []
     for stage in STAGES:
@@ -106,10 +107,10 @@ def submit(run: RunPaths, cfg: Config, waiting: Sequence[Task], queued: Mapping[
         known[stage.name] = job
         _record(run, cfg, stage, tasks, job)
         count = "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
-        print(f"{how} {stage.name:<10} job {job}, {count}", flush=True)
+        logs.say(f"{how} {stage.name:<10} job {job}, {count}")
         if how == "submitted":
             for line in _differences(job, cfg, stage):
-                print(f"note: {line}")
+                logs.say(f"note: {line}")
 
 
 def write_script(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], after: str | None = None) -> Path:
@@ -159,10 +160,10 @@ def _sbatch(
         raise InputError(_refusal(stage, name, accepted, said, scheduler.cancel(taken, owner)))
     job, *others = sorted(found, key=int, reverse=True)
     if others:
-        print(f"note: sbatch submitted stage {stage.name} {len(found)} times; cancelled job {', '.join(others)}")
+        logs.say(f"note: sbatch submitted stage {stage.name} {len(found)} times; cancelled job {', '.join(others)}")
         scheduler.cancel(others, owner)
     for line in _words(said):
-        print(f"note: sbatch says: {line}", flush=True)
+        logs.say(f"note: sbatch says: {line}")
     script.replace(run.slurm / f"{job}_submission.sh")
     return job
 
@@ -243,6 +244,7 @@ def _executor(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], a
         "dependency": f"{stage.rule}:{after}" if after else None,
         "setup": [
             f"export CAC_HPC_PYTHON={shlex.quote(sys.executable)}",
+            f"unset {' '.join(environment.not_for_jobs())}",
             *cluster.setup,
             "trap : USR1 USR2 TERM # a signal for the job is the task's: this shell waits for its end",
         ],
@@ -275,7 +277,8 @@ def _asked(cfg: Config, stage: Stage) -> dict[str, Any]:
 def _further(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]) -> dict[str, Any]:
     """Options that submitit has no name for."""
     cluster, size = cfg.cluster, per_task(cfg, stage, _num_tasks(cfg, run, stage))
-    further: dict[str, Any] = {"kill-on-invalid-dep": "yes", "requeue": True}
+    # limits of the login node are no limits of the job
+    further: dict[str, Any] = {"kill-on-invalid-dep": "yes", "requeue": True, "propagate": "NONE"}
     if stage.option:
         indices = {array_index(cfg, task, size) or 0 for task in tasks}
         further["array"] = f"{_ranges(indices)}%{cluster.array_parallelism}"
@@ -309,8 +312,11 @@ def _differences(job: str, cfg: Config, stage: Stage) -> list[str]:
         "TimeLimit": scheduler.minutes_text(stages.resources(stage, cfg).time_min),
         "NumNodes": None if not stage.ranks else f"{cluster.nodes_per_fold}",
     }
-    return [
-        f"job {job} ({stage.name}) has {key} {granted[key]}, {wanted} was asked for"
+    found = [
+        f"{key} {granted[key]}, {wanted} was asked for"
         for key, wanted in asked.items()
         if wanted and granted.get(key) and granted[key].split("-")[0] != wanted and granted[key] != wanted
     ]
+    if cpus := limits.cpu_difference(granted, cfg, stage.resources):
+        found.append(cpus)
+    return [f"job {job} ({stage.name}) has {line}" for line in found]

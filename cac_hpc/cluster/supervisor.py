@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cac_hpc.cluster import preflight, rendezvous, restarts
 from cac_hpc.cluster.restarts import Place
-from cac_hpc.machine import memory, processes, stopping
+from cac_hpc.machine import environment, memory, processes, stopping
 from cac_hpc.machine.stopping import RESUMABLE
 from cac_hpc.run import ledger, settings, stages
 from cac_hpc.run.config import Config, InputError
@@ -74,6 +74,8 @@ def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> 
         return 0
     if wrong := preflight.fault(run, cfg, tasks[0].stage):
         return restarts.leave_node(run, cfg, tasks, here, wrong)
+    if wrong := _missing_card(cfg, tasks[0]):  # a setting, so another node is no remedy
+        return restarts.end(run, tasks, f"node {ledger.whereabouts()['node']}: {wrong}; {restarts.AGAIN}", code=1)
     worthy = restarts.give_up_fruitless(run, cfg, tasks, here) if here.is_first else tasks
     if not worthy:
         return 1
@@ -84,6 +86,12 @@ def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> 
     if left and not code:  # asked to stop between two shards
         return restarts.go_on(run, left, here)
     return code or int(len(worthy) < len(tasks))
+
+
+def _missing_card(cfg: Config, task: Task) -> str | None:
+    """A network card that the ranks are to talk over and this node does not have, if they talk at all."""
+    read = environment.CARDS if cfg.train.device == "cuda" else environment.CARDS[:1]
+    return environment.missing_card(os.environ, read) if task.stage.ranks and cfg.cluster.ranks > 1 else None
 
 
 def _work(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place) -> list[Child]:
@@ -137,9 +145,9 @@ def _tasks(cfg: Config, run: RunPaths, name: str, index: int | None, per_task: i
 
 def _start(run: RunPaths, cfg: Config, task: Task, slot: int, here: Place) -> Child:
     options = rendezvous.options(run, task, here.node, here.num_nodes, here.key) if task.stage.ranks else []
-    environment = stages.environment(run, cfg)
+    variables = stages.environment(run, cfg, os.environ)
     if task.stage.ranks and cfg.train.device == "cuda":
-        environment["CUDA_VISIBLE_DEVICES"] = _gpus(cfg, slot)
+        variables["CUDA_VISIBLE_DEVICES"] = _gpus(cfg, slot)
 
     def deaf() -> None:
         for number in IGNORED:
@@ -149,7 +157,7 @@ def _start(run: RunPaths, cfg: Config, task: Task, slot: int, here: Place) -> Ch
     log.info("%s starts on %s", task, ledger.whereabouts()["node"])
     before = fencing.newest_number(run.fold(task.index or 0).attempts) if task.stage.ranks else 0
     told = len(ledger.read(run.ledger))
-    return Child(task, subprocess.Popen(argv, env=environment, preexec_fn=deaf), time.monotonic(), before, told)
+    return Child(task, subprocess.Popen(argv, env=variables, preexec_fn=deaf), time.monotonic(), before, told)
 
 
 def _gpus(cfg: Config, slot: int) -> str:
@@ -199,6 +207,9 @@ def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place, o
         log.error("another job has taken over: this one is thought dead, and ends without a word")
         return 1
     code = max(child.process.returncode if child.process.returncode > 0 else 1 for child in undone)
+    for child in undone:
+        if child.process.returncode < 0 and not stages.last_ends(run, child.task, child.told):
+            _say_killed(run, child)
     if oom_kills:
         return restarts.end(run, [child.task for child in undone], _out_of_memory(cfg, undone[0].task, oom_kills), code)
     if not here.is_first:
@@ -206,12 +217,24 @@ def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place, o
     go_on = [child for child in undone if _may_go_on(run, child)]
     for child in undone:
         if child not in go_on and not stages.last_ends(run, child.task, child.told):
-            restarts.end(run, [child.task], f"ended with {_how(child.process.returncode)}; its log says more", code)
+            restarts.end(
+                run, [child.task], f"{processes.how_it_ended(child.process.returncode)}; its log says more", code
+            )
     if go_on:
         return restarts.go_on(run, [child.task for child in go_on], here)
     if all(stages.was_stopped(run, child.task, child.told) for child in undone):
         return RESUMABLE  # by somebody who asked the fold and not the job: it stays stopped
     return code
+
+
+def _say_killed(run: RunPaths, child: Child) -> None:
+    """Tell the ledger of a script, or a torchrun with its ranks, that a signal has ended."""
+    task, code = child.task, child.process.returncode
+    what = "torchrun" if task.stage.ranks else "the process"
+    why = f"{what} on {ledger.whereabouts()['node']} {processes.how_it_ended(code)}"
+    attempt = fencing.newest_number(run.fold(task.index or 0).attempts) if task.stage.ranks else None
+    facts = {"lost": True, "signal": processes.signal_name(-code), "attempt": attempt}
+    ledger.record(run.ledger, task.stage.name, task.index, "ended", ok=False, reason=why, **facts)
 
 
 def _is_replaced(run: RunPaths, child: Child) -> bool:
@@ -222,8 +245,7 @@ def _is_replaced(run: RunPaths, child: Child) -> bool:
 def _may_go_on(run: RunPaths, child: Child) -> bool:
     """Whether the end was nobody's fault: the job was asked to stop, or a rank or its node was lost."""
     ends = stages.last_ends(run, child.task, child.told)
-    lost = any(end.get("lost") for end in ends) or (child.process.returncode < 0 and not ends)
-    return lost or stopping.heard() is not None
+    return any(end.get("lost") for end in ends) or stopping.heard() is not None
 
 
 def _out_of_memory(cfg: Config, task: Task, oom_kills: int) -> str:
@@ -233,7 +255,3 @@ def _out_of_memory(cfg: Config, task: Task, oom_kills: int) -> str:
         f"out of memory: {asked:g} GB were asked for, and the kernel ended {oom_kills} of the job's processes; "
         f"{restarts.AGAIN} --cluster.{task.stage.resources}.mem_gb {2 * asked:g}"
     )
-
-
-def _how(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"

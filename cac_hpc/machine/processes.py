@@ -8,6 +8,25 @@ import signal
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+KERNEL = "sent by the kernel when"
+SENDERS = {  # of what ends a process: who sends it, and why
+    "SIGKILL": f"{KERNEL} the memory is used up, or by SLURM, a person or a script of the site",
+    "SIGTERM": "sent by SLURM, or by a person or a script of the site",
+    "SIGINT": "sent by Ctrl-C, or by SLURM",
+    "SIGHUP": "sent when the terminal was closed",
+    "SIGQUIT": "sent by a person at the terminal, or by SLURM",
+    "SIGXCPU": f"{KERNEL} a process has used the CPU time that it may (ulimit -t)",
+    "SIGXFSZ": f"{KERNEL} a file gets larger than it may (ulimit -f)",
+    "SIGSEGV": f"{KERNEL} compiled code uses memory that it does not have: a library or driver that does not fit",
+    "SIGBUS": f"{KERNEL} memory cannot be reached: shared memory (/dev/shm) or a disk is full, a file was cut short",
+    "SIGABRT": "sent by a library to its own process after an error, which the log shows",
+    "SIGFPE": f"{KERNEL} compiled code divides by zero: a library that does not fit",
+    "SIGILL": f"{KERNEL} compiled code is for another processor than this one",
+    "SIGSYS": f"{KERNEL} the site forbids a system call",
+    "SIGPIPE": f"{KERNEL} the reader of the output is gone",
+    "SIGUSR1": "sent by SLURM before the time limit, and not listened to yet",
+    "SIGUSR2": "sent by SLURM before the time limit, and not listened to yet",
+}
 SUPERVISOR = "CAC_HPC_SUPERVISOR"  # variable: process number and start time of who watches over this one
 
 
@@ -33,6 +52,23 @@ def die_with(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
+def how_it_ended(code: int) -> str:
+    """What a process's exit code says: of a signal its name and what sends it.
+
+    Args:
+        code: as Python has it, for a signal its negative number.
+    """
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal_name(-code)
+    sender = SENDERS.get(name)
+    return f"ended by {name}, {sender}" if sender else f"ended by {name}"
 
 
 def supervised() -> dict[str, str]:

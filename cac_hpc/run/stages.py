@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from cac_hpc.machine import processes
+from cac_hpc.machine.environment import for_task
 from cac_hpc.run import digests, ledger, paths
 from cac_hpc.run.config import Config, Resources
 from cac_hpc.run.paths import FoldPaths, RunPaths
@@ -165,25 +167,22 @@ def command(task: Task, run: RunPaths, num_ranks: int, rendezvous: Sequence[str]
     """
     if not task.stage.ranks:
         return [sys.executable, *script_command(task, run)]
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        *rendezvous,
-        f"--nproc-per-node={num_ranks}",
-        f"--log-dir={run.slurm / 'torchrun'}",
-        "--",
-    ]
-    return [*torchrun, *script_command(task, run)]
+    options = shlex.join([*rendezvous, f"--nproc-per-node={num_ranks}", f"--log-dir={run.slurm / 'torchrun'}"])
+    start = [sys.executable, str(run.code / "jobs" / "start_ranks.py"), "--run", str(run.root)]
+    return [*start, "--fold", str(task.index), f"--torchrun={options}"]
 
 
-def environment(run: RunPaths, cfg: Config) -> dict[str, str]:
-    """The variables that a task's command runs with: own code, threads as the settings say, and whom it ends with."""
+def environment(run: RunPaths, cfg: Config, given: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a task's command runs with: own code, threads as the settings say, and whom it ends with.
+
+    Args:
+        given: what it has beside these, by the list in cac_hpc.machine.environment.
+    """
     threads = str(cfg.cluster.cpus_per_rank)
-    sites = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(run.code)]
+    sites = [path for path in given.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(run.code)]
     python_path = os.pathsep.join([str(run.code), *sites])
     own = {"PYTHONPATH": python_path, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    return {**os.environ, **own, **processes.supervised()}
+    return {**for_task(given), **own, **processes.supervised()}
 
 
 def last_ends(run: RunPaths, task: Task, since: int = 0) -> list[dict[str, Any]]:
@@ -194,7 +193,10 @@ def last_ends(run: RunPaths, task: Task, since: int = 0) -> list[dict[str, Any]]
     """
     found: list[dict[str, Any]] = []
     for event in _newest_start(ledger.read(run.ledger)[since:], task.stage.name, task.index):
-        found = [] if event["event"] == "started" else [*found, event] if event["event"] == "ended" else found
+        if event["event"] == "started":
+            found = []
+        elif event["event"] == "ended":  # what ended a rank comes before what others have seen of it
+            found = [event, *found] if event.get("signal") else [*found, event]
     return found
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -43,12 +44,39 @@ class World:
         return self.rank - self.local_rank
 
 
+class Failure(NamedTuple):
+    """A rank that has ended with an error. code: of a signal its negative number. seen_s: when torchrun saw it."""
+
+    rank: int
+    pid: int
+    code: int
+    seen_s: int
+
+
 class NoDevice(RuntimeError):
     """The device that was asked for is not there: one line."""
 
 
 def under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def torchrun(arguments: Sequence[str]) -> list[Failure]:
+    """Start ranks with torchrun and wait until they have ended; returns those of this node that failed.
+
+    In the order in which torchrun saw it: the last may have been ended by torchrun itself, by SIGTERM and after 30 s
+    by SIGKILL.
+    """
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    try:
+        run.main(list(arguments))
+    except ChildFailedError as error:
+        print(error, file=sys.stderr, flush=True)
+        found = error.failures.items()
+        return [Failure(rank, failed.pid, failed.exitcode, failed.timestamp) for rank, failed in found]
+    return []
 
 
 @contextmanager

@@ -160,10 +160,12 @@ class Heartbeat:
 
     Args:
         lost: told the verdict when another rank is lost while this one cannot move, or a newer start of the fold has
-            taken over; the process ends after it.
+            taken over, and the rank that is killed for it, if any; the process ends after it.
     """
 
-    def __init__(self, files: FoldPaths, fence: Fence, rank: int, size: int, lost: Callable[[str], None]) -> None:
+    def __init__(
+        self, files: FoldPaths, fence: Fence, rank: int, size: int, lost: Callable[[str, int | None], None]
+    ) -> None:
         self._files, self._fence, self._lost = files, fence, lost
         self._own = Pulse(str(fence.number), rank, platform.node(), os.getpid(), processes.start_time(os.getpid()))
         self._peers = [Peer(other, None, 0.0, 0.0) for other in range(size) if other != rank]
@@ -233,7 +235,7 @@ class Heartbeat:
         try:
             self._fence.check()
         except Fenced as why:
-            self._lost(str(why))
+            self._lost(str(why), None)
             os._exit(1)
         except OSError:
             pass  # the disk does not answer: it takes no writes either
@@ -260,11 +262,13 @@ class Heartbeat:
 
     def _give_up(self, found: Verdict) -> None:
         """End this process, and the lost one if it is still there: stopped, it would not hear torchrun."""
-        self._lost(found.why)
-        for pulse in (peer.pulse for peer in self._peers if peer.rank == found.rank):
-            if pulse and pulse.node == self._own.node and processes.start_time(pulse.pid) == pulse.started:
-                with contextlib.suppress(OSError):
-                    os.kill(pulse.pid, signal.SIGKILL)
+        pulses = [peer.pulse for peer in self._peers if peer.rank == found.rank and peer.pulse]
+        there = [pulse for pulse in pulses if pulse.node == self._own.node]
+        alive = [pulse for pulse in there if processes.start_time(pulse.pid) == pulse.started]
+        self._lost(found.why, found.rank if alive else None)
+        for pulse in alive:
+            with contextlib.suppress(OSError):
+                os.kill(pulse.pid, signal.SIGKILL)
         os._exit(1)
 
 

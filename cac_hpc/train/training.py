@@ -73,9 +73,10 @@ def _as_rank(run: RunPaths, fold: int, cfg: Config, world: World) -> int:
 
 
 def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World, fence: Fence) -> None:
-    def lost(why: str) -> None:
+    def lost(why: str, killed: int | None) -> None:
         log.error("%s", why)
-        ledger.record(run.ledger, "folds", fold, "ended", ok=False, reason=why, lost=True, attempt=fence.number)
+        facts = {"lost": True, "attempt": fence.number} | ({} if killed is None else {"killed": killed})
+        ledger.record(run.ledger, "folds", fold, "ended", ok=False, reason=why, **facts)
 
     started = time.monotonic()
     with Heartbeat(run.fold(fold), fence, world.rank, world.size, lost) as heart:

@@ -1,0 +1,21 @@
+"""Start the ranks of one fold on this node with torchrun, as the launcher and jobs/supervise.py do."""
+
+from cac_hpc.run import settings
+
+
+def main() -> int:
+    run, asked = settings.parse_stage(
+        __doc__,
+        numbers={"fold": "train this fold"},
+        texts={"torchrun": "torchrun's options, in one word, as --torchrun='--standalone --nproc-per-node=2'"},
+        required=("fold", "torchrun"),
+    )
+    from cac_hpc.run import logs
+    from cac_hpc.train import agent
+
+    logs.setup()
+    return agent.start_ranks(run, asked["fold"], asked["torchrun"])
+
+
+if __name__ == "__main__":
+    raise SystemExit(settings.exit_code(main))
