@@ -3,6 +3,11 @@
 Exit code 75: it was asked to stop, has saved, and goes on from there when it is started again.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this script, whatever is installed
+
 from cac_hpc.machine import stopping
 from cac_hpc.run import settings
 

@@ -9,11 +9,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from cac_hpc.cluster import estimate, limits, local, monitor, scheduler, submission, usage
+from cac_hpc.cluster import estimate, exclusions, limits, local, monitor, scheduler, submission, usage
 from cac_hpc.cluster.states import OPEN
-from cac_hpc.data import plan, preview
+from cac_hpc.data import plan, preview, sealed
 from cac_hpc.data.plan import DatasetPlan
-from cac_hpc.run import config, ledger, lock, logs, provenance, settings, stages
+from cac_hpc.run import config, ledger, lock, logs, provenance, settings, snapshot, stages
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths, page_name, read_json, write_json, write_text
 from cac_hpc.run.settings import LaunchOptions
@@ -44,13 +44,12 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     kind, why = _choose_kind(cfg)
     tasks = stages.plan_tasks(cfg, run, len(dataset_plan.shards))
     print(f"run folder: {run.root}\ncluster: {kind}, {why}", flush=True)
-    _show_plan(cfg, dataset_plan, kind)
+    _show_plan(run, cfg, dataset_plan, kind)
     waiting = stages.waiting(tasks)
     queued = _in_queue(run, waiting) if kind == "slurm" else {}
     if queued and {task.stage.name for task in waiting} <= set(queued):
         return _follow(run, tasks) if options.wait else 0
-    if not run.config.exists():
-        _create(run, cfg, dataset_plan, tasks, source)
+    _complete(run, cfg, dataset_plan, tasks, source)
     if options.dry_run:
         if not queued and not lock.is_held(run.lock):
             write_text(run.config, config.to_yaml(cfg))
@@ -89,7 +88,7 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
         published.beside(Path(cfg.report.published), cfg.labels.names)
 
 
-def _show_plan(cfg: Config, dataset_plan: DatasetPlan, kind: str) -> None:
+def _show_plan(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, kind: str) -> None:
     """What the run will take, beside what there is.
 
     Raises: InputError for what cannot work, one line for each fault.
@@ -102,6 +101,9 @@ def _show_plan(cfg: Config, dataset_plan: DatasetPlan, kind: str) -> None:
     logs.console().print(estimate.table(cfg, found, allowed))
     for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind)):
         print(f"note: {note}", flush=True)
+    if kind == "slurm":
+        exclusions.check(run, cfg)
+        print("".join(f"{line}\n" for line in exclusions.notes(run)), end="", flush=True)
 
 
 def _follow(run: RunPaths, tasks: list[Task]) -> int:
@@ -167,6 +169,24 @@ def _check_run_folder(run: RunPaths, cfg: Config) -> None:
         )
 
 
+def _complete(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[Task], source: Path) -> None:
+    """See to it that the run folder has everything that the jobs need, and say what was missing or changed.
+
+    Raises: InputError if that cannot be.
+    """
+    if not run.config.exists():
+        _create(run, cfg, dataset_plan, tasks, source)
+        return
+    dataset = run.dataset(cfg.data.packed_dir)
+    plan.write_plan(dataset, dataset_plan)
+    if restored := snapshot.restore(run, source):
+        print(f"note: {run.code}: put back as they were: {', '.join(restored[:5])} ({len(restored)} in all)")
+    if changed := snapshot.note_changes(run):
+        print(f"note: {run.code}: {snapshot.told(changed)}", flush=True)
+    if faults := sealed.faults(dataset):
+        print(f"note: {dataset.root}: {', '.join(faults[:5])} ({len(faults)} in all); packed again, as it was sealed")
+
+
 def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[Task], source: Path) -> None:
     """Write everything that the jobs need; the run folder appears with all of it or not at all.
 
@@ -175,8 +195,8 @@ def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[T
     scratch = RunPaths(run.root.with_name(f".{run.root.name}.{secrets.token_hex(4)}.tmp"))
     try:
         scratch.slurm.mkdir(parents=True)
-        code = provenance.copy_code(source, scratch.code)
-        write_json(scratch.provenance, provenance.collect(source) | {"code_sha256": code})
+        code = snapshot.take(source, scratch.code)
+        write_json(scratch.provenance, provenance.collect(source) | code)
         for task in tasks:
             result = os.path.relpath(task.result, run.root)
             ledger.record(scratch.ledger, task.stage.name, task.index, "planned", result=result)

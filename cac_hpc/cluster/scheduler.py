@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIG_IGN, SIGKILL, SIGTERM, signal
 
 from cac_hpc.cluster import records
 from cac_hpc.cluster.records import Accounted, Listing
@@ -27,10 +27,14 @@ def unavailable() -> str | None:
     """Why there is no SLURM here; None if there is one that answers."""
     if shutil.which("sbatch") is None:
         return "there is no sbatch on this machine"
-    answer = ask(["scontrol", "ping"])
-    if answer is None or "UP" not in answer:
+    if is_silent():
         return "sbatch is here, but no SLURM controller answers"
     return None
+
+
+def is_silent() -> bool:
+    """Whether no controller answers; without a scontrol there is nothing to wait for."""
+    return shutil.which("scontrol") is not None and "is UP" not in (ask(["scontrol", "ping"]) or "")
 
 
 def queue(users: Iterable[int]) -> Listing | None:
@@ -167,14 +171,23 @@ def test_only(script: Path) -> str:
 
 
 def _order(command: list[str]) -> str | None:
-    """Give SLURM an order; returns its words if it does not follow."""
+    """Give SLURM an order; returns its words if it does not follow.
+
+    A requeue has SLURM send SIGTERM to every process of the step that asks for it: the order is given to its end.
+    """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, preexec_fn=_ignore_sigterm
+        )
     except OSError as error:
         return f"{command[0]}: {error.strerror}"
     except subprocess.TimeoutExpired:
         return f"{command[0]} did not answer within {TIMEOUT_S} s"
     return " ".join((done.stderr or done.stdout).split()) or f"{command[0]} failed" if done.returncode else None
+
+
+def _ignore_sigterm() -> None:
+    signal(SIGTERM, SIG_IGN)
 
 
 def jobs_by_name() -> dict[str, dict[str, str]] | None:

@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import limits, scheduler
+from cac_hpc.cluster import exclusions, limits, scheduler
 from cac_hpc.cluster.limits import Limits
 from cac_hpc.run import ledger, paths, stages
 from cac_hpc.run.config import Config, InputError
@@ -164,7 +164,7 @@ def _executor(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], a
     """A submitit executor with all that the stage asks of SLURM."""
     import submitit
 
-    cluster, excluded = cfg.cluster, stages.excluded_nodes(run, cfg)
+    cluster, excluded = cfg.cluster, exclusions.names(run, cfg)
     executor = submitit.SlurmExecutor(folder=run.slurm)
     parameters: dict[str, Any] = {
         "job_name": job_name(run, stage),

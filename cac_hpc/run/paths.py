@@ -141,6 +141,11 @@ class RunPaths:
         return self.root / "code"
 
     @property
+    def code_changes(self) -> Path:
+        """Files of the run's code that are not as they were copied, one JSON line each time one is noticed."""
+        return self.root / "code_changes.jsonl"
+
+    @property
     def splits(self) -> Path:
         return self.root / "splits.json"
 
