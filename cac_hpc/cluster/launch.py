@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shlex
 import shutil
+import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,10 +18,13 @@ from cac_hpc.data import plan, preview, sealed
 from cac_hpc.data.plan import DatasetPlan
 from cac_hpc.run import config, ledger, lock, logs, provenance, settings, snapshot, stages
 from cac_hpc.run.config import Config, InputError
-from cac_hpc.run.paths import RunPaths, page_name, read_json, write_json, write_text
+from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
 from cac_hpc.run.settings import LaunchOptions
 from cac_hpc.run.stages import STAGES, Task, TaskState
 from cac_hpc.statistics import contrast, published
+
+OF_SLURM = "%\\"  # in file names: a pattern, and that there is none
+UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-8, separators of lines
 
 # moved folders, other resources, another title, what only decides whether to go on: the same science
 FREE = (
@@ -37,6 +43,7 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     Raises: InputError for whatever is wrong with the user's input, before anything is written or submitted.
     """
     run = RunPaths(Path(cfg.run))
+    _check_paths(cfg, source)
     _check_beside(run, cfg)
     dataset_plan = plan.make_plan(cfg)
     _check_run_folder(run, cfg)
@@ -56,7 +63,7 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
         for line in preview.lines(cfg):
             print(line, flush=True)
         return _dry_run(run, cfg, kind, waiting or tasks)
-    with lock.exclusive(run.lock, inherited=kind == "local"):
+    with named(run.root), lock.exclusive(run.lock, inherited=kind == "local"):
         queued = queued or (submission.in_queue(run) if kind == "slurm" else {})  # another launcher was here meanwhile
         if not queued:  # else its jobs read the settings that are there
             write_text(run.config, config.to_yaml(cfg))
@@ -69,6 +76,27 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     here = shlex.quote(str(run.root))
     print(f"where it stands: python jobs/status.py {here}\nthe report:      python jobs/report.py {here}")
     return 0
+
+
+def _check_paths(cfg: Config, source: Path) -> None:
+    """No path has a character that a terminal, a script or a file of settings would not give back as it is.
+
+    Raises: InputError naming path and character.
+    """
+    named = {
+        "run": cfg.run, "data.dicom_root": cfg.data.dicom_root, "data.packed_dir": cfg.data.packed_dir,
+        "data.pseudonym_key": cfg.data.pseudonym_key, "labels.sheet": cfg.labels.sheet,
+        "split.contrast_to": cfg.split.contrast_to, "report.published": cfg.report.published,
+        "the checkout": str(source), "Python": sys.executable, "TMPDIR": os.environ.get("TMPDIR"),
+    }  # fmt: skip
+    for name, path in named.items():
+        for character in path or "":
+            if unicodedata.category(character) in UNSAFE:
+                what = unicodedata.name(character, f"U+{ord(character):04X}")
+                raise InputError(
+                    f"{name} is {path!a}, with {character!a} ({what}) in it; wanted a path of printable characters in "
+                    "UTF-8: rename it, or make a link to it"
+                )
 
 
 def _check_beside(run: RunPaths, cfg: Config) -> None:
@@ -142,9 +170,10 @@ def _choose_kind(cfg: Config) -> tuple[str, str]:
     if cfg.cluster.kind == "slurm" and absent:
         raise InputError(f"cluster.kind is slurm, but {absent}; log in to the cluster or set cluster.kind local")
     if cfg.cluster.kind == "slurm" or (cfg.cluster.kind == "auto" and not absent):
-        if "%" in cfg.run:
+        if character := next(filter(cfg.run.__contains__, OF_SLURM), None):
             raise InputError(
-                f"run is {cfg.run!r}, but SLURM gives % a meaning of its own in file names; wanted a path without it"
+                f"run is {cfg.run!r}, but SLURM gives {character} a meaning of its own in names of log files; wanted "
+                "a path without it"
             )
         return "slurm", "as set" if cfg.cluster.kind == "slurm" else "a SLURM controller answers"
     local.check_devices(cfg)
@@ -204,6 +233,8 @@ def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[T
         plan.write_plan(scratch.dataset(cfg.data.packed_dir), dataset_plan)
         scratch.root.replace(run.root)
     except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and run.config.exists():
+            raise InputError(f"{run.root}: another launcher has made this run meanwhile; run this again") from None
         raise InputError(f"cannot write the run folder {run.root} or data.packed_dir: {error}") from error
     finally:
         shutil.rmtree(scratch.root, ignore_errors=True)

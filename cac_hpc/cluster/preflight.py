@@ -8,7 +8,6 @@ folder of the data that is not there at all, outside of the run folder: here its
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import subprocess
@@ -16,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from cac_hpc.data import sealed
+from cac_hpc.run import paths
 from cac_hpc.run.config import Config, WorkError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import Stage
@@ -55,7 +55,7 @@ def _not_writable(folder: Path) -> str | None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # no other node has more
+        if error.errno in paths.FULL:  # no other node has more
             raise WorkError(
                 f"{folder}: {error.strerror}; make room, then python jobs/launch_cv.py --resume RUN"
             ) from None

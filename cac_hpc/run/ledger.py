@@ -14,6 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from cac_hpc.run import paths
+
 log = logging.getLogger("cac_hpc")
 EVENTS = ("planned", "submitted", "started", "progress", "ended", "requeued", "fenced", "used")
 
@@ -33,7 +35,7 @@ def record(ledger: Path, stage: str, task: int | None, event: str, **facts: Any)
 def append(path: Path, **facts: Any) -> None:
     """Append facts and the time to a file of JSON lines."""
     line = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **facts}
-    with path.open("ab", buffering=0) as file:
+    with paths.named(path), path.open("ab", buffering=0) as file:
         file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
 
 
