@@ -23,8 +23,14 @@ def main() -> int:
         texts={"stage": "pack, seal, folds or aggregate"},
         required=("stage",),
     )
-    from cac_hpc.cluster import supervisor
-    from cac_hpc.run import logs
+    from cac_hpc.run import logs, snapshot
+    from cac_hpc.run.paths import RunPaths
+
+    try:
+        from cac_hpc.cluster import supervisor
+    except ImportError:
+        snapshot.check_complete(RunPaths(run))  # says which file is not there
+        raise
 
     logs.setup()
     return supervisor.supervise(run, asked["stage"], asked["index"], asked["per_task"] or 1)

@@ -123,8 +123,9 @@ def _redraw(run: RunPaths, steps: Generator[Step, None, None], look: Callable[[]
 
 def _notes(run: RunPaths, states: Sequence[TaskState]) -> list[str]:
     """What is to be known of the tasks, the nodes that are left out, and the run's code."""
-    changed = snapshot.changes(run)
-    return [*overview.notes(states), *exclusions.notes(run), *([f"code: {snapshot.told(changed)}"] if changed else [])]
+    changed, missing = snapshot.changes(run), snapshot.incomplete(run)
+    code = [*([missing] if missing else []), *([f"{run.code}: {snapshot.told(changed)}"] if changed else [])]
+    return [*overview.notes(states), *exclusions.notes(run), *code]
 
 
 def _show_log(run: RunPaths, name: str) -> int:

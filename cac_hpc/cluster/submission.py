@@ -160,6 +160,14 @@ def _command(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]) ->
     return shlex.join(["bash", str(run.code / "slurm" / "task.sh"), str(run.root), stage.name, "--per_task", str(size)])
 
 
+def _guard(run: RunPaths) -> str:
+    """A line of shell that ends a job whose code is not there any more; all else is checked by what it starts."""
+    script = run.code / "slurm" / "task.sh"
+    again = shlex.quote(f"python jobs/launch_cv.py --resume {shlex.quote(str(run.root))} puts it back")
+    told = shlex.quote(f"error: {script} is missing, as where a scratch file system is purged;")
+    return f"[ -r {shlex.quote(str(script))} ] || {{ echo {told} {again} >&2; exit 2; }}"
+
+
 def _executor(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], after: str | None) -> Any:
     """A submitit executor with all that the stage asks of SLURM."""
     import submitit
@@ -180,6 +188,7 @@ def _executor(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], a
         "dependency": f"{stage.rule}:{after}" if after else None,
         "setup": [
             f"export CAC_HPC_PYTHON={shlex.quote(sys.executable)}",
+            _guard(run),
             *cluster.setup,
             "trap : USR1 USR2 TERM # a signal for the job is the task's: this shell waits for its end",
         ],

@@ -39,11 +39,18 @@ def check_complete(run: RunPaths) -> None:
 
     Raises: InputError naming those that are, and what to do.
     """
-    if missing := _missing(run):
-        raise InputError(
-            f"{run.code}: {_listed(missing)} missing, as where a scratch file system is purged; "
-            "python jobs/launch_cv.py --resume RUN puts back what the installed version still has"
-        )
+    if fault := incomplete(run):
+        raise InputError(fault)
+
+
+def incomplete(run: RunPaths) -> str | None:
+    """Which files of the run's code are missing, and what to do; None if none is."""
+    if not (missing := _missing(run)):
+        return None
+    return (
+        f"{run.code}: {_listed(missing)} missing, as where a scratch file system is purged; "
+        "python jobs/launch_cv.py --resume RUN puts back what the same version still has"
+    )
 
 
 def restore(run: RunPaths, source: Path) -> list[str]:
