@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -104,24 +105,34 @@ def nodes(fake, count, partition="dev*"):
     fake.says("sinfo", "".join(f"{partition}|n{number}|idle\n" for number in range(1, count + 1)))
 
 
+def add(run, node, partition=None):
+    return exclusions.add(run, node, "has no GPU", "7", partition)
+
+
 @pytest.mark.parametrize(("count", "most"), [(1, 0), (2, 1), (4, 1), (8, 2), (40, 10)])
 def test_at_most_a_quarter_of_the_nodes_is_left_out_and_never_all(fake, tmp_path, count, most):
     run = bare_run(tmp_path / "run")
     nodes(fake, count)
-    for number in range(1, most + 1):
-        assert exclusions.refusal(run, f"n{number}", None) is None
-        ledger.append(run.excluded, node=f"n{number}", why="has no GPU", job="7")
-        assert exclusions.refusal(run, f"n{number}", None) is None  # known already
-    said = exclusions.refusal(run, f"n{most + 1}", None)
+    for number in [*range(1, most + 1)] * 2:  # twice: known already
+        assert add(run, f"n{number}") is None
+    said = add(run, f"n{most + 1}")
     assert f"of {count} nodes in service of partition default at most {most} may be" in said
+    assert len(exclusions.current(run)) == most
+
+
+def test_jobs_that_find_bad_nodes_at_the_same_time_leave_out_no_more(fake, tmp_path):
+    run = bare_run(tmp_path / "run")
+    nodes(fake, 12)
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(lambda number: add(run, f"n{number}"), range(1, 9)))
+    assert said.count(None) == len(exclusions.current(run)) == 3
 
 
 def test_where_slurm_does_not_say_how_many_there_are_one_is_left_out(fake, tmp_path):
     run = bare_run(tmp_path / "run")
     fake.fails("sinfo")
-    assert exclusions.refusal(run, "n1", "dev") is None
-    ledger.append(run.excluded, node="n1", why="has no GPU", job="7")
-    assert "of an unknown number of nodes" in exclusions.refusal(run, "n2", "dev")
+    assert add(run, "n1", "dev") is None
+    assert "of an unknown number of nodes" in add(run, "n2", "dev")
 
 
 def test_at_the_limit_the_job_ends_with_the_cause_and_is_not_requeued(fake, tmp_path, monkeypatch, scans):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import shlex
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from cac_hpc.cluster import limits, scheduler
-from cac_hpc.run import stages
+from cac_hpc.run import ledger, stages
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 
@@ -41,13 +43,17 @@ def names(run: RunPaths, cfg: Config) -> list[str]:
     return list(dict.fromkeys([*filter(None, [cfg.cluster.exclude]), *(bad.node for bad in current(run))]))
 
 
-def refusal(run: RunPaths, node: str, partition: str | None) -> str | None:
-    """Why a node may not be left out, too; None if it may: what stops on so many nodes is not the nodes' fault."""
-    others = sorted({bad.node for bad in current(run)} - {node})
+def add(run: RunPaths, node: str, why: str, job: str | None, partition: str | None) -> str | None:
+    """Leave a node out, too; returns why not, if that would be too many: what stops on so many is not their fault."""
     total = len(in_service(partition) or ())
     most = min(max(1, total // SHARE), total - 1) if total else 1
-    if len(others) < most:
-        return None
+    with run.excluded.open("ab") as file:
+        with contextlib.suppress(OSError):  # a file system without locks: several jobs at once may add one each
+            fcntl.flock(file, fcntl.LOCK_EX)
+        others = sorted({bad.node for bad in current(run)} - {node})
+        if len(others) < most:
+            ledger.append(run.excluded, node=node, why=why, job=job)
+            return None
     return (
         f"not left out for another: of {total or 'an unknown number of'} nodes in service of partition "
         f"{partition or 'default'} at most {most} may be, left out are {', '.join(others) or 'none'}"

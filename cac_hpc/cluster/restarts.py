@@ -106,10 +106,9 @@ def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, w
     others = {bad["node"] for bad in stages.bad_nodes(run) if bad.get("job") == here.job} - {node}
     if here.job is None or len(others) >= cfg.cluster.attempts:
         return end(run, tasks, f"{why}; after {len(others)} other nodes this is given up", code=1)
-    if limit := exclusions.refusal(run, node, os.environ.get("SLURM_JOB_PARTITION")):
+    if limit := exclusions.add(run, node, wrong, here.job, os.environ.get("SLURM_JOB_PARTITION")):
         mend = f"fix the cause, then {exclusions.lift(run)}; {AGAIN}"
         return end(run, tasks, f"{why}; {limit}: {mend}", code=1)
-    ledger.append(run.excluded, node=node, why=wrong, job=here.job)
     for task in tasks:
         ledger.record(run.ledger, task.stage.name, task.index, "requeued", job=here.job, node=node, reason=why)
     if refusal := _requeue(here.job):

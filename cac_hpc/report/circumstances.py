@@ -49,8 +49,7 @@ def _provenance(path: Path) -> dict[str, Any]:
     collected = paths.read_json(path)
     if not isinstance(collected, dict) or not isinstance(collected.get("packages", {}), dict):
         raise ValueError("wanted an object, its packages by name")
-    changed = snapshot.changes(RunPaths(path.parent))
-    return provenance.shareable(collected) | ({"code_changed": ", ".join(changed)} if changed else {})
+    return provenance.shareable(collected) | snapshot.shareable(RunPaths(path.parent))
 
 
 def _speed(path: Path) -> dict[str, Any]:

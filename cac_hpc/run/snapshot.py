@@ -93,6 +93,14 @@ def changes(run: RunPaths) -> list[str]:
     return sorted({str(line.get("file")) for line in _noted(run)})
 
 
+def shareable(run: RunPaths) -> dict[str, str]:
+    """What a report says of such files; names that people have given to others stay at the site."""
+    ours = [name for name in changes(run) if name in _recorded(run)]
+    others = len(changes(run)) - len(ours)
+    listed = ", ".join([*ours, *([f"{others} added"] if others else [])])
+    return {"code_changed": listed} if listed else {}
+
+
 def told(changed: Sequence[str]) -> str:
     """A sentence on files that were changed."""
     return f"{_listed(changed)} not as copied when the run was made; results may come of it (code_changes.jsonl)"

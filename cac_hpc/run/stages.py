@@ -275,7 +275,8 @@ def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, 
         if result and (task is not None or known["state"] == "planned") and _is_there(run, stage, result):
             known["state"] = "done"
         elif known["state"] == "done" and result and not _is_there(run, stage, result):
-            known |= {"state": "gone", "reason": f"it ended well, but its result {result} is not there, or not whole"}
+            shown = result.removesuffix(".json") + ".h5" if stage == "pack" else result
+            known |= {"state": "gone", "reason": f"it ended well, but its result {shown} is not there, or not whole"}
     return TaskState(stage, task, **known)
 
 
