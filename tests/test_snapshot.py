@@ -10,14 +10,15 @@ from dataclasses import replace
 
 import pytest
 
-from cac_hpc.cluster import launch
+from cac_hpc.cluster import launch, submission
 from cac_hpc.report import circumstances
 from cac_hpc.run import ledger, settings, snapshot
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from tests.runs import REPO, job, prepare, write_config
 
-HERE = {**os.environ, "PYTHONPATH": str(REPO)}
+HERE = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+HERE["PYTHONPATH"] = str(REPO)
 ODD = '2026-11-29T10:30:00 it\'s "a" $HOME `id` #1,b;c*?[d] ~e=&|<>(!){f} \N{LATIN SMALL LETTER U WITH DIAERESIS}'
 
 
@@ -26,9 +27,9 @@ def run(prepared_run):
     return RunPaths(prepared_run)
 
 
-def supervise(run, stage="pack"):
-    """What SLURM starts, without SLURM."""
-    command = ["bash", run.code / "slurm" / "task.sh", run.root, stage, "--index", "0"]
+def supervise(run, shard=0):
+    """What SLURM starts to pack a shard, without SLURM."""
+    command = ["bash", run.code / "slurm" / "task.sh", run.root, "pack", "--index", str(shard)]
     env = HERE | {"CAC_HPC_PYTHON": sys.executable}
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
 
@@ -50,7 +51,7 @@ def test_purged_code_ends_a_job_by_name_and_resume_puts_it_back(run):
     assert resumed.returncode == 0, resumed.stderr
     assert "put back as they were: cac_hpc/synthetic/phantom.py, jobs/aggregate.py (2 in all)" in resumed.stdout
     assert [path.read_bytes() for path in gone] == was
-    assert "missing" not in job("status.py", run.root).stdout
+    assert snapshot.incomplete(run) is None
 
 
 @pytest.mark.parametrize("gone", ["cac_hpc/cluster/supervisor.py", "cac_hpc/cluster/preflight.py"])
@@ -79,11 +80,11 @@ def test_edited_code_runs_and_is_noted_once_wherever_somebody_looks(run):
         with (run.code / name).open("a", encoding="utf-8") as file:
             file.write("\n# mended\n")
     (run.code / "jobs" / "extra.py").write_text("", encoding="utf-8")
-    for _ in range(2):
-        done = supervise(run)
-        assert done.returncode == 0, done.stderr
     wanted = "cac_hpc/data/packing.py, jobs/extra.py are not as copied"
-    assert wanted in done.stderr
+    for index in range(2):
+        done = supervise(run, index)
+        assert done.returncode == 0, done.stderr
+        assert wanted in done.stderr
     assert [line["file"] for line in ledger.lines(run.code_changes)] == ["cac_hpc/data/packing.py", "jobs/extra.py"]
     assert wanted in job("status.py", run.root).stdout
     assert wanted in job("launch_cv.py", "--resume", run.root, "--dry_run").stdout
@@ -142,3 +143,14 @@ def test_a_path_that_would_not_come_back_as_it_is_is_refused_by_character(tmp_pa
     assert f"with {name} in it" in str(refused.value)
     assert str(refused.value).isprintable()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_job_whose_code_is_gone_altogether_says_so(tmp_path):
+    run = RunPaths(tmp_path / ODD)
+    done = subprocess.run(["bash", "-c", submission._guard(run)], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2
+    assert f"error: {run.code}/slurm/task.sh is missing" in done.stderr
+    assert done.stderr.endswith(f"python jobs/launch_cv.py --resume {shlex.quote(str(run.root))} puts it back\n")
+    (run.code / "slurm").mkdir(parents=True)
+    (run.code / "slurm" / "task.sh").touch()
+    assert subprocess.run(["bash", "-c", submission._guard(run)], timeout=20).returncode == 0
