@@ -162,7 +162,7 @@ def test_what_was_left_out_long_ago_is_used_again_and_still_known(tmp_path):
     assert [bad["node"] for bad in stages.bad_nodes(run)] == ["n1", "n2", "n3"]  # never in a report
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_status_and_resume_say_what_is_left_out_and_resume_refuses_where_nothing_is_left(slurm, scans, tmp_path):
     run = RunPaths(prepare(tmp_path, scans))
     asked = ("--cluster.kind", "slurm", "--cluster.partition", "dev", "--dry_run")

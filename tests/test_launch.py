@@ -376,7 +376,6 @@ def test_of_two_launchers_of_one_new_run_one_makes_it_and_the_other_says_so(tmp_
     assert said == f"error: {run}: {met}\n"
 
 
-@pytest.mark.timeout(60)
 def test_a_report_that_finds_no_room_names_its_folder_and_what_to_do(tmp_path, finished_run):
     disk = tmp_path / "disk"
     disk.mkdir()

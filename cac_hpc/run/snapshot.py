@@ -5,6 +5,7 @@ A file that is missing ends a job; one that was edited does not, for somebody ma
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ def incomplete(run: RunPaths) -> str | None:
         return None
     return (
         f"{run.code}: {_listed(missing)} missing, as where a scratch file system is purged; "
-        "python jobs/launch_cv.py --resume RUN puts back what the same version still has"
+        f"python jobs/launch_cv.py --resume {shlex.quote(str(run.root))} puts back what the same version still has"
     )
 
 
