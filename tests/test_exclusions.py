@@ -15,6 +15,7 @@ from cac_hpc.run import ledger, settings, stages
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES
+from tests.drills import DEV
 from tests.runs import job, prepare
 from tests.standins import FakeSlurm, bare_run
 
@@ -165,7 +166,7 @@ def test_what_was_left_out_long_ago_is_used_again_and_still_known(tmp_path):
 @pytest.mark.timeout(180)
 def test_status_and_resume_say_what_is_left_out_and_resume_refuses_where_nothing_is_left(slurm, scans, tmp_path):
     run = RunPaths(prepare(tmp_path, scans))
-    asked = ("--cluster.kind", "slurm", "--cluster.partition", "dev", "--dry_run")
+    asked = ("--cluster", DEV, "--cluster.kind", "slurm", "--dry_run")
     for number in range(1, 4):
         ledger.append(run.excluded, node=f"n{number}", why="cannot see /scratch/x: gone", job="7")
     for told in (job("status.py", run.root), job("launch_cv.py", "--resume", run.root, *asked, env=slurm.env)):
