@@ -24,12 +24,11 @@ def main() -> int:
         required=("stage",),
     )
     from cac_hpc.run import logs, snapshot
-    from cac_hpc.run.paths import RunPaths
 
     try:
         from cac_hpc.cluster import supervisor
     except ImportError:
-        snapshot.check_complete(RunPaths(run))  # says which file is not there
+        snapshot.check_complete(run)  # says which file is not there
         raise
 
     logs.setup()

@@ -96,7 +96,7 @@ def _check_code(run: RunPaths) -> None:
 
     Raises: InputError naming what is missing, or what runs instead.
     """
-    snapshot.check_complete(run)
+    snapshot.check_complete(run.root)
     snapshot.check_origin(run.root)
     if changed := snapshot.note_changes(run):
         log.warning("%s: %s", run.code, snapshot.told(changed))

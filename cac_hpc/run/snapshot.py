@@ -35,12 +35,12 @@ def take(source: Path, target: Path) -> dict[str, Any]:
     return {"code_sha256": digests.content_sha256(files), "code_files": files}
 
 
-def check_complete(run: RunPaths) -> None:
+def check_complete(root: Path) -> None:
     """No file of the run's code is missing.
 
     Raises: InputError naming those that are, and what to do.
     """
-    if fault := incomplete(run):
+    if fault := incomplete(RunPaths(root)):
         raise InputError(fault)
 
 
