@@ -1,14 +1,20 @@
 """Combine the folds' predictions into the report; exit code 1 when a fold is missing or still at work."""
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this script, whatever is installed
+
 from cac_hpc.run import settings
 
 
 def main() -> int:
     run, _ = settings.parse_stage(__doc__)
     from cac_hpc.report import aggregation
-    from cac_hpc.run import logs
+    from cac_hpc.run import logs, snapshot
 
     logs.setup()
+    snapshot.check_origin(run)
     return 0 if aggregation.aggregate(run) else 1
 
 

@@ -1,5 +1,10 @@
 """Pack DICOM studies into shards: one shard with --shard, the seal alone with --seal, everything without either."""
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this script, whatever is installed
+
 from cac_hpc.run import settings
 
 
@@ -10,9 +15,10 @@ def main() -> int:
         flags={"seal": "check the packed shards and write the dataset's tables"},
     )
     from cac_hpc.data import packing, sealing
-    from cac_hpc.run import logs
+    from cac_hpc.run import logs, snapshot
 
     logs.setup()
+    snapshot.check_origin(run)
     if not asked["seal"]:
         packing.pack_shards(run, None if asked["shard"] is None else [asked["shard"]])
     if asked["shard"] is None:

@@ -1,5 +1,10 @@
 """Start the ranks of one fold on this node with torchrun, as the launcher and jobs/supervise.py do."""
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this script, whatever is installed
+
 from cac_hpc.run import settings
 
 

@@ -3,6 +3,11 @@
 Exit code 75: it was asked to stop, has saved, and goes on from there when it is started again.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this script, whatever is installed
+
 from cac_hpc.machine import stopping
 from cac_hpc.run import settings
 
@@ -18,8 +23,13 @@ def main() -> int:
         texts={"stage": "pack, seal, folds or aggregate"},
         required=("stage",),
     )
-    from cac_hpc.cluster import supervisor
-    from cac_hpc.run import logs
+    from cac_hpc.run import logs, snapshot
+
+    try:
+        from cac_hpc.cluster import supervisor
+    except ImportError:
+        snapshot.check_complete(run)  # says which file is not there
+        raise
 
     logs.setup()
     return supervisor.supervise(run, asked["stage"], asked["index"], asked["per_task"] or 1)

@@ -3,6 +3,11 @@
 Exit code 75: it was asked to stop, has saved, and goes on from there when it is started again.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this script, whatever is installed
+
 from cac_hpc.machine import stopping
 from cac_hpc.run import settings
 
@@ -10,8 +15,10 @@ from cac_hpc.run import settings
 def main() -> int:
     stopping.listen()  # before torch, which takes seconds
     run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
+    from cac_hpc.run import snapshot
     from cac_hpc.train import training
 
+    snapshot.check_origin(run)
     return training.train_fold(run, asked["fold"])
 
 

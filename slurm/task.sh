@@ -6,6 +6,6 @@ RUN=$1 STAGE=$2
 set +u # what sites have there, as module and conda, often reads variables that are not set
 source "$RUN/code/slurm/env.sh"
 set -u
-export PYTHONPATH="$RUN/code${PYTHONPATH:+:$PYTHONPATH}"
+[[ $RUN == *:* ]] || export PYTHONPATH="$RUN/code${PYTHONPATH:+:$PYTHONPATH}" # else the script alone finds its package
 exec bash "$RUN/code/slurm/clean.sh" task \
     "${CAC_HPC_PYTHON:-python3}" "$RUN/code/jobs/supervise.py" --run "$RUN" --stage "$STAGE" "${@:3}"

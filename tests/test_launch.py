@@ -353,3 +353,48 @@ def command_line(process):
         return (process / "cmdline").read_bytes()
     except OSError:
         return b""
+
+
+@pytest.mark.timeout(120)
+def test_of_two_launchers_of_one_new_run_one_makes_it_and_the_other_says_so(tmp_path, scans):
+    """Started together again and again, until they meet where the folder gets its name."""
+    met = "another launcher has made this run meanwhile; run this again"
+    said = ""
+    for number in range(8):
+        run = tmp_path / f"run-{number}"
+        config = write_config(tmp_path / "settings.yaml", scans, run)
+        command = [sys.executable, REPO / "jobs" / "launch_cv.py", "--config", config, "--dry_run"]
+        both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        ends = [(child.communicate(timeout=100)[1], child.returncode) for child in both]
+        assert 0 in [code for _, code in ends], ends
+        assert (run / "config.yaml").is_file()
+        assert not list(tmp_path.glob(".*.tmp"))
+        said = "".join(stderr for stderr, _ in ends)
+        if met in said:
+            break
+        assert said == ""
+    assert said == f"error: {run}: {met}\n"
+
+
+def test_a_report_that_finds_no_room_names_its_folder_and_what_to_do(tmp_path, finished_run):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", disk], capture_output=True).returncode:
+        pytest.skip("only root can make a small disk")
+    try:
+        run = shutil.copytree(finished_run, disk / "run", ignore=shutil.ignore_patterns("code"))
+        before = digests(run / "report")
+        (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - 64 * 1024))
+        done = job("aggregate.py", "--run", run)
+        assert done.returncode == 1
+        last = done.stderr.splitlines()[-1]
+        assert re.match(rf"error: {run}/\S+: No space left on device; make room there", last)
+        assert "Traceback" not in done.stderr
+        assert digests(run / "report") == before
+        assert not list(run.glob(".report*"))
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def digests(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -403,7 +403,7 @@ def test_a_full_disk_is_told_in_one_line_and_with_room_packing_goes_on(small_dis
     done = job("pack.py", "--run", run)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert f"/{named}: the disk is full; make room" in done.stderr.splitlines()[-1]
+    assert f"/{named}: No space left on device; make room there" in done.stderr.splitlines()[-1]
     assert content(run).items() <= undisturbed.items()
     assert leftovers(run) == []
     filler.unlink()

@@ -1,12 +1,19 @@
 """A report comes to its place: people's files stay, links are refused, what killed processes have left is tidied up."""
 
+import errno
 import json
 import os
 import platform
 import signal
+import subprocess
 import threading
+import zipfile
 
+import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 from cac_hpc.report import manifest, publishing
 from cac_hpc.run.config import InputError
@@ -161,3 +168,34 @@ def test_what_others_are_at_is_left_to_them_until_it_is_a_day_old(tmp_path, monk
     monkeypatch.setattr(publishing, "LEFT_AFTER_S", -1.0)
     publishing.tidy(run)
     assert holds(run, "new")
+
+
+def as_zip(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x", bytes(1 << 21))
+
+
+WRITERS = {
+    "bytes": lambda path: path.write_bytes(bytes(1 << 21)),
+    "table": lambda path: pd.DataFrame({"x": range(300_000)}).to_csv(path),
+    "zip": as_zip,
+    "picture": lambda path: Image.fromarray(np.zeros((1500, 1500), np.uint8)).save(path, "BMP"),
+    "figure": lambda path: Figure().savefig(path, format="tiff", dpi=400),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_full_disk_is_told_with_the_folder_whoever_writes(tmp_path, kind):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M", "none", disk], capture_output=True).returncode:
+        pytest.skip("only root can make a small disk")
+    try:
+        full = pytest.raises(OSError, match="No space left on device; make room there")
+        with full as told, publishing.elsewhere(RunPaths(disk)) as made:
+            WRITERS[kind](made.report / "file")
+        assert told.value.errno == errno.ENOSPC
+        assert str(told.value.filename).startswith(str(disk))
+        assert not list(disk.iterdir())
+    finally:
+        subprocess.run(["umount", disk], check=True)

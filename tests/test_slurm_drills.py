@@ -5,17 +5,22 @@ with a fold that nothing disturbed. Signals are drilled under both process track
 process of a job, with cgroup, as on production clusters, only the first.
 """
 
+import contextlib
 import json
+import os
 import shutil
+import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from cac_hpc.run.paths import RunPaths
 from tests import daemons
-from tests.drills import checkpoints, done, events, log, pace, submit, wait_for_progress
-from tests.runs import job
+from tests.drills import checkpoints, done, events, log, pace, submit, wait_for_end, wait_for_progress
+from tests.folds import fold_run
+from tests.runs import REPO, job
 from tests.waiting import wait_for
 
 PREEMPTIONS = 4
@@ -142,3 +147,81 @@ def test_a_node_that_fails_its_check_is_left_for_another_and_remembered(slurm, r
     assert events(run, "started")[-1]["node"] != node
     remembered = (run / "slurm" / "excluded_nodes.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["node"] for line in remembered] == [node]
+
+
+STARTS = 24
+LEAVES = """\
+import os, sys, time
+from cac_hpc.cluster import scheduler
+from cac_hpc.machine import stopping
+from cac_hpc.run import ledger
+stopping.listen()
+at = ledger.whereabouts()
+if os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
+    said = scheduler.requeue(at["job"]), scheduler.exclude(at["job"], [at["node"]])
+    open(f"{sys.argv[1]}/{at['job']}", "w").write(repr(said))
+    time.sleep(60)  # until SLURM ends it
+"""
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(300)
+def test_orders_outlive_the_signal_that_a_requeue_sends_to_those_who_gave_it(tracked, tmp_path):
+    """SLURM sends SIGTERM to every process of the step that asks for its own requeue."""
+    script, said = tmp_path / "leaves.py", tmp_path / "said"
+    said.mkdir()
+    script.write_text(LEAVES, encoding="utf-8")
+    work = f"trap : TERM; srun bash -c 'trap \"\" TERM; PYTHONPATH={REPO} exec {sys.executable} {script} {said}'"
+    array = tracked.sbatch(work, f"--array=0-{STARTS - 1}", "--mem=300M", "--requeue")
+    try:
+        wait_for(lambda: len(list(said.iterdir())) == STARTS, 240, f"{STARTS} starts")
+        assert {path.read_text(encoding="utf-8") for path in said.iterdir()} == {"(None, None)"}
+    finally:
+        tracked.run("scancel", array)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(300)
+def test_a_shard_that_vanished_ends_every_fold_and_blames_no_node(slurm, tmp_path, scans, packed):
+    dataset = tmp_path / "dataset"
+    shutil.copytree(packed, dataset)
+    run = fold_run(tmp_path, scans, dataset, "paced_fold.py")
+    pace(run, 0)
+    (dataset / "shards" / "shard-00001.h5").unlink()
+    task = submit(slurm, run, array="0-2")
+    wait_for(lambda: len(events(run, "ended")) == 3, 90, f"the end of all folds: {log(run)}")
+    assert set(wait_for_end(slurm, task).values()) == {"FAILED"}
+    wanted = f"{dataset}: sealed, but shards/shard-00001.h5 is missing; stage pack makes them again"
+    assert all(event["reason"].startswith(wanted) for event in events(run, "ended"))
+    assert not events(run, "requeued")
+    assert not RunPaths(run).excluded.exists()
+    shown = job("status.py", run, env=slurm.env).stdout
+    assert wanted in shown
+    assert "left out" not in shown
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(300)
+def test_a_fold_that_is_warned_while_the_controller_is_down_is_requeued_when_it_is_back(slurm, run, undisturbed):
+    asked = time.time()
+    submit(slurm, run)
+    wait_for_progress(run)
+    noted = slurm.folder / "state" / "job_state"
+    wait_for(lambda: noted.stat().st_mtime > asked, 30, "what the controller writes down")
+    with daemons.killed(slurm, "slurmctld"):
+        os.kill(supervisor_of(run), signal.SIGUSR2)
+        wait_for(lambda: events(run, "requeued"), 60, f"its request: {log(run)}")
+        time.sleep(15)  # longer than scontrol waits for an answer
+        assert not [event for event in events(run, "ended") if event.get("final")], log(run)
+    done(run, undisturbed, 1, 200)
+    assert len(events(run, "started")) == 2
+
+
+def supervisor_of(run):
+    """The process that SLURM started for a run."""
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = cmdline.read_bytes().decode(errors="replace").split("\0")
+            if str(run / "code" / "jobs" / "supervise.py") in words:
+                return int(cmdline.parent.name)
+    raise AssertionError(f"no supervisor of {run}")

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shlex
 import shutil
+import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from cac_hpc.cluster import estimate, limits, local, monitor, scheduler, submission, usage
+from cac_hpc.cluster import estimate, exclusions, limits, local, monitor, scheduler, submission, usage
 from cac_hpc.cluster.states import OPEN
-from cac_hpc.data import plan, preview
+from cac_hpc.data import plan, preview, sealed
 from cac_hpc.data.plan import DatasetPlan
-from cac_hpc.run import config, ledger, lock, logs, provenance, settings, stages
+from cac_hpc.run import config, ledger, lock, logs, provenance, settings, snapshot, stages
 from cac_hpc.run.config import Config, InputError
-from cac_hpc.run.paths import RunPaths, page_name, read_json, write_json, write_text
+from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
 from cac_hpc.run.settings import LaunchOptions
 from cac_hpc.run.stages import STAGES, Task, TaskState
 from cac_hpc.statistics import contrast, published
+
+OF_SLURM = "%\\"  # in file names: a pattern, and that there is none
+UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-8, separators of lines
 
 # moved folders, other resources, another title, what only decides whether to go on: the same science
 FREE = (
@@ -37,6 +43,7 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     Raises: InputError for whatever is wrong with the user's input, before anything is written or submitted.
     """
     run = RunPaths(Path(cfg.run))
+    _check_paths(cfg, source)
     _check_beside(run, cfg)
     dataset_plan = plan.make_plan(cfg)
     _check_run_folder(run, cfg)
@@ -44,20 +51,19 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     kind, why = _choose_kind(cfg)
     tasks = stages.plan_tasks(cfg, run, len(dataset_plan.shards))
     logs.say(f"run folder: {run.root}\ncluster: {kind}, {why}")
-    _show_plan(cfg, dataset_plan, kind)
+    _show_plan(run, cfg, dataset_plan, kind)
     waiting = stages.waiting(tasks)
     queued = _in_queue(run, waiting) if kind == "slurm" else {}
     if queued and {task.stage.name for task in waiting} <= set(queued):
         return _follow(run, tasks) if options.wait else 0
-    if not run.config.exists():
-        _create(run, cfg, dataset_plan, tasks, source)
+    _complete(run, cfg, dataset_plan, tasks, source)
     if options.dry_run:
         if not queued and not lock.is_held(run.lock):
             write_text(run.config, config.to_yaml(cfg))
         for line in preview.lines(cfg):
             logs.say(line)
         return _dry_run(run, cfg, kind, waiting or tasks)
-    with lock.exclusive(run.lock, inherited=kind == "local"):
+    with named(run.root), lock.exclusive(run.lock, inherited=kind == "local"):
         queued = queued or (submission.in_queue(run) if kind == "slurm" else {})  # another launcher was here meanwhile
         if not queued:  # else its jobs read the settings that are there
             write_text(run.config, config.to_yaml(cfg))
@@ -70,6 +76,27 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     here = shlex.quote(str(run.root))
     logs.say(f"where it stands: python jobs/status.py {here}\nthe report:      python jobs/report.py {here}")
     return 0
+
+
+def _check_paths(cfg: Config, source: Path) -> None:
+    """No path has a character that a terminal, a script or a file of settings would not give back as it is.
+
+    Raises: InputError naming path and character.
+    """
+    named = {
+        "run": cfg.run, "data.dicom_root": cfg.data.dicom_root, "data.packed_dir": cfg.data.packed_dir,
+        "data.pseudonym_key": cfg.data.pseudonym_key, "labels.sheet": cfg.labels.sheet,
+        "split.contrast_to": cfg.split.contrast_to, "report.published": cfg.report.published,
+        "the checkout": str(source), "Python": sys.executable, "TMPDIR": os.environ.get("TMPDIR"),
+    }  # fmt: skip
+    for name, path in named.items():
+        for character in path or "":
+            if unicodedata.category(character) in UNSAFE:
+                what = unicodedata.name(character, f"U+{ord(character):04X}")
+                raise InputError(
+                    f"{name} is {path!a}, with {character!a} ({what}) in it; wanted a path of printable characters in "
+                    "UTF-8: rename it, or make a link to it"
+                )
 
 
 def _check_beside(run: RunPaths, cfg: Config) -> None:
@@ -89,7 +116,7 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
         published.beside(Path(cfg.report.published), cfg.labels.names)
 
 
-def _show_plan(cfg: Config, dataset_plan: DatasetPlan, kind: str) -> None:
+def _show_plan(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, kind: str) -> None:
     """What the run will take, beside what there is.
 
     Raises: InputError for what cannot work, one line for each fault.
@@ -103,6 +130,10 @@ def _show_plan(cfg: Config, dataset_plan: DatasetPlan, kind: str) -> None:
     raised = limits.notes(allowed, cfg) if allowed else ()
     for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *raised):
         logs.say(f"note: {note}")
+    if kind == "slurm":
+        exclusions.check(run, cfg)
+        for line in exclusions.notes(run):
+            logs.say(line)
 
 
 def _follow(run: RunPaths, tasks: list[Task]) -> int:
@@ -141,9 +172,10 @@ def _choose_kind(cfg: Config) -> tuple[str, str]:
     if cfg.cluster.kind == "slurm" and absent:
         raise InputError(f"cluster.kind is slurm, but {absent}; log in to the cluster or set cluster.kind local")
     if cfg.cluster.kind == "slurm" or (cfg.cluster.kind == "auto" and not absent):
-        if "%" in cfg.run:
+        if character := next(filter(cfg.run.__contains__, OF_SLURM), None):
             raise InputError(
-                f"run is {cfg.run!r}, but SLURM gives % a meaning of its own in file names; wanted a path without it"
+                f"run is {cfg.run!r}, but SLURM gives {character} a meaning of its own in names of log files; wanted "
+                "a path without it"
             )
         return "slurm", "as set" if cfg.cluster.kind == "slurm" else "a SLURM controller answers"
     local.check_devices(cfg)
@@ -168,6 +200,24 @@ def _check_run_folder(run: RunPaths, cfg: Config) -> None:
         )
 
 
+def _complete(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[Task], source: Path) -> None:
+    """See to it that the run folder has everything that the jobs need, and say what was missing or changed.
+
+    Raises: InputError if that cannot be.
+    """
+    if not run.config.exists():
+        _create(run, cfg, dataset_plan, tasks, source)
+        return
+    dataset = run.dataset(cfg.data.packed_dir)
+    plan.write_plan(dataset, dataset_plan)
+    if restored := snapshot.restore(run, source):
+        print(f"note: {run.code}: put back as they were: {', '.join(restored[:5])} ({len(restored)} in all)")
+    if changed := snapshot.note_changes(run):
+        print(f"note: {run.code}: {snapshot.told(changed)}", flush=True)
+    if faults := sealed.faults(dataset):
+        print(f"note: {dataset.root}: {', '.join(faults[:5])} ({len(faults)} in all); packed again, as it was sealed")
+
+
 def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[Task], source: Path) -> None:
     """Write everything that the jobs need; the run folder appears with all of it or not at all.
 
@@ -176,8 +226,8 @@ def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[T
     scratch = RunPaths(run.root.with_name(f".{run.root.name}.{secrets.token_hex(4)}.tmp"))
     try:
         scratch.slurm.mkdir(parents=True)
-        code = provenance.copy_code(source, scratch.code)
-        write_json(scratch.provenance, provenance.collect(source) | {"code_sha256": code})
+        code = snapshot.take(source, scratch.code)
+        write_json(scratch.provenance, provenance.collect(source) | code)
         for task in tasks:
             result = os.path.relpath(task.result, run.root)
             ledger.record(scratch.ledger, task.stage.name, task.index, "planned", result=result)
@@ -185,6 +235,8 @@ def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[T
         plan.write_plan(scratch.dataset(cfg.data.packed_dir), dataset_plan)
         scratch.root.replace(run.root)
     except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and run.config.exists():
+            raise InputError(f"{run.root}: another launcher has made this run meanwhile; run this again") from None
         raise InputError(f"cannot write the run folder {run.root} or data.packed_dir: {error}") from error
     finally:
         shutil.rmtree(scratch.root, ignore_errors=True)

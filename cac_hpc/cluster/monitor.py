@@ -9,10 +9,10 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from cac_hpc.cluster import joblogs, overview
+from cac_hpc.cluster import exclusions, joblogs, overview
 from cac_hpc.cluster.outlook import Outlook
 from cac_hpc.cluster.states import OPEN
-from cac_hpc.run import ledger, lock, logs
+from cac_hpc.run import ledger, lock, logs, snapshot
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, TaskState
@@ -42,7 +42,7 @@ def status(root: Path, watch: bool = False, as_json: bool = False, log: str | No
         logs.say(root)  # by itself, as the notes: no line is broken that somebody may copy
         screen = logs.console()
         screen.print(overview.table(states), width=None if screen.is_terminal else WIDE)
-        for line in overview.notes(states):
+        for line in _notes(run, states):
             logs.say(line)
     return 1 if any(state.state in ("failed", "gone") for state in states) else 0
 
@@ -119,7 +119,14 @@ def _redraw(run: RunPaths, steps: Generator[Step, None, None], look: Callable[[]
                 yield
             shown = look()
 
-    logs.redraw(lambda: logs.with_lines(str(run.root), overview.table(shown), overview.notes(shown)), drawn())
+    logs.redraw(lambda: logs.with_lines(str(run.root), overview.table(shown), _notes(run, shown)), drawn())
+
+
+def _notes(run: RunPaths, states: Sequence[TaskState]) -> list[str]:
+    """What is to be known of the tasks, the nodes that are left out, and the run's code."""
+    changed, missing = snapshot.changes(run), snapshot.incomplete(run)
+    code = [*([missing] if missing else []), *([f"{run.code}: {snapshot.told(changed)}"] if changed else [])]
+    return [*overview.notes(states), *exclusions.notes(run), *code]
 
 
 def _show_log(run: RunPaths, name: str) -> int:

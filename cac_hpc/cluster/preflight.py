@@ -1,16 +1,22 @@
-"""A look at the node before work starts on it: a bad one would fail every task that it is given."""
+"""A look at the node before work starts on it: a bad one would fail every task that it is given.
+
+What every node would meet is no fault of this one: a full disk, a dataset that is not sealed, and of a dataset whose
+folder is there a shard that is missing, cut short, a folder or not ours to read. It ends the job, and excludes no node.
+The node's own are errors of reading (I/O error, stale handle), no GPU, a scratch folder that cannot be written, and a
+folder of the data that is not there at all, outside of the run folder: here its file system may not be mounted.
+"""
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import subprocess
 import tempfile
 from pathlib import Path
 
+from cac_hpc.data import sealed
 from cac_hpc.run import paths
-from cac_hpc.run.config import Config, InputError, WorkError
+from cac_hpc.run.config import Config, WorkError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import Stage
 
@@ -24,8 +30,10 @@ def fault(run: RunPaths, cfg: Config, stage: Stage) -> str | None:
     """
     scratch = os.environ.get("TMPDIR") or tempfile.gettempdir()  # Python itself would quietly take another one
     wrong = _not_writable(run.slurm) or _not_writable(Path(scratch))
+    if wrong is None and stage.name == "pack":
+        wrong = _absent(Path(cfg.data.dicom_root))
     if wrong is None and stage.ranks:
-        wrong = _no_shard(run, cfg) or (_too_few_gpus(cfg) if cfg.gpus_asked else None)
+        wrong = _no_dataset(run, cfg) or (_too_few_gpus(cfg) if cfg.gpus_asked else None)
     return wrong
 
 
@@ -47,7 +55,7 @@ def _not_writable(folder: Path) -> str | None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # no other node has more
+        if error.errno in paths.FULL:  # no other node has more
             raise WorkError(
                 f"{folder}: {error.strerror}; make room, then python jobs/launch_cv.py --resume RUN"
             ) from None
@@ -55,17 +63,24 @@ def _not_writable(folder: Path) -> str | None:
     return None
 
 
-def _no_shard(run: RunPaths, cfg: Config) -> str | None:
+def _no_dataset(run: RunPaths, cfg: Config) -> str | None:
     """Whether the dataset can be seen from here; what is in its shards is checked by who reads them."""
     dataset = run.dataset(cfg.data.packed_dir)
-    if dataset.plan.exists() and not dataset.seal.exists():
-        raise InputError(f"{dataset.seal}: not there, wanted a sealed dataset; run the stages pack and seal first")
+    outside = not dataset.root.is_relative_to(run.root)
+    if outside and not dataset.plan.exists() and not dataset.seal.exists() and (wrong := _absent(dataset.plan)):
+        return wrong
     try:
-        for shard in paths.read_json(dataset.seal)["shards"]:
-            with (dataset.root / shard["file"]).open("rb") as file:
-                file.read(4096)
+        sealed.check(dataset)
     except OSError as error:
         return f"cannot read {error.filename}: {error.strerror}"
+    return None
+
+
+def _absent(path: Path) -> str | None:
+    try:
+        path.stat()
+    except OSError as error:
+        return f"cannot see {path}: {error.strerror}"
     return None
 
 

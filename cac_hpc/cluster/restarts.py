@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from cac_hpc.cluster import ownership, scheduler
+from cac_hpc.cluster import exclusions, ownership, scheduler
 from cac_hpc.machine import stopping
 from cac_hpc.machine.stopping import RESUMABLE
 from cac_hpc.run import ledger, stages
@@ -63,14 +64,29 @@ def go_on(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
 
 
 def _requeue(run: RunPaths, job: str) -> str | None:
-    """Returns why SLURM refuses; a controller that does not answer is asked again, as long as SLURM lets us live."""
-    deadline = time.monotonic() + PATIENCE_S
-    owner = ownership.owner_of(run)
-    while (refusal := scheduler.requeue(job, owner)) and (
-        "contact slurm controller" in refusal or refusal == scheduler.SILENT
-    ):
-        if stopping.heard() == "SIGTERM" or time.monotonic() > deadline:
+    """Returns why SLURM refuses; None if the job will start again."""
+    requeue = partial(scheduler.requeue, job, ownership.owner_of(run))
+    refusal = _insist(requeue, lambda: stopping.heard() == "SIGTERM")
+    if refusal and scheduler.state(job) == "PENDING":
+        return None  # only the answer was lost
+    return refusal
+
+
+def _insist(order: Callable[[], str | None], is_hurried: Callable[[], bool] = lambda: False) -> str | None:
+    """Give an order again as long as no controller answers; returns why SLURM refuses.
+
+    A controller that is down, comes back or hands over has many words for it, which differ from version to version. So
+    a refusal is believed when it comes twice and a controller answers a ping.
+
+    Args:
+        is_hurried: whether SLURM will not let us live as long as that takes.
+    """
+    deadline, before = time.monotonic() + PATIENCE_S, None
+    while refusal := order():
+        known = refusal == before and not scheduler.is_silent()
+        if known or is_hurried() or time.monotonic() > deadline:
             break
+        before = refusal
         time.sleep(POLL_S)
     return refusal
 
@@ -98,12 +114,14 @@ def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, w
     others = {bad["node"] for bad in stages.bad_nodes(run) if bad.get("job") == here.job} - {node}
     if here.job is None or len(others) >= cfg.cluster.attempts:
         return end(run, tasks, f"{why}; after {len(others)} other nodes this is given up", code=1)
-    ledger.append(run.excluded, node=node, why=wrong, job=here.job)
+    if limit := exclusions.add(run, node, wrong, here.job, os.environ.get("SLURM_JOB_PARTITION")):
+        mend = f"fix the cause, then {exclusions.lift(run)}; {AGAIN}"
+        return end(run, tasks, f"{why}; {limit}: {mend}", code=1)
     for task in tasks:
-        ledger.record(run.ledger, task.stage.name, task.index, "requeued", job=here.job, reason=why)
+        ledger.record(run.ledger, task.stage.name, task.index, "requeued", job=here.job, node=node, reason=why)
     if refusal := _requeue(run, here.job):
         return end(run, tasks, f"{why}; SLURM did not start it elsewhere ({refusal}); {AGAIN}", code=1)
-    if refusal := scheduler.exclude(here.job, stages.excluded_nodes(run, cfg), ownership.owner_of(run)):
+    if refusal := _insist(partial(scheduler.exclude, here.job, exclusions.names(run, cfg), ownership.owner_of(run))):
         log.warning("SLURM may take this node again: %s", refusal)  # then it is left again
     return RESUMABLE
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIG_IGN, SIGKILL, SIGTERM, signal
 
 from cac_hpc.cluster import records
 from cac_hpc.cluster.ownership import Owner
@@ -30,19 +30,25 @@ def unavailable() -> str | None:
     """Why there is no SLURM here; None if there is one that answers."""
     if shutil.which("sbatch") is None:
         return "there is no sbatch on this machine"
-    answer = ask(["scontrol", "ping"])
-    if answer is None or "UP" not in answer:
+    if is_silent():
         return "sbatch is here, but no SLURM controller answers"
     return None
 
 
-def queue(users: Iterable[int]) -> Listing | None:
+def is_silent() -> bool:
+    """Whether no controller answers; without a scontrol there is nothing to wait for."""
+    return shutil.which("scontrol") is not None and "is UP" not in (ask(["scontrol", "ping"]) or "")
+
+
+def queue(users: Iterable[int], shielded: bool = False) -> Listing | None:
     """All jobs of these users that are in the queue, in one call; None if SLURM does not say.
 
     All of them: asked for numbers that it has forgotten, squeue answers with an error only.
     """
     names = ",".join(str(user) for user in sorted(set(users)))
-    answer = ask(["squeue", "--noheader", "--array", f"--user={names}", f"--format={records.QUEUE_FORMAT}"])
+    answer = ask(
+        ["squeue", "--noheader", "--array", f"--user={names}", f"--format={records.QUEUE_FORMAT}"], shielded=shielded
+    )
     return None if answer is None else records.read_queue(answer)
 
 
@@ -107,12 +113,17 @@ def _variables() -> dict[str, str]:
     return environment.for_slurm() | {"LC_ALL": "C"}
 
 
-def ask(command: list[str], timeout_s: float = TIMEOUT_S) -> str | None:
-    """What one of SLURM's commands says; None if it is not there, fails or takes too long."""
+def ask(command: list[str], timeout_s: float = TIMEOUT_S, shielded: bool = False) -> str | None:
+    """What one of SLURM's commands says; None if it is not there, fails or takes too long.
+
+    Args:
+        shielded: from SIGTERM, for the sake of an order; only where no other thread runs.
+    """
     try:
         child = subprocess.Popen(
             command, env=_variables(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True, encoding="utf-8", errors="replace", start_new_session=True,
+            preexec_fn=_ignore_sigterm if shielded else None,
         )  # fmt: skip
     except OSError:
         return None
@@ -193,7 +204,7 @@ def _order_for(job: str, command: list[str], owner: Owner) -> str | None:
 
 def _in_queue(jobs: Sequence[str], owner: Owner) -> tuple[list[str], str | None]:
     """Those of the jobs that are in the queue; and why none of them is to be touched, if so."""
-    listing = queue(owner.users) if jobs else Listing()
+    listing = queue(owner.users, shielded=True) if jobs else Listing()
     if listing is None:
         return [], SILENT
     there = [job for job in jobs if listing.all_of(job)]
@@ -204,21 +215,29 @@ def _in_queue(jobs: Sequence[str], owner: Owner) -> tuple[list[str], str | None]
     return there, None
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], before: Callable[[], None] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, env=_variables(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        command, env=_variables(), stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8",
+        errors="replace", timeout=TIMEOUT_S, preexec_fn=before, check=False,
     )  # fmt: skip
 
 
 def _order(command: list[str]) -> str | None:
-    """Give SLURM an order; returns its words if it does not follow."""
+    """Give SLURM an order; returns its words if it does not follow.
+
+    A requeue has SLURM send SIGTERM to every process of the step that asks for it: the order is given to its end.
+    """
     try:
-        done = _run(command)
+        done = _run(command, _ignore_sigterm)
     except OSError as error:
         return f"{command[0]}: {error.strerror}"
     except subprocess.TimeoutExpired:
         return f"{command[0]} did not answer within {TIMEOUT_S} s"
     return " ".join((done.stderr or done.stdout).split()) or f"{command[0]} failed" if done.returncode else None
+
+
+def _ignore_sigterm() -> None:
+    signal(SIGTERM, SIG_IGN)
 
 
 def granted(job: str) -> dict[str, str]:

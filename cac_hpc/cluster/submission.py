@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import limits, ownership, scheduler
+from cac_hpc.cluster import exclusions, limits, ownership, scheduler
 from cac_hpc.cluster.limits import Limits
 from cac_hpc.machine import environment
 from cac_hpc.run import ledger, logs, paths, stages
@@ -224,11 +224,19 @@ def _command(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]) ->
     return shlex.join(["bash", str(run.code / "slurm" / "task.sh"), str(run.root), stage.name, "--per_task", str(size)])
 
 
+def _guard(run: RunPaths) -> str:
+    """A line of shell that ends a job whose code is not there any more; all else is checked by what it starts."""
+    script = run.code / "slurm" / "task.sh"
+    again = shlex.quote(f"python jobs/launch_cv.py --resume {shlex.quote(str(run.root))} puts it back")
+    told = shlex.quote(f"error: {script} is missing, as where a scratch file system is purged;")
+    return f"[ -r {shlex.quote(str(script))} ] || {{ echo {told} {again} >&2; exit 2; }}"
+
+
 def _executor(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], after: str | None) -> Any:
     """A submitit executor with all that the stage asks of SLURM."""
     import submitit
 
-    cluster, excluded = cfg.cluster, stages.excluded_nodes(run, cfg)
+    cluster, excluded = cfg.cluster, exclusions.names(run, cfg)
     executor = submitit.SlurmExecutor(folder=run.slurm)
     parameters: dict[str, Any] = {
         "job_name": ownership.job_name(run, stage.name),
@@ -245,6 +253,7 @@ def _executor(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], a
         "setup": [
             f"export CAC_HPC_PYTHON={shlex.quote(sys.executable)}",
             f"unset {' '.join(environment.not_for_jobs())}",
+            _guard(run),
             *cluster.setup,
             "trap : USR1 USR2 TERM # a signal for the job is the task's: this shell waits for its end",
         ],

@@ -21,8 +21,8 @@ from cac_hpc.cluster import preflight, rendezvous, restarts
 from cac_hpc.cluster.restarts import Place
 from cac_hpc.machine import environment, memory, processes, stopping
 from cac_hpc.machine.stopping import RESUMABLE
-from cac_hpc.run import ledger, settings, stages
-from cac_hpc.run.config import Config, InputError
+from cac_hpc.run import ledger, settings, snapshot, stages
+from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Task
@@ -72,7 +72,12 @@ def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> 
     if not tasks:
         log.info("%s: everything is done already", stage_name)
         return 0
-    if wrong := preflight.fault(run, cfg, tasks[0].stage):
+    try:
+        _check_code(run)
+        wrong = preflight.fault(run, cfg, tasks[0].stage)
+    except (InputError, WorkError) as error:  # as it would be on every node
+        return restarts.end(run, tasks, str(error), code=2 if isinstance(error, InputError) else 1)
+    if wrong:
         return restarts.leave_node(run, cfg, tasks, here, wrong)
     if wrong := _missing_card(cfg, tasks[0]):  # a setting, so another node is no remedy
         return restarts.end(run, tasks, f"node {ledger.whereabouts()['node']}: {wrong}; {restarts.AGAIN}", code=1)
@@ -86,6 +91,17 @@ def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> 
     if left and not code:  # asked to stop between two shards
         return restarts.go_on(run, left, here)
     return code or int(len(worthy) < len(tasks))
+
+
+def _check_code(run: RunPaths) -> None:
+    """What runs is the run's own copy of the code, all of it; changes of it are noted.
+
+    Raises: InputError naming what is missing, or what runs instead.
+    """
+    snapshot.check_complete(run.root)
+    snapshot.check_origin(run.root)
+    if changed := snapshot.note_changes(run):
+        log.warning("%s: %s", run.code, snapshot.told(changed))
 
 
 def _missing_card(cfg: Config, task: Task) -> str | None:

@@ -183,6 +183,7 @@ def write_shard(task: ShardTask, say: Say) -> dict[str, Any]:
     return {
         "rows": rows,
         "digest": digests.of_file(task.scratch),
+        "bytes": task.scratch.stat().st_size,
         "studies": facts,
         "rejected": rejected,
         "counts": counts,

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from cac_hpc.calcium import baseline
-from cac_hpc.data import escaping, leaks, plan, shards, splits, summary
+from cac_hpc.data import escaping, leaks, plan, sealed, shards, splits, summary
 from cac_hpc.run import config, digests, ledger, paths, settings
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths, RunPaths
@@ -31,6 +31,7 @@ def seal(root: Path) -> None:
     with shards.named(dataset.root), ledger.stage(run.ledger, "seal", None):
         if new := not _is_sealed(dataset):
             _seal_dataset(dataset, cfg)
+        sealed.check(dataset)
         summary.show(paths.read_json(dataset.intake))
         studies = pd.read_csv(dataset.studies, dtype={"study": str, "patient": str}, keep_default_na=False)
         patient, category, slices = (
@@ -46,8 +47,8 @@ def _is_sealed(dataset: DatasetPaths) -> bool:
     """Whether the seal is there and the tables are as they were sealed."""
     if not dataset.seal.exists():
         return False
-    sealed = shards.read_checked(dataset.seal)
-    return not any(shards.table_fault(path, sealed) for path in dataset.tables)
+    content = shards.read_checked(dataset.seal)
+    return not any(shards.table_fault(path, content) for path in dataset.tables)
 
 
 def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
@@ -79,6 +80,7 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
                     "file": str(dataset.shard(index).relative_to(dataset.root)),
                     "rows": shard["rows"],
                     "digest": shard["digest"],
+                    "bytes": dataset.shard(index).stat().st_size,
                 }
                 for index, shard in enumerate(packed)
             ],

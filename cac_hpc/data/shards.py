@@ -192,9 +192,8 @@ def named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = "the disk is full; make room, then start this again: nothing that is done is lost"
-        raise OSError(error.errno or errno.EIO, advice if full else str(error), str(path)) from error
+        code = error.errno or errno.EIO
+        raise OSError(code, paths.no_space(code) if code in paths.FULL else str(error), str(path)) from error
 
 
 def read_shard(path: Path, images: np.ndarray) -> ShardColumns:

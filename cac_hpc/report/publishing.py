@@ -49,7 +49,8 @@ def elsewhere(run: RunPaths) -> Iterator[RunPaths]:
     folder = _new_name(run, "made")
     folder.mkdir()
     try:
-        yield replace(run, report_in=folder)
+        with paths.named(run.report):
+            yield replace(run, report_in=folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

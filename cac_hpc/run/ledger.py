@@ -38,7 +38,7 @@ def append(path: Path, **facts: Any) -> None:
     Raises: InputError if a link or anything else but a plain file stands there.
     """
     line = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **facts}
-    with paths.open_own(path, "ab", buffering=0) as file:
+    with paths.named(path), paths.open_own(path, "ab", buffering=0) as file:
         file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
 
 

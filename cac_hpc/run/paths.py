@@ -145,6 +145,11 @@ class RunPaths:
         return self.root / "code"
 
     @property
+    def code_changes(self) -> Path:
+        """Files of the run's code that are not as they were copied, one JSON line each time one is noticed."""
+        return self.root / "code_changes.jsonl"
+
+    @property
     def splits(self) -> Path:
         return self.root / "splits.json"
 
@@ -205,16 +210,50 @@ def atomic(path: Path, check: Callable[[], None] = no_check) -> Iterator[Path]:
     Args:
         check: called when the file is whole, right before it gets its name; what it raises prevents that.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield scratch
+            sync(scratch)
+            check()
+            scratch.replace(path)
+            sync(path.parent)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """What the operating system refuses in the block is told with this path where it has none; a full disk with what
+    to do, also where a library has told of it in words of its own."""
     try:
-        yield scratch
-        sync(scratch)
-        check()
-        scratch.replace(path)
-        sync(path.parent)
-    finally:
-        scratch.unlink(missing_ok=True)
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        cause = _cause(error) if type(error) in (RuntimeError, ValueError) else error
+        if not isinstance(cause, OSError) or (cause is not error and cause.errno not in FULL):
+            raise
+        if cause.errno in FULL:
+            raise OSError(cause.errno, no_space(cause.errno), str(cause.filename or path)) from error
+        if cause.filename is None:
+            raise OSError(cause.errno or errno.EIO, cause.strerror or str(cause), str(path)) from error
+        raise
+
+
+def no_space(code: int) -> str:
+    """What a full disk, or a used quota, means to the user."""
+    return f"{os.strerror(code)}; make room there, then start this again: nothing that is done is lost"
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """The operating system's error that an exception of a library followed from."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, OSError):
+        found = found.__cause__ or found.__context__
+    return found
 
 
 def open_own(path: Path, mode: str, buffering: int = -1) -> IO[Any]:

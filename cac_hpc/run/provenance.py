@@ -1,11 +1,10 @@
-"""Where a result comes from: version, commit, uncommitted changes, packages, command, host; and a copy of the code."""
+"""Where a result comes from: version, commit, uncommitted changes, packages, command, host."""
 
 from __future__ import annotations
 
 import platform
 import secrets
 import shlex
-import shutil
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -16,7 +15,6 @@ from typing import Any
 import cac_hpc
 from cac_hpc.run import digests
 
-COPIED = ("jobs", "slurm")
 # what says nothing about the place where the run was made: no command, host or path, and no text of uncommitted changes
 SHAREABLE = ("run_id", "version", "git_commit", "code_sha256", "python", "packages", "created")
 
@@ -49,19 +47,6 @@ def shareable(collected: dict[str, Any]) -> dict[str, Any]:
         "git_diff_sha256": digests.bytes_sha256(changes.encode()) if changes else None,
         "left_out": sorted(set(collected) - set(kept)),
     }
-
-
-def copy_code(source: Path, target: Path) -> str:
-    """Copy the package that is running and the scripts of the checkout, so that later edits do not reach the jobs.
-
-    Returns: a digest of all that was copied.
-    """
-    skipped = shutil.ignore_patterns("__pycache__", "*.pyc", "dev")
-    shutil.copytree(Path(cac_hpc.__file__).parent, target / "cac_hpc", ignore=skipped)
-    for name in COPIED:
-        shutil.copytree(source / name, target / name, ignore=skipped)
-    files = sorted(path for path in target.rglob("*") if path.is_file())
-    return digests.content_sha256({str(path.relative_to(target)): digests.file_sha256(path) for path in files})
 
 
 def _git(source: Path, *arguments: str) -> str | None:

@@ -42,18 +42,21 @@ STAGES = (
 
 @dataclass(frozen=True)
 class Task:
-    """One task of a stage; it is done when its result file is there."""
+    """One task of a stage; it is done when its result file is there. further: what must be there with it."""
 
     stage: Stage
     index: int | None
     result: Path
+    further: tuple[Path, ...] = ()
 
     @property
     def done(self) -> bool:
         if self.stage.name == "folds":
             return fold_is_done(FoldPaths(self.result.parent))
-        if not self.result.exists():
+        if not self.result.exists() or not all(path.exists() for path in self.further):
             return False
+        if self.stage.name == "pack":
+            return shard_is_whole(self.result)
         return self.stage.name != "aggregate" or _facts(self.result).get("status") == "COMPLETE"
 
     def __str__(self) -> str:
@@ -74,6 +77,15 @@ def fold_is_done(files: FoldPaths, read: bool = False) -> bool:
     if size != facts.get("predictions_bytes"):
         return False
     return not read or digests.file_sha256(files.predictions) == facts.get("predictions_sha256")
+
+
+def shard_is_whole(facts: Path) -> bool:
+    """Whether a shard is there, as long as its facts say: what purges a scratch file system takes the large files."""
+    try:
+        size = facts.with_suffix(".h5").stat().st_size
+    except OSError:
+        return False
+    return _facts(facts).get("bytes") in (None, size)
 
 
 def is_provisional(report: Path) -> bool:
@@ -125,8 +137,9 @@ def plan_tasks(cfg: Config, run: RunPaths, num_shards: int) -> list[Task]:
         "folds": [run.fold(index).predictions for index in range(cfg.split.folds)],
         "aggregate": [run.report_json],
     }
+    further = {"seal": (dataset.seal, *dataset.tables)}
     return [
-        Task(stage, index if stage.option else None, result)
+        Task(stage, index if stage.option else None, result, further.get(stage.name, ()))
         for stage in STAGES
         for index, result in enumerate(results[stage.name])
     ]
@@ -134,7 +147,8 @@ def plan_tasks(cfg: Config, run: RunPaths, num_shards: int) -> list[Task]:
 
 def tasks_of(cfg: Config, run: RunPaths, name: str) -> list[Task]:
     """All tasks of a stage of a run that has been planned."""
-    num_shards = len(paths.read_json(run.dataset(cfg.data.packed_dir).plan)["shards"])
+    plan = run.dataset(cfg.data.packed_dir).plan
+    num_shards = len(paths.read_json(plan)["shards"]) if name == "pack" else 0
     return [task for task in plan_tasks(cfg, run, num_shards) if task.stage.name == name]
 
 
@@ -180,7 +194,8 @@ def environment(run: RunPaths, cfg: Config, given: Mapping[str, str]) -> dict[st
     """
     threads = str(cfg.cluster.cpus_per_rank)
     sites = [path for path in given.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(run.code)]
-    python_path = os.pathsep.join([str(run.code), *sites])
+    named = [] if os.pathsep in str(run.code) else [str(run.code)]  # it would be two; the script finds its package
+    python_path = os.pathsep.join([*named, *sites])
     own = {"PYTHONPATH": python_path, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     return {**for_task(given), **own, **processes.supervised()}
 
@@ -218,13 +233,8 @@ def _newest_start(events: Sequence[dict[str, Any]], stage: str, task: int | None
     return mine
 
 
-def excluded_nodes(run: RunPaths, cfg: Config) -> list[str]:
-    """Nodes that the settings exclude, and those that failed their check."""
-    return list(dict.fromkeys([*filter(None, [cfg.cluster.exclude]), *(bad["node"] for bad in bad_nodes(run))]))
-
-
 def bad_nodes(run: RunPaths) -> list[dict[str, Any]]:
-    """What is known of each node that failed its check: node, why, job."""
+    """What is known of each node that ever failed its check: node, time, why, job."""
     return [bad for bad in ledger.lines(run.excluded) if isinstance(bad, dict) and isinstance(bad.get("node"), str)]
 
 
@@ -248,11 +258,11 @@ def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, 
         }[event["event"]]
         if event["event"] in ("started", "submitted"):
             known.pop("reason", None)  # of an attempt before
-        if event["event"] in ("submitted", "requeued"):
-            known = {key: value for key, value in known.items() if key not in ("node", "pid")}
         if event["event"] in ("planned", "submitted"):
             known["since"] = event.get("time")
         known |= {key: event[key] for key in ("job", "node", "pid", "attempt") if event.get(key) is not None}
+        if event["event"] in ("submitted", "requeued"):
+            known = {key: value for key, value in known.items() if key not in ("node", "pid")}
         if event.get("reason") and ("reason" not in known or event.get("final")):
             known["reason"] = str(
                 event["reason"]
@@ -267,7 +277,8 @@ def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, 
         if result and (task is not None or known["state"] == "planned") and _is_there(run, stage, result):
             known["state"] = "done"
         elif known["state"] == "done" and result and not _is_there(run, stage, result):
-            known |= {"state": "gone", "reason": f"it ended well, but its result {result} is not there, or not whole"}
+            shown = result.removesuffix(".json") + ".h5" if stage == "pack" else result
+            known |= {"state": "gone", "reason": f"it ended well, but its result {shown} is not there, or not whole"}
     return TaskState(stage, task, **known)
 
 
@@ -281,4 +292,6 @@ def _is_there(run: RunPaths, stage: str, result: str) -> bool:
     path = run.root / result
     if stage == "aggregate":
         return path.exists() and not is_provisional(path)
-    return fold_is_done(FoldPaths(path.parent)) if stage == "folds" else path.exists()
+    if stage == "folds":
+        return fold_is_done(FoldPaths(path.parent))
+    return path.exists() and (stage != "pack" or shard_is_whole(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import pickle
 from collections.abc import Callable, Mapping, Sequence
@@ -29,11 +28,8 @@ def save(path: Path, state: Mapping[str, Any], check: Callable[[], None] = paths
     Raises: OSError if the disk is full or cannot be written; older checkpoints stay as they are.
     """
     with paths.atomic(path, check) as scratch:
-        try:
-            with scratch.open("xb") as file:
-                torch.save({"format_version": FORMAT_VERSION, **state}, file)
-        except RuntimeError as error:  # torch's word for a disk that took only a part
-            raise OSError(errno.EIO, f"the checkpoint could not be written ({error})", str(path)) from error
+        with scratch.open("xb") as file:
+            torch.save({"format_version": FORMAT_VERSION, **state}, file)
         paths.write_text(_digest_path(path), digests.file_sha256(scratch), check)
 
 

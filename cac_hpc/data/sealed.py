@@ -1,0 +1,63 @@
+"""What a sealed dataset must have: every shard that its seal names, as long as it was sealed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cac_hpc.run import paths
+from cac_hpc.run.config import InputError
+from cac_hpc.run.paths import DatasetPaths
+
+SHOWN = 3  # shards that a message names
+
+
+def check(dataset: DatasetPaths) -> None:
+    """All shards are there and can be opened; what is in them is checked by who reads them.
+
+    Raises: InputError naming those that are not, whoever looks, and the command that makes them again; OSError if the
+    operating system cannot read one from here.
+    """
+    if not dataset.seal.exists():
+        raise InputError(f"{dataset.seal}: not there, wanted a sealed dataset; run the stages pack and seal first")
+    if found := faults(dataset):
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise InputError(
+            f"{dataset.root}: sealed, but {', '.join(found[:SHOWN])}{more}; stage pack makes them again from the DICOM "
+            "files, as they were sealed: python jobs/launch_cv.py --resume RUN"
+        )
+
+
+def faults(dataset: DatasetPaths) -> list[str]:
+    """What is wrong with shards of a sealed dataset for everybody; empty if nothing is, or there is no seal.
+
+    Raises: InputError if the seal is damaged; OSError, see `check`.
+    """
+    found = {shard["file"]: _fault(dataset, shard) for shard in _sealed(dataset)}
+    return [f"{name} {fault}" for name, fault in found.items() if fault]
+
+
+def _sealed(dataset: DatasetPaths) -> list[dict[str, Any]]:
+    if not dataset.seal.exists():
+        return []
+    try:
+        shards = paths.read_json(dataset.seal)["shards"]
+        return [{"file": str(shard["file"]), "bytes": shard.get("bytes")} for shard in shards]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"{dataset.seal}: damaged; delete it, and python jobs/pack.py --run RUN writes it again"
+        ) from None
+
+
+def _fault(dataset: DatasetPaths, shard: dict[str, Any]) -> str | None:
+    path = dataset.root / shard["file"]
+    try:
+        with path.open("rb") as file:
+            file.read(4096)
+            size = file.seek(0, 2)
+    except (FileNotFoundError, NotADirectoryError):
+        return "is missing"
+    except IsADirectoryError:
+        return "is a folder"
+    except PermissionError:
+        return "may not be read by this user"
+    return f"has {size} bytes of {shard['bytes']}" if shard["bytes"] not in (None, size) else None
