@@ -211,11 +211,13 @@ def _complete(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list
     dataset = run.dataset(cfg.data.packed_dir)
     plan.write_plan(dataset, dataset_plan)
     if restored := snapshot.restore(run, source):
-        print(f"note: {run.code}: put back as they were: {', '.join(restored[:5])} ({len(restored)} in all)")
+        logs.say(f"note: {run.code}: put back as they were: {', '.join(restored[:5])} ({len(restored)} in all)")
     if changed := snapshot.note_changes(run):
-        print(f"note: {run.code}: {snapshot.told(changed)}", flush=True)
+        logs.say(f"note: {run.code}: {snapshot.told(changed)}")
     if faults := sealed.faults(dataset):
-        print(f"note: {dataset.root}: {', '.join(faults[:5])} ({len(faults)} in all); packed again, as it was sealed")
+        logs.say(
+            f"note: {dataset.root}: {', '.join(faults[:5])} ({len(faults)} in all); packed again, as it was sealed"
+        )
 
 
 def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[Task], source: Path) -> None:

@@ -15,6 +15,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from cac_hpc.run import logs
+
 T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)  # the last resort; cac_hpc.train.heartbeat finds a lost rank long before
@@ -73,7 +75,7 @@ def torchrun(arguments: Sequence[str]) -> list[Failure]:
     try:
         run.main(list(arguments))
     except ChildFailedError as error:
-        print(error, file=sys.stderr, flush=True)
+        logs.say(error, sys.stderr)
         found = error.failures.items()
         return [Failure(rank, failed.pid, failed.exitcode, failed.timestamp) for rank, failed in found]
     return []
