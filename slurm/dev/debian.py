@@ -104,6 +104,7 @@ def fetch_older_client() -> None:
     """Put bookworm's client library aside; apt's own lists and the system's library stay as they are."""
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
+        (scratch / "lists" / "partial").mkdir(parents=True)
         (scratch / "sources").write_text(f"deb [signed-by={KEYS}] {mirror()} bookworm main\n")
         settings = (
             f"Dir::Etc::SourceList={scratch}/sources", "Dir::Etc::SourceParts=-", f"Dir::State::Lists={scratch}/lists",
@@ -112,6 +113,7 @@ def fetch_older_client() -> None:
         options = [word for setting in settings for word in ("-o", setting)]
         apt("update", *options)
         apt("download", *options, "libmariadb3/bookworm", folder=scratch)
+        CLIENT.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["dpkg-deb", "--extract", next(scratch.glob("*.deb")), CLIENT], check=True)
 
 
