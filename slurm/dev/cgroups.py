@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 from failures import require
 
+CONF = {  # cgroup.conf
+    1: "CgroupPlugin=cgroup/v1\nCgroupMountpoint={folder}/cgroup\nConstrainRAMSpace=yes\n",
+    2: "CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\nConstrainRAMSpace=yes\n",
+}
+
 CONTROLLERS = ("freezer", "memory")  # of version 1
 MOUNT = Path("/sys/fs/cgroup")
+SLICE = MOUNT / "system.slice"  # where SLURM puts a scope for each node, if systemd does not
+SCOPE = re.compile(r"^0::/system\.slice/n\d_slurmstepd\.scope/", re.M)
 MISSING = "the kernel counts memory neither in control groups of version 1 nor in version 2 alone"
 
 
@@ -40,24 +48,60 @@ def name_of(folder: Path) -> str:
     return f"cac{folder}".replace("/", "+")
 
 
-def mount(folder: Path) -> None:
-    """Give SLURM a cgroup of its own per controller: it names the groups below by node, the same in each cluster."""
+def mount(folder: Path, version: int) -> None:
+    """Give SLURM control groups: it names those below by node, the same in each cluster.
+
+    Version 1 can be mounted once more for each cluster, version 2 serves one cluster at a time.
+
+    Raises: UserError where another cluster has those of version 2.
+    """
+    if version == 2:
+        require(not _scopes(), f"another cluster of this machine has {SLICE}: stop it first, or use linuxproc")
+        SLICE.mkdir(exist_ok=True)
+        for group in (MOUNT, SLICE):
+            there = set((group / "cgroup.controllers").read_text().split())
+            wanted = " ".join(f"+{name}" for name in ("cpuset", "cpu", "memory") if name in there)
+            (group / "cgroup.subtree_control").write_text(wanted)
+        (folder / "hierarchy" / SLICE.name).symlink_to(SLICE)
+        return
     for controller in CONTROLLERS:
         hierarchy = _mounted(folder, controller)
-        (hierarchy / name_of(folder)).mkdir()
+        (hierarchy / name_of(folder)).mkdir(exist_ok=True)
         (folder / "cgroup" / controller).symlink_to(hierarchy / name_of(folder))
+
+
+def holds(folder: Path, groups: str) -> bool:
+    """Whether a process with these groups (its /proc/PID/cgroup) belongs to a cluster."""
+    if _has_scopes(folder):
+        return SCOPE.search(groups) is not None
+    return f":/{name_of(folder)}/" in groups
 
 
 def unmount(folder: Path) -> None:
     """Remove the groups of a cluster, also where their mount ended with the commands that saw it."""
+    if _has_scopes(folder):
+        for scope in _scopes():
+            _remove(scope)
     for controller in CONTROLLERS:
         hierarchy = folder / "hierarchy" / controller
         if hierarchy.is_dir():
-            _mounted(folder, controller)
-            for group, _, _ in os.walk(hierarchy / name_of(folder), topdown=False):
-                Path(group).rmdir()
+            _remove(_mounted(folder, controller) / name_of(folder))
             subprocess.run(["umount", hierarchy], check=True)
             hierarchy.rmdir()
+
+
+def _has_scopes(folder: Path) -> bool:
+    """Whether the cluster was given control groups of version 2."""
+    return (folder / "hierarchy" / SLICE.name).is_symlink()
+
+
+def _scopes() -> list[Path]:
+    return sorted(SLICE.glob("n[0-9]_slurmstepd.scope"))
+
+
+def _remove(group: Path) -> None:
+    for each, _, _ in os.walk(group, topdown=False):
+        Path(each).rmdir()
 
 
 def _mounted(folder: Path, controller: str) -> Path:

@@ -123,11 +123,6 @@ GRES_CONF = """\
 AutoDetect=off
 Name=gpu File={folder}/dev/nvidia[0-1]
 """
-CGROUP_CONF = """\
-CgroupPlugin=cgroup/v1
-CgroupMountpoint={folder}/cgroup
-ConstrainRAMSpace=yes
-"""
 SLURMDBD_CONF = """\
 DbdHost=localhost
 DbdAddr=127.0.0.1
@@ -157,7 +152,7 @@ SETTING = re.compile(r"(?!NodeName|PartitionName)[A-Za-z]+=.+", re.IGNORECASE)
 FILES = {  # slurm.conf first: its mark lets `stop` clear the folder whatever happens afterwards
     "slurm.conf": SLURM_CONF,
     "gres.conf": GRES_CONF,
-    "cgroup.conf": CGROUP_CONF,
+    "cgroup.conf": cgroups.CONF[cgroups.here() or 1],
     "slurmdbd.conf": SLURMDBD_CONF,
     "my.cnf": MY_CNF,
 }
@@ -293,7 +288,7 @@ def binding() -> str:
 def start_daemons(folder: Path, accounting: str, proctrack: str) -> None:
     """Start the daemons in the order they need each other, each as soon as the one before answers."""
     if proctrack == "cgroup":
-        cgroups.mount(folder)
+        cgroups.mount(folder, cgroups.here() or 1)
     startup = Startup(folder)
     start_munge(startup)
     if accounting == "on":
@@ -406,7 +401,7 @@ def processes(folder: Path) -> dict[int, str]:
             variables = (entry / "environ").read_bytes().split(b"\0")
             is_ours = f"SLURM_CONF={folder}/slurm.conf".encode() in variables
             in_job = any(variable.startswith(b"SLURMD_NODENAME=") for variable in variables)
-            in_cgroup = f":/{cgroups.name_of(folder)}/" in (entry / "cgroup").read_text()
+            in_cgroup = cgroups.holds(folder, (entry / "cgroup").read_text())
             if in_cgroup or (is_ours and (in_job or name in STOP_TURNS)):
                 found[int(entry.name)] = name
     return found
