@@ -29,7 +29,7 @@ drill: $(VENV)/installed slurm h5dump sshd browser latex ## the long fault drill
 else
 drill: # what needs a SLURM, quick and long, on that of another Debian release, with the Python that comes with it
 	$(PYTHON) slurm/dev/cluster.py install --release $(SLURM)
-	$(PYTHON) slurm/dev/cluster.py run --release $(SLURM) -- $(MAKE) inside SLURM= PYTHON=python3 VENV=/var/cache/cac_hpc/venv
+	$(PYTHON) slurm/dev/cluster.py run --release $(SLURM) -- $(MAKE) inside SLURM= PYTHON=python3 VENV=/var/lib/cac_hpc/venv
 endif
 
 clean: ## remove the environment and what the tools left; runs/ and phantom/ stay

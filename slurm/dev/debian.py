@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from failures import require
+from failures import UserError, require
 
 RELEASES = ("bookworm", "trixie", "sid")  # SLURM 22.05, 24.11 and, at the end of 2026, 26.05
 CACHE = Path("/var/cache/cac_hpc")
@@ -210,19 +210,20 @@ def is_here(release: str) -> bool:
 
 
 def enter(release: str, command: Sequence[str]) -> NoReturn:
-    """Become a command that runs in a release's root."""
-    root = root_of(release)
-    inner = os.environ.get(VARIABLE)
-    require(inner is None, f"this runs in the root of Debian {inner}: leave it first")
-    install_it = f"python3 {sys.argv[0]} install --release {release}"
-    require(root.is_dir(), f"Debian {release} is not installed here: run `{install_it}` first")
-    require(is_seen_inside(Path.cwd()), f"{Path.cwd()} is not seen in {root}: work below /home, /srv or the like")
-    move_into(root)
+    """Become a command that runs in a release's root; here, if the release is the machine's own."""
+    env = dict(os.environ)
+    if not is_here(release):
+        root, inner = root_of(release), os.environ.get(VARIABLE)
+        require(inner is None, f"this runs in the root of Debian {inner}: leave it first")
+        install_it = f"python3 {sys.argv[0]} install --release {release}"
+        require(root.is_dir(), f"Debian {release} is not installed here: run `{install_it}` first")
+        require(is_seen_inside(Path.cwd()), f"{Path.cwd()} is not seen in {root}: work below /home, /srv or the like")
+        move_into(root)
+        env = environment(release)
     try:
-        os.execvpe(command[0], list(command), environment(release))
+        os.execvpe(command[0], list(command), env)
     except OSError as error:
-        require(False, f"{command[0]} could not be started in {root}: {error.strerror}")
-        raise
+        raise UserError(f"{command[0]} cannot be started ({error.strerror}) under Debian {release}") from None
 
 
 def is_seen_inside(path: Path) -> bool:
