@@ -30,7 +30,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shel
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a real SLURM."""
     for item in items:
-        if {"slurm", "cgroup_slurm", "tracked"} & set(getattr(item, "fixturenames", ())):
+        if {"slurm", "cgroup_slurm", "tracked", "warning_slurm"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("slurm")
 
 

@@ -154,6 +154,7 @@ def test_a_cluster_beside_another_leaves_nothing_behind(slurm: Slurm, tmp_path: 
     assert cluster("stop", "--dir", str(folder)).returncode == 0
 
 
+@pytest.mark.slurm
 @pytest.mark.drill
 @pytest.mark.timeout(180)
 def test_cgroups_enforce_memory_and_are_unmounted(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def test_a_log_that_cannot_be_opened_a_node_that_lied_and_an_exit_code_are_words
     assert "its result is not there (SLURM: COMPLETED 0:0; a step: FAILED 1:0)" in gone["reason"]
 
 
+@pytest.mark.slurm
 @pytest.mark.timeout(200)
 def test_without_accounting_a_job_that_ended_is_gone_and_one_with_a_result_is_done(tmp_path_factory, tmp_path):
     folder = tmp_path_factory.mktemp("no_accounting")
@@ -90,6 +91,7 @@ def test_without_accounting_a_job_that_ended_is_gone_and_one_with_a_result_is_do
         cluster("stop", "--dir", str(folder))
 
 
+@pytest.mark.slurm
 @pytest.mark.drill
 @pytest.mark.timeout(200)
 def test_a_step_that_the_kernel_killed_for_memory_says_what_was_asked_and_reached(tmp_path_factory, tmp_path):
