@@ -23,11 +23,22 @@ check: $(VENV)/installed ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-drill: $(VENV)/installed slurm h5dump sshd browser latex ## the long fault drills on a real SLURM
+ifeq ($(SLURM),)
+drill: $(VENV)/installed slurm h5dump sshd browser latex ## the long fault drills on a real SLURM; SLURM=trixie: of another Debian
 	$(BIN)/python -m pytest -m drill
+else
+drill: # what needs a SLURM, quick and long, on that of another Debian release, with the Python that comes with it
+	$(PYTHON) slurm/dev/cluster.py install --release $(SLURM)
+	$(PYTHON) slurm/dev/cluster.py run --release $(SLURM) -- $(MAKE) inside SLURM= PYTHON=python3 VENV=/var/lib/cac_hpc/venv
+endif
 
 clean: ## remove the environment and what the tools left; runs/ and phantom/ stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: inside
+inside: $(VENV)/installed # the root of another release, whose environment may have served another checkout
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/python -m pytest -m slurm
 
 .PHONY: slurm
 slurm:

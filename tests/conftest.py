@@ -26,6 +26,14 @@ WIDTH = 100  # characters, of the table of drills
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has put us into the background
 
 
+@pytest.hookimpl(tryfirst=True)  # before markers are asked for
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a real SLURM."""
+    for item in items:
+        if {"slurm", "cgroup_slurm", "tracked", "warning_slurm"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slurm")
+
+
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes half of a report's time; test_pages.py and test_launch.py look at pictures."""

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import socket
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from tests.conftest import Slurm, cluster, start_cluster
+from tests.conftest import CLUSTER, Slurm, cluster, start_cluster
 from tests.waiting import wait_for
+
+V1 = "4:memory:/a\n1:cpu:/\n0::/\n"  # /proc/self/cgroup, with version 2 beside
+V2 = "0::/user.slice/session-1.scope\n"
+
+
+@pytest.fixture
+def module(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """One of the script's modules, as the script itself imports it."""
+    monkeypatch.syspath_prepend(CLUSTER.parent)
+    spec = importlib.util.find_spec(request.param)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+debian, cgroups = (pytest.mark.parametrize("module", [name], indirect=True) for name in ("debian", "cgroups"))
 
 
 def job_state(slurm: Slurm, job: str) -> str:
@@ -134,6 +154,7 @@ def test_a_cluster_beside_another_leaves_nothing_behind(slurm: Slurm, tmp_path: 
     assert cluster("stop", "--dir", str(folder)).returncode == 0
 
 
+@pytest.mark.slurm
 @pytest.mark.drill
 @pytest.mark.timeout(180)
 def test_cgroups_enforce_memory_and_are_unmounted(tmp_path: Path) -> None:
@@ -147,3 +168,103 @@ def test_cgroups_enforce_memory_and_are_unmounted(tmp_path: Path) -> None:
     assert (stopped.returncode, stopped.stderr) == (0, "")
     assert str(folder) not in Path("/proc/mounts").read_text()
     assert not folder.exists()
+
+
+@cgroups
+@pytest.mark.parametrize(
+    ("groups", "controllers", "wanted"),
+    [
+        (V2, "cpuset cpu io memory pids\n", 2),
+        (V2, "cpu pids\n", None),  # a container without a memory controller
+        (V1, "hugetlb\n", 1),
+        (V1, "memory\n", 1),  # SLURM: "Hybrid mode is not supported"
+        ("1:name=systemd:/\n0::/\n", "memory\n", None),  # the same
+        ("0::/\n", "", None),
+    ],
+)
+def test_control_groups_are_those_that_slurm_can_use(
+    module: ModuleType, groups: str, controllers: str, wanted: int | None
+) -> None:
+    assert module.version(groups, controllers) == wanted
+
+
+@debian
+def test_only_the_folders_of_a_system_are_a_release_s_own(module: ModuleType, tmp_path: Path) -> None:
+    assert all(module.is_seen_inside(path) for path in (CLUSTER, tmp_path, Path("/home/me/cac_hpc")))
+    assert not any(module.is_seen_inside(Path(path)) for path in ("/", "/usr/src/cac_hpc", "/var/tmp/x", "/etc"))
+
+
+@debian
+def test_a_root_sees_nothing_of_the_caller_s_programs(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "PATH": "/mine/bin",
+        "LD_LIBRARY_PATH": "/mine/lib",
+        "VIRTUAL_ENV": "/mine",
+        "KEPT": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    inside = module.environment("trixie")
+    assert (inside["PATH"], inside["KEPT"], inside[module.VARIABLE]) == (module.SYSTEM_PATH, "1", "trixie")
+    assert not {"LD_LIBRARY_PATH", "VIRTUAL_ENV"} & set(inside)
+    monkeypatch.setenv(module.VARIABLE, "trixie")
+    assert module.is_here("trixie")
+    assert not module.is_here("bookworm")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("start", "--release", "woody"), "invalid choice: 'woody'"),
+        (("run", "--", "true"), "wanted: run --release NAME -- COMMAND"),
+        (("run", "--release", "sid"), "wanted: run --release NAME -- COMMAND"),
+        (("start", "--", "true"), "wanted: run --release NAME -- COMMAND"),
+        (("remove",), "remove --release NAME"),
+    ],
+)
+def test_a_release_that_is_none_and_a_command_that_is_missing_are_refused(
+    arguments: tuple[str, ...], said: str
+) -> None:
+    done = cluster(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("release", "series"), [("trixie", (24, 11)), ("sid", (26, 5))])
+def test_a_cluster_of_another_release_runs_its_own_slurm_and_leaves_no_mount(
+    release: str, series: tuple[int, int], tmp_path: Path
+) -> None:
+    root = Path("/var/cache/cac_hpc") / release
+    if not root.is_dir():
+        pytest.skip(f"no root of Debian {release}: python3 slurm/dev/cluster.py install --release {release}")
+    folder = tmp_path / release
+    run = ("run", "--release", release, "--", "env", f"SLURM_CONF={folder}/slurm.conf")
+    try:
+        started = cluster("start", "--release", release, "--dir", str(folder), "--proctrack", "cgroup")
+        assert started.returncode == 0, started.stderr
+        assert f"run --release {release} -- bash" in started.stdout
+        told = cluster(*run, "srun", "--nodes=2", f"--chdir={tmp_path}", "sh", "-c", "sinfo --version; pwd")
+        assert told.returncode == 0, told.stderr
+        found = re.findall(r"slurm-wlm (\d+)\.(\d+)", told.stdout)
+        assert [(int(year), int(month)) >= series for year, month in found] == [True, True]
+        assert told.stdout.count(f"{tmp_path}\n") == 2  # the folders of this machine are seen there
+        wait_for(lambda: "COMPLETED" in cluster(*run, "sacct", "-nX").stdout, 40, "the job in accounting")
+        assert "slurmctld" in cluster("status", "--dir", str(folder)).stdout
+        refused = cluster("remove", "--release", release)
+        assert refused.returncode == 2
+        assert f"run in {root}: end them first" in refused.stderr
+        assert not mounts_of(root, folder)
+    finally:
+        stopped = cluster("stop", "--dir", str(folder))
+    assert (stopped.returncode, stopped.stderr) == (0, "")
+    assert not folder.exists()
+    assert not mounts_of(root, folder)
+    assert processes_mentioning(folder) == []
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/cac*{tmp_path.name}*"))
+
+
+def mounts_of(*folders: Path) -> list[str]:
+    """What is mounted in these folders, as this process sees it."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line for line in mounts if any(f" {folder}/" in line for folder in folders)]

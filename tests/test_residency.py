@@ -246,5 +246,36 @@ def test_limits_of_older_control_groups_count_and_hidden_ones_do_not(tmp_path):
     assert min(memory.limits(proc(tmp_path, lines), mount)) == Limit(2048, "the control group of this job")
 
 
+def of_slurm(mount, controlled):
+    """Control groups (version 2) as slurmd 26.05 makes them for a step with 100 MiB; those with a memory controller."""
+    job = mount / "system.slice" / "slurmstepd.scope" / "job_7"
+    task = job / "step_0" / "user" / "task_0"
+    task.mkdir(parents=True)
+    limits = {task: "max", task.parent: "104857600", job / "step_0": "max", job: "104857600", job.parent: "max"}
+    for group, limit in limits.items():
+        if group != task or controlled == "task":
+            (group / "memory.max").write_text(f"{limit}\n", encoding="ascii")
+            kills = 41 if group == job.parent else 2  # 39 of other jobs
+            events = f"low 0\nhigh 0\nmax 9\noom 2\noom_kill {kills}\noom_group_kill 0\n"
+            (group / "memory.events").write_text(events, encoding="ascii")
+    return f"0::/{task.relative_to(mount)}\n"
+
+
+@pytest.mark.parametrize("controlled", ["task", "step"])
+def test_memory_and_its_kills_are_those_of_the_job_under_control_groups_of_version_2(tmp_path, controlled):
+    mount = tmp_path / "cgroup"
+    root = proc(tmp_path, of_slurm(mount, controlled))
+    assert sorted(limit.bytes for limit in memory.limits(root, mount)) == [8192, 104857600, 104857600]
+    assert memory.oom_kills(root, mount) == 2
+
+
+def test_kills_of_other_jobs_are_not_counted_where_a_job_has_no_memory_controller(tmp_path):
+    mount = tmp_path / "cgroup"
+    root = proc(tmp_path, of_slurm(mount, "task"))
+    for file in (mount / "system.slice" / "slurmstepd.scope" / "job_7").rglob("memory.events"):
+        file.unlink()
+    assert memory.oom_kills(root, mount) == 0
+
+
 def test_this_machine_has_a_limit():
     assert min(memory.limits()).bytes > 1 << 20

@@ -57,9 +57,9 @@ def test_held_suspended_and_never_satisfied_are_told_and_cancel_clears_the_queue
 
 
 @pytest.mark.timeout(200)
-def test_a_log_folder_that_cannot_be_made_a_node_that_lied_and_an_exit_code_are_words(slurm, tmp_path):
+def test_a_log_that_cannot_be_opened_a_node_that_lied_and_an_exit_code_are_words(slurm, tmp_path):
     run = bare_run(tmp_path / "run", "seal", "aggregate")
-    (tmp_path / "file").touch()  # from 23.02 on SLURM makes a folder that is missing
+    (tmp_path / "file").touch()  # SLURM makes folders that are missing from 23.02 on, but none in a file
     submit(slurm, run, "seal", f"--output={tmp_path}/file/x.out", script="true")
     failed = wait_for_state(slurm, run, "seal", "failed")
     assert "the folder of its log is missing or cannot be written" in failed["reason"]
@@ -71,6 +71,7 @@ def test_a_log_folder_that_cannot_be_made_a_node_that_lied_and_an_exit_code_are_
     assert "its result is not there (SLURM: COMPLETED 0:0; a step: FAILED 1:0)" in gone["reason"]
 
 
+@pytest.mark.slurm
 @pytest.mark.timeout(200)
 def test_without_accounting_a_job_that_ended_is_gone_and_one_with_a_result_is_done(tmp_path_factory, tmp_path):
     folder = tmp_path_factory.mktemp("no_accounting")
@@ -93,6 +94,7 @@ def test_without_accounting_a_job_that_ended_is_gone_and_one_with_a_result_is_do
         cluster("stop", "--dir", str(folder))
 
 
+@pytest.mark.slurm
 @pytest.mark.drill
 @pytest.mark.timeout(200)
 def test_a_step_that_the_kernel_killed_for_memory_says_what_was_asked_and_reached(tmp_path_factory, tmp_path):

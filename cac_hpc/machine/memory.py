@@ -77,11 +77,23 @@ def oom_kills(proc: Path = PROC, cgroup: Path = CGROUP) -> int:
     """How many processes of this job the kernel has ended because its memory was used up; 0 where nobody counts."""
     for unified, path in _groups(proc):
         file = "memory.events" if unified else "memory.oom_control"
-        for group in [cgroup / path.lstrip("/")] if unified else _mounts(proc, path):
+        for group in _of_job(cgroup / path.lstrip("/")) if unified else _mounts(proc, path):
             with contextlib.suppress(OSError):
                 if found := re.search(r"^oom_kill (\d+)", (group / file).read_text(encoding="ascii"), re.M):
                     return int(found[1])
     return 0
+
+
+def _of_job(group: Path) -> Iterator[Path]:
+    """A group of the unified hierarchy, then those above it that hold nothing but this job.
+
+    Not every group has a memory controller. Scopes, slices and services (of systemd's naming) may hold other jobs, too.
+    """
+    yield group
+    for above in group.parents:
+        if above.suffix in (".scope", ".slice", ".service"):
+            return
+        yield above
 
 
 def _mounts(proc: Path, path: str) -> list[Path]:

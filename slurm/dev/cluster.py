@@ -1,9 +1,16 @@
 #!/usr/bin/env python3
 """A real SLURM on one machine, for development and tests: four nodes with two pretended GPUs each.
 
-    sudo python3 slurm/dev/cluster.py install    # once: SLURM, munge and MariaDB, from the packages of Debian 12
+    sudo python3 slurm/dev/cluster.py install    # once: SLURM, munge and MariaDB, from the packages of this Debian
     sudo python3 slurm/dev/cluster.py start      # takes 5 s; prints the line that points sbatch, squeue, ... at it
     sudo python3 slurm/dev/cluster.py stop       # leaves no process, port, mount or file behind
+
+Other versions of SLURM, each with the Python of its own Debian, in a root folder of their own in /var/cache/cac_hpc:
+
+    sudo python3 slurm/dev/cluster.py install --release trixie    # bookworm: SLURM 22.05, trixie: 24.11, sid: newer
+    sudo python3 slurm/dev/cluster.py start --release trixie      # stop and status find the release by themselves
+    sudo python3 slurm/dev/cluster.py run --release trixie -- bash    # any command in there, as sbatch or make
+    sudo python3 slurm/dev/cluster.py remove --release trixie     # deletes the root folder
 
 The daemons are the real ones, so queueing, arrays, dependencies, time limits, preemption and requeueing behave as on a
 real cluster. Nodes n1 to n4 have 4 CPUs and 2 GPUs each, which are plain files: SLURM hands them out, but nothing can
@@ -38,6 +45,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import cgroups
+import debian
+from failures import ClusterError, UserError, require
+
 START_LIMIT_S = 60
 STOP_LIMIT_S = 10  # for the jobs, and for each turn of daemons before SIGKILL; longer than KillWait below
 TOOL_LIMIT_S = 10
@@ -46,14 +57,11 @@ NODES = ("n1", "n2", "n3", "n4")
 PORTS = range(20000, 32000)  # below those that Linux gives to outgoing connections
 MAX_FOLDER_LENGTH = 80  # the path of a socket is limited to 107 bytes
 COMMAND = f"python3 {sys.argv[0]}"
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-CGROUP_CONTROLLERS = ("freezer", "memory")
-PACKAGES = ("slurm-wlm", "slurmdbd", "munge", "mariadb-server")
-PROGRAMS = ("slurmctld", "slurmd", "slurmdbd", "sbatch", "munged", "mariadbd", "mariadb-install-db")
 # Which daemons end first; whatever is left of the jobs by then has survived SLURM's own SIGKILL: no more waiting
 JOBS_TURN = 1
 STOP_TURNS = {"slurmctld": 0, "slurmd": 0, "slurmstepd": JOBS_TURN, "slurmdbd": 2, "mariadbd": 3, "munged": 4}
 
+NOTE = "release"  # a file: in which root the cluster runs
 MARK = "# Written by slurm/dev/cluster.py\n"  # start and stop clear no folder without it
 SLURM_CONF = (
     MARK
@@ -115,11 +123,6 @@ GRES_CONF = """\
 AutoDetect=off
 Name=gpu File={folder}/dev/nvidia[0-1]
 """
-CGROUP_CONF = """\
-CgroupPlugin=cgroup/v1
-CgroupMountpoint={folder}/cgroup
-ConstrainRAMSpace=yes
-"""
 SLURMDBD_CONF = """\
 DbdHost=localhost
 DbdAddr=127.0.0.1
@@ -149,65 +152,18 @@ SETTING = re.compile(r"(?!NodeName|PartitionName)[A-Za-z]+=.+", re.IGNORECASE)
 FILES = {  # slurm.conf first: its mark lets `stop` clear the folder whatever happens afterwards
     "slurm.conf": SLURM_CONF,
     "gres.conf": GRES_CONF,
-    "cgroup.conf": CGROUP_CONF,
+    "cgroup.conf": cgroups.CONF[cgroups.here() or 1],
     "slurmdbd.conf": SLURMDBD_CONF,
     "my.cnf": MY_CNF,
 }
 
 
-class UserError(Exception):
-    """Something the caller has to change first: exit code 2."""
-
-
-class ClusterError(Exception):
-    """The cluster did not start or end as it should: exit code 1."""
-
-
-def require(ok: bool, message: str) -> None:
-    if not ok:
-        raise UserError(message)
-
-
-def install() -> None:
-    """Install what is missing with apt; no daemon of the packages is started."""
-    if not missing_programs():
-        print("everything is installed")
-        return
-    require(shutil.which("apt-get") is not None, "apt-get not found: install SLURM, munge and MariaDB by hand")
-    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    with daemons_denied():
-        for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
-            status = subprocess.run(["apt-get", *arguments], env=env).returncode
-            require(status == 0, f"apt-get {arguments[0]} failed; its messages above say why")
-    require(not missing_programs(), f"the installed packages lack {', '.join(missing_programs())}")
-    if Path("/run/systemd/system").exists():
-        print("munge and mariadb would start at the next boot; to prevent it: systemctl disable munge mariadb")
-
-
-def missing_programs() -> list[str]:
-    return [program for program in PROGRAMS if shutil.which(program, path=SYSTEM_PATH) is None]
-
-
-@contextlib.contextmanager
-def daemons_denied() -> Iterator[None]:
-    """Keep package scripts from starting daemons: Debian asks /usr/sbin/policy-rc.d, where 101 means no."""
-    policy, saved = Path("/usr/sbin/policy-rc.d"), Path("/usr/sbin/policy-rc.d.before-cac")
-    if policy.exists():
-        policy.rename(saved)
-    try:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-        yield
-    finally:
-        policy.unlink(missing_ok=True)
-        if saved.exists():
-            saved.rename(policy)
-
-
 def start(folder: Path, accounting: str, proctrack: str, settings: Sequence[str]) -> None:
     """Start a cluster in ``folder``; if it does not come up, nothing of it stays behind."""
-    require(not missing_programs(), f"{', '.join(missing_programs())} not found: run `{COMMAND} install` first")
+    missing = debian.missing_programs()
+    require(not missing, f"{', '.join(missing)} not found: run `{COMMAND} install` first")
     require_usable(folder)
+    require_possible(accounting, proctrack)
     for line in settings:
         wanted = "KEY=VALUE, not of nodes or partitions"
         require(SETTING.fullmatch(line) is not None, f"--set is {line}, but must be {wanted}")
@@ -225,6 +181,8 @@ def start(folder: Path, accounting: str, proctrack: str, settings: Sequence[str]
         clear(folder)
         folder.rmdir()
         raise
+    if release := release_of(folder):
+        print(f"# its commands: {COMMAND} run --release {release} -- bash")
     print(f"# to stop it: {COMMAND} stop --dir {folder}\nexport SLURM_CONF={folder}/slurm.conf")
 
 
@@ -237,6 +195,19 @@ def require_usable(folder: Path) -> None:
     if folder.exists():
         require(folder.is_dir() and folder.stat().st_uid == 0, f"--dir is {folder}, but must be a folder of root")
         require(is_cluster(folder) or not any(folder.iterdir()), f"{folder} holds other files: give another --dir")
+
+
+def require_possible(accounting: str, proctrack: str) -> None:
+    """Refuse accounting where slurmdbd would end at once, and control groups that count no memory."""
+    if accounting == "on" and debian.needs_older_client():
+        found = debian.older_client()
+        bad = f"slurmdbd ends under libmariadb3 {debian.FIRST_BAD_CLIENT} and later"
+        require(found is not None, f"{bad}: run `{COMMAND} install` for an older one, or start with --accounting off")
+        print(f"# {bad}: it gets the older one in {found}", file=sys.stderr)
+    if proctrack == "cgroup":
+        found_version = cgroups.here()
+        require(found_version is not None, f"{cgroups.MISSING}: use --proctrack linuxproc")
+        print(f"# control groups of version {found_version}, the only ones here that limit memory", file=sys.stderr)
 
 
 def is_cluster(folder: Path) -> bool:
@@ -287,6 +258,7 @@ def write_files(folder: Path, accounting: str, proctrack: str, ports: list[int],
     for name, template in FILES.items():
         (folder / name).write_text(template.format(**values))
     (folder / "slurm.conf").write_text(with_settings((folder / "slurm.conf").read_text(), settings))
+    (folder / NOTE).write_text(os.environ.get(debian.VARIABLE, ""))
     (folder / "slurmdbd.conf").chmod(0o600)  # slurmdbd refuses any other mode
     (folder / "munge.key").touch(mode=0o600)
     (folder / "munge.key").write_bytes(secrets.token_bytes(128))
@@ -316,7 +288,7 @@ def binding() -> str:
 def start_daemons(folder: Path, accounting: str, proctrack: str) -> None:
     """Start the daemons in the order they need each other, each as soon as the one before answers."""
     if proctrack == "cgroup":
-        mount_cgroups(folder)
+        cgroups.mount(folder, cgroups.here() or 1)
     startup = Startup(folder)
     start_munge(startup)
     if accounting == "on":
@@ -345,7 +317,9 @@ def start_database(startup: Startup) -> None:
     startup.wait_for("database", lambda: installation.poll() == 0)
     startup.launch("mariadbd", "mariadbd", settings)
     startup.wait_for("mariadbd", (startup.folder / "run" / "mariadbd.pid").is_file)
-    startup.launch("slurmdbd", "slurmdbd", "-D")
+    client = debian.older_client()
+    library = ("env", f"LD_LIBRARY_PATH={client}") if client else ()
+    startup.launch("slurmdbd", *library, "slurmdbd", "-D")
     add = ("sacctmgr", "--immediate", "add", "cluster", "dev")
     startup.wait_for("slurmdbd", lambda: startup.asked(*add).returncode == 0)
 
@@ -400,7 +374,7 @@ class Startup:
 def environment(folder: Path) -> dict[str, str]:
     """The environment of all daemons and tools: nothing of the caller's, which may belong to another cluster."""
     return {
-        "PATH": SYSTEM_PATH,
+        "PATH": debian.SYSTEM_PATH,
         "LC_ALL": "C.UTF-8",
         "MYSQL_UNIX_PORT": f"{folder}/run/mariadb.socket",  # slurmdbd.conf cannot name the database's socket
         "SLURM_CONF": f"{folder}/slurm.conf",  # last: a slurmstepd writes its title over the first ones
@@ -412,31 +386,6 @@ def ask(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, env=environment(folder), capture_output=True, text=True, timeout=TOOL_LIMIT_S)
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, "", f"{command[0]} got no answer in {TOOL_LIMIT_S} s")
-
-
-def cgroup_name(folder: Path) -> str:
-    return f"cac{folder}".replace("/", "+")
-
-
-def mount_cgroups(folder: Path) -> None:
-    """Give SLURM a cgroup of its own per controller: it names the groups below by node, the same in each cluster."""
-    for controller in CGROUP_CONTROLLERS:
-        hierarchy = folder / "hierarchy" / controller
-        hierarchy.mkdir()
-        mount = ["mount", "-t", "cgroup", "-o", controller, "cac-dev-slurm", str(hierarchy)]
-        done = subprocess.run(mount, capture_output=True, text=True)
-        require(done.returncode == 0, f"no cgroup v1 here ({done.stderr.strip()}): use --proctrack linuxproc")
-        (hierarchy / cgroup_name(folder)).mkdir()
-        (folder / "cgroup" / controller).symlink_to(hierarchy / cgroup_name(folder))
-
-
-def unmount_cgroups(folder: Path) -> None:
-    for controller in CGROUP_CONTROLLERS:
-        hierarchy = folder / "hierarchy" / controller
-        if hierarchy.is_mount():
-            for group, _, _ in os.walk(hierarchy / cgroup_name(folder), topdown=False):
-                Path(group).rmdir()
-            subprocess.run(["umount", str(hierarchy)], check=True)
 
 
 def processes(folder: Path) -> dict[int, str]:
@@ -452,7 +401,7 @@ def processes(folder: Path) -> dict[int, str]:
             variables = (entry / "environ").read_bytes().split(b"\0")
             is_ours = f"SLURM_CONF={folder}/slurm.conf".encode() in variables
             in_job = any(variable.startswith(b"SLURMD_NODENAME=") for variable in variables)
-            in_cgroup = f":/{cgroup_name(folder)}/" in (entry / "cgroup").read_text()
+            in_cgroup = cgroups.holds(folder, (entry / "cgroup").read_text())
             if in_cgroup or (is_ours and (in_job or name in STOP_TURNS)):
                 found[int(entry.name)] = name
     return found
@@ -505,7 +454,7 @@ def end_turn(folder: Path, turn: int) -> None:
 
 def clear(folder: Path, keep: tuple[str, ...] = ()) -> None:
     """Unmount and delete what a cluster wrote into its folder."""
-    unmount_cgroups(folder)
+    cgroups.unmount(folder)
     for path in sorted(folder.iterdir(), key=lambda path: path.name == "slurm.conf"):  # the mark goes last
         if path.name in keep:
             continue
@@ -527,34 +476,64 @@ def status(folder: Path) -> None:
     print(ask(folder, "sinfo").stdout, end="")
 
 
-def parse_arguments() -> argparse.Namespace:
+def release_of(folder: Path) -> str | None:
+    """The release whose root a cluster was started in; None where it was this machine's own SLURM, or there is none."""
+    noted = folder / NOTE
+    return noted.read_text().strip() or None if noted.is_file() and is_cluster(folder) else None
+
+
+def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
+    """What the command line asks for, and the command after ``--``, if any."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("install", "start", "stop", "status"))
+    parser.add_argument("action", choices=("install", "start", "stop", "status", "run", "remove"))
+    parser.add_argument("--release", choices=debian.RELEASES, help="of Debian (default: this machine's own SLURM)")
     default = Path(tempfile.gettempdir()) / "cac-dev-slurm"
     parser.add_argument("--dir", type=Path, default=default, help="the cluster's folder (default: %(default)s)")
     parser.add_argument("--accounting", choices=tuple(ACCOUNTING), default="on")
     parser.add_argument("--proctrack", choices=tuple(PROCTRACK), default="linuxproc")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a line of slurm.conf")
     parser.add_argument("--keep", action="store_true", help="stop: keep the logs and slurm.conf")
-    return parser.parse_args()
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
+    arguments, command = parser.parse_args(words[:end]), words[end + 1 :]
+    named = arguments.release is not None or arguments.action not in ("run", "remove")
+    if not named or (arguments.action == "run") != bool(command):
+        parser.error("wanted: run --release NAME -- COMMAND, or remove --release NAME")
+    return arguments, command
+
+
+def act(arguments: argparse.Namespace, command: Sequence[str]) -> None:
+    """Do what is asked; what concerns a release is done in its root, by this script started there."""
+    folder: Path = arguments.dir.resolve()
+    release = arguments.release or (release_of(folder) if arguments.action in ("stop", "status") else None)
+    elsewhere = release is not None and not debian.is_here(release)
+    match arguments.action:
+        case "remove":
+            debian.remove_root(arguments.release)
+        case "install" if elsewhere:
+            debian.make_root(arguments.release)
+        case "run":
+            debian.enter(arguments.release, command)
+        case _ if elsewhere:
+            require(debian.is_seen_inside(folder), f"--dir is {folder}, which is not seen in the root of {release}")
+            debian.enter(str(release), ["/usr/bin/python3", *sys.argv])
+        case "install":
+            debian.install()
+        case "start":
+            start(folder, arguments.accounting, arguments.proctrack, arguments.set)
+        case "stop":
+            stop(folder, arguments.keep)
+        case _:
+            status(folder)
 
 
 def main() -> int:
-    arguments = parse_arguments()
-    folder: Path = arguments.dir.resolve()
+    arguments, command = parse_arguments()
     os.umask(0o022)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a start that is told to end cleans up first
     try:
         require(os.geteuid() == 0, "the daemons and their packages need root: run this with sudo")
-        match arguments.action:
-            case "install":
-                install()
-            case "start":
-                start(folder, arguments.accounting, arguments.proctrack, arguments.set)
-            case "stop":
-                stop(folder, arguments.keep)
-            case _:
-                status(folder)
+        act(arguments, command)
     except (UserError, ClusterError) as error:
         print(f"cluster.py: {error}", file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
