@@ -19,22 +19,22 @@ setup(
     install_requires=[
         "torch>=2.6,<3",
         "submitit>=1.5.2,<2",
-        "pydicom>=3.0,<4",
+        "pydicom>=3.0.1,<4",
         "pylibjpeg>=2.0,<3",
         "pylibjpeg-libjpeg>=2.3,<3",
         "pylibjpeg-openjpeg>=2.4,<3",
-        "h5py>=3.11,<4",
+        "h5py>=3.15,<4",
         "xxhash>=3.4,<5",
         "numpy>=2.0,<3",
         "scipy>=1.13,<2",
         "scikit-learn>=1.5,<2",
-        "pandas>=2.2,<4",
+        "pandas>=2.2.2,<4",
         "openpyxl>=3.1,<4",
         "matplotlib>=3.9,<4",
         "pillow>=10.3",
-        "Jinja2>=3.1,<4",
+        "Jinja2>=3.1.2,<4",
         "rich>=13.7",
-        "jsonargparse[omegaconf]>=4.40,<5",
+        "jsonargparse[omegaconf]>=4.49,<5",
     ],
     extras_require={
         "test": [
@@ -42,11 +42,8 @@ setup(
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.8",
             "hypothesis>=6.100",
-            "ruff",
-            "mypy",
-            "pandas-stubs",
-            "types-PyYAML",
         ],
+        "check": ["ruff", "mypy", "pandas-stubs", "types-PyYAML"],  # as constraints.txt pins them
         "peers": ["SimpleITK>=2.4", "dcm2niix>=1.0.20240202", "monai>=1.4"],  # for jobs/benchmark.py
     },
 )

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from cac_hpc.cluster import estimate, limits, local, monitor, scheduler, submission, usage
+from cac_hpc.cluster import drivers, estimate, limits, local, monitor, scheduler, submission, usage
 from cac_hpc.cluster.states import OPEN
 from cac_hpc.data import plan, preview
 from cac_hpc.data.plan import DatasetPlan
@@ -100,7 +100,7 @@ def _show_plan(cfg: Config, dataset_plan: DatasetPlan, kind: str) -> None:
         raise InputError("\n".join(faults))
     found = estimate.estimate(cfg, dataset_plan, dataset_plan.folds, kind)
     logs.console().print(estimate.table(cfg, found, allowed))
-    for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind)):
+    for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *drivers.notes(cfg)):
         print(f"note: {note}", flush=True)
 
 

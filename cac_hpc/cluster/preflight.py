@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from cac_hpc.cluster import drivers
 from cac_hpc.run import paths
 from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.paths import RunPaths
@@ -26,6 +27,8 @@ def fault(run: RunPaths, cfg: Config, stage: Stage) -> str | None:
     wrong = _not_writable(run.slurm) or _not_writable(Path(scratch))
     if wrong is None and stage.ranks:
         wrong = _no_shard(run, cfg) or (_too_few_gpus(cfg) if cfg.gpus_asked else None)
+    if wrong is None and stage.ranks and cfg.gpus_asked and (unfit := drivers.fault()):
+        raise WorkError(f"{unfit}; then python jobs/launch_cv.py --resume RUN")  # a node that fits is luck
     return wrong
 
 
