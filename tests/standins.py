@@ -94,7 +94,7 @@ def accounted(state: str, job: str = "77_0", **columns: str) -> str:
 
 
 def nvidia_smi(folder: Path, driver: str, capability: str = "8.0", num_gpus: int = 1) -> Path:
-    """An nvidia-smi in a folder for PATH, of a machine with that driver and GPUs; capability "" for one too old to say."""
+    """A folder for PATH with an nvidia-smi of that driver and those GPUs; capability "": it is too old to say."""
     folder.mkdir(parents=True, exist_ok=True)
     listed = [f"GPU {index}: Tesla T4 (UUID: GPU-{index})" for index in range(num_gpus)]
     answers = {

@@ -78,7 +78,7 @@ def fault() -> str | None:
 
 
 def notes(cfg: Config) -> list[str]:
-    """What the launcher says of its own torch: the jobs have the same one, unless the site's shell lines say otherwise."""
+    """What the launcher says of a torch without CUDA: jobs have the same one, unless the site gives them another."""
     torch = installed()
     if cfg.train.device != "cuda" or (torch and (torch.cuda or torch.other)):
         return []
