@@ -19,6 +19,7 @@ from tests.standins import nvidia_smi, torch_build
 
 CU126 = "-m pip install 'torch<2.15' --index-url https://download.pytorch.org/whl/cu126"
 CU118 = "-m pip install 'torch<2.8' --index-url https://download.pytorch.org/whl/cu118"
+DEV = REPO / "configs" / "cluster" / "dev.yaml"
 ANY = "-m pip install torch"
 
 
@@ -152,10 +153,9 @@ def test_a_machine_whose_torch_cannot_use_its_gpus_is_refused(tmp_path, scans):
 
 def test_the_launcher_tells_of_a_torch_without_cuda_before_anything_is_submitted(slurm, tmp_path, scans):
     torch_build(tmp_path / "lib", "2.13.0+cpu")
-    sections = {"train": {"device": "cuda"}, "cluster": {"kind": "slurm", "partition": "dev", "ranks_per_node": 2}}
-    config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", **sections)
+    config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", train={"device": "cuda"})
     env = site(tmp_path, SLURM_CONF=slurm.env["SLURM_CONF"])
-    done = job("launch_cv.py", "--config", config, "--dry_run", env=env)
+    done = job("launch_cv.py", "--config", config, "--cluster", DEV, "--dry_run", env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     told = " ".join(done.stdout.split())
     assert "note: torch 2.13.0+cpu is a build without CUDA, and train.device is cuda; install the build" in told
