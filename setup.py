@@ -29,7 +29,7 @@ setup(
         "scipy>=1.13,<2",
         "scikit-learn>=1.5,<2",
         "pandas>=2.2.2,<4",
-        "openpyxl>=3.1,<4",
+        "openpyxl>=3.1.3,<4",
         "matplotlib>=3.9,<4",
         "pillow>=10.3",
         "Jinja2>=3.1.2,<4",

@@ -74,7 +74,8 @@ def test_the_sessions_of_a_users_own_sshd_are_cut(somebody):
 
 
 @pytest.mark.drill
+@pytest.mark.timeout(900)
 def test_reports_are_fetched_from_a_users_own_sshd(somebody):
     chosen = [f"{REPO / 'tests' / 'test_retrieval.py'}::{name}" for name in DIFFERENT]
-    done = somebody(sys.executable, "-m", "pytest", *chosen, "-p", "no:cacheprovider", "-q", timeout_s=280)
+    done = somebody(sys.executable, "-m", "pytest", *chosen, "-p", "no:cacheprovider", "-q", timeout_s=800)
     assert re.search(rf"^{len(DIFFERENT)} passed", done.stdout, re.M), done.stdout + done.stderr
