@@ -15,7 +15,7 @@ setup(
     license="MIT",
     packages=find_packages(include=["cac_hpc", "cac_hpc.*"]),
     package_data={"cac_hpc": ["py.typed"], "cac_hpc.report": ["page.html", "page.css"]},
-    python_requires=">=3.10,<3.14",
+    python_requires=">=3.10,<3.15",
     install_requires=[
         "torch>=2.6,<3",
         "submitit>=1.5.2,<2",
