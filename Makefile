@@ -3,12 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := phantom/demo
+RESOLUTION ?= lowest-direct
+VERSIONS := .venv-versions
+
+# Debian's packages, where they may be installed
+apt = { test "$$(id -u)" = 0 && apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(1); }
+# what follows where they are missing: nobody would notice a skip in CI
+missing = { echo "$(1)"; test "$$CI" != true; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check drill clean
+.PHONY: help demo test check drill versions clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed $(DEMO)/labels.csv ## a synthetic cohort, five folds, the report: minutes on two CPU cores
 	$(BIN)/python jobs/launch_cv.py --config configs/demo.yaml --cluster.kind local
@@ -32,8 +39,16 @@ drill: # what needs a SLURM, quick and long, on that of another Debian release, 
 	$(PYTHON) slurm/dev/cluster.py run --release $(SLURM) -- $(MAKE) inside SLURM= PYTHON=python3 VENV=/var/lib/cac_hpc/venv
 endif
 
+versions: ## the tests that need no SLURM with the oldest packages that setup.py admits, or RESOLUTION=highest; PYTHON=...
+	$(PYTHON) -m venv --clear $(VERSIONS)
+	$(VERSIONS)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	VIRTUAL_ENV=$(VERSIONS) $(VERSIONS)/bin/uv pip install --quiet --compile-bytecode --resolution $(RESOLUTION) -e ".[test]"
+	VIRTUAL_ENV=$(VERSIONS) $(VERSIONS)/bin/uv pip list
+	CAC_TEST_SLURM=none $(VERSIONS)/bin/python -m pytest -n 2 --dist loadfile -m "not drill and not timed" \
+		-W default::DeprecationWarning -W default::FutureWarning  # old packages on new ones: theirs, not ours
+
 clean: ## remove the environment and what the tools left; runs/ and phantom/ stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VERSIONS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .PHONY: inside
 inside: $(VENV)/installed # the root of another release, whose environment may have served another checkout
@@ -42,38 +57,32 @@ inside: $(VENV)/installed # the root of another release, whose environment may h
 
 .PHONY: slurm
 slurm:
-	@$(PYTHON) slurm/dev/cluster.py install || echo "no SLURM here: the tests that need one are skipped, and say so"
+	@$(PYTHON) slurm/dev/cluster.py install || $(call missing,no SLURM here: the tests that need one are skipped and say so)
 
 .PHONY: h5dump
 h5dump: # by which a test opens shards from outside
-	@command -v h5dump > /dev/null \
-		|| { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends hdf5-tools; } \
-		|| echo "no h5dump here: the test that needs it is skipped, and says so"
+	@command -v h5dump > /dev/null || $(call apt,hdf5-tools) \
+		|| $(call missing,no h5dump here: the test that needs it is skipped and says so)
 
 .PHONY: sshd
 sshd: # from which tests fetch reports
-	@test -n "$$(PATH="$$PATH:/usr/sbin" command -v sshd)" \
-		|| { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-			openssh-client openssh-server; } \
-		|| echo "no sshd here: the tests that need it are skipped, and say so"
+	@test -n "$$(PATH="$$PATH:/usr/sbin" command -v sshd)" || $(call apt,openssh-client openssh-server) \
+		|| $(call missing,no sshd here: the tests that need it are skipped and say so)
 
 .PHONY: browser
 browser: # in which the report's page is checked
-	@{ command -v chromium > /dev/null \
-		|| { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium npm; }; } \
+	@{ { command -v chromium && command -v npm; } > /dev/null || $(call apt,chromium npm); } \
 		&& npm install --silent --prefix $(VENV) axe-core@4 \
-		|| echo "no browser here: the drills that need one are skipped, and say so"
+		|| $(call missing,no browser here: the drills that need one are skipped and say so)
 
 .PHONY: latex
 latex: # which typesets the tables for papers
-	@command -v pdflatex > /dev/null \
-		|| { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-			texlive-latex-base texlive-latex-recommended; } \
-		|| echo "no LaTeX here: the drill that needs it is skipped, and says so"
+	@command -v pdflatex > /dev/null || $(call apt,texlive-latex-base texlive-latex-recommended) \
+		|| $(call missing,no LaTeX here: the drill that needs it is skipped and says so)
 
 $(VENV)/installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,check]"
 	@touch $@
 
 $(DEMO)/labels.csv: | $(VENV)/installed

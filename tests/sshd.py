@@ -52,10 +52,11 @@ class Sshd:
 
     def signal_sessions(self, number: signal.Signals) -> None:
         """Send a signal to what serves the connections that are open."""
-        sessions = processes.children(self.pid)
-        assert sessions
-        for session in sessions:
-            os.kill(session, number)
+        serving = list(_sessions(self.pid))
+        assert serving
+        for session in serving:
+            with contextlib.suppress(ProcessLookupError):  # it ends with the one before it
+                os.kill(session, number)
 
 
 @contextlib.contextmanager
@@ -86,6 +87,15 @@ def programs() -> tuple[str, str] | None:
     """The server and the client, if both are installed."""
     server, client = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin"), shutil.which("ssh")
     return (server, client) if server and client else None
+
+
+def _sessions(pid: int) -> Iterator[int]:
+    """The processes of sshd below one: of root's login there is one, of others' a monitor and, below it, who serves."""
+    for child in processes.children(pid):
+        with contextlib.suppress(OSError):  # it may have ended
+            if Path(f"/proc/{child}/comm").read_text(encoding="utf-8").startswith("sshd"):
+                yield child
+                yield from _sessions(child)
 
 
 def _write_settings(folder: Path, client: str, port: int) -> None:

@@ -103,3 +103,38 @@ def accounted(state: str, job: str = "77_0", **columns: str) -> str:
     """A line of sacct's answer; columns by their names."""
     row = {"JobID": job, "State": state, "ExitCode": "1:0", "NodeList": "n1", "JobName": NAME} | columns
     return "|".join(row.get(name, "") for name in records.ACCOUNT_FIELDS) + "\n"
+
+
+def nvidia_smi(folder: Path, driver: str, capability: str = "8.0", num_gpus: int = 1) -> Path:
+    """A folder for PATH with an nvidia-smi of that driver and those GPUs; capability "": it is too old to say."""
+    folder.mkdir(parents=True, exist_ok=True)
+    listed = [f"GPU {index}: Tesla T4 (UUID: GPU-{index})" for index in range(num_gpus)]
+    answers = {
+        "-L": (listed, 0),
+        "--query-gpu=driver_version --format=csv,noheader": ([driver] * num_gpus, 0),
+        "--query-gpu=compute_cap --format=csv,noheader": (
+            ([capability] * num_gpus, 0) if capability else (['Field "compute_cap" is not a valid field to query.'], 2)
+        ),
+    }
+    cases = [
+        f"'{asked}') printf '%s\\n' '{chr(10).join(said)}'; exit {code};;" for asked, (said, code) in answers.items()
+    ]
+    program = folder / "nvidia-smi"
+    program.write_text("\n".join(["#!/bin/sh", 'case "$*" in', *cases, "*) exit 1;;", "esac", ""]), encoding="utf-8")
+    program.chmod(0o755)
+    return folder
+
+
+def torch_build(folder: Path, version: str, **said: str | None) -> Path:
+    """A folder for PYTHONPATH with a torch that says how it was built, as torch does, and that nobody may import."""
+    (folder / "torch").mkdir(parents=True)
+    (folder / "torch" / "__init__.py").write_text("raise ImportError('torch was imported')\n", encoding="utf-8")
+    lines = [f"{name}: Optional[str] = {value!r}" for name, value in {"cuda": None, "hip": None, **said}.items()]
+    header = [
+        "from typing import Optional",
+        "",
+        "__all__ = ['__version__', 'cuda', 'hip']",
+        f"__version__ = '{version}'",
+    ]
+    (folder / "torch" / "version.py").write_text("\n".join([*header, "debug = False", *lines, ""]), encoding="utf-8")
+    return folder

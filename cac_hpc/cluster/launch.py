@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from cac_hpc.cluster import estimate, exclusions, limits, local, monitor, scheduler, submission, usage
+from cac_hpc.cluster import drivers, estimate, exclusions, limits, local, monitor, scheduler, submission, usage
 from cac_hpc.cluster.states import OPEN
 from cac_hpc.data import plan, preview, sealed
 from cac_hpc.data.plan import DatasetPlan
@@ -128,7 +128,7 @@ def _show_plan(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, kind: str)
     found = estimate.estimate(cfg, dataset_plan, dataset_plan.folds, kind)
     logs.console().print(estimate.table(cfg, found, allowed))
     raised = limits.notes(allowed, cfg) if allowed else ()
-    for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *raised):
+    for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *raised, *drivers.notes(cfg)):
         logs.say(f"note: {note}")
     if kind == "slurm":
         exclusions.check(run, cfg)

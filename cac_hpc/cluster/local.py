@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import FrameType
 
-from cac_hpc.cluster import preflight
+from cac_hpc.cluster import drivers, preflight
 from cac_hpc.machine import environment, processes
 from cac_hpc.run import ledger, logs, paths, stages
 from cac_hpc.run.config import Config, InputError
@@ -48,15 +48,19 @@ def run_stages(run: RunPaths, cfg: Config, waiting: list[Task]) -> Generator[Non
 
 
 def check_devices(cfg: Config) -> None:
-    """The GPUs that a fold asks for are on this machine.
+    """The GPUs that a fold asks for are on this machine, and the installed torch can use them.
 
-    Raises: InputError if they are not.
+    Raises: InputError if not.
     """
-    if cfg.train.device == "cuda" and len(preflight.visible_gpus()) < cfg.cluster.ranks:
+    if cfg.train.device != "cuda":
+        return
+    if len(preflight.visible_gpus()) < cfg.cluster.ranks:
         raise InputError(
             f"train.device is cuda and a fold has {cfg.cluster.ranks} ranks, but this machine shows "
             f"{len(preflight.visible_gpus())} GPUs; wanted one per rank, or --train.device cpu --train.precision fp32"
         )
+    if unfit := drivers.fault():
+        raise InputError(f"{unfit}; or --train.device cpu --train.precision fp32")
 
 
 def stop(child: subprocess.Popen[bytes], ranks: bool) -> None:

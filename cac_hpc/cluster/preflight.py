@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from cac_hpc.cluster import drivers
 from cac_hpc.data import sealed
 from cac_hpc.run import paths
 from cac_hpc.run.config import Config, WorkError
@@ -34,6 +35,8 @@ def fault(run: RunPaths, cfg: Config, stage: Stage) -> str | None:
         wrong = _absent(Path(cfg.data.dicom_root))
     if wrong is None and stage.ranks:
         wrong = _no_dataset(run, cfg) or (_too_few_gpus(cfg) if cfg.gpus_asked else None)
+    if wrong is None and stage.ranks and cfg.gpus_asked and (unfit := drivers.fault()):
+        raise WorkError(f"{unfit}; then python jobs/launch_cv.py --resume RUN")  # a node that fits is luck
     return wrong
 
 
