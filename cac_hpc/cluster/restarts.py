@@ -50,14 +50,15 @@ def place() -> Place:
 
 def go_on(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
     """Have SLURM start the array task again, as best effort, unless it was SLURM that ended it."""
-    asked = stopping.heard() or "a lost rank"
+    heard = stopping.heard()
     if here.job is None or _was_ended(here.job):
-        why = f"stopped by {asked}" if here.job is None else _ended_by(run, here.job)
+        why = f"stopped by {heard}" if here.job is None and heard else _ended_by(run, tasks[0], here.job)
         return end(run, tasks, f"{why}; {AGAIN}", RESUMABLE, resumable=True)
+    why = f"ended by {heard}" if heard else _lost(run, tasks[0])
     for task in tasks:
-        ledger.record(run.ledger, task.stage.name, task.index, "requeued", job=here.job, reason=f"ended by {asked}")
+        ledger.record(run.ledger, task.stage.name, task.index, "requeued", job=here.job, reason=why)
     if refusal := _requeue(run, here.job):
-        why = f"saved, but SLURM did not start it again ({refusal}); {AGAIN}"
+        why = f"{'saved' if heard else why}, but SLURM did not start it again ({refusal}); {AGAIN}"
         return end(run, tasks, why, RESUMABLE, resumable=True)
     log.info("job %s was requeued", here.job)
     return RESUMABLE
@@ -99,11 +100,19 @@ def _was_ended(job: str) -> bool:
     return scheduler.state(job) not in ("RUNNING", None)
 
 
-def _ended_by(run: RunPaths, job: str) -> str:
-    """Who has ended a job, as far as the run knows."""
+def _ended_by(run: RunPaths, task: Task, job: str | None) -> str:
+    """Who has ended a job, as far as the run knows; without a job, what has ended the task."""
+    if job is None:
+        return _lost(run, task)
     cancelled = [event for event in ledger.read(run.ledger) if event["event"] == "cancelled"]
-    by = next((event["by"] for event in reversed(cancelled) if event.get("job") == job.split("_")[0]), None)
+    by = next((event.get("by") for event in reversed(cancelled) if event.get("job") == job.split("_")[0]), None)
     return f"cancelled by {by}" if by else "cancelled, or over its time limit without a warning"
+
+
+def _lost(run: RunPaths, task: Task) -> str:
+    """What is known of a rank or node that was lost."""
+    told = [str(end["reason"]) for end in stages.last_ends(run, task) if end.get("reason")]
+    return told[0] if told else "a rank was lost"
 
 
 def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, wrong: str) -> int:
