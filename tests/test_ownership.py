@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from cac_hpc.run.config import WorkError
 from cac_hpc.run.paths import RunPaths
 from tests.runs import REPO, job, prepare
 from tests.standins import NAME, FakeSlurm, bare_run, queued, submitted
-from tests.test_submission import DEV, LATER, ours, put_on_path
+from tests.test_submission import DEV, LATER, clear, ours, put_on_path
 from tests.waiting import wait_for
 
 BANNER = "Welcome! your last job {stranger} took 2 h. Submitted batch job {stranger} is done"
@@ -194,3 +195,26 @@ def test_a_job_by_hand_is_cancelled_by_the_number_that_it_told(tmp_path, monkeyp
     words.says("squeue", queued("RUNNING", name="cac-folds") + strangers)
     assert cancellation.cancel(run.root) == 0
     assert words.calls("scancel") == ["77"]
+
+
+@pytest.mark.timeout(200)
+def test_a_copy_of_a_run_folder_leaves_the_jobs_of_the_run_alone_and_gets_names_of_its_own(slurm, scans, tmp_path):
+    run = prepare(tmp_path, scans)
+    assert launch(run, slurm.env).returncode == 0
+    jobs = told(run)
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    cancelled = job("cancel.py", copy, env=slurm.env)
+    assert cancelled.returncode == 0, cancelled.stderr
+    assert f"left alone: job {jobs['seal']}, 'cac-seal-" in cancelled.stdout
+    assert len(ours(slurm, run)) == 4
+    launched = launch(copy, slurm.env)
+    assert launched.returncode == 0, launched.stderr
+    assert f"{copy} is a copy of {run}" in launched.stdout
+    assert not set(jobs.values()) & {job for stage, job in told(copy).items()}
+    assert (len(ours(slurm, run)), len(ours(slurm, copy))) == (4, 4)
+    moved = tmp_path / "moved"
+    run.rename(moved)
+    assert "cancelled job" in job("cancel.py", moved, env=slurm.env).stdout
+    assert (ours(slurm, moved), len(ours(slurm, copy))) == ([], 4)
+    clear(slurm, copy)

@@ -12,7 +12,18 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from cac_hpc.cluster import drivers, estimate, exclusions, limits, local, monitor, scheduler, submission, usage
+from cac_hpc.cluster import (
+    drivers,
+    estimate,
+    exclusions,
+    limits,
+    local,
+    monitor,
+    ownership,
+    scheduler,
+    submission,
+    usage,
+)
 from cac_hpc.cluster.states import OPEN
 from cac_hpc.data import plan, preview, sealed
 from cac_hpc.data.plan import DatasetPlan
@@ -229,7 +240,7 @@ def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[T
     try:
         scratch.slurm.mkdir(parents=True)
         code = snapshot.take(source, scratch.code)
-        write_json(scratch.provenance, provenance.collect(source) | code)
+        write_json(scratch.provenance, provenance.collect(source, run.root) | code)
         for task in tasks:
             result = os.path.relpath(task.result, run.root)
             ledger.record(scratch.ledger, task.stage.name, task.index, "planned", result=result)
@@ -251,6 +262,8 @@ def _in_queue(run: RunPaths, waiting: Sequence[Task]) -> dict[str, str]:
     """
     if not run.provenance.exists():
         return {}
+    if note := ownership.claim(run):
+        logs.say(f"note: {note}")
     found = submission.in_queue(run)
     states = {(state.stage, state.task): state for state in monitor.read_states(run)}
     told = {stage: str(state.job).split("_")[0] for (stage, _), state in states.items() if state.job and _open(state)}

@@ -19,14 +19,14 @@ from cac_hpc.run import digests
 SHAREABLE = ("run_id", "version", "git_commit", "code_sha256", "python", "packages", "created")
 
 
-def collect(source: Path) -> dict[str, Any]:
+def collect(source: Path, folder: Path) -> dict[str, Any]:
     """What another person needs to repeat the run.
 
     Args:
-        source: the checkout that was started; without git, commit and changes are None.
+        source: the checkout that was started; without git, commit and changes are None. folder: of the run.
     """
     return {
-        "run_id": secrets.token_hex(4),  # by which the run's jobs are known in the queue
+        **identity(folder),
         "version": cac_hpc.__version__,
         "git_commit": _git(source, "rev-parse", "HEAD"),
         "git_diff": _git(source, "diff", "HEAD"),
@@ -36,6 +36,11 @@ def collect(source: Path) -> dict[str, Any]:
         "packages": {found.name: found.version for found in sorted(metadata.distributions(), key=lambda x: x.name)},
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def identity(folder: Path) -> dict[str, str]:
+    """By what the jobs of a run are known in the queue, and the folder that this is valid for."""
+    return {"run_id": secrets.token_hex(4), "folder": str(folder)}
 
 
 def shareable(collected: dict[str, Any]) -> dict[str, Any]:
