@@ -340,7 +340,7 @@ NOT_TAKEN = "which partition cpu does not take"
         ("MinNodes=2", {}, "cluster.partition is 'cpu', which gives no job fewer than 2 nodes (MinNodes)"),
         ("MaxMemPerNode=1000", {"fold": resources(mem_gb=0.5), "pack": resources(mem_gb=1.5),
                                 "aggregate": resources(mem_gb=0.5)},
-         "cluster.pack.mem_gb asks 1536 MB of a node, wanted at most 1000: MaxMemPerNode of partition cpu"),
+         "cluster.pack.mem_gb asks 1536 MB of a node, wanted at most 1000, 0.9 GB: MaxMemPerNode of partition cpu"),
         ("MaxMemPerCPU=100", {"fold": resources(mem_gb=0.5), "pack": resources(mem_gb=4, cpus=2),
                               "aggregate": resources(mem_gb=0.5)},
          "cluster.pack.mem_gb, with MaxMemPerCPU 100, asks 41 CPUs of a node, wanted at most 32: no more has"),

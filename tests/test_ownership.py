@@ -218,3 +218,21 @@ def test_a_copy_of_a_run_folder_leaves_the_jobs_of_the_run_alone_and_gets_names_
     assert "cancelled job" in job("cancel.py", moved, env=slurm.env).stdout
     assert (ours(slurm, moved), len(ours(slurm, copy))) == ([], 4)
     clear(slurm, copy)
+
+
+@pytest.mark.timeout(200)
+def test_what_sbatch_refuses_is_not_taken_for_a_job_though_it_has_a_number(slurm, scans, tmp_path):
+    run = prepare(tmp_path, scans, train={"device": "cuda", "precision": "auto"})
+    wrong = ("--cluster.gres", "gpu:a100:2")
+    planned = launch(run, slurm.env, *wrong, "--dry_run")
+    assert planned.returncode == 1, planned.stdout
+    assert (
+        "SLURM: allocation failure: Requested node configuration is not available: look at cluster.gres"
+        in planned.stdout
+    )
+    done = launch(run, slurm.env, *wrong)
+    assert done.returncode == 2, done.stdout
+    assert "SLURM refused stage folds" in done.stderr
+    assert "look at cluster.gres" in done.stderr
+    assert "nothing is left in the queue" in done.stderr
+    assert (ours(slurm, run), "folds" in told(run)) == ([], False)

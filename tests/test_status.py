@@ -15,8 +15,8 @@ import time
 import pytest
 
 from cac_hpc.cluster import cancellation, monitor, outlook
-from cac_hpc.run import ledger
-from cac_hpc.run.config import WorkError
+from cac_hpc.run import ledger, settings, stages
+from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
 from tests.runs import REPO, job, prepare
 from tests.standins import HEADER, NAME, FakeSlurm, accounted, bare_run, finish, queued, submitted
@@ -308,3 +308,24 @@ def test_a_task_of_another_machine_without_slurm_is_unknown_not_gone(tmp_path):
     ledger.record(run.ledger, "folds", 0, "started", node="elsewhere", pid=1, attempt=1)
     found = outlook.Outlook(run).states()[0]
     assert (found.state, "elsewhere" in found.reason) == ("unknown", True)
+
+
+def test_a_log_of_a_stage_that_does_not_exist_is_refused_also_after_a_cancel(tmp_path):
+    run = bare_run(tmp_path / "run")
+    submitted(run)
+    ledger.record(run.ledger, "folds", None, "cancelled", job="77", by="somebody")
+    with pytest.raises(InputError, match="wanted one of 0, 1, pack, seal, folds, aggregate"):
+        monitor.status(run.root, log="foo")
+
+
+def test_a_result_that_is_there_is_done_whatever_the_ledger_said_before(tmp_path, scans):
+    run = RunPaths(prepare(tmp_path, scans))
+    tasks = stages.plan_tasks(settings.load(run.config), run, 2)
+    seal = next(task for task in tasks if task.stage.name == "seal")
+    ledger.record(run.ledger, "seal", None, "submitted", job="5")
+    ledger.record(run.ledger, "seal", None, "ended", ok=False, reason="its code was gone", final=True)
+    stages.take_as_done(run, tasks)
+    assert {state.stage: state.state for state in stages.survey(run)}["seal"] == "failed"
+    seal.result.write_text("{}", encoding="utf-8")
+    stages.take_as_done(run, tasks)
+    assert {state.stage: state.state for state in stages.survey(run)}["seal"] == "done"

@@ -111,7 +111,7 @@ def test_a_job_in_the_queue_is_never_given_up_and_accounting_is_not_asked(tmp_pa
 
 @pytest.mark.parametrize("how", ["fails", "hangs", "garbage", "missing"])
 def test_a_silent_queue_makes_nothing_dead(tmp_path, slurm_words, monkeypatch, how):
-    monkeypatch.setattr(scheduler, "ask", lambda command, timeout_s=0.3, asked=scheduler.ask: asked(command, 0.3))
+    monkeypatch.setattr(scheduler, "ask", lambda command, asked=scheduler.ask, **_: asked(command, 0.3))
     run = bare_run(tmp_path / "run")
     submitted(run)
     if how == "garbage":

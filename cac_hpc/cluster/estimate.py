@@ -302,10 +302,11 @@ def _limit_rows(allowed: Limits, cfg: Config) -> list[tuple[str, str]]:
         return "?" if value is None else "no limit" if value == float("inf") else f"{value:.0f}{unit}"
 
     size = "?" if allowed.mem_mb is None else _size(allowed.mem_mb << 20)
+    time_min = limits.longest_min(allowed, cfg.cluster)
     node = f"{said(allowed.cpus)} CPUs, {size}, {said(allowed.gpus)} GPUs"
     return [
         ("partition", f"{allowed.partition or '?'}: {said(allowed.nodes)} nodes in service, at most {node}"),
-        ("limits", f"time {said(allowed.time_min, ' min')}, MaxArraySize {said(allowed.array_size)}, "
+        ("limits", f"time {said(time_min, ' min')}, MaxArraySize {said(allowed.array_size)}, "
          f"MaxSubmitJobs {said(limits.submit_jobs(allowed, cfg.cluster))}"),
     ]  # fmt: skip
 

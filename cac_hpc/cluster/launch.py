@@ -20,6 +20,7 @@ from cac_hpc.cluster import (
     local,
     monitor,
     ownership,
+    reasons,
     scheduler,
     submission,
     usage,
@@ -34,6 +35,7 @@ from cac_hpc.run.settings import LaunchOptions
 from cac_hpc.run.stages import STAGES, Task, TaskState
 from cac_hpc.statistics import contrast, published
 
+REFUSAL = "allocation failure"  # in what sbatch --test-only says
 OF_SLURM = "%\\"  # in file names: a pattern, and that there is none
 UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-8, separators of lines
 
@@ -81,6 +83,7 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
         if kind == "local":
             monitor.follow(run, local.run_stages(run, cfg, waiting))
             return _result(run, tasks)
+        stages.take_as_done(run, [task for task in tasks if task not in waiting])
         submission.submit(run, cfg, waiting, queued)
     if options.wait:
         return _follow(run, tasks)
@@ -205,9 +208,13 @@ def _check_run_folder(run: RunPaths, cfg: Config) -> None:
     stored = config.plain(settings.load(run.config))
     changed = [line for line in config.differences(stored, config.plain(cfg)) if not line.startswith(FREE)]
     if changed:
+        untouched = all(event["event"] == "planned" for event in ledger.read(run.ledger))
+        other = (
+            f" (nothing was started in this one: rm -r {shlex.quote(str(run.root))} makes room)" if untouched else ""
+        )
         raise InputError(
-            f"run is {str(run.root)!r}, which holds another run (found / wanted: {'; '.join(changed[:5])});"
-            " choose a new run folder"
+            f"run is {str(run.root)!r}, which holds another run (found / wanted: {'; '.join(changed[:5])}); these"
+            f" settings change results, so they are fixed: choose a new run folder, --run FOLDER{other}"
         )
 
 
@@ -286,16 +293,23 @@ def _open(state: TaskState) -> bool:
 
 
 def _dry_run(run: RunPaths, cfg: Config, kind: str, tasks: list[Task]) -> int:
-    """Write the script of every stage and ask SLURM what it thinks of it, or name the commands; submit nothing."""
+    """Write the script of every stage and ask SLURM what it thinks of it, or name the commands; submit nothing.
+
+    Returns: 1 if SLURM would refuse one as things are.
+    """
+    refused = False
     for stage in STAGES:
         mine = [task for task in tasks if task.stage is stage]
         if not mine:
             continue
         if kind == "slurm":
             script = submission.write_script(run, cfg, stage, mine)
-            logs.say(f"{stage.name}: {len(mine)} tasks, {script}\n  SLURM: {scheduler.test_only(script)}")
+            said = scheduler.test_only(script)
+            refusal = reasons.settings_of(said) if REFUSAL in said else ""
+            refused = refused or REFUSAL in said
+            logs.say(f"{stage.name}: {stages.count(mine)}, {script}\n  SLURM: {said}{refusal}")
         else:
             argv = stages.command(mine[0], run, cfg.cluster.ranks, ["--standalone"])
-            logs.say(f"{stage.name}: {len(mine)} tasks, {shlex.join(argv)}")
-    logs.say("nothing was submitted")
-    return 0
+            logs.say(f"{stage.name}: {stages.count(mine)}, {shlex.join(argv)}")
+    logs.say("nothing was submitted" + ("; as it is, SLURM would refuse it: see above" if refused else ""))
+    return int(refused)

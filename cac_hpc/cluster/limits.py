@@ -263,14 +263,23 @@ def _partition_faults(limits: Limits, cluster: ClusterConfig) -> Iterator[str]:
             yield f"cluster.partition is {name!r}, which this cluster does not have; wanted {wanted}"
 
 
-def _time_faults(limits: Limits, cluster: ClusterConfig) -> Iterator[str]:
+def longest_min(limits: Limits, cluster: ClusterConfig) -> float | None:
+    """The most minutes that a job may ask here; None where nobody says."""
+    known = [most for most in _times(limits, cluster).values() if most is not None]
+    return min(known, default=None)
+
+
+def _times(limits: Limits, cluster: ClusterConfig) -> dict[str, float | None]:
+    """The most minutes that a job may ask, by whose limit it is."""
     user = accounting.allowance(limits.accounting, cluster)
     by = {"your account or QOS": user.time_min}
-    if not user.lifts_time:
-        by[f"partition {limits.partition}"] = limits.time_min
+    return by if user.lifts_time else by | {f"partition {limits.partition}": limits.time_min}
+
+
+def _time_faults(limits: Limits, cluster: ClusterConfig) -> Iterator[str]:
     for stage in ("pack", "fold", "aggregate"):
         asked: Resources = getattr(cluster, stage)
-        for who, most in by.items():
+        for who, most in _times(limits, cluster).items():
             if most is not None and asked.time_min > most:
                 yield f"cluster.{stage}.time_min is {asked.time_min}, wanted at most {most:.0f}: the limit of {who}"
 
@@ -287,7 +296,8 @@ def _node_faults(limits: Limits, cfg: Config) -> Iterator[str]:
     for key, unit, asked in _asked_of_a_node(limits, cfg):
         known = [(number, why) for number, why in most[unit] if number is not None]
         if known and asked > min(known)[0]:
-            yield f"{key} asks {asked} {unit} of a node, wanted at most {min(known)[0]}: {min(known)[1]}"
+            size = f", {math.floor(min(known)[0] / 102.4) / 10:g} GB" if unit == "MB" else ""
+            yield f"{key} asks {asked} {unit} of a node, wanted at most {min(known)[0]}{size}: {min(known)[1]}"
     num_nodes, most_nodes = cfg.cluster.nodes_per_fold, limits.nodes_at_most
     if most_nodes is not None and num_nodes > most_nodes:
         yield f"cluster.nodes_per_fold is {num_nodes}, wanted at most {most_nodes:.0f}: no more gives partition {name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -126,7 +127,17 @@ def _notes(run: RunPaths, states: Sequence[TaskState]) -> list[str]:
     """What is to be known of the tasks, the nodes that are left out, and the run's code."""
     changed, missing = snapshot.changes(run), snapshot.incomplete(run)
     code = [*([missing] if missing else []), *([f"{run.code}: {snapshot.told(changed)}"] if changed else [])]
-    return [*overview.notes(states), *exclusions.notes(run), *code]
+    return [*overview.notes(states), *exclusions.notes(run), *code, *_next(run, states)]
+
+
+def _next(run: RunPaths, states: Sequence[TaskState]) -> list[str]:
+    """The next command, where nothing has begun and where everything is done."""
+    here, found = shlex.quote(str(run.root)), {state.state for state in states}
+    commands = {
+        "planned": f"nothing was started yet: python jobs/launch_cv.py --resume {here}",
+        "done": f"all done; the report: python jobs/report.py {here}",
+    }
+    return [commands[found.pop()]] if len(found) == 1 and found <= set(commands) else []
 
 
 def _show_log(run: RunPaths, name: str) -> int:
@@ -138,7 +149,7 @@ def _show_log(run: RunPaths, name: str) -> int:
     events = ledger.read(run.ledger)
     mine = [event for event in events if event["stage"] == stage and task in (None, event["task"])]
     if not mine:
-        folds = sorted({event["task"] for event in events if event["stage"] == "folds"})
+        folds = sorted({event["task"] for event in events if event["stage"] == "folds" and event["task"] is not None})
         known = ", ".join([*map(str, folds), *(known.name for known in STAGES)])
         raise InputError(f"--log {name}: the run has no such fold or stage, wanted one of {known}")
     starts = {(event["task"], event.get("job")) for event in mine}

@@ -167,3 +167,25 @@ def _limit(name: re.Match[str]) -> Reason:
     if name["time"] == "RunMinutes":
         return _limited(owner, f"running jobs of its {owner} are nearer to their end")
     return _budget(owner) if name["time"] or name["what"] == "Wall" else _group_limit(owner)
+
+
+OF_SETTINGS = (  # words of sbatch's, and which settings ask for what it refuses
+    (r"feature|constraint", "cluster.constraint"),
+    (r"node name|node list", "cluster.exclude"),
+    (r"reservation", "cluster.reservation"),
+    (r"account", "cluster.account and cluster.partition"),
+    (r"qos", "cluster.qos and cluster.partition"),
+    (r"partition", "cluster.partition"),
+    (r"time limit", "time_min of the stage"),
+    (r"memory", "mem_gb of the stage"),
+    (r"gres|generic resource|gpu|tres", "cluster.gres, gpus_per_node and ranks_per_node"),
+    (r"configuration is not available", "cluster.gres, gpus_per_node, constraint, mem_gb and cpus, and sinfo -R: "
+     "nodes that are down"),
+    (r"cpu", "cluster.cpus_per_rank, ranks_per_node and cpus"),
+)  # fmt: skip
+
+
+def settings_of(words: str) -> str:
+    """What to look at when sbatch refuses a job with these words, to be put after them; empty if nothing is known."""
+    found = next((names for pattern, names in OF_SETTINGS if re.search(pattern, words, re.I)), None)
+    return f": look at {found}" if found else ""

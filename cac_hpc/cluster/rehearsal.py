@@ -55,15 +55,19 @@ def rehearse(root: Path, source: Path) -> int:
         raise InputError(f"a drill needs SLURM, but {absent}; log in to the cluster")
     folder = RunPaths(root).drill(time.strftime("%Y%m%d-%H%M%S"))
     runs = {name: _prepare(folder, name, cfg, source) for name in ("alone", "warned")}
-    for run, small in runs.values():
-        submission.submit(run, small, [_task(run, small)], {})
-    findings = _warn(runs["warned"][0])
     same, (alone, warned) = False, (run for run, _ in runs.values())
-    if not _given_up(warned):
+    try:
+        for run, small in runs.values():
+            submission.submit(run, small, [_task(run, small)], {})
+        findings = _warn(warned)
+        if not _given_up(warned):
+            for run in (alone, warned):
+                _wait(partial(stages.fold_is_done, run.fold(FOLD)), f"the end of the fold in {run.root}")
+            same = _result(alone) == _result(warned)
+            findings.append(("its result", f"{'equals' if same else 'DIFFERS from'} that of the fold left alone"))
+    finally:
         for run in (alone, warned):
-            _wait(partial(stages.fold_is_done, run.fold(FOLD)), f"the end of the fold in {run.root}")
-        same = _result(alone) == _result(warned)
-        findings.append(("its result", f"{'equals' if same else 'DIFFERS from'} that of the fold left alone"))
+            _clear(run)
     logs.console().print(logs.table(f"drill on {cfg.cluster.partition or 'the default partition'}", ("", ""), findings))
     logs.say("this site works as the settings assume" if same else "see above for what does not work here")
     return 0 if same else 1
@@ -122,9 +126,17 @@ def _warn(run: RunPaths) -> list[Finding]:
     return findings
 
 
+def _clear(run: RunPaths) -> None:
+    """Take what is left of the drill out of the queue."""
+    jobs = sorted({event["job"].split("_")[0] for event in _events(run, "submitted") if event.get("job")})
+    if refusal := scheduler.cancel(jobs, ownership.owner_of(run)):
+        logs.say(f"note: job {', '.join(jobs)} of the drill may still be in the queue ({refusal})")
+
+
 def _given_up(run: RunPaths) -> str | None:
     """Why the fold will not start again by itself."""
-    return next((event["reason"] for event in reversed(_events(run, "ended")) if event.get("final")), None)
+    ends = [event for event in _events(run, "ended") if event.get("final") and not event.get("lost")]
+    return str(ends[-1]["reason"]) if ends else None
 
 
 def _grace() -> list[Finding]:

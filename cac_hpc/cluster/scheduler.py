@@ -177,13 +177,20 @@ def submit(script: Path) -> tuple[bool, str]:
     return done.returncode == 0, f"{done.stdout}\n{done.stderr}".strip()
 
 
-def jobs_called(name: str) -> set[str] | None:
-    """The user's jobs and arrays of this name that the controller knows, also ended ones; None if it does not say."""
-    user = str(os.getuid())
-    columns = "--format=%F|%U|%j"
+def jobs_called(name: str) -> dict[str, bool] | None:
+    """The user's jobs and arrays of this name that the controller knows; None if it does not say.
+
+    Returns: whether each is in the queue: what sbatch has just refused has a number, too, and counts as failed.
+    """
+    user, columns = str(os.getuid()), "--format=%F|%T|%U|%j"
     answer = ask(["squeue", "--noheader", "--states=all", f"--user={user}", f"--name={name}", columns])
-    lines = [line.strip().split("|", 2) for line in (answer or "").splitlines()]
-    return None if answer is None else {cells[0] for cells in lines if cells[1:] == [user, name]}
+    if answer is None:
+        return None
+    found: dict[str, bool] = {}
+    for job, state, *who in (line.strip().split("|", 3) for line in answer.splitlines() if line.count("|") >= 3):
+        if who == [user, name]:
+            found[job] = found.get(job, False) or state not in FINAL
+    return found
 
 
 def test_only(script: Path) -> str:

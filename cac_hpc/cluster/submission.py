@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import exclusions, limits, ownership, scheduler
+from cac_hpc.cluster import exclusions, limits, ownership, reasons, scheduler
 from cac_hpc.cluster.limits import Limits
 from cac_hpc.machine import environment
 from cac_hpc.run import ledger, logs, paths, stages
@@ -106,7 +106,7 @@ def submit(run: RunPaths, cfg: Config, waiting: Sequence[Task], queued: Mapping[
             taken.append(job)
         known[stage.name] = job
         _record(run, cfg, stage, tasks, job)
-        count = "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
+        count = stages.count(tasks)
         logs.say(f"{how} {stage.name:<10} job {job}, {count}")
         if how == "submitted":
             for line in _differences(job, cfg, stage):
@@ -153,7 +153,7 @@ def _sbatch(
         raise InputError(f"{scheduler.SILENT}, so stage {stage.name} was not submitted; {LAUNCH_AGAIN}")
     accepted, said = scheduler.submit(script)
     late = accepted or NO_ANSWER.search(said)
-    found = _new_jobs(name, before, APPEARS_S if late else 0.0)
+    found = _new_jobs(name, before, APPEARS_S if late else 0.0, accepted)
     if found is None:
         raise InputError(f"{scheduler.SILENT}, so it is not known which job is stage {stage.name}; {LAUNCH_AGAIN}")
     if not found:
@@ -168,16 +168,16 @@ def _sbatch(
     return job
 
 
-def _new_jobs(name: str, before: Collection[str], patience_s: float) -> set[str] | None:
+def _new_jobs(name: str, before: Collection[str], patience_s: float, ended: bool) -> set[str] | None:
     """The jobs of this name that were not there before; None if SLURM does not say.
 
     Args:
-        patience_s: how long to wait for one.
+        patience_s: how long to wait for one. ended: whether one that has ended counts, too.
     """
     deadline = time.monotonic() + patience_s
     while True:
         now = scheduler.jobs_called(name)
-        new = set(now or ()) - set(before)
+        new = {job for job, waits in (now or {}).items() if waits or ended} - set(before)
         if new or time.monotonic() >= deadline:
             return None if now is None else new
         time.sleep(POLL_S)
@@ -190,7 +190,7 @@ def _refusal(stage: Stage, name: str, accepted: bool, said: str, left: str | Non
         left: why the stages before it could not be taken out of the queue.
     """
     words = "; ".join(_words(said)) or "without a word"
-    why = f"SLURM refused stage {stage.name} ({words})"
+    why = f"SLURM refused stage {stage.name} ({words}){reasons.settings_of(words)}"
     if accepted:
         why = f"sbatch took stage {stage.name} ({words}), but SLURM has no job {name} of yours"
     queue = f"still in the queue is what came before it ({left}), " if left else "nothing is left in the queue, "

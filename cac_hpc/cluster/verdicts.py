@@ -22,6 +22,7 @@ from cac_hpc.machine.stopping import RESUMABLE
 
 ALIVE_S = 20.0  # since the last pulse: the work goes on, whatever others say
 OLDER = timedelta(hours=2)  # than what we know: a job of the same number from before
+LOG = "python jobs/status.py RUN --log STAGE"
 FIELD = {"pack": "pack", "folds": "fold"}  # of the cluster settings, where a stage asks for memory and time
 KILLED = re.compile(r"SIGKILL|signal 9|exit code 137|died in|no sign of life|gave no sign")  # that may be memory
 ASKED = re.compile(r"SIGTERM|^cancelled, or")  # to stop, by whom accounting may say
@@ -189,7 +190,9 @@ def _final(known: Evidence, account: Accounted, state: str, words: str) -> Verdi
     if state == "CANCELLED":
         by = _who(account.state)
         if known.told == "submitted":
-            return Verdict("stopped", f"cancelled{by} before it started", RESUME)
+            started = account.elapsed not in ("", "00:00:00")
+            when = f"{node} after {account.elapsed}, before it said anything" if started else " before it started"
+            return Verdict("stopped", f"cancelled{by}{when}", RESUME)
         return Verdict("failed", f"cancelled{by}{node} after {account.elapsed or 'a while'}", RESUME)
     if state == "TIMEOUT":
         more = "" if known.stage == "folds" else " --cluster.FIELD.time_min MORE"
@@ -215,7 +218,7 @@ def _exit(account: Accounted, node: str) -> Verdict:
     if number := ending_signal(account.exit_code):
         return Verdict("failed", f"ended by {_signal_name(number)}{node}{slurm}", RESUME)
     code = account.exit_code.split(":")[0]
-    return Verdict("failed", f"ended with exit code {code or '?'}{node}", f"see --log, then {RESUME}")
+    return Verdict("failed", f"ended with exit code {code or '?'}{node}", f"{LOG}, then {RESUME}")
 
 
 def _signal_name(number: int) -> str:
@@ -260,10 +263,15 @@ def _who(state: str) -> str:
 def _filled(verdict: Verdict, known: Evidence) -> Verdict:
     """The command with the names that belong into it; RUN is filled in by who knows it."""
     if verdict.mend is None and verdict.state == "gone":
-        verdict = verdict._replace(mend=f"see --log, then {RESUME}")
+        verdict = verdict._replace(mend=f"{LOG}, then {RESUME}")
     if verdict.mend is None:
         return verdict
     field = FIELD.get(known.stage, "aggregate")
     cpus = "cpus_per_rank" if known.stage == "folds" else f"{field}.cpus"
-    named = verdict.mend.replace("JOB", known.job or "JOB").replace("FIELD", field).replace("CPUS", cpus)
+    named = (
+        verdict.mend.replace("JOB", known.job or "JOB")
+        .replace("FIELD", field)
+        .replace("CPUS", cpus)
+        .replace("STAGE", known.stage)
+    )
     return verdict._replace(mend=named)

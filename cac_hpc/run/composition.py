@@ -27,7 +27,9 @@ def options(arguments: Sequence[str]) -> list[tuple[str, str]]:
     for argument in rest:
         key, given, value = argument[2:].partition("=")
         if not argument.startswith("--") or not key:
-            raise InputError(f"{fields.shown(argument)}: found no option before it, wanted --section.key VALUE")
+            raise InputError(
+                f"{fields.shown(argument)}: found no option before it, wanted --config FILE or --section.key VALUE"
+            )
         value = value if given else next(rest, "--")
         if not given and value.startswith("--"):
             raise InputError(f"--{fields.shown(key)[1:-1]}: found nothing after it, wanted --section.key VALUE")

@@ -83,7 +83,9 @@ def check_names(kind: Any, given: Mapping[Any, Any], key: str, where: str = "") 
             said = repr(name) if isinstance(name, str) and NAME.fullmatch(name) else "of that name"
             near = difflib.get_close_matches(dotted, names(), n=1)
             hint = f"did you mean {near[0]}?" if near else "--help lists the settings"
-            hint = f"write {name.rpartition('.')[2]}: below {name.rpartition('.')[0]}:" if name in names() else hint
+            if name in names():  # a whole file where a section is wanted, or a dotted name
+                above, _, last = name.rpartition(".")
+                hint = f"write {last}: below {above}:" if above else f"a file of section {key} begins without {last}:"
             raise InputError(f"{where}no setting {said}{f' in {key}' if key else ''} ({hint})")
         if is_section(known[name]) and isinstance(value, Mapping):
             check_names(known[name], value, dotted, where)

@@ -136,8 +136,8 @@ def _resumed(run: str | None, given: Sequence[tuple[str, str]]) -> dict[str, Any
     for key, value in given:
         if key in ("config", "run"):
             raise InputError(
-                f"--{key} {value} with --resume {run}: found both, wanted one of them; to change settings of"
-                f" the run: --resume {run} --section.key VALUE, or --section FILE"
+                f"--{key} {value} with --resume {run}: found both, wanted one of them; to change how the run"
+                f" goes on: --resume {run} --section.key VALUE, or --section FILE"
             )
     folder = run_folder(run)
     return composition.read_stored(RunPaths(folder).config) | {"run": str(folder)}

@@ -162,6 +162,18 @@ def waiting(tasks: Sequence[Task]) -> list[Task]:
     return found
 
 
+def take_as_done(run: RunPaths, tasks: Sequence[Task]) -> None:
+    """Tell the ledger of results that are there and valid, where it still says that their task failed or stopped."""
+    undone = {(state.stage, state.task) for state in survey(run) if state.state in ("failed", "stopped", "gone")}
+    for task in tasks:
+        if task.done and (task.stage.name, task.index) in undone:
+            ledger.record(run.ledger, task.stage.name, task.index, "ended", ok=True, reason="its result was there")
+
+
+def count(tasks: Sequence[Task]) -> str:
+    return "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
+
+
 def resources(stage: Stage, cfg: Config) -> Resources:
     asked: Resources = getattr(cfg.cluster, stage.resources)
     return asked

@@ -32,7 +32,9 @@ def start_ranks(root: Path, fold: int, options: str) -> int:
     failures = distributed.torchrun([*shlex.split(options), "--", *stages.script_command(task, run)])
     victim = killed(failures)
     since = [event for event in ledger.read(run.ledger)[told:] if event["task"] == fold]
-    if victim and not any(event.get("killed") == victim.rank for event in since):  # by another rank, which has said so
+    told_already = any(event.get("killed") == getattr(victim, "rank", None) for event in since)  # by another rank
+    has_saved = any(event["event"] == "ended" and (event.get("ok") or event.get("resumable")) for event in since)
+    if victim and not told_already and not has_saved:  # asked to stop again while it leaves, it ends at once
         why, newest = reason(run, fold, victim), fencing.newest_number(files.attempts)
         log.error("%s", why)
         facts = {"lost": True, "final": True, "attempt": newest if newest > before else None}
