@@ -4,6 +4,8 @@
 #   clean.sh task COMMAND ...   for what does the work: all but what would mislead Python and torchrun
 set -euo pipefail
 set +o posix
+IFS=$' \t\n'
+unset -f env exec read declare 2> /dev/null || true # functions that somebody has exported
 what=$1
 shift
 declare -A names=()

@@ -94,9 +94,11 @@ def queued(
     name: str = NAME,
     submitted: str = "N/A",
     user: int | None = None,
+    folder: str = "/work",
+    command: str = "x.sbatch",
 ) -> str:
     owner = os.getuid() if user is None else user
-    return f"{job}|{state}|{submitted}|n1|{reason}|{owner}|{name}\n"
+    return f"{job}|{state}|{submitted}|n1|{reason}|{owner}|{folder}|{command}|{name}\n"
 
 
 def accounted(state: str, job: str = "77_0", **columns: str) -> str:

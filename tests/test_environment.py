@@ -52,7 +52,7 @@ KEPT = {"MODULEPATH": "/modules", "LOADEDMODULES": "cuda/12", "LC_TIME": "C",
         "VIRTUAL_ENV": "/venv", "CONDA_PREFIX": "/conda", "KRB5CCNAME": "FILE:/x", "SCRATCH": "/scratch",
         "LD_LIBRARY_PATH": "/lib", "CUDA_HOME": "/cuda", "TZ": "UTC"}  # fmt: skip
 JOB_S = 120
-OWNER = ownership.Owner(TOKEN, frozenset({os.getuid()}))
+OWNER = ownership.Owner(Path("/run"), TOKEN, frozenset({os.getuid()}))
 
 
 def variables(text):

@@ -15,7 +15,7 @@ from cac_hpc.run import ledger
 from cac_hpc.run.config import WorkError
 from cac_hpc.run.paths import RunPaths
 from tests.runs import REPO, job, prepare
-from tests.standins import NAME, FakeSlurm, bare_run, queued, submitted
+from tests.standins import FakeSlurm, bare_run, queued, submitted
 from tests.test_submission import DEV, LATER, clear, ours, put_on_path
 from tests.waiting import wait_for
 
@@ -136,15 +136,18 @@ def test_no_order_reaches_a_stranger(slurm, scans, tmp_path, stranger, monkeypat
     slurm.run("scancel", another)
 
 
-def test_a_run_is_told_from_others_by_its_token_and_by_whose_the_job_is():
-    owner = ownership.Owner("0123abcd", frozenset({1000}))
+def test_a_run_is_told_from_others_by_its_token_and_by_whose_the_job_is(tmp_path):
+    owner = ownership.Owner(tmp_path / "a b", "0123abcd", frozenset({1000}))
 
-    def asked(name, user="1000"):
-        job = read_queue(queued("RUNNING", job="5", name=name, user=user)).jobs["5"]
+    def asked(name, user="1000", command="x.sbatch"):
+        answer = queued("RUNNING", job="5", name=name, user=user, folder=str(tmp_path), command=command)
+        job = read_queue(answer).jobs["5"]
         return owner.submitted(job), owner.may_act_on(job)
 
     assert asked("cac-folds-0123abcd") == (True, True)
-    assert asked("cac-folds") == (False, True)  # by hand
+    for argument, is_ours in ((tmp_path / "a b", True), ("a b", True), (tmp_path / "other", False), ("b", False)):
+        assert asked("cac-folds", command=f"/x/slurm/train_folds.sbatch {argument}") == (False, is_ours)  # by hand
+    assert asked("cac-folds") == (False, False)
     for name in (
         "cac-folds-fedcba98",
         "cac-folds-0123abcd2",
@@ -187,14 +190,25 @@ def test_a_run_on_this_machine_inside_an_allocation_never_acts_on_the_allocation
     slurm.run("scancel", shell)
 
 
-def test_a_job_by_hand_is_cancelled_by_the_number_that_it_told(tmp_path, monkeypatch):
-    run = bare_run(tmp_path / "run")
-    submitted(run, 0)
-    words = FakeSlurm(tmp_path / "bin", monkeypatch)
-    strangers = queued("RUNNING", job="78_0", name="cac-folds") + queued("RUNNING", job="90_0", name=NAME, user=1)
-    words.says("squeue", queued("RUNNING", name="cac-folds") + strangers)
-    assert cancellation.cancel(run.root) == 0
-    assert words.calls("scancel") == ["77"]
+@pytest.mark.timeout(200)
+def test_a_job_by_hand_is_cancelled_where_its_script_was_given_this_run(slurm, scans, tmp_path):
+    ours_, other = (RunPaths(prepare(tmp_path / name, scans)) for name in ("ours", "other"))
+    script = str(REPO / "slurm" / "train_folds.sbatch")
+    jobs = [
+        slurm.run("sbatch", "--parsable", "--begin=now+1hour", "--array=0", "--output=/dev/null", script, str(run.root))
+        for run in (ours_, other)
+    ]
+    for number in jobs:  # as a copied ledger, or one of old numbers, would name both
+        ledger.record(ours_.ledger, "folds", 0, "submitted", job=f"{number}_0")
+    left = job("cancel.py", ours_.root, env=slurm.env)
+    assert left.returncode == 0, left.stderr
+    assert "left alone: job " + jobs[1] in left.stdout or f"cancelled job {jobs[0]}" not in left.stdout
+    assert slurm.run("squeue", "--noheader", f"--jobs={jobs[1]}", "--format=%T") == "PENDING"
+    refused = launch(ours_.root, slurm.env)
+    assert refused.returncode == 2, refused.stdout
+    assert f"job {jobs[1]} of user" in refused.stderr
+    ledger.record(other.ledger, "folds", 0, "submitted", job=f"{jobs[1]}_0")
+    assert f"cancelled job {jobs[1]}: cac-folds" in job("cancel.py", other.root, env=slurm.env).stdout
 
 
 @pytest.mark.timeout(200)
@@ -217,12 +231,26 @@ def test_a_copy_of_a_run_folder_leaves_the_jobs_of_the_run_alone_and_gets_names_
     run.rename(moved)
     assert "cancelled job" in job("cancel.py", moved, env=slurm.env).stdout
     assert (ours(slurm, moved), len(ours(slurm, copy))) == ([], 4)
-    clear(slurm, copy)
+    shutil.copytree(copy, tmp_path / "second")
+    copy.rename(tmp_path / "away")  # now nobody is where the copy came from
+    assert "cancelled" not in job("cancel.py", tmp_path / "second", env=slurm.env).stdout
+    assert len(ours(slurm, tmp_path / "away")) == 4
+    clear(slurm, tmp_path / "away")
+
+
+@pytest.mark.parametrize("run_id", [None, 123, "ABCDEF12", ["a"], "0123abcde"])
+def test_a_run_without_a_valid_id_gets_one_before_anything_is_submitted(tmp_path, run_id):
+    run = bare_run(tmp_path / "run")
+    run.provenance.write_text(json.dumps({} if run_id is None else {"run_id": run_id}), encoding="utf-8")
+    assert ownership.token_of(run) is None
+    assert "its jobs have names of their own" in ownership.claim(run)
+    assert re.fullmatch(r"cac-folds-[0-9a-f]{8}", ownership.job_name(run, "folds"))
+    assert ownership.claim(run) is None
 
 
 @pytest.mark.timeout(200)
 def test_what_sbatch_refuses_is_not_taken_for_a_job_though_it_has_a_number(slurm, scans, tmp_path):
-    run = prepare(tmp_path, scans, train={"device": "cuda", "precision": "auto"})
+    run = prepare(tmp_path, scans, train={"device": "cuda", "precision": "auto"}, cluster={"kind": "slurm"})
     wrong = ("--cluster.gres", "gpu:a100:2")
     planned = launch(run, slurm.env, *wrong, "--dry_run")
     assert planned.returncode == 1, planned.stdout

@@ -48,7 +48,7 @@ def at_work(tmp_path, slurm_words):
         "squeue",
         queued("RUNNING")
         + queued("PENDING", "Priority", "77_1")
-        + queued("PENDING", "Dependency", "78", "cac-aggregate"),
+        + queued("PENDING", "Dependency", "78", NAME.replace("folds", "aggregate")),
     )
     return run
 

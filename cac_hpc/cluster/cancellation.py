@@ -76,11 +76,14 @@ def _cancel_jobs(run: RunPaths) -> list[str]:
         arrays.setdefault(job.split("_")[0], []).append(queued)
     # the newest first: it may wait for the others, and would start when they end
     newest_first = sorted(arrays, key=int, reverse=True)
-    for job in newest_first:  # before its end, so that what ends can say why
-        ledger.record(run.ledger, ownership.stage_of(arrays[job][0]), None, "cancelled", job=job, by=_user())
     if refusal := scheduler.cancel(newest_first, ownership.owner_of(run)):
         raise WorkError(f"SLURM does not cancel job {', '.join(newest_first)}: {refusal}")
-    _wait_for_end(run, newest_first)
+    _note(run, arrays, _user())  # at once: what ends now can say why
+    try:
+        _wait_for_end(run, newest_first)
+    except WorkError:
+        _note(run, arrays, None)
+        raise
     for state in stages.survey(run):
         waits = state.job in found and base_state(found[state.job].state) == "PENDING"
         if waits and state.state not in ("done", "failed", "stopped"):
@@ -88,6 +91,12 @@ def _cancel_jobs(run: RunPaths) -> list[str]:
             facts = {"resumable": True, "reason": why, "attempt": state.attempt}
             ledger.record(run.ledger, state.stage, state.task, "ended", ok=False, **facts)
     return [f"cancelled job {job}: {_count(arrays[job])}" for job in sorted(arrays, key=int)]
+
+
+def _note(run: RunPaths, arrays: Mapping[str, Sequence[Queued]], by: str | None) -> None:
+    """Tell the ledger who has cancelled jobs; None takes it back."""
+    for job, tasks in arrays.items():
+        ledger.record(run.ledger, ownership.stage_of(tasks[0]), None, "cancelled", job=job, by=by)
 
 
 def _wait_for_end(run: RunPaths, arrays: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shlex
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -30,11 +31,11 @@ class Excluded:
 def current(run: RunPaths) -> list[Excluded]:
     """The nodes that are left out now, in the order in which they came; of each the newest word."""
     now = datetime.now(timezone.utc)
-    found = {
-        bad["node"]: Excluded(bad["node"], str(bad.get("time")), str(bad.get("why")))
-        for bad in stages.bad_nodes(run)
-        if not _has_lapsed(bad, now)
-    }
+    found: dict[str, Excluded] = {}
+    for bad in stages.bad_nodes(run):
+        if not _has_lapsed(bad, now):
+            since = found[bad["node"]].since if bad["node"] in found else str(bad.get("time"))
+            found[bad["node"]] = Excluded(bad["node"], since, str(bad.get("why")))
     return list(found.values())
 
 
@@ -43,9 +44,10 @@ def names(run: RunPaths, cfg: Config) -> list[str]:
     return list(dict.fromkeys([*filter(None, [cfg.cluster.exclude]), *(bad.node for bad in current(run))]))
 
 
-def add(run: RunPaths, node: str, why: str, job: str | None, partition: str | None) -> str | None:
+def add(run: RunPaths, cfg: Config, node: str, why: str, job: str | None) -> str | None:
     """Leave a node out, too; returns why not, if that would be too many: what stops on so many is not their fault."""
-    total = len(in_service(partition) or ())
+    partition = os.environ.get("SLURM_JOB_PARTITION") or cfg.cluster.partition
+    total = len(_usable(cfg, partition) or ())
     most = min(max(1, total // SHARE), total - 1) if total else 1
     with paths.open_own(run.excluded, "ab") as file:
         with contextlib.suppress(OSError):  # a file system without locks: several jobs at once may add one each
@@ -55,7 +57,7 @@ def add(run: RunPaths, node: str, why: str, job: str | None, partition: str | No
             ledger.append(run.excluded, node=node, why=why, job=job)
             return None
     return (
-        f"not left out for another: of {total or 'an unknown number of'} nodes in service of partition "
+        f"not left out for another: of {total or 'an unknown number of'} nodes that the job can use in partition "
         f"{partition or 'default'} at most {most} may be, left out are {', '.join(others) or 'none'}"
     )
 
@@ -95,6 +97,21 @@ def in_service(partition: str | None) -> set[str] | None:
     rows = [line.split("|") for line in answer.splitlines() if line.count("|") == 2]
     mine = [(node, state) for name, node, state in rows if partition or name.endswith("*")]
     return {node for node, state in mine if not nodes.OUT_OF_SERVICE.search(state)}
+
+
+def _usable(cfg: Config, partition: str | None) -> set[str] | None:
+    """The nodes that jobs of these settings can start on, as far as the settings name nodes."""
+    serving = in_service(partition)
+    if serving is None:
+        return None
+    named = [str(cfg.cluster.sbatch[key]) for key in ("nodelist", "w") if key in cfg.cluster.sbatch]
+    usable = serving - _expanded(cfg.cluster.exclude) - _expanded(cfg.cluster.sbatch.get("exclude"))
+    return usable & _expanded(",".join(named)) if named else usable
+
+
+def _expanded(hosts: object) -> set[str]:
+    """The nodes that a list such as n[1-4] names."""
+    return set((scheduler.ask(["scontrol", "show", "hostnames", str(hosts)]) or "").split()) if hosts else set()
 
 
 def _has_lapsed(bad: dict[str, Any], now: datetime) -> bool:

@@ -36,7 +36,7 @@ from cac_hpc.run.stages import STAGES, Task, TaskState
 from cac_hpc.statistics import contrast, published
 
 REFUSAL = "allocation failure"  # in what sbatch --test-only says
-OF_SLURM = "%\\"  # in file names: a pattern, and that there is none
+OF_SLURM = "%\\|"  # in file names a pattern, and that there is none; what parts the columns of its answers
 UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-8, separators of lines
 
 # moved folders, other resources, another title, what only decides whether to go on: the same science
@@ -247,7 +247,7 @@ def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[T
     try:
         scratch.slurm.mkdir(parents=True)
         code = snapshot.take(source, scratch.code)
-        write_json(scratch.provenance, provenance.collect(source, run.root) | code)
+        write_json(scratch.provenance, provenance.collect(source, run.root, scratch.root) | code)
         for task in tasks:
             result = os.path.relpath(task.result, run.root)
             ledger.record(scratch.ledger, task.stage.name, task.index, "planned", result=result)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,20 +19,21 @@ from cac_hpc.run.stages import STAGES
 
 STAGE_NAMES = "|".join(stage.name for stage in STAGES)
 NAME = re.compile(rf"cac-({STAGE_NAMES})(?:-([0-9a-f]{{8}}))?")
+TOKEN = re.compile(r"[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
 class Owner:
     """What a run's jobs are known by.
 
-    token: of the run, in the names of the jobs that its launcher submits; None of a run that has none.
-    users: whose jobs they may be: of who asks, and of whose run it is.
-    is_copy: whether its folder is a copy of that of another run, whose jobs its ledger names.
+    root: the run folder. token: of the run, in the names of the jobs that its launcher submits; None of a run that has
+    none, and of a folder that was copied from that of another run. users: whose jobs they may be: of who asks, and of
+    whose run it is.
     """
 
+    root: Path
     token: str | None
     users: frozenset[int]
-    is_copy: bool = False
 
     def submitted(self, job: Queued) -> bool:
         """Whether it is a job that the run's launcher has submitted."""
@@ -44,45 +43,45 @@ class Owner:
     def may_act_on(self, job: Queued) -> bool:
         """Whether it is a job of the run, also one that was submitted by hand with the scripts of slurm/.
 
-        Those have the stage in their names and no run: the caller has to know the number from the job itself.
+        Those have the stage alone in their names; the run is the argument of their script.
         """
         named = NAME.fullmatch(job.name)
-        return self._is_of_user(job) and not self.is_copy and bool(named and named[2] in (None, self.token))
+        by_hand = named is not None and named[2] is None and self._is_of_user(job) and self._is_argument_of(job)
+        return self.submitted(job) or by_hand
+
+    def _is_argument_of(self, job: Queued) -> bool:
+        """Whether the script of a job was given this run folder."""
+        _, found, argument = job.command.partition(".sbatch ")
+        return bool(found) and os.path.realpath(Path(job.folder, argument)) == os.path.realpath(self.root)
 
     def _is_of_user(self, job: Queued) -> bool:
         return job.user in {str(user) for user in self.users}
 
 
 def owner_of(run: RunPaths) -> Owner:
-    known = _known(run)
-    is_copy = _original(run, known) is not None
-    token = None if is_copy else known.get("run_id")
-    return Owner(token, frozenset({os.getuid(), run.ledger.stat().st_uid}), is_copy)
+    return Owner(run.root.absolute(), token_of(run), frozenset({os.getuid(), run.ledger.stat().st_uid}))
 
 
 def claim(run: RunPaths) -> str | None:
-    """Have the jobs of this run folder known by names of its own, if it is a copy of a run that is still there.
-
-    Returns: what to say of it.
-    """
+    """Have the jobs of this run folder known by names of its own; returns what to say if they were not."""
     known = _known(run)
-    original = _original(run, known)
-    if original is not None:
-        paths.write_json(run.provenance, known | provenance.identity(run.root))
-        return f"{run.root} is a copy of {original}: its jobs have names of their own from now on"
-    if known.get("run_id") and known.get("folder") != str(run.root):  # moved
+    if token_of(run) is None:
+        paths.write_json(run.provenance, known | provenance.identity(run.root, run.root))
+        why = f"is a copy of {known['folder']}" if known.get("folder") else "had no valid run_id"
+        return f"{run.root} {why}: its jobs have names of their own from now on"
+    if known.get("folder") != str(run.root):  # moved
         paths.write_json(run.provenance, known | {"folder": str(run.root)})
     return None
 
 
-def _original(run: RunPaths, known: Mapping[str, Any]) -> Path | None:
-    """The run folder that this one was copied from, if it is still there; a folder that was moved has none."""
-    folder = Path(known.get("folder") or run.root)
-    with suppress(OSError):
-        if folder.samefile(run.root):
-            return None
-    same = known.get("run_id") and _known(RunPaths(folder)).get("run_id") == known.get("run_id")
-    return folder if same else None
+def token_of(run: RunPaths) -> str | None:
+    """What the run's jobs have in their names; None of a run that has none, or whose folder is a copy of another's."""
+    known = _known(run)
+    token, folder = known.get("run_id"), known.get("folder")
+    if not isinstance(token, str) or TOKEN.fullmatch(token) is None:
+        return None
+    is_here = folder is None or os.path.realpath(str(folder)) == os.path.realpath(run.root)
+    return token if is_here or known.get("inode") == run.root.stat().st_ino else None
 
 
 def _known(run: RunPaths) -> dict[str, Any]:
@@ -97,11 +96,6 @@ def _known(run: RunPaths) -> dict[str, Any]:
 def stage_of(job: Queued) -> str:
     """The stage that a job of a run does, by its name."""
     return job.name.split("-")[1]
-
-
-def token_of(run: RunPaths) -> str | None:
-    """What the run's jobs have in their names; None of a run that has none, or of a copy of another."""
-    return owner_of(run).token
 
 
 def job_name(run: RunPaths, stage: str) -> str:

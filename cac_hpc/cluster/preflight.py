@@ -8,6 +8,7 @@ folder of the data that is not there at all, outside of the run folder: here its
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 from cac_hpc.cluster import drivers
 from cac_hpc.data import sealed
 from cac_hpc.run import paths
-from cac_hpc.run.config import Config, WorkError
+from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import Stage
 
@@ -30,10 +31,14 @@ def fault(run: RunPaths, cfg: Config, stage: Stage) -> str | None:
     Raises: InputError, WorkError for what would be wrong on every node.
     """
     scratch = os.environ.get("TMPDIR") or tempfile.gettempdir()  # Python itself would quietly take another one
+    with contextlib.suppress(OSError):
+        run.slurm.mkdir(exist_ok=True)  # it may have been purged
     wrong = _not_writable(run.slurm) or _not_writable(Path(scratch))
     if wrong is None and stage.name == "pack":
         wrong = _absent(Path(cfg.data.dicom_root))
     if wrong is None and stage.ranks:
+        if run.root.exists() and not run.splits.exists():
+            raise InputError(f"{run.splits}: missing; python jobs/launch_cv.py --resume RUN writes it again")
         wrong = _no_dataset(run, cfg) or (_too_few_gpus(cfg) if cfg.gpus_asked else None)
     if wrong is None and stage.ranks and cfg.gpus_asked and (unfit := drivers.fault()):
         raise WorkError(f"{unfit}; then python jobs/launch_cv.py --resume RUN")  # a node that fits is luck

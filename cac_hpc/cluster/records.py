@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-QUEUE_FORMAT = "%i|%T|%V|%N|%r|%U|%j"  # the name last: it may hold anything
+QUEUE_FORMAT = "%i|%T|%V|%N|%r|%U|%Z|%o|%j"  # the name last: it may hold anything
 NUM_COLUMNS = QUEUE_FORMAT.count("%")
 ACCOUNT_FIELDS = (
     "JobID", "State", "ExitCode", "DerivedExitCode", "ReqMem", "MaxRSS", "Timelimit", "Elapsed", "NodeList", "Submit",
@@ -31,6 +31,7 @@ class Queued:
     """A job as the queue knows it.
 
     submitted: when, in the controller's local time; node: may be a list; user: the number of whose job it is.
+    folder, command: where it was submitted, its script with arguments.
     """
 
     state: str
@@ -38,6 +39,8 @@ class Queued:
     node: str = ""
     submitted: str = ""
     user: str = ""
+    folder: str = ""
+    command: str = ""
     name: str = ""
 
 
@@ -91,8 +94,8 @@ def read_queue(text: str) -> Listing | None:
         number, *rest = (part.strip() for part in line.strip().split("|", NUM_COLUMNS - 1))
         ids = job_ids(number) if len(rest) == NUM_COLUMNS - 1 else []
         for job in ids:
-            state, submitted, node, reason, user, name = rest
-            jobs[job] = Queued(state, reason, node, submitted, user, name)
+            state, submitted, node, reason, *origin = rest
+            jobs[job] = Queued(state, reason, node, submitted, *origin)
         noise = noise or not ids
         damaged = damaged or (not ids and ("|" in line or line.strip()[0].isdigit()))
     return None if noise and not jobs else Listing(jobs, not damaged)

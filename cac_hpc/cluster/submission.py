@@ -192,7 +192,12 @@ def _refusal(stage: Stage, name: str, accepted: bool, said: str, left: str | Non
     words = "; ".join(_words(said)) or "without a word"
     why = f"SLURM refused stage {stage.name} ({words}){reasons.settings_of(words)}"
     if accepted:
-        why = f"sbatch took stage {stage.name} ({words}), but SLURM has no job {name} of yours"
+        answer = "; ".join(" ".join(logs.harmless(line).split()) for line in said.splitlines() if line.strip())
+        return (
+            f"cluster: sbatch took stage {stage.name} and printed {answer[:200]!r}, but SLURM has no job {name} of"
+            " yours, so it is not known what became of it; what came before it was cancelled: look for it with"
+            " squeue --me, end it by scancel, and see to it that jobs keep the names that they are submitted with"
+        )
     queue = f"still in the queue is what came before it ({left}), " if left else "nothing is left in the queue, "
     return f"cluster: {why}; {queue}change the cluster settings and launch again"
 

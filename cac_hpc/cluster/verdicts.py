@@ -94,7 +94,7 @@ def is_ours(record: Queued | Accounted, token: str | None, since: str | None) ->
         token: that the run's jobs have in their names. since: when we submitted it, in UTC.
     """
     named = re.fullmatch(r"cac-\w+-([0-9a-f]{8})", record.name)
-    if named and token and named[1] != token:
+    if named and named[1] != token:
         return False
     with suppress(ValueError, OverflowError, OSError):  # a time that cannot be read proves nothing
         submitted = datetime.fromisoformat(record.submitted).astimezone(timezone.utc)

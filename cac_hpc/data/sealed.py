@@ -19,6 +19,8 @@ def check(dataset: DatasetPaths) -> None:
     """
     if not dataset.seal.exists():
         raise InputError(f"{dataset.seal}: not there, wanted a sealed dataset; run the stages pack and seal first")
+    if missing := [table.name for table in dataset.tables if not table.exists()]:
+        raise InputError(f"{dataset.root}: {', '.join(missing)} missing; python jobs/pack.py --run RUN writes it again")
     if found := faults(dataset):
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise InputError(

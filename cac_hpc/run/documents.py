@@ -76,6 +76,8 @@ def read_file(path: Path) -> Any:
 
     Raises: ValueError as `read`, and for a file that is too large or no text; OSError if it cannot be read.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError("a folder" if path.is_dir() else "a pipe, socket or device")
     with path.open("rb") as file:
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
@@ -126,6 +128,6 @@ def _check_keys(node: Any, seen: set[int], above: tuple[int, ...] = ()) -> None:
         key = child[0] if isinstance(child, tuple) else None
         if isinstance(key, yaml.ScalarNode):
             if key.value in keys:
-                name = key.value if re.fullmatch(r"[\w.-]{1,60}", key.value) else "one"
+                name = key.value if re.fullmatch(r"[a-z][a-z_.-]{0,40}", key.value) else "one"
                 raise yaml.MarkedYAMLError(problem=f"the key {name} stands here again", problem_mark=key.start_mark)
             keys.add(key.value)

@@ -80,8 +80,9 @@ def check_names(kind: Any, given: Mapping[Any, Any], key: str, where: str = "") 
     for name, value in given.items():
         dotted = f"{key}.{name}" if key else str(name)
         if name not in known:
-            said = repr(name) if isinstance(name, str) and NAME.fullmatch(name) else "of that name"
             near = difflib.get_close_matches(dotted, names(), n=1)
+            is_ours = not where or near or name in names()  # a wrong file may hold anything: it is not shown
+            said = repr(name) if isinstance(name, str) and NAME.fullmatch(name) and is_ours else "of that name"
             hint = f"did you mean {near[0]}?" if near else "--help lists the settings"
             if name in names():  # a whole file where a section is wanted, or a dotted name
                 above, _, last = name.rpartition(".")

@@ -19,14 +19,15 @@ from cac_hpc.run import digests
 SHAREABLE = ("run_id", "version", "git_commit", "code_sha256", "python", "packages", "created")
 
 
-def collect(source: Path, folder: Path) -> dict[str, Any]:
+def collect(source: Path, folder: Path, made: Path) -> dict[str, Any]:
     """What another person needs to repeat the run.
 
     Args:
-        source: the checkout that was started; without git, commit and changes are None. folder: of the run.
+        source: the checkout that was started; without git, commit and changes are None. folder: of the run. made: where
+            it is made, until it gets this name.
     """
     return {
-        **identity(folder),
+        **identity(folder, made),
         "version": cac_hpc.__version__,
         "git_commit": _git(source, "rev-parse", "HEAD"),
         "git_diff": _git(source, "diff", "HEAD"),
@@ -38,9 +39,12 @@ def collect(source: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def identity(folder: Path) -> dict[str, str]:
-    """By what the jobs of a run are known in the queue, and the folder that this is valid for."""
-    return {"run_id": secrets.token_hex(4), "folder": str(folder)}
+def identity(folder: Path, made: Path) -> dict[str, Any]:
+    """By what the jobs of a run are known in the queue, and the folder that this is valid for, by name and inode.
+
+    A folder that was moved keeps one of them, mostly; a copy has neither.
+    """
+    return {"run_id": secrets.token_hex(4), "folder": str(folder), "inode": made.stat().st_ino}
 
 
 def shareable(collected: dict[str, Any]) -> dict[str, Any]:

@@ -132,7 +132,8 @@ def _files(code: Path) -> dict[str, str]:
 def _recorded(run: RunPaths) -> dict[str, str]:
     """The files as they were copied; none of a run of an earlier version."""
     try:
-        return dict(paths.read_json(run.provenance).get("code_files") or {})
+        found = dict(paths.read_json(run.provenance).get("code_files") or {})
+        return {name: digest for name, digest in found.items() if ".." not in Path(name).parts and name[:1] != "/"}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
 
