@@ -483,3 +483,14 @@ def test_help_answers_in_half_a_second_without_torch(script):
         assert shown.returncode == 0
         assert not {"torch", "pandas", "sklearn"} & {line.split("|")[-1].strip() for line in shown.stderr.splitlines()}
     assert seconds < 0.5
+
+
+def test_options_of_sbatch_by_which_the_launcher_knows_its_jobs_are_refused(minimal):
+    for key in ("job-name", "array", "dependency", "clusters"):
+        said = asked("cluster", "--config", minimal, f"--cluster.sbatch.{key}", "x")
+        assert f"cluster.sbatch.{key} is 'x', but must be left out: the launcher sets it itself" in said
+
+
+def test_two_runs_to_go_on_with_are_refused():
+    with pytest.raises(InputError, match="--resume: found it more than once"):
+        settings.parse_launch(None, ["--resume", "a", "--resume=b"])

@@ -326,6 +326,8 @@ def test_a_result_that_is_there_is_done_whatever_the_ledger_said_before(tmp_path
     ledger.record(run.ledger, "seal", None, "ended", ok=False, reason="its code was gone", final=True)
     stages.take_as_done(run, tasks)
     assert {state.stage: state.state for state in stages.survey(run)}["seal"] == "failed"
-    seal.result.write_text("{}", encoding="utf-8")
+    for path in (seal.result, *seal.further):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}", encoding="utf-8")
     stages.take_as_done(run, tasks)
     assert {state.stage: state.state for state in stages.survey(run)}["seal"] == "done"

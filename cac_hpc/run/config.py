@@ -16,6 +16,7 @@ Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Frame = Literal["patient", "stored"]
 StudyRule = Literal["refuse", "earliest", "latest"]
 # settings that change no prediction
+OWN_OPTIONS = ("job-name", "array", "dependency", "clusters", "parsable", "wait")  # of sbatch, by which jobs are known
 WITHOUT_EFFECT = ("train.allow_inexact_resume", "train.checkpoint_minutes", "train.occlusion", "train.residency")
 
 
@@ -326,6 +327,8 @@ class ClusterConfig:
         )
         for key in counts:
             require(getattr(self, key) >= 1, f"cluster.{key}", getattr(self, key), "1 or more")
+        for key in sorted({*OWN_OPTIONS} & {*self.sbatch}):
+            require(False, f"cluster.sbatch.{key}", self.sbatch[key], "left out: the launcher sets it itself")
         for stage in ("pack", "fold", "aggregate"):
             asked: Resources = getattr(self, stage)
             require(asked.time_min >= 1, f"cluster.{stage}.time_min", asked.time_min, "1 or more")

@@ -111,6 +111,8 @@ def parse_launch(doc: str | None, argv: Sequence[str] | None = None) -> tuple[Co
     if {"-h", "--help"} & set(arguments):
         gc.disable()  # nothing is left when help was shown; collecting takes a tenth of the time until then
         _help(doc, launcher).parse_args(["--help"])
+    if sum(argument.partition("=")[0] == "--resume" for argument in arguments) > 1:
+        raise InputError("--resume: found it more than once, wanted one run to go on with")
     try:
         known, arguments = launcher.parse_known_args(arguments)
     except argparse.ArgumentError as error:
