@@ -273,7 +273,7 @@ def test_a_cluster_that_is_not_there_is_refused(tmp_path, scans, capsys, monkeyp
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", cluster={"kind": "slurm"})
     code, output = launch_here(["--config", config], capsys)
     assert code == 2
-    assert "cluster.kind is slurm, but there is no sbatch on this machine" in output
+    assert "cluster.kind is slurm: there is no sbatch on this machine" in output
 
 
 def test_without_slurm_auto_runs_here_and_says_why(tmp_path, scans, capsys, monkeypatch):

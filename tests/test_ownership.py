@@ -14,7 +14,7 @@ from cac_hpc.cluster.records import read_queue
 from cac_hpc.run import ledger
 from cac_hpc.run.config import WorkError
 from cac_hpc.run.paths import RunPaths
-from tests.runs import REPO, job, prepare
+from tests.runs import REPO, job, prepare, write_config
 from tests.standins import FakeSlurm, bare_run, queued, submitted
 from tests.test_submission import DEV, LATER, clear, ours, put_on_path
 from tests.waiting import wait_for
@@ -91,7 +91,7 @@ def test_an_sbatch_that_agrees_and_submits_nothing_leaves_nothing_behind(slurm, 
     done = launch(run, put_on_path(tmp_path / "bin", slurm.env, sbatch=swallows))
     assert done.returncode == 2, done.stdout
     assert re.search(rf"sbatch took stage {stage} .*, but SLURM has no job cac-{stage}-\w+ of yours", done.stderr)
-    assert "nothing is left in the queue" in done.stderr
+    assert "what came before it was cancelled: look for it with squeue --me" in done.stderr
     assert ours(slurm, run) == []
     assert stage not in told(run)
 
@@ -192,6 +192,8 @@ def test_a_run_on_this_machine_inside_an_allocation_never_acts_on_the_allocation
 
 @pytest.mark.timeout(200)
 def test_a_job_by_hand_is_cancelled_where_its_script_was_given_this_run(slurm, scans, tmp_path):
+    for name in ("ours", "other"):
+        (tmp_path / name).mkdir()
     ours_, other = (RunPaths(prepare(tmp_path / name, scans)) for name in ("ours", "other"))
     script = str(REPO / "slurm" / "train_folds.sbatch")
     jobs = [
@@ -220,7 +222,7 @@ def test_a_copy_of_a_run_folder_leaves_the_jobs_of_the_run_alone_and_gets_names_
     shutil.copytree(run, copy)
     cancelled = job("cancel.py", copy, env=slurm.env)
     assert cancelled.returncode == 0, cancelled.stderr
-    assert f"left alone: job {jobs['seal']}, 'cac-seal-" in cancelled.stdout
+    assert "nothing of this run is in the queue" in cancelled.stdout
     assert len(ours(slurm, run)) == 4
     launched = launch(copy, slurm.env)
     assert launched.returncode == 0, launched.stderr
@@ -250,14 +252,13 @@ def test_a_run_without_a_valid_id_gets_one_before_anything_is_submitted(tmp_path
 
 @pytest.mark.timeout(200)
 def test_what_sbatch_refuses_is_not_taken_for_a_job_though_it_has_a_number(slurm, scans, tmp_path):
-    run = prepare(tmp_path, scans, train={"device": "cuda", "precision": "auto"}, cluster={"kind": "slurm"})
+    run = tmp_path / "run"
+    wanted = write_config(tmp_path / "s.yaml", scans, run, train={"device": "cuda", "precision": "auto", "epochs": 4})
     wrong = ("--cluster.gres", "gpu:a100:2")
-    planned = launch(run, slurm.env, *wrong, "--dry_run")
-    assert planned.returncode == 1, planned.stdout
-    assert (
-        "SLURM: allocation failure: Requested node configuration is not available: look at cluster.gres"
-        in planned.stdout
-    )
+    planned = job("launch_cv.py", "--config", wanted, "--cluster", DEV, *LATER, *wrong, "--dry_run", env=slurm.env)
+    assert planned.returncode == 1, planned.stdout + planned.stderr
+    refusal = "allocation failure: Requested node configuration is not available: look at cluster.gres"
+    assert f"SLURM: {refusal}" in planned.stdout
     done = launch(run, slurm.env, *wrong)
     assert done.returncode == 2, done.stdout
     assert "SLURM refused stage folds" in done.stderr

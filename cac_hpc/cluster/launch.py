@@ -184,7 +184,7 @@ def _choose_kind(cfg: Config) -> tuple[str, str]:
     """
     absent = scheduler.unavailable() if cfg.cluster.kind != "local" else None
     if cfg.cluster.kind == "slurm" and absent:
-        raise InputError(f"cluster.kind is slurm, but {absent}; log in to the cluster or set cluster.kind local")
+        raise InputError(f"cluster.kind is slurm: {absent}; log in to the cluster or set cluster.kind local")
     if cfg.cluster.kind == "slurm" or (cfg.cluster.kind == "auto" and not absent):
         if character := next(filter(cfg.run.__contains__, OF_SLURM), None):
             raise InputError(
