@@ -11,7 +11,7 @@ shift
 declare -A names=()
 while read -r list patterns; do
     [[ -z $list || $list == "#"* ]] || names[$list]+="|${patterns// /|}"
-done < "$(dirname -- "${BASH_SOURCE[0]}")/../cac_hpc/machine/environment.txt"
+done < "${BASH_SOURCE[0]%/*}/../cac_hpc/machine/environment.txt"
 user="@(${names[user]})" job="@(${names[job]})" never="@(${names[never]})"
 dropped=()
 while IFS= read -r -d "" entry; do

@@ -87,7 +87,8 @@ def test_where_slurm_does_not_start_it_again_it_is_left_resumable_and_says_how_t
     if how == "no scontrol":
         hidden = run.parent / "bin"
         hidden.mkdir()
-        (hidden / "bash").symlink_to(shutil.which("bash"))
+        for tool in ("bash", "env"):
+            (hidden / tool).symlink_to(shutil.which(tool))
         pace(run, 1, f"export PATH={hidden} CAC_HPC_PYTHON={sys.executable}")
     task = submit(slurm, run, *(["--no-requeue"] if how == "no requeue" else []))
     wait_for_progress(run)
