@@ -12,7 +12,7 @@ from cac_hpc.cluster import exclusions, preflight, restarts
 from cac_hpc.cluster.restarts import Place
 from cac_hpc.data import sealed, sealing
 from cac_hpc.run import ledger, settings, stages
-from cac_hpc.run.config import InputError
+from cac_hpc.run.config import ClusterConfig, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES
 from tests.drills import DEV
@@ -93,7 +93,7 @@ def test_resume_packs_what_was_purged_as_it_was_sealed(run, tmp_path):
     assert (states["pack", 0], states["pack", 1]) == ("done", "planned")
     told = job("launch_cv.py", "--resume", run.root, "--dry_run")
     assert "shards/shard-00001.h5 is missing (1 in all); packed again, as it was sealed" in told.stdout
-    assert "pack: 1 tasks" in told.stdout
+    assert "pack: 1 task," in told.stdout
     cfg = settings.load(run.config)
     waiting = stages.waiting(stages.plan_tasks(cfg, run, 2))
     assert [str(task) for task in waiting][:2] == ["pack 1", "seal"]
@@ -106,8 +106,8 @@ def nodes(fake, count, partition="dev*"):
     fake.says("sinfo", "".join(f"{partition}|n{number}|idle\n" for number in range(1, count + 1)))
 
 
-def add(run, node, partition=None):
-    return exclusions.add(run, node, "has no GPU", "7", partition)
+def add(run, node, partition=None, **settings_of):
+    return exclusions.add(run, ClusterConfig(partition=partition, **settings_of), node, "has no GPU", "7")
 
 
 @pytest.mark.parametrize(("count", "most"), [(1, 0), (2, 1), (4, 1), (8, 2), (40, 10)])
@@ -117,7 +117,7 @@ def test_at_most_a_quarter_of_the_nodes_is_left_out_and_never_all(fake, tmp_path
     for number in [*range(1, most + 1)] * 2:  # twice: known already
         assert add(run, f"n{number}") is None
     said = add(run, f"n{most + 1}")
-    assert f"of {count} nodes in service of partition default at most {most} may be" in said
+    assert f"of {count} nodes that the job can use in partition default at most {most} may be" in said
     assert len(exclusions.current(run)) == most
 
 
@@ -127,6 +127,15 @@ def test_jobs_that_find_bad_nodes_at_the_same_time_leave_out_no_more(fake, tmp_p
     with ThreadPoolExecutor(8) as pool:
         said = list(pool.map(lambda number: add(run, f"n{number}"), range(1, 9)))
     assert said.count(None) == len(exclusions.current(run)) == 3
+
+
+@pytest.mark.parametrize("settings_of", [{"exclude": "n[2-4]"}, {"sbatch": {"nodelist": "n1"}}])
+def test_the_one_node_that_the_settings_leave_is_never_left_out(fake, tmp_path, settings_of):
+    run = bare_run(tmp_path / "run")
+    nodes(fake, 4)
+    fake.says("scontrol", "n1\n" if "sbatch" in settings_of else "n2\nn3\nn4\n")
+    assert "of 1 nodes that the job can use" in add(run, "n1", **settings_of)
+    assert exclusions.current(run) == []
 
 
 def test_where_slurm_does_not_say_how_many_there_are_one_is_left_out(fake, tmp_path):

@@ -287,7 +287,7 @@ def test_options_of_sbatch_are_numbers_and_truth_values_where_they_look_so_witho
 def test_a_key_that_stands_twice_is_refused(minimal):
     text = minimal.read_text(encoding="utf-8")
     minimal.write_text(text.replace("epochs: 4", "epochs: 4\n  epochs: 5"), encoding="utf-8")
-    with pytest.raises(InputError, match=r"settings\.yaml: found line \d+, column 3: the key epochs stands here again"):
+    with pytest.raises(InputError, match=r"settings\.yaml: found the key epochs twice \(line \d+, column 3\)"):
         parse("--config", minimal)
 
 
@@ -329,10 +329,10 @@ def test_a_section_in_a_file_is_found_from_that_file_and_lies_below_the_rest(min
         (b"- Mueller\n- Hans\n", "a list"),
         (b"Mueller: Hans: 812\n", "line 1, column 14"),
         (b"'Mueller, Hans: 812': x\n", "no setting of that name"),
-        (b"name: *Mueller\n", "line 1, column 7: found undefined alias"),
+        (b"name: *Mueller\n", "what is no YAML (line 1, column 7)"),
         (b"name: !Mueller x\n", "line 1, column 7"),
         (b"'Mueller Hans': 1\n'Mueller Hans': 2\n", "line 2, column 1"),
-        (b"name: 'Mueller\n", "found unexpected end"),
+        (b"name: 'Mueller\n", "what is no YAML"),
         (b"PK\x03\x04Mueller\xff\xfe", "bytes that are no text in UTF-8"),
         (b"Mueller\x1b[2J: 1", "characters that YAML does not allow"),
         (b"", "nothing"),
@@ -352,7 +352,7 @@ def test_nothing_of_a_file_that_holds_no_settings_is_shown(minimal, tmp_path, op
 
 def test_a_folder_is_no_file_of_settings(minimal, tmp_path):
     for option in ("--config", "--cluster"):
-        assert f"{tmp_path}: is a directory, wanted" in asked("run", "--config", minimal, option, tmp_path)
+        assert f"{tmp_path}: found a folder, wanted" in asked("run", "--config", minimal, option, tmp_path)
 
 
 def test_a_message_commands_no_terminal(tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 
 from cac_hpc.cluster import nodes, scheduler
 from cac_hpc.run import ledger, paths, stages
-from cac_hpc.run.config import Config, InputError
+from cac_hpc.run.config import ClusterConfig, Config, InputError
 from cac_hpc.run.paths import RunPaths
 
 SHARE = 4  # one node in so many of a partition's nodes in service may be left out, one at least, never all
@@ -44,10 +44,10 @@ def names(run: RunPaths, cfg: Config) -> list[str]:
     return list(dict.fromkeys([*filter(None, [cfg.cluster.exclude]), *(bad.node for bad in current(run))]))
 
 
-def add(run: RunPaths, cfg: Config, node: str, why: str, job: str | None) -> str | None:
+def add(run: RunPaths, cluster: ClusterConfig, node: str, why: str, job: str | None) -> str | None:
     """Leave a node out, too; returns why not, if that would be too many: what stops on so many is not their fault."""
-    partition = os.environ.get("SLURM_JOB_PARTITION") or cfg.cluster.partition
-    total = len(_usable(cfg, partition) or ())
+    partition = os.environ.get("SLURM_JOB_PARTITION") or cluster.partition
+    total = len(_usable(cluster, partition) or ())
     most = min(max(1, total // SHARE), total - 1) if total else 1
     with paths.open_own(run.excluded, "ab") as file:
         with contextlib.suppress(OSError):  # a file system without locks: several jobs at once may add one each
@@ -99,13 +99,13 @@ def in_service(partition: str | None) -> set[str] | None:
     return {node for node, state in mine if not nodes.OUT_OF_SERVICE.search(state)}
 
 
-def _usable(cfg: Config, partition: str | None) -> set[str] | None:
+def _usable(cluster: ClusterConfig, partition: str | None) -> set[str] | None:
     """The nodes that jobs of these settings can start on, as far as the settings name nodes."""
     serving = in_service(partition)
     if serving is None:
         return None
-    named = [str(cfg.cluster.sbatch[key]) for key in ("nodelist", "w") if key in cfg.cluster.sbatch]
-    usable = serving - _expanded(cfg.cluster.exclude) - _expanded(cfg.cluster.sbatch.get("exclude"))
+    named = [str(cluster.sbatch[key]) for key in ("nodelist", "w") if key in cluster.sbatch]
+    usable = serving - _expanded(cluster.exclude) - _expanded(cluster.sbatch.get("exclude"))
     return usable & _expanded(",".join(named)) if named else usable
 
 

@@ -123,7 +123,7 @@ def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, w
     others = {bad["node"] for bad in stages.bad_nodes(run) if bad.get("job") == here.job} - {node}
     if here.job is None or len(others) >= cfg.cluster.attempts:
         return end(run, tasks, f"{why}; after {len(others)} other nodes this is given up", code=1)
-    if limit := exclusions.add(run, cfg, node, wrong, here.job):
+    if limit := exclusions.add(run, cfg.cluster, node, wrong, here.job):
         mend = f"fix the cause, then {exclusions.lift(run)}; {AGAIN}"
         return end(run, tasks, f"{why}; {limit}: {mend}", code=1)
     for task in tasks:

@@ -64,9 +64,9 @@ def read(text: str) -> Any:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = re.split("['\"]", error.problem or "no YAML")[0]  # what follows is quoted
-        raise ValueError(f"{where}{problem.strip()}") from None
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        ours = type(error) is yaml.MarkedYAMLError  # PyYAML's own words quote what stands there
+        raise ValueError(f"{error.problem if ours else 'what is no YAML'}{where}") from None
     except (yaml.YAMLError, UnicodeError):
         raise ValueError("characters that YAML does not allow") from None
 
@@ -129,5 +129,5 @@ def _check_keys(node: Any, seen: set[int], above: tuple[int, ...] = ()) -> None:
         if isinstance(key, yaml.ScalarNode):
             if key.value in keys:
                 name = key.value if re.fullmatch(r"[a-z][a-z_.-]{0,40}", key.value) else "one"
-                raise yaml.MarkedYAMLError(problem=f"the key {name} stands here again", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"the key {name} twice", problem_mark=key.start_mark)
             keys.add(key.value)
