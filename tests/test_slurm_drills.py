@@ -21,6 +21,7 @@ from tests import daemons
 from tests.drills import checkpoints, done, events, log, pace, submit, wait_for_end, wait_for_progress
 from tests.folds import fold_run
 from tests.runs import REPO, job
+from tests.standins import NAME, TOKEN
 from tests.waiting import wait_for
 
 PREEMPTIONS = 4
@@ -151,16 +152,18 @@ def test_a_node_that_fails_its_check_is_left_for_another_and_remembered(slurm, r
 
 
 STARTS = 24
-LEAVES = """\
+LEAVES = f"""\
 import os, sys, time
-from cac_hpc.cluster import scheduler
+from pathlib import Path
+from cac_hpc.cluster import ownership, scheduler
 from cac_hpc.machine import stopping
 from cac_hpc.run import ledger
 stopping.listen()
+owner = ownership.Owner(Path("/run"), {TOKEN!r}, frozenset([os.getuid()]))
 at = ledger.whereabouts()
 if os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
-    said = scheduler.requeue(at["job"]), scheduler.exclude(at["job"], [at["node"]])
-    open(f"{sys.argv[1]}/{at['job']}", "w").write(repr(said))
+    said = scheduler.requeue(at["job"], owner), scheduler.exclude(at["job"], [at["node"]], owner)
+    open(os.path.join(sys.argv[1], at["job"]), "w").write(repr(said))
     time.sleep(60)  # until SLURM ends it
 """
 
@@ -173,7 +176,7 @@ def test_orders_outlive_the_signal_that_a_requeue_sends_to_those_who_gave_it(tra
     said.mkdir()
     script.write_text(LEAVES, encoding="utf-8")
     work = f"trap : TERM; srun bash -c 'trap \"\" TERM; PYTHONPATH={REPO} exec {sys.executable} {script} {said}'"
-    array = tracked.sbatch(work, f"--array=0-{STARTS - 1}", "--mem=300M", "--requeue")
+    array = tracked.sbatch(work, f"--array=0-{STARTS - 1}", "--mem=300M", "--requeue", f"--job-name={NAME}")
     try:
         wait_for(lambda: len(list(said.iterdir())) == STARTS, 240, f"{STARTS} starts")
         assert {path.read_text(encoding="utf-8") for path in said.iterdir()} == {"(None, None)"}
