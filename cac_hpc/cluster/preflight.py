@@ -37,11 +37,11 @@ def fault(run: RunPaths, cfg: Config, stage: Stage) -> str | None:
     if wrong is None and stage.name == "pack":
         wrong = _absent(Path(cfg.data.dicom_root))
     if wrong is None and stage.ranks:
-        if run.root.exists() and not run.splits.exists():
-            raise InputError(f"{run.splits}: missing; python jobs/launch_cv.py --resume RUN writes it again")
         wrong = _no_dataset(run, cfg) or (_too_few_gpus(cfg) if cfg.gpus_asked else None)
     if wrong is None and stage.ranks and cfg.gpus_asked and (unfit := drivers.fault()):
         raise WorkError(f"{unfit}; then python jobs/launch_cv.py --resume RUN")  # a node that fits is luck
+    if wrong is None and stage.ranks and not run.splits.exists():
+        raise InputError(f"{run.splits}: missing; python jobs/launch_cv.py --resume RUN writes it again")
     return wrong
 
 
