@@ -12,13 +12,13 @@ import pytest
 
 from cac_hpc.cluster import ownership, scheduler, submission
 from cac_hpc.machine import environment, processes
-from cac_hpc.run import settings, stages
+from cac_hpc.run import ledger, settings, stages
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import agent, distributed
 from tests.drills import DEV, events, log, pace, submit, wait_for_end
 from tests.folds import fold_run, results
 from tests.runs import REPO, job
-from tests.standins import TOKEN, queued
+from tests.standins import TOKEN, bare_run, queued
 from tests.waiting import wait_for
 
 NO_CARD = "nocard0"
@@ -309,3 +309,19 @@ def test_a_fold_whose_network_card_is_not_there_says_so_before_training_and_blam
     assert re.match(what, end["reason"])
     assert not events(run, "started")
     assert not RunPaths(run).excluded.exists()
+
+
+@pytest.mark.parametrize(("told", "last"), [({"resumable": True, "reason": "saved"}, "saved"), (None, "SIGTERM")])
+def test_a_rank_that_is_asked_again_while_it_leaves_after_its_save_was_not_killed(tmp_path, monkeypatch, told, last):
+    run = bare_run(tmp_path / "run")
+
+    def torchrun(_):
+        if told:
+            ledger.record(run.ledger, "folds", 0, "ended", ok=False, **told)
+        return [distributed.Failure(0, 1, -signal.SIGTERM, 0.0)]
+
+    monkeypatch.setattr(distributed, "torchrun", torchrun)
+    assert agent.start_ranks(run.root, 0, "--standalone") == 1
+    end = ledger.read(run.ledger)[-1]
+    assert last in end["reason"]
+    assert bool(end.get("resumable")) == bool(told)
