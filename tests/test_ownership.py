@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from cac_hpc.cluster import cancellation, ownership, scheduler
+from cac_hpc.cluster import cancellation, ownership, restarts, scheduler
 from cac_hpc.cluster.records import read_queue
 from cac_hpc.run import ledger
 from cac_hpc.run.config import WorkError
@@ -265,3 +265,22 @@ def test_what_sbatch_refuses_is_not_taken_for_a_job_though_it_has_a_number(slurm
     assert "look at cluster.gres" in done.stderr
     assert "nothing is left in the queue" in done.stderr
     assert (ours(slurm, run), "folds" in told(run)) == ([], False)
+
+
+@pytest.mark.timeout(200)
+def test_a_job_by_hand_takes_the_name_of_the_run_when_it_starts_and_is_cancelled_by_it(slurm, scans, tmp_path):
+    """From SLURM 24.11 on nothing tells what a script was given: neither Command nor squeue's %o has its arguments."""
+    run = RunPaths(prepare(tmp_path, scans))
+    plain = slurm.sbatch("sleep 100", "--job-name=cac-pack", "--mem=100M", f"--chdir={tmp_path}")
+    wait_for(lambda: slurm.run("squeue", "-h", f"--jobs={plain}", "--format=%T") == "RUNNING", 30, "a job")
+    name = ownership.job_name(run, "pack")
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in slurm.env.items():
+            patch.setenv(key, value)
+        here = restarts.Place(plain, 0, 1, "k")
+        restarts.take_name(run, "seal", here)  # another name than that of the stage: left as it is
+        assert slurm.run("squeue", "-h", f"--jobs={plain}", "--format=%j") == "cac-pack"
+        restarts.take_name(run, "pack", here)
+        assert slurm.run("squeue", "-h", f"--jobs={plain}", "--format=%j") == name
+        assert scheduler.requeue(plain, ownership.owner_of(run)) is None
+    assert f"cancelled job {plain}: {name}" in job("cancel.py", run.root, env=slurm.env).stdout

@@ -69,13 +69,13 @@ def _cancel_jobs(run: RunPaths) -> list[str]:
     found, strangers = jobs_in_queue(run)
     for job in strangers:
         logs.say(
-            f"left alone: {job}: it stands in {run.ledger}, but bears no name of this run's; if it is, use scancel"
+            f"left alone: {job}: it stands in {run.ledger}, but does not bear its name; if it is yours, use scancel"
         )
     arrays: dict[str, list[Queued]] = {}
     for job, queued in found.items():
         arrays.setdefault(job.split("_")[0], []).append(queued)
     # the newest first: it may wait for the others, and would start when they end
-    newest_first = sorted(arrays, key=int, reverse=True)
+    newest_first = [job for array in sorted(arrays, key=int, reverse=True) for job in _whole(run, array, found)]
     if refusal := scheduler.cancel(newest_first, ownership.owner_of(run)):
         raise WorkError(f"SLURM does not cancel job {', '.join(newest_first)}: {refusal}")
     _note(run, arrays, _user())  # at once: what ends now can say why
@@ -93,13 +93,20 @@ def _cancel_jobs(run: RunPaths) -> list[str]:
     return [f"cancelled job {job}: {_count(arrays[job])}" for job in sorted(arrays, key=int)]
 
 
+def _whole(run: RunPaths, array: str, found: Mapping[str, Queued]) -> list[str]:
+    """An array by its number, where all of it in the queue is the run's; else those of its tasks that are."""
+    listing, mine = outlook.queue_of(run), [job for job in found if job.split("_")[0] == array]
+    there = [job for job in (listing.jobs if listing else {}) if job.split("_")[0] == array]
+    return [array] if set(there) <= set(mine) else mine
+
+
 def _note(run: RunPaths, arrays: Mapping[str, Sequence[Queued]], by: str | None) -> None:
     """Tell the ledger who has cancelled jobs; None takes it back."""
     for job, tasks in arrays.items():
         ledger.record(run.ledger, ownership.stage_of(tasks[0]), None, "cancelled", job=job, by=by)
 
 
-def _wait_for_end(run: RunPaths, arrays: Sequence[str]) -> None:
+def _wait_for_end(run: RunPaths, orders: Sequence[str]) -> None:
     """Look at the queue until the jobs have left it or are ending: scancel may say nothing and do nothing.
 
     Raises: WorkError naming those that stay as they were.
@@ -109,9 +116,8 @@ def _wait_for_end(run: RunPaths, arrays: Sequence[str]) -> None:
         listing = outlook.queue_of(run)
         left = {
             job: queued.state
-            for array in arrays
             for job, queued in (listing.jobs if listing else {}).items()
-            if job.split("_")[0] == array and base_state(queued.state) != scheduler.ENDING
+            if {job, job.split("_")[0]} & {*orders} and base_state(queued.state) != scheduler.ENDING
         }
         if listing is not None and not left:
             return

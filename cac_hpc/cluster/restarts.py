@@ -48,6 +48,15 @@ def place() -> Place:
     )
 
 
+def take_name(run: RunPaths, stage: str, here: Place) -> None:
+    """Have a job that was submitted by hand bear the run's name, by which the run may cancel it and start it again."""
+    name = ownership.job_name(run, stage)
+    if here.job is None or not here.is_first or os.environ.get("SLURM_JOB_NAME") == name:
+        return
+    if refusal := scheduler.rename(here.job, f"cac-{stage}", name):
+        log.warning("this job keeps its name, so the run neither cancels it nor starts it again: %s", refusal)
+
+
 def go_on(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
     """Have SLURM start the array task again, as best effort, unless it was SLURM that ended it."""
     heard = stopping.heard()

@@ -160,6 +160,15 @@ def exclude(job: str, nodes: Sequence[str], owner: Owner) -> str | None:
     return _order_for(job, ["scontrol", "update", f"JobId={job}", f"ExcNodeList={','.join(nodes)}"], owner)
 
 
+def rename(job: str, before: str, name: str) -> str | None:
+    """Give a job of this user that is called ``before`` another name; returns why that cannot be."""
+    listing = queue([os.getuid()])
+    found = listing.find(job) if listing else None
+    if found is None or found.name != before:
+        return SILENT if listing is None else f"SLURM calls job {job} {found.name!r}" if found else f"no job {job}"
+    return _order(["scontrol", "update", f"JobId={job}", f"JobName={name}"])
+
+
 def submit(script: Path) -> tuple[bool, str]:
     """Have sbatch take a script; returns whether it says so, and all that it says, which may be a site's words.
 

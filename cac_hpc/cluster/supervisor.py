@@ -72,6 +72,7 @@ def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> 
     if not tasks:
         log.info("%s: everything is done already", stage_name)
         return 0
+    restarts.take_name(run, stage_name, here)
     try:
         _check_code(run)
         wrong = preflight.fault(run, cfg, tasks[0].stage)
