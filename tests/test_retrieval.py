@@ -109,7 +109,7 @@ def test_nothing_in_it_tells_of_the_place_where_it_was_made(home, finished_run, 
     found = members(only_file(tmp_path))
     told = json.loads(found["provenance.json"])
     assert told["packages"]["torch"]
-    assert told["left_out"] == ["command", "git_diff", "host"]
+    assert told["left_out"] == ["code_files", "command", "folder", "git_diff", "host", "inode"]
     for content in found.values():
         assert str(finished_run.parent).encode() not in content
         assert str(home.parent).encode() not in content
