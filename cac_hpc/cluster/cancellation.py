@@ -74,6 +74,8 @@ def _cancel_jobs(run: RunPaths) -> list[str]:
     arrays: dict[str, list[Queued]] = {}
     for job, queued in found.items():
         arrays.setdefault(job.split("_")[0], []).append(queued)
+    if not arrays:
+        return []
     # the newest first: it may wait for the others, and would start when they end
     newest_first = [job for array in sorted(arrays, key=int, reverse=True) for job in _whole(run, array, found)]
     if refusal := scheduler.cancel(newest_first, ownership.owner_of(run)):
