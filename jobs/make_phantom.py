@@ -5,8 +5,8 @@ from cac_hpc.run import settings
 
 def main() -> int:
     cfg = settings.parse_phantom(__doc__)
+    from cac_hpc.phantom import cohort
     from cac_hpc.run import logs
-    from cac_hpc.synthetic import cohort
 
     logs.setup()
     cohort.write_cohort(cfg)

@@ -14,7 +14,7 @@ def main() -> int:
         numbers={"shard": "pack this shard only"},
         flags={"seal": "check the packed shards and write the dataset's tables"},
     )
-    from cac_hpc.data import packing, sealing
+    from cac_hpc.dataset import packing, sealing
     from cac_hpc.run import logs, snapshot
 
     logs.setup()

@@ -5,7 +5,7 @@ from cac_hpc.run import settings
 
 def main() -> int:
     cfg = settings.parse_score(__doc__)
-    from cac_hpc.data import scoring
+    from cac_hpc.dataset import scoring
     from cac_hpc.run import logs
 
     logs.setup()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from cac_hpc.data import dicom
+from cac_hpc.volumes import dicom
 from tests.poison import EXAM
 
 SPACING_MM = (3.0, 0.8, 0.8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from cac_hpc.data import sealing
+from cac_hpc.dataset import sealing
 from cac_hpc.run.paths import RunPaths
 from tests.runs import REPO, prepare
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cac_hpc.data import packing
-from cac_hpc.data.packing import ShardTask
+from cac_hpc.dataset import packing
+from cac_hpc.dataset.packing import ShardTask
 from tests.risky import HABITS
 
 STUDIES = {"001": "segfault", "003": "hang", "010": "bomb", "012": "raise"}

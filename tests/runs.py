@@ -11,8 +11,9 @@ import numpy as np
 import yaml
 
 from cac_hpc.cluster import launch
-from cac_hpc.data import dicom, packing, sealing
+from cac_hpc.dataset import packing, sealing
 from cac_hpc.run import settings
+from cac_hpc.volumes import dicom
 
 REPO = Path(__file__).resolve().parents[1]
 SCORES = (0.0, 5.0, 50.0, 200.0, 700.0, 2000.0)  # one in each category

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from cac_hpc.data import acquisition, header, series
-from cac_hpc.data.header import Header
-from cac_hpc.data.images import Own
-from cac_hpc.data.series import Choice, NoSeries
-from cac_hpc.data.stacks import Candidate
 from cac_hpc.run.config import PackConfig
+from cac_hpc.volumes import acquisition, header, series
+from cac_hpc.volumes.header import Header
+from cac_hpc.volumes.images import Own
+from cac_hpc.volumes.series import Choice, NoSeries
+from cac_hpc.volumes.stacks import Candidate
 
 VALUES: dict[str, acquisition.Value] = {
     "SOPClassUID": header.CT_IMAGE, "ImageType": "ORIGINAL\\PRIMARY\\AXIAL", "SeriesInstanceUID": "1.2.3",

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from cac_hpc.data import acquisition
-from cac_hpc.data.acquisition import LIKE_120, OTHER, SHARP, SOFT, UNKNOWN
+from cac_hpc.volumes import acquisition
+from cac_hpc.volumes.acquisition import LIKE_120, OTHER, SHARP, SOFT, UNKNOWN
 
 
 @pytest.mark.parametrize(

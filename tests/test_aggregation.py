@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.data import shards, splits
+from cac_hpc.dataset import shards, splits
 from cac_hpc.machine import processes
 from cac_hpc.report import aggregation
 from cac_hpc.run import digests, ledger, paths

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.data import shards, splits
+from cac_hpc.dataset import shards, splits
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import SplitConfig
 from cac_hpc.run.paths import RunPaths

@@ -17,15 +17,15 @@ OWNERS = {
     "SimpleITK": {"benchmark.peers"},
     "dcm2niix": {"benchmark.peers"},
     "PIL": {"report.figures"},
-    "h5py": {"benchmark.loaders", "benchmark.peers", "data.shards"},  # benchmark: others' programs, beside ours
+    "h5py": {"benchmark.loaders", "benchmark.peers", "dataset.shards"},  # benchmark: others' programs, beside ours
     "jinja2": {"report.pages"},
     "jsonargparse": {"run.settings"},
     "markupsafe": {"report.pages"},
     "matplotlib": {"report.figures"},
     "monai": {"benchmark.loaders", "benchmark.peers"},
     "omegaconf": {"run.composition"},
-    "openpyxl": {"data.sheets"},
-    "pydicom": {"data.dicom", "benchmark.peers"},
+    "openpyxl": {"dataset.sheets"},
+    "pydicom": {"volumes.dicom", "benchmark.peers"},
     "rich": {"run.logs"},
     "sklearn": {"statistics.metrics"},
     "submitit": {"cluster.submission"},

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.data import labels, shards, splits
+from cac_hpc.dataset import labels, shards, splits
 from cac_hpc.report import aggregation
 from cac_hpc.run import digests, ledger, paths, settings
 from cac_hpc.run.config import InputError

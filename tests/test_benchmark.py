@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from cac_hpc.benchmark import costs, loaders, peers, scans
-from cac_hpc.data import shards
+from cac_hpc.dataset import shards
 from cac_hpc.run import settings
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train.distributed import World

@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
-from cac_hpc.data import sealing, shards
+from cac_hpc.dataset import sealing, shards
 from cac_hpc.report import aggregation, beside_wording, consistency, rendering, wording
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.config import InputError, ModelConfig, TrainConfig

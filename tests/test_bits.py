@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydicom.uid import JPEG2000Lossless, RLELossless
 from scipy import ndimage
 
-from cac_hpc.data import hounsfield
 from cac_hpc.run.reasons import Refused
+from cac_hpc.volumes import hounsfield
 from tests import poison, slices
 from tests.poison import edit, read, slices_of, write_chest
 

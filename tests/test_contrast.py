@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cac_hpc.cluster import launch
-from cac_hpc.data import sealing, splits
+from cac_hpc.dataset import sealing, splits
 from cac_hpc.machine.stopping import RESUMABLE
 from cac_hpc.report import aggregation, archive, consistency, wording
 from cac_hpc.run import config, digests, paths, settings

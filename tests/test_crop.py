@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from cac_hpc.calcium import agatston, heart
-from cac_hpc.data import files, intake, resample, summary
+from cac_hpc.dataset import intake, summary
 from cac_hpc.report import beside_wording
 from cac_hpc.run.config import Checks, InputError, PackConfig
+from cac_hpc.volumes import files, resample
 from tests.chests import SPACING_MM, chest, with_lesion, write_study
 from tests.poison import read, rows, write_chest
 from tests.runs import pack, prepare

@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import data_element_generator
 from pydicom.sequence import Sequence
 
-from cac_hpc.data import elements, header, images
-from cac_hpc.data.elements import UNDEFINED, CutShort, ElementError
+from cac_hpc.volumes import elements, header, images
+from cac_hpc.volumes.elements import UNDEFINED, CutShort, ElementError
 from tests import poison
 from tests.poison import EXPLICIT, IMPLICIT
 

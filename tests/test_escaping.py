@@ -13,9 +13,8 @@ import pytest
 
 import cac_hpc
 from cac_hpc.cluster import joblogs, overview
-from cac_hpc.data import escaping
 from cac_hpc.report import aggregation, consistency, pages, rendering, tables
-from cac_hpc.run import ledger, logs, paths, settings
+from cac_hpc.run import escaping, ledger, logs, paths, settings
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.stages import TaskState
 from tests.runs import job, pack, prepare, write_scans

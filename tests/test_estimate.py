@@ -11,7 +11,7 @@ import pytest
 from cac_hpc.cluster import estimate
 from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS
 from cac_hpc.cluster.limits import Limits
-from cac_hpc.data import plan, splits
+from cac_hpc.dataset import plan, splits
 from cac_hpc.machine.memory import GIB
 from cac_hpc.run import settings
 from cac_hpc.run.config import InputError, Resources
@@ -205,7 +205,7 @@ def test_the_table_has_everything_within_80_columns(cfg):
 def test_planning_takes_a_second_and_never_imports_torch(tmp_path, scans):
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run")
     code = (
-        "import sys; from cac_hpc.cluster import estimate, limits; from cac_hpc.data import plan, splits\n"
+        "import sys; from cac_hpc.cluster import estimate, limits; from cac_hpc.dataset import plan, splits\n"
         "from cac_hpc.run import logs, settings\n"
         f"cfg = settings.load(__import__('pathlib').Path({str(config)!r})); found = plan.make_plan(cfg)\n"
         "labels = found.labels.items()\n"

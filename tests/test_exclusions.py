@@ -10,7 +10,7 @@ import pytest
 
 from cac_hpc.cluster import exclusions, preflight, restarts
 from cac_hpc.cluster.restarts import Place
-from cac_hpc.data import sealed, sealing
+from cac_hpc.dataset import sealed, sealing
 from cac_hpc.run import ledger, settings, stages
 from cac_hpc.run.config import ClusterConfig, InputError
 from cac_hpc.run.paths import RunPaths

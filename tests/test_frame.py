@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cac_hpc.calcium import regions
-from cac_hpc.data import files, frame, intake, packing, scoring
-from cac_hpc.data.frame import AS_STORED, Turn
-from cac_hpc.data.packing import ShardTask
-from cac_hpc.data.scoring import ScoreTask
+from cac_hpc.dataset import intake, packing, scoring
+from cac_hpc.dataset.packing import ShardTask
+from cac_hpc.dataset.scoring import ScoreTask
 from cac_hpc.run.config import PackConfig, RuleConfig
+from cac_hpc.volumes import files, frame
+from cac_hpc.volumes.frame import AS_STORED, Turn
 from tests.chests import chest, with_lesion, write_study
 from tests.poison import edit
 from tests.turning import NAMES, POSITIONS, TURNS, stored_as, write_turned

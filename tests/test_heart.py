@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from cac_hpc.calcium import agatston, heart
-from cac_hpc.data import files, intake
+from cac_hpc.dataset import intake
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.reasons import Refused
+from cac_hpc.volumes import files
 from tests.abdomens import KINDS
 from tests.chests import AORTA_MM, SPACING_MM, chest, with_lesion
 

@@ -9,10 +9,11 @@ import pydicom
 import pytest
 from scipy import ndimage
 
-from cac_hpc.data import dicom, files, hounsfield, images, intake
-from cac_hpc.data.hounsfield import AIR_HU
+from cac_hpc.dataset import intake
 from cac_hpc.run.config import Checks, PackConfig, SeriesRule
 from cac_hpc.run.reasons import Refused
+from cac_hpc.volumes import dicom, files, hounsfield, images
+from cac_hpc.volumes.hounsfield import AIR_HU
 from tests import chests, poison
 from tests.poison import ALL, LAST, NUM_SLICES, SIZE, edit, on, read, slices_of, write_chest
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.data import shards
+from cac_hpc.dataset import shards
 from cac_hpc.run import digests
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import checkpoint

@@ -19,7 +19,7 @@ import pydicom
 import pytest
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from cac_hpc.data import header, images
+from cac_hpc.volumes import header, images
 from tests import poison
 from tests.poison import Reading, read
 

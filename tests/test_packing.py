@@ -17,7 +17,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from cac_hpc.data import packing, plan, sealing
+from cac_hpc.dataset import packing, plan, sealing
 from cac_hpc.machine.workers import Worker
 from cac_hpc.run import digests, settings
 from cac_hpc.run.config import InputError

@@ -10,12 +10,13 @@ import pytest
 from pydicom.uid import CTImageStorage
 
 from cac_hpc.calcium import agatston
-from cac_hpc.data import dicom, shards
-from cac_hpc.data.labels import match_labels
+from cac_hpc.dataset import shards
+from cac_hpc.dataset.labels import match_labels
+from cac_hpc.phantom import cohort, coronaries, formation, phantom, protocols, surprises
 from cac_hpc.run import paths, settings
 from cac_hpc.run.config import InputError, LabelsConfig, PhantomConfig
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.synthetic import cohort, coronaries, formation, phantom, protocols, surprises
+from cac_hpc.volumes import dicom
 from tests.runs import job, pack, prepare
 
 EASY = PhantomConfig(out="", studies=6, slices=12, matrix=128, field_of_view_mm=160.0, seed=3, easy=True)

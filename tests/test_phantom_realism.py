@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from cac_hpc.phantom import cohort, phantom, truth
 from cac_hpc.run.config import PhantomConfig
-from cac_hpc.synthetic import cohort, phantom, truth
 
 SETTINGS = PhantomConfig(out="", seed=20)
 VENTRICLE_MM, HALF_MM = (20.0, 0.0, -12.0), 12.0  # middle of a block that lies in the left ventricle

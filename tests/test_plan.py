@@ -11,7 +11,7 @@ import tracemalloc
 import openpyxl
 import pytest
 
-from cac_hpc.data import plan
+from cac_hpc.dataset import plan
 from cac_hpc.run import settings
 from cac_hpc.run.config import DataConfig, InputError
 from cac_hpc.run.paths import DatasetPaths

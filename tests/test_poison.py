@@ -17,9 +17,10 @@ import numpy as np
 import pydicom
 import pytest
 
-from cac_hpc.data import dicom, files, images, intake
+from cac_hpc.dataset import intake
 from cac_hpc.run.config import Checks, InputError, PackConfig, SeriesRule
 from cac_hpc.run.reasons import Refused
+from cac_hpc.volumes import dicom, files, images
 from tests import poison
 from tests.poison import (
     ALL,

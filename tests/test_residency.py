@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from cac_hpc.data import shards
+from cac_hpc.dataset import shards
 from cac_hpc.machine import memory
 from cac_hpc.machine.memory import GIB, Limit
 from cac_hpc.run import settings

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cac_hpc.data import acquisition, phases
 from cac_hpc.run.config import Checks, SeriesRule
+from cac_hpc.volumes import acquisition, phases
 from tests import slices
 from tests.slices import choose, ends, run
 

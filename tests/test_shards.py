@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from cac_hpc.data import packing, plan, sealing, shards
+from cac_hpc.dataset import packing, plan, sealing, shards
 from cac_hpc.machine.workers import Worker
 from cac_hpc.run import digests, settings
 from cac_hpc.run.config import InputError

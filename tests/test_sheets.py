@@ -7,8 +7,8 @@ import zipfile
 import openpyxl
 import pytest
 
-from cac_hpc.data import workbook
-from cac_hpc.data.sheets import Cell, ColumnError, SheetError, read_sheet
+from cac_hpc.dataset import workbook
+from cac_hpc.dataset.sheets import Cell, ColumnError, SheetError, read_sheet
 
 
 def csv_file(tmp_path, data):
@@ -268,7 +268,7 @@ def test_a_column_that_nobody_sees_is_marked(tmp_path):
 
 @pytest.mark.parametrize("address", ["XFD1048576", "ALM2", "A100001", "XFD2", "A1048576", "ZZZZZZ2"])
 def test_a_filled_cell_far_from_the_table_is_named_before_openpyxl_reads_on(tmp_path, address, monkeypatch):
-    monkeypatch.setattr("cac_hpc.data.sheets._worksheet_rows", None)
+    monkeypatch.setattr("cac_hpc.dataset.sheets._worksheet_rows", None)
     number = address.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ").encode()
     far = b'<row r="%b"><c r="%b"><v>5</v></c></row>' % (number, address.encode())
     path = worksheet(tmp_path, b"<sheetData><row>%b</row>%b</sheetData>" % (text_cell(b"a"), far))

@@ -41,7 +41,7 @@ def test_purged_code_ends_a_job_by_name_and_resume_puts_it_back(run):
         path.unlink()
     done = supervise(run)
     assert done.returncode == 2, done.stderr
-    wanted = "cac_hpc/synthetic/phantom.py, jobs/aggregate.py are missing"
+    wanted = "cac_hpc/phantom/phantom.py, jobs/aggregate.py are missing"
     assert wanted in done.stderr
     last = ledger.read(run.ledger)[-1]
     assert (last["event"], last["stage"], last["task"], last["ok"]) == ("ended", "pack", 0, False)
@@ -49,7 +49,7 @@ def test_purged_code_ends_a_job_by_name_and_resume_puts_it_back(run):
     assert wanted in job("status.py", run.root).stdout
     resumed = job("launch_cv.py", "--resume", run.root, "--dry_run")
     assert resumed.returncode == 0, resumed.stderr
-    assert "put back as they were: cac_hpc/synthetic/phantom.py, jobs/aggregate.py (2 in all)" in resumed.stdout
+    assert "put back as they were: cac_hpc/phantom/phantom.py, jobs/aggregate.py (2 in all)" in resumed.stdout
     assert [path.read_bytes() for path in gone] == was
     assert snapshot.incomplete(run) is None
 
@@ -76,20 +76,20 @@ def test_code_of_another_version_is_not_put_back(run):
 
 
 def test_edited_code_runs_and_is_noted_once_wherever_somebody_looks(run):
-    for name in ("cac_hpc/data/packing.py", "slurm/env.sh"):
+    for name in ("cac_hpc/dataset/packing.py", "slurm/env.sh"):
         with (run.code / name).open("a", encoding="utf-8") as file:
             file.write("\n# mended\n")
     (run.code / "jobs" / "extra.py").write_text("", encoding="utf-8")
-    wanted = "cac_hpc/data/packing.py, jobs/extra.py are not as copied"
+    wanted = "cac_hpc/dataset/packing.py, jobs/extra.py are not as copied"
     for index in range(2):
         done = supervise(run, index)
         assert done.returncode == 0, done.stderr
         assert wanted in done.stderr
-    assert [line["file"] for line in ledger.lines(run.code_changes)] == ["cac_hpc/data/packing.py", "jobs/extra.py"]
+    assert [line["file"] for line in ledger.lines(run.code_changes)] == ["cac_hpc/dataset/packing.py", "jobs/extra.py"]
     assert wanted in job("status.py", run.root).stdout
     assert wanted in job("launch_cv.py", "--resume", run.root, "--dry_run").stdout
     found = circumstances.collect(run, settings.load(run.config))["provenance"]
-    assert found["code_changed"] == "cac_hpc/data/packing.py, 1 added"
+    assert found["code_changed"] == "cac_hpc/dataset/packing.py, 1 added"
     assert "code_files" not in found
 
 

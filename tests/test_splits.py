@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cac_hpc.data.splits import Fold, check_folds, check_slice_folds, make_folds, read_splits, slices_of, write_splits
+from cac_hpc.dataset.splits import (
+    Fold,
+    check_folds,
+    check_slice_folds,
+    make_folds,
+    read_splits,
+    slices_of,
+    write_splits,
+)
 from cac_hpc.run.config import InputError, SplitConfig
 from cac_hpc.train.slices import SliceTable
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cac_hpc.data import subjects
 from cac_hpc.run.reasons import Refused
+from cac_hpc.volumes import subjects
 from tests.poison import another, edit, on, other_series, read, slices_of, write_chest
 
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cac_hpc.data import summary
+from cac_hpc.dataset import summary
 
 FACTS = {
     "slices": 10, "slice_spacing_mm": 3.0, "slice_thickness_mm": 3.0, "row_spacing_mm": 0.4, "field_of_view_mm": 200.0,

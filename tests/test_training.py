@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cac_hpc.data import sealing
+from cac_hpc.dataset import sealing
 from cac_hpc.run import settings
 from cac_hpc.run.config import InputError, ModelConfig, TrainConfig, WorkError
 from cac_hpc.run.paths import RunPaths

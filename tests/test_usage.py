@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cac_hpc.cluster import usage
-from cac_hpc.data import shards
+from cac_hpc.dataset import shards
 from cac_hpc.run import settings
 from cac_hpc.run.config import Resources
 from cac_hpc.run.paths import RunPaths

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
-from cac_hpc.data.frame import Turn
+from cac_hpc.volumes.frame import Turn
 
 TURNS = [Turn(*sides) for sides in itertools.product([False, True], repeat=3)]
 POSITIONS = ("HFS", "HFP", "FFS", "FFP")

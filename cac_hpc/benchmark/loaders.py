@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cac_hpc.data import shards
+from cac_hpc.dataset import shards
 from cac_hpc.run import settings
 from cac_hpc.run.config import Config
 from cac_hpc.run.paths import DatasetPaths, RunPaths

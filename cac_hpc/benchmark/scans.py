@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cac_hpc.data import dicom
+from cac_hpc.volumes import dicom
 
 SPACING_MM, FIELD_OF_VIEW_MM = 3.0, 210.0
 AIR_HU, TISSUE_HU, NOISE_HU = -1000, 40, 20

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from cac_hpc.cluster import limits
 from cac_hpc.cluster.limits import Limits
-from cac_hpc.data import shards, splits
-from cac_hpc.data.plan import DatasetPlan
-from cac_hpc.data.splits import Fold, Part
+from cac_hpc.dataset import shards, splits
+from cac_hpc.dataset.plan import DatasetPlan
+from cac_hpc.dataset.splits import Fold, Part
 from cac_hpc.machine import memory
 from cac_hpc.machine.memory import GIB
 from cac_hpc.run import logs

@@ -26,8 +26,8 @@ from cac_hpc.cluster import (
     usage,
 )
 from cac_hpc.cluster.states import OPEN
-from cac_hpc.data import plan, preview, sealed
-from cac_hpc.data.plan import DatasetPlan
+from cac_hpc.dataset import plan, preview, sealed
+from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.run import config, ledger, lock, logs, provenance, settings, snapshot, stages
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text

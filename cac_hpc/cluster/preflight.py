@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from cac_hpc.cluster import drivers
-from cac_hpc.data import sealed
+from cac_hpc.dataset import sealed
 from cac_hpc.run import paths
 from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.paths import RunPaths

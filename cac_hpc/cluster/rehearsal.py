@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.cluster import launch, ownership, scheduler, submission
-from cac_hpc.data import packing, sealing
+from cac_hpc.dataset import packing, sealing
+from cac_hpc.phantom import cohort
 from cac_hpc.run import ledger, logs, settings, stages
 from cac_hpc.run.config import (
     Checks,
@@ -32,7 +33,6 @@ from cac_hpc.run.config import (
 )
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import LaunchOptions
-from cac_hpc.synthetic import cohort
 
 STUDIES, SLICES, SIZE = 12, 12, 32
 MATRIX, FIELD_MM = 128, 160.0  # fine enough for the lowest scores

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cac_hpc.data import shards
+from cac_hpc.dataset import shards
 from cac_hpc.machine.memory import GIB
 from cac_hpc.run import ledger, logs, stages
 from cac_hpc.run.config import Config, Resources

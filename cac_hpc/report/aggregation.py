@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.data import shards, splits
-from cac_hpc.data.splits import Fold
+from cac_hpc.dataset import shards, splits
+from cac_hpc.dataset.splits import Fold
 from cac_hpc.machine import processes
 from cac_hpc.report import (
     absence,

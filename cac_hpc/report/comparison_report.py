@@ -9,9 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from cac_hpc.data import escaping
 from cac_hpc.report import rendering, wording
-from cac_hpc.run import logs, paths, settings
+from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import ReportOptions
 from cac_hpc.statistics import comparison, report_json

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.data import escaping, splits
-from cac_hpc.data.splits import Fold
+from cac_hpc.dataset import splits
+from cac_hpc.dataset.splits import Fold
 from cac_hpc.report import examples, pages, rendering, tables
-from cac_hpc.run import config, logs, paths, settings
+from cac_hpc.run import config, escaping, logs, paths, settings
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import agreement, assessment, beside, intervals, metrics, published, report_json, tested

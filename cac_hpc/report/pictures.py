@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.data import shards
+from cac_hpc.dataset import shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
 from cac_hpc.report import examples, figures, tables

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.data import escaping
 from cac_hpc.report import beside_wording, tables, wording
-from cac_hpc.run import logs, paths
+from cac_hpc.run import escaping, logs, paths
 from cac_hpc.statistics import report_json
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.data import leaks, splits
-from cac_hpc.data.splits import Fold
+from cac_hpc.dataset import leaks, splits
+from cac_hpc.dataset.splits import Fold
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.data import shards
+from cac_hpc.dataset import shards
 from cac_hpc.run import config, paths, settings
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths, RunPaths

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.data import labels
+from cac_hpc.dataset import labels
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import intervals, tested
 from cac_hpc.statistics.metrics import FEWEST

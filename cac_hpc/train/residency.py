@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cac_hpc.data import shards
-from cac_hpc.data.shards import ShardColumns
+from cac_hpc.dataset import shards
+from cac_hpc.dataset.shards import ShardColumns
 from cac_hpc.machine import memory
 from cac_hpc.run import digests
 from cac_hpc.run.config import Config, InputError

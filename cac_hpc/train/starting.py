@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cac_hpc.data import splits
+from cac_hpc.dataset import splits
 from cac_hpc.run import config, digests
 from cac_hpc.run.config import Config, InputError, TrainConfig, WorkError
 from cac_hpc.run.logs import log

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cac_hpc.data import splits
+from cac_hpc.dataset import splits
 from cac_hpc.machine import processes
 from cac_hpc.machine.stopping import RESUMABLE, Stopped
 from cac_hpc.run import ledger, logs, settings, stages

@@ -1,1 +1,0 @@
-"""DICOM folders and a sheet in, sealed shards and folds out."""

@@ -1,0 +1,1 @@
+"""Labels in, sealed shards and folds out."""

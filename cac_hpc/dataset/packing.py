@@ -1,0 +1,220 @@
+"""Stage pack: study folders in, verified shards and the facts of each out."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cac_hpc.dataset import intake, plan, shards
+from cac_hpc.dataset.intake import Study
+from cac_hpc.machine.workers import GIB, Lost, Say, Worker
+from cac_hpc.run import digests, ledger, logs, paths, settings
+from cac_hpc.run.config import Config, InputError, PackConfig
+from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.volumes import files
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """All that a worker needs to write one shard.
+
+    studies: key, folder and digest of the files it was planned with. lost: reason and detail of the studies on which
+    a worker was lost before.
+    """
+
+    scratch: Path
+    studies: list[tuple[str, Path, str]]
+    pack: PackConfig
+    lost: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+
+def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
+    """Write shards, as many at once as cluster.pack.cpus says; a shard that is whole is left as it is.
+
+    Args:
+        indices: of the shards, all of them if None.
+    Raises: InputError if the plan has no such shard, or a sealed one cannot be made again; OSError naming the shard
+    if the disk is full or cannot be written.
+    """
+    run = RunPaths(root)
+    cfg = settings.load(run.config)
+    dataset = run.dataset(cfg.data.packed_dir)
+    tasks = _tasks(cfg, plan.read_plan(dataset), indices)
+    waiting, give_up = iter(tasks.items()), threading.Event()
+
+    def pack(advance: Callable[[], None]) -> None:
+        limits = cfg.pack.limits
+        worker = Worker(write_shard, limits.minutes * 60, int(limits.memory_gb * GIB), give_up)
+        with contextlib.closing(worker):
+            while not give_up.is_set() and (item := next(waiting, None)):
+                index, task = item
+                with shards.named(dataset.shard(index)), ledger.stage(run.ledger, "pack", index):
+                    _pack_shard(worker, dataset, index, task, advance)
+
+    num_workers = min(cfg.cluster.pack.cpus, len(tasks))
+    num_studies = sum(len(task.studies) for task in tasks.values())
+    with logs.progress("studies packed", num_studies) as advance, ThreadPoolExecutor(num_workers) as pool:
+        try:
+            for done in as_completed([pool.submit(pack, advance) for _ in range(num_workers)]):
+                done.result()
+        except BaseException:  # Ctrl-C above all: the others stop, too
+            give_up.set()
+            raise
+
+
+def _tasks(cfg: Config, planned: dict[str, Any], indices: Sequence[int] | None) -> dict[int, ShardTask]:
+    """What is to be written into each shard, by its index; a study whose folder is gone has no files.
+
+    Raises: InputError if the plan has no such shard.
+    """
+    last = len(planned["shards"]) - 1
+    wanted = range(last + 1) if indices is None else indices
+    for index in wanted:
+        if not 0 <= index <= last:
+            raise InputError(f"--shard {index}: the plan has {last + 1} shards, wanted 0 to {last}")
+    folders, root = plan.study_folders(cfg.data), Path(cfg.data.dicom_root)
+    return {
+        index: ShardTask(
+            Path(),
+            [(key, folders.get(key, root / key), planned["listings"][key]) for key in planned["shards"][index]],
+            cfg.pack,
+        )
+        for index in wanted
+    }
+
+
+def _pack_shard(
+    worker: Worker, dataset: DatasetPaths, index: int, task: ShardTask, advance: Callable[[], None]
+) -> None:
+    """Write one shard and, after it, its facts, unless both are there."""
+    shard, facts = dataset.shard(index), dataset.shard_facts(index)
+    if (fault := shards.packed_fault(dataset, index)) is None:
+        logs.log.info("shard %d is there already", index)
+        for _ in task.studies:
+            advance()
+        return
+    if facts.exists():
+        logs.log.warning("%s: %s; packing it again", shard, fault)
+        facts.unlink(missing_ok=True)
+    with _scratch(shard) as scratch:
+        found = _written(worker, replace(task, scratch=scratch), advance)
+        if shards.sealed_digest(dataset, index) not in (None, found["digest"]):
+            raise InputError(
+                f"{shard}: {fault}; packed anew it differs from the sealed one, so the DICOM files, the settings or "
+                "the code have changed since: put them back, or pack into another data.packed_dir"
+            )
+    shards.write_checked(facts, found)
+
+
+@contextmanager
+def _scratch(shard: Path) -> Iterator[Path]:
+    """Yield where to write a shard, locked as long as we live; what killed attempts have left, unlocked, goes."""
+    for left in shard.parent.glob(f".{shard.name}.*.tmp"):
+        with contextlib.suppress(OSError), left.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
+    with paths.atomic(shard) as scratch, scratch.open("wb") as file:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield scratch
+
+
+def _written(worker: Worker, task: ShardTask, advance: Callable[[], None]) -> dict[str, Any]:
+    """Have the worker write the shard; without a study on which it was lost twice: once may be the machine's fault."""
+    at_work, counted, losses = "", set[str](), Counter[str]()  # "" as long as it is with no study
+
+    def heard(study: str) -> None:
+        nonlocal at_work
+        at_work = study
+        if study and study not in counted:
+            counted.add(study)
+            advance()
+
+    while True:
+        at_work = ""
+        try:
+            facts: dict[str, Any] = worker.run(task, heard)
+            return facts
+        except Lost as why:
+            if not at_work or at_work in task.lost:
+                raise ChildProcessError(f"cannot be written: {why}") from why
+            losses[at_work] += 1
+            again = "trying once more" if losses[at_work] == 1 else "packing its shard without it"
+            logs.log.warning("study %r: reading it failed (%s); %s", at_work, why, again)
+            if losses[at_work] > 1:
+                task = replace(task, lost={**task.lost, at_work: (why.reason, why.detail)})
+
+
+def write_shard(task: ShardTask, say: Say) -> dict[str, Any]:
+    """What a worker does: read study after study into a shard at the scratch path.
+
+    Args:
+        say: is told the study's key before it is read, and "" when all are.
+    Returns: number of rows, the file's digest, and of the studies: facts, refused files, number of files, identity.
+    """
+    facts: list[dict[str, Any]] = []
+    rejected: list[dict[str, Any]] = []
+    counts: dict[str, dict[str, Any]] = {}
+    with shards.create(task.scratch, task.pack.size) as shard:
+        for key, folder, listing in task.studies:
+            say(key)
+            study = _read(key, folder, listing, task, shard)
+            _check_clean(key, study)
+            rejected += [{"study": key, **asdict(refusal)} for refusal in study.refusals]
+            facts += [{"study": key, **study.facts}] if study.facts else []
+            names = {key, folder.name}
+            counts[key] = {
+                "files": study.num_files,
+                "used": study.num_files - len(study.refusals),
+                "identity": bool(study.identity),
+                "private": study.private,
+                "key_is_identity": bool(names & study.identity),
+            }
+        say("")
+        rows = len(shard)
+    return {
+        "rows": rows,
+        "digest": digests.of_file(task.scratch),
+        "bytes": task.scratch.stat().st_size,
+        "studies": facts,
+        "rejected": rejected,
+        "counts": counts,
+    }
+
+
+class _Void(Exception):
+    """The study has no series to be used: what the shard took of it goes."""
+
+
+def _read(key: str, folder: Path, listing: str, task: ShardTask, shard: shards.ShardWriter) -> Study:
+    entries = files.list_files(folder)
+    if key in task.lost:
+        return intake.refuse_study(entries, *task.lost[key])
+    if files.digest(entries) != listing:
+        return intake.refuse_study(entries, "changed_while_read", "not the files that the plan has seen")
+    with contextlib.suppress(_Void), shard.study(key) as keep:
+        study = intake.read_study(entries, task.pack, keep)
+        if study.facts is None:
+            raise _Void
+    return study
+
+
+def _check_clean(key: str, study: Study) -> None:
+    """Nothing that may identify the patient is in the texts that will be written, whatever else went wrong.
+
+    Raises: AssertionError naming the study.
+    """
+    texts = [refusal.detail for refusal in study.refusals]  # facts are numbers and codes of fixed lists
+    for value in study.identity:
+        telling = len(value) >= 4 and value != key and not (value.isnumeric() or value.islower())  # our own words are
+        found = telling and any(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) for text in texts)
+        assert not found, f"study {key!r}: identity in what would be written; please report this"

@@ -1,0 +1,220 @@
+"""What a run will do, settled before anything is submitted: which studies, with which labels, in which shards."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cac_hpc.dataset import shards, splits
+from cac_hpc.dataset.labels import Label, Matched, match_labels, near_equal
+from cac_hpc.dataset.splits import Fold
+from cac_hpc.run import digests, paths
+from cac_hpc.run.config import Config, DataConfig, InputError, plain
+from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.volumes import files
+
+
+@dataclass(frozen=True)
+class DatasetPlan:
+    """The studies of every shard and the digest of all that the packed dataset depends on.
+
+    folds: as they come out if every labelled study can be read; of slices, from the sealed dataset. Studies go by their
+    keys: the names of their folders, or pseudonyms. near_equal: groups of nearly equal study numbers of different
+    patients, which pseudonyms hide. listings: digest of each study's files. unlabelled: number of files
+    of each study that is left out. stray: of files beside the study folders.
+    """
+
+    folds: list[Fold]
+    shards: list[list[str]]
+    labels: dict[str, Label]
+    listings: dict[str, str]
+    unlabelled: dict[str, int]
+    rows_without_study: int
+    stray: int
+    near_equal: int
+    sha256: str
+    num_files: int
+    num_bytes: int
+    warnings: list[str]
+
+
+def make_plan(cfg: Config) -> DatasetPlan:
+    """List the studies, join them with the sheet and try the folds; writes nothing.
+
+    Raises: InputError naming file, study or setting, for whatever can be seen to be wrong before reading an image.
+    """
+    folders = study_folders(cfg.data)
+    names = [folder.name for folder in folders.values()]
+    matched = match_labels(cfg.labels, names, cfg.data.dicom_root)
+    alike = _near_equal(matched, cfg)
+    entries = {study: files.list_files(folder) for study, folder in folders.items()}
+    labels = _by_key(matched, folders, cfg)
+    studies, step = list(labels), cfg.pack.studies_per_shard
+    folds = _folds(labels, cfg)
+    listings = {study: files.digest(entries[study]) for study in studies}
+    pack = plain(cfg.pack)
+    del pack["limits"]["rejected_studies"]  # only the seal asks for it; the other limits choose studies
+    content = {
+        "format_version": shards.FORMAT_VERSION,
+        "pack": pack,
+        "labels": {key: value for key, value in plain(cfg.labels).items() if key != "sheet"},
+        "sheet": digests.file_sha256(Path(cfg.labels.sheet)),
+        "files": listings,
+    }
+    found = [entry for study in entries.values() for entry in study]
+    return DatasetPlan(
+        folds=folds,
+        shards=[studies[first : first + step] for first in range(0, len(studies), step)],
+        labels=labels,
+        listings=listings,
+        unlabelled={study: len(entries[study]) for study in folders if study not in labels},
+        rows_without_study=len(matched.rows_without_study),
+        stray=_num_stray(cfg),
+        near_equal=len(alike),
+        sha256=digests.content_sha256(content),
+        num_files=len(found),
+        num_bytes=sum(entry.size for entry in found),
+        warnings=_warnings(matched, alike) if cfg.data.pseudonym_key is None else _counts(matched, alike),
+    )
+
+
+def check_dataset(dataset: DatasetPaths, plan: DatasetPlan) -> None:
+    """A dataset folder that is already there must be this one.
+
+    Raises: InputError if it holds or is becoming another dataset.
+    """
+    if dataset.plan.exists() and paths.read_json(dataset.plan)["sha256"] != plan.sha256:
+        raise InputError(
+            f"{dataset.root}: holds a dataset packed from other files, labels or settings than these; "
+            "choose another data.packed_dir or run folder, or delete that one"
+        )
+
+
+def write_plan(dataset: DatasetPaths, plan: DatasetPlan) -> None:
+    """Keep the plan beside the dataset, labels included: the sheet may change before the dataset is sealed."""
+    if not dataset.plan.exists():
+        kept = ("sha256", "shards", "listings", "unlabelled", "rows_without_study", "stray", "near_equal")
+        labels = {study: asdict(label) for study, label in plan.labels.items()}
+        paths.write_json(dataset.plan, {name: getattr(plan, name) for name in kept} | {"labels": labels})
+
+
+def read_plan(dataset: DatasetPaths) -> dict[str, Any]:
+    """What `write_plan` kept.
+
+    Raises: InputError if there is no plan.
+    """
+    if not dataset.plan.exists():
+        raise InputError(f"{dataset.plan}: not there, wanted the plan that jobs/launch_cv.py --dry_run writes")
+    kept: dict[str, Any] = paths.read_json(dataset.plan)
+    return kept
+
+
+def study_folders(data: DataConfig) -> dict[str, Path]:
+    """The folders directly below the root by study key, in the order of their names.
+
+    The key is the folder's name or, where data.pseudonym_key names a file, a pseudonym made with its content.
+
+    Raises: InputError if the root is missing or has no folder, or there is no such file.
+    """
+    root = Path(data.dicom_root)
+    if not root.is_dir():
+        raise InputError(f"data.dicom_root is {data.dicom_root!r}, but there is no such folder")
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    if not folders:
+        raise InputError(
+            f"data.dicom_root is {data.dicom_root!r}, but has no folder in it; wanted one folder per study"
+        )
+    for folder in folders:
+        if "\r" in folder.name or folder.name != os.fsencode(folder.name).decode(
+            "utf-8", "replace"
+        ):  # a study goes by this name everywhere
+            raise InputError(
+                f"data.dicom_root is {data.dicom_root!r}, where the name of folder {folder.name!a} is not UTF-8 or "
+                "holds a carriage return; rename it, as in its row of the sheet"
+            )
+    if data.pseudonym_key is None:
+        return {folder.name: folder for folder in folders}
+    secret = _secret(Path(data.pseudonym_key))
+    return dict(sorted((pseudonym(folder.name, secret), folder) for folder in folders))
+
+
+def pseudonym(name: str, secret: bytes) -> str:
+    """Twelve characters that stand for a name and cannot be led back to it without the secret (HMAC-SHA256)."""
+    return hmac.new(secret, name.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:12]
+
+
+def _secret(path: Path) -> bytes:
+    if not path.is_file() or len(secret := path.read_bytes().strip()) < 16:
+        raise InputError(
+            f"data.pseudonym_key is {str(path)!r}, wanted a file with 16 or more random characters that only you keep"
+        )
+    return secret
+
+
+def _folds(labels: Mapping[str, Label], cfg: Config) -> list[Fold]:
+    patient = {study: label.patient for study, label in labels.items()}
+    category = {study: label.category for study, label in labels.items()}
+    return splits.make_folds(patient, category, cfg.split, _sealed_slices(cfg) if cfg.split.unit == "slice" else None)
+
+
+def _sealed_slices(cfg: Config) -> dict[str, int]:
+    """The number of slices of each study of a sealed dataset; `contrast.check` has seen that it is the right one."""
+    with RunPaths(Path(cfg.run)).dataset(cfg.data.packed_dir).studies.open(encoding="utf-8", newline="") as file:
+        return {row["study"]: int(row["slices"]) for row in csv.DictReader(file)}
+
+
+def _by_key(matched: Matched, folders: dict[str, Path], cfg: Config) -> dict[str, Label]:
+    """Labels by study key instead of folder name; without a patient column the patient is the study."""
+    labels = {}
+    for study, folder in folders.items():
+        if label := matched.labels.get(folder.name):
+            patient = label.patient if cfg.labels.patient_column else study
+            labels[study] = Label(study, patient, label.score, label.category)
+    return labels
+
+
+def _near_equal(matched: Matched, cfg: Config) -> list[str]:
+    """Nearly equal numbers of different patients; they may come into different parts of a fold.
+
+    Raises: InputError naming all of them, unless the settings say that they are different people.
+    """
+    patient = {study: label.patient for study, label in matched.labels.items()}
+    groups = [" and ".join(map(repr, studies)) for studies in near_equal(patient)]
+    if groups and cfg.report.near_equal_ids == "refuse":
+        raise InputError(
+            f"{cfg.labels.sheet}: nearly equal study numbers of different patients: {', '.join(groups)}; give them one "
+            "patient in the sheet (labels.patient_column) or, if they are different people, go on: "
+            "--report.near_equal_ids warn"
+        )
+    return [f"nearly equal study numbers of different patients: {group}" for group in groups]
+
+
+def _warnings(matched: Matched, alike: Sequence[str]) -> list[str]:
+    left_out = [f"left out: study {study!r}: {why}" for study, why in matched.unlabelled.items()]
+    return [*matched.warnings, *alike, *left_out, *(f"left out: {row}" for row in matched.rows_without_study)]
+
+
+def _counts(matched: Matched, alike: Sequence[str]) -> list[str]:
+    """What may be said where the names of studies are to stay secret."""
+    found = {
+        "remarks about the sheet": [warning for warning in matched.warnings if warning not in matched.hidden],
+        "groups of nearly equal study numbers": alike,
+        "studies left out": matched.unlabelled,
+        "rows left out": matched.rows_without_study,
+    }
+    counts = [
+        f"{len(items)} {what}; without data.pseudonym_key they are named" for what, items in found.items() if items
+    ]
+    return [*matched.hidden, *counts]
+
+
+def _num_stray(cfg: Config) -> int:
+    """Files beside the study folders that are neither the sheet nor the key."""
+    ours = {Path(path).resolve() for path in (cfg.labels.sheet, cfg.data.pseudonym_key) if path}
+    return sum(1 for path in Path(cfg.data.dicom_root).iterdir() if not path.is_dir() and path.resolve() not in ours)

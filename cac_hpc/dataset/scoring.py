@@ -1,0 +1,257 @@
+"""Calcium scores of study folders: read as they are packed, scored at the scanner's own resolution, one table."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cac_hpc.calcium import agatston, regions
+from cac_hpc.calcium.agatston import Score
+from cac_hpc.calcium.regions import Drawn
+from cac_hpc.dataset import intake, labels
+from cac_hpc.dataset.intake import Study, Volume
+from cac_hpc.machine.workers import GIB, Lost, Say, Worker
+from cac_hpc.run import logs, paths, settings
+from cac_hpc.run.config import Checks, Frame, InputError, LabelsConfig, PackConfig, RuleConfig, ScoreConfig
+from cac_hpc.run.reasons import Refused
+from cac_hpc.volumes import files, images
+
+SCORES = ("study", "agatston", "category", "volume_mm3", "mass_mg", "lesions", "slices_with_lesions", "slices",
+          "empty_slices", "region", "warnings", "fault")  # fmt: skip
+COUNTS = ("lesions", "slices_with_lesions", "slices")
+LESIONS = ("study", "lesion", "slice", "row", "column", "region", "pixels", "area_mm2", "max_hu", "mean_hu", "weight",
+           "agatston", "volume_mm3", "mass_mg")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """All that a worker needs to score one study. region: heart, all, or the file to be used. frame: of the file, if it
+    does not say so itself.
+    """
+
+    folder: Path
+    region: str
+    frame: Frame | None
+    pack: PackConfig
+    rule: RuleConfig
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A study's score; parts: names of the region's values from 1 on. Or the fault why there is none."""
+
+    score: Score | None
+    parts: tuple[str, ...] = ()
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    fault: str = ""
+
+
+def score_studies(cfg: ScoreConfig) -> int:
+    """Score every study, print a table, and write scores.csv and lesions.csv where cfg.out says.
+
+    Returns: exit code, 1 if a study could not be scored.
+    Raises: InputError if there is no study, the region cannot be used or out cannot be written.
+    """
+    out = settings.out_folder(cfg.out) if cfg.out else None
+    studies = study_folders(cfg)
+    tasks = [_task(cfg, name, folder) for name, folder in studies.items()]
+    found = dict(zip(studies, _all_scored(tasks), strict=True))
+    scores = pd.DataFrame([_row(cfg, name, scored) for name, scored in found.items()], columns=list(SCORES))
+    scores = scores.astype(dict.fromkeys(COUNTS, "Int64"))  # whole numbers also where some are missing
+    _show(scores, cfg.rule)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        _write(out / "scores.csv", scores)
+        _write(out / "lesions.csv", _lesions(found))
+    return int(any(scored.score is None for scored in found.values()))
+
+
+def study_folders(cfg: ScoreConfig) -> dict[str, Path]:
+    """The studies by name: the folder itself if a CT slice lies in it or it is single, else each folder in it.
+
+    Raises: InputError if there is none.
+    """
+    root = Path(cfg.folder)
+    if not root.is_dir():
+        raise InputError(f"{cfg.folder}: found no folder there, wanted a study or a folder of studies")
+    entries = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+    if cfg.single or any(_has_slice(path) for path in entries if path.is_file()):
+        return {root.absolute().name: root}
+    folders = {path.name: path for path in entries if path.is_dir()}
+    if not folders:
+        raise InputError(f"{cfg.folder}: found neither CT slices nor folders in it, wanted a study or a folder of them")
+    return folders
+
+
+def score_folder(task: ScoreTask, say: Say) -> Scored:
+    """What a worker does: read, find the region, score."""
+    volume = intake.read_chest(files.list_files(task.folder), task.pack)
+    if volume.study.facts is None:
+        return Scored(None, fault=_main_fault(volume.study))
+    if math.isnan(volume.study.spacing_mm[0]):
+        return Scored(None, fault="too_few_slices: a single one has no spacing")
+    try:
+        drawn = _region(task, volume)
+    except (Refused, InputError) as why:
+        return Scored(None, fault=str(why))
+    score = agatston.score_study(volume.hu_ZHW, drawn.region_ZHW, volume.study.spacing_mm, task.rule)
+    return Scored(score, drawn.names, {name: volume.study.facts[name] for name in ("slices", "warnings")})
+
+
+def _region(task: ScoreTask, volume: Volume) -> Drawn:
+    """The region in the patient frame.
+
+    Raises: Refused if no heart is found; InputError for what is wrong with a file.
+    """
+    if task.region == "heart":
+        if volume.heart is None:
+            raise volume.no_heart or Refused("no_heart", "not looked for")
+        return Drawn(volume.heart.region_ZHW, ("heart",))
+    if task.region == "all":
+        return Drawn(np.ones(volume.hu_ZHW.shape, bool), ("all",))
+    return _drawn(Path(task.region), task.frame, volume)
+
+
+def _drawn(path: Path, frame: Frame | None, volume: Volume) -> Drawn:
+    """The region of a file, from the frame that it counts in to that of the patient."""
+    turn, (num_slices, *size), (slice_mm, *pixel_mm) = volume.study.turn, volume.hu_ZHW.shape, volume.study.spacing_mm
+    frame = regions.stated_frame(path) or frame
+    if frame is None and not turn.is_none:
+        raise InputError(
+            f"{path}: does not state its frame, and the rows and columns of this study are stored otherwise than from "
+            "front to back and from the patient's right to his left; say --region_frame stored, as viewers show them, "
+            "or --region_frame patient"
+        )
+    if frame != "stored":
+        return regions.draw(path, volume.hu_ZHW.shape, volume.study.spacing_mm)
+    drawn = regions.draw(path, (num_slices, *turn.pair(size)), (slice_mm, *turn.pair(pixel_mm)))
+    return replace(drawn, region_ZHW=turn.of(drawn.region_ZHW))
+
+
+def _main_fault(study: Study) -> str:
+    """The reason of the file that spoils a study, else of most of its files."""
+    by_reason = Counter(refusal.reason for refusal in study.refusals)
+    if "study_refused" in by_reason:
+        culprit = next(refusal for refusal in study.refusals if refusal.reason == "study_refused")
+        return f"study_refused: {culprit.detail}"
+    if not by_reason:
+        return "no_files: the folder is empty"
+    reason, count = by_reason.most_common(1)[0]
+    detail = next(refusal.detail for refusal in study.refusals if refusal.reason == reason)
+    return f"{reason}: {detail} ({count} of {study.num_files} files)"
+
+
+def _task(cfg: ScoreConfig, name: str, folder: Path) -> ScoreTask:
+    """A study's task, its region looked up.
+
+    Raises: InputError if a region by file is not there, or is wrong whatever the study is.
+    """
+    pack = PackConfig(checks=Checks(**dict.fromkeys(cfg.warn, "warn")))  # type: ignore[arg-type]
+    if cfg.region in ("heart", "all"):
+        return ScoreTask(folder, cfg.region, None, pack, cfg.rule)
+    path = Path(cfg.region)
+    if path.is_dir():
+        found = [path / f"{name}{suffix}" for suffix in regions.SUFFIXES if (path / f"{name}{suffix}").is_file()]
+        if len(found) != 1:
+            raise InputError(f"--region {cfg.region}: found {len(found)} files for study {name!r}, wanted one of "
+                             f"{', '.join(name + suffix for suffix in regions.SUFFIXES)}")  # fmt: skip
+        path = found[0]
+    if not path.is_file() or path.suffix.lower() not in regions.SUFFIXES:
+        raise InputError(f"--region {cfg.region}: found no such file, wanted heart, all, a folder, or a file that ends "
+                         f"in {', '.join(regions.SUFFIXES)}")  # fmt: skip
+    if path.suffix.lower() in (".yaml", ".yml"):
+        regions.read_shapes(path)
+    return ScoreTask(folder, str(path), cfg.region_frame, pack, cfg.rule)
+
+
+def _all_scored(tasks: list[ScoreTask]) -> Iterator[Scored]:
+    """The studies' scores in their order, each read where it can break nothing else."""
+    limits = tasks[0].pack.limits
+    worker = Worker(score_folder, limits.minutes * 60, int(limits.memory_gb * GIB), threading.Event())
+    with contextlib.closing(worker):
+        for task in logs.track(tasks, "studies scored"):
+            try:
+                yield worker.run(task, lambda _: None)
+            except (Lost, OSError) as why:
+                yield Scored(None, fault=str(why))
+
+
+def _has_slice(path: Path) -> bool:
+    """Whether a file is a CT slice, or is meant to be one."""
+    try:
+        images.read_images(path)
+    except Refused as why:
+        return why.reason not in ("not_dicom", "not_ct_image", "not_a_file", "symlink")
+    return True
+
+
+def _row(cfg: ScoreConfig, study: str, scored: Scored) -> dict[str, Any]:
+    """A row of scores.csv."""
+    if (score := scored.score) is None:
+        return {"study": study, "region": _shown(cfg.region), "fault": scored.fault}
+    category = int(labels.categories([score.agatston], LabelsConfig.edges)[0])
+    return {
+        "study": study,
+        "agatston": round(score.agatston, 4),
+        "category": LabelsConfig.names[category],
+        "volume_mm3": round(score.volume_mm3, 4),
+        "mass_mg": None if score.mass_mg is None else round(score.mass_mg, 4),
+        "lesions": len(score.lesions),
+        "slices_with_lesions": int((score.slices > 0).sum()),
+        "slices": scored.facts["slices"],
+        "empty_slices": round(score.empty_slices, 4),
+        "region": _shown(cfg.region),
+        "warnings": scored.facts["warnings"],
+        "fault": "",
+    }
+
+
+def _shown(region: str) -> str:
+    return region if region in ("heart", "all") else "file"
+
+
+def _lesions(found: dict[str, Scored]) -> pd.DataFrame:
+    """lesions.csv: the lesions of all studies, numbered from 1 within each."""
+    tables = []
+    for study, scored in found.items():
+        if scored.score is not None:
+            lesions = scored.score.lesions.assign(study=study, lesion=range(1, len(scored.score.lesions) + 1))
+            lesions["region"] = [scored.parts[value - 1] for value in lesions["region"]]
+            tables.append(lesions.round(4))
+    return pd.concat(tables)[list(LESIONS)] if tables else pd.DataFrame(columns=list(LESIONS))
+
+
+def _show(scores: pd.DataFrame, rule: RuleConfig) -> None:
+    """The table on the terminal, then what went wrong, a line for each study."""
+    columns = ["study", "Agatston", "category", "mm3", "mg", "lesions", "on slices", "of"]
+    names = ["study", "agatston", "category", "volume_mm3", "mass_mg", "lesions", "slices_with_lesions", "slices"]
+    rows = [[_cell(row[name]) for name in names] for _, row in scores.iterrows()]
+    factor = "x slice spacing / 3 mm" if rule.spacing_factor else "no factor for the slice spacing"
+    title = f"Calcium of {rule.threshold_hu} HU or more, {rule.min_area_mm2:g} mm2 or more, {factor}"
+    screen = logs.console()
+    screen.print(logs.table(title, columns, rows, numbers=True, tight=True))
+    for _, row in scores[scores["fault"].fillna("") != ""].iterrows():
+        screen.print(f"{row['study']}: {row['fault']}", markup=False, soft_wrap=True)
+    for _, row in scores[scores["warnings"].fillna("") != ""].iterrows():
+        screen.print(f"{row['study']}: used with a warning: {row['warnings']}", markup=False, soft_wrap=True)
+
+
+def _cell(value: Any) -> object:
+    if isinstance(value, str):
+        return value
+    return None if pd.isna(value) else f"{value:.1f}".removesuffix(".0")
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    with paths.atomic(path) as scratch:
+        table.to_csv(scratch, index=False, lineterminator="\n")

@@ -1,0 +1,130 @@
+"""Stage seal: shards checked, the dataset's tables and its intake summary written, patients divided into folds."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cac_hpc.calcium import baseline
+from cac_hpc.dataset import leaks, plan, sealed, shards, splits, summary
+from cac_hpc.run import config, digests, escaping, ledger, paths, settings
+from cac_hpc.run.config import Config, InputError
+from cac_hpc.run.paths import DatasetPaths, RunPaths
+
+REJECTED_COLUMNS = ["study", "file", "reason", "detail"]
+
+
+def seal(root: Path) -> None:
+    """Check all shards, write the dataset's tables, dataset.json after them, and the run's folds.
+
+    Raises: InputError if a shard is missing or damaged, too many studies could not be read, or patients in different
+    parts of a fold share a slice; OSError naming the dataset if the disk is full.
+    """
+    run = RunPaths(root)
+    cfg = settings.load(run.config)
+    dataset = run.dataset(cfg.data.packed_dir)
+    with shards.named(dataset.root), ledger.stage(run.ledger, "seal", None):
+        if new := not _is_sealed(dataset):
+            _seal_dataset(dataset, cfg)
+        sealed.check(dataset)
+        summary.show(paths.read_json(dataset.intake))
+        studies = pd.read_csv(dataset.studies, dtype={"study": str, "patient": str}, keep_default_na=False)
+        patient, category, slices = (
+            dict(zip(studies["study"], studies[name], strict=True)) for name in ("patient", "category", "slices")
+        )
+        folds = splits.make_folds(patient, category, cfg.split, slices)
+        if cfg.split.unit == "patient":  # the report would refuse them after all the training
+            leaks.check_pixels(dataset, folds, patient, whole=new)
+        splits.write_splits(run.splits, folds, cfg.split, digests.file_sha256(dataset.studies))
+
+
+def _is_sealed(dataset: DatasetPaths) -> bool:
+    """Whether the seal is there and the tables are as they were sealed."""
+    if not dataset.seal.exists():
+        return False
+    content = shards.read_checked(dataset.seal)
+    return not any(shards.table_fault(path, content) for path in dataset.tables)
+
+
+def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
+    planned = plan.read_plan(dataset)
+    with ThreadPoolExecutor(cfg.cluster.pack.cpus) as pool:  # reading them once more is what takes time here
+        packed = list(pool.map(partial(_whole_facts, dataset), range(len(planned["shards"]))))
+    studies = [{**planned["labels"][facts["study"]], **facts} for shard in packed for facts in shard["studies"]]
+    rejected = [row for shard in packed for row in shard["rejected"]] + _never_opened(planned)
+    intake = summary.summarise(planned, packed, rejected, cfg)
+    paths.write_text(dataset.rejected, escaping.csv_text(pd.DataFrame(rejected, columns=REJECTED_COLUMNS)))
+    paths.write_json(dataset.intake, intake)
+    _check_share(dataset, intake, cfg)
+    table = pd.DataFrame(studies)
+    whole = [name for name in baseline.WHOLE_NUMBERS if name in table]
+    with paths.atomic(dataset.studies) as scratch:
+        table.astype(dict.fromkeys(whole, "Int64")).to_csv(scratch, index=False, lineterminator="\n")
+    shards.write_checked(
+        dataset.seal,
+        {
+            "digest_algorithm": digests.ALGORITHM,
+            "plan_sha256": planned["sha256"],
+            "settings": {"pack": config.plain(cfg.pack), "edges": list(cfg.labels.edges)},
+            "slices": sum(shard["rows"] for shard in packed),
+            "studies": len(studies),
+            "rejected": len(rejected),
+            **{f"{path.stem}_sha256": digests.file_sha256(path) for path in dataset.tables},
+            "shards": [
+                {
+                    "file": str(dataset.shard(index).relative_to(dataset.root)),
+                    "rows": shard["rows"],
+                    "digest": shard["digest"],
+                    "bytes": dataset.shard(index).stat().st_size,
+                }
+                for index, shard in enumerate(packed)
+            ],
+        },
+    )
+
+
+def _whole_facts(dataset: DatasetPaths, index: int) -> dict[str, Any]:
+    """The facts of a shard that was checked.
+
+    Raises: InputError naming the shard and the command that mends it.
+    """
+    if fault := shards.packed_fault(dataset, index):
+        raise InputError(f"{dataset.shard(index)}: {fault}; jobs/pack.py --run RUN --shard {index} packs just this one")
+    return shards.read_checked(dataset.shard_facts(index))
+
+
+def _never_opened(planned: dict[str, Any]) -> list[dict[str, Any]]:
+    """Files that no study takes: beside the study folders, or of studies without a label."""
+    stray = [
+        {"study": "", "file": number, "reason": "outside_study", "detail": "beside the study folders"}
+        for number in range(1, planned["stray"] + 1)
+    ]
+    return stray + [
+        {"study": study, "file": number, "reason": "no_label", "detail": "the sheet has no valid row for the study"}
+        for study, count in planned["unlabelled"].items()
+        for number in range(1, count + 1)
+    ]
+
+
+def _check_share(dataset: DatasetPaths, intake: dict[str, Any], cfg: Config) -> None:
+    """Not more studies were refused than the settings allow.
+
+    Raises: InputError with the reasons, where the details are and what to do.
+    """
+    labelled, used = intake["studies"]["labelled"], intake["studies"]["used"]
+    refused = labelled - used
+    if used and refused / labelled <= cfg.pack.limits.rejected_studies:
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in intake["studies"]["refused"].items())
+    without = math.ceil(100 * refused / labelled) / 100
+    go_on = f", or go on without: python jobs/launch_cv.py --resume RUN --pack.limits.rejected_studies {without:g}"
+    raise InputError(
+        f"{refused} of {labelled} studies cannot be used ({reasons}), pack.limits.rejected_studies allows "
+        f"{cfg.pack.limits.rejected_studies:.0%}; {dataset.rejected} names every file: mend them and start a new run"
+        + (go_on if used else "")
+    )

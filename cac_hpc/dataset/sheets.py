@@ -1,0 +1,246 @@
+"""Sheets, .csv and .xlsx: every cell as text beside its address, so that whoever refuses a cell can point at it."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import openpyxl  # type: ignore[import-untyped]
+from openpyxl.utils import get_column_letter  # type: ignore[import-untyped]
+
+from cac_hpc.dataset import workbook
+from cac_hpc.dataset.workbook import WorkbookError
+
+ERRORS = {"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#GETTING_DATA", "#SPILL!", "#CALC!"}
+EAST_ASIAN_DATES = {*range(27, 37), *range(50, 59), *range(71, 82)}  # ids of number formats: ECMA-376-1 18.8.30
+NOT_FORMATTING = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?!h+\]|m+\]|s+\])[^\]]*\]|General', re.IGNORECASE)
+DATE_FORMATTING = re.compile(r"[dmyhsg]|e(?![+-])|bb|aaa", re.IGNORECASE)  # g and e: Japanese years, b: Buddhist ones
+
+
+class SheetError(ValueError):
+    """The file is no sheet that can be read in one way only; says what was found and what was wanted."""
+
+
+class ColumnError(SheetError):
+    """Wanted columns are not there."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The text of a cell without blanks around it, or the fault, in words, of a cell that is no text and no number."""
+
+    text: str
+    address: str  # such as B7, as a spreadsheet program counts
+    fault: str | None = None  # such as "a date"
+    in_hidden_row: bool = False  # by hand, by a filter or in a folded group: who opens the sheet does not see it
+    in_hidden_column: bool = False
+
+
+class Content(NamedTuple):
+    """A cell before it has an address."""
+
+    text: str = ""
+    fault: str | None = None
+
+
+BLANK = Content()
+
+
+class Grid(NamedTuple):
+    """All rows, blank ones too, and where they are in words."""
+
+    rows: list[list[Content]]
+    where: str = ""
+    hidden_rows: AbstractSet[int] = frozenset()  # from 1
+    hidden_columns: AbstractSet[int] = frozenset()
+
+
+def read_sheet(path: Path, wanted: Sequence[str]) -> list[tuple[Cell, ...]]:
+    """Read the wanted columns. Cells of other columns never leave this module: they may hold names.
+
+    The first row that is not blank names the columns, blanks around and line breaks aside. Blank rows are left out.
+
+    Returns: the cells of each row, in the order of wanted.
+    Raises: ColumnError if columns are missing; SheetError if the file cannot be read or is larger than any score
+        sheet, a name stands there twice, or a row goes on beyond the names, as an unquoted 1,234 makes it do.
+    """
+    if not path.is_file():
+        raise SheetError("there is no such file; wanted a .csv or .xlsx sheet")
+    if path.suffix.lower() not in (".csv", ".xlsx"):
+        raise SheetError(f"its name ends in {path.suffix!r}, wanted a .csv or .xlsx sheet")
+    try:
+        grid = _read_xlsx(path) if path.suffix.lower() == ".xlsx" else _read_csv(path)
+    except WorkbookError as error:
+        raise SheetError(str(error)) from error
+    rows = {number: row for number, row in enumerate(grid.rows, start=1) if any(any(content) for content in row)}
+    if not rows:
+        raise SheetError(f"no cell is filled{grid.where}, wanted the names of the columns and a row per study")
+    names = [_tidy(content.text) for content in rows.pop(min(rows))]
+    positions = _positions(names, [_tidy(name) for name in wanted], grid.where)
+    _refuse_long_rows(names, rows)
+    return [tuple(_cell(grid, number, position) for position in positions) for number in rows]
+
+
+def _read_csv(path: Path) -> Grid:
+    """UTF-8; the delimiter is a comma, or what the names have instead: semicolon or tab."""
+    workbook.check_size(path.stat().st_size, "it is")
+    data = path.read_bytes()
+    try:
+        names = re.match(r"\ufeff?\s*([^\r\n]*)", data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SheetError(f"line {line} is not UTF-8 text; save the sheet as CSV UTF-8 or as .xlsx") from None
+    delimiter = next((mark for mark in ",;\t" if names and mark in names[1]), ",")
+    for _ in _csv_rows(data, delimiter):  # once without keeping anything: a sheet too large must not fill the memory
+        pass
+    return Grid([[_from_csv(field.strip()) for field in row] for row in _csv_rows(data, delimiter)])
+
+
+def _csv_rows(data: bytes, delimiter: str) -> Iterator[list[str]]:
+    """The rows, each checked before it is given.
+
+    Raises: SheetError if a line is no CSV; WorkbookError if the rows or columns are too many.
+    """
+    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    extent = workbook.Extent()
+    try:
+        for row in reader:
+            extent.add(extent.num_rows + 1, len(row))
+            extent.check()
+            yield row
+    except csv.Error as error:  # its words quote no cell
+        raise SheetError(f"line {reader.line_num} cannot be read as CSV ({error})") from error
+
+
+def _from_csv(text: str) -> Content:
+    return Content(fault="a formula") if text.startswith("=") else Content(text) if text else BLANK
+
+
+def _read_xlsx(path: Path) -> Grid:
+    """The first worksheet that is not hidden, blank ends of rows cut off.
+
+    Raises: SheetError if it is no workbook; WorkbookError if it is too large.
+    """
+    try:
+        copy, extents = workbook.checked_copy(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what openpyxl leaves out: nothing of that is a cell's value
+            book = openpyxl.load_workbook(copy, read_only=True, keep_links=False)
+            visible = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
+            extent = extents[visible[0]._worksheet_path]
+            extent.check()
+            rows = _worksheet_rows(visible[0], extent)
+    except WorkbookError:
+        raise
+    except Exception as error:  # openpyxl raises what its parsers raise; their words may quote cells
+        raise SheetError(
+            f"cannot be read as a workbook ({type(error).__name__}); wanted a whole .xlsx file without a password"
+        ) from None
+    titles = [sheet.title for sheet in visible]
+    where = f" in worksheet {titles[0]!r}, the first of {_listed(titles)}" if len(titles) > 1 else ""
+    return Grid(rows, where, extent.hidden_rows, extent.hidden_columns)
+
+
+def _worksheet_rows(sheet: Any, extent: workbook.Extent) -> list[list[Content]]:
+    """As far as its filled cells go; the dimensions that a workbook states for a worksheet are often wrong."""
+    sheet.reset_dimensions()
+    rows = sheet.iter_rows(max_row=max(extent.num_rows, 1), max_col=max(extent.num_columns, 1))
+    return [_without_blank_end([_from_xlsx(cell) for cell in row]) for row in rows]
+
+
+def _without_blank_end(row: list[Content]) -> list[Content]:
+    return row[: max((index for index, content in enumerate(row, start=1) if any(content)), default=0)]
+
+
+def _from_xlsx(cell: Any) -> Content:
+    """What a cell says, never what it calculates or what it is formatted to look like."""
+    value = cell.value
+    if value is None:
+        return BLANK
+    if cell.data_type == "f":
+        return Content(fault="a formula")
+    if cell.data_type == "e":
+        return Content(fault=f"the error {value}" if value in ERRORS else "an error")
+    if isinstance(value, bool):
+        return Content(fault="a logical value")
+    if isinstance(value, datetime.date):  # a datetime is one, too
+        return Content(fault="a date")
+    if isinstance(value, datetime.time | datetime.timedelta):
+        return Content(fault="a time")
+    if isinstance(value, int | float):
+        is_date = cell.style_array.numFmtId in EAST_ASIAN_DATES or _is_date_format(cell.number_format)
+        return Content(fault="a date") if is_date else _number(value, cell.number_format)
+    return Content(str(value).strip())
+
+
+@lru_cache
+def _is_date_format(number_format: str) -> bool:
+    """Whether any part of it shows dates; openpyxl looks at the part for positive numbers, and for no Japanese year."""
+    return DATE_FORMATTING.search(NOT_FORMATTING.sub("", number_format)) is not None
+
+
+def _number(value: float, number_format: str) -> Content:
+    """A number with the 15 digits that a spreadsheet counts with: 12 for 12.0, and 007 for 7 formatted as 000."""
+    if "%" in number_format:
+        return Content(fault="a percentage")
+    if abs(value) >= 1e15:
+        return Content(fault="a number of more than 15 digits, of which a spreadsheet keeps 15")
+    text = format(Decimal(f"{value:.15g}"), "f")
+    return Content(text.zfill(len(number_format)) if re.fullmatch("0+", number_format) and text.isdigit() else text)
+
+
+def _tidy(name: str) -> str:
+    return " ".join(name.split())
+
+
+def _positions(names: list[str], wanted: list[str], where: str) -> list[int]:
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise SheetError(f"found columns {_listed(twice)} twice{where}, wanted each name once")
+    if missing := [name for name in wanted if name not in names]:
+        raise ColumnError(f"found columns {_listed([name for name in names if name])}{where}, wanted also {missing}")
+    return [names.index(name) for name in wanted]
+
+
+def _refuse_long_rows(names: list[str], rows: dict[int, list[Content]]) -> None:
+    """A shorter row is fine, as spreadsheet programs leave out blank ends; a longer one is not, blank or filled."""
+    num_named = max(index for index, name in enumerate(names, start=1) if name)
+    beyond = [
+        _address(number, index)
+        for number, row in rows.items()
+        for index, content in enumerate(row)
+        if index >= num_named and (any(content) or index == len(row) - 1 >= len(names))
+    ]
+    if beyond:
+        more = f" and {len(beyond) - 10} more" if len(beyond) > 10 else ""
+        raise SheetError(
+            f"found cells beyond the last column name, in {', '.join(beyond[:10])}{more}; wanted none there, "
+            "and quotes around text that holds the delimiter"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in quotes, of many and long ones the beginnings."""
+    shown = [repr(name if len(name) <= 40 else name[:37] + "...") for name in names[:30]]
+    return f"[{', '.join(shown)}{f' and {len(names) - 30} more' if len(names) > 30 else ''}]"
+
+
+def _cell(grid: Grid, number: int, position: int) -> Cell:
+    row = grid.rows[number - 1]
+    text, fault = row[position] if position < len(row) else BLANK
+    hidden = number in grid.hidden_rows, position + 1 in grid.hidden_columns
+    return Cell(text, _address(number, position), fault, *hidden)
+
+
+def _address(number: int, position: int) -> str:
+    return f"{get_column_letter(position + 1)}{number}"

@@ -1,0 +1,260 @@
+"""What needs a full DICOM library: unusual files, compressed pixels, and writing series. The owner of pydicom.
+
+Axes: Z slice, H row, W column.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.multival import MultiValue
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    RLELossless,
+    generate_uid,
+)
+
+from cac_hpc.volumes.acquisition import HAS_ITEMS
+
+PLUGINS = ("pylibjpeg", "pydicom")  # the first that is there decodes, never what else may be installed
+FRAME_HEADERS = {0xFFF7, *range(0xFFC0, 0xFFD0)} - {0xFFC4, 0xFFC8, 0xFFCC}  # markers of JPEG-LS and JPEG
+
+_GROUPS = {  # functional group sequence of an enhanced CT, and what to take from it
+    "CTImageFrameTypeSequence": ("FrameType",),
+    "CTReconstructionSequence": ("ConvolutionKernel", "ReconstructionDiameter"),
+    "CTXRayDetailsSequence": ("KVP",),
+    "CardiacSynchronizationSequence": (
+        "NominalPercentageOfCardiacPhase",
+        "NominalCardiacTriggerDelayTime",
+        "ActualCardiacTriggerDelayTime",
+    ),
+    "ContrastBolusUsageSequence": ("ContrastBolusAgentAdministered", "ContrastBolusAgentDetected"),
+    "FrameContentSequence": ("TemporalPositionIndex", "FrameAcquisitionNumber", "FrameAcquisitionDateTime"),
+    "IrradiationEventIdentificationSequence": ("IrradiationEventUID",),
+    "MultienergyCTCharacteristicsSequence": ("MonoenergeticEnergyEquivalent",),
+    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness"),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "PlanePositionSequence": ("ImagePositionPatient",),
+}
+_OF_EACH_ITEM = "ContrastBolusUsageSequence"  # an item for each agent; of all others the first counts
+_AS_IN_SINGLE_FRAMES = {
+    "FrameType": "ImageType",
+    "FrameAcquisitionNumber": "AcquisitionNumber",
+    "FrameAcquisitionDateTime": "AcquisitionTime",
+}
+
+
+class Coded(NamedTuple):
+    """Size in pixels and bits per pixel of what a codestream decodes to."""
+
+    rows: int
+    columns: int
+    precision: int
+
+
+def can_decode(syntax: str) -> bool:
+    """Whether compressed pixels of a transfer syntax can be decoded here."""
+    return _plugin(syntax) is not None
+
+
+def read_slices(file: BinaryIO, keywords: set[str]) -> list[dict[str, str | int]]:
+    """The wanted values of each slice in a file, by keyword: 16-bit numbers as such, everything else as text.
+
+    A frame of an enhanced CT has its own values, else those that all frames share, else those of the object.
+
+    Raises: ValueError if there is not one functional group for each frame.
+    Source: DICOM PS3.3 A.38 Enhanced CT Image IOD, C.7.6.16 Multi-frame Functional Groups Module.
+    """
+    with _quiet():
+        ds = pydicom.dcmread(file, stop_before_pixels=True)
+        values = _values(ds, keywords)
+        frames = ds.get("PerFrameFunctionalGroupsSequence")
+        if frames is None:
+            return [values | _of_groups(Dataset(), ds, ["MultienergyCTCharacteristicsSequence"])]
+        if len(frames) != ds.get("NumberOfFrames"):
+            raise ValueError("not one functional group for each frame")
+        shared = _first(ds.get("SharedFunctionalGroupsSequence"))
+        return [values | _of_groups(frame, shared, _GROUPS) for frame in frames]
+
+
+def read_pixels(file: BinaryIO) -> bytes:
+    """The pixel data of a file that is not compressed, in the file's byte order; empty if it has none."""
+    with _quiet():
+        return bytes(pydicom.dcmread(file).get("PixelData") or b"")
+
+
+def read_codestream(file: BinaryIO, frame: int, num_frames: int) -> bytes:
+    """The compressed pixels of one frame, counted from 0; the file stands at the first item of its pixel data."""
+    with _quiet():
+        return get_frame(file, frame, number_of_frames=num_frames)
+
+
+def coded(codestream: bytes, syntax: str) -> Coded | None:
+    """What a codestream says of itself, without decoding it; None if it says nothing, as with run-length encoding.
+
+    Raises: ValueError or struct.error if it is no such codestream, or cut short.
+    Source: ISO/IEC 10918-1 B.2.2 (JPEG), 14495-1 C.2.2 (JPEG-LS), 15444-1 A.5.1 (JPEG 2000).
+    """
+    if syntax == RLELossless:
+        return None
+    if syntax in JPEG2000TransferSyntaxes:
+        start = codestream.index(b"\xff\x4f\xff\x51", 0, 1024) + 8
+        right, bottom, left, top, depth = struct.unpack_from(">4I18xB", codestream, start)
+        return Coded(bottom - top, right - left, (depth & 0x7F) + 1)
+    marker, position = 0xFFD8, 2
+    while marker not in FRAME_HEADERS:
+        marker, length = struct.unpack_from(">HH", codestream, position)
+        position += 2 + length
+    precision, rows, columns = struct.unpack_from(">BHH", codestream, position - length + 2)
+    return Coded(rows, columns, precision)
+
+
+def decode(codestream: bytes, syntax: str, rows: int, columns: int, bits_stored: int, signed: bool) -> np.ndarray:
+    """Decode the compressed pixels of one 16-bit grey frame.
+
+    Returns: (H, W) stored values.
+    Raises: whatever a decoder raises on a broken codestream.
+    """
+    said = coded(codestream, syntax)
+    # unused high bits are the sign, or BitsStored is wrong: then they must stay as they are, for others to see
+    sign_only = said is not None and said.precision <= bits_stored
+    options: dict[str, Any] = {"bits_allocated": 16, "bits_stored": bits_stored, "pixel_representation": int(signed)}
+    options |= {"rows": rows, "columns": columns, "number_of_frames": 1, "correct_unused_bits": sign_only}
+    options |= {"samples_per_pixel": 1, "photometric_interpretation": "MONOCHROME2"}
+    with _quiet():
+        decoder, frames = get_decoder(syntax), encapsulate([codestream])
+        stored, _ = decoder.as_array(frames, index=0, decoding_plugin=_plugin(syntax) or "", **options)
+    return np.asarray(stored)
+
+
+def write_series(
+    folder: Path,
+    hu_ZHW: np.ndarray,
+    *,
+    pixel_spacing_mm: float,
+    slice_spacing_mm: float,
+    first_z_mm: float,
+    uid_entropy: list[str],
+    attributes: Mapping[str, object],
+    intercept_hu: int = -1024,
+    descending: bool = False,
+) -> None:
+    """Write one CT Image Storage file per slice, as scanners do: 16 bit, HU less the intercept, unsigned if that fits.
+
+    Args:
+        hu_ZHW: int16, HU, at least -1024.
+        first_z_mm: z of slice 0; the stack is centred in x and y.
+        uid_entropy: the UIDs follow from it alone.
+        attributes: DICOM keyword to value, for what the scanner and the exam add; None takes an element away.
+        descending: file names and instance numbers run from the head down, not up.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    study_uid, series_uid, frame_uid = (
+        generate_uid(entropy_srcs=[*uid_entropy, kind]) for kind in ("study", "series", "frame")
+    )
+    for index, hu_HW in enumerate(hu_ZHW):
+        number = len(hu_ZHW) - index if descending else index + 1
+        ds = _new_slice(hu_HW, first_z_mm + index * slice_spacing_mm, pixel_spacing_mm, intercept_hu)
+        ds.SOPInstanceUID = generate_uid(entropy_srcs=[*uid_entropy, "slice", str(index)])
+        ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = study_uid, series_uid, frame_uid
+        ds.SeriesNumber, ds.InstanceNumber = 2, number
+        with _quiet():  # odd values are written where they are asked for
+            for keyword, value in attributes.items():
+                if value is None:
+                    delattr(ds, keyword)
+                else:
+                    setattr(ds, keyword, value)
+            ds.save_as(folder / f"IM{number:04d}.dcm", enforce_file_format=True)
+
+
+def _new_slice(hu_HW: np.ndarray, z_mm: float, pixel_spacing_mm: float, intercept_hu: int) -> Dataset:
+    """An axial CT slice, centred in x and y: where it is, and its pixels."""
+    corner = [-pixel_spacing_mm * (size - 1) / 2 for size in hu_HW.shape[::-1]]
+    ds = Dataset()
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.SOPClassUID, ds.Modality = CTImageStorage, "CT"
+    ds.ImagePositionPatient = [round(value, 4) for value in (*corner, z_mm)]
+    ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    ds.SliceLocation = ds.ImagePositionPatient[2]
+    ds.PixelSpacing = [round(pixel_spacing_mm, 6)] * 2
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.Rows, ds.Columns = hu_HW.shape
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 16, 15
+    ds.PixelRepresentation = int(intercept_hu > -1024)
+    ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = intercept_hu, 1, "HU"
+    ds.PixelData = (hu_HW - np.int32(intercept_hu)).astype("<i2" if ds.PixelRepresentation else "<u2").tobytes()
+    return ds
+
+
+@cache
+def _plugin(syntax: str) -> str | None:
+    """The plugin of pydicom that decodes a transfer syntax."""
+    try:
+        available = get_decoder(syntax).available_plugins
+    except NotImplementedError:
+        return None
+    return next((name for name in PLUGINS if name in available), None)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Real archives are full of values that pydicom warns about and quotes; what matters is checked by the callers."""
+    logger = logging.getLogger("pydicom")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"pydicom\b.*")
+        logger.disabled, before = True, logger.disabled
+        try:
+            yield
+        finally:
+            logger.disabled = before
+
+
+def _values(ds: Dataset, keywords: set[str]) -> dict[str, str | int]:
+    values: dict[str, str | int] = {"private": 1} if any(tag.is_private for tag in ds) else {}
+    for keyword in keywords:
+        value = ds.get(keyword)
+        if isinstance(value, pydicom.Sequence):
+            values[keyword] = HAS_ITEMS if len(value) else ""
+        elif isinstance(value, int) and not isinstance(value, pydicom.valuerep.IS):
+            values[keyword] = value & 0xFFFF
+        elif value is not None and not isinstance(value, bytes):
+            values[keyword] = _text(value)
+    return values
+
+
+def _text(value: object) -> str:
+    parts = value if isinstance(value, MultiValue) else [value]
+    return "\\".join(str(part) for part in parts).strip()
+
+
+def _of_groups(frame: Dataset, shared: Dataset, sequences: Iterable[str]) -> dict[str, str | int]:
+    """The values of the functional groups, by the keyword that a single-frame image uses."""
+    values: dict[str, str | int] = {}
+    for sequence in sequences:
+        items = list(frame.get(sequence) or shared.get(sequence) or [])
+        for keyword in _GROUPS[sequence]:
+            found = [item[keyword].value for item in items if item.get(keyword) is not None]
+            if found:
+                kept = found if sequence == _OF_EACH_ITEM else found[:1]
+                values[_AS_IN_SINGLE_FRAMES.get(keyword, keyword)] = "\\".join(map(_text, kept))
+    return values
+
+
+def _first(items: list[Dataset] | None) -> Dataset:
+    return items[0] if items else Dataset()

@@ -1,0 +1,307 @@
+"""What is read of a slice's header: the few attributes that matter here, by tag and as numbers that were checked."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cac_hpc.run.reasons import Refused
+from cac_hpc.volumes import acquisition, subjects
+from cac_hpc.volumes.acquisition import Value
+from cac_hpc.volumes.subjects import Subject
+
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")  # Enhanced CT Image Storage, and Legacy Converted
+TEXT = {
+    0x00020002: "MediaStorageSOPClassUID", 0x00020010: "TransferSyntaxUID", 0x00080008: "ImageType",
+    0x00080016: "SOPClassUID", 0x0008103E: "SeriesDescription", 0x00083010: "IrradiationEventUID",
+    0x00100040: "PatientSex", 0x00180010: "ContrastBolusAgent", 0x00180022: "ScanOptions",
+    0x00180050: "SliceThickness", 0x00180060: "KVP", 0x00181040: "ContrastBolusRoute",
+    0x00181041: "ContrastBolusVolume", 0x00181042: "ContrastBolusStartTime",
+    0x00181043: "ContrastBolusStopTime", 0x00181047: "ContrastFlowDuration",
+    0x00181049: "ContrastBolusIngredientConcentration", 0x00181044: "ContrastBolusTotalDose",
+    0x00181046: "ContrastFlowRate", 0x00181048: "ContrastBolusIngredient", 0x00181060: "TriggerTime",
+    0x00181100: "ReconstructionDiameter", 0x00181210: "ConvolutionKernel",
+    0x00189037: "CardiacSynchronizationTechnique", 0x00189361: "MultienergyCTAcquisition",
+    0x0020000D: "StudyInstanceUID", 0x0020000E: "SeriesInstanceUID", 0x00200011: "SeriesNumber",
+    0x00200012: "AcquisitionNumber", 0x00200037: "ImageOrientationPatient", 0x00200052: "FrameOfReferenceUID",
+    0x00200100: "TemporalPositionIdentifier",
+    0x00201002: "ImagesInAcquisition", 0x00280004: "PhotometricInterpretation", 0x00280008: "NumberOfFrames",
+    0x00280030: "PixelSpacing", 0x00280301: "BurnedInAnnotation", 0x00281052: "RescaleIntercept",
+    0x00281053: "RescaleSlope", 0x00281054: "RescaleType", 0x00282110: "LossyImageCompression",
+}  # fmt: skip
+OWN = {  # what every slice of a series has for itself
+    0x0008002A: "AcquisitionDateTime", 0x00080032: "AcquisitionTime", 0x00080033: "ContentTime",
+    0x00200013: "InstanceNumber", 0x00200032: "ImagePositionPatient",
+}  # fmt: skip
+SEQUENCES = {0x00180012: "ContrastBolusAgentSequence"}  # of which matters whether they have items
+NUMBERS = {
+    0x00280002: "SamplesPerPixel", 0x00280010: "Rows", 0x00280011: "Columns", 0x00280100: "BitsAllocated",
+    0x00280101: "BitsStored", 0x00280102: "HighBit", 0x00280103: "PixelRepresentation",
+    0x00280120: "PixelPaddingValue", 0x00280121: "PixelPaddingRangeLimit",
+}  # fmt: skip
+FLOATS = {0x00209153: "NominalCardiacTriggerDelayTime", 0x00209241: "NominalPercentageOfCardiacPhase"}
+IN_GROUPS = {  # of enhanced CT, or deep in other objects
+    "ActualCardiacTriggerDelayTime", "ContrastBolusAgentAdministered", "ContrastBolusAgentDetected",
+    "MonoenergeticEnergyEquivalent", "TemporalPositionIndex",
+}  # fmt: skip
+# what may identify a patient; read only to keep it out of everything that is written
+IDENTITY = {
+    0x00080020: "StudyDate", 0x00080021: "SeriesDate", 0x00080022: "AcquisitionDate", 0x00080023: "ContentDate",
+    0x00080050: "AccessionNumber", 0x00080080: "InstitutionName", 0x00080081: "InstitutionAddress",
+    0x00080090: "ReferringPhysicianName", 0x00081050: "PerformingPhysicianName", 0x00081070: "OperatorsName",
+    0x00100010: "PatientName", 0x00100020: "PatientID", 0x00100030: "PatientBirthDate",
+    0x00101000: "OtherPatientIDs", 0x00101001: "OtherPatientNames", 0x00101040: "PatientAddress",
+    0x00102154: "PatientTelephoneNumbers", 0x00104000: "PatientComments", 0x00200010: "StudyID",
+}  # fmt: skip
+
+JPEG_2000 = "1.2.840.10008.1.2.4.91"  # with or without loss
+LOSSY = {JPEG_2000, *(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81, 93, 203))}
+MAX_PIXELS = 4096 * 4096  # of a slice
+MIN_SPACING_MM, MAX_SPACING_MM = 0.01, 20  # of pixels
+MAX_MM = 100_000  # of a position, from the origin
+
+OTHER_UNITS = {  # of RescaleType, and what they are
+    "HU_MOD": "modified Hounsfield units, where a material is suppressed",
+    "ED": "electron density",
+    "EDW": "electron density relative to water",
+    "Z_EFF": "effective atomic number",
+    "MGML": "mg/ml of a material",
+    "PCT": "percent of a material",
+    "OD": "optical density",
+}
+MATERIAL_IMAGE = re.compile(  # in ImageType, as Supplement 188 defines it, or as vendors name it in SeriesDescription
+    r"(?<![A-Z0-9])(?:MAT_(?:SPECIFIC|REMOVED|FRACTIONAL|MODIFIED|SUPPRESSED|VALUE_BASED)|EFF_ATOMIC_NUM|"
+    r"ELECTRON[ _]DENSITY|VNCA?|VUE|VIRTUAL[ _-](?:NON|NATIVE|UNENHANCED)|Z[ _-]?EFF(?:ECTIVE)?|EFFECTIVE[ _]Z|RHO/Z|"
+    r"CA(?:LCIUM)?[ _-]?SUPP(?:RESS\w*)?(?![ _]*(?:ION)?[ _]*OFF)|PURECALCIUM|IODINE[ _-](?:MAP|NO|DENSITY)|LUNG PBV|"
+    r"URIC ACID|(?:WATER|IODINE|CALCIUM|HAP|FAT) ?\((?:WATER|IODINE|CALCIUM|HAP|FAT)\))(?![A-Z0-9])"
+)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What a slice's header says, its position apart: the same object for all slices that say the same.
+
+    Lengths in mm, times in ms; NaN or "" where the header says nothing. orientation: direction cosines of a row, then
+    of a column. spacing: between rows, then between columns. padding: stored values (lowest, highest) that are no
+    measurement. energy_kev: of a monoenergetic image. contrast_agent: the attribute that says that one was given.
+    temporal_position: which of several passes over the patient. acquisition, event, frame_of_reference: its number, and
+    the UIDs of the irradiation and of the origin of positions. subject: whose image it is, and identity: all that may
+    identify the patient; neither is ever written. private: whether there are private elements.
+    """
+
+    transfer_syntax: str
+    image_type: tuple[str, ...]
+    series: str
+    series_number: float
+    description: str
+    rows: int
+    columns: int
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+    slope: float
+    intercept: float
+    padding: tuple[int, int] | None
+    orientation: tuple[float, ...]
+    spacing: tuple[float, ...]
+    thickness_mm: float
+    kvp: float
+    energy_kev: float
+    contrast_agent: str
+    field_of_view_mm: float
+    kernel: str
+    acquisition: float
+    event: str
+    frame_of_reference: str
+    images_in_acquisition: float
+    trigger_ms: float
+    phase_percent: float
+    trigger_delay_ms: float
+    temporal_position: float
+    gating: str
+    lossy: bool
+    subject: Subject
+    identity: frozenset[str]
+    private: bool
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the slice's pixels, decoded."""
+        return self.rows * self.columns * self.bits_allocated // 8
+
+
+def check_kind(values: Mapping[str, Value]) -> None:
+    """The object is an image of a CT series.
+
+    Raises: Refused otherwise.
+    """
+    if kind(values) not in (CT_IMAGE, *ENHANCED_CT):
+        raise Refused("not_ct_image", "wanted CT Image Storage or Enhanced CT Image Storage")
+    image_type = str(values.get("ImageType", "")).upper()
+    if "LOCALIZER" in image_type:
+        raise Refused("localizer", "ImageType says LOCALIZER")
+    if str(values.get("BurnedInAnnotation", "")).upper() == "YES":
+        raise Refused("burned_in", "BurnedInAnnotation is YES")
+
+
+def parse(values: Mapping[str, Value]) -> Header:
+    """Check what is known of one slice, by DICOM keyword.
+
+    Raises: Refused with the first thing that is missing or cannot be.
+    """
+    check_kind(values)
+    _check_pixel_format(values)
+    slope, intercept = (_number(values, key, "no_rescale") for key in ("RescaleSlope", "RescaleIntercept"))
+    if slope == 0:
+        raise Refused("no_rescale", "RescaleSlope is 0")
+    _check_units(values)
+    spacing = _numbers(str(values.get("PixelSpacing", "")), "PixelSpacing", 2)
+    if min(spacing) < MIN_SPACING_MM or max(spacing) > MAX_SPACING_MM:
+        raise Refused("no_geometry", f"PixelSpacing is not {MIN_SPACING_MM} to {MAX_SPACING_MM} mm")
+    percent, delay_ms = acquisition.phase(values)
+    return Header(
+        transfer_syntax=str(values.get("TransferSyntaxUID", "")),
+        image_type=tuple(part.strip() for part in str(values.get("ImageType", "")).upper().split("\\")),
+        series=str(values.get("SeriesInstanceUID", "")),
+        series_number=read_number(values, "SeriesNumber"),
+        description=str(values.get("SeriesDescription", "")),
+        rows=int(values["Rows"]),
+        columns=int(values["Columns"]),
+        bits_allocated=int(values["BitsAllocated"]),
+        bits_stored=int(values["BitsStored"]),
+        signed=values["PixelRepresentation"] == 1,
+        slope=slope,
+        intercept=intercept,
+        padding=_padding(values),
+        orientation=_orientation(values),
+        spacing=spacing,
+        thickness_mm=read_number(values, "SliceThickness"),
+        kvp=read_number(values, "KVP"),
+        energy_kev=acquisition.energy_kev(values),
+        contrast_agent=acquisition.contrast_agent(values),
+        field_of_view_mm=read_number(values, "ReconstructionDiameter"),
+        kernel=str(values.get("ConvolutionKernel", "")),
+        acquisition=read_number(values, "AcquisitionNumber"),
+        event=str(values.get("IrradiationEventUID", "")),
+        frame_of_reference=str(values.get("FrameOfReferenceUID", "")),
+        images_in_acquisition=read_number(values, "ImagesInAcquisition"),
+        trigger_ms=read_number(values, "TriggerTime"),
+        phase_percent=percent,
+        trigger_delay_ms=delay_ms,
+        temporal_position=_first_known(values, "TemporalPositionIndex", "TemporalPositionIdentifier"),
+        gating=acquisition.gating(values),
+        lossy=_is_lossy(values),
+        subject=subjects.subject(values),
+        identity=frozenset(str(values[key]) for key in IDENTITY.values() if values.get(key)),
+        private=bool(values.get("private")),
+    )
+
+
+def kind(values: Mapping[str, Value]) -> Value | None:
+    """SOP class of the object."""
+    return values.get("SOPClassUID") or values.get("MediaStorageSOPClassUID")
+
+
+def read_position(text: str) -> tuple[float, ...]:
+    """ImagePositionPatient in mm.
+
+    Raises: Refused if it is missing or no such thing.
+    """
+    position = _numbers(text, "ImagePositionPatient", 3)
+    if max(map(abs, position)) > MAX_MM:
+        raise Refused("no_geometry", f"ImagePositionPatient is more than {MAX_MM} mm away")
+    return position
+
+
+def _check_units(values: Mapping[str, Value]) -> None:
+    """The pixels are Hounsfield units, of nothing but what the X-rays met.
+
+    Source: DICOM PS3.3 C.11.1.1.2 Modality LUT and Rescale Type; Supplement 188 for the values of ImageType.
+    """
+    rescale_type = str(values.get("RescaleType", "")).upper()
+    if what := OTHER_UNITS.get(rescale_type):
+        raise Refused("not_hu", f"RescaleType {rescale_type}: {what}")
+    if rescale_type not in ("HU", ""):
+        raise Refused("no_rescale", "RescaleType is not HU")
+    for key in ("ImageType", "SeriesDescription"):
+        if MATERIAL_IMAGE.search(str(values.get(key, "")).upper()):
+            raise Refused("not_hu", f"{key} names an image of a material, computed of several energies")
+    if not rescale_type and values.get("MultienergyCTAcquisition") == "YES":
+        raise Refused("not_hu", "MultienergyCTAcquisition is YES, and RescaleType does not say what the pixels are")
+
+
+def _is_lossy(values: Mapping[str, Value]) -> bool:
+    flag, syntax = values.get("LossyImageCompression"), values.get("TransferSyntaxUID")
+    return flag == "01" or (syntax in LOSSY and not (syntax == JPEG_2000 and flag == "00"))
+
+
+def _check_pixel_format(values: Mapping[str, Value]) -> None:
+    if values.get("SamplesPerPixel") != 1 or values.get("PhotometricInterpretation") != "MONOCHROME2":
+        raise Refused("bad_pixel_format", "wanted SamplesPerPixel 1 and PhotometricInterpretation MONOCHROME2")
+    rows, columns = values.get("Rows"), values.get("Columns")
+    if not (isinstance(rows, int) and isinstance(columns, int) and rows and columns):
+        raise Refused("no_geometry", "Rows or Columns is missing")
+    if rows * columns > MAX_PIXELS:
+        raise Refused("too_large", f"{rows} x {columns} pixels, wanted {MAX_PIXELS} at most")
+    allocated, stored, high = (values.get(key) for key in ("BitsAllocated", "BitsStored", "HighBit"))
+    if allocated != 16 or not isinstance(stored, int) or not 8 <= stored <= 16 or high != stored - 1:
+        raise Refused(
+            "bad_pixel_format",
+            f"BitsAllocated {allocated}, BitsStored {stored}, HighBit {high}, wanted 16, 8 to 16, BitsStored - 1",
+        )
+    if kind(values) == CT_IMAGE and read_number(values, "NumberOfFrames") > 1:
+        raise Refused("bad_pixel_format", "several frames in an object of one")
+    if values.get("PixelRepresentation") not in (0, 1):
+        raise Refused("bad_pixel_format", "PixelRepresentation is neither 0 nor 1")
+
+
+def _number(values: Mapping[str, Value], key: str, reason: str) -> float:
+    number = read_number(values, key)
+    if not math.isfinite(number):
+        raise Refused(reason, f"{key} is missing or no number")
+    return number
+
+
+def read_number(values: Mapping[str, Value], key: str) -> float:
+    """A number that is good to know but not needed; NaN where there is none."""
+    text = str(values.get(key, ""))
+    number = float(text) if _NUMBER.fullmatch(text) else math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _first_known(values: Mapping[str, Value], *keys: str) -> float:
+    return next((number for key in keys if not math.isnan(number := read_number(values, key))), math.nan)
+
+
+def _numbers(text: str, key: str, count: int) -> tuple[float, ...]:
+    parts = text.split("\\")
+    if len(parts) == count and all(_NUMBER.fullmatch(part.strip()) for part in parts):
+        numbers = tuple(map(float, parts))
+        if all(map(math.isfinite, numbers)):
+            return numbers
+    raise Refused("no_geometry", f"{key} is missing or not {count} numbers")
+
+
+def _orientation(values: Mapping[str, Value]) -> tuple[float, ...]:
+    cosines = _numbers(str(values.get("ImageOrientationPatient", "")), "ImageOrientationPatient", 6)
+    row, column = cosines[:3], cosines[3:]
+    lengths = math.hypot(*row), math.hypot(*column)
+    dot = sum(one * other for one, other in zip(row, column, strict=True))
+    if not all(abs(length - 1) < 1e-3 for length in lengths) or abs(dot) > 1e-3:
+        raise Refused("no_geometry", "ImageOrientationPatient is not two perpendicular unit vectors")
+    return cosines
+
+
+def _padding(values: Mapping[str, Value]) -> tuple[int, int] | None:
+    """Stored patterns of the padding, in whichever of the two forms, signed or not, the header gives it."""
+    ends = [values.get(key) for key in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    numbers = [end & 0xFFFF for end in ends if isinstance(end, int)]
+    if values.get("PixelPaddingValue") is None or not numbers:
+        return None
+    if values["PixelRepresentation"] == 1:
+        numbers = [number - 0x10000 if number >= 0x8000 else number for number in numbers]
+    return min(numbers), max(numbers)
