@@ -7,19 +7,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 from cac_hpc.report import pictures
-from tests import drills, sshd
-from tests.folds import fold_run, results
-from tests.runs import job, pack, prepare, write_config, write_scans
+from tests.support import drills, sshd
+from tests.support.folds import fold_run, results
+from tests.support.runs import REPO, SUPPORT, job, pack, prepare, write_config, write_scans
+from tests.support.slurm import Slurm, cluster, start_cluster, unavailable
 
-REPO = Path(__file__).resolve().parents[1]
-CLUSTER = REPO / "slurm" / "dev" / "cluster.py"
 WIDTH = 100  # characters, of the table of drills
 
 
@@ -40,24 +37,6 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "draw", lambda *of: None)
 
 
-@dataclass(frozen=True)
-class Slurm:
-    """A running development cluster; ``env`` points SLURM's tools at it."""
-
-    folder: Path
-    env: dict[str, str]
-
-    def run(self, *command: str) -> str:
-        """Run one command against the cluster, fail the test if it fails, and return what it printed."""
-        done = subprocess.run(command, env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
-        return done.stdout.strip()
-
-    def sbatch(self, script: str, *options: str) -> str:
-        """Submit a line of shell and return its job id; what it prints goes to JOB.out in the cluster's folder."""
-        return self.run("sbatch", "--parsable", "--output=%A_%a.out", *options, f"--wrap={script}")
-
-
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     """A SLURM of four nodes with accounting, started for this session and always stopped."""
@@ -66,35 +45,6 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         yield start_cluster(folder)
     finally:
         cluster("stop", "--dir", str(folder))
-
-
-def start_cluster(folder: Path, *options: str) -> Slurm:
-    """Start a cluster; without its packages or root the test is skipped, or fails under CI=true.
-
-    CAC_TEST_SLURM=none skips it anywhere: for runs that are about something else (`make versions`).
-    """
-    if os.environ.get("CAC_TEST_SLURM") == "none":
-        pytest.skip("CAC_TEST_SLURM is none: no test starts a SLURM")
-    done = cluster("start", "--dir", str(folder), *options)
-    if done.returncode == 2:
-        unavailable(f"no SLURM for this test: {done.stderr.strip()}")
-    assert done.returncode == 0, f"the development cluster did not start: {done.stderr}"
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH_"))}
-    path = (
-        f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # an activated environment, for sbatch scripts
-    )
-    return Slurm(folder, inherited | {"SLURM_CONF": f"{folder}/slurm.conf", "PATH": path})
-
-
-def cluster(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, CLUSTER, *arguments], capture_output=True, text=True, timeout=120)
-
-
-def unavailable(reason: str) -> NoReturn:
-    """Skip where people work; fail in CI, where nobody would notice a skip."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -157,16 +107,16 @@ def packed(tmp_path_factory: pytest.TempPathFactory, scans: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, scans: Path, packed: Path) -> dict[str, bytes]:
-    """What fold 0 of tests/folds.py ends in when nothing disturbs it."""
+    """What fold 0 of support/folds.py ends in when nothing disturbs it."""
     run = fold_run(tmp_path_factory.mktemp("undisturbed"), scans, packed, "doomed_fold.py")
-    subprocess.run([sys.executable, REPO / "tests" / "supervise.py", run], env={**os.environ, "PYTHONPATH": str(REPO)},
+    subprocess.run([sys.executable, SUPPORT / "supervise.py", run], env={**os.environ, "PYTHONPATH": str(REPO)},
                    capture_output=True, timeout=120, check=True)  # fmt: skip
     return results(run)
 
 
 @pytest.fixture(scope="session")
 def undisturbed_run(tmp_path_factory: pytest.TempPathFactory, scans: Path, packed: Path) -> Path:
-    """A run of tests/folds.py whose folds nothing disturbed, with its report; read-only."""
+    """A run of support/folds.py whose folds nothing disturbed, with its report; read-only."""
     run = fold_run(tmp_path_factory.mktemp("undisturbed_run"), scans, packed, "paced_fold.py")
     done = job("launch_cv.py", "--resume", run)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -175,7 +125,7 @@ def undisturbed_run(tmp_path_factory: pytest.TempPathFactory, scans: Path, packe
 
 @pytest.fixture
 def run(tmp_path: Path, scans: Path, packed: Path) -> Iterator[Path]:
-    """A run of tests/folds.py, one second a step, of which nothing is left but its files when the test is over."""
+    """A run of support/folds.py, one second a step, of which nothing is left but its files when the test is over."""
     made = fold_run(tmp_path, scans, packed, "paced_fold.py")
     drills.pace(made, 1)
     yield made

@@ -1,6 +1,7 @@
-"""The README's tables are the architecture: imports point up them, and a library has one owner."""
+"""The order of the packages, in which imports point one way, and each outside library's one owner."""
 
 import ast
+import graphlib
 import re
 from functools import cache
 from pathlib import Path
@@ -9,10 +10,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cac_hpc"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODULES = {f"{path.parent.name}.{path.stem}": path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"}
-FOLDERS = re.findall(r"^### `cac_hpc/(\w+)/`: (.*)\n\n\| module \| what \|\n\|---\|---\|\n((?:\|.*\n)+)", README, re.M)
-LISTED = [f"{folder}.{module}" for folder, _, table in FOLDERS for module in re.findall(r"^\| `(\w+)` \|", table, re.M)]
+PACKAGES = (  # a module imports from its own package and from those before it
+    "machine", "run", "volumes", "calcium", "dataset", "train", "statistics", "cluster", "report", "phantom", "benchmark",
+)  # fmt: skip
 OWNERS = {
     "SimpleITK": {"benchmark.peers"},
     "dcm2niix": {"benchmark.peers"},
@@ -64,22 +65,30 @@ def own_imports(module: str) -> set[str]:
     return found & set(MODULES)
 
 
-def test_every_module_is_in_a_folder_and_listed_once():
+def test_every_module_is_in_a_package_of_the_list():
     assert [path.name for path in PACKAGE.glob("*.py")] == ["__init__.py"]
-    assert sorted(LISTED) == sorted(MODULES)
+    assert {module.partition(".")[0] for module in MODULES} == set(PACKAGES)
 
 
-@pytest.mark.parametrize(("folder", "what"), [(folder, what) for folder, what, _ in FOLDERS])
-def test_a_folder_says_what_it_is_for_as_the_readme_does(folder, what):
-    tree = ast.parse((PACKAGE / folder / "__init__.py").read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree).rstrip(".").lower() == what.lower()
-    assert len(tree.body) == 1, "and nothing else"
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_says_what_it_is_for_and_nothing_else(package):
+    tree = ast.parse((PACKAGE / package / "__init__.py").read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    assert len(tree.body) == 1
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
-def test_a_module_imports_only_from_those_above_it(module):
-    below = {other for other in own_imports(module) if LISTED.index(other) >= LISTED.index(module)}
-    assert not below, f"{module} imports {below}"
+def test_a_module_imports_only_from_its_own_package_and_those_before_it(module):
+    def place(name):
+        return PACKAGES.index(name.partition(".")[0])
+
+    later = {other for other in own_imports(module) if place(other) > place(module)}
+    assert not later, f"{module} imports {later}"
+
+
+def test_no_imports_go_in_a_circle():
+    order = graphlib.TopologicalSorter({module: own_imports(module) for module in MODULES})
+    order.prepare()  # raises CycleError, which names the modules
 
 
 @pytest.mark.parametrize("library", sorted(OWNERS))

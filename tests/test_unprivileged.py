@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests import sshd
-from tests.conftest import unavailable
-from tests.runs import REPO
+from tests.support import sshd
+from tests.support.runs import REPO
+from tests.support.slurm import unavailable
 
 USER, NUMBER = "somebody", 54321
 DIFFERENT = (  # they signal what an sshd has started
@@ -26,7 +26,7 @@ DIFFERENT = (  # they signal what an sshd has started
 CUT = """
 import os, signal, subprocess, sys
 from pathlib import Path
-from tests import sshd
+from tests.support import sshd
 with sshd.serve(Path.home(), *sshd.programs()) as server:
     command = ["ssh", "cluster", "id -un; exec sleep 60"]
     line = subprocess.Popen(command, env={**os.environ, "PATH": server.path}, stdout=subprocess.PIPE, text=True)

@@ -1,0 +1,123 @@
+"""The benchmark measures what it says: the same work by everybody, the memory of all processes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+import torch
+
+from cac_hpc.benchmark import costs, loaders, peers, scans
+from cac_hpc.dataset import shards
+from cac_hpc.run import settings
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.train.distributed import World
+from tests.support.runs import REPO, job
+
+STUDIES, SLICES, MATRIX = 8, 10, 64
+PACKERS = sorted(set(peers.PROGRAMS) - {"read only", "copy only"})
+
+
+@pytest.fixture(scope="module")
+def long_headers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("long_headers")
+    scans.write_studies(root, 2, SLICES, MATRIX)
+    return root
+
+
+def test_headers_are_as_long_as_a_scanners(long_headers):
+    ds = pydicom.dcmread(long_headers / "001" / "IM0010.dcm")
+    assert 130 <= len(ds) + len(ds.file_meta) <= 180
+    assert sum(element.tag.is_private for element in ds) == 40
+    assert ds.pixel_array.shape == (MATRIX, MATRIX)
+
+
+@pytest.mark.parametrize("name", PACKERS)
+def test_every_program_packs_the_same_hu(long_headers, tmp_path, name):
+    if peers.version(name) is None:
+        pytest.skip(f"{name} is not installed")
+    stored = [pydicom.dcmread(path).pixel_array.astype(int) - 1024 for path in long_headers.rglob("*.dcm")]
+    command = [sys.executable, "-m", "cac_hpc.benchmark.peers", name, str(long_headers), str(tmp_path)]
+    subprocess.run(command, cwd=REPO, check=True, capture_output=True, timeout=120)
+    assert peers.contents(tmp_path) == (2 * SLICES * MATRIX**2, sum(hu.sum() for hu in stored))
+
+
+@pytest.mark.drill
+def test_the_job_compares_everybody_with_us(tmp_path):
+    found = [name for name in ("dcm2niix", "pydicom + h5py") if peers.version(name) is not None]
+    size = ("--studies", STUDIES, "--slices", SLICES, "--matrix", MATRIX, "--repeats", 1)
+    env = {**os.environ, "COLUMNS": "80", "TMPDIR": str(tmp_path)}
+    done = job("benchmark.py", "pack", *size, "--against", *found, env=env)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("  ")[1] for line in done.stdout.splitlines() if line.startswith("  ") and line.strip("─ ")]
+    ours = ["cac_hpc 64", "cac_hpc 64, two", "cac_hpc 32"]
+    assert rows[1:] == [*found, *ours], done.stdout  # each on one line
+    assert f"slices of {STUDIES * SLICES}" not in done.stdout  # that somebody left slices out
+    assert "yes  the same HU as pydicom + h5py: sums" in done.stdout
+    assert not list(tmp_path.iterdir())  # nothing stays
+
+
+def test_what_cannot_be_measured_is_refused():
+    done = job("benchmark.py", "pack", "--studies", 2)
+    assert (done.returncode, done.stderr) == (2, "error: --studies is 2, but must be 8 or more\n")
+
+
+def test_memory_is_that_of_all_processes(tmp_path):
+    child = "import time; kept = bytearray(100 << 20); time.sleep(2)"
+    parent = f"import subprocess, sys; kept = bytearray(100 << 20); subprocess.run([sys.executable, '-c', {child!r}])"
+    cost = costs.run([sys.executable, "-c", parent], tmp_path / "log", {})
+    assert 200 << 20 <= cost.peak_bytes <= 250 << 20
+    assert cost.seconds >= 2 > cost.cpu_seconds
+
+
+def test_a_program_that_fails_is_told_with_its_words(tmp_path):
+    with pytest.raises(RuntimeError, match="no such thing"):
+        costs.run([sys.executable, "-c", "raise SystemExit('no such thing')"], tmp_path / "log", {})
+
+
+TINY = ("--device", "cpu", "--studies", 12, "--slices", 10, "--size", 32, "--seconds", 0.2, "--repeats", 1)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(240)
+def test_training_is_measured_beside_others_and_beside_the_product(tmp_path, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("torch")  # which torch keeps for each user
+    env = {**os.environ, "COLUMNS": "80", "TMPDIR": str(tmp_path), "TORCHINDUCTOR_CACHE_DIR": str(cache)}
+    done = job("benchmark.py", "train", *TINY, env=env)
+    assert done.returncode == 0, done.stderr
+    names = [name for name in loaders.LOADERS if loaders.installed(name)]
+    folds = ["fold, 1 rank", "fold, 2 ranks"][: len(os.sched_getaffinity(0))]
+    rows = [line.split("  ")[1].strip() for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert [row for row in rows if row.strip("─ ")][-len(names + folds) :] == names + folds, done.stdout
+    assert len(re.findall(r"^(yes|no )  ", done.stdout, re.M)) == 3
+    assert not list(tmp_path.iterdir())  # nothing stays
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("name", [name for name in loaders.LOADERS if name != "compute only"])
+def test_every_loader_hands_over_every_slice_once_and_whole(name, finished_run):
+    if not loaders.installed(name):
+        pytest.skip(f"{name} is not installed")
+    run = RunPaths(finished_run)
+    dataset = run.dataset(None)
+    table = pd.read_csv(dataset.studies, dtype={"study": str})
+    category = dict(zip(table["study"], table["category"], strict=True))
+    world = World(0, 1, torch.device("cpu"))
+    feed = loaders.LOADERS[name][0](loaders.Job(settings.load(run.config), dataset, category, world))
+    for epoch in (1, 2):
+        found = {}
+        for rows, hu_NHW in feed(epoch):
+            assert hu_NHW.dtype == torch.int16
+            found |= dict(zip(rows.tolist(), hu_NHW.sum(dim=(1, 2)).tolist(), strict=True))
+        first = 0
+        for index, shard in enumerate(shards.read_checked(dataset.seal)["shards"]):
+            images = np.empty((shard["rows"], 32, 32), np.int16)
+            shards.read_shard(dataset.shard(index), images)
+            assert [found[first + row] for row in range(len(images))] == images.sum(axis=(1, 2), dtype=int).tolist()
+            first += len(images)
+        assert len(found) == first

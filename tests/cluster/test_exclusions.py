@@ -1,0 +1,192 @@
+"""Whose fault it is: a node's, which is left out for a while, or everybody's, which ends the job and blames no node."""
+
+import json
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from cac_hpc.cluster import exclusions, preflight, restarts
+from cac_hpc.cluster.restarts import Place
+from cac_hpc.dataset import sealed, sealing
+from cac_hpc.run import ledger, settings, stages
+from cac_hpc.run.config import ClusterConfig, InputError
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.run.stages import STAGES
+from tests.support.drills import DEV
+from tests.support.runs import job, prepare
+from tests.support.standins import FakeSlurm, bare_run
+
+FOLDS = next(stage for stage in STAGES if stage.name == "folds")
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    return FakeSlurm(tmp_path / "bin", monkeypatch)
+
+
+@pytest.fixture
+def run(tmp_path, scans, packed):
+    """A run with its folds ahead, and a dataset of its own outside of its folder."""
+    shutil.copytree(packed, tmp_path / "dataset")
+    made = RunPaths(prepare(tmp_path, scans, data={"packed_dir": str(tmp_path / "dataset")}))
+    sealing.seal(made.root)
+    return made
+
+
+def look(run):
+    return preflight.fault(run, settings.load(run.config), FOLDS)
+
+
+def spoil(path, how):
+    content = path.read_bytes()
+    path.unlink()
+    if how == "cut":
+        path.write_bytes(content[:-1])
+    elif how == "folder":
+        path.mkdir()
+    elif how == "dangling":
+        path.symlink_to("nowhere")
+    elif how == "input/output error":
+        path.symlink_to("/proc/self/mem")
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("gone", "is missing"), ("cut", r"has \d+ bytes of \d+"), ("folder", "is a folder"), ("dangling", "is missing")],
+)
+def test_a_shard_that_is_wrong_for_everybody_is_no_fault_of_the_node(run, tmp_path, how, said):
+    spoil(tmp_path / "dataset" / "shards" / "shard-00001.h5", how)
+    wanted = (
+        rf"/dataset: sealed, but shards/shard-00001\.h5 {said}; stage pack .*: python jobs/launch_cv.py --resume RUN"
+    )
+    with pytest.raises(InputError, match=wanted):
+        look(run)
+    with pytest.raises(InputError, match=wanted):
+        sealing.seal(run.root)
+
+
+@pytest.mark.parametrize("gone", ["dataset.json", "dataset.json damaged"])
+def test_a_seal_that_is_wrong_is_no_fault_of_the_node(run, tmp_path, gone):
+    seal = tmp_path / "dataset" / "dataset.json"
+    seal.write_text("[]", encoding="utf-8") if "damaged" in gone else seal.unlink()
+    with pytest.raises(InputError, match=r"dataset\.json: (not there, wanted a sealed dataset|damaged)"):
+        look(run)
+
+
+def test_what_only_this_node_may_meet_is_its_fault(run, tmp_path):
+    assert look(run) is None
+    spoil(tmp_path / "dataset" / "shards" / "shard-00000.h5", "input/output error")
+    assert "Input/output error" in look(run)
+    (tmp_path / "dataset").rename(tmp_path / "not mounted")
+    assert "cannot see" in look(run)
+    assert "plan.json: No such file" in look(run)
+
+
+def test_resume_packs_what_was_purged_as_it_was_sealed(run, tmp_path):
+    shard = tmp_path / "dataset" / "shards" / "shard-00001.h5"
+    was = shard.read_bytes()
+    shard.unlink()
+    states = {(state.stage, state.task): state.state for state in stages.survey(run)}
+    assert (states["pack", 0], states["pack", 1]) == ("done", "planned")
+    told = job("launch_cv.py", "--resume", run.root, "--dry_run")
+    assert "shards/shard-00001.h5 is missing (1 in all); packed again, as it was sealed" in told.stdout
+    assert "pack: 1 task," in told.stdout
+    cfg = settings.load(run.config)
+    waiting = stages.waiting(stages.plan_tasks(cfg, run, 2))
+    assert [str(task) for task in waiting][:2] == ["pack 1", "seal"]
+    assert job("pack.py", "--run", run.root).returncode == 0
+    assert shard.read_bytes() == was
+    sealed.check(run.dataset(cfg.data.packed_dir))
+
+
+def nodes(fake, count, partition="dev*"):
+    fake.says("sinfo", "".join(f"{partition}|n{number}|idle\n" for number in range(1, count + 1)))
+
+
+def add(run, node, partition=None, **settings_of):
+    return exclusions.add(run, ClusterConfig(partition=partition, **settings_of), node, "has no GPU", "7")
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 0), (2, 1), (4, 1), (8, 2), (40, 10)])
+def test_at_most_a_quarter_of_the_nodes_is_left_out_and_never_all(fake, tmp_path, count, most):
+    run = bare_run(tmp_path / "run")
+    nodes(fake, count)
+    for number in [*range(1, most + 1)] * 2:  # twice: known already
+        assert add(run, f"n{number}") is None
+    said = add(run, f"n{most + 1}")
+    assert f"of {count} nodes that the job can use in partition default at most {most} may be" in said
+    assert len(exclusions.current(run)) == most
+
+
+def test_jobs_that_find_bad_nodes_at_the_same_time_leave_out_no_more(fake, tmp_path):
+    run = bare_run(tmp_path / "run")
+    nodes(fake, 12)
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(lambda number: add(run, f"n{number}"), range(1, 9)))
+    assert said.count(None) == len(exclusions.current(run)) == 3
+
+
+@pytest.mark.parametrize("settings_of", [{"exclude": "n[2-4]"}, {"sbatch": {"nodelist": "n1"}}])
+def test_the_one_node_that_the_settings_leave_is_never_left_out(fake, tmp_path, settings_of):
+    run = bare_run(tmp_path / "run")
+    nodes(fake, 4)
+    fake.says("scontrol", "n1\n" if "sbatch" in settings_of else "n2\nn3\nn4\n")
+    assert "of 1 nodes that the job can use" in add(run, "n1", **settings_of)
+    assert exclusions.current(run) == []
+
+
+def test_where_slurm_does_not_say_how_many_there_are_one_is_left_out(fake, tmp_path):
+    run = bare_run(tmp_path / "run")
+    fake.fails("sinfo")
+    assert add(run, "n1", "dev") is None
+    assert "of an unknown number of nodes" in add(run, "n2", "dev")
+
+
+def test_at_the_limit_the_job_ends_with_the_cause_and_is_not_requeued(fake, tmp_path, monkeypatch, scans):
+    run = RunPaths(prepare(tmp_path, scans))
+    nodes(fake, 4)
+    fake.says("scontrol", "")
+    ledger.append(run.excluded, node="n1", why="cannot see /scratch/x: No such file or directory", job="7_0")
+    monkeypatch.setenv("SLURMD_NODENAME", "n2")
+    cfg = settings.load(run.config)
+    task = stages.tasks_of(cfg, run, "folds")[1]
+    assert restarts.leave_node(run, cfg, [task], Place("7_1", 0, 1, "k"), "cannot see /scratch/x: gone") == 1
+    last = ledger.read(run.ledger)[-1]
+    assert last["event"] == "ended"
+    assert last["reason"].startswith("node n2 cannot see /scratch/x: gone; not left out for another: of 4 nodes")
+    assert f"rm {run.excluded}" in last["reason"]
+    assert [bad.node for bad in exclusions.current(run)] == ["n1"]
+    assert not fake.calls("scontrol")
+
+
+def test_what_was_left_out_long_ago_is_used_again_and_still_known(tmp_path):
+    run = bare_run(tmp_path / "run")
+    old = datetime.now(timezone.utc) - timedelta(hours=exclusions.LAPSE_H, minutes=1)
+    lines = [{"time": old.isoformat(), "node": "n1", "why": "x"}, {"node": "n2", "why": "of an old version"}]
+    run.excluded.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    ledger.append(run.excluded, node="n3", why="has no GPU", job="7")
+    assert [bad.node for bad in exclusions.current(run)] == ["n2", "n3"]
+    assert [bad["node"] for bad in stages.bad_nodes(run)] == ["n1", "n2", "n3"]  # never in a report
+
+
+@pytest.mark.timeout(180)
+def test_status_and_resume_say_what_is_left_out_and_resume_refuses_where_nothing_is_left(slurm, scans, tmp_path):
+    run = RunPaths(prepare(tmp_path, scans))
+    asked = ("--cluster", DEV, "--cluster.kind", "slurm", "--dry_run")
+    for number in range(1, 4):
+        ledger.append(run.excluded, node=f"n{number}", why="cannot see /scratch/x: gone", job="7")
+    for told in (job("status.py", run.root), job("launch_cv.py", "--resume", run.root, *asked, env=slurm.env)):
+        assert told.returncode == 0, told.stderr
+        assert "node n3 is left out since 20" in told.stdout
+        assert "for 24 h: it cannot see /scratch/x: gone" in told.stdout
+        assert f"to use them again: rm {run.excluded}" in told.stdout
+    ledger.append(run.excluded, node="n4", why="has no GPU", job="7")
+    refused = job("launch_cv.py", "--resume", run.root, *asked, env=slurm.env)
+    assert refused.returncode == 2
+    assert "every node in service of partition dev is left out" in refused.stderr
+    assert f"to use them again: rm {run.excluded}" in refused.stderr
+    subprocess.run(["rm", run.excluded], check=True)
+    assert job("launch_cv.py", "--resume", run.root, *asked, env=slurm.env).returncode == 0

@@ -1,0 +1,29 @@
+"""One table of reason codes: in the code, in the README, and complete."""
+
+from pathlib import Path
+
+import pytest
+
+from cac_hpc.run import reasons
+from cac_hpc.run.config import Checks, plain
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "cac_hpc").glob("*/*.py") if path.stem != "reasons")
+
+
+def test_the_readme_holds_the_table_of_the_code():
+    assert reasons.as_markdown() in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("code", sorted(reasons.REASONS))
+def test_every_reason_is_given_somewhere(code):
+    assert f'"{code}"' in CODE
+
+
+def test_the_checks_of_the_settings_are_reasons():
+    assert set(plain(Checks())) <= set(reasons.REASONS)
+
+
+def test_an_unknown_reason_is_a_mistake_of_ours():
+    with pytest.raises(AssertionError):
+        reasons.Refused("bad_luck", "nothing")

@@ -1,0 +1,125 @@
+"""What breaks a worker stays in it, and a worker never outlives its caller."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import CancelledError
+from pathlib import Path
+
+import pytest
+
+from cac_hpc.machine.workers import Lost, Worker
+from tests.support import risky
+from tests.support.runs import REPO
+from tests.support.waiting import wait_for
+
+MEMORY = 1 << 29
+CALLER = """
+import threading
+from cac_hpc.machine.workers import Worker
+from tests.support import risky
+
+if __name__ == "__main__":
+    Worker(risky.work, 600, 1 << 29, threading.Event()).run("hang", lambda pid: print(pid, flush=True))
+"""
+
+
+@pytest.fixture
+def give_up():
+    return threading.Event()
+
+
+@pytest.fixture
+def worker(give_up):
+    made = Worker(risky.work, 2, MEMORY, give_up)
+    yield made
+    made.close()
+
+
+def gone(pid):
+    """Whether a process has ended; a dead one that nobody asked about has, too."""
+    try:
+        return re.search(r"^State:\s+Z", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"), re.M) is not None
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("habit", "reason", "detail"),
+    [
+        ("segfault", "crashed", "ended by SIGSEGV"),
+        ("leave", "crashed", "ended with exit code 3"),
+        ("raise", "crashed", r"KeyError in risky\.py:\d+"),
+        ("hang", "over_time", "no word for 2 s"),
+        ("bomb", "over_memory", r"more than 0\.5 GB"),
+    ],
+)
+def test_what_breaks_a_worker_is_told_and_the_next_task_done_by_another(worker, habit, reason, detail):
+    heard = []
+    with pytest.raises(Lost) as lost:
+        worker.run(habit, heard.append)
+    assert lost.value.reason == reason
+    assert re.fullmatch(detail, lost.value.detail)
+    assert worker.run("work", heard.append) == heard[1]
+    assert gone(heard[0])
+    assert heard[0] != heard[1]
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_that_works_is_kept(worker):
+    assert len({worker.run("work", lambda pid: None) for _ in range(3)}) == 1
+
+
+@pytest.mark.timeout(60)
+def test_what_the_operating_system_refuses_is_no_fault_of_the_task(worker):
+    with pytest.raises(OSError, match="No space left on device"):
+        worker.run("disk", lambda pid: None)
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_that_died_between_two_tasks_is_told(worker):
+    pid = worker.run("work", lambda pid: None)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: gone(pid), 10, "the worker's end")
+    with pytest.raises(Lost, match="crashed: ended by SIGKILL"):
+        worker.run("work", lambda pid: None)
+    assert worker.run("work", lambda pid: None) != pid
+
+
+@pytest.mark.timeout(60)
+def test_ctrl_c_is_not_for_the_worker(worker):
+    pid = worker.run("work", lambda pid: None)
+    os.kill(pid, signal.SIGINT)
+    assert worker.run("work", lambda pid: None) == pid
+
+
+@pytest.mark.timeout(60)
+def test_who_waits_can_be_told_to_give_up(worker, give_up):
+    heard = []
+
+    def hear(pid):
+        heard.append(pid)
+        give_up.set()
+
+    with pytest.raises(CancelledError):
+        worker.run("hang", hear)
+    assert gone(heard[0])
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_worker_dies_with_its_caller(tmp_path, end):
+    script = tmp_path / "caller.py"
+    script.write_text(CALLER, encoding="utf-8")
+    env = os.environ | {"PYTHONPATH": str(REPO)}
+    with subprocess.Popen(
+        [sys.executable, script], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as caller:
+        pid = int(caller.stdout.readline())
+        assert not gone(pid)
+        caller.send_signal(end)
+    wait_for(lambda: gone(pid), 10, "the worker's end")

@@ -1,0 +1,147 @@
+"""Runs whose folds predicted as told, without training; and the study's printed matrix."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from cac_hpc.dataset import shards, splits
+from cac_hpc.run import digests, paths
+from cac_hpc.run.config import SplitConfig
+from cac_hpc.run.paths import RunPaths
+from tests.support.runs import write_config
+
+PRINTED = np.array(
+    [
+        [240, 3, 0, 1, 0, 0],
+        [0, 142, 0, 0, 0, 0],
+        [0, 0, 206, 4, 5, 1],
+        [0, 0, 2, 238, 0, 12],
+        [1, 0, 1, 1, 227, 0],
+        [0, 2, 1, 12, 0, 286],
+    ]
+)
+
+
+TRAINED = {  # what a fold says of its training
+    "epochs": 4,
+    "tested_epoch": 3,
+    "ranks": 2,
+    "device": "cpu",
+    "precision": "fp32",
+    "residency": "host",
+    "parameters": 416,
+    "layers": [
+        {"layer": "Slice", "detail": "", "output": [1, 32, 32], "parameters": 0},
+        {"layer": "Conv2d", "detail": "3 x 3", "output": [8, 32, 32], "parameters": 80},
+        {"layer": "MaxPool2d", "detail": "2 x 2", "output": [8, 16, 16], "parameters": 0},
+        {"layer": "Linear", "detail": "", "output": [6], "parameters": 336},
+    ],
+    "train_slices": 40,
+    "val_slices": 10,
+    "test_slices": 10,
+}
+
+
+def make_run(tmp_path, predicted, patient=None, num_folds=5, score=None, facts=None, **sections):
+    """A run whose folds predicted as told: (study, label) to the predicted category of each slice.
+
+    Every fold tests every fifth patient; probability 0.9 goes to the predicted category. facts: further columns of
+    studies.csv, by study.
+    """
+    run = RunPaths(tmp_path / "run")
+    sections = {"split": {"folds": num_folds}, **sections}
+    config = write_config(tmp_path / "settings.yaml", tmp_path, run.root, **sections)
+    run.root.mkdir()
+    config.rename(run.config)
+    dataset = run.dataset(None)
+    keys = list(predicted)
+    table = pd.DataFrame(
+        {
+            "study": [study for study, _ in keys],
+            "category": [label for _, label in keys],
+            "slices": [len(predicted[key]) for key in keys],
+        }
+    )
+    table["patient"] = table["study"].map(patient) if patient else table["study"]
+    if score:
+        table["score"] = table["study"].map(score)
+    for name, values in (facts or {}).items():
+        table[name] = table["study"].map(values)
+    dataset.root.mkdir()
+    table.to_csv(dataset.studies, index=False)
+    paths.write_json(dataset.plan, {"sha256": "-", "shards": [table["study"].tolist()]})
+    paths.write_json(dataset.intake, intake_of(table))
+    tables = {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
+    shards.write_checked(dataset.seal, {**tables, "plan_sha256": "-", "slices": int(table["slices"].sum())})
+    names = table["patient"].drop_duplicates().tolist()
+    write_folds(run, table, [names[index::num_folds] for index in range(num_folds)], predicted)
+    return run
+
+
+def intake_of(table):
+    """What the seal stage says of studies that were all used."""
+    counts, slices = np.bincount(table["category"], minlength=6).tolist(), int(table["slices"].sum())
+    studies = {"found": len(table), "without_label": 0, "labelled": len(table), "used": len(table), "refused": {}}
+    return {
+        "files": {"found": slices, "used": slices, "rejected": {}},
+        "studies": studies | {"rows_without_study": 0},
+        "slices": slices,
+        "categories": {"labelled": counts, "used": counts},
+        "acquisition": {"kernel": {"STANDARD": len(table)}},
+    }
+
+
+def write_folds(run, studies, tests, predicted, scheme="kfold"):
+    """Folds that test these patients, the first of the others for validation, and what they predicted."""
+    run.splits.unlink(missing_ok=True)
+    members, folds = studies.groupby("patient")["study"].apply(list), []
+    for test in tests:
+        rest = sorted(set(studies["patient"]) - set(test))
+        parts = (rest[1:], rest[:1], test)
+        folds.append(splits.Fold(*(tuple(sorted(study for name in part for study in members[name])) for part in parts)))
+    cfg = SplitConfig(folds=max(2, len(folds)), scheme=scheme)
+    splits.write_splits(run.splits, folds, cfg, digests.file_sha256(run.dataset(None).studies))
+    for index, fold in enumerate(folds):
+        write_fold(run, index, {key: predicted[key] for key in predicted if key[0] in fold.test})
+
+
+def write_fold(run, index, predicted):
+    rows = []
+    for (study, label), categories in predicted.items():
+        for at, category in enumerate(categories):
+            rows.append([study, at, index, label, *np.where(np.arange(6) == category, 0.9, 0.02)])
+    run.fold(index).root.mkdir(parents=True, exist_ok=True)
+    columns = ["study", "slice", "fold", "label", *(f"p{category}" for category in range(6))]
+    pd.DataFrame(rows, columns=columns).to_csv(run.fold(index).predictions, index=False)
+    run.fold(index).attempts.mkdir(exist_ok=True)
+    run.fold(index).attempt(1).write_text("{}")
+    vouch(run, index)
+
+
+def vouch(run, index, **facts):
+    """What a fold says of its predictions as they are now."""
+    files = run.fold(index)
+    found = {
+        "fold": index,
+        "attempt": 1,
+        "splits_sha256": digests.file_sha256(run.splits),
+        "predictions_bytes": files.predictions.stat().st_size,
+        "predictions_sha256": digests.file_sha256(files.predictions),
+        **TRAINED,
+    }
+    paths.write_json(files.metrics, found | facts)
+
+
+def printed_predictions():
+    """The study's printed matrix as predictions of five studies per category."""
+    predicted = {}
+    for label, counts in enumerate(PRINTED):
+        slices = np.repeat(np.arange(6), counts)
+        for part in range(5):
+            predicted[(f"{label}-{part}", label)] = slices[part::5].tolist()
+    return predicted
+
+
+def report_of(run):
+    return json.loads((run.report / "report.json").read_text(encoding="utf-8"))

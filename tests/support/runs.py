@@ -1,0 +1,95 @@
+"""Small cohorts, their settings, and jobs started as people start them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from cac_hpc.cluster import launch
+from cac_hpc.dataset import packing, sealing
+from cac_hpc.run import settings
+from cac_hpc.volumes import dicom
+
+REPO = Path(__file__).resolve().parents[2]
+SUPPORT = Path(__file__).parent
+SCORES = (0.0, 5.0, 50.0, 200.0, 700.0, 2000.0)  # one in each category
+NUM_SLICES, SIZE = 6, 32
+
+
+def write_scans(root: Path, num_studies: int = 18) -> Path:
+    """Studies of a few small slices with more bright squares the higher the category, and their labels.csv."""
+    rng = np.random.default_rng(0)
+    rows = ["study,score"]
+    for index in range(num_studies):
+        category = index % len(SCORES)
+        hu_ZHW = rng.normal(40, 15, (NUM_SLICES, SIZE, SIZE))
+        hu_ZHW[:, :3] = -900  # air and lung
+        for z in range(NUM_SLICES):
+            for y, x in rng.integers(2, SIZE - 4, (2 * category, 2)):
+                hu_ZHW[z, y : y + 3, x : x + 3] = 500
+        dicom.write_series(
+            root / f"{index:03d}",
+            hu_ZHW.astype(np.int16),
+            pixel_spacing_mm=6.0,
+            slice_spacing_mm=3.0,
+            first_z_mm=-9.0,
+            uid_entropy=["tests", str(index)],
+            attributes={"KVP": 120, "SliceThickness": 3},
+        )
+        rows.append(f"{index:03d},{SCORES[category]:g}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return root
+
+
+def write_config(path: Path, scans: Path, run: Path, **sections: dict[str, object]) -> Path:
+    """Settings of a run that takes seconds: three folds of two ranks on the CPU."""
+    content: dict[str, object] = {
+        "run": str(run),
+        "data": {"dicom_root": str(scans)},
+        "labels": {"sheet": str(scans / "labels.csv")},
+        "pack": {"size": SIZE, "studies_per_shard": 9, "min_slices": NUM_SLICES},
+        "split": {"folds": 3},
+        "model": {"filters": [8, 16, 16], "dense": 32},
+        "train": {"epochs": 4, "learning_rate": 0.002, "device": "cpu", "precision": "fp32"},
+        "cluster": {"kind": "local", "ranks_per_node": 2},
+        "report": {"figure_dpi": 50},  # a second less per report
+    }
+    for name, section in sections.items():
+        content[name] = {**content.get(name, {}), **section}  # type: ignore[dict-item]
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def prepare(folder: Path, scans: Path, **sections: dict[str, object]) -> Path:
+    """A run folder as the launcher leaves it before the first stage starts."""
+    cfg, options = settings.parse_launch(
+        None, ["--config", str(write_config(folder / "settings.yaml", scans, folder / "run", **sections)), "--dry_run"]
+    )
+    assert launch.launch(cfg, options, REPO) == 0
+    return folder / "run"
+
+
+def pack(run: Path) -> None:
+    """The stages pack and seal."""
+    packing.pack_shards(run)
+    sealing.seal(run)
+
+
+def job(
+    script: str, *arguments: object, env: dict[str, str] | None = None, timeout_s: float = 240
+) -> subprocess.CompletedProcess[str]:
+    """Start jobs/SCRIPT as a person would."""
+    command = [sys.executable, str(REPO / "jobs" / script), *map(str, arguments)]
+    return subprocess.run(command, env=env or dict(os.environ), capture_output=True, text=True, timeout=timeout_s)
+
+
+def torchrun(num_ranks: int, run: Path, fold: int) -> list[str]:
+    """The command that trains a fold with that many ranks."""
+    logs = f"--log-dir={run}/slurm/torchrun"
+    ranks = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}", logs, "--"]
+    return [*ranks, str(REPO / "jobs" / "train_fold.py"), "--run", str(run), "--fold", str(fold)]
