@@ -41,6 +41,7 @@ setup(
         "jsonargparse>=4.49,<5",
         "omegaconf>=2.3,<3",
         "PyYAML>=6.0",
+        "pydantic>=2.12,<3",
     ],
     extras_require={
         "test": [
@@ -48,8 +49,9 @@ setup(
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.8",
             "hypothesis>=6.100",
+            "jsonschema>=4.21",
         ],
-        "check": ["ruff", "mypy", "pandas-stubs", "types-PyYAML"],  # as constraints.txt pins them
+        "check": ["ruff", "mypy", "pandas-stubs", "types-PyYAML", "types-jsonschema"],  # as constraints.txt pins them
         "peers": ["SimpleITK>=2.4", "dcm2niix>=1.0.20240202", "monai>=1.6"],  # for jobs/benchmark.py
     },
 )

@@ -27,6 +27,7 @@ OWNERS = {
     "monai": {"benchmark.loaders", "benchmark.peers"},
     "omegaconf": {"run.composition"},
     "openpyxl": {"dataset.sheets"},
+    "pydantic": {"statistics.results"},
     "pydicom": {"volumes.dicom", "benchmark.peers"},
     "rich": {"run.logs"},
     "sklearn": {"statistics.metrics"},

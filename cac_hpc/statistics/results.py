@@ -1,0 +1,561 @@
+"""What a report holds, as types: ``Report > Level > Pooled > Figure``. The owner of pydantic.
+
+``report.json`` is these types and nothing else: names of fields are its names, their order its order; its JSON Schema
+is made from them. A value that is undefined is None, and ``note`` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError, WithJsonSchema
+
+T = TypeVar("T")
+FORMAT_VERSION = 5
+
+
+class Damaged(ValueError):
+    """Something in a report.json that no report has, in words."""
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+Omitted = Field(exclude_if=_is_none)  # a key that is not there where there is nothing to say
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number: its value, the units behind it, its 95 % interval with the method, and why one of them is missing."""
+
+    value: float | None
+    n: int
+    low: float | None
+    high: float | None
+    interval: str | None
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of the reference and of the other, and the other less the reference."""
+
+    reference: float | None
+    other: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    interval: str | None
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Category(Generic[T]):
+    """Figures, or differences, of one category; in JSON they stand beside its number."""
+
+    category: int
+    figures: dict[str, T]
+
+
+def _flat(category: Category[T]) -> dict[str, Any]:
+    return {"category": category.category, **category.figures}
+
+
+def _nested(found: object) -> object:
+    if not isinstance(found, Mapping):
+        return found
+    return {"category": found.get("category"), "figures": {key: found[key] for key in found if key != "category"}}
+
+
+def _schema(of: type) -> WithJsonSchema:
+    number = {"type": "integer"}
+    return WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {"category": number},
+            "required": ["category"],
+            "additionalProperties": TypeAdapter(of).json_schema(),
+        }
+    )
+
+
+_read, _write = BeforeValidator(_nested), PlainSerializer(_flat, return_type=dict)
+CategoryFigures = Annotated[Category[Figure], _read, _write, _schema(Figure)]
+CategoryDifferences = Annotated[Category[Difference], _read, _write, _schema(Difference)]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A confusion matrix (rows true, columns predicted) and all that follows from it; lists are by category."""
+
+    n: int
+    errors: int
+    over_estimated: int
+    under_estimated: int
+    support: list[int]
+    predicted: list[int]
+    majority_category: int | None
+    figures: dict[str, Figure]
+    categories: list[CategoryFigures]
+    confusion_matrix: list[list[int]]
+
+
+@dataclass(frozen=True)
+class SignTest:
+    """Whether more patients are over- than under-estimated."""
+
+    over: int
+    under: int
+    unit: str
+    p_value: float | None
+    note: str | None
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Whether more patients are right in the other than in the reference."""
+
+    test: str
+    unit: str
+    other_better: int
+    reference_better: int
+    equal: int
+    p_value: float | None
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Pooled(Matrix):
+    """The matrix of all folds together."""
+
+    patients: int
+    sign_test: SignTest
+
+
+@dataclass(frozen=True)
+class _OfFold:
+    fold: int
+
+
+@dataclass(frozen=True)
+class FoldMatrix(Matrix, _OfFold):  # fields of the last base come first
+    """The matrix of one fold."""
+
+    patients: int
+
+
+@dataclass(frozen=True)
+class OverFolds:
+    """Mean and standard deviation (n - 1) of a figure over the folds in which it is defined."""
+
+    mean: float | None
+    sd: float | None
+    n: int
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Collapsed:
+    """Coarser categories; groups: which of them each category is in; None, with a note, where the edges do not fit."""
+
+    key: str
+    names: list[str]
+    groups: list[int] | None
+    note: str | None
+    pooled: Pooled | None
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Predictions whose highest probability is above one edge, up to and with the other."""
+
+    above: float
+    up_to: float
+    n: int
+    confidence: float | None
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    interval: str | None
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Whether probabilities mean what they say."""
+
+    brier: Figure
+    brier_of_frequencies: Figure
+    expected_calibration_error: Figure
+    bins: int
+    reliability: list[Bin]
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        names = ("brier", "brier_of_frequencies", "expected_calibration_error")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class OtherRule:
+    """The accuracy of patients by a way from slices to patients that was not chosen."""
+
+    rule: str
+    accuracy: Figure
+
+
+@dataclass(frozen=True)
+class Level:
+    """Everything at slice level or at patient level; distinct: units, each counted once however often it was tested."""
+
+    unit: str
+    distinct: int
+    counting: str
+    pooled: Pooled
+    folds: list[FoldMatrix]
+    over_folds: dict[str, OverFolds]
+    collapsed: list[Collapsed]
+    calibration: Calibration
+    other_rules: Annotated[list[OtherRule] | None, Omitted] = None
+
+
+@dataclass(frozen=True)
+class Absent:
+    """In place of results: why there are none."""
+
+    note: str
+
+
+@dataclass(frozen=True)
+class Roles(Generic[T]):
+    """Of the reference, and of the other that is compared with it."""
+
+    reference: T
+    other: T
+
+
+@dataclass(frozen=True)
+class ComparedLevel:
+    """Every figure of both at one level, and the differences; matrices: where both are of one run."""
+
+    unit: str
+    n: Roles[int]
+    figures: dict[str, Difference]
+    categories: list[CategoryDifferences]
+    matrices: Annotated[Roles[Pooled] | None, Omitted] = None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two predictions of the same units, by level."""
+
+    levels: dict[str, ComparedLevel]
+    sign_test: PairedTest
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """How a report counts."""
+
+    patient_rule: str
+    top_k: int
+    draws: int
+    seed: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Of what a report is made from."""
+
+    studies_sha256: str
+    plan_sha256: str
+    splits_sha256: str
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """One of two runs that are compared."""
+
+    run: str
+    title: str
+    status: str
+    folds_found: int
+    digests: Digests
+    split_by_slice: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two finished runs of the same patients; settings: those that differ."""
+
+    reference: ComparedRun
+    other: ComparedRun
+    status: str
+    patients: int
+    warnings: list[str]
+    notes: list[str]
+    settings: list[str]
+    statistics: Statistics
+    levels: dict[str, ComparedLevel]
+    sign_test: PairedTest
+
+
+@dataclass(frozen=True)
+class ScoreAgreement:
+    """The baseline's less the reported score: mean (bias) and 95 % limits of agreement."""
+
+    n: int
+    bias: float | None
+    low: float | None
+    high: float | None
+    note: Annotated[str | None, Omitted] = None
+
+
+@dataclass(frozen=True)
+class JudgedPatients:
+    """What baseline and network said of each test of a patient, as columns."""
+
+    patient: list[str]
+    fold: list[int]
+    score: list[float | None]
+    rule_score: list[float]
+    category: list[int]
+    rule: list[int]
+    network: list[int]
+
+
+@dataclass(frozen=True)
+class EmptySlices:
+    """Of a category, the slices without any voxel of 130 HU or more where the heart is."""
+
+    category: int
+    studies: int
+    slices: int
+    empty: int
+    share: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Studies, and folds, that a comparison leaves out."""
+
+    studies: int
+    folds: Annotated[list[int] | None, Omitted] = None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The Agatston rule (the reference) and the network (the other) on the same units."""
+
+    note: None
+    left_out: LeftOut
+    levels: dict[str, ComparedLevel]
+    sign_test: PairedTest
+    scores: ScoreAgreement
+    patients: JudgedPatients
+    empty_slices: list[EmptySlices]
+
+
+@dataclass(frozen=True)
+class FoldAccuracies:
+    """Accuracy of a fold at both levels, by what the network was shown."""
+
+    fold: int
+    slice: dict[str, float]
+    patient: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """The network shown everything (the reference), the heart alone, and all but the heart."""
+
+    note: None
+    left_out: LeftOut
+    share: float
+    blank_hu: float
+    views: dict[str, Compared]
+    folds: list[FoldAccuracies]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A check of the data or the results; passed: None where it could not be made."""
+
+    name: str
+    passed: bool | None
+    note: str
+
+
+@dataclass(frozen=True)
+class MissingFold:
+    """A fold without a valid result; at_work: whether it may still come to one."""
+
+    fold: int
+    at_work: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class CategoryRange:
+    """A category of the score: above one edge, up to and with the next."""
+
+    category: int
+    name: str
+    score_above: float | None
+    score_up_to: float | None
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What was found and used; folds: of each, by category, patients to train, validate and test on.
+
+    intake: as the seal stage wrote it to intake.json.
+    """
+
+    studies_found: int
+    studies: int
+    patients: int
+    slices: int
+    rejected_files: int
+    studies_per_category: list[int]
+    folds: list[list[list[int]]]
+    intake: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Split:
+    """How patients, or slices, were divided into folds."""
+
+    scheme: str
+    folds: int
+    test_fraction: float
+    val_fraction: float
+    seed: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class _Printed:
+    title: str
+    level: str
+    note: None
+
+
+@dataclass(frozen=True)
+class Published(Matrix, _Printed):  # fields of the last base come first
+    """What follows from a published confusion matrix, to look at beside the results."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A slice that the report shows."""
+
+    study: str
+    slice: int
+    fold: int
+    true: int
+    predicted: int
+    probability: float
+    probability_of_true: float
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Slices that were picked, and by which rule."""
+
+    rule: str
+    slices: list[Example]
+
+
+@dataclass(frozen=True)
+class MistakenPatient:
+    """A patient whose category was predicted wrong in a fold."""
+
+    patient: str
+    fold: int
+    score: float | None
+    true: int
+    predicted: int
+    probability: float
+    probability_of_true: float
+
+
+@dataclass(frozen=True)
+class MistakenPatients:
+    """The worst of them; by_distance: how many are that many categories off."""
+
+    rule: str
+    wrong: int
+    by_distance: list[int]
+    worst: list[MistakenPatient]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The slices and patients that a report shows."""
+
+    samples: Examples
+    misclassified: Examples
+    patients: MistakenPatients
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report says. training: metrics.json of each fold that is there. settings: by section."""
+
+    format_version: int
+    title: str
+    folds_found: int
+    missing_folds: list[MissingFold]
+    banner: str | None
+    categories: list[CategoryRange]
+    cohort: Cohort
+    split: Split
+    statistics: Statistics
+    published: Published | Absent | None
+    examples: Shown
+    levels: dict[str, Level]
+    training: list[dict[str, Any]]
+    settings: dict[str, Any]
+    digests: Digests
+    status: str
+    audits: list[Audit]
+    inflation: Comparison | Absent | None
+    rule: Baseline | Absent
+    occlusion: Occlusion | Absent
+
+
+def to_json(result: object) -> dict[str, Any]:
+    """A report, or any part of one, as plain values in the order of their fields."""
+    plain: dict[str, Any] = _adapter(type(result)).dump_python(result)
+    return plain
+
+
+def from_json(plain: Mapping[str, Any], kind: type[T]) -> T:
+    """A report, or any part of one, from plain values.
+
+    Raises: Damaged naming the first key that is missing, or not as a report has it.
+    """
+    try:
+        return _adapter(kind).validate_python(plain)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or kind.__name__
+        raise Damaged(f"is not as a report is ({where}: {first['msg']})") from None
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of report.json."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_adapter(Report).json_schema()}
+
+
+@cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)
