@@ -544,7 +544,8 @@ def from_json(plain: Mapping[str, Any], kind: type[T]) -> T:
     Raises: Damaged naming the first key that is missing, or not as a report has it.
     """
     try:
-        return _adapter(kind).validate_python(plain)
+        found: T = _adapter(kind).validate_python(plain)
+        return found
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or kind.__name__
@@ -557,5 +558,5 @@ def schema() -> dict[str, Any]:
 
 
 @cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
