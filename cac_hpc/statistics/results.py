@@ -6,7 +6,7 @@ is made from them. A value that is undefined is None, and ``note`` says why.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Generic, TypeVar
@@ -532,13 +532,14 @@ class Report:
     occlusion: Occlusion | Absent
 
 
-def to_json(result: object) -> dict[str, Any]:
+def to_json(result: Any) -> dict[str, Any]:
     """A report, or any part of one, as plain values in the order of their fields."""
-    plain: dict[str, Any] = _adapter(type(result)).dump_python(result)
+    kind: Any = type(result)
+    plain: dict[str, Any] = _adapter(kind).dump_python(result)
     return plain
 
 
-def from_json(plain: Mapping[str, Any], kind: type[T]) -> T:
+def from_json(plain: Mapping[str, Any], kind: Callable[..., T]) -> T:
     """A report, or any part of one, from plain values.
 
     Raises: Damaged naming the first key that is missing, or not as a report has it.
@@ -548,7 +549,7 @@ def from_json(plain: Mapping[str, Any], kind: type[T]) -> T:
         return found
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or kind.__name__
+        where = ".".join(map(str, first["loc"])) or "all of it"
         raise Damaged(f"is not as a report is ({where}: {first['msg']})") from None
 
 
