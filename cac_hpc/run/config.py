@@ -75,7 +75,7 @@ class LabelsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesRule:
-    """Which series of a study is taken, of the axial ones: README, "What decides between series"."""
+    """Which series of a study is taken, of the axial ones: docs/data.md, "Which series is selected"."""
 
     thickness_mm: tuple[float, float] = (2.0, 5.0)  # SliceThickness, else the distance of the slices; usual is 2.5 or 3
     description: str | None = None  # a regular expression that SeriesDescription must contain, any case

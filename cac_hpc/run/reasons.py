@@ -93,9 +93,3 @@ class Refused(ValueError):
         assert reason in REASONS, reason
         super().__init__(f"{reason}: {detail}")
         self.reason, self.detail = reason, detail
-
-
-def as_markdown() -> str:
-    """The table of the README."""
-    rows = [f"| `{code}` | {meaning} | {advice} |" for code, (meaning, advice) in REASONS.items()]
-    return "\n".join(["| reason | meaning | what to do |", "|---|---|---|", *rows])
