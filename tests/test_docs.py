@@ -24,7 +24,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 SECTIONS = "|".join(kind for kind in fields.names() if "." not in kind)
 SETTING = re.compile(rf"({SECTIONS})(\.[a-z_]+)+")
 FILE = re.compile(r"(?:\w+/)+[\w*]+\.(?:py|sh|sbatch|yaml|md|txt|html)")
-SUFFIXES = {"json", "html", "md", "py", "csv", "yaml"}
+SUFFIXES = {"json", "html", "md", "py", "csv", "yaml", "pt"}
 
 
 class Accepted(Exception):
@@ -147,7 +147,7 @@ def check_command(words, monkeypatch):
     elif Path(program).name == "pip":
         check_pip(words)
     else:
-        assert program in ("-m", "export", "find", "touch"), words
+        assert program in ("-m", "export", "find", "touch"), words  # -m: a module of Python itself
 
 
 def test_the_readme_is_one_screen():

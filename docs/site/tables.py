@@ -129,7 +129,7 @@ def _settings(key: str, kind: Any) -> Iterator[tuple[str, ...]]:
         if dataclasses.is_dataclass(hint) and not notes.get(spec.name):
             yield from _settings(name, hint)
         else:
-            of_check = REASONS.get(spec.name, ("", ""))[0]
+            of_check = REASONS[spec.name][0] if key == "pack.checks" else ""
             yield f"`{name}`", _type(hint), _default(spec), "; ".join(filter(None, (of_check, notes[spec.name])))
 
 
@@ -140,7 +140,9 @@ def _type(hint: Any) -> str:
     if isinstance(hint, types.UnionType):
         return ", ".join("none" if one is type(None) else _type(one) for one in arguments)
     if typing.get_origin(hint) is tuple:
-        return f"list of {arguments[0].__name__}" if arguments[-1] is Ellipsis else f"{len(arguments)} numbers"
+        return (
+            "texts" if arguments[0] is str else "numbers" if arguments[-1] is Ellipsis else f"{len(arguments)} numbers"
+        )
     names = {str: "text", int: "integer", float: "number", bool: "true, false"}
     return names.get(hint, "options" if typing.get_origin(hint) is dict else "time_min, mem_gb, cpus")
 
