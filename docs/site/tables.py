@@ -11,7 +11,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def _part(match: re.Match[str]) -> str:
     return f"{match[1]}\n{PARTS[match[2]]()}\n\n{match[3]}"
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
     assert not any("|" in cell for row in rows for cell in row), "programs differ in how they read | in a cell"
@@ -55,7 +55,7 @@ def attributes() -> str:
     """DICOM attributes that separate phases and acquisitions, and that indicate a contrast agent."""
     from cac_hpc.volumes import acquisition, phases
 
-    groups = {
+    groups: dict[str, Iterable[str]] = {
         "phase and acquisition, in this order": phases.TELLING,
         "interleaved acquisitions: values that rise or fall along the patient": phases.RISING,
         "contrast agent: name or denial": acquisition.AGENTS,
@@ -120,17 +120,18 @@ def settings() -> str:
     return "\n\n".join(parts)
 
 
-def _settings(key: str, kind: Any) -> Iterator[tuple[str, ...]]:
+def _settings(key: str, kind: Any, base: Any = None) -> Iterator[tuple[str, ...]]:
     from cac_hpc.run.reasons import REASONS
 
     hints, notes = typing.get_type_hints(kind), comments(kind.__name__)
     for spec in dataclasses.fields(kind):
         name, hint = f"{key}.{spec.name}", hints[spec.name]
-        if dataclasses.is_dataclass(hint) and not notes.get(spec.name):
-            yield from _settings(name, hint)
-        else:
-            of_check = REASONS[spec.name][0] if key == "pack.checks" else ""
-            yield f"`{name}`", _type(hint), _default(spec), "; ".join(filter(None, (of_check, notes[spec.name])))
+        if dataclasses.is_dataclass(hint):
+            yield from _settings(name, hint, spec.default)
+            continue
+        of_check = REASONS[spec.name][0] if key == "pack.checks" else ""
+        default = spec.default if base is None else getattr(base, spec.name)
+        yield f"`{name}`", _type(hint), _shown(default), "; ".join(filter(None, (of_check, notes[spec.name])))
 
 
 def _type(hint: Any) -> str:
@@ -144,15 +145,13 @@ def _type(hint: Any) -> str:
             "texts" if arguments[0] is str else "numbers" if arguments[-1] is Ellipsis else f"{len(arguments)} numbers"
         )
     names = {str: "text", int: "integer", float: "number", bool: "true, false"}
-    return names.get(hint, "options" if typing.get_origin(hint) is dict else "time_min, mem_gb, cpus")
+    return names.get(hint, "options")
 
 
-def _default(spec: "dataclasses.Field[Any]") -> str:
+def _shown(default: Any) -> str:
     from cac_hpc.run.config import plain
 
-    if spec.default is dataclasses.MISSING:
-        return "" if spec.default_factory is dataclasses.MISSING else "`{}`"
-    return f"`{json.dumps(plain(spec.default))}`"
+    return "" if default is dataclasses.MISSING else f"`{json.dumps(plain(default))}`"
 
 
 def comments(name: str) -> dict[str, str]:
@@ -165,7 +164,7 @@ def comments(name: str) -> dict[str, str]:
         if not isinstance(node, ast.AnnAssign):
             continue
         above = [line.strip() for line in itertools.takewhile(_is_comment, reversed(lines[: node.lineno - 1]))]
-        own = lines[node.end_lineno - 1][node.end_col_offset :].strip()
+        own = lines[(node.end_lineno or node.lineno) - 1][node.end_col_offset :].strip()
         text = " ".join(line.lstrip("# ") for line in (*reversed(above), own) if line)
         if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
             text = " ".join(str(after.value.value).split())
@@ -182,7 +181,7 @@ def report() -> str:
     from cac_hpc.statistics import results
 
     rows = [(f"`{spec.name}`", f"`{_alternatives(spec)}`") for spec in dataclasses.fields(results.Report)]
-    own = [kind for kind in vars(results).values() if getattr(kind, "__module__", None) == results.__name__]
+    own: list[Any] = [kind for kind in vars(results).values() if getattr(kind, "__module__", None) == results.__name__]
     kinds = [kind for kind in own if dataclasses.is_dataclass(kind) and not kind.__name__.startswith("_")]
     defined = [(f"`{kind.__name__}`", _first_line(kind), _keys(kind)) for kind in kinds if kind is not results.Report]
     return table(("key", "type"), rows) + "\n\n" + table(("type", "what", "keys"), defined)
@@ -210,7 +209,7 @@ def on_config(config: Any) -> None:
 
 def on_files(files: Any, config: Any) -> None:
     """MkDocs: the API pages themselves, which mkdocstrings fills in."""
-    from mkdocs.structure.files import File
+    from mkdocs.structure.files import File  # type: ignore[import-not-found]
 
     for name in literal("PACKAGES"):
         text = f"# cac_hpc.{name}\n\n::: cac_hpc.{name}\n"
