@@ -1,7 +1,7 @@
 """The HDF5 shard: slices of some studies, int16 HU. The owner of h5py. Axes: N slice, S row and column.
 
 One slice is one chunk, not compressed: a whole shard reads at the speed of a plain file, any slice with one seek
-(README, "The packed dataset"). A shard is written once, study by study, and read only after its digest was checked.
+(docs/packing.md). A shard is written once, study by study, and read only after its digest was checked.
 """
 
 from __future__ import annotations

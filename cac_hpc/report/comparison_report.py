@@ -15,7 +15,7 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import ReportOptions
 from cac_hpc.statistics import comparison, report_json
 
-FORMAT_VERSION = 1  # of comparison.json; README, "Comparing runs"
+FORMAT_VERSION = 1  # of comparison.json; docs/comparing.md
 COLUMNS = ["reference", "other", "level", "unit", "patients", "figure", "category", "reference_value", "other_value",
            "difference", "low", "high", "interval", "note"]  # fmt: skip
 

@@ -249,7 +249,7 @@ def methods(summary: dict[str, Any]) -> list[str]:
     return [
         f"Intervals of proportions are Wilson's, where a patient has several units with their effective number; all "
         f"others are percentiles of {settings['draws']} draws of patients (seed {settings['seed']}). {KAPPAS}. "
-        "README, section Statistics, defines every figure; tables/figures.csv has each with unit, n and interval.",
+        "docs/report.md defines every figure; tables/figures.csv has each with unit, n and interval.",
         *([OF_PATIENTS] if summary.get("banner") else []),
         *(f"Check of {audit['name']} {checked[audit['passed']]}: {audit['note']}." for audit in summary["audits"]),
     ]

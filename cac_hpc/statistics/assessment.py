@@ -1,4 +1,4 @@
-"""Every number of the report's two levels, each with its n, its interval and why it has none. README, "Statistics".
+"""Every number of the report's two levels, each with its n, its interval and why it has none. See docs/report.md.
 
 Patients are collapsed to sums first, so that a bootstrap draw is one row of a matrix product. Axes: B draw,
 P patient, K category, C column of sums.

@@ -1,6 +1,6 @@
 """Two finished runs of the same patients: every figure of both, and the difference in the same draws of patients.
 
-README, "Comparing runs". The values are those of the two reports; differences are the other run's less the reference's.
+docs/comparing.md. The values are those of the two reports; differences are the other run's less the reference's.
 """
 
 from __future__ import annotations

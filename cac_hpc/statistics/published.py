@@ -1,8 +1,8 @@
 """A published confusion matrix and what its text claims: which claims the matrix contradicts.
 
 A file is YAML or JSON with ``matrix`` and ``claims``, optionally ``title``, ``level``, ``categories`` and ``rows``,
-or CSV: rows of counts are the matrix, rows that begin with a name are claims (or one of the others). README,
-"Statistics".
+or CSV: rows of counts are the matrix, rows that begin with a name are claims (or one of the others).
+docs/report.md shows an example.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
 
-FORMAT_VERSION = 4  # README, "Statistics"
+FORMAT_VERSION = 4  # docs/report.md
 MAX_BYTES = 1 << 29  # a hundred times what a hundred thousand patients take
 FAULTS = (  # how what is not there, or otherwise than it was written, shows where it is used
     ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,

@@ -1,4 +1,4 @@
-"""The recipe of the README: a new metric is a line of its table, and every page and table has it."""
+"""The recipe of docs/extending.md: a new metric is a line of its table, and every page and table has it."""
 
 import csv
 
