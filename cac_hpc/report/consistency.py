@@ -1,5 +1,7 @@
 """Every number of a finished report once more: from the predictions, from its own matrices, from its tables.
 
+Nothing of it runs where a report is made; people start it by jobs/check_table.py, and tests do.
+
 The figures of a report come from scikit-learn; here they come from ``agreement``, so that two ways must agree.
 """
 
@@ -14,13 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.dataset import splits
+from cac_hpc.dataset import sealed, splits
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.report import examples, pages, rendering, tables
-from cac_hpc.run import config, escaping, logs, paths, settings
+from cac_hpc.evaluation import baseline, examples, inputs, occlusion, published, report_json
+from cac_hpc.report import pages, rendering, tables
+from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import agreement, assessment, beside, intervals, metrics, published, report_json, tested
+from cac_hpc.statistics import agreement, assessment, intervals, metrics
+from cac_hpc.statistics.results import FORMAT_VERSION, to_json
+from cac_hpc.statistics.units import slice_units
 from cac_hpc.train import predictions
 
 TOLERANCE = 1e-9
@@ -36,8 +41,8 @@ def check(path: Path) -> int:
     run = RunPaths(settings.run_folder(str(path.absolute().parent.parent)))
     try:
         summary = report_json.load(path)
-        if (version := summary["format_version"]) != report_json.FORMAT_VERSION:
-            raise InputError(f"{path}: found format version {version}, wanted {report_json.FORMAT_VERSION}")
+        if (version := summary["format_version"]) != FORMAT_VERSION:
+            raise InputError(f"{path}: found format version {version}, wanted {FORMAT_VERSION}")
         found = contradictions(run, settings.load(run.config), summary)
     except report_json.FAULTS as error:
         if isinstance(error, InputError):
@@ -53,20 +58,19 @@ def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> li
     """Where a report contradicts its predictions, its matrices, its tables or its text; empty if nowhere.
 
     Args:
-        summary: what report.json holds, or will hold.
+        summary: what report.json holds.
     """
     dataset = run.dataset(cfg.data.packed_dir)
-    columns = {"study": str, "patient": str}
-    studies = pd.read_csv(dataset.studies, dtype=columns, keep_default_na=False, na_values=[""])
+    studies = sealed.read_studies(dataset)
     return [
         *_against_predictions(run, cfg, summary, studies),
         *_against_matrices(summary),
         *_against_inflation(summary),
-        *_against_beside(summary),
+        *_against_other_predictions(summary),
         *_against_cohort(summary, studies, paths.read_json(dataset.intake), splits.read_splits(run.splits)),
         *_against_folds(summary),
         *_against_settings(cfg, summary),
-        *_against_files(run, cfg, summary),
+        *_against_files(run.report, cfg, summary),
     ]
 
 
@@ -74,15 +78,24 @@ def _against_predictions(
     run: RunPaths, cfg: Config, summary: Mapping[str, Any], studies: pd.DataFrame
 ) -> Iterator[str]:
     """Everything of both levels anew, the drawn intervals too."""
-    folds, num_categories = [fold["fold"] for fold in summary["training"]], len(cfg.labels.names)
+    folds, edges, num_categories = (
+        [fold["fold"] for fold in summary["training"]],
+        cfg.labels.edges,
+        len(cfg.labels.names),
+    )
     found = {fold: predictions.read_predictions(run.fold(fold).predictions, fold, num_categories) for fold in folds}
-    facts = [paths.read_json(run.fold(fold).metrics) for fold in folds]
-    yield from differences(summary["training"], facts, "training")
-    slices = tested.slices(found, studies, num_categories)
-    yield from differences(summary["examples"], examples.pick(found, slices, studies, cfg), "examples")
-    yield from differences(summary["levels"], assessment.levels(slices, cfg.report, cfg.labels.edges), "levels")
-    yield from differences(summary["rule"], beside.of_rule(found, studies, cfg), "rule")
-    yield from differences(summary["occlusion"], beside.of_views(run, found, studies, cfg), "occlusion")
+    facts = {fold: paths.read_json(run.fold(fold).metrics) for fold in folds}
+    yield from differences(summary["training"], list(facts.values()), "training")
+    views = {fold: occlusion.read_views(run.fold(fold), fold, facts[fold], num_categories) for fold in folds}
+    slices = slice_units(found, studies, num_categories)
+    levels = {level: to_json(one) for level, one in assessment.levels(slices, cfg.report, edges).items()}
+    yield from differences(summary["levels"], levels, "levels")
+    for name, again in {
+        "examples": examples.pick(found, slices, studies, cfg.report),
+        "rule": baseline.compare(found, studies, edges, cfg.report),
+        "occlusion": occlusion.compare(found, views, studies, inputs.blanking(cfg), num_categories, cfg.report),
+    }.items():
+        yield from differences(summary[name], to_json(again), name)
 
 
 def _against_matrices(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -94,8 +107,6 @@ def _against_matrices(summary: Mapping[str, Any]) -> Iterator[str]:
         if folds:
             together = np.sum([fold["confusion_matrix"] for fold in folds], axis=0)
             yield from differences(pooled["confusion_matrix"], together.tolist(), f"levels.{level}: sum of the folds")
-        over = assessment.over_folds(folds)
-        yield from differences(results["over_folds"], over, f"levels.{level}.over_folds")
         for scheme in results["collapsed"]:
             if scheme["pooled"]:
                 where = f"levels.{level}.collapsed.{scheme['key']}"
@@ -116,8 +127,8 @@ def _against_inflation(summary: Mapping[str, Any]) -> Iterator[str]:
                 yield from differences(figure["difference"], figure["other"] - figure["reference"], where)
 
 
-def _against_beside(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Of what stands beside the network: each from its matrix; differences are the network's, or the view's, less."""
+def _against_other_predictions(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Of baseline and occlusion: each from its matrix; differences are the network's, or the view's, less."""
     views = summary["occlusion"].get("views", {})
     for name, found in {"rule": summary["rule"], **{f"occlusion.{view}": one for view, one in views.items()}}.items():
         for level, results in found.get("levels", {}).items():
@@ -197,9 +208,7 @@ def _against_folds(summary: Mapping[str, Any]) -> Iterator[str]:
 
 def _against_settings(cfg: Config, summary: Mapping[str, Any]) -> Iterator[str]:
     """What the report says of its settings, and of the table that is named there."""
-    shown = {section: config.plain(getattr(cfg, section)) for section in summary["settings"]}
-    for section, key in (("labels", "sheet"), ("split", "contrast_to")):
-        shown[section].pop(key)  # paths
+    shown = inputs.shown_settings(cfg)
     mark = f" ({tables.MARK})" if cfg.split.unit == "slice" else ""
     statistics = {key: getattr(cfg.report, key) for key in ("patient_rule", "top_k", "draws", "seed")}
     yield from differences(summary["title"], cfg.report.title + mark, "title")
@@ -207,7 +216,7 @@ def _against_settings(cfg: Config, summary: Mapping[str, Any]) -> Iterator[str]:
     yield from differences(summary["split"], shown["split"], "split")
     yield from differences(summary["statistics"], statistics | {"confidence": intervals.CONFIDENCE}, "statistics")
     if cfg.report.published and (found := summary["published"]) and found.get("categories"):
-        table = published.beside(Path(cfg.report.published), cfg.labels.names)
+        table = published.read_for(Path(cfg.report.published), cfg.labels.names)
         yield from differences(found["confusion_matrix"], table.matrix.tolist(), "published.confusion_matrix")
         yield from against_matrix(found, "published")
 
@@ -216,18 +225,18 @@ def _num(summary: Mapping[str, Any]) -> int:
     return len(summary["categories"])
 
 
-def _against_files(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> Iterator[str]:
-    told = paths.read_json(run.report / pages.CIRCUMSTANCES)
-    wanted = pages.of_report(run.report, cfg, dict(summary), told)
+def _against_files(folder: Path, cfg: Config, summary: Mapping[str, Any]) -> Iterator[str]:
+    told = paths.read_json(folder / pages.CIRCUMSTANCES)
+    wanted = pages.of_report(folder, cfg, dict(summary), told)
     wanted[rendering.page_name(summary, "md")] = rendering.markdown(dict(summary))
     for name, table in tables.of_report(dict(summary)).items():
         wanted[f"tables/{name}"] = escaping.csv_text(table)
     wanted |= {f"tables/{name}": latex for name, latex in tables.latex(dict(summary)).items()}
     statuses = [status for status in paths.STATUSES if status != summary["status"]]
     others = [paths.page_name(status, *kind) for status in statuses for kind in paths.PAGES]
-    yield from (f"{name}: of a report of another status" for name in others if (run.report / name).exists())
+    yield from (f"{name}: of a report of another status" for name in others if (folder / name).exists())
     for name, text in wanted.items():
-        path = run.report / name
+        path = folder / name
         found = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         pairs = zip_longest(found, text.splitlines())
         if number := next((at for at, (one, other) in enumerate(pairs, start=1) if one != other), None):

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import shards, splits
+from cac_hpc.evaluation import comparison
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import SplitConfig
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics import results
 from tests.support.runs import write_config
 
 PRINTED = np.array(
@@ -141,6 +143,11 @@ def printed_predictions():
         for part in range(5):
             predicted[(f"{label}-{part}", label)] = slices[part::5].tolist()
     return predicted
+
+
+def compare(reference, other):
+    """The comparison of two reported runs, as it is written."""
+    return results.to_json(comparison.compare_all([reference, other])[0])
 
 
 def report_of(run):

@@ -12,25 +12,22 @@ from typing import Any
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics import results
+from cac_hpc.statistics.results import Damaged, Report
 
-FORMAT_VERSION = 4  # README, "Statistics"
 MAX_BYTES = 1 << 29  # a hundred times what a hundred thousand patients take
 FAULTS = (  # how what is not there, or otherwise than it was written, shows where it is used
     ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 
 
-class Damaged(ValueError):
-    """Something in a report.json that no report has, in words."""
-
-
-def write(run: RunPaths, summary: dict[str, Any]) -> None:
+def write(path: Path, report: Report) -> None:
     """Write report.json, after everything else: it also says that the report is complete."""
-    paths.write_json(run.report_json, summary)
+    paths.write_json(path, results.to_json(report))
 
 
 def read(root: Path) -> dict[str, Any]:
-    """The summary that the report of a run was made from.
+    """What is in the report.json of a run, of whatever version.
 
     Raises: InputError if the run has no report yet, or what is there is none.
     """

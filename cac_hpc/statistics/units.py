@@ -14,13 +14,12 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import pooling
 from cac_hpc.train.predictions import Predictions
 
 
 @dataclass(frozen=True)
-class Tested:
+class Units:
     """Of each unit its truth, prediction, patient (an index below num_patients), fold and score, NaN where unknown."""
 
     label: np.ndarray
@@ -42,7 +41,7 @@ class Tested:
         return np.asarray(np.round(self.probability @ np.arange(self.num_categories, dtype=float), 9))
 
 
-def slices(found: Mapping[int, Predictions], studies: pd.DataFrame, num_categories: int) -> Tested:
+def slice_units(found: Mapping[int, Predictions], studies: pd.DataFrame, num_categories: int) -> Units:
     """All slices that the folds tested.
 
     Args:
@@ -57,7 +56,7 @@ def slices(found: Mapping[int, Predictions], studies: pd.DataFrame, num_categori
     at_N = _joined([predictions.slice for predictions in found.values()], np.zeros(0, int))
     probability = _joined([one.probability for one in found.values()], np.zeros((0, num_categories), np.float32))
     fold = [np.full(len(one.label), index, np.int32) for index, one in found.items()]
-    return Tested(
+    return Units(
         label=_joined([one.label for one in found.values()], np.zeros(0, int)),
         predicted=probability.argmax(axis=1),
         probability=probability,
@@ -69,7 +68,7 @@ def slices(found: Mapping[int, Predictions], studies: pd.DataFrame, num_categori
     )
 
 
-def patients(of_slices: Tested, rule: pooling.Rule) -> Tested:
+def patient_units(of_slices: Units, rule: pooling.Rule) -> Units:
     """The same patients, each once per fold that tested it: by the highest label and score of the studies tested."""
     number_N = of_slices.fold * of_slices.num_patients + of_slices.patient
     there = np.bincount(number_N) > 0
@@ -79,7 +78,7 @@ def patients(of_slices: Tested, rule: pooling.Rule) -> Tested:
     np.maximum.at(score, unit_N, np.where(np.isnan(of_slices.score), np.inf, of_slices.score))
     score[np.isinf(score)] = np.nan  # unknown where one is, for that one is above the last edge
     probability = rule(of_slices.probability, unit_N, len(tested))
-    return Tested(
+    return Units(
         label=label,
         predicted=probability.argmax(axis=1),
         probability=probability,
@@ -91,9 +90,9 @@ def patients(of_slices: Tested, rule: pooling.Rule) -> Tested:
     )
 
 
-def rules(cfg: ReportConfig) -> dict[str, pooling.Rule]:
+def pooling_rules(top_k: int) -> dict[str, pooling.Rule]:
     """Every way from slices to a patient; ``report.patient_rule`` names the one that counts."""
-    return {"mean": pooling.mean, "majority": pooling.majority, "top_k": partial(pooling.top_k, k=cfg.top_k)}
+    return {"mean": pooling.mean, "majority": pooling.majority, "top_k": partial(pooling.top_k, k=top_k)}
 
 
 def num_distinct(number_N: np.ndarray) -> int:

@@ -71,8 +71,8 @@ def read(path: Path) -> Table:
         raise InputError(f"{path}: {error}") from None
 
 
-def beside(path: Path, names: Sequence[str]) -> Table:
-    """Read a file whose results are to stand beside others of the same categories.
+def read_for(path: Path, names: Sequence[str]) -> Table:
+    """Read a file whose results are to be shown with others of the same categories.
 
     Raises: InputError naming the file, what was found and what was wanted.
     """
