@@ -12,7 +12,7 @@ apt = { test "$$(id -u)" = 0 && apt-get update && DEBIAN_FRONTEND=noninteractive
 missing = { echo "$(1)"; test "$$CI" != true; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check drill versions clean
+.PHONY: help demo test check drill versions schema clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ versions: ## the tests that need no SLURM with the oldest packages that setup.py
 	VIRTUAL_ENV=$(VERSIONS) $(VERSIONS)/bin/uv pip list
 	CAC_TEST_SLURM=none $(VERSIONS)/bin/python -m pytest -n 2 --dist loadfile -m "not drill and not timed" \
 		-W default::DeprecationWarning -W default::FutureWarning  # old packages on new ones: theirs, not ours
+
+schema: $(VENV)/installed ## write the JSON Schema of report.json anew, after a change of statistics/results.py
+	$(BIN)/python -c "from pathlib import Path; from cac_hpc.run import paths; from cac_hpc.statistics import results; paths.write_json(Path('cac_hpc/statistics/report.schema.json'), results.schema())"
 
 clean: ## remove the environment and what the tools left; runs/ and phantom/ stay
 	rm -rf $(VENV) $(VERSIONS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

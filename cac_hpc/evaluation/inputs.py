@@ -61,9 +61,11 @@ class Inputs:
         return {fold: one.predictions for fold, one in self.results.items()}
 
 
-def load(run: RunPaths) -> Inputs:
+def load(run: RunPaths, alone: bool = False) -> Inputs:
     """Read and check everything.
 
+    Args:
+        alone: without the audit of folds, which reads all shards, and the run that this one is compared with.
     Raises: InputError if the dataset is not sealed, its tables are not as they were sealed, or a patient is on both
     sides of a fold.
     """
@@ -71,7 +73,7 @@ def load(run: RunPaths) -> Inputs:
     folds, dataset = splits.read_splits(run.splits), run.dataset(cfg.data.packed_dir)
     seal = _read_seal(dataset)
     studies = sealed.read_studies(dataset)
-    audits = audit.check_cohort(run, cfg, folds, studies)
+    audits = audit.check_cohort(run, cfg, folds, studies) if not alone else []
     splits_sha256 = digests.file_sha256(run.splits)
     by_study = studies.set_index("study")
 
@@ -86,8 +88,8 @@ def load(run: RunPaths) -> Inputs:
         name=run.root.name,
         labels=cfg.labels,
         report=cfg.report,
-        settings=shown_settings(cfg),
-        blanking=blanking(cfg),
+        settings=_shown(cfg),
+        blanking=Blanking(cfg.pack.size, float(round(cfg.train.window_hu[0])), cfg.train.occlusion),
         folds=folds,
         studies=studies,
         intake=paths.read_json(dataset.intake),
@@ -96,20 +98,16 @@ def load(run: RunPaths) -> Inputs:
         faults=faults,
         digests=Digests(seal["studies_sha256"], seal["plan_sha256"], splits_sha256),
         published=_read_published(cfg.report.published, cfg.labels.names),
-        reference=None if faults else _read_reference(cfg),
+        reference=None if faults or alone else _read_reference(cfg),
     )
 
 
-def shown_settings(cfg: Config) -> dict[str, Any]:
+def _shown(cfg: Config) -> dict[str, Any]:
     """Settings by section, without paths of the place where the run was made."""
     shown = {name: config.plain(getattr(cfg, name)) for name in SHOWN}
     for section, key in PATHS:
         del shown[section][key]
     return shown
-
-
-def blanking(cfg: Config) -> Blanking:
-    return Blanking(cfg.pack.size, float(round(cfg.train.window_hu[0])), cfg.train.occlusion)
 
 
 def _read_seal(dataset: DatasetPaths) -> dict[str, Any]:

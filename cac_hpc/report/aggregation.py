@@ -12,6 +12,7 @@ from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
 from cac_hpc.report import absence, anonymous, manifest, pages, pictures, publishing, rendering, wording
 from cac_hpc.run import ledger, paths, settings, stages
+from cac_hpc.run.config import Config
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths, RunPaths
 from cac_hpc.statistics import results
@@ -74,10 +75,8 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     if at_work is None:
         _put_away([run.fold(fold).predictions for fold, fault in found.faults.items() if fault])
     status = "PROVISIONAL" if at_work is not None else "PARTIAL" if found.faults else "COMPLETE"
-    by_slice = cfg.split.unit == "slice"
-    title = cfg.report.title + (f" ({wording.MARK})" if by_slice else "")
     missing = _missing(run, found.faults, at_work or {})
-    report = evaluate(found, status, missing, title, wording.LEAKS if by_slice else None)
+    report = evaluate(found, status, missing, *headline(cfg))
     if isinstance(report.inflation, Absent):
         report = replace(report, inflation=_without_places(report.inflation, run.root, cfg.split.contrast_to))
     summary = results.to_json(report)
@@ -87,6 +86,13 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     manifest.write(run.report)
     report_json.write(run.report_json, report)
     return report
+
+
+def headline(cfg: Config) -> tuple[str, str | None]:
+    """Title and banner of a run's report."""
+    if cfg.split.unit == "patient":
+        return cfg.report.title, None
+    return f"{cfg.report.title} ({wording.MARK})", wording.LEAKS
 
 
 def _put_away(invalid: Iterable[Path]) -> None:

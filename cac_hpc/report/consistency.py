@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from cac_hpc.dataset import sealed, splits
-from cac_hpc.dataset.splits import Fold
-from cac_hpc.evaluation import baseline, examples, inputs, occlusion, published, report_json
-from cac_hpc.report import pages, rendering, tables
+from cac_hpc.evaluation import inputs, published, report_json
+from cac_hpc.evaluation.evaluate import evaluate
+from cac_hpc.report import aggregation, pages, rendering, tables
 from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import agreement, assessment, intervals, metrics
-from cac_hpc.statistics.results import FORMAT_VERSION, to_json
-from cac_hpc.statistics.units import slice_units
-from cac_hpc.train import predictions
+from cac_hpc.statistics import agreement, metrics
+from cac_hpc.statistics.results import FORMAT_VERSION, MissingFold, to_json
 
 TOLERANCE = 1e-9
+NOT_AGAIN = ("audits", "inflation")  # they are of files that may have gone since
 
 
 def check(path: Path) -> int:
@@ -60,87 +58,55 @@ def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> li
     Args:
         summary: what report.json holds.
     """
-    dataset = run.dataset(cfg.data.packed_dir)
-    studies = sealed.read_studies(dataset)
+    found = inputs.load(run, alone=True)
+    there = {fold["fold"]: found.results[fold["fold"]] for fold in summary["training"] if fold["fold"] in found.results}
+    found = replace(found, results=there)
+    missing = [MissingFold(**fold) for fold in summary["missing_folds"]]
+    again = to_json(evaluate(found, summary["status"], missing, *aggregation.headline(cfg)))
     return [
-        *_against_predictions(run, cfg, summary, studies),
-        *_against_matrices(summary),
-        *_against_inflation(summary),
-        *_against_other_predictions(summary),
-        *_against_cohort(summary, studies, paths.read_json(dataset.intake), splits.read_splits(run.splits)),
+        *(line for key in again if key not in NOT_AGAIN for line in differences(summary[key], again[key], key)),
+        *(line for where, part in _objects(summary, "") for line in _within(part, where)),
+        *_against_levels(summary),
         *_against_folds(summary),
-        *_against_settings(cfg, summary),
         *_against_files(run.report, cfg, summary),
     ]
 
 
-def _against_predictions(
-    run: RunPaths, cfg: Config, summary: Mapping[str, Any], studies: pd.DataFrame
-) -> Iterator[str]:
-    """Everything of both levels anew, the drawn intervals too."""
-    folds, edges, num_categories = (
-        [fold["fold"] for fold in summary["training"]],
-        cfg.labels.edges,
-        len(cfg.labels.names),
-    )
-    found = {fold: predictions.read_predictions(run.fold(fold).predictions, fold, num_categories) for fold in folds}
-    facts = {fold: paths.read_json(run.fold(fold).metrics) for fold in folds}
-    yield from differences(summary["training"], list(facts.values()), "training")
-    views = {fold: occlusion.read_views(run.fold(fold), fold, facts[fold], num_categories) for fold in folds}
-    slices = slice_units(found, studies, num_categories)
-    levels = {level: to_json(one) for level, one in assessment.levels(slices, cfg.report, edges).items()}
-    yield from differences(summary["levels"], levels, "levels")
-    for name, again in {
-        "examples": examples.pick(found, slices, studies, cfg.report),
-        "rule": baseline.compare(found, studies, edges, cfg.report),
-        "occlusion": occlusion.compare(found, views, studies, inputs.blanking(cfg), num_categories, cfg.report),
-    }.items():
-        yield from differences(summary[name], to_json(again), name)
+def _objects(content: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every object in plain values, and where it is."""
+    if isinstance(content, Mapping):
+        yield where, content
+        for key, value in content.items():
+            yield from _objects(value, f"{where}.{key}".lstrip("."))
+    elif isinstance(content, Sequence) and not isinstance(content, str):
+        for index, value in enumerate(content):
+            yield from _objects(value, f"{where}[{index}]")
 
 
-def _against_matrices(summary: Mapping[str, Any]) -> Iterator[str]:
+def _within(part: Mapping[str, Any], where: str) -> Iterator[str]:
+    """What does not follow from the matrix, or the two values, in the same object."""
+    if "confusion_matrix" in part:
+        yield from against_matrix(part, where)
+    if part.get("difference") is not None:
+        yield from differences(part["difference"], part["other"] - part["reference"], f"{where}.difference")
+
+
+def _against_levels(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Matrices that come from others, and the figures of the run in its own comparison."""
     for level, results in summary["levels"].items():
         pooled, folds = results["pooled"], results["folds"]
-        yield from against_matrix(pooled, f"levels.{level}.pooled")
-        for fold in folds:
-            yield from against_matrix(fold, f"levels.{level}.fold {fold['fold']}")
         if folds:
             together = np.sum([fold["confusion_matrix"] for fold in folds], axis=0)
             yield from differences(pooled["confusion_matrix"], together.tolist(), f"levels.{level}: sum of the folds")
         for scheme in results["collapsed"]:
             if scheme["pooled"]:
-                where = f"levels.{level}.collapsed.{scheme['key']}"
+                where = f"levels.{level}.collapsed.{scheme['key']}: matrix"
                 coarser = agreement.collapse(np.array(pooled["confusion_matrix"]), np.array(scheme["groups"]))
-                yield from differences(scheme["pooled"]["confusion_matrix"], coarser.tolist(), f"{where}: matrix")
-                yield from against_matrix(scheme["pooled"], where)
-
-
-def _against_inflation(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Of a contrast run: its own figures, and that the differences are theirs to the others."""
-    for level, results in (summary.get("inflation") or {}).get("levels", {}).items():
-        own = summary["levels"][level]["pooled"]["figures"]
-        for name, figure in results["figures"].items():
-            where = f"inflation.levels.{level}.{name}"
-            if name in own:
-                yield from differences(figure["other"], own[name]["value"], f"{where}.other")
-            if figure["difference"] is not None:
-                yield from differences(figure["difference"], figure["other"] - figure["reference"], where)
-
-
-def _against_other_predictions(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Of baseline and occlusion: each from its matrix; differences are the network's, or the view's, less."""
-    views = summary["occlusion"].get("views", {})
-    for name, found in {"rule": summary["rule"], **{f"occlusion.{view}": one for view, one in views.items()}}.items():
-        for level, results in found.get("levels", {}).items():
-            where, matrices = f"{name}.levels.{level}", results["matrices"]
-            for role, part in matrices.items():
-                yield from against_matrix(part, f"{where}.{role}")
-            for figure, values in results["figures"].items():
-                wanted = {role: part["figures"][figure]["value"] for role, part in matrices.items()}
-                yield from differences({role: values[role] for role in wanted}, wanted, f"{where}.{figure}")
-                if values["difference"] is not None:
-                    less = wanted["other"] - wanted["reference"]
-                    yield from differences(values["difference"], less, f"{where}.{figure}.difference")
+                yield from differences(scheme["pooled"]["confusion_matrix"], coarser.tolist(), where)
+        compared = (summary["inflation"] or {}).get("levels", {}).get(level, {}).get("figures", {})
+        for name in compared.keys() & pooled["figures"].keys():
+            where = f"inflation.levels.{level}.figures.{name}.other"
+            yield from differences(compared[name]["other"], pooled["figures"][name]["value"], where)
 
 
 def against_matrix(part: Mapping[str, Any], where: str) -> Iterator[str]:
@@ -165,37 +131,6 @@ def against_matrix(part: Mapping[str, Any], where: str) -> Iterator[str]:
         yield from differences(found, wanted, f"{where}.{name}")
 
 
-def _against_cohort(
-    summary: Mapping[str, Any], studies: pd.DataFrame, intake: Mapping[str, Any], folds: Sequence[Fold]
-) -> Iterator[str]:
-    cohort = summary["cohort"]
-    counts = {
-        "studies_found": intake["studies"]["found"],
-        "studies": len(studies),
-        "patients": int(studies["patient"].nunique()),
-        "slices": int(studies["slices"].sum()),
-        "rejected_files": sum(intake["files"]["rejected"].values()),
-        "studies_per_category": [int((studies["category"] == number).sum()) for number in range(_num(summary))],
-        "folds": [_patients_of(fold, studies, _num(summary)) for fold in folds],
-        "intake": intake,
-    }
-    yield from differences(cohort, counts, "cohort")
-    if summary["status"] == "COMPLETE" and summary["split"]["scheme"] == "kfold":
-        for level, count in (("slice", cohort["slices"]), ("patient", cohort["patients"])):
-            results = summary["levels"][level]
-            yield from differences(results["distinct"], count, f"levels.{level}.distinct, cohort")
-            if level == "slice" or not summary.get("banner"):  # else every fold tests slices of every patient
-                yield from differences(results["pooled"]["n"], count, f"levels.{level}.pooled.n, cohort")
-
-
-def _patients_of(fold: Fold, studies: pd.DataFrame, num_categories: int) -> list[list[int]]:
-    """Of each category, the patients in the three parts of a fold; by the highest category of their studies there."""
-    highest = [
-        studies[studies["study"].isin(list(part))].groupby("patient")["category"].max() for part in fold.parts.values()
-    ]
-    return [[int((of_part == number).sum()) for of_part in highest] for number in range(num_categories)]
-
-
 def _against_folds(summary: Mapping[str, Any]) -> Iterator[str]:
     """Each fold is there or named as missing, and the status says which."""
     there = [fold["fold"] for fold in summary["training"]]
@@ -204,25 +139,6 @@ def _against_folds(summary: Mapping[str, Any]) -> Iterator[str]:
     yield from differences(sorted(there + missing), list(range(len(there) + len(missing))), "training, missing_folds")
     if summary["status"] != "PROVISIONAL":
         yield from differences(summary["status"], "PARTIAL" if missing else "COMPLETE", "status")
-
-
-def _against_settings(cfg: Config, summary: Mapping[str, Any]) -> Iterator[str]:
-    """What the report says of its settings, and of the table that is named there."""
-    shown = inputs.shown_settings(cfg)
-    mark = f" ({tables.MARK})" if cfg.split.unit == "slice" else ""
-    statistics = {key: getattr(cfg.report, key) for key in ("patient_rule", "top_k", "draws", "seed")}
-    yield from differences(summary["title"], cfg.report.title + mark, "title")
-    yield from differences(summary["settings"], shown, "settings")
-    yield from differences(summary["split"], shown["split"], "split")
-    yield from differences(summary["statistics"], statistics | {"confidence": intervals.CONFIDENCE}, "statistics")
-    if cfg.report.published and (found := summary["published"]) and found.get("categories"):
-        table = published.read_for(Path(cfg.report.published), cfg.labels.names)
-        yield from differences(found["confusion_matrix"], table.matrix.tolist(), "published.confusion_matrix")
-        yield from against_matrix(found, "published")
-
-
-def _num(summary: Mapping[str, Any]) -> int:
-    return len(summary["categories"])
 
 
 def _against_files(folder: Path, cfg: Config, summary: Mapping[str, Any]) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """What a report holds, as types: ``Report > Level > Pooled > Figure``. The owner of pydantic.
 
 ``report.json`` is these types and nothing else: names of fields are its names, their order its order; its JSON Schema
-is made from them. A value that is undefined is None, and ``note`` says why.
+is made from them, and shipped as report.schema.json (``make schema``). A value that is undefined is None, and ``note``
+says why.
 """
 
 from __future__ import annotations

@@ -176,8 +176,8 @@ def test_an_inflation_that_the_figures_do_not_give_is_found_out(contrast_run):
     figures["accuracy"]["difference"] += 0.1
     figures["kappa_plain"]["other"] += 0.1
     said = "\n".join(consistency.contradictions(contrast_run, settings.load(contrast_run.config), found))
-    assert "inflation.levels.slice.accuracy: found" in said
-    assert "inflation.levels.slice.kappa_plain.other: found" in said
+    assert "inflation.levels.slice.figures.accuracy.difference: found" in said
+    assert "inflation.levels.slice.figures.kappa_plain.other: found" in said
 
 
 @pytest.mark.timeout(120)
