@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +12,8 @@ from cac_hpc.dataset import leaks, splits
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import Config, InputError
-from cac_hpc.run.paths import FoldPaths, RunPaths
-from cac_hpc.statistics.results import Audit
+from cac_hpc.run.paths import DatasetPaths, FoldPaths
+from cac_hpc.statistics.results import Audit, Json
 from cac_hpc.train import fencing
 from cac_hpc.train.predictions import Predictions
 
@@ -23,22 +22,24 @@ SAME_LABELS = "the folds were made from the labels that the dataset was sealed w
 BY_DESIGN = "patients of this contrast run are in several parts of a fold, by its design"
 
 
-def check_cohort(run: RunPaths, cfg: Config, folds: Sequence[Fold], studies: pd.DataFrame) -> list[Audit]:
+def check_cohort(
+    cfg: Config, made: Path, dataset: DatasetPaths, folds: Sequence[Fold], studies: pd.DataFrame
+) -> list[Audit]:
     """Folds and dataset belong together, and no patient is on both sides of a fold, under whatever number.
 
     In a contrast run (split.unit: slice) patients are, by design: each slice is in one part, and the report says so.
 
     Args:
-        studies: the dataset's, columns study, patient, ...
+        made: splits.json, which folds are from. studies: the dataset's, columns study, patient, ...
     Raises: InputError naming studies or patients, and what to do.
     """
-    dataset, by_slice = run.dataset(cfg.data.packed_dir), cfg.split.unit == "slice"
+    by_slice = cfg.split.unit == "slice"
     patient = dict(zip(studies["study"], studies["patient"], strict=True))
-    _check_studies(run.splits, dataset.studies)
+    _check_studies(made, dataset.studies)
     if any(fold.by_slice != by_slice for fold in folds):
-        raise InputError(f"{run.splits}: does not divide {cfg.split.unit}s, as split.unit says; start a new run")
+        raise InputError(f"{made}: does not divide {cfg.split.unit}s, as split.unit says; start a new run")
     if unknown := sorted({study for fold in folds for part in fold.parts.values() for study in part} - patient.keys()):
-        raise InputError(f"{run.splits}: names studies {unknown[:NAMED]}, which the dataset does not have")
+        raise InputError(f"{made}: names studies {unknown[:NAMED]}, which the dataset does not have")
     if by_slice:
         slices = dict(zip(studies["study"], studies["slices"], strict=True))
         splits.check_slice_folds(folds, slices, cfg.split.scheme)
@@ -59,7 +60,7 @@ def _results(each: str) -> Audit:
     return Audit("results", True, f"{newest} {each} once, with its sealed label")
 
 
-def check_result(files: FoldPaths, fold: int, splits_sha256: str) -> dict[str, Any]:
+def check_result(files: FoldPaths, fold: int, splits_sha256: str) -> Json:
     """The predictions are those that the newest start of this fold of this run wrote.
 
     Returns: its metrics.json. Raises: ValueError saying whose they are instead.

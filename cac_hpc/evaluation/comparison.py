@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from cac_hpc.evaluation import pairing, report_json
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.run import config
 from cac_hpc.run.config import ReportConfig
-from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import agreement, assessment, calibration, intervals, metrics
 from cac_hpc.statistics.assessment import Sums
 from cac_hpc.statistics.intervals import Interval
@@ -40,7 +40,7 @@ CALIBRATION = ("brier", "expected_calibration_error")
 Name = tuple[str, int | None]  # of a figure, and its category, None where it is of all
 
 
-def compare_all(runs: Sequence[RunPaths]) -> list[Comparison]:
+def compare_all(runs: Sequence[Path]) -> list[Comparison]:
     """Compare the first run with each of the others, however their patients were divided into folds.
 
     Raises: InputError naming what is missing, or where the runs are not of the same patients and labels.

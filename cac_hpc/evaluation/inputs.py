@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -20,7 +19,7 @@ from cac_hpc.run import config, digests, paths, settings
 from cac_hpc.run.config import Config, InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
-from cac_hpc.statistics.results import Absent, Audit, Digests
+from cac_hpc.statistics.results import Absent, Audit, Digests, Json
 from cac_hpc.train import predictions
 from cac_hpc.train.predictions import Predictions
 
@@ -34,7 +33,7 @@ class FoldResult:
 
     predictions: Predictions
     views: Views | str  # or why there are none
-    facts: dict[str, Any]  # metrics.json
+    facts: Json  # metrics.json
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,11 @@ class Inputs:
     name: str  # of the run's folder
     labels: LabelsConfig
     report: ReportConfig
-    settings: dict[str, Any]  # by section, as the report shows them
+    settings: Json  # by section, as the report shows them
     blanking: Blanking
     folds: Sequence[Fold]
     studies: pd.DataFrame  # studies.csv
-    intake: dict[str, Any]  # intake.json
+    intake: Json  # intake.json
     audits: list[Audit]
     results: dict[int, FoldResult]
     faults: dict[int, str | None]  # of the other folds: what is wrong with their predictions, None if they have none
@@ -71,9 +70,12 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
     """
     cfg = settings.load(run.config)
     folds, dataset = splits.read_splits(run.splits), run.dataset(cfg.data.packed_dir)
-    seal = _read_seal(dataset)
+    sealed_digests = _read_seal(dataset)
     studies = sealed.read_studies(dataset)
-    audits = audit.check_cohort(run, cfg, folds, studies) if not alone else []
+    audits = audit.check_cohort(cfg, run.splits, dataset, folds, studies) if not alone else []
+    shown = {name: config.plain(getattr(cfg, name)) for name in SHOWN}
+    for section, key in PATHS:
+        del shown[section][key]
     splits_sha256 = digests.file_sha256(run.splits)
     by_study = studies.set_index("study")
 
@@ -88,7 +90,7 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         name=run.root.name,
         labels=cfg.labels,
         report=cfg.report,
-        settings=_shown(cfg),
+        settings=shown,
         blanking=Blanking(cfg.pack.size, float(round(cfg.train.window_hu[0])), cfg.train.occlusion),
         folds=folds,
         studies=studies,
@@ -96,28 +98,21 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         audits=audits,
         results=found,
         faults=faults,
-        digests=Digests(seal["studies_sha256"], seal["plan_sha256"], splits_sha256),
+        digests=Digests(*sealed_digests, splits_sha256),
         published=_read_published(cfg.report.published, cfg.labels.names),
         reference=None if faults or alone else _read_reference(cfg),
     )
 
 
-def _shown(cfg: Config) -> dict[str, Any]:
-    """Settings by section, without paths of the place where the run was made."""
-    shown = {name: config.plain(getattr(cfg, name)) for name in SHOWN}
-    for section, key in PATHS:
-        del shown[section][key]
-    return shown
-
-
-def _read_seal(dataset: DatasetPaths) -> dict[str, Any]:
+def _read_seal(dataset: DatasetPaths) -> tuple[str, str]:
+    """Digests of studies and plan, of a dataset that is as it was sealed."""
     if not dataset.seal.exists():
         raise InputError(f"{dataset.seal}: not there, wanted a sealed dataset; run jobs/pack.py first")
     content = shards.read_checked(dataset.seal)
     for path in (dataset.studies, dataset.intake):
         if fault := shards.table_fault(path, content):
             raise InputError(f"{path}: {fault}; python jobs/pack.py --run RUN --seal mends it")
-    return content
+    return content["studies_sha256"], content["plan_sha256"]
 
 
 def _read_fold(
@@ -136,7 +131,7 @@ def _read_fold(
         audit.check_rows(found, fold, studies)
     except ValueError as error:
         return str(error)
-    return FoldResult(found, occlusion.read_views(files, index, facts, num_categories), facts)
+    return FoldResult(found, occlusion.read_views(files, index, facts.get("views_sha256", {}), num_categories), facts)
 
 
 def _read_published(named: str | None, names: Sequence[str]) -> Table | Absent | None:
@@ -156,6 +151,6 @@ def _read_reference(cfg: Config) -> Finished | Absent | None:
         return None
     try:
         split_by_slice.check(cfg)
-        return pairing.read([RunPaths(Path(cfg.split.contrast_to))])[0]
+        return pairing.read([Path(cfg.split.contrast_to)])[0]
     except (InputError, OSError) as error:
         return Absent(str(error))

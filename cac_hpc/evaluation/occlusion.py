@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,15 +36,14 @@ class Blanking:
     wanted: bool
 
 
-def read_views(files: FoldPaths, fold: int, facts: Mapping[str, Any], num_categories: int) -> Views | str:
+def read_views(files: FoldPaths, fold: int, sha256: Mapping[str, str], num_categories: int) -> Views | str:
     """What a fold predicted where it saw a part of each slice alone, or which file is not there or damaged.
 
     Args:
-        facts: what its metrics.json holds.
+        sha256: of each file as it was written.
     """
-    digest = facts.get("views_sha256", {})
     try:
-        return {view: _read_view(files.view(view), fold, digest.get(view), num_categories) for view in VIEWS}
+        return {view: _read_view(files.view(view), fold, sha256.get(view), num_categories) for view in VIEWS}
     except ValueError as error:
         return str(error)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,18 +67,18 @@ class Finished:
         return {(fold, study) for fold, one in self.predictions.items() for study in one.studies.tolist()}
 
 
-def read(runs: Sequence[RunPaths]) -> list[Finished]:
+def read(runs: Sequence[Path]) -> list[Finished]:
     """Read finished runs, named by their folders, and the folders above where names are the same.
 
     Raises: InputError naming the file that is missing, or not the one that the report was made from.
     """
-    roots = [run.root.resolve() for run in runs]
+    roots = [run.resolve() for run in runs]
     if len(set(roots)) < len(roots):
-        raise InputError(f"{runs[-1].root}: found one run twice, wanted different runs")
+        raise InputError(f"{runs[-1]}: found one run twice, wanted different runs")
     found = []
     for run, root in zip(runs, roots, strict=True):
         with report_json.sound(run):
-            found.append(_read(run, _name(root, set(roots) - {root})))
+            found.append(_read(RunPaths(run), _name(root, set(roots) - {root})))
     return found
 
 
@@ -93,13 +92,19 @@ def _read(run: RunPaths, name: str) -> Finished:
     archived = run.root.is_file() or run.report_json.is_file()
     if archived and not run.config.is_file():
         raise InputError(f"{run.root}: {ARCHIVED}")
-    root = settings.run_folder(str(run.root))
-    content = report_json.read(root)
+    content, again = report_json.read(settings.run_folder(str(run.root))), f"python jobs/aggregate.py --run {run.root}"
     if (version := content.get("format_version")) != FORMAT_VERSION:
-        wanted = f"wanted {FORMAT_VERSION}; python jobs/aggregate.py --run {run.root} makes it again"
-        raise InputError(f"{run.report_json}: found format version {version}, {wanted}")
+        raise InputError(
+            f"{run.report_json}: found format version {version}, wanted {FORMAT_VERSION}; {again} makes it again"
+        )
     report = results.from_json(content, Report)
-    found = {int(facts["fold"]): _predictions(run, facts, len(report.categories)) for facts in report.training}
+    found = {}
+    for facts in report.training:
+        path = run.fold(int(facts["fold"])).predictions
+        if not path.is_file() or digests.file_sha256(path) != facts.get("predictions_sha256"):
+            state = "not the predictions that the report was made from" if path.is_file() else "not there any more"
+            raise InputError(f"{path}: {state}; {again} makes the report again")
+        found[int(facts["fold"])] = predictions.read_predictions(path, facts["fold"], len(report.categories))
     there = sorted({study for one in found.values() for study in one.studies.tolist()})
     if not there:
         raise InputError(f"{run.root}: its report is of no patient, wanted a run that tested some")
@@ -111,15 +116,6 @@ def _read(run: RunPaths, name: str) -> Finished:
     if digests.file_sha256(dataset.studies) != report.digests.studies_sha256:
         raise InputError(f"{dataset.studies}: not the studies that the report of {run.root} was made from; run it anew")
     return Finished(name, report, sealed.read_studies(dataset).set_index("study").loc[there], found)
-
-
-def _predictions(run: RunPaths, facts: Mapping[str, Any], num_categories: int) -> Predictions:
-    """A fold's, as the report had them."""
-    path = run.fold(int(facts["fold"])).predictions
-    if not path.is_file() or digests.file_sha256(path) != facts.get("predictions_sha256"):
-        state = "not the predictions that the report was made from" if path.is_file() else "not there any more"
-        raise InputError(f"{path}: {state}; python jobs/aggregate.py --run {run.root} makes the report again")
-    return predictions.read_predictions(path, facts["fold"], num_categories)
 
 
 def align(one: Finished, other: Finished) -> Finished:

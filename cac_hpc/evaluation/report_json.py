@@ -36,7 +36,7 @@ def read(root: Path) -> dict[str, Any]:
         raise InputError(
             f"{run.report_json}: there is no report yet; python jobs/status.py {root} says where the run stands"
         )
-    with sound(run):
+    with sound(root):
         return load(run.report_json)
 
 
@@ -75,7 +75,7 @@ def believed() -> Iterator[None]:
 
 
 @contextmanager
-def sound(*runs: RunPaths) -> Iterator[None]:
+def sound(*runs: Path) -> Iterator[None]:
     """The same, of the reports of these runs.
 
     Raises: InputError naming them, and what makes them again.
@@ -84,12 +84,12 @@ def sound(*runs: RunPaths) -> Iterator[None]:
         with believed():
             yield
     except Damaged as error:
-        names = " or ".join(str(run.report_json) for run in runs)
-        again = " and ".join(f"python jobs/aggregate.py --run {run.root}" for run in runs)
+        names = " or ".join(str(RunPaths(run).report_json) for run in runs)
+        again = " and ".join(f"python jobs/aggregate.py --run {run}" for run in runs)
         raise InputError(f"{names}: {error}; {again} makes it again") from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, object]]) -> object:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name stands twice in one object")

@@ -10,7 +10,7 @@ from cac_hpc.run import config, settings
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.statistics import results
-from cac_hpc.statistics.results import FORMAT_VERSION, Damaged, Report
+from cac_hpc.statistics.results import FORMAT_VERSION, Damaged, Json, Report
 
 SECTIONS = ("labels", "pack", "split", "model", "train")
 FREE = (
@@ -40,7 +40,7 @@ def check(cfg: Config) -> None:
         raise _refused(cfg.split.contrast_to, why)
     own, packed = RunPaths(Path(cfg.run)).dataset(cfg.data.packed_dir), reference.dataset(theirs.data.packed_dir)
     _check_dataset(own, packed, report.digests.studies_sha256)
-    if changed := _changed(cfg, theirs):
+    if changed := _changed(config.plain(cfg), config.plain(theirs)):
         raise _refused(
             cfg.split.contrast_to,
             f"which has other settings (found / wanted by this run: {'; '.join(changed[:5])}); "
@@ -77,10 +77,10 @@ def _check_dataset(own: DatasetPaths, packed: DatasetPaths, studies_sha256: str)
     )
 
 
-def _changed(cfg: Config, theirs: Config) -> list[str]:
+def _changed(ours: Json, theirs: Json) -> list[str]:
     """Settings that differ, but for the division: the difference of the figures would be of these, too."""
-    one, other = ({name: config.plain(getattr(each, name)) for name in SECTIONS} for each in (theirs, cfg))
-    one["rule"], other["rule"] = ((each.report.patient_rule, each.report.top_k) for each in (theirs, cfg))
+    one, other = ({name: each[name] for name in SECTIONS} for each in (theirs, ours))
+    one["rule"], other["rule"] = ((each["report"]["patient_rule"], each["report"]["top_k"]) for each in (theirs, ours))
     return [line for line in config.differences(one, other) if not line.startswith(FREE)]
 
 

@@ -12,7 +12,6 @@ from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
 from cac_hpc.report import absence, anonymous, manifest, pages, pictures, publishing, rendering, wording
 from cac_hpc.run import ledger, paths, settings, stages
-from cac_hpc.run.config import Config
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths, RunPaths
 from cac_hpc.statistics import results
@@ -32,14 +31,14 @@ def aggregate(root: Path) -> bool:
     """
     run = RunPaths(root)
     if processes.supervisor() is None and (seen := absence.look(run)).surely:
-        return _provisional(run, seen.at_work)
+        return _provisional(root, seen.at_work)
     with ledger.stage(run.ledger, "aggregate", None), publishing.elsewhere(run) as made:
         report = _make(made, None)
         publishing.publish(made, run)
     if missing := report.missing_folds:
         reason = f"PARTIAL report: no valid result of fold {', '.join(str(fold.fold) for fold in missing)}"
         ledger.record(run.ledger, "aggregate", None, "ended", ok=False, reason=reason)
-    _tell(run, report)
+    _tell(root, report)
     return not missing
 
 
@@ -49,17 +48,17 @@ def provisional(root: Path) -> bool:
 
     Returns and raises as `aggregate`.
     """
+    return _provisional(root, absence.look(RunPaths(root)).at_work)
+
+
+def _provisional(root: Path, at_work: Mapping[int, str]) -> bool:
     run = RunPaths(root)
-    return _provisional(run, absence.look(run).at_work)
-
-
-def _provisional(run: RunPaths, at_work: Mapping[int, str]) -> bool:
     with publishing.elsewhere(run) as made:
         keeps = publishing.stays(run)
         report = _make(made, at_work)
         published = publishing.publish(made, run, keeps)
     if published:
-        _tell(run, report)
+        _tell(root, report)
         return False
     log.info("the final report has come meanwhile and stays: %s", run.report)
     return bool(paths.read_json(run.report_json)["status"] == "COMPLETE")
@@ -76,7 +75,7 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
         _put_away([run.fold(fold).predictions for fold, fault in found.faults.items() if fault])
     status = "PROVISIONAL" if at_work is not None else "PARTIAL" if found.faults else "COMPLETE"
     missing = _missing(run, found.faults, at_work or {})
-    report = evaluate(found, status, missing, *headline(cfg))
+    report = evaluate(found, status, missing, *headline(cfg.report.title, cfg.split.unit))
     if isinstance(report.inflation, Absent):
         report = replace(report, inflation=_without_places(report.inflation, run.root, cfg.split.contrast_to))
     summary = results.to_json(report)
@@ -88,11 +87,9 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     return report
 
 
-def headline(cfg: Config) -> tuple[str, str | None]:
-    """Title and banner of a run's report."""
-    if cfg.split.unit == "patient":
-        return cfg.report.title, None
-    return f"{cfg.report.title} ({wording.MARK})", wording.LEAKS
+def headline(title: str, unit: str) -> tuple[str, str | None]:
+    """Title and banner of a report, by the unit that was divided into folds."""
+    return (title, None) if unit == "patient" else (f"{title} ({wording.MARK})", wording.LEAKS)
 
 
 def _put_away(invalid: Iterable[Path]) -> None:
@@ -126,12 +123,12 @@ def _without_places(inflation: Absent, root: Path, reference: str | None) -> Abs
     return Absent(anonymous.told(inflation.note, [*filter(None, [reference]), str(root)]))
 
 
-def _tell(run: RunPaths, report: Report) -> None:
+def _tell(root: Path, report: Report) -> None:
     absent, found = report.missing_folds, report.folds_found
-    log.info("%s report of %d of %d folds: %s", report.status, found, found + len(absent), run.report)
+    log.info("%s report of %d of %d folds: %s", report.status, found, found + len(absent), RunPaths(root).report)
     for fold in absent:
         if fold.at_work:
             log.info("fold %d is not done yet: %s", fold.fold, fold.reason)
         else:
-            again = f"python jobs/launch_cv.py --resume {shlex.quote(str(run.root))}"
+            again = f"python jobs/launch_cv.py --resume {shlex.quote(str(root))}"
             log.error("fold %d is missing: %s; to run it: %s", fold.fold, fold.reason, again)

@@ -23,7 +23,7 @@ from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import agreement, metrics
-from cac_hpc.statistics.results import FORMAT_VERSION, MissingFold, to_json
+from cac_hpc.statistics.results import FORMAT_VERSION, Comparison, Report, from_json, to_json
 
 TOLERANCE = 1e-9
 NOT_AGAIN = ("audits", "inflation")  # they are of files that may have gone since
@@ -58,21 +58,22 @@ def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> li
     Args:
         summary: what report.json holds.
     """
-    found = inputs.load(run, alone=True)
-    there = {fold["fold"]: found.results[fold["fold"]] for fold in summary["training"] if fold["fold"] in found.results}
-    found = replace(found, results=there)
-    missing = [MissingFold(**fold) for fold in summary["missing_folds"]]
-    again = to_json(evaluate(found, summary["status"], missing, *aggregation.headline(cfg)))
+    report, found = from_json(summary, Report), inputs.load(run, alone=True)
+    tested = {facts["fold"] for facts in report.training}
+    found = replace(found, results={fold: one for fold, one in found.results.items() if fold in tested})
+    again = to_json(
+        evaluate(found, report.status, report.missing_folds, *aggregation.headline(cfg.report.title, cfg.split.unit))
+    )
     return [
         *(line for key in again if key not in NOT_AGAIN for line in differences(summary[key], again[key], key)),
         *(line for where, part in _objects(summary, "") for line in _within(part, where)),
-        *_against_levels(summary),
-        *_against_folds(summary),
-        *_against_files(run.report, cfg, summary),
+        *_against_levels(report),
+        *_against_folds(report),
+        *_against_files(run.report, cfg, report),
     ]
 
 
-def _objects(content: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _objects(content: Any, where: str) -> Iterator[tuple[str, Any]]:
     """Every object in plain values, and where it is."""
     if isinstance(content, Mapping):
         yield where, content
@@ -83,7 +84,7 @@ def _objects(content: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]
             yield from _objects(value, f"{where}[{index}]")
 
 
-def _within(part: Mapping[str, Any], where: str) -> Iterator[str]:
+def _within(part: Any, where: str) -> Iterator[str]:
     """What does not follow from the matrix, or the two values, in the same object."""
     if "confusion_matrix" in part:
         yield from against_matrix(part, where)
@@ -91,25 +92,26 @@ def _within(part: Mapping[str, Any], where: str) -> Iterator[str]:
         yield from differences(part["difference"], part["other"] - part["reference"], f"{where}.difference")
 
 
-def _against_levels(summary: Mapping[str, Any]) -> Iterator[str]:
+def _against_levels(report: Report) -> Iterator[str]:
     """Matrices that come from others, and the figures of the run in its own comparison."""
-    for level, results in summary["levels"].items():
-        pooled, folds = results["pooled"], results["folds"]
-        if folds:
-            together = np.sum([fold["confusion_matrix"] for fold in folds], axis=0)
-            yield from differences(pooled["confusion_matrix"], together.tolist(), f"levels.{level}: sum of the folds")
-        for scheme in results["collapsed"]:
-            if scheme["pooled"]:
-                where = f"levels.{level}.collapsed.{scheme['key']}: matrix"
-                coarser = agreement.collapse(np.array(pooled["confusion_matrix"]), np.array(scheme["groups"]))
-                yield from differences(scheme["pooled"]["confusion_matrix"], coarser.tolist(), where)
-        compared = (summary["inflation"] or {}).get("levels", {}).get(level, {}).get("figures", {})
-        for name in compared.keys() & pooled["figures"].keys():
-            where = f"inflation.levels.{level}.figures.{name}.other"
-            yield from differences(compared[name]["other"], pooled["figures"][name]["value"], where)
+    for level, results in report.levels.items():
+        pooled = results.pooled
+        if results.folds:
+            together = np.sum([fold.confusion_matrix for fold in results.folds], axis=0)
+            yield from differences(pooled.confusion_matrix, together.tolist(), f"levels.{level}: sum of the folds")
+        for scheme in results.collapsed:
+            if scheme.pooled:
+                where = f"levels.{level}.collapsed.{scheme.key}: matrix"
+                coarser = agreement.collapse(np.array(pooled.confusion_matrix), np.array(scheme.groups))
+                yield from differences(scheme.pooled.confusion_matrix, coarser.tolist(), where)
+        if isinstance(report.inflation, Comparison):
+            compared = report.inflation.levels[level].figures
+            for name in compared.keys() & pooled.figures.keys():
+                where = f"inflation.levels.{level}.figures.{name}.other"
+                yield from differences(compared[name].other, pooled.figures[name].value, where)
 
 
-def against_matrix(part: Mapping[str, Any], where: str) -> Iterator[str]:
+def against_matrix(part: Any, where: str) -> Iterator[str]:
     """What does not follow from the confusion matrix that stands beside it."""
     matrix = np.array(part["confusion_matrix"])
     counts = {
@@ -131,24 +133,23 @@ def against_matrix(part: Mapping[str, Any], where: str) -> Iterator[str]:
         yield from differences(found, wanted, f"{where}.{name}")
 
 
-def _against_folds(summary: Mapping[str, Any]) -> Iterator[str]:
+def _against_folds(report: Report) -> Iterator[str]:
     """Each fold is there or named as missing, and the status says which."""
-    there = [fold["fold"] for fold in summary["training"]]
-    missing = [fold["fold"] for fold in summary["missing_folds"]]
-    yield from differences(summary["folds_found"], len(there), "folds_found")
+    there = [facts["fold"] for facts in report.training]
+    missing = [fold.fold for fold in report.missing_folds]
     yield from differences(sorted(there + missing), list(range(len(there) + len(missing))), "training, missing_folds")
-    if summary["status"] != "PROVISIONAL":
-        yield from differences(summary["status"], "PARTIAL" if missing else "COMPLETE", "status")
+    if report.status != "PROVISIONAL":
+        yield from differences(report.status, "PARTIAL" if missing else "COMPLETE", "status")
 
 
-def _against_files(folder: Path, cfg: Config, summary: Mapping[str, Any]) -> Iterator[str]:
-    told = paths.read_json(folder / pages.CIRCUMSTANCES)
-    wanted = pages.of_report(folder, cfg, dict(summary), told)
-    wanted[rendering.page_name(summary, "md")] = rendering.markdown(dict(summary))
-    for name, table in tables.of_report(dict(summary)).items():
+def _against_files(folder: Path, cfg: Config, report: Report) -> Iterator[str]:
+    told, summary = paths.read_json(folder / pages.CIRCUMSTANCES), to_json(report)
+    wanted = pages.of_report(folder, cfg, summary, told)
+    wanted[rendering.page_name(summary, "md")] = rendering.markdown(summary)
+    for name, table in tables.of_report(summary).items():
         wanted[f"tables/{name}"] = escaping.csv_text(table)
-    wanted |= {f"tables/{name}": latex for name, latex in tables.latex(dict(summary)).items()}
-    statuses = [status for status in paths.STATUSES if status != summary["status"]]
+    wanted |= {f"tables/{name}": latex for name, latex in tables.latex(summary).items()}
+    statuses = [status for status in paths.STATUSES if status != report.status]
     others = [paths.page_name(status, *kind) for status in statuses for kind in paths.PAGES]
     yield from (f"{name}: of a report of another status" for name in others if (folder / name).exists())
     for name, text in wanted.items():

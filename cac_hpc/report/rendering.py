@@ -69,7 +69,7 @@ def show(root: Path) -> int:
     Raises: InputError if the run has no report yet.
     """
     run = paths.RunPaths(root)
-    with report_json.sound(run):
+    with report_json.sound(root):
         parts = _parts(summary := report_json.read(root))
     return _print(summary, parts, f"figures, tables and page: {run.report}")
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError, WithJsonSchema
 
 T = TypeVar("T")
+Json = dict[str, Any]  # an object whose keys are not ours: settings, intake.json, metrics.json
 FORMAT_VERSION = 5
 
 
@@ -427,7 +428,7 @@ class Cohort:
     rejected_files: int
     studies_per_category: list[int]
     folds: list[list[list[int]]]
-    intake: dict[str, Any]
+    intake: Json
 
 
 @dataclass(frozen=True)
@@ -523,8 +524,8 @@ class Report:
     published: Published | Absent | None
     examples: Shown
     levels: dict[str, Level]
-    training: list[dict[str, Any]]
-    settings: dict[str, Any]
+    training: list[Json]
+    settings: Json
     digests: Digests
     status: str
     audits: list[Audit]
@@ -536,8 +537,7 @@ class Report:
 def to_json(result: Any) -> dict[str, Any]:
     """A report, or any part of one, as plain values in the order of their fields."""
     kind: Any = type(result)
-    plain: dict[str, Any] = _adapter(kind).dump_python(result)
-    return plain
+    return dict(_adapter(kind).dump_python(result))
 
 
 def from_json(plain: Mapping[str, Any], kind: Callable[..., T]) -> T:

@@ -190,7 +190,8 @@ def test_behind_pseudonyms_study_numbers_are_judged_by_the_planner_alone(tmp_pat
     plan = run.dataset(None).plan
     paths.write_json(plan, paths.read_json(plan) | planned)
     studies = pd.read_csv(run.dataset(None).studies, dtype=str)
-    found = audit.check_cohort(run, settings.load(run.config), splits.read_splits(run.splits), studies)
+    cfg, folds = settings.load(run.config), splits.read_splits(run.splits)
+    found = audit.check_cohort(cfg, run.splits, run.dataset(None), folds, studies)
     assert Audit("ids", passed, note) in found
 
 

@@ -62,7 +62,7 @@ def found(runs):
 @pytest.fixture(scope="module")
 def read(runs):
     """The same runs as they are read."""
-    return pairing.read(runs)
+    return pairing.read([run.root for run in runs])
 
 
 def rows_of(run):

@@ -149,7 +149,7 @@ def printed_predictions():
 
 def compare(reference, other):
     """The comparison of two reported runs, as it is written."""
-    return results.to_json(comparison.compare_all([reference, other])[0])
+    return results.to_json(comparison.compare_all([reference.root, other.root])[0])
 
 
 def check_report(run):
