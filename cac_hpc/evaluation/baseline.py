@@ -35,14 +35,14 @@ def compare(
     Args:
         found: predictions by fold. studies: studies.csv. edges: of the categories, as in labels.edges.
     """
-    judged, num_categories = with_scores(studies), len(edges) + 1
-    both, left_out = restrict_all(found, set(judged["study"]))
+    scored, num_categories = with_scores(studies), len(edges) + 1
+    both, left_out = restrict_all(found, set(scored["study"]))
     if not both:
         return Absent(NO_BASELINE if "agatston_score" not in studies else NO_HEART if found else NOTHING)
-    judged = judged[judged["study"].isin(studies_of(both))]
-    of_slices = slice_units(both, judged, num_categories)
+    scored = scored[scored["study"].isin(studies_of(both))]
+    of_slices = slice_units(both, scored, num_categories)
     network = assessment.units_by_level(of_slices, cfg)
-    rule = predict(both, of_slices, judged, cfg, edges)
+    rule = predict(both, of_slices, scored, cfg, edges)
     compared = comparison.compare_units(rule, network, cfg)
     return Baseline(
         note=None,
@@ -50,8 +50,8 @@ def compare(
         levels=compared.levels,
         sign_test=compared.sign_test,
         scores=agreement_of_scores(network["patient"], rule["patient"].score),
-        patients=_patients(network["patient"], rule["patient"], judged),
-        empty_slices=empty_slices(judged, num_categories),
+        patients=_patients(network["patient"], rule["patient"], scored),
+        empty_slices=empty_slices(scored, num_categories),
     )
 
 

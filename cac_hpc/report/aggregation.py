@@ -38,12 +38,12 @@ def aggregate(root: Path) -> bool:
     if missing := report.missing_folds:
         reason = f"PARTIAL report: no valid result of fold {', '.join(str(fold.fold) for fold in missing)}"
         ledger.record(run.ledger, "aggregate", None, "ended", ok=False, reason=reason)
-    _tell(root, report)
+    _log_result(root, report)
     return not missing
 
 
 def provisional(root: Path) -> bool:
-    """Write a report from the folds that are there now, beside the stages: it is no result of theirs, and leaves ledger
+    """Write a report from the folds that are there now, outside of the stages: it is no result of theirs, leaves ledger
     and folds as they are. A final report that comes meanwhile stays.
 
     Returns and raises as `aggregate`.
@@ -58,7 +58,7 @@ def _provisional(root: Path, at_work: Mapping[int, str]) -> bool:
         report = _make(made, at_work)
         published = publishing.publish(made, run, keeps)
     if published:
-        _tell(root, report)
+        _log_result(root, report)
         return False
     log.info("the final report has come meanwhile and stays: %s", run.report)
     return bool(paths.read_json(run.report_json)["status"] == "COMPLETE")
@@ -110,10 +110,10 @@ def _missing(run: RunPaths, faults: Mapping[int, str | None], at_work: Mapping[i
 
 def _nodes(run: RunPaths) -> set[str]:
     """The nodes that the run is known to have been on."""
-    told = [*ledger.read(run.ledger), *stages.bad_nodes(run)]
+    events = [*ledger.read(run.ledger), *stages.bad_nodes(run)]
     pulses = [pulse for files in map(FoldPaths, run.fold(0).root.parent.glob("fold-*"))
               for pulse in heartbeat.read_pulses(files)]  # fmt: skip
-    return {str(event["node"]) for event in told if event.get("node")} | {str(pulse.node) for pulse in pulses}
+    return {str(event["node"]) for event in events if event.get("node")} | {str(pulse.node) for pulse in pulses}
 
 
 def _without_places(inflation: Absent, root: Path, reference: str | None) -> Absent:
@@ -123,7 +123,7 @@ def _without_places(inflation: Absent, root: Path, reference: str | None) -> Abs
     return Absent(anonymous.told(inflation.note, [*filter(None, [reference]), str(root)]))
 
 
-def _tell(root: Path, report: Report) -> None:
+def _log_result(root: Path, report: Report) -> None:
     absent, found = report.missing_folds, report.folds_found
     log.info("%s report of %d of %d folds: %s", report.status, found, found + len(absent), RunPaths(root).report)
     for fold in absent:

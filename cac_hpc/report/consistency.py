@@ -106,13 +106,13 @@ def _against_levels(report: Report) -> Iterator[str]:
                 yield from differences(scheme.pooled.confusion_matrix, coarser.tolist(), where)
         if isinstance(report.inflation, Comparison):
             compared = report.inflation.levels[level].figures
-            for name in compared.keys() & pooled.figures.keys():
+            for name in sorted(compared.keys() & pooled.figures.keys()):
                 where = f"inflation.levels.{level}.figures.{name}.other"
                 yield from differences(compared[name].other, pooled.figures[name].value, where)
 
 
 def against_matrix(part: Any, where: str) -> Iterator[str]:
-    """What does not follow from the confusion matrix that stands beside it."""
+    """What does not follow from the confusion matrix in the same object."""
     matrix = np.array(part["confusion_matrix"])
     counts = {
         "n": int(matrix.sum()),
@@ -143,8 +143,8 @@ def _against_folds(report: Report) -> Iterator[str]:
 
 
 def _against_files(folder: Path, cfg: Config, report: Report) -> Iterator[str]:
-    told, summary = paths.read_json(folder / pages.CIRCUMSTANCES), to_json(report)
-    wanted = pages.of_report(folder, cfg, summary, told)
+    circumstances, summary = paths.read_json(folder / pages.CIRCUMSTANCES), to_json(report)
+    wanted = pages.of_report(folder, cfg, summary, circumstances)
     wanted[rendering.page_name(summary, "md")] = rendering.markdown(summary)
     for name, table in tables.of_report(summary).items():
         wanted[f"tables/{name}"] = escaping.csv_text(table)

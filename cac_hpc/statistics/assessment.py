@@ -16,21 +16,9 @@ import numpy as np
 from scipy import sparse
 
 from cac_hpc.run.config import ReportConfig
-from cac_hpc.statistics import agreement, calibration, intervals, metrics, schemes
+from cac_hpc.statistics import agreement, calibration, intervals, metrics, results, schemes
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.metrics import Metric, RankCorrelation
-from cac_hpc.statistics.results import (
-    Calibration,
-    Category,
-    Collapsed,
-    Figure,
-    FoldMatrix,
-    Level,
-    Matrix,
-    OtherRule,
-    OverFolds,
-    Pooled,
-)
 from cac_hpc.statistics.units import Units, num_distinct, patient_units, pooling_rules
 
 FOLD = intervals.none("intervals are those of the pooled figures")
@@ -43,7 +31,7 @@ UNITS = {
     "top_k": "patient, mean of each category's k highest probabilities over the slices",
 }
 Key = TypeVar("Key", bound=Hashable)
-M = TypeVar("M", bound=Matrix)
+M = TypeVar("M", bound=results.Matrix)
 
 
 @dataclass(frozen=True)
@@ -70,7 +58,7 @@ class Sums:
         return intervals.bootstrap(few if value is None else value, self.num_patients)
 
 
-def levels(of_slices: Units, cfg: ReportConfig, edges: Sequence[float]) -> dict[str, Level]:
+def levels(of_slices: Units, cfg: ReportConfig, edges: Sequence[float]) -> dict[str, results.Level]:
     """Slice level and patient level.
 
     Args:
@@ -82,7 +70,7 @@ def levels(of_slices: Units, cfg: ReportConfig, edges: Sequence[float]) -> dict[
     of_patient = UNITS[cfg.patient_rule].replace("k highest", f"{cfg.top_k} highest")
     others = {name: rule for name, rule in pooling_rules(cfg.top_k).items() if name != cfg.patient_rule}
     accuracies = [
-        OtherRule(name, summary(sums_by_patient(patient_units(of_slices, rule))).figures["accuracy"])
+        results.OtherRule(name, summary(sums_by_patient(patient_units(of_slices, rule))).figures["accuracy"])
         for name, rule in others.items()
     ]
     return {
@@ -152,12 +140,12 @@ def _drawn(sums: Sums, columns_BC: np.ndarray, spearman_B: np.ndarray | None) ->
     return Sums(sums.matrix_PKK, sums.calibration_P, matrix_BKK, calibration_B, spearman_B)
 
 
-def _level(unit: str, units: Units, sums: Sums, edges: Sequence[float]) -> Level:
+def _level(unit: str, units: Units, sums: Sums, edges: Sequence[float]) -> results.Level:
     interval = OF_SLICES if sums.spearman_B is None and len(units.label) > units.num_patients else None
     expected = units.expected_category
     pooled = _with_spearman(summary(sums), expected, units.score, interval or sums.resampled(sums.spearman_B))
     folds = [_fold(fold, units, expected) for fold in np.flatnonzero(np.bincount(units.fold)).tolist()]
-    return Level(
+    return results.Level(
         unit=unit,
         distinct=units.distinct,
         counting=_counting(len(units.label), units.distinct),
@@ -169,11 +157,11 @@ def _level(unit: str, units: Units, sums: Sums, edges: Sequence[float]) -> Level
     )
 
 
-def _fold(fold: int, units: Units, expected: np.ndarray) -> FoldMatrix:
+def _fold(fold: int, units: Units, expected: np.ndarray) -> results.FoldMatrix:
     here = units.fold == fold
     matrix = metrics.confusion(units.label[here], units.predicted[here], units.num_categories)
     patients = num_distinct(units.patient[here])
-    found = FoldMatrix(fold=fold, patients=patients, **vars(summary_of_matrix(matrix)))
+    found = results.FoldMatrix(fold=fold, patients=patients, **vars(summary_of_matrix(matrix)))
     return _with_spearman(found, expected[here], units.score[here], FOLD)
 
 
@@ -186,7 +174,7 @@ def _counting(count: int, distinct: int) -> str:
     )
 
 
-def summary(sums: Sums) -> Pooled:
+def summary(sums: Sums) -> results.Pooled:
     """All figures of a level's pooled confusion matrix, with their intervals."""
     occurs_K = agreement.true(sums.matrix) > 0
     drawn = None if sums.matrix_BKK is None else metrics.drawn(sums.matrix_BKK, occurs_K)
@@ -200,15 +188,15 @@ def summary(sums: Sums) -> Pooled:
         return intervals.proportion(part[:, index], whole[:, index])
 
     sign = metrics.sign_test(metrics.over(sums.matrix_PKK), metrics.under(sums.matrix_PKK))
-    return Pooled(**vars(_summary(sums.matrix, interval)), patients=sums.num_patients, sign_test=sign)
+    return results.Pooled(**vars(_summary(sums.matrix, interval)), patients=sums.num_patients, sign_test=sign)
 
 
-def summary_of_matrix(matrix: np.ndarray, interval: Interval = FOLD) -> Matrix:
+def summary_of_matrix(matrix: np.ndarray, interval: Interval = FOLD) -> results.Matrix:
     """The same of a matrix (K, K) alone, as of one fold: without intervals."""
     return _summary(matrix, lambda metric, index: interval)
 
 
-def _summary(matrix: np.ndarray, interval: Callable[[Metric, int], Interval]) -> Matrix:
+def _summary(matrix: np.ndarray, interval: Callable[[Metric, int], Interval]) -> results.Matrix:
     values, count = metrics.values(matrix), int(matrix.sum())
     figures = {
         metric.name: [
@@ -220,7 +208,7 @@ def _summary(matrix: np.ndarray, interval: Callable[[Metric, int], Interval]) ->
         for metric in metrics.METRICS
     }
     per_category = [metric.name for metric in metrics.METRICS if metric.per == "category"]
-    return Matrix(
+    return results.Matrix(
         n=count,
         errors=int(count - np.trace(matrix)),
         over_estimated=int(metrics.over(matrix)),
@@ -230,23 +218,24 @@ def _summary(matrix: np.ndarray, interval: Callable[[Metric, int], Interval]) ->
         majority_category=int(matrix.sum(axis=1).argmax()) if matrix.any() else None,
         figures={name: cells[0] for name, cells in figures.items() if name not in per_category},
         categories=[
-            Category(index, {name: figures[name][index] for name in per_category}) for index in range(len(matrix))
+            results.Category(index, {name: figures[name][index] for name in per_category})
+            for index in range(len(matrix))
         ],
         confusion_matrix=matrix.tolist(),
     )
 
 
-def figure(value: float, n: int, undefined: str, interval: Interval, note: str | None = None) -> Figure:
+def figure(value: float, n: int, undefined: str, interval: Interval, note: str | None = None) -> results.Figure:
     """One number as the report gives it, with the notes of value and interval.
 
     Args:
         undefined: why there is no value, if it is NaN.
     """
     if np.isnan(value):
-        return Figure(value=None, n=n, low=None, high=None, interval=None, note=undefined)
+        return results.Figure(value=None, n=n, low=None, high=None, interval=None, note=undefined)
     interval = intervals.around(value, interval)
     notes = "; ".join(filter(None, (note, interval.note))) or None
-    return Figure(float(value), n, interval.low, interval.high, interval.method, notes)
+    return results.Figure(float(value), n, interval.low, interval.high, interval.method, notes)
 
 
 def left_out(metric: Metric, values: Mapping[str, np.ndarray]) -> str | None:
@@ -268,16 +257,16 @@ def _with_spearman(matrix: M, expected: np.ndarray, score: np.ndarray, interval:
     return replace(matrix, figures={**matrix.figures, "spearman": spearman})
 
 
-def over_folds(folds: Sequence[Matrix]) -> dict[str, OverFolds]:
+def over_folds(folds: Sequence[results.Matrix]) -> dict[str, results.OverFolds]:
     """Mean and standard deviation (n - 1) of every figure over the folds in which it is defined; n says how many."""
     names = list(folds[0].figures) if folds else []
     return {name: _over([fold.figures[name].value for fold in folds]) for name in names}
 
 
-def _over(values: Sequence[float | None]) -> OverFolds:
+def _over(values: Sequence[float | None]) -> results.OverFolds:
     known = [value for value in values if value is not None]
     undefined = len(values) - len(known)
-    return OverFolds(
+    return results.OverFolds(
         mean=float(np.mean(known)) if known else None,
         sd=float(np.std(known, ddof=1)) if len(known) > 1 else None,
         n=len(known),
@@ -285,30 +274,30 @@ def _over(values: Sequence[float | None]) -> OverFolds:
     )
 
 
-def _collapsed(scheme: schemes.Scheme, sums: Sums, edges: Sequence[float], score: np.ndarray) -> Collapsed:
+def _collapsed(scheme: schemes.Scheme, sums: Sums, edges: Sequence[float], score: np.ndarray) -> results.Collapsed:
     """The figures of coarser categories, from the same matrix."""
     names = list(scheme.names)
     try:
         group_K = schemes.groups(scheme, edges)
     except ValueError as error:
-        return Collapsed(scheme.key, names, groups=None, note=f"undefined: {error}", pooled=None)
+        return results.Collapsed(scheme.key, names, groups=None, note=f"undefined: {error}", pooled=None)
     draws = None if sums.matrix_BKK is None else agreement.collapse(sums.matrix_BKK, group_K)
     coarser = Sums(agreement.collapse(sums.matrix_PKK, group_K), sums.calibration_P, draws)
     note = schemes.note(scheme, None if np.isnan(score).all() else score)
-    return Collapsed(scheme.key, names, group_K.tolist(), note, summary(coarser))
+    return results.Collapsed(scheme.key, names, group_K.tolist(), note, summary(coarser))
 
 
-def _calibration(sums: Sums) -> Calibration:
+def _calibration(sums: Sums) -> results.Calibration:
     by_patient, by_draw, matrix = sums.calibration_P, sums.calibration_B, sums.matrix_PKK.sum(axis=0)
     pooled = calibration.Sums.from_columns(by_patient.columns().sum(axis=0))
     chance = calibration.brier_of_frequencies(agreement.true(matrix))
     n = int(matrix.sum())
 
-    def of(form: Callable[[calibration.Sums], np.ndarray]) -> Figure:
+    def of(form: Callable[[calibration.Sums], np.ndarray]) -> results.Figure:
         drawn = sums.resampled(form(by_draw) if by_draw else None)
         return figure(float(form(pooled)), n, metrics.NOTHING, drawn)
 
-    return Calibration(
+    return results.Calibration(
         brier=of(calibration.brier),
         brier_of_frequencies=figure(float(chance), n, metrics.NOTHING, CHANCE),
         expected_calibration_error=of(calibration.expected_error),

@@ -57,7 +57,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Category(Generic[T]):
-    """Figures, or differences, of one category; in JSON they stand beside its number."""
+    """Figures, or differences, of one category; in JSON they are in one object with its number."""
 
     category: int
     figures: dict[str, T]
@@ -452,7 +452,7 @@ class _Printed:
 
 @dataclass(frozen=True)
 class Published(Matrix, _Printed):  # fields of the last base come first
-    """What follows from a published confusion matrix, to look at beside the results."""
+    """What follows from a published confusion matrix, shown next to the results."""
 
 
 @dataclass(frozen=True)
