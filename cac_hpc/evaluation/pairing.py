@@ -78,7 +78,7 @@ def read(runs: Sequence[Path]) -> list[Finished]:
     found = []
     for run, root in zip(runs, roots, strict=True):
         with report_json.sound(run):
-            found.append(_read(RunPaths(run), _name(root, set(roots) - {root})))
+            found.append(_read(run, _name(root, set(roots) - {root})))
     return found
 
 
@@ -88,7 +88,8 @@ def _name(root: Path, others: set[Path]) -> str:
     return "/".join(next(end for end in ends if all(other.parts[-len(end) :] != end for other in others)))
 
 
-def _read(run: RunPaths, name: str) -> Finished:
+def _read(root: Path, name: str) -> Finished:
+    run = RunPaths(root)
     archived = run.root.is_file() or run.report_json.is_file()
     if archived and not run.config.is_file():
         raise InputError(f"{run.root}: {ARCHIVED}")
