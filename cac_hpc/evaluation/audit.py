@@ -30,7 +30,8 @@ def check_cohort(
     In a contrast run (split.unit: slice) patients are, by design: each slice is in one part, and the report says so.
 
     Args:
-        made: splits.json, which folds are from. studies: the dataset's, columns study, patient, ...
+        made: splits.json, which folds are from.
+        studies: the dataset's, columns study, patient, ...
     Raises: InputError naming studies or patients, and what to do.
     """
     by_slice = cfg.split.unit == "slice"
@@ -63,7 +64,8 @@ def _results(each: str) -> Audit:
 def check_result(files: FoldPaths, fold: int, splits_sha256: str) -> Json:
     """The predictions are those that the newest start of this fold of this run wrote.
 
-    Returns: its metrics.json. Raises: ValueError saying whose they are instead.
+    Returns: its metrics.json.
+    Raises: ValueError saying whose they are instead.
     """
     try:
         facts = paths.read_json(files.metrics)

@@ -33,7 +33,9 @@ def compare(
     """The rule, as the reference, and the network, as the other, on the patients that the rule has a score of.
 
     Args:
-        found: predictions by fold. studies: studies.csv. edges: of the categories, as in labels.edges.
+        found: predictions by fold.
+        studies: studies.csv.
+        edges: of the categories, as in labels.edges.
     """
     scored, num_categories = with_scores(studies), len(edges) + 1
     both, left_out = restrict_all(found, set(scored["study"]))
@@ -89,8 +91,10 @@ def predict(
     """What the rule says of the same units, by level; its score in place of the reported one.
 
     Args:
-        found: predictions, by fold, of studies with scores alone. of_slices: what was tested in them.
-        studies: those studies. edges: of the categories, as in labels.edges.
+        found: predictions, by fold, of studies with scores alone.
+        of_slices: what was tested in them.
+        studies: those studies.
+        edges: of the categories, as in labels.edges.
     """
     slices_of = {
         str(study): np.array(str(scores).split(), float)
@@ -143,7 +147,8 @@ def agreement_of_scores(units: Units, rule_N: np.ndarray) -> ScoreAgreement:
     """Rule's less reported score: mean and 95 % limits of agreement; None where too few patients are known.
 
     Args:
-        units: patients as they were tested, each counted once however often that was. rule_N: the rule's scores.
+        units: patients as they were tested, each counted once however often that was.
+        rule_N: the rule's scores.
     Source: Bland and Altman 1986, Lancet 327:307.
     """
     known = ~np.isnan(units.score)

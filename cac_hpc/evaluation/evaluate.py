@@ -21,7 +21,9 @@ def evaluate(
     """Compute every number of a report.
 
     Args:
-        status: COMPLETE, PARTIAL or PROVISIONAL. missing: folds without a result. banner: what is said before all else.
+        status: COMPLETE, PARTIAL or PROVISIONAL.
+        missing: folds without a result.
+        banner: what is said before all else.
     """
     found, studies, cfg, edges = inputs.predictions, inputs.studies, inputs.report, inputs.labels.edges
     num_categories = len(inputs.labels.names)

@@ -28,7 +28,8 @@ def pick(found: Mapping[int, Predictions], of_slices: Units, studies: pd.DataFra
     """Sample slices, misclassified slices and misclassified patients, with the rules that picked them.
 
     Args:
-        found: predictions by fold, and what was tested in them. studies: columns study and patient.
+        found: predictions by fold, and what was tested in them.
+        studies: columns study and patient.
     """
     of_patients = patient_units(of_slices, pooling_rules(cfg.top_k)[cfg.patient_rule])
     return Shown(

@@ -65,7 +65,9 @@ def compare(
     """The network shown everything, as the reference, and what it was shown parts of, on the same slices.
 
     Args:
-        found: predictions by fold, of whole slices. views: of each of these folds. studies: studies.csv.
+        found: predictions by fold, of whole slices.
+        views: of each of these folds.
+        studies: studies.csv.
     """
     box = boxes(studies, blanking.size)
     whole, left_out = restrict_all(found, set(box))

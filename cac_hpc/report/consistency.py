@@ -32,7 +32,8 @@ NOT_AGAIN = ("audits", "inflation")  # they are of files that may have gone sinc
 def check(path: Path) -> int:
     """Print what a published table, or the report.json of a finished run, contradicts.
 
-    Returns: 0 if nothing, else 1. Raises: InputError if it is neither.
+    Returns: 0 if nothing, else 1.
+    Raises: InputError if it is neither.
     """
     if path.name != "report.json":
         return published.show(path, published.read(path))

@@ -45,7 +45,8 @@ def slice_units(found: Mapping[int, Predictions], studies: pd.DataFrame, num_cat
     """All slices that the folds tested.
 
     Args:
-        found: predictions by fold. studies: columns study, patient and, where it is known, score.
+        found: predictions by fold.
+        studies: columns study, patient and, where it is known, score.
     """
     names = sorted({study for predictions in found.values() for study in predictions.studies})
     rows = studies.set_index("study").loc[names]
