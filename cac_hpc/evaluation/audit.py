@@ -36,7 +36,9 @@ def check_cohort(
     """
     by_slice = cfg.split.unit == "slice"
     patient = dict(zip(studies["study"], studies["patient"], strict=True))
-    _check_studies(made, dataset.studies)
+    if paths.read_json(made)["studies_sha256"] != digests.file_sha256(dataset.studies):
+        since = f"not the one that {made.name} was made from, so labels may have changed between the folds"
+        raise InputError(f"{dataset.studies}: {since}; start a new run")
     if any(fold.by_slice != by_slice for fold in folds):
         raise InputError(f"{made}: does not divide {cfg.split.unit}s, as split.unit says; start a new run")
     if unknown := sorted({study for fold in folds for part in fold.parts.values() for study in part} - patient.keys()):
@@ -129,12 +131,4 @@ def _check_some(predictions: Predictions, fold: Fold) -> None:
         study, at = wrong[0]
         raise ValueError(
             f"predictions and splits.json name different test slices, {len(wrong)} of them: study {study!r} slice {at}"
-        )
-
-
-def _check_studies(made: Path, studies: Path) -> None:
-    if paths.read_json(made)["studies_sha256"] != digests.file_sha256(studies):
-        raise InputError(
-            f"{studies}: not the one that {made.name} was made from, so labels may have changed between "
-            "the folds; start a new run"
         )

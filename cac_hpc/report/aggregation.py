@@ -31,7 +31,7 @@ def aggregate(root: Path) -> bool:
     """
     run = RunPaths(root)
     if processes.supervisor() is None and (seen := absence.look(run)).surely:
-        return _provisional(root, seen.at_work)
+        return provisional(root, seen.at_work)
     with ledger.stage(run.ledger, "aggregate", None), publishing.elsewhere(run) as made:
         report = _make(made, None)
         publishing.publish(made, run)
@@ -42,17 +42,16 @@ def aggregate(root: Path) -> bool:
     return not missing
 
 
-def provisional(root: Path) -> bool:
+def provisional(root: Path, at_work: Mapping[int, str] | None = None) -> bool:
     """Write a report from the folds that are there now, outside of the stages: it is no result of theirs, leaves ledger
     and folds as they are. A final report that comes meanwhile stays.
 
+    Args:
+        at_work: what folds are doing, if that is known already.
     Returns and raises as `aggregate`.
     """
-    return _provisional(root, absence.look(RunPaths(root)).at_work)
-
-
-def _provisional(root: Path, at_work: Mapping[int, str]) -> bool:
     run = RunPaths(root)
+    at_work = absence.look(run).at_work if at_work is None else at_work
     with publishing.elsewhere(run) as made:
         keeps = publishing.stays(run)
         report = _make(made, at_work)

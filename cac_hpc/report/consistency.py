@@ -1,8 +1,7 @@
 """Every number of a finished report once more: from the predictions, from its own matrices, from its tables.
 
-Nothing of it runs where a report is made; people start it by jobs/check_table.py, and tests do.
-
-The figures of a report come from scikit-learn; here they come from ``agreement``, so that two ways must agree.
+Where a report is made nothing of it runs: jobs/check_table.py does, and tests do. The figures of a report come from
+scikit-learn; here they come from ``agreement``, too, so that two ways must agree.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from cac_hpc.report import aggregation, pages, rendering, tables
 from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import agreement, metrics
+from cac_hpc.statistics import metrics
 from cac_hpc.statistics.results import FORMAT_VERSION, Comparison, Report, from_json, to_json
 
 TOLERANCE = 1e-9
@@ -68,7 +67,7 @@ def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> li
     return [
         *(line for key in again if key not in NOT_AGAIN for line in differences(summary[key], again[key], key)),
         *(line for where, part in _objects(summary, "") for line in _within(part, where)),
-        *_against_levels(report),
+        *_against_inflation(report),
         *_against_folds(report),
         *_against_files(run.report, cfg, report),
     ]
@@ -93,23 +92,13 @@ def _within(part: Any, where: str) -> Iterator[str]:
         yield from differences(part["difference"], part["other"] - part["reference"], f"{where}.difference")
 
 
-def _against_levels(report: Report) -> Iterator[str]:
-    """Matrices that come from others, and the figures of the run in its own comparison."""
-    for level, results in report.levels.items():
-        pooled = results.pooled
-        if results.folds:
-            together = np.sum([fold.confusion_matrix for fold in results.folds], axis=0)
-            yield from differences(pooled.confusion_matrix, together.tolist(), f"levels.{level}: sum of the folds")
-        for scheme in results.collapsed:
-            if scheme.pooled:
-                where = f"levels.{level}.collapsed.{scheme.key}: matrix"
-                coarser = agreement.collapse(np.array(pooled.confusion_matrix), np.array(scheme.groups))
-                yield from differences(scheme.pooled.confusion_matrix, coarser.tolist(), where)
-        if isinstance(report.inflation, Comparison):
-            compared = report.inflation.levels[level].figures
-            for name in sorted(compared.keys() & pooled.figures.keys()):
-                where = f"inflation.levels.{level}.figures.{name}.other"
-                yield from differences(compared[name].other, pooled.figures[name].value, where)
+def _against_inflation(report: Report) -> Iterator[str]:
+    """The figures of the run in its own comparison."""
+    for level, compared in report.inflation.levels.items() if isinstance(report.inflation, Comparison) else ():
+        own = report.levels[level].pooled.figures
+        for name in (name for name in compared.figures if name in own):
+            where = f"inflation.levels.{level}.figures.{name}.other"
+            yield from differences(compared.figures[name].other, own[name].value, where)
 
 
 def against_matrix(part: Any, where: str) -> Iterator[str]:

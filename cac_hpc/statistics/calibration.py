@@ -87,17 +87,9 @@ def reliability(by_patient: Sums) -> list[Bin]:
     for index in range(NUM_BINS):
         count, right = by_patient.bin_count[:, index], by_patient.bin_right[:, index]
         n, interval = int(count.sum()), intervals.proportion(right, count)
-        found.append(
-            Bin(
-                above=index / NUM_BINS,
-                up_to=(index + 1) / NUM_BINS,
-                n=n,
-                confidence=float(by_patient.bin_confidence[:, index].sum() / n) if n else None,
-                accuracy=float(right.sum() / n) if n else None,
-                low=interval.low,
-                high=interval.high,
-                interval=interval.method,
-                note=interval.note,
-            )
-        )
+        confidence = float(by_patient.bin_confidence[:, index].sum() / n) if n else None
+        accuracy = float(right.sum() / n) if n else None
+        above, up_to = index / NUM_BINS, (index + 1) / NUM_BINS
+        shown = (interval.low, interval.high, interval.method, interval.note)
+        found.append(Bin(above, up_to, n, confidence, accuracy, *shown))
     return found

@@ -71,7 +71,7 @@ def test_a_figure_an_interval_and_a_cell_are_named(reported):
     found = "\n".join(found_in(reported, change))
     assert "levels.slice.pooled.figures.kappa_plain.value: found 0.962, recomputed 0.95981" in found
     assert "levels.slice.pooled.figures.kappa_linear.low: found 0.5" in found
-    assert "levels.slice: sum of the folds[0][0]: found 241, recomputed 240" in found
+    assert "levels.slice.pooled.confusion_matrix[0][0]: found 241, recomputed 240" in found
     assert "report.md, line" in found
 
 

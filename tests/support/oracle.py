@@ -168,6 +168,21 @@ def cohort(rows, folds, num_categories):
     }
 
 
+def total(matrices, num_categories):
+    """Sum of matrices, cell by cell."""
+    return [[sum(matrix[row][column] for matrix in matrices) for column in range(num_categories)]
+            for row in range(num_categories)]  # fmt: skip
+
+
+def collapsed(matrix, groups):
+    """A matrix of coarser categories; groups: which of them each category is in."""
+    found = [[0] * (max(groups) + 1) for _ in range(max(groups) + 1)]
+    for row, counts in enumerate(matrix):
+        for column, count in enumerate(counts):
+            found[groups[row]][groups[column]] += count
+    return found
+
+
 def quotient(part, whole):
     return part / whole if whole else None
 

@@ -153,7 +153,7 @@ def compare(reference, other):
 
 
 def check_report(run):
-    """The finished report of a run contradicts nothing, and counts its cohort as plain loops do."""
+    """The finished report of a run contradicts nothing, and counts cohort and cells as plain loops do."""
     summary = report_of(run)
     assert consistency.contradictions(run, settings.load(run.config), summary) == []
     studies = pd.read_csv(run.dataset(None).studies, dtype={"study": str, "patient": str}, keep_default_na=False)
@@ -161,6 +161,12 @@ def check_report(run):
     folds, cohort = splits.read_splits(run.splits), summary["cohort"]
     wanted = oracle.cohort(rows, [list(fold.parts.values()) for fold in folds], len(summary["categories"]))
     assert {name: cohort[name] for name in wanted} == wanted
+    for of_level in summary["levels"].values():
+        pooled, matrices = of_level["pooled"], [fold["confusion_matrix"] for fold in of_level["folds"]]
+        assert pooled["confusion_matrix"] == oracle.total(matrices, len(summary["categories"]))
+        for scheme in (one for one in of_level["collapsed"] if one["pooled"]):
+            wanted_matrix = oracle.collapsed(pooled["confusion_matrix"], scheme["groups"])
+            assert scheme["pooled"]["confusion_matrix"] == wanted_matrix
     if summary["status"] == "COMPLETE" and summary["split"]["scheme"] == "kfold":
         for level, count in (("slice", wanted["slices"]), ("patient", wanted["patients"])):
             assert summary["levels"][level]["distinct"] == count
