@@ -18,6 +18,7 @@ setup(
         "cac_hpc": ["py.typed"],
         "cac_hpc.machine": ["environment.txt"],
         "cac_hpc.report": ["page.html", "page.css"],
+        "cac_hpc.statistics": ["report.schema.json"],
     },
     python_requires=">=3.10,<3.15",
     install_requires=[

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import DatasetPaths
 
 SHOWN = 3  # shards that a message names
+
+
+def read_studies(dataset: DatasetPaths) -> pd.DataFrame:
+    """studies.csv: study and patient as text, empty cells NaN."""
+    columns = {"study": str, "patient": str}
+    return pd.read_csv(dataset.studies, dtype=columns, keep_default_na=False, na_values=[""])
 
 
 def check(dataset: DatasetPaths) -> None:

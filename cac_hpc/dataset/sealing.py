@@ -33,7 +33,7 @@ def seal(root: Path) -> None:
             _seal_dataset(dataset, cfg)
         sealed.check(dataset)
         summary.show(paths.read_json(dataset.intake))
-        studies = pd.read_csv(dataset.studies, dtype={"study": str, "patient": str}, keep_default_na=False)
+        studies = sealed.read_studies(dataset)
         patient, category, slices = (
             dict(zip(studies["study"], studies[name], strict=True)) for name in ("patient", "category", "slices")
         )

@@ -21,11 +21,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
+from cac_hpc.evaluation import report_json
 from cac_hpc.report import manifest, rendering
 from cac_hpc.run import digests, paths, provenance
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import report_json
+from cac_hpc.statistics.results import Damaged
 
 # Nothing else of a run is ever taken; a * stays within a folder, and names are of plain characters.
 TAKEN = (
@@ -179,7 +180,7 @@ def read(files: Mapping[str, Path], name: str) -> dict[str, Any]:
     try:
         return report_json.load(files[name])
     except (KeyError, ValueError) as error:
-        why = f" ({error})" if isinstance(error, report_json.Damaged) else ""
+        why = f" ({error})" if isinstance(error, Damaged) else ""
         raise WorkError(f"{name}: is damaged or missing, wanted the JSON that the run wrote{why}") from None
 
 
@@ -191,7 +192,7 @@ def check(files: Mapping[str, Path]) -> None:
     read(files, SUMMARY)
     try:
         rendering.check(files[SUMMARY])
-    except report_json.Damaged as error:
+    except Damaged as error:
         raise WorkError(f"{SUMMARY}: {error}; it was damaged, or made by other software") from None
 
 
@@ -315,7 +316,7 @@ def _check_summary(scratch: Path) -> None:
         raise _Refused(f"{SUMMARY} is missing, so it is no archive of a report")
     try:
         rendering.check(scratch / SUMMARY)
-    except report_json.Damaged as error:
+    except Damaged as error:
         raise _Refused(f"{SUMMARY} {error}") from None
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from cac_hpc.evaluation import comparison, report_json
 from cac_hpc.report import rendering, wording
 from cac_hpc.run import escaping, logs, paths, settings
-from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import ReportOptions
-from cac_hpc.statistics import comparison, report_json
+from cac_hpc.statistics.results import to_json
 
 FORMAT_VERSION = 1  # of comparison.json; docs/comparing.md
 COLUMNS = ["reference", "other", "level", "unit", "patients", "figure", "category", "reference_value", "other_value",
@@ -27,8 +27,8 @@ def show(asked: ReportOptions) -> int:
     Raises: InputError if the runs cannot be compared.
     """
     out = settings.out_folder(asked.out)
-    runs = [RunPaths(Path(source)) for source in (asked.source, *asked.others)]
-    found, screen = comparison.compare_all(runs), logs.console()
+    runs = [Path(source) for source in (asked.source, *asked.others)]
+    found, screen = [to_json(one) for one in comparison.compare_all(runs)], logs.console()
     with report_json.sound(*runs):  # all of it, before any of it is printed
         parts = [part for at, one in enumerate(found) for part in _parts(one, ("A", _letter(at + 1)))]
         parts += [(line, None) for line in methods(found)]

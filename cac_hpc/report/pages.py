@@ -13,7 +13,8 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from cac_hpc.report import beside_wording, circumstances, examples, pictures, tables, wording
+from cac_hpc.evaluation import examples
+from cac_hpc.report import beside_wording, circumstances, pictures, tables, wording
 from cac_hpc.run import logs, paths
 from cac_hpc.run.config import Config
 from cac_hpc.run.paths import RunPaths

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import shards
+from cac_hpc.evaluation import examples
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import examples, figures, tables
+from cac_hpc.report import figures, tables
 from cac_hpc.run import logs, paths
 from cac_hpc.run.config import Config
 from cac_hpc.run.logs import log

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cac_hpc.evaluation import report_json
 from cac_hpc.report import beside_wording, tables, wording
 from cac_hpc.run import escaping, logs, paths
-from cac_hpc.statistics import report_json
+from cac_hpc.statistics.results import FORMAT_VERSION
 
 
 def write_tables(folder: Path, summary: dict[str, Any]) -> None:
@@ -68,7 +69,7 @@ def show(root: Path) -> int:
     Raises: InputError if the run has no report yet.
     """
     run = paths.RunPaths(root)
-    with report_json.sound(run):
+    with report_json.sound(root):
         parts = _parts(summary := report_json.read(root))
     return _print(summary, parts, f"figures, tables and page: {run.report}")
 
@@ -101,7 +102,7 @@ def _print(summary: Mapping[str, Any], parts: Iterable[tuple[Any, str | None]], 
 
 def _parts(summary: dict[str, Any]) -> list[tuple[Any, str | None]]:
     """All that `present` prints, texts and tables with their style, made before any of it is printed."""
-    if summary.get("format_version") != report_json.FORMAT_VERSION:
+    if summary.get("format_version") != FORMAT_VERSION:
         return [("the report was made by another version of cac_hpc: read its page", None)]
     lines = (
         wording.verdict(summary).replace("**", ""),

@@ -20,6 +20,7 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SCHEMA = ROOT / "cac_hpc" / "statistics" / "report.schema.json"
 ORDER = ROOT / "tests" / "test_architecture.py"
 
 
@@ -29,7 +30,7 @@ def outputs() -> dict[Path, str]:
 
     found = {path: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
     pages = {path: PART.sub(_part, text) for path, text in found.items() if PART.search(text)}
-    return pages | {DOCS / "report.schema.json": json.dumps(results.schema(), indent=1) + "\n"}
+    return pages | {SCHEMA: json.dumps(results.schema(), indent=1) + "\n"}
 
 
 def _part(match: re.Match[str]) -> str:

@@ -11,10 +11,23 @@ from cac_hpc.run import ledger
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import predictions
-from tests.support.reports import PRINTED, make_run, printed_predictions, report_of, vouch, write_folds
+from tests.support.reports import PRINTED, check_report, make_run, printed_predictions, report_of, vouch, write_folds
 from tests.support.runs import job, write_config, write_scans
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
+pytestmark = pytest.mark.usefixtures("no_pictures", "checked")
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    """Every report that is made in this process is checked."""
+    aggregate = aggregation.aggregate
+
+    def check(root):
+        complete = aggregate(root)
+        check_report(RunPaths(root))
+        return complete
+
+    monkeypatch.setattr(aggregation, "aggregate", check)
 
 
 def test_the_printed_matrix_given_as_predictions_yields_its_own_figures(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cac_hpc.machine import processes
-from cac_hpc.report import aggregation, archive, consistency, manifest, pictures, publishing, retrieval, wording
+from cac_hpc.report import aggregation, archive, manifest, pictures, publishing, retrieval, wording
 from cac_hpc.run import ledger, lock, paths, settings
 from cac_hpc.run import stages as graph
 from cac_hpc.run.config import InputError
@@ -20,7 +20,7 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import ReportOptions
 from jobs import aggregate as stage
 from tests.support import oracle
-from tests.support.reports import make_run, report_of, write_fold
+from tests.support.reports import check_report, make_run, report_of, write_fold
 from tests.support.standins import TOKEN, FakeSlurm, queued
 
 SHORT = {"report": {"draws": 200, "figure_dpi": 50}}
@@ -81,22 +81,10 @@ def files_of(run):
     return {str(path.relative_to(run.report)): path.read_bytes() for path in same}
 
 
-def contradictions(run):
-    return consistency.contradictions(run, settings.load(run.config), report_of(run))
-
-
-@pytest.fixture
-def checked(monkeypatch):
-    """What the check of every report that is made found."""
-    found, check = [], consistency.contradictions
-    monkeypatch.setattr(consistency, "contradictions", lambda *of: found.append(check(*of)) or found[-1])
-    return found
-
-
 # all subsets
 
 
-def test_subsets_of_five_folds_give_a_partial_report_of_exactly_these(run, quick, as_stage, checked, monkeypatch):
+def test_subsets_of_five_folds_give_a_partial_report_of_exactly_these(run, quick, as_stage, monkeypatch):
     whole = [run.fold(index).predictions.read_bytes() for index in range(NUM_FOLDS)]
     for index in range(1, NUM_FOLDS):
         ledger.record(run.ledger, "folds", index, "started")
@@ -120,7 +108,7 @@ def test_subsets_of_five_folds_give_a_partial_report_of_exactly_these(run, quick
             assert f"PARTIAL: fold {index} is missing ({cause[index]})." in text
         assert (RESUME in text) == bool(missing)
         check_numbers(found, there)
-    assert checked == [[]] * len(subsets)
+        check_report(run)
 
 
 def check_numbers(found, there):
@@ -202,7 +190,7 @@ def test_by_hand_while_folds_are_at_work_the_report_is_provisional_and_disturbs_
     assert "PROVISIONAL: fold 4 is missing (rank 1 died in training)." in text
     assert f"To complete the report (fold 4): {RESUME}" in text
     assert "failed" not in text
-    assert contradictions(at_work) == []
+    check_report(at_work)
     assert at_work.ledger.read_bytes() == told
     assert at_work.fold(2).predictions.read_bytes() == left
     assert not list(at_work.root.rglob("*.invalid"))
@@ -355,7 +343,7 @@ def test_a_final_report_that_comes_meanwhile_is_not_replaced_by_a_provisional_on
     monkeypatch.setattr(pictures, "draw", final_comes_first)
     assert not aggregation.aggregate(at_work.root)
     assert report_of(at_work)["status"] == "PARTIAL"
-    assert contradictions(at_work) == []
+    check_report(at_work)
     assert not list(at_work.root.glob(".report*"))
     assert not aggregation.aggregate(at_work.root)  # one that begins now knows of it
     assert report_of(at_work)["status"] == "PROVISIONAL"
@@ -373,7 +361,7 @@ def test_a_provisional_report_that_comes_meanwhile_is_replaced_by_the_final_one(
     monkeypatch.setenv(processes.SUPERVISOR, "1:1")
     assert not aggregation.aggregate(at_work.root)
     assert report_of(at_work)["status"] == "PARTIAL"
-    assert contradictions(at_work) == []
+    check_report(at_work)
 
 
 def test_of_many_at_once_one_is_there_whole(tmp_path):
@@ -428,7 +416,6 @@ def killed(run, after, count):
 def test_killed_anywhere_it_leaves_the_old_report_or_the_new_one_and_the_next_start_gives_the_same(
     run, quick, as_stage, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(consistency, "contradictions", lambda *_: [])  # takes half of the time, and writes nothing
     last = run.fold(4).predictions.read_bytes()
     run.fold(4).predictions.unlink()
     aggregation.aggregate(run.root)

@@ -1,4 +1,4 @@
-"""What stands beside the network: the Agatston rule and the network that sees parts of slices, by hand and anew."""
+"""The Agatston rule as baseline, and the network that sees parts of slices: by hand and anew."""
 
 import dataclasses
 import json
@@ -12,11 +12,13 @@ import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from cac_hpc.dataset import sealing, shards
+from cac_hpc.evaluation import baseline
 from cac_hpc.report import aggregation, beside_wording, consistency, rendering, wording
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.config import InputError, ModelConfig, TrainConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
-from cac_hpc.statistics import rule, tested
+from cac_hpc.statistics.results import ScoreAgreement
+from cac_hpc.statistics.units import Units
 from cac_hpc.train import occlusion, predictions, transforms
 from cac_hpc.train.models import SliceClassifier
 from tests.support.reports import make_run, vouch
@@ -223,18 +225,18 @@ def test_of_a_partial_report_only_what_was_tested_is_counted(reported, tmp_path)
 
 def test_limits_of_agreement_count_a_patient_once_however_often_it_was_tested():
     patient, score = np.array([0, 1, 1, 1, 2]), np.array([10.0, 50.0, 50.0, 50.0, 70.0])
-    units = tested.Tested(
+    units = Units(
         label=patient, predicted=patient, probability=np.eye(3)[patient], patient=patient, fold=np.arange(5),
         score=score, num_patients=3, distinct=3,
     )  # fmt: skip
     said = np.array([10.0, 90.0, 90.0, 90.0, 90.0])
-    found = rule.agreement_of_scores(units, said)
+    found = baseline.agreement_of_scores(units, said)
     spread = 1.96 * np.std([0, 40, 20], ddof=1)
-    assert found["n"] == 3
-    assert [found[key] for key in ("bias", "low", "high")] == pytest.approx([20, 20 - spread, 20 + spread])
+    assert found.n == 3
+    assert [getattr(found, key) for key in ("bias", "low", "high")] == pytest.approx([20, 20 - spread, 20 + spread])
     two = dataclasses.replace(units, score=np.array([10.0, 50.0, 50.0, 50.0, np.nan]))
     note = "fewer than 3 patients with both scores"
-    assert rule.agreement_of_scores(two, said) == {"n": 2, "bias": None, "low": None, "high": None, "note": note}
+    assert baseline.agreement_of_scores(two, said) == ScoreAgreement(2, None, None, None, note)
 
 
 def test_a_p_value_is_never_nothing():

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from cac_hpc.dataset import sealed
+from cac_hpc.evaluation import report_json
 from cac_hpc.run import digests, settings
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import report_json, tested
-from cac_hpc.statistics.tested import Tested
+from cac_hpc.statistics import results
+from cac_hpc.statistics.results import FORMAT_VERSION, CategoryRange, Report
+from cac_hpc.statistics.units import Units, slice_units
 from cac_hpc.train import predictions
 from cac_hpc.train.predictions import Predictions
 
@@ -27,56 +29,52 @@ ARCHIVED = (
 
 @dataclass(frozen=True)
 class Finished:
-    """A run with its report.
+    """A run with its report."""
 
-    name: of its folder. studies: of those that were tested, indexed by study: patient, category, slices and, where it
-    is known, score. found: the predictions that the report was made from, by fold.
-    """
-
-    name: str
-    summary: dict[str, Any]
-    studies: pd.DataFrame
-    found: dict[int, Predictions]
+    name: str  # of its folder
+    report: Report
+    studies: pd.DataFrame  # that were tested, indexed by study: patient, category, slices and, where it is known, score
+    predictions: dict[int, Predictions]  # that the report was made from, by fold
 
     @property
     def split_by_slice(self) -> bool:
-        return bool(self.summary["split"].get("unit", "patient") == "slice")
+        return self.report.split.unit == "slice"
 
     @property
     def rule(self) -> str:
         """From slices to a patient."""
-        statistics = self.summary["statistics"]
-        of = f" of {statistics['top_k']} slices" if statistics["patient_rule"] == "top_k" else ""
-        return f"{statistics['patient_rule']}{of}"
+        statistics = self.report.statistics
+        of = f" of {statistics.top_k} slices" if statistics.patient_rule == "top_k" else ""
+        return f"{statistics.patient_rule}{of}"
 
     @property
     def statistics(self) -> ReportConfig:
         """How the report counted."""
         keys = ("patient_rule", "top_k", "draws", "seed")
-        return ReportConfig(**{key: self.summary["statistics"][key] for key in keys})
+        return ReportConfig(**{key: getattr(self.report.statistics, key) for key in keys})
 
-    def slices(self) -> Tested:
-        return tested.slices(self.found, self.studies.reset_index(), len(self.summary["categories"]))
+    def slices(self) -> Units:
+        return slice_units(self.predictions, self.studies.reset_index(), len(self.report.categories))
 
     def slice_counts(self) -> pd.Series:
         """How many slices of each study were tested, those tested twice counted twice."""
-        counts = [pd.Series(np.bincount(one.study), one.studies) for one in self.found.values()]
+        counts = [pd.Series(np.bincount(one.study), one.studies) for one in self.predictions.values()]
         total: pd.Series = pd.concat(counts).groupby(level=0).sum()
         return total
 
     def divided(self) -> set[tuple[int, str]]:
         """Which fold tested which study."""
-        return {(fold, study) for fold, one in self.found.items() for study in one.studies.tolist()}
+        return {(fold, study) for fold, one in self.predictions.items() for study in one.studies.tolist()}
 
 
-def read(runs: Sequence[RunPaths]) -> list[Finished]:
+def read(runs: Sequence[Path]) -> list[Finished]:
     """Read finished runs, named by their folders, and the folders above where names are the same.
 
     Raises: InputError naming the file that is missing, or not the one that the report was made from.
     """
-    roots = [run.root.resolve() for run in runs]
+    roots = [run.resolve() for run in runs]
     if len(set(roots)) < len(roots):
-        raise InputError(f"{runs[-1].root}: found one run twice, wanted different runs")
+        raise InputError(f"{runs[-1]}: found one run twice, wanted different runs")
     found = []
     for run, root in zip(runs, roots, strict=True):
         with report_json.sound(run):
@@ -90,39 +88,35 @@ def _name(root: Path, others: set[Path]) -> str:
     return "/".join(next(end for end in ends if all(other.parts[-len(end) :] != end for other in others)))
 
 
-def _read(run: RunPaths, name: str) -> Finished:
+def _read(root: Path, name: str) -> Finished:
+    run = RunPaths(root)
     archived = run.root.is_file() or run.report_json.is_file()
     if archived and not run.config.is_file():
         raise InputError(f"{run.root}: {ARCHIVED}")
-    root = settings.run_folder(str(run.root))
-    summary = report_json.read(root)
-    if (version := summary.get("format_version")) != report_json.FORMAT_VERSION:
-        wanted = f"wanted {report_json.FORMAT_VERSION}; python jobs/aggregate.py --run {run.root} makes it again"
-        raise InputError(f"{run.report_json}: found format version {version}, {wanted}")
-    found = {int(fold["fold"]): _predictions(run, fold, len(summary["categories"])) for fold in summary["training"]}
+    content, again = report_json.read(settings.run_folder(str(run.root))), f"python jobs/aggregate.py --run {run.root}"
+    if (version := content.get("format_version")) != FORMAT_VERSION:
+        raise InputError(
+            f"{run.report_json}: found format version {version}, wanted {FORMAT_VERSION}; {again} makes it again"
+        )
+    report = results.from_json(content, Report)
+    found = {}
+    for facts in report.training:
+        path = run.fold(int(facts["fold"])).predictions
+        if not path.is_file() or digests.file_sha256(path) != facts.get("predictions_sha256"):
+            state = "not the predictions that the report was made from" if path.is_file() else "not there any more"
+            raise InputError(f"{path}: {state}; {again} makes the report again")
+        found[int(facts["fold"])] = predictions.read_predictions(path, facts["fold"], len(report.categories))
     there = sorted({study for one in found.values() for study in one.studies.tolist()})
     if not there:
         raise InputError(f"{run.root}: its report is of no patient, wanted a run that tested some")
-    return Finished(name, summary, _studies(run, summary).loc[there], found)
-
-
-def _predictions(run: RunPaths, facts: Mapping[str, Any], num_categories: int) -> Predictions:
-    """A fold's, as the report had them."""
-    path = run.fold(int(facts["fold"])).predictions
-    if not path.is_file() or digests.file_sha256(path) != facts.get("predictions_sha256"):
-        state = "not the predictions that the report was made from" if path.is_file() else "not there any more"
-        raise InputError(f"{path}: {state}; python jobs/aggregate.py --run {run.root} makes the report again")
-    return predictions.read_predictions(path, facts["fold"], num_categories)
-
-
-def _studies(run: RunPaths, summary: Mapping[str, Any]) -> pd.DataFrame:
-    path = run.dataset(settings.load(run.config).data.packed_dir).studies
-    if not path.is_file():
-        raise InputError(f"{path}: not there, wanted the studies of the dataset that {run.root} was made from")
-    if digests.file_sha256(path) != summary["digests"]["studies_sha256"]:
-        raise InputError(f"{path}: not the studies that the report of {run.root} was made from; run it anew")
-    columns = {"study": str, "patient": str}
-    return pd.read_csv(path, dtype=columns, keep_default_na=False, na_values=[""]).set_index("study")
+    dataset = run.dataset(settings.load(run.config).data.packed_dir)
+    if not dataset.studies.is_file():
+        raise InputError(
+            f"{dataset.studies}: not there, wanted the studies of the dataset that {run.root} was made from"
+        )
+    if digests.file_sha256(dataset.studies) != report.digests.studies_sha256:
+        raise InputError(f"{dataset.studies}: not the studies that the report of {run.root} was made from; run it anew")
+    return Finished(name, report, sealed.read_studies(dataset).set_index("study").loc[there], found)
 
 
 def align(one: Finished, other: Finished) -> Finished:
@@ -145,7 +139,7 @@ def align(one: Finished, other: Finished) -> Finished:
 
 def _check_counting(one: Finished, other: Finished) -> None:
     """Categories and rule from slices to patients."""
-    texts = [_categories(run.summary["categories"]) for run in (one, other)]
+    texts = [_categories(run.report.categories) for run in (one, other)]
     if texts[0] != texts[1]:
         raise InputError(f"{other.name}: found the categories {texts[1]}, wanted those of {one.name}: {texts[0]}")
     if one.rule != other.rule:
@@ -155,9 +149,9 @@ def _check_counting(one: Finished, other: Finished) -> None:
         )
 
 
-def _categories(categories: Sequence[Mapping[str, Any]]) -> str:
-    edges = [f"{category['score_up_to']:g}" for category in categories[:-1]]
-    return f"{', '.join(category['name'] for category in categories)} (labels.edges {', '.join(edges)})"
+def _categories(categories: Sequence[CategoryRange]) -> str:
+    edges = [f"{category.score_up_to:g}" for category in categories[:-1]]
+    return f"{', '.join(category.name for category in categories)} (labels.edges {', '.join(edges)})"
 
 
 def _check_owners(one: Finished, other: Finished, links: pd.DataFrame) -> None:
@@ -178,7 +172,7 @@ def _check_patients(one: Finished, other: Finished, links: pd.DataFrame) -> None
     lines = []
     for run, lacking, column in ((one, other, "one"), (other, one, "other")):
         if alone := _first_study(run.studies[~run.studies["patient"].isin(links[column])]).map(repr).tolist():
-            partial = "" if lacking.summary["status"] == "COMPLETE" else f", which is {lacking.summary['status']},"
+            partial = "" if lacking.report.status == "COMPLETE" else f", which is {lacking.report.status},"
             lines.append(f"{lacking.name}{partial} has not tested the patients of {run.name} with study {_some(alone)}")
     if lines:
         raise InputError(f"{'; '.join(lines)}; wanted runs that tested the same patients")

@@ -12,25 +12,22 @@ from typing import Any
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics import results
+from cac_hpc.statistics.results import Damaged, Report
 
-FORMAT_VERSION = 4  # docs/report.md
 MAX_BYTES = 1 << 29  # a hundred times what a hundred thousand patients take
 FAULTS = (  # how what is not there, or otherwise than it was written, shows where it is used
     ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
 
 
-class Damaged(ValueError):
-    """Something in a report.json that no report has, in words."""
-
-
-def write(run: RunPaths, summary: dict[str, Any]) -> None:
+def write(path: Path, report: Report) -> None:
     """Write report.json, after everything else: it also says that the report is complete."""
-    paths.write_json(run.report_json, summary)
+    paths.write_json(path, results.to_json(report))
 
 
 def read(root: Path) -> dict[str, Any]:
-    """The summary that the report of a run was made from.
+    """What is in the report.json of a run, of whatever version.
 
     Raises: InputError if the run has no report yet, or what is there is none.
     """
@@ -39,7 +36,7 @@ def read(root: Path) -> dict[str, Any]:
         raise InputError(
             f"{run.report_json}: there is no report yet; python jobs/status.py {root} says where the run stands"
         )
-    with sound(run):
+    with sound(root):
         return load(run.report_json)
 
 
@@ -78,7 +75,7 @@ def believed() -> Iterator[None]:
 
 
 @contextmanager
-def sound(*runs: RunPaths) -> Iterator[None]:
+def sound(*runs: Path) -> Iterator[None]:
     """The same, of the reports of these runs.
 
     Raises: InputError naming them, and what makes them again.
@@ -87,12 +84,12 @@ def sound(*runs: RunPaths) -> Iterator[None]:
         with believed():
             yield
     except Damaged as error:
-        names = " or ".join(str(run.report_json) for run in runs)
-        again = " and ".join(f"python jobs/aggregate.py --run {run.root}" for run in runs)
+        names = " or ".join(str(RunPaths(run).report_json) for run in runs)
+        again = " and ".join(f"python jobs/aggregate.py --run {run}" for run in runs)
         raise InputError(f"{names}: {error}; {again} makes it again") from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, object]]) -> object:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name stands twice in one object")

@@ -12,12 +12,12 @@ import pytest
 
 from cac_hpc.cluster import launch
 from cac_hpc.dataset import sealing, splits
+from cac_hpc.evaluation import split_by_slice
 from cac_hpc.machine.stopping import RESUMABLE
 from cac_hpc.report import aggregation, archive, consistency, wording
 from cac_hpc.run import config, digests, paths, settings
 from cac_hpc.run.config import InputError, SplitConfig
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import contrast
 from cac_hpc.train import passes, training
 from tests.support.runs import NUM_SLICES, REPO, job, prepare, torchrun
 
@@ -176,8 +176,8 @@ def test_an_inflation_that_the_figures_do_not_give_is_found_out(contrast_run):
     figures["accuracy"]["difference"] += 0.1
     figures["kappa_plain"]["other"] += 0.1
     said = "\n".join(consistency.contradictions(contrast_run, settings.load(contrast_run.config), found))
-    assert "inflation.levels.slice.accuracy: found" in said
-    assert "inflation.levels.slice.kappa_plain.other: found" in said
+    assert "inflation.levels.slice.figures.accuracy.difference: found" in said
+    assert "inflation.levels.slice.figures.kappa_plain.other: found" in said
 
 
 @pytest.mark.timeout(120)
@@ -228,7 +228,7 @@ def test_a_launch_without_the_run_to_be_contrasted_with_is_refused(finished_run,
 
 
 def reference(tmp_path, finished_run, **summary):
-    """A run as `contrast.check` sees it: settings and report, its dataset elsewhere."""
+    """A run as `split_by_slice.check` sees it: settings and report, its dataset elsewhere."""
     run = RunPaths(tmp_path / "reference")
     run.report.mkdir(parents=True)
     cfg = of_config(finished_run, "data", packed_dir=str(finished_run / "dataset"))
@@ -243,17 +243,18 @@ def test_the_run_to_be_contrasted_with_must_be_finished_by_patient_and_of_the_sa
     def refused(match, to, **changes):
         cfg = dataclasses.replace(of_config(contrast_run, "split", contrast_to=str(to)), **changes)
         with pytest.raises(InputError, match=match):
-            contrast.check(cfg)
+            split_by_slice.check(cfg)
 
-    contrast.check(of_config(contrast_run))
-    contrast.check(of_config(contrast_run, "split", contrast_to=str(reference(tmp_path, finished_run).root)))
+    split_by_slice.check(of_config(contrast_run))
+    split_by_slice.check(of_config(contrast_run, "split", contrast_to=str(reference(tmp_path, finished_run).root)))
     refused("where no run is; wanted the folder of a finished run", tmp_path / "nowhere")
     refused("which is a contrast run itself; wanted the run by patient", contrast_run.root)
     partial = reference(tmp_path / "a", finished_run, status="PARTIAL")
     refused(f"whose report is PARTIAL; complete it first: .* --resume {partial.root}", partial.root)
-    other = reference(tmp_path / "b", finished_run, digests={"studies_sha256": "0" * 64})
+    finished = report_of(RunPaths(finished_run))
+    other = reference(tmp_path / "b", finished_run, digests=finished["digests"] | {"studies_sha256": "0" * 64})
     refused("found another dataset, wanted that of the run in split.contrast_to: --data.packed_dir", other.root)
-    levels = {"patient": {"distinct": 15}}
+    levels = {"patient": finished["levels"]["patient"] | {"distinct": 15}}
     some = reference(tmp_path / "d", finished_run, levels=levels)
     refused("which tested 15 of 18 patients; wanted all, as split.scheme kfold tests", some.root)
     damaged = reference(tmp_path / "c", finished_run)
@@ -271,7 +272,7 @@ def test_the_run_to_be_contrasted_with_must_be_finished_by_patient_and_of_the_sa
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format_version": 2}, "whose report.json is of format version 2, wanted 4; python jobs/aggregate.py --run"),
+        ({"format_version": 2}, "whose report.json is of format version 2, wanted 5; python jobs/aggregate.py --run"),
         ({"levels": {}}, "whose report.json is damaged; python jobs/aggregate.py --run"),
         ({"cohort": []}, "whose report.json is damaged; python jobs/aggregate.py --run"),
         ({"digests": None}, "whose report.json is damaged; python jobs/aggregate.py --run"),
@@ -282,10 +283,10 @@ def test_a_reference_report_of_another_format_or_damaged_is_refused_in_one_line(
 ):
     run = reference(tmp_path, finished_run, **changes)
     with pytest.raises(InputError, match=re.escape(said)):
-        contrast.check(of_config(contrast_run, "split", contrast_to=str(run.root)))
+        split_by_slice.check(of_config(contrast_run, "split", contrast_to=str(run.root)))
     (run.report / "report.json").write_text("[]", encoding="utf-8")
     with pytest.raises(InputError, match=r"whose report\.json is damaged"):
-        contrast.check(of_config(contrast_run, "split", contrast_to=str(run.root)))
+        split_by_slice.check(of_config(contrast_run, "split", contrast_to=str(run.root)))
 
 
 def test_a_report_whose_reference_has_gone_says_so_and_has_its_inflation_once_it_is_named_again(

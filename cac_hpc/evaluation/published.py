@@ -71,8 +71,8 @@ def read(path: Path) -> Table:
         raise InputError(f"{path}: {error}") from None
 
 
-def beside(path: Path, names: Sequence[str]) -> Table:
-    """Read a file whose results are to stand beside others of the same categories.
+def read_for(path: Path, names: Sequence[str]) -> Table:
+    """Read a file whose results are to be shown with others of the same categories.
 
     Raises: InputError naming the file, what was found and what was wanted.
     """
@@ -229,17 +229,19 @@ def _checked_claims(claims: Any, size: int) -> dict[str, str | list[str]]:
     return dict(claims)
 
 
-def _read_csv(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = {"matrix": [], "claims": {}}
+def _read_csv(path: Path) -> dict[str, object]:
+    matrix: list[list[str]] = []
+    claims: dict[str, str | list[str]] = {}
+    others: dict[str, str | list[str]] = {}
     with path.open(encoding="utf-8-sig", newline="") as file:
         for row in csv.reader(file):
             cells = [cell.strip() for cell in row]
             if not any(cells):
                 continue
             if all(cell.isdecimal() for cell in cells):
-                content["matrix"].append(cells)
+                matrix.append(cells)
             elif cells[0] in ("categories", "rows", "title", "level"):
-                content[cells[0]] = cells[1:] if cells[0] == "categories" else cells[1] if len(cells) > 1 else ""
+                others[cells[0]] = cells[1:] if cells[0] == "categories" else cells[1] if len(cells) > 1 else ""
             else:
-                content["claims"][cells[0]] = cells[1] if len(cells) == 2 else cells[1:]
-    return content
+                claims[cells[0]] = cells[1] if len(cells) == 2 else cells[1:]
+    return {"matrix": matrix, "claims": claims, **others}

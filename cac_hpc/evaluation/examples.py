@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.run.config import Config
-from cac_hpc.statistics import tested
-from cac_hpc.statistics.tested import Tested
+from cac_hpc.run.config import ReportConfig
+from cac_hpc.statistics.results import Example, Examples, MistakenPatient, MistakenPatients, Shown
+from cac_hpc.statistics.units import Units, patient_units, pooling_rules
 from cac_hpc.train.predictions import Predictions
 
 SAMPLES = 2  # studies of each category
@@ -23,31 +23,30 @@ SAMPLED = (
 MISTAKEN = f"the {MISTAKES} worst: most categories off, then highest probability of the wrong one, one slice of a study"
 WORST = f"at most {PATIENTS}: most categories off, then highest probability of the wrong one"
 
-Example = dict[str, Any]
 
-
-def pick(found: Mapping[int, Predictions], of_slices: Tested, studies: pd.DataFrame, cfg: Config) -> dict[str, Any]:
+def pick(found: Mapping[int, Predictions], of_slices: Units, studies: pd.DataFrame, cfg: ReportConfig) -> Shown:
     """Sample slices, misclassified slices and misclassified patients, with the rules that picked them.
 
     Args:
-        found: predictions by fold, and what was tested in them. studies: columns study and patient.
+        found: predictions by fold, and what was tested in them.
+        studies: columns study and patient.
     """
-    of_patients = tested.patients(of_slices, tested.rules(cfg.report)[cfg.report.patient_rule])
-    return {
-        "samples": {"rule": SAMPLED, "slices": _samples(found, cfg)},
-        "misclassified": {"rule": MISTAKEN, "slices": _mistakes(found)},
-        "patients": {"rule": WORST, **_patients(of_patients, _patient_names(found, studies))},
-    }
+    of_patients = patient_units(of_slices, pooling_rules(cfg.top_k)[cfg.patient_rule])
+    return Shown(
+        samples=Examples(SAMPLED, _samples(found, cfg.seed)),
+        misclassified=Examples(MISTAKEN, _mistakes(found)),
+        patients=_patients(of_patients, _patient_names(found, studies)),
+    )
 
 
-def shown(summary: Mapping[str, Any]) -> Iterator[tuple[str, Example]]:
+def shown(summary: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The file's stem of every slice that a report shows, and the slice."""
     for kind, prefix in (("samples", "slices"), ("misclassified", "misclassified")):
         for number, example in enumerate(summary["examples"][kind]["slices"], start=1):
             yield f"{prefix}_{number:02d}", example
 
 
-def _samples(found: Mapping[int, Predictions], cfg: Config) -> list[Example]:
+def _samples(found: Mapping[int, Predictions], seed: int) -> list[Example]:
     """Slices of studies drawn by seed, in the order of their categories."""
     where: dict[int, dict[str, tuple[int, int]]] = {}  # by category and study: the fold that tests it, and its index
     for fold, one in found.items():
@@ -57,7 +56,7 @@ def _samples(found: Mapping[int, Predictions], cfg: Config) -> list[Example]:
             where.setdefault(int(category[index]), {}).setdefault(study, (fold, index))
     examples = []
     for number in sorted(where):
-        names, rng = sorted(where[number]), np.random.default_rng([cfg.report.seed, number])
+        names, rng = sorted(where[number]), np.random.default_rng([seed, number])
         for at in sorted(rng.permutation(len(names))[:SAMPLES]):
             fold, index = where[number][names[at]]
             rows = np.flatnonzero(found[fold].study == index)
@@ -72,7 +71,7 @@ def _mistakes(found: Mapping[int, Predictions]) -> list[Example]:
     best: dict[str, Example] = {}
     for _, fold, row in candidates:
         example = _example(found[fold], fold, row)
-        best.setdefault(example["study"], example)
+        best.setdefault(example.study, example)
     return list(best.values())[:MISTAKES]
 
 
@@ -91,15 +90,15 @@ def _worst_rows(one: Predictions) -> Iterator[tuple[float, int]]:
 
 def _example(one: Predictions, fold: int, row: int) -> Example:
     predicted = int(one.probability[row].argmax())
-    return {
-        "study": str(one.studies[one.study[row]]),
-        "slice": int(one.slice[row]),
-        "fold": fold,
-        "true": int(one.label[row]),
-        "predicted": predicted,
-        "probability": float(one.probability[row, predicted]),
-        "probability_of_true": float(one.probability[row, one.label[row]]),
-    }
+    return Example(
+        study=str(one.studies[one.study[row]]),
+        slice=int(one.slice[row]),
+        fold=fold,
+        true=int(one.label[row]),
+        predicted=predicted,
+        probability=float(one.probability[row, predicted]),
+        probability_of_true=float(one.probability[row, one.label[row]]),
+    )
 
 
 def _patient_names(found: Mapping[int, Predictions], studies: pd.DataFrame) -> np.ndarray:
@@ -108,23 +107,23 @@ def _patient_names(found: Mapping[int, Predictions], studies: pd.DataFrame) -> n
     return np.unique(studies.set_index("study").loc[names]["patient"].to_numpy(str))
 
 
-def _patients(units: Tested, names: np.ndarray) -> dict[str, Any]:
+def _patients(units: Units, names: np.ndarray) -> MistakenPatients:
     """The patients that are most wrong, and how many are wrong at all."""
     each = np.arange(len(units.label))
     probability = units.probability[each, units.predicted]
     off = np.abs(units.predicted - units.label)
     wrong = np.flatnonzero(off)
     order = wrong[np.lexsort((units.fold[wrong], units.patient[wrong], -probability[wrong], -off[wrong]))]
-    rows = [
-        {
-            "patient": str(names[units.patient[row]]),
-            "fold": int(units.fold[row]),
-            "score": None if np.isnan(units.score[row]) else float(units.score[row]),
-            "true": int(units.label[row]),
-            "predicted": int(units.predicted[row]),
-            "probability": float(probability[row]),
-            "probability_of_true": float(units.probability[row, units.label[row]]),
-        }
+    worst = [
+        MistakenPatient(
+            patient=str(names[units.patient[row]]),
+            fold=int(units.fold[row]),
+            score=None if np.isnan(units.score[row]) else float(units.score[row]),
+            true=int(units.label[row]),
+            predicted=int(units.predicted[row]),
+            probability=float(probability[row]),
+            probability_of_true=float(units.probability[row, units.label[row]]),
+        )
         for row in order[:PATIENTS]
     ]
-    return {"wrong": len(wrong), "by_distance": np.bincount(off[wrong]).tolist(), "worst": rows}
+    return MistakenPatients(WORST, len(wrong), np.bincount(off[wrong]).tolist(), worst)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,8 @@ from cac_hpc.dataset import leaks, splits
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import Config, InputError
-from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
+from cac_hpc.run.paths import DatasetPaths, FoldPaths
+from cac_hpc.statistics.results import Audit, Json
 from cac_hpc.train import fencing
 from cac_hpc.train.predictions import Predictions
 
@@ -21,42 +22,51 @@ SAME_LABELS = "the folds were made from the labels that the dataset was sealed w
 BY_DESIGN = "patients of this contrast run are in several parts of a fold, by its design"
 
 
-def check_cohort(run: RunPaths, cfg: Config, folds: Sequence[Fold], studies: pd.DataFrame) -> list[dict[str, Any]]:
+def check_cohort(
+    cfg: Config, made: Path, dataset: DatasetPaths, folds: Sequence[Fold], studies: pd.DataFrame
+) -> list[Audit]:
     """Folds and dataset belong together, and no patient is on both sides of a fold, under whatever number.
 
     In a contrast run (split.unit: slice) patients are, by design: each slice is in one part, and the report says so.
 
     Args:
+        made: splits.json, which folds are from.
         studies: the dataset's, columns study, patient, ...
-    Returns: for the report, what was checked: name, whether it passed (None: it could not be checked), and how.
     Raises: InputError naming studies or patients, and what to do.
     """
-    dataset = run.dataset(cfg.data.packed_dir)
+    by_slice = cfg.split.unit == "slice"
     patient = dict(zip(studies["study"], studies["patient"], strict=True))
-    _check_studies(run, dataset, cfg, folds, patient)
-    if cfg.split.unit == "slice":
+    if paths.read_json(made)["studies_sha256"] != digests.file_sha256(dataset.studies):
+        since = f"not the one that {made.name} was made from, so labels may have changed between the folds"
+        raise InputError(f"{dataset.studies}: {since}; start a new run")
+    if any(fold.by_slice != by_slice for fold in folds):
+        raise InputError(f"{made}: does not divide {cfg.split.unit}s, as split.unit says; start a new run")
+    if unknown := sorted({study for fold in folds for part in fold.parts.values() for study in part} - patient.keys()):
+        raise InputError(f"{made}: names studies {unknown[:NAMED]}, which the dataset does not have")
+    if by_slice:
         slices = dict(zip(studies["study"], studies["slices"], strict=True))
         splits.check_slice_folds(folds, slices, cfg.split.scheme)
-        by_design = [leaks.finding(name, False, BY_DESIGN) for name in ("patients", "ids", "pixels")]
-        return [leaks.finding("labels", True, SAME_LABELS), *by_design, _results("each slice of the test part")]
+        by_design = [Audit(name, False, BY_DESIGN) for name in ("patients", "ids", "pixels")]
+        return [Audit("labels", True, SAME_LABELS), *by_design, _results("each slice of the test part")]
     splits.check_folds(folds, patient, cfg.split.scheme)
+    ids = leaks.check_ids(folds, patient, cfg) if cfg.data.pseudonym_key is None else leaks.planned_ids(dataset)
     return [
-        leaks.finding("labels", True, SAME_LABELS),
-        leaks.finding("patients", True, "no patient is in two parts of a fold"),
-        leaks.check_ids(folds, patient, cfg) if cfg.data.pseudonym_key is None else leaks.planned_ids(dataset),
-        leaks.check_pixels(dataset, folds, patient),
+        Audit("labels", True, SAME_LABELS),
+        Audit("patients", True, "no patient is in two parts of a fold"),
+        *(Audit(**found) for found in (ids, leaks.check_pixels(dataset, folds, patient))),
         _results("each slice of each test study"),
     ]
 
 
-def _results(each: str) -> dict[str, Any]:
+def _results(each: str) -> Audit:
     newest = "every prediction counted is of its fold's newest start, unchanged, and has"
-    return leaks.finding("results", True, f"{newest} {each} once, with its sealed label")
+    return Audit("results", True, f"{newest} {each} once, with its sealed label")
 
 
-def check_result(files: FoldPaths, fold: int, splits_sha256: str) -> None:
+def check_result(files: FoldPaths, fold: int, splits_sha256: str) -> Json:
     """The predictions are those that the newest start of this fold of this run wrote.
 
+    Returns: its metrics.json.
     Raises: ValueError saying whose they are instead.
     """
     try:
@@ -75,6 +85,7 @@ def check_result(files: FoldPaths, fold: int, splits_sha256: str) -> None:
     for key, (value, meaning) in wanted.items():
         if facts.get(key) != value:
             raise ValueError(f"{files.predictions}: {meaning} (metrics.json, {key})")
+    return facts
 
 
 def check_rows(predictions: Predictions, fold: Fold, studies: pd.DataFrame) -> None:
@@ -121,19 +132,3 @@ def _check_some(predictions: Predictions, fold: Fold) -> None:
         raise ValueError(
             f"predictions and splits.json name different test slices, {len(wrong)} of them: study {study!r} slice {at}"
         )
-
-
-def _check_studies(
-    run: RunPaths, dataset: DatasetPaths, cfg: Config, folds: Sequence[Fold], patient: Mapping[str, str]
-) -> None:
-    made_from, is_now = paths.read_json(run.splits)["studies_sha256"], digests.file_sha256(dataset.studies)
-    if made_from != is_now:
-        raise InputError(
-            f"{dataset.studies}: not the one that {run.splits.name} was made from, so labels may have changed between "
-            "the folds; start a new run"
-        )
-    if any(fold.by_slice != (cfg.split.unit == "slice") for fold in folds):
-        raise InputError(f"{run.splits}: does not divide {cfg.split.unit}s, as split.unit says; start a new run")
-    named = {study for fold in folds for part in fold.parts.values() for study in part}
-    if unknown := sorted(named - patient.keys()):
-        raise InputError(f"{run.splits}: names studies {unknown[:NAMED]}, which the dataset does not have")
