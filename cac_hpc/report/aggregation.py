@@ -16,7 +16,6 @@ from cac_hpc.dataset.splits import Fold
 from cac_hpc.machine import processes
 from cac_hpc.report import (
     absence,
-    anonymous,
     consistency,
     examples,
     manifest,
@@ -26,10 +25,11 @@ from cac_hpc.report import (
     rendering,
     wording,
 )
-from cac_hpc.run import config, digests, ledger, paths, settings, stages
+from cac_hpc.run import causes, config, digests, ledger, paths, settings
+from cac_hpc.run.causes import PACK, Cause
 from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.logs import log
-from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
+from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.statistics import (
     assessment,
     audit,
@@ -42,7 +42,7 @@ from cac_hpc.statistics import (
     tested,
 )
 from cac_hpc.statistics.pairing import Finished
-from cac_hpc.train import heartbeat, predictions
+from cac_hpc.train import predictions
 from cac_hpc.train.predictions import Predictions
 
 
@@ -63,8 +63,8 @@ def aggregate(root: Path) -> bool:
         summary = _make(made, None)
         publishing.publish(made, run)
     if missing := summary["missing_folds"]:
-        reason = f"PARTIAL report: no valid result of fold {', '.join(str(fold['fold']) for fold in missing)}"
-        ledger.record(run.ledger, "aggregate", None, "ended", ok=False, reason=reason)
+        cause = Cause("partial_report", words=", ".join(str(fold["fold"]) for fold in missing))
+        ledger.record(run.ledger, "aggregate", None, "ended", cause, ok=False)
     _tell(run, summary)
     return not missing
 
@@ -134,7 +134,7 @@ def _read_studies(dataset: DatasetPaths) -> pd.DataFrame:
     sealed = shards.read_checked(dataset.seal)
     for path in (dataset.studies, dataset.intake):
         if fault := shards.table_fault(path, sealed):
-            raise InputError(f"{path}: {fault}; python jobs/pack.py --run RUN --seal mends it")
+            raise InputError(causes.error(f"{path}: {fault}", f"{PACK} --seal"))
     return pd.read_csv(dataset.studies, dtype={"study": str, "patient": str}, keep_default_na=False, na_values=[""])
 
 
@@ -148,7 +148,7 @@ def _read_folds(
     """Predictions of every fold with a valid result; what others are doing, or what is wrong with them."""
     by_study, splits_sha256 = studies.set_index("study"), digests.file_sha256(run.splits)
 
-    def read(index: int) -> Predictions | str:
+    def read(index: int) -> Predictions | Cause:
         files = run.fold(index)
         try:
             if not files.predictions.is_file():
@@ -160,30 +160,21 @@ def _read_folds(
         except ValueError as error:
             if at_work is None:  # out of the way, so that the fold is run again; nothing is lost
                 files.predictions.replace(files.predictions.with_suffix(".csv.invalid"))
-            return str(error)
+            return Cause("predictions_invalid", words=str(error).replace(f"{run.root}/", ""))
 
     with ThreadPoolExecutor(2) as pool:
         results = dict(enumerate(pool.map(read, range(len(folds)))))
     doing = at_work or {}
-    nodes = _nodes(run) if any(isinstance(result, str) for result in results.values()) else set()
     missing = [
         {
             "fold": index,
             "at_work": index in doing,
-            "reason": doing.get(index, anonymous.told(result, [str(run.root)], nodes)),
+            "reason": doing.get(index) or causes.sentence(causes.shareable(result, run.root)),
         }
         for index, result in results.items()
-        if isinstance(result, str)
+        if isinstance(result, Cause)
     ]
-    return {index: result for index, result in results.items() if not isinstance(result, str)}, missing
-
-
-def _nodes(run: RunPaths) -> set[str]:
-    """The nodes that the run is known to have been on."""
-    told = [*ledger.read(run.ledger), *stages.bad_nodes(run)]
-    pulses = [pulse for files in map(FoldPaths, run.fold(0).root.parent.glob("fold-*"))
-              for pulse in heartbeat.read_pulses(files)]  # fmt: skip
-    return {str(event["node"]) for event in told if event.get("node")} | {str(pulse.node) for pulse in pulses}
+    return {index: result for index, result in results.items() if not isinstance(result, Cause)}, missing
 
 
 def _summarise(
@@ -243,7 +234,7 @@ def _inflation(
             "python jobs/launch_cv.py --resume RUN --split.contrast_to FOLDER names another, jobs/aggregate.py --run"
         )
         log.warning("no inflation: %s; %s RUN makes the report again", error, again)
-        return {"note": anonymous.told(str(error), [cfg.split.contrast_to, str(run.root)])}
+        return {"note": causes.sentence(causes.shareable(causes.of(error), run.root))}
 
 
 def _categories(cfg: Config) -> list[dict[str, Any]]:

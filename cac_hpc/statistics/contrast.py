@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 from cac_hpc.dataset import shards
 from cac_hpc.run import config, paths, settings
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.statistics import report_json
@@ -30,8 +32,8 @@ def check(cfg: Config) -> None:
     if theirs.split.unit != "patient":
         raise _refused(cfg, "which is a contrast run itself; wanted the run by patient that it was contrasted with")
     if summary.get("status") != "COMPLETE":
-        complete = f"python jobs/launch_cv.py --resume {reference.root}"
-        raise _refused(cfg, f"whose report is {summary.get('status')}; complete it first: {complete}")
+        complete = f"python jobs/launch_cv.py --resume {shlex.quote(str(reference.root))}"
+        raise _refused(cfg, f"whose report is {summary.get('status')}; complete it first", complete)
     tested, cohort, studies_sha256 = _facts(cfg, reference, summary)
     if tested != cohort:
         raise _refused(cfg, f"which tested {tested} of {cohort} patients; wanted all, as split.scheme kfold tests them")
@@ -52,8 +54,8 @@ def _report(cfg: Config, reference: RunPaths) -> dict[str, Any]:
     if not isinstance(summary, dict):
         raise _damaged(cfg, reference)
     if (version := summary.get("format_version")) != report_json.FORMAT_VERSION:
-        wanted = f"wanted {report_json.FORMAT_VERSION}; {_again(reference)}"
-        raise _refused(cfg, f"whose report.json is of format version {version}, {wanted}")
+        wanted = f"wanted {report_json.FORMAT_VERSION}"
+        raise _refused(cfg, f"whose report.json is of format version {version}, {wanted}", _again(reference))
     return summary
 
 
@@ -67,11 +69,11 @@ def _facts(cfg: Config, reference: RunPaths, summary: dict[str, Any]) -> tuple[i
 
 
 def _damaged(cfg: Config, reference: RunPaths) -> InputError:
-    return _refused(cfg, f"whose report.json is damaged; {_again(reference)}")
+    return _refused(cfg, "whose report.json is damaged", _again(reference))
 
 
 def _again(reference: RunPaths) -> str:
-    return f"python jobs/aggregate.py --run {reference.root} makes it again"
+    return f"python jobs/aggregate.py --run {shlex.quote(str(reference.root))}"
 
 
 def _check_dataset(own: DatasetPaths, packed: DatasetPaths, studies_sha256: str) -> None:
@@ -79,9 +81,8 @@ def _check_dataset(own: DatasetPaths, packed: DatasetPaths, studies_sha256: str)
     if own.seal.exists() and shards.read_checked(own.seal)["studies_sha256"] == studies_sha256:
         return
     found = "another dataset" if own.seal.exists() else "no sealed dataset"
-    raise InputError(
-        f"{own.root}: found {found}, wanted that of the run in split.contrast_to: --data.packed_dir {packed.root}"
-    )
+    take = f"--data.packed_dir {shlex.quote(str(packed.root))}"
+    raise InputError(Cause("contrast_dataset", file=str(own.root), words=found, help=take))
 
 
 def _check_settings(cfg: Config, theirs: Config) -> None:
@@ -95,5 +96,5 @@ def _check_settings(cfg: Config, theirs: Config) -> None:
         )  # fmt: skip
 
 
-def _refused(cfg: Config, why: str) -> InputError:
-    return InputError(f"split.contrast_to is {cfg.split.contrast_to!r}, {why}")
+def _refused(cfg: Config, why: str, helps: str | None = None) -> InputError:
+    return InputError(Cause("contrast_run", file=cfg.split.contrast_to, words=why, help=helps))
