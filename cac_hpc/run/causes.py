@@ -68,7 +68,8 @@ SENTENCES = {
     "cancelled_waiting": "cancelled{by_user} before it started",
     "cancelled_silent": "cancelled{by_user}[{on_node}] after {elapsed}, before it said anything",
     "out_of_memory": "out of memory: asked for {limit}[, a process reached {peak}][; in the ledger: {after}]",
-    "probably_out_of_memory": "probably out of memory: asked for {limit}[, a process reached {peak}][; in the ledger: {after}]",
+    "probably_out_of_memory": "probably out of memory: asked for {limit}[, a process reached {peak}]"
+    "[; in the ledger: {after}]",
     "time_limit": "over its time limit of [{elapsed}|its partition][{on_node}]",
     "node_failed": "{words}[{on_node}], and SLURM did not start it again",
     "no_log_folder": "the folder of its log is missing or cannot be written[{on_node}] (exit 0:53), so nothing was "
@@ -254,7 +255,7 @@ def from_json(content: Any) -> Cause | None:
         return None
     known = {name: content[name] for name in _types() if name in content}
     if "after" in known:
-        known["after"] = from_json(known["after"])
+        known["after"] = from_json(known["after"]) or known["after"]  # damaged, it has the wrong type
     if not all(isinstance(value, _types()[name]) and not isinstance(value, bool) for name, value in known.items()):
         return None
     return Cause(**known) if known["code"] in SENTENCES else Cause("text", detail=f"cause {known['code']}")
