@@ -124,12 +124,15 @@ def _in_queue(known: Evidence, job: Queued) -> Verdict:
     if meaning.queued == "running" and meaning.left != "gone":
         return Verdict("running", Cause("in_queue", words=f"is ending: {meaning.words}", slurm=state))
     if meaning.left == "failed":
-        return Verdict(meaning.queued, Cause("maybe_again", words=meaning.words))
+        return Verdict(
+            meaning.queued,
+            Cause("in_queue", words=f"{meaning.words}; SLURM still has it in the queue and may start it again"),
+        )
     return Verdict(meaning.queued, Cause("in_queue", words=meaning.words, slurm=state))
 
 
 def _waiting(known: Evidence, job: Queued) -> Verdict:
-    cause, found = Cause("pending", words="waits", slurm=job.reason, after=known.cause), reasons.meaning(job.reason)
+    cause, found = Cause("in_queue", words="waits", slurm=job.reason, after=known.cause), reasons.meaning(job.reason)
     if found is None:
         return Verdict("queued", cause)
     held = found.kind in ("held", "never starts")
@@ -223,7 +226,8 @@ def _memory(account: Accounted) -> Cause | None:
         return None
     # looked at every few seconds: what grew faster was never seen at its height
     return Cause(
-        "out_of_memory" if sure else "probably_out_of_memory",
+        "out_of_memory",
+        words=None if sure else "probably",
         limit_bytes=asked,
         peak_bytes=peak if peak and peak > (asked or 0) / 2 else None,
         help=f"{RESUME} --cluster.{{section}}.mem_gb MORE" if "c" in account.asked else None,  # it is per core

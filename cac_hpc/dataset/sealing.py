@@ -29,7 +29,7 @@ def seal(root: Path) -> None:
     run = RunPaths(root)
     cfg = settings.load(run.config)
     dataset = run.dataset(cfg.data.packed_dir)
-    with shards.named(dataset.root), ledger.stage(run.ledger, "seal", None):
+    with ledger.stage(run.ledger, "seal", None), paths.named(dataset.root):
         if new := not _is_sealed(dataset):
             _seal_dataset(dataset, cfg)
         sealed.check(dataset)

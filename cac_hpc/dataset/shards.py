@@ -187,16 +187,6 @@ def read_checked(path: Path) -> dict[str, Any]:
     return content
 
 
-@contextmanager
-def named(path: Path) -> Iterator[None]:
-    """What the operating system refuses in the block is told with this path, a full disk with what to do."""
-    try:
-        yield
-    except OSError as error:
-        code = error.errno or errno.EIO
-        raise OSError(code, paths.no_space(code) if code in paths.FULL else str(error), str(path)) from error
-
-
 def read_shard(path: Path, images: np.ndarray) -> ShardColumns:
     """Read a whole shard, its slices into ``images``.
 

@@ -34,8 +34,8 @@ SENTENCES = {
     "device_out_of_memory": "out of memory on {device} ({used} MB were in use): {advice}",
     "predictions_invalid": "{words}",
     "partial_report": "PARTIAL report: no valid result of fold {words}",
-    "contrast_run": "split.contrast_to is '{file}', {words}",
-    "contrast_dataset": "{file}: found {words}, wanted that of the run in split.contrast_to",
+    "contrast_run": "split.contrast_to is ['{file}'|a folder], {words}",
+    "contrast_dataset": "[{file}: ]found {words}, wanted that of the run in split.contrast_to",
     # ranks
     "rank_not_started": "{who} has not started within {seconds} s",
     "rank_failed": "{who} failed[: {detail}]",
@@ -67,9 +67,7 @@ SENTENCES = {
     "cancelled": "cancelled{by_user}[{on_node}][ after {elapsed}][; in the ledger: {after}]",
     "cancelled_waiting": "cancelled{by_user} before it started",
     "cancelled_silent": "cancelled{by_user}[{on_node}] after {elapsed}, before it said anything",
-    "out_of_memory": "out of memory: asked for {limit}[, a process reached {peak}][; in the ledger: {after}]",
-    "probably_out_of_memory": "probably out of memory: asked for {limit}[, a process reached {peak}]"
-    "[; in the ledger: {after}]",
+    "out_of_memory": "[{words} ]out of memory: asked for {limit}[, a process reached {peak}][; in the ledger: {after}]",
     "time_limit": "over its time limit of [{elapsed}|its partition][{on_node}]",
     "node_failed": "{words}[{on_node}], and SLURM did not start it again",
     "no_log_folder": "the folder of its log is missing or cannot be written[{on_node}] (exit 0:53), so nothing was "
@@ -84,9 +82,7 @@ SENTENCES = {
     "late_accounting": "left the queue without a result[; accounting, which may be late, says '{slurm}']",
     "process_gone": "its process ended without a result",
     "result_missing": "it ended well, but its result {file} is not there, or not whole",
-    "pending": "{words}[ (SLURM: {slurm})][; before: {after}]",
-    "in_queue": "{words}[ (SLURM: {slurm})]",
-    "maybe_again": "{words}; SLURM still has it in the queue and may start it again",
+    "in_queue": "{words}[ (SLURM: {slurm})][; before: {after}]",
     "not_heard": "SLURM has started it; nothing heard of the work yet",
     "silent": "no sign of life for {seconds} s, but SLURM still has it running on {node}",
     "out_of_sight": "runs on {node}, which cannot be seen from here",
@@ -105,7 +101,6 @@ LOG_AND_RESUME = f"python jobs/status.py {{run}} --log {{stage}}, then {RESUME}"
 COMMANDS = {  # that help, where it is not RESUME
     "kernel_out_of_memory": f"{RESUME} --cluster.{{section}}.mem_gb {{more}}",
     "out_of_memory": f"{RESUME} --cluster.{{section}}.mem_gb {{more}}",
-    "probably_out_of_memory": f"{RESUME} --cluster.{{section}}.mem_gb {{more}}",
     "time_limit": f"{RESUME}{{longer}}",
     "no_log_folder": f"make {{run}}/slurm writable on the nodes, then {RESUME}",
     "node_kept": f"rm {{excluded}}, then {RESUME}",
@@ -121,8 +116,7 @@ SHARED = (  # fields that may leave the run; of node, user and file only that th
 )  # fmt: skip
 A_NODE, A_USER, A_FILE = "a node", "a user", "a file"
 MOST = 500  # characters of a free text
-CONTRAST = ("contrast_run", "contrast_dataset")
-KILLS = ("rank_killed", "process_killed")
+KILLS = ("rank_killed", "process_killed")  # by a signal: what others see of it follows from that
 MAYBE_MEMORY = ("text", "rank_killed", "rank_died", "rank_silent")
 _NAME, _PART = re.compile(r"\{(\w+)\}"), re.compile(r"\[([^\[\]]*\{[^\[\]]*)\]")
 
@@ -169,11 +163,6 @@ class Cause:
         return f"{sentence(self)}; to go on: {self.help.replace('{run}', 'RUN')}" if self.help else sentence(self)
 
     @property
-    def is_kill(self) -> bool:
-        """Whether it is a process that a signal has ended: what others see of it comes after that."""
-        return self.code in KILLS
-
-    @property
     def may_be_memory(self) -> bool:
         """Whether the kernel may have ended a process because the memory was used up, as accounting may know."""
         killed = self.code in MAYBE_MEMORY or self.exit_code in (-9, 137) or "SIGKILL" in (self.signal or "")
@@ -209,7 +198,7 @@ def shareable(cause: Cause, root: Path) -> Cause:
         **{name: getattr(cause, name) for name in SHARED},
         node=cause.node and A_NODE,
         user=cause.user and A_USER,
-        file=cause.file and _name(cause, root),
+        file=None if cause.code.startswith("contrast") or not cause.file else _name(cause, root),
         detail=None if not cause.errno else (paths.no_space if cause.errno in paths.FULL else os.strerror)(cause.errno),
         after=cause.after and shareable(cause.after, root),
     )
@@ -269,12 +258,12 @@ def _types() -> Mapping[str, Any]:
 
 
 def _name(cause: Cause, root: Path) -> str:
-    """A file by a name that is ours: below the run folder, of a packed dataset, or the folder of another run."""
+    """A file by a name that is ours: below the run folder, or of a packed dataset."""
     path, dataset = Path(str(cause.file)), DatasetPaths(root)
     if path.is_relative_to(root) and path != root:
         return str(path.relative_to(root))
     tables = {dataset.plan.name, dataset.seal.name, *(table.name for table in dataset.tables)}
-    if path.name in tables or re.fullmatch(r"shard-\d{5}\.(h5|json)", path.name) or cause.code in CONTRAST:
+    if path.name in tables or re.fullmatch(r"shard-\d{5}\.(h5|json)", path.name):
         return path.name
     return A_FILE if path.is_absolute() or cause.errno else str(path)
 

@@ -229,7 +229,7 @@ def last_ends(run: RunPaths, task: Task, since: int = 0) -> list[dict[str, Any]]
         if event["event"] == "started":
             found = []
         elif event["event"] == "ended":  # what ended a rank comes before what others have seen of it
-            is_kill = event["cause"] is not None and event["cause"].is_kill
+            is_kill = event["cause"] is not None and event["cause"].code in causes.KILLS
             found = [event, *found] if is_kill else [*found, event]
     return found
 
