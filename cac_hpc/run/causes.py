@@ -5,6 +5,7 @@ Everybody else decides by codes and fields. What leaves the run (a report, an ar
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
@@ -199,9 +200,14 @@ def shareable(cause: Cause, root: Path) -> Cause:
         node=cause.node and A_NODE,
         user=cause.user and A_USER,
         file=None if cause.code.startswith("contrast") or not cause.file else _name(cause, root),
-        detail=None if not cause.errno else (paths.no_space if cause.errno in paths.FULL else os.strerror)(cause.errno),
+        detail=_refusal(cause.errno) if cause.errno else None,
         after=cause.after and shareable(cause.after, root),
     )
+
+
+def _refusal(code: int) -> str:
+    """What the operating system's error means, in its words; with advice, where the disk is full."""
+    return paths.no_space(code) if code in paths.FULL else os.strerror(code) if code in errno.errorcode else "refused"
 
 
 def of(error: BaseException, **where: Any) -> Cause:
@@ -238,16 +244,25 @@ def to_json(cause: Cause) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if value is not None}
 
 
-def from_json(content: Any) -> Cause | None:
-    """What `to_json` gave, also of a later version that knows more; None if it is no such thing."""
-    if not isinstance(content, dict) or not isinstance(content.get("code"), str):
+def from_json(content: Any, depth: int = 20) -> Cause | None:
+    """What `to_json` gave, also of a later version that knows more; None if it is no such thing.
+
+    Args:
+        depth: how many causes may follow from each other.
+    """
+    if not depth or not isinstance(content, dict) or not isinstance(content.get("code"), str):
         return None
     known = {name: content[name] for name in _types() if name in content}
     if "after" in known:
-        known["after"] = from_json(known["after"]) or known["after"]  # damaged, it has the wrong type
-    if not all(isinstance(value, _types()[name]) and not isinstance(value, bool) for name, value in known.items()):
+        known["after"] = from_json(known["after"], depth - 1) or known["after"]  # damaged, it has the wrong type
+    if not all(isinstance(value, _types()[name]) and _is_sane(value) for name, value in known.items()):
         return None
     return Cause(**known) if known["code"] in SENTENCES else Cause("text", detail=f"cause {known['code']}")
+
+
+def _is_sane(value: object) -> bool:
+    """Whether a number is one that can be, and no truth value."""
+    return not isinstance(value, bool) and not (isinstance(value, int | float) and not abs(value) < 2**60)
 
 
 @functools.cache

@@ -74,6 +74,16 @@ def test_nothing_identifying_is_in_what_leaves_the_run(code):
             assert "?" not in text.replace("is the network up?", "").replace("exit code ?", "")
 
 
+def test_every_code_that_the_package_names_has_a_sentence_and_the_reverse():
+    package = Path(causes.__file__).parents[1]
+    named = set()
+    for path in package.rglob("*.py"):
+        named |= set(re.findall(r'(?:Cause\(\s*|code=|code = )"(\w+)"', path.read_text(encoding="utf-8")))
+    text = Path(causes.__file__).read_text(encoding="utf-8") + (package / "cluster/verdicts.py").read_text("utf-8")
+    assert named - {"x"} <= set(causes.SENTENCES)
+    assert {code for code in set(causes.SENTENCES) - named if text.count(f'"{code}"') < 2} == set()
+
+
 def test_every_field_has_an_example_and_leaves_only_where_it_is_said():
     assert set(FIELDS) | {"code", "help", "after"} == {field.name for field in dataclasses.fields(Cause)}
     shared = causes.shareable(Cause("text", **FIELDS, help="rm /home/jdoe"), ROOT)
@@ -126,17 +136,27 @@ def test_words_in_a_text_are_no_places_to_fill_in():
     assert causes.sentence(cause) == "ValueError: {node} RUN [job] (x.py:1)"
 
 
+def nested(depth):
+    return {"code": "fruitless", "after": nested(depth - 1)} if depth else {"code": "rank_lost"}
+
+
 def test_causes_come_back_from_the_ledger_as_they_were_and_damaged_ones_are_skipped(tmp_path):
     path = tmp_path / "ledger.jsonl"
     cause = next(examples("fruitless"))
     ledger.record(path, "folds", 3, "ended", cause, ok=False)
     for wrong in ({"code": 3}, {"code": "rank_died", "rank": "one"}, {"code": "rank_died", "rank": True}, [], "text",
-                  {"code": "fruitless", "after": {"code": None}}):  # fmt: skip
-        ledger.append(path, stage="folds", task=3, event="ended", ok=False, cause=wrong)
+                  {"code": "fruitless", "after": {"code": None}}, {"code": "silent", "seconds": float("inf")},
+                  {"code": "out_of_memory", "limit_bytes": 10**400}, nested(40)):  # fmt: skip
+        line = {"time": "2026-01-01T00:00:00+00:00", "stage": "folds", "task": 3, "event": "ended", "cause": wrong}
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
     ledger.append(path, stage="folds", task=3, event="ended", cause={"code": "of_tomorrow", "colour": "red"})
     first, last = ledger.read(path)
     assert first["cause"] == cause
     assert str(last["cause"]) == "cause of_tomorrow"
+    assert causes.sentence(causes.shareable(causes.from_json(nested(5)), ROOT)).endswith("ended so: a rank was lost")
+    strange = causes.from_json({"code": "os_error", "kind": "OSError", "line": "x.py:1", "errno": 2**50})
+    assert causes.sentence(causes.shareable(strange, ROOT)) == f"OSError: [Errno {2**50}] refused (x.py:1)"
 
 
 def test_a_ledger_from_before_the_codes_is_read_shown_and_goes_on(tmp_path):
