@@ -2,7 +2,6 @@
 
 import importlib.util
 import itertools
-import json
 import re
 import shlex
 import sys

@@ -15,7 +15,8 @@ from cac_hpc.evaluation import audit, occlusion, pairing, published, split_by_sl
 from cac_hpc.evaluation.occlusion import Blanking, Views
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.evaluation.published import Table
-from cac_hpc.run import config, digests, paths, settings
+from cac_hpc.run import causes, config, digests, paths, settings
+from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
@@ -100,7 +101,7 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         faults=faults,
         digests=Digests(*sealed_digests, splits_sha256),
         published=_read_published(cfg.report.published, cfg.labels.names),
-        reference=None if faults or alone else _read_reference(cfg),
+        reference=None if faults or alone else _read_reference(cfg, run.root),
     )
 
 
@@ -111,7 +112,7 @@ def _read_seal(dataset: DatasetPaths) -> tuple[str, str]:
     content = shards.read_checked(dataset.seal)
     for path in (dataset.studies, dataset.intake):
         if fault := shards.table_fault(path, content):
-            raise InputError(f"{path}: {fault}; python jobs/pack.py --run RUN --seal mends it")
+            raise InputError(causes.error(f"{path}: {fault}", f"{PACK} --seal"))
     return content["studies_sha256"], content["plan_sha256"]
 
 
@@ -145,7 +146,7 @@ def _read_published(named: str | None, names: Sequence[str]) -> Table | Absent |
         return Absent(f"The published table {Path(named).name} could not be read any more.")
 
 
-def _read_reference(cfg: Config) -> Finished | Absent | None:
+def _read_reference(cfg: Config, root: Path) -> Finished | Absent | None:
     """The run by patient; a note why there is none if it is not what it was when this one was planned."""
     if cfg.split.contrast_to is None:
         return None
@@ -153,4 +154,8 @@ def _read_reference(cfg: Config) -> Finished | Absent | None:
         split_by_slice.check(cfg)
         return pairing.read([Path(cfg.split.contrast_to)])[0]
     except (InputError, OSError) as error:
-        return Absent(str(error))
+        again = (
+            "python jobs/launch_cv.py --resume RUN --split.contrast_to FOLDER names another, jobs/aggregate.py --run"
+        )
+        log.warning("no inflation: %s; %s RUN makes the report again", error, again)
+        return Absent(causes.sentence(causes.shareable(causes.of(error), root)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from cac_hpc.dataset import shards
 from cac_hpc.evaluation import report_json
 from cac_hpc.run import config, settings
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.statistics import results
@@ -32,8 +34,8 @@ def check(cfg: Config) -> None:
         why = "which is a contrast run itself; wanted the run by patient that it was contrasted with"
         raise _refused(cfg.split.contrast_to, why)
     if report.status != "COMPLETE":
-        complete = f"python jobs/launch_cv.py --resume {reference.root}"
-        raise _refused(cfg.split.contrast_to, f"whose report is {report.status}; complete it first: {complete}")
+        complete = f"python jobs/launch_cv.py --resume {shlex.quote(str(reference.root))}"
+        raise _refused(cfg.split.contrast_to, f"whose report is {report.status}; complete it first", complete)
     tested, cohort = report.levels["patient"].distinct, report.cohort.patients
     if tested != cohort:
         why = f"which tested {tested} of {cohort} patients; wanted all, as split.scheme kfold tests them"
@@ -53,18 +55,18 @@ def _report(named: str, config: Path, stored: Path) -> Report:
     if not config.is_file() or not stored.is_file():
         missing = "where no run is" if not config.is_file() else "which has no report yet"
         raise _refused(named, f"{missing}; wanted the folder of a finished run, with its report.json")
-    again = f"python jobs/aggregate.py --run {config.parent} makes it again"
+    again = f"python jobs/aggregate.py --run {shlex.quote(str(config.parent))}"
     try:
         content = report_json.load(stored)
         if (version := content.get("format_version")) != FORMAT_VERSION:
-            wanted = f"wanted {FORMAT_VERSION}; {again}"
-            raise _refused(named, f"whose report.json is of format version {version}, {wanted}")
+            why = f"whose report.json is of format version {version}, wanted {FORMAT_VERSION}"
+            raise _refused(named, why, again)
         report = results.from_json(content, Report)
         if "patient" in report.levels:
             return report
         raise Damaged("has no patient level")
     except Damaged:
-        raise _refused(named, f"whose report.json is damaged; {again}") from None
+        raise _refused(named, "whose report.json is damaged", again) from None
 
 
 def _check_dataset(own: DatasetPaths, packed: DatasetPaths, studies_sha256: str) -> None:
@@ -72,9 +74,8 @@ def _check_dataset(own: DatasetPaths, packed: DatasetPaths, studies_sha256: str)
     if own.seal.exists() and shards.read_checked(own.seal)["studies_sha256"] == studies_sha256:
         return
     found = "another dataset" if own.seal.exists() else "no sealed dataset"
-    raise InputError(
-        f"{own.root}: found {found}, wanted that of the run in split.contrast_to: --data.packed_dir {packed.root}"
-    )
+    take = f"--data.packed_dir {shlex.quote(str(packed.root))}"
+    raise InputError(Cause("contrast_dataset", file=str(own.root), words=found, help=take))
 
 
 def _changed(ours: Json, theirs: Json) -> list[str]:
@@ -84,5 +85,5 @@ def _changed(ours: Json, theirs: Json) -> list[str]:
     return [line for line in config.differences(one, other) if not line.startswith(FREE)]
 
 
-def _refused(named: str, why: str) -> InputError:
-    return InputError(f"split.contrast_to is {named!r}, {why}")
+def _refused(named: str, why: str, helps: str | None = None) -> InputError:
+    return InputError(Cause("contrast_run", file=named, words=why, help=helps))

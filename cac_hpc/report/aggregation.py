@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
-from cac_hpc.report import absence, anonymous, manifest, pages, pictures, publishing, rendering, wording
-from cac_hpc.run import ledger, paths, settings, stages
+from cac_hpc.report import absence, manifest, pages, pictures, publishing, rendering, wording
+from cac_hpc.run import causes, ledger, paths, settings
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
-from cac_hpc.run.paths import FoldPaths, RunPaths
+from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Absent, MissingFold, Report
-from cac_hpc.train import heartbeat
+from cac_hpc.statistics.results import MissingFold, Report
 
 
 def aggregate(root: Path) -> bool:
@@ -36,8 +35,8 @@ def aggregate(root: Path) -> bool:
         report = _make(made, None)
         publishing.publish(made, run)
     if missing := report.missing_folds:
-        reason = f"PARTIAL report: no valid result of fold {', '.join(str(fold.fold) for fold in missing)}"
-        ledger.record(run.ledger, "aggregate", None, "ended", ok=False, reason=reason)
+        cause = Cause("partial_report", words=", ".join(str(fold.fold) for fold in missing))
+        ledger.record(run.ledger, "aggregate", None, "ended", cause, ok=False)
     _log_result(root, report)
     return not missing
 
@@ -75,8 +74,6 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     status = "PROVISIONAL" if at_work is not None else "PARTIAL" if found.faults else "COMPLETE"
     missing = _missing(run, found.faults, at_work or {})
     report = evaluate(found, status, missing, *headline(cfg.report.title, cfg.split.unit))
-    if isinstance(report.inflation, Absent):
-        report = replace(report, inflation=_without_places(report.inflation, run.root, cfg.split.contrast_to))
     summary = results.to_json(report)
     pictures.draw(run, cfg, summary)
     rendering.write_tables(run.report, summary)
@@ -99,27 +96,14 @@ def _put_away(invalid: Iterable[Path]) -> None:
 
 def _missing(run: RunPaths, faults: Mapping[int, str | None], at_work: Mapping[int, str]) -> list[MissingFold]:
     """What folds without a valid result are doing, or why they have none."""
-    nodes = _nodes(run) if faults else set()
-    reasons = {fold: fault or absence.cause(run, fold) for fold, fault in faults.items()}
+
+    def reason(fold: int, fault: str | None) -> str:
+        invalid = fault and Cause("predictions_invalid", words=fault.replace(f"{run.root}/", ""))
+        return causes.sentence(causes.shareable(invalid or absence.cause(run, fold), run.root))
+
     return [
-        MissingFold(fold, fold in at_work, at_work.get(fold, anonymous.told(reason, [str(run.root)], nodes)))
-        for fold, reason in reasons.items()
+        MissingFold(fold, fold in at_work, at_work.get(fold) or reason(fold, fault)) for fold, fault in faults.items()
     ]
-
-
-def _nodes(run: RunPaths) -> set[str]:
-    """The nodes that the run is known to have been on."""
-    events = [*ledger.read(run.ledger), *stages.bad_nodes(run)]
-    pulses = [pulse for files in map(FoldPaths, run.fold(0).root.parent.glob("fold-*"))
-              for pulse in heartbeat.read_pulses(files)]  # fmt: skip
-    return {str(event["node"]) for event in events if event.get("node")} | {str(pulse.node) for pulse in pulses}
-
-
-def _without_places(inflation: Absent, root: Path, reference: str | None) -> Absent:
-    """Why there is no inflation, as a report may say it."""
-    again = "python jobs/launch_cv.py --resume RUN --split.contrast_to FOLDER names another, jobs/aggregate.py --run"
-    log.warning("no inflation: %s; %s RUN makes the report again", inflation.note, again)
-    return Absent(anonymous.told(inflation.note, [*filter(None, [reference]), str(root)]))
 
 
 def _log_result(root: Path, report: Report) -> None:

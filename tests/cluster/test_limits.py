@@ -527,9 +527,9 @@ def test_a_real_partition_for_others_is_refused_before_and_held_after_submitting
     account, cores = monitor.read_states(run)
     helps = f"python jobs/cancel.py {run.root} && python jobs/launch_cv.py --resume {run.root}"
     assert re.match(r"never starts: its (account may not use|partition does not take its account)", account.reason)
-    assert account.mend == f"{helps} --cluster.account OTHER"
+    assert account.command == f"{helps} --cluster.account OTHER"
     assert cores.reason == "never starts: it asks for more cores than its QOS allows (SLURM: QOSMaxCpuPerJobLimit)"
-    assert cores.mend == f"{helps} --cluster.cpus_per_rank LESS"
+    assert cores.command == f"{helps} --cluster.cpus_per_rank LESS"
     ran = closed.sbatch("true", "--account=lung", *names)
     wait_for(lambda: scheduler.state(ran) == "COMPLETED", 60, "the end of a job of the other account")
 

@@ -298,7 +298,7 @@ def test_a_report_whose_reference_has_gone_says_so_and_has_its_inflation_once_it
     copy.config.write_text(gone, encoding="utf-8")
     (copy.report / "report.json").unlink()
     assert aggregation.aggregate(copy.root)
-    why = "split.contrast_to is 'gone', where no run is; wanted the folder of a finished run, with its report.json"
+    why = "split.contrast_to is a folder, where no run is; wanted the folder of a finished run, with its report.json"
     assert report_of(copy)["inflation"] == {"note": why}
     shown = f"Inflation: not worked out: {why}."
     assert shown in (copy.report / "report.html").read_text(encoding="utf-8").replace("&#39;", "'")

@@ -15,6 +15,7 @@ from cac_hpc.machine import processes
 from cac_hpc.report import aggregation, archive, manifest, pictures, publishing, retrieval, wording
 from cac_hpc.run import ledger, lock, paths, settings
 from cac_hpc.run import stages as graph
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import ReportOptions
@@ -25,6 +26,7 @@ from tests.support.standins import TOKEN, FakeSlurm, queued
 
 SHORT = {"report": {"draws": 200, "figure_dpi": 50}}
 NUM_FOLDS = 5
+DIED = "rank 1 died in training: its process is gone"
 RESUME = "python jobs/launch_cv.py --resume RUN"
 
 
@@ -88,8 +90,9 @@ def test_subsets_of_five_folds_give_a_partial_report_of_exactly_these(run, quick
     whole = [run.fold(index).predictions.read_bytes() for index in range(NUM_FOLDS)]
     for index in range(1, NUM_FOLDS):
         ledger.record(run.ledger, "folds", index, "started")
-        ledger.record(run.ledger, "folds", index, "ended", ok=False, reason=f"rank 0 died of cause {index}")
-    cause = {0: "it never started", **{index: f"rank 0 died of cause {index}" for index in range(1, NUM_FOLDS)}}
+        ledger.record(run.ledger, "folds", index, "ended", Cause("stopped", signal="SIGTERM", epoch=index, step=7))
+    stopped = "stopped by SIGTERM after epoch {}, step 7 of the next"
+    cause = {0: "it never started", **{index: stopped.format(index) for index in range(1, NUM_FOLDS)}}
     subsets = [*range(0, 2**NUM_FOLDS, 3), 2**NUM_FOLDS - 1]  # each fold there and missing, in many ways
     for subset in subsets:
         there = [index for index in range(NUM_FOLDS) if subset >> index & 1]
@@ -151,7 +154,7 @@ def at_work(tmp_path, run, monkeypatch):
         ledger.record(run.ledger, "folds", index, "started", job=f"77_{index}", node="n1", pid=1, attempt=1)
     for index in (0, 1):
         ledger.record(run.ledger, "folds", index, "ended", ok=True, attempt=1)
-    ledger.record(run.ledger, "folds", 4, "ended", ok=False, reason="rank 1 died in training", attempt=1)
+    ledger.record(run.ledger, "folds", 4, "ended", Cause("rank_died", rank=1, place="training"), attempt=1)
     run.fold(3).predictions.unlink()
     run.fold(4).predictions.unlink()
     run.fold(2).predictions.write_text("what a start before has left, which is no good\n", encoding="utf-8")
@@ -180,14 +183,14 @@ def test_by_hand_while_folds_are_at_work_the_report_is_provisional_and_disturbs_
     assert found["missing_folds"] == [
         {"fold": 2, "at_work": True, "reason": "running, epoch 7 of 15"},
         {"fold": 3, "at_work": True, "reason": "waiting in the queue"},
-        {"fold": 4, "at_work": False, "reason": "rank 1 died in training"},
+        {"fold": 4, "at_work": False, "reason": DIED},
     ]
     assert pages(at_work) == named("PROVISIONAL")
     text = (at_work.report / "report_PROVISIONAL.md").read_text(encoding="utf-8")
     assert text.startswith("# Coronary calcium category from non-contrast cardiac CT (PROVISIONAL)\n")
     assert "PROVISIONAL: fold 2 is not done yet (running, epoch 7 of 15)." in text
     assert "PROVISIONAL: fold 3 is not done yet (waiting in the queue)." in text
-    assert "PROVISIONAL: fold 4 is missing (rank 1 died in training)." in text
+    assert f"PROVISIONAL: fold 4 is missing ({DIED})." in text
     assert f"To complete the report (fold 4): {RESUME}" in text
     assert "failed" not in text
     check_report(at_work)
