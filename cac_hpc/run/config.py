@@ -18,6 +18,7 @@ StudyRule = Literal["refuse", "earliest", "latest"]
 # settings that change no prediction
 OWN_OPTIONS = ("job-name", "array", "dependency", "clusters", "parsable", "wait")  # of sbatch, by which jobs are known
 WITHOUT_EFFECT = ("train.allow_inexact_resume", "train.checkpoint_minutes", "train.occlusion", "train.residency")
+ADDED = {"written": False}  # of a setting that older runs lack: it is written only where it is not the default
 
 
 class InputError(ValueError):
@@ -185,6 +186,7 @@ class SplitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
+    name: str = field(default="slice_cnn", metadata=ADDED)  # see train/models
     filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # one convolution + ReLU + 2x2 max-pooling each
     kernel: int = 3  # pixels per side of every convolution; its edges are filled with zeros, the size stays
     dense: int = 512
@@ -231,8 +233,10 @@ class AugmentConfig:
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     epochs: int
-    batch_size: int = 32  # slices, over all ranks
+    batch_size: int = 32  # slices, or studies where the model predicts these; over all ranks
+    optimizer: str = field(default="adam", metadata=ADDED)  # see train/optimizers
     learning_rate: float = 1e-4
+    schedule: str = field(default="plateau", metadata=ADDED)  # of the learning rate: see train/optimizers
     plateau_factor: float = 0.5  # applied when validation loss has not improved ...
     plateau_patience: int = 2  # ... for this many epochs
     min_learning_rate: float = 1e-6
@@ -487,7 +491,11 @@ def to_yaml(cfg: Config) -> str:
 def plain(section: Any) -> Any:
     """Settings as dictionaries, lists and plain values, the same after a round trip through YAML or JSON."""
     if dataclasses.is_dataclass(section):
-        return {spec.name: plain(getattr(section, spec.name)) for spec in dataclasses.fields(section)}
+        return {
+            spec.name: plain(value)
+            for spec in dataclasses.fields(section)
+            if (value := getattr(section, spec.name)) != spec.default or spec.metadata.get("written", True)
+        }
     if isinstance(section, tuple | list):
         return [plain(value) for value in section]
     return section

@@ -18,7 +18,7 @@ from cac_hpc.run.config import InputError, ModelConfig, TrainConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.statistics import rule, tested
 from cac_hpc.train import occlusion, predictions, transforms
-from cac_hpc.train.models import SliceClassifier
+from cac_hpc.train.networks import SliceClassifier
 from tests.support.reports import make_run, vouch
 from tests.support.runs import NUM_SLICES, SIZE, job, prepare, torchrun
 
