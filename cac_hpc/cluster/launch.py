@@ -26,7 +26,7 @@ from cac_hpc.cluster import (
     usage,
 )
 from cac_hpc.cluster.states import OPEN
-from cac_hpc.dataset import plan, preview, sealed
+from cac_hpc.dataset import plan, sealed
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.run import config, ledger, lock, logs, provenance, settings, snapshot, stages
 from cac_hpc.run.config import Config, InputError
@@ -73,7 +73,7 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     if options.dry_run:
         if not queued and not lock.is_held(run.lock):
             write_text(run.config, config.to_yaml(cfg))
-        for line in preview.lines(cfg):
+        for line in plan.preview(cfg):
             logs.say(line)
         return _dry_run(run, cfg, kind, waiting or tasks)
     with named(run.root), lock.exclusive(run.lock, inherited=kind == "local"):

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from cac_hpc.run.config import Config, ModelConfig, require
+from cac_hpc.train.slices import Unit
 
 if TYPE_CHECKING:
     from torch import nn
-
-Unit = Literal["slice", "study"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cac_hpc.run.config import ModelConfig
-from cac_hpc.train.models import Unit
+from cac_hpc.train.slices import Unit
 
 
 class SliceClassifier(nn.Module):

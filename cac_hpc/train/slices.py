@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from cac_hpc.train.models import Unit
+Unit = Literal["slice", "study"]
 
 RUN = 64  # rows that stay neighbours until their window is shuffled, so that they can be read together
 

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from cac_hpc.run.config import Config, TrainConfig
 from cac_hpc.train import networks, transforms
-from cac_hpc.train.models import Unit
+from cac_hpc.train.slices import Unit
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
