@@ -58,7 +58,7 @@ def rehearse(root: Path, source: Path) -> int:
     same, (alone, warned) = False, (run for run, _ in runs.values())
     try:
         for run, small in runs.values():
-            submission.submit(run, small, [_task(run, small)], {})
+            submission.start(run, small, [_task(run, small)], {})
         findings = _warn(warned)
         if not _given_up(warned):
             for run in (alone, warned):
