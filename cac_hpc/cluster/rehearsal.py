@@ -20,6 +20,7 @@ from cac_hpc.cluster import launch, ownership, scheduler, submission
 from cac_hpc.dataset import packing, sealing
 from cac_hpc.phantom import cohort
 from cac_hpc.run import ledger, logs, settings, stages
+from cac_hpc.run.commands import PhantomConfig
 from cac_hpc.run.config import (
     Checks,
     Config,
@@ -27,7 +28,6 @@ from cac_hpc.run.config import (
     LabelsConfig,
     ModelConfig,
     PackConfig,
-    PhantomConfig,
     SplitConfig,
     WorkError,
 )

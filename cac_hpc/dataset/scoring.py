@@ -22,7 +22,8 @@ from cac_hpc.dataset import intake, labels
 from cac_hpc.dataset.intake import Volume
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.run import logs, paths, settings
-from cac_hpc.run.config import Checks, Frame, InputError, LabelsConfig, PackConfig, RuleConfig, ScoreConfig
+from cac_hpc.run.commands import RuleConfig, ScoreConfig
+from cac_hpc.run.config import Checks, Frame, InputError, LabelsConfig, PackConfig
 from cac_hpc.run.reasons import Refused
 from cac_hpc.volumes import files, images
 from cac_hpc.volumes.study import Study

@@ -421,69 +421,6 @@ class Config:
         return self.cluster.gpus_asked if self.train.device == "cuda" else 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class PhantomConfig:
-    """A synthetic cohort: where it goes, how large it is, how hard."""
-
-    out: str
-    studies: int = 68
-    slices: int | None = None  # per study; None draws as many as the study's scanner takes
-    matrix: int = 512  # pixels per side
-    field_of_view_mm: float | None = None  # None draws one of the scanner's
-    seed: int = 0
-    easy: bool = False  # patients who hardly differ, calcium in most slices, nothing else that is as dense: for demos
-    surprises: bool = False  # plant what real archives hold: odd names and ids, a label sheet with faults
-    truth: str | None = None  # folder for masks and lists of plaques and lesions; never inside ``out``
-    workers: int | None = None  # processes; None takes one per CPU. The files do not depend on it
-
-    def __post_init__(self) -> None:
-        slices, view_mm = self.slices, self.field_of_view_mm
-        require(1 <= self.studies <= 9999, "--studies", self.studies, "1 to 9999")
-        require(slices is None or 4 <= slices <= 256, "--slices", slices, "4 to 256")
-        require(32 <= self.matrix <= 1024, "--matrix", self.matrix, "32 to 1024")
-        require(view_mm is None or 150 <= view_mm <= 400, "--field_of_view_mm", view_mm, "150 to 400")
-        require(self.seed >= 0, "--seed", self.seed, "0 or more")
-        require(self.workers is None or 1 <= self.workers <= 256, "--workers", self.workers, "1 to 256")
-        if self.truth is not None:
-            inside = Path(self.out).absolute() in (Path(self.truth).absolute(), *Path(self.truth).absolute().parents)
-            require(
-                not inside, "--truth", self.truth, f"a folder outside of --out {self.out}: truth is no part of a cohort"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RuleConfig:
-    """The Agatston rule where its implementations differ; `agatston` gives the sources."""
-
-    threshold_hu: int = 130  # of a lesion's pixels, at least; 131 is "above 130"
-    min_area_mm2: float = 1.0  # of a lesion on its slice, at least
-    min_area_pixels: int = 1  # the same in pixels; a lesion has both
-    neighbours: Literal[4, 8] = 8  # of a pixel, with which it makes one lesion: 4 share an edge, 8 a corner, too
-    spacing_factor: bool = True  # multiply by the spacing of the slices / 3 mm
-    mass_factor: float | None = None  # mg per mm3 and HU, from a calibration of the scanner; null: no mass
-
-    def __post_init__(self) -> None:
-        require(1 <= self.threshold_hu <= 3000, "--threshold_hu", self.threshold_hu, "1 to 3000")
-        require(0 <= self.min_area_mm2 <= 1000, "--min_area_mm2", self.min_area_mm2, "0 to 1000")
-        require(1 <= self.min_area_pixels <= 1000, "--min_area_pixels", self.min_area_pixels, "1 to 1000")
-        require(self.neighbours in (4, 8), "--neighbours", self.neighbours, "4 or 8")
-        factor = self.mass_factor
-        require(factor is None or 0 < factor < 1, "--mass_factor", factor, "above 0 and below 1 mg per mm3 and HU")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreConfig:
-    """Which studies are scored, where in them, and by which rule."""
-
-    folder: str  # one study, or a folder of them
-    single: bool = False  # the folder is one study, even if no CT slice lies in it directly
-    region: str = "heart"  # heart, all, a file of shapes or a mask, or a folder with one of these for each study
-    region_frame: Frame | None = None  # whose rows and columns a file counts that does not say so itself
-    warn: tuple[str, ...] = ()  # checks of the series that only warn, as in pack.checks
-    out: str | None = None  # scores.csv and lesions.csv go there
-    rule: RuleConfig = RuleConfig()
-
-
 def to_yaml(cfg: Config) -> str:
     return documents.write(plain(cfg))
 
