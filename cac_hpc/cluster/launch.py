@@ -13,17 +13,7 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from cac_hpc.cluster import (
-    drivers,
-    estimate,
-    exclusions,
-    limits,
-    local,
-    monitor,
-    ownership,
-    submission,
-    usage,
-)
+from cac_hpc.cluster import drivers, estimate, exclusions, limits, local, monitor, ownership, submission, usage
 from cac_hpc.cluster.states import OPEN
 from cac_hpc.dataset import plan, sealed
 from cac_hpc.dataset.plan import DatasetPlan

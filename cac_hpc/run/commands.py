@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from cac_hpc.run.config import Checks, Frame, require
+from cac_hpc.run.config import Checks, Frame, require, within
 
 PHANTOM_HELP = {
     "out": "folder of the cohort: study folders and labels.csv",
@@ -51,17 +51,14 @@ class PhantomConfig:
 
     def __post_init__(self) -> None:
         slices, view_mm = self.slices, self.field_of_view_mm
-        require(1 <= self.studies <= 9999, "--studies", self.studies, "1 to 9999")
+        within(self, "--", studies=(1, 9999), matrix=(32, 1024), seed=(0, None))
         require(slices is None or 4 <= slices <= 256, "--slices", slices, "4 to 256")
-        require(32 <= self.matrix <= 1024, "--matrix", self.matrix, "32 to 1024")
         require(view_mm is None or 150 <= view_mm <= 400, "--field_of_view_mm", view_mm, "150 to 400")
-        require(self.seed >= 0, "--seed", self.seed, "0 or more")
         require(self.workers is None or 1 <= self.workers <= 256, "--workers", self.workers, "1 to 256")
         if self.truth is not None:
             inside = Path(self.out).absolute() in (Path(self.truth).absolute(), *Path(self.truth).absolute().parents)
-            require(
-                not inside, "--truth", self.truth, f"a folder outside of --out {self.out}: truth is no part of a cohort"
-            )
+            wanted = f"a folder outside of --out {self.out}: truth is no part of a cohort"
+            require(not inside, "--truth", self.truth, wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +73,7 @@ class RuleConfig:
     mass_factor: float | None = None  # mg per mm3 and HU, from a calibration of the scanner; null: no mass
 
     def __post_init__(self) -> None:
-        require(1 <= self.threshold_hu <= 3000, "--threshold_hu", self.threshold_hu, "1 to 3000")
-        require(0 <= self.min_area_mm2 <= 1000, "--min_area_mm2", self.min_area_mm2, "0 to 1000")
-        require(1 <= self.min_area_pixels <= 1000, "--min_area_pixels", self.min_area_pixels, "1 to 1000")
+        within(self, "--", threshold_hu=(1, 3000), min_area_mm2=(0, 1000), min_area_pixels=(1, 1000))
         require(self.neighbours in (4, 8), "--neighbours", self.neighbours, "4 or 8")
         factor = self.mass_factor
         require(factor is None or 0 < factor < 1, "--mass_factor", factor, "above 0 and below 1 mg per mm3 and HU")
