@@ -304,15 +304,8 @@ class ClusterConfig:
     sbatch: dict[str, int | float | bool | str] = field(default_factory=dict)  # options by long names
 
     def __post_init__(self) -> None:
-        counts = (
-            "nodes_per_fold",
-            "ranks_per_node",
-            "cpus_per_rank",
-            "folds_per_node",
-            "array_parallelism",
-            "attempts",
-        )
-        within(self, "cluster.", **dict.fromkeys(counts, (1, None)))
+        within(self, "cluster.", nodes_per_fold=(1, None), ranks_per_node=(1, None), cpus_per_rank=(1, None))
+        within(self, "cluster.", folds_per_node=(1, None), array_parallelism=(1, None), attempts=(1, None))
         for key in sorted({*OWN_OPTIONS} & {*self.sbatch}):
             require(False, f"cluster.sbatch.{key}", self.sbatch[key], "left out: the launcher sets it itself")
         for stage in ("pack", "fold", "aggregate"):
