@@ -1,10 +1,10 @@
 """Write a synthetic cohort: DICOM study folders and labels.csv."""
 
-from cac_hpc.run import settings
+from cac_hpc.run import commands, settings
 
 
 def main() -> int:
-    cfg = settings.parse_phantom(__doc__)
+    cfg = commands.parse_phantom(__doc__)
     from cac_hpc.phantom import cohort
     from cac_hpc.run import logs
 

@@ -1,10 +1,10 @@
 """Score the calcium of study folders by the Agatston rule; exit code 1 if a study could not be scored."""
 
-from cac_hpc.run import settings
+from cac_hpc.run import commands, settings
 
 
 def main() -> int:
-    cfg = settings.parse_score(__doc__)
+    cfg = commands.parse_score(__doc__)
     from cac_hpc.dataset import scoring
     from cac_hpc.run import logs
 

@@ -29,9 +29,9 @@ from cac_hpc.dataset import sealed, shards
 from cac_hpc.run import settings
 from cac_hpc.run.config import Config
 from cac_hpc.run.paths import DatasetPaths, RunPaths
-from cac_hpc.train import models, residency, slices, steps, workload
+from cac_hpc.train import models, networks, residency, slices, steps
 from cac_hpc.train.distributed import World
-from cac_hpc.train.trainer import new_trainer
+from cac_hpc.train.state import new_state
 
 WARM_UP = 2  # steps that are not counted
 MATRIX = {"cpu": 2048, "cuda": 8192}  # rows and columns of the matrices that show what the device reaches
@@ -145,15 +145,15 @@ def rate(feed: Callable[[int], Batches], use: Callable[[np.ndarray, Tensor], Non
 def trained(job: Job) -> Callable[[np.ndarray, Tensor], None]:
     """The step of a training, with all that it takes."""
     cfg, device = job.cfg, job.world.device
-    trainer = new_trainer(cfg, job.world)
+    state = new_state(cfg, job.world)
     weight_K = torch.ones(len(cfg.labels.names), device=device)
     dice = torch.Generator(device)
 
     def use(rows: np.ndarray, hu_NHW: Tensor) -> None:
-        keep_NF = models.dropout_factors(dice, len(rows), trainer.model.num_features, cfg.model.dropout)
+        keep_NF = networks.dropout_factors(dice, len(rows), networks.num_features(state.model), cfg.model.dropout)
         label_N = torch.from_numpy(rows % len(weight_K)).to(device)
         share = steps.Share(hu_NHW, label_N, keep_NF, weight_K[label_N].sum())
-        steps.train_step(trainer.model, trainer.optimizer, trainer.scaler, share, weight_K, 1, cfg.train)
+        steps.train_step(state.model, state.optimizer, state.scaler, share, weight_K, 1, cfg.train)
 
     return use
 
@@ -192,7 +192,8 @@ def main(name: str, root: str, device_type: str, seconds: str) -> None:
     found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     if name == "compute only":
         found["matrix_flops"] = matrix_flops(world.device, steps.DTYPES[cfg.train.precision])
-        found["flops"] = 3 * workload.flops(cfg.model, cfg.pack.size, len(cfg.labels.names)) * found["training"]
+        once = models.chosen(cfg).flops(cfg.model, cfg.pack.size, len(cfg.labels.names))
+        found["flops"] = 3 * once * found["training"]
     print(json.dumps(found))
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from cac_hpc.run.config import RuleConfig
+from cac_hpc.run.commands import RuleConfig
 
 WEIGHT_STEPS_HU = (200, 300, 400)  # a lesion's maximum at or above each step adds 1 to its weight of 1
 REFERENCE_SPACING_MM = 3.0  # the rule was written for contiguous slices of 3 mm

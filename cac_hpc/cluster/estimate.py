@@ -19,7 +19,7 @@ from cac_hpc.machine.memory import GIB
 from cac_hpc.run import logs
 from cac_hpc.run.config import Config, InputError, Resources
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.train import room, workload
+from cac_hpc.train import models, optimizers, room
 from cac_hpc.train.room import Kind, Room
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
         folds: as `splits.make_folds` gives them for the plan's labels. kind: slurm, or local for this machine.
     Raises: InputError if a disk has not half of what is needed, or train.residency wants what cannot be.
     """
+    optimizers.check(cfg.train)
     run = RunPaths(Path(cfg.run))
     slices, exact = _num_slices(cfg, run, dataset_plan)
     per_study = slices / max(1, len(dataset_plan.labels))
@@ -209,8 +210,10 @@ def _disks(cfg: Config, run: RunPaths, slices: int) -> tuple[Disk, ...]:
 
     Raises: InputError if one has not half of it.
     """
-    dataset, net = run.dataset(cfg.data.packed_dir), (cfg.model, cfg.pack.size, len(cfg.labels.names))
-    of_fold = CHECKPOINTS * workload.checkpoint_bytes(*net) + 4 * workload.num_parameters(*net)
+    dataset = run.dataset(cfg.data.packed_dir)
+    weights = 4 * models.chosen(cfg).num_parameters(cfg.model, cfg.pack.size, len(cfg.labels.names))
+    copies = 2 + optimizers.OPTIMIZERS[cfg.train.optimizer].numbers_per_weight  # the newest, the best, the optimizer's
+    of_fold = (CHECKPOINTS * copies + 1) * weights
     packed = _bytes_of(dataset.root.glob("shards/*.h5"))
     saved = _bytes_of(run.root.glob("folds/*/**/*.pt"))
     wanted = [
@@ -265,7 +268,7 @@ def _memory(cfg: Config, slices: int, exact: bool, kind: str) -> Memory:
 
 def _fold_flops(cfg: Config, train: int, val: int, test: int) -> float:
     """Operations of a fold: a training slice takes three times what one that is only looked at takes."""
-    once = workload.flops(cfg.model, cfg.pack.size, len(cfg.labels.names))
+    once = models.chosen(cfg).flops(cfg.model, cfg.pack.size, len(cfg.labels.names))
     tests = 3 if cfg.train.occlusion else 1
     return once * (cfg.train.epochs * (3 * train + val) + tests * test)
 

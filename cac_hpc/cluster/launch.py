@@ -9,34 +9,21 @@ import shlex
 import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
-from cac_hpc.cluster import (
-    drivers,
-    estimate,
-    exclusions,
-    limits,
-    local,
-    monitor,
-    ownership,
-    reasons,
-    scheduler,
-    submission,
-    usage,
-)
+from cac_hpc.cluster import drivers, estimate, exclusions, limits, local, monitor, ownership, submission, usage
 from cac_hpc.cluster.states import OPEN
-from cac_hpc.dataset import plan, preview, sealed
+from cac_hpc.dataset import plan, sealed
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.evaluation import published, split_by_slice
 from cac_hpc.run import config, ledger, lock, logs, provenance, settings, snapshot, stages
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
 from cac_hpc.run.settings import LaunchOptions
-from cac_hpc.run.stages import STAGES, Task, TaskState
+from cac_hpc.run.stages import STAGES, Stage, Task, TaskState
 
-REFUSAL = "allocation failure"  # in what sbatch --test-only says
-OF_SLURM = "%\\|"  # in file names a pattern, and that there is none; what parts the columns of its answers
 UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-8, separators of lines
 
 # moved folders, other resources, another title, what only decides whether to go on: the same science
@@ -45,6 +32,37 @@ FREE = (
     "run:", "cluster.", "report.title:", "report.figure_dpi:", "report.near_equal_ids:",
     "report.published:", "report.window_hu:", "pack.limits.rejected_studies:", "split.contrast_to:",
 )  # fmt: skip
+
+
+class Scheduler(Protocol):
+    """What can run the stages of a run, as the launcher uses it; a module serves."""
+
+    @property
+    def RUNS_HERE(self) -> bool:
+        """Whether the tasks are children of the launcher, which then follows them, and have no queue."""
+
+    def unavailable(self) -> str | None:
+        """Why it cannot be used on this machine; None if it can."""
+
+    def check(self, cfg: Config) -> None:
+        """Raises: InputError if it cannot run what the settings ask for."""
+
+    def in_queue(self, run: RunPaths) -> dict[str, str]:
+        """The run's stages that are in its queue, by the names of their jobs."""
+
+    def require_own(self, run: RunPaths, jobs: Sequence[str]) -> None:
+        """Raises: InputError if one of the jobs, which the ledger names, is not known to be the run's."""
+
+    def start(
+        self, run: RunPaths, cfg: Config, waiting: Sequence[Task], queued: Mapping[str, str]
+    ) -> Generator[None, None, None] | None:
+        """Submit the waiting tasks, but those of stages that are queued; or run them here while one iterates."""
+
+    def try_out(self, run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]) -> tuple[str, bool]:
+        """How a stage would be started, in words, and whether that would be refused; starts nothing."""
+
+
+SCHEDULERS: dict[str, Scheduler] = {"slurm": submission, "local": local}  # auto takes the first that is available
 
 
 def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
@@ -66,25 +84,26 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     logs.say(f"run folder: {run.root}\ncluster: {kind}, {why}")
     _show_plan(run, cfg, dataset_plan, kind)
     waiting = stages.waiting(tasks)
-    queued = _in_queue(run, waiting) if kind == "slurm" else {}
+    scheduler = SCHEDULERS[kind]
+    queued = {} if scheduler.RUNS_HERE else _in_queue(run, scheduler, waiting)
     if queued and {task.stage.name for task in waiting} <= set(queued):
         return _follow(run, tasks) if options.wait else 0
     _complete(run, cfg, dataset_plan, tasks, source)
     if options.dry_run:
         if not queued and not lock.is_held(run.lock):
             write_text(run.config, config.to_yaml(cfg))
-        for line in preview.lines(cfg):
+        for line in plan.preview(cfg):
             logs.say(line)
-        return _dry_run(run, cfg, kind, waiting or tasks)
-    with named(run.root), lock.exclusive(run.lock, inherited=kind == "local"):
-        queued = queued or (submission.in_queue(run) if kind == "slurm" else {})  # another launcher was here meanwhile
+        return _dry_run(run, cfg, scheduler, waiting or tasks)
+    with named(run.root), lock.exclusive(run.lock, inherited=scheduler.RUNS_HERE):
+        queued = queued or scheduler.in_queue(run)  # another launcher was here meanwhile
         if not queued:  # else its jobs read the settings that are there
             write_text(run.config, config.to_yaml(cfg))
-        if kind == "local":
-            monitor.follow(run, local.run_stages(run, cfg, waiting))
+        if not scheduler.RUNS_HERE:
+            stages.take_as_done(run, [task for task in tasks if task not in waiting])
+        if steps := scheduler.start(run, cfg, waiting, queued):
+            monitor.follow(run, steps)
             return _result(run, tasks)
-        stages.take_as_done(run, [task for task in tasks if task not in waiting])
-        submission.submit(run, cfg, waiting, queued)
     if options.wait:
         return _follow(run, tasks)
     here = shlex.quote(str(run.root))
@@ -178,22 +197,19 @@ def _show_use(run: RunPaths) -> None:
 
 
 def _choose_kind(cfg: Config) -> tuple[str, str]:
-    """Here or on SLURM, and why.
+    """The name of the scheduler, and why it is that one.
 
     Raises: InputError if the choice cannot work.
     """
-    absent = scheduler.unavailable() if cfg.cluster.kind != "local" else None
-    if cfg.cluster.kind == "slurm" and absent:
-        raise InputError(f"cluster.kind is slurm: {absent}; log in to the cluster or set cluster.kind local")
-    if cfg.cluster.kind == "slurm" or (cfg.cluster.kind == "auto" and not absent):
-        if character := next(filter(cfg.run.__contains__, OF_SLURM), None):
-            raise InputError(
-                f"run is {cfg.run!r}, but SLURM gives {character} a meaning of its own in names of log files; wanted "
-                "a path without it"
-            )
-        return "slurm", "as set" if cfg.cluster.kind == "slurm" else "a SLURM controller answers"
-    local.check_devices(cfg)
-    return "local", "as set" if cfg.cluster.kind == "local" else f"{absent}"
+    asked = [name for name in SCHEDULERS if cfg.cluster.kind in ("auto", name)]
+    absent = {name: why for name in asked if (why := SCHEDULERS[name].unavailable())}
+    if cfg.cluster.kind in absent:
+        why = f"{absent[cfg.cluster.kind]}; log in to the cluster or set cluster.kind local"
+        raise InputError(f"cluster.kind is {cfg.cluster.kind}: {why}")
+    kind = next(name for name in asked if name not in absent)
+    SCHEDULERS[kind].check(cfg)
+    found = "; ".join(absent.values()) or "a SLURM controller answers"
+    return kind, found if cfg.cluster.kind == "auto" else "as set"
 
 
 def _check_run_folder(run: RunPaths, cfg: Config) -> None:
@@ -262,19 +278,19 @@ def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[T
         shutil.rmtree(scratch.root, ignore_errors=True)
 
 
-def _in_queue(run: RunPaths, waiting: Sequence[Task]) -> dict[str, str]:
+def _in_queue(run: RunPaths, scheduler: Scheduler, waiting: Sequence[Task]) -> dict[str, str]:
     """The stages that jobs in the queue do, with their jobs; says so, and what has to wait for their end.
 
-    Raises: InputError if SLURM does not say, or a job that is not known to be the run's works on it.
+    Raises: InputError if the scheduler does not say, or a job that is not known to be the run's works on it.
     """
     if not run.provenance.exists():
         return {}
     if note := ownership.claim(run):
         logs.say(f"note: {note}")
-    found = submission.in_queue(run)
+    found = scheduler.in_queue(run)
     states = {(state.stage, state.task): state for state in monitor.read_states(run)}
     told = {stage: str(state.job).split("_")[0] for (stage, _), state in states.items() if state.job and _open(state)}
-    submission.require_own(run, [job for stage, job in told.items() if stage not in found])
+    scheduler.require_own(run, [job for stage, job in told.items() if stage not in found])
     found = told | found
     if found:
         logs.say(f"this run is in the queue already: job {', '.join(dict.fromkeys(found.values()))}")
@@ -292,24 +308,17 @@ def _open(state: TaskState) -> bool:
     return state.state in OPEN
 
 
-def _dry_run(run: RunPaths, cfg: Config, kind: str, tasks: list[Task]) -> int:
-    """Write the script of every stage and ask SLURM what it thinks of it, or name the commands; submit nothing.
+def _dry_run(run: RunPaths, cfg: Config, scheduler: Scheduler, tasks: list[Task]) -> int:
+    """Say how every stage would be started; submit nothing.
 
-    Returns: 1 if SLURM would refuse one as things are.
+    Returns: 1 if one would be refused as things are.
     """
     refused = False
     for stage in STAGES:
         mine = [task for task in tasks if task.stage is stage]
-        if not mine:
-            continue
-        if kind == "slurm":
-            script = submission.write_script(run, cfg, stage, mine)
-            said = scheduler.test_only(script)
-            refusal = reasons.settings_of(said) if REFUSAL in said else ""
-            refused = refused or REFUSAL in said
-            logs.say(f"{stage.name}: {stages.count(mine)}, {script}\n  SLURM: {said}{refusal}")
-        else:
-            argv = stages.command(mine[0], run, cfg.cluster.ranks, ["--standalone"])
-            logs.say(f"{stage.name}: {stages.count(mine)}, {shlex.join(argv)}")
+        if mine:
+            said, refuses = scheduler.try_out(run, cfg, stage, mine)
+            refused = refused or refuses
+            logs.say(f"{stage.name}: {stages.count(mine)}, {said}")
     logs.say("nothing was submitted" + ("; as it is, SLURM would refuse it: see above" if refused else ""))
     return int(refused)

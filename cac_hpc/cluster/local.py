@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import FrameType
@@ -22,11 +23,32 @@ from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Stage, Task
 
+RUNS_HERE = True
 STOP_S = 40  # for what was asked to stop
 POLL_S = 0.5
 
 
-def run_stages(run: RunPaths, cfg: Config, waiting: list[Task]) -> Generator[None, None, None]:
+def unavailable() -> None:
+    """This machine is always there."""
+
+
+def in_queue(run: RunPaths) -> dict[str, str]:
+    """Nothing: tasks here have no queue."""
+    return {}
+
+
+def require_own(run: RunPaths, jobs: Sequence[str]) -> None:
+    """Tasks here are no jobs."""
+
+
+def try_out(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]) -> tuple[str, bool]:
+    """The command of the first task of a stage; nothing refuses it."""
+    return shlex.join(stages.command(tasks[0], run, cfg.cluster.ranks, ["--standalone"])), False
+
+
+def start(
+    run: RunPaths, cfg: Config, waiting: Sequence[Task], queued: Mapping[str, str]
+) -> Generator[None, None, None]:
     """Run the waiting tasks, yielding while they run; what a stopped launcher started stops with it.
 
     Ends early when a stage fails that the next one needs whole.
@@ -48,7 +70,7 @@ def run_stages(run: RunPaths, cfg: Config, waiting: list[Task]) -> Generator[Non
         _stop_all(children)
 
 
-def check_devices(cfg: Config) -> None:
+def check(cfg: Config) -> None:
     """The GPUs that a fold asks for are on this machine, and the installed torch can use them.
 
     Raises: InputError if not.

@@ -20,6 +20,7 @@ from cac_hpc.cluster import launch, ownership, scheduler, submission
 from cac_hpc.dataset import packing, sealing
 from cac_hpc.phantom import cohort
 from cac_hpc.run import ledger, logs, settings, stages
+from cac_hpc.run.commands import PhantomConfig
 from cac_hpc.run.config import (
     Checks,
     Config,
@@ -27,7 +28,6 @@ from cac_hpc.run.config import (
     LabelsConfig,
     ModelConfig,
     PackConfig,
-    PhantomConfig,
     SplitConfig,
     WorkError,
 )
@@ -58,7 +58,7 @@ def rehearse(root: Path, source: Path) -> int:
     same, (alone, warned) = False, (run for run, _ in runs.values())
     try:
         for run, small in runs.values():
-            submission.submit(run, small, [_task(run, small)], {})
+            submission.start(run, small, [_task(run, small)], {})
         findings = _warn(warned)
         if not _given_up(warned):
             for run in (alone, warned):

@@ -24,6 +24,9 @@ from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Stage, Task
 
+RUNS_HERE = False
+REFUSAL = "allocation failure"  # in what sbatch --test-only says
+OF_SLURM = "%\\|"  # in file names a pattern, and that there is none; what parts the columns of its answers
 DEFAULT_ARRAY_SIZE = 1001  # SLURM's own MaxArraySize
 ENDING_S, POLL_S = 120.0, 1.0  # longer than SLURM gives a job to end
 APPEARS_S = 10.0  # until the controller knows a job that it has taken
@@ -31,6 +34,31 @@ NO_ANSWER = re.compile(r"time[d]?.?out|contact|communicat|connect|answer|socket|
 ANSWER = re.compile(r"(Submitted batch job )?\d+(;\S+| on cluster \S+)?")
 MOST_WORDS = 10  # lines of a site's
 LAUNCH_AGAIN = "launch again: what is in the queue already is found by its name"
+
+
+def unavailable() -> str | None:
+    """Why there is no SLURM here; None if there is one that answers."""
+    return scheduler.unavailable()
+
+
+def check(cfg: Config) -> None:
+    """The run folder has a name that SLURM's log files can have.
+
+    Raises: InputError if not.
+    """
+    if character := next(filter(cfg.run.__contains__, OF_SLURM), None):
+        raise InputError(
+            f"run is {cfg.run!r}, but SLURM gives {character} a meaning of its own in names of log files; wanted "
+            "a path without it"
+        )
+
+
+def try_out(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]) -> tuple[str, bool]:
+    """Write the script of a stage and ask SLURM what it thinks of it; returns both, and whether SLURM would refuse."""
+    script = write_script(run, cfg, stage, tasks)
+    said = scheduler.test_only(script)
+    refused = REFUSAL in said
+    return f"{script}\n  SLURM: {said}{reasons.settings_of(said) if refused else ''}", refused
 
 
 def in_queue(run: RunPaths) -> dict[str, str]:
@@ -85,7 +113,7 @@ def require_own(run: RunPaths, jobs: Sequence[str]) -> None:
                 )
 
 
-def submit(run: RunPaths, cfg: Config, waiting: Sequence[Task], queued: Mapping[str, str]) -> None:
+def start(run: RunPaths, cfg: Config, waiting: Sequence[Task], queued: Mapping[str, str]) -> None:
     """Submit the stages with waiting tasks, each after the one it waits for.
 
     Args:

@@ -1,4 +1,4 @@
-"""The score sheet: which study has which Agatston score, and so which calcium category."""
+"""Labels: which study has which Agatston score, and so which calcium category; read from a sheet or another source."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ QUOTED = re.compile(r"[<>=~≤≥+-]{0,2} ?(?:(?:0|[1-9][0-9]{0,3}|[1-9][,. ][0-
 NO_VALUE = re.compile(r"#?n/a|tbd|missing|pending|unknown|[?]|--?", re.IGNORECASE)  # Na, Nil, None are names, too
 YEAR = re.compile(r"\D*(?:19|20)[0-9]{2}\D*")
 FORMULA = "spreadsheets take its name for a formula, wanted one that does not begin with = + - @ or a tab"
+Source = Callable[[Path, Sequence[str]], list[tuple[Cell, ...]]]  # as `sheets.read_sheet`, with its errors
+SOURCES: dict[str, Source] = {".csv": read_sheet, ".xlsx": read_sheet}  # by the ending of labels.sheet
 MOST_PAIRS = 40_000  # of names compared letter by letter for near misses: about a second
 
 
@@ -77,7 +79,7 @@ def match_labels(cfg: LabelsConfig, studies: Sequence[str], dicom_root: str) -> 
     Raises: InputError if the sheet as a whole cannot be used; or, on one line each, naming all folders without a
         valid row and all rows without a folder, unless they are to be skipped and something is left.
     """
-    found = _read_rows(cfg)
+    found = read_labels(cfg)
     unseen = [row for row in found if row.study.in_hidden_row]
     rows = found if cfg.hidden_rows == "use" else [row for row in found if not row.study.in_hidden_row]
     patients = _patient_numbers(rows)
@@ -148,10 +150,16 @@ def categories(scores: Sequence[float], edges: Sequence[float]) -> np.ndarray:
     return np.searchsorted(np.asarray(edges, dtype=float), np.asarray(scores, dtype=float), side="left")
 
 
-def _read_rows(cfg: LabelsConfig) -> list[Row]:
+def read_labels(cfg: LabelsConfig) -> list[Row]:
+    """What the source says of each study, nothing of it checked but that it can be read.
+
+    Raises: InputError if the source as a whole cannot be used, or says nothing.
+    """
+    path = Path(cfg.sheet)
+    read = SOURCES.get(path.suffix.lower(), read_sheet)  # which refuses other endings
     columns = [cfg.study_column, cfg.score_column, *([cfg.patient_column] if cfg.patient_column else [])]
     try:
-        rows = [Row(*cells) for cells in read_sheet(Path(cfg.sheet), columns)]
+        rows = [Row(*cells) for cells in read(path, columns)]
     except ColumnError as error:
         settings = "labels.study_column, labels.score_column or labels.patient_column"
         raise InputError(f"{cfg.sheet}: {error}; set {settings} to the sheet's names") from error

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.dataset import intake, plan, shards
-from cac_hpc.dataset.intake import Study
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.run import digests, ledger, logs, paths, settings
 from cac_hpc.run.config import Config, InputError, PackConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.volumes import files
+from cac_hpc.volumes.study import Study
 
 
 @dataclass(frozen=True)

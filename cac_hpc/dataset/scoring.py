@@ -19,12 +19,14 @@ from cac_hpc.calcium import agatston, regions
 from cac_hpc.calcium.agatston import Score
 from cac_hpc.calcium.regions import Drawn
 from cac_hpc.dataset import intake, labels
-from cac_hpc.dataset.intake import Study, Volume
+from cac_hpc.dataset.intake import Volume
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.run import logs, paths, settings
-from cac_hpc.run.config import Checks, Frame, InputError, LabelsConfig, PackConfig, RuleConfig, ScoreConfig
+from cac_hpc.run.commands import RuleConfig, ScoreConfig
+from cac_hpc.run.config import Checks, Frame, InputError, LabelsConfig, PackConfig
 from cac_hpc.run.reasons import Refused
 from cac_hpc.volumes import files, images
+from cac_hpc.volumes.study import Study
 
 SCORES = ("study", "agatston", "category", "volume_mm3", "mass_mg", "lesions", "slices_with_lesions", "slices",
           "empty_slices", "region", "warnings", "fault")  # fmt: skip

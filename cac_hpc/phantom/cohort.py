@@ -17,7 +17,8 @@ import numpy as np
 
 from cac_hpc.volumes import dicom
 from cac_hpc.run import logs
-from cac_hpc.run.config import InputError, LabelsConfig, PhantomConfig
+from cac_hpc.run.commands import PhantomConfig
+from cac_hpc.run.config import InputError, LabelsConfig
 from cac_hpc.phantom import phantom, protocols, surprises, truth
 
 EDGES = LabelsConfig.edges  # Agatston scores; a category ends at its edge, the edge included

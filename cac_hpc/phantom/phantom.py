@@ -12,7 +12,8 @@ import numpy as np
 from scipy import ndimage
 
 from cac_hpc.calcium import agatston
-from cac_hpc.run.config import InputError, PhantomConfig, WorkError
+from cac_hpc.run.commands import PhantomConfig
+from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.phantom import chambers, coronaries, distractors, formation, habitus, plaques, protocols, thorax
 from cac_hpc.phantom.canvas import Grid
 from cac_hpc.phantom.protocols import Protocol

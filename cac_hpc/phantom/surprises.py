@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cac_hpc.run.config import LabelsConfig, PhantomConfig
+from cac_hpc.run.commands import PhantomConfig
+from cac_hpc.run.config import LabelsConfig
 
 SERIES = "Pro_Gated_CS_3.0_I30f_3_70%"
 ABOVE = LabelsConfig.edges[-1]

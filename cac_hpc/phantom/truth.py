@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.calcium import agatston
-from cac_hpc.run.config import RuleConfig
+from cac_hpc.run.commands import RuleConfig
 from cac_hpc.phantom.coronaries import ARTERIES
 from cac_hpc.phantom.phantom import Study
 

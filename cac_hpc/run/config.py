@@ -18,6 +18,7 @@ StudyRule = Literal["refuse", "earliest", "latest"]
 # settings that change no prediction
 OWN_OPTIONS = ("job-name", "array", "dependency", "clusters", "parsable", "wait")  # of sbatch, by which jobs are known
 WITHOUT_EFFECT = ("train.allow_inexact_resume", "train.checkpoint_minutes", "train.occlusion", "train.residency")
+ADDED = {"written": False}  # of a setting that older runs lack: it is written only where it is not the default
 
 
 class InputError(ValueError):
@@ -31,6 +32,17 @@ class WorkError(RuntimeError):
 def require(ok: bool, key: str, value: object, wanted: str) -> None:
     if not ok:
         raise InputError(f"{key} is {value!r}, but must be {wanted}")
+
+
+def within(section: object, key: str, **limits: tuple[float, float | None]) -> None:
+    """Refuse settings of a section that are not from the lowest to the highest number, if there is a highest.
+
+    Args:
+        key: the section's name, with a point behind it.
+    """
+    for name, (low, high) in limits.items():
+        value, wanted = getattr(section, name), f"{low:.15g} or more" if high is None else f"{low:.15g} to {high:.15g}"
+        require(low <= value and (high is None or value <= high), f"{key}{name}", value, wanted)
 
 
 def require_text(key: str, *texts: str) -> None:
@@ -91,13 +103,9 @@ class SeriesRule:
 
     def __post_init__(self) -> None:
         low, high = self.thickness_mm
-        require(
-            0 <= low <= high <= 1000,
-            "pack.series.thickness_mm",
-            self.thickness_mm,
-            "low, high with 0 <= low <= high <= 1000",
-        )
-        require(0 <= self.max_lean_degrees <= 45, "pack.series.max_lean_degrees", self.max_lean_degrees, "0 to 45")
+        wanted = "low, high with 0 <= low <= high <= 1000"
+        require(0 <= low <= high <= 1000, "pack.series.thickness_mm", self.thickness_mm, wanted)
+        within(self, "pack.series.", max_lean_degrees=(0, 45))
         try:
             re.compile(self.description or "")
         except re.error as error:
@@ -133,8 +141,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         require(0 < self.minutes <= 1e6, "pack.limits.minutes", self.minutes, "above 0, at most 1000000")
-        require(0.5 <= self.memory_gb <= 1e6, "pack.limits.memory_gb", self.memory_gb, "0.5 to 1000000")
-        require(0 <= self.rejected_studies <= 1, "pack.limits.rejected_studies", self.rejected_studies, "0 to 1")
+        within(self, "pack.limits.", memory_gb=(0.5, 1e6), rejected_studies=(0, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,13 +160,9 @@ class PackConfig:
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
-        require(8 <= self.size <= 1024, "pack.size", self.size, "8 to 1024")
-        require(self.studies_per_shard >= 1, "pack.studies_per_shard", self.studies_per_shard, "1 or more")
-        require(self.min_slices >= 1, "pack.min_slices", self.min_slices, "1 or more")
+        within(self, "pack.", size=(8, 1024), studies_per_shard=(1, None), min_slices=(1, None))
         require(self.max_slices >= self.min_slices, "pack.max_slices", self.max_slices, "pack.min_slices or more")
-        require(0 <= self.crop_margin_mm <= 200, "pack.crop_margin_mm", self.crop_margin_mm, "0 to 200")
-        tolerance_mm = self.spacing_tolerance_mm
-        require(0 <= tolerance_mm <= 100, "pack.spacing_tolerance_mm", tolerance_mm, "0 to 100")
+        within(self, "pack.", crop_margin_mm=(0, 200), spacing_tolerance_mm=(0, 100))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,21 +180,17 @@ class SplitConfig:
         of_run = "the folder of the finished run by patient that it is contrasted with, as split.unit is slice"
         wanted = of_run if self.unit == "slice" else "null, as split.unit is patient"
         require(bool(self.contrast_to) == (self.unit == "slice"), "split.contrast_to", self.contrast_to, wanted)
-        require(self.folds >= 2, "split.folds", self.folds, "2 or more")
+        within(self, "split.", folds=(2, None), seed=(0, None))
         require(0 < self.val_fraction < 1, "split.val_fraction", self.val_fraction, "between 0 and 1")
         require(0 < self.test_fraction < 1, "split.test_fraction", self.test_fraction, "between 0 and 1")
         test = self.test_fraction if self.scheme == "holdout" else 1 / self.folds
-        require(
-            test + self.val_fraction < 1,
-            "split.val_fraction",
-            self.val_fraction,
-            f"less than {1 - test:.2f}, so that patients are left for training",
-        )
-        require(self.seed >= 0, "split.seed", self.seed, "0 or more")
+        left = f"less than {1 - test:.2f}, so that patients are left for training"
+        require(test + self.val_fraction < 1, "split.val_fraction", self.val_fraction, left)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
+    name: str = field(default="slice_cnn", metadata=ADDED)  # see train/models
     filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # one convolution + ReLU + 2x2 max-pooling each
     kernel: int = 3  # pixels per side of every convolution; its edges are filled with zeros, the size stays
     dense: int = 512
@@ -218,11 +217,9 @@ class AugmentConfig:
     offset_hu: float = 0.0  # the same number, at most this, is added to or taken from all pixels of a slice
 
     def __post_init__(self) -> None:
-        require(0 <= self.rotation_deg <= 180, "train.augment.rotation_deg", self.rotation_deg, "0 to 180")
         require(0 <= self.shift < 1, "train.augment.shift", self.shift, "at least 0 and below 1")
-        require(0 <= self.scale <= 0.9, "train.augment.scale", self.scale, "0 to 0.9")
-        require(0 <= self.noise_hu <= 1000, "train.augment.noise_hu", self.noise_hu, "0 to 1000")
-        require(0 <= self.offset_hu <= 1000, "train.augment.offset_hu", self.offset_hu, "0 to 1000")
+        limits = {"rotation_deg": (0, 180), "scale": (0, 0.9), "noise_hu": (0, 1000), "offset_hu": (0, 1000)}
+        within(self, "train.augment.", **limits)
 
     @property
     def moves(self) -> bool:
@@ -238,8 +235,10 @@ class AugmentConfig:
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     epochs: int
-    batch_size: int = 32  # slices, over all ranks
+    batch_size: int = 32  # slices, or studies where the model predicts these; over all ranks
+    optimizer: str = field(default="adam", metadata=ADDED)  # see train/optimizers
     learning_rate: float = 1e-4
+    schedule: str = field(default="plateau", metadata=ADDED)  # of the learning rate: see train/optimizers
     plateau_factor: float = 0.5  # applied when validation loss has not improved ...
     plateau_patience: int = 2  # ... for this many epochs
     min_learning_rate: float = 1e-6
@@ -259,29 +258,17 @@ class TrainConfig:
     shuffle_window: int | None = None  # slices shuffled together; null: all of them, or 2048 where they are streamed
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 1, "train.epochs", self.epochs, "1 or more")
-        require(self.batch_size >= 1, "train.batch_size", self.batch_size, "1 or more")
+        within(self, "train.", epochs=(1, None), batch_size=(1, None), plateau_patience=(1, None), seed=(0, None))
         require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "above 0")
         require(0 < self.plateau_factor < 1, "train.plateau_factor", self.plateau_factor, "between 0 and 1")
-        require(self.plateau_patience >= 1, "train.plateau_patience", self.plateau_patience, "1 or more")
-        require(
-            0 <= self.min_learning_rate <= self.learning_rate,
-            "train.min_learning_rate",
-            self.min_learning_rate,
-            "at least 0 and at most train.learning_rate",
-        )
-        require(
-            0 <= self.checkpoint_minutes < math.inf, "train.checkpoint_minutes", self.checkpoint_minutes, "0 or more"
-        )
+        lowest, wanted = self.min_learning_rate, "at least 0 and at most train.learning_rate"
+        require(0 <= lowest <= self.learning_rate, "train.min_learning_rate", lowest, wanted)
+        minutes = self.checkpoint_minutes
+        require(0 <= minutes < math.inf, "train.checkpoint_minutes", minutes, "0 or more")
         low, high = self.window_hu
         require(-32768 <= low < high <= 32767, "train.window_hu", self.window_hu, "-32768 <= low < high <= 32767")
-        require(
-            self.device == "cuda" or self.precision != "fp16",
-            "train.precision",
-            self.precision,
-            "fp32 or bf16 when train.device is cpu",
-        )
-        require(self.seed >= 0, "train.seed", self.seed, "0 or more")
+        on_cpu = "fp32 or bf16 when train.device is cpu"
+        require(self.device == "cuda" or self.precision != "fp16", "train.precision", self.precision, on_cpu)
         window = self.shuffle_window
         require(window is None or window >= 1, "train.shuffle_window", window, "1 or more, or null")
 
@@ -324,23 +311,14 @@ class ClusterConfig:
     sbatch: dict[str, int | float | bool | str] = field(default_factory=dict)  # options by long names
 
     def __post_init__(self) -> None:
-        counts = (
-            "nodes_per_fold",
-            "ranks_per_node",
-            "cpus_per_rank",
-            "folds_per_node",
-            "array_parallelism",
-            "attempts",
-        )
-        for key in counts:
-            require(getattr(self, key) >= 1, f"cluster.{key}", getattr(self, key), "1 or more")
+        within(self, "cluster.", nodes_per_fold=(1, None), ranks_per_node=(1, None), cpus_per_rank=(1, None))
+        within(self, "cluster.", folds_per_node=(1, None), array_parallelism=(1, None), attempts=(1, None))
         for key in sorted({*OWN_OPTIONS} & {*self.sbatch}):
             require(False, f"cluster.sbatch.{key}", self.sbatch[key], "left out: the launcher sets it itself")
         for stage in ("pack", "fold", "aggregate"):
             asked: Resources = getattr(self, stage)
-            require(asked.time_min >= 1, f"cluster.{stage}.time_min", asked.time_min, "1 or more")
+            within(asked, f"cluster.{stage}.", time_min=(1, None), cpus=(1, None))
             require(asked.mem_gb > 0, f"cluster.{stage}.mem_gb", asked.mem_gb, "above 0")
-            require(asked.cpus >= 1, f"cluster.{stage}.cpus", asked.cpus, "1 or more")
         gpus = self.gpus_per_node
         require(gpus is None or gpus >= self.ranks_per_node, "cluster.gpus_per_node", gpus, "ranks_per_node or more")
         require(self.gpus_asked >= self.ranks_per_node, "cluster.gres", self.gres, "a GPU for each of ranks_per_node")
@@ -377,16 +355,9 @@ class ReportConfig:
 
     def __post_init__(self) -> None:
         require_text("report.title", self.title)
-        require(50 <= self.figure_dpi <= 600, "report.figure_dpi", self.figure_dpi, "50 to 600")
-        require(
-            -2000 <= self.window_hu[0] < self.window_hu[1] <= 10_000,
-            "report.window_hu",
-            self.window_hu,
-            "low, high with low < high, both of -2000 to 10000",
-        )
-        require(self.top_k >= 1, "report.top_k", self.top_k, "1 or more")
-        require(200 <= self.draws <= 100_000, "report.draws", self.draws, "200 to 100000")
-        require(self.seed >= 0, "report.seed", self.seed, "0 or more")
+        within(self, "report.", figure_dpi=(50, 600), top_k=(1, None), draws=(200, 100_000), seed=(0, None))
+        (low, high), wanted = self.window_hu, "low, high with low < high, both of -2000 to 10000"
+        require(-2000 <= low < high <= 10_000, "report.window_hu", self.window_hu, wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -405,86 +376,16 @@ class Config:
         require(bool(self.run), "run", self.run, "the path of the run folder")
         smallest = 2 ** len(self.model.filters)
         sizes = " -> ".join(str(self.pack.size // 2**count) for count in range(len(self.model.filters) + 1))
-        require(
-            self.pack.size >= smallest,
-            "pack.size",
-            self.pack.size,
-            f"at least {smallest}: model.filters halves it {len(self.model.filters)} times ({sizes})",
-        )
-        require(
-            self.train.batch_size >= self.cluster.ranks,
-            "train.batch_size",
-            self.train.batch_size,
-            f"at least {self.cluster.ranks}, one slice per rank (cluster.nodes_per_fold x cluster.ranks_per_node)",
-        )
+        wanted = f"at least {smallest}: model.filters halves it {len(self.model.filters)} times ({sizes})"
+        require(self.pack.size >= smallest, "pack.size", self.pack.size, wanted)
+        ranks, size = self.cluster.ranks, self.train.batch_size
+        wanted = f"at least {ranks}, one slice per rank (cluster.nodes_per_fold x cluster.ranks_per_node)"
+        require(size >= ranks, "train.batch_size", size, wanted)
 
     @property
     def gpus_asked(self) -> int:
         """GPUs that a job of folds asks for on each node."""
         return self.cluster.gpus_asked if self.train.device == "cuda" else 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhantomConfig:
-    """A synthetic cohort: where it goes, how large it is, how hard."""
-
-    out: str
-    studies: int = 68
-    slices: int | None = None  # per study; None draws as many as the study's scanner takes
-    matrix: int = 512  # pixels per side
-    field_of_view_mm: float | None = None  # None draws one of the scanner's
-    seed: int = 0
-    easy: bool = False  # patients who hardly differ, calcium in most slices, nothing else that is as dense: for demos
-    surprises: bool = False  # plant what real archives hold: odd names and ids, a label sheet with faults
-    truth: str | None = None  # folder for masks and lists of plaques and lesions; never inside ``out``
-    workers: int | None = None  # processes; None takes one per CPU. The files do not depend on it
-
-    def __post_init__(self) -> None:
-        slices, view_mm = self.slices, self.field_of_view_mm
-        require(1 <= self.studies <= 9999, "--studies", self.studies, "1 to 9999")
-        require(slices is None or 4 <= slices <= 256, "--slices", slices, "4 to 256")
-        require(32 <= self.matrix <= 1024, "--matrix", self.matrix, "32 to 1024")
-        require(view_mm is None or 150 <= view_mm <= 400, "--field_of_view_mm", view_mm, "150 to 400")
-        require(self.seed >= 0, "--seed", self.seed, "0 or more")
-        require(self.workers is None or 1 <= self.workers <= 256, "--workers", self.workers, "1 to 256")
-        if self.truth is not None:
-            inside = Path(self.out).absolute() in (Path(self.truth).absolute(), *Path(self.truth).absolute().parents)
-            require(
-                not inside, "--truth", self.truth, f"a folder outside of --out {self.out}: truth is no part of a cohort"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RuleConfig:
-    """The Agatston rule where its implementations differ; `agatston` gives the sources."""
-
-    threshold_hu: int = 130  # of a lesion's pixels, at least; 131 is "above 130"
-    min_area_mm2: float = 1.0  # of a lesion on its slice, at least
-    min_area_pixels: int = 1  # the same in pixels; a lesion has both
-    neighbours: Literal[4, 8] = 8  # of a pixel, with which it makes one lesion: 4 share an edge, 8 a corner, too
-    spacing_factor: bool = True  # multiply by the spacing of the slices / 3 mm
-    mass_factor: float | None = None  # mg per mm3 and HU, from a calibration of the scanner; null: no mass
-
-    def __post_init__(self) -> None:
-        require(1 <= self.threshold_hu <= 3000, "--threshold_hu", self.threshold_hu, "1 to 3000")
-        require(0 <= self.min_area_mm2 <= 1000, "--min_area_mm2", self.min_area_mm2, "0 to 1000")
-        require(1 <= self.min_area_pixels <= 1000, "--min_area_pixels", self.min_area_pixels, "1 to 1000")
-        require(self.neighbours in (4, 8), "--neighbours", self.neighbours, "4 or 8")
-        factor = self.mass_factor
-        require(factor is None or 0 < factor < 1, "--mass_factor", factor, "above 0 and below 1 mg per mm3 and HU")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreConfig:
-    """Which studies are scored, where in them, and by which rule."""
-
-    folder: str  # one study, or a folder of them
-    single: bool = False  # the folder is one study, even if no CT slice lies in it directly
-    region: str = "heart"  # heart, all, a file of shapes or a mask, or a folder with one of these for each study
-    region_frame: Frame | None = None  # whose rows and columns a file counts that does not say so itself
-    warn: tuple[str, ...] = ()  # checks of the series that only warn, as in pack.checks
-    out: str | None = None  # scores.csv and lesions.csv go there
-    rule: RuleConfig = RuleConfig()
 
 
 def to_yaml(cfg: Config) -> str:
@@ -494,7 +395,11 @@ def to_yaml(cfg: Config) -> str:
 def plain(section: Any) -> Any:
     """Settings as dictionaries, lists and plain values, the same after a round trip through YAML or JSON."""
     if dataclasses.is_dataclass(section):
-        return {spec.name: plain(getattr(section, spec.name)) for spec in dataclasses.fields(section)}
+        return {
+            spec.name: plain(value)
+            for spec in dataclasses.fields(section)
+            if (value := getattr(section, spec.name)) != spec.default or spec.metadata.get("written", True)
+        }
     if isinstance(section, tuple | list):
         return [plain(value) for value in section]
     return section

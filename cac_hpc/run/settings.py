@@ -7,30 +7,24 @@ which shows what can be set.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import gc
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from cac_hpc.run import composition, config, fields, logs
 from cac_hpc.run.config import (
-    Checks,
     ClusterConfig,
     Config,
     DataConfig,
-    Frame,
     InputError,
     LabelsConfig,
     ModelConfig,
     PackConfig,
-    PhantomConfig,
     ReportConfig,
-    RuleConfig,
-    ScoreConfig,
     SplitConfig,
     TrainConfig,
     WorkError,
@@ -50,27 +44,6 @@ SECTIONS = {
     "train": TrainConfig,
     "cluster": ClusterConfig,
     "report": ReportConfig,
-}
-PHANTOM_HELP = {
-    "out": "folder of the cohort: study folders and labels.csv",
-    "studies": "how many",
-    "slices": "per study; drawn like a scanner's if left out",
-    "matrix": "pixels per side",
-    "field_of_view_mm": "edge of a slice; drawn if left out",
-    "seed": "the same seed gives the same files",
-    "easy": "patients who hardly differ and calcium in most slices, so that small cohorts can be learned from",
-    "surprises": "plant what real archives hold: odd folder names and ids, a label sheet with faults",
-    "truth": "folder for masks, plaques and lesions, outside of the cohort's",
-    "workers": "processes; one per CPU if left out",
-}
-
-RULE_HELP = {
-    "threshold_hu": "HU of a lesion's pixels, at least",
-    "min_area_mm2": "area of a lesion on its slice, at least",
-    "min_area_pixels": "the same in pixels",
-    "neighbours": "of a pixel that make one lesion with it, 8 or 4",
-    "spacing_factor": "true or false: scale by slice spacing / 3 mm",
-    "mass_factor": "mg per mm3 and HU of this scanner, for the mass",
 }
 
 
@@ -248,63 +221,6 @@ def out_folder(out: str | None) -> Path:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--out {folder}: found a file, wanted a folder")
     return folder
-
-
-def parse_phantom(doc: str | None, argv: Sequence[str] | None = None) -> PhantomConfig:
-    """Read ``--out DIR`` and the other settings of a synthetic cohort.
-
-    Raises: InputError, naming the option, what was found and what was wanted.
-    """
-    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
-    kinds: dict[str, Callable[[str], object]] = {"int": int, "float": float, "str": str}
-    for spec in dataclasses.fields(PhantomConfig):
-        kind, text = str(spec.type).removesuffix(" | None"), PHANTOM_HELP[spec.name]
-        if kind == "bool":
-            parser.add_argument(f"--{spec.name}", action="store_true", help=text)
-        elif spec.default is dataclasses.MISSING:
-            parser.add_argument(f"--{spec.name}", type=kinds[kind], required=True, help=text)
-        else:
-            usual = "" if spec.default is None else f"; default {spec.default}"
-            parser.add_argument(f"--{spec.name}", type=kinds[kind], default=spec.default, help=text + usual)
-    return PhantomConfig(**vars(parser.parse_args(argv)))
-
-
-def parse_score(doc: str | None, argv: Sequence[str] | None = None) -> ScoreConfig:
-    """Read ``FOLDER [--region REGION] [--out DIR] [--single] [--warn CODE ...]`` and the fields of the rule.
-
-    Raises: InputError for a value that cannot be.
-    """
-    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
-    parser.add_argument("folder", metavar="FOLDER", help="a study's DICOM files, or a folder with one folder per study")
-    parser.add_argument("--single", action="store_true", help="FOLDER is one study, also if it has only folders in it")
-    text = "heart (found in the volume, the default), all, a .yaml, .npy or .npz file, or a folder of STUDY.yaml, ..."
-    parser.add_argument("--region", default="heart", metavar="REGION", help=text)
-    text = "rows and columns of a region's file that does not say so itself: patient, or stored as in the DICOM files"
-    parser.add_argument("--region_frame", choices=get_args(Frame), help=text)
-    parser.add_argument("--out", metavar="DIR", help="write scores.csv and lesions.csv into this folder")
-    checks = [spec.name for spec in dataclasses.fields(Checks)]
-    text = "use studies that fail this check, with a warning; several can be named"
-    parser.add_argument("--warn", nargs="+", default=[], metavar="CODE", choices=checks, help=text)
-    kinds: dict[str, Callable[[str], object]] = {"int": int, "float": float, "Literal[4, 8]": int, "bool": _truth}
-    rule = dataclasses.fields(RuleConfig)
-    for spec in rule:
-        kind = kinds[str(spec.type).removesuffix(" | None")]
-        parser.add_argument(
-            f"--{spec.name}",
-            type=kind,
-            default=spec.default,
-            metavar="X",
-            help=f"{RULE_HELP[spec.name]}; default {spec.default}",
-        )
-    read = vars(parser.parse_args(argv))
-    chosen = RuleConfig(**{spec.name: read.pop(spec.name) for spec in rule})
-    return ScoreConfig(**read | {"warn": tuple(read["warn"]), "rule": chosen})
-
-
-def _truth(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text!r}, wanted true or false")
-    return text == "true"
 
 
 def load(path: Path) -> Config:

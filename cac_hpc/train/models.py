@@ -1,79 +1,77 @@
-"""The study's network."""
+"""The models that a run can train, by name: how each is built, what it takes, and what it makes one prediction of.
+
+Importing this imports no torch: the launcher estimates with it what a run will take.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from cac_hpc.run.config import Config, ModelConfig, require
+from cac_hpc.train.slices import Unit
 
-from cac_hpc.run.config import ModelConfig
+if TYPE_CHECKING:
+    from torch import nn
 
 
-class SliceClassifier(nn.Module):
-    """The classifier of one slice: (N, 1, size, size) to logits (N, categories).
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One kind of model. Each function takes the settings, the pixels per side of a slice and the number of categories.
 
-    Per filter count a convolution, ReLU and 2x2 max-pooling; then dropout, one hidden layer and the logits. Dropout
-    is given from outside, so that it can belong to the slices and not to the process that computes them.
-
-    Args:
-        size: pixels per side of a slice, at least 2 to the number of convolutions.
-    Source: Nguyen et al., predicting coronary artery calcium severity from non-contrast cardiac CT.
+    A model of slices is called with the windowed slices (N, 1, H, W) and, in training, the factors (N, F) of its
+    dropout, see `networks.dropout_factors`, where F is its attribute ``num_features``; it returns logits (N, K). A
+    model of studies is called with the slices of all studies of the batch, one study after the other, with factors
+    (U, F) or None, and with the number of slices of each study, (U,) int64; it returns logits (U, K). N and U may be 0.
     """
 
-    def __init__(self, cfg: ModelConfig, size: int, num_categories: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        channels = 1
-        for filters in cfg.filters:
-            layers += [nn.Conv2d(channels, filters, cfg.kernel, padding=cfg.kernel // 2), nn.ReLU(), nn.MaxPool2d(2)]
-            channels = filters
-        self.num_features = channels * (size // 2 ** len(cfg.filters)) ** 2
-        self.features = nn.Sequential(*layers, nn.Flatten())
-        self.head = nn.Sequential(
-            nn.Linear(self.num_features, cfg.dense), nn.ReLU(), nn.Linear(cfg.dense, num_categories)
-        )
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):  # torch's own start lets seven layers of ReLU fade to nothing
-                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-                nn.init.constant_(layer.get_parameter("bias"), 0.0)
-
-    def forward(self, x_NCHW: Tensor, keep_NF: Tensor | None = None) -> Tensor:
-        """Logits; ``keep_NF`` is what the features are multiplied with in training, see `dropout_factors`."""
-        feature_NF = self.features(x_NCHW)
-        logits_NK: Tensor = self.head(feature_NF if keep_NF is None else feature_NF * keep_NF)
-        return logits_NK
+    build: Callable[[ModelConfig, int, int], nn.Module]
+    flops: Callable[[ModelConfig, int, int], int]  # of one slice's way to its logits
+    num_parameters: Callable[[ModelConfig, int, int], int]  # numbers that training adjusts
+    unit: Unit = "slice"  # what one prediction is of; study: of all slices of a study, whose label is the study's
 
 
-def num_parameters(model: nn.Module) -> int:
-    """How many numbers training adjusts."""
-    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+def _slice_cnn(cfg: ModelConfig, size: int, num_categories: int) -> nn.Module:
+    from cac_hpc.train.networks import SliceClassifier
+
+    return SliceClassifier(cfg, size, num_categories)
 
 
-@torch.no_grad()
-def layers(model: SliceClassifier, size: int, dropout: float) -> list[dict[str, Any]]:
-    """What a slice passes through, as it was met by sending one: layer, detail, output (shape) and parameters."""
-    found: list[dict[str, Any]] = [{"layer": "Slice", "detail": "", "output": [1, size, size], "parameters": 0}]
+def flops(cfg: ModelConfig, size: int, num_categories: int) -> int:
+    """Floating-point operations of the study's network for one slice: two, a product and a sum, per weight and place.
 
-    def meet(layer: nn.Module, _: Any, output: Tensor) -> None:
-        kernel = getattr(layer, "kernel_size", None)
-        detail = "" if kernel is None else "{0} x {0}".format(kernel if isinstance(kernel, int) else kernel[0])
-        shape = {"output": list(output.shape[1:]), "parameters": num_parameters(layer)}
-        found.append({"layer": type(layer).__name__, "detail": detail, **shape})
-        if isinstance(layer, nn.Flatten):  # dropout belongs to the slices, so it is no layer of its own
-            found.append({"layer": "Dropout", "detail": f"{dropout:g}", **shape})
-
-    handles = [layer.register_forward_hook(meet) for layer in model.modules() if not list(layer.children())]
-    try:
-        weight = next(model.parameters())
-        model(torch.zeros(1, 1, size, size, device=weight.device, dtype=weight.dtype))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
+    A convolution of k x k pixels from C to F channels on a slice of S x S takes 2 k k C F S S, a dense layer from F to
+    K numbers 2 F K. Counted as if the zeros around a slice were read; biases, ReLU, max-pooling and dropout are not
+    counted (below 1 % for the study's network). A training step takes about three times as many.
+    """
+    total, channels = 0, 1
+    for filters in cfg.filters:
+        total += 2 * cfg.kernel**2 * channels * filters * size**2
+        channels, size = filters, size // 2
+    return total + 2 * channels * size**2 * cfg.dense + 2 * cfg.dense * num_categories
 
 
-def dropout_factors(generator: torch.Generator, num_slices: int, num_features: int, dropout: float) -> Tensor:
-    """Factors (N, F) of a batch's features: 0 with probability ``dropout``, otherwise 1 / (1 - dropout)."""
-    chance_NF = torch.rand(num_slices, num_features, generator=generator, device=generator.device)
-    return (chance_NF >= dropout).float().div_(1 - dropout)
+def num_parameters(cfg: ModelConfig, size: int, num_categories: int) -> int:
+    """Weights and biases of the study's network."""
+    total, channels = 0, 1
+    for filters in cfg.filters:
+        total += cfg.kernel**2 * channels * filters + filters
+        channels, size = filters, size // 2
+    return total + channels * size**2 * cfg.dense + cfg.dense + cfg.dense * num_categories + num_categories
+
+
+MODELS = {"slice_cnn": ModelSpec(build=_slice_cnn, flops=flops, num_parameters=num_parameters)}
+
+
+def chosen(cfg: Config) -> ModelSpec:
+    """The model that the settings name.
+
+    Raises: InputError naming the choices, or if slices are divided among the parts of a fold and the model needs whole
+    studies.
+    """
+    require(cfg.model.name in MODELS, "model.name", cfg.model.name, " or ".join(sorted(MODELS)))
+    spec = MODELS[cfg.model.name]
+    by_study = f"patient, as model.name {cfg.model.name} predicts whole studies"
+    require(spec.unit == "slice" or cfg.split.unit == "patient", "split.unit", cfg.split.unit, by_study)
+    return spec

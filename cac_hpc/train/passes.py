@@ -1,6 +1,6 @@
 """The passes over a fold's slices, on one rank; between two steps all ranks agree on saving and stopping.
 
-Axes: N slice, H row, W column, K category.
+Axes: N slice, U unit (see `slices`), H row, W column, K category.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,13 +21,14 @@ from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths
-from cac_hpc.train import augment, checkpoint, distributed, models, slices, steps, transforms
+from cac_hpc.train import augment, checkpoint, distributed, networks, slices, steps, transforms
 from cac_hpc.train.distributed import Agreement, World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
 from cac_hpc.train.residency import Loaded
-from cac_hpc.train.slices import SliceTable
-from cac_hpc.train.trainer import Trainer
+from cac_hpc.train.slices import Units
+from cac_hpc.train.state import TrainingState
+from cac_hpc.train.steps import Share
 
 GENERATIONS = 2  # checkpoints that are kept
 LOOK_STEPS = {"cpu": 1, "cuda": 32}  # between two looks at the losses: a GPU waits for them
@@ -37,25 +38,22 @@ GO_ON, SAVE, STOP = range(3)  # what a rank may wish at a step boundary, the str
 
 @dataclass(frozen=True)
 class FoldData:
-    """Slices, the row numbers of the fold's three parts among them, and the weight of each category (K,).
-
-    label_N: of all slices, on the device as weight_K. box_N4: the heart on each of them, all 0 where it was not found.
-    """
+    """Slices, the units made of them, and which units are the fold's three parts."""
 
     loaded: Loaded
-    label_N: Tensor
-    weight_K: Tensor
-    box_N4: np.ndarray
-    train: np.ndarray
+    units: Units
+    label_U: Tensor  # of all units, on the device
+    weight_K: Tensor  # of each category, on the device
+    box_N4: np.ndarray  # the heart on each slice, all 0 where it was not found
+    train: np.ndarray  # numbers of units, as the two below
     val: np.ndarray
     test: np.ndarray
 
-    @property
-    def table(self) -> SliceTable:
-        return self.loaded.table
+    def num_slices(self, unit_U: np.ndarray) -> int:
+        return int(self.units.counts(unit_U).sum())
 
     def batches(self, cfg: TrainConfig, fold: int, epoch: int) -> list[np.ndarray]:
-        """Rows of the global training batches of an epoch."""
+        """Units of the global training batches of an epoch."""
         return list(slices.training_batches(self.train, cfg.batch_size, cfg.seed, fold, epoch, cfg.shuffle_window))
 
 
@@ -69,7 +67,7 @@ class Attempt:
     cfg: Config
     world: World
     data: FoldData
-    trainer: Trainer
+    state: TrainingState
     heart: Heartbeat
     agreement: Agreement
     belongs_to: dict[str, Any]
@@ -78,50 +76,70 @@ class Attempt:
     saved_s: float
 
 
-def train_pass(attempt: Attempt) -> float:
-    """Take the training slices of the epoch that were not taken yet; returns the seconds waited for them."""
-    trainer, cfg, world, data = attempt.trainer, attempt.cfg, attempt.world, attempt.data
-    train, epoch, first = cfg.train, trainer.epochs + 1, trainer.step
+def train_pass(attempt: Attempt) -> tuple[float, int]:
+    """Take the training units of the epoch that were not taken yet.
+
+    Returns: the seconds waited for their slices, and the number of these on all ranks.
+    """
+    state, world, data = attempt.state, attempt.world, attempt.data
+    train, epoch, first, waited = attempt.cfg.train, state.epochs + 1, state.step, 0.0
     batches = data.batches(train, attempt.fold, epoch)
-    mine = slice(world.rank, None, world.size)
-    dice, waited = torch.Generator(world.device), 0.0
-    seed = augment.epoch_seed(train.seed, attempt.fold, epoch)
     attempt.parallel.train()
     before = time.perf_counter()
-    order = torch.split(torch.from_numpy(np.concatenate(batches)).to(world.device), [len(batch) for batch in batches])
-    images = data.loaded.images.batches([batch[mine] for batch in batches[first:]])
+    own_rows = [data.units.rows(batch[world.rank :: world.size]) for batch in batches]
+    share_of = _collator(attempt, batches, own_rows)
+    images = data.loaded.images.batches(own_rows[first:])
     with contextlib.closing(images):
         for step, hu_NHW in enumerate(images, start=first):
             waited += time.perf_counter() - before
             attempt.heart.moved("training", epoch=epoch, step=step + 1, steps=len(batches))
-            rows = order[step]
-            dice.manual_seed(slices.step_seed(train.seed, attempt.fold, epoch, step))
-            if train.augment.active:
-                hu_NHW = augment.augment(hu_NHW, rows[mine], seed, train.augment)
-            share = steps.Share(
-                hu_NHW,
-                data.label_N[rows[mine]],
-                keep_NF=_dropout(dice, trainer, len(rows), cfg.model.dropout, mine),
-                weight_sum=data.weight_K[data.label_N[rows]].sum(),
-            )
+            share = share_of(step, hu_NHW)
             loss = steps.train_step(
-                attempt.parallel, trainer.optimizer, trainer.scaler, share, data.weight_K, world.size, train
+                attempt.parallel, state.optimizer, state.scaler, share, data.weight_K, world.size, train
             )
-            trainer.parts.append(loss)
+            state.parts.append(loss)
             _look_at_losses(attempt)
             if not train.compile:  # else a step may take as long as compiling
                 attempt.heart.measured(time.perf_counter() - before)
             obey(attempt, attempt.agreement.later(wish(attempt)))
             attempt.heart.moved("reading", epoch=epoch, step=step + 2)
             before = time.perf_counter()
-    return waited
+    return waited, sum(map(data.num_slices, batches[first:]))
 
 
-def _dropout(dice: torch.Generator, trainer: Trainer, num_slices: int, dropout: float, mine: slice) -> Tensor | None:
-    """This rank's rows of the global batch's dropout: a slice has the same whichever rank computes it."""
-    if dropout == 0:
-        return None
-    return models.dropout_factors(dice, num_slices, trainer.model.num_features, dropout)[mine]
+def _collator(
+    attempt: Attempt, batches: Sequence[np.ndarray], own_rows: Sequence[np.ndarray]
+) -> Callable[[int, Tensor], Share]:
+    """What makes this rank's share of a step: of the number of the step in the epoch, and the slices of that share.
+
+    Args:
+        batches: units of each global batch. own_rows: rows of the slices of this rank's units of it.
+    """
+    state, cfg, world, data = attempt.state, attempt.cfg, attempt.world, attempt.data
+    epoch, mine = state.epochs + 1, slice(world.rank, None, world.size)
+    seed = augment.epoch_seed(cfg.train.seed, attempt.fold, epoch)
+    random, num_features = torch.Generator(world.device), networks.num_features(state.model)
+    units, rows = _on_device(batches, world.device), _on_device(own_rows, world.device)
+    counts = None
+    if data.units.kind != "slice":
+        counts = _on_device([data.units.counts(batch[mine]) for batch in batches], world.device)
+
+    def share_of(step: int, hu_NHW: Tensor) -> Share:
+        unit_U, keep_UF = units[step], None
+        if cfg.train.augment.active:
+            hu_NHW = augment.augment(hu_NHW, rows[step], seed, cfg.train.augment)
+        if cfg.model.dropout > 0:  # of the global batch: a unit has the same whichever rank computes it
+            random.manual_seed(slices.step_seed(cfg.train.seed, attempt.fold, epoch, step))
+            keep_UF = networks.dropout_factors(random, len(unit_U), num_features, cfg.model.dropout)[mine]
+        weight_sum = data.weight_K[data.label_U[unit_U]].sum()
+        return Share(hu_NHW, data.label_U[unit_U[mine]], keep_UF, weight_sum, None if counts is None else counts[step])
+
+    return share_of
+
+
+def _on_device(parts: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, ...]:
+    """Arrays of integers on the device, moved there together."""
+    return torch.split(torch.from_numpy(np.concatenate(parts)).to(device), list(map(len, parts)))
 
 
 def _look_at_losses(attempt: Attempt) -> None:
@@ -129,14 +147,14 @@ def _look_at_losses(attempt: Attempt) -> None:
 
     Raises: WorkError if they are not.
     """
-    trainer, look = attempt.trainer, LOOK_STEPS[attempt.world.device.type]
-    if trainer.step % look == 0:
-        newest = torch.stack(trainer.parts[-(look + NOT_FINITE) :]).tolist()
-        check_losses(attempt, newest, trainer.step - len(newest))
+    state, look = attempt.state, LOOK_STEPS[attempt.world.device.type]
+    if state.step % look == 0:
+        newest = torch.stack(state.parts[-(look + NOT_FINITE) :]).tolist()
+        check_losses(attempt, newest, state.step - len(newest))
 
 
 def check_losses(attempt: Attempt, losses: Sequence[float], first: int) -> None:
-    """Stand no loss that is not finite, and several in a row where fp16 skips such steps.
+    """Refuse a loss that is not finite, or several in a row where fp16 skips such steps.
 
     Args:
         losses: of steps from the epoch's step ``first`` on, counted from 0.
@@ -148,8 +166,8 @@ def check_losses(attempt: Attempt, losses: Sequence[float], first: int) -> None:
     for step, loss in enumerate(losses, start=first):
         row = 0 if math.isfinite(loss) else row + 1
         if row == limit:
-            epoch, step = attempt.trainer.epochs + 1, step - limit + 1
-            studies = sorted(set(data.table.study[data.batches(cfg.train, attempt.fold, epoch)[step]]))
+            epoch, step = attempt.state.epochs + 1, step - limit + 1
+            studies = sorted(set(data.units.study[data.batches(cfg.train, attempt.fold, epoch)[step]]))
             cause = Cause(
                 "loss_not_finite", task=attempt.fold, epoch=epoch, step=step + 1, value=str(losses[step - first]),
                 words="several in a row" if limit > 1 else None, studies=", ".join(studies), advice=remedy(cfg),
@@ -176,59 +194,65 @@ def obey(attempt: Attempt, decision: int) -> None:
     """
     if decision == GO_ON:
         return
-    trainer, files = attempt.trainer, attempt.files
-    trainer.share_losses(attempt.world)
-    check_losses(attempt, trainer.losses, 0)
+    state, files = attempt.state, attempt.files
+    state.share_losses(attempt.world)
+    check_losses(attempt, state.losses, 0)
     if attempt.world.is_main:
         attempt.heart.moved("saving")
         _save(attempt)
     distributed.gather(None, attempt.world)  # the checkpoint is whole before anybody goes on
     attempt.saved_s = time.monotonic()
-    if decision == STOP and trainer.epochs < attempt.cfg.train.epochs:
+    if decision == STOP and state.epochs < attempt.cfg.train.epochs:
         files.stop.unlink(missing_ok=True)
         asked = attempt.heart.stop_asked_by or Cause("stopped")
-        cause = replace(asked, epoch=trainer.epochs, step=trainer.step)
+        cause = replace(asked, epoch=state.epochs, step=state.step)
         log.info("saved and %s", cause)
         raise Stopped(cause)
 
 
 def _save(attempt: Attempt) -> None:
     """Write a checkpoint and drop those that are too old."""
-    trainer, files = attempt.trainer, attempt.files
-    state = trainer.state() | {"belongs_to": attempt.belongs_to, "made_with": attempt.made_with}
-    checkpoint.save(files.checkpoint(trainer.epochs, trainer.step), state, attempt.fence.check)
+    state, files = attempt.state, attempt.files
+    saved = state.to_plain() | {"belongs_to": attempt.belongs_to, "made_with": attempt.made_with}
+    checkpoint.save(files.checkpoint(state.epochs, state.step), saved, attempt.fence.check)
     for path in files.checkpoints()[:-GENERATIONS]:
         checkpoint.remove(path)
 
 
-def evaluate(attempt: Attempt, rows: np.ndarray, phase: str, seen: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Evaluate every row once; every rank gets all probabilities (N, K) and losses (N,).
+def evaluate(
+    attempt: Attempt, unit_U: np.ndarray, phase: str, seen: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Evaluate every unit once; every rank gets all probabilities (U, K) and losses (U,).
 
-    The batches are the same whatever the number of ranks that share them, so a slice's numbers are, too.
+    The batches are the same whatever the number of ranks that share them, so a unit's numbers are, too.
 
     Args:
         seen: heart or rim, if the other one is to be blank.
     """
     cfg, world, data = attempt.cfg, attempt.world, attempt.data
-    positions = np.split(np.arange(len(rows)), range(cfg.train.batch_size, len(rows), cfg.train.batch_size))
+    positions = np.split(np.arange(len(unit_U)), range(cfg.train.batch_size, len(unit_U), cfg.train.batch_size))
     mine = positions[world.rank :: world.size]
 
-    epoch = attempt.trainer.epochs + (phase == "validating")
+    epoch = attempt.state.epochs + (phase == "validating")
 
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        images = data.loaded.images.batches([rows[batch] for batch in mine])
-        for step, (batch, hu_NHW) in enumerate(zip(mine, images, strict=True)):
+    def batches() -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        own = [unit_U[batch] for batch in mine]
+        rows = list(map(data.units.rows, own))
+        for step, (row_N, hu_NHW) in enumerate(zip(rows, data.loaded.images.batches(rows), strict=True)):
             attempt.heart.moved(phase, epoch=epoch, step=step, steps=len(mine))
             if seen is not None:
-                box_N4 = torch.from_numpy(data.box_N4[rows[batch]]).to(world.device)
+                box_N4 = torch.from_numpy(data.box_N4[row_N]).to(world.device)
                 hu_NHW = transforms.blank(hu_NHW, box_N4, seen == "rim", cfg.train.window_hu[0])
-            yield hu_NHW, data.label_N[torch.from_numpy(rows[batch]).to(world.device)]
+            count_U = None
+            if data.units.kind != "slice":
+                count_U = torch.from_numpy(data.units.counts(own[step])).to(world.device)
+            yield hu_NHW, data.label_U[torch.from_numpy(own[step]).to(world.device)], count_U
 
-    attempt.trainer.model.eval()
-    probability, losses = steps.evaluate(attempt.trainer.model, batches(), len(cfg.labels.names), cfg.train)
+    attempt.state.model.eval()
+    probability, losses = steps.evaluate(attempt.state.model, batches(), len(cfg.labels.names), cfg.train)
     own = np.concatenate([np.zeros(0, np.int64), *mine])
     parts = distributed.gather((own, probability, losses), world)
     where, probability, losses = (np.concatenate(part) for part in zip(*parts, strict=True))
-    assert np.array_equal(np.sort(where), np.arange(len(rows))), "a row was evaluated by no rank or by two"
+    assert np.array_equal(np.sort(where), np.arange(len(unit_U))), "a unit was evaluated by no rank or by two"
     order = np.argsort(where)
     return probability[order], losses[order]

@@ -8,8 +8,7 @@ import time
 import torch
 
 from cac_hpc.run.config import Config, Precision
-from cac_hpc.train import steps
-from cac_hpc.train.models import SliceClassifier
+from cac_hpc.train import models, steps
 
 PROBE_SLICES, PROBE_STEPS = 8, 3
 WORTH = 1.2  # times as fast as fp32 must bf16 be on a CPU: less is noise
@@ -26,11 +25,10 @@ def choose(cfg: Config, device: torch.device) -> Precision:
 
 def _step_seconds(cfg: Config, name: Precision) -> float:
     """The fastest of a few steps of a new network on nothing; the caller's random numbers stay as they are."""
-    train = dataclasses.replace(cfg.train, precision=name)
+    train, spec = dataclasses.replace(cfg.train, precision=name), models.chosen(cfg)
     with torch.random.fork_rng(devices=[]):
-        model = SliceClassifier(cfg.model, cfg.pack.size, len(cfg.labels.names))
-    empty = torch.zeros(PROBE_SLICES, cfg.pack.size, cfg.pack.size, dtype=torch.int16)
-    share = steps.Share(empty, torch.zeros(PROBE_SLICES, dtype=torch.int64), None, torch.ones(()))
+        model = spec.build(cfg.model, cfg.pack.size, len(cfg.labels.names))
+    share = steps.blank_share(spec.unit, PROBE_SLICES, cfg.pack.size, torch.device("cpu"))
     weight_K, seconds = torch.ones(len(cfg.labels.names)), []
     for _ in range(PROBE_STEPS):
         started = time.perf_counter()

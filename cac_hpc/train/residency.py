@@ -5,7 +5,10 @@ Axes: N slice, H row, W column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+import mmap
+import os
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -22,7 +25,7 @@ from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
-from cac_hpc.train import distributed, feeding, room, sharing
+from cac_hpc.train import distributed, feeding, room
 from cac_hpc.train.distributed import World
 from cac_hpc.train.room import Kind, Room
 from cac_hpc.train.slices import SliceTable
@@ -138,7 +141,7 @@ def _fill_host(
 ) -> tuple[list[ShardColumns], Images]:
     """Read all shards into memory that the ranks of the node share; a GPU that has room takes a copy of it."""
     starts = np.cumsum([0, *(facts["rows"] for facts in sealed["shards"])])
-    with sharing.shared(room.slice_bytes(shape[0], shape[1]), world) as mapped:
+    with _shared(room.slice_bytes(shape[0], shape[1]), world) as mapped:
         images = mapped.int16(shape)
 
         def read(index: int) -> ShardColumns:
@@ -197,3 +200,35 @@ def _shared_out(read: Callable[[int], T], count: int, world: World, team: range)
             raise part
     found = [part for part in parts if isinstance(part, list)][team.start : team.stop]
     return [found[index % len(team)][index // len(team)] for index in range(count)]
+
+
+@contextmanager
+def _shared(num_bytes: int, world: World) -> Iterator[_SharedBytes]:
+    """Memory that all ranks of a node write and read; arrays mapped inside the block stay when it ends.
+
+    It has no name in any file system and takes no room in /dev/shm: it is gone with the last process that maps it. A
+    rank may leave the block only when every rank of its node has mapped.
+    """
+    made = -1
+    if world.local_rank == 0:
+        made = os.memfd_create("cac_hpc slices")
+        os.truncate(made, num_bytes)
+    pid, first_fd = distributed.gather((os.getpid(), made), world)[world.first_on_node]
+    opened = os.open(f"/proc/{pid}/fd/{first_fd}", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        yield _SharedBytes(opened, num_bytes)
+    finally:
+        os.close(opened)
+        if made >= 0:
+            os.close(made)
+
+
+@dataclass(frozen=True)
+class _SharedBytes:
+    fd: int
+    bytes: int
+
+    def int16(self, shape: tuple[int, ...], touch: bool = False) -> np.ndarray:
+        """The memory as an int16 array; ``touch`` maps all of it now, not page by page when it is used."""
+        flags = mmap.MAP_SHARED | (mmap.MAP_POPULATE if touch else 0)
+        return np.frombuffer(mmap.mmap(self.fd, self.bytes, flags=flags), np.int16).reshape(shape)

@@ -1,11 +1,17 @@
-"""The slices of a dataset as a table, and the order in which ranks take them. Axes: N slice."""
+"""The slices of a dataset as a table, the units made of them, and the order in which ranks take these.
+
+A unit is what a model makes one prediction of: a slice, or a study with all its slices. Axes: N slice, U unit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+
+Unit = Literal["slice", "study"]
 
 RUN = 64  # rows that stay neighbours until their window is shuffled, so that they can be read together
 
@@ -30,6 +36,44 @@ class SliceTable:
             found = zip(self.study[chosen].tolist(), self.slice[chosen].tolist(), strict=True)
             chosen = chosen[np.fromiter((pair in wanted for pair in found), bool, len(chosen))]
         return chosen[np.lexsort((self.slice[chosen], self.study[chosen]))]
+
+
+@dataclass(frozen=True)
+class Units:
+    """All units of a dataset; a unit of slices has the number of its row in the table."""
+
+    kind: Unit
+    study: np.ndarray  # (U,)
+    label: np.ndarray  # (U,) int64
+    row: np.ndarray  # (N,) row numbers in the table, those of one unit after those of the other
+    start: np.ndarray  # (U + 1,) where in ``row`` each unit starts; the last is N
+
+    def counts(self, unit_U: np.ndarray) -> np.ndarray:
+        """How many slices these units have, (U,) int64."""
+        return np.asarray(self.start[unit_U + 1] - self.start[unit_U])
+
+    def rows(self, unit_U: np.ndarray) -> np.ndarray:
+        """Row numbers of the slices of these units, one unit after the other."""
+        count_U = self.counts(unit_U)
+        offset_U = self.start[unit_U] - (np.cumsum(count_U) - count_U)
+        return np.take(self.row, np.repeat(offset_U, count_U) + np.arange(count_U.sum()))
+
+    def of_rows(self, row_N: np.ndarray) -> np.ndarray:
+        """Units that have these rows, in the order of the rows; those of one unit stand together."""
+        unit_N = np.empty(len(self.row), np.int64)
+        unit_N[self.row] = np.repeat(np.arange(len(self.label)), np.diff(self.start))
+        found_N = unit_N[row_N]
+        return np.compress(np.diff(found_N, prepend=-1) != 0, found_N)
+
+
+def units(table: SliceTable, kind: Unit) -> Units:
+    """The units that a model of that kind predicts."""
+    if kind == "slice":
+        every = np.arange(len(table.study) + 1)
+        return Units(kind, table.study, table.label, every[:-1], every)
+    study, first, count = np.unique(table.study, return_index=True, return_counts=True)
+    start = np.concatenate([[0], np.cumsum(count)])
+    return Units(kind, study, table.label[first], np.lexsort((table.slice, table.study)), start)
 
 
 def training_batches(

@@ -16,12 +16,12 @@ from cac_hpc.run import config, digests
 from cac_hpc.run.config import Config, InputError, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths, RunPaths
-from cac_hpc.train import checkpoint, distributed, hardware, occlusion, precision, residency, slices, steps
+from cac_hpc.train import checkpoint, distributed, hardware, models, occlusion, precision, residency, slices, steps
 from cac_hpc.train.distributed import Agreement, World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
 from cac_hpc.train.passes import Attempt, FoldData
-from cac_hpc.train.trainer import Trainer, new_trainer
+from cac_hpc.train.state import TrainingState, new_state
 
 
 def start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat, fence: Fence) -> Attempt:
@@ -32,12 +32,12 @@ def start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat,
     found = _newest(files, belongs_to, world)
     before = found[1]["made_with"]["train"] if found else {}
     cfg = dataclasses.replace(cfg, train=_settle(cfg, data.loaded.window, before, world))
-    trainer, made_with = new_trainer(cfg, world), _circumstances(run, cfg, world)
+    state, made_with = new_state(cfg, world), _circumstances(run, cfg, world)
     if found:
-        _go_on(trainer, *found, made_with, cfg)
-    parallel = distributed.data_parallel(torch.compile(trainer.model) if cfg.train.compile else trainer.model, world)  # type: ignore[arg-type]
+        _go_on(state, *found, made_with, cfg)
+    parallel = distributed.data_parallel(torch.compile(state.model) if cfg.train.compile else state.model, world)  # type: ignore[arg-type]
     attempt = Attempt(
-        files, fence, fold, cfg, world, data, trainer, heart, Agreement(world), belongs_to, made_with, parallel,
+        files, fence, fold, cfg, world, data, state, heart, Agreement(world), belongs_to, made_with, parallel,
         time.monotonic(),
     )  # fmt: skip
     heart.moved("starting")
@@ -66,20 +66,22 @@ def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
     studies = sealed.read_studies(dataset)
     category = dict(zip(studies["study"], studies["category"].astype(int), strict=True))
     loaded = residency.load(dataset, category, cfg, world)
-    label, num_categories = loaded.table.label, len(cfg.labels.names)
-    train, val, test = (loaded.table.rows(part) for part in (parts.train, parts.val, parts.test))
+    units, num_categories = slices.units(loaded.table, models.chosen(cfg).unit), len(cfg.labels.names)
+    label_U = units.label
+    train, val, test = (units.of_rows(loaded.table.rows(part)) for part in (parts.train, parts.val, parts.test))
     weight = np.ones(num_categories)
     if cfg.train.class_weight == "balanced":
-        weight = slices.balanced_weights(label[train], num_categories)
+        weight = slices.balanced_weights(label_U[train], num_categories)
     if world.is_main:
-        log.info("%d training, %d validation, %d test slices", len(train), len(val), len(test))
-        for absent in np.setdiff1d(range(num_categories), label[train]):
+        counts = [units.counts(part).sum() for part in (train, val, test)]
+        log.info("%d training, %d validation, %d test slices", *counts)
+        for absent in np.setdiff1d(range(num_categories), label_U[train]):
             log.warning("no training slice is of category %s", cfg.labels.names[absent])
     weight_K = torch.tensor(weight, dtype=torch.float32, device=world.device)
     box = occlusion.boxes(studies, cfg.pack.size) if cfg.train.occlusion else {}
     names, number_N = np.unique(loaded.table.study, return_inverse=True)
     box_N4 = np.array([box.get(study, occlusion.NOWHERE) for study in names.tolist()], np.int16)[number_N]
-    return FoldData(loaded, torch.from_numpy(label).to(world.device), weight_K, box_N4, train, val, test)
+    return FoldData(loaded, units, torch.from_numpy(label_U).to(world.device), weight_K, box_N4, train, val, test)
 
 
 def _newest(files: FoldPaths, belongs_to: Mapping[str, Any], world: World) -> tuple[Path, dict[str, Any]] | None:
@@ -107,12 +109,12 @@ def _circumstances(run: RunPaths, cfg: Config, world: World) -> dict[str, Any]:
     }
 
 
-def _go_on(trainer: Trainer, path: Path, state: dict[str, Any], made_with: Mapping[str, Any], cfg: Config) -> None:
+def _go_on(state: TrainingState, path: Path, saved: dict[str, Any], made_with: Mapping[str, Any], cfg: Config) -> None:
     """Take up the state of a checkpoint.
 
     Raises: InputError naming the differences if the end would not be the same to the last bit, unless that is allowed.
     """
-    changed = config.differences(state["made_with"], made_with)
+    changed = config.differences(saved["made_with"], made_with)
     elsewhere = [line for line in changed if line.startswith("device:")]  # the scheduler's choice, nobody's wish
     differences = [line for line in changed if line not in elsewhere]
     if differences and not cfg.train.allow_inexact_resume:
@@ -120,11 +122,11 @@ def _go_on(trainer: Trainer, path: Path, state: dict[str, Any], made_with: Mappi
             f"{path}: was made with another (found / wanted) {'; '.join(differences)}; results would differ in the "
             "last digits: give it what it had, or go on with --train.allow_inexact_resume true"
         )
-    trainer.restore(state)
+    state.restore(saved)
     for line in changed:
         log.warning("the result may differ in the last digits: %s", line)
-        trainer.inexact.append(f"epoch {trainer.epochs + 1} step {trainer.step + 1}: {line}")
-    log.info("resumed after epoch %d, step %d of the next", trainer.epochs, trainer.step)
+        state.inexact.append(f"epoch {state.epochs + 1} step {state.step + 1}: {line}")
+    log.info("resumed after epoch %d, step %d of the next", state.epochs, state.step)
 
 
 def _warm_up(attempt: Attempt) -> None:
@@ -132,11 +134,8 @@ def _warm_up(attempt: Attempt) -> None:
 
     Raises: WorkError if it was not the one that was asked for.
     """
-    cfg, device = attempt.cfg, attempt.world.device
-    count, size = -(-cfg.train.batch_size // attempt.world.size), cfg.pack.size
-    empty = torch.zeros(count, size, size, dtype=torch.int16, device=device)
-    label_N = torch.zeros(count, dtype=torch.int64, device=device)
-    share = steps.Share(empty, label_N, None, torch.ones((), device=device))
+    cfg, count = attempt.cfg, -(-attempt.cfg.train.batch_size // attempt.world.size)
+    share = steps.blank_share(attempt.data.units.kind, count, cfg.pack.size, attempt.world.device)
     found = steps.warm_up(attempt.parallel, share, attempt.data.weight_K, cfg.train)
     if found != steps.DTYPES[cfg.train.precision]:
         raise WorkError(

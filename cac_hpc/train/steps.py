@@ -1,6 +1,6 @@
 """One training step and one evaluation pass; the mathematics of the recipe.
 
-Axes: N slice, C channel, H row, W column, F feature, K category.
+Axes: N slice, U unit (what is predicted: a slice or a study), C channel, H row, W column, F feature, K category.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from cac_hpc.run.config import Config, TrainConfig
-from cac_hpc.train import transforms
+from cac_hpc.train import networks, transforms
+from cac_hpc.train.slices import Unit
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -34,16 +35,20 @@ def fix_arithmetic(cfg: Config) -> None:
 
 @dataclass(frozen=True)
 class Share:
-    """One rank's share of a global batch; it may be empty.
+    """One rank's share of a global batch; it may be empty."""
 
-    hu_NHW: int16, HU. label_N: int64. keep_NF: dropout factors, or None without dropout. weight_sum: of the class
-    weights over the labels of the global batch.
-    """
+    hu_NHW: Tensor  # int16 or float32, HU, the slices of one unit after those of the other
+    label_U: Tensor  # int64
+    keep_UF: Tensor | None  # dropout factors; None without dropout
+    weight_sum: Tensor  # of the class weights over the labels of the global batch
+    count_U: Tensor | None = None  # int64, slices of each unit; None where the units are slices
 
-    hu_NHW: Tensor
-    label_N: Tensor
-    keep_NF: Tensor | None
-    weight_sum: Tensor
+
+def blank_share(unit: Unit, num_units: int, size: int, device: torch.device) -> Share:
+    """A share of that many units of category 0, each of one slice of 0 HU."""
+    hu_NHW = torch.zeros(num_units, size, size, dtype=torch.int16, device=device)
+    label_U = torch.zeros(num_units, dtype=torch.int64, device=device)
+    return Share(hu_NHW, label_U, None, torch.ones((), device=device), networks.one_each(unit, num_units, device))
 
 
 def train_step(
@@ -65,8 +70,7 @@ def train_step(
     Returns: this rank's part of the batch's loss; the parts add up over the ranks.
     """
     optimizer.zero_grad(set_to_none=True)
-    logits_NK = _logits(model, share.hu_NHW, share.keep_NF, cfg)
-    loss = functional.cross_entropy(logits_NK, share.label_N, weight_K, reduction="sum") / share.weight_sum
+    loss = _loss(model, share, weight_K, cfg)
     scaled = scaler.scale(loss * num_ranks)  # DDP divides the sum of the gradients by the number of ranks
     torch.autograd.backward(scaled)
     scaler.step(optimizer)
@@ -76,17 +80,17 @@ def train_step(
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], num_categories: int, cfg: TrainConfig
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor, Tensor | None]], num_categories: int, cfg: TrainConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Run the model over batches of slices and labels.
+    """Run the model over batches of slices, labels of their units, and numbers of slices as in `Share`.
 
-    Returns: probabilities (N, K) float32 and cross-entropy without class weights (N,) float32, in the batches' order.
+    Returns: probabilities (U, K) float32 and cross-entropy without class weights (U,) float32, in the batches' order.
     """
     probability, losses = [torch.zeros(0, num_categories)], [torch.zeros(0)]
-    for hu_NHW, label_N in batches:
-        logits_NK = _logits(model, hu_NHW, None, cfg)
-        losses.append(functional.cross_entropy(logits_NK, label_N, reduction="none"))
-        probability.append(logits_NK.softmax(dim=1))
+    for hu_NHW, label_U, count_U in batches:
+        logits_UK = _logits(model, hu_NHW, None, count_U, cfg)
+        losses.append(functional.cross_entropy(logits_UK, label_U, reduction="none"))
+        probability.append(logits_UK.softmax(dim=1))
     device = losses[-1].device  # stays there until the end: no batch waits for its numbers
     return tuple(torch.cat([part.to(device) for part in parts]).cpu().numpy() for parts in (probability, losses))  # type: ignore[return-value]
 
@@ -99,19 +103,26 @@ def warm_up(model: nn.Module, share: Share, weight_K: Tensor, cfg: TrainConfig) 
     Returns: the type that the network was computed in.
     """
     found: list[torch.dtype] = []
-    inner = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    inner = next(module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear))
     hook = inner.register_forward_hook(lambda module, inputs, output: found.append(output.dtype))
-    logits_NK = _logits(model, share.hu_NHW, share.keep_NF, cfg)
+    loss = _loss(model, share, weight_K, cfg)
     hook.remove()
-    loss = functional.cross_entropy(logits_NK, share.label_N, weight_K, reduction="sum") / share.weight_sum
     torch.autograd.backward(loss)
     model.zero_grad(set_to_none=True)
     return found[0]
 
 
-def _logits(model: nn.Module, hu_NHW: Tensor, keep_NF: Tensor | None, cfg: TrainConfig) -> Tensor:
+def _loss(model: nn.Module, share: Share, weight_K: Tensor, cfg: TrainConfig) -> Tensor:
+    """This rank's part of the class-weighted cross-entropy."""
+    logits_UK = _logits(model, share.hu_NHW, share.keep_UF, share.count_U, cfg)
+    return functional.cross_entropy(logits_UK, share.label_U, weight_K, reduction="sum") / share.weight_sum
+
+
+def _logits(
+    model: nn.Module, hu_NHW: Tensor, keep_UF: Tensor | None, count_U: Tensor | None, cfg: TrainConfig
+) -> Tensor:
     """The network in its precision, its logits in float32."""
     x_NCHW = transforms.window(hu_NHW, *cfg.window_hu)
     with torch.autocast(x_NCHW.device.type, DTYPES[cfg.precision], enabled=cfg.precision != "fp32"):
-        logits_NK: Tensor = model(x_NCHW, keep_NF)
-    return logits_NK.float()
+        logits_UK = networks.logits(model, x_NCHW, keep_UF, count_U)
+    return logits_UK.float()

@@ -83,7 +83,7 @@ def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World, fence: Fence)
     with Heartbeat(run.fold(fold), fence, world.rank, world.size, lost) as heart:
         try:
             attempt = starting.start(run, fold, cfg, world, heart, fence)
-            while attempt.trainer.epochs < cfg.train.epochs:
+            while attempt.state.epochs < cfg.train.epochs:
                 _run_epoch(run, attempt)
             outcome.test_and_publish(attempt, time.monotonic() - started)
         except (torch.OutOfMemoryError, MemoryError) as error:
@@ -96,14 +96,13 @@ def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World, fence: Fence)
 
 def _run_epoch(run: RunPaths, attempt: Attempt) -> None:
     """The rest of the epoch at work: training slices, then validation slices; then save, if it is time."""
-    trainer, cfg = attempt.trainer, attempt.cfg
-    started, first = time.monotonic(), trainer.step
-    data_s = passes.train_pass(attempt)
+    state, cfg = attempt.state, attempt.cfg
+    started = time.monotonic()
+    data_s, num_slices = passes.train_pass(attempt)
     trained = time.monotonic()
-    trainer.share_losses(attempt.world)
-    passes.check_losses(attempt, trainer.losses, 0)
+    state.share_losses(attempt.world)
+    passes.check_losses(attempt, state.losses, 0)
     row = _validate(attempt)
-    num_slices = max(0, len(attempt.data.train) - first * cfg.train.batch_size)  # of this attempt
     speed = {
         "epoch": row["epoch"],
         "train_seconds": round(trained - started, 3),
@@ -113,9 +112,9 @@ def _run_epoch(run: RunPaths, attempt: Attempt) -> None:
         "peak_memory_mb": hardware.peak_memory_mb(attempt.world),
         "gpu_utilization_percent": hardware.utilization_percent(attempt.world),
     }
-    trainer.end_epoch(row, speed)
+    state.end_epoch(row, speed)
     _tell(run, attempt, row, speed)
-    last = trainer.epochs == cfg.train.epochs
+    last = state.epochs == cfg.train.epochs
     passes.obey(attempt, attempt.agreement.now(max(passes.wish(attempt), passes.SAVE if last else passes.GO_ON)))
 
 
@@ -124,19 +123,19 @@ def _validate(attempt: Attempt) -> dict[str, Any]:
 
     Raises: WorkError if the loss is not finite.
     """
-    trainer, epoch = attempt.trainer, attempt.trainer.epochs + 1
+    state, epoch = attempt.state, attempt.state.epochs + 1
     probability, val_losses = passes.evaluate(attempt, attempt.data.val, "validating")
     val_loss = float(val_losses.astype(np.float64).mean())
     if not np.isfinite(val_loss):
         facts = {"task": attempt.fold, "epoch": epoch, "value": str(val_loss), "advice": passes.remedy(attempt.cfg)}
         raise WorkError(Cause("validation_loss_not_finite", **facts))  # type: ignore[arg-type]
-    finite = np.isfinite(trainer.losses)
+    finite = np.isfinite(state.losses)
     return {
         "epoch": epoch,
-        "train_loss": float(np.array(trainer.losses)[finite].mean()),
+        "train_loss": float(np.array(state.losses)[finite].mean()),
         "val_loss": val_loss,
-        "val_accuracy": float((probability.argmax(axis=1) == attempt.data.table.label[attempt.data.val]).mean()),
-        "learning_rate": trainer.optimizer.param_groups[0]["lr"],
+        "val_accuracy": float((probability.argmax(axis=1) == attempt.data.units.label[attempt.data.val]).mean()),
+        "learning_rate": state.optimizer.param_groups[0]["lr"],
         "skipped_steps": int((~finite).sum()),
     }
 

@@ -20,13 +20,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.multival import MultiValue
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import (
-    CTImageStorage,
-    ExplicitVRLittleEndian,
-    JPEG2000TransferSyntaxes,
-    RLELossless,
-    generate_uid,
-)
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000TransferSyntaxes, RLELossless, generate_uid
 
 from cac_hpc.volumes.acquisition import HAS_ITEMS
 

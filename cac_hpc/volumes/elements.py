@@ -135,24 +135,12 @@ def _walk(data: bytes, start: int, end: int, wanted: Collection[int], explicit: 
     position, last, vr, private = start, -1, 0, False
     while position < end:
         head = position
-        if explicit:
-            group, element, vr, length = _explicit(data, position)
-            if vr in _SHORT:
-                position += 8
-            elif vr in _LONG:
-                (length,) = _length(data, position + 8)
-                position += 12
-            else:
-                raise ElementError("an element without a known VR")
-        else:
-            group, element, length = _implicit(data, position)
-            position += 8
-        tag = group << 16 | element
+        tag, vr, length, position = _head(data, position) if explicit else _implicit_head(data, position)
         if tag <= last:
             raise ElementError("tags that do not rise")
         last = tag
         heads.append((head, position))
-        if group & 1:
+        if tag & 0x10000:  # an odd group
             private = True
         elif tag in wanted:
             behind = position + (4 if length == UNDEFINED else length)
@@ -177,6 +165,21 @@ def _walk(data: bytes, start: int, end: int, wanted: Collection[int], explicit: 
     if position != end:
         raise CutShort("the last element is longer than the file")
     return Elements(values, None, private)
+
+
+def _head(data: bytes, position: int) -> tuple[int, int, int, int]:
+    """Tag, VR and length of an explicit element, and the offset of its value."""
+    group, element, vr, length = _explicit(data, position)
+    if vr in _SHORT:
+        return group << 16 | element, vr, length, position + 8
+    if vr in _LONG:
+        return group << 16 | element, vr, _length(data, position + 8)[0], position + 12
+    raise ElementError("an element without a known VR")
+
+
+def _implicit_head(data: bytes, position: int) -> tuple[int, int, int, int]:
+    group, element, length = _implicit(data, position)
+    return group << 16 | element, 0, length, position + 8
 
 
 def _taking(heads: list[tuple[int, int]]) -> struct.Struct:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cac_hpc.run.reasons import Refused
 from cac_hpc.volumes import acquisition, subjects
@@ -165,10 +166,6 @@ def parse(values: Mapping[str, Value]) -> Header:
     percent, delay_ms = acquisition.phase(values)
     return Header(
         transfer_syntax=str(values.get("TransferSyntaxUID", "")),
-        image_type=tuple(part.strip() for part in str(values.get("ImageType", "")).upper().split("\\")),
-        series=str(values.get("SeriesInstanceUID", "")),
-        series_number=read_number(values, "SeriesNumber"),
-        description=str(values.get("SeriesDescription", "")),
         rows=int(values["Rows"]),
         columns=int(values["Columns"]),
         bits_allocated=int(values["BitsAllocated"]),
@@ -179,26 +176,37 @@ def parse(values: Mapping[str, Value]) -> Header:
         padding=_padding(values),
         orientation=_orientation(values),
         spacing=spacing,
-        thickness_mm=read_number(values, "SliceThickness"),
-        kvp=read_number(values, "KVP"),
-        energy_kev=acquisition.energy_kev(values),
-        contrast_agent=acquisition.contrast_agent(values),
-        field_of_view_mm=read_number(values, "ReconstructionDiameter"),
-        kernel=str(values.get("ConvolutionKernel", "")),
-        acquisition=read_number(values, "AcquisitionNumber"),
-        event=str(values.get("IrradiationEventUID", "")),
-        frame_of_reference=str(values.get("FrameOfReferenceUID", "")),
-        images_in_acquisition=read_number(values, "ImagesInAcquisition"),
-        trigger_ms=read_number(values, "TriggerTime"),
         phase_percent=percent,
         trigger_delay_ms=delay_ms,
-        temporal_position=_first_known(values, "TemporalPositionIndex", "TemporalPositionIdentifier"),
-        gating=acquisition.gating(values),
         lossy=_is_lossy(values),
+        **_series(values),
         subject=subjects.subject(values),
         identity=frozenset(str(values[key]) for key in IDENTITY.values() if values.get(key)),
         private=bool(values.get("private")),
     )
+
+
+def _series(values: Mapping[str, Value]) -> dict[str, Any]:
+    """Which series a slice is of, and how that was made; "" or NaN where the header does not say."""
+    return {
+        "image_type": tuple(part.strip() for part in str(values.get("ImageType", "")).upper().split("\\")),
+        "series": str(values.get("SeriesInstanceUID", "")),
+        "series_number": read_number(values, "SeriesNumber"),
+        "description": str(values.get("SeriesDescription", "")),
+        "thickness_mm": read_number(values, "SliceThickness"),
+        "kvp": read_number(values, "KVP"),
+        "energy_kev": acquisition.energy_kev(values),
+        "contrast_agent": acquisition.contrast_agent(values),
+        "field_of_view_mm": read_number(values, "ReconstructionDiameter"),
+        "kernel": str(values.get("ConvolutionKernel", "")),
+        "acquisition": read_number(values, "AcquisitionNumber"),
+        "event": str(values.get("IrradiationEventUID", "")),
+        "frame_of_reference": str(values.get("FrameOfReferenceUID", "")),
+        "images_in_acquisition": read_number(values, "ImagesInAcquisition"),
+        "trigger_ms": read_number(values, "TriggerTime"),
+        "temporal_position": _first_known(values, "TemporalPositionIndex", "TemporalPositionIdentifier"),
+        "gating": acquisition.gating(values),
+    }
 
 
 def kind(values: Mapping[str, Value]) -> Value | None:

@@ -1,7 +1,7 @@
-"""One file in, its CT slices out: header first, pixels as Hounsfield units (HU) later.
+"""One file in, its CT slices out by their headers; `pixels` reads what is in them.
 
 Uncompressed little-endian files, which is nearly all, are read here element by element, in a tenth of the time of a
-full parser; everything else goes through `dicom`. Axes: H row, W column.
+full parser; everything else goes through `dicom`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
-
-import numpy as np
+from typing import BinaryIO, NamedTuple
 
 from cac_hpc.run.reasons import Refused
 from cac_hpc.volumes import elements
@@ -46,7 +44,6 @@ from cac_hpc.volumes.subjects import subject
 MAX_HEADER = 64 << 20  # bytes
 MAX_INFLATED = MAX_HEADER + 2 * MAX_PIXELS  # bytes
 HEAD = 32 << 10  # bytes; most headers fit
-SLACK = 4096  # bytes by which compressed pixels may be more than twice as long as others
 
 IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 UNCOMPRESSED = (IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN)
@@ -94,42 +91,22 @@ def read_images(path: Path) -> list[Image]:
     Raises: Refused with the reason why there is none to be used.
     """
     try:
-        with _opened(path) as (file, stamp):
+        with opened(path) as (file, stamp):
             images = _read_images(path, file, stamp)
-            if _stamp(file) != stamp:
+            if stamp_of(file) != stamp:
                 raise Refused("changed_while_read", "its size or time changed")
             return images
     except (Refused, MemoryError):
         raise
     except OSError as error:
-        raise _unreadable(error, "unreadable_header") from error
+        raise unreadable(error, "unreadable_header") from error
     except ElementError as error:
         raise Refused("unreadable_header", str(error)) from error
     except Exception as error:  # a broken file can raise anything from inside a parser
         raise Refused("unreadable_header", type(error).__name__) from error
 
 
-def read_stored(image: Image, scratch: bytearray) -> np.ndarray:
-    """Read the pixels of a slice as they are stored.
-
-    Args:
-        scratch: memory of header.num_bytes, used again and again; what is returned may lie in it.
-    Returns: (H, W) int16 or uint16.
-    Raises: Refused if the file has changed, or the pixels are not what the header says.
-    """
-    try:
-        with _opened(image.path) as (file, stamp):
-            if stamp != image.stamp:
-                raise Refused("changed_while_read", "its size or time changed")
-            stored_HW = _stored(image, file, scratch)
-            if _stamp(file) != image.stamp:
-                raise Refused("changed_while_read", "its size or time changed")
-            return stored_HW
-    except OSError as error:
-        raise _unreadable(error, "cannot_decode") from error
-
-
-def _unreadable(error: OSError, otherwise: str) -> Refused:
+def unreadable(error: OSError, otherwise: str) -> Refused:
     """What the operating system refused; without its number it was a parser or a decoder, whose reason is given."""
     if error.errno:
         return Refused("unreadable_file", os.strerror(error.errno))
@@ -137,18 +114,19 @@ def _unreadable(error: OSError, otherwise: str) -> Refused:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[int, tuple[int, ...]]]:
+def opened(path: Path) -> Iterator[tuple[int, tuple[int, ...]]]:
     """A regular file's descriptor, and its stamp; opening anything else neither waits nor acts."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise Refused("not_a_file", "wanted a regular file")
-        yield file, _stamp(file)
+        yield file, stamp_of(file)
     finally:
         os.close(file)
 
 
-def _stamp(file: int) -> tuple[int, ...]:
+def stamp_of(file: int) -> tuple[int, ...]:
+    """What changes with the content of an open file."""
     status = os.fstat(file)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -197,7 +175,7 @@ def _parsed_slices(file: int, values: Mapping[str, Value]) -> list[tuple[Header,
     """The slices of a file that needs a full parser; values: what is known of all of them."""
     from cac_hpc.volumes import dicom
 
-    slices = [{**values, **its} for its in dicom.read_slices(_stream(file), KEYWORDS)]
+    slices = [{**values, **its} for its in dicom.read_slices(stream(file), KEYWORDS)]
     return [(parse(its), _own(its)) for its in slices]
 
 
@@ -221,9 +199,9 @@ def _found(file: int, size: int) -> tuple[Elements, int]:
         found = _elements(os.pread(file, MAX_HEADER, 0), size)
     if _text(found.values[SYNTAX]) != DEFLATED:
         return found, size
-    data = _inflated(file, size)
-    inflated = elements.walk(data, 0, len(data), WANTED, explicit=True)
-    return replace(inflated, values=found.values | inflated.values), len(data)
+    data = inflated(file, size)
+    rest = elements.walk(data, 0, len(data), WANTED, explicit=True)
+    return replace(rest, values=found.values | rest.values), len(data)
 
 
 def _checked_pixels(file: int, size: int, pixels: tuple[int, int] | None, header: Header, num_frames: int) -> int:
@@ -321,13 +299,13 @@ def _text(value: bytes) -> str:
     return value.decode("latin-1").strip(" \0")
 
 
-def _stream(file: int, position: int = 0) -> BinaryIO:
+def stream(file: int, position: int = 0) -> BinaryIO:
     """The open file, for a library that wants to read it; it stays open behind it."""
     os.lseek(file, position, os.SEEK_SET)
     return os.fdopen(file, "rb", closefd=False)
 
 
-def _inflated(file: int, size: int) -> bytes:
+def inflated(file: int, size: int) -> bytes:
     """The data set of a deflated file.
 
     Raises: Refused if it is larger than any that we read, before it is inflated whole.
@@ -341,69 +319,3 @@ def _inflated(file: int, size: int) -> bytes:
     if not inflater.eof:
         raise CutShort("the file ends inside its deflated data set")
     return inflated
-
-
-def _stored(image: Image, file: int, scratch: bytearray) -> np.ndarray:
-    """The stored values of a slice, (H, W), 16 bit."""
-    header = image.header
-    if header.transfer_syntax not in (IMPLICIT, EXPLICIT):
-        return _unusual(image, file)
-    into = memoryview(scratch)[: header.num_bytes]
-    if os.preadv(file, [into], image.pixels_at + image.frame * header.num_bytes) != header.num_bytes:
-        raise Refused("wrong_length", "the file ends inside its pixels")
-    return np.frombuffer(into, _dtype(header)).reshape(header.rows, header.columns)
-
-
-def _dtype(header: Header) -> np.dtype[Any]:
-    return np.dtype("<i2" if header.signed else "<u2")
-
-
-def _unusual(image: Image, file: int) -> np.ndarray:
-    """The stored values of a slice that does not lie in its file as it is."""
-    try:
-        if image.header.transfer_syntax == DEFLATED:
-            return _cut_out(image, _inflated(file, image.stamp[2]), "<")
-        if image.header.transfer_syntax == BIG_ENDIAN:
-            return _cut_out(image, _swapped(image, file), ">")
-        return _decompressed(image, file)
-    except (Refused, MemoryError, OSError):
-        raise
-    except Exception as error:  # decoders raise anything on a broken file
-        raise Refused("cannot_decode", type(error).__name__) from error
-
-
-def _cut_out(image: Image, data: bytes, order: Literal["<", ">"]) -> np.ndarray:
-    header, dtype = image.header, _dtype(image.header)
-    first, count = image.pixels_at + image.frame * header.num_bytes, header.rows * header.columns
-    stored = np.frombuffer(data, dtype.newbyteorder(order), count, first)
-    return stored.reshape(header.rows, header.columns).astype(dtype)
-
-
-def _swapped(image: Image, file: int) -> bytes:
-    """The pixel data of a big-endian file."""
-    from cac_hpc.volumes import dicom
-
-    pixels, wanted = dicom.read_pixels(_stream(file)), image.num_frames * image.header.num_bytes
-    if len(pixels) != wanted:
-        raise Refused("wrong_length", f"{len(pixels)} bytes of pixels, wanted {wanted}")
-    return pixels
-
-
-def _decompressed(image: Image, file: int) -> np.ndarray:
-    """Decode the pixels of a slice if they will be of the size that the header says: else they are left alone."""
-    from cac_hpc.volumes import dicom
-
-    header = image.header
-    syntax, wanted = header.transfer_syntax, (header.rows, header.columns)
-    codestream = dicom.read_codestream(_stream(file, image.pixels_at), image.frame, image.num_frames)
-    if len(codestream) > 2 * header.num_bytes + SLACK:
-        raise Refused("wrong_length", f"{len(codestream)} compressed bytes for {header.num_bytes}")
-    if coded := dicom.coded(codestream, syntax):
-        if coded[:2] != wanted:
-            raise Refused("wrong_length", f"decodes to {coded[:2]}, wanted {wanted}")
-        if coded.precision <= 8:
-            raise Refused("bad_pixel_format", f"decodes to {coded.precision} bits")
-    stored = dicom.decode(codestream, syntax, *wanted, header.bits_stored, header.signed)
-    if (stored.shape, stored.dtype) != (wanted, _dtype(header)):
-        raise Refused("wrong_length", f"decodes to {stored.shape} of {stored.dtype}, wanted {wanted} of 16 bits")
-    return stored

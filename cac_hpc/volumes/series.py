@@ -6,24 +6,20 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-from cac_hpc.run.config import PackConfig
+from cac_hpc.run.config import PackConfig, SeriesRule
 from cac_hpc.run.reasons import Refused
-from cac_hpc.volumes import checks, frame, phases, preference, stacks
+from cac_hpc.volumes import acquisition, checks, frame, phases, stacks
 from cac_hpc.volumes.stacks import Candidate, Stack
 
-PROJECTIONS = {
-    "MIP",
-    "MINIP",
-    "MAX_IP",
-    "MIN_IP",
-    "MAXIMUM",
-    "MINIMUM",
-    "PROJECTION IMAGE",
-    "VOLUME_RENDER",
-}  # parts of ImageType
+PROJECTIONS = {  # parts of ImageType
+    "MIP", "MINIP", "MAX_IP", "MIN_IP", "MAXIMUM", "MINIMUM", "PROJECTION IMAGE", "VOLUME_RENDER",
+}  # fmt: skip
+ENERGIES = (acquisition.LIKE_120, acquisition.UNKNOWN, acquisition.OTHER)
+KERNELS = (acquisition.SOFT, acquisition.UNKNOWN, acquisition.SHARP)
 
 
 @dataclass(frozen=True)
@@ -62,11 +58,36 @@ class NoSeries(Refused):
         self.others, self.chosen = others, chosen
 
 
+class Rank(NamedTuple):
+    """The lowest is taken. Each number is what `WORDS` says of the series where it is what decides."""
+
+    tilted: bool
+    contrast_agent: bool
+    energy: int
+    kernel: int
+    derived: bool
+    fewer_positions: int
+    number: float
+    listed: int
+
+
+WORDS = {
+    "tilted": "its slices are tilted",
+    "contrast_agent": "a contrast agent was given",
+    "energy": "{its_energy}, the other is of about 120 kVp",
+    "kernel": "ConvolutionKernel is {its_kernel}, that of the other {kernel}",
+    "derived": "ImageType does not say ORIGINAL",
+    "fewer_positions": "it has {its_positions} positions, the other {positions}",
+    "number": "SeriesNumber is higher",
+    "listed": "its files are listed later",
+}
+
+
 def choose(candidates: Sequence[Candidate], cfg: PackConfig, left_out: Mapping[int, Refused]) -> Choice:
     """Choose the series by the rule of the settings, order it and check how it stands.
 
-    The criteria: docs/data.md. First what cannot be the series is left out, then each series is
-    reduced to one phase and acquisition, then the lowest of `preference.Rank` is taken.
+    The criteria: docs/data.md. First what cannot be the series is left out, then each series is reduced to one phase
+    and acquisition, then the lowest of `Rank` is taken.
 
     Args:
         left_out: candidates that were found to be of no use before, by their index.
@@ -149,11 +170,11 @@ def _best(fitting: list[Stack], cfg: PackConfig, others: dict[int, Refused]) -> 
     """
     if not fitting:
         raise NoSeries("study_refused", "no file is of a series that can be used", others)
-    ranks = [preference.rank(stack, cfg.series) for stack in fitting]
+    ranks = [_rank(stack, cfg.series) for stack in fitting]
     best = min(ranks)
     for stack, rank in zip(fitting, ranks, strict=True):
         if rank != best:
-            refused = Refused("other_series", preference.why_not(stack, rank, best))
+            refused = Refused("other_series", _why_not(stack, rank, best))
             others |= {candidate.index: refused for candidate in stack.slices}
     return fitting[ranks.index(best)]
 
@@ -162,3 +183,38 @@ def _in_order(stack: Stack, others: dict[int, Refused], of_series: list[int], wa
     order = np.argsort(stack.along, kind="stable")
     slices, turn = [stack.slices[index] for index in order], frame.turn(stack.orientation)
     return Choice(slices, stack.along[order], turn, turn.pair(stack.spacing), others, of_series, warnings)
+
+
+def _rank(stack: Stack, rule: SeriesRule) -> Rank:
+    """How a series is ranked among the others of its study."""
+    headers, first = stack.headers, stack.first.header
+    original = any("ORIGINAL" in header.image_type for header in headers)
+    return Rank(
+        tilted=stack.lean_degrees > rule.max_lean_degrees,
+        contrast_agent=any(header.contrast_agent for header in headers),
+        energy=ENERGIES.index(acquisition.energy_class(first.kvp, first.energy_kev)),
+        kernel=KERNELS.index(acquisition.kernel_class(first.kernel)),
+        derived=rule.prefer_original and not original,
+        fewer_positions=-len(stack.levels),
+        number=math.inf if math.isnan(first.series_number) else first.series_number,
+        listed=stack.first.index,
+    )
+
+
+def _why_not(stack: Stack, mine: Rank, best: Rank) -> str:
+    """What decided against a series."""
+    decisive = next(name for name, its, other in zip(Rank._fields, mine, best, strict=True) if its != other)
+    return WORDS[decisive].format(
+        its_energy=_energy(stack),
+        its_kernel=KERNELS[mine.kernel],
+        kernel=KERNELS[best.kernel],
+        its_positions=-mine.fewer_positions,
+        positions=-best.fewer_positions,
+    )
+
+
+def _energy(stack: Stack) -> str:
+    header = stack.first.header
+    if not math.isnan(header.energy_kev):
+        return f"it is an image of {header.energy_kev:g} keV"
+    return "KVP is not said" if math.isnan(header.kvp) else f"KVP is {header.kvp:g}"

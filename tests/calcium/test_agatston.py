@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from cac_hpc.calcium import agatston
-from cac_hpc.run.config import InputError, RuleConfig
+from cac_hpc.run.commands import RuleConfig
+from cac_hpc.run.config import InputError
 
 
 def score(pixels: dict[tuple[int, int, int], int], pixel_mm: float = 1.0, spacing_mm: float = 3.0, **options: float):

@@ -15,7 +15,7 @@ from cac_hpc.dataset import plan, splits
 from cac_hpc.machine.memory import GIB
 from cac_hpc.run import settings
 from cac_hpc.run.config import InputError, Resources
-from cac_hpc.train import workload
+from cac_hpc.train import models
 from tests.support.runs import NUM_SLICES, REPO, SIZE, pack, prepare, write_config
 from tests.support.settings import changed
 
@@ -55,8 +55,8 @@ def test_the_small_cohort_worked_by_hand(cfg):
     assert (found.studies, found.files, found.shards) == (18, 18 * NUM_SLICES, 2)
     assert (found.slices, found.exact) == (108, False)
     assert found.packed_bytes == 2 * 108 * SIZE * SIZE
-    assert workload.flops(cfg.model, SIZE, 6) == NET
-    assert workload.num_parameters(cfg.model, SIZE, 6) == WEIGHTS
+    assert models.flops(cfg.model, SIZE, 6) == NET
+    assert models.num_parameters(cfg.model, SIZE, 6) == WEIGHTS
     # 18 patients: 6 are tested, 21 % of 18 validate, the rest trains
     assert found.train_slices == 8 * NUM_SLICES
     flops = NET * (4 * (3 * 8 + 4) + 3 * 6) * NUM_SLICES  # tested whole, with the heart blank and with the rest blank

@@ -20,7 +20,7 @@ import pytest
 from cac_hpc.dataset import intake
 from cac_hpc.run.config import InputError, PackConfig
 from cac_hpc.run.reasons import Refused
-from cac_hpc.volumes import dicom, files, images
+from cac_hpc.volumes import dicom, files, images, pixels
 from tests.support import poison
 from tests.support.poison import (
     FIRST,
@@ -285,7 +285,7 @@ def test_every_file_of_a_cohort_of_faults_is_in_exactly_one_place(everything):
 def stored(path: Path) -> np.ndarray:
     """All stored values of a file, (N, H, W)."""
     found = images.read_images(path)
-    return np.stack([images.read_stored(image, bytearray(image.header.num_bytes)).copy() for image in found])
+    return np.stack([pixels.read_stored(image, bytearray(image.header.num_bytes)).copy() for image in found])
 
 
 def without_element(data: bytes, tag: int) -> bytes:

@@ -20,7 +20,7 @@ from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.statistics.results import ScoreAgreement
 from cac_hpc.statistics.units import Units
 from cac_hpc.train import occlusion, predictions, transforms
-from cac_hpc.train.models import SliceClassifier
+from cac_hpc.train.networks import SliceClassifier
 from tests.support.reports import make_run, vouch
 from tests.support.runs import NUM_SLICES, SIZE, job, prepare, torchrun
 

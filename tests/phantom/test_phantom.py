@@ -14,7 +14,8 @@ from cac_hpc.dataset import shards
 from cac_hpc.dataset.labels import match_labels
 from cac_hpc.phantom import cohort, coronaries, formation, phantom, protocols, surprises
 from cac_hpc.run import paths, settings
-from cac_hpc.run.config import InputError, LabelsConfig, PhantomConfig
+from cac_hpc.run.commands import PhantomConfig
+from cac_hpc.run.config import InputError, LabelsConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.volumes import dicom
 from tests.support.runs import job, pack, prepare
@@ -267,10 +268,10 @@ def test_series_with_odd_ids_can_be_written(tmp_path):
 
 
 def test_options_of_make_phantom_are_read_as_they_are_named():
-    cfg = settings.parse_phantom(None, ["--out", "a", "--slices", "20", "--surprises", "--truth", "b"])
+    cfg = commands.parse_phantom(None, ["--out", "a", "--slices", "20", "--surprises", "--truth", "b"])
     assert cfg == PhantomConfig(out="a", slices=20, surprises=True, truth="b")
     with pytest.raises(InputError, match="--workers is 0, but must be 1 to 256"):
-        settings.parse_phantom(None, ["--out", "a", "--workers", "0"])
+        commands.parse_phantom(None, ["--out", "a", "--workers", "0"])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from cac_hpc.phantom import cohort, phantom, truth
-from cac_hpc.run.config import PhantomConfig
+from cac_hpc.run.commands import PhantomConfig
 
 SETTINGS = PhantomConfig(out="", seed=20)
 VENTRICLE_MM, HALF_MM = (20.0, 0.0, -12.0), 12.0  # middle of a block that lies in the left ventricle

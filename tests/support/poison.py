@@ -24,10 +24,10 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import JPEG2000, JPEG2000Lossless, RLELossless
 
 from cac_hpc.dataset import intake
-from cac_hpc.dataset.intake import Study
 from cac_hpc.run import digests
 from cac_hpc.run.config import PackConfig
 from cac_hpc.volumes import dicom, files
+from cac_hpc.volumes.study import Study
 
 NUM_SLICES, SIZE, SPACING_MM, FIRST_MM = 12, 32, 3.0, -118.25
 PIXEL_DATA = b"\xe0\x7f\x10\x00OW\x00\x00"

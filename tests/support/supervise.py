@@ -12,7 +12,7 @@ def main() -> int:
     run = RunPaths(Path(sys.argv[1]))
     cfg = settings.load(run.config)
     task = next(task for task in stages.plan_tasks(cfg, run, 1) if task.stage.name == "folds")
-    for _ in local.run_stages(run, cfg, [task]):
+    for _ in local.start(run, cfg, [task], {}):
         pass
     return 0 if task.done else 1
 

@@ -6,10 +6,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cac_hpc.run.config import ModelConfig
-from cac_hpc.train import workload
-from cac_hpc.train.models import SliceClassifier, num_parameters
+from cac_hpc.train import models
+from cac_hpc.train.models import flops
+from cac_hpc.train.networks import SliceClassifier, num_parameters
 from cac_hpc.train.transforms import window
-from cac_hpc.train.workload import flops
 
 SETTINGS = [
     (ModelConfig(), 64, 6),
@@ -23,7 +23,7 @@ SETTINGS = [
 @pytest.mark.parametrize(("cfg", "size", "num_categories"), SETTINGS)
 def test_flops_and_parameters_are_what_torch_counts(cfg, size, num_categories):
     model = SliceClassifier(cfg, size, num_categories)
-    assert num_parameters(model) == workload.num_parameters(cfg, size, num_categories)
+    assert num_parameters(model) == models.num_parameters(cfg, size, num_categories)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(3, 1, size, size))
     assert 3 * flops(cfg, size, num_categories) == counter.get_total_flops()

@@ -15,9 +15,9 @@ from cac_hpc.dataset import sealing
 from cac_hpc.run import settings
 from cac_hpc.run.config import InputError, ModelConfig, TrainConfig, WorkError
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.train import models, passes, precision, steps, training
-from cac_hpc.train.models import SliceClassifier, dropout_factors
-from cac_hpc.train.trainer import Trainer
+from cac_hpc.train import networks, passes, precision, steps, training
+from cac_hpc.train.networks import SliceClassifier, dropout_factors
+from cac_hpc.train.state import TrainingState
 from tests.support.runs import NUM_SLICES, pack, prepare, torchrun
 
 
@@ -134,13 +134,13 @@ def test_bf16_is_computed_in_bf16(tmp_path, scans, packed):
     model = SliceClassifier(ModelConfig(filters=(4,), dense=4), 8, 3)
     seen = []
     model.head[-1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    steps.evaluate(model, [(torch.zeros(2, 8, 8, dtype=torch.int16), torch.zeros(2, dtype=torch.long))], 3, cfg)
+    steps.evaluate(model, [(torch.zeros(2, 8, 8, dtype=torch.int16), torch.zeros(2, dtype=torch.long), None)], 3, cfg)
     assert seen == [torch.bfloat16]
 
 
 def test_the_test_epoch_is_the_one_of_lowest_validation_loss():
     rows = [{"val_loss": loss} for loss in (3.0, 1.0, 2.0, 1.0)]
-    assert Trainer(None, None, None, None, history=rows).best_epoch == 2
+    assert TrainingState(None, None, None, None, history=rows).best_epoch == 2
 
 
 def test_a_fold_that_does_not_exist_is_refused_and_leaves_no_trace(tmp_path, scans, packed):
@@ -169,13 +169,14 @@ def test_a_gpu_that_is_not_there_is_an_error_and_not_a_quiet_cpu_run(tmp_path, s
 
 
 def test_a_loss_that_is_not_finite_is_borne_a_few_times_where_fp16_skips_its_step():
-    table = SimpleNamespace(study=np.array(["7", "8"]))
+    units = SimpleNamespace(study=np.array(["7", "8"]))
     rows = [np.array([index % 2]) for index in range(20)]
 
     def look(precision, losses, first=0):
         cfg = SimpleNamespace(train=TrainConfig(epochs=1, batch_size=1, precision=precision))
-        data = SimpleNamespace(train=np.arange(20), table=table, batches=lambda *_: rows)
-        passes.check_losses(SimpleNamespace(cfg=cfg, data=data, fold=0, trainer=Trainer(*[None] * 4)), losses, first)
+        data = SimpleNamespace(train=np.arange(20), units=units, batches=lambda *_: rows)
+        state = TrainingState(*[None] * 4)
+        passes.check_losses(SimpleNamespace(cfg=cfg, data=data, fold=0, state=state), losses, first)
 
     look("bf16", [1.0, 2.0])
     look("fp16", [math.inf] * 4 + [1.0] + [math.nan] * 4)
@@ -200,7 +201,7 @@ def test_a_fold_says_in_which_precision_it_was_computed_and_refuses_another(tmp_
     assert training.train_fold(run, 0) == 0
     facts = json.loads(RunPaths(run).fold(0).metrics.read_text(encoding="utf-8"))
     assert facts["precision"] in ("fp32", "bf16")
-    assert facts["parameters"] == models.num_parameters(
+    assert facts["parameters"] == networks.num_parameters(
         SliceClassifier(ModelConfig(filters=(8, 16, 16), dense=32), 32, 6)
     )
     monkeypatch.setattr(steps, "warm_up", lambda *_: torch.float16)

@@ -1,4 +1,4 @@
-"""What changes while a fold is trained, all of it: a checkpoint holds no more and no less.
+"""The state of a training: all that changes while a fold is trained. A checkpoint holds no more and no less.
 
 No generator is among it. The chances of a step follow from the step's number alone (`slices.step_seed`), so there is
 nothing to be restored.
@@ -11,36 +11,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from cac_hpc.run.config import Config
-from cac_hpc.train import distributed
+from cac_hpc.train import distributed, models, optimizers
 from cac_hpc.train.distributed import World
-from cac_hpc.train.models import SliceClassifier
 
 PARTS = ("model", "optimizer", "schedule", "scaler")
 
 
 @dataclass
-class Trainer:
-    """The parts that learn, and how far they are.
+class TrainingState:
+    """The parts that learn, and how far they are."""
 
-    history, speed: a row per whole epoch. losses: of the steps taken in the epoch at work, of the global batches.
-    parts: of the newest losses, as this rank has them. best: weights of the epoch of lowest validation loss. inexact:
-    what differed when training went on from a checkpoint under other circumstances.
-    """
-
-    model: SliceClassifier
+    model: nn.Module
     optimizer: torch.optim.Optimizer
-    schedule: ReduceLROnPlateau
+    schedule: LRScheduler
     scaler: torch.amp.GradScaler
-    history: list[dict[str, float]] = field(default_factory=list)
-    speed: list[dict[str, float | None]] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    parts: list[Tensor] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
-    inexact: list[str] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)  # a row per whole epoch
+    speed: list[dict[str, float | None]] = field(default_factory=list)  # a row per whole epoch
+    losses: list[float] = field(default_factory=list)  # of the global batches of the epoch at work
+    parts: list[Tensor] = field(default_factory=list)  # of the newest losses, as this rank has them
+    best: dict[str, Tensor] = field(default_factory=dict)  # weights of the epoch of lowest validation loss
+    inexact: list[str] = field(default_factory=list)  # what differed when training was resumed under other conditions
 
     @property
     def epochs(self) -> int:
@@ -65,14 +59,17 @@ class Trainer:
 
     def end_epoch(self, row: dict[str, float], speed: dict[str, float | None]) -> None:
         """Step the schedule, keep the weights if they are the best so far, and be at the start of the next epoch."""
-        self.schedule.step(row["val_loss"])
+        if isinstance(self.schedule, ReduceLROnPlateau):
+            self.schedule.step(row["val_loss"])
+        else:
+            self.schedule.step()
         self.history.append(row)
         self.speed.append(speed)
         self.losses.clear()
         if self.best_epoch == self.epochs:
             self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
-    def state(self) -> dict[str, Any]:
+    def to_plain(self) -> dict[str, Any]:
         """Plain values; losses must have been shared."""
         assert not self.parts, "a checkpoint without the losses of some steps"
         plain = {name: getattr(self, name) for name in ("history", "speed", "losses", "best", "inexact")}
@@ -85,18 +82,12 @@ class Trainer:
         self.best, self.inexact = state["best"], state["inexact"]
 
 
-def new_trainer(cfg: Config, world: World) -> Trainer:
+def new_state(cfg: Config, world: World) -> TrainingState:
     """A network that has learned nothing; the same for every fold and rank."""
     torch.manual_seed(cfg.train.seed)
-    model = SliceClassifier(cfg.model, cfg.pack.size, len(cfg.labels.names))
+    model = models.chosen(cfg).build(cfg.model, cfg.pack.size, len(cfg.labels.names))
     model.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(model.parameters(), lr=cfg.train.learning_rate, fused=True)
-    schedule = ReduceLROnPlateau(
-        optimizer,
-        factor=cfg.train.plateau_factor,
-        patience=cfg.train.plateau_patience - 1,
-        threshold=0.0,
-        min_lr=cfg.train.min_learning_rate,
-    )  # torch waits one epoch longer than its patience says
+    optimizer = optimizers.OPTIMIZERS[cfg.train.optimizer].build(model.parameters(), cfg.train)
+    schedule = optimizers.SCHEDULES[cfg.train.schedule](optimizer, cfg.train)
     scaler = torch.amp.GradScaler(world.device.type, enabled=cfg.train.precision == "fp16")
-    return Trainer(model, optimizer, schedule, scaler)
+    return TrainingState(model, optimizer, schedule, scaler)

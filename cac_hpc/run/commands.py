@@ -1,0 +1,149 @@
+"""Settings of the commands that belong to no run: making a synthetic cohort, and scoring calcium."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from cac_hpc.run.config import Checks, Frame, require, within
+
+PHANTOM_HELP = {
+    "out": "folder of the cohort: study folders and labels.csv",
+    "studies": "how many",
+    "slices": "per study; drawn like a scanner's if left out",
+    "matrix": "pixels per side",
+    "field_of_view_mm": "edge of a slice; drawn if left out",
+    "seed": "the same seed gives the same files",
+    "easy": "patients who hardly differ and calcium in most slices, so that small cohorts can be learned from",
+    "surprises": "plant what real archives hold: odd folder names and ids, a label sheet with faults",
+    "truth": "folder for masks, plaques and lesions, outside of the cohort's",
+    "workers": "processes; one per CPU if left out",
+}
+
+RULE_HELP = {
+    "threshold_hu": "HU of a lesion's pixels, at least",
+    "min_area_mm2": "area of a lesion on its slice, at least",
+    "min_area_pixels": "the same in pixels",
+    "neighbours": "of a pixel that make one lesion with it, 8 or 4",
+    "spacing_factor": "true or false: scale by slice spacing / 3 mm",
+    "mass_factor": "mg per mm3 and HU of this scanner, for the mass",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhantomConfig:
+    """A synthetic cohort: where it goes, how large it is, how hard."""
+
+    out: str
+    studies: int = 68
+    slices: int | None = None  # per study; None draws as many as the study's scanner takes
+    matrix: int = 512  # pixels per side
+    field_of_view_mm: float | None = None  # None draws one of the scanner's
+    seed: int = 0
+    easy: bool = False  # patients who hardly differ, calcium in most slices, nothing else that is as dense: for demos
+    surprises: bool = False  # plant what real archives hold: odd names and ids, a label sheet with faults
+    truth: str | None = None  # folder for masks and lists of plaques and lesions; never inside ``out``
+    workers: int | None = None  # processes; None takes one per CPU. The files do not depend on it
+
+    def __post_init__(self) -> None:
+        slices, view_mm = self.slices, self.field_of_view_mm
+        within(self, "--", studies=(1, 9999), matrix=(32, 1024), seed=(0, None))
+        require(slices is None or 4 <= slices <= 256, "--slices", slices, "4 to 256")
+        require(view_mm is None or 150 <= view_mm <= 400, "--field_of_view_mm", view_mm, "150 to 400")
+        require(self.workers is None or 1 <= self.workers <= 256, "--workers", self.workers, "1 to 256")
+        if self.truth is not None:
+            inside = Path(self.out).absolute() in (Path(self.truth).absolute(), *Path(self.truth).absolute().parents)
+            wanted = f"a folder outside of --out {self.out}: truth is no part of a cohort"
+            require(not inside, "--truth", self.truth, wanted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleConfig:
+    """The Agatston rule where its implementations differ; `agatston` gives the sources."""
+
+    threshold_hu: int = 130  # of a lesion's pixels, at least; 131 is "above 130"
+    min_area_mm2: float = 1.0  # of a lesion on its slice, at least
+    min_area_pixels: int = 1  # the same in pixels; a lesion has both
+    neighbours: Literal[4, 8] = 8  # of a pixel, with which it makes one lesion: 4 share an edge, 8 a corner, too
+    spacing_factor: bool = True  # multiply by the spacing of the slices / 3 mm
+    mass_factor: float | None = None  # mg per mm3 and HU, from a calibration of the scanner; null: no mass
+
+    def __post_init__(self) -> None:
+        within(self, "--", threshold_hu=(1, 3000), min_area_mm2=(0, 1000), min_area_pixels=(1, 1000))
+        require(self.neighbours in (4, 8), "--neighbours", self.neighbours, "4 or 8")
+        factor = self.mass_factor
+        require(factor is None or 0 < factor < 1, "--mass_factor", factor, "above 0 and below 1 mg per mm3 and HU")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig:
+    """Which studies are scored, where in them, and by which rule."""
+
+    folder: str  # one study, or a folder of them
+    single: bool = False  # the folder is one study, even if no CT slice lies in it directly
+    region: str = "heart"  # heart, all, a file of shapes or a mask, or a folder with one of these for each study
+    region_frame: Frame | None = None  # whose rows and columns a file counts that does not say so itself
+    warn: tuple[str, ...] = ()  # checks of the series that only warn, as in pack.checks
+    out: str | None = None  # scores.csv and lesions.csv go there
+    rule: RuleConfig = RuleConfig()
+
+
+def parse_phantom(doc: str | None, argv: Sequence[str] | None = None) -> PhantomConfig:
+    """Read ``--out DIR`` and the other settings of a synthetic cohort.
+
+    Raises: InputError, naming the option, what was found and what was wanted.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    kinds: dict[str, Callable[[str], object]] = {"int": int, "float": float, "str": str}
+    for spec in dataclasses.fields(PhantomConfig):
+        kind, text = str(spec.type).removesuffix(" | None"), PHANTOM_HELP[spec.name]
+        if kind == "bool":
+            parser.add_argument(f"--{spec.name}", action="store_true", help=text)
+        elif spec.default is dataclasses.MISSING:
+            parser.add_argument(f"--{spec.name}", type=kinds[kind], required=True, help=text)
+        else:
+            usual = "" if spec.default is None else f"; default {spec.default}"
+            parser.add_argument(f"--{spec.name}", type=kinds[kind], default=spec.default, help=text + usual)
+    return PhantomConfig(**vars(parser.parse_args(argv)))
+
+
+def parse_score(doc: str | None, argv: Sequence[str] | None = None) -> ScoreConfig:
+    """Read ``FOLDER [--region REGION] [--out DIR] [--single] [--warn CODE ...]`` and the fields of the rule.
+
+    Raises: InputError for a value that cannot be.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    parser.add_argument("folder", metavar="FOLDER", help="a study's DICOM files, or a folder with one folder per study")
+    parser.add_argument("--single", action="store_true", help="FOLDER is one study, also if it has only folders in it")
+    text = "heart (found in the volume, the default), all, a .yaml, .npy or .npz file, or a folder of STUDY.yaml, ..."
+    parser.add_argument("--region", default="heart", metavar="REGION", help=text)
+    text = "rows and columns of a region's file that does not say so itself: patient, or stored as in the DICOM files"
+    parser.add_argument("--region_frame", choices=get_args(Frame), help=text)
+    parser.add_argument("--out", metavar="DIR", help="write scores.csv and lesions.csv into this folder")
+    checks = [spec.name for spec in dataclasses.fields(Checks)]
+    text = "use studies that fail this check, with a warning; several can be named"
+    parser.add_argument("--warn", nargs="+", default=[], metavar="CODE", choices=checks, help=text)
+    kinds: dict[str, Callable[[str], object]] = {"int": int, "float": float, "Literal[4, 8]": int, "bool": _truth}
+    rule = dataclasses.fields(RuleConfig)
+    for spec in rule:
+        kind = kinds[str(spec.type).removesuffix(" | None")]
+        parser.add_argument(
+            f"--{spec.name}",
+            type=kind,
+            default=spec.default,
+            metavar="X",
+            help=f"{RULE_HELP[spec.name]}; default {spec.default}",
+        )
+    read = vars(parser.parse_args(argv))
+    chosen = RuleConfig(**{spec.name: read.pop(spec.name) for spec in rule})
+    return ScoreConfig(**read | {"warn": tuple(read["warn"]), "rule": chosen})
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r}, wanted true or false")
+    return text == "true"
