@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ from cac_hpc.machine import processes
 from cac_hpc.report import (
     absence,
     anonymous,
+    circumstances,
     consistency,
     examples,
     manifest,
-    pages,
     pictures,
     publishing,
-    rendering,
     wording,
+    writing,
 )
 from cac_hpc.run import config, digests, ledger, paths, settings, stages
 from cac_hpc.run.config import Config, InputError, WorkError
@@ -39,9 +40,11 @@ from cac_hpc.statistics import (
     intervals,
     published,
     report_json,
+    results,
     tested,
 )
 from cac_hpc.statistics.pairing import Finished
+from cac_hpc.statistics.results import Report
 from cac_hpc.train import heartbeat, predictions
 from cac_hpc.train.predictions import Predictions
 
@@ -59,9 +62,9 @@ def aggregate(root: Path) -> bool:
     run = RunPaths(root)
     if processes.supervisor() is None and (seen := absence.look(run)).surely:
         return _provisional(run, seen.at_work)
-    with ledger.stage(run.ledger, "aggregate", None), publishing.elsewhere(run) as made:
-        summary = _make(made, None)
-        publishing.publish(made, run)
+    with ledger.stage(run.ledger, "aggregate", None), publishing.elsewhere(run.report) as made:
+        summary = _make(replace(run, report_in=made), None)
+        publishing.publish(made, run.report)
     if missing := summary["missing_folds"]:
         reason = f"PARTIAL report: no valid result of fold {', '.join(str(fold['fold']) for fold in missing)}"
         ledger.record(run.ledger, "aggregate", None, "ended", ok=False, reason=reason)
@@ -80,10 +83,10 @@ def provisional(root: Path) -> bool:
 
 
 def _provisional(run: RunPaths, at_work: Mapping[int, str]) -> bool:
-    with publishing.elsewhere(run) as made:
-        keeps = publishing.stays(run)
-        summary = _make(made, at_work)
-        published = publishing.publish(made, run, keeps)
+    with publishing.elsewhere(run.report) as made:
+        keeps = publishing.stays(run.report)
+        summary = _make(replace(run, report_in=made), at_work)
+        published = publishing.publish(made, run.report, keeps)
     if published:
         _tell(run, summary)
         return False
@@ -107,9 +110,9 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> dict[str, Any]:
     summary["inflation"] = _inflation(run, cfg, summary, studies, found)
     summary["rule"] = beside.of_rule(found, studies, cfg)
     summary["occlusion"] = beside.of_views(run, found, studies, cfg)
-    pictures.draw(run, cfg, summary)
-    rendering.write_tables(run.report, summary)
-    pages.write(run, cfg, summary)
+    report, histories = results.from_json(summary, Report), {fold: run.fold(fold).history for fold in found}
+    pictures.draw(run.report / "figures", report, histories, run.dataset(cfg.data.packed_dir), cfg.report)
+    writing.write(run.report, report, circumstances.collect(run, cfg), cfg.report.window_hu)
     if found_wrong := consistency.contradictions(run, cfg, summary):
         raise WorkError(f"the report contradicts itself, please tell its authors: {'; '.join(found_wrong[:5])}")
     manifest.write(run.report)

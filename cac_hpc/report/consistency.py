@@ -16,11 +16,13 @@ import pandas as pd
 
 from cac_hpc.dataset import splits
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.report import examples, pages, rendering, tables
-from cac_hpc.run import config, escaping, logs, paths, settings
+from cac_hpc.report import circumstances, examples, wording, writing
+from cac_hpc.report.circumstances import Circumstances
+from cac_hpc.run import config, logs, paths, settings
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import agreement, assessment, beside, intervals, metrics, published, report_json, tested
+from cac_hpc.statistics.results import Report, from_json
 from cac_hpc.train import predictions
 
 TOLERANCE = 1e-9
@@ -200,7 +202,7 @@ def _against_settings(cfg: Config, summary: Mapping[str, Any]) -> Iterator[str]:
     shown = {section: config.plain(getattr(cfg, section)) for section in summary["settings"]}
     for section, key in (("labels", "sheet"), ("split", "contrast_to")):
         shown[section].pop(key)  # paths
-    mark = f" ({tables.MARK})" if cfg.split.unit == "slice" else ""
+    mark = f" ({wording.MARK})" if cfg.split.unit == "slice" else ""
     statistics = {key: getattr(cfg.report, key) for key in ("patient_rule", "top_k", "draws", "seed")}
     yield from differences(summary["title"], cfg.report.title + mark, "title")
     yield from differences(summary["settings"], shown, "settings")
@@ -217,19 +219,15 @@ def _num(summary: Mapping[str, Any]) -> int:
 
 
 def _against_files(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> Iterator[str]:
-    told = paths.read_json(run.report / pages.CIRCUMSTANCES)
-    wanted = pages.of_report(run.report, cfg, dict(summary), told)
-    wanted[rendering.page_name(summary, "md")] = rendering.markdown(dict(summary))
-    for name, table in tables.of_report(dict(summary)).items():
-        wanted[f"tables/{name}"] = escaping.csv_text(table)
-    wanted |= {f"tables/{name}": latex for name, latex in tables.latex(dict(summary)).items()}
+    found = from_json(paths.read_json(run.report / circumstances.FILE), Circumstances)
+    wanted = writing.texts(run.report, from_json(summary, Report), found, cfg.report.window_hu)
     statuses = [status for status in paths.STATUSES if status != summary["status"]]
     others = [paths.page_name(status, *kind) for status in statuses for kind in paths.PAGES]
     yield from (f"{name}: of a report of another status" for name in others if (run.report / name).exists())
     for name, text in wanted.items():
         path = run.report / name
-        found = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        pairs = zip_longest(found, text.splitlines())
+        there = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        pairs = zip_longest(there, text.splitlines())
         if number := next((at for at, (one, other) in enumerate(pairs, start=1) if one != other), None):
             yield f"{name}, line {number}: not what report.json says"
 

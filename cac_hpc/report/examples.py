@@ -40,13 +40,6 @@ def pick(found: Mapping[int, Predictions], of_slices: Tested, studies: pd.DataFr
     }
 
 
-def shown(summary: Mapping[str, Any]) -> Iterator[tuple[str, Example]]:
-    """The file's stem of every slice that a report shows, and the slice."""
-    for kind, prefix in (("samples", "slices"), ("misclassified", "misclassified")):
-        for number, example in enumerate(summary["examples"][kind]["slices"], start=1):
-            yield f"{prefix}_{number:02d}", example
-
-
 def _samples(found: Mapping[int, Predictions], cfg: Config) -> list[Example]:
     """Slices of studies drawn by seed, in the order of their categories."""
     where: dict[int, dict[str, tuple[int, int]]] = {}  # by category and study: the fold that tests it, and its index

@@ -12,16 +12,14 @@ from typing import Any
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics import results
 
 FORMAT_VERSION = 4  # README, "Statistics"
+Damaged = results.Damaged
 MAX_BYTES = 1 << 29  # a hundred times what a hundred thousand patients take
 FAULTS = (  # how what is not there, or otherwise than it was written, shows where it is used
     ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
 )  # fmt: skip
-
-
-class Damaged(ValueError):
-    """Something in a report.json that no report has, in words."""
 
 
 def write(run: RunPaths, summary: dict[str, Any]) -> None:

@@ -1,0 +1,323 @@
+"""The pages of a report: HTML that loads nothing, of what it holds and its pictures. The owner of Jinja2.
+
+There are two, with the slices of patients and without: which one travels is the user's choice.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import markupsafe
+
+from cac_hpc.report import pictures, rows, wording
+from cac_hpc.report.circumstances import MEDIANS, Circumstances
+from cac_hpc.report.pictures import Training
+from cac_hpc.report.rows import Table
+from cac_hpc.run import logs, paths
+from cac_hpc.statistics.results import CategoryRange, Example, Figure, Report
+
+HERE = Path(__file__).parent
+KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
+CONFUSIONS = 8  # pairs of categories that are named
+DARK = 0.78  # of a row, from which on white letters are the readable ones
+TRAINED = ("parameters", "epochs", "precision", "device", "ranks")
+TRAINING = ("fold", "train_slices", "val_slices", "test_slices", "tested_epoch", "epochs", "ranks", "precision",
+            "device", "residency")  # fmt: skip
+SCORES = "Score of the rule over the reported one, a point for each test of a patient; the grid is the categories'."
+
+
+@dataclass(frozen=True)
+class Card:
+    """A figure that is looked at first, and what to hold it against."""
+
+    name: str
+    figure: Figure
+    against: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Of a confusion matrix; share: of its row."""
+
+    count: int
+    share: float
+    dark: bool
+    right: bool
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Two categories that are taken for each other; of: units of the true one. off: categories between them."""
+
+    true: str
+    predicted: str
+    count: int
+    of: int
+    off: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """From what was found to what was used, with what was lost by reason; the numbers close."""
+
+    unit: str
+    found: int
+    used: int
+    lost: Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Sentences, tables and pictures (stem and caption) under a heading."""
+
+    id: str
+    heading: str
+    lines: Sequence[str]
+    tables: Sequence[Table]
+    pictures: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Slices that are shown, each with its picture, as far as that is there; picked: how many were to be shown."""
+
+    title: str
+    rule: str
+    picked: int
+    slices: Sequence[tuple[Example, str]]
+
+
+def of_report(folder: Path, report: Report, circumstances: Circumstances, window_hu: Sequence[float]) -> dict[str, str]:
+    """Both pages by their files' names; arguments are those of `html`."""
+    return {
+        paths.page_name(report.status, "html", images): html(folder, report, circumstances, window_hu, images)
+        for images in (True, False)
+    }
+
+
+def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: Sequence[float], images: bool) -> str:
+    """The page.
+
+    Args:
+        folder: of the report, with its figures. window_hu: of the slices. images: whether slices of patients are shown.
+    """
+    intake, training = report.cohort.intake, pictures.training(report)
+    return logs.harmless(
+        _environment()
+        .get_template("page.html")
+        .render(
+            report=report,
+            rows=rows,
+            wording=wording,
+            names=wording.category_names(report),
+            mark=wording.status_mark(report),
+            trained={name: _together(training, name) for name in TRAINED},
+            cards=_cards(report),
+            levels=wording.tested(report),
+            cells=_cells,
+            confusions=_confusions,
+            sections=_sections(report),
+            flow=_flow(intake),
+            category_rows=_category_rows(report.categories, intake["categories"]),
+            fold_rows=_fold_rows(report),
+            acquisition=_acquisition(intake["acquisition"]),
+            window=pictures.window_name(window_hu),
+            galleries=_galleries(folder, report) if images else None,
+            network_rows=_network_rows(report),
+            training_rows=[[_text_or(getattr(fold, name), "") for name in TRAINING] for fold in training],
+            stage_rows=_stage_rows(circumstances),
+            speed_rows=_speed_rows(circumstances),
+            settings=[(section, list(_flat(values))) for section, values in report.settings.items()],
+            circumstances=circumstances,
+            digests=vars(report.digests),
+            picture=lambda name: _data(folder / "figures" / name),
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        autoescape=True,
+        loader=jinja2.FileSystemLoader(HERE),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "figure": wording.with_interval,
+        "number": wording.number,
+        "words": _words,
+        "heading": wording.heading,
+        "breakable": lambda name: markupsafe.escape(name).replace("/", markupsafe.Markup("/<wbr>")),
+    }
+    return environment
+
+
+def _cards(report: Report) -> list[Card]:
+    """The figures that are looked at first, those of patients before those of slices."""
+    cards = []
+    for level, results in ((level, report.levels[level]) for level in ("patient", "slice")):
+        if results.pooled.n:
+            figures = results.pooled.figures
+            majority = wording.number(figures["majority_accuracy"].value)
+            against = f"always guessing the largest category: {majority}"
+            cards.append(Card(f"accuracy, {level} level", figures["accuracy"], against))
+            against = f"agreement by chance: 0; {wording.counted(level, results)}"
+            cards.append(Card(f"quadratic kappa, {level} level", figures["kappa_quadratic"], against))
+    return cards
+
+
+def _together(training: Sequence[Training], name: str) -> str:
+    """What the folds say of their training; where they differ, all of it."""
+    values = (getattr(fold, name) for fold in training)
+    return ", ".join(
+        dict.fromkeys(f"{one:,}" if isinstance(one, int) else _text_or(one, "not recorded") for one in values)
+    )
+
+
+def _text_or(value: object, otherwise: str) -> str:
+    return otherwise if value is None else str(value)
+
+
+def _sections(report: Report) -> list[Section]:
+    """What is compared with the network: the rule, and itself with a part of each slice blank."""
+    scores = [("scores", SCORES)]
+    return [
+        Section("rule", wording.RULE, wording.baseline(report), rows.baseline(report), scores),
+        Section("looks", wording.LOOKS, wording.occlusion(report), rows.occlusion(report)),
+    ]
+
+
+def _cells(matrix: Sequence[Sequence[int]]) -> list[list[Cell]]:
+    shares = [[count / max(sum(row), 1) for count in row] for row in matrix]
+    return [
+        [
+            Cell(count, round(share, 3), share >= DARK, number == at)
+            for at, (count, share) in enumerate(zip(row, of_row, strict=True))
+        ]
+        for number, (row, of_row) in enumerate(zip(matrix, shares, strict=True))
+    ]
+
+
+def _confusions(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[Confusion]:
+    """The pairs of categories that are taken for each other most."""
+    pairs = [
+        Confusion(names[row], names[column], count, sum(cells), abs(row - column))
+        for row, cells in enumerate(matrix)
+        for column, count in enumerate(cells)
+        if count and row != column
+    ]
+    return sorted(pairs, key=lambda pair: (-pair.count, -pair.off, pair.true))[:CONFUSIONS]
+
+
+def _flow(intake: Mapping[str, Any]) -> list[Step]:
+    studies, files = intake["studies"], intake["files"]
+    lost = [("without a label", studies["without_label"]), *studies["refused"].items()]
+    return [
+        Step("studies", studies["found"], studies["used"], lost),
+        Step("files", files["found"], files["used"], list(files["rejected"].items())),
+    ]
+
+
+def _acquisition(facts: Mapping[str, Any]) -> list[list[str]]:
+    found = []
+    for name, fact in facts.items():
+        if "known" not in fact:
+            found.append([_words(name), ", ".join(f"{value}: {count}" for value, count in fact.items()), ""])
+        elif fact["known"]:
+            unit = f" {fact['unit']}" if fact["unit"] else ""
+            between = f"{fact['min']:g} to {fact['max']:g}{unit}, median {fact['median']:g}"
+            found.append([_words(name.removesuffix("_mm")), between, str(fact["known"])])
+    return found
+
+
+def _category_rows(categories: Sequence[CategoryRange], counts: Mapping[str, Sequence[int]]) -> list[list[str]]:
+    return [
+        [category.name, _edge(category.score_above, "no score below"), _edge(category.score_up_to, "any"),
+         str(labelled), str(used)]
+        for category, labelled, used in zip(categories, counts["labelled"], counts["used"], strict=True)
+    ]  # fmt: skip
+
+
+def _edge(score: float | None, otherwise: str) -> str:
+    return otherwise if score is None else f"{score:g}"
+
+
+def _fold_rows(report: Report) -> list[list[str]]:
+    return [
+        [str(fold), *(" / ".join(map(str, counts)) for counts in patients),
+         " / ".join(str(sum(part)) for part in zip(*patients, strict=True))]
+        for fold, patients in enumerate(report.cohort.folds)
+    ]  # fmt: skip
+
+
+def _network_rows(report: Report) -> list[list[str]]:
+    return [
+        [layer.layer, layer.detail, " x ".join(map(str, layer.output)), f"{layer.parameters:,}"]
+        for layer in pictures.network(report)
+    ]
+
+
+def _stage_rows(circumstances: Circumstances) -> list[list[str]]:
+    stages = circumstances.stages
+    found = [
+        [use.stage, str(use.tasks), str(use.starts), _rounded(use.seconds, 60), str(use.time_min),
+         _rounded(use.peak_gib), f"{use.mem_gb:g}", _rounded(use.core_hours or None),
+         _rounded(use.gpu_hours or None), _rounded(use.queue_s, 60)]
+        for use in stages
+    ]  # fmt: skip
+    hours = (sum(use.core_hours for use in stages), sum(use.gpu_hours for use in stages))
+    return [*found, ["all", "", "", "", "", "", "", *(_rounded(one or None) for one in hours), ""]]
+
+
+def _speed_rows(circumstances: Circumstances) -> list[list[str]]:
+    return [
+        [str(fold.fold), str(fold.epochs), *(_rounded(getattr(fold, name)) for name in MEDIANS)]
+        for fold in circumstances.folds
+    ]
+
+
+def _rounded(value: float | None, per: float = 1) -> str:
+    """Three digits, and more before the point."""
+    return "-" if value is None else f"{value / per:.0f}" if value / per >= 100 else f"{value / per:.3g}"
+
+
+def _galleries(folder: Path, report: Report) -> list[Gallery]:
+    galleries = []
+    for (prefix, title), found in zip(
+        pictures.GALLERIES.items(), (report.examples.samples, report.examples.misclassified), strict=True
+    ):
+        drawn = ((one, _data(folder / "figures" / f"{stem}.png")) for stem, one in pictures.stems(prefix, found))
+        shown = [(one, picture) for one, picture in drawn if picture]
+        galleries.append(Gallery(title, found.rule, len(found.slices), shown))
+    return galleries
+
+
+def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """Settings of a section as dotted names and texts."""
+    if not isinstance(values, Mapping):
+        return [(prefix, "not set" if values is None else _text(values))]
+    return [row for key, value in values.items() for row in _flat(value, f"{prefix}.{key}" if prefix else key)]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value))
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _data(path: Path) -> str | None:
+    """A picture as an address that needs no file; None if it is not there."""
+    if not path.is_file():
+        return None
+    return f"data:{KINDS[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
