@@ -20,9 +20,9 @@ OWNERS = {
     "dcm2niix": {"benchmark.peers"},
     "PIL": {"report.plots"},
     "h5py": {"benchmark.loaders", "benchmark.peers", "dataset.shards"},  # benchmark: others' programs, beside ours
-    "jinja2": {"report.page"},
+    "jinja2": {"report.pages"},
     "jsonargparse": {"run.settings"},
-    "markupsafe": {"report.page"},
+    "markupsafe": {"report.pages"},
     "matplotlib": {"report.plots"},
     "monai": {"benchmark.loaders", "benchmark.peers"},
     "omegaconf": {"run.composition"},

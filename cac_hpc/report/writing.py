@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cac_hpc.report import circumstances, markdown, page, tables
+from cac_hpc.report import circumstances, markdown, pages, tables
 from cac_hpc.report.circumstances import Circumstances
 from cac_hpc.run import escaping, paths
 from cac_hpc.statistics import results
@@ -26,7 +26,7 @@ def texts(folder: Path, report: Report, found: Circumstances, window_hu: Sequenc
         folder: of the report, with its pictures. window_hu: in which slices are shown.
     """
     return {
-        **page.of_report(folder, report, found, window_hu),
+        **pages.of_report(folder, report, found, window_hu),
         paths.page_name(report.status, "md"): markdown.page(report),
         **{f"tables/{name}": escaping.csv_text(table) for name, table in tables.csv(report).items()},
         **{f"tables/{name}": text for name, text in tables.latex(report).items()},

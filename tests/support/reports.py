@@ -9,6 +9,7 @@ from cac_hpc.dataset import shards, splits
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import SplitConfig
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics import results
 from tests.support.runs import write_config
 
 PRINTED = np.array(
@@ -141,6 +142,10 @@ def printed_predictions():
         for part in range(5):
             predicted[(f"{label}-{part}", label)] = slices[part::5].tolist()
     return predicted
+
+
+def typed_report_of(run):
+    return results.from_json(report_of(run), results.Report)
 
 
 def report_of(run):
