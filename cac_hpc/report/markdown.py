@@ -20,12 +20,9 @@ def page(report: Report) -> str:
     parts += [*wording.missing_lines(report), wording.cohort(report), *wording.crop(report.cohort.intake)]
     for level, results in wording.tested(report):
         parts += _level(level, results, report)
-    for heading, lines, tables in (
-        (wording.RULE, wording.baseline(report), rows.baseline(report)),
-        (wording.LOOKS, wording.occlusion(report), rows.occlusion(report)),
-    ):
-        parts += [f"## {heading}", *lines]
-        parts += [part for one in tables for part in (f"{one.caption}:", table(one.columns, one.rows))]
+    for section in rows.compared(report):
+        parts += [f"## {section.heading}", *section.lines]
+        parts += [part for one in section.tables for part in (f"{one.caption}:", table(one.columns, one.rows))]
     parts += ["## How it was counted", *wording.methods(report), "## What this does not say", *wording.limits(report)]
     return logs.harmless("\n\n".join(parts) + "\n")
 

@@ -17,48 +17,14 @@ import markupsafe
 from cac_hpc.report import pictures, rows, wording
 from cac_hpc.report.circumstances import MEDIANS, Circumstances
 from cac_hpc.report.pictures import Training
-from cac_hpc.report.rows import Table
 from cac_hpc.run import logs, paths
 from cac_hpc.statistics.results import CategoryRange, Example, Figure, Report
 
 HERE = Path(__file__).parent
 KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
-CONFUSIONS = 8  # pairs of categories that are named
-DARK = 0.78  # of a row, from which on white letters are the readable ones
 TRAINED = ("parameters", "epochs", "precision", "device", "ranks")
 TRAINING = ("fold", "train_slices", "val_slices", "test_slices", "tested_epoch", "epochs", "ranks", "precision",
             "device", "residency")  # fmt: skip
-SCORES = "Score of the rule over the reported one, a point for each test of a patient; the grid is the categories'."
-
-
-@dataclass(frozen=True)
-class Card:
-    """A figure that is looked at first, and what to hold it against."""
-
-    name: str
-    figure: Figure
-    against: str
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Of a confusion matrix; share: of its row."""
-
-    count: int
-    share: float
-    dark: bool
-    right: bool
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Two categories that are taken for each other; of: units of the true one. off: categories between them."""
-
-    true: str
-    predicted: str
-    count: int
-    of: int
-    off: int
 
 
 @dataclass(frozen=True)
@@ -69,17 +35,6 @@ class Step:
     found: int
     used: int
     lost: Sequence[tuple[str, int]]
-
-
-@dataclass(frozen=True)
-class Section:
-    """Sentences, tables and pictures (stem and caption) under a heading."""
-
-    id: str
-    heading: str
-    lines: Sequence[str]
-    tables: Sequence[Table]
-    pictures: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -119,9 +74,7 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
             trained={name: _together(training, name) for name in TRAINED},
             cards=_cards(report),
             levels=wording.tested(report),
-            cells=_cells,
-            confusions=_confusions,
-            sections=_sections(report),
+            sections=rows.compared(report),
             flow=_flow(intake),
             category_rows=_category_rows(report.categories, intake["categories"]),
             fold_rows=_fold_rows(report),
@@ -159,17 +112,17 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _cards(report: Report) -> list[Card]:
-    """The figures that are looked at first, those of patients before those of slices."""
+def _cards(report: Report) -> list[tuple[str, Figure, str]]:
+    """The figures that are looked at first, those of patients before those of slices, and what to hold them against."""
     cards = []
     for level, results in ((level, report.levels[level]) for level in ("patient", "slice")):
         if results.pooled.n:
             figures = results.pooled.figures
             majority = wording.number(figures["majority_accuracy"].value)
             against = f"always guessing the largest category: {majority}"
-            cards.append(Card(f"accuracy, {level} level", figures["accuracy"], against))
+            cards.append((f"accuracy, {level} level", figures["accuracy"], against))
             against = f"agreement by chance: 0; {wording.counted(level, results)}"
-            cards.append(Card(f"quadratic kappa, {level} level", figures["kappa_quadratic"], against))
+            cards.append((f"quadratic kappa, {level} level", figures["kappa_quadratic"], against))
     return cards
 
 
@@ -183,37 +136,6 @@ def _together(training: Sequence[Training], name: str) -> str:
 
 def _text_or(value: object, otherwise: str) -> str:
     return otherwise if value is None else str(value)
-
-
-def _sections(report: Report) -> list[Section]:
-    """What is compared with the network: the rule, and itself with a part of each slice blank."""
-    scores = [("scores", SCORES)]
-    return [
-        Section("rule", wording.RULE, wording.baseline(report), rows.baseline(report), scores),
-        Section("looks", wording.LOOKS, wording.occlusion(report), rows.occlusion(report)),
-    ]
-
-
-def _cells(matrix: Sequence[Sequence[int]]) -> list[list[Cell]]:
-    shares = [[count / max(sum(row), 1) for count in row] for row in matrix]
-    return [
-        [
-            Cell(count, round(share, 3), share >= DARK, number == at)
-            for at, (count, share) in enumerate(zip(row, of_row, strict=True))
-        ]
-        for number, (row, of_row) in enumerate(zip(matrix, shares, strict=True))
-    ]
-
-
-def _confusions(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[Confusion]:
-    """The pairs of categories that are taken for each other most."""
-    pairs = [
-        Confusion(names[row], names[column], count, sum(cells), abs(row - column))
-        for row, cells in enumerate(matrix)
-        for column, count in enumerate(cells)
-        if count and row != column
-    ]
-    return sorted(pairs, key=lambda pair: (-pair.count, -pair.off, pair.true))[:CONFUSIONS]
 
 
 def _flow(intake: Mapping[str, Any]) -> list[Step]:

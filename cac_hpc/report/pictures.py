@@ -15,7 +15,7 @@ from cac_hpc.dataset import shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
 from cac_hpc.report import plots, wording
-from cac_hpc.report.plots import AccuracyByFold, Layer
+from cac_hpc.report.plots import Layer
 from cac_hpc.run import logs, paths
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.run.logs import log
@@ -74,8 +74,8 @@ def draw(
         _draw_level(folder, level, of_level, names, title, dpi)
     if isinstance(report.rule, Baseline):
         _draw_baseline(folder, report, report.rule, where, dpi)
-    if accuracies := dict(_accuracies(report)):
-        plots.draw_folds(folder / "folds", accuracies, f"Accuracy by fold, {where}", dpi)
+    if levels := {level: found for level, found in report.levels.items() if found.pooled.n}:
+        plots.draw_folds(folder / "folds", levels, f"Accuracy by fold, {where}", dpi)
     curves = {fold.fold: _history(histories[fold.fold]) for fold in training(report)}
     if curves := {fold: table for fold, table in curves.items() if table}:
         plots.draw_history(folder / "history", curves, f"Loss and learning rate by epoch, {where}", dpi)
@@ -121,14 +121,6 @@ def _draw_baseline(folder: Path, report: Report, found: Baseline, where: str, dp
 def _marks(report: Report) -> list[str]:
     mark = wording.status_mark(report)
     return [mark] if mark else []
-
-
-def _accuracies(report: Report) -> Iterator[tuple[str, AccuracyByFold]]:
-    for level, found in report.levels.items():
-        accuracy, majority = (found.pooled.figures[name] for name in ("accuracy", "majority_accuracy"))
-        if accuracy.value is not None and majority.value is not None:
-            folds = {fold.fold: fold.figures["accuracy"].value for fold in found.folds}
-            yield level, AccuracyByFold(folds, accuracy, majority.value)
 
 
 def _history(path: Path) -> dict[str, np.ndarray]:

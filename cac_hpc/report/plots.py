@@ -21,8 +21,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodF
 from PIL import Image
 
 from cac_hpc.run import paths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Bin
+from cac_hpc.statistics.results import Bin, Level
 
 COLUMN, PAGE = 89 / 25.4, 183 / 25.4  # inches
 CAPTION = 24  # characters that a sixth of a page has room for, in a line
@@ -51,15 +50,6 @@ class Layer:
     detail: str
     output: list[int]
     parameters: int
-
-
-@dataclass(frozen=True)
-class AccuracyByFold:
-    """Accuracy of each fold and pooled, and of always guessing the largest category."""
-
-    folds: Mapping[int, float | None]
-    pooled: results.Figure
-    majority: float
 
 
 def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: str, unit: str, dpi: int) -> None:
@@ -100,7 +90,8 @@ def draw_history(stem: Path, histories: Mapping[int, Mapping[str, np.ndarray]], 
         figure = Figure(figsize=(PAGE, 0.38 * PAGE), layout="constrained")
         for axes, (name, label) in zip(figure.subplots(1, 3), parts.items(), strict=True):
             for fold, history in histories.items():
-                axes.plot(history["epoch"], history[name], label=f"fold {fold}", **_line(fold))
+                colour, dashes = COLOURS[fold % len(COLOURS)], DASHES[(fold // len(COLOURS) + fold) % len(DASHES)]
+                axes.plot(history["epoch"], history[name], dashes, label=f"fold {fold}", color=colour, linewidth=1.1)
             axes.set(xlabel="epoch", ylabel=label)
             axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_yscale("log")
@@ -160,20 +151,22 @@ def draw_scores(
         _save(figure, stem, dpi)
 
 
-def draw_folds(stem: Path, levels: Mapping[str, AccuracyByFold], title: str, dpi: int) -> None:
+def draw_folds(stem: Path, levels: Mapping[str, Level], title: str, dpi: int) -> None:
     """Draw the accuracy of each fold beside the pooled one with its interval and the largest category's share."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(PAGE, 0.32 * PAGE), layout="constrained")
         for axes, (level, found) in zip(figure.subplots(1, len(levels), squeeze=False)[0], levels.items(), strict=True):
-            folds = {fold: value for fold, value in found.folds.items() if value is not None}
+            values = {fold.fold: fold.figures["accuracy"].value for fold in found.folds}
+            folds = {fold: value for fold, value in values.items() if value is not None}
+            pooled, majority = (found.pooled.figures[name] for name in ("accuracy", "majority_accuracy"))
             axes.plot(list(folds.values()), range(len(folds)), "o", color=COLOURS[0], markersize=4, clip_on=False)
             bottom = len(folds)
-            if found.pooled.low is not None:
-                axes.plot([found.pooled.low, found.pooled.high], [bottom] * 2, color="black", linewidth=1.2)
-            axes.plot([found.pooled.value], [bottom], "D", color="black", markersize=5)
-            axes.axvline(found.majority, color=COLOURS[1], linestyle="--", linewidth=1)
+            if pooled.low is not None:
+                axes.plot([pooled.low, pooled.high], [bottom] * 2, color="black", linewidth=1.2)
+            axes.plot([pooled.value], [bottom], "D", color="black", markersize=5)
+            axes.axvline(majority.value, color=COLOURS[1], linestyle="--", linewidth=1)
             axes.annotate(
-                "always the largest category", (found.majority, 1), (2, 2), textcoords="offset points",
+                "always the largest category", (majority.value, 1), (2, 2), textcoords="offset points",
                 xycoords=("data", "axes fraction"), color=COLOURS[1], fontsize=7,
             )  # fmt: skip
             axes.set_yticks([*range(len(folds)), bottom], [*(f"fold {fold}" for fold in folds), "pooled [95 %]"])
@@ -243,15 +236,6 @@ def _blocks(layers: Sequence[Layer]) -> list[tuple[Layer, list[str]]]:
         else:
             blocks[-1][1].append(label)
     return blocks
-
-
-def _line(fold: int) -> dict[str, Any]:
-    """What tells a fold's line apart, in print without colours, too."""
-    return {
-        "color": COLOURS[fold % len(COLOURS)],
-        "linestyle": DASHES[(fold // len(COLOURS) + fold) % len(DASHES)],
-        "linewidth": 1.1,
-    }
 
 
 def _one(width: float, height: float) -> tuple[Figure, Axes]:

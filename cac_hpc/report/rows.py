@@ -9,6 +9,7 @@ from cac_hpc.report import wording
 from cac_hpc.report.wording import difference, number, with_interval
 from cac_hpc.statistics.results import Baseline, Comparison, Level, Matrix, Occlusion, Report
 
+CONFUSIONS = 8  # pairs of categories that are named
 COUNTS = ("n", "patients", "errors", "over_estimated", "under_estimated")
 COMPARED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_plain", "kappa_quadratic")
 INFLATED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_quadratic")
@@ -25,6 +26,24 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
+@dataclass(frozen=True)
+class Section:
+    """Sentences and tables under a heading."""
+
+    id: str
+    heading: str
+    lines: Sequence[str]
+    tables: Sequence[Table]
+
+
+def compared(report: Report) -> list[Section]:
+    """What is compared with the network: the rule, and itself with a part of each slice blank."""
+    return [
+        Section("rule", wording.RULE, wording.baseline(report), baseline(report)),
+        Section("looks", wording.LOOKS, wording.occlusion(report), occlusion(report)),
+    ]
+
+
 def matrix(names: Sequence[str], part: Matrix) -> list[list[str]]:
     return [[name, *map(str, row)] for name, row in zip(names, part.confusion_matrix, strict=True)]
 
@@ -34,6 +53,18 @@ def matrix_with_sums(names: Sequence[str], part: Matrix) -> list[list[str]]:
     numbered = [f"{index} {name}" for index, name in enumerate(names)]
     rows = [[*row, str(count)] for row, count in zip(matrix(numbered, part), part.support, strict=True)]
     return [*rows, ["all", *map(str, part.predicted), str(part.n)]]
+
+
+def confusions(names: Sequence[str], part: Matrix) -> list[list[str]]:
+    """The pairs of categories that are taken for each other most: their names, how many of how many, categories off."""
+    pairs = [
+        (-count, -abs(row - column), names[row], names[column], sum(cells))
+        for row, cells in enumerate(part.confusion_matrix)
+        for column, count in enumerate(cells)
+        if count and row != column
+    ]
+    most = sorted(pairs, key=lambda pair: pair[:3])[:CONFUSIONS]
+    return [[true, predicted, str(-count), str(of), str(-off)] for count, off, true, predicted, of in most]
 
 
 def fold_columns(results: Level) -> list[str]:
