@@ -60,7 +60,7 @@ CHANGED = f"is not as the report wrote it, so it does not go out with it; move i
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class Selection:
     """What the user wants of a run."""
 
     weights: bool = False
@@ -120,7 +120,7 @@ class Offer:
         return re.sub(r"[^A-Za-z0-9._-]+", "_", self.run).strip("._-")[:80] or "run"
 
 
-def survey(root: Path, choice: Choice) -> Offer:
+def survey(root: Path, choice: Selection) -> Offer:
     """What a run on this machine has; below report/ only what the report wrote.
 
     Raises: InputError if it has no report yet, one of its files is a link, or one is not as the report wrote it.
@@ -148,7 +148,7 @@ def survey(root: Path, choice: Choice) -> Offer:
     return Offer(run, int(stored.stat().st_mtime), tuple(items))
 
 
-def write(folder: Path, offer: Offer, files: Mapping[str, Path], choice: Choice) -> Path:
+def write(folder: Path, offer: Offer, files: Mapping[str, Path], choice: Selection) -> Path:
     """Write the archive of what was offered, under its final name when it is whole.
 
     Args:
@@ -229,7 +229,7 @@ class _Digesting:
         return data
 
 
-def _stem(offer: Offer, report: Report | OtherVersion, choice: Choice) -> str:
+def _stem(offer: Offer, report: Report | OtherVersion, choice: Selection) -> str:
     """Name of the archive: run, date of the report (UTC), and in what it differs from a whole one."""
     made = datetime.fromtimestamp(offer.made, timezone.utc).strftime("%Y-%m-%d_%H%M%S")
     status = report.status

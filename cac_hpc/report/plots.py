@@ -1,7 +1,7 @@
 """Figures of the report, as PNG and SVG; same numbers, same bytes. The owner of matplotlib and Pillow.
 
-One column of a paper is 89 mm wide, two are 183 mm; letters are 7 to 8 points there. Colours: Okabe and Ito, told
-apart by the colour-blind; shares of a whole in one hue from light to dark.
+One column of a paper is 89 mm wide, two are 183 mm; letters are 7 to 8 points there. Colours: Okabe and Ito, which
+the colour-blind distinguish; shares of a whole in one hue from light to dark.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cac_hpc.run import paths
 from cac_hpc.statistics.results import Bin, Level
 
 COLUMN, PAGE = 89 / 25.4, 183 / 25.4  # inches
-CAPTION = 24  # characters that a sixth of a page has room for, in a line
+CAPTION = 24  # characters in a line, a sixth of a page wide
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
 STYLE: dict[Any, Any] = {
@@ -152,7 +152,7 @@ def draw_scores(
 
 
 def draw_folds(stem: Path, levels: Mapping[str, Level], title: str, dpi: int) -> None:
-    """Draw the accuracy of each fold beside the pooled one with its interval and the largest category's share."""
+    """Draw the accuracy of each fold, the pooled one with its interval, and the largest category's share."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(PAGE, 0.32 * PAGE), layout="constrained")
         for axes, (level, found) in zip(figure.subplots(1, len(levels), squeeze=False)[0], levels.items(), strict=True):
@@ -198,7 +198,7 @@ def draw_network(stem: Path, layers: Sequence[Layer], title: str, dpi: int) -> N
 
 
 def draw_slices(stem: Path, slices_NSS: np.ndarray, captions: Sequence[str], title: str, dpi: int) -> None:
-    """Draw slices beside each other, six in a row, each with its caption.
+    """Draw slices, six in a row, each with its caption.
 
     Args:
         slices_NSS: (N, S, S) uint8, at least one.

@@ -1,4 +1,4 @@
-"""A report comes to its place whole: made in a folder beside it, which then takes the place of the one before.
+"""A report comes to its place whole: made in another folder of the run, which then takes the place of the one before.
 
 Whoever makes one at the same time does so in a folder of its own, so what is there is always of one report alone. What
 people have put into the folder goes on from report to report; what a killed process has left, the next one tidies up.
@@ -56,7 +56,7 @@ def elsewhere(report: Path) -> Iterator[Path]:
 
 
 def stays(report: Path) -> Callable[[Path], bool]:
-    """What tells whether a report must not give way to a provisional one begun now: it is final, and was not there."""
+    """Return whether a report is final and new since this call, so that a provisional one must not replace it."""
     before = _digest(report)
     return lambda folder: _digest(folder) not in (None, before) and not stages.is_provisional(folder / "report.json")
 

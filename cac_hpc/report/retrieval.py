@@ -11,8 +11,8 @@ from pathlib import Path
 
 from cac_hpc.report import absence, archive, publishing, remote, terminal
 from cac_hpc.report.absence import Look
-from cac_hpc.report.archive import Choice, Offer
-from cac_hpc.report.remote import Place
+from cac_hpc.report.archive import Offer, Selection
+from cac_hpc.report.remote import RemoteFolder
 from cac_hpc.run import logs, paths, settings, stages
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import FoldPaths, RunPaths
@@ -32,7 +32,7 @@ def retrieve(asked: ReportOptions) -> int:
     """
     source = Path(asked.source)
     place = None if source.exists() else remote.parse(asked.source)
-    choice = Choice(weights=asked.weights, images=not asked.without_images)
+    choice = Selection(weights=asked.weights, images=not asked.without_images)
     if asked.out is None and (place or source.is_file()):
         raise InputError(f"{asked.source}: found no --out, wanted --out DIR, the folder that the report comes to")
     if place:
@@ -108,32 +108,32 @@ def _behind(root: Path) -> Look | None:
     return seen if status != "PARTIAL" or there < done or seen.surely else None
 
 
-def _keep(root: Path, out: Path, choice: Choice) -> int:
+def _keep(root: Path, out: Path, choice: Selection) -> int:
     """The archive of a run on this machine."""
     offer = archive.survey(root, choice)
-    _make_room(out, offer.num_bytes)
+    _check_space(out, offer.num_bytes)
     return _finish(out, offer, {item.name: root / item.name for item in offer.items}, choice)[1]
 
 
-def _bring(place: Place, out: Path, choice: Choice) -> tuple[Path, int]:
+def _bring(place: RemoteFolder, out: Path, choice: Selection) -> tuple[Path, int]:
     """The archive of a run elsewhere: first all files by their digests, then the archive of them."""
     logs.log.info("%s: looking for the report", place)
     with remote.connect(place, choice) as connection:
         offer = remote.survey(connection)
-        _make_room(out, 2 * offer.num_bytes)
+        _check_space(out, 2 * offer.num_bytes)
         with _store(out / f".{offer.label}_report.part") as store:
             with logs.transfer(str(place), offer.num_bytes) as advance:
                 files = remote.fetch(connection, offer, store, advance)
             return _finish(out, offer, files, choice)
 
 
-def _finish(out: Path, offer: Offer, files: Mapping[str, Path], choice: Choice) -> tuple[Path, int]:
+def _finish(out: Path, offer: Offer, files: Mapping[str, Path], choice: Selection) -> tuple[Path, int]:
     made = archive.write(out, offer, files, choice)
     size = f"{len(offer.items)} files, {made.stat().st_size / 1e6:.1f} MB"
     return made, terminal.present(archive.read(files), f"one archive, {size}: {made}")
 
 
-def _make_room(folder: Path, num_bytes: int) -> None:
+def _check_space(folder: Path, num_bytes: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if num_bytes > free:

@@ -18,7 +18,7 @@ COLLAPSED = ("accuracy", "majority_accuracy", "balanced_accuracy", "kappa_plain"
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A table of the report; the first column names the rows."""
 
     caption: str
@@ -33,7 +33,7 @@ class Section:
     id: str
     heading: str
     lines: Sequence[str]
-    tables: Sequence[Table]
+    tables: Sequence[TextTable]
 
 
 def compared(report: Report) -> list[Section]:
@@ -141,7 +141,7 @@ def inflation(report: Report) -> list[list[str]]:
     ]
 
 
-def baseline(report: Report) -> list[Table]:
+def baseline(report: Report) -> list[TextTable]:
     """The Agatston rule's figures and the network's, the rule's matrices, and what slices cannot show."""
     found, names = report.rule, wording.category_names(report)
     if not isinstance(found, Baseline):
@@ -157,20 +157,20 @@ def baseline(report: Report) -> list[Table]:
         for name, row in zip(names, found.empty_slices, strict=True)
     ]
     return [
-        Table(
+        TextTable(
             "The rule and the network on the same units, in brackets 95 % intervals",
             ["", "Agatston rule", "network", "network less rule"],
             figures,
         ),
         *(
-            Table(
+            TextTable(
                 f"Confusion matrix of the rule, {level} level, rows true, columns predicted",
                 ["true \\ predicted", *names],
                 matrix(names, both.reference),
             )
             for level, _, both in matrices
         ),
-        Table(
+        TextTable(
             "Slices without any voxel of 130 HU where the heart is: what nobody can read from a slice alone",
             ["category", "studies", "slices", "without", "share [95 % interval]"],
             empty,
@@ -178,7 +178,7 @@ def baseline(report: Report) -> list[Table]:
     ]
 
 
-def occlusion(report: Report) -> list[Table]:
+def occlusion(report: Report) -> list[TextTable]:
     """Figures with everything, the heart and the rest to be seen, and accuracies of each fold."""
     found = report.occlusion
     if not isinstance(found, Occlusion):
@@ -195,12 +195,12 @@ def occlusion(report: Report) -> list[Table]:
         for fold in found.folds
     ]
     return [
-        Table(
+        TextTable(
             "What is left of the network's figures where a part of each slice is blank",
             ["", "everything seen", "the heart alone", "change [95 %]", "all but the heart", "change by it [95 %]"],
             figures,
         ),
-        Table(
+        TextTable(
             "Accuracy by fold: everything seen, the heart alone, all but the heart",
             ["", *(f"{level}s: {seen}" for level in ("patient", "slice") for seen in ("all", "heart", "rest"))],
             by_fold,
@@ -208,7 +208,7 @@ def occlusion(report: Report) -> list[Table]:
     ]
 
 
-def short(report: Report) -> Iterator[Table]:
+def short(report: Report) -> Iterator[TextTable]:
     """Of rule and occlusion the accuracies: what eighty columns are enough for."""
     if isinstance(report.rule, Baseline):
         rows = [
@@ -217,7 +217,7 @@ def short(report: Report) -> Iterator[Table]:
             for level, results in reversed(report.rule.levels.items())
             for name, figure in ((name, results.figures[name]) for name in ("accuracy", "kappa_quadratic"))
         ]  # fmt: skip
-        yield Table(wording.RULE, ["", "rule", "network", "less rule [95 % interval]"], rows)
+        yield TextTable(wording.RULE, ["", "rule", "network", "less rule [95 % interval]"], rows)
     if isinstance(report.occlusion, Occlusion):
         rows = [
             [f"{level}, accuracy", *(number(value, 3) for value in (one.reference, one.other, other.other))]
@@ -225,4 +225,4 @@ def short(report: Report) -> Iterator[Table]:
             for one, other in [[view.levels[level].figures["accuracy"] for view in report.occlusion.views.values()]]
         ]
         caption = f"{wording.LOOKS}: what is left where the rest is blank"
-        yield Table(caption, ["", "all", "heart", "all but heart"], rows)
+        yield TextTable(caption, ["", "all", "heart", "all but heart"], rows)

@@ -184,10 +184,10 @@ def test_the_page_without_slices_shows_none_and_is_the_one_that_travels(finished
     text = (run.report / "report_without_images.html").read_text(encoding="utf-8")
     assert not [image for image in Reader(text).all("img") if image["alt"].startswith("Slice ")]
     assert "data:image/png" not in text
-    names = {item.name for item in archive.survey(run.root, archive.Choice(images=False)).items}
+    names = {item.name for item in archive.survey(run.root, archive.Selection(images=False)).items}
     assert "report/report_without_images.html" in names
     assert not [name for name in names if re.search("slices_|misclassified_|report.html", name)]
-    names = {item.name for item in archive.survey(run.root, archive.Choice()).items}
+    names = {item.name for item in archive.survey(run.root, archive.Selection()).items}
     assert {"report/report.html", "report/figures/slices_01.png", "report/tables/results.tex"} <= names
     assert "report/report_without_images.html" not in names
 
