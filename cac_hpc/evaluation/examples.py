@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,13 +36,6 @@ def pick(found: Mapping[int, Predictions], of_slices: Units, studies: pd.DataFra
         misclassified=Examples(MISTAKEN, _mistakes(found)),
         patients=_patients(of_patients, _patient_names(found, studies)),
     )
-
-
-def shown(summary: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The file's stem of every slice that a report shows, and the slice."""
-    for kind, prefix in (("samples", "slices"), ("misclassified", "misclassified")):
-        for number, example in enumerate(summary["examples"][kind]["slices"], start=1):
-            yield f"{prefix}_{number:02d}", example
 
 
 def _samples(found: Mapping[int, Predictions], seed: int) -> list[Example]:

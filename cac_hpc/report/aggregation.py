@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
-from cac_hpc.report import absence, manifest, pages, pictures, publishing, rendering, wording
+from cac_hpc.report import absence, circumstances, manifest, pictures, publishing, wording, writing
 from cac_hpc.run import causes, ledger, paths, settings
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import results
 from cac_hpc.statistics.results import MissingFold, Report
 
 
@@ -31,9 +31,9 @@ def aggregate(root: Path) -> bool:
     run = RunPaths(root)
     if processes.supervisor() is None and (seen := absence.look(run)).surely:
         return provisional(root, seen.at_work)
-    with ledger.stage(run.ledger, "aggregate", None), publishing.elsewhere(run) as made:
-        report = _make(made, None)
-        publishing.publish(made, run)
+    with ledger.stage(run.ledger, "aggregate", None), publishing.elsewhere(run.report) as made:
+        report = _make(replace(run, report_in=made), None)
+        publishing.publish(made, run.report)
     if missing := report.missing_folds:
         cause = Cause("partial_report", words=", ".join(str(fold.fold) for fold in missing))
         ledger.record(run.ledger, "aggregate", None, "ended", cause, ok=False)
@@ -51,10 +51,10 @@ def provisional(root: Path, at_work: Mapping[int, str] | None = None) -> bool:
     """
     run = RunPaths(root)
     at_work = absence.look(run).at_work if at_work is None else at_work
-    with publishing.elsewhere(run) as made:
-        keeps = publishing.stays(run)
-        report = _make(made, at_work)
-        published = publishing.publish(made, run, keeps)
+    with publishing.elsewhere(run.report) as made:
+        keeps = publishing.stays(run.report)
+        report = _make(replace(run, report_in=made), at_work)
+        published = publishing.publish(made, run.report, keeps)
     if published:
         _log_result(root, report)
         return False
@@ -74,10 +74,9 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     status = "PROVISIONAL" if at_work is not None else "PARTIAL" if found.faults else "COMPLETE"
     missing = _missing(run, found.faults, at_work or {})
     report = evaluate(found, status, missing, *headline(cfg.report.title, cfg.split.unit))
-    summary = results.to_json(report)
-    pictures.draw(run, cfg, summary)
-    rendering.write_tables(run.report, summary)
-    pages.write(run, cfg, summary)
+    histories = {fold: run.fold(fold).history for fold in found.results}
+    pictures.draw(run.report / "figures", report, histories, run.dataset(cfg.data.packed_dir), cfg.report)
+    writing.write(run.report, report, circumstances.collect(run, cfg), cfg.report.window_hu)
     manifest.write(run.report)
     report_json.write(run.report_json, report)
     return report

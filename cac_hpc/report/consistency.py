@@ -17,8 +17,9 @@ import numpy as np
 
 from cac_hpc.evaluation import inputs, published, report_json
 from cac_hpc.evaluation.evaluate import evaluate
-from cac_hpc.report import aggregation, pages, rendering, tables
-from cac_hpc.run import escaping, logs, paths, settings
+from cac_hpc.report import aggregation, circumstances, writing
+from cac_hpc.report.circumstances import Circumstances
+from cac_hpc.run import logs, paths, settings
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import metrics
@@ -133,12 +134,8 @@ def _against_folds(report: Report) -> Iterator[str]:
 
 
 def _against_files(folder: Path, cfg: Config, report: Report) -> Iterator[str]:
-    circumstances, summary = paths.read_json(folder / pages.CIRCUMSTANCES), to_json(report)
-    wanted = pages.of_report(folder, cfg, summary, circumstances)
-    wanted[rendering.page_name(summary, "md")] = rendering.markdown(summary)
-    for name, table in tables.of_report(summary).items():
-        wanted[f"tables/{name}"] = escaping.csv_text(table)
-    wanted |= {f"tables/{name}": latex for name, latex in tables.latex(summary).items()}
+    made_in = from_json(paths.read_json(folder / circumstances.FILE), Circumstances)
+    wanted = writing.texts(folder, report, made_in, cfg.report.window_hu)
     statuses = [status for status in paths.STATUSES if status != report.status]
     others = [paths.page_name(status, *kind) for status in statuses for kind in paths.PAGES]
     yield from (f"{name}: of a report of another status" for name in others if (folder / name).exists())

@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from cac_hpc.dataset import sealing, shards
 from cac_hpc.evaluation import baseline
-from cac_hpc.report import aggregation, beside_wording, consistency, rendering, wording
+from cac_hpc.report import aggregation, consistency, markdown, wording
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.config import InputError, ModelConfig, TrainConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
@@ -21,7 +21,7 @@ from cac_hpc.statistics.results import ScoreAgreement
 from cac_hpc.statistics.units import Units
 from cac_hpc.train import occlusion, predictions, transforms
 from cac_hpc.train.networks import SliceClassifier
-from tests.support.reports import make_run, vouch
+from tests.support.reports import make_run, typed_report_of, vouch
 from tests.support.runs import NUM_SLICES, SIZE, job, prepare, torchrun
 
 SCORES = (0.0, 8.0, 60.0, 300.0, 800.0, 3000.0)
@@ -155,11 +155,11 @@ def test_what_is_left_with_the_heart_and_with_the_rest_stands_beside_all(reporte
 def test_a_report_tells_both_and_contradicts_nothing(reported):
     summary, cfg = summary_of(reported), settings.load(reported.config)
     assert list(consistency.contradictions(reported, cfg, summary)) == []
-    text = rendering.markdown(summary)
+    text = markdown.page(typed_report_of(reported))
     assert "The Agatston rule alone, patient level: 0.941** (n = 17); the network on the same 0.824" in text
     assert "a difference of -0.118 [" in text
     assert "(studies of patients without a score, left out: 1)" in text
-    assert beside_wording.RULE in text
+    assert wording.RULE in text
     assert (reported.report / "figures" / "scores.svg").is_file()
     assert (reported.report / "figures" / "confusion_patient_rule.png").is_file()
 
@@ -196,13 +196,13 @@ def test_a_view_that_is_damaged_costs_the_test_and_not_the_report(reported, tmp_
     summary = summary_of(run)
     assert summary["occlusion"]["left_out"] == {"studies": 1, "folds": [2]}
     assert [fold["fold"] for fold in summary["occlusion"]["folds"]] == [0, 1, 3, 4]
-    assert "Folds without this test, left out: 2." in rendering.markdown(summary)
+    assert "Folds without this test, left out: 2." in markdown.page(typed_report_of(run))
     for fold in range(5):
         run.fold(fold).view("rim").unlink()
     assert aggregation.aggregate(run.root)
     note = "predictions_rim.csv of fold 0 is not there, or not as it was written"
     assert summary_of(run)["occlusion"] == {"note": note}
-    assert f"The network was not tested on parts of slices: {note}" in rendering.markdown(summary_of(run))
+    assert f"The network was not tested on parts of slices: {note}" in markdown.page(typed_report_of(run))
     assert not (run.report / "tables" / "occlusion.csv").exists()
 
 
@@ -260,7 +260,7 @@ def test_without_a_baseline_the_report_says_so(tmp_path):
     summary = summary_of(run)
     assert "packed without pack.baseline" in summary["rule"]["note"]
     assert "packed without pack.baseline" in summary["occlusion"]["note"]
-    assert "Agatston" not in wording.verdict(summary)
+    assert "Agatston" not in wording.verdict(typed_report_of(run))
 
 
 @pytest.mark.parametrize("crop", [None, (100, 60, 256, 256)])

@@ -19,7 +19,7 @@ from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import ReportOptions, parse_report
 from cac_hpc.statistics import assessment
-from cac_hpc.statistics.results import Figure, Report, from_json, to_json
+from cac_hpc.statistics.results import Comparison, Figure, Report, from_json, to_json
 from cac_hpc.statistics.units import Units
 from tests.support import oracle
 from tests.support.reports import compare, make_run
@@ -244,7 +244,7 @@ def test_few_patients_give_differences_without_intervals():
     figure = of_value(0.5)
     found = comparison._difference([figure, figure], comparison._interval("accuracy", 0, [{}, {}], 9), [None, None])
     assert (found.difference, found.low, found.note) == (0, None, note)
-    assert comparison_report._without_interval({"accuracy": to_json(found), "icc": to_json(found)}) == [f"all: {note}."]
+    assert comparison_report._without_interval({"accuracy": found, "icc": found}) == [f"all: {note}."]
 
 
 # of what is not shared
@@ -352,7 +352,7 @@ def test_what_differs_is_listed_and_a_split_by_slice_is_marked(read, found):
         "LEAKS: wide/run was split by slice: slices of one patient are in its training and test parts"
     ]
     assert "the patients were divided into other folds: part of every difference comes from that" in marked.notes
-    assert marked.warnings[0] in comparison_report.markdown([to_json(marked)])
+    assert marked.warnings[0] in comparison_report.markdown([marked])
 
 
 # files
@@ -457,7 +457,7 @@ def test_three_runs_stand_side_by_side_on_80_columns(runs, copies, tmp_path):
 def test_names_of_runs_and_settings_are_only_text_in_the_files(found, tmp_path):
     hostile = {**found, "settings": ["model.name: a`b / ``<img>", "`"], "warnings": ["LEAKS: <b> was split"]}
     hostile |= {role: {**found[role], "run": f"={role}|`x`<img>"} for role in comparison.ROLES}
-    comparison_report.write(tmp_path, [hostile])
+    comparison_report.write(tmp_path, [from_json(hostile, Comparison)])
     table = pd.read_csv(tmp_path / "comparison.csv")
     assert set(table["reference"]) == {"'=reference|`x`<img>"}
     text = (tmp_path / "comparison.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from cac_hpc.report import aggregation, archive, rendering, retrieval
+from cac_hpc.report import aggregation, archive, retrieval, terminal
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
@@ -168,17 +168,16 @@ def changed(summary, path, value):
 def test_whatever_is_changed_in_a_summary_it_is_shown_or_refused(summary, tmp_path, capsys):
     rng = np.random.default_rng(5)
     where = [path for path in places(summary) if path and path[0] not in ("settings", "training", "examples", "audits")]
-    refused, made, path = 0, summary, tmp_path / "report.json"
+    refused, made, path = 0, terminal.parse(summary), tmp_path / "report.json"
     for at in (where[index] for index in rng.permutation(len(where))[:120]):
         other = (GONE, *OTHERS)[rng.integers(1 + len(OTHERS))]
-        path.write_text(json.dumps(other := changed(summary, at, other)), encoding="utf-8")
+        path.write_text(json.dumps(changed(summary, at, other)), encoding="utf-8")
         try:
-            rendering.check(path)
-            made = other
+            made = terminal.read(path)
         except Damaged:
             refused += 1
     assert refused > 5
-    assert rendering.present(made, "here") in (0, 1), "the last that was taken"
+    assert terminal.present(made, "here") in (0, 1), "the last that was taken"
     assert capsys.readouterr().out.endswith("here\n")
 
 
@@ -212,7 +211,7 @@ def test_a_run_with_such_a_report_is_refused_by_name(case, copies, tmp_path):
         with pytest.raises(
             InputError, match=rf"{stored}: .*; python jobs/aggregate\.py --run {copies[1].root} makes it"
         ):
-            rendering.show(copies[1].root)
+            terminal.show(copies[1].root)
         with pytest.raises(WorkError, match=r"report/report\.json: "):
             retrieval.retrieve(ReportOptions(source=str(copies[1].root), out=str(tmp_path / "out")))
         assert not list((tmp_path / "out").glob("*"))

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import ReportOptions
 from jobs import aggregate as stage
 from tests.support import oracle
-from tests.support.reports import check_report, make_run, report_of, write_fold
+from tests.support.reports import check_report, make_run, report_of, typed_report_of, write_fold
 from tests.support.standins import TOKEN, FakeSlurm, queued
 
 SHORT = {"report": {"draws": 200, "figure_dpi": 50}}
@@ -279,7 +280,7 @@ def test_where_all_folds_are_done_the_report_says_who_makes_the_final_one(at_wor
     assert (report_of(at_work)["status"], report_of(at_work)["missing_folds"]) == ("PROVISIONAL", [])
     shown = " ".join(capsys.readouterr().out.split())
     assert "when all folds have ended; where that job does not come, python jobs/aggregate.py --run RUN" in shown
-    assert wording.inflation(report_of(at_work) | {"banner": "a contrast run"}) == [
+    assert wording.inflation(replace(typed_report_of(at_work), banner="a contrast run")) == [
         "Inflation: not worked out, for this is not the final report."
     ]
     FakeSlurm(at_work.root / "bin", monkeypatch)  # its job was cancelled
@@ -372,11 +373,11 @@ def test_of_many_at_once_one_is_there_whole(tmp_path):
 
     def publish(name):
         for _ in range(20):
-            with publishing.elsewhere(run) as made:
+            with publishing.elsewhere(run.report) as made:
                 for index in range(5):
-                    (made.report / f"table_{index}").write_text(name, encoding="utf-8")
-                (made.report / "report.json").write_text("{}", encoding="utf-8")
-                assert publishing.publish(made, run)
+                    (made / f"table_{index}").write_text(name, encoding="utf-8")
+                (made / "report.json").write_text("{}", encoding="utf-8")
+                assert publishing.publish(made, run.report)
 
     threads = [threading.Thread(target=publish, args=(name,)) for name in "abcd"]
     for thread in threads:

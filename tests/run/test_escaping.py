@@ -13,11 +13,12 @@ import pytest
 
 import cac_hpc
 from cac_hpc.cluster import joblogs, overview
-from cac_hpc.report import aggregation, consistency, pages, rendering, tables
+from cac_hpc.report import aggregation, circumstances, consistency, markdown, pages, tables
 from cac_hpc.run import escaping, ledger, logs, paths, settings
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.stages import TaskState
+from cac_hpc.statistics.results import Report, from_json
 from tests.support.reports import make_run, report_of
 from tests.support.runs import job, pack, prepare, write_scans
 
@@ -219,12 +220,13 @@ def test_the_pages_of_a_report_hide_nothing(tmp_path):
     assert summary["missing_folds"][0]["reason"] == "the run's ledger says why"
     summary["missing_folds"][0]["reason"] = "x\x1b\u202e <b>\n# y"
     summary["categories"][0]["name"] = "n\x9b\u2067\n&"
-    circumstances = paths.read_json(run.report / "circumstances.json")
-    html = pages.html(run.report, settings.load(run.config), summary, circumstances, True)
-    latex = "".join(tables.latex(summary).values())
-    for text in (html, rendering.markdown(summary), latex):
+    report = from_json(summary, Report)
+    found = from_json(paths.read_json(run.report / circumstances.FILE), circumstances.Circumstances)
+    html = pages.html(run.report, report, found, settings.load(run.config).report.window_hu, True)
+    latex = "".join(tables.latex(report).values())
+    for text in (html, markdown.page(report), latex):
         assert not set(text) & set(HIDDEN + ENDS) - {"\n"}
-    assert "\n# y" not in rendering.markdown(summary)
+    assert "\n# y" not in markdown.page(report)
 
 
 def test_nothing_prints_but_through_the_filter():

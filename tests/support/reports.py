@@ -174,5 +174,9 @@ def check_report(run):
                 assert summary["levels"][level]["pooled"]["n"] == count
 
 
+def typed_report_of(run):
+    return results.from_json(report_of(run), results.Report)
+
+
 def report_of(run):
     return json.loads((run.report / "report.json").read_text(encoding="utf-8"))

@@ -1,13 +1,14 @@
 """Figures of the report, as PNG and SVG; same numbers, same bytes. The owner of matplotlib and Pillow.
 
-One column of a paper is 89 mm wide, two are 183 mm; letters are 7 to 8 points there. Colours: Okabe and Ito, told
-apart by the colour-blind; shares of a whole in one hue from light to dark.
+One column of a paper is 89 mm wide, two are 183 mm; letters are 7 to 8 points there. Colours: Okabe and Ito, which
+the colour-blind distinguish; shares of a whole in one hue from light to dark.
 """
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodF
 from PIL import Image
 
 from cac_hpc.run import paths
+from cac_hpc.statistics.results import Bin, Level
 
 COLUMN, PAGE = 89 / 25.4, 183 / 25.4  # inches
-CAPTION = 24  # characters that a sixth of a page has room for, in a line
+CAPTION = 24  # characters in a line, a sixth of a page wide
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
 STYLE: dict[Any, Any] = {
@@ -38,7 +40,16 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a dollar sign in a name begins no formula
     "svg.fonttype": "path",  # looks the same on machines without the font
 }
-Layer = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of a network; output: its shape without the batch."""
+
+    layer: str
+    detail: str
+    output: list[int]
+    parameters: int
 
 
 def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: str, unit: str, dpi: int) -> None:
@@ -79,7 +90,8 @@ def draw_history(stem: Path, histories: Mapping[int, Mapping[str, np.ndarray]], 
         figure = Figure(figsize=(PAGE, 0.38 * PAGE), layout="constrained")
         for axes, (name, label) in zip(figure.subplots(1, 3), parts.items(), strict=True):
             for fold, history in histories.items():
-                axes.plot(history["epoch"], history[name], label=f"fold {fold}", **_line(fold))
+                colour, dashes = COLOURS[fold % len(COLOURS)], DASHES[(fold // len(COLOURS) + fold) % len(DASHES)]
+                axes.plot(history["epoch"], history[name], dashes, label=f"fold {fold}", color=colour, linewidth=1.1)
             axes.set(xlabel="epoch", ylabel=label)
             axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_yscale("log")
@@ -92,26 +104,22 @@ def draw_history(stem: Path, histories: Mapping[int, Mapping[str, np.ndarray]], 
         _save(figure, stem, dpi)
 
 
-def draw_reliability(stem: Path, bins: Sequence[Mapping[str, Any]], title: str, unit: str, dpi: int) -> None:
-    """Draw the accuracy of predictions over their probability, with intervals, and how many there are.
-
-    Args:
-        bins: above, up_to, n, confidence, accuracy, low, high of each; empty ones have n 0.
-    """
-    known = [row for row in bins if row["n"]]
+def draw_reliability(stem: Path, bins: Sequence[Bin], title: str, unit: str, dpi: int) -> None:
+    """Draw the accuracy of predictions over their probability, with intervals, and how many there are."""
+    known = [row for row in bins if row.n]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(COLUMN, 1.15 * COLUMN), layout="constrained")
         axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle="--", label="perfectly calibrated")
-        x, y = ([row[name] for row in known] for name in ("confidence", "accuracy"))
+        x, y = [row.confidence for row in known], [row.accuracy for row in known]
         for row in known:
-            if row["low"] is not None:
-                axes.plot([row["confidence"]] * 2, [row["low"], row["high"]], color=COLOURS[0], linewidth=1)
+            if row.low is not None:
+                axes.plot([row.confidence] * 2, [row.low, row.high], color=COLOURS[0], linewidth=1)
         axes.plot(x, y, color=COLOURS[0], marker="o", markersize=3.5, linewidth=1, label="observed, 95 % interval")
         axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=_wrapped(title, figure))
         axes.legend(loc="lower right")
         for row in bins:
-            counts.bar(row["above"], row["n"], row["up_to"] - row["above"], align="edge", color="0.75", edgecolor="w")
+            counts.bar(row.above, row.n, row.up_to - row.above, align="edge", color="0.75", edgecolor="w")
         counts.set(xlabel="highest probability", ylabel=unit)
         _save(figure, stem, dpi)
 
@@ -143,24 +151,22 @@ def draw_scores(
         _save(figure, stem, dpi)
 
 
-def draw_folds(stem: Path, levels: Mapping[str, Mapping[str, Any]], title: str, dpi: int) -> None:
-    """Draw the accuracy of each fold beside the pooled one with its interval and the largest category's share.
-
-    Args:
-        levels: by level's name: folds {fold: accuracy or None}, pooled, low, high (or None), and majority.
-    """
+def draw_folds(stem: Path, levels: Mapping[str, Level], title: str, dpi: int) -> None:
+    """Draw the accuracy of each fold, the pooled one with its interval, and the largest category's share."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(PAGE, 0.32 * PAGE), layout="constrained")
         for axes, (level, found) in zip(figure.subplots(1, len(levels), squeeze=False)[0], levels.items(), strict=True):
-            folds = {fold: value for fold, value in found["folds"].items() if value is not None}
+            values = {fold.fold: fold.figures["accuracy"].value for fold in found.folds}
+            folds = {fold: value for fold, value in values.items() if value is not None}
+            pooled, majority = (found.pooled.figures[name] for name in ("accuracy", "majority_accuracy"))
             axes.plot(list(folds.values()), range(len(folds)), "o", color=COLOURS[0], markersize=4, clip_on=False)
             bottom = len(folds)
-            if found["low"] is not None:
-                axes.plot([found["low"], found["high"]], [bottom] * 2, color="black", linewidth=1.2)
-            axes.plot([found["pooled"]], [bottom], "D", color="black", markersize=5)
-            axes.axvline(found["majority"], color=COLOURS[1], linestyle="--", linewidth=1)
+            if pooled.low is not None:
+                axes.plot([pooled.low, pooled.high], [bottom] * 2, color="black", linewidth=1.2)
+            axes.plot([pooled.value], [bottom], "D", color="black", markersize=5)
+            axes.axvline(majority.value, color=COLOURS[1], linestyle="--", linewidth=1)
             axes.annotate(
-                "always the largest category", (found["majority"], 1), (2, 2), textcoords="offset points",
+                "always the largest category", (majority.value, 1), (2, 2), textcoords="offset points",
                 xycoords=("data", "axes fraction"), color=COLOURS[1], fontsize=7,
             )  # fmt: skip
             axes.set_yticks([*range(len(folds)), bottom], [*(f"fold {fold}" for fold in folds), "pooled [95 %]"])
@@ -171,25 +177,20 @@ def draw_folds(stem: Path, levels: Mapping[str, Mapping[str, Any]], title: str, 
 
 
 def draw_network(stem: Path, layers: Sequence[Layer], title: str, dpi: int) -> None:
-    """Draw the network: a block for every layer that computes, as high as its image and as wide as it has channels.
-
-    Args:
-        layers: layer, output (its shape without the batch) and parameters of each, in their order.
-    """
-    blocks = _blocks(layers)
+    """Draw the network: a block for every layer that computes, as high as its image and as wide as it has channels."""
     with mpl.rc_context(STYLE):
         figure, axes = _one(PAGE, 0.36 * PAGE)
         left = 0.0
-        for block in blocks:
-            shape = block["output"]
+        for layer, labels in _blocks(layers):
+            shape = layer.output
             height = np.log2(shape[-1]) if len(shape) == 3 else 0.75 * np.log2(max(shape[0], 2))
             width = 0.28 * np.log2(shape[0] + 1) if len(shape) == 3 else 0.3
             colour = COLOURS[0] if len(shape) == 3 else COLOURS[4]
-            alpha = 0.25 if not block["parameters"] else 0.75
+            alpha = 0.25 if not layer.parameters else 0.75
             axes.add_patch(Rectangle((left, -height / 2), width, height, facecolor=colour, alpha=alpha, edgecolor="k"))
             middle = left + width / 2
             axes.text(middle, height / 2 + 0.2, " x ".join(map(str, shape)), ha="center", va="bottom", fontsize=6)
-            axes.text(middle, -height / 2 - 0.2, "\n".join(block["layers"]), ha="center", va="top", fontsize=6)
+            axes.text(middle, -height / 2 - 0.2, "\n".join(labels), ha="center", va="top", fontsize=6)
             left += width + max(0.5, 2.6 - width)
         axes.set(xlim=(-1.3, left - 0.6), ylim=(-6.2, 5.2), title=_wrapped(title, figure))
         axes.axis("off")
@@ -197,7 +198,7 @@ def draw_network(stem: Path, layers: Sequence[Layer], title: str, dpi: int) -> N
 
 
 def draw_slices(stem: Path, slices_NSS: np.ndarray, captions: Sequence[str], title: str, dpi: int) -> None:
-    """Draw slices beside each other, six in a row, each with its caption.
+    """Draw slices, six in a row, each with its caption.
 
     Args:
         slices_NSS: (N, S, S) uint8, at least one.
@@ -225,30 +226,16 @@ def save_slice(path: Path, slice_SS: np.ndarray) -> None:
         Image.fromarray(slice_SS).save(scratch, format="PNG", optimize=True)
 
 
-def _blocks(layers: Sequence[Layer]) -> list[dict[str, Any]]:
-    """The input and the layers with weights; the others stand below the one that they follow."""
-    blocks: list[dict[str, Any]] = []
+def _blocks(layers: Sequence[Layer]) -> list[tuple[Layer, list[str]]]:
+    """The input and the layers with weights, with what stands below: their own label, those of layers that follow."""
+    blocks: list[tuple[Layer, list[str]]] = []
     for layer in layers:
-        label = _label(layer)
-        if layer["parameters"] or not blocks or layer["layer"] == "Flatten":
-            blocks.append({"layers": [label], "output": layer["output"], "parameters": layer["parameters"]})
+        label = f"{layer.layer} {layer.detail}".rstrip()
+        if layer.parameters or not blocks or layer.layer == "Flatten":
+            blocks.append((layer, [label]))
         else:
-            blocks[-1]["layers"].append(label)
+            blocks[-1][1].append(label)
     return blocks
-
-
-def _label(layer: Layer) -> str:
-    detail = f" {layer['detail']}" if layer["detail"] else ""
-    return f"{layer['layer']}{detail}"
-
-
-def _line(fold: int) -> dict[str, Any]:
-    """What tells a fold's line apart, in print without colours, too."""
-    return {
-        "color": COLOURS[fold % len(COLOURS)],
-        "linestyle": DASHES[(fold // len(COLOURS) + fold) % len(DASHES)],
-        "linewidth": 1.1,
-    }
 
 
 def _one(width: float, height: float) -> tuple[Figure, Axes]:
