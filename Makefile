@@ -12,7 +12,7 @@ apt = { test "$$(id -u)" = 0 && apt-get update && DEBIAN_FRONTEND=noninteractive
 missing = { echo "$(1)"; test "$$CI" != true; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check drill versions clean
+.PHONY: help demo test check docs drill versions clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,11 @@ check: $(VENV)/installed ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/installed ## update the tables of docs/ and build the website in build/site
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(BIN)/python docs/site/tables.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f docs/site/mkdocs.yml
 
 ifeq ($(SLURM),)
 drill: $(VENV)/installed slurm h5dump sshd browser latex ## the long fault drills on a real SLURM; SLURM=trixie: of another Debian

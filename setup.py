@@ -18,6 +18,7 @@ setup(
         "cac_hpc": ["py.typed"],
         "cac_hpc.machine": ["environment.txt"],
         "cac_hpc.report": ["page.html", "page.css"],
+        "cac_hpc.statistics": ["report.schema.json"],
     },
     python_requires=">=3.10,<3.15",
     install_requires=[
@@ -52,6 +53,7 @@ setup(
             "jsonschema>=4.21",
         ],
         "check": ["ruff", "mypy", "pandas-stubs", "types-PyYAML", "types-jsonschema"],  # as constraints.txt pins them
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1.0,<2"],
         "peers": ["SimpleITK>=2.4", "dcm2niix>=1.0.20240202", "monai>=1.6"],  # for jobs/benchmark.py
     },
 )

@@ -12,18 +12,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cac_hpc"
 MODULES = {f"{path.parent.name}.{path.stem}": path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"}
 PACKAGES = (  # a module imports from its own package and from those before it
-    "machine", "run", "volumes", "calcium", "dataset", "phantom", "train", "statistics", "cluster", "report",
-    "benchmark",
+    "machine", "run", "volumes", "calcium", "dataset", "phantom", "train", "statistics", "evaluation", "cluster",
+    "report", "benchmark",
 )  # fmt: skip
 OWNERS = {
     "SimpleITK": {"benchmark.peers"},
     "dcm2niix": {"benchmark.peers"},
-    "PIL": {"report.figures"},
+    "PIL": {"report.plots"},
     "h5py": {"benchmark.loaders", "benchmark.peers", "dataset.shards"},  # benchmark: others' programs, beside ours
     "jinja2": {"report.pages"},
     "jsonargparse": {"run.settings"},
     "markupsafe": {"report.pages"},
-    "matplotlib": {"report.figures"},
+    "matplotlib": {"report.plots"},
     "monai": {"benchmark.loaders", "benchmark.peers"},
     "omegaconf": {"run.composition"},
     "openpyxl": {"dataset.sheets"},

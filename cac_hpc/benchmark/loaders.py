@@ -21,12 +21,11 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from cac_hpc.dataset import shards
+from cac_hpc.dataset import sealed, shards
 from cac_hpc.run import settings
 from cac_hpc.run.config import Config
 from cac_hpc.run.paths import DatasetPaths, RunPaths
@@ -183,7 +182,7 @@ def main(name: str, root: str, device_type: str, seconds: str) -> None:
     run = RunPaths(Path(root))
     cfg = settings.load(run.config)
     dataset = run.dataset(cfg.data.packed_dir)
-    studies = pd.read_csv(dataset.studies, dtype={"study": str})
+    studies = sealed.read_studies(dataset)
     steps.fix_arithmetic(cfg)
     world = World(0, 1, torch.device(device_type))
     job = Job(cfg, dataset, dict(zip(studies["study"], studies["category"].astype(int), strict=True)), world)

@@ -2,7 +2,7 @@
 
 Axes: Z slices, H rows, W columns. Slices, rows and columns are counted from 0, slices in ascending z, rows and columns
 in the frame that the file states: the patient's, from front to back and from his right to his left, or as stored in the
-DICOM files, as viewers show them. Pixel 0 has its centre at 0. The README shows an example.
+DICOM files, as viewers show them. Pixel 0 has its centre at 0. docs/calcium.md shows an example.
 """
 
 from __future__ import annotations

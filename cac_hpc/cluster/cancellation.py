@@ -17,6 +17,7 @@ from cac_hpc.cluster import outlook, ownership, scheduler, verdicts
 from cac_hpc.cluster.records import Queued, base_state
 from cac_hpc.machine import processes
 from cac_hpc.run import ledger, lock, logs, stages
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import WorkError
 from cac_hpc.run.paths import RunPaths
 
@@ -89,9 +90,8 @@ def _cancel_jobs(run: RunPaths) -> list[str]:
     for state in stages.survey(run):
         waits = state.job in found and base_state(found[state.job].state) == "PENDING"
         if waits and state.state not in ("done", "failed", "stopped"):
-            why = f"cancelled by {_user()} before it started"
-            facts = {"resumable": True, "reason": why, "attempt": state.attempt}
-            ledger.record(run.ledger, state.stage, state.task, "ended", ok=False, **facts)
+            cause, facts = Cause("cancelled_waiting", user=_user()), {"resumable": True, "attempt": state.attempt}
+            ledger.record(run.ledger, state.stage, state.task, "ended", cause, ok=False, **facts)
     return [f"cancelled job {job}: {_count(arrays[job])}" for job in sorted(arrays, key=int)]
 
 

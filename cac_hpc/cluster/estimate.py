@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 GPU_FLOPS = 8e12  # operations per second of a GPU while it trains: what cards with 16 GB reach, newer ones do more
 CPU_FLOPS = 20e9  # of a thread: one of an AMD EPYC reached 27e9 with the network of the demo, 43e9 with the study's
-PACKED_PER_S = 250  # slices per second and worker: README, Speed, has 530 of 512 x 512; disks of clusters are slower
+PACKED_PER_S = 250  # slices per second and worker: docs/speed.md has 1,162 of 512 x 512; disks of clusters are slower
 EXAMINED_PER_S = 60  # the same where the heart is looked for: half a second per study, twice that on a slow core
 START_MIN = 0.5  # until a fold trains
 LARGEST_SLICE = 2 << 20  # bytes of 1024 x 1024 pixels: a larger file holds several slices

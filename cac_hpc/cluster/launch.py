@@ -17,12 +17,12 @@ from cac_hpc.cluster import drivers, estimate, exclusions, limits, local, monito
 from cac_hpc.cluster.states import OPEN
 from cac_hpc.dataset import plan, sealed
 from cac_hpc.dataset.plan import DatasetPlan
+from cac_hpc.evaluation import published, split_by_slice
 from cac_hpc.run import config, ledger, lock, logs, provenance, settings, snapshot, stages
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
 from cac_hpc.run.settings import LaunchOptions
 from cac_hpc.run.stages import STAGES, Stage, Task, TaskState
-from cac_hpc.statistics import contrast, published
 
 UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-8, separators of lines
 
@@ -139,14 +139,14 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
     Raises: InputError saying what is wrong with them.
     """
     try:
-        contrast.check(cfg)
+        split_by_slice.check(cfg)
     except InputError as error:
         known = run.splits.is_file() and settings.load(run.config).split.contrast_to == cfg.split.contrast_to
         if not known:
             raise
         logs.say(f"note: {error}; until then the report has no inflation")
     if cfg.report.published:
-        published.beside(Path(cfg.report.published), cfg.labels.names)
+        published.read_for(Path(cfg.report.published), cfg.labels.names)
 
 
 def _show_plan(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, kind: str) -> None:

@@ -27,7 +27,8 @@ class Limits:
     """partition: the one that jobs go to, by its name or several by theirs; cpus, mem_mb, gpus: of its largest node.
 
     time_min: the most that a job may ask, infinite if there is no limit. nodes: in service; nodes_at_most: of a job.
-    mem_per_cpu_mb: a job that asks for more gets more CPUs. rules: who may use the partition. each: of several
+    mem_per_cpu_mb: a job that asks for more gets more CPUs. rules: who may use the partition; others: who may use the
+    cluster's other ones, by name. each: of several
     partitions, each alone; all_must_fit: whether a job must fit all of them.
     """
 
@@ -48,6 +49,7 @@ class Limits:
     array_size: int | None = None
     accounting: Accounting = NOTHING
     rules: Rules = field(default_factory=dict)
+    others: Mapping[str, Rules] = field(default_factory=dict)
     each: tuple[Limits, ...] = ()
     all_must_fit: bool = False
 
@@ -75,7 +77,9 @@ def read(partition: str | None) -> Limits:
         default_account=accounting.read_default_account(said[5]),
         parents=_parents([rules.get(name, {}) for name in wanted], settings),
     )
-    each = tuple(_limits_of(groups, [name], _sure(rules.get(name, {}), known, settings), settings, known)
+    judged = {name: _sure(one, known, settings) for name, one in rules.items()}
+    others = {name: one for name, one in judged.items() if name not in wanted}
+    each = tuple(replace(_limits_of(groups, [name], judged.get(name, {}), settings, known), others=others)
                  for name in wanted)  # fmt: skip
     return replace(
         each[0] if len(each) == 1 else _limits_of(groups, wanted, {}, settings, known),
@@ -107,18 +111,20 @@ def _faults_of_one(limits: Limits, cfg: Config) -> Iterator[str]:
     """Why one partition never starts the jobs."""
     if limits.state in ("drain", "inact"):  # of one that is down, jobs are taken and wait
         yield f"cluster.partition is {limits.partition!r}, which takes no jobs now ({limits.state}); wanted another one"
-    yield from partitions.faults(limits.rules, limits.accounting, cfg.cluster)
+    yield from partitions.faults(limits.rules, limits.accounting, cfg.cluster, limits.others)
     yield from _time_faults(limits, cfg.cluster)
     yield from _node_faults(limits, cfg)
 
 
 def notes(limits: Limits, cfg: Config) -> list[str]:
-    """Where SLURM gives a job more CPUs than were asked for, as it asks for more memory than goes with these."""
+    """What jobs take from others without need: more CPUs, as they ask for more memory than goes with those that were
+    asked for; GPUs that nothing is computed on."""
     found = {
         stage: max(cpus_for_memory(one, cfg, stage) for one in limits.each or (limits,))
         for stage in ("pack", "fold", "aggregate")
     }
-    return [
+    unused = "cluster.gres is {!r}, but train.device is cpu: no GPU is asked for; train.device cuda trains on them"
+    return [unused.format(cfg.cluster.gres)] * (cfg.train.device == "cpu" and cfg.cluster.gres is not None) + [
         f"cluster.{stage}.mem_gb is {getattr(cfg.cluster, stage).mem_gb:g}, more than goes with {asked} CPUs "
         f"(MaxMemPerCPU): SLURM gives, and counts, {given} CPUs of a node; ask for less memory, or use them with "
         f"{_cpus_setting(cfg, stage, given)}"

@@ -18,6 +18,7 @@ from types import FrameType
 from cac_hpc.cluster import drivers, preflight
 from cac_hpc.machine import environment, processes
 from cac_hpc.run import ledger, logs, paths, stages
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Stage, Task
@@ -148,14 +149,8 @@ def _run_task(
     children.append((child, task.stage.ranks))
     code = child.wait()
     if code and not stages.last_ends(run, task):
-        ledger.record(
-            run.ledger,
-            task.stage.name,
-            task.index,
-            "ended",
-            ok=False,
-            reason=f"{processes.how_it_ended(code)}; {_log(run, task).relative_to(run.root)} says more",
-        )
+        cause = Cause("process_ended", exit_code=code, file=str(_log(run, task).relative_to(run.root)))
+        ledger.record(run.ledger, task.stage.name, task.index, "ended", cause, ok=False)
     return code
 
 

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from cac_hpc.cluster import exclusions, joblogs, overview
 from cac_hpc.cluster.outlook import Outlook
 from cac_hpc.cluster.states import OPEN
-from cac_hpc.run import ledger, lock, logs, snapshot
+from cac_hpc.run import causes, ledger, lock, logs, snapshot
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, TaskState
@@ -38,7 +39,7 @@ def status(root: Path, watch: bool = False, as_json: bool = False, log: str | No
         follow(run, until_settled(run, outlook), outlook)
     states = outlook.states()
     if as_json:
-        print(json.dumps([dataclasses.asdict(state) for state in states], indent=2))
+        print(json.dumps([_as_json(state) for state in states], indent=2))
     elif not watch:
         logs.say(root)  # by itself, as the notes: no line is broken that somebody may copy
         screen = logs.console()
@@ -46,6 +47,11 @@ def status(root: Path, watch: bool = False, as_json: bool = False, log: str | No
         for line in _notes(run, states):
             logs.say(line)
     return 1 if any(state.state in ("failed", "gone") for state in states) else 0
+
+
+def _as_json(state: TaskState) -> dict[str, Any]:
+    """A state for scripts: its fields, and the cause as code with fields and as a sentence."""
+    return dataclasses.asdict(state) | {"cause": state.cause and causes.to_json(state.cause), "reason": state.reason}
 
 
 def read_states(run: RunPaths) -> list[TaskState]:
@@ -102,7 +108,7 @@ def _patience_s(states: Sequence[TaskState], launching: bool) -> float | None:
         return None
     if not rest:
         return 0.0 if all(state.state == "done" for state in states) else POLL_S
-    waits = [state.state == "queued" and "Dependency" in (state.reason or "") for state in rest]
+    waits = [state.state == "queued" and "Dependency" in ((state.cause and state.cause.slurm) or "") for state in rest]
     stuck = [state.state for state, depends in zip(rest, waits, strict=True) if not depends]
     if stuck and set(stuck) == {"held"}:
         return HELD_S

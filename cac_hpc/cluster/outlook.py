@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-import re
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cac_hpc.cluster import ownership, scheduler, verdicts
 from cac_hpc.cluster.records import Accounted, Listing, Queued
-from cac_hpc.cluster.states import OPEN, RESUME
+from cac_hpc.cluster.states import OPEN
 from cac_hpc.cluster.verdicts import Evidence
 from cac_hpc.machine import processes
-from cac_hpc.run import stages
+from cac_hpc.run import causes, stages
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, TaskState
 from cac_hpc.train import heartbeat, pace
 
-# where our own commands name the run folder: in front of it there is a job of ours, after it the word ends
-OUR_RUN = re.compile(r"((?<![\w/.-])jobs/\w+\.py (?:--(?:run|resume) )?|^make )RUN(?=/slurm |[.:]?(?:[\s;,)&]|$))")
+HELPLESS = ("planned", "queued", "running", "done", "unknown")  # where only a cause that brings a command has one
 
 
 class Outlook:
@@ -56,14 +54,14 @@ class Outlook:
 
     def _accounts(self, left: Sequence[TaskState]) -> Mapping[str, Accounted]:
         """What accounting says of the jobs that have left the queue, where that matters."""
-        since = {s.job: s.since for s in left if s.job and verdicts.wants_accounting(s.state, s.reason)}
+        since = {s.job: s.since for s in left if s.job and verdicts.wants_accounting(s.state, s.cause)}
         return self._accounting.find(since, lambda job, start: verdicts.is_ours(start, self.token, since[job]))
 
     def _judge(self, told: TaskState, queued: Queued | None, answers: bool, account: Accounted | None) -> TaskState:
         known = Evidence(
             stage=told.stage,
             told=told.state,
-            reason=told.reason,
+            cause=told.cause,
             job=told.job,
             queue=queued,
             queue_answers=answers,
@@ -75,8 +73,9 @@ class Outlook:
         )
         found = verdicts.judge(known)
         node = told.node or (queued.node if queued else "") or None
-        reason, mend = (text and _named(text, self.run) for text in (found.reason, found.mend))
-        return dataclasses.replace(told, state=found.state, reason=reason, mend=mend, node=node)
+        helps = found.cause if found.state not in HELPLESS or (found.cause and found.cause.help) else None
+        command = causes.command(helps, self.run.root) if helps else None
+        return dataclasses.replace(told, state=found.state, cause=found.cause, command=command, node=node)
 
     def _with_pace(self, state: TaskState) -> TaskState:
         """A fold with the numbers of its epochs, and while it runs with what its main rank last said."""
@@ -119,14 +118,9 @@ def _with_cause(run: RunPaths, states: Sequence[TaskState], told: Sequence[TaskS
     before = {stage.name: stage.after for stage in STAGES if stage.rule == "afterok"}
     found = []
     for state, was in zip(states, told, strict=True):
-        cause = before.get(state.stage)
-        if cause in bad and was.state == "submitted" and state.state in ("gone", "stopped"):
-            why = f"taken out of the queue before it started: stage {cause} did not end well"
-            state = dataclasses.replace(state, state="stopped", reason=why, mend=state.mend and _named(RESUME, run))
+        needed = before.get(state.stage)
+        if needed in bad and was.state == "submitted" and state.state in ("gone", "stopped"):
+            cause = Cause("dependency_failed", state.stage, state.task, words=needed)
+            state = dataclasses.replace(state, state="stopped", cause=cause, command=causes.command(cause, run.root))
         found.append(state)
     return found
-
-
-def _named(text: str, run: RunPaths) -> str:
-    """A reason or command with the run folder where our own commands say RUN, and nowhere else."""
-    return OUR_RUN.sub(lambda found: f"{found[1]}{shlex.quote(str(run.root))}", text)

@@ -26,15 +26,15 @@ def table(states: Sequence[TaskState]) -> Table:
 
 
 def notes(states: Sequence[TaskState]) -> list[str]:
-    """Why tasks stand where they stand, and what mends it; the same reason once."""
+    """Why tasks stand where they stand, and the command that helps; the same once."""
     found: dict[tuple[str, str | None, str | None], list[TaskState]] = {}
     for state in states:
         if state.reason:
-            found.setdefault((state.stage, state.reason, state.mend), []).append(state)
+            found.setdefault((state.stage, state.reason, state.command), []).append(state)
     lines = []
-    for (stage, reason, mend), mine in found.items():
+    for (stage, reason, command), mine in found.items():
         name = f"{stage} {_indices(mine)}" if mine[0].task is not None else stage
-        lines += [logs.line(f"{name}: {reason}"), *([logs.line(f"    {mend}")] if mend else [])]
+        lines += [logs.line(f"{name}: {reason}"), *([logs.line(f"    {command}")] if command else [])]
     return lines
 
 
@@ -52,8 +52,8 @@ def change(state: TaskState, before: str | None) -> tuple[str, str | None]:
     name = state.stage if state.task is None else f"{state.stage} {state.task}"
     loss = f", validation loss {state.val_loss:.3f}" if epoch and state.val_loss is not None else ""
     why = f", {state.reason}" if state.reason else ""
-    mend = f"; {state.mend}" if state.mend else ""
-    return now, logs.line(f"{name}: {state.state}{epoch}{loss}{why}{mend}")
+    helps = f"; {state.command}" if state.command else ""
+    return now, logs.line(f"{name}: {state.state}{epoch}{loss}{why}{helps}")
 
 
 def _row(group: Sequence[TaskState]) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ import platform
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 
 from cac_hpc.cluster.accounting import Accounting
 from cac_hpc.run.config import ClusterConfig
@@ -34,9 +35,13 @@ def without_accounts(rules: Rules) -> Rules:
     return {key: value for key, value in rules.items() if not key.endswith("Accounts")}
 
 
-def faults(rules: Rules, accounting: Accounting, cluster: ClusterConfig) -> Iterator[str]:
+def faults(
+    rules: Rules, accounting: Accounting, cluster: ClusterConfig, others: Mapping[str, Rules] = MappingProxyType({})
+) -> Iterator[str]:
     """Why jobs of these settings, submitted by who asks and from here, never start in a partition.
 
+    Args:
+        others: the rules of the cluster's other partitions, by name; those that take the jobs are named.
     Source: man slurm.conf, PARTITION CONFIGURATION. Root may use a partition whatever AllowGroups and RootOnly say.
     """
     partition = f"cluster.partition is {rules.get('PartitionName')!r}, which"
@@ -52,11 +57,23 @@ def faults(rules: Rules, accounting: Accounting, cluster: ClusterConfig) -> Iter
         yield f"{partition} takes no jobs of root (DisableRootJobs); submit as another user"
     if rules.get("ReqResv") == "YES" and cluster.reservation is None:
         yield f"cluster.reservation is None, wanted one: partition {rules.get('PartitionName')} asks for it (ReqResv)"
-    yield from _account_faults(rules, accounting, cluster)
-    yield from _qos_faults(rules, accounting, cluster)
+    another = _another(others, accounting, cluster)
+    yield from _account_faults(rules, accounting, cluster, another)
+    yield from _qos_faults(rules, accounting, cluster, another)
 
 
-def _account_faults(rules: Rules, accounting: Accounting, cluster: ClusterConfig) -> Iterator[str]:
+def _another(others: Mapping[str, Rules], accounting: Accounting, cluster: ClusterConfig) -> str:
+    """Another partition; those that take the jobs by their names."""
+    fit = [name for name, rules in others.items()
+           if rules.get("State", "UP") == "UP" and not any(faults(rules, accounting, cluster))]  # fmt: skip
+    return (
+        f"another cluster.partition ({', '.join(fit)} take{'s' if len(fit) == 1 else ''} it)"
+        if fit
+        else "another cluster.partition"
+    )
+
+
+def _account_faults(rules: Rules, accounting: Accounting, cluster: ClusterConfig, another: str) -> Iterator[str]:
     account = cluster.account or accounting.default_account
     takes = _judge(rules, "Accounts")
     if account is None or takes is None:
@@ -68,10 +85,10 @@ def _account_faults(rules: Rules, accounting: Accounting, cluster: ClusterConfig
     if not fits(account):
         mine = [each.account for each in accounting.associations or () if fits(each.account)]
         found = f"cluster.account is {cluster.account!r}" + ("" if cluster.account else f", so {account!r}")
-        yield f"{found}, {_refusal(rules, 'Accounts')}; wanted {_one_of(mine)}"
+        yield f"{found}, {_refusal(rules, 'Accounts')}; wanted {_one_of(mine, another)}"
 
 
-def _qos_faults(rules: Rules, accounting: Accounting, cluster: ClusterConfig) -> Iterator[str]:
+def _qos_faults(rules: Rules, accounting: Accounting, cluster: ClusterConfig, another: str) -> Iterator[str]:
     account = (cluster.account or accounting.default_account or "").lower()
     own = [each for each in accounting.associations or () if each.account.lower() == account]
     default = next((each.default_qos or (each.qos[0] if len(each.qos) == 1 else None) for each in own), None)
@@ -80,7 +97,7 @@ def _qos_faults(rules: Rules, accounting: Accounting, cluster: ClusterConfig) ->
         return
     mine = list(dict.fromkeys(name for each in own for name in each.qos if takes({name.lower()})))
     found = f"cluster.qos is {cluster.qos!r}" + ("" if cluster.qos else f", so {qos!r}")
-    yield f"{found}, {_refusal(rules, 'Qos')}; wanted {_one_of(mine)}"
+    yield f"{found}, {_refusal(rules, 'Qos')}; wanted {_one_of(mine, another)}"
 
 
 def _judge(rules: Rules, what: str) -> Callable[[set[str]], bool] | None:
@@ -98,8 +115,8 @@ def _refusal(rules: Rules, what: str) -> str:
     return f"which partition {rules.get('PartitionName')} does not take ({kind}={rules[kind]})"
 
 
-def _one_of(names: list[str]) -> str:
-    return f"{' or '.join(names)}, or another cluster.partition" if names else "another cluster.partition"
+def _one_of(names: list[str], another: str) -> str:
+    return f"{' or '.join(names)}, or {another}" if names else another
 
 
 def _ancestry(account: str, parents: Mapping[str, str]) -> set[str]:

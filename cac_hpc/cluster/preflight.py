@@ -17,7 +17,8 @@ from pathlib import Path
 
 from cac_hpc.cluster import drivers
 from cac_hpc.dataset import sealed
-from cac_hpc.run import paths
+from cac_hpc.run import causes, paths
+from cac_hpc.run.causes import RESUME
 from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import Stage
@@ -39,9 +40,9 @@ def fault(run: RunPaths, cfg: Config, stage: Stage) -> str | None:
     if wrong is None and stage.ranks:
         wrong = _no_dataset(run, cfg) or (_too_few_gpus(cfg) if cfg.gpus_asked else None)
     if wrong is None and stage.ranks and cfg.gpus_asked and (unfit := drivers.fault()):
-        raise WorkError(f"{unfit}; then python jobs/launch_cv.py --resume RUN")  # a node that fits is luck
+        raise WorkError(causes.error(unfit, RESUME))  # a node that fits is luck
     if wrong is None and stage.ranks and not run.splits.exists():
-        raise InputError(f"{run.splits}: missing; python jobs/launch_cv.py --resume RUN writes it again")
+        raise InputError(causes.error(f"{run.splits}: missing", RESUME))
     return wrong
 
 
@@ -64,9 +65,7 @@ def _not_writable(folder: Path) -> str | None:
             os.fsync(file.fileno())
     except OSError as error:
         if error.errno in paths.FULL:  # no other node has more
-            raise WorkError(
-                f"{folder}: {error.strerror}; make room, then python jobs/launch_cv.py --resume RUN"
-            ) from None
+            raise WorkError(causes.error(f"{folder}: {error.strerror}; make room", RESUME)) from None
         return f"cannot write to {folder}: {error.strerror}"
     return None
 

@@ -1,8 +1,7 @@
 """Why a job is pending: every reason of SLURM 22.05 to 26.05, its class, in words, and the command that helps.
 
-A reason is a name, as ``QOSMaxCpuPerUserLimit``, perhaps with details behind it, or a sentence of the controller's. In
-commands RUN stands for the run folder, JOB for the job, FIELD for the stage's part of the cluster settings, CPUS for
-the setting of its cores.
+A reason is a name, as ``QOSMaxCpuPerUserLimit``, perhaps with details behind it, or a sentence of the controller's.
+What stands in braces in a command, `cac_hpc.run.causes` fills in.
 
 Source: job_reason_string() of 22.05.8, job_state_reason_string() of 24.11.5 and 26.05.5; man squeue, JOB REASON CODES.
 """
@@ -12,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from cac_hpc.cluster.states import CANCEL_AND_RESUME, RELEASE
+from cac_hpc.run.causes import CANCEL_AND_RESUME, RELEASE
 
 Kind = Literal["waits", "held", "never starts", "failed"]
 
@@ -22,7 +21,7 @@ class Reason(NamedTuple):
 
     kind: Kind
     words: str
-    mend: str | None = None
+    help: str | None = None
 
 
 def _never(words: str, change: str) -> Reason:
@@ -87,9 +86,9 @@ NAMES = {
     "InvalidAccount": _never("its account is not valid for its owner any more", "account OTHER"),
     "InvalidQOS": _never("its QOS is not valid for its account any more", "qos OTHER"),
     "ReservationInvalid": _never("its reservation is not valid", "reservation OTHER"),
-    "PartitionTimeLimit": _never("it asks for more time than its partition allows", "FIELD.time_min LESS"),
+    "PartitionTimeLimit": _never("it asks for more time than its partition allows", "{section}.time_min LESS"),
     "PartitionNodeLimit": _never("its partition does not give, or does not have, so many nodes", "partition OTHER"),
-    "MaxMemPerLimit": _never("it asks for more memory than its partition allows", "FIELD.mem_gb LESS"),
+    "MaxMemPerLimit": _never("it asks for more memory than its partition allows", "{section}.mem_gb LESS"),
     "BadConstraints": _never("its partition does not have what it asks for", "partition OTHER"),
     "PartitionConfig": _never(  # all that 26.05 says where AllowAccounts or DenyAccounts keep it out
         "its partition does not take its account, or does not give what it asks for", "account OTHER"
@@ -120,13 +119,13 @@ SENTENCES = {  # by how they begin
 QUANTITIES = {  # of limits: in words, and the setting that asks for it
     "BB": ("burst buffer", None),
     "Billing": ("billing units", None),
-    "CPU": ("cores", "CPUS"),
-    "Cpu": ("cores", "CPUS"),
+    "CPU": ("cores", "{cpus}"),
+    "Cpu": ("cores", "{cpus}"),
     "Energy": ("energy", None),
     "GRES": ("GPUs", "ranks_per_node"),
     "License": ("licences", None),
-    "Mem": ("memory", "FIELD.mem_gb"),
-    "Memory": ("memory", "FIELD.mem_gb"),
+    "Mem": ("memory", "{section}.mem_gb"),
+    "Memory": ("memory", "{section}.mem_gb"),
     "Node": ("nodes", "nodes_per_fold"),
     "Unknown": ("of a resource", None),
 }
@@ -158,7 +157,7 @@ def _limit(name: re.Match[str]) -> Reason:
     if name["each"] in ("Job", "Node"):
         if name["time"] or name["what"] == "WallDuration":
             more = "" if words == "time" else f", or more {words} for so long,"
-            return _never(f"it asks for more time{more} than its {owner} allows", "FIELD.time_min LESS")
+            return _never(f"it asks for more time{more} than its {owner} allows", "{section}.time_min LESS")
         change = f"{setting} LESS" if setting else f"{owner.lower()} OTHER"
         return _never(f"it asks for more {words} than its {owner} allows", change)
     if name["kind"] == "Max":

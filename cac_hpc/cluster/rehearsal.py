@@ -116,7 +116,7 @@ def _warn(run: RunPaths) -> list[Finding]:
     if refusal:
         return [("the warning", f"SLURM does not send it ({refusal})")]
     saved = _wait(lambda: _event(run, "ended"), "the save of the warned fold")
-    findings = [("it saved", f"{time.monotonic() - warned:.0f} s after the warning: {saved['reason']}"), *_grace()]
+    findings = [("it saved", f"{time.monotonic() - warned:.0f} s after the warning: {saved['cause']}"), *_grace()]
     starts = len(_events(run, "started"))
     _wait(lambda: len(_events(run, "started")) > starts or _given_up(run), "its second start")
     if given_up := _given_up(run):
@@ -136,7 +136,7 @@ def _clear(run: RunPaths) -> None:
 def _given_up(run: RunPaths) -> str | None:
     """Why the fold will not start again by itself."""
     ends = [event for event in _events(run, "ended") if event.get("final") and not event.get("lost")]
-    return str(ends[-1]["reason"]) if ends else None
+    return str(ends[-1]["cause"]) if ends else None
 
 
 def _grace() -> list[Finding]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from cac_hpc.cluster import exclusions, ownership, scheduler
 from cac_hpc.machine import stopping
 from cac_hpc.machine.stopping import RESUMABLE
-from cac_hpc.run import ledger, stages
+from cac_hpc.run import causes, ledger, stages
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
@@ -20,7 +21,6 @@ from cac_hpc.run.stages import Task
 from cac_hpc.train import fencing
 
 PATIENCE_S, POLL_S = 600.0, 5.0  # with a controller that is being restarted
-AGAIN = "to go on: python jobs/launch_cv.py --resume RUN"
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ def go_on(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
     """Have SLURM start the array task again, as best effort, unless it was SLURM that ended it."""
     heard = stopping.heard()
     if here.job is None or _was_ended(here.job):
-        why = f"stopped by {heard}" if here.job is None and heard else _ended_by(run, tasks[0], here.job)
-        return end(run, tasks, f"{why}; {AGAIN}", RESUMABLE, resumable=True)
-    why = f"ended by {heard}" if heard else _lost(run, tasks[0])
+        stopped = Cause("stopped", signal=heard) if here.job is None and heard else _ended_by(run, tasks[0], here.job)
+        return end(run, tasks, stopped, RESUMABLE, resumable=True)
+    cause = Cause("ended_by_signal", signal=heard) if heard else _lost(run, tasks[0])
     for task in tasks:
-        ledger.record(run.ledger, task.stage.name, task.index, "requeued", job=here.job, reason=why)
+        ledger.record(run.ledger, task.stage.name, task.index, "requeued", cause, job=here.job)
     if refusal := _requeue(run, here.job):
-        why = f"{'saved' if heard else why}, but SLURM did not start it again ({refusal}); {AGAIN}"
-        return end(run, tasks, why, RESUMABLE, resumable=True)
+        left = Cause("not_started_again", detail=refusal, after=None if heard else cause)
+        return end(run, tasks, left, RESUMABLE, resumable=True)
     log.info("job %s was requeued", here.job)
     return RESUMABLE
 
@@ -109,36 +109,34 @@ def _was_ended(job: str) -> bool:
     return scheduler.state(job) not in ("RUNNING", None)
 
 
-def _ended_by(run: RunPaths, task: Task, job: str | None) -> str:
+def _ended_by(run: RunPaths, task: Task, job: str | None) -> Cause:
     """Who has ended a job, as far as the run knows; without a job, what has ended the task."""
     if job is None:
         return _lost(run, task)
     cancelled = [event for event in ledger.read(run.ledger) if event["event"] == "cancelled"]
     by = next((event.get("by") for event in reversed(cancelled) if event.get("job") == job.split("_")[0]), None)
-    return f"cancelled by {by}" if by else "cancelled, or over its time limit without a warning"
+    return Cause("cancelled", user=by) if by else Cause("ended_by_scheduler")
 
 
-def _lost(run: RunPaths, task: Task) -> str:
+def _lost(run: RunPaths, task: Task) -> Cause:
     """What is known of a rank or node that was lost."""
-    told = [str(end["reason"]) for end in stages.last_ends(run, task) if end.get("reason")]
-    return told[0] if told else "a rank was lost"
+    return next((end["cause"] for end in stages.last_ends(run, task) if end["cause"]), Cause("rank_lost"))
 
 
 def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, wrong: str) -> int:
     """Have the job started again on another node, and no job of the run on this one."""
     node = ledger.whereabouts()["node"]
-    why = f"node {node} {wrong}"
-    log.error("%s", why)
+    cause = Cause("node_unfit", node=node, detail=wrong)
+    log.error("%s", cause)
     others = {bad["node"] for bad in stages.bad_nodes(run) if bad.get("job") == here.job} - {node}
     if here.job is None or len(others) >= cfg.cluster.attempts:
-        return end(run, tasks, f"{why}; after {len(others)} other nodes this is given up", code=1)
+        return end(run, tasks, Cause("nodes_given_up", count=len(others), after=cause), code=1)
     if limit := exclusions.add(run, cfg.cluster, node, wrong, here.job):
-        mend = f"fix the cause, then {exclusions.lift(run)}; {AGAIN}"
-        return end(run, tasks, f"{why}; {limit}: {mend}", code=1)
+        return end(run, tasks, Cause("node_kept", detail=limit, after=cause), code=1)
     for task in tasks:
-        ledger.record(run.ledger, task.stage.name, task.index, "requeued", job=here.job, node=node, reason=why)
+        ledger.record(run.ledger, task.stage.name, task.index, "requeued", cause, job=here.job, node=node)
     if refusal := _requeue(run, here.job):
-        return end(run, tasks, f"{why}; SLURM did not start it elsewhere ({refusal}); {AGAIN}", code=1)
+        return end(run, tasks, Cause("not_started_elsewhere", detail=refusal, after=cause), code=1)
     if refusal := _insist(partial(scheduler.exclude, here.job, exclusions.names(run, cfg), ownership.owner_of(run))):
         log.warning("SLURM may take this node again: %s", refusal)  # then it is left again
     return RESUMABLE
@@ -152,13 +150,9 @@ def give_up_fruitless(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: P
         if starts < cfg.cluster.attempts:
             worthy.append(task)
             continue
-        last = [end["reason"] for end in stages.last_ends(run, task) if end.get("reason")]
-        last += [event["reason"] for event in reversed(ledger.read(run.ledger)) if _is_requeue(event, task)]
-        why = (
-            f"{starts} starts in a row brought nothing new (cluster.attempts), the last ended so: "
-            f"{last[0] if last else 'without a word'}; {AGAIN}"
-        )
-        end(run, [task], why, code=1)
+        told = [*stages.last_ends(run, task), *filter(partial(_is_requeue, task), reversed(ledger.read(run.ledger)))]
+        last = next((event["cause"] for event in told if event["cause"]), None)
+        end(run, [task], Cause("fruitless", count=starts, after=last), code=1)
     return worthy
 
 
@@ -180,15 +174,16 @@ def _num_fruitless(run: RunPaths, task: Task, job: str | None) -> int:
     return max(count, fencing.num_fruitless(run.fold(task.index or 0), job)) if task.stage.ranks else count
 
 
-def _is_requeue(event: dict[str, Any], task: Task) -> bool:
+def _is_requeue(task: Task, event: dict[str, Any]) -> bool:
     return (event["event"], event["stage"], event["task"]) == ("requeued", task.stage.name, task.index)
 
 
-def end(run: RunPaths, tasks: Sequence[Task], why: str, code: int, **facts: Any) -> int:
-    """Tell how the tasks ended; returns the exit code."""
-    log.error("%s", why)
+def end(run: RunPaths, tasks: Sequence[Task], cause: Cause, code: int, **facts: Any) -> int:
+    """Tell how the tasks ended, and what helps; returns the exit code."""
+    of_stage = replace(cause, stage=tasks[0].stage.name)
+    log.error("%s; to go on: %s", causes.sentence(of_stage), causes.command(of_stage, run.root))
     for task in tasks:
         attempt = fencing.newest_number(run.fold(task.index or 0).attempts) if task.stage.ranks else None
-        told = {"ok": False, "reason": why, "final": True, "attempt": attempt, **facts}
-        ledger.record(run.ledger, task.stage.name, task.index, "ended", **told)
+        told = {"ok": False, "final": True, "attempt": attempt, **facts}
+        ledger.record(run.ledger, task.stage.name, task.index, "ended", cause, **told)
     return code

@@ -1,7 +1,4 @@
-"""What every state of SLURM 22.05 to 26.05 means for a task: one table.
-
-In commands RUN stands for the run folder, JOB for the job.
-"""
+"""What every state of SLURM 22.05 to 26.05 means for a task: one table."""
 
 from __future__ import annotations
 
@@ -20,9 +17,6 @@ State = Literal[
     "unknown",  # nobody answers now
 ]
 OPEN: tuple[State, ...] = ("queued", "held", "running", "suspended", "unknown")  # a job may still work on it
-RESUME = "python jobs/launch_cv.py --resume RUN"
-CANCEL_AND_RESUME = f"python jobs/cancel.py RUN && {RESUME}"
-RELEASE = "scontrol release JOB"
 
 
 class Meaning(NamedTuple):

@@ -21,7 +21,8 @@ from cac_hpc.cluster import preflight, rendezvous, restarts
 from cac_hpc.cluster.restarts import Place
 from cac_hpc.machine import environment, memory, processes, stopping
 from cac_hpc.machine.stopping import RESUMABLE
-from cac_hpc.run import ledger, settings, snapshot, stages
+from cac_hpc.run import causes, ledger, settings, snapshot, stages
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
@@ -77,11 +78,12 @@ def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> 
         _check_code(run)
         wrong = preflight.fault(run, cfg, tasks[0].stage)
     except (InputError, WorkError) as error:  # as it would be on every node
-        return restarts.end(run, tasks, str(error), code=2 if isinstance(error, InputError) else 1)
+        return restarts.end(run, tasks, causes.of(error), code=2 if isinstance(error, InputError) else 1)
     if wrong:
         return restarts.leave_node(run, cfg, tasks, here, wrong)
     if wrong := _missing_card(cfg, tasks[0]):  # a setting, so another node is no remedy
-        return restarts.end(run, tasks, f"node {ledger.whereabouts()['node']}: {wrong}; {restarts.AGAIN}", code=1)
+        node = ledger.whereabouts()["node"]
+        return restarts.end(run, tasks, Cause("no_network_card", node=node, detail=wrong), code=1)
     worthy = restarts.give_up_fruitless(run, cfg, tasks, here) if here.is_first else tasks
     if not worthy:
         return 1
@@ -234,9 +236,7 @@ def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place, o
     go_on = [child for child in undone if _may_go_on(run, child)]
     for child in undone:
         if child not in go_on and not stages.last_ends(run, child.task, child.told):
-            restarts.end(
-                run, [child.task], f"{processes.how_it_ended(child.process.returncode)}; its log says more", code
-            )
+            restarts.end(run, [child.task], Cause("process_ended", exit_code=child.process.returncode), code)
     if go_on:
         return restarts.go_on(run, [child.task for child in go_on], here)
     if all(stages.was_stopped(run, child.task, child.told) for child in undone):
@@ -247,11 +247,10 @@ def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place, o
 def _say_killed(run: RunPaths, child: Child) -> None:
     """Tell the ledger of a script, or a torchrun with its ranks, that a signal has ended."""
     task, code = child.task, child.process.returncode
-    what = "torchrun" if task.stage.ranks else "the process"
-    why = f"{what} on {ledger.whereabouts()['node']} {processes.how_it_ended(code)}"
+    program, node = "torchrun" if task.stage.ranks else "the process", ledger.whereabouts()["node"]
+    cause = Cause("process_killed", node=node, program=program, exit_code=code)
     attempt = fencing.newest_number(run.fold(task.index or 0).attempts) if task.stage.ranks else None
-    facts = {"lost": True, "signal": processes.signal_name(-code), "attempt": attempt}
-    ledger.record(run.ledger, task.stage.name, task.index, "ended", ok=False, reason=why, **facts)
+    ledger.record(run.ledger, task.stage.name, task.index, "ended", cause, ok=False, lost=True, attempt=attempt)
 
 
 def _is_replaced(run: RunPaths, child: Child) -> bool:
@@ -265,10 +264,7 @@ def _may_go_on(run: RunPaths, child: Child) -> bool:
     return any(end.get("lost") for end in ends) or stopping.heard() is not None
 
 
-def _out_of_memory(cfg: Config, task: Task, oom_kills: int) -> str:
+def _out_of_memory(cfg: Config, task: Task, oom_kills: int) -> Cause:
     given_mb = int(os.environ.get("SLURM_MEM_PER_NODE", "0"))  # by hand it may be another than the settings ask for
     asked = given_mb / 1024 if given_mb else stages.resources(task.stage, cfg).mem_gb
-    return (
-        f"out of memory: {asked:g} GB were asked for, and the kernel ended {oom_kills} of the job's processes; "
-        f"{restarts.AGAIN} --cluster.{task.stage.resources}.mem_gb {2 * asked:g}"
-    )
+    return Cause("kernel_out_of_memory", limit_bytes=asked * 1024**3, count=oom_kills)

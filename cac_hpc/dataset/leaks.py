@@ -15,7 +15,8 @@ from cac_hpc.dataset import labels, shards
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.run import paths
+from cac_hpc.run import causes, paths
+from cac_hpc.run.causes import PACK, RESUME
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
@@ -38,10 +39,8 @@ def check_ids(folds: Sequence[Fold], patient: Mapping[str, str], cfg: Config) ->
         return finding("ids", True, "no two patients of different parts have nearly equal study numbers")
     found = f"nearly equal study numbers of different patients are in different parts of a fold: {_named(pairs)}"
     if cfg.report.near_equal_ids == "refuse":
-        raise InputError(
-            f"{found}; give them one patient in the sheet (labels.patient_column) and start a new run, or, if they "
-            "are different people, go on: python jobs/launch_cv.py --resume RUN --report.near_equal_ids warn"
-        )
+        advice = "give them one patient in the sheet (labels.patient_column) and start a new run, unless they are "
+        raise InputError(causes.error(f"{found}; {advice}different people", f"{RESUME} --report.near_equal_ids warn"))
     log.warning("%s", found)
     return finding("ids", False, found)
 
@@ -123,7 +122,7 @@ def _reader(whole: bool) -> Iterator[Read]:
         try:
             return worker.run((file, row), lambda content: None)
         except Lost as error:
-            raise InputError(f"{file}: cannot be read ({error}); python jobs/pack.py --run RUN mends it") from None
+            raise InputError(causes.error(f"{file}: cannot be read ({error})", PACK)) from None
 
     try:
         yield ask

@@ -57,7 +57,7 @@ def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
         with contextlib.closing(worker):
             while not give_up.is_set() and (item := next(waiting, None)):
                 index, task = item
-                with shards.named(dataset.shard(index)), ledger.stage(run.ledger, "pack", index):
+                with ledger.stage(run.ledger, "pack", index), paths.named(dataset.shard(index)):
                     _pack_shard(worker, dataset, index, task, advance)
 
     num_workers = min(cfg.cluster.pack.cpus, len(tasks))

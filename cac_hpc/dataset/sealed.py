@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from cac_hpc.run import paths
+import pandas as pd
+
+from cac_hpc.run import causes, paths
+from cac_hpc.run.causes import PACK, RESUME
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import DatasetPaths
 
 SHOWN = 3  # shards that a message names
+
+
+def read_studies(dataset: DatasetPaths) -> pd.DataFrame:
+    """studies.csv: study and patient as text, empty cells NaN."""
+    columns = {"study": str, "patient": str}
+    return pd.read_csv(dataset.studies, dtype=columns, keep_default_na=False, na_values=[""])
 
 
 def check(dataset: DatasetPaths) -> None:
@@ -20,13 +29,11 @@ def check(dataset: DatasetPaths) -> None:
     if not dataset.seal.exists():
         raise InputError(f"{dataset.seal}: not there, wanted a sealed dataset; run the stages pack and seal first")
     if missing := [table.name for table in dataset.tables if not table.exists()]:
-        raise InputError(f"{dataset.root}: {', '.join(missing)} missing; python jobs/pack.py --run RUN writes it again")
+        raise InputError(causes.error(f"{dataset.root}: {', '.join(missing)} missing", PACK))
     if found := faults(dataset):
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        raise InputError(
-            f"{dataset.root}: sealed, but {', '.join(found[:SHOWN])}{more}; stage pack makes them again from the DICOM "
-            "files, as they were sealed: python jobs/launch_cv.py --resume RUN"
-        )
+        again = "stage pack makes them again from the DICOM files, as they were sealed"
+        raise InputError(causes.error(f"{dataset.root}: sealed, but {', '.join(found[:SHOWN])}{more}; {again}", RESUME))
 
 
 def faults(dataset: DatasetPaths) -> list[str]:
@@ -45,9 +52,7 @@ def _sealed(dataset: DatasetPaths) -> list[dict[str, Any]]:
         shards = paths.read_json(dataset.seal)["shards"]
         return [{"file": str(shard["file"]), "bytes": shard.get("bytes")} for shard in shards]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(
-            f"{dataset.seal}: damaged; delete it, and python jobs/pack.py --run RUN writes it again"
-        ) from None
+        raise InputError(causes.error(f"{dataset.seal}: damaged; delete it", PACK)) from None
 
 
 def _fault(dataset: DatasetPaths, shard: dict[str, Any]) -> str | None:

@@ -12,7 +12,8 @@ import pandas as pd
 
 from cac_hpc.calcium import baseline
 from cac_hpc.dataset import leaks, plan, sealed, shards, splits, summary
-from cac_hpc.run import config, digests, escaping, ledger, paths, settings
+from cac_hpc.run import causes, config, digests, escaping, ledger, paths, settings
+from cac_hpc.run.causes import PACK, RESUME
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 
@@ -28,12 +29,12 @@ def seal(root: Path) -> None:
     run = RunPaths(root)
     cfg = settings.load(run.config)
     dataset = run.dataset(cfg.data.packed_dir)
-    with shards.named(dataset.root), ledger.stage(run.ledger, "seal", None):
+    with ledger.stage(run.ledger, "seal", None), paths.named(dataset.root):
         if new := not _is_sealed(dataset):
             _seal_dataset(dataset, cfg)
         sealed.check(dataset)
         summary.show(paths.read_json(dataset.intake))
-        studies = pd.read_csv(dataset.studies, dtype={"study": str, "patient": str}, keep_default_na=False)
+        studies = sealed.read_studies(dataset)
         patient, category, slices = (
             dict(zip(studies["study"], studies[name], strict=True)) for name in ("patient", "category", "slices")
         )
@@ -94,7 +95,7 @@ def _whole_facts(dataset: DatasetPaths, index: int) -> dict[str, Any]:
     Raises: InputError naming the shard and the command that mends it.
     """
     if fault := shards.packed_fault(dataset, index):
-        raise InputError(f"{dataset.shard(index)}: {fault}; jobs/pack.py --run RUN --shard {index} packs just this one")
+        raise InputError(causes.error(f"{dataset.shard(index)}: {fault}", f"{PACK} --shard {index}"))
     return shards.read_checked(dataset.shard_facts(index))
 
 
@@ -122,9 +123,9 @@ def _check_share(dataset: DatasetPaths, intake: dict[str, Any], cfg: Config) -> 
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in intake["studies"]["refused"].items())
     without = math.ceil(100 * refused / labelled) / 100
-    go_on = f", or go on without: python jobs/launch_cv.py --resume RUN --pack.limits.rejected_studies {without:g}"
-    raise InputError(
+    found = (
         f"{refused} of {labelled} studies cannot be used ({reasons}), pack.limits.rejected_studies allows "
-        f"{cfg.pack.limits.rejected_studies:.0%}; {dataset.rejected} names every file: mend them and start a new run"
-        + (go_on if used else "")
+        f"{cfg.pack.limits.rejected_studies:.0%}; {dataset.rejected} names every file: fix them and start a new run"
     )
+    go_on = f"{RESUME} --pack.limits.rejected_studies {without:g}"
+    raise InputError(causes.error(f"{found}, or go on without them", go_on) if used else found)

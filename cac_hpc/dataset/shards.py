@@ -1,7 +1,7 @@
 """The HDF5 shard: slices of some studies, int16 HU. The owner of h5py. Axes: N slice, S row and column.
 
 One slice is one chunk, not compressed: a whole shard reads at the speed of a plain file, any slice with one seek
-(README, "The packed dataset"). A shard is written once, study by study, and read only after its digest was checked.
+(docs/packing.md). A shard is written once, study by study, and read only after its digest was checked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from cac_hpc.run import digests, paths
+from cac_hpc.run import causes, digests, paths
+from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import DatasetPaths
 
@@ -182,18 +183,8 @@ def read_checked(path: Path) -> dict[str, Any]:
         version, digest = FORMAT_VERSION, None
     _check_version(path, version)
     if digest is None or digests.content_sha256(content) != digest:
-        raise InputError(f"{path}: damaged; delete it, and python jobs/pack.py --run RUN writes it again")
+        raise InputError(causes.error(f"{path}: damaged; delete it", PACK))
     return content
-
-
-@contextmanager
-def named(path: Path) -> Iterator[None]:
-    """What the operating system refuses in the block is told with this path, a full disk with what to do."""
-    try:
-        yield
-    except OSError as error:
-        code = error.errno or errno.EIO
-        raise OSError(code, paths.no_space(code) if code in paths.FULL else str(error), str(path)) from error
 
 
 def read_shard(path: Path, images: np.ndarray) -> ShardColumns:

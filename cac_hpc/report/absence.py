@@ -7,6 +7,7 @@ from typing import NamedTuple
 from cac_hpc.cluster.outlook import Outlook
 from cac_hpc.cluster.states import OPEN
 from cac_hpc.run import lock, stages
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import TaskState
 
@@ -45,14 +46,14 @@ def look(run: RunPaths) -> Look:
     )
 
 
-def cause(run: RunPaths, fold: int) -> str:
+def cause(run: RunPaths, fold: int) -> Cause:
     """Why the ledger says that a fold has ended without a result."""
     told = next((state for state in stages.survey(run) if (state.stage, state.task) == ("folds", fold)), None)
     if told is None or told.state in ("planned", "submitted"):
-        return (told and told.reason) or "it never started"
+        return (told and told.cause) or Cause("never_started")
     if told.state == "running":
-        return "it was stopped after " + (told.progress or "its start").partition(",")[0]
-    return told.reason or "it ended without predictions"
+        return Cause("interrupted", place=(told.progress or "its start").partition(",")[0])
+    return told.cause or Cause("no_result")
 
 
 def _doing(state: TaskState) -> str:

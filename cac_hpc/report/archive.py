@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from cac_hpc.report import manifest, rendering
+from cac_hpc.evaluation import report_json
+from cac_hpc.report import manifest, terminal
+from cac_hpc.report.terminal import OtherVersion
 from cac_hpc.run import digests, paths, provenance
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import report_json
+from cac_hpc.statistics.results import Damaged, Report
 
 # Nothing else of a run is ever taken; a * stays within a folder, and names are of plain characters.
 TAKEN = (
@@ -58,7 +60,7 @@ CHANGED = f"is not as the report wrote it, so it does not go out with it; move i
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class Selection:
     """What the user wants of a run."""
 
     weights: bool = False
@@ -118,7 +120,7 @@ class Offer:
         return re.sub(r"[^A-Za-z0-9._-]+", "_", self.run).strip("._-")[:80] or "run"
 
 
-def survey(root: Path, choice: Choice) -> Offer:
+def survey(root: Path, choice: Selection) -> Offer:
     """What a run on this machine has; below report/ only what the report wrote.
 
     Raises: InputError if it has no report yet, one of its files is a link, or one is not as the report wrote it.
@@ -146,19 +148,19 @@ def survey(root: Path, choice: Choice) -> Offer:
     return Offer(run, int(stored.stat().st_mtime), tuple(items))
 
 
-def write(folder: Path, offer: Offer, files: Mapping[str, Path], choice: Choice) -> Path:
+def write(folder: Path, offer: Offer, files: Mapping[str, Path], choice: Selection) -> Path:
     """Write the archive of what was offered, under its final name when it is whole.
 
     Args:
         files: where the content of each item lies, by its name.
     Raises: WorkError if a file is not, or no longer, what was offered, or the summary is none of a report.
     """
-    check(files)
-    own = {PROVENANCE: _shareable(files)} if PROVENANCE in files else {}
+    report = read(files)
+    own = {PROVENANCE: _shareable(files[PROVENANCE])} if PROVENANCE in files else {}
     sums = {item.name: item.sha256 for item in offer.items}
     sums |= {name: digests.bytes_sha256(content) for name, content in own.items()}
     listed = "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()
-    stem = _stem(offer, read(files, SUMMARY), choice)
+    stem = _stem(offer, report, choice)
     target = folder / f"{stem}.tar"
     with paths.atomic(target) as scratch, tarfile.open(scratch, "w", format=tarfile.PAX_FORMAT) as tar:
         _add(tar, f"{stem}/{LIST}", offer.made, io.BytesIO(listed), len(listed))
@@ -171,28 +173,17 @@ def write(folder: Path, offer: Offer, files: Mapping[str, Path], choice: Choice)
     return target
 
 
-def read(files: Mapping[str, Path], name: str) -> dict[str, Any]:
-    """The content of a JSON file of the run.
-
-    Raises: WorkError if it holds something else.
-    """
-    try:
-        return report_json.load(files[name])
-    except (KeyError, ValueError) as error:
-        why = f" ({error})" if isinstance(error, report_json.Damaged) else ""
-        raise WorkError(f"{name}: is damaged or missing, wanted the JSON that the run wrote{why}") from None
-
-
-def check(files: Mapping[str, Path]) -> None:
-    """The summary among these files is one of a report.
+def read(files: Mapping[str, Path]) -> Report | OtherVersion:
+    """The report that these files are of.
 
     Raises: WorkError saying what is wrong with it.
     """
-    read(files, SUMMARY)
+    if SUMMARY not in files:
+        raise WorkError(f"{SUMMARY}: is missing, wanted the JSON that the run wrote")
     try:
-        rendering.check(files[SUMMARY])
-    except report_json.Damaged as error:
-        raise WorkError(f"{SUMMARY}: {error}; it was damaged, or made by other software") from None
+        return terminal.read(files[SUMMARY])
+    except Damaged as error:
+        raise WorkError(f"{SUMMARY}: is damaged, or made by other software: it {error}") from None
 
 
 def unpack(archive: Path, folder: Path) -> Path:
@@ -238,22 +229,22 @@ class _Digesting:
         return data
 
 
-def _stem(offer: Offer, summary: Mapping[str, Any], choice: Choice) -> str:
+def _stem(offer: Offer, report: Report | OtherVersion, choice: Selection) -> str:
     """Name of the archive: run, date of the report (UTC), and in what it differs from a whole one."""
     made = datetime.fromtimestamp(offer.made, timezone.utc).strftime("%Y-%m-%d_%H%M%S")
-    status = summary.get("status")
+    status = report.status
     marks = [
         *([] if status == "COMPLETE" else [status if status in paths.STATUSES else "PARTIAL"]),
-        *(["CONTRAST"] if summary.get("banner") else []),
+        *(["CONTRAST"] if report.banner else []),
         *(["with_weights"] if choice.weights else []),
         *([] if choice.images else ["without_images"]),
     ]
     return "_".join([offer.label, "report", made, *marks])
 
 
-def _shareable(files: Mapping[str, Path]) -> bytes:
+def _shareable(path: Path) -> bytes:
     try:
-        return paths.json_text(provenance.shareable(read(files, PROVENANCE))).encode()
+        return paths.json_text(provenance.shareable(report_json.load(path))).encode()
     except report_json.FAULTS:
         raise WorkError(f"{PROVENANCE}: is damaged, wanted what the run wrote") from None
 
@@ -314,8 +305,8 @@ def _check_summary(scratch: Path) -> None:
     if not (scratch / SUMMARY).is_file():
         raise _Refused(f"{SUMMARY} is missing, so it is no archive of a report")
     try:
-        rendering.check(scratch / SUMMARY)
-    except report_json.Damaged as error:
+        terminal.read(scratch / SUMMARY)
+    except Damaged as error:
         raise _Refused(f"{SUMMARY} {error}") from None
 
 

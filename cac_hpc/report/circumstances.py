@@ -2,36 +2,65 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pandas as pd
 
 from cac_hpc.cluster import usage
+from cac_hpc.cluster.usage import StageUse
 from cac_hpc.run import paths, provenance, snapshot
 from cac_hpc.run.config import Config
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics.results import Omitted
 
+FILE = "circumstances.json"
+MEDIANS = ("train_seconds", "val_seconds", "slices_per_second", "peak_memory_mb", "gpu_utilization_percent")
 T = TypeVar("T")
+Median = Annotated[float | None, Omitted]
 
 
-def collect(run: RunPaths, cfg: Config) -> dict[str, Any]:
-    """For report/circumstances.json: the only file of a report that holds time stamps. What cannot be read is None, and
-    a fold whose speeds cannot be read is left out."""
+@dataclass(frozen=True)
+class FoldSpeed:
+    """Epochs of a fold: their number, the medians of their seconds, rate and memory as far as they are known."""
+
+    fold: int
+    epochs: int
+    train_seconds: Median = None
+    val_seconds: Median = None
+    slices_per_second: Median = None
+    peak_memory_mb: Median = None
+    gpu_utilization_percent: Median = None
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What circumstances.json holds, the only file of a report that has time stamps. What cannot be read is None, and a
+    fold whose speeds cannot be read is left out."""
+
+    made: str
+    provenance: dict[str, Any] | None
+    stages: list[StageUse]
+    advice: list[str]
+    folds: list[FoldSpeed]
+
+
+def collect(run: RunPaths, cfg: Config) -> Circumstances:
     uses = usage.read(run, cfg)
-    speeds = [_read(run.fold(fold).speed, _speed) for fold in range(cfg.split.folds)]
-    return {
-        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "provenance": _read(run.provenance, _provenance),
-        "stages": [dataclasses.asdict(use) for use in uses],
-        "advice": usage.advice(uses, cfg),
-        "folds": [{"fold": fold, **speed} for fold, speed in enumerate(speeds) if speed],
-    }
+    speeds = (_read(run.fold(fold).speed, partial(_speed, fold)) for fold in range(cfg.split.folds))
+    return Circumstances(
+        made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        provenance=_read(run.provenance, _provenance),
+        stages=uses,
+        advice=usage.advice(uses, cfg),
+        folds=[speed for speed in speeds if speed],
+    )
 
 
 def _read(path: Path, read: Callable[[Path], T]) -> T | None:
@@ -52,11 +81,9 @@ def _provenance(path: Path) -> dict[str, Any]:
     return provenance.shareable(collected) | snapshot.shareable(RunPaths(path.parent))
 
 
-def _speed(path: Path) -> dict[str, Any]:
-    """Epochs of a fold: their number, the median of their seconds, rate and memory."""
+def _speed(fold: int, path: Path) -> FoldSpeed:
     table = pd.read_csv(path)
-    names = ("train_seconds", "val_seconds", "slices_per_second", "peak_memory_mb", "gpu_utilization_percent")
-    medians = {name: float(table[name].median()) for name in names if name in table and table[name].notna().any()}
+    medians = {name: float(table[name].median()) for name in MEDIANS if name in table and table[name].notna().any()}
     if endless := [name for name, median in medians.items() if not math.isfinite(median)]:
         raise ValueError(f"{endless[0]} is not finite")
-    return {"epochs": len(table), **medians}
+    return FoldSpeed(fold, len(table), **medians)

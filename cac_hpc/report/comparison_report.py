@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
 import pandas as pd
 
-from cac_hpc.report import rendering, wording
+from cac_hpc.evaluation import comparison, report_json
+from cac_hpc.report import wording
+from cac_hpc.report.markdown import table
+from cac_hpc.report.tables import Row
 from cac_hpc.run import escaping, logs, paths, settings
-from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import ReportOptions
-from cac_hpc.statistics import comparison, report_json
+from cac_hpc.statistics import results
+from cac_hpc.statistics.results import ComparedLevel, Comparison, Difference
 
-FORMAT_VERSION = 1  # of comparison.json; README, "Comparing runs"
+FORMAT_VERSION = 1  # of comparison.json; docs/comparing.md
 COLUMNS = ["reference", "other", "level", "unit", "patients", "figure", "category", "reference_value", "other_value",
            "difference", "low", "high", "interval", "note"]  # fmt: skip
 
@@ -27,13 +31,14 @@ def show(asked: ReportOptions) -> int:
     Raises: InputError if the runs cannot be compared.
     """
     out = settings.out_folder(asked.out)
-    runs = [RunPaths(Path(source)) for source in (asked.source, *asked.others)]
-    found, screen = comparison.compare_all(runs), logs.console()
+    runs = [Path(source) for source in (asked.source, *asked.others)]
+    found = comparison.compare_all(runs)
     with report_json.sound(*runs):  # all of it, before any of it is printed
         parts = [part for at, one in enumerate(found) for part in _parts(one, ("A", _letter(at + 1)))]
         parts += [(line, None) for line in methods(found)]
         if asked.out:
             write(out, found)
+    screen = logs.console()
     for part, style in parts:
         screen.print(logs.line(part) if isinstance(part, str) else part, style=style, markup=False)
     if asked.out:
@@ -41,15 +46,16 @@ def show(asked: ReportOptions) -> int:
     return 0 if _status(found) == "COMPLETE" else 1
 
 
-def write(folder: Path, found: Sequence[Mapping[str, Any]]) -> None:
+def write(folder: Path, found: Sequence[Comparison]) -> None:
     """Write the comparisons, comparison.json last."""
     paths.write_text(folder / "comparison.csv", escaping.csv_text(pd.DataFrame(_rows(found), columns=COLUMNS)))
     paths.write_text(folder / "comparison.md", markdown(found))
-    content = {"format_version": FORMAT_VERSION, "status": _status(found), "comparisons": list(found)}
+    comparisons = [results.to_json(one) for one in found]
+    content = {"format_version": FORMAT_VERSION, "status": _status(found), "comparisons": comparisons}
     paths.write_json(folder / "comparison.json", content)
 
 
-def markdown(found: Sequence[Mapping[str, Any]]) -> str:
+def markdown(found: Sequence[Comparison]) -> str:
     """The comparisons as text."""
     parts = [f"# Comparison of {len(found) + 1} runs" + ("" if _status(found) == "COMPLETE" else " (PARTIAL)")]
     for number, one in enumerate(map(_escaped, found)):
@@ -59,42 +65,42 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
             f"Settings that differ, {' / '.join(letters)}:",
             "\n".join(f"- {escaping.code(line)}" for line in _settings(one)),
         ]
-        for level, results in one["levels"].items():
-            rows = _figure_rows(results["figures"])
-            for category in results["categories"]:
-                name = f"category {category['category']}"
-                rows += _figure_rows({f"{key}, {name}": value for key, value in category.items() if key != "category"})
-            parts += [f"### {_level_title(level, results, letters)}"]
-            parts += [rendering.markdown_table(_columns(letters), rows), *_without_interval(results["figures"])]
+        for level, at_level in one.levels.items():
+            rows = _figure_rows(at_level.figures)
+            for category in at_level.categories:
+                name = f"category {category.category}"
+                rows += _figure_rows({f"{key}, {name}": value for key, value in category.figures.items()})
+            parts += [f"### {_level_title(level, at_level, letters)}"]
+            parts += [table(_columns(letters), rows), *_without_interval(at_level.figures)]
         parts += [_sign_test(one, letters)]
     return logs.harmless("\n\n".join([*parts, "## How it was counted", *methods(found)]) + "\n")
 
 
-def methods(found: Sequence[Mapping[str, Any]]) -> list[str]:
+def methods(found: Sequence[Comparison]) -> list[str]:
     """What the intervals mean, and what not."""
-    counted = found[0]["statistics"]
+    counted = found[0].statistics
     return [
-        f"Differences: 95 % percentile intervals of {counted['draws']} draws of patients (seed {counted['seed']}), the "
+        f"Differences: 95 % percentile intervals of {counted.draws} draws of patients (seed {counted.seed}), the "
         "same for both runs. They tell of other patients, not of training again with another seed, and none is made "
         "wider for the number of figures and runs compared: of twenty true zeros one is missed by chance."
     ]
 
 
-def _escaped(one: Mapping[str, Any]) -> dict[str, Any]:
+def _escaped(one: Comparison) -> Comparison:
     """The same comparison; what others have written in names of runs means nothing in Markdown."""
-    named = {role: {**one[role], "run": escaping.markdown(one[role]["run"])} for role in comparison.ROLES}
-    return {**one, **named, "warnings": [escaping.markdown(line) for line in one["warnings"]]}
+    reference, other = (replace(run, run=escaping.markdown(run.run)) for run in (one.reference, one.other))
+    return replace(one, reference=reference, other=other, warnings=[escaping.markdown(line) for line in one.warnings])
 
 
-def _parts(one: Mapping[str, Any], letters: tuple[str, str]) -> Iterator[tuple[Any, str | None]]:
+def _parts(one: Comparison, letters: tuple[str, str]) -> Iterator[tuple[Any, str | None]]:
     """What is printed of a comparison: texts and tables, with their style."""
     yield _title(one, letters), "bold"
     lines = [*_remarks(one), f"Settings that differ, {' / '.join(letters)}:", *(f"  {line}" for line in _settings(one))]
     yield from ((line, None) for line in lines)
-    for level, results in one["levels"].items():
-        title, rows = _level_title(level, results, letters), _figure_rows(results["figures"])
+    for level, at_level in one.levels.items():
+        title, rows = _level_title(level, at_level, letters), _figure_rows(at_level.figures)
         yield logs.table(title, _columns(letters), rows, numbers=True), None
-        yield from ((line, None) for line in _without_interval(results["figures"]))
+        yield from ((line, None) for line in _without_interval(at_level.figures))
     yield _sign_test(one, letters), None
 
 
@@ -102,29 +108,29 @@ def _letter(number: int) -> str:
     return ascii_uppercase[number % 26] + ("" if number < 26 else str(number // 26))
 
 
-def _status(found: Sequence[Mapping[str, Any]]) -> str:
-    return "COMPLETE" if all(one["status"] == "COMPLETE" for one in found) else "PARTIAL"
+def _status(found: Sequence[Comparison]) -> str:
+    return "COMPLETE" if all(one.status == "COMPLETE" for one in found) else "PARTIAL"
 
 
-def _title(one: Mapping[str, Any], letters: tuple[str, str]) -> str:
+def _title(one: Comparison, letters: tuple[str, str]) -> str:
     a, b = letters
-    return f"{b} = {one['other']['run']} against {a} = {one['reference']['run']}, {one['patients']} patients" + (
-        "" if one["status"] == "COMPLETE" else " (PARTIAL)"
+    return f"{b} = {one.other.run} against {a} = {one.reference.run}, {one.patients} patients" + (
+        "" if one.status == "COMPLETE" else " (PARTIAL)"
     )
 
 
-def _remarks(one: Mapping[str, Any]) -> list[str]:
-    partial = [one[role]["run"] for role in comparison.ROLES if one[role]["status"] != "COMPLETE"]
+def _remarks(one: Comparison) -> list[str]:
+    partial = [run.run for run in (one.reference, one.other) if run.status != "COMPLETE"]
     lines = [f"PARTIAL: {' and '.join(partial)} lack folds; what is compared is what both tested."] if partial else []
-    return [*lines, *one["warnings"], *(f"Note: {note}." for note in one["notes"])]
+    return [*lines, *one.warnings, *(f"Note: {note}." for note in one.notes)]
 
 
-def _settings(one: Mapping[str, Any]) -> list[str]:
-    return one["settings"] or ["none of labels, pack, split, model and train"]
+def _settings(one: Comparison) -> list[str]:
+    return one.settings or ["none of labels, pack, split, model and train"]
 
 
-def _level_title(level: str, results: Mapping[str, Any], letters: tuple[str, str]) -> str:
-    one, other = (results["n"][role] for role in comparison.ROLES)
+def _level_title(level: str, found: ComparedLevel, letters: tuple[str, str]) -> str:
+    one, other = found.n.reference, found.n.other
     counted = f"n = {one}" if one == other else f"n = {one} in {letters[0]}, {other} in {letters[1]}"
     return f"{level} level, {counted}"
 
@@ -133,56 +139,50 @@ def _columns(letters: tuple[str, str]) -> list[str]:
     return ["", *letters, f"{letters[1]} - {letters[0]} [95 % interval]"]
 
 
-def _figure_rows(figures: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+def _figure_rows(figures: Mapping[str, Difference]) -> list[list[str]]:
     return [
-        [name.replace("_", " "), *(_text(figure[role]) for role in comparison.ROLES), _with_interval(figure)]
+        [name.replace("_", " "), wording.number(figure.reference), wording.number(figure.other), _with_interval(figure)]
         for name, figure in figures.items()
     ]
 
 
-def _text(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
-
-
-def _with_interval(figure: Mapping[str, Any]) -> str:
-    if figure["difference"] is None:
+def _with_interval(figure: Difference) -> str:
+    if figure.difference is None:
         return "undefined"
-    value = f"{figure['difference']:+.4f}"
-    return value if figure["low"] is None else f"{value} [{figure['low']:+.3f}, {figure['high']:+.3f}]"
+    value = f"{figure.difference:+.4f}"
+    return value if figure.low is None else f"{value} [{figure.low:+.3f}, {figure.high:+.3f}]"
 
 
-def _without_interval(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _without_interval(figures: Mapping[str, Difference]) -> list[str]:
     """Why some differences have no interval, or are not quite of the same thing; each reason once."""
     names: dict[str, list[str]] = {}
     for name, figure in figures.items():
-        if figure["note"]:
-            names.setdefault(figure["note"], []).append(name.replace("_", " "))
+        if figure.note:
+            names.setdefault(figure.note, []).append(name.replace("_", " "))
     return [f"{'all' if len(of) == len(figures) else ', '.join(of)}: {note}." for note, of in names.items()]
 
 
-def _sign_test(one: Mapping[str, Any], letters: tuple[str, str]) -> str:
-    test, (a, b) = one["sign_test"], letters
-    p_value = test["note"] if test["p_value"] is None else wording.chance(test["p_value"])
+def _sign_test(one: Comparison, letters: tuple[str, str]) -> str:
+    test, (a, b) = one.sign_test, letters
+    p_value = test.note if test.p_value is None else wording.chance(test.p_value)
     return (
-        f"Patients right more often in {b} than in {a}: {test['other_better']}, less often: "
-        f"{test['reference_better']}, as often: {test['equal']}; {test['test']}: {p_value}."
+        f"Patients right more often in {b} than in {a}: {test.other_better}, less often: "
+        f"{test.reference_better}, as often: {test.equal}; {test.test}: {p_value}."
     )
 
 
-def _rows(found: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _rows(found: Sequence[Comparison]) -> Iterator[Row]:
     """One row per pair of runs, level and figure."""
     for one in found:
-        runs = {role: one[role]["run"] for role in comparison.ROLES}
-        for level, results in one["levels"].items():
-            where = {**runs, "level": level, "unit": results["unit"], "patients": one["patients"]}
-            for name, figure in results["figures"].items():
+        runs: Row = {"reference": one.reference.run, "other": one.other.run}
+        for level, at_level in one.levels.items():
+            where: Row = {**runs, "level": level, "unit": at_level.unit, "patients": one.patients}
+            for name, figure in at_level.figures.items():
                 yield {**where, "figure": name, **_cells(figure)}
-            for category in results["categories"]:
-                for name, figure in category.items():
-                    if name != "category":
-                        yield {**where, "figure": name, "category": category["category"], **_cells(figure)}
+            for category in at_level.categories:
+                for name, figure in category.figures.items():
+                    yield {**where, "figure": name, "category": category.category, **_cells(figure)}
 
 
-def _cells(figure: Mapping[str, Any]) -> dict[str, Any]:
-    values = {f"{role}_value": figure[role] for role in comparison.ROLES}
-    return values | {key: value for key, value in figure.items() if key not in comparison.ROLES}
+def _cells(figure: Difference) -> Row:
+    return {f"{key}_value" if key in comparison.ROLES else key: value for key, value in vars(figure).items()}

@@ -1,4 +1,4 @@
-"""The pages of a report: HTML that loads nothing, of its summary and the pictures beside it. The owner of Jinja2.
+"""The pages of a report: HTML that loads nothing, of what it holds and its pictures. The owner of Jinja2.
 
 There are two, with the slices of patients and without: which one travels is the user's choice.
 """
@@ -7,82 +7,87 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import markupsafe
 
-from cac_hpc.report import beside_wording, circumstances, examples, pictures, tables, wording
+from cac_hpc.report import pictures, rows, wording
+from cac_hpc.report.circumstances import MEDIANS, Circumstances
+from cac_hpc.report.pictures import Training
 from cac_hpc.run import logs, paths
-from cac_hpc.run.config import Config
-from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics.results import CategoryRange, Example, Figure, Report
 
-CIRCUMSTANCES = "circumstances.json"
 HERE = Path(__file__).parent
 KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
-CONFUSIONS = 8  # pairs of categories that are named
-DARK = 0.78  # of a row, from which on white letters are the readable ones
-
-Summary = dict[str, Any]
-
-
-def write(run: RunPaths, cfg: Config, summary: Summary) -> None:
-    """Write both pages, and what they tell of the circumstances."""
-    told = circumstances.collect(run, cfg)
-    paths.write_json(run.report / CIRCUMSTANCES, told)
-    for name, text in of_report(run.report, cfg, summary, told).items():
-        paths.write_text(run.report / name, text)
+TRAINED = ("parameters", "epochs", "precision", "device", "ranks")
+TRAINING = ("fold", "train_slices", "val_slices", "test_slices", "tested_epoch", "epochs", "ranks", "precision",
+            "device", "residency")  # fmt: skip
 
 
-def of_report(folder: Path, cfg: Config, summary: Summary, told: Mapping[str, Any]) -> dict[str, str]:
+@dataclass(frozen=True)
+class Step:
+    """From what was found to what was used, with what was lost by reason; the numbers close."""
+
+    unit: str
+    found: int
+    used: int
+    lost: Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Slices that are shown, each with its picture, as far as that is there; picked: how many were to be shown."""
+
+    title: str
+    rule: str
+    picked: int
+    slices: Sequence[tuple[Example, str]]
+
+
+def of_report(folder: Path, report: Report, circumstances: Circumstances, window_hu: Sequence[float]) -> dict[str, str]:
     """Both pages by their files' names; arguments are those of `html`."""
     return {
-        paths.page_name(summary["status"], "html", images): html(folder, cfg, summary, told, images)
+        paths.page_name(report.status, "html", images): html(folder, report, circumstances, window_hu, images)
         for images in (True, False)
     }
 
 
-def html(folder: Path, cfg: Config, summary: Summary, told: Mapping[str, Any], images: bool) -> str:
+def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: Sequence[float], images: bool) -> str:
     """The page.
 
     Args:
-        folder: of the report, with its figures. summary: what report.json holds. told: what circumstances.json holds.
-        images: whether slices of patients are shown.
+        folder: of the report, with its figures. window_hu: of the slices. images: whether slices of patients are shown.
     """
+    intake, training = report.cohort.intake, pictures.training(report)
     return logs.harmless(
         _environment()
         .get_template("page.html")
         .render(
-            summary=summary,
-            names=wording.category_names(summary),
-            verdict=wording.verdict(summary).split("**"),
-            missing=wording.missing_lines(summary),
-            mark=tables.status_mark(summary),
-            trained=_trained(summary),
-            patients_counted=tables.counted("patient", summary["levels"]["patient"]),
-            methods=wording.methods(summary),
-            limits=wording.limits(summary),
-            inflation=wording.inflation(summary),
-            inflation_columns=wording.INFLATION_COLUMNS,
-            inflation_rows=wording.inflation_rows(summary),
-            cards=_cards(summary),
-            levels=[_level(level, results, summary) for level, results in wording.tested(summary)],
-            beside=_beside(summary),
-            crop=beside_wording.crop(summary),
-            flow=_flow(summary["cohort"]["intake"]),
-            category_rows=_category_rows(summary),
-            fold_rows=_fold_rows(summary),
-            acquisition=_acquisition(summary["cohort"]["intake"]),
-            window=pictures.window_name(cfg),
-            galleries=_galleries(folder, summary) if images else None,
-            network=pictures.network(summary),
-            network_rows=_network_rows(summary),
-            training_rows=_training_rows(summary),
-            stage_rows=_stage_rows(told),
-            speed_rows=_speed_rows(told),
-            settings=[(section, list(_flat(values))) for section, values in summary["settings"].items()],
-            circumstances=told,
+            report=report,
+            rows=rows,
+            wording=wording,
+            names=wording.category_names(report),
+            mark=wording.status_mark(report),
+            trained={name: _together(training, name) for name in TRAINED},
+            cards=_cards(report),
+            levels=wording.tested(report),
+            sections=rows.compared(report),
+            flow=_flow(intake),
+            category_rows=_category_rows(report.categories, intake["categories"]),
+            fold_rows=_fold_rows(report),
+            acquisition=_acquisition(intake["acquisition"]),
+            window=pictures.window_name(window_hu),
+            galleries=_galleries(folder, report) if images else None,
+            network_rows=_network_rows(report),
+            training_rows=[[_text_or(getattr(fold, name), "") for name in TRAINING] for fold in training],
+            stage_rows=_stage_rows(circumstances),
+            speed_rows=_speed_rows(circumstances),
+            settings=[(section, list(_flat(values))) for section, values in report.settings.items()],
+            circumstances=circumstances,
+            digests=vars(report.digests),
             picture=lambda name: _data(folder / "figures" / name),
         )
     )
@@ -99,182 +104,104 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "figure": wording.with_interval,
-        "number": wording.text,
+        "number": wording.number,
         "words": _words,
-        "heading": tables.heading,
+        "heading": wording.heading,
         "breakable": lambda name: markupsafe.escape(name).replace("/", markupsafe.Markup("/<wbr>")),
     }
     return environment
 
 
-def _cards(summary: Summary) -> list[dict[str, Any]]:
-    """The figures that are looked at first, those of patients before those of slices."""
+def _cards(report: Report) -> list[tuple[str, Figure, str]]:
+    """The figures that are looked at first, those of patients before those of slices, and what to hold them against."""
     cards = []
-    for level in ("patient", "slice"):
-        results = summary["levels"][level]
-        figures, n = results["pooled"]["figures"], results["pooled"]["n"]
-        if n:
-            chance = figures["majority_accuracy"]["value"]
-            against = f"always guessing the largest category: {wording.text(chance)}"
-            cards.append({"name": f"accuracy, {level} level", "figure": figures["accuracy"], "against": against})
-            against = f"agreement by chance: 0; {tables.counted(level, results)}"
-            cards.append(
-                {"name": f"quadratic kappa, {level} level", "figure": figures["kappa_quadratic"], "against": against}
-            )
+    for level, results in ((level, report.levels[level]) for level in ("patient", "slice")):
+        if results.pooled.n:
+            figures = results.pooled.figures
+            majority = wording.number(figures["majority_accuracy"].value)
+            against = f"always guessing the largest category: {majority}"
+            cards.append((f"accuracy, {level} level", figures["accuracy"], against))
+            against = f"agreement by chance: 0; {wording.counted(level, results)}"
+            cards.append((f"quadratic kappa, {level} level", figures["kappa_quadratic"], against))
     return cards
 
 
-def _trained(summary: Summary) -> dict[str, str]:
+def _together(training: Sequence[Training], name: str) -> str:
     """What the folds say of their training; where they differ, all of it."""
-    names = ("parameters", "epochs", "precision", "device", "ranks")
-    return {
-        name: ", ".join(dict.fromkeys(_count(fold.get(name, "not recorded")) for fold in summary["training"]))
-        for name in names
-    }
+    values = (getattr(fold, name) for fold in training)
+    return ", ".join(
+        dict.fromkeys(f"{one:,}" if isinstance(one, int) else _text_or(one, "not recorded") for one in values)
+    )
 
 
-def _count(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def _text_or(value: object, otherwise: str) -> str:
+    return otherwise if value is None else str(value)
 
 
-def _level(level: str, results: dict[str, Any], summary: Summary) -> dict[str, Any]:
-    """What the page says of one level."""
-    pooled, published = results["pooled"], wording.published_at(level, summary)
-    return {
-        "level": level,
-        "results": results,
-        "matrix": _matrix(pooled["confusion_matrix"]),
-        "figure_columns": ["figure", *wording.fold_columns(results)],
-        "figure_rows": wording.figure_rows(results),
-        "sign_test": wording.sign_test(pooled),
-        "categories": [
-            {"name": name, "support": support, "predicted": predicted, **category}
-            for name, category, support, predicted in zip(
-                wording.category_names(summary),
-                pooled["categories"],
-                pooled["support"],
-                pooled["predicted"],
-                strict=True,
-            )
-        ],
-        "category_figures": tables.category_figures(pooled),
-        "published": published,
-        "published_title": wording.published_title(published) if published else None,
-        "counted": tables.counted(level, results),
-        "units": tables.units(level, results),
-        "collapsed": wording.collapsed_rows(results),
-        "calibration": wording.calibration_text(results),
-        "confusions": _confusions(pooled["confusion_matrix"], wording.category_names(summary)),
-        "other_rules": wording.other_rules(results),
-    }
-
-
-def _beside(summary: Summary) -> list[dict[str, Any]]:
-    """What stands beside the network: the rule, and itself with a part of each slice blank."""
-    scores = "Score of the rule over the reported one, a point for each test of a patient; the grid is the categories'."
-    rule = {"lines": beside_wording.rule(summary), "tables": beside_wording.rule_tables(summary)}
-    looks = {"lines": beside_wording.occlusion(summary), "tables": beside_wording.occlusion_tables(summary)}
-    return [
-        {"id": "rule", "heading": beside_wording.RULE, "pictures": [("scores", scores)], **rule},
-        {"id": "looks", "heading": beside_wording.LOOKS, "pictures": [], **looks},
-    ]
-
-
-def _matrix(matrix: Sequence[Sequence[int]]) -> list[list[dict[str, Any]]]:
-    """Cells with their share of the row."""
-    rows = []
-    for index, row in enumerate(matrix):
-        total = max(sum(row), 1)
-        rows.append(
-            [
-                {"count": count, "share": round(count / total, 3), "dark": count / total >= DARK, "right": index == at}
-                for at, count in enumerate(row)
-            ]
-        )
-    return rows
-
-
-def _confusions(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The pairs of categories that are taken for each other most."""
-    pairs: list[dict[str, Any]] = [
-        {"true": names[row], "predicted": names[column], "count": count, "of": sum(cells), "off": abs(row - column)}
-        for row, cells in enumerate(matrix)
-        for column, count in enumerate(cells)
-        if count and row != column
-    ]
-    return sorted(pairs, key=lambda pair: (-pair["count"], -pair["off"], pair["true"]))[:CONFUSIONS]
-
-
-def _flow(intake: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """From what was found to what was used, each step with what it lost; the numbers close."""
+def _flow(intake: Mapping[str, Any]) -> list[Step]:
     studies, files = intake["studies"], intake["files"]
+    lost = [("without a label", studies["without_label"]), *studies["refused"].items()]
     return [
-        {"unit": "studies", "found": studies["found"], "used": studies["used"],
-         "lost": [("without a label", studies["without_label"]), *studies["refused"].items()]},
-        {"unit": "files", "found": files["found"], "used": files["used"], "lost": list(files["rejected"].items())},
-    ]  # fmt: skip
+        Step("studies", studies["found"], studies["used"], lost),
+        Step("files", files["found"], files["used"], list(files["rejected"].items())),
+    ]
 
 
-def _acquisition(intake: Mapping[str, Any]) -> list[list[str]]:
-    rows = []
-    for name, found in intake["acquisition"].items():
-        if "known" not in found:
-            rows.append([_words(name), ", ".join(f"{value}: {count}" for value, count in found.items()), ""])
-        elif found["known"]:
-            unit = f" {found['unit']}" if found["unit"] else ""
-            between = f"{found['min']:g} to {found['max']:g}{unit}, median {found['median']:g}"
-            rows.append([_words(name.removesuffix("_mm")), between, str(found["known"])])
-    return rows
+def _acquisition(facts: Mapping[str, Any]) -> list[list[str]]:
+    found = []
+    for name, fact in facts.items():
+        if "known" not in fact:
+            found.append([_words(name), ", ".join(f"{value}: {count}" for value, count in fact.items()), ""])
+        elif fact["known"]:
+            unit = f" {fact['unit']}" if fact["unit"] else ""
+            between = f"{fact['min']:g} to {fact['max']:g}{unit}, median {fact['median']:g}"
+            found.append([_words(name.removesuffix("_mm")), between, str(fact["known"])])
+    return found
 
 
-def _category_rows(summary: Summary) -> list[list[str]]:
-    counts = summary["cohort"]["intake"]["categories"]
+def _category_rows(categories: Sequence[CategoryRange], counts: Mapping[str, Sequence[int]]) -> list[list[str]]:
     return [
-        [category["name"], _number(category["score_above"], "no score below"), _number(category["score_up_to"], "any"),
+        [category.name, _edge(category.score_above, "no score below"), _edge(category.score_up_to, "any"),
          str(labelled), str(used)]
-        for category, labelled, used in zip(summary["categories"], counts["labelled"], counts["used"], strict=True)
+        for category, labelled, used in zip(categories, counts["labelled"], counts["used"], strict=True)
     ]  # fmt: skip
 
 
-def _fold_rows(summary: Summary) -> list[list[str]]:
+def _edge(score: float | None, otherwise: str) -> str:
+    return otherwise if score is None else f"{score:g}"
+
+
+def _fold_rows(report: Report) -> list[list[str]]:
     return [
         [str(fold), *(" / ".join(map(str, counts)) for counts in patients),
          " / ".join(str(sum(part)) for part in zip(*patients, strict=True))]
-        for fold, patients in enumerate(summary["cohort"]["folds"])
+        for fold, patients in enumerate(report.cohort.folds)
     ]  # fmt: skip
 
 
-def _network_rows(summary: Summary) -> list[list[str]]:
+def _network_rows(report: Report) -> list[list[str]]:
     return [
-        [layer["layer"], layer["detail"], " x ".join(map(str, layer["output"])), f"{layer['parameters']:,}"]
-        for layer in pictures.network(summary)
+        [layer.layer, layer.detail, " x ".join(map(str, layer.output)), f"{layer.parameters:,}"]
+        for layer in pictures.network(report)
     ]
 
 
-def _training_rows(summary: Summary) -> list[list[str]]:
-    names = ("fold", "train_slices", "val_slices", "test_slices", "tested_epoch", "epochs", "ranks", "precision",
-             "device", "residency")  # fmt: skip
-    return [[str(facts.get(name, "")) for name in names] for facts in summary["training"]]
+def _stage_rows(circumstances: Circumstances) -> list[list[str]]:
+    stages = circumstances.stages
+    found = [
+        [use.stage, str(use.tasks), str(use.starts), _rounded(use.seconds, 60), str(use.time_min),
+         _rounded(use.peak_gib), f"{use.mem_gb:g}", _rounded(use.core_hours or None),
+         _rounded(use.gpu_hours or None), _rounded(use.queue_s, 60)]
+        for use in stages
+    ]  # fmt: skip
+    hours = (sum(use.core_hours for use in stages), sum(use.gpu_hours for use in stages))
+    return [*found, ["all", "", "", "", "", "", "", *(_rounded(one or None) for one in hours), ""]]
 
 
-def _stage_rows(told: Mapping[str, Any]) -> list[list[str]]:
-    rows = []
-    for use in told["stages"]:
-        minutes, wait = (_rounded(use[name], 60) for name in ("seconds", "queue_s"))
-        rows.append(
-            [use["stage"], str(use["tasks"]), str(use["starts"]), minutes, str(use["time_min"]),
-             _rounded(use["peak_gib"]), f"{use['mem_gb']:g}", _rounded(use["core_hours"] or None),
-             _rounded(use["gpu_hours"] or None), wait]
-        )  # fmt: skip
-    hours = [_rounded(sum(use[name] for use in told["stages"]) or None) for name in ("core_hours", "gpu_hours")]
-    return [*rows, ["all", "", "", "", "", "", "", *hours, ""]]
-
-
-def _speed_rows(told: Mapping[str, Any]) -> list[list[str]]:
-    names = ("train_seconds", "val_seconds", "slices_per_second", "peak_memory_mb", "gpu_utilization_percent")
+def _speed_rows(circumstances: Circumstances) -> list[list[str]]:
     return [
-        [str(fold["fold"]), str(fold["epochs"]), *(_rounded(fold.get(name)) for name in names)]
-        for fold in told["folds"]
+        [str(fold.fold), str(fold.epochs), *(_rounded(getattr(fold, name)) for name in MEDIANS)]
+        for fold in circumstances.folds
     ]
 
 
@@ -283,25 +210,15 @@ def _rounded(value: float | None, per: float = 1) -> str:
     return "-" if value is None else f"{value / per:.0f}" if value / per >= 100 else f"{value / per:.3g}"
 
 
-def _number(value: float | None, otherwise: str) -> str:
-    return otherwise if value is None else f"{value:g}"
-
-
-def _galleries(folder: Path, summary: Summary) -> list[dict[str, Any]]:
-    """The slices that are shown, as far as their pictures are there."""
-    titles = {"samples": "Sample slices", "misclassified": "Misclassified slices"}
-    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in titles}
-    stems = {id(example): stem for stem, example in examples.shown(summary)}
-    for kind, shown in found.items():
-        for example in summary["examples"][kind]["slices"]:
-            path = folder / "figures" / f"{stems[id(example)]}.png"
-            if path.is_file():
-                shown.append({**example, "picture": _data(path)})
-    return [
-        {"kind": kind, "title": title, "rule": summary["examples"][kind]["rule"], "slices": found[kind],
-         "picked": len(summary["examples"][kind]["slices"])}
-        for kind, title in titles.items()
-    ]  # fmt: skip
+def _galleries(folder: Path, report: Report) -> list[Gallery]:
+    galleries = []
+    for (prefix, title), found in zip(
+        pictures.GALLERIES.items(), (report.examples.samples, report.examples.misclassified), strict=True
+    ):
+        drawn = ((one, _data(folder / "figures" / f"{stem}.png")) for stem, one in pictures.stems(prefix, found))
+        shown = [(one, picture) for one, picture in drawn if picture]
+        galleries.append(Gallery(title, found.rule, len(found.slices), shown))
+    return galleries
 
 
 def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,101 +14,113 @@ import pandas as pd
 from cac_hpc.dataset import shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import examples, figures, tables
+from cac_hpc.report import plots, wording
+from cac_hpc.report.plots import Layer
 from cac_hpc.run import logs, paths
-from cac_hpc.run.config import Config
+from cac_hpc.run.config import ReportConfig
 from cac_hpc.run.logs import log
-from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.statistics import results
+from cac_hpc.statistics.results import Baseline, Example, Examples, Level, Report
 
 PATIENCE_S = 600.0  # for one shard's slices
-
-Summary = dict[str, Any]
-
-
-def draw(run: RunPaths, cfg: Config, summary: Summary) -> None:
-    """Draw what the summary holds, the curves of its folds and the slices that it names."""
-    folder = run.report / "figures"
-    where = _where(summary)
-    for level, results in summary["levels"].items():
-        title = f"{level.capitalize()} level, {where}, {tables.counted(level, results)}"
-        _draw_level(folder, level, results, title, cfg)
-    _draw_rule(folder, summary, where, cfg)
-    if accuracies := _accuracies(summary):
-        figures.draw_folds(folder / "folds", accuracies, f"Accuracy by fold, {where}", cfg.report.figure_dpi)
-    if histories := _histories(run, summary):
-        title = f"Loss and learning rate by epoch, {where}"
-        figures.draw_history(folder / "history", histories, title, cfg.report.figure_dpi)
-    if layers := network(summary):
-        parameters = f"The network: {sum(layer['parameters'] for layer in layers):,} parameters"
-        title = ", ".join([parameters, *_marks(summary)])
-        figures.draw_network(folder / "network", layers, title, cfg.report.figure_dpi)
-    _draw_slices(run, cfg, summary)
+GALLERIES = {"slices": "Sample slices", "misclassified": "Misclassified slices"}  # by how names of files begin
+CURVES = ("epoch", "train_loss", "val_loss", "learning_rate")
 
 
-def network(summary: Summary) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Training:
+    """What a fold says of its training in metrics.json, as far as a report shows it; None: not recorded."""
+
+    fold: int
+    parameters: int | None = None
+    epochs: int | None = None
+    tested_epoch: int | None = None
+    ranks: int | None = None
+    precision: str | None = None
+    device: str | None = None
+    residency: str | None = None
+    train_slices: int | None = None
+    val_slices: int | None = None
+    test_slices: int | None = None
+    layers: list[Layer] | None = None
+
+
+def training(report: Report) -> list[Training]:
+    """Of every fold that is there.
+
+    Raises: Damaged if metrics.json of one has something else.
+    """
+    return [results.from_json(facts, Training) for facts in report.training]
+
+
+def network(report: Report) -> list[Layer]:
     """The layers that every fold has trained, empty where nobody knows."""
-    training = summary["training"]
-    return training[0].get("layers") or [] if training else []
+    return next((fold.layers or [] for fold in training(report)), [])
 
 
-def window_name(cfg: Config) -> str:
+def draw(
+    folder: Path, report: Report, histories: Mapping[int, Path], dataset: DatasetPaths, shown: ReportConfig
+) -> None:
+    """Draw what the report holds, the curves of its folds and the slices that it names.
+
+    Args:
+        histories: history.csv of each fold. dataset: that the slices are of. shown: dots per inch, and the window.
+    """
+    dpi, names = shown.figure_dpi, wording.category_names(report)
+    where = ", ".join([f"{report.folds_found} of {report.split.folds} folds", *_marks(report)])
+    for level, of_level in report.levels.items():
+        title = f"{level.capitalize()} level, {where}, {wording.counted(level, of_level)}"
+        _draw_level(folder, level, of_level, names, title, dpi)
+    if isinstance(report.rule, Baseline):
+        _draw_baseline(folder, report, report.rule, where, dpi)
+    if levels := {level: found for level, found in report.levels.items() if found.pooled.n}:
+        plots.draw_folds(folder / "folds", levels, f"Accuracy by fold, {where}", dpi)
+    curves = {fold.fold: _history(histories[fold.fold]) for fold in training(report)}
+    if curves := {fold: table for fold, table in curves.items() if table}:
+        plots.draw_history(folder / "history", curves, f"Loss and learning rate by epoch, {where}", dpi)
+    if layers := network(report):
+        parameters = f"The network: {sum(layer.parameters for layer in layers):,} parameters"
+        plots.draw_network(folder / "network", layers, ", ".join([parameters, *_marks(report)]), dpi)
+    _draw_slices(folder, report, dataset, shown)
+
+
+def stems(prefix: str, found: Examples) -> Iterator[tuple[str, Example]]:
+    """The file's stem of every slice that is shown, and the slice."""
+    for number, example in enumerate(found.slices, start=1):
+        yield f"{prefix}_{number:02d}", example
+
+
+def window_name(window_hu: Sequence[float]) -> str:
     """The contrast window of the slices, as radiologists say it."""
-    low, high = cfg.report.window_hu
+    low, high = window_hu
     return f"window width {high - low:g} HU, level {(high + low) / 2:g} HU"
 
 
-def _draw_level(folder: Path, level: str, results: dict[str, Any], title: str, cfg: Config) -> None:
-    matrix, dpi = np.array(results["pooled"]["confusion_matrix"]), cfg.report.figure_dpi
-    figures.draw_confusion(
-        folder / f"confusion_{level}", matrix, cfg.labels.names, title, tables.units(level, results), dpi
-    )
-    bins = results["calibration"]["reliability"]
-    figures.draw_reliability(folder / f"reliability_{level}", bins, title, tables.units(level, results), dpi)
+def _draw_level(folder: Path, level: str, of_level: Level, names: Sequence[str], title: str, dpi: int) -> None:
+    matrix, unit = np.array(of_level.pooled.confusion_matrix), wording.units(level, of_level)
+    plots.draw_confusion(folder / f"confusion_{level}", matrix, names, title, unit, dpi)
+    plots.draw_reliability(folder / f"reliability_{level}", of_level.calibration.reliability, title, unit, dpi)
 
 
-def _draw_rule(folder: Path, summary: Summary, where: str, cfg: Config) -> None:
+def _draw_baseline(folder: Path, report: Report, found: Baseline, where: str, dpi: int) -> None:
     """What the Agatston rule says of the same units."""
-    found, dpi = summary["rule"], cfg.report.figure_dpi
-    for level, results in found.get("levels", {}).items():
-        matrix = np.array(results["matrices"]["reference"]["confusion_matrix"])
-        unit = tables.units(level, summary["levels"][level])
-        title = f"The Agatston rule, {level} level, {where}, {results['n']['reference']} {unit}"
-        figures.draw_confusion(folder / f"confusion_{level}_rule", matrix, cfg.labels.names, title, unit, dpi)
-    if said := found.get("patients"):
-        known = [index for index, score in enumerate(said["score"]) if score is not None]
-        reported, rule = (np.array([said[name][index] for index in known], float) for name in ("score", "rule_score"))
-        title = f"Agatston score, by the rule and as reported, {where}, n = {len(known)}"
-        figures.draw_scores(folder / "scores", reported, rule, cfg.labels.edges, title, dpi)
+    for level, one in found.levels.items():
+        if one.matrices:
+            matrix, unit = np.array(one.matrices.reference.confusion_matrix), wording.units(level, report.levels[level])
+            title = f"The Agatston rule, {level} level, {where}, {one.n.reference} {unit}"
+            names = wording.category_names(report)
+            plots.draw_confusion(folder / f"confusion_{level}_rule", matrix, names, title, unit, dpi)
+    patients, edges = found.patients, [one.score_up_to for one in report.categories if one.score_up_to is not None]
+    known = [pair for pair in zip(patients.score, patients.rule_score, strict=True) if pair[0] is not None]
+    reported, of_rule = np.array(known, float).reshape(-1, 2).T
+    title = f"Agatston score, by the rule and as reported, {where}, n = {len(known)}"
+    plots.draw_scores(folder / "scores", reported, of_rule, edges, title, dpi)
 
 
-def _where(summary: Summary) -> str:
-    return ", ".join([f"{summary['folds_found']} of {summary['split']['folds']} folds", *_marks(summary)])
-
-
-def _marks(summary: Summary) -> list[str]:
-    mark = tables.status_mark(summary)
+def _marks(report: Report) -> list[str]:
+    mark = wording.status_mark(report)
     return [mark] if mark else []
-
-
-def _accuracies(summary: Summary) -> dict[str, dict[str, Any]]:
-    found = {}
-    for level, results in summary["levels"].items():
-        accuracy = results["pooled"]["figures"]["accuracy"]
-        if accuracy["value"] is not None:
-            found[level] = {
-                "folds": {fold["fold"]: fold["figures"]["accuracy"]["value"] for fold in results["folds"]},
-                "pooled": accuracy["value"],
-                "low": accuracy["low"],
-                "high": accuracy["high"],
-                "majority": results["pooled"]["figures"]["majority_accuracy"]["value"],
-            }
-    return found
-
-
-def _histories(run: RunPaths, summary: Summary) -> dict[int, dict[str, np.ndarray]]:
-    """The epochs of every fold whose history can be read."""
-    tables = {facts["fold"]: _history(run.fold(facts["fold"]).history) for facts in summary["training"]}
-    return {fold: table for fold, table in tables.items() if table}
 
 
 def _history(path: Path) -> dict[str, np.ndarray]:
@@ -116,50 +129,47 @@ def _history(path: Path) -> dict[str, np.ndarray]:
         return {}
     try:
         table = pd.read_csv(path)
-        columns = {name: table[name].to_numpy(float) for name in ("epoch", "train_loss", "val_loss", "learning_rate")}
+        columns = {name: table[name].to_numpy(float) for name in CURVES}
     except (OSError, ValueError, KeyError) as error:
         log.warning("%s: cannot be read, its fold is left out of the curves (%s)", path, error)
         return {}
     return columns if len(table) else {}
 
 
-def _draw_slices(run: RunPaths, cfg: Config, summary: Summary) -> None:
+def _draw_slices(folder: Path, report: Report, dataset: DatasetPaths, shown: ReportConfig) -> None:
     """Each slice as a picture of its own, and all of a kind as one figure."""
-    folder, wanted = run.report / "figures", dict(examples.shown(summary))
-    pixels = _read_slices(run.dataset(cfg.data.packed_dir), list(wanted.values())) if wanted else None
+    examples = (report.examples.samples, report.examples.misclassified)
+    wanted = {kind: dict(stems(kind, found)) for kind, found in zip(GALLERIES, examples, strict=True)}
+    keys = [(one.study, one.slice) for of_kind in wanted.values() for one in of_kind.values()]
+    pixels = _read_slices(dataset, keys) if keys else None
     if pixels is None:
         return
-    shown = dict(zip(wanted, _grey(pixels, cfg.report.window_hu), strict=True))
-    for stem, slice_SS in shown.items():
-        figures.save_slice(folder / f"{stem}.png", slice_SS)
-    titles = {"slices": "Sample slices", "misclassified": "Misclassified slices"}
-    for kind, title in titles.items():
-        mine = {stem: wanted[stem] for stem in shown if stem.startswith(f"{kind}_")}
-        if mine:
-            captions = [logs.harmless(_caption(example, summary)) for example in mine.values()]
-            stack = np.stack([shown[stem] for stem in mine])
-            title = ", ".join([title, window_name(cfg), *_marks(summary)])
-            figures.draw_slices(folder / f"{kind}_all", stack, captions, title, cfg.report.figure_dpi)
+    for kind, of_kind in wanted.items():
+        greys = [_grey(pixels[one.study, one.slice], shown.window_hu) for one in of_kind.values()]
+        for stem, slice_SS in zip(of_kind, greys, strict=True):
+            plots.save_slice(folder / f"{stem}.png", slice_SS)
+        if greys:
+            captions = [logs.harmless(_caption(one, wording.category_names(report))) for one in of_kind.values()]
+            title = ", ".join([GALLERIES[kind], window_name(shown.window_hu), *_marks(report)])
+            plots.draw_slices(folder / f"{kind}_all", np.stack(greys), captions, title, shown.figure_dpi)
 
 
-def _caption(example: Mapping[str, Any], summary: Summary) -> str:
-    names = [category["name"] for category in summary["categories"]]
+def _caption(example: Example, names: Sequence[str]) -> str:
     return (
-        f"study {example['study']}, slice {example['slice']}\ntrue: {names[example['true']]}\n"
-        f"predicted: {names[example['predicted']]} ({example['probability']:.2f})"
+        f"study {example.study}, slice {example.slice}\ntrue: {names[example.true]}\n"
+        f"predicted: {names[example.predicted]} ({example.probability:.2f})"
     )
 
 
-def _grey(hu_NSS: np.ndarray, window_hu: Sequence[float]) -> np.ndarray:
+def _grey(hu: np.ndarray, window_hu: Sequence[float]) -> np.ndarray:
     """HU as uint8, black at the window's lower edge and below, white at its upper edge and above."""
     low, high = window_hu
-    return np.asarray((np.clip((hu_NSS - low) / (high - low), 0, 1) * 255).round(), np.uint8)
+    return np.asarray((np.clip((hu - low) / (high - low), 0, 1) * 255).round(), np.uint8)
 
 
-def _read_slices(dataset: DatasetPaths, wanted: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
-    """HU of slices (N, S, S) int16; None if a shard is not there any more, or damaged."""
+def _read_slices(dataset: DatasetPaths, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], np.ndarray] | None:
+    """HU of slices (S, S) int16 by study and slice; None if a shard is not there any more, or damaged."""
     sealed = shards.read_checked(dataset.seal).get("shards", [])
-    keys = [(example["study"], example["slice"]) for example in wanted]
     found: dict[tuple[str, int], np.ndarray] = {}
     worker = Worker(_read, PATIENCE_S, workers.GIB * 4, threading.Event())  # damaged HDF5 may end its process
     try:
@@ -170,7 +180,7 @@ def _read_slices(dataset: DatasetPaths, wanted: Sequence[Mapping[str, Any]]) -> 
         return None
     finally:
         worker.close()
-    return np.stack([found[key] for key in keys]) if set(keys) <= set(found) else None
+    return found if set(keys) <= set(found) else None
 
 
 def _read(task: tuple[Path, list[tuple[str, int]]], say: workers.Say) -> Any:

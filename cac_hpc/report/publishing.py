@@ -1,4 +1,4 @@
-"""A report comes to its place whole: made in a folder beside it, which then takes the place of the one before.
+"""A report comes to its place whole: made in another folder of the run, which then takes the place of the one before.
 
 Whoever makes one at the same time does so in a folder of its own, so what is there is always of one report alone. What
 people have put into the folder goes on from report to report; what a killed process has left, the next one tidies up.
@@ -16,7 +16,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +23,6 @@ from cac_hpc.machine import processes
 from cac_hpc.report import archive, manifest
 from cac_hpc.run import digests, paths, stages
 from cac_hpc.run.config import InputError
-from cac_hpc.run.paths import RunPaths
 
 LEFT_AFTER_S = 86400.0  # then a folder of another machine's process is taken for left behind
 LOOKS = 5  # at a report that is removed, before what stays in it is given up
@@ -38,69 +36,71 @@ OURS = {  # in any report, whether it has a list of its files or not
 
 
 @contextmanager
-def elsewhere(run: RunPaths) -> Iterator[RunPaths]:
-    """Yield the run with a new, empty folder for its report; what is not published is gone afterwards.
+def elsewhere(report: Path) -> Iterator[Path]:
+    """Yield a new, empty folder for a report; what is not published is gone afterwards.
 
+    Args:
+        report: the place of the run's report, here and below.
     Raises: InputError if the report's place is a link.
     """
-    if run.report.is_symlink():
-        raise InputError(f"{run.report}: {archive.LINK}")
-    tidy(run)
-    folder = _new_name(run, "made")
+    if report.is_symlink():
+        raise InputError(f"{report}: {archive.LINK}")
+    tidy(report)
+    folder = _new_name(report, "made")
     folder.mkdir()
     try:
-        with paths.named(run.report):
-            yield replace(run, report_in=folder)
+        with paths.named(report):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def stays(run: RunPaths) -> Callable[[Path], bool]:
-    """What tells whether a report must not give way to a provisional one begun now: it is final, and was not there."""
-    before = _digest(run.report)
+def stays(report: Path) -> Callable[[Path], bool]:
+    """Return whether a report is final and new since this call, so that a provisional one must not replace it."""
+    before = _digest(report)
     return lambda folder: _digest(folder) not in (None, before) and not stages.is_provisional(folder / "report.json")
 
 
-def publish(made: RunPaths, run: RunPaths, keeps: Callable[[Path], bool] = lambda folder: False) -> bool:
+def publish(made: Path, report: Path, keeps: Callable[[Path], bool] = lambda folder: False) -> bool:
     """Put the report that was made into its place. Files there that are none of a report's stay.
 
     Args:
         keeps: whether the report that is there is to stay.
     Returns: whether the report that was made is there now.
     """
-    if keeps(run.report):
+    if keeps(report):
         return False
-    new = _new_name(run, "whole")
-    made.report.replace(new)
-    old = _put(new, run)
+    new = _new_name(report, "whole")
+    made.replace(new)
+    old = _put(new, report)
     if kept := keeps(old):  # it came just now
-        old = _put(old, run)
-    _discard(old, run)
-    paths.sync(run.root)
+        old = _put(old, report)
+    _discard(old, report)
+    paths.sync(report.parent)
     return not kept
 
 
-def tidy(run: RunPaths) -> None:
+def tidy(report: Path) -> None:
     """Put back the report that a killed process took away, and remove what else such a process has left."""
-    left = [path for path in run.root.glob(".report.*.tmp") if _is_left(path)]
+    left = [path for path in report.parent.glob(".report.*.tmp") if _is_left(path)]
     whole = sorted((path for path in left if ".whole." in path.name), key=_made_at)
-    if whole and not run.report.exists():
-        _moved(whole[-1], run.report)
+    if whole and not report.exists():
+        _moved(whole[-1], report)
     for path in left:
         if ".whole." in path.name:
-            _discard(path, run)
+            _discard(path, report)
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _put(new: Path, run: RunPaths) -> Path:
+def _put(new: Path, report: Path) -> Path:
     """Give a report its place; returns where the one that was there is now, if any was."""
-    while not _exchange(new, run.report):
-        old = _new_name(run, "whole")
+    while not _exchange(new, report):
+        old = _new_name(report, "whole")
         with suppress(FileNotFoundError):
-            run.report.replace(old)
-        if _moved(new, run.report):
+            report.replace(old)
+        if _moved(new, report):
             return old
-        _discard(old, run)  # another has come meanwhile
+        _discard(old, report)  # another has come meanwhile
     return new
 
 
@@ -124,7 +124,7 @@ def _moved(new: Path, place: Path) -> bool:
     return True
 
 
-def _discard(old: Path, run: RunPaths) -> None:
+def _discard(old: Path, report: Path) -> None:
     """Remove a report that is not there any more, after moving what people have put into it to the one that is."""
     ours = OURS | set(manifest.read(old) or ())
     for _ in range(LOOKS):  # a file of people's may arrive while another process carries it
@@ -133,7 +133,7 @@ def _discard(old: Path, run: RunPaths) -> None:
             if name.as_posix() in ours:
                 path.unlink(missing_ok=True)
             elif not name.name.startswith(".nfs"):  # of a file that somebody has open
-                _carry_over(path, run.report / name)
+                _carry_over(path, report / name)
         with suppress(OSError):
             for folder in sorted((path for path in old.rglob("*") if path.is_dir()), reverse=True):
                 folder.rmdir()
@@ -169,9 +169,9 @@ def _made_at(report: Path) -> float:
         return 0.0
 
 
-def _new_name(run: RunPaths, kind: Literal["made", "whole"]) -> Path:
+def _new_name(report: Path, kind: Literal["made", "whole"]) -> Path:
     """made: a report that is being made. whole: one that is about to come to its place, or was there."""
-    return run.root / f".report.{kind}.{platform.node()}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    return report.parent / f".report.{kind}.{platform.node()}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
 
 
 def _is_left(folder: Path) -> bool:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from cac_hpc.report import archive, manifest
-from cac_hpc.report.archive import Choice, Item, Offer
+from cac_hpc.report.archive import Item, Offer, Selection
 from cac_hpc.run import digests, logs, paths
 from cac_hpc.run.config import InputError, WorkError
 
@@ -92,7 +92,7 @@ REFUSALS = {
 
 
 @dataclass(frozen=True)
-class Place:
+class RemoteFolder:
     """A folder as scp names it."""
 
     host: str  # with the user, as ssh takes it
@@ -102,7 +102,7 @@ class Place:
         return f"{self.host}:{self.folder}"
 
 
-def parse(text: str) -> Place | None:
+def parse(text: str) -> RemoteFolder | None:
     """Read ``[USER@]HOST:FOLDER``, with an IPv6 address in brackets; None if it is no such thing but a local path."""
     found = re.fullmatch(r"(?:([^/:]*)@)?(?:\[([0-9A-Za-z:.%]+)\]|([^/:@\[\]]+)):(.*)", text, re.DOTALL)
     if not found:
@@ -111,13 +111,13 @@ def parse(text: str) -> Place | None:
     host = f"{user}@{address or name}" if user is not None else address or name
     if host.startswith("-") or not host.isprintable() or user == "" or not folder.isprintable():
         raise InputError(f"{text!r}: found no host and folder in it, wanted [USER@]HOST:FOLDER")
-    return Place(host, folder.removeprefix("~/") if folder != "~" else "")
+    return RemoteFolder(host, folder.removeprefix("~/") if folder != "~" else "")
 
 
 class Connection:
     """One ssh that runs the script, and what it says."""
 
-    def __init__(self, place: Place, choice: Choice) -> None:
+    def __init__(self, place: RemoteFolder, choice: Selection) -> None:
         self.place, self.choice, self.mark = place, choice, secrets.token_hex(16)
         self.buffer = bytearray()
         self.patience_s: float | None = None
@@ -187,7 +187,7 @@ class Connection:
         return self.process.stdin
 
     def _tell(self, text: str) -> None:
-        with suppress(BrokenPipeError):  # the end of what it says tells why
+        with suppress(BrokenPipeError):  # its last messages say why
             self._stdin.write(text.encode())
             self._stdin.flush()
 
@@ -220,7 +220,7 @@ def _pass_on(messages: IO[bytes]) -> None:
 
 
 @contextmanager
-def connect(place: Place, choice: Choice) -> Iterator[Connection]:
+def connect(place: RemoteFolder, choice: Selection) -> Iterator[Connection]:
     """Log in, once; ssh itself asks for passwords and codes."""
     connection = Connection(place, choice)
     try:
@@ -289,7 +289,7 @@ def _num_bytes_there(path: Path, item: Item) -> int:
     return max(size, 0)
 
 
-def _script(place: Place, choice: Choice, mark: str) -> str:
+def _script(place: RemoteFolder, choice: Selection, mark: str) -> str:
     folder = place.folder if place.folder.startswith("/") else f"./{place.folder}"
     words = {
         "MARK": mark,
@@ -310,7 +310,7 @@ def _item(line: str, connection: Connection) -> Item:
     return Item(found[3], int(found[1]), found[2])
 
 
-def _refuse(place: Place, said: str) -> NoReturn:
+def _refuse(place: RemoteFolder, said: str) -> NoReturn:
     code, _, name = said.partition(" ")
     where = f"{place}/{name}" if name else str(place)
     raise InputError(f"{where}: {REFUSALS.get(code, f'refused ({said[:200]})')}")

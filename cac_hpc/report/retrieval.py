@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cac_hpc.report import absence, archive, publishing, remote, rendering
+from cac_hpc.report import absence, archive, publishing, remote, terminal
 from cac_hpc.report.absence import Look
-from cac_hpc.report.archive import Choice, Offer
-from cac_hpc.report.remote import Place
+from cac_hpc.report.archive import Offer, Selection
+from cac_hpc.report.remote import RemoteFolder
 from cac_hpc.run import logs, paths, settings, stages
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import FoldPaths, RunPaths
@@ -32,7 +32,7 @@ def retrieve(asked: ReportOptions) -> int:
     """
     source = Path(asked.source)
     place = None if source.exists() else remote.parse(asked.source)
-    choice = Choice(weights=asked.weights, images=not asked.without_images)
+    choice = Selection(weights=asked.weights, images=not asked.without_images)
     if asked.out is None and (place or source.is_file()):
         raise InputError(f"{asked.source}: found no --out, wanted --out DIR, the folder that the report comes to")
     if place:
@@ -40,12 +40,12 @@ def retrieve(asked: ReportOptions) -> int:
         folder = archive.unpack(made, made.parent) if asked.open else made.parent
     elif source.is_file():
         folder = archive.unpack(source, settings.out_folder(asked.out))
-        summary = archive.read({archive.SUMMARY: folder / archive.SUMMARY}, archive.SUMMARY)
-        code = rendering.present(summary, f"unpacked and whole: {folder}")
+        report = terminal.read(folder / archive.SUMMARY)
+        code = terminal.present(report, f"unpacked and whole: {folder}")
     else:
         folder = settings.run_folder(asked.source)
-        _bring_up_to_date(RunPaths(folder))
-        code = _keep(folder, settings.out_folder(asked.out), choice) if asked.out else rendering.show(folder)
+        _bring_up_to_date(folder)
+        code = _keep(folder, settings.out_folder(asked.out), choice) if asked.out else terminal.show(folder)
     if asked.open:
         open_page(folder / "report")
     return code
@@ -63,14 +63,15 @@ def open_page(folder: Path) -> None:
         raise WorkError(f"{page}: no browser was found here to open it; take the report home with --out DIR")
 
 
-def _bring_up_to_date(run: RunPaths) -> None:
+def _bring_up_to_date(root: Path) -> None:
     """Make a report where there is none of the folds as they are: the final one, unless it may still come by itself.
 
     Where that cannot be done the report that is there remains.
     """
+    run = RunPaths(root)
     with suppress(OSError):
-        publishing.tidy(run)
-    if (seen := _behind(run)) is None:
+        publishing.tidy(run.report)
+    if (seen := _behind(root)) is None:
         return
     from cac_hpc.report import aggregation  # takes seconds: only where it is needed
 
@@ -85,12 +86,12 @@ def _bring_up_to_date(run: RunPaths) -> None:
         logs.log.warning("this report is an older one, for a new one cannot be made (%s)", error)
 
 
-def _behind(run: RunPaths) -> Look | None:
+def _behind(root: Path) -> Look | None:
     """What may still come, if folds are done and the report is not final, or has not all that are done, or folds go on.
 
     A report of folds that are not there any more is all that is left of them.
     """
-    folders = (run.root / "folds").glob("fold-*")
+    run, folders = RunPaths(root), (root / "folds").glob("fold-*")
     done = {
         int(path.name[5:]) for path in folders if path.name[5:].isdecimal() and stages.fold_is_done(FoldPaths(path))
     }
@@ -107,32 +108,32 @@ def _behind(run: RunPaths) -> Look | None:
     return seen if status != "PARTIAL" or there < done or seen.surely else None
 
 
-def _keep(root: Path, out: Path, choice: Choice) -> int:
+def _keep(root: Path, out: Path, choice: Selection) -> int:
     """The archive of a run on this machine."""
     offer = archive.survey(root, choice)
-    _make_room(out, offer.num_bytes)
+    _check_space(out, offer.num_bytes)
     return _finish(out, offer, {item.name: root / item.name for item in offer.items}, choice)[1]
 
 
-def _bring(place: Place, out: Path, choice: Choice) -> tuple[Path, int]:
+def _bring(place: RemoteFolder, out: Path, choice: Selection) -> tuple[Path, int]:
     """The archive of a run elsewhere: first all files by their digests, then the archive of them."""
     logs.log.info("%s: looking for the report", place)
     with remote.connect(place, choice) as connection:
         offer = remote.survey(connection)
-        _make_room(out, 2 * offer.num_bytes)
+        _check_space(out, 2 * offer.num_bytes)
         with _store(out / f".{offer.label}_report.part") as store:
             with logs.transfer(str(place), offer.num_bytes) as advance:
                 files = remote.fetch(connection, offer, store, advance)
             return _finish(out, offer, files, choice)
 
 
-def _finish(out: Path, offer: Offer, files: Mapping[str, Path], choice: Choice) -> tuple[Path, int]:
+def _finish(out: Path, offer: Offer, files: Mapping[str, Path], choice: Selection) -> tuple[Path, int]:
     made = archive.write(out, offer, files, choice)
     size = f"{len(offer.items)} files, {made.stat().st_size / 1e6:.1f} MB"
-    return made, rendering.present(archive.read(files, archive.SUMMARY), f"one archive, {size}: {made}")
+    return made, terminal.present(archive.read(files), f"one archive, {size}: {made}")
 
 
-def _make_room(folder: Path, num_bytes: int) -> None:
+def _check_space(folder: Path, num_bytes: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if num_bytes > free:

@@ -1,14 +1,24 @@
-"""The words and rows in which a report is told, on its page, as text and in the terminal: what stands there is here."""
+"""Sentences of a report, as its page, its Markdown and the terminal have them; numbers as text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from cac_hpc.report import tables
+from cac_hpc.statistics.results import (
+    Absent,
+    Baseline,
+    Difference,
+    Figure,
+    Level,
+    Pooled,
+    Published,
+    Report,
+)
 
+MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
+RULE, LOOKS = "The Agatston rule beside it", "Where the network looks"
 KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1), absolute agreement"
-MARK = tables.MARK
 LEAKS = (
     "LEAKS BY DESIGN: this contrast run divides slices, not patients, so that a patient's slices are in the training, "
     "validation and test part of a fold at once. It shows what such a split does to the figures; its figures must not "
@@ -25,47 +35,68 @@ LIMITS = (
     BY_PATIENT,
     "This is research software and not a medical device.",
 )
-COUNTS = ("n", "patients", "errors", "over_estimated", "under_estimated")
-INFLATED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_quadratic")
-INFLATION_COLUMNS = ("", "split by patient", "split by slice", "inflation [95 % interval]")
-SHOWN_COLLAPSED = ("accuracy", "majority_accuracy", "balanced_accuracy", "kappa_plain", "kappa_quadratic")
 
 
-def title(summary: dict[str, Any]) -> str:
-    return str(summary["title"]) + ("" if summary["status"] == "COMPLETE" else f" ({summary['status']})")
+def title(report: Report) -> str:
+    return report.title + ("" if report.status == "COMPLETE" else f" ({report.status})")
 
 
-def verdict(summary: dict[str, Any]) -> str:
+def status_mark(report: Report) -> str:
+    """What stands on every table and page of a report that is not a whole one, or leaks; else nothing."""
+    marks = [MARK] if report.banner else []
+    return ", ".join(marks + [report.status] * (report.status != "COMPLETE"))
+
+
+def category_names(report: Report) -> list[str]:
+    return [category.name for category in report.categories]
+
+
+def counted(level: str, results: Level) -> str:
+    """How many units were tested, and how often, if that is not once each."""
+    n, distinct = results.pooled.n, results.distinct
+    return f"{n} {level}s" if n == distinct else f"{n} tests of {distinct} {level}s"
+
+
+def units(level: str, results: Level) -> str:
+    """What is counted in a level's matrix."""
+    return f"{level}s" if results.pooled.n == results.distinct else f"{level} tests"
+
+
+def tested(report: Report) -> list[tuple[str, Level]]:
+    """The levels at which anything was tested, patients first: they are what it is about."""
+    return [(level, results) for level, results in reversed(report.levels.items()) if results.pooled.n]
+
+
+def verdict(report: Report) -> str:
     """What came out, at both levels, against always guessing the largest category."""
-    by_slice = " by slice" if summary.get("banner") else ""
+    by_slice = " by slice" if report.banner else ""
     sentences = [
-        f"{summary['split']['scheme']} cross-validation{by_slice}, {summary['folds_found']} of "
-        f"{summary['split']['folds']} folds, {summary['cohort']['patients']} patients, "
-        f"{summary['cohort']['slices']} slices."
+        f"{report.split.scheme} cross-validation{by_slice}, {report.folds_found} of {report.split.folds} folds, "
+        f"{report.cohort.patients} patients, {report.cohort.slices} slices."
     ]
-    for level, results in reversed(summary["levels"].items()):
-        pooled = results["pooled"]
-        if not pooled["n"]:
-            sentences.append(f"No {level} was tested.")
-            continue
-        figures = pooled["figures"]
-        majority = figures["majority_accuracy"]["value"]
-        low, high = figures["accuracy"]["low"], figures["accuracy"]["high"]
-        between = "" if low is None else f", 95 % interval {low:.3f} to {high:.3f}"
-        against = _against(figures["gain_over_majority"]["value"])
+    names = category_names(report)
+    sentences += [_verdict(level, results, names) for level, results in reversed(report.levels.items())]
+    if isinstance(report.rule, Baseline):
+        at_level = report.rule.levels["patient"]
+        figure = at_level.figures["accuracy"]
         sentences.append(
-            f"**{level.capitalize()} level: accuracy {figures['accuracy']['value']:.3f}** "
-            f"(n = {tables.counted(level, results)}{between}), {against} always "
-            f"guessing the largest category ({category_names(summary)[pooled['majority_category']]}: {majority:.3f}); "
-            f"quadratic kappa {with_interval(figures['kappa_quadratic'])}."
-        )
-    if levels := summary["rule"].get("levels"):
-        figure, n = levels["patient"]["figures"]["accuracy"], levels["patient"]["n"]["reference"]
-        sentences.append(
-            f"**The Agatston rule alone, patient level: {text(figure['reference'], 3)}** (n = {n}); the network on the "
-            f"same {text(figure['other'], 3)}, a difference of {difference(figure)}."
+            f"**The Agatston rule alone, patient level: {number(figure.reference, 3)}** (n = {at_level.n.reference}); "
+            f"the network on the same {number(figure.other, 3)}, a difference of {difference(figure)}."
         )
     return " ".join(sentences)
+
+
+def _verdict(level: str, results: Level, names: list[str]) -> str:
+    pooled, figures = results.pooled, results.pooled.figures
+    if not pooled.n or pooled.majority_category is None:
+        return f"No {level} was tested."
+    accuracy, majority, gain = (figures[name] for name in ("accuracy", "majority_accuracy", "gain_over_majority"))
+    between = "" if accuracy.low is None else f", 95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}"
+    return (
+        f"**{level.capitalize()} level: accuracy {accuracy.value:.3f}** (n = {counted(level, results)}{between}), "
+        f"{_against(gain.value or 0)} always guessing the largest category ({names[pooled.majority_category]}: "
+        f"{majority.value:.3f}); quadratic kappa {with_interval(figures['kappa_quadratic'])}."
+    )
 
 
 def _against(gain: float) -> str:
@@ -74,138 +105,169 @@ def _against(gain: float) -> str:
     return f"{abs(gain):.3f} {'above' if gain > 0 else 'BELOW'}"
 
 
-def inflation(summary: dict[str, Any]) -> list[str]:
+def inflation(report: Report) -> list[str]:
     """Of a contrast run, by how much its figures are above those of the run by patient."""
-    if not summary.get("banner"):
+    if not report.banner:
         return []
-    found = summary["inflation"]
+    found = report.inflation
     if found is None:
-        why = "folds are missing" if summary["missing_folds"] else "this is not the final report"
+        why = "folds are missing" if report.missing_folds else "this is not the final report"
         return [f"Inflation: not worked out, for {why}."]
-    if "note" in found:
-        return [f"Inflation: not worked out: {found['note']}."]
-    said = []
-    for level, results in found["levels"].items():
-        figure = results["figures"]["accuracy"]
-        values = f"{figure['reference']:.3f} by patient, {figure['other']:.3f} by slice"
-        said.append(f"{level} accuracy {difference(figure)} ({values})")
-    return [f"Inflation by the split by slice, against the run {found['reference']['run']}: {'; '.join(said)}."]
+    if isinstance(found, Absent):
+        return [f"Inflation: not worked out: {found.note}."]
+    parts = []
+    for level, results in found.levels.items():
+        figure = results.figures["accuracy"]
+        values = f"{figure.reference:.3f} by patient, {figure.other:.3f} by slice"
+        parts.append(f"{level} accuracy {difference(figure)} ({values})")
+    return [f"Inflation by the split by slice, against the run {found.reference.run}: {'; '.join(parts)}."]
 
 
-def inflation_rows(summary: dict[str, Any]) -> list[list[str]]:
-    """The same of more figures, a row for each under `INFLATION_COLUMNS`."""
-    found = summary["inflation"] if summary.get("banner") else None
-    return [
-        [f"{level}, {name.replace('_', ' ')}", text(figure["reference"]), text(figure["other"]), difference(figure)]
-        for level, results in (found.get("levels", {}).items() if found else ())
-        for name, figure in ((name, results["figures"][name]) for name in INFLATED)
-    ]
-
-
-def matrix_rows(names: Sequence[str], part: dict[str, Any]) -> list[list[str]]:
-    return [[name, *map(str, row)] for name, row in zip(names, part["confusion_matrix"], strict=True)]
-
-
-def difference(figure: dict[str, Any]) -> str:
-    if figure["difference"] is None:
-        return "undefined"
-    why = f" (no interval: {figure['note']})" if figure.get("note") else ""
-    between = why if figure["low"] is None else f" [{figure['low']:+.3f}, {figure['high']:+.3f}]"
-    return f"{figure['difference']:+.3f}{between}"
-
-
-def missing_lines(summary: dict[str, Any]) -> list[str]:
+def missing_lines(report: Report) -> list[str]:
     """One line per fold without a valid result, and what to do about it."""
-    status, absent = summary["status"], summary["missing_folds"]
-    if status == "COMPLETE":
+    if report.status == "COMPLETE":
         return []
     lines = [
-        f"{status}: fold {fold['fold']} is {'not done yet' if fold.get('at_work') else 'missing'} ({fold['reason']})."
-        for fold in absent
+        f"{report.status}: fold {fold.fold} is {'not done yet' if fold.at_work else 'missing'} ({fold.reason})."
+        for fold in report.missing_folds
     ]
-    if status == "PROVISIONAL":
+    if report.status == "PROVISIONAL":
         lines.append(
             "This is not the final report: the run's last job makes it when all folds have ended; where that job does "
             "not come, python jobs/aggregate.py --run RUN."
         )
-    again = ", ".join(f"fold {fold['fold']}" for fold in absent if not fold.get("at_work"))
+    again = ", ".join(f"fold {fold.fold}" for fold in report.missing_folds if not fold.at_work)
     return [*lines, f"To complete the report ({again}): python jobs/launch_cv.py --resume RUN"] if again else lines
 
 
-def cohort(summary: dict[str, Any]) -> str:
-    cohort = summary["cohort"]
+def cohort(report: Report) -> str:
+    found = report.cohort
     counts = ", ".join(
-        f"{category['name']} {count}"
-        for category, count in zip(summary["categories"], cohort["studies_per_category"], strict=True)
+        f"{name} {count}" for name, count in zip(category_names(report), found.studies_per_category, strict=True)
     )
     return (
-        f"Cohort: {cohort['studies_found']} studies found, {cohort['studies']} used ({counts}); "
-        f"{cohort['rejected_files']} files not used, each with its reason in rejected.csv."
+        f"Cohort: {found.studies_found} studies found, {found.studies} used ({counts}); "
+        f"{found.rejected_files} files not used, each with its reason in rejected.csv."
     )
 
 
-def tested(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The levels at which anything was tested, patients first: they are what it is about."""
-    levels = reversed(summary["levels"].items())
-    return [(level, results) for level, results in levels if results["pooled"]["n"]]
-
-
-def category_names(summary: dict[str, Any]) -> list[str]:
-    return [category["name"] for category in summary["categories"]]
-
-
-def fold_columns(results: dict[str, Any]) -> list[str]:
-    folds = results["folds"]
-    return ["pooled", f"mean of {len(folds)} folds", *(f"fold {fold['fold']}" for fold in folds)]
-
-
-def figure_rows(results: dict[str, Any]) -> list[list[str]]:
-    pooled, folds = results["pooled"], results["folds"]
-    rows = [[key.replace("_", " "), str(pooled[key]), "", *(str(fold[key]) for fold in folds)] for key in COUNTS]
-    for name, figure in pooled["figures"].items():
-        over = results["over_folds"].get(name, {"mean": None, "sd": None, "n": 0})
-        mean = text(over["mean"]) + (f" (sd {over['sd']:.4f})" if over["sd"] is not None else "")
-        if over["n"] < len(folds):
-            mean += f" of {over['n']}"
-        row = [name.replace("_", " "), with_interval(figure), mean]
-        rows.append(row + [text(fold["figures"][name]["value"]) for fold in folds])
-    return rows
-
-
-def category_columns(level: str, part: dict[str, Any]) -> list[str]:
-    return ["category", *map(tables.heading, tables.category_figures(part)), f"{level}s", "predicted"]
-
-
-def category_rows(summary: dict[str, Any], part: dict[str, Any]) -> list[list[str]]:
+def crop(intake: Mapping[str, Any]) -> list[str]:
+    """What cropping to the heart has changed, by intake.json, if slices were cropped."""
+    found = intake.get("crop")
+    if not found:
+        return []
+    refused = intake["studies"]["refused"].get("no_heart", 0)
+    if not found["studies"]:
+        return [f"No slice was cropped (pack.crop: heart): no heart was found in {found['whole']} studies."]
+    side, share, pixel, whole = (found[name] for name in ("side_mm", "share", "pixel_mm", "whole_pixel_mm"))
     return [
-        [name, *(with_interval(category[key]) for key in tables.category_figures(part)), str(support), str(predicted)]
-        for name, category, support, predicted in zip(
-            category_names(summary), part["categories"], part["support"], part["predicted"], strict=True
-        )
+        f"Slices were cropped to a square around the heart and {found['margin_mm']:g} mm around it (pack.crop: heart) "
+        f"before they were resampled: its side is {side['min']:.0f} to {side['max']:.0f} mm, median "
+        f"{side['median']:.0f}; {share['median']:.0%} of a slice (median) are kept, and a packed pixel is "
+        f"{pixel['median']:.2f} mm wide in place of {whole['median']:.2f}. {found['whole']} studies are whole, for no "
+        f"heart was found in them, and {refused} were left out for it. What it did to the results: python "
+        "jobs/report.py RUN_WITHOUT_CROP RUN."
     ]
 
 
-def published_at(level: str, summary: dict[str, Any]) -> dict[str, Any] | None:
+def published_at(level: str, report: Report) -> Published | None:
     """The published table's figures, at the level that it is of alone."""
-    found = summary["published"]
-    return dict(found) if found and found.get("level") == level else None
+    found = report.published
+    return found if isinstance(found, Published) and found.level == level else None
 
 
-def published_title(found: dict[str, Any]) -> str:
+def published_title(found: Published) -> str:
     """What a published table is, and is not."""
     return (
-        f"{found['title']}, worked out from its printed matrix of {found['n']} {found['level']}s "
+        f"{found.title}, worked out from its printed matrix of {found.n} {found.level}s "
         "(other data: to look at, not to subtract)"
     )
 
 
-def sign_test(part: dict[str, Any]) -> str:
-    test = part["sign_test"]
-    p_value = test["note"] if test["p_value"] is None else f"exact sign test {chance(test['p_value'])}"
+def sign_test(pooled: Pooled) -> str:
+    test = pooled.sign_test
+    p_value = test.note if test.p_value is None else f"exact sign test {chance(test.p_value)}"
     return (
-        f"Predicted too high: {part['over_estimated']}, too low: {part['under_estimated']}; of patients, "
-        f"{test['over']} more often too high and {test['under']} more often too low: {p_value}."
+        f"Predicted too high: {pooled.over_estimated}, too low: {pooled.under_estimated}; of patients, "
+        f"{test.over} more often too high and {test.under} more often too low: {p_value}."
     )
+
+
+def calibration(results: Level) -> str:
+    """Whether the probabilities mean what they say."""
+    found = results.calibration
+    return (
+        f"Calibration: Brier score {with_interval(found.brier)}, where the true frequencies of the categories give "
+        f"{with_interval(found.brier_of_frequencies)}; expected calibration error "
+        f"{with_interval(found.expected_calibration_error)} over {found.bins} bins of equal width."
+    )
+
+
+def other_rules(results: Level) -> list[str]:
+    others = [f"{other.rule}: {with_interval(other.accuracy)}" for other in results.other_rules or ()]
+    return [f"Accuracy by the rules that were not chosen (report.patient_rule): {', '.join(others)}."] if others else []
+
+
+def baseline(report: Report) -> list[str]:
+    """What the Agatston rule says of the same patients, and how to read it."""
+    found = report.rule
+    if isinstance(found, Absent):
+        return [f"The Agatston rule is not set beside the network: {found.note}."]
+    scores, test = found.scores, found.sign_test
+    left_out = f" (studies of patients without a score, left out: {found.left_out.studies})"
+    p_value = test.note if test.p_value is None else f"{test.test}, {chance(test.p_value)}"
+    lines = [
+        "The rule (lesions of at least 130 HU where the heart is, found automatically, scored as by Agatston) was told "
+        "nothing of the labels. Of a patient it gives the category of the score, of a slice that of the slice's own "
+        f"part of the score. Both on the same {found.levels['patient'].n.other} tests of patients{left_out}.",
+        f"Of the patients the network is right more often on {test.other_better}, the rule on "
+        f"{test.reference_better}, both are equal on {test.equal}: {p_value}.",
+    ]
+    if scores.bias is None:
+        return [*lines, f"Rule's less reported score: not given, for there are {scores.note}."]
+    return [
+        *lines,
+        f"Rule's less reported score, {scores.n} patients: mean {scores.bias:+.1f}, 95 % limits of agreement "
+        f"{scores.low:+.1f} to {scores.high:+.1f}.",
+    ]
+
+
+def occlusion(report: Report) -> list[str]:
+    """What the network was shown of each slice in the occlusion test."""
+    found = report.occlusion
+    if isinstance(found, Absent):
+        return [f"The network was not tested on parts of slices: {found.note}."]
+    left_out = found.left_out
+    without = f" Studies in which no heart was found, left out: {left_out.studies}." if left_out.studies else ""
+    if left_out.folds:
+        without += f" Folds without this test, left out: {', '.join(map(str, left_out.folds))}."
+    return [
+        "The same slices were shown to the network once more with all but a box around the heart blank, and once with "
+        f"that box blank ({found.blank_hu:g} HU). The box is {found.share:.0%} of a slice. A network that reads "
+        f"the coronary arteries keeps its accuracy with the heart alone and loses it without.{without}"
+    ]
+
+
+def methods(report: Report) -> list[str]:
+    counts = report.statistics
+    checked = {True: "passed", False: "NOT passed", None: "NOT checked"}
+    return [
+        f"Intervals of proportions are Wilson's, where a patient has several units with their effective number; all "
+        f"others are percentiles of {counts.draws} draws of patients (seed {counts.seed}). {KAPPAS}. "
+        "docs/report.md defines every figure; tables/figures.csv has each with unit, n and interval.",
+        *([OF_PATIENTS] if report.banner else []),
+        *(f"Check of {audit.name} {checked[audit.passed]}: {audit.note}." for audit in report.audits),
+    ]
+
+
+def limits(report: Report) -> list[str]:
+    """What a reader must know, the leak in place of its absence."""
+    return [report.banner if report.banner and line is BY_PATIENT else line for line in LIMITS]
+
+
+def heading(figure: str) -> str:
+    """What a column of a figure is called."""
+    return figure.replace("_", " ").replace("f1", "F1")
 
 
 def chance(p_value: float) -> str:
@@ -213,59 +275,24 @@ def chance(p_value: float) -> str:
     return f"p = {p_value:.4f}" if p_value >= 0.0001 else "p < 0.0001"
 
 
-def collapsed_rows(results: dict[str, Any]) -> tuple[list[str], list[list[str]], list[str]]:
-    """Coarser categories from the same matrix: of two, recall is specificity and sensitivity. Columns, rows, notes."""
-    rows, notes = [], []
-    for scheme in results["collapsed"]:
-        name = " / ".join(scheme["names"])
-        if scheme["note"]:
-            notes.append(f"{name}: {scheme['note']}.")
-        if scheme["pooled"]:
-            recall = ", ".join(with_interval(category["recall"]) for category in scheme["pooled"]["categories"])
-            figures = [with_interval(scheme["pooled"]["figures"][key]) for key in SHOWN_COLLAPSED]
-            rows.append([name, *figures, recall])
-    columns = ["collapsed to", *(key.replace("_", " ") for key in SHOWN_COLLAPSED), "recall of each"]
-    return columns, rows, notes
+def difference(figure: Difference) -> str:
+    if figure.difference is None:
+        return "undefined"
+    why = f" (no interval: {figure.note})" if figure.note else ""
+    between = why if figure.low is None else f" [{figure.low:+.3f}, {figure.high:+.3f}]"
+    return f"{figure.difference:+.3f}{between}"
 
 
-def calibration_text(results: dict[str, Any]) -> str:
-    """Whether the probabilities mean what they say."""
-    found = results["calibration"]
-    return (
-        f"Calibration: Brier score {with_interval(found['brier'])}, where the true frequencies of the categories give "
-        f"{with_interval(found['brier_of_frequencies'])}; expected calibration error "
-        f"{with_interval(found['expected_calibration_error'])} over {found['bins']} bins of equal width."
-    )
+def with_interval(figure: Figure) -> str:
+    return interval(figure.value, figure.low, figure.high)
 
 
-def other_rules(results: dict[str, Any]) -> list[str]:
-    others = [f"{other['rule']}: {with_interval(other['accuracy'])}" for other in results.get("other_rules", ())]
-    return [f"Accuracy by the rules that were not chosen (report.patient_rule): {', '.join(others)}."] if others else []
+def interval(value: float | None, low: float | None, high: float | None, digits: int = 4) -> str:
+    """A value and its interval, where it has one."""
+    return number(value, digits) if low is None else f"{number(value, digits)} [{low:.3f}, {high:.3f}]"
 
 
-def methods(summary: dict[str, Any]) -> list[str]:
-    settings = summary["statistics"]
-    checked = {True: "passed", False: "NOT passed", None: "NOT checked"}
-    return [
-        f"Intervals of proportions are Wilson's, where a patient has several units with their effective number; all "
-        f"others are percentiles of {settings['draws']} draws of patients (seed {settings['seed']}). {KAPPAS}. "
-        "README, section Statistics, defines every figure; tables/figures.csv has each with unit, n and interval.",
-        *([OF_PATIENTS] if summary.get("banner") else []),
-        *(f"Check of {audit['name']} {checked[audit['passed']]}: {audit['note']}." for audit in summary["audits"]),
-    ]
-
-
-def limits(summary: dict[str, Any]) -> list[str]:
-    """What a reader must know, the leak in place of its absence."""
-    return [str(summary["banner"]) if summary.get("banner") and line is BY_PATIENT else line for line in LIMITS]
-
-
-def with_interval(figure: dict[str, Any]) -> str:
-    value = text(figure["value"])
-    return value if figure["low"] is None else f"{value} [{figure['low']:.3f}, {figure['high']:.3f}]"
-
-
-def text(value: float | int | None, digits: int = 4) -> str:
+def number(value: float | int | None, digits: int = 4) -> str:
     if value is None:
         return "undefined"
     return str(value) if isinstance(value, int) else f"{value:.{digits}f}"

@@ -65,11 +65,18 @@ class DataConfig:
 @dataclass(frozen=True, kw_only=True)
 class LabelsConfig:
     sheet: str  # .csv or .xlsx, one row per study
-    study_column: str = "study"
+    study_column: str = "study"  # study number, the name of the study's folder
     score_column: str = "score"  # Agatston score
     patient_column: str | None = None  # null: every study is its own patient
     edges: tuple[float, ...] = (0.0, 10.0, 100.0, 400.0, 1000.0)  # a category ends at its edge, the edge included
-    names: tuple[str, ...] = ("Very Low", "Low", "Low/Moderate", "Moderate", "Moderate/High", "High")
+    names: tuple[str, ...] = (
+        "Very Low",
+        "Low",
+        "Low/Moderate",
+        "Moderate",
+        "Moderate/High",
+        "High",
+    )  # one more than edges
     unmatched: Literal["stop", "skip"] = "stop"  # folders without a valid row, rows without a folder: or leave them out
     hidden_rows: Literal["leave_out", "use"] = "leave_out"  # of an .xlsx sheet, hidden by hand or by a filter
 
@@ -87,7 +94,7 @@ class LabelsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesRule:
-    """Which series of a study is taken, of the axial ones: README, "What decides between series"."""
+    """Which series of a study is taken, of the axial ones: docs/data.md, "Which series is selected"."""
 
     thickness_mm: tuple[float, float] = (2.0, 5.0)  # SliceThickness, else the distance of the slices; usual is 2.5 or 3
     description: str | None = None  # a regular expression that SeriesDescription must contain, any case
@@ -140,9 +147,9 @@ class Limits:
 @dataclass(frozen=True, kw_only=True)
 class PackConfig:
     size: int = 512  # pixels per side of a packed slice
-    studies_per_shard: int = 8
-    min_slices: int = 10
-    max_slices: int = 512
+    studies_per_shard: int = 8  # of one array task
+    min_slices: int = 10  # of a study; fewer are refused
+    max_slices: int = 512  # of a study; more are refused
     spacing_tolerance_mm: float = 0.05  # departure of a step between slices from the usual one
     crop: Literal["none", "heart"] = "none"  # heart: slices are cut to a square around it before they are resampled
     crop_margin_mm: float = 10.0  # of the square, around the heart's box
@@ -160,14 +167,14 @@ class PackConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
-    scheme: Literal["kfold", "holdout"] = "kfold"
-    folds: int = 5
+    scheme: Literal["kfold", "holdout"] = "kfold"  # holdout: repeated random division
+    folds: int = 5  # or repetitions, in `holdout`
     test_fraction: float = 0.30  # of all patients, in `holdout`; `kfold` tests each patient once
     val_fraction: float = 0.21  # of all patients
-    seed: int = 0
-    # slice leaks: it is for a contrast run, which shows how much a finished run's figures would be inflated by it.
+    seed: int = 0  # of the division into folds
+    # slice leaks on purpose: it measures how much a split by slice inflates the figures of a finished run
     unit: Literal["patient", "slice"] = "patient"
-    contrast_to: str | None = None  # the folder of that finished run, for a contrast run alone
+    contrast_to: str | None = None  # folder of that finished run; only where unit is slice
 
     def __post_init__(self) -> None:
         of_run = "the folder of the finished run by patient that it is contrasted with, as split.unit is slice"
@@ -270,22 +277,22 @@ class TrainConfig:
 class Resources:
     """What one task of a stage asks of SLURM, per node."""
 
-    time_min: int
-    mem_gb: float
-    cpus: int = 1
+    time_min: int  # time limit
+    mem_gb: float  # per node
+    cpus: int = 1  # of a task; those of a fold follow from its ranks
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
-    kind: Literal["auto", "slurm", "local"] = "auto"
-    partition: str | None = None
+    kind: Literal["auto", "slurm", "local"] = "auto"  # auto: SLURM if a controller answers, else this machine
+    partition: str | None = None  # this and the next four as for sbatch; null: the site's default
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
     reservation: str | None = None
     exclude: str | None = None  # nodes that are never used; a run adds those that failed its check
     exclusive: bool = False  # whole nodes; pair it with folds_per_node
-    nodes_per_fold: int = 1
+    nodes_per_fold: int = 1  # over which the ranks of a fold are spread
     ranks_per_node: int = 1  # torchrun processes of a fold; with train.device cuda each has one GPU
     cpus_per_rank: int = 1  # also the number of threads that a rank computes with
     folds_per_node: int = 1  # folds that one job trains side by side; small networks are faster so than with more ranks
@@ -298,7 +305,7 @@ class ClusterConfig:
     fold: Resources = Resources(time_min=480, mem_gb=32.0)  # its cpus are folds x ranks_per_node x cpus_per_rank
     aggregate: Resources = Resources(time_min=30, mem_gb=4.0)  # the seal asks the same
     mem_per_cpu: bool = False  # ask for memory with --mem-per-cpu, where a site refuses --mem
-    mail_user: str | None = None  # told when the report is there or a stage has failed
+    mail_user: str | None = None  # gets mail when the report is there or a stage has failed
     setup: tuple[str, ...] = ()  # lines of shell at the start of every job; slurm/env.sh follows, on every node
     srun: tuple[str, ...] = ()  # further arguments of srun, as --container-image=...
     sbatch: dict[str, int | float | bool | str] = field(default_factory=dict)  # options by long names
@@ -335,10 +342,10 @@ class ClusterConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
-    title: str = "Coronary calcium category from non-contrast cardiac CT"
-    figure_dpi: int = 300
+    title: str = "Coronary calcium category from non-contrast cardiac CT"  # of the page and the figures
+    figure_dpi: int = 300  # of PNG files
     window_hu: tuple[float, float] = (-135.0, 215.0)  # contrast of the slices that are shown: width 350, level 40
-    published: str | None = None  # a table to stand beside the results, such as configs/published/nguyen.yaml
+    published: str | None = None  # a published table for comparison, such as configs/published/nguyen.yaml
     # From slices to a patient; chosen before anything is tested, and fixed for the run.
     patient_rule: Literal["mean", "majority", "top_k"] = "mean"
     top_k: int = 5  # slices, for the rule of that name

@@ -7,29 +7,32 @@ import json
 import logging
 import os
 import platform
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.run import logs, paths
+from cac_hpc.run import causes, logs, paths
+from cac_hpc.run.causes import Cause
 
 log = logging.getLogger("cac_hpc")
 EVENTS = ("planned", "submitted", "started", "progress", "ended", "requeued", "fenced", "used", "cancelled")
 
 
-def record(ledger: Path, stage: str, task: int | None, event: str, **facts: Any) -> None:
+def record(ledger: Path, stage: str, task: int | None, event: str, cause: Cause | None = None, **facts: Any) -> None:
     """Append one event; a line goes out in one write, so lines of different jobs do not mix.
 
     Args:
         ledger: the run's ledger.jsonl.
         stage: name of the stage; task: index within the stage, None for the stage as a whole.
         event: one of EVENTS.
+        cause: why; its code and fields are kept.
         facts: what else is known, as plain values.
     """
-    append(ledger, stage=stage, task=task, event=event, **facts)
+    why = {"cause": causes.to_json(cause)} if cause else {}
+    append(ledger, stage=stage, task=task, event=event, **facts, **why)
 
 
 def append(path: Path, **facts: Any) -> None:
@@ -44,13 +47,14 @@ def append(path: Path, **facts: Any) -> None:
 
 @contextmanager
 def stage(
-    ledger: Path, name: str, task: int | None, who: str = "", speaks: bool = True, attempt: int | None = None
+    ledger: Path, name: str, task: int | None, rank: int | None = None, speaks: bool = True, attempt: int | None = None
 ) -> Iterator[dict[str, Any]]:
     """Record that a task started and how it ended; an error is recorded and goes on.
 
     Args:
-        who: stands before the reason of a failure. speaks: False on all ranks but the main one, which tell of their
-            failures only. attempt: number of this start, where starts are numbered.
+        rank: of this process, where there are several.
+        speaks: False on all ranks but the main one, which tell of their failures only.
+        attempt: number of this start, where starts are numbered.
     Yields: facts about a good end, to be changed.
     """
     at = whereabouts() | ({} if attempt is None else {"attempt": attempt})
@@ -60,19 +64,12 @@ def stage(
     try:
         yield end
     except BaseException as error:
-        ours = type(error).__module__.startswith("cac_hpc.")  # says itself where it was
-        reason = str(error) if ours else f"{who}{type(error).__name__}: {error} ({_line_of(error)})"
+        cause = causes.of(error, rank=rank, node=None if rank is None else at["node"])
         kind = {"lost": True} if getattr(error, "lost", False) else {}  # not the work's own fault
-        record(ledger, name, task, "ended", ok=False, reason=reason[:500], attempt=at["attempt"], **kind)
+        record(ledger, name, task, "ended", cause, ok=False, attempt=at["attempt"], **kind)
         raise
     if speaks:
         record(ledger, name, task, "ended", attempt=at["attempt"], **end)
-
-
-def _line_of(error: BaseException) -> str:
-    """The line of code that an error came from."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "nowhere"
 
 
 def whereabouts() -> dict[str, Any]:
@@ -88,9 +85,12 @@ def whereabouts() -> dict[str, Any]:
 
 
 def read(ledger: Path) -> list[dict[str, Any]]:
-    """All events, oldest first; other lines are left out, and how many they are is said once."""
+    """All events, oldest first, each with its cause or None; old ledgers have a text, as ``reason``, in its place.
+
+    Other lines are left out, and how many they are is logged once.
+    """
     found = lines(ledger)
-    events = [line for line in found if _is_event(line)]
+    events = [_with_cause(line) for line in found if _is_event(line)]
     if skipped := len(found) - len(events):
         _tell(ledger, skipped)
     return events
@@ -120,8 +120,16 @@ def _is_event(line: Any) -> bool:
         return False
     numbers = isinstance(line.get("task", ""), int | None) and isinstance(line.get("attempt"), int | None)
     texts = all(isinstance(line.get(name), str | None) for name in ("job", "node", "result"))
-    plain = not any(isinstance(value, dict | list) for value in line.values())
-    return numbers and texts and plain and _has_time(line)
+    plain = not any(isinstance(value, dict | list) for name, value in line.items() if name != "cause")
+    cause = "cause" not in line or causes.from_json(line["cause"]) is not None
+    return numbers and texts and plain and cause and _has_time(line)
+
+
+def _with_cause(event: dict[str, Any]) -> dict[str, Any]:
+    """The event with a cause in place of code and fields, or of a text."""
+    given = event.get("cause") or ({"code": "text", "detail": str(event["reason"])} if event.get("reason") else None)
+    cause = causes.from_json(given)
+    return event | {"cause": cause and replace(cause, stage=event["stage"], task=event["task"])}
 
 
 def _has_time(line: dict[str, Any]) -> bool:

@@ -8,9 +8,9 @@ REASONS: dict[str, tuple[str, str]] = {
     # the file as a file
     "symlink": ("a link that leads out of the study folder, to a folder or nowhere", "copy the files into the study"),
     "not_a_file": ("a pipe, socket or device", "remove it"),
-    "unreadable_file": ("the operating system refuses to read it", "mend its permissions or the disk"),
-    "changed_while_read": ("it changed between two looks at it", "wait for the transfer to end, then pack again"),
-    "outside_study": ("it lies beside the study folders, in none of them", "move it into its study, or ignore it"),
+    "unreadable_file": ("the operating system refuses to read it", "fix its permissions or the disk"),
+    "changed_while_read": ("it changed while it was read", "wait for the transfer to end, then pack again"),
+    "outside_study": ("it is outside of the study folders", "move it into its study, or ignore it"),
     # the file as DICOM
     "not_dicom": ("no DICOM file, or one that could be read in two ways", "nothing, or convert it"),
     "unreadable_header": ("the header cannot be parsed, or is cut short", "fetch it again from the archive"),
@@ -18,7 +18,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "localizer": ("a scout view", "nothing"),
     "burned_in": ("text is burned into the image: it may show a name", "export the original images"),
     "bad_pixel_format": ("not one 16-bit grey value per pixel", "export the original images"),
-    "no_geometry": ("position, orientation, spacing or size is missing or no such thing", "export with full headers"),
+    "no_geometry": ("position, orientation, spacing or size is missing or invalid", "export with full headers"),
     "no_rescale": (
         "RescaleSlope or RescaleIntercept is missing, zero or no number, or gives no HU",
         "export with full headers",
@@ -45,11 +45,11 @@ REASONS: dict[str, tuple[str, str]] = {
     "other_study": ("of another study of the patient than pack.several_studies takes", "nothing"),
     "duplicate": ("the same slice as another file", "nothing"),
     "not_axial": ("of a series that is not axial, or turned in its plane", "nothing"),
-    "other_series": ("of a series that the rule of pack.series does not choose", "nothing, or change the rule"),
-    "other_phase": ("of another phase or acquisition of the chosen series", "nothing, or change the rule"),
+    "other_series": ("of a series that is not selected", "nothing, or change pack.series"),
+    "other_phase": ("of another phase or acquisition of the selected series", "nothing"),
     "contrast_agent": (
-        "a contrast agent was given: ContrastBolusAgent or a relative says so, or the blood in the heart is bright",
-        "score the plain series; calcium cannot be told from contrast agent",
+        "a contrast agent was given: the header says so, or the blood in the heart is bright",
+        "use the plain series; calcium cannot be distinguished from contrast agent",
     ),
     # the series as a whole: each can be turned into a warning in pack.checks
     "conflicting_duplicates": ("two different slices at one position", "remove the wrong one, or split the series"),
@@ -69,7 +69,7 @@ REASONS: dict[str, tuple[str, str]] = {
     # the study
     "too_few_slices": ("fewer slices than pack.min_slices", "fetch the study again, or lower the limit"),
     "too_many_slices": ("more slices than pack.max_slices", "split the series, or raise the limit"),
-    "study_refused": ("a slice of the chosen series cannot be used, so none is", "see the row of that slice"),
+    "study_refused": ("a slice of the selected series cannot be used, so none is", "see the row of that slice"),
     "no_label": ("the sheet has no valid row for the study", "add the row to the sheet"),
     "over_time": ("reading the study took longer than pack.limits.minutes", "fetch it again, or raise the limit"),
     "over_memory": (
@@ -93,9 +93,3 @@ class Refused(ValueError):
         assert reason in REASONS, reason
         super().__init__(f"{reason}: {detail}")
         self.reason, self.detail = reason, detail
-
-
-def as_markdown() -> str:
-    """The table of the README."""
-    rows = [f"| `{code}` | {meaning} | {advice} |" for code, (meaning, advice) in REASONS.items()]
-    return "\n".join(["| reason | meaning | what to do |", "|---|---|---|", *rows])

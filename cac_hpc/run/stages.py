@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from cac_hpc.machine import processes
 from cac_hpc.machine.environment import for_task
-from cac_hpc.run import digests, ledger, paths
+from cac_hpc.run import causes, digests, ledger, paths
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, Resources
 from cac_hpc.run.paths import FoldPaths, RunPaths
 
@@ -106,8 +107,8 @@ def _facts(path: Path) -> dict[str, Any]:
 class TaskState:
     """Where a task stands: planned, submitted, running, stopped (it saved and can go on), done, failed or gone.
 
-    pid, attempt: of the newest start. since: when its job was submitted, or the task planned. What follows since is
-    known to monitor alone. mend: the command that helps. eta_s: until the task is done.
+    pid, attempt: of the newest start. cause: why it stands there. since: when its job was submitted, or the task
+    planned. What follows since is known to monitor alone. command: what helps. eta_s: until the task is done.
     """
 
     stage: str
@@ -118,14 +119,19 @@ class TaskState:
     pid: int | None = None
     attempt: int = 0
     progress: str | None = None
-    reason: str | None = None
+    cause: Cause | None = None
     since: str | None = None
-    mend: str | None = None
+    command: str | None = None
     epoch: int | None = None
     epochs: int | None = None
     val_loss: float | None = None
     slices_per_second: float | None = None
     eta_s: float | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """The cause as a sentence."""
+        return causes.sentence(self.cause) if self.cause else None
 
 
 def plan_tasks(cfg: Config, run: RunPaths, num_shards: int) -> list[Task]:
@@ -167,7 +173,7 @@ def take_as_done(run: RunPaths, tasks: Sequence[Task]) -> None:
     undone = {(state.stage, state.task) for state in survey(run) if state.state in ("failed", "stopped", "gone")}
     for task in tasks:
         if task.done and (task.stage.name, task.index) in undone:
-            ledger.record(run.ledger, task.stage.name, task.index, "ended", ok=True, reason="its result was there")
+            ledger.record(run.ledger, task.stage.name, task.index, "ended", ok=True)
 
 
 def count(tasks: Sequence[Task]) -> str:
@@ -223,7 +229,8 @@ def last_ends(run: RunPaths, task: Task, since: int = 0) -> list[dict[str, Any]]
         if event["event"] == "started":
             found = []
         elif event["event"] == "ended":  # what ended a rank comes before what others have seen of it
-            found = [event, *found] if event.get("signal") else [*found, event]
+            is_kill = event["cause"] is not None and event["cause"].code in causes.KILLS
+            found = [event, *found] if is_kill else [*found, event]
     return found
 
 
@@ -269,28 +276,26 @@ def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, 
             "ended": "done" if event.get("ok") else "stopped" if event.get("resumable") else "failed",
         }[event["event"]]
         if event["event"] in ("started", "submitted"):
-            known.pop("reason", None)  # of an attempt before
+            known.pop("cause", None)  # of an attempt before
         if event["event"] in ("planned", "submitted"):
             known["since"] = event.get("time")
         known |= {key: event[key] for key in ("job", "node", "pid", "attempt") if event.get(key) is not None}
         if event["event"] in ("submitted", "requeued"):
             known = {key: value for key, value in known.items() if key not in ("node", "pid")}
-        if event.get("reason") and ("reason" not in known or event.get("final")):
-            known["reason"] = str(
-                event["reason"]
-            )  # what came first, the others only follow from it; or the supervisor's
+        if event["cause"] and ("cause" not in known or event.get("final")):
+            known["cause"] = event["cause"]  # what came first, the others only follow from it; or the supervisor's
         if event["event"] == "progress":
             known["progress"] = _progress(event) or known.get("progress")
     result = next((str(event["result"]) for event in history if event.get("result")), None)
     if known["state"] not in ("failed", "stopped"):
         if history[-1]["event"] != "requeued":
-            known.pop("reason", None)
+            known.pop("cause", None)
         # an array task is never run again once its result is there; seal and aggregate are
         if result and (task is not None or known["state"] == "planned") and _is_there(run, stage, result):
             known["state"] = "done"
         elif known["state"] == "done" and result and not _is_there(run, stage, result):
             shown = result.removesuffix(".json") + ".h5" if stage == "pack" else result
-            known |= {"state": "gone", "reason": f"it ended well, but its result {shown} is not there, or not whole"}
+            known |= {"state": "gone", "cause": Cause("result_missing", stage, task, file=shown)}
     return TaskState(stage, task, **known)
 
 

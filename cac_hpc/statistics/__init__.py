@@ -1,1 +1,1 @@
-"""Predictions in, the report's numbers out."""
+"""Arrays and dataclasses in, figures with intervals out; nothing here opens a file."""

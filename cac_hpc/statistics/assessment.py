@@ -1,4 +1,4 @@
-"""Every number of the report's two levels, each with its n, its interval and why it has none. README, "Statistics".
+"""Every number of the report's two levels, each with its n, its interval and why it has none. See docs/report.md.
 
 Patients are collapsed to sums first, so that a bootstrap draw is one row of a matrix product. Axes: B draw,
 P patient, K category, C column of sums.
@@ -9,17 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from scipy import sparse
 
 from cac_hpc.run.config import ReportConfig
-from cac_hpc.statistics import agreement, calibration, intervals, metrics, schemes, tested
+from cac_hpc.statistics import agreement, calibration, intervals, metrics, results, schemes
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.metrics import Metric, RankCorrelation
-from cac_hpc.statistics.tested import Tested
+from cac_hpc.statistics.units import Units, num_distinct, patient_units, pooling_rules
 
 FOLD = intervals.none("intervals are those of the pooled figures")
 OF_SLICES = intervals.none("a score belongs to a study and not to a slice: see the patient level")
@@ -31,6 +31,7 @@ UNITS = {
     "top_k": "patient, mean of each category's k highest probabilities over the slices",
 }
 Key = TypeVar("Key", bound=Hashable)
+M = TypeVar("M", bound=results.Matrix)
 
 
 @dataclass(frozen=True)
@@ -57,37 +58,33 @@ class Sums:
         return intervals.bootstrap(few if value is None else value, self.num_patients)
 
 
-def levels(of_slices: Tested, cfg: ReportConfig, edges: Sequence[float]) -> dict[str, Any]:
+def levels(of_slices: Units, cfg: ReportConfig, edges: Sequence[float]) -> dict[str, results.Level]:
     """Slice level and patient level.
 
     Args:
         edges: of the categories, as in labels.edges.
-    Returns: plain values; what is undefined is None with a note.
     """
-    of_level, rules = units_by_level(of_slices, cfg), tested.rules(cfg)
+    of_level = units_by_level(of_slices, cfg)
     sums = {level: sums_by_patient(one) for level, one in of_level.items()}
     sums = resample(sums, {"patient": of_level["patient"]}, cfg)
-    found = {level: _level(of_level[level], sums[level], edges) for level in of_level}
-    others = {name: tested.patients(of_slices, rule) for name, rule in rules.items() if name != cfg.patient_rule}
+    of_patient = UNITS[cfg.patient_rule].replace("k highest", f"{cfg.top_k} highest")
+    others = {name: rule for name, rule in pooling_rules(cfg.top_k).items() if name != cfg.patient_rule}
+    accuracies = [
+        results.OtherRule(name, summary(sums_by_patient(patient_units(of_slices, rule))).figures["accuracy"])
+        for name, rule in others.items()
+    ]
     return {
-        "slice": {"unit": "slice", **found["slice"]},
-        "patient": {
-            "unit": UNITS[cfg.patient_rule].replace("k highest", f"{cfg.top_k} highest"),
-            **found["patient"],
-            "other_rules": [
-                {"rule": name, "accuracy": summary(sums_by_patient(other))["figures"]["accuracy"]}
-                for name, other in others.items()
-            ],
-        },
+        "slice": _level("slice", of_level["slice"], sums["slice"], edges),
+        "patient": replace(_level(of_patient, of_level["patient"], sums["patient"], edges), other_rules=accuracies),
     }
 
 
-def units_by_level(of_slices: Tested, cfg: ReportConfig) -> dict[str, Tested]:
+def units_by_level(of_slices: Units, cfg: ReportConfig) -> dict[str, Units]:
     """What was tested, by level."""
-    return {"slice": of_slices, "patient": tested.patients(of_slices, tested.rules(cfg)[cfg.patient_rule])}
+    return {"slice": of_slices, "patient": patient_units(of_slices, pooling_rules(cfg.top_k)[cfg.patient_rule])}
 
 
-def sums_by_patient(units: Tested) -> Sums:
+def sums_by_patient(units: Units) -> Sums:
     """What the units come down to, without draws."""
     num_patients, num_categories = units.num_patients, units.num_categories
     cell = (units.patient * num_categories + units.label) * num_categories + units.predicted
@@ -98,7 +95,7 @@ def sums_by_patient(units: Tested) -> Sums:
     )
 
 
-def resample(sums: Mapping[Key, Sums], of_patients: Mapping[Key, Tested], cfg: ReportConfig) -> dict[Key, Sums]:
+def resample(sums: Mapping[Key, Sums], of_patients: Mapping[Key, Units], cfg: ReportConfig) -> dict[Key, Sums]:
     """The same with the draws: everything is resampled by the same patients, so that it can be compared draw by draw.
 
     Args:
@@ -127,7 +124,7 @@ def resample(sums: Mapping[Key, Sums], of_patients: Mapping[Key, Tested], cfg: R
     return {key: _drawn(sums[key], part, known.get(key)) for key, part in zip(sums, parts, strict=True)}
 
 
-def _correlation(units: Tested) -> Callable[[np.ndarray], np.ndarray]:
+def _correlation(units: Units) -> Callable[[np.ndarray], np.ndarray]:
     """From how often each patient is drawn, (B, P), to the correlation of expected category and score, (B,)."""
     known = ~np.isnan(units.score)
     correlation = RankCorrelation(units.expected_category[known], units.score[known])
@@ -143,30 +140,29 @@ def _drawn(sums: Sums, columns_BC: np.ndarray, spearman_B: np.ndarray | None) ->
     return Sums(sums.matrix_PKK, sums.calibration_P, matrix_BKK, calibration_B, spearman_B)
 
 
-def _level(units: Tested, sums: Sums, edges: Sequence[float]) -> dict[str, Any]:
-    pooled = summary(sums)
+def _level(unit: str, units: Units, sums: Sums, edges: Sequence[float]) -> results.Level:
     interval = OF_SLICES if sums.spearman_B is None and len(units.label) > units.num_patients else None
-    expected, known = units.expected_category, ~np.isnan(units.score)
-    pooled["figures"]["spearman"] = _spearman(
-        expected[known], units.score[known], interval or sums.resampled(sums.spearman_B)
+    expected = units.expected_category
+    pooled = _with_spearman(summary(sums), expected, units.score, interval or sums.resampled(sums.spearman_B))
+    folds = [_fold(fold, units, expected) for fold in np.flatnonzero(np.bincount(units.fold)).tolist()]
+    return results.Level(
+        unit=unit,
+        distinct=units.distinct,
+        counting=_counting(len(units.label), units.distinct),
+        pooled=pooled,
+        folds=folds,
+        over_folds=over_folds(folds),
+        collapsed=[_collapsed(scheme, sums, edges, units.score) for scheme in schemes.SCHEMES],
+        calibration=_calibration(sums),
     )
-    folds = []
-    for fold in np.flatnonzero(np.bincount(units.fold)).tolist():
-        here = units.fold == fold
-        matrix = metrics.confusion(units.label[here], units.predicted[here], units.num_categories)
-        of_fold = summary_of_matrix(matrix) | {"patients": tested.num_distinct(units.patient[here])}
-        here &= known
-        of_fold["figures"]["spearman"] = _spearman(expected[here], units.score[here], FOLD)
-        folds.append({"fold": fold, **of_fold})
-    return {
-        "distinct": units.distinct,
-        "counting": _counting(len(units.label), units.distinct),
-        "pooled": pooled,
-        "folds": folds,
-        "over_folds": over_folds(folds),
-        "collapsed": [_collapsed(scheme, sums, edges, units.score) for scheme in schemes.SCHEMES],
-        "calibration": _calibration(sums),
-    }
+
+
+def _fold(fold: int, units: Units, expected: np.ndarray) -> results.FoldMatrix:
+    here = units.fold == fold
+    matrix = metrics.confusion(units.label[here], units.predicted[here], units.num_categories)
+    patients = num_distinct(units.patient[here])
+    found = results.FoldMatrix(fold=fold, patients=patients, **vars(summary_of_matrix(matrix)))
+    return _with_spearman(found, expected[here], units.score[here], FOLD)
 
 
 def _counting(count: int, distinct: int) -> str:
@@ -178,7 +174,7 @@ def _counting(count: int, distinct: int) -> str:
     )
 
 
-def summary(sums: Sums) -> dict[str, Any]:
+def summary(sums: Sums) -> results.Pooled:
     """All figures of a level's pooled confusion matrix, with their intervals."""
     occurs_K = agreement.true(sums.matrix) > 0
     drawn = None if sums.matrix_BKK is None else metrics.drawn(sums.matrix_BKK, occurs_K)
@@ -191,17 +187,16 @@ def summary(sums: Sums) -> dict[str, Any]:
             return intervals.proportion(part, whole)
         return intervals.proportion(part[:, index], whole[:, index])
 
-    found = _summary(sums.matrix, interval)
     sign = metrics.sign_test(metrics.over(sums.matrix_PKK), metrics.under(sums.matrix_PKK))
-    return found | {"patients": sums.num_patients, "sign_test": sign}
+    return results.Pooled(**vars(_summary(sums.matrix, interval)), patients=sums.num_patients, sign_test=sign)
 
 
-def summary_of_matrix(matrix: np.ndarray, interval: Interval = FOLD) -> dict[str, Any]:
+def summary_of_matrix(matrix: np.ndarray, interval: Interval = FOLD) -> results.Matrix:
     """The same of a matrix (K, K) alone, as of one fold: without intervals."""
     return _summary(matrix, lambda metric, index: interval)
 
 
-def _summary(matrix: np.ndarray, interval: Any) -> dict[str, Any]:
+def _summary(matrix: np.ndarray, interval: Callable[[Metric, int], Interval]) -> results.Matrix:
     values, count = metrics.values(matrix), int(matrix.sum())
     figures = {
         metric.name: [
@@ -213,36 +208,34 @@ def _summary(matrix: np.ndarray, interval: Any) -> dict[str, Any]:
         for metric in metrics.METRICS
     }
     per_category = [metric.name for metric in metrics.METRICS if metric.per == "category"]
-    return {
-        "n": count,
-        "errors": int(count - np.trace(matrix)),
-        "over_estimated": int(metrics.over(matrix)),
-        "under_estimated": int(metrics.under(matrix)),
-        "support": matrix.sum(axis=1).tolist(),
-        "predicted": matrix.sum(axis=0).tolist(),
-        "majority_category": int(matrix.sum(axis=1).argmax()) if matrix.any() else None,
-        "figures": {name: cells[0] for name, cells in figures.items() if name not in per_category},
-        "categories": [
-            {"category": index, **{name: figures[name][index] for name in per_category}} for index in range(len(matrix))
+    return results.Matrix(
+        n=count,
+        errors=int(count - np.trace(matrix)),
+        over_estimated=int(metrics.over(matrix)),
+        under_estimated=int(metrics.under(matrix)),
+        support=matrix.sum(axis=1).tolist(),
+        predicted=matrix.sum(axis=0).tolist(),
+        majority_category=int(matrix.sum(axis=1).argmax()) if matrix.any() else None,
+        figures={name: cells[0] for name, cells in figures.items() if name not in per_category},
+        categories=[
+            results.Category(index, {name: figures[name][index] for name in per_category})
+            for index in range(len(matrix))
         ],
-        "confusion_matrix": matrix.tolist(),
-    }
+        confusion_matrix=matrix.tolist(),
+    )
 
 
-def figure(value: float, n: int, undefined: str, interval: Interval, note: str | None = None) -> dict[str, Any]:
-    """One number as the report gives it: value, n, low, high, the method of the interval, and a note."""
+def figure(value: float, n: int, undefined: str, interval: Interval, note: str | None = None) -> results.Figure:
+    """One number as the report gives it, with the notes of value and interval.
+
+    Args:
+        undefined: why there is no value, if it is NaN.
+    """
     if np.isnan(value):
-        return {"value": None, "n": n, "low": None, "high": None, "interval": None, "note": undefined}
+        return results.Figure(value=None, n=n, low=None, high=None, interval=None, note=undefined)
     interval = intervals.around(value, interval)
     notes = "; ".join(filter(None, (note, interval.note))) or None
-    return {
-        "value": float(value),
-        "n": n,
-        "low": interval.low,
-        "high": interval.high,
-        "interval": interval.method,
-        "note": notes,
-    }
+    return results.Figure(float(value), n, interval.low, interval.high, interval.method, notes)
 
 
 def left_out(metric: Metric, values: Mapping[str, np.ndarray]) -> str | None:
@@ -254,61 +247,60 @@ def left_out(metric: Metric, values: Mapping[str, np.ndarray]) -> str | None:
     return f"without categories {', '.join(map(str, without))}, where it is undefined" if without else None
 
 
-def _spearman(expected: np.ndarray, score: np.ndarray, interval: Interval) -> dict[str, Any]:
+def _with_spearman(matrix: M, expected: np.ndarray, score: np.ndarray, interval: Interval) -> M:
+    """The same, and the correlation of expected categories with the scores (N,), NaN where unknown."""
+    known = ~np.isnan(score)
+    expected, score = expected[known], score[known]
     few = f"fewer than {metrics.FEWEST} scores are known, or all of them or of the expectations are alike"
     undefined = few if len(score) else "no score is known"
-    return figure(metrics.rank_correlation(expected, score), len(score), undefined, interval)
+    spearman = figure(metrics.rank_correlation(expected, score), len(score), undefined, interval)
+    return replace(matrix, figures={**matrix.figures, "spearman": spearman})
 
 
-def over_folds(folds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def over_folds(folds: Sequence[results.Matrix]) -> dict[str, results.OverFolds]:
     """Mean and standard deviation (n - 1) of every figure over the folds in which it is defined; n says how many."""
-    names = list(folds[0]["figures"]) if folds else []
-    return {name: _over([fold["figures"][name]["value"] for fold in folds]) for name in names}
+    names = list(folds[0].figures) if folds else []
+    return {name: _over([fold.figures[name].value for fold in folds]) for name in names}
 
 
-def _over(values: Sequence[float | None]) -> dict[str, Any]:
+def _over(values: Sequence[float | None]) -> results.OverFolds:
     known = [value for value in values if value is not None]
     undefined = len(values) - len(known)
-    return {
-        "mean": float(np.mean(known)) if known else None,
-        "sd": float(np.std(known, ddof=1)) if len(known) > 1 else None,
-        "n": len(known),
-        "note": f"undefined in {undefined} of {len(values)} folds" if undefined else None,
-    }
+    return results.OverFolds(
+        mean=float(np.mean(known)) if known else None,
+        sd=float(np.std(known, ddof=1)) if len(known) > 1 else None,
+        n=len(known),
+        note=f"undefined in {undefined} of {len(values)} folds" if undefined else None,
+    )
 
 
-def _collapsed(scheme: schemes.Scheme, sums: Sums, edges: Sequence[float], score: np.ndarray) -> dict[str, Any]:
+def _collapsed(scheme: schemes.Scheme, sums: Sums, edges: Sequence[float], score: np.ndarray) -> results.Collapsed:
     """The figures of coarser categories, from the same matrix."""
-    shown = {"key": scheme.key, "names": list(scheme.names)}
+    names = list(scheme.names)
     try:
         group_K = schemes.groups(scheme, edges)
     except ValueError as error:
-        return {**shown, "groups": None, "note": f"undefined: {error}", "pooled": None}
+        return results.Collapsed(scheme.key, names, groups=None, note=f"undefined: {error}", pooled=None)
     draws = None if sums.matrix_BKK is None else agreement.collapse(sums.matrix_BKK, group_K)
     coarser = Sums(agreement.collapse(sums.matrix_PKK, group_K), sums.calibration_P, draws)
-    return {
-        **shown,
-        "groups": group_K.tolist(),
-        "note": schemes.note(scheme, None if np.isnan(score).all() else score),
-        "pooled": summary(coarser),
-    }
+    note = schemes.note(scheme, None if np.isnan(score).all() else score)
+    return results.Collapsed(scheme.key, names, group_K.tolist(), note, summary(coarser))
 
 
-def _calibration(sums: Sums) -> dict[str, Any]:
+def _calibration(sums: Sums) -> results.Calibration:
     by_patient, by_draw, matrix = sums.calibration_P, sums.calibration_B, sums.matrix_PKK.sum(axis=0)
     pooled = calibration.Sums.from_columns(by_patient.columns().sum(axis=0))
     chance = calibration.brier_of_frequencies(agreement.true(matrix))
     n = int(matrix.sum())
 
-    def of(value: Any, drawn: np.ndarray | None) -> dict[str, Any]:
-        return figure(float(value), n, metrics.NOTHING, sums.resampled(drawn))
+    def of(form: Callable[[calibration.Sums], np.ndarray]) -> results.Figure:
+        drawn = sums.resampled(form(by_draw) if by_draw else None)
+        return figure(float(form(pooled)), n, metrics.NOTHING, drawn)
 
-    return {
-        "brier": of(calibration.brier(pooled), calibration.brier(by_draw) if by_draw else None),
-        "brier_of_frequencies": figure(float(chance), n, metrics.NOTHING, CHANCE),
-        "expected_calibration_error": of(
-            calibration.expected_error(pooled), calibration.expected_error(by_draw) if by_draw else None
-        ),
-        "bins": calibration.NUM_BINS,
-        "reliability": calibration.reliability(by_patient),
-    }
+    return results.Calibration(
+        brier=of(calibration.brier),
+        brier_of_frequencies=figure(float(chance), n, metrics.NOTHING, CHANCE),
+        expected_calibration_error=of(calibration.expected_error),
+        bins=calibration.NUM_BINS,
+        reliability=calibration.reliability(by_patient),
+    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from cac_hpc.statistics import intervals
 from cac_hpc.statistics.agreement import ratio
+from cac_hpc.statistics.results import Bin
 
 NUM_BINS = 10  # of equal width; a confidence that is an edge belongs to the bin below it
 
@@ -81,23 +81,15 @@ def expected_error(sums: Sums) -> np.ndarray:
     return ratio(np.abs(sums.bin_right - sums.bin_confidence).sum(axis=-1), sums.count)
 
 
-def reliability(by_patient: Sums) -> list[dict[str, Any]]:
+def reliability(by_patient: Sums) -> list[Bin]:
     """Of each bin its edges, units, mean confidence, and accuracy with an interval."""
-    rows = []
+    found = []
     for index in range(NUM_BINS):
         count, right = by_patient.bin_count[:, index], by_patient.bin_right[:, index]
         n, interval = int(count.sum()), intervals.proportion(right, count)
-        rows.append(
-            {
-                "above": index / NUM_BINS,
-                "up_to": (index + 1) / NUM_BINS,
-                "n": n,
-                "confidence": float(by_patient.bin_confidence[:, index].sum() / n) if n else None,
-                "accuracy": float(right.sum() / n) if n else None,
-                "low": interval.low,
-                "high": interval.high,
-                "interval": interval.method,
-                "note": interval.note,
-            }
-        )
-    return rows
+        confidence = float(by_patient.bin_confidence[:, index].sum() / n) if n else None
+        accuracy = float(right.sum() / n) if n else None
+        above, up_to = index / NUM_BINS, (index + 1) / NUM_BINS
+        shown = (interval.low, interval.high, interval.method, interval.note)
+        found.append(Bin(above, up_to, n, confidence, accuracy, *shown))
+    return found

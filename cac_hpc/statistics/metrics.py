@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from cac_hpc.statistics import agreement
+from cac_hpc.statistics.results import SignTest
 
 Form = Callable[[np.ndarray], np.ndarray]
 FEWEST = 3  # units that a correlation or a spread is worked out from: two tell nothing of any others
@@ -36,7 +37,7 @@ class Metric:
     mean: bool = False
     fewest: int = 1
 
-    def of(self, matrix: np.ndarray, known: Any = None) -> np.ndarray:
+    def of(self, matrix: np.ndarray, known: float | np.ndarray | None = None) -> np.ndarray:
         """Its value, or the one that is known from elsewhere; NaN where there are fewer than `fewest` units."""
         value = np.asarray(self.form(matrix) if known is None else known, float)
         few = agreement.total(matrix) < self.fewest
@@ -135,7 +136,7 @@ def values(matrix: np.ndarray) -> dict[str, np.ndarray]:
     return {metric.name: np.atleast_1d(metric.of(matrix, known.get(metric.name))) for metric in METRICS}
 
 
-def _from_sklearn(matrix: np.ndarray) -> dict[str, Any]:
+def _from_sklearn(matrix: np.ndarray) -> dict[str, float | np.ndarray]:
     """What scikit-learn has, and the means over categories of what it has."""
     from sklearn.metrics import accuracy_score, cohen_kappa_score, precision_recall_fscore_support
 
@@ -175,7 +176,7 @@ def drawn(matrix_BKK: np.ndarray, occurs_K: np.ndarray) -> dict[str, np.ndarray]
     return found
 
 
-def sign_test(over_P: np.ndarray, under_P: np.ndarray) -> dict[str, Any]:
+def sign_test(over_P: np.ndarray, under_P: np.ndarray) -> SignTest:
     """Whether more patients are over- than under-estimated, exactly: a fair coin, patients without direction left out.
 
     Args:
@@ -185,7 +186,7 @@ def sign_test(over_P: np.ndarray, under_P: np.ndarray) -> dict[str, Any]:
     """
     higher, lower = int((over_P > under_P).sum()), int((over_P < under_P).sum())
     note = None if higher + lower else "no patient is over- or under-estimated"
-    return {"over": higher, "under": lower, "unit": "patients", "p_value": fair_coin(higher, lower), "note": note}
+    return SignTest(over=higher, under=lower, unit="patients", p_value=fair_coin(higher, lower), note=note)
 
 
 def fair_coin(heads: int, tails: int) -> float | None:

@@ -1,7 +1,8 @@
 """What a report holds, as types: ``Report > Level > Pooled > Figure``. The owner of pydantic.
 
 ``report.json`` is these types and nothing else: names of fields are its names, their order its order; its JSON Schema
-is made from them. A value that is undefined is None, and ``note`` says why.
+is made from them, and shipped as report.schema.json (``make docs``). A value that is undefined is None, and ``note``
+says why.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError, WithJsonSchema
 
 T = TypeVar("T")
+Json = dict[str, Any]  # an object whose keys are not ours: settings, intake.json, metrics.json
 FORMAT_VERSION = 5
 
 
@@ -55,7 +57,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Category(Generic[T]):
-    """Figures, or differences, of one category; in JSON they stand beside its number."""
+    """Figures, or differences, of one category; in JSON they are in one object with its number."""
 
     category: int
     figures: dict[str, T]
@@ -426,7 +428,7 @@ class Cohort:
     rejected_files: int
     studies_per_category: list[int]
     folds: list[list[list[int]]]
-    intake: dict[str, Any]
+    intake: Json
 
 
 @dataclass(frozen=True)
@@ -450,7 +452,7 @@ class _Printed:
 
 @dataclass(frozen=True)
 class Published(Matrix, _Printed):  # fields of the last base come first
-    """What follows from a published confusion matrix, to look at beside the results."""
+    """What follows from a published confusion matrix, shown next to the results."""
 
 
 @dataclass(frozen=True)
@@ -522,8 +524,8 @@ class Report:
     published: Published | Absent | None
     examples: Shown
     levels: dict[str, Level]
-    training: list[dict[str, Any]]
-    settings: dict[str, Any]
+    training: list[Json]
+    settings: Json
     digests: Digests
     status: str
     audits: list[Audit]
@@ -535,8 +537,7 @@ class Report:
 def to_json(result: Any) -> dict[str, Any]:
     """A report, or any part of one, as plain values in the order of their fields."""
     kind: Any = type(result)
-    plain: dict[str, Any] = _adapter(kind).dump_python(result)
-    return plain
+    return dict(_adapter(kind).dump_python(result))
 
 
 def from_json(plain: Mapping[str, Any], kind: Callable[..., T]) -> T:

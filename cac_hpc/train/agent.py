@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from signal import SIGTERM
 
-from cac_hpc.machine import processes
 from cac_hpc.run import ledger, stages
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Task
@@ -35,11 +35,10 @@ def start_ranks(root: Path, fold: int, options: str) -> int:
     told_already = any(event.get("killed") == getattr(victim, "rank", None) for event in since)  # by another rank
     has_saved = any(event["event"] == "ended" and (event.get("ok") or event.get("resumable")) for event in since)
     if victim and not told_already and not has_saved:  # asked to stop again while it leaves, it ends at once
-        why, newest = reason(run, fold, victim), fencing.newest_number(files.attempts)
-        log.error("%s", why)
+        cause, newest = cause_of(run, fold, victim), fencing.newest_number(files.attempts)
+        log.error("%s", cause)
         facts = {"lost": True, "final": True, "attempt": newest if newest > before else None}
-        name = processes.signal_name(-victim.code)
-        ledger.record(run.ledger, "folds", fold, "ended", ok=False, reason=why, signal=name, **facts)
+        ledger.record(run.ledger, "folds", fold, "ended", cause, ok=False, **facts)
     return 1 if failures else 0
 
 
@@ -52,9 +51,9 @@ def killed(failures: Sequence[Failure]) -> Failure | None:
     return None
 
 
-def reason(run: RunPaths, fold: int, victim: Failure) -> str:
-    """Where a rank was, the signal that ended it and what sends it."""
+def cause_of(run: RunPaths, fold: int, victim: Failure) -> Cause:
+    """Where a rank was when a signal ended it, and which signal."""
     pulses = [pulse for pulse in heartbeat.read_pulses(run.fold(fold)) if pulse.node == platform.node()]
     known = next((pulse for pulse in pulses if (pulse.rank, pulse.pid) == (victim.rank, victim.pid)), None)
-    where = known.where if known else f"rank {victim.rank} on {ledger.whereabouts()['node']}"
-    return f"{where} died in {known.place if known else 'its start'}: {processes.how_it_ended(victim.code)}"
+    node, place = (known.node, known.place) if known else (ledger.whereabouts()["node"], None)
+    return Cause("rank_killed", node=node, rank=victim.rank, place=place, exit_code=victim.code)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.machine import processes
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import WorkError
 from cac_hpc.run.paths import FoldPaths
 
@@ -37,9 +38,7 @@ class Fence:
         """
         newest = newest_number(self.folder)
         if newest > self.number:
-            raise Fenced(
-                f"start {self.number} of this fold has been replaced by start {newest}: nothing more is written"
-            )
+            raise Fenced(Cause("replaced", start=self.number, count=newest))
 
 
 def take(files: FoldPaths, facts: Mapping[str, Any]) -> Fence:

@@ -17,10 +17,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from cac_hpc.machine import processes, stopping
-from cac_hpc.run import paths
+from cac_hpc.run import causes, paths
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import FoldPaths
 from cac_hpc.train.fencing import Fence, Fenced
@@ -68,10 +69,6 @@ class Pulse:
     end: str = ""
 
     @property
-    def where(self) -> str:
-        return f"rank {self.rank} on {self.node}"
-
-    @property
     def place(self) -> str:
         """What the rank is at, in words."""
         step = f"step {self.step} of {self.steps}" if self.steps else f"step {self.step}"
@@ -103,46 +100,36 @@ class LostRank(WorkError):
     lost = True
 
 
-class Verdict(NamedTuple):
-    """Which rank is lost, None if it is not known, and why."""
-
-    rank: int | None
-    why: str
-
-
 def verdict(
     own: Pulse, moved_s: float, peers: Sequence[Peer], now_s: float, patience_s: float, grace_s: float = GRACE_S
-) -> Verdict | None:
-    """Judge what is known of the other ranks; None as long as all is well.
+) -> Cause | None:
+    """Which rank is lost, if that is known, and why, from what is known of the others; None as long as all is well.
 
     Args:
         moved_s: when this rank last moved. now_s: by the same clock. patience_s: how long nothing may move.
         grace_s: for others to end by themselves after one has failed.
     """
     for peer in peers:
-        if why := _loss(own, peer, now_s - peer.heard_s, grace_s):
-            return Verdict(peer.rank, why)
+        if cause := _loss(own, peer, now_s - peer.heard_s, grace_s):
+            return cause
     return _standstill(own, moved_s, [peer for peer in peers if peer.pulse and not peer.pulse.end], now_s, patience_s)
 
 
-def _loss(own: Pulse, peer: Peer, silent_s: float, grace_s: float) -> str | None:
+def _loss(own: Pulse, peer: Peer, silent_s: float, grace_s: float) -> Cause | None:
     """Why a rank is lost."""
     pulse = peer.pulse
     if pulse is None:
-        return f"rank {peer.rank} has not started within {START_S:.0f} s" if silent_s > START_S else None
+        return Cause("rank_not_started", rank=peer.rank, seconds=START_S) if silent_s > START_S else None
+    cause = Cause("rank_died", node=pulse.node, rank=pulse.rank, process=pulse.pid, place=pulse.place)
     if pulse.end:
-        return f"{pulse.where} failed: {pulse.end}" if pulse.end != DONE and silent_s > grace_s else None
+        failed = replace(cause, code="rank_failed", detail=pulse.end)
+        return failed if pulse.end != DONE and silent_s > grace_s else None
     if pulse.node == own.node and processes.start_time(pulse.pid) != pulse.started:
-        return f"{pulse.where} died in {pulse.place}: its process {pulse.pid} is gone"
-    if silent_s > SILENT_S:
-        return (
-            f"{pulse.where} gave no sign of life for {silent_s:.0f} s, last in {pulse.place}: "
-            f"its process {pulse.pid} is stopped, or its node is lost"
-        )
-    return None
+        return cause
+    return replace(cause, code="rank_silent", seconds=silent_s) if silent_s > SILENT_S else None
 
 
-def _standstill(own: Pulse, moved_s: float, peers: Sequence[Peer], now_s: float, patience_s: float) -> Verdict | None:
+def _standstill(own: Pulse, moved_s: float, peers: Sequence[Peer], now_s: float, patience_s: float) -> Cause | None:
     """Who holds up everybody else, all of whom live."""
     pulses = [own, *(peer.pulse for peer in peers if peer.pulse)]
     patience_s = patience_s if all(pulse.phase in STEPPING for pulse in pulses) else START_S
@@ -150,21 +137,20 @@ def _standstill(own: Pulse, moved_s: float, peers: Sequence[Peer], now_s: float,
         return None
     last, first = (choose(pulses, key=lambda pulse: pulse.progress) for choose in (min, max))
     if last.progress < first.progress:
-        return Verdict(last.rank, f"{last.where} hangs in {last.place}: nothing has moved for {patience_s:.0f} s")
-    why = f"no rank has moved for {patience_s:.0f} s, all wait for each other in {own.place}: is the network up?"
-    return Verdict(None, why)
+        return Cause("rank_hangs", node=last.node, rank=last.rank, place=last.place, seconds=patience_s)
+    return Cause("standstill", place=own.place, seconds=patience_s)
 
 
 class Heartbeat:
     """This rank's pulse, and its ear for the others; used as a context around the work.
 
     Args:
-        lost: told the verdict when another rank is lost while this one cannot move, or a newer start of the fold has
-            taken over, and the rank that is killed for it, if any; the process ends after it.
+        lost: called with the cause when another rank is lost while this one cannot move, or a newer start of the fold
+            has taken over, and with the rank that is killed for it, if any; the process ends after it.
     """
 
     def __init__(
-        self, files: FoldPaths, fence: Fence, rank: int, size: int, lost: Callable[[str, int | None], None]
+        self, files: FoldPaths, fence: Fence, rank: int, size: int, lost: Callable[[Cause, int | None], None]
     ) -> None:
         self._files, self._fence, self._lost = files, fence, lost
         self._own = Pulse(str(fence.number), rank, platform.node(), os.getpid(), processes.start_time(os.getpid()))
@@ -188,9 +174,11 @@ class Heartbeat:
             self._beat()
 
     @property
-    def stop_asked_by(self) -> str | None:
+    def stop_asked_by(self) -> Cause | None:
         """The signal or file that asked this rank to stop; None if nothing did."""
-        return stopping.heard() or (f"the file {self._files.stop}" if self._asked_by_file else None)
+        if signal_name := stopping.heard():
+            return Cause("stopped", signal=signal_name)
+        return Cause("stopped", file=str(self._files.stop)) if self._asked_by_file else None
 
     def moved(self, phase: str, **facts: Any) -> None:
         """Tell what is done now; ``facts`` are other fields of the pulse."""
@@ -200,13 +188,13 @@ class Heartbeat:
         """Tell how long a step has taken: what is hanging follows from it."""
         self._slowest_s = max(self._slowest_s, step_s)
 
-    def explain(self) -> str | None:
+    def explain(self) -> Cause | None:
         """Which rank is lost, asked after an operation with the others has failed; None if all of them are well."""
         self._explaining = True
         deadline = time.monotonic() + GRACE_S
         while (found := self._listen(grace_s=0.0)) is None and time.monotonic() < deadline:
             time.sleep(PERIOD_S / 10)
-        return found.why if found else None
+        return found
 
     @property
     def _patience_s(self) -> float:
@@ -235,12 +223,12 @@ class Heartbeat:
         try:
             self._fence.check()
         except Fenced as why:
-            self._lost(str(why), None)
+            self._lost(causes.of(why), None)
             os._exit(1)
         except OSError:
             pass  # the disk does not answer: it takes no writes either
 
-    def _listen(self, grace_s: float = GRACE_S) -> Verdict | None:
+    def _listen(self, grace_s: float = GRACE_S) -> Cause | None:
         self._peers = [self._hear(peer) for peer in self._peers]
         return verdict(self._own, self._moved_s, self._peers, self._clock_s, self._patience_s, grace_s)
 
@@ -260,12 +248,12 @@ class Heartbeat:
             file.write(json.dumps(asdict(replace(self._own, beat=self._beats))))
         scratch.replace(path)
 
-    def _give_up(self, found: Verdict) -> None:
+    def _give_up(self, found: Cause) -> None:
         """End this process, and the lost one if it is still there: stopped, it would not hear torchrun."""
         pulses = [peer.pulse for peer in self._peers if peer.rank == found.rank and peer.pulse]
         there = [pulse for pulse in pulses if pulse.node == self._own.node]
         alive = [pulse for pulse in there if processes.start_time(pulse.pid) == pulse.started]
-        self._lost(found.why, found.rank if alive else None)
+        self._lost(found, found.rank if alive else None)
         for pulse in alive:
             with contextlib.suppress(OSError):
                 os.kill(pulse.pid, signal.SIGKILL)

@@ -9,7 +9,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from cac_hpc.machine.stopping import Stopped
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths
@@ -167,10 +168,11 @@ def check_losses(attempt: Attempt, losses: Sequence[float], first: int) -> None:
         if row == limit:
             epoch, step = attempt.state.epochs + 1, step - limit + 1
             studies = sorted(set(data.units.study[data.batches(cfg.train, attempt.fold, epoch)[step]]))
-            raise WorkError(
-                f"fold {attempt.fold} epoch {epoch} step {step + 1}: found a loss of {losses[step - first]}, "
-                f"{'several in a row, ' if limit > 1 else ''}in studies {', '.join(studies)}; {remedy(cfg)}"
-            )
+            cause = Cause(
+                "loss_not_finite", task=attempt.fold, epoch=epoch, step=step + 1, value=str(losses[step - first]),
+                words="several in a row" if limit > 1 else None, studies=", ".join(studies), advice=remedy(cfg),
+            )  # fmt: skip
+            raise WorkError(cause)
 
 
 def remedy(cfg: Config) -> str:
@@ -202,9 +204,10 @@ def carry_out(attempt: Attempt, decision: int) -> None:
     attempt.saved_s = time.monotonic()
     if decision == STOP and state.epochs < attempt.cfg.train.epochs:
         files.stop.unlink(missing_ok=True)
-        by = attempt.heart.stop_asked_by or "another rank"
-        log.info("saved and stopped, asked by %s", by)
-        raise Stopped(f"stopped by {by} after epoch {state.epochs}, step {state.step} of the next")
+        asked = attempt.heart.stop_asked_by or Cause("stopped")
+        cause = replace(asked, epoch=state.epochs, step=state.step)
+        log.info("saved and %s", cause)
+        raise Stopped(cause)
 
 
 def _save(attempt: Attempt) -> None:

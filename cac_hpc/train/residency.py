@@ -20,7 +20,8 @@ from torch import Tensor
 from cac_hpc.dataset import shards
 from cac_hpc.dataset.shards import ShardColumns
 from cac_hpc.machine import memory
-from cac_hpc.run import digests
+from cac_hpc.run import causes, digests
+from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
@@ -103,7 +104,7 @@ def load(dataset: DatasetPaths, category: Mapping[str, int], cfg: Config, world:
     """
     sealed = shards.read_checked(dataset.seal)
     if digests.file_sha256(dataset.studies) != sealed["studies_sha256"]:
-        raise InputError(f"{dataset.studies}: not as it was sealed; python jobs/pack.py --run RUN --seal mends it")
+        raise InputError(causes.error(f"{dataset.studies}: not as it was sealed", f"{PACK} --seal"))
     shape = (sealed["slices"], sealed["settings"]["pack"]["size"], sealed["settings"]["pack"]["size"])
     found = _look_around(room.slice_bytes(shape[0], shape[1]), cfg, world)
     kind, why = room.choose(cfg.train.residency, found)
@@ -179,7 +180,7 @@ def _verified(dataset: DatasetPaths, sealed: dict[str, Any], index: int) -> Path
     """The path of a shard that is as it was sealed."""
     path: Path = dataset.root / sealed["shards"][index]["file"]
     if fault := shards.fault(path, sealed["shards"][index]["digest"]):
-        raise InputError(f"{path}: {fault}; python jobs/pack.py --run RUN --shard {index} mends it")
+        raise InputError(causes.error(f"{path}: {fault}", f"{PACK} --shard {index}"))
     return path
 
 

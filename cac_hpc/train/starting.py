@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
-from cac_hpc.dataset import splits
+from cac_hpc.dataset import sealed, splits
 from cac_hpc.run import config, digests
 from cac_hpc.run.config import Config, InputError, TrainConfig, WorkError
 from cac_hpc.run.logs import log
@@ -64,7 +63,7 @@ def _settle(cfg: Config, window: int | None, before: Mapping[str, Any], world: W
 def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
     parts = splits.read_splits(run.splits)[fold]
     dataset = run.dataset(cfg.data.packed_dir)
-    studies = pd.read_csv(dataset.studies, dtype={"study": str}, keep_default_na=False)
+    studies = sealed.read_studies(dataset)
     category = dict(zip(studies["study"], studies["category"].astype(int), strict=True))
     loaded = residency.load(dataset, category, cfg, world)
     units, num_categories = slices.units(loaded.table, models.chosen(cfg).unit), len(cfg.labels.names)

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cac_hpc.run import digests
+from cac_hpc.run import causes, digests
+from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import InputError
 
 BLOCK_BYTES = 256 << 20  # the most that one block takes; two are in memory
@@ -115,10 +116,8 @@ class Reader:
     def _damaged(self, row: int) -> InputError:
         shard = int(self._places.shard[row])
         in_shard = row - int(np.searchsorted(self._places.shard, shard))
-        return InputError(
-            f"{self._places.files[shard]}: row {in_shard} is not as it was packed, so the shard was damaged meanwhile; "
-            f"python jobs/pack.py --run RUN --shard {shard} mends it"
-        )
+        what = f"row {in_shard} is not as it was packed, so the shard was damaged meanwhile"
+        return InputError(causes.error(f"{self._places.files[shard]}: {what}", f"{PACK} --shard {shard}"))
 
 
 def _blocks(rows: Sequence[np.ndarray], most: int) -> Iterator[list[np.ndarray]]:

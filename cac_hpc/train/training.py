@@ -17,7 +17,8 @@ import torch
 from cac_hpc.dataset import splits
 from cac_hpc.machine import processes
 from cac_hpc.machine.stopping import RESUMABLE, Stopped
-from cac_hpc.run import ledger, logs, settings, stages
+from cac_hpc.run import causes, ledger, logs, settings, stages
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
@@ -57,26 +58,26 @@ def _as_rank(run: RunPaths, fold: int, cfg: Config, world: World) -> int:
     if distributed.gather(world.is_main and stages.fold_is_done(files, read=True), world)[0]:
         log.info("predictions are there already, and as they were written")
         return 0
-    who = f"rank {world.rank} on {ledger.whereabouts()['node']}: " if world.size > 1 else ""
+    rank = world.rank if world.size > 1 else None
     number = 0
     if world.is_main:
-        with ledger.stage(run.ledger, "folds", fold, who, speaks=False):
+        with ledger.stage(run.ledger, "folds", fold, rank, speaks=False):
             number = fencing.take(files, ledger.whereabouts()).number
     fence = Fence(files.attempts, distributed.gather(number, world)[0])
-    with ledger.stage(run.ledger, "folds", fold, who, speaks=world.is_main, attempt=fence.number) as end:
+    with ledger.stage(run.ledger, "folds", fold, rank, speaks=world.is_main, attempt=fence.number) as end:
         try:
             _run_fold(run, fold, cfg, world, fence)
         except Stopped as stop:
-            end |= {"ok": False, "resumable": True, "reason": str(stop)}
+            end |= {"ok": False, "resumable": True, "cause": causes.of(stop)}
             return RESUMABLE
     return 0
 
 
 def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World, fence: Fence) -> None:
-    def lost(why: str, killed: int | None) -> None:
-        log.error("%s", why)
+    def lost(cause: Cause, killed: int | None) -> None:
+        log.error("%s", cause)
         facts = {"lost": True, "attempt": fence.number} | ({} if killed is None else {"killed": killed})
-        ledger.record(run.ledger, "folds", fold, "ended", ok=False, reason=why, **facts)
+        ledger.record(run.ledger, "folds", fold, "ended", cause, ok=False, **facts)
 
     started = time.monotonic()
     with Heartbeat(run.fold(fold), fence, world.rank, world.size, lost) as heart:
@@ -88,9 +89,9 @@ def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World, fence: Fence)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise WorkError(_out_of_memory(cfg, world)) from error
         except RuntimeError as error:
-            if isinstance(error, WorkError) or (why := heart.explain()) is None:
+            if isinstance(error, WorkError) or (cause := heart.explain()) is None:
                 raise
-            raise LostRank(why) from error
+            raise LostRank(cause) from error
 
 
 def _run_epoch(run: RunPaths, attempt: Attempt) -> None:
@@ -128,8 +129,8 @@ def _validate(attempt: Attempt) -> dict[str, Any]:
     probability, val_losses = passes.evaluate(attempt, attempt.data.val, "validating")
     val_loss = float(val_losses.astype(np.float64).mean())
     if not np.isfinite(val_loss):
-        remedy = passes.remedy(attempt.cfg)
-        raise WorkError(f"fold {attempt.fold} epoch {epoch}: the validation loss is {val_loss}; {remedy}")
+        facts = {"task": attempt.fold, "epoch": epoch, "value": str(val_loss), "advice": passes.remedy(attempt.cfg)}
+        raise WorkError(Cause("validation_loss_not_finite", **facts))  # type: ignore[arg-type]
     finite = np.isfinite(state.losses)
     return {
         "epoch": epoch,
@@ -155,9 +156,10 @@ def _tell(run: RunPaths, attempt: Attempt, row: dict[str, Any], speed: dict[str,
     attempt.heart.moved("reading", epoch=coming, step=1, val_loss=row["val_loss"], slices_per_second=rate)
 
 
-def _out_of_memory(cfg: Config, world: World) -> str:
-    peak = f"{hardware.peak_memory_mb(world):.0f} MB were in use"
-    return (
-        f"out of memory on {hardware.name(world)} ({peak}): lower train.batch_size from {cfg.train.batch_size}, share "
-        f"it among more ranks than {world.size} (cluster.ranks_per_node), or set another train.residency"
+def _out_of_memory(cfg: Config, world: World) -> Cause:
+    advice = (
+        f"lower train.batch_size from {cfg.train.batch_size}, share it among more ranks than {world.size} "
+        "(cluster.ranks_per_node), or set another train.residency"
     )
+    peak_bytes = hardware.peak_memory_mb(world) * 1e6
+    return Cause("device_out_of_memory", device=hardware.name(world), peak_bytes=peak_bytes, advice=advice)

@@ -86,8 +86,8 @@ WORDS = {
 def choose(candidates: Sequence[Candidate], cfg: PackConfig, left_out: Mapping[int, Refused]) -> Choice:
     """Choose the series by the rule of the settings, order it and check how it stands.
 
-    The rule: README, "What decides between series". First what cannot be the series is left out, then each series is
-    reduced to one phase and acquisition, then the lowest of `Rank` is taken.
+    The criteria: docs/data.md. First what cannot be the series is left out, then each series is reduced to one phase
+    and acquisition, then the lowest of `Rank` is taken.
 
     Args:
         left_out: candidates that were found to be of no use before, by their index.

@@ -11,7 +11,7 @@ import pytest
 from cac_hpc.cluster import exclusions, preflight, restarts
 from cac_hpc.cluster.restarts import Place
 from cac_hpc.dataset import sealed, sealing
-from cac_hpc.run import ledger, settings, stages
+from cac_hpc.run import causes, ledger, settings, stages
 from cac_hpc.run.config import ClusterConfig, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES
@@ -156,8 +156,8 @@ def test_at_the_limit_the_job_ends_with_the_cause_and_is_not_requeued(fake, tmp_
     assert restarts.leave_node(run, cfg, [task], Place("7_1", 0, 1, "k"), "cannot see /scratch/x: gone") == 1
     last = ledger.read(run.ledger)[-1]
     assert last["event"] == "ended"
-    assert last["reason"].startswith("node n2 cannot see /scratch/x: gone; not left out for another: of 4 nodes")
-    assert f"rm {run.excluded}" in last["reason"]
+    assert str(last["cause"]).startswith("node n2 cannot see /scratch/x: gone; not left out for another: of 4 nodes")
+    assert causes.command(last["cause"], run.root).startswith(f"rm {run.excluded}, then python jobs/launch_cv.py")
     assert [bad.node for bad in exclusions.current(run)] == ["n1"]
     assert not fake.calls("scontrol")
 

@@ -355,6 +355,27 @@ def test_a_partition_that_shuts_the_jobs_out_is_named_with_its_rule(tools, cfg, 
     assert [line[: len(fault or "")] for line in found] == ([fault] if fault else []), found
 
 
+@pytest.mark.parametrize(
+    ("others", "named"),
+    [
+        ({"gpu": "AllowAccounts=heart", "old": "AllowAccounts=bone"}, "another cluster.partition (gpu takes it)"),
+        ({"gpu": "", "long": "DenyAccounts=lung"}, "another cluster.partition (gpu, long take it)"),
+        ({"gpu": "State=DOWN", "long": "ReqResv=YES"}, "another cluster.partition"),
+    ],
+)
+def test_partitions_that_take_the_account_are_named(tools, cfg, others, named):
+    partition_says(tools, {"cpu": "AllowAccounts=bone", **others})
+    (found,) = limits.faults(limits.read(None), changed(cfg, account="heart"))
+    assert found == f"cluster.account is 'heart', {NOT_TAKEN} (AllowAccounts=bone); wanted {named}"
+
+
+def test_gpus_that_nothing_is_computed_on_are_a_note(cfg):
+    asked = changed(cfg, gres="gpu:a100:2")
+    assert limits.notes(limits.Limits(), asked) == [
+        "cluster.gres is 'gpu:a100:2', but train.device is cpu: no GPU is asked for; train.device cuda trains on them"
+    ]
+
+
 def test_root_is_not_asked_for_groups_but_may_have_no_jobs(tools, cfg, monkeypatch):
     monkeypatch.setattr(partitions.os, "getuid", lambda: 0)
     partition_says(tools, {"cpu": "AllowGroups=surgeons RootOnly=YES"})
@@ -490,7 +511,10 @@ def test_a_real_partition_for_others_is_refused_before_and_held_after_submitting
     found = limits.read("closed")
     asked = changed(cfg, partition="closed", account="heart", fold=resources(mem_gb=1), pack=resources(mem_gb=0.5),
                     aggregate=resources(mem_gb=0.5))  # fmt: skip
-    refused = "which partition closed does not take (AllowAccounts=lung); wanted lung, or another cluster.partition"
+    refused = (
+        "which partition closed does not take (AllowAccounts=lung); wanted lung, or another cluster.partition "
+        "(dev, urgent take it)"
+    )
     assert limits.faults(found, asked) == [f"cluster.account is 'heart', {refused}"]
     assert limits.faults(found, changed(asked, account="lung")) == []
     assert limits.faults(found, changed(asked, account=None))[0].startswith("cluster.account is None, so '")
@@ -503,9 +527,9 @@ def test_a_real_partition_for_others_is_refused_before_and_held_after_submitting
     account, cores = monitor.read_states(run)
     helps = f"python jobs/cancel.py {run.root} && python jobs/launch_cv.py --resume {run.root}"
     assert re.match(r"never starts: its (account may not use|partition does not take its account)", account.reason)
-    assert account.mend == f"{helps} --cluster.account OTHER"
+    assert account.command == f"{helps} --cluster.account OTHER"
     assert cores.reason == "never starts: it asks for more cores than its QOS allows (SLURM: QOSMaxCpuPerJobLimit)"
-    assert cores.mend == f"{helps} --cluster.cpus_per_rank LESS"
+    assert cores.command == f"{helps} --cluster.cpus_per_rank LESS"
     ran = closed.sbatch("true", "--account=lung", *names)
     wait_for(lambda: scheduler.state(ran) == "COMPLETED", 60, "the end of a job of the other account")
 
@@ -542,7 +566,7 @@ def test_a_dry_run_refuses_the_account_in_one_line_and_tells_what_memory_costs(c
     asked = ("--config", config, "--dry_run", *small)
     refused = job("launch_cv.py", *asked, "--cluster.account", "heart", env=closed.env)
     assert (refused.returncode, run.exists()) == (2, False)
-    assert refused.stderr.strip().endswith("wanted lung, or another cluster.partition")
+    assert refused.stderr.strip().endswith("wanted lung, or another cluster.partition (dev, urgent take it)")
     assert len(refused.stderr.splitlines()) == 1
     told = job("launch_cv.py", *asked, "--cluster.account", "lung", env=closed.env)
     assert told.returncode == 0, told.stderr

@@ -173,7 +173,7 @@ def test_a_cancel_that_does_nothing_is_noticed_and_nothing_is_told(tmp_path, mon
     assert not [event for event in ledger.read(run.ledger) if event["event"] == "ended"]
     words.cancels()
     assert cancellation.cancel(run.root) == 0
-    assert ledger.read(run.ledger)[-1]["reason"].startswith("cancelled by ")
+    assert str(ledger.read(run.ledger)[-1]["cause"]).startswith("cancelled by ")
 
 
 @pytest.mark.timeout(200)

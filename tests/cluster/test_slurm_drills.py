@@ -99,7 +99,7 @@ def test_where_slurm_does_not_start_it_again_it_is_left_resumable_and_says_how_t
     state = next(state for state in json.loads(shown.stdout) if (state["stage"], state["task"]) == ("folds", 0))
     assert state["state"] == "stopped"
     assert "SLURM did not start it again" in state["reason"]
-    assert "python jobs/launch_cv.py --resume" in state["reason"]
+    assert "python jobs/launch_cv.py --resume" in state["command"]
     pace(run, 0)
     submit(slurm, run)
     done(run, undisturbed, 1)
@@ -117,7 +117,7 @@ def test_a_node_that_is_thought_dead_writes_nothing_more(slurm, run, undisturbed
         wait_for(lambda: len(events(run, "started")) == 2, 120, f"the start on another node: {log(run)}")
         assert events(run, "started")[-1]["node"] != node
         replaced = "start 1 of this fold has been replaced by start 2: nothing more is written"  # srun is gone: no log
-        wait_for(lambda: replaced in [event.get("reason") for event in events(run, "ended")], 30, "the old copy's end")
+        wait_for(lambda: replaced in [str(event["cause"]) for event in events(run, "ended")], 30, "the old copy's end")
         done(run, undisturbed, 1, 200)
         facts = json.loads(RunPaths(run).fold(0).metrics.read_text(encoding="utf-8"))
         assert facts["attempt"] == 2
@@ -144,7 +144,7 @@ def test_a_node_that_fails_its_check_is_left_for_another_and_remembered(slurm, r
     submit(slurm, run)
     wait_for(lambda: events(run, "requeued"), 40, f"its requeue: {log(run)}")
     node = first.read_text(encoding="utf-8").strip()
-    assert events(run, "requeued")[-1]["reason"].startswith(f"node {node} cannot write to /proc/nowhere")
+    assert str(events(run, "requeued")[-1]["cause"]).startswith(f"node {node} cannot write to /proc/nowhere")
     done(run, undisturbed, 0)
     assert events(run, "started")[-1]["node"] != node
     remembered = (run / "slurm" / "excluded_nodes.jsonl").read_text(encoding="utf-8").splitlines()
@@ -196,7 +196,7 @@ def test_a_shard_that_vanished_ends_every_fold_and_blames_no_node(slurm, tmp_pat
     wait_for(lambda: len(events(run, "ended")) == 3, 90, f"the end of all folds: {log(run)}")
     assert set(wait_for_end(slurm, task).values()) == {"FAILED"}
     wanted = f"{dataset}: sealed, but shards/shard-00001.h5 is missing; stage pack makes them again"
-    assert all(event["reason"].startswith(wanted) for event in events(run, "ended"))
+    assert all(str(event["cause"]).startswith(wanted) for event in events(run, "ended"))
     assert not events(run, "requeued")
     assert not RunPaths(run).excluded.exists()
     shown = job("status.py", run, env=slurm.env).stdout

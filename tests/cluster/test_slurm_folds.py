@@ -141,7 +141,7 @@ def test_a_fold_that_dies_again_and_again_before_it_saves_is_given_up(slurm, sca
     run = fold_run(tmp_path, scans, packed, "doomed_fold.py", attempts=2)
     pace(run, 0, f"export CAC_DOOM='start 1 {killed} SIGKILL'")
     task = submit(slurm, run)
-    wait_for(lambda: [event for event in events(run, "ended") if "cluster.attempts" in event["reason"]], 120,
+    wait_for(lambda: [event for event in events(run, "ended") if "cluster.attempts" in str(event["cause"])], 120,
              f"the end of it: {log(run)}")  # fmt: skip
     assert wait_for_end(slurm, task) == {task: "FAILED"}
     assert not slurm.run("squeue", "-h", "--me", "-o", "%i")

@@ -68,7 +68,7 @@ def test_a_fold_that_is_warned_of_its_preemption_goes_on(warning_slurm, run, und
         wait_for(lambda: not warning_slurm.run("squeue", "-h", "--name=wrap", "-o", "%i"), 60, "the urgent job")
     pace(run, 0)
     done(run, undisturbed, PREEMPTIONS)
-    assert {event["reason"] for event in events(run, "requeued")} == {"ended by SIGUSR2"}
+    assert {str(event["cause"]) for event in events(run, "requeued")} == {"ended by SIGUSR2"}
 
 
 @pytest.mark.drill
@@ -139,8 +139,8 @@ def test_a_fold_out_of_memory_says_so_and_what_to_ask_and_is_not_started_again(c
     state = state_of(slurm, run, "folds", 0)
     assert state["state"] == "failed"
     assert re.match(rf"out of memory: {mem_gb} GB were asked for, and the kernel ended \d+ of", state["reason"]), state
-    assert "python jobs/launch_cv.py --resume" in state["reason"]
-    assert f"--cluster.fold.mem_gb {2 * mem_gb:g}" in state["reason"]
+    assert "python jobs/launch_cv.py --resume" in state["command"]
+    assert f"--cluster.fold.mem_gb {2 * mem_gb:g}" in state["command"]
     again = job("launch_cv.py", "--resume", run, "--cluster.fold.mem_gb", 2, "--wait", env=slurm.env)
     assert again.returncode == 0, again.stdout + again.stderr
     assert results(run) == undisturbed

@@ -68,8 +68,8 @@ def test_the_table_shows_a_fold_with_its_numbers_and_why_others_wait(at_work, sl
 def test_json_has_every_number_for_scripts(at_work):
     fold = json.loads(job("status.py", at_work.root, "--json").stdout)[0]
     wanted = {"stage": "folds", "task": 0, "state": "running", "job": "77_0", "node": "n1", "attempt": 1, "pid": 1,
-              "reason": None, "mend": None, "epoch": 3, "epochs": 4, "val_loss": 0.654321, "slices_per_second": 320.0,
-              "progress": "epoch 3 step 10 of 20 (training)"}  # fmt: skip
+              "reason": None, "cause": None, "command": None, "epoch": 3, "epochs": 4, "val_loss": 0.654321,
+              "slices_per_second": 320.0, "progress": "epoch 3 step 10 of 20 (training)"}  # fmt: skip
     assert wanted.items() <= fold.items()
     assert fold["eta_s"] == 2 * 100 - 45 + 10  # two epochs but for half a training pass, and the test part
 

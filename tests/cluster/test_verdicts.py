@@ -91,7 +91,7 @@ def test_a_job_that_left_the_queue_is_what_accounting_says_or_gone_but_never_don
     assert time.monotonic() - began < 3
     assert found.state == (TRUTH[state][1] if kind == "right" else "gone"), found
     assert found.reason
-    assert "launch_cv.py --resume" in found.mend
+    assert "launch_cv.py --resume" in found.command
     assert (len(slurm_words.calls("squeue")), len(slurm_words.calls("sacct"))) == (1, 1)
     finish(run)
     assert state_of(run).state == "done"  # whatever SLURM says
@@ -160,7 +160,7 @@ def test_a_cancelled_task_says_by_whom(tmp_path, slurm_words, words, who):
     assert "before it started" in never.reason
     ledger.record(run.ledger, "folds", 0, "ended", ok=False, resumable=True, reason="stopped by SIGTERM", attempt=1)
     saved = state_of(run)
-    assert (saved.state, saved.reason) == ("stopped", f"{who}; told: stopped by SIGTERM")
+    assert (saved.state, saved.reason) == ("stopped", f"{who}; in the ledger: stopped by SIGTERM")
 
 
 def test_without_accounting_it_is_said_that_nobody_says_who_has_ended_a_job(tmp_path, slurm_words):
@@ -248,7 +248,7 @@ def test_why_a_job_waits_is_told_with_what_mends_it(tmp_path, slurm_words, case)
     slurm_words.says("squeue", queued("PENDING", reason))
     found = state_of(run)
     assert (found.state, words in found.reason) == (state, True), found
-    assert found.mend is None if mend is None else mend.replace("RUN", str(run.root)) in found.mend
+    assert found.command is None if mend is None else mend.replace("RUN", str(run.root)) in found.command
 
 
 @pytest.mark.parametrize("version", sorted(vocabulary.ABSENT))
@@ -260,7 +260,7 @@ def test_every_reason_of_a_version_has_its_class(version):
     assert {name: reason and reason.kind for name, reason in found.items()} == {name: kinds[name] for name in names}
     for name, reason in found.items():
         assert reason.words, name
-        assert (reason.kind in ("held", "never starts")) <= bool(reason.mend), name
+        assert (reason.kind in ("held", "never starts")) <= bool(reason.help), name
 
 
 @pytest.mark.parametrize(("said", "kind"), sorted(vocabulary.SENTENCES.items()))
@@ -305,7 +305,7 @@ def test_killed_for_memory_is_read_from_the_step_with_what_was_asked_and_reached
     slurm_words.says("sacct", f"{HEADER}\n{accounted('FAILED', ReqMem='2048M')}{step}")
     found = state_of(run)
     assert found.reason == "out of memory: asked for 2 GB, a process reached 1.91 GB"
-    assert found.mend.endswith("--cluster.fold.mem_gb 4")
+    assert found.command.endswith("--cluster.fold.mem_gb 4")
 
 
 def test_a_kill_at_the_limit_is_probably_memory_and_a_kill_below_is_not(tmp_path, slurm_words):
@@ -389,7 +389,7 @@ def test_exit_codes_are_words(tmp_path, slurm_words, case):
     submitted(run)
     slurm_words.says("sacct", f"{HEADER}\n{accounted('FAILED', ExitCode=code)}")
     found = state_of(run)
-    assert (found.state, words in found.reason, mend in found.mend) == (state, True, True), found
+    assert (found.state, words in found.reason, mend in found.command) == (state, True, True), found
 
 
 def test_completed_without_a_result_is_no_success_and_names_the_step_that_failed(tmp_path, slurm_words):

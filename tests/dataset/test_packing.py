@@ -294,8 +294,8 @@ def test_too_many_refused_studies_stop_the_run_until_the_limit_is_raised(tmp_pat
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         "error: 3 of 18 studies cannot be used (3 missing_slices), pack.limits.rejected_studies allows 10%; "
-        f"{dataset}/rejected.csv names every file: mend them and start a new run, or go on without: "
-        "python jobs/launch_cv.py --resume RUN --pack.limits.rejected_studies 0.17"
+        f"{dataset}/rejected.csv names every file: fix them and start a new run, or go on without them; "
+        "to go on: python jobs/launch_cv.py --resume RUN --pack.limits.rejected_studies 0.17"
     )
     assert {row["study"] for row in rows(dataset / "rejected.csv")} == {"003", "007", "011"}
     assert not (dataset / "studies.csv").exists()

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from cac_hpc.dataset import labels, shards, splits
+from cac_hpc.evaluation import audit
 from cac_hpc.report import aggregation
 from cac_hpc.run import digests, ledger, paths, settings
 from cac_hpc.run.config import InputError
-from cac_hpc.statistics import audit
+from cac_hpc.statistics.results import Audit
 from tests.support.reports import make_run, report_of, vouch
 from tests.support.runs import job, pack, prepare, write_scans
 
@@ -189,8 +190,9 @@ def test_behind_pseudonyms_study_numbers_are_judged_by_the_planner_alone(tmp_pat
     plan = run.dataset(None).plan
     paths.write_json(plan, paths.read_json(plan) | planned)
     studies = pd.read_csv(run.dataset(None).studies, dtype=str)
-    found = audit.check_cohort(run, settings.load(run.config), splits.read_splits(run.splits), studies)
-    assert {"name": "ids", "passed": passed, "note": note} in found
+    cfg, folds = settings.load(run.config), splits.read_splits(run.splits)
+    found = audit.check_cohort(cfg, run.splits, run.dataset(None), folds, studies)
+    assert Audit("ids", passed, note) in found
 
 
 @pytest.mark.parametrize(

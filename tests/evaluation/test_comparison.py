@@ -12,14 +12,17 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from cac_hpc.evaluation import comparison, pairing
 from cac_hpc.report import aggregation, comparison_report
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import ReportOptions, parse_report
-from cac_hpc.statistics import assessment, comparison, pairing, tested
+from cac_hpc.statistics import assessment
+from cac_hpc.statistics.results import Comparison, Figure, Report, from_json, to_json
+from cac_hpc.statistics.units import Units
 from tests.support import oracle
-from tests.support.reports import make_run
+from tests.support.reports import compare, make_run
 from tests.support.runs import job
 
 SCORES = (0, 5, 50, 200, 700, 2000)
@@ -53,13 +56,13 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(runs):
-    return comparison.compare(*runs)
+    return compare(*runs)
 
 
 @pytest.fixture(scope="module")
 def read(runs):
     """The same runs as they are read."""
-    return pairing.read(runs)
+    return pairing.read([run.root for run in runs])
 
 
 def rows_of(run):
@@ -166,7 +169,7 @@ def test_the_values_are_those_of_the_two_reports(runs, found):
 
 
 def test_the_other_way_round_every_difference_and_interval_is_mirrored(runs, found):
-    mirrored = comparison.compare(runs[1], runs[0])
+    mirrored = compare(runs[1], runs[0])
     for level, results in found["levels"].items():
         for name, figure in results["figures"].items():
             other = mirrored["levels"][level]["figures"][name]
@@ -178,13 +181,13 @@ def test_the_other_way_round_every_difference_and_interval_is_mirrored(runs, fou
 def test_other_numbers_of_the_same_patients_change_nothing(read):
     reference, other = read
     turned = other.studies.assign(patient=[f"P{9000 - int(name[1:])}" for name in other.studies["patient"]])
-    renamed = comparison._compare(reference, pairing.align(reference, replace(other, studies=turned)))
-    assert renamed == comparison._compare(reference, pairing.align(reference, other))
+    renamed = comparison.compare(reference, replace(other, studies=turned))
+    assert renamed == comparison.compare(reference, other)
 
 
 def test_a_run_beside_itself_differs_nowhere(runs, tmp_path):
     copy = RunPaths(shutil.copytree(runs[0].root, tmp_path / "copy"))
-    same = comparison.compare(runs[0], copy)
+    same = compare(runs[0], copy)
     figures = [figure for results in same["levels"].values() for figure in results["figures"].values()]
     assert {figure["difference"] for figure in figures} == {0}
     assert all(figure["low"] is None and figure["note"] for figure in figures)
@@ -203,40 +206,44 @@ def test_mcnemars_test_counts_patients_who_are_right_in_one_run_only():
     reference = matrices(*[(0, 1)] * 5, (1, 0), (1, 0), (1, 0), (0, 1))
     other = matrices(*[(1, 0)] * 5, (0, 1), (1, 0), (1, 0), (0, 1))
     found = comparison.sign_test(reference, other)
-    assert (found["other_better"], found["reference_better"], found["equal"]) == (5, 1, 3)
-    assert found["p_value"] == pytest.approx(14 / 64)
-    assert found["test"] == "exact McNemar test"
+    assert (found.other_better, found.reference_better, found.equal) == (5, 1, 3)
+    assert found.p_value == pytest.approx(14 / 64)
+    assert found.test == "exact McNemar test"
 
 
 def test_patients_who_were_tested_repeatedly_speak_by_their_share_of_right_tests():
     # 1 of 2 against 2 of 4 is as often; 1 of 3 against 1 of 2 is less often
     found = comparison.sign_test(matrices((1, 1), (1, 2), (0, 1)), matrices((2, 2), (1, 1), (3, 0)))
-    assert (found["other_better"], found["reference_better"], found["equal"]) == (2, 0, 1)
-    assert found["p_value"] == 0.5
-    assert found["test"] == "exact sign test of each patient's share of right tests"
+    assert (found.other_better, found.reference_better, found.equal) == (2, 0, 1)
+    assert found.p_value == 0.5
+    assert found.test == "exact sign test of each patient's share of right tests"
+
+
+def of_value(value, note=None):
+    return Figure(value, 9, None, None, None, note)
 
 
 def test_a_figure_that_is_undefined_in_one_run_says_why_and_has_no_difference():
-    nothing = {"value": None, "n": 0, "note": "the category was never predicted"}
-    found = comparison._difference([nothing, {"value": 0.5, "n": 2, "note": None}], assessment.FOLD, [None, None])
-    assert (found["reference"], found["other"], found["difference"], found["low"]) == (None, 0.5, None, None)
-    assert found["note"] == "reference: the category was never predicted"
+    nothing = of_value(None, "the category was never predicted")
+    found = comparison._difference([nothing, of_value(0.5)], assessment.FOLD, [None, None])
+    assert (found.reference, found.other, found.difference, found.low) == (None, 0.5, None, None)
+    assert found.note == "reference: the category was never predicted"
 
 
 def test_a_mean_over_other_categories_says_which_it_leaves_out():
     one, other = np.diag([3, 2, 0]), np.array([[3, 0, 0], [0, 1, 1], [0, 0, 0]])
     found = [comparison._left_out(matrix).get("f1_macro") for matrix in (one, other)]
     assert found == ["without categories 2, where it is undefined", None]
-    figures = [{"value": 1.0, "note": None}, {"value": 0.7, "note": None}]
-    assert comparison._difference(figures, assessment.FOLD, found)["note"].startswith("reference: without categories 2")
+    figures = [of_value(1.0), of_value(0.7)]
+    assert comparison._difference(figures, assessment.FOLD, found).note.startswith("reference: without categories 2")
 
 
 def test_few_patients_give_differences_without_intervals():
     note = comparison._interval("accuracy", 0, [{}, {}], 9).note
     assert note == "no interval from fewer than 10 patients"
-    figure = {"value": 0.5, "n": 9, "note": None}
+    figure = of_value(0.5)
     found = comparison._difference([figure, figure], comparison._interval("accuracy", 0, [{}, {}], 9), [None, None])
-    assert (found["difference"], found["low"], found["note"]) == (0, None, note)
+    assert (found.difference, found.low, found.note) == (0, None, note)
     assert comparison_report._without_interval({"accuracy": found, "icc": found}) == [f"all: {note}."]
 
 
@@ -259,9 +266,9 @@ def without(run, names):
             label=one.label[rows],
             probability=one.probability[rows],
         )
-        for fold, one in run.found.items()
+        for fold, one in run.predictions.items()
     }
-    return replace(run, studies=run.studies.drop(index=names), found=kept)
+    return replace(run, studies=run.studies.drop(index=names), predictions=kept)
 
 
 def refusal(reference, other):
@@ -285,9 +292,9 @@ def test_patients_that_are_missing_are_named_by_study_with_the_run_that_lacks_th
 
 def test_a_study_less_of_a_patient_with_another_one_is_only_noted(read):
     reference, other = read
-    less = comparison._compare(reference, pairing.align(reference, without(other, ["024"])))
-    assert less["patients"] == NUM_PATIENTS
-    assert "the runs tested the same patients, but not by the same studies" in less["notes"]
+    less = comparison.compare(reference, without(other, ["024"]))
+    assert less.patients == NUM_PATIENTS
+    assert "the runs tested the same patients, but not by the same studies" in less.notes
 
 
 def test_other_labels_are_named(read):
@@ -328,24 +335,24 @@ def test_studies_of_one_patient_here_and_two_there_are_named(read):
 )
 def test_other_categories_and_rules_are_refused(read, change, message):
     reference, other = read
-    summary = json.loads(json.dumps(other.summary))
+    summary = to_json(other.report)
     change(summary)
     with pytest.raises(InputError, match=message):
-        pairing.align(reference, replace(other, summary=summary))
+        pairing.align(reference, replace(other, report=from_json(summary, Report)))
 
 
 def test_what_differs_is_listed_and_a_split_by_slice_is_marked(read, found):
     assert found["settings"] == ["model.dense: 32 / 64"]
     assert not found["warnings"]
     reference, other = read
-    leaky = replace(other, summary=other.summary | {"split": {**other.summary["split"], "unit": "slice"}})
-    turned = {(fold + 1) % 4: one for fold, one in leaky.found.items()}
-    marked = comparison._compare(reference, pairing.align(reference, replace(leaky, found=turned)))
-    assert marked["warnings"] == [
+    leaky = replace(other, report=replace(other.report, split=replace(other.report.split, unit="slice")))
+    turned = {(fold + 1) % 4: one for fold, one in leaky.predictions.items()}
+    marked = comparison.compare(reference, replace(leaky, predictions=turned))
+    assert marked.warnings == [
         "LEAKS: wide/run was split by slice: slices of one patient are in its training and test parts"
     ]
-    assert "the patients were divided into other folds: part of every difference comes from that" in marked["notes"]
-    assert marked["warnings"][0] in comparison_report.markdown([marked])
+    assert "the patients were divided into other folds: part of every difference comes from that" in marked.notes
+    assert marked.warnings[0] in comparison_report.markdown([marked])
 
 
 # files
@@ -386,17 +393,17 @@ def partial(runs, tmp_path_factory):
 def test_files_that_are_missing_or_not_the_reports_own_are_named(copies, change, message):
     change(copies[1])
     with pytest.raises(InputError, match=message):
-        comparison.compare(*copies)
+        compare(*copies)
 
 
 def test_what_is_no_run_and_a_run_given_twice_are_refused(runs, tmp_path):
     with pytest.raises(InputError, match="found one run twice"):
-        comparison.compare(runs[0], RunPaths(runs[0].root / ".." / runs[0].root.name))
+        compare(runs[0], RunPaths(runs[0].root / ".." / runs[0].root.name))
     with pytest.raises(InputError, match=r"found no config\.yaml there"):
-        comparison.compare(runs[0], RunPaths(tmp_path))
+        compare(runs[0], RunPaths(tmp_path))
     (tmp_path / "report.tar").write_bytes(b"")
     with pytest.raises(InputError, match=r"report\.tar: found a report without its run"):
-        comparison.compare(runs[0], RunPaths(tmp_path / "report.tar"))
+        compare(runs[0], RunPaths(tmp_path / "report.tar"))
 
 
 def test_two_partial_runs_of_the_same_patients_are_compared_and_marked(partial, capsys):
@@ -409,7 +416,7 @@ def test_two_partial_runs_of_the_same_patients_are_compared_and_marked(partial, 
 
 def test_a_partial_run_is_refused_where_patients_are_missing(runs, partial):
     with pytest.raises(InputError, match=r"b, which is PARTIAL, has not tested the patients of run with study '002', "):
-        comparison.compare(runs[0], partial[1])
+        compare(runs[0], partial[1])
 
 
 # shown
@@ -450,7 +457,7 @@ def test_three_runs_stand_side_by_side_on_80_columns(runs, copies, tmp_path):
 def test_names_of_runs_and_settings_are_only_text_in_the_files(found, tmp_path):
     hostile = {**found, "settings": ["model.name: a`b / ``<img>", "`"], "warnings": ["LEAKS: <b> was split"]}
     hostile |= {role: {**found[role], "run": f"={role}|`x`<img>"} for role in comparison.ROLES}
-    comparison_report.write(tmp_path, [hostile])
+    comparison_report.write(tmp_path, [from_json(hostile, Comparison)])
     table = pd.read_csv(tmp_path / "comparison.csv")
     assert set(table["reference"]) == {"'=reference|`x`<img>"}
     text = (tmp_path / "comparison.md").read_text(encoding="utf-8")
@@ -505,9 +512,7 @@ def unit_pair(rng, num_patients, num_slices):
         predicted = np.where(right, label, 1 - label)
         probability = np.where(np.arange(2) == predicted[:, None], 0.8, 0.2).astype(np.float32)
         unknown = np.full(len(patient), np.nan)
-        pair.append(
-            tested.Tested(label, predicted, probability, patient, 0 * patient, unknown, num_patients, len(patient))
-        )
+        pair.append(Units(label, predicted, probability, patient, 0 * patient, unknown, num_patients, len(patient)))
     return pair
 
 

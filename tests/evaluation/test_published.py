@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from cac_hpc.evaluation import published
 from cac_hpc.run.config import InputError
-from cac_hpc.statistics import published
 from tests.support.reports import PRINTED
 from tests.support.runs import REPO, job
 

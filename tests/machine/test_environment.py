@@ -306,7 +306,7 @@ def test_a_fold_whose_network_card_is_not_there_says_so_before_training_and_blam
     assert wait_for_end(slurm, task) == {task: "FAILED"}
     (end,) = events(run, "ended")
     what = rf"node n\d: GLOO_SOCKET_IFNAME is {NO_CARD}, but there is no such network card: this node has .*lo"
-    assert re.match(what, end["reason"])
+    assert re.match(what, str(end["cause"]))
     assert not events(run, "started")
     assert not RunPaths(run).excluded.exists()
 
@@ -323,5 +323,5 @@ def test_a_rank_that_is_asked_again_while_it_leaves_after_its_save_was_not_kille
     monkeypatch.setattr(distributed, "torchrun", torchrun)
     assert agent.start_ranks(run.root, 0, "--standalone") == 1
     end = ledger.read(run.ledger)[-1]
-    assert last in end["reason"]
+    assert last in str(end["cause"])
     assert bool(end.get("resumable")) == bool(told)

@@ -8,13 +8,27 @@ import pytest
 from cac_hpc.machine import processes
 from cac_hpc.report import aggregation
 from cac_hpc.run import ledger
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import predictions
-from tests.support.reports import PRINTED, make_run, printed_predictions, report_of, vouch, write_folds
+from tests.support.reports import PRINTED, check_report, make_run, printed_predictions, report_of, vouch, write_folds
 from tests.support.runs import job, write_config, write_scans
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
+pytestmark = pytest.mark.usefixtures("no_pictures", "checked")
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    """Every report that is made in this process is checked."""
+    aggregate = aggregation.aggregate
+
+    def check(root):
+        complete = aggregate(root)
+        check_report(RunPaths(root))
+        return complete
+
+    monkeypatch.setattr(aggregation, "aggregate", check)
 
 
 def test_the_printed_matrix_given_as_predictions_yields_its_own_figures(tmp_path):
@@ -70,18 +84,21 @@ def test_a_missing_fold_gives_a_partial_report_that_names_it_and_exit_code_1(tmp
 
 
 USED = {"seconds": 60.0, "cpus": 1, "gpus": 0, "peak_mb": 500.0, "cpu_seconds": 50.0}
-RANK_DIED = {"ok": False, "reason": "rank 1 died", "lost": True}
+RANK_DIED = {"ok": False, "cause": Cause("rank_died", node="n7", rank=1, place="training"), "lost": True}
+DIED = "rank 1 on a node died in training: its process is gone"
 
 
 @pytest.mark.parametrize(
     ("events", "reason"),
     [
-        ([("started", {}), ("ended", RANK_DIED), ("ended", {"ok": False, "reason": "rank 0 lost it"}), ("used", USED)],
-         "rank 1 died"),
-        ([("started", {}), ("ended", RANK_DIED), ("used", USED), ("ended", {"ok": False, "reason": "out of memory",
-          "final": True})], "out of memory"),
-        ([("started", {}), ("ended", RANK_DIED), ("requeued", {"reason": "a lost rank"}),
-          ("ended", {"ok": False, "reason": "given up", "final": True})], "given up"),
+        ([("started", {}), ("ended", RANK_DIED), ("ended", {"ok": False, "cause": Cause("rank_lost")}), ("used", USED)],
+         DIED),
+        ([("started", {}), ("ended", RANK_DIED), ("used", USED), ("ended", {"ok": False,
+          "cause": Cause("kernel_out_of_memory", limit_bytes=2**30, count=2), "final": True})],
+         "out of memory: 1 GB were asked for, and the kernel ended 2 of the job's processes"),
+        ([("started", {}), ("ended", RANK_DIED), ("requeued", {"cause": Cause("rank_lost")}),
+          ("ended", {"ok": False, "cause": Cause("rank_hangs", rank=0, place="saving", seconds=9), "final": True})],
+         "rank 0 hangs in saving: nothing has moved for 9 s"),
         ([("started", {}), ("progress", {"epoch": 3, "val_loss": 0.5})], "it was stopped after epoch 3"),
         ([("started", {})], "it was stopped after its start"),
     ],
@@ -197,5 +214,5 @@ def test_an_unsealed_run_is_refused_with_what_to_do(tmp_path):
 def test_a_table_that_is_not_as_it_was_sealed_is_named_with_what_mends_it(tmp_path, name, change, found):
     run = make_run(tmp_path, {(f"{index:03d}", index % 6): [index % 6] for index in range(10)})
     change(run.dataset(None).root / name)
-    with pytest.raises(InputError, match=rf"{name}: {found}; python jobs/pack.py --run RUN --seal mends it"):
+    with pytest.raises(InputError, match=rf"{name}: {found}; to go on: python jobs/pack.py --run RUN --seal"):
         aggregation.aggregate(run.root)

@@ -8,6 +8,7 @@ import pytest
 
 from cac_hpc.report import tables
 from cac_hpc.run import paths
+from cac_hpc.statistics.results import Report, from_json
 
 PAPER = r"""\documentclass[a4paper]{article}
 \usepackage{booktabs}
@@ -19,7 +20,7 @@ PAPER = r"""\documentclass[a4paper]{article}
 
 def typeset(folder, summary):
     """What LaTeX says of a paper that holds all tables; an error fails the test."""
-    found = tables.latex(summary)
+    found = tables.latex(from_json(summary, Report))
     for name, text in found.items():
         (folder / name).write_text(text, encoding="utf-8")
     (folder / "paper.tex").write_text(PAPER % "\n".join(rf"\input{{{name}}}" for name in found), encoding="utf-8")

@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cac_hpc.report import aggregation, archive, consistency, manifest, pages
+from cac_hpc.report import aggregation, archive, circumstances, consistency, manifest, pages
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics.results import from_json
 from cac_hpc.train import predictions
-from tests.support.reports import make_run, printed_predictions, vouch, write_folds
+from tests.support.reports import make_run, printed_predictions, typed_report_of, vouch, write_folds
 from tests.support.runs import REPO, job, pack, prepare, write_config, write_scans
 
 HOSTILE = '<script>alert(1)</script> & "quotes" | $\\frac$'
@@ -135,7 +136,7 @@ def test_cohort_flow_and_folds_close(finished):
     run, _ = finished
     summary = paths.read_json(run.report / "report.json")
     for part in pages._flow(summary["cohort"]["intake"]):
-        assert part["found"] == part["used"] + sum(count for _, count in part["lost"]), part["unit"]
+        assert part.found == part.used + sum(count for _, count in part.lost), part.unit
     for fold in summary["cohort"]["folds"]:
         assert sum(map(sum, fold)) == summary["cohort"]["patients"]
 
@@ -183,10 +184,10 @@ def test_the_page_without_slices_shows_none_and_is_the_one_that_travels(finished
     text = (run.report / "report_without_images.html").read_text(encoding="utf-8")
     assert not [image for image in Reader(text).all("img") if image["alt"].startswith("Slice ")]
     assert "data:image/png" not in text
-    names = {item.name for item in archive.survey(run.root, archive.Choice(images=False)).items}
+    names = {item.name for item in archive.survey(run.root, archive.Selection(images=False)).items}
     assert "report/report_without_images.html" in names
     assert not [name for name in names if re.search("slices_|misclassified_|report.html", name)]
-    names = {item.name for item in archive.survey(run.root, archive.Choice()).items}
+    names = {item.name for item in archive.survey(run.root, archive.Selection()).items}
     assert {"report/report.html", "report/figures/slices_01.png", "report/tables/results.tex"} <= names
     assert "report/report_without_images.html" not in names
 
@@ -206,8 +207,8 @@ def test_the_same_run_gives_the_same_bytes_but_for_the_circumstances(finished):
     assert aggregation.aggregate(run.root)
     changed = {path.name for path in files if path.read_bytes() != before[path]}
     assert changed <= {"circumstances.json", "report.html", "report_without_images.html", manifest.NAME}
-    summary, told = paths.read_json(run.report / "report.json"), json.loads(before[run.report / "circumstances.json"])
-    for name, text in pages.of_report(run.report, cfg, summary, told).items():
+    told = from_json(json.loads(before[run.report / "circumstances.json"]), circumstances.Circumstances)
+    for name, text in pages.of_report(run.report, typed_report_of(run), told, cfg.report.window_hu).items():
         assert text.encode() == before[run.report / name], name
 
 
@@ -313,7 +314,7 @@ def test_settings_and_published_figures_that_were_changed_are_a_contradiction(tm
     part = summary
     for name in names:
         part = part[int(name) if name.isdecimal() else name]
-    part[last] = 0.5
+    part[last] = 0.5 if isinstance(part[last], float) else part[last] + 1
     found = consistency.contradictions(run, settings.load(run.config), summary)
     assert any(re.match(rf"{names[0]}\S*.*{last if last != 'value' else 'recall'}", line) for line in found), found
 

@@ -40,9 +40,9 @@ def write(report, name, num_slices=2):
 
 
 def publish(run, name, **facts):
-    with publishing.elsewhere(run) as made:
-        write(made.report, name, **facts)
-        assert publishing.publish(made, run)
+    with publishing.elsewhere(run.report) as made:
+        write(made, name, **facts)
+        assert publishing.publish(made, run.report)
 
 
 def add_mine(run, names=MINE):
@@ -97,7 +97,7 @@ def test_a_final_report_that_comes_right_before_stays(tmp_path, way):
     run = RunPaths(tmp_path)
     publish(run, "old")
     add_mine(run)
-    keeps, asked = publishing.stays(run), []
+    keeps, asked = publishing.stays(run.report), []
 
     def look(folder):
         if not asked:
@@ -105,9 +105,9 @@ def test_a_final_report_that_comes_right_before_stays(tmp_path, way):
         asked.append(folder)
         return len(asked) > 1 and keeps(folder)  # it was not seen at the first look
 
-    with publishing.elsewhere(run) as made:
-        write(made.report, "provisional")
-        assert not publishing.publish(made, run, look)
+    with publishing.elsewhere(run.report) as made:
+        write(made, "provisional")
+        assert not publishing.publish(made, run.report, look)
     assert holds(run, "final", *MINE)
 
 
@@ -155,7 +155,7 @@ def test_killed_while_it_comes_to_its_place_a_report_is_there_again_and_nothing_
         monkeypatch.setattr(publishing, "_exchange", lambda one, other: False)
     assert killed(run, function, after)
     assert run.report.exists() == (function != "_moved")
-    publishing.tidy(run)
+    publishing.tidy(run.report)
     assert holds(run, "old" if function == "_put" else "new", *MINE)
 
 
@@ -166,7 +166,7 @@ def test_what_others_are_at_is_left_to_them_until_it_is_a_day_old(tmp_path, monk
     publish(run, "new")
     assert len(list(tmp_path.glob(".report.*"))) == 2
     monkeypatch.setattr(publishing, "LEFT_AFTER_S", -1.0)
-    publishing.tidy(run)
+    publishing.tidy(run.report)
     assert holds(run, "new")
 
 
@@ -192,8 +192,8 @@ def test_a_full_disk_is_told_with_the_folder_whoever_writes(tmp_path, kind):
         pytest.skip("only root can make a small disk")
     try:
         full = pytest.raises(OSError, match="No space left on device; make room there")
-        with full as told, publishing.elsewhere(RunPaths(disk)) as made:
-            WRITERS[kind](made.report / "file")
+        with full as told, publishing.elsewhere(disk / "report") as made:
+            WRITERS[kind](made / "file")
         assert told.value.errno == errno.ENOSPC
         assert str(told.value.filename).startswith(str(disk))
         assert not list(disk.iterdir())

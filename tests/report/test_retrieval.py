@@ -20,7 +20,7 @@ import pytest
 
 from cac_hpc.machine import processes
 from cac_hpc.report import archive, manifest, remote, retrieval
-from cac_hpc.report.remote import Place
+from cac_hpc.report.remote import RemoteFolder
 from cac_hpc.run import digests, settings
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.settings import ReportOptions, parse_report
@@ -158,7 +158,7 @@ def test_what_is_not_as_the_report_wrote_it_does_not_go_out(ours, tmp_path):
 
 
 def test_a_file_that_changes_while_it_is_read_leaves_no_archive(ours, tmp_path):
-    choice = archive.Choice()
+    choice = archive.Selection()
     offer = archive.survey(ours, choice)
     (ours / "report" / "report.md").write_text("made again", encoding="utf-8")
     with pytest.raises(WorkError, match=r"report/report\.md: changed while it was read"):
@@ -210,12 +210,12 @@ def test_what_cannot_be_meant_is_refused(arguments, message):
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("h:run", Place("h", "run")),
-        ("me@h.site.org:/a b/70%", Place("me@h.site.org", "/a b/70%")),
-        ("me@[fe80::1%eth0]:run", Place("me@fe80::1%eth0", "run")),
-        ("[::1]:~/run", Place("::1", "run")),
-        ("h:", Place("h", "")),
-        ("h:a:b", Place("h", "a:b")),
+        ("h:run", RemoteFolder("h", "run")),
+        ("me@h.site.org:/a b/70%", RemoteFolder("me@h.site.org", "/a b/70%")),
+        ("me@[fe80::1%eth0]:run", RemoteFolder("me@fe80::1%eth0", "run")),
+        ("[::1]:~/run", RemoteFolder("::1", "run")),
+        ("h:", RemoteFolder("h", "")),
+        ("h:a:b", RemoteFolder("h", "a:b")),
         ("./h:run", None),
         ("/runs/h:run", None),
         ("run", None),

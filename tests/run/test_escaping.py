@@ -13,10 +13,12 @@ import pytest
 
 import cac_hpc
 from cac_hpc.cluster import joblogs, overview
-from cac_hpc.report import aggregation, consistency, pages, rendering, tables
+from cac_hpc.report import aggregation, circumstances, consistency, markdown, pages, tables
 from cac_hpc.run import escaping, ledger, logs, paths, settings
+from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.stages import TaskState
+from cac_hpc.statistics.results import Report, from_json
 from tests.support.reports import make_run, report_of
 from tests.support.runs import job, pack, prepare, write_scans
 
@@ -195,13 +197,15 @@ def test_a_ledger_and_a_log_of_others_are_harmless_where_they_are_read(tmp_path)
     with (tmp_path / "ledger.jsonl").open("a") as file:
         file.write("[" * 100_000 + "\n")
     (event,) = ledger.read(tmp_path / "ledger.jsonl")
-    assert (event["reason"], event["node"]) == ("x[2J folds 0: done", "n1")
+    assert (event["cause"].detail, event["node"]) == ("x[2J folds 0: done", "n1")
     (tmp_path / "a.log").write_text(f"one\n{bad}\n", encoding="utf-8")
     assert joblogs.tail(tmp_path / "a.log") == "one\nx[2J\nfolds 0: done"
 
 
 def test_what_others_say_of_a_task_stays_one_harmless_line():
-    state = TaskState("folds", 0, "failed", reason="x\x1b[2J\u202e\nfolds 1: done", mend="y\x9b\u2028z")
+    state = TaskState(
+        "folds", 0, "failed", cause=Cause("text", detail="x\x1b[2J\u202e\nfolds 1: done"), command="y\x9b\u2028z"
+    )
     assert overview.notes([state]) == ["folds 0: x[2J folds 1: done", "    y z"]
     assert overview.change(state, None)[1] == "folds 0: failed, x[2J folds 1: done; y z"
 
@@ -213,15 +217,16 @@ def test_the_pages_of_a_report_hide_nothing(tmp_path):
     ledger.record(run.ledger, "folds", 1, "ended", ok=False, reason="x\x1b[2J\u202e <b>\ny")
     assert not aggregation.aggregate(run.root)
     summary = paths.read_json(run.report_json)
-    assert summary["missing_folds"][0]["reason"] == "x[2J <b> y"
+    assert summary["missing_folds"][0]["reason"] == "the run's ledger says why"
     summary["missing_folds"][0]["reason"] = "x\x1b\u202e <b>\n# y"
     summary["categories"][0]["name"] = "n\x9b\u2067\n&"
-    circumstances = paths.read_json(run.report / "circumstances.json")
-    html = pages.html(run.report, settings.load(run.config), summary, circumstances, True)
-    latex = "".join(tables.latex(summary).values())
-    for text in (html, rendering.markdown(summary), latex):
+    report = from_json(summary, Report)
+    found = from_json(paths.read_json(run.report / circumstances.FILE), circumstances.Circumstances)
+    html = pages.html(run.report, report, found, settings.load(run.config).report.window_hu, True)
+    latex = "".join(tables.latex(report).values())
+    for text in (html, markdown.page(report), latex):
         assert not set(text) & set(HIDDEN + ENDS) - {"\n"}
-    assert "\n# y" not in rendering.markdown(summary)
+    assert "\n# y" not in markdown.page(report)
 
 
 def test_nothing_prints_but_through_the_filter():

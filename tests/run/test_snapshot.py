@@ -35,7 +35,7 @@ def supervise(run, shard=0):
 
 
 def test_purged_code_ends_a_job_by_name_and_resume_puts_it_back(run):
-    gone = [run.code / "cac_hpc" / "synthetic" / "phantom.py", run.code / "jobs" / "aggregate.py"]
+    gone = [run.code / "cac_hpc" / "phantom" / "phantom.py", run.code / "jobs" / "aggregate.py"]
     was = [path.read_bytes() for path in gone]
     for path in gone:
         path.unlink()
@@ -45,7 +45,7 @@ def test_purged_code_ends_a_job_by_name_and_resume_puts_it_back(run):
     assert wanted in done.stderr
     last = ledger.read(run.ledger)[-1]
     assert (last["event"], last["stage"], last["task"], last["ok"]) == ("ended", "pack", 0, False)
-    assert wanted in last["reason"]
+    assert wanted in last["cause"].detail
     assert wanted in job("status.py", run.root).stdout
     resumed = job("launch_cv.py", "--resume", run.root, "--dry_run")
     assert resumed.returncode == 0, resumed.stderr
@@ -88,7 +88,7 @@ def test_edited_code_runs_and_is_noted_once_wherever_somebody_looks(run):
     assert [line["file"] for line in ledger.lines(run.code_changes)] == ["cac_hpc/dataset/packing.py", "jobs/extra.py"]
     assert wanted in job("status.py", run.root).stdout
     assert wanted in job("launch_cv.py", "--resume", run.root, "--dry_run").stdout
-    found = circumstances.collect(run, settings.load(run.config))["provenance"]
+    found = circumstances.collect(run, settings.load(run.config)).provenance
     assert found["code_changed"] == "cac_hpc/dataset/packing.py, 1 added"
     assert "code_files" not in found
 
@@ -114,11 +114,11 @@ def test_in_a_folder_with_odd_characters_the_runs_own_code_runs(tmp_path, scans)
     odd = tmp_path / ODD
     odd.mkdir()
     run = RunPaths(prepare(odd, scans))
-    with (run.code / "cac_hpc" / "data" / "packing.py").open("a", encoding="utf-8") as file:
+    with (run.code / "cac_hpc" / "dataset" / "packing.py").open("a", encoding="utf-8") as file:
         file.write("\nPath(__file__).with_suffix('.ran').touch()\n")
     done = supervise(run)
     assert done.returncode == 0, done.stderr
-    assert (run.code / "cac_hpc" / "data" / "packing.ran").exists()
+    assert (run.code / "cac_hpc" / "dataset" / "packing.ran").exists()
     assert shlex.quote(str(run.root)) in job("launch_cv.py", "--resume", run.root, "--dry_run").stdout
 
 

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from cac_hpc.run.config import ReportConfig
-from cac_hpc.statistics import agreement, assessment, calibration, metrics, tested
+from cac_hpc.statistics import agreement, assessment, calibration, metrics
+from cac_hpc.statistics.results import Figure
+from cac_hpc.statistics.units import Units, patient_units, pooling_rules, slice_units
 from cac_hpc.train.predictions import Predictions
 from tests.support import oracle
 
@@ -42,7 +44,7 @@ def cohort(seed):
         found[fold] = Predictions(
             np.array(names), np.array(study), at, np.array(label), np.array(probability, dtype=np.float32)
         )
-    return tested.slices(found, pd.DataFrame(studies), num_categories), rows
+    return slice_units(found, pd.DataFrame(studies), num_categories), rows
 
 
 def agrees(found, wanted):
@@ -82,9 +84,9 @@ def test_random_cohorts_agree_with_the_oracle(seeds):
     for seed in seeds:
         slices, rows = cohort(seed)
         check_units(slices, in_order(slices, rows), sklearn=seed % 16 == 0)
-        rules = tested.rules(FEW_DRAWS)
+        rules = pooling_rules(FEW_DRAWS.top_k)
         rule = ("mean", "majority", "top_k")[seed % 3]
-        patients, of_patients = tested.patients(slices, rules[rule]), oracle.pooled(rows, rule, FEW_DRAWS.top_k)
+        patients, of_patients = patient_units(slices, rules[rule]), oracle.pooled(rows, rule, FEW_DRAWS.top_k)
         by_number = sorted(range(len(of_patients)), key=lambda at: (of_patients[at][0], f"P{of_patients[at][1]}"))
         of_patients = [of_patients[at] for at in by_number]
         wanted = np.array([probability for _, _, _, probability, _ in of_patients])
@@ -98,7 +100,7 @@ def test_random_cohorts_agree_with_the_oracle(seeds):
         units = [(row[1], row[2], oracle.best(row[3])) for row in rows]
         sums = assessment.sums_by_patient(slices)
         sign = metrics.sign_test(metrics.over(sums.matrix_PKK), metrics.under(sums.matrix_PKK))
-        assert agrees(sign["p_value"], oracle.sign_test(units))
+        assert agrees(sign.p_value, oracle.sign_test(units))
 
 
 @pytest.mark.parametrize("seed", range(0, 2000, 80))
@@ -108,37 +110,36 @@ def test_the_levels_put_the_same_figures_where_the_report_looks_for_them(seed):
     level = assessment.levels(slices, FEW_DRAWS, edges)["slice"]
     pairs = [(row[0], row[2], oracle.best(row[3])) for row in rows]
     wanted = oracle.figures([pair[1:] for pair in pairs], slices.num_categories)
-    for name, figure in level["pooled"]["figures"].items():
+    for name, figure in level.pooled.figures.items():
         if name != "spearman":
-            assert agrees(figure["value"], wanted[name]), name
-            assert (figure["note"] is not None) or figure["value"] is not None
+            assert agrees(figure.value, wanted[name]), name
+            assert (figure.note is not None) or figure.value is not None
     of_folds = [
-        oracle.figures([pair[1:] for pair in pairs if pair[0] == fold["fold"]], slices.num_categories)
-        for fold in level["folds"]
+        oracle.figures([pair[1:] for pair in pairs if pair[0] == fold.fold], slices.num_categories)
+        for fold in level.folds
     ]
     for name in ("accuracy", "kappa_quadratic", "f1_macro"):
         values = [fold[name] for fold in of_folds if fold[name] is not None]
-        over = level["over_folds"][name]
-        assert over["n"] == len(values)
-        assert agrees(over["mean"], sum(values) / len(values) if values else None)
+        over = level.over_folds[name]
+        assert over.n == len(values)
+        assert agrees(over.mean, sum(values) / len(values) if values else None)
         variance = sum((value - sum(values) / len(values)) ** 2 for value in values)
-        assert agrees(over["sd"], math.sqrt(variance / (len(values) - 1)) if len(values) > 1 else None)
+        assert agrees(over.sd, math.sqrt(variance / (len(values) - 1)) if len(values) > 1 else None)
 
 
 def test_what_is_undefined_is_none_with_its_reason():
     found = assessment.summary_of_matrix(np.diag([5, 0, 0]))
     for name in ("plain", "linear", "quadratic"):
-        kappa = found["figures"][f"kappa_{name}"]
-        assert (kappa["value"], kappa["n"]) == (None, 5)
-        assert kappa["note"] == "truth and prediction together know only one category"
-    assert found["categories"][1]["precision"] == {
-        "value": None, "n": 0, "low": None, "high": None, "interval": None, "note": "the category was never predicted",
-    }  # fmt: skip
-    assert found["figures"]["f1_macro"]["value"] == 1
-    assert "without categories 1, 2, where it is undefined" in found["figures"]["f1_macro"]["note"]
+        kappa = found.figures[f"kappa_{name}"]
+        assert (kappa.value, kappa.n) == (None, 5)
+        assert kappa.note == "truth and prediction together know only one category"
+    precision = found.categories[1].figures["precision"]
+    assert precision == Figure(None, 0, None, None, None, "the category was never predicted")
+    assert found.figures["f1_macro"].value == 1
+    assert "without categories 1, 2, where it is undefined" in found.figures["f1_macro"].note
     nothing = assessment.summary_of_matrix(np.zeros((3, 3), dtype=int))
-    assert {figure["note"] for figure in nothing["figures"].values() if figure["value"] is None} >= {metrics.NOTHING}
-    assert all(figure["value"] is None for figure in nothing["figures"].values())
+    assert {figure.note for figure in nothing.figures.values() if figure.value is None} >= {metrics.NOTHING}
+    assert all(figure.value is None for figure in nothing.figures.values())
 
 
 @pytest.mark.parametrize(
@@ -155,11 +156,11 @@ def test_what_is_undefined_is_none_with_its_reason():
 def test_agreement_of_too_few_units_or_outside_of_its_range_is_not_given(pairs, without, note):
     label, predicted = np.array(pairs).T
     matrix = metrics.confusion(label, predicted, 6)
-    figures = assessment.summary_of_matrix(matrix)["figures"]
+    figures = assessment.summary_of_matrix(matrix).figures
     for name in without:
-        assert (figures[name]["value"], figures[name]["note"]) == (None, note)
+        assert (figures[name].value, figures[name].note) == (None, note)
         assert np.isnan(metrics.forms(matrix[None])[name]).all(), "what checks the report says the same"
-    known = [figure["value"] for figure in figures.values() if figure["value"] is not None]
+    known = [figure.value for figure in figures.values() if figure.value is not None]
     assert all(-1 - 1e-9 <= value <= 1 + 1e-9 for value in known)
 
 
@@ -167,9 +168,9 @@ def test_no_figure_of_few_units_is_outside_of_its_range():
     rng, seen = np.random.default_rng(7), 0
     for _ in range(400):
         label, predicted = rng.integers(0, 6, (2, rng.integers(1, 6)))
-        for figure in assessment.summary_of_matrix(metrics.confusion(label, predicted, 6))["figures"].values():
-            assert figure["value"] is None or -1 - 1e-12 <= figure["value"] <= 1 + 1e-12
-            seen += figure["value"] is None
+        for figure in assessment.summary_of_matrix(metrics.confusion(label, predicted, 6)).figures.values():
+            assert figure.value is None or -1 - 1e-12 <= figure.value <= 1 + 1e-12
+            seen += figure.value is None
     assert seen
 
 
@@ -195,12 +196,12 @@ def test_the_majority_category_is_the_same_one_in_every_draw():
 def test_categories_that_the_edges_do_not_allow_are_undefined_with_the_edges_that_are_missing():
     slices, _ = cohort(4)
     assert slices.num_categories == 3
-    found = {scheme["key"]: scheme for scheme in assessment.levels(slices, FEW_DRAWS, (0, 100))["slice"]["collapsed"]}
-    assert found["usual"]["pooled"] is None
-    assert found["usual"]["note"] == "undefined: labels.edges have no 10 and no 400"
-    assert found["any"]["groups"] == [0, 1, 1]
-    assert found["at_100"]["groups"] == [0, 0, 1]
-    assert found["any"]["pooled"]["n"] == len(slices.label)
+    found = {scheme.key: scheme for scheme in assessment.levels(slices, FEW_DRAWS, (0, 100))["slice"].collapsed}
+    assert found["usual"].pooled is None
+    assert found["usual"].note == "undefined: labels.edges have no 10 and no 400"
+    assert found["any"].groups == [0, 1, 1]
+    assert found["at_100"].groups == [0, 0, 1]
+    assert found["any"].pooled.n == len(slices.label)
 
 
 def test_the_study_collapses_to_the_usual_categories_exactly():
@@ -215,9 +216,9 @@ def test_the_study_collapses_to_the_usual_categories_exactly():
 
 def test_a_score_of_exactly_100_is_said_to_count_as_low():
     slices, _ = cohort(4)
-    slices = tested.Tested(**{**vars(slices), "score": np.where(np.arange(len(slices.label)) < 2, 100.0, 0.0)})
+    slices = Units(**{**vars(slices), "score": np.where(np.arange(len(slices.label)) < 2, 100.0, 0.0)})
     level = assessment.levels(slices, FEW_DRAWS, (0, 100))["slice"]
-    assert level["collapsed"][2]["note"] == "2 units have a score of exactly 100 and count as <=100"
+    assert level.collapsed[2].note == "2 units have a score of exactly 100 and count as <=100"
 
 
 def test_levels_are_the_same_every_time_and_change_with_the_seed_in_drawn_intervals_alone():
@@ -228,8 +229,8 @@ def test_levels_are_the_same_every_time_and_change_with_the_seed_in_drawn_interv
     other = assessment.levels(slices, ReportConfig(draws=200, top_k=3, seed=1), edges)
     assert one == again
     level, same = other["slice"], one["slice"]
-    assert level["pooled"]["figures"]["accuracy"] == same["pooled"]["figures"]["accuracy"]
-    brier = level["calibration"]["brier"]
-    assert brier["value"] == same["calibration"]["brier"]["value"]
-    assert brier["low"] != same["calibration"]["brier"]["low"]
-    assert (level["pooled"]["figures"]["accuracy"]["interval"], brier["interval"]) == ("wilson_cluster", "bootstrap")
+    assert level.pooled.figures["accuracy"] == same.pooled.figures["accuracy"]
+    brier = level.calibration.brier
+    assert brier.value == same.calibration.brier.value
+    assert brier.low != same.calibration.brier.low
+    assert (level.pooled.figures["accuracy"].interval, brier.interval) == ("wilson_cluster", "bootstrap")

@@ -11,14 +11,14 @@ from tests.support.reports import PRINTED
 
 def value_of(matrix):
     found = assessment.summary_of_matrix(np.array(matrix))
-    single = {name: figure["value"] for name, figure in found["figures"].items()}
+    single = {name: figure.value for name, figure in found.figures.items()}
     names = ("precision", "recall", "f1")
-    return found, single | {name: [category[name]["value"] for category in found["categories"]] for name in names}
+    return found, single | {name: [category.figures[name].value for category in found.categories] for name in names}
 
 
 def test_the_printed_matrix_has_46_errors_and_not_32():
     found, _ = value_of(PRINTED)
-    assert (found["n"], found["errors"], found["over_estimated"], found["under_estimated"]) == (1385, 46, 26, 20)
+    assert (found.n, found.errors, found.over_estimated, found.under_estimated) == (1385, 46, 26, 20)
 
 
 def test_the_printed_matrix_gives_its_own_accuracy_and_kappas():
@@ -38,7 +38,7 @@ def test_a_two_by_two_matrix_agrees_with_the_sums_on_paper():
     assert value["recall"] == pytest.approx([0.8, 0.9])
     assert value["f1"] == pytest.approx([16 / 19, 18 / 21])
     assert (value["majority_accuracy"], value["gain_over_majority"]) == (0.5, pytest.approx(0.35))
-    assert (found["over_estimated"], found["under_estimated"]) == (2, 1)
+    assert (found.over_estimated, found.under_estimated) == (2, 1)
 
 
 def test_icc_is_that_of_shrout_and_fleiss():
@@ -82,6 +82,6 @@ def test_the_forms_for_draws_equal_scikit_learn_with_zero_division_left_out():
 def test_each_patient_speaks_once_in_the_sign_test():
     # a: two too high, one too low; b: one too high; c: none; d: three too low
     found = metrics.sign_test(np.array([2, 1, 0, 0]), np.array([1, 0, 0, 3]))
-    assert (found["over"], found["under"], found["p_value"]) == (2, 1, 1.0)
-    assert metrics.sign_test(np.full(10, 1), np.zeros(10))["p_value"] == pytest.approx(2 / 2**10)
-    assert metrics.sign_test(np.zeros(3), np.zeros(3))["note"] == "no patient is over- or under-estimated"
+    assert (found.over, found.under, found.p_value) == (2, 1, 1.0)
+    assert metrics.sign_test(np.full(10, 1), np.zeros(10)).p_value == pytest.approx(2 / 2**10)
+    assert metrics.sign_test(np.zeros(3), np.zeros(3)).note == "no patient is over- or under-estimated"

@@ -1,14 +1,15 @@
-"""The recipe of the README: a new metric is a line of its table, and every page and table has it."""
+"""The recipe of docs/extending.md: a new metric is a line of its table, and every page and table has it."""
 
 import csv
 
 import pytest
 
+from cac_hpc.evaluation import published
 from cac_hpc.report import aggregation, consistency
 from cac_hpc.run import paths, settings
-from cac_hpc.statistics import agreement, comparison, metrics, published
+from cac_hpc.statistics import agreement, metrics
 from cac_hpc.statistics.metrics import Metric
-from tests.support.reports import make_run
+from tests.support.reports import compare, make_run
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -53,13 +54,13 @@ def test_a_line_of_the_table_is_all_that_a_new_metric_takes(tmp_path, monkeypatc
     with (run.report / "tables" / "figures.csv").open(encoding="utf-8") as file:
         names = [row["figure"] for row in csv.DictReader(file)]
     assert {"specificity", "mean_error"} <= set(names)
-    found = comparison.compare(run, reported(tmp_path / "other", 3))["levels"]["patient"]
+    found = compare(run, reported(tmp_path / "other", 3))["levels"]["patient"]
     assert found["categories"][1]["specificity"]["interval"] == "bootstrap"
-    old = comparison.compare(before, run)["levels"]["patient"]  # a report from before has fewer figures
+    old = compare(before, run)["levels"]["patient"]  # a report from before has fewer figures
     assert "mean_error" not in old["figures"]
     assert "accuracy" in old["figures"]
     monkeypatch.undo()
-    both = comparison.compare(run, run_of(tmp_path / "other"))["levels"]["patient"]
+    both = compare(run, run_of(tmp_path / "other"))["levels"]["patient"]
     assert both["figures"]["mean_error"]["note"] == "this version of cac_hpc does not know the figure"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import stat
 import time
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cac_hpc.run import ledger
 from cac_hpc.run.paths import RunPaths
 from tests.support.folds import results
 from tests.support.runs import REPO
@@ -42,8 +42,8 @@ def submit(slurm: Slurm, run: Path, *options: str, script: str = "train_folds", 
 
 def events(run: Path, kind: str, fold: int | None = None, stage: str = "folds") -> list[dict]:
     """What the ledger tells of a stage, of all folds or of one."""
-    lines = (run / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
-    found = [event for event in map(json.loads, lines) if (event["event"], event["stage"]) == (kind, stage)]
+    every = ledger.read(run / "ledger.jsonl")
+    found = [event for event in every if (event["event"], event["stage"]) == (kind, stage)]
     return [event for event in found if fold in (None, event["task"])]
 
 

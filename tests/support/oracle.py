@@ -141,6 +141,48 @@ def sign_test(units):
     return min(1.0, 2 * tail)
 
 
+def cohort(rows, folds, num_categories):
+    """Counts of a cohort.
+
+    Args:
+        rows: study, patient, category, slices. folds: of each the studies to train, validate and test on.
+    """
+    of_study = {study: (patient, category) for study, patient, category, _ in rows}
+    counted = []
+    for parts in folds:
+        counts = [[0, 0, 0] for _ in range(num_categories)]
+        for at, part in enumerate(parts):
+            highest = {}
+            for study in part:
+                patient, category = of_study[study]
+                highest[patient] = max(category, highest.get(patient, 0))
+            for category in highest.values():
+                counts[category][at] += 1
+        counted.append(counts)
+    return {
+        "studies": len(rows),
+        "patients": len({patient for _, patient, _, _ in rows}),
+        "slices": sum(slices for _, _, _, slices in rows),
+        "studies_per_category": [sum(row[2] == category for row in rows) for category in range(num_categories)],
+        "folds": counted,
+    }
+
+
+def total(matrices, num_categories):
+    """Sum of matrices, cell by cell."""
+    return [[sum(matrix[row][column] for matrix in matrices) for column in range(num_categories)]
+            for row in range(num_categories)]  # fmt: skip
+
+
+def collapsed(matrix, groups):
+    """A matrix of coarser categories; groups: which of them each category is in."""
+    found = [[0] * (max(groups) + 1) for _ in range(max(groups) + 1)]
+    for row, counts in enumerate(matrix):
+        for column, count in enumerate(counts):
+            found[groups[row]][groups[column]] += count
+    return found
+
+
 def quotient(part, whole):
     return part / whole if whole else None
 

@@ -6,9 +6,13 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import shards, splits
-from cac_hpc.run import digests, paths
+from cac_hpc.evaluation import comparison
+from cac_hpc.report import consistency
+from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.config import SplitConfig
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics import results
+from tests.support import oracle
 from tests.support.runs import write_config
 
 PRINTED = np.array(
@@ -141,6 +145,37 @@ def printed_predictions():
         for part in range(5):
             predicted[(f"{label}-{part}", label)] = slices[part::5].tolist()
     return predicted
+
+
+def compare(reference, other):
+    """The comparison of two reported runs, as it is written."""
+    return results.to_json(comparison.compare_all([reference.root, other.root])[0])
+
+
+def check_report(run):
+    """The finished report of a run contradicts nothing, and counts cohort and cells as plain loops do."""
+    summary = report_of(run)
+    assert consistency.contradictions(run, settings.load(run.config), summary) == []
+    studies = pd.read_csv(run.dataset(None).studies, dtype={"study": str, "patient": str}, keep_default_na=False)
+    rows = list(studies[["study", "patient", "category", "slices"]].itertuples(index=False, name=None))
+    folds, cohort = splits.read_splits(run.splits), summary["cohort"]
+    wanted = oracle.cohort(rows, [list(fold.parts.values()) for fold in folds], len(summary["categories"]))
+    assert {name: cohort[name] for name in wanted} == wanted
+    for of_level in summary["levels"].values():
+        pooled, matrices = of_level["pooled"], [fold["confusion_matrix"] for fold in of_level["folds"]]
+        assert pooled["confusion_matrix"] == oracle.total(matrices, len(summary["categories"]))
+        for scheme in (one for one in of_level["collapsed"] if one["pooled"]):
+            wanted_matrix = oracle.collapsed(pooled["confusion_matrix"], scheme["groups"])
+            assert scheme["pooled"]["confusion_matrix"] == wanted_matrix
+    if summary["status"] == "COMPLETE" and summary["split"]["scheme"] == "kfold":
+        for level, count in (("slice", wanted["slices"]), ("patient", wanted["patients"])):
+            assert summary["levels"][level]["distinct"] == count
+            if level == "slice" or not summary["banner"]:  # else every fold tests slices of every patient
+                assert summary["levels"][level]["pooled"]["n"] == count
+
+
+def typed_report_of(run):
+    return results.from_json(report_of(run), results.Report)
 
 
 def report_of(run):

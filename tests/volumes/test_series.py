@@ -1,14 +1,11 @@
 """Which series of a study is taken, and which of its slices: positions count, one acquisition, the plain one first."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cac_hpc.run.config import Checks, SeriesRule
-from cac_hpc.volumes import acquisition, phases
 from tests.support import slices
 from tests.support.slices import choose, ends, run
 
@@ -331,15 +328,6 @@ def test_slices_are_taken_where_rows_and_columns_are_near_the_patients_axes(degr
     off = min(degrees % 90, 90 - degrees % 90)
     assert ends(slices_) == ([14] if off <= 5 else "study_refused")
     assert ends(slices_, series=SeriesRule(max_lean_degrees=45)) == [14]
-
-
-def test_the_readme_names_every_attribute_that_decides():
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    section = readme.split("### What decides between series")[1].split("`rejected.csv` says")[0]
-    table = section.replace(", -", ", ContrastBolus")
-    said = acquisition
-    wanted = {*phases.TELLING, *phases.RISING, *said.AGENTS, *said.AMOUNTS, *said.SIGNS, *said.OF_FRAME}
-    assert {name for name in wanted if name not in table} == set()
 
 
 def test_headers_of_tests_are_read_like_those_of_files():

@@ -1,0 +1,161 @@
+"""All that a run's report is made from, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cac_hpc.dataset import sealed, shards, splits
+from cac_hpc.dataset.splits import Fold
+from cac_hpc.evaluation import audit, occlusion, pairing, published, split_by_slice
+from cac_hpc.evaluation.occlusion import Blanking, Views
+from cac_hpc.evaluation.pairing import Finished
+from cac_hpc.evaluation.published import Table
+from cac_hpc.run import causes, config, digests, paths, settings
+from cac_hpc.run.causes import PACK
+from cac_hpc.run.config import Config, InputError, LabelsConfig, ReportConfig
+from cac_hpc.run.logs import log
+from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
+from cac_hpc.statistics.results import Absent, Audit, Digests, Json
+from cac_hpc.train import predictions
+from cac_hpc.train.predictions import Predictions
+
+SHOWN = ("labels", "pack", "split", "model", "train")  # settings that a report shows
+PATHS = (("labels", "sheet"), ("split", "contrast_to"))  # of the place where the run was made: not shown
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """A fold with a valid result."""
+
+    predictions: Predictions
+    views: Views | str  # or why there are none
+    facts: Json  # metrics.json
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run was asked for, and what it left."""
+
+    name: str  # of the run's folder
+    labels: LabelsConfig
+    report: ReportConfig
+    settings: Json  # by section, as the report shows them
+    blanking: Blanking
+    folds: Sequence[Fold]
+    studies: pd.DataFrame  # studies.csv
+    intake: Json  # intake.json
+    audits: list[Audit]
+    results: dict[int, FoldResult]
+    faults: dict[int, str | None]  # of the other folds: what is wrong with their predictions, None if they have none
+    digests: Digests
+    published: Table | Absent | None
+    reference: Finished | Absent | None  # of a complete run that divides slices, the one that divides patients
+
+    @property
+    def predictions(self) -> dict[int, Predictions]:
+        return {fold: one.predictions for fold, one in self.results.items()}
+
+
+def load(run: RunPaths, alone: bool = False) -> Inputs:
+    """Read and check everything.
+
+    Args:
+        alone: without the audit of folds, which reads all shards, and the run that this one is compared with.
+    Raises: InputError if the dataset is not sealed, its tables are not as they were sealed, or a patient is on both
+    sides of a fold.
+    """
+    cfg = settings.load(run.config)
+    folds, dataset = splits.read_splits(run.splits), run.dataset(cfg.data.packed_dir)
+    sealed_digests = _read_seal(dataset)
+    studies = sealed.read_studies(dataset)
+    audits = audit.check_cohort(cfg, run.splits, dataset, folds, studies) if not alone else []
+    shown = {name: config.plain(getattr(cfg, name)) for name in SHOWN}
+    for section, key in PATHS:
+        del shown[section][key]
+    splits_sha256 = digests.file_sha256(run.splits)
+    by_study = studies.set_index("study")
+
+    def read(index: int) -> FoldResult | str | None:
+        return _read_fold(run.fold(index), index, folds[index], by_study, splits_sha256, len(cfg.labels.names))
+
+    with ThreadPoolExecutor(2) as pool:
+        read_folds = dict(enumerate(pool.map(read, range(len(folds)))))
+    found = {fold: one for fold, one in read_folds.items() if isinstance(one, FoldResult)}
+    faults = {fold: one for fold, one in read_folds.items() if not isinstance(one, FoldResult)}
+    return Inputs(
+        name=run.root.name,
+        labels=cfg.labels,
+        report=cfg.report,
+        settings=shown,
+        blanking=Blanking(cfg.pack.size, float(round(cfg.train.window_hu[0])), cfg.train.occlusion),
+        folds=folds,
+        studies=studies,
+        intake=paths.read_json(dataset.intake),
+        audits=audits,
+        results=found,
+        faults=faults,
+        digests=Digests(*sealed_digests, splits_sha256),
+        published=_read_published(cfg.report.published, cfg.labels.names),
+        reference=None if faults or alone else _read_reference(cfg, run.root),
+    )
+
+
+def _read_seal(dataset: DatasetPaths) -> tuple[str, str]:
+    """Digests of studies and plan, of a dataset that is as it was sealed."""
+    if not dataset.seal.exists():
+        raise InputError(f"{dataset.seal}: not there, wanted a sealed dataset; run jobs/pack.py first")
+    content = shards.read_checked(dataset.seal)
+    for path in (dataset.studies, dataset.intake):
+        if fault := shards.table_fault(path, content):
+            raise InputError(causes.error(f"{path}: {fault}", f"{PACK} --seal"))
+    return content["studies_sha256"], content["plan_sha256"]
+
+
+def _read_fold(
+    files: FoldPaths, index: int, fold: Fold, studies: pd.DataFrame, splits_sha256: str, num_categories: int
+) -> FoldResult | str | None:
+    """The results of a fold, or what is wrong with them; None if there are none.
+
+    Args:
+        studies: indexed by study.
+    """
+    if not files.predictions.is_file():
+        return None
+    try:
+        facts = audit.check_result(files, index, splits_sha256)
+        found = predictions.read_predictions(files.predictions, index, num_categories)
+        audit.check_rows(found, fold, studies)
+    except ValueError as error:
+        return str(error)
+    return FoldResult(found, occlusion.read_views(files, index, facts.get("views_sha256", {}), num_categories), facts)
+
+
+def _read_published(named: str | None, names: Sequence[str]) -> Table | Absent | None:
+    """The table that is shown with the results."""
+    if named is None:
+        return None
+    try:
+        return published.read_for(Path(named), names)
+    except (InputError, OSError) as error:  # it was there when the run was planned
+        log.warning("report.published: %s", error)
+        return Absent(f"The published table {Path(named).name} could not be read any more.")
+
+
+def _read_reference(cfg: Config, root: Path) -> Finished | Absent | None:
+    """The run by patient; a note why there is none if it is not what it was when this one was planned."""
+    if cfg.split.contrast_to is None:
+        return None
+    try:
+        split_by_slice.check(cfg)
+        return pairing.read([Path(cfg.split.contrast_to)])[0]
+    except (InputError, OSError) as error:
+        again = (
+            "python jobs/launch_cv.py --resume RUN --split.contrast_to FOLDER names another, jobs/aggregate.py --run"
+        )
+        log.warning("no inflation: %s; %s RUN makes the report again", error, again)
+        return Absent(causes.sentence(causes.shareable(causes.of(error), root)))

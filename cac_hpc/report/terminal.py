@@ -1,0 +1,106 @@
+"""A report in a terminal: what eighty columns are enough for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cac_hpc.evaluation import report_json
+from cac_hpc.report import rows, wording
+from cac_hpc.run import logs
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics import results
+from cac_hpc.statistics.results import Level, Report
+
+
+@dataclass(frozen=True)
+class OtherVersion:
+    """A report that another version of cac_hpc has made."""
+
+    status: str
+    banner: str | None
+
+
+def show(root: Path) -> int:
+    """Print the report of a run.
+
+    Returns: 0 for a complete report, 1 for a partial or provisional one.
+    Raises: InputError if the run has no report yet, or what is there is none.
+    """
+    run = RunPaths(root)
+    with report_json.sound(root):
+        report = parse(report_json.read(root))
+        parts = _parts(report)
+    return _print(report, parts, f"figures, tables and page: {run.report}")
+
+
+def read(path: Path) -> Report | OtherVersion:
+    """A report.json, wherever it comes from; `present` can print all of it.
+
+    Raises: OSError; Damaged saying what is wrong.
+    """
+    summary = report_json.load(path)
+    with report_json.believed():
+        report = parse(summary)
+        _parts(report)
+    return report
+
+
+def parse(summary: dict[str, Any]) -> Report | OtherVersion:
+    """What a report.json holds.
+
+    Raises: Damaged if it is not as this version writes it.
+    """
+    if summary.get("format_version") == results.FORMAT_VERSION:
+        return results.from_json(summary, Report)
+    return OtherVersion(str(summary.get("status")), summary.get("banner"))
+
+
+def present(report: Report | OtherVersion, where: str) -> int:
+    """Print a report's essentials, and where its files are.
+
+    Returns: 0 for a complete report, 1 for a partial or provisional one.
+    """
+    return _print(report, _parts(report), where)
+
+
+def _print(report: Report | OtherVersion, parts: list[tuple[Any, str | None]], where: str) -> int:
+    screen = logs.console()
+    for part, style in parts:
+        screen.print(logs.line(part) if isinstance(part, str) else part, style=style, markup=False)
+    screen.print(logs.line(where), markup=False, soft_wrap=True)  # no path is broken that somebody may copy
+    return 0 if report.status == "COMPLETE" else 1
+
+
+def _parts(report: Report | OtherVersion) -> list[tuple[Any, str | None]]:
+    """All that is printed, texts and tables with their style, made before any of it is printed."""
+    if isinstance(report, OtherVersion):
+        return [("the report was made by another version of cac_hpc: read its page", None)]
+    lines = (
+        wording.verdict(report).replace("**", ""),
+        *wording.inflation(report),
+        *wording.missing_lines(report),
+        wording.cohort(report),
+    )
+    tables = [table for level, found in wording.tested(report) for table in _level_tables(level, found, report)]
+    tables += [logs.table(one.caption, one.columns, one.rows, numbers=True) for one in rows.short(report)]
+    return [
+        (wording.title(report), "bold"),
+        *((line.strip("*"), "bold red") for line in [report.banner] if line),
+        *((part, None) for part in (*lines, *tables)),
+    ]
+
+
+def _level_tables(level: str, found: Level, report: Report) -> Iterator[Any]:
+    """Figures (the folds' are in the tables), matrix, categories by their number in the matrix."""
+    names, pooled = wording.category_names(report), found.pooled
+    columns = ["", "pooled [95 % interval]", f"mean of {len(found.folds)} folds"]
+    yield logs.table(f"{level} level", columns, [row[:3] for row in rows.figures(found)], numbers=True)
+    columns = ["", *map(str, range(len(names))), "all"]
+    cells = rows.matrix_with_sums(names, pooled)
+    yield logs.table("confusion matrix, pooled; rows are true", columns, cells, numbers=True, tight=True)
+    columns = ["", *rows.category_columns(level, pooled)[1:-2]]  # the counts are in the matrix
+    cells = [[str(index), *row[1:-2]] for index, row in enumerate(rows.categories(names, pooled))]
+    yield logs.table("per category by its number above, pooled", columns, cells, numbers=True)

@@ -1,0 +1,142 @@
+"""What was tested: slices out of the folds' predictions, patients out of slices. Axes: N unit, K category, P patient.
+
+A unit is a slice, or a patient in one fold's test part. Repeated draws (split.scheme: holdout) test a unit more than
+once; each test then is a unit of its own, and all of them belong to the same patient. So it is with patients whose
+slices are divided among the folds (split.unit: slice). In pooling N is slices, and U units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from cac_hpc.train.predictions import Predictions
+
+Rule = Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # probability_NK, unit_N, num_units -> probability_UK
+
+
+@dataclass(frozen=True)
+class Units:
+    """Of each unit its truth, prediction, patient (an index below num_patients), fold and score, NaN where unknown."""
+
+    label: np.ndarray
+    predicted: np.ndarray
+    probability: np.ndarray  # (N, K)
+    patient: np.ndarray
+    fold: np.ndarray
+    score: np.ndarray
+    num_patients: int
+    distinct: int  # units, each counted once however often it was tested
+
+    @property
+    def num_categories(self) -> int:
+        return int(self.probability.shape[1])
+
+    @property
+    def expected_category(self) -> np.ndarray:
+        """Category numbers weighed by their probabilities, (N,); rounded, so that what is equal ties in ranks."""
+        return np.asarray(np.round(self.probability @ np.arange(self.num_categories, dtype=float), 9))
+
+
+def slice_units(found: Mapping[int, Predictions], studies: pd.DataFrame, num_categories: int) -> Units:
+    """All slices that the folds tested.
+
+    Args:
+        found: predictions by fold.
+        studies: columns study, patient and, where it is known, score.
+    """
+    names = sorted({study for predictions in found.values() for study in predictions.studies})
+    rows = studies.set_index("study").loc[names]
+    patients, owner = np.unique(rows["patient"].to_numpy(str), return_inverse=True)
+    score = pd.to_numeric(rows["score"]).to_numpy(float) if "score" in rows else np.full(len(names), np.nan)
+    study = [np.searchsorted(names, predictions.studies)[predictions.study] for predictions in found.values()]
+    study_N = _joined(study, np.zeros(0, int))
+    at_N = _joined([predictions.slice for predictions in found.values()], np.zeros(0, int))
+    probability = _joined([one.probability for one in found.values()], np.zeros((0, num_categories), np.float32))
+    fold = [np.full(len(one.label), index, np.int32) for index, one in found.items()]
+    return Units(
+        label=_joined([one.label for one in found.values()], np.zeros(0, int)),
+        predicted=probability.argmax(axis=1),
+        probability=probability,
+        patient=owner[study_N],
+        fold=_joined(fold, np.zeros(0, int)),
+        score=score[study_N],
+        num_patients=len(patients),
+        distinct=num_distinct(study_N * (at_N.max(initial=0) + 1) + at_N),
+    )
+
+
+def patient_units(of_slices: Units, rule: Rule) -> Units:
+    """The same patients, each once per fold that tested it: by the highest label and score of the studies tested."""
+    number_N = of_slices.fold * of_slices.num_patients + of_slices.patient
+    there = np.bincount(number_N) > 0
+    tested, unit_N = np.flatnonzero(there), (np.cumsum(there) - 1)[number_N]
+    label, score = np.full(len(tested), -1), np.full(len(tested), -np.inf)
+    np.maximum.at(label, unit_N, of_slices.label)
+    np.maximum.at(score, unit_N, np.where(np.isnan(of_slices.score), np.inf, of_slices.score))
+    score[np.isinf(score)] = np.nan  # unknown where one is, for that one is above the last edge
+    probability = rule(of_slices.probability, unit_N, len(tested))
+    return Units(
+        label=label,
+        predicted=probability.argmax(axis=1),
+        probability=probability,
+        patient=tested % max(of_slices.num_patients, 1),
+        fold=tested // max(of_slices.num_patients, 1),
+        score=score,
+        num_patients=of_slices.num_patients,
+        distinct=of_slices.num_patients,
+    )
+
+
+def pooling_rules(top_k: int) -> dict[str, Rule]:
+    """Every way from slices to a patient; ``report.patient_rule`` names the one that counts."""
+    return {"mean": _mean, "majority": _majority, "top_k": partial(_top_k, k=top_k)}
+
+
+def _mean(probability_NK: np.ndarray, unit_N: np.ndarray, num_units: int) -> np.ndarray:
+    """Mean probability over the slices."""
+    sums = [np.bincount(unit_N, column, num_units) for column in probability_NK.T]
+    return np.asarray(np.stack(sums, axis=1) / _counts(unit_N, num_units)[:, None])
+
+
+def _majority(probability_NK: np.ndarray, unit_N: np.ndarray, num_units: int) -> np.ndarray:
+    """Share of the slices that are predicted as each category."""
+    num_categories = probability_NK.shape[1]
+    cell = unit_N * num_categories + probability_NK.argmax(axis=1)
+    votes = np.bincount(cell, minlength=num_units * num_categories).reshape(num_units, num_categories)
+    return np.asarray(votes / _counts(unit_N, num_units)[:, None])
+
+
+def _top_k(probability_NK: np.ndarray, unit_N: np.ndarray, num_units: int, k: int) -> np.ndarray:
+    """Of each category the mean of its k highest probabilities over the slices, then divided by their sum.
+
+    Where there are fewer than k slices, all of them are taken.
+    """
+    order = np.argsort(unit_N, kind="stable")
+    count_U = _counts(unit_N, num_units)
+    first_U = np.cumsum(count_U) - count_U
+    highest_UK = np.empty((num_units, probability_NK.shape[1]))
+    for count in np.unique(count_U):  # units of as many slices are one array
+        units = np.flatnonzero(count_U == count)
+        rows = order[first_U[units][:, None] + np.arange(count)]
+        taken = min(k, int(count))
+        part = np.partition(probability_NK[rows], count - taken, axis=1)[:, count - taken :]
+        highest_UK[units] = np.sort(part, axis=1).mean(axis=1, dtype=float)
+    return np.asarray(highest_UK / highest_UK.sum(axis=1, keepdims=True))
+
+
+def _counts(unit_N: np.ndarray, num_units: int) -> np.ndarray:
+    return np.bincount(unit_N, minlength=num_units)
+
+
+def num_distinct(number_N: np.ndarray) -> int:
+    """How many different numbers, from 0 and about as high as there are units; np.unique takes ten times as long."""
+    return int(np.count_nonzero(np.bincount(number_N)))
+
+
+def _joined(parts: list[np.ndarray], empty: np.ndarray) -> np.ndarray:
+    return np.concatenate(parts) if parts else empty

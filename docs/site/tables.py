@@ -1,0 +1,226 @@
+"""Write the generated parts of docs/ from the code, and the API pages when MkDocs builds the site.
+
+python docs/site/tables.py      rewrites the parts between <!-- generated: NAME --> and <!-- end -->
+"""
+
+import ast
+import dataclasses
+import itertools
+import json
+import re
+import sys
+import types
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).resolve().parents[1]
+ROOT = DOCS.parent
+sys.path.insert(0, str(ROOT))
+
+PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SCHEMA = ROOT / "cac_hpc" / "statistics" / "report.schema.json"
+ORDER = ROOT / "tests" / "test_architecture.py"
+
+
+def outputs() -> dict[Path, str]:
+    """Each file with generated parts, as it should be."""
+    from cac_hpc.statistics import results
+
+    found = {path: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
+    pages = {path: PART.sub(_part, text) for path, text in found.items() if PART.search(text)}
+    return pages | {SCHEMA: json.dumps(results.schema(), indent=1) + "\n"}
+
+
+def _part(match: re.Match[str]) -> str:
+    return f"{match[1]}\n{PARTS[match[2]]()}\n\n{match[3]}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ("---",) * len(head), *rows]
+    assert not any("|" in cell for row in rows for cell in row), "programs differ in how they read | in a cell"
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def reasons() -> str:
+    """Every reason code of rejected.csv."""
+    from cac_hpc.run.reasons import REASONS
+
+    rows = [(f"`{code}`", meaning, advice) for code, (meaning, advice) in REASONS.items()]
+    return table(("reason", "meaning", "what to do"), rows)
+
+
+def attributes() -> str:
+    """DICOM attributes that separate phases and acquisitions, and that indicate a contrast agent."""
+    from cac_hpc.volumes import acquisition, phases
+
+    groups: dict[str, Iterable[str]] = {
+        "phase and acquisition, in this order": phases.TELLING,
+        "interleaved acquisitions: values that rise or fall along the patient": phases.RISING,
+        "contrast agent: name or denial": acquisition.AGENTS,
+        "contrast agent: present if above zero": acquisition.AMOUNTS,
+        "contrast agent: present if given": acquisition.SIGNS,
+        "contrast agent of a frame (enhanced CT)": acquisition.OF_FRAME,
+    }
+    return table(("what", "DICOM attributes"), [(name, ", ".join(group)) for name, group in groups.items()])
+
+
+def literal(name: str) -> Any:
+    """A constant of tests/test_architecture.py, where the order of packages and the owners of libraries are data."""
+    for node in ast.parse(ORDER.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+    raise ValueError(f"{ORDER} has no {name}")
+
+
+def summary(path: Path) -> str:
+    """The first sentence or paragraph of a module's docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.split("\n\n")[0].split()).replace("``", "`")
+
+
+def modules_of(package: str) -> list[Path]:
+    return sorted(path for path in (ROOT / "cac_hpc" / package).glob("*.py") if path.stem != "__init__")
+
+
+def packages() -> str:
+    """Packages in the order in which they are built on each other."""
+    rows = [
+        (f"[`{name}`](#{name})", summary(ROOT / "cac_hpc" / name / "__init__.py"), str(len(modules_of(name))))
+        for name in literal("PACKAGES")
+    ]
+    return table(("package", "what", "modules"), rows)
+
+
+def modules() -> str:
+    """Every module by package, with the first paragraph of its docstring."""
+    parts = [
+        f"### {name}\n\n" + table(("module", "what"), [(f"`{path.stem}`", summary(path)) for path in modules_of(name)])
+        for name in literal("PACKAGES")
+    ]
+    return "\n\n".join(parts)
+
+
+def owners() -> str:
+    """Which module imports which library."""
+    rows = [(f"`{name}`", ", ".join(f"`{one}`" for one in sorted(of))) for name, of in literal("OWNERS").items()]
+    return table(("library", "imported by"), rows)
+
+
+def settings() -> str:
+    """Every setting of every section, with its default and the comment or docstring at its field."""
+    from cac_hpc.run import config
+
+    parts = [
+        f"### {key}\n\n" + table(("setting", "type", "default", "meaning"), list(_settings(key, kind)))
+        for key, kind in typing.get_type_hints(config.Config).items()
+        if dataclasses.is_dataclass(kind)
+    ]
+    return "\n\n".join(parts)
+
+
+def _settings(key: str, kind: Any, base: Any = None) -> Iterator[tuple[str, ...]]:
+    from cac_hpc.run.reasons import REASONS
+
+    hints, notes = typing.get_type_hints(kind), comments(kind.__name__)
+    for spec in dataclasses.fields(kind):
+        name, hint = f"{key}.{spec.name}", hints[spec.name]
+        if dataclasses.is_dataclass(hint):
+            yield from _settings(name, hint, spec.default)
+            continue
+        of_check = REASONS[spec.name][0] if key == "pack.checks" else ""
+        default = spec.default if base is None else getattr(base, spec.name)
+        yield f"`{name}`", _type(hint), _shown(default), "; ".join(filter(None, (of_check, notes[spec.name])))
+
+
+def _type(hint: Any) -> str:
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return ", ".join(f"`{one}`" for one in arguments)
+    if isinstance(hint, types.UnionType):
+        return ", ".join("none" if one is type(None) else _type(one) for one in arguments)
+    if typing.get_origin(hint) is tuple:
+        return (
+            "texts" if arguments[0] is str else "numbers" if arguments[-1] is Ellipsis else f"{len(arguments)} numbers"
+        )
+    names = {str: "text", int: "integer", float: "number", bool: "true, false"}
+    return names.get(hint, "options")
+
+
+def _shown(default: Any) -> str:
+    from cac_hpc.run.config import plain
+
+    return "" if default is dataclasses.MISSING else f"`{json.dumps(plain(default))}`"
+
+
+def comments(name: str) -> dict[str, str]:
+    """What stands at each field of a dataclass of the settings: a comment on its line, or a docstring below it."""
+    source = (ROOT / "cac_hpc" / "run" / "config.py").read_text(encoding="utf-8")
+    lines = source.splitlines()
+    kind = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name)
+    found: dict[str, str] = {}
+    for node, after in zip(kind.body, [*kind.body[1:], None], strict=True):
+        if not isinstance(node, ast.AnnAssign):
+            continue
+        above = [line.strip() for line in itertools.takewhile(_is_comment, reversed(lines[: node.lineno - 1]))]
+        own = lines[(node.end_lineno or node.lineno) - 1][node.end_col_offset :].strip()
+        text = " ".join(line.lstrip("# ") for line in (*reversed(above), own) if line)
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            text = " ".join(str(after.value.value).split())
+        found[ast.unparse(node.target)] = text
+    return found
+
+
+def _is_comment(line: str) -> bool:
+    return line.lstrip().startswith("#")
+
+
+def report() -> str:
+    """The top level of report.json, and the types below it."""
+    from cac_hpc.statistics import results
+
+    rows = [(f"`{spec.name}`", f"`{_alternatives(spec)}`") for spec in dataclasses.fields(results.Report)]
+    own: list[Any] = [kind for kind in vars(results).values() if getattr(kind, "__module__", None) == results.__name__]
+    kinds = [kind for kind in own if dataclasses.is_dataclass(kind) and not kind.__name__.startswith("_")]
+    defined = [(f"`{kind.__name__}`", _first_line(kind), _keys(kind)) for kind in kinds if kind is not results.Report]
+    return table(("key", "type"), rows) + "\n\n" + table(("type", "what", "keys"), defined)
+
+
+def _alternatives(spec: "dataclasses.Field[Any]") -> str:
+    return str(spec.type).replace(" | ", " or ")
+
+
+def _first_line(kind: Any) -> str:
+    return " ".join((kind.__doc__ or "").split("\n\n")[0].split())
+
+
+def _keys(kind: Any) -> str:
+    return ", ".join(f"`{spec.name}`" for spec in dataclasses.fields(kind))
+
+
+PARTS = {part.__name__: part for part in (reasons, attributes, packages, modules, owners, settings, report)}
+
+
+def on_config(config: Any) -> None:
+    """MkDocs: an API page for each package, at the end of the navigation."""
+    config.nav.append({"API": [{name: f"api/{name}.md"} for name in literal("PACKAGES")]})
+
+
+def on_files(files: Any, config: Any) -> None:
+    """MkDocs: the API pages themselves, which mkdocstrings fills in."""
+    from mkdocs.structure.files import File  # type: ignore[import-not-found]
+
+    for name in literal("PACKAGES"):
+        text = f"# cac_hpc.{name}\n\n::: cac_hpc.{name}\n"
+        files.append(File.generated(config, f"api/{name}.md", content=text))
+
+
+def main() -> None:
+    for path, text in outputs().items():
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
