@@ -124,7 +124,7 @@ def gather(part: T, world: World) -> list[T]:
 
 
 class Agreement:
-    """What all ranks do at a step boundary: the strongest wish of any of them, the same on all.
+    """What all ranks do at a step boundary: the highest request of any of them, the same on all.
 
     The answer comes one step later, so that no step waits for it.
     """
@@ -133,18 +133,18 @@ class Agreement:
         self._world = world
         self._asked: tuple[Tensor, Any] | None = None
 
-    def later(self, wish: int) -> int:
-        """Tell this step's wish; returns the strongest of the step before."""
-        decided, tensor = self._take(), torch.tensor([wish])
+    def later(self, request: int) -> int:
+        """Send this step's request; returns the highest of the step before."""
+        decided, tensor = self._take(), torch.tensor([request])
         work = None
         if self._world.size > 1:
             work = dist.all_reduce(tensor, dist.ReduceOp.MAX, group=self._world.control, async_op=True)
         self._asked = tensor, work
         return decided
 
-    def now(self, wish: int) -> int:
-        """Tell a wish; returns the strongest of it and of what was not answered yet."""
-        before = self.later(wish)
+    def now(self, request: int) -> int:
+        """Send a request; returns the highest of it and of what was not answered yet."""
+        before = self.later(request)
         return max(before, self._take())
 
     def _take(self) -> int:

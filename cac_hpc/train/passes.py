@@ -33,7 +33,7 @@ from cac_hpc.train.steps import Share
 GENERATIONS = 2  # checkpoints that are kept
 LOOK_STEPS = {"cpu": 1, "cuda": 32}  # between two looks at the losses: a GPU waits for them
 NOT_FINITE = 5  # losses in a row that end the fold
-GO_ON, SAVE, STOP = range(3)  # what a rank may wish at a step boundary, the stronger the higher
+GO_ON, SAVE, STOP = range(3)  # what a rank may request at a step boundary; the highest of all ranks is done
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def train_pass(attempt: Attempt) -> tuple[float, int]:
             _look_at_losses(attempt)
             if not train.compile:  # else a step may take as long as compiling
                 attempt.heart.measured(time.perf_counter() - before)
-            obey(attempt, attempt.agreement.later(wish(attempt)))
+            carry_out(attempt, attempt.agreement.later(requested(attempt)))
             attempt.heart.moved("reading", epoch=epoch, step=step + 2)
             before = time.perf_counter()
     return waited, sum(map(data.num_slices, batches[first:]))
@@ -179,15 +179,15 @@ def remedy(cfg: Config) -> str:
     return f"lower train.learning_rate from {cfg.train.learning_rate:g}, or set train.precision fp32"
 
 
-def wish(attempt: Attempt) -> int:
-    """What this rank wants at the next step boundary."""
+def requested(attempt: Attempt) -> int:
+    """What this rank requests at the next step boundary."""
     if attempt.heart.stop_asked_by:
         return STOP
     due = time.monotonic() - attempt.saved_s >= 60 * attempt.cfg.train.checkpoint_minutes
     return SAVE if attempt.world.is_main and due else GO_ON
 
 
-def obey(attempt: Attempt, decision: int) -> None:
+def carry_out(attempt: Attempt, decision: int) -> None:
     """Do what all ranks agreed on.
 
     Raises: Stopped after saving, if that was it.

@@ -115,7 +115,7 @@ def _go_on(state: TrainingState, path: Path, saved: dict[str, Any], made_with: M
     Raises: InputError naming the differences if the end would not be the same to the last bit, unless that is allowed.
     """
     changed = config.differences(saved["made_with"], made_with)
-    elsewhere = [line for line in changed if line.startswith("device:")]  # the scheduler's choice, nobody's wish
+    elsewhere = [line for line in changed if line.startswith("device:")]  # the scheduler's choice, not the user's
     differences = [line for line in changed if line not in elsewhere]
     if differences and not cfg.train.allow_inexact_resume:
         raise InputError(

@@ -115,7 +115,9 @@ def _run_epoch(run: RunPaths, attempt: Attempt) -> None:
     state.end_epoch(row, speed)
     _tell(run, attempt, row, speed)
     last = state.epochs == cfg.train.epochs
-    passes.obey(attempt, attempt.agreement.now(max(passes.wish(attempt), passes.SAVE if last else passes.GO_ON)))
+    passes.carry_out(
+        attempt, attempt.agreement.now(max(passes.requested(attempt), passes.SAVE if last else passes.GO_ON))
+    )
 
 
 def _validate(attempt: Attempt) -> dict[str, Any]:

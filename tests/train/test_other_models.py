@@ -91,7 +91,7 @@ def test_a_model_of_studies_that_was_stopped_ends_in_the_same_bytes(tmp_path, sc
         folder.mkdir()
         run = sealed_run(folder, scans, packed, "study_mean", residency=residency, augment=augment)
         with monkeypatch.context() as patch:
-            patch.setattr(passes, "wish", lambda attempt: passes.STOP if attempt.state.step == 2 else passes.GO_ON)
+            patch.setattr(passes, "requested", lambda attempt: passes.STOP if attempt.state.step == 2 else passes.GO_ON)
             assert not stops or training.train_fold(run.root, 0) == RESUMABLE
         assert training.train_fold(run.root, 0) == 0
         ends.append([path.read_bytes() for path in (run.fold(0).model, run.fold(0).predictions, run.fold(0).history)])
