@@ -313,7 +313,7 @@ def test_settings_and_published_figures_that_were_changed_are_a_contradiction(tm
     part = summary
     for name in names:
         part = part[int(name) if name.isdecimal() else name]
-    part[last] = 0.5
+    part[last] = 0.5 if isinstance(part[last], float) else part[last] + 1
     found = consistency.contradictions(run, settings.load(run.config), summary)
     assert any(re.match(rf"{names[0]}\S*.*{last if last != 'value' else 'recall'}", line) for line in found), found
 
