@@ -11,7 +11,7 @@ from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
 from cac_hpc.report import absence, circumstances, manifest, pictures, publishing, wording, writing
-from cac_hpc.run import causes, ledger, paths, settings
+from cac_hpc.run import causes, ledger, paths, settings, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
@@ -95,10 +95,11 @@ def _put_away(invalid: Iterable[Path]) -> None:
 
 def _missing(run: RunPaths, faults: Mapping[int, str | None], at_work: Mapping[int, str]) -> list[MissingFold]:
     """What folds without a valid result are doing, or why they have none."""
+    states = stages.survey(run) if faults else []
 
     def reason(fold: int, fault: str | None) -> str:
         invalid = fault and Cause("predictions_invalid", words=fault.replace(f"{run.root}/", ""))
-        return causes.sentence(causes.shareable(invalid or absence.cause(run, fold), run.root))
+        return causes.sentence(causes.shareable(invalid or absence.cause(states, fold), run.root))
 
     return [
         MissingFold(fold, fold in at_work, at_work.get(fold) or reason(fold, fault)) for fold, fault in faults.items()
