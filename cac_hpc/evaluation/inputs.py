@@ -70,8 +70,7 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
     """
     cfg = settings.load(run.config)
     folds, dataset = splits.read_splits(run.splits), run.dataset(cfg.data.packed_dir)
-    sealed_digests = _read_seal(dataset)
-    studies = sealed.read_studies(dataset)
+    sealed_digests, studies = _read_seal(dataset), sealed.read_studies(dataset)
     audits = audit.check_cohort(cfg, run.splits, dataset, folds, studies) if not alone else []
     shown = {name: config.plain(getattr(cfg, name)) for name in SHOWN}
     for section, key in PATHS:
