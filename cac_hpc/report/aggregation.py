@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,8 +69,9 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
         at_work: what folds are doing, for a provisional report; None for the final one.
     """
     cfg, found = settings.load(run.config), inputs.load(run)
-    if at_work is None:
-        _put_away([run.fold(fold).predictions for fold, fault in found.faults.items() if fault])
+    for fold in (fold for fold, fault in found.faults.items() if fault and at_work is None):
+        invalid = run.fold(fold).predictions  # out of the way, so that the fold is run again; nothing is lost
+        invalid.replace(invalid.with_suffix(".csv.invalid"))
     status = "PROVISIONAL" if at_work is not None else "PARTIAL" if found.faults else "COMPLETE"
     missing = _missing(run, found.faults, at_work or {})
     report = evaluate(found, status, missing, *headline(cfg.report.title, cfg.split.unit))
@@ -85,12 +86,6 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
 def headline(title: str, unit: str) -> tuple[str, str | None]:
     """Title and banner of a report, by the unit that was divided into folds."""
     return (title, None) if unit == "patient" else (f"{title} ({wording.MARK})", wording.LEAKS)
-
-
-def _put_away(invalid: Iterable[Path]) -> None:
-    """Results that are not valid are out of the way, so that their folds are run again; nothing is lost."""
-    for path in invalid:
-        path.replace(path.with_suffix(".csv.invalid"))
 
 
 def _missing(run: RunPaths, faults: Mapping[int, str | None], at_work: Mapping[int, str]) -> list[MissingFold]:
