@@ -19,7 +19,12 @@ from cac_hpc.volumes import dicom
 from cac_hpc.run import logs
 from cac_hpc.run.commands import PhantomConfig
 from cac_hpc.run.config import InputError, LabelsConfig
-from cac_hpc.phantom import phantom, protocols, surprises, truth
+from cac_hpc.phantom import phantom, truth
+from cac_hpc.phantom import habitus
+from collections.abc import Sequence
+
+from cac_hpc.run.commands import PhantomConfig
+from cac_hpc.run.config import LabelsConfig
 
 EDGES = LabelsConfig.edges  # Agatston scores; a category ends at its edge, the edge included
 SHARES = (12, 7, 11, 12, 11, 15)  # studies of each category in the cohort that is imitated
@@ -95,7 +100,7 @@ def printed_score(score: float) -> str:
 def _write_all(out: Path, aside: Path | None, settings: PhantomConfig) -> None:
     """Write the studies, several at a time, then the sheet and the lists of truth."""
     orders = [
-        Order(out / surprises.folder_name(index, settings), aside, index, category, settings)
+        Order(out / folder_name(index, settings), aside, index, category, settings)
         for index, category in enumerate(categories(settings.studies, settings.seed), start=1)
     ]
     written = []
@@ -104,7 +109,7 @@ def _write_all(out: Path, aside: Path | None, settings: PhantomConfig) -> None:
             written.append(facts)
             advance()
     rows = [(order.folder.name, printed_score(study.score)) for order, study in zip(orders, written, strict=True)]
-    (out / "labels.csv").write_text(surprises.sheet(rows, settings), encoding="utf-8")
+    (out / "labels.csv").write_text(sheet(rows, settings), encoding="utf-8")
     if aside is not None:
         truth.write_lists(aside, written)
 
@@ -124,18 +129,18 @@ def _write_study(order: Order) -> truth.Facts:
     study = render(index, order.category, settings)
     frame = study.frame
     rng = np.random.default_rng([settings.seed, index, 1])  # of the study's number alone: no header tells the category
-    header = protocols.attributes(rng, frame.protocol, frame.field_of_view_mm, frame.thickness_mm)
+    header = habitus.attributes(rng, frame.protocol, frame.field_of_view_mm, frame.thickness_mm)
     sizes = (settings.seed, settings.studies, settings.slices, settings.matrix, settings.field_of_view_mm, index)
     dicom.write_series(
-        order.folder / surprises.series_name(index, settings),
+        order.folder / series_name(index, settings),
         study.hu_ZHW,
         pixel_spacing_mm=frame.pixel_mm,
         slice_spacing_mm=frame.spacing_mm,
         first_z_mm=frame.first_z_mm,
         uid_entropy=["cac_hpc phantom", *map(str, sizes)],
-        attributes=header | surprises.attributes(index, settings),
+        attributes=header | attributes(index, settings),
         intercept_hu=frame.protocol.intercept_hu,
-        descending=surprises.descending(index, settings),
+        descending=descending(index, settings),
     )
     if order.truth is not None:
         truth.write_mask(order.truth, order.folder.name, study)
@@ -156,3 +161,58 @@ def _complete_folder(option: str, wanted: str) -> Iterator[Path]:
         scratch.replace(path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+SERIES = "Pro_Gated_CS_3.0_I30f_3_70%"
+ABOVE = LabelsConfig.edges[-1]
+BLANK, TEXT, ABSENT = 2, 4, 6  # rows of the sheet, from 0, whose score is left out, is text, or which are not there
+STRAY = "no images,12.5"  # a row without a study
+
+
+def folder_name(index: int, settings: PhantomConfig) -> str:
+    """The study's number: with a letter, a blank and %, or a dot in some."""
+    plain = f"{index:03d}"
+    odd = (plain, f"{index}A", f"{plain} 70%", f"{plain}.x")
+    return odd[index % 4] if settings.surprises else plain
+
+
+def series_name(index: int, settings: PhantomConfig) -> str:
+    """The folder of the files in the study's folder, empty for the same."""
+    return SERIES if settings.surprises and index % 3 == 0 else ""
+
+
+def attributes(index: int, settings: PhantomConfig) -> dict[str, object]:
+    """Header elements that are odd: no study and series UID in some, UIDs that are none in others."""
+    if not settings.surprises or index % 5 > 1:
+        return {}
+    made_up = None if index % 5 == 0 else f"1.2.840.0113619.02.{index}"  # no part of a UID starts with 0
+    return {"StudyInstanceUID": made_up, "SeriesInstanceUID": made_up and f"{made_up}.01"}
+
+
+def descending(index: int, settings: PhantomConfig) -> bool:
+    """Whether instance numbers run from the head down."""
+    return settings.surprises and index % 2 == 0
+
+
+def sheet(rows: Sequence[tuple[str, str]], settings: PhantomConfig) -> str:
+    """The label sheet as CSV.
+
+    Args:
+        rows: study and score of each.
+    """
+    if not settings.surprises:
+        return "\n".join(["study,score", *(f"{study},{score}" for study, score in rows)]) + "\n"
+    lines = ["study ,score ,remark"]
+    for number, (study, _) in enumerate(rows):
+        if number != ABSENT:
+            lines.append(f"{study},{_odd_score(number, rows)},")
+    return "\n".join([*lines, f"{STRAY},"]) + "\n"
+
+
+def _odd_score(number: int, rows: Sequence[tuple[str, str]]) -> str:
+    """Of those above the last edge the first says no more than that, the second has a comma in it."""
+    score = rows[number][1]
+    high = [at for at, (_, value) in enumerate(rows) if float(value) > ABOVE and at not in (BLANK, TEXT, ABSENT)]
+    if number in high[:2]:
+        return f">{ABOVE:g}" if number == high[0] else f'"{float(score):,}"'
+    return {BLANK: "", TEXT: "n/a"}.get(number, score)

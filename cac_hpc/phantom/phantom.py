@@ -14,9 +14,11 @@ from scipy import ndimage
 from cac_hpc.calcium import agatston
 from cac_hpc.run.commands import PhantomConfig
 from cac_hpc.run.config import InputError, WorkError
-from cac_hpc.phantom import chambers, coronaries, distractors, formation, habitus, plaques, protocols, thorax
+from cac_hpc.phantom import chambers, distractors, formation, habitus, coronaries, thorax
+from cac_hpc.phantom import habitus
+from cac_hpc.phantom import coronaries
 from cac_hpc.phantom.canvas import Grid
-from cac_hpc.phantom.protocols import Protocol
+from cac_hpc.phantom.habitus import Protocol
 
 HEART_SPAN_MM = 84.0  # covered by the slices at least
 HEART_MIDDLE_Z_MM = -13.0
@@ -58,7 +60,7 @@ class Study:
     artery_ZHW: np.ndarray
     frame: Frame
     score: float
-    deposits: list[plaques.Deposit]
+    deposits: list[coronaries.Deposit]
 
     @property
     def mask_ZHW(self) -> np.ndarray:
@@ -79,7 +81,7 @@ class Chest:
 
 def draw_frame(rng: np.random.Generator, settings: PhantomConfig) -> Frame:
     """Draw a scanner and its slices; what the settings name is as they say."""
-    protocol = protocols.PROTOCOLS[0] if settings.easy else protocols.draw_protocol(rng)
+    protocol = habitus.PROTOCOLS[0] if settings.easy else habitus.draw_protocol(rng)
     drawn_slices = int(rng.integers(protocol.slices[0], protocol.slices[1] + 1))
     drawn_view_mm = round(float(rng.uniform(*protocol.field_of_view_mm)))
     num_slices = settings.slices or drawn_slices
@@ -157,15 +159,15 @@ def _noise_hu(rng: np.random.Generator, frame: Frame, grid: Grid) -> np.ndarray:
 
 def _calcify(
     rng: np.random.Generator, chest: Chest, frame: Frame, target: tuple[float, float], easy: bool
-) -> list[plaques.Deposit]:
+) -> list[coronaries.Deposit]:
     """Put plaques into a chest, in place, that bring its score between the least and the largest."""
     box = ndimage.find_objects((chest.artery_ZHW > 0).view(np.uint8))[0]
-    region = plaques.Region(
+    region = coronaries.Region(
         chest.hu_ZHW[box], chest.artery_ZHW[box], chest.grid.crop(box), frame.spacing_mm, frame.protocol.kernel.blur_mm
     )
     for _ in range(ATTEMPTS):
         wanted = float(np.exp(rng.uniform(*np.log(target))))
-        added_ZHW, deposits = plaques.place_plaques(rng, region, chest.courses, wanted, chest.motion_mm, easy)
+        added_ZHW, deposits = coronaries.place_plaques(rng, region, chest.courses, wanted, chest.motion_mm, easy)
         if target[0] <= region.score(added_ZHW) <= target[1]:
             inside = region.artery_ZHW > 0
             region.hu_ZHW[inside] += added_ZHW[inside]

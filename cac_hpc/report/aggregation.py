@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
-from cac_hpc.report import absence, circumstances, manifest, pictures, publishing, wording, writing
-from cac_hpc.run import causes, ledger, paths, settings, stages
+from cac_hpc.report import absence, circumstances, manifest, markdown, pages, pictures, publishing, tables, wording
+from cac_hpc.report.circumstances import Circumstances
+from cac_hpc.run import causes, escaping, ledger, paths, settings, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics import results
 from cac_hpc.statistics.results import MissingFold, Report
 
 
@@ -77,7 +79,7 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     report = evaluate(found, status, missing, *headline(cfg.report.title, cfg.split.unit))
     histories = {fold: run.fold(fold).history for fold in found.results}
     pictures.draw(run.report / "figures", report, histories, run.dataset(cfg.data.packed_dir), cfg.report)
-    writing.write(run.report, report, circumstances.collect(run, cfg), cfg.report.window_hu)
+    write(run.report, report, circumstances.collect(run, cfg), cfg.report.window_hu)
     manifest.write(run.report)
     report_json.write(run.report_json, report)
     return report
@@ -110,3 +112,24 @@ def _log_result(root: Path, report: Report) -> None:
         else:
             again = f"python jobs/launch_cv.py --resume {shlex.quote(str(root))}"
             log.error("fold %d is missing: %s; to run it: %s", fold.fold, fold.reason, again)
+
+
+def write(folder: Path, report: Report, found: Circumstances, window_hu: Sequence[float]) -> None:
+    """Write them, and circumstances.json; arguments are those of `texts`."""
+    paths.write_json(folder / circumstances.FILE, results.to_json(found))
+    for name, text in texts(folder, report, found, window_hu).items():
+        paths.write_text(folder / name, text)
+
+
+def texts(folder: Path, report: Report, found: Circumstances, window_hu: Sequence[float]) -> dict[str, str]:
+    """Their contents by their names, relative to the report's folder.
+
+    Args:
+        folder: of the report, with its pictures. window_hu: in which slices are shown.
+    """
+    return {
+        **pages.of_report(folder, report, found, window_hu),
+        paths.page_name(report.status, "md"): markdown.page(report),
+        **{f"tables/{name}": escaping.csv_text(table) for name, table in tables.csv(report).items()},
+        **{f"tables/{name}": text for name, text in tables.latex(report).items()},
+    }

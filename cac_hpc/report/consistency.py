@@ -17,7 +17,7 @@ import numpy as np
 
 from cac_hpc.evaluation import inputs, published, report_json
 from cac_hpc.evaluation.evaluate import evaluate
-from cac_hpc.report import aggregation, circumstances, writing
+from cac_hpc.report import aggregation, circumstances
 from cac_hpc.report.circumstances import Circumstances
 from cac_hpc.run import logs, paths, settings
 from cac_hpc.run.config import Config, InputError
@@ -135,7 +135,7 @@ def _against_folds(report: Report) -> Iterator[str]:
 
 def _against_files(folder: Path, cfg: Config, report: Report) -> Iterator[str]:
     made_in = from_json(paths.read_json(folder / circumstances.FILE), Circumstances)
-    wanted = writing.texts(folder, report, made_in, cfg.report.window_hu)
+    wanted = aggregation.texts(folder, report, made_in, cfg.report.window_hu)
     statuses = [status for status in paths.STATUSES if status != report.status]
     others = [paths.page_name(status, *kind) for status in statuses for kind in paths.PAGES]
     yield from (f"{name}: of a report of another status" for name in others if (folder / name).exists())

@@ -12,7 +12,10 @@ from pydicom.uid import CTImageStorage
 from cac_hpc.calcium import agatston
 from cac_hpc.dataset import shards
 from cac_hpc.dataset.labels import match_labels
-from cac_hpc.phantom import cohort, coronaries, formation, phantom, protocols, surprises
+from cac_hpc.phantom import cohort, formation, phantom
+from cac_hpc.phantom import habitus
+from cac_hpc.phantom import coronaries
+from cac_hpc.phantom import cohort
 from cac_hpc.run import paths, settings
 from cac_hpc.run.commands import PhantomConfig
 from cac_hpc.run.config import InputError, LabelsConfig
@@ -114,7 +117,7 @@ def test_few_slices_still_span_the_heart_and_many_lie_as_close_as_a_scanner_take
     assert few.spacing_mm * few.num_slices == phantom.HEART_SPAN_MM
     drawn = [phantom.draw_frame(rng, PhantomConfig(out="")) for _ in range(200)]
     assert {frame.spacing_mm for frame in drawn} == {2.5, 3.0}
-    assert {frame.protocol.model for frame in drawn} == {protocol.model for protocol in protocols.PROTOCOLS}
+    assert {frame.protocol.model for frame in drawn} == {protocol.model for protocol in habitus.PROTOCOLS}
     for frame in drawn:
         assert 46 <= frame.num_slices <= 96
         assert 165 <= frame.field_of_view_mm <= 260
@@ -182,7 +185,7 @@ def test_files_and_truth_together_give_the_score_of_record(written):
         artery = np.load(truth / f"{study}.npz")["artery"]
         assert agatston.score_volume(hu, artery > 0, pixel_mm, spacing_mm) == pytest.approx(row["score"], rel=1e-12)
         assert lesions.loc[lesions["study"] == study, "score"].sum() == pytest.approx(row["score"])
-    assert (truth / "plaques.csv").is_file()
+    assert (truth / "coronaries.csv").is_file()
 
 
 def test_truth_inside_the_cohort_is_refused():
@@ -209,10 +212,10 @@ def surprised(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_surprises_are_planted(surprised):
     folders = sorted(path.name for path in surprised.iterdir() if path.is_dir())
     assert folders == sorted(
-        surprises.folder_name(index, PhantomConfig(out="", surprises=True)) for index in range(1, 13)
+        cohort.folder_name(index, PhantomConfig(out="", surprises=True)) for index in range(1, 13)
     )
     assert {"002 70%", "5A", "003.x", "004"} <= set(folders)
-    assert (surprised / "003.x" / surprises.SERIES).is_dir()
+    assert (surprised / "003.x" / cohort.SERIES).is_dir()
     first = {name: pydicom.dcmread(next((surprised / name).rglob("IM0001.dcm"))) for name in folders}
     last = {name: pydicom.dcmread(next((surprised / name).rglob("IM0012.dcm"))) for name in folders}
     rising = {name: first[name].ImagePositionPatient[2] < last[name].ImagePositionPatient[2] for name in folders}
@@ -275,7 +278,7 @@ def test_options_of_make_phantom_are_read_as_they_are_named():
 
 
 @pytest.mark.parametrize(
-    "protocol", protocols.PROTOCOLS, ids=[protocol.kernel_name for protocol in protocols.PROTOCOLS]
+    "protocol", habitus.PROTOCOLS, ids=[protocol.kernel_name for protocol in habitus.PROTOCOLS]
 )
 def test_noise_has_the_grain_of_a_medium_soft_kernel(protocol):
     """Correlation of neighbours 0.80 to 0.92, at two pixels 0.41 to 0.73, as in public gated exams."""
