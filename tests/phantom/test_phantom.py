@@ -13,7 +13,7 @@ from cac_hpc.calcium import agatston
 from cac_hpc.dataset import shards
 from cac_hpc.dataset.labels import match_labels
 from cac_hpc.phantom import cohort, coronaries, formation, phantom, protocols, surprises
-from cac_hpc.run import paths, settings
+from cac_hpc.run import commands, paths
 from cac_hpc.run.commands import PhantomConfig
 from cac_hpc.run.config import InputError, LabelsConfig
 from cac_hpc.run.paths import RunPaths
