@@ -14,7 +14,7 @@ from cac_hpc.dataset.splits import Fold
 from cac_hpc.evaluation import audit, occlusion, pairing, published, split_by_slice
 from cac_hpc.evaluation.occlusion import Blanking, Views
 from cac_hpc.evaluation.pairing import Finished
-from cac_hpc.evaluation.published import Table
+from cac_hpc.evaluation.published import PublishedTable
 from cac_hpc.run import causes, config, digests, paths, settings
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError, LabelsConfig, ReportConfig
@@ -53,7 +53,7 @@ class Inputs:
     results: dict[int, FoldResult]
     faults: dict[int, str | None]  # of the other folds: what is wrong with their predictions, None if they have none
     digests: Digests
-    published: Table | Absent | None
+    published: PublishedTable | Absent | None
     reference: Finished | Absent | None  # of a complete run that divides slices, the one that divides patients
 
     @property
@@ -71,20 +71,14 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
     """
     cfg = settings.load(run.config)
     folds, dataset = splits.read_splits(run.splits), run.dataset(cfg.data.packed_dir)
-    sealed_digests = _read_seal(dataset)
-    studies = sealed.read_studies(dataset)
+    sealed_digests, studies = _read_seal(dataset), sealed.read_studies(dataset)
     audits = audit.check_cohort(cfg, run.splits, dataset, folds, studies) if not alone else []
     shown = {name: config.plain(getattr(cfg, name)) for name in SHOWN}
     for section, key in PATHS:
         del shown[section][key]
     splits_sha256 = digests.file_sha256(run.splits)
-    by_study = studies.set_index("study")
-
-    def read(index: int) -> FoldResult | str | None:
-        return _read_fold(run.fold(index), index, folds[index], by_study, splits_sha256, len(cfg.labels.names))
-
-    with ThreadPoolExecutor(2) as pool:
-        read_folds = dict(enumerate(pool.map(read, range(len(folds)))))
+    files = [run.fold(index) for index in range(len(folds))]
+    read_folds = _read_folds(files, folds, studies, splits_sha256, len(cfg.labels.names))
     found = {fold: one for fold, one in read_folds.items() if isinstance(one, FoldResult)}
     faults = {fold: one for fold, one in read_folds.items() if not isinstance(one, FoldResult)}
     return Inputs(
@@ -116,6 +110,18 @@ def _read_seal(dataset: DatasetPaths) -> tuple[str, str]:
     return content["studies_sha256"], content["plan_sha256"]
 
 
+def _read_folds(
+    files: Sequence[FoldPaths], folds: Sequence[Fold], studies: pd.DataFrame, splits_sha256: str, num_categories: int
+) -> dict[int, FoldResult | str | None]:
+    by_study = studies.set_index("study")
+
+    def read(index: int) -> FoldResult | str | None:
+        return _read_fold(files[index], index, folds[index], by_study, splits_sha256, num_categories)
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(enumerate(pool.map(read, range(len(folds)))))
+
+
 def _read_fold(
     files: FoldPaths, index: int, fold: Fold, studies: pd.DataFrame, splits_sha256: str, num_categories: int
 ) -> FoldResult | str | None:
@@ -135,7 +141,7 @@ def _read_fold(
     return FoldResult(found, occlusion.read_views(files, index, facts.get("views_sha256", {}), num_categories), facts)
 
 
-def _read_published(named: str | None, names: Sequence[str]) -> Table | Absent | None:
+def _read_published(named: str | None, names: Sequence[str]) -> PublishedTable | Absent | None:
     """The table that is shown with the results."""
     if named is None:
         return None

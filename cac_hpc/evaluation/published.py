@@ -39,7 +39,7 @@ NOT_CLAIMED = ("", "-", "null", "~")
 
 
 @dataclass(frozen=True)
-class Table:
+class PublishedTable:
     """A matrix (K, K), rows true, and its claims as they were written: a text, or one per category."""
 
     title: str
@@ -59,7 +59,7 @@ class Finding:
     said: str
 
 
-def read(path: Path) -> Table:
+def read(path: Path) -> PublishedTable:
     """Read a file.
 
     Raises: InputError naming the file, what was found and what was wanted.
@@ -71,7 +71,7 @@ def read(path: Path) -> Table:
         raise InputError(f"{path}: {error}") from None
 
 
-def read_for(path: Path, names: Sequence[str]) -> Table:
+def read_for(path: Path, names: Sequence[str]) -> PublishedTable:
     """Read a file whose results are to be shown with others of the same categories.
 
     Raises: InputError naming the file, what was found and what was wanted.
@@ -89,7 +89,7 @@ def read_for(path: Path, names: Sequence[str]) -> Table:
     return table
 
 
-def findings(table: Table) -> list[Finding]:
+def findings(table: PublishedTable) -> list[Finding]:
     """One finding per claim, and one for each pair of claims that cannot both be true."""
     known = _known(table.matrix)
     return [
@@ -97,7 +97,7 @@ def findings(table: Table) -> list[Finding]:
     ] + list(_between_claims(table))
 
 
-def show(path: Path, table: Table) -> int:
+def show(path: Path, table: PublishedTable) -> int:
     """Print what became of every claim; returns 1 if anything is contradicted, else 0."""
     found = findings(table)
     wrong = [finding for finding in found if not finding.agrees]
@@ -126,7 +126,7 @@ def _per_category() -> set[str]:
 
 
 def _of_claim(
-    name: str, claimed: str | Sequence[str], known: Mapping[str, np.ndarray], table: Table
+    name: str, claimed: str | Sequence[str], known: Mapping[str, np.ndarray], table: PublishedTable
 ) -> Iterator[Finding]:
     if isinstance(claimed, str):
         kinds = KINDS.get(name, (name,))
@@ -146,7 +146,7 @@ def _of_claim(
             yield Finding(f"{name} of {category}", text, _fits(text, float(value)), said)
 
 
-def _between_claims(table: Table) -> Iterator[Finding]:
+def _between_claims(table: PublishedTable) -> Iterator[Finding]:
     """Claims that contradict each other, whatever the matrix holds."""
     claims = {name: text for name, text in table.claims.items() if isinstance(text, str)}
     n = _number(claims["n"])[0] if "n" in claims else float(table.matrix.sum())
@@ -184,7 +184,7 @@ def _text(value: float) -> str:
     return f"{value:.0f}" if value.is_integer() and value > 1 else f"{value:.4f}"
 
 
-def _checked(content: Any) -> Table:
+def _checked(content: Any) -> PublishedTable:
     if not isinstance(content, dict) or "matrix" not in content:
         raise ValueError("found no matrix, wanted the rows of a confusion matrix under that name")
     if unknown := sorted(content.keys() - set(KEYS)):
@@ -206,7 +206,9 @@ def _checked(content: Any) -> Table:
     title, level = str(content.get("title") or "the published table"), content.get("level", "slice")
     if level not in ("slice", "patient"):
         raise ValueError(f"level is {level!r}, but must be slice or patient, what the matrix counts")
-    return Table(title, level, tuple(map(str, categories)), matrix.T if side == "predicted" else matrix, claims)
+    return PublishedTable(
+        title, level, tuple(map(str, categories)), matrix.T if side == "predicted" else matrix, claims
+    )
 
 
 def _checked_claims(claims: Any, size: int) -> dict[str, str | list[str]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from cac_hpc.cluster.outlook import Outlook
 from cac_hpc.cluster.states import OPEN
-from cac_hpc.run import lock, stages
+from cac_hpc.run import lock
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import TaskState
@@ -46,14 +47,14 @@ def look(run: RunPaths) -> Look:
     )
 
 
-def cause(run: RunPaths, fold: int) -> Cause:
-    """Why the ledger says that a fold has ended without a result."""
-    told = next((state for state in stages.survey(run) if (state.stage, state.task) == ("folds", fold)), None)
-    if told is None or told.state in ("planned", "submitted"):
-        return (told and told.cause) or Cause("never_started")
-    if told.state == "running":
-        return Cause("interrupted", place=(told.progress or "its start").partition(",")[0])
-    return told.cause or Cause("no_result")
+def cause(states: Iterable[TaskState], fold: int) -> Cause:
+    """Why a fold has ended without a result, by what the ledger says of all tasks."""
+    found = next((state for state in states if (state.stage, state.task) == ("folds", fold)), None)
+    if found is None or found.state in ("planned", "submitted"):
+        return (found and found.cause) or Cause("never_started")
+    if found.state == "running":
+        return Cause("interrupted", place=(found.progress or "its start").partition(",")[0])
+    return found.cause or Cause("no_result")
 
 
 def _doing(state: TaskState) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
 from cac_hpc.report import absence, circumstances, manifest, pictures, publishing, wording, writing
-from cac_hpc.run import causes, ledger, paths, settings
+from cac_hpc.run import causes, ledger, paths, settings, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
@@ -69,8 +69,9 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
         at_work: what folds are doing, for a provisional report; None for the final one.
     """
     cfg, found = settings.load(run.config), inputs.load(run)
-    if at_work is None:
-        _put_away([run.fold(fold).predictions for fold, fault in found.faults.items() if fault])
+    for fold in (fold for fold, fault in found.faults.items() if fault and at_work is None):
+        invalid = run.fold(fold).predictions  # out of the way, so that the fold is run again; nothing is lost
+        invalid.replace(invalid.with_suffix(".csv.invalid"))
     status = "PROVISIONAL" if at_work is not None else "PARTIAL" if found.faults else "COMPLETE"
     missing = _missing(run, found.faults, at_work or {})
     report = evaluate(found, status, missing, *headline(cfg.report.title, cfg.split.unit))
@@ -87,18 +88,13 @@ def headline(title: str, unit: str) -> tuple[str, str | None]:
     return (title, None) if unit == "patient" else (f"{title} ({wording.MARK})", wording.LEAKS)
 
 
-def _put_away(invalid: Iterable[Path]) -> None:
-    """Results that are not valid are out of the way, so that their folds are run again; nothing is lost."""
-    for path in invalid:
-        path.replace(path.with_suffix(".csv.invalid"))
-
-
 def _missing(run: RunPaths, faults: Mapping[int, str | None], at_work: Mapping[int, str]) -> list[MissingFold]:
     """What folds without a valid result are doing, or why they have none."""
+    states = stages.survey(run) if faults else []
 
     def reason(fold: int, fault: str | None) -> str:
         invalid = fault and Cause("predictions_invalid", words=fault.replace(f"{run.root}/", ""))
-        return causes.sentence(causes.shareable(invalid or absence.cause(run, fold), run.root))
+        return causes.sentence(causes.shareable(invalid or absence.cause(states, fold), run.root))
 
     return [
         MissingFold(fold, fold in at_work, at_work.get(fold) or reason(fold, fault)) for fold, fault in faults.items()

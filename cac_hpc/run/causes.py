@@ -310,4 +310,5 @@ def _words(cause: Cause) -> dict[str, str]:
 
 
 def _gb(size: float) -> str:
-    return f"{round(size / 1024**3, 2):g}"
+    gb = size / 1024**3
+    return f"{gb:.3g}" if gb < 100 else f"{gb:g}"

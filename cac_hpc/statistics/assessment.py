@@ -39,9 +39,9 @@ class Sums:
     """What a level comes down to: by patient, and by draw, where enough patients were tested to draw from."""
 
     matrix_PKK: np.ndarray
-    calibration_P: calibration.Sums
+    calibration_P: calibration.CalibrationSums
     matrix_BKK: np.ndarray | None = None
-    calibration_B: calibration.Sums | None = None
+    calibration_B: calibration.CalibrationSums | None = None
     spearman_B: np.ndarray | None = None
 
     @property
@@ -136,7 +136,7 @@ def _correlation(units: Units) -> Callable[[np.ndarray], np.ndarray]:
 def _drawn(sums: Sums, columns_BC: np.ndarray, spearman_B: np.ndarray | None) -> Sums:
     size = sums.matrix_PKK[0].size
     matrix_BKK = columns_BC[:, :size].reshape(-1, *sums.matrix_PKK.shape[1:])
-    calibration_B = calibration.Sums.from_columns(columns_BC[:, size:])
+    calibration_B = calibration.CalibrationSums.from_columns(columns_BC[:, size:])
     return Sums(sums.matrix_PKK, sums.calibration_P, matrix_BKK, calibration_B, spearman_B)
 
 
@@ -289,11 +289,11 @@ def _collapsed(scheme: schemes.Scheme, sums: Sums, edges: Sequence[float], score
 
 def _calibration(sums: Sums) -> results.Calibration:
     by_patient, by_draw, matrix = sums.calibration_P, sums.calibration_B, sums.matrix_PKK.sum(axis=0)
-    pooled = calibration.Sums.from_columns(by_patient.columns().sum(axis=0))
+    pooled = calibration.CalibrationSums.from_columns(by_patient.columns().sum(axis=0))
     chance = calibration.brier_of_frequencies(agreement.true(matrix))
     n = int(matrix.sum())
 
-    def of(form: Callable[[calibration.Sums], np.ndarray]) -> results.Figure:
+    def of(form: Callable[[calibration.CalibrationSums], np.ndarray]) -> results.Figure:
         drawn = sums.resampled(form(by_draw) if by_draw else None)
         return figure(float(form(pooled)), n, metrics.NOTHING, drawn)
 

@@ -14,7 +14,7 @@ NUM_BINS = 10  # of equal width; a confidence that is an edge belongs to the bin
 
 
 @dataclass(frozen=True)
-class Sums:
+class CalibrationSums:
     """What calibration needs of units, summed: (...,) and (..., J)."""
 
     count: np.ndarray
@@ -30,13 +30,15 @@ class Sums:
         )
 
     @classmethod
-    def from_columns(cls, columns: np.ndarray) -> Sums:
+    def from_columns(cls, columns: np.ndarray) -> CalibrationSums:
         parts = np.split(columns[..., 2:], 3, axis=-1)
         return cls(columns[..., 0], columns[..., 1], *parts)
 
 
-def sums_by_patient(label_N: np.ndarray, probability_NK: np.ndarray, patient_N: np.ndarray, num_patients: int) -> Sums:
-    """Sums over the units of each patient, (P,) and (P, J)."""
+def sums_by_patient(
+    label_N: np.ndarray, probability_NK: np.ndarray, patient_N: np.ndarray, num_patients: int
+) -> CalibrationSums:
+    """CalibrationSums over the units of each patient, (P,) and (P, J)."""
     rows = np.arange(len(label_N))
     of_label = probability_NK[rows, label_N].astype(float)
     squares = np.einsum("nk,nk->n", probability_NK, probability_NK, dtype=float) - 2 * of_label + 1
@@ -48,7 +50,7 @@ def sums_by_patient(label_N: np.ndarray, probability_NK: np.ndarray, patient_N: 
         counted = np.bincount(cell, weight, num_patients * NUM_BINS)
         return counted.reshape(num_patients, NUM_BINS).astype(float)
 
-    return Sums(
+    return CalibrationSums(
         np.bincount(patient_N, minlength=num_patients).astype(float),
         np.bincount(patient_N, squares, num_patients),
         by_bin(None),
@@ -62,7 +64,7 @@ def bins(confidence_N: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(np.ceil(confidence_N * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1))
 
 
-def brier(sums: Sums) -> np.ndarray:
+def brier(sums: CalibrationSums) -> np.ndarray:
     """Mean over the units of sum_k (p_k - y_k)^2: 0 is best, 2 is worst. Source: Brier 1950, all categories."""
     return ratio(sums.squares, sums.count)
 
@@ -73,7 +75,7 @@ def brier_of_frequencies(true_K: np.ndarray) -> np.ndarray:
     return np.asarray(1 - (share**2).sum(axis=-1))
 
 
-def expected_error(sums: Sums) -> np.ndarray:
+def expected_error(sums: CalibrationSums) -> np.ndarray:
     """Expected calibration error: distance of accuracy from confidence, averaged over the bins by their units.
 
     Confidence is the highest probability. Source: Guo et al. 2017, ICML, with ten bins of equal width.
@@ -81,7 +83,7 @@ def expected_error(sums: Sums) -> np.ndarray:
     return ratio(np.abs(sums.bin_right - sums.bin_confidence).sum(axis=-1), sums.count)
 
 
-def reliability(by_patient: Sums) -> list[Bin]:
+def reliability(by_patient: CalibrationSums) -> list[Bin]:
     """Of each bin its edges, units, mean confidence, and accuracy with an interval."""
     found = []
     for index in range(NUM_BINS):

@@ -220,10 +220,8 @@ def test_a_launch_without_the_run_to_be_contrasted_with_is_refused(finished_run,
     assert "split.contrast_to is None, but must be the folder of the finished run" in done.stderr
     done = job("launch_cv.py", *start, "--split.contrast_to", finished_run)
     assert done.returncode == 2
-    assert (
-        f"found no sealed dataset, wanted that of the run in split.contrast_to: --data.packed_dir {finished_run}/da"
-        in (done.stderr)
-    )
+    wanted = "found no sealed dataset, wanted that of the run in split.contrast_to; to go on: --data.packed_dir"
+    assert f"{wanted} {finished_run}/da" in done.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -250,16 +248,18 @@ def test_the_run_to_be_contrasted_with_must_be_finished_by_patient_and_of_the_sa
     refused("where no run is; wanted the folder of a finished run", tmp_path / "nowhere")
     refused("which is a contrast run itself; wanted the run by patient", contrast_run.root)
     partial = reference(tmp_path / "a", finished_run, status="PARTIAL")
-    refused(f"whose report is PARTIAL; complete it first: .* --resume {partial.root}", partial.root)
+    refused(f"whose report is PARTIAL; complete it first; to go on: .* --resume {partial.root}", partial.root)
     finished = report_of(RunPaths(finished_run))
     other = reference(tmp_path / "b", finished_run, digests=finished["digests"] | {"studies_sha256": "0" * 64})
-    refused("found another dataset, wanted that of the run in split.contrast_to: --data.packed_dir", other.root)
+    refused(
+        "found another dataset, wanted that of the run in split.contrast_to; to go on: --data.packed_dir", other.root
+    )
     levels = {"patient": finished["levels"]["patient"] | {"distinct": 15}}
     some = reference(tmp_path / "d", finished_run, levels=levels)
     refused("which tested 15 of 18 patients; wanted all, as split.scheme kfold tests", some.root)
     damaged = reference(tmp_path / "c", finished_run)
     (damaged.report / "report.json").write_text("{", encoding="utf-8")
-    refused("whose report.json is damaged; python jobs/aggregate.py --run", damaged.root)
+    refused("whose report.json is damaged; to go on: python jobs/aggregate.py --run", damaged.root)
     (damaged.report / "report.json").unlink()
     refused("which has no report yet; wanted the folder of a finished run", damaged.root)
     cfg = of_config(contrast_run)
@@ -272,10 +272,13 @@ def test_the_run_to_be_contrasted_with_must_be_finished_by_patient_and_of_the_sa
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"format_version": 2}, "whose report.json is of format version 2, wanted 5; python jobs/aggregate.py --run"),
-        ({"levels": {}}, "whose report.json is damaged; python jobs/aggregate.py --run"),
-        ({"cohort": []}, "whose report.json is damaged; python jobs/aggregate.py --run"),
-        ({"digests": None}, "whose report.json is damaged; python jobs/aggregate.py --run"),
+        (
+            {"format_version": 2},
+            "whose report.json is of format version 2, wanted 5; to go on: python jobs/aggregate.py --run",
+        ),
+        ({"levels": {}}, "whose report.json is damaged; to go on: python jobs/aggregate.py --run"),
+        ({"cohort": []}, "whose report.json is damaged; to go on: python jobs/aggregate.py --run"),
+        ({"digests": None}, "whose report.json is damaged; to go on: python jobs/aggregate.py --run"),
     ],
 )
 def test_a_reference_report_of_another_format_or_damaged_is_refused_in_one_line(

@@ -50,8 +50,8 @@ def run(tmp_path):
 def quick(monkeypatch):
     """Figures and waiting for the disk take most of the time, and are not what is looked at."""
 
-    def draw(run, *_):
-        paths.write_text(run.report / "figures" / "history.svg", "drawn")
+    def draw(folder, *_):
+        paths.write_text(folder / "history.svg", "drawn")
 
     monkeypatch.setattr(pictures, "draw", draw)
     monkeypatch.setattr(paths, "sync", lambda path: None)

@@ -130,7 +130,7 @@ def test_the_same_run_gives_the_same_bytes_and_dates_them_by_the_report(home, tm
 def test_a_partial_report_says_so_in_its_name_and_exit_code(ours, tmp_path):
     stored = ours / "report" / "report.json"
     summary = json.loads(stored.read_text(encoding="utf-8"))
-    summary |= {"status": "PARTIAL", "missing_folds": [{"fold": 2, "reason": "it never started"}]}
+    summary |= {"status": "PARTIAL", "missing_folds": [{"fold": 2, "at_work": False, "reason": "it never started"}]}
     stored.write_text(json.dumps(summary), encoding="utf-8")
     done = job("report.py", ours, "--out", tmp_path / "out")
     assert done.returncode == 1

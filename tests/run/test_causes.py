@@ -14,6 +14,7 @@ from cac_hpc.run import causes, ledger, paths, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import InputError
 from tests.support.reports import make_run, report_of
+from tests.support.runs import job
 from tests.support.standins import bare_run, finish
 
 GOLDEN = Path(__file__).parent / "golden" / "causes.txt"
@@ -167,11 +168,22 @@ def test_a_ledger_from_before_the_codes_is_read_shown_and_goes_on(tmp_path):
     (state, _) = stages.survey(run)
     assert (state.state, state.reason, state.cause.code) == ("failed", why, "text")
     assert state.cause.may_be_memory
-    assert str(causes.shareable(absence.cause(run, 0), run.root)) == "the run's ledger says why"
+    assert str(causes.shareable(absence.cause(stages.survey(run), 0), run.root)) == "the run's ledger says why"
     finish(run)
     ledger.record(run.ledger, "folds", 0, "started", node="n1", pid=1, attempt=2)
     ledger.record(run.ledger, "folds", 0, "ended", ok=True, attempt=2)
     assert stages.survey(run)[0].state == "done"
+
+
+def test_a_run_whose_ledger_is_from_before_the_codes_is_resumed(prepared_run):
+    path = prepared_run / "ledger.jsonl"
+    ledger.append(path, stage="pack", task=0, event="started", job=None, node="n1", attempt=0, pid=1)
+    ledger.append(path, stage="pack", task=0, event="ended", ok=False, reason="rank 0: a bad day", attempt=0)
+    assert f"pack 0: rank 0: a bad day\n    python jobs/launch_cv.py --resume {prepared_run}\n" in (
+        job("status.py", prepared_run).stdout
+    )
+    resumed = job("launch_cv.py", "--resume", prepared_run, "--dry_run")
+    assert (resumed.returncode, "pack: 2 tasks" in resumed.stdout) == (0, True), resumed.stderr
 
 
 def test_the_report_names_no_place_that_a_cause_names(tmp_path):

@@ -67,7 +67,7 @@ def check_units(units, rows, sklearn):
     for name, value in metrics.forms(matrix[None]).items():
         assert agrees(list(value[0]), wanted[name] if isinstance(wanted[name], list) else [wanted[name]]), name
     sums = calibration.sums_by_patient(units.label, units.probability, units.patient, units.num_patients)
-    total = calibration.Sums.from_columns(sums.columns().sum(axis=0))
+    total = calibration.CalibrationSums.from_columns(sums.columns().sum(axis=0))
     labels, probabilities = [row[2] for row in rows], [row[3] for row in rows]
     assert agrees(float(calibration.brier(total)), oracle.brier(labels, probabilities))
     assert agrees(float(calibration.expected_error(total)), oracle.calibration_error(labels, probabilities))
