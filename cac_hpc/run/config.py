@@ -190,7 +190,7 @@ class SplitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    name: str = field(default="slice_cnn", metadata=ADDED)  # see train/models
+    name: str = field(default="slice_cnn", metadata=ADDED)  # the network, by its name in train/models
     filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # one convolution + ReLU + 2x2 max-pooling each
     kernel: int = 3  # pixels per side of every convolution; its edges are filled with zeros, the size stays
     dense: int = 512
@@ -236,9 +236,9 @@ class AugmentConfig:
 class TrainConfig:
     epochs: int
     batch_size: int = 32  # slices, or studies where the model predicts these; over all ranks
-    optimizer: str = field(default="adam", metadata=ADDED)  # see train/optimizers
+    optimizer: str = field(default="adam", metadata=ADDED)  # by its name in train/optimizers
     learning_rate: float = 1e-4
-    schedule: str = field(default="plateau", metadata=ADDED)  # of the learning rate: see train/optimizers
+    schedule: str = field(default="plateau", metadata=ADDED)  # of the learning rate, by its name in train/optimizers
     plateau_factor: float = 0.5  # applied when validation loss has not improved ...
     plateau_patience: int = 2  # ... for this many epochs
     min_learning_rate: float = 1e-6

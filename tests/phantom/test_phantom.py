@@ -12,11 +12,8 @@ from pydicom.uid import CTImageStorage
 from cac_hpc.calcium import agatston
 from cac_hpc.dataset import shards
 from cac_hpc.dataset.labels import match_labels
-from cac_hpc.phantom import cohort, formation, phantom
-from cac_hpc.phantom import habitus
-from cac_hpc.phantom import coronaries
-from cac_hpc.phantom import cohort
-from cac_hpc.run import paths, settings
+from cac_hpc.phantom import cohort, coronaries, formation, habitus, phantom
+from cac_hpc.run import commands, paths
 from cac_hpc.run.commands import PhantomConfig
 from cac_hpc.run.config import InputError, LabelsConfig
 from cac_hpc.run.paths import RunPaths
