@@ -63,7 +63,7 @@ def write_mask(folder: Path, name: str, study: Study) -> None:
 
 
 def write_lists(folder: Path, written: Sequence[Facts]) -> None:
-    """Write studies.csv, lesions.csv and coronaries.csv."""
+    """Write studies.csv, lesions.csv and plaques.csv."""
     lists = {
         "studies": [facts.summary for facts in written],
         "lesions": [row for facts in written for row in facts.lesions],

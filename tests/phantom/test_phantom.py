@@ -182,7 +182,7 @@ def test_files_and_truth_together_give_the_score_of_record(written):
         artery = np.load(truth / f"{study}.npz")["artery"]
         assert agatston.score_volume(hu, artery > 0, pixel_mm, spacing_mm) == pytest.approx(row["score"], rel=1e-12)
         assert lesions.loc[lesions["study"] == study, "score"].sum() == pytest.approx(row["score"])
-    assert (truth / "coronaries.csv").is_file()
+    assert (truth / "plaques.csv").is_file()
 
 
 def test_truth_inside_the_cohort_is_refused():
