@@ -1,4 +1,4 @@
-"""Where calcium is coronary, as people say it: discs and polygons in a YAML file, or a mask in a NumPy file.
+"""Where calcium is coronary, as people say it: discs and polygons in a YAML file, or a mask in a file.
 
 Axes: Z slices, H rows, W columns. Slices, rows and columns are counted from 0, slices in ascending z, rows and columns
 in the frame that the file states: the patient's, from front to back and from his right to his left, or as stored in the
@@ -8,7 +8,7 @@ DICOM files, as viewers show them. Pixel 0 has its centre at 0. docs/calcium.md 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ import numpy as np
 from cac_hpc.run import documents
 from cac_hpc.run.config import Frame, InputError
 
-SUFFIXES = (".yaml", ".yml", ".npy", ".npz")
 DISC, POLYGON = {"name", "slices", "row", "column", "diameter_mm"}, {"name", "slices", "points"}
 
 
@@ -49,11 +48,9 @@ def stated_frame(path: Path) -> Frame | None:
 
     Raises: InputError if it states another one, or the file cannot be read.
     """
-    if path.suffix.lower() in (".npy", ".npz"):
-        named = _arrays(path).get("frame")
-        found = None if named is None else str(named)
-    else:
-        found = _content(path).get("frame")
+    suffix = path.suffix.lower()
+    stated = MASKS[suffix](path).get("frame") if suffix in MASKS else _content(path).get("frame")
+    found = str(stated) if isinstance(stated, np.ndarray) else stated
     if found in (None, "patient", "stored"):
         return found  # type: ignore[return-value]
     raise InputError(f"{path}: frame is {found!r}, wanted patient or stored")
@@ -63,11 +60,11 @@ def draw(path: Path, shape: tuple[int, ...], spacing_mm: tuple[float, float, flo
     """Make the region that a file describes; where shapes overlap the first one counts.
 
     Args:
-        path: .yaml with discs and polygons, or .npy or .npz with one array (Z, H, W) of bool or integers; see `_mask`.
+        path: .yaml with discs and polygons, or a file of MASKS with one array (Z, H, W) of bool or integers.
         shape: (Z, H, W) of the study. spacing_mm: between its slices, rows and columns; both in the file's frame.
     Raises: InputError naming the file and what is wrong with it.
     """
-    if path.suffix.lower() in (".npy", ".npz"):
+    if path.suffix.lower() in MASKS:
         return _mask(path, shape)
     shapes = read_shapes(path)
     region_ZHW = np.zeros(shape, np.int16)
@@ -159,8 +156,8 @@ def _inside(item: Shape, shape_HW: Sequence[int], spacing_mm: Sequence[float]) -
 
 
 def _mask(path: Path, shape: tuple[int, ...]) -> Drawn:
-    """A region from an array; its values are its parts. A .npz file may name them, in an array of texts."""
-    arrays = list(_arrays(path).values())
+    """A region from an array; its values are its parts. A file may name them, in an array of texts."""
+    arrays = list(MASKS[path.suffix.lower()](path).values())
     masks = [array for array in arrays if array.ndim == 3]
     if len(masks) != 1 or masks[0].dtype.kind not in "biu" or masks[0].shape != tuple(shape):
         found = ", ".join(f"{array.dtype} {array.shape}" for array in arrays) or "nothing"
@@ -180,3 +177,10 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: {error}, wanted a NumPy array") from None
+
+
+MASKS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {  # arrays by their names, by the ending of the file
+    ".npy": _arrays,
+    ".npz": _arrays,
+}
+SUFFIXES = (".yaml", ".yml", *MASKS)

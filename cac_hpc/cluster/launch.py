@@ -62,7 +62,10 @@ class Scheduler(Protocol):
         """How a stage would be started, in words, and whether that would be refused; starts nothing."""
 
 
-SCHEDULERS: dict[str, Scheduler] = {"slurm": submission, "local": local}  # auto takes the first that is available
+SCHEDULERS: dict[str, Scheduler] = {  # by cluster.kind; auto takes the first that is available
+    "slurm": submission,
+    "local": local,
+}
 
 
 def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
@@ -74,6 +77,8 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     Raises: InputError for whatever is wrong with the user's input, before anything is written or submitted.
     """
     run = RunPaths(Path(cfg.run))
+    wanted = f"auto, {' or '.join(SCHEDULERS)}"
+    config.require(cfg.cluster.kind in ("auto", *SCHEDULERS), "cluster.kind", cfg.cluster.kind, wanted)
     _check_paths(cfg, source)
     _check_beside(run, cfg)
     dataset_plan = plan.make_plan(cfg)

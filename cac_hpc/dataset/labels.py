@@ -27,7 +27,10 @@ NO_VALUE = re.compile(r"#?n/a|tbd|missing|pending|unknown|[?]|--?", re.IGNORECAS
 YEAR = re.compile(r"\D*(?:19|20)[0-9]{2}\D*")
 FORMULA = "spreadsheets take its name for a formula, wanted one that does not begin with = + - @ or a tab"
 Source = Callable[[Path, Sequence[str]], list[tuple[Cell, ...]]]  # as `sheets.read_sheet`, with its errors
-SOURCES: dict[str, Source] = {".csv": read_sheet, ".xlsx": read_sheet}  # by the ending of labels.sheet
+SOURCES: dict[str, Source] = {  # by the ending of labels.sheet
+    ".csv": read_sheet,
+    ".xlsx": read_sheet,
+}
 MOST_PAIRS = 40_000  # of names compared letter by letter for near misses: about a second
 
 

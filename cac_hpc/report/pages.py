@@ -88,6 +88,7 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
             settings=[(section, list(_flat(values))) for section, values in report.settings.items()],
             circumstances=circumstances,
             digests=vars(report.digests),
+            pictures=pictures.PICTURES,
             picture=lambda name: _data(folder / "figures" / name),
         )
     )

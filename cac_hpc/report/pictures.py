@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from cac_hpc.run.config import ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Baseline, Example, Examples, Level, Report
+from cac_hpc.statistics.results import Absent, Example, Examples, Level, Report
 
 PATIENCE_S = 600.0  # for one shard's slices
 GALLERIES = {"slices": "Sample slices", "misclassified": "Misclassified slices"}  # by how names of files begin
@@ -44,6 +44,15 @@ class Training:
     val_slices: int | None = None
     test_slices: int | None = None
     layers: list[Layer] | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure at the end of a section of the page, below which its caption stands."""
+
+    section: str  # its id in page.html
+    caption: str
+    draw: Callable[[Path, Report, str, int], None]  # stem of its files, what it is of in words, dots per inch
 
 
 def training(report: Report) -> list[Training]:
@@ -72,10 +81,8 @@ def draw(
     for level, of_level in report.levels.items():
         title = f"{level.capitalize()} level, {where}, {wording.counted(level, of_level)}"
         _draw_level(folder, level, of_level, names, title, dpi)
-    if isinstance(report.rule, Baseline):
-        _draw_baseline(folder, report, report.rule, where, dpi)
-    if levels := {level: found for level, found in report.levels.items() if found.pooled.n}:
-        plots.draw_folds(folder / "folds", levels, f"Accuracy by fold, {where}", dpi)
+    for stem, picture in PICTURES.items():
+        picture.draw(folder / stem, report, where, dpi)
     curves = {fold.fold: _history(histories[fold.fold]) for fold in training(report)}
     if curves := {fold: table for fold, table in curves.items() if table}:
         plots.draw_history(folder / "history", curves, f"Loss and learning rate by epoch, {where}", dpi)
@@ -103,19 +110,40 @@ def _draw_level(folder: Path, level: str, of_level: Level, names: Sequence[str],
     plots.draw_reliability(folder / f"reliability_{level}", of_level.calibration.reliability, title, unit, dpi)
 
 
-def _draw_baseline(folder: Path, report: Report, found: Baseline, where: str, dpi: int) -> None:
-    """What the Agatston rule says of the same units."""
+def _draw_folds(stem: Path, report: Report, where: str, dpi: int) -> None:
+    if levels := {level: found for level, found in report.levels.items() if found.pooled.n}:
+        plots.draw_folds(stem, levels, f"Accuracy by fold, {where}", dpi)
+
+
+def _draw_baseline(stem: Path, report: Report, where: str, dpi: int) -> None:
+    """What the Agatston rule says of the same units: its scores, and its confusion matrices as files of their own."""
+    if isinstance(found := report.rule, Absent):
+        return
     for level, one in found.levels.items():
         if one.matrices:
             matrix, unit = np.array(one.matrices.reference.confusion_matrix), wording.units(level, report.levels[level])
             title = f"The Agatston rule, {level} level, {where}, {one.n.reference} {unit}"
             names = wording.category_names(report)
-            plots.draw_confusion(folder / f"confusion_{level}_rule", matrix, names, title, unit, dpi)
+            plots.draw_confusion(stem.with_name(f"confusion_{level}_rule"), matrix, names, title, unit, dpi)
     patients, edges = found.patients, [one.score_up_to for one in report.categories if one.score_up_to is not None]
     known = [pair for pair in zip(patients.score, patients.rule_score, strict=True) if pair[0] is not None]
     reported, of_rule = np.array(known, float).reshape(-1, 2).T
     title = f"Agatston score, by the rule and as reported, {where}, n = {len(known)}"
-    plots.draw_scores(folder / "scores", reported, of_rule, edges, title, dpi)
+    plots.draw_scores(stem, reported, of_rule, edges, title, dpi)
+
+
+PICTURES = {  # by the stems of their files
+    "folds": Picture(
+        "verdict",
+        "Accuracy of every fold, pooled with its 95 % interval, and what always guessing the largest category reaches.",
+        _draw_folds,
+    ),
+    "scores": Picture(
+        "rule",
+        "Score of the rule over the reported one, a point for each test of a patient; the grid is the categories'.",
+        _draw_baseline,
+    ),
+}
 
 
 def _marks(report: Report) -> list[str]:

@@ -61,7 +61,9 @@ def num_parameters(cfg: ModelConfig, size: int, num_categories: int) -> int:
     return total + channels * size**2 * cfg.dense + cfg.dense + cfg.dense * num_categories + num_categories
 
 
-MODELS = {"slice_cnn": ModelSpec(build=_slice_cnn, flops=flops, num_parameters=num_parameters)}
+MODELS = {
+    "slice_cnn": ModelSpec(build=_slice_cnn, flops=flops, num_parameters=num_parameters),
+}
 
 
 def chosen(cfg: Config) -> ModelSpec:

@@ -41,7 +41,9 @@ def _plateau(optimizer: Optimizer, cfg: TrainConfig) -> LRScheduler:
     )
 
 
-OPTIMIZERS = {"adam": OptimizerSpec(build=_adam, numbers_per_weight=2)}
+OPTIMIZERS = {
+    "adam": OptimizerSpec(build=_adam, numbers_per_weight=2),
+}
 SCHEDULES: dict[str, Callable[[Optimizer, TrainConfig], LRScheduler]] = {"plateau": _plateau}  # stepped once an epoch
 
 
