@@ -59,3 +59,8 @@ def test_one_that_is_not_there_is_not_waited_for(tmp_path, scans, queue):
     queue.unavailable = lambda: "its daemon sleeps"
     with pytest.raises(InputError, match=r"cluster\.kind is local: its daemon sleeps; log in to the cluster or set"):
         launched(tmp_path, scans)
+
+
+def test_a_name_that_is_in_no_table_is_refused_before_anything_is_looked_at(tmp_path):
+    with pytest.raises(InputError, match=r"^cluster\.kind is 'pbs', but must be auto, slurm or local$"):
+        launched(tmp_path, tmp_path / "nowhere", "--cluster.kind", "pbs")
