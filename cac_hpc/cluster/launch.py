@@ -15,7 +15,7 @@ from typing import Protocol
 
 from cac_hpc.cluster import drivers, estimate, exclusions, limits, local, monitor, ownership, submission, usage
 from cac_hpc.cluster.states import OPEN
-from cac_hpc.dataset import plan, sealed
+from cac_hpc.dataset import plan, preview, sealed, sealing
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.evaluation import published, split_by_slice
 from cac_hpc.run import config, ledger, lock, logs, provenance, settings, snapshot, stages
@@ -88,12 +88,11 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     queued = {} if scheduler.RUNS_HERE else _in_queue(run, scheduler, waiting)
     if queued and {task.stage.name for task in waiting} <= set(queued):
         return _follow(run, tasks) if options.wait else 0
+    _check_studies(run, cfg, dataset_plan, waiting, options.dry_run)
     _complete(run, cfg, dataset_plan, tasks, source)
     if options.dry_run:
         if not queued and not lock.is_held(run.lock):
             write_text(run.config, config.to_yaml(cfg))
-        for line in plan.preview(cfg):
-            logs.say(line)
         return _dry_run(run, cfg, scheduler, waiting or tasks)
     with named(run.root), lock.exclusive(run.lock, inherited=scheduler.RUNS_HERE):
         queued = queued or scheduler.in_queue(run)  # another launcher was here meanwhile
@@ -167,6 +166,24 @@ def _show_plan(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, kind: str)
         exclusions.check(run, cfg)
         for line in exclusions.notes(run):
             logs.say(line)
+
+
+def _check_studies(run: RunPaths, cfg: Config, planned: DatasetPlan, waiting: Sequence[Task], shown: bool) -> None:
+    """The cohort is not one that the seal must refuse, as far as headers and what was packed already say.
+
+    Args:
+        shown: whether to say what the headers of the first studies say.
+    Raises: InputError naming the main reason, and the settings that allow it.
+    """
+    dataset, stages_left = run.dataset(cfg.data.packed_dir), {task.stage.name for task in waiting}
+    if shown or "pack" in stages_left:
+        found = preview.look(cfg, planned.labels)
+        for line in found.lines if shown else ():
+            logs.say(line)
+        if note := preview.check(found, len(planned.labels), cfg):
+            logs.say(f"note: {note}")
+    if "seal" in stages_left and "pack" not in stages_left and not dataset.seal.exists() and dataset.intake.exists():
+        sealing.check_share(dataset, cfg)
 
 
 def _follow(run: RunPaths, tasks: list[Task]) -> int:

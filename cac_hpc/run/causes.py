@@ -95,6 +95,7 @@ SENTENCES = {
     "no_result": "it ended without a result",
 }
 RESUME = "python jobs/launch_cv.py --resume {run}"
+NEW_RUN = "python jobs/launch_cv.py --config {run}/config.yaml --run {run}_2"
 PACK = "python jobs/pack.py --run {run}"
 CANCEL_AND_RESUME = f"python jobs/cancel.py {{run}} && {RESUME}"
 RELEASE = "scontrol release {job}"
