@@ -24,6 +24,7 @@ from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json,
 from cac_hpc.run.settings import LaunchOptions
 from cac_hpc.run.stages import STAGES, Stage, Task, TaskState
 
+MOST_NAMED = 5  # settings in one message
 UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-8, separators of lines
 
 # moved folders, other resources, another title, what only decides whether to go on: the same science
@@ -77,7 +78,7 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     _check_paths(cfg, source)
     _check_beside(run, cfg)
     dataset_plan = plan.make_plan(cfg)
-    _check_run_folder(run, cfg)
+    _check_run_folder(run, cfg, options)
     plan.check_dataset(run.dataset(cfg.data.packed_dir), dataset_plan)
     kind, why = _choose_kind(cfg)
     tasks = stages.plan_tasks(cfg, run, len(dataset_plan.shards))
@@ -229,7 +230,7 @@ def _choose_kind(cfg: Config) -> tuple[str, str]:
     return kind, found if cfg.cluster.kind == "auto" else "as set"
 
 
-def _check_run_folder(run: RunPaths, cfg: Config) -> None:
+def _check_run_folder(run: RunPaths, cfg: Config, options: LaunchOptions) -> None:
     """The folder is new, or holds this very run; how it uses the cluster, stops and is reported may change.
 
     Raises: InputError naming the settings that differ.
@@ -245,9 +246,12 @@ def _check_run_folder(run: RunPaths, cfg: Config) -> None:
         other = (
             f" (nothing was started in this one: rm -r {shlex.quote(str(run.root))} makes room)" if untouched else ""
         )
+        more = f"; and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+        new = settings.new_run(run.root, options.given if options.resume else ())
+        how = new if options.resume else f"the same command with --run {new.split(' --run ')[1]}"
         raise InputError(
-            f"run is {str(run.root)!r}, which holds another run (found / wanted: {'; '.join(changed[:5])}); these"
-            f" settings change results, so they are fixed: choose a new run folder, --run FOLDER{other}"
+            f"run is {str(run.root)!r}, which holds another run (found / wanted: {'; '.join(changed[:MOST_NAMED])}{more})"
+            f"; these settings change results, so they are fixed; for a new run: {how}{other}"
         )
 
 
