@@ -246,12 +246,12 @@ def _check_run_folder(run: RunPaths, cfg: Config, options: LaunchOptions) -> Non
         other = (
             f" (nothing was started in this one: rm -r {shlex.quote(str(run.root))} makes room)" if untouched else ""
         )
-        more = f"; and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+        named = changed[:MOST_NAMED] + [f"and {len(changed) - MOST_NAMED} more"] * (len(changed) > MOST_NAMED)
         new = settings.new_run(run.root, options.given if options.resume else ())
         how = new if options.resume else f"the same command with --run {new.split(' --run ')[1]}"
         raise InputError(
-            f"run is {str(run.root)!r}, which holds another run (found / wanted: {'; '.join(changed[:MOST_NAMED])}{more})"
-            f"; these settings change results, so they are fixed; for a new run: {how}{other}"
+            f"run is {str(run.root)!r}, which holds another run (found / wanted: {'; '.join(named)});"
+            f" these settings change results, so they are fixed; for a new run: {how}{other}"
         )
 
 
