@@ -83,7 +83,7 @@ SENTENCES = {
     "late_accounting": "left the queue without a result[; accounting, which may be late, says '{slurm}']",
     "process_gone": "its process ended without a result",
     "result_missing": "it ended well, but its result {file} is not there, or not whole",
-    "in_queue": "{words}[ (SLURM: {slurm})][; before: {after}]",
+    "in_queue": "{words}[: {detail}][ (SLURM: {slurm})][; before: {after}]",
     "not_heard": "SLURM has started it; nothing heard of the work yet",
     "silent": "no sign of life for {seconds} s, but SLURM still has it running on {node}",
     "out_of_sight": "runs on {node}, which cannot be seen from here",
@@ -98,7 +98,7 @@ RESUME = "python jobs/launch_cv.py --resume {run}"
 NEW_RUN = "python jobs/launch_cv.py --config {run}/config.yaml --run {run}_2"
 PACK = "python jobs/pack.py --run {run}"
 CANCEL_AND_RESUME = f"python jobs/cancel.py {{run}} && {RESUME}"
-RELEASE = "scontrol release {job}"
+RELEASE = "scontrol release {array}"
 LOG_AND_RESUME = f"python jobs/status.py {{run}} --log {{stage}}, then {RESUME}"
 COMMANDS = {  # that help, where it is not RESUME
     "kernel_out_of_memory": f"{RESUME} --cluster.{{section}}.mem_gb {{more}}",
@@ -300,6 +300,7 @@ def _words(cause: Cause) -> dict[str, str]:
     found["the_node"] = A_NODE if cause.node in (None, A_NODE) else f"node {cause.node}"
     found["by"] = cause.signal or (f"the file {cause.file}" if cause.file else "another rank")
     found["by_user"] = f" by {cause.user}" if cause.user else " (SLURM does not say by whom)"
+    found["array"] = (cause.job or "?").split("_")[0]
     found["section"] = section = SECTIONS.get(cause.stage or "", "aggregate")
     found["cpus"] = "cpus_per_rank" if cause.stage == "folds" else f"{section}.cpus"
     found["longer"] = "" if cause.stage == "folds" else f" --cluster.{section}.time_min MORE"

@@ -9,10 +9,11 @@ import subprocess
 
 import pytest
 
-from cac_hpc.cluster import accounting, limits, monitor, partitions, scheduler
+from cac_hpc.cluster import accounting, limits, monitor, partitions, reasons, remedies, scheduler
 from cac_hpc.cluster.accounting import Accounting, Allowance, Association
 from cac_hpc.cluster.limits import Limits
 from cac_hpc.run import config, notation, settings
+from cac_hpc.run.causes import CANCEL_AND_RESUME
 from cac_hpc.run.config import Resources
 from tests.support.runs import job, write_config
 from tests.support.slurm import cluster, start_cluster
@@ -329,6 +330,29 @@ def test_the_partitions_qos_goes_before_the_jobs_and_that_before_the_account(too
     assert [re.search(r"cpu=1 of (.*?)(;|$)", line)[1] for line in found] == ([owner] if owner else [])
 
 
+@pytest.mark.parametrize(
+    ("reason", "rules", "values", "cure"),
+    [
+        ("PartitionTimeLimit", "", {"fold": resources(1500, 0.5)}, "--cluster.fold.time_min 1440"),
+        ("AccountNotAllowed", "AllowAccounts=lung", {"account": "heart"}, "--cluster.account lung"),
+        ("QOSNotAllowed", "AllowQos=long", {"account": "heart", "qos": "normal"}, "--cluster.qos long"),
+        ("PartitionConfig", "AllowAccounts=bone", {}, "--cluster.partition gpu"),
+        ("MaxMemPerLimit", "MaxMemPerNode=1000", {"fold": resources(60, 2)}, "--cluster.fold.mem_gb 0.9"),
+        ("PartitionNodeLimit", "AllowAccounts=bone", {"partition": "cpu,gpu", "qos": "normal"}, None),
+        ("QOSMaxCpuPerUserLimit", "", {}, None),  # it only waits
+        ("Priority", "", {}, None),
+    ],
+)
+def test_the_command_for_a_job_that_never_starts_has_values_that_work(
+    tools, cfg, tmp_path, reason, rules, values, cure
+):
+    partition_says(tools, {"cpu": rules, "gpu": rules if cure is None else ""})
+    run = bare_run(tmp_path / "run")
+    run.config.write_text(config.to_yaml(changed(cfg, **{**SMALL, **values})), encoding="utf-8")
+    found = remedies.Remedies(run).find("folds", reason)
+    assert (found and found.help) == (cure and f"{CANCEL_AND_RESUME} {cure}")
+
+
 def test_limits_of_a_qos_are_no_limits_where_the_site_does_not_enforce_them(tools, cfg):
     qos_says(tools, tiny=["", "cpu=1", "", "", "", ""])
     (tools / "config").write_text(CONFIG.replace("associations,limits,qos,safe", "associations"), encoding="utf-8")
@@ -551,6 +575,15 @@ def test_the_memory_limit_is_the_partitions_else_the_clusters(tools, partition, 
     assert (found.mem_per_cpu_mb, found.mem_per_node_mb) == expected
 
 
+REAL = {  # QOS of a real cluster, each with a limit that one job of two cores, GPUs or nodes is over
+    "of_job": "MaxTRESPerJob=mem=1000M",
+    "of_node": "MaxTRESPerNode=cpu=1",
+    "of_user": "MaxTRESPerUser=gres/gpu=1",
+    "of_group": "GrpTRES=cpu=1",
+    "of_nodes": "MaxTRESPerUser=node=1",
+}
+
+
 @pytest.fixture(scope="module")
 def enforcing(tmp_path_factory):
     """A real cluster that holds its users to accounts and QOS; the user has accounts heart and lung.
@@ -564,8 +597,10 @@ def enforcing(tmp_path_factory):
         for words in (
             "add account heart lung",
             "add qos tiny MaxTRESPerJob=cpu=1",
+            "add qos strict MaxTRESPerJob=cpu=1,mem=1000M,gres/gpu=1 MaxWall=5 MaxSubmitJobs=4 flags=DenyOnLimit",
+            *(f"add qos {name} {limit}" for name, limit in REAL.items()),
             f"add user {user} account=heart,lung",
-            f"modify user {user} set qos=normal,tiny defaultqos=normal",
+            f"modify user {user} set qos=normal,tiny,strict,{','.join(REAL)} defaultqos=normal",
         ):
             found.run("sacctmgr", "-i", *words.split())
         found.run("scontrol", "create", "partition=closed", "Nodes=n[1-4]", "AllowAccounts=lung", "MaxMemPerCPU=1000")
@@ -647,3 +682,57 @@ def test_a_dry_run_refuses_the_account_in_one_line_and_tells_what_memory_costs(c
     assert told.returncode == 0, told.stderr
     assert "note: cluster.pack.mem_gb is 2.5, more than goes with 1 CPUs (MaxMemPerCPU): SLURM gives" in told.stdout
     assert "use them with cluster.pack.cpus 3" in told.stdout
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("qos", "values", "options", "limit", "cure"),
+    [
+        ("of_job", {}, ("--mem=1536M",), "mem_gb is 1.5, wanted at most 0.9 for a job: MaxTRESPerJob mem=1000M",
+         "--cluster.fold.mem_gb 0.9"),
+        ("of_node", {}, ("-c2",), "ranks_per_node x cpus_per_rank asks 2 CPUs of a node, wanted at most 1: MaxTRESPerN",
+         "--cluster.ranks_per_node 1"),
+        ("of_node", {"ranks_per_node": 1, "cpus_per_rank": 2}, ("-c2",), "asks 2 CPUs of a node, wanted at most 1",
+         "--cluster.cpus_per_rank 1"),
+        ("of_group", {"ranks_per_node": 1, "nodes_per_fold": 2}, ("-N2",), "asks 2 CPUs of a job, wanted at most 1: Gr",
+         "--cluster.qos normal"),
+        ("of_user", {}, ("--gres=gpu:2",), "ranks_per_node asks 2 GPUs of a job, wanted at most 1: MaxTRESPerUser gres",
+         "--cluster.ranks_per_node 1"),
+        ("of_nodes", {"nodes_per_fold": 2}, ("-N2",), "nodes_per_fold asks 2 nodes of a job, wanted at most 1: MaxTRES",
+         "--cluster.nodes_per_fold 1"),
+    ],
+)  # fmt: skip
+def test_a_real_job_alone_over_a_limit_is_refused_before_and_held_after(
+    closed, scans, tmp_path, qos, values, options, limit, cure
+):
+    run = bare_run(tmp_path / "run")
+    small = {"time_min": 10, "mem_gb": 0.5}
+    cluster = {"kind": "slurm", "partition": "dev", "qos": qos, "account": "heart", "pack": small, "aggregate": small,
+               "fold": {"time_min": 10, "mem_gb": 1.5 if qos == "of_job" else 0.5}, **values}  # fmt: skip
+    device = {"device": "cuda"} if qos == "of_user" else {}
+    config = write_config(run.config, scans, tmp_path / "new", cluster=cluster, train=device)
+    refused = job("launch_cv.py", "--config", config, "--dry_run", env=closed.env)
+    assert (refused.returncode, (tmp_path / "new").exists()) == (2, False), refused.stdout
+    assert f"{limit}" in refused.stderr
+    assert f"of QOS {qos}; or cluster.qos normal or " in refused.stderr
+    names = ("--partition=dev", "--account=heart", f"--qos={qos}", f"--job-name={NAME}", f"--chdir={tmp_path}")
+    submitted(run, job=closed.sbatch("true", *names, "--mem=100M", *options), started=False)
+    wait_for(lambda: monitor.read_states(run)[0].state == "held", 30, "a verdict")
+    found = monitor.read_states(run)[0]
+    assert found.reason.startswith("never starts: cluster.")
+    assert limit in found.reason
+    assert found.command.endswith(f"launch_cv.py --resume {run.root} {cure}")
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [(("-c2",), "cluster.ranks_per_node, cpus_per_rank and cpus of the stage"),
+     (("--mem=1100M",), "mem_gb of the stage"),
+     (("--gres=gpu:2",), "cluster.ranks_per_node, gpus_per_node and gres"), (("--time=9",), "time_min of the stage"),
+     (("--array=0-5",), "cluster.folds_per_node, with which there are fewer tasks,")],
+)  # fmt: skip
+def test_what_a_real_slurm_refuses_for_a_qos_names_the_qos_and_the_setting(closed, tmp_path, options, settings):
+    command = ["sbatch", "--account=heart", "--qos=strict", "--mem=100M", "--time=1", *options, "--wrap=true"]
+    said = subprocess.run(command, env=closed.env, cwd=tmp_path, capture_output=True, text=True).stderr
+    assert reasons.settings_of(said) == f": look at {settings} and cluster.qos", said

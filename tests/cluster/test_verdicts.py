@@ -212,10 +212,10 @@ def test_of_several_starts_the_newest_counts(tmp_path, slurm_words):
 @pytest.mark.parametrize(
     "case",
     [
-        ("JobHeldUser", "held", "held by its owner", "scontrol release 77_0"),
-        ("JobHeldAdmin", "held", "held by an administrator", "scontrol release 77_0"),
-        ("launch failed requeued held", "held", "bad node", "scontrol release 77_0"),
-        ("job requeued in held state", "held", "put back into the queue and held", "scontrol release 77_0"),
+        ("JobHeldUser", "held", "held by its owner", "scontrol release 77"),
+        ("JobHeldAdmin", "held", "held by an administrator", "scontrol release 77"),
+        ("launch failed requeued held", "held", "bad node", "scontrol release 77"),
+        ("job requeued in held state", "held", "put back into the queue and held", "scontrol release 77"),
         ("DependencyNeverSatisfied", "held", "never starts: what it waits for", "jobs/cancel.py"),
         ("PartitionTimeLimit", "held", "never starts: it asks for more time", "--cluster.fold.time_min LESS"),
         ("PartitionNodeLimit", "held", "never starts: its partition does not give", "--cluster.partition OTHER"),
@@ -229,7 +229,7 @@ def test_of_several_starts_the_newest_counts(tmp_path, slurm_words):
         ("AssocGrpCPUMinutesLimit", "queued", "the budget of its account, which is used up", "flags=assoc"),
         ("QOSGrpBillingMinutes", "queued", "the budget of its QOS, which is used up", "flags=qos"),
         ("ReqNodeNotAvail, Reserved for maintenance", "queued", "are reserved", "scontrol show reservation"),
-        ("Reservation night was deleted", "held", "its reservation was deleted", "scontrol release 77_0"),
+        ("Reservation night was deleted", "held", "its reservation was deleted", "scontrol release 77"),
         ("OutOfMemory", "queued", "its last start was out of memory", None),
         ("Dependency", "queued", "waits for the stage before", None),
         ("ReqNodeNotAvail, UnavailableNodes:n[1-4]", "queued", "nodes it could use are down", "sinfo -R"),
