@@ -63,13 +63,14 @@ class Remedies:
         return Remedy(excess or None, f"{CANCEL_AND_RESUME} {options}" if fits else None)
 
     def _helps(self, cfg: Config, change: Change) -> bool:
-        """Whether fewer faults are left with a change, or none."""
+        """Whether no faults are left with a change; of a number, fewer are enough."""
         try:
             changed = _changed(cfg, change)
         except InputError:
             return False
         left = set(limits.faults(self._read(changed.cluster.partition), changed))
-        return not left or left < set(limits.faults(self._read(cfg.cluster.partition), cfg))
+        of_number = not {*change} & {"account", "qos", "partition"}
+        return not left or (of_number and left < set(limits.faults(self._read(cfg.cluster.partition), cfg)))
 
 
 def _excess(allowed: Limits, cfg: Config, section: str, limit: re.Match[str]) -> Excess | None:
