@@ -29,6 +29,7 @@ class Limits:
     """partition: the one that jobs go to, by its name or several by theirs; cpus, mem_mb, gpus: of its largest node.
 
     time_min: the most that a job may ask, infinite if there is no limit. nodes: in service; nodes_at_most: of a job.
+    out_of_service: the other nodes, as "4 drained".
     mem_per_cpu_mb: a job that asks for more gets more CPUs. rules: who may use the partition; others: who may use the
     cluster's other ones, by name. each: of several
     partitions, each alone; all_must_fit: whether a job must fit all of them.
@@ -40,6 +41,7 @@ class Limits:
     state: str | None = None
     time_min: float | None = None
     nodes: int | None = None
+    out_of_service: str | None = None
     nodes_at_most: float | None = None
     cpus: int | None = None
     mem_mb: int | None = None
@@ -120,20 +122,37 @@ def _faults_of_one(limits: Limits, cfg: Config) -> Iterator[str]:
 
 
 def notes(limits: Limits, cfg: Config) -> list[str]:
-    """What jobs take from others without need: more CPUs, as they ask for more memory than goes with those that were
-    asked for; GPUs that nothing is computed on."""
+    """What jobs will wait for; and what they take from others without need: more CPUs, as they ask for more memory than
+    goes with those that were asked for; GPUs that nothing is computed on."""
     found = {
         stage: max(cpus_for_memory(one, cfg, stage) for one in limits.each or (limits,))
         for stage in ("pack", "fold", "aggregate")
     }
     unused = "cluster.gres is {!r}, but train.device is cpu: no GPU is asked for; train.device cuda trains on them"
-    return [unused.format(cfg.cluster.gres)] * (cfg.train.device == "cpu" and cfg.cluster.gres is not None) + [
-        f"cluster.{stage}.mem_gb is {getattr(cfg.cluster, stage).mem_gb:g}, more than goes with {asked} CPUs "
-        f"(MaxMemPerCPU): SLURM gives, and counts, {given} CPUs of a node; ask for less memory, or use them with "
-        f"{_cpus_setting(cfg, stage, given)}"
-        for stage, given in found.items()
-        if given > (asked := _cpus_of(cfg, stage))
+    return [
+        *_waits(limits),
+        *[unused.format(cfg.cluster.gres)] * (cfg.train.device == "cpu" and cfg.cluster.gres is not None),
+        *(
+            f"cluster.{stage}.mem_gb is {getattr(cfg.cluster, stage).mem_gb:g}, more than goes with {asked} CPUs "
+            f"(MaxMemPerCPU): SLURM gives, and counts, {given} CPUs of a node; ask for less memory, or use them with "
+            f"{_cpus_setting(cfg, stage, given)}"
+            for stage, given in found.items()
+            if given > (asked := _cpus_of(cfg, stage))
+        ),
     ]
+
+
+def has_no_node(limits: Limits) -> bool:
+    """Whether all nodes are out of service: then SLURM takes jobs, and `sbatch --test-only` says that it would not."""
+    return limits.nodes == 0 and limits.out_of_service is not None
+
+
+def _waits(limits: Limits) -> Iterator[str]:
+    name = f"partition {limits.partition}"
+    if limits.state == "down":
+        yield f"{name} is down: jobs are taken, and wait until it is up again (sinfo -s)"
+    if has_no_node(limits):
+        yield f"no node of {name} is in service ({limits.out_of_service}): jobs are taken, and wait; sinfo -R says why"
 
 
 def cpus_for_memory(limits: Limits, cfg: Config, stage: str) -> int:
@@ -222,6 +241,7 @@ def _limits_of(
         state="up" if "up" in states else next(iter(states), None),
         time_min=widest(group.time_min for group in groups),
         nodes=sum(group.nodes for group in groups if group.in_service) if groups else None,
+        out_of_service=", ".join(f"{one.nodes} {one.node_state}" for one in groups if not one.in_service) or None,
         nodes_at_most=nodes.most_of_a_job(groups),
         cpus=widest(group.cpus for group in groups),
         mem_mb=widest(group.mem_mb for group in groups),

@@ -475,6 +475,15 @@ def test_gpus_that_nothing_is_computed_on_are_a_note(cfg):
     ]
 
 
+def test_nodes_and_partitions_out_of_service_are_a_note(tools, cfg):
+    (tools / "sinfo").write_text("cpu*|down|1:00:00|1-4|3|32|191000|drained|\ncpu*|down|1:00:00|1-4|1|32|191000|down*|\n",
+                                 encoding="utf-8")  # fmt: skip
+    assert limits.notes(limits.read(None), cfg) == [
+        "partition cpu is down: jobs are taken, and wait until it is up again (sinfo -s)",
+        "no node of partition cpu is in service (3 drained, 1 down*): jobs are taken, and wait; sinfo -R says why",
+    ]
+
+
 def test_root_is_not_asked_for_groups_but_may_have_no_jobs(tools, cfg, monkeypatch):
     monkeypatch.setattr(partitions.os, "getuid", lambda: 0)
     partition_says(tools, {"cpu": "AllowGroups=surgeons RootOnly=YES"})
@@ -736,3 +745,26 @@ def test_what_a_real_slurm_refuses_for_a_qos_names_the_qos_and_the_setting(close
     command = ["sbatch", "--account=heart", "--qos=strict", "--mem=100M", "--time=1", *options, "--wrap=true"]
     said = subprocess.run(command, env=closed.env, cwd=tmp_path, capture_output=True, text=True).stderr
     assert reasons.settings_of(said) == f": look at {settings} and cluster.qos", said
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("off", "on", "note"),
+    [
+        ("partition=urgent state=down", "partition=urgent state=up", "partition urgent is down: jobs are taken"),
+        ("node=n[1-4] state=drain reason=disk", "node=n[1-4] state=resume",
+         "no node of partition urgent is in service (4 drained): jobs are taken, and wait; sinfo -R says why"),
+    ],
+)  # fmt: skip
+def test_a_real_partition_out_of_service_is_a_note_of_the_dry_run(closed, scans, tmp_path, off, on, note):
+    small = dict.fromkeys(("pack", "fold", "aggregate"), {"time_min": 10, "mem_gb": 0.5})
+    cluster = {"kind": "slurm", "partition": "urgent", "account": "heart", **small}
+    config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", cluster=cluster)
+    closed.run("scontrol", "update", *off.split())
+    try:
+        done = job("launch_cv.py", "--config", config, "--dry_run", env=closed.env)
+    finally:
+        closed.run("scontrol", "update", *on.split())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"note: {note}" in done.stdout
+    assert "look at" not in done.stdout
