@@ -63,6 +63,7 @@ class Outlook:
             stage=told.stage,
             told=told.state,
             cause=told.cause,
+            may_restart=told.may_restart,
             job=told.job,
             queue=queued,
             queue_answers=answers,

@@ -124,7 +124,8 @@ def study_folders(data: DataConfig) -> dict[str, Path]:
     """
     root = Path(data.dicom_root)
     if not root.is_dir():
-        raise InputError(f"data.dicom_root is {data.dicom_root!r}, but there is no such folder")
+        meant = paths.did_you_mean(root)
+        raise InputError(f"data.dicom_root is {data.dicom_root!r}, but there is no such folder{meant}")
     folders = sorted(path for path in root.iterdir() if path.is_dir())
     if not folders:
         raise InputError(

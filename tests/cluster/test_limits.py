@@ -476,8 +476,8 @@ def test_gpus_that_nothing_is_computed_on_are_a_note(cfg):
 
 
 def test_nodes_and_partitions_out_of_service_are_a_note(tools, cfg):
-    (tools / "sinfo").write_text("cpu*|down|1:00:00|1-4|3|32|191000|drained|\ncpu*|down|1:00:00|1-4|1|32|191000|down*|\n",
-                                 encoding="utf-8")  # fmt: skip
+    lines = [f"cpu*|down|1:00:00|1-4|{nodes}|32|191000|{state}|\n" for nodes, state in ((3, "drained"), (1, "down*"))]
+    (tools / "sinfo").write_text("".join(lines), encoding="utf-8")
     assert limits.notes(limits.read(None), cfg) == [
         "partition cpu is down: jobs are taken, and wait until it is up again (sinfo -s)",
         "no node of partition cpu is in service (3 drained, 1 down*): jobs are taken, and wait; sinfo -R says why",
@@ -757,7 +757,7 @@ def test_what_a_real_slurm_refuses_for_a_qos_names_the_qos_and_the_setting(close
     ],
 )  # fmt: skip
 def test_a_real_partition_out_of_service_is_a_note_of_the_dry_run(closed, scans, tmp_path, off, on, note):
-    small = dict.fromkeys(("pack", "fold", "aggregate"), {"time_min": 10, "mem_gb": 0.5})
+    small = {stage: {"time_min": 10, "mem_gb": 0.5} for stage in ("pack", "fold", "aggregate")}
     cluster = {"kind": "slurm", "partition": "urgent", "account": "heart", **small}
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", cluster=cluster)
     closed.run("scontrol", "update", *off.split())

@@ -235,8 +235,9 @@ def test_followed_without_a_terminal_a_change_is_a_line_and_no_change_is_none(at
         "folds 1: queued, waits for its turn (SLURM: Priority)",
         "aggregate: queued, waits for the stage before (SLURM: Dependency)",
     ]
-    assert lines[3].startswith("folds 0: failed, a bad day; python jobs/launch_cv.py --resume")
-    assert len(lines) == 6
+    assert lines[3] == "folds 0: failed, a bad day"
+    assert lines[4] == f"    python jobs/launch_cv.py --resume {at_work.root}"
+    assert len(lines) == 9
 
 
 def test_cancel_takes_the_runs_jobs_out_of_the_queue_the_newest_first(at_work, slurm_words):
