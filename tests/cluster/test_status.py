@@ -257,6 +257,15 @@ def test_cancel_takes_the_runs_jobs_out_of_the_queue_the_newest_first(at_work, s
     assert states[1]["reason"].startswith("cancelled by ")
 
 
+def test_cancel_of_jobs_that_all_wait_says_nothing_of_folds_at_work(tmp_path, slurm_words):
+    run = bare_run(tmp_path / "run")
+    submitted(run, started=False)
+    slurm_words.says("squeue", queued("PENDING", "Priority"))
+    done = job("cancel.py", run.root)
+    assert (done.returncode, "saves first" in done.stdout) == (0, False), done.stderr
+    assert f"cancelled job 77: {NAME}, pending" in done.stdout
+
+
 def test_cancel_says_when_there_is_nothing_to_do_or_slurm_does_not_obey(at_work, slurm_words):
     slurm_words.fails("scancel")
     refused = job("cancel.py", at_work.root)
