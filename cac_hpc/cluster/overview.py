@@ -43,7 +43,7 @@ def change(state: TaskState, before: str | None) -> tuple[str, str | None]:
 
     Args:
         before: what was returned the last time.
-    Returns: what to compare the next time, and the line or None.
+    Returns: what to compare the next time; and the line, below it the command that helps, or None.
     """
     epoch = f", epoch {state.epoch} of {state.epochs}" if state.epoch and state.state == "running" else ""
     now = f"{state.state}{epoch} {_kind(state.reason)}".strip()
@@ -52,8 +52,8 @@ def change(state: TaskState, before: str | None) -> tuple[str, str | None]:
     name = state.stage if state.task is None else f"{state.stage} {state.task}"
     loss = f", validation loss {state.val_loss:.3f}" if epoch and state.val_loss is not None else ""
     why = f", {state.reason}" if state.reason else ""
-    helps = f"; {state.command}" if state.command else ""
-    return now, logs.line(f"{name}: {state.state}{epoch}{loss}{why}{helps}")
+    helps = f"\n    {logs.line(state.command)}" if state.command else ""
+    return now, logs.line(f"{name}: {state.state}{epoch}{loss}{why}") + helps
 
 
 def _row(group: Sequence[TaskState]) -> tuple[object, ...]:

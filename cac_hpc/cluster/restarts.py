@@ -115,7 +115,8 @@ def _ended_by(run: RunPaths, task: Task, job: str | None) -> Cause:
         return _lost(run, task)
     cancelled = [event for event in ledger.read(run.ledger) if event["event"] == "cancelled"]
     by = next((event.get("by") for event in reversed(cancelled) if event.get("job") == job.split("_")[0]), None)
-    return Cause("cancelled", user=by) if by else Cause("ended_by_scheduler")
+    saved = next((end["cause"] for end in stages.last_ends(run, task) if end.get("resumable")), None)
+    return Cause("cancelled", user=by, after=saved) if by else Cause("ended_by_scheduler", after=saved)
 
 
 def _lost(run: RunPaths, task: Task) -> Cause:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cac_hpc.machine import processes
-from cac_hpc.report import aggregation, archive, manifest, pictures, publishing, retrieval, wording
+from cac_hpc.report import aggregation, archive, manifest, pictures, publishing, retrieval, terminal, wording
 from cac_hpc.run import ledger, lock, paths, settings
 from cac_hpc.run import stages as graph
 from cac_hpc.run.causes import Cause
@@ -176,7 +176,7 @@ def end(run, *folds):
         ledger.record(run.ledger, "folds", index, "ended", ok=False, reason="out of memory", attempt=1)
 
 
-def test_by_hand_while_folds_are_at_work_the_report_is_provisional_and_disturbs_nothing(at_work, monkeypatch):
+def test_by_hand_while_folds_are_at_work_the_report_is_provisional_and_disturbs_nothing(at_work, monkeypatch, capsys):
     told, left = at_work.ledger.read_bytes(), at_work.fold(2).predictions.read_bytes()
     assert exit_code(at_work, monkeypatch) == 1
     found = report_of(at_work)
@@ -193,6 +193,10 @@ def test_by_hand_while_folds_are_at_work_the_report_is_provisional_and_disturbs_
     assert "PROVISIONAL: fold 3 is not done yet (waiting in the queue)." in text
     assert f"PROVISIONAL: fold 4 is missing ({DIED})." in text
     assert f"To complete the report (fold 4): {RESUME}" in text
+    capsys.readouterr()
+    terminal.show(at_work.root)
+    again = f"python jobs/launch_cv.py --resume {at_work.root}"
+    assert f"\nTo complete the report (fold 4): {again}\n" in capsys.readouterr().out
     assert "failed" not in text
     check_report(at_work)
     assert at_work.ledger.read_bytes() == told
