@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cac_hpc.cluster import drivers, estimate, exclusions, limits, local, monitor, ownership, submission, usage
-from cac_hpc.cluster.states import OPEN
+from cac_hpc.cluster.records import OPEN
 from cac_hpc.dataset import plan, preview, sealed, sealing
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.evaluation import published, split_by_slice

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cac_hpc.cluster import ownership, scheduler, verdicts
-from cac_hpc.cluster.records import Accounted, Listing, Queued
+from cac_hpc.cluster.records import OPEN, Accounted, Listing, Queued
 from cac_hpc.cluster.remedies import Remedies
-from cac_hpc.cluster.states import OPEN
 from cac_hpc.cluster.verdicts import Evidence, Verdict
 from cac_hpc.machine import processes
 from cac_hpc.run import causes, stages

@@ -16,10 +16,9 @@ from datetime import datetime, timedelta, timezone
 from typing import Literal, NamedTuple
 
 from cac_hpc.cluster import reasons
-from cac_hpc.cluster.records import OUT_OF_MEMORY_SIGNAL, Accounted, Queued, base_state, ending_signal
-from cac_hpc.cluster.states import STATES, State
+from cac_hpc.cluster.records import OUT_OF_MEMORY_SIGNAL, STATES, Accounted, Queued, State, base_state, ending_signal
 from cac_hpc.machine import processes
-from cac_hpc.machine.stopping import RESUMABLE
+from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.run.causes import RELEASE, RESUME, Cause
 
 ALIVE_S = 20.0  # since the last pulse: the work goes on, whatever others say

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cac_hpc.cluster import monitor, overview, reasons, records, restarts, scheduler, states
+from cac_hpc.cluster import monitor, reasons, records, restarts, scheduler
 from cac_hpc.cluster.outlook import Outlook
 from cac_hpc.run import ledger
 from cac_hpc.run.causes import Cause
@@ -78,7 +78,7 @@ def state_of(run, task=0):
 
 
 def test_the_table_knows_every_state():
-    assert set(states.STATES) == set(TRUTH)
+    assert set(records.STATES) == set(TRUTH)
     assert len(TRUTH) == 25
 
 
@@ -180,7 +180,7 @@ def test_a_cancelled_fold_that_saved_says_after_which_epoch_and_the_command_is_n
     found = state_of(run)
     assert found.reason == f"cancelled by root or by SLURM itself; in the ledger: {words}"
     assert found.command == f"python jobs/launch_cv.py --resume {run.root}"
-    assert overview.change(found, None)[1].splitlines() == [
+    assert monitor.change(found, None)[1].splitlines() == [
         f"folds 0: stopped, {found.reason}", f"    {found.command}"]  # fmt: skip
 
 
@@ -203,7 +203,7 @@ def test_one_command_releases_all_folds_that_are_held(tmp_path, slurm_words):
     for task in (0, 1):
         submitted(run, task, job=f"77_{task}", started=False)
     slurm_words.says("squeue", "".join(queued("PENDING", "JobHeldAdmin", f"77_{task}") for task in (0, 1)))
-    assert overview.notes(monitor.read_states(run)) == [
+    assert monitor.notes(monitor.read_states(run)) == [
         "folds 0-1: held by an administrator, who alone can release it (SLURM: JobHeldAdmin)", "    scontrol release 77"
     ]  # fmt: skip
 
@@ -340,7 +340,7 @@ def test_the_vocabulary_of_the_slurm_that_is_installed():
     assert said.returncode == 0, said.stderr
     known = {word for word in said.stdout.split() if word not in "-?"}
     assert {"PENDING", "JobHeldUser"} <= known
-    assert [word for word in known if not reasons.meaning(word) and word not in states.STATES] == []
+    assert [word for word in known if not reasons.meaning(word) and word not in records.STATES] == []
 
 
 def test_killed_for_memory_is_read_from_the_step_with_what_was_asked_and_reached(tmp_path, slurm_words):
