@@ -1,4 +1,6 @@
-"""What squeue and sacct print, as records, and what every state of SLURM 22.05 to 26.05 means. Nothing that they print raises: what cannot be read is left out, and told.
+"""What squeue and sacct print, as records, and what each state of SLURM 22.05 to 26.05 means.
+
+Nothing that they print raises: what cannot be read is left out, and said.
 
 A record is found under the id of its job or array task, as ``123`` or ``123_4``.
 """

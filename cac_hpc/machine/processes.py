@@ -1,4 +1,4 @@
-"""Processes of this machine: who lives, who started whom, dying together, and requests to stop. Imports nothing slow."""
+"""Processes of this machine: who lives, who started whom, dying together, requests to stop. Imports nothing slow."""
 
 from __future__ import annotations
 

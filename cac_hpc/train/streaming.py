@@ -1,4 +1,7 @@
-"""Slices read when they are needed, one block ahead, and batches copied onto the device ahead of their use. Axes: N slice, H row, W column."""
+"""Slices read when they are needed, one block ahead, and batches copied onto the device ahead of their use.
+
+Axes: N slice, H row, W column.
+"""
 
 from __future__ import annotations
 

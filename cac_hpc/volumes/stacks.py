@@ -1,4 +1,4 @@
-"""Slices that stand on each other: their geometry, which can be of one series, and one phase where there are several."""
+"""Slices that stand on each other: their geometry, which can be of one series, one phase of several."""
 
 from __future__ import annotations
 

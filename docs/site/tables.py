@@ -54,8 +54,7 @@ def reasons() -> str:
 
 def attributes() -> str:
     """DICOM attributes that separate phases and acquisitions, and that indicate a contrast agent."""
-    from cac_hpc.volumes import acquisition
-    from cac_hpc.volumes import stacks
+    from cac_hpc.volumes import acquisition, stacks
 
     groups: dict[str, Iterable[str]] = {
         "phase and acquisition, in this order": stacks.TELLING,
