@@ -34,19 +34,19 @@ def test_held_suspended_and_never_satisfied_are_told_and_cancel_clears_the_queue
     run = bare_run(tmp_path / "run", "seal", "aggregate")
     seal = submit(slurm, run, "seal", "--hold")
     found = states_of(slurm, run)["seal"]
-    assert (found["state"], found["mend"]) == ("held", f"scontrol release {seal}")
+    assert (found["state"], found["command"]) == ("held", f"scontrol release {seal}")
     slurm.run("scontrol", "release", seal)
     wait_for_state(slurm, run, "seal", "running")
     slurm.run("scontrol", "suspend", seal)
     found = wait_for_state(slurm, run, "seal", "suspended")
-    assert found["mend"] == f"scontrol resume {seal}"
+    assert found["command"] == f"scontrol resume {seal}"
     slurm.run("scontrol", "resume", seal)
     wait_for_state(slurm, run, "seal", "running")
     bad = slurm.sbatch("exit 1", "--mem=100M", f"--chdir={tmp_path}")
     submit(slurm, run, "aggregate", f"--dependency=afterok:{bad}")
     found = wait_for_state(slurm, run, "aggregate", "held")
     assert "never starts: what it waits for did not end well (SLURM: DependencyNeverSatisfied)" in found["reason"]
-    assert f"python jobs/cancel.py {run.root}" in found["mend"]
+    assert f"python jobs/cancel.py {run.root}" in found["command"]
     done = job("cancel.py", run.root, env=slurm.env)
     assert done.returncode == 0, done.stderr
     assert f"cancelled job {seal}: cac-seal-0123abcd, running" in done.stdout
@@ -63,7 +63,7 @@ def test_a_log_that_cannot_be_opened_a_node_that_lied_and_an_exit_code_are_words
     submit(slurm, run, "seal", f"--output={tmp_path}/file/x.out", script="true")
     failed = wait_for_state(slurm, run, "seal", "failed")
     assert "the folder of its log is missing or cannot be written" in failed["reason"]
-    assert f"make {run.root}/slurm writable on the nodes" in failed["mend"]
+    assert f"make {run.root}/slurm writable on the nodes" in failed["command"]
     submit(slurm, run, "aggregate", script="srun false; true", started=True)
     gone = wait_for_state(slurm, run, "aggregate", "gone")
     wait_for(lambda: "COMPLETED" in (states_of(slurm, run)["aggregate"]["reason"]), 20, "accounting")
@@ -108,6 +108,6 @@ def test_a_step_that_the_kernel_killed_for_memory_says_what_was_asked_and_reache
         said = "out of memory: asked for 0.0977 GB"  # once accounting knows more of the job than its end
         wait_for(lambda: said in states_of(slurm, run)["seal"]["reason"], 40, said)
         failed = states_of(slurm, run)["seal"]
-        assert failed["mend"].endswith("--cluster.aggregate.mem_gb 0.195")
+        assert failed["command"].endswith("--cluster.aggregate.mem_gb 0.195")
     finally:
         cluster("stop", "--dir", str(folder))
