@@ -13,6 +13,7 @@ import yaml
 
 from cac_hpc.benchmark import packing, training
 from cac_hpc.calcium import regions
+from cac_hpc.run import commands as job_settings
 from cac_hpc.run import config, fields, settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,8 +105,9 @@ def read_only(parse):
 
 
 def parse_job(words, monkeypatch):
-    for name in [name for name in vars(settings) if name.startswith("parse_")]:
-        monkeypatch.setattr(settings, name, read_only(getattr(settings, name)))
+    for module in (settings, job_settings):
+        for name in [name for name in vars(module) if name.startswith("parse_")]:
+            monkeypatch.setattr(module, name, read_only(getattr(module, name)))
     for module in (packing, training):
         monkeypatch.setattr(module, "measure", accepted)
     monkeypatch.setattr("signal.signal", lambda *_: None)

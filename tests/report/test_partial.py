@@ -283,7 +283,7 @@ def test_where_all_folds_are_done_the_report_says_who_makes_the_final_one(at_wor
     assert retrieval.retrieve(ReportOptions(source=str(at_work.root))) == 1  # the aggregator waits in the queue
     assert (report_of(at_work)["status"], report_of(at_work)["missing_folds"]) == ("PROVISIONAL", [])
     shown = " ".join(capsys.readouterr().out.split())
-    assert "when all folds have ended; where that job does not come, python jobs/aggregate.py --run RUN" in shown
+    assert f"where that job does not come, python jobs/aggregate.py --run {at_work.root}." in shown
     assert wording.inflation(replace(typed_report_of(at_work), banner="a contrast run")) == [
         "Inflation: not worked out, for this is not the final report."
     ]
