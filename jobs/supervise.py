@@ -8,12 +8,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this script, whatever is installed
 
-from cac_hpc.machine import stopping
+from cac_hpc.machine import processes
 from cac_hpc.run import settings
 
 
 def main() -> int:
-    stopping.listen()
+    processes.listen()
     run, asked = settings.parse_stage(
         __doc__,
         numbers={

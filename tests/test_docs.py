@@ -13,6 +13,7 @@ import yaml
 
 from cac_hpc.benchmark import packing, training
 from cac_hpc.calcium import regions
+from cac_hpc.run import commands as job_settings
 from cac_hpc.run import config, fields, settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -104,8 +105,9 @@ def read_only(parse):
 
 
 def parse_job(words, monkeypatch):
-    for name in [name for name in vars(settings) if name.startswith("parse_")]:
-        monkeypatch.setattr(settings, name, read_only(getattr(settings, name)))
+    for module in (settings, job_settings):
+        for name in [name for name in vars(module) if name.startswith("parse_")]:
+            monkeypatch.setattr(module, name, read_only(getattr(module, name)))
     for module in (packing, training):
         monkeypatch.setattr(module, "measure", accepted)
     monkeypatch.setattr("signal.signal", lambda *_: None)
@@ -147,11 +149,20 @@ def check_command(words, monkeypatch):
     elif Path(program).name == "pip":
         check_pip(words)
     else:
-        assert program in ("-m", "export", "find", "touch"), words  # -m: a module of Python itself
+        # -m: a module of Python itself
+        assert program in ("-m", ".", "export", "find", "touch", "sinfo", "sacctmgr"), words
 
 
 def test_the_readme_is_one_screen():
     assert len((ROOT / "README.md").read_bytes()) <= 10_000
+
+
+def test_commands_use_the_active_environment_which_the_readme_activates_first():
+    readme = text(ROOT / "README.md")
+    assert readme.index("\n. .venv/bin/activate\n") < readme.index("python jobs/")
+    for page in PAGES:
+        assert ".venv/bin/python" not in text(page)
+        assert not re.findall(r"(?<!python )\bjobs/\w+\.py -{0,2}\w", " ".join(text(page).split())), page
 
 
 def test_the_glossary_is_short_and_in_order():

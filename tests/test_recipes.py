@@ -41,7 +41,7 @@ def apply(checkout, name):
             path.write_text(code, encoding="utf-8")
             continue
         lines = path.read_text(encoding="utf-8").splitlines()
-        (at,) = (index for index, line in enumerate(lines) if line.strip() == anchor)
+        (at,) = (index for index, line in enumerate(lines) if line.strip().startswith(anchor))
         apart = ["", ""] if code.startswith("def ") else []
         lines[at + (side == "after") : at + (side == "after")] = [*code.splitlines(), *apart]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")

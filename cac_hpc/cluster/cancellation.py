@@ -33,12 +33,14 @@ def cancel(root: Path) -> int:
     Raises: WorkError if SLURM or the launcher does not obey.
     """
     run = RunPaths(root)
-    ended = [*_cancel_jobs(run), *_end_launcher(run)]
+    jobs, launcher = _cancel_jobs(run), _end_launcher(run)
+    ended = [_cancelled(job, tasks) for job, tasks in jobs.items()] + launcher
     if not ended:
         logs.say("nothing of this run is in the queue or runs on this machine")
         return 0
     logs.say("\n".join(ended))
-    logs.say("a fold at work saves first, within the time that SLURM gives it (KillWait); what is done stays done")
+    if launcher or any(base_state(task.state) != "PENDING" for tasks in jobs.values() for task in tasks):
+        logs.say("a fold at work saves first, within the time that SLURM gives it (KillWait); what is done stays done")
     logs.say(f"to go on:   python jobs/launch_cv.py --resume {shlex.quote(str(root))}")
     return 0
 
@@ -65,8 +67,8 @@ def jobs_in_queue(run: RunPaths) -> tuple[dict[str, Queued], list[str]]:
     return {job: queued for job, queued in listing.jobs.items() if owner.submitted(queued)} | ours, strangers
 
 
-def _cancel_jobs(run: RunPaths) -> list[str]:
-    """Cancel the jobs; of an array, which is one stage of the run, all tasks at once. Returns what was cancelled."""
+def _cancel_jobs(run: RunPaths) -> dict[str, list[Queued]]:
+    """Cancel the jobs; of an array, which is one stage of the run, all tasks at once. Returns the tasks of each."""
     found, strangers = jobs_in_queue(run)
     for job in strangers:
         logs.say(
@@ -76,7 +78,7 @@ def _cancel_jobs(run: RunPaths) -> list[str]:
     for job, queued in found.items():
         arrays.setdefault(job.split("_")[0], []).append(queued)
     if not arrays:
-        return []
+        return {}
     # the newest first: it may wait for the others, and would start when they end
     newest_first = [job for array in sorted(arrays, key=int, reverse=True) for job in _whole(run, array, found)]
     if refusal := scheduler.cancel(newest_first, ownership.owner_of(run)):
@@ -92,7 +94,7 @@ def _cancel_jobs(run: RunPaths) -> list[str]:
         if waits and state.state not in ("done", "failed", "stopped"):
             cause, facts = Cause("cancelled_waiting", user=_user()), {"resumable": True, "attempt": state.attempt}
             ledger.record(run.ledger, state.stage, state.task, "ended", cause, ok=False, **facts)
-    return [f"cancelled job {job}: {_count(arrays[job])}" for job in sorted(arrays, key=int)]
+    return {job: arrays[job] for job in sorted(arrays, key=int)}
 
 
 def _whole(run: RunPaths, array: str, found: Mapping[str, Queued]) -> list[str]:
@@ -130,11 +132,12 @@ def _wait_for_end(run: RunPaths, orders: Sequence[str]) -> None:
         time.sleep(POLL_S)
 
 
-def _count(jobs: Sequence[Queued]) -> str:
-    """What the tasks of an array were: name and state, each with how many."""
+def _cancelled(job: str, jobs: Sequence[Queued]) -> str:
+    """That an array was cancelled, and what its tasks were: name and state, each with how many."""
     words = [f"{queued.name}, {base_state(queued.state).lower()}" for queued in jobs]
     kinds = {kind: words.count(kind) for kind in dict.fromkeys(words)}
-    return "; ".join(f"{kind} ({number} tasks)" if number > 1 else kind for kind, number in kinds.items())
+    count = "; ".join(f"{kind} ({number} tasks)" if number > 1 else kind for kind, number in kinds.items())
+    return f"cancelled job {job}: {count}"
 
 
 def _end_launcher(run: RunPaths) -> list[str]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from cac_hpc.cluster import drivers, estimate, exclusions, limits, local, monitor, ownership, submission, usage
-from cac_hpc.cluster.states import OPEN
-from cac_hpc.dataset import plan, sealed
+from cac_hpc.cluster.records import OPEN
+from cac_hpc.dataset import plan, preview, sealed, sealing
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.evaluation import published, split_by_slice
 from cac_hpc.run import config, ledger, lock, logs, provenance, settings, snapshot, stages
@@ -24,6 +24,7 @@ from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json,
 from cac_hpc.run.settings import LaunchOptions
 from cac_hpc.run.stages import STAGES, Stage, Task, TaskState
 
+MOST_NAMED = 5  # settings in one message
 UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-8, separators of lines
 
 # moved folders, other resources, another title, what only decides whether to go on: the same science
@@ -82,7 +83,7 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     _check_paths(cfg, source)
     _check_beside(run, cfg)
     dataset_plan = plan.make_plan(cfg)
-    _check_run_folder(run, cfg)
+    _check_run_folder(run, cfg, options)
     plan.check_dataset(run.dataset(cfg.data.packed_dir), dataset_plan)
     kind, why = _choose_kind(cfg)
     tasks = stages.plan_tasks(cfg, run, len(dataset_plan.shards))
@@ -93,12 +94,11 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     queued = {} if scheduler.RUNS_HERE else _in_queue(run, scheduler, waiting)
     if queued and {task.stage.name for task in waiting} <= set(queued):
         return _follow(run, tasks) if options.wait else 0
+    _check_studies(run, cfg, dataset_plan, waiting, options.dry_run)
     _complete(run, cfg, dataset_plan, tasks, source)
     if options.dry_run:
         if not queued and not lock.is_held(run.lock):
             write_text(run.config, config.to_yaml(cfg))
-        for line in plan.preview(cfg):
-            logs.say(line)
         return _dry_run(run, cfg, scheduler, waiting or tasks)
     with named(run.root), lock.exclusive(run.lock, inherited=scheduler.RUNS_HERE):
         queued = queued or scheduler.in_queue(run)  # another launcher was here meanwhile
@@ -174,6 +174,24 @@ def _show_plan(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, kind: str)
             logs.say(line)
 
 
+def _check_studies(run: RunPaths, cfg: Config, planned: DatasetPlan, waiting: Sequence[Task], shown: bool) -> None:
+    """The cohort is not one that the seal must refuse, as far as headers and what was packed already say.
+
+    Args:
+        shown: whether to say what the headers of the first studies say.
+    Raises: InputError naming the main reason, and the settings that allow it.
+    """
+    dataset, stages_left = run.dataset(cfg.data.packed_dir), {task.stage.name for task in waiting}
+    if shown or "pack" in stages_left:
+        found = preview.look(cfg, planned.labels)
+        for line in found.lines if shown else ():
+            logs.say(line)
+        if note := preview.check(found, len(planned.labels), cfg):
+            logs.say(f"note: {note}")
+    if "seal" in stages_left and "pack" not in stages_left and not dataset.seal.exists() and dataset.intake.exists():
+        sealing.check_share(dataset, cfg)
+
+
 def _follow(run: RunPaths, tasks: list[Task]) -> int:
     monitor.follow(run, monitor.until_settled(run))
     return _result(run, tasks)
@@ -217,7 +235,7 @@ def _choose_kind(cfg: Config) -> tuple[str, str]:
     return kind, found if cfg.cluster.kind == "auto" else "as set"
 
 
-def _check_run_folder(run: RunPaths, cfg: Config) -> None:
+def _check_run_folder(run: RunPaths, cfg: Config, options: LaunchOptions) -> None:
     """The folder is new, or holds this very run; how it uses the cluster, stops and is reported may change.
 
     Raises: InputError naming the settings that differ.
@@ -233,9 +251,12 @@ def _check_run_folder(run: RunPaths, cfg: Config) -> None:
         other = (
             f" (nothing was started in this one: rm -r {shlex.quote(str(run.root))} makes room)" if untouched else ""
         )
+        named = changed[:MOST_NAMED] + [f"and {len(changed) - MOST_NAMED} more"] * (len(changed) > MOST_NAMED)
+        new = settings.new_run(run.root, options.given if options.resume else ())
+        how = new if options.resume else f"the same command with --run {new.split(' --run ')[1]}"
         raise InputError(
-            f"run is {str(run.root)!r}, which holds another run (found / wanted: {'; '.join(changed[:5])}); these"
-            f" settings change results, so they are fixed: choose a new run folder, --run FOLDER{other}"
+            f"run is {str(run.root)!r}, which holds another run (found / wanted: {'; '.join(named)});"
+            f" these settings change results, so they are fixed; for a new run: {how}{other}"
         )
 
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import pwd
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from cac_hpc.cluster import accounting, nodes, partitions, scheduler
-from cac_hpc.cluster.accounting import Accounting
+from cac_hpc.cluster.accounting import Accounting, Allowance, Cap
 from cac_hpc.cluster.nodes import Group
 from cac_hpc.cluster.partitions import Rules
 from cac_hpc.run.config import ClusterConfig, Config, Resources
-from cac_hpc.run.notation import gpus, megabytes, number, widest
+from cac_hpc.run.notation import gpu_types, gpus, megabytes, number, widest
 
 SETTINGS = ["scontrol", "show", "config"]
 NOTHING = Accounting()
+FindCap = Callable[[ClusterConfig], Cap | None]
 WITH_SUBACCOUNTS = (24, 5)  # from here on a partition's accounts stand for those below them, and need associations
 
 
@@ -27,6 +29,7 @@ class Limits:
     """partition: the one that jobs go to, by its name or several by theirs; cpus, mem_mb, gpus: of its largest node.
 
     time_min: the most that a job may ask, infinite if there is no limit. nodes: in service; nodes_at_most: of a job.
+    out_of_service: the other nodes, as "4 drained".
     mem_per_cpu_mb: a job that asks for more gets more CPUs. rules: who may use the partition; others: who may use the
     cluster's other ones, by name. each: of several
     partitions, each alone; all_must_fit: whether a job must fit all of them.
@@ -38,6 +41,7 @@ class Limits:
     state: str | None = None
     time_min: float | None = None
     nodes: int | None = None
+    out_of_service: str | None = None
     nodes_at_most: float | None = None
     cpus: int | None = None
     mem_mb: int | None = None
@@ -114,23 +118,41 @@ def _faults_of_one(limits: Limits, cfg: Config) -> Iterator[str]:
     yield from partitions.faults(limits.rules, limits.accounting, cfg.cluster, limits.others)
     yield from _time_faults(limits, cfg.cluster)
     yield from _node_faults(limits, cfg)
+    yield from map(str, excesses(limits, cfg))
 
 
 def notes(limits: Limits, cfg: Config) -> list[str]:
-    """What jobs take from others without need: more CPUs, as they ask for more memory than goes with those that were
-    asked for; GPUs that nothing is computed on."""
+    """What jobs will wait for; and what they take from others without need: more CPUs, as they ask for more memory than
+    goes with those that were asked for; GPUs that nothing is computed on."""
     found = {
         stage: max(cpus_for_memory(one, cfg, stage) for one in limits.each or (limits,))
         for stage in ("pack", "fold", "aggregate")
     }
     unused = "cluster.gres is {!r}, but train.device is cpu: no GPU is asked for; train.device cuda trains on them"
-    return [unused.format(cfg.cluster.gres)] * (cfg.train.device == "cpu" and cfg.cluster.gres is not None) + [
-        f"cluster.{stage}.mem_gb is {getattr(cfg.cluster, stage).mem_gb:g}, more than goes with {asked} CPUs "
-        f"(MaxMemPerCPU): SLURM gives, and counts, {given} CPUs of a node; ask for less memory, or use them with "
-        f"{_cpus_setting(cfg, stage, given)}"
-        for stage, given in found.items()
-        if given > (asked := _cpus_of(cfg, stage))
+    return [
+        *_waits(limits),
+        *[unused.format(cfg.cluster.gres)] * (cfg.train.device == "cpu" and cfg.cluster.gres is not None),
+        *(
+            f"cluster.{stage}.mem_gb is {getattr(cfg.cluster, stage).mem_gb:g}, more than goes with {asked} CPUs "
+            f"(MaxMemPerCPU): SLURM gives, and counts, {given} CPUs of a node; ask for less memory, or use them with "
+            f"{_cpus_setting(cfg, stage, given)}"
+            for stage, given in found.items()
+            if given > (asked := _cpus_of(cfg, stage))
+        ),
     ]
+
+
+def has_no_node(limits: Limits) -> bool:
+    """Whether all nodes are out of service: then SLURM takes jobs, and `sbatch --test-only` says that it would not."""
+    return limits.nodes == 0 and limits.out_of_service is not None
+
+
+def _waits(limits: Limits) -> Iterator[str]:
+    name = f"partition {limits.partition}"
+    if limits.state == "down":
+        yield f"{name} is down: jobs are taken, and wait until it is up again (sinfo -s)"
+    if has_no_node(limits):
+        yield f"no node of {name} is in service ({limits.out_of_service}): jobs are taken, and wait; sinfo -R says why"
 
 
 def cpus_for_memory(limits: Limits, cfg: Config, stage: str) -> int:
@@ -190,7 +212,8 @@ def most_pack_tasks(limits: Limits, cfg: Config) -> int | None:
 
 def submit_jobs(limits: Limits, cluster: ClusterConfig) -> int | None:
     """How many jobs and array tasks the user may have in the queue."""
-    return accounting.allowance(limits.accounting, cluster).submit_jobs
+    found = accounting.cap(limits.accounting, cluster, lambda one: one.submit_jobs)
+    return None if found is None else int(found.most)
 
 
 def cpus_asked(cfg: Config) -> int:
@@ -218,6 +241,7 @@ def _limits_of(
         state="up" if "up" in states else next(iter(states), None),
         time_min=widest(group.time_min for group in groups),
         nodes=sum(group.nodes for group in groups if group.in_service) if groups else None,
+        out_of_service=", ".join(f"{one.nodes} {one.node_state}" for one in groups if not one.in_service) or None,
         nodes_at_most=nodes.most_of_a_job(groups),
         cpus=widest(group.cpus for group in groups),
         mem_mb=widest(group.mem_mb for group in groups),
@@ -271,23 +295,39 @@ def _partition_faults(limits: Limits, cluster: ClusterConfig) -> Iterator[str]:
 
 def longest_min(limits: Limits, cluster: ClusterConfig) -> float | None:
     """The most minutes that a job may ask here; None where nobody says."""
-    known = [most for most in _times(limits, cluster).values() if most is not None]
-    return min(known, default=None)
+    return min((one.most for one in _times(limits, cluster)), default=None)
 
 
-def _times(limits: Limits, cluster: ClusterConfig) -> dict[str, float | None]:
+def _times(limits: Limits, cluster: ClusterConfig) -> list[Cap]:
     """The most minutes that a job may ask, by whose limit it is."""
-    user = accounting.allowance(limits.accounting, cluster)
-    by = {"your account or QOS": user.time_min}
-    return by if user.lifts_time else by | {f"partition {limits.partition}": limits.time_min}
+    user = accounting.cap(limits.accounting, cluster, _time)
+    lifted = limits.time_min is None or accounting.lifts_time(limits.accounting, cluster)
+    of_partition = None if lifted else Cap(limits.time_min or 0, f"partition {limits.partition}")
+    return [one for one in (user, of_partition) if one is not None]
+
+
+def _time(allows: Allowance) -> float | None:
+    return allows.time_min
 
 
 def _time_faults(limits: Limits, cluster: ClusterConfig) -> Iterator[str]:
     for stage in ("pack", "fold", "aggregate"):
-        asked: Resources = getattr(cluster, stage)
-        for who, most in _times(limits, cluster).items():
-            if most is not None and asked.time_min > most:
-                yield f"cluster.{stage}.time_min is {asked.time_min}, wanted at most {most:.0f}: the limit of {who}"
+        asked = getattr(cluster, stage).time_min
+        for one in _times(limits, cluster):
+            if asked > one.most:
+                fits = functools.partial(_has_time, limits, asked)
+                limit = f"the limit of {one.owner}{_others(limits, cluster, fits)}"
+                yield f"cluster.{stage}.time_min is {asked}, wanted at most {one.most:.0f}: {limit}"
+
+
+def _has_time(limits: Limits, asked: int, cluster: ClusterConfig) -> bool:
+    return all(asked <= one.most for one in _times(limits, cluster))
+
+
+def _others(limits: Limits, cluster: ClusterConfig, fits: Callable[[ClusterConfig], bool]) -> str:
+    """Which other QOS of the user would do, to be put after a limit; empty if none is known."""
+    names = accounting.other_qos(limits.accounting, cluster, fits)
+    return f"; or cluster.qos {' or '.join(names)}" if names else ""
 
 
 def _node_faults(limits: Limits, cfg: Config) -> Iterator[str]:
@@ -295,15 +335,14 @@ def _node_faults(limits: Limits, cfg: Config) -> Iterator[str]:
     name, rules = limits.partition, limits.rules
     has, gives = f"no more has partition {name}", f"of partition {name}"
     most = {
-        "CPUs": [(limits.cpus, has), (limits.cpus_per_node, f"MaxCPUsPerNode {gives}")],
-        "MB": [(limits.mem_mb, has), (limits.mem_per_node_mb, f"MaxMemPerNode {gives}")],
-        "GPUs": [(limits.gpus, has)],
+        "cpu": [(limits.cpus, has), (limits.cpus_per_node, f"MaxCPUsPerNode {gives}")],
+        "mem": [(limits.mem_mb, has), (limits.mem_per_node_mb, f"MaxMemPerNode {gives}")],
+        "gres/gpu": [(limits.gpus, has)],
     }
-    for key, unit, asked in _asked_of_a_node(limits, cfg):
-        known = [(number, why) for number, why in most[unit] if number is not None]
-        if known and asked > min(known)[0]:
-            size = f", {math.floor(min(known)[0] / 102.4) / 10:g} GB" if unit == "MB" else ""
-            yield f"{key} asks {asked} {unit} of a node, wanted at most {min(known)[0]}{size}: {min(known)[1]}"
+    for need in _needs(limits, cfg):
+        known = [(number, why) for number, why in most.get(need.resource, ()) if number is not None]
+        if known and need.of_node > min(known)[0]:
+            yield need.over("node", *min(known))
     num_nodes, most_nodes = cfg.cluster.nodes_per_fold, limits.nodes_at_most
     if most_nodes is not None and num_nodes > most_nodes:
         yield f"cluster.nodes_per_fold is {num_nodes}, wanted at most {most_nodes:.0f}: no more gives partition {name}"
@@ -314,30 +353,94 @@ def _node_faults(limits: Limits, cfg: Config) -> Iterator[str]:
         )
 
 
-def _asked_of_a_node(limits: Limits, cfg: Config) -> Iterator[tuple[str, str, int]]:
-    """What each stage asks of a node: setting, unit, amount."""
-    cluster = cfg.cluster
+@dataclass(frozen=True)
+class Need:
+    """What the jobs of a stage ask for of one resource, by the setting that asks for it."""
+
+    stage: str
+    key: str
+    resource: str  # cpu, mem in MB, gres/gpu, node
+    of_node: int
+    nodes: int = 1
+
+    def over(self, of: str, most: int, why: str) -> str:
+        """That it asks for more than there may be.
+
+        Args:
+            of: node or job. most: in the resource's unit. why: whose limit it is.
+        """
+        asked = self.of_node * (self.nodes if of == "job" else 1)
+        key = f"{self.key} x nodes_per_fold" if of == "job" and self.nodes > 1 and self.resource != "node" else self.key
+        if self.resource == "mem":
+            return f"{key} is {asked / 1024:g}, wanted at most {math.floor(most / 102.4) / 10:g} for a {of}: {why}"
+        unit = {"cpu": "CPUs", "node": "nodes"}.get(self.resource, "GPUs")
+        return f"{key} asks {asked} {unit} of a {of}, wanted at most {most}: {why}"
+
+
+def _needs(limits: Limits, cfg: Config) -> Iterator[Need]:
+    """What each stage asks for."""
+    cluster, nodes_per_fold = cfg.cluster, cfg.cluster.nodes_per_fold
     folds = "folds_per_node x " if cluster.folds_per_node > 1 else ""
-    yield f"cluster.{folds}ranks_per_node x cpus_per_rank", "CPUs", cpus_asked(cfg)
+    yield Need("fold", f"cluster.{folds}ranks_per_node x cpus_per_rank", "cpu", cpus_asked(cfg), nodes_per_fold)
     for stage in ("pack", "aggregate"):
-        yield f"cluster.{stage}.cpus", "CPUs", getattr(cluster, stage).cpus
+        yield Need(stage, f"cluster.{stage}.cpus", "cpu", getattr(cluster, stage).cpus)
     for stage in ("pack", "fold", "aggregate"):
-        yield f"cluster.{stage}.mem_gb", "MB", round(getattr(cluster, stage).mem_gb * 1024)
+        num_nodes, mem_mb = nodes_per_fold if stage == "fold" else 1, round(getattr(cluster, stage).mem_gb * 1024)
+        yield Need(stage, f"cluster.{stage}.mem_gb", "mem", mem_mb, num_nodes)
         given = cpus_for_memory(limits, cfg, stage)
         if given > _cpus_of(cfg, stage):
-            yield f"cluster.{stage}.mem_gb, with MaxMemPerCPU {limits.mem_per_cpu_mb},", "CPUs", given
+            key = f"cluster.{stage}.mem_gb, with MaxMemPerCPU {limits.mem_per_cpu_mb},"
+            yield Need(stage, key, "cpu", given, num_nodes)
     gpu_key = "gres" if cluster.gres else "gpus_per_node" if cluster.gpus_per_node else f"{folds}ranks_per_node"
     if gpus(cluster.gres or "gpu") is not None:  # a site may give them another name, which only SLURM can judge
-        yield f"cluster.{gpu_key}", "GPUs", cfg.gpus_asked
+        for resource in ("gres/gpu", *gpu_types(cluster.gres or "")):
+            yield Need("fold", f"cluster.{gpu_key}", resource, cfg.gpus_asked, nodes_per_fold)
+    yield Need("fold", "cluster.nodes_per_fold", "node", 1, nodes_per_fold)
+
+
+@dataclass(frozen=True)
+class Excess:
+    """What one job alone asks for beyond a limit of its account or QOS: it would wait for ever."""
+
+    need: Need
+    limit: str  # as SLURM calls it
+    most: int
+    owner: str
+    others: str  # which other QOS would do
+
+    def __str__(self) -> str:
+        unit = f"{self.most}M" if self.need.resource == "mem" else f"{self.most}"
+        why = f"{self.limit} {self.need.resource}={unit} of {self.owner}{self.others}"
+        return self.need.over("node" if self.limit.endswith("PerNode") else "job", self.most, why)
+
+
+def excesses(limits: Limits, cfg: Config) -> Iterator[Excess]:
+    """What single jobs ask for beyond the limits of account, QOS and the partition's QOS."""
+    for need in _needs(limits, cfg):
+        for limit in accounting.OF_QOS:
+            asked = need.of_node * (1 if limit.endswith("PerNode") else need.nodes)
+            find = functools.partial(_tres_cap, limits, (limit, need.resource))
+            found = find(cfg.cluster)
+            if found and asked > found.most:
+
+                def fits(cluster: ClusterConfig, find: FindCap = find, asked: int = asked) -> bool:
+                    other = find(cluster)
+                    return other is None or asked <= other.most
+
+                yield Excess(need, limit, int(found.most), found.owner, _others(limits, cfg.cluster, fits))
+
+
+def _tres_cap(limits: Limits, key: tuple[str, str], cluster: ClusterConfig) -> Cap | None:
+    return accounting.cap(limits.accounting, cluster, lambda allows: allows.tres.get(key))
 
 
 def _count_faults(limits: Limits, cfg: Config) -> Iterator[str]:
     """Folds that are too many at once, as an array or in the queue."""
-    jobs, allowed = num_fold_jobs(cfg), submit_jobs(limits, cfg.cluster)
-    by = {
-        "MaxArraySize": limits.array_size,
-        "MaxSubmitJobs, one shard, seal and report beside": allowed and max(0, allowed - 3),
-    }
+    jobs, found = num_fold_jobs(cfg), accounting.cap(limits.accounting, cfg.cluster, lambda one: one.submit_jobs)
+    by = {"MaxArraySize": limits.array_size}
+    if found:
+        limit = f"MaxSubmitJobs {found.most:.0f} of {found.owner}, of which a shard, seal and report take 3"
+        by[limit] = max(0, int(found.most) - 3)
     for name, most in by.items():
         if most is not None and jobs > most:
             yield f"split.folds gives {jobs} array tasks, wanted at most {most} ({name}): raise cluster.folds_per_node"

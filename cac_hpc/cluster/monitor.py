@@ -1,29 +1,39 @@
-"""Follow a run: the table once or kept up to date, its end awaited, JSON for scripts, the end of a log."""
+"""Follow a run: its table once or kept up to date, its end awaited, JSON for scripts, the end of a task's log."""
 
 from __future__ import annotations
 
 import dataclasses
+import glob
+import itertools
 import json
+import re
 import shlex
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cac_hpc.cluster import exclusions, joblogs, overview
+from cac_hpc.cluster import exclusions
 from cac_hpc.cluster.outlook import Outlook
-from cac_hpc.cluster.states import OPEN
+from cac_hpc.cluster.records import OPEN
 from cac_hpc.run import causes, ledger, lock, logs, snapshot
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, TaskState
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 POLL_S = 3.0
 HELD_S = 60.0  # with nothing that goes on before somebody acts
 SILENT_S = 3600.0  # with nobody who says what becomes of the rest
 WIDE = 200  # characters: where no terminal sets a limit
 Step = list[TaskState] | None
+TAIL_BYTES = 1 << 16
+MANY = 12  # tasks of a stage, from which on those that are alike share a line
+COLUMNS = ("stage", "task", "state", "job", "node", "try", "epoch", "loss", "slices/s", "ETA", "doing")
+ALWAYS = 4  # columns; the others only where they say something
 
 
 def status(root: Path, watch: bool = False, as_json: bool = False, log: str | None = None) -> int:
@@ -43,7 +53,7 @@ def status(root: Path, watch: bool = False, as_json: bool = False, log: str | No
     elif not watch:
         logs.say(root)  # by itself, as the notes: no line is broken that somebody may copy
         screen = logs.console()
-        screen.print(overview.table(states), width=None if screen.is_terminal else WIDE)
+        screen.print(table(states), width=None if screen.is_terminal else WIDE)
         for line in _notes(run, states):
             logs.say(line)
     return 1 if any(state.state in ("failed", "gone") for state in states) else 0
@@ -74,7 +84,7 @@ def follow(run: RunPaths, steps: Generator[Step, None, None], outlook: Outlook |
         for seen in steps:
             for state in look() if seen is None else seen:
                 key = state.stage, state.task
-                before[key], line = overview.change(state, before.get(key))
+                before[key], line = change(state, before.get(key))
                 if line:
                     logs.say(line)
 
@@ -126,14 +136,14 @@ def _redraw(run: RunPaths, steps: Generator[Step, None, None], look: Callable[[]
                 yield
             shown = look()
 
-    logs.redraw(lambda: logs.with_lines(str(run.root), overview.table(shown), _notes(run, shown)), drawn())
+    logs.redraw(lambda: logs.with_lines(str(run.root), table(shown), _notes(run, shown)), drawn())
 
 
 def _notes(run: RunPaths, states: Sequence[TaskState]) -> list[str]:
     """What is to be known of the tasks, the nodes that are left out, and the run's code."""
     changed, missing = snapshot.changes(run), snapshot.incomplete(run)
     code = [*([missing] if missing else []), *([f"{run.code}: {snapshot.told(changed)}"] if changed else [])]
-    return [*overview.notes(states), *exclusions.notes(run), *code, *_next(run, states)]
+    return [*notes(states), *exclusions.notes(run), *code, *_next(run, states)]
 
 
 def _next(run: RunPaths, states: Sequence[TaskState]) -> list[str]:
@@ -159,9 +169,127 @@ def _show_log(run: RunPaths, name: str) -> int:
         known = ", ".join([*map(str, folds), *(known.name for known in STAGES)])
         raise InputError(f"--log {name}: the run has no such fold or stage, wanted one of {known}")
     starts = {(event["task"], event.get("job")) for event in mine}
-    path = joblogs.newest(run.slurm, stage, starts)
+    path = newest(run.slurm, stage, starts)
     if path is None:
         logs.say(f"{run.slurm}: no log of {stage if task is None else f'fold {task}'} yet")
         return 1
-    logs.say(f"the end of {path}:\n{joblogs.tail(path)}")
+    logs.say(f"the end of {path}:\n{tail(path)}")
     return 0
+
+
+def newest(folder: Path, stage: str, starts: Collection[tuple[int | None, str | None]]) -> Path | None:
+    """The newest log of some tasks of a stage; None if there is none.
+
+    Args:
+        starts: task and job, as ``123`` or ``123_4``, of every start; the job is None of one without SLURM.
+    """
+    patterns = {f"{stage}.log" if task is None else f"{stage}-{task}.log" for task, _ in starts}
+    for job in {job for _, job in starts if job}:
+        patterns |= {f"{glob.escape(job)}_*_log.*", f"cac-*-{glob.escape(job)}.log"}
+    found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return max(found, key=lambda path: (path.stat().st_size > 0, path.stat().st_mtime), default=None)
+
+
+def tail(path: Path, lines: int = 40) -> str:
+    """The last lines of a log, however long it is; what programs wrote into it commands no terminal."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - TAIL_BYTES))
+        text = file.read().decode("utf-8", errors="replace")
+    return logs.harmless("\n".join(text.splitlines()[-lines:]))
+
+
+def table(states: Sequence[TaskState]) -> Table:
+    """A line per task; of a stage with many tasks, one for all that are alike. loss: on the validation part."""
+    rows = [_row(group) for group in _alike(states)]
+    used = [at for at in range(len(COLUMNS)) if at < ALWAYS or any(row[at] is not None for row in rows)]
+    return logs.table("", [COLUMNS[at] for at in used], [[row[at] for at in used] for row in rows], tight=True)
+
+
+def notes(states: Sequence[TaskState]) -> list[str]:
+    """Why tasks stand where they stand, and the command that helps; the same once."""
+    found: dict[tuple[str, str | None, str | None], list[TaskState]] = {}
+    for state in states:
+        if state.reason:
+            found.setdefault((state.stage, state.reason, state.command), []).append(state)
+    lines = []
+    for (stage, reason, command), mine in found.items():
+        name = f"{stage} {_indices(mine)}" if mine[0].task is not None else stage
+        lines += [logs.line(f"{name}: {reason}"), *([logs.line(f"    {command}")] if command else [])]
+    return lines
+
+
+def change(state: TaskState, before: str | None) -> tuple[str, str | None]:
+    """A task as a line, if it has changed.
+
+    Args:
+        before: what was returned the last time.
+    Returns: what to compare the next time; and the line, below it the command that helps, or None.
+    """
+    epoch = f", epoch {state.epoch} of {state.epochs}" if state.epoch and state.state == "running" else ""
+    now = f"{state.state}{epoch} {_kind(state.reason)}".strip()
+    if now == (before or "planned"):
+        return now, None
+    name = state.stage if state.task is None else f"{state.stage} {state.task}"
+    loss = f", validation loss {state.val_loss:.3f}" if epoch and state.val_loss is not None else ""
+    why = f", {state.reason}" if state.reason else ""
+    helps = f"\n    {logs.line(state.command)}" if state.command else ""
+    return now, logs.line(f"{name}: {state.state}{epoch}{loss}{why}") + helps
+
+
+def _row(group: Sequence[TaskState]) -> tuple[object, ...]:
+    one, alone = group[0], len(group) == 1
+    epoch = f"{one.epoch}/{one.epochs}" if one.epoch and one.epochs else one.epoch
+    return (
+        one.stage,
+        None if one.task is None else _indices(group),
+        one.state,
+        one.job if alone or not one.job else one.job.split("_")[0],
+        one.node if alone else None,
+        one.attempt or None if alone else None,
+        epoch,
+        None if one.val_loss is None else f"{one.val_loss:.3f}",
+        None if not one.slices_per_second else f"{one.slices_per_second:.0f}",
+        _duration(one.eta_s),
+        _doing(one.progress) if one.state == "running" else None,
+    )
+
+
+def _doing(progress: str | None) -> str | None:
+    """The phase of a fold, of ``epoch 2 step 7 of 19 (training)``, where it is none that every epoch has."""
+    phase = re.sub(r".*\((\w+)\)$", r"\1", progress or "")
+    return None if phase in ("", "reading", "training", "validating") else phase
+
+
+def _alike(states: Sequence[TaskState]) -> Iterator[list[TaskState]]:
+    for stage, group in itertools.groupby(states, key=lambda state: state.stage):
+        mine = list(group)
+        if stage == "folds" or len(mine) <= MANY:
+            yield from ([state] for state in mine)
+            continue
+        kinds: dict[tuple[str, str], list[TaskState]] = {}
+        for state in mine:
+            kinds.setdefault((state.state, _kind(state.reason)), []).append(state)
+        yield from kinds.values()
+
+
+def _indices(states: Sequence[TaskState]) -> str:
+    """The tasks' numbers as 0-3, 7."""
+    numbers = [state.task or 0 for state in states]
+    runs = [[n for _, n in run] for _, run in itertools.groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])]
+    parts = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+    return ", ".join(parts[:5]) + (f", ... ({len(numbers)})" if len(parts) > 5 else "")
+
+
+def _duration(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _kind(text: str | None) -> str:
+    """A reason without its numbers."""
+    return re.sub(r"\d+", "#", text or "")

@@ -25,8 +25,12 @@ class Group:
     nodes: int
     cpus: int | None
     mem_mb: int | None
-    in_service: bool
+    node_state: str
     gpus: int | None
+
+    @property
+    def in_service(self) -> bool:
+        return not OUT_OF_SERVICE.search(self.node_state)
 
 
 def read(said: str) -> list[Group]:
@@ -57,6 +61,6 @@ def _group(line: str) -> Group | None:
         nodes=number(nodes) or 0,
         cpus=number(cpus),
         mem_mb=megabytes(mem),
-        in_service=not OUT_OF_SERVICE.search(node_state),
+        node_state=node_state,
         gpus=gpus(gres) or 0,
     )

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cac_hpc.cluster import ownership, scheduler, verdicts
-from cac_hpc.cluster.records import Accounted, Listing, Queued
-from cac_hpc.cluster.states import OPEN
-from cac_hpc.cluster.verdicts import Evidence
+from cac_hpc.cluster.records import OPEN, Accounted, Listing, Queued
+from cac_hpc.cluster.remedies import Remedies
+from cac_hpc.cluster.verdicts import Evidence, Verdict
 from cac_hpc.machine import processes
 from cac_hpc.run import causes, stages
 from cac_hpc.run.causes import Cause
@@ -28,7 +28,7 @@ class Outlook:
     def __init__(self, run: RunPaths) -> None:
         self.run = run
         self.token = ownership.token_of(run)
-        self._accounting = scheduler.Accounting()
+        self._accounting, self._remedies = scheduler.Accounting(), Remedies(run)
         self._epochs = pace.wanted_epochs(run.config)
 
     def states(self) -> list[TaskState]:
@@ -62,6 +62,7 @@ class Outlook:
             stage=told.stage,
             told=told.state,
             cause=told.cause,
+            may_restart=told.may_restart,
             job=told.job,
             queue=queued,
             queue_answers=answers,
@@ -71,11 +72,22 @@ class Outlook:
             alive=processes.start_time(told.pid or 0) is not None if told.node == platform.node() else None,
             host=told.node,
         )
-        found = verdicts.judge(known)
+        found = self._with_remedy(verdicts.judge(known), queued)
         node = told.node or (queued.node if queued else "") or None
         helps = found.cause if found.state not in HELPLESS or (found.cause and found.cause.help) else None
         command = causes.command(helps, self.run.root) if helps else None
         return dataclasses.replace(told, state=found.state, cause=found.cause, command=command, node=node)
+
+    def _with_remedy(self, found: Verdict, queued: Queued | None) -> Verdict:
+        """A verdict on a job that waits, with the numbers of a limit that it alone is over, and what helps."""
+        cause = found.cause
+        remedy = self._remedies.find(cause.stage or "", queued.reason) if queued and cause and cause.slurm else None
+        if remedy is None or cause is None:
+            return found
+        cause = dataclasses.replace(cause, help=remedy.help or cause.help)
+        if remedy.excess:
+            cause = dataclasses.replace(cause, words="never starts", detail=str(remedy.excess))
+        return Verdict("held", cause)
 
     def _with_pace(self, state: TaskState) -> TaskState:
         """A fold with the numbers of its epochs, and while it runs with what its main rank last said."""

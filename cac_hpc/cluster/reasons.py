@@ -74,7 +74,7 @@ NAMES = {
     "AssociationTimeLimit": _budget("account"),
     "QOSTimeLimit QOSUsageThreshold": _budget("QOS"),
     "JobHeldUser": Reason("held", "held by its owner", RELEASE),
-    "JobHeldAdmin": Reason("held", "held by an administrator", f"{RELEASE} (as an administrator)"),
+    "JobHeldAdmin": Reason("held", "held by an administrator, who alone can release it", RELEASE),
     "JobHoldMaxRequeue": Reason("held", "held: it was put back into the queue too often", RELEASE),
     "ReservationDeleted": UNRESERVED,
     "BurstBufferOperation": UNBUFFERED,
@@ -168,6 +168,16 @@ def _limit(name: re.Match[str]) -> Reason:
     return _budget(owner) if name["time"] or name["what"] == "Wall" else _group_limit(owner)
 
 
+ASKED_BY = {  # by what a limit is on: the settings that ask for it
+    "cpu": "cluster.ranks_per_node, cpus_per_rank and cpus of the stage",
+    "mem": "mem_gb of the stage",
+    "gres": "cluster.ranks_per_node, gpus_per_node and gres",
+    "node": "cluster.nodes_per_fold",
+    "wall": "time_min of the stage",
+    "time": "time_min of the stage",
+    "submit": "cluster.folds_per_node, with which there are fewer tasks,",
+}
+OF_LIMITS = re.compile(r"\b(?P<of>QOS|Assoc)(?:Grp|Max|Min)(?P<what>[A-Z][a-z]+|[A-Z]+(?![a-z]))\w*")
 OF_SETTINGS = (  # words of sbatch's, and which settings ask for what it refuses
     (r"feature|constraint", "cluster.constraint"),
     (r"node name|node list", "cluster.exclude"),
@@ -186,5 +196,9 @@ OF_SETTINGS = (  # words of sbatch's, and which settings ask for what it refuses
 
 def settings_of(words: str) -> str:
     """What to look at when sbatch refuses a job with these words, to be put after them; empty if nothing is known."""
+    if limit := OF_LIMITS.search(words):
+        owner = "cluster.qos" if limit["of"] == "QOS" else "cluster.account"
+        asked = next((names for what, names in ASKED_BY.items() if limit["what"].lower().startswith(what)), None)
+        return f": look at {f'{asked} and ' if asked else ''}{owner}"
     found = next((names for pattern, names in OF_SETTINGS if re.search(pattern, words, re.I)), None)
     return f": look at {found}" if found else ""

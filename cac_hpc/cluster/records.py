@@ -1,4 +1,6 @@
-"""What squeue and sacct print, as records. Nothing that they print raises: what cannot be read is left out, and told.
+"""What squeue and sacct print, as records, and what each state of SLURM 22.05 to 26.05 means.
+
+Nothing that they print raises: what cannot be read is left out, and said.
 
 A record is found under the id of its job or array task, as ``123`` or ``123_4``.
 """
@@ -9,6 +11,7 @@ import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 QUEUE_FORMAT = "%i|%T|%V|%N|%r|%U|%Z|%o|%j"  # the name last: it may hold anything
 NUM_COLUMNS = QUEUE_FORMAT.count("%")
@@ -24,6 +27,19 @@ OUT_OF_MEMORY = "OUT_OF_MEMORY"
 OUT_OF_MEMORY_SIGNAL = 125  # SLURM's own
 FATAL = (signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM)
 WELL = ("", "COMPLETED", "RUNNING", "PENDING", "COMPLETING")
+State = Literal[
+    "planned",  # not in the queue yet
+    "queued",
+    "held",  # in the queue, but it does not start before somebody acts
+    "running",
+    "suspended",
+    "stopped",  # ended without harm, can go on
+    "done",
+    "failed",
+    "gone",  # left the queue without a result, and nobody knows why
+    "unknown",  # nobody answers now
+]
+OPEN: tuple[State, ...] = ("queued", "held", "running", "suspended", "unknown")  # a job may still work on it
 
 
 @dataclass(frozen=True)
@@ -211,3 +227,41 @@ def _start(row: Mapping[str, str]) -> Accounted:
 def newest(starts: Sequence[Accounted]) -> Accounted | None:
     """The start that was submitted last; a job that is requeued has several."""
     return max(enumerate(starts), key=lambda item: (item[1].submitted, item[0]))[1] if starts else None
+
+
+class Meaning(NamedTuple):
+    """Of a state of SLURM's: for a job in the queue, for one that has left it without a result, and in words."""
+
+    queued: State
+    left: State
+    words: str
+
+
+STATES = {
+    "BOOT_FAIL": Meaning("queued", "failed", "its node did not boot"),
+    "CANCELLED": Meaning("running", "failed", "cancelled"),
+    "COMPLETED": Meaning("running", "gone", "SLURM calls it completed, but its result is not there"),
+    "COMPLETING": Meaning("running", "gone", "is ending"),
+    "CONFIGURING": Meaning("queued", "gone", "its nodes are being made ready"),
+    "DEADLINE": Meaning("running", "failed", "not done by its deadline"),
+    "EXPEDITING": Meaning("queued", "gone", "SLURM looks whether to start it again at once"),  # from 25.11 on
+    "FAILED": Meaning("running", "failed", "failed"),
+    "NODE_FAIL": Meaning("queued", "failed", "its node failed"),
+    "OUT_OF_MEMORY": Meaning("running", "failed", "out of memory"),
+    "PENDING": Meaning("queued", "gone", "waits"),
+    "PREEMPTED": Meaning("queued", "failed", "preempted by a job of higher priority"),
+    "REQUEUED": Meaning("queued", "gone", "starts again"),
+    "REQUEUE_FED": Meaning("queued", "gone", "starts again on a cluster of the federation"),
+    "REQUEUE_HOLD": Meaning("held", "gone", "put back into the queue and held"),
+    "RESIZING": Meaning("running", "gone", "is changing its size"),
+    "RESV_DEL_HOLD": Meaning("held", "gone", "held, because its reservation was deleted"),
+    "REVOKED": Meaning("unknown", "gone", "another cluster of the federation has taken it"),
+    "RUNNING": Meaning("running", "gone", "runs"),
+    "SIGNALING": Meaning("running", "gone", "is being signalled"),
+    "SPECIAL_EXIT": Meaning("held", "gone", "put back into the queue and held, because of its exit code"),
+    "STAGE_OUT": Meaning("running", "gone", "is writing back its files"),
+    "STOPPED": Meaning("suspended", "gone", "stopped by a signal"),
+    "SUSPENDED": Meaning("suspended", "gone", "suspended"),
+    "TIMEOUT": Meaning("running", "failed", "over its time limit"),
+}
+FINAL = frozenset(state for state, meaning in STATES.items() if meaning.left == "failed" or state == "COMPLETED")

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 from cac_hpc.cluster import exclusions, ownership, scheduler
-from cac_hpc.machine import stopping
-from cac_hpc.machine.stopping import RESUMABLE
+from cac_hpc.machine import processes
+from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.run import causes, ledger, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config
@@ -59,7 +59,7 @@ def take_name(run: RunPaths, stage: str, here: Place) -> None:
 
 def go_on(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
     """Have SLURM start the array task again, as best effort, unless it was SLURM that ended it."""
-    heard = stopping.heard()
+    heard = processes.heard()
     if here.job is None or _was_ended(here.job):
         stopped = Cause("stopped", signal=heard) if here.job is None and heard else _ended_by(run, tasks[0], here.job)
         return end(run, tasks, stopped, RESUMABLE, resumable=True)
@@ -76,7 +76,7 @@ def go_on(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
 def _requeue(run: RunPaths, job: str) -> str | None:
     """Returns why SLURM refuses; None if the job will start again."""
     requeue = partial(scheduler.requeue, job, ownership.owner_of(run))
-    refusal = _insist(requeue, lambda: stopping.heard() == "SIGTERM")
+    refusal = _insist(requeue, lambda: processes.heard() == "SIGTERM")
     if refusal and scheduler.state(job) == "PENDING":
         return None  # only the answer was lost
     return refusal
@@ -115,7 +115,8 @@ def _ended_by(run: RunPaths, task: Task, job: str | None) -> Cause:
         return _lost(run, task)
     cancelled = [event for event in ledger.read(run.ledger) if event["event"] == "cancelled"]
     by = next((event.get("by") for event in reversed(cancelled) if event.get("job") == job.split("_")[0]), None)
-    return Cause("cancelled", user=by) if by else Cause("ended_by_scheduler")
+    saved = next((end["cause"] for end in stages.last_ends(run, task) if end.get("resumable")), None)
+    return Cause("cancelled", user=by, after=saved) if by else Cause("ended_by_scheduler", after=saved)
 
 
 def _lost(run: RunPaths, task: Task) -> Cause:

@@ -14,8 +14,7 @@ from signal import SIG_IGN, SIGKILL, SIGTERM, signal
 
 from cac_hpc.cluster import records
 from cac_hpc.cluster.ownership import Owner
-from cac_hpc.cluster.records import Accounted, Listing
-from cac_hpc.cluster.states import FINAL
+from cac_hpc.cluster.records import FINAL, Accounted, Listing
 from cac_hpc.machine import environment
 
 TIMEOUT_S = 20

@@ -26,6 +26,7 @@ from cac_hpc.run.stages import STAGES, Stage, Task
 
 RUNS_HERE = False
 REFUSAL = "allocation failure"  # in what sbatch --test-only says
+NO_NODE = "node configuration is not available"
 OF_SLURM = "%\\|"  # in file names a pattern, and that there is none; what parts the columns of its answers
 DEFAULT_ARRAY_SIZE = 1001  # SLURM's own MaxArraySize
 ENDING_S, POLL_S = 120.0, 1.0  # longer than SLURM gives a job to end
@@ -57,6 +58,8 @@ def try_out(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]) -> 
     """Write the script of a stage and ask SLURM what it thinks of it; returns both, and whether SLURM would refuse."""
     script = write_script(run, cfg, stage, tasks)
     said = scheduler.test_only(script)
+    if NO_NODE in said and limits.has_no_node(_limits(cfg.cluster.partition)):
+        return f"{script}\n  SLURM: {said}, as no node is in service: it would wait", False
     refused = REFUSAL in said
     return f"{script}\n  SLURM: {said}{reasons.settings_of(said) if refused else ''}", refused
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from cac_hpc.cluster import preflight, rendezvous, restarts
 from cac_hpc.cluster.restarts import Place
-from cac_hpc.machine import environment, memory, processes, stopping
-from cac_hpc.machine.stopping import RESUMABLE
+from cac_hpc.machine import environment, memory, processes
+from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.run import causes, ledger, settings, snapshot, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, InputError, WorkError
@@ -117,7 +117,7 @@ def _work(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place) -> lis
     """Do the tasks: folds side by side, shards one after the other, until one is asked to stop."""
     children: list[Child] = []
     for wave in [tasks] if tasks[0].stage.ranks else [[task] for task in tasks]:
-        if stopping.heard() and children:
+        if processes.heard() and children:
             break
         before_s = _cpu_seconds()
         started = [_start(run, cfg, task, slot, here) for slot, task in enumerate(wave)]
@@ -190,7 +190,7 @@ def _watch(children: Sequence[Child]) -> None:
     told, looked = 0.0, 0.0
     while running := [child for child in children if child.process.poll() is None]:
         now = time.monotonic()
-        if stopping.heard() and now - told >= RELAY_S:
+        if processes.heard() and now - told >= RELAY_S:
             told = now
             for pid in [pid for child in running for pid in child.listeners]:
                 with contextlib.suppress(ProcessLookupError):
@@ -261,7 +261,7 @@ def _is_replaced(run: RunPaths, child: Child) -> bool:
 def _may_go_on(run: RunPaths, child: Child) -> bool:
     """Whether the end was nobody's fault: the job was asked to stop, or a rank or its node was lost."""
     ends = stages.last_ends(run, child.task, child.told)
-    return any(end.get("lost") for end in ends) or stopping.heard() is not None
+    return any(end.get("lost") for end in ends) or processes.heard() is not None
 
 
 def _out_of_memory(cfg: Config, task: Task, oom_kills: int) -> Cause:

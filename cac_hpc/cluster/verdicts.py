@@ -16,10 +16,9 @@ from datetime import datetime, timedelta, timezone
 from typing import Literal, NamedTuple
 
 from cac_hpc.cluster import reasons
-from cac_hpc.cluster.records import OUT_OF_MEMORY_SIGNAL, Accounted, Queued, base_state, ending_signal
-from cac_hpc.cluster.states import STATES, State
+from cac_hpc.cluster.records import OUT_OF_MEMORY_SIGNAL, STATES, Accounted, Queued, State, base_state, ending_signal
 from cac_hpc.machine import processes
-from cac_hpc.machine.stopping import RESUMABLE
+from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.run.causes import RELEASE, RESUME, Cause
 
 ALIVE_S = 20.0  # since the last pulse: the work goes on, whatever others say
@@ -33,13 +32,14 @@ class Evidence:
 
     told: where it stands by ledger and result: planned, submitted, running, stopped, done, failed or gone. since: when
     its job was submitted, or planned; a job from long before is another one. queue, account: None where the job is not
-    there. pulse_age_s: of its newest sign of life. alive: whether the process of a task without a job is there; None if
-    that cannot be seen from here.
+    there. may_restart: whether it failed in a way after which its job starts it again. pulse_age_s: of its newest sign
+    of life. alive: whether the process of a task without a job is there; None if that cannot be seen from here.
     """
 
     stage: str
     told: str
     cause: Cause | None = None
+    may_restart: bool = False
     job: str | None = None
     queue: Queued | None = None
     queue_answers: bool = True
@@ -113,6 +113,8 @@ def _in_queue(known: Evidence, job: Queued) -> Verdict:
         return Verdict("unknown", Cause("unknown_state", slurm=job.state))
     if state == "PENDING":
         return _waiting(known, job)
+    if state == "RUNNING" and known.may_restart:
+        return Verdict("running", Cause("in_queue", words="is about to be started again by its job", after=known.cause))
     if state in ("RUNNING", "COMPLETING") and known.told in ("failed", "gone", "stopped"):
         return _ended(known)  # it is only tidying up
     if state == "RUNNING":
@@ -155,7 +157,9 @@ def _ended(known: Evidence) -> Verdict:
     if account and state == "failed" and (memory := _memory(account)):
         return Verdict(state, replace(memory, after=known.cause))
     if account and state == "stopped" and base_state(account.state) == "CANCELLED":
-        return Verdict(state, Cause("cancelled", user=_who(account.state), after=known.cause))
+        by_scheduler = known.cause and known.cause.code in ("cancelled", "ended_by_scheduler")
+        before = known.cause.after if known.cause and by_scheduler else known.cause
+        return Verdict(state, Cause("cancelled", user=_who(account.state), after=before))
     return Verdict(state, known.cause or Cause("no_result"))
 
 

@@ -17,7 +17,7 @@ from cac_hpc.calcium import baseline, heart
 from cac_hpc.calcium.heart import Heart
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.reasons import Refused
-from cac_hpc.volumes import checks, resample
+from cac_hpc.volumes import checks, frame
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.readers import reader_of
 from cac_hpc.volumes.study import Keep, ReadSeries, Refusal, Study
@@ -43,9 +43,7 @@ def read_study(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
             that it was given are void if the study turns out to have no series to be used.
     """
     if cfg.crop == "none" and not cfg.baseline:
-        return read_slices(
-            entries, cfg, lambda hu_HW, position_mm: keep(resample.to_size(hu_HW, cfg.size), position_mm)
-        )
+        return read_slices(entries, cfg, lambda hu_HW, position_mm: keep(frame.to_size(hu_HW, cfg.size), position_mm))
     volume = read_chest(entries, cfg)
     study, hu_ZHW = volume.study, volume.hu_ZHW
     if study.facts is None:
@@ -59,7 +57,7 @@ def read_study(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
     if cfg.baseline:
         facts = facts | baseline.facts(hu_ZHW, volume.heart, study.spacing_mm)
     for hu_HW, position_mm in zip(hu_ZHW, volume.positions_mm, strict=True):
-        keep(resample.to_size(hu_HW[top:bottom, left:right], cfg.size), position_mm)
+        keep(frame.to_size(hu_HW[top:bottom, left:right], cfg.size), position_mm)
     return replace(study, facts=facts)
 
 

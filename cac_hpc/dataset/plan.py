@@ -6,8 +6,7 @@ import csv
 import hashlib
 import hmac
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,6 @@ from cac_hpc.run import digests, paths
 from cac_hpc.run.config import Config, DataConfig, InputError, plain
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.volumes import files
-from cac_hpc.volumes.readers import reader_of
-
-MOST_FILES = 400  # of a preview: then no further study is looked at: a tenth of a second
 
 
 @dataclass(frozen=True)
@@ -128,7 +124,8 @@ def study_folders(data: DataConfig) -> dict[str, Path]:
     """
     root = Path(data.dicom_root)
     if not root.is_dir():
-        raise InputError(f"data.dicom_root is {data.dicom_root!r}, but there is no such folder")
+        meant = paths.did_you_mean(root)
+        raise InputError(f"data.dicom_root is {data.dicom_root!r}, but there is no such folder{meant}")
     folders = sorted(path for path in root.iterdir() if path.is_dir())
     if not folders:
         raise InputError(
@@ -146,21 +143,6 @@ def study_folders(data: DataConfig) -> dict[str, Path]:
         return {folder.name: folder for folder in folders}
     secret = _secret(Path(data.pseudonym_key))
     return dict(sorted((pseudonym(folder.name, secret), folder) for folder in folders))
-
-
-def preview(cfg: Config) -> Iterator[str]:
-    """What the headers of the first studies say: of each with files that are left out how many of these, and why."""
-    folders, num_studies, num_files = study_folders(cfg.data), 0, 0
-    for study, folder in folders.items():
-        if num_files >= MOST_FILES:
-            break
-        entries = files.list_files(folder)
-        num_files, num_studies = num_files + len(entries), num_studies + 1
-        used, refused = reader_of(entries).by_headers(entries, cfg.pack)
-        if left_out := Counter((why.reason, why.detail) for why in refused):
-            yield f"study {study!r}: {used or 'no'} slices are taken; left out are"
-            yield from (f"  {count} files, {reason}: {detail}" for (reason, detail), count in left_out.most_common())
-    yield f"looked at: headers of {num_studies} of {len(folders)} studies; rejected.csv will name every file left out"
 
 
 def pseudonym(name: str, secret: bytes) -> str:

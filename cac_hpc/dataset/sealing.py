@@ -13,7 +13,7 @@ import pandas as pd
 from cac_hpc.calcium import baseline
 from cac_hpc.dataset import leaks, plan, sealed, shards, splits, summary
 from cac_hpc.run import causes, config, digests, escaping, ledger, paths, settings
-from cac_hpc.run.causes import PACK, RESUME
+from cac_hpc.run.causes import NEW_RUN, PACK, RESUME
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 
@@ -61,7 +61,7 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
     intake = summary.summarise(planned, packed, rejected, cfg)
     paths.write_text(dataset.rejected, escaping.csv_text(pd.DataFrame(rejected, columns=REJECTED_COLUMNS)))
     paths.write_json(dataset.intake, intake)
-    _check_share(dataset, intake, cfg)
+    check_share(dataset, cfg)
     table = pd.DataFrame(studies)
     whole = [name for name in baseline.WHOLE_NUMBERS if name in table]
     with paths.atomic(dataset.studies) as scratch:
@@ -112,20 +112,24 @@ def _never_opened(planned: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _check_share(dataset: DatasetPaths, intake: dict[str, Any], cfg: Config) -> None:
-    """Not more studies were refused than the settings allow.
+def check_share(dataset: DatasetPaths, cfg: Config) -> None:
+    """Not more studies of a dataset that was summarised were refused than the settings allow.
 
     Raises: InputError with the reasons, where the details are and what to do.
     """
-    labelled, used = intake["studies"]["labelled"], intake["studies"]["used"]
+    studies = paths.read_json(dataset.intake)["studies"]
+    labelled, used, allowed = studies["labelled"], studies["used"], cfg.pack.limits.rejected_studies
     refused = labelled - used
-    if used and refused / labelled <= cfg.pack.limits.rejected_studies:
+    if used and refused / labelled <= allowed:
         return
-    reasons = ", ".join(f"{count} {reason}" for reason, count in intake["studies"]["refused"].items())
-    without = math.ceil(100 * refused / labelled) / 100
     found = (
-        f"{refused} of {labelled} studies cannot be used ({reasons}), pack.limits.rejected_studies allows "
-        f"{cfg.pack.limits.rejected_studies:.0%}; {dataset.rejected} names every file: fix them and start a new run"
+        f"{refused} of {labelled} studies cannot be used ({summary.counted(studies['refused'])}), "
+        f"pack.limits.rejected_studies allows {allowed:.0%}; {dataset.rejected} names every file: "
+        f"{summary.advice(studies['refused'])}, and start a new run"
     )
-    go_on = f"{RESUME} --pack.limits.rejected_studies {without:g}"
-    raise InputError(causes.error(f"{found}, or go on without them", go_on) if used else found)
+    if used:
+        without = math.ceil(100 * refused / labelled) / 100
+        go_on = f"{RESUME} --pack.limits.rejected_studies {without:g}"
+        raise InputError(causes.error(f"{found}, or go on without them", go_on))
+    check = summary.forgiven_by(studies["refused"])
+    raise InputError(causes.error(found, NEW_RUN + (f" --{check} warn" if check else "")))

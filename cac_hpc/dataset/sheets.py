@@ -20,6 +20,7 @@ from openpyxl.utils import get_column_letter  # type: ignore[import-untyped]
 
 from cac_hpc.dataset import workbook
 from cac_hpc.dataset.workbook import WorkbookError
+from cac_hpc.run import paths
 
 ERRORS = {"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#GETTING_DATA", "#SPILL!", "#CALC!"}
 EAST_ASIAN_DATES = {*range(27, 37), *range(50, 59), *range(71, 82)}  # ids of number formats: ECMA-376-1 18.8.30
@@ -75,7 +76,7 @@ def read_sheet(path: Path, wanted: Sequence[str]) -> list[tuple[Cell, ...]]:
         sheet, a name stands there twice, or a row goes on beyond the names, as an unquoted 1,234 makes it do.
     """
     if not path.is_file():
-        raise SheetError("there is no such file; wanted a .csv or .xlsx sheet")
+        raise SheetError(f"there is no such file; wanted a .csv or .xlsx sheet{paths.did_you_mean(path)}")
     if path.suffix.lower() not in (".csv", ".xlsx"):
         raise SheetError(f"its name ends in {path.suffix!r}, wanted a .csv or .xlsx sheet")
     try:

@@ -15,8 +15,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from cac_hpc.run import paths
+from cac_hpc.run import causes, paths, stages
+from cac_hpc.run.causes import RESUME, Cause
 from cac_hpc.run.config import InputError, SplitConfig
+from cac_hpc.run.paths import RunPaths
 
 Part: TypeAlias = "tuple[str, ...] | Mapping[str, tuple[int, ...]]"  # whole studies, or some slices of each
 
@@ -163,10 +165,19 @@ def read_splits(path: Path) -> list[Fold]:
     Raises: InputError if the run has none yet.
     """
     if not path.is_file():
-        raise InputError(f"{path}: not there, wanted the folds; run the pack stage first (jobs/pack.py)")
+        raise InputError(_why_missing(path))
     content = paths.read_json(path)
     by_slice = content.get("unit") == "slice"
     return [Fold(**{name: _from_json(part, by_slice) for name, part in fold.items()}) for fold in content["folds"]]
+
+
+def _why_missing(path: Path) -> Cause | str:
+    """Why a run has no folds: its seal failed, or was not made."""
+    seal = next((state for state in stages.survey(RunPaths(path.parent)) if state.stage == "seal"), None)
+    if seal is None or seal.state != "failed" or seal.cause is None:
+        return f"{path}: not there, wanted the folds; run the pack stage first (jobs/pack.py)"
+    words = f"{path}: missing, because stage seal failed: {causes.sentence(seal.cause)}"
+    return causes.error(words, seal.cause.help or RESUME)
 
 
 def _to_json(part: Part) -> list[str] | dict[str, str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from cac_hpc.run import logs
-from cac_hpc.run.config import Config
+from cac_hpc.run.config import Checks, Config
 
 MEASURED = {  # facts of a study, and their units
     "slices": "",
@@ -22,8 +22,14 @@ MEASURED = {  # facts of a study, and their units
     "phase_percent": "% of RR",
 }
 NAMED = ("energy_class", "kernel_class", "kernel", "gating")
-
-
+SETTINGS = {  # what lets refused studies be used, where it is no check
+    "too_few_slices": "lower pack.min_slices",
+    "too_many_slices": "raise pack.max_slices",
+    "several_studies": "set pack.several_studies",
+    "over_time": "raise pack.limits.minutes",
+    "over_memory": "raise pack.limits.memory_gb",
+}
+WRONG_SCORES = ("contrast_agent", "implausible_hu")
 MIXED = {  # what should be the same in a cohort, and what comes of it
     "energy_class": "tube voltages: calcium is the brighter the lower the voltage is",
     "kernel_class": "kernels: sharp ones raise noise, and noise counts as calcium",
@@ -42,6 +48,9 @@ def summarise(
     counts = {study: count for shard in packed for study, count in shard["counts"].items()}
     facts = [study for shard in packed for study in shard["studies"]]
     used = {study["study"] for study in facts}
+    reasons: dict[str, list[tuple[str, str]]] = {study: [] for study in counts}
+    for row in rejected:
+        reasons.setdefault(row["study"], []).append((row["reason"], row["detail"]))
     labels, num_categories = planned["labels"], len(cfg.labels.names)
     in_studies = sum(count["files"] for count in counts.values())
     summary = {
@@ -55,7 +64,7 @@ def summarise(
             "without_label": len(planned["unlabelled"]),
             "labelled": len(counts),
             "used": len(used),
-            "refused": _counted(_main_reason(study, rejected) for study in counts if study not in used),
+            "refused": _counted(main_reason(reasons[study]) for study in counts if study not in used),
             "rows_without_study": planned["rows_without_study"],
         },
         "slices": sum(study["slices"] for study in facts),
@@ -88,16 +97,43 @@ def show(summary: dict[str, Any]) -> None:
 
 def _counted(names: Any) -> dict[str, int]:
     """How often each name occurs, the most frequent first."""
-    return dict(sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
+    return _sorted(Counter(names))
 
 
-def _main_reason(study: str, rejected: Sequence[dict[str, Any]]) -> str:
-    """The reason that a study is not used: that of the one slice which spoils it, else that of most files."""
-    reasons = Counter(row["reason"] for row in rejected if row["study"] == study)
+def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def main_reason(refusals: Sequence[tuple[str, str]]) -> str:
+    """The reason that a study is not used: that of the one slice which spoils it, else that of most files.
+
+    Args:
+        refusals: reason and detail of each of its files.
+    """
+    reasons = Counter(reason for reason, _ in refusals)
     if "study_refused" in reasons:
-        spoilt = next(row["detail"] for row in rejected if (row["study"], row["reason"]) == (study, "study_refused"))
-        return str(spoilt.rpartition(": ")[2])
+        spoilt = next(detail for reason, detail in refusals if reason == "study_refused")
+        return spoilt.rpartition(": ")[2]
     return reasons.most_common(1)[0][0] if reasons else "no_files"
+
+
+def counted(refused: Mapping[str, int]) -> str:
+    """Numbers of refused studies by reason, the most frequent first."""
+    return ", ".join(f"{count} {reason}" for reason, count in _sorted(refused).items())
+
+
+def forgiven_by(refused: Mapping[str, int]) -> str | None:
+    """The check that, as a warning, lets studies be used that are refused for the most frequent reason; None if that is
+    no such check, or one without which scores would be wrong."""
+    reason = next(iter(_sorted(refused)), "")
+    return f"pack.checks.{reason}" if reason in Checks.__dataclass_fields__ and reason not in WRONG_SCORES else None
+
+
+def advice(refused: Mapping[str, int]) -> str:
+    """What to do about studies that are refused, by the most frequent reason."""
+    check, reason = forgiven_by(refused), next(iter(_sorted(refused)), "")
+    change = f"set {check}: warn" if check else SETTINGS.get(reason)
+    return "fix them" + (f", or {change}" if change else "")
 
 
 def _measured(name: str, facts: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -18,6 +18,16 @@ from cac_hpc.statistics.results import Example, Examples, MistakenPatient, Mista
 from cac_hpc.statistics.units import Units, patient_units, pooling_rules, slice_units
 from cac_hpc.train.predictions import Predictions
 
+SAMPLES = 2  # studies of each category
+MISTAKES = 12  # slices
+PATIENTS = 15
+SAMPLED = (
+    f"{SAMPLES} studies of each category, drawn by the report's seed; of each the slice in the middle of those that "
+    "its fold tested"
+)
+MISTAKEN = f"the {MISTAKES} worst: most categories off, then highest probability of the wrong one, one slice of a study"
+WORST = f"at most {PATIENTS}: most categories off, then highest probability of the wrong one"
+
 
 def evaluate(
     inputs: Inputs, status: str, missing: list[results.MissingFold], title: str, banner: str | None
@@ -104,17 +114,6 @@ def _cohort(inputs: Inputs) -> results.Cohort:
         ],
         intake=intake,
     )
-
-
-SAMPLES = 2  # studies of each category
-MISTAKES = 12  # slices
-PATIENTS = 15
-SAMPLED = (
-    f"{SAMPLES} studies of each category, drawn by the report's seed; of each the slice in the middle of those that "
-    "its fold tested"
-)
-MISTAKEN = f"the {MISTAKES} worst: most categories off, then highest probability of the wrong one, one slice of a study"
-WORST = f"at most {PATIENTS}: most categories off, then highest probability of the wrong one"
 
 
 def pick(found: Mapping[int, Predictions], of_slices: Units, studies: pd.DataFrame, cfg: ReportConfig) -> Shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -160,8 +161,8 @@ def _read_reference(cfg: Config, root: Path) -> Finished | Absent | None:
         split_by_slice.check(cfg)
         return pairing.read([Path(cfg.split.contrast_to)])[0]
     except (InputError, OSError) as error:
-        again = (
-            "python jobs/launch_cv.py --resume RUN --split.contrast_to FOLDER names another, jobs/aggregate.py --run"
-        )
-        log.warning("no inflation: %s; %s RUN makes the report again", error, again)
+        here = shlex.quote(str(root))
+        again = f"python jobs/launch_cv.py --resume {here} --split.contrast_to FOLDER names another, "
+        again += f"python jobs/aggregate.py --run {here} makes the report again"
+        log.warning("no inflation: %s; %s", error, again)
         return Absent(causes.sentence(causes.shareable(causes.of(error), root)))

@@ -1,4 +1,4 @@
-"""Processes of this machine: who lives, who started whom, and dying together."""
+"""Processes of this machine: who lives, who started whom, dying together, requests to stop. Imports nothing slow."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 from pathlib import Path
+from types import FrameType
 
 PR_SET_PDEATHSIG = 1
 KERNEL = "sent by the kernel when"
@@ -28,6 +29,9 @@ SENDERS = {  # of what ends a process: who sends it, and why
     "SIGUSR2": "sent by SLURM before the time limit, and not listened to yet",
 }
 SUPERVISOR = "CAC_HPC_SUPERVISOR"  # variable: process number and start time of who watches over this one
+RESUMABLE = 75  # exit code of work that saved and goes on when started again; sysexits.h: EX_TEMPFAIL
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_heard: list[str] = []
 
 
 def start_time(pid: int) -> int | None:
@@ -85,3 +89,22 @@ def supervisor_is_gone() -> bool:
     """Whether there was a supervisor and it has ended."""
     pid, _, started = os.environ.get(SUPERVISOR, "").partition(":")
     return bool(pid) and str(start_time(int(pid))) != started
+
+
+class Stopped(Exception):
+    """The work has saved where it is, as it was asked to, and ends; the text says who asked and how far it is."""
+
+
+def listen() -> None:
+    """Take every usual request to stop as one; called before anything slow is imported."""
+    for signum in SIGNALS:
+        signal.signal(signum, _hear)
+
+
+def heard() -> str | None:
+    """The signal that asked this process to stop; None if there was none."""
+    return _heard[0] if _heard else None
+
+
+def _hear(signum: int, _: FrameType | None) -> None:
+    _heard.append(signal.Signals(signum).name)

@@ -31,6 +31,10 @@ SHARES = (12, 7, 11, 12, 11, 15)  # studies of each category in the cohort that 
 Target = tuple[float, float]
 TARGETS: tuple[Target, ...] = ((0, 0), (1.2, 9.8), (10.5, 99), (101, 399), (401, 990), (1005, 4000))  # per category
 EASY_TARGETS: tuple[Target, ...] = ((0, 0), (2, 9), (40, 95), (180, 350), (550, 900), (1600, 4000))
+SERIES = "Pro_Gated_CS_3.0_I30f_3_70%"
+ABOVE = LabelsConfig.edges[-1]
+BLANK, TEXT, ABSENT = 2, 4, 6  # rows of the sheet, from 0, whose score is left out, is text, or which are not there
+STRAY = "no images,12.5"  # a row without a study
 
 
 class Order(NamedTuple):
@@ -163,10 +167,6 @@ def _complete_folder(option: str, wanted: str) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-SERIES = "Pro_Gated_CS_3.0_I30f_3_70%"
-ABOVE = LabelsConfig.edges[-1]
-BLANK, TEXT, ABSENT = 2, 4, 6  # rows of the sheet, from 0, whose score is left out, is text, or which are not there
-STRAY = "no images,12.5"  # a row without a study
 
 
 def folder_name(index: int, settings: PhantomConfig) -> str:

@@ -39,6 +39,12 @@ ARTERIES: dict[str, Course] = {
     ),
     "PDA": ((1.2, 0.8), True, ((-6, 8, -44), (10, 4, -47), (26, -2, -50), (40, -8, -48))),
 }
+SHARES = {"LM": 0.08, "LAD": 0.36, "D1": 0.06, "LCx": 0.18, "OM": 0.03, "RCA": 0.25, "PDA": 0.04}  # of the plaques
+SMALLEST_MM, LARGEST_MM = 0.1, 2.6  # radius
+NUM_POINTS, SWAY = 13, np.linspace(-0.5, 0.5, 5)
+CLOSE_ENOUGH = 0.07  # of the target
+MOST_PLAQUES = 120
+GOLDEN = 0.618034
 
 
 def draw_courses(rng: np.random.Generator, body: Body, heart: Heart, variety: float) -> dict[str, np.ndarray]:
@@ -80,12 +86,6 @@ def masks(grid: Grid, courses: dict[str, np.ndarray]) -> np.ndarray:
     return artery_ZHW
 
 
-SHARES = {"LM": 0.08, "LAD": 0.36, "D1": 0.06, "LCx": 0.18, "OM": 0.03, "RCA": 0.25, "PDA": 0.04}  # of the plaques
-SMALLEST_MM, LARGEST_MM = 0.1, 2.6  # radius
-NUM_POINTS, SWAY = 13, np.linspace(-0.5, 0.5, 5)
-CLOSE_ENOUGH = 0.07  # of the target
-MOST_PLAQUES = 120
-GOLDEN = 0.618034
 
 
 @dataclass(frozen=True)

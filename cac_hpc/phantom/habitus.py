@@ -13,6 +13,11 @@ from cac_hpc.phantom.formation import Kernel
 
 BLOOD_HU, MUSCLE_HU, HEART_MUSCLE_HU = 40.0, 52.0, 43.0  # without contrast, blood and muscle can hardly be told apart
 AIR_HU = -1024.0
+CARDIAC_PHASE = 75.0  # percent of the heart's cycle at which the exam is taken
+NOBODY = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +108,6 @@ def draw_body(rng: np.random.Generator, variety: float) -> Body:
     )
 
 
-CARDIAC_PHASE = 75.0  # percent of the heart's cycle at which the exam is taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,10 +144,6 @@ PROTOCOLS = (
         kernel=Kernel(blur_mm=0.55, sharpening=0.0, grain=0.282, noise_hu=(11.5, 17.0)),
         spacing_mm=3.0, slices=(46, 54), field_of_view_mm=(180.0, 240.0), intercept_hu=0, share=0.2,
     ),
-)  # fmt: skip
-NOBODY = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
-    "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from cac_hpc.cluster.outlook import Outlook
-from cac_hpc.cluster.states import OPEN
+from cac_hpc.cluster.records import OPEN
 from cac_hpc.run import lock
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.paths import RunPaths

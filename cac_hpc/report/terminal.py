@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ def show(root: Path) -> int:
     run = RunPaths(root)
     with report_json.sound(root):
         report = parse(report_json.read(root))
-        parts = _parts(report)
+        parts = _parts(report, shlex.quote(str(root)))
     return _print(report, parts, f"figures, tables and page: {run.report}")
 
 
@@ -69,19 +70,21 @@ def present(report: Report | OtherVersion, where: str) -> int:
 def _print(report: Report | OtherVersion, parts: list[tuple[Any, str | None]], where: str) -> int:
     screen = logs.console()
     for part, style in parts:
-        screen.print(logs.line(part) if isinstance(part, str) else part, style=style, markup=False)
-    screen.print(logs.line(where), markup=False, soft_wrap=True)  # no path is broken that somebody may copy
+        line = logs.line(part) if isinstance(part, str) else part
+        whole = isinstance(part, str) and "python jobs/" in part
+        screen.print(line, style=style, markup=False, soft_wrap=whole)
+    screen.print(logs.line(where), markup=False, soft_wrap=True)  # no path or command is broken that somebody may copy
     return 0 if report.status == "COMPLETE" else 1
 
 
-def _parts(report: Report | OtherVersion) -> list[tuple[Any, str | None]]:
+def _parts(report: Report | OtherVersion, run: str = "RUN") -> list[tuple[Any, str | None]]:
     """All that is printed, texts and tables with their style, made before any of it is printed."""
     if isinstance(report, OtherVersion):
         return [("the report was made by another version of cac_hpc: read its page", None)]
     lines = (
         wording.verdict(report).replace("**", ""),
         *wording.inflation(report),
-        *wording.missing_lines(report),
+        *wording.missing_lines(report, run),
         wording.cohort(report),
     )
     tables = [table for level, found in wording.tested(report) for table in _level_tables(level, found, report)]

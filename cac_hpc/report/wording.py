@@ -123,8 +123,12 @@ def inflation(report: Report) -> list[str]:
     return [f"Inflation by the split by slice, against the run {found.reference.run}: {'; '.join(parts)}."]
 
 
-def missing_lines(report: Report) -> list[str]:
-    """One line per fold without a valid result, and what to do about it."""
+def missing_lines(report: Report, run: str = "RUN") -> list[str]:
+    """One line per fold without a valid result, and what to do about it.
+
+    Args:
+        run: the run folder, in commands.
+    """
     if report.status == "COMPLETE":
         return []
     lines = [
@@ -134,10 +138,10 @@ def missing_lines(report: Report) -> list[str]:
     if report.status == "PROVISIONAL":
         lines.append(
             "This is not the final report: the run's last job makes it when all folds have ended; where that job does "
-            "not come, python jobs/aggregate.py --run RUN."
+            f"not come, python jobs/aggregate.py --run {run}."
         )
     again = ", ".join(f"fold {fold.fold}" for fold in report.missing_folds if not fold.at_work)
-    return [*lines, f"To complete the report ({again}): python jobs/launch_cv.py --resume RUN"] if again else lines
+    return [*lines, f"To complete the report ({again}): python jobs/launch_cv.py --resume {run}"] if again else lines
 
 
 def cohort(report: Report) -> str:

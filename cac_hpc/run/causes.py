@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import math
 import os
 import re
 import shlex
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.machine import processes
-from cac_hpc.run import paths
+from cac_hpc.run import notation, paths
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 
 # In sentences {x} is a field or one of _words; [a {x}|b] is "a ..." where the cause has x, else b.
@@ -53,7 +54,7 @@ SENTENCES = {
     "process_ended": "{ended}; [{file}|its log] says more",
     "stopped": "stopped by {by}[ after epoch {epoch}, step {step} of the next]",
     "ended_by_signal": "ended by {signal}",
-    "ended_by_scheduler": "cancelled, or over its time limit without a warning",
+    "ended_by_scheduler": "cancelled, or over its time limit without a warning[; {after}]",
     "kernel_out_of_memory": "out of memory: {limit} were asked for, and the kernel ended {count} of the job's "
     "processes",
     "node_unfit": "{the_node} [{detail}|failed its check]",
@@ -83,7 +84,7 @@ SENTENCES = {
     "late_accounting": "left the queue without a result[; accounting, which may be late, says '{slurm}']",
     "process_gone": "its process ended without a result",
     "result_missing": "it ended well, but its result {file} is not there, or not whole",
-    "in_queue": "{words}[ (SLURM: {slurm})][; before: {after}]",
+    "in_queue": "{words}[: {detail}][ (SLURM: {slurm})][; before: {after}]",
     "not_heard": "SLURM has started it; nothing heard of the work yet",
     "silent": "no sign of life for {seconds} s, but SLURM still has it running on {node}",
     "out_of_sight": "runs on {node}, which cannot be seen from here",
@@ -95,9 +96,10 @@ SENTENCES = {
     "no_result": "it ended without a result",
 }
 RESUME = "python jobs/launch_cv.py --resume {run}"
+NEW_RUN = "python jobs/launch_cv.py --config {run}/config.yaml --run {run}_2"
 PACK = "python jobs/pack.py --run {run}"
 CANCEL_AND_RESUME = f"python jobs/cancel.py {{run}} && {RESUME}"
-RELEASE = "scontrol release {job}"
+RELEASE = "scontrol release {array}"
 LOG_AND_RESUME = f"python jobs/status.py {{run}} --log {{stage}}, then {RESUME}"
 COMMANDS = {  # that help, where it is not RESUME
     "kernel_out_of_memory": f"{RESUME} --cluster.{{section}}.mem_gb {{more}}",
@@ -299,14 +301,21 @@ def _words(cause: Cause) -> dict[str, str]:
     found["the_node"] = A_NODE if cause.node in (None, A_NODE) else f"node {cause.node}"
     found["by"] = cause.signal or (f"the file {cause.file}" if cause.file else "another rank")
     found["by_user"] = f" by {cause.user}" if cause.user else " (SLURM does not say by whom)"
+    found["array"] = (cause.job or "?").split("_")[0]
     found["section"] = section = SECTIONS.get(cause.stage or "", "aggregate")
     found["cpus"] = "cpus_per_rank" if cause.stage == "folds" else f"{section}.cpus"
-    found["longer"] = "" if cause.stage == "folds" else f" --cluster.{section}.time_min MORE"
+    found["longer"] = "" if cause.stage == "folds" else f" --cluster.{section}.time_min {_twice(cause.elapsed)}"
     found["limit"] = "an unknown amount" if cause.limit_bytes is None else f"{_gb(cause.limit_bytes)} GB"
     found["more"] = "MORE" if cause.limit_bytes is None else _gb(2 * cause.limit_bytes)
     if cause.peak_bytes is not None:
         found |= {"peak": f"{_gb(cause.peak_bytes)} GB", "used": f"{cause.peak_bytes / 1e6:.0f}"}
     return found
+
+
+def _twice(elapsed: str | None) -> str:
+    """Twice a time as SLURM writes it, in whole minutes."""
+    known = notation.minutes(elapsed or "")
+    return f"{math.ceil(2 * known)}" if known and math.isfinite(known) else "MORE"
 
 
 def _gb(size: float) -> str:

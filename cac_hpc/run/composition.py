@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.run import config, documents, fields
+from cac_hpc.run import config, documents, fields, paths
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.documents import Plain
 from cac_hpc.run.paths import RunPaths
@@ -89,7 +89,8 @@ def _mapping(path: Path, where: str) -> dict[str, Any]:
     try:
         content = documents.read_file(path)
     except OSError as error:
-        raise InputError(f"{where}: {(error.strerror or str(error)).lower()}, {wanted}") from None
+        meant = paths.did_you_mean(path)
+        raise InputError(f"{where}: {(error.strerror or str(error)).lower()}, {wanted}{meant}") from None
     except ValueError as error:
         raise InputError(f"{where}: found {error}, {wanted}") from None
     if not isinstance(content, dict):

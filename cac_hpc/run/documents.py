@@ -66,7 +66,9 @@ def read(text: str) -> Any:
         mark = error.problem_mark or error.context_mark
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         ours = type(error) is yaml.MarkedYAMLError  # PyYAML's own words quote what stands there
-        raise ValueError(f"{error.problem if ours else 'what is no YAML'}{where}") from None
+        tab = mark and mark.line < text.count("\n") + 1 and re.match(r" *\t", text.split("\n")[mark.line])
+        wrong = error.problem if ours else "a tab, where YAML takes blanks only" if tab else "what is no YAML"
+        raise ValueError(f"{wrong}{where}") from None
     except (yaml.YAMLError, UnicodeError):
         raise ValueError("characters that YAML does not allow") from None
 

@@ -50,6 +50,11 @@ def gpus(gres: str) -> int | None:
     return sum(counts) if counts else None
 
 
+def gpu_types(gres: str) -> list[str]:
+    """The models among GPUs that are asked for, as accounting calls them: ``gres/gpu:a100`` of ``gpu:a100:4``."""
+    return [f"gres/gpu:{found}" for found in re.findall(r"\bgpu:([A-Za-z]\w*)", gres)]
+
+
 def in_hostlist(name: str, hosts: str) -> bool:
     """Whether a host is in a list such as ``login[1-3,07],n1``."""
     for part in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", hosts):

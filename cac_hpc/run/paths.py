@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import json
 import os
@@ -14,6 +15,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from cac_hpc.run.config import InputError
+
+
+def did_you_mean(path: Path) -> str:
+    """Ask whether another name in the folder of a file that is not there was meant; the end of a sentence, or empty."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, 1, 0.75)
+    return f"; did you mean {str(path.with_name(close[0]))!r}?" if close and not path.exists() else ""
 
 
 @dataclass(frozen=True)

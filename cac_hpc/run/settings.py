@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,8 +51,9 @@ SECTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchOptions:
-    """What the launcher does with the settings; no part of them."""
+    """What the launcher does with the settings; no part of them. given: key and value of each option that sets one."""
 
+    given: tuple[tuple[str, str], ...] = ()
     resume: str | None = None
     wait: bool = False
     dry_run: bool = False
@@ -90,15 +93,30 @@ def parse_launch(doc: str | None, argv: Sequence[str] | None = None) -> tuple[Co
         known, arguments = launcher.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise InputError(str(error)) from None
-    shown, options = known.print_config, LaunchOptions(resume=known.resume, wait=known.wait, dry_run=known.dry_run)
-    if not arguments and options.resume is None:
+    if not arguments and known.resume is None:
         raise InputError("no settings given, wanted --config FILE (try configs/demo.yaml)")
     given = composition.options(arguments)
-    cfg = fields.build(Config, composition.compose(given, _resumed(options.resume, given)))
-    if shown:
+    cfg = fields.build(Config, composition.compose(given, _resumed(known.resume, given)))
+    if known.print_config:
         print(config.to_yaml(cfg), end="")
         raise SystemExit(0)
+    options = LaunchOptions(given=tuple(given), resume=known.resume, wait=known.wait, dry_run=known.dry_run)
     return absolute_paths(cfg), options
+
+
+def new_run(run: Path, given: Sequence[tuple[str, str]]) -> str:
+    """The command that starts a new run with the settings of another.
+
+    Args:
+        run: the other one. given: options that change its settings, as key and value; run among them names the new one.
+    """
+    names = (run.with_name(f"{run.name}_{number}") for number in itertools.count(2))
+    free = str(next(name for name in names if not name.exists()))
+    options = {"config": str(run / "config.yaml"), "run": free} | {
+        key: value for key, value in given if key != "config"
+    }
+    words = [word for key, value in options.items() for word in (f"--{key}", value)]
+    return shlex.join(["python", "jobs/launch_cv.py", *words])
 
 
 def _resumed(run: str | None, given: Sequence[tuple[str, str]]) -> dict[str, Any] | None:
@@ -112,7 +130,8 @@ def _resumed(run: str | None, given: Sequence[tuple[str, str]]) -> dict[str, Any
         if key in ("config", "run"):
             raise InputError(
                 f"--{key} {value} with --resume {run}: found both, wanted one of them; to change how the run"
-                f" goes on: --resume {run} --section.key VALUE, or --section FILE"
+                f" goes on: --resume {run} --section.key VALUE, or --section FILE; for a new run with its settings: "
+                f"{new_run(Path(run), given)}"
             )
     folder = run_folder(run)
     return composition.read_stored(RunPaths(folder).config) | {"run": str(folder)}

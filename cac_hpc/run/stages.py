@@ -108,7 +108,8 @@ class TaskState:
     """Where a task stands: planned, submitted, running, stopped (it saved and can go on), done, failed or gone.
 
     pid, attempt: of the newest start. cause: why it stands there. since: when its job was submitted, or the task
-    planned. What follows since is known to monitor alone. command: what helps. eta_s: until the task is done.
+    planned. may_restart: whether it failed in a way after which its job starts it again, and has not yet said so. What
+    follows since is known to monitor alone. command: what helps. eta_s: until the task is done.
     """
 
     stage: str
@@ -121,6 +122,7 @@ class TaskState:
     progress: str | None = None
     cause: Cause | None = None
     since: str | None = None
+    may_restart: bool = False
     command: str | None = None
     epoch: int | None = None
     epochs: int | None = None
@@ -275,6 +277,8 @@ def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, 
             "requeued": "submitted",
             "ended": "done" if event.get("ok") else "stopped" if event.get("resumable") else "failed",
         }[event["event"]]
+        lost = bool(event.get("lost")) or known.get("may_restart", False)
+        known["may_restart"] = event["event"] == "ended" and not event.get("final") and lost
         if event["event"] in ("started", "submitted"):
             known.pop("cause", None)  # of an attempt before
         if event["event"] in ("planned", "submitted"):

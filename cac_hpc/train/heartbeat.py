@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from cac_hpc.machine import processes, stopping
+from cac_hpc.machine import processes
 from cac_hpc.run import causes, paths
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import InputError, WorkError
@@ -168,7 +168,7 @@ class Heartbeat:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._over.set()
         self._thread.join()
-        done = kind is None or kind is stopping.Stopped
+        done = kind is None or kind is processes.Stopped
         self._own = replace(self._own, end=DONE if done else f"{kind.__name__}: {error}"[:500])  # type: ignore[union-attr]
         with contextlib.suppress(OSError):
             self._beat()
@@ -176,7 +176,7 @@ class Heartbeat:
     @property
     def stop_asked_by(self) -> Cause | None:
         """The signal or file that asked this rank to stop; None if nothing did."""
-        if signal_name := stopping.heard():
+        if signal_name := processes.heard():
             return Cause("stopped", signal=signal_name)
         return Cause("stopped", file=str(self._files.stop)) if self._asked_by_file else None
 

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cac_hpc.machine.stopping import Stopped
+from cac_hpc.machine.processes import Stopped
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths
-from cac_hpc.train import augment, checkpoint, distributed, networks, slices, steps, transforms
+from cac_hpc.train import augment, checkpoint, distributed, networks, slices, steps
 from cac_hpc.train.distributed import Agreement, World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
@@ -242,7 +242,7 @@ def evaluate(
             attempt.heart.moved(phase, epoch=epoch, step=step, steps=len(mine))
             if seen is not None:
                 box_N4 = torch.from_numpy(data.box_N4[row_N]).to(world.device)
-                hu_NHW = transforms.blank(hu_NHW, box_N4, seen == "rim", cfg.train.window_hu[0])
+                hu_NHW = augment.blank(hu_NHW, box_N4, seen == "rim", cfg.train.window_hu[0])
             count_U = None
             if data.units.kind != "slice":
                 count_U = torch.from_numpy(data.units.counts(own[step])).to(world.device)

@@ -25,7 +25,7 @@ from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
-from cac_hpc.train import distributed, feeding, room
+from cac_hpc.train import distributed, room, streaming
 from cac_hpc.train.distributed import World
 from cac_hpc.train.room import Kind, Room
 from cac_hpc.train.slices import SliceTable
@@ -74,7 +74,7 @@ class InHost:
     device: torch.device
 
     def batches(self, rows: Sequence[np.ndarray]) -> Generator[Tensor, None, None]:
-        return feeding.on_device(self._gathered(rows), self.device)
+        return streaming.on_device(self._gathered(rows), self.device)
 
     def _gathered(self, rows: Sequence[np.ndarray]) -> Generator[Tensor, None, None]:
         shape = (max(map(len, rows), default=0), *self.hu_NHW.shape[1:])
@@ -91,7 +91,7 @@ class Streamed:
     device: torch.device
 
     def batches(self, rows: Sequence[np.ndarray]) -> Generator[Tensor, None, None]:
-        return feeding.on_device(self.reader.batches(rows), self.device)
+        return streaming.on_device(self.reader.batches(rows), self.device)
 
 
 def load(dataset: DatasetPaths, category: Mapping[str, int], cfg: Config, world: World) -> Loaded:

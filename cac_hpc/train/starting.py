@@ -16,7 +16,7 @@ from cac_hpc.run import config, digests
 from cac_hpc.run.config import Config, InputError, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths, RunPaths
-from cac_hpc.train import checkpoint, distributed, hardware, models, occlusion, precision, residency, slices, steps
+from cac_hpc.train import checkpoint, distributed, hardware, models, occlusion, residency, slices, steps
 from cac_hpc.train.distributed import Agreement, World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
@@ -55,7 +55,7 @@ def _settle(cfg: Config, window: int | None, before: Mapping[str, Any], world: W
     if train.shuffle_window is None:
         train = dataclasses.replace(train, shuffle_window=before.get("shuffle_window", window))
     if train.precision == "auto":
-        own = before.get("precision") or precision.choose(cfg, world.device)
+        own = before.get("precision") or hardware.choose_precision(cfg, world.device)
         train = dataclasses.replace(train, precision=distributed.gather(own, world)[0])
     return train
 

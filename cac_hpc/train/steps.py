@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from cac_hpc.run.config import Config, TrainConfig
-from cac_hpc.train import networks, transforms
+from cac_hpc.train import augment, networks
 from cac_hpc.train.slices import Unit
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -122,7 +122,7 @@ def _logits(
     model: nn.Module, hu_NHW: Tensor, keep_UF: Tensor | None, count_U: Tensor | None, cfg: TrainConfig
 ) -> Tensor:
     """The network in its precision, its logits in float32."""
-    x_NCHW = transforms.window(hu_NHW, *cfg.window_hu)
+    x_NCHW = augment.window(hu_NHW, *cfg.window_hu)
     with torch.autocast(x_NCHW.device.type, DTYPES[cfg.precision], enabled=cfg.precision != "fp32"):
         logits_UK = networks.logits(model, x_NCHW, keep_UF, count_U)
     return logits_UK.float()

@@ -1,4 +1,4 @@
-"""Stage folds: train, validate and test one cross-validation fold; torchrun runs this once per GPU.
+"""Stage folds: train, validate, test and publish one cross-validation fold; torchrun runs this once per GPU.
 
 A fold's result follows from data, settings and seed, however often it was stopped: every step's order and chances come
 from its number, and whatever changes is in the checkpoint.
@@ -8,21 +8,35 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from cac_hpc.dataset import splits
 from cac_hpc.machine import processes
-from cac_hpc.machine.stopping import RESUMABLE, Stopped
-from cac_hpc.run import causes, ledger, logs, settings, stages
+from cac_hpc.machine.processes import RESUMABLE, Stopped
+from cac_hpc.run import causes, digests, ledger, logs, paths, settings, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.train import distributed, fencing, hardware, outcome, passes, starting, steps
+from cac_hpc.train import (
+    checkpoint,
+    distributed,
+    fencing,
+    hardware,
+    models,
+    networks,
+    occlusion,
+    passes,
+    predictions,
+    starting,
+    steps,
+)
 from cac_hpc.train.distributed import World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat, LostRank
@@ -85,7 +99,7 @@ def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World, fence: Fence)
             attempt = starting.start(run, fold, cfg, world, heart, fence)
             while attempt.state.epochs < cfg.train.epochs:
                 _run_epoch(run, attempt)
-            outcome.test_and_publish(attempt, time.monotonic() - started)
+            test_and_publish(attempt, time.monotonic() - started)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise WorkError(_out_of_memory(cfg, world)) from error
         except RuntimeError as error:
@@ -150,7 +164,7 @@ def _tell(run: RunPaths, attempt: Attempt, row: dict[str, Any], speed: dict[str,
             "epoch %d of %d: train loss %.4f, validation loss %.4f, validation accuracy %.3f, %.0f slices/s",
             row["epoch"], epochs, row["train_loss"], row["val_loss"], row["val_accuracy"], rate,
         )  # fmt: skip
-        outcome.write_rows(attempt)
+        write_rows(attempt)
         ledger.record(run.ledger, "folds", attempt.fold, "progress", **(row | speed))
     coming = min(row["epoch"] + 1, epochs)
     attempt.heart.moved("reading", epoch=coming, step=1, val_loss=row["val_loss"], slices_per_second=rate)
@@ -163,3 +177,86 @@ def _out_of_memory(cfg: Config, world: World) -> Cause:
     )
     peak_bytes = hardware.peak_memory_mb(world) * 1e6
     return Cause("device_out_of_memory", device=hardware.name(world), peak_bytes=peak_bytes, advice=advice)
+
+
+def test_and_publish(attempt: Attempt, seconds: float) -> None:
+    """Test the weights that the validation chose, and publish: predictions.csv is the last file."""
+    state, cfg, files = attempt.state, attempt.cfg, attempt.files
+    tested = state.best_epoch if cfg.train.evaluate == "best" else cfg.train.epochs
+    if cfg.train.evaluate == "best":
+        state.model.load_state_dict(state.best)
+    probability, _ = passes.evaluate(attempt, attempt.data.test, "testing")
+    views = _views(attempt)
+    if not attempt.world.is_main:
+        return
+    attempt.heart.moved("publishing")
+    weights = {name: tensor.cpu() for name, tensor in state.model.state_dict().items()}
+    check = attempt.fence.check
+    checkpoint.save(files.model, {"belongs_to": attempt.belongs_to, "weights": weights, "epoch": tested}, check)
+    write_rows(attempt)
+    content = _table(attempt, attempt.data.test, probability)
+    for name, view in views.items():
+        paths.write_bytes(files.view(name), view, check)
+    paths.write_json(files.metrics, _facts(attempt, tested, seconds, content, views), check)
+    paths.write_bytes(files.predictions, content, check)
+    files.stop.unlink(missing_ok=True)  # too late: there is nothing left to stop
+
+
+def _facts(attempt: Attempt, tested: int, seconds: float, content: bytes, views: Mapping[str, bytes]) -> dict[str, Any]:
+    """metrics.json: whose the predictions are, what they were made with, and what tells that they are unchanged."""
+    state, cfg, data = attempt.state, attempt.cfg, attempt.data
+    return {
+        "fold": attempt.fold,
+        "attempt": attempt.fence.number,
+        "splits_sha256": attempt.belongs_to["splits"],
+        "predictions_bytes": len(content),
+        "predictions_sha256": digests.bytes_sha256(content),
+        "views_sha256": {name: digests.bytes_sha256(view) for name, view in views.items()},
+        "epochs": cfg.train.epochs,
+        "tested_epoch": tested,
+        "chosen_by": cfg.train.evaluate,
+        "ranks": attempt.world.size,
+        "threads": torch.get_num_threads(),
+        "device": hardware.name(attempt.world),
+        "precision": cfg.train.precision,
+        "torch": str(torch.__version__),
+        "residency": data.loaded.kind,
+        "shuffle_window": cfg.train.shuffle_window,
+        "seconds": seconds,
+        "parameters": networks.num_parameters(state.model),
+        "layers": networks.layers(state.model, data.units.kind, cfg.pack.size, cfg.model.dropout),
+        "flops_per_slice": models.chosen(cfg).flops(cfg.model, cfg.pack.size, len(cfg.labels.names)),
+        "train_slices": data.num_slices(data.train),
+        "val_slices": data.num_slices(data.val),
+        "test_slices": data.num_slices(data.test),
+        "inexact": state.inexact,
+    }
+
+
+def _views(attempt: Attempt) -> dict[str, bytes]:
+    """What is predicted where a part of each slice is blank, of the test slices of studies whose heart was found."""
+    data = attempt.data
+    rows = data.units.rows(data.test)
+    seen = data.units.of_rows(rows[data.box_N4[rows].any(axis=1)])
+    return {
+        name: _table(attempt, seen, passes.evaluate(attempt, seen, "testing", seen=name)[0])
+        for name in (occlusion.VIEWS if len(seen) else ())
+    }
+
+
+def _table(attempt: Attempt, unit_U: np.ndarray, probability_UK: np.ndarray) -> bytes:
+    """predictions.csv of these units, a row per slice.
+
+    A study that is predicted as a whole stands there once for each of its slices, with the same probabilities: the
+    report's figures of slices are then those of studies, each counted as often as it has slices.
+    """
+    table, rows = attempt.data.loaded.table, attempt.data.units.rows(unit_U)
+    probability = np.repeat(probability_UK, attempt.data.units.counts(unit_U), axis=0)
+    return predictions.to_csv(table.study[rows], table.slice[rows], attempt.fold, table.label[rows], probability)
+
+
+def write_rows(attempt: Attempt) -> None:
+    """history.csv and speed.csv, whole each time."""
+    for path, rows in ((attempt.files.history, attempt.state.history), (attempt.files.speed, attempt.state.speed)):
+        text = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
+        paths.write_text(path, text, attempt.fence.check)

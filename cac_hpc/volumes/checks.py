@@ -11,7 +11,7 @@ import numpy as np
 
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.reasons import Refused
-from cac_hpc.volumes import phases, stacks
+from cac_hpc.volumes import stacks
 from cac_hpc.volumes.header import Header
 from cac_hpc.volumes.stacks import GAP, Candidate, Stack
 
@@ -97,10 +97,10 @@ def _of_geometry(stack: Stack) -> Iterator[Refused]:
 
 def _of_acquisitions(stack: Stack, strays: Sequence[Candidate]) -> Iterator[Refused]:
     """One acquisition, and all of it; phases that are not taken are of it too, copies are not."""
-    if why := phases.interleaved(stack):
+    if why := stacks.interleaved(stack):
         yield Refused("mixed_acquisition", why)
     of_series = [*stack.slices, *(stray for stray in strays if stray.series == stack.first.series)]
-    each = {(candidate.own.position, phases.told(candidate)): candidate.header for candidate in of_series}
+    each = {(candidate.own.position, stacks.told(candidate)): candidate.header for candidate in of_series}
     there = Counter(str(header.acquisition) for header in each.values())
     for header in stack.headers:
         if header.images_in_acquisition > (found := there[str(header.acquisition)]):

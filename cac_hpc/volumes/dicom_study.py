@@ -15,7 +15,7 @@ import numpy as np
 from cac_hpc.run import digests
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.reasons import Refused
-from cac_hpc.volumes import checks, hounsfield, images, pixels, series, subjects
+from cac_hpc.volumes import acquisition, checks, hounsfield, images, pixels, series
 from cac_hpc.volumes import study as studies
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.frame import AS_STORED
@@ -101,8 +101,8 @@ def _of_other_studies(candidates: Sequence[Candidate], listing: Listing, cfg: Pa
     found = [candidate.header.subject for candidate in candidates]
     others = [why.subject for why in listing.refused.values() if why.subject is not None]
     try:
-        subjects.check_one_patient([*found, *others])
-        of_others = subjects.other_studies([*found, *others], cfg.several_studies)
+        acquisition.check_one_patient([*found, *others])
+        of_others = acquisition.other_studies([*found, *others], cfg.several_studies)
     except Refused as why:
         raise NoSeries(why.reason, why.detail, dict.fromkeys(range(len(candidates)), why)) from None
     return {index: of_others[subject] for index, subject in enumerate(found) if subject in of_others}

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cac_hpc.run.reasons import Refused
-from cac_hpc.volumes import acquisition, subjects
-from cac_hpc.volumes.acquisition import Value
-from cac_hpc.volumes.subjects import Subject
+from cac_hpc.volumes import acquisition
+from cac_hpc.volumes.acquisition import Subject, Value
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")  # Enhanced CT Image Storage, and Legacy Converted
@@ -180,7 +179,7 @@ def parse(values: Mapping[str, Value]) -> Header:
         trigger_delay_ms=delay_ms,
         lossy=_is_lossy(values),
         **_series(values),
-        subject=subjects.subject(values),
+        subject=acquisition.subject(values),
         identity=frozenset(str(values[key]) for key in IDENTITY.values() if values.get(key)),
         private=bool(values.get("private")),
     )

@@ -19,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 
 from cac_hpc.run.reasons import Refused
 from cac_hpc.volumes import elements
-from cac_hpc.volumes.acquisition import HAS_ITEMS, Value
+from cac_hpc.volumes.acquisition import HAS_ITEMS, Value, subject
 from cac_hpc.volumes.elements import UNDEFINED, CutShort, ElementError, Elements
 from cac_hpc.volumes.header import (
     CT_IMAGE,
@@ -39,7 +39,6 @@ from cac_hpc.volumes.header import (
     read_number,
     read_position,
 )
-from cac_hpc.volumes.subjects import subject
 
 MAX_HEADER = 64 << 20  # bytes
 MAX_INFLATED = MAX_HEADER + 2 * MAX_PIXELS  # bytes

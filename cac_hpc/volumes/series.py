@@ -12,7 +12,7 @@ import numpy as np
 
 from cac_hpc.run.config import PackConfig, SeriesRule
 from cac_hpc.run.reasons import Refused
-from cac_hpc.volumes import acquisition, checks, frame, phases, stacks
+from cac_hpc.volumes import acquisition, checks, frame, stacks
 from cac_hpc.volumes.stacks import Candidate, Stack
 
 PROJECTIONS = {  # parts of ImageType
@@ -114,7 +114,7 @@ def _fitting(every: list[Stack], cfg: PackConfig, others: dict[int, Refused]) ->
     """One phase of each series that could be taken; why all other slices could not goes to ``others``."""
     fitting = []
     for stack in every:
-        volume, phased = phases.one_phase(stack)
+        volume, phased = stacks.one_phase(stack)
         if refused := _misfit(volume, cfg):
             others |= {candidate.index: refused for candidate in stack.slices}
         else:

@@ -54,11 +54,11 @@ def reasons() -> str:
 
 def attributes() -> str:
     """DICOM attributes that separate phases and acquisitions, and that indicate a contrast agent."""
-    from cac_hpc.volumes import acquisition, phases
+    from cac_hpc.volumes import acquisition, stacks
 
     groups: dict[str, Iterable[str]] = {
-        "phase and acquisition, in this order": phases.TELLING,
-        "interleaved acquisitions: values that rise or fall along the patient": phases.RISING,
+        "phase and acquisition, in this order": stacks.TELLING,
+        "interleaved acquisitions: values that rise or fall along the patient": stacks.RISING,
         "contrast agent: name or denial": acquisition.AGENTS,
         "contrast agent: present if above zero": acquisition.AMOUNTS,
         "contrast agent: present if given": acquisition.SIGNS,

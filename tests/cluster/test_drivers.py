@@ -136,7 +136,7 @@ def test_a_node_says_it_before_training_and_is_not_called_bad(tmp_path, scans, p
     done = job("supervise.py", *options, env=site(tmp_path, CUDA_VISIBLE_DEVICES="0,1"))
     assert done.returncode == 1
     assert f"has 535.183.01; install the build that fits: {sys.executable} -m pip uninstall --yes torch" in done.stderr
-    assert f"{CU126}; then python jobs/launch_cv.py --resume RUN" in done.stderr
+    assert f"{CU126}; to go on: python jobs/launch_cv.py --resume {run}" in done.stderr
     assert not RunPaths(run).excluded.exists()
     assert not (run / "folds").exists()
 

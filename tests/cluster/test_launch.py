@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -188,7 +189,27 @@ def test_a_run_folder_with_another_run_is_refused_with_the_difference(tmp_path, 
     code, output = launch_here(["--config", config, "--train.epochs", 9, "--dry_run"], capsys)
     assert code == 2
     assert "holds another run (found / wanted: train.epochs: 4 / 9)" in output
+    assert f"for a new run: the same command with --run {run}_2 (" in output
     assert (run / "config.yaml").read_bytes() == before
+    many = [f"--train.{name}" for name in ("epochs", "batch_size", "plateau_patience", "seed", "learning_rate")]
+    options = [word for name in many for word in (name, 9)]
+    code, output = launch_here(["--config", config, *options, "--model.dense", 9, "--dry_run"], capsys)
+    assert "; and 1 more);" in output
+
+
+def test_the_command_for_a_new_run_that_is_printed_works(tmp_path, scans, capsys):
+    (tmp_path / "a b").mkdir()
+    run = prepare(tmp_path / "a b", scans)
+    changes = ["--train.epochs", "9", "--report.title", "Nine epochs"]
+    code, output = launch_here(["--resume", run, *changes], capsys)
+    (command,) = re.findall(r"for a new run: (python .*?)(?: \(nothing was started.*)?$", output, re.M)
+    assert shlex.split(command)[2:] == ["--config", f"{run}/config.yaml", "--run", f"{run}_2", *changes]
+    code, output = launch_here(["--resume", run, *changes, "--run", tmp_path / "other"], capsys)
+    assert code == 2
+    command = output.rpartition("for a new run with its settings: ")[2]
+    code, output = launch_here([*shlex.split(command)[2:], "--dry_run"], capsys)
+    assert code == 0, output
+    assert settings.load(tmp_path / "other" / "config.yaml").train.epochs == 9
 
 
 @pytest.mark.parametrize("place", ["file/run", "/proc/nowhere/run"])

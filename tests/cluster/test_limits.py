@@ -9,10 +9,11 @@ import subprocess
 
 import pytest
 
-from cac_hpc.cluster import accounting, limits, monitor, partitions, scheduler
+from cac_hpc.cluster import accounting, limits, monitor, partitions, reasons, remedies, scheduler
 from cac_hpc.cluster.accounting import Accounting, Allowance, Association
 from cac_hpc.cluster.limits import Limits
 from cac_hpc.run import config, notation, settings
+from cac_hpc.run.causes import CANCEL_AND_RESUME
 from cac_hpc.run.config import Resources
 from tests.support.runs import job, write_config
 from tests.support.slurm import cluster, start_cluster
@@ -36,10 +37,10 @@ PARTITIONS = """\
 PartitionName=cpu AllowGroups=ALL AllowQos=ALL Default=YES QoS=N/A MaxTime=1-00:00:00 State=UP
 PartitionName=gpu AllowGroups=ALL AllowQos=ALL Default=NO QoS=part_gpu MaxTime=2-12:30:00 State=UP
 """
-ASSOCIATIONS = "north|heart|normal,long|||normal\nnorth|lung|normal|20|12:00:00|\nsouth|bone|normal|||\n"
+ASSOCIATIONS = "north|heart|normal,long|||normal|||\nnorth|lung|normal|20|12:00:00||||\nsouth|bone|normal||||||\n"
 TREE = "north|root|\nnorth|clinic|root\nnorth|heart|clinic\nnorth|heart|\nnorth|lung|root\nsouth|lung|heart\n"
 USER = "ada|heart\n"
-QOS = "normal||500|\nlong|14-00:00:00|10|DenyOnLimit,PartitionTimeLimit\npart_gpu||200|\n"
+QOS = "normal||500||||||\nlong|14-00:00:00|10|DenyOnLimit,PartitionTimeLimit|||||\npart_gpu||200||||||\n"
 SCRIPT = """\
 #!/bin/sh
 case "$*" in
@@ -168,7 +169,7 @@ def test_what_fits_is_no_fault(tools, cfg):
         ({"partition": "gpu", "qos": "normal", "fold": resources(3631)}, "cluster.fold.time_min is 3631, wanted"),
         ({"qos": "normal", "pack": resources(1441)}, "cluster.pack.time_min is 1441, wanted at most 1440: the limit"),
         ({"account": "lung", "fold": resources(721)}, "cluster.fold.time_min is 721, wanted at most 720: the"),
-        ({"fold": resources(mem_gb=200)}, "cluster.fold.mem_gb asks 204800 MB of a node, wanted at most 191000"),
+        ({"fold": resources(mem_gb=200)}, "cluster.fold.mem_gb is 200, wanted at most 186.5 for a node: no"),
         ({"aggregate": resources(cpus=33)}, "cluster.aggregate.cpus asks 33 CPUs of a node, wanted at most 32"),
         ({"cpus_per_rank": 17}, "cluster.ranks_per_node x cpus_per_rank asks 34 CPUs of a node, wanted at most 32"),
         ({"partition": "gpu", "nodes_per_fold": 5}, "cluster.nodes_per_fold is 5, wanted at most 4"),
@@ -236,7 +237,7 @@ def test_a_qos_may_lift_the_time_limit_of_the_partition(tools, cfg):
     assert limits.faults(limits.read(None), asked) == []
     over = changed(asked, fold=resources(14 * 1440 + 1))
     assert limits.faults(limits.read(None), over) == [
-        "cluster.fold.time_min is 20161, wanted at most 20160: the limit of your account or QOS"]  # fmt: skip
+        "cluster.fold.time_min is 20161, wanted at most 20160: the limit of QOS long"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -259,12 +260,110 @@ def test_folds_and_shards_stay_below_the_limits_of_arrays_and_the_queue(cfg):
     many = changed(cfg, "split", folds=10, val_fraction=0.1)
     assert limits.faults(found, many) == [
         "split.folds gives 10 array tasks, wanted at most 8 (MaxArraySize): raise cluster.folds_per_node",
-        "split.folds gives 10 array tasks, wanted at most 9 (MaxSubmitJobs, one shard, seal and report beside): "
-        "raise cluster.folds_per_node",
+        "split.folds gives 10 array tasks, wanted at most 9 (MaxSubmitJobs 12 of account heart, of which a shard, seal "
+        "and report take 3): raise cluster.folds_per_node",
     ]  # fmt: skip
     assert limits.faults(found, changed(many, folds_per_node=2)) == []
     assert limits.most_pack_tasks(found, changed(many, folds_per_node=2)) == 12 - 5 - 2  # the seal and the report
     assert limits.most_pack_tasks(Limits(array_size=8), many) == 8
+
+
+def qos_says(tools, **limits):
+    """QOS by their names; limits in the order of accounting.OF_QOS after flags."""
+    lines = ["normal||||||||", *("|".join([name, "", "", *cells]) for name, cells in limits.items())]
+    (tools / "qos").write_text("\n".join(lines), encoding="utf-8")
+    accounts = f"north|heart|normal,{','.join(limits)}|||normal|||\n"
+    (tools / "associations").write_text(accounts, encoding="utf-8")
+
+
+SMALL = {"fold": resources(mem_gb=0.5), "pack": resources(mem_gb=0.5), "aggregate": resources(mem_gb=0.5)}
+
+
+@pytest.mark.parametrize(
+    ("cells", "values", "fault"),
+    [
+        (["", "cpu=1", "", "", "", ""], {},
+         "cluster.ranks_per_node x cpus_per_rank asks 2 CPUs of a job, wanted at most 1: MaxTRESPerJob cpu=1 of QOS t"),
+        (["", "cpu=3", "", "", "", ""], {"nodes_per_fold": 2},
+         "cluster.ranks_per_node x cpus_per_rank x nodes_per_fold asks 4 CPUs of a job, wanted at most 3: MaxTRESPerJ"),
+        (["", "", "cpu=3", "", "", ""], {"nodes_per_fold": 2}, None),
+        (["", "mem=1000M", "", "", "", ""], {"aggregate": resources(mem_gb=1.5)},
+         "cluster.aggregate.mem_gb is 1.5, wanted at most 0.9 for a job: MaxTRESPerJob mem=1000M of QOS tiny"),
+        (["", "", "mem=2G", "", "", ""], {"pack": resources(mem_gb=3)},
+         "cluster.pack.mem_gb is 3, wanted at most 2 for a node: MaxTRESPerNode mem=2048M of QOS tiny; or cluster.qos"),
+        (["", "", "", "", "", "cpu=1"], {"pack": resources(mem_gb=0.5, cpus=2), "ranks_per_node": 1},
+         "cluster.pack.cpus asks 2 CPUs of a job, wanted at most 1: GrpTRES cpu=1 of QOS tiny"),
+        (["", "", "", "node=1", "", ""], {"nodes_per_fold": 2},
+         "cluster.nodes_per_fold asks 2 nodes of a job, wanted at most 1: MaxTRESPerUser node=1 of QOS tiny"),
+        (["", "", "", "", "gres/gpu=1", ""], {},
+         "cluster.ranks_per_node asks 2 GPUs of a job, wanted at most 1: MaxTRESPerAccount gres/gpu=1 of QOS tiny; or"),
+        (["", "gres/gpu:a100=1", "", "", "", ""], {"gres": "gpu:a100:2"},
+         "cluster.gres asks 2 GPUs of a job, wanted at most 1: MaxTRESPerJob gres/gpu:a100=1 of QOS tiny"),
+        (["", "gres/gpu:a100=1", "", "", "", ""], {"gres": "gpu:h100:2"}, None),
+        (["", "cpu=2,gres/gpu=2,mem=512M,node=1", "cpu=2", "", "", "mem=1G"], {}, None),
+        (["", "energy=5,bb/x=?,mem=-1,cpu=N", "=", ",", "", ""], {}, None),
+    ],
+)  # fmt: skip
+def test_what_one_job_asks_beyond_a_limit_of_its_qos_is_refused_with_the_limit(tools, cfg, cells, values, fault):
+    qos_says(tools, tiny=cells)
+    partition_says(tools, {"gpu": "QoS=N/A"})
+    found = limits.faults(limits.read("gpu"), on_gpus(cfg, **{"partition": "gpu", "qos": "tiny", **SMALL, **values}))
+    assert [line[: len(fault or "")] for line in found] == ([fault] if fault else []), found
+
+
+@pytest.mark.parametrize(
+    ("flags", "partition", "job", "owner"),
+    [
+        ("", "cpu=1", "cpu=9", "QOS site of the partition"),
+        ("", "cpu=9", "cpu=1", None),
+        ("OverPartQOS", "cpu=1", "cpu=9", None),
+        ("OverPartQOS", "cpu=9", "cpu=1", "QOS tiny"),
+        ("OverPartQOS", "cpu=1", "", "QOS site of the partition"),
+        ("", "", "", "account heart"),
+    ],
+)
+def test_the_partitions_qos_goes_before_the_jobs_and_that_before_the_account(tools, cfg, flags, partition, job, owner):
+    qos_says(tools, tiny=[flags, job, "", "", "", ""], site=["", partition, "", "", "", ""])
+    (tools / "associations").write_text("north|heart|normal,tiny|||normal|cpu=1||\n", encoding="utf-8")
+    partition_says(tools, {"cpu": "QoS=site"})
+    found = limits.faults(limits.read("cpu"), changed(cfg, qos="tiny", **SMALL))
+    assert [re.search(r"cpu=1 of (.*?)(;|$)", line)[1] for line in found] == ([owner] if owner else [])
+
+
+@pytest.mark.parametrize(
+    ("reason", "rules", "values", "cure"),
+    [
+        ("PartitionTimeLimit", "", {"fold": resources(1500, 0.5)}, "--cluster.fold.time_min 1440"),
+        ("AccountNotAllowed", "AllowAccounts=lung", {"account": "heart"}, "--cluster.account lung"),
+        ("QOSNotAllowed", "AllowQos=long", {"account": "heart", "qos": "normal"}, "--cluster.qos long"),
+        ("PartitionConfig", "AllowAccounts=bone", {}, "--cluster.partition gpu"),
+        ("MaxMemPerLimit", "MaxMemPerNode=1000", {"fold": resources(60, 2)}, "--cluster.fold.mem_gb 0.9"),
+        ("PartitionNodeLimit", "AllowAccounts=bone", {"partition": "cpu,gpu", "qos": "normal"}, None),
+        ("QOSMaxCpuPerUserLimit", "", {}, None),  # it only waits
+        ("Priority", "", {}, None),
+    ],
+)
+def test_the_command_for_a_job_that_never_starts_has_values_that_work(
+    tools, cfg, tmp_path, reason, rules, values, cure
+):
+    partition_says(tools, {"cpu": rules, "gpu": rules if cure is None else ""})
+    run = bare_run(tmp_path / "run")
+    run.config.write_text(config.to_yaml(changed(cfg, **{**SMALL, **values})), encoding="utf-8")
+    found = remedies.Remedies(run).find("folds", reason)
+    assert (found and found.help) == (cure and f"{CANCEL_AND_RESUME} {cure}")
+
+
+def test_limits_of_a_qos_are_no_limits_where_the_site_does_not_enforce_them(tools, cfg):
+    qos_says(tools, tiny=["", "cpu=1", "", "", "", ""])
+    (tools / "config").write_text(CONFIG.replace("associations,limits,qos,safe", "associations"), encoding="utf-8")
+    assert limits.faults(limits.read("cpu"), changed(cfg, qos="tiny", **SMALL)) == []
+
+
+def test_the_qos_that_a_job_gets_unasked_limits_it_too(tools, cfg):
+    qos_says(tools, tiny=["", "cpu=1", "", "", "", ""])
+    (tools / "associations").write_text("north|heart|normal,tiny|||tiny|||\n", encoding="utf-8")
+    (found,) = limits.faults(limits.read("cpu"), changed(cfg, **SMALL))
+    assert found.endswith("MaxTRESPerJob cpu=1 of QOS tiny; or cluster.qos normal")
 
 
 def test_the_question_for_associations_names_the_user():
@@ -282,7 +381,7 @@ def test_the_limits_of_a_real_cluster(slurm, monkeypatch, cfg):
     over = on_gpus(cfg, ranks_per_node=3, cpus_per_rank=2, fold=resources(mem_gb=6), pack=resources())
     assert [fault.split(",")[0] for fault in limits.faults(found, over)] == [
         "cluster.ranks_per_node x cpus_per_rank asks 6 CPUs of a node",
-        "cluster.fold.mem_gb asks 6144 MB of a node",
+        "cluster.fold.mem_gb is 6",
         "cluster.ranks_per_node asks 3 GPUs of a node",
     ]
 
@@ -340,7 +439,7 @@ NOT_TAKEN = "which partition cpu does not take"
         ("MinNodes=2", {}, "cluster.partition is 'cpu', which gives no job fewer than 2 nodes (MinNodes)"),
         ("MaxMemPerNode=1000", {"fold": resources(mem_gb=0.5), "pack": resources(mem_gb=1.5),
                                 "aggregate": resources(mem_gb=0.5)},
-         "cluster.pack.mem_gb asks 1536 MB of a node, wanted at most 1000, 0.9 GB: MaxMemPerNode of partition cpu"),
+         "cluster.pack.mem_gb is 1.5, wanted at most 0.9 for a node: MaxMemPerNode of partition cpu"),
         ("MaxMemPerCPU=100", {"fold": resources(mem_gb=0.5), "pack": resources(mem_gb=4, cpus=2),
                               "aggregate": resources(mem_gb=0.5)},
          "cluster.pack.mem_gb, with MaxMemPerCPU 100, asks 41 CPUs of a node, wanted at most 32: no more has"),
@@ -373,6 +472,15 @@ def test_gpus_that_nothing_is_computed_on_are_a_note(cfg):
     asked = changed(cfg, gres="gpu:a100:2")
     assert limits.notes(limits.Limits(), asked) == [
         "cluster.gres is 'gpu:a100:2', but train.device is cpu: no GPU is asked for; train.device cuda trains on them"
+    ]
+
+
+def test_nodes_and_partitions_out_of_service_are_a_note(tools, cfg):
+    lines = [f"cpu*|down|1:00:00|1-4|{nodes}|32|191000|{state}|\n" for nodes, state in ((3, "drained"), (1, "down*"))]
+    (tools / "sinfo").write_text("".join(lines), encoding="utf-8")
+    assert limits.notes(limits.read(None), cfg) == [
+        "partition cpu is down: jobs are taken, and wait until it is up again (sinfo -s)",
+        "no node of partition cpu is in service (3 drained, 1 down*): jobs are taken, and wait; sinfo -R says why",
     ]
 
 
@@ -476,6 +584,15 @@ def test_the_memory_limit_is_the_partitions_else_the_clusters(tools, partition, 
     assert (found.mem_per_cpu_mb, found.mem_per_node_mb) == expected
 
 
+REAL = {  # QOS of a real cluster, each with a limit that one job of two cores, GPUs or nodes is over
+    "of_job": "MaxTRESPerJob=mem=1000M",
+    "of_node": "MaxTRESPerNode=cpu=1",
+    "of_user": "MaxTRESPerUser=gres/gpu=1",
+    "of_group": "GrpTRES=cpu=1",
+    "of_nodes": "MaxTRESPerUser=node=1",
+}
+
+
 @pytest.fixture(scope="module")
 def enforcing(tmp_path_factory):
     """A real cluster that holds its users to accounts and QOS; the user has accounts heart and lung.
@@ -489,8 +606,10 @@ def enforcing(tmp_path_factory):
         for words in (
             "add account heart lung",
             "add qos tiny MaxTRESPerJob=cpu=1",
+            "add qos strict MaxTRESPerJob=cpu=1,mem=1000M,gres/gpu=1 MaxWall=5 MaxSubmitJobs=4 flags=DenyOnLimit",
+            *(f"add qos {name} {limit}" for name, limit in REAL.items()),
             f"add user {user} account=heart,lung",
-            f"modify user {user} set qos=normal,tiny defaultqos=normal",
+            f"modify user {user} set qos=normal,tiny,strict,{','.join(REAL)} defaultqos=normal",
         ):
             found.run("sacctmgr", "-i", *words.split())
         found.run("scontrol", "create", "partition=closed", "Nodes=n[1-4]", "AllowAccounts=lung", "MaxMemPerCPU=1000")
@@ -572,3 +691,80 @@ def test_a_dry_run_refuses_the_account_in_one_line_and_tells_what_memory_costs(c
     assert told.returncode == 0, told.stderr
     assert "note: cluster.pack.mem_gb is 2.5, more than goes with 1 CPUs (MaxMemPerCPU): SLURM gives" in told.stdout
     assert "use them with cluster.pack.cpus 3" in told.stdout
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("qos", "values", "options", "limit", "cure"),
+    [
+        ("of_job", {}, ("--mem=1536M",), "mem_gb is 1.5, wanted at most 0.9 for a job: MaxTRESPerJob mem=1000M",
+         "--cluster.fold.mem_gb 0.9"),
+        ("of_node", {}, ("-c2",), "ranks_per_node x cpus_per_rank asks 2 CPUs of a node, wanted at most 1: MaxTRESPerN",
+         "--cluster.ranks_per_node 1"),
+        ("of_node", {"ranks_per_node": 1, "cpus_per_rank": 2}, ("-c2",), "asks 2 CPUs of a node, wanted at most 1",
+         "--cluster.cpus_per_rank 1"),
+        ("of_group", {"ranks_per_node": 1, "nodes_per_fold": 2}, ("-N2",), "asks 2 CPUs of a job, wanted at most 1: Gr",
+         "--cluster.qos normal"),
+        ("of_user", {}, ("--gres=gpu:2",), "ranks_per_node asks 2 GPUs of a job, wanted at most 1: MaxTRESPerUser gres",
+         "--cluster.ranks_per_node 1"),
+        ("of_nodes", {"nodes_per_fold": 2}, ("-N2",), "nodes_per_fold asks 2 nodes of a job, wanted at most 1: MaxTRES",
+         "--cluster.nodes_per_fold 1"),
+    ],
+)  # fmt: skip
+def test_a_real_job_alone_over_a_limit_is_refused_before_and_held_after(
+    closed, scans, tmp_path, qos, values, options, limit, cure
+):
+    run = bare_run(tmp_path / "run")
+    small = {"time_min": 10, "mem_gb": 0.5}
+    cluster = {"kind": "slurm", "partition": "dev", "qos": qos, "account": "heart", "pack": small, "aggregate": small,
+               "fold": {"time_min": 10, "mem_gb": 1.5 if qos == "of_job" else 0.5}, **values}  # fmt: skip
+    device = {"device": "cuda"} if qos == "of_user" else {}
+    config = write_config(run.config, scans, tmp_path / "new", cluster=cluster, train=device)
+    refused = job("launch_cv.py", "--config", config, "--dry_run", env=closed.env)
+    assert (refused.returncode, (tmp_path / "new").exists()) == (2, False), refused.stdout
+    assert f"{limit}" in refused.stderr
+    assert f"of QOS {qos}; or cluster.qos normal or " in refused.stderr
+    names = ("--partition=dev", "--account=heart", f"--qos={qos}", f"--job-name={NAME}", f"--chdir={tmp_path}")
+    submitted(run, job=closed.sbatch("true", *names, "--mem=100M", *options), started=False)
+    wait_for(lambda: monitor.read_states(run)[0].state == "held", 30, "a verdict")
+    found = monitor.read_states(run)[0]
+    assert found.reason.startswith("never starts: cluster.")
+    assert limit in found.reason
+    assert found.command.endswith(f"launch_cv.py --resume {run.root} {cure}")
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [(("-c2",), "cluster.ranks_per_node, cpus_per_rank and cpus of the stage"),
+     (("--mem=1100M",), "mem_gb of the stage"),
+     (("--gres=gpu:2",), "cluster.ranks_per_node, gpus_per_node and gres"), (("--time=9",), "time_min of the stage"),
+     (("--array=0-5",), "cluster.folds_per_node, with which there are fewer tasks,")],
+)  # fmt: skip
+def test_what_a_real_slurm_refuses_for_a_qos_names_the_qos_and_the_setting(closed, tmp_path, options, settings):
+    command = ["sbatch", "--account=heart", "--qos=strict", "--mem=100M", "--time=1", *options, "--wrap=true"]
+    said = subprocess.run(command, env=closed.env, cwd=tmp_path, capture_output=True, text=True).stderr
+    assert reasons.settings_of(said) == f": look at {settings} and cluster.qos", said
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("off", "on", "note"),
+    [
+        ("partition=urgent state=down", "partition=urgent state=up", "partition urgent is down: jobs are taken"),
+        ("node=n[1-4] state=drain reason=disk", "node=n[1-4] state=resume",
+         "no node of partition urgent is in service (4 drained): jobs are taken, and wait; sinfo -R says why"),
+    ],
+)  # fmt: skip
+def test_a_real_partition_out_of_service_is_a_note_of_the_dry_run(closed, scans, tmp_path, off, on, note):
+    small = {stage: {"time_min": 10, "mem_gb": 0.5} for stage in ("pack", "fold", "aggregate")}
+    cluster = {"kind": "slurm", "partition": "urgent", "account": "heart", **small}
+    config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", cluster=cluster)
+    closed.run("scontrol", "update", *off.split())
+    try:
+        done = job("launch_cv.py", "--config", config, "--dry_run", env=closed.env)
+    finally:
+        closed.run("scontrol", "update", *on.split())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"note: {note}" in done.stdout
+    assert "look at" not in done.stdout

@@ -235,8 +235,9 @@ def test_followed_without_a_terminal_a_change_is_a_line_and_no_change_is_none(at
         "folds 1: queued, waits for its turn (SLURM: Priority)",
         "aggregate: queued, waits for the stage before (SLURM: Dependency)",
     ]
-    assert lines[3].startswith("folds 0: failed, a bad day; python jobs/launch_cv.py --resume")
-    assert len(lines) == 6
+    assert lines[3] == "folds 0: failed, a bad day"
+    assert lines[4] == f"    python jobs/launch_cv.py --resume {at_work.root}"
+    assert len(lines) == 9
 
 
 def test_cancel_takes_the_runs_jobs_out_of_the_queue_the_newest_first(at_work, slurm_words):
@@ -254,6 +255,15 @@ def test_cancel_takes_the_runs_jobs_out_of_the_queue_the_newest_first(at_work, s
     states = json.loads(job("status.py", at_work.root, "--json").stdout)
     assert [state["state"] for state in states] == ["running", "stopped", "stopped"]  # the first still beats
     assert states[1]["reason"].startswith("cancelled by ")
+
+
+def test_cancel_of_jobs_that_all_wait_says_nothing_of_folds_at_work(tmp_path, slurm_words):
+    run = bare_run(tmp_path / "run")
+    submitted(run, started=False)
+    slurm_words.says("squeue", queued("PENDING", "Priority"))
+    done = job("cancel.py", run.root)
+    assert (done.returncode, "saves first" in done.stdout) == (0, False), done.stderr
+    assert f"cancelled job 77: {NAME}, pending" in done.stdout
 
 
 def test_cancel_says_when_there_is_nothing_to_do_or_slurm_does_not_obey(at_work, slurm_words):

@@ -11,14 +11,16 @@ import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cac_hpc.cluster import monitor, reasons, records, scheduler, states
+from cac_hpc.cluster import monitor, reasons, records, restarts, scheduler
 from cac_hpc.cluster.outlook import Outlook
 from cac_hpc.run import ledger
+from cac_hpc.run.causes import Cause
 from tests.support import vocabulary
 from tests.support.standins import HEADER, NEVER, FakeSlurm, accounted, bare_run, finish, queued, submitted
 
@@ -76,7 +78,7 @@ def state_of(run, task=0):
 
 
 def test_the_table_knows_every_state():
-    assert set(states.STATES) == set(TRUTH)
+    assert set(records.STATES) == set(TRUTH)
     assert len(TRUTH) == 25
 
 
@@ -163,6 +165,49 @@ def test_a_cancelled_task_says_by_whom(tmp_path, slurm_words, words, who):
     assert (saved.state, saved.reason) == ("stopped", f"{who}; in the ledger: stopped by SIGTERM")
 
 
+def test_a_cancelled_fold_that_saved_says_after_which_epoch_and_the_command_is_no_part_of_it(tmp_path, slurm_words):
+    run = bare_run(tmp_path / "run")
+    submitted(run)
+    saved = Cause("stopped", signal="SIGTERM", epoch=2, step=3)
+    ledger.record(run.ledger, "folds", 0, "ended", saved, ok=False, resumable=True, attempt=1)
+    stages_task = SimpleNamespace(stage=SimpleNamespace(name="folds"), index=0)
+    ended = restarts._ended_by(run, stages_task, "77_0")
+    ledger.record(run.ledger, "folds", 0, "ended", ended, ok=False, resumable=True, final=True, attempt=1)
+    found = state_of(run)
+    words = "stopped by SIGTERM after epoch 2, step 3 of the next"
+    assert found.reason == f"cancelled, or over its time limit without a warning; {words}"
+    slurm_words.says("sacct", f"{HEADER}\n{accounted('CANCELLED by 0')}")
+    found = state_of(run)
+    assert found.reason == f"cancelled by root or by SLURM itself; in the ledger: {words}"
+    assert found.command == f"python jobs/launch_cv.py --resume {run.root}"
+    assert monitor.change(found, None)[1].splitlines() == [
+        f"folds 0: stopped, {found.reason}", f"    {found.command}"]  # fmt: skip
+
+
+def test_a_fold_that_lost_a_rank_is_no_failure_while_its_job_may_start_it_again(tmp_path, slurm_words):
+    run = bare_run(tmp_path / "run")
+    submitted(run)
+    slurm_words.says("squeue", queued("RUNNING"))
+    killed = Cause("rank_killed", rank=1, exit_code=-9, place="epoch 1 step 2 of 9 (training)")
+    ledger.record(run.ledger, "folds", 0, "ended", killed, ok=False, lost=True, attempt=1)
+    ledger.record(run.ledger, "folds", 0, "ended", Cause("rank_lost"), ok=False, attempt=1)
+    found = state_of(run)
+    assert (found.state, found.command) == ("running", None)
+    assert found.reason.startswith("is about to be started again by its job; before: rank 1 died in epoch 1 step 2")
+    ledger.record(run.ledger, "folds", 0, "ended", Cause("fruitless", count=5), ok=False, final=True, attempt=1)
+    assert state_of(run).state == "failed"
+
+
+def test_one_command_releases_all_folds_that_are_held(tmp_path, slurm_words):
+    run = bare_run(tmp_path / "run")
+    for task in (0, 1):
+        submitted(run, task, job=f"77_{task}", started=False)
+    slurm_words.says("squeue", "".join(queued("PENDING", "JobHeldAdmin", f"77_{task}") for task in (0, 1)))
+    assert monitor.notes(monitor.read_states(run)) == [
+        "folds 0-1: held by an administrator, who alone can release it (SLURM: JobHeldAdmin)", "    scontrol release 77"
+    ]  # fmt: skip
+
+
 def test_without_accounting_it_is_said_that_nobody_says_who_has_ended_a_job(tmp_path, slurm_words):
     run = bare_run(tmp_path / "run")
     submitted(run)
@@ -212,10 +257,10 @@ def test_of_several_starts_the_newest_counts(tmp_path, slurm_words):
 @pytest.mark.parametrize(
     "case",
     [
-        ("JobHeldUser", "held", "held by its owner", "scontrol release 77_0"),
-        ("JobHeldAdmin", "held", "held by an administrator", "scontrol release 77_0"),
-        ("launch failed requeued held", "held", "bad node", "scontrol release 77_0"),
-        ("job requeued in held state", "held", "put back into the queue and held", "scontrol release 77_0"),
+        ("JobHeldUser", "held", "held by its owner", "scontrol release 77"),
+        ("JobHeldAdmin", "held", "held by an administrator", "scontrol release 77"),
+        ("launch failed requeued held", "held", "bad node", "scontrol release 77"),
+        ("job requeued in held state", "held", "put back into the queue and held", "scontrol release 77"),
         ("DependencyNeverSatisfied", "held", "never starts: what it waits for", "jobs/cancel.py"),
         ("PartitionTimeLimit", "held", "never starts: it asks for more time", "--cluster.fold.time_min LESS"),
         ("PartitionNodeLimit", "held", "never starts: its partition does not give", "--cluster.partition OTHER"),
@@ -229,7 +274,7 @@ def test_of_several_starts_the_newest_counts(tmp_path, slurm_words):
         ("AssocGrpCPUMinutesLimit", "queued", "the budget of its account, which is used up", "flags=assoc"),
         ("QOSGrpBillingMinutes", "queued", "the budget of its QOS, which is used up", "flags=qos"),
         ("ReqNodeNotAvail, Reserved for maintenance", "queued", "are reserved", "scontrol show reservation"),
-        ("Reservation night was deleted", "held", "its reservation was deleted", "scontrol release 77_0"),
+        ("Reservation night was deleted", "held", "its reservation was deleted", "scontrol release 77"),
         ("OutOfMemory", "queued", "its last start was out of memory", None),
         ("Dependency", "queued", "waits for the stage before", None),
         ("ReqNodeNotAvail, UnavailableNodes:n[1-4]", "queued", "nodes it could use are down", "sinfo -R"),
@@ -295,7 +340,7 @@ def test_the_vocabulary_of_the_slurm_that_is_installed():
     assert said.returncode == 0, said.stderr
     known = {word for word in said.stdout.split() if word not in "-?"}
     assert {"PENDING", "JobHeldUser"} <= known
-    assert [word for word in known if not reasons.meaning(word) and word not in states.STATES] == []
+    assert [word for word in known if not reasons.meaning(word) and word not in records.STATES] == []
 
 
 def test_killed_for_memory_is_read_from_the_step_with_what_was_asked_and_reached(tmp_path, slurm_words):

@@ -10,7 +10,7 @@ from cac_hpc.calcium import agatston, heart
 from cac_hpc.dataset import intake, summary
 from cac_hpc.report import wording
 from cac_hpc.run.config import Checks, InputError, PackConfig
-from cac_hpc.volumes import files, resample
+from cac_hpc.volumes import files, frame
 from tests.support.chests import SPACING_MM, chest, with_lesion, write_study
 from tests.support.poison import read, rows, write_chest
 from tests.support.runs import pack, prepare
@@ -44,7 +44,7 @@ def test_slices_are_cropped_to_a_square_around_the_heart_and_then_resampled(stud
     assert height == width < hu_ZHW.shape[1]
     assert max(box[1] - box[0], box[3] - box[2]) * 0.8 + 10 == pytest.approx(height * 0.8, abs=0.8)
     assert (top <= box[0], top + height >= box[1], left <= box[2], left + width >= box[3]) == (True,) * 4
-    expected = [resample.to_size(hu_HW[top : top + height, left : left + width], SIZE) for hu_HW in hu_ZHW]
+    expected = [frame.to_size(hu_HW[top : top + height, left : left + width], SIZE) for hu_HW in hu_ZHW]
     np.testing.assert_array_equal(slices, expected)
     assert (found.facts["rows"], found.facts["warnings"]) == (hu_ZHW.shape[1], "")
 
@@ -58,7 +58,7 @@ def test_the_margin_makes_the_square_larger(study):
 def test_without_a_crop_the_whole_slices_are_packed_and_no_box_is_written(study):
     folder, hu_ZHW = study
     slices, found = packed(folder)
-    np.testing.assert_array_equal(slices, [resample.to_size(hu_HW, SIZE) for hu_HW in hu_ZHW])
+    np.testing.assert_array_equal(slices, [frame.to_size(hu_HW, SIZE) for hu_HW in hu_ZHW])
     assert not set(CROP) & set(found.facts)
     streamed, without = packed(folder, baseline=False)
     np.testing.assert_array_equal(streamed, slices)

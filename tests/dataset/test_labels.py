@@ -493,6 +493,9 @@ def test_a_sheet_without_its_columns_or_rows_is_refused_on_one_line(tmp_path, te
 def test_a_missing_sheet_is_named(tmp_path):
     with pytest.raises(InputError, match=r"labels.sheet is '.*nowhere.csv': there is no such file"):
         match_labels(LabelsConfig(sheet=str(tmp_path / "nowhere.csv")), ["a"], "scans")
+    (tmp_path / "scores.xlsx").touch()
+    with pytest.raises(InputError, match=r"did you mean '.*/scores.xlsx'\?$"):
+        match_labels(LabelsConfig(sheet=str(tmp_path / "score.xlsx")), ["a"], "scans")
 
 
 def test_one_column_cannot_be_two_things():

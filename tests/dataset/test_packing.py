@@ -289,19 +289,25 @@ def test_too_many_refused_studies_stop_the_run_until_the_limit_is_raised(tmp_pat
     scans, dataset = write_scans(tmp_path / "scans"), tmp_path / "packed"
     for study in ("003", "007", "011"):
         (scans / study / "IM0003.dcm").unlink()
-    sections = {"data": {"packed_dir": str(dataset)}, "pack": {"min_slices": 5}}
+    sections = {"data": {"packed_dir": str(dataset)}, "pack": {"min_slices": 5, "limits": {"rejected_studies": 0.2}}}
     run = prepare(tmp_path, scans, **sections)
+    settings = (run / "config.yaml").read_text(encoding="utf-8")
+    (run / "config.yaml").write_text(settings.replace("rejected_studies: 0.2", "rejected_studies: 0.1"), "utf-8")
     done = job("pack.py", "--run", run)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         "error: 3 of 18 studies cannot be used (3 missing_slices), pack.limits.rejected_studies allows 10%; "
-        f"{dataset}/rejected.csv names every file: fix them and start a new run, or go on without them; "
-        "to go on: python jobs/launch_cv.py --resume RUN --pack.limits.rejected_studies 0.17"
+        f"{dataset}/rejected.csv names every file: fix them, or set pack.checks.missing_slices: warn, and start a new "
+        f"run, or go on without them; to go on: python jobs/launch_cv.py --resume {run} "
+        "--pack.limits.rejected_studies 0.17"
     )
     assert {row["study"] for row in rows(dataset / "rejected.csv")} == {"003", "007", "011"}
     assert not (dataset / "studies.csv").exists()
     assert not (dataset / "dataset.json").exists()
     before = {path: path.stat().st_mtime_ns for path in dataset.glob("shards/*")}
+    again = job("launch_cv.py", "--resume", run)
+    assert again.returncode == 2
+    assert again.stderr.startswith("error: 3 of 18 studies cannot be used (3 missing_slices)")
     resumed = job("launch_cv.py", "--resume", run, "--pack.limits.rejected_studies", 0.17, "--dry_run")
     assert resumed.returncode == 0, resumed.stderr
     pack(run)

@@ -13,7 +13,7 @@ import pytest
 from cac_hpc.cluster import launch
 from cac_hpc.dataset import sealing, splits
 from cac_hpc.evaluation import split_by_slice
-from cac_hpc.machine.stopping import RESUMABLE
+from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.report import aggregation, archive, consistency, wording
 from cac_hpc.run import config, digests, paths, settings
 from cac_hpc.run.config import InputError, SplitConfig

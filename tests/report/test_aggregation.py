@@ -214,5 +214,5 @@ def test_an_unsealed_run_is_refused_with_what_to_do(tmp_path):
 def test_a_table_that_is_not_as_it_was_sealed_is_named_with_what_mends_it(tmp_path, name, change, found):
     run = make_run(tmp_path, {(f"{index:03d}", index % 6): [index % 6] for index in range(10)})
     change(run.dataset(None).root / name)
-    with pytest.raises(InputError, match=rf"{name}: {found}; to go on: python jobs/pack.py --run RUN --seal"):
+    with pytest.raises(InputError, match=rf"{name}: {found}; to go on: python jobs/pack.py --run {run.root} --seal"):
         aggregation.aggregate(run.root)

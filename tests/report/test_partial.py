@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cac_hpc.machine import processes
-from cac_hpc.report import aggregation, archive, manifest, pictures, publishing, retrieval, wording
+from cac_hpc.report import aggregation, archive, manifest, pictures, publishing, retrieval, terminal, wording
 from cac_hpc.run import ledger, lock, paths, settings
 from cac_hpc.run import stages as graph
 from cac_hpc.run.causes import Cause
@@ -176,7 +176,7 @@ def end(run, *folds):
         ledger.record(run.ledger, "folds", index, "ended", ok=False, reason="out of memory", attempt=1)
 
 
-def test_by_hand_while_folds_are_at_work_the_report_is_provisional_and_disturbs_nothing(at_work, monkeypatch):
+def test_by_hand_while_folds_are_at_work_the_report_is_provisional_and_disturbs_nothing(at_work, monkeypatch, capsys):
     told, left = at_work.ledger.read_bytes(), at_work.fold(2).predictions.read_bytes()
     assert exit_code(at_work, monkeypatch) == 1
     found = report_of(at_work)
@@ -193,6 +193,10 @@ def test_by_hand_while_folds_are_at_work_the_report_is_provisional_and_disturbs_
     assert "PROVISIONAL: fold 3 is not done yet (waiting in the queue)." in text
     assert f"PROVISIONAL: fold 4 is missing ({DIED})." in text
     assert f"To complete the report (fold 4): {RESUME}" in text
+    capsys.readouterr()
+    terminal.show(at_work.root)
+    again = f"python jobs/launch_cv.py --resume {at_work.root}"
+    assert f"\nTo complete the report (fold 4): {again}\n" in capsys.readouterr().out
     assert "failed" not in text
     check_report(at_work)
     assert at_work.ledger.read_bytes() == told
@@ -279,7 +283,7 @@ def test_where_all_folds_are_done_the_report_says_who_makes_the_final_one(at_wor
     assert retrieval.retrieve(ReportOptions(source=str(at_work.root))) == 1  # the aggregator waits in the queue
     assert (report_of(at_work)["status"], report_of(at_work)["missing_folds"]) == ("PROVISIONAL", [])
     shown = " ".join(capsys.readouterr().out.split())
-    assert "when all folds have ended; where that job does not come, python jobs/aggregate.py --run RUN" in shown
+    assert f"where that job does not come, python jobs/aggregate.py --run {at_work.root}." in shown
     assert wording.inflation(replace(typed_report_of(at_work), banner="a contrast run")) == [
         "Inflation: not worked out, for this is not the final report."
     ]

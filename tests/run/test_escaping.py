@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import cac_hpc
-from cac_hpc.cluster import joblogs, overview
+from cac_hpc.cluster import monitor
 from cac_hpc.report import aggregation, circumstances, consistency, markdown, pages, tables
 from cac_hpc.run import escaping, ledger, logs, paths, settings
 from cac_hpc.run.causes import Cause
@@ -199,15 +199,15 @@ def test_a_ledger_and_a_log_of_others_are_harmless_where_they_are_read(tmp_path)
     (event,) = ledger.read(tmp_path / "ledger.jsonl")
     assert (event["cause"].detail, event["node"]) == ("x[2J folds 0: done", "n1")
     (tmp_path / "a.log").write_text(f"one\n{bad}\n", encoding="utf-8")
-    assert joblogs.tail(tmp_path / "a.log") == "one\nx[2J\nfolds 0: done"
+    assert monitor.tail(tmp_path / "a.log") == "one\nx[2J\nfolds 0: done"
 
 
 def test_what_others_say_of_a_task_stays_one_harmless_line():
     state = TaskState(
         "folds", 0, "failed", cause=Cause("text", detail="x\x1b[2J\u202e\nfolds 1: done"), command="y\x9b\u2028z"
     )
-    assert overview.notes([state]) == ["folds 0: x[2J folds 1: done", "    y z"]
-    assert overview.change(state, None)[1] == "folds 0: failed, x[2J folds 1: done; y z"
+    assert monitor.notes([state]) == ["folds 0: x[2J folds 1: done", "    y z"]
+    assert monitor.change(state, None)[1] == "folds 0: failed, x[2J folds 1: done; y z"
 
 
 def test_the_pages_of_a_report_hide_nothing(tmp_path):

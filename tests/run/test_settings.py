@@ -321,6 +321,15 @@ def test_a_section_in_a_file_is_found_from_that_file_and_lies_below_the_rest(min
     assert (cluster.fold.time_min, cluster.fold.mem_gb, cluster.qos) == (7, 3.0, "night")
 
 
+@pytest.mark.parametrize("option", ["--config", "--cluster"])
+def test_a_file_of_settings_whose_name_is_nearly_that_of_another_is_asked_for(minimal, tmp_path, option):
+    (tmp_path / "mysite.yaml").touch()
+    with pytest.raises(InputError, match=r"mysiet.yaml: no such file or .*; did you mean '.*/mysite.yaml'\?$"):
+        parse("--config", minimal, option, tmp_path / "mysiet.yaml")
+    with pytest.raises(InputError, match=r"wanted a YAML file of settings$"):
+        parse("--config", minimal, option, tmp_path / "other" / "mysiet.yaml")
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [
@@ -333,6 +342,7 @@ def test_a_section_in_a_file_is_found_from_that_file_and_lies_below_the_rest(min
         (b"name: !Mueller x\n", "line 1, column 7"),
         (b"'Mueller Hans': 1\n'Mueller Hans': 2\n", "line 2, column 1"),
         (b"name: 'Mueller\n", "what is no YAML"),
+        (b"labels:\n\tMueller: x\n", "a tab, where YAML takes blanks only (line 2, column 1)"),
         (b"PK\x03\x04Mueller\xff\xfe", "bytes that are no text in UTF-8"),
         (b"Mueller\x1b[2J: 1", "characters that YAML does not allow"),
         (b"", "nothing"),

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from cac_hpc.machine import processes, stopping
+from cac_hpc.machine import processes
 from cac_hpc.run import settings
 
 RANK = os.environ["RANK"]
@@ -20,7 +20,7 @@ POINT, NUMBER, VICTIM, WHAT = os.environ.get("CAC_DOOM", "never 0 none none").sp
 
 
 def main() -> int:
-    stopping.listen()
+    processes.listen()
     run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
     from cac_hpc.run import paths
     from cac_hpc.train import checkpoint, passes, starting, steps, training

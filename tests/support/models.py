@@ -10,7 +10,7 @@ import sys
 import torch
 from torch import Tensor, nn
 
-from cac_hpc.machine import stopping
+from cac_hpc.machine import processes
 from cac_hpc.run import settings
 from cac_hpc.run.config import ModelConfig
 from cac_hpc.train.models import MODELS, ModelSpec
@@ -72,7 +72,7 @@ OTHERS = {
 
 
 def main() -> int:
-    stopping.listen()
+    processes.listen()
     run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
     from cac_hpc.train import training
 

@@ -7,12 +7,12 @@ import os
 import sys
 import time
 
-from cac_hpc.machine import stopping
+from cac_hpc.machine import processes
 from cac_hpc.run import settings
 
 
 def main() -> int:
-    stopping.listen()
+    processes.listen()
     run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
     from cac_hpc.train import steps, training
 

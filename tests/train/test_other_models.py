@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cac_hpc.dataset import sealing
-from cac_hpc.machine.stopping import RESUMABLE
+from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.report import aggregation
 from cac_hpc.run import config, settings
 from cac_hpc.run.config import InputError

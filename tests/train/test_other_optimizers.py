@@ -8,7 +8,7 @@ import torch
 
 from cac_hpc.cluster import estimate
 from cac_hpc.dataset import plan, sealing
-from cac_hpc.machine.stopping import RESUMABLE
+from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.run import settings
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths

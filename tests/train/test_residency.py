@@ -18,7 +18,7 @@ from cac_hpc.machine.memory import GIB, Limit
 from cac_hpc.run import settings
 from cac_hpc.run.config import InputError, TrainConfig
 from cac_hpc.run.paths import DatasetPaths
-from cac_hpc.train import feeding, residency, slices
+from cac_hpc.train import residency, slices, streaming
 from cac_hpc.train.distributed import World
 from cac_hpc.train.room import Room, choose, effective_window
 from tests.support.runs import NUM_SLICES, REPO, SIZE, pack, prepare
@@ -104,7 +104,7 @@ def test_batches_reach_a_gpu_whole_whatever_is_computed_meanwhile():
 
 def test_batches_for_the_cpu_are_handed_on():
     batches = (torch.zeros(n, 4, 4, dtype=torch.int16) for n in (3, 0, 2))
-    assert [len(batch) for batch in feeding.on_device(batches, torch.device("cpu"))] == [3, 0, 2]
+    assert [len(batch) for batch in streaming.on_device(batches, torch.device("cpu"))] == [3, 0, 2]
 
 
 @pytest.mark.parametrize("kind", ["host", "stream"])

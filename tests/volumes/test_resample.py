@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cac_hpc.volumes.resample import to_size
+from cac_hpc.volumes.frame import to_size
 
 
 def test_two_by_two_blocks_become_their_means():

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cac_hpc.run.reasons import Refused
-from cac_hpc.volumes import subjects
+from cac_hpc.volumes import acquisition
 from tests.support.poison import another, edit, on, other_series, read, slices_of, write_chest
 
 
 def subject(**values):
-    return subjects.subject(values)
+    return acquisition.subject(values)
 
 
 FIRST = {"PatientID": "A1", "PatientName": "Doe^Jane", "PatientBirthDate": "19500102", "PatientSex": "F"}
@@ -54,20 +54,20 @@ def test_a_patient_whose_name_is_spelled_otherwise_is_one(chest):
     ids=str,
 )  # fmt: skip
 def test_other_ways_to_write_the_same_are_no_second_patient(other):
-    subjects.check_one_patient([subject(**FIRST), subject(**FIRST | other)])
+    acquisition.check_one_patient([subject(**FIRST), subject(**FIRST | other)])
 
 
 def test_a_name_in_another_character_set_is_no_second_patient():
     names = ["Müller^Jürgen".encode(code).decode("latin-1") for code in ("latin-1", "utf-8")]
-    subjects.check_one_patient([subject(PatientName=name) for name in names])
+    acquisition.check_one_patient([subject(PatientName=name) for name in names])
 
 
 @given(st.lists(st.sampled_from(["", "A1", " a1 "]), min_size=1), st.lists(st.sampled_from(["", "Doe^J", "DOE^J^"])))
 def test_an_attribute_that_is_empty_names_nobody(ids, names):
     found = [subject(PatientID=one) for one in ids] + [subject(PatientName=name) for name in names]
-    subjects.check_one_patient(found)
+    acquisition.check_one_patient(found)
     with pytest.raises(Refused, match="values of PatientSex"):
-        subjects.check_one_patient([*found, subject(PatientSex="M"), subject(PatientSex="F")])
+        acquisition.check_one_patient([*found, subject(PatientSex="M"), subject(PatientSex="F")])
 
 
 def second_study(date, uid="1.2.9"):
