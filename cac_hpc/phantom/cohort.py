@@ -15,16 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cac_hpc.volumes import dicom
+from cac_hpc.phantom import habitus, phantom, truth
 from cac_hpc.run import logs
 from cac_hpc.run.commands import PhantomConfig
 from cac_hpc.run.config import InputError, LabelsConfig
-from cac_hpc.phantom import phantom, truth
-from cac_hpc.phantom import habitus
-from collections.abc import Sequence
-
-from cac_hpc.run.commands import PhantomConfig
-from cac_hpc.run.config import LabelsConfig
+from cac_hpc.volumes import dicom
 
 EDGES = LabelsConfig.edges  # Agatston scores; a category ends at its edge, the edge included
 SHARES = (12, 7, 11, 12, 11, 15)  # studies of each category in the cohort that is imitated
@@ -165,8 +160,6 @@ def _complete_folder(option: str, wanted: str) -> Iterator[Path]:
         scratch.replace(path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
 
 
 def folder_name(index: int, settings: PhantomConfig) -> str:

@@ -9,16 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 from scipy.special import erf
 
 from cac_hpc.calcium import agatston
-from cac_hpc.phantom.canvas import Box, Grid
-from cac_hpc.phantom.formation import as_stored
-import numpy as np
-from scipy import ndimage
-
-from cac_hpc.phantom.canvas import Canvas, Grid, resample, smooth_line, tube
+from cac_hpc.phantom.canvas import Box, Canvas, Grid, resample, smooth_line, tube
 from cac_hpc.phantom.chambers import Heart
+from cac_hpc.phantom.formation import as_stored
 from cac_hpc.phantom.habitus import BLOOD_HU, Body
 
 GROOVE_MM, MASK_MM = 4.5, 5.0  # fat around a vessel; how far from its middle calcium is its own
@@ -84,8 +81,6 @@ def masks(grid: Grid, courses: dict[str, np.ndarray]) -> np.ndarray:
         np.copyto(artery_ZHW[shape.box], np.uint8(number), where=nearer)
         np.copyto(nearest_ZHW[shape.box], shape.distance_mm, where=nearer, casting="same_kind")
     return artery_ZHW
-
-
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import numpy as np
 
 from cac_hpc.phantom.canvas import Grid
 from cac_hpc.phantom.chambers import aortic_wall
+from cac_hpc.phantom.coronaries import Deposit, added_hu
 from cac_hpc.phantom.formation import metal_streaks
 from cac_hpc.phantom.habitus import Body
-from cac_hpc.phantom.coronaries import Deposit, added_hu
 
 CLEAR_MM = 11.0  # from any coronary artery
 STREAK_HU = 160.0

@@ -1,10 +1,7 @@
-"""What differs between patients and between protocols, the calcium apart. Lengths in mm for an average adult times a scale."""
+"""What differs between patients and between protocols, except calcium. Lengths in mm for an average adult."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,8 +103,6 @@ def draw_body(rng: np.random.Generator, variety: float) -> Body:
         motion_mm=max(0.0, between(-1.2, 2.2)),
         lead=bool(rng.uniform() < 0.06 and variety > 0.5),
     )
-
-
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,11 @@ import numpy as np
 from scipy import ndimage
 
 from cac_hpc.calcium import agatston
-from cac_hpc.run.commands import PhantomConfig
-from cac_hpc.run.config import InputError, WorkError
-from cac_hpc.phantom import chambers, distractors, formation, habitus, coronaries, thorax
-from cac_hpc.phantom import habitus
-from cac_hpc.phantom import coronaries
+from cac_hpc.phantom import chambers, coronaries, distractors, formation, habitus, thorax
 from cac_hpc.phantom.canvas import Grid
 from cac_hpc.phantom.habitus import Protocol
+from cac_hpc.run.commands import PhantomConfig
+from cac_hpc.run.config import InputError, WorkError
 
 HEART_SPAN_MM = 84.0  # covered by the slices at least
 HEART_MIDDLE_Z_MM = -13.0

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.calcium import agatston
-from cac_hpc.run.commands import RuleConfig
 from cac_hpc.phantom.coronaries import ARTERIES
 from cac_hpc.phantom.phantom import Study
+from cac_hpc.run.commands import RuleConfig
 
 NAMES = tuple(ARTERIES)
 LEAST_AREA_MM2 = RuleConfig.min_area_mm2  # below, a lesion does not count for the score

@@ -208,9 +208,7 @@ def surprised(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 def test_surprises_are_planted(surprised):
     folders = sorted(path.name for path in surprised.iterdir() if path.is_dir())
-    assert folders == sorted(
-        cohort.folder_name(index, PhantomConfig(out="", surprises=True)) for index in range(1, 13)
-    )
+    assert folders == sorted(cohort.folder_name(index, PhantomConfig(out="", surprises=True)) for index in range(1, 13))
     assert {"002 70%", "5A", "003.x", "004"} <= set(folders)
     assert (surprised / "003.x" / cohort.SERIES).is_dir()
     first = {name: pydicom.dcmread(next((surprised / name).rglob("IM0001.dcm"))) for name in folders}
@@ -274,9 +272,7 @@ def test_options_of_make_phantom_are_read_as_they_are_named():
         commands.parse_phantom(None, ["--out", "a", "--workers", "0"])
 
 
-@pytest.mark.parametrize(
-    "protocol", habitus.PROTOCOLS, ids=[protocol.kernel_name for protocol in habitus.PROTOCOLS]
-)
+@pytest.mark.parametrize("protocol", habitus.PROTOCOLS, ids=[protocol.kernel_name for protocol in habitus.PROTOCOLS])
 def test_noise_has_the_grain_of_a_medium_soft_kernel(protocol):
     """Correlation of neighbours 0.80 to 0.92, at two pixels 0.41 to 0.73, as in public gated exams."""
     for view_mm in protocol.field_of_view_mm:
