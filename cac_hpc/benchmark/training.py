@@ -123,7 +123,7 @@ def _packed(folder: Path, ranks: int, device: str, asked: Asked, code: Path) -> 
         "run": out, "data.dicom_root": source, "data.packed_dir": folder / "packed",
         "labels.sheet": source.with_suffix(".csv"), "pack.size": asked.size, "split.folds": 2,
         "split.val_fraction": 0.1, "train.epochs": 2, "train.batch_size": asked.batch, "train.device": "cpu",
-        "train.hardware": "fp32", "cluster.kind": "local", "cluster.ranks_per_node": ranks,
+        "train.precision": "fp32", "cluster.kind": "local", "cluster.ranks_per_node": ranks,
         "pack.studies_per_shard": 10, "cluster.pack.cpus": len(os.sched_getaffinity(0)),
     }  # fmt: skip
     from cac_hpc.cluster import launch

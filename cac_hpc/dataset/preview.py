@@ -1,4 +1,4 @@
-"""What the headers of the first studies say, before anything is packed: whether the seal could allow their cohort."""
+"""What the headers of the first studies say before packing: whether enough can be used for the seal to accept them."""
 
 from __future__ import annotations
 

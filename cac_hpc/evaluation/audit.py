@@ -13,7 +13,8 @@ from cac_hpc.dataset.splits import Fold
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths, FoldPaths
-from cac_hpc.statistics.results import Audit, Json
+from cac_hpc.statistics import results
+from cac_hpc.statistics.results import Audit, Damaged, Json, Training
 from cac_hpc.train import fencing
 from cac_hpc.train.predictions import Predictions
 
@@ -85,6 +86,10 @@ def check_result(files: FoldPaths, fold: int, splits_sha256: str) -> Json:
     for key, (value, meaning) in wanted.items():
         if facts.get(key) != value:
             raise ValueError(f"{files.predictions}: {meaning} (metrics.json, {key})")
+    try:
+        results.from_json(facts, Training)
+    except Damaged as error:
+        raise ValueError(f"{files.metrics}: {error}") from None
     return facts
 
 

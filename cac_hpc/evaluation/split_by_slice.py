@@ -1,4 +1,4 @@
-"""Contrast runs divide slices, not patients: whether the finished run by patient that they need is the right one."""
+"""Runs that divide slices, not patients: whether the run by patient that they are compared with is the right one."""
 
 from __future__ import annotations
 

@@ -16,9 +16,8 @@ import markupsafe
 
 from cac_hpc.report import pictures, rows, wording
 from cac_hpc.report.circumstances import MEDIANS, Circumstances
-from cac_hpc.report.pictures import Training
 from cac_hpc.run import logs, paths
-from cac_hpc.statistics.results import CategoryRange, Example, Figure, Report
+from cac_hpc.statistics.results import CategoryRange, Example, Figure, Report, Training
 
 HERE = Path(__file__).parent
 KINDS = {".png": "image/png", ".svg": "image/svg+xml"}

@@ -15,35 +15,16 @@ from cac_hpc.dataset import shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
 from cac_hpc.report import plots, wording
-from cac_hpc.report.plots import Layer
 from cac_hpc.run import logs, paths
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Absent, Example, Examples, Level, Report
+from cac_hpc.statistics.results import Absent, Example, Examples, Layer, Level, Report, Training
 
 PATIENCE_S = 600.0  # for one shard's slices
 GALLERIES = {"slices": "Sample slices", "misclassified": "Misclassified slices"}  # by how names of files begin
 CURVES = ("epoch", "train_loss", "val_loss", "learning_rate")
-
-
-@dataclass(frozen=True)
-class Training:
-    """What a fold says of its training in metrics.json, as far as a report shows it; None: not recorded."""
-
-    fold: int
-    parameters: int | None = None
-    epochs: int | None = None
-    tested_epoch: int | None = None
-    ranks: int | None = None
-    precision: str | None = None
-    device: str | None = None
-    residency: str | None = None
-    train_slices: int | None = None
-    val_slices: int | None = None
-    test_slices: int | None = None
-    layers: list[Layer] | None = None
 
 
 @dataclass(frozen=True)

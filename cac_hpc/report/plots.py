@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodF
 from PIL import Image
 
 from cac_hpc.run import paths
-from cac_hpc.statistics.results import Bin, Level
+from cac_hpc.statistics.results import Bin, Layer, Level
 
 COLUMN, PAGE = 89 / 25.4, 183 / 25.4  # inches
 CAPTION = 24  # characters in a line, a sixth of a page wide
@@ -40,16 +39,6 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a dollar sign in a name begins no formula
     "svg.fonttype": "path",  # looks the same on machines without the font
 }
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer of a network; output: its shape without the batch."""
-
-    layer: str
-    detail: str
-    output: list[int]
-    parameters: int
 
 
 def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: str, unit: str, dpi: int) -> None:

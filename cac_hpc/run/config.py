@@ -268,7 +268,7 @@ class TrainConfig:
         low, high = self.window_hu
         require(-32768 <= low < high <= 32767, "train.window_hu", self.window_hu, "-32768 <= low < high <= 32767")
         on_cpu = "fp32 or bf16 when train.device is cpu"
-        require(self.device == "cuda" or self.precision != "fp16", "train.hardware", self.precision, on_cpu)
+        require(self.device == "cuda" or self.precision != "fp16", "train.precision", self.precision, on_cpu)
         window = self.shuffle_window
         require(window is None or window >= 1, "train.shuffle_window", window, "1 or more, or null")
 

@@ -1,4 +1,4 @@
-"""Whether the slices of the chosen series stand as a scanner leaves them: a new check of a series goes here."""
+"""Checks of the chosen series: whether its slices stand as a scanner leaves them. A fault refuses the study."""
 
 from __future__ import annotations
 

@@ -123,6 +123,17 @@ def test_a_run_without_any_fold_still_has_a_report(tmp_path):
     assert report_of(run)["levels"]["patient"]["pooled"]["figures"]["accuracy"]["value"] is None
 
 
+def test_facts_of_a_fold_that_are_damaged_cost_that_fold_alone(tmp_path):
+    run = make_run(tmp_path, printed_predictions())
+    vouch(run, 0, epochs="four")
+    assert not aggregation.aggregate(run.root)
+    (missing,) = report_of(run)["missing_folds"]
+    assert missing["fold"] == 0
+    assert (
+        "folds/fold-0/metrics.json: is not as a report is (epochs: Input should be a valid integer" in missing["reason"]
+    )
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [

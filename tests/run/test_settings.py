@@ -107,7 +107,7 @@ def test_every_cluster_file_fits_the_demo(name):
         (["--train.epochs", "many"], "train.epochs is 'many', but must be a whole number"),
         (["--train.epochs", "0"], "train.epochs is 0, but must be 1 or more"),
         (["--train.precision", "fp8"], "fp8"),
-        (["--train.precision", "fp16"], "fp32 or bf16 when train.device is cpu"),
+        (["--train.precision", "fp16"], "train.precision is 'fp16', but must be fp32 or bf16 when train.device is cpu"),
         (["--train.window_hu", "[100, 100]"], "-32768 <= low < high <= 32767"),
         (["--pack.size", "7"], "pack.size is 7"),
         (
