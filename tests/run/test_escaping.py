@@ -202,12 +202,12 @@ def test_a_ledger_and_a_log_of_others_are_harmless_where_they_are_read(tmp_path)
     assert monitor.tail(tmp_path / "a.log") == "one\nx[2J\nfolds 0: done"
 
 
-def test_what_others_say_of_a_task_stays_one_harmless_line():
+def test_what_others_say_of_a_task_stays_one_harmless_line_and_its_command_another():
     state = TaskState(
         "folds", 0, "failed", cause=Cause("text", detail="x\x1b[2J\u202e\nfolds 1: done"), command="y\x9b\u2028z"
     )
     assert monitor.notes([state]) == ["folds 0: x[2J folds 1: done", "    y z"]
-    assert monitor.change(state, None)[1] == "folds 0: failed, x[2J folds 1: done; y z"
+    assert monitor.change(state, None)[1] == "folds 0: failed, x[2J folds 1: done\n    y z"
 
 
 def test_the_pages_of_a_report_hide_nothing(tmp_path):

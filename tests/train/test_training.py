@@ -173,7 +173,7 @@ def test_a_loss_that_is_not_finite_is_borne_a_few_times_where_fp16_skips_its_ste
     rows = [np.array([index % 2]) for index in range(20)]
 
     def look(precision, losses, first=0):
-        cfg = SimpleNamespace(train=TrainConfig(epochs=1, batch_size=1, precision=hardware))
+        cfg = SimpleNamespace(train=TrainConfig(epochs=1, batch_size=1, precision=precision))
         data = SimpleNamespace(train=np.arange(20), units=units, batches=lambda *_: rows)
         state = TrainingState(*[None] * 4)
         passes.check_losses(SimpleNamespace(cfg=cfg, data=data, fold=0, state=state), losses, first)
