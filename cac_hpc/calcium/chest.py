@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from cac_hpc.run.reasons import Refused
+from cac_hpc.run.rejections import Refused
 
 GRID_MM = 2.0  # pixels of the grid, about
 OUTSIDE_HU, AIR_HU, LUNG_HU = -940, -500, (-950, -600)  # outside air is below; air or lung is below; mean inside a lung

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from cac_hpc.calcium import chest
 from cac_hpc.calcium.chest import AIR_HU, FAT_HU, Grid, depth_mm, disc
-from cac_hpc.run.reasons import Refused
+from cac_hpc.run.rejections import Refused
 
 DENSE_HU = 100  # above soft tissue: mean of a grid pixel
 BEYOND_MM = 12.0  # the heart goes on so far above and below its core

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from cac_hpc.cluster import limits, reasons
+from cac_hpc.cluster import limits, pending
 from cac_hpc.cluster.limits import Excess, Limits
 from cac_hpc.run import settings
 from cac_hpc.run.causes import CANCEL_AND_RESUME, SECTIONS
@@ -44,7 +44,7 @@ class Remedies:
         return self._known[stage, reason]
 
     def _find(self, section: str, reason: str) -> Remedy | None:
-        limit, meaning = reasons.LIMIT.fullmatch(reason), reasons.meaning(reason)
+        limit, meaning = pending.LIMIT.fullmatch(reason), pending.meaning(reason)
         asks = re.search(r" --cluster\.(.+?) (OTHER|LESS)$", (meaning and meaning.help) or "")
         if not limit and not asks:
             return None

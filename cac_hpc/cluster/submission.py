@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import exclusions, limits, ownership, reasons, scheduler
+from cac_hpc.cluster import exclusions, limits, ownership, pending, scheduler
 from cac_hpc.cluster.limits import Limits
 from cac_hpc.machine import environment
 from cac_hpc.run import ledger, logs, paths, stages
@@ -61,7 +61,7 @@ def try_out(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]) -> 
     if NO_NODE in said and limits.has_no_node(_limits(cfg.cluster.partition)):
         return f"{script}\n  SLURM: {said}, as no node is in service: it would wait", False
     refused = REFUSAL in said
-    return f"{script}\n  SLURM: {said}{reasons.settings_of(said) if refused else ''}", refused
+    return f"{script}\n  SLURM: {said}{pending.settings_of(said) if refused else ''}", refused
 
 
 def in_queue(run: RunPaths) -> dict[str, str]:
@@ -221,7 +221,7 @@ def _refusal(stage: Stage, name: str, accepted: bool, said: str, left: str | Non
         left: why the stages before it could not be taken out of the queue.
     """
     words = "; ".join(_words(said)) or "without a word"
-    why = f"SLURM refused stage {stage.name} ({words}){reasons.settings_of(words)}"
+    why = f"SLURM refused stage {stage.name} ({words}){pending.settings_of(words)}"
     if accepted:
         answer = "; ".join(" ".join(logs.harmless(line).split()) for line in said.splitlines() if line.strip())
         return (

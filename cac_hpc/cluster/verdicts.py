@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Literal, NamedTuple
 
-from cac_hpc.cluster import reasons
+from cac_hpc.cluster import pending
 from cac_hpc.cluster.records import OUT_OF_MEMORY_SIGNAL, STATES, Accounted, Queued, State, base_state, ending_signal
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE
@@ -134,7 +134,7 @@ def _in_queue(known: Evidence, job: Queued) -> Verdict:
 
 
 def _waiting(known: Evidence, job: Queued) -> Verdict:
-    cause, found = Cause("in_queue", words="waits", slurm=job.reason, after=known.cause), reasons.meaning(job.reason)
+    cause, found = Cause("in_queue", words="waits", slurm=job.reason, after=known.cause), pending.meaning(job.reason)
     if found is None:
         return Verdict("queued", cause)
     held = found.kind in ("held", "never starts")

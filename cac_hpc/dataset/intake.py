@@ -16,7 +16,7 @@ import numpy as np
 from cac_hpc.calcium import baseline, heart
 from cac_hpc.calcium.heart import Heart
 from cac_hpc.run.config import PackConfig
-from cac_hpc.run.reasons import Refused
+from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import checks, frame
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.readers import reader_of

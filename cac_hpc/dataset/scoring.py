@@ -24,7 +24,7 @@ from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.run import logs, paths, settings
 from cac_hpc.run.commands import RuleConfig, ScoreConfig
 from cac_hpc.run.config import Checks, Frame, InputError, LabelsConfig, PackConfig
-from cac_hpc.run.reasons import Refused
+from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import files, images
 from cac_hpc.volumes.study import Study
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from cac_hpc.run import digests
 from cac_hpc.run.config import PackConfig
-from cac_hpc.run.reasons import Refused
+from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import acquisition, checks, hounsfield, images, pixels, series
 from cac_hpc.volumes import study as studies
 from cac_hpc.volumes.files import Entry

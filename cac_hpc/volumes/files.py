@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cac_hpc.run import digests
-from cac_hpc.run.reasons import Refused
+from cac_hpc.run.rejections import Refused
 
 
 @dataclass(frozen=True)

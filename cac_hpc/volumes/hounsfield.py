@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cac_hpc.run.reasons import Refused
+from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes.header import Header
 
 AIR_HU = -1024  # the lowest value a CT scanner writes; what lies below it was not measured

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from cac_hpc.run.reasons import Refused
+from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import elements
 from cac_hpc.volumes.acquisition import HAS_ITEMS, Value, subject
 from cac_hpc.volumes.elements import UNDEFINED, CutShort, ElementError, Elements

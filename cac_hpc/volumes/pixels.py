@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cac_hpc.run.reasons import Refused
+from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import images
 from cac_hpc.volumes.header import Header
 from cac_hpc.volumes.images import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, Image

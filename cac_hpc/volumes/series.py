@@ -1,4 +1,4 @@
-"""Which of a study's slices make its series, and in which order: a new rule goes here."""
+"""Which series of a study is eligible (thickness, kernel, phase ...) and chosen, and the order of its slices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cac_hpc.run.config import PackConfig, SeriesRule
-from cac_hpc.run.reasons import Refused
+from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import acquisition, checks, frame, stacks
 from cac_hpc.volumes.stacks import Candidate, Stack
 

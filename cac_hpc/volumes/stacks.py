@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from cac_hpc.run.reasons import Refused
+from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes.header import Header
 from cac_hpc.volumes.images import Own
 

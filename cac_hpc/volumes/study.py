@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cac_hpc.run.config import PackConfig
-from cac_hpc.run.reasons import Refused
+from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import acquisition
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.frame import AS_STORED, Turn
@@ -28,7 +28,7 @@ class Refusal:
     """A file that is not used."""
 
     file: int  # its number among the files of the study, from 1
-    reason: str  # a code of run/reasons
+    reason: str  # a code of run/rejections
     detail: str  # what was found
 
 

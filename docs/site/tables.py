@@ -46,7 +46,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def reasons() -> str:
     """Every reason code of rejected.csv."""
-    from cac_hpc.run.reasons import REASONS
+    from cac_hpc.run.rejections import REASONS
 
     rows = [(f"`{code}`", meaning, advice) for code, (meaning, advice) in REASONS.items()]
     return table(("reason", "meaning", "what to do"), rows)
@@ -122,7 +122,7 @@ def settings() -> str:
 
 
 def _settings(key: str, kind: Any, base: Any = None) -> Iterator[tuple[str, ...]]:
-    from cac_hpc.run.reasons import REASONS
+    from cac_hpc.run.rejections import REASONS
 
     hints, notes = typing.get_type_hints(kind), comments(kind.__name__)
     for spec in dataclasses.fields(kind):

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from cac_hpc.cluster import accounting, limits, monitor, partitions, reasons, remedies, scheduler
+from cac_hpc.cluster import accounting, limits, monitor, partitions, pending, remedies, scheduler
 from cac_hpc.cluster.accounting import Accounting, Allowance, Association
 from cac_hpc.cluster.limits import Limits
 from cac_hpc.run import config, notation, settings
@@ -744,7 +744,7 @@ def test_a_real_job_alone_over_a_limit_is_refused_before_and_held_after(
 def test_what_a_real_slurm_refuses_for_a_qos_names_the_qos_and_the_setting(closed, tmp_path, options, settings):
     command = ["sbatch", "--account=heart", "--qos=strict", "--mem=100M", "--time=1", *options, "--wrap=true"]
     said = subprocess.run(command, env=closed.env, cwd=tmp_path, capture_output=True, text=True).stderr
-    assert reasons.settings_of(said) == f": look at {settings} and cluster.qos", said
+    assert pending.settings_of(said) == f": look at {settings} and cluster.qos", said
 
 
 @pytest.mark.timeout(200)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cac_hpc.cluster import monitor, reasons, records, restarts, scheduler
+from cac_hpc.cluster import monitor, pending, records, restarts, scheduler
 from cac_hpc.cluster.outlook import Outlook
 from cac_hpc.run import ledger
 from cac_hpc.run.causes import Cause
@@ -301,7 +301,7 @@ def test_every_reason_of_a_version_has_its_class(version):
     names = vocabulary.reasons(version)
     assert len(names) == vocabulary.NUM_REASONS[version]
     kinds = {name: kind for kind, listed in vocabulary.KINDS.items() for name in listed.split()}
-    found = {name: reasons.meaning(name) for name in names}
+    found = {name: pending.meaning(name) for name in names}
     assert {name: reason and reason.kind for name, reason in found.items()} == {name: kinds[name] for name in names}
     for name, reason in found.items():
         assert reason.words, name
@@ -310,14 +310,14 @@ def test_every_reason_of_a_version_has_its_class(version):
 
 @pytest.mark.parametrize(("said", "kind"), sorted(vocabulary.SENTENCES.items()))
 def test_every_sentence_of_the_controller_has_its_class(said, kind):
-    assert reasons.meaning(said).kind == kind
+    assert pending.meaning(said).kind == kind
 
 
 @pytest.mark.parametrize(
     "said", ["SomethingNew", "QOSMaxTeaPerJob", "AssocGrp", "JobHeldByRobot", "Constraint", "x held"]
 )
 def test_a_reason_that_nobody_knows_is_taken_for_none_of_the_known_ones(said):
-    assert reasons.meaning(said) is None
+    assert pending.meaning(said) is None
 
 
 WORDS = """
@@ -340,7 +340,7 @@ def test_the_vocabulary_of_the_slurm_that_is_installed():
     assert said.returncode == 0, said.stderr
     known = {word for word in said.stdout.split() if word not in "-?"}
     assert {"PENDING", "JobHeldUser"} <= known
-    assert [word for word in known if not reasons.meaning(word) and word not in records.STATES] == []
+    assert [word for word in known if not pending.meaning(word) and word not in records.STATES] == []
 
 
 def test_killed_for_memory_is_read_from_the_step_with_what_was_asked_and_reached(tmp_path, slurm_words):

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from cac_hpc.dataset import intake
 from cac_hpc.run.config import Checks, PackConfig, SeriesRule
-from cac_hpc.run.reasons import Refused
+from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import dicom, files, hounsfield, images, pixels
 from cac_hpc.volumes.hounsfield import AIR_HU
 from tests.support import chests, poison

@@ -8,7 +8,7 @@ import pytest
 from cac_hpc.dataset import intake, packing, sealing
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.reasons import Refused
+from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import files, readers
 from tests.support import npz_study
 from tests.support.runs import NUM_SLICES, SCORES, SIZE, prepare

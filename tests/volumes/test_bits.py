@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydicom.uid import JPEG2000Lossless, RLELossless
 from scipy import ndimage
 
-from cac_hpc.run.reasons import Refused
+from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import hounsfield
 from tests.support import poison, slices
 from tests.support.poison import edit, read, slices_of, write_chest
