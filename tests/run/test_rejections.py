@@ -8,7 +8,8 @@ from cac_hpc.run import rejections
 from cac_hpc.run.config import Checks, plain
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "cac_hpc").glob("*/*.py") if path.stem != "rejections")
+MODULES = (path for path in (ROOT / "cac_hpc").glob("*/*.py") if path.stem != "rejections")
+CODE = "".join(path.read_text(encoding="utf-8") for path in MODULES)
 
 
 @pytest.mark.parametrize("code", sorted(rejections.REASONS))
