@@ -1,4 +1,4 @@
-"""The optimizers and learning-rate schedules that a run can train with, by name. Importing this imports no torch."""
+"""The optimizers and learning-rate schedules (warm-up, decay) that a run can train with, by name; imports no torch."""
 
 from __future__ import annotations
 
