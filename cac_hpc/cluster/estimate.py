@@ -87,7 +87,6 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
         folds: as `splits.make_folds` gives them for the plan's labels. kind: slurm, or local for this machine.
     Raises: InputError if a disk has not half of what is needed, or train.residency wants what cannot be.
     """
-    optimizers.check(cfg.train)
     run = RunPaths(Path(cfg.run))
     slices, exact = _num_slices(cfg, run, dataset_plan)
     per_study = slices / max(1, len(dataset_plan.labels))

@@ -23,6 +23,7 @@ from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
 from cac_hpc.run.settings import LaunchOptions
 from cac_hpc.run.stages import STAGES, Stage, Task, TaskState
+from cac_hpc.train import models, optimizers
 
 MOST_NAMED = 5  # settings in one message
 UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-8, separators of lines
@@ -80,6 +81,8 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     run = RunPaths(Path(cfg.run))
     wanted = f"auto, {' or '.join(SCHEDULERS)}"
     config.require(cfg.cluster.kind in ("auto", *SCHEDULERS), "cluster.kind", cfg.cluster.kind, wanted)
+    models.chosen(cfg)
+    optimizers.check(cfg.train)
     _check_paths(cfg, source)
     _check_beside(run, cfg)
     dataset_plan = plan.make_plan(cfg)

@@ -30,7 +30,7 @@ WORST = f"at most {PATIENTS}: most categories off, then highest probability of t
 
 
 def evaluate(
-    inputs: Inputs, status: str, missing: list[results.MissingFold], title: str, banner: str | None
+    inputs: Inputs, status: results.Status, missing: list[results.MissingFold], title: str, banner: str | None
 ) -> results.Report:
     """Compute every number of a report.
 

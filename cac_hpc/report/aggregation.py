@@ -17,7 +17,7 @@ from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
-from cac_hpc.statistics.results import MissingFold, Report
+from cac_hpc.statistics.results import MissingFold, Report, Status
 
 
 def aggregate(root: Path) -> bool:
@@ -74,7 +74,7 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     for fold in (fold for fold, fault in found.faults.items() if fault and at_work is None):
         invalid = run.fold(fold).predictions  # out of the way, so that the fold is run again; nothing is lost
         invalid.replace(invalid.with_suffix(".csv.invalid"))
-    status = "PROVISIONAL" if at_work is not None else "PARTIAL" if found.faults else "COMPLETE"
+    status: Status = "PROVISIONAL" if at_work is not None else "PARTIAL" if found.faults else "COMPLETE"
     missing = _missing(run, found.faults, at_work or {})
     report = evaluate(found, status, missing, *headline(cfg.report.title, cfg.split.unit))
     histories = {fold: run.fold(fold).history for fold in found.results}
@@ -95,12 +95,21 @@ def _missing(run: RunPaths, faults: Mapping[int, str | None], at_work: Mapping[i
     states = stages.survey(run) if faults else []
 
     def reason(fold: int, fault: str | None) -> str:
-        invalid = fault and Cause("predictions_invalid", words=fault.replace(f"{run.root}/", ""))
+        invalid = fault and Cause("predictions_invalid", words=_without_places(fault, run.root, run.fold(fold).root))
         return causes.sentence(causes.shareable(invalid or absence.cause(states, fold), run.root))
 
     return [
         MissingFold(fold, fold in at_work, at_work.get(fold) or reason(fold, fault)) for fold, fault in faults.items()
     ]
+
+
+def _without_places(fault: str, run: Path, fold: Path) -> str:
+    """What is wrong with the files in a fold's folder, without the run's; what looks like another path is left out."""
+    text = fault.replace(f"{run}/", "")
+    if not {"/", "\\"} & set(text.replace(f"{fold.relative_to(run)}/", "")):
+        return text
+    log.error("%s", fault)
+    return "its predictions are not as a fold writes them; the log of the stage aggregate says where"
 
 
 def _log_result(root: Path, report: Report) -> None:

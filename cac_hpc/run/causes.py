@@ -221,17 +221,25 @@ def of(error: BaseException, **where: Any) -> Cause:
     own = type(error).__module__.startswith("cac_hpc.")
     frames = traceback.extract_tb(error.__traceback__)
     line = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "nowhere"
-    facts: dict[str, Any] = {"kind": type(error).__name__, "line": line}
+    facts: dict[str, Any] = {"kind": type(error).__name__[:60], "line": line}
     if error.args and isinstance(error.args[0], Cause):
         carried: Cause = error.args[0]
         return replace(carried, **facts) if carried.code == "error" else carried
     if own:
-        return Cause("error", detail=str(error)[:MOST], **facts)
+        return Cause("error", detail=_text(error), **facts)
     if isinstance(error, OSError) and error.errno and error.strerror:
         code = "disk_full" if error.errno in paths.FULL else "os_error"
-        file = None if error.filename is None else str(error.filename)
-        return Cause(code, errno=error.errno, detail=error.strerror[:MOST], file=file, **facts, **where)
-    return Cause("exception", detail=str(error)[:MOST] or None, **facts, **where)
+        file = None if error.filename is None else str(error.filename)[:MOST]
+        return Cause(code, errno=error.errno, detail=str(error.strerror)[:MOST], file=file, **facts, **where)
+    return Cause("exception", detail=_text(error) or None, **facts, **where)
+
+
+def _text(error: BaseException) -> str:
+    """What an exception says of itself; that it cannot, if not even that works."""
+    try:
+        return str(error)[:MOST]
+    except Exception:
+        return "it does not say why"
 
 
 def error(detail: str, helps: str) -> Cause:
@@ -282,7 +290,7 @@ def _name(cause: Cause, root: Path) -> str:
     tables = {dataset.plan.name, dataset.seal.name, *(table.name for table in dataset.tables)}
     if path.name in tables or re.fullmatch(r"shard-\d{5}\.(h5|json)", path.name):
         return path.name
-    return A_FILE if path.is_absolute() or cause.errno else str(path)
+    return A_FILE if path.is_absolute() or ".." in path.parts or cause.errno else str(path)
 
 
 def _words(cause: Cause) -> dict[str, str]:

@@ -124,14 +124,16 @@ def _is_event(line: Any) -> bool:
     numbers = isinstance(line.get("task", ""), int | None) and isinstance(line.get("attempt"), int | None)
     texts = all(isinstance(line.get(name), str | None) for name in ("job", "node", "result"))
     plain = not any(isinstance(value, dict | list) for name, value in line.items() if name != "cause")
-    cause = "cause" not in line or causes.from_json(line["cause"]) is not None
-    return numbers and texts and plain and cause and _has_time(line)
+    return numbers and texts and plain and _has_time(line)
 
 
 def _with_cause(event: dict[str, Any]) -> dict[str, Any]:
-    """The event with a cause in place of code and fields, or of a text."""
-    given = event.get("cause") or ({"code": "text", "detail": str(event["reason"])} if event.get("reason") else None)
-    cause = causes.from_json(given)
+    """The event with a cause in place of code and fields, or of a text; what happened counts, whatever its cause is."""
+    given = event.get("cause")
+    if given is None:
+        cause = Cause("text", detail=str(event["reason"])) if event.get("reason") else None
+    else:
+        cause = causes.from_json(given) or Cause("text", detail="its cause cannot be read")
     return event | {"cause": cause and replace(cause, stage=event["stage"], task=event["task"])}
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError, WithJsonSchema
 
 T = TypeVar("T")
 Json = dict[str, Any]  # an object whose keys are not ours: settings, intake.json, metrics.json
 FORMAT_VERSION = 5
+Status = Literal["COMPLETE", "PARTIAL", "PROVISIONAL"]
 
 
 class Damaged(ValueError):
@@ -555,7 +556,7 @@ class Report:
     training: list[Json]
     settings: Json
     digests: Digests
-    status: str
+    status: Status
     audits: list[Audit]
     inflation: Comparison | Absent | None
     rule: Baseline | Absent

@@ -123,6 +123,24 @@ def test_a_run_without_any_fold_still_has_a_report(tmp_path):
     assert report_of(run)["levels"]["patient"]["pooled"]["figures"]["accuracy"]["value"] is None
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda table: table.assign(study="/home/ada/secret"),
+        lambda table: table.assign(p0="/home/ada/secret"),
+        lambda table: table.rename(columns={"p5": "/home/ada/secret"}),
+    ],
+)
+def test_what_looks_like_a_path_in_damaged_predictions_is_not_repeated(tmp_path, damage):
+    run = make_run(tmp_path, printed_predictions())
+    path = run.fold(0).predictions
+    damage(pd.read_csv(path, dtype={"study": str})).to_csv(path, index=False)
+    vouch(run, 0)
+    assert not aggregation.aggregate(run.root)
+    assert "secret" not in run.report_json.read_text(encoding="utf-8")
+    assert report_of(run)["missing_folds"][0]["reason"].startswith("its predictions are not as a fold writes them")
+
+
 def test_facts_of_a_fold_that_are_damaged_cost_that_fold_alone(tmp_path):
     run = make_run(tmp_path, printed_predictions())
     vouch(run, 0, epochs="four")

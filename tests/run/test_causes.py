@@ -141,7 +141,7 @@ def nested(depth):
     return {"code": "fruitless", "after": nested(depth - 1)} if depth else {"code": "rank_lost"}
 
 
-def test_causes_come_back_from_the_ledger_as_they_were_and_damaged_ones_are_skipped(tmp_path):
+def test_causes_come_back_from_the_ledger_as_they_were_and_damaged_ones_are_said_to_be(tmp_path):
     path = tmp_path / "ledger.jsonl"
     cause = next(examples("fruitless"))
     ledger.record(path, "folds", 3, "ended", cause, ok=False)
@@ -152,7 +152,8 @@ def test_causes_come_back_from_the_ledger_as_they_were_and_damaged_ones_are_skip
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
     ledger.append(path, stage="folds", task=3, event="ended", cause={"code": "of_tomorrow", "colour": "red"})
-    first, last = ledger.read(path)
+    first, *unreadable, last = ledger.read(path)
+    assert [event["cause"].detail for event in unreadable] == ["its cause cannot be read"] * 9
     assert first["cause"] == cause
     assert str(last["cause"]) == "cause of_tomorrow"
     assert causes.sentence(causes.shareable(causes.from_json(nested(5)), ROOT)).endswith("ended so: a rank was lost")
@@ -200,3 +201,27 @@ def test_the_report_names_no_place_that_a_cause_names(tmp_path):
 
 if __name__ == "__main__":
     GOLDEN.write_text(rendered(), encoding="utf-8")
+
+
+@pytest.mark.parametrize("given", [{}, [], {"code": 5}, {"code": "exception", "kind": "E", "line": 12}, "text"])
+def test_an_end_counts_whatever_its_cause_is(tmp_path, given):
+    path = tmp_path / "ledger.jsonl"
+    ledger.record(path, "folds", 0, "ended", ok=False)
+    event = json.loads(path.read_text(encoding="utf-8")) | {"cause": given}
+    path.write_text(json.dumps(event) + "\n", encoding="utf-8")
+    (found,) = ledger.read(path)
+    assert (found["ok"], found["cause"].detail) == (False, "its cause cannot be read")
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize("error", [OSError(5, 5), OSError(5, ValueError("x")), Mute(), OSError(2, "x", "n" * 9000)])
+def test_an_exception_is_recorded_and_raised_whatever_it_holds(tmp_path, error):
+    with pytest.raises(type(error)), ledger.stage(tmp_path / "ledger.jsonl", "folds", 1):
+        raise error
+    ended = ledger.read(tmp_path / "ledger.jsonl")[-1]
+    assert (ended["event"], ended["ok"]) == ("ended", False)
+    assert len(causes.sentence(ended["cause"])) < 1200
