@@ -156,9 +156,9 @@ LEAVES = f"""\
 import os, sys, time
 from pathlib import Path
 from cac_hpc.cluster import ownership, scheduler
-from cac_hpc.machine import stopping
+from cac_hpc.machine import processes
 from cac_hpc.run import ledger
-stopping.listen()
+processes.listen()
 owner = ownership.Owner(Path("/run"), {TOKEN!r}, frozenset([os.getuid()]))
 at = ledger.whereabouts()
 if os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
