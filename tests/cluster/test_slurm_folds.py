@@ -149,8 +149,9 @@ def test_a_fold_that_dies_again_and_again_before_it_saves_is_given_up(slurm, sca
     shown = job("status.py", run, "--json", env=slurm.env)
     state = next(state for state in json.loads(shown.stdout) if (state["stage"], state["task"]) == ("folds", 0))
     assert state["state"] == "failed"
-    why = r"2 starts in a row brought nothing new \(cluster.attempts\), the last ended so: (.*); to go on: "
+    why = r"2 starts in a row brought nothing new \(cluster.attempts\), the last ended so: (.*)"
     last = re.search(why, state["reason"])[1]
+    assert state["command"] == f"python jobs/launch_cv.py --resume {run}"
     who = r"rank 0 on \S+ died in [\w ]+: " if killed == "0" else r"torchrun on \S+ "
     assert re.match(rf"{who}ended by SIGKILL, sent by the kernel when the memory is used up", last), state["reason"]
     nothing_is_left(run)
