@@ -3,6 +3,8 @@
 import ast
 import graphlib
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -104,3 +106,11 @@ def test_a_job_only_parses_and_calls_the_library():
     for path in (ROOT / "jobs").glob("*.py"):
         assert all(name.split(".")[0] in ("cac_hpc", "pathlib", "sys") for name in imports_of(path)), path
         assert len(path.read_text(encoding="utf-8").splitlines()) < 40, path
+
+
+def test_the_supervisor_of_a_job_imports_nothing_large():
+    """It takes its part of the job's memory for as long as the ranks run."""
+    large = "{'pandas', 'pydantic', 'scipy', 'torch'}"
+    code = f"import sys, cac_hpc.cluster.supervisor; print(sorted({large} & {{*sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"

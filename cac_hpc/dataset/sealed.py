@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from cac_hpc.run import causes, paths
 from cac_hpc.run.causes import PACK, RESUME
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import DatasetPaths
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 SHOWN = 3  # shards that a message names
 
 
 def read_studies(dataset: DatasetPaths) -> pd.DataFrame:
     """studies.csv: study and patient as text, empty cells NaN."""
+    import pandas as pd  # 60 MB, which the supervisor of a small job has not
+
     columns = {"study": str, "patient": str}
     return pd.read_csv(dataset.studies, dtype=columns, keep_default_na=False, na_values=[""])
 
