@@ -16,10 +16,10 @@ def main() -> int:
         required=("fold", "torchrun"),
     )
     from cac_hpc.run import logs
-    from cac_hpc.train import agent
+    from cac_hpc.train import distributed
 
     logs.setup()
-    return agent.start_ranks(run, asked["fold"], asked["torchrun"])
+    return distributed.start_ranks(run, asked["fold"], asked["torchrun"])
 
 
 if __name__ == "__main__":

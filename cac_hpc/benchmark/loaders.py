@@ -31,7 +31,7 @@ from cac_hpc.run.config import Config
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.train import models, networks, residency, slices, steps
 from cac_hpc.train.distributed import World
-from cac_hpc.train.state import new_state
+from cac_hpc.train.checkpoint import new_state
 
 WARM_UP = 2  # steps that are not counted
 MATRIX = {"cpu": 2048, "cuda": 8192}  # rows and columns of the matrices that show what the device reaches

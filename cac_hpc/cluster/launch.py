@@ -13,11 +13,11 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from cac_hpc.cluster import drivers, estimate, exclusions, limits, local, monitor, ownership, submission, usage
+from cac_hpc.cluster import drivers, estimate, limits, local, monitor, nodes, records, submission, usage
 from cac_hpc.cluster.records import OPEN
-from cac_hpc.dataset import plan, preview, sealed, sealing
+from cac_hpc.dataset import plan, sealed, sealing, summary
 from cac_hpc.dataset.plan import DatasetPlan
-from cac_hpc.evaluation import published, split_by_slice
+from cac_hpc.evaluation import audit, published
 from cac_hpc.run import config, ledger, lock, logs, provenance, settings, snapshot, stages
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
@@ -147,7 +147,7 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
     Raises: InputError saying what is wrong with them.
     """
     try:
-        split_by_slice.check(cfg)
+        audit.check(cfg)
     except InputError as error:
         known = run.splits.is_file() and settings.load(run.config).split.contrast_to == cfg.split.contrast_to
         if not known:
@@ -172,8 +172,8 @@ def _show_plan(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, kind: str)
     for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *raised, *drivers.notes(cfg)):
         logs.say(f"note: {note}")
     if kind == "slurm":
-        exclusions.check(run, cfg)
-        for line in exclusions.notes(run):
+        nodes.check(run, cfg)
+        for line in nodes.notes(run):
             logs.say(line)
 
 
@@ -186,10 +186,10 @@ def _check_studies(run: RunPaths, cfg: Config, planned: DatasetPlan, waiting: Se
     """
     dataset, stages_left = run.dataset(cfg.data.packed_dir), {task.stage.name for task in waiting}
     if shown or "pack" in stages_left:
-        found = preview.look(cfg, planned.labels)
+        found = summary.look(cfg, planned.labels)
         for line in found.lines if shown else ():
             logs.say(line)
-        if note := preview.check(found, len(planned.labels), cfg):
+        if note := summary.check(found, len(planned.labels), cfg):
             logs.say(f"note: {note}")
     if "seal" in stages_left and "pack" not in stages_left and not dataset.seal.exists() and dataset.intake.exists():
         sealing.check_share(dataset, cfg)
@@ -314,7 +314,7 @@ def _in_queue(run: RunPaths, scheduler: Scheduler, waiting: Sequence[Task]) -> d
     """
     if not run.provenance.exists():
         return {}
-    if note := ownership.claim(run):
+    if note := records.claim(run):
         logs.say(f"note: {note}")
     found = scheduler.in_queue(run)
     states = {(state.stage, state.task): state for state in monitor.read_states(run)}

@@ -14,8 +14,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cac_hpc.cluster import exclusions
-from cac_hpc.cluster.outlook import Outlook
+from cac_hpc.cluster import nodes
+from cac_hpc.cluster.verdicts import Outlook
 from cac_hpc.cluster.records import OPEN
 from cac_hpc.run import causes, ledger, lock, logs, snapshot
 from cac_hpc.run.config import InputError
@@ -143,7 +143,7 @@ def _notes(run: RunPaths, states: Sequence[TaskState]) -> list[str]:
     """What is to be known of the tasks, the nodes that are left out, and the run's code."""
     changed, missing = snapshot.changes(run), snapshot.incomplete(run)
     code = [*([missing] if missing else []), *([f"{run.code}: {snapshot.told(changed)}"] if changed else [])]
-    return [*notes(states), *exclusions.notes(run), *code, *_next(run, states)]
+    return [*notes(states), *nodes.notes(run), *code, *_next(run, states)]
 
 
 def _next(run: RunPaths, states: Sequence[TaskState]) -> list[str]:

@@ -8,9 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cac_hpc.run.notation import ENDLESS, gpus, megabytes, minutes, number, rows, widest
+import contextlib
+import fcntl
+import os
+import shlex
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from cac_hpc.cluster import scheduler
+from cac_hpc.run import ledger, paths, stages
+from cac_hpc.run.config import ClusterConfig, Config, InputError
+from cac_hpc.run.paths import RunPaths
 
 OUT_OF_SERVICE = re.compile(r"down|drain|fail|inval|unk|maint|\*", re.I)
 NODES = ["sinfo", "--noheader", "--exact", "--all", "--format=%P|%a|%l|%s|%D|%c|%m|%T|%G"]
+SHARE = 4  # one node in so many of a partition's nodes in service may be left out, one at least, never all
+LAPSE_H = 24  # then a node may have been repaired
 
 
 @dataclass(frozen=True)
@@ -64,3 +78,106 @@ def _group(line: str) -> Group | None:
         node_state=node_state,
         gpus=gpus(gres) or 0,
     )
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A node that failed its check. since: as the run's files write times."""
+
+    node: str
+    since: str
+    why: str
+
+
+def current(run: RunPaths) -> list[Excluded]:
+    """The nodes that are left out now, in the order in which they came; of each the newest word."""
+    now = datetime.now(timezone.utc)
+    found: dict[str, Excluded] = {}
+    for bad in stages.bad_nodes(run):
+        if not _has_lapsed(bad, now):
+            since = found[bad["node"]].since if bad["node"] in found else str(bad.get("time"))
+            found[bad["node"]] = Excluded(bad["node"], since, str(bad.get("why")))
+    return list(found.values())
+
+
+def names(run: RunPaths, cfg: Config) -> list[str]:
+    """What sbatch is to leave out: the nodes of the settings, as they are written there, and those that failed."""
+    return list(dict.fromkeys([*filter(None, [cfg.cluster.exclude]), *(bad.node for bad in current(run))]))
+
+
+def add(run: RunPaths, cluster: ClusterConfig, node: str, why: str, job: str | None) -> str | None:
+    """Leave a node out, too; returns why not, if that would be too many: what stops on so many is not their fault."""
+    partition = os.environ.get("SLURM_JOB_PARTITION") or cluster.partition
+    total = len(_usable(cluster, partition) or ())
+    most = min(max(1, total // SHARE), total - 1) if total else 1
+    with paths.open_own(run.excluded, "ab") as file:
+        with contextlib.suppress(OSError):  # a file system without locks: several jobs at once may add one each
+            fcntl.flock(file, fcntl.LOCK_EX)
+        others = sorted({bad.node for bad in current(run)} - {node})
+        if len(others) < most:
+            ledger.append(run.excluded, node=node, why=why, job=job)
+            return None
+    return (
+        f"not left out for another: of {total or 'an unknown number of'} nodes that the job can use in partition "
+        f"{partition or 'default'} at most {most} may be, left out are {', '.join(others) or 'none'}"
+    )
+
+
+def check(run: RunPaths, cfg: Config) -> None:
+    """Some node of the partition is not left out.
+
+    Raises: InputError naming those that are, why, and how to use them again.
+    """
+    if not current(run):
+        return
+    serving = in_service(cfg.cluster.partition)
+    left_out = set((scheduler.ask(["scontrol", "show", "hostnames", ",".join(names(run, cfg))]) or "").split())
+    if serving and serving <= left_out:
+        where = f"partition {cfg.cluster.partition}" if cfg.cluster.partition else "the default partition"
+        raise InputError("\n".join([f"every node in service of {where} is left out: no job could start", *notes(run)]))
+
+
+def notes(run: RunPaths) -> list[str]:
+    """A line for each node that is left out, and how to use them again."""
+    found = current(run)
+    lines = [f"node {bad.node} is left out since {bad.since}, for {LAPSE_H} h: it {bad.why}" for bad in found]
+    return [*lines, f"    to use {'it' if len(found) == 1 else 'them'} again: {lift(run)}"] if found else []
+
+
+def lift(run: RunPaths) -> str:
+    """The command that makes a run use all nodes again."""
+    return f"rm {shlex.quote(str(run.excluded))}"
+
+
+def in_service(partition: str | None) -> set[str] | None:
+    """The nodes of a partition that jobs can start on; None if SLURM does not say."""
+    asked = [f"--partition={partition}"] if partition else []
+    answer = scheduler.ask(["sinfo", "--noheader", "--Node", "--format=%P|%N|%T", *asked])
+    if answer is None:
+        return None
+    rows = [line.split("|") for line in answer.splitlines() if line.count("|") == 2]
+    mine = [(node, state) for name, node, state in rows if partition or name.endswith("*")]
+    return {node for node, state in mine if not OUT_OF_SERVICE.search(state)}
+
+
+def _usable(cluster: ClusterConfig, partition: str | None) -> set[str] | None:
+    """The nodes that jobs of these settings can start on, as far as the settings name nodes."""
+    serving = in_service(partition)
+    if serving is None:
+        return None
+    named = [str(cluster.sbatch[key]) for key in ("nodelist", "w") if key in cluster.sbatch]
+    usable = serving - _expanded(cluster.exclude) - _expanded(cluster.sbatch.get("exclude"))
+    return usable & _expanded(",".join(named)) if named else usable
+
+
+def _expanded(hosts: object) -> set[str]:
+    """The nodes that a list such as n[1-4] names."""
+    return set((scheduler.ask(["scontrol", "show", "hostnames", str(hosts)]) or "").split()) if hosts else set()
+
+
+def _has_lapsed(bad: dict[str, Any], now: datetime) -> bool:
+    """Whether a node was left out long enough; one without a time that can be read stays."""
+    try:
+        return now - datetime.fromisoformat(bad["time"]) > timedelta(hours=LAPSE_H)
+    except (KeyError, TypeError, ValueError):
+        return False

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import launch, ownership, scheduler, submission
+from cac_hpc.cluster import launch, records, scheduler, submission
 from cac_hpc.dataset import packing, sealing
 from cac_hpc.phantom import cohort
 from cac_hpc.run import ledger, logs, settings, stages
@@ -112,7 +112,7 @@ def _warn(run: RunPaths) -> list[Finding]:
     _wait(lambda: _event(run, "progress"), "the first epoch of the fold that is to be warned")
     job = _events(run, "started")[-1]["job"]
     warned = time.monotonic()
-    refusal = scheduler.send_signal(job, "USR2", ownership.owner_of(run))
+    refusal = scheduler.send_signal(job, "USR2", records.owner_of(run))
     if refusal:
         return [("the warning", f"SLURM does not send it ({refusal})")]
     saved = _wait(lambda: _event(run, "ended"), "the save of the warned fold")
@@ -129,7 +129,7 @@ def _warn(run: RunPaths) -> list[Finding]:
 def _clear(run: RunPaths) -> None:
     """Take what is left of the drill out of the queue."""
     jobs = sorted({event["job"].split("_")[0] for event in _events(run, "submitted") if event.get("job")})
-    if refusal := scheduler.cancel(jobs, ownership.owner_of(run)):
+    if refusal := scheduler.cancel(jobs, records.owner_of(run)):
         logs.say(f"note: job {', '.join(jobs)} of the drill may still be in the queue ({refusal})")
 
 

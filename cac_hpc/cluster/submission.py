@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import exclusions, limits, ownership, pending, scheduler
+from cac_hpc.cluster import limits, nodes, pending, records, scheduler
 from cac_hpc.cluster.limits import Limits
 from cac_hpc.machine import environment
 from cac_hpc.run import ledger, logs, paths, stages
@@ -88,14 +88,14 @@ def _jobs_by_stage(run: RunPaths) -> dict[str, dict[str, bool]]:
 
     Raises: InputError if SLURM does not answer.
     """
-    owner = ownership.owner_of(run)
+    owner = records.owner_of(run)
     listing = scheduler.queue(owner.users)
     if listing is None:
         raise InputError("SLURM does not answer (squeue), so nothing was submitted; run this again")
     found: dict[str, dict[str, bool]] = {stage.name: {} for stage in STAGES}
     for number, queued in listing.jobs.items():
         if owner.submitted(queued):
-            job, mine = number.split("_")[0], found[ownership.stage_of(queued)]
+            job, mine = number.split("_")[0], found[records.stage_of(queued)]
             mine[job] = mine.get(job, True) and queued.state == scheduler.ENDING
     return found
 
@@ -105,7 +105,7 @@ def require_own(run: RunPaths, jobs: Sequence[str]) -> None:
 
     Raises: InputError naming one that it gives another name.
     """
-    owner = ownership.owner_of(run)
+    owner = records.owner_of(run)
     listing = scheduler.queue(owner.users) if jobs else None
     for job in jobs:
         for queued in listing.all_of(job) if listing else ():
@@ -177,7 +177,7 @@ def _sbatch(
 
     Raises: InputError if SLURM refuses it, or does not say which job it has become.
     """
-    owner, name = ownership.owner_of(run), ownership.job_name(run, stage.name)
+    owner, name = records.owner_of(run), records.job_name(run, stage.name)
     script = write_script(run, cfg, stage, tasks, after)
     before = scheduler.jobs_called(name)
     if before is None:
@@ -272,10 +272,10 @@ def _executor(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], a
     """A submitit executor with all that the stage asks of SLURM."""
     import submitit
 
-    cluster, excluded = cfg.cluster, exclusions.names(run, cfg)
+    cluster, excluded = cfg.cluster, nodes.names(run, cfg)
     executor = submitit.SlurmExecutor(folder=run.slurm)
     parameters: dict[str, Any] = {
-        "job_name": ownership.job_name(run, stage.name),
+        "job_name": records.job_name(run, stage.name),
         **_asked(cfg, stage),
         "partition": cluster.partition,
         "account": cluster.account,

@@ -20,10 +20,27 @@ from cac_hpc.cluster.records import OUT_OF_MEMORY_SIGNAL, STATES, Accounted, Que
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.run.causes import RELEASE, RESUME, Cause
+import dataclasses
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cac_hpc.cluster import records, scheduler
+from cac_hpc.cluster.records import OPEN, Accounted, Listing, Queued
+from cac_hpc.cluster.pending import Remedies
+
+from cac_hpc.machine import processes
+from cac_hpc.run import causes, stages
+from cac_hpc.run.causes import Cause
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.run.stages import STAGES, TaskState
+from cac_hpc.train import heartbeat
 
 ALIVE_S = 20.0  # since the last pulse: the work goes on, whatever others say
 OLDER = timedelta(hours=2)  # than what we know: a job of the same number from before
 NOBODY = 2**32 - 2  # SLURM's NO_VAL and what follows
+HELPLESS = ("planned", "queued", "running", "done", "unknown")  # where only a cause that brings a command has one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,3 +264,119 @@ def _who(state: str) -> str | None:
     with suppress(KeyError, OverflowError):
         return pwd.getpwuid(user).pw_name + (" or by SLURM itself" if user == 0 else "")
     return f"user {user}"
+
+
+class Outlook:
+    """Where a run stands, looked at once or again and again: a look is one call of squeue, and of sacct at most one."""
+
+    def __init__(self, run: RunPaths) -> None:
+        self.run = run
+        self.token = records.token_of(run)
+        self._accounting, self._remedies = scheduler.Accounting(), Remedies(run)
+        self._epochs = heartbeat.wanted_epochs(run.config)
+
+    def states(self) -> list[TaskState]:
+        """Where every task stands now."""
+        told = stages.survey(self.run)
+        jobs = [state for state in told if state.job and state.state not in ("planned", "done")]
+        listing = queue_of(self.run) if jobs else Listing()
+        queued = {} if listing is None else self._queued(jobs, listing)
+        answers = listing is not None and listing.whole
+        accounts = self._accounts([state for state in jobs if state.job not in queued]) if answers else {}
+        found = [
+            self._judge(state, queued.get(state.job or ""), answers, accounts.get(state.job or "")) for state in told
+        ]
+        return _with_cause(self.run, [self._with_pace(state) for state in found], told)
+
+    def _queued(self, jobs: Sequence[TaskState], listing: Listing) -> dict[str, Queued]:
+        found = {state.job: (listing.find(state.job), state.since) for state in jobs if state.job}
+        return {
+            job: queued
+            for job, (queued, since) in found.items()
+            if queued and is_ours(queued, self.token, since)
+        }
+
+    def _accounts(self, left: Sequence[TaskState]) -> Mapping[str, Accounted]:
+        """What accounting says of the jobs that have left the queue, where that matters."""
+        since = {s.job: s.since for s in left if s.job and wants_accounting(s.state, s.cause)}
+        return self._accounting.find(since, lambda job, start: is_ours(start, self.token, since[job]))
+
+    def _judge(self, told: TaskState, queued: Queued | None, answers: bool, account: Accounted | None) -> TaskState:
+        known = Evidence(
+            stage=told.stage,
+            told=told.state,
+            cause=told.cause,
+            may_restart=told.may_restart,
+            job=told.job,
+            queue=queued,
+            queue_answers=answers,
+            account=account,
+            accounting="silent" if self._accounting.silent else "answers",
+            pulse_age_s=_pulse_age_s(self.run, told) if told.state in ("submitted", "running") else None,
+            alive=processes.start_time(told.pid or 0) is not None if told.node == platform.node() else None,
+            host=told.node,
+        )
+        found = self._with_remedy(judge(known), queued)
+        node = told.node or (queued.node if queued else "") or None
+        helps = found.cause if found.state not in HELPLESS or (found.cause and found.cause.help) else None
+        command = causes.command(helps, self.run.root) if helps else None
+        return dataclasses.replace(told, state=found.state, cause=found.cause, command=command, node=node)
+
+    def _with_remedy(self, found: Verdict, queued: Queued | None) -> Verdict:
+        """A verdict on a job that waits, with the numbers of a limit that it alone is over, and what helps."""
+        cause = found.cause
+        remedy = self._remedies.find(cause.stage or "", queued.reason) if queued and cause and cause.slurm else None
+        if remedy is None or cause is None:
+            return found
+        cause = dataclasses.replace(cause, help=remedy.help or cause.help)
+        if remedy.excess:
+            cause = dataclasses.replace(cause, words="never starts", detail=str(remedy.excess))
+        return Verdict("held", cause)
+
+    def _with_pace(self, state: TaskState) -> TaskState:
+        """A fold with the numbers of its epochs, and while it runs with what its main rank last said."""
+        if state.stage != "folds":
+            return state
+        files = self.run.fold(state.task or 0)
+        seen = heartbeat.read_pace(files)
+        numbers: dict[str, Any] = {"epochs": self._epochs}
+        numbers |= {"epoch": seen.epochs or None, "val_loss": seen.val_loss}
+        pulses = heartbeat.read_pulses(files)[:1] if state.state == "running" else []
+        for pulse in [pulse for pulse in pulses if not pulse.end]:
+            left_s = seen.remaining_s(self._epochs or 0, pulse.phase, pulse.step, pulse.steps)
+            numbers |= {"progress": pulse.place, "slices_per_second": seen.slices_per_second, "eta_s": left_s}
+            numbers |= {"epoch": pulse.epoch} if pulse.epoch else {}
+        return dataclasses.replace(state, **numbers)
+
+
+def queue_of(run: RunPaths) -> Listing | None:
+    """The queue of who asks and of whose run it is; None if SLURM does not say."""
+    return scheduler.queue(records.owner_of(run).users)
+
+
+def _pulse_age_s(run: RunPaths, state: TaskState) -> float | None:
+    """How old the newest sign of life of a fold is; None if there is none, or its ranks have said that they end."""
+    if state.stage != "folds":
+        return None
+    files = run.fold(state.task or 0)
+    written = []
+    for pulse in heartbeat.read_pulses(files):
+        try:
+            written += [] if pulse.end else [files.heartbeat(pulse.rank).stat().st_mtime]
+        except OSError:
+            continue
+    return max(0.0, time.time() - max(written)) if written else None
+
+
+def _with_cause(run: RunPaths, states: Sequence[TaskState], told: Sequence[TaskState]) -> list[TaskState]:
+    """Jobs that never started because the stage before them did not end well: SLURM takes those out of the queue."""
+    bad = {state.stage for state in states if state.state not in ("done", "planned", *OPEN)}
+    before = {stage.name: stage.after for stage in STAGES if stage.rule == "afterok"}
+    found = []
+    for state, was in zip(states, told, strict=True):
+        needed = before.get(state.stage)
+        if needed in bad and was.state == "submitted" and state.state in ("gone", "stopped"):
+            cause = Cause("dependency_failed", state.stage, state.task, words=needed)
+            state = dataclasses.replace(state, state="stopped", cause=cause, command=causes.command(cause, run.root))
+        found.append(state)
+    return found

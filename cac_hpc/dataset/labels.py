@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from cac_hpc.dataset.sheets import Cell, ColumnError, SheetError, read_sheet
-from cac_hpc.dataset.spellings import by_spelling, near_miss, normalised, spellings
+from cac_hpc.dataset.sheets import by_spelling, near_miss, normalised, spellings
 from cac_hpc.run import escaping
 from cac_hpc.run.config import InputError, LabelsConfig
 

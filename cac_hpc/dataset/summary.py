@@ -10,6 +10,14 @@ import numpy as np
 
 from cac_hpc.run import logs
 from cac_hpc.run.config import Checks, Config
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from cac_hpc.dataset import plan
+from cac_hpc.run.config import Config, InputError
+from cac_hpc.volumes import files
+from cac_hpc.volumes.readers import reader_of
 
 MEASURED = {  # facts of a study, and their units
     "slices": "",
@@ -34,6 +42,7 @@ MIXED = {  # what should be the same in a cohort, and what comes of it
     "energy_class": "tube voltages: calcium is the brighter the lower the voltage is",
     "kernel_class": "kernels: sharp ones raise noise, and noise counts as calcium",
 }
+MOST_FILES = 400  # then no further study is looked at: a tenth of a second
 
 
 def summarise(
@@ -238,3 +247,66 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
             f"{identity['key_is_identity']} study keys are names or ids of their headers: data.pseudonym_key hides them"
         )
     return lines
+
+
+@dataclass(frozen=True)
+class Preview:
+    """lines: of each study with files that are left out how many of these, and why.
+
+    looked_at: labelled studies whose headers were read. refused: by reason those of them that cannot be used.
+    """
+
+    lines: list[str]
+    looked_at: int
+    refused: Counter[str]
+
+
+def look(cfg: Config, labelled: Collection[str]) -> Preview:
+    """Read the headers of the first studies.
+
+    Args:
+        labelled: keys of the studies that have a label.
+    """
+    folders, num_studies, num_files = plan.study_folders(cfg.data), 0, 0
+    found = Preview([], 0, Counter())
+    for study, folder in folders.items():
+        if num_files >= MOST_FILES:
+            break
+        entries = files.list_files(folder)
+        num_files, num_studies = num_files + len(entries), num_studies + 1
+        used, refused = reader_of(entries).by_headers(entries, cfg.pack)
+        reasons = [(why.reason, why.detail) for why in refused]
+        if reasons:
+            found.lines.append(f"study {study!r}: {used or 'no'} slices are taken; left out are")
+            counts = Counter(reasons).most_common()
+            found.lines.extend(f"  {count} files, {reason}: {detail}" for (reason, detail), count in counts)
+        if not used and study in labelled:
+            found.refused[main_reason(reasons)] += 1
+    found.lines.append(
+        f"looked at: headers of {num_studies} of {len(folders)} studies; rejected.csv will name every file left out"
+    )
+    first = list(folders)[:num_studies]
+    return Preview(found.lines, sum(study in labelled for study in first), found.refused)
+
+
+def check(found: Preview, num_labelled: int, cfg: Config) -> str | None:
+    """Compare the studies that cannot be used with what pack.limits.rejected_studies allows.
+
+    Args:
+        num_labelled: studies of the whole cohort that have a label.
+    Returns: a note where more of the studies looked at cannot be used; None where not.
+    Raises: InputError if the seal would refuse the cohort whatever the other studies are.
+    """
+    refused, allowed = found.refused.total(), cfg.pack.limits.rejected_studies
+    if not refused or (refused < num_labelled and refused / found.looked_at <= allowed):
+        return None
+    why = (
+        f"{refused} of the {found.looked_at} studies looked at cannot be used ({counted(found.refused)}), "
+        f"pack.limits.rejected_studies allows {allowed:.0%} of {num_labelled}"
+    )
+    change = advice(found.refused)
+    if refused == num_labelled:
+        raise InputError(f"{why}: {change}")
+    if refused > allowed * num_labelled:
+        raise InputError(f"{why}: {change}, or raise pack.limits.rejected_studies")
+    return f"{why}; if as many of the others are refused, the dataset is not sealed: {change}, or raise it"

@@ -19,7 +19,7 @@ from cac_hpc.statistics import assessment, intervals
 from cac_hpc.statistics.metrics import FEWEST
 from cac_hpc.statistics.results import Absent, Baseline, EmptySlices, JudgedPatients, LeftOut, ScoreAgreement
 from cac_hpc.statistics.units import Units, patient_units, pooling_rules, slice_units
-from cac_hpc.train.occlusion import restrict
+from cac_hpc.train.predictions import restrict
 from cac_hpc.train.predictions import Predictions
 
 NO_BASELINE = "the dataset was packed without pack.baseline, so that the rule was not applied"

@@ -15,7 +15,7 @@ from cac_hpc.evaluation import pairing, report_json
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.run import config
 from cac_hpc.run.config import ReportConfig
-from cac_hpc.statistics import agreement, assessment, calibration, intervals, metrics
+from cac_hpc.statistics import agreement, assessment, intervals, metrics
 from cac_hpc.statistics.assessment import Sums
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.results import (
@@ -165,8 +165,8 @@ def _drawn(sums: Sums) -> dict[str, np.ndarray]:
     if sums.matrix_BKK is None or sums.calibration_B is None:
         return {}
     others = {
-        "brier": calibration.brier(sums.calibration_B),
-        "expected_calibration_error": calibration.expected_error(sums.calibration_B),
+        "brier": metrics.brier(sums.calibration_B),
+        "expected_calibration_error": metrics.expected_error(sums.calibration_B),
         **({} if sums.spearman_B is None else {"spearman": sums.spearman_B}),
     }
     of_matrix = metrics.drawn(sums.matrix_BKK, agreement.true(sums.matrix) > 0)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cac_hpc.dataset import sealed, shards, splits
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.evaluation import audit, occlusion, pairing, published, split_by_slice
+from cac_hpc.evaluation import audit, occlusion, pairing, published
 from cac_hpc.evaluation.occlusion import Blanking, Views
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.evaluation.published import PublishedTable
@@ -158,7 +158,7 @@ def _read_reference(cfg: Config, root: Path) -> Finished | Absent | None:
     if cfg.split.contrast_to is None:
         return None
     try:
-        split_by_slice.check(cfg)
+        audit.check(cfg)
         return pairing.read([Path(cfg.split.contrast_to)])[0]
     except (InputError, OSError) as error:
         here = shlex.quote(str(root))

@@ -18,7 +18,7 @@ from cac_hpc.statistics import assessment
 from cac_hpc.statistics.results import Absent, FoldAccuracies, Occlusion
 from cac_hpc.statistics.units import Units, slice_units
 from cac_hpc.train import predictions
-from cac_hpc.train.occlusion import VIEWS, boxes
+from cac_hpc.train.predictions import VIEWS, boxes
 from cac_hpc.train.predictions import Predictions
 
 NO_BOX = "the dataset was packed without pack.baseline, so that nobody knows where the heart is"

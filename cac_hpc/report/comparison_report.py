@@ -12,7 +12,7 @@ import pandas as pd
 
 from cac_hpc.evaluation import comparison, report_json
 from cac_hpc.report import wording
-from cac_hpc.report.markdown import table
+from cac_hpc.report.tables import table
 from cac_hpc.report.tables import Row
 from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.settings import ReportOptions

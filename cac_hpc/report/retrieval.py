@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cac_hpc.report import absence, archive, publishing, remote, terminal
-from cac_hpc.report.absence import Look
+from cac_hpc.report import archive, publishing, remote, terminal
+from cac_hpc.report.publishing import Look
 from cac_hpc.report.archive import Offer, Selection
 from cac_hpc.report.remote import RemoteFolder
 from cac_hpc.run import logs, paths, settings, stages
@@ -104,7 +104,7 @@ def _behind(root: Path) -> Look | None:
         return None
     if status == "COMPLETE" or not done or not there <= done:
         return None
-    seen = absence.look(run)
+    seen = publishing.look(run)
     return seen if status != "PARTIAL" or there < done or seen.surely else None
 
 

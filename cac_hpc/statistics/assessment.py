@@ -16,10 +16,15 @@ import numpy as np
 from scipy import sparse
 
 from cac_hpc.run.config import ReportConfig
-from cac_hpc.statistics import agreement, calibration, intervals, metrics, results, schemes
+from cac_hpc.statistics import agreement, intervals, metrics, results
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.metrics import Metric, RankCorrelation
 from cac_hpc.statistics.units import Units, num_distinct, patient_units, pooling_rules
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 FOLD = intervals.none("intervals are those of the pooled figures")
 OF_SLICES = intervals.none("a score belongs to a study and not to a slice: see the patient level")
@@ -35,13 +40,53 @@ M = TypeVar("M", bound=results.Matrix)
 
 
 @dataclass(frozen=True)
+class Scheme:
+    """A coarser division of the score, each category ending at its edge, the edge included."""
+
+    key: str
+    edges: tuple[float, ...]
+    names: tuple[str, ...]
+
+
+SCHEMES = (
+    Scheme("usual", (0, 10, 100, 400), ("0", "1-10", "11-100", "101-400", ">400")),
+    Scheme("any", (0,), ("0", ">0")),
+    Scheme("at_100", (100,), ("<=100", ">100")),
+)
+
+
+def groups(scheme: Scheme, edges: Sequence[float]) -> np.ndarray:
+    """The coarser category of each of the categories that the edges make, (K,).
+
+    Raises: ValueError naming the edges of the scheme that are missing.
+    """
+    if missing := [edge for edge in scheme.edges if edge not in edges]:
+        raise ValueError(f"labels.edges have no {' and no '.join(f'{edge:g}' for edge in missing)}")
+    return np.searchsorted(scheme.edges, (-math.inf, *edges), side="right")
+
+
+def note(scheme: Scheme, scores: np.ndarray | None) -> str | None:
+    """How "up to 100" relates to others' "below 100", by the scores (N,) of the units, NaN where unknown."""
+    if scheme.key != "at_100":
+        return None
+    if scores is None:
+        return "a score of exactly 100 counts as <=100"
+    exactly = int((scores == 100).sum())
+    return (
+        f"{exactly} units have a score of exactly 100 and count as <=100"
+        if exactly
+        else "the same as <100 against >=100, for no score is exactly 100"
+    )
+
+
+@dataclass(frozen=True)
 class Sums:
     """What a level comes down to: by patient, and by draw, where enough patients were tested to draw from."""
 
     matrix_PKK: np.ndarray
-    calibration_P: calibration.CalibrationSums
+    calibration_P: metrics.CalibrationSums
     matrix_BKK: np.ndarray | None = None
-    calibration_B: calibration.CalibrationSums | None = None
+    calibration_B: metrics.CalibrationSums | None = None
     spearman_B: np.ndarray | None = None
 
     @property
@@ -91,7 +136,7 @@ def sums_by_patient(units: Units) -> Sums:
     matrix = np.bincount(cell, minlength=num_patients * num_categories**2)
     return Sums(
         matrix.reshape(num_patients, num_categories, num_categories),
-        calibration.sums_by_patient(units.label, units.probability, units.patient, num_patients),
+        metrics.sums_by_patient(units.label, units.probability, units.patient, num_patients),
     )
 
 
@@ -136,7 +181,7 @@ def _correlation(units: Units) -> Callable[[np.ndarray], np.ndarray]:
 def _drawn(sums: Sums, columns_BC: np.ndarray, spearman_B: np.ndarray | None) -> Sums:
     size = sums.matrix_PKK[0].size
     matrix_BKK = columns_BC[:, :size].reshape(-1, *sums.matrix_PKK.shape[1:])
-    calibration_B = calibration.CalibrationSums.from_columns(columns_BC[:, size:])
+    calibration_B = metrics.CalibrationSums.from_columns(columns_BC[:, size:])
     return Sums(sums.matrix_PKK, sums.calibration_P, matrix_BKK, calibration_B, spearman_B)
 
 
@@ -152,7 +197,7 @@ def _level(unit: str, units: Units, sums: Sums, edges: Sequence[float]) -> resul
         pooled=pooled,
         folds=folds,
         over_folds=over_folds(folds),
-        collapsed=[_collapsed(scheme, sums, edges, units.score) for scheme in schemes.SCHEMES],
+        collapsed=[_collapsed(scheme, sums, edges, units.score) for scheme in SCHEMES],
         calibration=_calibration(sums),
     )
 
@@ -274,33 +319,33 @@ def _over(values: Sequence[float | None]) -> results.OverFolds:
     )
 
 
-def _collapsed(scheme: schemes.Scheme, sums: Sums, edges: Sequence[float], score: np.ndarray) -> results.Collapsed:
+def _collapsed(scheme: Scheme, sums: Sums, edges: Sequence[float], score: np.ndarray) -> results.Collapsed:
     """The figures of coarser categories, from the same matrix."""
     names = list(scheme.names)
     try:
-        group_K = schemes.groups(scheme, edges)
+        group_K = groups(scheme, edges)
     except ValueError as error:
         return results.Collapsed(scheme.key, names, groups=None, note=f"undefined: {error}", pooled=None)
     draws = None if sums.matrix_BKK is None else agreement.collapse(sums.matrix_BKK, group_K)
     coarser = Sums(agreement.collapse(sums.matrix_PKK, group_K), sums.calibration_P, draws)
-    note = schemes.note(scheme, None if np.isnan(score).all() else score)
+    note = note(scheme, None if np.isnan(score).all() else score)
     return results.Collapsed(scheme.key, names, group_K.tolist(), note, summary(coarser))
 
 
 def _calibration(sums: Sums) -> results.Calibration:
     by_patient, by_draw, matrix = sums.calibration_P, sums.calibration_B, sums.matrix_PKK.sum(axis=0)
-    pooled = calibration.CalibrationSums.from_columns(by_patient.columns().sum(axis=0))
-    chance = calibration.brier_of_frequencies(agreement.true(matrix))
+    pooled = metrics.CalibrationSums.from_columns(by_patient.columns().sum(axis=0))
+    chance = metrics.brier_of_frequencies(agreement.true(matrix))
     n = int(matrix.sum())
 
-    def of(form: Callable[[calibration.CalibrationSums], np.ndarray]) -> results.Figure:
+    def of(form: Callable[[metrics.CalibrationSums], np.ndarray]) -> results.Figure:
         drawn = sums.resampled(form(by_draw) if by_draw else None)
         return figure(float(form(pooled)), n, metrics.NOTHING, drawn)
 
     return results.Calibration(
-        brier=of(calibration.brier),
+        brier=of(metrics.brier),
         brier_of_frequencies=figure(float(chance), n, metrics.NOTHING, CHANCE),
-        expected_calibration_error=of(calibration.expected_error),
-        bins=calibration.NUM_BINS,
-        reliability=calibration.reliability(by_patient),
+        expected_calibration_error=of(metrics.expected_error),
+        bins=metrics.NUM_BINS,
+        reliability=metrics.reliability(by_patient),
     )

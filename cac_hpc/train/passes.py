@@ -27,7 +27,7 @@ from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
 from cac_hpc.train.residency import Loaded
 from cac_hpc.train.slices import Units
-from cac_hpc.train.state import TrainingState
+from cac_hpc.train.checkpoint import TrainingState
 from cac_hpc.train.steps import Share
 
 GENERATIONS = 2  # checkpoints that are kept

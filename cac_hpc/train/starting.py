@@ -16,12 +16,24 @@ from cac_hpc.run import config, digests
 from cac_hpc.run.config import Config, InputError, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths, RunPaths
-from cac_hpc.train import checkpoint, distributed, hardware, models, occlusion, residency, slices, steps
+from cac_hpc.train import checkpoint, distributed, models, predictions, residency, slices, steps
 from cac_hpc.train.distributed import Agreement, World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
 from cac_hpc.train.passes import Attempt, FoldData
-from cac_hpc.train.state import TrainingState, new_state
+from cac_hpc.train.checkpoint import TrainingState, new_state
+import dataclasses
+import resource
+import time
+
+import torch
+
+from cac_hpc.run.config import Config, Precision
+from cac_hpc.train import models, steps
+from cac_hpc.train.distributed import World
+
+PROBE_SLICES, PROBE_STEPS = 8, 3
+WORTH = 1.2  # times as fast as fp32 must bf16 be on a CPU: less is noise
 
 
 def start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat, fence: Fence) -> Attempt:
@@ -55,7 +67,7 @@ def _settle(cfg: Config, window: int | None, before: Mapping[str, Any], world: W
     if train.shuffle_window is None:
         train = dataclasses.replace(train, shuffle_window=before.get("shuffle_window", window))
     if train.precision == "auto":
-        own = before.get("precision") or hardware.choose_precision(cfg, world.device)
+        own = before.get("precision") or choose_precision(cfg, world.device)
         train = dataclasses.replace(train, precision=distributed.gather(own, world)[0])
     return train
 
@@ -78,9 +90,9 @@ def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
         for absent in np.setdiff1d(range(num_categories), label_U[train]):
             log.warning("no training slice is of category %s", cfg.labels.names[absent])
     weight_K = torch.tensor(weight, dtype=torch.float32, device=world.device)
-    box = occlusion.boxes(studies, cfg.pack.size) if cfg.train.occlusion else {}
+    box = predictions.boxes(studies, cfg.pack.size) if cfg.train.occlusion else {}
     names, number_N = np.unique(loaded.table.study, return_inverse=True)
-    box_N4 = np.array([box.get(study, occlusion.NOWHERE) for study in names.tolist()], np.int16)[number_N]
+    box_N4 = np.array([box.get(study, predictions.NOWHERE) for study in names.tolist()], np.int16)[number_N]
     return FoldData(loaded, units, torch.from_numpy(label_U).to(world.device), weight_K, box_N4, train, val, test)
 
 
@@ -103,7 +115,7 @@ def _circumstances(run: RunPaths, cfg: Config, world: World) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
         "dataset": digests.file_sha256(run.dataset(cfg.data.packed_dir).seal),
-        "device": hardware.name(world),
+        "device": name(world),
         "model": config.plain(cfg.model),
         "train": train,
     }
@@ -142,3 +154,50 @@ def _warm_up(attempt: Attempt) -> None:
             f"train.precision is {cfg.train.precision}, but the network was computed in {found} on "
             f"{attempt.made_with['device']}; set what this device has, or train.precision auto"
         )
+
+
+def name(world: World) -> str:
+    """As its maker calls it; of a CPU what it computes with, on which the last digits depend."""
+    if world.device.type == "cuda":
+        return torch.cuda.get_device_name(world.device)
+    return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def peak_memory_mb(world: World) -> float:
+    """The most that was in use at once, of the GPU's memory or of this process's."""
+    if world.device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(world.device) / 1e6, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1)
+
+
+def utilization_percent(world: World) -> float | None:
+    """What NVIDIA's library says of the GPU's last second; None where it cannot be asked."""
+    if world.device.type != "cuda":
+        return None
+    try:
+        return float(torch.cuda.utilization(world.device))
+    except (ModuleNotFoundError, RuntimeError):
+        return None
+
+
+def choose_precision(cfg: Config, device: torch.device) -> Precision:
+    """The precision as set; for ``auto`` what the GPU has units for, or what a short probe finds faster on this CPU."""
+    if cfg.train.precision != "auto":
+        return cfg.train.precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if _step_seconds(cfg, "fp32") > WORTH * _step_seconds(cfg, "bf16") else "fp32"
+
+
+def _step_seconds(cfg: Config, name: Precision) -> float:
+    """The fastest of a few steps of a new network on nothing; the caller's random numbers stay as they are."""
+    train, spec = dataclasses.replace(cfg.train, precision=name), models.chosen(cfg)
+    with torch.random.fork_rng(devices=[]):
+        model = spec.build(cfg.model, cfg.pack.size, len(cfg.labels.names))
+    share = steps.blank_share(spec.unit, PROBE_SLICES, cfg.pack.size, torch.device("cpu"))
+    weight_K, seconds = torch.ones(len(cfg.labels.names)), []
+    for _ in range(PROBE_STEPS):
+        started = time.perf_counter()
+        steps.warm_up(model, share, weight_K, train)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)

@@ -24,19 +24,7 @@ from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.train import (
-    checkpoint,
-    distributed,
-    fencing,
-    hardware,
-    models,
-    networks,
-    occlusion,
-    passes,
-    predictions,
-    starting,
-    steps,
-)
+from cac_hpc.train import checkpoint, distributed, fencing, models, networks, passes, predictions, starting, steps
 from cac_hpc.train.distributed import World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat, LostRank
@@ -123,8 +111,8 @@ def _run_epoch(run: RunPaths, attempt: Attempt) -> None:
         "data_seconds": round(data_s, 3),
         "val_seconds": round(time.monotonic() - trained, 3),
         "slices_per_second": round(num_slices / (trained - started), 1),
-        "peak_memory_mb": hardware.peak_memory_mb(attempt.world),
-        "gpu_utilization_percent": hardware.utilization_percent(attempt.world),
+        "peak_memory_mb": starting.peak_memory_mb(attempt.world),
+        "gpu_utilization_percent": starting.utilization_percent(attempt.world),
     }
     state.end_epoch(row, speed)
     _tell(run, attempt, row, speed)
@@ -175,8 +163,8 @@ def _out_of_memory(cfg: Config, world: World) -> Cause:
         f"lower train.batch_size from {cfg.train.batch_size}, share it among more ranks than {world.size} "
         "(cluster.ranks_per_node), or set another train.residency"
     )
-    peak_bytes = hardware.peak_memory_mb(world) * 1e6
-    return Cause("device_out_of_memory", device=hardware.name(world), peak_bytes=peak_bytes, advice=advice)
+    peak_bytes = starting.peak_memory_mb(world) * 1e6
+    return Cause("device_out_of_memory", device=starting.name(world), peak_bytes=peak_bytes, advice=advice)
 
 
 def test_and_publish(attempt: Attempt, seconds: float) -> None:
@@ -217,7 +205,7 @@ def _facts(attempt: Attempt, tested: int, seconds: float, content: bytes, views:
         "chosen_by": cfg.train.evaluate,
         "ranks": attempt.world.size,
         "threads": torch.get_num_threads(),
-        "device": hardware.name(attempt.world),
+        "device": starting.name(attempt.world),
         "precision": cfg.train.precision,
         "torch": str(torch.__version__),
         "residency": data.loaded.kind,
@@ -240,7 +228,7 @@ def _views(attempt: Attempt) -> dict[str, bytes]:
     seen = data.units.of_rows(rows[data.box_N4[rows].any(axis=1)])
     return {
         name: _table(attempt, seen, passes.evaluate(attempt, seen, "testing", seen=name)[0])
-        for name in (occlusion.VIEWS if len(seen) else ())
+        for name in (predictions.VIEWS if len(seen) else ())
     }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from cac_hpc.run import digests
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import acquisition, checks, hounsfield, images, pixels, series
+from cac_hpc.volumes import acquisition, checks, images, pixels, series
 from cac_hpc.volumes import study as studies
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.frame import AS_STORED
@@ -202,7 +202,7 @@ def _read_slices(choice: Choice, listing: Listing, cfg: PackConfig, keep: Keep) 
     positions = list[float]()
     for (number, image), position_mm, again in zip(chosen, choice.position_mm.tolist(), choice.repeated, strict=True):
         try:
-            hu_HW = choice.turn.of(hounsfield.pixels_to_hu(pixels.read_stored(image, scratch), image.header))
+            hu_HW = choice.turn.of(pixels.pixels_to_hu(pixels.read_stored(image, scratch), image.header))
             digest = digests.of_bytes(hu_HW.data)
             if again:
                 copies[number] = _copy(digest == before, position_mm, choice, cfg)

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 import torch
 
-from cac_hpc.benchmark import costs, loaders, peers, scans
+from cac_hpc.benchmark import costs, loaders, peers
 from cac_hpc.dataset import shards
 from cac_hpc.run import settings
 from cac_hpc.run.paths import RunPaths
@@ -26,7 +26,7 @@ PACKERS = sorted(set(peers.PROGRAMS) - {"read only", "copy only"})
 @pytest.fixture(scope="module")
 def long_headers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("long_headers")
-    scans.write_studies(root, 2, SLICES, MATRIX)
+    costs.write_studies(root, 2, SLICES, MATRIX)
     return root
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from cac_hpc.cluster import exclusions, preflight, restarts
+from cac_hpc.cluster import nodes, preflight, restarts
 from cac_hpc.cluster.restarts import Place
 from cac_hpc.dataset import sealed, sealing
 from cac_hpc.run import causes, ledger, settings, stages
@@ -106,7 +106,7 @@ def nodes(fake, count, partition="dev*"):
 
 
 def add(run, node, partition=None, **settings_of):
-    return exclusions.add(run, ClusterConfig(partition=partition, **settings_of), node, "has no GPU", "7")
+    return nodes.add(run, ClusterConfig(partition=partition, **settings_of), node, "has no GPU", "7")
 
 
 @pytest.mark.parametrize(("count", "most"), [(1, 0), (2, 1), (4, 1), (8, 2), (40, 10)])
@@ -117,7 +117,7 @@ def test_at_most_a_quarter_of_the_nodes_is_left_out_and_never_all(fake, tmp_path
         assert add(run, f"n{number}") is None
     said = add(run, f"n{most + 1}")
     assert f"of {count} nodes that the job can use in partition default at most {most} may be" in said
-    assert len(exclusions.current(run)) == most
+    assert len(nodes.current(run)) == most
 
 
 def test_jobs_that_find_bad_nodes_at_the_same_time_leave_out_no_more(fake, tmp_path):
@@ -125,7 +125,7 @@ def test_jobs_that_find_bad_nodes_at_the_same_time_leave_out_no_more(fake, tmp_p
     nodes(fake, 12)
     with ThreadPoolExecutor(8) as pool:
         said = list(pool.map(lambda number: add(run, f"n{number}"), range(1, 9)))
-    assert said.count(None) == len(exclusions.current(run)) == 3
+    assert said.count(None) == len(nodes.current(run)) == 3
 
 
 @pytest.mark.parametrize("settings_of", [{"exclude": "n[2-4]"}, {"sbatch": {"nodelist": "n1"}}])
@@ -134,7 +134,7 @@ def test_the_one_node_that_the_settings_leave_is_never_left_out(fake, tmp_path, 
     nodes(fake, 4)
     fake.says("scontrol", "n1\n" if "sbatch" in settings_of else "n2\nn3\nn4\n")
     assert "of 1 nodes that the job can use" in add(run, "n1", **settings_of)
-    assert exclusions.current(run) == []
+    assert nodes.current(run) == []
 
 
 def test_where_slurm_does_not_say_how_many_there_are_one_is_left_out(fake, tmp_path):
@@ -157,17 +157,17 @@ def test_at_the_limit_the_job_ends_with_the_cause_and_is_not_requeued(fake, tmp_
     assert last["event"] == "ended"
     assert str(last["cause"]).startswith("node n2 cannot see /scratch/x: gone; not left out for another: of 4 nodes")
     assert causes.command(last["cause"], run.root).startswith(f"rm {run.excluded}, then python jobs/launch_cv.py")
-    assert [bad.node for bad in exclusions.current(run)] == ["n1"]
+    assert [bad.node for bad in nodes.current(run)] == ["n1"]
     assert not fake.calls("scontrol")
 
 
 def test_what_was_left_out_long_ago_is_used_again_and_still_known(tmp_path):
     run = bare_run(tmp_path / "run")
-    old = datetime.now(timezone.utc) - timedelta(hours=exclusions.LAPSE_H, minutes=1)
+    old = datetime.now(timezone.utc) - timedelta(hours=nodes.LAPSE_H, minutes=1)
     lines = [{"time": old.isoformat(), "node": "n1", "why": "x"}, {"node": "n2", "why": "of an old version"}]
     run.excluded.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     ledger.append(run.excluded, node="n3", why="has no GPU", job="7")
-    assert [bad.node for bad in exclusions.current(run)] == ["n2", "n3"]
+    assert [bad.node for bad in nodes.current(run)] == ["n2", "n3"]
     assert [bad["node"] for bad in stages.bad_nodes(run)] == ["n1", "n2", "n3"]  # never in a report
 
 

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from cac_hpc.cluster import accounting, limits, monitor, partitions, pending, remedies, scheduler
+from cac_hpc.cluster import accounting, limits, monitor, partitions, pending, scheduler
 from cac_hpc.cluster.accounting import Accounting, Allowance, Association
 from cac_hpc.cluster.limits import Limits
 from cac_hpc.run import config, notation, settings
@@ -349,7 +349,7 @@ def test_the_command_for_a_job_that_never_starts_has_values_that_work(
     partition_says(tools, {"cpu": rules, "gpu": rules if cure is None else ""})
     run = bare_run(tmp_path / "run")
     run.config.write_text(config.to_yaml(changed(cfg, **{**SMALL, **values})), encoding="utf-8")
-    found = remedies.Remedies(run).find("folds", reason)
+    found = pending.Remedies(run).find("folds", reason)
     assert (found and found.help) == (cure and f"{CANCEL_AND_RESUME} {cure}")
 
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cac_hpc.cluster import monitor, pending, records, restarts, scheduler
-from cac_hpc.cluster.outlook import Outlook
+from cac_hpc.cluster.verdicts import Outlook
 from cac_hpc.run import ledger
 from cac_hpc.run.causes import Cause
 from tests.support import vocabulary

@@ -12,8 +12,8 @@ from scipy import ndimage
 from cac_hpc.dataset import intake
 from cac_hpc.run.config import Checks, PackConfig, SeriesRule
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import dicom, files, hounsfield, images, pixels
-from cac_hpc.volumes.hounsfield import AIR_HU
+from cac_hpc.volumes import dicom, files, images, pixels
+from cac_hpc.volumes.pixels import AIR_HU
 from tests.support import chests, poison
 from tests.support.poison import ALL, LAST, NUM_SLICES, SIZE, edit, on, read, slices_of, write_chest
 
@@ -21,7 +21,7 @@ from tests.support.poison import ALL, LAST, NUM_SLICES, SIZE, edit, on, read, sl
 def hu_of(path, frame=0):
     """A slice in HU, as it would be packed at its own size."""
     image = images.read_images(path)[frame]
-    return hounsfield.pixels_to_hu(pixels.read_stored(image, bytearray(image.header.num_bytes)), image.header)
+    return pixels.pixels_to_hu(pixels.read_stored(image, bytearray(image.header.num_bytes)), image.header)
 
 
 def volume(folder, **settings):

@@ -13,13 +13,13 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from cac_hpc.dataset import sealing, shards
 from cac_hpc.evaluation import baseline
-from cac_hpc.report import aggregation, consistency, markdown, wording
+from cac_hpc.report import aggregation, consistency, tables, wording
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.config import InputError, ModelConfig, TrainConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.statistics.results import ScoreAgreement
 from cac_hpc.statistics.units import Units
-from cac_hpc.train import augment, occlusion, predictions
+from cac_hpc.train import augment, predictions
 from cac_hpc.train.networks import SliceClassifier
 from tests.support.reports import make_run, typed_report_of, vouch
 from tests.support.runs import NUM_SLICES, SIZE, job, prepare, torchrun
@@ -78,7 +78,7 @@ def write_views(run, fold):
     for view, told in {"heart": probability, "rim": always}.items():
         content = predictions.to_csv(table["study"], table["slice"], fold, table["label"], told)
         files.view(view).write_bytes(content)
-    vouch(run, fold, views_sha256={view: digests.file_sha256(files.view(view)) for view in occlusion.VIEWS})
+    vouch(run, fold, views_sha256={view: digests.file_sha256(files.view(view)) for view in predictions.VIEWS})
 
 
 def summary_of(run):
@@ -155,7 +155,7 @@ def test_what_is_left_with_the_heart_and_with_the_rest_stands_beside_all(reporte
 def test_a_report_tells_both_and_contradicts_nothing(reported):
     summary, cfg = summary_of(reported), settings.load(reported.config)
     assert list(consistency.contradictions(reported, cfg, summary)) == []
-    text = markdown.page(typed_report_of(reported))
+    text = tables.page(typed_report_of(reported))
     assert "The Agatston rule alone, patient level: 0.941** (n = 17); the network on the same 0.824" in text
     assert "a difference of -0.118 [" in text
     assert "(studies of patients without a score, left out: 1)" in text
@@ -196,13 +196,13 @@ def test_a_view_that_is_damaged_costs_the_test_and_not_the_report(reported, tmp_
     summary = summary_of(run)
     assert summary["occlusion"]["left_out"] == {"studies": 1, "folds": [2]}
     assert [fold["fold"] for fold in summary["occlusion"]["folds"]] == [0, 1, 3, 4]
-    assert "Folds without this test, left out: 2." in markdown.page(typed_report_of(run))
+    assert "Folds without this test, left out: 2." in tables.page(typed_report_of(run))
     for fold in range(5):
         run.fold(fold).view("rim").unlink()
     assert aggregation.aggregate(run.root)
     note = "predictions_rim.csv of fold 0 is not there, or not as it was written"
     assert summary_of(run)["occlusion"] == {"note": note}
-    assert f"The network was not tested on parts of slices: {note}" in markdown.page(typed_report_of(run))
+    assert f"The network was not tested on parts of slices: {note}" in tables.page(typed_report_of(run))
     assert not (run.report / "tables" / "occlusion.csv").exists()
 
 
@@ -274,7 +274,7 @@ def test_a_box_holds_the_packed_pixels_whose_middle_is_in_the_heart(crop, size):
     first_row, first_column, rows, columns = crop or (0, 0, 512, 512)
     inside_rows = [pixel for pixel in range(size) if 130 <= first_row + (pixel + 0.5) * rows / size < 330]
     inside_columns = [pixel for pixel in range(size) if 40 <= first_column + (pixel + 0.5) * columns / size < 341]
-    top, bottom, left, right = occlusion.boxes(pd.DataFrame(facts), size)["a"]
+    top, bottom, left, right = predictions.boxes(pd.DataFrame(facts), size)["a"]
     assert list(range(top, bottom)) == inside_rows
     assert list(range(left, right)) == inside_columns
 
@@ -282,7 +282,7 @@ def test_a_box_holds_the_packed_pixels_whose_middle_is_in_the_heart(crop, size):
 def test_a_study_without_heart_has_no_box():
     facts = {"study": ["a", "b"], "rows": [8, 8], "columns": [8, 8], "heart_row": [None, 2], "heart_rows": [None, 4],
              "heart_column": [None, 0], "heart_columns": [None, 8]}  # fmt: skip
-    assert occlusion.boxes(pd.DataFrame(facts), 8) == {"b": (2, 6, 0, 8)}
+    assert predictions.boxes(pd.DataFrame(facts), 8) == {"b": (2, 6, 0, 8)}
 
 
 def test_blank_pixels_have_one_value_and_the_others_their_own():
@@ -319,7 +319,7 @@ def test_two_ranks_predict_the_test_slices_with_parts_of_them_blank(tmp_path, sc
     model.load_state_dict(torch.load(files.model, weights_only=True)["weights"])
     whole = pd.read_csv(files.predictions, dtype={"study": str})
     last = f"{len(pd.read_csv(with_hearts.studies)) - 1:03d}"
-    for view in occlusion.VIEWS:
+    for view in predictions.VIEWS:
         seen = pd.read_csv(files.view(view), dtype={"study": str})
         assert seen["study"].tolist() == whole.loc[whole["study"] != last, "study"].tolist()
         assert len(seen) % NUM_SLICES == 0
@@ -330,7 +330,7 @@ def test_two_ranks_predict_the_test_slices_with_parts_of_them_blank(tmp_path, sc
             with torch.inference_mode():
                 wanted = model(augment.window(torch.from_numpy(shown)[None], *cfg.train.window_hu)).softmax(1)[0]
             assert [row[f"p{category}"] for category in range(6)] == pytest.approx(wanted.tolist(), abs=1e-4)
-    assert json.loads(files.metrics.read_text())["views_sha256"].keys() == set(occlusion.VIEWS)
+    assert json.loads(files.metrics.read_text())["views_sha256"].keys() == set(predictions.VIEWS)
 
 
 def slice_of(dataset, study, number):
@@ -347,4 +347,4 @@ def test_without_occlusion_nothing_is_predicted_twice(tmp_path, scans, with_hear
     assert job("train_fold.py", "--run", run, "--fold", 0).returncode == 0
     files = RunPaths(run).fold(0)
     assert files.predictions.exists()
-    assert not any(files.view(view).exists() for view in occlusion.VIEWS)
+    assert not any(files.view(view).exists() for view in predictions.VIEWS)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc.cluster import ownership, scheduler, submission
+from cac_hpc.cluster import records, scheduler, submission
 from cac_hpc.machine import environment, processes
 from cac_hpc.run import ledger, settings, stages
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.train import agent, distributed
+from cac_hpc.train import distributed
 from tests.support.drills import DEV, events, log, pace, submit, wait_for_end
 from tests.support.folds import fold_run, results
 from tests.support.runs import REPO, SUPPORT, job
@@ -52,7 +52,7 @@ KEPT = {"MODULEPATH": "/modules", "LOADEDMODULES": "cuda/12", "LC_TIME": "C",
         "VIRTUAL_ENV": "/venv", "CONDA_PREFIX": "/conda", "KRB5CCNAME": "FILE:/x", "SCRATCH": "/scratch",
         "LD_LIBRARY_PATH": "/lib", "CUDA_HOME": "/cuda", "TZ": "UTC"}  # fmt: skip
 JOB_S = 120
-OWNER = ownership.Owner(Path("/run"), TOKEN, frozenset({os.getuid()}))
+OWNER = records.Owner(Path("/run"), TOKEN, frozenset({os.getuid()}))
 
 
 def variables(text):
@@ -220,7 +220,7 @@ def test_a_signal_that_ended_a_process_is_named(number):
     ],
 )
 def test_a_rank_that_torchrun_ended_itself_is_not_the_cause(failures, rank):
-    found = agent.killed([distributed.Failure(rank, 100 + rank, code, seen_s) for rank, code, seen_s in failures])
+    found = distributed.killed([distributed.Failure(rank, 100 + rank, code, seen_s) for rank, code, seen_s in failures])
     assert (found.rank if found else None) == rank
 
 
@@ -321,7 +321,7 @@ def test_a_rank_that_is_asked_again_while_it_leaves_after_its_save_was_not_kille
         return [distributed.Failure(0, 1, -signal.SIGTERM, 0.0)]
 
     monkeypatch.setattr(distributed, "torchrun", torchrun)
-    assert agent.start_ranks(run.root, 0, "--standalone") == 1
+    assert distributed.start_ranks(run.root, 0, "--standalone") == 1
     end = ledger.read(run.ledger)[-1]
     assert last in str(end["cause"])
     assert bool(end.get("resumable")) == bool(told)

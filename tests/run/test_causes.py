@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc.report import absence, aggregation
+from cac_hpc.report import aggregation, publishing
 from cac_hpc.run import causes, ledger, paths, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import InputError
@@ -169,7 +169,7 @@ def test_a_ledger_from_before_the_codes_is_read_shown_and_goes_on(tmp_path):
     (state, _) = stages.survey(run)
     assert (state.state, state.reason, state.cause.code) == ("failed", why, "text")
     assert state.cause.may_be_memory
-    assert str(causes.shareable(absence.cause(stages.survey(run), 0), run.root)) == "the run's ledger says why"
+    assert str(causes.shareable(publishing.cause(stages.survey(run), 0), run.root)) == "the run's ledger says why"
     finish(run)
     ledger.record(run.ledger, "folds", 0, "started", node="n1", pid=1, attempt=2)
     ledger.record(run.ledger, "folds", 0, "ended", ok=True, attempt=2)

@@ -11,7 +11,7 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 from scipy import ndimage
 
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import hounsfield
+from cac_hpc.volumes import pixels
 from tests.support import poison, slices
 from tests.support.poison import edit, read, slices_of, write_chest
 
@@ -47,16 +47,16 @@ def test_what_an_overlay_or_rubbish_leaves_in_unused_bits_changes_no_value(bits_
     period = data.draw(st.integers(1, 9))
     rubbish[(np.add.outer(np.arange(SIZE), np.arange(SIZE)) % period) > 0] = 0
     dirty = patterns | (rubbish << bits_stored & 0xFFFF)
-    found = hounsfield.pixels_to_hu(as_stored(dirty, signed), header(bits_stored, signed, intercept))
-    np.testing.assert_array_equal(found, np.maximum(hu, hounsfield.AIR_HU))
+    found = pixels.pixels_to_hu(as_stored(dirty, signed), header(bits_stored, signed, intercept))
+    np.testing.assert_array_equal(found, np.maximum(hu, pixels.AIR_HU))
 
 
 @given(st.integers(12, 15), st.integers(0, 99))
 @settings(deadline=None)
 def test_a_sign_that_was_not_extended_is(bits_stored, seed):
     hu = body(seed)
-    found = hounsfield.pixels_to_hu(as_stored(hu & ((1 << bits_stored) - 1), True), header(bits_stored, True, 0))
-    np.testing.assert_array_equal(found, np.maximum(hu, hounsfield.AIR_HU))
+    found = pixels.pixels_to_hu(as_stored(hu & ((1 << bits_stored) - 1), True), header(bits_stored, True, 0))
+    np.testing.assert_array_equal(found, np.maximum(hu, pixels.AIR_HU))
 
 
 @pytest.mark.parametrize("text", [0x1000, 0x8000, 0xF000])
@@ -65,7 +65,7 @@ def test_a_few_letters_of_an_overlay_are_taken_away(text):
     dirty = hu + 1024
     dirty[44:46, 4:10] |= text
     np.testing.assert_array_equal(
-        hounsfield.pixels_to_hu(as_stored(dirty, False), header(12, False, -1024)), np.maximum(hu, hounsfield.AIR_HU)
+        pixels.pixels_to_hu(as_stored(dirty, False), header(12, False, -1024)), np.maximum(hu, pixels.AIR_HU)
     )
 
 
@@ -76,12 +76,12 @@ def test_where_too_few_bits_are_said_the_slice_is_refused_never_wrapped(bits_sto
     if metal:
         hu[37:40, 31:35] = np.random.default_rng(seed).integers(3080, 4000, (3, 4))  # beyond 12 bits
     stored = as_stored(hu + 1024, False)
-    whole = hounsfield.pixels_to_hu(stored.copy(), header(16, False, -1024))
+    whole = pixels.pixels_to_hu(stored.copy(), header(16, False, -1024))
     if (hu + 1024).max() < 1 << bits_stored:
-        np.testing.assert_array_equal(hounsfield.pixels_to_hu(stored, header(bits_stored, False, -1024)), whole)
+        np.testing.assert_array_equal(pixels.pixels_to_hu(stored, header(bits_stored, False, -1024)), whole)
         return
     with pytest.raises(Refused, match=f"impossible_values: stored values .* BitsStored {bits_stored} allows"):
-        hounsfield.pixels_to_hu(stored, header(bits_stored, False, -1024))
+        pixels.pixels_to_hu(stored, header(bits_stored, False, -1024))
 
 
 @pytest.mark.parametrize("pattern", [63536, 65535])
@@ -89,7 +89,7 @@ def test_padding_that_the_header_does_not_name_is_no_overlay(pattern):
     dirty = body() + 1024
     dirty[:8] = pattern
     with pytest.raises(Refused, match="impossible_values"):
-        hounsfield.pixels_to_hu(as_stored(dirty, False), header(12, False, -1024))
+        pixels.pixels_to_hu(as_stored(dirty, False), header(12, False, -1024))
 
 
 @given(st.floats(0, 2), st.integers(2, 9), st.integers(0, 99))
@@ -101,7 +101,7 @@ def test_metal_beyond_the_bits_that_are_said_is_never_made_dark(blur, radius, se
     stored = np.rint(hu * (1 - metal) + 3600 * metal + 1024).astype(np.int32)
     if stored.max() > 4095:
         with pytest.raises(Refused, match="impossible_values"):
-            hounsfield.pixels_to_hu(as_stored(stored, False), header(12, False, -1024))
+            pixels.pixels_to_hu(as_stored(stored, False), header(12, False, -1024))
 
 
 def test_the_contour_of_a_region_in_an_overlay_is_taken_away():
@@ -111,15 +111,15 @@ def test_the_contour_of_a_region_in_an_overlay_is_taken_away():
     rim[16:30, 6:20] = True
     rim &= ~ndimage.binary_erosion(rim)
     dirty[rim] |= 0x1000  # along the lung
-    found = hounsfield.pixels_to_hu(as_stored(dirty, False), header(12, False, -1024))
-    np.testing.assert_array_equal(found, np.maximum(hu, hounsfield.AIR_HU))
+    found = pixels.pixels_to_hu(as_stored(dirty, False), header(12, False, -1024))
+    np.testing.assert_array_equal(found, np.maximum(hu, pixels.AIR_HU))
 
 
 def test_unsigned_values_that_are_called_signed_are_not_made_negative():
     hu = body()
     hu[36:42, 30:38] = np.linspace(900, 2600, 48).reshape(6, 8)  # bone above 1023 HU, stored above 2047
     with pytest.raises(Refused, match="impossible_values"):
-        hounsfield.pixels_to_hu(as_stored(hu + 1024, True), header(12, True, -1024))
+        pixels.pixels_to_hu(as_stored(hu + 1024, True), header(12, True, -1024))
 
 
 def test_padding_beyond_the_bits_is_padding_still():
@@ -127,9 +127,9 @@ def test_padding_beyond_the_bits_is_padding_still():
     dirty[:3] = 63536  # the pattern of -2000
     dirty[20:, ::7] |= 0x1000
     said = slices.parsed(BitsStored=12, HighBit=11, PixelPaddingValue=63536, Rows=SIZE, Columns=SIZE)
-    expected = np.maximum(hu, hounsfield.AIR_HU)
-    expected[:3] = hounsfield.AIR_HU
-    np.testing.assert_array_equal(hounsfield.pixels_to_hu(as_stored(dirty, False), said), expected)
+    expected = np.maximum(hu, pixels.AIR_HU)
+    expected[:3] = pixels.AIR_HU
+    np.testing.assert_array_equal(pixels.pixels_to_hu(as_stored(dirty, False), said), expected)
 
 
 @pytest.mark.parametrize("syntax", [None, RLELossless, JPEG2000Lossless, poison.BIG_ENDIAN, poison.DEFLATED])
