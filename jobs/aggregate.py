@@ -11,10 +11,10 @@ from cac_hpc.run import settings
 def main() -> int:
     run, _ = settings.parse_stage(__doc__)
     from cac_hpc.report import aggregation
-    from cac_hpc.run import logs, snapshot
+    from cac_hpc.run import logs, provenance
 
     logs.setup()
-    snapshot.check_origin(run)
+    provenance.check_origin(run)
     return 0 if aggregation.aggregate(run) else 1
 
 

@@ -6,11 +6,11 @@ from cac_hpc.run import settings
 
 
 def main() -> int:
-    from cac_hpc.benchmark import training
+    from cac_hpc.benchmark import command
     from cac_hpc.run import logs
 
     logs.setup()
-    training.run(__doc__, code=Path(__file__).resolve().parents[1])
+    command.run(__doc__, code=Path(__file__).resolve().parents[1])
     return 0
 
 

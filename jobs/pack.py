@@ -15,10 +15,10 @@ def main() -> int:
         flags={"seal": "check the packed shards and write the dataset's tables"},
     )
     from cac_hpc.dataset import packing, sealing
-    from cac_hpc.run import logs, snapshot
+    from cac_hpc.run import logs, provenance
 
     logs.setup()
-    snapshot.check_origin(run)
+    provenance.check_origin(run)
     if not asked["seal"]:
         packing.pack_shards(run, None if asked["shard"] is None else [asked["shard"]])
     if asked["shard"] is None:

@@ -23,12 +23,12 @@ def main() -> int:
         texts={"stage": "pack, seal, folds or aggregate"},
         required=("stage",),
     )
-    from cac_hpc.run import logs, snapshot
+    from cac_hpc.run import logs, provenance
 
     try:
         from cac_hpc.cluster import supervisor
     except ImportError:
-        snapshot.check_complete(run)  # says which file is not there
+        provenance.check_complete(run)  # says which file is not there
         raise
 
     logs.setup()

@@ -15,10 +15,10 @@ from cac_hpc.run import settings
 def main() -> int:
     processes.listen()  # before torch, which takes seconds
     run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
-    from cac_hpc.run import snapshot
+    from cac_hpc.run import provenance
     from cac_hpc.train import training
 
-    snapshot.check_origin(run)
+    provenance.check_origin(run)
     return training.train_fold(run, asked["fold"])
 
 

@@ -14,7 +14,7 @@ import yaml
 from cac_hpc.benchmark import packing, training
 from cac_hpc.calcium import regions
 from cac_hpc.run import commands as job_settings
-from cac_hpc.run import config, fields, settings
+from cac_hpc.run import composition, config, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -22,7 +22,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 EXAMPLES = {"RUN": "runs/mystudy", "FILE": "mystudy.yaml", "I": "3"}  # what stands for a value in a command
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-SECTIONS = "|".join(kind for kind in fields.names() if "." not in kind)
+SECTIONS = "|".join(kind for kind in composition.names() if "." not in kind)
 SETTING = re.compile(rf"({SECTIONS})(\.[a-z_]+)+")
 FILE = re.compile(r"(?:\w+/)+[\w*]+\.(?:py|sh|sbatch|yaml|md|txt|html)")
 SUFFIXES = {"json", "html", "md", "py", "csv", "yaml", "pt"}
@@ -192,7 +192,7 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_and_settings_that_are_named_exist(page):
-    names = {*fields.names()}
+    names = {*composition.names()}
     for span in code_spans(page):
         for file in FILE.findall(span):
             assert file.startswith(("report/", "RUN/", "build/")) or any(
@@ -232,7 +232,7 @@ def test_yaml_examples_are_read(tmp_path):
             (tmp_path / "shapes.yaml").write_text(body, encoding="utf-8")
             assert len(regions.read_shapes(tmp_path / "shapes.yaml")) == 2
         else:
-            fields.check_names(config.Config, given, "")
+            composition.check_names(config.Config, given, "")
             for section, values in given.items():
                 if isinstance(values, dict):
-                    fields.check_names(fields.types_of(config.Config)[section], values, f"{section}.")
+                    composition.check_names(composition.types_of(config.Config)[section], values, f"{section}.")

@@ -7,13 +7,12 @@ import os
 import re
 import select
 import signal
+import struct
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-import struct
 from pathlib import Path
 
 import numpy as np

@@ -30,8 +30,8 @@ from cac_hpc.run import settings
 from cac_hpc.run.config import Config
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.train import models, networks, residency, slices, steps
-from cac_hpc.train.distributed import World
 from cac_hpc.train.checkpoint import new_state
+from cac_hpc.train.distributed import World
 
 WARM_UP = 2  # steps that are not counted
 MATRIX = {"cpu": 2048, "cuda": 8192}  # rows and columns of the matrices that show what the device reaches

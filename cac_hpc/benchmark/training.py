@@ -23,12 +23,6 @@ from typing import Any
 from cac_hpc.benchmark import costs
 from cac_hpc.run import logs, settings
 from cac_hpc.run.config import require
-import argparse
-import signal
-import sys
-from pathlib import Path
-
-from cac_hpc.benchmark import packing
 
 COMPUTE, RESIDENT, STREAM = "compute only", "cac_hpc resident", "cac_hpc stream"
 FEED, FULL, STREAMED = 25_000, 0.95, 0.8  # the goals: slices/s; of compute only; of resident
@@ -119,8 +113,6 @@ def _packed(folder: Path, ranks: int, device: str, asked: Asked, code: Path) -> 
     """A run that is ready to be trained; the first packs, the others take what it packed."""
     source, out = folder / "scans", folder / f"run-{ranks}"
     if not source.exists():
-        from cac_hpc.benchmark import costs
-
         logs.log.info("writing %d studies of %d slices to %s", asked.studies, asked.slices, folder)
         costs.write_studies(source, asked.studies, asked.slices, asked.size)
         rows = [f"{study.name},{number % 6 * 300}" for number, study in enumerate(sorted(source.iterdir()))]
@@ -215,23 +207,3 @@ def machine(device: str) -> str:
     found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     name = found[1] if found else platform.processor() or platform.machine()
     return f"{name}, {len(os.sched_getaffinity(0))} cores, one thread per rank, torch {torch.__version__}"
-
-
-def run(doc: str | None, code: Path) -> None:
-    """Read ``pack [OPTION ...]`` or ``train [OPTION ...]``, and measure.
-
-    Args:
-        code: the checkout whose jobs are measured.
-    Raises: InputError for what cannot be measured.
-    """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it has started and written goes with it
-    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
-    commands = parser.add_subparsers(dest="what", required=True)
-    for name, module in (("pack", packing), ("train", training)):
-        text = (module.__doc__ or "").splitlines()[0]
-        module.add_options(commands.add_parser(name, help=text, description=text, allow_abbrev=False))
-    asked = vars(parser.parse_args())
-    if asked.pop("what") == "pack":
-        packing.measure(packing.Asked(**asked), code)
-    else:
-        measure(Asked(**asked), code)

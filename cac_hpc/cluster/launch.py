@@ -13,12 +13,12 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from cac_hpc.cluster import drivers, estimate, limits, local, monitor, nodes, records, submission, usage
+from cac_hpc.cluster import estimate, limits, local, monitor, nodes, preflight, records, submission, usage
 from cac_hpc.cluster.records import OPEN
 from cac_hpc.dataset import plan, sealed, sealing, summary
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.evaluation import audit, published
-from cac_hpc.run import config, ledger, lock, logs, provenance, settings, snapshot, stages
+from cac_hpc.run import config, ledger, lock, logs, provenance, settings, stages
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
 from cac_hpc.run.settings import LaunchOptions
@@ -147,7 +147,7 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
     Raises: InputError saying what is wrong with them.
     """
     try:
-        audit.check(cfg)
+        audit.check_split_by_slice(cfg)
     except InputError as error:
         known = run.splits.is_file() and settings.load(run.config).split.contrast_to == cfg.split.contrast_to
         if not known:
@@ -169,11 +169,11 @@ def _show_plan(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, kind: str)
     found = estimate.estimate(cfg, dataset_plan, dataset_plan.folds, kind)
     logs.console().print(estimate.table(cfg, found, allowed))
     raised = limits.notes(allowed, cfg) if allowed else ()
-    for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *raised, *drivers.notes(cfg)):
+    for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *raised, *preflight.driver_notes(cfg)):
         logs.say(f"note: {note}")
     if kind == "slurm":
-        nodes.check(run, cfg)
-        for line in nodes.notes(run):
+        nodes.check_excluded(run, cfg)
+        for line in nodes.exclusion_notes(run):
             logs.say(line)
 
 
@@ -186,10 +186,10 @@ def _check_studies(run: RunPaths, cfg: Config, planned: DatasetPlan, waiting: Se
     """
     dataset, stages_left = run.dataset(cfg.data.packed_dir), {task.stage.name for task in waiting}
     if shown or "pack" in stages_left:
-        found = summary.look(cfg, planned.labels)
+        found = summary.preview(cfg, planned.labels)
         for line in found.lines if shown else ():
             logs.say(line)
-        if note := summary.check(found, len(planned.labels), cfg):
+        if note := summary.preview_fault(found, len(planned.labels), cfg):
             logs.say(f"note: {note}")
     if "seal" in stages_left and "pack" not in stages_left and not dataset.seal.exists() and dataset.intake.exists():
         sealing.check_share(dataset, cfg)
@@ -273,10 +273,10 @@ def _complete(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list
         return
     dataset = run.dataset(cfg.data.packed_dir)
     plan.write_plan(dataset, dataset_plan)
-    if restored := snapshot.restore(run, source):
+    if restored := provenance.restore(run, source):
         logs.say(f"note: {run.code}: put back as they were: {', '.join(restored[:5])} ({len(restored)} in all)")
-    if changed := snapshot.note_changes(run):
-        logs.say(f"note: {run.code}: {snapshot.told(changed)}")
+    if changed := provenance.note_changes(run):
+        logs.say(f"note: {run.code}: {provenance.told(changed)}")
     if faults := sealed.faults(dataset):
         logs.say(
             f"note: {dataset.root}: {', '.join(faults[:5])} ({len(faults)} in all); packed again, as it was sealed"
@@ -291,7 +291,7 @@ def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[T
     scratch = RunPaths(run.root.with_name(f".{run.root.name}.{secrets.token_hex(4)}.tmp"))
     try:
         scratch.slurm.mkdir(parents=True)
-        code = snapshot.take(source, scratch.code)
+        code = provenance.take(source, scratch.code)
         write_json(scratch.provenance, provenance.collect(source, run.root, scratch.root) | code)
         for task in tasks:
             result = os.path.relpath(task.result, run.root)

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from cac_hpc.cluster import accounting, nodes, partitions, scheduler
-from cac_hpc.cluster.accounting import Accounting, Allowance, Cap
+from cac_hpc.cluster import accounting, nodes, scheduler
+from cac_hpc.cluster.accounting import Accounting, Allowance, Cap, Rules
 from cac_hpc.cluster.nodes import Group
-from cac_hpc.cluster.partitions import Rules
 from cac_hpc.run.config import ClusterConfig, Config, Resources
 from cac_hpc.run.notation import gpu_types, gpus, megabytes, number, widest
 
@@ -65,7 +64,7 @@ def read(partition: str | None) -> Limits:
         partition: cluster.partition, one or several with commas; None asks for the default one.
     """
     user = _user()
-    questions = (nodes.NODES, SETTINGS, partitions.PARTITIONS, accounting.associations_of(user), accounting.QOS,
+    questions = (nodes.NODES, SETTINGS, accounting.PARTITIONS, accounting.associations_of(user), accounting.QOS,
                  accounting.default_account_of(user))  # fmt: skip
     with ThreadPoolExecutor() as pool:
         said = [answer or "" for answer in pool.map(scheduler.ask, questions)]
@@ -73,7 +72,7 @@ def read(partition: str | None) -> Limits:
     settings = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", said[1], re.M))
     default = next((group.partition for group in groups if group.default), None)
     wanted = [name for name in (partition or default or "").split(",") if name]
-    rules = partitions.read(said[2])
+    rules = accounting.read_partitions(said[2])
     known = Accounting(
         enforced=tuple(re.findall(r"\w+", settings.get("AccountingStorageEnforce", "").lower())),
         associations=accounting.read_associations(said[3], settings.get("ClusterName")),
@@ -115,7 +114,7 @@ def _faults_of_one(limits: Limits, cfg: Config) -> Iterator[str]:
     """Why one partition never starts the jobs."""
     if limits.state in ("drain", "inact"):  # of one that is down, jobs are taken and wait
         yield f"cluster.partition is {limits.partition!r}, which takes no jobs now ({limits.state}); wanted another one"
-    yield from partitions.faults(limits.rules, limits.accounting, cfg.cluster, limits.others)
+    yield from accounting.partition_faults(limits.rules, limits.accounting, cfg.cluster, limits.others)
     yield from _time_faults(limits, cfg.cluster)
     yield from _node_faults(limits, cfg)
     yield from map(str, excesses(limits, cfg))
@@ -265,7 +264,7 @@ def _memory_limit(rules: Rules, settings: Mapping[str, str], key: str) -> int | 
 
 def _parents(rules: Sequence[Rules], settings: Mapping[str, str]) -> dict[str, str] | None:
     """The tree of accounts, asked for where it decides who may use a partition."""
-    if not any(map(partitions.names_accounts, rules)) or _version(settings) < WITH_SUBACCOUNTS:
+    if not any(map(accounting.names_accounts, rules)) or _version(settings) < WITH_SUBACCOUNTS:
         return None
     return accounting.read_parents(scheduler.ask(accounting.TREE) or "", settings.get("ClusterName"))
 
@@ -275,7 +274,7 @@ def _sure(rules: Rules, known: Accounting, settings: Mapping[str, str]) -> Rules
     says which account is part of which. Seen on 22.05.8 and 26.05.5."""
     old = _version(settings) < WITH_SUBACCOUNTS
     judged = old or (known.parents is not None and accounting.holds_to_associations(known))
-    return rules if judged else partitions.without_accounts(rules)
+    return rules if judged else accounting.without_accounts(rules)
 
 
 def _version(settings: Mapping[str, str]) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import FrameType
 
-from cac_hpc.cluster import drivers, preflight
+from cac_hpc.cluster import preflight
 from cac_hpc.machine import environment, processes
 from cac_hpc.run import ledger, logs, paths, stages
 from cac_hpc.run.causes import Cause
@@ -82,7 +82,7 @@ def check(cfg: Config) -> None:
             f"train.device is cuda and a fold has {cfg.cluster.ranks} ranks, but this machine shows "
             f"{len(preflight.visible_gpus())} GPUs; wanted one per rank, or --train.device cpu --train.precision fp32"
         )
-    if unfit := drivers.fault():
+    if unfit := preflight.driver_fault():
         raise InputError(f"{unfit}; or --train.device cpu --train.precision fp32")
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cac_hpc.cluster import nodes
-from cac_hpc.cluster.verdicts import Outlook
 from cac_hpc.cluster.records import OPEN
-from cac_hpc.run import causes, ledger, lock, logs, snapshot
+from cac_hpc.cluster.verdicts import RunStates
+from cac_hpc.run import causes, ledger, lock, logs, provenance
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, TaskState
@@ -44,7 +44,7 @@ def status(root: Path, watch: bool = False, as_json: bool = False, log: str | No
     run = RunPaths(root)
     if log is not None:
         return _show_log(run, log)
-    outlook = Outlook(run)
+    outlook = RunStates(run)
     if watch and not as_json:
         follow(run, until_settled(run, outlook), outlook)
     states = outlook.states()
@@ -66,16 +66,16 @@ def _as_json(state: TaskState) -> dict[str, Any]:
 
 def read_states(run: RunPaths) -> list[TaskState]:
     """Where every task stands now."""
-    return Outlook(run).states()
+    return RunStates(run).states()
 
 
-def follow(run: RunPaths, steps: Generator[Step, None, None], outlook: Outlook | None = None) -> None:
+def follow(run: RunPaths, steps: Generator[Step, None, None], outlook: RunStates | None = None) -> None:
     """Draw the table again at every step; without a terminal, print every change as a line.
 
     Args:
         steps: yields where the tasks stand, or None to have it looked up.
     """
-    look = (outlook or Outlook(run)).states
+    look = (outlook or RunStates(run)).states
     if logs.console().is_terminal:
         _redraw(run, steps, look)
         return
@@ -89,13 +89,13 @@ def follow(run: RunPaths, steps: Generator[Step, None, None], outlook: Outlook |
                     logs.say(line)
 
 
-def until_settled(run: RunPaths, outlook: Outlook | None = None) -> Generator[Step, None, None]:
+def until_settled(run: RunPaths, outlook: RunStates | None = None) -> Generator[Step, None, None]:
     """Yield where the tasks stand until nothing more will happen by itself.
 
     That is: all tasks have ended and a second look agrees; or the rest is held, or waits for what is held, for HELD_S;
     or nobody has said for SILENT_S what becomes of the rest.
     """
-    look, before, began_s = (outlook or Outlook(run)).states, None, 0.0
+    look, before, began_s = (outlook or RunStates(run)).states, None, 0.0
     while True:
         states = look()
         yield states
@@ -141,9 +141,9 @@ def _redraw(run: RunPaths, steps: Generator[Step, None, None], look: Callable[[]
 
 def _notes(run: RunPaths, states: Sequence[TaskState]) -> list[str]:
     """What is to be known of the tasks, the nodes that are left out, and the run's code."""
-    changed, missing = snapshot.changes(run), snapshot.incomplete(run)
-    code = [*([missing] if missing else []), *([f"{run.code}: {snapshot.told(changed)}"] if changed else [])]
-    return [*notes(states), *nodes.notes(run), *code, *_next(run, states)]
+    changed, missing = provenance.changes(run), provenance.incomplete(run)
+    code = [*([missing] if missing else []), *([f"{run.code}: {provenance.told(changed)}"] if changed else [])]
+    return [*notes(states), *nodes.exclusion_notes(run), *code, *_next(run, states)]
 
 
 def _next(run: RunPaths, states: Sequence[TaskState]) -> list[str]:

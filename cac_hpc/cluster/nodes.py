@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from cac_hpc.run.notation import ENDLESS, gpus, megabytes, minutes, number, rows, widest
 import contextlib
 import fcntl
+import math
 import os
+import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -19,6 +16,7 @@ from typing import Any
 from cac_hpc.cluster import scheduler
 from cac_hpc.run import ledger, paths, stages
 from cac_hpc.run.config import ClusterConfig, Config, InputError
+from cac_hpc.run.notation import ENDLESS, gpus, megabytes, minutes, number, rows, widest
 from cac_hpc.run.paths import RunPaths
 
 OUT_OF_SERVICE = re.compile(r"down|drain|fail|inval|unk|maint|\*", re.I)
@@ -89,7 +87,7 @@ class Excluded:
     why: str
 
 
-def current(run: RunPaths) -> list[Excluded]:
+def read_excluded(run: RunPaths) -> list[Excluded]:
     """The nodes that are left out now, in the order in which they came; of each the newest word."""
     now = datetime.now(timezone.utc)
     found: dict[str, Excluded] = {}
@@ -100,12 +98,12 @@ def current(run: RunPaths) -> list[Excluded]:
     return list(found.values())
 
 
-def names(run: RunPaths, cfg: Config) -> list[str]:
+def excluded_names(run: RunPaths, cfg: Config) -> list[str]:
     """What sbatch is to leave out: the nodes of the settings, as they are written there, and those that failed."""
-    return list(dict.fromkeys([*filter(None, [cfg.cluster.exclude]), *(bad.node for bad in current(run))]))
+    return list(dict.fromkeys([*filter(None, [cfg.cluster.exclude]), *(bad.node for bad in read_excluded(run))]))
 
 
-def add(run: RunPaths, cluster: ClusterConfig, node: str, why: str, job: str | None) -> str | None:
+def exclude(run: RunPaths, cluster: ClusterConfig, node: str, why: str, job: str | None) -> str | None:
     """Leave a node out, too; returns why not, if that would be too many: what stops on so many is not their fault."""
     partition = os.environ.get("SLURM_JOB_PARTITION") or cluster.partition
     total = len(_usable(cluster, partition) or ())
@@ -113,7 +111,7 @@ def add(run: RunPaths, cluster: ClusterConfig, node: str, why: str, job: str | N
     with paths.open_own(run.excluded, "ab") as file:
         with contextlib.suppress(OSError):  # a file system without locks: several jobs at once may add one each
             fcntl.flock(file, fcntl.LOCK_EX)
-        others = sorted({bad.node for bad in current(run)} - {node})
+        others = sorted({bad.node for bad in read_excluded(run)} - {node})
         if len(others) < most:
             ledger.append(run.excluded, node=node, why=why, job=job)
             return None
@@ -123,28 +121,30 @@ def add(run: RunPaths, cluster: ClusterConfig, node: str, why: str, job: str | N
     )
 
 
-def check(run: RunPaths, cfg: Config) -> None:
+def check_excluded(run: RunPaths, cfg: Config) -> None:
     """Some node of the partition is not left out.
 
     Raises: InputError naming those that are, why, and how to use them again.
     """
-    if not current(run):
+    if not read_excluded(run):
         return
     serving = in_service(cfg.cluster.partition)
-    left_out = set((scheduler.ask(["scontrol", "show", "hostnames", ",".join(names(run, cfg))]) or "").split())
+    left_out = set((scheduler.ask(["scontrol", "show", "hostnames", ",".join(excluded_names(run, cfg))]) or "").split())
     if serving and serving <= left_out:
         where = f"partition {cfg.cluster.partition}" if cfg.cluster.partition else "the default partition"
-        raise InputError("\n".join([f"every node in service of {where} is left out: no job could start", *notes(run)]))
+        raise InputError(
+            "\n".join([f"every node in service of {where} is left out: no job could start", *exclusion_notes(run)])
+        )
 
 
-def notes(run: RunPaths) -> list[str]:
+def exclusion_notes(run: RunPaths) -> list[str]:
     """A line for each node that is left out, and how to use them again."""
-    found = current(run)
+    found = read_excluded(run)
     lines = [f"node {bad.node} is left out since {bad.since}, for {LAPSE_H} h: it {bad.why}" for bad in found]
-    return [*lines, f"    to use {'it' if len(found) == 1 else 'them'} again: {lift(run)}"] if found else []
+    return [*lines, f"    to use {'it' if len(found) == 1 else 'them'} again: {lift_exclusions(run)}"] if found else []
 
 
-def lift(run: RunPaths) -> str:
+def lift_exclusions(run: RunPaths) -> str:
     """The command that makes a run use all nodes again."""
     return f"rm {shlex.quote(str(run.excluded))}"
 

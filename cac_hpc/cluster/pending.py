@@ -8,22 +8,18 @@ Source: job_reason_string() of 22.05.8, job_state_reason_string() of 24.11.5 and
 
 from __future__ import annotations
 
-import re
-from typing import Literal, NamedTuple
-
-from cac_hpc.run.causes import CANCEL_AND_RESUME, RELEASE
 import functools
 import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from cac_hpc.cluster import limits
 from cac_hpc.cluster.limits import Excess, Limits
 from cac_hpc.run import settings
-from cac_hpc.run.causes import CANCEL_AND_RESUME, SECTIONS
+from cac_hpc.run.causes import CANCEL_AND_RESUME, RELEASE, SECTIONS
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 
@@ -154,7 +150,7 @@ LIMIT = re.compile(  # the names of limits are made by a rule; without Assoc it 
 _KNOWN = {name: reason for names, reason in NAMES.items() for name in names.split()}
 
 
-def meaning(said: str) -> Reason | None:
+def reason_for(said: str) -> Reason | None:
     """What a reason means, as squeue prints it; None of one that is not known here."""
     said = said.strip()
     for begins, reason in SENTENCES.items():
@@ -243,7 +239,7 @@ class Remedies:
         return self._known[stage, reason]
 
     def _find(self, section: str, reason: str) -> Remedy | None:
-        limit, meaning = LIMIT.fullmatch(reason), meaning(reason)
+        limit, meaning = LIMIT.fullmatch(reason), reason_for(reason)
         asks = re.search(r" --cluster\.(.+?) (OTHER|LESS)$", (meaning and meaning.help) or "")
         if not limit and not asks:
             return None

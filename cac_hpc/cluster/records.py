@@ -7,17 +7,13 @@ A record is found under the id of its job or array task, as ``123`` or ``123_4``
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
-import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
+from typing import Any, Literal, NamedTuple
 
 from cac_hpc.run import paths, provenance
 from cac_hpc.run.paths import RunPaths

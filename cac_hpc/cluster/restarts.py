@@ -132,13 +132,13 @@ def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, w
     others = {bad["node"] for bad in stages.bad_nodes(run) if bad.get("job") == here.job} - {node}
     if here.job is None or len(others) >= cfg.cluster.attempts:
         return end(run, tasks, Cause("nodes_given_up", count=len(others), after=cause), code=1)
-    if limit := nodes.add(run, cfg.cluster, node, wrong, here.job):
+    if limit := nodes.exclude(run, cfg.cluster, node, wrong, here.job):
         return end(run, tasks, Cause("node_kept", detail=limit, after=cause), code=1)
     for task in tasks:
         ledger.record(run.ledger, task.stage.name, task.index, "requeued", cause, job=here.job, node=node)
     if refusal := _requeue(run, here.job):
         return end(run, tasks, Cause("not_started_elsewhere", detail=refusal, after=cause), code=1)
-    if refusal := _insist(partial(scheduler.exclude, here.job, nodes.names(run, cfg), records.owner_of(run))):
+    if refusal := _insist(partial(scheduler.exclude, here.job, nodes.excluded_names(run, cfg), records.owner_of(run))):
         log.warning("SLURM may take this node again: %s", refusal)  # then it is left again
     return RESUMABLE
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from signal import SIG_IGN, SIGKILL, SIGTERM, signal
 
 from cac_hpc.cluster import records
-from cac_hpc.cluster.records import Owner
-from cac_hpc.cluster.records import FINAL, Accounted, Listing
+from cac_hpc.cluster.records import FINAL, Accounted, Listing, Owner
 from cac_hpc.machine import environment
 
 TIMEOUT_S = 20

@@ -272,7 +272,7 @@ def _executor(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], a
     """A submitit executor with all that the stage asks of SLURM."""
     import submitit
 
-    cluster, excluded = cfg.cluster, nodes.names(run, cfg)
+    cluster, excluded = cfg.cluster, nodes.excluded_names(run, cfg)
     executor = submitit.SlurmExecutor(folder=run.slurm)
     parameters: dict[str, Any] = {
         "job_name": records.job_name(run, stage.name),

@@ -7,32 +7,35 @@ queue.
 
 from __future__ import annotations
 
+import dataclasses
+import platform
 import pwd
 import re
 import signal
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from cac_hpc.cluster import pending
-from cac_hpc.cluster.records import OUT_OF_MEMORY_SIGNAL, STATES, Accounted, Queued, State, base_state, ending_signal
+from cac_hpc.cluster import pending, records, scheduler
+from cac_hpc.cluster.pending import Remedies
+from cac_hpc.cluster.records import (
+    OPEN,
+    OUT_OF_MEMORY_SIGNAL,
+    STATES,
+    Accounted,
+    Listing,
+    Queued,
+    State,
+    base_state,
+    ending_signal,
+)
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE
-from cac_hpc.run.causes import RELEASE, RESUME, Cause
-import dataclasses
-import platform
-import time
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from cac_hpc.cluster import records, scheduler
-from cac_hpc.cluster.records import OPEN, Accounted, Listing, Queued
-from cac_hpc.cluster.pending import Remedies
-
-from cac_hpc.machine import processes
 from cac_hpc.run import causes, stages
-from cac_hpc.run.causes import Cause
+from cac_hpc.run.causes import RELEASE, RESUME, Cause
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, TaskState
 from cac_hpc.train import heartbeat
@@ -151,7 +154,7 @@ def _in_queue(known: Evidence, job: Queued) -> Verdict:
 
 
 def _waiting(known: Evidence, job: Queued) -> Verdict:
-    cause, found = Cause("in_queue", words="waits", slurm=job.reason, after=known.cause), pending.meaning(job.reason)
+    cause, found = Cause("in_queue", words="waits", slurm=job.reason, after=known.cause), pending.reason_for(job.reason)
     if found is None:
         return Verdict("queued", cause)
     held = found.kind in ("held", "never starts")
@@ -266,7 +269,7 @@ def _who(state: str) -> str | None:
     return f"user {user}"
 
 
-class Outlook:
+class RunStates:
     """Where a run stands, looked at once or again and again: a look is one call of squeue, and of sacct at most one."""
 
     def __init__(self, run: RunPaths) -> None:
@@ -290,11 +293,7 @@ class Outlook:
 
     def _queued(self, jobs: Sequence[TaskState], listing: Listing) -> dict[str, Queued]:
         found = {state.job: (listing.find(state.job), state.since) for state in jobs if state.job}
-        return {
-            job: queued
-            for job, (queued, since) in found.items()
-            if queued and is_ours(queued, self.token, since)
-        }
+        return {job: queued for job, (queued, since) in found.items() if queued and is_ours(queued, self.token, since)}
 
     def _accounts(self, left: Sequence[TaskState]) -> Mapping[str, Accounted]:
         """What accounting says of the jobs that have left the queue, where that matters."""

@@ -11,8 +11,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from cac_hpc.dataset.sheets import Cell, ColumnError, SheetError, read_sheet
-from cac_hpc.dataset.sheets import by_spelling, near_miss, normalised, spellings
+from cac_hpc.dataset.sheets import (
+    Cell,
+    ColumnError,
+    SheetError,
+    by_spelling,
+    near_miss,
+    normalised,
+    read_sheet,
+    spellings,
+)
 from cac_hpc.run import escaping
 from cac_hpc.run.config import InputError, LabelsConfig
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import datetime
+import difflib
 import io
 import re
+import unicodedata
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,10 +23,6 @@ from openpyxl.utils import get_column_letter  # type: ignore[import-untyped]
 from cac_hpc.dataset import workbook
 from cac_hpc.dataset.workbook import WorkbookError
 from cac_hpc.run import paths
-import difflib
-import re
-import unicodedata
-from collections.abc import Iterable, Mapping
 
 ERRORS = {"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#GETTING_DATA", "#SPILL!", "#CALC!"}
 EAST_ASIAN_DATES = {*range(27, 37), *range(50, 59), *range(71, 82)}  # ids of number formats: ECMA-376-1 18.8.30

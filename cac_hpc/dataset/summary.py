@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from cac_hpc.run import logs
-from cac_hpc.run.config import Checks, Config
-from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass
-
 from cac_hpc.dataset import plan
-from cac_hpc.run.config import Config, InputError
+from cac_hpc.run import logs
+from cac_hpc.run.config import Checks, Config, InputError
 from cac_hpc.volumes import files
 from cac_hpc.volumes.readers import reader_of
 
@@ -261,7 +257,7 @@ class Preview:
     refused: Counter[str]
 
 
-def look(cfg: Config, labelled: Collection[str]) -> Preview:
+def preview(cfg: Config, labelled: Collection[str]) -> Preview:
     """Read the headers of the first studies.
 
     Args:
@@ -289,7 +285,7 @@ def look(cfg: Config, labelled: Collection[str]) -> Preview:
     return Preview(found.lines, sum(study in labelled for study in first), found.refused)
 
 
-def check(found: Preview, num_labelled: int, cfg: Config) -> str | None:
+def preview_fault(found: Preview, num_labelled: int, cfg: Config) -> str | None:
     """Compare the studies that cannot be used with what pack.limits.rejected_studies allows.
 
     Args:

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cac_hpc.dataset import leaks, splits
+from cac_hpc.dataset import leaks, shards, splits
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.run import digests, paths
-from cac_hpc.run.config import Config, InputError
-from cac_hpc.run.paths import DatasetPaths, FoldPaths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Audit, Damaged, Json, Training
-from cac_hpc.train import fencing
-from cac_hpc.train.predictions import Predictions
-import shlex
-from pathlib import Path
-
-from cac_hpc.dataset import shards
 from cac_hpc.evaluation import report_json
-from cac_hpc.run import config, settings
+from cac_hpc.run import config, digests, paths, settings
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, InputError
-from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
 from cac_hpc.statistics import results
-from cac_hpc.statistics.results import FORMAT_VERSION, Damaged, Json, Report
+from cac_hpc.statistics.results import FORMAT_VERSION, Audit, Damaged, Json, Report, Training
+from cac_hpc.train import fencing
+from cac_hpc.train.predictions import Predictions
 
 NAMED = 5  # studies that a message names
 SAME_LABELS = "the folds were made from the labels that the dataset was sealed with"
@@ -154,7 +146,7 @@ def _check_some(predictions: Predictions, fold: Fold) -> None:
         )
 
 
-def check(cfg: Config) -> None:
+def check_split_by_slice(cfg: Config) -> None:
     """The run that a contrast run is contrasted with is finished, divides patients, and is like it in all else.
 
     Raises: InputError saying what to do.

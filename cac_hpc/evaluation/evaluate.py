@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import splits
-from cac_hpc.evaluation import baseline, comparison, occlusion
+from cac_hpc.evaluation import baseline, comparison
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.run.config import InputError, ReportConfig
@@ -62,8 +62,8 @@ def evaluate(
         status=status,
         audits=inputs.audits,
         inflation=None,
-        rule=baseline.compare(found, studies, edges, cfg),
-        occlusion=occlusion.compare(found, views, studies, inputs.blanking, num_categories, cfg),
+        rule=baseline.compare_with_rule(found, studies, edges, cfg),
+        occlusion=baseline.compare_occluded(found, views, studies, inputs.blanking, num_categories, cfg),
     )
     return replace(report, inflation=_inflation(inputs, report))
 

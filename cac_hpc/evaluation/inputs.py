@@ -12,8 +12,8 @@ import pandas as pd
 
 from cac_hpc.dataset import sealed, shards, splits
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.evaluation import audit, occlusion, pairing, published
-from cac_hpc.evaluation.occlusion import Blanking, Views
+from cac_hpc.evaluation import audit, baseline, pairing, published
+from cac_hpc.evaluation.baseline import Blanking, Views
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.evaluation.published import PublishedTable
 from cac_hpc.run import causes, config, digests, paths, settings
@@ -139,7 +139,7 @@ def _read_fold(
         audit.check_rows(found, fold, studies)
     except ValueError as error:
         return str(error)
-    return FoldResult(found, occlusion.read_views(files, index, facts.get("views_sha256", {}), num_categories), facts)
+    return FoldResult(found, baseline.read_views(files, index, facts.get("views_sha256", {}), num_categories), facts)
 
 
 def _read_published(named: str | None, names: Sequence[str]) -> PublishedTable | Absent | None:
@@ -158,7 +158,7 @@ def _read_reference(cfg: Config, root: Path) -> Finished | Absent | None:
     if cfg.split.contrast_to is None:
         return None
     try:
-        audit.check(cfg)
+        audit.check_split_by_slice(cfg)
         return pairing.read([Path(cfg.split.contrast_to)])[0]
     except (InputError, OSError) as error:
         here = shlex.quote(str(root))

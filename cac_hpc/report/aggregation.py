@@ -10,7 +10,7 @@ from pathlib import Path
 from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
-from cac_hpc.report import circumstances, manifest, pages, pictures, publishing, tables, wording
+from cac_hpc.report import archive, circumstances, pages, pictures, publishing, tables, wording
 from cac_hpc.report.circumstances import Circumstances
 from cac_hpc.run import causes, escaping, ledger, paths, settings, stages
 from cac_hpc.run.causes import Cause
@@ -31,7 +31,7 @@ def aggregate(root: Path) -> bool:
     were sealed, or a patient is on both sides of a fold.
     """
     run = RunPaths(root)
-    if processes.supervisor() is None and (seen := publishing.look(run)).surely:
+    if processes.supervisor() is None and (seen := publishing.find_expected(run)).surely:
         return provisional(root, seen.at_work)
     with ledger.stage(run.ledger, "aggregate", None), publishing.elsewhere(run.report) as made:
         report = _make(replace(run, report_in=made), None)
@@ -52,7 +52,7 @@ def provisional(root: Path, at_work: Mapping[int, str] | None = None) -> bool:
     Returns and raises as `aggregate`.
     """
     run = RunPaths(root)
-    at_work = publishing.look(run).at_work if at_work is None else at_work
+    at_work = publishing.find_expected(run).at_work if at_work is None else at_work
     with publishing.elsewhere(run.report) as made:
         keeps = publishing.stays(run.report)
         report = _make(replace(run, report_in=made), at_work)
@@ -80,7 +80,7 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     histories = {fold: run.fold(fold).history for fold in found.results}
     pictures.draw(run.report / "figures", report, histories, run.dataset(cfg.data.packed_dir), cfg.report)
     write(run.report, report, circumstances.collect(run, cfg), cfg.report.window_hu)
-    manifest.write(run.report)
+    archive.write_checksums(run.report)
     report_json.write(run.report_json, report)
     return report
 
@@ -96,7 +96,7 @@ def _missing(run: RunPaths, faults: Mapping[int, str | None], at_work: Mapping[i
 
     def reason(fold: int, fault: str | None) -> str:
         invalid = fault and Cause("predictions_invalid", words=_without_places(fault, run.root, run.fold(fold).root))
-        return causes.sentence(causes.shareable(invalid or publishing.cause(states, fold), run.root))
+        return causes.sentence(causes.shareable(invalid or publishing.cause_of_fold(states, fold), run.root))
 
     return [
         MissingFold(fold, fold in at_work, at_work.get(fold) or reason(fold, fault)) for fold, fault in faults.items()
@@ -138,7 +138,7 @@ def texts(folder: Path, report: Report, found: Circumstances, window_hu: Sequenc
     """
     return {
         **pages.of_report(folder, report, found, window_hu),
-        paths.page_name(report.status, "md"): tables.page(report),
+        paths.page_name(report.status, "md"): tables.markdown(report),
         **{f"tables/{name}": escaping.csv_text(table) for name, table in tables.csv(report).items()},
         **{f"tables/{name}": text for name, text in tables.latex(report).items()},
     }

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from cac_hpc.evaluation import report_json
-from cac_hpc.report import manifest, terminal
+from cac_hpc.report import terminal
 from cac_hpc.report.terminal import OtherVersion
 from cac_hpc.run import digests, paths, provenance
 from cac_hpc.run.config import InputError, WorkError
@@ -57,6 +57,7 @@ LINK = "is a link, which may lead out of the run; put the real file or folder in
 AGAIN = "python jobs/aggregate.py --run RUN makes the report again"
 NO_LIST = f"not there, wanted the list of the files that the report wrote; {AGAIN}"
 CHANGED = f"is not as the report wrote it, so it does not go out with it; move it away, or {AGAIN}"
+CHECKSUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +129,9 @@ def survey(root: Path, choice: Selection) -> Offer:
     stored = RunPaths(root).report_json
     if not stored.is_file():
         raise InputError(f"{stored}: there is no report yet; python jobs/status.py {root} says where the run stands")
-    listed = manifest.read(stored.parent)
+    listed = read_checksums(stored.parent)
     if listed is None:
-        raise InputError(f"{stored.parent / manifest.NAME}: {NO_LIST}")
+        raise InputError(f"{stored.parent / CHECKSUMS}: {NO_LIST}")
     written = {f"report/{name}": digest for name, digest in listed.items()}
     found = (path for pattern in choice.taken for path in root.glob(pattern))
     names = sorted(name for path in found if choice.admits(name := path.relative_to(root).as_posix()))
@@ -328,3 +329,19 @@ def _scratch_folder(folder: Path, stem: str) -> Iterator[Path]:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_checksums(folder: Path) -> None:
+    """List every file of a report that was made in a folder of its own."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = (f"{digests.file_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+    paths.write_text(folder / CHECKSUMS, "".join(lines))
+
+
+def read_checksums(folder: Path) -> dict[str, str] | None:
+    """SHA-256 of every file that the report wrote, by its name relative to the folder; None if there is no list."""
+    try:
+        text = (folder / CHECKSUMS).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    return {name: digest for digest, name in re.findall(r"^([0-9a-f]{64})  (.+)$", text, re.MULTILINE)}

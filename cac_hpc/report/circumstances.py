@@ -14,7 +14,7 @@ import pandas as pd
 
 from cac_hpc.cluster import usage
 from cac_hpc.cluster.usage import StageUse
-from cac_hpc.run import paths, provenance, snapshot
+from cac_hpc.run import paths, provenance
 from cac_hpc.run.config import Config
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
@@ -78,7 +78,7 @@ def _provenance(path: Path) -> dict[str, Any]:
     collected = paths.read_json(path)
     if not isinstance(collected, dict) or not isinstance(collected.get("packages", {}), dict):
         raise ValueError("wanted an object, its packages by name")
-    return provenance.shareable(collected) | snapshot.shareable(RunPaths(path.parent))
+    return provenance.shareable(collected) | provenance.shareable_code(RunPaths(path.parent))
 
 
 def _speed(fold: int, path: Path) -> FoldSpeed:

@@ -12,8 +12,7 @@ import pandas as pd
 
 from cac_hpc.evaluation import comparison, report_json
 from cac_hpc.report import wording
-from cac_hpc.report.tables import table
-from cac_hpc.report.tables import Row
+from cac_hpc.report.tables import Row, markdown_table
 from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.settings import ReportOptions
 from cac_hpc.statistics import results
@@ -71,7 +70,7 @@ def markdown(found: Sequence[Comparison]) -> str:
                 name = f"category {category.category}"
                 rows += _figure_rows({f"{key}, {name}": value for key, value in category.figures.items()})
             parts += [f"### {_level_title(level, at_level, letters)}"]
-            parts += [table(_columns(letters), rows), *_without_interval(at_level.figures)]
+            parts += [markdown_table(_columns(letters), rows), *_without_interval(at_level.figures)]
         parts += [_sign_test(one, letters)]
     return logs.harmless("\n\n".join([*parts, "## How it was counted", *methods(found)]) + "\n")
 

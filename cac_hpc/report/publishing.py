@@ -14,22 +14,18 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from cac_hpc.machine import processes
-from cac_hpc.report import archive, manifest
-from cac_hpc.run import digests, paths, stages
-from cac_hpc.run.config import InputError
-from collections.abc import Iterable
-from typing import NamedTuple
-
-from cac_hpc.cluster.verdicts import Outlook
 from cac_hpc.cluster.records import OPEN
-from cac_hpc.run import lock
+from cac_hpc.cluster.verdicts import RunStates
+from cac_hpc.machine import processes
+from cac_hpc.report import archive
+from cac_hpc.run import digests, lock, paths, stages
 from cac_hpc.run.causes import Cause
+from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import TaskState
 
@@ -39,7 +35,7 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 OURS = {  # in any report, whether it has a list of its files or not
     "report.json",
     "circumstances.json",
-    manifest.NAME,
+    archive.CHECKSUMS,
     *(paths.page_name(status, *kind) for kind in paths.PAGES for status in paths.STATUSES),
 }
 DOING = {
@@ -143,7 +139,7 @@ def _moved(new: Path, place: Path) -> bool:
 
 def _discard(old: Path, report: Path) -> None:
     """Remove a report that is not there any more, after moving what people have put into it to the one that is."""
-    ours = OURS | set(manifest.read(old) or ())
+    ours = OURS | set(archive.read_checksums(old) or ())
     for _ in range(LOOKS):  # a file of people's may arrive while another process carries it
         for path in [path for path in old.rglob("*") if path.is_symlink() or not path.is_dir()]:
             name = path.relative_to(old)
@@ -200,7 +196,7 @@ def _is_left(folder: Path) -> bool:
     return found is not None and found[1] == platform.node() and processes.start_time(int(found[2])) is None
 
 
-class Look(NamedTuple):
+class Expected(NamedTuple):
     """What may still come by itself.
 
     at_work: the folds that may come to a result, and what each is doing. surely: whether one of them is known to be at
@@ -212,20 +208,20 @@ class Look(NamedTuple):
     aggregates: bool
 
 
-def look(run: RunPaths) -> Look:
+def find_expected(run: RunPaths) -> Expected:
     launching = lock.is_held(run.lock)  # a launcher on this machine starts what is planned
     states = [
-        state for state in Outlook(run).states() if state.state in OPEN or (state.state == "planned" and launching)
+        state for state in RunStates(run).states() if state.state in OPEN or (state.state == "planned" and launching)
     ]
     folds = {state.task: state for state in states if state.stage == "folds" and state.task is not None}
-    return Look(
+    return Expected(
         at_work={index: _doing(state) for index, state in folds.items()},
         surely=any(state.state != "unknown" for state in folds.values()),
         aggregates=any(state.stage == "aggregate" for state in states),
     )
 
 
-def cause(states: Iterable[TaskState], fold: int) -> Cause:
+def cause_of_fold(states: Iterable[TaskState], fold: int) -> Cause:
     """Why a fold has ended without a result, by what the ledger says of all tasks."""
     found = next((state for state in states if (state.stage, state.task) == ("folds", fold)), None)
     if found is None or found.state in ("planned", "submitted"):

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NoReturn
 
-from cac_hpc.report import archive, manifest
+from cac_hpc.report import archive
 from cac_hpc.report.archive import Item, Offer, Selection
 from cac_hpc.run import digests, logs, paths
 from cac_hpc.run.config import InputError, WorkError
@@ -85,7 +85,7 @@ REFUSALS = {
     "report": "there is no report yet; python jobs/status.py RUN, started there, says where the run stands",
     "tool": "has neither sha256sum nor shasum, wanted one of them on PATH",
     "link": archive.LINK,
-    "list": f"report/{manifest.NAME}: {archive.NO_LIST}",
+    "list": f"report/{archive.CHECKSUMS}: {archive.NO_LIST}",
     "changed": archive.CHANGED,
     "access": "may not be read by this user; ask its owner",
 }
@@ -295,7 +295,7 @@ def _script(place: RemoteFolder, choice: Selection, mark: str) -> str:
         "MARK": mark,
         "FOLDER": shlex.quote(folder),
         "TAKEN": " ".join(choice.taken),
-        "SUMS": manifest.NAME,
+        "SUMS": archive.CHECKSUMS,
         "LEFT_OUT": "".join(f"|{pattern}" for pattern in choice.left_out),
     }
     return re.sub("|".join(words), lambda found: words[found[0]], SCRIPT)

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cac_hpc.report import archive, publishing, remote, terminal
-from cac_hpc.report.publishing import Look
 from cac_hpc.report.archive import Offer, Selection
+from cac_hpc.report.publishing import Expected
 from cac_hpc.report.remote import RemoteFolder
 from cac_hpc.run import logs, paths, settings, stages
 from cac_hpc.run.config import InputError, WorkError
@@ -86,7 +86,7 @@ def _bring_up_to_date(root: Path) -> None:
         logs.log.warning("this report is an older one, for a new one cannot be made (%s)", error)
 
 
-def _behind(root: Path) -> Look | None:
+def _behind(root: Path) -> Expected | None:
     """What may still come, if folds are done and the report is not final, or has not all that are done, or folds go on.
 
     A report of folds that are not there any more is all that is left of them.
@@ -104,7 +104,7 @@ def _behind(root: Path) -> Look | None:
         return None
     if status == "COMPLETE" or not done or not there <= done:
         return None
-    seen = publishing.look(run)
+    seen = publishing.find_expected(run)
     return seen if status != "PARTIAL" or there < done or seen.surely else None
 
 

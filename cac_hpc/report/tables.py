@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from cac_hpc.report import rows, wording
-from cac_hpc.run import logs
+from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
     Absent,
     Baseline,
     ComparedLevel,
+    Comparison,
     Figure,
     Level,
     Matrix,
@@ -20,12 +22,6 @@ from cac_hpc.statistics.results import (
     Published,
     Report,
 )
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-
-from cac_hpc.report import rows, wording
-from cac_hpc.run import escaping, logs
-from cac_hpc.statistics.results import Absent, Comparison, Level, Report
 
 FIGURE_COLUMNS = ["level", "unit", "of", "figure", "category", "value", "n", "low", "high", "interval", "note"]
 PRINTED = {  # what a paper's table of results has
@@ -197,24 +193,24 @@ def _fold_table(results: Level) -> pd.DataFrame:
     return pd.DataFrame(cells).astype(dict.fromkeys(counts, "Int64"))
 
 
-def page(report: Report) -> str:
+def markdown(report: Report) -> str:
     """The report as text."""
     report = _escaped(report)
     parts = [f"# {wording.title(report)}"]
     parts += [f"**{line}**" for line in [report.banner] if line]
     parts += [wording.verdict(report), *(f"**{line}**" for line in wording.inflation(report))]
-    parts += [table(rows.INFLATION, found)] if (found := rows.inflation(report)) else []
+    parts += [markdown_table(rows.INFLATION, found)] if (found := rows.inflation(report)) else []
     parts += [*wording.missing_lines(report), wording.cohort(report), *wording.crop(report.cohort.intake)]
     for level, results in wording.tested(report):
         parts += _level(level, results, report)
     for section in rows.compared(report):
         parts += [f"## {section.heading}", *section.lines]
-        parts += [part for one in section.tables for part in (f"{one.caption}:", table(one.columns, one.rows))]
+        parts += [part for one in section.tables for part in (f"{one.caption}:", markdown_table(one.columns, one.rows))]
     parts += ["## How it was counted", *wording.methods(report), "## What this does not say", *wording.limits(report)]
     return logs.harmless("\n\n".join(parts) + "\n")
 
 
-def table(columns: Sequence[str], found: Iterable[Sequence[str]]) -> str:
+def markdown_table(columns: Sequence[str], found: Iterable[Sequence[str]]) -> str:
     """A table of these rows; all columns but the first are aligned to the right."""
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *found]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
@@ -226,23 +222,23 @@ def _level(level: str, results: Level, report: Report) -> list[str]:
     return [
         f"## {level.capitalize()} level",
         f"Unit: {results.unit}; {results.counting}. In brackets 95 % intervals; sd over the folds.",
-        table(["", *rows.fold_columns(results)], rows.figures(results)),
+        markdown_table(["", *rows.fold_columns(results)], rows.figures(results)),
         wording.sign_test(pooled),
         "Confusion matrix, pooled over the folds, rows true, columns predicted:",
-        table(["true \\ predicted", *names], rows.matrix(names, pooled)),
-        table(rows.category_columns(level, pooled), rows.categories(names, pooled)),
+        markdown_table(["true \\ predicted", *names], rows.matrix(names, pooled)),
+        markdown_table(rows.category_columns(level, pooled), rows.categories(names, pooled)),
         *(
             part
             for found in [published] if found
             for part in (
                 f"Beside it {escaping.markdown(wording.published_title(found))}:",
-                table(rows.category_columns(level, found), rows.categories(names, found)),
+                markdown_table(rows.category_columns(level, found), rows.categories(names, found)),
             )
         ),
-        *([table(columns, cells)] if cells else []),
+        *([markdown_table(columns, cells)] if cells else []),
         *notes,
         wording.calibration(results),
-        table(["highest probability", "n", "its mean", "accuracy"], rows.reliability(results)),
+        markdown_table(["highest probability", "n", "its mean", "accuracy"], rows.reliability(results)),
         *wording.other_rules(results),
     ]  # fmt: skip
 

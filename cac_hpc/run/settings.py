@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cac_hpc.run import composition, config, fields, logs
+from cac_hpc.run import composition, config, logs
 from cac_hpc.run.config import (
     ClusterConfig,
     Config,
@@ -96,7 +96,7 @@ def parse_launch(doc: str | None, argv: Sequence[str] | None = None) -> tuple[Co
     if not arguments and known.resume is None:
         raise InputError("no settings given, wanted --config FILE (try configs/demo.yaml)")
     given = composition.options(arguments)
-    cfg = fields.build(Config, composition.compose(given, _resumed(known.resume, given)))
+    cfg = composition.build(Config, composition.compose(given, _resumed(known.resume, given)))
     if known.print_config:
         print(config.to_yaml(cfg), end="")
         raise SystemExit(0)
@@ -249,7 +249,7 @@ def load(path: Path) -> Config:
     """
     stored = composition.read_stored(path)
     try:
-        return fields.build(Config, stored)
+        return composition.build(Config, stored)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 

@@ -6,6 +6,7 @@ P patient, K category, C column of sums.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +21,6 @@ from cac_hpc.statistics import agreement, intervals, metrics, results
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.metrics import Metric, RankCorrelation
 from cac_hpc.statistics.units import Units, num_distinct, patient_units, pooling_rules
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
 
 FOLD = intervals.none("intervals are those of the pooled figures")
 OF_SLICES = intervals.none("a score belongs to a study and not to a slice: see the patient level")
@@ -65,7 +61,7 @@ def groups(scheme: Scheme, edges: Sequence[float]) -> np.ndarray:
     return np.searchsorted(scheme.edges, (-math.inf, *edges), side="right")
 
 
-def note(scheme: Scheme, scores: np.ndarray | None) -> str | None:
+def scheme_note(scheme: Scheme, scores: np.ndarray | None) -> str | None:
     """How "up to 100" relates to others' "below 100", by the scores (N,) of the units, NaN where unknown."""
     if scheme.key != "at_100":
         return None
@@ -328,7 +324,7 @@ def _collapsed(scheme: Scheme, sums: Sums, edges: Sequence[float], score: np.nda
         return results.Collapsed(scheme.key, names, groups=None, note=f"undefined: {error}", pooled=None)
     draws = None if sums.matrix_BKK is None else agreement.collapse(sums.matrix_BKK, group_K)
     coarser = Sums(agreement.collapse(sums.matrix_PKK, group_K), sums.calibration_P, draws)
-    note = note(scheme, None if np.isnan(score).all() else score)
+    note = scheme_note(scheme, None if np.isnan(score).all() else score)
     return results.Collapsed(scheme.key, names, group_K.tolist(), note, summary(coarser))
 
 

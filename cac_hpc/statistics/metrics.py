@@ -12,15 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from cac_hpc.statistics import agreement
-from cac_hpc.statistics.results import SignTest
-from dataclasses import dataclass
-
-import numpy as np
-
-from cac_hpc.statistics import intervals
+from cac_hpc.statistics import agreement, intervals
 from cac_hpc.statistics.agreement import ratio
-from cac_hpc.statistics.results import Bin
+from cac_hpc.statistics.results import Bin, SignTest
 
 Form = Callable[[np.ndarray], np.ndarray]
 FEWEST = 3  # units that a correlation or a spread is worked out from: two tell nothing of any others

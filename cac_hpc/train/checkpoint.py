@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
-import torch
-
-from cac_hpc.run import digests, paths
-from cac_hpc.run.config import InputError
-from cac_hpc.run.logs import log
-import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from cac_hpc.run.config import Config
+from cac_hpc.run import digests, paths
+from cac_hpc.run.config import Config, InputError
+from cac_hpc.run.logs import log
 from cac_hpc.train import distributed, models, optimizers
 from cac_hpc.train.distributed import World
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from signal import SIGTERM
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -15,14 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cac_hpc.run import logs
-import platform
-import shlex
-from collections.abc import Sequence
-from pathlib import Path
-from signal import SIGTERM
-
-from cac_hpc.run import ledger, stages
+from cac_hpc.run import ledger, logs, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
@@ -185,7 +182,7 @@ def start_ranks(root: Path, fold: int, options: str) -> int:
     told_already = any(event.get("killed") == getattr(victim, "rank", None) for event in since)  # by another rank
     has_saved = any(event["event"] == "ended" and (event.get("ok") or event.get("resumable")) for event in since)
     if victim and not told_already and not has_saved:  # asked to stop again while it leaves, it ends at once
-        cause, newest = cause_of(run, fold, victim), fencing.newest_number(files.attempts)
+        cause, newest = cause_of_failure(run, fold, victim), fencing.newest_number(files.attempts)
         log.error("%s", cause)
         facts = {"lost": True, "final": True, "attempt": newest if newest > before else None}
         ledger.record(run.ledger, "folds", fold, "ended", cause, ok=False, **facts)
@@ -201,7 +198,7 @@ def killed(failures: Sequence[Failure]) -> Failure | None:
     return None
 
 
-def cause_of(run: RunPaths, fold: int, victim: Failure) -> Cause:
+def cause_of_failure(run: RunPaths, fold: int, victim: Failure) -> Cause:
     """Where a rank was when a signal ended it, and which signal."""
     pulses = [pulse for pulse in heartbeat.read_pulses(run.fold(fold)) if pulse.node == platform.node()]
     known = next((pulse for pulse in pulses if (pulse.rank, pulse.pid) == (victim.rank, victim.pid)), None)

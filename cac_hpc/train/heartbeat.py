@@ -7,10 +7,13 @@ collective operation, a rank cannot tell which other one it waits for; here it i
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import platform
+import re
 import signal
+import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,14 +28,6 @@ from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import FoldPaths
 from cac_hpc.train.fencing import Fence, Fenced
-import csv
-import re
-import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-from cac_hpc.run.paths import FoldPaths
 
 PERIOD_S = 1.0  # between two pulses
 SILENT_S = 15.0  # without a pulse: stopped, or its node is lost

@@ -22,12 +22,12 @@ from cac_hpc.run.config import Config, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths
 from cac_hpc.train import augment, checkpoint, distributed, networks, slices, steps
+from cac_hpc.train.checkpoint import TrainingState
 from cac_hpc.train.distributed import Agreement, World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
 from cac_hpc.train.residency import Loaded
 from cac_hpc.train.slices import Units
-from cac_hpc.train.checkpoint import TrainingState
 from cac_hpc.train.steps import Share
 
 GENERATIONS = 2  # checkpoints that are kept

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -89,7 +85,7 @@ def _repeated(study: np.ndarray, at: np.ndarray) -> int | None:
     return int(order[1:][same][0]) if same.any() else None
 
 
-def boxes(studies: pd.DataFrame, size: int) -> dict[str, tuple[int, int, int, int]]:
+def heart_boxes(studies: pd.DataFrame, size: int) -> dict[str, tuple[int, int, int, int]]:
     """The heart's box on the packed slices of each study in which it was found.
 
     Args:

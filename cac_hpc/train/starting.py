@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,24 +14,15 @@ import torch
 
 from cac_hpc.dataset import sealed, splits
 from cac_hpc.run import config, digests
-from cac_hpc.run.config import Config, InputError, TrainConfig, WorkError
+from cac_hpc.run.config import Config, InputError, Precision, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths, RunPaths
 from cac_hpc.train import checkpoint, distributed, models, predictions, residency, slices, steps
+from cac_hpc.train.checkpoint import TrainingState, new_state
 from cac_hpc.train.distributed import Agreement, World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
 from cac_hpc.train.passes import Attempt, FoldData
-from cac_hpc.train.checkpoint import TrainingState, new_state
-import dataclasses
-import resource
-import time
-
-import torch
-
-from cac_hpc.run.config import Config, Precision
-from cac_hpc.train import models, steps
-from cac_hpc.train.distributed import World
 
 PROBE_SLICES, PROBE_STEPS = 8, 3
 WORTH = 1.2  # times as fast as fp32 must bf16 be on a CPU: less is noise
@@ -90,7 +82,7 @@ def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
         for absent in np.setdiff1d(range(num_categories), label_U[train]):
             log.warning("no training slice is of category %s", cfg.labels.names[absent])
     weight_K = torch.tensor(weight, dtype=torch.float32, device=world.device)
-    box = predictions.boxes(studies, cfg.pack.size) if cfg.train.occlusion else {}
+    box = predictions.heart_boxes(studies, cfg.pack.size) if cfg.train.occlusion else {}
     names, number_N = np.unique(loaded.table.study, return_inverse=True)
     box_N4 = np.array([box.get(study, predictions.NOWHERE) for study in names.tolist()], np.int16)[number_N]
     return FoldData(loaded, units, torch.from_numpy(label_U).to(world.device), weight_K, box_N4, train, val, test)
@@ -115,7 +107,7 @@ def _circumstances(run: RunPaths, cfg: Config, world: World) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
         "dataset": digests.file_sha256(run.dataset(cfg.data.packed_dir).seal),
-        "device": name(world),
+        "device": device_name(world),
         "model": config.plain(cfg.model),
         "train": train,
     }
@@ -156,7 +148,7 @@ def _warm_up(attempt: Attempt) -> None:
         )
 
 
-def name(world: World) -> str:
+def device_name(world: World) -> str:
     """As its maker calls it; of a CPU what it computes with, on which the last digits depend."""
     if world.device.type == "cuda":
         return torch.cuda.get_device_name(world.device)

@@ -164,7 +164,7 @@ def _out_of_memory(cfg: Config, world: World) -> Cause:
         "(cluster.ranks_per_node), or set another train.residency"
     )
     peak_bytes = starting.peak_memory_mb(world) * 1e6
-    return Cause("device_out_of_memory", device=starting.name(world), peak_bytes=peak_bytes, advice=advice)
+    return Cause("device_out_of_memory", device=starting.device_name(world), peak_bytes=peak_bytes, advice=advice)
 
 
 def test_and_publish(attempt: Attempt, seconds: float) -> None:
@@ -205,7 +205,7 @@ def _facts(attempt: Attempt, tested: int, seconds: float, content: bytes, views:
         "chosen_by": cfg.train.evaluate,
         "ranks": attempt.world.size,
         "threads": torch.get_num_threads(),
-        "device": starting.name(attempt.world),
+        "device": starting.device_name(attempt.world),
         "precision": cfg.train.precision,
         "torch": str(torch.__version__),
         "residency": data.loaded.kind,

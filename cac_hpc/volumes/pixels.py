@@ -11,10 +11,6 @@ from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import images
 from cac_hpc.volumes.header import Header
 from cac_hpc.volumes.images import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, Image
-import numpy as np
-
-from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes.header import Header
 
 SLACK = 4096  # bytes by which compressed pixels may be more than twice as long as others
 AIR_HU = -1024  # the lowest value a CT scanner writes; what lies below it was not measured

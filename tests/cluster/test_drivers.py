@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cac_hpc.cluster import drivers
+from cac_hpc.cluster import preflight
 from cac_hpc.run.paths import RunPaths
 from tests.support.runs import REPO, job, prepare, write_config
 from tests.support.standins import nvidia_smi, torch_build
@@ -37,7 +37,7 @@ def fault(env: dict[str, str]) -> str:
 
 
 def test_the_installed_torch_is_read_as_it_reads_itself():
-    assert drivers.installed() == drivers.Torch(str(torch.__version__), torch.version.cuda, bool(torch.version.hip))
+    assert preflight.installed() == preflight.Torch(str(torch.__version__), torch.version.cuda, bool(torch.version.hip))
 
 
 @pytest.mark.parametrize(

@@ -101,40 +101,40 @@ def test_resume_packs_what_was_purged_as_it_was_sealed(run, tmp_path):
     sealed.check(run.dataset(cfg.data.packed_dir))
 
 
-def nodes(fake, count, partition="dev*"):
+def say_nodes(fake, count, partition="dev*"):
     fake.says("sinfo", "".join(f"{partition}|n{number}|idle\n" for number in range(1, count + 1)))
 
 
 def add(run, node, partition=None, **settings_of):
-    return nodes.add(run, ClusterConfig(partition=partition, **settings_of), node, "has no GPU", "7")
+    return nodes.exclude(run, ClusterConfig(partition=partition, **settings_of), node, "has no GPU", "7")
 
 
 @pytest.mark.parametrize(("count", "most"), [(1, 0), (2, 1), (4, 1), (8, 2), (40, 10)])
 def test_at_most_a_quarter_of_the_nodes_is_left_out_and_never_all(fake, tmp_path, count, most):
     run = bare_run(tmp_path / "run")
-    nodes(fake, count)
+    say_nodes(fake, count)
     for number in [*range(1, most + 1)] * 2:  # twice: known already
         assert add(run, f"n{number}") is None
     said = add(run, f"n{most + 1}")
     assert f"of {count} nodes that the job can use in partition default at most {most} may be" in said
-    assert len(nodes.current(run)) == most
+    assert len(nodes.read_excluded(run)) == most
 
 
 def test_jobs_that_find_bad_nodes_at_the_same_time_leave_out_no_more(fake, tmp_path):
     run = bare_run(tmp_path / "run")
-    nodes(fake, 12)
+    say_nodes(fake, 12)
     with ThreadPoolExecutor(8) as pool:
         said = list(pool.map(lambda number: add(run, f"n{number}"), range(1, 9)))
-    assert said.count(None) == len(nodes.current(run)) == 3
+    assert said.count(None) == len(nodes.read_excluded(run)) == 3
 
 
 @pytest.mark.parametrize("settings_of", [{"exclude": "n[2-4]"}, {"sbatch": {"nodelist": "n1"}}])
 def test_the_one_node_that_the_settings_leave_is_never_left_out(fake, tmp_path, settings_of):
     run = bare_run(tmp_path / "run")
-    nodes(fake, 4)
+    say_nodes(fake, 4)
     fake.says("scontrol", "n1\n" if "sbatch" in settings_of else "n2\nn3\nn4\n")
     assert "of 1 nodes that the job can use" in add(run, "n1", **settings_of)
-    assert nodes.current(run) == []
+    assert nodes.read_excluded(run) == []
 
 
 def test_where_slurm_does_not_say_how_many_there_are_one_is_left_out(fake, tmp_path):
@@ -146,7 +146,7 @@ def test_where_slurm_does_not_say_how_many_there_are_one_is_left_out(fake, tmp_p
 
 def test_at_the_limit_the_job_ends_with_the_cause_and_is_not_requeued(fake, tmp_path, monkeypatch, scans):
     run = RunPaths(prepare(tmp_path, scans))
-    nodes(fake, 4)
+    say_nodes(fake, 4)
     fake.says("scontrol", "")
     ledger.append(run.excluded, node="n1", why="cannot see /scratch/x: No such file or directory", job="7_0")
     monkeypatch.setenv("SLURMD_NODENAME", "n2")
@@ -157,7 +157,7 @@ def test_at_the_limit_the_job_ends_with_the_cause_and_is_not_requeued(fake, tmp_
     assert last["event"] == "ended"
     assert str(last["cause"]).startswith("node n2 cannot see /scratch/x: gone; not left out for another: of 4 nodes")
     assert causes.command(last["cause"], run.root).startswith(f"rm {run.excluded}, then python jobs/launch_cv.py")
-    assert [bad.node for bad in nodes.current(run)] == ["n1"]
+    assert [bad.node for bad in nodes.read_excluded(run)] == ["n1"]
     assert not fake.calls("scontrol")
 
 
@@ -167,7 +167,7 @@ def test_what_was_left_out_long_ago_is_used_again_and_still_known(tmp_path):
     lines = [{"time": old.isoformat(), "node": "n1", "why": "x"}, {"node": "n2", "why": "of an old version"}]
     run.excluded.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     ledger.append(run.excluded, node="n3", why="has no GPU", job="7")
-    assert [bad.node for bad in nodes.current(run)] == ["n2", "n3"]
+    assert [bad.node for bad in nodes.read_excluded(run)] == ["n2", "n3"]
     assert [bad["node"] for bad in stages.bad_nodes(run)] == ["n1", "n2", "n3"]  # never in a report
 
 

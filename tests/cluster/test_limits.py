@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from cac_hpc.cluster import accounting, limits, monitor, partitions, pending, scheduler
+from cac_hpc.cluster import accounting, limits, monitor, pending, scheduler
 from cac_hpc.cluster.accounting import Accounting, Allowance, Association
 from cac_hpc.cluster.limits import Limits
 from cac_hpc.run import config, notation, settings
@@ -446,9 +446,9 @@ NOT_TAKEN = "which partition cpu does not take"
     ],
 )  # fmt: skip
 def test_a_partition_that_shuts_the_jobs_out_is_named_with_its_rule(tools, cfg, monkeypatch, rules, values, fault):
-    monkeypatch.setattr(partitions.os, "getuid", lambda: 1000)
-    monkeypatch.setattr(partitions, "_groups", lambda: ["users", "cardiology"])
-    monkeypatch.setattr(partitions.platform, "node", lambda: "login1.example.org")
+    monkeypatch.setattr(accounting.os, "getuid", lambda: 1000)
+    monkeypatch.setattr(accounting, "_groups", lambda: ["users", "cardiology"])
+    monkeypatch.setattr(accounting.platform, "node", lambda: "login1.example.org")
     partition_says(tools, {"cpu": rules})
     found = limits.faults(limits.read(None), changed(cfg, **values))
     assert [line[: len(fault or "")] for line in found] == ([fault] if fault else []), found
@@ -485,7 +485,7 @@ def test_nodes_and_partitions_out_of_service_are_a_note(tools, cfg):
 
 
 def test_root_is_not_asked_for_groups_but_may_have_no_jobs(tools, cfg, monkeypatch):
-    monkeypatch.setattr(partitions.os, "getuid", lambda: 0)
+    monkeypatch.setattr(accounting.os, "getuid", lambda: 0)
     partition_says(tools, {"cpu": "AllowGroups=surgeons RootOnly=YES"})
     assert limits.faults(limits.read(None), cfg) == []
     partition_says(tools, {"cpu": "DisableRootJobs=YES"})

@@ -316,7 +316,7 @@ def test_a_launcher_on_another_machine_is_named(tmp_path, monkeypatch, slurm_wor
 def test_a_task_of_another_machine_without_slurm_is_unknown_not_gone(tmp_path):
     run = bare_run(tmp_path / "run")
     ledger.record(run.ledger, "folds", 0, "started", node="elsewhere", pid=1, attempt=1)
-    found = verdicts.Outlook(run).states()[0]
+    found = verdicts.RunStates(run).states()[0]
     assert (found.state, "elsewhere" in found.reason) == ("unknown", True)
 
 

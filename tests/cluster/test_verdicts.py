@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cac_hpc.cluster import monitor, pending, records, restarts, scheduler
-from cac_hpc.cluster.verdicts import Outlook
+from cac_hpc.cluster.verdicts import RunStates
 from cac_hpc.run import ledger
 from cac_hpc.run.causes import Cause
 from tests.support import vocabulary
@@ -301,7 +301,7 @@ def test_every_reason_of_a_version_has_its_class(version):
     names = vocabulary.reasons(version)
     assert len(names) == vocabulary.NUM_REASONS[version]
     kinds = {name: kind for kind, listed in vocabulary.KINDS.items() for name in listed.split()}
-    found = {name: pending.meaning(name) for name in names}
+    found = {name: pending.reason_for(name) for name in names}
     assert {name: reason and reason.kind for name, reason in found.items()} == {name: kinds[name] for name in names}
     for name, reason in found.items():
         assert reason.words, name
@@ -310,14 +310,14 @@ def test_every_reason_of_a_version_has_its_class(version):
 
 @pytest.mark.parametrize(("said", "kind"), sorted(vocabulary.SENTENCES.items()))
 def test_every_sentence_of_the_controller_has_its_class(said, kind):
-    assert pending.meaning(said).kind == kind
+    assert pending.reason_for(said).kind == kind
 
 
 @pytest.mark.parametrize(
     "said", ["SomethingNew", "QOSMaxTeaPerJob", "AssocGrp", "JobHeldByRobot", "Constraint", "x held"]
 )
 def test_a_reason_that_nobody_knows_is_taken_for_none_of_the_known_ones(said):
-    assert pending.meaning(said) is None
+    assert pending.reason_for(said) is None
 
 
 WORDS = """
@@ -340,7 +340,7 @@ def test_the_vocabulary_of_the_slurm_that_is_installed():
     assert said.returncode == 0, said.stderr
     known = {word for word in said.stdout.split() if word not in "-?"}
     assert {"PENDING", "JobHeldUser"} <= known
-    assert [word for word in known if not pending.meaning(word) and word not in records.STATES] == []
+    assert [word for word in known if not pending.reason_for(word) and word not in records.STATES] == []
 
 
 def test_killed_for_memory_is_read_from_the_step_with_what_was_asked_and_reached(tmp_path, slurm_words):
@@ -496,7 +496,7 @@ def test_a_dead_accounting_is_left_alone_for_longer_and_longer(tmp_path, slurm_w
     submitted(run)
     clock = [1000.0]
     monkeypatch.setattr(scheduler.time, "monotonic", lambda: clock[0])
-    outlook = Outlook(run)
+    outlook = RunStates(run)
     for _ in range(200):
         assert outlook.states()[0].state == "gone"
         clock[0] += 3
@@ -508,7 +508,7 @@ def test_what_accounting_has_said_finally_is_kept_until_the_job_is_back(tmp_path
     run = bare_run(tmp_path / "run")
     submitted(run)
     slurm_words.says("sacct", f"{HEADER}\n{accounted('NODE_FAIL')}")
-    outlook = Outlook(run)
+    outlook = RunStates(run)
     assert [outlook.states()[0].state for _ in range(5)] == ["failed"] * 5
     assert len(slurm_words.calls("sacct")) == 1
     slurm_words.says("squeue", queued("RUNNING"))

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from cac_hpc.dataset import labels
 from cac_hpc.dataset.labels import Label, categories, match_labels, normalised, read_score
-from cac_hpc.dataset.sheets import Cell
-from cac_hpc.dataset.sheets import by_spelling, near_miss
+from cac_hpc.dataset.sheets import Cell, by_spelling, near_miss
 from cac_hpc.run.config import InputError, LabelsConfig
 
 EDGES = LabelsConfig.edges

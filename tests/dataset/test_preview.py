@@ -64,7 +64,7 @@ def test_the_setting_that_allows_the_main_reason_is_named(tmp_path, reason, chan
     cfg = settings.load(write_config(tmp_path / "settings.yaml", tmp_path, tmp_path / "run"))
     found = summary.Preview([], 5, Counter({reason: 3, "gantry_tilt": 2}))
     with pytest.raises(InputError, match=rf"5 of the 5 .* \(3 {reason}, 2 gantry_tilt\), .* of 5: {change}$"):
-        summary.check(found, 5, cfg)
+        summary.preview_fault(found, 5, cfg)
 
 
 def test_after_a_failed_seal_every_command_is_one_that_helps(tmp_path, no_pictures):
@@ -98,5 +98,5 @@ def test_the_cohort_that_the_readme_makes_is_one_that_its_settings_take(tmp_path
     monkeypatch.setenv("CAC_DICOM_ROOT", str(tmp_path / "studies"))
     monkeypatch.setenv("CAC_LABELS", str(tmp_path / "studies" / "labels.csv"))
     cfg, _ = settings.parse_launch(None, ["--config", str(REPO / "configs" / "paper.yaml")])
-    found = summary.look(cfg, plan.study_folders(cfg.data))
+    found = summary.preview(cfg, plan.study_folders(cfg.data))
     assert (found.looked_at, found.refused) == (2, {})

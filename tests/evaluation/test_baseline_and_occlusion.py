@@ -155,7 +155,7 @@ def test_what_is_left_with_the_heart_and_with_the_rest_stands_beside_all(reporte
 def test_a_report_tells_both_and_contradicts_nothing(reported):
     summary, cfg = summary_of(reported), settings.load(reported.config)
     assert list(consistency.contradictions(reported, cfg, summary)) == []
-    text = tables.page(typed_report_of(reported))
+    text = tables.markdown(typed_report_of(reported))
     assert "The Agatston rule alone, patient level: 0.941** (n = 17); the network on the same 0.824" in text
     assert "a difference of -0.118 [" in text
     assert "(studies of patients without a score, left out: 1)" in text
@@ -196,13 +196,13 @@ def test_a_view_that_is_damaged_costs_the_test_and_not_the_report(reported, tmp_
     summary = summary_of(run)
     assert summary["occlusion"]["left_out"] == {"studies": 1, "folds": [2]}
     assert [fold["fold"] for fold in summary["occlusion"]["folds"]] == [0, 1, 3, 4]
-    assert "Folds without this test, left out: 2." in tables.page(typed_report_of(run))
+    assert "Folds without this test, left out: 2." in tables.markdown(typed_report_of(run))
     for fold in range(5):
         run.fold(fold).view("rim").unlink()
     assert aggregation.aggregate(run.root)
     note = "predictions_rim.csv of fold 0 is not there, or not as it was written"
     assert summary_of(run)["occlusion"] == {"note": note}
-    assert f"The network was not tested on parts of slices: {note}" in tables.page(typed_report_of(run))
+    assert f"The network was not tested on parts of slices: {note}" in tables.markdown(typed_report_of(run))
     assert not (run.report / "tables" / "occlusion.csv").exists()
 
 
@@ -274,7 +274,7 @@ def test_a_box_holds_the_packed_pixels_whose_middle_is_in_the_heart(crop, size):
     first_row, first_column, rows, columns = crop or (0, 0, 512, 512)
     inside_rows = [pixel for pixel in range(size) if 130 <= first_row + (pixel + 0.5) * rows / size < 330]
     inside_columns = [pixel for pixel in range(size) if 40 <= first_column + (pixel + 0.5) * columns / size < 341]
-    top, bottom, left, right = predictions.boxes(pd.DataFrame(facts), size)["a"]
+    top, bottom, left, right = predictions.heart_boxes(pd.DataFrame(facts), size)["a"]
     assert list(range(top, bottom)) == inside_rows
     assert list(range(left, right)) == inside_columns
 
@@ -282,7 +282,7 @@ def test_a_box_holds_the_packed_pixels_whose_middle_is_in_the_heart(crop, size):
 def test_a_study_without_heart_has_no_box():
     facts = {"study": ["a", "b"], "rows": [8, 8], "columns": [8, 8], "heart_row": [None, 2], "heart_rows": [None, 4],
              "heart_column": [None, 0], "heart_columns": [None, 8]}  # fmt: skip
-    assert predictions.boxes(pd.DataFrame(facts), 8) == {"b": (2, 6, 0, 8)}
+    assert predictions.heart_boxes(pd.DataFrame(facts), 8) == {"b": (2, 6, 0, 8)}
 
 
 def test_blank_pixels_have_one_value_and_the_others_their_own():

@@ -241,10 +241,12 @@ def test_the_run_to_be_contrasted_with_must_be_finished_by_patient_and_of_the_sa
     def refused(match, to, **changes):
         cfg = dataclasses.replace(of_config(contrast_run, "split", contrast_to=str(to)), **changes)
         with pytest.raises(InputError, match=match):
-            audit.check(cfg)
+            audit.check_split_by_slice(cfg)
 
-    audit.check(of_config(contrast_run))
-    audit.check(of_config(contrast_run, "split", contrast_to=str(reference(tmp_path, finished_run).root)))
+    audit.check_split_by_slice(of_config(contrast_run))
+    audit.check_split_by_slice(
+        of_config(contrast_run, "split", contrast_to=str(reference(tmp_path, finished_run).root))
+    )
     refused("where no run is; wanted the folder of a finished run", tmp_path / "nowhere")
     refused("which is a contrast run itself; wanted the run by patient", contrast_run.root)
     partial = reference(tmp_path / "a", finished_run, status="PARTIAL")
@@ -286,10 +288,10 @@ def test_a_reference_report_of_another_format_or_damaged_is_refused_in_one_line(
 ):
     run = reference(tmp_path, finished_run, **changes)
     with pytest.raises(InputError, match=re.escape(said)):
-        audit.check(of_config(contrast_run, "split", contrast_to=str(run.root)))
+        audit.check_split_by_slice(of_config(contrast_run, "split", contrast_to=str(run.root)))
     (run.report / "report.json").write_text("[]", encoding="utf-8")
     with pytest.raises(InputError, match=r"whose report\.json is damaged"):
-        audit.check(of_config(contrast_run, "split", contrast_to=str(run.root)))
+        audit.check_split_by_slice(of_config(contrast_run, "split", contrast_to=str(run.root)))
 
 
 def test_a_report_whose_reference_has_gone_says_so_and_has_its_inflation_once_it_is_named_again(

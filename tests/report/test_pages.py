@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cac_hpc.report import aggregation, archive, circumstances, consistency, manifest, pages
+from cac_hpc.report import aggregation, archive, circumstances, consistency, pages
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics.results import from_json
@@ -195,9 +195,9 @@ def test_the_page_without_slices_shows_none_and_is_the_one_that_travels(finished
 def test_every_file_of_the_report_is_listed_with_its_digest(finished):
     run, _ = finished
     files = {path.relative_to(run.report).as_posix(): path for path in run.report.rglob("*") if path.is_file()}
-    for name in ("report.json", manifest.NAME):
+    for name in ("report.json", archive.CHECKSUMS):
         del files[name]
-    assert manifest.read(run.report) == {name: digests.file_sha256(path) for name, path in files.items()}
+    assert archive.read_checksums(run.report) == {name: digests.file_sha256(path) for name, path in files.items()}
 
 
 def test_the_same_run_gives_the_same_bytes_but_for_the_circumstances(finished):
@@ -206,7 +206,7 @@ def test_the_same_run_gives_the_same_bytes_but_for_the_circumstances(finished):
     before = {path: path.read_bytes() for path in files}
     assert aggregation.aggregate(run.root)
     changed = {path.name for path in files if path.read_bytes() != before[path]}
-    assert changed <= {"circumstances.json", "report.html", "report_without_images.html", manifest.NAME}
+    assert changed <= {"circumstances.json", "report.html", "report_without_images.html", archive.CHECKSUMS}
     told = from_json(json.loads(before[run.report / "circumstances.json"]), circumstances.Circumstances)
     for name, text in pages.of_report(run.report, typed_report_of(run), told, cfg.report.window_hu).items():
         assert text.encode() == before[run.report / name], name

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cac_hpc.machine import processes
-from cac_hpc.report import aggregation, archive, manifest, pictures, publishing, retrieval, terminal, wording
+from cac_hpc.report import aggregation, archive, pictures, publishing, retrieval, terminal, wording
 from cac_hpc.run import ledger, lock, paths, settings
 from cac_hpc.run import stages as graph
 from cac_hpc.run.causes import Cause
@@ -80,7 +80,9 @@ def named(status):
 def files_of(run):
     """What is the same whenever the report is made."""
     files = [path for path in run.report.rglob("*") if path.is_file()]
-    same = [path for path in files if path.suffix != ".html" and path.name not in ("circumstances.json", manifest.NAME)]
+    same = [
+        path for path in files if path.suffix != ".html" and path.name not in ("circumstances.json", archive.CHECKSUMS)
+    ]
     return {str(path.relative_to(run.report)): path.read_bytes() for path in same}
 
 

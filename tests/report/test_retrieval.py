@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from cac_hpc.machine import processes
-from cac_hpc.report import archive, manifest, remote, retrieval
+from cac_hpc.report import archive, remote, retrieval
 from cac_hpc.report.remote import RemoteFolder
 from cac_hpc.run import digests, settings
 from cac_hpc.run.config import InputError, WorkError
@@ -41,7 +41,7 @@ def home(tmp_path_factory, finished_run):
         (folder / "folds" / f"fold-{index}" / "model.pt").write_bytes(os.urandom(4 * MB))
     (folder / "report" / "figures" / "slices_0.png").write_bytes(b"a slice")
     (folder / "report" / "figures" / "misclassified_fold-0.svg").write_bytes(b"another")
-    with (folder / "report" / manifest.NAME).open("a", encoding="utf-8") as listed:
+    with (folder / "report" / archive.CHECKSUMS).open("a", encoding="utf-8") as listed:
         for name in ("figures/slices_0.png", "figures/misclassified_fold-0.svg"):
             listed.write(f"{digests.file_sha256(folder / 'report' / name)}  {name}\n")
     (folder / "report" / "figures" / "by hand.png").write_bytes(b"nobody asked for")
@@ -151,7 +151,7 @@ def test_what_is_not_as_the_report_wrote_it_does_not_go_out(ours, tmp_path):
     table.write_text(table.read_text(encoding="utf-8") + "study,name\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"report/tables/figures\.csv: is not as the report wrote it"):
         retrieval.retrieve(ReportOptions(source=str(ours), out=str(tmp_path / "out")))
-    (ours / "report" / manifest.NAME).unlink()
+    (ours / "report" / archive.CHECKSUMS).unlink()
     with pytest.raises(InputError, match=r"report/SHA256SUMS: not there, wanted the list .* jobs/aggregate\.py"):
         retrieval.retrieve(ReportOptions(source=str(ours), out=str(tmp_path / "out")))
     assert not (tmp_path / "out").exists()
@@ -307,7 +307,7 @@ def test_what_is_not_as_the_report_wrote_it_does_not_go_out_from_the_other_side(
     done = fetch(server, f"cluster:{ours}", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "report/tables/figures.csv: is not as the report wrote it" in done.stderr
-    (ours / "report" / manifest.NAME).unlink()
+    (ours / "report" / archive.CHECKSUMS).unlink()
     done = fetch(server, f"cluster:{ours}", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "report/SHA256SUMS: not there, wanted the list" in done.stderr

@@ -169,7 +169,9 @@ def test_a_ledger_from_before_the_codes_is_read_shown_and_goes_on(tmp_path):
     (state, _) = stages.survey(run)
     assert (state.state, state.reason, state.cause.code) == ("failed", why, "text")
     assert state.cause.may_be_memory
-    assert str(causes.shareable(publishing.cause(stages.survey(run), 0), run.root)) == "the run's ledger says why"
+    assert (
+        str(causes.shareable(publishing.cause_of_fold(stages.survey(run), 0), run.root)) == "the run's ledger says why"
+    )
     finish(run)
     ledger.record(run.ledger, "folds", 0, "started", node="n1", pid=1, attempt=2)
     ledger.record(run.ledger, "folds", 0, "ended", ok=True, attempt=2)

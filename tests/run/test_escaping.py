@@ -224,9 +224,9 @@ def test_the_pages_of_a_report_hide_nothing(tmp_path):
     found = from_json(paths.read_json(run.report / circumstances.FILE), circumstances.Circumstances)
     html = pages.html(run.report, report, found, settings.load(run.config).report.window_hu, True)
     latex = "".join(tables.latex(report).values())
-    for text in (html, tables.page(report), latex):
+    for text in (html, tables.markdown(report), latex):
         assert not set(text) & set(HIDDEN + ENDS) - {"\n"}
-    assert "\n# y" not in tables.page(report)
+    assert "\n# y" not in tables.markdown(report)
 
 
 def test_nothing_prints_but_through_the_filter():

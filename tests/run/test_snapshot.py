@@ -12,7 +12,7 @@ import pytest
 
 from cac_hpc.cluster import launch, submission
 from cac_hpc.report import circumstances
-from cac_hpc.run import ledger, settings, snapshot
+from cac_hpc.run import ledger, provenance, settings
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from tests.support.runs import REPO, job, prepare, write_config
@@ -51,7 +51,7 @@ def test_purged_code_ends_a_job_by_name_and_resume_puts_it_back(run):
     assert resumed.returncode == 0, resumed.stderr
     assert "put back as they were: cac_hpc/phantom/phantom.py, jobs/aggregate.py (2 in all)" in resumed.stdout
     assert [path.read_bytes() for path in gone] == was
-    assert snapshot.incomplete(run) is None
+    assert provenance.incomplete(run) is None
 
 
 @pytest.mark.parametrize("gone", ["cac_hpc/cluster/supervisor.py", "cac_hpc/cluster/preflight.py"])
@@ -96,7 +96,7 @@ def test_edited_code_runs_and_is_noted_once_wherever_somebody_looks(run):
 def test_what_python_leaves_beside_the_code_is_no_change(run):
     assert supervise(run).returncode == 0
     assert list(run.code.rglob("__pycache__"))
-    assert snapshot.note_changes(run) == []
+    assert provenance.note_changes(run) == []
 
 
 def test_a_script_of_the_run_refuses_to_work_with_another_package(run):

@@ -16,8 +16,8 @@ from cac_hpc.run import settings
 from cac_hpc.run.config import InputError, ModelConfig, TrainConfig, WorkError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import networks, passes, starting, steps, training
-from cac_hpc.train.networks import SliceClassifier, dropout_factors
 from cac_hpc.train.checkpoint import TrainingState
+from cac_hpc.train.networks import SliceClassifier, dropout_factors
 from tests.support.runs import NUM_SLICES, pack, prepare, torchrun
 
 

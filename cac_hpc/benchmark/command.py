@@ -1,0 +1,30 @@
+"""The command line of the measurements: which one, and with which options."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from cac_hpc.benchmark import packing, training
+
+
+def run(doc: str | None, code: Path) -> None:
+    """Read ``pack [OPTION ...]`` or ``train [OPTION ...]``, and measure.
+
+    Args:
+        code: the checkout whose jobs are measured.
+    Raises: InputError for what cannot be measured.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it has started and written goes with it
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="what", required=True)
+    for name, module in (("pack", packing), ("train", training)):
+        text = (module.__doc__ or "").splitlines()[0]
+        module.add_options(commands.add_parser(name, help=text, description=text, allow_abbrev=False))
+    asked = vars(parser.parse_args())
+    if asked.pop("what") == "pack":
+        packing.measure(packing.Asked(**asked), code)
+    else:
+        training.measure(training.Asked(**asked), code)
