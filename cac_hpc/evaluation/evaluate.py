@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import splits
-from cac_hpc.evaluation import baseline, comparison
+from cac_hpc.evaluation import comparison, controls
+from cac_hpc.evaluation.comparison import Finished
 from cac_hpc.evaluation.inputs import Inputs
-from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.statistics import assessment, intervals, results
 from cac_hpc.statistics.results import Example, Examples, MistakenPatient, MistakenPatients, Shown
@@ -62,8 +62,8 @@ def evaluate(
         status=status,
         audits=inputs.audits,
         inflation=None,
-        rule=baseline.compare_with_rule(found, studies, edges, cfg),
-        occlusion=baseline.compare_occluded(found, views, studies, inputs.blanking, num_categories, cfg),
+        rule=controls.compare_with_rule(found, studies, edges, cfg),
+        occlusion=controls.compare_occluded(found, views, studies, inputs.blanking, num_categories, cfg),
     )
     return replace(report, inflation=_inflation(inputs, report))
 

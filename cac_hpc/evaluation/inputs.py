@@ -12,9 +12,9 @@ import pandas as pd
 
 from cac_hpc.dataset import sealed, shards, splits
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.evaluation import audit, baseline, pairing, published
-from cac_hpc.evaluation.baseline import Blanking, Views
-from cac_hpc.evaluation.pairing import Finished
+from cac_hpc.evaluation import audit, comparison, controls, published
+from cac_hpc.evaluation.comparison import Finished
+from cac_hpc.evaluation.controls import Blanking, Views
 from cac_hpc.evaluation.published import PublishedTable
 from cac_hpc.run import causes, config, digests, paths, settings
 from cac_hpc.run.causes import PACK
@@ -139,7 +139,7 @@ def _read_fold(
         audit.check_rows(found, fold, studies)
     except ValueError as error:
         return str(error)
-    return FoldResult(found, baseline.read_views(files, index, facts.get("views_sha256", {}), num_categories), facts)
+    return FoldResult(found, controls.read_views(files, index, facts.get("views_sha256", {}), num_categories), facts)
 
 
 def _read_published(named: str | None, names: Sequence[str]) -> PublishedTable | Absent | None:
@@ -159,7 +159,7 @@ def _read_reference(cfg: Config, root: Path) -> Finished | Absent | None:
         return None
     try:
         audit.check_split_by_slice(cfg)
-        return pairing.read([Path(cfg.split.contrast_to)])[0]
+        return comparison.read([Path(cfg.split.contrast_to)])[0]
     except (InputError, OSError) as error:
         here = shlex.quote(str(root))
         again = f"python jobs/launch_cv.py --resume {here} --split.contrast_to FOLDER names another, "

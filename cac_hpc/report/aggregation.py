@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cac_hpc.cluster import usage
+from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
-from cac_hpc.report import archive, circumstances, pages, pictures, publishing, tables, wording
-from cac_hpc.report.circumstances import Circumstances
+from cac_hpc.report import archive, pages, pictures, publishing, tables, wording
 from cac_hpc.run import causes, escaping, ledger, paths, settings, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
@@ -79,7 +80,7 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     report = evaluate(found, status, missing, *headline(cfg.report.title, cfg.split.unit))
     histories = {fold: run.fold(fold).history for fold in found.results}
     pictures.draw(run.report / "figures", report, histories, run.dataset(cfg.data.packed_dir), cfg.report)
-    write(run.report, report, circumstances.collect(run, cfg), cfg.report.window_hu)
+    write(run.report, report, usage.collect_circumstances(run, cfg), cfg.report.window_hu)
     archive.write_checksums(run.report)
     report_json.write(run.report_json, report)
     return report
@@ -125,7 +126,7 @@ def _log_result(root: Path, report: Report) -> None:
 
 def write(folder: Path, report: Report, found: Circumstances, window_hu: Sequence[float]) -> None:
     """Write them, and circumstances.json; arguments are those of `texts`."""
-    paths.write_json(folder / circumstances.FILE, results.to_json(found))
+    paths.write_json(folder / usage.CIRCUMSTANCES, results.to_json(found))
     for name, text in texts(folder, report, found, window_hu).items():
         paths.write_text(folder / name, text)
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from cac_hpc.cluster import usage
+from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.evaluation import inputs, published, report_json
 from cac_hpc.evaluation.evaluate import evaluate
-from cac_hpc.report import aggregation, circumstances
-from cac_hpc.report.circumstances import Circumstances
+from cac_hpc.report import aggregation
 from cac_hpc.run import logs, paths, settings
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
@@ -134,7 +135,7 @@ def _against_folds(report: Report) -> Iterator[str]:
 
 
 def _against_files(folder: Path, cfg: Config, report: Report) -> Iterator[str]:
-    made_in = from_json(paths.read_json(folder / circumstances.FILE), Circumstances)
+    made_in = from_json(paths.read_json(folder / usage.CIRCUMSTANCES), Circumstances)
     wanted = aggregation.texts(folder, report, made_in, cfg.report.window_hu)
     statuses = [status for status in paths.STATUSES if status != report.status]
     others = [paths.page_name(status, *kind) for status in statuses for kind in paths.PAGES]

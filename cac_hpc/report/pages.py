@@ -14,8 +14,8 @@ from typing import Any
 import jinja2
 import markupsafe
 
+from cac_hpc.cluster.usage import MEDIANS, Circumstances
 from cac_hpc.report import pictures, rows, wording
-from cac_hpc.report.circumstances import MEDIANS, Circumstances
 from cac_hpc.run import logs, paths
 from cac_hpc.statistics.results import CategoryRange, Example, Figure, Report, Training
 

@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from cac_hpc.dataset import sealing, shards
-from cac_hpc.evaluation import baseline
+from cac_hpc.evaluation import controls
 from cac_hpc.report import aggregation, consistency, tables, wording
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.config import InputError, ModelConfig, TrainConfig
@@ -230,13 +230,13 @@ def test_limits_of_agreement_count_a_patient_once_however_often_it_was_tested():
         score=score, num_patients=3, distinct=3,
     )  # fmt: skip
     said = np.array([10.0, 90.0, 90.0, 90.0, 90.0])
-    found = baseline.agreement_of_scores(units, said)
+    found = controls.agreement_of_scores(units, said)
     spread = 1.96 * np.std([0, 40, 20], ddof=1)
     assert found.n == 3
     assert [getattr(found, key) for key in ("bias", "low", "high")] == pytest.approx([20, 20 - spread, 20 + spread])
     two = dataclasses.replace(units, score=np.array([10.0, 50.0, 50.0, 50.0, np.nan]))
     note = "fewer than 3 patients with both scores"
-    assert baseline.agreement_of_scores(two, said) == ScoreAgreement(2, None, None, None, note)
+    assert controls.agreement_of_scores(two, said) == ScoreAgreement(2, None, None, None, note)
 
 
 def test_a_p_value_is_never_nothing():

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cac_hpc.evaluation import comparison, pairing
+from cac_hpc.evaluation import comparison
 from cac_hpc.report import aggregation, comparison_report
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, ReportConfig
@@ -62,7 +62,7 @@ def found(runs):
 @pytest.fixture(scope="module")
 def read(runs):
     """The same runs as they are read."""
-    return pairing.read([run.root for run in runs])
+    return comparison.read([run.root for run in runs])
 
 
 def rows_of(run):
@@ -273,7 +273,7 @@ def without(run, names):
 
 def refusal(reference, other):
     with pytest.raises(InputError) as caught:
-        pairing.align(reference, other)
+        comparison.align(reference, other)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -338,7 +338,7 @@ def test_other_categories_and_rules_are_refused(read, change, message):
     summary = to_json(other.report)
     change(summary)
     with pytest.raises(InputError, match=message):
-        pairing.align(reference, replace(other, report=from_json(summary, Report)))
+        comparison.align(reference, replace(other, report=from_json(summary, Report)))
 
 
 def test_what_differs_is_listed_and_a_split_by_slice_is_marked(read, found):

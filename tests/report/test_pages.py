@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cac_hpc.report import aggregation, archive, circumstances, consistency, pages
+from cac_hpc.cluster import usage
+from cac_hpc.report import aggregation, archive, consistency, pages
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics.results import from_json
@@ -207,7 +208,7 @@ def test_the_same_run_gives_the_same_bytes_but_for_the_circumstances(finished):
     assert aggregation.aggregate(run.root)
     changed = {path.name for path in files if path.read_bytes() != before[path]}
     assert changed <= {"circumstances.json", "report.html", "report_without_images.html", archive.CHECKSUMS}
-    told = from_json(json.loads(before[run.report / "circumstances.json"]), circumstances.Circumstances)
+    told = from_json(json.loads(before[run.report / "circumstances.json"]), usage.Circumstances)
     for name, text in pages.of_report(run.report, typed_report_of(run), told, cfg.report.window_hu).items():
         assert text.encode() == before[run.report / name], name
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import cac_hpc
-from cac_hpc.cluster import monitor
-from cac_hpc.report import aggregation, circumstances, consistency, pages, tables
+from cac_hpc.cluster import monitor, usage
+from cac_hpc.report import aggregation, consistency, pages, tables
 from cac_hpc.run import escaping, ledger, logs, paths, settings
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
@@ -221,7 +221,7 @@ def test_the_pages_of_a_report_hide_nothing(tmp_path):
     summary["missing_folds"][0]["reason"] = "x\x1b\u202e <b>\n# y"
     summary["categories"][0]["name"] = "n\x9b\u2067\n&"
     report = from_json(summary, Report)
-    found = from_json(paths.read_json(run.report / circumstances.FILE), circumstances.Circumstances)
+    found = from_json(paths.read_json(run.report / usage.CIRCUMSTANCES), usage.Circumstances)
     html = pages.html(run.report, report, found, settings.load(run.config).report.window_hu, True)
     latex = "".join(tables.latex(report).values())
     for text in (html, tables.markdown(report), latex):

@@ -10,8 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from cac_hpc.cluster import launch, submission
-from cac_hpc.report import circumstances
+from cac_hpc.cluster import launch, submission, usage
 from cac_hpc.run import ledger, provenance, settings
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
@@ -88,7 +87,7 @@ def test_edited_code_runs_and_is_noted_once_wherever_somebody_looks(run):
     assert [line["file"] for line in ledger.lines(run.code_changes)] == ["cac_hpc/dataset/packing.py", "jobs/extra.py"]
     assert wanted in job("status.py", run.root).stdout
     assert wanted in job("launch_cv.py", "--resume", run.root, "--dry_run").stdout
-    found = circumstances.collect(run, settings.load(run.config)).provenance
+    found = usage.collect_circumstances(run, settings.load(run.config)).provenance
     assert found["code_changed"] == "cac_hpc/dataset/packing.py, 1 added"
     assert "code_files" not in found
 
