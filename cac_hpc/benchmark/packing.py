@@ -156,8 +156,6 @@ def contestants(asked: Asked, code: Path) -> dict[str, Contestant]:
 def _write_cohort(folder: Path, asked: Asked) -> None:
     """The studies in ``all``, the first of them in ``few`` too, a sheet beside each."""
     logs.log.info("writing %d studies of %d slices to %s", asked.studies, asked.slices, folder)
-    from cac_hpc.benchmark import costs  # here: it takes half a second, which --help has not
-
     costs.write_studies(folder / "all", asked.studies, asked.slices, asked.matrix)
     for study in sorted((folder / "all").iterdir())[:FEW]:
         shutil.copytree(study, folder / "few" / study.name, copy_function=os.link)

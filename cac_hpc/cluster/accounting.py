@@ -1,4 +1,4 @@
-"""What the cluster's accounting lets a user do: accounts, qualities of service, limits. What nobody says is None."""
+"""What accounting and partitions let a user do: accounts, qualities of service, limits. What nobody says is None."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The nodes of each partition, as sinfo prints them. What cannot be read is None."""
+"""The nodes of each partition, as sinfo prints them, and those that a run excludes because they failed their check.
+
+What cannot be read is None.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Why a job is pending: every reason of SLURM 22.05 to 26.05, its class, in words, and the command that helps.
+"""Why a job is pending: every reason of SLURM 22.05 to 26.05, its class, in words, and what helps.
 
 A reason is a name, as ``QOSMaxCpuPerUserLimit``, perhaps with details behind it, or a sentence of the controller's.
-What stands in braces in a command, `cac_hpc.run.causes` fills in.
+What stands in braces in a command, `cac_hpc.run.causes` fills in. Changes of the settings are tried against what the
+cluster allows.
 
 Source: job_reason_string() of 22.05.8, job_state_reason_string() of 24.11.5 and 26.05.5; man squeue, JOB REASON CODES.
 """

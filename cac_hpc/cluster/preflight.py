@@ -1,4 +1,6 @@
-"""A look at the node before work starts on it: a bad one would fail every task that it is given.
+"""A look at the node before work starts on it: its folders, and whether the installed torch can compute on its GPUs.
+
+A bad node would fail every task that it is given.
 
 What every node would meet is no fault of this one: a full disk, a dataset that is not sealed, and of a dataset whose
 folder is there a shard that is missing, cut short, a folder or not ours to read. It ends the job, and excludes no node.

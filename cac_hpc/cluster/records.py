@@ -1,8 +1,9 @@
-"""What squeue and sacct print, as records, and what each state of SLURM 22.05 to 26.05 means.
+"""What squeue and sacct print, as records, what each state of SLURM 22.05 to 26.05 means, and whose a job is.
 
-Nothing that they print raises: what cannot be read is left out, and said.
-
-A record is found under the id of its job or array task, as ``123`` or ``123_4``.
+Nothing that they print raises: what cannot be read is left out, and said. A record is found under the id of its job or
+array task, as ``123`` or ``123_4``. A number proves nothing: a site's wrapper may print another job's, and numbers
+start again when a controller is set up anew. So no job is recorded, waited for, signalled, started again or cancelled
+before SLURM has said that it is ours, by its name and its user.
 """
 
 from __future__ import annotations

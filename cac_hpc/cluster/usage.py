@@ -1,4 +1,7 @@
-"""What a run took beside what it asked for, from the ledger alone: time, memory, core and GPU hours, and advice."""
+"""What a run used, compared with its request, from the ledger alone: time, memory, core and GPU hours, and advice.
+
+A report's circumstances.json holds what differs from one computation to the next: when, with what, how long.
+"""
 
 from __future__ import annotations
 

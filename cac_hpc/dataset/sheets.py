@@ -1,4 +1,4 @@
-"""Sheets, .csv and .xlsx: every cell as text beside its address, so that whoever refuses a cell can point at it."""
+"""Sheets, .csv and .xlsx: every cell as text with its address, and names of studies compared as people write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The intake summary: what became of every file and study, and how the studies were acquired."""
+"""The intake summary: what became of every file and study, and before packing what the first studies' headers say."""
 
 from __future__ import annotations
 

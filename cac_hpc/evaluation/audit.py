@@ -1,4 +1,7 @@
-"""What would make a report worthless is refused by name: labels, folds and results that are not of this run."""
+"""What would make a report worthless is refused by name: labels, folds and results that are not of this run.
+
+A run that divides slices, not patients, is checked against the run by patient that it is compared with.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Two finished runs of the same patients: every figure of both, and the difference in the same draws of patients.
 
-docs/comparing.md. The values are those of the two reports; differences are the other run's less the reference's.
+Runs are compared only if they tested the same patients with the same labels. The values are
+those of the two reports; differences are the other run's less the reference's. See docs/comparing.md.
 """
 
 from __future__ import annotations
@@ -177,8 +178,8 @@ def _drawn(sums: Sums) -> dict[str, np.ndarray]:
     if sums.matrix_BKK is None or sums.calibration_B is None:
         return {}
     others = {
-        "brier": metrics.brier(sums.calibration_B),
-        "expected_calibration_error": metrics.expected_error(sums.calibration_B),
+        "brier": assessment.brier(sums.calibration_B),
+        "expected_calibration_error": assessment.expected_error(sums.calibration_B),
         **({} if sums.spearman_B is None else {"spearman": sums.spearman_B}),
     }
     of_matrix = metrics.drawn(sums.matrix_BKK, agreement.true(sums.matrix) > 0)

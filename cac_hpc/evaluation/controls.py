@@ -1,7 +1,7 @@
-"""The Agatston rule as a baseline: compared with the network on the same patients, from the scores in studies.csv.
+"""Two controls of the network: the Agatston rule as a baseline, and slices with the heart or all but it blank.
 
-Of a patient it predicts the category of the score; of a slice, which the network sees alone, too, the category of the
-slice's own share of the score. Axes: N slice.
+Of a patient the rule predicts the category of the score in studies.csv; of a slice, which the network sees alone, too,
+the category of the slice's own share of the score. Axes: N slice.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The archive a report travels in: which files of a run, their digests, and the same bytes for the same run.
 
 A plain tar file: SHA256SUMS first, then the files by name, all as old as the report, owned by nobody. It is not
-compressed, because compressors differ from machine to machine and pictures do not shrink.
+compressed, because compressors differ from machine to machine and pictures do not shrink. A report's own SHA256SUMS
+lists the files that it wrote: what else lies in its folder is people's own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A report comes to its place whole: made in another folder of the run, which then takes the place of the one before.
 
 Whoever makes one at the same time does so in a folder of its own, so what is there is always of one report alone. What
-people have put into the folder goes on from report to report; what a killed process has left, the next one tidies up.
+people have put into the folder goes on from report to report; what a killed process has left, the next one removes.
+Folds may be without a result: here is what they are at, or why they have none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every table of the report: CSV for other programs, LaTeX for papers (package booktabs); a new table goes here."""
+"""Every table of the report: CSV, LaTeX for papers (package booktabs), Markdown; a new one goes here."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Settings composed of files, files of single sections and the command line. The owner of omegaconf.
+"""Settings composed of files, files of single sections and the command line, each checked by its field's type.
 
 A value of the command line goes before the file of a section, and that before --config, in whatever order they stand.
-``${...}`` is interpolated once, within the file or the value that somebody wrote; a run's own settings never are.
+``${...}`` is interpolated once, within the file or the value that somebody wrote; a run's own settings never are. The
+owner of omegaconf.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Where a result comes from: version, commit, uncommitted changes, packages, command, host."""
+"""Where a result comes from: version, packages, command, host, and the run's own copy of the code.
+
+The copy is made with the run, so that later edits do not reach its jobs. A file that is missing ends a job; one that
+was edited does not, for somebody may have corrected an error, but is noted.
+"""
 
 from __future__ import annotations
 

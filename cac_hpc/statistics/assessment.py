@@ -1,12 +1,11 @@
 """Every number of the report's two levels, each with its n, its interval and why it has none. See docs/report.md.
 
-Patients are collapsed to sums first, so that a bootstrap draw is one row of a matrix product. Axes: B draw,
-P patient, K category, C column of sums.
+Calibration is whether probabilities mean what they say. Patients are collapsed to sums first, so that a bootstrap draw is
+one row of a matrix product. Axes: B draw, N unit, P patient, K category, J bin of confidence, C column of sums.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +17,10 @@ from scipy import sparse
 
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import agreement, intervals, metrics, results
+from cac_hpc.statistics.agreement import ratio
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.metrics import Metric, RankCorrelation
+from cac_hpc.statistics.results import Bin
 from cac_hpc.statistics.units import Units, num_distinct, patient_units, pooling_rules
 
 FOLD = intervals.none("intervals are those of the pooled figures")
@@ -33,46 +34,7 @@ UNITS = {
 }
 Key = TypeVar("Key", bound=Hashable)
 M = TypeVar("M", bound=results.Matrix)
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """A coarser division of the score, each category ending at its edge, the edge included."""
-
-    key: str
-    edges: tuple[float, ...]
-    names: tuple[str, ...]
-
-
-SCHEMES = (
-    Scheme("usual", (0, 10, 100, 400), ("0", "1-10", "11-100", "101-400", ">400")),
-    Scheme("any", (0,), ("0", ">0")),
-    Scheme("at_100", (100,), ("<=100", ">100")),
-)
-
-
-def groups(scheme: Scheme, edges: Sequence[float]) -> np.ndarray:
-    """The coarser category of each of the categories that the edges make, (K,).
-
-    Raises: ValueError naming the edges of the scheme that are missing.
-    """
-    if missing := [edge for edge in scheme.edges if edge not in edges]:
-        raise ValueError(f"labels.edges have no {' and no '.join(f'{edge:g}' for edge in missing)}")
-    return np.searchsorted(scheme.edges, (-math.inf, *edges), side="right")
-
-
-def scheme_note(scheme: Scheme, scores: np.ndarray | None) -> str | None:
-    """How "up to 100" relates to others' "below 100", by the scores (N,) of the units, NaN where unknown."""
-    if scheme.key != "at_100":
-        return None
-    if scores is None:
-        return "a score of exactly 100 counts as <=100"
-    exactly = int((scores == 100).sum())
-    return (
-        f"{exactly} units have a score of exactly 100 and count as <=100"
-        if exactly
-        else "the same as <100 against >=100, for no score is exactly 100"
-    )
+NUM_BINS = 10  # of equal width; a confidence that is an edge belongs to the bin below it
 
 
 @dataclass(frozen=True)
@@ -80,9 +42,9 @@ class Sums:
     """What a level comes down to: by patient, and by draw, where enough patients were tested to draw from."""
 
     matrix_PKK: np.ndarray
-    calibration_P: metrics.CalibrationSums
+    calibration_P: CalibrationSums
     matrix_BKK: np.ndarray | None = None
-    calibration_B: metrics.CalibrationSums | None = None
+    calibration_B: CalibrationSums | None = None
     spearman_B: np.ndarray | None = None
 
     @property
@@ -132,7 +94,7 @@ def sums_by_patient(units: Units) -> Sums:
     matrix = np.bincount(cell, minlength=num_patients * num_categories**2)
     return Sums(
         matrix.reshape(num_patients, num_categories, num_categories),
-        metrics.sums_by_patient(units.label, units.probability, units.patient, num_patients),
+        calibration_by_patient(units.label, units.probability, units.patient, num_patients),
     )
 
 
@@ -177,7 +139,7 @@ def _correlation(units: Units) -> Callable[[np.ndarray], np.ndarray]:
 def _drawn(sums: Sums, columns_BC: np.ndarray, spearman_B: np.ndarray | None) -> Sums:
     size = sums.matrix_PKK[0].size
     matrix_BKK = columns_BC[:, :size].reshape(-1, *sums.matrix_PKK.shape[1:])
-    calibration_B = metrics.CalibrationSums.from_columns(columns_BC[:, size:])
+    calibration_B = CalibrationSums.from_columns(columns_BC[:, size:])
     return Sums(sums.matrix_PKK, sums.calibration_P, matrix_BKK, calibration_B, spearman_B)
 
 
@@ -193,7 +155,7 @@ def _level(unit: str, units: Units, sums: Sums, edges: Sequence[float]) -> resul
         pooled=pooled,
         folds=folds,
         over_folds=over_folds(folds),
-        collapsed=[_collapsed(scheme, sums, edges, units.score) for scheme in SCHEMES],
+        collapsed=[_collapsed(scheme, sums, edges, units.score) for scheme in metrics.SCHEMES],
         calibration=_calibration(sums),
     )
 
@@ -315,33 +277,117 @@ def _over(values: Sequence[float | None]) -> results.OverFolds:
     )
 
 
-def _collapsed(scheme: Scheme, sums: Sums, edges: Sequence[float], score: np.ndarray) -> results.Collapsed:
+def _collapsed(scheme: metrics.Scheme, sums: Sums, edges: Sequence[float], score: np.ndarray) -> results.Collapsed:
     """The figures of coarser categories, from the same matrix."""
     names = list(scheme.names)
     try:
-        group_K = groups(scheme, edges)
+        group_K = metrics.groups(scheme, edges)
     except ValueError as error:
         return results.Collapsed(scheme.key, names, groups=None, note=f"undefined: {error}", pooled=None)
     draws = None if sums.matrix_BKK is None else agreement.collapse(sums.matrix_BKK, group_K)
     coarser = Sums(agreement.collapse(sums.matrix_PKK, group_K), sums.calibration_P, draws)
-    note = scheme_note(scheme, None if np.isnan(score).all() else score)
+    note = metrics.scheme_note(scheme, None if np.isnan(score).all() else score)
     return results.Collapsed(scheme.key, names, group_K.tolist(), note, summary(coarser))
 
 
 def _calibration(sums: Sums) -> results.Calibration:
     by_patient, by_draw, matrix = sums.calibration_P, sums.calibration_B, sums.matrix_PKK.sum(axis=0)
-    pooled = metrics.CalibrationSums.from_columns(by_patient.columns().sum(axis=0))
-    chance = metrics.brier_of_frequencies(agreement.true(matrix))
+    pooled = CalibrationSums.from_columns(by_patient.columns().sum(axis=0))
+    chance = brier_of_frequencies(agreement.true(matrix))
     n = int(matrix.sum())
 
-    def of(form: Callable[[metrics.CalibrationSums], np.ndarray]) -> results.Figure:
+    def of(form: Callable[[CalibrationSums], np.ndarray]) -> results.Figure:
         drawn = sums.resampled(form(by_draw) if by_draw else None)
         return figure(float(form(pooled)), n, metrics.NOTHING, drawn)
 
     return results.Calibration(
-        brier=of(metrics.brier),
+        brier=of(brier),
         brier_of_frequencies=figure(float(chance), n, metrics.NOTHING, CHANCE),
-        expected_calibration_error=of(metrics.expected_error),
-        bins=metrics.NUM_BINS,
-        reliability=metrics.reliability(by_patient),
+        expected_calibration_error=of(expected_error),
+        bins=NUM_BINS,
+        reliability=reliability(by_patient),
     )
+
+
+@dataclass(frozen=True)
+class CalibrationSums:
+    """What calibration needs of units, summed: (...,) and (..., J)."""
+
+    count: np.ndarray
+    squares: np.ndarray  # of the distance from the probabilities to the truth
+    bin_count: np.ndarray
+    bin_confidence: np.ndarray
+    bin_right: np.ndarray
+
+    def columns(self) -> np.ndarray:
+        """All of it side by side, (..., 2 + 3 J)."""
+        return np.concatenate(
+            [self.count[..., None], self.squares[..., None], self.bin_count, self.bin_confidence, self.bin_right], -1
+        )
+
+    @classmethod
+    def from_columns(cls, columns: np.ndarray) -> CalibrationSums:
+        parts = np.split(columns[..., 2:], 3, axis=-1)
+        return cls(columns[..., 0], columns[..., 1], *parts)
+
+
+def calibration_by_patient(
+    label_N: np.ndarray, probability_NK: np.ndarray, patient_N: np.ndarray, num_patients: int
+) -> CalibrationSums:
+    """CalibrationSums over the units of each patient, (P,) and (P, J)."""
+    rows = np.arange(len(label_N))
+    of_label = probability_NK[rows, label_N].astype(float)
+    squares = np.einsum("nk,nk->n", probability_NK, probability_NK, dtype=float) - 2 * of_label + 1
+    category = probability_NK.argmax(axis=1)
+    confidence = probability_NK[rows, category].astype(float)
+    cell = patient_N * NUM_BINS + bins(confidence)
+
+    def by_bin(weight: np.ndarray | None) -> np.ndarray:
+        counted = np.bincount(cell, weight, num_patients * NUM_BINS)
+        return counted.reshape(num_patients, NUM_BINS).astype(float)
+
+    return CalibrationSums(
+        np.bincount(patient_N, minlength=num_patients).astype(float),
+        np.bincount(patient_N, squares, num_patients),
+        by_bin(None),
+        by_bin(confidence),
+        by_bin(category == label_N),
+    )
+
+
+def bins(confidence_N: np.ndarray) -> np.ndarray:
+    """The bin of each confidence, from 0."""
+    return np.asarray(np.clip(np.ceil(confidence_N * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1))
+
+
+def brier(sums: CalibrationSums) -> np.ndarray:
+    """Mean over the units of sum_k (p_k - y_k)^2: 0 is best, 2 is worst. Source: Brier 1950, all categories."""
+    return ratio(sums.squares, sums.count)
+
+
+def brier_of_frequencies(true_K: np.ndarray) -> np.ndarray:
+    """Brier score of always giving the true frequencies of the categories: chance, from counts (..., K)."""
+    share = ratio(true_K, true_K.sum(axis=-1, keepdims=True))
+    return np.asarray(1 - (share**2).sum(axis=-1))
+
+
+def expected_error(sums: CalibrationSums) -> np.ndarray:
+    """Expected calibration error: distance of accuracy from confidence, averaged over the bins by their units.
+
+    Confidence is the highest probability. Source: Guo et al. 2017, ICML, with ten bins of equal width.
+    """
+    return ratio(np.abs(sums.bin_right - sums.bin_confidence).sum(axis=-1), sums.count)
+
+
+def reliability(by_patient: CalibrationSums) -> list[Bin]:
+    """Of each bin its edges, units, mean confidence, and accuracy with an interval."""
+    found = []
+    for index in range(NUM_BINS):
+        count, right = by_patient.bin_count[:, index], by_patient.bin_right[:, index]
+        n, interval = int(count.sum()), intervals.proportion(right, count)
+        confidence = float(by_patient.bin_confidence[:, index].sum() / n) if n else None
+        accuracy = float(right.sum() / n) if n else None
+        above, up_to = index / NUM_BINS, (index + 1) / NUM_BINS
+        shown = (interval.low, interval.high, interval.method, interval.note)
+        found.append(Bin(above, up_to, n, confidence, accuracy, *shown))
+    return found

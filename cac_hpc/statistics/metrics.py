@@ -1,24 +1,23 @@
-"""Every figure of a confusion matrix, as a table: a new metric is a line of METRICS. The owner of sklearn.metrics.
+"""Every figure of a confusion matrix: a new metric is a line of METRICS, coarser categories a line of SCHEMES.
 
-Single values come from scikit-learn where it has them, always over all K categories; bootstraps use the forms of
-``agreement``. Undefined is NaN in here, and None with a reason where a figure is written.
+Single values come from scikit-learn, which this module owns, where it has them, always over all K categories;
+bootstraps use the forms of ``agreement``. Undefined is NaN in here, and None with a reason where a figure is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from cac_hpc.statistics import agreement, intervals
-from cac_hpc.statistics.agreement import ratio
-from cac_hpc.statistics.results import Bin, SignTest
+from cac_hpc.statistics import agreement
+from cac_hpc.statistics.results import SignTest
 
 Form = Callable[[np.ndarray], np.ndarray]
 FEWEST = 3  # units that a correlation or a spread is worked out from: two tell nothing of any others
-NUM_BINS = 10  # of equal width; a confidence that is an edge belongs to the bin below it
 
 
 @dataclass(frozen=True)
@@ -246,84 +245,40 @@ class _Ranking:
 
 
 @dataclass(frozen=True)
-class CalibrationSums:
-    """What calibration needs of units, summed: (...,) and (..., J)."""
+class Scheme:
+    """A coarser division of the score, each category ending at its edge, the edge included."""
 
-    count: np.ndarray
-    squares: np.ndarray  # of the distance from the probabilities to the truth
-    bin_count: np.ndarray
-    bin_confidence: np.ndarray
-    bin_right: np.ndarray
-
-    def columns(self) -> np.ndarray:
-        """All of it side by side, (..., 2 + 3 J)."""
-        return np.concatenate(
-            [self.count[..., None], self.squares[..., None], self.bin_count, self.bin_confidence, self.bin_right], -1
-        )
-
-    @classmethod
-    def from_columns(cls, columns: np.ndarray) -> CalibrationSums:
-        parts = np.split(columns[..., 2:], 3, axis=-1)
-        return cls(columns[..., 0], columns[..., 1], *parts)
+    key: str
+    edges: tuple[float, ...]
+    names: tuple[str, ...]
 
 
-def sums_by_patient(
-    label_N: np.ndarray, probability_NK: np.ndarray, patient_N: np.ndarray, num_patients: int
-) -> CalibrationSums:
-    """CalibrationSums over the units of each patient, (P,) and (P, J)."""
-    rows = np.arange(len(label_N))
-    of_label = probability_NK[rows, label_N].astype(float)
-    squares = np.einsum("nk,nk->n", probability_NK, probability_NK, dtype=float) - 2 * of_label + 1
-    category = probability_NK.argmax(axis=1)
-    confidence = probability_NK[rows, category].astype(float)
-    cell = patient_N * NUM_BINS + bins(confidence)
-
-    def by_bin(weight: np.ndarray | None) -> np.ndarray:
-        counted = np.bincount(cell, weight, num_patients * NUM_BINS)
-        return counted.reshape(num_patients, NUM_BINS).astype(float)
-
-    return CalibrationSums(
-        np.bincount(patient_N, minlength=num_patients).astype(float),
-        np.bincount(patient_N, squares, num_patients),
-        by_bin(None),
-        by_bin(confidence),
-        by_bin(category == label_N),
-    )
+SCHEMES = (
+    Scheme("usual", (0, 10, 100, 400), ("0", "1-10", "11-100", "101-400", ">400")),
+    Scheme("any", (0,), ("0", ">0")),
+    Scheme("at_100", (100,), ("<=100", ">100")),
+)
 
 
-def bins(confidence_N: np.ndarray) -> np.ndarray:
-    """The bin of each confidence, from 0."""
-    return np.asarray(np.clip(np.ceil(confidence_N * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1))
+def groups(scheme: Scheme, edges: Sequence[float]) -> np.ndarray:
+    """The coarser category of each of the categories that the edges make, (K,).
 
-
-def brier(sums: CalibrationSums) -> np.ndarray:
-    """Mean over the units of sum_k (p_k - y_k)^2: 0 is best, 2 is worst. Source: Brier 1950, all categories."""
-    return ratio(sums.squares, sums.count)
-
-
-def brier_of_frequencies(true_K: np.ndarray) -> np.ndarray:
-    """Brier score of always giving the true frequencies of the categories: chance, from counts (..., K)."""
-    share = ratio(true_K, true_K.sum(axis=-1, keepdims=True))
-    return np.asarray(1 - (share**2).sum(axis=-1))
-
-
-def expected_error(sums: CalibrationSums) -> np.ndarray:
-    """Expected calibration error: distance of accuracy from confidence, averaged over the bins by their units.
-
-    Confidence is the highest probability. Source: Guo et al. 2017, ICML, with ten bins of equal width.
+    Raises: ValueError naming the edges of the scheme that are missing.
     """
-    return ratio(np.abs(sums.bin_right - sums.bin_confidence).sum(axis=-1), sums.count)
+    if missing := [edge for edge in scheme.edges if edge not in edges]:
+        raise ValueError(f"labels.edges have no {' and no '.join(f'{edge:g}' for edge in missing)}")
+    return np.searchsorted(scheme.edges, (-math.inf, *edges), side="right")
 
 
-def reliability(by_patient: CalibrationSums) -> list[Bin]:
-    """Of each bin its edges, units, mean confidence, and accuracy with an interval."""
-    found = []
-    for index in range(NUM_BINS):
-        count, right = by_patient.bin_count[:, index], by_patient.bin_right[:, index]
-        n, interval = int(count.sum()), intervals.proportion(right, count)
-        confidence = float(by_patient.bin_confidence[:, index].sum() / n) if n else None
-        accuracy = float(right.sum() / n) if n else None
-        above, up_to = index / NUM_BINS, (index + 1) / NUM_BINS
-        shown = (interval.low, interval.high, interval.method, interval.note)
-        found.append(Bin(above, up_to, n, confidence, accuracy, *shown))
-    return found
+def scheme_note(scheme: Scheme, scores: np.ndarray | None) -> str | None:
+    """How "up to 100" relates to others' "below 100", by the scores (N,) of the units, NaN where unknown."""
+    if scheme.key != "at_100":
+        return None
+    if scores is None:
+        return "a score of exactly 100 counts as <=100"
+    exactly = int((scores == 100).sum())
+    return (
+        f"{exactly} units have a score of exactly 100 and count as <=100"
+        if exactly
+        else "the same as <100 against >=100, for no score is exactly 100"
+    )

@@ -1,4 +1,8 @@
-"""Checkpoints of plain tensors and numbers, each with its digest beside it; none is believed before it was compared."""
+"""The state of a training and its checkpoints, each with its digest beside it, compared before it is loaded.
+
+A checkpoint holds all that changes while a fold is trained, as plain tensors and numbers. No generator is among it: the
+chances of a step follow from the step's number alone (`slices.step_seed`).
+"""
 
 from __future__ import annotations
 

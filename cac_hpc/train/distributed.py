@@ -1,4 +1,7 @@
-"""The process group: rank, world size, device, exact gathers, agreeing. The only reader of torchrun's variables."""
+"""The process group of a fold: its ranks started by torchrun, rank, world size, device, exact gathers.
+
+The only reader of torchrun's variables. torchrun's exit code hides which rank a signal has ended; this says it.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Signs of life of a fold's ranks: what the status view shows, and how ranks notice that one of them is lost.
+"""Signs of life and the pace of a fold: what the status view shows, and how ranks notice that one of them is lost.
 
 Every rank writes its pulse to a file each second and reads those of the others, in a thread of its own. Waiting in a
-collective operation, a rank cannot tell which other one it waits for; here it is told, with node and cause.
+collective operation, a rank cannot tell which other one it waits for; here it learns it, with node and cause.
 """
 
 from __future__ import annotations

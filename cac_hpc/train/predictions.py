@@ -1,4 +1,7 @@
-"""predictions.csv: one row per test slice, the only thing a fold hands to the aggregator. Axes: N row, K category."""
+"""predictions.csv: one row per test slice, the only thing a fold hands to the aggregator. Axes: N row, K category.
+
+A fold is tested again with all but the heart blank, and with the heart blank: a box of a study, the same on all slices.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fold made ready: its data, its newest checkpoint, what the settings leave open, a first step on nothing."""
+"""A fold made ready: its data, its newest checkpoint, device and precision, a first step on nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pixels of a CT slice as its file stores them, whatever the transfer syntax. Axes: H row, W column."""
+"""The pixels of a CT slice, whatever the transfer syntax, and their Hounsfield units (HU). Axes: H row, W column."""
 
 from __future__ import annotations
 

@@ -66,11 +66,11 @@ def check_units(units, rows, sklearn):
             assert agrees(list(found[name]), value if isinstance(value, list) else [value]), name
     for name, value in metrics.forms(matrix[None]).items():
         assert agrees(list(value[0]), wanted[name] if isinstance(wanted[name], list) else [wanted[name]]), name
-    sums = metrics.sums_by_patient(units.label, units.probability, units.patient, units.num_patients)
-    total = metrics.CalibrationSums.from_columns(sums.columns().sum(axis=0))
+    sums = assessment.calibration_by_patient(units.label, units.probability, units.patient, units.num_patients)
+    total = assessment.CalibrationSums.from_columns(sums.columns().sum(axis=0))
     labels, probabilities = [row[2] for row in rows], [row[3] for row in rows]
-    assert agrees(float(metrics.brier(total)), oracle.brier(labels, probabilities))
-    assert agrees(float(metrics.expected_error(total)), oracle.calibration_error(labels, probabilities))
+    assert agrees(float(assessment.brier(total)), oracle.brier(labels, probabilities))
+    assert agrees(float(assessment.expected_error(total)), oracle.calibration_error(labels, probabilities))
 
 
 def in_order(units, rows):
