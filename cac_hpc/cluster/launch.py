@@ -79,19 +79,13 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     Raises: InputError for whatever is wrong with the user's input, before anything is written or submitted.
     """
     run = RunPaths(Path(cfg.run))
-    wanted = f"auto, {' or '.join(SCHEDULERS)}"
-    config.require(cfg.cluster.kind in ("auto", *SCHEDULERS), "cluster.kind", cfg.cluster.kind, wanted)
-    models.chosen(cfg)
-    optimizers.check(cfg.train)
-    _check_paths(cfg, source)
-    _check_beside(run, cfg)
+    _check_settings(run, cfg, source)
     dataset_plan = plan.make_plan(cfg)
     _check_run_folder(run, cfg, options)
     plan.check_dataset(run.dataset(cfg.data.packed_dir), dataset_plan)
     kind, why = _choose_kind(cfg)
     tasks = stages.plan_tasks(cfg, run, len(dataset_plan.shards))
-    logs.say(f"run folder: {run.root}\ncluster: {kind}, {why}")
-    _show_plan(run, cfg, dataset_plan, kind)
+    _show_plan(run, cfg, dataset_plan, kind, why)
     waiting = stages.waiting(tasks)
     scheduler = SCHEDULERS[kind]
     queued = {} if scheduler.RUNS_HERE else _in_queue(run, scheduler, waiting)
@@ -117,6 +111,16 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     here = shlex.quote(str(run.root))
     logs.say(f"where it stands: python jobs/status.py {here}\nthe report:      python jobs/report.py {here}")
     return 0
+
+
+def _check_settings(run: RunPaths, cfg: Config, source: Path) -> None:
+    """What the settings name is there: scheduler, model, optimizer, paths and other runs."""
+    wanted = f"auto, {' or '.join(SCHEDULERS)}"
+    config.require(cfg.cluster.kind in ("auto", *SCHEDULERS), "cluster.kind", cfg.cluster.kind, wanted)
+    models.chosen(cfg)
+    optimizers.check(cfg.train)
+    _check_paths(cfg, source)
+    _check_beside(run, cfg)
 
 
 def _check_paths(cfg: Config, source: Path) -> None:
@@ -157,11 +161,12 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
         published.read_for(Path(cfg.report.published), cfg.labels.names)
 
 
-def _show_plan(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, kind: str) -> None:
-    """What the run will take, beside what there is.
+def _show_plan(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, kind: str, why: str) -> None:
+    """Print where the run goes, and what it needs compared with what there is.
 
     Raises: InputError for what cannot work, one line for each fault.
     """
+    logs.say(f"run folder: {run.root}\ncluster: {kind}, {why}")
     allowed = limits.read(cfg.cluster.partition) if kind == "slurm" else None
     faults = limits.faults(allowed, cfg) if allowed else []
     if faults:

@@ -57,13 +57,8 @@ def summarise(
     for row in rejected:
         reasons.setdefault(row["study"], []).append((row["reason"], row["detail"]))
     labels, num_categories = planned["labels"], len(cfg.labels.names)
-    in_studies = sum(count["files"] for count in counts.values())
-    summary = {
-        "files": {
-            "found": in_studies + planned["stray"] + sum(planned["unlabelled"].values()),
-            "used": sum(count["used"] for count in counts.values()),
-            "rejected": _counted(row["reason"] for row in rejected),
-        },
+    return {
+        "files": _files(planned, counts, rejected),
         "studies": {
             "found": len(counts) + len(planned["unlabelled"]),
             "without_label": len(planned["unlabelled"]),
@@ -87,8 +82,16 @@ def summarise(
             name: sum(count[name] for count in counts.values()) for name in ("identity", "private", "key_is_identity")
         },
     }
-    assert summary["files"]["found"] == summary["files"]["used"] + len(rejected), summary["files"]
-    return summary
+
+
+def _files(
+    planned: dict[str, Any], counts: Mapping[str, Mapping[str, int]], rejected: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    in_studies = sum(count["files"] for count in counts.values())
+    found = in_studies + planned["stray"] + sum(planned["unlabelled"].values())
+    used = sum(count["used"] for count in counts.values())
+    assert found == used + len(rejected), (found, used, len(rejected))
+    return {"found": found, "used": used, "rejected": _counted(row["reason"] for row in rejected)}
 
 
 def show(summary: dict[str, Any]) -> None:

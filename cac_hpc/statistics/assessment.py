@@ -1,7 +1,7 @@
 """Every number of the report's two levels, each with its n, its interval and why it has none. See docs/report.md.
 
-Calibration is whether probabilities mean what they say. Patients are collapsed to sums first, so that a bootstrap draw is
-one row of a matrix product. Axes: B draw, N unit, P patient, K category, J bin of confidence, C column of sums.
+Calibration is whether probabilities mean what they say. Patients are collapsed to sums first, so that a bootstrap draw
+is one row of a matrix product. Axes: B draw, N unit, P patient, K category, J bin of confidence, C column of sums.
 """
 
 from __future__ import annotations

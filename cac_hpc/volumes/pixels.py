@@ -124,7 +124,6 @@ def pixels_to_hu(stored_HW: np.ndarray, header: Header) -> np.ndarray:
     padding_HW = None
     if header.padding and lowest <= header.padding[1] and highest >= header.padding[0]:
         padding_HW = (stored_HW >= header.padding[0]) & (stored_HW <= header.padding[1])
-    if padding_HW is not None:
         _check_padding(stored_HW[padding_HW], header)
         measured = stored_HW[~padding_HW]
         if not measured.size:
@@ -139,17 +138,23 @@ def pixels_to_hu(stored_HW: np.ndarray, header: Header) -> np.ndarray:
     ends = sorted((lowest * header.slope + header.intercept, highest * header.slope + header.intercept))
     if ends[0] < LOWEST_HU or ends[1] > HIGHEST_HU:
         raise Refused("impossible_values", f"{ends[0]:.0f} to {ends[1]:.0f} HU")
-    hu_HW = stored_HW.view(np.int16)
-    if header.slope == 1 and header.intercept.is_integer() and abs(header.intercept) < 32768:
-        hu_HW += np.int16(header.intercept)  # what wraps around on the way fits at its end
-    else:
-        hu_HW[:] = np.rint(stored_HW * header.slope + header.intercept)
+    hu_HW = _rescale(stored_HW, header)
     if padding_HW is not None:
         hu_HW[padding_HW] = AIR_HU
     if ends[1] > BRIGHT_HU and (share := np.count_nonzero(hu_HW > BRIGHT_HU) / hu_HW.size) > BRIGHT_SHARE:
         raise Refused("impossible_values", f"{share:.0%} of the pixels are above {BRIGHT_HU} HU")
     if ends[0] < AIR_HU:
         hu_HW.clip(AIR_HU, np.int16(32767), out=hu_HW)  # eight times as fast as np.maximum
+    return hu_HW
+
+
+def _rescale(stored_HW: np.ndarray, header: Header) -> np.ndarray:
+    """Rescale in place, whose bytes are int16 from then on."""
+    hu_HW = stored_HW.view(np.int16)
+    if header.slope == 1 and header.intercept.is_integer() and abs(header.intercept) < 32768:
+        hu_HW += np.int16(header.intercept)  # what wraps around on the way fits at its end
+    else:
+        hu_HW[:] = np.rint(stored_HW * header.slope + header.intercept)
     return hu_HW
 
 
