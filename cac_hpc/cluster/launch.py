@@ -84,10 +84,9 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     _check_run_folder(run, cfg, options)
     plan.check_dataset(run.dataset(cfg.data.packed_dir), dataset_plan)
     kind, why = _choose_kind(cfg)
-    tasks = stages.plan_tasks(cfg, run, len(dataset_plan.shards))
+    tasks, scheduler = stages.plan_tasks(cfg, run, len(dataset_plan.shards)), SCHEDULERS[kind]
     _show_plan(run, cfg, dataset_plan, kind, why)
     waiting = stages.waiting(tasks)
-    scheduler = SCHEDULERS[kind]
     queued = {} if scheduler.RUNS_HERE else _in_queue(run, scheduler, waiting)
     if queued and {task.stage.name for task in waiting} <= set(queued):
         return _follow(run, tasks) if options.wait else 0

@@ -44,10 +44,10 @@ def status(root: Path, watch: bool = False, as_json: bool = False, log: str | No
     run = RunPaths(root)
     if log is not None:
         return _show_log(run, log)
-    outlook = RunStates(run)
+    run_states = RunStates(run)
     if watch and not as_json:
-        follow(run, until_settled(run, outlook), outlook)
-    states = outlook.states()
+        follow(run, until_settled(run, run_states), run_states)
+    states = run_states.states()
     if as_json:
         print(json.dumps([_as_json(state) for state in states], indent=2))
     elif not watch:
@@ -69,13 +69,13 @@ def read_states(run: RunPaths) -> list[TaskState]:
     return RunStates(run).states()
 
 
-def follow(run: RunPaths, steps: Generator[Step, None, None], outlook: RunStates | None = None) -> None:
+def follow(run: RunPaths, steps: Generator[Step, None, None], run_states: RunStates | None = None) -> None:
     """Draw the table again at every step; without a terminal, print every change as a line.
 
     Args:
         steps: yields where the tasks stand, or None to have it looked up.
     """
-    look = (outlook or RunStates(run)).states
+    look = (run_states or RunStates(run)).states
     if logs.console().is_terminal:
         _redraw(run, steps, look)
         return
@@ -89,13 +89,13 @@ def follow(run: RunPaths, steps: Generator[Step, None, None], outlook: RunStates
                     logs.say(line)
 
 
-def until_settled(run: RunPaths, outlook: RunStates | None = None) -> Generator[Step, None, None]:
+def until_settled(run: RunPaths, run_states: RunStates | None = None) -> Generator[Step, None, None]:
     """Yield where the tasks stand until nothing more will happen by itself.
 
     That is: all tasks have ended and a second look agrees; or the rest is held, or waits for what is held, for HELD_S;
     or nobody has said for SILENT_S what becomes of the rest.
     """
-    look, before, began_s = (outlook or RunStates(run)).states, None, 0.0
+    look, before, began_s = (run_states or RunStates(run)).states, None, 0.0
     while True:
         states = look()
         yield states

@@ -25,6 +25,7 @@ MEASURED = {  # facts of a study, and their units
     "energy_kev": "keV",
     "phase_percent": "% of RR",
 }
+IDENTITY = ("identity", "private", "key_is_identity")  # counts of files
 NAMED = ("energy_class", "kernel_class", "kernel", "gating")
 SETTINGS = {  # what lets refused studies be used, where it is no check
     "too_few_slices": "lower pack.min_slices",
@@ -78,9 +79,7 @@ def summarise(
         "crop": _crop(facts, cfg) if cfg.pack.crop == "heart" else None,
         "no_heart": sum(study.get("agatston_region") == "no_heart" for study in facts),
         "warnings": _counted(code for study in facts for code in study["warnings"].split()),
-        "identity": {
-            name: sum(count[name] for count in counts.values()) for name in ("identity", "private", "key_is_identity")
-        },
+        "identity": {name: sum(count[name] for count in counts.values()) for name in IDENTITY},
     }
 
 

@@ -496,9 +496,9 @@ def test_a_dead_accounting_is_left_alone_for_longer_and_longer(tmp_path, slurm_w
     submitted(run)
     clock = [1000.0]
     monkeypatch.setattr(scheduler.time, "monotonic", lambda: clock[0])
-    outlook = RunStates(run)
+    run_states = RunStates(run)
     for _ in range(200):
-        assert outlook.states()[0].state == "gone"
+        assert run_states.states()[0].state == "gone"
         clock[0] += 3
     assert 5 <= len(slurm_words.calls("sacct")) <= 9  # of 200 looks in ten minutes
     assert len(slurm_words.calls("squeue")) == 200
@@ -508,15 +508,15 @@ def test_what_accounting_has_said_finally_is_kept_until_the_job_is_back(tmp_path
     run = bare_run(tmp_path / "run")
     submitted(run)
     slurm_words.says("sacct", f"{HEADER}\n{accounted('NODE_FAIL')}")
-    outlook = RunStates(run)
-    assert [outlook.states()[0].state for _ in range(5)] == ["failed"] * 5
+    run_states = RunStates(run)
+    assert [run_states.states()[0].state for _ in range(5)] == ["failed"] * 5
     assert len(slurm_words.calls("sacct")) == 1
     slurm_words.says("squeue", queued("RUNNING"))
-    assert outlook.states()[0].state == "running"
+    assert run_states.states()[0].state == "running"
     slurm_words.says("squeue", "")
     slurm_words.says("sacct", f"{HEADER}\n{accounted('TIMEOUT')}")
-    outlook._accounting._not_before_s = 0.0
-    assert "time limit" in outlook.states()[0].reason
+    run_states._accounting._not_before_s = 0.0
+    assert "time limit" in run_states.states()[0].reason
 
 
 def test_a_stage_that_never_started_names_the_one_it_waited_for(tmp_path, slurm_words):

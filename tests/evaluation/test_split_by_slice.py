@@ -226,7 +226,7 @@ def test_a_launch_without_the_run_to_be_contrasted_with_is_refused(finished_run,
 
 
 def reference(tmp_path, finished_run, **summary):
-    """A run as `split_by_slice.check` sees it: settings and report, its dataset elsewhere."""
+    """A run as `audit.check_split_by_slice` sees it: settings and report, its dataset elsewhere."""
     run = RunPaths(tmp_path / "reference")
     run.report.mkdir(parents=True)
     cfg = of_config(finished_run, "data", packed_dir=str(finished_run / "dataset"))
