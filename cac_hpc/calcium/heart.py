@@ -30,15 +30,37 @@ BEHIND_MM = 15.0  # the lungs' middle is so far behind the core's; bowel with ga
 CORE_ENDS_MM = (-55.0, 70.0)  # to the left of the middle between the lungs' outer ends; liver and spleen are farther
 BESIDE_MM = 45.0  # from the middle between the lungs' outer ends; what is farther is rather liver or spleen
 REACH_MM = 9.0  # from soft tissue around the core to its outermost vessels
+HULL_MM = 40.0  # from the core: what may touch the heart
 WALL_REACH_MM = 20.0  # a heart bulges so far out of the lungs' hull, where it touches the chest's wall
 FAT_MM = 6.0  # on the heart's muscle, with the vessels
 THIN_MM = 5.0  # vessels in the lung are thinner
 DEEP_MM = 8.0  # from fat; calcium of coronary arteries is nearer
-PURE_FAT_HU, FAT_SHARE = (-140, -40), 0.06  # of the region at least, where a heart has fat
+PURE_FAT_HU, FAT_SHARES = (-140, -40), (0.02, 0.06)  # of the heart: no evidence below, all of it above
 ATRIUM_DEGREES, UPPER_MM = (0, 80), 42.0  # from the patient's right to his back; below the top of the region
 BLOOD_MM, BLOOD_SHARE = 6.0, 0.1  # means of blood are taken over; of the core at least that a filled chamber takes
 CONTRAST_HU = 90.0  # blood that is brighter holds contrast agent: see blood_in
 PLAIN_HU = 45.0  # blood without
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The chest around the heart on the grid of `chest`, (z, h, w).
+
+    weight: 0 to 1, how far calcium there is taken for coronary; the heart's region is where it is 0.5 or more.
+    hull: bool, where the calcium of the heart, of the great vessels and of what touches them can be. from_core_mm:
+    distance to the heart's core. fat_depth_mm: distance to the nearest fat or air on the slice, 0 in these.
+    lungs, bone, aorta: bool. core: bool.
+    """
+
+    grid: Grid
+    weight: np.ndarray
+    hull: np.ndarray
+    from_core_mm: np.ndarray
+    fat_depth_mm: np.ndarray
+    lungs: np.ndarray
+    bone: np.ndarray
+    aorta: np.ndarray
+    core: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -47,11 +69,18 @@ class Heart:
 
     region_ZHW: bool, where calcium can be coronary: the fat on the heart, and the muscle near to it. box: first row,
     row after the last, first column, column after the last of the heart in all slices. blood_hu: see `blood_in`.
+    chest: what else is known of each pixel of the grid.
     """
 
     region_ZHW: np.ndarray
     box: tuple[int, int, int, int]
     blood_hu: float
+    chest: Surroundings
+
+    @property
+    def hull_ZHW(self) -> np.ndarray:
+        """(Z, H, W) bool, where the calcium of the heart, of the great vessels and of what touches them can be."""
+        return _enlarged(self.chest.hull, self.chest.grid.factors, self.region_ZHW.shape)
 
     @property
     def has_contrast(self) -> bool:
@@ -72,18 +101,22 @@ def find(hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> Heart:
     cavity = chest.surrounded(lungs, grid) & ~outside
     between = between_lungs(lungs, outside, grid)
     plain = without_contrast(grid, cavity & ~lungs, between)
-    room = find_room(plain, cavity, lungs, outside)
+    bone = chest.find_bone(plain)
+    room, hull, aorta = find_room(plain, cavity, lungs, outside, bone)
     core = find_core(plain, room, lungs, between)
     from_core_mm = _from_core_mm(core, plain)
     muscle = from_core_mm <= CORE_MM
     within = ndimage.binary_dilation(chest.surrounded(lungs | muscle, plain), disc(FAT_MM, plain))
-    whole = ndimage.binary_opening(room & within & _near(from_core_mm, plain), disc(THIN_MM, plain))
+    near = _near(from_core_mm, plain, CORE_MM + REACH_MM)
+    whole = ndimage.binary_opening(room & within & near, disc(THIN_MM, plain))
     box = _box(whole[between & core.any((1, 2))], plain, hu_ZHW.shape)
-    region = whole.copy()
-    if has_fat(plain, from_core_mm <= CORE_MM + FAT_MM):
-        region &= ~behind_right_atrium(whole, box, plain)
-        region &= ~not_coronary(plain, within, depth_mm(plain.hu > FAT_HU, plain) > DEEP_MM)
-    return Heart(_enlarged(region, plain.factors, hu_ZHW.shape), box, blood_in(grid, core))
+    fat_depth_mm = depth_mm(plain.hu > FAT_HU, plain)
+    excluded = behind_right_atrium(whole, box, plain) | not_coronary(plain, within, fat_depth_mm > DEEP_MM)
+    evidence = fat_evidence(fat_share(plain, from_core_mm <= CORE_MM + FAT_MM))
+    weight = np.where(excluded, np.float32(1 - evidence), np.float32(1)) * whole
+    hull &= _near(from_core_mm, plain, CORE_MM + HULL_MM)
+    there = Surroundings(plain, weight, hull, from_core_mm, fat_depth_mm, lungs, bone, aorta, core)
+    return Heart(_enlarged(weight >= 0.5, plain.factors, hu_ZHW.shape), box, blood_in(grid, core), there)
 
 
 def square_around(
@@ -155,16 +188,21 @@ def blood_in(grid: Grid, core: np.ndarray) -> float:
     return float(np.quantile(ndimage.uniform_filter(grid.hu[box], size)[core[box]], 1 - BLOOD_SHARE))
 
 
-def find_room(grid: Grid, cavity: np.ndarray, lungs: np.ndarray, outside: np.ndarray) -> np.ndarray:
-    """Where a heart can be: near the inside of the chest, but no lung, bone, aorta, nor beside or behind the spine."""
-    bone = chest.find_bone(grid)
+def find_room(
+    grid: Grid, cavity: np.ndarray, lungs: np.ndarray, outside: np.ndarray, bone: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where a heart can be: near the inside of the chest, but no lung, bone, aorta, nor beside or behind the spine.
+
+    Returns: that; the same with lung and aorta; the aorta.
+    """
     spine = chest.find_spine(bone, lungs, grid)
-    room = ndimage.binary_dilation(cavity, disc(WALL_REACH_MM, grid)) & ~outside & (grid.hu >= AIR_HU)
-    room &= ~ndimage.binary_dilation(bone, disc(BONE_RIM_MM, grid))
+    hull = ndimage.binary_dilation(cavity, disc(WALL_REACH_MM, grid)) & ~outside
+    hull &= ~ndimage.binary_dilation(bone, disc(BONE_RIM_MM, grid))
+    aorta = np.zeros(hull.shape, bool)
     if spine is not None:
-        room &= ~chest.behind(spine, grid)
-        room &= ~chest.find_aorta(grid, bone, spine)
-    return np.asarray(room)
+        hull &= ~chest.behind(spine, grid)
+        aorta = chest.find_aorta(grid, bone, spine)
+    return np.asarray(hull & (grid.hu >= AIR_HU) & ~aorta), np.asarray(hull), aorta
 
 
 def find_core(grid: Grid, room: np.ndarray, lungs: np.ndarray, between: np.ndarray) -> np.ndarray:
@@ -204,14 +242,23 @@ def _check_place(core: np.ndarray, lungs: np.ndarray, slices: np.ndarray, grid: 
                                   f"{BEHIND_MM:.0f}")  # fmt: skip
 
 
-def has_fat(grid: Grid, heart: np.ndarray) -> bool:
-    """Whether there is fat on the heart, as in patients; in phantoms nothing tells its inside from its surface.
+def fat_share(grid: Grid, heart: np.ndarray) -> float:
+    """How much of the heart is fat; real hearts have 0.03 to 0.11.
 
     Args:
         heart: its muscle with what is close to it.
     """
     fat = (grid.hu > PURE_FAT_HU[0]) & (grid.hu < PURE_FAT_HU[1])
-    return bool((fat & heart).sum() >= FAT_SHARE * heart.sum())
+    return float((fat & heart).sum() / heart.sum())
+
+
+def fat_evidence(share: float) -> float:
+    """0 to 1, how far the heart's fat tells its inside from its surface; in plastic phantoms nothing does.
+
+    It rises smoothly, for a step would give two patients who hardly differ scores that do.
+    """
+    rise = min(max((share - FAT_SHARES[0]) / (FAT_SHARES[1] - FAT_SHARES[0]), 0.0), 1.0)
+    return rise**2 * (3 - 2 * rise)
 
 
 def behind_right_atrium(whole: np.ndarray, box: tuple[int, int, int, int], grid: Grid) -> np.ndarray:
@@ -254,9 +301,9 @@ def _from_core_mm(core: np.ndarray, grid: Grid) -> np.ndarray:
     return distance
 
 
-def _near(reach_mm: np.ndarray, grid: Grid) -> np.ndarray:
-    """What the core's vessels can reach, on its slices and some beyond: the heart's top and tip have no core."""
-    near = reach_mm <= CORE_MM + REACH_MM
+def _near(from_core_mm: np.ndarray, grid: Grid, reach_mm: float) -> np.ndarray:
+    """What is near the core, on its slices and some beyond: the heart's top and tip have no core."""
+    near = from_core_mm <= reach_mm
     steps = 2 * round(BEYOND_MM / grid.spacing_mm[0]) + 1
     return np.asarray(ndimage.maximum_filter1d(near.view(np.uint8), steps, axis=0).astype(bool))
 
