@@ -33,7 +33,11 @@ SHOWN = 3  # studies that a message names
 
 @dataclass(frozen=True)
 class StudyBag:
-    """A study's candidates (N,), without their voxels; middle_N2 is row and column in native pixels."""
+    """A study's candidates, without their voxels.
+
+    feature_NF: float32. agatston_N: float64. middle_N2: row and column in the scanner's pixels. candidate_L: number of
+    the candidate of each lesion; slice_L and agatston_L: on which slice it lies, with which score.
+    """
 
     feature_NF: np.ndarray
     agatston_N: np.ndarray
@@ -49,8 +53,8 @@ class StudyBag:
 class BagData:
     """The candidates of all studies, one study after the other, and what the labels say of the studies.
 
-    study, slices: (U,) of each study its name, and how many slices it has. low, high: (U,) float32, between which
-    log(1 + score) is. row_L: of each lesion its candidate.
+    slices: (U,) of each study how many it has. low, high: (U,) float32, between which log(1 + score) is. bag: as of one
+    study, its candidate_L counted over all.
     """
 
     units: Units
@@ -63,7 +67,7 @@ class BagData:
     def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Agatston scores of the candidates, low and high of the studies, float32 on the device."""
         arrays = (self.bag.agatston_N, self.low, self.high)
-        return tuple(torch.from_numpy(array).to(device) for array in arrays)  # type: ignore[return-value]
+        return tuple(torch.from_numpy(array.astype(np.float32)).to(device) for array in arrays)  # type: ignore[return-value]
 
     def scores(self, counted_N: np.ndarray, unit_U: np.ndarray) -> np.ndarray:
         """Agatston scores of studies, (U,) float64, from the candidates that count.
@@ -72,7 +76,7 @@ class BagData:
             counted_N: bool, of the candidates of these studies, one study after the other.
         """
         unit_N = np.repeat(np.arange(len(unit_U)), self.units.counts(unit_U))
-        score_N = self.bag.agatston_N[self.units.rows(unit_U)].astype(np.float64)
+        score_N = self.bag.agatston_N[self.units.rows(unit_U)]
         return np.round(np.bincount(unit_N, score_N * counted_N, len(unit_U)), DIGITS)
 
     def control(self, unit_U: np.ndarray) -> np.ndarray:
@@ -131,7 +135,7 @@ def bag_of(found: Candidates) -> StudyBag:
     slice_V = voxel_V3[:, 0]
     return StudyBag(
         feature_NF=found.feature_CF,
-        agatston_N=found.agatston_C,
+        agatston_N=np.bincount(found.candidate_L, found.agatston_L, len(found)),
         first_slice_N=np.minimum.reduceat(slice_V, start) if len(found) else slice_V,
         last_slice_N=np.maximum.reduceat(slice_V, start) if len(found) else slice_V,
         middle_N2=sums_C3[:, 1:] / count_C[:, None],

@@ -79,7 +79,7 @@ def _lesions(data: BagData, unit_U: np.ndarray, fold: int, probability_N: np.nda
         "last_slice": bag.last_slice_N[row_N],
         "row": np.round(bag.middle_N2[row_N, 0], 2),
         "column": np.round(bag.middle_N2[row_N, 1], 2),
-        "agatston": np.round(bag.agatston_N[row_N].astype(np.float64), 4),
+        "agatston": np.round(bag.agatston_N[row_N], 4),
         "volume_mm3": np.round(np.expm1(feature["log_volume"]), 4),
         "max_hu": feature["max_hu"],
         "region_share": np.round(feature["region_share"], 6),
