@@ -165,7 +165,7 @@ def collect(
     names = ordered["study"].to_numpy(str)
     own = [bags[name] for name in names.tolist()]
     start = np.cumsum([0, *(len(bag.agatston_N) for bag in own)])
-    units = Units("study", names, ordered["category"].to_numpy(np.int64), np.arange(start[-1]), start)
+    units = Units("study", names, ordered["category"].to_numpy(np.int64, copy=True), np.arange(start[-1]), start)
     low_U, high_U = targets(ordered["score"].to_numpy(float), edges)
     joined = StudyBag(*(np.concatenate([getattr(bag, part.name) for bag in own]) for part in fields(StudyBag)))
     first_L = np.repeat(start[:-1], [len(bag.candidate_L) for bag in own])

@@ -1,4 +1,4 @@
-"""A dataset of small studies with invented candidates, a part of which is coronary: what a lesion model can learn from."""
+"""A dataset of small studies with invented candidates, of which some are coronary: for a lesion model to learn from."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make(agatston_C: list[float], share_C: list[float], up_C: list[float], num_s
 
 
 def invent(rng: np.random.Generator, score: float, empty: bool = False) -> Candidates:
-    """Up to nine candidates: those that lie high are coronary and have the score, whatever their share in the region."""
+    """Up to nine candidates: those that lie high are coronary and have the score, wherever the region is."""
     if empty:
         return make([], [], [])
     true, false = (int(rng.integers(1, 4)) if score > 0 else 0), int(rng.integers(1, 6))
