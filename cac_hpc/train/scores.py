@@ -50,7 +50,7 @@ def tables(data: BagData, unit_U: np.ndarray, fold: int, probability_N: np.ndarr
     """The files of a fold's test studies, by name; the same numbers give the same bytes.
 
     Args:
-        unit_U: the test studies. probability_N: of their candidates, one study after the other. errors: of their scores.
+        unit_U: the test studies. probability_N: of their candidates, study by study. errors: of their scores.
     """
     return {
         "scores.csv": _scores(data, unit_U, fold, probability_N, errors),

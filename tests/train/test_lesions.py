@@ -392,3 +392,20 @@ def test_scores_that_are_not_as_they_were_written_are_refused(tmp_path, old, new
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"scores\.csv: {said}"):
         scores.read_scores(path, 0, 6)
+
+
+@pytest.mark.parametrize(
+    ("pack", "kind", "said"),
+    [
+        (
+            {"slices": False},
+            "slices",
+            r"pack\.slices is False, but must be true, as model\.kind slices is given slices",
+        ),
+        ({"candidates": False}, "lesions", r"pack\.candidates is False, but must be true, as model\.kind lesions is"),
+    ],
+)
+def test_what_a_model_is_given_must_be_packed(tmp_path, scans, pack, kind, said):
+    with pytest.raises(InputError, match=said):
+        prepare(tmp_path, scans, pack=pack, model={"kind": kind})
+    assert not (tmp_path / "run").exists()
