@@ -400,7 +400,7 @@ def test_scores_that_are_not_as_they_were_written_are_refused(tmp_path, old, new
         (
             {"slices": False},
             "slices",
-            r"pack\.slices is False, but must be true, as model\.kind slices is given slices",
+            r"pack\.slices is False, but must be true, as model\.kind slices is",
         ),
         ({"candidates": False}, "lesions", r"pack\.candidates is False, but must be true, as model\.kind lesions is"),
     ],
