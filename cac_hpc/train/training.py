@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cac_hpc.calcium import candidates
 from cac_hpc.dataset import splits
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE, Stopped
@@ -24,10 +26,24 @@ from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.train import checkpoint, distributed, fencing, models, networks, passes, predictions, starting, steps
+from cac_hpc.train import (
+    checkpoint,
+    distributed,
+    fencing,
+    lesions,
+    models,
+    networks,
+    ordinal,
+    passes,
+    predictions,
+    scores,
+    starting,
+    steps,
+)
 from cac_hpc.train.distributed import World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat, LostRank
+from cac_hpc.train.ordinal import Errors
 from cac_hpc.train.passes import Attempt
 
 
@@ -138,7 +154,7 @@ def _validate(attempt: Attempt) -> dict[str, Any]:
         "epoch": epoch,
         "train_loss": float(np.array(state.losses)[finite].mean()),
         "val_loss": val_loss,
-        "val_accuracy": float((probability.argmax(axis=1) == attempt.data.units.label[attempt.data.val]).mean()),
+        "val_accuracy": passes.accuracy(attempt.data, attempt.data.val, probability),
         "learning_rate": state.optimizer.param_groups[0]["lr"],
         "skipped_steps": int((~finite).sum()),
     }
@@ -174,25 +190,55 @@ def test_and_publish(attempt: Attempt, seconds: float) -> None:
     if cfg.train.evaluate == "best":
         state.model.load_state_dict(state.best)
     probability, _ = passes.evaluate(attempt, attempt.data.test, "testing")
+    errors = _errors(attempt) if attempt.data.bags else None
     views = _views(attempt)
     if not attempt.world.is_main:
         return
     attempt.heart.moved("publishing")
     weights = {name: tensor.cpu() for name, tensor in state.model.state_dict().items()}
     check = attempt.fence.check
-    checkpoint.save(files.model, {"belongs_to": attempt.belongs_to, "weights": weights, "epoch": tested}, check)
+    about = {"belongs_to": attempt.belongs_to, "weights": weights, "epoch": tested}
+    if errors:
+        about |= {"features": list(candidates.NAMES), "candidates": candidates.VERSION}
+        about |= {"calibration_scale": errors.scale, "calibration_gross": errors.gross}
+    checkpoint.save(files.model, about, check)
     write_rows(attempt)
-    content = _table(attempt, attempt.data.test, probability)
+    tables = _tables(attempt, probability, errors)
+    content = tables.pop("predictions.csv")
+    for path, table in {files.root / name: table for name, table in tables.items()}.items():
+        paths.write_bytes(path, table, check)
     for name, view in views.items():
         paths.write_bytes(files.view(name), view, check)
-    paths.write_json(files.metrics, _facts(attempt, tested, seconds, content, views), check)
+    facts = _facts(attempt, tested, seconds, content, views)
+    if errors:
+        facts["tables_sha256"] = {name: digests.bytes_sha256(table) for name, table in tables.items()}
+        facts["calibration"] = {"method": ordinal.METHOD, **asdict(errors)}
+    paths.write_json(files.metrics, facts, check)
     paths.write_bytes(files.predictions, content, check)
     files.stop.unlink(missing_ok=True)  # too late: there is nothing left to stop
+
+
+def _errors(attempt: Attempt) -> Errors:
+    """The errors of the weights at work, from the validation studies."""
+    data = attempt.data
+    assert data.bags is not None
+    probability, _ = passes.evaluate(attempt, data.val, "testing")
+    score_U = data.bags.scores(lesions.counted(probability), data.val)
+    return ordinal.fit(score_U, data.units.label[data.val], data.bags.edges)
+
+
+def _tables(attempt: Attempt, probability: np.ndarray, errors: Errors | None) -> dict[str, bytes]:
+    """The files of what is predicted of the test units, by name."""
+    data = attempt.data
+    if data.bags and errors:
+        return scores.tables(data.bags, data.test, attempt.fold, probability, errors)
+    return {"predictions.csv": _table(attempt, data.test, probability)}
 
 
 def _facts(attempt: Attempt, tested: int, seconds: float, content: bytes, views: Mapping[str, bytes]) -> dict[str, Any]:
     """metrics.json: whose the predictions are, what they were made with, and what tells that they are unchanged."""
     state, cfg, data = attempt.state, attempt.cfg, attempt.data
+    spec = models.chosen(cfg)
     return {
         "fold": attempt.fold,
         "attempt": attempt.fence.number,
@@ -212,8 +258,8 @@ def _facts(attempt: Attempt, tested: int, seconds: float, content: bytes, views:
         "shuffle_window": cfg.train.shuffle_window,
         "seconds": seconds,
         "parameters": networks.num_parameters(state.model),
-        "layers": networks.layers(state.model, data.units.kind, cfg.pack.size, cfg.model.dropout),
-        "flops_per_slice": models.chosen(cfg).flops(cfg.model, cfg.pack.size, len(cfg.labels.names)),
+        "layers": networks.layers(state.model, spec.unit, cfg.pack.size, cfg.model.dropout, spec.row),
+        "flops_per_slice": spec.flops(cfg.model, cfg.pack.size, len(cfg.labels.names)),
         "train_slices": data.num_slices(data.train),
         "val_slices": data.num_slices(data.val),
         "test_slices": data.num_slices(data.test),
@@ -224,6 +270,8 @@ def _facts(attempt: Attempt, tested: int, seconds: float, content: bytes, views:
 def _views(attempt: Attempt) -> dict[str, bytes]:
     """What is predicted where a part of each slice is blank, of the test slices of studies whose heart was found."""
     data = attempt.data
+    if data.bags:
+        return {}
     rows = data.units.rows(data.test)
     seen = data.units.of_rows(rows[data.box_N4[rows].any(axis=1)])
     return {
@@ -240,7 +288,7 @@ def _table(attempt: Attempt, unit_U: np.ndarray, probability_UK: np.ndarray) -> 
     """
     table, rows = attempt.data.loaded.table, attempt.data.units.rows(unit_U)
     probability = np.repeat(probability_UK, attempt.data.units.counts(unit_U), axis=0)
-    return predictions.to_csv(table.study[rows], table.slice[rows], attempt.fold, table.label[rows], probability)
+    return predictions.to_csv(table.study[rows], table.number[rows], attempt.fold, table.label[rows], probability)
 
 
 def write_rows(attempt: Attempt) -> None:
