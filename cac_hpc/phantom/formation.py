@@ -45,13 +45,16 @@ class Raster:
         return self.image.shape[1] + 2 * MARGIN
 
 
-def make_raster(z_mm: np.ndarray, matrix: int, pixel_mm: float, thickness_mm: float, corner_mm: float) -> Raster:
-    """Slices of square pixels; ``corner_mm`` is x and y of the first pixel's middle."""
+def make_raster(
+    z_mm: np.ndarray, matrix: int, pixel_mm: float, thickness_mm: float, corner_mm: float, down_mm: float = 0.0
+) -> Raster:
+    """Slices of square pixels; ``corner_mm`` is x and y of the first pixel's middle, ``down_mm`` is added to y."""
     factor = 2 if pixel_mm < DRAWN_MM and matrix % 2 == 0 else 1
     axis_mm = (corner_mm + (np.arange(-MARGIN, matrix + MARGIN)) * pixel_mm).astype(np.float32)
     z_mm, inner, coarse = z_mm.astype(np.float32), axis_mm[MARGIN:-MARGIN], axis_mm[::factor]
-    image = Grid(z_mm, inner, inner, pixel_mm, thickness_mm)
-    return Raster(image, Grid(z_mm, coarse, coarse, pixel_mm * factor, thickness_mm), factor)
+    down = np.float32(down_mm)
+    image = Grid(z_mm, inner + down, inner, pixel_mm, thickness_mm)
+    return Raster(image, Grid(z_mm, coarse + down, coarse, pixel_mm * factor, thickness_mm), factor)
 
 
 def scan(

@@ -17,6 +17,7 @@ SKIN_HU, SKIN_MM, RIB_LAYER_MM = 5.0, 1.6, 11.0
 CORTEX_HU, MARROW_HU, DENSE_HU, DISC_HU, CANAL_HU, CARTILAGE_HU = 1150.0, 160.0, 1900.0, 85.0, 22.0, 95.0
 RIBS, RIB_PITCH_MM, VERTEBRA_MM = range(-7, 9), 24.0, 25.0
 CAVITY_HEIGHT_MM = 205.0  # half
+STERNUM_MM = (19, 6.5, 82)  # half axes
 
 
 def paint_chest(rng: np.random.Generator, grid: Grid, body: Body) -> Canvas:
@@ -107,9 +108,17 @@ def _rib_course(body: Body, side: int, head_z_mm: float) -> tuple[np.ndarray, np
     return smooth_line(np.concatenate([head, around[~front][::6]]), 3.0), smooth_line(around[front][::4], 3.0)
 
 
+def behind_sternum_mm(body: Body) -> float:
+    """y of the sternum's back, where it is thickest."""
+    return float(_sternum_mm(body) + STERNUM_MM[1])
+
+
+def _sternum_mm(body: Body) -> float:
+    return float(body.cavity_mm[1] - body.depth_mm - 4)
+
+
 def _paint_sternum(canvas: Canvas, body: Body) -> None:
-    front_mm = body.cavity_mm[1] - body.depth_mm - 4
-    shape = ellipsoid(canvas.grid, np.array((body.midline_mm, front_mm, 30.0)), (19, 6.5, 82))
+    shape = ellipsoid(canvas.grid, np.array((body.midline_mm, _sternum_mm(body), 30.0)), STERNUM_MM)
     canvas.paint(shape, CORTEX_HU * 0.75 * body.bone)
     canvas.paint(shape, MARROW_HU * 0.8 * body.bone, inset_mm=1.3)
 
