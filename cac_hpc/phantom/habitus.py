@@ -14,7 +14,7 @@ from cac_hpc.phantom.formation import Kernel
 BLOOD_HU, MUSCLE_HU, HEART_MUSCLE_HU = 40.0, 52.0, 43.0  # without contrast, blood and muscle can hardly be told apart
 AIR_HU = -1024.0
 CARDIAC_PHASE = 75.0  # percent of the heart's cycle at which the exam is taken
-LEAN, LEAN_RIM_MM = (0.1, 0.6), (1.0, 2.5)  # body.fat and body.rim_mm of lean patients
+LEAN, LEAN_RIM_MM = (0.02, 0.20), (0.4, 1.5)  # body.fat and body.rim_mm, from the leanest to the usual
 NOBODY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",
@@ -121,7 +121,9 @@ def draw_body(rng: np.random.Generator, variety: float) -> Body:
 def vary_body(body: Body, streams: Mapping[str, np.random.Generator], anatomy_seed: int) -> Body:
     """The patient with what the settings of difficulty change of him; each has its stream, or is off."""
     if rng := streams.get("lean_patients"):
-        body = dataclasses.replace(body, fat=float(rng.uniform(*LEAN)), rim_mm=float(rng.uniform(*LEAN_RIM_MM)))
+        share = float(rng.uniform())
+        fat, rim_mm = (low + share * (high - low) for low, high in (LEAN, LEAN_RIM_MM))
+        body = dataclasses.replace(body, fat=fat, rim_mm=rim_mm)
     if rng := streams.get("calcified_cartilage"):
         body = dataclasses.replace(body, cartilage=float(rng.choice((0.0, 1.0)) * rng.uniform(0.3, 1.6)))
     if rng := streams.get("edge_calcium"):
