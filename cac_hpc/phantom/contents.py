@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from cac_hpc.phantom.canvas import Canvas, ellipsoid, shift, smooth_line, tube
-from cac_hpc.phantom.distractors import Item
 from cac_hpc.phantom.habitus import Body
+from cac_hpc.phantom.objects import Item
 
 BRIGHT_HU, SIZE_MM = (140.0, 600.0), (1.0, 6.0)
 WALL_HU, GAS_HU, STOOL_HU = 38.0, -900.0, 30.0
@@ -22,7 +22,7 @@ def paint_contents(rng: np.random.Generator, canvas: Canvas, body: Body) -> list
     items = []
     stomach = np.array((body.midline_mm + 66, 4.0, body.diaphragm_mm - 58))
     for _ in range(int(rng.integers(2, 13))):
-        items.append(_piece(rng, canvas, stomach + rng.normal(0, 1, 3) * (16, 18, 18), "stomach"))
+        items.append(_piece(rng, canvas, stomach + rng.normal(0, 1, 3) * (16, 18, 18)))
     for loop_P3 in _loops(rng, body):
         radius_mm = float(rng.uniform(8, 15))
         shape = tube(canvas.grid, loop_P3, radius_mm)
@@ -30,7 +30,7 @@ def paint_contents(rng: np.random.Generator, canvas: Canvas, body: Body) -> list
         canvas.paint(shape, GAS_HU if rng.uniform() < 0.5 else STOOL_HU, inset_mm=2.0)
         for _ in range(int(rng.integers(0, 7))):
             at = loop_P3[int(rng.integers(len(loop_P3)))] + rng.normal(0, 0.4, 3) * radius_mm
-            items.append(_piece(rng, canvas, at, "bowel"))
+            items.append(_piece(rng, canvas, at))
     return items
 
 
@@ -44,8 +44,8 @@ def _loops(rng: np.random.Generator, body: Body) -> Iterator[np.ndarray]:
         yield smooth_line([front, shift(front, -42, -6, -12), shift(front, -90, 2, -20)], 3.0)
 
 
-def _piece(rng: np.random.Generator, canvas: Canvas, at: np.ndarray, kind: str) -> Item:
+def _piece(rng: np.random.Generator, canvas: Canvas, at: np.ndarray) -> Item:
     half_mm, hu = rng.uniform(*SIZE_MM) * rng.uniform(0.6, 1.4, 3), float(rng.uniform(*BRIGHT_HU))
     canvas.paint(ellipsoid(canvas.grid, at, half_mm), hu)
     x_mm, y_mm, z_mm = at.tolist()
-    return Item(kind, (x_mm, y_mm, z_mm), float(half_mm.mean()), hu)
+    return Item("gastrointestinal contents", (x_mm, y_mm, z_mm), float(half_mm.mean()), hu)

@@ -5,8 +5,7 @@ They are drawn without regard to the calcium in the coronary arteries.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from cac_hpc.phantom.chambers import aortic_wall
 from cac_hpc.phantom.coronaries import Deposit, added_hu
 from cac_hpc.phantom.formation import metal_streaks
 from cac_hpc.phantom.habitus import Body
+from cac_hpc.phantom.objects import ADDED_HU, Inventory, Item
 
 CLEAR_MM, NEAR_MM = 11.0, 4.5  # from any coronary artery: usually, and where calcium near to them is wanted
 STREAK_HU = 160.0
@@ -28,16 +28,6 @@ NODES = ((-20, 30, 48), (8, 30, 40), (-34, 12, 44), (20, -14, 46), (-48, 16, 8))
 Kind = tuple[str, Deposit]
 
 
-@dataclass(frozen=True)
-class Item:
-    """Something dense that is not coronary calcium: its kind, the middle in mm, half its width, HU when it is full."""
-
-    kind: str
-    at_mm: tuple[float, float, float]
-    radius_mm: float
-    hu: float
-
-
 def add_distractors(
     rng: np.random.Generator,
     hu_ZHW: np.ndarray,
@@ -45,39 +35,36 @@ def add_distractors(
     body: Body,
     courses: Mapping[str, np.ndarray],
     blur_mm: float,
+    inventory: Inventory,
     near: np.random.Generator | None = None,
-) -> list[Item]:
+) -> None:
     """Add them to an image, in place; never near a coronary artery, or not quite so near if ``near`` draws more."""
-    arteries_P3 = np.concatenate(list(courses.values()))
-    usual = [*_aortic(rng, body), *_elsewhere(rng, body)]
-    items = list(_add(usual, CLEAR_MM, hu_ZHW, grid, arteries_P3, blur_mm))
+    drawn = [(CLEAR_MM, *found) for found in (*_aortic(rng, body), *_elsewhere(rng, body))]
     if near is not None:
-        more = [*_root(near, body), *_valve(near, body), *_ring(near, body), *_nodes(near, body)]
-        items += _add(more, NEAR_MM, hu_ZHW, grid, arteries_P3, blur_mm)
-    return items
-
-
-def _add(
-    drawn: Iterable[Kind], clear_mm: float, hu_ZHW: np.ndarray, grid: Grid, arteries_P3: np.ndarray, blur_mm: float
-) -> Iterator[Item]:
-    """Add what is far enough from the arteries, and yield it."""
-    for kind, deposit in drawn:
+        more = (*_root(near, body), *_valve(near, body), *_ring(near, body), *_nodes(near, body))
+        drawn += [(NEAR_MM, *found) for found in more]
+    arteries_P3 = np.concatenate(list(courses.values()))
+    for clear_mm, kind, deposit in drawn:
         points_P3 = deposit.points()
         apart_mm = np.linalg.norm(points_P3[:, None] - arteries_P3, axis=2).min()
         if apart_mm > clear_mm + 2 * deposit.radius_mm:
             box, added_ZHW = added_hu(deposit, grid, blur_mm)
             hu_ZHW[box] += added_ZHW
             x_mm, y_mm, z_mm = points_P3.mean(0).tolist()
-            yield Item(kind, (x_mm, y_mm, z_mm), deposit.radius_mm, deposit.density_hu)
+            inventory.add(Item(kind, (x_mm, y_mm, z_mm), deposit.radius_mm, deposit.density_hu), box, added_ZHW)
 
 
-def add_lead_streaks(rng: np.random.Generator, hu_ZHW: np.ndarray, grid: Grid, course_P3: np.ndarray) -> None:
+def add_lead_streaks(
+    rng: np.random.Generator, hu_ZHW: np.ndarray, grid: Grid, course_P3: np.ndarray, inventory: Inventory
+) -> None:
     """Streaks out of a pacemaker's lead in each slice that it crosses, in place."""
-    for hu_HW, z_mm in zip(hu_ZHW, grid.z_mm, strict=True):
+    for index, z_mm in enumerate(grid.z_mm):
         crossing = np.abs(course_P3[:, 2] - z_mm) < grid.thickness_mm
         if crossing.any():
             x_mm, y_mm, _ = course_P3[crossing].mean(0)
-            hu_HW += metal_streaks(rng, grid, (float(x_mm), float(y_mm)), STREAK_HU)
+            streaks_HW = metal_streaks(rng, grid, (float(x_mm), float(y_mm)), STREAK_HU)
+            hu_ZHW[index] += streaks_HW
+            inventory.mark("lead", (slice(index, index + 1), slice(None), slice(None)), streaks_HW[None] >= ADDED_HU)
 
 
 def _aortic(rng: np.random.Generator, body: Body) -> Iterator[Kind]:

@@ -14,8 +14,8 @@ import numpy as np
 from scipy import ndimage
 
 from cac_hpc.calcium import agatston
-from cac_hpc.phantom import chambers, contents, coronaries, distractors, formation, habitus, specks, thorax
-from cac_hpc.phantom.canvas import Grid
+from cac_hpc.phantom import chambers, contents, coronaries, distractors, formation, habitus, objects, specks, thorax
+from cac_hpc.phantom.canvas import Canvas, Grid
 from cac_hpc.phantom.habitus import Protocol
 from cac_hpc.run.commands import KNOBS, PhantomConfig
 from cac_hpc.run.config import InputError, WorkError
@@ -61,8 +61,8 @@ class Study:
 
     hu_ZHW: int16, slices in ascending z. artery_ZHW: uint8, the artery that calcium in a voxel belongs to, 0 where it
     is not coronary; of plaques alone where other things may reach 130 HU. score: the Agatston rule on these voxels.
-    deposits: the plaques that were placed. items: what else is dense. vessel_ZHW: uint8, the artery that is nearer than
-    5 mm. ventricle_mm: x, y, z of the middle of the left ventricle.
+    deposits: the plaques that were placed. inventory: what else is dense. vessel_ZHW: uint8, the artery that is nearer
+    than 5 mm. ventricle_mm: x, y, z of the middle of the left ventricle.
     """
 
     hu_ZHW: np.ndarray
@@ -70,7 +70,7 @@ class Study:
     frame: Frame
     score: float
     deposits: list[coronaries.Deposit]
-    items: list[distractors.Item]
+    inventory: objects.Inventory
     vessel_ZHW: np.ndarray
     ventricle_mm: np.ndarray
 
@@ -90,7 +90,7 @@ class Chest:
     grid: Grid
     courses: dict[str, np.ndarray]
     motion_mm: float
-    items: list[distractors.Item]
+    inventory: objects.Inventory
     ventricle_mm: np.ndarray
 
 
@@ -162,7 +162,7 @@ def render(rng: np.random.Generator, settings: PhantomConfig, target: tuple[floa
         deposits = _calcify(rng, chest, artery_ZHW, target, settings)
     stored_ZHW = formation.as_stored(chest.hu_ZHW)
     score = _score(stored_ZHW, artery_ZHW, frame)
-    return Study(stored_ZHW, artery_ZHW, frame, score, deposits, chest.items, vessel_ZHW, chest.ventricle_mm)
+    return Study(stored_ZHW, artery_ZHW, frame, score, deposits, chest.inventory, vessel_ZHW, chest.ventricle_mm)
 
 
 def _draw_clean_chest(rng: np.random.Generator, frame: Frame, settings: PhantomConfig, streams: Streams) -> Chest:
@@ -192,8 +192,11 @@ def draw_chest(
     if "calcified_cartilage" in streams:
         frame = _with_sternum(frame, body, streams["calcified_cartilage"])
     raster, kernel = frame.raster(), frame.protocol.kernel
-    canvas = thorax.paint_chest(rng, raster.drawn, body)
-    items = contents.paint_contents(streams["upper_abdomen"], canvas, body) if "upper_abdomen" in streams else []
+    inventory = objects.Inventory([], np.zeros(raster.image.shape, np.uint8))
+    canvas = thorax.paint_chest(rng, raster.drawn, body, inventory.items)
+    inventory.mark_drawn("bone or cartilage", raster, canvas.hu_ZHW >= objects.DENSE_HU)
+    if "upper_abdomen" in streams:
+        _fill_abdomen(streams["upper_abdomen"], canvas, body, raster, inventory)
     heart = chambers.place_heart(body)
     chambers.paint_heart(canvas, body, heart)
     courses = coronaries.draw_courses(rng, body, heart, variety)
@@ -202,14 +205,23 @@ def draw_chest(
     hu_ZHW = formation.scan(rng, canvas.hu_ZHW, raster, kernel, _noise_hu(rng, frame, raster.image))
     if variety > 0.5:
         near = streams.get("noncoronary_calcium")
-        items += distractors.add_distractors(rng, hu_ZHW, raster.image, body, courses, kernel.blur_mm, near)
+        distractors.add_distractors(rng, hu_ZHW, raster.image, body, courses, kernel.blur_mm, inventory, near)
     if lead_P3 is not None:
-        distractors.add_lead_streaks(rng, hu_ZHW, raster.image, lead_P3)
+        distractors.add_lead_streaks(rng, hu_ZHW, raster.image, lead_P3, inventory)
     if "noise_groups" in streams:
         arteries_P3 = np.concatenate(list(courses.values()))
-        items += specks.add_groups(streams["noise_groups"], hu_ZHW, raster.image, body, arteries_P3)
+        specks.add_groups(streams["noise_groups"], hu_ZHW, raster.image, body, arteries_P3, inventory)
     artery_ZHW, ventricle_mm = coronaries.masks(raster.image, courses), heart.chambers["left ventricle"][0]
-    return Chest(hu_ZHW, artery_ZHW, frame, raster.image, courses, body.motion_mm, items, ventricle_mm)
+    return Chest(hu_ZHW, artery_ZHW, frame, raster.image, courses, body.motion_mm, inventory, ventricle_mm)
+
+
+def _fill_abdomen(
+    rng: np.random.Generator, canvas: Canvas, body: habitus.Body, raster: formation.Raster, inventory: objects.Inventory
+) -> None:
+    """Paint the contents of stomach and bowel, and mark what is dense and was not before."""
+    before = canvas.hu_ZHW < objects.DENSE_HU
+    inventory.items.extend(contents.paint_contents(rng, canvas, body))
+    inventory.mark_drawn("gastrointestinal contents", raster, before & (canvas.hu_ZHW >= objects.DENSE_HU))
 
 
 def _noise_hu(rng: np.random.Generator, frame: Frame, grid: Grid) -> np.ndarray:

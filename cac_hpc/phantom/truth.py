@@ -2,8 +2,9 @@
 
 ``<study>.npz`` holds ``artery``, uint8 (Z, H, W), slices in ascending z: 0 where calcium is not coronary, else the
 artery's number (``arteries`` names them, 1 is the first), and ``pixel_mm`` and ``spacing_mm``. With a setting of
-difficulty ``artery`` marks the voxels of plaques alone, and ``vessel`` is the artery that is nearer than 5 mm.
-``objects.csv`` lists what else is dense, by kind. Axes: Z slices, H rows, W columns.
+difficulty ``artery`` marks the voxels of plaques alone, ``vessel`` is the artery that is nearer than 5 mm, and ``kind``
+what else is dense there, by its number in ``kinds``, 0 for nothing. ``objects.csv`` lists that. Axes: Z slices, H rows,
+W columns.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pandas as pd
 
 from cac_hpc.calcium import agatston
 from cac_hpc.phantom.coronaries import ARTERIES
+from cac_hpc.phantom.objects import KINDS
 from cac_hpc.phantom.phantom import Frame, Study
 from cac_hpc.run.commands import RuleConfig
 
@@ -57,7 +59,7 @@ def write_mask(folder: Path, name: str, study: Study) -> None:
     frame = study.frame
     arrays: dict[str, Any] = {"artery": study.artery_ZHW}
     if study.vessel_ZHW is not study.artery_ZHW:
-        arrays["vessel"] = study.vessel_ZHW
+        arrays |= {"vessel": study.vessel_ZHW, "kind": study.inventory.kind_ZHW, "kinds": np.array(KINDS)}
     np.savez_compressed(
         folder / f"{name}.npz",
         **arrays,
@@ -114,7 +116,7 @@ def _plaques(name: str, study: Study) -> Iterator[dict[str, object]]:
 
 
 def _objects(name: str, study: Study) -> Iterator[dict[str, object]]:
-    for item in study.items:
+    for item in study.inventory.items:
         place = _place(item.at_mm, study.frame)
         yield {"study": name, "kind": item.kind, **place, "radius_mm": round(item.radius_mm, 3), "hu": round(item.hu)}
 
