@@ -151,6 +151,8 @@ class Region:
         """The Agatston score of what would be stored."""
         stored_ZHW = as_stored(self.hu_ZHW[box] + added_ZHW)
         inside = self.artery_ZHW[box] > 0
+        if self.plaques_only:
+            inside &= added_ZHW >= PLAQUE_HU
         return agatston.score_volume(stored_ZHW, inside, self.grid.pixel_mm, self.spacing_mm)
 
 

@@ -58,21 +58,30 @@ def make_raster(
 
 
 def scan(
-    rng: np.random.Generator, drawn_ZHW: np.ndarray, raster: Raster, kernel: Kernel, noise_hu_HW: np.ndarray
+    rng: np.random.Generator,
+    drawn_ZHW: np.ndarray,
+    raster: Raster,
+    kernel: Kernel,
+    noise_hu_HW: np.ndarray,
+    overlapping: bool = False,
 ) -> np.ndarray:
     """Image what was drawn.
 
     Args:
         drawn_ZHW: float32 HU on ``raster.drawn``.
         noise_hu_HW: SD of the noise in each pixel, float32.
+        overlapping: neighbouring slices share half of their thickness, and with it of their noise.
     Returns: float32 HU on ``raster.image``.
     """
     transfer_FG, grain_FG = _transfer(raster, kernel), _grain(raster, kernel)
     inner = slice(MARGIN, raster.size - MARGIN)
     hu_ZHW = np.empty(raster.image.shape, np.float32)
+    lower = _noise(rng, grain_FG, raster.size) if overlapping else None
     for hu_HW, drawn_HW in zip(hu_ZHW, drawn_ZHW, strict=True):
         sharp_HW = _upsample(fft.rfft2(drawn_HW), transfer_FG, raster)
         noise = _noise(rng, grain_FG, raster.size)
+        if lower is not None:
+            noise, lower = (noise + lower) / np.float32(np.sqrt(2)), noise
         hu_HW[:] = sharp_HW[inner, inner] + noise_hu_HW * noise[inner, inner]
     return hu_ZHW
 

@@ -202,7 +202,8 @@ def draw_chest(
     courses = coronaries.draw_courses(rng, body, heart, variety)
     coronaries.paint_arteries(canvas, body, courses)
     lead_P3 = chambers.paint_lead(canvas, body) if body.lead else None
-    hu_ZHW = formation.scan(rng, canvas.hu_ZHW, raster, kernel, _noise_hu(rng, frame, raster.image))
+    noise_hu_HW = _noise_hu(rng, frame, raster.image)
+    hu_ZHW = formation.scan(rng, canvas.hu_ZHW, raster, kernel, noise_hu_HW, frame.overlapping)
     if variety > 0.5:
         near = streams.get("noncoronary_calcium")
         distractors.add_distractors(rng, hu_ZHW, raster.image, body, courses, kernel.blur_mm, inventory, near)
