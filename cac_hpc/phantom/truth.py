@@ -116,9 +116,12 @@ def _plaques(name: str, study: Study) -> Iterator[dict[str, object]]:
 
 
 def _objects(name: str, study: Study) -> Iterator[dict[str, object]]:
+    """What is dense and has its middle in the volume."""
     for item in study.inventory.items:
         place = _place(item.at_mm, study.frame)
-        yield {"study": name, "kind": item.kind, **place, "radius_mm": round(item.radius_mm, 3), "hu": round(item.hu)}
+        if all(-0.5 <= at < end for at, end in zip(place.values(), study.hu_ZHW.shape, strict=True)):
+            size = {"radius_mm": round(item.radius_mm, 3), "hu": round(item.hu)}
+            yield {"study": name, "kind": item.kind, **place, **size}
 
 
 def _place(at_mm: Sequence[float], frame: Frame) -> dict[str, float]:

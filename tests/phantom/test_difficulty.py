@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from cac_hpc.calcium import agatston, heart
-from cac_hpc.phantom import cohort, coronaries, formation, habitus, objects, phantom
+from cac_hpc.phantom import cohort, coronaries, formation, habitus, objects, phantom, truth
 from cac_hpc.run import commands
 from cac_hpc.run.commands import KNOBS, PhantomConfig, RuleConfig
 from cac_hpc.run.config import InputError
@@ -237,6 +237,21 @@ def test_overlapping_slices_share_half_of_their_noise():
     hu = formation.scan(np.random.default_rng(0), drawn, raster, kernel, noise_hu, overlapping=True) - 40
     assert hu.std() == pytest.approx(15, rel=0.1)
     assert (hu[1:] * hu[:-1]).mean() / hu.var() == pytest.approx(0.5, abs=0.12)
+
+
+def test_objects_that_are_listed_lie_in_the_volume(hard):
+    for study in hard.values():
+        rows = truth.facts("1", study).objects
+        assert 0 < len(rows) <= len(study.inventory.items)
+        assert {str(row["kind"]) for row in rows} <= set(objects.KINDS)
+        for row in rows:
+            assert -0.5 <= float(str(row["slice"])) < study.frame.num_slices
+            assert -0.5 <= float(str(row["row"])) < study.frame.matrix
+
+
+def test_difficult_images_have_uids_of_their_own():
+    others = (PLAIN, HARD, only("noise_groups"), dataclasses.replace(HARD, anatomy_seed=1))
+    assert len({tuple(cohort.uid_entropy(1, settings)) for settings in others}) == 4
 
 
 def test_whatever_is_dense_in_the_heart_region_is_in_the_truth(hard):
