@@ -80,8 +80,10 @@ def place_heart(body: Body) -> Heart:
     """The chambers of a patient."""
     return Heart(
         {
-            name: (body.in_heart(middle), body.heart * np.array(axes), body.heart_turn() @ _axes(longest))
-            for name, (middle, axes, longest) in CHAMBERS.items()
+            name: (body.in_heart(middle + moved), body.heart * (axes * stretch), body.heart_turn() @ _axes(longest))
+            for (name, (middle, axes, longest)), moved, stretch in zip(
+                CHAMBERS.items(), body.anatomy.chamber_shift_mm, body.anatomy.stretch, strict=True
+            )
         }
     )
 
@@ -90,19 +92,20 @@ def paint_heart(canvas: Canvas, body: Body, heart: Heart) -> None:
     """Fat and vessels first, then the chambers in their sac."""
     grid = canvas.grid
     for middle, axes in FAT:
-        canvas.paint(ellipsoid(grid, body.in_heart(middle), body.heart * np.array(axes)), body.fat_hu)
+        canvas.paint(ellipsoid(grid, body.in_heart(middle), body.heart * body.fat**0.5 * np.array(axes)), body.fat_hu)
     _paint_along_spine(canvas, body)
     sac = _sac(grid, heart, body)
-    for inset_mm, hu in ((-OUTSIDE_FAT_MM - SAC_MM, body.fat_hu), (-SAC_MM, 20.0), (0.0, body.fat_hu)):
+    for inset_mm, hu in ((-OUTSIDE_FAT_MM * body.fat - SAC_MM, body.fat_hu), (-SAC_MM, 20.0), (0.0, body.fat_hu)):
         canvas.paint(sac, hu, inset_mm=inset_mm, soft_mm=body.motion_mm)
     for knots, radius_mm in (*VESSELS, (AORTA, body.aorta_mm / body.heart)):
-        _paint_vessel(canvas, body, body.in_heart(knots), radius_mm * body.heart, 2.0 if knots[-1][2] > -100 else 0.0)
+        course_K3 = aorta(body) if knots is AORTA else body.in_heart(knots)
+        _paint_vessel(canvas, body, course_K3, radius_mm * body.heart, 2.0 * body.fat if knots[-1][2] > -100 else 0.0)
     for name, parts in heart.chambers.items():
         shape = ellipsoid(grid, *parts)
         hu = HEART_MUSCLE_HU if "ventricle" in name else BLOOD_HU
         canvas.paint(shape, hu + body.tissue_hu, soft_mm=body.motion_mm)
         canvas.paint(shape, BLOOD_HU + body.tissue_hu, inset_mm=10.0)
-    _paint_vessel(canvas, body, body.in_heart(AORTA), body.aorta_mm, 0.0)
+    _paint_vessel(canvas, body, aorta(body), body.aorta_mm, 0.0)
     _paint_airways(canvas, body)
 
 
@@ -113,9 +116,16 @@ def paint_lead(canvas: Canvas, body: Body) -> np.ndarray:
     return course_P3
 
 
+def aorta(body: Body) -> np.ndarray:
+    """Knots of the ascending aorta and the arch, (K, 3): the root is where this heart has its coronary tree."""
+    knots = np.asarray(AORTA, float)
+    share = np.array((1.0, 1.0, 0.7, 0.35, 0.0, 0.0))[:, None]
+    return body.in_heart(knots + share * (body.anatomy.moved(knots) - knots))
+
+
 def aortic_wall(body: Body) -> tuple[np.ndarray, np.ndarray]:
     """Points in the middle of the ascending aorta, the arch and the descending aorta, and the radius at each."""
-    ascending, descending = smooth_line(body.in_heart(AORTA), 3.0), _descending(body)[1:]
+    ascending, descending = smooth_line(aorta(body), 3.0), _descending(body)[1:]
     radius = np.concatenate([np.full(len(ascending), body.aorta_mm), np.full(len(descending), 0.78 * body.aorta_mm)])
     return np.concatenate([ascending, descending]), radius
 

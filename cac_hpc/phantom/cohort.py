@@ -129,14 +129,13 @@ def _write_study(order: Order) -> truth.Facts:
     frame = study.frame
     rng = np.random.default_rng([settings.seed, index, 1])  # of the study's number alone: no header tells the category
     header = habitus.attributes(rng, frame.protocol, frame.field_of_view_mm, frame.thickness_mm)
-    sizes = (settings.seed, settings.studies, settings.slices, settings.matrix, settings.field_of_view_mm, index)
     dicom.write_series(
         order.folder / series_name(index, settings),
         study.hu_ZHW,
         pixel_spacing_mm=frame.pixel_mm,
         slice_spacing_mm=frame.spacing_mm,
         first_z_mm=frame.first_z_mm,
-        uid_entropy=["cac_hpc phantom", *map(str, sizes)],
+        uid_entropy=uid_entropy(index, settings),
         attributes=header | attributes(index, settings),
         intercept_hu=frame.protocol.intercept_hu,
         descending=descending(index, settings),
@@ -172,6 +171,13 @@ def folder_name(index: int, settings: PhantomConfig) -> str:
 def series_name(index: int, settings: PhantomConfig) -> str:
     """The folder of the files in the study's folder, empty for the same."""
     return SERIES if settings.surprises and index % 3 == 0 else ""
+
+
+def uid_entropy(index: int, settings: PhantomConfig) -> list[str]:
+    """What the UIDs of a study are made of: different images have different UIDs."""
+    sizes = (settings.seed, settings.studies, settings.slices, settings.matrix, settings.field_of_view_mm, index)
+    hard = (*settings.active, settings.anatomy_seed) if settings.active else ()
+    return ["cac_hpc phantom", *map(str, (*sizes, *hard))]
 
 
 def attributes(index: int, settings: PhantomConfig) -> dict[str, object]:

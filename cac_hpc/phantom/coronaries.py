@@ -19,6 +19,9 @@ from cac_hpc.phantom.formation import as_stored
 from cac_hpc.phantom.habitus import BLOOD_HU, Body
 
 GROOVE_MM, MASK_MM = 4.5, 5.0  # fat around a vessel; how far from its middle calcium is its own
+LEAST_GROOVE = 0.4  # of that fat, in the leanest
+PLAQUE_HU = 25.0  # a voxel is a plaque's where it adds so much
+EDGE_SHARES = {"LM": 0.22, "LAD": 0.30, "D1": 0.10, "LCx": 0.12, "OM": 0.08, "RCA": 0.16, "PDA": 0.02}
 ABOVE_MM = 2.2  # the middle of a vessel above the heart's muscle
 STEP_MM = 1.0  # between the points of a course
 # radius at both ends, whether it lies on the heart's surface, and its course in an average heart
@@ -36,6 +39,10 @@ ARTERIES: dict[str, Course] = {
     ),
     "PDA": ((1.2, 0.8), True, ((-6, 8, -44), (10, 4, -47), (26, -2, -50), (40, -8, -48))),
 }
+LEFT_DOMINANT = {  # the posterior descending artery comes from the circumflex, the right one is short
+    "LCx": (*ARTERIES["LCx"][2], (12, 34, -34), (2, 18, -44)),
+    "RCA": ARTERIES["RCA"][2][:4],
+}
 SHARES = {"LM": 0.08, "LAD": 0.36, "D1": 0.06, "LCx": 0.18, "OM": 0.03, "RCA": 0.25, "PDA": 0.04}  # of the plaques
 SMALLEST_MM, LARGEST_MM = 0.1, 2.6  # radius
 NUM_POINTS, SWAY = 13, np.linspace(-0.5, 0.5, 5)
@@ -47,8 +54,11 @@ GOLDEN = 0.618034
 def draw_courses(rng: np.random.Generator, body: Body, heart: Heart, variety: float) -> dict[str, np.ndarray]:
     """The middle line (P, 3) of each artery, points about 1 mm apart."""
     courses = {}
-    for name, (_, on_surface, knots) in ARTERIES.items():
-        moved = np.array(knots, float) + variety * rng.normal(0, 1.6, (len(knots), 3))
+    for name, (_, on_surface, average) in ARTERIES.items():
+        knots = LEFT_DOMINANT.get(name, average) if body.anatomy.left_dominant else average
+        moved = _raised(name, body.anatomy.moved(knots), body.takeoff_mm) + variety * rng.normal(
+            0, 1.6, (len(knots), 3)
+        )
         points_P3 = smooth_line(body.in_heart(moved), STEP_MM)
         if on_surface:
             points_P3 = heart.onto_surface(points_P3, ABOVE_MM)
@@ -57,11 +67,19 @@ def draw_courses(rng: np.random.Generator, body: Body, heart: Heart, variety: fl
     return courses
 
 
+def _raised(name: str, knots_K3: np.ndarray, takeoff_mm: float) -> np.ndarray:
+    """The first knots of the arteries that come from the aorta or the left main artery, raised with their origin."""
+    share = {"LM": (1.0, 1.0, 1.0), "LAD": (1.0, 0.5), "LCx": (1.0, 0.5), "RCA": (1.0, 0.5)}.get(name, ())
+    raised = knots_K3.copy()
+    raised[: len(share), 2] += takeoff_mm * np.array(share)
+    return raised
+
+
 def paint_arteries(canvas: Canvas, body: Body, courses: dict[str, np.ndarray]) -> None:
     """Fat in the groove first, then the vessels, without calcium."""
     tubes = {name: tube(canvas.grid, course_P3, radius_mm(name, len(course_P3))) for name, course_P3 in courses.items()}
     for shape in tubes.values():
-        canvas.paint(shape, body.fat_hu, inset_mm=-(GROOVE_MM - 2))
+        canvas.paint(shape, body.fat_hu, inset_mm=-(GROOVE_MM - 2) * max(LEAST_GROOVE, body.fat))
     for shape in tubes.values():
         canvas.paint(shape, BLOOD_HU + body.tissue_hu, soft_mm=body.motion_mm)
 
@@ -112,13 +130,17 @@ class Deposit:
 
 @dataclass(frozen=True)
 class Region:
-    """Where plaques may be: float32 HU, the artery of each voxel (uint8, 0 none), the voxels, the scanner's blur."""
+    """Where plaques may be: float32 HU, the artery of each voxel (uint8, 0 none), the voxels, the scanner's blur.
+
+    plaques_only: the score counts the voxels of plaques alone, for other things there reach 130 HU, too.
+    """
 
     hu_ZHW: np.ndarray
     artery_ZHW: np.ndarray
     grid: Grid
     spacing_mm: float
     blur_mm: float
+    plaques_only: bool = False
 
     @property
     def least(self) -> float:
@@ -129,6 +151,8 @@ class Region:
         """The Agatston score of what would be stored."""
         stored_ZHW = as_stored(self.hu_ZHW[box] + added_ZHW)
         inside = self.artery_ZHW[box] > 0
+        if self.plaques_only:
+            inside &= added_ZHW >= PLAQUE_HU
         return agatston.score_volume(stored_ZHW, inside, self.grid.pixel_mm, self.spacing_mm)
 
 
@@ -164,11 +188,13 @@ def place_plaques(
     target: float,
     motion_mm: float,
     even: bool = False,
+    at_edge: bool = False,
 ) -> tuple[np.ndarray, list[Deposit]]:
     """Place plaques until the score of the region reaches a target, each worth its part.
 
     Args:
         even: spread them over the height of the heart and make many, so that most slices show some.
+        at_edge: more of them near the origins and in the branches at the side.
     Returns: HU (Z, H, W) that they add to the region's voxels, and the plaques.
     """
     added_ZHW = np.zeros(region.grid.shape, np.float32)
@@ -182,7 +208,7 @@ def place_plaques(
         share = usual * float(np.exp(rng.normal(0, spread) - spread**2 / 2))
         worth = max(region.least, missing if missing < 1.4 * share or missing < 0.15 * target else share)
         height = (start + attempt * GOLDEN) % 1 if even else None
-        found = _fit(region, added_ZHW, _draw_plaque(rng, courses, motion_mm, height), worth)
+        found = _fit(region, added_ZHW, _draw_plaque(rng, courses, motion_mm, height, at_edge), worth)
         if found is None:
             continue
         deposit, box, more = found
@@ -217,11 +243,16 @@ def _fit(
 
 
 def _draw_plaque(
-    rng: np.random.Generator, courses: Mapping[str, np.ndarray], motion_mm: float, height: float | None
+    rng: np.random.Generator,
+    courses: Mapping[str, np.ndarray],
+    motion_mm: float,
+    height: float | None,
+    at_edge: bool = False,
 ) -> Deposit:
     """A plaque on the wall of an artery, more often near its origin; or anywhere at a height, 0 to 1, of the heart."""
-    artery = str(rng.choice(list(SHARES), p=list(SHARES.values())))
-    share = rng.beta(1.1, 2.2)
+    shares = EDGE_SHARES if at_edge else SHARES
+    artery = str(rng.choice(list(shares), p=list(shares.values())))
+    share = rng.beta(1.1, 3.2 if at_edge else 2.2)
     if height is not None:
         artery, share = _at_height(rng, courses, height)
     course_P3 = courses[artery]

@@ -45,31 +45,43 @@ class Raster:
         return self.image.shape[1] + 2 * MARGIN
 
 
-def make_raster(z_mm: np.ndarray, matrix: int, pixel_mm: float, thickness_mm: float, corner_mm: float) -> Raster:
-    """Slices of square pixels; ``corner_mm`` is x and y of the first pixel's middle."""
+def make_raster(
+    z_mm: np.ndarray, matrix: int, pixel_mm: float, thickness_mm: float, corner_mm: float, down_mm: float = 0.0
+) -> Raster:
+    """Slices of square pixels; ``corner_mm`` is x and y of the first pixel's middle, ``down_mm`` is added to y."""
     factor = 2 if pixel_mm < DRAWN_MM and matrix % 2 == 0 else 1
     axis_mm = (corner_mm + (np.arange(-MARGIN, matrix + MARGIN)) * pixel_mm).astype(np.float32)
     z_mm, inner, coarse = z_mm.astype(np.float32), axis_mm[MARGIN:-MARGIN], axis_mm[::factor]
-    image = Grid(z_mm, inner, inner, pixel_mm, thickness_mm)
-    return Raster(image, Grid(z_mm, coarse, coarse, pixel_mm * factor, thickness_mm), factor)
+    down = np.float32(down_mm)
+    image = Grid(z_mm, inner + down, inner, pixel_mm, thickness_mm)
+    return Raster(image, Grid(z_mm, coarse + down, coarse, pixel_mm * factor, thickness_mm), factor)
 
 
 def scan(
-    rng: np.random.Generator, drawn_ZHW: np.ndarray, raster: Raster, kernel: Kernel, noise_hu_HW: np.ndarray
+    rng: np.random.Generator,
+    drawn_ZHW: np.ndarray,
+    raster: Raster,
+    kernel: Kernel,
+    noise_hu_HW: np.ndarray,
+    overlapping: bool = False,
 ) -> np.ndarray:
     """Image what was drawn.
 
     Args:
         drawn_ZHW: float32 HU on ``raster.drawn``.
         noise_hu_HW: SD of the noise in each pixel, float32.
+        overlapping: neighbouring slices share half of their thickness, and with it of their noise.
     Returns: float32 HU on ``raster.image``.
     """
     transfer_FG, grain_FG = _transfer(raster, kernel), _grain(raster, kernel)
     inner = slice(MARGIN, raster.size - MARGIN)
     hu_ZHW = np.empty(raster.image.shape, np.float32)
+    lower = _noise(rng, grain_FG, raster.size) if overlapping else None
     for hu_HW, drawn_HW in zip(hu_ZHW, drawn_ZHW, strict=True):
         sharp_HW = _upsample(fft.rfft2(drawn_HW), transfer_FG, raster)
         noise = _noise(rng, grain_FG, raster.size)
+        if lower is not None:
+            noise, lower = (noise + lower) / np.float32(np.sqrt(2)), noise
         hu_HW[:] = sharp_HW[inner, inner] + noise_hu_HW * noise[inner, inner]
     return hu_ZHW
 

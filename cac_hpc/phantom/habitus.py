@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from cac_hpc.phantom.anatomy import AVERAGE, Anatomy, draw_anatomy
 from cac_hpc.phantom.formation import Kernel
 
 BLOOD_HU, MUSCLE_HU, HEART_MUSCLE_HU = 40.0, 52.0, 43.0  # without contrast, blood and muscle can hardly be told apart
 AIR_HU = -1024.0
 CARDIAC_PHASE = 75.0  # percent of the heart's cycle at which the exam is taken
+LEAN, LEAN_RIM_MM = (0.005, 0.20), (0.2, 1.5)  # body.fat and body.rim_mm, from the leanest to the usual
 NOBODY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",
@@ -42,6 +46,11 @@ class Body:
     tissue_hu: float  # added to blood and muscle
     motion_mm: float  # of the heart while it was scanned
     lead: bool  # a pacemaker's
+    pitch: float = 0.0  # degrees: turn of the heart about the axis from right to left
+    fat: float = 1.0  # thickness of the fat around heart and vessels
+    front_mm: float = -63.5  # front of the chest's cavity
+    takeoff_mm: float = 0.0  # by which the coronary arteries come higher from the aorta
+    anatomy: Anatomy = AVERAGE
 
     @property
     def midline_mm(self) -> float:
@@ -50,19 +59,23 @@ class Body:
     @property
     def cavity_mm(self) -> np.ndarray:
         """Middle of the chest's cavity."""
-        return np.array((self.midline_mm, self.depth_mm - 63.5, -30.0))
+        return np.array((self.midline_mm, self.depth_mm + self.front_mm, -30.0))
 
     @property
     def spine_mm(self) -> np.ndarray:
         """Middle of the column of vertebral bodies."""
-        return np.array((self.midline_mm, 2 * self.depth_mm - 91.0 + self.kyphosis_mm, 0.0))
+        return np.array((self.midline_mm, 2 * self.depth_mm + (self.front_mm - 27.5) + self.kyphosis_mm, 0.0))
 
     def heart_turn(self) -> np.ndarray:
         """The rotation from the average heart to this one's."""
         lying, swing = np.radians((self.lying, self.swing))
         about_y = np.array([[np.cos(lying), 0, -np.sin(lying)], [0, 1, 0], [np.sin(lying), 0, np.cos(lying)]])
         about_z = np.array([[np.cos(swing), -np.sin(swing), 0], [np.sin(swing), np.cos(swing), 0], [0, 0, 1]])
-        return np.asarray(about_z @ about_y)
+        turn = about_z @ about_y
+        if self.pitch:
+            pitch = np.radians(self.pitch)
+            turn = turn @ np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
+        return np.asarray(turn)
 
     def in_heart(self, points: object) -> np.ndarray:
         """Positions in the average heart, taken to this one."""
@@ -103,6 +116,30 @@ def draw_body(rng: np.random.Generator, variety: float) -> Body:
         motion_mm=max(0.0, between(-1.2, 2.2)),
         lead=bool(rng.uniform() < 0.06 and variety > 0.5),
     )
+
+
+def vary_body(body: Body, streams: Mapping[str, np.random.Generator], anatomy_seed: int) -> Body:
+    """The patient with what the settings of difficulty change of him; each has its stream, or is off."""
+    if rng := streams.get("lean_patients"):
+        share = float(rng.uniform())
+        fat, rim_mm = (low + share * (high - low) for low, high in (LEAN, LEAN_RIM_MM))
+        body = dataclasses.replace(body, fat=fat, rim_mm=rim_mm)
+    if rng := streams.get("calcified_cartilage"):
+        body = dataclasses.replace(body, cartilage=float(rng.choice((0.0, 1.0)) * rng.uniform(0.3, 1.6)))
+    if rng := streams.get("edge_calcium"):
+        body = dataclasses.replace(body, takeoff_mm=float(rng.uniform(0, 12)))
+    if rng := streams.get("varied_anatomy"):
+        body = dataclasses.replace(
+            body,
+            heart=body.heart * float(rng.uniform(0.88, 1.12)),
+            lying=body.lying + float(rng.uniform(-12, 12)),
+            swing=body.swing + float(rng.uniform(-14, 14)),
+            pitch=float(rng.uniform(-10, 10)),
+            diaphragm_mm=body.diaphragm_mm + float(rng.uniform(-10, 10)),
+            front_mm=body.front_mm + float(rng.uniform(-4, 4)),
+            anatomy=draw_anatomy(rng, anatomy_seed),
+        )
+    return body
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,15 +12,22 @@ from scipy import ndimage
 
 from cac_hpc.phantom.canvas import Canvas, Grid, cylinder, ellipse, ellipsoid, shift, smooth_line, tube
 from cac_hpc.phantom.habitus import AIR_HU, BLOOD_HU, MUSCLE_HU, Body
+from cac_hpc.phantom.objects import Item
 
 SKIN_HU, SKIN_MM, RIB_LAYER_MM = 5.0, 1.6, 11.0
 CORTEX_HU, MARROW_HU, DENSE_HU, DISC_HU, CANAL_HU, CARTILAGE_HU = 1150.0, 160.0, 1900.0, 85.0, 22.0, 95.0
+CALCIFIED_HU = 130.0  # of a cartilage's rim
 RIBS, RIB_PITCH_MM, VERTEBRA_MM = range(-7, 9), 24.0, 25.0
 CAVITY_HEIGHT_MM = 205.0  # half
+STERNUM_MM = (19, 6.5, 82)  # half axes
 
 
-def paint_chest(rng: np.random.Generator, grid: Grid, body: Body) -> Canvas:
-    """Air, lungs and their vessels, wall and bones, abdomen; the middle of the chest is left to others."""
+def paint_chest(rng: np.random.Generator, grid: Grid, body: Body, items: list[Item]) -> Canvas:
+    """Air, lungs and their vessels, wall and bones, abdomen; the middle of the chest is left to others.
+
+    Args:
+        items: to which the calcified rib cartilages are added.
+    """
     canvas = Canvas(np.empty(grid.shape, np.float32), grid)
     gravity = np.clip((grid.y_mm - body.cavity_mm[1]) * np.float32(0.35), -25, 25)  # lungs are denser at the back
     canvas.hu_ZHW[:] = (body.lung_hu + gravity)[:, None]
@@ -29,7 +36,7 @@ def paint_chest(rng: np.random.Generator, grid: Grid, body: Body) -> Canvas:
             canvas.paint(tube(grid, points_P3, radius_P, reach_mm=1.5), BLOOD_HU)
     _paint_abdomen(canvas, body)
     _paint_wall(canvas, body)
-    _paint_ribs(rng, canvas, body)
+    _paint_ribs(rng, canvas, body, items)
     _paint_sternum(canvas, body)
     _paint_spine(rng, canvas, body)
     return canvas
@@ -79,7 +86,7 @@ def _paint_wall(canvas: Canvas, body: Body) -> None:
             hu_HW += np.clip(0.5 - inner / grid.pixel_mm, 0, 1) * (hu - hu_HW)
 
 
-def _paint_ribs(rng: np.random.Generator, canvas: Canvas, body: Body) -> None:
+def _paint_ribs(rng: np.random.Generator, canvas: Canvas, body: Body, items: list[Item]) -> None:
     """Slanting ribs around the cavity, and the cartilages that join them to the sternum."""
     for rib in RIBS:
         for side in (-1, 1):
@@ -89,7 +96,11 @@ def _paint_ribs(rng: np.random.Generator, canvas: Canvas, body: Body) -> None:
             canvas.paint(shape, CORTEX_HU * body.bone)
             canvas.paint(shape, MARROW_HU * body.bone, inset_mm=1.2)
             shape = tube(canvas.grid, cartilage_P3, 4.4, flat=0.75)
-            canvas.paint(shape, CARTILAGE_HU + 190 * body.cartilage * rng.uniform(0.3, 1))
+            rim_hu = float(CARTILAGE_HU + 190 * body.cartilage * rng.uniform(0.3, 1))
+            canvas.paint(shape, rim_hu)
+            if rim_hu >= CALCIFIED_HU:
+                x_mm, y_mm, z_mm = cartilage_P3.mean(0).tolist()
+                items.append(Item("bone or cartilage", (x_mm, y_mm, z_mm), 4.4, rim_hu))
             canvas.paint(shape, CARTILAGE_HU, inset_mm=1.1)
 
 
@@ -107,9 +118,17 @@ def _rib_course(body: Body, side: int, head_z_mm: float) -> tuple[np.ndarray, np
     return smooth_line(np.concatenate([head, around[~front][::6]]), 3.0), smooth_line(around[front][::4], 3.0)
 
 
+def behind_sternum_mm(body: Body) -> float:
+    """y of the sternum's back, where it is thickest."""
+    return float(_sternum_mm(body) + STERNUM_MM[1])
+
+
+def _sternum_mm(body: Body) -> float:
+    return float(body.cavity_mm[1] - body.depth_mm - 4)
+
+
 def _paint_sternum(canvas: Canvas, body: Body) -> None:
-    front_mm = body.cavity_mm[1] - body.depth_mm - 4
-    shape = ellipsoid(canvas.grid, np.array((body.midline_mm, front_mm, 30.0)), (19, 6.5, 82))
+    shape = ellipsoid(canvas.grid, np.array((body.midline_mm, _sternum_mm(body), 30.0)), STERNUM_MM)
     canvas.paint(shape, CORTEX_HU * 0.75 * body.bone)
     canvas.paint(shape, MARROW_HU * 0.8 * body.bone, inset_mm=1.3)
 

@@ -1,7 +1,9 @@
 """What is true of a synthetic cohort, written beside it: masks of the arteries, plaques as placed, lesions as measured.
 
 ``<study>.npz`` holds ``artery``, uint8 (Z, H, W), slices in ascending z: 0 where calcium is not coronary, else the
-artery's number (``arteries`` names them, 1 is the first), and ``pixel_mm`` and ``spacing_mm``. Axes: Z slices, H rows,
+artery's number (``arteries`` names them, 1 is the first), and ``pixel_mm`` and ``spacing_mm``. With a setting of
+difficulty ``artery`` marks the voxels of plaques alone, ``vessel`` is the artery that is nearer than 5 mm, and ``kind``
+what else is dense there, by its number in ``kinds``, 0 for nothing. ``objects.csv`` lists that. Axes: Z slices, H rows,
 W columns.
 """
 
@@ -9,14 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from cac_hpc.calcium import agatston
 from cac_hpc.phantom.coronaries import ARTERIES
-from cac_hpc.phantom.phantom import Study
+from cac_hpc.phantom.objects import KINDS
+from cac_hpc.phantom.phantom import Frame, Study
 from cac_hpc.run.commands import RuleConfig
 
 NAMES = tuple(ARTERIES)
@@ -32,6 +35,7 @@ class Facts(NamedTuple):
     summary: dict[str, object]
     lesions: list[dict[str, object]]
     plaques: list[dict[str, object]]
+    objects: list[dict[str, object]]
 
 
 def facts(name: str, study: Study) -> Facts:
@@ -48,14 +52,17 @@ def facts(name: str, study: Study) -> Facts:
         "scanner": frame.protocol.model,
         "plaques": len(study.deposits),
     }
-    return Facts(name, study.score, summary, lesions, list(_plaques(name, study)))
+    return Facts(name, study.score, summary, lesions, list(_plaques(name, study)), list(_objects(name, study)))
 
 
 def write_mask(folder: Path, name: str, study: Study) -> None:
     frame = study.frame
+    arrays: dict[str, Any] = {"artery": study.artery_ZHW}
+    if study.vessel_ZHW is not study.artery_ZHW:
+        arrays |= {"vessel": study.vessel_ZHW, "kind": study.inventory.kind_ZHW, "kinds": np.array(KINDS)}
     np.savez_compressed(
         folder / f"{name}.npz",
-        artery=study.artery_ZHW,
+        **arrays,
         arteries=np.array(NAMES),
         pixel_mm=frame.pixel_mm,
         spacing_mm=frame.spacing_mm,
@@ -63,11 +70,12 @@ def write_mask(folder: Path, name: str, study: Study) -> None:
 
 
 def write_lists(folder: Path, written: Sequence[Facts]) -> None:
-    """Write studies.csv, lesions.csv and plaques.csv."""
+    """Write studies.csv, lesions.csv, plaques.csv and objects.csv."""
     lists = {
         "studies": [facts.summary for facts in written],
         "lesions": [row for facts in written for row in facts.lesions],
         "plaques": [row for facts in written for row in facts.plaques],
+        "objects": [row for facts in written for row in facts.objects],
     }
     for name, rows in lists.items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
@@ -94,17 +102,33 @@ def _lesions(name: str, study: Study) -> Iterator[dict[str, object]]:
 
 
 def _plaques(name: str, study: Study) -> Iterator[dict[str, object]]:
-    frame = study.frame
     for deposit in study.deposits:
-        x_mm, y_mm, z_mm = deposit.points().mean(0)
+        place = _place(deposit.points().mean(0).tolist(), study.frame)
         yield {
             "study": name,
             "artery": deposit.artery,
-            "slice": round(float((z_mm - frame.first_z_mm) / frame.spacing_mm), 2),
-            "row": round(float((y_mm - frame.corner_mm) / frame.pixel_mm), 1),
-            "column": round(float((x_mm - frame.corner_mm) / frame.pixel_mm), 1),
+            **place,
             "radius_mm": round(deposit.radius_mm, 3),
             "length_mm": round(2 * deposit.radius_mm * deposit.slender, 3),
             "density_hu": round(deposit.density_hu),
             "motion_mm": round(float(np.linalg.norm(deposit.motion_mm)), 2),
         }
+
+
+def _objects(name: str, study: Study) -> Iterator[dict[str, object]]:
+    """What is dense and has its middle in the volume."""
+    for item in study.inventory.items:
+        place = _place(item.at_mm, study.frame)
+        if all(-0.5 <= at < end for at, end in zip(place.values(), study.hu_ZHW.shape, strict=True)):
+            size = {"radius_mm": round(item.radius_mm, 3), "hu": round(item.hu)}
+            yield {"study": name, "kind": item.kind, **place, **size}
+
+
+def _place(at_mm: Sequence[float], frame: Frame) -> dict[str, float]:
+    """Slice, row and column of a position, from 0, with fractions."""
+    x_mm, y_mm, z_mm = at_mm
+    return {
+        "slice": round((z_mm - frame.first_z_mm) / frame.spacing_mm, 2),
+        "row": round((y_mm - frame.corner_mm - frame.down_mm) / frame.pixel_mm, 1),
+        "column": round((x_mm - frame.corner_mm) / frame.pixel_mm, 1),
+    }

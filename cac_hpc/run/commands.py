@@ -20,6 +20,16 @@ PHANTOM_HELP = {
     "seed": "the same seed gives the same files",
     "easy": "patients who hardly differ and calcium in most slices, so that small cohorts can be learned from",
     "surprises": "plant what real archives hold: odd folder names and ids, a label sheet with faults",
+    "hard": "all of the settings that follow: what makes real exams difficult",
+    "lean_patients": "3 to 11 percent fat in the heart region, as in real exams",
+    "noise_groups": "0 to 26 groups of noise of 130-180 HU and 1-4 mm2 in the chest; scores count plaques alone",
+    "upper_abdomen": "scans that begin below the heart, with bright contents of stomach and bowel",
+    "calcified_cartilage": "calcified rib cartilages, and a piece of the sternum in narrow fields",
+    "edge_calcium": "plaques near the origins and the sides, where an automatic heart region ends",
+    "varied_anatomy": "hearts turned, high or low, large or small, left or right dominant, other courses of arteries",
+    "anatomy_seed": "generator of shapes for varied_anatomy: cohorts of different ones have different hearts",
+    "noncoronary_calcium": "calcium in aortic root and valve, mitral ring and lymph nodes, near coronary arteries, too",
+    "varied_fields": "fields of view from 160 to 260 mm, and slices of 3 mm every 1.5 mm in some",
     "truth": "folder for masks, plaques and lesions, outside of the cohort's",
     "workers": "processes; one per CPU if left out",
 }
@@ -34,6 +44,12 @@ RULE_HELP = {
 }
 
 
+KNOBS = (  # in a fixed order: each has its own stream of random numbers
+    "lean_patients", "noise_groups", "upper_abdomen", "calcified_cartilage", "edge_calcium", "varied_anatomy",
+    "noncoronary_calcium", "varied_fields",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class PhantomConfig:
     """A synthetic cohort: where it goes, how large it is, how hard."""
@@ -46,12 +62,23 @@ class PhantomConfig:
     seed: int = 0
     easy: bool = False  # patients who hardly differ, calcium in most slices, nothing else that is as dense: for demos
     surprises: bool = False  # plant what real archives hold: odd names and ids, a label sheet with faults
-    truth: str | None = None  # folder for masks and lists of plaques and lesions; never inside ``out``
+    hard: bool = False  # each of the settings that follow
+    lean_patients: bool = False  # 3 to 11 % fat in the heart region, as `heart.has_fat` measures it; else 15 to 19 %
+    noise_groups: bool = False  # 0 to 26 groups of 130-180 HU and 1-4 mm2; the score of record counts plaques alone
+    upper_abdomen: bool = False  # in 7 of 11 the scan begins below the heart; bright contents of stomach and bowel
+    calcified_cartilage: bool = False  # rib cartilages of 130-390 HU; a piece of sternum where the field is narrow
+    edge_calcium: bool = False  # plaques near the arteries' origins and at the sides: see docs/phantom.md
+    varied_anatomy: bool = False  # hearts turned, high or low, large or small; arteries elsewhere; dominance
+    anatomy_seed: int = 0  # number of the generator of shapes; without varied_anatomy it changes nothing
+    noncoronary_calcium: bool = False  # aortic root, wall and valve, mitral ring, nodes; nearer to arteries than usual
+    varied_fields: bool = False  # 160 to 260 mm; 3 mm slices every 1.5 mm in some
+    truth: str | None = None  # folder for masks and lists of plaques, lesions and other objects; never inside ``out``
     workers: int | None = None  # processes; None takes one per CPU. The files do not depend on it
 
     def __post_init__(self) -> None:
         slices, view_mm = self.slices, self.field_of_view_mm
-        within(self, "--", studies=(1, 9999), matrix=(32, 1024), seed=(0, None))
+        within(self, "--", studies=(1, 9999), matrix=(32, 1024), seed=(0, None), anatomy_seed=(0, None))
+        require(not (self.easy and self.active), "--easy", True, f"left out where --{(*self.active, '')[0]} is set")
         require(slices is None or 4 <= slices <= 256, "--slices", slices, "4 to 256")
         require(view_mm is None or 150 <= view_mm <= 400, "--field_of_view_mm", view_mm, "150 to 400")
         require(self.workers is None or 1 <= self.workers <= 256, "--workers", self.workers, "1 to 256")
@@ -59,6 +86,11 @@ class PhantomConfig:
             inside = Path(self.out).absolute() in (Path(self.truth).absolute(), *Path(self.truth).absolute().parents)
             wanted = f"a folder outside of --out {self.out}: truth is no part of a cohort"
             require(not inside, "--truth", self.truth, wanted)
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """The settings of difficulty that are on."""
+        return tuple(name for name in KNOBS if self.hard or getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
