@@ -14,7 +14,7 @@ from cac_hpc.phantom.formation import Kernel
 BLOOD_HU, MUSCLE_HU, HEART_MUSCLE_HU = 40.0, 52.0, 43.0  # without contrast, blood and muscle can hardly be told apart
 AIR_HU = -1024.0
 CARDIAC_PHASE = 75.0  # percent of the heart's cycle at which the exam is taken
-LEAN, LEAN_RIM_MM = (0.005, 0.20), (0.2, 1.5)  # body.fat and body.rim_mm, from the leanest to the usual
+LEAN, LEAN_RIM_MM = (0.005, 0.18), (0.2, 1.2)  # body.fat and body.rim_mm, from the leanest to the usual
 NOBODY = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",
