@@ -16,7 +16,7 @@ from cac_hpc.phantom.formation import metal_streaks
 from cac_hpc.phantom.habitus import Body
 from cac_hpc.phantom.objects import ADDED_HU, Inventory, Item
 
-CLEAR_MM, NEAR_MM = 11.0, 4.5  # from any coronary artery: usually, and where calcium near to them is wanted
+CLEAR_MM, NEAR_MM = 11.0, 6.5  # from any coronary artery: usually, and where calcium near to them is wanted
 STREAK_HU = 160.0
 PLACES = {  # where, in an average heart, and how far around
     "aortic valve": ((-7, -5, 12), 8.0),
@@ -90,9 +90,9 @@ def _elsewhere(rng: np.random.Generator, body: Body) -> Iterator[Kind]:
 def _root(rng: np.random.Generator, body: Body) -> Iterator[Kind]:
     """Plaques in the wall of the aortic root and the ascending aorta, also near the origins of the arteries."""
     middle_P3, radius_P = aortic_wall(body)
-    if rng.uniform() > 0.55:
+    if rng.uniform() > 0.45:
         return
-    for _ in range(int(rng.integers(1, 7))):
+    for _ in range(int(rng.integers(1, 6))):
         at = int(rng.integers(2, 14))
         along = middle_P3[at + 1] - middle_P3[at]
         out = np.cross(along, rng.normal(0, 1, 3))

@@ -20,7 +20,7 @@ MEDIAN, MOST, SPREAD = 8.0, 26, 0.8  # groups in a patient: lognormal
 AREA_MM2, PEAK_HU, MOST_MM2 = (1.1, 3.8), (136.0, 178.0), 4.4
 SOFT_HU, WINDOW_MM, EVEN_HU = (15.0, 75.0), 5.0, 34.0  # mean and SD around a group
 WIDTHS_MM = np.linspace(0.5, 1.6, 23)  # SD of a group, the narrowest that is wide enough is taken
-CLEAR_MM = 6.0  # from the middle of a coronary artery: a plaque there would look the same
+CLEAR_MM = 8.0  # from the middle of a coronary artery: a plaque there would look the same
 HEART_MM = 60.0  # from its middle: nearer are the places of every other group that is tried
 ATTEMPTS = 80  # places tried for each group
 
