@@ -96,7 +96,7 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     scheduler = SCHEDULERS[kind]
     queued = {} if scheduler.RUNS_HERE else _in_queue(run, scheduler, waiting)
     if queued and {task.stage.name for task in waiting} <= set(queued):
-        return _follow(run, tasks) if options.wait else 0
+        return _follow(run, tasks) if options.wait else _point(run)
     _check_studies(run, cfg, dataset_plan, waiting, options.dry_run)
     _complete(run, cfg, dataset_plan, tasks, source)
     if options.dry_run:
@@ -112,11 +112,7 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
         if steps := scheduler.start(run, cfg, waiting, queued):
             monitor.follow(run, steps)
             return _result(run, tasks)
-    if options.wait:
-        return _follow(run, tasks)
-    here = shlex.quote(str(run.root))
-    logs.say(f"where it stands: python jobs/status.py {here}\nthe report:      python jobs/report.py {here}")
-    return 0
+    return _follow(run, tasks) if options.wait else _point(run)
 
 
 def _check_paths(cfg: Config, source: Path) -> None:
@@ -193,6 +189,14 @@ def _check_studies(run: RunPaths, cfg: Config, planned: DatasetPlan, waiting: Se
             logs.say(f"note: {note}")
     if "seal" in stages_left and "pack" not in stages_left and not dataset.seal.exists() and dataset.intake.exists():
         sealing.check_share(dataset, cfg)
+
+
+def _point(run: RunPaths) -> int:
+    """Say how to look after a run; returns the exit code."""
+    here = shlex.quote(str(run.root))
+    logs.say(f"where it stands: python jobs/status.py {here}\nto stop it:      python jobs/cancel.py {here}")
+    logs.say(f"the report:      python jobs/report.py {here}")
+    return 0
 
 
 def _follow(run: RunPaths, tasks: list[Task]) -> int:

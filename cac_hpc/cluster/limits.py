@@ -333,7 +333,7 @@ def _others(limits: Limits, cluster: ClusterConfig, fits: Callable[[ClusterConfi
 def _node_faults(limits: Limits, cfg: Config) -> Iterator[str]:
     """What no node of the partition has, or the partition does not give of it."""
     name, rules = limits.partition, limits.rules
-    has, gives = f"no more has partition {name}", f"of partition {name}"
+    has, gives = f"partition {name} has no more", f"of partition {name}"
     most = {
         "cpu": [(limits.cpus, has), (limits.cpus_per_node, f"MaxCPUsPerNode {gives}")],
         "mem": [(limits.mem_mb, has), (limits.mem_per_node_mb, f"MaxMemPerNode {gives}")],
@@ -345,7 +345,7 @@ def _node_faults(limits: Limits, cfg: Config) -> Iterator[str]:
             yield need.over("node", *min(known))
     num_nodes, most_nodes = cfg.cluster.nodes_per_fold, limits.nodes_at_most
     if most_nodes is not None and num_nodes > most_nodes:
-        yield f"cluster.nodes_per_fold is {num_nodes}, wanted at most {most_nodes:.0f}: no more gives partition {name}"
+        yield f"cluster.nodes_per_fold is {num_nodes}, wanted at most {most_nodes:.0f}: partition {name} gives no more"
     if (limits.nodes_at_least or 0) > 1:
         yield (
             f"cluster.partition is {name!r}, which gives no job fewer than {rules['MinNodes']} nodes (MinNodes), and "

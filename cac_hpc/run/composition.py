@@ -6,6 +6,7 @@ A value of the command line goes before the file of a section, and that before -
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from cac_hpc.run import config, documents, fields, paths
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.documents import Plain
 from cac_hpc.run.paths import RunPaths
+
+LAUNCHER = ("config", "resume", "wait", "dry_run", "print_config", "help")  # options that are no settings
 
 
 def options(arguments: Sequence[str]) -> list[tuple[str, str]]:
@@ -30,6 +33,9 @@ def options(arguments: Sequence[str]) -> list[tuple[str, str]]:
             raise InputError(
                 f"{fields.shown(argument)}: found no option before it, wanted --config FILE or --section.key VALUE"
             )
+        near = difflib.get_close_matches(key, LAUNCHER, n=1, cutoff=0.75)
+        if near and key not in (*LAUNCHER, *fields.names()):
+            raise InputError(f"no option {fields.shown(argument)} (did you mean --{near[0]}?)")
         value = value if given else next(rest, "--")
         if not given and value.startswith("--"):
             raise InputError(f"--{fields.shown(key)[1:-1]}: found nothing after it, wanted --section.key VALUE")

@@ -87,9 +87,20 @@ def check_names(kind: Any, given: Mapping[Any, Any], key: str, where: str = "") 
             if name in names():  # a whole file where a section is wanted, or a dotted name
                 above, _, last = name.rpartition(".")
                 hint = f"write {last}: below {above}:" if above else f"a file of section {key} begins without {last}:"
+            elif where and not key and (section := _section_of(name)):
+                said, hint = (
+                    repr(name),
+                    f"write it below {section}:, or pass a file of that section as --{section} FILE",
+                )
             raise InputError(f"{where}no setting {said}{f' in {key}' if key else ''} ({hint})")
         if is_section(known[name]) and isinstance(value, Mapping):
             check_names(known[name], value, dotted, where)
+
+
+def _section_of(name: Any) -> str | None:
+    """The section that has a setting of this name; None if none has, or several have."""
+    found = [above for above, hint in types_of(Config).items() if is_section(hint) and name in types_of(hint)]
+    return found[0] if len(found) == 1 else None
 
 
 @functools.cache

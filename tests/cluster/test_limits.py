@@ -194,7 +194,7 @@ def test_what_cannot_work_is_named_with_its_setting(tools, cfg, values, fault):
 )
 def test_gpus_that_no_node_has_are_named_with_what_asks_for_them(tools, cfg, values, key):
     found = limits.faults(limits.read("gpu"), on_gpus(cfg, partition="gpu", **values))
-    assert found == [f"{key} of a node, wanted at most 8: no more has partition gpu"]
+    assert found == [f"{key} of a node, wanted at most 8: partition gpu has no more"]
 
 
 @pytest.mark.parametrize(("gres", "gpus"), [("gpu:1080ti", 1), ("gpu:1080ti:2", 2), ("gpu:2,craynetwork:1", 2)])
@@ -442,7 +442,7 @@ NOT_TAKEN = "which partition cpu does not take"
          "cluster.pack.mem_gb is 1.5, wanted at most 0.9 for a node: MaxMemPerNode of partition cpu"),
         ("MaxMemPerCPU=100", {"fold": resources(mem_gb=0.5), "pack": resources(mem_gb=4, cpus=2),
                               "aggregate": resources(mem_gb=0.5)},
-         "cluster.pack.mem_gb, with MaxMemPerCPU 100, asks 41 CPUs of a node, wanted at most 32: no more has"),
+         "cluster.pack.mem_gb, with MaxMemPerCPU 100, asks 41 CPUs of a node, wanted at most 32: partition gpu"),
     ],
 )  # fmt: skip
 def test_a_partition_that_shuts_the_jobs_out_is_named_with_its_rule(tools, cfg, monkeypatch, rules, values, fault):
