@@ -18,7 +18,7 @@ from cac_hpc.cluster.records import OPEN
 from cac_hpc.dataset import plan, preview, sealed, sealing
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.evaluation import published, split_by_slice
-from cac_hpc.run import config, ledger, lock, logs, provenance, settings, snapshot, stages
+from cac_hpc.run import causes, config, ledger, lock, logs, provenance, settings, snapshot, stages
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
 from cac_hpc.run.settings import LaunchOptions
@@ -78,7 +78,11 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     Returns: the exit code, 0 or 1.
     Raises: InputError for whatever is wrong with the user's input, before anything is written or submitted.
     """
-    run = RunPaths(Path(cfg.run))
+    with causes.in_run(Path(cfg.run)):
+        return _launch(RunPaths(Path(cfg.run)), cfg, options, source)
+
+
+def _launch(run: RunPaths, cfg: Config, options: LaunchOptions, source: Path) -> int:
     wanted = f"auto, {' or '.join(SCHEDULERS)}"
     config.require(cfg.cluster.kind in ("auto", *SCHEDULERS), "cluster.kind", cfg.cluster.kind, wanted)
     models.chosen(cfg)

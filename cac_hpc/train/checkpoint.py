@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cac_hpc.run import digests, paths
+from cac_hpc.run import digests, notation, paths
 from cac_hpc.run.config import InputError
 from cac_hpc.run.logs import log
 
@@ -46,7 +46,7 @@ def load(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise ValueError("holds other things than tensors and plain values, which are not loaded") from error
     if (found := state.pop("format_version", None)) != FORMAT_VERSION:
-        raise ValueError(f"found format version {found}, wanted {FORMAT_VERSION}")
+        raise ValueError(f"found format version {notation.short(found)}, wanted {FORMAT_VERSION}")
     return state
 
 

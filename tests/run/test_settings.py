@@ -512,6 +512,11 @@ def test_differences_name_the_key_and_both_values(minimal):
     assert config.differences(config.plain(one), config.plain(other)) == ["train.epochs: 4 / 9"]
 
 
+def test_a_setting_that_one_side_lacks_is_not_set():
+    assert config.differences({"a": None}, {"a": None, "b": {"c": 2}}) == ["b: not set / {'c': 2}"]
+    assert config.differences({"b": {"c": None}}, {"b": {}}) == ["b.c: None / not set"]
+
+
 def test_print_config_shows_the_settings_and_nothing_else(minimal):
     shown = subprocess.run([sys.executable, REPO / "jobs" / "launch_cv.py", "--config", minimal, "--print_config"],
                            capture_output=True, text=True, timeout=60)  # fmt: skip
