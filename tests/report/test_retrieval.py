@@ -285,13 +285,13 @@ def test_open_unpacks_what_was_fetched(home, server, tmp_path):
     [
         ("/no/such/folder", "there is no such folder, wanted the folder of a run"),
         ("/etc", "found no config.yaml there"),
-        ("{run}", "there is no report yet; python jobs/status.py RUN"),
+        ("{run}", "there is no report yet; python jobs/status.py {run}, started there"),
     ],
 )
 def test_a_wrong_folder_is_named(folder, message, prepared_run, server, tmp_path):
     done = fetch(server, f"cluster:{folder.format(run=prepared_run)}", "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert message in done.stderr.splitlines()[-1]
+    assert message.format(run=prepared_run) in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
 
