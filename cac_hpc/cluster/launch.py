@@ -18,7 +18,7 @@ from cac_hpc.cluster.records import OPEN
 from cac_hpc.dataset import plan, sealed, sealing, summary
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.evaluation import audit, published
-from cac_hpc.run import config, ledger, lock, logs, provenance, settings, stages
+from cac_hpc.run import causes, config, ledger, lock, logs, provenance, settings, stages
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
 from cac_hpc.run.settings import LaunchOptions
@@ -78,7 +78,11 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     Returns: the exit code, 0 or 1.
     Raises: InputError for whatever is wrong with the user's input, before anything is written or submitted.
     """
-    run = RunPaths(Path(cfg.run))
+    with causes.in_run(Path(cfg.run)):
+        return _launch(RunPaths(Path(cfg.run)), cfg, options, source)
+
+
+def _launch(run: RunPaths, cfg: Config, options: LaunchOptions, source: Path) -> int:
     _check_settings(run, cfg, source)
     dataset_plan = plan.make_plan(cfg)
     _check_run_folder(run, cfg, options)
@@ -89,7 +93,7 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     waiting = stages.waiting(tasks)
     queued = {} if scheduler.RUNS_HERE else _in_queue(run, scheduler, waiting)
     if queued and {task.stage.name for task in waiting} <= set(queued):
-        return _follow(run, tasks) if options.wait else 0
+        return _follow(run, tasks) if options.wait else _point(run)
     _check_studies(run, cfg, dataset_plan, waiting, options.dry_run)
     _complete(run, cfg, dataset_plan, tasks, source)
     if options.dry_run:
@@ -105,11 +109,7 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
         if steps := scheduler.start(run, cfg, waiting, queued):
             monitor.follow(run, steps)
             return _result(run, tasks)
-    if options.wait:
-        return _follow(run, tasks)
-    here = shlex.quote(str(run.root))
-    logs.say(f"where it stands: python jobs/status.py {here}\nthe report:      python jobs/report.py {here}")
-    return 0
+    return _follow(run, tasks) if options.wait else _point(run)
 
 
 def _check_settings(run: RunPaths, cfg: Config, source: Path) -> None:
@@ -197,6 +197,14 @@ def _check_studies(run: RunPaths, cfg: Config, planned: DatasetPlan, waiting: Se
             logs.say(f"note: {note}")
     if "seal" in stages_left and "pack" not in stages_left and not dataset.seal.exists() and dataset.intake.exists():
         sealing.check_share(dataset, cfg)
+
+
+def _point(run: RunPaths) -> int:
+    """Say how to look after a run; returns the exit code."""
+    here = shlex.quote(str(run.root))
+    logs.say(f"where it stands: python jobs/status.py {here}\nto stop it:      python jobs/cancel.py {here}")
+    logs.say(f"the report:      python jobs/report.py {here}")
+    return 0
 
 
 def _follow(run: RunPaths, tasks: list[Task]) -> int:

@@ -115,7 +115,7 @@ def _faults_of_one(limits: Limits, cfg: Config) -> Iterator[str]:
     if limits.state in ("drain", "inact"):  # of one that is down, jobs are taken and wait
         yield f"cluster.partition is {limits.partition!r}, which takes no jobs now ({limits.state}); wanted another one"
     yield from accounting.partition_faults(limits.rules, limits.accounting, cfg.cluster, limits.others)
-    yield from _time_faults(limits, cfg.cluster)
+    yield from _time_faults(limits, cfg)
     yield from _node_faults(limits, cfg)
     yield from map(str, excesses(limits, cfg))
 
@@ -309,13 +309,13 @@ def _time(allows: Allowance) -> float | None:
     return allows.time_min
 
 
-def _time_faults(limits: Limits, cluster: ClusterConfig) -> Iterator[str]:
+def _time_faults(limits: Limits, cfg: Config) -> Iterator[str]:
     for stage in ("pack", "fold", "aggregate"):
-        asked = getattr(cluster, stage).time_min
-        for one in _times(limits, cluster):
+        asked = getattr(cfg.cluster, stage).time_min
+        for one in _times(limits, cfg.cluster):
             if asked > one.most:
                 fits = functools.partial(_has_time, limits, asked)
-                limit = f"the limit of {one.owner}{_others(limits, cluster, fits)}"
+                limit = f"the limit of {one.owner}{_others(limits, cfg, fits)}"
                 yield f"cluster.{stage}.time_min is {asked}, wanted at most {one.most:.0f}: {limit}"
 
 
@@ -323,16 +323,26 @@ def _has_time(limits: Limits, asked: int, cluster: ClusterConfig) -> bool:
     return all(asked <= one.most for one in _times(limits, cluster))
 
 
-def _others(limits: Limits, cluster: ClusterConfig, fits: Callable[[ClusterConfig], bool]) -> str:
-    """Which other QOS of the user would do, to be put after a limit; empty if none is known."""
-    names = accounting.other_qos(limits.accounting, cluster, fits)
-    return f"; or cluster.qos {' or '.join(names)}" if names else ""
+def _others(limits: Limits, cfg: Config, fits: Callable[[ClusterConfig], bool]) -> str:
+    """Which other QOS of the user would do, to be put after a limit; empty if none is known.
+
+    Those without any limit that is too low go before those that have one.
+    """
+    names = accounting.other_qos(limits.accounting, cfg.cluster, fits)
+    best = [name for name in names if _is_within(limits, replace(cfg, cluster=replace(cfg.cluster, qos=name)))]
+    return f"; or cluster.qos {' or '.join(best or names)}" if names else ""
+
+
+def _is_within(limits: Limits, cfg: Config) -> bool:
+    """Whether no job asks for more time, or more of a resource, than account, QOS and partition allow."""
+    longest = max(getattr(cfg.cluster, stage).time_min for stage in ("pack", "fold", "aggregate"))
+    return _has_time(limits, longest, cfg.cluster) and not any(_over(limits, cfg))
 
 
 def _node_faults(limits: Limits, cfg: Config) -> Iterator[str]:
     """What no node of the partition has, or the partition does not give of it."""
     name, rules = limits.partition, limits.rules
-    has, gives = f"no more has partition {name}", f"of partition {name}"
+    has, gives = f"partition {name} has no more", f"of partition {name}"
     most = {
         "cpu": [(limits.cpus, has), (limits.cpus_per_node, f"MaxCPUsPerNode {gives}")],
         "mem": [(limits.mem_mb, has), (limits.mem_per_node_mb, f"MaxMemPerNode {gives}")],
@@ -344,7 +354,7 @@ def _node_faults(limits: Limits, cfg: Config) -> Iterator[str]:
             yield need.over("node", *min(known))
     num_nodes, most_nodes = cfg.cluster.nodes_per_fold, limits.nodes_at_most
     if most_nodes is not None and num_nodes > most_nodes:
-        yield f"cluster.nodes_per_fold is {num_nodes}, wanted at most {most_nodes:.0f}: no more gives partition {name}"
+        yield f"cluster.nodes_per_fold is {num_nodes}, wanted at most {most_nodes:.0f}: partition {name} gives no more"
     if (limits.nodes_at_least or 0) > 1:
         yield (
             f"cluster.partition is {name!r}, which gives no job fewer than {rules['MinNodes']} nodes (MinNodes), and "
@@ -415,18 +425,24 @@ class Excess:
 
 def excesses(limits: Limits, cfg: Config) -> Iterator[Excess]:
     """What single jobs ask for beyond the limits of account, QOS and the partition's QOS."""
+    for need, limit, asked, found in _over(limits, cfg):
+        find = functools.partial(_tres_cap, limits, (limit, need.resource))
+
+        def fits(cluster: ClusterConfig, find: FindCap = find, asked: int = asked) -> bool:
+            other = find(cluster)
+            return other is None or asked <= other.most
+
+        yield Excess(need, limit, int(found.most), found.owner, _others(limits, cfg, fits))
+
+
+def _over(limits: Limits, cfg: Config) -> Iterator[tuple[Need, str, int, Cap]]:
+    """What a job asks for, the limit that it is over, how much it asks, and how much there may be."""
     for need in _needs(limits, cfg):
         for limit in accounting.OF_QOS:
             asked = need.of_node * (1 if limit.endswith("PerNode") else need.nodes)
-            find = functools.partial(_tres_cap, limits, (limit, need.resource))
-            found = find(cfg.cluster)
+            found = _tres_cap(limits, (limit, need.resource), cfg.cluster)
             if found and asked > found.most:
-
-                def fits(cluster: ClusterConfig, find: FindCap = find, asked: int = asked) -> bool:
-                    other = find(cluster)
-                    return other is None or asked <= other.most
-
-                yield Excess(need, limit, int(found.most), found.owner, _others(limits, cfg.cluster, fits))
+                yield need, limit, asked, found
 
 
 def _tres_cap(limits: Limits, key: tuple[str, str], cluster: ClusterConfig) -> Cap | None:

@@ -193,9 +193,9 @@ ASKED_BY = {  # by what a limit is on: the settings that ask for it
 }
 OF_LIMITS = re.compile(r"\b(?P<of>QOS|Assoc)(?:Grp|Max|Min)(?P<what>[A-Z][a-z]+|[A-Z]+(?![a-z]))\w*")
 OF_SETTINGS = (  # words of sbatch's, and which settings ask for what it refuses
-    (r"feature|constraint", "cluster.constraint"),
+    (r"feature|constraint", "cluster.constraint, and sinfo -o '%P %f': what nodes have"),
     (r"node name|node list", "cluster.exclude"),
-    (r"reservation", "cluster.reservation"),
+    (r"reservation", "cluster.reservation, and scontrol show reservation: those that there are"),
     (r"account", "cluster.account and cluster.partition"),
     (r"qos", "cluster.qos and cluster.partition"),
     (r"partition", "cluster.partition"),

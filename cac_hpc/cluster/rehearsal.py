@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import io
 import re
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.cluster import launch, records, scheduler, submission
+from cac_hpc.cluster.verdicts import RunStates
 from cac_hpc.dataset import packing, sealing
 from cac_hpc.phantom import cohort
 from cac_hpc.run import ledger, logs, settings, stages
@@ -39,6 +41,8 @@ MATRIX, FIELD_MM = 128, 160.0  # fine enough for the lowest scores
 EPOCHS, TIME_MIN = 400, 15  # seconds to minutes of work
 FOLD = 0
 PATIENCE_MIN, POLL_S = 60, 0.5  # for every wait, most of them in the queue
+LOOK_S, STUCK_S = 5.0, 30.0  # between two looks at the job; how long it may be one that nothing more comes of
+ENDED = ("failed", "gone", "held", "stopped")
 Finding = tuple[str, str]  # what was asked, and what was found
 
 
@@ -48,7 +52,7 @@ def rehearse(root: Path, source: Path) -> int:
     Args:
         source: the checkout whose jobs are drilled.
     Returns: 0 if the fold went on by itself and ended the same, else 1.
-    Raises: InputError if there is no SLURM; WorkError if a job does not start in time.
+    Raises: InputError if there is no SLURM; WorkError if a job does not start in time, or its fold fails.
     """
     cfg = settings.load(RunPaths(root).config)
     if absent := scheduler.unavailable():
@@ -62,7 +66,7 @@ def rehearse(root: Path, source: Path) -> int:
         findings = _warn(warned)
         if not _given_up(warned):
             for run in (alone, warned):
-                _wait(partial(stages.fold_is_done, run.fold(FOLD)), f"the end of the fold in {run.root}")
+                _wait(run, partial(stages.fold_is_done, run.fold(FOLD)), f"the end of the fold in {run.root}")
             same = _result(alone) == _result(warned)
             findings.append(("its result", f"{'equals' if same else 'DIFFERS from'} that of the fold left alone"))
     finally:
@@ -116,16 +120,16 @@ def _task(run: RunPaths, cfg: Config) -> stages.Task:
 
 def _warn(run: RunPaths) -> list[Finding]:
     """Warn the fold once it trains, and watch what follows."""
-    _wait(lambda: _event(run, "progress"), "the first epoch of the fold that is to be warned")
+    _wait(run, lambda: _event(run, "progress"), "the first epoch of the fold that is to be warned")
     job = _events(run, "started")[-1]["job"]
     warned = time.monotonic()
     refusal = scheduler.send_signal(job, "USR2", records.owner_of(run))
     if refusal:
         return [("the warning", f"SLURM does not send it ({refusal})")]
-    saved = _wait(lambda: _event(run, "ended"), "the save of the warned fold")
+    saved = _wait(run, lambda: _event(run, "ended"), "the save of the warned fold")
     findings = [("it saved", f"{time.monotonic() - warned:.0f} s after the warning: {saved['cause']}"), *_grace()]
     starts = len(_events(run, "started"))
-    _wait(lambda: len(_events(run, "started")) > starts or _given_up(run), "its second start")
+    _wait(run, lambda: len(_events(run, "started")) > starts or _given_up(run), "its second start")
     if given_up := _given_up(run):
         return [*findings, ("starting again", given_up)]
     second = _events(run, "started")[-1]
@@ -162,12 +166,27 @@ def _event(run: RunPaths, kind: str) -> dict[str, Any] | None:
     return next(reversed(_events(run, kind)), None)
 
 
-def _wait(condition: Callable[[], Any], what: str) -> Any:
-    """Raises: WorkError if it does not come in time."""
-    deadline = time.monotonic() + PATIENCE_MIN * 60
+def _wait(run: RunPaths, condition: Callable[[], Any], what: str) -> Any:
+    """Wait until something is true of the fold of a run.
+
+    Raises: WorkError if it does not come in time, or can no longer come: the fold has failed, or its job never starts.
+    """
+    logs.log.info("waiting for %s", what)
+    began = stuck_since = looked = time.monotonic()
+    seen = RunStates(run)
     while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise WorkError(f"{what} did not come within {PATIENCE_MIN} min; python jobs/status.py shows where it is")
+        now = time.monotonic()
+        why = _given_up(run)
+        if why is None and now - looked > LOOK_S:
+            looked, state = now, next(state for state in seen.states() if (state.stage, state.task) == ("folds", FOLD))
+            stuck_since = stuck_since if state.state in ENDED else now
+            why = f"{state.state}: {state.reason}" if now - stuck_since > STUCK_S else None
+        if why:
+            log = f"python jobs/status.py {shlex.quote(str(run.root))} --log {FOLD}"
+            raise WorkError(f"{what} does not come, {why}; the end of its log: {log}")
+        if now - began > PATIENCE_MIN * 60:
+            where = f"python jobs/status.py {shlex.quote(str(run.root))}"
+            raise WorkError(f"{what} did not come within {PATIENCE_MIN} min; where it stands: {where}")
         time.sleep(POLL_S)
     return found
 

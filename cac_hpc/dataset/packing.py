@@ -16,7 +16,7 @@ from typing import Any
 
 from cac_hpc.dataset import intake, plan, shards
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
-from cac_hpc.run import digests, ledger, logs, paths, settings
+from cac_hpc.run import causes, digests, ledger, logs, paths, settings
 from cac_hpc.run.config import Config, InputError, PackConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.volumes import files
@@ -48,7 +48,8 @@ def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
     run = RunPaths(root)
     cfg = settings.load(run.config)
     dataset = run.dataset(cfg.data.packed_dir)
-    tasks = _tasks(cfg, plan.read_plan(dataset), indices)
+    with causes.in_run(root):
+        tasks = _tasks(cfg, plan.read_plan(dataset), indices)
     waiting, give_up = iter(tasks.items()), threading.Event()
 
     def pack(advance: Callable[[], None]) -> None:

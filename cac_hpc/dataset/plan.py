@@ -15,10 +15,12 @@ from cac_hpc.calcium import candidates
 from cac_hpc.dataset import shards, splits
 from cac_hpc.dataset.labels import Label, Matched, match_labels, near_equal
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.run import digests, paths
+from cac_hpc.run import digests, paths, stages
 from cac_hpc.run.config import Config, DataConfig, InputError, plain
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.volumes import files
+
+KEPT = ("sha256", "shards", "listings", "unlabelled", "rows_without_study", "stray", "near_equal")  # with the dataset
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,9 @@ def make_plan(cfg: Config) -> DatasetPlan:
 def check_dataset(dataset: DatasetPaths, plan: DatasetPlan) -> None:
     """A dataset folder that is already there must be this one.
 
-    Raises: InputError if it holds or is becoming another dataset.
+    Raises: InputError if it holds or is becoming another dataset, or its plan is damaged.
     """
-    if dataset.plan.exists() and paths.read_json(dataset.plan)["sha256"] != plan.sha256:
+    if dataset.plan.exists() and read_plan(dataset)["sha256"] != plan.sha256:
         raise InputError(
             f"{dataset.root}: holds a dataset packed from other files, labels or settings than these; "
             "choose another data.packed_dir or run folder, or delete that one"
@@ -101,20 +103,18 @@ def check_dataset(dataset: DatasetPaths, plan: DatasetPlan) -> None:
 def write_plan(dataset: DatasetPaths, plan: DatasetPlan) -> None:
     """Keep the plan beside the dataset, labels included: the sheet may change before the dataset is sealed."""
     if not dataset.plan.exists():
-        kept = ("sha256", "shards", "listings", "unlabelled", "rows_without_study", "stray", "near_equal")
         labels = {study: asdict(label) for study, label in plan.labels.items()}
-        paths.write_json(dataset.plan, {name: getattr(plan, name) for name in kept} | {"labels": labels})
+        paths.write_json(dataset.plan, {name: getattr(plan, name) for name in KEPT} | {"labels": labels})
 
 
 def read_plan(dataset: DatasetPaths) -> dict[str, Any]:
     """What `write_plan` kept.
 
-    Raises: InputError if there is no plan.
+    Raises: InputError if there is no plan, or it is damaged.
     """
     if not dataset.plan.exists():
         raise InputError(f"{dataset.plan}: not there, wanted the plan that jobs/launch_cv.py --dry_run writes")
-    kept: dict[str, Any] = paths.read_json(dataset.plan)
-    return kept
+    return stages.read_kept(dataset.plan, ["sha256", "shards", "listings", "labels"])
 
 
 def study_folders(data: DataConfig) -> dict[str, Path]:

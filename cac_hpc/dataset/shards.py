@@ -24,7 +24,7 @@ import numpy as np
 from cac_hpc.calcium import candidates, views
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import Views
-from cac_hpc.run import causes, digests, paths
+from cac_hpc.run import causes, digests, notation, paths
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import DatasetPaths
@@ -277,7 +277,7 @@ def read_checked(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = paths.read_json(path)
         version, digest = content.pop("format_version"), content.pop("content_sha256", None)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         version, digest = FORMAT_VERSION, None
     _check_version(path, version)
     if digest is None or digests.content_sha256(content) != digest:
@@ -451,6 +451,5 @@ def _elsewhere(file: h5py.File, name: str) -> str | None:
 
 def _check_version(path: Path, found: object) -> None:
     if found != FORMAT_VERSION:
-        raise InputError(
-            f"{path}: found format version {found}, wanted {FORMAT_VERSION}; pack into another data.packed_dir"
-        )
+        version = f"format version {notation.short(found)}"
+        raise InputError(f"{path}: found {version}, wanted {FORMAT_VERSION}; pack into another data.packed_dir")

@@ -144,7 +144,7 @@ def count_patients(
 def write_splits(path: Path, folds: Sequence[Fold], cfg: SplitConfig, studies_sha256: str) -> None:
     """Write splits.json, once: folds that are already there must be these.
 
-    Raises: InputError if the file holds other folds.
+    Raises: InputError if the file is damaged or holds other folds.
     """
     content = {
         **({"unit": cfg.unit} if cfg.unit != "patient" else {}),
@@ -155,20 +155,23 @@ def write_splits(path: Path, folds: Sequence[Fold], cfg: SplitConfig, studies_sh
     }
     if not path.exists():
         paths.write_json(path, content)
-    elif paths.read_json(path) != content:
+    elif stages.read_kept(path, ["folds"]) != content:
         raise InputError(f"{path}: holds other folds than the settings and studies give; use a new run folder")
 
 
 def read_splits(path: Path) -> list[Fold]:
     """Read the folds back.
 
-    Raises: InputError if the run has none yet.
+    Raises: InputError if the run has none yet, or they are damaged.
     """
     if not path.is_file():
         raise InputError(_why_missing(path))
-    content = paths.read_json(path)
+    content = stages.read_kept(path, ["folds", "studies_sha256"])
     by_slice = content.get("unit") == "slice"
-    return [Fold(**{name: _from_json(part, by_slice) for name, part in fold.items()}) for fold in content["folds"]]
+    try:
+        return [Fold(**{name: _from_json(part, by_slice) for name, part in fold.items()}) for fold in content["folds"]]
+    except (AttributeError, TypeError, ValueError):
+        raise InputError(causes.error(f"{path}: damaged; delete it", RESUME)) from None
 
 
 def _why_missing(path: Path) -> Cause | str:

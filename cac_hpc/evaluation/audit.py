@@ -184,11 +184,11 @@ def _report(named: str, config: Path, stored: Path) -> Report:
     if not config.is_file() or not stored.is_file():
         missing = "where no run is" if not config.is_file() else "which has no report yet"
         raise _refused(named, f"{missing}; wanted the folder of a finished run, with its report.json")
-    again = f"python jobs/aggregate.py --run {shlex.quote(str(config.parent))}"
+    again = report_json.remake(config.parent)
     try:
         content = report_json.load(stored)
-        if (version := content.get("format_version")) != FORMAT_VERSION:
-            why = f"whose report.json is of format version {version}, wanted {FORMAT_VERSION}"
+        if version := report_json.other_version(content):
+            why = f"whose report.json is of {version}, wanted {FORMAT_VERSION}"
             raise _refused(named, why, again)
         report = results.from_json(content, Report)
         if "patient" in report.levels:

@@ -310,11 +310,9 @@ def _read(root: Path, name: str) -> Finished:
     archived = run.root.is_file() or run.report_json.is_file()
     if archived and not run.config.is_file():
         raise InputError(f"{run.root}: {ARCHIVED}")
-    content, again = report_json.read(settings.run_folder(str(run.root))), f"python jobs/aggregate.py --run {run.root}"
-    if (version := content.get("format_version")) != FORMAT_VERSION:
-        raise InputError(
-            f"{run.report_json}: found format version {version}, wanted {FORMAT_VERSION}; {again} makes it again"
-        )
+    content, again = report_json.read(settings.run_folder(str(run.root))), report_json.remake(run.root)
+    if version := report_json.other_version(content):
+        raise InputError(f"{run.report_json}: found {version}, wanted {FORMAT_VERSION}; {again} makes it again")
     report = results.from_json(content, Report)
     found = {}
     for facts in report.training:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.run import paths
+from cac_hpc.run import notation, paths
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
@@ -33,9 +34,8 @@ def read(root: Path) -> dict[str, Any]:
     """
     run = RunPaths(root)
     if not run.report_json.is_file():
-        raise InputError(
-            f"{run.report_json}: there is no report yet; python jobs/status.py {root} says where the run stands"
-        )
+        where = f"python jobs/status.py {shlex.quote(str(root))} says where the run stands"
+        raise InputError(f"{run.report_json}: there is no report yet; {where}")
     with sound(root):
         return load(run.report_json)
 
@@ -85,8 +85,20 @@ def sound(*runs: Path) -> Iterator[None]:
             yield
     except Damaged as error:
         names = " or ".join(str(RunPaths(run).report_json) for run in runs)
-        again = " and ".join(f"python jobs/aggregate.py --run {run}" for run in runs)
-        raise InputError(f"{names}: {error}; {again} makes it again") from error
+        raise InputError(f"{names}: {error}; {' and '.join(map(remake, runs))} makes it again") from error
+
+
+def remake(root: Path) -> str:
+    """The command that makes the report of a run again."""
+    return f"python jobs/aggregate.py --run {shlex.quote(str(root))}"
+
+
+def other_version(content: dict[str, Any]) -> str | None:
+    """Which format version a report.json is of, in words, if it is not this one."""
+    found = content.get("format_version")
+    if found == results.FORMAT_VERSION:
+        return None
+    return f"format version {notation.short(found)}" if "format_version" in content else "no format version"
 
 
 def _once(pairs: list[tuple[str, object]]) -> object:

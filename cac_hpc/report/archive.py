@@ -12,6 +12,7 @@ import io
 import os
 import re
 import secrets
+import shlex
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -55,9 +56,10 @@ PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")  # a name that no progr
 MAX_FILES = 10_000
 MAX_LIST_BYTES = 4 << 20
 LINK = "is a link, which may lead out of the run; put the real file or folder in its place"
-AGAIN = "python jobs/aggregate.py --run RUN makes the report again"
-NO_LIST = f"not there, wanted the list of the files that the report wrote; {AGAIN}"
-CHANGED = f"is not as the report wrote it, so it does not go out with it; move it away, or {AGAIN}"
+NO_LIST = "not there, wanted the list of the files that the report wrote; {again} makes the report again"
+CHANGED = (
+    "is not as the report wrote it, so it does not go out with it; move it away, or {again} makes the report again"
+)
 CHECKSUMS = "SHA256SUMS"
 
 
@@ -127,12 +129,13 @@ def survey(root: Path, choice: Selection) -> Offer:
 
     Raises: InputError if it has no report yet, one of its files is a link, or one is not as the report wrote it.
     """
-    stored = RunPaths(root).report_json
+    stored, again = RunPaths(root).report_json, report_json.remake(root)
     if not stored.is_file():
-        raise InputError(f"{stored}: there is no report yet; python jobs/status.py {root} says where the run stands")
+        where = f"python jobs/status.py {shlex.quote(str(root))} says where the run stands"
+        raise InputError(f"{stored}: there is no report yet; {where}")
     listed = read_checksums(stored.parent)
     if listed is None:
-        raise InputError(f"{stored.parent / CHECKSUMS}: {NO_LIST}")
+        raise InputError(f"{stored.parent / CHECKSUMS}: {NO_LIST.format(again=again)}")
     written = {f"report/{name}": digest for name, digest in listed.items()}
     found = (path for pattern in choice.taken for path in root.glob(pattern))
     names = sorted(name for path in found if choice.admits(name := path.relative_to(root).as_posix()))
@@ -145,7 +148,7 @@ def survey(root: Path, choice: Selection) -> Offer:
         if path.is_file() and (name in written or name == SUMMARY or not name.startswith("report/")):
             items.append(item := Item(name, path.stat().st_size, digests.file_sha256(path)))
             if written.get(name, item.sha256) != item.sha256:
-                raise InputError(f"{path}: {CHANGED}")
+                raise InputError(f"{path}: {CHANGED.format(again=again)}")
     run = os.fsencode(os.path.basename(os.path.abspath(root))).decode(errors="replace")  # noqa: PTH100, PTH119
     return Offer(run, int(stored.stat().st_mtime), tuple(items))
 

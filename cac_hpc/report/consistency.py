@@ -20,7 +20,7 @@ from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.evaluation import inputs, published, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.report import aggregation
-from cac_hpc.run import logs, paths, settings
+from cac_hpc.run import causes, logs, paths, settings
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import metrics
@@ -39,15 +39,18 @@ def check(path: Path) -> int:
     if path.name != "report.json":
         return published.show(path, published.read(path))
     run = RunPaths(settings.run_folder(str(path.absolute().parent.parent)))
+    again = report_json.remake(run.root)
     try:
         summary = report_json.load(path)
-        if (version := summary["format_version"]) != FORMAT_VERSION:
-            raise InputError(f"{path}: found format version {version}, wanted {FORMAT_VERSION}")
-        found = contradictions(run, settings.load(run.config), summary)
+        if version := report_json.other_version(summary):
+            raise InputError(f"{path}: found {version}, wanted {FORMAT_VERSION}; {again} makes it again")
+        with causes.in_run(run.root):
+            found = contradictions(run, settings.load(run.config), summary)
     except report_json.FAULTS as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: not a report that can be checked ({type(error).__name__}: {error})") from None
+        why = f"({type(error).__name__}: {str(error)[:200]}); {again} makes it again"
+        raise InputError(f"{path}: not a report that can be checked {why}") from None
     for line in found:
         logs.say(line)
     logs.say(f"{path}: {len(found) or 'no'} contradiction{'s' if len(found) != 1 else ''}")

@@ -23,12 +23,12 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 from PIL import Image
 
-from cac_hpc.dataset import shards
+from cac_hpc.dataset import plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
 from cac_hpc.report import wording
 from cac_hpc.run import logs, paths
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.statistics import results
@@ -211,10 +211,10 @@ def _read_slices(dataset: DatasetPaths, keys: Sequence[tuple[str, int]]) -> dict
     found: dict[tuple[str, int], np.ndarray] = {}
     worker = Worker(_read, PATIENCE_S, workers.GIB * 4, threading.Event())  # damaged HDF5 may end its process
     try:
-        for studies, shard in zip(paths.read_json(dataset.plan)["shards"], sealed, strict=False):
+        for studies, shard in zip(plan.read_plan(dataset)["shards"], sealed, strict=False):
             if mine := [key for key in keys if key[0] in set(studies)]:
                 found |= worker.run((dataset.root / shard["file"], mine), lambda said: None)
-    except (Lost, OSError):
+    except (Lost, OSError, InputError):
         return None
     finally:
         worker.close()

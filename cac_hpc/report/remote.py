@@ -82,7 +82,7 @@ exit 0
 REFUSALS = {
     "folder": "there is no such folder, wanted the folder of a run",
     "run": "found no config.yaml there, wanted the folder of a run",
-    "report": "there is no report yet; python jobs/status.py RUN, started there, says where the run stands",
+    "report": "there is no report yet; python jobs/status.py {run}, started there, says where the run stands",
     "tool": "has neither sha256sum nor shasum, wanted one of them on PATH",
     "link": archive.LINK,
     "list": f"report/{archive.CHECKSUMS}: {archive.NO_LIST}",
@@ -313,4 +313,7 @@ def _item(line: str, connection: Connection) -> Item:
 def _refuse(place: RemoteFolder, said: str) -> NoReturn:
     code, _, name = said.partition(" ")
     where = f"{place}/{name}" if name else str(place)
-    raise InputError(f"{where}: {REFUSALS.get(code, f'refused ({said[:200]})')}")
+    run = shlex.quote(place.folder) if place.folder.startswith("/") else f"~/{shlex.quote(place.folder)}"
+    again = f"python jobs/aggregate.py --run {run}, started there,"
+    known = REFUSALS.get(code)
+    raise InputError(f"{where}: {known.format(run=run, again=again) if known else f'refused ({said[:200]})'}")

@@ -13,7 +13,8 @@ import re
 import shlex
 import traceback
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,22 @@ def command(cause: Cause, root: Path) -> str:
     places = {"run": root, "excluded": RunPaths(root).excluded}
     words = _words(cause) | {name: shlex.quote(str(path)) for name, path in places.items()}
     return _NAME.sub(lambda found: words.get(found[1], found[0]), cause.help or COMMANDS.get(cause.code, RESUME))
+
+
+@contextmanager
+def in_run(root: Path, **where: Any) -> Iterator[None]:
+    """Have the commands of errors that leave the block name the folder of the run.
+
+    Args:
+        where: further fields of their causes, as stage and task.
+    """
+    try:
+        yield
+    except Exception as error:
+        if error.args and isinstance(error.args[0], Cause) and error.args[0].help:
+            helps = command(replace(error.args[0], **where), root)
+            error.args = (replace(error.args[0], help=helps), *error.args[1:])
+        raise
 
 
 def shareable(cause: Cause, root: Path) -> Cause:

@@ -34,6 +34,7 @@ MISLEADING = (
     (re.compile(r"[+-]?[0-9][0-9_]*(:[0-9]+)+(\.[0-9_]*)?"), "write one number: YAML has base 60 for this, not a time"),
     (re.compile(r"[+-]?[0-9.]*_[0-9._]*"), "write it without _"),
 )
+LAUNCHER = ("config", "resume", "wait", "dry_run", "print_config", "help")  # options that are no settings
 
 
 def options(arguments: Sequence[str]) -> list[tuple[str, str]]:
@@ -48,6 +49,9 @@ def options(arguments: Sequence[str]) -> list[tuple[str, str]]:
             raise InputError(
                 f"{shown(argument)}: found no option before it, wanted --config FILE or --section.key VALUE"
             )
+        near = difflib.get_close_matches(key, LAUNCHER, n=1, cutoff=0.75)
+        if near and key not in (*LAUNCHER, *names()):
+            raise InputError(f"no option {shown(argument)} (did you mean --{near[0]}?)")
         value = value if given else next(rest, "--")
         if not given and value.startswith("--"):
             raise InputError(f"--{shown(key)[1:-1]}: found nothing after it, wanted --section.key VALUE")
@@ -255,9 +259,22 @@ def check_names(kind: Any, given: Mapping[Any, Any], key: str, where: str = "") 
             if name in names():  # a whole file where a section is wanted, or a dotted name
                 above, _, last = name.rpartition(".")
                 hint = f"write {last}: below {above}:" if above else f"a file of section {key} begins without {last}:"
+            elif where and not key and (section := _section_of(name, given)):
+                said, hint = (
+                    repr(name),
+                    f"write it below {section}:, or pass a file of that section as --{section} FILE",
+                )
             raise InputError(f"{where}no setting {said}{f' in {key}' if key else ''} ({hint})")
         if is_section(known[name]) and isinstance(value, Mapping):
             check_names(known[name], value, dotted, where)
+
+
+def _section_of(name: Any, given: Mapping[Any, Any]) -> str | None:
+    """The section that has a setting of this name, of several the one with most of the names; None if in doubt."""
+    known = {above: types_of(hint).keys() for above, hint in types_of(Config).items() if is_section(hint)}
+    found = {above: len(given.keys() & inside) for above, inside in known.items() if name in inside}
+    best = [above for above, count in found.items() if count == max(found.values())]
+    return best[0] if len(best) == 1 else None
 
 
 @functools.cache

@@ -441,16 +441,20 @@ def plain(section: Any) -> Any:
     return section
 
 
+ABSENT = object()  # in place of a setting that one of two does not have
+
+
 def differences(one: Any, other: Any, key: str = "") -> list[str]:
-    """Name every setting in which two plain settings differ, as ``key: one / other``."""
+    """Name every setting in which two plain settings differ, as ``key: one / other``; what one lacks is ``not set``."""
     if isinstance(one, dict) and isinstance(other, dict):
         names = [*one, *(name for name in other if name not in one)]
         return [
             line
             for name in names
-            for line in differences(one.get(name), other.get(name), f"{key}.{name}" if key else name)
+            for line in differences(one.get(name, ABSENT), other.get(name, ABSENT), f"{key}.{name}" if key else name)
         ]
-    return [] if one == other else [f"{key}: {one!r} / {other!r}"]
+    shown = ("not set" if side is ABSENT else repr(side) for side in (one, other))
+    return [] if one == other else [f"{key}: {' / '.join(shown)}"]
 
 
 def home(path: str) -> Path:

@@ -67,10 +67,8 @@ def stage(
         cause = causes.of(error, rank=rank, node=None if rank is None else at["node"])
         kind = {"lost": True} if getattr(error, "lost", False) else {}  # not the work's own fault
         record(ledger, name, task, "ended", cause, ok=False, attempt=at["attempt"], **kind)
-        if error.args and isinstance(error.args[0], Cause) and cause.help:
-            helps = causes.command(replace(cause, stage=name, task=task), ledger.parent)
-            error.args = (replace(error.args[0], help=helps), *error.args[1:])  # who reads it now knows the folder
-        raise
+        with causes.in_run(ledger.parent, stage=name, task=task):
+            raise
     if speaks:
         record(ledger, name, task, "ended", attempt=at["attempt"], **end)
 

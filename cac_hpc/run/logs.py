@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cac_hpc")
 T = TypeVar("T")
+NARROW = 80  # characters: a terminal, or a pipe
+LONG_WORD = 30  # characters: longer ones, as paths, are broken where the table is too wide
 BLANKS = dict.fromkeys(map(ord, "\t\n\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"), " ")  # what ends a line, and tabs
 
 
@@ -98,20 +100,36 @@ def table(
 ) -> Table:
     """A table for a terminal.
 
+    Lines are broken between words where the words of all columns fit beside each other.
+
     Args:
-        numbers: whether all columns but the first are aligned to the right. tight: whether it has many columns.
+        numbers: whether all columns but the first are aligned to the right. tight: whether it has many columns, as one
+            has that would be wider than NARROW otherwise.
     """
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
+    texts = [
+        [line(name) for name in columns],
+        *(["-" if one is None else line(str(one)) for one in row] for row in rows),
+    ]
+    widths = [max(map(cell_len, column)) for column in zip(*texts, strict=True)]
     shown = Table(title=Text(line(title)), title_justify="left", box=box.SIMPLE_HEAD)
-    if tight:
+    if tight or sum(widths) + 3 * len(widths) + 1 > NARROW:
         shown.padding, shown.pad_edge = (0, 1, 0, 0), False
-    for index, column in enumerate(columns):
-        shown.add_column(Text(line(column)), justify="right" if numbers and index else "left", overflow="fold")
-    for row in rows:
-        shown.add_row(*(Text("-" if cell is None else line(str(cell))) for cell in row))
+    for index, (column, width) in enumerate(zip(zip(*texts, strict=True), widths, strict=True)):
+        word = max((cell_len(word) for text in column for word in text.split()), default=0)
+        shown.add_column(
+            Text(column[0]),
+            justify="right" if numbers and index else "left",
+            overflow="fold",
+            width=width if width == word <= LONG_WORD else None,
+            min_width=word if word <= LONG_WORD else None,
+        )
+    for row in texts[1:]:
+        shown.add_row(*map(Text, row))
     return shown
 
 

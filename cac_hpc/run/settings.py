@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cac_hpc.run import composition, config, logs
+from cac_hpc.run import composition, config, logs, paths
 from cac_hpc.run.config import (
     ClusterConfig,
     Config,
@@ -92,7 +92,8 @@ def parse_launch(doc: str | None, argv: Sequence[str] | None = None) -> tuple[Co
     try:
         known, arguments = launcher.parse_known_args(arguments)
     except argparse.ArgumentError as error:
-        raise InputError(str(error)) from None
+        empty = "--resume: found nothing after it, wanted the folder of a run"
+        raise InputError(empty if error.argument_name == "--resume" else str(error)) from None
     if not arguments and known.resume is None:
         raise InputError("no settings given, wanted --config FILE (try configs/demo.yaml)")
     given = composition.options(arguments)
@@ -227,7 +228,9 @@ def run_folder(folder: str) -> Path:
     """
     run = Path(folder).absolute()
     if not folder or not (run / "config.yaml").is_file():
-        raise InputError(f"{folder or repr(folder)}: found no config.yaml there, wanted the folder of a run")
+        inside = run.name == "config.yaml" and run.is_file()
+        meant = f"; did you mean {str(Path(folder).parent)!r}?" if inside else paths.did_you_mean(Path(folder))
+        raise InputError(f"{folder or repr(folder)}: found no config.yaml there, wanted the folder of a run{meant}")
     return run
 
 

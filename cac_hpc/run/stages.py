@@ -13,8 +13,8 @@ from typing import Any, Literal
 from cac_hpc.machine import processes
 from cac_hpc.machine.environment import for_task
 from cac_hpc.run import causes, digests, ledger, paths
-from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import Config, Resources
+from cac_hpc.run.causes import RESUME, Cause
+from cac_hpc.run.config import Config, InputError, Resources
 from cac_hpc.run.paths import FoldPaths, RunPaths
 
 
@@ -93,6 +93,22 @@ def shard_is_whole(facts: Path) -> bool:
     return _facts(facts).get("bytes") in (None, size)
 
 
+def read_kept(path: Path, keys: Sequence[str], helps: str = RESUME) -> dict[str, Any]:
+    """The object in a JSON file that the launcher or a stage wrote once.
+
+    Args:
+        keys: names that it has. helps: the command that writes it again where it is deleted.
+    Raises: OSError; InputError if it is damaged.
+    """
+    try:
+        found = paths.read_json(path)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not {*keys} <= found.keys():
+        raise InputError(causes.error(f"{path}: damaged; delete it", helps))
+    return found
+
+
 def is_provisional(report: Path) -> bool:
     """Whether a report.json is that of a report made by hand while the folds are at work: no stage's result."""
     return _facts(report).get("status") == "PROVISIONAL"
@@ -160,7 +176,7 @@ def plan_tasks(cfg: Config, run: RunPaths, num_shards: int) -> list[Task]:
 def tasks_of(cfg: Config, run: RunPaths, name: str) -> list[Task]:
     """All tasks of a stage of a run that has been planned."""
     plan = run.dataset(cfg.data.packed_dir).plan
-    num_shards = len(paths.read_json(plan)["shards"]) if name == "pack" else 0
+    num_shards = len(read_kept(plan, ["shards"])["shards"]) if name == "pack" else 0
     return [task for task in plan_tasks(cfg, run, num_shards) if task.stage.name == name]
 
 

@@ -56,7 +56,8 @@ def train_fold(root: Path, fold: int) -> int:
     """
     run = RunPaths(root)
     cfg = settings.load(run.config)
-    num_folds = len(splits.read_splits(run.splits))
+    with causes.in_run(root):
+        num_folds = len(splits.read_splits(run.splits))
     if not 0 <= fold < num_folds:
         raise InputError(f"--fold {fold}: the run has {num_folds} folds, wanted 0 to {num_folds - 1}")
     if distributed.under_torchrun():

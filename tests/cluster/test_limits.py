@@ -169,7 +169,7 @@ def test_what_fits_is_no_fault(tools, cfg):
         ({"partition": "gpu", "qos": "normal", "fold": resources(3631)}, "cluster.fold.time_min is 3631, wanted"),
         ({"qos": "normal", "pack": resources(1441)}, "cluster.pack.time_min is 1441, wanted at most 1440: the limit"),
         ({"account": "lung", "fold": resources(721)}, "cluster.fold.time_min is 721, wanted at most 720: the"),
-        ({"fold": resources(mem_gb=200)}, "cluster.fold.mem_gb is 200, wanted at most 186.5 for a node: no"),
+        ({"fold": resources(mem_gb=200)}, "cluster.fold.mem_gb is 200, wanted at most 186.5 for a node: pa"),
         ({"aggregate": resources(cpus=33)}, "cluster.aggregate.cpus asks 33 CPUs of a node, wanted at most 32"),
         ({"cpus_per_rank": 17}, "cluster.ranks_per_node x cpus_per_rank asks 34 CPUs of a node, wanted at most 32"),
         ({"partition": "gpu", "nodes_per_fold": 5}, "cluster.nodes_per_fold is 5, wanted at most 4"),
@@ -194,7 +194,7 @@ def test_what_cannot_work_is_named_with_its_setting(tools, cfg, values, fault):
 )
 def test_gpus_that_no_node_has_are_named_with_what_asks_for_them(tools, cfg, values, key):
     found = limits.faults(limits.read("gpu"), on_gpus(cfg, partition="gpu", **values))
-    assert found == [f"{key} of a node, wanted at most 8: no more has partition gpu"]
+    assert found == [f"{key} of a node, wanted at most 8: partition gpu has no more"]
 
 
 @pytest.mark.parametrize(("gres", "gpus"), [("gpu:1080ti", 1), ("gpu:1080ti:2", 2), ("gpu:2,craynetwork:1", 2)])
@@ -359,6 +359,15 @@ def test_limits_of_a_qos_are_no_limits_where_the_site_does_not_enforce_them(tool
     assert limits.faults(limits.read("cpu"), changed(cfg, qos="tiny", **SMALL)) == []
 
 
+def test_a_qos_is_offered_whose_other_limits_fit_before_one_that_only_fits_here(tools, cfg):
+    lines = ["tiny||||cpu=1||||", "wide|00:05:00|||cpu=9||||", "long||||cpu=9||||"]
+    (tools / "qos").write_text("\n".join(lines), encoding="utf-8")
+    for mine, offered in (("tiny,wide,long", "long"), ("tiny,wide", "wide")):
+        (tools / "associations").write_text(f"north|heart|{mine}|||tiny|||\n", encoding="utf-8")
+        (found,) = limits.faults(limits.read("cpu"), changed(cfg, **SMALL))
+        assert found.endswith(f"MaxTRESPerJob cpu=1 of QOS tiny; or cluster.qos {offered}")
+
+
 def test_the_qos_that_a_job_gets_unasked_limits_it_too(tools, cfg):
     qos_says(tools, tiny=["", "cpu=1", "", "", "", ""])
     (tools / "associations").write_text("north|heart|normal,tiny|||tiny|||\n", encoding="utf-8")
@@ -442,7 +451,7 @@ NOT_TAKEN = "which partition cpu does not take"
          "cluster.pack.mem_gb is 1.5, wanted at most 0.9 for a node: MaxMemPerNode of partition cpu"),
         ("MaxMemPerCPU=100", {"fold": resources(mem_gb=0.5), "pack": resources(mem_gb=4, cpus=2),
                               "aggregate": resources(mem_gb=0.5)},
-         "cluster.pack.mem_gb, with MaxMemPerCPU 100, asks 41 CPUs of a node, wanted at most 32: no more has"),
+         "cluster.pack.mem_gb, with MaxMemPerCPU 100, asks 41 CPUs of a node, wanted at most 32: partition cpu has no"),
     ],
 )  # fmt: skip
 def test_a_partition_that_shuts_the_jobs_out_is_named_with_its_rule(tools, cfg, monkeypatch, rules, values, fault):

@@ -46,7 +46,10 @@ def test_the_stages_go_to_another_scheduler_once(tmp_path, scans, queue, capsys)
     assert RunPaths(tmp_path / "run").config.is_file()
     capsys.readouterr()
     assert launched(tmp_path, scans) == 0
-    assert "this run is in the queue already: job 0, 1, 2, 3" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "this run is in the queue already: job 0, 1, 2, 3" in said
+    for name in ("status", "cancel", "report"):
+        assert f"python jobs/{name}.py {tmp_path / 'run'}\n" in said
 
 
 def test_a_dry_run_says_what_another_scheduler_thinks(tmp_path, scans, queue, capsys):

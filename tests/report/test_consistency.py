@@ -85,10 +85,22 @@ def test_tables_and_text_that_were_changed_are_named_with_their_line(reported):
     assert "tables/confusion_slice.csv, line 2: not what report.json says" in done.stdout
 
 
-def test_a_report_of_another_format_is_refused(reported, tmp_path):
-    (tmp_path / "report").mkdir()
-    (tmp_path / "config.yaml").write_text((reported.root / "config.yaml").read_text())
-    (tmp_path / "report" / "report.json").write_text('{"format_version": 1}')
-    done = job("check_table.py", tmp_path / "report" / "report.json")
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ('{"format_version": 4}', "found format version 4, wanted 5"),
+        ("{}", "found no format version, wanted 5"),
+        (f'{{"format_version": [{"[1], " * 1000} 2]}}', "found format version [[1], [1], [1], [1], [1], [1], [1], "),
+        ('{"format_version": 5}', "not a report that can be checked ("),
+    ],
+)  # fmt: skip
+def test_a_report_of_another_format_is_refused_with_the_command_that_makes_it_again(reported, tmp_path, content, found):
+    run = tmp_path / "a run"
+    (run / "report").mkdir(parents=True)
+    (run / "config.yaml").write_text((reported.root / "config.yaml").read_text())
+    (run / "report" / "report.json").write_text(content)
+    done = job("check_table.py", run / "report" / "report.json")
     assert done.returncode == 2
-    assert "found format version 1, wanted 5" in done.stderr
+    assert found in done.stderr
+    assert done.stderr.endswith(f"; python jobs/aggregate.py --run '{run}' makes it again\n")
+    assert len(done.stderr) < 600

@@ -149,10 +149,11 @@ def test_a_link_in_the_report_is_refused_wherever_it_leads(ours, tmp_path):
 def test_what_is_not_as_the_report_wrote_it_does_not_go_out(ours, tmp_path):
     table = ours / "report" / "tables" / "figures.csv"
     table.write_text(table.read_text(encoding="utf-8") + "study,name\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"report/tables/figures\.csv: is not as the report wrote it"):
+    again = rf"python jobs/aggregate\.py --run {ours} makes the report again$"
+    with pytest.raises(InputError, match=rf"report/tables/figures\.csv: is not as the report wrote it.* {again}"):
         retrieval.retrieve(ReportOptions(source=str(ours), out=str(tmp_path / "out")))
     (ours / "report" / archive.CHECKSUMS).unlink()
-    with pytest.raises(InputError, match=r"report/SHA256SUMS: not there, wanted the list .* jobs/aggregate\.py"):
+    with pytest.raises(InputError, match=rf"report/SHA256SUMS: not there, wanted the list .* {again}"):
         retrieval.retrieve(ReportOptions(source=str(ours), out=str(tmp_path / "out")))
     assert not (tmp_path / "out").exists()
 
@@ -284,13 +285,13 @@ def test_open_unpacks_what_was_fetched(home, server, tmp_path):
     [
         ("/no/such/folder", "there is no such folder, wanted the folder of a run"),
         ("/etc", "found no config.yaml there"),
-        ("{run}", "there is no report yet; python jobs/status.py RUN"),
+        ("{run}", "there is no report yet; python jobs/status.py {run}, started there"),
     ],
 )
 def test_a_wrong_folder_is_named(folder, message, prepared_run, server, tmp_path):
     done = fetch(server, f"cluster:{folder.format(run=prepared_run)}", "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert message in done.stderr.splitlines()[-1]
+    assert message.format(run=prepared_run) in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
 
@@ -311,6 +312,7 @@ def test_what_is_not_as_the_report_wrote_it_does_not_go_out_from_the_other_side(
     done = fetch(server, f"cluster:{ours}", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "report/SHA256SUMS: not there, wanted the list" in done.stderr
+    assert f"; python jobs/aggregate.py --run {ours}, started there, makes the report again" in done.stderr
 
 
 def test_a_wrong_host_is_named(server, tmp_path):

@@ -321,6 +321,41 @@ def test_a_section_in_a_file_is_found_from_that_file_and_lies_below_the_rest(min
     assert (cluster.fold.time_min, cluster.fold.mem_gb, cluster.qos) == (7, 3.0, "night")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--confg", "x.yaml"], "no option '--confg' (did you mean --config?)"),
+        (["--config=x.yaml", "--dryrun"], "no option '--dryrun' (did you mean --dry_run?)"),
+        (["--config=x.yaml", "--dry-run"], "no option '--dry-run' (did you mean --dry_run?)"),
+        (["--resum=runs/x"], "no option '--resum=runs/x' (did you mean --resume?)"),
+        (["--resume"], "--resume: found nothing after it, wanted the folder of a run"),
+    ],
+)
+def test_a_misspelled_option_of_the_launcher_is_refused_with_the_one_that_is_like_it(arguments, said):
+    with pytest.raises(InputError) as error:
+        parse(*arguments)
+    assert str(error.value) == said
+
+
+def test_the_file_of_a_section_in_place_of_all_settings_is_refused_with_the_option_for_it():
+    path = REPO / "configs" / "cluster" / "gpu.yaml"
+    with pytest.raises(
+        InputError, match=r"gpu.yaml: no setting 'kind' \(write it below cluster:, or .* --cluster FILE"
+    ):
+        parse("--config", path)
+
+
+def test_a_run_folder_that_is_not_there_is_refused_with_the_one_that_is_like_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "mystudy").mkdir(parents=True)
+    (tmp_path / "runs" / "mystudy" / "config.yaml").touch()
+    for folder in ("runs/mystudi", "runs/mystudy/config.yaml"):
+        with pytest.raises(InputError, match=rf"^{folder}: found no config.yaml .*; did you mean 'runs/mystudy'\?$"):
+            settings.run_folder(folder)
+    with pytest.raises(InputError, match=r"wanted the folder of a run$"):
+        settings.run_folder("runs")
+
+
 @pytest.mark.parametrize("option", ["--config", "--cluster"])
 def test_a_file_of_settings_whose_name_is_nearly_that_of_another_is_asked_for(minimal, tmp_path, option):
     (tmp_path / "mysite.yaml").touch()
@@ -475,6 +510,11 @@ def test_differences_name_the_key_and_both_values(minimal):
     one = parse("--config", minimal)
     other = dataclasses.replace(one, train=dataclasses.replace(one.train, epochs=9))
     assert config.differences(config.plain(one), config.plain(other)) == ["train.epochs: 4 / 9"]
+
+
+def test_a_setting_that_one_side_lacks_is_not_set():
+    assert config.differences({"a": None}, {"a": None, "b": {"c": 2}}) == ["b: not set / {'c': 2}"]
+    assert config.differences({"b": {"c": None}}, {"b": {}}) == ["b.c: None / not set"]
 
 
 def test_print_config_shows_the_settings_and_nothing_else(minimal):
