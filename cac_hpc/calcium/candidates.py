@@ -18,13 +18,18 @@ from scipy.sparse import csgraph
 from cac_hpc.calcium import agatston
 from cac_hpc.calcium.agatston import Spacing
 from cac_hpc.calcium.chest import AIR_HU
-from cac_hpc.calcium.heart import PURE_FAT_HU, Heart, Surroundings
+from cac_hpc.calcium.heart import DENSE_HU, PURE_FAT_HU, Heart, Surroundings
 from cac_hpc.run.commands import RuleConfig
 
 VERSION = 1
 RULE = RuleConfig()
-NEAR_MM = 10.0  # a box around a candidate in which tissues are counted
+NEAR_MM, CLOSE_MM, CHAMBER_MM = 10.0, 4.0, 12.0  # half the sides of boxes in which tissues are measured
+APART_MM = 8.0  # along z, between a candidate and where fat above and below it is measured
 NOISE_MM = 4.0  # what is wider than this is no noise
+RING_MM, DIRECTIONS = (2.0, 3.5, 5.0), 16  # from a candidate's rim, where its surroundings are measured
+RING_HU = (-150.0, 60.0)  # what is darker or brighter counts as these
+RING_FAT_HU = (-160.0, -30.0)
+AVERAGE_MM = 60.0  # radius of a heart; positions are scaled to it
 FEATURES = (  # name, unit
     ("region_share", "share of the voxels in the heart's region, weighed by its evidence"),
     ("log_agatston", "natural logarithm of 1 + Agatston score"),
@@ -33,19 +38,34 @@ FEATURES = (  # name, unit
     ("mean_hu", "HU"),
     ("height_mm", "mm along z"),
     ("width_mm", "mm, the longer side of its box on the slices"),
-    ("fill", "share of its box that it fills"),
     ("noise_hu", "standard deviation of HU in the heart's core, of the study"),
-    ("left_mm", "mm to the patient's left of the middle of the heart's box"),
-    ("back_mm", "mm to the patient's back of it"),
-    ("up_mm", "mm above the middle of the heart's core"),
+    ("left_mm", "mm to the patient's left of the middle of the heart's box, in a heart of average size"),
+    ("back_mm", "mm to the patient's back of it, in a heart of average size"),
+    ("up_mm", "mm above the middle of the heart's core, in a heart of average size"),
+    ("above_bottom_mm", "mm above the core's lowest slice"),
+    ("below_top_mm", "mm below the highest slice of the heart's region"),
     ("from_core_mm", "mm to the heart's core on its slice, 100 at most"),
     ("fat_depth_mm", "mm to the nearest fat or air on its slice"),
-    ("fat_near", "share of fat within 10 mm"),
-    ("lung_near", "share of air or lung within 10 mm"),
-    ("bone_near", "share of bone within 10 mm"),
-    ("dense_near", "share of its slice's neighbourhood above the threshold"),
-    ("aorta_share", "share of its voxels in the descending aorta"),
+    ("chamber_mm", "mm, the largest such depth within 12 mm on its slice"),
+    ("whole_share", "share of its voxels in the heart, its inside included"),
+    ("atrium_share", "share of its voxels behind the right atrium"),
+    ("region_near", "mean evidence within 10 mm on its slice"),
+    ("fat_near", "share of fat within 10 mm on its slice"),
+    ("fat_close", "share of fat within 4 mm on its slice"),
+    ("fat_above", "the same 8 mm above it"),
+    ("fat_below", "the same 8 mm below it"),
+    ("muscle_near", "share of muscle and blood within 10 mm on its slice"),
+    ("lung_near", "share of air or lung within 10 mm on its slice"),
+    ("bone_near", "share of bone within 10 mm on its slice"),
+    ("dense_near", "share at the threshold within 10 mm on its slice"),
+    ("ring_fat", "share of 16 directions in which fat is the darkest within 2 to 5 mm of its rim"),
+    ("ring_hu", "HU, the mean of the darkest in these directions"),
 )
+LOGARITHMIC = {  # features of which a model takes log(1 + feature - this)
+    "max_hu": RULE.threshold_hu, "mean_hu": RULE.threshold_hu, "height_mm": 0, "width_mm": 0, "chamber_mm": 0,
+    "from_core_mm": 0,
+}  # fmt: skip
+ROOTS = ("fat_near", "fat_close", "lung_near", "bone_near", "dense_near")  # of which a model takes the square root
 NAMES = tuple(name for name, _ in FEATURES)
 
 
@@ -156,48 +176,91 @@ def _measure(found: Candidates, hu_V: np.ndarray, hu_ZHW: np.ndarray, spacing_mm
     count_C = np.diff(found.start_C1)
 
     def mean(value_V: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(value_V.astype(float), start) / count_C
+        return np.asarray(np.add.reduceat(value_V.astype(float), start) / count_C)
 
     sides_C3 = np.stack([np.maximum.reduceat(side, start) - np.minimum.reduceat(side, start) + 1 for side in (z, y, x)])
-    top, bottom, left, right = heart.box
-    slices = np.flatnonzero(there.core.any((1, 2)))
-    volume_C = count_C * float(np.prod(spacing_mm))
-    near = _near(there)
+    middle_C3 = np.stack([mean(side) for side in (z, y, x)])
+    area_C = count_C * spacing_mm[1] * spacing_mm[2] / sides_C3[0]
     columns = {
-        "region_share": mean(there.weight[grid_V]),
         "log_agatston": np.log1p(found.agatston_C),
-        "log_volume": np.log1p(volume_C),
+        "log_volume": np.log1p(count_C * float(np.prod(spacing_mm))),
         "max_hu": np.maximum.reduceat(hu_V, start),
         "mean_hu": mean(hu_V),
         "height_mm": sides_C3[0] * spacing_mm[0],
         "width_mm": np.maximum(sides_C3[1] * spacing_mm[1], sides_C3[2] * spacing_mm[2]),
-        "fill": count_C / sides_C3.prod(axis=0),
         "noise_hu": np.full(len(found), noise_hu(hu_ZHW, spacing_mm, there)),
-        "left_mm": (mean(x) + 0.5 - (left + right) / 2) * spacing_mm[2],
-        "back_mm": (mean(y) + 0.5 - (top + bottom) / 2) * spacing_mm[1],
-        "up_mm": (mean(z) - slices[[0, -1]].mean()) * spacing_mm[0],
-        "from_core_mm": np.minimum(mean(np.minimum(there.from_core_mm[grid_V], 100)), 100),
-        "fat_depth_mm": mean(there.fat_depth_mm[grid_V]),
-        **{name: mean(share[grid_V]) for name, share in near.items()},
-        "aorta_share": mean(there.aorta[grid_V]),
+        **_place(middle_C3, spacing_mm, heart),
+        **{name: mean(values) for name, values in _of_grid(there, grid_V).items()},
+        **_ring(hu_ZHW, middle_C3, np.sqrt(area_C / np.pi), spacing_mm),
     }
     for index, name in enumerate(NAMES):
         found.feature_CF[:, index] = columns[name]
 
 
-def _near(there: Surroundings) -> dict[str, np.ndarray]:
-    """Shares of tissues around each pixel of the grid."""
-    hu, size = there.grid.hu, max(1, round(2 * NEAR_MM / there.grid.spacing_mm[1]) | 1)
-    tissues = {
-        "fat_near": (hu > PURE_FAT_HU[0]) & (hu < PURE_FAT_HU[1]),
-        "lung_near": hu < AIR_HU,
-        "bone_near": there.bone,
-        "dense_near": hu >= RULE.threshold_hu,
-    }
+def _place(middle_C3: np.ndarray, spacing_mm: Spacing, heart: Heart) -> dict[str, np.ndarray]:
+    """Where candidates are in the heart; their middles are given as slice, row and column."""
+    z, y, x = middle_C3
+    top, bottom, left, right = heart.box
+    slices = np.flatnonzero(heart.chest.core.any((1, 2)))
+    highest = np.flatnonzero((heart.chest.weight > 0).any((1, 2)))[-1:]
+    radius_mm = np.sqrt((bottom - top) * spacing_mm[1] * (right - left) * spacing_mm[2]) / 2
     return {
-        name: ndimage.uniform_filter(tissue.astype(np.float32), (1, size, size), mode="nearest")
-        for name, tissue in tissues.items()
+        "left_mm": (x + 0.5 - (left + right) / 2) * spacing_mm[2] * AVERAGE_MM / radius_mm,
+        "back_mm": (y + 0.5 - (top + bottom) / 2) * spacing_mm[1] * AVERAGE_MM / radius_mm,
+        "up_mm": (z - slices[[0, -1]].mean()) * spacing_mm[0] * AVERAGE_MM / radius_mm,
+        "above_bottom_mm": (z - slices[0]) * spacing_mm[0],
+        "below_top_mm": ((highest if len(highest) else slices[-1:]) - z) * spacing_mm[0],
     }
+
+
+def _of_grid(there: Surroundings, grid_V: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+    """What the grid says at each voxel, (V,)."""
+    hu, (slice_mm, pixel_mm), (z, y, x) = there.grid.hu, there.grid.spacing_mm, grid_V
+
+    def side(half_mm: float) -> tuple[int, int, int]:
+        pixels = max(1, round(2 * half_mm / pixel_mm) | 1)
+        return 1, pixels, pixels
+
+    def share(tissue: np.ndarray, half_mm: float) -> np.ndarray:
+        return np.asarray(ndimage.uniform_filter(tissue.astype(np.float32), side(half_mm), mode="nearest"))
+
+    fat, steps = (hu > PURE_FAT_HU[0]) & (hu < PURE_FAT_HU[1]), round(APART_MM / slice_mm)
+    close = share(fat, CLOSE_MM)
+    return {
+        "region_share": there.weight[grid_V],
+        "whole_share": there.whole[grid_V],
+        "atrium_share": there.behind_atrium[grid_V],
+        "from_core_mm": np.minimum(there.from_core_mm[grid_V], 100),
+        "fat_depth_mm": there.fat_depth_mm[grid_V],
+        "chamber_mm": ndimage.maximum_filter(there.fat_depth_mm, side(CHAMBER_MM))[grid_V],
+        "region_near": share(there.weight, NEAR_MM)[grid_V],
+        "fat_near": share(fat, NEAR_MM)[grid_V],
+        "fat_close": close[grid_V],
+        "fat_above": close[np.minimum(z + steps, len(hu) - 1), y, x],
+        "fat_below": close[np.maximum(z - steps, 0), y, x],
+        "muscle_near": share((hu > 0) & (hu < DENSE_HU), NEAR_MM)[grid_V],
+        "lung_near": share(hu < AIR_HU, NEAR_MM)[grid_V],
+        "bone_near": share(there.bone, NEAR_MM)[grid_V],
+        "dense_near": share(hu >= RULE.threshold_hu, NEAR_MM)[grid_V],
+    }
+
+
+def _ring(
+    hu_ZHW: np.ndarray, middle_C3: np.ndarray, radius_mm_C: np.ndarray, spacing_mm: Spacing
+) -> dict[str, np.ndarray]:
+    """What is around candidates on their middle slices: a vessel runs in fat, a valve in blood."""
+    z = np.rint(middle_C3[0]).astype(int)
+    darkest = []
+    for angle in np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS):
+        seen = []
+        for away_mm in RING_MM:
+            y = np.rint(middle_C3[1] + np.sin(angle) * (radius_mm_C + away_mm) / spacing_mm[1]).astype(int)
+            x = np.rint(middle_C3[2] + np.cos(angle) * (radius_mm_C + away_mm) / spacing_mm[2]).astype(int)
+            seen.append(hu_ZHW[z, y.clip(0, hu_ZHW.shape[1] - 1), x.clip(0, hu_ZHW.shape[2] - 1)])
+        darkest.append(np.min(seen, axis=0))
+    darkest_DC = np.array(darkest, float)
+    fat_DC = (darkest_DC > RING_FAT_HU[0]) & (darkest_DC < RING_FAT_HU[1])
+    return {"ring_fat": fat_DC.mean(axis=0), "ring_hu": darkest_DC.clip(*RING_HU).mean(axis=0)}
 
 
 def noise_hu(hu_ZHW: np.ndarray, spacing_mm: Spacing, there: Surroundings) -> float:

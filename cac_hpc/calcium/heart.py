@@ -20,13 +20,13 @@ from cac_hpc.calcium.chest import AIR_HU, FAT_HU, Grid, depth_mm, disc
 from cac_hpc.run.rejections import Refused
 
 DENSE_HU = 100  # above soft tissue: mean of a grid pixel
-BEYOND_MM = 12.0  # the heart goes on so far above and below its core
+BELOW_MM, ABOVE_MM = 6.0, 15.0  # the heart goes on so far below and above its core
 BONE_RIM_MM = 3.0  # of partial volume around bones
 CORE_MM = 20.0  # of soft tissue around the core on its slice; vessels are thinner
 CORE_CM3, CORE_HEIGHT_MM = 12.0, 18.0  # of the core between the lungs, at least
 LUNG_SHARE = 0.35  # of the largest area of lung on a slice; a heart fills most of a narrow field of view
 BODY_SHARE, SIDE_CM2 = 0.1, 3.0  # of lung on the body's area, and on each side: at least, where a heart is
-BEHIND_MM = 15.0  # the lungs' middle is so far behind the core's; bowel with gas lies in front
+BEHIND_MM = 10.0  # the lungs' middle is so far behind the core's; bowel with gas lies in front
 CORE_ENDS_MM = (-55.0, 70.0)  # to the left of the middle between the lungs' outer ends; liver and spleen are farther
 BESIDE_MM = 45.0  # from the middle between the lungs' outer ends; what is farther is rather liver or spleen
 REACH_MM = 9.0  # from soft tissue around the core to its outermost vessels
@@ -35,6 +35,7 @@ WALL_REACH_MM = 20.0  # a heart bulges so far out of the lungs' hull, where it t
 FAT_MM = 6.0  # on the heart's muscle, with the vessels
 THIN_MM = 5.0  # vessels in the lung are thinner
 DEEP_MM = 8.0  # from fat; calcium of coronary arteries is nearer
+DEEP_SHARE = 0.25  # of a dense part that is so deep, at most, where it is coronary
 PURE_FAT_HU, FAT_SHARES = (-140, -40), (0.02, 0.06)  # of the heart: no evidence below, all of it above
 ATRIUM_DEGREES, UPPER_MM = (0, 80), 42.0  # from the patient's right to his back; below the top of the region
 BLOOD_MM, BLOOD_SHARE = 6.0, 0.1  # means of blood are taken over; of the core at least that a filled chamber takes
@@ -49,7 +50,7 @@ class Surroundings:
     weight: 0 to 1, how far calcium there is taken for coronary; the heart's region is where it is 0.5 or more.
     hull: bool, where the calcium of the heart, of the great vessels and of what touches them can be. from_core_mm:
     distance to the heart's core. fat_depth_mm: distance to the nearest fat or air on the slice, 0 in these.
-    lungs, bone, aorta: bool. core: bool.
+    bone, core, whole (the heart with its inside), behind_atrium: bool.
     """
 
     grid: Grid
@@ -57,10 +58,10 @@ class Surroundings:
     hull: np.ndarray
     from_core_mm: np.ndarray
     fat_depth_mm: np.ndarray
-    lungs: np.ndarray
     bone: np.ndarray
-    aorta: np.ndarray
     core: np.ndarray
+    whole: np.ndarray
+    behind_atrium: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def find(hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> Heart:
     between = between_lungs(lungs, outside, grid)
     plain = without_contrast(grid, cavity & ~lungs, between)
     bone = chest.find_bone(plain)
-    room, hull, aorta = find_room(plain, cavity, lungs, outside, bone)
+    room, hull = find_room(plain, cavity, lungs, outside, bone)
     core = find_core(plain, room, lungs, between)
     from_core_mm = _from_core_mm(core, plain)
     muscle = from_core_mm <= CORE_MM
@@ -110,12 +111,12 @@ def find(hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> Heart:
     near = _near(from_core_mm, plain, CORE_MM + REACH_MM)
     whole = ndimage.binary_opening(room & within & near, disc(THIN_MM, plain))
     box = _box(whole[between & core.any((1, 2))], plain, hu_ZHW.shape)
-    fat_depth_mm = depth_mm(plain.hu > FAT_HU, plain)
-    excluded = behind_right_atrium(whole, box, plain) | not_coronary(plain, within, fat_depth_mm > DEEP_MM)
+    fat_depth_mm, behind_atrium = depth_mm(plain.hu > FAT_HU, plain), behind_right_atrium(whole, box, plain)
+    excluded = behind_atrium | not_coronary(plain, within, fat_depth_mm > DEEP_MM)
     evidence = fat_evidence(fat_share(plain, from_core_mm <= CORE_MM + FAT_MM))
     weight = np.where(excluded, np.float32(1 - evidence), np.float32(1)) * whole
     hull &= _near(from_core_mm, plain, CORE_MM + HULL_MM)
-    there = Surroundings(plain, weight, hull, from_core_mm, fat_depth_mm, lungs, bone, aorta, core)
+    there = Surroundings(plain, weight, hull, from_core_mm, fat_depth_mm, bone, core, whole, behind_atrium)
     return Heart(_enlarged(weight >= 0.5, plain.factors, hu_ZHW.shape), box, blood_in(grid, core), there)
 
 
@@ -190,19 +191,19 @@ def blood_in(grid: Grid, core: np.ndarray) -> float:
 
 def find_room(
     grid: Grid, cavity: np.ndarray, lungs: np.ndarray, outside: np.ndarray, bone: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Where a heart can be: near the inside of the chest, but no lung, bone, aorta, nor beside or behind the spine.
 
-    Returns: that; the same with lung and aorta; the aorta.
+    Returns: that; the same with lung and aorta.
     """
     spine = chest.find_spine(bone, lungs, grid)
     hull = ndimage.binary_dilation(cavity, disc(WALL_REACH_MM, grid)) & ~outside
     hull &= ~ndimage.binary_dilation(bone, disc(BONE_RIM_MM, grid))
-    aorta = np.zeros(hull.shape, bool)
+    room = hull & (grid.hu >= AIR_HU)
     if spine is not None:
         hull &= ~chest.behind(spine, grid)
-        aorta = chest.find_aorta(grid, bone, spine)
-    return np.asarray(hull & (grid.hu >= AIR_HU) & ~aorta), np.asarray(hull), aorta
+        room &= hull & ~chest.find_aorta(grid, bone, spine)
+    return np.asarray(room), np.asarray(hull)
 
 
 def find_core(grid: Grid, room: np.ndarray, lungs: np.ndarray, between: np.ndarray) -> np.ndarray:
@@ -286,8 +287,8 @@ def not_coronary(grid: Grid, within: np.ndarray, deep: np.ndarray) -> np.ndarray
     labels, count = ndimage.label(grid.hu > DENSE_HU, np.ones((3, 3, 3), bool))
     voxels = np.bincount(labels.ravel(), minlength=count + 1)
     inside = np.bincount(labels.ravel(), within.ravel(), minlength=count + 1) / np.maximum(voxels, 1)
-    reaches = np.bincount(labels.ravel(), deep.ravel(), minlength=count + 1) > 0
-    other = reaches | (inside < 0.5)
+    reaches = np.bincount(labels.ravel(), deep.ravel(), minlength=count + 1) / np.maximum(voxels, 1)
+    other = (reaches > DEEP_SHARE) | (inside < 0.5)
     other[0] = False
     return np.asarray(deep | ndimage.binary_dilation(other[labels], disc(BONE_RIM_MM, grid)))
 
@@ -304,8 +305,9 @@ def _from_core_mm(core: np.ndarray, grid: Grid) -> np.ndarray:
 def _near(from_core_mm: np.ndarray, grid: Grid, reach_mm: float) -> np.ndarray:
     """What is near the core, on its slices and some beyond: the heart's top and tip have no core."""
     near = from_core_mm <= reach_mm
-    steps = 2 * round(BEYOND_MM / grid.spacing_mm[0]) + 1
-    return np.asarray(ndimage.maximum_filter1d(near.view(np.uint8), steps, axis=0).astype(bool))
+    below, above = (round(mm / grid.spacing_mm[0]) for mm in (BELOW_MM, ABOVE_MM))
+    padded = np.pad(near, ((above, below), (0, 0), (0, 0)))
+    return np.asarray(np.logical_or.reduce([padded[step : step + len(near)] for step in range(below + above + 1)]))
 
 
 def _box(whole: np.ndarray, grid: Grid, shape: tuple[int, ...]) -> tuple[int, int, int, int]:

@@ -20,7 +20,7 @@ WALL_HU, GAS_HU, STOOL_HU = 38.0, -900.0, 30.0
 def paint_contents(rng: np.random.Generator, canvas: Canvas, body: Body) -> list[Item]:
     """Paint a loop of bowel under the left dome, and pieces in it and in the stomach; returns the pieces."""
     items = []
-    stomach = np.array((body.midline_mm + 66, 4.0, body.diaphragm_mm - 58))
+    stomach = np.array((body.midline_mm + 66, 4.0, body.diaphragm_mm - 70))
     for _ in range(int(rng.integers(2, 13))):
         items.append(_piece(rng, canvas, stomach + rng.normal(0, 1, 3) * (16, 18, 18)))
     for loop_P3 in _loops(rng, body):
@@ -36,7 +36,7 @@ def paint_contents(rng: np.random.Generator, canvas: Canvas, body: Body) -> list
 
 def _loops(rng: np.random.Generator, body: Body) -> Iterator[np.ndarray]:
     """Middle lines of the bend of the colon at the left, and of the part that crosses in front of the stomach."""
-    corner = np.array((body.midline_mm + 84, 10.0, body.diaphragm_mm - 42)) + rng.normal(0, 5, 3)
+    corner = np.array((body.midline_mm + 84, 10.0, body.diaphragm_mm - 54)) + rng.normal(0, 5, 3)
     below = shift(corner, 6, 20, -110)
     front = shift(corner, -22, -46, -22)
     yield smooth_line([below, shift(corner, 4, 8, -40), corner, front], 3.0)

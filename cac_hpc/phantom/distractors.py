@@ -16,7 +16,7 @@ from cac_hpc.phantom.formation import metal_streaks
 from cac_hpc.phantom.habitus import Body
 from cac_hpc.phantom.objects import ADDED_HU, Inventory, Item
 
-CLEAR_MM, NEAR_MM = 11.0, 6.5  # from any coronary artery: usually, and where calcium near to them is wanted
+CLEAR_MM, NEAR_MM = 11.0, 8.0  # from any coronary artery: usually, and where calcium near to them is wanted
 STREAK_HU = 160.0
 PLACES = {  # where, in an average heart, and how far around
     "aortic valve": ((-7, -5, 12), 8.0),
@@ -90,7 +90,7 @@ def _elsewhere(rng: np.random.Generator, body: Body) -> Iterator[Kind]:
 def _root(rng: np.random.Generator, body: Body) -> Iterator[Kind]:
     """Plaques in the wall of the aortic root and the ascending aorta, also near the origins of the arteries."""
     middle_P3, radius_P = aortic_wall(body)
-    if rng.uniform() > 0.45:
+    if rng.uniform() > 0.35:
         return
     for _ in range(int(rng.integers(1, 6))):
         at = int(rng.integers(2, 14))
@@ -112,8 +112,8 @@ def _valve(rng: np.random.Generator, body: Body) -> Iterator[Kind]:
 
 
 def _ring(rng: np.random.Generator, body: Body) -> Iterator[Kind]:
-    """The back of the mitral ring, an arc of 40 mm, in a third of the patients."""
-    if rng.uniform() > 0.33:
+    """The back of the mitral ring, an arc of 40 mm, in a quarter of the patients."""
+    if rng.uniform() > 0.25:
         return
     first = rng.uniform(-0.9, 0.4)
     for turn in first + np.arange(int(rng.integers(2, 8))) * 0.22:

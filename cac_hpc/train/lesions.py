@@ -18,13 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cac_hpc.calcium.candidates import LOGARITHMIC, ROOTS
 from cac_hpc.run.config import TrainConfig
 from cac_hpc.train import networks
 
 SHARE_WEIGHT = 8.0  # of a candidate's share in the heart's region: logit at the start is 8 x (share - 0.5)
 MOST_SD = 6.0  # standardised features are clipped at it
 LEAST_SD = 1e-3  # added to a feature's standard deviation
-BETA = 0.3  # differences of log(1 + score) below it are squared, above it they count as they are
+BETA = 0.2  # differences of log(1 + score) below it are squared, above it they count as they are
 CERTAINTY = 1.0  # weight of the uncertain share of the score, reached at the end of the training
 
 
@@ -43,8 +44,9 @@ class MemberLinear(nn.Module):
 class LesionClassifier(nn.Module):
     """The perceptrons of all members: features (N, F) to logits (M, N) float32.
 
-    Features are standardised by the mean and standard deviation of the candidates of the training studies, which are
-    kept with the weights. The last layer starts at 0.
+    Some features are taken as logarithms or square roots (`candidates.LOGARITHMIC`, `ROOTS`); then all are standardised
+    by the mean and standard deviation of the candidates of the training studies, which are kept with the weights. The
+    last layer starts at 0.
 
     Args:
         hidden: numbers in each hidden layer. names: of the features, region_share among them.
@@ -56,6 +58,9 @@ class LesionClassifier(nn.Module):
     def __init__(self, hidden: Sequence[int], members: int, names: Sequence[str]) -> None:
         super().__init__()
         self._share = names.index("region_share")
+        self._logarithmic = [names.index(name) for name in LOGARITHMIC]
+        self._offset = list(LOGARITHMIC.values())
+        self._roots = [names.index(name) for name in ROOTS]
         self.register_buffer("mean_F", torch.zeros(len(names)))
         self.register_buffer("sd_F", torch.ones(len(names)))
         sides = [len(names), *hidden]
@@ -70,16 +75,25 @@ class LesionClassifier(nn.Module):
                     layer.bias[member].uniform_(-limit, limit)
 
     def forward(self, feature_NF: Tensor) -> Tensor:
-        x = ((feature_NF - self.mean_F) / self.sd_F).clamp(-MOST_SD, MOST_SD)
+        x = ((self.scaled(feature_NF) - self.mean_F) / self.sd_F).clamp(-MOST_SD, MOST_SD)
         start_N = SHARE_WEIGHT * (feature_NF[:, self._share] - 0.5)
         logit_MN: Tensor = self.last(self.body(x))[..., 0].float() + start_N
         return logit_MN
+
+    def scaled(self, feature_NF: Tensor) -> Tensor:
+        """Features with logarithms and square roots taken."""
+        out_NF = feature_NF.clone()
+        offset_F = feature_NF.new_tensor(self._offset)
+        out_NF[:, self._logarithmic] = (feature_NF[:, self._logarithmic] - offset_F).clamp(min=0).log1p()
+        out_NF[:, self._roots] = feature_NF[:, self._roots].clamp(min=0).sqrt()
+        return out_NF
 
 
 def standardise(model: nn.Module, feature_NF: np.ndarray) -> None:
     """Fit the constants by which features are standardised to these candidates, those of the training studies."""
     if isinstance(model, LesionClassifier) and len(feature_NF):
-        mean_F, sd_F = feature_NF.mean(axis=0, dtype=np.float64), feature_NF.std(axis=0, dtype=np.float64) + LEAST_SD
+        scaled_NF = model.scaled(torch.from_numpy(feature_NF)).numpy()
+        mean_F, sd_F = scaled_NF.mean(axis=0, dtype=np.float64), scaled_NF.std(axis=0, dtype=np.float64) + LEAST_SD
         model.mean_F.copy_(torch.from_numpy(mean_F))
         model.sd_F.copy_(torch.from_numpy(sd_F))
 
