@@ -25,7 +25,7 @@ from cac_hpc.train import networks
 SHARE_WEIGHT = 8.0  # of a candidate's share in the heart's region: logit at the start is 8 x (share - 0.5)
 MOST_SD = 6.0  # standardised features are clipped at it
 LEAST_SD = 1e-3  # added to a feature's standard deviation
-BETA = 0.2  # differences of log(1 + score) below it are squared, above it they count as they are
+BETA = 0.3  # differences of log(1 + score) below it are squared, above it they count as they are
 CERTAINTY = 1.0  # weight of the uncertain share of the score, reached at the end of the training
 
 

@@ -25,8 +25,8 @@ def heart_of(shape, factor=1, **changed):
         "hull": np.ones((z, h, w), bool),
         "from_core_mm": np.zeros((z, h, w), np.float32),
         "fat_depth_mm": np.zeros((z, h, w), np.float32),
-        **{name: np.zeros((z, h, w), bool) for name in ("lungs", "bone", "aorta")},
-        "core": np.ones((z, h, w), bool),
+        **{name: np.zeros((z, h, w), bool) for name in ("bone", "behind_atrium")},
+        **{name: np.ones((z, h, w), bool) for name in ("core", "whole")},
     }
     return Heart(np.ones(shape, bool), (0, shape[1], 0, shape[2]), 40.0, Surroundings(**parts | changed))
 
@@ -122,11 +122,22 @@ def test_place_size_and_surroundings_are_in_mm_and_shares():
     assert feature(found, "mean_hu") == pytest.approx(310)
     assert feature(found, "height_mm") == 6
     assert feature(found, "width_mm") == 2
-    assert feature(found, "fill") == pytest.approx(12 / 16)
-    assert feature(found, "left_mm") == pytest.approx((21 - 30) * 0.5)
-    assert feature(found, "back_mm") == pytest.approx(((8 * 12 + 4 * 11) / 12 - 20) * 0.5)
-    assert feature(found, "up_mm") == pytest.approx((40 / 12 - 2) * 3)
+    average = candidates.AVERAGE_MM / (np.sqrt(40 * 60) * 0.5 / 2)
+    assert feature(found, "left_mm") == pytest.approx((21 - 30) * 0.5 * average)
+    assert feature(found, "back_mm") == pytest.approx(((8 * 12 + 4 * 11) / 12 - 20) * 0.5 * average)
+    assert feature(found, "up_mm") == pytest.approx((40 / 12 - 2) * 3 * average)
+    assert feature(found, "above_bottom_mm") == pytest.approx(40 / 12 * 3)
+    assert feature(found, "below_top_mm") == pytest.approx((4 - 40 / 12) * 3)
     assert 0.3 < feature(found, "fat_near") < 0.7
+
+
+def test_the_ring_tells_a_vessel_in_fat_from_a_valve_in_blood():
+    shape = (3, 80, 80)
+    hu_ZHW = volume(shape, np.s_[1, 20:24, 20:24], np.s_[1, 60:64, 60:64])
+    hu_ZHW[:, 8:36, 8:36][hu_ZHW[:, 8:36, 8:36] < 100] = -90
+    found = candidates.find(hu_ZHW, SPACING_MM, heart_of(shape))
+    assert feature(found, "ring_fat").tolist() == [1, 0]
+    assert feature(found, "ring_hu").tolist() == [-90, 40]
 
 
 @pytest.mark.parametrize("sd", [11.0, 22.0])
