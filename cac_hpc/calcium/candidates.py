@@ -18,7 +18,7 @@ from scipy.sparse import csgraph
 from cac_hpc.calcium import agatston
 from cac_hpc.calcium.agatston import Spacing
 from cac_hpc.calcium.chest import AIR_HU
-from cac_hpc.calcium.heart import Heart, PURE_FAT_HU, Surroundings
+from cac_hpc.calcium.heart import PURE_FAT_HU, Heart, Surroundings
 from cac_hpc.run.commands import RuleConfig
 
 VERSION = 1

@@ -6,7 +6,7 @@ docs/comparing.md. The values are those of the two reports; differences are the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,32 +53,46 @@ def compare_all(runs: Sequence[Path]) -> list[Comparison]:
     return found
 
 
+@dataclass(frozen=True)
+class Read:
+    """All figures of a reader by level, and it compared with the model; compared: None of the model itself."""
+
+    pooled: dict[str, Pooled]
+    compared: Compared | None
+
+
+def compare_readers(said: Mapping[str, Mapping[str, Units]], model: str, cfg: ReportConfig) -> dict[str, Read]:
+    """Compare several predictions of the same patients with one of them, in the same draws.
+
+    Args:
+        said: by reader and level, of the same patients in the same order. model: the other of every comparison.
+    """
+    sums = {(key, level): assessment.sums_by_patient(units[level]) for key, units in said.items() for level in LEVELS}
+    sums = assessment.resample(sums, {}, cfg)
+    pooled = {at: assessment.summary(one) for at, one in sums.items()}
+    found = {}
+    for key in said:
+        levels = {}
+        for level in LEVELS:
+            pair = [(at, level) for at in (key, model)]
+            levels[level] = _level(level, [(pooled[at], None) for at in pair], [sums[at] for at in pair])
+        compared = Compared(levels, sign_test(*(sums[at, "patient"].matrix_PKK for at in (key, model))))
+        found[key] = Read({level: pooled[key, level] for level in LEVELS}, None if key == model else compared)
+    return found
+
+
 def compare_units(reference: Mapping[str, Units], other: Mapping[str, Units], cfg: ReportConfig) -> Compared:
     """Compare two predictions of the same units: every figure of a confusion matrix, and its difference.
 
     Args:
         reference, other: by level, of the same patients in the same order.
     """
-    sums = _resampled((reference, other), cfg, correlations=False)
-    levels = {}
-    for level in LEVELS:
-        mine = [sums[at, level] for at in (0, 1)]
-        one, two = (assessment.summary(each) for each in mine)
-        levels[level] = replace(_level(level, [(one, None), (two, None)], mine), matrices=Roles(one, two))
-    return Compared(levels, sign_test(*(sums[at, "patient"].matrix_PKK for at in (0, 1))))
-
-
-def _resampled(
-    pair: Sequence[Mapping[str, Units]], cfg: ReportConfig, correlations: bool = True
-) -> dict[tuple[int, str], Sums]:
-    """What both come down to, in the same draws of patients.
-
-    Args:
-        correlations: whether those of patients with their scores are drawn, too.
-    """
-    sums = {(at, level): assessment.sums_by_patient(pair[at][level]) for at in (0, 1) for level in LEVELS}
-    of_patients = {(at, "patient"): pair[at]["patient"] for at in (0, 1) if correlations}
-    return assessment.resample(sums, of_patients, cfg)
+    found = compare_readers({ROLES[0]: reference, ROLES[1]: other}, ROLES[1], cfg)
+    one, two = (found[role].pooled for role in ROLES)
+    compared = found[ROLES[0]].compared
+    assert compared
+    levels = {level: replace(of, matrices=Roles(one[level], two[level])) for level, of in compared.levels.items()}
+    return replace(compared, levels=levels)
 
 
 def compare(reference: Finished, other: Finished) -> Comparison:
@@ -88,8 +102,9 @@ def compare(reference: Finished, other: Finished) -> Comparison:
     """
     other = pairing.align(reference, other)
     pair, cfg = (reference, other), reference.statistics
-    units = [assessment.units_by_level(run.slices(), cfg) for run in pair]
-    sums = _resampled(units, cfg)
+    units = [assessment.units_of(run.tested(cfg)) for run in pair]
+    sums = {(at, level): assessment.sums_by_patient(units[at][level]) for at in (0, 1) for level in LEVELS}
+    sums = assessment.resample(sums, {(at, "patient"): units[at]["patient"] for at in (0, 1)}, cfg)
     levels = {}
     for level in LEVELS:
         reported = [run.report.levels[level] for run in pair]

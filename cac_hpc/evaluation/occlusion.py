@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.evaluation import comparison
-from cac_hpc.evaluation.baseline import NO_HEART, NOTHING, restrict_all
+from cac_hpc.evaluation.outcome import Outcome
+from cac_hpc.evaluation.readers import NO_HEART, NOTHING
 from cac_hpc.run import digests
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.run.paths import FoldPaths
 from cac_hpc.statistics import assessment
-from cac_hpc.statistics.results import Absent, FoldAccuracies, Occlusion
+from cac_hpc.statistics.results import Absent, FoldAccuracies, LeftOut, Occlusion
 from cac_hpc.statistics.units import Units, slice_units
 from cac_hpc.train import predictions
 from cac_hpc.train.occlusion import VIEWS, boxes
@@ -23,6 +24,7 @@ from cac_hpc.train.predictions import Predictions
 
 NO_BOX = "the dataset was packed without pack.baseline, so that nobody knows where the heart is"
 OFF = "train.occlusion is false"
+OF_LESIONS = "a lesion model is given candidates, which are in the heart or near it, and no slices"
 
 Views = dict[str, Predictions]  # of the same slices, by what the network was shown of them
 
@@ -66,22 +68,24 @@ def compare(
 
     Args:
         found: predictions by fold, of whole slices.
-        views: of each of these folds.
+        views: of each of these folds, or why there are none.
         studies: studies.csv.
     """
     box = boxes(studies, blanking.size)
-    whole, left_out = restrict_all(found, set(box))
+    whole = Outcome(found).of(set(box)).predictions
+    left_out = LeftOut(studies=len(Outcome(found).studies - set(box)))
     if not whole:
         return Absent(NO_BOX if "heart_row" not in studies else NO_HEART if found else NOTHING)
     checked = {fold: _checked(views[fold], one, fold) for fold, one in whole.items()}
     seen = {fold: one for fold, one in checked.items() if not isinstance(one, str)}
     faults = {fold: one for fold, one in checked.items() if isinstance(one, str)}
     if not seen:
-        return Absent(next(iter(faults.values())) if blanking.wanted else OFF)
+        fault = next(iter(faults.values()))
+        return Absent(fault if blanking.wanted or fault == OF_LESIONS else OFF)
     whole = {fold: whole[fold] for fold in seen}
     of_views = {"everything": whole, **{view: {fold: one[view] for fold, one in seen.items()} for view in VIEWS}}
     units = {
-        view: assessment.units_by_level(slice_units(of_view, studies, num_categories), cfg)
+        view: assessment.units_of(assessment.pooled(slice_units(of_view, studies, num_categories), cfg))
         for view, of_view in of_views.items()
     }
     return Occlusion(

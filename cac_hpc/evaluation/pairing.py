@@ -11,14 +11,14 @@ import pandas as pd
 
 from cac_hpc.dataset import sealed
 from cac_hpc.evaluation import report_json
+from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.run import digests, settings
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
+from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.results import FORMAT_VERSION, CategoryRange, Report
-from cac_hpc.statistics.units import Units, slice_units
 from cac_hpc.train import predictions
-from cac_hpc.train.predictions import Predictions
 
 NAMED = 5  # studies that a message names
 ARCHIVED = (
@@ -34,7 +34,7 @@ class Finished:
     name: str  # of its folder
     report: Report
     studies: pd.DataFrame  # that were tested, indexed by study: patient, category, slices and, where it is known, score
-    predictions: dict[int, Predictions]  # that the report was made from, by fold
+    outcome: Outcome  # that the report was made from
 
     @property
     def split_by_slice(self) -> bool:
@@ -53,18 +53,20 @@ class Finished:
         keys = ("patient_rule", "top_k", "draws", "seed")
         return ReportConfig(**{key: getattr(self.report.statistics, key) for key in keys})
 
-    def slices(self) -> Units:
-        return slice_units(self.predictions, self.studies.reset_index(), len(self.report.categories))
+    def tested(self, cfg: ReportConfig) -> list[Tested]:
+        """The levels of evaluation, counted as another run counts."""
+        edges = [one.score_up_to for one in self.report.categories if one.score_up_to is not None]
+        return self.outcome.tested(self.studies.reset_index(), edges, cfg)
 
     def slice_counts(self) -> pd.Series:
         """How many slices of each study were tested, those tested twice counted twice."""
-        counts = [pd.Series(np.bincount(one.study), one.studies) for one in self.predictions.values()]
+        counts = [pd.Series(np.bincount(one.study), one.studies) for one in self.outcome.predictions.values()]
         total: pd.Series = pd.concat(counts).groupby(level=0).sum()
         return total
 
     def divided(self) -> set[tuple[int, str]]:
         """Which fold tested which study."""
-        return {(fold, study) for fold, one in self.predictions.items() for study in one.studies.tolist()}
+        return {(fold, study) for fold, one in self.outcome.predictions.items() for study in one.studies.tolist()}
 
 
 def read(runs: Sequence[Path]) -> list[Finished]:
@@ -99,14 +101,8 @@ def _read(root: Path, name: str) -> Finished:
             f"{run.report_json}: found format version {version}, wanted {FORMAT_VERSION}; {again} makes it again"
         )
     report = results.from_json(content, Report)
-    found = {}
-    for facts in report.training:
-        path = run.fold(int(facts["fold"])).predictions
-        if not path.is_file() or digests.file_sha256(path) != facts.get("predictions_sha256"):
-            state = "not the predictions that the report was made from" if path.is_file() else "not there any more"
-            raise InputError(f"{path}: {state}; {again} makes the report again")
-        found[int(facts["fold"])] = predictions.read_predictions(path, facts["fold"], len(report.categories))
-    there = sorted({study for one in found.values() for study in one.studies.tolist()})
+    outcome = _read_outcome(run, report, again)
+    there = sorted(outcome.studies)
     if not there:
         raise InputError(f"{run.root}: its report is of no patient, wanted a run that tested some")
     dataset = run.dataset(settings.load(run.config).data.packed_dir)
@@ -116,7 +112,27 @@ def _read(root: Path, name: str) -> Finished:
         )
     if digests.file_sha256(dataset.studies) != report.digests.studies_sha256:
         raise InputError(f"{dataset.studies}: not the studies that the report of {run.root} was made from; run it anew")
-    return Finished(name, report, sealed.read_studies(dataset).set_index("study").loc[there], found)
+    return Finished(name, report, sealed.read_studies(dataset).set_index("study").loc[there], outcome)
+
+
+def _read_outcome(run: RunPaths, report: Report, again: str) -> Outcome:
+    """What the report was made from, by fold."""
+    found, scores, num_categories = {}, {}, len(report.categories)
+    for facts in report.training:
+        fold, files = int(facts["fold"]), run.fold(int(facts["fold"]))
+        _check_kept(files.predictions, facts.get("predictions_sha256"), again)
+        found[fold] = predictions.read_predictions(files.predictions, fold, num_categories)
+        if predicts_scores(report.settings):
+            _check_kept(files.scores, facts.get("scores_sha256"), again)
+            scores[fold] = predictions.read_scores(files.scores, fold, num_categories)
+    return Outcome(found, scores if predicts_scores(report.settings) else None)
+
+
+def _check_kept(path: Path, sha256: object, again: str) -> None:
+    """A file is as it was when the report was made."""
+    if not path.is_file() or digests.file_sha256(path) != sha256:
+        state = "not the predictions that the report was made from" if path.is_file() else "not there any more"
+        raise InputError(f"{path}: {state}; {again} makes the report again")
 
 
 def align(one: Finished, other: Finished) -> Finished:

@@ -14,7 +14,7 @@ import pandas as pd
 from cac_hpc.dataset import shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import plots, wording
+from cac_hpc.report import lesions, plots, wording
 from cac_hpc.run import logs, paths
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.run.logs import log
@@ -71,6 +71,7 @@ def draw(
         parameters = f"The network: {sum(layer.parameters for layer in layers):,} parameters"
         plots.draw_network(folder / "network", layers, ", ".join([parameters, *_marks(report)]), dpi)
     _draw_slices(folder, report, dataset, shown)
+    lesions.draw(folder, report, dataset, dpi, _marks(report))
 
 
 def stems(prefix: str, found: Examples) -> Iterator[tuple[str, Example]]:
@@ -96,21 +97,31 @@ def _draw_folds(stem: Path, report: Report, where: str, dpi: int) -> None:
         plots.draw_folds(stem, levels, f"Accuracy by fold, {where}", dpi)
 
 
-def _draw_baseline(stem: Path, report: Report, where: str, dpi: int) -> None:
-    """What the Agatston rule says of the same units: its scores, and its confusion matrices as files of their own."""
-    if isinstance(found := report.rule, Absent):
+def _draw_readers(stem: Path, report: Report, where: str, dpi: int) -> None:
+    """The accuracies of the readers, and their confusion matrices as files of their own."""
+    if isinstance(found := report.readers, Absent):
         return
-    for level, one in found.levels.items():
-        if one.matrices:
-            matrix, unit = np.array(one.matrices.reference.confusion_matrix), wording.units(level, report.levels[level])
-            title = f"The Agatston rule, {level} level, {where}, {one.n.reference} {unit}"
-            names = wording.category_names(report)
-            plots.draw_confusion(stem.with_name(f"confusion_{level}_rule"), matrix, names, title, unit, dpi)
+    names = wording.category_names(report)
+    for reader in (reader for reader in found.readers if reader.compared and reader.key != "largest"):
+        for level, pooled in reader.levels.items():
+            unit = wording.units(level, report.levels[level])
+            title = f"{reader.name[0].upper()}{reader.name[1:]}, {level} level, {where}, {pooled.n} {unit}"
+            matrix = np.array(pooled.confusion_matrix)
+            plots.draw_confusion(stem.with_name(f"confusion_{level}_{reader.key}"), matrix, names, title, unit, dpi)
+    n = found.readers[0].levels["patient"].n
+    plots.draw_readers(stem, found.readers, f"Readers of the same {n} tests of patients, {where}", dpi)
+
+
+def _draw_scores(stem: Path, report: Report, where: str, dpi: int) -> None:
+    """The scores of readers that have any, over the reported ones."""
+    if isinstance(found := report.readers, Absent):
+        return
     patients, edges = found.patients, [one.score_up_to for one in report.categories if one.score_up_to is not None]
-    known = [pair for pair in zip(patients.score, patients.rule_score, strict=True) if pair[0] is not None]
-    reported, of_rule = np.array(known, float).reshape(-1, 2).T
-    title = f"Agatston score, by the rule and as reported, {where}, n = {len(known)}"
-    plots.draw_scores(stem, reported, of_rule, edges, title, dpi)
+    reported = np.array([np.nan if score is None else score for score in patients.score], float)
+    known = ~np.isnan(reported)
+    name_of = {reader.key: reader.name for reader in found.readers}
+    read = {name_of[key]: np.array(scores, float)[known] for key, scores in patients.scores_of.items()}
+    plots.draw_scores(stem, reported[known], read, edges, f"Agatston scores, {where}, n = {known.sum()}", dpi)
 
 
 PICTURES = {  # by the stems of their files
@@ -119,10 +130,15 @@ PICTURES = {  # by the stems of their files
         "Accuracy of every fold, pooled with its 95 % interval, and what always guessing the largest category reaches.",
         _draw_folds,
     ),
+    "readers": Picture(
+        "readers",
+        "Accuracy of patients of every reader with its 95 % interval; a diamond is the model of this run.",
+        _draw_readers,
+    ),
     "scores": Picture(
-        "rule",
-        "Score of the rule over the reported one, a point for each test of a patient; the grid is the categories'.",
-        _draw_baseline,
+        "readers",
+        "Scores of readers over the reported ones, a point for each test of a patient; the grid is the categories'.",
+        _draw_scores,
     ),
 }
 

@@ -6,21 +6,24 @@ the colour-blind distinguish; shares of a whole in one hue from light to dark.
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.lines import Line2D
+from matplotlib.patches import Polygon, Rectangle
+from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 from PIL import Image
 
 from cac_hpc.run import paths
-from cac_hpc.statistics.results import Bin, Layer, Level
+from cac_hpc.statistics.results import Bin, Layer, Level, Reader
 
 COLUMN, PAGE = 89 / 25.4, 183 / 25.4  # inches
 CAPTION = 24  # characters in a line, a sixth of a page wide
@@ -39,6 +42,30 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a dollar sign in a name begins no formula
     "svg.fonttype": "path",  # looks the same on machines without the font
 }
+
+
+class Outline(Protocol):
+    """A line around something in a picture, see `lesions.Outline`."""
+
+    @property
+    def counted(self) -> bool: ...
+    @property
+    def lines(self) -> Sequence[np.ndarray]: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def at(self) -> tuple[float, float]: ...
+
+
+class Panel(Protocol):
+    """A picture with such lines, see `lesions.Panel`."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def image_SS(self) -> np.ndarray: ...
+    @property
+    def outlines(self) -> Sequence[Outline]: ...
 
 
 def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: str, unit: str, dpi: int) -> None:
@@ -114,30 +141,99 @@ def draw_reliability(stem: Path, bins: Sequence[Bin], title: str, unit: str, dpi
 
 
 def draw_scores(
-    stem: Path, reported: np.ndarray, rule: np.ndarray, edges: Sequence[float], title: str, dpi: int
+    stem: Path, reported: np.ndarray, read: Mapping[str, np.ndarray], edges: Sequence[float], title: str, dpi: int
 ) -> None:
-    """Draw the rule's scores over the reported ones, on scales that are linear up to 1 and logarithmic above.
+    """Draw the scores of readers over the reported ones, on axes that show 0; the grid is the categories'.
 
     Args:
-        reported, rule: (N,) scores. edges: between the categories.
+        reported: (N,) scores, and those of each reader by its name. edges: between the categories.
     """
-    top = 1.5 * max([edges[-1], *reported, *rule])
+    top = 1.5 * max([edges[-1], *reported, *(score for scores in read.values() for score in scores)])
+    ticks = sorted({0, *edges})
     with mpl.rc_context(STYLE):
-        figure, axes = _one(COLUMN, COLUMN)
-        axes.plot([0, top], [0, top], color="0.6", linewidth=0.8)
-        for edge in edges:
-            axes.axvline(edge, color="0.85", linewidth=0.6, zorder=0)
-            axes.axhline(edge, color="0.85", linewidth=0.6, zorder=0)
-        axes.plot(reported, rule, "o", color=COLOURS[0], markersize=3, alpha=0.7, markeredgewidth=0)
-        ticks = sorted({0, *edges})
-        for axis, set_scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
-            set_scale("symlog", linthresh=1)
-            axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
-            axis.set_minor_locator(NullLocator())
-        axes.tick_params(axis="x", labelrotation=45)  # 400 and 1000 are close
-        axes.set(xlim=(-0.2, top), ylim=(-0.2, top), xlabel="reported score", ylabel="score of the rule")
-        axes.set_title(_wrapped(title, figure))
+        figure = Figure(figsize=(max(COLUMN, 0.66 * COLUMN * len(read)), COLUMN), layout="constrained")
+        for axes, (name, scores) in zip(figure.subplots(1, len(read), squeeze=False)[0], read.items(), strict=True):
+            axes.plot([0, top], [0, top], color="0.6", linewidth=0.8)
+            for edge in edges:
+                axes.axvline(edge, color="0.85", linewidth=0.6, zorder=0)
+                axes.axhline(edge, color="0.85", linewidth=0.6, zorder=0)
+            axes.plot(reported, scores, "o", color=COLOURS[0], markersize=3, alpha=0.7, markeredgewidth=0)
+            for axis, set_scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
+                set_scale("symlog", linthresh=1)
+                axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+                axis.set_minor_locator(NullLocator())
+            axes.tick_params(axis="x", labelrotation=45)  # 400 and 1000 are close
+            axes.set(xlim=(-0.2, top), ylim=(-0.2, top), xlabel="reported score", ylabel="score")
+            axes.set_title(textwrap.fill(name, 30))
+        figure.suptitle(_wrapped(title, figure), fontsize=8)
         _save(figure, stem, dpi)
+
+
+def draw_readers(stem: Path, found: Sequence[Reader], title: str, dpi: int) -> None:
+    """Draw the accuracy of patients of each reader with its 95 % interval."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _one(PAGE, (0.9 + 0.28 * len(found)))
+        for row, reader in enumerate(found):
+            accuracy, colour = reader.levels["patient"].figures["accuracy"], COLOURS[0 if reader.compared else 1]
+            if accuracy.low is not None and accuracy.high is not None:
+                axes.plot([accuracy.low, accuracy.high], [row, row], color=colour, linewidth=1.4)
+            axes.plot([accuracy.value or 0], [row], "D" if reader.compared is None else "o", color=colour, markersize=5)
+        axes.set_yticks(range(len(found)), [reader.name for reader in found])
+        axes.invert_yaxis()
+        axes.set(xlim=(0, 1), xlabel="accuracy of patients, 95 % interval", title=_wrapped(title, figure))
+        _save(figure, stem, dpi)
+
+
+def draw_lesions(
+    path: Path,
+    panels: Sequence[Panel],
+    texts: Sequence[str],
+    legend: Mapping[bool, str],
+    colours: Mapping[bool, str],
+    dpi: int,
+) -> None:
+    """Draw the panels of a study, three in a row, with outlines of what counted and of what did not.
+
+    Args:
+        texts: above the panels, the first in bold. legend, colours: of what counted, and of what did not.
+    """
+    columns = min(3, max(len(panels), 1))
+    rows = max(1, -(-len(panels) // columns))
+    head = 0.18 * (len(texts) + 2)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(PAGE, PAGE / columns * rows + head))
+        height = figure.get_figheight()
+        for at, text in enumerate(texts):
+            weight = "normal" if at else "bold"
+            figure.text(0.01, 1 - (0.1 + 0.17 * at) / height, text, va="top", fontsize=8, fontweight=weight)
+        handles = [
+            Line2D([], [], color=colours[key], linestyle="-" if key else "--", label=legend[key]) for key in legend
+        ]
+        below = 1 - (0.06 + 0.17 * len(texts)) / height
+        box = figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, below), ncols=2, frameon=True)
+        box.get_frame().set(facecolor="0.25", edgecolor="none")
+        for label in box.get_texts():
+            label.set_color("white")
+        for at, panel in enumerate(panels):
+            row, column = divmod(at, columns)
+            side = (height - head) / height / rows
+            axes = figure.add_axes((column / columns, (rows - 1 - row) * side, 0.995 / columns, 0.99 * side))
+            _draw_panel(axes, panel, colours)
+        with paths.atomic(path) as scratch:
+            figure.savefig(scratch, format="png", dpi=dpi, metadata={"Software": None})
+
+
+def _draw_panel(axes: Axes, panel: Panel, colours: Mapping[bool, str]) -> None:
+    size, halo = len(panel.image_SS), [Stroke(linewidth=1.6, foreground="black"), Normal()]
+    axes.imshow(panel.image_SS, cmap="gray", vmin=0, vmax=255, extent=(0, size, size, 0), interpolation="antialiased")
+    for one in panel.outlines:
+        for corners in one.lines:
+            dash = "-" if one.counted else (0, (2.5, 1.5))
+            axes.add_patch(Polygon(corners, fill=False, edgecolor=colours[one.counted], linewidth=0.9, linestyle=dash))
+        if one.label:
+            axes.text(*one.at, one.label, color=colours[one.counted], fontsize=5.5, path_effects=halo)
+    axes.text(3, size - 4, panel.text, color="white", fontsize=6.5, path_effects=halo)
+    axes.axis("off")
 
 
 def draw_folds(stem: Path, levels: Mapping[str, Level], title: str, dpi: int) -> None:
@@ -213,6 +309,13 @@ def save_slice(path: Path, slice_SS: np.ndarray) -> None:
     """Write one slice (S, S) uint8 as PNG, pixel by pixel."""
     with paths.atomic(path) as scratch:
         Image.fromarray(slice_SS).save(scratch, format="PNG", optimize=True)
+
+
+def png(image_SS: np.ndarray) -> bytes:
+    """One slice (S, S) uint8 as the bytes of a PNG."""
+    made = io.BytesIO()
+    Image.fromarray(image_SS).save(made, format="PNG", optimize=True)
+    return made.getvalue()
 
 
 def _blocks(layers: Sequence[Layer]) -> list[tuple[Layer, list[str]]]:

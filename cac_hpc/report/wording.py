@@ -7,17 +7,19 @@ from typing import Any
 
 from cac_hpc.statistics.results import (
     Absent,
-    Baseline,
     Difference,
     Figure,
     Level,
     Pooled,
     Published,
+    Reader,
+    Readers,
     Report,
+    ShownPatient,
 )
 
 MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
-RULE, LOOKS = "The Agatston rule beside it", "Where the network looks"
+READERS, LOOKS, LESIONS = "Which reader to trust", "Where the network looks", "Which calcium counted"
 KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1), absolute agreement"
 LEAKS = (
     "LEAKS BY DESIGN: this contrast run divides slices, not patients, so that a patient's slices are in the training, "
@@ -76,14 +78,57 @@ def verdict(report: Report) -> str:
     ]
     names = category_names(report)
     sentences += [_verdict(level, results, names) for level, results in reversed(report.levels.items())]
-    if isinstance(report.rule, Baseline):
-        at_level = report.rule.levels["patient"]
-        figure = at_level.figures["accuracy"]
-        sentences.append(
-            f"**The Agatston rule alone, patient level: {number(figure.reference, 3)}** (n = {at_level.n.reference}); "
-            f"the network on the same {number(figure.other, 3)}, a difference of {difference(figure)}."
-        )
+    if isinstance(report.readers, Readers):
+        sentences += [f"**{trust(report.readers)}**"]
     return " ".join(sentences)
+
+
+def of_lesions(report: Report) -> bool:
+    """Whether the model decides which candidates count; else it is a network that sees slices."""
+    return report.lesions is not None
+
+
+def model(report: Report) -> str:
+    return "lesion model" if of_lesions(report) else "network"
+
+
+def trust(found: Readers) -> str:
+    """Which reader to trust, and why; `evaluation.readers.trust` has the rule."""
+    by_key, said = {reader.key: reader for reader in found.readers}, found.trust
+    own = next(reader for reader in found.readers if reader.compared is None)
+    chosen = by_key.get(said.reader or "")
+    rivals = " and ".join(_right(by_key[key]) for key in said.rivals)
+    n = own.levels["patient"].n
+    if said.reason == "few":
+        return f"Which reader to trust cannot be said: {own.levels['patient'].patients} patients are too few."
+    if chosen is None:
+        return (
+            f"No reader is to be trusted: on these {n} patients none is surely better than always guessing the largest "
+            f"category ({_right(own)})."
+        )
+    begin = f"Trust the {_right(chosen)} of {n} patients:"
+    if said.reason == "model_worse":
+        return f"{begin} it is better than the {_right(own)}, {_surely(chosen)}."
+    if said.reason == "simpler":
+        return f"{begin} it needs no training, and these patients do not show that another is better ({rivals})."
+    others = [reader for reader in found.readers if reader.compared and reader.key not in said.rivals]
+    than = ", ".join(f"{_right(reader)}, {_surely(reader)}" for reader in others)
+    equal = f"; not told apart from the {rivals}" if rivals else ""
+    return f"{begin} it is better than each of the others ({than}){equal}."
+
+
+def _right(reader: Reader) -> str:
+    """A reader's name, and how many patients it has right."""
+    pooled = reader.levels["patient"]
+    return f"{reader.name}, right in {pooled.n - pooled.errors}"
+
+
+def _surely(reader: Reader) -> str:
+    """The paired difference of its accuracy from the model's."""
+    if reader.compared is None:
+        return ""
+    figure = reader.compared.levels["patient"].figures["accuracy"]
+    return f"model less this one {difference(figure)}"
 
 
 def _verdict(level: str, results: Level, names: list[str]) -> str:
@@ -183,7 +228,7 @@ def published_at(level: str, report: Report) -> Published | None:
 def published_title(found: Published) -> str:
     """What a published table is, and is not."""
     return (
-        f"{found.title}, worked out from its printed matrix of {found.n} {found.level}s "
+        f"{found.title}, computed from its printed matrix of {found.n} {found.level}s "
         "(other data: to look at, not to subtract)"
     )
 
@@ -212,28 +257,69 @@ def other_rules(results: Level) -> list[str]:
     return [f"Accuracy by the rules that were not chosen (report.patient_rule): {', '.join(others)}."] if others else []
 
 
-def baseline(report: Report) -> list[str]:
-    """What the Agatston rule says of the same patients, and how to read it."""
-    found = report.rule
+def readers(report: Report) -> list[str]:
+    """What the readers are, which one to trust, and by which rule."""
+    found = report.readers
     if isinstance(found, Absent):
-        return [f"The Agatston rule is not set beside the network: {found.note}."]
-    scores, test = found.scores, found.sign_test
-    left_out = f" (studies of patients without a score, left out: {found.left_out.studies})"
-    p_value = test.note if test.p_value is None else f"{test.test}, {chance(test.p_value)}"
-    lines = [
-        "The rule (lesions of at least 130 HU where the heart is, found automatically, scored as by Agatston) was told "
-        "nothing of the labels. Of a patient it gives the category of the score, of a slice that of the slice's own "
-        f"part of the score. Both on the same {found.levels['patient'].n.other} tests of patients{left_out}.",
-        f"Of the patients the network is right more often on {test.other_better}, the rule on "
-        f"{test.reference_better}, both are equal on {test.equal}: {p_value}.",
-    ]
-    if scores.bias is None:
-        return [*lines, f"Rule's less reported score: not given, for there are {scores.note}."]
+        return [f"No other reader is compared with the {model(report)}: {found.note}."]
+    own = next(reader for reader in found.readers if reader.compared is None)
+    left_out = f" Left out, for the rule has no score of them: {found.left_out.studies} studies." * bool(
+        found.left_out.studies
+    )
+    absent = f" Not compared: {'; '.join(found.absent)}." if found.absent else ""
+    tests = own.levels["patient"].n
     return [
-        *lines,
-        f"Rule's less reported score, {scores.n} patients: mean {scores.bias:+.1f}, 95 % limits of agreement "
-        f"{scores.low:+.1f} to {scores.high:+.1f}.",
+        f"**{trust(found)}**",
+        "How this is decided: a reader must be better than always guessing the largest category, and one reader is "
+        "better than another if the 95 % interval of the difference of their accuracies, in the same draws of "
+        "patients, lies on one side of 0. Of readers that cannot be told apart the one that needs no training is preferred.",
+        f"All readers on the same {tests} tests of patients.{left_out}{absent} The Agatston rule counts lesions of at "
+        "least 130 HU in the heart's region, which is found automatically; it knows no labels.",
     ]
+
+
+def agreement(found: Readers) -> list[str]:
+    """What the agreement of scores means, if a reader has any."""
+    known = [reader.scores for reader in found.readers if reader.scores]
+    if not known or known[0].bias is None:
+        return [f"Agreement of scores: not given, for there are {one.note}." for one in known[:1]]
+    return []
+
+
+def lesions(report: Report) -> list[str]:
+    """What the pictures show, and whom."""
+    found = report.lesions
+    if found is None:
+        return []
+    if isinstance(found, Absent):
+        return [f"No patient is shown: {found.note}."]
+    return [
+        "The model weighs candidates: connected pieces of at least 130 HU in and near the heart. What it takes for "
+        "coronary calcium (probability p above 0.5) counts with its whole Agatston score; the sum is the predicted "
+        f"score, and its category the prediction. Of {found.candidates} candidates {found.counted} counted.",
+        f"Shown: {found.rule}. tables/lesions.csv has the candidates of every patient.",
+    ]
+
+
+def decided(patient: ShownPatient, names: list[str]) -> str:
+    """Why a patient has the predicted category, in one line."""
+    counted = sum(lesion.counted for lesion in patient.lesions)
+    what = f"{counted} candidate{'s' * (counted != 1)} counted" if counted else "no candidate counted"
+    return (
+        f"Predicted {names[patient.predicted]}: {what}, score {short(patient.score)} "
+        f"(probability of the category {patient.probability:.2f})."
+    )
+
+
+def reported(patient: ShownPatient, names: list[str]) -> str:
+    """What the sheet says of a patient."""
+    score = "" if patient.reported is None else f", score {short(patient.reported)}"
+    return f"Reference {names[patient.true]}{score}."
+
+
+def short(score: float) -> str:
+    """A score as people read it: whole from 10 on."""
+    return f"{score:.0f}" if score >= 9.95 or score == 0 else f"{score:.1f}"
 
 
 def occlusion(report: Report) -> list[str]:
@@ -287,8 +373,8 @@ def difference(figure: Difference) -> str:
     return f"{figure.difference:+.3f}{between}"
 
 
-def with_interval(figure: Figure) -> str:
-    return interval(figure.value, figure.low, figure.high)
+def with_interval(figure: Figure, digits: int = 4) -> str:
+    return interval(figure.value, figure.low, figure.high, digits)
 
 
 def interval(value: float | None, low: float | None, high: float | None, digits: int = 4) -> str:

@@ -36,14 +36,17 @@ class CalibrationSums:
 
 
 def sums_by_patient(
-    label_N: np.ndarray, probability_NK: np.ndarray, patient_N: np.ndarray, num_patients: int
+    label_N: np.ndarray, category_N: np.ndarray, probability_NK: np.ndarray, patient_N: np.ndarray, num_patients: int
 ) -> CalibrationSums:
-    """CalibrationSums over the units of each patient, (P,) and (P, J)."""
+    """CalibrationSums over the units of each patient, (P,) and (P, J).
+
+    Args:
+        category_N: as predicted; confidence is its probability, the highest one where a model predicts that.
+    """
     rows = np.arange(len(label_N))
     of_label = probability_NK[rows, label_N].astype(float)
     squares = np.einsum("nk,nk->n", probability_NK, probability_NK, dtype=float) - 2 * of_label + 1
-    category = probability_NK.argmax(axis=1)
-    confidence = probability_NK[rows, category].astype(float)
+    confidence = probability_NK[rows, category_N].astype(float)
     cell = patient_N * NUM_BINS + bins(confidence)
 
     def by_bin(weight: np.ndarray | None) -> np.ndarray:
@@ -55,7 +58,7 @@ def sums_by_patient(
         np.bincount(patient_N, squares, num_patients),
         by_bin(None),
         by_bin(confidence),
-        by_bin(category == label_N),
+        by_bin(category_N == label_N),
     )
 
 
@@ -78,7 +81,7 @@ def brier_of_frequencies(true_K: np.ndarray) -> np.ndarray:
 def expected_error(sums: CalibrationSums) -> np.ndarray:
     """Expected calibration error: distance of accuracy from confidence, averaged over the bins by their units.
 
-    Confidence is the highest probability. Source: Guo et al. 2017, ICML, with ten bins of equal width.
+    Confidence is the probability of the predicted category. Source: Guo et al. 2017, ICML; ten bins of equal width.
     """
     return ratio(np.abs(sums.bin_right - sums.bin_confidence).sum(axis=-1), sums.count)
 

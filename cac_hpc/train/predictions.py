@@ -80,3 +80,45 @@ def _repeated(study: np.ndarray, at: np.ndarray) -> int | None:
     order = np.lexsort((at, study))
     same = (np.diff(study[order]) == 0) & (np.diff(at[order]) == 0)
     return int(order[1:][same][0]) if same.any() else None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One fold's scores of studies as read, scores.csv: names (S,), labels, predicted scores, those of the untrained
+    control, and the probabilities of the categories (S, K)."""
+
+    studies: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+    control: np.ndarray
+    probability: np.ndarray
+
+
+def read_scores(path: Path, fold: int, num_categories: int) -> Scores:
+    """Read and check one fold's scores.
+
+    Raises: ValueError naming the file and what is wrong with it.
+    """
+    names = [f"p{category}" for category in range(num_categories)]
+    table = pd.read_csv(path, dtype={"study": str}, keep_default_na=False)
+    return Scores(
+        table["study"].to_numpy(str),
+        table["label"].to_numpy(int),
+        table["score"].to_numpy(float),
+        table["control"].to_numpy(float),
+        table[names].to_numpy(np.float32),
+    )
+
+
+def read_lesions(path: Path, fold: int) -> pd.DataFrame:
+    """Read one fold's lesions.csv.
+
+    Raises: ValueError naming the file and what is wrong with it.
+    """
+    return pd.read_csv(path, dtype={"study": str}, keep_default_na=False)
+
+
+def restrict_scores(one: Scores, studies: set[str]) -> Scores:
+    """The scores of these studies alone."""
+    kept = np.isin(one.studies, list(studies))
+    return Scores(*(value[kept] for value in (one.studies, one.label, one.score, one.control, one.probability)))
