@@ -11,12 +11,16 @@ import numpy as np
 
 from cac_hpc.calcium import agatston
 from cac_hpc.calcium.agatston import Spacing
+from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.calcium.heart import Heart
 
 COLUMNS = ("agatston_region", "agatston_score", "agatston_volume_mm3", "agatston_slices", "agatston_empty_slices",
            "heart_row", "heart_column", "heart_rows", "heart_columns")  # fmt: skip
 
-WHOLE_NUMBERS = ("heart_row", "heart_column", "heart_rows", "heart_columns")  # in studies.csv also where some are None
+CONTROL_COLUMNS = ("has_candidates", "candidates", "agatston_control", "control_slices")
+
+WHOLE_NUMBERS = ("heart_row", "heart_column", "heart_rows", "heart_columns", "candidates")  # also where some are None
+COUNTED_SHARE = 0.5  # of a candidate in the region: the control counts those with more
 
 
 def facts(hu_ZHW: np.ndarray, there: Heart | None, spacing_mm: Spacing) -> dict[str, Any]:
@@ -43,4 +47,27 @@ def facts(hu_ZHW: np.ndarray, there: Heart | None, spacing_mm: Spacing) -> dict[
         "heart_column": left,
         "heart_rows": bottom - top,
         "heart_columns": right - left,
+    }
+
+
+def control(found: Candidates | None, num_slices: int) -> dict[str, Any]:
+    """The columns of a study that its candidates give: what a lesion model says before it has learned anything.
+
+    has_candidates: whether a heart was found, so that there can be any; all others are None without. candidates: how
+    many there are. agatston_control: the score of those of which more than half lies in the heart's region.
+    control_slices: the same of each slice, in ascending z, with blanks between.
+
+    Args:
+        found: None if no heart was found. num_slices: of the study.
+    """
+    if found is None:
+        return {**dict.fromkeys(CONTROL_COLUMNS), "has_candidates": False}
+    counted_C = found.feature_CF[:, NAMES.index("region_share")] > COUNTED_SHARE
+    score_L = found.agatston_L.astype(float) * counted_C[found.candidate_L]
+    slices = np.bincount(found.slice_L, score_L, minlength=num_slices)
+    return {
+        "has_candidates": True,
+        "candidates": len(found),
+        "agatston_control": round(float(score_L.sum()), 4),
+        "control_slices": " ".join(f"{value:.6g}" for value in slices),
     }

@@ -7,20 +7,24 @@ patient frame (`frame`). Axes: Z slice, H row, W column, S row and column of a p
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from cac_hpc.calcium import baseline, heart
+from cac_hpc.calcium import baseline, candidates, heart, views
+from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.heart import Heart
+from cac_hpc.calcium.views import Views
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import checks, frame
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.readers import reader_of
 from cac_hpc.volumes.study import Keep, ReadSeries, Refusal, Study
+
+KeepLesions = Callable[[Candidates, Views], None]  # takes the candidates of a study and its views
 
 
 @dataclass(frozen=True)
@@ -34,15 +38,18 @@ class Volume:
     no_heart: Refused | None = None  # why it is not found
 
 
-def read_study(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
+def read_study(
+    entries: Sequence[Entry], cfg: PackConfig, keep: Keep, keep_lesions: KeepLesions = lambda found, seen: None
+) -> Study:
     """Read the series of a study that the settings choose, at the packed size.
 
     Args:
         entries: the files of the study's folder.
-        keep: takes each slice, (S, S) int16 HU, in ascending order along the normal, with its position in mm. Slices
-            that it was given are void if the study turns out to have no series to be used.
+        keep: takes each slice, (S, S) int16 HU, in ascending order along the normal, with its position in mm; without
+            pack.slices as the scanner made it. Slices are void if the study turns out to have no series to be used.
+        keep_lesions: takes the candidates and views after them, where pack.candidates wants them and a heart is found.
     """
-    if cfg.crop == "none" and not cfg.baseline:
+    if cfg.crop == "none" and not (cfg.baseline or cfg.candidates):
         return read_slices(entries, cfg, lambda hu_HW, position_mm: keep(frame.to_size(hu_HW, cfg.size), position_mm))
     volume = read_chest(entries, cfg)
     study, hu_ZHW = volume.study, volume.hu_ZHW
@@ -54,11 +61,25 @@ def read_study(entries: Sequence[Entry], cfg: PackConfig, keep: Keep) -> Study:
             facts, (top, bottom, left, right) = _cropped(volume, facts, cfg)
         except Refused as why:
             return _refused(study, why)
+    if volume.no_heart is not None and not cfg.slices:
+        return _refused(study, volume.no_heart)
     if cfg.baseline:
         facts = facts | baseline.facts(hu_ZHW, volume.heart, study.spacing_mm)
     for hu_HW, position_mm in zip(hu_ZHW, volume.positions_mm, strict=True):
-        keep(frame.to_size(hu_HW[top:bottom, left:right], cfg.size), position_mm)
+        keep(frame.to_size(hu_HW[top:bottom, left:right], cfg.size) if cfg.slices else hu_HW, position_mm)
+    if cfg.candidates:
+        facts = facts | _keep_lesions(volume, keep_lesions)
     return replace(study, facts=facts)
+
+
+def _keep_lesions(volume: Volume, keep: KeepLesions) -> dict[str, Any]:
+    """Hand on the candidates of a study, and say what the rule by whole candidates makes of them."""
+    there, spacing_mm = volume.heart, volume.study.spacing_mm
+    if there is None:
+        return baseline.control(None, len(volume.hu_ZHW))
+    found = candidates.find(volume.hu_ZHW, spacing_mm, there)
+    keep(found, views.make(volume.hu_ZHW, spacing_mm, there, found))
+    return baseline.control(found, len(volume.hu_ZHW))
 
 
 def read_chest(entries: Sequence[Entry], cfg: PackConfig) -> Volume:

@@ -164,7 +164,7 @@ def write_shard(task: ShardTask, say: Say) -> dict[str, Any]:
     facts: list[dict[str, Any]] = []
     rejected: list[dict[str, Any]] = []
     counts: dict[str, dict[str, Any]] = {}
-    with shards.create(task.scratch, task.pack.size) as shard:
+    with shards.create(task.scratch, task.pack.size, task.pack.slices) as shard:
         for key, folder, listing in task.studies:
             say(key)
             study = _read(key, folder, listing, task, shard)
@@ -202,7 +202,7 @@ def _read(key: str, folder: Path, listing: str, task: ShardTask, shard: shards.S
     if files.digest(entries) != listing:
         return intake.refuse_study(entries, "changed_while_read", "not the files that the plan has seen")
     with contextlib.suppress(_Void), shard.study(key) as keep:
-        study = intake.read_study(entries, task.pack, keep)
+        study = intake.read_study(entries, task.pack, keep, keep.lesions)
         if study.facts is None:
             raise _Void
     return study

@@ -1,7 +1,9 @@
-"""The HDF5 shard: slices of some studies, int16 HU. The owner of h5py. Axes: N slice, S row and column.
+"""The HDF5 shard: slices of some studies, int16 HU; their candidates and views of these. The owner of h5py.
 
 One slice is one chunk, not compressed: a whole shard reads at the speed of a plain file, any slice with one seek
 (docs/packing.md). A shard is written once, study by study, and read only after its digest was checked.
+
+Axes: N slice, S row and column; T studies with a heart; C, L, V, F as in `candidates`; P views of all these studies.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +21,29 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from cac_hpc.calcium import candidates, views
+from cac_hpc.calcium.candidates import Candidates
+from cac_hpc.calcium.views import Views
 from cac_hpc.run import causes, digests, paths
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import DatasetPaths
 
-FORMAT_VERSION = 3  # 3: slices in the patient frame
+FORMAT_VERSION = 4  # 4: candidates and views; 3: slices in the patient frame
 ROWS_AT_ONCE = 64  # by which the images grow
-DATASETS = ("images", "study", "slice", "position_mm", "digest")
-
-Keep = Callable[[np.ndarray, float], None]  # takes a packed slice (S, S) and its position in mm
+DATASETS = ("images", "study", "slice", "position_mm", "digest", "heart_study", "view_box", "view_image", "view_study",
+            "view_slice", "candidate_study", "candidate_feature", "candidate_start", "candidate_voxel",
+            "lesion_candidate", "lesion_slice", "lesion_agatston")  # fmt: skip
+NOTHING = bytes(16)  # digest of a slice that was not packed and shows nothing
+NO_CANDIDATES = Candidates(
+    feature_CF=np.zeros((0, len(candidates.NAMES)), np.float32),
+    candidate_L=np.zeros(0, np.int32),
+    slice_L=np.zeros(0, np.int32),
+    agatston_L=np.zeros(0, np.float32),
+    voxel_V3=np.zeros((0, 3), np.int16),
+    start_C1=np.zeros(1, np.int64),
+)
+VIEW_GZIP = 1  # halves views; higher levels are slower and save another hundredth
 
 
 @dataclass(frozen=True)
@@ -47,72 +63,153 @@ class _Row(NamedTuple):
     digest: bytes
 
 
-class ShardWriter:
-    """A shard that grows slice by slice; a study is in it whole or not at all."""
+class _Seen(NamedTuple):
+    study: int  # among those with a heart
+    slice: int
+    box: tuple[int, int, int, int]
 
-    def __init__(self, file: h5py.File, size: int) -> None:
-        self._file = file
+
+class StudyWriter:
+    """What takes a study, slice by slice, and after them its candidates."""
+
+    def __init__(self, shard: ShardWriter, study: str) -> None:
+        self._shard, self._study, self._count = shard, study, 0
+
+    def __call__(self, hu_SS: np.ndarray, position_mm: float) -> None:
+        """Take a slice (S, S) and its position in mm; of any size where the shard is without slices."""
+        self._shard.add_slice(self._study, self._count, hu_SS, position_mm)
+        self._count += 1
+
+    def lesions(self, found: Candidates, seen: Views) -> None:
+        """Take the candidates and the views of the study."""
+        self._shard.add_lesions(self._study, found, seen)
+
+
+class ShardWriter:
+    """A shard that grows study by study; a study is in it whole or not at all."""
+
+    def __init__(self, file: h5py.File, size: int, with_slices: bool) -> None:
+        self._file, self._with_slices = file, with_slices
         self._images = file.create_dataset(
             "images", (0, size, size), "<i2", maxshape=(None, size, size), chunks=(1, size, size)
         )
+        view = views.SIZE, views.SIZE
+        self._views = file.create_dataset(
+            "view_image", (0, *view), "u1", maxshape=(None, *view), chunks=(1, *view), compression=VIEW_GZIP
+        )
         self._rows: list[_Row] = []
+        self._lesions: list[tuple[str, Candidates]] = []
+        self._seen: list[_Seen] = []
 
     def __len__(self) -> int:
         return len(self._rows)
 
     @contextmanager
-    def study(self, study: str) -> Iterator[Keep]:
-        """Yield what takes the study's slices, one after the other; an error takes them back."""
-        first = len(self._rows)
-
-        def keep(hu_SS: np.ndarray, position_mm: float) -> None:
-            row, data = len(self._rows), np.ascontiguousarray(hu_SS, "<i2")
-            with _writing():
-                if row == len(self._images):
-                    self._images.resize(row + ROWS_AT_ONCE, axis=0)
-                self._images.id.write_direct_chunk((row, 0, 0), data)
-            self._rows.append(_Row(study, row - first, position_mm, digests.of_bytes(data.data)))
-
+    def study(self, study: str) -> Iterator[StudyWriter]:
+        """Yield what takes the study; an error takes it back."""
+        kept = [(items, len(items)) for items in (self._rows, self._lesions, self._seen)]
         try:
-            yield keep
+            yield StudyWriter(self, study)
         except BaseException:
-            del self._rows[first:]
+            for items, count in kept:
+                del items[count:]
             raise
+
+    def add_slice(self, study: str, number: int, hu_SS: np.ndarray, position_mm: float) -> None:
+        """Write a slice, or where the shard is without slices note its digest alone."""
+        row, data = len(self._rows), np.ascontiguousarray(hu_SS, "<i2")
+        digest = digests.of_bytes(data.data)
+        if self._with_slices:
+            _write_chunk(self._images, row, data.data)
+        elif np.ptp(data) == 0:
+            digest = NOTHING
+        self._rows.append(_Row(study, number, position_mm, digest))
+
+    def add_lesions(self, study: str, found: Candidates, seen: Views) -> None:
+        """Note the candidates of a study and write its views."""
+        for number, image_SS in zip(seen.slice_N, seen.image_NSS, strict=True):
+            _write_chunk(self._views, len(self._seen), zlib.compress(image_SS.tobytes(), VIEW_GZIP))
+            self._seen.append(_Seen(len(self._lesions), int(number), seen.box))
+        self._lesions.append((study, found))
 
     def finish(self) -> None:
         """Cut the images to their rows, write the columns and close the file, all of it on disk."""
         count = len(self._rows)
-        self._images.resize(count, axis=0)
-        digest = np.frombuffer(b"".join(row.digest for row in self._rows), np.uint8).reshape(count, 16)
-        studies = np.array([row.study for row in self._rows], dtype=object)
+        self._images.resize(count if self._with_slices else 0, axis=0)
+        self._views.resize(len(self._seen), axis=0)
+        self._views.attrs["window_hu"] = views.WINDOW_HU
         written = [  # held on to: HDF5 keeps to itself what goes wrong when it lets one go
-            self._file.create_dataset("study", (count,), h5py.string_dtype(), data=studies),
-            self._file.create_dataset("slice", (count,), "<i4", data=[row.slice for row in self._rows]),
-            self._file.create_dataset("position_mm", (count,), "<f8", data=[row.position_mm for row in self._rows]),
-            self._file.create_dataset("digest", (count, 16), "u1", data=digest),
+            self._file.create_dataset(name, values.shape, values.dtype, data=values)
+            for name, values in {**self._columns(), **_lesion_columns(self._lesions)}.items()
         ]
+        self._file["candidate_feature"].attrs.update({"version": candidates.VERSION, "features": candidates.NAMES})
         self._file.flush()
         os.fsync(self._file.id.get_vfd_handle())
         written.clear()
         self._file.close()
 
+    def _columns(self) -> dict[str, np.ndarray]:
+        """What is written of slices and views, by dataset."""
+        rows, seen = self._rows, self._seen
+        digest = np.frombuffer(b"".join(row.digest for row in rows), np.uint8)
+        return {
+            "study": _texts([row.study for row in rows]),
+            "slice": np.array([row.slice for row in rows], "<i4"),
+            "position_mm": np.array([row.position_mm for row in rows], "<f8"),
+            "digest": digest.reshape(len(rows), 16),
+            "view_study": np.array([view.study for view in seen], "<i4"),
+            "view_slice": np.array([view.slice for view in seen], "<i4"),
+            "view_box": np.array([view.box for view in seen], "<i4").reshape(len(seen), 4),
+        }
+
+
+def _texts(texts: Sequence[str]) -> np.ndarray:
+    return np.array(texts, dtype=h5py.string_dtype())
+
+
+def _lesion_columns(found: Sequence[tuple[str, Candidates]]) -> dict[str, np.ndarray]:
+    """What is written of candidates, by dataset; numbers of candidates and voxels go on from study to study."""
+    each = [NO_CANDIDATES, *(study for _, study in found)]  # of none are the types and shapes
+    first_C = np.cumsum([0, *(len(study) for study in each)])
+    counts = np.concatenate([np.diff(study.start_C1) for study in each])
+    return {
+        "heart_study": _texts([study for study, _ in found]),
+        "candidate_study": np.repeat(np.arange(-1, len(found)), [len(study) for study in each]).astype("<i4"),
+        "candidate_feature": np.concatenate([study.feature_CF for study in each]).astype("<f4"),
+        "candidate_start": np.concatenate([[0], np.cumsum(counts)]).astype("<i8"),
+        "candidate_voxel": np.concatenate([study.voxel_V3 for study in each]).astype("<i2"),
+        "lesion_candidate": np.concatenate(
+            [study.candidate_L + first for study, first in zip(each, first_C, strict=False)]
+        ).astype("<i4"),
+        "lesion_slice": np.concatenate([study.slice_L for study in each]).astype("<i4"),
+        "lesion_agatston": np.concatenate([study.agatston_L for study in each]).astype("<f4"),
+    }
+
+
+def _write_chunk(images: h5py.Dataset, row: int, data: Any) -> None:
+    """Write one image as it lies in the file, and let the dataset grow if need be."""
+    with _writing():
+        if row == len(images):
+            images.resize(row + ROWS_AT_ONCE, axis=0)
+        images.id.write_direct_chunk((row, 0, 0), data)
+
 
 @contextmanager
-def create(path: Path, size: int) -> Iterator[ShardWriter]:
+def create(path: Path, size: int, with_slices: bool = True) -> Iterator[ShardWriter]:
     """Yield the writer of a new shard; the file is whole when the block ends well.
 
     After an error the file stays open: on a full disk, closing it breaks the process. It is to be ended then.
 
     Args:
         path: where to write; the caller gives a scratch name and renames.
-        size: pixels per side of a slice.
+        size: pixels per side of a slice. with_slices: whether slices are written, not just noted.
     Raises: OSError if the disk is full or cannot be written.
     """
     about = {"format_version": FORMAT_VERSION, "units": "HU", "size": size, "digest_algorithm": digests.ALGORITHM}
     with _writing():
         file = h5py.File(path, "w", libver=("v110", "v110"), locking=False)  # nobody else knows the scratch name
         file.attrs.update(about)
-        writer = ShardWriter(file, size)
+        writer = ShardWriter(file, size, with_slices)
     yield writer
     with _writing():
         writer.finish()
@@ -193,10 +290,11 @@ def read_shard(path: Path, images: np.ndarray) -> ShardColumns:
     Args:
         path: a file whose digest was checked: a damaged one can break HDF5 itself.
         images: (N, S, S) int16, filled with HU; N is the shard's number of rows.
-    Raises: InputError if the format version is not ours, or a dataset lies elsewhere than in the file.
+    Raises: InputError if the format version is not ours, a dataset lies elsewhere than in the file, or slices were not
+    packed.
     """
     with _open(path) as file:
-        file["images"].read_direct(images)
+        _with_slices(file, path).read_direct(images)
         return _read_columns(file)
 
 
@@ -206,7 +304,7 @@ def read_places(path: Path) -> tuple[ShardColumns, np.ndarray]:
     A slice is 2 x S x S bytes from there on. Arguments and errors are those of `read_shard`.
     """
     with _open(path) as file:
-        images = file["images"]
+        images = _with_slices(file, path)
         chunks = [images.id.get_chunk_info_by_coord((row, 0, 0)) for row in range(len(images))]
         return _read_columns(file), np.array([chunk.byte_offset for chunk in chunks], np.int64)
 
@@ -230,6 +328,8 @@ def read_slices(path: Path, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str
     """
     found = {}
     with _open(path) as file:
+        if len(file["images"]) == 0:
+            return {}
         studies, numbers = file["study"].asstr()[:].astype(str), file["slice"][:]
         for study, number in wanted:
             for row in np.flatnonzero((studies == study) & (numbers == number)):
@@ -242,7 +342,74 @@ def read_slices(path: Path, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str
 def is_blank(path: Path, row: int) -> bool:
     """Whether all pixels of a slice are the same, as outside the field of view."""
     with _open(path) as file:
+        if len(file["images"]) == 0:
+            return bool(file["digest"][row].tobytes() == NOTHING)
         return bool(np.ptp(file["images"][row]) == 0)
+
+
+def read_candidates(path: Path) -> dict[str, Candidates]:
+    """Read the candidates of a shard's studies, by study; studies in which no heart was found have none.
+
+    Raises: InputError as `read_shard`, and if the candidates are of another version.
+    """
+    with _open(path) as file:
+        _check_candidates(path, file)
+        column = {name: file[name][:] for name in DATASETS if name.startswith(("candidate_", "lesion_"))}
+        studies = _studies(file)
+    first_T = np.searchsorted(column["candidate_study"], np.arange(len(studies) + 1))
+    lesion_T = np.searchsorted(column["lesion_candidate"], first_T)
+    start_C1, found = column["candidate_start"], {}
+    for index, study in enumerate(studies):
+        first, last = first_T[index : index + 2]
+        lesions = slice(*lesion_T[index : index + 2])
+        found[study] = Candidates(
+            feature_CF=column["candidate_feature"][first:last],
+            candidate_L=column["lesion_candidate"][lesions] - np.int32(first),
+            slice_L=column["lesion_slice"][lesions],
+            agatston_L=column["lesion_agatston"][lesions],
+            voxel_V3=column["candidate_voxel"][start_C1[first] : start_C1[last]],
+            start_C1=start_C1[first : last + 1] - start_C1[first],
+        )
+    return found
+
+
+def read_views(path: Path, study: str) -> Views:
+    """Read the views of a study.
+
+    Raises: InputError as `read_shard`, and if the shard has no views of the study, as where no heart was found.
+    """
+    with _open(path) as file:
+        studies = _studies(file)
+        if study not in studies:
+            raise InputError(f"{path}: found no views of study {study!r}, wanted one in which the heart was found")
+        index = studies.index(study)
+        first, last = np.searchsorted(file["view_study"][:], [index, index + 1])
+        return Views(
+            image_NSS=file["view_image"][first:last],
+            slice_N=file["view_slice"][first:last],
+            window_hu=tuple(file["view_image"].attrs["window_hu"].tolist()),
+            box=tuple(file["view_box"][first].tolist()),
+        )
+
+
+def _studies(file: h5py.File) -> list[str]:
+    return [str(name) for name in file["heart_study"].asstr()[:]]
+
+
+def _check_candidates(path: Path, file: h5py.File) -> None:
+    if (found := int(file["candidate_feature"].attrs["version"])) != candidates.VERSION:
+        wanted = f"wanted {candidates.VERSION}; pack into another data.packed_dir"
+        raise InputError(f"{path}: found candidates of version {found}, {wanted}")
+
+
+def _with_slices(file: h5py.File, path: Path) -> h5py.Dataset:
+    """The images.
+
+    Raises: InputError if slices were not packed.
+    """
+    if len(file["images"]) < len(file["slice"]):
+        raise InputError(f"{path}: holds no slices, as pack.slices is false; pack into another data.packed_dir")
+    return file["images"]
 
 
 def _read_columns(file: h5py.File) -> ShardColumns:

@@ -154,6 +154,8 @@ class PackConfig:
     crop: Literal["none", "heart"] = "none"  # heart: slices are cut to a square around it before they are resampled
     crop_margin_mm: float = 10.0  # of the square, around the heart's box
     baseline: bool = True  # score every study by the Agatston rule in its heart, for studies.csv
+    slices: bool = field(default=True, metadata=ADDED)  # pack the slices, from which a network of slices learns
+    candidates: bool = field(default=True, metadata=ADDED)  # pack the calcium in and near the heart, piece by piece
     several_studies: StudyRule = "refuse"  # of one patient in one folder: refuse, or take one by its StudyDate
     series: SeriesRule = SeriesRule()
     checks: Checks = Checks()
@@ -163,6 +165,8 @@ class PackConfig:
         within(self, "pack.", size=(8, 1024), studies_per_shard=(1, None), min_slices=(1, None))
         require(self.max_slices >= self.min_slices, "pack.max_slices", self.max_slices, "pack.min_slices or more")
         within(self, "pack.", crop_margin_mm=(0, 200), spacing_tolerance_mm=(0, 100))
+        require(self.slices or self.candidates, "pack.candidates", self.candidates, "true, as pack.slices is false")
+        require(self.slices or self.crop == "none", "pack.crop", self.crop, "none, as pack.slices is false")
 
 
 @dataclass(frozen=True, kw_only=True)

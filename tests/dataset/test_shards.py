@@ -186,11 +186,11 @@ def test_a_flipped_bit_in_what_stands_beside_the_shards_is_found(sealed, worker,
 def test_an_older_format_is_refused_with_what_was_found(sealed, shard):
     with h5py.File(shard, "r+") as file:
         file.attrs["format_version"] = 1
-    with pytest.raises(InputError, match=r"shard-00000\.h5: found format version 1, wanted 3"):
+    with pytest.raises(InputError, match=r"shard-00000\.h5: found format version 1, wanted 4"):
         shards.read_shard(shard, np.empty((9 * NUM_SLICES, SIZE, SIZE), np.int16))
     seal = sealed / "dataset" / "dataset.json"
     seal.write_text(json.dumps({"format_version": 1, "shards": []}), encoding="utf-8")
-    with pytest.raises(InputError, match=r"dataset\.json: found format version 1, wanted 3"):
+    with pytest.raises(InputError, match=r"dataset\.json: found format version 1, wanted 4"):
         load(sealed)
 
 
