@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cac_hpc.report import rows, wording
 from cac_hpc.run import escaping, logs
-from cac_hpc.statistics.results import Absent, Comparison, Level, Report
+from cac_hpc.statistics.results import Absent, Comparison, Level, Report, ShownLesions
 
 
 def page(report: Report) -> str:
@@ -18,6 +18,8 @@ def page(report: Report) -> str:
     parts += [wording.verdict(report), *(f"**{line}**" for line in wording.inflation(report))]
     parts += [table(rows.INFLATION, found)] if (found := rows.inflation(report)) else []
     parts += [*wording.missing_lines(report), wording.cohort(report), *wording.crop(report.cohort.intake)]
+    if report.lesions is not None:
+        parts += [f"## {wording.LESIONS}", *wording.lesions(report), *_patients(report)]
     for level, results in wording.tested(report):
         parts += _level(level, results, report)
     for section in rows.compared(report):
@@ -31,6 +33,17 @@ def table(columns: Sequence[str], found: Iterable[Sequence[str]]) -> str:
     """A table of these rows; all columns but the first are aligned to the right."""
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *found]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _patients(report: Report) -> list[str]:
+    """What was decided of the patients that are shown."""
+    names, found = wording.category_names(report), report.lesions
+    patients = found.patients if isinstance(found, ShownLesions) else []
+    return [
+        f"- Patient {escaping.markdown(one.patient)}, fold {one.fold}: {wording.decided(one, names)} "
+        f"{wording.reported(one, names)}"
+        for one in patients
+    ]
 
 
 def _level(level: str, results: Level, report: Report) -> list[str]:
@@ -48,7 +61,7 @@ def _level(level: str, results: Level, report: Report) -> list[str]:
             part
             for found in [published] if found
             for part in (
-                f"Beside it {escaping.markdown(wording.published_title(found))}:",
+                f"For comparison {escaping.markdown(wording.published_title(found))}:",
                 table(rows.category_columns(level, found), rows.categories(names, found)),
             )
         ),
