@@ -152,7 +152,7 @@ def _readers(names: Sequence[str], found: Readers | Absent) -> dict[str, pd.Data
     patients |= {f"{key}_category": column for key, column in said.categories_of.items()}
     return matrices | {
         "readers.csv": pd.DataFrame(paired),
-        "scores.csv": pd.DataFrame(agreements),
+        "agreement.csv": pd.DataFrame(agreements),
         "patients.csv": pd.DataFrame(patients),
         "empty_slices.csv": pd.DataFrame(map(vars, found.empty_slices)).assign(category=list(names)),
     }

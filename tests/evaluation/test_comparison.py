@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from cac_hpc.evaluation import comparison, pairing
+from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.report import aggregation, comparison_report
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, ReportConfig
@@ -266,9 +267,9 @@ def without(run, names):
             label=one.label[rows],
             probability=one.probability[rows],
         )
-        for fold, one in run.predictions.items()
+        for fold, one in run.outcome.predictions.items()
     }
-    return replace(run, studies=run.studies.drop(index=names), predictions=kept)
+    return replace(run, studies=run.studies.drop(index=names), outcome=Outcome(kept))
 
 
 def refusal(reference, other):
@@ -346,8 +347,8 @@ def test_what_differs_is_listed_and_a_split_by_slice_is_marked(read, found):
     assert not found["warnings"]
     reference, other = read
     leaky = replace(other, report=replace(other.report, split=replace(other.report.split, unit="slice")))
-    turned = {(fold + 1) % 4: one for fold, one in leaky.predictions.items()}
-    marked = comparison.compare(reference, replace(leaky, predictions=turned))
+    turned = {(fold + 1) % 4: one for fold, one in leaky.outcome.predictions.items()}
+    marked = comparison.compare(reference, replace(leaky, outcome=Outcome(turned)))
     assert marked.warnings == [
         "LEAKS: wide/run was split by slice: slices of one patient are in its training and test parts"
     ]

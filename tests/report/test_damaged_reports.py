@@ -188,7 +188,7 @@ def copies(runs, tmp_path):
 
 def test_whatever_is_changed_in_a_summary_it_is_compared_or_refused(summary, copies):
     rng, refused = np.random.default_rng(6), 0
-    named = [path for path in places(summary) if path and path[0] not in ("rule", "occlusion", "cohort", "examples")]
+    named = [path for path in places(summary) if path and path[0] not in ("readers", "occlusion", "cohort", "examples")]
     few = [path for path in named if len(path) < 3 or path[0] in ("statistics", "training", "categories")]
     for at in (few[index] for index in rng.permutation(len(few))[:16]):
         other = (GONE, *OTHERS)[rng.integers(1 + len(OTHERS))]

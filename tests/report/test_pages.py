@@ -127,7 +127,7 @@ def test_what_people_wrote_stands_there_as_text(page):
 
 
 def test_the_sections_stand_in_the_order_of_questions(page):
-    order = ["verdict", "cohort", "patient", "slice", "rule", "looks", "mistakes", "slices", "training"]
+    order = ["verdict", "cohort", "patient", "slice", "readers", "looks", "mistakes", "slices", "training"]
     found = [section["id"] for section in Reader(page).all("section")]
     assert found == [*order, "resources", "methods", "settings", "provenance", "limits"]
 
