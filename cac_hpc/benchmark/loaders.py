@@ -69,7 +69,7 @@ def ours(kind: str, job: Job) -> Callable[[int], Batches]:
 
     def feed(epoch: int) -> Batches:
         batches = list(slices.training_batches(rows, job.batch_size, 0, 0, epoch, loaded.window))
-        return zip(batches, loaded.images.batches(batches), strict=True)
+        return zip(batches, loaded.rows.batches(batches), strict=True)
 
     return feed
 
@@ -191,7 +191,7 @@ def main(name: str, root: str, device_type: str, seconds: str) -> None:
     found["training"] = rate(feed, trained(job), float(seconds))
     found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     if name == "compute only":
-        found["matrix_flops"] = matrix_flops(world.device, steps.DTYPES[cfg.train.precision])
+        found["matrix_flops"] = matrix_flops(world.device, networks.DTYPES[cfg.train.precision])
         once = models.chosen(cfg).flops(cfg.model, cfg.pack.size, len(cfg.labels.names))
         found["flops"] = 3 * once * found["training"]
     print(json.dumps(found))

@@ -92,7 +92,14 @@ def _prepare(folder: Path, name: str, cfg: Config, source: Path) -> tuple[RunPat
         pack=PackConfig(size=SIZE, studies_per_shard=STUDIES, min_slices=SLICES, checks=Checks(missing_slices="warn")),
         split=SplitConfig(folds=2),
         model=ModelConfig(filters=(8, 16, 16), dense=32),
-        train=dataclasses.replace(cfg.train, epochs=EPOCHS, batch_size=max(8, cfg.cluster.ranks), residency="auto"),
+        train=dataclasses.replace(
+            cfg.train,
+            epochs=EPOCHS,
+            steps=None,
+            schedule="plateau",
+            batch_size=max(8, cfg.cluster.ranks),
+            residency="auto",
+        ),
         cluster=dataclasses.replace(cfg.cluster, kind="slurm", fold=fold, folds_per_node=1),
     )
     with contextlib.redirect_stdout(io.StringIO()):

@@ -194,17 +194,23 @@ class SplitConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    name: str = field(default="slice_cnn", metadata=ADDED)  # the network, by its name in train/models
+    kind: str = field(default="slices", metadata=ADDED)  # by its name in train/models: slices, lesions or another
+    # slices: the study's network
     filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # one convolution + ReLU + 2x2 max-pooling each
     kernel: int = 3  # pixels per side of every convolution; its edges are filled with zeros, the size stays
     dense: int = 512
     dropout: float = 0.3
+    # lesions: a perceptron that says of each candidate whether it is coronary calcium
+    hidden: tuple[int, ...] = field(default=(32, 16), metadata=ADDED)  # numbers in each of its hidden layers
+    members: int = field(default=1, metadata=ADDED)  # perceptrons with starts of their own, whose answers are averaged
 
     def __post_init__(self) -> None:
         require(len(self.filters) >= 1 and min(self.filters) >= 1, "model.filters", self.filters, "positive numbers")
         require(self.kernel >= 1 and self.kernel % 2 == 1, "model.kernel", self.kernel, "an odd number, 1 or more")
         require(self.dense >= 1, "model.dense", self.dense, "1 or more")
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
+        require(len(self.hidden) >= 1 and min(self.hidden) >= 1, "model.hidden", self.hidden, "positive numbers")
+        within(self, "model.", members=(1, 100))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,10 +243,31 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnatomyConfig:
+    """How far each study's candidates are moved at random in every training step: standard deviations; 0 is off."""
+
+    shift_mm: float = 10.0  # along each axis of the patient
+    rotation_deg: float = 10.0  # about each axis, through the middle of the heart
+    scale: float = 0.1  # of the factor, around 1, by which distances from the middle of the heart grow
+
+    def __post_init__(self) -> None:
+        within(self, "train.anatomy.", shift_mm=(0, 1000), rotation_deg=(0, 180), scale=(0, 0.3))
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is on."""
+        return max(self.shift_mm, self.rotation_deg, self.scale) > 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     epochs: int
+    # optimizer steps of the whole training, divided evenly among the epochs, over shuffled passes that run on from one
+    # epoch to the next; null: an epoch takes every training slice or study once
+    steps: int | None = field(default=None, metadata=ADDED)
     batch_size: int = 32  # slices, or studies where the model predicts these; over all ranks
     optimizer: str = field(default="adam", metadata=ADDED)  # by its name in train/optimizers
+    weight_decay: float = field(default=0.01, metadata=ADDED)  # of the optimizer adamw
     learning_rate: float = 1e-4
     schedule: str = field(default="plateau", metadata=ADDED)  # of the learning rate, by its name in train/optimizers
     plateau_factor: float = 0.5  # applied when validation loss has not improved ...
@@ -258,11 +285,15 @@ class TrainConfig:
     seed: int = 0
     occlusion: bool = True  # test the slices twice more: with all but the heart blank, and with the heart blank
     augment: AugmentConfig = AugmentConfig()
+    anatomy: AnatomyConfig = field(default=AnatomyConfig(), metadata=ADDED)  # of a model of lesions
     residency: Literal["auto", "device", "host", "stream"] = "auto"  # where slices are kept; auto goes by their size
     shuffle_window: int | None = None  # slices shuffled together; null: all of them, or 2048 where they are streamed
 
     def __post_init__(self) -> None:
         within(self, "train.", epochs=(1, None), batch_size=(1, None), plateau_patience=(1, None), seed=(0, None))
+        steps, wanted = self.steps, f"{self.epochs} (train.epochs) or more, or null"
+        require(steps is None or steps >= self.epochs, "train.steps", steps, wanted)
+        within(self, "train.", weight_decay=(0, 1))
         require(self.learning_rate > 0, "train.learning_rate", self.learning_rate, "above 0")
         require(0 < self.plateau_factor < 1, "train.plateau_factor", self.plateau_factor, "between 0 and 1")
         lowest, wanted = self.min_learning_rate, "at least 0 and at most train.learning_rate"

@@ -60,6 +60,16 @@ class FoldPaths:
         return self.root / f"predictions_{name}.csv"
 
     @property
+    def scores(self) -> Path:
+        """Of a lesion model: score and probabilities of each test study."""
+        return self.root / "scores.csv"
+
+    @property
+    def lesions(self) -> Path:
+        """Of a lesion model: every candidate of the test studies."""
+        return self.root / "lesions.csv"
+
+    @property
     def speed(self) -> Path:
         """Times and rates of the epochs: unlike history.csv they differ from run to run."""
         return self.root / "speed.csv"

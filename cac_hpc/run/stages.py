@@ -77,7 +77,11 @@ def fold_is_done(files: FoldPaths, read: bool = False) -> bool:
         return False
     if size != facts.get("predictions_bytes"):
         return False
-    return not read or digests.file_sha256(files.predictions) == facts.get("predictions_sha256")
+    wanted = {files.root / name: digest for name, digest in facts.get("tables_sha256", {}).items()}
+    if not all(path.is_file() for path in wanted):
+        return False
+    wanted[files.predictions] = facts.get("predictions_sha256")
+    return not read or all(digests.file_sha256(path) == digest for path, digest in wanted.items())
 
 
 def shard_is_whole(facts: Path) -> bool:

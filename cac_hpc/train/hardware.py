@@ -54,7 +54,7 @@ def _step_seconds(cfg: Config, name: Precision) -> float:
     train, spec = dataclasses.replace(cfg.train, precision=name), models.chosen(cfg)
     with torch.random.fork_rng(devices=[]):
         model = spec.build(cfg.model, cfg.pack.size, len(cfg.labels.names))
-    share = steps.blank_share(spec.unit, PROBE_SLICES, cfg.pack.size, torch.device("cpu"))
+    share = steps.blank_share(spec, PROBE_SLICES, cfg.pack.size, torch.device("cpu"))
     weight_K, seconds = torch.ones(len(cfg.labels.names)), []
     for _ in range(PROBE_STEPS):
         started = time.perf_counter()

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cac_hpc.run.config import Config, ModelConfig, require
-from cac_hpc.train.slices import Unit
+from cac_hpc.train.slices import Row, Unit
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,18 +25,48 @@ class ModelSpec:
     dropout, see `networks.dropout_factors`, where F is its attribute ``num_features``; it returns logits (N, K). A
     model of studies is called with the slices of all studies of the batch, one study after the other, with factors
     (U, F) or None, and with the number of slices of each study, (U,) int64; it returns logits (U, K). N and U may be 0.
+
+    A model of candidates is called with the features (N, F) of the candidates of all studies of the batch (see
+    `calcium.candidates`) and returns logits (M, N) float32: of M members each its answer to whether a candidate is
+    coronary calcium. Loss, scores and files of such a model are those of `lesions` and `scores`.
     """
 
     build: Callable[[ModelConfig, int, int], nn.Module]
     flops: Callable[[ModelConfig, int, int], int]  # of one slice's way to its logits
     num_parameters: Callable[[ModelConfig, int, int], int]  # numbers that training adjusts
     unit: Unit = "slice"  # what one prediction is of; study: of all slices of a study, whose label is the study's
+    row: Row = "slice"  # what the model is given; of candidates the unit is the study
 
 
-def _slice_cnn(cfg: ModelConfig, size: int, num_categories: int) -> nn.Module:
+def _slices(cfg: ModelConfig, size: int, num_categories: int) -> nn.Module:
     from cac_hpc.train.networks import SliceClassifier
 
     return SliceClassifier(cfg, size, num_categories)
+
+
+def _lesions(cfg: ModelConfig, size: int, num_categories: int) -> nn.Module:
+    from cac_hpc.calcium import candidates
+    from cac_hpc.train.lesions import LesionClassifier
+
+    return LesionClassifier(cfg.hidden, cfg.members, candidates.NAMES)
+
+
+def _widths(cfg: ModelConfig) -> list[tuple[int, int]]:
+    """Numbers that go into and come out of each layer of the perceptron."""
+    from cac_hpc.calcium import candidates
+
+    sides = [len(candidates.NAMES), *cfg.hidden, 1]
+    return list(pairwise(sides))
+
+
+def lesion_flops(cfg: ModelConfig, size: int, num_categories: int) -> int:
+    """As `flops`, of one candidate through all members."""
+    return 2 * cfg.members * sum(given * made for given, made in _widths(cfg))
+
+
+def lesion_parameters(cfg: ModelConfig, size: int, num_categories: int) -> int:
+    """Weights and biases of all members."""
+    return cfg.members * sum(given * made + made for given, made in _widths(cfg))
 
 
 def flops(cfg: ModelConfig, size: int, num_categories: int) -> int:
@@ -62,7 +93,10 @@ def num_parameters(cfg: ModelConfig, size: int, num_categories: int) -> int:
 
 
 MODELS = {
-    "slice_cnn": ModelSpec(build=_slice_cnn, flops=flops, num_parameters=num_parameters),
+    "slices": ModelSpec(build=_slices, flops=flops, num_parameters=num_parameters),
+    "lesions": ModelSpec(
+        build=_lesions, flops=lesion_flops, num_parameters=lesion_parameters, unit="study", row="candidate"
+    ),
 }
 
 
@@ -72,8 +106,8 @@ def chosen(cfg: Config) -> ModelSpec:
     Raises: InputError naming the choices, or if slices are divided among the parts of a fold and the model needs whole
     studies.
     """
-    require(cfg.model.name in MODELS, "model.name", cfg.model.name, " or ".join(sorted(MODELS)))
-    spec = MODELS[cfg.model.name]
-    by_study = f"patient, as model.name {cfg.model.name} predicts whole studies"
+    require(cfg.model.kind in MODELS, "model.kind", cfg.model.kind, " or ".join(sorted(MODELS)))
+    spec = MODELS[cfg.model.kind]
+    by_study = f"patient, as model.kind {cfg.model.kind} predicts whole studies"
     require(spec.unit == "slice" or cfg.split.unit == "patient", "split.unit", cfg.split.unit, by_study)
     return spec

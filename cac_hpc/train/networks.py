@@ -7,8 +7,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from cac_hpc.run.config import ModelConfig
-from cac_hpc.train.slices import Unit
+from cac_hpc.calcium import candidates
+from cac_hpc.run.config import ModelConfig, Precision
+from cac_hpc.train.slices import Row, Unit
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class SliceClassifier(nn.Module):
@@ -46,6 +49,11 @@ class SliceClassifier(nn.Module):
         return logits_NK
 
 
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """The context in which a network is computed in this precision."""
+    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
+
+
 def num_features(model: nn.Module) -> int:
     """How many numbers of a unit its dropout acts on."""
     return cast("int", model.num_features)
@@ -57,23 +65,27 @@ def num_parameters(model: nn.Module) -> int:
 
 
 @torch.no_grad()
-def layers(model: nn.Module, unit: Unit, size: int, dropout: float) -> list[dict[str, Any]]:
-    """What a slice passes through, as it was met by sending one: layer, detail, output (shape) and parameters."""
-    found: list[dict[str, Any]] = [{"layer": "Slice", "detail": "", "output": [1, size, size], "parameters": 0}]
+def layers(model: nn.Module, unit: Unit, size: int, dropout: float, row: Row = "slice") -> list[dict[str, Any]]:
+    """What a row passes through, as it was met by sending one: layer, detail, output (shape) and parameters."""
+    shape = [1, size, size] if row == "slice" else [len(candidates.NAMES)]
+    found: list[dict[str, Any]] = [{"layer": row.title(), "detail": "", "output": shape, "parameters": 0}]
 
     def meet(layer: nn.Module, _: Any, output: Tensor) -> None:
         kernel = getattr(layer, "kernel_size", None)
         detail = "" if kernel is None else "{0} x {0}".format(kernel if isinstance(kernel, int) else kernel[0])
-        shape = {"output": list(output.shape[1:]), "parameters": num_parameters(layer)}
-        found.append({"layer": type(layer).__name__, "detail": detail, **shape})
+        made = {"output": list(output.shape[1 + (row == "candidate") :]), "parameters": num_parameters(layer)}
+        found.append({"layer": type(layer).__name__, "detail": detail, **made})
         if isinstance(layer, nn.Flatten):  # dropout belongs to the slices, so it is no layer of its own
-            found.append({"layer": "Dropout", "detail": f"{dropout:g}", **shape})
+            found.append({"layer": "Dropout", "detail": f"{dropout:g}", **made})
 
     handles = [layer.register_forward_hook(meet) for layer in model.modules() if not list(layer.children())]
     try:
         weight = next(model.parameters())
-        x_NCHW = torch.zeros(1, 1, size, size, device=weight.device, dtype=weight.dtype)
-        logits(model, x_NCHW, None, one_each(unit, 1, weight.device))
+        x = torch.zeros(1, *shape, device=weight.device, dtype=weight.dtype)
+        if row == "candidate":
+            model(x)
+        else:
+            logits(model, x, None, one_each(unit, 1, weight.device))
     finally:
         for handle in handles:
             handle.remove()

@@ -28,6 +28,23 @@ def _adam(weights: Iterable[nn.Parameter], cfg: TrainConfig) -> Optimizer:
     return Adam(weights, lr=cfg.learning_rate, fused=True)
 
 
+def _adamw(weights: Iterable[nn.Parameter], cfg: TrainConfig) -> Optimizer:
+    from torch.optim import AdamW
+
+    return AdamW(weights, lr=cfg.learning_rate, weight_decay=cfg.weight_decay, fused=True)
+
+
+def _one_cycle(optimizer: Optimizer, cfg: TrainConfig) -> LRScheduler:
+    """Up to train.learning_rate in the first part of the steps, then down to almost nothing.
+
+    Source: Smith and Topin, Super-convergence: very fast training of neural networks using large learning rates.
+    """
+    from torch.optim.lr_scheduler import OneCycleLR
+
+    assert cfg.steps is not None, "`check` wants it"
+    return OneCycleLR(optimizer, cfg.learning_rate, total_steps=cfg.steps, pct_start=RISE)
+
+
 def _plateau(optimizer: Optimizer, cfg: TrainConfig) -> LRScheduler:
     """Torch waits one epoch longer than its patience says."""
     from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -43,8 +60,14 @@ def _plateau(optimizer: Optimizer, cfg: TrainConfig) -> LRScheduler:
 
 OPTIMIZERS = {
     "adam": OptimizerSpec(build=_adam, numbers_per_weight=2),
+    "adamw": OptimizerSpec(build=_adamw, numbers_per_weight=2),
 }
-SCHEDULES: dict[str, Callable[[Optimizer, TrainConfig], LRScheduler]] = {"plateau": _plateau}  # stepped once an epoch
+SCHEDULES: dict[str, Callable[[Optimizer, TrainConfig], LRScheduler]] = {  # stepped once an epoch ...
+    "one_cycle": _one_cycle,
+    "plateau": _plateau,
+}
+EVERY_STEP = ("one_cycle",)  # ... but these once a step
+RISE = 0.15  # of the steps
 
 
 def check(cfg: TrainConfig) -> None:
@@ -54,3 +77,5 @@ def check(cfg: TrainConfig) -> None:
     """
     require(cfg.optimizer in OPTIMIZERS, "train.optimizer", cfg.optimizer, " or ".join(sorted(OPTIMIZERS)))
     require(cfg.schedule in SCHEDULES, "train.schedule", cfg.schedule, " or ".join(sorted(SCHEDULES)))
+    needs, wanted = cfg.schedule in EVERY_STEP, f"a number of steps, as train.schedule is {cfg.schedule}"
+    require(cfg.steps is not None or not needs, "train.steps", cfg.steps, wanted)

@@ -21,10 +21,12 @@ from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths
-from cac_hpc.train import augment, checkpoint, distributed, networks, slices, steps
+from cac_hpc.train import anatomy, augment, checkpoint, distributed, lesions, networks, slices, steps
+from cac_hpc.train.bags import BagData
 from cac_hpc.train.distributed import Agreement, World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
+from cac_hpc.train.lesions import Bags
 from cac_hpc.train.residency import Loaded
 from cac_hpc.train.slices import Units
 from cac_hpc.train.state import TrainingState
@@ -38,7 +40,7 @@ GO_ON, SAVE, STOP = range(3)  # what a rank may request at a step boundary; the 
 
 @dataclass(frozen=True)
 class FoldData:
-    """Slices, the units made of them, and which units are the fold's three parts."""
+    """Rows, the units made of them, and which units are the fold's three parts."""
 
     loaded: Loaded
     units: Units
@@ -48,12 +50,22 @@ class FoldData:
     train: np.ndarray  # numbers of units, as the two below
     val: np.ndarray
     test: np.ndarray
+    bags: BagData | None = None  # where the rows are candidates
 
     def num_slices(self, unit_U: np.ndarray) -> int:
-        return int(self.units.counts(unit_U).sum())
+        """Slices of these units, whatever of them the model is given."""
+        return int((self.bags.slices[unit_U] if self.bags else self.units.counts(unit_U)).sum())
+
+    def steps(self, cfg: TrainConfig, epochs: int) -> int:
+        """Steps that so many whole epochs take."""
+        each = -(-len(self.train) // cfg.batch_size)
+        return epochs * each if cfg.steps is None else round(cfg.steps * epochs / cfg.epochs)
 
     def batches(self, cfg: TrainConfig, fold: int, epoch: int) -> list[np.ndarray]:
         """Units of the global training batches of an epoch."""
+        if cfg.steps is not None:
+            first, last = self.steps(cfg, epoch - 1), self.steps(cfg, epoch)
+            return list(slices.running_batches(self.train, cfg.batch_size, cfg.seed, fold, first, last))
         return list(slices.training_batches(self.train, cfg.batch_size, cfg.seed, fold, epoch, cfg.shuffle_window))
 
 
@@ -87,17 +99,18 @@ def train_pass(attempt: Attempt) -> tuple[float, int]:
     attempt.parallel.train()
     before = time.perf_counter()
     own_rows = [data.units.rows(batch[world.rank :: world.size]) for batch in batches]
-    share_of = _collator(attempt, batches, own_rows)
-    images = data.loaded.images.batches(own_rows[first:])
-    with contextlib.closing(images):
-        for step, hu_NHW in enumerate(images, start=first):
+    share_of = (_bag_collator if data.bags else _collator)(attempt, batches, own_rows)
+    rows = data.loaded.rows.batches(own_rows[first:])
+    with contextlib.closing(rows):
+        for step, row_N in enumerate(rows, start=first):
             waited += time.perf_counter() - before
             attempt.heart.moved("training", epoch=epoch, step=step + 1, steps=len(batches))
-            share = share_of(step, hu_NHW)
+            share = share_of(step, row_N)
             loss = steps.train_step(
                 attempt.parallel, state.optimizer, state.scaler, share, data.weight_K, world.size, train
             )
             state.parts.append(loss)
+            state.end_step()
             _look_at_losses(attempt)
             if not train.compile:  # else a step may take as long as compiling
                 attempt.heart.measured(time.perf_counter() - before)
@@ -137,6 +150,34 @@ def _collator(
     return share_of
 
 
+def _bag_collator(
+    attempt: Attempt, batches: Sequence[np.ndarray], own_rows: Sequence[np.ndarray]
+) -> Callable[[int, Tensor], Bags]:
+    """As `_collator`, of the features of candidates."""
+    cfg, world, data = attempt.cfg.train, attempt.world, attempt.data
+    assert data.bags is not None
+    epoch, mine = attempt.state.epochs + 1, slice(world.rank, None, world.size)
+    done, total = data.steps(cfg, epoch - 1), data.steps(cfg, cfg.epochs)
+    units, rows = _on_device(batches, world.device), _on_device(own_rows, world.device)
+    counts = _on_device([data.units.counts(batch[mine]) for batch in batches], world.device)
+    weight_sums = [data.weight_K[data.label_U[unit_U]].sum() for unit_U in units]
+    agatston_N, low_U, high_U = data.bags.tensors(world.device)
+    moves = anatomy.draw(cfg.seed, attempt.fold, epoch, len(batches), cfg.batch_size, cfg.anatomy)
+    turn_SU33, shift_SU3 = (part.to(world.device) for part in (moves.turn_SU33, moves.shift_SU3))
+
+    def share_of(step: int, feature_NF: Tensor) -> Bags:
+        unit_U, count_U = units[step][mine], counts[step]
+        if cfg.anatomy.active:
+            of_batch = slice(world.rank, len(units[step]), world.size)
+            feature_NF = anatomy.move(feature_NF, count_U, turn_SU33[step, of_batch], shift_SU3[step, of_batch])
+        return Bags(
+            feature_NF, agatston_N[rows[step]], count_U, low_U[unit_U], high_U[unit_U], data.label_U[unit_U],
+            weight_sums[step], (done + step) / total,
+        )  # fmt: skip
+
+    return share_of
+
+
 def _on_device(parts: Sequence[np.ndarray], device: torch.device) -> tuple[Tensor, ...]:
     """Arrays of integers on the device, moved there together."""
     return torch.split(torch.from_numpy(np.concatenate(parts)).to(device), list(map(len, parts)))
@@ -161,8 +202,10 @@ def check_losses(attempt: Attempt, losses: Sequence[float], first: int) -> None:
     Raises: WorkError naming the first of these steps and its studies.
     """
     cfg, data = attempt.cfg, attempt.data
-    num_steps = -(-len(data.train) // cfg.train.batch_size)
-    limit, row = min(NOT_FINITE, num_steps) if cfg.train.precision == "fp16" else 1, 0
+    limit = 1
+    if cfg.train.precision == "fp16":
+        limit = min(NOT_FINITE, len(data.batches(cfg.train, attempt.fold, attempt.state.epochs + 1)))
+    row = 0
     for step, loss in enumerate(losses, start=first):
         row = 0 if math.isfinite(loss) else row + 1
         if row == limit:
@@ -222,37 +265,75 @@ def _save(attempt: Attempt) -> None:
 def evaluate(
     attempt: Attempt, unit_U: np.ndarray, phase: str, seen: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Evaluate every unit once; every rank gets all probabilities (U, K) and losses (U,).
+    """Evaluate every unit once; every rank gets all probabilities and losses (U,).
 
     The batches are the same whatever the number of ranks that share them, so a unit's numbers are, too.
 
     Args:
         seen: heart or rim, if the other one is to be blank.
+    Returns: probabilities of the categories (U, K); where the rows are candidates, those of all candidates (N,), one
+    unit after the other.
     """
     cfg, world, data = attempt.cfg, attempt.world, attempt.data
     positions = np.split(np.arange(len(unit_U)), range(cfg.train.batch_size, len(unit_U), cfg.train.batch_size))
     mine = positions[world.rank :: world.size]
 
-    epoch = attempt.state.epochs + (phase == "validating")
-
-    def batches() -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        own = [unit_U[batch] for batch in mine]
-        rows = list(map(data.units.rows, own))
-        for step, (row_N, hu_NHW) in enumerate(zip(rows, data.loaded.images.batches(rows), strict=True)):
-            attempt.heart.moved(phase, epoch=epoch, step=step, steps=len(mine))
-            if seen is not None:
-                box_N4 = torch.from_numpy(data.box_N4[row_N]).to(world.device)
-                hu_NHW = augment.blank(hu_NHW, box_N4, seen == "rim", cfg.train.window_hu[0])
-            count_U = None
-            if data.units.kind != "slice":
-                count_U = torch.from_numpy(data.units.counts(own[step])).to(world.device)
-            yield hu_NHW, data.label_U[torch.from_numpy(own[step]).to(world.device)], count_U
-
-    attempt.state.model.eval()
-    probability, losses = steps.evaluate(attempt.state.model, batches(), len(cfg.labels.names), cfg.train)
+    model, own_units = attempt.state.model.eval(), [unit_U[batch] for batch in mine]
+    if data.bags:
+        probability, losses = lesions.evaluate(model, _bag_batches(attempt, own_units, phase), cfg.train)
+    else:
+        batches = _slice_batches(attempt, own_units, phase, seen)
+        probability, losses = steps.evaluate(model, batches, len(cfg.labels.names), cfg.train)
     own = np.concatenate([np.zeros(0, np.int64), *mine])
-    parts = distributed.gather((own, probability, losses), world)
-    where, probability, losses = (np.concatenate(part) for part in zip(*parts, strict=True))
+    of_unit = np.repeat(own, data.units.counts(unit_U[own])) if data.bags else own
+    parts = distributed.gather((own, of_unit, probability, losses), world)
+    where, of_unit, probability, losses = (np.concatenate(part) for part in zip(*parts, strict=True))
     assert np.array_equal(np.sort(where), np.arange(len(unit_U))), "a unit was evaluated by no rank or by two"
-    order = np.argsort(where)
-    return probability[order], losses[order]
+    return probability[np.argsort(of_unit, kind="stable")], losses[np.argsort(where)]
+
+
+def accuracy(data: FoldData, unit_U: np.ndarray, probability: np.ndarray) -> float:
+    """Share of these units whose category is predicted, from what `evaluate` returns."""
+    if data.bags:
+        predicted_U = data.bags.category(data.bags.scores(lesions.counted(probability), unit_U))
+    else:
+        predicted_U = probability.argmax(axis=1)
+    return float((predicted_U == data.units.label[unit_U]).mean())
+
+
+def _slice_batches(
+    attempt: Attempt, own: Sequence[np.ndarray], phase: str, seen: str | None
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """The slices of this rank's batches of units, their labels and, of studies, how many slices they have."""
+    cfg, world, data = attempt.cfg, attempt.world, attempt.data
+    rows = list(map(data.units.rows, own))
+    for step, (row_N, hu_NHW) in enumerate(zip(rows, data.loaded.rows.batches(rows), strict=True)):
+        attempt.heart.moved(phase, epoch=_epoch(attempt, phase), step=step, steps=len(own))
+        if seen is not None:
+            box_N4 = torch.from_numpy(data.box_N4[row_N]).to(world.device)
+            hu_NHW = augment.blank(hu_NHW, box_N4, seen == "rim", cfg.train.window_hu[0])
+        count_U = None
+        if data.units.kind != "slice":
+            count_U = torch.from_numpy(data.units.counts(own[step])).to(world.device)
+        yield hu_NHW, data.label_U[torch.from_numpy(own[step]).to(world.device)], count_U
+
+
+def _bag_batches(attempt: Attempt, own: Sequence[np.ndarray], phase: str) -> Iterator[Bags]:
+    """This rank's batches of studies as bags of candidates."""
+    world, data = attempt.world, attempt.data
+    assert data.bags is not None
+    rows, tensors = list(map(data.units.rows, own)), data.bags.tensors(world.device)
+    for step, (row_N, feature_NF) in enumerate(zip(rows, data.loaded.rows.batches(rows), strict=True)):
+        attempt.heart.moved(phase, epoch=_epoch(attempt, phase), step=step, steps=len(own))
+        unit_U = torch.from_numpy(own[step]).to(world.device)
+        agatston_N, low_U, high_U = tensors
+        yield Bags(
+            feature_NF, agatston_N[torch.from_numpy(row_N).to(world.device)],
+            torch.from_numpy(data.units.counts(own[step])).to(world.device), low_U[unit_U], high_U[unit_U],
+            data.label_U[unit_U], torch.ones((), device=world.device),
+        )  # fmt: skip
+
+
+def _epoch(attempt: Attempt, phase: str) -> int:
+    """The epoch that is evaluated in a phase."""
+    return attempt.state.epochs + (phase == "validating")

@@ -28,15 +28,16 @@ from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.train import distributed, room, streaming
 from cac_hpc.train.distributed import World
 from cac_hpc.train.room import Kind, Room
-from cac_hpc.train.slices import SliceTable
+from cac_hpc.train.slices import RowTable
 from cac_hpc.train.streaming import Places, Reader
 
 T = TypeVar("T")
 
 
-class Images(Protocol):
+class Rows(Protocol):
     def batches(self, rows: Sequence[np.ndarray]) -> Generator[Tensor, None, None]:
-        """The int16 (n, H, W) slices of each array of row numbers, on the device, n may be 0.
+        """The rows of each array of row numbers, (n, ...) on the device, n may be 0: slices (n, H, W), int16 HU, or the
+        features of candidates (n, F), float32.
 
         A batch is valid until the next one is asked for. One pass at a time, to be exhausted or closed.
         """
@@ -44,26 +45,25 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A dataset ready to be trained on. window: slices that are shuffled together, None for all."""
+    """A dataset ready to be trained on. window: rows that are shuffled together, None for all."""
 
-    table: SliceTable
-    images: Images
+    table: RowTable
+    rows: Rows
     kind: Kind
     window: int | None
 
 
 @dataclass(frozen=True)
 class OnDevice:
-    """All slices on the device, (N, H, W) int16."""
+    """All rows on the device, (N, ...)."""
 
-    hu_NHW: Tensor
+    row_N: Tensor
 
     def batches(self, rows: Sequence[np.ndarray]) -> Generator[Tensor, None, None]:
-        hu_NHW = self.hu_NHW
-        index = torch.from_numpy(np.concatenate([*rows, np.zeros(0, np.int64)])).to(hu_NHW.device)
-        buffer_NHW = hu_NHW.new_empty((max(map(len, rows), default=0), *hu_NHW.shape[1:]))
+        index = torch.from_numpy(np.concatenate([*rows, np.zeros(0, np.int64)])).to(self.row_N.device)
+        buffer_N = self.row_N.new_empty((max(map(len, rows), default=0), *self.row_N.shape[1:]))
         for chosen in torch.split(index, [len(part) for part in rows]):
-            yield torch.index_select(hu_NHW, 0, chosen, out=buffer_NHW[: len(chosen)])
+            yield torch.index_select(self.row_N, 0, chosen, out=buffer_N[: len(chosen)])
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,7 @@ def load(dataset: DatasetPaths, category: Mapping[str, int], cfg: Config, world:
     Raises: InputError, the same on every rank, that names the shard or table that is damaged and what mends it, or
     says why the slices do not fit where train.residency wants them.
     """
-    sealed = shards.read_checked(dataset.seal)
-    if digests.file_sha256(dataset.studies) != sealed["studies_sha256"]:
-        raise InputError(causes.error(f"{dataset.studies}: not as it was sealed", f"{PACK} --seal"))
+    sealed = read_seal(dataset)
     shape = (sealed["slices"], sealed["settings"]["pack"]["size"], sealed["settings"]["pack"]["size"])
     found = _look_around(room.slice_bytes(shape[0], shape[1]), cfg, world)
     kind, why = room.choose(cfg.train.residency, found)
@@ -119,8 +117,19 @@ def load(dataset: DatasetPaths, category: Mapping[str, int], cfg: Config, world:
         columns, images = _fill_host(dataset, sealed, shape, kind, world)
     study = np.concatenate([part.study for part in columns])
     label = np.array([category[name] for name in study], dtype=np.int64)
-    table = SliceTable(study, np.concatenate([part.slice for part in columns]), label)
+    table = RowTable(study, np.concatenate([part.slice for part in columns]), label)
     return Loaded(table, images, kind, window)
+
+
+def read_seal(dataset: DatasetPaths) -> dict[str, Any]:
+    """What the seal of a dataset says.
+
+    Raises: InputError if it is damaged, or studies.csv is not as it was sealed.
+    """
+    sealed = shards.read_checked(dataset.seal)
+    if digests.file_sha256(dataset.studies) != sealed["studies_sha256"]:
+        raise InputError(causes.error(f"{dataset.studies}: not as it was sealed", f"{PACK} --seal"))
+    return sealed
 
 
 def _look_around(slices: int, cfg: Config, world: World) -> Room:
@@ -138,17 +147,17 @@ def _look_around(slices: int, cfg: Config, world: World) -> Room:
 
 def _fill_host(
     dataset: DatasetPaths, sealed: dict[str, Any], shape: tuple[int, int, int], kind: Kind, world: World
-) -> tuple[list[ShardColumns], Images]:
+) -> tuple[list[ShardColumns], Rows]:
     """Read all shards into memory that the ranks of the node share; a GPU that has room takes a copy of it."""
     starts = np.cumsum([0, *(facts["rows"] for facts in sealed["shards"])])
     with _shared(room.slice_bytes(shape[0], shape[1]), world) as mapped:
         images = mapped.int16(shape)
 
         def read(index: int) -> ShardColumns:
-            return shards.read_shard(_verified(dataset, sealed, index), images[starts[index] : starts[index + 1]])
+            return shards.read_shard(verified(dataset, sealed, index), images[starts[index] : starts[index + 1]])
 
         node = range(world.first_on_node, world.first_on_node + world.local_size)
-        columns = _shared_out(read, len(sealed["shards"]), world, node)
+        columns = shared_out(read, len(sealed["shards"]), world, node)
         hu_NHW = torch.from_numpy(mapped.int16(shape, touch=True))
     if kind == "device":
         return columns, OnDevice(hu_NHW.to(world.device))
@@ -157,13 +166,13 @@ def _fill_host(
 
 def _open_stream(
     dataset: DatasetPaths, sealed: dict[str, Any], window: int, world: World
-) -> tuple[list[ShardColumns], Images]:
+) -> tuple[list[ShardColumns], Rows]:
     """Verify all shards, and find out where in them their slices lie."""
 
     def read(index: int) -> tuple[ShardColumns, np.ndarray]:
-        return shards.read_places(_verified(dataset, sealed, index))
+        return shards.read_places(verified(dataset, sealed, index))
 
-    found = _shared_out(read, len(sealed["shards"]), world, range(world.size))
+    found = shared_out(read, len(sealed["shards"]), world, range(world.size))
     columns = [part for part, _ in found]
     places = Places(
         files=[dataset.root / facts["file"] for facts in sealed["shards"]],
@@ -176,7 +185,7 @@ def _open_stream(
     return columns, Streamed(reader, world.device)
 
 
-def _verified(dataset: DatasetPaths, sealed: dict[str, Any], index: int) -> Path:
+def verified(dataset: DatasetPaths, sealed: dict[str, Any], index: int) -> Path:
     """The path of a shard that is as it was sealed."""
     path: Path = dataset.root / sealed["shards"][index]["file"]
     if fault := shards.fault(path, sealed["shards"][index]["digest"]):
@@ -184,7 +193,7 @@ def _verified(dataset: DatasetPaths, sealed: dict[str, Any], index: int) -> Path
     return path
 
 
-def _shared_out(read: Callable[[int], T], count: int, world: World, team: range) -> list[T]:
+def shared_out(read: Callable[[int], T], count: int, world: World, team: range) -> list[T]:
     """What ``read`` returns for 0 to ``count`` - 1, each called by one rank of the team, all of it on every rank.
 
     Raises: what a rank's ``read`` raised, if bad input or the operating system was the cause, on every rank.

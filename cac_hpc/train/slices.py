@@ -1,6 +1,7 @@
-"""The slices of a dataset as a table, the units made of them, and the order in which ranks take these.
+"""The rows of a dataset as a table, the units made of them, and the order in which ranks take these.
 
-A unit is what a model makes one prediction of: a slice, or a study with all its slices. Axes: N slice, U unit.
+A row is what a model is given: a slice, or a candidate of calcium. A unit is what it makes one prediction of: a slice,
+or a study with all its rows. Axes: N row, U unit.
 """
 
 from __future__ import annotations
@@ -12,20 +13,21 @@ from typing import Literal
 import numpy as np
 
 Unit = Literal["slice", "study"]
+Row = Literal["slice", "candidate"]
 
 RUN = 64  # rows that stay neighbours until their window is shuffled, so that they can be read together
 
 
 @dataclass(frozen=True)
-class SliceTable:
-    """All slices of a dataset in the order of its shards, (N,): study, slice counted from 0, and label int64."""
+class RowTable:
+    """All rows of a dataset in the order of its shards, (N,): study, number in it from 0, and label int64."""
 
     study: np.ndarray
-    slice: np.ndarray
+    number: np.ndarray
     label: np.ndarray
 
     def rows(self, part: Sequence[str] | Mapping[str, Sequence[int]]) -> np.ndarray:
-        """Row numbers of a part's slices, in the order of study and slice.
+        """Row numbers of a part, in the order of study and number.
 
         Args:
             part: studies, of which all slices are wanted, or the slices that are wanted of each study.
@@ -33,14 +35,14 @@ class SliceTable:
         chosen = np.flatnonzero(np.isin(self.study, list(part)))
         if isinstance(part, Mapping):
             wanted = {(study, at) for study, numbers in part.items() for at in numbers}
-            found = zip(self.study[chosen].tolist(), self.slice[chosen].tolist(), strict=True)
+            found = zip(self.study[chosen].tolist(), self.number[chosen].tolist(), strict=True)
             chosen = chosen[np.fromiter((pair in wanted for pair in found), bool, len(chosen))]
-        return chosen[np.lexsort((self.slice[chosen], self.study[chosen]))]
+        return chosen[np.lexsort((self.number[chosen], self.study[chosen]))]
 
 
 @dataclass(frozen=True)
 class Units:
-    """All units of a dataset; a unit of slices has the number of its row in the table."""
+    """All units of a dataset; a unit of slices has the number of its row in the table, a study may have no rows."""
 
     kind: Unit
     study: np.ndarray  # (U,)
@@ -49,11 +51,11 @@ class Units:
     start: np.ndarray  # (U + 1,) where in ``row`` each unit starts; the last is N
 
     def counts(self, unit_U: np.ndarray) -> np.ndarray:
-        """How many slices these units have, (U,) int64."""
+        """How many rows these units have, (U,) int64."""
         return np.asarray(self.start[unit_U + 1] - self.start[unit_U])
 
     def rows(self, unit_U: np.ndarray) -> np.ndarray:
-        """Row numbers of the slices of these units, one unit after the other."""
+        """Row numbers of these units, one unit after the other."""
         count_U = self.counts(unit_U)
         offset_U = self.start[unit_U] - (np.cumsum(count_U) - count_U)
         return np.take(self.row, np.repeat(offset_U, count_U) + np.arange(count_U.sum()))
@@ -65,15 +67,19 @@ class Units:
         found_N = unit_N[row_N]
         return np.compress(np.diff(found_N, prepend=-1) != 0, found_N)
 
+    def of_studies(self, part: Sequence[str]) -> np.ndarray:
+        """Units of studies, where the units are studies; those without rows, too."""
+        return np.flatnonzero(np.isin(self.study, part))
 
-def units(table: SliceTable, kind: Unit) -> Units:
+
+def units(table: RowTable, kind: Unit) -> Units:
     """The units that a model of that kind predicts."""
     if kind == "slice":
         every = np.arange(len(table.study) + 1)
         return Units(kind, table.study, table.label, every[:-1], every)
     study, first, count = np.unique(table.study, return_index=True, return_counts=True)
     start = np.concatenate([[0], np.cumsum(count)])
-    return Units(kind, study, table.label[first], np.lexsort((table.slice, table.study)), start)
+    return Units(kind, study, table.label[first], np.lexsort((table.number, table.study)), start)
 
 
 def training_batches(
@@ -87,6 +93,20 @@ def training_batches(
     rng = np.random.default_rng([seed, fold, epoch])
     order = rng.permutation(rows) if window is None else _shuffle_in_windows(rows, window, rng)
     return split(order, batch_size)
+
+
+def running_batches(
+    units: np.ndarray, batch_size: int, seed: int, fold: int, first: int, last: int
+) -> Iterator[np.ndarray]:
+    """The global batches of the steps from ``first`` to the one before ``last``, counted from 0 over all epochs.
+
+    They are cut from shuffled passes over the units, one pass after the other; all are full.
+    """
+    count = len(units)
+    passes = range(first * batch_size // count, -(-last * batch_size // count))
+    order = [np.random.default_rng([seed, fold, number]).permutation(units) for number in passes]
+    start = first * batch_size - passes.start * count
+    return split(np.concatenate(order)[start : start + (last - first) * batch_size], batch_size)
 
 
 def split(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -16,12 +16,26 @@ from cac_hpc.run import config, digests
 from cac_hpc.run.config import Config, InputError, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths, RunPaths
-from cac_hpc.train import checkpoint, distributed, hardware, models, occlusion, residency, slices, steps
+from cac_hpc.train import (
+    bags,
+    checkpoint,
+    distributed,
+    hardware,
+    lesions,
+    models,
+    networks,
+    occlusion,
+    residency,
+    slices,
+    steps,
+)
 from cac_hpc.train.distributed import Agreement, World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
 from cac_hpc.train.passes import Attempt, FoldData
 from cac_hpc.train.state import TrainingState, new_state
+
+PLURAL = {"slice": "slices", "candidate": "candidates"}
 
 
 def start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat, fence: Fence) -> Attempt:
@@ -33,6 +47,8 @@ def start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat,
     before = found[1]["made_with"]["train"] if found else {}
     cfg = dataclasses.replace(cfg, train=_settle(cfg, data.loaded.window, before, world))
     state, made_with = new_state(cfg, world), _circumstances(run, cfg, world)
+    if data.bags:
+        lesions.standardise(state.model, data.bags.bag.feature_NF[data.units.rows(data.train)])
     if found:
         _go_on(state, *found, made_with, cfg)
     parallel = distributed.data_parallel(torch.compile(state.model) if cfg.train.compile else state.model, world)  # type: ignore[arg-type]
@@ -64,24 +80,32 @@ def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
     parts = splits.read_splits(run.splits)[fold]
     dataset = run.dataset(cfg.data.packed_dir)
     studies = sealed.read_studies(dataset)
-    category = dict(zip(studies["study"], studies["category"].astype(int), strict=True))
-    loaded = residency.load(dataset, category, cfg, world)
-    units, num_categories = slices.units(loaded.table, models.chosen(cfg).unit), len(cfg.labels.names)
-    label_U = units.label
-    train, val, test = (units.of_rows(loaded.table.rows(part)) for part in (parts.train, parts.val, parts.test))
-    weight = np.ones(num_categories)
+    spec, num_categories = models.chosen(cfg), len(cfg.labels.names)
+    if spec.row == "candidate":
+        loaded, of_candidates = bags.load(dataset, studies, cfg, world)
+        units = of_candidates.units
+        train, val, test = (units.of_studies(list(part)) for part in parts.parts.values())
+    else:
+        category = dict(zip(studies["study"], studies["category"].astype(int), strict=True))
+        loaded, of_candidates = residency.load(dataset, category, cfg, world), None
+        units = slices.units(loaded.table, spec.unit)
+        train, val, test = (units.of_rows(loaded.table.rows(part)) for part in parts.parts.values())
+    label_U, weight = units.label, np.ones(num_categories)
     if cfg.train.class_weight == "balanced":
         weight = slices.balanced_weights(label_U[train], num_categories)
     if world.is_main:
         counts = [units.counts(part).sum() for part in (train, val, test)]
-        log.info("%d training, %d validation, %d test slices", *counts)
+        log.info("%d training, %d validation, %d test %s", *counts, PLURAL[spec.row])
         for absent in np.setdiff1d(range(num_categories), label_U[train]):
-            log.warning("no training slice is of category %s", cfg.labels.names[absent])
+            log.warning("no training %s is of category %s", spec.unit, cfg.labels.names[absent])
     weight_K = torch.tensor(weight, dtype=torch.float32, device=world.device)
-    box = occlusion.boxes(studies, cfg.pack.size) if cfg.train.occlusion else {}
+    box = occlusion.boxes(studies, cfg.pack.size) if cfg.train.occlusion and spec.row == "slice" else {}
     names, number_N = np.unique(loaded.table.study, return_inverse=True)
-    box_N4 = np.array([box.get(study, occlusion.NOWHERE) for study in names.tolist()], np.int16)[number_N]
-    return FoldData(loaded, units, torch.from_numpy(label_U).to(world.device), weight_K, box_N4, train, val, test)
+    box_N4 = np.array([box.get(study, occlusion.NOWHERE) for study in names.tolist()], np.int16)
+    on_device = torch.from_numpy(label_U).to(world.device)
+    return FoldData(
+        loaded, units, on_device, weight_K, box_N4.reshape(-1, 4)[number_N], train, val, test, of_candidates
+    )
 
 
 def _newest(files: FoldPaths, belongs_to: Mapping[str, Any], world: World) -> tuple[Path, dict[str, Any]] | None:
@@ -135,9 +159,9 @@ def _warm_up(attempt: Attempt) -> None:
     Raises: WorkError if it was not the one that was asked for.
     """
     cfg, count = attempt.cfg, -(-attempt.cfg.train.batch_size // attempt.world.size)
-    share = steps.blank_share(attempt.data.units.kind, count, cfg.pack.size, attempt.world.device)
+    share = steps.blank_share(models.chosen(cfg), count, cfg.pack.size, attempt.world.device)
     found = steps.warm_up(attempt.parallel, share, attempt.data.weight_K, cfg.train)
-    if found != steps.DTYPES[cfg.train.precision]:
+    if found != networks.DTYPES[cfg.train.precision]:
         raise WorkError(
             f"train.precision is {cfg.train.precision}, but the network was computed in {found} on "
             f"{attempt.made_with['device']}; set what this device has, or train.precision auto"

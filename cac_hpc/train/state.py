@@ -34,6 +34,7 @@ class TrainingState:
     losses: list[float] = field(default_factory=list)  # of the global batches of the epoch at work
     parts: list[Tensor] = field(default_factory=list)  # of the newest losses, as this rank has them
     best: dict[str, Tensor] = field(default_factory=dict)  # weights of the epoch of lowest validation loss
+    by_step: bool = False  # whether the schedule goes by steps
     inexact: list[str] = field(default_factory=list)  # what differed when training was resumed under other conditions
 
     @property
@@ -57,11 +58,16 @@ class TrainingState:
         self.losses += [math.fsum(parts) for parts in zip(*distributed.gather(own, world), strict=True)]
         self.parts.clear()
 
+    def end_step(self) -> None:
+        """Step a schedule that goes by steps."""
+        if self.by_step:
+            self.schedule.step()
+
     def end_epoch(self, row: dict[str, float], speed: dict[str, float | None]) -> None:
         """Step the schedule, keep the weights if they are the best so far, and be at the start of the next epoch."""
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(row["val_loss"])
-        else:
+        elif not self.by_step:
             self.schedule.step()
         self.history.append(row)
         self.speed.append(speed)
@@ -90,4 +96,5 @@ def new_state(cfg: Config, world: World) -> TrainingState:
     optimizer = optimizers.OPTIMIZERS[cfg.train.optimizer].build(model.parameters(), cfg.train)
     schedule = optimizers.SCHEDULES[cfg.train.schedule](optimizer, cfg.train)
     scaler = torch.amp.GradScaler(world.device.type, enabled=cfg.train.precision == "fp16")
-    return TrainingState(model, optimizer, schedule, scaler)
+    by_step = cfg.train.schedule in optimizers.EVERY_STEP
+    return TrainingState(model, optimizer, schedule, scaler, by_step=by_step)

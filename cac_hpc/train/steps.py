@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from cac_hpc.calcium import candidates
 from cac_hpc.run.config import Config, TrainConfig
-from cac_hpc.train import augment, networks
-from cac_hpc.train.slices import Unit
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from cac_hpc.train import augment, lesions, networks
+from cac_hpc.train.lesions import Bags
+from cac_hpc.train.models import ModelSpec
 
 
 def fix_arithmetic(cfg: Config) -> None:
@@ -35,7 +35,7 @@ def fix_arithmetic(cfg: Config) -> None:
 
 @dataclass(frozen=True)
 class Share:
-    """One rank's share of a global batch; it may be empty."""
+    """One rank's share of a global batch of slices; it may be empty."""
 
     hu_NHW: Tensor  # int16 or float32, HU, the slices of one unit after those of the other
     label_U: Tensor  # int64
@@ -43,34 +43,41 @@ class Share:
     weight_sum: Tensor  # of the class weights over the labels of the global batch
     count_U: Tensor | None = None  # int64, slices of each unit; None where the units are slices
 
+    def loss(self, model: nn.Module, weight_K: Tensor, cfg: TrainConfig) -> Tensor:
+        """This rank's part of the class-weighted cross-entropy."""
+        logits_UK = _logits(model, self.hu_NHW, self.keep_UF, self.count_U, cfg)
+        return functional.cross_entropy(logits_UK, self.label_U, weight_K, reduction="sum") / self.weight_sum
 
-def blank_share(unit: Unit, num_units: int, size: int, device: torch.device) -> Share:
-    """A share of that many units of category 0, each of one slice of 0 HU."""
+
+def blank_share(spec: ModelSpec, num_units: int, size: int, device: torch.device) -> Share | Bags:
+    """A share of that many units of category 0, each of one slice of 0 HU or one candidate that scores nothing."""
+    if spec.row == "candidate":
+        return lesions.blank(num_units, len(candidates.NAMES), device)
     hu_NHW = torch.zeros(num_units, size, size, dtype=torch.int16, device=device)
     label_U = torch.zeros(num_units, dtype=torch.int64, device=device)
-    return Share(hu_NHW, label_U, None, torch.ones((), device=device), networks.one_each(unit, num_units, device))
+    return Share(hu_NHW, label_U, None, torch.ones((), device=device), networks.one_each(spec.unit, num_units, device))
 
 
 def train_step(
     model: nn.Module,
     optimizer: Optimizer,
     scaler: torch.amp.GradScaler,
-    share: Share,
+    share: Share | Bags,
     weight_K: Tensor,
     num_ranks: int,
     cfg: TrainConfig,
 ) -> Tensor:
     """Step on this rank's share of a global batch.
 
-    The loss is the class-weighted cross-entropy over the weight sum of the global batch: whatever the shares, the
-    averaged gradients are those of one process with the whole batch.
+    The loss is over the weight sum of the global batch: whatever the shares, the averaged gradients are those of one
+    process with the whole batch.
 
     Args:
         weight_K: float32 weight of each category.
     Returns: this rank's part of the batch's loss; the parts add up over the ranks.
     """
     optimizer.zero_grad(set_to_none=True)
-    loss = _loss(model, share, weight_K, cfg)
+    loss = share.loss(model, weight_K, cfg)
     scaled = scaler.scale(loss * num_ranks)  # DDP divides the sum of the gradients by the number of ranks
     torch.autograd.backward(scaled)
     scaler.step(optimizer)
@@ -95,7 +102,7 @@ def evaluate(
     return tuple(torch.cat([part.to(device) for part in parts]).cpu().numpy() for parts in (probability, losses))  # type: ignore[return-value]
 
 
-def warm_up(model: nn.Module, share: Share, weight_K: Tensor, cfg: TrainConfig) -> torch.dtype:
+def warm_up(model: nn.Module, share: Share | Bags, weight_K: Tensor, cfg: TrainConfig) -> torch.dtype:
     """A step that leaves no trace, for all that is settled by the first: kernels, memory, the order of DDP's sums.
 
     Without it a resumed training would add up the ranks' gradients in another order than one left alone.
@@ -103,19 +110,14 @@ def warm_up(model: nn.Module, share: Share, weight_K: Tensor, cfg: TrainConfig) 
     Returns: the type that the network was computed in.
     """
     found: list[torch.dtype] = []
-    inner = next(module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear))
+    layers = (nn.Conv2d, nn.Linear, lesions.MemberLinear)
+    inner = next(module for module in model.modules() if isinstance(module, layers))
     hook = inner.register_forward_hook(lambda module, inputs, output: found.append(output.dtype))
-    loss = _loss(model, share, weight_K, cfg)
+    loss = share.loss(model, weight_K, cfg)
     hook.remove()
     torch.autograd.backward(loss)
     model.zero_grad(set_to_none=True)
     return found[0]
-
-
-def _loss(model: nn.Module, share: Share, weight_K: Tensor, cfg: TrainConfig) -> Tensor:
-    """This rank's part of the class-weighted cross-entropy."""
-    logits_UK = _logits(model, share.hu_NHW, share.keep_UF, share.count_U, cfg)
-    return functional.cross_entropy(logits_UK, share.label_U, weight_K, reduction="sum") / share.weight_sum
 
 
 def _logits(
@@ -123,6 +125,6 @@ def _logits(
 ) -> Tensor:
     """The network in its precision, its logits in float32."""
     x_NCHW = augment.window(hu_NHW, *cfg.window_hu)
-    with torch.autocast(x_NCHW.device.type, DTYPES[cfg.precision], enabled=cfg.precision != "fp32"):
+    with networks.autocast(x_NCHW.device, cfg.precision):
         logits_UK = networks.logits(model, x_NCHW, keep_UF, count_U)
     return logits_UK.float()

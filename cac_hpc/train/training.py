@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cac_hpc.calcium import candidates
 from cac_hpc.dataset import splits
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE, Stopped
@@ -29,11 +30,14 @@ from cac_hpc.train import (
     distributed,
     fencing,
     hardware,
+    lesions,
     models,
     networks,
     occlusion,
+    ordinal,
     passes,
     predictions,
+    scores,
     starting,
     steps,
 )
@@ -150,7 +154,7 @@ def _validate(attempt: Attempt) -> dict[str, Any]:
         "epoch": epoch,
         "train_loss": float(np.array(state.losses)[finite].mean()),
         "val_loss": val_loss,
-        "val_accuracy": float((probability.argmax(axis=1) == attempt.data.units.label[attempt.data.val]).mean()),
+        "val_accuracy": passes.accuracy(attempt.data, attempt.data.val, probability),
         "learning_rate": state.optimizer.param_groups[0]["lr"],
         "skipped_steps": int((~finite).sum()),
     }
@@ -186,25 +190,54 @@ def test_and_publish(attempt: Attempt, seconds: float) -> None:
     if cfg.train.evaluate == "best":
         state.model.load_state_dict(state.best)
     probability, _ = passes.evaluate(attempt, attempt.data.test, "testing")
+    scale = _scale(attempt) if attempt.data.bags else None
     views = _views(attempt)
     if not attempt.world.is_main:
         return
     attempt.heart.moved("publishing")
     weights = {name: tensor.cpu() for name, tensor in state.model.state_dict().items()}
     check = attempt.fence.check
-    checkpoint.save(files.model, {"belongs_to": attempt.belongs_to, "weights": weights, "epoch": tested}, check)
+    about = {"belongs_to": attempt.belongs_to, "weights": weights, "epoch": tested}
+    if scale is not None:
+        about |= {"features": list(candidates.NAMES), "candidates": candidates.VERSION, "calibration_scale": scale}
+    checkpoint.save(files.model, about, check)
     write_rows(attempt)
-    content = _table(attempt, attempt.data.test, probability)
+    tables = _tables(attempt, probability, scale)
+    content = tables.pop("predictions.csv")
+    for path, table in {files.root / name: table for name, table in tables.items()}.items():
+        paths.write_bytes(path, table, check)
     for name, view in views.items():
         paths.write_bytes(files.view(name), view, check)
-    paths.write_json(files.metrics, _facts(attempt, tested, seconds, content, views), check)
+    facts = _facts(attempt, tested, seconds, content, views)
+    if scale is not None:
+        facts["tables_sha256"] = {name: digests.bytes_sha256(table) for name, table in tables.items()}
+        facts["calibration"] = {"method": ordinal.METHOD, "scale": scale}
+    paths.write_json(files.metrics, facts, check)
     paths.write_bytes(files.predictions, content, check)
     files.stop.unlink(missing_ok=True)  # too late: there is nothing left to stop
+
+
+def _scale(attempt: Attempt) -> float:
+    """The scale of the errors of the weights at work, from the validation studies."""
+    data = attempt.data
+    assert data.bags is not None
+    probability, _ = passes.evaluate(attempt, data.val, "testing")
+    score_U = data.bags.scores(lesions.counted(probability), data.val)
+    return ordinal.fit_scale(score_U, data.units.label[data.val], data.bags.edges)
+
+
+def _tables(attempt: Attempt, probability: np.ndarray, scale: float | None) -> dict[str, bytes]:
+    """The files of what is predicted of the test units, by name."""
+    data = attempt.data
+    if data.bags and scale is not None:
+        return scores.tables(data.bags, data.test, attempt.fold, probability, scale)
+    return {"predictions.csv": _table(attempt, data.test, probability)}
 
 
 def _facts(attempt: Attempt, tested: int, seconds: float, content: bytes, views: Mapping[str, bytes]) -> dict[str, Any]:
     """metrics.json: whose the predictions are, what they were made with, and what tells that they are unchanged."""
     state, cfg, data = attempt.state, attempt.cfg, attempt.data
+    spec = models.chosen(cfg)
     return {
         "fold": attempt.fold,
         "attempt": attempt.fence.number,
@@ -224,8 +257,8 @@ def _facts(attempt: Attempt, tested: int, seconds: float, content: bytes, views:
         "shuffle_window": cfg.train.shuffle_window,
         "seconds": seconds,
         "parameters": networks.num_parameters(state.model),
-        "layers": networks.layers(state.model, data.units.kind, cfg.pack.size, cfg.model.dropout),
-        "flops_per_slice": models.chosen(cfg).flops(cfg.model, cfg.pack.size, len(cfg.labels.names)),
+        "layers": networks.layers(state.model, spec.unit, cfg.pack.size, cfg.model.dropout, spec.row),
+        "flops_per_slice": spec.flops(cfg.model, cfg.pack.size, len(cfg.labels.names)),
         "train_slices": data.num_slices(data.train),
         "val_slices": data.num_slices(data.val),
         "test_slices": data.num_slices(data.test),
@@ -236,6 +269,8 @@ def _facts(attempt: Attempt, tested: int, seconds: float, content: bytes, views:
 def _views(attempt: Attempt) -> dict[str, bytes]:
     """What is predicted where a part of each slice is blank, of the test slices of studies whose heart was found."""
     data = attempt.data
+    if data.bags:
+        return {}
     rows = data.units.rows(data.test)
     seen = data.units.of_rows(rows[data.box_N4[rows].any(axis=1)])
     return {
@@ -252,7 +287,7 @@ def _table(attempt: Attempt, unit_U: np.ndarray, probability_UK: np.ndarray) -> 
     """
     table, rows = attempt.data.loaded.table, attempt.data.units.rows(unit_U)
     probability = np.repeat(probability_UK, attempt.data.units.counts(unit_U), axis=0)
-    return predictions.to_csv(table.study[rows], table.slice[rows], attempt.fold, table.label[rows], probability)
+    return predictions.to_csv(table.study[rows], table.number[rows], attempt.fold, table.label[rows], probability)
 
 
 def write_rows(attempt: Attempt) -> None:

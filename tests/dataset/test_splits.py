@@ -15,7 +15,7 @@ from cac_hpc.dataset.splits import (
     write_splits,
 )
 from cac_hpc.run.config import InputError, SplitConfig
-from cac_hpc.train.slices import SliceTable
+from cac_hpc.train.slices import RowTable
 
 STUDY = dict(zip(range(6), (12, 7, 11, 12, 11, 15), strict=True))  # patients per category
 
@@ -222,7 +222,7 @@ def test_folds_by_patient_are_written_as_ever(tmp_path):
 
 def test_a_part_of_slices_gives_these_rows_alone_in_the_order_of_study_and_slice():
     study, at = np.array(["b", "b", "a", "a", "c"]), np.array([1, 0, 0, 1, 0])
-    table = SliceTable(study, at, np.zeros(5, np.int64))
+    table = RowTable(study, at, np.zeros(5, np.int64))
     assert table.rows({"b": (0, 1), "a": (1,)}).tolist() == [3, 1, 0]
     assert table.rows(("b", "a")).tolist() == [2, 3, 1, 0]
     assert table.rows({}).tolist() == []

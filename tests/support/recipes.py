@@ -60,14 +60,14 @@ def series_check(folder: Path, scans: Path, packed: Path) -> None:
 
 def network(folder: Path, scans: Path, packed: Path) -> None:
     """A fold is trained and tested with the network."""
-    facts, predictions = _trained(folder, scans, packed, model={"name": "row_means"})
+    facts, predictions = _trained(folder, scans, packed, model={"kind": "row_means"})
     assert facts["parameters"] == (SIZE + 1) * 6
     assert len(predictions) == 6 * NUM_SLICES
 
 
 def patient_level_model(folder: Path, scans: Path, packed: Path) -> None:
     """A fold is trained and tested with the model; all slices of a study have its probabilities."""
-    facts, predictions = _trained(folder, scans, packed, model={"name": "study_mean"})
+    facts, predictions = _trained(folder, scans, packed, model={"kind": "study_mean"})
     assert facts["parameters"] == 10 * 8 + (8 + 1) * 6
     probabilities = predictions.filter(regex=r"^p\d").groupby(predictions["study"])
     assert len(probabilities) == 6

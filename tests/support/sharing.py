@@ -35,7 +35,7 @@ def look(loaded: residency.Loaded) -> dict[str, object]:
         "kind": loaded.kind,
         "inodes": sorted(set(re.findall(r"(\d+) +/memfd:cac_hpc", maps))),
         "studies": loaded.table.study.tolist(),
-        "images": [digests.of_bytes(hu_NHW.numpy().data).hex() for hu_NHW in loaded.images.batches([rows, rows[::7]])],
+        "images": [digests.of_bytes(hu_NHW.numpy().data).hex() for hu_NHW in loaded.rows.batches([rows, rows[::7]])],
     }
 
 

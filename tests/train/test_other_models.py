@@ -16,7 +16,7 @@ from cac_hpc.run import config, settings
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import models, networks, passes, slices, training
-from cac_hpc.train.slices import SliceTable
+from cac_hpc.train.slices import RowTable
 from tests.support.models import OTHERS
 from tests.support.runs import NUM_SLICES, REPO, SIZE, SUPPORT, prepare, torchrun
 
@@ -31,7 +31,7 @@ def with_others(monkeypatch):
 
 def sealed_run(folder, scans, packed, name, ranks=1, **train):
     run = prepare(
-        folder, scans, data={"packed_dir": str(packed)}, model={"name": name}, train=BATCHES | train,
+        folder, scans, data={"packed_dir": str(packed)}, model={"kind": name}, train=BATCHES | train,
         cluster={"ranks_per_node": ranks},
     )  # fmt: skip
     sealing.seal(run)
@@ -115,9 +115,9 @@ def test_two_ranks_take_the_same_steps_with_studies(tmp_path, scans, packed):
 
 def test_a_name_that_is_in_no_table_is_refused_before_anything_is_written(tmp_path, scans):
     for section, key, choices in (
-        ("model", "name", "brightness or slice_cnn or study_mean"),
-        ("train", "optimizer", "adam"),
-        ("train", "schedule", "plateau"),
+        ("model", "kind", "brightness or lesions or slices or study_mean"),
+        ("train", "optimizer", "adam or adamw"),
+        ("train", "schedule", "one_cycle or plateau"),
     ):
         with pytest.raises(InputError, match=rf"{section}\.{key} is 'resnet', but must be {choices}$"):
             prepare(tmp_path, scans, **{section: {key: "resnet"}})
@@ -125,14 +125,14 @@ def test_a_name_that_is_in_no_table_is_refused_before_anything_is_written(tmp_pa
 
 
 def test_slices_of_one_study_are_not_divided_where_studies_are_predicted(tmp_path, scans):
-    cfg = settings.load(RunPaths(prepare(tmp_path, scans, model={"name": "study_mean"})).config)
+    cfg = settings.load(RunPaths(prepare(tmp_path, scans, model={"kind": "study_mean"})).config)
     split = config.SplitConfig(unit="slice", contrast_to="elsewhere")
-    with pytest.raises(InputError, match=r"split\.unit is .slice., but must be patient, as model\.name study_mean"):
+    with pytest.raises(InputError, match=r"split\.unit is .slice., but must be patient, as model\.kind study_mean"):
         models.chosen(config.dataclasses.replace(cfg, split=split))
 
 
 def test_units_of_a_table_worked_by_hand():
-    table = SliceTable(np.array(["b", "b", "a", "b", "a"]), np.array([1, 0, 1, 2, 0]), np.array([5, 5, 3, 5, 3]))
+    table = RowTable(np.array(["b", "b", "a", "b", "a"]), np.array([1, 0, 1, 2, 0]), np.array([5, 5, 3, 5, 3]))
     found = slices.units(table, "study")
     assert (found.study.tolist(), found.label.tolist()) == (["a", "b"], [3, 5])
     assert found.rows(np.array([1, 0])).tolist() == [1, 0, 3, 4, 2]
@@ -145,6 +145,6 @@ def test_units_of_a_table_worked_by_hand():
 
 
 def test_settings_that_older_runs_lack_are_written_only_where_they_are_not_the_default():
-    assert "name" not in config.plain(config.ModelConfig())
-    assert config.plain(config.ModelConfig(name="study_mean"))["name"] == "study_mean"
+    assert "kind" not in config.plain(config.ModelConfig())
+    assert config.plain(config.ModelConfig(kind="study_mean"))["kind"] == "study_mean"
     assert not {"optimizer", "schedule"} & set(config.plain(config.TrainConfig(epochs=1)))

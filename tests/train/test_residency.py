@@ -75,7 +75,7 @@ def test_slices_are_the_same_wherever_they_are_kept(sealed, kind):
     assert loaded.table.label.tolist() == [CATEGORY[name] for name in study]
     order = np.random.default_rng(0).permutation(len(images))
     for rows in ([order[:0]], [], [order[:0], order[:1], order[5:5], order[1:60]], list(slices.split(order, 7))):
-        found = [hu_NHW.numpy().copy() for hu_NHW in loaded.images.batches(rows)]
+        found = [hu_NHW.numpy().copy() for hu_NHW in loaded.rows.batches(rows)]
         assert [len(batch) for batch in found] == [len(part) for part in rows]
         assert all(np.array_equal(images[part], batch) for part, batch in zip(rows, found, strict=True))
 
@@ -143,7 +143,7 @@ def test_damage_after_the_start_is_found_when_the_slice_is_read(tmp_path, sealed
     at = content.index(images[2 * 3 * NUM_SLICES + 5].tobytes())
     shard.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
     with pytest.raises(InputError, match=r"shard-00002\.h5: row 5 is not as it was packed.* --shard 2"):
-        list(loaded.images.batches(list(slices.split(np.arange(len(images)), 8))))
+        list(loaded.rows.batches(list(slices.split(np.arange(len(images)), 8))))
 
 
 ROOM = Room(slices=10 * GIB, ranks=2, host=Limit(12 * GIB, "cluster.fold.mem_gb"), gpu=None)
