@@ -16,7 +16,8 @@ from cac_hpc.run.paths import DatasetPaths, FoldPaths
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import Audit, Damaged, Json, Training
 from cac_hpc.train import fencing
-from cac_hpc.train.predictions import Predictions, Scores
+from cac_hpc.train.predictions import Predictions
+from cac_hpc.train.scores import Scores
 
 NAMED = 5  # studies that a message names
 SAME_LABELS = "the folds were made from the labels that the dataset was sealed with"
@@ -89,8 +90,8 @@ def check_result(files: FoldPaths, fold: int, splits_sha256: str, scored: bool =
         if facts.get(key) != value:
             raise ValueError(f"{files.predictions}: {meaning} (metrics.json, {key})")
     for path in (files.scores, files.lesions) if scored else ():
-        if not path.is_file() or digests.file_sha256(path) != facts.get(f"{path.stem}_sha256"):
-            raise ValueError(f"{path}: not there, or not as it was written (metrics.json, {path.stem}_sha256)")
+        if not path.is_file() or digests.file_sha256(path) != facts.get("tables_sha256", {}).get(path.name):
+            raise ValueError(f"{path}: not there, or not as it was written (metrics.json, tables_sha256)")
     try:
         results.from_json(facts, Training)
     except Damaged as error:
@@ -151,20 +152,20 @@ def check_scores(scores: Scores, lesions: pd.DataFrame, fold: Fold, studies: pd.
         studies: indexed by study.
     Raises: ValueError naming the study.
     """
-    if sorted(scores.studies.tolist()) != sorted(fold.test):
+    if sorted(scores.study.tolist()) != sorted(fold.test):
         raise ValueError("scores.csv and splits.json do not name the same test studies, each once")
-    category = studies.loc[scores.studies, "category"].to_numpy(int)
+    category = studies.loc[scores.study, "category"].to_numpy(int)
     if (wrong := category != scores.label).any():
         row = int(wrong.argmax())
-        name = str(scores.studies[row])
+        name = str(scores.study[row])
         raise ValueError(f"study {name!r}: label {scores.label[row]} in scores.csv, the dataset says {category[row]}")
     if foreign := sorted(set(lesions["study"]) - set(fold.test)):
         raise ValueError(f"lesions.csv names studies that the fold did not test: {list(map(str, foreign[:NAMED]))}")
     counted = lesions[lesions["counted"].astype(int) == 1].groupby("study")["agatston"].sum()
-    total = counted.reindex(scores.studies, fill_value=0.0).to_numpy(float)
+    total = counted.reindex(scores.study, fill_value=0.0).to_numpy(float)
     if (wrong := ~np.isclose(total, scores.score, rtol=1e-3, atol=0.01)).any():
         row = int(wrong.argmax())
         raise ValueError(
-            f"study {str(scores.studies[row])!r}: score {scores.score[row]:g} in scores.csv, what counted in "
+            f"study {str(scores.study[row])!r}: score {scores.score[row]:g} in scores.csv, what counted in "
             f"lesions.csv adds up to {total[row]:g}"
         )

@@ -64,9 +64,9 @@ def _shown(inputs: Inputs, units: Units, row: int, wrong: bool, table: pd.DataFr
     owners = inputs.studies.set_index("study").loc[sorted(outcome.studies)]["patient"]
     patient = str(np.unique(owners.to_numpy(str))[units.patient[row]])
     scores = outcome.scores[fold]
-    own = np.flatnonzero(owners.loc[scores.studies].to_numpy(str) == patient)
-    at = min(own, key=lambda number: (-scores.score[number], scores.studies[number]))
-    study = str(scores.studies[at])
+    own = np.flatnonzero(owners.loc[scores.study].to_numpy(str) == patient)
+    at = min(own, key=lambda number: (-scores.score[number], scores.study[number]))
+    study = str(scores.study[at])
     mine = table[(table["study"] == study) & (table["fold"] == fold)] if len(table) else table
     lesions = [_lesion(one) for one in mine.to_dict("records")]
     rejected = sorted((one for one in lesions if not one.counted), key=lambda one: (-one.agatston, one.candidate))

@@ -14,7 +14,8 @@ from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.results import Json
 from cac_hpc.statistics.units import scored_patients, slice_units
 from cac_hpc.train.occlusion import restrict
-from cac_hpc.train.predictions import Predictions, Scores, restrict_scores
+from cac_hpc.train.predictions import Predictions
+from cac_hpc.train.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Outcome:
         kept = {fold: one for fold, one in kept.items() if len(one.study)}
         if self.scores is None:
             return Outcome(kept)
-        return Outcome(kept, {fold: restrict_scores(self.scores[fold], studies) for fold in kept})
+        return Outcome(kept, {fold: _restrict(self.scores[fold], studies) for fold in kept})
 
     def tested(self, studies: pd.DataFrame, edges: Sequence[float], cfg: ReportConfig) -> list[Tested]:
         """The levels of evaluation.
@@ -51,6 +52,12 @@ class Outcome:
     def patient_scores(self, studies: pd.DataFrame, edges: Sequence[float]) -> np.ndarray | None:
         """The predicted score of each patient, (N,) in the order of the patient level; None if there is none."""
         return None if self.scores is None else scored_patients(self.scores, studies, edges)[1]
+
+
+def _restrict(one: Scores, studies: set[str]) -> Scores:
+    """The scores of these studies alone."""
+    kept = np.isin(one.study, list(studies))
+    return Scores(*(value[kept] for value in (one.study, one.label, one.score, one.control, one.probability)))
 
 
 def predicts_scores(settings: Json) -> bool:

@@ -18,7 +18,7 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.results import FORMAT_VERSION, CategoryRange, Report
-from cac_hpc.train import predictions
+from cac_hpc.train import predictions, scores
 
 NAMED = 5  # studies that a message names
 ARCHIVED = (
@@ -117,15 +117,15 @@ def _read(root: Path, name: str) -> Finished:
 
 def _read_outcome(run: RunPaths, report: Report, again: str) -> Outcome:
     """What the report was made from, by fold."""
-    found, scores, num_categories = {}, {}, len(report.categories)
+    found, of_studies, num_categories = {}, {}, len(report.categories)
     for facts in report.training:
         fold, files = int(facts["fold"]), run.fold(int(facts["fold"]))
         _check_kept(files.predictions, facts.get("predictions_sha256"), again)
         found[fold] = predictions.read_predictions(files.predictions, fold, num_categories)
         if predicts_scores(report.settings):
-            _check_kept(files.scores, facts.get("scores_sha256"), again)
-            scores[fold] = predictions.read_scores(files.scores, fold, num_categories)
-    return Outcome(found, scores if predicts_scores(report.settings) else None)
+            _check_kept(files.scores, facts.get("tables_sha256", {}).get(files.scores.name), again)
+            of_studies[fold] = scores.read_scores(files.scores, fold, num_categories)
+    return Outcome(found, of_studies if predicts_scores(report.settings) else None)
 
 
 def _check_kept(path: Path, sha256: object, again: str) -> None:

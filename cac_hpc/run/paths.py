@@ -45,16 +45,6 @@ class FoldPaths:
     def predictions(self) -> Path:
         return self.root / "predictions.csv"
 
-    @property
-    def scores(self) -> Path:
-        """Predicted scores of studies, of a model that predicts any."""
-        return self.root / "scores.csv"
-
-    @property
-    def lesions(self) -> Path:
-        """Every candidate of these studies, and whether it counted."""
-        return self.root / "lesions.csv"
-
     def view(self, name: str) -> Path:
         """Predictions of the same slices where a part of each is blank."""
         return self.root / f"predictions_{name}.csv"

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import labels
-from cac_hpc.train.predictions import Predictions, Scores
+from cac_hpc.train.predictions import Predictions
+from cac_hpc.train.scores import Scores
 
 _EMPTY = pd.DataFrame(columns=["fold", "study", "label", "read", "row"])
 Rule = Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # probability_NK, unit_N, num_units -> probability_UK
@@ -135,7 +136,7 @@ def scored_patients(
 
 def _of_fold(fold: int, one: Scores) -> pd.DataFrame:
     rows = range(len(one.label))
-    return pd.DataFrame({"fold": fold, "study": one.studies, "label": one.label, "read": one.score, "row": rows})
+    return pd.DataFrame({"fold": fold, "study": one.study, "label": one.label, "read": one.score, "row": rows})
 
 
 def pooling_rules(top_k: int) -> dict[str, Rule]:
