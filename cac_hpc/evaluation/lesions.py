@@ -14,7 +14,7 @@ from cac_hpc.statistics.results import Absent, Lesion, ShownLesions, ShownPatien
 from cac_hpc.statistics.units import Units
 
 WORST, SAMPLES = 6, 1  # patients that are most wrong, and of each category
-REJECTED = 12  # of a study, with the highest score
+REJECTED = 12  # of a study
 PICKED = (
     f"the {WORST} patients that are most wrong (most categories off, then highest probability of the wrong one), and "
     f"{SAMPLES} more of each category, drawn by the report's seed"
@@ -69,7 +69,7 @@ def _shown(inputs: Inputs, units: Units, row: int, wrong: bool, table: pd.DataFr
     study = str(scores.study[at])
     mine = table[(table["study"] == study) & (table["fold"] == fold)] if len(table) else table
     lesions = [_lesion(one) for one in mine.to_dict("records")]
-    rejected = sorted((one for one in lesions if not one.counted), key=lambda one: (-one.agatston, one.candidate))
+    rejected = sorted((one for one in lesions if not one.counted), key=lambda one: (-near(one), -one.agatston))
     shown = [one for one in lesions if one.counted] + rejected[:REJECTED]
     return ShownPatient(
         patient=patient,
@@ -86,6 +86,11 @@ def _shown(inputs: Inputs, units: Units, row: int, wrong: bool, table: pd.DataFr
         rejected=len(rejected),
         rejected_agatston=float(sum(one.agatston for one in rejected)),
     )
+
+
+def near(one: Lesion) -> float:
+    """How near a rejected candidate came to the score: its own times p, or times its share in the heart's region."""
+    return one.agatston * max(one.probability, one.region_share)
 
 
 def _lesion(row: Mapping[Any, Any]) -> Lesion:

@@ -28,11 +28,7 @@ NO_CONTROL = "the dataset was packed without pack.candidates, so that there is n
 NOTHING = "no fold has been tested"
 NO_HEART = "in no patient that was tested was the heart found in all studies"
 LARGEST, RULE, CONTROL, MODEL, RUN = "largest", "rule", "control", "model", "run"
-NAMES = {
-    LARGEST: "always the largest category",
-    RULE: "Agatston rule in the heart's region",
-    CONTROL: "untrained control: whole candidates in the region",
-}
+NAMES = {LARGEST: "largest category", RULE: "Agatston rule", CONTROL: "untrained control"}
 SCORED = {RULE: ("agatston_score", "agatston_slices"), CONTROL: ("agatston_control", "control_slices")}
 
 
@@ -139,7 +135,7 @@ def _said(
     elif other:
         absent.append(other.note)
     own = "trained lesion model" if outcome.scores is not None else "trained slice network"
-    said[MODEL] = replace(said[MODEL], name=f"{own} of this run")
+    said[MODEL] = replace(said[MODEL], name=own)
     return said, absent
 
 

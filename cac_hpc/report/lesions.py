@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 from scipy import ndimage
 
-from cac_hpc.calcium.candidates import Candidates
+from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.calcium.views import PROJECTION, Views
 from cac_hpc.dataset import shards
 from cac_hpc.machine import workers
@@ -29,10 +29,12 @@ from cac_hpc.statistics.results import Report, ShownLesions, ShownPatient
 
 PATIENCE_S = 600.0  # for one shard
 GAP = 2.5  # pixels of a view between calcium and its outline
-MOST_COUNTED, MOST_SLICES = 3, 5  # slices of a patient that are shown, those with most of what counted first
+MOST_COUNTED, MOST_SLICES, FEWEST_SLICES = 3, 5, 2  # slices of a patient that are shown, see `chosen`
+NEAR = 0.01  # p, or share in the heart's region, from which on a rejected candidate has a label
+REGION_SHARE = NAMES.index("region_share")
 COUNTED, REJECTED = "#ffb000", "#6cc7ff"  # of outlines, on grey
-TEXT = 8.0  # height of letters in pixels of a view
-Label = tuple[float, float, float]  # x and y of where it begins, and how wide it is
+TEXT = 9.0  # height of letters in pixels of a view
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 LEGEND = {True: "counted (solid outline)", False: "rejected (dashed outline)"}
 
 
@@ -71,12 +73,16 @@ def panels(views: Views, found: Candidates, verdicts: Mapping[int, Verdict]) -> 
     Args:
         views: of a study. found: its candidates. verdicts: by their numbers, from 1.
     """
-    score_L = found.agatston_L.astype(float)
-    counted_L = np.array([verdicts[number + 1].counted for number in found.candidate_L.tolist()], bool)
+    share_C = found.feature_CF[:, REGION_SHARE].astype(float)
+    counted_C = np.array([verdicts[number].counted for number in range(1, len(found) + 1)], bool)
+    near_C = np.maximum(share_C, [verdicts[number].probability for number in range(1, len(found) + 1)])
     num_slices = 1 + max(found.slice_L.max(initial=0), views.slice_N.max(initial=0))
-    counted_Z, rejected_Z = (np.bincount(found.slice_L, score_L * kept, num_slices) for kept in (counted_L, ~counted_L))
+    counted_Z, near_Z, rejected_Z = (
+        np.bincount(found.slice_L, found.agatston_L * weight_C[found.candidate_L], num_slices)
+        for weight_C in (counted_C.astype(float), ~counted_C * near_C, (~counted_C).astype(float))
+    )
     made = []
-    for index in chosen(views.slice_N, counted_Z, rejected_Z):
+    for index in chosen(views.slice_N, counted_Z, near_Z, rejected_Z):
         number = int(views.slice_N[index])
         name, text = "projection", f"projection of all slices: counted {wording.short(counted_Z.sum())}"
         if number != PROJECTION:
@@ -85,15 +91,19 @@ def panels(views: Views, found: Candidates, verdicts: Mapping[int, Verdict]) -> 
     return made
 
 
-def chosen(slice_N: np.ndarray, counted_Z: np.ndarray, rejected_Z: np.ndarray) -> list[int]:
-    """The views that are shown, as indices in ascending order, the projection first."""
-    slices = [index for index, number in enumerate(slice_N.tolist()) if number != PROJECTION]
-    by_counted = sorted(slices, key=lambda index: (-counted_Z[slice_N[index]], -rejected_Z[slice_N[index]], index))
-    most = [index for index in by_counted[:MOST_COUNTED] if counted_Z[slice_N[index]] > 0]
-    by_rejected = sorted(set(slices) - set(most), key=lambda index: (-rejected_Z[slice_N[index]], index))
-    shown = most + [index for index in by_rejected if (counted_Z + rejected_Z)[slice_N[index]] > 0]
-    projection = [index for index, number in enumerate(slice_N.tolist()) if number == PROJECTION]
-    return projection + sorted(shown[:MOST_SLICES])
+def chosen(slice_N: np.ndarray, counted_Z: np.ndarray, near_Z: np.ndarray, rejected_Z: np.ndarray) -> list[int]:
+    """The views that are shown, as indices in ascending order, the projection first.
+
+    Of slices those MOST_COUNTED on which most counted, then those on which the rejected came nearest to it, then, while
+    these are fewer than FEWEST_SLICES, those on which most was rejected; MOST_SLICES at most.
+    """
+    left = [index for index, number in enumerate(slice_N.tolist()) if number != PROJECTION]
+    shown: list[int] = []
+    for score_Z, most in ((counted_Z, MOST_COUNTED), (near_Z, MOST_SLICES), (rejected_Z, FEWEST_SLICES)):
+        order = sorted(left, key=lambda index: (-score_Z[slice_N[index]], index))
+        shown += [index for index in order if score_Z[slice_N[index]] >= 0.5][: max(0, most - len(shown))]
+        left = [index for index in left if index not in shown]
+    return [*np.flatnonzero(slice_N == PROJECTION).tolist(), *sorted(shown)]
 
 
 def _outlines(views: Views, number: int, found: Candidates, verdicts: Mapping[int, Verdict]) -> list[Outline]:
@@ -101,7 +111,7 @@ def _outlines(views: Views, number: int, found: Candidates, verdicts: Mapping[in
     top, bottom, left, right = views.box
     size = views.image_NSS.shape[1]
     scale = np.array([size / (right - left), size / (bottom - top)])
-    placed: list[Label] = []
+    taken: list[Box] = []
     made = []
     order = sorted(range(len(found)), key=lambda one: (verdicts[one + 1].counted, verdicts[one + 1].listed))
     for index in reversed(order):  # labels of what counted are placed first
@@ -110,39 +120,41 @@ def _outlines(views: Views, number: int, found: Candidates, verdicts: Mapping[in
         inside = ((place_V2 >= (top, left)) & (place_V2 < (bottom, right))).all(axis=1)
         if inside.any():
             lines = [line * scale for line in _around(place_V2[inside] - (top, left), GAP / scale.mean())]
-            label = _label(index + 1, verdicts[index + 1], float(found.agatston_C[index]), number == PROJECTION)
-            at = _place(np.concatenate(lines), label, size, placed)
+            label = _label(index, found, verdicts[index + 1], number == PROJECTION)
+            at = _place(np.concatenate(lines), label, size, taken)
             made.append(Outline(verdicts[index + 1].counted, lines, label, at))
     return made[::-1]
 
 
-def _label(number: int, verdict: Verdict, agatston: float, short: bool) -> str:
-    if not verdict.listed:
+def _label(index: int, found: Candidates, verdict: Verdict, short: bool) -> str:
+    near = max(verdict.probability, float(found.feature_CF[index, REGION_SHARE]))
+    if not verdict.listed or not (verdict.counted or near >= NEAR):
         return ""
     if short:
-        return f"{number}"
-    score = f" {wording.short(agatston)}," if verdict.counted else ""
-    return f"{number}:{score} p {verdict.probability:.2f}"
+        return f"{index + 1}"
+    score = f" {wording.short(float(found.agatston_C[index]))}," if verdict.counted else ""
+    return f"{index + 1}:{score} p {verdict.probability:.2f}"
 
 
-def _place(
-    corner_P2: np.ndarray, label: str, size: int, placed: list[tuple[float, float, float]]
-) -> tuple[float, float]:
-    """Where a label begins: right of the outline, left, above or below, the first place without another label."""
-    width = 0.55 * TEXT * len(label)
-    (left, top), (right, bottom) = corner_P2.min(axis=0), corner_P2.max(axis=0)
+def _place(corner_P2: np.ndarray, label: str, size: int, taken: list[Box]) -> tuple[float, float]:
+    """Where a label begins: right of the outline, left, above or below, the first place that nothing else takes."""
+    width = 0.56 * TEXT * len(label)
+    (left, top), (right, bottom) = corner_P2.min(axis=0).tolist(), corner_P2.max(axis=0).tolist()
+    taken.append((left, top, right, bottom))
     middle = (top + bottom + 0.7 * TEXT) / 2
     places = [(right + 2, middle), (left - 2 - width, middle), (left, top - 2), (left, bottom + TEXT)]
-    places += [(right + 2, middle + shift * TEXT) for shift in (-1.1, 1.1, -2.2, 2.2, -3.3, 3.3)]
+    places += [(x, middle + shift * TEXT) for shift in (-1.1, 1.1, -2.2, 2.2) for x in (right + 2, left - 2 - width)]
     places = [(min(max(x, 1.0), size - width - 1), min(max(y, TEXT), size - TEXT - 3)) for x, y in places]
-    free = [
-        (x, y) for x, y in places
-        if all(abs(y - one[1]) >= TEXT or x + width <= one[0] or x >= one[0] + one[2] for one in placed)
-    ]  # fmt: skip
+    boxes = [(x, y - 0.8 * TEXT, x + width, y + 0.2 * TEXT) for x, y in places]
+    free = [place for place, box in zip(places, boxes, strict=True) if not any(_overlap(box, one) for one in taken)]
     x, y = (free or places)[0]
     if label:
-        placed.append((x, y, width))
-    return float(x), float(y)
+        taken.append((x, y - 0.8 * TEXT, x + width, y + 0.2 * TEXT))
+    return x, y
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _around(place_V2: np.ndarray, gap: float) -> Iterator[np.ndarray]:

@@ -15,7 +15,7 @@ def page(report: Report) -> str:
     report = _escaped(report)
     parts = [f"# {wording.title(report)}"]
     parts += [f"**{line}**" for line in [report.banner] if line]
-    parts += [wording.verdict(report), *(f"**{line}**" for line in wording.inflation(report))]
+    parts += [wording.verdict(report), *wording.trusted(report), *(f"**{line}**" for line in wording.inflation(report))]
     parts += [table(rows.INFLATION, found)] if (found := rows.inflation(report)) else []
     parts += [*wording.missing_lines(report), wording.cohort(report), *wording.crop(report.cohort.intake)]
     if report.lesions is not None:

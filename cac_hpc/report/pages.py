@@ -17,7 +17,16 @@ import markupsafe
 from cac_hpc.report import lesions, pictures, rows, wording
 from cac_hpc.report.circumstances import MEDIANS, Circumstances
 from cac_hpc.run import logs, paths
-from cac_hpc.statistics.results import CategoryRange, Example, Figure, Report, ShownLesions, ShownPatient, Training
+from cac_hpc.statistics.results import (
+    CategoryRange,
+    Example,
+    Figure,
+    Readers,
+    Report,
+    ShownLesions,
+    ShownPatient,
+    Training,
+)
 
 HERE = Path(__file__).parent
 KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
@@ -118,14 +127,27 @@ def _cards(report: Report) -> list[tuple[str, Figure, str]]:
     """The figures that are looked at first, those of patients before those of slices, and what to hold them against."""
     cards = []
     for level, results in ((level, report.levels[level]) for level in ("patient", "slice")):
-        if results.pooled.n:
+        if results.pooled.n and not (level == "slice" and wording.of_lesions(report)):
             figures = results.pooled.figures
             majority = wording.number(figures["majority_accuracy"].value)
             against = f"always guessing the largest category: {majority}"
             cards.append((f"accuracy, {level} level", figures["accuracy"], against))
             against = f"agreement by chance: 0; {wording.counted(level, results)}"
             cards.append((f"quadratic kappa, {level} level", figures["kappa_quadratic"], against))
-    return cards
+    return cards + (_score_cards(report.readers) if isinstance(report.readers, Readers) else [])
+
+
+def _score_cards(found: Readers) -> list[tuple[str, Figure, str]]:
+    """How near the model's scores are to the reported ones, if it has any."""
+    scores = next(reader for reader in found.readers if reader.compared is None).scores
+    if scores is None:
+        return []
+    rule = next((one.scores for one in found.readers if one.key == "rule" and one.scores), scores)
+    return [
+        ("ICC of log(1 + score)", scores.log_icc, f"Agatston rule: {wording.number(rule.log_icc.value, 3)}"),
+        ("mean difference of log(1 + score), its size", scores.log_mean_absolute,
+         f"Agatston rule: {wording.number(rule.log_mean_absolute.value, 3)}"),
+    ]  # fmt: skip
 
 
 def _together(training: Sequence[Training], name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cac_hpc.report import wording
-from cac_hpc.report.wording import difference, number, with_interval
+from cac_hpc.report.wording import brief, difference, number, with_interval
 from cac_hpc.statistics.results import Comparison, Level, Matrix, Occlusion, Reader, Readers, Report, ShownPatient
 
 CONFUSIONS = 8  # pairs of categories that are named
@@ -176,7 +176,7 @@ def _side_by_side(level: str, found: Sequence[Reader]) -> TextTable:
     cells = []
     for reader in found:
         figures, test = reader.levels[level].figures, reader.compared.sign_test if reader.compared else None
-        less = reader.compared and difference(reader.compared.levels[level].figures["accuracy"])
+        less = reader.compared and brief(reader.compared.levels[level].figures["accuracy"])
         row = [reader.name, *(with_interval(figures[name], 3) for name in SIDE_BY_SIDE), less or ""]
         if level == "patient":
             row.append("" if test is None or test.p_value is None else wording.chance(test.p_value))
@@ -195,7 +195,7 @@ def agreements(found: Sequence[Reader]) -> list[TextTable]:
          with_interval(one.log_icc, 3)]
         for reader in found if (one := reader.scores) and one.bias is not None
     ]  # fmt: skip
-    columns = ["", "patients", "mean difference", "95 % limits of agreement", "of log(1 + score)", "95 % limits",
+    columns = ["", "patients", "mean difference", "95 % limits", "log(1 + score): mean difference", "95 % limits",
                "mean size", "ICC(2,1)"]  # fmt: skip
     return (
         [TextTable("Score less the reported score, as scores and as log(1 + score)", columns, cells)] if cells else []
@@ -251,7 +251,7 @@ def short(report: Report) -> Iterator[TextTable]:
     if isinstance(report.readers, Readers):
         rows = [
             [reader.name, with_interval(reader.levels["patient"].figures["accuracy"], 3),
-             difference(reader.compared.levels["patient"].figures["accuracy"]) if reader.compared else ""]
+             brief(reader.compared.levels["patient"].figures["accuracy"]) if reader.compared else ""]
             for reader in report.readers.readers
         ]  # fmt: skip
         yield TextTable("Readers of the same patients", ["", "accuracy", "model less reader"], rows)

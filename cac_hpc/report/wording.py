@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from cac_hpc.statistics.results import (
@@ -31,6 +32,10 @@ OF_PATIENTS = (
     "run by patient: every test counts, and intervals resample patients with all of their tests."
 )
 BY_PATIENT = "Folds are divided by patient: no patient is in the training and the test part of one fold."
+OWN_PART = (
+    "Of a slice this model gives the category of what counted on it, mostly below its patient's: the figures of slices "
+    "say little of it."
+)
 LIMITS = (
     "Every slice carries its patient's category, and most slices of a real exam show no coronary calcium: a "
     "slice-level figure is not a patient-level figure, and the slice-level one is bounded well below 1.",
@@ -77,9 +82,13 @@ def verdict(report: Report) -> str:
         f"{report.cohort.patients} patients, {report.cohort.slices} slices."
     ]
     names = category_names(report)
-    sentences += [_verdict(level, results, names) for level, results in reversed(report.levels.items())]
-    if isinstance(report.readers, Readers):
-        sentences += [f"**{trust(report.readers)}**"]
+    sentences += [
+        _verdict(level, results, names)
+        for level, results in reversed(report.levels.items())
+        if level == "patient" or not of_lesions(report)
+    ]
+    if of_lesions(report):
+        sentences.append(OWN_PART)
     return " ".join(sentences)
 
 
@@ -92,43 +101,48 @@ def model(report: Report) -> str:
     return "lesion model" if of_lesions(report) else "network"
 
 
+def trusted(report: Report) -> list[str]:
+    """Which reader to trust, if any others were compared."""
+    return [f"**{trust(report.readers)}**"] if isinstance(report.readers, Readers) else []
+
+
 def trust(found: Readers) -> str:
     """Which reader to trust, and why; `evaluation.readers.trust` has the rule."""
     by_key, said = {reader.key: reader for reader in found.readers}, found.trust
     own = next(reader for reader in found.readers if reader.compared is None)
-    chosen = by_key.get(said.reader or "")
-    rivals = " and ".join(_right(by_key[key]) for key in said.rivals)
+    chosen, rivals = by_key.get(said.reader or ""), [by_key[key] for key in said.rivals]
     n = own.levels["patient"].n
     if said.reason == "few":
         return f"Which reader to trust cannot be said: {own.levels['patient'].patients} patients are too few."
     if chosen is None:
         return (
-            f"No reader is to be trusted: on these {n} patients none is surely better than always guessing the largest "
-            f"category ({_right(own)})."
+            f"Trust none of the readers: on these {n} patients none is surely better than always guessing the largest "
+            f"category (the {own.name} is right in {_right(own)})."
         )
-    begin = f"Trust the {_right(chosen)} of {n} patients:"
+    begin = f"Trust the {chosen.name}: it is right in {_right(chosen)} of {n} patients"
     if said.reason == "model_worse":
-        return f"{begin} it is better than the {_right(own)}, {_surely(chosen)}."
+        return f"{begin}, the {own.name} in {_right(own)}, which is worse ({_less(chosen)})."
     if said.reason == "simpler":
-        return f"{begin} it needs no training, and these patients do not show that another is better ({rivals})."
-    others = [reader for reader in found.readers if reader.compared and reader.key not in said.rivals]
-    than = ", ".join(f"{_right(reader)}, {_surely(reader)}" for reader in others)
-    equal = f"; not told apart from the {rivals}" if rivals else ""
-    return f"{begin} it is better than each of the others ({than}){equal}."
+        others = ", ".join(f"{reader.name} {_right(reader)}" for reader in rivals)
+        return f"{begin} and needs no training; these patients do not show that another is better ({others})."
+    others = ", ".join(
+        f"{reader.name} {_right(reader)}, {_less(reader)}"
+        for reader in found.readers if reader.compared and reader not in rivals
+    )  # fmt: skip
+    equal = f"; these patients do not show whether {rivals[0].name} is worse" if rivals else ""
+    return f"{begin}, more than each of the others ({others}){equal}."
 
 
-def _right(reader: Reader) -> str:
-    """A reader's name, and how many patients it has right."""
+def _right(reader: Reader) -> int:
+    """How many patients a reader has right."""
     pooled = reader.levels["patient"]
-    return f"{reader.name}, right in {pooled.n - pooled.errors}"
+    return pooled.n - pooled.errors
 
 
-def _surely(reader: Reader) -> str:
-    """The paired difference of its accuracy from the model's."""
-    if reader.compared is None:
-        return ""
-    figure = reader.compared.levels["patient"].figures["accuracy"]
-    return f"model less this one {difference(figure)}"
+def _less(reader: Reader) -> str:
+    """The model's accuracy less that of a reader, in the same draws."""
+    assert reader.compared
+    return f"accuracy of the model less {difference(reader.compared.levels['patient'].figures['accuracy'])}"
 
 
 def _verdict(level: str, results: Level, names: list[str]) -> str:
@@ -269,13 +283,14 @@ def readers(report: Report) -> list[str]:
     absent = f" Not compared: {'; '.join(found.absent)}." if found.absent else ""
     tests = own.levels["patient"].n
     return [
-        f"**{trust(found)}**",
+        *trusted(report),
         "How this is decided: a reader must be better than always guessing the largest category, and one reader is "
         "better than another if the 95 % interval of the difference of their accuracies, in the same draws of "
         "patients, lies on one side of 0. Of readers that cannot be told apart the one that needs no training is "
         "preferred.",
         f"All readers on the same {tests} tests of patients.{left_out}{absent} The Agatston rule counts lesions of at "
-        "least 130 HU in the heart's region, which is found automatically; it knows no labels.",
+        "least 130 HU in the heart's region, which is found automatically; the untrained control counts candidates of "
+        "which more than half lies there. Neither knows any label.",
     ]
 
 
@@ -372,6 +387,11 @@ def difference(figure: Difference) -> str:
     why = f" (no interval: {figure.note})" if figure.note else ""
     between = why if figure.low is None else f" [{figure.low:+.3f}, {figure.high:+.3f}]"
     return f"{figure.difference:+.3f}{between}"
+
+
+def brief(figure: Difference) -> str:
+    """A difference in few words; why it has no interval is in the tables."""
+    return difference(replace(figure, note=None))
 
 
 def with_interval(figure: Figure, digits: int = 4) -> str:

@@ -555,7 +555,7 @@ class Lesion:
 class ShownPatient:
     """A patient whose candidates are shown, of the study with his highest predicted score; why: he was picked for.
 
-    lesions: what counted, and of what was rejected the largest; rejected: how many all of these are, and their score.
+    lesions: what counted, and of what was rejected that which came nearest to it; rejected: how many all of these are.
     """
 
     patient: str
