@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cac_hpc.report import pictures
-from tests.support import drills, sshd
+from tests.support import bags, drills, sshd
 from tests.support.folds import fold_run, results
 from tests.support.runs import REPO, SUPPORT, job, pack, prepare, write_config, write_scans
 from tests.support.slurm import Slurm, cluster, start_cluster, unavailable
@@ -106,9 +106,25 @@ def packed(tmp_path_factory: pytest.TempPathFactory, scans: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def bagged(tmp_path_factory: pytest.TempPathFactory, packed: Path) -> Path:
+    """The small cohort's dataset with invented candidates in place of slices, read-only."""
+    return bags.write_dataset(packed, tmp_path_factory.mktemp("bagged") / "dataset")
+
+
+@pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, scans: Path, packed: Path) -> dict[str, bytes]:
     """What fold 0 of support/folds.py ends in when nothing disturbs it."""
-    run = fold_run(tmp_path_factory.mktemp("undisturbed"), scans, packed, "doomed_fold.py")
+    return _results(fold_run(tmp_path_factory.mktemp("undisturbed"), scans, packed, "doomed_fold.py"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed_lesions(tmp_path_factory: pytest.TempPathFactory, scans: Path, bagged: Path) -> dict[str, bytes]:
+    """The same of a fold of lesions."""
+    folder = tmp_path_factory.mktemp("undisturbed_lesions")
+    return _results(fold_run(folder, scans, bagged, "doomed_fold.py", train=bags.LEARN, model=bags.MODEL))
+
+
+def _results(run: Path) -> dict[str, bytes]:
     subprocess.run([sys.executable, SUPPORT / "supervise.py", run], env={**os.environ, "PYTHONPATH": str(REPO)},
                    capture_output=True, timeout=120, check=True)  # fmt: skip
     return results(run)

@@ -3,7 +3,9 @@
 Axes: Z slices, H rows, W columns, L lesions.
 
 A lesion is a group of neighbouring pixels of one slice, inside the region, each at the threshold or above, that covers
-the least area. Lesions of neighbouring slices are counted apart, also where they are one plaque.
+the least area. Lesions of neighbouring slices are counted apart, also where they are one plaque. A region that people
+have drawn cuts lesions. One that image analysis has found chooses them: a lesion counts whole if more than half of its
+pixels lie in it, else not at all.
 
 Sources, and where implementations differ (`RuleConfig` has the settings):
     Agatston et al. 1990, J Am Coll Cardiol 15:827-832: electron-beam CT of contiguous 3 mm slices; 130 HU, an area of
@@ -50,7 +52,11 @@ class Score:
 
 
 def score_study(
-    hu_ZHW: np.ndarray, region_ZHW: np.ndarray, spacing_mm: Spacing, rule: RuleConfig | None = None
+    hu_ZHW: np.ndarray,
+    region_ZHW: np.ndarray,
+    spacing_mm: Spacing,
+    rule: RuleConfig | None = None,
+    within_ZHW: np.ndarray | None = None,
 ) -> Score:
     """Score the calcium inside a region.
 
@@ -59,10 +65,12 @@ def score_study(
         region_ZHW: (Z, H, W) bool or integers, where calcium is coronary: True, or anything but 0.
         spacing_mm: between slices, rows and columns; not the thickness of the slices.
         rule: of the settings; the defaults if None.
+        within_ZHW: (Z, H, W) bool, where lesions are looked for that count whole if more than half of their pixels lie
+            in the region; None cuts them at the region's edge.
     Raises: ValueError if volume and region differ in shape.
     """
     rule = rule or RuleConfig()
-    lesions = find_lesions(hu_ZHW, region_ZHW, spacing_mm, rule)
+    lesions = find_lesions(hu_ZHW, region_ZHW, spacing_mm, rule, within_ZHW)
     bright_Z = ((hu_ZHW >= rule.threshold_hu) & (region_ZHW != 0)).any((1, 2))
     return Score(
         agatston=float(lesions["agatston"].sum()),
@@ -87,26 +95,35 @@ def score_volume(
     return float(find_lesions(hu_ZHW, mask_ZHW, spacing_mm, RuleConfig(min_area_mm2=min_area_mm2))["agatston"].sum())
 
 
-def find_lesions(hu_ZHW: np.ndarray, region_ZHW: np.ndarray, spacing_mm: Spacing, rule: RuleConfig) -> pd.DataFrame:
+def find_lesions(
+    hu_ZHW: np.ndarray,
+    region_ZHW: np.ndarray,
+    spacing_mm: Spacing,
+    rule: RuleConfig,
+    within_ZHW: np.ndarray | None = None,
+) -> pd.DataFrame:
     """All lesions inside a region, slice by slice. Arguments and errors are those of `score_study`.
 
     Returns: one row per lesion: slice from 0; row, column of its brightest pixel, from 0, and region, its value in
-        region_ZHW; pixels, area_mm2, max_hu, mean_hu, weight 1 to 4; agatston, volume_mm3, mass_mg (NaN without a
-        calibration factor).
+        region_ZHW, of a whole lesion the highest in it; pixels, area_mm2, max_hu, mean_hu, weight 1 to 4; agatston,
+        volume_mm3, mass_mg (NaN without a calibration factor).
     """
     if hu_ZHW.shape != region_ZHW.shape:
         raise ValueError(f"volume is {hu_ZHW.shape}, but region is {region_ZHW.shape}: both must be the same (Z, H, W)")
-    number, z, y, x = _labelled(hu_ZHW, region_ZHW, rule)
+    number, z, y, x = _labelled(hu_ZHW, region_ZHW if within_ZHW is None else within_ZHW, rule)
     hu = hu_ZHW[z, y, x].astype(np.int64)
     order = np.lexsort((-hu, number))  # by lesion, the brightest pixel first, of equal ones the first
     number, z, y, x, hu = number[order], z[order], y[order], x[order], hu[order]
     first = np.flatnonzero(np.diff(number, prepend=-1))
     pixels = np.diff(first, append=len(number))
     lesions = pd.DataFrame({"slice": z[first], "row": y[first], "column": x[first]})
-    lesions["region"] = region_ZHW[z[first], y[first], x[first]].astype(np.int64)
+    region = region_ZHW[z, y, x].astype(np.int64)
+    lesions["region"] = np.maximum.reduceat(region, first) if within_ZHW is not None and len(first) else region[first]
     lesions["pixels"], lesions["area_mm2"] = pixels, pixels * spacing_mm[1] * spacing_mm[2]
     lesions["max_hu"], lesions["mean_hu"] = hu[first], np.add.reduceat(hu, first) / pixels if len(first) else hu[first]
     counted = (lesions["area_mm2"] >= rule.min_area_mm2 - 1e-9) & (lesions["pixels"] >= rule.min_area_pixels)
+    if within_ZHW is not None and len(first):
+        counted &= 2 * np.add.reduceat(region != 0, first, dtype=np.int64) > pixels
     return _scored(lesions[counted].reset_index(drop=True), spacing_mm[0], rule)
 
 

@@ -35,7 +35,7 @@ def facts(hu_ZHW: np.ndarray, there: Heart | None, spacing_mm: Spacing) -> dict[
     """
     if there is None:
         return {**dict.fromkeys(COLUMNS), "agatston_region": "no_heart"}
-    score = agatston.score_study(hu_ZHW, there.region_ZHW, spacing_mm)
+    score = agatston.score_study(hu_ZHW, there.region_ZHW, spacing_mm, within_ZHW=there.hull_ZHW)
     top, bottom, left, right = there.box
     return {
         "agatston_region": "heart",

@@ -81,7 +81,7 @@ def find(hu_ZHW: np.ndarray, spacing_mm: Spacing, heart: Heart) -> Candidates:
         hu_ZHW: (Z, H, W) int16 HU, at the scanner's own resolution. spacing_mm: between slices, rows and columns.
         heart: where it is in this volume.
     """
-    position_V3 = _bright(hu_ZHW, heart.chest)
+    position_V3 = _bright(hu_ZHW, heart.hull_ZHW)
     lesion_V, position_V3 = _lesions(position_V3, hu_ZHW.shape, spacing_mm)
     candidate_V = _joined(position_V3, hu_ZHW.shape)
     order = np.lexsort((lesion_V, candidate_V))
@@ -106,16 +106,10 @@ def find(hu_ZHW: np.ndarray, spacing_mm: Spacing, heart: Heart) -> Candidates:
     return found
 
 
-def _bright(hu_ZHW: np.ndarray, there: Surroundings) -> np.ndarray:
+def _bright(hu_ZHW: np.ndarray, hull_ZHW: np.ndarray) -> np.ndarray:
     """Voxels of the hull at the threshold, (V, 3) in the order of the volume."""
-    down, across = there.grid.factors
-    flat = np.flatnonzero(hu_ZHW.ravel() >= RULE.threshold_hu)
-    z, rest = np.divmod(flat, hu_ZHW.shape[1] * hu_ZHW.shape[2])
-    y, x = np.divmod(rest, hu_ZHW.shape[2])
-    row, column = y // down, x // across
-    inside = (row < there.hull.shape[1]) & (column < there.hull.shape[2])
-    inside[inside] = there.hull[z[inside], row[inside], column[inside]]
-    return np.stack([z[inside], y[inside], x[inside]], axis=1)
+    flat = np.flatnonzero((hu_ZHW >= RULE.threshold_hu) & hull_ZHW)
+    return np.stack(np.unravel_index(flat, hu_ZHW.shape), axis=1)
 
 
 def _lesions(position_V3: np.ndarray, shape: tuple[int, ...], spacing_mm: Spacing) -> tuple[np.ndarray, np.ndarray]:

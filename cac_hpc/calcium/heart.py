@@ -78,6 +78,11 @@ class Heart:
     chest: Surroundings
 
     @property
+    def hull_ZHW(self) -> np.ndarray:
+        """(Z, H, W) bool, where the calcium of the heart, of the great vessels and of what touches them can be."""
+        return _enlarged(self.chest.hull, self.chest.grid.factors, self.region_ZHW.shape)
+
+    @property
     def has_contrast(self) -> bool:
         """Whether there is contrast agent in the blood; the rule would count it as calcium."""
         return self.blood_hu > CONTRAST_HU

@@ -106,7 +106,8 @@ def score_folder(task: ScoreTask, say: Say) -> Scored:
         drawn = _region(task, volume)
     except (Refused, InputError) as why:
         return Scored(None, fault=str(why))
-    score = agatston.score_study(volume.hu_ZHW, drawn.region_ZHW, volume.study.spacing_mm, task.rule)
+    within_ZHW = volume.heart.hull_ZHW if task.region == "heart" and volume.heart else None
+    score = agatston.score_study(volume.hu_ZHW, drawn.region_ZHW, volume.study.spacing_mm, task.rule, within_ZHW)
     return Scored(score, drawn.names, {name: volume.study.facts[name] for name in ("slices", "warnings")})
 
 

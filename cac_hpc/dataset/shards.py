@@ -207,7 +207,8 @@ def create(path: Path, size: int, with_slices: bool = True) -> Iterator[ShardWri
     """
     about = {"format_version": FORMAT_VERSION, "units": "HU", "size": size, "digest_algorithm": digests.ALGORITHM}
     with _writing():
-        file = h5py.File(path, "w", libver=("v110", "v110"), locking=False)  # nobody else knows the scratch name
+        # nobody else knows the scratch name; blocks of metadata would be cut when the file is closed
+        file = h5py.File(path, "w", libver=("v110", "v110"), locking=False, meta_block_size=0)
         file.attrs.update(about)
         writer = ShardWriter(file, size, with_slices)
     yield writer

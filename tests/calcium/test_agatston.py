@@ -62,6 +62,31 @@ def test_only_what_lies_in_the_mask_counts():
     assert agatston.score_volume(hu_ZHW, mask_ZHW, 1.0, 3.0) == 2
 
 
+@pytest.mark.parametrize(("inside", "expected"), [(0, 0), (1, 0), (2, 0), (3, 4 * 4), (4, 4 * 4)])
+def test_a_lesion_counts_whole_if_more_than_half_of_its_pixels_lie_in_a_region_that_chooses(inside, expected):
+    hu_ZHW = np.full((2, 5, 8), 40, np.int16)
+    hu_ZHW[0, 2, 2:6] = 150, 150, 150, 450
+    hu_ZHW[1, 2, 2:6] = 150  # another lesion, outside
+    region_ZHW = np.zeros_like(hu_ZHW, bool)
+    region_ZHW[0, :, : 2 + inside] = True
+    everywhere = np.ones_like(region_ZHW)
+    found = agatston.score_study(hu_ZHW, region_ZHW, (3.0, 1.0, 1.0), within_ZHW=everywhere)
+    assert found.agatston == found.slices[0] == expected
+    assert found.lesions["region"].tolist() == [1] * (expected > 0)
+    assert agatston.score_study(hu_ZHW, region_ZHW, (3.0, 1.0, 1.0)).agatston == inside * (4 if inside == 4 else 1)
+
+
+def test_a_lesion_is_cut_where_lesions_are_not_looked_for():
+    hu_ZHW = np.full((1, 5, 8), 150, np.int16)
+    region_ZHW, within_ZHW = (np.zeros_like(hu_ZHW, bool) for _ in range(2))
+    region_ZHW[:, 1:3, 1:5], within_ZHW[:, :3] = True, True
+    assert agatston.score_study(hu_ZHW, region_ZHW, (3.0, 1.0, 1.0), within_ZHW=within_ZHW).agatston == 0
+    within_ZHW[:, 0] = False
+    assert agatston.score_study(hu_ZHW, region_ZHW, (3.0, 1.0, 1.0), within_ZHW=within_ZHW).agatston == 0
+    within_ZHW[:, :, 6:] = False
+    assert agatston.score_study(hu_ZHW, region_ZHW, (3.0, 1.0, 1.0), within_ZHW=within_ZHW).agatston == 12
+
+
 def test_a_mask_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"volume is \(1, 4, 4\), but region is \(4, 4\)"):
         agatston.score_volume(np.zeros((1, 4, 4)), np.ones((4, 4), bool), 1.0, 3.0)

@@ -31,7 +31,9 @@ def make(agatston_C: list[float], share_C: list[float], up_C: list[float], num_s
     """
     count = len(agatston_C)
     feature_CF = np.zeros((count, len(candidates.NAMES)), np.float32)
-    columns = {"region_share": share_C, "up_mm": up_C, "log_agatston": np.log1p(agatston_C), "max_hu": [200] * count}
+    aside_C = 30.0 * np.sin(np.arange(count) + count)
+    columns = {"region_share": share_C, "up_mm": up_C, "log_agatston": np.log1p(agatston_C), "max_hu": [200] * count,
+               "left_mm": aside_C, "back_mm": aside_C[::-1]}  # fmt: skip
     for name, values in columns.items():
         feature_CF[:, candidates.NAMES.index(name)] = values
     slice_C = np.arange(count) % num_slices

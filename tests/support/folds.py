@@ -11,7 +11,7 @@ from tests.support.runs import SUPPORT, prepare
 
 EPOCHS, STEPS = 3, 5  # 48 training slices in batches of 10
 TRAIN: dict[str, object] = {"epochs": EPOCHS, "batch_size": 10, "checkpoint_minutes": 0.0}
-RESULTS = ("model.pt", "history.csv", "predictions.csv")
+RESULTS = ("model.pt", "history.csv", "predictions.csv", "scores.csv", "lesions.csv")
 
 
 def fold_run(
@@ -22,6 +22,7 @@ def fold_run(
     ranks: int = 2,
     train: dict[str, object] = TRAIN,
     folds: int = 3,
+    model: dict[str, object] | None = None,
     **cluster: object,
 ) -> Path:
     """A run whose folds are ready to be trained, with a checkpoint after every step.
@@ -32,6 +33,8 @@ def fold_run(
     """
     settings = {"kind": "local", "ranks_per_node": ranks} | cluster
     sections: dict[str, dict[str, object]] = {"train": train, "split": {"folds": folds}, "cluster": settings}
+    if model:
+        sections["model"] = model
     run = prepare(folder, scans, data={"packed_dir": str(packed)}, **sections)
     sealing.seal(run)
     shutil.copy(SUPPORT / script, run / "code" / "jobs" / "train_fold.py")
@@ -39,7 +42,8 @@ def fold_run(
 
 
 def results(run: Path, fold: int = 0) -> dict[str, bytes]:
-    return {name: (RunPaths(run).fold(fold).root / name).read_bytes() for name in RESULTS}
+    files = [RunPaths(run).fold(fold).root / name for name in RESULTS]
+    return {path.name: path.read_bytes() for path in files if path.exists()}
 
 
 def alive(run: Path) -> list[str]:

@@ -16,6 +16,7 @@ from cac_hpc.dataset import shards
 from cac_hpc.run import digests
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import checkpoint
+from tests.support import bags
 from tests.support.folds import EPOCHS, STEPS, TRAIN, alive, fold_run, results
 from tests.support.runs import REPO, SUPPORT, job, pack, prepare
 from tests.support.waiting import wait_for
@@ -31,8 +32,8 @@ RAISED = r"on \S+: ValueError: an accident \(train_fold.py:\d+\)"
 SILENT = r"on \S+ gave no sign of life for 1\d s"
 
 
-def doomed_run(folder, scans, packed, ranks=2, train=TRAIN):
-    return fold_run(folder, scans, packed, "doomed_fold.py", ranks, train)
+def doomed_run(folder, scans, packed, ranks=2, train=TRAIN, model=None):
+    return fold_run(folder, scans, packed, "doomed_fold.py", ranks, train, model=model)
 
 
 def attempt(run, doom="", timeout_s=120):
@@ -70,7 +71,27 @@ def reason(run):
     ],
 )
 def test_a_fold_killed_anywhere_ends_with_the_same_result(tmp_path, scans, packed, undisturbed, point, victim):
-    run = doomed_run(tmp_path, scans, packed)
+    killed_once(doomed_run(tmp_path, scans, packed), undisturbed, point, victim)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize(
+    ("point", "victim"),
+    [
+        pytest.param(point, victim, marks=[] if (point, victim) == ("step", "1 SIGKILL") else pytest.mark.drill)
+        for point in POINTS
+        for victim in VICTIMS
+    ],
+)
+def test_a_fold_of_lesions_killed_anywhere_ends_with_the_same_result(
+    tmp_path, scans, bagged, undisturbed_lesions, point, victim
+):
+    run = doomed_run(tmp_path, scans, bagged, train=bags.LEARN, model=bags.MODEL)
+    killed_once(run, undisturbed_lesions, point, victim)
+
+
+def killed_once(run, undisturbed, point, victim):
+    """Kill a fold at a point, and let it go on: nothing of that shows in its results."""
     code = attempt(run, f"{point} {POINTS[point]} {victim}")
     files = RunPaths(run).fold(0)
     finished = files.predictions.exists()  # what came too late: a request to stop, the death of an idle rank
@@ -117,12 +138,14 @@ def test_a_rank_that_is_lost_ends_the_fold_soon_and_is_named(tmp_path, scans, pa
 
 @pytest.mark.timeout(300)
 @pytest.mark.drill
-def test_three_ranks_resume_exactly_too(tmp_path, scans, packed):
+@pytest.mark.parametrize(("kind", "ranks"), [("slices", 3), ("lesions", 1), ("lesions", 4)])
+def test_other_numbers_of_ranks_resume_exactly_too(tmp_path, scans, packed, bagged, kind, ranks):
     """With two, the order of a sum does not show."""
-    results_of = []
-    for name, doom in (("alone", ""), ("killed", "step 8 1 SIGKILL")):
+    results_of, of_lesions = [], kind == "lesions"
+    for name, doom in (("alone", ""), ("killed", f"step 8 {int(ranks > 1)} SIGKILL")):
         (tmp_path / name).mkdir()
-        run = doomed_run(tmp_path / name, scans, packed, ranks=3)
+        train, model = (bags.LEARN, bags.MODEL) if of_lesions else (TRAIN, None)
+        run = doomed_run(tmp_path / name, scans, bagged if of_lesions else packed, ranks, train, model)
         if doom:
             assert attempt(run, doom) == 1
         assert attempt(run) == 0
