@@ -132,8 +132,7 @@ def _label(index: int, found: Candidates, verdict: Verdict, short: bool) -> str:
         return ""
     if short:
         return f"{index + 1}"
-    score = f" {wording.short(float(found.agatston_C[index]))}," if verdict.counted else ""
-    return f"{index + 1}:{score} p {verdict.probability:.2f}"
+    return f"{index + 1}: {wording.short(float(found.agatston_C[index]))}, p {verdict.probability:.2f}"
 
 
 def _place(corner_P2: np.ndarray, label: str, size: int, taken: list[Box]) -> tuple[float, float]:
@@ -207,8 +206,9 @@ def svg(panel: Panel) -> str:
     ]
     for one in panel.outlines:
         line = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in corners.tolist()) + "Z" for corners in one.lines)
-        colour, dash = (COUNTED, "") if one.counted else (REJECTED, ' stroke-dasharray="2.5 2"')
-        parts.append(f'<path d="{line}" stroke="#000" stroke-opacity=".55" stroke-width="1.9"/>')
+        colour, dash = (COUNTED, "") if one.counted else (REJECTED, ' stroke-dasharray="2 1.5"')
+        if one.counted:
+            parts.append(f'<path d="{line}" stroke="#000" stroke-opacity=".55" stroke-width="1.9"/>')
         parts.append(f'<path d="{line}" stroke="{colour}" stroke-width="1"{dash}/>')
     for one in panel.outlines:
         if one.label:

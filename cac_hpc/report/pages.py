@@ -145,7 +145,7 @@ def _score_cards(found: Readers) -> list[tuple[str, Figure, str]]:
     rule = next((one.scores for one in found.readers if one.key == "rule" and one.scores), scores)
     return [
         ("ICC of log(1 + score)", scores.log_icc, f"Agatston rule: {wording.number(rule.log_icc.value, 3)}"),
-        ("mean difference of log(1 + score), its size", scores.log_mean_absolute,
+        ("mean absolute difference of log(1 + score)", scores.log_mean_absolute,
          f"Agatston rule: {wording.number(rule.log_mean_absolute.value, 3)}"),
     ]  # fmt: skip
 

@@ -93,7 +93,8 @@ def _draw_level(folder: Path, level: str, of_level: Level, names: Sequence[str],
 
 
 def _draw_folds(stem: Path, report: Report, where: str, dpi: int) -> None:
-    if levels := {level: found for level, found in report.levels.items() if found.pooled.n}:
+    wanted = ("patient",) if wording.of_lesions(report) else tuple(report.levels)
+    if levels := {level: found for level, found in report.levels.items() if found.pooled.n and level in wanted}:
         plots.draw_folds(stem, levels, f"Accuracy by fold, {where}", dpi)
 
 

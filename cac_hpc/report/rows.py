@@ -153,7 +153,7 @@ def readers(report: Report) -> list[TextTable]:
     ]
     matrices = [reader for reader in found.readers if reader.key != "largest" and reader.compared]
     return [
-        *(_side_by_side(level, found.readers) for level in ("patient", "slice")),
+        *(_side_by_side(level, found.readers) for level in ("patient", *["slice"] * (not wording.of_lesions(report)))),
         *agreements(found.readers),
         *(
             TextTable(
@@ -181,25 +181,24 @@ def _side_by_side(level: str, found: Sequence[Reader]) -> TextTable:
         if level == "patient":
             row.append("" if test is None or test.p_value is None else wording.chance(test.p_value))
         cells.append(row)
-    columns = ["", *(wording.heading(name) for name in SIDE_BY_SIDE), "model less reader, accuracy"]
+    columns = ["", *(wording.heading(name) for name in SIDE_BY_SIDE), "model less reader"]
     columns += ["paired test"] * (level == "patient")
-    caption = f"Readers side by side, {level} level, {found[0].levels[level].n} tests, in brackets 95 % intervals"
+    of = f"{found[0].levels[level].n} tests; difference of accuracies; in brackets 95 % intervals"
+    caption = f"Readers side by side, {level} level, {of}"
     return TextTable(caption, columns, cells)
 
 
 def agreements(found: Sequence[Reader]) -> list[TextTable]:
     """Bland and Altman's limits, and ICC, of every reader that has a score."""
     cells = [
-        [reader.name, str(one.n), f"{one.bias:+.1f}", f"{one.low:+.1f} to {one.high:+.1f}", f"{one.log_bias:+.2f}",
-         f"{one.log_low:+.2f} to {one.log_high:+.2f}", with_interval(one.log_mean_absolute, 3),
+        [reader.name, str(one.n), f"{one.bias:+.1f} [{one.low:+.1f}, {one.high:+.1f}]",
+         f"{one.log_bias:+.2f} [{one.log_low:+.2f}, {one.log_high:+.2f}]", with_interval(one.log_mean_absolute, 3),
          with_interval(one.log_icc, 3)]
         for reader in found if (one := reader.scores) and one.bias is not None
     ]  # fmt: skip
-    columns = ["", "patients", "mean difference", "95 % limits", "log(1 + score): mean difference", "95 % limits",
-               "mean size", "ICC(2,1)"]  # fmt: skip
-    return (
-        [TextTable("Score less the reported score, as scores and as log(1 + score)", columns, cells)] if cells else []
-    )
+    columns = ["", "n", "mean [95 % limits]", "of log(1 + score)", "mean absolute", "ICC(2,1)"]
+    caption = "Score less the reported score, with 95 % limits of agreement; mean absolute and ICC of log(1 + score)"
+    return [TextTable(caption, columns, cells)] if cells else []
 
 
 def lesion_columns() -> list[str]:
