@@ -93,7 +93,7 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
     train, val, test = (max(_num_in(part, per_study) for part in parts) for parts in _parts(folds))
     patient = {study: label.patient for study, label in dataset_plan.labels.items()}
     category = {study: label.category for study, label in dataset_plan.labels.items()}
-    fold_min = START_MIN + _fold_flops(cfg, train, val, test) / _fold_rate(cfg, kind) / 60
+    fold_min = START_MIN + _fold_flops(cfg, train, val, test, per_study) / _fold_rate(cfg, kind) / 60
     of_shard = per_study * min(len(dataset_plan.labels), cfg.pack.studies_per_shard)
     packed_per_s = EXAMINED_PER_S if cfg.pack.baseline or cfg.pack.crop == "heart" else PACKED_PER_S
     devices = cfg.cluster.nodes_per_fold * (cfg.gpus_asked or limits.cpus_asked(cfg))
@@ -253,7 +253,8 @@ def _memory(cfg: Config, slices: int, exact: bool, kind: str) -> Memory:
     """
     host = room.asked(cfg.cluster)
     host = host if kind == "slurm" else min(host, *memory.limits())
-    found = Room(room.slice_bytes(slices, cfg.pack.size), cfg.cluster.ranks_per_node, host, None)
+    held = slices if models.chosen(cfg).row == "slice" else 0  # candidates take next to nothing
+    found = Room(room.slice_bytes(held, cfg.pack.size), cfg.cluster.ranks_per_node, host, None)
     resident = cfg.cluster.folds_per_node * found.needed
     streaming = resident - cfg.cluster.folds_per_node * found.slices
     try:
@@ -265,11 +266,18 @@ def _memory(cfg: Config, slices: int, exact: bool, kind: str) -> Memory:
     return Memory(streaming if residency == "stream" else resident, resident, residency, why)
 
 
-def _fold_flops(cfg: Config, train: int, val: int, test: int) -> float:
-    """Operations of a fold: a training slice takes three times what one that is only looked at takes."""
-    once = models.chosen(cfg).flops(cfg.model, cfg.pack.size, len(cfg.labels.names))
-    tests = 3 if cfg.train.occlusion else 1
-    return once * (cfg.train.epochs * (3 * train + val) + tests * test)
+def _fold_flops(cfg: Config, train: int, val: int, test: int, per_study: float) -> float:
+    """Operations of a fold: a training slice takes three times what one that is only looked at takes.
+
+    Candidates are counted as if there were one per slice.
+    """
+    spec = models.chosen(cfg)
+    once = spec.flops(cfg.model, cfg.pack.size, len(cfg.labels.names))
+    trained: float = cfg.train.epochs * train
+    if cfg.train.steps is not None:
+        trained = cfg.train.steps * cfg.train.batch_size * (per_study if spec.unit == "study" else 1)
+    tests = 3 if cfg.train.occlusion and spec.row == "slice" else 1
+    return once * (3 * trained + cfg.train.epochs * val + tests * test)
 
 
 def _fold_rate(cfg: Config, kind: str) -> float:

@@ -195,14 +195,15 @@ class SplitConfig:
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     kind: str = field(default="slices", metadata=ADDED)  # by its name in train/models: slices, lesions or another
-    # slices: the study's network
+    # of the study's network, kind slices, as the three below:
     filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # one convolution + ReLU + 2x2 max-pooling each
     kernel: int = 3  # pixels per side of every convolution; its edges are filled with zeros, the size stays
     dense: int = 512
     dropout: float = 0.3
-    # lesions: a perceptron that says of each candidate whether it is coronary calcium
-    hidden: tuple[int, ...] = field(default=(32, 16), metadata=ADDED)  # numbers in each of its hidden layers
-    members: int = field(default=1, metadata=ADDED)  # perceptrons with starts of their own, whose answers are averaged
+    hidden: tuple[int, ...] = field(default=(32, 16), metadata=ADDED)  # kind lesions: width of each hidden layer
+    members: int = field(
+        default=1, metadata=ADDED
+    )  # kind lesions: networks with own starts; their answers are averaged
 
     def __post_init__(self) -> None:
         require(len(self.filters) >= 1 and min(self.filters) >= 1, "model.filters", self.filters, "positive numbers")

@@ -104,10 +104,12 @@ def chosen(cfg: Config) -> ModelSpec:
     """The model that the settings name.
 
     Raises: InputError naming the choices, or if slices are divided among the parts of a fold and the model needs whole
-    studies.
+    studies, or if what it is given is not packed.
     """
     require(cfg.model.kind in MODELS, "model.kind", cfg.model.kind, " or ".join(sorted(MODELS)))
     spec = MODELS[cfg.model.kind]
     by_study = f"patient, as model.kind {cfg.model.kind} predicts whole studies"
     require(spec.unit == "slice" or cfg.split.unit == "patient", "split.unit", cfg.split.unit, by_study)
+    packed = cfg.pack.slices if spec.row == "slice" else cfg.pack.candidates
+    require(packed, f"pack.{spec.row}s", packed, f"true, as model.kind {cfg.model.kind} is given {spec.row}s")
     return spec

@@ -35,8 +35,6 @@ from cac_hpc.train.heartbeat import Heartbeat
 from cac_hpc.train.passes import Attempt, FoldData
 from cac_hpc.train.state import TrainingState, new_state
 
-PLURAL = {"slice": "slices", "candidate": "candidates"}
-
 
 def start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat, fence: Fence) -> Attempt:
     """Load data and newest checkpoint, and take the step that settles what the first step settles."""
@@ -95,7 +93,7 @@ def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
         weight = slices.balanced_weights(label_U[train], num_categories)
     if world.is_main:
         counts = [units.counts(part).sum() for part in (train, val, test)]
-        log.info("%d training, %d validation, %d test %s", *counts, PLURAL[spec.row])
+        log.info("%d training, %d validation, %d test %s", *counts, f"{spec.row}s")
         for absent in np.setdiff1d(range(num_categories), label_U[train]):
             log.warning("no training %s is of category %s", spec.unit, cfg.labels.names[absent])
     weight_K = torch.tensor(weight, dtype=torch.float32, device=world.device)
