@@ -286,7 +286,7 @@ def readers(report: Report) -> list[str]:
         *trusted(report),
         "How this is decided: a reader must be better than always guessing the largest category, and one reader is "
         "better than another if the 95 % interval of the difference of their accuracies, in the same draws of "
-        "patients, lies on one side of 0. Of readers that cannot be told apart the one that needs no training is "
+        "patients, lies on one side of 0. Of readers that do not surely differ the one that needs no training is "
         "preferred.",
         f"All readers on the same {tests} tests of patients.{left_out}{absent} The Agatston rule counts lesions of at "
         "least 130 HU in the heart's region, which is found automatically; the untrained control counts candidates of "

@@ -352,7 +352,7 @@ class Reader:
 
 @dataclass(frozen=True)
 class Trust:
-    """Which reader the figures speak for at patient level, and by which rule; rivals: not told apart from it."""
+    """Which reader the figures speak for at patient level, and by which rule; rivals: perhaps no worse."""
 
     reader: str | None
     reason: Literal["better", "simpler", "model_worse", "chance", "few"]
