@@ -1,4 +1,4 @@
-"""Studies scored by a trained lesion model, and drawn: what jobs/score_calcium.py does with --model and --pictures."""
+"""Studies scored by a trained lesion model, and drawn: the options --model and --pictures of scoring calcium."""
 
 from __future__ import annotations
 

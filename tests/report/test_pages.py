@@ -240,7 +240,7 @@ def test_the_published_table_stands_beside_ours(tmp_path):
     run = make_run(tmp_path, printed_predictions(), report={"draws": 200, "published": str(table)})
     assert aggregation.aggregate(run.root)
     text = "".join(Reader((run.report / "report.html").read_text(encoding="utf-8")).text)
-    assert text.count("A study, worked out from its printed matrix of 12 slices") == 1  # at that level alone
+    assert text.count("A study, computed from its printed matrix of 12 slices") == 1  # at that level alone
     found = paths.read_json(run.report / "report.json")["published"]
     assert found["figures"]["accuracy"]["note"].startswith("a published matrix does not tell")
     assert "Beside it A study, worked out" in (run.report / "report.md").read_text(encoding="utf-8")
