@@ -28,7 +28,7 @@ def labels(axis):
 
 def test_scores_are_read_off_at_the_edges_of_the_categories(drawn, tmp_path):
     score = np.array([0.0, 8.0, 3000.0])
-    plots.draw_scores(tmp_path / "scores", score, score, (0, 10, 100, 400, 1000), "Scores", 50)
+    plots.draw_scores(tmp_path / "scores", score, {"rule": score}, (0, 10, 100, 400, 1000), "Scores", 50)
     (axes,) = drawn[0].axes
     for axis in (axes.xaxis, axes.yaxis):
         assert labels(axis) == ["0", "10", "100", "400", "1000"]
