@@ -207,7 +207,7 @@ def _ours(code: Path, size: int, workers: int, source: Path, out: Path) -> list[
         "run": out, "data.dicom_root": source, "labels.sheet": source.with_suffix(".csv"), "pack.size": size,
         "pack.studies_per_shard": PER_SHARD, "split.folds": 2, "split.val_fraction": 0.25, "train.epochs": 1,
         "train.device": "cpu", "train.precision": "fp32", "cluster.kind": "local", "cluster.pack.cpus": workers,
-        "pack.baseline": "false",  # nobody else scores what he packs
+        "pack.baseline": "false", "pack.candidates": "false",  # nobody else scores what he packs
     }  # fmt: skip
     launch = [sys.executable, str(code / "jobs" / "launch_cv.py"), "--dry_run"]
     launch += [f"--{key}={value}" for key, value in arguments.items()]

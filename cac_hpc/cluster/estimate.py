@@ -30,6 +30,7 @@ CPU_FLOPS = 20e9  # of a thread: one of an AMD EPYC reached 27e9 with the networ
 PACKED_PER_S = 250  # slices per second and worker: docs/speed.md has 1,162 of 512 x 512; disks of clusters are slower
 EXAMINED_PER_S = 60  # the same where the heart is looked for: half a second per study, twice that on a slow core
 START_MIN = 0.5  # until a fold trains
+LESIONS_BYTES = 512 << 10  # of a study's candidates and views: 0.3 to 0.5 MB were measured
 LARGEST_SLICE = 2 << 20  # bytes of 1024 x 1024 pixels: a larger file holds several slices
 CHECKPOINTS = 3  # at one time, the one that is being written among them
 TOO_MUCH = 10  # times the estimate
@@ -95,7 +96,8 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
     category = {study: label.category for study, label in dataset_plan.labels.items()}
     fold_min = START_MIN + _fold_flops(cfg, train, val, test, per_study) / _fold_rate(cfg, kind) / 60
     of_shard = per_study * min(len(dataset_plan.labels), cfg.pack.studies_per_shard)
-    packed_per_s = EXAMINED_PER_S if cfg.pack.baseline or cfg.pack.crop == "heart" else PACKED_PER_S
+    examined = cfg.pack.baseline or cfg.pack.candidates or cfg.pack.crop == "heart"
+    packed_per_s = EXAMINED_PER_S if examined else PACKED_PER_S
     devices = cfg.cluster.nodes_per_fold * (cfg.gpus_asked or limits.cpus_asked(cfg))
     return Estimate(
         studies=len(dataset_plan.labels),
@@ -104,8 +106,8 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
         slices=slices,
         exact=exact,
         shards=len(dataset_plan.shards),
-        packed_bytes=room.slice_bytes(slices, cfg.pack.size),
-        disks=_disks(cfg, run, slices),
+        packed_bytes=(packed := _packed_bytes(cfg, run, slices, len(dataset_plan.labels))),
+        disks=_disks(cfg, run, packed),
         memory=_memory(cfg, slices, exact, kind),
         train_slices=train,
         fold_min=fold_min,
@@ -195,6 +197,14 @@ def _num_slices(cfg: Config, run: RunPaths, dataset_plan: DatasetPlan) -> tuple[
     return min(most, max(files, dataset_plan.num_bytes // LARGEST_SLICE)), False
 
 
+def _packed_bytes(cfg: Config, run: RunPaths, slices: int, studies: int) -> int:
+    """What the shards take, or will take at most."""
+    if (seal := run.dataset(cfg.data.packed_dir).seal).exists():
+        return sum(shard["bytes"] for shard in shards.read_checked(seal)["shards"])
+    images = room.slice_bytes(slices, cfg.pack.size) if cfg.pack.slices else 0
+    return images + (studies * LESIONS_BYTES if cfg.pack.candidates else 0)
+
+
 def _num_in(part: Part, per_study: float) -> int:
     """Slices in a part of a fold."""
     return sum(map(len, part.values())) if isinstance(part, Mapping) else round(len(part) * per_study)
@@ -204,9 +214,11 @@ def _parts(folds: Sequence[Fold]) -> tuple[list[Part], ...]:
     return [fold.train for fold in folds], [fold.val for fold in folds], [fold.test for fold in folds]
 
 
-def _disks(cfg: Config, run: RunPaths, slices: int) -> tuple[Disk, ...]:
+def _disks(cfg: Config, run: RunPaths, packed_bytes: int) -> tuple[Disk, ...]:
     """What is still to be written, by file system.
 
+    Args:
+        packed_bytes: of all shards.
     Raises: InputError if one has not half of it.
     """
     dataset = run.dataset(cfg.data.packed_dir)
@@ -218,7 +230,7 @@ def _disks(cfg: Config, run: RunPaths, slices: int) -> tuple[Disk, ...]:
     wanted = [
         ("run", run.root, cfg.split.folds * of_fold - saved),
         ("data.packed_dir" if cfg.data.packed_dir else "run", dataset.root,
-         room.slice_bytes(slices, cfg.pack.size) - packed),
+         packed_bytes - packed),
     ]  # fmt: skip
     disks: dict[int, Disk] = {}
     for setting, folder, needed in wanted:

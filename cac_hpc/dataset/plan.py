@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cac_hpc.calcium import candidates
 from cac_hpc.dataset import shards, splits
 from cac_hpc.dataset.labels import Label, Matched, match_labels, near_equal
 from cac_hpc.dataset.splits import Fold
@@ -62,6 +63,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
     del pack["limits"]["rejected_studies"]  # only the seal asks for it; the other limits choose studies
     content = {
         "format_version": shards.FORMAT_VERSION,
+        "candidates_version": candidates.VERSION if cfg.pack.candidates else None,
         "pack": pack,
         "labels": {key: value for key, value in plain(cfg.labels).items() if key != "sheet"},
         "sheet": digests.file_sha256(Path(cfg.labels.sheet)),

@@ -69,7 +69,7 @@ def check(found: Preview, num_labelled: int, cfg: Config) -> str | None:
         f"{refused} of the {found.looked_at} studies looked at cannot be used ({summary.counted(found.refused)}), "
         f"pack.limits.rejected_studies allows {allowed:.0%} of {num_labelled}"
     )
-    change = summary.advice(found.refused)
+    change = summary.advice(found.refused, cfg.pack)
     if refused == num_labelled:
         raise InputError(f"{why}: {change}")
     if refused > allowed * num_labelled:

@@ -125,11 +125,11 @@ def check_share(dataset: DatasetPaths, cfg: Config) -> None:
     found = (
         f"{refused} of {labelled} studies cannot be used ({summary.counted(studies['refused'])}), "
         f"pack.limits.rejected_studies allows {allowed:.0%}; {dataset.rejected} names every file: "
-        f"{summary.advice(studies['refused'])}, and start a new run"
+        f"{summary.advice(studies['refused'], cfg.pack)}, and start a new run"
     )
     if used:
         without = math.ceil(100 * refused / labelled) / 100
         go_on = f"{RESUME} --pack.limits.rejected_studies {without:g}"
         raise InputError(causes.error(f"{found}, or go on without them", go_on))
-    check = summary.forgiven_by(studies["refused"])
+    check = summary.forgiven_by(studies["refused"], cfg.pack)
     raise InputError(causes.error(found, NEW_RUN + (f" --{check} warn" if check else "")))

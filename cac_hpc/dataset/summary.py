@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cac_hpc.run import logs
-from cac_hpc.run.config import Checks, Config
+from cac_hpc.run.config import Checks, Config, PackConfig
 
 MEASURED = {  # facts of a study, and their units
     "slices": "",
@@ -28,6 +28,7 @@ SETTINGS = {  # what lets refused studies be used, where it is no check
     "several_studies": "set pack.several_studies",
     "over_time": "raise pack.limits.minutes",
     "over_memory": "raise pack.limits.memory_gb",
+    "no_heart": "set pack.slices: true, to use them without candidates",
 }
 WRONG_SCORES = ("contrast_agent", "implausible_hu")
 MIXED = {  # what should be the same in a cohort, and what comes of it
@@ -76,7 +77,9 @@ def summarise(
         "acquisition": {name: _measured(name, facts) for name in MEASURED}
         | {name: _counted(study[name] or "unknown" for study in facts) for name in NAMED},
         "crop": _crop(facts, cfg) if cfg.pack.crop == "heart" else None,
-        "no_heart": sum(study.get("agatston_region") == "no_heart" for study in facts),
+        "no_heart": sum(
+            study.get("agatston_region") == "no_heart" or study.get("has_candidates") is False for study in facts
+        ),
         "warnings": _counted(code for study in facts for code in study["warnings"].split()),
         "identity": {
             name: sum(count[name] for count in counts.values()) for name in ("identity", "private", "key_is_identity")
@@ -122,16 +125,17 @@ def counted(refused: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in _sorted(refused).items())
 
 
-def forgiven_by(refused: Mapping[str, int]) -> str | None:
+def forgiven_by(refused: Mapping[str, int], pack: PackConfig) -> str | None:
     """The check that, as a warning, lets studies be used that are refused for the most frequent reason; None if that is
-    no such check, or one without which scores would be wrong."""
+    no such check, or one without which scores would be wrong or nothing would be left of a study."""
     reason = next(iter(_sorted(refused)), "")
-    return f"pack.checks.{reason}" if reason in Checks.__dataclass_fields__ and reason not in WRONG_SCORES else None
+    needed = (*WRONG_SCORES, *(() if pack.slices else ("no_heart",)))
+    return f"pack.checks.{reason}" if reason in Checks.__dataclass_fields__ and reason not in needed else None
 
 
-def advice(refused: Mapping[str, int]) -> str:
+def advice(refused: Mapping[str, int], pack: PackConfig) -> str:
     """What to do about studies that are refused, by the most frequent reason."""
-    check, reason = forgiven_by(refused), next(iter(_sorted(refused)), "")
+    check, reason = forgiven_by(refused, pack), next(iter(_sorted(refused)), "")
     change = f"set {check}: warn" if check else SETTINGS.get(reason)
     return "fix them" + (f", or {change}" if change else "")
 
@@ -227,7 +231,8 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
         )
     lines += [mixed for name, what in MIXED.items() if (mixed := _mixed(summary["acquisition"][name], what))]
     if summary["no_heart"]:
-        lines.append(f"no heart is found in {summary['no_heart']} studies: the Agatston rule has no score of them")
+        found = f"no heart is found in {summary['no_heart']} studies"
+        lines.append(f"{found}: they have no candidates, and the Agatston rule has no score of them")
     if identity["identity"] or identity["private"]:
         lines.append(
             f"{identity['identity']} studies carry names, ids or dates in their headers, {identity['private']} private "

@@ -24,6 +24,7 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import checkpoint, ordinal
 from cac_hpc.train import lesions as trained
 from cac_hpc.train.lesions import SHARE_WEIGHT, LesionClassifier
+from cac_hpc.train.ordinal import Errors
 
 LISTED = 20  # rejected candidates that a picture labels
 COLUMNS = ("study", "candidate", "first_slice", "last_slice", "agatston", "volume_mm3", "max_hu", "region_share",
@@ -32,10 +33,10 @@ COLUMNS = ("study", "candidate", "first_slice", "last_slice", "agatston", "volum
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Models whose probabilities are averaged, and the scale of the errors of their scores (see `ordinal`)."""
+    """Models whose probabilities are averaged, and the errors of their scores."""
 
     models: Sequence[LesionClassifier]
-    scale: float
+    errors: Errors
     edges: Sequence[float]
     names: Sequence[str]
 
@@ -77,7 +78,7 @@ def read_models(path: Path) -> Ensemble:
         )
     found = run and run.config.is_file() and settings.load(run.config).labels
     names, edges = (found.names, found.edges) if found else (LabelsConfig.names, LabelsConfig.edges)
-    models, scales = [], []
+    models, errors = [], []
     for file in files:
         try:
             content = checkpoint.load(file)
@@ -89,8 +90,8 @@ def read_models(path: Path) -> Ensemble:
                 f"{candidates.VERSION} with {len(NAMES)} features"
             )
         models.append(trained.from_weights(content["weights"], NAMES))
-        scales.append(float(content["calibration_scale"]))
-    return Ensemble(models, float(np.mean(scales)), edges, names)
+        errors.append([float(content[f"calibration_{name}"]) for name in ("scale", "gross")])
+    return Ensemble(models, Errors(*np.mean(errors, axis=0).tolist()), edges, names)
 
 
 def probabilities(found: Candidates, ensemble: Ensemble | None) -> np.ndarray:
@@ -105,7 +106,8 @@ def _columns(found: Candidates, probability_C: np.ndarray, ensemble: Ensemble) -
     """What the model says of a study, for scores.csv."""
     score = _score(found, probability_C)
     category = int(labels.categories([score], ensemble.edges)[0])
-    chance = ordinal.probabilities(np.array([score]), ensemble.scale, ensemble.edges)[0, category]
+    errors = ensemble.errors
+    chance = ordinal.probabilities(np.array([score]), errors.scale, ensemble.edges, errors.gross)[0, category]
     return {
         "model_agatston": round(score, 4),
         "model_category": ensemble.names[category],

@@ -65,7 +65,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "fewer slices than ImagesInAcquisition says, or a file of the series cannot be used",
         "fetch the study again",
     ),
-    "no_heart": ("no heart is found, where slices are to be cropped to it", "check the study, or set pack.crop: none"),
+    "no_heart": (
+        "no heart is found, where slices are to be cropped to it or are not packed",
+        "check the study, or set pack.crop: none and pack.slices: true",
+    ),
     # the study
     "too_few_slices": ("fewer slices than pack.min_slices", "fetch the study again, or lower the limit"),
     "too_many_slices": ("more slices than pack.max_slices", "split the series, or raise the limit"),

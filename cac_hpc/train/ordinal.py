@@ -1,21 +1,35 @@
 """Probabilities of the categories of a study, from its predicted score.
 
 An ordinal regression with known cut points and slope (McCullagh, Regression models for ordinal data, J R Stat Soc B
-1980): log(1 + true score) is the predicted one plus an error of a logistic distribution around 0. Its scale is fitted
-to the categories of the validation studies by maximum likelihood. Axes: U study, C cut point, K category.
+1980): log(1 + true score) is the predicted one plus an error of a logistic distribution around 0. A share of the scores
+is grossly wrong instead (Huber, Robust estimation of a location parameter, Ann Math Stat 1964): such a study is of any
+category. Both are fitted to the categories of the validation studies. Axes: U study, C cut point, K category, S scale,
+G share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit
 
-METHOD = "ordinal logistic regression with known cut points, scale by maximum likelihood on the validation studies"
-LEAST_SCALE, MOST_SCALE = 0.2, 5.0  # of the errors: a dozen studies without any do not show that there are none
-NUM_SCALES = 200  # tried, their logarithms evenly spread
+METHOD = (
+    "ordinal logistic regression with known cut points and a share of gross errors, of the highest likelihood on the "
+    "validation studies and on one grossly wrong and one right study more"
+)
+SCALES = np.geomspace(0.2, 5.0, 100)  # that are tried: a dozen studies without errors do not show that there are none
+SHARES = np.geomspace(0.001, 0.9, 100)
 NO_SCORE = 0.5  # lies between 0 and the least that a lesion can score
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of predicted scores. scale: of the logistic distribution, in units of log(1 + score). gross: share of others."""
+
+    scale: float
+    gross: float
 
 
 def cut_points(edges: Sequence[float]) -> np.ndarray:
@@ -27,27 +41,34 @@ def cut_points(edges: Sequence[float]) -> np.ndarray:
     return np.log1p(np.maximum(cuts, 0.0))
 
 
-def probabilities(score_U: np.ndarray, scale: float, edges: Sequence[float]) -> np.ndarray:
+def probabilities(score_U: np.ndarray, scale: float, edges: Sequence[float], gross: float = 0.0) -> np.ndarray:
     """Of each category (U, K), float64; rows sum to 1.
 
     Args:
-        score_U: predicted Agatston scores. scale: of the logistic distribution, in units of log(1 + score).
+        score_U: predicted Agatston scores. scale, gross: see `Errors`.
     """
     below_UC = expit((cut_points(edges) - np.log1p(score_U)[:, None]) / scale)
     zero_U1, one_U1 = np.zeros((len(score_U), 1)), np.ones((len(score_U), 1))
-    return np.diff(np.concatenate([zero_U1, below_UC, one_U1], axis=1), axis=1)
+    chance_UK = np.diff(np.concatenate([zero_U1, below_UC, one_U1], axis=1), axis=1)
+    mixed_UK: np.ndarray = (1 - gross) * chance_UK + gross / chance_UK.shape[1]
+    return mixed_UK
 
 
-def fit_scale(score_U: np.ndarray, category_U: np.ndarray, edges: Sequence[float]) -> float:
-    """The scale under which these categories are most likely, of those from LEAST_SCALE to MOST_SCALE.
+def fit(score_U: np.ndarray, category_U: np.ndarray, edges: Sequence[float]) -> Errors:
+    """The errors under which these categories are most likely, of those with SCALES and SHARES.
+
+    Two studies more, one grossly wrong and one right, keep the share away from 0 and 1 (a Beta(2, 2) prior).
 
     Args:
         score_U: predicted scores of the validation studies. category_U: their categories by the labels, integers.
     """
-    scales = np.geomspace(LEAST_SCALE, MOST_SCALE, NUM_SCALES)
-
-    def log_likelihood(scale: float) -> float:
-        own_U = np.take_along_axis(probabilities(score_U, scale, edges), category_U[:, None], axis=1)
-        return float(np.log(np.maximum(own_U, 1e-300)).sum())
-
-    return float(scales[int(np.argmax([log_likelihood(scale) for scale in scales]))])
+    own_SU = np.stack(
+        [
+            np.take_along_axis(probabilities(score_U, scale, edges), category_U[:, None], axis=1)[:, 0]
+            for scale in SCALES
+        ]
+    )
+    likelihood_SGU = (1 - SHARES)[:, None] * own_SU[:, None, :] + SHARES[:, None] / (len(edges) + 1)
+    log_SG = np.log(likelihood_SGU).sum(axis=2) + np.log(SHARES * (1 - SHARES))
+    scale, share = np.unravel_index(int(np.argmax(log_SG)), log_SG.shape)
+    return Errors(float(SCALES[scale]), float(SHARES[share]))

@@ -14,6 +14,7 @@ import pandas as pd
 from cac_hpc.calcium import candidates
 from cac_hpc.train import lesions, ordinal, predictions
 from cac_hpc.train.bags import BagData
+from cac_hpc.train.ordinal import Errors
 
 TOLERANCE = 1e-4  # of sums of probabilities, and of scores
 LESION_COLUMNS = {
@@ -45,24 +46,25 @@ class Scores:
     probability: np.ndarray
 
 
-def tables(data: BagData, unit_U: np.ndarray, fold: int, probability_N: np.ndarray, scale: float) -> dict[str, bytes]:
+def tables(data: BagData, unit_U: np.ndarray, fold: int, probability_N: np.ndarray, errors: Errors) -> dict[str, bytes]:
     """The files of a fold's test studies, by name; the same numbers give the same bytes.
 
     Args:
-        unit_U: the test studies. probability_N: of their candidates, one study after the other. scale: see `ordinal`.
+        unit_U: the test studies. probability_N: of their candidates, study by study. errors: of their scores.
     """
     return {
-        "scores.csv": _scores(data, unit_U, fold, probability_N, scale),
+        "scores.csv": _scores(data, unit_U, fold, probability_N, errors),
         "lesions.csv": _lesions(data, unit_U, fold, probability_N),
         "predictions.csv": _predictions(data, unit_U, fold, probability_N),
     }
 
 
-def _scores(data: BagData, unit_U: np.ndarray, fold: int, probability_N: np.ndarray, scale: float) -> bytes:
+def _scores(data: BagData, unit_U: np.ndarray, fold: int, probability_N: np.ndarray, errors: Errors) -> bytes:
     score_U, units = data.scores(lesions.counted(probability_N), unit_U), data.units
     columns = {"study": units.study[unit_U], "fold": fold, "label": units.label[unit_U], "score": score_U}
     table = pd.DataFrame(columns | {"control": data.control(unit_U)})
-    for category, chance_U in enumerate(ordinal.probabilities(score_U, scale, data.edges).T):
+    chance_UK = ordinal.probabilities(score_U, errors.scale, data.edges, errors.gross)
+    for category, chance_U in enumerate(chance_UK.T):
         table[f"p{category}"] = chance_U
     return _csv(table.sort_values("study", kind="stable"))
 

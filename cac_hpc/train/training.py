@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from cac_hpc.train import (
 from cac_hpc.train.distributed import World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat, LostRank
+from cac_hpc.train.ordinal import Errors
 from cac_hpc.train.passes import Attempt
 
 
@@ -190,7 +192,7 @@ def test_and_publish(attempt: Attempt, seconds: float) -> None:
     if cfg.train.evaluate == "best":
         state.model.load_state_dict(state.best)
     probability, _ = passes.evaluate(attempt, attempt.data.test, "testing")
-    scale = _scale(attempt) if attempt.data.bags else None
+    errors = _errors(attempt) if attempt.data.bags else None
     views = _views(attempt)
     if not attempt.world.is_main:
         return
@@ -198,39 +200,40 @@ def test_and_publish(attempt: Attempt, seconds: float) -> None:
     weights = {name: tensor.cpu() for name, tensor in state.model.state_dict().items()}
     check = attempt.fence.check
     about = {"belongs_to": attempt.belongs_to, "weights": weights, "epoch": tested}
-    if scale is not None:
-        about |= {"features": list(candidates.NAMES), "candidates": candidates.VERSION, "calibration_scale": scale}
+    if errors:
+        about |= {"features": list(candidates.NAMES), "candidates": candidates.VERSION}
+        about |= {"calibration_scale": errors.scale, "calibration_gross": errors.gross}
     checkpoint.save(files.model, about, check)
     write_rows(attempt)
-    tables = _tables(attempt, probability, scale)
+    tables = _tables(attempt, probability, errors)
     content = tables.pop("predictions.csv")
     for path, table in {files.root / name: table for name, table in tables.items()}.items():
         paths.write_bytes(path, table, check)
     for name, view in views.items():
         paths.write_bytes(files.view(name), view, check)
     facts = _facts(attempt, tested, seconds, content, views)
-    if scale is not None:
+    if errors:
         facts["tables_sha256"] = {name: digests.bytes_sha256(table) for name, table in tables.items()}
-        facts["calibration"] = {"method": ordinal.METHOD, "scale": scale}
+        facts["calibration"] = {"method": ordinal.METHOD, **asdict(errors)}
     paths.write_json(files.metrics, facts, check)
     paths.write_bytes(files.predictions, content, check)
     files.stop.unlink(missing_ok=True)  # too late: there is nothing left to stop
 
 
-def _scale(attempt: Attempt) -> float:
-    """The scale of the errors of the weights at work, from the validation studies."""
+def _errors(attempt: Attempt) -> Errors:
+    """The errors of the weights at work, from the validation studies."""
     data = attempt.data
     assert data.bags is not None
     probability, _ = passes.evaluate(attempt, data.val, "testing")
     score_U = data.bags.scores(lesions.counted(probability), data.val)
-    return ordinal.fit_scale(score_U, data.units.label[data.val], data.bags.edges)
+    return ordinal.fit(score_U, data.units.label[data.val], data.bags.edges)
 
 
-def _tables(attempt: Attempt, probability: np.ndarray, scale: float | None) -> dict[str, bytes]:
+def _tables(attempt: Attempt, probability: np.ndarray, errors: Errors | None) -> dict[str, bytes]:
     """The files of what is predicted of the test units, by name."""
     data = attempt.data
-    if data.bags and scale is not None:
-        return scores.tables(data.bags, data.test, attempt.fold, probability, scale)
+    if data.bags and errors:
+        return scores.tables(data.bags, data.test, attempt.fold, probability, errors)
     return {"predictions.csv": _table(attempt, data.test, probability)}
 
 

@@ -20,6 +20,7 @@ from tests.support.runs import NUM_SLICES, REPO, SIZE, pack, prepare, write_conf
 from tests.support.settings import changed
 
 NET = (8 * 32 * 32 * 9 + 8 * 16 * 16 * 16 * 9 + 16 * 16 * 8 * 8 * 9 + 16 * 4 * 4 * 32 + 32 * 6) * 2  # flops of a slice
+LESIONS = 18 * 2**19  # candidates and views
 WEIGHTS = (8 * 9 + 8) + (16 * 8 * 9 + 16) + (16 * 16 * 9 + 16) + (16 * 4 * 4 * 32 + 32) + (32 * 6 + 6)
 
 
@@ -54,7 +55,9 @@ def test_the_small_cohort_worked_by_hand(cfg):
     found = of(cfg)
     assert (found.studies, found.files, found.shards) == (18, 18 * NUM_SLICES, 2)
     assert (found.slices, found.exact) == (108, False)
-    assert found.packed_bytes == 2 * 108 * SIZE * SIZE
+    assert found.packed_bytes == 2 * 108 * SIZE * SIZE + LESIONS
+    assert of(changed(cfg, "pack", slices=False)).packed_bytes == LESIONS
+    assert of(changed(cfg, "pack", candidates=False)).packed_bytes == 2 * 108 * SIZE * SIZE
     assert models.flops(cfg.model, SIZE, 6) == NET
     assert models.num_parameters(cfg.model, SIZE, 6) == WEIGHTS
     # 18 patients: 6 are tested, 21 % of 18 validate, the rest trains
@@ -124,6 +127,7 @@ def test_a_sealed_dataset_is_counted_exactly_and_needs_no_more_room(tmp_path, sc
     cfg = settings.load(run / "config.yaml")
     found = of(cfg, num_files=10_000)
     assert (found.slices, found.exact) == (18 * NUM_SLICES, True)
+    assert found.packed_bytes == sum(path.stat().st_size for path in run.glob("dataset/shards/*.h5"))
     assert [disk.needed for disk in found.disks] == [3 * (3 * 16 + 4) * WEIGHTS]
     small = changed(cfg, "cluster", fold=Resources(time_min=60, mem_gb=1.0))
     with pytest.raises(InputError, match=r"train\.residency is 'host', but .* do not fit in 1 GiB"):
@@ -142,7 +146,7 @@ def test_a_disk_with_far_too_little_room_is_refused_and_with_hardly_enough_noted
     assert "free" in estimate.notes(cfg, of(cfg))[0]
     monkeypatch.setattr(estimate, "free_bytes", lambda folder: (tmp_path, needed // 2 - 1))
     with pytest.raises(
-        InputError, match=r"run is '.*run', where 1 MiB are free, but about 2 MiB will be written; make"
+        InputError, match=r"run is '.*run', where 5 MiB are free, but about 11 MiB will be written; make"
     ):
         of(cfg)
 
@@ -150,7 +154,7 @@ def test_a_disk_with_far_too_little_room_is_refused_and_with_hardly_enough_noted
 def test_two_disks_are_told_apart(cfg, tmp_path, monkeypatch):
     cfg = changed(cfg, "data", packed_dir="/dev/shm/cac_hpc_nowhere")
     run, packed = of(cfg).disks
-    assert (run.setting, packed.setting, packed.needed) == ("run", "data.packed_dir", 2 * 108 * SIZE * SIZE)
+    assert (run.setting, packed.setting, packed.needed) == ("run", "data.packed_dir", 2 * 108 * SIZE * SIZE + LESIONS)
     assert estimate.free_bytes(Path("/dev/shm/cac_hpc_nowhere/deep"))[0] == Path("/dev/shm")
 
 

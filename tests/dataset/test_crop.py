@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cac_hpc.calcium import agatston, heart
+from cac_hpc.calcium.baseline import COLUMNS, CONTROL_COLUMNS
 from cac_hpc.dataset import intake, summary
 from cac_hpc.report import wording
 from cac_hpc.run.config import Checks, InputError, PackConfig
@@ -60,11 +61,13 @@ def test_without_a_crop_the_whole_slices_are_packed_and_no_box_is_written(study)
     slices, found = packed(folder)
     np.testing.assert_array_equal(slices, [frame.to_size(hu_HW, SIZE) for hu_HW in hu_ZHW])
     assert not set(CROP) & set(found.facts)
-    streamed, without = packed(folder, baseline=False)
+    streamed, without = packed(folder, baseline=False, candidates=False)
     np.testing.assert_array_equal(streamed, slices)
     assert without.facts == {
-        name: value for name, value in found.facts.items() if not name.startswith(("agatston", "heart"))
+        name: value for name, value in found.facts.items() if name not in COLUMNS + CONTROL_COLUMNS
     }
+    assert not set(COLUMNS) & set(packed(folder, baseline=False)[1].facts)
+    assert not set(CONTROL_COLUMNS) & set(packed(folder, candidates=False)[1].facts)
 
 
 def test_without_a_heart_a_study_is_refused_with_every_file_or_packed_whole_with_a_warning(tmp_path):
@@ -94,10 +97,23 @@ def test_the_score_of_the_rule_is_written_beside_the_study(study):
     assert heart_box == [top, left, bottom - top, right - left]
 
 
-def test_where_no_heart_is_found_the_study_has_no_score(tmp_path):
+def test_where_no_heart_is_found_the_study_has_no_score_and_no_candidates(tmp_path):
     write_chest(tmp_path / "study")
     facts = read(tmp_path / "study").study.facts
     assert (facts["agatston_region"], facts["agatston_score"], facts["warnings"]) == ("no_heart", None, "")
+    assert [facts[name] for name in CONTROL_COLUMNS] == [False, None, None, None]
+
+
+@pytest.mark.parametrize("check", ["refuse", "warn"])
+def test_without_slices_a_study_without_a_heart_is_refused(tmp_path, check):
+    write_chest(tmp_path / "study")
+    found = read(tmp_path / "study", slices=False, checks=Checks(no_heart=check))
+    assert found.study.facts is None
+    assert set(found.reasons.values()) == {"no_heart"}
+    summed, kept = {"no_heart": 1}, PackConfig(slices=False)
+    assert summary.forgiven_by(summed, kept) is None
+    assert summary.forgiven_by(summed, PackConfig()) == "pack.checks.no_heart"
+    assert summary.advice(summed, kept) == "fix them, or set pack.slices: true, to use them without candidates"
 
 
 def test_a_cropped_cohort_is_sealed_with_boxes_and_scores(tmp_path):

@@ -35,6 +35,7 @@ def model(tmp_path_factory):
 def save(path, **facts):
     untrained = LesionClassifier((4,), 2, candidates.NAMES)
     content = {"features": list(candidates.NAMES), "candidates": candidates.VERSION, "calibration_scale": 0.3}
+    content |= {"calibration_gross": 0.1}
     checkpoint.save(path, {"weights": untrained.state_dict(), **content, **facts})
 
 

@@ -238,13 +238,26 @@ def test_probabilities_of_categories_worked_by_hand():
     below = 1 / (1 + np.exp(-(cuts - np.log1p(50)) / 0.5))
     np.testing.assert_allclose(found[1], np.diff([0, *below, 1]))
     assert found[0, 0] == pytest.approx(1 / (1 + np.exp(-np.log1p(0.5) / 0.5)))
+    mixed = ordinal.probabilities(np.array([50.0]), 0.5, EDGES, gross=0.3)
+    np.testing.assert_allclose(mixed, 0.7 * found[1:] + 0.3 / 6)
+
+
+def test_errors_are_fitted_to_the_validation_studies():
     scored, labelled = np.array([0.0, 5, 50, 200, 700, 2000]), np.arange(6)
-    assert ordinal.fit_scale(scored, labelled, EDGES) == ordinal.LEAST_SCALE
-    assert ordinal.fit_scale(scored, labelled[::-1], EDGES) > 1
-    rng = np.random.default_rng(0)
-    true = np.maximum(np.expm1(np.log1p(np.repeat(scored[1:], 400)) + rng.logistic(0, 0.6, 2000)), 0)
-    fitted = ordinal.fit_scale(np.repeat(scored[1:], 400), np.searchsorted(EDGES, true), EDGES)
-    assert fitted == pytest.approx(0.6, rel=0.15)
+    right = ordinal.fit(np.tile(scored, 2), np.tile(labelled, 2), EDGES)
+    assert right.scale == ordinal.SCALES[0]
+    assert 0.05 < right.gross < 0.12  # about one of fourteen
+    one_wrong = ordinal.fit(np.tile(scored, 2), np.array([5, *labelled[1:], *labelled]), EDGES)
+    assert one_wrong.scale < 0.3
+    assert right.gross < one_wrong.gross < 0.25
+    rng, often = np.random.default_rng(0), np.repeat(scored[1:], 400)
+    wrong = rng.uniform(size=2000) < 0.1
+    true = np.maximum(np.expm1(np.log1p(often) + rng.logistic(0, 0.4, 2000)), 0)
+    category = np.where(wrong, rng.integers(0, 6, 2000), np.searchsorted(EDGES, true))
+    many = ordinal.fit(often, category, EDGES)
+    assert many.scale == pytest.approx(0.4, rel=0.2)
+    assert many.gross == pytest.approx(0.1, abs=0.04)
+    assert ordinal.fit(np.zeros(0), np.zeros(0, int), EDGES).scale == ordinal.SCALES[0]
 
 
 @pytest.mark.timeout(120)
@@ -379,3 +392,20 @@ def test_scores_that_are_not_as_they_were_written_are_refused(tmp_path, old, new
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"scores\.csv: {said}"):
         scores.read_scores(path, 0, 6)
+
+
+@pytest.mark.parametrize(
+    ("pack", "kind", "said"),
+    [
+        (
+            {"slices": False},
+            "slices",
+            r"pack\.slices is False, but must be true, as model\.kind slices is",
+        ),
+        ({"candidates": False}, "lesions", r"pack\.candidates is False, but must be true, as model\.kind lesions is"),
+    ],
+)
+def test_what_a_model_is_given_must_be_packed(tmp_path, scans, pack, kind, said):
+    with pytest.raises(InputError, match=said):
+        prepare(tmp_path, scans, pack=pack, model={"kind": kind})
+    assert not (tmp_path / "run").exists()
