@@ -278,7 +278,7 @@ def _read_studies(dataset: DatasetPaths, wanted: Sequence[str]) -> dict[str, tup
     try:
         for studies, shard in zip(paths.read_json(dataset.plan)["shards"], sealed, strict=False):
             if mine := [study for study in wanted if study in set(studies)]:
-                found |= worker.run((dataset.root / shard["file"], mine), lambda said: None)
+                found |= worker.run((dataset.root / shard["file"], shard["digest"], mine), lambda said: None)
     except (Lost, OSError):
         return found
     finally:
@@ -286,8 +286,8 @@ def _read_studies(dataset: DatasetPaths, wanted: Sequence[str]) -> dict[str, tup
     return found
 
 
-def _read(task: tuple[Path, list[str]], say: workers.Say) -> Any:
-    """In the worker: studies of one shard."""
-    path, wanted = task
-    found = shards.read_candidates(path)
+def _read(task: tuple[Path, str, list[str]], say: workers.Say) -> Any:
+    """In the worker: studies of one shard, none if it is not as it was sealed."""
+    path, digest, wanted = task
+    found = {} if shards.fault(path, digest) else shards.read_candidates(path)
     return {study: (shards.read_views(path, study), found[study]) for study in wanted if study in found}

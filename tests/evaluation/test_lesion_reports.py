@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cac_hpc.report import aggregation, lesions, markdown, terminal, wording
-from cac_hpc.run import paths
+from cac_hpc.run import digests, paths
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics.units import scored_patients
 from cac_hpc.train.scores import Scores
@@ -122,6 +122,12 @@ def test_outlines_of_what_counted_and_of_what_did_not_are_on_the_page(reported):
 def test_a_terminal_shows_it_too(reported, capsys):
     assert terminal.show(reported.root) == 0
     assert "Trust the trained lesion model" in " ".join(capsys.readouterr().out.split())
+
+
+def test_nothing_is_shown_of_a_shard_that_is_not_as_it_was_sealed(reported):
+    shard = reported.dataset(None).shard(0)
+    assert lesions._read((shard, digests.of_file(shard), ["s00"]), lambda said: None).keys() == {"s00"}
+    assert lesions._read((shard, "0" * 32, ["s00"]), lambda said: None) == {}
 
 
 def test_without_its_shards_a_report_says_that_the_views_are_gone(reported, tmp_path):
