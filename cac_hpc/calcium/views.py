@@ -47,7 +47,7 @@ def make(hu_ZHW: np.ndarray, spacing_mm: Spacing, there: Heart, found: Candidate
     box = heart.square_around(there.box, MARGIN_MM, spacing_mm, hu_ZHW.shape)
     top, bottom, left, right = box
     square_ZHW = hu_ZHW[:, top:bottom, left:right]
-    slices = chosen_slices(found, box)
+    slices = chosen_slices(found, there.box)
     shown = [square_ZHW.max(axis=0), *square_ZHW[slices]]
     image_NSS = np.stack([_grey(frame.to_size(hu_HW, SIZE)) for hu_HW in shown])
     return Views(image_NSS, np.array([PROJECTION, *slices], np.int32), WINDOW_HU, box)
@@ -57,10 +57,11 @@ def chosen_slices(found: Candidates, box: tuple[int, int, int, int]) -> np.ndarr
     """The at most MOST_SLICES slices that are shown, in ascending order.
 
     First those with the highest Agatston score of candidates that reach into the heart's region, then those with the
-    highest score of candidates whose middle lies in the square; a slice without either is not shown.
+    highest score of candidates whose middle lies in the heart's box, as few bones do; a slice without either is not
+    shown.
 
     Args:
-        box: of the square, as in Views.
+        box: of the heart, as in Heart.
     """
     if not len(found):
         return np.zeros(0, np.int64)

@@ -60,6 +60,8 @@ def write_shard(dataset, index, names, rng):
         file.create_dataset("study", data=np.repeat(names, NUM_SLICES).astype(object), dtype=h5py.string_dtype())
         file.create_dataset("slice", data=np.tile(np.arange(NUM_SLICES, dtype="<i4"), len(names)))
         file.create_dataset("digest", data=rng.integers(0, 256, (count, 16), dtype=np.uint8))
+        for name in set(shards.DATASETS) - set(file):
+            file.create_dataset(name, data=np.zeros(0))
     return {"file": str(path.relative_to(dataset.root)), "rows": count, "digest": "-"}
 
 
