@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cac_hpc.calcium import candidates
 from cac_hpc.cluster import estimate
 from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS
 from cac_hpc.cluster.limits import Limits
@@ -56,7 +57,8 @@ def test_the_small_cohort_worked_by_hand(cfg):
     assert (found.studies, found.files, found.shards) == (18, 18 * NUM_SLICES, 2)
     assert (found.slices, found.exact) == (108, False)
     assert found.packed_bytes == 2 * 108 * SIZE * SIZE + LESIONS
-    assert of(changed(cfg, "pack", slices=False)).packed_bytes == LESIONS
+    of_lesions = changed(cfg, "model", kind="lesions")
+    assert of(changed(of_lesions, "pack", slices=False)).packed_bytes == LESIONS
     assert of(changed(cfg, "pack", candidates=False)).packed_bytes == 2 * 108 * SIZE * SIZE
     assert models.flops(cfg.model, SIZE, 6) == NET
     assert models.num_parameters(cfg.model, SIZE, 6) == WEIGHTS
@@ -220,3 +222,12 @@ def test_planning_takes_a_second_and_never_imports_torch(tmp_path, scans):
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - started < 3
     assert "GPU hours" in done.stdout or "core hours" in done.stdout
+
+
+def test_a_budget_of_steps_is_what_a_fold_of_lesions_takes(cfg):
+    of_lesions = changed(cfg, "model", kind="lesions", hidden=(4,), members=2)
+    found = of(changed(of_lesions, "train", steps=40, batch_size=5))
+    once = 2 * 2 * (len(candidates.NAMES) * 4 + 4)
+    flops = once * (3 * 40 * 5 + 4 * 4 + 6) * NUM_SLICES  # four epochs validate 4 studies, 6 are tested
+    assert found.fold_min == pytest.approx(0.5 + flops / (2 * CPU_FLOPS) / 60)
+    assert found.memory.resident < of(cfg).memory.resident  # no slice is held
