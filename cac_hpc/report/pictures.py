@@ -68,7 +68,7 @@ def draw(
     if curves := {fold: table for fold, table in curves.items() if table}:
         plots.draw_history(folder / "history", curves, f"Loss and learning rate by epoch, {where}", dpi)
     if layers := network(report):
-        parameters = f"The network: {sum(layer.parameters for layer in layers):,} parameters"
+        parameters = f"The {wording.model(report)}: {sum(layer.parameters for layer in layers):,} parameters"
         plots.draw_network(folder / "network", layers, ", ".join([parameters, *_marks(report)]), dpi)
     _draw_slices(folder, report, dataset, shown)
     lesions.draw(folder, report, dataset, dpi, _marks(report))

@@ -17,6 +17,8 @@ from cac_hpc.statistics.results import (
     Readers,
     Report,
     ShownPatient,
+    Training,
+    from_json,
 )
 
 MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
@@ -99,6 +101,14 @@ def of_lesions(report: Report) -> bool:
 
 def model(report: Report) -> str:
     return "lesion model" if of_lesions(report) else "network"
+
+
+def network(report: Report) -> str:
+    """What the picture of the layers shows."""
+    if of_lesions(report):
+        return "The model as it was trained: blocks are as high as layers have numbers; a candidate's features on the left."
+    size = "blocks are as high as the image and as wide as it has channels"
+    return f"The network as it was trained: {size}; input on the left."
 
 
 def trusted(report: Report) -> list[str]:
@@ -313,8 +323,16 @@ def lesions(report: Report) -> list[str]:
         "The model weighs candidates: connected pieces of at least 130 HU in and near the heart. What it takes for "
         "coronary calcium (probability p above 0.5) counts with its whole Agatston score; the sum is the predicted "
         f"score, and its category the prediction. Of {found.candidates} candidates {found.counted} counted.",
+        *_probabilities(report),
         f"Shown: {found.rule}. tables/lesions.csv has the candidates of every patient.",
     ]
+
+
+def _probabilities(report: Report) -> list[str]:
+    """How probabilities of categories come from a score, as the folds say."""
+    found = [from_json(facts, Training).calibration for facts in report.training]
+    methods = dict.fromkeys(str(one["method"]) for one in found if one and "method" in one)
+    return [f"Probabilities of the categories: {'; '.join(methods)}."] if methods else []
 
 
 def decided(patient: ShownPatient, names: list[str]) -> str:

@@ -610,6 +610,7 @@ class Training:
     val_slices: int | None = None
     test_slices: int | None = None
     layers: list[Layer] | None = None
+    calibration: Json | None = None
 
 
 @dataclass(frozen=True)
