@@ -106,7 +106,7 @@ def model(report: Report) -> str:
 def network(report: Report) -> str:
     """What the picture of the layers shows."""
     if of_lesions(report):
-        return "The model as it was trained: blocks are as high as layers have numbers; a candidate's features on the left."
+        return "The model as it was trained: blocks are as high as layers have numbers; features of a candidate left."
     size = "blocks are as high as the image and as wide as it has channels"
     return f"The network as it was trained: {size}; input on the left."
 
