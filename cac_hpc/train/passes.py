@@ -64,8 +64,8 @@ class FoldData:
     def batches(self, cfg: TrainConfig, fold: int, epoch: int) -> list[np.ndarray]:
         """Units of the global training batches of an epoch."""
         if cfg.steps is not None:
-            first, last = self.steps(cfg, epoch - 1), self.steps(cfg, epoch)
-            return list(slices.running_batches(self.train, cfg.batch_size, cfg.seed, fold, first, last))
+            chosen = range(self.steps(cfg, epoch - 1), self.steps(cfg, epoch))
+            return list(slices.running_batches(self.train, cfg.batch_size, cfg.seed, fold, chosen, cfg.shuffle_window))
         return list(slices.training_batches(self.train, cfg.batch_size, cfg.seed, fold, epoch, cfg.shuffle_window))
 
 

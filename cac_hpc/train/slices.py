@@ -90,21 +90,22 @@ def training_batches(
     Args:
         window: slices that are shuffled together, a window lying in few places of the shards; None: all of them.
     """
-    rng = np.random.default_rng([seed, fold, epoch])
-    order = rng.permutation(rows) if window is None else _shuffle_in_windows(rows, window, rng)
-    return split(order, batch_size)
+    return split(_shuffled(rows, window, np.random.default_rng([seed, fold, epoch])), batch_size)
 
 
 def running_batches(
-    units: np.ndarray, batch_size: int, seed: int, fold: int, first: int, last: int
+    units: np.ndarray, batch_size: int, seed: int, fold: int, steps: range, window: int | None = None
 ) -> Iterator[np.ndarray]:
-    """The global batches of the steps from ``first`` to the one before ``last``, counted from 0 over all epochs.
+    """The global batches of these steps, which are counted from 0 over all epochs.
 
     They are cut from shuffled passes over the units, one pass after the other; all are full.
+
+    Args:
+        window: as for `training_batches`.
     """
-    count = len(units)
+    count, first, last = len(units), steps.start, steps.stop
     passes = range(first * batch_size // count, -(-last * batch_size // count))
-    order = [np.random.default_rng([seed, fold, number]).permutation(units) for number in passes]
+    order = [_shuffled(units, window, np.random.default_rng([seed, fold, number])) for number in passes]
     start = first * batch_size - passes.start * count
     return split(np.concatenate(order)[start : start + (last - first) * batch_size], batch_size)
 
@@ -114,8 +115,10 @@ def split(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
     return (rows[first : first + size] for first in range(0, len(rows), size))
 
 
-def _shuffle_in_windows(rows: np.ndarray, window: int, rng: np.random.Generator) -> np.ndarray:
-    """Shuffle runs of neighbouring rows, then the rows of each window of what results."""
+def _shuffled(rows: np.ndarray, window: int | None, rng: np.random.Generator) -> np.ndarray:
+    """Shuffle all rows, or runs of neighbouring rows and then the rows of each window of what results."""
+    if window is None:
+        return rng.permutation(rows)
     runs = list(split(np.sort(rows), RUN))
     mixed = np.concatenate([rows[:0], *(runs[index] for index in rng.permutation(len(runs)))])
     return np.concatenate([rows[:0], *(rng.permutation(part) for part in split(mixed, window))])

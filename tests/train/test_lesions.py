@@ -207,16 +207,19 @@ def test_anatomies_are_as_different_as_the_settings_say():
     assert not AnatomyConfig(shift_mm=0, rotation_deg=0, scale=0).active
 
 
+@pytest.mark.parametrize("window", [None, 7])
 @pytest.mark.parametrize(("count", "size"), [(8, 5), (41, 16), (3, 16), (16, 16)])
-def test_batches_of_a_budget_of_steps_run_on_over_shuffled_passes(count, size):
+def test_batches_of_a_budget_of_steps_run_on_over_shuffled_passes(count, size, window):
     units = np.arange(100, 100 + count)
-    whole = list(slices.running_batches(units, size, 1, 2, 0, 30))
+    whole = list(slices.running_batches(units, size, 1, 2, range(30), window))
     assert {len(batch) for batch in whole} == {size}
     every = np.concatenate(whole)
     for first in range(0, len(every) - count, count):
         assert np.array_equal(np.sort(every[first : first + count]), units)
     parts = [
-        batch for first in range(0, 30, 10) for batch in slices.running_batches(units, size, 1, 2, first, first + 10)
+        batch
+        for first in range(0, 30, 10)
+        for batch in slices.running_batches(units, size, 1, 2, range(first, first + 10), window)
     ]
     assert np.array_equal(every, np.concatenate(parts))
 
