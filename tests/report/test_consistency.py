@@ -91,4 +91,4 @@ def test_a_report_of_another_format_is_refused(reported, tmp_path):
     (tmp_path / "report" / "report.json").write_text('{"format_version": 1}')
     done = job("check_table.py", tmp_path / "report" / "report.json")
     assert done.returncode == 2
-    assert "found format version 1, wanted 5" in done.stderr
+    assert "found format version 1, wanted 6" in done.stderr
