@@ -167,8 +167,8 @@ def test_a_report_tells_both_and_contradicts_nothing(reported):
     summary, cfg = summary_of(reported), settings.load(reported.config)
     assert list(consistency.contradictions(reported, cfg, summary)) == []
     text = markdown.page(typed_report_of(reported))
-    assert "**Trust the Agatston rule in the heart's region, right in 16 of 17 patients: it needs no training" in text
-    assert "(trained slice network of this run, right in 14)" in text
+    assert "**Trust the Agatston rule: it is right in 16 of 17 patients and needs no training; these patients" in text
+    assert "do not show that another is better (trained slice network 14).**" in text
     assert "Left out, for the rule has no score of them: 1 studies." in text
     assert wording.READERS in text
     assert (reported.report / "figures" / "scores.svg").is_file()
