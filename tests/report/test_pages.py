@@ -243,7 +243,7 @@ def test_the_published_table_stands_beside_ours(tmp_path):
     assert text.count("A study, computed from its printed matrix of 12 slices") == 1  # at that level alone
     found = paths.read_json(run.report / "report.json")["published"]
     assert found["figures"]["accuracy"]["note"].startswith("a published matrix does not tell")
-    assert "Beside it A study, worked out" in (run.report / "report.md").read_text(encoding="utf-8")
+    assert "For comparison A study, computed" in (run.report / "report.md").read_text(encoding="utf-8")
     assert (run.report / "tables" / "published.csv").read_text(encoding="utf-8").startswith("category,support,")
     table.unlink()
     assert aggregation.aggregate(run.root)
