@@ -67,11 +67,16 @@ def evaluate(
         occlusion=occlusion.compare(found, views, studies, inputs.blanking, num_categories, cfg),
         lesions=lesions.pick(inputs, tested),
     )
+    return _compared(inputs, report)
+
+
+def _compared(inputs: Inputs, report: results.Report) -> results.Report:
+    """The report with what is compared with other runs, which takes all of it."""
+    outcome, studies, cfg = inputs.outcome, inputs.studies, inputs.report
     own = Finished(inputs.name, report, studies.set_index("study").loc[sorted(outcome.studies)], outcome)
     other = readers.aligned(own, inputs.other)
-    return replace(
-        report, readers=readers.compare(outcome, studies, edges, cfg, other), inflation=_inflation(inputs, own)
-    )
+    found = readers.compare(outcome, studies, inputs.labels.edges, cfg, other)
+    return replace(report, readers=found, inflation=_inflation(inputs, own))
 
 
 def _inflation(inputs: Inputs, own: Finished) -> results.Comparison | results.Absent | None:
