@@ -20,12 +20,12 @@ PACKAGES = (  # a module imports from its own package and from those before it
 OWNERS = {
     "SimpleITK": {"benchmark.peers"},
     "dcm2niix": {"benchmark.peers"},
-    "PIL": {"report.pictures"},
+    "PIL": {"report.plots"},
     "h5py": {"benchmark.loaders", "benchmark.peers", "dataset.shards"},  # benchmark: others' programs, beside ours
     "jinja2": {"report.pages"},
     "jsonargparse": {"run.settings"},
     "markupsafe": {"report.pages"},
-    "matplotlib": {"report.pictures"},
+    "matplotlib": {"report.plots"},
     "monai": {"benchmark.loaders", "benchmark.peers"},
     "omegaconf": {"run.composition"},
     "openpyxl": {"dataset.sheets"},
