@@ -114,3 +114,11 @@ def test_the_supervisor_of_a_job_imports_nothing_large():
     code = f"import sys, cac_hpc.cluster.supervisor; print(sorted({large} & {{*sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["cluster.launch", "cluster.monitor", "dataset.scoring", "report.aggregation"])
+def test_what_computes_no_network_imports_no_torch(module):
+    """It takes seconds, and is not there on every login node."""
+    code = f"import sys, cac_hpc.{module}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "False"

@@ -19,11 +19,12 @@ from scipy import ndimage
 
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.calcium.views import PROJECTION, Views
-from cac_hpc.dataset import shards
+from cac_hpc.dataset import plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
 from cac_hpc.report import plots, wording
 from cac_hpc.run import paths
+from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.statistics.results import Report, ShownLesions, ShownPatient
 
@@ -276,10 +277,10 @@ def _read_studies(dataset: DatasetPaths, wanted: Sequence[str]) -> dict[str, tup
     found: dict[str, tuple[Views, Candidates]] = {}
     worker = Worker(_read, PATIENCE_S, workers.GIB * 4, threading.Event())  # damaged HDF5 may end its process
     try:
-        for studies, shard in zip(paths.read_json(dataset.plan)["shards"], sealed, strict=False):
+        for studies, shard in zip(plan.read_plan(dataset)["shards"], sealed, strict=False):
             if mine := [study for study in wanted if study in set(studies)]:
                 found |= worker.run((dataset.root / shard["file"], shard["digest"], mine), lambda said: None)
-    except (Lost, OSError):
+    except (Lost, OSError, InputError):
         return found
     finally:
         worker.close()

@@ -21,7 +21,7 @@ from cac_hpc.run import logs, paths, settings
 from cac_hpc.run.commands import ScoreConfig
 from cac_hpc.run.config import InputError, LabelsConfig
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.train import checkpoint, ordinal
+from cac_hpc.train import checkpoint, ordinal, scores
 from cac_hpc.train import lesions as trained
 from cac_hpc.train.lesions import SHARE_WEIGHT, LesionClassifier
 from cac_hpc.train.ordinal import Errors
@@ -116,7 +116,7 @@ def _columns(found: Candidates, probability_C: np.ndarray, ensemble: Ensemble) -
 
 
 def _score(found: Candidates, probability_C: np.ndarray) -> float:
-    return float(found.agatston_C.astype(float) @ trained.counted(probability_C))
+    return float(found.agatston_C.astype(float) @ scores.counted(probability_C))
 
 
 def _table(study: str, found: Candidates, probability_C: np.ndarray) -> pd.DataFrame:
@@ -135,7 +135,7 @@ def _table(study: str, found: Candidates, probability_C: np.ndarray) -> pd.DataF
         "max_hu": feature["max_hu"],
         "region_share": feature["region_share"],
         "probability": probability_C,
-        "counted": trained.counted(probability_C).astype(int),
+        "counted": scores.counted(probability_C).astype(int),
     }
     return pd.DataFrame(columns)[list(COLUMNS)]
 
@@ -146,7 +146,7 @@ def _draw(folder: Path, study: str, scored: Scored, probability_C: np.ndarray, e
     assert found is not None
     assert views is not None
     assert score is not None
-    counted_C = trained.counted(probability_C)
+    counted_C = scores.counted(probability_C)
     order = np.argsort(-found.agatston_C * np.maximum(probability_C, 1e-6) * ~counted_C, kind="stable")
     listed = set(np.flatnonzero(counted_C).tolist()) | set(order[:LISTED].tolist())
     verdicts = {

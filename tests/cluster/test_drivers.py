@@ -30,7 +30,7 @@ def site(folder: Path, **variables: str) -> dict[str, str]:
 
 
 def fault(env: dict[str, str]) -> str:
-    program = "from cac_hpc.cluster import drivers; print(drivers.fault() or '')"
+    program = "from cac_hpc.cluster import preflight; print(preflight.driver_fault() or '')"
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -91,8 +91,8 @@ def test_what_does_not_fit_is_named_with_the_command_that_mends_it(
 
 def test_without_torch_it_is_to_be_installed(tmp_path):
     program = (
-        "import sys; from cac_hpc.cluster import drivers\n"
-        "sys.path = [path for path in sys.path if 'site-packages' not in path]; print(drivers.fault())"
+        "import sys; from cac_hpc.cluster import preflight\n"
+        "sys.path = [path for path in sys.path if 'site-packages' not in path]; print(preflight.driver_fault())"
     )
     env = site(tmp_path, PYTHONPATH=str(REPO))
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=60)

@@ -155,11 +155,11 @@ STARTS = 24
 LEAVES = f"""\
 import os, sys, time
 from pathlib import Path
-from cac_hpc.cluster import ownership, scheduler
+from cac_hpc.cluster import records, scheduler
 from cac_hpc.machine import processes
 from cac_hpc.run import ledger
 processes.listen()
-owner = ownership.Owner(Path("/run"), {TOKEN!r}, frozenset([os.getuid()]))
+owner = records.Owner(Path("/run"), {TOKEN!r}, frozenset([os.getuid()]))
 at = ledger.whereabouts()
 if os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
     said = scheduler.requeue(at["job"], owner), scheduler.exclude(at["job"], [at["node"]], owner)
