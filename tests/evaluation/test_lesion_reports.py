@@ -186,6 +186,14 @@ def test_another_run_of_the_same_folds_is_a_reader(reported, tmp_path):
     assert "of another version of cac_hpc" in read_json(run)["readers"]["absent"][0]
 
 
+def test_a_damaged_plan_leaves_out_the_outlines_alone(reported, tmp_path):
+    run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
+    run.dataset(None).plan.write_text("{")
+    assert aggregation.aggregate(run.root)
+    assert lesions.files(reported.report / "figures", 1)
+    assert not lesions.files(run.report / "figures", 1)
+
+
 def test_a_patient_has_the_highest_label_and_scores_of_the_studies_tested():
     studies = pd.DataFrame({"study": ["a", "b", "c"], "patient": ["x", "x", "y"], "score": ["5", "", "70"]})
     chance = np.eye(6)[[1, 5, 2]]
