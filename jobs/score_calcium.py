@@ -5,10 +5,15 @@ from cac_hpc.run import commands, settings
 
 def main() -> int:
     cfg = commands.parse_score(__doc__)
-    from cac_hpc.dataset import scoring
     from cac_hpc.run import logs
 
     logs.setup()
+    if cfg.of_candidates:
+        from cac_hpc.report import scored
+
+        return scored.score_studies(cfg)
+    from cac_hpc.dataset import scoring
+
     return scoring.score_studies(cfg)
 
 

@@ -20,12 +20,12 @@ PACKAGES = (  # a module imports from its own package and from those before it
 OWNERS = {
     "SimpleITK": {"benchmark.peers"},
     "dcm2niix": {"benchmark.peers"},
-    "PIL": {"report.pictures"},
+    "PIL": {"report.plots"},
     "h5py": {"benchmark.loaders", "benchmark.peers", "dataset.shards"},  # benchmark: others' programs, beside ours
     "jinja2": {"report.pages"},
     "jsonargparse": {"run.settings"},
     "markupsafe": {"report.pages"},
-    "matplotlib": {"report.pictures"},
+    "matplotlib": {"report.plots"},
     "monai": {"benchmark.loaders", "benchmark.peers"},
     "omegaconf": {"run.composition"},
     "openpyxl": {"dataset.sheets"},
@@ -114,3 +114,11 @@ def test_the_supervisor_of_a_job_imports_nothing_large():
     code = f"import sys, cac_hpc.cluster.supervisor; print(sorted({large} & {{*sys.modules}}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["cluster.launch", "cluster.monitor", "dataset.scoring", "report.aggregation"])
+def test_what_computes_no_network_imports_no_torch(module):
+    """It takes seconds, and is not there on every login node."""
+    code = f"import sys, cac_hpc.{module}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "False"

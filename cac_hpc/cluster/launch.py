@@ -32,7 +32,7 @@ UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-
 FREE = (
     *(f"{key}:" for key in config.WITHOUT_EFFECT),
     "run:", "cluster.", "report.title:", "report.figure_dpi:", "report.near_equal_ids:",
-    "report.published:", "report.window_hu:", "pack.limits.rejected_studies:", "split.contrast_to:",
+    "report.published:", "report.compare:", "report.window_hu:", "pack.limits.rejected_studies:", "split.contrast_to:",
 )  # fmt: skip
 
 
@@ -131,6 +131,7 @@ def _check_paths(cfg: Config, source: Path) -> None:
         "run": cfg.run, "data.dicom_root": cfg.data.dicom_root, "data.packed_dir": cfg.data.packed_dir,
         "data.pseudonym_key": cfg.data.pseudonym_key, "labels.sheet": cfg.labels.sheet,
         "split.contrast_to": cfg.split.contrast_to, "report.published": cfg.report.published,
+        "report.compare": cfg.report.compare,
         "the checkout": str(source), "Python": sys.executable, "TMPDIR": os.environ.get("TMPDIR"),
     }  # fmt: skip
     for name, path in named.items():
@@ -158,6 +159,9 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
         logs.say(f"note: {error}; until then the report has no inflation")
     if cfg.report.published:
         published.read_for(Path(cfg.report.published), cfg.labels.names)
+    if cfg.report.compare and not RunPaths(Path(cfg.report.compare)).report_json.is_file():
+        raise InputError(f"report.compare is {cfg.report.compare}, which has no report/report.json; wanted the folder "
+                         "of a finished run with the same folds")  # fmt: skip
 
 
 def _show_plan(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, kind: str, why: str) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.calcium import agatston, regions
+from cac_hpc.calcium import agatston, candidates, regions, views
 from cac_hpc.calcium.agatston import Score
+from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.regions import Drawn
+from cac_hpc.calcium.views import Views
 from cac_hpc.dataset import intake, labels
 from cac_hpc.dataset.intake import Volume
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
@@ -46,6 +48,7 @@ class ScoreTask:
     frame: Frame | None
     pack: PackConfig
     rule: RuleConfig
+    seen: bool = False  # whether candidates and views are wanted, too
 
 
 @dataclass(frozen=True)
@@ -56,19 +59,31 @@ class Scored:
     parts: tuple[str, ...] = ()
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     fault: str = ""
+    candidates: Candidates | None = None
+    views: Views | None = None
 
 
-def score_studies(cfg: ScoreConfig) -> int:
+Judge = Callable[[str, Scored], dict[str, Any]]  # takes a study's name and score, gives further columns of scores.csv
+
+
+def score_studies(cfg: ScoreConfig, judge: Judge = lambda study, scored: {}) -> int:
     """Score every study, print a table, and write scores.csv and lesions.csv where cfg.out says.
 
+    Args:
+        judge: is given each study that has a score.
     Returns: exit code, 1 if a study could not be scored.
     Raises: InputError if there is no study, the region cannot be used or out cannot be written.
     """
     out = settings.out_folder(cfg.out) if cfg.out else None
     studies = study_folders(cfg)
     tasks = [_task(cfg, name, folder) for name, folder in studies.items()]
-    found = dict(zip(studies, _all_scored(tasks), strict=True))
-    scores = pd.DataFrame([_row(cfg, name, scored) for name, scored in found.items()], columns=list(SCORES))
+    found, judged = dict[str, Scored](), dict[str, dict[str, Any]]()
+    for name, scored in zip(studies, _all_scored(tasks), strict=True):
+        judged[name] = judge(name, scored) if scored.score is not None else {}
+        found[name] = replace(scored, candidates=None, views=None)
+    more = list(dict.fromkeys(key for one in judged.values() for key in one))
+    rows = [_row(cfg, name, scored) | judged[name] for name, scored in found.items()]
+    scores = pd.DataFrame(rows, columns=[*SCORES[:3], *more, *SCORES[3:]])
     scores = scores.astype(dict.fromkeys(COUNTS, "Int64"))  # whole numbers also where some are missing
     _show(scores, cfg.rule)
     if out:
@@ -108,7 +123,16 @@ def score_folder(task: ScoreTask, say: Say) -> Scored:
         return Scored(None, fault=str(why))
     within_ZHW = volume.heart.hull_ZHW if task.region == "heart" and volume.heart else None
     score = agatston.score_study(volume.hu_ZHW, drawn.region_ZHW, volume.study.spacing_mm, task.rule, within_ZHW)
-    return Scored(score, drawn.names, {name: volume.study.facts[name] for name in ("slices", "warnings")})
+    scored = Scored(score, drawn.names, {name: volume.study.facts[name] for name in ("slices", "warnings")})
+    return _with_candidates(scored, volume) if task.seen else scored
+
+
+def _with_candidates(scored: Scored, volume: Volume) -> Scored:
+    """The same with the candidates of the study, and views of its heart."""
+    assert volume.heart, "without it there is no score"
+    spacing_mm = volume.study.spacing_mm
+    found = candidates.find(volume.hu_ZHW, spacing_mm, volume.heart)
+    return replace(scored, candidates=found, views=views.make(volume.hu_ZHW, spacing_mm, volume.heart, found))
 
 
 def _region(task: ScoreTask, volume: Volume) -> Drawn:
@@ -161,7 +185,7 @@ def _task(cfg: ScoreConfig, name: str, folder: Path) -> ScoreTask:
     """
     pack = PackConfig(checks=Checks(**dict.fromkeys(cfg.warn, "warn")))  # type: ignore[arg-type]
     if cfg.region in ("heart", "all"):
-        return ScoreTask(folder, cfg.region, None, pack, cfg.rule)
+        return ScoreTask(folder, cfg.region, None, pack, cfg.rule, cfg.of_candidates)
     path = Path(cfg.region)
     if path.is_dir():
         found = [path / f"{name}{suffix}" for suffix in regions.SUFFIXES if (path / f"{name}{suffix}").is_file()]
@@ -238,6 +262,8 @@ def _show(scores: pd.DataFrame, rule: RuleConfig) -> None:
     """The table on the terminal, then what went wrong, a line for each study."""
     columns = ["study", "Agatston", "category", "mm3", "mg", "lesions", "on slices", "of"]
     names = ["study", "agatston", "category", "volume_mm3", "mass_mg", "lesions", "slices_with_lesions", "slices"]
+    if "model_agatston" in scores:
+        columns[3:3], names[3:3] = ["model", "its category"], ["model_agatston", "model_category"]
     rows = [[_cell(row[name]) for name in names] for _, row in scores.iterrows()]
     factor = "x slice spacing / 3 mm" if rule.spacing_factor else "no factor for the slice spacing"
     title = f"Calcium of {rule.threshold_hu} HU or more, {rule.min_area_mm2:g} mm2 or more, {factor}"

@@ -23,6 +23,7 @@ from cac_hpc.statistics import results
 from cac_hpc.statistics.results import FORMAT_VERSION, Audit, Damaged, Json, Report, Training
 from cac_hpc.train import fencing
 from cac_hpc.train.predictions import Predictions
+from cac_hpc.train.scores import Scores
 
 NAMED = 5  # studies that a message names
 SAME_LABELS = "the folds were made from the labels that the dataset was sealed with"
@@ -74,9 +75,11 @@ def _results(each: str) -> Audit:
     return Audit("results", True, f"{newest} {each} once, with its sealed label")
 
 
-def check_result(files: FoldPaths, fold: int, splits_sha256: str) -> Json:
+def check_result(files: FoldPaths, fold: int, splits_sha256: str, scored: bool = False) -> Json:
     """The predictions are those that the newest start of this fold of this run wrote.
 
+    Args:
+        scored: whether scores.csv and lesions.csv belong to them.
     Returns: its metrics.json.
     Raises: ValueError saying whose they are instead.
     """
@@ -96,6 +99,9 @@ def check_result(files: FoldPaths, fold: int, splits_sha256: str) -> Json:
     for key, (value, meaning) in wanted.items():
         if facts.get(key) != value:
             raise ValueError(f"{files.predictions}: {meaning} (metrics.json, {key})")
+    for path in (files.scores, files.lesions) if scored else ():
+        if not path.is_file() or digests.file_sha256(path) != facts.get("tables_sha256", {}).get(path.name):
+            raise ValueError(f"{path}: not there, or not as it was written (metrics.json, tables_sha256)")
     try:
         results.from_json(facts, Training)
     except Damaged as error:
@@ -146,6 +152,32 @@ def _check_some(predictions: Predictions, fold: Fold) -> None:
         study, at = wrong[0]
         raise ValueError(
             f"predictions and splits.json name different test slices, {len(wrong)} of them: study {study!r} slice {at}"
+        )
+
+
+def check_scores(scores: Scores, lesions: pd.DataFrame, fold: Fold, studies: pd.DataFrame) -> None:
+    """Each test study has one score, with the label it was sealed with, which is the sum of what counted.
+
+    Args:
+        studies: indexed by study.
+    Raises: ValueError naming the study.
+    """
+    if sorted(scores.study.tolist()) != sorted(fold.test):
+        raise ValueError("scores.csv and splits.json do not name the same test studies, each once")
+    category = studies.loc[scores.study, "category"].to_numpy(int)
+    if (wrong := category != scores.label).any():
+        row = int(wrong.argmax())
+        name = str(scores.study[row])
+        raise ValueError(f"study {name!r}: label {scores.label[row]} in scores.csv, the dataset says {category[row]}")
+    if foreign := sorted(set(lesions["study"]) - set(fold.test)):
+        raise ValueError(f"lesions.csv names studies that the fold did not test: {list(map(str, foreign[:NAMED]))}")
+    counted = lesions[lesions["counted"].astype(int) == 1].groupby("study")["agatston"].sum()
+    total = counted.reindex(scores.study, fill_value=0.0).to_numpy(float)
+    if (wrong := ~np.isclose(total, scores.score, rtol=1e-3, atol=0.01)).any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"study {str(scores.study[row])!r}: score {scores.score[row]:g} in scores.csv, what counted in "
+            f"lesions.csv adds up to {total[row]:g}"
         )
 
 

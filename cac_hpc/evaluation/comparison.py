@@ -11,21 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from cac_hpc.dataset import sealed
-from cac_hpc.evaluation import report_json
-from cac_hpc.run import config, digests, settings
-from cac_hpc.run.config import InputError, ReportConfig
-from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import agreement, assessment, intervals, metrics, results
+from cac_hpc.evaluation import pairing, report_json
+from cac_hpc.evaluation.pairing import Finished
+from cac_hpc.run import config
+from cac_hpc.run.config import ReportConfig
+from cac_hpc.statistics import agreement, assessment, intervals, metrics
 from cac_hpc.statistics.assessment import Sums
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.results import (
-    FORMAT_VERSION,
     Calibration,
     Category,
-    CategoryRange,
     Compared,
     ComparedLevel,
     ComparedRun,
@@ -34,23 +30,15 @@ from cac_hpc.statistics.results import (
     Figure,
     PairedTest,
     Pooled,
-    Report,
     Roles,
 )
-from cac_hpc.statistics.units import Units, slice_units
-from cac_hpc.train import predictions
-from cac_hpc.train.predictions import Predictions
+from cac_hpc.statistics.units import Units
 
 UNKNOWN = intervals.none("this version of cac_hpc does not know the figure")
 LEVELS = ("slice", "patient")
 ROLES = ("reference", "other")
 CALIBRATION = ("brier", "expected_calibration_error")
 Name = tuple[str, int | None]  # of a figure, and its category, None where it is of all
-NAMED = 5  # studies that a message names
-ARCHIVED = (
-    "found a report without its run, wanted the run folder: an archive of a report has no studies.csv, which says "
-    "whose slices are whose"
-)
 
 
 def compare_all(runs: Sequence[Path]) -> list[Comparison]:
@@ -58,11 +46,39 @@ def compare_all(runs: Sequence[Path]) -> list[Comparison]:
 
     Raises: InputError naming what is missing, or where the runs are not of the same patients and labels.
     """
-    reference, *others = read(runs)
+    reference, *others = pairing.read(runs)
     found = []
     for run, other in zip(runs[1:], others, strict=True):
         with report_json.sound(runs[0], run):
             found.append(compare(reference, other))
+    return found
+
+
+@dataclass(frozen=True)
+class Read:
+    """All figures of a reader by level, and it compared with the model; compared: None of the model itself."""
+
+    pooled: dict[str, Pooled]
+    compared: Compared | None
+
+
+def compare_readers(said: Mapping[str, Mapping[str, Units]], model: str, cfg: ReportConfig) -> dict[str, Read]:
+    """Compare several predictions of the same patients with one of them, in the same draws.
+
+    Args:
+        said: by reader and level, of the same patients in the same order. model: the other of every comparison.
+    """
+    sums = {(key, level): assessment.sums_by_patient(units[level]) for key, units in said.items() for level in LEVELS}
+    sums = assessment.resample(sums, {}, cfg)
+    pooled = {at: assessment.summary(one) for at, one in sums.items()}
+    found = {}
+    for key in said:
+        levels = {}
+        for level in LEVELS:
+            pair = [(at, level) for at in (key, model)]
+            levels[level] = _level(level, [(pooled[at], None) for at in pair], [sums[at] for at in pair])
+        compared = Compared(levels, sign_test(*(sums[at, "patient"].matrix_PKK for at in (key, model))))
+        found[key] = Read({level: pooled[key, level] for level in LEVELS}, None if key == model else compared)
     return found
 
 
@@ -72,26 +88,12 @@ def compare_units(reference: Mapping[str, Units], other: Mapping[str, Units], cf
     Args:
         reference, other: by level, of the same patients in the same order.
     """
-    sums = _resampled((reference, other), cfg, correlations=False)
-    levels = {}
-    for level in LEVELS:
-        mine = [sums[at, level] for at in (0, 1)]
-        one, two = (assessment.summary(each) for each in mine)
-        levels[level] = replace(_level(level, [(one, None), (two, None)], mine), matrices=Roles(one, two))
-    return Compared(levels, sign_test(*(sums[at, "patient"].matrix_PKK for at in (0, 1))))
-
-
-def _resampled(
-    pair: Sequence[Mapping[str, Units]], cfg: ReportConfig, correlations: bool = True
-) -> dict[tuple[int, str], Sums]:
-    """What both come down to, in the same draws of patients.
-
-    Args:
-        correlations: whether those of patients with their scores are drawn, too.
-    """
-    sums = {(at, level): assessment.sums_by_patient(pair[at][level]) for at in (0, 1) for level in LEVELS}
-    of_patients = {(at, "patient"): pair[at]["patient"] for at in (0, 1) if correlations}
-    return assessment.resample(sums, of_patients, cfg)
+    found = compare_readers({ROLES[0]: reference, ROLES[1]: other}, ROLES[1], cfg)
+    one, two = (found[role].pooled for role in ROLES)
+    compared = found[ROLES[0]].compared
+    assert compared
+    levels = {level: replace(of, matrices=Roles(one[level], two[level])) for level, of in compared.levels.items()}
+    return replace(compared, levels=levels)
 
 
 def compare(reference: Finished, other: Finished) -> Comparison:
@@ -99,10 +101,11 @@ def compare(reference: Finished, other: Finished) -> Comparison:
 
     Raises: InputError where they are not of the same patients and labels.
     """
-    other = align(reference, other)
+    other = pairing.align(reference, other)
     pair, cfg = (reference, other), reference.statistics
-    units = [assessment.units_by_level(run.slices(), cfg) for run in pair]
-    sums = _resampled(units, cfg)
+    units = [assessment.units_of(run.tested(cfg)) for run in pair]
+    sums = {(at, level): assessment.sums_by_patient(units[at][level]) for at in (0, 1) for level in LEVELS}
+    sums = assessment.resample(sums, {(at, "patient"): units[at]["patient"] for at in (0, 1)}, cfg)
     levels = {}
     for level in LEVELS:
         reported = [run.report.levels[level] for run in pair]
@@ -242,174 +245,3 @@ def sign_test(reference_PKK: np.ndarray, other_PKK: np.ndarray) -> PairedTest:
         p_value=metrics.fair_coin(better, worse),
         note=None if better + worse else "no patient is right more often in one run than in the other",
     )
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A run with its report."""
-
-    name: str  # of its folder
-    report: Report
-    studies: pd.DataFrame  # that were tested, indexed by study: patient, category, slices and, where it is known, score
-    predictions: dict[int, Predictions]  # that the report was made from, by fold
-
-    @property
-    def split_by_slice(self) -> bool:
-        return self.report.split.unit == "slice"
-
-    @property
-    def rule(self) -> str:
-        """From slices to a patient."""
-        statistics = self.report.statistics
-        of = f" of {statistics.top_k} slices" if statistics.patient_rule == "top_k" else ""
-        return f"{statistics.patient_rule}{of}"
-
-    @property
-    def statistics(self) -> ReportConfig:
-        """How the report counted."""
-        keys = ("patient_rule", "top_k", "draws", "seed")
-        return ReportConfig(**{key: getattr(self.report.statistics, key) for key in keys})
-
-    def slices(self) -> Units:
-        return slice_units(self.predictions, self.studies.reset_index(), len(self.report.categories))
-
-    def slice_counts(self) -> pd.Series:
-        """How many slices of each study were tested, those tested twice counted twice."""
-        counts = [pd.Series(np.bincount(one.study), one.studies) for one in self.predictions.values()]
-        total: pd.Series = pd.concat(counts).groupby(level=0).sum()
-        return total
-
-    def divided(self) -> set[tuple[int, str]]:
-        """Which fold tested which study."""
-        return {(fold, study) for fold, one in self.predictions.items() for study in one.studies.tolist()}
-
-
-def read(runs: Sequence[Path]) -> list[Finished]:
-    """Read finished runs, named by their folders, and the folders above where names are the same.
-
-    Raises: InputError naming the file that is missing, or not the one that the report was made from.
-    """
-    roots = [run.resolve() for run in runs]
-    if len(set(roots)) < len(roots):
-        raise InputError(f"{runs[-1]}: found one run twice, wanted different runs")
-    found = []
-    for run, root in zip(runs, roots, strict=True):
-        with report_json.sound(run):
-            found.append(_read(run, _name(root, set(roots) - {root})))
-    return found
-
-
-def _name(root: Path, others: set[Path]) -> str:
-    """The end of the path that no other has."""
-    ends = (root.parts[at:] for at in reversed(range(len(root.parts))))
-    return "/".join(next(end for end in ends if all(other.parts[-len(end) :] != end for other in others)))
-
-
-def _read(root: Path, name: str) -> Finished:
-    run = RunPaths(root)
-    archived = run.root.is_file() or run.report_json.is_file()
-    if archived and not run.config.is_file():
-        raise InputError(f"{run.root}: {ARCHIVED}")
-    content, again = report_json.read(settings.run_folder(str(run.root))), report_json.remake(run.root)
-    if version := report_json.other_version(content):
-        raise InputError(f"{run.report_json}: found {version}, wanted {FORMAT_VERSION}; {again} makes it again")
-    report = results.from_json(content, Report)
-    found = {}
-    for facts in report.training:
-        path = run.fold(int(facts["fold"])).predictions
-        if not path.is_file() or digests.file_sha256(path) != facts.get("predictions_sha256"):
-            state = "not the predictions that the report was made from" if path.is_file() else "not there any more"
-            raise InputError(f"{path}: {state}; {again} makes the report again")
-        found[int(facts["fold"])] = predictions.read_predictions(path, facts["fold"], len(report.categories))
-    there = sorted({study for one in found.values() for study in one.studies.tolist()})
-    if not there:
-        raise InputError(f"{run.root}: its report is of no patient, wanted a run that tested some")
-    dataset = run.dataset(settings.load(run.config).data.packed_dir)
-    if not dataset.studies.is_file():
-        raise InputError(
-            f"{dataset.studies}: not there, wanted the studies of the dataset that {run.root} was made from"
-        )
-    if digests.file_sha256(dataset.studies) != report.digests.studies_sha256:
-        raise InputError(f"{dataset.studies}: not the studies that the report of {run.root} was made from; run it anew")
-    return Finished(name, report, sealed.read_studies(dataset).set_index("study").loc[there], found)
-
-
-def align(one: Finished, other: Finished) -> Finished:
-    """The other run with its patients named as in the first one; they are found by the studies that both tested, for
-    numbers of patients mean nothing outside their sheet.
-
-    Raises: InputError naming where categories, rule, patients or labels are not the same.
-    """
-    _check_counting(one, other)
-    links = pd.DataFrame({"one": one.studies["patient"], "other": other.studies["patient"]}).dropna().drop_duplicates()
-    _check_owners(one, other, links)
-    _check_patients(one, other, links)
-    named = other.studies.assign(patient=other.studies["patient"].map(links.set_index("other")["one"]))
-    _check_labels(one, other, "study", one.studies["category"], named["category"])
-    first = _first_study(one.studies).to_dict()
-    highest = [table.groupby("patient")["category"].max().rename(index=first) for table in (one.studies, named)]
-    _check_labels(one, other, "patient of study", *highest)
-    return replace(other, studies=named)
-
-
-def _check_counting(one: Finished, other: Finished) -> None:
-    """Categories and rule from slices to patients."""
-    texts = [_categories(run.report.categories) for run in (one, other)]
-    if texts[0] != texts[1]:
-        raise InputError(f"{other.name}: found the categories {texts[1]}, wanted those of {one.name}: {texts[0]}")
-    if one.rule != other.rule:
-        raise InputError(
-            f"{other.name}: found report.patient_rule {other.rule}, wanted that of {one.name}: {one.rule}; "
-            "a run of the same folds under the same rule can be compared"
-        )
-
-
-def _categories(categories: Sequence[CategoryRange]) -> str:
-    edges = [f"{category.score_up_to:g}" for category in categories[:-1]]
-    return f"{', '.join(category.name for category in categories)} (labels.edges {', '.join(edges)})"
-
-
-def _check_owners(one: Finished, other: Finished, links: pd.DataFrame) -> None:
-    """No patient of a run is several patients of the other."""
-    for run, unlike, column in ((one, other, "one"), (other, one, "other")):
-        several = links.loc[links[column].duplicated(), column]
-        if len(several):
-            studies = run.studies.index[run.studies["patient"] == several.iloc[0]]
-            shared = [repr(study) for study in studies if study in unlike.studies.index]
-            raise InputError(
-                f"studies {_some(shared)} are of one patient in {run.name} and of several in {unlike.name}; wanted "
-                "runs of the same patients (labels.patient_column)"
-            )
-
-
-def _check_patients(one: Finished, other: Finished, links: pd.DataFrame) -> None:
-    """Each tested every patient of the other."""
-    lines = []
-    for run, lacking, column in ((one, other, "one"), (other, one, "other")):
-        if alone := _first_study(run.studies[~run.studies["patient"].isin(links[column])]).map(repr).tolist():
-            partial = "" if lacking.report.status == "COMPLETE" else f", which is {lacking.report.status},"
-            lines.append(f"{lacking.name}{partial} has not tested the patients of {run.name} with study {_some(alone)}")
-    if lines:
-        raise InputError(f"{'; '.join(lines)}; wanted runs that tested the same patients")
-
-
-def _first_study(studies: pd.DataFrame) -> pd.Series:
-    """Of each patient the first study number."""
-    return studies.reset_index().groupby("patient")["study"].min()
-
-
-def _check_labels(one: Finished, other: Finished, what: str, label: pd.Series, other_label: pd.Series) -> None:
-    """The same categories, where both have one."""
-    both = pd.DataFrame({"one": label, "other": other_label}).dropna().astype(int)
-    unequal = both[both["one"] != both["other"]]
-    if len(unequal):
-        found = [f"{row.Index!r} ({row.one}, {row.other})" for row in unequal.itertuples()]
-        raise InputError(
-            f"found other categories in {one.name} than in {other.name}: {what} {_some(found)}; wanted runs of the "
-            "same labels"
-        )
-
-
-def _some(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
-    return ", ".join(texts[:NAMED]) + more

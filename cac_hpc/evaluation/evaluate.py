@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import splits
-from cac_hpc.evaluation import comparison, controls
-from cac_hpc.evaluation.comparison import Finished
+from cac_hpc.evaluation import comparison, lesions, occlusion, readers
 from cac_hpc.evaluation.inputs import Inputs
+from cac_hpc.evaluation.outcome import Outcome
+from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.statistics import assessment, intervals, results
-from cac_hpc.statistics.results import Example, Examples, MistakenPatient, MistakenPatients, Shown
-from cac_hpc.statistics.units import Units, patient_units, pooling_rules, slice_units
+from cac_hpc.statistics.results import Absent, Example, Examples, MistakenPatient, MistakenPatients, Shown
+from cac_hpc.statistics.units import Units
 from cac_hpc.train.predictions import Predictions
 
 SAMPLES = 2  # studies of each category
@@ -39,9 +40,9 @@ def evaluate(
         missing: folds without a result.
         banner: what is said before all else.
     """
-    found, studies, cfg, edges = inputs.predictions, inputs.studies, inputs.report, inputs.labels.edges
-    num_categories = len(inputs.labels.names)
-    of_slices = slice_units(found, studies, num_categories)
+    outcome, studies, cfg, edges = inputs.outcome, inputs.studies, inputs.report, inputs.labels.edges
+    found, num_categories = outcome.predictions, len(inputs.labels.names)
+    tested = outcome.tested(studies, edges, cfg)
     views = {fold: one.views for fold, one in inputs.results.items()}
     report = results.Report(
         format_version=results.FORMAT_VERSION,
@@ -54,26 +55,35 @@ def evaluate(
         split=results.Split(**inputs.settings["split"]),
         statistics=results.Statistics(cfg.patient_rule, cfg.top_k, cfg.draws, cfg.seed, intervals.CONFIDENCE),
         published=_published(inputs),
-        examples=pick(found, of_slices, studies, cfg),
-        levels=assessment.levels(of_slices, cfg, edges),
+        examples=pick(outcome, assessment.units_of(tested)["patient"], studies, cfg),
+        levels=assessment.levels(tested, cfg, edges),
         training=[one.facts for one in inputs.results.values()],
         settings=inputs.settings,
         digests=inputs.digests,
         status=status,
         audits=inputs.audits,
         inflation=None,
-        rule=controls.compare_with_rule(found, studies, edges, cfg),
-        occlusion=controls.compare_occluded(found, views, studies, inputs.blanking, num_categories, cfg),
+        readers=Absent(""),
+        occlusion=occlusion.compare(found, views, studies, inputs.blanking, num_categories, cfg),
+        lesions=lesions.pick(inputs, tested),
     )
-    return replace(report, inflation=_inflation(inputs, report))
+    return _compared(inputs, report)
 
 
-def _inflation(inputs: Inputs, report: results.Report) -> results.Comparison | results.Absent | None:
+def _compared(inputs: Inputs, report: results.Report) -> results.Report:
+    """The report with what is compared with other runs, which takes all of it."""
+    outcome, studies, cfg = inputs.outcome, inputs.studies, inputs.report
+    own = Finished(inputs.name, report, studies.set_index("study").loc[sorted(outcome.studies)], outcome)
+    other = readers.aligned(own, inputs.other)
+    found = readers.compare(outcome, studies, inputs.labels.edges, cfg, other)
+    return replace(report, readers=found, inflation=_inflation(inputs, own))
+
+
+def _inflation(inputs: Inputs, own: Finished) -> results.Comparison | results.Absent | None:
     """Of a complete run that divides slices, its figures compared with those of the run that divides patients."""
-    reference = inputs.reference if report.status == "COMPLETE" else None
+    reference = inputs.reference if own.report.status == "COMPLETE" else None
     if not isinstance(reference, Finished):
         return reference
-    own = Finished(inputs.name, report, inputs.studies.set_index("study"), inputs.predictions)
     try:
         return comparison.compare(reference, own)
     except (InputError, results.Damaged) as error:
@@ -116,18 +126,17 @@ def _cohort(inputs: Inputs) -> results.Cohort:
     )
 
 
-def pick(found: Mapping[int, Predictions], of_slices: Units, studies: pd.DataFrame, cfg: ReportConfig) -> Shown:
+def pick(outcome: Outcome, patients: Units, studies: pd.DataFrame, cfg: ReportConfig) -> Shown:
     """Sample slices, misclassified slices and misclassified patients, with the rules that picked them.
 
     Args:
-        found: predictions by fold, and what was tested in them.
-        studies: columns study and patient.
+        patients: that were tested. studies: columns study and patient.
     """
-    of_patients = patient_units(of_slices, pooling_rules(cfg.top_k)[cfg.patient_rule])
+    found = outcome.predictions if outcome.scores is None else {}  # of lesions those are shown that counted
     return Shown(
         samples=Examples(SAMPLED, _samples(found, cfg.seed)),
         misclassified=Examples(MISTAKEN, _mistakes(found)),
-        patients=_patients(of_patients, _patient_names(found, studies)),
+        patients=_patients(patients, patient_names(outcome.studies, studies)),
     )
 
 
@@ -186,10 +195,9 @@ def _example(one: Predictions, fold: int, row: int) -> Example:
     )
 
 
-def _patient_names(found: Mapping[int, Predictions], studies: pd.DataFrame) -> np.ndarray:
+def patient_names(tested: set[str], studies: pd.DataFrame) -> np.ndarray:
     """As numbered in what was tested."""
-    names = sorted({study for one in found.values() for study in one.studies})
-    return np.unique(studies.set_index("study").loc[names]["patient"].to_numpy(str))
+    return np.unique(studies.set_index("study").loc[sorted(tested)]["patient"].to_numpy(str))
 
 
 def _patients(units: Units, names: np.ndarray) -> MistakenPatients:

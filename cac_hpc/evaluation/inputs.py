@@ -12,9 +12,10 @@ import pandas as pd
 
 from cac_hpc.dataset import sealed, shards, splits
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.evaluation import audit, comparison, controls, published
-from cac_hpc.evaluation.comparison import Finished
-from cac_hpc.evaluation.controls import Blanking, Views
+from cac_hpc.evaluation import audit, occlusion, pairing, published
+from cac_hpc.evaluation.occlusion import Blanking, Views
+from cac_hpc.evaluation.outcome import Outcome, predicts_scores
+from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.evaluation.published import PublishedTable
 from cac_hpc.run import causes, config, digests, paths, settings
 from cac_hpc.run.causes import PACK
@@ -22,8 +23,9 @@ from cac_hpc.run.config import Config, InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
 from cac_hpc.statistics.results import Absent, Audit, Digests, Json
-from cac_hpc.train import predictions
+from cac_hpc.train import predictions, scores
 from cac_hpc.train.predictions import Predictions
+from cac_hpc.train.scores import Scores
 
 SHOWN = ("labels", "pack", "split", "model", "train")  # settings that a report shows
 PATHS = (("labels", "sheet"), ("split", "contrast_to"))  # of the place where the run was made: not shown
@@ -36,6 +38,8 @@ class FoldResult:
     predictions: Predictions
     views: Views | str  # or why there are none
     facts: Json  # metrics.json
+    scores: Scores | None = None  # of a model that predicts any
+    lesions: pd.DataFrame | None = None  # lesions.csv, of such a model
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,22 @@ class Inputs:
     digests: Digests
     published: PublishedTable | Absent | None
     reference: Finished | Absent | None  # of a complete run that divides slices, the one that divides patients
+    other: Finished | Absent | None = None  # the run that report.compare names, with its patients named as here
 
     @property
-    def predictions(self) -> dict[int, Predictions]:
-        return {fold: one.predictions for fold, one in self.results.items()}
+    def outcome(self) -> Outcome:
+        scores = {fold: one.scores for fold, one in self.results.items() if one.scores is not None}
+        predictions = {fold: one.predictions for fold, one in self.results.items()}
+        return Outcome(predictions, scores if predicts_scores(self.settings) else None)
+
+    @property
+    def lesions(self) -> pd.DataFrame | None:
+        """lesions.csv of all folds, with the patient of each study; None of a model that knows no lesions."""
+        if not predicts_scores(self.settings):
+            return None
+        owner = self.studies[["study", "patient"]]
+        tables = [one.lesions.assign(fold=fold) for fold, one in self.results.items() if one.lesions is not None]
+        return pd.concat(tables).merge(owner, on="study") if tables else pd.DataFrame()
 
 
 def load(run: RunPaths, alone: bool = False) -> Inputs:
@@ -79,7 +95,7 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         del shown[section][key]
     splits_sha256 = digests.file_sha256(run.splits)
     files = [run.fold(index) for index in range(len(folds))]
-    read_folds = _read_folds(files, folds, studies, splits_sha256, len(cfg.labels.names))
+    read_folds = _read_folds(files, folds, studies, splits_sha256, len(cfg.labels.names), predicts_scores(shown))
     found = {fold: one for fold, one in read_folds.items() if isinstance(one, FoldResult)}
     faults = {fold: one for fold, one in read_folds.items() if not isinstance(one, FoldResult)}
     return Inputs(
@@ -97,6 +113,7 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         digests=Digests(*sealed_digests, splits_sha256),
         published=_read_published(cfg.report.published, cfg.labels.names),
         reference=None if faults or alone else _read_reference(cfg, run.root),
+        other=_read_other(cfg.report.compare),
     )
 
 
@@ -112,34 +129,52 @@ def _read_seal(dataset: DatasetPaths) -> tuple[str, str]:
 
 
 def _read_folds(
-    files: Sequence[FoldPaths], folds: Sequence[Fold], studies: pd.DataFrame, splits_sha256: str, num_categories: int
+    files: Sequence[FoldPaths],
+    folds: Sequence[Fold],
+    studies: pd.DataFrame,
+    splits_sha256: str,
+    num_categories: int,
+    scored: bool,
 ) -> dict[int, FoldResult | str | None]:
     by_study = studies.set_index("study")
 
     def read(index: int) -> FoldResult | str | None:
-        return _read_fold(files[index], index, folds[index], by_study, splits_sha256, num_categories)
+        return _read_fold(files[index], index, folds[index], by_study, splits_sha256, num_categories, scored)
 
     with ThreadPoolExecutor(2) as pool:
         return dict(enumerate(pool.map(read, range(len(folds)))))
 
 
 def _read_fold(
-    files: FoldPaths, index: int, fold: Fold, studies: pd.DataFrame, splits_sha256: str, num_categories: int
+    files: FoldPaths,
+    index: int,
+    fold: Fold,
+    studies: pd.DataFrame,
+    splits_sha256: str,
+    num_categories: int,
+    scored: bool,
 ) -> FoldResult | str | None:
     """The results of a fold, or what is wrong with them; None if there are none.
 
     Args:
-        studies: indexed by study.
+        studies: indexed by study. scored: whether its model predicts scores of studies.
     """
     if not files.predictions.is_file():
         return None
     try:
-        facts = audit.check_result(files, index, splits_sha256)
+        facts = audit.check_result(files, index, splits_sha256, scored)
         found = predictions.read_predictions(files.predictions, index, num_categories)
         audit.check_rows(found, fold, studies)
+        of_studies = scores.read_scores(files.scores, index, num_categories) if scored else None
+        lesions = scores.read_lesions(files.lesions, index) if scored else None
+        if of_studies is not None and lesions is not None:
+            audit.check_scores(of_studies, lesions, fold, studies)
     except ValueError as error:
         return str(error)
-    return FoldResult(found, controls.read_views(files, index, facts.get("views_sha256", {}), num_categories), facts)
+    views: Views | str = occlusion.OF_LESIONS
+    if not scored:
+        views = occlusion.read_views(files, index, facts.get("views_sha256", {}), num_categories)
+    return FoldResult(found, views, facts, of_studies, lesions)
 
 
 def _read_published(named: str | None, names: Sequence[str]) -> PublishedTable | Absent | None:
@@ -159,10 +194,22 @@ def _read_reference(cfg: Config, root: Path) -> Finished | Absent | None:
         return None
     try:
         audit.check_split_by_slice(cfg)
-        return comparison.read([Path(cfg.split.contrast_to)])[0]
+        return pairing.read([Path(cfg.split.contrast_to)])[0]
     except (InputError, OSError) as error:
         here = shlex.quote(str(root))
         again = f"python jobs/launch_cv.py --resume {here} --split.contrast_to FOLDER names another, "
         again += f"python jobs/aggregate.py --run {here} makes the report again"
         log.warning("no inflation: %s; %s", error, again)
         return Absent(causes.sentence(causes.shareable(causes.of(error), root)))
+
+
+def _read_other(named: str | None) -> Finished | Absent | None:
+    """The run that is shown as a further reader; a note why it is not there if it is not what it was."""
+    if named is None:
+        return None
+    try:
+        return pairing.read([Path(named)])[0]
+    except (InputError, OSError) as error:
+        log.warning("report.compare: %s", error)
+        why = "its report is missing, or of another version of cac_hpc"
+        return Absent(f"the run {Path(named).name}, which report.compare names, cannot be read: {why}")

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from cac_hpc.cluster import usage
 from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.evaluation import inputs, report_json
@@ -80,7 +82,7 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     report = evaluate(found, status, missing, *headline(cfg.report.title, cfg.split.unit))
     histories = {fold: run.fold(fold).history for fold in found.results}
     pictures.draw(run.report / "figures", report, histories, run.dataset(cfg.data.packed_dir), cfg.report)
-    write(run.report, report, usage.collect_circumstances(run, cfg), cfg.report.window_hu)
+    write(run.report, report, usage.collect_circumstances(run, cfg), cfg.report.window_hu, found.lesions)
     archive.write_checksums(run.report)
     report_json.write(run.report_json, report)
     return report
@@ -124,22 +126,37 @@ def _log_result(root: Path, report: Report) -> None:
             log.error("fold %d is missing: %s; to run it: %s", fold.fold, fold.reason, again)
 
 
-def write(folder: Path, report: Report, found: Circumstances, window_hu: Sequence[float]) -> None:
+def write(
+    folder: Path,
+    report: Report,
+    found: Circumstances,
+    window_hu: Sequence[float],
+    lesions: pd.DataFrame | None = None,
+) -> None:
     """Write them, and circumstances.json; arguments are those of `texts`."""
     paths.write_json(folder / usage.CIRCUMSTANCES, results.to_json(found))
-    for name, text in texts(folder, report, found, window_hu).items():
+    for name, text in texts(folder, report, found, window_hu, lesions).items():
         paths.write_text(folder / name, text)
 
 
-def texts(folder: Path, report: Report, found: Circumstances, window_hu: Sequence[float]) -> dict[str, str]:
+def texts(
+    folder: Path,
+    report: Report,
+    found: Circumstances,
+    window_hu: Sequence[float],
+    lesions: pd.DataFrame | None = None,
+) -> dict[str, str]:
     """Their contents by their names, relative to the report's folder.
 
     Args:
-        folder: of the report, with its pictures. window_hu: in which slices are shown.
+        folder: of the report, with its pictures. window_hu: in which slices are shown. lesions: lesions.csv of
+            all folds with the patients, of a lesion model.
     """
+    of_lesions = {} if lesions is None else {"tables/lesions.csv": escaping.csv_text(tables.lesions(lesions))}
     return {
         **pages.of_report(folder, report, found, window_hu),
         paths.page_name(report.status, "md"): tables.markdown(report),
         **{f"tables/{name}": escaping.csv_text(table) for name, table in tables.csv(report).items()},
         **{f"tables/{name}": text for name, text in tables.latex(report).items()},
+        **of_lesions,
     }

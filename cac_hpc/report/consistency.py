@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cac_hpc.cluster import usage
 from cac_hpc.cluster.usage import Circumstances
@@ -74,7 +75,7 @@ def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> li
         *(line for where, part in _objects(summary, "") for line in _within(part, where)),
         *_against_inflation(report),
         *_against_folds(report),
-        *_against_files(run.report, cfg, report),
+        *_against_files(run.report, cfg, report, found.lesions),
     ]
 
 
@@ -137,9 +138,9 @@ def _against_folds(report: Report) -> Iterator[str]:
         yield from differences(report.status, "PARTIAL" if missing else "COMPLETE", "status")
 
 
-def _against_files(folder: Path, cfg: Config, report: Report) -> Iterator[str]:
+def _against_files(folder: Path, cfg: Config, report: Report, lesions: pd.DataFrame | None) -> Iterator[str]:
     made_in = from_json(paths.read_json(folder / usage.CIRCUMSTANCES), Circumstances)
-    wanted = aggregation.texts(folder, report, made_in, cfg.report.window_hu)
+    wanted = aggregation.texts(folder, report, made_in, cfg.report.window_hu, lesions)
     statuses = [status for status in paths.STATUSES if status != report.status]
     others = [paths.page_name(status, *kind) for status in statuses for kind in paths.PAGES]
     yield from (f"{name}: of a report of another status" for name in others if (folder / name).exists())

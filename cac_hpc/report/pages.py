@@ -15,9 +15,18 @@ import jinja2
 import markupsafe
 
 from cac_hpc.cluster.usage import MEDIANS, Circumstances
-from cac_hpc.report import pictures, rows, wording
+from cac_hpc.report import lesions, pictures, rows, wording
 from cac_hpc.run import logs, paths
-from cac_hpc.statistics.results import CategoryRange, Example, Figure, Report, Training
+from cac_hpc.statistics.results import (
+    CategoryRange,
+    Example,
+    Figure,
+    Readers,
+    Report,
+    ShownLesions,
+    ShownPatient,
+    Training,
+)
 
 HERE = Path(__file__).parent
 KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
@@ -80,6 +89,7 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
             acquisition=_acquisition(intake["acquisition"]),
             window=pictures.window_name(window_hu),
             galleries=_galleries(folder, report) if images else None,
+            patients=_patients(folder, report) if images else None,
             network_rows=_network_rows(report),
             training_rows=[[_text_or(getattr(fold, name), "") for name in TRAINING] for fold in training],
             stage_rows=_stage_rows(circumstances),
@@ -107,6 +117,7 @@ def _environment() -> jinja2.Environment:
         "number": wording.number,
         "words": _words,
         "heading": wording.heading,
+        "strong": _strong,
         "breakable": lambda name: markupsafe.escape(name).replace("/", markupsafe.Markup("/<wbr>")),
     }
     return environment
@@ -116,14 +127,27 @@ def _cards(report: Report) -> list[tuple[str, Figure, str]]:
     """The figures that are looked at first, those of patients before those of slices, and what to hold them against."""
     cards = []
     for level, results in ((level, report.levels[level]) for level in ("patient", "slice")):
-        if results.pooled.n:
+        if results.pooled.n and not (level == "slice" and wording.of_lesions(report)):
             figures = results.pooled.figures
             majority = wording.number(figures["majority_accuracy"].value)
             against = f"always guessing the largest category: {majority}"
             cards.append((f"accuracy, {level} level", figures["accuracy"], against))
             against = f"agreement by chance: 0; {wording.counted(level, results)}"
             cards.append((f"quadratic kappa, {level} level", figures["kappa_quadratic"], against))
-    return cards
+    return cards + (_score_cards(report.readers) if isinstance(report.readers, Readers) else [])
+
+
+def _score_cards(found: Readers) -> list[tuple[str, Figure, str]]:
+    """How near the model's scores are to the reported ones, if it has any."""
+    scores = next(reader for reader in found.readers if reader.compared is None).scores
+    if scores is None:
+        return []
+    rule = next((one.scores for one in found.readers if one.key == "rule" and one.scores), scores)
+    return [
+        ("ICC of log(1 + score)", scores.log_icc, f"Agatston rule: {wording.number(rule.log_icc.value, 3)}"),
+        ("mean absolute difference of log(1 + score)", scores.log_mean_absolute,
+         f"Agatston rule: {wording.number(rule.log_mean_absolute.value, 3)}"),
+    ]  # fmt: skip
 
 
 def _together(training: Sequence[Training], name: str) -> str:
@@ -219,6 +243,31 @@ def _galleries(folder: Path, report: Report) -> list[Gallery]:
         shown = [(one, picture) for one, picture in drawn if picture]
         galleries.append(Gallery(title, found.rule, len(found.slices), shown))
     return galleries
+
+
+def _patients(folder: Path, report: Report) -> list[tuple[ShownPatient, list[tuple[str, str]]]]:
+    """Patients whose candidates are shown, each with its panels, what these are of and their pictures."""
+    found = report.lesions
+    if not isinstance(found, ShownLesions):
+        return []
+    return [
+        (patient, [(_panel(path), _data(path) or "") for path in lesions.files(folder / "figures", number)])
+        for number, patient in enumerate(found.patients, start=1)
+    ]
+
+
+def _panel(path: Path) -> str:
+    """What a panel shows, by the name of its file."""
+    name = path.stem.split("-", 3)[3]
+    return "projection of all slices" if name == "projection" else f"slice {int(name.removeprefix('slice-'))}"
+
+
+def _strong(text: str) -> markupsafe.Markup:
+    """Text in which every second part between ** is strong, as in Markdown."""
+    parts = [markupsafe.escape(part) for part in text.split("**")]
+    return markupsafe.Markup("").join(
+        markupsafe.Markup("<strong>{}</strong>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )
 
 
 def _flat(values: Any, prefix: str = "") -> list[tuple[str, str]]:

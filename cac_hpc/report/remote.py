@@ -205,7 +205,7 @@ class Connection:
         if self.patience_s is None:
             raise WorkError(
                 f"{self.place.host}: no connection (ssh ended with {self.process.wait()} and says why above); "
-                f"ssh {shlex.quote(self.place.host)} must work, ~/.ssh/config is where it is told how"
+                f"ssh {shlex.quote(self.place.host)} must work, ~/.ssh/config says how"
             )
         raise WorkError(f"{self.place.host}: the line was {how}; the same command goes on with what has come")
 

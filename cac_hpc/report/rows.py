@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cac_hpc.report import wording
-from cac_hpc.report.wording import difference, number, with_interval
-from cac_hpc.statistics.results import Baseline, Comparison, Level, Matrix, Occlusion, Report
+from cac_hpc.report.wording import brief, difference, number, with_interval
+from cac_hpc.statistics.results import Comparison, Level, Matrix, Occlusion, Reader, Readers, Report, ShownPatient
 
 CONFUSIONS = 8  # pairs of categories that are named
 COUNTS = ("n", "patients", "errors", "over_estimated", "under_estimated")
 COMPARED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_plain", "kappa_quadratic")
 INFLATED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_quadratic")
 INFLATION = ("", "split by patient", "split by slice", "inflation [95 % interval]")
+SIDE_BY_SIDE = ("accuracy", "kappa_quadratic", "two_or_more_off")
 COLLAPSED = ("accuracy", "majority_accuracy", "balanced_accuracy", "kappa_plain", "kappa_quadratic")
 
 
@@ -37,11 +38,11 @@ class Section:
 
 
 def compared(report: Report) -> list[Section]:
-    """What is compared with the network: the rule, and itself with a part of each slice blank."""
-    return [
-        Section("rule", wording.RULE, wording.baseline(report), baseline(report)),
-        Section("looks", wording.LOOKS, wording.occlusion(report), occlusion(report)),
-    ]
+    """Other readers of the same patients, and the network with a part of each slice blank."""
+    sections = [Section("readers", wording.READERS, wording.readers(report), readers(report))]
+    if not wording.of_lesions(report):
+        sections.append(Section("looks", wording.LOOKS, wording.occlusion(report), occlusion(report)))
+    return sections
 
 
 def matrix(names: Sequence[str], part: Matrix) -> list[list[str]]:
@@ -141,34 +142,26 @@ def inflation(report: Report) -> list[list[str]]:
     ]
 
 
-def baseline(report: Report) -> list[TextTable]:
-    """The Agatston rule's figures and the network's, the rule's matrices, and what slices cannot show."""
-    found, names = report.rule, wording.category_names(report)
-    if not isinstance(found, Baseline):
+def readers(report: Report) -> list[TextTable]:
+    """The readers' figures, agreement of their scores, their matrices, and what slices cannot show."""
+    found, names = report.readers, wording.category_names(report)
+    if not isinstance(found, Readers):
         return []
-    matrices = [(level, one, one.matrices) for level, one in reversed(found.levels.items()) if one.matrices]
-    figures = [
-        [f"{level}, {name.replace('_', ' ')}", with_interval(both.reference.figures[name]),
-         with_interval(both.other.figures[name]), difference(one.figures[name])]
-        for level, one, both in matrices for name in COMPARED
-    ]  # fmt: skip
     empty = [
         [name, str(row.studies), str(row.slices), str(row.empty), wording.interval(row.share, row.low, row.high)]
         for name, row in zip(names, found.empty_slices, strict=True)
     ]
+    matrices = [reader for reader in found.readers if reader.key != "largest" and reader.compared]
     return [
-        TextTable(
-            "The rule and the network on the same units, in brackets 95 % intervals",
-            ["", "Agatston rule", "network", "network less rule"],
-            figures,
-        ),
+        *(_side_by_side(level, found.readers) for level in ("patient", *["slice"] * (not wording.of_lesions(report)))),
+        *agreements(found.readers),
         *(
             TextTable(
-                f"Confusion matrix of the rule, {level} level, rows true, columns predicted",
+                f"Confusion matrix, {reader.name}, patient level, rows true, columns predicted",
                 ["true \\ predicted", *names],
-                matrix(names, both.reference),
+                matrix(names, reader.levels["patient"]),
             )
-            for level, _, both in matrices
+            for reader in matrices
         ),
         TextTable(
             "Slices without any voxel of 130 HU where the heart is: what nobody can read from a slice alone",
@@ -176,6 +169,50 @@ def baseline(report: Report) -> list[TextTable]:
             empty,
         ),
     ]
+
+
+def _side_by_side(level: str, found: Sequence[Reader]) -> TextTable:
+    """A row for each reader at a level."""
+    cells = []
+    for reader in found:
+        figures, test = reader.levels[level].figures, reader.compared.sign_test if reader.compared else None
+        less = reader.compared and brief(reader.compared.levels[level].figures["accuracy"])
+        row = [reader.name, *(with_interval(figures[name], 3) for name in SIDE_BY_SIDE), less or ""]
+        if level == "patient":
+            row.append("" if test is None or test.p_value is None else wording.chance(test.p_value))
+        cells.append(row)
+    columns = ["", *(wording.heading(name) for name in SIDE_BY_SIDE), "model less reader"]
+    columns += ["paired test"] * (level == "patient")
+    of = f"{found[0].levels[level].n} tests; difference of accuracies; in brackets 95 % intervals"
+    caption = f"Readers side by side, {level} level, {of}"
+    return TextTable(caption, columns, cells)
+
+
+def agreements(found: Sequence[Reader]) -> list[TextTable]:
+    """Bland and Altman's limits, and ICC, of every reader that has a score."""
+    cells = [
+        [reader.name, str(one.n), f"{one.bias:+.1f} [{one.low:+.1f}, {one.high:+.1f}]",
+         f"{one.log_bias:+.2f} [{one.log_low:+.2f}, {one.log_high:+.2f}]", with_interval(one.log_mean_absolute, 3),
+         with_interval(one.log_icc, 3)]
+        for reader in found if (one := reader.scores) and one.bias is not None
+    ]  # fmt: skip
+    columns = ["", "n", "mean [95 % limits]", "of log(1 + score)", "mean absolute", "ICC(2,1)"]
+    caption = "Score less the reported score, with 95 % limits of agreement; mean absolute and ICC of log(1 + score)"
+    return [TextTable(caption, columns, cells)] if cells else []
+
+
+def lesion_columns() -> list[str]:
+    return ["", "number", "p", "Agatston", "mm3", "highest HU", "in the heart's region", "slices"]
+
+
+def lesions(patient: ShownPatient) -> list[list[str]]:
+    """A row for each candidate that is listed."""
+    return [
+        ["counted" if one.counted else "rejected", str(one.candidate), f"{one.probability:.2f}", f"{one.agatston:.1f}",
+         f"{one.volume_mm3:.0f}", f"{one.max_hu:.0f}", f"{one.region_share:.0%}",
+         f"{one.first_slice}" if one.first_slice == one.last_slice else f"{one.first_slice} to {one.last_slice}"]
+        for one in patient.lesions
+    ]  # fmt: skip
 
 
 def occlusion(report: Report) -> list[TextTable]:
@@ -209,15 +246,14 @@ def occlusion(report: Report) -> list[TextTable]:
 
 
 def short(report: Report) -> Iterator[TextTable]:
-    """Of rule and occlusion the accuracies: what eighty columns are enough for."""
-    if isinstance(report.rule, Baseline):
+    """Of readers and occlusion the accuracies: what eighty columns are enough for."""
+    if isinstance(report.readers, Readers):
         rows = [
-            [f"{level}, {name.replace('_', ' ')}", number(figure.reference, 3), number(figure.other, 3),
-             difference(figure)]
-            for level, results in reversed(report.rule.levels.items())
-            for name, figure in ((name, results.figures[name]) for name in ("accuracy", "kappa_quadratic"))
+            [reader.name, with_interval(reader.levels["patient"].figures["accuracy"], 3),
+             brief(reader.compared.levels["patient"].figures["accuracy"]) if reader.compared else ""]
+            for reader in report.readers.readers
         ]  # fmt: skip
-        yield TextTable(wording.RULE, ["", "rule", "network", "less rule [95 % interval]"], rows)
+        yield TextTable("Readers of the same patients", ["", "accuracy", "model less reader"], rows)
     if isinstance(report.occlusion, Occlusion):
         rows = [
             [f"{level}, accuracy", *(number(value, 3) for value in (one.reference, one.other, other.other))]

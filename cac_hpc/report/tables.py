@@ -12,7 +12,6 @@ from cac_hpc.report import rows, wording
 from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
     Absent,
-    Baseline,
     ComparedLevel,
     Comparison,
     Figure,
@@ -20,7 +19,10 @@ from cac_hpc.statistics.results import (
     Matrix,
     Occlusion,
     Published,
+    Readers,
     Report,
+    ScoreAgreement,
+    ShownLesions,
 )
 
 FIGURE_COLUMNS = ["level", "unit", "of", "figure", "category", "value", "n", "low", "high", "interval", "note"]
@@ -58,7 +60,7 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
             for scheme in results.collapsed
             if scheme.pooled
         }
-    found |= _baseline(names, report.rule)
+    found |= _readers(names, report.readers)
     found |= _occlusion(report.occlusion)
     if mark := wording.status_mark(report):  # a column of its own, in every table
         found = {name: table.assign(status=mark) for name, table in found.items()}
@@ -131,17 +133,55 @@ def _all_figures(report: Report) -> Iterator[Row]:
             yield {**where, "of": "pooled", "figure": name, **vars(figure)}
 
 
-def _baseline(names: Sequence[str], found: Baseline | Absent) -> dict[str, pd.DataFrame]:
-    """The Agatston rule on the same units: its figures, its matrices, each patient, slices that show nothing."""
+def _readers(names: Sequence[str], found: Readers | Absent) -> dict[str, pd.DataFrame]:
+    """Readers of the same units: their figures, their matrices, each patient, slices that show nothing."""
     if isinstance(found, Absent):
         return {}
-    matrices = {f"confusion_{level}_rule.csv": _matrix_table(names, results.matrices.reference)
-                for level, results in found.levels.items() if results.matrices}  # fmt: skip
+    matrices = {
+        f"confusion_{level}_{reader.key}.csv": _matrix_table(names, pooled)
+        for reader in found.readers if reader.compared
+        for level, pooled in reader.levels.items()
+    }  # fmt: skip
+    roles = {"reference": "of_reader", "other": "of_model"}
+    paired = [
+        {"reader": reader.key, **row}
+        for reader in found.readers if reader.compared
+        for row in _paired(reader.compared.levels, roles)
+    ]  # fmt: skip
+    agreements = [{"reader": reader.key, **_flat_scores(reader.scores)} for reader in found.readers if reader.scores]
+    said = found.patients
+    patients = {"patient": said.patient, "fold": said.fold, "score": said.score, "category": said.category}
+    patients |= {f"{key}_score": column for key, column in said.scores_of.items()}
+    patients |= {f"{key}_category": column for key, column in said.categories_of.items()}
     return matrices | {
-        "rule.csv": pd.DataFrame(_paired(found.levels, {"reference": "rule", "other": "network"})),
-        "patients.csv": pd.DataFrame(vars(found.patients)),
+        "readers.csv": pd.DataFrame(paired),
+        "agreement.csv": pd.DataFrame(agreements),
+        "patients.csv": pd.DataFrame(patients),
         "empty_slices.csv": pd.DataFrame(map(vars, found.empty_slices)).assign(category=list(names)),
     }
+
+
+def _flat_scores(found: ScoreAgreement) -> Row:
+    row: Row = {}
+    for name, value in vars(found).items():
+        if isinstance(value, Figure):
+            row |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+        else:
+            row[name] = value
+    return row
+
+
+def lesions(found: pd.DataFrame) -> pd.DataFrame:
+    """Every candidate of every patient that was tested, and whether it counted.
+
+    Args:
+        found: lesions.csv of all folds, with the patients.
+    """
+    if not len(found):
+        return pd.DataFrame(columns=["patient"])
+    first = ["patient", "study", "fold", "candidate"]
+    ordered = found.sort_values(first, kind="stable")
+    return ordered[[*first, *(name for name in ordered if name not in first)]]
 
 
 def _occlusion(found: Occlusion | Absent) -> dict[str, pd.DataFrame]:
@@ -198,9 +238,11 @@ def markdown(report: Report) -> str:
     report = _escaped(report)
     parts = [f"# {wording.title(report)}"]
     parts += [f"**{line}**" for line in [report.banner] if line]
-    parts += [wording.verdict(report), *(f"**{line}**" for line in wording.inflation(report))]
+    parts += [wording.verdict(report), *wording.trusted(report), *(f"**{line}**" for line in wording.inflation(report))]
     parts += [markdown_table(rows.INFLATION, found)] if (found := rows.inflation(report)) else []
     parts += [*wording.missing_lines(report), wording.cohort(report), *wording.crop(report.cohort.intake)]
+    if report.lesions is not None:
+        parts += [f"## {wording.LESIONS}", *wording.lesions(report), *_patients(report)]
     for level, results in wording.tested(report):
         parts += _level(level, results, report)
     for section in rows.compared(report):
@@ -214,6 +256,17 @@ def markdown_table(columns: Sequence[str], found: Iterable[Sequence[str]]) -> st
     """A table of these rows; all columns but the first are aligned to the right."""
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *found]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _patients(report: Report) -> list[str]:
+    """What was decided of the patients that are shown."""
+    names, found = wording.category_names(report), report.lesions
+    patients = found.patients if isinstance(found, ShownLesions) else []
+    return [
+        f"- Patient {escaping.markdown(one.patient)}, fold {one.fold}: {wording.decided(one, names)} "
+        f"{wording.reported(one, names)}"
+        for one in patients
+    ]
 
 
 def _level(level: str, results: Level, report: Report) -> list[str]:
@@ -231,7 +284,7 @@ def _level(level: str, results: Level, report: Report) -> list[str]:
             part
             for found in [published] if found
             for part in (
-                f"Beside it {escaping.markdown(wording.published_title(found))}:",
+                f"For comparison {escaping.markdown(wording.published_title(found))}:",
                 markdown_table(rows.category_columns(level, found), rows.categories(names, found)),
             )
         ),

@@ -83,6 +83,7 @@ def _parts(report: Report | OtherVersion, run: str = "RUN") -> list[tuple[Any, s
         return [("the report was made by another version of cac_hpc: read its page", None)]
     lines = (
         wording.verdict(report).replace("**", ""),
+        *(line.replace("**", "") for line in wording.trusted(report)),
         *wording.inflation(report),
         *wording.missing_lines(report, run),
         wording.cohort(report),

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from cac_hpc.statistics.results import (
     Absent,
-    Baseline,
     Difference,
     Figure,
     Level,
     Pooled,
     Published,
+    Reader,
+    Readers,
     Report,
+    ShownPatient,
+    Training,
+    from_json,
 )
 
 MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
-RULE, LOOKS = "The Agatston rule beside it", "Where the network looks"
+READERS, LOOKS, LESIONS = "Which reader to trust", "Where the network looks", "Which calcium counted"
 KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1), absolute agreement"
 LEAKS = (
     "LEAKS BY DESIGN: this contrast run divides slices, not patients, so that a patient's slices are in the training, "
@@ -29,6 +34,10 @@ OF_PATIENTS = (
     "run by patient: every test counts, and intervals resample patients with all of their tests."
 )
 BY_PATIENT = "Folds are divided by patient: no patient is in the training and the test part of one fold."
+OWN_PART = (
+    "Of a slice this model gives the category of what counted on it, mostly below its patient's: the figures of slices "
+    "say little of it."
+)
 LIMITS = (
     "Every slice carries its patient's category, and most slices of a real exam show no coronary calcium: a "
     "slice-level figure is not a patient-level figure, and the slice-level one is bounded well below 1.",
@@ -75,15 +84,75 @@ def verdict(report: Report) -> str:
         f"{report.cohort.patients} patients, {report.cohort.slices} slices."
     ]
     names = category_names(report)
-    sentences += [_verdict(level, results, names) for level, results in reversed(report.levels.items())]
-    if isinstance(report.rule, Baseline):
-        at_level = report.rule.levels["patient"]
-        figure = at_level.figures["accuracy"]
-        sentences.append(
-            f"**The Agatston rule alone, patient level: {number(figure.reference, 3)}** (n = {at_level.n.reference}); "
-            f"the network on the same {number(figure.other, 3)}, a difference of {difference(figure)}."
-        )
+    sentences += [
+        _verdict(level, results, names)
+        for level, results in reversed(report.levels.items())
+        if level == "patient" or not of_lesions(report)
+    ]
+    if of_lesions(report):
+        sentences.append(OWN_PART)
     return " ".join(sentences)
+
+
+def of_lesions(report: Report) -> bool:
+    """Whether the model decides which candidates count; else it is a network that sees slices."""
+    return report.lesions is not None
+
+
+def model(report: Report) -> str:
+    return "lesion model" if of_lesions(report) else "network"
+
+
+def network(report: Report) -> str:
+    """What the picture of the layers shows."""
+    if of_lesions(report):
+        return "The model as it was trained: blocks are as high as layers have numbers; features of a candidate left."
+    size = "blocks are as high as the image and as wide as it has channels"
+    return f"The network as it was trained: {size}; input on the left."
+
+
+def trusted(report: Report) -> list[str]:
+    """Which reader to trust, if any others were compared."""
+    return [f"**{trust(report.readers)}**"] if isinstance(report.readers, Readers) else []
+
+
+def trust(found: Readers) -> str:
+    """Which reader to trust, and why; `evaluation.readers.trust` has the rule."""
+    by_key, said = {reader.key: reader for reader in found.readers}, found.trust
+    own = next(reader for reader in found.readers if reader.compared is None)
+    chosen, rivals = by_key.get(said.reader or ""), [by_key[key] for key in said.rivals]
+    n = own.levels["patient"].n
+    if said.reason == "few":
+        return f"Which reader to trust cannot be said: {own.levels['patient'].patients} patients are too few."
+    if chosen is None:
+        return (
+            f"Trust none of the readers: on these {n} patients none is surely better than always guessing the largest "
+            f"category (the {own.name} is right in {_right(own)})."
+        )
+    begin = f"Trust the {chosen.name}: it is right in {_right(chosen)} of {n} patients"
+    if said.reason == "model_worse":
+        return f"{begin}, the {own.name} in {_right(own)}, which is worse ({_less(chosen)})."
+    if said.reason == "simpler":
+        others = ", ".join(f"{reader.name} {_right(reader)}" for reader in rivals)
+        return f"{begin} and needs no training; these patients do not show that another is better ({others})."
+    others = ", ".join(
+        f"{reader.name} {_right(reader)}, {_less(reader)}"
+        for reader in found.readers if reader.compared and reader not in rivals
+    )  # fmt: skip
+    equal = f"; these patients do not show whether {rivals[0].name} is worse" if rivals else ""
+    return f"{begin}, more than each of the others ({others}){equal}."
+
+
+def _right(reader: Reader) -> int:
+    """How many patients a reader has right."""
+    pooled = reader.levels["patient"]
+    return pooled.n - pooled.errors
+
+
+def _less(reader: Reader) -> str:
+    """The model's accuracy less that of a reader, in the same draws."""
+    assert reader.compared
+    return f"accuracy of the model less {difference(reader.compared.levels['patient'].figures['accuracy'])}"
 
 
 def _verdict(level: str, results: Level, names: list[str]) -> str:
@@ -183,7 +252,7 @@ def published_at(level: str, report: Report) -> Published | None:
 def published_title(found: Published) -> str:
     """What a published table is, and is not."""
     return (
-        f"{found.title}, worked out from its printed matrix of {found.n} {found.level}s "
+        f"{found.title}, computed from its printed matrix of {found.n} {found.level}s "
         "(other data: to look at, not to subtract)"
     )
 
@@ -212,28 +281,79 @@ def other_rules(results: Level) -> list[str]:
     return [f"Accuracy by the rules that were not chosen (report.patient_rule): {', '.join(others)}."] if others else []
 
 
-def baseline(report: Report) -> list[str]:
-    """What the Agatston rule says of the same patients, and how to read it."""
-    found = report.rule
+def readers(report: Report) -> list[str]:
+    """What the readers are, which one to trust, and by which rule."""
+    found = report.readers
     if isinstance(found, Absent):
-        return [f"The Agatston rule is not set beside the network: {found.note}."]
-    scores, test = found.scores, found.sign_test
-    left_out = f" (studies of patients without a score, left out: {found.left_out.studies})"
-    p_value = test.note if test.p_value is None else f"{test.test}, {chance(test.p_value)}"
-    lines = [
-        "The rule (lesions of at least 130 HU where the heart is, found automatically, scored as by Agatston) was told "
-        "nothing of the labels. Of a patient it gives the category of the score, of a slice that of the slice's own "
-        f"part of the score. Both on the same {found.levels['patient'].n.other} tests of patients{left_out}.",
-        f"Of the patients the network is right more often on {test.other_better}, the rule on "
-        f"{test.reference_better}, both are equal on {test.equal}: {p_value}.",
-    ]
-    if scores.bias is None:
-        return [*lines, f"Rule's less reported score: not given, for there are {scores.note}."]
+        return [f"No other reader is compared with the {model(report)}: {found.note}."]
+    own = next(reader for reader in found.readers if reader.compared is None)
+    left_out = f" Left out, for the rule has no score of them: {found.left_out.studies} studies." * bool(
+        found.left_out.studies
+    )
+    absent = f" Not compared: {'; '.join(found.absent)}." if found.absent else ""
+    tests = own.levels["patient"].n
     return [
-        *lines,
-        f"Rule's less reported score, {scores.n} patients: mean {scores.bias:+.1f}, 95 % limits of agreement "
-        f"{scores.low:+.1f} to {scores.high:+.1f}.",
+        *trusted(report),
+        "How this is decided: a reader must be better than always guessing the largest category, and one reader is "
+        "better than another if the 95 % interval of the difference of their accuracies, in the same draws of "
+        "patients, lies on one side of 0. Of readers that do not surely differ the one that needs no training is "
+        "preferred.",
+        f"All readers on the same {tests} tests of patients.{left_out}{absent} The Agatston rule counts lesions of at "
+        "least 130 HU in the heart's region, which is found automatically; the untrained control counts candidates of "
+        "which more than half lies there. Neither knows any label.",
     ]
+
+
+def agreement(found: Readers) -> list[str]:
+    """What the agreement of scores means, if a reader has any."""
+    known = [reader.scores for reader in found.readers if reader.scores]
+    if not known or known[0].bias is None:
+        return [f"Agreement of scores: not given, for there are {one.note}." for one in known[:1]]
+    return []
+
+
+def lesions(report: Report) -> list[str]:
+    """What the pictures show, and whom."""
+    found = report.lesions
+    if found is None:
+        return []
+    if isinstance(found, Absent):
+        return [f"No patient is shown: {found.note}."]
+    return [
+        "The model weighs candidates: connected pieces of at least 130 HU in and near the heart. What it takes for "
+        "coronary calcium (probability p above 0.5) counts with its whole Agatston score; the sum is the predicted "
+        f"score, and its category the prediction. Of {found.candidates} candidates {found.counted} counted.",
+        *_probabilities(report),
+        f"Shown: {found.rule}. tables/lesions.csv has the candidates of every patient.",
+    ]
+
+
+def _probabilities(report: Report) -> list[str]:
+    """How probabilities of categories come from a score, as the folds say."""
+    found = [from_json(facts, Training).calibration for facts in report.training]
+    methods = dict.fromkeys(str(one["method"]) for one in found if one and "method" in one)
+    return [f"Probabilities of the categories: {'; '.join(methods)}."] if methods else []
+
+
+def decided(patient: ShownPatient, names: list[str]) -> str:
+    """Why a patient has the predicted category, in one line."""
+    counted = sum(lesion.counted for lesion in patient.lesions)
+    what = f"{counted} candidate{'s' * (counted != 1)} counted" if counted else "no candidate counted"
+    return (
+        f"Predicted {names[patient.predicted]}: {what}, score {short(patient.score)} "
+        f"(probability of the category {patient.probability:.2f})."
+    )
+
+
+def reported(patient: ShownPatient, names: list[str]) -> str:
+    """What the sheet says of a patient."""
+    score = "" if patient.reported is None else f", score {short(patient.reported)}"
+    return f"Reference {names[patient.true]}{score}."
+
+
+def short(score: float) -> str:
+    """A score as people read it: whole from 10 on."""
+    return f"{score:.0f}" if score >= 9.95 or score == 0 else f"{score:.1f}"
 
 
 def occlusion(report: Report) -> list[str]:
@@ -287,8 +407,13 @@ def difference(figure: Difference) -> str:
     return f"{figure.difference:+.3f}{between}"
 
 
-def with_interval(figure: Figure) -> str:
-    return interval(figure.value, figure.low, figure.high)
+def brief(figure: Difference) -> str:
+    """A difference in few words; why it has no interval is in the tables."""
+    return difference(replace(figure, note=None))
+
+
+def with_interval(figure: Figure, digits: int = 4) -> str:
+    return interval(figure.value, figure.low, figure.high, digits)
 
 
 def interval(value: float | None, low: float | None, high: float | None, digits: int = 4) -> str:

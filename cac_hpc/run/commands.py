@@ -121,7 +121,21 @@ class ScoreConfig:
     region_frame: Frame | None = None  # whose rows and columns a file counts that does not say so itself
     warn: tuple[str, ...] = ()  # checks of the series that only warn, as in pack.checks
     out: str | None = None  # scores.csv and lesions.csv go there
+    pictures: bool = False  # of what counted and what did not, into a folder of out
+    model: str | None = None  # model.pt of a trained fold of lesions, or a run: the mean over its folds
     rule: RuleConfig = RuleConfig()
+
+    def __post_init__(self) -> None:
+        require(self.out is not None or not self.pictures, "--out", self.out, "a folder, where --pictures go")
+        if self.of_candidates:
+            require(
+                self.region == "heart", "--region", self.region, "heart, in and near which candidates are looked for"
+            )
+
+    @property
+    def of_candidates(self) -> bool:
+        """Whether candidates are looked for: what a model decides on, and pictures show."""
+        return self.pictures or self.model is not None
 
 
 def parse_phantom(doc: str | None, argv: Sequence[str] | None = None) -> PhantomConfig:
@@ -156,6 +170,9 @@ def parse_score(doc: str | None, argv: Sequence[str] | None = None) -> ScoreConf
     text = "rows and columns of a region's file that does not say so itself: patient, or stored as in the DICOM files"
     parser.add_argument("--region_frame", choices=get_args(Frame), help=text)
     parser.add_argument("--out", metavar="DIR", help="write scores.csv and lesions.csv into this folder")
+    parser.add_argument("--pictures", action="store_true", help="draw what counted and what did not, into --out")
+    text = "also score by a trained lesion model: RUN/folds/fold-K/model.pt, or RUN, the mean over its folds"
+    parser.add_argument("--model", metavar="MODEL", help=text)
     checks = [spec.name for spec in dataclasses.fields(Checks)]
     text = "use studies that fail this check, with a warning; several can be named"
     parser.add_argument("--warn", nargs="+", default=[], metavar="CODE", choices=checks, help=text)

@@ -382,6 +382,7 @@ class ReportConfig:
     figure_dpi: int = 300  # of PNG files
     window_hu: tuple[float, float] = (-135.0, 215.0)  # contrast of the slices that are shown: width 350, level 40
     published: str | None = None  # a published table for comparison, such as configs/published/nguyen.yaml
+    compare: str | None = field(default=None, metadata=ADDED)  # a run with the same folds, a further reader
     # From slices to a patient; chosen before anything is tested, and fixed for the run.
     patient_rule: Literal["mean", "majority", "top_k"] = "mean"
     top_k: int = 5  # slices, for the rule of that name
@@ -481,5 +482,9 @@ def absolute_paths(cfg: Config) -> Config:
     )
     labels = dataclasses.replace(cfg.labels, sheet=absolute(cfg.labels.sheet))
     split = dataclasses.replace(cfg.split, contrast_to=cfg.split.contrast_to and absolute(cfg.split.contrast_to))
-    report = dataclasses.replace(cfg.report, published=cfg.report.published and absolute(cfg.report.published))
+    report = dataclasses.replace(
+        cfg.report,
+        published=cfg.report.published and absolute(cfg.report.published),
+        compare=cfg.report.compare and absolute(cfg.report.compare),
+    )
     return dataclasses.replace(cfg, run=absolute(cfg.run), data=data, labels=labels, split=split, report=report)

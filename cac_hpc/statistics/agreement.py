@@ -110,13 +110,27 @@ def icc(matrix: np.ndarray) -> np.ndarray:
     is outside of -1 to 1, which its denominator, not bounded by 0, allows where units are few.
     Source: Shrout and Fleiss 1979, form (2,1); McGraw and Wong 1996, ICC(A,1).
     """
-    n, category = total(matrix).astype(float), np.arange(matrix.shape[-1], dtype=float)
-    sum_true, sum_predicted = true(matrix) @ category, predicted(matrix) @ category
-    squares = true(matrix) @ category**2 + predicted(matrix) @ category**2
-    pair = (category[:, None] + category[None, :]) ** 2
-    correction = ratio((sum_true + sum_predicted) ** 2, 2 * n)
-    between_units = np.einsum("...ij,ij->...", matrix, pair) / 2 - correction
-    between_raters = ratio(sum_true**2 + sum_predicted**2, n) - correction
+    category = np.arange(matrix.shape[-1], dtype=float)
+    return icc_of_sums(
+        total(matrix).astype(float),
+        true(matrix) @ category,
+        predicted(matrix) @ category,
+        true(matrix) @ category**2 + predicted(matrix) @ category**2,
+        np.einsum("...ij,ij->...", matrix, np.multiply.outer(category, category)),
+    )
+
+
+def icc_of_sums(
+    n: np.ndarray, sum_x: np.ndarray, sum_y: np.ndarray, squares: np.ndarray, products: np.ndarray
+) -> np.ndarray:
+    """The same of any two raters x and y, from sums over the units, (...).
+
+    Args:
+        n: units. squares: sum of x^2 + y^2. products: sum of x y.
+    """
+    correction = ratio((sum_x + sum_y) ** 2, 2 * n)
+    between_units = squares / 2 + products - correction
+    between_raters = ratio(sum_x**2 + sum_y**2, n) - correction
     rest = squares - correction - between_units - between_raters
     units_mean, rest_mean = ratio(between_units, n - 1), ratio(rest, n - 1)
     value = ratio(units_mean - rest_mean, units_mean + rest_mean + 2 * ratio(between_raters - rest_mean, n))

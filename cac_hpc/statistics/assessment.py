@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -32,6 +32,8 @@ UNITS = {
     "majority": "patient, share of the slices predicted as each category",
     "top_k": "patient, mean of each category's k highest probabilities over the slices",
 }
+OWN_PART = "slice, category of the part of the score that was counted on it"
+OWN_SCORE = "patient, category of the predicted score"
 Key = TypeVar("Key", bound=Hashable)
 M = TypeVar("M", bound=results.Matrix)
 NUM_BINS = 10  # of equal width; a confidence that is an edge belongs to the bin below it
@@ -61,30 +63,48 @@ class Sums:
         return intervals.bootstrap(few if value is None else value, self.num_patients)
 
 
-def levels(of_slices: Units, cfg: ReportConfig, edges: Sequence[float]) -> dict[str, results.Level]:
-    """Slice level and patient level.
+@dataclass(frozen=True)
+class Tested:
+    """What was tested at one level of evaluation.
+
+    unit: what a unit is, in words. scored: whether each unit has a score of its own. others: the same units as ways
+    that were not chosen predict them, by their names.
+    """
+
+    name: str
+    unit: str
+    units: Units
+    scored: bool = False
+    others: Mapping[str, Units] = field(default_factory=dict)
+
+
+def pooled(of_slices: Units, cfg: ReportConfig) -> list[Tested]:
+    """The levels of a model that predicts slices: these, and patients pooled from them."""
+    rules = pooling_rules(cfg.top_k)
+    patients = patient_units(of_slices, rules[cfg.patient_rule])
+    unit = UNITS[cfg.patient_rule].replace("k highest", f"{cfg.top_k} highest")
+    others = {name: patient_units(of_slices, rule) for name, rule in rules.items() if name != cfg.patient_rule}
+    return [Tested("slice", "slice", of_slices), Tested("patient", unit, patients, True, others)]
+
+
+def scored(of_slices: Units, patients: Units) -> list[Tested]:
+    """The levels of a model that predicts each patient's score: slices by their own parts of it, and patients."""
+    return [Tested("slice", OWN_PART, of_slices), Tested("patient", OWN_SCORE, patients, True)]
+
+
+def units_of(tested: Sequence[Tested]) -> dict[str, Units]:
+    return {level.name: level.units for level in tested}
+
+
+def levels(tested: Sequence[Tested], cfg: ReportConfig, edges: Sequence[float]) -> dict[str, results.Level]:
+    """Every number of each level.
 
     Args:
         edges: of the categories, as in labels.edges.
     """
-    of_level = units_by_level(of_slices, cfg)
-    sums = {level: sums_by_patient(one) for level, one in of_level.items()}
-    sums = resample(sums, {"patient": of_level["patient"]}, cfg)
-    of_patient = UNITS[cfg.patient_rule].replace("k highest", f"{cfg.top_k} highest")
-    others = {name: rule for name, rule in pooling_rules(cfg.top_k).items() if name != cfg.patient_rule}
-    accuracies = [
-        results.OtherRule(name, summary(sums_by_patient(patient_units(of_slices, rule))).figures["accuracy"])
-        for name, rule in others.items()
-    ]
-    return {
-        "slice": _level("slice", of_level["slice"], sums["slice"], edges),
-        "patient": replace(_level(of_patient, of_level["patient"], sums["patient"], edges), other_rules=accuracies),
-    }
-
-
-def units_by_level(of_slices: Units, cfg: ReportConfig) -> dict[str, Units]:
-    """What was tested, by level."""
-    return {"slice": of_slices, "patient": patient_units(of_slices, pooling_rules(cfg.top_k)[cfg.patient_rule])}
+    sums = {level.name: sums_by_patient(level.units) for level in tested}
+    sums = resample(sums, {level.name: level.units for level in tested if level.scored}, cfg)
+    return {level.name: _level(level, sums[level.name], edges) for level in tested}
 
 
 def sums_by_patient(units: Units) -> Sums:
@@ -94,7 +114,7 @@ def sums_by_patient(units: Units) -> Sums:
     matrix = np.bincount(cell, minlength=num_patients * num_categories**2)
     return Sums(
         matrix.reshape(num_patients, num_categories, num_categories),
-        calibration_by_patient(units.label, units.probability, units.patient, num_patients),
+        calibration_by_patient(units.label, units.predicted, units.probability, units.patient, num_patients),
     )
 
 
@@ -143,13 +163,14 @@ def _drawn(sums: Sums, columns_BC: np.ndarray, spearman_B: np.ndarray | None) ->
     return Sums(sums.matrix_PKK, sums.calibration_P, matrix_BKK, calibration_B, spearman_B)
 
 
-def _level(unit: str, units: Units, sums: Sums, edges: Sequence[float]) -> results.Level:
-    interval = OF_SLICES if sums.spearman_B is None and len(units.label) > units.num_patients else None
+def _level(tested: Tested, sums: Sums, edges: Sequence[float]) -> results.Level:
+    units, interval = tested.units, None if tested.scored else OF_SLICES
     expected = units.expected_category
     pooled = _with_spearman(summary(sums), expected, units.score, interval or sums.resampled(sums.spearman_B))
     folds = [_fold(fold, units, expected) for fold in np.flatnonzero(np.bincount(units.fold)).tolist()]
+    others = {name: summary(sums_by_patient(other)).figures["accuracy"] for name, other in tested.others.items()}
     return results.Level(
-        unit=unit,
+        unit=tested.unit,
         distinct=units.distinct,
         counting=_counting(len(units.label), units.distinct),
         pooled=pooled,
@@ -157,6 +178,7 @@ def _level(unit: str, units: Units, sums: Sums, edges: Sequence[float]) -> resul
         over_folds=over_folds(folds),
         collapsed=[_collapsed(scheme, sums, edges, units.score) for scheme in metrics.SCHEMES],
         calibration=_calibration(sums),
+        other_rules=[results.OtherRule(name, accuracy) for name, accuracy in others.items()] or None,
     )
 
 
@@ -332,14 +354,17 @@ class CalibrationSums:
 
 
 def calibration_by_patient(
-    label_N: np.ndarray, probability_NK: np.ndarray, patient_N: np.ndarray, num_patients: int
+    label_N: np.ndarray, category_N: np.ndarray, probability_NK: np.ndarray, patient_N: np.ndarray, num_patients: int
 ) -> CalibrationSums:
-    """CalibrationSums over the units of each patient, (P,) and (P, J)."""
+    """CalibrationSums over the units of each patient, (P,) and (P, J).
+
+    Args:
+        category_N: as predicted; confidence is its probability, the highest one where a model predicts that.
+    """
     rows = np.arange(len(label_N))
     of_label = probability_NK[rows, label_N].astype(float)
     squares = np.einsum("nk,nk->n", probability_NK, probability_NK, dtype=float) - 2 * of_label + 1
-    category = probability_NK.argmax(axis=1)
-    confidence = probability_NK[rows, category].astype(float)
+    confidence = probability_NK[rows, category_N].astype(float)
     cell = patient_N * NUM_BINS + bins(confidence)
 
     def by_bin(weight: np.ndarray | None) -> np.ndarray:
@@ -351,7 +376,7 @@ def calibration_by_patient(
         np.bincount(patient_N, squares, num_patients),
         by_bin(None),
         by_bin(confidence),
-        by_bin(category == label_N),
+        by_bin(category_N == label_N),
     )
 
 
@@ -374,7 +399,7 @@ def brier_of_frequencies(true_K: np.ndarray) -> np.ndarray:
 def expected_error(sums: CalibrationSums) -> np.ndarray:
     """Expected calibration error: distance of accuracy from confidence, averaged over the bins by their units.
 
-    Confidence is the highest probability. Source: Guo et al. 2017, ICML, with ten bins of equal width.
+    Confidence is the probability of the predicted category. Source: Guo et al. 2017, ICML; ten bins of equal width.
     """
     return ratio(np.abs(sums.bin_right - sums.bin_confidence).sum(axis=-1), sums.count)
 

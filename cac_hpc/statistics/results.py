@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, Valid
 
 T = TypeVar("T")
 Json = dict[str, Any]  # an object whose keys are not ours: settings, intake.json, metrics.json
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 Status = Literal["COMPLETE", "PARTIAL", "PROVISIONAL"]
 
 
@@ -310,26 +310,53 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ScoreAgreement:
-    """The baseline's less the reported score: mean (bias) and 95 % limits of agreement."""
+    """A reader's less the reported score, a patient counted once: mean and 95 % limits of agreement, ICC(2,1).
+
+    log_: of log(1 + score); log_mean_absolute: mean size of that difference.
+    """
 
     n: int
     bias: float | None
     low: float | None
     high: float | None
+    log_bias: float | None
+    log_low: float | None
+    log_high: float | None
+    log_mean_absolute: Figure
+    log_icc: Figure
     note: Annotated[str | None, Omitted] = None
 
 
 @dataclass(frozen=True)
 class JudgedPatients:
-    """What baseline and network said of each test of a patient, as columns."""
+    """What each reader, by its key, said of each test of a patient, as columns."""
 
     patient: list[str]
     fold: list[int]
     score: list[float | None]
-    rule_score: list[float]
     category: list[int]
-    rule: list[int]
-    network: list[int]
+    scores_of: dict[str, list[float]]
+    categories_of: dict[str, list[int]]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One way to a patient's category; compared: it (the reference) and the run's model (the other), None of itself."""
+
+    key: str
+    name: str
+    levels: dict[str, Pooled]
+    compared: Compared | None
+    scores: ScoreAgreement | None
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Which reader the figures speak for at patient level, and by which rule; rivals: perhaps no worse."""
+
+    reader: str | None
+    reason: Literal["better", "simpler", "model_worse", "chance", "few"]
+    rivals: list[str]
 
 
 @dataclass(frozen=True)
@@ -354,14 +381,14 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """The Agatston rule (the reference) and the network (the other) on the same units."""
+class Readers:
+    """Several readers of the same patients, side by side; absent: why others are not among them."""
 
     note: None
     left_out: LeftOut
-    levels: dict[str, ComparedLevel]
-    sign_test: PairedTest
-    scores: ScoreAgreement
+    readers: list[Reader]
+    trust: Trust
+    absent: list[str]
     patients: JudgedPatients
     empty_slices: list[EmptySlices]
 
@@ -510,6 +537,54 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Lesion:
+    """A candidate of a study that is shown: where it is, what it would add to the score, and whether it counted."""
+
+    candidate: int
+    first_slice: int
+    last_slice: int
+    agatston: float
+    volume_mm3: float
+    max_hu: float
+    region_share: float
+    probability: float
+    counted: bool
+
+
+@dataclass(frozen=True)
+class ShownPatient:
+    """A patient whose candidates are shown, of the study with his highest predicted score; why: he was picked for.
+
+    lesions: what counted, and of what was rejected that which came nearest to it; rejected: how many all of these are.
+    """
+
+    patient: str
+    study: str
+    fold: int
+    why: Literal["misclassified", "sample"]
+    reported: float | None
+    true: int
+    score: float
+    predicted: int
+    probability: float
+    control: float
+    lesions: list[Lesion]
+    rejected: int
+    rejected_agatston: float
+
+
+@dataclass(frozen=True)
+class ShownLesions:
+    """Patients whose candidates are shown, and by which rule; candidates and counted: of all tested studies."""
+
+    note: None
+    rule: str
+    patients: list[ShownPatient]
+    candidates: int
+    counted: int
+
+
+@dataclass(frozen=True)
 class Layer:
     """A layer of a network; output: its shape without the batch."""
 
@@ -535,11 +610,15 @@ class Training:
     val_slices: int | None = None
     test_slices: int | None = None
     layers: list[Layer] | None = None
+    calibration: Json | None = None
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a report says. training: metrics.json of each fold that is there. settings: by section."""
+    """Everything that a report says. training: metrics.json of each fold that is there. settings: by section.
+
+    lesions: None if the model is not of lesions.
+    """
 
     format_version: int
     title: str
@@ -559,8 +638,9 @@ class Report:
     status: Status
     audits: list[Audit]
     inflation: Comparison | Absent | None
-    rule: Baseline | Absent
+    readers: Readers | Absent
     occlusion: Occlusion | Absent
+    lesions: ShownLesions | Absent | None
 
 
 def to_json(result: Any) -> dict[str, Any]:

@@ -7,15 +7,18 @@ slices are divided among the folds (split.unit: slice). In pooling N is slices, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
+from cac_hpc.dataset import labels
 from cac_hpc.train.predictions import Predictions
+from cac_hpc.train.scores import Scores
 
+_EMPTY = pd.DataFrame(columns=["fold", "study", "label", "read", "row"])
 Rule = Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # probability_NK, unit_N, num_units -> probability_UK
 
 
@@ -90,6 +93,50 @@ def patient_units(of_slices: Units, rule: Rule) -> Units:
         num_patients=of_slices.num_patients,
         distinct=of_slices.num_patients,
     )
+
+
+def scored_patients(
+    found: Mapping[int, Scores], studies: pd.DataFrame, edges: Sequence[float]
+) -> tuple[Units, np.ndarray]:
+    """Patients, each once per fold that tested it, by the predicted scores of their studies.
+
+    A patient has the highest label and reported score of the studies tested, and the highest predicted score, whose
+    category is predicted; the probabilities are those of the study with it.
+
+    Args:
+        found: scores by fold.
+        studies: columns study, patient and, where it is known, score.
+        edges: of the categories, as in labels.edges.
+    Returns: the patients, in the order of `patient_units`, and their predicted scores (N,).
+    """
+    table = pd.concat([_EMPTY, *(_of_fold(fold, one) for fold, one in found.items())])
+    rows = studies.set_index("study").loc[table["study"]]
+    patients, table["patient"] = np.unique(rows["patient"].to_numpy(str), return_inverse=True)
+    score = pd.to_numeric(rows["score"]).to_numpy(float) if "score" in rows else np.full(len(rows), np.nan)
+    table["score"] = np.where(np.isnan(score), np.inf, score)  # unknown where one is: that one is above the last edge
+    table = table.sort_values(["fold", "patient", "read", "study"], ascending=[True, True, False, True])
+    of_patient = table.groupby(["fold", "patient"], sort=True)
+    first, highest = of_patient.first(), of_patient[["label", "score"]].max()
+    fold_N, patient_N = (first.index.get_level_values(name).to_numpy(int) for name in ("fold", "patient"))
+    probability = [found[fold].probability[row] for fold, row in zip(fold_N.tolist(), first["row"], strict=True)]
+    read_N = first["read"].to_numpy(float)
+    reported = highest["score"].to_numpy(float)
+    units = Units(
+        label=highest["label"].to_numpy(int),
+        predicted=labels.categories(read_N.tolist(), edges),
+        probability=np.stack(probability) if probability else np.zeros((0, len(edges) + 1), np.float32),
+        patient=patient_N,
+        fold=fold_N,
+        score=np.where(np.isinf(reported), np.nan, reported),
+        num_patients=len(patients),
+        distinct=len(patients),
+    )
+    return units, read_N
+
+
+def _of_fold(fold: int, one: Scores) -> pd.DataFrame:
+    rows = range(len(one.label))
+    return pd.DataFrame({"fold": fold, "study": one.study, "label": one.label, "read": one.score, "row": rows})
 
 
 def pooling_rules(top_k: int) -> dict[str, Rule]:

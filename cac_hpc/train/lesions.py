@@ -32,6 +32,8 @@ CERTAINTY = 1.0  # weight of the uncertain share of the score, reached at the en
 class MemberLinear(nn.Module):
     """A linear layer of each member: (N, I) or (M, N, I) to (M, N, O)."""
 
+    shown_as = "Linear"
+
     def __init__(self, members: int, num_in: int, num_out: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(members, num_in, num_out))
@@ -116,11 +118,6 @@ def probabilities(model: LesionClassifier, feature_NF: np.ndarray) -> np.ndarray
     """That candidates are coronary calcium, the mean over the members: (N,) float32, computed on the CPU."""
     found: np.ndarray = model(torch.from_numpy(feature_NF)).sigmoid().mean(dim=0).numpy()
     return found
-
-
-def counted(probability_N: np.ndarray) -> np.ndarray:
-    """Which candidates count."""
-    return probability_N > 0.5
 
 
 @dataclass(frozen=True)

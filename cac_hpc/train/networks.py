@@ -74,7 +74,7 @@ def layers(model: nn.Module, unit: Unit, size: int, dropout: float, row: Row = "
         kernel = getattr(layer, "kernel_size", None)
         detail = "" if kernel is None else "{0} x {0}".format(kernel if isinstance(kernel, int) else kernel[0])
         made = {"output": list(output.shape[1 + (row == "candidate") :]), "parameters": num_parameters(layer)}
-        found.append({"layer": type(layer).__name__, "detail": detail, **made})
+        found.append({"layer": getattr(layer, "shown_as", type(layer).__name__), "detail": detail, **made})
         if isinstance(layer, nn.Flatten):  # dropout belongs to the slices, so it is no layer of its own
             found.append({"layer": "Dropout", "detail": f"{dropout:g}", **made})
 

@@ -21,7 +21,7 @@ from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths
-from cac_hpc.train import anatomy, augment, checkpoint, distributed, lesions, networks, slices, steps
+from cac_hpc.train import anatomy, augment, checkpoint, distributed, lesions, networks, scores, slices, steps
 from cac_hpc.train.bags import BagData
 from cac_hpc.train.checkpoint import TrainingState
 from cac_hpc.train.distributed import Agreement, World
@@ -295,7 +295,7 @@ def evaluate(
 def accuracy(data: FoldData, unit_U: np.ndarray, probability: np.ndarray) -> float:
     """Share of these units whose category is predicted, from what `evaluate` returns."""
     if data.bags:
-        predicted_U = data.bags.category(data.bags.scores(lesions.counted(probability), unit_U))
+        predicted_U = data.bags.category(data.bags.scores(scores.counted(probability), unit_U))
     else:
         predicted_U = probability.argmax(axis=1)
     return float((predicted_U == data.units.label[unit_U]).mean())

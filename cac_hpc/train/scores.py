@@ -1,20 +1,23 @@
 """What a fold of a lesion model hands on: predictions.csv, scores.csv (of each study), lesions.csv (of each candidate).
 
-Axes: N candidate, U study, K category.
+Imports no torch. Axes: N candidate, U study, K category.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from cac_hpc.calcium import candidates
-from cac_hpc.train import lesions, ordinal, predictions
-from cac_hpc.train.bags import BagData
+from cac_hpc.train import ordinal, predictions
 from cac_hpc.train.ordinal import Errors
+
+if TYPE_CHECKING:
+    from cac_hpc.train.bags import BagData
 
 TOLERANCE = 1e-4  # of sums of probabilities, and of scores
 LESION_COLUMNS = {
@@ -46,6 +49,11 @@ class Scores:
     probability: np.ndarray
 
 
+def counted(probability_N: np.ndarray) -> np.ndarray:
+    """Which candidates count."""
+    return probability_N > 0.5
+
+
 def tables(data: BagData, unit_U: np.ndarray, fold: int, probability_N: np.ndarray, errors: Errors) -> dict[str, bytes]:
     """The files of a fold's test studies, by name; the same numbers give the same bytes.
 
@@ -60,7 +68,7 @@ def tables(data: BagData, unit_U: np.ndarray, fold: int, probability_N: np.ndarr
 
 
 def _scores(data: BagData, unit_U: np.ndarray, fold: int, probability_N: np.ndarray, errors: Errors) -> bytes:
-    score_U, units = data.scores(lesions.counted(probability_N), unit_U), data.units
+    score_U, units = data.scores(counted(probability_N), unit_U), data.units
     columns = {"study": units.study[unit_U], "fold": fold, "label": units.label[unit_U], "score": score_U}
     table = pd.DataFrame(columns | {"control": data.control(unit_U)})
     chance_UK = ordinal.probabilities(score_U, errors.scale, data.edges, errors.gross)
@@ -86,14 +94,14 @@ def _lesions(data: BagData, unit_U: np.ndarray, fold: int, probability_N: np.nda
         "max_hu": feature["max_hu"],
         "region_share": np.round(feature["region_share"], 6),
         "probability": probability_N,
-        "counted": lesions.counted(probability_N).astype(np.int64),
+        "counted": counted(probability_N).astype(np.int64),
     }
     return _csv(pd.DataFrame(columns)[list(LESION_COLUMNS)].sort_values(["study", "candidate"], kind="stable"))
 
 
 def _predictions(data: BagData, unit_U: np.ndarray, fold: int, probability_N: np.ndarray) -> bytes:
     """predictions.csv: a slice is of the category of what counts on it, without doubt."""
-    slice_scores = data.slice_scores(lesions.counted(probability_N), unit_U)
+    slice_scores = data.slice_scores(counted(probability_N), unit_U)
     count_U = np.array(list(map(len, slice_scores)), np.int64)
     category = data.category(np.concatenate([np.zeros(0), *slice_scores]))
     certain = np.eye(len(data.edges) + 1, dtype=np.float32)[category]
@@ -138,7 +146,7 @@ def read_lesions(path: Path, fold: int) -> pd.DataFrame:
     try:
         table = _read(path, fold, LESION_COLUMNS)
         _check_chances(table["probability"].to_numpy())
-        if not np.array_equal(table["counted"], lesions.counted(table["probability"].to_numpy())):
+        if not np.array_equal(table["counted"], counted(table["probability"].to_numpy())):
             raise ValueError("found a candidate that counts at a probability of 0.5 or less, or does not above it")
         if table.duplicated(["study", "candidate"]).any():
             raise ValueError("found a candidate twice")

@@ -30,7 +30,6 @@ from cac_hpc.train import (
     checkpoint,
     distributed,
     fencing,
-    lesions,
     models,
     networks,
     ordinal,
@@ -224,7 +223,7 @@ def _errors(attempt: Attempt) -> Errors:
     data = attempt.data
     assert data.bags is not None
     probability, _ = passes.evaluate(attempt, data.val, "testing")
-    score_U = data.bags.scores(lesions.counted(probability), data.val)
+    score_U = data.bags.scores(scores.counted(probability), data.val)
     return ordinal.fit(score_U, data.units.label[data.val], data.bags.edges)
 
 

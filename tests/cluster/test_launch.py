@@ -419,3 +419,13 @@ def test_a_report_that_finds_no_room_names_its_folder_and_what_to_do(tmp_path, f
 
 def digests(folder):
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_to_compare_with_must_have_a_report(tmp_path, capsys):
+    scans = write_scans(tmp_path / "scans")
+    (tmp_path / "other").mkdir()
+    report = {"compare": str(tmp_path / "other")}
+    config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", report=report)
+    code, said = launch_here(["--config", config, "--dry_run"], capsys)
+    assert code == 2
+    assert f"report.compare is {tmp_path / 'other'}, which has no report/report.json" in said

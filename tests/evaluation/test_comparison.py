@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from cac_hpc.evaluation import comparison
+from cac_hpc.evaluation import comparison, pairing
+from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.report import aggregation, comparison_report
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, ReportConfig
@@ -62,7 +63,7 @@ def found(runs):
 @pytest.fixture(scope="module")
 def read(runs):
     """The same runs as they are read."""
-    return comparison.read([run.root for run in runs])
+    return pairing.read([run.root for run in runs])
 
 
 def rows_of(run):
@@ -266,14 +267,14 @@ def without(run, names):
             label=one.label[rows],
             probability=one.probability[rows],
         )
-        for fold, one in run.predictions.items()
+        for fold, one in run.outcome.predictions.items()
     }
-    return replace(run, studies=run.studies.drop(index=names), predictions=kept)
+    return replace(run, studies=run.studies.drop(index=names), outcome=Outcome(kept))
 
 
 def refusal(reference, other):
     with pytest.raises(InputError) as caught:
-        comparison.align(reference, other)
+        pairing.align(reference, other)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -338,7 +339,7 @@ def test_other_categories_and_rules_are_refused(read, change, message):
     summary = to_json(other.report)
     change(summary)
     with pytest.raises(InputError, match=message):
-        comparison.align(reference, replace(other, report=from_json(summary, Report)))
+        pairing.align(reference, replace(other, report=from_json(summary, Report)))
 
 
 def test_what_differs_is_listed_and_a_split_by_slice_is_marked(read, found):
@@ -346,8 +347,8 @@ def test_what_differs_is_listed_and_a_split_by_slice_is_marked(read, found):
     assert not found["warnings"]
     reference, other = read
     leaky = replace(other, report=replace(other.report, split=replace(other.report.split, unit="slice")))
-    turned = {(fold + 1) % 4: one for fold, one in leaky.predictions.items()}
-    marked = comparison.compare(reference, replace(leaky, predictions=turned))
+    turned = {(fold + 1) % 4: one for fold, one in leaky.outcome.predictions.items()}
+    marked = comparison.compare(reference, replace(leaky, outcome=Outcome(turned)))
     assert marked.warnings == [
         "LEAKS: wide/run was split by slice: slices of one patient are in its training and test parts"
     ]

@@ -36,7 +36,8 @@ def write_large_run(tmp_path):
     studies.to_csv(dataset.studies, index=False)
     paths.write_json(dataset.intake, intake_of(studies))
     parts = np.split(names, NUM_SHARDS)
-    paths.write_json(dataset.plan, {"sha256": "-", "shards": [part.tolist() for part in parts]})
+    kept = {"sha256": "-", "shards": [part.tolist() for part in parts], "listings": {}, "labels": {}}
+    paths.write_json(dataset.plan, kept)
     sealed = [write_shard(dataset, index, part, rng) for index, part in enumerate(parts)]
     tables = {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
     shards.write_checked(

@@ -128,7 +128,7 @@ def test_what_people_wrote_stands_there_as_text(page):
 
 
 def test_the_sections_stand_in_the_order_of_questions(page):
-    order = ["verdict", "cohort", "patient", "slice", "rule", "looks", "mistakes", "slices", "training"]
+    order = ["verdict", "cohort", "patient", "slice", "readers", "looks", "mistakes", "slices", "training"]
     found = [section["id"] for section in Reader(page).all("section")]
     assert found == [*order, "resources", "methods", "settings", "provenance", "limits"]
 
@@ -241,10 +241,10 @@ def test_the_published_table_stands_beside_ours(tmp_path):
     run = make_run(tmp_path, printed_predictions(), report={"draws": 200, "published": str(table)})
     assert aggregation.aggregate(run.root)
     text = "".join(Reader((run.report / "report.html").read_text(encoding="utf-8")).text)
-    assert text.count("A study, worked out from its printed matrix of 12 slices") == 1  # at that level alone
+    assert text.count("A study, computed from its printed matrix of 12 slices") == 1  # at that level alone
     found = paths.read_json(run.report / "report.json")["published"]
     assert found["figures"]["accuracy"]["note"].startswith("a published matrix does not tell")
-    assert "Beside it A study, worked out" in (run.report / "report.md").read_text(encoding="utf-8")
+    assert "For comparison A study, computed" in (run.report / "report.md").read_text(encoding="utf-8")
     assert (run.report / "tables" / "published.csv").read_text(encoding="utf-8").startswith("category,support,")
     table.unlink()
     assert aggregation.aggregate(run.root)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from cac_hpc.report import pictures
+from cac_hpc.report import plots
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def drawn(monkeypatch):
         figure.savefig(io.BytesIO())  # lays it out
         found.append(figure)
 
-    monkeypatch.setattr(pictures, "_save", save)
+    monkeypatch.setattr(plots, "_save", save)
     return found
 
 
@@ -28,7 +28,7 @@ def labels(axis):
 
 def test_scores_are_read_off_at_the_edges_of_the_categories(drawn, tmp_path):
     score = np.array([0.0, 8.0, 3000.0])
-    pictures.draw_scores(tmp_path / "scores", score, score, (0, 10, 100, 400, 1000), "Scores", 50)
+    plots.draw_scores(tmp_path / "scores", score, {"rule": score}, (0, 10, 100, 400, 1000), "Scores", 50)
     (axes,) = drawn[0].axes
     for axis in (axes.xaxis, axes.yaxis):
         assert labels(axis) == ["0", "10", "100", "400", "1000"]
@@ -38,7 +38,7 @@ def test_scores_are_read_off_at_the_edges_of_the_categories(drawn, tmp_path):
 @pytest.mark.parametrize("rates", [[0.001, 0.001, 0.001], [0.001, 0.0005, 1e-6]])
 def test_learning_rates_are_read_off_as_numbers(drawn, tmp_path, rates):
     history = {"epoch": np.arange(1, 4), "train_loss": np.ones(3), "val_loss": np.ones(3), "learning_rate": rates}
-    pictures.draw_history(tmp_path / "history", {0: history}, "Loss", 50)
+    plots.draw_history(tmp_path / "history", {0: history}, "Loss", 50)
     axis = drawn[0].axes[2].yaxis
     low, high = axis.get_view_interval()
     shown = {f"{tick:g}": text for tick, text in zip(axis.get_ticklocs(), labels(axis), strict=True)}
@@ -48,7 +48,7 @@ def test_learning_rates_are_read_off_as_numbers(drawn, tmp_path, rates):
 
 def test_captions_of_slices_stand_apart(drawn, tmp_path):
     longest = "study 001, slice 10\ntrue: Moderate/High\npredicted: Moderate/High (0.62)"
-    pictures.draw_slices(tmp_path / "slices", np.zeros((7, 8, 8), np.uint8), [longest] * 7, "Slices", 50)
+    plots.draw_slices(tmp_path / "slices", np.zeros((7, 8, 8), np.uint8), [longest] * 7, "Slices", 50)
     boxes = [axes._left_title.get_window_extent() for axes in drawn[0].axes if axes._left_title.get_text()]
     assert len(boxes) == 7
     for one, other in pairwise(boxes[:6]):

@@ -17,6 +17,10 @@ EDGES = (0, 10, 100, 400, 1000)
 FEW_DRAWS = ReportConfig(draws=200, top_k=3)
 
 
+def levels_of(slices, cfg, edges):
+    return assessment.levels(assessment.pooled(slices, cfg), cfg, edges)
+
+
 def cohort(seed):
     """Random predictions of 1 to 60 patients in one to five folds, as slices and as rows for the oracle."""
     rng = np.random.default_rng([6, seed])
@@ -66,7 +70,8 @@ def check_units(units, rows, sklearn):
             assert agrees(list(found[name]), value if isinstance(value, list) else [value]), name
     for name, value in metrics.forms(matrix[None]).items():
         assert agrees(list(value[0]), wanted[name] if isinstance(wanted[name], list) else [wanted[name]]), name
-    sums = assessment.calibration_by_patient(units.label, units.probability, units.patient, units.num_patients)
+    columns = (units.label, units.predicted, units.probability, units.patient, units.num_patients)
+    sums = assessment.calibration_by_patient(*columns)
     total = assessment.CalibrationSums.from_columns(sums.columns().sum(axis=0))
     labels, probabilities = [row[2] for row in rows], [row[3] for row in rows]
     assert agrees(float(assessment.brier(total)), oracle.brier(labels, probabilities))
@@ -107,7 +112,7 @@ def test_random_cohorts_agree_with_the_oracle(seeds):
 def test_the_levels_put_the_same_figures_where_the_report_looks_for_them(seed):
     slices, rows = cohort(seed)
     edges = EDGES[: slices.num_categories - 1]
-    level = assessment.levels(slices, FEW_DRAWS, edges)["slice"]
+    level = levels_of(slices, FEW_DRAWS, edges)["slice"]
     pairs = [(row[0], row[2], oracle.best(row[3])) for row in rows]
     wanted = oracle.figures([pair[1:] for pair in pairs], slices.num_categories)
     for name, figure in level.pooled.figures.items():
@@ -196,7 +201,7 @@ def test_the_majority_category_is_the_same_one_in_every_draw():
 def test_categories_that_the_edges_do_not_allow_are_undefined_with_the_edges_that_are_missing():
     slices, _ = cohort(4)
     assert slices.num_categories == 3
-    found = {scheme.key: scheme for scheme in assessment.levels(slices, FEW_DRAWS, (0, 100))["slice"].collapsed}
+    found = {scheme.key: scheme for scheme in levels_of(slices, FEW_DRAWS, (0, 100))["slice"].collapsed}
     assert found["usual"].pooled is None
     assert found["usual"].note == "undefined: labels.edges have no 10 and no 400"
     assert found["any"].groups == [0, 1, 1]
@@ -217,7 +222,7 @@ def test_the_study_collapses_to_the_usual_categories_exactly():
 def test_a_score_of_exactly_100_is_said_to_count_as_low():
     slices, _ = cohort(4)
     slices = Units(**{**vars(slices), "score": np.where(np.arange(len(slices.label)) < 2, 100.0, 0.0)})
-    level = assessment.levels(slices, FEW_DRAWS, (0, 100))["slice"]
+    level = levels_of(slices, FEW_DRAWS, (0, 100))["slice"]
     assert level.collapsed[2].note == "2 units have a score of exactly 100 and count as <=100"
 
 
@@ -225,8 +230,8 @@ def test_levels_are_the_same_every_time_and_change_with_the_seed_in_drawn_interv
     slices, _ = cohort(18)
     assert slices.num_patients > 20
     edges = EDGES[: slices.num_categories - 1]
-    one, again = (assessment.levels(slices, FEW_DRAWS, edges) for _ in range(2))
-    other = assessment.levels(slices, ReportConfig(draws=200, top_k=3, seed=1), edges)
+    one, again = (levels_of(slices, FEW_DRAWS, edges) for _ in range(2))
+    other = levels_of(slices, ReportConfig(draws=200, top_k=3, seed=1), edges)
     assert one == again
     level, same = other["slice"], one["slice"]
     assert level.pooled.figures["accuracy"] == same.pooled.figures["accuracy"]

@@ -52,7 +52,7 @@ def test_a_report_is_valid_by_the_schema_and_comes_back_byte_for_byte(made):
         (lambda content: content.pop("levels"), "levels: Field required"),
         (lambda content: content["levels"]["slice"]["pooled"].update(errors="many"), "levels.slice.pooled.errors: "),
         (lambda content: content["levels"]["slice"]["pooled"]["categories"][2]["f1"].pop("n"), "f1.n: Field required"),
-        (lambda content: content.update(rule={}), "rule"),
+        (lambda content: content.update(readers={}), "readers"),
     ],
 )
 def test_what_is_no_report_is_neither_read_nor_valid(made, change, said):

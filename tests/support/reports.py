@@ -74,7 +74,8 @@ def make_run(tmp_path, predicted, patient=None, num_folds=5, score=None, facts=N
         table[name] = table["study"].map(values)
     dataset.root.mkdir()
     table.to_csv(dataset.studies, index=False)
-    paths.write_json(dataset.plan, {"sha256": "-", "shards": [table["study"].tolist()]})
+    kept = {"sha256": "-", "shards": [table["study"].tolist()], "listings": {}, "labels": {}}
+    paths.write_json(dataset.plan, kept)
     paths.write_json(dataset.intake, intake_of(table))
     tables = {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
     shards.write_checked(dataset.seal, {**tables, "plan_sha256": "-", "slices": int(table["slices"].sum())})

@@ -87,7 +87,7 @@ def test_the_untrained_model_counts_what_lies_in_the_region_by_more_than_half(me
         torch.zeros(1, dtype=torch.int64), torch.ones(()),
     )  # fmt: skip
     probability_N, _ = lesions.evaluate(model, [batch], cfg)
-    assert np.array_equal(lesions.counted(probability_N), feature_NF[:, SHARE] > 0.5)
+    assert np.array_equal(scores.counted(probability_N), feature_NF[:, SHARE] > 0.5)
     assert np.array_equal(lesions.probabilities(model, feature_NF) > 0.5, feature_NF[:, SHARE] > 0.5)
 
 
@@ -173,8 +173,9 @@ def test_members_start_and_learn_by_themselves():
     model, num = spec.build(cfg, 512, 6), len(NAMES)
     assert networks.num_parameters(model) == spec.num_parameters(cfg, 512, 6) == 3 * (num * 32 + 32 + 33 * 16 + 17)
     assert spec.flops(cfg, 512, 6) == 3 * 2 * (num * 32 + 32 * 16 + 16)
-    last = networks.layers(model, spec.unit, 512, 0.3, spec.row)[-1]
-    assert (last["output"], last["parameters"]) == ([1], 3 * 17)
+    layers = networks.layers(model, spec.unit, 512, 0.3, spec.row)
+    assert [layer["layer"] for layer in layers] == ["Candidate", "Linear", "ReLU", "Linear", "ReLU", "Linear"]
+    assert (layers[-1]["output"], layers[-1]["parameters"]) == ([1], 3 * 17)
 
 
 def test_an_anatomy_turned_by_hand():

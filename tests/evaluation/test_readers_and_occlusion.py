@@ -1,6 +1,5 @@
-"""The Agatston rule as baseline, and the network that sees parts of slices: by hand and anew."""
+"""Readers side by side, and the network that sees parts of slices: by hand and anew."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -12,13 +11,10 @@ import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from cac_hpc.dataset import sealing, shards
-from cac_hpc.evaluation import controls
 from cac_hpc.report import aggregation, consistency, tables, wording
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.config import InputError, ModelConfig, TrainConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
-from cac_hpc.statistics.results import ScoreAgreement
-from cac_hpc.statistics.units import Units
 from cac_hpc.train import augment, predictions
 from cac_hpc.train.networks import SliceClassifier
 from tests.support.reports import make_run, typed_report_of, vouch
@@ -85,18 +81,22 @@ def summary_of(run):
     return paths.read_json(run.report / "report.json")
 
 
+def reader_of(run, key):
+    return next(reader for reader in summary_of(run)["readers"]["readers"] if reader["key"] == key)
+
+
 def category_of(score):
     return sum(score > edge for edge in (0, 10, 100, 400, 1000))
 
 
 def test_the_rule_and_the_network_are_counted_on_the_same_patients(reported):
-    found = summary_of(reported)["rule"]
+    found = reader_of(reported, "rule")
     seen = [study for study in STUDIES if study != UNSEEN]
     label = [int(study[1:]) % 6 for study in seen]
     of_rule = [category_of(rule_score(study)) for study in seen]
     of_network = [predicted(study)[0] for study in seen]
-    assert found["left_out"] == {"studies": 1}
-    results = found["levels"]["patient"]
+    assert summary_of(reported)["readers"]["left_out"] == {"studies": 1}
+    results = found["compared"]["levels"]["patient"]
     accuracy = results["figures"]["accuracy"]
     assert results["n"] == {"reference": 17, "other": 17}
     assert accuracy["reference"] == pytest.approx(16 / 17) == pytest.approx(accuracy_score(label, of_rule))
@@ -106,14 +106,25 @@ def test_the_rule_and_the_network_are_counted_on_the_same_patients(reported):
     kappa = results["figures"]["kappa_quadratic"]
     weighted = [cohen_kappa_score(label, said, labels=range(6), weights="quadratic") for said in (of_rule, of_network)]
     assert [kappa["reference"], kappa["other"]] == pytest.approx(weighted)
-    assert results["matrices"]["reference"]["confusion_matrix"][4] == [0, 0, 0, 1, 2, 0]
-    test = found["sign_test"]  # s03, s09 and s15 by the rule alone, s04 by the network alone
+    assert found["levels"]["patient"]["confusion_matrix"][4] == [0, 0, 0, 1, 2, 0]
+    test = found["compared"]["sign_test"]  # s03, s09 and s15 by the rule alone, s04 by the network alone
     assert (test["other_better"], test["reference_better"], test["equal"]) == (1, 3, 13)
     assert test["p_value"] == pytest.approx(0.625)
 
 
+def test_the_model_and_the_largest_category_are_readers_too(reported):
+    found = summary_of(reported)["readers"]
+    assert [reader["key"] for reader in found["readers"]] == ["largest", "rule", "model"]
+    largest, model = reader_of(reported, "largest"), reader_of(reported, "model")
+    assert model["compared"] is model["scores"] is largest["scores"] is None
+    figures = largest["levels"]["patient"]["figures"]
+    assert figures["accuracy"]["value"] == pytest.approx(3 / 17) == pytest.approx(figures["majority_accuracy"]["value"])
+    assert found["absent"] == ["the dataset was packed without pack.candidates, so that there is no untrained control"]
+    assert found["trust"] == {"reader": "rule", "reason": "simpler", "rivals": ["model"]}
+
+
 def test_of_a_slice_the_rule_says_the_category_of_its_own_part(reported):
-    results = summary_of(reported)["rule"]["levels"]["slice"]
+    results = reader_of(reported, "rule")["compared"]["levels"]["slice"]
     seen = [study for study in STUDIES if study != UNSEEN]
     right = [category_of(part) == int(study[1:]) % 6 for study in seen for part in slices_of(study)]
     assert results["n"]["reference"] == 34
@@ -121,7 +132,7 @@ def test_of_a_slice_the_rule_says_the_category_of_its_own_part(reported):
 
 
 def test_scores_and_patients_are_listed(reported):
-    found = summary_of(reported)["rule"]
+    found = reader_of(reported, "rule")
     difference = np.array([0.0] * 15 + [12 - 60, 390 - 800])
     bias, spread = difference.mean(), 1.96 * difference.std(ddof=1)
     assert found["scores"]["n"] == 17
@@ -130,12 +141,12 @@ def test_scores_and_patients_are_listed(reported):
     )
     table = pd.read_csv(reported.report / "tables" / "patients.csv")
     row = table.set_index("patient").loc["s04"]
-    assert row[["score", "rule_score", "category", "rule", "network"]].tolist() == [800, 390, 4, 3, 4]
+    assert row[["score", "rule_score", "category", "rule_category", "model_category"]].tolist() == [800, 390, 4, 3, 4]
     assert len(table) == 17
 
 
 def test_slices_that_show_nothing_are_counted_by_category(reported):
-    rows = summary_of(reported)["rule"]["empty_slices"]
+    rows = summary_of(reported)["readers"]["empty_slices"]
     counts = [(row["studies"], row["slices"], row["empty"], row["share"]) for row in rows]
     assert counts == [(3, 6, 6, 1.0), *[(3, 6, 3, 0.5)] * 4, (2, 4, 2, 0.5)]
 
@@ -156,25 +167,29 @@ def test_a_report_tells_both_and_contradicts_nothing(reported):
     summary, cfg = summary_of(reported), settings.load(reported.config)
     assert list(consistency.contradictions(reported, cfg, summary)) == []
     text = tables.markdown(typed_report_of(reported))
-    assert "The Agatston rule alone, patient level: 0.941** (n = 17); the network on the same 0.824" in text
-    assert "a difference of -0.118 [" in text
-    assert "(studies of patients without a score, left out: 1)" in text
-    assert wording.RULE in text
+    assert "**Trust the Agatston rule: it is right in 16 of 17 patients and needs no training; these patients" in text
+    assert "do not show that another is better (trained slice network 14).**" in text
+    assert "Left out, for the rule has no score of them: 1 studies." in text
+    assert wording.READERS in text
     assert (reported.report / "figures" / "scores.svg").is_file()
     assert (reported.report / "figures" / "confusion_patient_rule.png").is_file()
+
+
+def rule_of(summary):
+    return summary["readers"]["readers"][1]
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda found: found["rule"]["levels"]["patient"]["figures"]["accuracy"].update(reference=0.5),
-        lambda found: found["rule"]["levels"]["slice"]["figures"]["icc"].update(difference=0.5),
-        lambda found: found["rule"]["levels"]["slice"]["matrices"]["reference"]["confusion_matrix"][0].__setitem__(
-            0, 9
-        ),
-        lambda found: found["rule"]["patients"]["rule"].__setitem__(3, 0),
-        lambda found: found["rule"]["empty_slices"][1].update(empty=4),
-        lambda found: found["rule"]["scores"].update(bias=1.0),
+        lambda found: rule_of(found)["compared"]["levels"]["patient"]["figures"]["accuracy"].update(reference=0.5),
+        lambda found: rule_of(found)["compared"]["levels"]["slice"]["figures"]["icc"].update(difference=0.5),
+        lambda found: rule_of(found)["levels"]["slice"]["confusion_matrix"][0].__setitem__(0, 9),
+        lambda found: rule_of(found)["scores"].update(bias=1.0),
+        lambda found: rule_of(found)["scores"]["log_icc"].update(value=1.0),
+        lambda found: found["readers"]["patients"]["categories_of"]["rule"].__setitem__(3, 0),
+        lambda found: found["readers"]["trust"].update(reader="model"),
+        lambda found: found["readers"]["empty_slices"][1].update(empty=4),
         lambda found: found["occlusion"]["views"]["rim"]["levels"]["slice"]["figures"]["accuracy"].update(other=0.9),
         lambda found: found["occlusion"]["folds"][2]["slice"].update(heart=0.9),
         lambda found: found["occlusion"].update(share=0.5),
@@ -183,7 +198,7 @@ def test_a_report_tells_both_and_contradicts_nothing(reported):
 def test_a_number_that_is_not_what_the_files_say_is_found(reported, change):
     summary = summary_of(reported)
     change(summary)
-    assert any(line.startswith(("rule", "occlusion")) for line in consistency.contradictions(
+    assert any(line.startswith(("readers", "occlusion")) for line in consistency.contradictions(
         reported, settings.load(reported.config), summary
     ))  # fmt: skip
 
@@ -212,31 +227,15 @@ def test_without_any_fold_nothing_is_said_of_hearts(reported, tmp_path):
         run.fold(fold).predictions.unlink()
     assert not aggregation.aggregate(run.root)
     summary = summary_of(run)
-    assert summary["rule"] == summary["occlusion"] == {"note": "no fold has been tested"}
+    assert summary["readers"] == summary["occlusion"] == {"note": "no fold has been tested"}
 
 
 def test_of_a_partial_report_only_what_was_tested_is_counted(reported, tmp_path):
     run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
     run.fold(0).predictions.unlink()
     assert not aggregation.aggregate(run.root)
-    found = summary_of(run)["rule"]
-    assert found["levels"]["slice"]["n"]["other"] == sum(row["slices"] for row in found["empty_slices"]) == 2 * 13
-
-
-def test_limits_of_agreement_count_a_patient_once_however_often_it_was_tested():
-    patient, score = np.array([0, 1, 1, 1, 2]), np.array([10.0, 50.0, 50.0, 50.0, 70.0])
-    units = Units(
-        label=patient, predicted=patient, probability=np.eye(3)[patient], patient=patient, fold=np.arange(5),
-        score=score, num_patients=3, distinct=3,
-    )  # fmt: skip
-    said = np.array([10.0, 90.0, 90.0, 90.0, 90.0])
-    found = controls.agreement_of_scores(units, said)
-    spread = 1.96 * np.std([0, 40, 20], ddof=1)
-    assert found.n == 3
-    assert [getattr(found, key) for key in ("bias", "low", "high")] == pytest.approx([20, 20 - spread, 20 + spread])
-    two = dataclasses.replace(units, score=np.array([10.0, 50.0, 50.0, 50.0, np.nan]))
-    note = "fewer than 3 patients with both scores"
-    assert controls.agreement_of_scores(two, said) == ScoreAgreement(2, None, None, None, note)
+    found = summary_of(run)["readers"]
+    assert found["readers"][0]["levels"]["slice"]["n"] == sum(row["slices"] for row in found["empty_slices"]) == 2 * 13
 
 
 def test_a_p_value_is_never_nothing():
@@ -258,9 +257,9 @@ def test_without_a_baseline_the_report_says_so(tmp_path):
     run = make_run(tmp_path, {(study, int(study[1:]) % 6): predicted(study) for study in STUDIES})
     assert aggregation.aggregate(run.root)
     summary = summary_of(run)
-    assert "packed without pack.baseline" in summary["rule"]["note"]
+    assert "packed without pack.baseline" in summary["readers"]["note"]
     assert "packed without pack.baseline" in summary["occlusion"]["note"]
-    assert "Agatston" not in wording.verdict(typed_report_of(run))
+    assert "Trust" not in wording.verdict(typed_report_of(run))
 
 
 @pytest.mark.parametrize("crop", [None, (100, 60, 256, 256)])

@@ -1,0 +1,348 @@
+"""Figures of the report, as PNG and SVG; same numbers, same bytes. The owner of matplotlib and Pillow.
+
+One column of a paper is 89 mm wide, two are 183 mm; letters are 7 to 8 points there. Colours: Okabe and Ito, which
+the colour-blind distinguish; shares of a whole in one hue from light to dark.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Polygon, Rectangle
+from matplotlib.patheffects import Normal, Stroke
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
+from PIL import Image
+
+from cac_hpc.run import paths
+from cac_hpc.statistics.results import Bin, Layer, Level, Reader
+
+COLUMN, PAGE = 89 / 25.4, 183 / 25.4  # inches
+CAPTION = 24  # characters in a line, a sixth of a page wide
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", "--", "-.", ":")
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.parse_math": False,  # a dollar sign in a name begins no formula
+    "svg.fonttype": "path",  # looks the same on machines without the font
+}
+
+
+class Outline(Protocol):
+    """A line around something in a picture, see `lesions.Outline`."""
+
+    @property
+    def counted(self) -> bool: ...
+    @property
+    def lines(self) -> Sequence[np.ndarray]: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def at(self) -> tuple[float, float]: ...
+
+
+class Panel(Protocol):
+    """A picture with such lines, see `lesions.Panel`."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def image_SS(self) -> np.ndarray: ...
+    @property
+    def outlines(self) -> Sequence[Outline]: ...
+
+
+def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: str, unit: str, dpi: int) -> None:
+    """Draw a confusion matrix: counts, coloured by their share of the true category.
+
+    Args:
+        stem: path without suffix. matrix: (K, K) counts, rows true, columns predicted. unit: what is counted.
+    """
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    with mpl.rc_context(STYLE):
+        figure, axes = _one(1.35 * COLUMN, 1.2 * COLUMN)
+        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.ndindex(*matrix.shape):
+            colour = "white" if share[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour)
+        labels = [textwrap.fill(textwrap.shorten(name, 40, placeholder=" ..."), 18) for name in names]
+        axes.set_xticks(range(len(names)), labels, rotation=30, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), labels)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        axes.set(xlabel="predicted category", ylabel="true category", title=_wrapped(title, figure))
+        figure.colorbar(image, ax=axes, label=f"share of the true category's {unit}", shrink=0.85)
+        _save(figure, stem, dpi)
+
+
+def draw_history(stem: Path, histories: Mapping[int, Mapping[str, np.ndarray]], title: str, dpi: int) -> None:
+    """Draw training and validation loss and the learning rate over the epochs, one line per fold.
+
+    Args:
+        histories: of each fold the columns epoch, train_loss, val_loss and learning_rate of its history.csv.
+    """
+    parts = {
+        "train_loss": "training loss\n(class-weighted)",
+        "val_loss": "validation loss",
+        "learning_rate": "learning rate",
+    }
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(PAGE, 0.38 * PAGE), layout="constrained")
+        for axes, (name, label) in zip(figure.subplots(1, 3), parts.items(), strict=True):
+            for fold, history in histories.items():
+                colour, dashes = COLOURS[fold % len(COLOURS)], DASHES[(fold // len(COLOURS) + fold) % len(DASHES)]
+                axes.plot(history["epoch"], history[name], dashes, label=f"fold {fold}", color=colour, linewidth=1.1)
+            axes.set(xlabel="epoch", ylabel=label)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles[:12], labels[:12], loc="outside lower center", ncols=6)
+        figure.suptitle(_wrapped(title, figure), fontsize=8)
+        _save(figure, stem, dpi)
+
+
+def draw_reliability(stem: Path, bins: Sequence[Bin], title: str, unit: str, dpi: int) -> None:
+    """Draw the accuracy of predictions over their probability, with intervals, and how many there are."""
+    known = [row for row in bins if row.n]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(COLUMN, 1.15 * COLUMN), layout="constrained")
+        axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle="--", label="perfectly calibrated")
+        x, y = [row.confidence for row in known], [row.accuracy for row in known]
+        for row in known:
+            if row.low is not None:
+                axes.plot([row.confidence] * 2, [row.low, row.high], color=COLOURS[0], linewidth=1)
+        axes.plot(x, y, color=COLOURS[0], marker="o", markersize=3.5, linewidth=1, label="observed, 95 % interval")
+        axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=_wrapped(title, figure))
+        axes.legend(loc="lower right")
+        for row in bins:
+            counts.bar(row.above, row.n, row.up_to - row.above, align="edge", color="0.75", edgecolor="w")
+        counts.set(xlabel="highest probability", ylabel=unit)
+        _save(figure, stem, dpi)
+
+
+def draw_scores(
+    stem: Path, reported: np.ndarray, read: Mapping[str, np.ndarray], edges: Sequence[float], title: str, dpi: int
+) -> None:
+    """Draw the scores of readers over the reported ones, on axes that show 0; the grid is the categories'.
+
+    Args:
+        reported: (N,) scores, and those of each reader by its name. edges: between the categories.
+    """
+    top = 1.5 * max([edges[-1], *reported, *(score for scores in read.values() for score in scores)])
+    ticks = sorted({0, *edges})
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(max(COLUMN, 0.66 * COLUMN * len(read)), COLUMN), layout="constrained")
+        for axes, (name, scores) in zip(figure.subplots(1, len(read), squeeze=False)[0], read.items(), strict=True):
+            axes.plot([0, top], [0, top], color="0.6", linewidth=0.8)
+            for edge in edges:
+                axes.axvline(edge, color="0.85", linewidth=0.6, zorder=0)
+                axes.axhline(edge, color="0.85", linewidth=0.6, zorder=0)
+            axes.plot(reported, scores, "o", color=COLOURS[0], markersize=3, alpha=0.7, markeredgewidth=0)
+            for axis, set_scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
+                set_scale("symlog", linthresh=1)
+                axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+                axis.set_minor_locator(NullLocator())
+            axes.tick_params(axis="x", labelrotation=45)  # 400 and 1000 are close
+            axes.set(xlim=(-0.2, top), ylim=(-0.2, top), xlabel="reported score", ylabel="score")
+            axes.set_title(textwrap.fill(name, 30))
+        figure.suptitle(_wrapped(title, figure), fontsize=8)
+        _save(figure, stem, dpi)
+
+
+def draw_readers(stem: Path, found: Sequence[Reader], title: str, dpi: int) -> None:
+    """Draw the accuracy of patients of each reader with its 95 % interval."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _one(PAGE, (0.9 + 0.28 * len(found)))
+        for row, reader in enumerate(found):
+            accuracy, colour = reader.levels["patient"].figures["accuracy"], COLOURS[0 if reader.compared else 1]
+            if accuracy.low is not None and accuracy.high is not None:
+                axes.plot([accuracy.low, accuracy.high], [row, row], color=colour, linewidth=1.4)
+            axes.plot([accuracy.value or 0], [row], "D" if reader.compared is None else "o", color=colour, markersize=5)
+        axes.set_yticks(range(len(found)), [reader.name for reader in found])
+        axes.invert_yaxis()
+        axes.set(xlim=(0, 1), xlabel="accuracy of patients, 95 % interval", title=_wrapped(title, figure))
+        _save(figure, stem, dpi)
+
+
+def draw_lesions(
+    path: Path,
+    panels: Sequence[Panel],
+    texts: Sequence[str],
+    legend: Mapping[bool, str],
+    colours: Mapping[bool, str],
+    dpi: int,
+) -> None:
+    """Draw the panels of a study, three in a row, with outlines of what counted and of what did not.
+
+    Args:
+        texts: above the panels, the first in bold. legend, colours: of what counted, and of what did not.
+    """
+    columns = min(3, max(len(panels), 1))
+    rows = max(1, -(-len(panels) // columns))
+    head = 0.18 * (len(texts) + 2)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(PAGE, PAGE / columns * rows + head))
+        height = figure.get_figheight()
+        for at, text in enumerate(texts):
+            weight = "normal" if at else "bold"
+            figure.text(0.01, 1 - (0.1 + 0.17 * at) / height, text, va="top", fontsize=8, fontweight=weight)
+        handles = [
+            Line2D([], [], color=colours[key], linestyle="-" if key else "--", label=legend[key]) for key in legend
+        ]
+        below = 1 - (0.06 + 0.17 * len(texts)) / height
+        box = figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, below), ncols=2, frameon=True)
+        box.get_frame().set(facecolor="0.25", edgecolor="none")
+        for label in box.get_texts():
+            label.set_color("white")
+        for at, panel in enumerate(panels):
+            row, column = divmod(at, columns)
+            side = (height - head) / height / rows
+            axes = figure.add_axes((column / columns, (rows - 1 - row) * side, 0.995 / columns, 0.99 * side))
+            _draw_panel(axes, panel, colours)
+        with paths.atomic(path) as scratch:
+            figure.savefig(scratch, format="png", dpi=dpi, metadata={"Software": None})
+
+
+def _draw_panel(axes: Axes, panel: Panel, colours: Mapping[bool, str]) -> None:
+    size, halo = len(panel.image_SS), [Stroke(linewidth=1.6, foreground="black"), Normal()]
+    axes.imshow(panel.image_SS, cmap="gray", vmin=0, vmax=255, extent=(0, size, size, 0), interpolation="antialiased")
+    for one in panel.outlines:
+        for corners in one.lines:
+            dash = "-" if one.counted else (0, (2.5, 1.5))
+            axes.add_patch(Polygon(corners, fill=False, edgecolor=colours[one.counted], linewidth=0.9, linestyle=dash))
+        if one.label:
+            axes.text(*one.at, one.label, color=colours[one.counted], fontsize=5.5, path_effects=halo)
+    axes.text(3, size - 4, panel.text, color="white", fontsize=6.5, path_effects=halo)
+    axes.axis("off")
+
+
+def draw_folds(stem: Path, levels: Mapping[str, Level], title: str, dpi: int) -> None:
+    """Draw the accuracy of each fold, the pooled one with its interval, and the largest category's share."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(PAGE, 0.32 * PAGE), layout="constrained")
+        for axes, (level, found) in zip(figure.subplots(1, len(levels), squeeze=False)[0], levels.items(), strict=True):
+            values = {fold.fold: fold.figures["accuracy"].value for fold in found.folds}
+            folds = {fold: value for fold, value in values.items() if value is not None}
+            pooled, majority = (found.pooled.figures[name] for name in ("accuracy", "majority_accuracy"))
+            axes.plot(list(folds.values()), range(len(folds)), "o", color=COLOURS[0], markersize=4, clip_on=False)
+            bottom = len(folds)
+            if pooled.low is not None:
+                axes.plot([pooled.low, pooled.high], [bottom] * 2, color="black", linewidth=1.2)
+            axes.plot([pooled.value], [bottom], "D", color="black", markersize=5)
+            axes.axvline(majority.value, color=COLOURS[1], linestyle="--", linewidth=1)
+            axes.annotate(
+                "always the largest category", (majority.value, 1), (2, 2), textcoords="offset points",
+                xycoords=("data", "axes fraction"), color=COLOURS[1], fontsize=7,
+            )  # fmt: skip
+            axes.set_yticks([*range(len(folds)), bottom], [*(f"fold {fold}" for fold in folds), "pooled [95 %]"])
+            axes.invert_yaxis()
+            axes.set(xlim=(0, 1), xlabel=f"accuracy, {level} level")
+        figure.suptitle(_wrapped(title, figure), fontsize=8)
+        _save(figure, stem, dpi)
+
+
+def draw_network(stem: Path, layers: Sequence[Layer], title: str, dpi: int) -> None:
+    """Draw the network: a block for every layer that computes, as high as its image and as wide as it has channels."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _one(PAGE, 0.36 * PAGE)
+        left = 0.0
+        for layer, labels in _blocks(layers):
+            shape = layer.output
+            height = np.log2(shape[-1]) if len(shape) == 3 else 0.75 * np.log2(max(shape[0], 2))
+            width = 0.28 * np.log2(shape[0] + 1) if len(shape) == 3 else 0.3
+            colour = COLOURS[0] if len(shape) == 3 else COLOURS[4]
+            alpha = 0.25 if not layer.parameters else 0.75
+            axes.add_patch(Rectangle((left, -height / 2), width, height, facecolor=colour, alpha=alpha, edgecolor="k"))
+            middle = left + width / 2
+            axes.text(middle, height / 2 + 0.2, " x ".join(map(str, shape)), ha="center", va="bottom", fontsize=6)
+            axes.text(middle, -height / 2 - 0.2, "\n".join(labels), ha="center", va="top", fontsize=6)
+            left += width + max(0.5, 2.6 - width)
+        axes.set(xlim=(-1.3, left - 0.6), ylim=(-6.2, 5.2), title=_wrapped(title, figure))
+        axes.axis("off")
+        _save(figure, stem, dpi)
+
+
+def draw_slices(stem: Path, slices_NSS: np.ndarray, captions: Sequence[str], title: str, dpi: int) -> None:
+    """Draw slices, six in a row, each with its caption.
+
+    Args:
+        slices_NSS: (N, S, S) uint8, at least one.
+    """
+    columns = min(6, len(slices_NSS))
+    rows = -(-len(slices_NSS) // columns)
+    captions = ["\n".join(textwrap.fill(line, CAPTION) for line in caption.splitlines()) for caption in captions]
+    lines = 1 + max(caption.count("\n") for caption in captions)
+    with mpl.rc_context(STYLE):
+        cell = PAGE / 6
+        figure = Figure(figsize=(cell * columns, (cell + 0.11 * lines) * rows + 0.3), layout="constrained")
+        every = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in every:
+            axes.axis("off")
+        for axes, slice_SS, caption in zip(every, slices_NSS, captions, strict=False):
+            axes.imshow(slice_SS, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
+            axes.set_title(caption, fontsize=6, loc="left")
+        figure.suptitle(_wrapped(title, figure), fontsize=8)
+        _save(figure, stem, dpi)
+
+
+def save_slice(path: Path, slice_SS: np.ndarray) -> None:
+    """Write one slice (S, S) uint8 as PNG, pixel by pixel."""
+    with paths.atomic(path) as scratch:
+        Image.fromarray(slice_SS).save(scratch, format="PNG", optimize=True)
+
+
+def png(image_SS: np.ndarray) -> bytes:
+    """One slice (S, S) uint8 as the bytes of a PNG."""
+    made = io.BytesIO()
+    Image.fromarray(image_SS).save(made, format="PNG", optimize=True)
+    return made.getvalue()
+
+
+def _blocks(layers: Sequence[Layer]) -> list[tuple[Layer, list[str]]]:
+    """The input and the layers with weights, with what stands below: their own label, those of layers that follow."""
+    blocks: list[tuple[Layer, list[str]]] = []
+    for layer in layers:
+        label = f"{layer.layer} {layer.detail}".rstrip()
+        if layer.parameters or not blocks or layer.layer == "Flatten":
+            blocks.append((layer, [label]))
+        else:
+            blocks[-1][1].append(label)
+    return blocks
+
+
+def _one(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _wrapped(title: str, figure: Figure) -> str:
+    """A title in lines that the figure is wide enough for."""
+    return textwrap.fill(title, int(13 * figure.get_figwidth()))
+
+
+def _save(figure: Figure, stem: Path, dpi: int) -> None:
+    with mpl.rc_context({"svg.hashsalt": stem.name}):
+        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+            with paths.atomic(stem.with_suffix(f".{kind}")) as scratch:
+                figure.savefig(scratch, format=kind, dpi=dpi, metadata=metadata)
+            figure.set_layout_engine("none")  # it is laid out now, for the second format, too

@@ -1,0 +1,167 @@
+"""Studies scored by a trained lesion model, and drawn: the options --model and --pictures of scoring calcium."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from cac_hpc.calcium import candidates
+from cac_hpc.calcium.candidates import NAMES, Candidates
+from cac_hpc.dataset import labels, scoring
+from cac_hpc.dataset.scoring import Scored
+from cac_hpc.report import lesions, wording
+from cac_hpc.report.lesions import Verdict
+from cac_hpc.run import logs, paths, settings
+from cac_hpc.run.commands import ScoreConfig
+from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.train import checkpoint, ordinal, scores
+from cac_hpc.train import lesions as trained
+from cac_hpc.train.lesions import SHARE_WEIGHT, LesionClassifier
+from cac_hpc.train.ordinal import Errors
+
+LISTED = 20  # rejected candidates that a picture labels
+COLUMNS = ("study", "candidate", "first_slice", "last_slice", "agatston", "volume_mm3", "max_hu", "region_share",
+           "probability", "counted")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Models whose probabilities are averaged, and the errors of their scores."""
+
+    models: Sequence[LesionClassifier]
+    errors: Errors
+    edges: Sequence[float]
+    names: Sequence[str]
+
+
+def score_studies(cfg: ScoreConfig) -> int:
+    """Score every study by the rule and, if one is named, by a model; draw them if asked to; write candidates.csv.
+
+    Returns: exit code, 1 if a study could not be scored.
+    Raises: InputError as `scoring.score_studies`, and if the model cannot be used.
+    """
+    ensemble = read_models(Path(cfg.model)) if cfg.model else None
+    out, tables = settings.out_folder(cfg.out) if cfg.out else None, list[pd.DataFrame]()
+
+    def judge(study: str, scored: Scored) -> dict[str, Any]:
+        assert scored.candidates is not None
+        probability_C = probabilities(scored.candidates, ensemble)
+        tables.append(_table(study, scored.candidates, probability_C))
+        if out and cfg.pictures:
+            _draw(out / "pictures", study, scored, probability_C, ensemble)
+        return _columns(scored.candidates, probability_C, ensemble) if ensemble else {}
+
+    code = scoring.score_studies(cfg, judge)
+    if out:
+        table = pd.concat(tables) if tables else pd.DataFrame(columns=list(COLUMNS))
+        paths.write_text(out / "candidates.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    return code
+
+
+def read_models(path: Path) -> Ensemble:
+    """The model of a fold, model.pt, or those of all folds of a run.
+
+    Raises: InputError if there is none, or it is not a lesion model of these candidates.
+    """
+    run = RunPaths(path) if path.is_dir() else None
+    files = [path] if run is None else sorted(path.glob("folds/fold-*/model.pt"))
+    if not files or not files[0].is_file():
+        raise InputError(
+            f"--model {path}: found no model, wanted RUN/folds/fold-K/model.pt or a run with trained folds"
+        )
+    found = run and run.config.is_file() and settings.load(run.config).labels
+    names, edges = (found.names, found.edges) if found else (LabelsConfig.names, LabelsConfig.edges)
+    models, errors = [], []
+    for file in files:
+        try:
+            content = checkpoint.load(file)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"{file}: cannot be used, {error}") from None
+        if content.get("features") != list(NAMES) or content.get("candidates") != candidates.VERSION:
+            raise InputError(
+                f"{file}: found no lesion model, or one of other features, wanted one of candidates' version "
+                f"{candidates.VERSION} with {len(NAMES)} features"
+            )
+        models.append(trained.from_weights(content["weights"], NAMES))
+        errors.append([float(content[f"calibration_{name}"]) for name in ("scale", "gross")])
+    return Ensemble(models, Errors(*np.mean(errors, axis=0).tolist()), edges, names)
+
+
+def probabilities(found: Candidates, ensemble: Ensemble | None) -> np.ndarray:
+    """That each candidate is coronary calcium, (C,): the mean over the models; without any, of an untrained one."""
+    if ensemble is None:
+        share_C = found.feature_CF[:, NAMES.index("region_share")].astype(float)
+        return np.asarray(expit(SHARE_WEIGHT * (share_C - 0.5)))
+    return np.asarray(np.mean([trained.probabilities(model, found.feature_CF) for model in ensemble.models], axis=0))
+
+
+def _columns(found: Candidates, probability_C: np.ndarray, ensemble: Ensemble) -> dict[str, Any]:
+    """What the model says of a study, for scores.csv."""
+    score = _score(found, probability_C)
+    category = int(labels.categories([score], ensemble.edges)[0])
+    errors = ensemble.errors
+    chance = ordinal.probabilities(np.array([score]), errors.scale, ensemble.edges, errors.gross)[0, category]
+    return {
+        "model_agatston": round(score, 4),
+        "model_category": ensemble.names[category],
+        "model_probability": round(float(chance), 4),
+    }
+
+
+def _score(found: Candidates, probability_C: np.ndarray) -> float:
+    return float(found.agatston_C.astype(float) @ scores.counted(probability_C))
+
+
+def _table(study: str, found: Candidates, probability_C: np.ndarray) -> pd.DataFrame:
+    """Rows of candidates.csv."""
+    slice_V = found.voxel_V3[:, 0].astype(int)
+    ends = [np.minimum.reduceat, np.maximum.reduceat]
+    first_C, last_C = (end(slice_V, found.start_C1[:-1]) if len(found) else slice_V for end in ends)
+    feature = {name: found.feature_CF[:, NAMES.index(name)] for name in ("log_volume", "max_hu", "region_share")}
+    columns = {
+        "study": study,
+        "candidate": np.arange(1, len(found) + 1),
+        "first_slice": first_C,
+        "last_slice": last_C,
+        "agatston": found.agatston_C,
+        "volume_mm3": np.expm1(feature["log_volume"]),
+        "max_hu": feature["max_hu"],
+        "region_share": feature["region_share"],
+        "probability": probability_C,
+        "counted": scores.counted(probability_C).astype(int),
+    }
+    return pd.DataFrame(columns)[list(COLUMNS)]
+
+
+def _draw(folder: Path, study: str, scored: Scored, probability_C: np.ndarray, ensemble: Ensemble | None) -> None:
+    """The figure of a study, and its panels."""
+    found, views, score = scored.candidates, scored.views, scored.score
+    assert found is not None
+    assert views is not None
+    assert score is not None
+    counted_C = scores.counted(probability_C)
+    order = np.argsort(-found.agatston_C * np.maximum(probability_C, 1e-6) * ~counted_C, kind="stable")
+    listed = set(np.flatnonzero(counted_C).tolist()) | set(order[:LISTED].tolist())
+    verdicts = {
+        index + 1: Verdict(float(probability_C[index]), bool(counted_C[index]), index in listed)
+        for index in range(len(found))
+    }
+    total, names, edges = _score(found, probability_C), LabelsConfig.names, LabelsConfig.edges
+    if ensemble:
+        names, edges = tuple(ensemble.names), tuple(ensemble.edges)
+    category, by_rule = (names[int(labels.categories([one], edges)[0])] for one in (total, score.agatston))
+    who = "Trained model" if ensemble else "No model: candidates of which more than half lies in the heart's region"
+    texts = [
+        logs.line(f"Study {study}"),
+        f"{who}: {counted_C.sum()} counted, score {wording.short(total)}, {category}.",
+        f"Agatston rule in the heart's region: score {wording.short(score.agatston)}, {by_rule}.",
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    lesions.draw_study(folder, study, lesions.panels(views, found, verdicts), texts, 150)

@@ -1,0 +1,88 @@
+"""Study folders scored by a trained lesion model, and drawn, from the command line."""
+
+import pandas as pd
+import pytest
+
+from cac_hpc.calcium import candidates
+from cac_hpc.report import scored
+from cac_hpc.run.commands import parse_score
+from cac_hpc.run.config import InputError
+from cac_hpc.train import checkpoint
+from cac_hpc.train.lesions import LesionClassifier
+from tests.support.chests import chest, with_lesion, write_study
+from tests.support.runs import job
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    """A chest without calcium, and one with a lesion of 4 x 4 mm on two slices; a folder without a study."""
+    root = tmp_path_factory.mktemp("studies")
+    solids = chest(200, num_slices=36)
+    write_study(root / "none", solids.hu_ZHW)
+    write_study(root / "one", with_lesion(solids.hu_ZHW, -60, 4, slice(18, 20)))
+    (root / "letters").mkdir()
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model that has learned nothing, so that it counts as the control does."""
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    save(path)
+    return path
+
+
+def save(path, **facts):
+    untrained = LesionClassifier((4,), 2, candidates.NAMES)
+    content = {"features": list(candidates.NAMES), "candidates": candidates.VERSION, "calibration_scale": 0.3}
+    content |= {"calibration_gross": 0.1}
+    checkpoint.save(path, {"weights": untrained.state_dict(), **content, **facts})
+
+
+def test_a_model_scores_studies_and_pictures_show_what_counted(studies, model, tmp_path):
+    done = job("score_calcium.py", studies, "--out", tmp_path, "--pictures", "--model", model)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr  # letters is no study
+    found = pd.read_csv(tmp_path / "scores.csv", keep_default_na=False, dtype=str).set_index("study")
+    assert float(found.loc["one", "model_agatston"]) == float(found.loc["one", "agatston"]) == 2 * 16 * 4
+    assert float(found.loc["none", "model_agatston"]) == 0
+    assert found.loc["one", "model_category"] == "Moderate"
+    assert 0.5 < float(found.loc["one", "model_probability"]) < 1
+    table = pd.read_csv(tmp_path / "candidates.csv", dtype={"study": str})
+    counted = table[table["counted"] == 1]
+    assert counted[["study", "first_slice", "last_slice"]].to_numpy().tolist() == [["one", 18, 19]]
+    assert (tmp_path / "pictures" / "none.png").is_file()
+    drawn = [path.read_text() for path in sorted((tmp_path / "pictures").glob("one-*.svg"))]
+    assert "projection of all slices: counted 128" in drawn[0]
+    assert any("slice 18: counted 64" in text for text in drawn)
+    assert "one 128 Moderate 128 Moderate" in " ".join(done.stdout.split())
+
+
+def test_without_a_model_the_control_is_drawn(studies, tmp_path):
+    done = job("score_calcium.py", studies / "one", "--out", tmp_path, "--pictures")
+    assert done.returncode == 0, done.stderr
+    assert "model_agatston" not in pd.read_csv(tmp_path / "scores.csv")
+    assert "counted 128" in (tmp_path / "pictures" / "one-0-projection.svg").read_text()
+
+
+def test_what_cannot_be_a_model_is_refused(model, tmp_path):
+    with pytest.raises(InputError, match="found no model"):
+        scored.read_models(tmp_path)
+    save(tmp_path / "other.pt", features=["region_share"])
+    with pytest.raises(InputError, match=f"wanted one of candidates' version {candidates.VERSION}"):
+        scored.read_models(tmp_path / "other.pt")
+    (tmp_path / "model.pt").write_bytes(model.read_bytes())
+    with pytest.raises(InputError, match="does not match its sha256"):
+        scored.read_models(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--pictures"], "--out is None"),
+        (["--pictures", "--out", "o", "--region", "all"], "--region is 'all'"),
+        (["--model", "m.pt", "--region", "r.yaml"], "--region is 'r.yaml'"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        parse_score(None, ["studies", *options])
