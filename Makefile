@@ -18,8 +18,8 @@ help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed $(DEMO)/labels.csv ## a synthetic cohort, five folds, the report: minutes on two CPU cores
-	$(BIN)/python jobs/launch_cv.py --config configs/demo.yaml --cluster.kind local
-	$(BIN)/python jobs/report.py runs/demo
+	$(BIN)/python jobs/launch_cv.py --config configs/lesions.yaml --cluster.kind local
+	$(BIN)/python jobs/report.py runs/lesions
 
 test: $(VENV)/installed slurm h5dump sshd ## all tests that guard the product, on a real SLURM where root and apt allow
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not drill and not timed"  # each half with a SLURM

@@ -90,7 +90,7 @@ def _elsewhere(rng: np.random.Generator, body: Body) -> Iterator[Kind]:
 def _root(rng: np.random.Generator, body: Body) -> Iterator[Kind]:
     """Plaques in the wall of the aortic root and the ascending aorta, also near the origins of the arteries."""
     middle_P3, radius_P = aortic_wall(body)
-    if rng.uniform() > 0.35:
+    if rng.uniform() > 0.2:
         return
     for _ in range(int(rng.integers(1, 6))):
         at = int(rng.integers(2, 14))
@@ -103,7 +103,7 @@ def _root(rng: np.random.Generator, body: Body) -> Iterator[Kind]:
 
 def _valve(rng: np.random.Generator, body: Body) -> Iterator[Kind]:
     """Cusps of the aortic valve: none in most, heavily calcified in some."""
-    num_pieces, most_mm = ((0, 0.0), (0, 0.0), (3, 1.5), (7, 2.8))[int(rng.integers(4))]
+    num_pieces, most_mm = ((0, 0.0), (0, 0.0), (0, 0.0), (3, 1.5), (7, 2.8))[int(rng.integers(5))]
     for _ in range(num_pieces):
         turn, away_mm = rng.uniform(0, 2 * np.pi), rng.uniform(1, 8)
         at = body.anatomy.moved((-7 + away_mm * np.cos(turn), -5 + away_mm * np.sin(turn), 12 + rng.normal(0, 1.5)))
@@ -112,8 +112,8 @@ def _valve(rng: np.random.Generator, body: Body) -> Iterator[Kind]:
 
 
 def _ring(rng: np.random.Generator, body: Body) -> Iterator[Kind]:
-    """The back of the mitral ring, an arc of 40 mm, in a quarter of the patients."""
-    if rng.uniform() > 0.25:
+    """The back of the mitral ring, an arc of 40 mm, in one patient of seven."""
+    if rng.uniform() > 0.15:
         return
     first = rng.uniform(-0.9, 0.4)
     for turn in first + np.arange(int(rng.integers(2, 8))) * 0.22:

@@ -337,7 +337,8 @@ def test_the_demos_cohort_can_be_packed_with_the_demos_settings(tmp_path):
         .split()
     )
     assert job("make_phantom.py", *options).returncode == 0
-    demo = ("--config", REPO / "configs" / "demo.yaml", "--cluster.kind", "local", "--run", tmp_path / "run")
+    config = re.search(r"--config (configs/\S+)", makefile)[1]
+    demo = ("--config", REPO / config, "--cluster.kind", "local", "--run", tmp_path / "run")
     scans = ("--data.dicom_root", tmp_path / "demo", "--labels.sheet", tmp_path / "demo" / "labels.csv")
     prepared = job("launch_cv.py", *demo, *scans, "--split.folds", 2, "--dry_run")
     assert prepared.returncode == 0, prepared.stderr
