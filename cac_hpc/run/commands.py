@@ -63,7 +63,7 @@ class PhantomConfig:
     easy: bool = False  # patients who hardly differ, calcium in most slices, nothing else that is as dense: for demos
     surprises: bool = False  # plant what real archives hold: odd names and ids, a label sheet with faults
     hard: bool = False  # each of the settings that follow
-    lean_patients: bool = False  # 3 to 11 % fat in the heart region, as `heart.has_fat` measures it; else 15 to 19 %
+    lean_patients: bool = False  # 3 to 11 % fat in the heart region, as `heart.fat_share` measures it; else 15 to 19 %
     noise_groups: bool = False  # 0 to 26 groups of 130-180 HU and 1-4 mm2; the score of record counts plaques alone
     upper_abdomen: bool = False  # in 7 of 11 the scan begins below the heart; bright contents of stomach and bowel
     calcified_cartilage: bool = False  # rib cartilages of 130-390 HU; a piece of sternum where the field is narrow

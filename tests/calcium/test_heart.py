@@ -158,10 +158,10 @@ def over_abdomen(view_mm=300.0, num_below=20):
     return np.concatenate([hu_ZHW[:1].repeat(num_below, axis=0), hu_ZHW])
 
 
-def test_the_region_ends_12_mm_below_the_lowest_slice_with_lung_on_both_sides():
+def test_the_region_ends_6_mm_below_the_lowest_slice_with_lung_on_both_sides():
     hu_ZHW = over_abdomen()
     there = heart.find(hu_ZHW, SPACING_MM)
-    assert np.flatnonzero(there.region_ZHW.any((1, 2)))[0] == 20 + 8 - 12 / 3
+    assert np.flatnonzero(there.region_ZHW.any((1, 2)))[0] == 20 + 8 - 6 / 3
 
 
 @pytest.mark.parametrize("more_hu", [60, 100, 308, 458])
