@@ -54,7 +54,7 @@ def draw_anatomy(rng: np.random.Generator, generator: int) -> Anatomy:
         generator: number of the generator of shapes; each has its own coronary tree, chambers and share of dominance.
     """
     shape = np.random.default_rng([generator, 88])
-    common, own = _departure(shape, 1.0), _departure(rng, 0.6)
+    common, own = _departure(shape, 0.8), _departure(rng, 0.45)
     return Anatomy(
         tree_turn=common.tree_turn + own.tree_turn,
         tree_shift_mm=common.tree_shift_mm + own.tree_shift_mm,

@@ -21,7 +21,7 @@ from cac_hpc.phantom.habitus import BLOOD_HU, Body
 GROOVE_MM, MASK_MM = 4.5, 5.0  # fat around a vessel; how far from its middle calcium is its own
 LEAST_GROOVE = 0.4  # of that fat, in the leanest
 PLAQUE_HU = 25.0  # a voxel is a plaque's where it adds so much
-EDGE_SHARES = {"LM": 0.22, "LAD": 0.30, "D1": 0.10, "LCx": 0.12, "OM": 0.08, "RCA": 0.16, "PDA": 0.02}
+EDGE_SHARES = {"LM": 0.12, "LAD": 0.36, "D1": 0.09, "LCx": 0.14, "OM": 0.07, "RCA": 0.20, "PDA": 0.02}
 ABOVE_MM = 2.2  # the middle of a vessel above the heart's muscle
 STEP_MM = 1.0  # between the points of a course
 # radius at both ends, whether it lies on the heart's surface, and its course in an average heart

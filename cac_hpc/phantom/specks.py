@@ -21,7 +21,7 @@ AREA_MM2, PEAK_HU, MOST_MM2 = (1.1, 3.8), (136.0, 178.0), 4.4
 SOFT_HU, WINDOW_MM, EVEN_HU = (15.0, 75.0), 5.0, 34.0  # mean and SD around a group
 WIDTHS_MM = np.linspace(0.5, 1.6, 23)  # SD of a group, the narrowest that is wide enough is taken
 CLEAR_MM = 8.0  # from the middle of a coronary artery: a plaque there would look the same
-HEART_MM = 60.0  # from its middle: nearer are the places of three of four groups that are tried
+HEART_MM = 55.0  # from its middle: the places that are tried
 ATTEMPTS = 80  # places tried for each group
 
 
@@ -60,9 +60,9 @@ def _places(
     half = round(WINDOW_MM / grid.pixel_mm)
     depth, height, width = hu_ZHW.shape
     tried = rng.integers((0, half, half), (depth, height - half, width - half), (attempts, 3)).tolist()
-    for number, (z, y, x) in enumerate(tried):
+    for z, y, x in tried:
         at_mm = np.array((grid.x_mm[x], grid.y_mm[y], grid.z_mm[z]))
-        if number % 4 and np.linalg.norm(at_mm) > HEART_MM:
+        if np.linalg.norm(at_mm) > HEART_MM:
             continue
         off_mm = at_mm - body.cavity_mm
         if float(ellipse(off_mm[:1], off_mm[1:2], body.width_mm, body.depth_mm)[0]) > -6.0:

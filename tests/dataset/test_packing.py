@@ -401,7 +401,7 @@ def test_a_packer_killed_before_any_use_of_a_file_leaves_nothing_wrong(tmp_path,
         pytest.param(122, r"shard-00000\.(h5|json)", marks=pytest.mark.drill),  # its columns
         pytest.param(129, r"shard-00000\.(h5|json)", marks=pytest.mark.drill),  # its facts
         pytest.param(190, r"shard-00001\.(h5|json)", marks=pytest.mark.drill),
-        (278, r"dataset/\w+\.\w+"),  # the seal
+        (282, r"dataset/\w+\.\w+"),  # the seal
     ],
 )
 def test_a_full_disk_is_told_in_one_line_and_with_room_packing_goes_on(small_disk, scans, undisturbed, room_kb, named):

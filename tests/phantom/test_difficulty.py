@@ -111,12 +111,13 @@ def test_lean_patients_have_3_to_11_percent_fat_in_the_heart_region(monkeypatch)
     """Measured: 0.05 to 0.12, median 0.07; else 0.15 to 0.19."""
     shares = []
 
-    def keep(grid, muscle):
-        fat = (grid.hu > heart.PURE_FAT_HU[0]) & (grid.hu < heart.PURE_FAT_HU[1])
-        shares.append(float((fat & muscle).sum() / muscle.sum()))
-        return True
+    measure = heart.fat_share
 
-    monkeypatch.setattr(heart, "has_fat", keep)
+    def keep(grid, muscle):
+        shares.append(measure(grid, muscle))
+        return shares[-1]
+
+    monkeypatch.setattr(heart, "fat_share", keep)
     for settings in (only("lean_patients"), PLAIN):
         for index in range(1, 7):
             study = cohort.render(index, 0, settings)
@@ -290,5 +291,5 @@ def test_the_rule_is_often_wrong_where_whole_pieces_chosen_by_the_truth_are_righ
     for index, category in enumerate(drawn, start=1):
         found = components(cohort.render(index, category, HARD))
         right += [cohort.category_of(score) == category for score in found]
-    assert right[0] <= 14
+    assert right[0] <= 15
     assert right[1] >= 17

@@ -71,7 +71,7 @@ def test_a_checkpoint_of_another_optimizer_is_not_gone_on_with(tmp_path, scans, 
         assert training.train_fold(run.root, 0) == RESUMABLE
     text = run.config.read_text(encoding="utf-8")
     run.config.write_text(text.replace("  optimizer: momentum\n", ""), encoding="utf-8")
-    with pytest.raises(InputError, match=r"found / wanted\) train\.optimizer: 'momentum' / None"):
+    with pytest.raises(InputError, match=r"found / wanted\) train\.optimizer: 'momentum' / not set"):
         training.train_fold(run.root, 0)
 
 

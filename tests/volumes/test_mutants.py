@@ -131,7 +131,7 @@ def places(path: Path) -> Places:
 
 def _of_headers(reading: Reading) -> dict[str, Any]:
     """The facts that do not follow from which slices there are."""
-    apart = ("slices", "warnings", "agatston_", "heart_")
+    apart = ("slices", "warnings", "agatston_", "heart_", "control_", "candidates")
     return {name: value for name, value in reading.study.facts.items() if not name.startswith(apart)}
 
 
