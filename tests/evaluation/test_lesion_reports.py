@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cac_hpc.report import aggregation, lesions, tables, terminal, wording
-from cac_hpc.run import digests, paths
+from cac_hpc.run import digests, paths, stages
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics.units import scored_patients
 from cac_hpc.train.scores import Scores
@@ -151,6 +151,18 @@ def test_a_fold_whose_tables_changed_is_missing(reported, tmp_path, name, change
     path.write_text(change(path.read_text()))
     assert not aggregation.aggregate(run.root)
     assert why in read_json(run)["missing_folds"][0]["reason"]
+    assert not stages.fold_is_done(run.fold(1))  # --resume trains it to its end again
+    assert stages.fold_is_done(run.fold(0))
+
+
+@pytest.mark.parametrize("digests_of", [None, [], "none"])
+def test_damaged_digests_of_tables_end_in_a_missing_fold(reported, tmp_path, digests_of):
+    run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
+    facts = paths.read_json(run.fold(1).metrics)
+    paths.write_json(run.fold(1).metrics, facts | {"tables_sha256": digests_of})
+    assert not aggregation.aggregate(run.root)
+    assert "tables_sha256" in read_json(run)["missing_folds"][0]["reason"]
+    assert not stages.fold_is_done(run.fold(1))
 
 
 def test_a_score_that_is_not_the_sum_of_what_counted_is_no_result(reported, tmp_path):
