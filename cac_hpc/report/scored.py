@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from cac_hpc.calcium import candidates
+from cac_hpc.calcium import baseline, candidates
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.dataset import labels, scoring
 from cac_hpc.dataset.scoring import Scored
@@ -127,7 +127,7 @@ def _columns(found: Candidates, probability_C: np.ndarray, ensemble: Ensemble) -
 
 def _score(found: Candidates, probability_C: np.ndarray) -> float:
     counted_L = scores.counted(probability_C)[found.candidate_L]
-    return round(float(found.agatston_L.astype(float) @ counted_L), scores.DIGITS)  # as a run's scores
+    return round(float(found.agatston_L.astype(float) @ counted_L), baseline.DIGITS)  # as a run's scores
 
 
 def _table(study: str, found: Candidates, probability_C: np.ndarray) -> pd.DataFrame:

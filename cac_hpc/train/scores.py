@@ -19,7 +19,6 @@ from cac_hpc.train.ordinal import Errors
 if TYPE_CHECKING:
     from cac_hpc.train.bags import BagData
 
-DIGITS = 4  # of scores, as of those in studies.csv
 TOLERANCE = 1e-4  # of sums of probabilities, and of scores
 LESION_COLUMNS = {
     "study": "str",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.report import aggregation, lesions, tables, terminal, wording
+from cac_hpc.report import aggregation, archive, lesions, tables, terminal, wording
 from cac_hpc.run import digests, paths, stages
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics.units import scored_patients
@@ -117,6 +117,15 @@ def test_outlines_of_what_counted_and_of_what_did_not_are_on_the_page(reported):
     assert "The pictures were left out of this copy of the report." in bare
     assert "of patient" not in bare.split('id="lesions"')[1].split("</section>")[0]
     assert wording.OWN_PART in wording.verdict(report)
+
+
+def test_views_of_hearts_stay_where_images_are_not_to_go_out(reported):
+    of_hearts = {f"report/figures/{path.name}" for path in (reported.report / "figures").glob("lesions-*")}
+    taken = {name: {item.name for item in archive.survey(reported.root, archive.Selection(images=name)).items}
+             for name in (True, False)}  # fmt: skip
+    assert len(of_hearts) > 8
+    assert of_hearts <= taken[True]
+    assert not of_hearts & taken[False]
 
 
 def test_a_terminal_shows_it_too(reported, capsys):
