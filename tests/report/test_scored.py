@@ -100,6 +100,8 @@ def test_a_model_that_lacks_a_part_is_refused(tmp_path):
         (["--pictures"], "--out is None"),
         (["--pictures", "--out", "o", "--region", "all"], "--region is 'all'"),
         (["--model", "m.pt", "--region", "r.yaml"], "--region is 'r.yaml'"),
+        (["--model", "m.pt", "--threshold_hu", "131"], "--threshold_hu is 131, but must be 130, by which candidates"),
+        (["--pictures", "--out", "o", "--neighbours", "4"], "--neighbours is 4, but must be 8, by which candidates"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options, message):
