@@ -174,7 +174,7 @@ def test_candidates_of_another_version_are_refused(tmp_path, shard):
 
 def test_a_cohort_without_slices_is_sealed_and_packed_again_as_it_was(tmp_path, scans):
     small = {"slices": False, "studies_per_shard": 4, "min_slices": NUM_SLICES, "limits": {"rejected_studies": 0.2}}
-    run = prepare(tmp_path, scans, pack=small, split={"folds": 2})
+    run = prepare(tmp_path, scans, pack=small, split={"folds": 2}, model={"kind": "lesions"})
     pack(run)
     dataset = DatasetPaths(run / "dataset")
     studies = rows(dataset.studies)
