@@ -20,6 +20,7 @@ COLUMNS = ("agatston_region", "agatston_score", "agatston_volume_mm3", "agatston
 CONTROL_COLUMNS = ("has_candidates", "candidates", "agatston_control", "control_slices")
 
 WHOLE_NUMBERS = ("heart_row", "heart_column", "heart_rows", "heart_columns", "candidates")  # also where some are None
+DIGITS = 4  # of scores
 COUNTED_SHARE = 0.5  # of a candidate in the region: the control counts those with more
 
 
@@ -39,8 +40,8 @@ def facts(hu_ZHW: np.ndarray, there: Heart | None, spacing_mm: Spacing) -> dict[
     top, bottom, left, right = there.box
     return {
         "agatston_region": "heart",
-        "agatston_score": round(score.agatston, 4),
-        "agatston_volume_mm3": round(score.volume_mm3, 4),
+        "agatston_score": round(score.agatston, DIGITS),
+        "agatston_volume_mm3": round(score.volume_mm3, DIGITS),
         "agatston_slices": " ".join(f"{value:.6g}" for value in score.slices),
         "agatston_empty_slices": round(score.empty_slices, 6),
         "heart_row": top,
@@ -68,6 +69,6 @@ def control(found: Candidates | None, num_slices: int) -> dict[str, Any]:
     return {
         "has_candidates": True,
         "candidates": len(found),
-        "agatston_control": round(float(score_L.sum()), 4),
+        "agatston_control": round(float(score_L.sum()), DIGITS),
         "control_slices": " ".join(f"{value:.6g}" for value in slices),
     }

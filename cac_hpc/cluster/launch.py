@@ -159,9 +159,24 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
         logs.say(f"note: {error}; until then the report has no inflation")
     if cfg.report.published:
         published.read_for(Path(cfg.report.published), cfg.labels.names)
-    if cfg.report.compare and not RunPaths(Path(cfg.report.compare)).report_json.is_file():
-        raise InputError(f"report.compare is {cfg.report.compare}, which has no report/report.json; wanted the folder "
-                         "of a finished run with the same folds")  # fmt: skip
+    if cfg.report.compare:
+        _check_compared(run, cfg.report.compare)
+
+
+def _check_compared(run: RunPaths, named: str) -> None:
+    """The run that report.compare names is another one and has a report. A run that has its folds goes on without.
+
+    Raises: InputError if it is this run, or has none.
+    """
+    wanted = "wanted the folder of a finished run with the same folds"
+    if Path(named).resolve() == run.root.resolve():
+        raise InputError(f"report.compare is {named}, which is this run; {wanted}")
+    if RunPaths(Path(named)).report_json.is_file():
+        return
+    missing = f"report.compare is {named}, which has no report/report.json"
+    if not run.splits.is_file() or settings.load(run.config).report.compare != named:
+        raise InputError(f"{missing}; {wanted}")
+    logs.say(f"note: {missing}; until then the report has no figures of it")
 
 
 def _show_plan(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, kind: str, why: str) -> None:

@@ -99,8 +99,10 @@ def check_result(files: FoldPaths, fold: int, splits_sha256: str, scored: bool =
     for key, (value, meaning) in wanted.items():
         if facts.get(key) != value:
             raise ValueError(f"{files.predictions}: {meaning} (metrics.json, {key})")
+    written = facts.get("tables_sha256")
     for path in (files.scores, files.lesions) if scored else ():
-        if not path.is_file() or digests.file_sha256(path) != facts.get("tables_sha256", {}).get(path.name):
+        known = written.get(path.name) if isinstance(written, dict) else None
+        if not path.is_file() or digests.file_sha256(path) != known:
             raise ValueError(f"{path}: not there, or not as it was written (metrics.json, tables_sha256)")
     try:
         results.from_json(facts, Training)

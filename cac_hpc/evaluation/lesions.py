@@ -47,7 +47,6 @@ def _picked(units: Units, seed: int) -> list[tuple[int, bool]]:
     probability = units.probability[np.arange(len(off)), units.predicted]
     wrong = np.flatnonzero(off)
     order = np.lexsort((units.fold[wrong], units.patient[wrong], -probability[wrong], -off[wrong]))
-    order = np.lexsort((units.fold[wrong], units.patient[wrong], -probability[wrong], -off[wrong]))
     worst = wrong[order][:WORST].tolist()
     drawn: list[int] = []
     for category in range(units.num_categories):

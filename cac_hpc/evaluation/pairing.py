@@ -121,7 +121,8 @@ def _read_outcome(run: RunPaths, report: Report, again: str) -> Outcome:
         _check_kept(files.predictions, facts.get("predictions_sha256"), again)
         found[fold] = predictions.read_predictions(files.predictions, fold, num_categories)
         if predicts_scores(report.settings):
-            _check_kept(files.scores, facts.get("tables_sha256", {}).get(files.scores.name), again)
+            written = facts.get("tables_sha256")
+            _check_kept(files.scores, written.get(files.scores.name) if isinstance(written, dict) else None, again)
             of_studies[fold] = scores.read_scores(files.scores, fold, num_categories)
     return Outcome(found, of_studies if predicts_scores(report.settings) else None)
 

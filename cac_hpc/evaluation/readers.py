@@ -202,11 +202,12 @@ def trust(found: Sequence[Reader]) -> Trust:
     if better or model not in above:
         best = max(better or above, key=lambda reader: reader.levels["patient"].figures["accuracy"].value or 0)
         return Trust(best.key, "model_worse", [])
-    rivals = [reader.key for reader in above if reader.compared and not (_difference(reader).low or 0) > 0]
-    simple = [key for key in rivals if key in SCORED]
+    rivals = [reader for reader in found if reader.compared and not (_difference(reader).low or 0) > 0]
+    simple = [reader.key for reader in rivals if reader in above and reader.key in SCORED]
     if simple:
-        return Trust(simple[0], "simpler", [MODEL, *(key for key in rivals if key != simple[0])])
-    return Trust(MODEL, "better", rivals)
+        others = [reader.key for reader in rivals if reader in above and reader.key != simple[0]]
+        return Trust(simple[0], "simpler", [MODEL, *others])
+    return Trust(MODEL, "better", [reader.key for reader in rivals])
 
 
 def _gain(reader: Reader) -> results.Figure:

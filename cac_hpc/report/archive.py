@@ -46,7 +46,11 @@ TAKEN = (
     "folds/fold-*/predictions.csv",
 )
 WEIGHTS = ("folds/fold-*/model.pt", "folds/fold-*/model.sha256")  # only where asked for
-SLICE_PICTURES = ("report/figures/slices_*", "report/figures/misclassified_*")  # they show slices of patients
+SLICE_PICTURES = (  # they show slices of patients, or views of their hearts
+    "report/figures/slices_*",
+    "report/figures/misclassified_*",
+    "report/figures/lesions-*",
+)
 WITH_SLICES, WITHOUT_SLICES = (
     tuple(f"report/{paths.page_name(status, 'html', images)}" for status in paths.STATUSES) for images in (True, False)
 )

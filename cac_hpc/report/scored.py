@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from cac_hpc.calcium import candidates
+from cac_hpc.calcium import baseline, candidates
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.dataset import labels, scoring
 from cac_hpc.dataset.scoring import Scored
@@ -20,7 +20,6 @@ from cac_hpc.report.lesions import Verdict
 from cac_hpc.run import logs, paths, settings
 from cac_hpc.run.commands import ScoreConfig
 from cac_hpc.run.config import InputError, LabelsConfig
-from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import checkpoint, ordinal, scores
 from cac_hpc.train import lesions as trained
 from cac_hpc.train.lesions import SHARE_WEIGHT, LesionClassifier
@@ -68,30 +67,41 @@ def score_studies(cfg: ScoreConfig) -> int:
 def read_models(path: Path) -> Ensemble:
     """The model of a fold, model.pt, or those of all folds of a run.
 
-    Raises: InputError if there is none, or it is not a lesion model of these candidates.
+    Raises: InputError if there is none, it is not a lesion model of these candidates, or they have other categories.
     """
-    run = RunPaths(path) if path.is_dir() else None
-    files = [path] if run is None else sorted(path.glob("folds/fold-*/model.pt"))
+    files = sorted(path.glob("folds/fold-*/model.pt")) if path.is_dir() else [path]
     if not files or not files[0].is_file():
         raise InputError(
             f"--model {path}: found no model, wanted RUN/folds/fold-K/model.pt or a run with trained folds"
         )
-    found = run and run.config.is_file() and settings.load(run.config).labels
-    names, edges = (found.names, found.edges) if found else (LabelsConfig.names, LabelsConfig.edges)
-    models, errors = [], []
-    for file in files:
-        try:
-            content = checkpoint.load(file)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"{file}: cannot be used, {error}") from None
-        if content.get("features") != list(NAMES) or content.get("candidates") != candidates.VERSION:
-            raise InputError(
-                f"{file}: found no lesion model, or one of other features, wanted one of candidates' version "
-                f"{candidates.VERSION} with {len(NAMES)} features"
-            )
-        models.append(trained.from_weights(content["weights"], NAMES))
-        errors.append([float(content[f"calibration_{name}"]) for name in ("scale", "gross")])
-    return Ensemble(models, Errors(*np.mean(errors, axis=0).tolist()), edges, names)
+    found = [_read_model(file) for file in files]
+    if any((one.edges, one.names) != (found[0].edges, found[0].names) for one in found):
+        raise InputError(
+            f"--model {path}: found folds of different labels.edges or labels.names, wanted those of one run"
+        )
+    errors = np.mean([[one.errors.scale, one.errors.gross] for one in found], axis=0)
+    return replace(found[0], models=[one.models[0] for one in found], errors=Errors(*errors.tolist()))
+
+
+def _read_model(file: Path) -> Ensemble:
+    """The model of one fold, with the categories that it was trained for."""
+    try:
+        content = checkpoint.load(file)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{file}: cannot be used, {error}") from None
+    if content.get("features") != list(NAMES) or content.get("candidates") != candidates.VERSION:
+        raise InputError(
+            f"{file}: found no lesion model, or one of other features, wanted one of candidates' version "
+            f"{candidates.VERSION} with {len(NAMES)} features"
+        )
+    try:
+        model = trained.from_weights(content["weights"], NAMES)
+        errors = Errors(float(content["calibration_scale"]), float(content["calibration_gross"]))
+        return Ensemble([model], errors, tuple(map(float, content["edges"])), tuple(map(str, content["names"])))
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise InputError(
+            f"{file}: cannot be used, it lacks what a lesion model has ({error!r}); train it again"
+        ) from None
 
 
 def probabilities(found: Candidates, ensemble: Ensemble | None) -> np.ndarray:
@@ -109,14 +119,15 @@ def _columns(found: Candidates, probability_C: np.ndarray, ensemble: Ensemble) -
     errors = ensemble.errors
     chance = ordinal.probabilities(np.array([score]), errors.scale, ensemble.edges, errors.gross)[0, category]
     return {
-        "model_agatston": round(score, 4),
+        "model_agatston": score,
         "model_category": ensemble.names[category],
         "model_probability": round(float(chance), 4),
     }
 
 
 def _score(found: Candidates, probability_C: np.ndarray) -> float:
-    return float(found.agatston_C.astype(float) @ scores.counted(probability_C))
+    counted_L = scores.counted(probability_C)[found.candidate_L]
+    return round(float(found.agatston_L.astype(float) @ counted_L), baseline.DIGITS)  # as a run's scores
 
 
 def _table(study: str, found: Candidates, probability_C: np.ndarray) -> pd.DataFrame:

@@ -304,8 +304,13 @@ def _escaped(report: Report) -> Report:
     elif isinstance(inflation, Comparison):
         reference = replace(inflation.reference, run=escaping.markdown(inflation.reference.run))
         inflation = replace(inflation, reference=reference)
+    readers = report.readers
+    if isinstance(readers, Readers):
+        named = [replace(one, name=escaping.markdown(one.name)) for one in readers.readers]
+        readers = replace(readers, readers=named, absent=list(map(escaping.markdown, readers.absent)))
     return replace(
         report,
+        readers=readers,
         title=escaping.markdown(report.title),
         categories=[replace(one, name=escaping.markdown(one.name)) for one in report.categories],
         missing_folds=[replace(one, reason=escaping.markdown(one.reason)) for one in report.missing_folds],

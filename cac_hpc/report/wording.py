@@ -131,7 +131,12 @@ def trust(found: Readers) -> str:
         )
     begin = f"Trust the {chosen.name}: it is right in {_right(chosen)} of {n} patients"
     if said.reason == "model_worse":
-        return f"{begin}, the {own.name} in {_right(own)}, which is worse ({_less(chosen)})."
+        if _surely_worse(chosen):
+            return f"{begin}, the {own.name} in {_right(own)}, which is worse ({_less(chosen)})."
+        return (
+            f"{begin} and surely better than always guessing the largest category, which the {own.name} (right in "
+            f"{_right(own)}) is not; these patients do not show which of the two is better ({_less(chosen)})."
+        )
     if said.reason == "simpler":
         others = ", ".join(f"{reader.name} {_right(reader)}" for reader in rivals)
         return f"{begin} and needs no training; these patients do not show that another is better ({others})."
@@ -139,8 +144,16 @@ def trust(found: Readers) -> str:
         f"{reader.name} {_right(reader)}, {_less(reader)}"
         for reader in found.readers if reader.compared and reader not in rivals
     )  # fmt: skip
-    equal = f"; these patients do not show whether {rivals[0].name} is worse" if rivals else ""
+    equal = " or ".join(f"{reader.name} ({_right(reader)})" for reader in rivals)
+    equal = equal and f"; these patients do not show whether {equal} is worse"
     return f"{begin}, more than each of the others ({others}){equal}."
+
+
+def _surely_worse(reader: Reader) -> bool:
+    """Whether the interval of the model's accuracy less the reader's lies below 0."""
+    assert reader.compared
+    high = reader.compared.levels["patient"].figures["accuracy"].high
+    return high is not None and high < 0
 
 
 def _right(reader: Reader) -> int:

@@ -131,6 +131,9 @@ class ScoreConfig:
             require(
                 self.region == "heart", "--region", self.region, "heart, in and near which candidates are looked for"
             )
+            for spec in dataclasses.fields(RuleConfig):
+                value, wanted = getattr(self.rule, spec.name), f"{spec.default}, by which candidates are found"
+                require(value == spec.default or spec.name == "mass_factor", f"--{spec.name}", value, wanted)
 
     @property
     def of_candidates(self) -> bool:

@@ -195,7 +195,9 @@ def parse_report(doc: str | None, argv: Sequence[str] | None = None) -> ReportOp
     )
     parser.add_argument("--open", action="store_true", help="open the report with the desktop's browser")
     parser.add_argument("--weights", action="store_true", help="take the folds' weights along")
-    parser.add_argument("--without_images", action="store_true", help="leave out the pictures that show slices")
+    parser.add_argument(
+        "--without_images", action="store_true", help="leave out the pictures that show slices or hearts"
+    )
     read = vars(parser.parse_intermixed_args(argv))
     asked = ReportOptions(**read | {"others": tuple(read["others"])})
     for name in ("open", "weights", "without_images"):

@@ -65,10 +65,10 @@ class Task:
 
 
 def fold_is_done(files: FoldPaths, read: bool = False) -> bool:
-    """Whether a fold's predictions are there as they were written.
+    """Whether a fold's predictions are there as they were written, with the tables that belong to them.
 
     Args:
-        read: whether to compare every byte, not the size alone.
+        read: whether to compare every byte of predictions.csv, not the size alone; the tables are small.
     """
     facts = _facts(files.metrics)
     try:
@@ -77,11 +77,13 @@ def fold_is_done(files: FoldPaths, read: bool = False) -> bool:
         return False
     if size != facts.get("predictions_bytes"):
         return False
-    wanted = {files.root / name: digest for name, digest in facts.get("tables_sha256", {}).items()}
-    if not all(path.is_file() for path in wanted):
+    tables = facts.get("tables_sha256", {})
+    if not isinstance(tables, dict):
         return False
-    wanted[files.predictions] = facts.get("predictions_sha256")
-    return not read or all(digests.file_sha256(path) == digest for path, digest in wanted.items())
+    wanted = {files.root / name: digest for name, digest in tables.items()}
+    if read:
+        wanted[files.predictions] = facts.get("predictions_sha256")
+    return all(path.is_file() and digests.file_sha256(path) == digest for path, digest in wanted.items())
 
 
 def shard_is_whole(facts: Path) -> bool:

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cac_hpc.calcium import candidates
+from cac_hpc.calcium import baseline, candidates
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.dataset import labels, shards
 from cac_hpc.run import causes
@@ -26,7 +26,6 @@ from cac_hpc.train.distributed import World
 from cac_hpc.train.residency import Loaded, OnDevice
 from cac_hpc.train.slices import RowTable, Units
 
-DIGITS = 4  # of scores, as of those in studies.csv
 REGION_SHARE = candidates.NAMES.index("region_share")
 SHOWN = 3  # studies that a message names
 
@@ -77,7 +76,7 @@ class BagData:
         """
         unit_N = np.repeat(np.arange(len(unit_U)), self.units.counts(unit_U))
         score_N = self.bag.agatston_N[self.units.rows(unit_U)]
-        return np.round(np.bincount(unit_N, score_N * counted_N, len(unit_U)), DIGITS)
+        return np.round(np.bincount(unit_N, score_N * counted_N, len(unit_U)), baseline.DIGITS)
 
     def control(self, unit_U: np.ndarray) -> np.ndarray:
         """Agatston scores of studies as the model gives them before it has learned anything: (U,) float64."""
@@ -97,7 +96,9 @@ class BagData:
         first_U = np.cumsum(self.slices) - self.slices
         place_L = (first_U[unit_L] + bag.slice_L)[chosen_L]
         score_Z = np.bincount(place_L, bag.agatston_L[chosen_L].astype(np.float64), int(self.slices.sum()))
-        return [np.round(score_Z[first_U[unit] : first_U[unit] + self.slices[unit]], DIGITS) for unit in unit_U]
+        return [
+            np.round(score_Z[first_U[unit] : first_U[unit] + self.slices[unit]], baseline.DIGITS) for unit in unit_U
+        ]
 
 
 def load(dataset: DatasetPaths, studies: pd.DataFrame, cfg: Config, world: World) -> tuple[Loaded, BagData]:

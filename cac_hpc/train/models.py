@@ -104,7 +104,7 @@ def chosen(cfg: Config) -> ModelSpec:
     """The model that the settings name.
 
     Raises: InputError naming the choices, or if slices are divided among the parts of a fold and the model needs whole
-    studies, or if what it is given is not packed.
+    studies, if what it is given is not packed, or if slices are to be augmented that it is not given.
     """
     require(cfg.model.kind in MODELS, "model.kind", cfg.model.kind, " or ".join(sorted(MODELS)))
     spec = MODELS[cfg.model.kind]
@@ -112,4 +112,7 @@ def chosen(cfg: Config) -> ModelSpec:
     require(spec.unit == "slice" or cfg.split.unit == "patient", "split.unit", cfg.split.unit, by_study)
     packed = cfg.pack.slices if spec.row == "slice" else cfg.pack.candidates
     require(packed, f"pack.{spec.row}s", packed, f"true, as model.kind {cfg.model.kind} is given {spec.row}s")
+    if spec.row == "candidate":
+        off = f"off, as model.kind {cfg.model.kind} is given no slices; train.anatomy moves candidates"
+        require(not cfg.train.augment.active, "train.augment", "on", off)
     return spec

@@ -201,6 +201,7 @@ def test_and_publish(attempt: Attempt, seconds: float) -> None:
     if errors:
         about |= {"features": list(candidates.NAMES), "candidates": candidates.VERSION}
         about |= {"calibration_scale": errors.scale, "calibration_gross": errors.gross}
+        about |= {"edges": list(cfg.labels.edges), "names": list(cfg.labels.names)}
     checkpoint.save(files.model, about, check)
     write_rows(attempt)
     tables = _tables(attempt, probability, errors)

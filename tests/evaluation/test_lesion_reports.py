@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.report import aggregation, lesions, tables, terminal, wording
-from cac_hpc.run import digests, paths
+from cac_hpc.report import aggregation, archive, lesions, tables, terminal, wording
+from cac_hpc.run import digests, paths, stages
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics.units import scored_patients
 from cac_hpc.train.scores import Scores
@@ -119,6 +119,15 @@ def test_outlines_of_what_counted_and_of_what_did_not_are_on_the_page(reported):
     assert wording.OWN_PART in wording.verdict(report)
 
 
+def test_views_of_hearts_stay_where_images_are_not_to_go_out(reported):
+    of_hearts = {f"report/figures/{path.name}" for path in (reported.report / "figures").glob("lesions-*")}
+    taken = {name: {item.name for item in archive.survey(reported.root, archive.Selection(images=name)).items}
+             for name in (True, False)}  # fmt: skip
+    assert len(of_hearts) > 8
+    assert of_hearts <= taken[True]
+    assert not of_hearts & taken[False]
+
+
 def test_a_terminal_shows_it_too(reported, capsys):
     assert terminal.show(reported.root) == 0
     assert "Trust the trained lesion model" in " ".join(capsys.readouterr().out.split())
@@ -151,6 +160,18 @@ def test_a_fold_whose_tables_changed_is_missing(reported, tmp_path, name, change
     path.write_text(change(path.read_text()))
     assert not aggregation.aggregate(run.root)
     assert why in read_json(run)["missing_folds"][0]["reason"]
+    assert not stages.fold_is_done(run.fold(1))  # --resume trains it to its end again
+    assert stages.fold_is_done(run.fold(0))
+
+
+@pytest.mark.parametrize("digests_of", [None, [], "none"])
+def test_damaged_digests_of_tables_end_in_a_missing_fold(reported, tmp_path, digests_of):
+    run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
+    facts = paths.read_json(run.fold(1).metrics)
+    paths.write_json(run.fold(1).metrics, facts | {"tables_sha256": digests_of})
+    assert not aggregation.aggregate(run.root)
+    assert "tables_sha256" in read_json(run)["missing_folds"][0]["reason"]
+    assert not stages.fold_is_done(run.fold(1))
 
 
 def test_a_score_that_is_not_the_sum_of_what_counted_is_no_result(reported, tmp_path):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from cac_hpc.evaluation import comparison, readers
+from cac_hpc.report import wording
 from cac_hpc.run.config import ReportConfig
-from cac_hpc.statistics.results import Reader, Trust
+from cac_hpc.statistics.results import JudgedPatients, LeftOut, Reader, Readers, Trust
 from cac_hpc.statistics.units import Units
 
 LABEL = np.arange(60) % 6
@@ -27,13 +28,13 @@ def units(predicted, label=LABEL):
     return Units(label, predicted, chance, number, number * 0, np.full(len(label), np.nan), len(label), len(label))
 
 
-def trusted(count=60, **predicted):
+def judged(count=60, **predicted):
     said = {"largest": np.zeros(60, int)} | predicted
     by_level = {
         key: dict.fromkeys(("slice", "patient"), units(one[:count], LABEL[:count])) for key, one in said.items()
     }
     found = comparison.compare_readers(by_level, "model", CFG)
-    return readers.trust([Reader(key, key, one.pooled, one.compared, None) for key, one in found.items()])
+    return [Reader(key, key, one.pooled, one.compared, None) for key, one in found.items()]
 
 
 @pytest.mark.parametrize(
@@ -51,4 +52,24 @@ def trusted(count=60, **predicted):
     ],
 )  # fmt: skip
 def test_the_reader_to_trust(said, wanted):
-    assert trusted(**said) == wanted
+    assert readers.trust(judged(**said)) == wanted
+
+
+def sentence(**said):
+    found = judged(**said)
+    empty = JudgedPatients([], [], [], [], {}, {})
+    return wording.trust(Readers(None, LeftOut(0), found, readers.trust(found), [], empty, []))
+
+
+def test_a_model_that_is_no_better_than_guessing_is_called_worse_only_where_that_is_sure():
+    text = sentence(rule=wrong(0.66), model=wrong(0.3, 1))
+    assert "rule: it is right in 21 of 60" in text
+    assert "the model (right in 18) is not; these patients do not show which of the two is better" in text
+    assert "which is worse" not in text
+    assert "the model in 30, which is worse" in sentence(rule=wrong(0.05), model=wrong(0.5))
+
+
+def test_every_reader_that_may_be_as_good_as_the_model_is_named():
+    text = sentence(rule=wrong(0.5), model=wrong(0.05), run=wrong(0.1))
+    assert text.endswith("; these patients do not show whether run (54) is worse.")
+    assert "run 54, accuracy" not in text

@@ -6,7 +6,7 @@ import pytest
 from cac_hpc.calcium import candidates
 from cac_hpc.report import scored
 from cac_hpc.run.commands import parse_score
-from cac_hpc.run.config import InputError
+from cac_hpc.run.config import InputError, LabelsConfig
 from cac_hpc.train import checkpoint
 from cac_hpc.train.lesions import LesionClassifier
 from tests.support.chests import chest, with_lesion, write_study
@@ -35,7 +35,7 @@ def model(tmp_path_factory):
 def save(path, **facts):
     untrained = LesionClassifier((4,), 2, candidates.NAMES)
     content = {"features": list(candidates.NAMES), "candidates": candidates.VERSION, "calibration_scale": 0.3}
-    content |= {"calibration_gross": 0.1}
+    content |= {"calibration_gross": 0.1, "edges": [0, 10, 100, 400, 1000], "names": list(LabelsConfig.names)}
     checkpoint.save(path, {"weights": untrained.state_dict(), **content, **facts})
 
 
@@ -75,12 +75,33 @@ def test_what_cannot_be_a_model_is_refused(model, tmp_path):
         scored.read_models(tmp_path / "model.pt")
 
 
+def test_a_single_fold_has_the_categories_that_it_was_trained_for(tmp_path):
+    for fold, names in enumerate((["none", "some"], ["none", "some"], ["little", "much"])):
+        (tmp_path / f"folds/fold-{fold}").mkdir(parents=True)
+        save(tmp_path / f"folds/fold-{fold}/model.pt", edges=[50.0], names=names)
+    found = scored.read_models(tmp_path / "folds/fold-1/model.pt")
+    assert (found.edges, found.names) == ((50.0,), ("none", "some"))
+    with pytest.raises(InputError, match="found folds of different labels"):
+        scored.read_models(tmp_path)
+    (tmp_path / "folds/fold-2/model.pt").unlink()
+    assert len(scored.read_models(tmp_path).models) == 2
+
+
+def test_a_model_that_lacks_a_part_is_refused(tmp_path):
+    for name in ("weights", "edges", "calibration_scale"):
+        save(tmp_path / "model.pt", **{name: None})
+        with pytest.raises(InputError, match="lacks what a lesion model has"):
+            scored.read_models(tmp_path / "model.pt")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--pictures"], "--out is None"),
         (["--pictures", "--out", "o", "--region", "all"], "--region is 'all'"),
         (["--model", "m.pt", "--region", "r.yaml"], "--region is 'r.yaml'"),
+        (["--model", "m.pt", "--threshold_hu", "131"], "--threshold_hu is 131, but must be 130, by which candidates"),
+        (["--pictures", "--out", "o", "--neighbours", "4"], "--neighbours is 4, but must be 8, by which candidates"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options, message):

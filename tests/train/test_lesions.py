@@ -413,3 +413,11 @@ def test_what_a_model_is_given_must_be_packed(tmp_path, scans, pack, kind, said)
     with pytest.raises(InputError, match=said):
         prepare(tmp_path, scans, pack=pack, model={"kind": kind})
     assert not (tmp_path / "run").exists()
+
+
+def test_slices_cannot_be_augmented_where_the_model_is_given_candidates(tmp_path, scans):
+    with pytest.raises(
+        InputError, match=r"train\.augment is 'on', but must be off, as model\.kind lesions is given no"
+    ):
+        prepare(tmp_path, scans, model={"kind": "lesions"}, train={"augment": {"noise_hu": 5.0}})
+    assert not (tmp_path / "run").exists()
