@@ -78,12 +78,14 @@ def summarise(
         "acquisition": {name: _measured(name, facts) for name in MEASURED}
         | {name: _counted(study[name] or "unknown" for study in facts) for name in NAMED},
         "crop": _crop(facts, cfg) if cfg.pack.crop == "heart" else None,
-        "no_heart": sum(
-            study.get("agatston_region") == "no_heart" or study.get("has_candidates") is False for study in facts
-        ),
+        "no_heart": sum(map(_has_no_heart, facts)),
         "warnings": _counted(code for study in facts for code in study["warnings"].split()),
         "identity": {name: sum(count[name] for count in counts.values()) for name in IDENTITY},
     }
+
+
+def _has_no_heart(study: Mapping[str, Any]) -> bool:
+    return study.get("agatston_region") == "no_heart" or study.get("has_candidates") is False
 
 
 def _files(
