@@ -37,7 +37,7 @@ OWNERS = {
     "torch.distributed": {"train.distributed"},
     "torch.nn.parallel": {"train.distributed"},
     "xxhash": {"run.digests"},
-    "yaml": {"run.documents"},
+    "yaml": {"run.yaml_documents"},
 }
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cac_hpc.benchmark import packing, training
-from cac_hpc.calcium import regions
+from cac_hpc.benchmark import packing_speed, training_speed
+from cac_hpc.calcium import region_files
 from cac_hpc.run import commands as job_settings
 from cac_hpc.run import composition, config, settings
 
@@ -108,7 +108,7 @@ def parse_job(words, monkeypatch):
     for module in (settings, job_settings):
         for name in [name for name in vars(module) if name.startswith("parse_")]:
             monkeypatch.setattr(module, name, read_only(getattr(module, name)))
-    for module in (packing, training):
+    for module in (packing_speed, training_speed):
         monkeypatch.setattr(module, "measure", accepted)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(sys, "argv", words)
@@ -230,7 +230,7 @@ def test_yaml_examples_are_read(tmp_path):
         given = yaml.safe_load(body)
         if "discs" in given:
             (tmp_path / "shapes.yaml").write_text(body, encoding="utf-8")
-            assert len(regions.read_shapes(tmp_path / "shapes.yaml")) == 2
+            assert len(region_files.read_shapes(tmp_path / "shapes.yaml")) == 2
         else:
             composition.check_names(config.Config, given, "")
             for section, values in given.items():

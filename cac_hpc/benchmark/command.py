@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from cac_hpc.benchmark import packing, training
+from cac_hpc.benchmark import packing_speed, training_speed
 
 
 def run(doc: str | None, code: Path) -> None:
@@ -20,11 +20,11 @@ def run(doc: str | None, code: Path) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it has started and written goes with it
     parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
     commands = parser.add_subparsers(dest="what", required=True)
-    for name, module in (("pack", packing), ("train", training)):
+    for name, module in (("pack", packing_speed), ("train", training_speed)):
         text = (module.__doc__ or "").splitlines()[0]
         module.add_options(commands.add_parser(name, help=text, description=text, allow_abbrev=False))
     asked = vars(parser.parse_args())
     if asked.pop("what") == "pack":
-        packing.measure(packing.Asked(**asked), code)
+        packing_speed.measure(packing_speed.Asked(**asked), code)
     else:
-        training.measure(training.Asked(**asked), code)
+        training_speed.measure(training_speed.Asked(**asked), code)

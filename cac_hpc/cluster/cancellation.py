@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import records, scheduler, verdicts
-from cac_hpc.cluster.records import Queued, base_state
+from cac_hpc.cluster import queue_records, scheduler, task_status
+from cac_hpc.cluster.queue_records import Queued, base_state
 from cac_hpc.machine import processes
 from cac_hpc.run import ledger, lock, logs, stages
 from cac_hpc.run.causes import Cause
@@ -54,13 +54,13 @@ def jobs_in_queue(run: RunPaths) -> tuple[dict[str, Queued], list[str]]:
     since = {state.job: state.since for state in stages.survey(run) if state.job}
     if not since and scheduler.unavailable():
         return {}, []
-    owner, listing = records.owner_of(run), verdicts.queue_of(run)
+    owner, listing = queue_records.owner_of(run), task_status.queue_of(run)
     if listing is None:
         raise WorkError("SLURM does not answer (squeue), so nothing was cancelled; try again")
     told = {
         job: queued
         for job, queued in listing.jobs.items()
-        if job in since and verdicts.is_ours(queued, owner.token, since[job])
+        if job in since and task_status.is_ours(queued, owner.token, since[job])
     }
     ours = {job: queued for job, queued in told.items() if owner.may_act_on(queued)}
     strangers = [f"job {job}, {queued.name!r}" for job, queued in told.items() if job not in ours]
@@ -81,7 +81,7 @@ def _cancel_jobs(run: RunPaths) -> dict[str, list[Queued]]:
         return {}
     # the newest first: it may wait for the others, and would start when they end
     newest_first = [job for array in sorted(arrays, key=int, reverse=True) for job in _whole(run, array, found)]
-    if refusal := scheduler.cancel(newest_first, records.owner_of(run)):
+    if refusal := scheduler.cancel(newest_first, queue_records.owner_of(run)):
         raise WorkError(f"SLURM does not cancel job {', '.join(newest_first)}: {refusal}")
     _note(run, arrays, _user())  # at once: what ends now can say why
     try:
@@ -99,7 +99,7 @@ def _cancel_jobs(run: RunPaths) -> dict[str, list[Queued]]:
 
 def _whole(run: RunPaths, array: str, found: Mapping[str, Queued]) -> list[str]:
     """An array by its number, where all of it in the queue is the run's; else those of its tasks that are."""
-    listing, mine = verdicts.queue_of(run), [job for job in found if job.split("_")[0] == array]
+    listing, mine = task_status.queue_of(run), [job for job in found if job.split("_")[0] == array]
     there = [job for job in (listing.jobs if listing else {}) if job.split("_")[0] == array]
     return [array] if set(there) <= set(mine) else mine
 
@@ -107,7 +107,7 @@ def _whole(run: RunPaths, array: str, found: Mapping[str, Queued]) -> list[str]:
 def _note(run: RunPaths, arrays: Mapping[str, Sequence[Queued]], by: str | None) -> None:
     """Tell the ledger who has cancelled jobs; None takes it back."""
     for job, tasks in arrays.items():
-        ledger.record(run.ledger, records.stage_of(tasks[0]), None, "cancelled", job=job, by=by)
+        ledger.record(run.ledger, queue_records.stage_of(tasks[0]), None, "cancelled", job=job, by=by)
 
 
 def _wait_for_end(run: RunPaths, orders: Sequence[str]) -> None:
@@ -117,7 +117,7 @@ def _wait_for_end(run: RunPaths, orders: Sequence[str]) -> None:
     """
     deadline = time.monotonic() + ENDING_S
     while True:
-        listing = verdicts.queue_of(run)
+        listing = task_status.queue_of(run)
         left = {
             job: queued.state
             for job, queued in (listing.jobs if listing else {}).items()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cac_hpc.cluster import limits
-from cac_hpc.cluster.limits import Limits
+from cac_hpc.cluster import feasibility
+from cac_hpc.cluster.feasibility import Limits
 from cac_hpc.dataset import shards, splits
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.dataset.splits import Fold, Part
@@ -19,8 +19,8 @@ from cac_hpc.machine.memory import GIB
 from cac_hpc.run import logs
 from cac_hpc.run.config import Config, InputError, Resources
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.train import models, optimizers, room
-from cac_hpc.train.room import Kind, Room
+from cac_hpc.train import capacity, models, optimizers
+from cac_hpc.train.capacity import Kind, Room
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -98,7 +98,7 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
     of_shard = per_study * min(len(dataset_plan.labels), cfg.pack.studies_per_shard)
     examined = cfg.pack.baseline or cfg.pack.candidates or cfg.pack.crop == "heart"
     packed_per_s = EXAMINED_PER_S if examined else PACKED_PER_S
-    devices = cfg.cluster.nodes_per_fold * (cfg.gpus_asked or limits.cpus_asked(cfg))
+    devices = cfg.cluster.nodes_per_fold * (cfg.gpus_asked or feasibility.cpus_asked(cfg))
     return Estimate(
         studies=len(dataset_plan.labels),
         files=dataset_plan.num_files,
@@ -112,7 +112,7 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
         train_slices=train,
         fold_min=fold_min,
         pack_min=START_MIN + of_shard / (packed_per_s * cfg.cluster.pack.cpus) / 60,
-        hours=limits.num_fold_jobs(cfg) * devices * fold_min / 60,
+        hours=feasibility.num_fold_jobs(cfg) * devices * fold_min / 60,
         patients=tuple(
             splits.count_slices(fold, category, len(cfg.labels.names))
             if fold.by_slice
@@ -201,7 +201,7 @@ def _packed_bytes(cfg: Config, run: RunPaths, slices: int, studies: int) -> int:
     """What the shards take, or will take at most."""
     if (seal := run.dataset(cfg.data.packed_dir).seal).exists():
         return sum(shard["bytes"] for shard in shards.read_checked(seal)["shards"])
-    images = room.slice_bytes(slices, cfg.pack.size) if cfg.pack.slices else 0
+    images = capacity.slice_bytes(slices, cfg.pack.size) if cfg.pack.slices else 0
     return images + (studies * LESIONS_BYTES if cfg.pack.candidates else 0)
 
 
@@ -263,14 +263,14 @@ def _memory(cfg: Config, slices: int, exact: bool, kind: str) -> Memory:
 
     Raises: InputError if the slices, whose number is sure, do not fit where train.residency wants them.
     """
-    host = room.asked(cfg.cluster)
+    host = capacity.asked(cfg.cluster)
     host = host if kind == "slurm" else min(host, *memory.limits())
     held = slices if models.chosen(cfg).row == "slice" else 0  # candidates take next to nothing
-    found = Room(room.slice_bytes(held, cfg.pack.size), cfg.cluster.ranks_per_node, host, None)
+    found = Room(capacity.slice_bytes(held, cfg.pack.size), cfg.cluster.ranks_per_node, host, None)
     resident = cfg.cluster.folds_per_node * found.needed
     streaming = resident - cfg.cluster.folds_per_node * found.slices
     try:
-        residency, why = room.choose(cfg.train.residency, found)
+        residency, why = capacity.choose(cfg.train.residency, found)
     except InputError as error:
         if exact:
             raise
@@ -324,12 +324,12 @@ def _limit_rows(allowed: Limits, cfg: Config) -> list[tuple[str, str]]:
         return "?" if value is None else "no limit" if value == float("inf") else f"{value:.0f}{unit}"
 
     size = "?" if allowed.mem_mb is None else _size(allowed.mem_mb << 20)
-    time_min = limits.longest_min(allowed, cfg.cluster)
+    time_min = feasibility.longest_min(allowed, cfg.cluster)
     node = f"{said(allowed.cpus)} CPUs, {size}, {said(allowed.gpus)} GPUs"
     return [
         ("partition", f"{allowed.partition or '?'}: {said(allowed.nodes)} nodes in service, at most {node}"),
         ("limits", f"time {said(time_min, ' min')}, MaxArraySize {said(allowed.array_size)}, "
-         f"MaxSubmitJobs {said(limits.submit_jobs(allowed, cfg.cluster))}"),
+         f"MaxSubmitJobs {said(feasibility.submit_jobs(allowed, cfg.cluster))}"),
     ]  # fmt: skip
 
 
@@ -338,4 +338,4 @@ def _minutes(minutes: float) -> str:
 
 
 def _size(num_bytes: int) -> str:
-    return room.gib(num_bytes) if num_bytes >= GIB else f"{num_bytes / (1 << 20):.0f} MiB"
+    return capacity.gib(num_bytes) if num_bytes >= GIB else f"{num_bytes / (1 << 20):.0f} MiB"

@@ -13,8 +13,8 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from cac_hpc.cluster import estimate, limits, local, monitor, nodes, preflight, records, submission, usage
-from cac_hpc.cluster.records import OPEN
+from cac_hpc.cluster import estimate, feasibility, local, monitor, nodes, preflight, queue_records, submission, usage
+from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.dataset import plan, sealed, sealing, summary
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.evaluation import audit, published
@@ -185,13 +185,13 @@ def _show_plan(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, kind: str,
     Raises: InputError for what cannot work, one line for each fault.
     """
     logs.say(f"run folder: {run.root}\ncluster: {kind}, {why}")
-    allowed = limits.read(cfg.cluster.partition) if kind == "slurm" else None
-    faults = limits.faults(allowed, cfg) if allowed else []
+    allowed = feasibility.read(cfg.cluster.partition) if kind == "slurm" else None
+    faults = feasibility.faults(allowed, cfg) if allowed else []
     if faults:
         raise InputError("\n".join(faults))
     found = estimate.estimate(cfg, dataset_plan, dataset_plan.folds, kind)
     logs.console().print(estimate.table(cfg, found, allowed))
-    raised = limits.notes(allowed, cfg) if allowed else ()
+    raised = feasibility.notes(allowed, cfg) if allowed else ()
     for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *raised, *preflight.driver_notes(cfg)):
         logs.say(f"note: {note}")
     if kind == "slurm":
@@ -345,7 +345,7 @@ def _in_queue(run: RunPaths, scheduler: Scheduler, waiting: Sequence[Task]) -> d
     """
     if not run.provenance.exists():
         return {}
-    if note := records.claim(run):
+    if note := queue_records.claim(run):
         logs.say(f"note: {note}")
     found = scheduler.in_queue(run)
     states = {(state.stage, state.task): state for state in monitor.read_states(run)}

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cac_hpc.cluster import nodes
-from cac_hpc.cluster.records import OPEN
-from cac_hpc.cluster.verdicts import RunStates
+from cac_hpc.cluster.queue_records import OPEN
+from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.run import causes, ledger, lock, logs, provenance
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths

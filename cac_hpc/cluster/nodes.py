@@ -19,8 +19,8 @@ from typing import Any
 from cac_hpc.cluster import scheduler
 from cac_hpc.run import ledger, paths, stages
 from cac_hpc.run.config import ClusterConfig, Config, InputError
-from cac_hpc.run.notation import ENDLESS, gpus, megabytes, minutes, number, rows, widest
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.run.slurm_notation import ENDLESS, gpus, megabytes, minutes, number, rows, widest
 
 OUT_OF_SERVICE = re.compile(r"down|drain|fail|inval|unk|maint|\*", re.I)
 NODES = ["sinfo", "--noheader", "--exact", "--all", "--format=%P|%a|%l|%s|%D|%c|%m|%T|%G"]

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
-from cac_hpc.cluster import limits
-from cac_hpc.cluster.limits import Excess, Limits
+from cac_hpc.cluster import feasibility
+from cac_hpc.cluster.feasibility import Excess, Limits
 from cac_hpc.run import settings
 from cac_hpc.run.causes import CANCEL_AND_RESUME, RELEASE, SECTIONS
 from cac_hpc.run.config import Config, InputError
@@ -230,7 +230,7 @@ class Remedies:
 
     def __init__(self, run: RunPaths) -> None:
         self._run = run
-        self._read = functools.cache(limits.read)
+        self._read = functools.cache(feasibility.read)
         self._known: dict[tuple[str, str], Remedy | None] = {}
 
     def find(self, stage: str, reason: str) -> Remedy | None:
@@ -264,9 +264,9 @@ class Remedies:
             changed = _changed(cfg, change)
         except InputError:
             return False
-        left = set(limits.faults(self._read(changed.cluster.partition), changed))
+        left = set(feasibility.faults(self._read(changed.cluster.partition), changed))
         of_number = not {*change} & {"account", "qos", "partition"}
-        return not left or (of_number and left < set(limits.faults(self._read(cfg.cluster.partition), cfg)))
+        return not left or (of_number and left < set(feasibility.faults(self._read(cfg.cluster.partition), cfg)))
 
 
 def _excess(allowed: Limits, cfg: Config, section: str, limit: re.Match[str]) -> Excess | None:
@@ -275,7 +275,7 @@ def _excess(allowed: Limits, cfg: Config, section: str, limit: re.Match[str]) ->
     name = "GrpTRES" if limit["kind"] == "Grp" else f"MaxTRESPer{limit['each']}"
     found = [
         excess
-        for excess in limits.excesses(allowed, cfg)
+        for excess in feasibility.excesses(allowed, cfg)
         if excess.need.stage == section and excess.need.resource.startswith(resource)
     ]
     return next((excess for excess in found if excess.limit == name), next(iter(found), None))
@@ -305,7 +305,7 @@ def _smaller(cfg: Config, section: str, excess: Excess) -> Iterator[Change]:
 def _others(allowed: Limits, cfg: Config, section: str, wanted: str) -> Iterator[Change]:
     """Less time or memory where that is wanted; other accounts, QOS, partitions, of the kind that is wanted first."""
     cluster, mine = cfg.cluster, allowed.accounting.associations or ()
-    longest = limits.longest_min(allowed, cluster)
+    longest = feasibility.longest_min(allowed, cluster)
     if wanted.endswith("time_min") and longest is not None and longest < math.inf:
         yield {f"{section}.time_min": int(longest)}
     if wanted.endswith("mem_gb") and (most := allowed.mem_per_node_mb or allowed.mem_mb):

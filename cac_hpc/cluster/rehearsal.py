@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import launch, records, scheduler, submission
-from cac_hpc.cluster.verdicts import RunStates
+from cac_hpc.cluster import launch, queue_records, scheduler, submission
+from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.dataset import packing, sealing
 from cac_hpc.phantom import cohort
 from cac_hpc.run import ledger, logs, settings, stages
@@ -123,7 +123,7 @@ def _warn(run: RunPaths) -> list[Finding]:
     _wait(run, lambda: _event(run, "progress"), "the first epoch of the fold that is to be warned")
     job = _events(run, "started")[-1]["job"]
     warned = time.monotonic()
-    refusal = scheduler.send_signal(job, "USR2", records.owner_of(run))
+    refusal = scheduler.send_signal(job, "USR2", queue_records.owner_of(run))
     if refusal:
         return [("the warning", f"SLURM does not send it ({refusal})")]
     saved = _wait(run, lambda: _event(run, "ended"), "the save of the warned fold")
@@ -140,7 +140,7 @@ def _warn(run: RunPaths) -> list[Finding]:
 def _clear(run: RunPaths) -> None:
     """Take what is left of the drill out of the queue."""
     jobs = sorted({event["job"].split("_")[0] for event in _events(run, "submitted") if event.get("job")})
-    if refusal := scheduler.cancel(jobs, records.owner_of(run)):
+    if refusal := scheduler.cancel(jobs, queue_records.owner_of(run)):
         logs.say(f"note: job {', '.join(jobs)} of the drill may still be in the queue ({refusal})")
 
 

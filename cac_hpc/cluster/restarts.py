@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from cac_hpc.cluster import nodes, records, scheduler
+from cac_hpc.cluster import nodes, queue_records, scheduler
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.run import causes, ledger, stages
@@ -50,14 +50,14 @@ def place() -> Place:
 
 def take_name(run: RunPaths, stage: str, here: Place) -> None:
     """Have a job that was submitted by hand bear the run's name, by which the run may cancel it and start it again."""
-    name = records.job_name(run, stage)
+    name = queue_records.job_name(run, stage)
     if here.job is None or not here.is_first or os.environ.get("SLURM_JOB_NAME") == name:
         return
     if refusal := scheduler.rename(here.job, f"cac-{stage}", name):
         log.warning("this job keeps its name, so the run neither cancels it nor starts it again: %s", refusal)
 
 
-def go_on(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
+def requeue_tasks(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
     """Have SLURM start the array task again, as best effort, unless it was SLURM that ended it."""
     heard = processes.heard()
     if here.job is None or _was_ended(here.job):
@@ -75,7 +75,7 @@ def go_on(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
 
 def _requeue(run: RunPaths, job: str) -> str | None:
     """Returns why SLURM refuses; None if the job will start again."""
-    requeue = partial(scheduler.requeue, job, records.owner_of(run))
+    requeue = partial(scheduler.requeue, job, queue_records.owner_of(run))
     refusal = _insist(requeue, lambda: processes.heard() == "SIGTERM")
     if refusal and scheduler.state(job) == "PENDING":
         return None  # only the answer was lost
@@ -138,7 +138,9 @@ def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, w
         ledger.record(run.ledger, task.stage.name, task.index, "requeued", cause, job=here.job, node=node)
     if refusal := _requeue(run, here.job):
         return end(run, tasks, Cause("not_started_elsewhere", detail=refusal, after=cause), code=1)
-    if refusal := _insist(partial(scheduler.exclude, here.job, nodes.excluded_names(run, cfg), records.owner_of(run))):
+    if refusal := _insist(
+        partial(scheduler.exclude, here.job, nodes.excluded_names(run, cfg), queue_records.owner_of(run))
+    ):
         log.warning("SLURM may take this node again: %s", refusal)  # then it is left again
     return RESUMABLE
 

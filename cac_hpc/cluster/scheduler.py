@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from signal import SIG_IGN, SIGKILL, SIGTERM, signal
 
-from cac_hpc.cluster import records
-from cac_hpc.cluster.records import FINAL, Accounted, Listing, Owner
+from cac_hpc.cluster import queue_records
+from cac_hpc.cluster.queue_records import FINAL, Accounted, Listing, Owner
 from cac_hpc.machine import environment
 
 TIMEOUT_S = 20
@@ -45,9 +45,10 @@ def queue(users: Iterable[int], shielded: bool = False) -> Listing | None:
     """
     names = ",".join(str(user) for user in sorted(set(users)))
     answer = ask(
-        ["squeue", "--noheader", "--array", f"--user={names}", f"--format={records.QUEUE_FORMAT}"], shielded=shielded
+        ["squeue", "--noheader", "--array", f"--user={names}", f"--format={queue_records.QUEUE_FORMAT}"],
+        shielded=shielded,
     )
-    return None if answer is None else records.read_queue(answer)
+    return None if answer is None else queue_records.read_queue(answer)
 
 
 class Accounting:
@@ -73,7 +74,7 @@ class Accounting:
         if open_jobs and time.monotonic() >= self._not_before_s:
             answer = self._ask(open_jobs)
             for job in open_jobs:
-                if newest := records.newest([start for start in answer.get(job, []) if is_ours(job, start)]):
+                if newest := queue_records.newest([start for start in answer.get(job, []) if is_ours(job, start)]):
                     self._known[job] = newest
             self._pause_s = PAUSE_S if all(map(self._is_final, jobs)) else min(2 * self._pause_s, LONGEST_PAUSE_S)
             self._not_before_s = time.monotonic() + self._pause_s
@@ -81,17 +82,17 @@ class Accounting:
 
     def _ask(self, jobs: Sequence[str]) -> dict[str, list[Accounted]]:
         arrays = ",".join(sorted({job.split("_")[0] for job in jobs}))
-        fields = ",".join(records.ACCOUNT_FIELDS)
+        fields = ",".join(queue_records.ACCOUNT_FIELDS)
         command = ["sacct", "--duplicates", "--parsable2", f"--jobs={arrays}", f"--format={fields}"]
         answer = ask(command, ACCOUNTING_TIMEOUT_S)
-        read = None if answer is None else records.read_accounts(answer)
+        read = None if answer is None else queue_records.read_accounts(answer)
         self.silent = read is None
         return read or {}
 
     def _is_final(self, job: str) -> bool:
         start = self._known.get(job)
         # 16?: accounting has heard of the end before it has heard of the job
-        return start is not None and records.base_state(start.state) in FINAL and "?" not in start.asked
+        return start is not None and queue_records.base_state(start.state) in FINAL and "?" not in start.asked
 
 
 def node_address(node: str) -> str:

@@ -16,8 +16,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import limits, nodes, pending, records, scheduler
-from cac_hpc.cluster.limits import Limits
+from cac_hpc.cluster import feasibility, nodes, pending, queue_records, scheduler
+from cac_hpc.cluster.feasibility import Limits
 from cac_hpc.machine import environment
 from cac_hpc.run import ledger, logs, paths, stages
 from cac_hpc.run.config import Config, InputError
@@ -58,7 +58,7 @@ def try_out(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]) -> 
     """Write the script of a stage and ask SLURM what it thinks of it; returns both, and whether SLURM would refuse."""
     script = write_script(run, cfg, stage, tasks)
     said = scheduler.test_only(script)
-    if NO_NODE in said and limits.has_no_node(_limits(cfg.cluster.partition)):
+    if NO_NODE in said and feasibility.has_no_node(_limits(cfg.cluster.partition)):
         return f"{script}\n  SLURM: {said}, as no node is in service: it would wait", False
     refused = REFUSAL in said
     return f"{script}\n  SLURM: {said}{pending.settings_of(said) if refused else ''}", refused
@@ -88,14 +88,14 @@ def _jobs_by_stage(run: RunPaths) -> dict[str, dict[str, bool]]:
 
     Raises: InputError if SLURM does not answer.
     """
-    owner = records.owner_of(run)
+    owner = queue_records.owner_of(run)
     listing = scheduler.queue(owner.users)
     if listing is None:
         raise InputError("SLURM does not answer (squeue), so nothing was submitted; run this again")
     found: dict[str, dict[str, bool]] = {stage.name: {} for stage in STAGES}
     for number, queued in listing.jobs.items():
         if owner.submitted(queued):
-            job, mine = number.split("_")[0], found[records.stage_of(queued)]
+            job, mine = number.split("_")[0], found[queue_records.stage_of(queued)]
             mine[job] = mine.get(job, True) and queued.state == scheduler.ENDING
     return found
 
@@ -105,7 +105,7 @@ def require_own(run: RunPaths, jobs: Sequence[str]) -> None:
 
     Raises: InputError naming one that it gives another name.
     """
-    owner = records.owner_of(run)
+    owner = queue_records.owner_of(run)
     listing = scheduler.queue(owner.users) if jobs else None
     for job in jobs:
         for queued in listing.all_of(job) if listing else ():
@@ -160,14 +160,14 @@ def per_task(cfg: Config, stage: Stage, num_tasks: int) -> int:
     """Tasks of a stage that one array index does: folds as set, shards as many as it takes to stay below the limit."""
     if stage.ranks:
         return cfg.cluster.folds_per_node
-    most = limits.most_pack_tasks(_limits(cfg.cluster.partition), cfg) or DEFAULT_ARRAY_SIZE
+    most = feasibility.most_pack_tasks(_limits(cfg.cluster.partition), cfg) or DEFAULT_ARRAY_SIZE
     return math.ceil(num_tasks / most) if stage.option else 1
 
 
 @functools.cache
 def _limits(partition: str | None) -> Limits:
     """Asked once: a launch does not take as long as they last."""
-    return limits.read(partition)
+    return feasibility.read(partition)
 
 
 def _sbatch(
@@ -177,7 +177,7 @@ def _sbatch(
 
     Raises: InputError if SLURM refuses it, or does not say which job it has become.
     """
-    owner, name = records.owner_of(run), records.job_name(run, stage.name)
+    owner, name = queue_records.owner_of(run), queue_records.job_name(run, stage.name)
     script = write_script(run, cfg, stage, tasks, after)
     before = scheduler.jobs_called(name)
     if before is None:
@@ -275,7 +275,7 @@ def _executor(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], a
     cluster, excluded = cfg.cluster, nodes.excluded_names(run, cfg)
     executor = submitit.SlurmExecutor(folder=run.slurm)
     parameters: dict[str, Any] = {
-        "job_name": records.job_name(run, stage.name),
+        "job_name": queue_records.job_name(run, stage.name),
         **_asked(cfg, stage),
         "partition": cluster.partition,
         "account": cluster.account,
@@ -362,6 +362,6 @@ def _differences(job: str, cfg: Config, stage: Stage) -> list[str]:
         for key, wanted in asked.items()
         if wanted and granted.get(key) and granted[key].split("-")[0] != wanted and granted[key] != wanted
     ]
-    if cpus := limits.cpu_difference(granted, cfg, stage.resources):
+    if cpus := feasibility.cpu_difference(granted, cfg, stage.resources):
         found.append(cpus)
     return [f"job {job} ({stage.name}) has {line}" for line in found]

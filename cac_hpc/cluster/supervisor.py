@@ -95,7 +95,7 @@ def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> 
     code = _judge(run, cfg, children, here, memory.oom_kills() - before)
     left = [task for task in worthy[len(children) :] if not task.done]
     if left and not code:  # asked to stop between two shards
-        return restarts.go_on(run, left, here)
+        return restarts.requeue_tasks(run, left, here)
     return code or int(len(worthy) < len(tasks))
 
 
@@ -236,12 +236,12 @@ def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place, o
         return restarts.end(run, [child.task for child in undone], _out_of_memory(cfg, undone[0].task, oom_kills), code)
     if not here.is_first:
         return code  # the first node asks for what follows
-    go_on = [child for child in undone if _may_go_on(run, child)]
+    resumable = [child for child in undone if _may_resume(run, child)]
     for child in undone:
-        if child not in go_on and not stages.last_ends(run, child.task, child.told):
+        if child not in resumable and not stages.last_ends(run, child.task, child.told):
             restarts.end(run, [child.task], Cause("process_ended", exit_code=child.process.returncode), code)
-    if go_on:
-        return restarts.go_on(run, [child.task for child in go_on], here)
+    if resumable:
+        return restarts.requeue_tasks(run, [child.task for child in resumable], here)
     if all(stages.was_stopped(run, child.task, child.told) for child in undone):
         return RESUMABLE  # by somebody who asked the fold and not the job: it stays stopped
     return code
@@ -261,7 +261,7 @@ def _is_replaced(run: RunPaths, child: Child) -> bool:
     return child.task.stage.ranks and fencing.is_replaced(files, child.before, ledger.whereabouts())
 
 
-def _may_go_on(run: RunPaths, child: Child) -> bool:
+def _may_resume(run: RunPaths, child: Child) -> bool:
     """Whether the end was nobody's fault: the job was asked to stop, or a rank or its node was lost."""
     ends = stages.last_ends(run, child.task, child.told)
     return any(end.get("lost") for end in ends) or processes.heard() is not None
@@ -270,7 +270,7 @@ def _may_go_on(run: RunPaths, child: Child) -> bool:
 def _out_of_memory(cfg: Config, task: Task, oom_kills: int) -> Cause:
     given_mb = int(os.environ.get("SLURM_MEM_PER_NODE", "0"))  # by hand it may be another than the settings ask for
     asked = given_mb / 1024 if given_mb else stages.resources(task.stage, cfg).mem_gb
-    return Cause("kernel_out_of_memory", limit_bytes=asked * 1024**3, count=oom_kills)
+    return Cause("host_out_of_memory", limit_bytes=asked * 1024**3, count=oom_kills)
 
 
 def torchrun_options(run: RunPaths, task: Task, node: int, num_nodes: int, key: str) -> list[str]:

@@ -19,8 +19,8 @@ from cac_hpc.run import ledger, logs, stages
 from cac_hpc.run.config import Config, Resources
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import Stage
-from cac_hpc.train import room
-from cac_hpc.train.room import Room
+from cac_hpc.train import capacity
+from cac_hpc.train.capacity import Room
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -208,8 +208,8 @@ def _resident_gib(cfg: Config) -> float:
     seal = RunPaths(Path(cfg.run)).dataset(cfg.data.packed_dir).seal
     if cfg.train.residency == "stream" or not seal.exists():
         return 0.0
-    slices = room.slice_bytes(shards.read_checked(seal)["slices"], cfg.pack.size)
-    needed = Room(slices, cfg.cluster.ranks_per_node, room.asked(cfg.cluster), None).needed
+    slices = capacity.slice_bytes(shards.read_checked(seal)["slices"], cfg.pack.size)
+    needed = Room(slices, cfg.cluster.ranks_per_node, capacity.asked(cfg.cluster), None).needed
     return cfg.cluster.folds_per_node * needed / GIB
 
 

@@ -21,7 +21,7 @@ from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import checks, frame
 from cac_hpc.volumes.files import Entry
-from cac_hpc.volumes.readers import reader_of
+from cac_hpc.volumes.formats import reader_of
 from cac_hpc.volumes.study import Keep, ReadSeries, Refusal, Study
 
 KeepLesions = Callable[[Candidates, Views], None]  # takes the candidates of a study and its views

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.calcium import agatston, candidates, regions, views
+from cac_hpc.calcium import agatston, candidates, region_files, views
 from cac_hpc.calcium.agatston import Score
 from cac_hpc.calcium.candidates import Candidates
-from cac_hpc.calcium.regions import Drawn
+from cac_hpc.calcium.region_files import Drawn
 from cac_hpc.calcium.views import Views
 from cac_hpc.dataset import intake, labels
 from cac_hpc.dataset.intake import Volume
@@ -152,7 +152,7 @@ def _region(task: ScoreTask, volume: Volume) -> Drawn:
 def _drawn(path: Path, frame: Frame | None, volume: Volume) -> Drawn:
     """The region of a file, from the frame that it counts in to that of the patient."""
     turn, (num_slices, *size), (slice_mm, *pixel_mm) = volume.study.turn, volume.hu_ZHW.shape, volume.study.spacing_mm
-    frame = regions.stated_frame(path) or frame
+    frame = region_files.stated_frame(path) or frame
     if frame is None and not turn.is_none:
         raise InputError(
             f"{path}: does not state its frame, and the rows and columns of this study are stored otherwise than from "
@@ -160,8 +160,8 @@ def _drawn(path: Path, frame: Frame | None, volume: Volume) -> Drawn:
             "or --region_frame patient"
         )
     if frame != "stored":
-        return regions.draw(path, volume.hu_ZHW.shape, volume.study.spacing_mm)
-    drawn = regions.draw(path, (num_slices, *turn.pair(size)), (slice_mm, *turn.pair(pixel_mm)))
+        return region_files.draw(path, volume.hu_ZHW.shape, volume.study.spacing_mm)
+    drawn = region_files.draw(path, (num_slices, *turn.pair(size)), (slice_mm, *turn.pair(pixel_mm)))
     return replace(drawn, region_ZHW=turn.of(drawn.region_ZHW))
 
 
@@ -188,16 +188,16 @@ def _task(cfg: ScoreConfig, name: str, folder: Path) -> ScoreTask:
         return ScoreTask(folder, cfg.region, None, pack, cfg.rule, cfg.of_candidates)
     path = Path(cfg.region)
     if path.is_dir():
-        found = [path / f"{name}{suffix}" for suffix in regions.SUFFIXES if (path / f"{name}{suffix}").is_file()]
+        found = [path / f"{name}{suffix}" for suffix in region_files.SUFFIXES if (path / f"{name}{suffix}").is_file()]
         if len(found) != 1:
             raise InputError(f"--region {cfg.region}: found {len(found)} files for study {name!r}, wanted one of "
-                             f"{', '.join(name + suffix for suffix in regions.SUFFIXES)}")  # fmt: skip
+                             f"{', '.join(name + suffix for suffix in region_files.SUFFIXES)}")  # fmt: skip
         path = found[0]
-    if not path.is_file() or path.suffix.lower() not in regions.SUFFIXES:
+    if not path.is_file() or path.suffix.lower() not in region_files.SUFFIXES:
         raise InputError(f"--region {cfg.region}: found no such file, wanted heart, all, a folder, or a file that ends "
-                         f"in {', '.join(regions.SUFFIXES)}")  # fmt: skip
+                         f"in {', '.join(region_files.SUFFIXES)}")  # fmt: skip
     if path.suffix.lower() in (".yaml", ".yml"):
-        regions.read_shapes(path)
+        region_files.read_shapes(path)
     return ScoreTask(folder, str(path), cfg.region_frame, pack, cfg.rule)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from cac_hpc.calcium import candidates, views
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import Views
-from cac_hpc.run import causes, digests, notation, paths
+from cac_hpc.run import causes, digests, paths, slurm_notation
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import DatasetPaths
@@ -451,5 +451,5 @@ def _elsewhere(file: h5py.File, name: str) -> str | None:
 
 def _check_version(path: Path, found: object) -> None:
     if found != FORMAT_VERSION:
-        version = f"format version {notation.short(found)}"
+        version = f"format version {slurm_notation.short(found)}"
         raise InputError(f"{path}: found {version}, wanted {FORMAT_VERSION}; pack into another data.packed_dir")

@@ -13,7 +13,7 @@ from cac_hpc.dataset import plan
 from cac_hpc.run import logs
 from cac_hpc.run.config import Checks, Config, InputError, PackConfig
 from cac_hpc.volumes import files
-from cac_hpc.volumes.readers import reader_of
+from cac_hpc.volumes.formats import reader_of
 
 MEASURED = {  # facts of a study, and their units
     "slices": "",

@@ -22,8 +22,8 @@ from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import FORMAT_VERSION, Audit, Damaged, Json, Report, Training
 from cac_hpc.train import fencing
+from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions
-from cac_hpc.train.scores import Scores
 
 NAMED = 5  # studies that a message names
 SAME_LABELS = "the folds were made from the labels that the dataset was sealed with"

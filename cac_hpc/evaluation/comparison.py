@@ -19,6 +19,7 @@ from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import agreement, assessment, intervals, metrics
 from cac_hpc.statistics.assessment import Sums
 from cac_hpc.statistics.intervals import Interval
+from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.results import (
     Calibration,
     Category,
@@ -32,7 +33,6 @@ from cac_hpc.statistics.results import (
     Pooled,
     Roles,
 )
-from cac_hpc.statistics.units import Units
 
 UNKNOWN = intervals.none("this version of cac_hpc does not know the figure")
 LEVELS = ("slice", "patient")

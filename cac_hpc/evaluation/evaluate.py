@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import splits
-from cac_hpc.evaluation import comparison, lesions, occlusion, readers
+from cac_hpc.evaluation import comparison, lesion_choice, occlusion, readers
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.statistics import assessment, intervals, results
+from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.results import Absent, Example, Examples, MistakenPatient, MistakenPatients, Shown
-from cac_hpc.statistics.units import Units
 from cac_hpc.train.predictions import Predictions
 
 SAMPLES = 2  # studies of each category
@@ -65,7 +65,7 @@ def evaluate(
         inflation=None,
         readers=Absent(""),
         occlusion=occlusion.compare(found, views, studies, inputs.blanking, num_categories, cfg),
-        lesions=lesions.pick(inputs, tested),
+        lesions=lesion_choice.pick(inputs, tested),
     )
     return _compared(inputs, report)
 

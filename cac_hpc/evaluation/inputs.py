@@ -23,9 +23,9 @@ from cac_hpc.run.config import Config, InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
 from cac_hpc.statistics.results import Absent, Audit, Digests, Json
-from cac_hpc.train import predictions, scores
+from cac_hpc.train import lesion_results, predictions
+from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions
-from cac_hpc.train.scores import Scores
 
 SHOWN = ("labels", "pack", "split", "model", "train")  # settings that a report shows
 PATHS = (("labels", "sheet"), ("split", "contrast_to"))  # of the place where the run was made: not shown
@@ -165,8 +165,8 @@ def _read_fold(
         facts = audit.check_result(files, index, splits_sha256, scored)
         found = predictions.read_predictions(files.predictions, index, num_categories)
         audit.check_rows(found, fold, studies)
-        of_studies = scores.read_scores(files.scores, index, num_categories) if scored else None
-        lesions = scores.read_lesions(files.lesions, index) if scored else None
+        of_studies = lesion_results.read_scores(files.scores, index, num_categories) if scored else None
+        lesions = lesion_results.read_lesions(files.lesions, index) if scored else None
         if of_studies is not None and lesions is not None:
             audit.check_scores(of_studies, lesions, fold, studies)
     except ValueError as error:

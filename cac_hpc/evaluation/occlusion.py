@@ -16,8 +16,8 @@ from cac_hpc.run import digests
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.run.paths import FoldPaths
 from cac_hpc.statistics import assessment
+from cac_hpc.statistics.pooling import Units, slice_units
 from cac_hpc.statistics.results import Absent, FoldAccuracies, LeftOut, Occlusion
-from cac_hpc.statistics.units import Units, slice_units
 from cac_hpc.train import predictions
 from cac_hpc.train.predictions import VIEWS, Predictions, heart_boxes
 

@@ -11,10 +11,10 @@ import pandas as pd
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import assessment
 from cac_hpc.statistics.assessment import Tested
+from cac_hpc.statistics.pooling import scored_patients, slice_units
 from cac_hpc.statistics.results import Json
-from cac_hpc.statistics.units import scored_patients, slice_units
+from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions, restrict
-from cac_hpc.train.scores import Scores
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.results import FORMAT_VERSION, CategoryRange, Report
-from cac_hpc.train import predictions, scores
+from cac_hpc.train import lesion_results, predictions
 
 NAMED = 5  # studies that a message names
 ARCHIVED = (
@@ -123,7 +123,7 @@ def _read_outcome(run: RunPaths, report: Report, again: str) -> Outcome:
         if predicts_scores(report.settings):
             written = facts.get("tables_sha256")
             _check_kept(files.scores, written.get(files.scores.name) if isinstance(written, dict) else None, again)
-            of_studies[fold] = scores.read_scores(files.scores, fold, num_categories)
+            of_studies[fold] = lesion_results.read_scores(files.scores, fold, num_categories)
     return Outcome(found, of_studies if predicts_scores(report.settings) else None)
 
 

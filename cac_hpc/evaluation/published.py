@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.run import documents, logs
+from cac_hpc.run import logs, yaml_documents
 from cac_hpc.run.config import InputError
 from cac_hpc.statistics import metrics
 
@@ -65,7 +65,7 @@ def read(path: Path) -> PublishedTable:
     Raises: InputError naming the file, what was found and what was wanted.
     """
     try:
-        content = _read_csv(path) if path.suffix.lower() == ".csv" else documents.read_texts(path)
+        content = _read_csv(path) if path.suffix.lower() == ".csv" else yaml_documents.read_texts(path)
         return _checked(content)
     except (ValueError, OverflowError, RecursionError, csv.Error) as error:
         raise InputError(f"{path}: {error}") from None

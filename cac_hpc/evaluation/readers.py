@@ -19,9 +19,9 @@ from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
-from cac_hpc.statistics import assessment, intervals, results, scores
+from cac_hpc.statistics import assessment, intervals, results, score_agreement
+from cac_hpc.statistics.pooling import Units, patient_units, pooling_rules
 from cac_hpc.statistics.results import Absent, EmptySlices, JudgedPatients, LeftOut, Reader, Readers, Trust
-from cac_hpc.statistics.units import Units, patient_units, pooling_rules
 
 NO_BASELINE = "the dataset was packed without pack.baseline, so that the rule was not applied"
 NO_CONTROL = "the dataset was packed without pack.candidates, so that there is no untrained control"
@@ -68,7 +68,7 @@ def compare(
             name=one.name,
             levels=compared[key].pooled,
             compared=compared[key].compared,
-            scores=None if one.score is None else scores.agree(one.units["patient"], one.score, cfg),
+            scores=None if one.score is None else score_agreement.agree(one.units["patient"], one.score, cfg),
         )
         for key, one in said.items()
     ]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.run import notation, paths
+from cac_hpc.run import paths, slurm_notation
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
@@ -98,7 +98,7 @@ def other_version(content: dict[str, Any]) -> str | None:
     found = content.get("format_version")
     if found == results.FORMAT_VERSION:
         return None
-    return f"format version {notation.short(found)}" if "format_version" in content else "no format version"
+    return f"format version {slurm_notation.short(found)}" if "format_version" in content else "no format version"
 
 
 def _once(pairs: list[tuple[str, object]]) -> object:

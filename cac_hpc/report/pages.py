@@ -15,7 +15,7 @@ import jinja2
 import markupsafe
 
 from cac_hpc.cluster.usage import MEDIANS, Circumstances
-from cac_hpc.report import lesions, pictures, rows, wording
+from cac_hpc.report import lesion_pictures, pictures, rows, wording
 from cac_hpc.run import logs, paths
 from cac_hpc.statistics.results import (
     CategoryRange,
@@ -251,7 +251,7 @@ def _patients(folder: Path, report: Report) -> list[tuple[ShownPatient, list[tup
     if not isinstance(found, ShownLesions):
         return []
     return [
-        (patient, [(_panel(path), _data(path) or "") for path in lesions.files(folder / "figures", number)])
+        (patient, [(_panel(path), _data(path) or "") for path in lesion_pictures.files(folder / "figures", number)])
         for number, patient in enumerate(found.patients, start=1)
     ]
 

@@ -14,7 +14,7 @@ import pandas as pd
 from cac_hpc.dataset import plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import lesions, plots, wording
+from cac_hpc.report import lesion_pictures, plots, wording
 from cac_hpc.run import logs
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
@@ -71,7 +71,7 @@ def draw(
         parameters = f"The {wording.model(report)}: {sum(layer.parameters for layer in layers):,} parameters"
         plots.draw_network(folder / "network", layers, ", ".join([parameters, *_marks(report)]), dpi)
     _draw_slices(folder, report, dataset, shown)
-    lesions.draw(folder, report, dataset, dpi, _marks(report))
+    lesion_pictures.draw(folder, report, dataset, dpi, _marks(report))
 
 
 def stems(prefix: str, found: Examples) -> Iterator[tuple[str, Example]]:

@@ -20,8 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from cac_hpc.cluster.records import OPEN
-from cac_hpc.cluster.verdicts import RunStates
+from cac_hpc.cluster.queue_records import OPEN
+from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.machine import processes
 from cac_hpc.report import archive
 from cac_hpc.run import digests, lock, paths, stages

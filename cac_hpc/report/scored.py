@@ -15,14 +15,14 @@ from cac_hpc.calcium import baseline, candidates
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.dataset import labels, scoring
 from cac_hpc.dataset.scoring import Scored
-from cac_hpc.report import lesions, wording
-from cac_hpc.report.lesions import Verdict
+from cac_hpc.report import lesion_pictures, wording
+from cac_hpc.report.lesion_pictures import Verdict
 from cac_hpc.run import logs, paths, settings
 from cac_hpc.run.commands import ScoreConfig
 from cac_hpc.run.config import InputError, LabelsConfig
-from cac_hpc.train import checkpoint, ordinal, scores
-from cac_hpc.train import lesions as trained
-from cac_hpc.train.lesions import SHARE_WEIGHT, LesionClassifier
+from cac_hpc.train import checkpoint, lesion_results, ordinal
+from cac_hpc.train import lesion_model as trained
+from cac_hpc.train.lesion_model import SHARE_WEIGHT, LesionClassifier
 from cac_hpc.train.ordinal import Errors
 
 LISTED = 20  # rejected candidates that a picture labels
@@ -126,7 +126,7 @@ def _columns(found: Candidates, probability_C: np.ndarray, ensemble: Ensemble) -
 
 
 def _score(found: Candidates, probability_C: np.ndarray) -> float:
-    counted_L = scores.counted(probability_C)[found.candidate_L]
+    counted_L = lesion_results.counted(probability_C)[found.candidate_L]
     return round(float(found.agatston_L.astype(float) @ counted_L), baseline.DIGITS)  # as a run's scores
 
 
@@ -146,7 +146,7 @@ def _table(study: str, found: Candidates, probability_C: np.ndarray) -> pd.DataF
         "max_hu": feature["max_hu"],
         "region_share": feature["region_share"],
         "probability": probability_C,
-        "counted": scores.counted(probability_C).astype(int),
+        "counted": lesion_results.counted(probability_C).astype(int),
     }
     return pd.DataFrame(columns)[list(COLUMNS)]
 
@@ -157,7 +157,7 @@ def _draw(folder: Path, study: str, scored: Scored, probability_C: np.ndarray, e
     assert found is not None
     assert views is not None
     assert score is not None
-    counted_C = scores.counted(probability_C)
+    counted_C = lesion_results.counted(probability_C)
     order = np.argsort(-found.agatston_C * np.maximum(probability_C, 1e-6) * ~counted_C, kind="stable")
     listed = set(np.flatnonzero(counted_C).tolist()) | set(order[:LISTED].tolist())
     verdicts = {
@@ -175,4 +175,4 @@ def _draw(folder: Path, study: str, scored: Scored, probability_C: np.ndarray, e
         f"Agatston rule in the heart's region: score {wording.short(score.agatston)}, {by_rule}.",
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    lesions.draw_study(folder, study, lesions.panels(views, found, verdicts), texts, 150)
+    lesion_pictures.draw_study(folder, study, lesion_pictures.panels(views, found, verdicts), texts, 150)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.machine import processes
-from cac_hpc.run import notation, paths
+from cac_hpc.run import paths, slurm_notation
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 
 # In sentences {x} is a field or one of _words; [a {x}|b] is "a ..." where the cause has x, else b.
@@ -34,7 +34,7 @@ SENTENCES = {
     "loss_not_finite": "fold {task} epoch {epoch} step {step}: found a loss of {value}, "
     "[{words}, ]in studies [{studies}|that the run's ledger names]; {advice}",
     "validation_loss_not_finite": "fold {task} epoch {epoch}: the validation loss is {value}; {advice}",
-    "device_out_of_memory": "out of memory on {device} ({used} MB were in use): {advice}",
+    "gpu_out_of_memory": "out of memory on {device} ({used} MB were in use): {advice}",
     "predictions_invalid": "{words}",
     "partial_report": "PARTIAL report: no valid result of fold {words}",
     "contrast_run": "split.contrast_to is ['{file}'|a folder], {words}",
@@ -56,8 +56,7 @@ SENTENCES = {
     "stopped": "stopped by {by}[ after epoch {epoch}, step {step} of the next]",
     "ended_by_signal": "ended by {signal}",
     "ended_by_scheduler": "cancelled, or over its time limit without a warning[; {after}]",
-    "kernel_out_of_memory": "out of memory: {limit} were asked for, and the kernel ended {count} of the job's "
-    "processes",
+    "host_out_of_memory": "out of memory: {limit} were asked for, and the kernel ended {count} of the job's processes",
     "node_unfit": "{the_node} [{detail}|failed its check]",
     "no_network_card": "{the_node}: [{detail}|the network card that was asked for is not there]",
     "nodes_given_up": "{after}; after {count} other nodes this is given up",
@@ -70,7 +69,8 @@ SENTENCES = {
     "cancelled": "cancelled{by_user}[{on_node}][ after {elapsed}][; in the ledger: {after}]",
     "cancelled_waiting": "cancelled{by_user} before it started",
     "cancelled_silent": "cancelled{by_user}[{on_node}] after {elapsed}, before it said anything",
-    "out_of_memory": "[{words} ]out of memory: asked for {limit}[, a process reached {peak}][; in the ledger: {after}]",
+    "slurm_out_of_memory": "[{words} ]out of memory: asked for {limit}[, a process reached {peak}]"
+    "[; in the ledger: {after}]",
     "time_limit": "over its time limit of [{elapsed}|its partition][{on_node}]",
     "node_failed": "{words}[{on_node}], and SLURM did not start it again",
     "no_log_folder": "the folder of its log is missing or cannot be written[{on_node}] (exit 0:53), so nothing was "
@@ -103,8 +103,8 @@ CANCEL_AND_RESUME = f"python jobs/cancel.py {{run}} && {RESUME}"
 RELEASE = "scontrol release {array}"
 LOG_AND_RESUME = f"python jobs/status.py {{run}} --log {{stage}}, then {RESUME}"
 COMMANDS = {  # that help, where it is not RESUME
-    "kernel_out_of_memory": f"{RESUME} --cluster.{{section}}.mem_gb {{more}}",
-    "out_of_memory": f"{RESUME} --cluster.{{section}}.mem_gb {{more}}",
+    "host_out_of_memory": f"{RESUME} --cluster.{{section}}.mem_gb {{more}}",
+    "slurm_out_of_memory": f"{RESUME} --cluster.{{section}}.mem_gb {{more}}",
     "time_limit": f"{RESUME}{{longer}}",
     "no_log_folder": f"make {{run}}/slurm writable on the nodes, then {RESUME}",
     "node_kept": f"rm {{excluded}}, then {RESUME}",
@@ -339,7 +339,7 @@ def _words(cause: Cause) -> dict[str, str]:
 
 def _twice(elapsed: str | None) -> str:
     """Twice a time as SLURM writes it, in whole minutes."""
-    known = notation.minutes(elapsed or "")
+    known = slurm_notation.minutes(elapsed or "")
     return f"{math.ceil(2 * known)}" if known and math.isfinite(known) else "MORE"
 
 

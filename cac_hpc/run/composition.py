@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from cac_hpc.run import config, documents, paths
+from cac_hpc.run import config, paths, yaml_documents
 from cac_hpc.run.config import Config, InputError
-from cac_hpc.run.documents import Plain
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.run.yaml_documents import Plain
 
 T = TypeVar("T")
 WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,19})")
@@ -109,7 +109,7 @@ def _mapping(path: Path, where: str) -> dict[str, Any]:
     """What a file holds. It may be any file: nothing of a wrong one is shown."""
     wanted = "wanted a YAML file of settings"
     try:
-        content = documents.read_file(path)
+        content = yaml_documents.read_file(path)
     except OSError as error:
         meant = paths.did_you_mean(path)
         raise InputError(f"{where}: {(error.strerror or str(error)).lower()}, {wanted}{meant}") from None
@@ -139,10 +139,10 @@ def _value(key: str, text: str) -> Any:
     """A value of the command line, as it would be after its key in a file."""
     if text[:1] in ("[", "{", "'", '"'):
         try:
-            return documents.read(text)
+            return yaml_documents.read(text)
         except ValueError as error:
             raise InputError(f"--{key}: found {error}, wanted a value as in a YAML file") from None
-    return None if text and documents.NULL.fullmatch(text) else Plain(text)
+    return None if text and yaml_documents.NULL.fullmatch(text) else Plain(text)
 
 
 def _laid(lower: Any, upper: Any, kind: Any, place: Sequence[str] = ()) -> Any:

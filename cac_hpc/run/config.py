@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from cac_hpc.run import documents, notation
+from cac_hpc.run import slurm_notation, yaml_documents
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Frame = Literal["patient", "stored"]
@@ -228,9 +228,9 @@ class AugmentConfig:
     offset_hu: float = 0.0  # the same number, at most this, is added to or taken from all pixels of a slice
 
     def __post_init__(self) -> None:
-        require(0 <= self.shift < 1, "train.augment.shift", self.shift, "at least 0 and below 1")
+        require(0 <= self.shift < 1, "train.augment_slices.shift", self.shift, "at least 0 and below 1")
         limits = {"rotation_deg": (0, 180), "scale": (0, 0.9), "noise_hu": (0, 1000), "offset_hu": (0, 1000)}
-        within(self, "train.augment.", **limits)
+        within(self, "train.augment_slices.", **limits)
 
     @property
     def moves(self) -> bool:
@@ -252,7 +252,7 @@ class AnatomyConfig:
     scale: float = 0.1  # of the factor, around 1, by which distances from the middle of the heart grow
 
     def __post_init__(self) -> None:
-        within(self, "train.anatomy.", shift_mm=(0, 1000), rotation_deg=(0, 180), scale=(0, 0.3))
+        within(self, "train.augment_candidates.", shift_mm=(0, 1000), rotation_deg=(0, 180), scale=(0, 0.3))
 
     @property
     def active(self) -> bool:
@@ -372,7 +372,7 @@ class ClusterConfig:
     @property
     def gpus_asked(self) -> int:
         """GPUs per node of a job that trains on GPUs."""
-        counted = notation.gpus(self.gres or "")  # a site may give GPUs another name
+        counted = slurm_notation.gpus(self.gres or "")  # a site may give GPUs another name
         return (self.gpus_per_node or self.ranks_per_node * self.folds_per_node) if counted is None else counted
 
 
@@ -426,7 +426,7 @@ class Config:
 
 
 def to_yaml(cfg: Config) -> str:
-    return documents.write(plain(cfg))
+    return yaml_documents.write(plain(cfg))
 
 
 def plain(section: Any) -> Any:

@@ -20,8 +20,8 @@ from cac_hpc.statistics import agreement, intervals, metrics, results
 from cac_hpc.statistics.agreement import ratio
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.metrics import Metric, RankCorrelation
+from cac_hpc.statistics.pooling import Units, num_distinct, patient_units, pooling_rules
 from cac_hpc.statistics.results import Bin
-from cac_hpc.statistics.units import Units, num_distinct, patient_units, pooling_rules
 
 FOLD = intervals.none("intervals are those of the pooled figures")
 OF_SLICES = intervals.none("a score belongs to a study and not to a slice: see the patient level")

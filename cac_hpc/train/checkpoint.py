@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from cac_hpc.run import digests, notation, paths
+from cac_hpc.run import digests, paths, slurm_notation
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.logs import log
 from cac_hpc.train import distributed, models, optimizers
@@ -57,7 +57,7 @@ def load(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise ValueError("holds other things than tensors and plain values, which are not loaded") from error
     if (found := state.pop("format_version", None)) != FORMAT_VERSION:
-        raise ValueError(f"found format version {notation.short(found)}, wanted {FORMAT_VERSION}")
+        raise ValueError(f"found format version {slurm_notation.short(found)}, wanted {FORMAT_VERSION}")
     return state
 
 

@@ -46,7 +46,7 @@ def _slices(cfg: ModelConfig, size: int, num_categories: int) -> nn.Module:
 
 def _lesions(cfg: ModelConfig, size: int, num_categories: int) -> nn.Module:
     from cac_hpc.calcium import candidates
-    from cac_hpc.train.lesions import LesionClassifier
+    from cac_hpc.train.lesion_model import LesionClassifier
 
     return LesionClassifier(cfg.hidden, cfg.members, candidates.NAMES)
 
@@ -114,5 +114,5 @@ def chosen(cfg: Config) -> ModelSpec:
     require(packed, f"pack.{spec.row}s", packed, f"true, as model.kind {cfg.model.kind} is given {spec.row}s")
     if spec.row == "candidate":
         off = f"off, as model.kind {cfg.model.kind} is given no slices; train.anatomy moves candidates"
-        require(not cfg.train.augment.active, "train.augment", "on", off)
+        require(not cfg.train.augment.active, "train.augment_slices", "on", off)
     return spec

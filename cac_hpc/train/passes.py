@@ -21,13 +21,23 @@ from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths
-from cac_hpc.train import anatomy, augment, checkpoint, distributed, lesions, networks, scores, slices, steps
+from cac_hpc.train import (
+    augment_candidates,
+    augment_slices,
+    checkpoint,
+    distributed,
+    lesion_model,
+    lesion_results,
+    networks,
+    slices,
+    steps,
+)
 from cac_hpc.train.bags import BagData
 from cac_hpc.train.checkpoint import TrainingState
 from cac_hpc.train.distributed import Agreement, World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
-from cac_hpc.train.lesions import Bags
+from cac_hpc.train.lesion_model import Bags
 from cac_hpc.train.residency import Loaded
 from cac_hpc.train.slices import Units
 from cac_hpc.train.steps import Share
@@ -130,7 +140,7 @@ def _collator(
     """
     state, cfg, world, data = attempt.state, attempt.cfg, attempt.world, attempt.data
     epoch, mine = state.epochs + 1, slice(world.rank, None, world.size)
-    seed = augment.epoch_seed(cfg.train.seed, attempt.fold, epoch)
+    seed = augment_slices.epoch_seed(cfg.train.seed, attempt.fold, epoch)
     random, num_features = torch.Generator(world.device), networks.num_features(state.model)
     units, rows = _on_device(batches, world.device), _on_device(own_rows, world.device)
     counts = None
@@ -140,7 +150,7 @@ def _collator(
     def share_of(step: int, hu_NHW: Tensor) -> Share:
         unit_U, keep_UF = units[step], None
         if cfg.train.augment.active:
-            hu_NHW = augment.augment(hu_NHW, rows[step], seed, cfg.train.augment)
+            hu_NHW = augment_slices.augment(hu_NHW, rows[step], seed, cfg.train.augment)
         if cfg.model.dropout > 0:  # of the global batch: a unit has the same whichever rank computes it
             random.manual_seed(slices.step_seed(cfg.train.seed, attempt.fold, epoch, step))
             keep_UF = networks.dropout_factors(random, len(unit_U), num_features, cfg.model.dropout)[mine]
@@ -162,14 +172,16 @@ def _bag_collator(
     counts = _on_device([data.units.counts(batch[mine]) for batch in batches], world.device)
     weight_sums = [data.weight_K[data.label_U[unit_U]].sum() for unit_U in units]
     agatston_N, low_U, high_U = data.bags.tensors(world.device)
-    moves = anatomy.draw(cfg.seed, attempt.fold, epoch, len(batches), cfg.batch_size, cfg.anatomy)
+    moves = augment_candidates.draw(cfg.seed, attempt.fold, epoch, len(batches), cfg.batch_size, cfg.anatomy)
     turn_SU33, shift_SU3 = (part.to(world.device) for part in (moves.turn_SU33, moves.shift_SU3))
 
     def share_of(step: int, feature_NF: Tensor) -> Bags:
         unit_U, count_U = units[step][mine], counts[step]
         if cfg.anatomy.active:
             of_batch = slice(world.rank, len(units[step]), world.size)
-            feature_NF = anatomy.move(feature_NF, count_U, turn_SU33[step, of_batch], shift_SU3[step, of_batch])
+            feature_NF = augment_candidates.move(
+                feature_NF, count_U, turn_SU33[step, of_batch], shift_SU3[step, of_batch]
+            )
         return Bags(
             feature_NF, agatston_N[rows[step]], count_U, low_U[unit_U], high_U[unit_U], data.label_U[unit_U],
             weight_sums[step], (done + step) / total,
@@ -280,7 +292,7 @@ def evaluate(
 
     model, own_units = attempt.state.model.eval(), [unit_U[batch] for batch in mine]
     if data.bags:
-        probability, losses = lesions.evaluate(model, _bag_batches(attempt, own_units, phase), cfg.train)
+        probability, losses = lesion_model.evaluate(model, _bag_batches(attempt, own_units, phase), cfg.train)
     else:
         batches = _slice_batches(attempt, own_units, phase, seen)
         probability, losses = steps.evaluate(model, batches, len(cfg.labels.names), cfg.train)
@@ -295,7 +307,7 @@ def evaluate(
 def accuracy(data: FoldData, unit_U: np.ndarray, probability: np.ndarray) -> float:
     """Share of these units whose category is predicted, from what `evaluate` returns."""
     if data.bags:
-        predicted_U = data.bags.category(data.bags.scores(scores.counted(probability), unit_U))
+        predicted_U = data.bags.category(data.bags.scores(lesion_results.counted(probability), unit_U))
     else:
         predicted_U = probability.argmax(axis=1)
     return float((predicted_U == data.units.label[unit_U]).mean())
@@ -311,7 +323,7 @@ def _slice_batches(
         attempt.heart.moved(phase, epoch=_epoch(attempt, phase), step=step, steps=len(own))
         if seen is not None:
             box_N4 = torch.from_numpy(data.box_N4[row_N]).to(world.device)
-            hu_NHW = augment.blank(hu_NHW, box_N4, seen == "rim", cfg.train.window_hu[0])
+            hu_NHW = augment_slices.blank(hu_NHW, box_N4, seen == "rim", cfg.train.window_hu[0])
         count_U = None
         if data.units.kind != "slice":
             count_U = torch.from_numpy(data.units.counts(own[step])).to(world.device)

@@ -25,9 +25,9 @@ from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
-from cac_hpc.train import distributed, room, streaming
+from cac_hpc.train import capacity, distributed, streaming
+from cac_hpc.train.capacity import Kind, Room
 from cac_hpc.train.distributed import World
-from cac_hpc.train.room import Kind, Room
 from cac_hpc.train.slices import RowTable
 from cac_hpc.train.streaming import Places, Reader
 
@@ -104,9 +104,9 @@ def load(dataset: DatasetPaths, category: Mapping[str, int], cfg: Config, world:
     """
     sealed = read_seal(dataset)
     shape = (sealed["slices"], sealed["settings"]["pack"]["size"], sealed["settings"]["pack"]["size"])
-    found = _look_around(room.slice_bytes(shape[0], shape[1]), cfg, world)
-    kind, why = room.choose(cfg.train.residency, found)
-    window = room.effective_window(cfg.train, kind)
+    found = _look_around(capacity.slice_bytes(shape[0], shape[1]), cfg, world)
+    kind, why = capacity.choose(cfg.train.residency, found)
+    window = capacity.effective_window(cfg.train, kind)
     if world.is_main:
         log.info("residency %s: %s", kind, why)
         if window != cfg.train.shuffle_window:
@@ -135,7 +135,7 @@ def read_seal(dataset: DatasetPaths) -> dict[str, Any]:
 def _look_around(slices: int, cfg: Config, world: World) -> Room:
     """The room that every rank has: the narrowest of all nodes and GPUs."""
     gpu = torch.cuda.mem_get_info(world.device)[0] if world.device.type == "cuda" else None
-    host = min(room.asked(cfg.cluster), *memory.limits())
+    host = min(capacity.asked(cfg.cluster), *memory.limits())
     rooms = distributed.gather(Room(slices, world.local_size, host, gpu), world)
     return Room(
         slices,
@@ -150,7 +150,7 @@ def _fill_host(
 ) -> tuple[list[ShardColumns], Rows]:
     """Read all shards into memory that the ranks of the node share; a GPU that has room takes a copy of it."""
     starts = np.cumsum([0, *(facts["rows"] for facts in sealed["shards"])])
-    with _shared(room.slice_bytes(shape[0], shape[1]), world) as mapped:
+    with _shared(capacity.slice_bytes(shape[0], shape[1]), world) as mapped:
         images = mapped.int16(shape)
 
         def read(index: int) -> ShardColumns:

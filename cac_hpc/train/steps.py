@@ -17,8 +17,8 @@ from torch.optim import Optimizer
 
 from cac_hpc.calcium import candidates
 from cac_hpc.run.config import Config, TrainConfig
-from cac_hpc.train import augment, lesions, networks
-from cac_hpc.train.lesions import Bags
+from cac_hpc.train import augment_slices, lesion_model, networks
+from cac_hpc.train.lesion_model import Bags
 from cac_hpc.train.models import ModelSpec
 
 
@@ -52,7 +52,7 @@ class Share:
 def blank_share(spec: ModelSpec, num_units: int, size: int, device: torch.device) -> Share | Bags:
     """A share of that many units of category 0, each of one slice of 0 HU or one candidate that scores nothing."""
     if spec.row == "candidate":
-        return lesions.blank(num_units, len(candidates.NAMES), device)
+        return lesion_model.blank(num_units, len(candidates.NAMES), device)
     hu_NHW = torch.zeros(num_units, size, size, dtype=torch.int16, device=device)
     label_U = torch.zeros(num_units, dtype=torch.int64, device=device)
     return Share(hu_NHW, label_U, None, torch.ones((), device=device), networks.one_each(spec.unit, num_units, device))
@@ -110,7 +110,7 @@ def warm_up(model: nn.Module, share: Share | Bags, weight_K: Tensor, cfg: TrainC
     Returns: the type that the network was computed in.
     """
     found: list[torch.dtype] = []
-    layers = (nn.Conv2d, nn.Linear, lesions.MemberLinear)
+    layers = (nn.Conv2d, nn.Linear, lesion_model.MemberLinear)
     inner = next(module for module in model.modules() if isinstance(module, layers))
     hook = inner.register_forward_hook(lambda module, inputs, output: found.append(output.dtype))
     loss = share.loss(model, weight_K, cfg)
@@ -124,7 +124,7 @@ def _logits(
     model: nn.Module, hu_NHW: Tensor, keep_UF: Tensor | None, count_U: Tensor | None, cfg: TrainConfig
 ) -> Tensor:
     """The network in its precision, its logits in float32."""
-    x_NCHW = augment.window(hu_NHW, *cfg.window_hu)
+    x_NCHW = augment_slices.window(hu_NHW, *cfg.window_hu)
     with networks.autocast(x_NCHW.device, cfg.precision):
         logits_UK = networks.logits(model, x_NCHW, keep_UF, count_U)
     return logits_UK.float()

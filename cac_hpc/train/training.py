@@ -30,13 +30,13 @@ from cac_hpc.train import (
     checkpoint,
     distributed,
     fencing,
+    lesion_results,
     models,
     networks,
     ordinal,
     passes,
     predictions,
-    scores,
-    starting,
+    setup,
     steps,
 )
 from cac_hpc.train.distributed import World
@@ -100,7 +100,7 @@ def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World, fence: Fence)
     started = time.monotonic()
     with Heartbeat(run.fold(fold), fence, world.rank, world.size, lost) as heart:
         try:
-            attempt = starting.start(run, fold, cfg, world, heart, fence)
+            attempt = setup.start(run, fold, cfg, world, heart, fence)
             while attempt.state.epochs < cfg.train.epochs:
                 _run_epoch(run, attempt)
             test_and_publish(attempt, time.monotonic() - started)
@@ -127,8 +127,8 @@ def _run_epoch(run: RunPaths, attempt: Attempt) -> None:
         "data_seconds": round(data_s, 3),
         "val_seconds": round(time.monotonic() - trained, 3),
         "slices_per_second": round(num_slices / (trained - started), 1),
-        "peak_memory_mb": starting.peak_memory_mb(attempt.world),
-        "gpu_utilization_percent": starting.utilization_percent(attempt.world),
+        "peak_memory_mb": setup.peak_memory_mb(attempt.world),
+        "gpu_utilization_percent": setup.utilization_percent(attempt.world),
     }
     state.end_epoch(row, speed)
     _tell(run, attempt, row, speed)
@@ -179,8 +179,8 @@ def _out_of_memory(cfg: Config, world: World) -> Cause:
         f"lower train.batch_size from {cfg.train.batch_size}, share it among more ranks than {world.size} "
         "(cluster.ranks_per_node), or set another train.residency"
     )
-    peak_bytes = starting.peak_memory_mb(world) * 1e6
-    return Cause("device_out_of_memory", device=starting.device_name(world), peak_bytes=peak_bytes, advice=advice)
+    peak_bytes = setup.peak_memory_mb(world) * 1e6
+    return Cause("gpu_out_of_memory", device=setup.device_name(world), peak_bytes=peak_bytes, advice=advice)
 
 
 def test_and_publish(attempt: Attempt, seconds: float) -> None:
@@ -224,7 +224,7 @@ def _errors(attempt: Attempt) -> Errors:
     data = attempt.data
     assert data.bags is not None
     probability, _ = passes.evaluate(attempt, data.val, "testing")
-    score_U = data.bags.scores(scores.counted(probability), data.val)
+    score_U = data.bags.scores(lesion_results.counted(probability), data.val)
     return ordinal.fit(score_U, data.units.label[data.val], data.bags.edges)
 
 
@@ -232,7 +232,7 @@ def _tables(attempt: Attempt, probability: np.ndarray, errors: Errors | None) ->
     """The files of what is predicted of the test units, by name."""
     data = attempt.data
     if data.bags and errors:
-        return scores.tables(data.bags, data.test, attempt.fold, probability, errors)
+        return lesion_results.tables(data.bags, data.test, attempt.fold, probability, errors)
     return {"predictions.csv": _table(attempt, data.test, probability)}
 
 
@@ -252,7 +252,7 @@ def _facts(attempt: Attempt, tested: int, seconds: float, content: bytes, views:
         "chosen_by": cfg.train.evaluate,
         "ranks": attempt.world.size,
         "threads": torch.get_num_threads(),
-        "device": starting.device_name(attempt.world),
+        "device": setup.device_name(attempt.world),
         "precision": cfg.train.precision,
         "torch": str(torch.__version__),
         "residency": data.loaded.kind,

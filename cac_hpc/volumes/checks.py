@@ -13,7 +13,7 @@ from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import stacks
 from cac_hpc.volumes.header import Header
-from cac_hpc.volumes.stacks import GAP, Candidate, Stack
+from cac_hpc.volumes.stacks import GAP, SliceEntry, Stack
 
 PRINTED = 0.01 + 1e-9  # numbers that differ by less are the same, printed otherwise
 DRIFT = 3.0  # times the tolerance between neighbours
@@ -38,7 +38,7 @@ def note(warnings: list[str], refused: Refused, cfg: PackConfig) -> None:
     warnings.extend([code] if code not in warnings else [])
 
 
-def failed_checks(stack: Stack, strays: Sequence[Candidate], cfg: PackConfig) -> list[str]:
+def failed_checks(stack: Stack, strays: Sequence[SliceEntry], cfg: PackConfig) -> list[str]:
     """Codes of the failed checks that are set to warn.
 
     Args:
@@ -95,7 +95,7 @@ def _of_geometry(stack: Stack) -> Iterator[Refused]:
         yield Refused("mixed_acquisition", "orientation or PixelSpacing drifts from slice to slice")
 
 
-def _of_acquisitions(stack: Stack, strays: Sequence[Candidate]) -> Iterator[Refused]:
+def _of_acquisitions(stack: Stack, strays: Sequence[SliceEntry]) -> Iterator[Refused]:
     """One acquisition, and all of it; phases that are not taken are of it too, copies are not."""
     if why := stacks.interleaved(stack):
         yield Refused("mixed_acquisition", why)
@@ -109,7 +109,7 @@ def _of_acquisitions(stack: Stack, strays: Sequence[Candidate]) -> Iterator[Refu
             return
 
 
-def _of_spacing(stack: Stack, strays: Sequence[Candidate], cfg: PackConfig) -> Iterator[Refused]:
+def _of_spacing(stack: Stack, strays: Sequence[SliceEntry], cfg: PackConfig) -> Iterator[Refused]:
     """Steps between neighbours: all the same, along the normal, and none further beyond the ends."""
     along, position = stack.along, stack.position
     order = np.argsort(along, kind="stable")
@@ -130,7 +130,7 @@ def _of_spacing(stack: Stack, strays: Sequence[Candidate], cfg: PackConfig) -> I
 
 
 def _of_strays(
-    stack: Stack, along_mm: np.ndarray, ends: Sequence[np.ndarray], strays: Sequence[Candidate], cfg: PackConfig
+    stack: Stack, along_mm: np.ndarray, ends: Sequence[np.ndarray], strays: Sequence[SliceEntry], cfg: PackConfig
 ) -> Iterator[Refused]:
     """No slice that is left out belongs where one is missing: behind the ends, or in a gap if it is of the same series.
 

@@ -21,7 +21,7 @@ from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.frame import AS_STORED
 from cac_hpc.volumes.images import Image
 from cac_hpc.volumes.series import Choice, NoSeries
-from cac_hpc.volumes.stacks import Candidate
+from cac_hpc.volumes.stacks import SliceEntry
 from cac_hpc.volumes.study import Acquisition, Keep, Read, ReadSeries, Refusal, Study
 
 PART_OF_SERIES = ("wrong_length", "no_rescale", "not_hu", "no_geometry", "unsupported_compression")  # a slice is lost
@@ -76,7 +76,7 @@ def choose(listing: Listing, cfg: PackConfig, left_out: Mapping[int, Refused]) -
     Raises: NoSeries.
     """
     candidates = [
-        Candidate(index, image.header, image.own, listing.folders[number])
+        SliceEntry(index, image.header, image.own, listing.folders[number])
         for index, (number, image) in enumerate(listing.found)
     ]
     try:
@@ -93,7 +93,7 @@ def choose(listing: Listing, cfg: PackConfig, left_out: Mapping[int, Refused]) -
     return choice
 
 
-def _of_other_studies(candidates: Sequence[Candidate], listing: Listing, cfg: PackConfig) -> dict[int, Refused]:
+def _of_other_studies(candidates: Sequence[SliceEntry], listing: Listing, cfg: PackConfig) -> dict[int, Refused]:
     """The slices of studies that the settings do not take, by their index.
 
     Raises: NoSeries if there are several patients, or several studies and the settings take one only.
@@ -108,7 +108,7 @@ def _of_other_studies(candidates: Sequence[Candidate], listing: Listing, cfg: Pa
     return {index: of_others[subject] for index, subject in enumerate(found) if subject in of_others}
 
 
-def _check_lost(chosen: Sequence[Candidate], listing: Listing, others: Mapping[int, Refused] | None = None) -> None:
+def _check_lost(chosen: Sequence[SliceEntry], listing: Listing, others: Mapping[int, Refused] | None = None) -> None:
     """No file of the series is lost, which would leave a gap.
 
     Args:

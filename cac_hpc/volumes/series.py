@@ -13,7 +13,7 @@ import numpy as np
 from cac_hpc.run.config import PackConfig, SeriesRule
 from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import acquisition, checks, frame, stacks
-from cac_hpc.volumes.stacks import Candidate, Stack
+from cac_hpc.volumes.stacks import SliceEntry, Stack
 
 PROJECTIONS = {  # parts of ImageType
     "MIP", "MINIP", "MAX_IP", "MIN_IP", "MAXIMUM", "MINIMUM", "PROJECTION IMAGE", "VOLUME_RENDER",
@@ -33,7 +33,7 @@ class Choice:
     warnings: codes of the checks that failed and were set to warn.
     """
 
-    slices: list[Candidate]
+    slices: list[SliceEntry]
     position_mm: np.ndarray
     turn: frame.Turn
     spacing_mm: tuple[float, float]
@@ -53,7 +53,7 @@ class NoSeries(Refused):
     others: why, of every candidate, by its index. chosen: the slices of a series that was chosen and failed a check.
     """
 
-    def __init__(self, reason: str, detail: str, others: dict[int, Refused], chosen: Sequence[Candidate] = ()) -> None:
+    def __init__(self, reason: str, detail: str, others: dict[int, Refused], chosen: Sequence[SliceEntry] = ()) -> None:
         super().__init__(reason, detail)
         self.others, self.chosen = others, chosen
 
@@ -83,7 +83,7 @@ WORDS = {
 }
 
 
-def choose(candidates: Sequence[Candidate], cfg: PackConfig, left_out: Mapping[int, Refused]) -> Choice:
+def choose(candidates: Sequence[SliceEntry], cfg: PackConfig, left_out: Mapping[int, Refused]) -> Choice:
     """Choose the series by the rule of the settings, order it and check how it stands.
 
     The criteria: docs/data.md. First what cannot be the series is left out, then each series is reduced to one phase

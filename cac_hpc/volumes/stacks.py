@@ -23,7 +23,7 @@ MOST_RUNS, NUMBERED = 4, 5  # acquisitions that only the order of slices tells a
 
 
 @dataclass(frozen=True)
-class Candidate:
+class SliceEntry:
     """A slice that could be of the series.
 
     index: its place among all. own: its position, and what else it has for itself. folder: stands, with the series
@@ -53,13 +53,13 @@ class Candidate:
 class Stack:
     """Slices that stand on each other, one or more, in the order of their index. Lengths in mm; axes: N slice."""
 
-    slices: Sequence[Candidate]
+    slices: Sequence[SliceEntry]
 
     def __len__(self) -> int:
         return len(self.slices)
 
     @cached_property
-    def first(self) -> Candidate:
+    def first(self) -> SliceEntry:
         return self.slices[0]
 
     @cached_property
@@ -131,15 +131,15 @@ class Stack:
         return _degrees(self.normal, direction) if math.hypot(*direction) >= SAME_MM else 0.0
 
 
-def stacks(candidates: Sequence[Candidate]) -> list[Stack]:
+def stacks(candidates: Sequence[SliceEntry]) -> list[Stack]:
     """Slices of one series and size whose orientation and spacing are the same.
 
     Two slices that differ by less than SAME_COSINE and SAME_SPACING_MM are of one stack, whatever others there are.
     """
-    alike: dict[object, list[Candidate]] = defaultdict(list)  # slices of a series share few header objects, often one
+    alike: dict[object, list[SliceEntry]] = defaultdict(list)  # slices of a series share few header objects, often one
     for candidate in candidates:
         alike[id(candidate.header), candidate.folder].append(candidate)
-    named: dict[object, list[list[Candidate]]] = defaultdict(list)
+    named: dict[object, list[list[SliceEntry]]] = defaultdict(list)
     for same in alike.values():
         header = same[0].header
         named[same[0].series, str(header.series_number), header.rows, header.columns].append(same)
@@ -147,15 +147,15 @@ def stacks(candidates: Sequence[Candidate]) -> list[Stack]:
     return [Stack(sorted(slices, key=lambda candidate: candidate.index)) for slices in found]
 
 
-def _near(parts: list[list[Candidate]]) -> list[list[Candidate]]:
+def _near(parts: list[list[SliceEntry]]) -> list[list[SliceEntry]]:
     """Parts of one series, joined where their geometry is the same within the tolerance, directly or over others."""
     if len(parts) == 1:
         return parts
     tolerance = np.array([SAME_COSINE] * 6 + [SAME_SPACING_MM] * 2)
     geometry = np.array([(*part[0].header.orientation, *part[0].header.spacing) for part in parts]) / tolerance
-    left, joined = np.arange(len(parts)), list[list[Candidate]]()
+    left, joined = np.arange(len(parts)), list[list[SliceEntry]]()
     while len(left):
-        waiting, left, slices = [left[0]], left[1:], list[Candidate]()
+        waiting, left, slices = [left[0]], left[1:], list[SliceEntry]()
         while waiting:
             this = waiting.pop()
             slices += parts[this]
@@ -172,7 +172,7 @@ def _degrees(one: np.ndarray, other: np.ndarray) -> float:
     return math.degrees(math.acos(min(1.0, cosine)))
 
 
-TELLING: dict[str, Callable[[Candidate], float | str]] = {  # what tells phases and acquisitions apart, in this order
+TELLING: dict[str, Callable[[SliceEntry], float | str]] = {  # what tells phases and acquisitions apart, in this order
     "NominalPercentageOfCardiacPhase": lambda candidate: candidate.header.phase_percent,
     "NominalCardiacTriggerDelayTime": lambda candidate: candidate.header.trigger_delay_ms,
     "TemporalPositionIndex": lambda candidate: candidate.header.temporal_position,
@@ -183,7 +183,7 @@ TELLING: dict[str, Callable[[Candidate], float | str]] = {  # what tells phases 
     "AcquisitionTime": lambda candidate: candidate.own.acquired,
     "ContentTime": lambda candidate: candidate.own.made,
 }
-RISING: dict[str, Callable[[Candidate], float]] = {  # what rises or falls along the patient within an acquisition
+RISING: dict[str, Callable[[SliceEntry], float]] = {  # what rises or falls along the patient within an acquisition
     "InstanceNumber": lambda candidate: candidate.own.instance,
     "AcquisitionTime": lambda candidate: _number(candidate.own.acquired),
     "AcquisitionNumber": lambda candidate: candidate.header.acquisition,
@@ -222,14 +222,14 @@ def interleaved(stack: Stack) -> str | None:
     return None
 
 
-def told(candidate: Candidate) -> str:
+def told(candidate: SliceEntry) -> str:
     """What is said of a slice's phase, apart from when it was acquired or made."""
     return " ".join(str(value(candidate)) for name, value in TELLING.items() if name not in WHEN)
 
 
-def _parts(stack: Stack, value: Callable[[Candidate], float | str]) -> dict[float | str, Stack]:
+def _parts(stack: Stack, value: Callable[[SliceEntry], float | str]) -> dict[float | str, Stack]:
     """Slices by a value, ascending, those without one last; empty where all have the same."""
-    parts: dict[float | str, list[Candidate]] = defaultdict(list)
+    parts: dict[float | str, list[SliceEntry]] = defaultdict(list)
     for candidate in stack.slices:
         found = value(candidate)
         parts["" if found != found else found].append(candidate)  # NaN differs from itself
@@ -273,7 +273,7 @@ def _reaches(part: Stack, whole: Stack) -> bool:
     return bool(max(missing) < part.step + SAME_MM)
 
 
-def _alternates(stack: Stack, rising: Callable[[Candidate], float], strictly: bool) -> bool:
+def _alternates(stack: Stack, rising: Callable[[SliceEntry], float], strictly: bool) -> bool:
     """Whether a number rises or falls along the patient only if every second, third or fourth slice is taken.
 
     Slices must be so close that those taken overlap, or touch; a number that is missing may be any.

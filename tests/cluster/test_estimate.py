@@ -11,7 +11,7 @@ import pytest
 from cac_hpc.calcium import candidates
 from cac_hpc.cluster import estimate
 from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS
-from cac_hpc.cluster.limits import Limits
+from cac_hpc.cluster.feasibility import Limits
 from cac_hpc.dataset import plan, splits
 from cac_hpc.machine.memory import GIB
 from cac_hpc.run import settings

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from cac_hpc.cluster import cancellation, monitor, verdicts
+from cac_hpc.cluster import cancellation, monitor, task_status
 from cac_hpc.run import ledger, settings, stages
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
@@ -316,7 +316,7 @@ def test_a_launcher_on_another_machine_is_named(tmp_path, monkeypatch, slurm_wor
 def test_a_task_of_another_machine_without_slurm_is_unknown_not_gone(tmp_path):
     run = bare_run(tmp_path / "run")
     ledger.record(run.ledger, "folds", 0, "started", node="elsewhere", pid=1, attempt=1)
-    found = verdicts.RunStates(run).states()[0]
+    found = task_status.RunStates(run).states()[0]
     assert (found.state, "elsewhere" in found.reason) == ("unknown", True)
 
 

@@ -128,7 +128,7 @@ def test_two_launchers_at_once_the_second_says_who_is_first(slurm, scans, tmp_pa
 
 
 def test_shards_share_array_tasks_where_the_array_would_be_too_large(tmp_path, scans, monkeypatch):
-    monkeypatch.setattr("cac_hpc.cluster.limits.most_pack_tasks", lambda allowed, cfg: 2)
+    monkeypatch.setattr("cac_hpc.cluster.feasibility.most_pack_tasks", lambda allowed, cfg: 2)
     run = RunPaths(prepare(tmp_path, scans, pack={"studies_per_shard": 4}))  # five shards
     cfg = settings.load(run.config)
     pack = stages.tasks_of(cfg, run, "pack")

@@ -9,7 +9,7 @@ from cac_hpc.dataset import intake, packing, sealing
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import files, readers
+from cac_hpc.volumes import files, formats
 from tests.support import npz_study
 from tests.support.runs import NUM_SLICES, SCORES, SIZE, prepare
 
@@ -50,12 +50,12 @@ def test_volumes_of_another_format_go_into_shards_by_the_stages_of_every_run(tmp
 
 def test_a_study_that_no_other_reader_claims_is_one_of_dicom_files(tmp_path, volumes):
     (tmp_path / "scans" / "000" / "readme.txt").write_text("two files", encoding="utf-8")
-    found = [readers.reader_of(files.list_files(tmp_path / "scans" / name)) for name in ("000", "001")]
-    assert found == [readers.READERS["dicom"], readers.READERS["npz"]]
+    found = [formats.reader_of(files.list_files(tmp_path / "scans" / name)) for name in ("000", "001")]
+    assert found == [formats.READERS["dicom"], formats.READERS["npz"]]
 
 
 def test_slices_that_are_left_out_are_not_read_again(tmp_path, volumes):
-    read = readers.READERS["npz"].open(files.list_files(tmp_path / "scans" / "001"))
+    read = formats.READERS["npz"].open(files.list_files(tmp_path / "scans" / "001"))
     kept = []
     found = read(PackConfig(min_slices=2), {}, lambda hu_HW, position_mm: kept.append(position_mm))
     assert kept == [0, 3, 6, 9, 12, 15]

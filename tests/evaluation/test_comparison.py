@@ -20,8 +20,8 @@ from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import ReportOptions, parse_report
 from cac_hpc.statistics import assessment
+from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.results import Comparison, Figure, Report, from_json, to_json
-from cac_hpc.statistics.units import Units
 from tests.support import oracle
 from tests.support.reports import compare, make_run
 from tests.support.runs import job

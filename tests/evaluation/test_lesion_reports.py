@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.report import aggregation, archive, lesions, tables, terminal, wording
+from cac_hpc.report import aggregation, archive, lesion_pictures, tables, terminal, wording
 from cac_hpc.run import digests, paths, stages
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics.units import scored_patients
-from cac_hpc.train.scores import Scores
+from cac_hpc.statistics.pooling import scored_patients
+from cac_hpc.train.lesion_results import Scores
 from tests.support.lesions import make_lesion_run, read_json, vouch_tables
 from tests.support.reports import check_report, make_run, typed_report_of
 
@@ -100,12 +100,12 @@ def test_outlines_of_what_counted_and_of_what_did_not_are_on_the_page(reported):
         typed_report_of(reported),
         1 + [one["study"] for one in read_json(reported)["lesions"]["patients"]].index(FALSE),
     )
-    files = lesions.files(reported.report / "figures", number)
+    files = lesion_pictures.files(reported.report / "figures", number)
     names = [path.name.split("-", 2)[2] for path in files]
     assert names == ["0-projection.svg", "1-slice-000.svg", "2-slice-001.svg"]  # most counted, then most was rejected
     projection = files[0].read_text()
-    assert projection.count(f'stroke="{lesions.COUNTED}" stroke-width="1"/>') == 1
-    assert projection.count(f'stroke="{lesions.REJECTED}" stroke-width="1" stroke-dasharray') == 1
+    assert projection.count(f'stroke="{lesion_pictures.COUNTED}" stroke-width="1"/>') == 1
+    assert projection.count(f'stroke="{lesion_pictures.REJECTED}" stroke-width="1" stroke-dasharray') == 1
     assert "projection of all slices: counted 150" in projection
     assert ">1: 150, p 0.80</text>" in files[1].read_text()
     assert (reported.report / "figures" / f"lesions-{number:02d}.png").is_file()
@@ -135,8 +135,8 @@ def test_a_terminal_shows_it_too(reported, capsys):
 
 def test_nothing_is_shown_of_a_shard_that_is_not_as_it_was_sealed(reported):
     shard = reported.dataset(None).shard(0)
-    assert lesions._read((shard, digests.of_file(shard), ["s00"]), lambda said: None).keys() == {"s00"}
-    assert lesions._read((shard, "0" * 32, ["s00"]), lambda said: None) == {}
+    assert lesion_pictures._read((shard, digests.of_file(shard), ["s00"]), lambda said: None).keys() == {"s00"}
+    assert lesion_pictures._read((shard, "0" * 32, ["s00"]), lambda said: None) == {}
 
 
 def test_without_its_shards_a_report_says_that_the_views_are_gone(reported, tmp_path):
@@ -211,8 +211,8 @@ def test_a_damaged_plan_leaves_out_the_outlines_alone(reported, tmp_path):
     run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
     run.dataset(None).plan.write_text("{")
     assert aggregation.aggregate(run.root)
-    assert lesions.files(reported.report / "figures", 1)
-    assert not lesions.files(run.report / "figures", 1)
+    assert lesion_pictures.files(reported.report / "figures", 1)
+    assert not lesion_pictures.files(run.report / "figures", 1)
 
 
 def test_a_patient_has_the_highest_label_and_scores_of_the_studies_tested():

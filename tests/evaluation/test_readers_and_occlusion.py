@@ -15,7 +15,7 @@ from cac_hpc.report import aggregation, consistency, tables, wording
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.config import InputError, ModelConfig, TrainConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
-from cac_hpc.train import augment, predictions
+from cac_hpc.train import augment_slices, predictions
 from cac_hpc.train.networks import SliceClassifier
 from tests.support.reports import make_run, typed_report_of, vouch
 from tests.support.runs import NUM_SLICES, SIZE, job, prepare, torchrun
@@ -287,7 +287,7 @@ def test_a_study_without_heart_has_no_box():
 def test_blank_pixels_have_one_value_and_the_others_their_own():
     hu_NHW = torch.arange(2 * 4 * 5, dtype=torch.int16).reshape(2, 4, 5)
     kept, box_N4 = hu_NHW.clone(), torch.tensor([[1, 3, 0, 2], [0, 0, 0, 0]])
-    rim, heart = (augment.blank(hu_NHW, box_N4, inside, -200.0) for inside in (True, False))
+    rim, heart = (augment_slices.blank(hu_NHW, box_N4, inside, -200.0) for inside in (True, False))
     assert torch.equal(hu_NHW, kept)
     assert rim.dtype == heart.dtype == torch.int16
     assert (rim[0] == -200).nonzero().tolist() == [[1, 0], [1, 1], [2, 0], [2, 1]]
@@ -327,7 +327,7 @@ def test_two_ranks_predict_the_test_slices_with_parts_of_them_blank(tmp_path, sc
             shown = np.full_like(hu_HW, cfg.train.window_hu[0]) if view == "heart" else hu_HW.copy()
             shown[4:24, 6:23] = hu_HW[4:24, 6:23] if view == "heart" else cfg.train.window_hu[0]
             with torch.inference_mode():
-                wanted = model(augment.window(torch.from_numpy(shown)[None], *cfg.train.window_hu)).softmax(1)[0]
+                wanted = model(augment_slices.window(torch.from_numpy(shown)[None], *cfg.train.window_hu)).softmax(1)[0]
             assert [row[f"p{category}"] for category in range(6)] == pytest.approx(wanted.tolist(), abs=1e-4)
     assert json.loads(files.metrics.read_text())["views_sha256"].keys() == set(predictions.VIEWS)
 

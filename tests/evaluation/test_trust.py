@@ -6,8 +6,8 @@ import pytest
 from cac_hpc.evaluation import comparison, readers
 from cac_hpc.report import wording
 from cac_hpc.run.config import ReportConfig
+from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.results import JudgedPatients, LeftOut, Reader, Readers, Trust
-from cac_hpc.statistics.units import Units
 
 LABEL = np.arange(60) % 6
 CFG = ReportConfig(draws=400)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc.cluster import records, scheduler, submission
+from cac_hpc.cluster import queue_records, scheduler, submission
 from cac_hpc.machine import environment, processes
 from cac_hpc.run import ledger, settings, stages
 from cac_hpc.run.paths import RunPaths
@@ -52,7 +52,7 @@ KEPT = {"MODULEPATH": "/modules", "LOADEDMODULES": "cuda/12", "LC_TIME": "C",
         "VIRTUAL_ENV": "/venv", "CONDA_PREFIX": "/conda", "KRB5CCNAME": "FILE:/x", "SCRATCH": "/scratch",
         "LD_LIBRARY_PATH": "/lib", "CUDA_HOME": "/cuda", "TZ": "UTC"}  # fmt: skip
 JOB_S = 120
-OWNER = records.Owner(Path("/run"), TOKEN, frozenset({os.getuid()}))
+OWNER = queue_records.Owner(Path("/run"), TOKEN, frozenset({os.getuid()}))
 
 
 def variables(text):

@@ -94,7 +94,7 @@ DIED = "rank 1 on a node died in training: its process is gone"
         ([("started", {}), ("ended", RANK_DIED), ("ended", {"ok": False, "cause": Cause("rank_lost")}), ("used", USED)],
          DIED),
         ([("started", {}), ("ended", RANK_DIED), ("used", USED), ("ended", {"ok": False,
-          "cause": Cause("kernel_out_of_memory", limit_bytes=2**30, count=2), "final": True})],
+          "cause": Cause("host_out_of_memory", limit_bytes=2**30, count=2), "final": True})],
          "out of memory: 1 GB were asked for, and the kernel ended 2 of the job's processes"),
         ([("started", {}), ("ended", RANK_DIED), ("requeued", {"cause": Cause("rank_lost")}),
           ("ended", {"ok": False, "cause": Cause("rank_hangs", rank=0, place="saving", seconds=9), "final": True})],

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from cac_hpc.calcium import views
-from cac_hpc.report import lesions
-from cac_hpc.report.lesions import COUNTED, REJECTED, Verdict
+from cac_hpc.report import lesion_pictures
+from cac_hpc.report.lesion_pictures import COUNTED, REJECTED, Verdict
 from tests.support.lesions import BOX, candidates_of, views_of
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -27,13 +27,13 @@ def area(corners):
 
 def test_an_outline_runs_around_the_calcium_and_not_on_it():
     found = candidates_of([100.0, 40.0], [0.9, 0.2])
-    panel = lesions.panels(views_of("a"), found, decided(0.9, 0.1))[0]
+    panel = lesion_pictures.panels(views_of("a"), found, decided(0.9, 0.1))[0]
     assert [one.counted for one in panel.outlines] == [False, True]
     scale = views.SIZE / (BOX[1] - BOX[0])
     for one, index in zip(panel.outlines, (1, 0), strict=True):
         (corners,) = one.lines
         block = scale * np.array([10 * index + 10, 12 * index + 10]), scale * np.array([6, 4])  # x, y; width, height
-        wanted = [block[0] - lesions.GAP, block[0] + block[1] + lesions.GAP]
+        wanted = [block[0] - lesion_pictures.GAP, block[0] + block[1] + lesion_pictures.GAP]
         assert corners.min(axis=0) == pytest.approx(wanted[0], abs=scale)
         assert corners.max(axis=0) == pytest.approx(wanted[1], abs=scale)
         assert area(corners) > np.prod(block[1])
@@ -42,7 +42,7 @@ def test_an_outline_runs_around_the_calcium_and_not_on_it():
 def test_pieces_that_touch_at_corners_and_rings_have_closed_outlines():
     places = np.array([(3, 3), (4, 4), *((10, x) for x in range(10, 16)), *((15, x) for x in range(10, 16)),
                        *((y, 10) for y in range(10, 16)), *((y, 15) for y in range(10, 16))])  # fmt: skip
-    pieces = list(lesions._around(places, 0.5))
+    pieces = list(lesion_pictures._around(places, 0.5))
     assert sorted(area(piece) for piece in pieces) in ([1, 1, 36], [2, 36])  # what a ring holds is inside
     assert all(np.abs(np.diff(piece, axis=0, append=piece[:1])).sum(axis=1).max() == 1 for piece in pieces)
 
@@ -50,7 +50,7 @@ def test_pieces_that_touch_at_corners_and_rings_have_closed_outlines():
 def test_what_lies_outside_of_the_square_or_on_another_slice_is_not_outlined():
     found = candidates_of([100.0, 40.0, 30.0], [0.9, 0.2, 0.2])
     found.voxel_V3[found.start_C1[1] : found.start_C1[2], 2] += 300
-    made = {panel.name: panel for panel in lesions.panels(views_of("a"), found, decided(0.9, 0.1, 0.7))}
+    made = {panel.name: panel for panel in lesion_pictures.panels(views_of("a"), found, decided(0.9, 0.1, 0.7))}
     assert [one.label for one in made["projection"].outlines] == ["1", "3"]
     assert [one.label for one in made["slice-000"].outlines] == ["1: 100, p 0.90"]
     assert made["slice-000"].text == "slice 0: counted 100"
@@ -61,10 +61,10 @@ def test_labels_stand_on_no_other_label_and_in_the_picture():
     taken = []
     size = 256
     for corner in np.random.default_rng(0).uniform(20, 230, (12, 2)):
-        lesions._place(np.array([corner, corner + 5]), "12: 345, p 0.98", size, taken)
+        lesion_pictures._place(np.array([corner, corner + 5]), "12: 345, p 0.98", size, taken)
     labels = taken[1::2]
     assert all(left >= 0 and right <= size and top >= 0 and bottom <= size for left, top, right, bottom in labels)
-    assert not any(lesions._overlap(one, other) for at, one in enumerate(labels) for other in labels[:at])
+    assert not any(lesion_pictures._overlap(one, other) for at, one in enumerate(labels) for other in labels[:at])
 
 
 def test_slices_are_those_that_counted_most_then_those_that_came_nearest_then_what_was_rejected():
@@ -72,17 +72,17 @@ def test_slices_are_those_that_counted_most_then_those_that_came_nearest_then_wh
     counted, near, rejected = np.zeros((3, 11))
     counted[[3, 5, 6, 8]] = 10, 40, 30, 20
     near[9] = 5
-    assert lesions.chosen(slices, counted, near, rejected) == [0, 2, 3, 4, 5]
-    assert lesions.chosen(slices, 0 * counted, 0 * near, rejected) == [0]
+    assert lesion_pictures.chosen(slices, counted, near, rejected) == [0, 2, 3, 4, 5]
+    assert lesion_pictures.chosen(slices, 0 * counted, 0 * near, rejected) == [0]
     rejected[[3, 5, 10]] = 7, 9, 8
-    assert lesions.chosen(slices, 0 * counted, 0 * near, rejected) == [0, 2, 6]
+    assert lesion_pictures.chosen(slices, 0 * counted, 0 * near, rejected) == [0, 2, 6]
 
 
 def test_a_panel_is_one_file_with_its_picture_in_it():
     found = candidates_of([100.0, 40.0], [0.9, 0.2])
     seen = views_of("a")
-    panel = lesions.panels(seen, found, decided(0.9, 0.1))[0]
-    root = ElementTree.fromstring(lesions.svg(panel))
+    panel = lesion_pictures.panels(seen, found, decided(0.9, 0.1))[0]
+    root = ElementTree.fromstring(lesion_pictures.svg(panel))
     strokes = [path.get("stroke") for path in root.iter(f"{SVG}path")]
     assert strokes == [REJECTED, "#000", COUNTED]
     assert [text.text for text in root.iter(f"{SVG}text")] == ["2", "1", panel.text]
@@ -94,10 +94,10 @@ def test_a_panel_is_one_file_with_its_picture_in_it():
 
 def test_the_figure_of_a_study_is_the_same_every_time(tmp_path):
     found = candidates_of([100.0, 40.0], [0.9, 0.2])
-    made = lesions.panels(views_of("a"), found, decided(0.9, 0.1))
+    made = lesion_pictures.panels(views_of("a"), found, decided(0.9, 0.1))
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        lesions.draw_study(tmp_path / name, "lesions-01", made, ["Patient a", "Predicted Low."], 50)
+        lesion_pictures.draw_study(tmp_path / name, "lesions-01", made, ["Patient a", "Predicted Low."], 50)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert names[0] == "lesions-01-0-projection.svg"
     assert names[-1] == "lesions-01.png"
@@ -106,5 +106,5 @@ def test_the_figure_of_a_study_is_the_same_every_time(tmp_path):
 
 
 def test_a_study_without_candidates_has_its_projection():
-    made = lesions.panels(views_of("a"), candidates_of([], []), {})
+    made = lesion_pictures.panels(views_of("a"), candidates_of([], []), {})
     assert [panel.text for panel in made] == ["projection of all slices: counted 0"]

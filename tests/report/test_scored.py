@@ -8,7 +8,7 @@ from cac_hpc.report import scored
 from cac_hpc.run.commands import parse_score
 from cac_hpc.run.config import InputError, LabelsConfig
 from cac_hpc.train import checkpoint
-from cac_hpc.train.lesions import LesionClassifier
+from cac_hpc.train.lesion_model import LesionClassifier
 from tests.support.chests import chest, with_lesion, write_study
 from tests.support.runs import job
 

@@ -80,7 +80,7 @@ def test_every_code_that_the_package_names_has_a_sentence_and_the_reverse():
     named = set()
     for path in package.rglob("*.py"):
         named |= set(re.findall(r'(?:Cause\(\s*|code=|code = )"(\w+)"', path.read_text(encoding="utf-8")))
-    text = Path(causes.__file__).read_text(encoding="utf-8") + (package / "cluster/verdicts.py").read_text("utf-8")
+    text = Path(causes.__file__).read_text(encoding="utf-8") + (package / "cluster/task_status.py").read_text("utf-8")
     assert named - {"x"} <= set(causes.SENTENCES)
     assert {code for code in set(causes.SENTENCES) - named if text.count(f'"{code}"') < 2} == set()
 
@@ -147,7 +147,7 @@ def test_causes_come_back_from_the_ledger_as_they_were_and_damaged_ones_are_said
     ledger.record(path, "folds", 3, "ended", cause, ok=False)
     for wrong in ({"code": 3}, {"code": "rank_died", "rank": "one"}, {"code": "rank_died", "rank": True}, [], "text",
                   {"code": "fruitless", "after": {"code": None}}, {"code": "silent", "seconds": float("inf")},
-                  {"code": "out_of_memory", "limit_bytes": 10**400}, nested(40)):  # fmt: skip
+                  {"code": "slurm_out_of_memory", "limit_bytes": 10**400}, nested(40)):  # fmt: skip
         line = {"time": "2026-01-01T00:00:00+00:00", "stage": "folds", "task": 3, "event": "ended", "cause": wrong}
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -23,7 +23,7 @@ def main() -> int:
     processes.listen()
     run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
     from cac_hpc.run import paths
-    from cac_hpc.train import checkpoint, passes, starting, steps, training
+    from cac_hpc.train import checkpoint, passes, setup, steps, training
 
     if (VICTIM if VICTIM in "01" and not WHAT.startswith("SIG") else "0") == RANK:  # signals are sent by rank 0
         numbers = {point: itertools.count(1) for point in ("start", "step", "save", "validate", "test", "publish")}
@@ -32,7 +32,7 @@ def main() -> int:
             if point == POINT and next(numbers[point]) == int(NUMBER):
                 meet_with_it(run)
 
-        wrap(starting, "_load", lambda *_: reach("start"))
+        wrap(setup, "_load", lambda *_: reach("start"))
         wrap(steps, "train_step", lambda *_: reach("step"))
         wrap(passes, "evaluate", lambda attempt, rows, phase: reach(phase.removesuffix("ing").removesuffix("at") + "ate"
              if phase == "validating" else "test"))  # fmt: skip

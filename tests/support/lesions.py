@@ -8,7 +8,7 @@ from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.calcium.views import Views
 from cac_hpc.dataset import labels, shards
 from cac_hpc.run import digests, paths
-from cac_hpc.train import ordinal, scores
+from cac_hpc.train import lesion_results, ordinal
 from tests.support.reports import make_run, vouch
 
 EDGES = (0, 10, 100, 400, 1000)
@@ -109,7 +109,7 @@ def write_tables(run, fold, studies, found):
             rows.append([study, fold, index + 1, *place, agatston, agatston / 2, 300, region_share, p, int(p > 0.5)])
     columns = ["study", "fold", "label", "score", "control", *chance]
     pd.DataFrame(of_studies, columns=columns).to_csv(files.scores, index=False)
-    pd.DataFrame(rows, columns=list(scores.LESION_COLUMNS)).to_csv(files.lesions, index=False)
+    pd.DataFrame(rows, columns=list(lesion_results.LESION_COLUMNS)).to_csv(files.lesions, index=False)
     vouch_tables(run, fold)
 
 

@@ -16,7 +16,7 @@ from cac_hpc.dataset import packing
 from cac_hpc.dataset.packing import ShardTask
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import readers, study
+from cac_hpc.volumes import formats, study
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.study import Acquisition, Keep, Read, Reader, Refusal, Study
 
@@ -56,7 +56,7 @@ def by_headers(entries: Sequence[Entry], cfg: PackConfig) -> tuple[int, list[Ref
         return len(file["hu_ZHW"]), []
 
 
-readers.READERS["npz"] = Reader(claims, open_study, by_headers)
+formats.READERS["npz"] = Reader(claims, open_study, by_headers)
 
 
 def write_shard(task: ShardTask, say: Callable[[Any], None]) -> dict[str, Any]:

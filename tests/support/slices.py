@@ -11,7 +11,7 @@ from cac_hpc.volumes import acquisition, header, series
 from cac_hpc.volumes.header import Header
 from cac_hpc.volumes.images import Own
 from cac_hpc.volumes.series import Choice, NoSeries
-from cac_hpc.volumes.stacks import Candidate
+from cac_hpc.volumes.stacks import SliceEntry
 
 VALUES: dict[str, acquisition.Value] = {
     "SOPClassUID": header.CT_IMAGE, "ImageType": "ORIGINAL\\PRIMARY\\AXIAL", "SeriesInstanceUID": "1.2.3",
@@ -35,28 +35,28 @@ def parsed(**values: acquisition.Value) -> Header:
 
 def run(
     num_slices: int, first_mm: float = 0.0, step_mm: float = 3.0, each: Each = lambda _: {}, **values: acquisition.Value
-) -> list[Candidate]:
+) -> list[SliceEntry]:
     """Slices on each other, numbered from 1; each: values of a slice for itself, by its number from 0."""
     slices = []
     for index in range(num_slices):
         said = {**values, **each(index)}
         number, acquired = said.pop("InstanceNumber", index + 1), str(said.pop("AcquisitionTime", ""))
         own = Own((-16.0, -16.0, round(first_mm + index * step_mm, 4)), float(number), acquired)
-        slices.append(Candidate(0, parsed(**said), own, b"."))
+        slices.append(SliceEntry(0, parsed(**said), own, b"."))
     return slices
 
 
-def together(*runs: list[Candidate]) -> list[Candidate]:
+def together(*runs: list[SliceEntry]) -> list[SliceEntry]:
     """The slices of a study, one run after the other."""
     every = [candidate for slices in runs for candidate in slices]
     return [dataclasses.replace(candidate, index=index) for index, candidate in enumerate(every)]
 
 
-def choose(*runs: list[Candidate], **settings: object) -> Choice:
+def choose(*runs: list[SliceEntry], **settings: object) -> Choice:
     return series.choose(together(*runs), PackConfig(**settings), {})  # type: ignore[arg-type]
 
 
-def ends(*runs: list[Candidate], **settings: object) -> str | list[int]:
+def ends(*runs: list[SliceEntry], **settings: object) -> str | list[int]:
     """The code why there is no series, or how many slices of each run are taken."""
     try:
         taken = {candidate.index for candidate in choose(*runs, **settings).slices}

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc.cluster import records
+from cac_hpc.cluster import queue_records
 from cac_hpc.run import ledger
 from cac_hpc.run.paths import RunPaths
 
 TOKEN = "0123abcd"
 NAME = f"cac-folds-{TOKEN}"
-HEADER = "|".join(records.ACCOUNT_FIELDS)
+HEADER = "|".join(queue_records.ACCOUNT_FIELDS)
 NEVER = "2000-01-01T00:00:00"  # long before any run of a test
 
 
@@ -104,7 +104,7 @@ def queued(
 def accounted(state: str, job: str = "77_0", **columns: str) -> str:
     """A line of sacct's answer; columns by their names."""
     row = {"JobID": job, "State": state, "ExitCode": "1:0", "NodeList": "n1", "JobName": NAME} | columns
-    return "|".join(row.get(name, "") for name in records.ACCOUNT_FIELDS) + "\n"
+    return "|".join(row.get(name, "") for name in queue_records.ACCOUNT_FIELDS) + "\n"
 
 
 def nvidia_smi(folder: Path, driver: str, capability: str = "8.0", num_gpus: int = 1) -> Path:

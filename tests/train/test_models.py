@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cac_hpc.run.config import ModelConfig
 from cac_hpc.train import models
-from cac_hpc.train.augment import window
+from cac_hpc.train.augment_slices import window
 from cac_hpc.train.models import flops
 from cac_hpc.train.networks import SliceClassifier, num_parameters
 

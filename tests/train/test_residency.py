@@ -19,8 +19,8 @@ from cac_hpc.run import settings
 from cac_hpc.run.config import InputError, TrainConfig
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.train import residency, slices, streaming
+from cac_hpc.train.capacity import Room, choose, effective_window
 from cac_hpc.train.distributed import World
-from cac_hpc.train.room import Room, choose, effective_window
 from tests.support.runs import NUM_SLICES, REPO, SIZE, pack, prepare
 
 CATEGORY = {f"{index:03d}": index % 6 for index in range(18)}

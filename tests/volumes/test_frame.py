@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cac_hpc.calcium import regions
+from cac_hpc.calcium import region_files
 from cac_hpc.dataset import intake, packing, scoring
 from cac_hpc.dataset.packing import ShardTask
 from cac_hpc.dataset.scoring import ScoreTask
@@ -154,11 +154,11 @@ def test_drawn_shapes_count_in_the_frame_that_they_state(turn, turned, mask, tmp
 def test_another_frame_than_the_two_is_refused(tmp_path):
     path = tmp_path / "shapes.yaml"
     path.write_text("frame: scanner\ndiscs: [{row: 1, column: 1, diameter_mm: 2}]")
-    with pytest.raises(regions.InputError, match=r"shapes\.yaml: frame is 'scanner', wanted patient or stored"):
-        regions.stated_frame(path)
+    with pytest.raises(region_files.InputError, match=r"shapes\.yaml: frame is 'scanner', wanted patient or stored"):
+        region_files.stated_frame(path)
     np.savez(tmp_path / "mask.npz", mask=np.zeros((2, 2, 2), np.uint8), frame=np.array("viewer"))
-    with pytest.raises(regions.InputError, match="frame is 'viewer'"):
-        regions.stated_frame(tmp_path / "mask.npz")
+    with pytest.raises(region_files.InputError, match="frame is 'viewer'"):
+        region_files.stated_frame(tmp_path / "mask.npz")
 
 
 def test_a_slice_that_is_stored_otherwise_than_the_others_is_refused_not_mended(study, tmp_path):

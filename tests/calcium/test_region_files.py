@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cac_hpc.calcium import regions
+from cac_hpc.calcium import region_files
 from cac_hpc.run.config import InputError
 
 SHAPE, SPACING_MM = (5, 20, 30), (3.0, 0.5, 1.0)
@@ -15,7 +15,7 @@ def drawn(tmp_path):
 
     def draw(text: str):
         (tmp_path / "shapes.yaml").write_text(text, encoding="utf-8")
-        return regions.draw(tmp_path / "shapes.yaml", SHAPE, SPACING_MM)
+        return region_files.draw(tmp_path / "shapes.yaml", SHAPE, SPACING_MM)
 
     return draw
 
@@ -81,7 +81,7 @@ def test_a_mask_is_a_region_whose_values_are_parts(suffix, tmp_path):
     mask = np.zeros(SHAPE, np.uint8)
     mask[1, 3], mask[2, 4] = 1, 3
     (np.save if suffix == ".npy" else np.savez_compressed)(tmp_path / f"mask{suffix}", mask)
-    found = regions.draw(tmp_path / f"mask{suffix}", SHAPE, SPACING_MM)
+    found = region_files.draw(tmp_path / f"mask{suffix}", SHAPE, SPACING_MM)
     assert found.names == ("part 1", "part 2", "part 3")
     np.testing.assert_array_equal(found.region_ZHW, mask)
 
@@ -90,7 +90,7 @@ def test_parts_of_a_mask_may_have_names(tmp_path):
     mask = np.zeros(SHAPE, np.uint8)
     mask[1, 3], mask[2, 4] = 1, 3
     np.savez_compressed(tmp_path / "mask.npz", artery=mask, arteries=np.array(["LM", "LAD"]), pixel_mm=0.4)
-    assert regions.draw(tmp_path / "mask.npz", SHAPE, SPACING_MM).names == ("LM", "LAD", "part 3")
+    assert region_files.draw(tmp_path / "mask.npz", SHAPE, SPACING_MM).names == ("LM", "LAD", "part 3")
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,4 @@ def test_parts_of_a_mask_may_have_names(tmp_path):
 def test_a_mask_that_does_not_fit_is_refused(mask, said, tmp_path):
     np.save(tmp_path / "mask.npy", mask, allow_pickle=True)
     with pytest.raises(InputError, match=r"mask\.npy: .*" + said):
-        regions.draw(tmp_path / "mask.npy", SHAPE, SPACING_MM)
+        region_files.draw(tmp_path / "mask.npy", SHAPE, SPACING_MM)

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import labels
+from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions
-from cac_hpc.train.scores import Scores
 
 _EMPTY = pd.DataFrame(columns=["fold", "study", "label", "read", "row"])
 Rule = Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # probability_NK, unit_N, num_units -> probability_UK

@@ -12,8 +12,8 @@ from scipy import ndimage, stats
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cac_hpc.run.config import AugmentConfig
-from cac_hpc.train import augment as augmentation
-from cac_hpc.train.augment import AIR_HU, FULL_TURN, Change, augment, draw, epoch_seed, keys, move, normal
+from cac_hpc.train import augment_slices as augmentation
+from cac_hpc.train.augment_slices import AIR_HU, FULL_TURN, Change, augment, draw, epoch_seed, keys, move, normal
 
 EVERYTHING = AugmentConfig(rotation_deg=15.0, shift=0.1, scale=0.2, flip_left_right=True, noise_hu=20.0, offset_hu=30.0)
 MASK = 2**64 - 1

@@ -10,8 +10,8 @@ import pandas as pd
 
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.statistics.assessment import Tested
+from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.results import Absent, Lesion, ShownLesions, ShownPatient
-from cac_hpc.statistics.units import Units
 
 WORST, SAMPLES = 6, 1  # patients that are most wrong, and of each category
 REJECTED = 12  # of a study

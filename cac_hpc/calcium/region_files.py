@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.run import documents
+from cac_hpc.run import yaml_documents
 from cac_hpc.run.config import Frame, InputError
 
 DISC, POLYGON = {"name", "slices", "row", "column", "diameter_mm"}, {"name", "slices", "points"}
@@ -92,7 +92,7 @@ def _content(path: Path) -> dict[str, Any]:
     Raises: InputError if that is no shapes.
     """
     try:
-        content = documents.read_texts(path)
+        content = yaml_documents.read_texts(path)
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: {error}, wanted YAML with discs or polygons") from None
     known = isinstance(content, dict) and not set(content) - {"discs", "polygons", "frame"}

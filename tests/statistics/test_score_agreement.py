@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cac_hpc.run.config import ReportConfig
-from cac_hpc.statistics import agreement, metrics, scores
-from cac_hpc.statistics.units import Units
+from cac_hpc.statistics import agreement, metrics, score_agreement
+from cac_hpc.statistics.pooling import Units
 
 CFG = ReportConfig(draws=200)
 
@@ -33,7 +33,7 @@ def icc_by_anova(x, y):
 def test_limits_of_agreement_count_a_patient_once_however_often_it_was_tested():
     units = patients([10.0, 50.0, 50.0, 50.0, 70.0], [0, 1, 1, 1, 2])
     read = np.array([10.0, 90.0, 90.0, 90.0, 90.0])
-    found = scores.agree(units, read, CFG)
+    found = score_agreement.agree(units, read, CFG)
     spread = 1.96 * np.std([0, 40, 20], ddof=1)
     assert found.n == 3
     assert [found.bias, found.low, found.high] == pytest.approx([20, 20 - spread, 20 + spread])
@@ -42,7 +42,7 @@ def test_limits_of_agreement_count_a_patient_once_however_often_it_was_tested():
     assert found.log_mean_absolute.value == pytest.approx(size.mean())
     assert found.log_mean_absolute.low is None
     two = dataclasses.replace(units, score=np.array([10.0, 50.0, 50.0, 50.0, np.nan]))
-    few = scores.agree(two, read, CFG)
+    few = score_agreement.agree(two, read, CFG)
     assert (few.n, few.bias, few.log_bias, few.log_icc.value) == (2, None, None, None)
     assert few.note == "fewer than 3 patients with both scores"
 
@@ -51,12 +51,12 @@ def test_icc_of_log_scores_is_that_of_an_analysis_of_variance_and_has_an_interva
     rng = np.random.default_rng(4)
     reported = np.round(rng.gamma(0.7, 300, 40))
     read = np.round(reported * np.exp(rng.normal(0.1, 0.3, 40)))
-    found = scores.agree(patients(reported), read, CFG)
+    found = score_agreement.agree(patients(reported), read, CFG)
     wanted = icc_by_anova(np.log1p(read), np.log1p(reported))
     assert found.log_icc.value == pytest.approx(wanted)
     assert found.log_icc.low < wanted < found.log_icc.high
     assert found.log_mean_absolute.low < found.log_mean_absolute.value < found.log_mean_absolute.high
-    assert found == scores.agree(patients(reported), read, CFG)
+    assert found == score_agreement.agree(patients(reported), read, CFG)
 
 
 def test_icc_of_sums_is_icc_of_the_matrix():

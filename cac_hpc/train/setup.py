@@ -21,7 +21,7 @@ from cac_hpc.train import (
     bags,
     checkpoint,
     distributed,
-    lesions,
+    lesion_model,
     models,
     networks,
     predictions,
@@ -49,7 +49,7 @@ def start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat,
     cfg = dataclasses.replace(cfg, train=_settle(cfg, data.loaded.window, before, world))
     state, made_with = new_state(cfg, world), _circumstances(run, cfg, world)
     if data.bags:
-        lesions.standardise(state.model, data.bags.bag.feature_NF[data.units.rows(data.train)])
+        lesion_model.standardise(state.model, data.bags.bag.feature_NF[data.units.rows(data.train)])
     if found:
         _go_on(state, *found, made_with, cfg)
     parallel = distributed.data_parallel(torch.compile(state.model) if cfg.train.compile else state.model, world)  # type: ignore[arg-type]

@@ -9,8 +9,8 @@ from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import agreement, intervals
 from cac_hpc.statistics.assessment import figure
 from cac_hpc.statistics.metrics import FEWEST
+from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.results import ScoreAgreement
-from cac_hpc.statistics.units import Units
 
 FEW = f"fewer than {FEWEST} patients with both scores"
 Limits = tuple[float | None, float | None, float | None]

@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal, NamedTuple
 
-from cac_hpc.cluster import pending, records, scheduler
+from cac_hpc.cluster import pending, queue_records, scheduler
 from cac_hpc.cluster.pending import Remedies
-from cac_hpc.cluster.records import (
+from cac_hpc.cluster.queue_records import (
     OPEN,
     OUT_OF_MEMORY_SIGNAL,
     STATES,
@@ -250,7 +250,7 @@ def _memory(account: Accounted) -> Cause | None:
         return None
     # looked at every few seconds: what grew faster was never seen at its height
     return Cause(
-        "out_of_memory",
+        "slurm_out_of_memory",
         words=None if sure else "probably",
         limit_bytes=asked,
         peak_bytes=peak if peak and peak > (asked or 0) / 2 else None,
@@ -274,7 +274,7 @@ class RunStates:
 
     def __init__(self, run: RunPaths) -> None:
         self.run = run
-        self.token = records.token_of(run)
+        self.token = queue_records.token_of(run)
         self._accounting, self._remedies = scheduler.Accounting(), Remedies(run)
         self._epochs = heartbeat.wanted_epochs(run.config)
 
@@ -350,7 +350,7 @@ class RunStates:
 
 def queue_of(run: RunPaths) -> Listing | None:
     """The queue of who asks and of whose run it is; None if SLURM does not say."""
-    return scheduler.queue(records.owner_of(run).users)
+    return scheduler.queue(queue_records.owner_of(run).users)
 
 
 def _pulse_age_s(run: RunPaths, state: TaskState) -> float | None:

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cac_hpc.cluster import monitor, pending, records, restarts, scheduler
-from cac_hpc.cluster.verdicts import RunStates
+from cac_hpc.cluster import monitor, pending, queue_records, restarts, scheduler
+from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.run import ledger
 from cac_hpc.run.causes import Cause
 from tests.support import vocabulary
@@ -78,7 +78,7 @@ def state_of(run, task=0):
 
 
 def test_the_table_knows_every_state():
-    assert set(records.STATES) == set(TRUTH)
+    assert set(queue_records.STATES) == set(TRUTH)
     assert len(TRUTH) == 25
 
 
@@ -340,7 +340,7 @@ def test_the_vocabulary_of_the_slurm_that_is_installed():
     assert said.returncode == 0, said.stderr
     known = {word for word in said.stdout.split() if word not in "-?"}
     assert {"PENDING", "JobHeldUser"} <= known
-    assert [word for word in known if not pending.reason_for(word) and word not in records.STATES] == []
+    assert [word for word in known if not pending.reason_for(word) and word not in queue_records.STATES] == []
 
 
 def test_killed_for_memory_is_read_from_the_step_with_what_was_asked_and_reached(tmp_path, slurm_words):
@@ -399,7 +399,7 @@ def test_a_fatal_signal_has_its_name_whether_the_job_or_a_shell_in_it_met_it(tmp
      ("9", None), ("0:999999", None)],
 )  # fmt: skip
 def test_signals_of_exit_codes(code, number):
-    assert records.ending_signal(code) == number
+    assert queue_records.ending_signal(code) == number
 
 
 def test_what_the_ledger_says_of_a_killed_rank_is_explained_by_accounting(tmp_path, slurm_words):
@@ -554,11 +554,11 @@ def test_tastes_of_the_user_do_not_hide_jobs(tmp_path, slurm_words, monkeypatch)
     ],
 )
 def test_ids_stand_for_jobs(case):
-    assert records.job_ids(case[0]) == case[1]
+    assert queue_records.job_ids(case[0]) == case[1]
 
 
 def test_a_task_of_a_range_that_was_cut_short_is_in_the_queue():
-    listing = records.read_queue(queued("PENDING", job="77_[3-5,...]"))
+    listing = queue_records.read_queue(queued("PENDING", job="77_[3-5,...]"))
     assert listing.find("77_4").state == listing.find("77_9").state == "PENDING"
     assert listing.find("78") is None
 
@@ -566,25 +566,25 @@ def test_a_task_of_a_range_that_was_cut_short_is_in_the_queue():
 @given(st.integers(0, 500), st.integers(0, 500), st.integers(1, 20), st.none() | st.integers(1, 999))
 def test_pending_ranges_are_read_as_python_counts(first, length, step, limit):
     text = f"7_[{first}-{first + length}:{step}" + ("" if limit is None else f"%{limit}") + "]"
-    assert records.job_ids(text) == [f"7_{index}" for index in range(first, first + length + 1, step)]
+    assert queue_records.job_ids(text) == [f"7_{index}" for index in range(first, first + length + 1, step)]
 
 
 @given(SLURMISH)
 def test_no_text_breaks_the_parsers(text):
-    records.job_ids(text)
-    records.num_bytes(text)
-    records.read_queue(text)
-    records.read_accounts(text)
-    accounts = records.read_accounts(f"{HEADER}\n{text}\n{accounted('FAILED', job='9_1')}")
+    queue_records.job_ids(text)
+    queue_records.num_bytes(text)
+    queue_records.read_queue(text)
+    queue_records.read_accounts(text)
+    accounts = queue_records.read_accounts(f"{HEADER}\n{text}\n{accounted('FAILED', job='9_1')}")
     assert accounts["9_1"][-1].state == "FAILED"
-    listing = records.read_queue(f"{text}\n{queued('RUNNING', job='9_1')}")
+    listing = queue_records.read_queue(f"{text}\n{queued('RUNNING', job='9_1')}")
     assert listing.find("9_1").state == "RUNNING"
 
 
-@given(st.permutations(records.ACCOUNT_FIELDS[:-1]), st.lists(st.sampled_from(["Foo", "Bar"]), max_size=2))
+@given(st.permutations(queue_records.ACCOUNT_FIELDS[:-1]), st.lists(st.sampled_from(["Foo", "Bar"]), max_size=2))
 def test_columns_are_found_wherever_they_are(fields, unknown):
     columns = [*unknown, *fields, "JobName"]
     values = {"JobID": "9_1", "State": "TIMEOUT", "ReqMem": "4Gn", "JobName": "a|b"}
     text = "|".join(columns) + "\n" + "|".join(values.get(name, "") for name in columns)
-    found = records.read_accounts(text)["9_1"][0]
+    found = queue_records.read_accounts(text)["9_1"][0]
     assert (found.state, found.asked_bytes, found.name) == ("TIMEOUT", 4 * 1024**3, "a|b")

@@ -17,21 +17,21 @@ from cac_hpc.run import digests, settings, stages
 from cac_hpc.run.config import AnatomyConfig, InputError, ModelConfig, TrainConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import (
-    anatomy,
+    augment_candidates,
     checkpoint,
-    lesions,
+    lesion_model,
+    lesion_results,
     models,
     networks,
     ordinal,
     passes,
     predictions,
-    scores,
     slices,
     steps,
     training,
 )
 from cac_hpc.train import bags as bags_of
-from cac_hpc.train.lesions import Bags, LesionClassifier
+from cac_hpc.train.lesion_model import Bags, LesionClassifier
 from tests.support import bags
 from tests.support.runs import NUM_SLICES, REPO, prepare, torchrun
 
@@ -80,15 +80,15 @@ def test_the_untrained_model_counts_what_lies_in_the_region_by_more_than_half(me
         np.nextafter(np.float32(0.5), np.float32(0)),
     )
     model = LesionClassifier((32, 16), members, NAMES)
-    lesions.standardise(model, feature_NF)
+    lesion_model.standardise(model, feature_NF)
     cfg, zero_N = dataclasses.replace(CPU, precision=precision), torch.zeros(len(feature_NF))
     batch = Bags(
         torch.from_numpy(feature_NF), zero_N, torch.tensor([len(feature_NF)]), zero_N[:1], zero_N[:1],
         torch.zeros(1, dtype=torch.int64), torch.ones(()),
     )  # fmt: skip
-    probability_N, _ = lesions.evaluate(model, [batch], cfg)
-    assert np.array_equal(scores.counted(probability_N), feature_NF[:, SHARE] > 0.5)
-    assert np.array_equal(lesions.probabilities(model, feature_NF) > 0.5, feature_NF[:, SHARE] > 0.5)
+    probability_N, _ = lesion_model.evaluate(model, [batch], cfg)
+    assert np.array_equal(lesion_results.counted(probability_N), feature_NF[:, SHARE] > 0.5)
+    assert np.array_equal(lesion_model.probabilities(model, feature_NF) > 0.5, feature_NF[:, SHARE] > 0.5)
 
 
 def test_the_loss_worked_by_hand():
@@ -136,7 +136,7 @@ def test_shares_of_a_batch_add_up_to_the_step_of_the_whole_batch(shares):
     torch.nn.init.normal_(model.last.weight)
     count_U, weight_K = torch.tensor([3, 0, 5, 1, 2, 0]), torch.tensor([1.0, 2.0, 0.5])
     feature_NF = torch.from_numpy(random_features(11))
-    lesions.standardise(model, feature_NF.numpy())
+    lesion_model.standardise(model, feature_NF.numpy())
     agatston_N, log_U = torch.linspace(1, 500, 11), torch.log1p(torch.tensor([0, 10, 800, 5, 60, 0.0]))
     label_U = torch.tensor([0, 1, 2, 1, 2, 0])
     optimizer, scaler = torch.optim.SGD(model.parameters(), lr=0.0), torch.amp.GradScaler("cpu", enabled=False)
@@ -180,15 +180,17 @@ def test_members_start_and_learn_by_themselves():
 
 def test_an_anatomy_turned_by_hand():
     quarter = np.pi / 2
-    about_first, about_third = (anatomy.turns(np.array(angles)) for angles in ((quarter, 0, 0), (0, 0, quarter)))
+    about_first, about_third = (
+        augment_candidates.turns(np.array(angles)) for angles in ((quarter, 0, 0), (0, 0, quarter))
+    )
     np.testing.assert_allclose(about_first @ [1, 2, 3], [1, -3, 2], atol=1e-12)
     np.testing.assert_allclose(about_third @ [1, 2, 3], [-2, 1, 3], atol=1e-12)
-    both = anatomy.turns(np.array([quarter, 0, quarter]))
+    both = augment_candidates.turns(np.array([quarter, 0, quarter]))
     np.testing.assert_allclose(both, about_third @ about_first, atol=1e-12)
-    feature_NF, place = torch.from_numpy(random_features(5)), list(anatomy.POSITION)
+    feature_NF, place = torch.from_numpy(random_features(5)), list(augment_candidates.POSITION)
     turn_U33 = torch.from_numpy(np.stack([2 * about_third, np.eye(3)]).astype(np.float32))
     shift_U3 = torch.tensor([[10.0, 0, 0], [0, 0, -1]])
-    moved_NF = anatomy.move(feature_NF, torch.tensor([2, 3]), turn_U33, shift_U3)
+    moved_NF = augment_candidates.move(feature_NF, torch.tensor([2, 3]), turn_U33, shift_U3)
     left, back, up = feature_NF[:, place].T
     torch.testing.assert_close(moved_NF[:2, place], torch.stack([-2 * back + 10, 2 * left, 2 * up], dim=1)[:2])
     torch.testing.assert_close(moved_NF[2:, place], torch.stack([left, back, up - 1], dim=1)[2:])
@@ -197,13 +199,13 @@ def test_an_anatomy_turned_by_hand():
 
 
 def test_anatomies_are_as_different_as_the_settings_say():
-    moves = anatomy.draw(3, 1, 2, 300, 16, AnatomyConfig(shift_mm=10, rotation_deg=10, scale=0.1))
-    again = anatomy.draw(3, 1, 2, 300, 16, AnatomyConfig(shift_mm=10, rotation_deg=10, scale=0.1))
+    moves = augment_candidates.draw(3, 1, 2, 300, 16, AnatomyConfig(shift_mm=10, rotation_deg=10, scale=0.1))
+    again = augment_candidates.draw(3, 1, 2, 300, 16, AnatomyConfig(shift_mm=10, rotation_deg=10, scale=0.1))
     assert torch.equal(moves.turn_SU33, again.turn_SU33)
-    assert not torch.equal(moves.shift_SU3, anatomy.draw(3, 1, 3, 300, 16, AnatomyConfig()).shift_SU3)
+    assert not torch.equal(moves.shift_SU3, augment_candidates.draw(3, 1, 3, 300, 16, AnatomyConfig()).shift_SU3)
     assert float(moves.shift_SU3.std()) == pytest.approx(10, rel=0.05)
     assert float(torch.linalg.det(moves.turn_SU33.double()).pow(1 / 3).std()) == pytest.approx(0.1, rel=0.05)
-    still = anatomy.draw(3, 1, 2, 2, 4, AnatomyConfig(shift_mm=0, rotation_deg=0, scale=0))
+    still = augment_candidates.draw(3, 1, 2, 2, 4, AnatomyConfig(shift_mm=0, rotation_deg=0, scale=0))
     assert torch.equal(still.turn_SU33, torch.eye(3).expand(2, 4, 3, 3))
     assert not AnatomyConfig(shift_mm=0, rotation_deg=0, scale=0).active
 
@@ -271,7 +273,7 @@ def test_a_fold_of_lesions_ends_in_its_tables(tmp_path, scans, bagged):
     files = run.fold(0)
     facts = json.loads(files.metrics.read_text(encoding="utf-8"))
     assert facts["tables_sha256"] == {path.name: digests.file_sha256(path) for path in (files.scores, files.lesions)}
-    found, every = scores.read_scores(files.scores, 0, 6), scores.read_lesions(files.lesions, 0)
+    found, every = lesion_results.read_scores(files.scores, 0, 6), lesion_results.read_lesions(files.lesions, 0)
     sliced = predictions.read_predictions(files.predictions, 0, 6)
     assert len(sliced.label) == len(found.study) * NUM_SLICES == 6 * NUM_SLICES
     sums = every[every["counted"] == 1].groupby("study")["agatston"].sum().reindex(found.study, fill_value=0.0)
@@ -306,10 +308,10 @@ def test_a_model_can_be_taken_from_its_file(tmp_path, scans, bagged):
     assert training.train_fold(run.root, 1) == 0
     saved = checkpoint.load(run.fold(1).model)
     assert (saved["features"], saved["candidates"]) == (list(NAMES), candidates.VERSION)
-    model, every = lesions.from_weights(saved["weights"], saved["features"]), candidates_of(run)
-    table = scores.read_lesions(run.fold(1).lesions, 1)
+    model, every = lesion_model.from_weights(saved["weights"], saved["features"]), candidates_of(run)
+    table = lesion_results.read_lesions(run.fold(1).lesions, 1)
     for study, own in table.groupby("study"):
-        found = lesions.probabilities(model, every[study].feature_CF)
+        found = lesion_model.probabilities(model, every[study].feature_CF)
         np.testing.assert_allclose(found, own["probability"], rtol=1e-5)
 
 
@@ -391,11 +393,11 @@ def test_scores_that_are_not_as_they_were_written_are_refused(tmp_path, old, new
     )  # fmt: skip
     path = tmp_path / "scores.csv"
     path.write_text(text, encoding="utf-8")
-    found = scores.read_scores(path, 0, 6)
+    found = lesion_results.read_scores(path, 0, 6)
     assert (found.study.tolist(), found.score.tolist()) == (["000", "001"], [0, 12.5])
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"scores\.csv: {said}"):
-        scores.read_scores(path, 0, 6)
+        lesion_results.read_scores(path, 0, 6)
 
 
 @pytest.mark.parametrize(
