@@ -412,7 +412,8 @@ def test_of_a_partition_with_rules_all_are_read(tools, cfg):
     assert found.accounting.default_account == "heart"
     over = on_gpus(cfg, partition="gpu", account="heart", qos="normal", cpus_per_rank=17)
     assert feasibility.faults(found, over) == [
-        "cluster.ranks_per_node x cpus_per_rank asks 34 CPUs of a node, wanted at most 32: MaxCPUsPerNode of partition gpu"
+        "cluster.ranks_per_node x cpus_per_rank asks 34 CPUs of a node, wanted at most 32: "
+        "MaxCPUsPerNode of partition gpu"
     ]
 
 
