@@ -228,9 +228,9 @@ class AugmentConfig:
     offset_hu: float = 0.0  # the same number, at most this, is added to or taken from all pixels of a slice
 
     def __post_init__(self) -> None:
-        require(0 <= self.shift < 1, "train.augment_slices.shift", self.shift, "at least 0 and below 1")
+        require(0 <= self.shift < 1, "train.augment.shift", self.shift, "at least 0 and below 1")
         limits = {"rotation_deg": (0, 180), "scale": (0, 0.9), "noise_hu": (0, 1000), "offset_hu": (0, 1000)}
-        within(self, "train.augment_slices.", **limits)
+        within(self, "train.augment.", **limits)
 
     @property
     def moves(self) -> bool:
@@ -252,7 +252,7 @@ class AnatomyConfig:
     scale: float = 0.1  # of the factor, around 1, by which distances from the middle of the heart grow
 
     def __post_init__(self) -> None:
-        within(self, "train.augment_candidates.", shift_mm=(0, 1000), rotation_deg=(0, 180), scale=(0, 0.3))
+        within(self, "train.anatomy.", shift_mm=(0, 1000), rotation_deg=(0, 180), scale=(0, 0.3))
 
     @property
     def active(self) -> bool:

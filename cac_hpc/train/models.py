@@ -114,5 +114,5 @@ def chosen(cfg: Config) -> ModelSpec:
     require(packed, f"pack.{spec.row}s", packed, f"true, as model.kind {cfg.model.kind} is given {spec.row}s")
     if spec.row == "candidate":
         off = f"off, as model.kind {cfg.model.kind} is given no slices; train.anatomy moves candidates"
-        require(not cfg.train.augment.active, "train.augment_slices", "on", off)
+        require(not cfg.train.augment.active, "train.augment", "on", off)
     return spec
