@@ -41,7 +41,7 @@ def move(probability_NK: np.ndarray, intercept: np.ndarray | float) -> np.ndarra
         intercept: one, or one of each unit (N, 1).
     """
     at_least = _raised(_at_least(probability_NK), intercept)
-    return at_least[:, :-1] - at_least[:, 1:]
+    return np.asarray(at_least[:, :-1] - at_least[:, 1:])
 
 
 def recalibrate(label_N: np.ndarray, probability_NK: np.ndarray, seed: int) -> Moved:
@@ -78,14 +78,15 @@ def _log_likelihood(ends_N2: np.ndarray, intercept: float) -> float:
 def _highest(ends_N2: np.ndarray) -> float:
     """The intercept of highest likelihood, which has one hill; 0 where all are alike."""
     found = optimize.minimize_scalar(
-        lambda one: -_log_likelihood(ends_N2, one), bounds=(-LARGEST, LARGEST), method="bounded", options={"xatol": 1e-7}
+        lambda one: -_log_likelihood(ends_N2, one), bounds=(-LARGEST, LARGEST), options={"xatol": 1e-7}
     )
-    return 0.0 if -found.fun - _log_likelihood(ends_N2, 0.0) < 1e-9 else float(found.x)
+    gained = -float(found.fun) - _log_likelihood(ends_N2, 0.0)
+    return 0.0 if gained < 1e-9 else float(found.x)
 
 
 def _profile(ends_N2: np.ndarray, best: float) -> Interval:
     """Intercepts that are not significantly less likely than the best one. Source: Wilks 1938, Ann Math Stat 9:60."""
-    wanted = _log_likelihood(ends_N2, best) - stats.chi2.ppf(intervals.CONFIDENCE, 1) / 2
+    wanted = _log_likelihood(ends_N2, best) - float(stats.chi2.ppf(intervals.CONFIDENCE, 1)) / 2
 
     def excess(intercept: float) -> float:
         return _log_likelihood(ends_N2, intercept) - wanted

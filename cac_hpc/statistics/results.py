@@ -648,13 +648,14 @@ class Recalibration:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Values of an attribute: of numbers smallest, median and largest, of others how many studies have each."""
+    """An attribute over studies: of numbers lowest, median and highest, of codes how many have each; n: of how many."""
 
     n: int
-    min: float | None
+    unknown: int
+    low: float | None
     median: float | None
-    max: float | None
-    counts: dict[str, int] | None
+    high: float | None
+    counts: Annotated[dict[str, int] | None, Omitted] = None
 
 
 @dataclass(frozen=True)
@@ -674,7 +675,6 @@ class InternalTest:
     source: str
     method: str
     compared: ComparedLevel
-    confusion_matrix: list[list[int]]
 
 
 @dataclass(frozen=True)
@@ -686,7 +686,6 @@ class External:
     """
 
     source: str
-    labels: str
     left_out: list[LeftOutStudy]
     known: Literal["left_out", "counted", "unknown"]
     known_studies: int

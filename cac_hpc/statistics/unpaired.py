@@ -47,6 +47,7 @@ def compare(reference: Level, other: Level) -> ComparedLevel:
         n=Roles(reference.pooled.n, other.pooled.n),
         figures=_differences(*(of.pooled.figures | _of_calibration(of) for of in (reference, other))),
         categories=[Category(one.category, _differences(one.figures, two.figures)) for one, two in categories],
+        matrices=Roles(reference.pooled, other.pooled),
     )
 
 
@@ -57,5 +58,3 @@ def _differences(reference: Mapping[str, Figure], other: Mapping[str, Figure]) -
 def _of_calibration(level: Level) -> dict[str, Figure]:
     found = level.calibration
     return {name: found.figures[name] for name in CALIBRATION} if isinstance(found, Calibration) else {}
-
-
