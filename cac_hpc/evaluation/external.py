@@ -25,6 +25,7 @@ NO_PROBABILITIES = "the predictions have no probabilities of the categories"
 NO_SLICES = "an external test has no slices"
 NO_RULE = "the predictions have no scores of the Agatston rule"
 NOT_INTERNAL = "figures of a cross-validation are not known of these predictions"
+REFUSED = {"no_prediction": "no_prediction", "known": "patient_of_the_training_studies"}
 FEW = f"fewer than {intervals.FEWEST_PATIENTS} patients"
 RECALIBRATED = (
     f"in the large: one intercept raises the log odds of every higher category alike; each of {recalibration.GROUPS} "
@@ -105,7 +106,7 @@ def units_of(table: pd.DataFrame, source: Source, num_categories: int) -> tuple[
 
 def _cohort(test: ExternalTest, table: pd.DataFrame, num_patients: int) -> results.Cohort:
     counts = np.bincount(table["category"].to_numpy(int), minlength=len(test.names)).tolist()
-    lost = Counter(one.why for one in test.left_out)
+    lost = Counter[str](one.why for one in test.left_out)
     intake = {
         "files": {"found": 0, "used": 0, "rejected": {}},
         "studies": {
@@ -113,7 +114,7 @@ def _cohort(test: ExternalTest, table: pd.DataFrame, num_patients: int) -> resul
             "without_label": lost["no_label"],
             "labelled": sum(test.labelled),
             "used": len(table),
-            "refused": {why: lost[why] for why in ("no_prediction", "known") if lost[why]},
+            "refused": {text: lost[why] for why, text in REFUSED.items() if lost[why]},
             "rows_without_study": lost["no_study"],
         },
         "slices": test.slices,
@@ -159,7 +160,7 @@ def _internal(test: ExternalTest, level: Level) -> InternalTest | Absent:
         title = f"{test.internal['title']}, {test.internal['status']}"
     except (Damaged, LookupError, TypeError, ValueError):
         return Absent("the bundle's own figures are of another version of cac_hpc")
-    return InternalTest(title, unpaired.METHOD, compared)
+    return InternalTest(title, unpaired.METHOD, compared, found.calibration)
 
 
 def _recalibration(test: ExternalTest, units: Units, level: Level) -> Recalibration | Absent:

@@ -17,6 +17,7 @@ from cac_hpc.evaluation import report_json
 from cac_hpc.evaluation.predicted import Predicted, probabilities
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
+from cac_hpc.run.logs import log
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import CohortFact, Damaged, Json, LeftOutStudy
 
@@ -89,6 +90,8 @@ def collect(
     Raises: InputError as `labels.match_labels`, or if nothing is left.
     """
     matched = match(predicted, cfg)
+    for line in matched.warnings:
+        log.warning("%s: %s", cfg.sheet, line)
     left_out = sorted(_left_out(predicted, matched, asked), key=lambda one: (one.why, one.study, one.detail))
     gone = {one.study for one in left_out}
     rows = predicted.table[~predicted.table["study"].isin(gone)].sort_values("study", kind="stable")

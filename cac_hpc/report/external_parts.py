@@ -14,11 +14,13 @@ from cac_hpc.report.rows import Section, TextTable
 from cac_hpc.run import escaping
 from cac_hpc.statistics.results import (
     Absent,
+    Calibration,
     Distribution,
     External,
     Figure,
     InternalTest,
     LeftOutStudy,
+    Pooled,
     Recalibration,
     Report,
 )
@@ -151,48 +153,50 @@ def _counts(left_out: Sequence[LeftOutStudy]) -> str:
 
 def _tables(report: Report, found: External) -> list[TextTable]:
     names = wording.category_names(report)
-    return [
-        *_of_figures(names, found.internal),
+    tables = [
+        *_of_figures(names, found.internal, report.levels["patient"].calibration),
         *_of_calibration(names, found.recalibration),
-        TextTable("Cohorts: training studies and those of this test", _cohort_columns(), _cohort_rows(found), (1, 2)),
-        *(
-            TextTable("Studies that were left out", ["study", "why", "in words"], _left_out_rows(found.left_out), (1, 2))
-            for _ in [None] if found.left_out
-        ),
-    ]  # fmt: skip
+        TextTable("Training studies and those of this test", _cohort_columns(), _cohort_rows(found), (1, 2)),
+    ]
+    left_out = TextTable("Left out", ["study", "why", "in words"], _left_out_rows(found.left_out), (1, 2))
+    return [*tables, left_out] if found.left_out else tables
 
 
-def _of_figures(names: Sequence[str], found: InternalTest | Absent) -> list[TextTable]:
+def _of_figures(
+    names: Sequence[str], found: InternalTest | Absent, calibration: Calibration | Absent
+) -> list[TextTable]:
     """Every figure of both with its interval, and the difference."""
     if isinstance(found, Absent) or not found.compared.matrices:
         return []
     matrices, compared = found.compared.matrices, found.compared
     columns = ["", "cross-validation [95 %]", "external test [95 %]", "external less internal [95 %]"]
 
+    both = ((matrices.reference, found.calibration), (matrices.other, calibration))
+
     def row(text: str, name: str, at: int | None) -> list[str]:
-        sides = [of.figures if at is None else of.categories[at].figures for of in (matrices.reference, matrices.other)]
+        sides = [_figures(*of) if at is None else of[0].categories[at].figures for of in both]
         pair = (compared.figures if at is None else compared.categories[at].figures)[name]
-        cells = [
-            wording.with_interval(side[name], 3) if name in side else wording.number(value, 3)
-            for side, value in zip(sides, (pair.reference, pair.other), strict=True)
-        ]
-        return [text, *cells, wording.brief(pair)]
+        return [text, *(wording.with_interval(side[name], 3) for side in sides), wording.brief(pair)]
 
     of_all = [row(wording.heading(name), name, None) for name in SHOWN if name in compared.figures]
     recalls = [row(f"recall of {text}", "recall", at) for at, text in enumerate(names)]
     counts = [
         [text, str(matrices.reference.support[at]), str(matrices.other.support[at])] for at, text in enumerate(names)
     ]
-    n = compared.n
+    patients = f"{compared.n.reference} in the cross-validation, {compared.n.other} in the external test"
     return [
-        TextTable(f"Patients: {n.reference} in the cross-validation, {n.other} in the external test", columns, of_all + recalls),
+        TextTable(f"Patients: {patients}", columns, of_all + recalls),
         TextTable("Patients of each category", ["category", "cross-validation", "external test"], counts),
         TextTable(
             "Confusion matrix of the cross-validation, patient level, rows true, columns predicted",
             ["true \\ predicted", *names],
             rows.matrix(names, matrices.reference),
         ),
-    ]  # fmt: skip
+    ]
+
+
+def _figures(pooled: Pooled, calibration: Calibration | Absent) -> dict[str, Figure]:
+    return pooled.figures | (calibration.figures if isinstance(calibration, Calibration) else {})
 
 
 def _of_calibration(names: Sequence[str], found: Recalibration | Absent) -> list[TextTable]:

@@ -296,9 +296,10 @@ def _patients(report: Report) -> list[str]:
 def _level(level: str, results: Level, report: Report) -> list[str]:
     pooled, names, published = results.pooled, wording.category_names(report), wording.published_at(level, report)
     columns, cells, notes = rows.collapsed(results)
+    spread = "; sd over the folds" if results.folds else ""
     return [
         f"## {level.capitalize()} level",
-        f"Unit: {results.unit}; {results.counting}. In brackets 95 % intervals{'; sd over the folds' * bool(results.folds)}.",
+        f"Unit: {results.unit}; {results.counting}. In brackets 95 % intervals{spread}.",
         markdown_table(["", *rows.fold_columns(results)], rows.figures(results)),
         wording.sign_test(pooled),
         f"Confusion matrix{', pooled over the folds' * bool(results.folds)}, rows true, columns predicted:",

@@ -38,7 +38,12 @@ OWN_PART = (
     "Of a slice this model gives the category of what counted on it, mostly below its patient's: the figures of slices "
     "say little of it."
 )
-OF_OTHERS = "Of these patients nothing was used to train the model, as far as pixels tell; see the checks above."
+OF_OTHERS = {  # of an external test
+    "left_out": "No study is counted whose pixels the model was trained on; other studies of the same patients, or the "
+    "same study resampled, cannot be recognised.",
+    "counted": "Studies whose pixels the model was trained on are counted if there are any: see the check above.",
+    "unknown": "Nothing tells whether the program was trained on these patients.",
+}
 LIMITS = (
     "Every slice carries its patient's category, and most slices of a real exam show no coronary calcium: a "
     "slice-level figure is not a patient-level figure, and the slice-level one is bounded well below 1.",
@@ -419,7 +424,7 @@ def methods(report: Report) -> list[str]:
 def limits(report: Report) -> list[str]:
     """What a reader must know, the leak in place of its absence."""
     if report.external:
-        return [OF_OTHERS, *LIMITS[2:]]
+        return [OF_OTHERS[report.external.known], *LIMITS[2:]]
     return [report.banner if report.banner and line is BY_PATIENT else line for line in LIMITS]
 
 

@@ -670,11 +670,15 @@ class CohortFact:
 
 @dataclass(frozen=True)
 class InternalTest:
-    """The cross-validation of the model (the reference) beside the external test (the other), unpaired."""
+    """The cross-validation of the model (the reference) beside the external test (the other), unpaired.
+
+    calibration: of the cross-validation.
+    """
 
     source: str
     method: str
     compared: ComparedLevel
+    calibration: Calibration | Absent
 
 
 @dataclass(frozen=True)
