@@ -2,8 +2,8 @@
 
 Members are bundle.json, which names the others with their sizes and digests, the weights of each fold, the training
 range, the run's own figures, the model card and, where asked for, ONNX files. As one file it is a ZIP archive without
-compression, dates and owners, whose comment is the SHA-256 of all bytes before it. The same bundle gives the same bytes.
-Whatever is read may come from anywhere: nothing in it is run, and nothing is believed before it was compared.
+compression, dates and owners, whose comment is the SHA-256 of all bytes before it. The same bundle gives the same
+bytes. Whatever is read may come from anywhere: nothing in it is run, and nothing is believed before it was compared.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from cac_hpc.calcium import candidates
 from cac_hpc.predict.training_range import TrainingRange
@@ -93,7 +93,7 @@ def slice_digest(hu_SS: np.ndarray, salt: str) -> str:
 
 
 def salted(digest: bytes, salt: str) -> str:
-    """The digest of a packed slice, so that it cannot be compared with those of other bundles: 16 hexadecimal digits."""
+    """The digest of a packed slice, 16 hexadecimal digits that differ from those in other bundles."""
     return digests.bytes_sha256(salt.encode() + digest)[:16]
 
 
@@ -129,15 +129,25 @@ def read(path: Path) -> Bundle:
         raise InputError(f"{path}: found something damaged, or no bundle ({said}), {WANTED}") from None
 
 
+def network(bundle: Bundle, fold: int) -> nn.Module:
+    """The network of a fold on the CPU, ready to predict."""
+    model = MODELS[bundle.kind].build(bundle.model, bundle.pack.size, len(bundle.names))
+    model.load_state_dict(bundle.weights[fold])
+    return model.eval()
+
+
 def _members(bundle: Bundle) -> dict[str, bytes]:
     """What a bundle consists of beside its manifest, by name."""
     found = {RANGE: results.to_json(bundle.training), INTERNAL: bundle.internal}
     content = {name: paths.json_text(value).encode() for name, value in found.items()}
-    for fold, weights in enumerate(bundle.weights):
-        file = io.BytesIO()
-        checkpoint.write(file, {"weights": {name: tensor.cpu() for name, tensor in weights.items()}})
-        content[f"fold-{fold}.pt"] = file.getvalue()
-    return content
+    return content | {f"fold-{fold}.pt": weights_file(weights) for fold, weights in enumerate(bundle.weights)}
+
+
+def weights_file(weights: Mapping[str, Tensor]) -> bytes:
+    """What a bundle holds of a fold; the same weights give the same bytes."""
+    file = io.BytesIO()
+    checkpoint.write(file, {"weights": {name: tensor.cpu() for name, tensor in weights.items()}})
+    return file.getvalue()
 
 
 def _manifest(bundle: Bundle, content: Mapping[str, bytes]) -> Json:
