@@ -136,9 +136,10 @@ def _read_model(files: FoldPaths, fold: int, found: Inputs, cfg: Config) -> tupl
 def internal(report: Report) -> Json:
     """What a run says of itself, for a bundle: no name of a patient or study.
 
-    Returns: title, as the settings have it; status; format_version of report.json; level: its patient level (`results.Level`); categories; statistics; split;
-    cohort: studies, patients, slices, studies_per_category; reader: which reader is to be trusted, and why; scores: the
-    model's agreement with the reported scores (`results.ScoreAgreement`), None of a slice network; digests.
+    Returns: title, as the settings have it; status; format_version of report.json; level: its patient level
+    (`results.Level`); categories; statistics; split; cohort: studies, patients, slices, studies_per_category; reader:
+    which reader is to be trusted, and why; scores: the model's agreement with the reported scores
+    (`results.ScoreAgreement`), None of a slice network; digests.
     """
     cohort, readers = results.to_json(report.cohort), report.readers
     found = None if isinstance(readers, Absent) else readers

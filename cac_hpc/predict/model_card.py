@@ -150,9 +150,9 @@ def _values(one: Numbers) -> list[float | None]:
 
 
 RULE = (
-    f"A study is flagged if a number lies beyond the training studies' by more than {100 * TOLERANCE:g} % of their range "
-    "or of that end, whichever is more; if none of them had its code; or if what was known of all of them is not known "
-    "of it. Names of kernels and scores are listed, but flag nothing."
+    f"A study is flagged if a number lies beyond the training studies' by more than {100 * TOLERANCE:g} % of their "
+    "range or of that end, whichever is more; if none of them had its code; or if what was known of all of them is not "
+    "known of it. Names of kernels and scores are listed, but flag nothing."
 )
 MEANING = (
     "The same, of training studies that were left out of the range, as flagged of all. False alarm: a flagged study "
