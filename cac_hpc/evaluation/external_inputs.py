@@ -236,8 +236,7 @@ def read(out: Path) -> tuple[ExternalTest, pd.DataFrame]:
         content = report_json.load(out / SETTINGS)
         if (version := content.get("format_version")) != FORMAT_VERSION:
             raise InputError(f"{out / SETTINGS}: found format version {version!r}, wanted {FORMAT_VERSION}")
-        kinds = {"study": "str", "patient": "str"}
-        table = pd.read_csv(out / TABLE, dtype=kinds, keep_default_na=False, na_values={}, float_precision="round_trip")
+        table = pd.read_csv(out / TABLE, dtype="str", keep_default_na=False)
         return results.from_json(content, ExternalTest), _numeric(table)
     except (OSError, Damaged, ValueError) as error:
         if isinstance(error, InputError):
@@ -248,6 +247,7 @@ def read(out: Path) -> tuple[ExternalTest, pd.DataFrame]:
 
 
 def _numeric(table: pd.DataFrame) -> pd.DataFrame:
-    """Blank cells of numbers are NaN."""
+    """The same numbers as were written; blank cells are NaN."""
     numbers = [name for name in table if name not in ("study", "patient")]
-    return table.assign(**{str(name): pd.to_numeric(table[name]) for name in numbers})
+    found = table.assign(**{str(name): [float(text or "nan") for text in table[name]] for name in numbers})
+    return found.astype({str(name): int for name in numbers if str(name).endswith("category")})
