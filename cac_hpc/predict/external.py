@@ -49,9 +49,9 @@ def evaluate(cfg: EvaluateConfig) -> int:
     out, file = Path(cfg.out), _predictions(Path(cfg.predictions))
     found = predicted.read(file, cfg.labels.names, cfg.labels.edges)
     bundle, beside = _beside(cfg)
-    name = cfg.name or f"predictions {file.parent.name if file.name == PREDICTIONS else file.stem}"
-    names = [name, *(f"predictions {_stem(path)}" for path in cfg.beside if not _is_bundle(Path(path)))]
-    asked = Asked(cfg.title or f"{TITLE} of the {name}", names, ReportConfig(), cfg.known == "use")
+    others = [_stem(path) for path in cfg.beside if not _is_bundle(Path(path))]
+    name, *beside_names = (f"predictions of {one}" for one in (cfg.name or _stem(cfg.predictions), *others))
+    asked = Asked(cfg.title or f"{TITLE} of the {name}", [name, *beside_names], ReportConfig(), cfg.known == "use")
     cohorts = _cohorts(bundle.training if bundle else None, file.parent / FACTS, found, cfg.labels)
     internal = bundle.internal if bundle else None
     test, table = external_inputs.collect(found, beside, cfg.labels, asked, internal, cohorts)

@@ -120,9 +120,9 @@ def _of_internal(found: InternalTest | Absent) -> list[str]:
     return [
         f"**Accuracy of patients: {wording.number(accuracy.other, 3)} here, {wording.number(accuracy.reference, 3)} in "
         f"the cross-validation; difference {wording.difference(accuracy)}.** Internal: {found.source}.",
-        f"Differences are external less internal, {found.method}. The two groups have other shares of the categories, "
-        "so that a difference is one of patients, scanners and labels together; recall of each category depends on "
-        "the shares least.",
+        "Differences are external less internal, of different patients (unpaired). Where the shares of the categories "
+        "differ, so do figures of all patients, whatever the model; recall of a category depends on them least. "
+        "tables/external.csv has every figure, and why some have no interval.",
     ]
 
 
@@ -131,10 +131,25 @@ def _of_recalibration(found: Recalibration | Absent) -> list[str]:
         return [f"Calibration is not compared: {found.note}."]
     intercept, (before, after) = found.intercept, (found.before.brier, found.after.brier)
     return [
-        f"Recalibration {found.method}. Intercept {wording.with_interval(intercept, 3)} (0: right in the large; above "
-        f"0: the model says too low categories); Brier score {wording.with_interval(before, 3)} before, "
-        f"{wording.with_interval(after, 3)} after."
+        f"Recalibration in the large: intercept {wording.with_interval(intercept, 3)} (above 0: the model says too low "
+        f"categories); Brier score {wording.with_interval(before, 3)} before, {wording.with_interval(after, 3)} after."
     ]
+
+
+def methods(report: Report) -> list[str]:
+    """How differences and recalibration were worked out."""
+    found = report.external
+    if found is None:
+        return []
+    lines = []
+    if isinstance(found.internal, InternalTest):
+        lines.append(
+            f"Differences of external test and cross-validation are {found.internal.method}. They tell of other "
+            "patients, not of training again with another seed."
+        )
+    if isinstance(found.recalibration, Recalibration):
+        lines.append(f"Recalibration {found.recalibration.method}.")
+    return lines
 
 
 def _of_range(found: External) -> list[str]:

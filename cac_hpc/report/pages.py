@@ -84,6 +84,7 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
             levels=wording.tested(report),
             sections=rows.compared(report),
             external_sections=external_parts.sections(report),
+            external_methods=external_parts.methods(report),
             flow=_flow(intake),
             category_rows=_category_rows(report.categories, intake["categories"]),
             fold_rows=_fold_rows(report),

@@ -267,7 +267,13 @@ def markdown(report: Report) -> str:
         parts += _level(level, results, report)
     for section in rows.compared(report):
         parts += _section(section)
-    parts += ["## How it was counted", *wording.methods(report), "## What this does not say", *wording.limits(report)]
+    parts += [
+        "## How it was counted",
+        *wording.methods(report),
+        *external_parts.methods(report),
+        "## What this does not say",
+        *wording.limits(report),
+    ]
     return logs.harmless("\n\n".join(parts) + "\n")
 
 

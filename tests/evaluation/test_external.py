@@ -190,7 +190,7 @@ def test_a_patient_has_his_study_with_the_highest_predicted_category(tmp_path):
 
 
 BAD = {
-    "a study twice": (lambda: pd.concat([ours(), ours().tail(1).assign(study="15")]), "A16 and A17 name the same study"),
+    "a study twice": (lambda: pd.concat([ours(), ours().tail(1).assign(study="15")]), "A16 and A17 name the same"),
     "no study": (lambda: ours(_003={"study": ""}), "A4 is blank, wanted a study"),
     "no prediction": (lambda: ours()[["study", "p0"]], "wanted score or category beside study"),
     "a comma": (lambda: ours(_003={"score": "1,5"}), "B4 is '1,5', wanted a number of 0 or more"),
