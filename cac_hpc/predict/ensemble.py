@@ -203,9 +203,7 @@ def answer_lesions(ensemble: Ensemble, found: Candidates) -> Answer:
     category, *fold_categories = labels.categories([score, *fold_scores], ensemble.edges).tolist()
     errors = ensemble.mean_errors
     chance_K = ordinal.probabilities(np.array([score]), errors.scale, ensemble.edges, errors.gross)[0]
-    return Answer(
-        score, category, tuple(chance_K.tolist()), tuple(fold_scores), tuple(fold_categories), probability_C
-    )
+    return Answer(score, category, tuple(chance_K.tolist()), tuple(fold_scores), tuple(fold_categories), probability_C)
 
 
 def score_of(found: Candidates, probability_C: np.ndarray) -> float:

@@ -135,7 +135,9 @@ def read(task: StudyTask, bundle: Bundle, with_slices: bool) -> Content:
     if files.digest(entries) != task.listing:
         study = intake.refuse_study(entries, "changed_while_read", "not the files that were there at the start")
     else:
-        study = intake.read_study(entries, bundle.pack, kept.keep, lambda found, seen: kept.lesions.append((found, seen)))
+        study = intake.read_study(
+            entries, bundle.pack, kept.keep, lambda found, seen: kept.lesions.append((found, seen))
+        )
     hu_ZSS = np.stack(kept.slices) if kept.slices and study.facts else np.zeros((0, 0, 0), np.int16)
     found, seen = kept.lesions[0] if kept.lesions else (None, None)
     return Content(study, found, seen, hu_ZSS, kept.known)
@@ -175,7 +177,7 @@ def _predicted(
 def _pictures(
     content: Content, answer: Answer, probability_ZK: np.ndarray, bundle: Bundle
 ) -> list[prediction_pages.Picture]:
-    if len(answer.probability_C) or content.found is not None and not len(content.hu_ZSS):
+    if answer.score is not None:
         assert content.seen is not None
         assert content.found is not None
         return prediction_pages.of_candidates(content.seen, content.found, answer.probability_C)

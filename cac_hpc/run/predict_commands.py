@@ -44,6 +44,13 @@ class PredictConfig:
         require(outside, "--out", self.out, f"a folder outside of {self.folder}, where studies are looked for")
 
 
+def arguments(cfg: PredictConfig) -> list[str]:
+    """The command line that gives these settings, from whatever folder; without those of --cluster."""
+    found = [str(Path(cfg.bundle).absolute()), str(Path(cfg.folder).absolute()), "--out", str(Path(cfg.out).absolute())]
+    found += ["--gate", cfg.gate, "--device", cfg.device]
+    return found + ["--single"] * cfg.single + ["--no_pictures"] * (not cfg.pictures)
+
+
 def parse_predict(doc: str | None, argv: Sequence[str] | None = None) -> PredictConfig:
     """Read ``BUNDLE STUDIES --out DIR [OPTION ...]``.
 
