@@ -1,4 +1,4 @@
-"""Studies in, predictions out: several workers, results in parts, so that the same command goes on where it was ended."""
+"""Studies in, predictions out: several workers, and results in parts, so that the same command goes on later."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _work(work: _Work, waiting: Sequence[int]) -> None:
 
 
 def _outcome(work: _Work, worker: Worker, study: str) -> Mapping[str, Any]:
-    """What becomes of a study; one on which a worker is lost twice is not predicted: once may be the machine's fault."""
+    """What becomes of a study; not predicted if a worker is lost on it twice: once may be the machine's fault."""
     task = work.task(study)
     for again in ("trying once more", "leaving it out"):
         try:
@@ -199,9 +199,8 @@ def _show(out: Path, plan: Plan, bundle: Bundle, counts: Mapping[str, Any]) -> N
     screen = logs.console()
     rows = [_shown(outcome["row"]) for outcome in _first(out, plan)]
     columns = ["study", "category", "p", "score", "folds agree", "rule", "notes"]
-    title = f"Predicted by {len(bundle.weights)} folds" + (
-        f", the first {LISTED}" if len(rows) < counts["studies"] else ""
-    )
+    only = f", the first {LISTED}" if len(rows) < counts["studies"] else ""
+    title = f"Predicted by {len(bundle.weights)} folds{only}"
     screen.print(logs.table(title, columns, rows, numbers=True, tight=True))
     for outcome in _first(out, plan):
         row = outcome["row"]

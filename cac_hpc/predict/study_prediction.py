@@ -5,6 +5,7 @@ Axes: Z slice, S row and column of a packed slice, C candidate, K category.
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,7 +24,6 @@ from cac_hpc.predict import ensemble as ensembles
 from cac_hpc.predict import prediction_pages, training_range
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.ensemble import Answer, Ensemble, Prediction
-from cac_hpc.run.config import InputError
 from cac_hpc.run.predict_commands import Gate
 from cac_hpc.train import bags, lesion_results
 from cac_hpc.volumes import files
@@ -93,6 +93,9 @@ class _Kept:
         if self.with_slices:
             self.slices.append(np.array(hu_HW, np.int16))
 
+    def keep_lesions(self, found: Candidates, seen: Views) -> None:
+        self.lesions.append((found, seen))
+
 
 @functools.cache
 def _loaded(path: Path, digest: str, device: str) -> tuple[Bundle, Ensemble]:
@@ -100,7 +103,7 @@ def _loaded(path: Path, digest: str, device: str) -> tuple[Bundle, Ensemble]:
     torch.set_num_threads(1)  # the same bits, however many workers there are
     bundle = bundles.read(path)
     if bundle.digest != digest:
-        raise InputError(f"{path}: found another bundle than when this was started")
+        raise OSError(errno.ESTALE, "the bundle is another one than at the start")
     return bundle, ensembles.of_bundle(bundle, device)
 
 
@@ -135,9 +138,7 @@ def read(task: StudyTask, bundle: Bundle, with_slices: bool) -> Content:
     if files.digest(entries) != task.listing:
         study = intake.refuse_study(entries, "changed_while_read", "not the files that were there at the start")
     else:
-        study = intake.read_study(
-            entries, bundle.pack, kept.keep, lambda found, seen: kept.lesions.append((found, seen))
-        )
+        study = intake.read_study(entries, bundle.pack, kept.keep, kept.keep_lesions)
     hu_ZSS = np.stack(kept.slices) if kept.slices and study.facts else np.zeros((0, 0, 0), np.int16)
     found, seen = kept.lesions[0] if kept.lesions else (None, None)
     return Content(study, found, seen, hu_ZSS, kept.known)
