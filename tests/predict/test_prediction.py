@@ -1,5 +1,7 @@
 """Study folders predicted with a bundle, from the command line: tables, pages, resuming, what is refused."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -46,22 +48,16 @@ def model(tmp_path_factory, studies):
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, studies, model):
     """The results of one worker that nothing disturbed, and what was printed."""
-    out = tmp_path_factory.mktemp("done") / "out"
-    said = predict(model, studies, out, "--workers", 1, "--json")
-    assert said.returncode == 1, said.stderr  # letters is no study
-    return out, said
+    return predict(model, studies, tmp_path_factory.mktemp("done") / "out")
 
 
-def predict(*arguments, parts=0):
-    command = [
-        sys.executable,
-        SUPPORT / "doomed_predict.py",
-        *map(str, arguments[:2]),
-        "--out",
-        *map(str, arguments[2:]),
-    ]
-    env = {**os.environ, "PYTHONPATH": str(REPO), "CAC_TEST_PARTS": str(parts)}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+def predict(model, studies, out):
+    """In parts of one study; =letters is no study."""
+    cfg = PredictConfig(bundle=str(model), folder=str(studies), out=str(out), workers=1, json=True)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+        patch.setattr(parts, "PER_PART", 1)
+        assert prediction.predict(cfg, REPO) == 1
+    return out, said.getvalue()
 
 
 def read(out, name="predictions.csv"):
@@ -90,7 +86,7 @@ def test_each_study_has_its_row_its_page_and_its_reason(done):
     ]
     assert read(out, "rejected.csv").iloc[0].tolist()[:3] == ["'=letters", "1", "not_dicom"]
     assert read(out, "studies.csv")["kvp"].tolist() == ["120"] * 3
-    answer = json.loads(said.stdout)
+    answer = json.loads(said)
     wanted = {"studies": 4, "predicted": 3, "refused": 1, "known": 1, "out_of_range": 0}
     assert {name: answer["counts"][name] for name in wanted} == wanted
     assert answer["counts"] == json.loads((out / "predict.json").read_text())["counts"]
@@ -112,12 +108,13 @@ def test_pages_show_what_counted_and_load_nothing(done):
 
 def test_a_killed_prediction_goes_on_and_ends_with_the_same_bytes(done, studies, model, tmp_path):
     out = tmp_path / "elsewhere" / "out"
-    killed = predict(model, studies, out, "--workers", 2, parts=2)
-    assert killed.returncode == -9
+    command = [sys.executable, SUPPORT / "doomed_predict.py", model, studies, "--out", out, "--workers", "2"]
+    env = {**os.environ, "PYTHONPATH": str(REPO), "CAC_TEST_PARTS": "2"}
+    assert subprocess.run(command, env=env, capture_output=True, timeout=240).returncode == -9
     before = {path.name: path.stat().st_mtime_ns for path in (out / "parts").glob("part-*.json")}
     assert len(before) >= 2
     assert not (out / "predictions.csv").exists()
-    assert predict(model, studies, out, "--workers", 1).returncode == 1
+    predict(model, studies, out)
     assert before.items() <= {path.name: path.stat().st_mtime_ns for path in (out / "parts").iterdir()}.items()
     assert content(out) == content(done[0])
 

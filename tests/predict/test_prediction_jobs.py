@@ -1,4 +1,4 @@
-"""A prediction as a SLURM array and a job that gathers: the same bytes as on this machine, and resumed by the command."""
+"""A prediction as a SLURM array and a job that gathers: the same bytes as on this machine, and resumed."""
 
 import os
 import shutil
