@@ -10,11 +10,12 @@ from cac_hpc.run import predict_commands, settings
 
 def main() -> int:
     cfg = predict_commands.parse_predict(__doc__)
-    from cac_hpc.predict import prediction
+    from cac_hpc.predict import external, prediction
     from cac_hpc.run import logs
 
     logs.setup()
-    return prediction.predict(cfg, code=Path(__file__).resolve().parents[1])
+    report = external.maker(cfg.labels) if cfg.labels else None
+    return prediction.predict(cfg, code=Path(__file__).resolve().parents[1], report=report)
 
 
 if __name__ == "__main__":

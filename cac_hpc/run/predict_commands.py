@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from cac_hpc.run.config import require
+from cac_hpc.run import evaluate_commands
+from cac_hpc.run.config import LabelsConfig, require
 
 Gate = Literal["warn", "refuse"]
 
@@ -29,6 +30,7 @@ class PredictConfig:
     pictures: bool = True
     device: Literal["auto", "cpu", "cuda"] = "auto"  # of a network of slices; auto: a GPU if there is one
     json: bool = False
+    labels: LabelsConfig | None = None  # a sheet to hold the predictions against; its categories are the bundle's
     cluster: str | None = None  # a file of the section cluster
     shards: int | None = None  # tasks of the array; None: as many as the studies need
     shard: int | None = None
@@ -48,6 +50,7 @@ def arguments(cfg: PredictConfig) -> list[str]:
     """The command line that gives these settings, from whatever folder; without those of --cluster."""
     found = [str(Path(cfg.bundle).absolute()), str(Path(cfg.folder).absolute()), "--out", str(Path(cfg.out).absolute())]
     found += ["--gate", cfg.gate, "--device", cfg.device]
+    found += [] if cfg.labels is None else evaluate_commands.label_arguments(cfg.labels)
     return found + ["--single"] * cfg.single + ["--no_pictures"] * (not cfg.pictures)
 
 
@@ -73,4 +76,6 @@ def parse_predict(doc: str | None, argv: Sequence[str] | None = None) -> Predict
     parser.add_argument("--shards", type=int, metavar="N", help="tasks of the array; as the studies need if left out")
     parser.add_argument("--shard", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--gather", action="store_true", help=argparse.SUPPRESS)
-    return PredictConfig(**vars(parser.parse_args(argv)))
+    evaluate_commands.add_labels(parser)
+    read = vars(parser.parse_args(argv))
+    return PredictConfig(labels=evaluate_commands.labels_of(read), **read)
