@@ -184,7 +184,7 @@ def _of_figures(
     if isinstance(found, Absent) or not found.compared.matrices:
         return []
     matrices, compared = found.compared.matrices, found.compared
-    columns = ["", "cross-validation [95 %]", "external test [95 %]", "external less internal [95 %]"]
+    columns = ["figure", "cross-validation [95 %]", "external test [95 %]", "external less internal [95 %]"]
 
     both = ((matrices.reference, found.calibration), (matrices.other, calibration))
 
