@@ -154,7 +154,7 @@ def test_without_its_shards_a_report_says_that_the_views_are_gone(reported, tmp_
         ("scores.csv", lambda text: text.replace(",8.0,", ",9.0,"), "not as it was written"),
     ],
 )
-def test_a_fold_whose_tables_changed_is_missing(reported, tmp_path, name, change, why):
+def test_a_fold_whose_tables_changed_is_missing(reported, tmp_path, no_pictures, name, change, why):
     run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
     path = run.fold(1).root / name
     path.write_text(change(path.read_text()))
@@ -165,7 +165,7 @@ def test_a_fold_whose_tables_changed_is_missing(reported, tmp_path, name, change
 
 
 @pytest.mark.parametrize("digests_of", [None, [], "none"])
-def test_damaged_digests_of_tables_end_in_a_missing_fold(reported, tmp_path, digests_of):
+def test_damaged_digests_of_tables_end_in_a_missing_fold(reported, tmp_path, no_pictures, digests_of):
     run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
     facts = paths.read_json(run.fold(1).metrics)
     paths.write_json(run.fold(1).metrics, facts | {"tables_sha256": digests_of})
@@ -174,7 +174,7 @@ def test_damaged_digests_of_tables_end_in_a_missing_fold(reported, tmp_path, dig
     assert not stages.fold_is_done(run.fold(1))
 
 
-def test_a_score_that_is_not_the_sum_of_what_counted_is_no_result(reported, tmp_path):
+def test_a_score_that_is_not_the_sum_of_what_counted_is_no_result(reported, tmp_path, no_pictures):
     run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
     table = pd.read_csv(run.fold(1).scores, dtype={"study": str})
     table["score"] += 1
@@ -184,7 +184,7 @@ def test_a_score_that_is_not_the_sum_of_what_counted_is_no_result(reported, tmp_
     assert "what counted in lesions.csv adds up to" in read_json(run)["missing_folds"][0]["reason"]
 
 
-def test_another_run_of_the_same_folds_is_a_reader(reported, tmp_path):
+def test_another_run_of_the_same_folds_is_a_reader(reported, tmp_path, no_pictures):
     slices = {(study, int(study[1:]) % 6): [0] * 4 for study in STUDIES}
     patient = {study: "s22" if study == TWIN else study for study in STUDIES}
     score = {study: SCORES[int(study[1:]) % 6] for study in STUDIES}

@@ -10,7 +10,7 @@ from cac_hpc.run.config import InputError, LabelsConfig
 from cac_hpc.train import checkpoint
 from cac_hpc.train.lesion_model import LesionClassifier
 from tests.support.chests import chest, with_lesion, write_study
-from tests.support.runs import job
+from tests.support.runs import job_here
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def save(path, **facts):
 
 
 def test_a_model_scores_studies_and_pictures_show_what_counted(studies, model, tmp_path):
-    done = job("score_calcium.py", studies, "--out", tmp_path, "--pictures", "--model", model)
+    done = job_here("score_calcium.py", studies, "--out", tmp_path, "--pictures", "--model", model)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr  # letters is no study
     found = pd.read_csv(tmp_path / "scores.csv", keep_default_na=False, dtype=str).set_index("study")
     assert float(found.loc["one", "model_agatston"]) == float(found.loc["one", "agatston"]) == 2 * 16 * 4
@@ -58,7 +58,7 @@ def test_a_model_scores_studies_and_pictures_show_what_counted(studies, model, t
 
 
 def test_without_a_model_the_control_is_drawn(studies, tmp_path):
-    done = job("score_calcium.py", studies / "one", "--out", tmp_path, "--pictures")
+    done = job_here("score_calcium.py", studies / "one", "--out", tmp_path, "--pictures")
     assert done.returncode == 0, done.stderr
     assert "model_agatston" not in pd.read_csv(tmp_path / "scores.csv")
     assert "counted 128" in (tmp_path / "pictures" / "one-0-projection.svg").read_text()
