@@ -10,9 +10,9 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
-import pytest
 import yaml
 
 from cac_hpc.cluster import launch
@@ -97,20 +97,20 @@ def job_here(script: str, *arguments: object, env: dict[str, str] | None = None)
     """The same within this process, which saves its imports: where neither signals nor a child's output matter."""
     path, out, err, log = str(REPO / "jobs" / script), io.StringIO(), io.StringIO(), logging.getLogger("cac_hpc")
     code, level = 0, log.level
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", [path, *map(str, arguments)])
-        patch.setattr(logging.getLogger(), "handlers", [])
-        for name in os.environ.keys() - (os.environ if env is None else env).keys():
-            patch.delenv(name)
-        for name, value in (env or {}).items():
-            patch.setenv(name, value)
+    with (
+        mock.patch.object(sys, "argv", [path, *map(str, arguments)]),
+        mock.patch.object(logging.getLogger(), "handlers", []),
+        mock.patch.dict(os.environ, dict(os.environ) if env is None else env, clear=True),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
         try:
             runpy.run_path(path, run_name="__main__")
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         finally:
             log.setLevel(level)
-    return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess([script, *arguments], code, out.getvalue(), err.getvalue())
 
 
 def torchrun(num_ranks: int, run: Path, fold: int) -> list[str]:
