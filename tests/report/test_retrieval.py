@@ -172,17 +172,17 @@ def test_the_page_is_opened_and_the_text_while_there_is_none(ours, tmp_path, mon
     browser.write_text(f'#!/bin/sh\necho "$1" >> "{tmp_path}/opened"\n', encoding="utf-8")
     browser.chmod(0o755)
     env = {**os.environ, "BROWSER": str(browser)}
-    assert job_here("report.py", ours, "--open", env=env).returncode == 0
+    assert job("report.py", ours, "--open", env=env).returncode == 0
     for page in (ours / "report").glob("*.html"):
         page.unlink()
-    assert job_here("report.py", ours, "--open", env=env).returncode == 0
+    assert job("report.py", ours, "--open", env=env).returncode == 0
     opened = (tmp_path / "opened").read_text(encoding="utf-8").splitlines()
     assert opened == [(ours / "report" / name).as_uri() for name in ("report.html", "report.md")]
 
 
 def test_without_a_browser_the_page_is_named(ours):
     env = {name: value for name, value in os.environ.items() if name not in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")}
-    done = job_here("report.py", ours, "--open", env={**env, "PATH": "/nowhere"})
+    done = job("report.py", ours, "--open", env={**env, "PATH": "/nowhere"})
     assert done.returncode == 1
     assert re.search(r"error: .*report\.html: no browser was found here", done.stderr)
 
@@ -277,7 +277,7 @@ def test_open_unpacks_what_was_fetched(home, server, tmp_path):
     browser.chmod(0o755)
     for _ in range(2):  # what is there already is the same
         env = {**os.environ, "PATH": server.path, "BROWSER": str(browser)}
-        done = job_here("report.py", f"cluster:{home}", "--out", tmp_path / "out", "--open", env=env)
+        done = job("report.py", f"cluster:{home}", "--out", tmp_path / "out", "--open", env=env)
         assert done.returncode == 0, done.stderr
     folder = next(path for path in (tmp_path / "out").iterdir() if path.is_dir())
     assert (tmp_path / "opened").read_text(encoding="utf-8").strip() == (folder / "report" / "report.html").as_uri()
