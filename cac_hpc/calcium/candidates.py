@@ -21,7 +21,7 @@ from cac_hpc.calcium.chest import AIR_HU
 from cac_hpc.calcium.heart import DENSE_HU, PURE_FAT_HU, Heart, Surroundings
 from cac_hpc.run.commands import RuleConfig
 
-VERSION = 2  # 2: ascending aorta, other candidates near it
+VERSION = 2  # 2: places by the ascending aorta, others_agatston
 RULE = RuleConfig()
 NEAR_MM, CLOSE_MM, CHAMBER_MM = 10.0, 4.0, 12.0  # half the sides of boxes in which tissues are measured
 APART_MM = 8.0  # along z, between a candidate and where fat above and below it is measured
@@ -29,7 +29,7 @@ NOISE_MM = 4.0  # what is wider than this is no noise
 RING_MM, DIRECTIONS = (2.0, 3.5, 5.0), 16  # from a candidate's rim, where its surroundings are measured
 RING_HU = (-150.0, 60.0)  # what is darker or brighter counts as these
 RING_FAT_HU = (-160.0, -30.0)
-OTHERS_MM, OTHERS_HU = 15.0, 200  # between the middles of candidates that are near each other; noise is less dense
+OTHERS_MM = 12.0  # between the middles of candidates that are near each other
 AVERAGE_MM = 60.0  # radius of a heart; positions are scaled to it
 FEATURES = (  # name, unit
     ("region_share", "share of the voxels in the heart's region"),
@@ -65,8 +65,7 @@ FEATURES = (  # name, unit
     ("aorta_left_mm", "mm to the patient's left of its axis, -60 to 60"),
     ("aorta_back_mm", "mm to the patient's back of it, -60 to 60"),
     ("aorta_up_mm", "mm above the lowest slice on which it stands out, -50 to 40"),
-    ("others_near", "natural logarithm of 1 + number of other candidates of 200 HU or more within 15 mm"),
-    ("others_agatston", "natural logarithm of 1 + Agatston score of these"),
+    ("others_agatston", "natural logarithm of 1 + Agatston score of the other candidates within 12 mm"),
 )
 LOGARITHMIC = {  # features of which a model takes log(1 + feature - this)
     "max_hu": RULE.threshold_hu, "mean_hu": RULE.threshold_hu, "height_mm": 0, "width_mm": 0, "chamber_mm": 0,
@@ -200,7 +199,7 @@ def _measure(found: Candidates, hu_V: np.ndarray, hu_ZHW: np.ndarray, spacing_mm
         **{name: mean(values) for name, values in _of_grid(there, grid_V).items()},
         **_ring(hu_ZHW, middle_C3, np.sqrt(area_C / np.pi), spacing_mm),
         **_by_aorta(middle_C3, spacing_mm, heart),
-        **_others(middle_C3 * spacing_mm, found.agatston_C, np.maximum.reduceat(hu_V, start) >= OTHERS_HU),
+        "others_agatston": np.log1p(_others(middle_C3 * spacing_mm, found.agatston_C)),
     }
     for index, name in enumerate(NAMES):
         found.feature_CF[:, index] = columns[name]
@@ -237,14 +236,11 @@ def _by_aorta(middle_C3: np.ndarray, spacing_mm: Spacing, heart: Heart) -> dict[
     }
 
 
-def _others(place_mm_C3: np.ndarray, agatston_C: np.ndarray, dense_C: np.ndarray) -> dict[str, np.ndarray]:
-    """What else is near: plaques follow each other along a vessel, valves and bowel hold many pieces."""
+def _others(place_mm_C3: np.ndarray, agatston_C: np.ndarray) -> np.ndarray:
+    """Agatston score of what else is near, (C,): valves, the contents of bowel and bone come in many pieces."""
     pair_P2 = spatial.cKDTree(place_mm_C3).query_pairs(OTHERS_MM, output_type="ndarray")
     one_P, other_P = np.concatenate([pair_P2, pair_P2[:, ::-1]]).T
-    count_C, score_C = (
-        np.bincount(one_P, value_C[other_P], len(place_mm_C3)) for value_C in (dense_C, agatston_C * dense_C)
-    )
-    return {"others_near": np.log1p(count_C), "others_agatston": np.log1p(score_C)}
+    return np.bincount(one_P, agatston_C[other_P], len(place_mm_C3))
 
 
 def _of_grid(there: Surroundings, grid_V: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
