@@ -194,7 +194,11 @@ def test_an_anatomy_turned_by_hand():
     left, back, up = feature_NF[:, place].T
     torch.testing.assert_close(moved_NF[:2, place], torch.stack([-2 * back + 10, 2 * left, 2 * up], dim=1)[:2])
     torch.testing.assert_close(moved_NF[2:, place], torch.stack([left, back, up - 1], dim=1)[2:])
-    others = [index for index in range(len(NAMES)) if index not in place]
+    near = list(augment_candidates.BY_AORTA)
+    left, back, up = feature_NF[:, near].T
+    torch.testing.assert_close(moved_NF[:2, near], torch.stack([-2 * back + 5, 2 * left, 2 * up], dim=1)[:2])
+    torch.testing.assert_close(moved_NF[2:, near], torch.stack([left, back, up - 0.5], dim=1)[2:])
+    others = [index for index in range(len(NAMES)) if index not in place + near]
     assert torch.equal(moved_NF[:, others], feature_NF[:, others])
 
 
