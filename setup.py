@@ -54,6 +54,7 @@ setup(
         ],
         "check": ["ruff", "mypy", "pandas-stubs", "types-PyYAML", "types-jsonschema"],  # as constraints.txt pins them
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1.0,<2"],
+        "onnx": ["onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.5.4"],  # for jobs/export.py --onnx
         "peers": ["SimpleITK>=2.4", "dcm2niix>=1.0.20240202", "monai>=1.6"],  # for jobs/benchmark.py
     },
 )
