@@ -17,6 +17,7 @@ setup(
     package_data={
         "cac_hpc": ["py.typed"],
         "cac_hpc.machine": ["environment.txt"],
+        "cac_hpc.predict": ["study.html", "index.html", "predict.css"],
         "cac_hpc.report": ["page.html", "page.css"],
         "cac_hpc.statistics": ["report.schema.json"],
     },

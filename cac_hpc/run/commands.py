@@ -122,7 +122,7 @@ class ScoreConfig:
     warn: tuple[str, ...] = ()  # checks of the series that only warn, as in pack.checks
     out: str | None = None  # scores.csv and lesions.csv go there
     pictures: bool = False  # of what counted and what did not, into a folder of out
-    model: str | None = None  # model.pt of a trained fold of lesions, or a run: the mean over its folds
+    model: str | None = None  # a bundle or a run of lesions, the mean over its folds, or model.pt of one fold
     rule: RuleConfig = RuleConfig()
 
     def __post_init__(self) -> None:
@@ -202,7 +202,7 @@ def parse_score(doc: str | None, argv: Sequence[str] | None = None) -> ScoreConf
     parser.add_argument("--region_frame", choices=get_args(Frame), help=text)
     parser.add_argument("--out", metavar="DIR", help="write scores.csv and lesions.csv into this folder")
     parser.add_argument("--pictures", action="store_true", help="draw what counted and what did not, into --out")
-    text = "also score by a trained lesion model: RUN/folds/fold-K/model.pt, or RUN, the mean over its folds"
+    text = "also score by a lesion model: a bundle or RUN, the mean over its folds, or RUN/folds/fold-K/model.pt"
     parser.add_argument("--model", metavar="MODEL", help=text)
     checks = [spec.name for spec in dataclasses.fields(Checks)]
     text = "use studies that fail this check, with a warning; several can be named"

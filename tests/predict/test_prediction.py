@@ -1,0 +1,228 @@
+"""Study folders predicted with a bundle, from the command line: tables, pages, resuming, what is refused."""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cac_hpc.dataset import intake
+from cac_hpc.predict import bundle, ensemble, parts, prediction, prediction_tables, study_prediction, training_range
+from cac_hpc.predict.parts import Plan
+from cac_hpc.predict.study_prediction import StudyTask
+from cac_hpc.run.config import InputError
+from cac_hpc.run.predict_commands import PredictConfig, parse_predict
+from cac_hpc.volumes import files
+from tests.support import bundles
+from tests.support.chests import chest, write_study
+from tests.support.runs import REPO, SUPPORT
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    """Three small chests, and a folder without a study."""
+    root = bundles.write_chests(tmp_path_factory.mktemp("studies"), "abc")
+    (root / "=letters").mkdir()
+    (root / "=letters" / "note.txt").write_text("none", encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, studies):
+    """A bundle whose training studies have study c among them."""
+    seen = []
+    intake.read_study(files.list_files(studies / "c"), bundles.PACK, lambda hu_HW, at: seen.append(hu_HW.copy()))
+    known = frozenset({bundle.slice_digest(seen[10], "pepper"), "0" * 16})
+    path = tmp_path_factory.mktemp("bundle") / "model.zip"
+    bundle.write(bundles.lesions(known=known), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, studies, model):
+    """The results of one worker that nothing disturbed, and what was printed."""
+    return predict(model, studies, tmp_path_factory.mktemp("done") / "out")
+
+
+def predict(model, studies, out):
+    """In parts of one study; =letters is no study."""
+    cfg = PredictConfig(bundle=str(model), folder=str(studies), out=str(out), workers=1, json=True)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+        patch.setattr(parts, "PER_PART", 1)
+        assert prediction.predict(cfg, REPO) == 1
+    return out, said.getvalue()
+
+
+def read(out, name="predictions.csv"):
+    return pd.read_csv(out / name, dtype=str, keep_default_na=False)
+
+
+def content(out):
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+def test_each_study_has_its_row_its_page_and_its_reason(done):
+    out, said = done
+    table = read(out).set_index("study")
+    assert list(table.columns) == prediction_tables.prediction_columns(6)[1:]
+    assert table.loc["b", ["score", "category", "rule_score", "lesions"]].tolist() == ["128", "Moderate", "128", "1"]
+    assert table.loc["a", ["score", "category_index", "folds_agreeing", "lesions"]].tolist() == ["0", "0", "2", "0"]
+    assert float(table.loc["b", "p3"]) > 0.5
+    assert table["known"].tolist() == ["", "0", "0", "1"]
+    assert table.loc["'=letters", "fault"].startswith("not_dicom")
+    counted = read(out, "lesions.csv").query("counted == '1'")
+    assert counted[["study", "first_slice", "last_slice", "agatston"]].to_numpy().tolist()[0] == [
+        "b",
+        "10",
+        "11",
+        "128",
+    ]
+    assert read(out, "rejected.csv").iloc[0].tolist()[:3] == ["'=letters", "1", "not_dicom"]
+    assert read(out, "studies.csv")["kvp"].tolist() == ["120"] * 3
+    answer = json.loads(said)
+    wanted = {"studies": 4, "predicted": 3, "refused": 1, "known": 1, "out_of_range": 0}
+    assert {name: answer["counts"][name] for name in wanted} == wanted
+    assert answer["counts"] == json.loads((out / "predict.json").read_text())["counts"]
+
+
+def test_pages_show_what_counted_and_load_nothing(done):
+    out, _ = done
+    page = (out / "studies" / "b" / "page.html").read_text(encoding="utf-8")
+    assert "Moderate" in page
+    assert page.count("data:image/svg+xml") >= 3
+    assert "among the training studies" in (out / "studies" / "c" / "page.html").read_text(encoding="utf-8")
+    assert "not_dicom" in (out / "studies" / "=letters" / "page.html").read_text(encoding="utf-8")
+    index = (out / "index.html").read_text(encoding="utf-8")
+    assert 'href="studies/%3Dletters/page.html"' in index
+    for text in (page, index):
+        assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+        assert "<script" not in text
+
+
+def test_a_killed_prediction_goes_on_and_ends_with_the_same_bytes(done, studies, model, tmp_path):
+    out = tmp_path / "elsewhere" / "out"
+    command = [sys.executable, SUPPORT / "doomed_predict.py", model, studies, "--out", out, "--workers", "2"]
+    env = {**os.environ, "PYTHONPATH": str(REPO), "CAC_TEST_PARTS": "2"}
+    assert subprocess.run(command, env=env, capture_output=True, timeout=240).returncode == -9
+    before = {path.name: path.stat().st_mtime_ns for path in (out / "parts").glob("part-*.json")}
+    assert len(before) >= 2
+    assert not (out / "predictions.csv").exists()
+    predict(model, studies, out)
+    assert before.items() <= {path.name: path.stat().st_mtime_ns for path in (out / "parts").iterdir()}.items()
+    assert content(out) == content(done[0])
+
+
+def test_another_bundle_setting_or_study_with_the_same_out_is_refused(done):
+    plan = parts.read_plan(done[0])
+    parts.settle(done[0], plan)
+    others = replace(plan, bundle="0" * 64, settings={**plan.settings, "gate": "refuse"})
+    with pytest.raises(
+        InputError, match=f"bundle: '{plan.bundle}' / '0{{64}}'; gate: 'warn' / 'refuse'; wanted the same"
+    ):
+        parts.settle(done[0], others)
+    moved = {**plan.studies, "b": "other", "z": "new"}
+    with pytest.raises(InputError, match="study 'b': there / with other files; study 'z': not there / there"):
+        parts.settle(done[0], replace(plan, studies=moved))
+
+
+def test_a_damaged_part_is_made_again_and_a_part_of_another_plan_too(tmp_path):
+    plan = Plan("bundle", {"gate": "warn"}, {"a": "1"})
+    parts.settle(tmp_path / "out", plan)
+    parts.write(tmp_path / "out", 0, plan, [{"row": {}}])
+    assert parts.missing(tmp_path / "out", plan) == []
+    assert parts.missing(tmp_path / "out", replace(plan, bundle="other")) == [0]
+    path = parts.part_path(tmp_path / "out", 0)
+    path.write_bytes(path.read_bytes().replace(b'"row"', b'"raw"'))
+    assert parts.missing(tmp_path / "out", plan) == [0]
+
+
+def test_a_folder_of_others_is_not_used(tmp_path, studies, model):
+    (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match=r"found 'thesis.txt' in it and no plan of a prediction, wanted a new folder"):
+        parts.settle(tmp_path, Plan("", {}, {}))
+    with pytest.raises(InputError, match="--out is '.*/out', but must be a folder outside of"):
+        parse_predict(None, [str(model), str(studies), "--out", str(studies / "out")])
+    with pytest.raises(InputError, match="--shards is 3, but must be left out where --cluster is not given"):
+        PredictConfig(bundle="b", folder="f", out="o", shards=3)
+
+
+def one(model, folder, out, **changes):
+    """The outcome of one study, in this process."""
+    digest, listing = bundle.read(model).digest, files.digest(files.list_files(folder))
+    task = StudyTask(folder.name, folder, listing, model, digest, out, **changes)
+    return study_prediction.predict_study(task, print)
+
+
+def test_outside_of_the_training_range_is_said_and_the_gate_refuses(tmp_path, studies):
+    """Trained at 10 mm between slices and 80 kVp."""
+    facts = pd.DataFrame({"slice_spacing_mm": [10.0], "kvp": [80.0]})
+    bundle.write(bundles.lesions(training=training_range.of_studies(facts)), tmp_path / "bundle")
+    warned = one(tmp_path / "bundle", studies / "b", tmp_path / "warned", pictures=False)["row"]
+    assert warned["out_of_range"].startswith("slice spacing is 3 mm, the training studies had 10 mm; tube voltage is")
+    assert (warned["score"], warned["fault"]) == (128.0, "")
+    row = one(tmp_path / "bundle", studies / "b", tmp_path / "refused", gate="refuse")["row"]
+    assert row == {"study": "b", "known": 0, "out_of_range": warned["out_of_range"], "warnings": "",
+                   "fault": f"out_of_range: {warned['out_of_range']}"}  # fmt: skip
+    assert row["fault"] in (tmp_path / "refused" / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_network_of_slices_is_given_the_packed_slices(tmp_path, studies):
+    bundle.write(bundles.slices(), tmp_path / "bundle")
+    outcome = one(tmp_path / "bundle", studies / "b", tmp_path / "out")
+    slices = []
+    intake.read_study(files.list_files(studies / "b"), bundles.slices().pack, lambda hu_SS, at: slices.append(hu_SS))
+    answer, _ = ensemble.answer_slices(ensemble.of_bundle(bundles.slices()), np.stack(slices))
+    row = outcome["row"]
+    assert [row[f"p{category}"] for category in range(6)] == list(answer.probability)
+    assert (row["score"], row["score_low"], row["rule_score"], row["lesions"]) == (None, None, 128.0, None)
+    assert outcome["lesions"] == []
+    page = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 4
+
+
+def test_files_that_changed_since_the_start_and_a_missing_heart_are_no_prediction(tmp_path, studies, model):
+    changed = replace(StudyTask("b", studies / "b", "other", model, bundle.read(model).digest, tmp_path / "b"))
+    assert study_prediction.predict_study(changed, print)["row"]["fault"].startswith("changed_while_read")
+    write_study(tmp_path / "noheart", chest(140, 24, heart=False).hu_ZHW)
+    assert one(model, tmp_path / "noheart", tmp_path / "out")["row"]["fault"].startswith("no_heart")
+    bundle.write(bundles.lesions(pack=replace(bundles.PACK, slices=True)), tmp_path / "bundle")
+    found = one(tmp_path / "bundle", tmp_path / "noheart", tmp_path / "out")
+    assert found["row"]["fault"] == study_prediction.NO_CANDIDATES
+    assert found["facts"]["agatston_region"] == "no_heart"
+
+
+def test_a_damaged_bundle_writes_nothing(tmp_path, studies):
+    bundle.write(bundles.lesions(), tmp_path / "bundle")
+    manifest = tmp_path / "bundle" / bundle.MANIFEST
+    manifest.write_bytes(manifest.read_bytes().replace(b"pepper", b"papper"))
+    cfg = PredictConfig(bundle=str(tmp_path / "bundle"), folder=str(studies), out=str(tmp_path / "out"))
+    with pytest.raises(InputError, match=f"^{tmp_path}/bundle: .* damaged$"):
+        prediction.predict(cfg, REPO)
+    assert not (tmp_path / "out").exists()
+
+
+def test_memory_does_not_grow_with_the_number_of_studies(tmp_path, monkeypatch):
+    """Four times the studies, with a megabyte of candidates each."""
+    monkeypatch.setattr(parts, "PER_PART", 1)
+    peaks = {}
+    for count in (4, 16):
+        plan = Plan("bundle", {}, {f"{index:03d}": "digest" for index in range(count)})
+        out = tmp_path / str(count)
+        for index, study in enumerate(plan.studies):
+            row = {"study": study, "fault": "no_heart: none", "known": None, "out_of_range": "", "warnings": ""}
+            lesions = [{"study": study, "candidate": number, "agatston": 0.5} for number in range(4000)]
+            outcome = {"row": row, "facts": None, "lesions": lesions, "rejected": [], "num_files": 1}
+            parts.write(out, index, plan, [outcome])
+        tracemalloc.start()
+        prediction_tables.gather(out, plan, bundles.lesions())
+        peaks[count] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (out / "lesions.csv").read_text().count("\n") == 1 + 4000 * count
+    assert peaks[16] < 1.2 * peaks[4]
