@@ -81,11 +81,11 @@ class Row:
         return int(re.sub(r"[A-Z]", "", self.study.address))
 
 
-def match_labels(cfg: LabelsConfig, studies: Sequence[str], dicom_root: str) -> Matched:
+def match_labels(cfg: LabelsConfig, studies: Sequence[str], dicom_root: str, kind: str = "folder") -> Matched:
     """Give every study folder the label of its row; names are compared as `normalised`.
 
     Args:
-        studies: names of the study folders. dicom_root: where they are, for the message.
+        studies: names of the study folders. dicom_root: where they are, for the message. kind: what they are there.
     Returns: labels in the order of studies; with ``labels.unmatched: skip`` also what had to be left out.
     Raises: InputError if the sheet as a whole cannot be used; or, on one line each, naming all folders without a
         valid row and all rows without a folder, unless they are to be skipped and something is left.
@@ -97,11 +97,11 @@ def match_labels(cfg: LabelsConfig, studies: Sequence[str], dicom_root: str) -> 
     folders = _grouped(studies, normalised)
     named = _grouped((row for row in rows if row.study.text), lambda row: row.key)
     unlabelled = _unlabelled(studies, folders, named, _grouped(unseen, lambda row: row.key), cfg.edges)
-    strays = _rows_without_study(rows, folders, named, cfg.edges)
+    strays = _rows_without_study(rows, folders, named, cfg.edges, kind)
     own = {study: named[normalised(study)][0] for study in studies if study not in unlabelled}
     faults = [f"study {study!r}: {why}" for study, why in unlabelled.items()] + strays
     if faults and (cfg.unmatched == "stop" or not own):
-        raise InputError(_all_faults(cfg.sheet, dicom_root, faults))
+        raise InputError(_all_faults(cfg.sheet, dicom_root, faults, kind))
     labels = {study: _label(study, row, patients, cfg.edges) for study, row in own.items()}
     spelled = [f"{_names([row])} is study {study!r}" for study, row in own.items() if row.study.text != study]
     hidden = _hidden_rows(unseen, cfg) + _hidden_columns(found[0], cfg)
@@ -220,10 +220,10 @@ def _unlabelled(
 
 
 def _rows_without_study(
-    rows: list[Row], folders: dict[str, list[str]], named: dict[str, list[Row]], edges: Sequence[float]
+    rows: list[Row], folders: dict[str, list[str]], named: dict[str, list[Row]], edges: Sequence[float], kind: str
 ) -> list[str]:
     """All rows that name no folder, those of one name together."""
-    lost = by_spelling({key: f"folder {same[0]!r}" for key, same in folders.items() if key not in named})
+    lost = by_spelling({key: f"{kind} {same[0]!r}" for key, same in folders.items() if key not in named})
     search = len(lost) * len(named.keys() - folders.keys()) <= MOST_PAIRS
     unnamed = [
         "; ".join([f"{row.study.address} is {_shown(row.study)}, wanted a study", *_faults([row], edges)])
@@ -231,7 +231,7 @@ def _rows_without_study(
         if not row.study.text
     ]
     return unnamed + [
-        "; ".join([f"{_names(same)}: no folder{near_miss(key, lost, search)}", *_faults(same, edges)])
+        "; ".join([f"{_names(same)}: no {kind}{near_miss(key, lost, search)}", *_faults(same, edges)])
         for key, same in named.items()
         if key not in folders
     ]
@@ -276,10 +276,10 @@ def _names(rows: list[Row]) -> str:
     return " and ".join(f"{row.study.address} {_shown(row.study)}" for row in rows)
 
 
-def _all_faults(sheet: str, dicom_root: str, faults: list[str]) -> str:
+def _all_faults(sheet: str, dicom_root: str, faults: list[str], kind: str) -> str:
     counted = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     head = (
-        f"{sheet}: {counted}; wanted one valid row for each folder in {dicom_root} and one folder for each row "
+        f"{sheet}: {counted}; wanted one valid row for each {kind} in {dicom_root} and one {kind} for each row "
         "(labels.unmatched: skip leaves the others out)"
     )
     return "\n  ".join([head, *faults])

@@ -78,6 +78,16 @@ def read_sheet(path: Path, wanted: Sequence[str]) -> list[tuple[Cell, ...]]:
     Raises: ColumnError if columns are missing; SheetError if the file cannot be read or is larger than any score
         sheet, a name stands there twice, or a row goes on beyond the names, as an unquoted 1,234 makes it do.
     """
+    return read_columns(path, wanted, ())[1]
+
+
+def read_columns(
+    path: Path, wanted: Sequence[str], optional: Sequence[str]
+) -> tuple[tuple[str, ...], list[tuple[Cell, ...]]]:
+    """Read the wanted columns, and of the optional ones those that are there; all else as `read_sheet`.
+
+    Returns: the names of the columns that were read, and the cells of each row in their order.
+    """
     if not path.is_file():
         raise SheetError(f"there is no such file; wanted a .csv or .xlsx sheet{paths.did_you_mean(path)}")
     if path.suffix.lower() not in (".csv", ".xlsx"):
@@ -90,9 +100,10 @@ def read_sheet(path: Path, wanted: Sequence[str]) -> list[tuple[Cell, ...]]:
     if not rows:
         raise SheetError(f"no cell is filled{grid.where}, wanted the names of the columns and a row per study")
     names = [_tidy(content.text) for content in rows.pop(min(rows))]
-    positions = _positions(names, [_tidy(name) for name in wanted], grid.where)
+    read = (*wanted, *(name for name in optional if _tidy(name) in names))
+    positions = _positions(names, [_tidy(name) for name in read], grid.where)
     _refuse_long_rows(names, rows)
-    return [tuple(_cell(grid, number, position) for position in positions) for number in rows]
+    return read, [tuple(_cell(grid, number, position) for position in positions) for number in rows]
 
 
 def _read_csv(path: Path) -> Grid:

@@ -204,6 +204,7 @@ def check_split_by_slice(cfg: Config) -> None:
         why = f"which tested {tested} of {cohort} patients; wanted all, as split.scheme kfold tests them"
         raise _refused(cfg.split.contrast_to, why)
     own, packed = RunPaths(Path(cfg.run)).dataset(cfg.data.packed_dir), reference.dataset(theirs.data.packed_dir)
+    assert report.digests
     _check_dataset(own, packed, report.digests.studies_sha256)
     if changed := _changed(config.plain(cfg), config.plain(theirs)):
         raise _refused(

@@ -29,6 +29,7 @@ from cac_hpc.statistics.results import (
     Comparison,
     Difference,
     Figure,
+    Level,
     PairedTest,
     Pooled,
     Roles,
@@ -68,17 +69,20 @@ def compare_readers(said: Mapping[str, Mapping[str, Units]], model: str, cfg: Re
     Args:
         said: by reader and level, of the same patients in the same order. model: the other of every comparison.
     """
-    sums = {(key, level): assessment.sums_by_patient(units[level]) for key, units in said.items() for level in LEVELS}
+    levels_of = [level for level in LEVELS if level in said[model]]
+    sums = {
+        (key, level): assessment.sums_by_patient(units[level]) for key, units in said.items() for level in levels_of
+    }
     sums = assessment.resample(sums, {}, cfg)
     pooled = {at: assessment.summary(one) for at, one in sums.items()}
     found = {}
     for key in said:
         levels = {}
-        for level in LEVELS:
+        for level in levels_of:
             pair = [(at, level) for at in (key, model)]
             levels[level] = _level(level, [(pooled[at], None) for at in pair], [sums[at] for at in pair])
         compared = Compared(levels, sign_test(*(sums[at, "patient"].matrix_PKK for at in (key, model))))
-        found[key] = Read({level: pooled[key, level] for level in LEVELS}, None if key == model else compared)
+        found[key] = Read({level: pooled[key, level] for level in levels_of}, None if key == model else compared)
     return found
 
 
@@ -109,7 +113,7 @@ def compare(reference: Finished, other: Finished) -> Comparison:
     levels = {}
     for level in LEVELS:
         reported = [run.report.levels[level] for run in pair]
-        results = [(one.pooled, one.calibration) for one in reported]
+        results = [(one.pooled, _calibrated(one)) for one in reported]
         levels[level] = _level(reported[0].unit, results, [sums[at, level] for at in (0, 1)])
     return Comparison(
         reference=_facts(reference),
@@ -129,8 +133,13 @@ def compare(reference: Finished, other: Finished) -> Comparison:
     )
 
 
+def _calibrated(level: Level) -> Calibration | None:
+    return level.calibration if isinstance(level.calibration, Calibration) else None
+
+
 def _facts(run: Finished) -> ComparedRun:
     report = run.report
+    assert report.digests
     return ComparedRun(run.name, report.title, report.status, report.folds_found, report.digests, run.split_by_slice)
 
 

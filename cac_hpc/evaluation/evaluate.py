@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -50,7 +50,7 @@ def evaluate(
         folds_found=len(found),
         missing_folds=missing,
         banner=banner,
-        categories=_categories(inputs),
+        categories=categories(inputs.labels.names, inputs.labels.edges),
         cohort=_cohort(inputs),
         split=results.Split(**inputs.settings["split"]),
         statistics=results.Statistics(cfg.patient_rule, cfg.top_k, cfg.draws, cfg.seed, intervals.CONFIDENCE),
@@ -90,13 +90,10 @@ def _inflation(inputs: Inputs, own: Finished) -> results.Comparison | results.Ab
         return results.Absent(str(error))
 
 
-def _categories(inputs: Inputs) -> list[results.CategoryRange]:
+def categories(names: Sequence[str], edges: Sequence[float]) -> list[results.CategoryRange]:
     """Name and score range of each category: above one edge, up to and with the next."""
-    edges = [None, *inputs.labels.edges, None]
-    return [
-        results.CategoryRange(index, name, edges[index], edges[index + 1])
-        for index, name in enumerate(inputs.labels.names)
-    ]
+    ends = [None, *edges, None]
+    return [results.CategoryRange(index, name, ends[index], ends[index + 1]) for index, name in enumerate(names)]
 
 
 def _published(inputs: Inputs) -> results.Published | results.Absent | None:
@@ -136,7 +133,7 @@ def pick(outcome: Outcome, patients: Units, studies: pd.DataFrame, cfg: ReportCo
     return Shown(
         samples=Examples(SAMPLED, _samples(found, cfg.seed)),
         misclassified=Examples(MISTAKEN, _mistakes(found)),
-        patients=_patients(patients, patient_names(outcome.studies, studies)),
+        patients=mistaken(patients, patient_names(outcome.studies, studies)),
     )
 
 
@@ -200,7 +197,7 @@ def patient_names(tested: set[str], studies: pd.DataFrame) -> np.ndarray:
     return np.unique(studies.set_index("study").loc[sorted(tested)]["patient"].to_numpy(str))
 
 
-def _patients(units: Units, names: np.ndarray) -> MistakenPatients:
+def mistaken(units: Units, names: np.ndarray) -> MistakenPatients:
     """The patients that are most wrong, and how many are wrong at all."""
     each = np.arange(len(units.label))
     probability = units.probability[each, units.predicted]

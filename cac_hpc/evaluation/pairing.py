@@ -38,7 +38,7 @@ class Finished:
 
     @property
     def split_by_slice(self) -> bool:
-        return self.report.split.unit == "slice"
+        return self.report.split is not None and self.report.split.unit == "slice"
 
     @property
     def rule(self) -> str:
@@ -108,7 +108,7 @@ def _read(root: Path, name: str) -> Finished:
         raise InputError(
             f"{dataset.studies}: not there, wanted the studies of the dataset that {run.root} was made from"
         )
-    if digests.file_sha256(dataset.studies) != report.digests.studies_sha256:
+    if report.digests is None or digests.file_sha256(dataset.studies) != report.digests.studies_sha256:
         raise InputError(f"{dataset.studies}: not the studies that the report of {run.root} was made from; run it anew")
     return Finished(name, report, sealed.read_studies(dataset).set_index("study").loc[there], outcome)
 

@@ -78,7 +78,7 @@ def compare(
         readers=found,
         trust=trust(found),
         absent=absent,
-        patients=_patients(said, known),
+        patients=judged(said, known),
         empty_slices=empty_slices(known, len(edges) + 1),
     )
 
@@ -120,7 +120,7 @@ def _said(
 ) -> tuple[dict[str, Said], list[str]]:
     """What every reader said, this run's model last but for other runs, and why some are not there."""
     model = assessment.units_of(outcome.tested(studies, edges, cfg))
-    said, absent = {LARGEST: Said(NAMES[LARGEST], {level: _largest(units) for level, units in model.items()})}, []
+    said, absent = {LARGEST: Said(NAMES[LARGEST], {level: largest(units) for level, units in model.items()})}, []
     for key in (RULE, CONTROL):
         if len(with_scores(studies, [key])) == len(studies):
             said[key] = _by_score(key, outcome, model["slice"], studies, edges, cfg)
@@ -143,7 +143,7 @@ def _kind(settings: results.Json) -> str:
     return "lesion model" if predicts_scores(settings) else "slice network"
 
 
-def _largest(units: Units) -> Units:
+def largest(units: Units) -> Units:
     """The same units, all predicted as the category that most of them are of."""
     count_K = np.bincount(units.label, minlength=units.num_categories)
     return _predicted(units, np.full(len(units.label), int(count_K.argmax())))
@@ -243,7 +243,7 @@ def empty_slices(studies: pd.DataFrame, num_categories: int) -> list[EmptySlices
     return rows
 
 
-def _patients(said: Mapping[str, Said], studies: pd.DataFrame) -> JudgedPatients:
+def judged(said: Mapping[str, Said], studies: pd.DataFrame) -> JudgedPatients:
     """What was said of each patient, as columns.
 
     Args:

@@ -10,7 +10,7 @@ from cac_hpc.predict.training_range import CODES, NUMBERS, QUANTILES, TOLERANCE,
 from cac_hpc.report import tables, wording
 from cac_hpc.run import digests, escaping, yaml_documents
 from cac_hpc.statistics import results
-from cac_hpc.statistics.results import CategoryRange, Figure, Level
+from cac_hpc.statistics.results import Absent, CategoryRange, Figure, Level
 
 LICENCES = {  # of Hugging Face's list, by which it knows them
     "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "agpl-3.0", "lgpl-3.0", "mpl-2.0", "cc0-1.0",
@@ -107,9 +107,8 @@ def _scores(one: CategoryRange) -> str:
 def _figures(bundle: Bundle, level: Level) -> str:
     names = [escaping.markdown(name) for name in bundle.names]
     rows = [[name.replace("_", " "), wording.with_interval(figure, 3)] for name, figure in level.pooled.figures.items()]
-    rows += [
-        [name.replace("_", " "), wording.with_interval(figure, 3)] for name, figure in level.calibration.figures.items()
-    ]
+    calibrated = {} if isinstance(level.calibration, Absent) else level.calibration.figures
+    rows += [[name.replace("_", " "), wording.with_interval(figure, 3)] for name, figure in calibrated.items()]
     if scores := bundle.internal["scores"]:
         of_log = results.from_json(scores, results.ScoreAgreement).log_mean_absolute
         rows.append(["mean absolute difference of log(1 + score)", shown(of_log)])

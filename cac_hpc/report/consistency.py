@@ -18,11 +18,11 @@ import pandas as pd
 
 from cac_hpc.cluster import usage
 from cac_hpc.cluster.usage import Circumstances
-from cac_hpc.evaluation import inputs, published, report_json
+from cac_hpc.evaluation import external, external_inputs, inputs, published, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.report import aggregation
 from cac_hpc.run import causes, logs, paths, settings
-from cac_hpc.run.config import Config, InputError
+from cac_hpc.run.config import Config, InputError, ReportConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import metrics
 from cac_hpc.statistics.results import FORMAT_VERSION, Comparison, Report, from_json, to_json
@@ -32,13 +32,15 @@ NOT_AGAIN = ("audits", "inflation")  # they are of files that may have gone sinc
 
 
 def check(path: Path) -> int:
-    """Print what a published table, or the report.json of a finished run, contradicts.
+    """Print what a published table, or the report.json of a finished run or an external test, contradicts.
 
     Returns: 0 if nothing, else 1.
     Raises: InputError if it is neither.
     """
     if path.name != "report.json":
         return published.show(path, published.read(path))
+    if (path.absolute().parent.parent / external_inputs.SETTINGS).is_file():
+        return _say(path, _check_external(path))
     run = RunPaths(settings.run_folder(str(path.absolute().parent.parent)))
     again = report_json.remake(run.root)
     try:
@@ -52,10 +54,48 @@ def check(path: Path) -> int:
             raise
         why = f"({type(error).__name__}: {str(error)[:200]}); {again} makes it again"
         raise InputError(f"{path}: not a report that can be checked {why}") from None
+    return _say(path, found)
+
+
+def _say(path: Path, found: Sequence[str]) -> int:
+    """Print what was found; returns the exit code."""
     for line in found:
         logs.say(line)
     logs.say(f"{path}: {len(found) or 'no'} contradiction{'s' if len(found) != 1 else ''}")
     return 1 if found else 0
+
+
+def _check_external(path: Path) -> list[str]:
+    """Contradictions of the report of an external test.
+
+    Raises: InputError if it is none that can be checked.
+    """
+    out = path.absolute().parent.parent
+    try:
+        summary = report_json.load(path)
+        if version := report_json.other_version(summary):
+            raise InputError(f"{path}: found {version}, wanted {FORMAT_VERSION}; evaluate the predictions again")
+        return external_contradictions(out, summary)
+    except report_json.FAULTS as error:
+        if isinstance(error, InputError):
+            raise
+        why = f"({type(error).__name__}: {str(error)[:200]}); evaluate the predictions again"
+        raise InputError(f"{path}: not a report that can be checked {why}") from None
+
+
+def external_contradictions(out: Path, summary: Mapping[str, Any]) -> list[str]:
+    """Where the report of an external test contradicts tested.csv, its matrices, its tables or its text.
+
+    Args:
+        out: the folder that holds the report's. summary: what report.json holds.
+    """
+    report = from_json(summary, Report)
+    again = to_json(external.report(*external_inputs.read(out)))
+    return [
+        *(line for key in again for line in differences(summary[key], again[key], key)),
+        *(line for where, part in _objects(summary, "") for line in _within(part, where)),
+        *_against_files(out / "report", ReportConfig.window_hu, report, None),
+    ]
 
 
 def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> list[str]:
@@ -75,7 +115,7 @@ def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> li
         *(line for where, part in _objects(summary, "") for line in _within(part, where)),
         *_against_inflation(report),
         *_against_folds(report),
-        *_against_files(run.report, cfg, report, found.lesions),
+        *_against_files(run.report, cfg.report.window_hu, report, found.lesions),
     ]
 
 
@@ -138,9 +178,11 @@ def _against_folds(report: Report) -> Iterator[str]:
         yield from differences(report.status, "PARTIAL" if missing else "COMPLETE", "status")
 
 
-def _against_files(folder: Path, cfg: Config, report: Report, lesions: pd.DataFrame | None) -> Iterator[str]:
+def _against_files(
+    folder: Path, window_hu: Sequence[float], report: Report, lesions: pd.DataFrame | None
+) -> Iterator[str]:
     made_in = from_json(paths.read_json(folder / usage.CIRCUMSTANCES), Circumstances)
-    wanted = aggregation.texts(folder, report, made_in, cfg.report.window_hu, lesions)
+    wanted = aggregation.texts(folder, report, made_in, window_hu, lesions)
     statuses = [status for status in paths.STATUSES if status != report.status]
     others = [paths.page_name(status, *kind) for status in statuses for kind in paths.PAGES]
     yield from (f"{name}: of a report of another status" for name in others if (folder / name).exists())

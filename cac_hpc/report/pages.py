@@ -16,7 +16,7 @@ import jinja2
 import markupsafe
 
 from cac_hpc.cluster.usage import MEDIANS, Circumstances
-from cac_hpc.report import lesion_pictures, pictures, rows, wording
+from cac_hpc.report import external_parts, lesion_pictures, pictures, rows, wording
 from cac_hpc.run import logs, paths
 from cac_hpc.statistics.results import (
     CategoryRange,
@@ -84,6 +84,8 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
             cards=_cards(report),
             levels=wording.tested(report),
             sections=rows.compared(report),
+            external_sections=external_parts.sections(report),
+            external_methods=external_parts.methods(report),
             flow=_flow(intake),
             category_rows=_category_rows(report.categories, intake["categories"]),
             fold_rows=_fold_rows(report),
@@ -97,7 +99,7 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
             speed_rows=_speed_rows(circumstances),
             settings=[(section, list(_flat(values))) for section, values in report.settings.items()],
             circumstances=circumstances,
-            digests=vars(report.digests),
+            digests=report.external.digests if report.external else vars(report.digests),
             pictures=pictures.PICTURES,
             picture=lambda name: _data(folder / "figures" / name),
         )
@@ -137,7 +139,7 @@ def _environment(folder: Path) -> jinja2.Environment:
 def _cards(report: Report) -> list[tuple[str, Figure, str]]:
     """The figures that are looked at first, those of patients before those of slices, and what to hold them against."""
     cards = []
-    for level, results in ((level, report.levels[level]) for level in ("patient", "slice")):
+    for level, results in ((level, report.levels[level]) for level in ("patient", "slice") if level in report.levels):
         if results.pooled.n and not (level == "slice" and wording.of_lesions(report)):
             figures = results.pooled.figures
             majority = wording.number(figures["majority_accuracy"].value)
@@ -178,7 +180,7 @@ def _flow(intake: Mapping[str, Any]) -> list[Step]:
     lost = [("without a label", studies["without_label"]), *studies["refused"].items()]
     return [
         Step("studies", studies["found"], studies["used"], lost),
-        Step("files", files["found"], files["used"], list(files["rejected"].items())),
+        *([Step("files", files["found"], files["used"], list(files["rejected"].items()))] if files["found"] else []),
     ]
 
 

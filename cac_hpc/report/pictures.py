@@ -14,13 +14,13 @@ import pandas as pd
 from cac_hpc.dataset import plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import lesion_pictures, plots, wording
+from cac_hpc.report import external_parts, lesion_pictures, plots, wording
 from cac_hpc.run import logs
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Absent, Example, Examples, Layer, Level, Report, Training
+from cac_hpc.statistics.results import Absent, Calibration, Example, Examples, Layer, Level, Report, Training
 
 PATIENCE_S = 600.0  # for one shard's slices
 GALLERIES = {"slices": "Sample slices", "misclassified": "Misclassified slices"}  # by how names of files begin
@@ -58,10 +58,11 @@ def draw(
         histories: history.csv of each fold. dataset: that the slices are of. shown: dots per inch, and the window.
     """
     dpi, names = shown.figure_dpi, wording.category_names(report)
-    where = ", ".join([f"{report.folds_found} of {report.split.folds} folds", *_marks(report)])
+    where = ", ".join([wording.extent(report), *_marks(report)])
     for level, of_level in report.levels.items():
         title = f"{level.capitalize()} level, {where}, {wording.counted(level, of_level)}"
         _draw_level(folder, level, of_level, names, title, dpi)
+    external_parts.draw(folder, report, where, dpi)
     for stem, picture in PICTURES.items():
         picture.draw(folder / stem, report, where, dpi)
     curves = {fold.fold: _history(histories[fold.fold]) for fold in training(report)}
@@ -89,12 +90,13 @@ def window_name(window_hu: Sequence[float]) -> str:
 def _draw_level(folder: Path, level: str, of_level: Level, names: Sequence[str], title: str, dpi: int) -> None:
     matrix, unit = np.array(of_level.pooled.confusion_matrix), wording.units(level, of_level)
     plots.draw_confusion(folder / f"confusion_{level}", matrix, names, title, unit, dpi)
-    plots.draw_reliability(folder / f"reliability_{level}", of_level.calibration.reliability, title, unit, dpi)
+    if isinstance(of_level.calibration, Calibration):
+        plots.draw_reliability(folder / f"reliability_{level}", of_level.calibration.reliability, title, unit, dpi)
 
 
 def _draw_folds(stem: Path, report: Report, where: str, dpi: int) -> None:
     wanted = ("patient",) if wording.of_lesions(report) else tuple(report.levels)
-    if levels := {level: found for level, found in report.levels.items() if found.pooled.n and level in wanted}:
+    if levels := {level: found for level, found in report.levels.items() if found.folds and level in wanted}:
         plots.draw_folds(stem, levels, f"Accuracy by fold, {where}", dpi)
 
 
@@ -122,6 +124,8 @@ def _draw_scores(stem: Path, report: Report, where: str, dpi: int) -> None:
     known = ~np.isnan(reported)
     name_of = {reader.key: reader.name for reader in found.readers}
     read = {name_of[key]: np.array(scores, float)[known] for key, scores in patients.scores_of.items()}
+    if not read or not known.any():
+        return
     plots.draw_scores(stem, reported[known], read, edges, f"Agatston scores, {where}, n = {known.sum()}", dpi)
 
 

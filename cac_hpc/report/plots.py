@@ -57,6 +57,17 @@ class Outline(Protocol):
     def at(self) -> tuple[float, float]: ...
 
 
+class Value(Protocol):
+    """A number with its interval, see `results.Figure`."""
+
+    @property
+    def value(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+
+
 class Panel(Protocol):
     """A picture with such lines, see `lesions.Panel`."""
 
@@ -181,6 +192,32 @@ def draw_readers(stem: Path, found: Sequence[Reader], title: str, dpi: int) -> N
         axes.set_yticks(range(len(found)), [reader.name for reader in found])
         axes.invert_yaxis()
         axes.set(xlim=(0, 1), xlabel="accuracy of patients, 95 % interval", title=_wrapped(title, figure))
+        _save(figure, stem, dpi)
+
+
+def draw_pairs(
+    stem: Path, pairs: Mapping[str, tuple[Value, Value]], sides: tuple[str, str], title: str, dpi: int
+) -> None:
+    """Draw figures of two groups of patients, each with its 95 % interval.
+
+    Args:
+        pairs: both values by the figure's name, undefined ones are left out. sides: names of the groups.
+    """
+    with mpl.rc_context(STYLE):
+        figure, axes = _one(PAGE, 0.9 + 0.34 * len(pairs))
+        for side, (name, colour, mark) in enumerate(zip(sides, COLOURS, ("o", "D"), strict=False)):
+            for row, pair in enumerate(pairs.values()):
+                one, height = pair[side], row + (side - 0.5) * 0.3
+                if one.low is not None and one.high is not None:
+                    axes.plot([one.low, one.high], [height, height], color=colour, linewidth=1.4)
+                if one.value is not None:
+                    axes.plot([one.value], [height], mark, color=colour, markersize=4.5)
+            axes.plot([], [], mark, linestyle="-", color=colour, markersize=4.5, label=name)
+        axes.set_yticks(range(len(pairs)), list(pairs))
+        axes.invert_yaxis()
+        axes.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+        axes.set(xlim=(None, 1), xlabel="value, 95 % interval", title=_wrapped(title, figure))
+        figure.legend(loc="outside lower center", ncols=2)
         _save(figure, stem, dpi)
 
 

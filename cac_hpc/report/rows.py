@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from cac_hpc.report import wording
 from cac_hpc.report.wording import brief, difference, number, with_interval
-from cac_hpc.statistics.results import Comparison, Level, Matrix, Occlusion, Reader, Readers, Report, ShownPatient
+from cac_hpc.statistics.results import (
+    Calibration,
+    Comparison,
+    Level,
+    Matrix,
+    Occlusion,
+    Reader,
+    Readers,
+    Report,
+    ShownPatient,
+)
 
 CONFUSIONS = 8  # pairs of categories that are named
 COUNTS = ("n", "patients", "errors", "over_estimated", "under_estimated")
@@ -25,6 +35,7 @@ class TextTable:
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    texts: Sequence[int] = ()  # columns of text
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class Section:
 def compared(report: Report) -> list[Section]:
     """Other readers of the same patients, and the network with a part of each slice blank."""
     sections = [Section("readers", wording.READERS, wording.readers(report), readers(report))]
-    if not wording.of_lesions(report):
+    if not wording.of_lesions(report) and not report.external:
         sections.append(Section("looks", wording.LOOKS, wording.occlusion(report), occlusion(report)))
     return sections
 
@@ -70,12 +81,17 @@ def confusions(names: Sequence[str], part: Matrix) -> list[list[str]]:
 
 def fold_columns(results: Level) -> list[str]:
     folds = results.folds
+    if not folds and results.pooled.n:
+        return ["value"]
     return ["pooled", f"mean of {len(folds)} folds", *(f"fold {fold.fold}" for fold in folds)]
 
 
 def figures(results: Level) -> list[list[str]]:
     """A row per count and figure: pooled, over the folds, of each fold."""
     pooled, folds = results.pooled, results.folds
+    if not folds and pooled.n:
+        counts = [[name.replace("_", " "), str(getattr(pooled, name))] for name in COUNTS]
+        return counts + [[name.replace("_", " "), with_interval(figure)] for name, figure in pooled.figures.items()]
     rows = [
         [name.replace("_", " "), str(getattr(pooled, name)), "", *(str(getattr(fold, name)) for fold in folds)]
         for name in COUNTS
@@ -128,7 +144,7 @@ def reliability(results: Level) -> list[list[str]]:
     return [
         [f"{one.above:g} to {one.up_to:g}", str(one.n), number(one.confidence),
          wording.interval(one.accuracy, one.low, one.high)]
-        for one in results.calibration.reliability if one.n
+        for one in (results.calibration.reliability if isinstance(results.calibration, Calibration) else ()) if one.n
     ]  # fmt: skip
 
 
@@ -149,11 +165,14 @@ def readers(report: Report) -> list[TextTable]:
         return []
     empty = [
         [name, str(row.studies), str(row.slices), str(row.empty), wording.interval(row.share, row.low, row.high)]
-        for name, row in zip(names, found.empty_slices, strict=True)
+        for name, row in zip(names, found.empty_slices, strict=bool(found.empty_slices))
     ]
     matrices = [reader for reader in found.readers if reader.key != "largest" and reader.compared]
     return [
-        *(_side_by_side(level, found.readers) for level in ("patient", *["slice"] * (not wording.of_lesions(report)))),
+        *(
+            _side_by_side(level, found.readers) for level in ("patient", "slice")
+            if level in report.levels and (level == "patient" or not wording.of_lesions(report))
+        ),
         *agreements(found.readers),
         *(
             TextTable(
@@ -163,12 +182,15 @@ def readers(report: Report) -> list[TextTable]:
             )
             for reader in matrices
         ),
-        TextTable(
-            "Slices without any voxel of 130 HU where the heart is: what nobody can read from a slice alone",
-            ["category", "studies", "slices", "without", "share [95 % interval]"],
-            empty,
+        *(
+            TextTable(
+                "Slices without any voxel of 130 HU where the heart is: what nobody can read from a slice alone",
+                ["category", "studies", "slices", "without", "share [95 % interval]"],
+                empty,
+            )
+            for _ in [None] if empty
         ),
-    ]
+    ]  # fmt: skip
 
 
 def _side_by_side(level: str, found: Sequence[Reader]) -> TextTable:

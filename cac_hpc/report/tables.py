@@ -8,13 +8,16 @@ from dataclasses import replace
 
 import pandas as pd
 
-from cac_hpc.report import rows, wording
+from cac_hpc.report import external_parts, rows, wording
+from cac_hpc.report.rows import Section
 from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
     Absent,
+    Calibration,
     ComparedLevel,
     Comparison,
     Figure,
+    InternalTest,
     Level,
     Matrix,
     Occlusion,
@@ -52,9 +55,11 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         found |= {
             f"confusion_{level}.csv": _matrix_table(names, results.pooled),
             f"categories_{level}.csv": _category_table(names, results.pooled),
-            f"folds_{level}.csv": _fold_table(results),
-            f"reliability_{level}.csv": pd.DataFrame(map(vars, results.calibration.reliability)),
         }
+        if not report.external:
+            found[f"folds_{level}.csv"] = _fold_table(results)
+        if isinstance(results.calibration, Calibration):
+            found[f"reliability_{level}.csv"] = pd.DataFrame(map(vars, results.calibration.reliability))
         found |= {
             f"confusion_{level}_{scheme.key}.csv": _matrix_table(scheme.names, scheme.pooled)
             for scheme in results.collapsed
@@ -62,6 +67,10 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         }
     found |= _readers(names, report.readers)
     found |= _occlusion(report.occlusion)
+    found |= external_parts.csv(report)
+    if report.external and isinstance(report.external.internal, InternalTest):
+        roles = {"reference": "internal", "other": "external"}
+        found["external.csv"] = pd.DataFrame(_paired({"patient": report.external.internal.compared}, roles))
     if mark := wording.status_mark(report):  # a column of its own, in every table
         found = {name: table.assign(status=mark) for name, table in found.items()}
     return found
@@ -79,8 +88,7 @@ def latex(report: Report) -> dict[str, str]:
     found = {
         "results.tex": _tex(
             pd.DataFrame({"": list(PRINTED.values())} | by_level),
-            f"{mark}Pooled out-of-fold results of {report.folds_found} of {report.split.folds} folds "
-            f"({count}); in brackets 95\\,\\% intervals.",
+            f"{mark}{_tested(report)} ({count}); in brackets 95\\,\\% intervals.",
             "results",
         )
     }
@@ -97,6 +105,11 @@ def latex(report: Report) -> dict[str, str]:
         caption = f"{about}: confusion matrix, rows true, columns predicted."
         found[f"confusion_{level}.tex"] = _tex(matrix, caption, f"confusion-{level}")
     return found
+
+
+def _tested(report: Report) -> str:
+    extent = wording.extent(report)
+    return "Results of an external test" if report.external else f"Pooled out-of-fold results of {extent}"
 
 
 def _tex(table: pd.DataFrame, caption: str, label: str) -> str:
@@ -129,7 +142,8 @@ def _all_figures(report: Report) -> Iterator[Row]:
             for category in part.categories:
                 for name, figure in category.figures.items():
                     yield {**where, "of": of, "figure": name, "category": category.category, **vars(figure)}
-        for name, figure in results.calibration.figures.items():
+        calibrated = results.calibration.figures if isinstance(results.calibration, Calibration) else {}
+        for name, figure in calibrated.items():
             yield {**where, "of": "pooled", "figure": name, **vars(figure)}
 
 
@@ -157,8 +171,13 @@ def _readers(names: Sequence[str], found: Readers | Absent) -> dict[str, pd.Data
         "readers.csv": pd.DataFrame(paired),
         "agreement.csv": pd.DataFrame(agreements),
         "patients.csv": pd.DataFrame(patients),
-        "empty_slices.csv": pd.DataFrame(map(vars, found.empty_slices)).assign(category=list(names)),
+        **_empty_slices(names, found),
     }
+
+
+def _empty_slices(names: Sequence[str], found: Readers) -> dict[str, pd.DataFrame]:
+    table = pd.DataFrame(map(vars, found.empty_slices))
+    return {"empty_slices.csv": table.assign(category=list(names))} if len(table) else {}
 
 
 def _flat_scores(found: ScoreAgreement) -> Row:
@@ -243,13 +262,24 @@ def markdown(report: Report) -> str:
     parts += [*wording.missing_lines(report), wording.cohort(report), *wording.crop(report.cohort.intake)]
     if report.lesions is not None:
         parts += [f"## {wording.LESIONS}", *wording.lesions(report), *_patients(report)]
+    parts += [part for section in external_parts.sections(report) for part in _section(section)]
     for level, results in wording.tested(report):
         parts += _level(level, results, report)
     for section in rows.compared(report):
-        parts += [f"## {section.heading}", *section.lines]
-        parts += [part for one in section.tables for part in (f"{one.caption}:", markdown_table(one.columns, one.rows))]
-    parts += ["## How it was counted", *wording.methods(report), "## What this does not say", *wording.limits(report)]
+        parts += _section(section)
+    parts += [
+        "## How it was counted",
+        *wording.methods(report),
+        *external_parts.methods(report),
+        "## What this does not say",
+        *wording.limits(report),
+    ]
     return logs.harmless("\n\n".join(parts) + "\n")
+
+
+def _section(section: Section) -> list[str]:
+    tables = [part for one in section.tables for part in (f"{one.caption}:", markdown_table(one.columns, one.rows))]
+    return [f"## {section.heading}", *section.lines, *tables]
 
 
 def markdown_table(columns: Sequence[str], found: Iterable[Sequence[str]]) -> str:
@@ -272,12 +302,13 @@ def _patients(report: Report) -> list[str]:
 def _level(level: str, results: Level, report: Report) -> list[str]:
     pooled, names, published = results.pooled, wording.category_names(report), wording.published_at(level, report)
     columns, cells, notes = rows.collapsed(results)
+    spread = "; sd over the folds" if results.folds else ""
     return [
         f"## {level.capitalize()} level",
-        f"Unit: {results.unit}; {results.counting}. In brackets 95 % intervals; sd over the folds.",
+        f"Unit: {results.unit}; {results.counting}. In brackets 95 % intervals{spread}.",
         markdown_table(["", *rows.fold_columns(results)], rows.figures(results)),
         wording.sign_test(pooled),
-        "Confusion matrix, pooled over the folds, rows true, columns predicted:",
+        f"Confusion matrix{', pooled over the folds' * bool(results.folds)}, rows true, columns predicted:",
         markdown_table(["true \\ predicted", *names], rows.matrix(names, pooled)),
         markdown_table(rows.category_columns(level, pooled), rows.categories(names, pooled)),
         *(
@@ -291,7 +322,10 @@ def _level(level: str, results: Level, report: Report) -> list[str]:
         *([markdown_table(columns, cells)] if cells else []),
         *notes,
         wording.calibration(results),
-        markdown_table(["highest probability", "n", "its mean", "accuracy"], rows.reliability(results)),
+        *(
+            markdown_table(["highest probability", "n", "its mean", "accuracy"], found)
+            for found in [rows.reliability(results)] if found
+        ),
         *wording.other_rules(results),
     ]  # fmt: skip
 
@@ -311,6 +345,7 @@ def _escaped(report: Report) -> Report:
     return replace(
         report,
         readers=readers,
+        external=report.external and external_parts.escaped(report.external),
         title=escaping.markdown(report.title),
         categories=[replace(one, name=escaping.markdown(one.name)) for one in report.categories],
         missing_folds=[replace(one, reason=escaping.markdown(one.reason)) for one in report.missing_folds],

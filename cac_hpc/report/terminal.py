@@ -74,7 +74,7 @@ def _print(report: Report | OtherVersion, parts: list[tuple[Any, str | None]], w
         whole = isinstance(part, str) and "python jobs/" in part
         screen.print(line, style=style, markup=False, soft_wrap=whole)
     screen.print(logs.line(where), markup=False, soft_wrap=True)  # no path or command is broken that somebody may copy
-    return 0 if report.status == "COMPLETE" else 1
+    return 0 if report.status in ("COMPLETE", "EXTERNAL") else 1
 
 
 def _parts(report: Report | OtherVersion, run: str = "RUN") -> list[tuple[Any, str | None]]:
@@ -101,6 +101,7 @@ def _level_tables(level: str, found: Level, report: Report) -> Iterator[Any]:
     """Figures (the folds' are in the tables), matrix, categories by their number in the matrix."""
     names, pooled = wording.category_names(report), found.pooled
     columns = ["", "pooled [95 % interval]", f"mean of {len(found.folds)} folds"]
+    columns = columns[: 3 if found.folds else 2]
     yield logs.table(f"{level} level", columns, [row[:3] for row in rows.figures(found)], numbers=True)
     columns = ["", *map(str, range(len(names))), "all"]
     cells = rows.matrix_with_sums(names, pooled)

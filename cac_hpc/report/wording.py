@@ -38,6 +38,12 @@ OWN_PART = (
     "Of a slice this model gives the category of what counted on it, mostly below its patient's: the figures of slices "
     "say little of it."
 )
+OF_OTHERS = {  # of an external test
+    "left_out": "No study is counted whose pixels the model was trained on; other studies of the same patients, or the "
+    "same study resampled, cannot be recognised.",
+    "counted": "Studies whose pixels the model was trained on are counted if there are any: see the check above.",
+    "unknown": "Nothing tells whether the program was trained on these patients.",
+}
 LIMITS = (
     "Every slice carries its patient's category, and most slices of a real exam show no coronary calcium: a "
     "slice-level figure is not a patient-level figure, and the slice-level one is bounded well below 1.",
@@ -76,13 +82,22 @@ def tested(report: Report) -> list[tuple[str, Level]]:
     return [(level, results) for level, results in reversed(report.levels.items()) if results.pooled.n]
 
 
+def extent(report: Report) -> str:
+    """How much of what was asked for is there."""
+    return "external test" if report.split is None else f"{report.folds_found} of {report.split.folds} folds"
+
+
 def verdict(report: Report) -> str:
     """What came out, at both levels, against always guessing the largest category."""
-    by_slice = " by slice" if report.banner else ""
-    sentences = [
-        f"{report.split.scheme} cross-validation{by_slice}, {report.folds_found} of {report.split.folds} folds, "
-        f"{report.cohort.patients} patients, {report.cohort.slices} slices."
-    ]
+    by_slice, patients = " by slice" if report.banner else "", report.cohort.patients
+    if report.split is None:
+        source = report.external.source if report.external else ""
+        sentences = [f"External test of the {source}: {patients} patients, {report.cohort.studies} studies."]
+    else:
+        sentences = [
+            f"{report.split.scheme} cross-validation{by_slice}, {extent(report)}, "
+            f"{patients} patients, {report.cohort.slices} slices."
+        ]
     names = category_names(report)
     sentences += [
         _verdict(level, results, names)
@@ -100,6 +115,8 @@ def of_lesions(report: Report) -> bool:
 
 
 def model(report: Report) -> str:
+    if report.external:
+        return "model"
     return "lesion model" if of_lesions(report) else "network"
 
 
@@ -231,6 +248,8 @@ def cohort(report: Report) -> str:
     counts = ", ".join(
         f"{name} {count}" for name, count in zip(category_names(report), found.studies_per_category, strict=True)
     )
+    if report.external:
+        return f"Cohort: {found.studies_found} studies predicted, {found.studies} tested ({counts})."
     return (
         f"Cohort: {found.studies_found} studies found, {found.studies} used ({counts}); "
         f"{found.rejected_files} files not used, each with its reason in rejected.csv."
@@ -282,6 +301,8 @@ def sign_test(pooled: Pooled) -> str:
 def calibration(results: Level) -> str:
     """Whether the probabilities mean what they say."""
     found = results.calibration
+    if isinstance(found, Absent):
+        return f"Calibration: none, for {found.note}."
     return (
         f"Calibration: Brier score {with_interval(found.brier)}, where the true frequencies of the categories give "
         f"{with_interval(found.brier_of_frequencies)}; expected calibration error "
@@ -300,20 +321,23 @@ def readers(report: Report) -> list[str]:
     if isinstance(found, Absent):
         return [f"No other reader is compared with the {model(report)}: {found.note}."]
     own = next(reader for reader in found.readers if reader.compared is None)
-    left_out = f" Left out, for the rule has no score of them: {found.left_out.studies} studies." * bool(
-        found.left_out.studies
-    )
+    lacks = "a reader says nothing" if report.external else "the rule has no score"
+    left_out = f" Left out, for {lacks} of them: {found.left_out.studies} studies." * bool(found.left_out.studies)
     absent = f" Not compared: {'; '.join(found.absent)}." if found.absent else ""
     tests = own.levels["patient"].n
+    kinds = {
+        "rule": "The Agatston rule counts lesions of at least 130 HU in the heart's region, found automatically.",
+        "control": "The untrained control counts candidates of which more than half lies there.",
+    }
+    known = [text for key, text in kinds.items() if any(reader.key == key for reader in found.readers)]
+    without = f"{left_out}{absent} {' '.join(known)}{' Neither knows any label.' if len(known) > 1 else ''}"
     return [
         *trusted(report),
         "How this is decided: a reader must be better than always guessing the largest category, and one reader is "
         "better than another if the 95 % interval of the difference of their accuracies, in the same draws of "
         "patients, lies on one side of 0. Of readers that do not surely differ the one that needs no training is "
         "preferred.",
-        f"All readers on the same {tests} tests of patients.{left_out}{absent} The Agatston rule counts lesions of at "
-        "least 130 HU in the heart's region, which is found automatically; the untrained control counts candidates of "
-        "which more than half lies there. Neither knows any label.",
+        f"All readers on the same {tests} tests of patients.{without.rstrip()}",
     ]
 
 
@@ -399,6 +423,8 @@ def methods(report: Report) -> list[str]:
 
 def limits(report: Report) -> list[str]:
     """What a reader must know, the leak in place of its absence."""
+    if report.external:
+        return [OF_OTHERS[report.external.known], *LIMITS[2:]]
     return [report.banner if report.banner and line is BY_PATIENT else line for line in LIMITS]
 
 

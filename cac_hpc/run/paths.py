@@ -206,7 +206,7 @@ class RunPaths:
         return DatasetPaths(Path(packed_dir) if packed_dir else self.root / "dataset")
 
 
-STATUSES = ("COMPLETE", "PARTIAL", "PROVISIONAL")  # of a report
+STATUSES = ("COMPLETE", "PARTIAL", "PROVISIONAL", "EXTERNAL")  # of a report
 
 
 PAGES = (("html", True), ("html", False), ("md", True))  # the pages that people open, the best one first

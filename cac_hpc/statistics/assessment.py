@@ -177,7 +177,7 @@ def _level(tested: Tested, sums: Sums, edges: Sequence[float]) -> results.Level:
         folds=folds,
         over_folds=over_folds(folds),
         collapsed=[_collapsed(scheme, sums, edges, units.score) for scheme in metrics.SCHEMES],
-        calibration=_calibration(sums),
+        calibration=calibration(sums),
         other_rules=[results.OtherRule(name, accuracy) for name, accuracy in others.items()] or None,
     )
 
@@ -312,7 +312,8 @@ def _collapsed(scheme: metrics.Scheme, sums: Sums, edges: Sequence[float], score
     return results.Collapsed(scheme.key, names, group_K.tolist(), note, summary(coarser))
 
 
-def _calibration(sums: Sums) -> results.Calibration:
+def calibration(sums: Sums) -> results.Calibration:
+    """Whether probabilities mean what they say, with intervals where there are draws."""
     by_patient, by_draw, matrix = sums.calibration_P, sums.calibration_B, sums.matrix_PKK.sum(axis=0)
     pooled = CalibrationSums.from_columns(by_patient.columns().sum(axis=0))
     chance = brier_of_frequencies(agreement.true(matrix))

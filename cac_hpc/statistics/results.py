@@ -16,8 +16,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, Valid
 
 T = TypeVar("T")
 Json = dict[str, Any]  # an object whose keys are not ours: settings, intake.json, metrics.json
-FORMAT_VERSION = 6
-Status = Literal["COMPLETE", "PARTIAL", "PROVISIONAL"]
+FORMAT_VERSION = 7
+Status = Literal["COMPLETE", "PARTIAL", "PROVISIONAL", "EXTERNAL"]
 
 
 class Damaged(ValueError):
@@ -212,6 +212,13 @@ class OtherRule:
 
 
 @dataclass(frozen=True)
+class Absent:
+    """In place of results: why there are none."""
+
+    note: str
+
+
+@dataclass(frozen=True)
 class Level:
     """Everything at slice level or at patient level; distinct: units, each counted once however often it was tested."""
 
@@ -222,15 +229,8 @@ class Level:
     folds: list[FoldMatrix]
     over_folds: dict[str, OverFolds]
     collapsed: list[Collapsed]
-    calibration: Calibration
+    calibration: Calibration | Absent
     other_rules: Annotated[list[OtherRule] | None, Omitted] = None
-
-
-@dataclass(frozen=True)
-class Absent:
-    """In place of results: why there are none."""
-
-    note: str
 
 
 @dataclass(frozen=True)
@@ -614,10 +614,97 @@ class Training:
 
 
 @dataclass(frozen=True)
+class LeftOutStudy:
+    """A study, or a row of the sheet, that an external test leaves out."""
+
+    study: str
+    why: Literal["no_prediction", "no_label", "no_study", "known"]
+    detail: str
+
+
+@dataclass(frozen=True)
+class CategoryShare:
+    """Of a category the share of the patients, and the mean of its probabilities before and after recalibration."""
+
+    category: int
+    observed: float
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """Calibration as predicted, and after recalibration in the large: one intercept, fitted to other patients.
+
+    intercept: fitted to all patients, in units of the log odds of a higher category; above 0: predicted too low.
+    """
+
+    method: str
+    intercept: Figure
+    before: Calibration
+    after: Calibration
+    shares: list[CategoryShare]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """An attribute over studies: of numbers lowest, median and highest, of codes how many have each; n: of how many."""
+
+    n: int
+    unknown: int
+    low: float | None
+    median: float | None
+    high: float | None
+    counts: Annotated[dict[str, int] | None, Omitted] = None
+
+
+@dataclass(frozen=True)
+class CohortFact:
+    """An attribute of the studies that a model was trained on, and of those of an external test."""
+
+    name: str
+    unit: str
+    internal: Distribution | Absent
+    external: Distribution | Absent
+
+
+@dataclass(frozen=True)
+class InternalTest:
+    """The cross-validation of the model (the reference) beside the external test (the other), unpaired.
+
+    calibration: of the cross-validation.
+    """
+
+    source: str
+    method: str
+    compared: ComparedLevel
+    calibration: Calibration | Absent
+
+
+@dataclass(frozen=True)
+class External:
+    """Predictions of studies that no fold has seen, held against a sheet.
+
+    source: whose predictions these are. known: whether patients of the training studies are left out, or counted, of
+    how many studies. out_of_range: studies that were tested and lie outside of the training range, None: not known.
+    """
+
+    source: str
+    left_out: list[LeftOutStudy]
+    known: Literal["left_out", "counted", "unknown"]
+    known_studies: int
+    out_of_range: int | None
+    internal: InternalTest | Absent
+    recalibration: Recalibration | Absent
+    cohorts: list[CohortFact]
+    digests: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that a report says. training: metrics.json of each fold that is there. settings: by section.
 
-    lesions: None if the model is not of lesions.
+    lesions: None if the model is not of lesions. split, digests: None of an external test, which external is of.
     """
 
     format_version: int
@@ -627,20 +714,21 @@ class Report:
     banner: str | None
     categories: list[CategoryRange]
     cohort: Cohort
-    split: Split
+    split: Split | None
     statistics: Statistics
     published: Published | Absent | None
     examples: Shown
     levels: dict[str, Level]
     training: list[Json]
     settings: Json
-    digests: Digests
+    digests: Digests | None
     status: Status
     audits: list[Audit]
     inflation: Comparison | Absent | None
     readers: Readers | Absent
     occlusion: Occlusion | Absent
     lesions: ShownLesions | Absent | None
+    external: External | None = None
 
 
 def to_json(result: Any) -> dict[str, Any]:

@@ -1,0 +1,226 @@
+"""An external test: predictions of studies that no fold has seen, held against a sheet, as a report of patients.
+
+Patients are the units, each once. Axes: N study or patient, K category.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from cac_hpc.evaluation import comparison, evaluate, readers
+from cac_hpc.evaluation.external_inputs import MODEL, OTHER, RULE, ExternalTest, Source
+from cac_hpc.evaluation.readers import LARGEST, NAMES, Said
+from cac_hpc.statistics import assessment, intervals, recalibration, results, score_agreement, unpaired
+from cac_hpc.statistics.assessment import Tested
+from cac_hpc.statistics.pooling import Units
+from cac_hpc.statistics.results import Absent, Audit, Damaged, External, InternalTest, Level, Recalibration, Report
+
+HIGHEST = "highest"  # in place of report.patient_rule
+UNIT = "patient, by his study with the highest predicted category"
+NO_PROBABILITIES = "the predictions have no probabilities of the categories"
+NO_SLICES = "an external test has no slices"
+NO_RULE = "the predictions have no scores of the Agatston rule"
+NOT_INTERNAL = "figures of a cross-validation are not known of these predictions"
+REFUSED = {"no_prediction": "no_prediction", "known": "patient_of_the_training_studies"}
+FEW = f"fewer than {intervals.FEWEST_PATIENTS} patients"
+RECALIBRATED = (
+    f"in the large: one intercept raises the log odds of every higher category alike; each of {recalibration.GROUPS} "
+    "groups of patients is moved by the intercept of highest likelihood in the other groups; predicted categories stay"
+)
+
+
+def report(test: ExternalTest, table: pd.DataFrame) -> Report:
+    """Compute every number of the report.
+
+    Args:
+        table: of the studies that are tested, as `external_inputs.collect` makes it.
+    """
+    model, cfg, num_categories = test.sources[0], test.statistics, len(test.names)
+    units, _ = units_of(table, model, num_categories)
+    (level,) = assessment.levels([Tested("patient", UNIT, units, scored=True)], cfg, test.edges).values()
+    calibration = level.calibration if model.probabilities else Absent(NO_PROBABILITIES)
+    level = replace(level, folds=[], over_folds={}, calibration=calibration)
+    patients = np.unique(table["patient"].to_numpy(str))
+    nobody = results.Examples("", [])
+    return Report(
+        format_version=results.FORMAT_VERSION,
+        title=test.title,
+        folds_found=0,
+        missing_folds=[],
+        banner=None,
+        categories=evaluate.categories(test.names, test.edges),
+        cohort=_cohort(test, table, len(patients)),
+        split=None,
+        statistics=results.Statistics(HIGHEST, 1, cfg.draws, cfg.seed, intervals.CONFIDENCE),
+        published=None,
+        examples=results.Shown(nobody, nobody, evaluate.mistaken(units, patients)),
+        levels={"patient": level},
+        training=[],
+        settings={"labels": {"names": test.names, "edges": test.edges}},
+        digests=None,
+        status="EXTERNAL",
+        audits=[_audit(test)],
+        inflation=None,
+        readers=_readers(test, table),
+        occlusion=Absent(NO_SLICES),
+        lesions=None,
+        external=_external(test, units, level),
+    )
+
+
+def units_of(table: pd.DataFrame, source: Source, num_categories: int) -> tuple[Units, np.ndarray | None]:
+    """The patients, by names, and their predicted scores (N,), if there are any.
+
+    A patient has the highest label and reported score of his studies, and the predictions of the study with the highest
+    predicted category, of several that with the highest predicted score, then the first by name.
+
+    Args:
+        table: study, patient, score, category, and the columns of the source, whose categories are all known.
+    """
+    names, owner_N = np.unique(table["patient"].to_numpy(str), return_inverse=True)
+    key, predicted_N = source.key, table[f"{source.key}_category"].to_numpy(int)
+    read_N = table[f"{key}_score"].to_numpy(float) if source.scores else np.zeros(len(table))
+    order = np.lexsort((table["study"].to_numpy(str), -read_N, -predicted_N, owner_N))
+    first = order[np.unique(owner_N[order], return_index=True)[1]]
+    highest = table.assign(score=table["score"].fillna(np.inf)).groupby("patient")[["category", "score"]].max()
+    score = highest["score"].to_numpy(float)
+    probability = np.eye(num_categories)[predicted_N]
+    if source.probabilities:
+        probability = table[[f"{key}_p{category}" for category in range(num_categories)]].to_numpy(float)
+    units = Units(
+        label=highest["category"].to_numpy(int),
+        predicted=predicted_N[first],
+        probability=probability[first],
+        patient=np.arange(len(names)),
+        fold=np.zeros(len(names), int),
+        score=np.where(np.isinf(score), np.nan, score),
+        num_patients=len(names),
+        distinct=len(names),
+    )
+    return units, read_N[first] if source.scores else None
+
+
+def _cohort(test: ExternalTest, table: pd.DataFrame, num_patients: int) -> results.Cohort:
+    counts = np.bincount(table["category"].to_numpy(int), minlength=len(test.names)).tolist()
+    lost = Counter[str](one.why for one in test.left_out)
+    intake = {
+        "files": {"found": 0, "used": 0, "rejected": {}},
+        "studies": {
+            "found": test.studies_found,
+            "without_label": lost["no_label"],
+            "labelled": sum(test.labelled),
+            "used": len(table),
+            "refused": {text: lost[why] for why, text in REFUSED.items() if lost[why]},
+            "rows_without_study": lost["no_study"],
+        },
+        "slices": test.slices,
+        "categories": {"labelled": test.labelled, "used": counts},
+        "acquisition": {},
+    }
+    return results.Cohort(test.studies_found, len(table), num_patients, test.slices, 0, counts, [], intake)
+
+
+def _audit(test: ExternalTest) -> Audit:
+    """Whether nobody was tested whom the model was trained on."""
+    name, known = "patients of the training studies", test.known_studies
+    if test.known == "unknown":
+        return Audit(name, None, "nothing tells whether the program was trained on these patients")
+    if test.known == "counted" and known:
+        return Audit(
+            name, False, f"{known} studies whose pixels the model was trained on are counted, as was asked for"
+        )
+    return Audit(name, True, f"no study is counted whose pixels the model was trained on; left out for it: {known}")
+
+
+def _external(test: ExternalTest, units: Units, level: Level) -> External:
+    return External(
+        source=test.sources[0].name,
+        left_out=test.left_out,
+        known=test.known,
+        known_studies=test.known_studies,
+        out_of_range=test.out_of_range,
+        internal=_internal(test, level),
+        recalibration=_recalibration(test, units, level),
+        cohorts=test.cohorts,
+        digests=test.digests,
+    )
+
+
+def _internal(test: ExternalTest, level: Level) -> InternalTest | Absent:
+    """The figures of the cross-validation, and how those of the external test differ from them."""
+    if test.internal is None:
+        return Absent(NOT_INTERNAL)
+    try:
+        found = results.from_json(test.internal["level"], Level)
+        compared = unpaired.compare(found, level)
+        title = f"{test.internal['title']}, {test.internal['status']}"
+    except (Damaged, LookupError, TypeError, ValueError):
+        return Absent("the bundle's own figures are of another version of cac_hpc")
+    return InternalTest(title, unpaired.METHOD, compared, found.calibration)
+
+
+def _recalibration(test: ExternalTest, units: Units, level: Level) -> Recalibration | Absent:
+    """Calibration of the probabilities as they are, and after one intercept was fitted."""
+    if isinstance(level.calibration, Absent):
+        return level.calibration
+    if units.num_patients < intervals.FEWEST_PATIENTS:
+        return Absent(FEW)
+    cfg = test.statistics
+    moved = recalibration.recalibrate(units.label, units.probability, cfg.seed)
+    after = replace(units, probability=moved.probability)
+    (sums,) = assessment.resample({MODEL: assessment.sums_by_patient(after)}, {}, cfg).values()
+    observed = np.bincount(units.label, minlength=units.num_categories) / len(units.label)
+    shares = (column.tolist() for column in (observed, units.probability.mean(axis=0), moved.probability.mean(axis=0)))
+    return Recalibration(
+        method=RECALIBRATED,
+        intercept=assessment.figure(moved.intercept, len(units.label), "", moved.interval),
+        before=level.calibration,
+        after=assessment.calibration(sums),
+        shares=[results.CategoryShare(index, *row) for index, row in enumerate(zip(*shares, strict=True))],
+    )
+
+
+def _readers(test: ExternalTest, table: pd.DataFrame) -> results.Readers | Absent:
+    """Every reader on the patients of whom all of them have all studies, in the same draws."""
+    spoken = (table[[f"{one.key}_category" for one in test.sources]] >= 0).all(axis=1)
+    silent = set(table.loc[~spoken, "patient"])
+    both = table[~table["patient"].isin(silent)]
+    if both.empty:
+        return Absent("no patient has predictions of all readers")
+    said = _said(test, both)
+    compared = comparison.compare_readers({key: one.units for key, one in said.items()}, MODEL, test.statistics)
+    found = [
+        results.Reader(
+            key=key,
+            name=one.name,
+            levels=compared[key].pooled,
+            compared=compared[key].compared,
+            scores=None
+            if one.score is None
+            else score_agreement.agree(one.units["patient"], one.score, test.statistics),
+        )
+        for key, one in said.items()
+    ]
+    return results.Readers(
+        note=None,
+        left_out=results.LeftOut(studies=len(table) - len(both)),
+        readers=found,
+        trust=readers.trust(found),
+        absent=[] if RULE in said else [NO_RULE],
+        patients=readers.judged(said, both),
+        empty_slices=[],
+    )
+
+
+def _said(test: ExternalTest, table: pd.DataFrame) -> dict[str, Said]:
+    """The largest category, the rule, the model, then the other programs."""
+    found = {one.key: (one, *units_of(table, one, len(test.names))) for one in test.sources}
+    said = {LARGEST: Said(NAMES[LARGEST], {"patient": readers.largest(found[MODEL][1])})}
+    for key in sorted(found, key=lambda key: (key.startswith(OTHER), key == MODEL)):
+        source, units, score = found[key]
+        said[key] = Said(NAMES.get(key, source.name), {"patient": units}, score)
+    return said

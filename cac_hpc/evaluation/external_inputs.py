@@ -1,0 +1,253 @@
+"""What an external test is made from: predictions and labels of the same studies, as a table and what goes with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from cac_hpc.dataset import labels, sheets
+from cac_hpc.dataset.labels import Label, Matched
+from cac_hpc.evaluation import report_json
+from cac_hpc.evaluation.predicted import Predicted, probabilities
+from cac_hpc.run import digests, paths
+from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
+from cac_hpc.run.logs import log
+from cac_hpc.statistics import results
+from cac_hpc.statistics.results import CohortFact, Damaged, Json, LeftOutStudy
+
+MODEL, RULE, OTHER = "model", "rule", "other"
+SETTINGS, TABLE = "external.json", "tested.csv"  # beside the report's folder
+FORMAT_VERSION = 1
+NOTHING = "found no study that has a prediction and a label"
+Known = Literal["left_out", "counted", "unknown"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Predictions of the studies: key of their columns in the table, name, and what they consist of."""
+
+    key: str
+    name: str
+    scores: bool
+    probabilities: bool
+
+
+@dataclass(frozen=True)
+class ExternalTest:
+    """All of an external test but its table. labelled: studies of each category. internal: see `export.internal`."""
+
+    format_version: int
+    title: str
+    names: list[str]
+    edges: list[float]
+    draws: int
+    seed: int
+    sources: list[Source]
+    studies_found: int
+    slices: int
+    labelled: list[int]
+    left_out: list[LeftOutStudy]
+    known: Known
+    known_studies: int
+    out_of_range: int | None
+    internal: Json | None
+    cohorts: list[CohortFact]
+    digests: dict[str, str]
+
+    @property
+    def statistics(self) -> ReportConfig:
+        return ReportConfig(draws=self.draws, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What people ask for. names: of the model's predictions, and of those beside them."""
+
+    title: str
+    names: Sequence[str]
+    cfg: ReportConfig
+    count_known: bool = False
+
+
+def collect(
+    predicted: Predicted,
+    beside: Sequence[Predicted],
+    cfg: LabelsConfig,
+    asked: Asked,
+    internal: Json | None,
+    cohorts: Sequence[CohortFact] = (),
+) -> tuple[ExternalTest, pd.DataFrame]:
+    """Match predictions with the sheet's labels, and those of other programs with both.
+
+    Args:
+        internal: of the model that the predictions are of. cohorts: how its training studies differ from these.
+    Raises: InputError as `labels.match_labels`, or if nothing is left.
+    """
+    matched = match(predicted, cfg)
+    for line in matched.warnings:
+        log.warning("%s: %s", cfg.sheet, line)
+    left_out = sorted(_left_out(predicted, matched, asked), key=lambda one: (one.why, one.study, one.detail))
+    gone = {one.study for one in left_out}
+    rows = predicted.table[~predicted.table["study"].isin(gone)].sort_values("study", kind="stable")
+    if rows.empty:
+        raise InputError(f"{predicted.file}: {NOTHING} in {cfg.sheet}; left out: {_counted(left_out)}")
+    table = _labelled(rows, matched.labels, predicted)
+    sources = [Source(MODEL, asked.names[0], predicted.scores, predicted.probabilities)]
+    columns = [_columns(MODEL, predicted, rows, len(cfg.names))]
+    if "rule_score" in predicted.columns and rows["rule_score"].notna().any():
+        sources.append(Source(RULE, "", scores=True, probabilities=False))
+        columns.append(_of_rule(rows, cfg.edges))
+    for number, (one, name) in enumerate(zip(beside, asked.names[1:], strict=True), start=1):
+        key = OTHER + (f"_{number}" if number > 1 else "")
+        sources.append(Source(key, name, one.scores, one.probabilities))
+        columns.append(_columns(key, one, _same_studies(one, rows), len(cfg.names)))
+    known = "known" in predicted.columns
+    test = ExternalTest(
+        format_version=FORMAT_VERSION,
+        title=asked.title,
+        names=list(cfg.names),
+        edges=list(cfg.edges),
+        draws=asked.cfg.draws,
+        seed=asked.cfg.seed,
+        sources=sources,
+        studies_found=len(predicted.table),
+        slices=int(np.nansum(rows["slices"].to_numpy(float))),
+        labelled=_counts([one.category for one in matched.labels.values()], len(cfg.names)),
+        left_out=left_out,
+        known=("counted" if asked.count_known else "left_out") if known else "unknown",
+        known_studies=int(predicted.table["known"].sum()),
+        out_of_range=int(rows["out_of_range"].sum()) if "out_of_range" in predicted.columns else None,
+        internal=internal,
+        cohorts=list(cohorts),
+        digests=_digests(predicted, beside, cfg),
+    )
+    return test, pd.concat([table, *(one.set_axis(table.index) for one in columns)], axis=1)
+
+
+def match(predicted: Predicted, cfg: LabelsConfig) -> Matched:
+    """The label of every study that was predicted.
+
+    Raises: InputError as `labels.match_labels`.
+    """
+    return labels.match_labels(cfg, predicted.table["study"].tolist(), predicted.file, "study")
+
+
+def _left_out(predicted: Predicted, matched: Matched, asked: Asked) -> Iterator[LeftOutStudy]:
+    for row in predicted.table.itertuples():
+        study = str(row.study)
+        if study in matched.unlabelled:
+            yield LeftOutStudy(study, "no_label", matched.unlabelled[study])
+        elif row.category == -1:
+            yield LeftOutStudy(study, "no_prediction", str(row.fault) or "its row has neither score nor category")
+        elif row.known and not asked.count_known:
+            yield LeftOutStudy(study, "known", "its patient was among the training studies")
+    for text in matched.rows_without_study:
+        yield LeftOutStudy("", "no_study", text)
+
+
+def _counted(left_out: Sequence[LeftOutStudy]) -> str:
+    counts = Counter(one.why for one in left_out)
+    return ", ".join(f"{why} {count}" for why, count in sorted(counts.items()))
+
+
+def _labelled(rows: pd.DataFrame, own: Mapping[str, Label], predicted: Predicted) -> pd.DataFrame:
+    """Study, patient, reported score and category."""
+    studies = rows["study"].tolist()
+    patient = [own[study].patient for study in studies]
+    if "patient" in predicted.columns:
+        patient = _numbered(rows, patient, predicted.file)
+    score = [np.nan if own[study].score is None else own[study].score for study in studies]
+    category = [own[study].category for study in studies]
+    return pd.DataFrame({"study": studies, "patient": patient, "score": score, "category": category})
+
+
+def _numbered(rows: pd.DataFrame, by_sheet: Sequence[str], file: str) -> list[str]:
+    """Numbers of the patients that the predictions name, unless the sheet names others.
+
+    Raises: InputError if both do, and do not agree.
+    """
+    keys = [sheets.normalised(name) for name in rows["patient"]]
+    number = {key: f"P{index:04d}" for index, key in enumerate(sorted(set(keys)), start=1)}
+    if set(by_sheet) != set(rows["study"]):  # the sheet has patients of its own
+        pairs = set(zip(keys, by_sheet, strict=True))
+        if not len(pairs) == len(set(keys)) == len(set(by_sheet)):
+            raise InputError(f"{file}: its column patient and labels.patient_column group the studies in two ways")
+    return [number[key] for key in keys]
+
+
+def _columns(key: str, one: Predicted, rows: pd.DataFrame, num_categories: int) -> pd.DataFrame:
+    """What a program said of the studies: category -1 where it says nothing."""
+    found: dict[str, pd.Series] = {f"{key}_category": rows["category"].astype(int)}
+    if one.scores:
+        found[f"{key}_score"] = rows["score"]
+    if one.probabilities:
+        chance_NK = probabilities(rows, num_categories)
+        found |= {f"{key}_p{category}": column for category, column in enumerate(chance_NK.T)}
+    return pd.DataFrame(found)
+
+
+def _of_rule(rows: pd.DataFrame, edges: Sequence[float]) -> pd.DataFrame:
+    score = rows["rule_score"].to_numpy(float)
+    category = np.where(np.isnan(score), -1, labels.categories(np.nan_to_num(score).tolist(), edges))
+    return pd.DataFrame({f"{RULE}_category": category, f"{RULE}_score": score})
+
+
+def _same_studies(one: Predicted, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the same studies, in their order; category -1 of studies that it lacks.
+
+    Raises: InputError if it has none of them.
+    """
+    table = one.table.assign(key=one.table["study"].map(sheets.normalised)).set_index("key")
+    keys = rows["study"].map(sheets.normalised)
+    if not keys.isin(table.index[table["category"] >= 0]).any():
+        raise InputError(f"{one.file}: found predictions of none of the studies, wanted those of the same studies")
+    found = table.reindex(keys)
+    return found.assign(category=found["category"].fillna(-1))
+
+
+def _counts(categories: Sequence[int], num_categories: int) -> list[int]:
+    counts: list[int] = np.bincount(np.array(categories, int), minlength=num_categories).tolist()
+    return counts
+
+
+def _digests(predicted: Predicted, beside: Sequence[Predicted], cfg: LabelsConfig) -> dict[str, str]:
+    found = {"predictions_sha256": predicted.sha256, "labels_sha256": digests.file_sha256(Path(cfg.sheet))}
+    return found | {f"beside_{number}_sha256": one.sha256 for number, one in enumerate(beside, start=1)}
+
+
+def write(out: Path, test: ExternalTest, table: pd.DataFrame) -> None:
+    """Write both, so that the report can be made again."""
+    paths.write_text(out / TABLE, table.to_csv(index=False, lineterminator="\n"))
+    paths.write_json(out / SETTINGS, results.to_json(test))
+
+
+def read(out: Path) -> tuple[ExternalTest, pd.DataFrame]:
+    """What `write` wrote.
+
+    Raises: InputError naming the file that is not there, or damaged.
+    """
+    try:
+        content = report_json.load(out / SETTINGS)
+        if (version := content.get("format_version")) != FORMAT_VERSION:
+            raise InputError(f"{out / SETTINGS}: found format version {version!r}, wanted {FORMAT_VERSION}")
+        table = pd.read_csv(out / TABLE, dtype="str", keep_default_na=False)
+        return results.from_json(content, ExternalTest), _numeric(table)
+    except (OSError, Damaged, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{out}: {SETTINGS} or {TABLE} cannot be read ({error}); evaluate the predictions again"
+        ) from None
+
+
+def _numeric(table: pd.DataFrame) -> pd.DataFrame:
+    """The same numbers as were written; blank cells are NaN."""
+    numbers = [name for name in table if name not in ("study", "patient")]
+    found = table.assign(**{str(name): [float(text or "nan") for text in table[name]] for name in numbers})
+    return found.astype({str(name): int for name in numbers if str(name).endswith("category")})

@@ -1,0 +1,178 @@
+"""Predictions of studies as any program writes them: a sheet with one row per study, read and checked.
+
+Columns: study; score (Agatston), category (a name, or its number from 0) or both; where they are there, p0, p1 ... of
+each category, patient, and what jobs/predict.py adds: category_index, rule_score, known, out_of_range, fault.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cac_hpc.dataset import labels, sheets
+from cac_hpc.dataset.sheets import Cell, SheetError
+from cac_hpc.run import digests
+from cac_hpc.run.config import InputError
+
+OTHERS = ("score", "category", "category_index", "patient", "rule_score", "known", "out_of_range", "fault", "slices")
+SUM_TOLERANCE = 1e-3  # of the probabilities of a study
+NAMED = 5  # faults that a message names
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a program says of studies.
+
+    table: study, category (index, -1 where there is no prediction), score and rule_score (NaN where there is none),
+    p0, p1 ..., patient, known (0, 1), out_of_range (0, 1), fault (why there is no prediction).
+    """
+
+    file: str  # its name
+    table: pd.DataFrame
+    scores: bool
+    probabilities: bool
+    columns: frozenset[str]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Scheme:
+    """The categories, and how their cells are read."""
+
+    names: Sequence[str]
+    edges: Sequence[float]
+    by_name: bool
+
+
+def read(path: Path, names: Sequence[str], edges: Sequence[float]) -> Predicted:
+    """Read predictions, a .csv or .xlsx file.
+
+    Args:
+        names, edges: of the categories, as in labels.names and labels.edges.
+    Raises: InputError naming the file, its cells, what was found and what was wanted.
+    """
+    chances = [f"p{category}" for category in range(len(names))]
+    try:
+        columns, rows = sheets.read_columns(path, ["study"], [*OTHERS, *chances])
+    except SheetError as error:
+        raise InputError(f"{path}: {error}; see docs/predicting.md for the columns of predictions") from None
+    cells = [dict(zip(columns, row, strict=True)) for row in rows]
+    _check_columns(path, columns, chances)
+    _check_names(path, cells)
+    faults: list[str] = []
+    table = pd.DataFrame([_row(one, chances, _scheme(cells, names, edges), faults.append) for one in cells])
+    _refuse(path, faults)
+    there = table["category"] >= 0
+    found = Predicted(
+        file=path.name,
+        table=table,
+        scores=bool(table.loc[there, "score"].notna().any()),
+        probabilities=chances[0] in columns,
+        columns=frozenset(columns),
+        sha256=digests.file_sha256(path),
+    )
+    _refuse(path, [*_incomplete(found, there)])
+    return found
+
+
+def _check_columns(path: Path, columns: Sequence[str], chances: Sequence[str]) -> None:
+    if not {"score", "category", "category_index"} & {*columns}:
+        raise InputError(f"{path}: found columns {', '.join(columns)}, wanted score or category beside study")
+    if 0 < len({*columns} & {*chances}) < len(chances):
+        raise InputError(f"{path}: found some of {', '.join(chances)}, wanted all of them or none")
+
+
+def _check_names(path: Path, cells: Sequence[dict[str, Cell]]) -> None:
+    """Every row names a study, and no other row the same one."""
+    if not cells:
+        raise InputError(f"{path}: found no row below the column names, wanted one per study")
+    seen: dict[str, Cell] = {}
+    faults = []
+    for cell in (row["study"] for row in cells):
+        if not cell.text:
+            faults.append(f"{cell.address} is {cell.fault or 'blank'}, wanted a study")
+        elif (first := seen.setdefault(sheets.normalised(cell.text), cell)) is not cell:
+            faults.append(f"{first.address} and {cell.address} name the same study {cell.text!r}, wanted one row of it")
+    _refuse(path, faults)
+
+
+def _scheme(cells: Sequence[dict[str, Cell]], names: Sequence[str], edges: Sequence[float]) -> _Scheme:
+    texts = {row["category"].text for row in cells if "category" in row} - {""}
+    return _Scheme(names, edges, by_name=texts <= {*names})
+
+
+def _row(
+    row: dict[str, Cell], chances: Sequence[str], scheme: _Scheme, say: Callable[[str], None]
+) -> dict[str, object]:
+    """One study; what is wrong with its cells is said."""
+    found: dict[str, object] = {"study": row["study"].text}
+    for name in ("score", "rule_score", "slices"):
+        found[name] = _number(row.get(name), say)
+    score, category = float(str(found["score"])), _category(row, scheme, say)
+    if not math.isnan(score):
+        by_score = int(labels.categories([score], scheme.edges)[0])
+        if category not in (-1, by_score):
+            said = f"{row['score'].address} {score:g} is of category {scheme.names[by_score]}"
+            say(f"{said}, but its category is {scheme.names[category]}; wanted one of both, or the same")
+        category = by_score
+    found |= {name: _number(row.get(name), say) for name in chances}
+    total = sum(float(str(found[name])) for name in chances)
+    if category >= 0 and chances[0] in row and not abs(total - 1) <= SUM_TOLERANCE:
+        say(f"the probabilities of study {row['study'].text!r} ({row[chances[0]].address} ...) sum to {total:g}, not 1")
+    flags = {name: int(bool(row[name].text.strip("0"))) if name in row else 0 for name in ("known", "out_of_range")}
+    patient, fault = (row[name].text if name in row else "" for name in ("patient", "fault"))
+    return found | flags | {"category": category, "patient": patient, "fault": fault}
+
+
+def _number(cell: Cell | None, say: Callable[[str], None]) -> float:
+    """A number of 0 or more; NaN where the cell is blank."""
+    if cell is None or not (cell.text or cell.fault):
+        return math.nan
+    try:
+        number = float(cell.text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        say(f"{cell.address} is {cell.fault or repr(cell.text[:40])}, wanted a number of 0 or more such as 12.5")
+    return number
+
+
+def _category(row: dict[str, Cell], scheme: _Scheme, say: Callable[[str], None]) -> int:
+    """Its index; -1 where the cell is blank."""
+    cell = row.get("category_index") or row.get("category")
+    if cell is None or not (cell.text or cell.fault):
+        return -1
+    if "category_index" not in row and scheme.by_name:
+        return list(scheme.names).index(cell.text)
+    if cell.text.isascii() and cell.text.isdecimal() and int(cell.text) < len(scheme.names):
+        return int(cell.text)
+    wanted = f"one of {', '.join(scheme.names)} in all rows, or numbers from 0 to {len(scheme.names) - 1} in all"
+    say(f"{cell.address} is {cell.fault or repr(cell.text[:40])}, wanted {wanted}")
+    return -1
+
+
+def _incomplete(found: Predicted, there: pd.Series) -> Iterator[str]:
+    """Studies that lack what others have."""
+    table = found.table[there]
+    if found.scores:
+        yield from (f"study {study!r} has no score, others have" for study in table.loc[table["score"].isna(), "study"])
+    if "patient" in found.columns:
+        yield from (f"study {study!r} has no patient" for study in table.loc[table["patient"] == "", "study"])
+
+
+def _refuse(path: Path, faults: Sequence[str]) -> None:
+    """Raises: InputError if there is a fault."""
+    if faults:
+        more = [f"and {len(faults) - NAMED} more"] if len(faults) > NAMED else []
+        raise InputError("\n  ".join([f"{path}: {len(faults)} of its cells cannot be used", *faults[:NAMED], *more]))
+
+
+def probabilities(table: pd.DataFrame, num_categories: int) -> np.ndarray:
+    """Probabilities of the categories (N, K) float64, rows sum to 1 exactly enough."""
+    chance_NK = table[[f"p{category}" for category in range(num_categories)]].to_numpy(float)
+    return np.asarray(chance_NK / chance_NK.sum(axis=1, keepdims=True))

@@ -1,0 +1,139 @@
+"""External tests: predictions of a bundle, or of any other program, held against a sheet of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from cac_hpc.evaluation import external_inputs, predicted
+from cac_hpc.evaluation.external_inputs import Asked
+from cac_hpc.evaluation.predicted import Predicted
+from cac_hpc.predict import bundle as bundles
+from cac_hpc.predict import training_range
+from cac_hpc.predict.bundle import Bundle
+from cac_hpc.predict.training_range import Codes, Numbers, TrainingRange
+from cac_hpc.report import external_report, terminal
+from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
+from cac_hpc.run.evaluate_commands import EvaluateConfig
+from cac_hpc.statistics.results import Absent, CohortFact, Distribution
+
+PREDICTIONS, FACTS = "predictions.csv", "studies.csv"  # of a folder that jobs/predict.py wrote
+TITLE = "External test"
+KINDS = {"lesions": "lesion model", "slices": "slice network"}
+UNKNOWN = Absent("not known")
+
+
+def report(out: Path, bundle: Bundle, labels_cfg: LabelsConfig) -> None:
+    """Write the report of an external test into OUT/report.
+
+    Args:
+        out: folder with predictions.csv, and studies.csv for the cohort. bundle: that made the predictions.
+    Raises: InputError if the sheet's categories are not the bundle's, or as `external_inputs.collect`.
+    """
+    _check_categories(bundle, labels_cfg)
+    found = predicted.read(out / PREDICTIONS, bundle.names, bundle.edges)
+    asked = Asked(f"{TITLE} of the {_name(bundle)}", [_name(bundle)], ReportConfig())
+    cohorts = _cohorts(bundle.training, out / FACTS, found, labels_cfg)
+    test, table = external_inputs.collect(found, [], labels_cfg, asked, bundle.internal, cohorts)
+    external_report.write(out, test, table)
+
+
+def evaluate(cfg: EvaluateConfig) -> int:
+    """Write the report of predictions of any program, and show it.
+
+    Returns: exit code.
+    Raises: InputError as `predicted.read` and `external_inputs.collect`.
+    """
+    out, file = Path(cfg.out), _predictions(Path(cfg.predictions))
+    found = predicted.read(file, cfg.labels.names, cfg.labels.edges)
+    bundle, beside = _beside(cfg)
+    others = [_stem(path) for path in cfg.beside if not _is_bundle(Path(path))]
+    name, *beside_names = (f"predictions of {one}" for one in (cfg.name or _stem(cfg.predictions), *others))
+    asked = Asked(cfg.title or f"{TITLE} of the {name}", [name, *beside_names], ReportConfig(), cfg.known == "use")
+    cohorts = _cohorts(bundle.training if bundle else None, file.parent / FACTS, found, cfg.labels)
+    internal = bundle.internal if bundle else None
+    test, table = external_inputs.collect(found, beside, cfg.labels, asked, internal, cohorts)
+    made = external_report.write(out, test, table, cfg.figure_dpi)
+    return terminal.present(made, f"figures, tables and page: {out / 'report'}")
+
+
+def _predictions(path: Path) -> Path:
+    """The file of predictions, also where the folder of jobs/predict.py is named."""
+    return path / PREDICTIONS if path.is_dir() else path
+
+
+def _stem(path: str) -> str:
+    file = _predictions(Path(path))
+    return file.parent.name if file.name == PREDICTIONS else file.stem
+
+
+def _is_bundle(path: Path) -> bool:
+    return (path / bundles.MANIFEST).is_file() or path.suffix == ".zip"
+
+
+def _beside(cfg: EvaluateConfig) -> tuple[Bundle | None, list[Predicted]]:
+    """What stands beside the predictions: the figures of a bundle, and predictions of the same studies.
+
+    Raises: InputError if there is more than one bundle.
+    """
+    paths = [Path(path) for path in cfg.beside]
+    found = [bundles.read(path) for path in paths if _is_bundle(path)]
+    if len(found) > 1:
+        raise InputError("--beside: found several bundles, wanted one whose figures stand beside these predictions")
+    for bundle in found:
+        _check_categories(bundle, cfg.labels)
+    names, edges = cfg.labels.names, cfg.labels.edges
+    files = [_predictions(path) for path in paths if not _is_bundle(path)]
+    return (found[0] if found else None), [predicted.read(file, names, edges) for file in files]
+
+
+def _check_categories(bundle: Bundle, cfg: LabelsConfig) -> None:
+    if (tuple(cfg.names), tuple(cfg.edges)) != (tuple(bundle.names), tuple(bundle.edges)):
+        found = f"{', '.join(cfg.names)} (labels.edges {', '.join(f'{edge:g}' for edge in cfg.edges)})"
+        wanted = f"{', '.join(bundle.names)} ({', '.join(f'{edge:g}' for edge in bundle.edges)})"
+        raise InputError(f"labels.names, labels.edges: found {found}, wanted the bundle's categories {wanted}")
+
+
+def _name(bundle: Bundle) -> str:
+    return KINDS.get(bundle.kind, bundle.kind)
+
+
+def _cohorts(training: TrainingRange | None, facts: Path, found: Predicted, cfg: LabelsConfig) -> list[CohortFact]:
+    """Attributes of the training studies, and of the studies that have a label and facts."""
+    own = external_inputs.match(found, cfg).labels
+    table = pd.DataFrame({"study": list(own), "score": [one.score for one in own.values()]})
+    if facts.is_file():
+        read = pd.read_csv(facts, dtype={"study": str}, keep_default_na=False, na_values=[""])
+        table = table.merge(read.drop(columns="score", errors="ignore"), on="study", how="left")
+    here = training_range.of_studies(table)
+    return [*_numbers(training, here), *_codes(training, here)]
+
+
+def _numbers(training: TrainingRange | None, here: TrainingRange) -> Iterator[CohortFact]:
+    for key, (name, unit) in training_range.NUMBERS.items():
+        sides = [None if of is None else of.numbers.get(key) for of in (training, here)]
+        if any(side is not None and side.n for side in sides):
+            yield CohortFact(name, unit, *(_of_numbers(side) for side in sides))
+
+
+def _codes(training: TrainingRange | None, here: TrainingRange) -> Iterator[CohortFact]:
+    for key, name in training_range.CODES.items():
+        sides = [None if of is None else of.codes.get(key) for of in (training, here)]
+        if any(side is not None for side in sides):
+            yield CohortFact(name, "", *(_of_codes(side) for side in sides))
+
+
+def _of_numbers(found: Numbers | None) -> Distribution | Absent:
+    if found is None or not found.n:
+        return UNKNOWN
+    middle = found.quantiles[training_range.QUANTILES.index(0.5)]
+    return Distribution(found.n, found.unknown, found.low, middle, found.high)
+
+
+def _of_codes(found: Codes | None) -> Distribution | Absent:
+    if found is None:
+        return UNKNOWN
+    unknown = found.counts.get(training_range.UNKNOWN, 0)
+    return Distribution(sum(found.counts.values()) - unknown, unknown, None, None, None, found.counts)

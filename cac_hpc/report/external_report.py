@@ -1,0 +1,36 @@
+"""The report of an external test, written like that of a run: page, Markdown, tables, figures, report.json."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pandas as pd
+
+from cac_hpc.cluster.usage import Circumstances
+from cac_hpc.evaluation import external, external_inputs, report_json
+from cac_hpc.evaluation.external_inputs import ExternalTest
+from cac_hpc.report import aggregation, archive, pictures, publishing
+from cac_hpc.run.config import ReportConfig
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics.results import Report
+
+
+def write(out: Path, test: ExternalTest, table: pd.DataFrame, dpi: int = ReportConfig.figure_dpi) -> Report:
+    """Write the report into OUT/report, and beside it what it was made from.
+
+    Args:
+        test, table: as `external_inputs.collect` makes them. dpi: of PNG files.
+    Raises: InputError if the report's place is a link.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    report, run = external.report(test, table), RunPaths(out)
+    made_now = Circumstances(datetime.now(timezone.utc).isoformat(timespec="seconds"), None, [], [], [])
+    with publishing.elsewhere(run.report) as made:
+        external_inputs.write(out, test, table)
+        pictures.draw(made / "figures", report, {}, run.dataset(None), ReportConfig(figure_dpi=dpi))
+        aggregation.write(made, report, made_now, ReportConfig.window_hu)
+        archive.write_checksums(made)
+        report_json.write(made / "report.json", report)
+        publishing.publish(made, run.report)
+    return report

@@ -1,0 +1,96 @@
+"""Settings of evaluating predictions of any program: an external test."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from cac_hpc.run.config import LabelsConfig, ReportConfig, require_text, within
+
+Known = Literal["leave_out", "use"]
+LABELS_HELP = {
+    "study_column": "column of the study number",
+    "score_column": "column of the Agatston score",
+    "patient_column": "column of the patient; every study is its own patient if left out",
+    "edges": "upper edge of every category but the last",
+    "names": "of the categories, one more than edges",
+    "unmatched": "studies without a valid row and rows without a study: stop, or skip them and name each",
+    "hidden_rows": "of an .xlsx sheet: leave_out or use",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Which predictions are held against which sheet, and what stands beside them."""
+
+    predictions: str  # a .csv or .xlsx file, or a folder written by jobs/predict.py
+    labels: LabelsConfig
+    out: str  # report/, tested.csv and external.json go there
+    beside: tuple[str, ...] = ()  # predictions of the same studies, compared in pairs; a bundle, for its own figures
+    name: str | None = None  # of what made the predictions
+    title: str | None = None
+    known: Known = "leave_out"  # studies of patients that the model was trained on
+    figure_dpi: int = ReportConfig.figure_dpi
+
+    def __post_init__(self) -> None:
+        require_text("--name", *filter(None, [self.name]))
+        require_text("--title", *filter(None, [self.title]))
+        within(self, "--", figure_dpi=(50, 600))
+
+
+def parse_evaluate(doc: str | None, argv: Sequence[str] | None = None) -> EvaluateConfig:
+    """Read ``PREDICTIONS --labels SHEET --out DIR [--beside BUNDLE_OR_PREDICTIONS ...] [OPTION ...]``.
+
+    Raises: InputError for a value that cannot be.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    text = "a .csv or .xlsx file with columns study, score or category, or a folder that jobs/predict.py wrote"
+    parser.add_argument("predictions", metavar="PREDICTIONS", help=text)
+    parser.add_argument("--out", required=True, metavar="DIR", help="the report goes to DIR/report")
+    text = "predictions of the same studies, compared in pairs, or a bundle, whose own figures are shown beside these"
+    parser.add_argument("--beside", nargs="+", default=[], metavar="FILE", help=text)
+    parser.add_argument("--name", help="of what made the predictions, for the report")
+    parser.add_argument("--title", help="of the report")
+    text = "studies of patients that the model was trained on: leave_out (default) or use"
+    parser.add_argument("--known", choices=get_args(Known), default="leave_out", help=text)
+    text = f"dots per inch of PNG figures; default {ReportConfig.figure_dpi}"
+    parser.add_argument("--figure_dpi", type=int, default=ReportConfig.figure_dpi, help=text)
+    add_labels(parser, required=True)
+    read = vars(parser.parse_args(argv))
+    labels = labels_of(read)
+    assert labels
+    return EvaluateConfig(**read | {"beside": tuple(read["beside"]), "labels": labels})
+
+
+def add_labels(parser: argparse.ArgumentParser, required: bool) -> None:
+    """Options for a sheet of labels: ``--labels SHEET`` and ``--labels.KEY VALUE``, as the settings are called."""
+    group = parser.add_argument_group("labels")
+    group.add_argument("--labels", required=required, metavar="SHEET", help=".csv or .xlsx, one row per study")
+    kinds: dict[str, dict[str, Any]] = {
+        "edges": {"nargs": "+", "type": float, "metavar": "SCORE"},
+        "names": {"nargs": "+", "metavar": "NAME"},
+        "unmatched": {"choices": ("stop", "skip")},
+        "hidden_rows": {"choices": ("leave_out", "use")},
+    }
+    for spec in dataclasses.fields(LabelsConfig):
+        if spec.name in LABELS_HELP:
+            options = [f"--labels.{spec.name}", *([f"--{spec.name}"] if spec.name in ("edges", "names") else [])]
+            kind = kinds.get(spec.name, {"metavar": "NAME"})
+            group.add_argument(*options, dest=f"labels.{spec.name}", help=LABELS_HELP[spec.name], **kind)
+
+
+def labels_of(read: dict[str, Any], **usual: Any) -> LabelsConfig | None:
+    """Take the options of `add_labels` out of what was read; None if no sheet was named.
+
+    Args:
+        usual: values of settings that were not given, in place of their defaults.
+    Raises: InputError for a value that cannot be.
+    """
+    sheet = read.pop("labels")
+    given = {name: read.pop(f"labels.{name}") for name in LABELS_HELP}
+    chosen = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    chosen = usual | {name: value for name, value in chosen.items() if value is not None}
+    return None if sheet is None else LabelsConfig(sheet=sheet, **chosen)

@@ -1,0 +1,153 @@
+"""External tests of a bundle, and of predictions of other programs, as the commands make them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cac_hpc.evaluation import external as external_numbers
+from cac_hpc.evaluation import external_inputs, predicted
+from cac_hpc.predict import bundle as bundles
+from cac_hpc.predict import external, training_range
+from cac_hpc.report import consistency, pictures
+from cac_hpc.run import evaluate_commands, paths
+from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
+from cac_hpc.statistics import results
+from tests.support.exporting import small_bundle
+
+STUDIES = [f"{number:03d}" for number in range(1, 13)]
+REPORTED = [0, 0, 5, 5, 50, 50, 200, 200, 700, 700, 2000, 3000]
+SAID = [0, 20, 5, 5, 50, 50, 200, 200, 700, 300, 2000, 3000]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder of predictions of a bundle, a sheet, and predictions of another program."""
+    monkeypatch.setattr(pictures, "draw", lambda *of: None)
+    category = np.searchsorted(LabelsConfig.edges, SAID)
+    table = pd.DataFrame({"study": STUDIES, "score": SAID, "category": [LabelsConfig.names[one] for one in category]})
+    table["category_index"] = category
+    for number in range(6):
+        table[f"p{number}"] = np.where(category == number, 0.9, 0.02)
+    table = table.assign(rule_score=REPORTED, known=[1] + [0] * 11, out_of_range="", warnings="", fault="")
+    out = tmp_path / "predicted"
+    out.mkdir()
+    table.to_csv(out / "predictions.csv", index=False)
+    facts = pd.DataFrame({"study": STUDIES, "kvp": [120] * 11 + [80], "kernel": ["FC12"] * 12, "slices": range(40, 52)})
+    facts.to_csv(out / "studies.csv", index=False)
+    pd.DataFrame({"study": STUDIES, "score": REPORTED}).to_csv(tmp_path / "labels.csv", index=False)
+    pd.DataFrame({"study": STUDIES, "score": REPORTED}).to_csv(tmp_path / "deepcac.csv", index=False)
+    return tmp_path
+
+
+def bundle_of(folder):
+    """A bundle whose run had twelve other patients, all of them right."""
+    found = predicted.read(folder / "deepcac.csv", LabelsConfig.names, LabelsConfig.edges)
+    asked = external_inputs.Asked("run", ["model"], ReportConfig(draws=200))
+    test, table = external_inputs.collect(found, [], LabelsConfig(sheet=str(folder / "labels.csv")), asked, None)
+    level = results.to_json(external_numbers.report(test, table).levels["patient"])
+    studies = pd.DataFrame({"slices": [40, 60], "kvp": [120, 120], "kernel": ["B35f", "FC12"]})
+    internal = {"title": "Run A", "status": "COMPLETE", "level": level, "scores": None}
+    return small_bundle(internal=internal, training=training_range.of_studies(studies))
+
+
+def read(out):
+    return json.loads((out / "report" / "report.json").read_text(encoding="utf-8"))
+
+
+def test_predictions_of_a_bundle_get_a_report_beside_its_own_figures(folder):
+    out, cfg = folder / "predicted", LabelsConfig(sheet=str(folder / "labels.csv"))
+    external.report(out, bundle_of(folder), cfg)
+    report = read(out)
+    found = report["external"]
+    assert (report["status"], report["levels"]["patient"]["pooled"]["errors"]) == ("EXTERNAL", 2)
+    assert [(one["study"], one["why"]) for one in found["left_out"]] == [("001", "known")]
+    accuracy = found["internal"]["compared"]["figures"]["accuracy"]
+    assert (accuracy["reference"], accuracy["other"]) == (1.0, pytest.approx(9 / 11))
+    assert found["internal"]["source"] == "Run A, COMPLETE"
+    facts = {one["name"]: (one["internal"], one["external"]) for one in found["cohorts"]}
+    assert [side["counts"] for side in facts["kernel"]] == [{"B35f": 1, "FC12": 1}, {"FC12": 12}]
+    assert [(side["low"], side["high"]) for side in facts["tube voltage"]] == [(120, 120), (80, 120)]
+    assert facts["reported Agatston score"][0] == {"note": "not known"}
+    assert consistency.check(out / "report" / "report.json") == 0
+    with pytest.raises(InputError, match="wanted the bundle's categories Very Low, Low"):
+        external.report(out, bundle_of(folder), LabelsConfig(sheet=cfg.sheet, edges=(0.0,), names=("none", "some")))
+
+
+def evaluate(folder, *options):
+    words = [
+        str(folder / "deepcac.csv"),
+        "--labels",
+        str(folder / "labels.csv"),
+        "--out",
+        str(folder / "out"),
+        *options,
+    ]
+    return external.evaluate(evaluate_commands.parse_evaluate(None, words))
+
+
+def test_other_programs_stand_beside_ours_in_pairs_and_beside_a_run(folder, capsys):
+    bundles.write(bundle_of(folder), folder / "bundle.zip")
+    assert evaluate(folder, "--beside", str(folder / "predicted"), str(folder / "bundle.zip"), "--name", "DeepCAC") == 0
+    report = read(folder / "out")
+    readers = {one["key"]: one for one in report["readers"]["readers"]}
+    assert {key: one["name"] for key, one in readers.items() if key in ("model", "other")} == {
+        "model": "predictions of DeepCAC", "other": "predictions of predicted",
+    }  # fmt: skip
+    test = readers["other"]["compared"]["sign_test"]
+    assert (test["test"], test["other_better"], test["reference_better"]) == ("exact McNemar test", 2, 0)
+    assert report["external"]["internal"]["compared"]["figures"]["accuracy"]["difference"] == 0
+    assert report["external"]["known"] == "unknown"
+    assert "Check of patients of the training studies NOT checked" in (
+        folder / "out" / "report" / "report_EXTERNAL.md"
+    ).read_text(encoding="utf-8")
+    assert "External test of the predictions of DeepCAC: 12 patients" in capsys.readouterr().out
+    assert not [*folder.glob("**/*.tmp")]
+
+
+def test_categories_of_ones_own(folder):
+    pd.DataFrame({"study": STUDIES, "category": ["none"] * 2 + ["some"] * 10}).to_csv(
+        folder / "deepcac.csv", index=False
+    )
+    assert evaluate(folder, "--edges", "0", "--names", "none", "some") == 0
+    report = read(folder / "out")
+    assert [one["name"] for one in report["categories"]] == ["none", "some"]
+    assert report["levels"]["patient"]["pooled"]["confusion_matrix"] == [[2, 0], [0, 10]]
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (["--beside", "nowhere.csv"], "nowhere.csv: there is no such file"),
+        (["--edges", "0", "10"], "labels.names"),
+        (["--figure_dpi", "5"], "--figure_dpi"),
+        (["--labels.score_column", "points"], "wanted also ['points']"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(folder, options, wanted):
+    with pytest.raises(InputError) as refused:
+        evaluate(folder, *options)
+    assert wanted in str(refused.value)
+    assert not (folder / "out").exists()
+
+
+def test_a_sheet_is_optional_where_a_command_predicts():
+    assert (
+        evaluate_commands.labels_of(
+            {"labels": None, **{f"labels.{name}": None for name in evaluate_commands.LABELS_HELP}}
+        )
+        is None
+    )
+    read = {"labels": "a.csv", **{f"labels.{name}": None for name in evaluate_commands.LABELS_HELP}}
+    found = evaluate_commands.labels_of(read | {"labels.unmatched": "skip"}, edges=(0.0,), names=("a", "b"))
+    assert (found.edges, found.names, found.unmatched, found.study_column) == ((0.0,), ("a", "b"), "skip", "study")
+
+
+def test_what_is_written_names_no_folder(folder):
+    out = folder / "predicted"
+    external.report(out, bundle_of(folder), LabelsConfig(sheet=str(folder / "labels.csv")))
+    for path in [*(out / "report").rglob("*"), out / external_inputs.SETTINGS, out / external_inputs.TABLE]:
+        if path.is_file():
+            assert str(folder).encode() not in path.read_bytes(), path
+    assert paths.read_json(out / external_inputs.SETTINGS)["digests"]["labels_sha256"]
