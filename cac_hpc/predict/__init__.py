@@ -1,0 +1,1 @@
+"""A trained model as one bundle, and what it says of other studies."""
