@@ -1,1 +1,1 @@
-"""A trained model as one bundle, and what it says of other studies."""
+"""A finished run as a file that can be handed over, and what it says of new studies."""

@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
@@ -40,8 +40,13 @@ def save(path: Path, state: Mapping[str, Any], check: Callable[[], None] = paths
     """
     with paths.atomic(path, check) as scratch:
         with scratch.open("xb") as file:
-            torch.save({"format_version": FORMAT_VERSION, **state}, file)
+            write(file, state)
         paths.write_text(_digest_path(path), digests.file_sha256(scratch), check)
+
+
+def write(file: IO[bytes], state: Mapping[str, Any]) -> None:
+    """Write tensors and plain values; the same state gives the same bytes."""
+    torch.save({"format_version": FORMAT_VERSION, **state}, file)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -52,6 +57,14 @@ def load(path: Path) -> dict[str, Any]:
     digest, content = _digest_path(path), path.read_bytes()
     if not digest.is_file() or digest.read_text(encoding="utf-8", errors="replace") != digests.bytes_sha256(content):
         raise ValueError("does not match its sha256, so it is damaged or incomplete")
+    return parse(content)
+
+
+def parse(content: bytes) -> dict[str, Any]:
+    """What `write` has written, its tensors on the CPU; no code in it is run.
+
+    Raises: ValueError if it is something else, or of another format version.
+    """
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
