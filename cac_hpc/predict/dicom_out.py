@@ -44,6 +44,7 @@ from typing import TYPE_CHECKING, Any
 import highdicom as hd
 import numpy as np
 from highdicom import seg, sr
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
 
 from cac_hpc.calcium.candidates import NAMES, RULE, Candidates
 from cac_hpc.run import digests, paths
@@ -184,10 +185,10 @@ def write(out: Path, source: Source, finding: Finding) -> list[Path]:
             segmentation = _segmentation(objects, source) if counted else None
             made = {SEGMENTATION: segmentation} if segmentation else {}
             made[REPORT] = _report(objects, source, segmentation)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
+        except ValueError:
             raise InputError(
-                "DICOM out: found an element of the patient, the study or the images that no object can take over "
-                f"({type(error).__name__}), wanted CT images that conform to DICOM"
+                "DICOM out: found an element of the patient or the study that is not as DICOM has it, wanted images "
+                "that conform to DICOM"
             ) from None
         for name, ds in made.items():
             del ds.InstanceCreationDate, ds.InstanceCreationTime  # the day of the run
@@ -300,13 +301,12 @@ def _report(objects: _Objects, source: Source, segmentation: seg.Segmentation | 
         ),
         procedure_reported=CODES["procedure"],
         imaging_measurements=groups,
-        referenced_images=objects.images,
     )
     return sr.Comprehensive3DSR(
         evidence=[*objects.images, *([segmentation] if segmentation is not None else [])],
         content=content,
         is_complete=True,
-        coding_schemes=[hd.CodingSchemeIdentificationItem(SCHEME, "cac_hpc categories", _scheme_version(finding))],
+        coding_schemes=[CodingSchemeIdentificationItem(SCHEME, "cac_hpc categories", _scheme_version(finding))],
         **objects.series(REPORT),
     )
 
@@ -333,6 +333,7 @@ def _study_group(objects: _Objects, source: Source) -> sr.MeasurementsAndQualita
         finding_sites=[sr.FindingSite(CODES["coronary"])],
         measurements=measured,
         qualitative_evaluations=[category],
+        source_images=[sr.SourceImageForMeasurementGroup.from_source_image(image) for image in objects.images],
     )
     for note in (RESEARCH, *finding.notes):
         text = sr.TextContentItem(CODES["comment"], note, sr.RelationshipTypeValues.CONTAINS)
