@@ -10,7 +10,7 @@ objects hold. Content Date and Time are the latest of the source's (of the conte
 today's; where the source has none, 1 January 1900.
 
 Codes (CODES). Source: DICOM PS3.16, Annex D (scheme DCM) and the context groups named here; SNOMED CT (SCT) as PS3.16
-uses it; units of UCUM. pydicom's dictionary lists all of them, and a test compares their meanings with it:
+uses it; units of UCUM. A test compares their meanings with pydicom's dictionary, which lists all but mg:
     426005005 SCT  Cardiac CT for calcium scoring (CID 3757)   procedure reported
     41801008 SCT   Coronary artery                             finding site, anatomic region
     237897009 SCT  Vascular Calcification (CID 3491)           finding, property type of the segments
@@ -191,7 +191,8 @@ def write(out: Path, source: Source, finding: Finding) -> list[Path]:
                 "that conform to DICOM"
             ) from None
         for name, ds in made.items():
-            del ds.InstanceCreationDate, ds.InstanceCreationTime  # the day of the run
+            del ds.InstanceCreationDate, ds.InstanceCreationTime  # of the run, as highdicom has it
+            del ds.ContributingEquipmentSequence[-1].ContributionDateTime
             with paths.atomic(out / name) as scratch:
                 ds.save_as(scratch, enforce_file_format=True)
     return [out / name for name in sorted(made)]
@@ -236,6 +237,7 @@ def _content(images: Sequence[Dataset], source: Source, finding: Finding) -> str
     voxels = [] if found is None or counted is None else [found.voxel_V3, found.start_C1, np.asarray(counted, bool)]
     said = {name: value for name, value in vars(finding).items() if name not in ("found", "counted_C")}
     return digests.content_sha256([
+        hd.__version__,
         [str(image.SOPInstanceUID) for image in images],
         vars(source.turn), source.spacing_mm,
         {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()},
@@ -263,7 +265,7 @@ def _segmentation(objects: _Objects, source: Source) -> seg.Segmentation:
         )
         for number, candidate in enumerate(objects.lesions, start=1)
     ]
-    return seg.Segmentation(
+    made = seg.Segmentation(
         source_images=objects.images,
         pixel_array=_stored(objects, source),
         segmentation_type=seg.SegmentationTypeValues.BINARY,
@@ -272,6 +274,9 @@ def _segmentation(objects: _Objects, source: Source) -> seg.Segmentation:
         content_description="Lesions that counted as coronary calcium",
         **objects.series(SEGMENTATION),
     )
+    for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
+        item.DimensionOrganizationUID = objects.uid("dimensions")  # highdicom makes up another each time
+    return made
 
 
 def _stored(objects: _Objects, source: Source) -> np.ndarray:
