@@ -6,8 +6,8 @@ source images as they are stored. Both are of the study, patient and frame of re
 PATIENT'S IDENTITY from it: an archive could not file them otherwise. Nothing else of this product does.
 
 The same source and prediction give the same bytes. UIDs are version 5 UUIDs under 2.25 (DICOM PS3.5 B.2) of what the
-objects hold. Content Date and Time are the latest of the source's (of the content, else the series, else the study), not
-today's; where the source has none, 1 January 1900.
+objects hold. Content Date and Time are the latest of the source's (of the content, else the series, else the study),
+not today's; where the source has none, 1 January 1900.
 
 Codes (CODES). Source: DICOM PS3.16, Annex D (scheme DCM) and the context groups named here; SNOMED CT (SCT) as PS3.16
 uses it; units of UCUM. A test compares their meanings with pydicom's dictionary, which lists all but mg:
@@ -22,8 +22,9 @@ uses it; units of UCUM. A test compares their meanings with pydicom's dictionary
     112055, 112056, 112057 DCM  Agatston, Volume, Mass scoring method (CID 6140)
     112180 DCM     Maximum Attenuation Coefficient (CID 6141)  of a lesion; HU
     111038 DCM     Number of calcifications                    lesions that counted
-    122132 DCM     Severity of Calcification                   the category, whose value is of the private scheme 99CACHPC
+    122132 DCM     Severity of Calcification                   the category; its value is of our own scheme 99CACHPC
     123110 DCM     Artificial Intelligence (CID 7162)          algorithm family
+    121007 DCM     Device (CID 270)                            the observer, which is this program
     121106 DCM     Comment                                     warnings, and that the software is for research
 
 Axes: Z slices, H rows, W columns, V voxels, C candidates.
@@ -63,6 +64,7 @@ SERIES_NUMBERS = {REPORT: 9901, SEGMENTATION: 9902}
 SCHEME, MAKER, MODEL = "99CACHPC", "cac_hpc", "cac_hpc coronary calcium"
 RESEARCH = "Made by research software without review by a reader; not for diagnosis."
 NO_DATE = ("19000101", "000000")
+RED = (53.2, 80.1, 67.2)  # CIELab, of sRGB 255, 0, 0
 ONE_VALUE = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")  # of all source images
 MAY_BE_UNKNOWN = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
                   "AccessionNumber", "ReferringPhysicianName")  # fmt: skip
@@ -84,6 +86,7 @@ CODES = {
         ("lesions", "111038", "DCM", "Number of calcifications"),
         ("severity", "122132", "DCM", "Severity of Calcification"),
         ("family", "123110", "DCM", "Artificial Intelligence"),
+        ("device", "121007", "DCM", "Device"),
         ("comment", "121106", "DCM", "Comment"),
         ("1", "1", "UCUM", "no units"),
         ("mm3", "mm3", "UCUM", "cubic millimeter"),
@@ -91,6 +94,8 @@ CODES = {
         ("hu", "[hnsf'U]", "UCUM", "Hounsfield unit"),
     )
 }
+
+Group = sr.MeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsAndQualitativeEvaluations
 
 
 @dataclass(frozen=True)
@@ -183,7 +188,7 @@ def write(out: Path, source: Source, finding: Finding) -> list[Path]:
         objects = _Objects(images, finding, counted, _content(images, source, finding))
         try:
             segmentation = _segmentation(objects, source) if counted else None
-            made = {SEGMENTATION: segmentation} if segmentation else {}
+            made: dict[str, Dataset] = {} if segmentation is None else {SEGMENTATION: segmentation}
             made[REPORT] = _report(objects, source, segmentation)
         except ValueError:
             raise InputError(
@@ -262,6 +267,7 @@ def _segmentation(objects: _Objects, source: Source) -> seg.Segmentation:
             tracking_uid=objects.uid(_label(candidate)),
             tracking_id=_label(candidate),
             anatomic_regions=[CODES["coronary"]],
+            display_color=hd.color.CIELabColor(*RED),
         )
         for number, candidate in enumerate(objects.lesions, start=1)
     ]
@@ -274,6 +280,7 @@ def _segmentation(objects: _Objects, source: Source) -> seg.Segmentation:
         content_description="Lesions that counted as coronary calcium",
         **objects.series(SEGMENTATION),
     )
+    made.ContentCreatorName = None  # may be empty, but not missing as highdicom leaves it
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
         item.DimensionOrganizationUID = objects.uid("dimensions")  # highdicom makes up another each time
     return made
@@ -297,13 +304,11 @@ def _report(objects: _Objects, source: Source, segmentation: seg.Segmentation | 
         uid=_uid(f"{MODEL} {finding.model}"), name=MODEL, manufacturer_name=MAKER, model_name=MODEL,
         serial_number=finding.model[:64],
     )  # fmt: skip
-    groups = [_study_group(objects, source)]
+    groups: list[Group] = [_study_group(objects, source)]
     if segmentation is not None:
         groups += [_lesion_group(objects, source, number, segmentation) for number in segmentation.segment_numbers]
     content = sr.MeasurementReport(
-        sr.ObservationContext(
-            observer_device_context=sr.ObserverContext(observer_type=_DEVICE, observer_identifying_attributes=observer)
-        ),
+        sr.ObservationContext(observer_device_context=sr.ObserverContext(CODES["device"], observer)),
         procedure_reported=CODES["procedure"],
         imaging_measurements=groups,
     )
@@ -314,9 +319,6 @@ def _report(objects: _Objects, source: Source, segmentation: seg.Segmentation | 
         coding_schemes=[CodingSchemeIdentificationItem(SCHEME, "cac_hpc categories", _scheme_version(finding))],
         **objects.series(REPORT),
     )
-
-
-_DEVICE = sr.CodedConcept("121007", "DCM", "Device")
 
 
 def _study_group(objects: _Objects, source: Source) -> sr.MeasurementsAndQualitativeEvaluations:

@@ -120,14 +120,15 @@ def places(path):
     """Of each segment where its voxels are in the patient, in mm, by the header alone."""
     ds = pydicom.dcmread(path)
     shared, found = ds.SharedFunctionalGroupsSequence[0], {}
-    for mask, group in zip(ds.pixel_array, ds.PerFrameFunctionalGroupsSequence, strict=True):
+    masks = ds.pixel_array.reshape(-1, ds.Rows, ds.Columns)
+    for mask, group in zip(masks, ds.PerFrameFunctionalGroupsSequence, strict=True):
         row, column = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float).reshape(2, 3)
         row_mm, column_mm = map(float, shared.PixelMeasuresSequence[0].PixelSpacing)
         corner = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
-        number = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        segment = (group if "SegmentIdentificationSequence" in group else shared).SegmentIdentificationSequence[0]
         for y, x in np.argwhere(mask):
             place = corner + row * column_mm * x + column * row_mm * y
-            found.setdefault(number, set()).add(tuple(place.round(2).tolist()))
+            found.setdefault(segment.ReferencedSegmentNumber, set()).add(tuple(place.round(2).tolist()))
     return [found[number] for number in sorted(found)]
 
 
@@ -167,6 +168,14 @@ def test_a_report_without_dates_patient_and_lesions_is_valid_too(studies, tmp_pa
     assert [path.name for path in out.iterdir()] == ["report.dcm"]
     verified("dciodvfy", out / "report.dcm")
     assert pydicom.dcmread(out / "report.dcm").ContentDate == "19000101"
+
+
+def test_a_single_lesion_on_a_single_slice_is_where_it_is(studies, tmp_path):
+    out = write(studies[TURNS[5]], tmp_path, score=7.25, category=1, counted_C=np.array([False, True, False]))
+    assert places(out / "segmentation.dcm") == truth()[1:]
+    assert pydicom.dcmread(out / "segmentation.dcm").SegmentSequence[0].SegmentLabel == "Lesion 2"
+    for path in out.iterdir():
+        verified("dciodvfy", path)
 
 
 def numbers(group):
@@ -219,7 +228,8 @@ def test_both_objects_take_over_the_patient_and_refer_to_every_image(written, st
         assert (ds.Manufacturer, ds.SoftwareVersions) == ("cac_hpc", "0.1.0")
     assert str(report.PatientName) == "Kästner^Änne"
     assert segmentation.FrameOfReferenceUID == first.FrameOfReferenceUID
-    named = {item.ReferencedSOPInstanceUID for item in segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
+    listed = segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    named = {item.ReferencedSOPInstanceUID for item in listed}
     assert named == images
     evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     named = {item.ReferencedSOPInstanceUID for series in evidence for item in series.ReferencedSOPSequence}
