@@ -57,6 +57,8 @@ def studies(tmp_path_factory):
         edit(path, PixelSpacing=[1.6, 0.8])
     for turn in TURNS:
         write_turned(root / "plain", root / f"turned {TURN_NAMES[turn]}", turn)
+    for number, path in enumerate(sorted((root / "turned TRC").iterdir())):
+        path.rename(path.with_name(f"{5 * number % 12:02d}"))  # in no order
     return {turn: root / f"turned {TURN_NAMES[turn]}" for turn in TURNS}
 
 
