@@ -67,7 +67,7 @@ NO_DATE = ("19000101", "000000")
 RED = (53.2, 80.1, 67.2)  # CIELab, of sRGB 255, 0, 0
 ONE_VALUE = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")  # of all source images
 MAY_BE_UNKNOWN = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
-                  "AccessionNumber", "ReferringPhysicianName")  # fmt: skip
+                  "AccessionNumber", "ReferringPhysicianName", "SliceThickness")  # fmt: skip
 CODES = {
     name: sr.CodedConcept(value, scheme, meaning)
     for name, value, scheme, meaning in (
@@ -276,6 +276,7 @@ def _segmentation(objects: _Objects, source: Source) -> seg.Segmentation:
         pixel_array=_stored(objects, source),
         segmentation_type=seg.SegmentationTypeValues.BINARY,
         segment_descriptions=described,
+        pixel_measures=_pixel_measures(objects.images[0], source),
         content_label="CORONARY_CALCIUM",
         content_description="Lesions that counted as coronary calcium",
         **objects.series(SEGMENTATION),
@@ -284,6 +285,12 @@ def _segmentation(objects: _Objects, source: Source) -> seg.Segmentation:
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
         item.DimensionOrganizationUID = objects.uid("dimensions")  # highdicom makes up another each time
     return made
+
+
+def _pixel_measures(image: Dataset, source: Source) -> hd.PixelMeasuresSequence:
+    """How far voxels are apart: between slices as their positions have it, whatever the source says of that."""
+    spacing_mm = source.spacing_mm[0]
+    return hd.PixelMeasuresSequence(image.PixelSpacing, image.get("SliceThickness") or spacing_mm, spacing_mm)
 
 
 def _stored(objects: _Objects, source: Source) -> np.ndarray:

@@ -172,6 +172,17 @@ def test_a_report_without_dates_patient_and_lesions_is_valid_too(studies, tmp_pa
     assert pydicom.dcmread(out / "report.dcm").ContentDate == "19000101"
 
 
+def test_the_spacing_of_slices_is_that_of_their_positions_whatever_a_header_says(studies, tmp_path):
+    shutil.copytree(studies[AS_STORED], tmp_path / "study")
+    for path in (tmp_path / "study").iterdir():
+        edit(path, SpacingBetweenSlices=7.5, SliceThickness=None)
+    out = write(tmp_path / "study", tmp_path / "out")
+    shared = pydicom.dcmread(out / "segmentation.dcm").SharedFunctionalGroupsSequence[0]
+    assert (shared.PixelMeasuresSequence[0].SpacingBetweenSlices, shared.PixelMeasuresSequence[0].SliceThickness) == (3, 3)
+    assert places(out / "segmentation.dcm") == truth()
+    verified("dciodvfy", out / "segmentation.dcm")
+
+
 def test_a_single_lesion_on_a_single_slice_is_where_it_is(studies, tmp_path):
     out = write(studies[TURNS[5]], tmp_path, score=7.25, category=1, counted_C=np.array([False, True, False]))
     assert places(out / "segmentation.dcm") == truth()[1:]
