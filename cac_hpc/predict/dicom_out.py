@@ -276,21 +276,17 @@ def _segmentation(objects: _Objects, source: Source) -> seg.Segmentation:
         pixel_array=_stored(objects, source),
         segmentation_type=seg.SegmentationTypeValues.BINARY,
         segment_descriptions=described,
-        pixel_measures=_pixel_measures(objects.images[0], source),
         content_label="CORONARY_CALCIUM",
         content_description="Lesions that counted as coronary calcium",
         **objects.series(SEGMENTATION),
     )
     made.ContentCreatorName = None  # may be empty, but not missing as highdicom leaves it
+    measures = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SpacingBetweenSlices = source.spacing_mm[0]  # of the positions, not what a header says that nobody checks
+    measures.SliceThickness = measures.SliceThickness or source.spacing_mm[0]
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
         item.DimensionOrganizationUID = objects.uid("dimensions")  # highdicom makes up another each time
     return made
-
-
-def _pixel_measures(image: Dataset, source: Source) -> hd.PixelMeasuresSequence:
-    """How far voxels are apart: between slices as their positions have it, whatever the source says of that."""
-    spacing_mm = source.spacing_mm[0]
-    return hd.PixelMeasuresSequence(image.PixelSpacing, image.get("SliceThickness") or spacing_mm, spacing_mm)
 
 
 def _stored(objects: _Objects, source: Source) -> np.ndarray:
