@@ -9,7 +9,7 @@ def main() -> int:
 
     logs.setup()
     if cfg.of_candidates:
-        from cac_hpc.report import scored
+        from cac_hpc.predict import scored
 
         return scored.score_studies(cfg)
     from cac_hpc.dataset import scoring

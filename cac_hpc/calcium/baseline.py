@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.calcium import agatston
+from cac_hpc.calcium import agatston, candidates
 from cac_hpc.calcium.agatston import Spacing
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.calcium.heart import Heart
 
 COLUMNS = ("agatston_region", "agatston_score", "agatston_volume_mm3", "agatston_slices", "agatston_empty_slices",
-           "heart_row", "heart_column", "heart_rows", "heart_columns")  # fmt: skip
+           "heart_row", "heart_column", "heart_rows", "heart_columns", "noise_hu")  # fmt: skip
 
 CONTROL_COLUMNS = ("has_candidates", "candidates", "agatston_control", "control_slices")
 
@@ -30,6 +30,7 @@ def facts(hu_ZHW: np.ndarray, there: Heart | None, spacing_mm: Spacing) -> dict[
     agatston_region: heart, or no_heart. agatston_slices: the score of each slice, in ascending z, with blanks between.
     agatston_empty_slices: share of the slices without any voxel at 130 HU in the region. heart_row, heart_column,
     heart_rows, heart_columns: first row and column of the heart's box and its size, in pixels of the scanner's slices.
+    noise_hu: standard deviation of what is fine in the heart's core, see `candidates.noise_hu`.
 
     Args:
         hu_ZHW: at the scanner's own resolution. there: where the heart is, None if it was not found.
@@ -48,6 +49,7 @@ def facts(hu_ZHW: np.ndarray, there: Heart | None, spacing_mm: Spacing) -> dict[
         "heart_column": left,
         "heart_rows": bottom - top,
         "heart_columns": right - left,
+        "noise_hu": round(candidates.noise_hu(hu_ZHW, spacing_mm, there.chest), 2),
     }
 
 

@@ -19,7 +19,7 @@ from cac_hpc.dataset import plan, sealed, sealing, summary
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.evaluation import audit, published
 from cac_hpc.run import causes, config, ledger, lock, logs, provenance, settings, stages
-from cac_hpc.run.config import Config, InputError
+from cac_hpc.run.config import ClusterConfig, Config, InputError
 from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
 from cac_hpc.run.settings import LaunchOptions
 from cac_hpc.run.stages import STAGES, Stage, Task, TaskState
@@ -258,15 +258,24 @@ def _choose_kind(cfg: Config) -> tuple[str, str]:
 
     Raises: InputError if the choice cannot work.
     """
-    asked = [name for name in SCHEDULERS if cfg.cluster.kind in ("auto", name)]
-    absent = {name: why for name in asked if (why := SCHEDULERS[name].unavailable())}
-    if cfg.cluster.kind in absent:
-        why = f"{absent[cfg.cluster.kind]}; log in to the cluster or set cluster.kind local"
-        raise InputError(f"cluster.kind is {cfg.cluster.kind}: {why}")
-    kind = next(name for name in asked if name not in absent)
+    kind, why = available_kind(cfg.cluster)
     SCHEDULERS[kind].check(cfg)
+    return kind, why
+
+
+def available_kind(cluster: ClusterConfig) -> tuple[str, str]:
+    """The name of the scheduler that is used, and why it is that one.
+
+    Raises: InputError if the one that is asked for is not there.
+    """
+    asked = [name for name in SCHEDULERS if cluster.kind in ("auto", name)]
+    absent = {name: why for name in asked if (why := SCHEDULERS[name].unavailable())}
+    if cluster.kind in absent:
+        why = f"{absent[cluster.kind]}; log in to the cluster or set cluster.kind local"
+        raise InputError(f"cluster.kind is {cluster.kind}: {why}")
+    kind = next(name for name in asked if name not in absent)
     found = "; ".join(absent.values()) or "a SLURM controller answers"
-    return kind, found if cfg.cluster.kind == "auto" else "as set"
+    return kind, found if cluster.kind == "auto" else "as set"
 
 
 def _check_run_folder(run: RunPaths, cfg: Config, options: LaunchOptions) -> None:

@@ -20,7 +20,7 @@ from cac_hpc.cluster import feasibility, nodes, pending, queue_records, schedule
 from cac_hpc.cluster.feasibility import Limits
 from cac_hpc.machine import environment
 from cac_hpc.run import ledger, logs, paths, stages
-from cac_hpc.run.config import Config, InputError
+from cac_hpc.run.config import ClusterConfig, Config, InputError, Resources
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Stage, Task
 
@@ -270,67 +270,138 @@ def _guard(run: RunPaths) -> str:
 
 def _executor(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], after: str | None) -> Any:
     """A submitit executor with all that the stage asks of SLURM."""
-    import submitit
-
-    cluster, excluded = cfg.cluster, nodes.excluded_names(run, cfg)
-    executor = submitit.SlurmExecutor(folder=run.slurm)
-    parameters: dict[str, Any] = {
+    parameters = {
         "job_name": queue_records.job_name(run, stage.name),
         **_asked(cfg, stage),
+        "exclude": ",".join(nodes.excluded_names(run, cfg)) or None,
+        "dependency": f"{stage.rule}:{after}" if after else None,
+    }
+    further = _further(run, cfg, stage, tasks)
+    return _site_executor(run.slurm, cfg.cluster, parameters, further, _cpus(cfg, stage), [_guard(run)])
+
+
+def _site_executor(
+    folder: Path,
+    cluster: ClusterConfig,
+    parameters: Mapping[str, Any],
+    further: Mapping[str, Any],
+    cpus: int,
+    setup: Sequence[str] = (),
+) -> Any:
+    """A submitit executor with what the site's settings ask of every job.
+
+    Args:
+        folder: of scripts and logs. parameters: of this job, by submitit's names. further: options of sbatch. cpus: of
+            its step. setup: lines of shell before those of the site.
+    """
+    import submitit
+
+    executor = submitit.SlurmExecutor(folder=folder)
+    asked = {
+        **parameters,
         "partition": cluster.partition,
         "account": cluster.account,
         "qos": cluster.qos,
         "constraint": cluster.constraint,
-        "exclude": ",".join(excluded) or None,
         "exclusive": cluster.exclusive or None,
         "signal_delay_s": cluster.warning_s,
         "stderr_to_stdout": True,
-        "dependency": f"{stage.rule}:{after}" if after else None,
         "setup": [
             f"export CAC_HPC_PYTHON={shlex.quote(sys.executable)}",
             f"unset {' '.join(environment.not_for_jobs())}",
-            _guard(run),
+            *setup,
             *cluster.setup,
             "trap : USR1 USR2 TERM # a signal for the job is the task's: this shell waits for its end",
         ],
         # srun no longer takes the cpus from the job; a node that ends must leave the others time to save
-        "srun_args": [f"--cpus-per-task={_cpus(cfg, stage)}", "--kill-on-bad-exit=0", *cluster.srun],
-        "additional_parameters": _further(run, cfg, stage, tasks),
+        "srun_args": [f"--cpus-per-task={cpus}", "--kill-on-bad-exit=0", *cluster.srun],
+        "additional_parameters": dict(further),
     }
-    executor.update_parameters(**{key: value for key, value in parameters.items() if value is not None})
-    executor.parameters |= {"wckey": None} | ({"map_count": 1} if stage.option else {})  # its own --array is overruled
+    executor.update_parameters(**{key: value for key, value in asked.items() if value is not None})
+    executor.parameters |= {"wckey": None} | ({"map_count": 1} if "array" in further else {})  # it writes an --array
     return executor
+
+
+def submit_command(
+    folder: Path,
+    name: str,
+    command: Sequence[str],
+    cluster: ClusterConfig,
+    asked: Resources,
+    gpus: int = 0,
+    tasks: Collection[int] = (),
+    after: str | None = None,
+) -> str:
+    """Submit a command that belongs to no run; returns its job, which may be an array.
+
+    Args:
+        folder: of scripts and logs. name: of the job, which is its own. tasks: indices of an array. after: a job whose
+            end it waits for, however it ends.
+    Raises: InputError with SLURM's own words if it refuses.
+    """
+    parameters = {
+        "job_name": name,
+        **_resources(asked, cluster, asked.cpus),
+        "nodes": 1,
+        "gpus_per_node": None if cluster.gres else gpus or None,
+        "gres": cluster.gres if gpus else None,
+        "exclude": cluster.exclude,
+        "dependency": f"afterany:{after}" if after else None,
+    }
+    executor = _site_executor(folder, cluster, parameters, _of_site(cluster, tasks), asked.cpus)
+    script = folder / f"{name}.sbatch"
+    paths.write_text(script, executor._make_submission_file_text(shlex.join(command), "") + "\n")
+    before = scheduler.jobs_called(name)
+    if before is None:
+        raise InputError(f"{scheduler.SILENT}, so nothing was submitted; run this again")
+    accepted, said = scheduler.submit(script)
+    late = accepted or NO_ANSWER.search(said)
+    if not (found := _new_jobs(name, before, APPEARS_S if late else 0.0, accepted)):
+        words = "; ".join(_words(said)) or "without a word"
+        raise InputError(f"cluster: SLURM refused {name} ({words}){pending.settings_of(words)}")
+    return max(found, key=int)
 
 
 def _asked(cfg: Config, stage: Stage) -> dict[str, Any]:
     """Time, nodes, memory, cores and GPUs."""
-    asked, cluster, cpus = stages.resources(stage, cfg), cfg.cluster, _cpus(cfg, stage)
+    cluster, gpus = cfg.cluster, (cfg.gpus_asked or None) if stage.ranks else None
+    return {
+        **_resources(stages.resources(stage, cfg), cluster, _cpus(cfg, stage)),
+        "nodes": cluster.nodes_per_fold if stage.ranks else 1,
+        "gpus_per_node": None if cluster.gres else gpus,
+        "gres": cluster.gres if gpus else None,
+    }
+
+
+def _resources(asked: Resources, cluster: ClusterConfig, cpus: int) -> dict[str, Any]:
     mem_mb = round(asked.mem_gb * 1024)
-    gpus = (cfg.gpus_asked or None) if stage.ranks else None
     return {
         "time": asked.time_min,
-        "nodes": cluster.nodes_per_fold if stage.ranks else 1,
         "ntasks_per_node": 1,
         "cpus_per_task": cpus,
         "mem": None if cluster.mem_per_cpu else f"{mem_mb}M",
         "mem_per_cpu": f"{math.ceil(mem_mb / cpus)}M" if cluster.mem_per_cpu else None,
-        "gpus_per_node": None if cluster.gres else gpus,
-        "gres": cluster.gres if gpus else None,
     }
 
 
 def _further(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]) -> dict[str, Any]:
     """Options that submitit has no name for."""
     cluster, size = cfg.cluster, per_task(cfg, stage, _num_tasks(cfg, run, stage))
+    indices = {array_index(cfg, task, size) or 0 for task in tasks} if stage.option else set[int]()
+    further: dict[str, Any] = {}
+    if cluster.mail_user:
+        further |= {"mail-user": cluster.mail_user, "mail-type": "FAIL" if stage.name != "aggregate" else "END,FAIL"}
+    return _of_site(cluster, indices) | further | cluster.sbatch
+
+
+def _of_site(cluster: ClusterConfig, indices: Collection[int]) -> dict[str, Any]:
+    """The same of any job. indices: of its array, if it is one."""
     # limits of the login node are no limits of the job
     further: dict[str, Any] = {"kill-on-invalid-dep": "yes", "requeue": True, "propagate": "NONE"}
-    if stage.option:
-        indices = {array_index(cfg, task, size) or 0 for task in tasks}
+    if indices:
         further["array"] = f"{_ranges(indices)}%{cluster.array_parallelism}"
     if cluster.reservation:
         further["reservation"] = cluster.reservation
-    if cluster.mail_user:
-        further |= {"mail-user": cluster.mail_user, "mail-type": "FAIL" if stage.name != "aggregate" else "END,FAIL"}
     return further | cluster.sbatch
 
 

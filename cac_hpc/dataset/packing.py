@@ -169,7 +169,7 @@ def write_shard(task: ShardTask, say: Say) -> dict[str, Any]:
         for key, folder, listing in task.studies:
             say(key)
             study = _read(key, folder, listing, task, shard)
-            _check_clean(key, study)
+            check_clean(key, study)
             rejected += [{"study": key, **asdict(refusal)} for refusal in study.refusals]
             facts += [{"study": key, **study.facts}] if study.facts else []
             names = {key, folder.name}
@@ -209,7 +209,7 @@ def _read(key: str, folder: Path, listing: str, task: ShardTask, shard: shards.S
     return study
 
 
-def _check_clean(key: str, study: Study) -> None:
+def check_clean(key: str, study: Study) -> None:
     """Nothing that may identify the patient is in the texts that will be written, whatever else went wrong.
 
     Raises: AssertionError naming the study.

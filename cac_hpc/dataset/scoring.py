@@ -75,7 +75,7 @@ def score_studies(cfg: ScoreConfig, judge: Judge = lambda study, scored: {}) -> 
     Raises: InputError if there is no study, the region cannot be used or out cannot be written.
     """
     out = settings.out_folder(cfg.out) if cfg.out else None
-    studies = study_folders(cfg)
+    studies = study_folders(cfg.folder, cfg.single)
     tasks = [_task(cfg, name, folder) for name, folder in studies.items()]
     found, judged = dict[str, Scored](), dict[str, dict[str, Any]]()
     for name, scored in zip(studies, _all_scored(tasks), strict=True):
@@ -93,20 +93,20 @@ def score_studies(cfg: ScoreConfig, judge: Judge = lambda study, scored: {}) -> 
     return int(any(scored.score is None for scored in found.values()))
 
 
-def study_folders(cfg: ScoreConfig) -> dict[str, Path]:
+def study_folders(folder: str, single: bool) -> dict[str, Path]:
     """The studies by name: the folder itself if a CT slice lies in it or it is single, else each folder in it.
 
     Raises: InputError if there is none.
     """
-    root = Path(cfg.folder)
+    root = Path(folder)
     if not root.is_dir():
-        raise InputError(f"{cfg.folder}: found no folder there, wanted a study or a folder of studies")
+        raise InputError(f"{folder}: found no folder there, wanted a study or a folder of studies")
     entries = sorted(path for path in root.iterdir() if not path.name.startswith("."))
-    if cfg.single or any(_has_slice(path) for path in entries if path.is_file()):
+    if single or any(_has_slice(path) for path in entries if path.is_file()):
         return {root.absolute().name: root}
     folders = {path.name: path for path in entries if path.is_dir()}
     if not folders:
-        raise InputError(f"{cfg.folder}: found neither CT slices nor folders in it, wanted a study or a folder of them")
+        raise InputError(f"{folder}: found neither CT slices nor folders in it, wanted a study or a folder of them")
     return folders
 
 
@@ -114,7 +114,7 @@ def score_folder(task: ScoreTask, say: Say) -> Scored:
     """What a worker does: read, find the region, score."""
     volume = intake.read_chest(files.list_files(task.folder), task.pack)
     if volume.study.facts is None:
-        return Scored(None, fault=_main_fault(volume.study))
+        return Scored(None, fault=main_fault(volume.study))
     if math.isnan(volume.study.spacing_mm[0]):
         return Scored(None, fault="too_few_slices: a single one has no spacing")
     try:
@@ -165,7 +165,7 @@ def _drawn(path: Path, frame: Frame | None, volume: Volume) -> Drawn:
     return replace(drawn, region_ZHW=turn.of(drawn.region_ZHW))
 
 
-def _main_fault(study: Study) -> str:
+def main_fault(study: Study) -> str:
     """The reason of the file that spoils a study, else of most of its files."""
     by_reason = Counter(refusal.reason for refusal in study.refusals)
     if "study_refused" in by_reason:

@@ -2,8 +2,8 @@
 
 Members are bundle.json, which names the others with their sizes and digests, the weights of each fold, the training
 range, the run's own figures, the model card and, where asked for, ONNX files. As one file it is a ZIP archive without
-compression, dates and owners, whose comment is the SHA-256 of all bytes before it. The same bundle gives the same bytes.
-Whatever is read may come from anywhere: nothing in it is run, and nothing is believed before it was compared.
+compression, dates and owners, whose comment is the SHA-256 of all bytes before it. The same bundle gives the same
+bytes. Whatever is read may come from anywhere: nothing in it is run, and nothing is believed before it was compared.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from cac_hpc.calcium import candidates
 from cac_hpc.predict.training_range import TrainingRange
 from cac_hpc.run import composition, config, digests, paths, slurm_notation
-from cac_hpc.run.config import InputError, ModelConfig, PackConfig
+from cac_hpc.run.config import InputError, LabelsConfig, ModelConfig, PackConfig, ReportConfig, TrainConfig
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import Damaged, Json
 from cac_hpc.train import checkpoint
@@ -39,15 +39,16 @@ from cac_hpc.train.ordinal import Errors
 FORMAT, FORMAT_VERSION = "cac_hpc bundle", 1
 MANIFEST, RANGE, INTERNAL, CARD = "bundle.json", "training_range.json", "internal.json", "README.md"
 MEMBER = re.compile(r"training_range\.json|internal\.json|README\.md|fold-(0|[1-9]\d{0,2})\.(pt|onnx)")
-MAX_MANIFEST_BYTES = 1 << 26
+MAX_TEXT_BYTES = 1 << 26  # of a member that is text
+MAX_FOLDS = 1000
 MAX_BYTES = 1 << 34  # of all members; the study's network of 512 pixels takes 270 MB a fold
 MAX_PARAMETERS = 1 << 31  # of a fold
 DIGEST_LENGTH = 64  # of the comment at the end of the archive
 DATE = (1980, 1, 1, 0, 0, 0)  # of members, the earliest that ZIP knows
 WANTED = "wanted a bundle as jobs/export.py writes it"
-FAULTS = (  # what zipfile, json and the settings raise of what was made to break them
-    zipfile.BadZipFile, ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError,
-    RecursionError, RuntimeError, TypeError, ValueError, struct.error,
+FAULTS = (  # what zipfile, json and torch raise of what was made to break them
+    zipfile.BadZipFile, ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError,
+    NotImplementedError, RecursionError, RuntimeError, TypeError, ValueError, struct.error,
 )  # fmt: skip
 
 
@@ -93,7 +94,7 @@ def slice_digest(hu_SS: np.ndarray, salt: str) -> str:
 
 
 def salted(digest: bytes, salt: str) -> str:
-    """The digest of a packed slice, so that it cannot be compared with those of other bundles: 16 hexadecimal digits."""
+    """The digest of a packed slice, 16 hexadecimal digits that differ from those in other bundles."""
     return digests.bytes_sha256(salt.encode() + digest)[:16]
 
 
@@ -129,15 +130,25 @@ def read(path: Path) -> Bundle:
         raise InputError(f"{path}: found something damaged, or no bundle ({said}), {WANTED}") from None
 
 
+def network(bundle: Bundle, fold: int) -> nn.Module:
+    """The network of a fold on the CPU, ready to predict."""
+    model = MODELS[bundle.kind].build(bundle.model, bundle.pack.size, len(bundle.names))
+    model.load_state_dict(bundle.weights[fold])
+    return model.eval()
+
+
 def _members(bundle: Bundle) -> dict[str, bytes]:
     """What a bundle consists of beside its manifest, by name."""
     found = {RANGE: results.to_json(bundle.training), INTERNAL: bundle.internal}
     content = {name: paths.json_text(value).encode() for name, value in found.items()}
-    for fold, weights in enumerate(bundle.weights):
-        file = io.BytesIO()
-        checkpoint.write(file, {"weights": {name: tensor.cpu() for name, tensor in weights.items()}})
-        content[f"fold-{fold}.pt"] = file.getvalue()
-    return content
+    return content | {f"fold-{fold}.pt": weights_file(weights) for fold, weights in enumerate(bundle.weights)}
+
+
+def weights_file(weights: Mapping[str, Tensor]) -> bytes:
+    """What a bundle holds of a fold; the same weights give the same bytes."""
+    file = io.BytesIO()
+    checkpoint.write(file, {"weights": {name: tensor.cpu() for name, tensor in weights.items()}})
+    return file.getvalue()
 
 
 def _manifest(bundle: Bundle, content: Mapping[str, bytes]) -> Json:
@@ -265,9 +276,9 @@ def _of_archive(archive: zipfile.ZipFile, size: int) -> dict[str, Read]:
 def _read(members: Mapping[str, Read]) -> Bundle:
     if MANIFEST not in members:
         raise _Refused(f"found no {MANIFEST} in it, {WANTED}")
-    text = members[MANIFEST](MAX_MANIFEST_BYTES + 1)
-    if len(text) > MAX_MANIFEST_BYTES:
-        raise _Refused(f"{MANIFEST} has more than {MAX_MANIFEST_BYTES} bytes")
+    text = members[MANIFEST](MAX_TEXT_BYTES + 1)
+    if len(text) > MAX_TEXT_BYTES:
+        raise _Refused(f"{MANIFEST} has more than {MAX_TEXT_BYTES} bytes")
     plain = _checked(text)
     content = {name: _member(name, listed, members) for name, listed in _listed(plain, members).items()}
     bundle = _bundle(plain, content)
@@ -305,6 +316,8 @@ def _listed(plain: Json, members: Mapping[str, Read]) -> dict[str, Json]:
     Raises: _Refused if there are others, or not all of them.
     """
     listed: dict[str, Json] = plain["members"]
+    if not 1 <= plain["folds"] <= MAX_FOLDS:
+        raise _Refused(f"{MANIFEST} names {slurm_notation.short(plain['folds'])} folds, wanted 1 to {MAX_FOLDS}")
     wanted = {RANGE, INTERNAL, *(f"fold-{fold}.pt" for fold in range(plain["folds"]))}
     for name in [*members, *listed]:
         if name != MANIFEST and (name not in listed or not MEMBER.fullmatch(name)):
@@ -313,8 +326,9 @@ def _listed(plain: Json, members: Mapping[str, Read]) -> dict[str, Json]:
             )
     if missing := sorted({*listed, *wanted} - ({*members} & {*listed})):
         raise _Refused(f"{', '.join(missing[:5])} missing of what a bundle has")
-    if sum(one["bytes"] for one in listed.values()) > MAX_BYTES:
-        raise _Refused(f"its members have more than {MAX_BYTES} bytes")
+    texts = [one["bytes"] for name, one in listed.items() if name.endswith((".json", ".md"))]
+    if max(texts) > MAX_TEXT_BYTES or sum(one["bytes"] for one in listed.values()) > MAX_BYTES:
+        raise _Refused(f"its members are too large: {MAX_TEXT_BYTES} bytes of text, {MAX_BYTES} in all at most")
     return listed
 
 
@@ -339,16 +353,20 @@ def _bundle(plain: Json, content: Mapping[str, bytes]) -> Bundle:
     ):
         made = f"made by cac_hpc {slurm_notation.short(plain['version'])}"
         raise _Refused(f"takes candidates of another version, {made}, wanted {candidates.VERSION} of this cac_hpc")
+    labels = {"sheet": MANIFEST, "edges": plain["edges"], "names": plain["names"]}
+    of_labels = composition.build(LabelsConfig, labels, "labels")
+    of_report = composition.build(ReportConfig, {name: plain[name] for name in ("patient_rule", "top_k")}, "report")
+    of_train = composition.build(TrainConfig, {"epochs": 1, "window_hu": plain["window_hu"]}, "train")
     return Bundle(
         kind=kind,
         version=str(plain["version"]),
         pack=composition.build(PackConfig, plain["pack"], "pack"),
         model=composition.build(ModelConfig, plain["model"], "model"),
-        window_hu=(float(plain["window_hu"][0]), float(plain["window_hu"][1])),
-        names=tuple(map(str, plain["names"])),
-        edges=tuple(map(float, plain["edges"])),
-        patient_rule=str(plain["patient_rule"]),
-        top_k=int(plain["top_k"]),
+        window_hu=of_train.window_hu,
+        names=of_labels.names,
+        edges=of_labels.edges,
+        patient_rule=of_report.patient_rule,
+        top_k=of_report.top_k,
         weights=[_weights(content[f"fold-{fold}.pt"], fold) for fold in range(plain["folds"])],
         errors=None if errors is None else [Errors(float(one["scale"]), float(one["gross"])) for one in errors],
         internal=json.loads(content[INTERNAL]),
@@ -395,8 +413,9 @@ def _check_weights(bundle: Bundle) -> None:
     for fold, weights in enumerate(bundle.weights):
         if {name: (tuple(one.shape), one.dtype) for name, one in weights.items()} != shapes:
             raise _Refused(f"fold-{fold}.pt does not fit the model that {MANIFEST} describes")
-    if not bundle.weights or (bundle.errors is not None and len(bundle.errors) != len(bundle.weights)):
-        raise _Refused(f"{MANIFEST} does not describe as many folds as there are")
+    num_errors = 0 if bundle.errors is None else len(bundle.errors)
+    if num_errors != (len(bundle.weights) if spec.row == "candidate" else 0):
+        raise _Refused(f"{MANIFEST} does not describe the errors of the scores of each fold")
 
 
 def _named(name: str) -> str:

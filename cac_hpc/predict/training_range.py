@@ -1,14 +1,22 @@
-"""What the training studies were like, attribute by attribute, and in which of them another study lies outside."""
+"""What the training studies were like, attribute by attribute, and in which of them another study lies outside.
+
+The gate: a study that lies outside in any attribute is warned of, or refused. What that costs is measured on the
+training studies themselves: each, or all with one kernel, are left out of the range and then asked about.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from cac_hpc.statistics import assessment, intervals
+from cac_hpc.statistics.results import Figure
 
 TOLERANCE = 0.1  # of the training range, or of its nearer end where that is more: so far beyond is still inside
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -31,6 +39,7 @@ CODES = {
     "gating": "gating",
     "kernel": "kernel",
 }
+ENDS = 2  # studies at an end of the range; were there more, it would stay without any one of them
 LISTED = ("score", "kernel")  # described, but no reason to warn: a study has no score yet, names of kernels are many
 
 
@@ -53,12 +62,30 @@ class Codes:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """What the gate says of training studies when the range is that of the others: shares with intervals.
+
+    by: study, each left out alone; kernel, all that have it together. flagged: of all. false_alarms: flagged, of those
+    whose patient the run predicted right. misses: not flagged, of those whose patient it predicted wrong. attributes:
+    how many studies were flagged for each. groups: how many times studies were left out.
+    """
+
+    by: str
+    groups: int
+    flagged: Figure
+    false_alarms: Figure
+    misses: Figure
+    attributes: dict[str, int]
+
+
+@dataclass(frozen=True)
 class TrainingRange:
-    """What the training studies were like: by the names of NUMBERS and CODES, those that were measured."""
+    """What the training studies were like, by the names of NUMBERS and CODES that were measured; and the gate."""
 
     studies: int
     numbers: dict[str, Numbers] = field(default_factory=dict)
     codes: dict[str, Codes] = field(default_factory=dict)
+    gate: list[LeftOut] = field(default_factory=list)
 
 
 def of_studies(studies: pd.DataFrame) -> TrainingRange:
@@ -75,6 +102,19 @@ def of_studies(studies: pd.DataFrame) -> TrainingRange:
     )
 
 
+def with_gate(training: TrainingRange, studies: pd.DataFrame, right: Mapping[str, bool]) -> TrainingRange:
+    """The range with what its gate does to studies that were left out.
+
+    Args:
+        studies: studies.csv. right: by study, whether its patient was predicted right each time that it was tested.
+    """
+    alone = pd.Series(np.arange(len(studies)), index=studies.index)
+    found = [_left_out("study", studies, alone, right)] if len(studies) > 1 else []
+    if "kernel" in studies and (kernel := studies["kernel"].map(_code)).nunique() > 1:
+        found.append(_left_out("kernel", studies, kernel, right))
+    return replace(training, gate=found)
+
+
 def outside(training: TrainingRange, facts: Mapping[str, Any]) -> tuple[str, ...]:
     """A sentence for each attribute in which a study is outside of the training range: what it has, what they had.
 
@@ -85,12 +125,69 @@ def outside(training: TrainingRange, facts: Mapping[str, Any]) -> tuple[str, ...
     Args:
         facts: of the study, as `intake.read_study` gives them.
     """
+    return tuple(sentence for _, sentence in _outside(training, facts))
+
+
+def _outside(training: TrainingRange, facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The name of each attribute in which a study is outside, and the sentence."""
     row = _derived(pd.DataFrame([dict(facts)])).iloc[0]
-    found = [
-        *(_number_outside(name, numbers, row.get(name)) for name, numbers in training.numbers.items()),
-        *(_code_outside(name, codes, row.get(name)) for name, codes in training.codes.items()),
+    for name, numbers in training.numbers.items():
+        if name not in LISTED and (sentence := _number_outside(name, numbers, row.get(name))):
+            yield name, sentence
+    for name, codes in training.codes.items():
+        if name not in LISTED and (sentence := _code_outside(name, codes, row.get(name))):
+            yield name, sentence
+
+
+def _left_out(by: str, studies: pd.DataFrame, group: pd.Series, right: Mapping[str, bool]) -> LeftOut:
+    """What the gate says of each group of studies when the range is that of the others."""
+    rows: list[dict[str, Any]] = [
+        {str(name): value for name, value in row.items()} for row in studies.to_dict("records")
     ]
-    return tuple(filter(None, found))
+    names, number_N = np.unique(group, return_inverse=True)
+    table, flagged_N, counts = _derived(studies), np.zeros(len(studies), bool), Counter[str]()
+    for number in _worth_asking(table, number_N, len(names)):
+        others = of_studies(studies[number_N != number])
+        for row in np.flatnonzero(number_N == number):
+            reasons = [name for name, _ in _outside(others, rows[row])]
+            flagged_N[row] = bool(reasons)
+            counts.update(reasons)
+    known = studies["study"].map(right)
+    right_N, wrong_N = (known.eq(value).fillna(False).to_numpy(bool) for value in (True, False))
+    return LeftOut(
+        by=by,
+        groups=len(names),
+        flagged=_share(flagged_N, np.ones(len(studies), bool), number_N),
+        false_alarms=_share(flagged_N, right_N, number_N),
+        misses=_share(~flagged_N, wrong_N, number_N),
+        attributes=dict(sorted(counts.items())),
+    )
+
+
+def _worth_asking(table: pd.DataFrame, number_N: np.ndarray, count: int) -> list[int]:
+    """The groups without which the range is another: all others are inside of it."""
+    if count < len(table):
+        return list(range(count))
+    rows: set[int] = set()
+    for name in table.columns.intersection([*NUMBERS, *CODES]):
+        if name in CODES:
+            value = table[name].map(_code)
+            rows |= {*np.flatnonzero(~value.duplicated(keep=False))}
+        else:
+            value = pd.to_numeric(table[name])
+            ends = value.eq(value.min()) | value.eq(value.max())
+            rows |= {*np.flatnonzero(ends)} if ends.sum() <= ENDS else set()
+            rows |= {*np.flatnonzero(value.isna())} if value.isna().sum() == 1 else set()
+    return sorted(int(number_N[row]) for row in rows)
+
+
+def _share(hit_N: np.ndarray, of_N: np.ndarray, group_N: np.ndarray) -> Figure:
+    """Of these studies those that were hit; the interval is wider where studies of one group are alike."""
+    n = int(of_N.sum())
+    if not n:
+        return Figure(None, 0, None, None, None, "there are no such studies")
+    hits, counts = np.bincount(group_N, hit_N & of_N), np.bincount(group_N, of_N)
+    return assessment.figure(float(hits.sum() / n), n, "", intervals.proportion(hits, counts))
 
 
 def _derived(studies: pd.DataFrame) -> pd.DataFrame:
@@ -125,7 +222,7 @@ def _code(value: Any) -> str:
 
 def _number_outside(name: str, training: Numbers, value: Any) -> str | None:
     words, unit = NUMBERS[name]
-    if name in LISTED or training.low is None or training.high is None:
+    if training.low is None or training.high is None:
         return None
     had = (
         f"{_shown(training.low, unit)}"
@@ -143,7 +240,7 @@ def _number_outside(name: str, training: Numbers, value: Any) -> str | None:
 
 def _code_outside(name: str, training: Codes, value: Any) -> str | None:
     code = _code(value)
-    if name in LISTED or code in training.counts or set(training.counts) <= {UNKNOWN}:
+    if code in training.counts or set(training.counts) <= {UNKNOWN}:
         return None
     had = ", ".join(f"{known} ({count})" for known, count in training.counts.items())
     return f"{CODES[name]} is {code}, the training studies had {had}"

@@ -6,6 +6,7 @@ There are two, with the slices of patients and without: which one travels is the
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
     """
     intake, training = report.cohort.intake, pictures.training(report)
     return logs.harmless(
-        _environment()
+        _environment(HERE)
         .get_template("page.html")
         .render(
             report=report,
@@ -103,10 +104,20 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
     )
 
 
-def _environment() -> jinja2.Environment:
+def render(folder: Path, template: str, values: Mapping[str, Any]) -> str:
+    """A page of another package, from its template; page.css is ours.
+
+    Args:
+        folder: where the template is.
+    """
+    return logs.harmless(_environment(folder).get_template(template).render(values))
+
+
+@functools.cache
+def _environment(folder: Path) -> jinja2.Environment:
     environment = jinja2.Environment(
         autoescape=True,
-        loader=jinja2.FileSystemLoader(HERE),
+        loader=jinja2.FileSystemLoader([folder, HERE]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

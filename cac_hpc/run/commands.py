@@ -1,4 +1,4 @@
-"""Settings of the commands that belong to no run: making a synthetic cohort, and scoring calcium."""
+"""Settings of commands with options of their own: making a synthetic cohort, scoring calcium, exporting a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from cac_hpc.run.config import Checks, Frame, require, within
+from cac_hpc.run.config import Checks, Frame, require, require_text, within
 
 PHANTOM_HELP = {
     "out": "folder of the cohort: study folders and labels.csv",
@@ -122,7 +122,7 @@ class ScoreConfig:
     warn: tuple[str, ...] = ()  # checks of the series that only warn, as in pack.checks
     out: str | None = None  # scores.csv and lesions.csv go there
     pictures: bool = False  # of what counted and what did not, into a folder of out
-    model: str | None = None  # model.pt of a trained fold of lesions, or a run: the mean over its folds
+    model: str | None = None  # a bundle or a run of lesions, the mean over its folds, or model.pt of one fold
     rule: RuleConfig = RuleConfig()
 
     def __post_init__(self) -> None:
@@ -139,6 +139,34 @@ class ScoreConfig:
     def of_candidates(self) -> bool:
         """Whether candidates are looked for: what a model decides on, and pictures show."""
         return self.pictures or self.model is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Which run becomes a bundle, where it goes, and on what terms others may use it."""
+
+    run: str
+    out: str  # a new folder, or a new file that ends with .zip
+    licence: str = ""  # an identifier of SPDX, or any text; it stands in the bundle and its model card
+    onnx: bool = False  # also write each fold's network as ONNX
+
+    def __post_init__(self) -> None:
+        require_text("--licence", self.licence)
+
+
+def parse_export(doc: str | None, argv: Sequence[str] | None = None) -> ExportConfig:
+    """Read ``RUN --out BUNDLE [--licence TEXT] [--onnx]``.
+
+    Raises: InputError for a text that cannot be shown.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    parser.add_argument("run", metavar="RUN", help="the run folder, of a complete run")
+    text = "the bundle: a new folder, or one file if the name ends with .zip"
+    parser.add_argument("--out", required=True, metavar="BUNDLE", help=text)
+    text = "on what terms others may use the model: an identifier of SPDX such as CC-BY-4.0, or any text"
+    parser.add_argument("--licence", default="", metavar="TEXT", help=text)
+    parser.add_argument("--onnx", action="store_true", help="also write each fold's network as ONNX (extra onnx)")
+    return ExportConfig(**vars(parser.parse_args(argv)))
 
 
 def parse_phantom(doc: str | None, argv: Sequence[str] | None = None) -> PhantomConfig:
@@ -174,7 +202,7 @@ def parse_score(doc: str | None, argv: Sequence[str] | None = None) -> ScoreConf
     parser.add_argument("--region_frame", choices=get_args(Frame), help=text)
     parser.add_argument("--out", metavar="DIR", help="write scores.csv and lesions.csv into this folder")
     parser.add_argument("--pictures", action="store_true", help="draw what counted and what did not, into --out")
-    text = "also score by a trained lesion model: RUN/folds/fold-K/model.pt, or RUN, the mean over its folds"
+    text = "also score by a lesion model: a bundle or RUN, the mean over its folds, or RUN/folds/fold-K/model.pt"
     parser.add_argument("--model", metavar="MODEL", help=text)
     checks = [spec.name for spec in dataclasses.fields(Checks)]
     text = "use studies that fail this check, with a warning; several can be named"

@@ -91,6 +91,16 @@ def read_stored(path: Path) -> dict[str, Any]:
     return _mapping(path, str(path))
 
 
+def read_section(kind: type[T], file: str, key: str) -> T:
+    """A section that stands in a file of its own.
+
+    Args:
+        key: name of the section, for messages.
+    Raises: InputError that says what is wrong with it.
+    """
+    return build(kind, _read_file(kind, file, key, Path()), key)
+
+
 def _read_file(kind: Any, named: str, key: str, folder: Path) -> dict[str, Any]:
     """A file of all settings, or of the section of that name, with the files that it names, interpolated.
 

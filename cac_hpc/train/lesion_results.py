@@ -17,7 +17,7 @@ from cac_hpc.train import ordinal, predictions
 from cac_hpc.train.ordinal import Errors
 
 if TYPE_CHECKING:
-    from cac_hpc.train.bags import BagData
+    from cac_hpc.train.bags import BagData, StudyBag
 
 TOLERANCE = 1e-4  # of sums of probabilities, and of scores
 LESION_COLUMNS = {
@@ -78,13 +78,25 @@ def _scores(data: BagData, unit_U: np.ndarray, fold: int, probability_N: np.ndar
 
 
 def _lesions(data: BagData, unit_U: np.ndarray, fold: int, probability_N: np.ndarray) -> bytes:
-    bag, count_U, row_N = data.bag, data.units.counts(unit_U), data.units.rows(unit_U)
-    names = {name: candidates.NAMES.index(name) for name in ("log_volume", "max_hu", "region_share")}
-    feature = {name: bag.feature_NF[row_N, place].astype(np.float64) for name, place in names.items()}
+    count_U, row_N = data.units.counts(unit_U), data.units.rows(unit_U)
     columns = {
         "study": np.repeat(data.units.study[unit_U], count_U),
         "fold": fold,
         "candidate": 1 + np.arange(len(row_N)) - np.repeat(np.cumsum(count_U) - count_U, count_U),
+        **candidate_columns(data.bag, row_N, probability_N),
+    }
+    return _csv(pd.DataFrame(columns)[list(LESION_COLUMNS)].sort_values(["study", "candidate"], kind="stable"))
+
+
+def candidate_columns(bag: StudyBag, row_N: np.ndarray, probability_N: np.ndarray) -> dict[str, np.ndarray]:
+    """What lesions.csv says of candidates, by column.
+
+    Args:
+        row_N: their rows in the bag.
+    """
+    names = {name: candidates.NAMES.index(name) for name in ("log_volume", "max_hu", "region_share")}
+    feature = {name: bag.feature_NF[row_N, place].astype(np.float64) for name, place in names.items()}
+    return {
         "first_slice": bag.first_slice_N[row_N],
         "last_slice": bag.last_slice_N[row_N],
         "row": np.round(bag.middle_N2[row_N, 0], 2),
@@ -96,7 +108,6 @@ def _lesions(data: BagData, unit_U: np.ndarray, fold: int, probability_N: np.nda
         "probability": probability_N,
         "counted": counted(probability_N).astype(np.int64),
     }
-    return _csv(pd.DataFrame(columns)[list(LESION_COLUMNS)].sort_values(["study", "candidate"], kind="stable"))
 
 
 def _predictions(data: BagData, unit_U: np.ndarray, fold: int, probability_N: np.ndarray) -> bytes:

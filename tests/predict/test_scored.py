@@ -4,13 +4,13 @@ import pandas as pd
 import pytest
 
 from cac_hpc.calcium import candidates
-from cac_hpc.report import scored
+from cac_hpc.predict import ensemble
 from cac_hpc.run.commands import parse_score
 from cac_hpc.run.config import InputError, LabelsConfig
 from cac_hpc.train import checkpoint
 from cac_hpc.train.lesion_model import LesionClassifier
 from tests.support.chests import chest, with_lesion, write_study
-from tests.support.runs import job
+from tests.support.runs import job, prepare
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,7 @@ def save(path, **facts):
     untrained = LesionClassifier((4,), 2, candidates.NAMES)
     content = {"features": list(candidates.NAMES), "candidates": candidates.VERSION, "calibration_scale": 0.3}
     content |= {"calibration_gross": 0.1, "edges": [0, 10, 100, 400, 1000], "names": list(LabelsConfig.names)}
+    path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(path, {"weights": untrained.state_dict(), **content, **facts})
 
 
@@ -65,33 +66,40 @@ def test_without_a_model_the_control_is_drawn(studies, tmp_path):
 
 
 def test_what_cannot_be_a_model_is_refused(model, tmp_path):
-    with pytest.raises(InputError, match="found no model"):
-        scored.read_models(tmp_path)
+    for path in (tmp_path, tmp_path / "modle.pt"):
+        with pytest.raises(InputError, match="found no model, wanted a bundle, RUN/folds/fold-K/model.pt or a run"):
+            ensemble.read_lesions(path)
     save(tmp_path / "other.pt", features=["region_share"])
     with pytest.raises(InputError, match=f"wanted one of candidates' version {candidates.VERSION}"):
-        scored.read_models(tmp_path / "other.pt")
+        ensemble.read_lesions(tmp_path / "other.pt")
     (tmp_path / "model.pt").write_bytes(model.read_bytes())
     with pytest.raises(InputError, match="does not match its sha256"):
-        scored.read_models(tmp_path / "model.pt")
+        ensemble.read_lesions(tmp_path / "model.pt")
 
 
-def test_a_single_fold_has_the_categories_that_it_was_trained_for(tmp_path):
-    for fold, names in enumerate((["none", "some"], ["none", "some"], ["little", "much"])):
-        (tmp_path / f"folds/fold-{fold}").mkdir(parents=True)
-        save(tmp_path / f"folds/fold-{fold}/model.pt", edges=[50.0], names=names)
-    found = scored.read_models(tmp_path / "folds/fold-1/model.pt")
-    assert (found.edges, found.names) == ((50.0,), ("none", "some"))
+def test_a_run_is_used_with_all_of_its_folds_or_not_at_all(tmp_path, scans):
+    run = prepare(tmp_path, scans, split={"folds": 11, "val_fraction": 0.05})
+    for fold in range(11):
+        save(run / f"folds/fold-{fold}/model.pt", edges=[50.0], names=["none", "some"], calibration_scale=0.1 * fold)
+    found = ensemble.read_lesions(run)
+    assert [round(one.scale, 9) for one in found.errors] == [round(0.1 * fold, 9) for fold in range(11)]
+    assert found.mean_errors.scale == pytest.approx(0.5)
+    one = ensemble.read_lesions(run / "folds/fold-1/model.pt")
+    assert (one.edges, one.names, len(one.models)) == ((50.0,), ("none", "some"), 1)
+    save(run / "folds/fold-2/model.pt", edges=[50.0], names=["little", "much"])
     with pytest.raises(InputError, match="found folds of different labels"):
-        scored.read_models(tmp_path)
-    (tmp_path / "folds/fold-2/model.pt").unlink()
-    assert len(scored.read_models(tmp_path).models) == 2
+        ensemble.read_lesions(run)
+    for fold in (2, 10):
+        (run / f"folds/fold-{fold}/model.pt").unlink()
+    with pytest.raises(InputError, match=r"found no model.pt of fold-2, fold-10, wanted all 11 folds of the run"):
+        ensemble.read_lesions(run)
 
 
 def test_a_model_that_lacks_a_part_is_refused(tmp_path):
     for name in ("weights", "edges", "calibration_scale"):
         save(tmp_path / "model.pt", **{name: None})
         with pytest.raises(InputError, match="lacks what a lesion model has"):
-            scored.read_models(tmp_path / "model.pt")
+            ensemble.read_lesions(tmp_path / "model.pt")
 
 
 @pytest.mark.parametrize(

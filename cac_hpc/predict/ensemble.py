@@ -1,0 +1,245 @@
+"""The networks of a run's folds, asked together: one study in, its score, category and probabilities out.
+
+Axes: F fold, C candidate, L lesion, Z slice of the study, S row and column of a packed slice, K category.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cac_hpc.calcium import baseline, candidates
+from cac_hpc.calcium.candidates import NAMES, Candidates
+from cac_hpc.dataset import labels
+from cac_hpc.predict import bundle as bundles
+from cac_hpc.predict.bundle import Bundle
+from cac_hpc.run import paths, settings
+from cac_hpc.run.config import InputError, ModelConfig
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics import pooling
+from cac_hpc.train import augment_slices, checkpoint, lesion_model, lesion_results, models, networks, ordinal
+from cac_hpc.train.lesion_model import LesionClassifier
+from cac_hpc.train.ordinal import Errors
+
+BATCH = 16  # slices that a network is given at once
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is said of a study.
+
+    score: Agatston, of a lesion model. probability: of each category, they sum to 1. fold_scores, fold_categories: of
+    each fold by itself. rule_score: the Agatston rule in the heart's region. known: the patient was among the training
+    studies. out_of_range: a sentence for each attribute in which the study is outside of them.
+    """
+
+    study: str
+    score: float | None
+    category: int
+    probability: tuple[float, ...]
+    fold_scores: tuple[float, ...]
+    fold_categories: tuple[int, ...]
+    rule_score: float | None
+    known: bool
+    out_of_range: tuple[str, ...]
+    warnings: str
+    slices: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the networks say of a study, as in `Prediction`; probability_C: that each candidate is coronary calcium."""
+
+    score: float | None
+    category: int
+    probability: tuple[float, ...]
+    fold_scores: tuple[float, ...]
+    fold_categories: tuple[int, ...]
+    probability_C: np.ndarray
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Networks of one kind, whose answers are averaged.
+
+    errors: of the scores of each fold of a lesion model. window_hu, patient_rule, top_k: of a network of slices, as in
+    the settings train.window_hu, report.patient_rule and report.top_k.
+    """
+
+    kind: str
+    models: Sequence[nn.Module]
+    errors: Sequence[Errors]
+    edges: tuple[float, ...]
+    names: tuple[str, ...]
+    window_hu: tuple[float, float] = (0.0, 0.0)
+    patient_rule: str = "mean"
+    top_k: int = 1
+
+    @property
+    def of_candidates(self) -> bool:
+        """Whether it decides on candidates, not on slices."""
+        return models.MODELS[self.kind].row == "candidate"
+
+    @property
+    def mean_errors(self) -> Errors:
+        """The errors of its scores, the mean over the folds."""
+        scale, gross = np.mean([[one.scale, one.gross] for one in self.errors], axis=0).tolist()
+        return Errors(scale, gross)
+
+
+def of_bundle(bundle: Bundle, device: str = "cpu") -> Ensemble:
+    """The networks of a bundle, on the device."""
+    built = [
+        _network(bundle.kind, bundle.model, bundle.pack.size, len(bundle.names), weights) for weights in bundle.weights
+    ]
+    return Ensemble(
+        bundle.kind,
+        [model.to(device) for model in built],
+        tuple(bundle.errors or ()),
+        bundle.edges,
+        bundle.names,
+        bundle.window_hu,
+        bundle.patient_rule,
+        bundle.top_k,
+    )
+
+
+def _network(kind: str, cfg: ModelConfig, size: int, num_categories: int, weights: Mapping[str, Tensor]) -> nn.Module:
+    if kind == "lesions":
+        return lesion_model.from_weights(weights, NAMES)
+    model = models.MODELS[kind].build(cfg, size, num_categories)
+    model.load_state_dict(weights)
+    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+
+def read_lesions(path: Path) -> Ensemble:
+    """A lesion model: of a bundle, of a run, all of whose folds are trained, or of one fold, its model.pt.
+
+    Raises: InputError if there is none, or it cannot be used.
+    """
+    if (path / bundles.MANIFEST).is_file() or (path.is_file() and path.suffix == ".zip"):
+        found = of_bundle(bundles.read(path))
+        if not found.of_candidates:
+            raise InputError(f"--model {path}: found a bundle of model.kind {found.kind}, wanted lesions")
+        return found
+    files = _of_run(path) if path.is_dir() else [path]
+    read = [_read_fold(file) for file in files]
+    if any((one.edges, one.names) != (read[0].edges, read[0].names) for one in read):
+        raise InputError(
+            f"--model {path}: found folds of different labels.edges or labels.names, wanted those of one run"
+        )
+    return Ensemble(
+        "lesions",
+        [one.models[0] for one in read],
+        [one.errors[0] for one in read],
+        read[0].edges,
+        read[0].names,
+    )
+
+
+def _of_run(root: Path) -> list[Path]:
+    """The models of all folds of a run."""
+    run = RunPaths(root)
+    if not run.config.is_file():
+        raise InputError(
+            f"--model {root}: found no model, wanted a bundle, RUN/folds/fold-K/model.pt or a run with trained folds"
+        )
+    files = [run.fold(fold).model for fold in range(settings.load(run.config).split.folds)]
+    if missing := [file.parent.name for file in files if not file.is_file()]:
+        raise InputError(
+            f"--model {root}: found no model.pt of {', '.join(missing)}, wanted all {len(files)} folds of the run; "
+            "train them, or name the model.pt of one fold"
+        )
+    return files
+
+
+def _read_fold(file: Path) -> Ensemble:
+    """The model of one fold, with the categories that it was trained for."""
+    try:
+        content = checkpoint.load(file)
+    except FileNotFoundError:
+        raise InputError(
+            f"--model {file}: found no model, wanted a bundle, RUN/folds/fold-K/model.pt or a run with trained folds"
+            f"{paths.did_you_mean(file)}"
+        ) from None
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{file}: cannot be used, {error}") from None
+    if content.get("features") != list(NAMES) or content.get("candidates") != candidates.VERSION:
+        raise InputError(
+            f"{file}: found no lesion model, or one of other features, wanted one of candidates' version "
+            f"{candidates.VERSION} with {len(NAMES)} features"
+        )
+    try:
+        return _of_content(content)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise InputError(
+            f"{file}: cannot be used, it lacks what a lesion model has ({error!r}); train it again"
+        ) from None
+
+
+def _of_content(content: Mapping[str, Any]) -> Ensemble:
+    model = lesion_model.from_weights(content["weights"], NAMES)
+    errors = Errors(float(content["calibration_scale"]), float(content["calibration_gross"]))
+    edges, names = tuple(map(float, content["edges"])), tuple(map(str, content["names"]))
+    return Ensemble("lesions", [model], [errors], edges, names)
+
+
+def answer_lesions(ensemble: Ensemble, found: Candidates) -> Answer:
+    """What a lesion model says of a study's candidates.
+
+    A candidate counts if the mean of the folds' probabilities is above 0.5; the score is the sum of the Agatston scores
+    of the lesions of those that count.
+    """
+    asked = [model for model in ensemble.models if isinstance(model, LesionClassifier)]
+    probability_FC = np.stack([lesion_model.probabilities(model, found.feature_CF) for model in asked])
+    probability_C = np.asarray(probability_FC.mean(axis=0))
+    score, fold_scores = score_of(found, probability_C), [score_of(found, one_C) for one_C in probability_FC]
+    category, *fold_categories = labels.categories([score, *fold_scores], ensemble.edges).tolist()
+    errors = ensemble.mean_errors
+    chance_K = ordinal.probabilities(np.array([score]), errors.scale, ensemble.edges, errors.gross)[0]
+    return Answer(score, category, tuple(chance_K.tolist()), tuple(fold_scores), tuple(fold_categories), probability_C)
+
+
+def score_of(found: Candidates, probability_C: np.ndarray) -> float:
+    """Agatston score of the candidates that count at these probabilities."""
+    counted_L = lesion_results.counted(probability_C)[found.candidate_L]
+    return round(float(found.agatston_L.astype(float) @ counted_L), baseline.DIGITS)  # as a run's scores
+
+
+def answer_slices(ensemble: Ensemble, hu_ZSS: np.ndarray) -> tuple[Answer, np.ndarray]:
+    """What a network of slices, or of whole studies, says of a study's slices.
+
+    The probabilities of each slice are the mean over the folds; of them the patient rule makes those of the study.
+
+    Args:
+        hu_ZSS: int16 HU, packed as the settings say.
+    Returns: the answer, and the probabilities of the slices (Z, K); of a network of studies one row for all.
+    """
+    probability_FZK = np.stack([_of_slices(ensemble, model, hu_ZSS) for model in ensemble.models])
+    probability_ZK = probability_FZK.mean(axis=0)
+    rule = pooling.pooling_rules(ensemble.top_k)[ensemble.patient_rule]
+    one_Z = np.zeros(len(probability_ZK), np.int64)
+    chance_K, *fold_FK = (rule(of_slices_ZK, one_Z, 1)[0] for of_slices_ZK in (probability_ZK, *probability_FZK))
+    fold_categories = tuple(int(of_fold_K.argmax()) for of_fold_K in fold_FK)
+    total = float(chance_K.sum())
+    probability = tuple(float(chance) / total for chance in chance_K)
+    return Answer(None, int(chance_K.argmax()), probability, (), fold_categories, np.zeros(0)), probability_ZK
+
+
+@torch.inference_mode()
+def _of_slices(ensemble: Ensemble, model: nn.Module, hu_ZSS: np.ndarray) -> np.ndarray:
+    """Softmax of one network, (Z, K) float64, in single precision; of a network of studies (1, K)."""
+    device, whole = next(model.parameters()).device, models.MODELS[ensemble.kind].unit == "study"
+    parts = []
+    for first in range(0, len(hu_ZSS), len(hu_ZSS) if whole else BATCH):
+        part = hu_ZSS if whole else hu_ZSS[first : first + BATCH]
+        x_NCHW = augment_slices.window(torch.from_numpy(part).to(device), *ensemble.window_hu)
+        count_U = torch.tensor([len(part)], device=device) if whole else None
+        parts.append(networks.logits(model, x_NCHW, None, count_U).float().softmax(dim=1).cpu())
+    return torch.cat(parts).numpy().astype(np.float64)

@@ -1,0 +1,209 @@
+"""Pages of predictions: one for each study, one for all; HTML that loads nothing, with the look of a report's page.
+
+Axes: Z slice, S row and column of a slice, C candidate, K category.
+"""
+
+from __future__ import annotations
+
+import base64
+import urllib.parse
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cac_hpc.calcium.candidates import Candidates
+from cac_hpc.calcium.views import Views
+from cac_hpc.dataset import labels
+from cac_hpc.predict.bundle import Bundle
+from cac_hpc.predict.ensemble import Prediction
+from cac_hpc.predict.training_range import CODES, NUMBERS
+from cac_hpc.report import lesion_pictures, pages, plots, wording
+from cac_hpc.report.lesion_pictures import Verdict
+from cac_hpc.run import paths
+
+HERE = Path(__file__).parent
+LISTED = 20  # rejected candidates that pictures and page name
+SLICES = 4  # of a network of slices, that are shown
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is shown of a study: a text and an address that needs no file."""
+
+    text: str
+    address: str
+
+
+def of_candidates(seen: Views, found: Candidates, probability_C: np.ndarray) -> list[Picture]:
+    """The projection and some slices, with outlines of what counted and what did not."""
+    counted_C = probability_C > 0.5
+    listed = {*np.flatnonzero(counted_C).tolist(), *_nearest(found.agatston_C, probability_C)}
+    verdicts = {
+        index + 1: Verdict(float(probability_C[index]), bool(counted_C[index]), index in listed)
+        for index in range(len(found))
+    }
+    drawn = lesion_pictures.panels(seen, found, verdicts)
+    return [Picture(panel.text, _address("image/svg+xml", lesion_pictures.svg(panel).encode())) for panel in drawn]
+
+
+def _nearest(agatston_C: np.ndarray, probability_C: np.ndarray) -> list[int]:
+    """The rejected candidates with the most score times probability, so many as are named."""
+    order = np.argsort(-agatston_C * np.maximum(probability_C, 1e-6), kind="stable")
+    return [int(index) for index in order if probability_C[index] <= 0.5][:LISTED]
+
+
+def of_slices(hu_ZSS: np.ndarray, probability_ZK: np.ndarray, category: int, bundle: Bundle) -> list[Picture]:
+    """The slices with the highest probability of the category, in their order, as the network sees them."""
+    if len(probability_ZK) != len(hu_ZSS):  # of a network of studies: none is known to matter
+        return []
+    low, high = bundle.window_hu
+    chosen = np.sort(np.argsort(-probability_ZK[:, category], kind="stable")[:SLICES])
+    grey_NSS = ((np.clip(hu_ZSS[chosen], low, high) - low) * (255 / (high - low))).astype(np.uint8)
+    return [
+        Picture(
+            f"slice {number}, p {probability_ZK[number, category]:.2f}",
+            _address("image/png", plots.png(grey_SS)),
+        )
+        for number, grey_SS in zip(chosen.tolist(), grey_NSS, strict=True)
+    ]
+
+
+def _address(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def write_study(
+    folder: Path,
+    prediction: Prediction,
+    bundle: Bundle,
+    facts: Json,
+    lesions: Sequence[Json],
+    pictures: Sequence[Picture],
+) -> None:
+    """Write the page of a study that was predicted.
+
+    Args:
+        folder: of the study's results. facts: of its series. lesions: its rows of lesions.csv.
+    """
+    low = min(prediction.fold_scores, default=None)
+    values = {
+        "study": prediction.study,
+        "fault": "",
+        "found": prediction,
+        "marks": marks(prediction),
+        "score": None if prediction.score is None else wording.short(prediction.score),
+        "spread": "" if low is None else f"{wording.short(low)} to {wording.short(max(prediction.fold_scores))}",
+        "agreeing": sum(one == prediction.category for one in prediction.fold_categories),
+        "by_rule": _by_rule(prediction, bundle),
+        "folds": _folds(prediction, bundle),
+        "candidates": _listed(lesions),
+        "counted": sum(one["counted"] for one in lesions),
+        "rejected": sum(not one["counted"] for one in lesions),
+        "pictures": pictures,
+        "facts": _facts(facts),
+    }
+    _write(folder / "page.html", "study.html", bundle, values)
+
+
+def write_refused(
+    folder: Path, study: str, fault: str, bundle: Bundle, rejected: Sequence[Json], num_files: int
+) -> None:
+    """Write the page of a study without a prediction, which says why.
+
+    Args:
+        rejected: its rows of rejected.csv.
+    """
+    reasons = Counter(str(row["reason"]) for row in rejected)
+    values = {"study": study, "fault": fault, "reasons": reasons.most_common(), "num_files": num_files}
+    _write(folder / "page.html", "study.html", bundle, values)
+
+
+def write_index(out: Path, rows: Sequence[Json], bundle: Bundle, counts: Json) -> None:
+    """Write index.html, a table of all studies.
+
+    Args:
+        rows: those of predictions.csv. counts: of studies, as predict.json has them.
+    """
+    values = {
+        "rows": [_index_row(row) for row in rows],
+        "counts": counts,
+        "categories": [(name, sum(row.get("category") == name for row in rows)) for name in bundle.names],
+        "with_scores": bundle.errors is not None,
+    }
+    _write(out / "index.html", "index.html", bundle, values)
+
+
+def _write(path: Path, template: str, bundle: Bundle, values: Json) -> None:
+    of_all = {"bundle": bundle, "short": wording.short}
+    paths.write_text(path, pages.render(HERE, template, {**of_all, **values}))
+
+
+def marks(prediction: Prediction) -> list[tuple[str, str]]:
+    """What must be known before a prediction is used: what kind, and a sentence."""
+    found = []
+    if prediction.known:
+        text = "This patient was among the training studies: what is said here is no test of the model."
+        found.append(("known", text))
+    if prediction.out_of_range:
+        text = "Outside of the training range: " + "; ".join(prediction.out_of_range) + "."
+        found.append(("out of range", text))
+    if prediction.warnings:
+        found.append(("warning", f"Read with a warning: {prediction.warnings.replace(' ', ', ')}."))
+    return found
+
+
+def _by_rule(prediction: Prediction, bundle: Bundle) -> tuple[str, str] | None:
+    """Score and category of the Agatston rule."""
+    if prediction.rule_score is None:
+        return None
+    category = int(labels.categories([prediction.rule_score], bundle.edges)[0])
+    return wording.short(prediction.rule_score), bundle.names[category]
+
+
+def _folds(prediction: Prediction, bundle: Bundle) -> list[tuple[int, str, str]]:
+    """Fold, score and category of each network."""
+    scores = [wording.short(score) for score in prediction.fold_scores] or [""] * len(prediction.fold_categories)
+    return [
+        (fold, score, bundle.names[category])
+        for fold, (score, category) in enumerate(zip(scores, prediction.fold_categories, strict=True))
+    ]
+
+
+def _listed(lesions: Sequence[Json]) -> list[Json]:
+    """What counted by its score, then of what was rejected what came nearest to it."""
+    agatston_C, probability_C = (np.array([one[name] for one in lesions]) for name in ("agatston", "probability"))
+    counted = sorted((one for one in lesions if one["counted"]), key=lambda one: -one["agatston"])
+    return [*counted, *(lesions[index] for index in _nearest(agatston_C, probability_C))]
+
+
+def _facts(facts: Json) -> list[tuple[str, str]]:
+    """What is known of the series, in the words of the training range."""
+    numbers = [
+        (words, f"{float(facts[name]):.4g} {unit}".strip())
+        for name, (words, unit) in NUMBERS.items()
+        if facts.get(name) is not None
+    ]
+    return numbers + [(words, str(facts[name])) for name, words in CODES.items() if facts.get(name)]
+
+
+def _index_row(row: Json) -> dict[str, Any]:
+    """A line of index.html."""
+    found = dict(row)
+    found["href"] = f"studies/{urllib.parse.quote(str(row['study']))}/page.html"
+    found["marks"] = [
+        mark
+        for mark, there in (
+            ("known", row.get("known")),
+            ("out of range", row.get("out_of_range")),
+            ("warning", row.get("warnings")),
+        )
+        if there
+    ]
+    if not row["fault"]:
+        found["chance"] = row[f"p{row['category_index']}"]
+    return found

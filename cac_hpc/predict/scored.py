@@ -1,0 +1,115 @@
+"""Studies scored by a trained lesion model, and drawn: the options --model and --pictures of scoring calcium."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from cac_hpc.calcium.candidates import NAMES, Candidates
+from cac_hpc.dataset import labels, scoring
+from cac_hpc.dataset.scoring import Scored
+from cac_hpc.predict import ensemble as ensembles
+from cac_hpc.predict.ensemble import Answer, Ensemble
+from cac_hpc.report import lesion_pictures, wording
+from cac_hpc.report.lesion_pictures import Verdict
+from cac_hpc.run import logs, paths, settings
+from cac_hpc.run.commands import ScoreConfig
+from cac_hpc.run.config import LabelsConfig
+from cac_hpc.train import lesion_results
+from cac_hpc.train.lesion_model import SHARE_WEIGHT
+
+LISTED = 20  # rejected candidates that a picture labels
+COLUMNS = ("study", "candidate", "first_slice", "last_slice", "agatston", "volume_mm3", "max_hu", "region_share",
+           "probability", "counted")  # fmt: skip
+
+
+def score_studies(cfg: ScoreConfig) -> int:
+    """Score every study by the rule and, if one is named, by a model; draw them if asked to; write candidates.csv.
+
+    Returns: exit code, 1 if a study could not be scored.
+    Raises: InputError as `scoring.score_studies`, and if the model cannot be used.
+    """
+    ensemble = ensembles.read_lesions(Path(cfg.model)) if cfg.model else None
+    out, tables = settings.out_folder(cfg.out) if cfg.out else None, list[pd.DataFrame]()
+
+    def judge(study: str, scored: Scored) -> dict[str, Any]:
+        assert scored.candidates is not None
+        answer = ensembles.answer_lesions(ensemble, scored.candidates) if ensemble else None
+        probability_C = answer.probability_C if answer else _control(scored.candidates)
+        tables.append(_table(study, scored.candidates, probability_C))
+        if out and cfg.pictures:
+            _draw(out / "pictures", study, scored, probability_C, ensemble)
+        return _columns(answer, ensemble) if answer and ensemble else {}
+
+    code = scoring.score_studies(cfg, judge)
+    if out:
+        table = pd.concat(tables) if tables else pd.DataFrame(columns=list(COLUMNS))
+        paths.write_text(out / "candidates.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    return code
+
+
+def _control(found: Candidates) -> np.ndarray:
+    """That each candidate is coronary calcium, (C,), as an untrained model has it."""
+    share_C = found.feature_CF[:, NAMES.index("region_share")].astype(float)
+    return np.asarray(expit(SHARE_WEIGHT * (share_C - 0.5)))
+
+
+def _columns(answer: Answer, ensemble: Ensemble) -> dict[str, Any]:
+    """What the model says of a study, for scores.csv."""
+    return {
+        "model_agatston": answer.score,
+        "model_category": ensemble.names[answer.category],
+        "model_probability": round(answer.probability[answer.category], 4),
+    }
+
+
+def _table(study: str, found: Candidates, probability_C: np.ndarray) -> pd.DataFrame:
+    """Rows of candidates.csv."""
+    slice_V = found.voxel_V3[:, 0].astype(int)
+    ends = [np.minimum.reduceat, np.maximum.reduceat]
+    first_C, last_C = (end(slice_V, found.start_C1[:-1]) if len(found) else slice_V for end in ends)
+    feature = {name: found.feature_CF[:, NAMES.index(name)] for name in ("log_volume", "max_hu", "region_share")}
+    columns = {
+        "study": study,
+        "candidate": np.arange(1, len(found) + 1),
+        "first_slice": first_C,
+        "last_slice": last_C,
+        "agatston": found.agatston_C,
+        "volume_mm3": np.expm1(feature["log_volume"]),
+        "max_hu": feature["max_hu"],
+        "region_share": feature["region_share"],
+        "probability": probability_C,
+        "counted": lesion_results.counted(probability_C).astype(int),
+    }
+    return pd.DataFrame(columns)[list(COLUMNS)]
+
+
+def _draw(folder: Path, study: str, scored: Scored, probability_C: np.ndarray, ensemble: Ensemble | None) -> None:
+    """The figure of a study, and its panels."""
+    found, views, score = scored.candidates, scored.views, scored.score
+    assert found is not None
+    assert views is not None
+    assert score is not None
+    counted_C = lesion_results.counted(probability_C)
+    order = np.argsort(-found.agatston_C * np.maximum(probability_C, 1e-6) * ~counted_C, kind="stable")
+    listed = set(np.flatnonzero(counted_C).tolist()) | set(order[:LISTED].tolist())
+    verdicts = {
+        index + 1: Verdict(float(probability_C[index]), bool(counted_C[index]), index in listed)
+        for index in range(len(found))
+    }
+    total, names, edges = ensembles.score_of(found, probability_C), LabelsConfig.names, LabelsConfig.edges
+    if ensemble:
+        names, edges = tuple(ensemble.names), tuple(ensemble.edges)
+    category, by_rule = (names[int(labels.categories([one], edges)[0])] for one in (total, score.agatston))
+    who = "Trained model" if ensemble else "No model: candidates of which more than half lies in the heart's region"
+    texts = [
+        logs.line(f"Study {study}"),
+        f"{who}: {counted_C.sum()} counted, score {wording.short(total)}, {category}.",
+        f"Agatston rule in the heart's region: score {wording.short(score.agatston)}, {by_rule}.",
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    lesion_pictures.draw_study(folder, study, lesion_pictures.panels(views, found, verdicts), texts, 150)

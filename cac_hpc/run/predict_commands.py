@@ -1,0 +1,76 @@
+"""Settings of the commands that use a trained model: predicting, and what belongs to it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from cac_hpc.run.config import require
+
+Gate = Literal["warn", "refuse"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """Which bundle predicts which studies, how, and where the results go.
+
+    shard, gather: what a job of --cluster is asked to do; people do not set them.
+    """
+
+    bundle: str  # a folder or file written by jobs/export.py
+    folder: str  # one study, or a folder of them
+    out: str
+    single: bool = False  # the folder is one study, even if no CT slice lies in it directly
+    gate: Gate = "warn"  # what becomes of a study outside of the training range: predicted and marked, or refused
+    workers: int | None = None  # processes; None takes one per CPU. The results do not depend on it
+    pictures: bool = True
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # of a network of slices; auto: a GPU if there is one
+    json: bool = False
+    cluster: str | None = None  # a file of the section cluster
+    shards: int | None = None  # tasks of the array; None: as many as the studies need
+    shard: int | None = None
+    gather: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.workers is None or 1 <= self.workers <= 256, "--workers", self.workers, "1 to 256")
+        require(self.shards is None or self.shards >= 1, "--shards", self.shards, "1 or more")
+        jobs = self.cluster or self.shard is not None
+        require(self.shards is None or bool(jobs), "--shards", self.shards, "left out where --cluster is not given")
+        out, folder = Path(self.out).absolute(), Path(self.folder).absolute()
+        outside = folder not in (out, *out.parents)
+        require(outside, "--out", self.out, f"a folder outside of {self.folder}, where studies are looked for")
+
+
+def arguments(cfg: PredictConfig) -> list[str]:
+    """The command line that gives these settings, from whatever folder; without those of --cluster."""
+    found = [str(Path(cfg.bundle).absolute()), str(Path(cfg.folder).absolute()), "--out", str(Path(cfg.out).absolute())]
+    found += ["--gate", cfg.gate, "--device", cfg.device]
+    return found + ["--single"] * cfg.single + ["--no_pictures"] * (not cfg.pictures)
+
+
+def parse_predict(doc: str | None, argv: Sequence[str] | None = None) -> PredictConfig:
+    """Read ``BUNDLE STUDIES --out DIR [OPTION ...]``.
+
+    Raises: InputError for a value that cannot be.
+    """
+    parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
+    parser.add_argument("bundle", metavar="BUNDLE", help="what jobs/export.py wrote: a folder or a file")
+    parser.add_argument("folder", metavar="STUDIES", help="a study's files, or a folder with one folder per study")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results; the same again goes on")
+    parser.add_argument("--single", action="store_true", help="STUDIES is one study, also if it has only folders in it")
+    text = "a study outside of the training range: warn predicts it and says so (default), refuse gives the reason only"
+    parser.add_argument("--gate", choices=get_args(Gate), default="warn", help=text)
+    parser.add_argument("--workers", type=int, metavar="N", help="processes; one per CPU if left out")
+    parser.add_argument("--no_pictures", dest="pictures", action="store_false", help="pages without pictures")
+    text = "what a network of slices is computed on; auto (default): a GPU if there is one"
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help=text)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    text = "YAML file of cluster settings: studies are divided among the tasks of a SLURM array, and this returns"
+    parser.add_argument("--cluster", metavar="FILE", help=text)
+    parser.add_argument("--shards", type=int, metavar="N", help="tasks of the array; as the studies need if left out")
+    parser.add_argument("--shard", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--gather", action="store_true", help=argparse.SUPPRESS)
+    return PredictConfig(**vars(parser.parse_args(argv)))

@@ -1,0 +1,21 @@
+"""Predict new studies with a bundle; exit code 1 if one has no prediction. The same command again goes on."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this script, whatever is installed
+
+from cac_hpc.run import predict_commands, settings
+
+
+def main() -> int:
+    cfg = predict_commands.parse_predict(__doc__)
+    from cac_hpc.predict import prediction
+    from cac_hpc.run import logs
+
+    logs.setup()
+    return prediction.predict(cfg, code=Path(__file__).resolve().parents[1])
+
+
+if __name__ == "__main__":
+    raise SystemExit(settings.exit_code(main))

@@ -1,0 +1,26 @@
+"""``jobs/predict.py`` with parts of one study, killed when CAC_TEST_PARTS parts are written; never if it is 0."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from cac_hpc.predict import parts, prediction
+from cac_hpc.run import predict_commands, settings
+
+parts.PER_PART = 1
+write, left = parts.write, int(os.environ["CAC_TEST_PARTS"])
+
+
+def write_and_die(*of):
+    global left
+    write(*of)
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    parts.write = write_and_die
+    code = Path(__file__).resolve().parents[2]
+    sys.exit(settings.exit_code(lambda: prediction.predict(predict_commands.parse_predict(__doc__), code)))
