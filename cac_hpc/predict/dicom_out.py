@@ -50,7 +50,8 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from cac_hpc.calcium.candidates import NAMES, RULE, Candidates
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import InputError
-from cac_hpc.volumes import dicom
+from cac_hpc.train import lesion_results
+from cac_hpc.volumes import dicom, files
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.frame import Turn
 from cac_hpc.volumes.header import CT_IMAGE, ENHANCED_CT
@@ -59,6 +60,11 @@ from cac_hpc.volumes.study import Study
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from cac_hpc.predict.bundle import Bundle
+    from cac_hpc.predict.ensemble import Answer, Prediction
+    from cac_hpc.predict.study_prediction import Content
+
+NOT_WRITTEN = "no_dicom_out"
 REPORT, SEGMENTATION = "report.dcm", "segmentation.dcm"
 SERIES_NUMBERS = {REPORT: 9901, SEGMENTATION: 9902}
 SCHEME, MAKER, MODEL = "99CACHPC", "cac_hpc", "cac_hpc coronary calcium"
@@ -162,6 +168,50 @@ class _Objects:
             "content_date": date,
             "content_time": time,
         }
+
+
+@dataclass(frozen=True)
+class Writer:
+    """What `prediction` calls with each study that it has predicted; see `study_prediction.Also`."""
+
+    mass_factor: float | None = None
+
+    def __call__(
+        self, folder: Path, out: Path, bundle: Bundle, content: Content, prediction: Prediction, answer: Answer
+    ) -> str:
+        """Write the objects of a study beside its other results, or refused.txt, which says why there are none.
+
+        Returns: NOT_WRITTEN if there are none.
+        """
+        finding = Finding(
+            category=prediction.category,
+            names=bundle.names,
+            edges=bundle.edges,
+            version=bundle.version,
+            model=bundle.digest,
+            score=prediction.score,
+            found=content.found if prediction.score is not None else None,
+            counted_C=lesion_results.counted(answer.probability_C) if prediction.score is not None else None,
+            notes=_notes(prediction),
+            mass_factor=self.mass_factor,
+        )
+        place = out.parents[1] / "dicom" / out.name
+        try:
+            write(place, source_of(files.list_files(folder), content.study), finding)
+        except InputError as why:
+            paths.write_text(place / "refused.txt", f"{why}\n")
+            return NOT_WRITTEN
+        return ""
+
+
+def _notes(prediction: Prediction) -> list[str]:
+    """What must be known before a prediction is used."""
+    notes = [f"Outside of the training range: {one}." for one in prediction.out_of_range]
+    if prediction.known:
+        notes.append("This patient was among the training studies of the model.")
+    if prediction.warnings:
+        notes.append(f"Read with a warning: {prediction.warnings.replace(' ', ', ')}.")
+    return notes
 
 
 def source_of(entries: Sequence[Entry], study: Study) -> Source:

@@ -2,7 +2,9 @@
 
 import dataclasses
 import datetime
+import importlib.util
 import logging
+import pickle
 import shutil
 import subprocess
 import sys
@@ -16,10 +18,13 @@ from pydicom.sr.codedict import Collection, codes
 from cac_hpc.calcium import candidates
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.dataset import intake
+from cac_hpc.predict import bundle, study_prediction
+from cac_hpc.predict.study_prediction import StudyTask
 from cac_hpc.run.config import InputError, LabelsConfig, PackConfig
+from cac_hpc.run.predict_commands import arguments, parse_predict
 from cac_hpc.volumes import files
 from cac_hpc.volumes.frame import AS_STORED
-from tests.support import npz_study, poison
+from tests.support import bundles, npz_study, poison
 from tests.support.chests import write_study
 from tests.support.poison import edit
 from tests.support.slurm import unavailable
@@ -178,7 +183,10 @@ def test_the_spacing_of_slices_is_that_of_their_positions_whatever_a_header_says
         edit(path, SpacingBetweenSlices=7.5, SliceThickness=None)
     out = write(tmp_path / "study", tmp_path / "out")
     shared = pydicom.dcmread(out / "segmentation.dcm").SharedFunctionalGroupsSequence[0]
-    assert (shared.PixelMeasuresSequence[0].SpacingBetweenSlices, shared.PixelMeasuresSequence[0].SliceThickness) == (3, 3)
+    assert (shared.PixelMeasuresSequence[0].SpacingBetweenSlices, shared.PixelMeasuresSequence[0].SliceThickness) == (
+        3,
+        3,
+    )
     assert places(out / "segmentation.dcm") == truth()
     verified("dciodvfy", out / "segmentation.dcm")
 
@@ -326,6 +334,68 @@ def test_the_candidates_that_a_study_really_has_are_taken(studies):
     """What `candidates` finds has the form that the tests here invent."""
     hull = candidates._bright(read(studies[AS_STORED])[1], np.ones((12, 32, 36), bool))
     assert len(hull) == len(found_in(read(studies[AS_STORED])[1]).voxel_V3)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bundle") / "model.zip"
+    bundle.write(bundles.lesions(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def chests(tmp_path_factory):
+    """A study with one lesion that counts, and one whose images cannot be referred to."""
+    root = bundles.write_chests(tmp_path_factory.mktemp("chests"), "bc")
+    for path in (root / "c").iterdir():
+        edit(path, FrameOfReferenceUID=None)
+    return root
+
+
+def predicted(study, chests, model, out):
+    listing = files.digest(files.list_files(chests / study))
+    also = pickle.loads(pickle.dumps(dicom_out.Writer(FACTOR)))
+    task = StudyTask(
+        study, chests / study, listing, model, bundle.read(model).digest, out / "studies" / study, also=also
+    )
+    return study_prediction.predict_study(task, lambda said: None)
+
+
+def test_a_prediction_is_written_beside_its_other_results(chests, model, tmp_path):
+    row = predicted("b", chests, model, tmp_path)["row"]
+    made = tmp_path / "dicom" / "b"
+    assert sorted(path.name for path in made.iterdir()) == ["report.dcm", "segmentation.dcm"]
+    content = sr.srread(made / "report.dcm").content
+    (study,) = content.get_image_measurement_groups()
+    assert numbers(study)["Coronary artery calcium score"] == (row["score"], "1") == (128, "1")
+    (lesion,) = content.get_volumetric_roi_measurement_groups()
+    rows = [one for one in predicted("b", chests, model, tmp_path)["lesions"] if one["counted"]]
+    assert lesion.tracking_identifier == f"Lesion {rows[0]['candidate']}"
+    assert numbers(lesion)["Calcium Mass"][0] == pytest.approx(FACTOR * 500 * 50 * 3 * 0.8 * 0.8)
+    assert len(places(made / "segmentation.dcm")[0]) == 50
+    verified("dciodvfy", made / "report.dcm")
+
+
+def test_a_study_that_cannot_be_referred_to_is_predicted_all_the_same_and_says_so(chests, model, tmp_path):
+    row = predicted("c", chests, model, tmp_path)["row"]
+    assert (row["score"], row["warnings"]) == (128, "no_dicom_out")
+    said = (tmp_path / "dicom" / "c" / "refused.txt").read_text(encoding="utf-8")
+    assert said.startswith("DICOM out: found no valid FrameOfReferenceUID")
+    assert "no_dicom_out" in (tmp_path / "studies" / "c" / "page.html").read_text(encoding="utf-8")
+
+
+def test_the_command_takes_a_mass_factor_only_with_dicom(monkeypatch):
+    words = ["model.zip", "studies", "--out", "out"]
+    assert not parse_predict(None, words).dicom
+    cfg = parse_predict(None, [*words, "--dicom", "--mass_factor", "0.0008"])
+    assert (cfg.dicom, cfg.mass_factor) == (True, 0.0008)
+    assert parse_predict(None, arguments(cfg)).mass_factor == 0.0008
+    assert parse_predict(None, arguments(cfg)).dicom
+    with pytest.raises(InputError, match="--mass_factor is 0.5, but must be left out where --dicom is not given"):
+        parse_predict(None, [*words, "--mass_factor", "0.5"])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="--dicom is True, but must be left out, or highdicom be installed"):
+        parse_predict(None, [*words, "--dicom"])
 
 
 def tool(name):
