@@ -14,7 +14,12 @@ def main() -> int:
     from cac_hpc.run import logs
 
     logs.setup()
-    return prediction.predict(cfg, code=Path(__file__).resolve().parents[1])
+    also = None
+    if cfg.dicom:
+        from cac_hpc.predict import dicom_out
+
+        also = dicom_out.Writer(cfg.mass_factor)
+    return prediction.predict(cfg, code=Path(__file__).resolve().parents[1], also=also)
 
 
 if __name__ == "__main__":
