@@ -231,8 +231,10 @@ def cohort(report: Report) -> str:
     counts = ", ".join(
         f"{name} {count}" for name, count in zip(category_names(report), found.studies_per_category, strict=True)
     )
+    lost = found.intake.get("no_heart", 0) if report.settings.get("model", {}).get("kind") == "lesions" else 0
+    without = f"{lost} left out, as no heart was found in them, where candidates of calcium are looked for; "
     return (
-        f"Cohort: {found.studies_found} studies found, {found.studies} used ({counts}); "
+        f"Cohort: {found.studies_found} studies found, {found.studies} used ({counts}); {without if lost else ''}"
         f"{found.rejected_files} files not used, each with its reason in rejected.csv."
     )
 
