@@ -17,7 +17,7 @@ from cac_hpc.dataset import labels, scoring
 from cac_hpc.dataset.scoring import Scored
 from cac_hpc.report import lesion_pictures, wording
 from cac_hpc.report.lesion_pictures import Verdict
-from cac_hpc.run import logs, paths, settings
+from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.commands import ScoreConfig
 from cac_hpc.run.config import InputError, LabelsConfig
 from cac_hpc.train import checkpoint, lesion_results, ordinal
@@ -57,10 +57,11 @@ def score_studies(cfg: ScoreConfig) -> int:
             _draw(out / "pictures", study, scored, probability_C, ensemble)
         return _columns(scored.candidates, probability_C, ensemble) if ensemble else {}
 
-    code = scoring.score_studies(cfg, judge)
+    edges, names = (ensemble.edges, ensemble.names) if ensemble else (LabelsConfig.edges, LabelsConfig.names)
+    code = scoring.score_studies(cfg, judge, edges, names)
     if out:
         table = pd.concat(tables) if tables else pd.DataFrame(columns=list(COLUMNS))
-        paths.write_text(out / "candidates.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+        paths.write_text(out / "candidates.csv", escaping.csv_text(table, "%.6g"))
     return code
 
 

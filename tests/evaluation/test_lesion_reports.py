@@ -126,6 +126,7 @@ def test_views_of_hearts_stay_where_images_are_not_to_go_out(reported):
     assert len(of_hearts) > 8
     assert of_hearts <= taken[True]
     assert not of_hearts & taken[False]
+    assert {f"folds/fold-0/{name}.csv" for name in ("scores", "lesions", "predictions")} <= taken[False]
 
 
 def test_a_terminal_shows_it_too(reported, capsys):
