@@ -20,6 +20,7 @@ from cac_hpc.statistics.results import (
     Training,
     from_json,
 )
+from cac_hpc.train import ordinal
 
 MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
 READERS, LOOKS, LESIONS = "Which reader to trust", "Where the network looks", "Which calcium counted"
@@ -347,7 +348,15 @@ def _probabilities(report: Report) -> list[str]:
     """How probabilities of categories come from a score, as the folds say."""
     found = [from_json(facts, Training).calibration for facts in report.training]
     methods = dict.fromkeys(str(one["method"]) for one in found if one and "method" in one)
-    return [f"Probabilities of the categories: {'; '.join(methods)}."] if methods else []
+    if not methods:
+        return []
+    scale = max((float(one["scale"]) for one in found if one and "scale" in one), default=0.0)
+    edges = [one.score_up_to for one in report.categories if one.score_up_to is not None]
+    runs = ordinal.other_is_likelier(scale, edges) if scale else []
+    scores = [f"{low}" if low == high else f"{low} to {high}" for low, high in runs]
+    where = f" The predicted category is that of the score; where the score is {', '.join(scores)} another category is "
+    where += f"more probable, as the errors reach over its edges (largest scale of a fold: {scale:.2f})."
+    return [f"Probabilities of the categories: {'; '.join(methods)}.{where if scores else ''}"]
 
 
 def decided(patient: ShownPatient, names: list[str]) -> str:

@@ -1,7 +1,9 @@
 """The lesion model: its start, its loss by hand, its anatomy, its steps on several ranks, its files."""
 
 import dataclasses
+import itertools
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -351,6 +353,20 @@ def test_one_two_and_four_ranks_take_the_same_steps_with_lesions(tmp_path, scans
             pd.testing.assert_frame_equal(table, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [0.2, 0.5, 1.0, 3.0])
+def test_where_another_category_is_more_probable_than_that_of_the_score(scale):
+    ends = [-math.inf, *(math.log1p(edge or 0.5) for edge in EDGES), math.inf]
+    unlike = []
+    for score in range(1, 1001):
+        below = [1 / (1 + math.exp((math.log1p(score) - end) / scale)) if end < math.inf else 1 for end in ends[1:]]
+        chance = np.diff([0, *below])
+        own = sum(score > edge for edge in EDGES)
+        unlike += [score] if max(chance) > chance[own] else []
+    found = ordinal.other_is_likelier(scale, EDGES)
+    assert [score for low, high in found for score in range(low, high + 1)] == unlike
+    assert all(low > high + 1 for (_, high), (low, _) in itertools.pairwise(found))
+
+
 def without_hearts(packed, folder, studies):
     """A copy of a sealed dataset in which no heart is found in some studies."""
     dataset = DatasetPaths(folder)
@@ -375,7 +391,9 @@ def test_studies_without_a_heart_are_left_out_at_the_seal_and_named(tmp_path, sc
 
 
 def test_too_many_studies_without_a_heart_end_the_seal(tmp_path, scans, bagged, packed):
-    with pytest.raises(InputError, match=r"in 2 of 18 studies.*: 003, 005; 11% of the studies cannot be used, pack\.lim"):
+    with pytest.raises(
+        InputError, match=r"in 2 of 18 studies.*: 003, 005; 11% of the studies cannot be used, pack\.lim"
+    ):
         sealed_run(tmp_path, scans, without_hearts(bagged, tmp_path / "two", ["003", "005"]))
     run = tmp_path / "run"
     cfg = (run / "config.yaml").read_text(encoding="utf-8")
