@@ -119,6 +119,40 @@ def trusted(report: Report) -> list[str]:
 
 def trust(found: Readers) -> str:
     """Which reader to trust, and why; `evaluation.readers.trust` has the rule."""
+    return " ".join([_trust(found), *_large_errors(found)])
+
+
+def _large_errors(found: Readers) -> list[str]:
+    """That another reader is surely less often two or more categories off than the one to trust, if one is."""
+    own = next(reader for reader in found.readers if reader.compared is None)
+    chosen = next((reader for reader in found.readers if reader.key == found.trust.reader), None)
+    if chosen is None:
+        return []
+    if chosen is not own:
+        fewer = [own] if (_off_less(chosen).high or 0) < 0 else []
+    else:
+        fewer = [reader for reader in found.readers if reader.compared and (_off_less(reader).low or 0) > 0]
+    return [
+        f"But the {reader.name} makes fewer large errors: it is two or more categories off in {_off(reader)} patients, "
+        f"the {chosen.name} in {_off(chosen)}, and the 95 % interval of the difference does not reach 0."
+        for reader in fewer
+    ]
+
+
+def _off(reader: Reader) -> int:
+    """In how many patients it is two or more categories off."""
+    found = reader.levels["patient"]
+    return round((found.figures["two_or_more_off"].value or 0) * found.n)
+
+
+def _off_less(reader: Reader) -> Difference:
+    """How much more often the model is two or more categories off than this reader."""
+    assert reader.compared
+    return reader.compared.levels["patient"].figures["two_or_more_off"]
+
+
+def _trust(found: Readers) -> str:
+    """The reader that the rule chooses, and why."""
     by_key, said = {reader.key: reader for reader in found.readers}, found.trust
     own = next(reader for reader in found.readers if reader.compared is None)
     chosen, rivals = by_key.get(said.reader or ""), [by_key[key] for key in said.rivals]
@@ -313,7 +347,7 @@ def readers(report: Report) -> list[str]:
         "How this is decided: a reader must be better than always guessing the largest category, and one reader is "
         "better than another if the 95 % interval of the difference of their accuracies, in the same draws of "
         "patients, lies on one side of 0. Of readers that do not surely differ the one that needs no training is "
-        "preferred.",
+        "preferred; if another surely makes fewer errors of two or more categories, that is added.",
         f"All readers on the same {tests} tests of patients.{left_out}{absent} The Agatston rule counts lesions of at "
         "least 130 HU in the heart's region, which is found automatically; the untrained control counts candidates of "
         "which more than half lies there. Neither knows any label.",
