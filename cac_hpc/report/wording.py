@@ -133,8 +133,9 @@ def _large_errors(found: Readers) -> list[str]:
     else:
         fewer = [reader for reader in found.readers if reader.compared and (_off_less(reader).low or 0) > 0]
     return [
-        f"But the {reader.name} makes fewer large errors: it is two or more categories off in {_off(reader)} patients, "
-        f"the {chosen.name} in {_off(chosen)}, and the 95 % interval of the difference does not reach 0."
+        f"But the {reader.name} makes fewer large errors: it is two or more categories off in {_off(reader)} of "
+        f"{reader.levels['patient'].n} patients, the {chosen.name} in {_off(chosen)}, and the 95 % interval of the "
+        "difference does not reach 0."
         for reader in fewer
     ]
 
