@@ -1,5 +1,7 @@
 """Study folders scored by a trained lesion model, and drawn, from the command line."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -56,6 +58,17 @@ def test_a_model_scores_studies_and_pictures_show_what_counted(studies, model, t
     assert "projection of all slices: counted 128" in drawn[0]
     assert any("slice 18: counted 64" in text for text in drawn)
     assert "one 128 Moderate 128 Moderate" in " ".join(done.stdout.split())
+
+
+def test_categories_are_those_of_the_model_and_names_no_formulas(studies, tmp_path):
+    shutil.copytree(studies / "one", tmp_path / "=1+1")
+    save(tmp_path / "model.pt", edges=[50], names=["little", "+much"])
+    done = job("score_calcium.py", tmp_path / "=1+1", "--out", tmp_path / "out", "--model", tmp_path / "model.pt")
+    assert done.returncode == 0, done.stderr
+    found = pd.read_csv(tmp_path / "out" / "scores.csv").loc[0]
+    assert found[["study", "category", "model_category"]].tolist() == ["'=1+1", "'+much", "'+much"]
+    for table in ("lesions.csv", "candidates.csv"):
+        assert set(pd.read_csv(tmp_path / "out" / table)["study"]) == {"'=1+1"}
 
 
 def test_without_a_model_the_control_is_drawn(studies, tmp_path):

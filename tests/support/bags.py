@@ -72,7 +72,15 @@ def write_dataset(packed: Path, folder: Path) -> Path:
         write_shard(path, {name: invent(rng, studies["score"][name], name == names[0]) for name in names}, studies)
         facts |= {"digest": digests.of_file(path), "bytes": path.stat().st_size}
     shards.write_checked(dataset.seal, sealed)
+    studies.assign(has_candidates=True).to_csv(dataset.studies, lineterminator="\n")
+    vouch(dataset)
     return folder
+
+
+def vouch(dataset: DatasetPaths) -> None:
+    """The seal takes studies.csv as it is now."""
+    sealed = shards.read_checked(dataset.seal)
+    shards.write_checked(dataset.seal, sealed | {"studies_sha256": digests.file_sha256(dataset.studies)})
 
 
 def write_shard(path: Path, found: dict[str, Candidates], studies: pd.DataFrame) -> None:
