@@ -63,7 +63,7 @@ def test_a_model_scores_studies_and_pictures_show_what_counted(studies, model, t
 def test_categories_are_those_of_the_model_and_names_no_formulas(studies, tmp_path):
     shutil.copytree(studies / "one", tmp_path / "=1+1")
     save(tmp_path / "model.pt", edges=[50], names=["little", "+much"])
-    done = job("score_calcium.py", tmp_path / "=1+1", "--out", tmp_path / "out", "--model", tmp_path / "model.pt")
+    done = job_here("score_calcium.py", tmp_path / "=1+1", "--out", tmp_path / "out", "--model", tmp_path / "model.pt")
     assert done.returncode == 0, done.stderr
     found = pd.read_csv(tmp_path / "out" / "scores.csv").loc[0]
     assert found[["study", "category", "model_category"]].tolist() == ["'=1+1", "'+much", "'+much"]
