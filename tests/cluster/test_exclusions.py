@@ -90,7 +90,7 @@ def test_resume_packs_what_was_purged_as_it_was_sealed(run, tmp_path):
     shard.unlink()
     states = {(state.stage, state.task): state.state for state in stages.survey(run)}
     assert (states["pack", 0], states["pack", 1]) == ("done", "planned")
-    told = job_here("launch_cv.py", "--resume", run.root, "--dry_run")
+    told = job("launch_cv.py", "--resume", run.root, "--dry_run")
     assert "shards/shard-00001.h5 is missing (1 in all); packed again, as it was sealed" in told.stdout
     assert "pack: 1 task," in told.stdout
     cfg = settings.load(run.config)
@@ -179,7 +179,7 @@ def test_status_and_resume_say_what_is_left_out_and_resume_refuses_where_nothing
         ledger.append(run.excluded, node=f"n{number}", why="cannot see /scratch/x: gone", job="7")
     for told in (
         job_here("status.py", run.root),
-        job_here("launch_cv.py", "--resume", run.root, *asked, env=slurm.env),
+        job("launch_cv.py", "--resume", run.root, *asked, env=slurm.env),
     ):
         assert told.returncode == 0, told.stderr
         assert "node n3 is left out since 20" in told.stdout

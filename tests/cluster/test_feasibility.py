@@ -15,7 +15,7 @@ from cac_hpc.cluster.feasibility import Limits
 from cac_hpc.run import config, settings, slurm_notation
 from cac_hpc.run.causes import CANCEL_AND_RESUME
 from cac_hpc.run.config import Resources
-from tests.support.runs import job_here, write_config
+from tests.support.runs import job, write_config
 from tests.support.slurm import cluster, start_cluster
 from tests.support.standins import NAME, bare_run, submitted
 from tests.support.waiting import wait_for
@@ -701,11 +701,11 @@ def test_a_dry_run_refuses_the_account_in_one_line_and_tells_what_memory_costs(c
     config = write_config(tmp_path / "settings.yaml", scans, run, cluster={"kind": "slurm", "partition": "closed"})
     small = ("--cluster.fold.mem_gb", 1.9, "--cluster.aggregate.mem_gb", 0.9, "--cluster.pack.mem_gb", 2.5)
     asked = ("--config", config, "--dry_run", *small)
-    refused = job_here("launch_cv.py", *asked, "--cluster.account", "heart", env=closed.env)
+    refused = job("launch_cv.py", *asked, "--cluster.account", "heart", env=closed.env)
     assert (refused.returncode, run.exists()) == (2, False)
     assert refused.stderr.strip().endswith("wanted lung, or another cluster.partition (dev, urgent take it)")
     assert len(refused.stderr.splitlines()) == 1
-    told = job_here("launch_cv.py", *asked, "--cluster.account", "lung", env=closed.env)
+    told = job("launch_cv.py", *asked, "--cluster.account", "lung", env=closed.env)
     assert told.returncode == 0, told.stderr
     assert "note: cluster.pack.mem_gb is 2.5, more than goes with 1 CPUs (MaxMemPerCPU): SLURM gives" in told.stdout
     assert "use them with cluster.pack.cpus 3" in told.stdout
@@ -738,7 +738,7 @@ def test_a_real_job_alone_over_a_limit_is_refused_before_and_held_after(
                "fold": {"time_min": 10, "mem_gb": 1.5 if qos == "of_job" else 0.5}, **values}  # fmt: skip
     device = {"device": "cuda"} if qos == "of_user" else {}
     config = write_config(run.config, scans, tmp_path / "new", cluster=cluster, train=device)
-    refused = job_here("launch_cv.py", "--config", config, "--dry_run", env=closed.env)
+    refused = job("launch_cv.py", "--config", config, "--dry_run", env=closed.env)
     assert (refused.returncode, (tmp_path / "new").exists()) == (2, False), refused.stdout
     assert f"{limit}" in refused.stderr
     assert f"of QOS {qos}; or cluster.qos normal or " in refused.stderr
@@ -780,7 +780,7 @@ def test_a_real_partition_out_of_service_is_a_note_of_the_dry_run(closed, scans,
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", cluster=cluster)
     closed.run("scontrol", "update", *off.split())
     try:
-        done = job_here("launch_cv.py", "--config", config, "--dry_run", env=closed.env)
+        done = job("launch_cv.py", "--config", config, "--dry_run", env=closed.env)
     finally:
         closed.run("scontrol", "update", *on.split())
     assert done.returncode == 0, done.stdout + done.stderr

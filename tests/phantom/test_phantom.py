@@ -18,7 +18,7 @@ from cac_hpc.run.commands import PhantomConfig
 from cac_hpc.run.config import InputError, LabelsConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.volumes import dicom
-from tests.support.runs import job_here, pack, prepare
+from tests.support.runs import job, pack, prepare
 
 EASY = PhantomConfig(out="", studies=6, slices=12, matrix=128, field_of_view_mm=160.0, seed=3, easy=True)
 HARD = PhantomConfig(out="", slices=46, matrix=256, field_of_view_mm=220.0, seed=11)  # as real ones, with fewer pixels
@@ -27,7 +27,7 @@ OPTIONS = {"studies": 6, "slices": 12, "matrix": 128, "field_of_view_mm": 160, "
 
 def make(out: Path, *flags: object, **options: object) -> None:
     words = [word for name, value in (OPTIONS | options).items() for word in (f"--{name}", value)]
-    done = job_here("make_phantom.py", "--out", out, *words, *flags)
+    done = job("make_phantom.py", "--out", out, *words, *flags)
     assert done.returncode == 0, done.stderr
 
 
@@ -168,7 +168,7 @@ def test_files_are_ct_images_without_identity_or_dates(written):
 
 
 def test_a_folder_that_is_not_empty_is_refused_by_name(written):
-    done = job_here("make_phantom.py", "--out", written)
+    done = job("make_phantom.py", "--out", written)
     assert done.returncode == 2
     assert done.stderr == f"error: --out {written} exists and is not an empty folder: remove it or name another\n"
 
@@ -201,7 +201,7 @@ def test_any_number_of_workers_writes_the_same_bytes(written, tmp_path):
 @pytest.fixture(scope="module")
 def surprised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("surprises") / "cohort"
-    make(out, "--easy", "--surprises", "--workers", 1, studies=12)
+    make(out, "--easy", "--surprises", studies=12)
     return out
 
 
