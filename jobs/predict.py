@@ -10,7 +10,7 @@ from cac_hpc.run import predict_commands, settings
 
 def main() -> int:
     cfg = predict_commands.parse_predict(__doc__)
-    from cac_hpc.predict import prediction
+    from cac_hpc.predict import external, prediction
     from cac_hpc.run import logs
 
     logs.setup()
@@ -19,7 +19,8 @@ def main() -> int:
         from cac_hpc.predict import dicom_out
 
         also = dicom_out.Writer(cfg.mass_factor)
-    return prediction.predict(cfg, code=Path(__file__).resolve().parents[1], also=also)
+    report = external.maker(cfg.labels) if cfg.labels else None
+    return prediction.predict(cfg, code=Path(__file__).resolve().parents[1], also=also, report=report)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
+from cac_hpc.dataset import labels
 from cac_hpc.evaluation import external_inputs, predicted
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.evaluation.predicted import Predicted
@@ -17,6 +19,7 @@ from cac_hpc.predict.training_range import Codes, Numbers, TrainingRange
 from cac_hpc.report import external_report, terminal
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.evaluate_commands import EvaluateConfig
+from cac_hpc.run.logs import log
 from cac_hpc.statistics.results import Absent, CohortFact, Distribution
 
 PREDICTIONS, FACTS = "predictions.csv", "studies.csv"  # of a folder that jobs/predict.py wrote
@@ -38,6 +41,20 @@ def report(out: Path, bundle: Bundle, labels_cfg: LabelsConfig) -> None:
     cohorts = _cohorts(bundle.training, out / FACTS, found, labels_cfg)
     test, table = external_inputs.collect(found, [], labels_cfg, asked, bundle.internal, cohorts)
     external_report.write(out, test, table)
+
+
+def maker(labels_cfg: LabelsConfig) -> Callable[[Path, Bundle], None]:
+    """What makes the report when predictions are there, with the bundle's categories.
+
+    Raises: InputError if the sheet cannot be read: before anything is predicted.
+    """
+    labels.read_labels(labels_cfg)
+
+    def make(out: Path, bundle: Bundle) -> None:
+        report(out, bundle, replace(labels_cfg, names=bundle.names, edges=bundle.edges))
+        log.info("report of the external test: %s", out / "report")
+
+    return make
 
 
 def evaluate(cfg: EvaluateConfig) -> int:

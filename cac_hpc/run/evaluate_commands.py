@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cac_hpc.run.config import LabelsConfig, ReportConfig, require_text, within
@@ -15,11 +15,10 @@ LABELS_HELP = {
     "study_column": "column of the study number",
     "score_column": "column of the Agatston score",
     "patient_column": "column of the patient; every study is its own patient if left out",
-    "edges": "upper edge of every category but the last",
-    "names": "of the categories, one more than edges",
     "unmatched": "studies without a valid row and rows without a study: stop, or skip them and name each",
     "hidden_rows": "of an .xlsx sheet: leave_out or use",
 }
+CHOICES = {"unmatched": ("stop", "skip"), "hidden_rows": ("leave_out", "use")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,39 +57,42 @@ def parse_evaluate(doc: str | None, argv: Sequence[str] | None = None) -> Evalua
     parser.add_argument("--known", choices=get_args(Known), default="leave_out", help=text)
     text = f"dots per inch of PNG figures; default {ReportConfig.figure_dpi}"
     parser.add_argument("--figure_dpi", type=int, default=ReportConfig.figure_dpi, help=text)
+    text = "upper edge of every category but the last; default those of labels.edges"
+    parser.add_argument("--edges", nargs="+", type=float, default=LabelsConfig.edges, metavar="SCORE", help=text)
+    text = "names of the categories, one more than edges"
+    parser.add_argument("--names", nargs="+", default=LabelsConfig.names, metavar="NAME", help=text)
     add_labels(parser, required=True)
     read = vars(parser.parse_args(argv))
-    labels = labels_of(read)
+    labels = labels_of(read, edges=tuple(read.pop("edges")), names=tuple(read.pop("names")))
     assert labels
     return EvaluateConfig(**read | {"beside": tuple(read["beside"]), "labels": labels})
 
 
-def add_labels(parser: argparse.ArgumentParser, required: bool) -> None:
+def add_labels(parser: argparse.ArgumentParser, required: bool = False) -> None:
     """Options for a sheet of labels: ``--labels SHEET`` and ``--labels.KEY VALUE``, as the settings are called."""
-    group = parser.add_argument_group("labels")
+    group = parser.add_argument_group("labels, for the report of an external test")
     group.add_argument("--labels", required=required, metavar="SHEET", help=".csv or .xlsx, one row per study")
-    kinds: dict[str, dict[str, Any]] = {
-        "edges": {"nargs": "+", "type": float, "metavar": "SCORE"},
-        "names": {"nargs": "+", "metavar": "NAME"},
-        "unmatched": {"choices": ("stop", "skip")},
-        "hidden_rows": {"choices": ("leave_out", "use")},
-    }
-    for spec in dataclasses.fields(LabelsConfig):
-        if spec.name in LABELS_HELP:
-            options = [f"--labels.{spec.name}", *([f"--{spec.name}"] if spec.name in ("edges", "names") else [])]
-            kind = kinds.get(spec.name, {"metavar": "NAME"})
-            group.add_argument(*options, dest=f"labels.{spec.name}", help=LABELS_HELP[spec.name], **kind)
+    for name, text in LABELS_HELP.items():
+        choices = CHOICES.get(name)
+        metavar = None if choices else "NAME"
+        group.add_argument(f"--labels.{name}", choices=choices, metavar=metavar, help=text)
 
 
-def labels_of(read: dict[str, Any], **usual: Any) -> LabelsConfig | None:
+def labels_of(read: dict[str, Any], **categories: Any) -> LabelsConfig | None:
     """Take the options of `add_labels` out of what was read; None if no sheet was named.
 
     Args:
-        usual: values of settings that were not given, in place of their defaults.
+        categories: edges and names, if they are not the usual ones.
     Raises: InputError for a value that cannot be.
     """
     sheet = read.pop("labels")
     given = {name: read.pop(f"labels.{name}") for name in LABELS_HELP}
-    chosen = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    chosen = usual | {name: value for name, value in chosen.items() if value is not None}
-    return None if sheet is None else LabelsConfig(sheet=sheet, **chosen)
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return None if sheet is None else LabelsConfig(sheet=sheet, **chosen, **categories)
+
+
+def label_arguments(cfg: LabelsConfig) -> list[str]:
+    """The options that give these settings, from whatever folder; without the categories."""
+    given = {name: getattr(cfg, name) for name in LABELS_HELP}
+    options = [word for name, value in given.items() if value is not None for word in (f"--labels.{name}", value)]
+    return ["--labels", str(Path(cfg.sheet).absolute()), *options]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from cac_hpc.run.config import require
+from cac_hpc.run import evaluate_commands
+from cac_hpc.run.config import LabelsConfig, require
 
 Gate = Literal["warn", "refuse"]
 
@@ -32,6 +33,7 @@ class PredictConfig:
     dicom: bool = False  # a Structured Report and a Segmentation of each study, which name its patient
     mass_factor: float | None = None  # mg per mm3 and HU, from a calibration of the scanner; None: no mass
     json: bool = False
+    labels: LabelsConfig | None = None  # a sheet to hold the predictions against; its categories are the bundle's
     cluster: str | None = None  # a file of the section cluster
     shards: int | None = None  # tasks of the array; None: as many as the studies need
     shard: int | None = None
@@ -59,6 +61,7 @@ def arguments(cfg: PredictConfig) -> list[str]:
     found += ["--gate", cfg.gate, "--device", cfg.device]
     found += ["--mass_factor", repr(cfg.mass_factor)] if cfg.mass_factor is not None else []
     found += ["--dicom"] * cfg.dicom
+    found += [] if cfg.labels is None else evaluate_commands.label_arguments(cfg.labels)
     return found + ["--single"] * cfg.single + ["--no_pictures"] * (not cfg.pictures)
 
 
@@ -88,4 +91,6 @@ def parse_predict(doc: str | None, argv: Sequence[str] | None = None) -> Predict
     parser.add_argument("--shards", type=int, metavar="N", help="tasks of the array; as the studies need if left out")
     parser.add_argument("--shard", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--gather", action="store_true", help=argparse.SUPPRESS)
-    return PredictConfig(**vars(parser.parse_args(argv)))
+    evaluate_commands.add_labels(parser)
+    read = vars(parser.parse_args(argv))
+    return PredictConfig(labels=evaluate_commands.labels_of(read), **read)

@@ -184,8 +184,8 @@ def test_a_patient_has_his_study_with_the_highest_predicted_category(tmp_path):
         assert (pooled.n, pooled.errors) == (13, 5)  # of the first three studies two are right, the patient is not
         assert (first.patient, first.true, first.predicted) == ("P0001", 0, 2)
         assert report.readers.patients.scores_of["model"][0] == 12
+    other = ["a"] * 4 + [f"b{number}" for number in range(11)]
     with pytest.raises(InputError, match="in two ways"):
-        other = ["a"] * 4 + [f"b{number}" for number in range(11)]
         collect(tmp_path, ours().assign(patient=other), sheet(owner=owner), patient_column="owner")
 
 

@@ -1,5 +1,6 @@
 """External tests of a bundle, and of predictions of other programs, as the commands make them."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,7 +12,7 @@ from cac_hpc.evaluation import external_inputs, predicted
 from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict import external, training_range
 from cac_hpc.report import consistency, pictures
-from cac_hpc.run import evaluate_commands, paths
+from cac_hpc.run import evaluate_commands, paths, predict_commands
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.statistics import results
 from tests.support.exporting import small_bundle
@@ -132,16 +133,20 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(folder, options, wante
     assert not (folder / "out").exists()
 
 
-def test_a_sheet_is_optional_where_a_command_predicts():
-    assert (
-        evaluate_commands.labels_of(
-            {"labels": None, **{f"labels.{name}": None for name in evaluate_commands.LABELS_HELP}}
-        )
-        is None
-    )
-    read = {"labels": "a.csv", **{f"labels.{name}": None for name in evaluate_commands.LABELS_HELP}}
-    found = evaluate_commands.labels_of(read | {"labels.unmatched": "skip"}, edges=(0.0,), names=("a", "b"))
-    assert (found.edges, found.names, found.unmatched, found.study_column) == ((0.0,), ("a", "b"), "skip", "study")
+def test_predicting_takes_a_sheet_and_hands_it_to_its_jobs(folder, monkeypatch):
+    words = ["b.zip", "studies", "--out", "predicted"]
+    assert predict_commands.parse_predict(None, words).labels is None
+    monkeypatch.chdir(folder)
+    sheet = ["--labels", "labels.csv", "--labels.unmatched", "skip"]
+    cfg = predict_commands.parse_predict(None, [*words, *sheet])
+    assert (cfg.labels.sheet, cfg.labels.unmatched, cfg.labels.study_column) == ("labels.csv", "skip", "study")
+    again = predict_commands.parse_predict(None, predict_commands.arguments(cfg)).labels
+    assert again == dataclasses.replace(cfg.labels, sheet=str(folder / "labels.csv"))
+    bundle = bundle_of(folder)
+    external.maker(cfg.labels)(folder / "predicted", bundle)
+    assert read(folder / "predicted")["status"] == "EXTERNAL"
+    with pytest.raises(InputError, match=r"nowhere\.csv"):  # before anything is predicted
+        external.maker(LabelsConfig(sheet="nowhere.csv"))
 
 
 def test_what_is_written_names_no_folder(folder):
