@@ -8,8 +8,8 @@
 # Guess before running: highdicom 0.28.2 takes the pixel_measures that it is given, and writes each type 2 attribute.
 # Seen on 2026-11-30: it drops those that are given where their pixel spacing equals that of the source, and with them the
 # spacing of slices: 7.5 mm is written though 3 mm is given and positions are 3 mm apart. dcmqi 1.5.7 goes by what is
-# written: it puts the upper voxel elsewhere, or no volume is made. ContentCreatorName is missing. The lines below are what
-# is printed; the script fails if that changes.
+# written and puts the voxel at 12 mm to 15 mm, without a word. ContentCreatorName is missing. The lines below are what is
+# printed; the script fails if that changes.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -69,5 +69,8 @@ PY
 env/bin/python -W ignore try.py > seen
 cat seen
 cat > expected <<'EXPECTED'
+given 3 mm, written 7.5 mm; ContentCreatorName missing
+dcmqi ends with 0 and 1 volume(s)
+slices at [0.0, 15.0] mm, wanted [0.0, 12.0]
 EXPECTED
 diff expected seen

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# A DICOM Segmentation of a CT series with gantry tilt, and of one without, in two readers that make volumes of it.
+# A DICOM Segmentation of a CT series without and with gantry tilt, in two readers that make volumes of it.
 #
-# Valid input: each frame of a Segmentation has its own Plane Position (DICOM PS3.3 C.8.20.3, C.7.6.16.2.3), so slices may
-# be stacked along another direction than their normal, as a CT with gantry tilt stores them.
+# Valid input: each frame of a Segmentation has its own Plane Position (DICOM PS3.3 C.8.20.3, C.7.6.16.2.3), so frames may
+# be left out, and may be stacked along another direction than their normal, as those of a CT with gantry tilt.
 # Guess before running: dcmqi 1.5.7 refuses the tilted one, or keeps each voxel where its frame says it is; SimpleITK
-# 2.5.7, whose image of a multi-frame CT has its spacing, has the spacing of a Segmentation, too.
-# Seen on 2026-11-30: dcmqi makes a straight block of the tilted stack without a word, so that voxels move in the plane,
-# here by 10.92 mm on the slice that is ten slices above the first. SimpleITK reads both without a word as blocks of voxels
-# of 1 x 1 x 1 mm, frame on frame, whatever lies between them. The lines below are what is printed; the script fails if
-# that changes.
+# 2.5.7 has voxels of 0.8 x 0.8 mm, as the Segmentation says, or refuses frames that are unevenly apart.
+# Seen on 2026-11-30: dcmqi makes a straight block of the tilted stack and ends with 0, its voxels moved in the plane by
+# 10.92 mm ten slices above the first; of a stack that leans the other way it says "outside image geometry" and, too, ends
+# with 0. SimpleITK has voxels of 1 x 1 x 1 mm, frame on frame, whatever lies between them, without a word. The lines below
+# are what is printed; the script fails if that changes.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -28,7 +28,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 SIZE, SLICES, STEP_MM = 32, 12, 3.0
-FOUND = ((0, 4, 7), (10, 20, 9))  # slice, row, column of two voxels
+FOUND = ((0, 4, 7), (2, 6, 11), (10, 20, 9))  # slice, row, column of three voxels
 
 
 def slices(degrees):
@@ -45,7 +45,7 @@ def slices(degrees):
                         "StudyDate", "StudyTime"):
             setattr(ds, keyword, "")
         ds.InstanceNumber, ds.ImagePositionPatient = index + 1, [0, 0, round(STEP_MM * index / c, 8)]  # 3 mm along the normal
-        ds.ImageOrientationPatient = [1, 0, 0, 0, round(c, 8), round(-s, 8)]
+        ds.ImageOrientationPatient = [1, 0, 0, 0, round(c, 8), round(s, 8)]
         ds.PixelSpacing, ds.SliceThickness, ds.Rows, ds.Columns = [0.8, 0.8], 3, SIZE, SIZE
         yield ds
 
@@ -78,16 +78,16 @@ for degrees in (0, 20):
     found = [block.TransformIndexToPhysicalPoint(index[::-1]) for index in
              np.argwhere(SimpleITK.GetArrayFromImage(block)).tolist()]
     off = [min(np.linalg.norm(np.subtract(one, place(images, voxel))) for one in found) for voxel in FOUND]
-    print(f"tilt {degrees}: dcmqi ends with {done.returncode}, voxels off by {off[0]:.2f} and {off[1]:.2f} mm")
+    print(f"tilt {degrees}: dcmqi ends with {done.returncode}, voxels off by", " ".join(f"{mm:.2f}" for mm in off), "mm")
     read = SimpleITK.ReadImage("segmentation.dcm")
     print(f"tilt {degrees}: SimpleITK {read.GetSize()} voxels of {read.GetSpacing()} mm")
 PY
 env/bin/python -W ignore try.py > seen
 cat seen
 cat > expected <<'EXPECTED'
-tilt 0: dcmqi ends with 0, voxels off by 0.00 and 0.00 mm
-tilt 0: SimpleITK (32, 32, 2) voxels of (1.0, 1.0, 1.0) mm
-tilt 20: dcmqi ends with 0, voxels off by 0.00 and 10.92 mm
-tilt 20: SimpleITK (32, 32, 2) voxels of (1.0, 1.0, 1.0) mm
+tilt 0: dcmqi ends with 0, voxels off by 0.00 0.00 0.00 mm
+tilt 0: SimpleITK (32, 32, 3) voxels of (1.0, 1.0, 1.0) mm
+tilt 20: dcmqi ends with 0, voxels off by 0.00 2.18 10.92 mm
+tilt 20: SimpleITK (32, 32, 3) voxels of (1.0, 1.0, 1.0) mm
 EXPECTED
 diff expected seen
