@@ -21,7 +21,7 @@ demo: $(VENV)/installed $(DEMO)/labels.csv ## a synthetic cohort, five folds, th
 	$(BIN)/python jobs/launch_cv.py --config configs/lesions.yaml --cluster.kind local
 	$(BIN)/python jobs/report.py runs/lesions
 
-test: $(VENV)/installed slurm h5dump sshd ## all tests that guard the product, on a real SLURM where root and apt allow
+test: $(VENV)/installed slurm h5dump sshd dicom3tools ## all tests that guard the product, on a real SLURM where root and apt allow
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not drill and not timed"  # each half with a SLURM
 	$(BIN)/python -m pytest -m timed
 
@@ -36,7 +36,7 @@ docs: $(VENV)/installed ## update the tables of docs/ and build the website in b
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict -f docs/site/mkdocs.yml
 
 ifeq ($(SLURM),)
-drill: $(VENV)/installed slurm h5dump sshd browser latex ## the long fault drills on a real SLURM; SLURM=trixie: of another Debian
+drill: $(VENV)/installed slurm h5dump sshd browser latex viewers ## the long fault drills on a real SLURM; SLURM=trixie: of another Debian
 	$(BIN)/python -m pytest -m drill
 else
 drill: # what needs a SLURM, quick and long, on that of another Debian release, with the Python that comes with it
@@ -69,6 +69,16 @@ h5dump: # by which a test opens shards from outside
 	@command -v h5dump > /dev/null || $(call apt,hdf5-tools) \
 		|| $(call missing,no h5dump here: the test that needs it is skipped and says so)
 
+.PHONY: dicom3tools
+dicom3tools: # which validates the DICOM objects that we write
+	@command -v dciodvfy > /dev/null || $(call apt,dicom3tools) \
+		|| $(call missing,no dciodvfy here: the tests that need it are skipped and say so)
+
+.PHONY: viewers
+viewers: $(VENV)/installed # which read the DICOM objects that we write
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[viewers]" \
+		|| $(call missing,no dcmqi here: the drill that needs it is skipped and says so)
+
 .PHONY: sshd
 sshd: # from which tests fetch reports
 	@test -n "$$(PATH="$$PATH:/usr/sbin" command -v sshd)" || $(call apt,openssh-client openssh-server) \
@@ -87,7 +97,7 @@ latex: # which typesets the tables for papers
 
 $(VENV)/installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,check]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,check,dicom]"
 	@touch $@
 
 $(DEMO)/labels.csv: | $(VENV)/installed

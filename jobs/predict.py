@@ -14,8 +14,13 @@ def main() -> int:
     from cac_hpc.run import logs
 
     logs.setup()
+    also = None
+    if cfg.dicom:
+        from cac_hpc.predict import dicom_out
+
+        also = dicom_out.Writer(cfg.mass_factor)
     report = external.maker(cfg.labels) if cfg.labels else None
-    return prediction.predict(cfg, code=Path(__file__).resolve().parents[1], report=report)
+    return prediction.predict(cfg, code=Path(__file__).resolve().parents[1], also=also, report=report)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from tests.support.runs import REPO, SUPPORT, job, pack, prepare, write_config, 
 from tests.support.slurm import Slurm, cluster, start_cluster, unavailable
 
 WIDTH = 100  # characters, of the table of drills
+DOOMED = "doomed_fold.py"
 
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell has put us into the background
@@ -82,19 +85,36 @@ def shared_data() -> Path:
     return folder
 
 
+def once(temporary: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one of the session's workers makes and all of them read."""
+    base = temporary.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = base / name
+    with (base / f"{name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            (folder / "made").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small cohort, read-only."""
-    return write_scans(tmp_path_factory.mktemp("scans"))
+    return once(tmp_path_factory, "cohort", lambda folder: write_scans(folder / "scans")) / "scans"
 
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, scans: Path) -> Path:
     """A run that went through all stages on this machine, read-only."""
-    folder = tmp_path_factory.mktemp("local")
-    done = job("launch_cv.py", "--config", write_config(folder / "settings.yaml", scans, folder / "run"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "run"
+
+    def make(folder: Path) -> None:
+        done = job("launch_cv.py", "--config", write_config(folder / "settings.yaml", scans, folder / "run"))
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return once(tmp_path_factory, "local", make) / "run"
 
 
 @pytest.fixture(scope="session")
@@ -114,20 +134,22 @@ def bagged(tmp_path_factory: pytest.TempPathFactory, packed: Path) -> Path:
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, scans: Path, packed: Path) -> dict[str, bytes]:
     """What fold 0 of support/folds.py ends in when nothing disturbs it."""
-    return _results(fold_run(tmp_path_factory.mktemp("undisturbed"), scans, packed, "doomed_fold.py"))
+    folder = once(tmp_path_factory, "undisturbed", lambda folder: train(fold_run(folder, scans, packed, DOOMED)))
+    return results(folder / "run")
 
 
 @pytest.fixture(scope="session")
 def undisturbed_lesions(tmp_path_factory: pytest.TempPathFactory, scans: Path, bagged: Path) -> dict[str, bytes]:
     """The same of a fold of lesions."""
     folder = tmp_path_factory.mktemp("undisturbed_lesions")
-    return _results(fold_run(folder, scans, bagged, "doomed_fold.py", train=bags.LEARN, model=bags.MODEL))
+    return results(train(fold_run(folder, scans, bagged, DOOMED, train=bags.LEARN, model=bags.MODEL)))
 
 
-def _results(run: Path) -> dict[str, bytes]:
+def train(run: Path) -> Path:
+    """Fold 0 of a run, to its end."""
     subprocess.run([sys.executable, SUPPORT / "supervise.py", run], env={**os.environ, "PYTHONPATH": str(REPO)},
                    capture_output=True, timeout=120, check=True)  # fmt: skip
-    return results(run)
+    return run
 
 
 @pytest.fixture(scope="session")

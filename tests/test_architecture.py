@@ -22,6 +22,7 @@ OWNERS = {
     "dcm2niix": {"benchmark.peers"},
     "PIL": {"report.plots"},
     "h5py": {"benchmark.loaders", "benchmark.peers", "dataset.shards"},  # benchmark: others' programs, beside ours
+    "highdicom": {"predict.dicom_out"},
     "jinja2": {"report.pages"},
     "jsonargparse": {"run.settings"},
     "markupsafe": {"report.pages"},

@@ -7,6 +7,7 @@ header costs to read depends on its elements. Axes: Z slice, H row, W column.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import select
@@ -18,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -94,6 +96,13 @@ def run(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Cost:
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}\n{log.read_text()[-2000:]}")
     return Cost(seconds, usage.ru_utime + usage.ru_stime, peak_bytes)
+
+
+def last_json(log: Path) -> dict[str, Any]:
+    """The object that a program has printed last."""
+    printed = log.read_text(encoding="utf-8").splitlines()
+    found: dict[str, Any] = json.loads(next(line for line in reversed(printed) if line.startswith("{")))
+    return found
 
 
 def _watch(pid: int) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import os
 import platform
 import re
@@ -143,9 +142,7 @@ def _load(name: str, run: Path, device: str, asked: Asked, log: Path, code: Path
     """What one loader says of itself."""
     command = [sys.executable, "-m", "cac_hpc.benchmark.loaders", name, str(run), device, str(asked.seconds)]
     costs.run(command, log, {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"})
-    said = log.read_text(encoding="utf-8").splitlines()
-    found: dict[str, float] = json.loads(next(line for line in reversed(said) if line.startswith("{")))
-    return found
+    return costs.last_json(log)
 
 
 def _fold(run: Path, ranks: int, log: Path, code: Path) -> float:

@@ -12,16 +12,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, sparse
+from scipy import ndimage, sparse, spatial
 from scipy.sparse import csgraph
 
-from cac_hpc.calcium import agatston
+from cac_hpc.calcium import agatston, aorta
 from cac_hpc.calcium.agatston import Spacing
 from cac_hpc.calcium.chest import AIR_HU
 from cac_hpc.calcium.heart import DENSE_HU, PURE_FAT_HU, Heart, Surroundings
 from cac_hpc.run.commands import RuleConfig
 
-VERSION = 1
+VERSION = 2  # 2: places by the ascending aorta, others_agatston
 RULE = RuleConfig()
 NEAR_MM, CLOSE_MM, CHAMBER_MM = 10.0, 4.0, 12.0  # half the sides of boxes in which tissues are measured
 APART_MM = 8.0  # along z, between a candidate and where fat above and below it is measured
@@ -29,9 +29,10 @@ NOISE_MM = 4.0  # what is wider than this is no noise
 RING_MM, DIRECTIONS = (2.0, 3.5, 5.0), 16  # from a candidate's rim, where its surroundings are measured
 RING_HU = (-150.0, 60.0)  # what is darker or brighter counts as these
 RING_FAT_HU = (-160.0, -30.0)
+OTHERS_MM = 12.0  # between the middles of candidates that are near each other
 AVERAGE_MM = 60.0  # radius of a heart; positions are scaled to it
 FEATURES = (  # name, unit
-    ("region_share", "share of the voxels in the heart's region, weighed by its evidence"),
+    ("region_share", "share of the voxels in the heart's region"),
     ("log_agatston", "natural logarithm of 1 + Agatston score"),
     ("log_volume", "natural logarithm of 1 + mm3"),
     ("max_hu", "HU"),
@@ -49,7 +50,7 @@ FEATURES = (  # name, unit
     ("chamber_mm", "mm, the largest such depth within 12 mm on its slice"),
     ("whole_share", "share of its voxels in the heart, its inside included"),
     ("atrium_share", "share of its voxels behind the right atrium"),
-    ("region_near", "mean evidence within 10 mm on its slice"),
+    ("region_near", "share of the heart's region within 10 mm on its slice"),
     ("fat_near", "share of fat within 10 mm on its slice"),
     ("fat_close", "share of fat within 4 mm on its slice"),
     ("fat_above", "the same 8 mm above it"),
@@ -60,6 +61,11 @@ FEATURES = (  # name, unit
     ("dense_near", "share at the threshold within 10 mm on its slice"),
     ("ring_fat", "share of 16 directions in which fat is the darkest within 2 to 5 mm of its rim"),
     ("ring_hu", "HU, the mean of the darkest in these directions"),
+    ("aorta_gap_mm", "mm to the wall of the ascending aorta on its slice, negative inside, -20 to 40"),
+    ("aorta_left_mm", "mm to the patient's left of its axis, -60 to 60"),
+    ("aorta_back_mm", "mm to the patient's back of it, -60 to 60"),
+    ("aorta_up_mm", "mm above the lowest slice on which it stands out, -50 to 40"),
+    ("others_agatston", "natural logarithm of 1 + Agatston score of the other candidates within 12 mm"),
 )
 LOGARITHMIC = {  # features of which a model takes log(1 + feature - this)
     "max_hu": RULE.threshold_hu, "mean_hu": RULE.threshold_hu, "height_mm": 0, "width_mm": 0, "chamber_mm": 0,
@@ -178,20 +184,22 @@ def _measure(found: Candidates, hu_V: np.ndarray, hu_ZHW: np.ndarray, spacing_mm
     def mean(value_V: np.ndarray) -> np.ndarray:
         return np.asarray(np.add.reduceat(value_V.astype(float), start) / count_C)
 
-    sides_C3 = np.stack([np.maximum.reduceat(side, start) - np.minimum.reduceat(side, start) + 1 for side in (z, y, x)])
-    middle_C3 = np.stack([mean(side) for side in (z, y, x)])
-    area_C = count_C * spacing_mm[1] * spacing_mm[2] / sides_C3[0]
+    sides_3C = np.stack([np.maximum.reduceat(side, start) - np.minimum.reduceat(side, start) + 1 for side in (z, y, x)])
+    middle_C3 = np.stack([mean(side) for side in (z, y, x)], axis=1)
+    area_C = count_C * spacing_mm[1] * spacing_mm[2] / sides_3C[0]
     columns = {
         "log_agatston": np.log1p(found.agatston_C),
         "log_volume": np.log1p(count_C * float(np.prod(spacing_mm))),
         "max_hu": np.maximum.reduceat(hu_V, start),
         "mean_hu": mean(hu_V),
-        "height_mm": sides_C3[0] * spacing_mm[0],
-        "width_mm": np.maximum(sides_C3[1] * spacing_mm[1], sides_C3[2] * spacing_mm[2]),
+        "height_mm": sides_3C[0] * spacing_mm[0],
+        "width_mm": np.maximum(sides_3C[1] * spacing_mm[1], sides_3C[2] * spacing_mm[2]),
         "noise_hu": np.full(len(found), noise_hu(hu_ZHW, spacing_mm, there)),
         **_place(middle_C3, spacing_mm, heart),
         **{name: mean(values) for name, values in _of_grid(there, grid_V).items()},
         **_ring(hu_ZHW, middle_C3, np.sqrt(area_C / np.pi), spacing_mm),
+        **_by_aorta(middle_C3, spacing_mm, heart),
+        "others_agatston": np.log1p(_others(middle_C3 * spacing_mm, found.agatston_C)),
     }
     for index, name in enumerate(NAMES):
         found.feature_CF[:, index] = columns[name]
@@ -199,10 +207,10 @@ def _measure(found: Candidates, hu_V: np.ndarray, hu_ZHW: np.ndarray, spacing_mm
 
 def _place(middle_C3: np.ndarray, spacing_mm: Spacing, heart: Heart) -> dict[str, np.ndarray]:
     """Where candidates are in the heart; their middles are given as slice, row and column."""
-    z, y, x = middle_C3
+    z, y, x = middle_C3.T
     top, bottom, left, right = heart.box
     slices = np.flatnonzero(heart.chest.core.any((1, 2)))
-    highest = np.flatnonzero((heart.chest.weight > 0).any((1, 2)))[-1:]
+    highest = np.flatnonzero(heart.chest.region.any((1, 2)))[-1:]
     radius_mm = np.sqrt((bottom - top) * spacing_mm[1] * (right - left) * spacing_mm[2]) / 2
     return {
         "left_mm": (x + 0.5 - (left + right) / 2) * spacing_mm[2] * AVERAGE_MM / radius_mm,
@@ -211,6 +219,28 @@ def _place(middle_C3: np.ndarray, spacing_mm: Spacing, heart: Heart) -> dict[str
         "above_bottom_mm": (z - slices[0]) * spacing_mm[0],
         "below_top_mm": ((highest if len(highest) else slices[-1:]) - z) * spacing_mm[0],
     }
+
+
+def _by_aorta(middle_C3: np.ndarray, spacing_mm: Spacing, heart: Heart) -> dict[str, np.ndarray]:
+    """Where candidates are by the ascending aorta."""
+    top, bottom, left, right = heart.box
+    found = aorta.find(heart.chest, heart.box)
+    z, y, x = middle_C3.T
+    columns_mm, rows_mm = (x + 0.5 - (left + right) / 2) * spacing_mm[2], (y + 0.5 - (top + bottom) / 2) * spacing_mm[1]
+    left_mm, back_mm = found.from_axis(columns_mm, rows_mm, z * spacing_mm[0])
+    return {
+        "aorta_gap_mm": np.clip(np.hypot(left_mm, back_mm) - found.radius_mm, -20, 40),
+        "aorta_left_mm": np.clip(left_mm, -60, 60),
+        "aorta_back_mm": np.clip(back_mm, -60, 60),
+        "aorta_up_mm": np.clip(z * spacing_mm[0] - found.ends_mm[0], -50, 40),
+    }
+
+
+def _others(place_mm_C3: np.ndarray, agatston_C: np.ndarray) -> np.ndarray:
+    """Agatston score of what else is near, (C,): valves, the contents of bowel and bone come in many pieces."""
+    pair_P2 = spatial.cKDTree(place_mm_C3).query_pairs(OTHERS_MM, output_type="ndarray")
+    one_P, other_P = np.concatenate([pair_P2, pair_P2[:, ::-1]]).T
+    return np.bincount(one_P, agatston_C[other_P], len(place_mm_C3))
 
 
 def _of_grid(there: Surroundings, grid_V: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
@@ -227,13 +257,13 @@ def _of_grid(there: Surroundings, grid_V: tuple[np.ndarray, ...]) -> dict[str, n
     fat, steps = (hu > PURE_FAT_HU[0]) & (hu < PURE_FAT_HU[1]), round(APART_MM / slice_mm)
     close = share(fat, CLOSE_MM)
     return {
-        "region_share": there.weight[grid_V],
+        "region_share": there.region[grid_V],
         "whole_share": there.whole[grid_V],
         "atrium_share": there.behind_atrium[grid_V],
         "from_core_mm": np.minimum(there.from_core_mm[grid_V], 100),
         "fat_depth_mm": there.fat_depth_mm[grid_V],
         "chamber_mm": ndimage.maximum_filter(there.fat_depth_mm, side(CHAMBER_MM))[grid_V],
-        "region_near": share(there.weight, NEAR_MM)[grid_V],
+        "region_near": share(there.region, NEAR_MM)[grid_V],
         "fat_near": share(fat, NEAR_MM)[grid_V],
         "fat_close": close[grid_V],
         "fat_above": close[np.minimum(z + steps, len(hu) - 1), y, x],
@@ -249,13 +279,13 @@ def _ring(
     hu_ZHW: np.ndarray, middle_C3: np.ndarray, radius_mm_C: np.ndarray, spacing_mm: Spacing
 ) -> dict[str, np.ndarray]:
     """What is around candidates on their middle slices: a vessel runs in fat, a valve in blood."""
-    z = np.rint(middle_C3[0]).astype(int)
+    z = np.rint(middle_C3[:, 0]).astype(int)
     darkest = []
     for angle in np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS):
         seen = []
         for away_mm in RING_MM:
-            y = np.rint(middle_C3[1] + np.sin(angle) * (radius_mm_C + away_mm) / spacing_mm[1]).astype(int)
-            x = np.rint(middle_C3[2] + np.cos(angle) * (radius_mm_C + away_mm) / spacing_mm[2]).astype(int)
+            y = np.rint(middle_C3[:, 1] + np.sin(angle) * (radius_mm_C + away_mm) / spacing_mm[1]).astype(int)
+            x = np.rint(middle_C3[:, 2] + np.cos(angle) * (radius_mm_C + away_mm) / spacing_mm[2]).astype(int)
             seen.append(hu_ZHW[z, y.clip(0, hu_ZHW.shape[1] - 1), x.clip(0, hu_ZHW.shape[2] - 1)])
         darkest.append(np.min(seen, axis=0))
     darkest_DC = np.array(darkest, float)

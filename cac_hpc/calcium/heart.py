@@ -36,7 +36,10 @@ FAT_MM = 6.0  # on the heart's muscle, with the vessels
 THIN_MM = 5.0  # vessels in the lung are thinner
 DEEP_MM = 8.0  # from fat; calcium of coronary arteries is nearer
 DEEP_SHARE = 0.25  # of a dense part that is so deep, at most, where it is coronary
-PURE_FAT_HU, FAT_SHARES = (-140, -40), (0.02, 0.06)  # of the heart: no evidence below, all of it above
+PURE_FAT_HU, FAT_SHARES = (
+    (-140, -40),
+    (0.02, 0.06),
+)  # of the heart: no evidence up to the first, all of it from the second on
 ATRIUM_DEGREES, UPPER_MM = (0, 80), 42.0  # from the patient's right to his back; below the top of the region
 BLOOD_MM, BLOOD_SHARE = 6.0, 0.1  # means of blood are taken over; of the core at least that a filled chamber takes
 CONTRAST_HU = 90.0  # blood that is brighter holds contrast agent: see blood_in
@@ -47,14 +50,13 @@ PLAIN_HU = 45.0  # blood without
 class Surroundings:
     """The chest around the heart on the grid of `chest`, (z, h, w).
 
-    weight: 0 to 1, how far calcium there is taken for coronary; the heart's region is where it is 0.5 or more.
-    hull: bool, where the calcium of the heart, of the great vessels and of what touches them can be. from_core_mm:
-    distance to the heart's core. fat_depth_mm: distance to the nearest fat or air on the slice, 0 in these.
-    bone, core, whole (the heart with its inside), behind_atrium: bool.
+    region: bool, where calcium can be coronary: see Heart. hull: bool, where the calcium of the heart, of the great
+    vessels and of what touches them can be. from_core_mm: distance to the heart's core. fat_depth_mm: distance to the
+    nearest fat or air on the slice, 0 in these. bone, core, whole (the heart with its inside), behind_atrium: bool.
     """
 
     grid: Grid
-    weight: np.ndarray
+    region: np.ndarray
     hull: np.ndarray
     from_core_mm: np.ndarray
     fat_depth_mm: np.ndarray
@@ -111,13 +113,14 @@ def find(hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> Heart:
     near = _near(from_core_mm, plain, CORE_MM + REACH_MM)
     whole = ndimage.binary_opening(room & within & near, disc(THIN_MM, plain))
     box = _box(whole[between & core.any((1, 2))], plain, hu_ZHW.shape)
-    fat_depth_mm, behind_atrium = depth_mm(plain.hu > FAT_HU, plain), behind_right_atrium(whole, box, plain)
-    excluded = behind_atrium | not_coronary(plain, within, fat_depth_mm > DEEP_MM)
+    fat_depth_mm, degrees = depth_mm(plain.hu > FAT_HU, plain), upper_degrees(whole, box, plain)
     evidence = fat_evidence(fat_share(plain, from_core_mm <= CORE_MM + FAT_MM))
-    weight = np.where(excluded, np.float32(1 - evidence), np.float32(1)) * whole
+    excluded = behind_right_atrium(degrees, evidence) | not_coronary(plain, within, fat_depth_mm, evidence)
+    region = whole & ~excluded
     hull &= _near(from_core_mm, plain, CORE_MM + HULL_MM)
-    there = Surroundings(plain, weight, hull, from_core_mm, fat_depth_mm, bone, core, whole, behind_atrium)
-    return Heart(_enlarged(weight >= 0.5, plain.factors, hu_ZHW.shape), box, blood_in(grid, core), there)
+    behind_atrium = behind_right_atrium(degrees, 1.0)
+    there = Surroundings(plain, region, hull, from_core_mm, fat_depth_mm, bone, core, whole, behind_atrium)
+    return Heart(_enlarged(region, plain.factors, hu_ZHW.shape), box, blood_in(grid, core), there)
 
 
 def square_around(
@@ -256,39 +259,52 @@ def fat_share(grid: Grid, heart: np.ndarray) -> float:
 def fat_evidence(share: float) -> float:
     """0 to 1, how far the heart's fat tells its inside from its surface; in plastic phantoms nothing does.
 
-    It rises smoothly, for a step would give two patients who hardly differ scores that do.
+    It rises smoothly, and the limits of what is left out with it: a step would give two patients who hardly differ
+    scores that do.
     """
     rise = min(max((share - FAT_SHARES[0]) / (FAT_SHARES[1] - FAT_SHARES[0]), 0.0), 1.0)
     return rise**2 * (3 - 2 * rise)
 
 
-def behind_right_atrium(whole: np.ndarray, box: tuple[int, int, int, int], grid: Grid) -> np.ndarray:
-    """The sector from straight right to nearly straight back, seen from the heart's middle, in its upper part.
+def upper_degrees(whole: np.ndarray, box: tuple[int, int, int, int], grid: Grid) -> np.ndarray:
+    """Degrees from straight right towards the back, seen from the heart's middle; NaN below the heart's upper part."""
+    middle = [(box[at] + box[at + 1]) / 2 / factor for at, factor in zip((0, 2), grid.factors, strict=True)]
+    down, right = np.arange(whole.shape[1])[:, None] - middle[0], middle[1] - np.arange(whole.shape[2])
+    degrees = np.full(whole.shape, np.nan, np.float32)
+    top = np.flatnonzero(whole.any((1, 2)))[-1]
+    degrees[max(0, top - round(UPPER_MM / grid.spacing_mm[0])) : top + 1] = np.degrees(np.arctan2(down, right))
+    return degrees
+
+
+def behind_right_atrium(degrees: np.ndarray, evidence: float) -> np.ndarray:
+    """The sector from straight right to nearly straight back, narrower around its middle the less the evidence.
 
     Right atrium, lung veins and left atrium are there, and lymph nodes of the hilum. The right coronary artery runs in
     front of it, and turns back below; the circumflex runs left of it.
-    """
-    middle = [(box[at] + box[at + 1]) / 2 / factor for at, factor in zip((0, 2), grid.factors, strict=True)]
-    down, right = np.arange(whole.shape[1])[:, None] - middle[0], middle[1] - np.arange(whole.shape[2])
-    degrees = np.degrees(np.arctan2(down, right))
-    sector = np.zeros(whole.shape, bool)
-    top = np.flatnonzero(whole.any((1, 2)))[-1]
-    upper = slice(max(0, top - round(UPPER_MM / grid.spacing_mm[0])), top + 1)
-    sector[upper] = (degrees > ATRIUM_DEGREES[0]) & (degrees < ATRIUM_DEGREES[1])
-    return sector
-
-
-def not_coronary(grid: Grid, within: np.ndarray, deep: np.ndarray) -> np.ndarray:
-    """What is deep inside; dense parts that reach there, as valves; those mostly outside of the chest, as cartilage.
 
     Args:
-        within: the inside of the chest. deep: blood and muscle far from fat; coronary arteries run in fat.
+        degrees: see `upper_degrees`. evidence: see `fat_evidence`.
     """
+    half = (ATRIUM_DEGREES[1] - ATRIUM_DEGREES[0]) / 2
+    return np.asarray(np.abs(degrees - ATRIUM_DEGREES[0] - half) < half * evidence)
+
+
+def not_coronary(grid: Grid, within: np.ndarray, fat_depth_mm: np.ndarray, evidence: float) -> np.ndarray:
+    """What is deep inside; dense parts that reach there, as valves; those mostly outside of the chest, as cartilage.
+
+    Blood and muscle far from fat are deep, for coronary arteries run in fat. Where little fat is seen it must be
+    farther: the limits change with the evidence without a step, so the calcium of a lean heart is not left out or let
+    in all at once.
+
+    Args:
+        within: the inside of the chest. fat_depth_mm: distance to fat or air. evidence: see `fat_evidence`.
+    """
+    deep = evidence * fat_depth_mm > DEEP_MM
     labels, count = ndimage.label(grid.hu > DENSE_HU, np.ones((3, 3, 3), bool))
     voxels = np.bincount(labels.ravel(), minlength=count + 1)
     inside = np.bincount(labels.ravel(), within.ravel(), minlength=count + 1) / np.maximum(voxels, 1)
     reaches = np.bincount(labels.ravel(), deep.ravel(), minlength=count + 1) / np.maximum(voxels, 1)
-    other = (reaches > DEEP_SHARE) | (inside < 0.5)
+    other = (reaches > DEEP_SHARE) | (inside < 0.5 * evidence)
     other[0] = False
     return np.asarray(deep | ndimage.binary_dilation(other[labels], disc(BONE_RIM_MM, grid)))
 

@@ -132,8 +132,11 @@ def table(cfg: Config, found: Estimate, allowed: Limits | None = None) -> Table:
         "core", f"{CPU_FLOPS / 1e9:.0f} GFLOP/s a thread")  # fmt: skip
     asked, sure = cfg.cluster.fold, "sealed" if found.exact else "at most, taken for one a file"
     held = "on the GPU or in memory" if cfg.train.device == "cuda" else "in memory"
+    rows = f"{models.chosen(cfg).row}s"
+    learned = f"{found.train_slices} training slices"
+    learned = learned if rows == "slices" else f"the candidates on {learned}"
     fold = "a fold" if cfg.cluster.folds_per_node == 1 else f"{cfg.cluster.folds_per_node} folds"
-    rows = [
+    lines = [
         ("studies", f"{found.studies} in {found.shards} shards, {found.files} files, {_size(found.bytes)}"),
         ("slices", f"{found.slices} ({sure}), {_size(found.packed_bytes)} packed"),
         *(("disk", f"{_size(disk.needed)} needed, {_size(disk.free)} free: {disk.folder}") for disk in found.disks),
@@ -141,12 +144,12 @@ def table(cfg: Config, found: Estimate, allowed: Limits | None = None) -> Table:
         *((f"fold {index}", _patient_row(counts)) for index, counts in enumerate(found.patients)),
         ("packing", f"about {_minutes(found.pack_min)} a shard" + said(cfg.cluster.pack)),
         ("memory", f"{_size(found.memory.needed)} for {fold}, {asked.mem_gb:g} GiB asked; "
-         f"slices {'streamed' if found.memory.kind == 'stream' else held}"),
-        ("time", f"about {_minutes(found.fold_min)} for {fold} of {found.train_slices} training slices" + said(asked)),
+         f"{rows} {'streamed' if found.memory.kind == 'stream' else held}"),
+        ("time", f"about {_minutes(found.fold_min)} for {fold} of {learned}" + said(asked)),
         (f"{unit} hours", f"about {found.hours:.2g} for all folds, if {rate} (a rough guess)"),
         *(_limit_rows(allowed, cfg) if allowed else ()),
     ]  # fmt: skip
-    return logs.table("plan", ("what", "found, needed and asked"), rows)
+    return logs.table("plan", ("what", "found, needed and asked"), lines)
 
 
 def notes(cfg: Config, found: Estimate, kind: str = "slurm") -> list[str]:

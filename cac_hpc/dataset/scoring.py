@@ -7,7 +7,7 @@ import dataclasses
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from cac_hpc.calcium.views import Views
 from cac_hpc.dataset import intake, labels
 from cac_hpc.dataset.intake import Volume
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
-from cac_hpc.run import logs, paths, settings
+from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.commands import RuleConfig, ScoreConfig
 from cac_hpc.run.config import Checks, Frame, InputError, LabelsConfig, PackConfig
 from cac_hpc.run.rejections import Refused
@@ -66,11 +66,18 @@ class Scored:
 Judge = Callable[[str, Scored], dict[str, Any]]  # takes a study's name and score, gives further columns of scores.csv
 
 
-def score_studies(cfg: ScoreConfig, judge: Judge = lambda study, scored: {}) -> int:
+def score_studies(
+    cfg: ScoreConfig,
+    judge: Judge = lambda study, scored: {},
+    edges: Sequence[float] = LabelsConfig.edges,
+    names: Sequence[str] = LabelsConfig.names,
+) -> int:
     """Score every study, print a table, and write scores.csv and lesions.csv where cfg.out says.
 
     Args:
         judge: is given each study that has a score.
+        edges: of the categories, as in labels.edges.
+        names: of the categories.
     Returns: exit code, 1 if a study could not be scored.
     Raises: InputError if there is no study, the region cannot be used or out cannot be written.
     """
@@ -82,14 +89,14 @@ def score_studies(cfg: ScoreConfig, judge: Judge = lambda study, scored: {}) -> 
         judged[name] = judge(name, scored) if scored.score is not None else {}
         found[name] = replace(scored, candidates=None, views=None)
     more = list(dict.fromkeys(key for one in judged.values() for key in one))
-    rows = [_row(cfg, name, scored) | judged[name] for name, scored in found.items()]
+    rows = [_row(cfg.region, name, scored, edges, names) | judged[name] for name, scored in found.items()]
     scores = pd.DataFrame(rows, columns=[*SCORES[:3], *more, *SCORES[3:]])
     scores = scores.astype(dict.fromkeys(COUNTS, "Int64"))  # whole numbers also where some are missing
     _show(scores, cfg.rule)
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        _write(out / "scores.csv", scores)
-        _write(out / "lesions.csv", _lesions(found))
+        paths.write_text(out / "scores.csv", escaping.csv_text(scores))
+        paths.write_text(out / "lesions.csv", escaping.csv_text(_lesions(found)))
     return int(any(scored.score is None for scored in found.values()))
 
 
@@ -222,22 +229,22 @@ def _has_slice(path: Path) -> bool:
     return True
 
 
-def _row(cfg: ScoreConfig, study: str, scored: Scored) -> dict[str, Any]:
+def _row(region: str, study: str, scored: Scored, edges: Sequence[float], names: Sequence[str]) -> dict[str, Any]:
     """A row of scores.csv."""
     if (score := scored.score) is None:
-        return {"study": study, "region": _shown(cfg.region), "fault": scored.fault}
-    category = int(labels.categories([score.agatston], LabelsConfig.edges)[0])
+        return {"study": study, "region": _shown(region), "fault": scored.fault}
+    category = int(labels.categories([score.agatston], edges)[0])
     return {
         "study": study,
         "agatston": round(score.agatston, 4),
-        "category": LabelsConfig.names[category],
+        "category": names[category],
         "volume_mm3": round(score.volume_mm3, 4),
         "mass_mg": None if score.mass_mg is None else round(score.mass_mg, 4),
         "lesions": len(score.lesions),
         "slices_with_lesions": int((score.slices > 0).sum()),
         "slices": scored.facts["slices"],
         "empty_slices": round(score.empty_slices, 4),
-        "region": _shown(cfg.region),
+        "region": _shown(region),
         "warnings": scored.facts["warnings"],
         "fault": "",
     }
@@ -279,8 +286,3 @@ def _cell(value: Any) -> object:
     if isinstance(value, str):
         return value
     return None if pd.isna(value) else f"{value:.1f}".removesuffix(".0")
-
-
-def _write(path: Path, table: pd.DataFrame) -> None:
-    with paths.atomic(path) as scratch:
-        table.to_csv(scratch, index=False, lineterminator="\n")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cac_hpc.run import causes, paths
 from cac_hpc.run.causes import PACK, RESUME
-from cac_hpc.run.config import InputError
+from cac_hpc.run.config import InputError, ModelConfig
 from cac_hpc.run.paths import DatasetPaths
 
 if TYPE_CHECKING:
@@ -21,6 +21,17 @@ def read_studies(dataset: DatasetPaths) -> pd.DataFrame:
 
     columns = {"study": str, "patient": str}
     return pd.read_csv(dataset.studies, dtype=columns, keep_default_na=False, na_values=[""])
+
+
+def usable(studies: pd.DataFrame, model: ModelConfig) -> pd.DataFrame:
+    """The studies that a model can be given: one of candidates only those in which a heart is found.
+
+    Args:
+        studies: studies.csv.
+    """
+    if not model.of_candidates or "has_candidates" not in studies:
+        return studies
+    return studies[studies["has_candidates"].astype(bool)]
 
 
 def check(dataset: DatasetPaths) -> None:

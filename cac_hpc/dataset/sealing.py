@@ -15,8 +15,10 @@ from cac_hpc.dataset import leaks, plan, sealed, shards, splits, summary
 from cac_hpc.run import causes, config, digests, escaping, ledger, paths, settings
 from cac_hpc.run.causes import NEW_RUN, PACK, RESUME
 from cac_hpc.run.config import Config, InputError
+from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 
+NAMED = 10  # studies that a message names
 REJECTED_COLUMNS = ["study", "file", "reason", "detail"]
 
 
@@ -34,7 +36,7 @@ def seal(root: Path) -> None:
             _seal_dataset(dataset, cfg)
         sealed.check(dataset)
         summary.show(paths.read_json(dataset.intake))
-        studies = sealed.read_studies(dataset)
+        studies = _usable(dataset, cfg)
         patient, category, slices = (
             dict(zip(studies["study"], studies[name], strict=True)) for name in ("patient", "category", "slices")
         )
@@ -42,6 +44,29 @@ def seal(root: Path) -> None:
         if cfg.split.unit == "patient":  # the report would refuse them after all the training
             leaks.check_pixels(dataset, folds, patient, whole=new)
         splits.write_splits(run.splits, folds, cfg.split, digests.file_sha256(dataset.studies))
+
+
+def _usable(dataset: DatasetPaths, cfg: Config) -> pd.DataFrame:
+    """The studies of a sealed dataset that the run's model can be given; the others are named.
+
+    Raises: InputError if these are, with the refused ones, more than the settings allow.
+    """
+    every = sealed.read_studies(dataset)
+    studies = sealed.usable(every, cfg.model)
+    if not (names := sorted(set(every["study"]) - set(studies["study"]))):
+        return studies
+    labelled = paths.read_json(dataset.intake)["studies"]["labelled"]
+    share, allowed = (labelled - len(studies)) / labelled, cfg.pack.limits.rejected_studies
+    found = (
+        f"no heart is found in {len(names)} of {len(every)} studies, so model.kind {cfg.model.kind} has no candidates "
+        f"of them and leaves them out: {', '.join(names[:NAMED])}" + (" ..." if len(names) > NAMED else "")
+    )
+    if len(studies) and share <= allowed:
+        log.warning("%s", found)
+        return studies
+    lacking = f"{found}; {share:.0%} of the studies cannot be used, pack.limits.rejected_studies allows {allowed:.0%}"
+    go_on = f"{RESUME} --pack.limits.rejected_studies {math.ceil(100 * share) / 100:g}"
+    raise InputError(causes.error(f"{lacking}; check them, or go on without them", go_on if len(studies) else NEW_RUN))
 
 
 def _is_sealed(dataset: DatasetPaths) -> bool:

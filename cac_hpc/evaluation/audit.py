@@ -158,7 +158,7 @@ def _check_some(predictions: Predictions, fold: Fold) -> None:
 
 
 def check_scores(scores: Scores, lesions: pd.DataFrame, fold: Fold, studies: pd.DataFrame) -> None:
-    """Each test study has one score, with the label it was sealed with, which is the sum of what counted.
+    """Each test study has one score, the sum of what counted, and label and control as they were sealed.
 
     Args:
         studies: indexed by study.
@@ -175,12 +175,18 @@ def check_scores(scores: Scores, lesions: pd.DataFrame, fold: Fold, studies: pd.
         raise ValueError(f"lesions.csv names studies that the fold did not test: {list(map(str, foreign[:NAMED]))}")
     counted = lesions[lesions["counted"].astype(int) == 1].groupby("study")["agatston"].sum()
     total = counted.reindex(scores.study, fill_value=0.0).to_numpy(float)
-    if (wrong := ~np.isclose(total, scores.score, rtol=1e-3, atol=0.01)).any():
+    _check_equal(scores, scores.score, total, "score", "what counted in lesions.csv adds up to")
+    if "agatston_control" in studies:
+        control = studies.loc[scores.study, "agatston_control"].to_numpy(float)
+        _check_equal(scores, scores.control, control, "control", "studies.csv has")
+
+
+def _check_equal(scores: Scores, found: np.ndarray, wanted: np.ndarray, what: str, wanted_by: str) -> None:
+    """Each study's number is what another file makes of it."""
+    if (wrong := ~np.isclose(found, wanted, rtol=1e-3, atol=0.01)).any():
         row = int(wrong.argmax())
-        raise ValueError(
-            f"study {str(scores.study[row])!r}: score {scores.score[row]:g} in scores.csv, what counted in "
-            f"lesions.csv adds up to {total[row]:g}"
-        )
+        study = str(scores.study[row])
+        raise ValueError(f"study {study!r}: {what} {found[row]:g} in scores.csv, {wanted_by} {wanted[row]:g}")
 
 
 def check_split_by_slice(cfg: Config) -> None:

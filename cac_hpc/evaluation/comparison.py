@@ -107,7 +107,7 @@ def compare(reference: Finished, other: Finished) -> Comparison:
     """
     other = pairing.align(reference, other)
     pair, cfg = (reference, other), reference.statistics
-    units = [assessment.units_of(run.tested(cfg)) for run in pair]
+    units = [assessment.units_of(run.tested()) for run in pair]
     sums = {(at, level): assessment.sums_by_patient(units[at][level]) for at in (0, 1) for level in LEVELS}
     sums = assessment.resample(sums, {(at, "patient"): units[at]["patient"] for at in (0, 1)}, cfg)
     levels = {}

@@ -52,7 +52,7 @@ class Inputs:
     settings: Json  # by section, as the report shows them
     blanking: Blanking
     folds: Sequence[Fold]
-    studies: pd.DataFrame  # studies.csv
+    studies: pd.DataFrame  # studies.csv, those that the model can be given
     intake: Json  # intake.json
     audits: list[Audit]
     results: dict[int, FoldResult]
@@ -88,7 +88,7 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
     """
     cfg = settings.load(run.config)
     folds, dataset = splits.read_splits(run.splits), run.dataset(cfg.data.packed_dir)
-    sealed_digests, studies = _read_seal(dataset), sealed.read_studies(dataset)
+    sealed_digests, studies = _read_seal(dataset), sealed.usable(sealed.read_studies(dataset), cfg.model)
     audits = audit.check_cohort(cfg, run.splits, dataset, folds, studies) if not alone else []
     shown = {name: config.plain(getattr(cfg, name)) for name in SHOWN}
     for section, key in PATHS:

@@ -53,10 +53,10 @@ class Finished:
         keys = ("patient_rule", "top_k", "draws", "seed")
         return ReportConfig(**{key: getattr(self.report.statistics, key) for key in keys})
 
-    def tested(self, cfg: ReportConfig) -> list[Tested]:
-        """The levels of evaluation, counted as another run counts."""
+    def tested(self) -> list[Tested]:
+        """The levels of evaluation."""
         edges = [one.score_up_to for one in self.report.categories if one.score_up_to is not None]
-        return self.outcome.tested(self.studies.reset_index(), edges, cfg)
+        return self.outcome.tested(self.studies.reset_index(), edges, self.statistics)
 
     def slice_counts(self) -> pd.Series:
         """How many slices of each study were tested, those tested twice counted twice."""
@@ -153,11 +153,11 @@ def align(one: Finished, other: Finished) -> Finished:
 
 
 def _check_counting(one: Finished, other: Finished) -> None:
-    """Categories and rule from slices to patients."""
+    """Categories, and the rule from slices to patients, which a model that predicts scores has no use for."""
     texts = [_categories(run.report.categories) for run in (one, other)]
     if texts[0] != texts[1]:
         raise InputError(f"{other.name}: found the categories {texts[1]}, wanted those of {one.name}: {texts[0]}")
-    if one.rule != other.rule:
+    if one.rule != other.rule and not any(predicts_scores(run.report.settings) for run in (one, other)):
         raise InputError(
             f"{other.name}: found report.patient_rule {other.rule}, wanted that of {one.name}: {one.rule}; "
             "a run of the same folds under the same rule can be compared"

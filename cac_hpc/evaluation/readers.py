@@ -129,7 +129,7 @@ def _said(
     said[MODEL] = Said("", model, outcome.patient_scores(studies, edges))
     if isinstance(other, Finished):
         theirs, table = other.outcome.of(outcome.studies), other.studies.reset_index()
-        units = assessment.units_of(theirs.tested(table, edges, cfg))
+        units = assessment.units_of(theirs.tested(table, edges, other.statistics))
         name = f"{_kind(other.report.settings)} of run {other.name}"
         said[RUN] = Said(name, units, theirs.patient_scores(table, edges))
     elif other:

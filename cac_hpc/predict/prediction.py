@@ -61,7 +61,8 @@ def predict(cfg: PredictConfig, code: Path, also: Also | None = None, report: Re
 def _settings(cfg: PredictConfig, bundle: Bundle, also: Also | None) -> dict[str, Any]:
     """On what results depend, beside the bundle and the studies."""
     made = None if also is None else also.__module__.rpartition(".")[2]
-    return {"gate": cfg.gate, "pictures": cfg.pictures, "device": _device(cfg, bundle), "also": made}
+    return {"gate": cfg.gate, "pictures": cfg.pictures, "device": _device(cfg, bundle), "also": made,
+            "mass_factor": cfg.mass_factor}  # fmt: skip
 
 
 def _device(cfg: PredictConfig, bundle: Bundle) -> str:

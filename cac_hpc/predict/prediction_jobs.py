@@ -50,9 +50,8 @@ def submitted(cfg: PredictConfig, code: Path, plan: Plan, waiting: Sequence[int]
     end = submission.submit_command(
         out / "slurm", names[1], [*command, "--gather"], cluster, cluster.aggregate, after=array
     )
-    logs.say(
-        f"submitted job {array}, {len(tasks)} tasks for {len(waiting)} parts, and after it job {end}, which gathers"
-    )
+    shared = f"{_counted(len(tasks), 'task')} for {_counted(len(waiting), 'part')}"
+    logs.say(f"submitted job {array}, {shared}, then job {end}, which gathers")
     logs.say(_then(out))
     return True
 

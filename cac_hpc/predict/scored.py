@@ -16,7 +16,7 @@ from cac_hpc.predict import ensemble as ensembles
 from cac_hpc.predict.ensemble import Answer, Ensemble
 from cac_hpc.report import lesion_pictures, wording
 from cac_hpc.report.lesion_pictures import Verdict
-from cac_hpc.run import logs, paths, settings
+from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.commands import ScoreConfig
 from cac_hpc.run.config import LabelsConfig
 from cac_hpc.train import lesion_results
@@ -45,10 +45,11 @@ def score_studies(cfg: ScoreConfig) -> int:
             _draw(out / "pictures", study, scored, probability_C, ensemble)
         return _columns(answer, ensemble) if answer and ensemble else {}
 
-    code = scoring.score_studies(cfg, judge)
+    edges, names = (ensemble.edges, ensemble.names) if ensemble else (LabelsConfig.edges, LabelsConfig.names)
+    code = scoring.score_studies(cfg, judge, edges, names)
     if out:
         table = pd.concat(tables) if tables else pd.DataFrame(columns=list(COLUMNS))
-        paths.write_text(out / "candidates.csv", table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+        paths.write_text(out / "candidates.csv", escaping.csv_text(table, "%.6g"))
     return code
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,16 @@ class Content:
     known: bool  # whether one of its slices is in the bundle
 
 
-Also = Callable[[Path, Path, Content, Prediction, Answer], None]  # study's folder, its folder of results
+Also = Callable[[Path, Path, Bundle, Content, Prediction, Answer], str]
 
 
 @dataclass(frozen=True)
 class StudyTask:
     """All that a worker needs to predict one study.
 
-    listing, digest: of its files and of the bundle when the work was planned. out: folder of its results. also: a
-    function at the top of a module, called with each study that is predicted.
+    listing, digest: of its files and of the bundle when the work was planned. out: folder of its results. also: what
+    can be pickled and is called with the folder and the results of each study that is predicted; it returns a code that
+    goes to the study's warnings, "" for none.
     """
 
     study: str
@@ -167,11 +168,11 @@ def _predicted(
         warnings=facts["warnings"],
         slices=facts["slices"],
     )
+    if task.also and (warning := task.also(task.folder, task.out, bundle, content, prediction, answer)):
+        prediction = replace(prediction, warnings=f"{prediction.warnings} {warning}".strip())
     lesions = _lesions(task.study, content.found, answer) if ensemble.of_candidates else []
     pictures = _pictures(content, answer, probability_ZK, bundle) if task.pictures else []
     prediction_pages.write_study(task.out, prediction, bundle, facts, lesions, pictures)
-    if task.also:
-        task.also(task.folder, task.out, content, prediction, answer)
     return _row(prediction, bundle, lesions), lesions
 
 

@@ -43,7 +43,7 @@ TAKEN = (
     "report/figures/*.svg",
     "folds/fold-*/history.csv",
     "folds/fold-*/metrics.json",
-    "folds/fold-*/predictions.csv",
+    *(f"folds/fold-*/{name}" for name in ("predictions.csv", "scores.csv", "lesions.csv")),
 )
 WEIGHTS = ("folds/fold-*/model.pt", "folds/fold-*/model.sha256")  # only where asked for
 SLICE_PICTURES = (  # they show slices of patients, or views of their hearts

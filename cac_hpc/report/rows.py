@@ -203,7 +203,7 @@ def _side_by_side(level: str, found: Sequence[Reader]) -> TextTable:
         if level == "patient":
             row.append("" if test is None or test.p_value is None else wording.chance(test.p_value))
         cells.append(row)
-    columns = ["", *(wording.heading(name) for name in SIDE_BY_SIDE), "model less reader"]
+    columns = ["reader", *(wording.heading(name) for name in SIDE_BY_SIDE), "model less reader"]
     columns += ["paired test"] * (level == "patient")
     of = f"{found[0].levels[level].n} tests; difference of accuracies; in brackets 95 % intervals"
     caption = f"Readers side by side, {level} level, {of}"
@@ -218,13 +218,13 @@ def agreements(found: Sequence[Reader]) -> list[TextTable]:
          with_interval(one.log_icc, 3)]
         for reader in found if (one := reader.scores) and one.bias is not None
     ]  # fmt: skip
-    columns = ["", "n", "mean [95 % limits]", "of log(1 + score)", "mean absolute", "ICC(2,1)"]
+    columns = ["reader", "n", "mean [95 % limits]", "of log(1 + score)", "mean absolute", "ICC(2,1)"]
     caption = "Score less the reported score, with 95 % limits of agreement; mean absolute and ICC of log(1 + score)"
     return [TextTable(caption, columns, cells)] if cells else []
 
 
 def lesion_columns() -> list[str]:
-    return ["", "number", "p", "Agatston", "mm3", "highest HU", "in the heart's region", "slices"]
+    return ["decision", "number", "p", "Agatston", "mm3", "highest HU", "in the heart's region", "slices"]
 
 
 def lesions(patient: ShownPatient) -> list[list[str]]:
@@ -256,12 +256,19 @@ def occlusion(report: Report) -> list[TextTable]:
     return [
         TextTable(
             "What is left of the network's figures where a part of each slice is blank",
-            ["", "everything seen", "the heart alone", "change [95 %]", "all but the heart", "change by it [95 %]"],
+            [
+                "figure",
+                "everything seen",
+                "the heart alone",
+                "change [95 %]",
+                "all but the heart",
+                "change by it [95 %]",
+            ],
             figures,
         ),
         TextTable(
             "Accuracy by fold: everything seen, the heart alone, all but the heart",
-            ["", *(f"{level}s: {seen}" for level in ("patient", "slice") for seen in ("all", "heart", "rest"))],
+            ["fold", *(f"{level}s: {seen}" for level in ("patient", "slice") for seen in ("all", "heart", "rest"))],
             by_fold,
         ),
     ]

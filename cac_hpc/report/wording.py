@@ -20,6 +20,7 @@ from cac_hpc.statistics.results import (
     Training,
     from_json,
 )
+from cac_hpc.train import ordinal
 
 MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
 READERS, LOOKS, LESIONS = "Which reader to trust", "Where the network looks", "Which calcium counted"
@@ -135,6 +136,41 @@ def trusted(report: Report) -> list[str]:
 
 def trust(found: Readers) -> str:
     """Which reader to trust, and why; `evaluation.readers.trust` has the rule."""
+    return " ".join([_trust(found), *_large_errors(found)])
+
+
+def _large_errors(found: Readers) -> list[str]:
+    """That another reader is surely less often two or more categories off than the one to trust, if one is."""
+    own = next(reader for reader in found.readers if reader.compared is None)
+    chosen = next((reader for reader in found.readers if reader.key == found.trust.reader), None)
+    if chosen is None:
+        return []
+    if chosen is not own:
+        fewer = [own] if (_off_less(chosen).high or 0) < 0 else []
+    else:
+        fewer = [reader for reader in found.readers if reader.compared and (_off_less(reader).low or 0) > 0]
+    return [
+        f"But the {reader.name} makes fewer large errors: it is two or more categories off in {_off(reader)} of "
+        f"{reader.levels['patient'].n} patients, the {chosen.name} in {_off(chosen)}, and the 95 % interval of the "
+        "difference does not reach 0."
+        for reader in fewer
+    ]
+
+
+def _off(reader: Reader) -> int:
+    """In how many patients it is two or more categories off."""
+    found = reader.levels["patient"]
+    return round((found.figures["two_or_more_off"].value or 0) * found.n)
+
+
+def _off_less(reader: Reader) -> Difference:
+    """How much more often the model is two or more categories off than this reader."""
+    assert reader.compared
+    return reader.compared.levels["patient"].figures["two_or_more_off"]
+
+
+def _trust(found: Readers) -> str:
+    """The reader that the rule chooses, and why."""
     by_key, said = {reader.key: reader for reader in found.readers}, found.trust
     own = next(reader for reader in found.readers if reader.compared is None)
     chosen, rivals = by_key.get(said.reader or ""), [by_key[key] for key in said.rivals]
@@ -250,8 +286,10 @@ def cohort(report: Report) -> str:
     )
     if report.external:
         return f"Cohort: {found.studies_found} studies predicted, {found.studies} tested ({counts})."
+    lost = found.intake.get("no_heart", 0) if report.settings.get("model", {}).get("kind") == "lesions" else 0
+    without = f"{lost} left out, as no heart was found in them, where candidates of calcium are looked for; "
     return (
-        f"Cohort: {found.studies_found} studies found, {found.studies} used ({counts}); "
+        f"Cohort: {found.studies_found} studies found, {found.studies} used ({counts}); {without if lost else ''}"
         f"{found.rejected_files} files not used, each with its reason in rejected.csv."
     )
 
@@ -336,7 +374,7 @@ def readers(report: Report) -> list[str]:
         "How this is decided: a reader must be better than always guessing the largest category, and one reader is "
         "better than another if the 95 % interval of the difference of their accuracies, in the same draws of "
         "patients, lies on one side of 0. Of readers that do not surely differ the one that needs no training is "
-        "preferred.",
+        "preferred; if another surely makes fewer errors of two or more categories, that is added.",
         f"All readers on the same {tests} tests of patients.{without.rstrip()}",
     ]
 
@@ -369,7 +407,15 @@ def _probabilities(report: Report) -> list[str]:
     """How probabilities of categories come from a score, as the folds say."""
     found = [from_json(facts, Training).calibration for facts in report.training]
     methods = dict.fromkeys(str(one["method"]) for one in found if one and "method" in one)
-    return [f"Probabilities of the categories: {'; '.join(methods)}."] if methods else []
+    if not methods:
+        return []
+    scale = max((float(one["scale"]) for one in found if one and "scale" in one), default=0.0)
+    edges = [one.score_up_to for one in report.categories if one.score_up_to is not None]
+    runs = ordinal.other_is_likelier(scale, edges) if scale else []
+    scores = [f"{low}" if low == high else f"{low} to {high}" for low, high in runs]
+    where = f" The predicted category is that of the score; where the score is {', '.join(scores)} another category is "
+    where += f"more probable, as the errors reach over its edges (largest scale of a fold: {scale:.2f})."
+    return [f"Probabilities of the categories: {'; '.join(methods)}.{where if scores else ''}"]
 
 
 def decided(patient: ShownPatient, names: list[str]) -> str:

@@ -213,6 +213,11 @@ class ModelConfig:
         require(len(self.hidden) >= 1 and min(self.hidden) >= 1, "model.hidden", self.hidden, "positive numbers")
         within(self, "model.", members=(1, 100))
 
+    @property
+    def of_candidates(self) -> bool:
+        """Whether it is given candidates of calcium; a study in which no heart is found has none."""
+        return self.kind == "lesions"
+
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:

@@ -22,7 +22,7 @@ def is_formula(text: str) -> bool:
     return bool(FORMULA.match(text)) and not NUMBER.fullmatch(text)
 
 
-def csv_text(table: pd.DataFrame) -> str:
+def csv_text(table: pd.DataFrame, float_format: str | None = None) -> str:
     """A table for people as CSV: texts that a spreadsheet would calculate begin with an apostrophe."""
     shown = table.copy()
     shown.columns = [_inert(name) for name in table.columns]
@@ -30,7 +30,7 @@ def csv_text(table: pd.DataFrame) -> str:
         column = table.iloc[:, place]
         if column.dtype.kind not in "biuf":
             shown.isetitem(place, [_inert(cell) for cell in column])
-    return shown.to_csv(index=False, lineterminator="\n")
+    return shown.to_csv(index=False, float_format=float_format, lineterminator="\n")
 
 
 def markdown(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ class PredictConfig:
     workers: int | None = None  # processes; None takes one per CPU. The results do not depend on it
     pictures: bool = True
     device: Literal["auto", "cpu", "cuda"] = "auto"  # of a network of slices; auto: a GPU if there is one
+    dicom: bool = False  # a Structured Report and a Segmentation of each study, which name its patient
+    mass_factor: float | None = None  # mg per mm3 and HU, from a calibration of the scanner; None: no mass
     json: bool = False
     labels: LabelsConfig | None = None  # a sheet to hold the predictions against; its categories are the bundle's
     cluster: str | None = None  # a file of the section cluster
@@ -39,6 +42,12 @@ class PredictConfig:
     def __post_init__(self) -> None:
         require(self.workers is None or 1 <= self.workers <= 256, "--workers", self.workers, "1 to 256")
         require(self.shards is None or self.shards >= 1, "--shards", self.shards, "1 or more")
+        there = importlib.util.find_spec("highdicom") is not None
+        wanted = 'left out, or highdicom be installed: pip install -c constraints.txt -e ".[dicom]"'
+        require(there or not self.dicom, "--dicom", self.dicom, wanted)
+        factor = self.mass_factor
+        require(factor is None or 0 < factor < 1, "--mass_factor", factor, "above 0 and below 1 mg per mm3 and HU")
+        require(factor is None or self.dicom, "--mass_factor", factor, "left out where --dicom is not given")
         jobs = self.cluster or self.shard is not None
         require(self.shards is None or bool(jobs), "--shards", self.shards, "left out where --cluster is not given")
         out, folder = Path(self.out).absolute(), Path(self.folder).absolute()
@@ -50,6 +59,8 @@ def arguments(cfg: PredictConfig) -> list[str]:
     """The command line that gives these settings, from whatever folder; without those of --cluster."""
     found = [str(Path(cfg.bundle).absolute()), str(Path(cfg.folder).absolute()), "--out", str(Path(cfg.out).absolute())]
     found += ["--gate", cfg.gate, "--device", cfg.device]
+    found += ["--mass_factor", repr(cfg.mass_factor)] if cfg.mass_factor is not None else []
+    found += ["--dicom"] * cfg.dicom
     found += [] if cfg.labels is None else evaluate_commands.label_arguments(cfg.labels)
     return found + ["--single"] * cfg.single + ["--no_pictures"] * (not cfg.pictures)
 
@@ -70,6 +81,10 @@ def parse_predict(doc: str | None, argv: Sequence[str] | None = None) -> Predict
     parser.add_argument("--no_pictures", dest="pictures", action="store_false", help="pages without pictures")
     text = "what a network of slices is computed on; auto (default): a GPU if there is one"
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help=text)
+    text = "also write a DICOM report and a segmentation of each study, for its archive: these NAME THE PATIENT"
+    parser.add_argument("--dicom", action="store_true", help=text)
+    text = "mg per mm3 and HU of this scanner and tube voltage, for the mass in the DICOM report"
+    parser.add_argument("--mass_factor", type=float, metavar="F", help=text)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     text = "YAML file of cluster settings: studies are divided among the tasks of a SLURM array, and this returns"
     parser.add_argument("--cluster", metavar="FILE", help=text)

@@ -15,7 +15,9 @@ from torch import Tensor
 from cac_hpc.calcium import candidates
 from cac_hpc.run.config import AnatomyConfig
 
-POSITION = tuple(candidates.NAMES.index(name) for name in ("left_mm", "back_mm", "up_mm"))
+POSITION = [candidates.NAMES.index(name) for name in ("left_mm", "back_mm", "up_mm")]
+BY_AORTA = [candidates.NAMES.index(name) for name in ("aorta_left_mm", "aorta_back_mm", "aorta_up_mm")]
+NEARER = 0.5  # share of the shift by which places are moved against the aorta, from which coronary arteries start
 MOST_SD = 3.0  # draws beyond it are cut off there
 
 
@@ -65,8 +67,8 @@ def move(feature_NF: Tensor, count_U: Tensor, turn_U33: Tensor, shift_U3: Tensor
         feature_NF: float32; is not changed. count_U: int64, candidates of each study.
     """
     unit_N = torch.repeat_interleave(count_U, output_size=len(feature_NF))
-    position_N3 = feature_NF[:, POSITION]
-    moved_N3 = (turn_U33[unit_N] * position_N3[:, None, :]).sum(dim=2) + shift_U3[unit_N]
-    out_NF = feature_NF.clone()
-    out_NF[:, POSITION] = moved_N3
+    out_NF, turn_N33, shift_N3 = feature_NF.clone(), turn_U33[unit_N], shift_U3[unit_N]
+    for position, share in ((POSITION, 1.0), (BY_AORTA, NEARER)):
+        turned_N3 = (turn_N33 * feature_NF[:, None, position]).sum(dim=2)
+        out_NF[:, position] = turned_N3 + share * shift_N3
     return out_NF

@@ -157,9 +157,9 @@ def collect(
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise InputError(
             causes.error(
-                f"{dataset.root}: {len(missing)} of {len(studies)} studies have no candidates, as no heart was found: "
+                f"{dataset.root}: {len(missing)} of {len(studies)} studies have no candidates in the shards: "
                 f"{', '.join(missing[:SHOWN])}{more}; model.kind lesions needs those of all: pack into another "
-                "data.packed_dir with pack.candidates true and pack.slices false, which leaves such studies out", PACK
+                "data.packed_dir with pack.candidates true", PACK
             )
         )  # fmt: skip
     ordered = studies.sort_values("study", kind="stable")

@@ -28,7 +28,7 @@ class ModelSpec:
 
     A model of candidates is called with the features (N, F) of the candidates of all studies of the batch (see
     `calcium.candidates`) and returns logits (M, N) float32: of M members each its answer to whether a candidate is
-    coronary calcium. Loss, scores and files of such a model are those of `lesions` and `scores`.
+    coronary calcium. Loss, scores and files of such a model are those of `lesion_model` and `lesion_results`.
     """
 
     build: Callable[[ModelConfig, int, int], nn.Module]

@@ -54,6 +54,19 @@ def probabilities(score_U: np.ndarray, scale: float, edges: Sequence[float], gro
     return mixed_UK
 
 
+def other_is_likelier(scale: float, edges: Sequence[float]) -> list[tuple[int, int]]:
+    """Whole scores from 1 to the last edge, first and last of each run, whose category is not the most probable one.
+
+    Near an edge the wider category may be, on a logarithmic scale, or the first or last one, which have no end. A share
+    of gross errors changes nothing of it.
+    """
+    score_U = np.arange(1, int(edges[-1]) + 1)
+    own_U = np.searchsorted(np.asarray(edges, float), score_U)
+    other_U = probabilities(score_U.astype(float), scale, edges).argmax(axis=1) != own_U
+    change_U = np.diff(other_U.astype(int), prepend=0, append=0)
+    return list(zip(score_U[change_U[:-1] == 1].tolist(), score_U[change_U[1:] == -1].tolist(), strict=True))
+
+
 def fit(score_U: np.ndarray, category_U: np.ndarray, edges: Sequence[float]) -> Errors:
     """The errors under which these categories are most likely, of those with SCALES and SHARES.
 

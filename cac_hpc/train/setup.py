@@ -80,7 +80,7 @@ def _settle(cfg: Config, window: int | None, before: Mapping[str, Any], world: W
 def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
     parts = splits.read_splits(run.splits)[fold]
     dataset = run.dataset(cfg.data.packed_dir)
-    studies = sealed.read_studies(dataset)
+    studies = sealed.usable(sealed.read_studies(dataset), cfg.model)
     spec, num_categories = models.chosen(cfg), len(cfg.labels.names)
     if spec.row == "candidate":
         loaded, of_candidates = bags.load(dataset, studies, cfg, world)

@@ -165,8 +165,9 @@ def _tell(run: RunPaths, attempt: Attempt, row: dict[str, Any], speed: dict[str,
     epochs, rate = attempt.cfg.train.epochs, speed["slices_per_second"]
     if attempt.world.is_main:
         log.info(
-            "epoch %d of %d: train loss %.4f, validation loss %.4f, validation accuracy %.3f, %.0f slices/s",
-            row["epoch"], epochs, row["train_loss"], row["val_loss"], row["val_accuracy"], rate,
+            "epoch %d of %d: train loss %.4f, validation loss %.4f, validation accuracy %.3f, %s%.0f slices/s",
+            row["epoch"], epochs, row["train_loss"], row["val_loss"], row["val_accuracy"],
+            "studies of " if attempt.data.bags else "", rate,
         )  # fmt: skip
         write_rows(attempt)
         ledger.record(run.ledger, "folds", attempt.fold, "progress", **(row | speed))
@@ -260,7 +261,7 @@ def _facts(attempt: Attempt, tested: int, seconds: float, content: bytes, views:
         "seconds": seconds,
         "parameters": networks.num_parameters(state.model),
         "layers": networks.layers(state.model, spec.unit, cfg.pack.size, cfg.model.dropout, spec.row),
-        "flops_per_slice": spec.flops(cfg.model, cfg.pack.size, len(cfg.labels.names)),
+        f"flops_per_{spec.row}": spec.flops(cfg.model, cfg.pack.size, len(cfg.labels.names)),
         "train_slices": data.num_slices(data.train),
         "val_slices": data.num_slices(data.val),
         "test_slices": data.num_slices(data.test),

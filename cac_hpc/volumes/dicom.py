@@ -74,7 +74,7 @@ def read_slices(file: BinaryIO, keywords: set[str]) -> list[dict[str, str | int]
     Raises: ValueError if there is not one functional group for each frame.
     Source: DICOM PS3.3 A.38 Enhanced CT Image IOD, C.7.6.16 Multi-frame Functional Groups Module.
     """
-    with _quiet():
+    with quiet():
         ds = pydicom.dcmread(file, stop_before_pixels=True)
         values = _values(ds, keywords)
         frames = ds.get("PerFrameFunctionalGroupsSequence")
@@ -86,15 +86,21 @@ def read_slices(file: BinaryIO, keywords: set[str]) -> list[dict[str, str | int]
         return [values | _of_groups(frame, shared, _GROUPS) for frame in frames]
 
 
+def read_header(path: Path) -> Dataset:
+    """All of a file but its pixels."""
+    with quiet():
+        return pydicom.dcmread(path, stop_before_pixels=True)
+
+
 def read_pixels(file: BinaryIO) -> bytes:
     """The pixel data of a file that is not compressed, in the file's byte order; empty if it has none."""
-    with _quiet():
+    with quiet():
         return bytes(pydicom.dcmread(file).get("PixelData") or b"")
 
 
 def read_codestream(file: BinaryIO, frame: int, num_frames: int) -> bytes:
     """The compressed pixels of one frame, counted from 0; the file stands at the first item of its pixel data."""
-    with _quiet():
+    with quiet():
         return get_frame(file, frame, number_of_frames=num_frames)
 
 
@@ -130,7 +136,7 @@ def decode(codestream: bytes, syntax: str, rows: int, columns: int, bits_stored:
     options: dict[str, Any] = {"bits_allocated": 16, "bits_stored": bits_stored, "pixel_representation": int(signed)}
     options |= {"rows": rows, "columns": columns, "number_of_frames": 1, "correct_unused_bits": sign_only}
     options |= {"samples_per_pixel": 1, "photometric_interpretation": "MONOCHROME2"}
-    with _quiet():
+    with quiet():
         decoder, frames = get_decoder(syntax), encapsulate([codestream])
         stored, _ = decoder.as_array(frames, index=0, decoding_plugin=_plugin(syntax) or "", **options)
     return np.asarray(stored)
@@ -167,7 +173,7 @@ def write_series(
         ds.SOPInstanceUID = generate_uid(entropy_srcs=[*uid_entropy, "slice", str(index)])
         ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = study_uid, series_uid, frame_uid
         ds.SeriesNumber, ds.InstanceNumber = 2, number
-        with _quiet():  # odd values are written where they are asked for
+        with quiet():  # odd values are written where they are asked for
             for keyword, value in attributes.items():
                 if value is None:
                     delattr(ds, keyword)
@@ -207,7 +213,7 @@ def _plugin(syntax: str) -> str | None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Real archives are full of values that pydicom warns about and quotes; what matters is checked by the callers."""
     logger = logging.getLogger("pydicom")
     with warnings.catch_warnings():

@@ -42,6 +42,12 @@ class Turn:
         rows, columns = (slice(None, None, -1 if back else 1) for back in (self.rows_reversed, self.columns_reversed))
         return np.ascontiguousarray(turned[..., rows, columns])
 
+    def back(self, turned: np.ndarray) -> np.ndarray:
+        """Slices (..., H, W) of the patient frame as they are stored; the inverse of `of`."""
+        rows, columns = (slice(None, None, -1 if back else 1) for back in (self.rows_reversed, self.columns_reversed))
+        stored = turned[..., rows, columns]
+        return np.ascontiguousarray(stored.swapaxes(-2, -1) if self.transposed else stored)
+
     def pair(self, stored: Sequence[T]) -> tuple[T, T]:
         """What belongs to rows and to columns, such as size or spacing, in the patient frame; or back, as well."""
         rows, columns = stored

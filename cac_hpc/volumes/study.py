@@ -42,6 +42,7 @@ class Study:
     identity: frozenset[str]  # what may identify the patient and must not be written
     private: bool  # whether there are private elements
     turn: Turn = AS_STORED  # what brought the stored slices of the series into the patient frame
+    slice_files: tuple[int, ...] = ()  # number of the file of each slice that was handed on, from 1; () if untold
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

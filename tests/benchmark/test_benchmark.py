@@ -12,12 +12,13 @@ import pydicom
 import pytest
 import torch
 
-from cac_hpc.benchmark import costs, loaders, peers
-from cac_hpc.dataset import shards
+from cac_hpc.benchmark import costs, lesion_speed, loaders, peers
+from cac_hpc.dataset import sealing, shards
 from cac_hpc.run import settings
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train.distributed import World
-from tests.support.runs import REPO, job
+from tests.support import bags
+from tests.support.runs import REPO, job, prepare
 
 STUDIES, SLICES, MATRIX = 8, 10, 64
 PACKERS = sorted(set(peers.PROGRAMS) - {"read only", "copy only"})
@@ -96,6 +97,35 @@ def test_training_is_measured_beside_others_and_beside_the_product(tmp_path, tmp
     assert [row for row in rows if row.strip("─ ")][-len(names + folds) :] == names + folds, done.stdout
     assert len(re.findall(r"^(yes|no )  ", done.stdout, re.M)) == 3
     assert not list(tmp_path.iterdir())  # nothing stays
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(900)
+def test_lesions_are_measured_beside_slice_networks(tmp_path):
+    env = {**os.environ, "COLUMNS": "80", "TMPDIR": str(tmp_path)}
+    size = ("--studies", 12, "--repeats", 1, "--steps", 1, "--batch", 2)
+    done = job("benchmark.py", "lesions", *size, env=env, timeout_s=800)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("  ")[1].strip() for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert [row.partition(",")[0] for row in rows if row.strip("─ ")][-6:] == [
+        "lesion model", "demo.yaml", "paper.yaml", "exams: heart", "exams: candidates", "exams: views"
+    ]  # fmt: skip
+    assert len(re.findall(r"^(yes|no )  ", done.stdout, re.M)) == 4
+    assert not list(tmp_path.iterdir())  # nothing stays
+
+
+def test_goals_of_lesions_are_told_from_medians_of_what_was_measured():
+    times = {"heart": [0.4, 0.5, 0.6], "candidates": [0.1, 0.1, 0.6]}
+    found = list(lesion_speed._goals(10.0, 1999.0, times))
+    assert [value for _, value, _ in found] == ["10.0", "200", "0.60", "1.25"]
+    assert [met for _, _, met in found] == [True, False, True, False]
+
+
+def test_folds_of_lesions_are_measured_without_their_start(tmp_path, scans, bagged):
+    run = prepare(tmp_path, scans, data={"packed_dir": str(bagged)}, model=bags.MODEL, train=bags.LEARN)
+    sealing.seal(run)
+    assert 0 < lesion_speed.folds(run)["seconds"] < 60
+    assert all(RunPaths(run).fold(fold).scores.is_file() for fold in range(3))
 
 
 @pytest.mark.drill

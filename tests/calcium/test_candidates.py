@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from cac_hpc.calcium import agatston, candidates, heart
+from cac_hpc.calcium import agatston, aorta, candidates, heart
 from cac_hpc.calcium.candidates import NAMES
 from cac_hpc.calcium.chest import Grid
 from cac_hpc.calcium.heart import Heart, Surroundings
@@ -21,7 +21,7 @@ def heart_of(shape, factor=1, **changed):
     z, h, w = shape[0], shape[1] // factor, shape[2] // factor
     parts = {
         "grid": Grid(np.full((z, h, w), 40, np.float32), (SPACING_MM[0], SPACING_MM[1] * factor), (factor, factor)),
-        "weight": np.ones((z, h, w), np.float32),
+        "region": np.ones((z, h, w), bool),
         "hull": np.ones((z, h, w), bool),
         "from_core_mm": np.zeros((z, h, w), np.float32),
         "fat_depth_mm": np.zeros((z, h, w), np.float32),
@@ -108,8 +108,8 @@ def test_none_is_no_candidate():
 def test_place_size_and_surroundings_are_in_mm_and_shares():
     shape = (5, 40, 60)
     there = heart_of(shape)
-    weight, fat = there.chest.weight, there.chest.grid.hu
-    weight[3, 10:12, 20] = 0
+    region, fat = there.chest.region, there.chest.grid.hu
+    region[3, 10:12, 20] = False
     fat[3, :, 20:] = -90
     hu_ZHW = volume(shape, np.s_[3, 10:14, 20:22], np.s_[4, 10:12, 20:22])
     hu_ZHW[3, 10, 20] = 420
@@ -171,3 +171,33 @@ def test_evidence_of_fat_rises_without_a_step():
     assert evidence[shares < 0.02].max() == 0
     assert evidence[shares > 0.06].min() == 1
     assert 0 <= np.diff(evidence).min() <= np.diff(evidence).max() < 0.03
+
+
+def test_places_by_the_aorta_are_in_mm_and_limited():
+    shape = (20, 120, 120)
+    there = heart_of(shape, core=np.ones(shape, bool))
+    grid = there.chest.grid.hu
+    row, column = np.arange(120)[:, None], np.arange(120)
+    grid[:] = -90
+    grid[:, np.hypot(row - 59.5, column - 79.5) <= 28] = 40  # 10 mm left of the middle, 14 mm in radius
+    hu_ZHW = volume(shape, np.s_[15, 58:62, 108:112], np.s_[0, 4:6, 4:6])
+    found = candidates.find(hu_ZHW, SPACING_MM, there)
+    far, near = found.feature_CF
+    lowest = aorta.find(there.chest, there.box).ends_mm[0]
+    assert near[NAMES.index("aorta_left_mm")] == pytest.approx(15, abs=1.5)
+    assert near[NAMES.index("aorta_back_mm")] == pytest.approx(0, abs=1.5)
+    assert near[NAMES.index("aorta_gap_mm")] == pytest.approx(1, abs=1.5)
+    assert near[NAMES.index("aorta_up_mm")] == pytest.approx(min(45 - lowest, 40))
+    assert far[NAMES.index("aorta_left_mm")] == pytest.approx(-37, abs=1.5)
+    assert far[NAMES.index("aorta_gap_mm")] == pytest.approx(np.hypot(37.5, 27.5) - 14, abs=2)
+    assert far[NAMES.index("aorta_up_mm")] == max(-lowest, -50)
+
+
+def test_the_score_of_others_is_of_those_whose_middles_are_within_12_mm():
+    shape = (3, 60, 120)
+    places = [np.s_[1, 10:14, start : start + 4] for start in (10, 30, 50, 90)]  # the first three 10 mm apart
+    hu_ZHW = volume(shape, *places)
+    hu_ZHW[1, 20:24, 30:34] = 150
+    found = candidates.find(hu_ZHW, SPACING_MM, heart_of(shape))
+    assert found.agatston_C.tolist() == [12, 12, 12, 12, 4]
+    assert np.expm1(feature(found, "others_agatston")) == pytest.approx([16, 28, 16, 0, 36], rel=1e-6)

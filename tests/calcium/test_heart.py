@@ -76,6 +76,20 @@ def test_calcified_cartilage_in_front_of_the_heart_does_not_count(found):
     assert agatston.score_study(hu_ZHW, there.region_ZHW, SPACING_MM).agatston == 0
 
 
+def test_what_is_left_out_grows_step_by_step_as_more_fat_is_seen(found):
+    _, there = found
+    around, sizes = there.chest, []
+    degrees = heart.upper_degrees(around.whole, there.box, around.grid)
+    for share in np.arange(0.018, 0.065, 0.002):
+        evidence = heart.fat_evidence(float(share))
+        other = heart.not_coronary(around.grid, around.whole, around.fat_depth_mm, evidence)
+        sizes.append(int((around.whole & (other | heart.behind_right_atrium(degrees, evidence))).sum()))
+    steps = np.diff(sizes)
+    assert sizes[0] == 0
+    assert sizes[-1] == (around.whole & ~around.region).sum()
+    assert 0 <= steps.min() <= steps.max() < 0.25 * sizes[-1]
+
+
 def test_bone_alone_scores_nothing(found):
     solids, there = found
     assert agatston.score_study(solids.hu_ZHW, there.region_ZHW, SPACING_MM).agatston == 0

@@ -16,7 +16,7 @@ from cac_hpc.run.config import ClusterConfig, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES
 from tests.support.drills import DEV
-from tests.support.runs import job, prepare
+from tests.support.runs import job, job_here, prepare
 from tests.support.standins import FakeSlurm, bare_run
 
 FOLDS = next(stage for stage in STAGES if stage.name == "folds")
@@ -177,7 +177,10 @@ def test_status_and_resume_say_what_is_left_out_and_resume_refuses_where_nothing
     asked = ("--cluster", DEV, "--cluster.kind", "slurm", "--dry_run")
     for number in range(1, 4):
         ledger.append(run.excluded, node=f"n{number}", why="cannot see /scratch/x: gone", job="7")
-    for told in (job("status.py", run.root), job("launch_cv.py", "--resume", run.root, *asked, env=slurm.env)):
+    for told in (
+        job_here("status.py", run.root),
+        job("launch_cv.py", "--resume", run.root, *asked, env=slurm.env),
+    ):
         assert told.returncode == 0, told.stderr
         assert "node n3 is left out since 20" in told.stdout
         assert "for 24 h: it cannot see /scratch/x: gone" in told.stdout

@@ -14,7 +14,7 @@ from cac_hpc.cluster.queue_records import read_queue
 from cac_hpc.run import ledger
 from cac_hpc.run.config import WorkError
 from cac_hpc.run.paths import RunPaths
-from tests.support.runs import REPO, job, prepare, write_config
+from tests.support.runs import REPO, job, job_here, prepare, write_config
 from tests.support.standins import FakeSlurm, bare_run, queued, submitted
 from tests.support.submitted import DEV, LATER, clear, ours, put_on_path
 from tests.support.waiting import wait_for
@@ -77,7 +77,7 @@ def test_whatever_sbatch_prints_the_jobs_of_the_run_are_recorded_and_cancelled(
         assert re.search(rf"Dependency=after\w+:{told(run)[after]}(_\*)?\(", record), record
     if "banner" in wrapper:
         assert f"note: sbatch says: {banner}" in done.stdout
-    cancelled = job("cancel.py", run, env=slurm.env)
+    cancelled = job_here("cancel.py", run, env=slurm.env)
     assert cancelled.returncode == 0, cancelled.stderr
     assert ours(slurm, run) == []
 
@@ -103,7 +103,7 @@ def test_a_job_of_another_name_that_the_ledger_names_is_neither_cancelled_nor_wa
     run = RunPaths(prepare(tmp_path, scans))
     ledger.record(run.ledger, "pack", 0, "submitted", job=f"{stranger}_0")  # a number that was given out again
     ledger.record(run.ledger, "seal", None, "submitted", job=stranger)
-    left = job("cancel.py", run.root, env=slurm.env)
+    left = job_here("cancel.py", run.root, env=slurm.env)
     assert left.returncode == 0, left.stderr
     assert f"left alone: job {stranger}, 'thesis'" in left.stdout
     refused = launch(run.root, slurm.env)
@@ -184,7 +184,7 @@ def test_a_run_on_this_machine_inside_an_allocation_never_acts_on_the_allocation
     shell = slurm.sbatch(script, "--job-name=interactive", "--cpus-per-task=2", "--mem=3G", f"--chdir={tmp_path}",
                          f"--export=ALL,PYTHONPATH={REPO}")  # fmt: skip
     wait_for(lambda: any(event["event"] == "started" for event in ledger.read(RunPaths(run).ledger)), 90, "a start")
-    left = job("cancel.py", run, env=slurm.env)
+    left = job_here("cancel.py", run, env=slurm.env)
     assert left.returncode == 0, left.stderr
     assert slurm.run("squeue", "--noheader", f"--jobs={shell}", "--format=%T") == "RUNNING"
     slurm.run("scancel", shell)
@@ -202,7 +202,7 @@ def test_a_job_by_hand_is_cancelled_where_its_script_was_given_this_run(slurm, s
     ]
     for number in jobs:  # as a copied ledger, or one of old numbers, would name both
         ledger.record(ours_.ledger, "folds", 0, "submitted", job=f"{number}_0")
-    left = job("cancel.py", ours_.root, env=slurm.env)
+    left = job_here("cancel.py", ours_.root, env=slurm.env)
     assert left.returncode == 0, left.stderr
     assert "left alone: job " + jobs[1] in left.stdout or f"cancelled job {jobs[0]}" not in left.stdout
     assert slurm.run("squeue", "--noheader", f"--jobs={jobs[1]}", "--format=%T") == "PENDING"
@@ -210,7 +210,7 @@ def test_a_job_by_hand_is_cancelled_where_its_script_was_given_this_run(slurm, s
     assert refused.returncode == 2, refused.stdout
     assert f"job {jobs[1]} of user" in refused.stderr
     ledger.record(other.ledger, "folds", 0, "submitted", job=f"{jobs[1]}_0")
-    assert f"cancelled job {jobs[1]}: cac-folds" in job("cancel.py", other.root, env=slurm.env).stdout
+    assert f"cancelled job {jobs[1]}: cac-folds" in job_here("cancel.py", other.root, env=slurm.env).stdout
 
 
 @pytest.mark.timeout(200)
@@ -220,7 +220,7 @@ def test_a_copy_of_a_run_folder_leaves_the_jobs_of_the_run_alone_and_gets_names_
     jobs = told(run)
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
-    cancelled = job("cancel.py", copy, env=slurm.env)
+    cancelled = job_here("cancel.py", copy, env=slurm.env)
     assert cancelled.returncode == 0, cancelled.stderr
     assert "nothing of this run is in the queue" in cancelled.stdout
     assert len(ours(slurm, run)) == 4
@@ -231,11 +231,11 @@ def test_a_copy_of_a_run_folder_leaves_the_jobs_of_the_run_alone_and_gets_names_
     assert (len(ours(slurm, run)), len(ours(slurm, copy))) == (4, 4)
     moved = tmp_path / "moved"
     run.rename(moved)
-    assert "cancelled job" in job("cancel.py", moved, env=slurm.env).stdout
+    assert "cancelled job" in job_here("cancel.py", moved, env=slurm.env).stdout
     assert (ours(slurm, moved), len(ours(slurm, copy))) == ([], 4)
     shutil.copytree(copy, tmp_path / "second")
     copy.rename(tmp_path / "away")  # now nobody is where the copy came from
-    assert "cancelled" not in job("cancel.py", tmp_path / "second", env=slurm.env).stdout
+    assert "cancelled" not in job_here("cancel.py", tmp_path / "second", env=slurm.env).stdout
     assert len(ours(slurm, tmp_path / "away")) == 4
     clear(slurm, tmp_path / "away")
 
@@ -283,4 +283,4 @@ def test_a_job_by_hand_takes_the_name_of_the_run_when_it_starts_and_is_cancelled
         restarts.take_name(run, "pack", here)
         assert slurm.run("squeue", "-h", f"--jobs={plain}", "--format=%j") == name
         assert scheduler.requeue(plain, queue_records.owner_of(run)) is None
-    assert f"cancelled job {plain}: {name}" in job("cancel.py", run.root, env=slurm.env).stdout
+    assert f"cancelled job {plain}: {name}" in job_here("cancel.py", run.root, env=slurm.env).stdout

@@ -17,8 +17,18 @@ from pathlib import Path
 import pytest
 
 from cac_hpc.run.paths import RunPaths
-from tests.support import daemons
-from tests.support.drills import checkpoints, done, events, log, pace, submit, wait_for_end, wait_for_progress
+from tests.support import bags, daemons
+from tests.support.drills import (
+    checkpoints,
+    done,
+    events,
+    log,
+    nothing_is_left,
+    pace,
+    submit,
+    wait_for_end,
+    wait_for_progress,
+)
 from tests.support.folds import fold_run
 from tests.support.runs import REPO, job
 from tests.support.standins import NAME, TOKEN
@@ -44,6 +54,22 @@ def test_a_warned_fold_saves_and_goes_on(tracked, run, undisturbed):
     assert saving_s + time.monotonic() - granted < LOADED * 10
     done(run, undisturbed, 1)
     assert "Restarts=1" in tracked.run("scontrol", "show", "job", task)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(300)
+def test_a_fold_of_lesions_warned_and_preempted_saves_and_goes_on(slurm, tmp_path, scans, bagged, undisturbed_lesions):
+    run = fold_run(tmp_path, scans, bagged, "paced_fold.py", train=bags.LEARN, model=bags.MODEL)
+    pace(run, 3)
+    task = submit(slurm, run)
+    wait_for_progress(run)
+    slurm.run("scancel", "--signal=USR2", task)
+    wait_for(lambda: len(events(run, "started")) == 2, 90, f"the second start: {log(run)}")
+    wait_for_progress(run, checkpoints(run))
+    slurm.sbatch("true", "--partition=urgent", "--nodes=4", "--exclusive")  # SLURM sends SIGTERM, and requeues
+    wait_for(lambda: len(events(run, "started")) == 3, 90, f"the third start: {log(run)}")
+    done(run, undisturbed_lesions, 2)
+    nothing_is_left(run)
 
 
 @pytest.mark.drill

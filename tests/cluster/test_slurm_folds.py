@@ -81,7 +81,7 @@ def test_folds_that_start_at_the_same_time_on_one_node_do_not_meet(slurm, scans,
 @pytest.mark.drill
 @pytest.mark.timeout(300)
 def test_one_job_trains_two_folds_side_by_side(slurm, run, undisturbed_run):
-    pace(run, 0)
+    pace(run, 1)  # else the first may end before the second is up on a busy machine
     jobs = launched(slurm, run, "--cluster.folds_per_node", 2)
     assert set(wait_for_end(slurm, jobs["folds"])) == {f"{jobs['folds']}_{index}" for index in (0, 1)}
     assert all_results(run) == all_results(undisturbed_run)

@@ -18,7 +18,7 @@ from cac_hpc.cluster import cancellation, monitor, task_status
 from cac_hpc.run import ledger, settings, stages
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
-from tests.support.runs import REPO, job, prepare
+from tests.support.runs import REPO, job, job_here, prepare
 from tests.support.standins import HEADER, NAME, FakeSlurm, accounted, bare_run, finish, queued, submitted
 from tests.support.waiting import fastest, wait_for
 
@@ -54,7 +54,7 @@ def at_work(tmp_path, slurm_words):
 
 
 def test_the_table_shows_a_fold_with_its_numbers_and_why_others_wait(at_work, slurm_words):
-    shown = job("status.py", at_work.root)
+    shown = job_here("status.py", at_work.root)
     assert shown.returncode == 0
     row = r"folds +0 +running +77_0 +n1 +1 +3/4 +0\.654 +320 +3 min"
     assert re.search(row, shown.stdout), shown.stdout
@@ -66,7 +66,7 @@ def test_the_table_shows_a_fold_with_its_numbers_and_why_others_wait(at_work, sl
 
 
 def test_json_has_every_number_for_scripts(at_work):
-    fold = json.loads(job("status.py", at_work.root, "--json").stdout)[0]
+    fold = json.loads(job_here("status.py", at_work.root, "--json").stdout)[0]
     wanted = {"stage": "folds", "task": 0, "state": "running", "job": "77_0", "node": "n1", "attempt": 1, "pid": 1,
               "reason": None, "cause": None, "command": None, "epoch": 3, "epochs": 4, "val_loss": 0.654321,
               "slices_per_second": 320.0, "progress": "epoch 3 step 10 of 20 (training)"}  # fmt: skip
@@ -91,7 +91,7 @@ def test_a_failed_fold_is_told_with_a_command_that_can_be_copied(tmp_path, slurm
     run = bare_run(tmp_path / ("a rather long name of a folder " * 3) / "run")
     submitted(run)
     slurm_words.says("sacct", f"{HEADER}\n{accounted('NODE_FAIL')}")
-    shown = job("status.py", run.root)
+    shown = job_here("status.py", run.root)
     assert shown.returncode == 1
     assert "folds 0: its node failed on n1, and SLURM did not start it again\n" in shown.stdout
     assert f"    python jobs/launch_cv.py --resume {shlex.quote(str(run.root))}\n" in shown.stdout  # on one line
@@ -102,7 +102,7 @@ def test_many_shards_that_are_alike_share_a_line(tmp_path, slurm_words):
     for shard in range(2, 100):
         ledger.record(run.ledger, "pack", shard, "planned", result="none")
     ledger.record(run.ledger, "pack", 50, "ended", ok=False, reason="a full disk")
-    shown = job("status.py", run.root).stdout
+    shown = job_here("status.py", run.root).stdout
     assert re.search(r"pack +0-49, 51-99 +planned", shown)
     assert re.search(r"pack +50 +failed", shown)
     assert len(shown.splitlines()) < 12
@@ -116,14 +116,14 @@ def test_log_shows_the_end_of_the_newest_log_and_names_it(tmp_path):
     for name, age_s in (("70_0_0_log.out", 50), ("77_0_0_log.out", 0), ("77_1_0_log.out", 0), ("71_0_log.out", 0)):
         (run.slurm / name).write_text("".join(f"{name} {number}\n" for number in range(9999)), encoding="utf-8")
         os.utime(run.slurm / name, (time.time() - age_s,) * 2)
-    shown = job("status.py", run.root, "--log", 0)
+    shown = job_here("status.py", run.root, "--log", 0)
     lines = shown.stdout.splitlines()
     assert (shown.returncode, lines[0]) == (0, f"the end of {run.slurm}/77_0_0_log.out:")
     assert lines[1:] == [f"77_0_0_log.out {number}" for number in range(9959, 9999)]
-    assert "71_0_log.out 9998" in job("status.py", run.root, "--log", "seal").stdout
-    none_yet = job("status.py", run.root, "--log", 1)
+    assert "71_0_log.out 9998" in job_here("status.py", run.root, "--log", "seal").stdout
+    none_yet = job_here("status.py", run.root, "--log", 1)
     assert (none_yet.returncode, "no log of fold 1 yet" in none_yet.stdout) == (1, True)
-    wrong = job("status.py", run.root, "--log", 9)
+    wrong = job_here("status.py", run.root, "--log", 9)
     assert wrong.returncode == 2
     assert (
         "--log 9: the run has no such fold or stage, wanted one of 0, 1, pack, seal, folds, aggregate" in wrong.stderr
@@ -134,8 +134,8 @@ def test_log_shows_what_a_run_on_this_machine_wrote(tmp_path):
     run = bare_run(tmp_path / "run", "folds", "pack")
     for name in ("folds-0.log", "pack-1.log"):
         (run.slurm / name).write_text(f"it is {name}\n", encoding="utf-8")
-    assert "it is folds-0.log" in job("status.py", run.root, "--log", 0).stdout
-    assert "it is pack-1.log" in job("status.py", run.root, "--log", "pack").stdout
+    assert "it is folds-0.log" in job_here("status.py", run.root, "--log", 0).stdout
+    assert "it is pack-1.log" in job_here("status.py", run.root, "--log", "pack").stdout
 
 
 class Screen:
@@ -245,14 +245,14 @@ def test_cancel_takes_the_runs_jobs_out_of_the_queue_the_newest_first(at_work, s
     lost = queued("PENDING", job="79", name=NAME.replace("folds", "seal"))  # submitted, but the ledger does not know
     queue = (slurm_words.folder / "squeue.txt").read_text(encoding="utf-8")
     slurm_words.says("squeue", queue + strangers + lost)
-    done = job("cancel.py", at_work.root)
+    done = job_here("cancel.py", at_work.root)
     assert done.returncode == 0, done.stderr
     assert slurm_words.calls("scancel") == ["79 78 77"]
     assert f"cancelled job 77: {NAME}, running; {NAME}, pending" in done.stdout
     assert "saves first" in done.stdout
     assert f"python jobs/launch_cv.py --resume {at_work.root}" in done.stdout
     slurm_words.says("squeue", "")
-    states = json.loads(job("status.py", at_work.root, "--json").stdout)
+    states = json.loads(job_here("status.py", at_work.root, "--json").stdout)
     assert [state["state"] for state in states] == ["running", "stopped", "stopped"]  # the first still beats
     assert states[1]["reason"].startswith("cancelled by ")
 
@@ -261,21 +261,21 @@ def test_cancel_of_jobs_that_all_wait_says_nothing_of_folds_at_work(tmp_path, sl
     run = bare_run(tmp_path / "run")
     submitted(run, started=False)
     slurm_words.says("squeue", queued("PENDING", "Priority"))
-    done = job("cancel.py", run.root)
+    done = job_here("cancel.py", run.root)
     assert (done.returncode, "saves first" in done.stdout) == (0, False), done.stderr
     assert f"cancelled job 77: {NAME}, pending" in done.stdout
 
 
 def test_cancel_says_when_there_is_nothing_to_do_or_slurm_does_not_obey(at_work, slurm_words):
     slurm_words.fails("scancel")
-    refused = job("cancel.py", at_work.root)
+    refused = job_here("cancel.py", at_work.root)
     assert refused.returncode == 1
     assert "SLURM does not cancel job 78, 77: Slurm accounting storage is disabled" in refused.stderr
     slurm_words.fails("squeue")
-    silent = job("cancel.py", at_work.root)
+    silent = job_here("cancel.py", at_work.root)
     assert (silent.returncode, "SLURM does not answer" in silent.stderr) == (1, True)
     slurm_words.says("squeue", "")
-    nothing = job("cancel.py", at_work.root)
+    nothing = job_here("cancel.py", at_work.root)
     assert (nothing.returncode, "nothing of this run is in the queue" in nothing.stdout) == (0, True)
 
 

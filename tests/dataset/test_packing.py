@@ -24,7 +24,7 @@ from cac_hpc.run import digests, settings
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import DatasetPaths
 from tests.support import risky_studies
-from tests.support.runs import NUM_SLICES, REPO, SUPPORT, job, pack, prepare, write_scans
+from tests.support.runs import NUM_SLICES, REPO, SUPPORT, job, job_here, pack, prepare, write_scans
 from tests.support.slurm import unavailable
 from tests.support.waiting import wait_for
 
@@ -308,7 +308,7 @@ def test_too_many_refused_studies_stop_the_run_until_the_limit_is_raised(tmp_pat
     again = job("launch_cv.py", "--resume", run)
     assert again.returncode == 2
     assert again.stderr.startswith("error: 3 of 18 studies cannot be used (3 missing_slices)")
-    resumed = job("launch_cv.py", "--resume", run, "--pack.limits.rejected_studies", 0.17, "--dry_run")
+    resumed = job_here("launch_cv.py", "--resume", run, "--pack.limits.rejected_studies", 0.17, "--dry_run")
     assert resumed.returncode == 0, resumed.stderr
     pack(run)
     assert (dataset / "dataset.json").exists()

@@ -15,7 +15,7 @@ from cac_hpc.dataset import plan
 from cac_hpc.run import settings
 from cac_hpc.run.config import DataConfig, InputError
 from cac_hpc.run.paths import DatasetPaths
-from tests.support.runs import SCORES, job, pack, prepare, write_config, write_scans
+from tests.support.runs import SCORES, job_here, pack, prepare, write_config, write_scans
 
 SECRET = "b9f0c2d4a1e87365"
 
@@ -161,7 +161,7 @@ def alike(tmp_path, patient=None, **sections):
 
 
 def test_nearly_equal_numbers_of_different_patients_are_refused_before_anything_is_written(tmp_path):
-    done = job("launch_cv.py", "--config", alike(tmp_path))
+    done = job_here("launch_cv.py", "--config", alike(tmp_path))
     assert done.returncode == 2
     assert re.search(
         r"error: .*labels\.csv: nearly equal study numbers of different patients: 'A07' and 'a-7'; give them one "

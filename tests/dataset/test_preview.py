@@ -11,7 +11,7 @@ from cac_hpc.run import settings
 from cac_hpc.run.commands import PhantomConfig
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
-from tests.support.runs import REPO, job, pack, prepare, write_config, write_scans
+from tests.support.runs import REPO, job_here, pack, prepare, write_config, write_scans
 
 FEW = {"min_slices": 4}
 
@@ -28,7 +28,7 @@ def with_gaps(folder, num_gaps, num_studies=18):
 def test_a_cohort_that_the_seal_must_refuse_is_refused_before_anything_is_written(tmp_path, option, num_gaps, further):
     scans, run = with_gaps(tmp_path, num_gaps), tmp_path / "run"
     config = write_config(tmp_path / "settings.yaml", scans, run, pack=FEW)
-    done = job("launch_cv.py", "--config", config, option)
+    done = job_here("launch_cv.py", "--config", config, option)
     assert (done.returncode, run.exists()) == (2, False)
     assert done.stderr == (
         f"error: {num_gaps} of the 18 studies looked at cannot be used ({num_gaps} missing_slices), "
@@ -37,7 +37,7 @@ def test_a_cohort_that_the_seal_must_refuse_is_refused_before_anything_is_writte
         + "\n"
     )
     assert done.stdout.count("no slices are taken") == (num_gaps if option == "--dry_run" else 0)
-    forgiven = job("launch_cv.py", "--config", config, "--dry_run", "--pack.checks.missing_slices", "warn")
+    forgiven = job_here("launch_cv.py", "--config", config, "--dry_run", "--pack.checks.missing_slices", "warn")
     assert forgiven.returncode == 0, forgiven.stderr
 
 
@@ -78,9 +78,9 @@ def test_after_a_failed_seal_every_command_is_one_that_helps(tmp_path, no_pictur
     with pytest.raises(InputError, match=r"splits.json: missing, because stage seal failed: 18 of 18") as missing:
         inputs.load(RunPaths(run))
     assert "--resume" not in str(missing.value)
-    assert job("status.py", run).stdout.rstrip().endswith(new)
+    assert job_here("status.py", run).stdout.rstrip().endswith(new)
     write_scans(tmp_path / "scans")
-    done = job(*new.replace("python jobs/", "").split(), "--dry_run")
+    done = job_here(*new.replace("python jobs/", "").split(), "--dry_run")
     assert done.returncode == 0, done.stderr
 
 

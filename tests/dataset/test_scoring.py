@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.chests import chest, with_lesion, write_study
 from tests.support.poison import slices_of, without, write_chest
-from tests.support.runs import job
+from tests.support.runs import job, job_here
 
 PUBLISHED = {  # disc (row, column) and column of agatston_published.csv, densities from high to low
     "large": [(220, 180), (151, 291), (282, 299)],
@@ -59,7 +59,7 @@ def test_a_folder_of_studies_is_scored_and_the_bad_ones_are_named(cohort, tmp_pa
 
 
 def test_one_study_is_scored_by_its_folder(cohort, tmp_path):
-    done = job("score_calcium.py", cohort / "two", "--out", tmp_path)
+    done = job_here("score_calcium.py", cohort / "two", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert scores(tmp_path).index.tolist() == ["two"]
 
@@ -68,14 +68,16 @@ def test_a_study_whose_series_lie_in_folders_is_scored_as_one_when_asked(cohort,
     write_chest(tmp_path / "study" / "series 1")
     write_chest(tmp_path / "study" / "series 2")
     options = ("--region", "all", "--out", tmp_path / "out")
-    assert job("score_calcium.py", tmp_path / "study", *options).returncode == 0
+    assert job_here("score_calcium.py", tmp_path / "study", *options).returncode == 0
     assert scores(tmp_path / "out").index.tolist() == ["series 1", "series 2"]
-    assert job("score_calcium.py", tmp_path / "study", "--single", *options).returncode == 0
+    assert job_here("score_calcium.py", tmp_path / "study", "--single", *options).returncode == 0
     assert scores(tmp_path / "out").index.tolist() == ["study"]
 
 
 def test_a_check_that_warns_is_said_and_the_study_scored(cohort, tmp_path):
-    done = job("score_calcium.py", cohort / "gap", "--region", "all", "--warn", "missing_slices", "--out", tmp_path)
+    done = job_here(
+        "score_calcium.py", cohort / "gap", "--region", "all", "--warn", "missing_slices", "--out", tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert scores(tmp_path).loc["gap", "warnings"] == "missing_slices"
     assert "gap: used with a warning: missing_slices" in done.stdout
@@ -91,20 +93,20 @@ def test_the_rule_and_the_region_are_options(tmp_path):
         ds.save_as(path)
     (tmp_path / "region.yaml").write_text("discs: [{name: LAD, slices: [2, 4], row: 20, column: 6, diameter_mm: 8}]")
     options = ("--region", tmp_path / "region.yaml", "--out", tmp_path, "--mass_factor", 0.001)
-    done = job("score_calcium.py", tmp_path / "chest", *options)
+    done = job_here("score_calcium.py", tmp_path / "chest", *options)
     assert done.returncode == 0, done.stderr
     found = scores(tmp_path).loc["chest"]
     assert float(found["agatston"]) == pytest.approx(3 * 6 * 0.25 * 3)
     assert float(found["mass_mg"]) == pytest.approx(3 * 6 * 0.25 * 3 * 0.35)
     assert set(pd.read_csv(tmp_path / "lesions.csv")["region"]) == {"LAD"}
-    assert job("score_calcium.py", tmp_path / "chest", *options, "--min_area_pixels", 7).returncode == 0
+    assert job_here("score_calcium.py", tmp_path / "chest", *options, "--min_area_pixels", 7).returncode == 0
     assert float(scores(tmp_path).loc["chest", "agatston"]) == 0
     mask = np.zeros(hu.shape, bool)
     mask[:, 24:] = True
     (tmp_path / "masks").mkdir()
     np.savez_compressed(tmp_path / "masks" / "chest.npz", mask)
     options = ("--region", tmp_path / "masks", "--out", tmp_path)
-    assert job("score_calcium.py", tmp_path / "chest", *options).returncode == 0
+    assert job_here("score_calcium.py", tmp_path / "chest", *options).returncode == 0
     assert float(scores(tmp_path).loc["chest", "agatston"]) == pytest.approx(12 * 6 * 0.25 * 3)
 
 
@@ -127,7 +129,7 @@ def test_what_cannot_be_asked_for_is_one_line_and_exit_code_2(options, said, tmp
     write_chest(tmp_path / "chest")
     (tmp_path / "empty").mkdir()
     (tmp_path / "wrong.yaml").write_text("circles: []")
-    done = job("score_calcium.py", *options)
+    done = job_here("score_calcium.py", *options)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -148,7 +150,7 @@ def test_the_thorax_phantom_scores_as_published(shared_data, tmp_path):
     ]
     (tmp_path / "inserts.yaml").write_text("\n".join(["discs:", *discs]))
     options = ("--region", tmp_path / "inserts.yaml", "--out", tmp_path)
-    done = job("score_calcium.py", shared_data / "qrm_phantom", *options)
+    done = job_here("score_calcium.py", shared_data / "qrm_phantom", *options)
     assert done.returncode == 0, done.stderr
     found = pd.read_csv(tmp_path / "lesions.csv").groupby("region")["agatston"].sum()
     for name, score in expected.items():
@@ -156,7 +158,7 @@ def test_the_thorax_phantom_scores_as_published(shared_data, tmp_path):
     total = float(scores(tmp_path).loc["study_001", "agatston"])
     assert total == pytest.approx(957.8, rel=0.02)
     assert total == pytest.approx(found.sum())
-    assert job("score_calcium.py", shared_data / "qrm_phantom", *options, "--threshold_hu", 131).returncode == 0
+    assert job_here("score_calcium.py", shared_data / "qrm_phantom", *options, "--threshold_hu", 131).returncode == 0
     above = float(scores(tmp_path).loc["study_001", "agatston"])
     assert above == pytest.approx(957.8, rel=0.001)  # the published scores are of "above 130 HU"
 
@@ -167,7 +169,7 @@ def test_the_masses_of_the_thorax_phantom_are_near_the_published_ones(shared_dat
              for number, (row, column) in enumerate(PUBLISHED["large"])]  # fmt: skip
     (tmp_path / "inserts.yaml").write_text("\n".join(["discs:", *discs]))
     factor = published["mass_cal_factor"].iloc[0]
-    job("score_calcium.py", shared_data / "qrm_phantom", "--region", tmp_path / "inserts.yaml", "--out", tmp_path,
+    job_here("score_calcium.py", shared_data / "qrm_phantom", "--region", tmp_path / "inserts.yaml", "--out", tmp_path,
         "--mass_factor", factor)  # fmt: skip
     found = pd.read_csv(tmp_path / "lesions.csv").groupby("region")["mass_mg"].sum()
     expected = published.loc[["High Density", "Medium Density", "Low Density"], "calculated_mass_large"]

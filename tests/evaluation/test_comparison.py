@@ -24,7 +24,7 @@ from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.results import Comparison, Figure, Report, from_json, to_json
 from tests.support import oracle
 from tests.support.reports import compare, make_run
-from tests.support.runs import job
+from tests.support.runs import job_here
 
 SCORES = (0, 5, 50, 200, 700, 2000)
 DRAWS, NUM_PATIENTS = 200, 24
@@ -425,7 +425,7 @@ def test_a_partial_run_is_refused_where_patients_are_missing(runs, partial):
 
 def test_three_runs_stand_side_by_side_on_80_columns(runs, copies, tmp_path):
     out, environment = tmp_path / "out", {**os.environ, "COLUMNS": "80"}
-    done = job("report.py", runs[0].root, runs[1].root, "--out", out, copies[0].root, env=environment)
+    done = job_here("report.py", runs[0].root, runs[1].root, "--out", out, copies[0].root, env=environment)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     shown, longer = done.stdout, [line for line in lines if len(line) > 80]
@@ -468,7 +468,7 @@ def test_names_of_runs_and_settings_are_only_text_in_the_files(found, tmp_path):
 
 
 def test_runs_that_share_no_patients_end_with_one_line_and_code_2(runs, partial):
-    done = job("report.py", runs[0].root, partial[1].root)
+    done = job_here("report.py", runs[0].root, partial[1].root)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1

@@ -1,15 +1,19 @@
 """Reports of a lesion model: patients by their scores, readers side by side, and what is shown of whom."""
 
+import dataclasses
 import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from cac_hpc.dataset import sealed, splits
+from cac_hpc.evaluation import audit, inputs
 from cac_hpc.report import aggregation, archive, lesion_pictures, tables, terminal, wording
 from cac_hpc.run import digests, paths, stages
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics.pooling import scored_patients
+from cac_hpc.train import lesion_results, ordinal
 from cac_hpc.train.lesion_results import Scores
 from tests.support.lesions import make_lesion_run, read_json, vouch_tables
 from tests.support.reports import check_report, make_run, typed_report_of
@@ -126,6 +130,14 @@ def test_views_of_hearts_stay_where_images_are_not_to_go_out(reported):
     assert len(of_hearts) > 8
     assert of_hearts <= taken[True]
     assert not of_hearts & taken[False]
+    assert {f"folds/fold-0/{name}.csv" for name in ("scores", "lesions", "predictions")} <= taken[False]
+
+
+def test_the_page_says_where_another_category_is_more_probable(reported):
+    report = typed_report_of(reported)
+    facts = [one | {"calibration": {"method": ordinal.METHOD, "scale": 0.5, "gross": 0.1}} for one in report.training]
+    text = " ".join(wording.lesions(dataclasses.replace(report, training=facts)))
+    assert "where the score is 10, 101 to 105, 401 to 452, 824 to 1000 another category is more probable" in text
 
 
 def test_a_terminal_shows_it_too(reported, capsys):
@@ -154,7 +166,7 @@ def test_without_its_shards_a_report_says_that_the_views_are_gone(reported, tmp_
         ("scores.csv", lambda text: text.replace(",8.0,", ",9.0,"), "not as it was written"),
     ],
 )
-def test_a_fold_whose_tables_changed_is_missing(reported, tmp_path, name, change, why):
+def test_a_fold_whose_tables_changed_is_missing(reported, tmp_path, no_pictures, name, change, why):
     run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
     path = run.fold(1).root / name
     path.write_text(change(path.read_text()))
@@ -165,7 +177,7 @@ def test_a_fold_whose_tables_changed_is_missing(reported, tmp_path, name, change
 
 
 @pytest.mark.parametrize("digests_of", [None, [], "none"])
-def test_damaged_digests_of_tables_end_in_a_missing_fold(reported, tmp_path, digests_of):
+def test_damaged_digests_of_tables_end_in_a_missing_fold(reported, tmp_path, no_pictures, digests_of):
     run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
     facts = paths.read_json(run.fold(1).metrics)
     paths.write_json(run.fold(1).metrics, facts | {"tables_sha256": digests_of})
@@ -174,23 +186,32 @@ def test_damaged_digests_of_tables_end_in_a_missing_fold(reported, tmp_path, dig
     assert not stages.fold_is_done(run.fold(1))
 
 
-def test_a_score_that_is_not_the_sum_of_what_counted_is_no_result(reported, tmp_path):
+@pytest.mark.parametrize(
+    ("column", "said"), [("score", "what counted in lesions.csv adds up to"), ("control", "studies.csv has")]
+)
+def test_a_score_that_is_not_what_other_files_say_is_no_result(reported, tmp_path, column, said):
     run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
     table = pd.read_csv(run.fold(1).scores, dtype={"study": str})
-    table["score"] += 1
+    table[column] += 1
     table.to_csv(run.fold(1).scores, index=False)
     vouch_tables(run, 1)
-    assert not aggregation.aggregate(run.root)
-    assert "what counted in lesions.csv adds up to" in read_json(run)["missing_folds"][0]["reason"]
+    with pytest.raises(ValueError, match=rf"study 's\d\d': {column} .* in scores\.csv, {said}"):
+        audit.check_scores(
+            lesion_results.read_scores(run.fold(1).scores, 1, 6),
+            lesion_results.read_lesions(run.fold(1).lesions, 1),
+            splits.read_splits(run.splits)[1],
+            sealed.read_studies(run.dataset(None)).set_index("study"),
+        )
+    assert said in str(inputs.load(run, alone=True).faults[1])
 
 
-def test_another_run_of_the_same_folds_is_a_reader(reported, tmp_path):
+def test_another_run_of_the_same_folds_is_a_reader(reported, tmp_path, no_pictures):
     slices = {(study, int(study[1:]) % 6): [0] * 4 for study in STUDIES}
     patient = {study: "s22" if study == TWIN else study for study in STUDIES}
     score = {study: SCORES[int(study[1:]) % 6] for study in STUDIES}
     (tmp_path / "other").mkdir()
     counts = {"draws": 200, "figure_dpi": 50}
-    other = make_run(tmp_path / "other", slices, patient, score=score, report=counts)
+    other = make_run(tmp_path / "other", slices, patient, score=score, report=counts | {"patient_rule": "majority"})
     assert aggregation.aggregate(other.root)
     (tmp_path / "own").mkdir()
     run = make(tmp_path / "own", report=counts | {"compare": str(other.root)})
@@ -201,6 +222,8 @@ def test_another_run_of_the_same_folds_is_a_reader(reported, tmp_path):
     assert found["readers"][-1]["levels"]["patient"]["errors"] == 19
     assert found["readers"][-1]["compared"]["levels"]["patient"]["figures"]["accuracy"]["low"] > 0
     check_report(run)
+    pooled, own = found["readers"][-1]["levels"], read_json(other)["levels"]
+    assert pooled["patient"]["figures"]["accuracy"] == own["patient"]["pooled"]["figures"]["accuracy"]
     content = paths.read_json(other.report_json) | {"format_version": 5}
     paths.write_json(other.report_json, content)
     assert aggregation.aggregate(run.root)

@@ -7,7 +7,7 @@ import pytest
 from cac_hpc.evaluation import published
 from cac_hpc.run.config import InputError
 from tests.support.reports import PRINTED
-from tests.support.runs import REPO, job
+from tests.support.runs import REPO, job, job_here
 
 STUDY = REPO / "configs" / "published" / "nguyen.yaml"
 
@@ -53,7 +53,7 @@ def test_claims_that_the_matrix_gives_agree_and_an_unnamed_kappa_is_told_its_wei
     assert all(finding.agrees for finding in found.values()), found
     assert found["kappa"].said.startswith("it fits kappa_linear (")
     assert [claim for claim in found if claim.startswith("recall")] == [f"recall of {k}" for k in (0, 1, 2, 4, 5)]
-    assert job("check_table.py", path).returncode == 0
+    assert job_here("check_table.py", path).returncode == 0
 
 
 def test_a_matrix_with_predictions_as_rows_is_turned(tmp_path):
@@ -120,7 +120,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, content, said):
 
 
 def test_a_file_that_is_not_there_or_not_text_is_exit_code_2(tmp_path):
-    done = job("check_table.py", tmp_path / "none.yaml")
+    done = job_here("check_table.py", tmp_path / "none.yaml")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     (tmp_path / "table.csv").write_bytes(b"\xff\xfe\x00")
-    assert job("check_table.py", tmp_path / "table.csv").returncode == 2
+    assert job_here("check_table.py", tmp_path / "table.csv").returncode == 2

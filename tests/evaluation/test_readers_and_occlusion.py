@@ -15,10 +15,10 @@ from cac_hpc.report import aggregation, consistency, tables, wording
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.config import InputError, ModelConfig, TrainConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
-from cac_hpc.train import augment_slices, predictions
+from cac_hpc.train import augment_slices, predictions, training
 from cac_hpc.train.networks import SliceClassifier
 from tests.support.reports import make_run, typed_report_of, vouch
-from tests.support.runs import NUM_SLICES, SIZE, job, prepare, torchrun
+from tests.support.runs import NUM_SLICES, SIZE, prepare, torchrun
 
 SCORES = (0.0, 8.0, 60.0, 300.0, 800.0, 3000.0)
 STUDIES = [f"s{number:02d}" for number in range(18)]  # category: number % 6
@@ -203,7 +203,7 @@ def test_a_number_that_is_not_what_the_files_say_is_found(reported, change):
     ))  # fmt: skip
 
 
-def test_a_view_that_is_damaged_costs_the_test_and_not_the_report(reported, tmp_path):
+def test_a_view_that_is_damaged_costs_the_test_and_not_the_report(reported, tmp_path, no_pictures):
     run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
     with run.fold(2).view("rim").open("a") as file:
         file.write("\n")
@@ -221,7 +221,7 @@ def test_a_view_that_is_damaged_costs_the_test_and_not_the_report(reported, tmp_
     assert not (run.report / "tables" / "occlusion.csv").exists()
 
 
-def test_without_any_fold_nothing_is_said_of_hearts(reported, tmp_path):
+def test_without_any_fold_nothing_is_said_of_hearts(reported, tmp_path, no_pictures):
     run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
     for fold in range(5):
         run.fold(fold).predictions.unlink()
@@ -230,7 +230,7 @@ def test_without_any_fold_nothing_is_said_of_hearts(reported, tmp_path):
     assert summary["readers"] == summary["occlusion"] == {"note": "no fold has been tested"}
 
 
-def test_of_a_partial_report_only_what_was_tested_is_counted(reported, tmp_path):
+def test_of_a_partial_report_only_what_was_tested_is_counted(reported, tmp_path, no_pictures):
     run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
     run.fold(0).predictions.unlink()
     assert not aggregation.aggregate(run.root)
@@ -253,7 +253,7 @@ def test_a_window_that_no_slice_can_be_blanked_to_is_refused():
         TrainConfig(epochs=1, window_hu=(-40000.0, 800.0))
 
 
-def test_without_a_baseline_the_report_says_so(tmp_path):
+def test_without_a_baseline_the_report_says_so(tmp_path, no_pictures):
     run = make_run(tmp_path, {(study, int(study[1:]) % 6): predicted(study) for study in STUDIES})
     assert aggregation.aggregate(run.root)
     summary = summary_of(run)
@@ -343,7 +343,7 @@ def test_without_occlusion_nothing_is_predicted_twice(tmp_path, scans, with_hear
     train = {"epochs": 1, "occlusion": False}
     run = prepare(tmp_path, scans, data={"packed_dir": str(with_hearts.root)}, train=train)
     sealing.seal(run)
-    assert job("train_fold.py", "--run", run, "--fold", 0).returncode == 0
+    assert training.train_fold(run, 0) == 0
     files = RunPaths(run).fold(0)
     assert files.predictions.exists()
     assert not any(files.view(view).exists() for view in predictions.VIEWS)

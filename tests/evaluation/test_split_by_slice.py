@@ -19,7 +19,7 @@ from cac_hpc.run import config, digests, paths, settings
 from cac_hpc.run.config import InputError, SplitConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import passes, training
-from tests.support.runs import NUM_SLICES, REPO, job, prepare, torchrun
+from tests.support.runs import NUM_SLICES, REPO, job_here, prepare, torchrun
 
 NUM_STUDIES = 18
 
@@ -86,7 +86,7 @@ def test_everything_that_shows_figures_is_marked(contrast_run, tmp_path):
     assert lines[0].endswith("(CONTRAST RUN, LEAKS)")
     assert lines[2] == f"**{wording.LEAKS}**"
     assert wording.BY_PATIENT not in lines
-    shown = " ".join(job("report.py", contrast_run.root).stdout.split())
+    shown = " ".join(job_here("report.py", contrast_run.root).stdout.split())
     assert f"(CONTRAST RUN, LEAKS) {wording.LEAKS} kfold cross-validation by slice, 3 of 3 folds" in shown
     for name in ("report.html", "report_without_images.html"):
         page = (contrast_run.report / name).read_text(encoding="utf-8")
@@ -98,7 +98,7 @@ def test_everything_that_shows_figures_is_marked(contrast_run, tmp_path):
         drawn = path.read_text(encoding="utf-8")  # the title may be on two lines
         assert "CONTRAST RUN" in drawn, path
         assert "LEAKS" in drawn, path
-    done = job("report.py", contrast_run.root, "--out", tmp_path)
+    done = job_here("report.py", contrast_run.root, "--out", tmp_path)
     assert done.returncode == 0
     (made,) = tmp_path.iterdir()
     assert made.name.endswith("_CONTRAST.tar")
@@ -142,7 +142,7 @@ def test_the_inflation_is_the_difference_to_the_run_by_patient(contrast_run, fin
     between = f"[{accuracy['low']:+.3f}, {accuracy['high']:+.3f}]"
     said = f"against the run {finished_run.name}: slice accuracy {accuracy['difference']:+.3f} {between}"
     assert said in text
-    assert said in " ".join(job("report.py", contrast_run.root).stdout.split())
+    assert said in " ".join(job_here("report.py", contrast_run.root).stdout.split())
 
 
 def test_a_patient_is_one_patient_in_every_interval_however_often_it_is_tested(contrast_run):
@@ -159,7 +159,7 @@ def test_its_report_names_no_folder_and_contradicts_nothing(contrast_run, finish
     for path in contrast_run.report.rglob("*"):
         assert path.is_dir() or str(finished_run.parent).encode() not in path.read_bytes(), path
     assert "contrast_to" not in (contrast_run.report / "report.json").read_text(encoding="utf-8")
-    assert job("check_table.py", contrast_run.report / "report.json").returncode == 0
+    assert job_here("check_table.py", contrast_run.report / "report.json").returncode == 0
 
 
 def test_the_plan_counts_slices_and_says_that_it_leaks(finished_run, scans, tmp_path, capsys):
@@ -215,10 +215,10 @@ def test_the_two_settings_belong_together(unit, contrast_to, wanted):
 
 def test_a_launch_without_the_run_to_be_contrasted_with_is_refused(finished_run, tmp_path):
     start = ["--config", finished_run / "config.yaml", "--run", tmp_path / "run", "--split.unit", "slice"]
-    done = job("launch_cv.py", *start)
+    done = job_here("launch_cv.py", *start)
     assert done.returncode == 2
     assert "split.contrast_to is None, but must be the folder of the finished run" in done.stderr
-    done = job("launch_cv.py", *start, "--split.contrast_to", finished_run)
+    done = job_here("launch_cv.py", *start, "--split.contrast_to", finished_run)
     assert done.returncode == 2
     wanted = "found no sealed dataset, wanted that of the run in split.contrast_to; to go on: --data.packed_dir"
     assert f"{wanted} {finished_run}/da" in done.stderr

@@ -73,3 +73,23 @@ def test_every_reader_that_may_be_as_good_as_the_model_is_named():
     text = sentence(rule=wrong(0.5), model=wrong(0.05), run=wrong(0.1))
     assert text.endswith("; these patients do not show whether run (54) is worse.")
     assert "run 54, accuracy" not in text
+
+
+def off(by, share):
+    """Predictions of which the first share is so many categories off, without a way around."""
+    predicted = LABEL.copy()
+    first = slice(0, int(share * len(LABEL)))
+    predicted[first] = np.where(LABEL[first] >= by, LABEL[first] - by, LABEL[first] + by)
+    return predicted
+
+
+def test_a_reader_with_fewer_large_errors_than_the_one_to_trust_is_named():
+    text = sentence(rule=off(3, 0.1), model=off(1, 0.1))
+    assert text.startswith("Trust the rule: it is right in 54 of 60 patients")
+    assert "But the model makes fewer large errors: it is two or more categories off in 0 of 60 patients, the" in text
+    assert "the rule in 6, and the 95 % interval of the difference does not reach 0." in text
+    text = sentence(rule=off(1, 0.5), control=off(3, 0.5), model=off(3, 0.1))
+    assert text.startswith("Trust the model")
+    assert "But the rule makes fewer large errors" in text
+    assert "the control makes" not in text
+    assert "large errors" not in sentence(rule=off(3, 0.02), model=off(1, 0.02))

@@ -42,6 +42,12 @@ def hard() -> dict[int, phantom.Study]:
     return {category: cohort.render(category + 1, category, HARD) for category in range(6)}
 
 
+@pytest.fixture(scope="module")
+def plain() -> list[phantom.Study]:
+    """Studies with much calcium, without any difficulty."""
+    return [cohort.render(index, 4, PLAIN) for index in range(1, 7)]
+
+
 def test_hard_is_every_setting_of_difficulty():
     assert HARD.active == KNOBS
     assert PLAIN.active == ()
@@ -107,7 +113,7 @@ def streams(settings: PhantomConfig, seed: int = 0) -> dict[str, np.random.Gener
     return {name: np.random.default_rng([seed, number]) for number, name in enumerate(settings.active)}
 
 
-def test_lean_patients_have_3_to_11_percent_fat_in_the_heart_region(monkeypatch):
+def test_lean_patients_have_3_to_11_percent_fat_in_the_heart_region(plain, monkeypatch):
     """Measured: 0.05 to 0.12, median 0.07; else 0.15 to 0.19."""
     shares = []
 
@@ -118,10 +124,8 @@ def test_lean_patients_have_3_to_11_percent_fat_in_the_heart_region(monkeypatch)
         return shares[-1]
 
     monkeypatch.setattr(heart, "fat_share", keep)
-    for settings in (only("lean_patients"), PLAIN):
-        for index in range(1, 7):
-            study = cohort.render(index, 0, settings)
-            heart.find(study.hu_ZHW, spacing(study))
+    for study in [*(cohort.render(index, 0, only("lean_patients")) for index in range(1, 7)), *plain]:
+        heart.find(study.hu_ZHW, spacing(study))
     lean, usual = shares[:6], shares[6:]
     assert max(lean) < 0.13 < min(usual)
     assert min(lean) > 0.02
@@ -174,15 +178,11 @@ def test_cartilages_are_calcified_and_narrow_fields_show_a_piece_of_sternum():
     assert max(scores) > 1000
 
 
-def test_edge_calcium_lies_nearer_to_the_origins():
+def test_edge_calcium_lies_nearer_to_the_origins(plain):
     """Share of the plaques in the left main artery, or within 12 mm of the first points."""
     shares = []
-    for settings in (only("edge_calcium"), PLAIN):
-        near = [
-            deposit.artery == "LM" or deposit.along_mm < 12
-            for index in range(1, 7)
-            for deposit in cohort.render(index, 4, settings).deposits
-        ]
+    for studies in ([cohort.render(index, 4, only("edge_calcium")) for index in range(1, 7)], plain):
+        near = [deposit.artery == "LM" or deposit.along_mm < 12 for study in studies for deposit in study.deposits]
         shares.append(np.mean(near))
     assert shares[0] > 1.2 * shares[1]
 
@@ -207,7 +207,7 @@ def test_anatomy_differs_between_patients_and_between_generators():
 
 
 def test_calcium_that_is_not_coronary_lies_near_the_arteries_and_can_score_above_1000():
-    kinds, valve = set(), 0.0
+    wanted, kinds, valve = {"aortic root", "aortic valve", "mitral ring", "lymph node"}, set(), 0.0
     for index in range(1, 13):
         study = cohort.render(index, 0, only("noncoronary_calcium"))
         kinds |= {item.kind for item in study.inventory.items}
@@ -215,7 +215,9 @@ def test_calcium_that_is_not_coronary_lies_near_the_arteries_and_can_score_above
         frame = study.frame
         valve = max(valve, agatston.score_volume(study.hu_ZHW, mask, frame.pixel_mm, frame.spacing_mm))
         assert study.score == 0
-    assert {"aortic root", "aortic valve", "mitral ring", "lymph node"} <= kinds
+        if wanted <= kinds and valve > 1000:
+            break
+    assert wanted <= kinds
     assert valve > 1000
 
 

@@ -1,5 +1,7 @@
 """Study folders scored by a trained lesion model, and drawn, from the command line."""
 
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -10,7 +12,7 @@ from cac_hpc.run.config import InputError, LabelsConfig
 from cac_hpc.train import checkpoint
 from cac_hpc.train.lesion_model import LesionClassifier
 from tests.support.chests import chest, with_lesion, write_study
-from tests.support.runs import job, prepare
+from tests.support.runs import job_here, prepare
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def save(path, **facts):
 
 
 def test_a_model_scores_studies_and_pictures_show_what_counted(studies, model, tmp_path):
-    done = job("score_calcium.py", studies, "--out", tmp_path, "--pictures", "--model", model)
+    done = job_here("score_calcium.py", studies, "--out", tmp_path, "--pictures", "--model", model)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr  # letters is no study
     found = pd.read_csv(tmp_path / "scores.csv", keep_default_na=False, dtype=str).set_index("study")
     assert float(found.loc["one", "model_agatston"]) == float(found.loc["one", "agatston"]) == 2 * 16 * 4
@@ -58,8 +60,19 @@ def test_a_model_scores_studies_and_pictures_show_what_counted(studies, model, t
     assert "one 128 Moderate 128 Moderate" in " ".join(done.stdout.split())
 
 
+def test_categories_are_those_of_the_model_and_names_no_formulas(studies, tmp_path):
+    shutil.copytree(studies / "one", tmp_path / "=1+1")
+    save(tmp_path / "model.pt", edges=[50], names=["little", "+much"])
+    done = job_here("score_calcium.py", tmp_path / "=1+1", "--out", tmp_path / "out", "--model", tmp_path / "model.pt")
+    assert done.returncode == 0, done.stderr
+    found = pd.read_csv(tmp_path / "out" / "scores.csv").loc[0]
+    assert found[["study", "category", "model_category"]].tolist() == ["'=1+1", "'+much", "'+much"]
+    for table in ("lesions.csv", "candidates.csv"):
+        assert set(pd.read_csv(tmp_path / "out" / table)["study"]) == {"'=1+1"}
+
+
 def test_without_a_model_the_control_is_drawn(studies, tmp_path):
-    done = job("score_calcium.py", studies / "one", "--out", tmp_path, "--pictures")
+    done = job_here("score_calcium.py", studies / "one", "--out", tmp_path, "--pictures")
     assert done.returncode == 0, done.stderr
     assert "model_agatston" not in pd.read_csv(tmp_path / "scores.csv")
     assert "counted 128" in (tmp_path / "pictures" / "one-0-projection.svg").read_text()

@@ -13,7 +13,7 @@ from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import predictions
 from tests.support.reports import PRINTED, check_report, make_run, printed_predictions, report_of, vouch, write_folds
-from tests.support.runs import job, write_config, write_scans
+from tests.support.runs import job_here, write_config, write_scans
 
 pytestmark = pytest.mark.usefixtures("no_pictures", "checked")
 
@@ -33,7 +33,7 @@ def checked(monkeypatch):
 
 def test_the_printed_matrix_given_as_predictions_yields_its_own_figures(tmp_path):
     run = make_run(tmp_path, printed_predictions())
-    done = job("aggregate.py", "--run", run.root)
+    done = job_here("aggregate.py", "--run", run.root)
     assert done.returncode == 0, done.stderr
     pooled = report_of(run)["levels"]["slice"]["pooled"]
     assert pooled["confusion_matrix"] == PRINTED.tolist()
@@ -42,7 +42,7 @@ def test_the_printed_matrix_given_as_predictions_yields_its_own_figures(tmp_path
     assert round(values["accuracy"], 4) == 0.9668
     kappas = [round(values[f"kappa_{name}"], 4) for name in ("plain", "linear", "quadratic")]
     assert kappas == [0.9598, 0.9671, 0.9761]
-    shown = job("report.py", run.root)
+    shown = job_here("report.py", run.root)
     assert shown.returncode == 0
     for figure in ("0.9668", "0.9598", "0.9671", "0.9761", "1385", "46", "26", "20"):
         assert figure in shown.stdout
@@ -55,7 +55,7 @@ def test_the_printed_matrix_given_as_predictions_yields_its_own_figures(tmp_path
 def test_the_report_is_shown_on_80_columns_with_every_name_and_interval_whole(tmp_path):
     run = make_run(tmp_path, printed_predictions())
     assert aggregation.aggregate(run.root)
-    lines = job("report.py", run.root, env={**os.environ, "COLUMNS": "80"}).stdout.splitlines()
+    lines = job_here("report.py", run.root, env={**os.environ, "COLUMNS": "80"}).stdout.splitlines()
     assert max(len(line) for line in lines if str(run.root) not in line) <= 80
     rows = [" ".join(line.split()) for line in lines]
     assert "4 Moderate/High 1 0 1 1 227 0 230" in rows
@@ -70,7 +70,7 @@ def test_the_report_is_shown_on_80_columns_with_every_name_and_interval_whole(tm
 def test_a_missing_fold_gives_a_partial_report_that_names_it_and_exit_code_1(tmp_path):
     run = make_run(tmp_path, printed_predictions())
     run.fold(2).predictions.unlink()
-    done = job("aggregate.py", "--run", run.root)
+    done = job_here("aggregate.py", "--run", run.root)
     assert done.returncode == 1
     assert "fold 2 is missing" in done.stderr
     found = report_of(run)
@@ -80,7 +80,7 @@ def test_a_missing_fold_gives_a_partial_report_that_names_it_and_exit_code_1(tmp
     text = (run.report / "report_PARTIAL.md").read_text(encoding="utf-8")
     assert text.startswith("# Coronary calcium category from non-contrast cardiac CT (PARTIAL)")
     assert "PARTIAL: fold 2 is missing (it never started)" in text
-    assert job("report.py", run.root).returncode == 1
+    assert job_here("report.py", run.root).returncode == 1
 
 
 USED = {"seconds": 60.0, "cpus": 1, "gpus": 0, "peak_mb": 500.0, "cpu_seconds": 50.0}
@@ -229,7 +229,7 @@ def test_an_unsealed_run_is_refused_with_what_to_do(tmp_path):
     run = RunPaths(tmp_path / "run")
     run.root.mkdir()
     write_config(run.config, write_scans(tmp_path / "scans", 6), run.root)
-    done = job("aggregate.py", "--run", run.root)
+    done = job_here("aggregate.py", "--run", run.root)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "run the pack stage first" in done.stderr

@@ -8,7 +8,7 @@ import pytest
 from cac_hpc.report import aggregation, consistency
 from cac_hpc.run import paths, settings
 from tests.support.reports import check_report, make_run, printed_predictions
-from tests.support.runs import job
+from tests.support.runs import job_here
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def found_in(run, change):
 
 def test_a_finished_report_contradicts_nothing(reported):
     check_report(reported)
-    assert job("check_table.py", reported.report / "report.json").returncode == 0
+    assert job_here("check_table.py", reported.report / "report.json").returncode == 0
 
 
 def numbers(content, path=()):
@@ -79,7 +79,7 @@ def test_tables_and_text_that_were_changed_are_named_with_their_line(reported):
     path = reported.report / "tables" / "confusion_slice.csv"
     kept = path.read_text()
     path.write_text(kept.replace("240", "241"))
-    done = job("check_table.py", reported.report / "report.json")
+    done = job_here("check_table.py", reported.report / "report.json")
     path.write_text(kept)
     assert done.returncode == 1
     assert "tables/confusion_slice.csv, line 2: not what report.json says" in done.stdout
@@ -99,7 +99,7 @@ def test_a_report_of_another_format_is_refused_with_the_command_that_makes_it_ag
     (run / "report").mkdir(parents=True)
     (run / "config.yaml").write_text((reported.root / "config.yaml").read_text())
     (run / "report" / "report.json").write_text(content)
-    done = job("check_table.py", run / "report" / "report.json")
+    done = job_here("check_table.py", run / "report" / "report.json")
     assert done.returncode == 2
     assert found in done.stderr
     assert done.stderr.endswith(f"; python jobs/aggregate.py --run '{run}' makes it again\n")

@@ -16,7 +16,7 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import ReportOptions
 from cac_hpc.statistics.results import Damaged
 from tests.support.reports import compare, make_run
-from tests.support.runs import job
+from tests.support.runs import job_here
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -82,7 +82,7 @@ def test_an_archive_with_a_summary_that_is_none_is_refused_and_leaves_nothing(ca
 
 
 def test_a_job_refuses_it_in_one_line(tmp_path):
-    done = job("report.py", packed(tmp_path / "x.tar", DAMAGED["nested lists"]), "--out", tmp_path / "out")
+    done = job_here("report.py", packed(tmp_path / "x.tar", DAMAGED["nested lists"]), "--out", tmp_path / "out")
     assert (done.returncode, len(done.stderr.splitlines()), done.stdout) == (2, 1, "")
 
 
@@ -224,6 +224,6 @@ def test_predictions_that_are_none_are_refused_by_name(content, copies, summary)
     made = copy.deepcopy(summary)
     made["training"][0]["predictions_sha256"] = digests.file_sha256(path)
     paths.write_json(copies[0].report_json, made)
-    done = job("report.py", copies[0].root, copies[1].root)
+    done = job_here("report.py", copies[0].root, copies[1].root)
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -20,7 +20,7 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics.results import from_json
 from cac_hpc.train import predictions
 from tests.support.reports import make_run, printed_predictions, typed_report_of, vouch, write_folds
-from tests.support.runs import REPO, job, pack, prepare, write_config, write_scans
+from tests.support.runs import REPO, job_here, pack, prepare, write_config, write_scans
 
 HOSTILE = '<script>alert(1)</script> & "quotes" | $\\frac$'
 
@@ -265,7 +265,7 @@ def test_a_published_table_that_cannot_stand_beside_is_refused_at_once(tmp_path,
         table.write_text(content, encoding="utf-8")
     scans = write_scans(tmp_path / "scans", 6)
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", report={"published": str(table)})
-    done = job("launch_cv.py", "--config", config, "--dry_run")
+    done = job_here("launch_cv.py", "--config", config, "--dry_run")
     assert done.returncode == 2
     assert said in done.stderr
     assert not (tmp_path / "run").exists()

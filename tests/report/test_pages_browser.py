@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from cac_hpc.report import aggregation
+from tests.support.lesions import make_lesion_run
+
 AXE = Path(sys.prefix) / "node_modules" / "axe-core" / "axe.min.js"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CHECK = """
@@ -31,13 +34,37 @@ addEventListener("load", async () => {
 </script></body>"""
 
 
+@pytest.fixture(scope="module")
+def lesion_run(tmp_path_factory):
+    """A run of a lesion model whose page shows all that such a page can."""
+    score = (0.0, 8.0, 60.0, 300.0, 800.0, 3000.0)
+    studies = {
+        f"s{number:02d}": (
+            number % 6,
+            score[number % 6],
+            [(score[number % 6] or 5.0, 0.9, 0.3 if number in (0, 4) else 0.97), (150.0, 0.7, 0.04)],
+        )
+        for number in range(18)
+    }
+    facts = {
+        "agatston_score": {study: of_study[1] for study, of_study in studies.items()},
+        "agatston_slices": dict.fromkeys(studies, "150 0 0 0"),
+        "agatston_empty_slices": dict.fromkeys(studies, 0.5),
+    }
+    run = make_lesion_run(tmp_path_factory.mktemp("lesions"), studies, facts=facts)
+    assert aggregation.aggregate(run.root)
+    return run.root
+
+
 @pytest.mark.drill
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (make drill installs it)")
 @pytest.mark.skipif(not AXE.is_file(), reason="no axe-core (make drill installs it)")
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1360, 500])
-def test_a_browser_and_axe_find_nothing_wrong(finished_run, tmp_path, width, dark):
-    text = (finished_run / "report" / "report.html").read_text(encoding="utf-8")
+@pytest.mark.parametrize("model", ["finished_run", "lesion_run"])
+def test_a_browser_and_axe_find_nothing_wrong(request, tmp_path, model, width, dark):
+    run = request.getfixturevalue(model)
+    text = (run / "report" / "report.html").read_text(encoding="utf-8")
     text = re.sub(r"<meta http-equiv.*?>", "", text)  # only the checker's own script needs that
     page = tmp_path / "report.html"
     page.write_text(text.replace("</body>", CHECK % AXE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -24,7 +24,7 @@ from cac_hpc.report.remote import RemoteFolder
 from cac_hpc.run import digests, settings
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.settings import ReportOptions, parse_report
-from tests.support.runs import REPO, job
+from tests.support.runs import REPO, job, job_here
 from tests.support.waiting import wait_for
 
 ODD = """a run of 70% "now" 'then' $HOME; #1"""
@@ -58,7 +58,7 @@ def ours(home, tmp_path):
 
 
 def fetch(server, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return job("report.py", *arguments, env={**os.environ, "PATH": server.path})
+    return job_here("report.py", *arguments, env={**os.environ, "PATH": server.path})
 
 
 def only_file(folder: Path) -> Path:
@@ -95,7 +95,7 @@ def test_a_report_becomes_one_archive_of_what_is_listed_and_nothing_else(home, t
 
 
 def test_sha256sum_agrees_with_the_list(home, tmp_path):
-    job("report.py", home, "--out", tmp_path)
+    job_here("report.py", home, "--out", tmp_path)
     subprocess.run(["tar", "xf", only_file(tmp_path), "--strip-components=1", "-C", tmp_path], check=True)
     checked = subprocess.run(
         ["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path, capture_output=True, text=True, check=True
@@ -105,7 +105,7 @@ def test_sha256sum_agrees_with_the_list(home, tmp_path):
 
 
 def test_nothing_in_it_tells_of_the_place_where_it_was_made(home, finished_run, tmp_path):
-    job("report.py", home, "--out", tmp_path)
+    job_here("report.py", home, "--out", tmp_path)
     found = members(only_file(tmp_path))
     told = json.loads(found["provenance.json"])
     assert told["packages"]["torch"]
@@ -119,7 +119,7 @@ def test_nothing_in_it_tells_of_the_place_where_it_was_made(home, finished_run, 
 def test_the_same_run_gives_the_same_bytes_and_dates_them_by_the_report(home, tmp_path):
     for name in ("one", "two"):
         os.utime(home / "report" / "report.md")  # only the time of report.json counts
-        job("report.py", home, "--out", tmp_path / name)
+        job_here("report.py", home, "--out", tmp_path / name)
     one, two = only_file(tmp_path / "one"), only_file(tmp_path / "two")
     assert (one.name, one.read_bytes()) == (two.name, two.read_bytes())
     with tarfile.open(one) as tar:
@@ -132,7 +132,7 @@ def test_a_partial_report_says_so_in_its_name_and_exit_code(ours, tmp_path):
     summary = json.loads(stored.read_text(encoding="utf-8"))
     summary |= {"status": "PARTIAL", "missing_folds": [{"fold": 2, "at_work": False, "reason": "it never started"}]}
     stored.write_text(json.dumps(summary), encoding="utf-8")
-    done = job("report.py", ours, "--out", tmp_path / "out")
+    done = job_here("report.py", ours, "--out", tmp_path / "out")
     assert done.returncode == 1
     assert only_file(tmp_path / "out").name.endswith("_PARTIAL.tar")
 
@@ -240,7 +240,10 @@ def test_ssh_brings_the_same_bytes_in_one_connection(home, server, tmp_path):
     assert away.returncode == 0, away.stderr
     assert server.num_logins == before + 1
     assert "Patient level: accuracy" in " ".join(away.stdout.split())
-    assert job("report.py", home, "--out", tmp_path / "here").stdout.splitlines()[:-1] == away.stdout.splitlines()[:-1]
+    assert (
+        job_here("report.py", home, "--out", tmp_path / "here").stdout.splitlines()[:-1]
+        == away.stdout.splitlines()[:-1]
+    )
     one, two = only_file(tmp_path / "away"), only_file(tmp_path / "here")
     assert (one.name, one.read_bytes()) == (two.name, two.read_bytes())
 
@@ -248,7 +251,7 @@ def test_ssh_brings_the_same_bytes_in_one_connection(home, server, tmp_path):
 def test_weights_come_where_they_are_asked_for_and_slices_stay_where_they_are_not(home, server, tmp_path):
     options = ("--weights", "--without_images")
     assert fetch(server, f"cluster:{home}", "--out", tmp_path / "away", *options).returncode == 0
-    job("report.py", home, "--out", tmp_path / "here", *options)
+    job_here("report.py", home, "--out", tmp_path / "here", *options)
     made = only_file(tmp_path / "away")
     assert made.name.endswith("_with_weights_without_images.tar")
     assert made.read_bytes() == only_file(tmp_path / "here").read_bytes()
@@ -350,7 +353,7 @@ def test_a_cut_line_leaves_no_archive_and_the_second_try_goes_on(home, server, t
     first = float(re.search(r": ([\d.]+) of [\d.]+ MB", again.stderr)[1])
     assert there > 5 * MB
     assert first >= round(there / MB, 1)  # of 12 MB; what was there did not come again
-    job("report.py", home, "--out", tmp_path / "here", "--weights")
+    job_here("report.py", home, "--out", tmp_path / "here", "--weights")
     assert only_file(out).read_bytes() == only_file(tmp_path / "here").read_bytes()
 
 
@@ -519,16 +522,16 @@ def test_a_report_of_another_version_is_kept_and_not_misread(ours, tmp_path, cap
 
 
 def test_an_archive_is_unpacked_verified_and_shown(home, tmp_path):
-    job("report.py", home, "--out", tmp_path / "out")
+    job_here("report.py", home, "--out", tmp_path / "out")
     made = only_file(tmp_path / "out")
-    done = job("report.py", made, "--out", tmp_path / "there")
+    done = job_here("report.py", made, "--out", tmp_path / "there")
     assert done.returncode == 0, done.stderr
     folder = only_file(tmp_path / "there")
     assert folder.name == made.stem
     assert "Patient level: accuracy" in " ".join(done.stdout.split())
     subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=folder, check=True)
     (folder / "report" / "report.md").write_text("mine", encoding="utf-8")
-    again = job("report.py", made, "--out", tmp_path / "there")
+    again = job_here("report.py", made, "--out", tmp_path / "there")
     assert again.returncode == 2
     assert "is there already and holds something else" in again.stderr
 

@@ -14,7 +14,7 @@ from cac_hpc.run import causes, ledger, paths, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import InputError
 from tests.support.reports import make_run, report_of
-from tests.support.runs import job
+from tests.support.runs import job_here
 from tests.support.standins import bare_run, finish
 
 GOLDEN = Path(__file__).parent / "golden" / "causes.txt"
@@ -183,9 +183,9 @@ def test_a_run_whose_ledger_is_from_before_the_codes_is_resumed(prepared_run):
     ledger.append(path, stage="pack", task=0, event="started", job=None, node="n1", attempt=0, pid=1)
     ledger.append(path, stage="pack", task=0, event="ended", ok=False, reason="rank 0: a bad day", attempt=0)
     assert f"pack 0: rank 0: a bad day\n    python jobs/launch_cv.py --resume {prepared_run}\n" in (
-        job("status.py", prepared_run).stdout
+        job_here("status.py", prepared_run).stdout
     )
-    resumed = job("launch_cv.py", "--resume", prepared_run, "--dry_run")
+    resumed = job_here("launch_cv.py", "--resume", prepared_run, "--dry_run")
     assert (resumed.returncode, "pack: 2 tasks" in resumed.stdout) == (0, True), resumed.stderr
 
 

@@ -20,7 +20,7 @@ from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.stages import TaskState
 from cac_hpc.statistics.results import Report, from_json
 from tests.support.reports import make_run, report_of
-from tests.support.runs import job, pack, prepare, write_scans
+from tests.support.runs import job_here, pack, prepare, write_scans
 
 PACKAGE = Path(cac_hpc.__file__).parent
 LIVE = [
@@ -96,7 +96,7 @@ def test_hostile_category_names_and_titles_are_only_text_in_the_report(tmp_path)
             table = []
     assert len(widths) > 6
     assert all(len(width) == 1 for width in widths)  # every row has as many cells as its head
-    shown = job("report.py", run.root)
+    shown = job_here("report.py", run.root)
     assert shown.returncode == 0
     assert "a|b" in shown.stdout
 
@@ -234,7 +234,14 @@ def test_nothing_prints_but_through_the_filter():
     users = {
         path.stem for path in PACKAGE.rglob("*.py") if re.search(r"(?<![.\w])print\(", path.read_text(encoding="utf-8"))
     }
-    users -= {"loaders", "peers", "costs", "training", "packing", "command"}  # of benchmark: numbers of our own
+    users -= {
+        "loaders",
+        "peers",
+        "costs",
+        "training_speed",
+        "packing_speed",
+        "command",
+    }  # of benchmark: numbers of our own
     assert users <= {"logs", "monitor", "settings"}  # what scripts read
 
 

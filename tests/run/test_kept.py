@@ -7,7 +7,7 @@ import pytest
 from cac_hpc.dataset import plan, splits
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
-from tests.support.runs import job
+from tests.support.runs import job, job_here
 
 
 @pytest.fixture
@@ -31,7 +31,8 @@ def test_a_damaged_file_is_one_line_with_the_command_that_writes_it_again(run, n
     path = run / name
     whole = path.read_text(encoding="utf-8")
     path.write_text(whole[: len(whole) // 2] if content is None else content, encoding="utf-8")
-    done = job(script, "--resume" if script == "launch_cv.py" else "--run", run, *options)
+    ask = job if script == "train_fold.py" else job_here  # listens to signals
+    done = ask(script, "--resume" if script == "launch_cv.py" else "--run", run, *options)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     last = done.stderr.splitlines()[-1]

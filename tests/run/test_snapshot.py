@@ -14,7 +14,7 @@ from cac_hpc.cluster import launch, submission, usage
 from cac_hpc.run import ledger, provenance, settings
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
-from tests.support.runs import REPO, job, prepare, write_config
+from tests.support.runs import REPO, job, job_here, prepare, write_config
 
 HERE = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 HERE["PYTHONPATH"] = str(REPO)
@@ -45,8 +45,8 @@ def test_purged_code_ends_a_job_by_name_and_resume_puts_it_back(run):
     last = ledger.read(run.ledger)[-1]
     assert (last["event"], last["stage"], last["task"], last["ok"]) == ("ended", "pack", 0, False)
     assert wanted in last["cause"].detail
-    assert wanted in job("status.py", run.root).stdout
-    resumed = job("launch_cv.py", "--resume", run.root, "--dry_run")
+    assert wanted in job_here("status.py", run.root).stdout
+    resumed = job_here("launch_cv.py", "--resume", run.root, "--dry_run")
     assert resumed.returncode == 0, resumed.stderr
     assert "put back as they were: cac_hpc/phantom/phantom.py, jobs/aggregate.py (2 in all)" in resumed.stdout
     assert [path.read_bytes() for path in gone] == was
@@ -85,8 +85,8 @@ def test_edited_code_runs_and_is_noted_once_wherever_somebody_looks(run):
         assert done.returncode == 0, done.stderr
         assert wanted in done.stderr
     assert [line["file"] for line in ledger.lines(run.code_changes)] == ["cac_hpc/dataset/packing.py", "jobs/extra.py"]
-    assert wanted in job("status.py", run.root).stdout
-    assert wanted in job("launch_cv.py", "--resume", run.root, "--dry_run").stdout
+    assert wanted in job_here("status.py", run.root).stdout
+    assert wanted in job_here("launch_cv.py", "--resume", run.root, "--dry_run").stdout
     found = usage.collect_circumstances(run, settings.load(run.config)).provenance
     assert found["code_changed"] == "cac_hpc/dataset/packing.py, 1 added"
     assert "code_files" not in found
@@ -118,7 +118,7 @@ def test_in_a_folder_with_odd_characters_the_runs_own_code_runs(tmp_path, scans)
     done = supervise(run)
     assert done.returncode == 0, done.stderr
     assert (run.code / "cac_hpc" / "dataset" / "packing.ran").exists()
-    assert shlex.quote(str(run.root)) in job("launch_cv.py", "--resume", run.root, "--dry_run").stdout
+    assert shlex.quote(str(run.root)) in job_here("launch_cv.py", "--resume", run.root, "--dry_run").stdout
 
 
 @pytest.mark.parametrize(

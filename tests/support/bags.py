@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cac_hpc.calcium import candidates
+from cac_hpc.calcium import baseline, candidates
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import SIZE, WINDOW_HU, Views
 from cac_hpc.dataset import shards
@@ -64,15 +64,27 @@ def write_dataset(packed: Path, folder: Path) -> Path:
     shutil.copytree(packed, folder)
     dataset, rng = DatasetPaths(folder), np.random.default_rng(5)
     sealed = shards.read_checked(dataset.seal)
-    studies = pd.read_csv(dataset.studies, dtype={"study": str}).set_index("study")
+    studies = pd.read_csv(dataset.studies, dtype={"study": str}).set_index("study").astype({"control_slices": object})
     for index, facts in enumerate(sealed["shards"]):
         path = dataset.shard(index)
         names = list(dict.fromkeys(shards.read_places(path)[0].study.tolist()))
         path.unlink()
-        write_shard(path, {name: invent(rng, studies["score"][name], name == names[0]) for name in names}, studies)
+        found = {name: invent(rng, studies["score"][name], name == names[0]) for name in names}
+        write_shard(path, found, studies)
+        for name, own in found.items():
+            facts_of = baseline.control(own, int(studies["slices"][name]))
+            studies.loc[name, list(facts_of)] = list(facts_of.values())
         facts |= {"digest": digests.of_file(path), "bytes": path.stat().st_size}
     shards.write_checked(dataset.seal, sealed)
+    studies.to_csv(dataset.studies, lineterminator="\n")
+    vouch(dataset)
     return folder
+
+
+def vouch(dataset: DatasetPaths) -> None:
+    """The seal takes studies.csv as it is now."""
+    sealed = shards.read_checked(dataset.seal)
+    shards.write_checked(dataset.seal, sealed | {"studies_sha256": digests.file_sha256(dataset.studies)})
 
 
 def write_shard(path: Path, found: dict[str, Candidates], studies: pd.DataFrame) -> None:

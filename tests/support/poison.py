@@ -100,8 +100,12 @@ def read(folder: Path, **settings: object) -> Reading:
     assert numbers == sorted(set(numbers)), "a file is refused twice"
     if study.facts is None:
         assert len(numbers) == study.num_files, "a file of a refused study has no reason"
+        assert study.slice_files == ()
         return Reading(study, [], names)
     assert [position for position, _ in slices] == sorted({position for position, _ in slices})
+    assert len(study.slice_files) == len(slices)
+    assert sorted({*study.slice_files, *numbers}) == list(range(1, study.num_files + 1))
+    assert not set(study.slice_files) & set(numbers)
     return Reading(study, slices, names)
 
 

@@ -22,7 +22,7 @@ from cac_hpc.run import settings, stages
 from cac_hpc.run.paths import RunPaths, read_json
 from cac_hpc.volumes import dicom
 from tests.support.reports import make_run
-from tests.support.runs import NUM_SLICES, REPO, SCORES, SIZE, job, pack, prepare, write_config, write_scans
+from tests.support.runs import NUM_SLICES, REPO, SCORES, SIZE, job_here, pack, prepare, write_config, write_scans
 
 
 def category_scheme(folder: Path, scans: Path, packed: Path) -> None:
@@ -127,12 +127,12 @@ def mask_format(folder: Path, scans: Path, packed: Path) -> None:
     )
     (folder / "mask.nrrd").write_bytes(head.encode() + gzip.compress(mask_ZHW.tobytes()))
     asked = ("score_calcium.py", folder / "study", "--region", folder / "mask.nrrd", "--out", folder / "out")
-    done = job(*asked)
+    done = job_here(*asked)
     assert done.returncode == 0, done.stdout + done.stderr
     (lesion,) = pd.read_csv(folder / "out" / "lesions.csv").to_dict("records")
     assert (lesion["slice"], lesion["pixels"], lesion["region"]) == (4, 6, "part 1")
     (folder / "mask.nrrd").write_bytes(head.replace("(6,0,0)", "(-6,0,0)").encode() + gzip.compress(mask_ZHW.tobytes()))
-    done = job(*asked)
+    done = job_here(*asked)
     assert done.returncode == 1
     assert "its axes those of the patient" in done.stdout + done.stderr
 

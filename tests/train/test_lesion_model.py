@@ -1,8 +1,11 @@
 """The lesion model: its start, its loss by hand, its anatomy, its steps on several ranks, its files."""
 
 import dataclasses
+import itertools
 import json
+import math
 import os
+import shutil
 import subprocess
 
 import numpy as np
@@ -11,11 +14,12 @@ import pytest
 import torch
 
 from cac_hpc.calcium import baseline, candidates
-from cac_hpc.dataset import sealing, shards
+from cac_hpc.dataset import sealed, sealing, shards, splits
+from cac_hpc.evaluation import inputs
 from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.run import digests, settings, stages
 from cac_hpc.run.config import AnatomyConfig, InputError, ModelConfig, TrainConfig
-from cac_hpc.run.paths import RunPaths
+from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.train import (
     augment_candidates,
     checkpoint,
@@ -194,7 +198,11 @@ def test_an_anatomy_turned_by_hand():
     left, back, up = feature_NF[:, place].T
     torch.testing.assert_close(moved_NF[:2, place], torch.stack([-2 * back + 10, 2 * left, 2 * up], dim=1)[:2])
     torch.testing.assert_close(moved_NF[2:, place], torch.stack([left, back, up - 1], dim=1)[2:])
-    others = [index for index in range(len(NAMES)) if index not in place]
+    near = list(augment_candidates.BY_AORTA)
+    left, back, up = feature_NF[:, near].T
+    torch.testing.assert_close(moved_NF[:2, near], torch.stack([-2 * back + 5, 2 * left, 2 * up], dim=1)[:2])
+    torch.testing.assert_close(moved_NF[2:, near], torch.stack([left, back, up - 0.5], dim=1)[2:])
+    others = [index for index in range(len(NAMES)) if index not in place + near]
     assert torch.equal(moved_NF[:, others], feature_NF[:, others])
 
 
@@ -349,10 +357,62 @@ def test_one_two_and_four_ranks_take_the_same_steps_with_lesions(tmp_path, scans
             pd.testing.assert_frame_equal(table, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_a_dataset_with_a_study_without_candidates_is_refused(tmp_path, scans, packed):
-    run = sealed_run(tmp_path, scans, packed)
-    with pytest.raises(InputError, match=r"18 of 18 studies have no candidates, as no heart was found: 000, 001, 002"):
-        training.train_fold(run.root, 0)
+@pytest.mark.parametrize("scale", [0.2, 0.5, 1.0, 3.0])
+def test_where_another_category_is_more_probable_than_that_of_the_score(scale):
+    ends = [-math.inf, *(math.log1p(edge or 0.5) for edge in EDGES), math.inf]
+    unlike = []
+    for score in range(1, 1001):
+        below = [1 / (1 + math.exp((math.log1p(score) - end) / scale)) if end < math.inf else 1 for end in ends[1:]]
+        chance = np.diff([0, *below])
+        own = sum(score > edge for edge in EDGES)
+        unlike += [score] if max(chance) > chance[own] else []
+    found = ordinal.other_is_likelier(scale, EDGES)
+    assert [score for low, high in found for score in range(low, high + 1)] == unlike
+    assert all(low > high + 1 for (_, high), (low, _) in itertools.pairwise(found))
+
+
+def without_hearts(packed, folder, studies):
+    """A copy of a sealed dataset in which no heart is found in some studies."""
+    dataset = DatasetPaths(folder)
+    shutil.copytree(packed, folder)
+    table = pd.read_csv(dataset.studies, dtype=str, keep_default_na=False)
+    table.loc[table["study"].isin(studies), "has_candidates"] = "False"
+    table.to_csv(dataset.studies, index=False, lineterminator="\n")
+    bags.vouch(dataset)
+    return folder
+
+
+def test_studies_without_a_heart_are_left_out_at_the_seal_and_named(tmp_path, scans, bagged, caplog):
+    run = sealed_run(tmp_path, scans, without_hearts(bagged, tmp_path / "some", ["003"]))
+    found = "no heart is found in 1 of 18 studies, so model.kind lesions has no candidates of them and leaves them out"
+    assert f"{found}: 003" in caplog.text
+    fold = splits.read_splits(run.splits)[0]
+    everybody = sorted(study for part in fold.parts.values() for study in part)
+    assert everybody == [f"{number:03d}" for number in range(18) if number != 3]
+    assert training.train_fold(run.root, 0) == 0
+    read = inputs.load(run)
+    assert (len(read.studies), sorted(read.results)) == (17, [0])
+
+
+def test_too_many_studies_without_a_heart_end_the_seal(tmp_path, scans, bagged, packed):
+    with pytest.raises(
+        InputError, match=r"in 2 of 18 studies.*: 003, 005; 11% of the studies cannot be used, pack\.lim"
+    ):
+        sealed_run(tmp_path, scans, without_hearts(bagged, tmp_path / "two", ["003", "005"]))
+    run = tmp_path / "run"
+    cfg = (run / "config.yaml").read_text(encoding="utf-8")
+    (run / "config.yaml").write_text(cfg.replace("rejected_studies: 0.1", "rejected_studies: 0.12"), encoding="utf-8")
+    sealing.seal(run)
+    (tmp_path / "all").mkdir()
+    with pytest.raises(InputError, match=r"in 18 of 18 studies.*: 000, 001, .* \.\.\.; 100% of the studies cannot"):
+        sealed_run(tmp_path / "all", scans, packed)
+
+
+def test_candidates_that_the_shards_lack_are_missed(bagged):
+    dataset = DatasetPaths(bagged)
+    found, studies = bags_of.read_bags(dataset.shard(0)), sealed.read_studies(dataset)
+    with pytest.raises(InputError, match=r"9 of 18 studies have no candidates in the shards: 009, 010, 011 and 6 more"):
+        bags_of.collect(found, studies, EDGES, dataset)
 
 
 @pytest.mark.parametrize(

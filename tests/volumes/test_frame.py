@@ -54,6 +54,7 @@ def axis_angle(degrees):
 def test_what_is_stored_otherwise_is_brought_back_exactly(turn):
     slices = np.arange(2 * 3 * 4).reshape(2, 3, 4)
     np.testing.assert_array_equal(turn.of(stored_as(slices, turn)), slices)
+    np.testing.assert_array_equal(turn.back(slices), stored_as(slices, turn))
     assert turn.pair(stored_as(slices, turn).shape[1:]) == (3, 4)
     assert turn.is_none == (turn == AS_STORED)
 
