@@ -8,9 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from cac_hpc.report import aggregation
+from cac_hpc.evaluation import external_inputs, predicted
+from cac_hpc.evaluation.external_inputs import Asked
+from cac_hpc.report import aggregation, external_report
+from cac_hpc.run.config import LabelsConfig, ReportConfig
 from tests.support.lesions import make_lesion_run
 
 AXE = Path(sys.prefix) / "node_modules" / "axe-core" / "axe.min.js"
@@ -56,15 +60,29 @@ def lesion_run(tmp_path_factory):
     return run.root
 
 
+@pytest.fixture(scope="module")
+def external_test(tmp_path_factory):
+    """Predictions of two programs, held against a sheet with a study more."""
+    folder, scores = tmp_path_factory.mktemp("external"), [0, 5, 50, 200, 700, 2000] * 2
+    table = pd.DataFrame({"study": [f"{number:03d}" for number in range(12)], "score": scores})
+    for name, rows in (("labels", 12), ("ours", 11), ("theirs", 12)):
+        table.head(rows).to_csv(folder / f"{name}.csv", index=False)
+    cfg, asked = LabelsConfig(sheet=str(folder / "labels.csv"), unmatched="skip"), Asked("Test", "ab", ReportConfig())
+    ours, theirs = (predicted.read(folder / f"{name}.csv", cfg.names, cfg.edges) for name in ("ours", "theirs"))
+    external_report.write(folder, *external_inputs.collect(ours, [theirs], cfg, asked, None), dpi=50)
+    return folder
+
+
 @pytest.mark.drill
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (make drill installs it)")
 @pytest.mark.skipif(not AXE.is_file(), reason="no axe-core (make drill installs it)")
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1360, 500])
-@pytest.mark.parametrize("model", ["finished_run", "lesion_run"])
+@pytest.mark.parametrize("model", ["finished_run", "lesion_run", "external_test"])
 def test_a_browser_and_axe_find_nothing_wrong(request, tmp_path, model, width, dark):
     run = request.getfixturevalue(model)
-    text = (run / "report" / "report.html").read_text(encoding="utf-8")
+    name = "report_EXTERNAL.html" if model == "external_test" else "report.html"
+    text = (run / "report" / name).read_text(encoding="utf-8")
     text = re.sub(r"<meta http-equiv.*?>", "", text)  # only the checker's own script needs that
     page = tmp_path / "report.html"
     page.write_text(text.replace("</body>", CHECK % AXE.read_text(encoding="utf-8")), encoding="utf-8")
