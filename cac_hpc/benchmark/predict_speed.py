@@ -63,13 +63,11 @@ class Measured:
 
     def per_study(self, what: str, studies: int) -> float:
         """Of the medians; NaN where the work drowns in the noise."""
-        of_all, of_few = (
-            statistics.median(getattr(cost, what) for cost in costs) for costs in (self.all, self.few)
-        )  # fmt: skip
+        of_all, of_few = (statistics.median(getattr(one, what) for one in each) for each in (self.all, self.few))
         return (of_all - of_few) / (studies - FEW) if of_all > of_few else math.nan
 
     def peak(self, which: str) -> int:
-        return max(cost.peak_bytes for cost in getattr(self, which))
+        return max(cost.peak_bytes for cost in (self.few if which == "few" else self.all))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
