@@ -90,7 +90,7 @@ def collect(
     Raises: InputError as `labels.match_labels`, or if nothing is left.
     """
     matched = match(predicted, cfg)
-    for line in matched.warnings:
+    for line in [*matched.warnings, *matched.rows_without_study]:
         log.warning("%s: %s", cfg.sheet, line)
     left_out = sorted(_left_out(predicted, matched, asked), key=lambda one: (one.why, one.study, one.detail))
     gone = {one.study for one in left_out}
@@ -147,8 +147,8 @@ def _left_out(predicted: Predicted, matched: Matched, asked: Asked) -> Iterator[
             yield LeftOutStudy(study, "no_prediction", str(row.fault) or "its row has neither score nor category")
         elif row.known and not asked.count_known:
             yield LeftOutStudy(study, "known", "its patient was among the training studies")
-    for text in matched.rows_without_study:
-        yield LeftOutStudy("", "no_study", text)
+    for text in matched.rows_without_study:  # whose cells may hold names: only where they are goes into the report
+        yield LeftOutStudy("", "no_study", f"the row of cell {text.partition(' ')[0]}")
 
 
 def _counted(left_out: Sequence[LeftOutStudy]) -> str:

@@ -184,7 +184,7 @@ def _of_figures(
     if isinstance(found, Absent) or not found.compared.matrices:
         return []
     matrices, compared = found.compared.matrices, found.compared
-    columns = ["", "cross-validation [95 %]", "external test [95 %]", "external less internal [95 %]"]
+    columns = ["figure", "cross-validation [95 %]", "external test [95 %]", "external less internal [95 %]"]
 
     both = ((matrices.reference, found.calibration), (matrices.other, calibration))
 
@@ -229,7 +229,7 @@ def _of_calibration(names: Sequence[str], found: Recalibration | Absent) -> list
     ]
     return [
         TextTable(
-            "Calibration before and after recalibration in the large", ["", "before [95 %]", "after [95 %]"], cells
+            "Calibration before and after recalibration in the large", ["figure", "before [95 %]", "after [95 %]"], cells
         ),
         TextTable(
             "Share of the patients in each category, and mean of its probability",

@@ -136,6 +136,16 @@ def test_calibration_is_compared_before_and_after_recalibration(tmp_path):
 
 
 def test_a_category_alone_is_enough(tmp_path):
+    slices = external.report(*collect(tmp_path, ours().assign(score=""), sheet()))  # a slice network has no score
+    assert (
+        slices.levels["patient"].calibration
+        == external.report(*collect(tmp_path, ours(), sheet())).levels["patient"].calibration
+    )
+    assert {one.key: one.scores is None for one in slices.readers.readers} == {
+        "largest": True,
+        "rule": False,
+        "model": True,
+    }
     for said in ([NAMES[one] for one in CATEGORY], CATEGORY):
         report = external.report(*collect(tmp_path, pd.DataFrame({"study": STUDIES, "category": said}), sheet()))
         assert report.levels["patient"].pooled.errors == 5
@@ -145,20 +155,22 @@ def test_a_category_alone_is_enough(tmp_path):
         assert {one.key: one.scores for one in report.readers.readers} == {"largest": None, "model": None}
 
 
-def test_every_study_that_is_left_out_is_named(tmp_path):
+def test_every_study_that_is_left_out_is_named(tmp_path, caplog):
     changes = {
         "_002": {"score": "", "category": "", "category_index": "", "fault": "no_heart: none found"},
         "_004": {"known": 1},
         "_009": {"out_of_range": "tube voltage is 80 kVp, the training studies had 120 kVp"},
     }
-    labels = pd.concat([sheet().drop(index=5), pd.DataFrame({"study": ["077"], "score": [3]})])
+    labels = pd.concat([sheet().drop(index=5), pd.DataFrame({"study": ["Mustermann"], "score": [3]})])
     test, table = collect(tmp_path, ours(**changes), labels, unmatched="skip")
     assert [(one.study, one.why) for one in test.left_out] == [
         ("004", "known"), ("006", "no_label"), ("002", "no_prediction"), ("", "no_study"),
     ]  # fmt: skip
     details = {one.why: one.detail for one in test.left_out}
     assert details["no_prediction"] == "no_heart: none found"
-    assert "'77': no study" in details["no_study"] or "'077': no study" in details["no_study"]
+    assert details["no_study"] == "the row of cell A16"
+    assert "Mustermann" not in str(test)
+    assert "A16 'Mustermann': no study" in caplog.text
     report = external.report(test, table)
     assert (report.cohort.studies_found, report.cohort.studies, report.external.out_of_range) == (15, 12, 1)
     assert (report.external.known, report.external.known_studies) == ("left_out", 1)
