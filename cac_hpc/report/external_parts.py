@@ -229,7 +229,9 @@ def _of_calibration(names: Sequence[str], found: Recalibration | Absent) -> list
     ]
     return [
         TextTable(
-            "Calibration before and after recalibration in the large", ["figure", "before [95 %]", "after [95 %]"], cells
+            "Calibration before and after recalibration in the large",
+            ["figure", "before [95 %]", "after [95 %]"],
+            cells,
         ),
         TextTable(
             "Share of the patients in each category, and mean of its probability",
