@@ -7,11 +7,11 @@ import signal
 import sys
 from pathlib import Path
 
-from cac_hpc.benchmark import packing_speed, training_speed
+from cac_hpc.benchmark import packing_speed, predict_speed, training_speed
 
 
 def run(doc: str | None, code: Path) -> None:
-    """Read ``pack [OPTION ...]`` or ``train [OPTION ...]``, and measure.
+    """Read ``pack [OPTION ...]``, ``train [OPTION ...]`` or ``predict [OPTION ...]``, and measure.
 
     Args:
         code: the checkout whose jobs are measured.
@@ -20,11 +20,14 @@ def run(doc: str | None, code: Path) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it has started and written goes with it
     parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
     commands = parser.add_subparsers(dest="what", required=True)
-    for name, module in (("pack", packing_speed), ("train", training_speed)):
+    for name, module in (("pack", packing_speed), ("train", training_speed), ("predict", predict_speed)):
         text = (module.__doc__ or "").splitlines()[0]
         module.add_options(commands.add_parser(name, help=text, description=text, allow_abbrev=False))
     asked = vars(parser.parse_args())
-    if asked.pop("what") == "pack":
+    what = asked.pop("what")
+    if what == "pack":
         packing_speed.measure(packing_speed.Asked(**asked), code)
+    elif what == "predict":
+        predict_speed.measure(predict_speed.Asked(**asked), code)
     else:
         training_speed.measure(training_speed.Asked(**asked), code)

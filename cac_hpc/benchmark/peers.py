@@ -46,6 +46,17 @@ def pydicom_h5py(source: Path, out: Path) -> None:
                 images[row] = stored * np.int16(ds.RescaleSlope) + np.int16(ds.RescaleIntercept)
 
 
+def pydicom_rescaled(source: Path, _: Path) -> None:
+    """What it takes to have the HU of each study, its slices in order; nothing is written."""
+    import pydicom
+
+    for folder in source.iterdir():
+        slices = sorted((pydicom.dcmread(path) for path in folder.iterdir()), key=lambda ds: ds.ImagePositionPatient[2])
+        for ds in slices:
+            stored = ds.pixel_array.astype(np.int16)
+            stored * np.int16(ds.RescaleSlope) + np.int16(ds.RescaleIntercept)
+
+
 def simple_itk(source: Path, out: Path) -> None:
     import SimpleITK
 
@@ -94,6 +105,9 @@ PROGRAMS: dict[str, tuple[Callable[[Path, Path], None], tuple[str, ...]]] = {  #
 }
 
 
+READERS = {"pydicom, rescaled": pydicom_rescaled}  # they write nothing
+
+
 def version(name: str) -> str | None:
     """Version of the program's first distribution, "" if it needs none, None if any is not installed."""
     try:
@@ -129,7 +143,8 @@ def _volume(path: Path) -> np.ndarray:
 
 
 def main(name: str, source: str, out: str) -> None:
-    PROGRAMS[name][0](Path(source), Path(out))
+    program = READERS.get(name) or PROGRAMS[name][0]
+    program(Path(source), Path(out))
 
 
 if __name__ == "__main__":

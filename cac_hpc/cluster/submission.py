@@ -47,9 +47,17 @@ def check(cfg: Config) -> None:
 
     Raises: InputError if not.
     """
-    if character := next(filter(cfg.run.__contains__, OF_SLURM), None):
+    check_path("run", cfg.run)
+
+
+def check_path(key: str, path: str) -> None:
+    """A folder with logs of SLURM has a name that these can have.
+
+    Raises: InputError if not.
+    """
+    if character := next(filter(path.__contains__, OF_SLURM), None):
         raise InputError(
-            f"run is {cfg.run!r}, but SLURM gives {character} a meaning of its own in names of log files; wanted "
+            f"{key} is {path!r}, but SLURM gives {character} a meaning of its own in names of log files; wanted "
             "a path without it"
         )
 
@@ -162,6 +170,11 @@ def per_task(cfg: Config, stage: Stage, num_tasks: int) -> int:
         return cfg.cluster.folds_per_node
     most = feasibility.most_pack_tasks(_limits(cfg.cluster.partition), cfg) or DEFAULT_ARRAY_SIZE
     return math.ceil(num_tasks / most) if stage.option else 1
+
+
+def most_tasks(cluster: ClusterConfig) -> int:
+    """How many tasks an array may have."""
+    return max(1, _limits(cluster.partition).array_size or DEFAULT_ARRAY_SIZE)
 
 
 @functools.cache

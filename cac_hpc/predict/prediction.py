@@ -192,7 +192,7 @@ def _finish(cfg: PredictConfig, out: Path, plan: Plan, bundle: Bundle, report: R
         logs.say(paths.json_text({**found, "out": str(out)}).rstrip())
     else:
         _show(out, plan, bundle, counts)
-    return int(counts["refused"] > 0)
+    return int(counts["refused"] > 0 and not cfg.gather)  # a job that has made its tables has not failed
 
 
 def _show(out: Path, plan: Plan, bundle: Bundle, counts: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ def submitted(cfg: PredictConfig, code: Path, plan: Plan, waiting: Sequence[int]
         logs.say(f"cluster: {kind}, {why}" if waiting else "all parts are there already")
         return False
     out = Path(cfg.out).absolute()
+    submission.check_path("--out", str(out))
     token = digests.content_sha256([plan.digest, str(out)])[:8]
     names = f"cac-predict-{token}", f"cac-gather-{token}"
     if there := [job for name in names for job in _in_queue(name)]:
@@ -38,7 +39,9 @@ def submitted(cfg: PredictConfig, code: Path, plan: Plan, waiting: Sequence[int]
     copy = out / "slurm" / "code"
     if not copy.exists():
         provenance.take(code, copy)
-    shards = min(cfg.shards or math.ceil(len(plan.parts) / PARTS_PER_TASK), len(plan.parts), _most_tasks(cluster))
+    shards = min(
+        cfg.shards or math.ceil(len(plan.parts) / PARTS_PER_TASK), len(plan.parts), submission.most_tasks(cluster)
+    )
     tasks = sorted({index % shards for index in waiting})
     command = ["bash", str(copy / "slurm" / "predict.sh"), str(copy), *predict_commands.arguments(cfg)]
     share = [*command, "--shards", str(shards), "--workers", str(cluster.pack.cpus)]
@@ -47,9 +50,8 @@ def submitted(cfg: PredictConfig, code: Path, plan: Plan, waiting: Sequence[int]
     end = submission.submit_command(
         out / "slurm", names[1], [*command, "--gather"], cluster, cluster.aggregate, after=array
     )
-    logs.say(
-        f"submitted job {array}, {len(tasks)} tasks for {len(waiting)} parts, and after it job {end}, which gathers"
-    )
+    shared = f"{_counted(len(tasks), 'task')} for {_counted(len(waiting), 'part')}"
+    logs.say(f"submitted job {array}, {shared}, then job {end}, which gathers")
     logs.say(_then(out))
     return True
 
@@ -61,8 +63,8 @@ def _in_queue(name: str) -> list[str]:
     return [job for job, waits in found.items() if waits]
 
 
-def _most_tasks(cluster: ClusterConfig) -> int:
-    return max(cluster.array_parallelism, 1)
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _then(out: Path) -> str:

@@ -95,7 +95,8 @@ def write_study(
         "study": prediction.study,
         "fault": "",
         "found": prediction,
-        "marks": marks(prediction),
+        "notes": _notes(prediction),
+        "doubtful": prediction.known or bool(prediction.out_of_range),
         "score": None if prediction.score is None else wording.short(prediction.score),
         "spread": "" if low is None else f"{wording.short(low)} to {wording.short(max(prediction.fold_scores))}",
         "agreeing": sum(one == prediction.category for one in prediction.fold_categories),
@@ -143,17 +144,15 @@ def _write(path: Path, template: str, bundle: Bundle, values: Json) -> None:
     paths.write_text(path, pages.render(HERE, template, {**of_all, **values}))
 
 
-def marks(prediction: Prediction) -> list[tuple[str, str]]:
-    """What must be known before a prediction is used: what kind, and a sentence."""
-    found = []
+def _notes(prediction: Prediction) -> list[tuple[str, tuple[str, ...]]]:
+    """What must be known before a prediction is used: a sentence, and its particulars."""
+    found: list[tuple[str, tuple[str, ...]]] = []
     if prediction.known:
-        text = "This patient was among the training studies: what is said here is no test of the model."
-        found.append(("known", text))
+        found.append(("This patient was among the training studies: what is said here is no test of the model.", ()))
     if prediction.out_of_range:
-        text = "Outside of the training range: " + "; ".join(prediction.out_of_range) + "."
-        found.append(("out of range", text))
+        found.append(("Outside of the training range:", prediction.out_of_range))
     if prediction.warnings:
-        found.append(("warning", f"Read with a warning: {prediction.warnings.replace(' ', ', ')}."))
+        found.append(("Read with a warning, as the bundle's settings allow:", tuple(prediction.warnings.split())))
     return found
 
 

@@ -39,7 +39,7 @@ CODES = {
     "gating": "gating",
     "kernel": "kernel",
 }
-ENDS = 2  # studies at an end of the range; were there more, it would stay without any one of them
+HEART = (("height", "heart_rows", "row_spacing_mm"), ("width", "heart_columns", "column_spacing_mm"))
 LISTED = ("score", "kernel")  # described, but no reason to warn: a study has no score yet, names of kernels are many
 
 
@@ -165,20 +165,22 @@ def _left_out(by: str, studies: pd.DataFrame, group: pd.Series, right: Mapping[s
 
 
 def _worth_asking(table: pd.DataFrame, number_N: np.ndarray, count: int) -> list[int]:
-    """The groups without which the range is another: all others are inside of it."""
+    """The groups without which the range is another; a study that is its own group is inside of the range else."""
     if count < len(table):
         return list(range(count))
-    rows: set[int] = set()
+    only: list[np.ndarray] = []  # rows that alone have what they have
     for name in table.columns.intersection([*NUMBERS, *CODES]):
         if name in CODES:
-            value = table[name].map(_code)
-            rows |= {*np.flatnonzero(~value.duplicated(keep=False))}
-        else:
-            value = pd.to_numeric(table[name])
-            ends = value.eq(value.min()) | value.eq(value.max())
-            rows |= {*np.flatnonzero(ends)} if ends.sum() <= ENDS else set()
-            rows |= {*np.flatnonzero(value.isna())} if value.isna().sum() == 1 else set()
-    return sorted(int(number_N[row]) for row in rows)
+            only.append(~table[name].map(_code).duplicated(keep=False).to_numpy())
+            continue
+        value_N = table[name].to_numpy()
+        found = [
+            np.isnan(value_N),
+            value_N == np.nanmin(value_N, initial=np.inf),
+            value_N == np.nanmax(value_N, initial=-np.inf),
+        ]
+        only += [one_N for one_N in found if one_N.sum() == 1]
+    return sorted(set(number_N[np.any(only, axis=0)].tolist())) if only else []
 
 
 def _share(hit_N: np.ndarray, of_N: np.ndarray, group_N: np.ndarray) -> Figure:
@@ -191,19 +193,20 @@ def _share(hit_N: np.ndarray, of_N: np.ndarray, group_N: np.ndarray) -> Figure:
 
 
 def _derived(studies: pd.DataFrame) -> pd.DataFrame:
-    """The studies with the attributes that follow from several columns."""
+    """The studies with the attributes that follow from several columns; numbers as float64, NaN where unknown."""
     table = studies.copy()
-    for side, count, spacing in (
-        ("height", "heart_rows", "row_spacing_mm"),
-        ("width", "heart_columns", "column_spacing_mm"),
-    ):
+    for side, count, spacing in HEART:
         if count in table and spacing in table:
-            table[f"heart_{side}_mm"] = pd.to_numeric(table[count]) * pd.to_numeric(table[spacing])
-    return table
+            table[f"heart_{side}_mm"] = _floats(table[count]) * _floats(table[spacing])
+    return table.assign(**{name: _floats(table[name]) for name in NUMBERS if name in table})
+
+
+def _floats(column: pd.Series) -> np.ndarray:
+    return np.asarray(pd.to_numeric(column.astype(object).where(column.notna(), np.nan)).to_numpy(float))
 
 
 def _numbers(column: pd.Series) -> Numbers:
-    value_N = pd.to_numeric(column).to_numpy(float, na_value=np.nan)
+    value_N = column.to_numpy(float)
     known_N = value_N[np.isfinite(value_N)]
     if not len(known_N):
         return Numbers(0, len(value_N), None, None, [])
@@ -230,7 +233,7 @@ def _number_outside(name: str, training: Numbers, value: Any) -> str | None:
         else f"{training.low:.4g} to {_shown(training.high, unit)}"
     )
     number = math.nan if value is None else float(value)
-    if not math.isfinite(number):
+    if math.isnan(number):
         return f"{words} is {UNKNOWN}, the training studies had {had}" if not training.unknown else None
     spread = training.high - training.low
     low = training.low - TOLERANCE * max(spread, abs(training.low))

@@ -1,5 +1,6 @@
 """Bundles: the same after reading, the same bytes each time, and refused in one line where anything was changed."""
 
+import contextlib
 import io
 import json
 import os
@@ -130,6 +131,28 @@ def test_every_changed_byte_is_noticed(tmp_path):
         changed[place] ^= 1
         (tmp_path / "bundle.zip").write_bytes(changed)
         refused(tmp_path / "bundle.zip", "SHA-256|damaged")
+
+
+def test_damage_that_was_signed_anew_is_refused_in_one_line_too(tmp_path):
+    """Bytes changed by somebody who also writes the digests: what cannot be read says so, whatever reads it fails."""
+    bundles.write(small_bundle(folds=1), tmp_path / "bundle.zip")
+    whole, rng = (tmp_path / "bundle.zip").read_bytes(), np.random.default_rng(3)
+    content = contents(tmp_path / "bundle.zip")
+    for _ in range(60):
+        changed = np.frombuffer(whole, np.uint8).copy()
+        changed[rng.integers(len(whole) - 400, len(whole) - 64, 2)] = rng.integers(0, 256, 2)  # the directory
+        (tmp_path / "bundle.zip").write_bytes(changed.tobytes())
+        seal(tmp_path / "bundle.zip")
+        read_or_refuse(tmp_path / "bundle.zip")
+        weights = np.frombuffer(content["fold-0.pt"], np.uint8).copy()
+        weights[rng.integers(0, len(weights), 20)] = rng.integers(0, 256, 20)
+        rewrite(tmp_path / "bundle.zip", relisted(content | {"fold-0.pt": weights.tobytes()}))
+        read_or_refuse(tmp_path / "bundle.zip")
+
+
+def read_or_refuse(path):
+    with contextlib.suppress(InputError):  # and nothing else
+        bundles.read(path)
 
 
 @pytest.mark.parametrize("member", ["bundle.json", "fold-1.pt", "training_range.json", "internal.json", "README.md"])

@@ -1,5 +1,7 @@
 """Study folders predicted with a bundle, from the command line: tables, pages, resuming, what is refused."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -7,16 +9,19 @@ import sys
 import tracemalloc
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from cac_hpc.dataset import intake
-from cac_hpc.predict import bundle, parts, prediction_tables
+from cac_hpc.predict import bundle, ensemble, parts, prediction, prediction_tables, study_prediction, training_range
 from cac_hpc.predict.parts import Plan
+from cac_hpc.predict.study_prediction import StudyTask
 from cac_hpc.run.config import InputError
 from cac_hpc.run.predict_commands import PredictConfig, parse_predict
 from cac_hpc.volumes import files
 from tests.support import bundles
+from tests.support.chests import chest, write_study
 from tests.support.runs import REPO, SUPPORT
 
 
@@ -43,16 +48,16 @@ def model(tmp_path_factory, studies):
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, studies, model):
     """The results of one worker that nothing disturbed, and what was printed."""
-    out = tmp_path_factory.mktemp("done") / "out"
-    said = predict(model, studies, out, "--workers", 1, "--json")
-    assert said.returncode == 1, said.stderr  # letters is no study
-    return out, said
+    return predict(model, studies, tmp_path_factory.mktemp("done") / "out")
 
 
-def predict(*arguments, parts=0):
-    command = [sys.executable, SUPPORT / "doomed_predict.py", *map(str, arguments[:2]), "--out", *map(str, arguments[2:])]
-    env = {**os.environ, "PYTHONPATH": str(REPO), "CAC_TEST_PARTS": str(parts)}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+def predict(model, studies, out):
+    """In parts of one study; =letters is no study."""
+    cfg = PredictConfig(bundle=str(model), folder=str(studies), out=str(out), workers=1, json=True)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+        patch.setattr(parts, "PER_PART", 1)
+        assert prediction.predict(cfg, REPO) == 1
+    return out, said.getvalue()
 
 
 def read(out, name="predictions.csv"):
@@ -73,10 +78,15 @@ def test_each_study_has_its_row_its_page_and_its_reason(done):
     assert table["known"].tolist() == ["", "0", "0", "1"]
     assert table.loc["'=letters", "fault"].startswith("not_dicom")
     counted = read(out, "lesions.csv").query("counted == '1'")
-    assert counted[["study", "first_slice", "last_slice", "agatston"]].to_numpy().tolist()[0] == ["b", "10", "11", "128"]
+    assert counted[["study", "first_slice", "last_slice", "agatston"]].to_numpy().tolist()[0] == [
+        "b",
+        "10",
+        "11",
+        "128",
+    ]
     assert read(out, "rejected.csv").iloc[0].tolist()[:3] == ["'=letters", "1", "not_dicom"]
     assert read(out, "studies.csv")["kvp"].tolist() == ["120"] * 3
-    answer = json.loads(said.stdout)
+    answer = json.loads(said)
     wanted = {"studies": 4, "predicted": 3, "refused": 1, "known": 1, "out_of_range": 0}
     assert {name: answer["counts"][name] for name in wanted} == wanted
     assert answer["counts"] == json.loads((out / "predict.json").read_text())["counts"]
@@ -98,12 +108,13 @@ def test_pages_show_what_counted_and_load_nothing(done):
 
 def test_a_killed_prediction_goes_on_and_ends_with_the_same_bytes(done, studies, model, tmp_path):
     out = tmp_path / "elsewhere" / "out"
-    killed = predict(model, studies, out, "--workers", 2, parts=2)
-    assert killed.returncode == -9
+    command = [sys.executable, SUPPORT / "doomed_predict.py", model, studies, "--out", out, "--workers", "2"]
+    env = {**os.environ, "PYTHONPATH": str(REPO), "CAC_TEST_PARTS": "2"}
+    assert subprocess.run(command, env=env, capture_output=True, timeout=240).returncode == -9
     before = {path.name: path.stat().st_mtime_ns for path in (out / "parts").glob("part-*.json")}
     assert len(before) >= 2
     assert not (out / "predictions.csv").exists()
-    assert predict(model, studies, out, "--workers", 2).returncode == 1
+    predict(model, studies, out)
     assert before.items() <= {path.name: path.stat().st_mtime_ns for path in (out / "parts").iterdir()}.items()
     assert content(out) == content(done[0])
 
@@ -112,7 +123,9 @@ def test_another_bundle_setting_or_study_with_the_same_out_is_refused(done):
     plan = parts.read_plan(done[0])
     parts.settle(done[0], plan)
     others = replace(plan, bundle="0" * 64, settings={**plan.settings, "gate": "refuse"})
-    with pytest.raises(InputError, match=f"bundle: '{plan.bundle}' / '0{{64}}'; gate: 'warn' / 'refuse'; wanted the same"):
+    with pytest.raises(
+        InputError, match=f"bundle: '{plan.bundle}' / '0{{64}}'; gate: 'warn' / 'refuse'; wanted the same"
+    ):
         parts.settle(done[0], others)
     moved = {**plan.studies, "b": "other", "z": "new"}
     with pytest.raises(InputError, match="study 'b': there / with other files; study 'z': not there / there"):
@@ -140,21 +153,59 @@ def test_a_folder_of_others_is_not_used(tmp_path, studies, model):
         PredictConfig(bundle="b", folder="f", out="o", shards=3)
 
 
-def test_gate_and_damaged_bundles(tmp_path, studies):
-    """Trained at 10 mm between slices and 80 kVp: named, and with the gate shut there is no prediction."""
+def one(model, folder, out, **changes):
+    """The outcome of one study, in this process."""
+    digest, listing = bundle.read(model).digest, files.digest(files.list_files(folder))
+    task = StudyTask(folder.name, folder, listing, model, digest, out, **changes)
+    return study_prediction.predict_study(task, print)
+
+
+def test_outside_of_the_training_range_is_said_and_the_gate_refuses(tmp_path, studies):
+    """Trained at 10 mm between slices and 80 kVp."""
     facts = pd.DataFrame({"slice_spacing_mm": [10.0], "kvp": [80.0]})
-    bundle.write(bundles.lesions(training=bundles.training_range.of_studies(facts)), tmp_path / "bundle")
-    said = predict(tmp_path / "bundle", studies / "b", tmp_path / "out", "--gate", "refuse", "--no_pictures")
-    assert said.returncode == 1
-    row = read(tmp_path / "out").iloc[0]
-    assert (row["study"], row["score"], row["category"], row["known"]) == ("b", "", "", "0")
-    assert row["fault"].startswith("out_of_range: slice spacing is 3 mm, the training studies had 10 mm; tube voltage")
-    assert row["out_of_range"] in (tmp_path / "out" / "studies" / "b" / "page.html").read_text(encoding="utf-8")
+    bundle.write(bundles.lesions(training=training_range.of_studies(facts)), tmp_path / "bundle")
+    warned = one(tmp_path / "bundle", studies / "b", tmp_path / "warned", pictures=False)["row"]
+    assert warned["out_of_range"].startswith("slice spacing is 3 mm, the training studies had 10 mm; tube voltage is")
+    assert (warned["score"], warned["fault"]) == (128.0, "")
+    row = one(tmp_path / "bundle", studies / "b", tmp_path / "refused", gate="refuse")["row"]
+    assert row == {"study": "b", "known": 0, "out_of_range": warned["out_of_range"], "warnings": "",
+                   "fault": f"out_of_range: {warned['out_of_range']}"}  # fmt: skip
+    assert row["fault"] in (tmp_path / "refused" / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_network_of_slices_is_given_the_packed_slices(tmp_path, studies):
+    bundle.write(bundles.slices(), tmp_path / "bundle")
+    outcome = one(tmp_path / "bundle", studies / "b", tmp_path / "out")
+    slices = []
+    intake.read_study(files.list_files(studies / "b"), bundles.slices().pack, lambda hu_SS, at: slices.append(hu_SS))
+    answer, _ = ensemble.answer_slices(ensemble.of_bundle(bundles.slices()), np.stack(slices))
+    row = outcome["row"]
+    assert [row[f"p{category}"] for category in range(6)] == list(answer.probability)
+    assert (row["score"], row["score_low"], row["rule_score"], row["lesions"]) == (None, None, 128.0, None)
+    assert outcome["lesions"] == []
+    page = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 4
+
+
+def test_files_that_changed_since_the_start_and_a_missing_heart_are_no_prediction(tmp_path, studies, model):
+    changed = replace(StudyTask("b", studies / "b", "other", model, bundle.read(model).digest, tmp_path / "b"))
+    assert study_prediction.predict_study(changed, print)["row"]["fault"].startswith("changed_while_read")
+    write_study(tmp_path / "noheart", chest(140, 24, heart=False).hu_ZHW)
+    assert one(model, tmp_path / "noheart", tmp_path / "out")["row"]["fault"].startswith("no_heart")
+    bundle.write(bundles.lesions(pack=replace(bundles.PACK, slices=True)), tmp_path / "bundle")
+    found = one(tmp_path / "bundle", tmp_path / "noheart", tmp_path / "out")
+    assert found["row"]["fault"] == study_prediction.NO_CANDIDATES
+    assert found["facts"]["agatston_region"] == "no_heart"
+
+
+def test_a_damaged_bundle_writes_nothing(tmp_path, studies):
+    bundle.write(bundles.lesions(), tmp_path / "bundle")
     manifest = tmp_path / "bundle" / bundle.MANIFEST
     manifest.write_bytes(manifest.read_bytes().replace(b"pepper", b"papper"))
-    said = predict(tmp_path / "bundle", studies / "b", tmp_path / "other")
-    assert (said.returncode, said.stderr.count("\n")) == (2, 1)
-    assert not (tmp_path / "other").exists()
+    cfg = PredictConfig(bundle=str(tmp_path / "bundle"), folder=str(studies), out=str(tmp_path / "out"))
+    with pytest.raises(InputError, match=f"^{tmp_path}/bundle: .* damaged$"):
+        prediction.predict(cfg, REPO)
+    assert not (tmp_path / "out").exists()
 
 
 def test_memory_does_not_grow_with_the_number_of_studies(tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def slices(folds: int = 2, **changes: Any) -> Bundle:
 
 
 def write_chests(root: Path, names: str = "ab") -> Path:
-    """A study for each letter, no two alike: `a` without calcium, the others with a lesion of 4 x 4 mm on two slices."""
+    """A study for each letter: `a` without calcium, others with a lesion of 4 x 4 mm on two slices, each elsewhere."""
     solids = chest(140, num_slices=24)
     for number, name in enumerate(names):
         hu_ZHW = with_lesion(solids.hu_ZHW, -60, 4 + number, slice(10, 12)) if name != "a" else solids.hu_ZHW

@@ -1,4 +1,4 @@
-"""``jobs/predict.py`` with parts of one study, killed when CAC_TEST_PARTS parts are written; never if it is 0."""
+"""``jobs/predict.py`` with parts of one study, killed when CAC_TEST_PARTS parts are written."""
 
 import os
 import signal

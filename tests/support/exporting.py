@@ -1,12 +1,13 @@
 """Bundles: small ones made in memory, and a complete run of lesions whose weights were drawn, not trained."""
 
 import pandas as pd
+import pytest
 import torch
 
 from cac_hpc.calcium import candidates
 from cac_hpc.predict import training_range
 from cac_hpc.predict.bundle import Bundle
-from cac_hpc.report import aggregation
+from cac_hpc.report import aggregation, pictures
 from cac_hpc.run import digests, settings
 from cac_hpc.run.config import LabelsConfig, ModelConfig, PackConfig
 from cac_hpc.train import checkpoint, models
@@ -58,8 +59,8 @@ def drawn_weights(model, size, fold):
     return network.state_dict()
 
 
-def complete_run(folder):
-    """A run of lesions with its report, all of whose names are canaries."""
+def complete_run(folder, kind="lesions"):
+    """A run with its report, all of whose names are canaries."""
     studies = {
         study: (index % 6, SCORES[index % 6], _candidates(study, SCORES[index % 6]))
         for index, study in enumerate(STUDIES)
@@ -75,10 +76,11 @@ def complete_run(folder):
         "agatston_empty_slices": dict.fromkeys(STUDIES, 0.5),
     }
     folder.mkdir(parents=True)
-    run = make_lesion_run(
-        folder, studies, facts=facts, num_folds=NUM_FOLDS, model={"kind": "lesions", "hidden": [8, 4]}
-    )
-    assert aggregation.aggregate(run.root)
+    run = make_lesion_run(folder, studies, facts=facts, num_folds=NUM_FOLDS, model={"kind": kind, "hidden": [8, 4]})
+    run.dataset(None).rejected.write_text("study,file,reason,detail\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "draw", lambda *of: None)  # half of a report's time
+        assert aggregation.aggregate(run.root)
     write_models(run)
     return run
 
