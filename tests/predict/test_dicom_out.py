@@ -143,7 +143,7 @@ def verified(*command):
     """What a program of dicom3tools says; none of it is an error."""
     if shutil.which(command[0]) is None:
         unavailable(f"no {command[0]} for this test: install dicom3tools")
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, errors="replace")
     assert "Error" not in done.stdout + done.stderr, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -175,6 +175,29 @@ def test_a_report_without_dates_patient_and_lesions_is_valid_too(studies, tmp_pa
     assert [path.name for path in out.iterdir()] == ["report.dcm"]
     verified("dciodvfy", out / "report.dcm")
     assert pydicom.dcmread(out / "report.dcm").ContentDate == "19000101"
+
+
+NAMED = {  # character set of the source, and a patient's name
+    "none": (None, "Smith^Ann"),
+    "Latin": ("ISO_IR 100", "Kästner^Änne"),
+    "Japanese": (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+    "UTF-8": ("ISO_IR 192", "Wang^XiaoDong=王^小东"),
+}
+
+
+@pytest.mark.parametrize("script", NAMED)
+def test_names_are_kept_in_every_script(script, studies, tmp_path):
+    shutil.copytree(studies[AS_STORED], tmp_path / "study")
+    charset, name = NAMED[script]
+    for path in (tmp_path / "study").iterdir():
+        edit(path, SpecificCharacterSet=charset, PatientName=name)
+    names = ("null", "mäßig", "高い")
+    out = write(tmp_path / "study", tmp_path / "out", names=names, edges=(0, 100), category=2)
+    for path in out.iterdir():
+        assert str(pydicom.dcmread(path).PatientName) == name
+        verified("dciodvfy", path)
+    (group,) = sr.srread(out / "report.dcm").content.get_image_measurement_groups()
+    assert group.get_qualitative_evaluations(dicom_out.CODES["severity"])[0].value.meaning == "高い"
 
 
 def test_the_spacing_of_slices_is_that_of_their_positions_whatever_a_header_says(studies, tmp_path):
