@@ -43,7 +43,7 @@ LESIONS = {  # the candidates of the study: slices, rows, columns and HU of boxe
     "ignored": (slice(7, 9), slice(2, 5), slice(30, 33), 300),
 }
 COUNTED = np.array([True, True, False])
-PATIENT = {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Kästner^Änne", "PatientID": "CANARY-7",
+PATIENT = {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Kästner^Änne", "PatientID": "CANARY-7",
            "PatientBirthDate": "19480229", "PatientSex": "F", "AccessionNumber": "A-12", "StudyID": "S1",
            "StudyTime": "101112", "ContentDate": "20200102", "ContentTime": "101500", "ReferringPhysicianName": "Doc",
            "PatientAge": "071Y", "StationName": "CT1"}  # fmt: skip
@@ -370,6 +370,8 @@ def model(tmp_path_factory):
 def chests(tmp_path_factory):
     """A study with one lesion that counts, and one whose images cannot be referred to."""
     root = bundles.write_chests(tmp_path_factory.mktemp("chests"), "bc")
+    for path in (root / "b").iterdir():
+        edit(path, PatientName="CANARY^Ann")
     for path in (root / "c").iterdir():
         edit(path, FrameOfReferenceUID=None)
     return root
@@ -388,6 +390,8 @@ def test_a_prediction_is_written_beside_its_other_results(chests, model, tmp_pat
     row = predicted("b", chests, model, tmp_path)["row"]
     made = tmp_path / "dicom" / "b"
     assert sorted(path.name for path in made.iterdir()) == ["report.dcm", "segmentation.dcm"]
+    naming = {path for path in tmp_path.rglob("*") if path.is_file() and b"CANARY" in path.read_bytes()}
+    assert naming == {*made.iterdir()}
     content = sr.srread(made / "report.dcm").content
     (study,) = content.get_image_measurement_groups()
     assert numbers(study)["Coronary artery calcium score"] == (row["score"], "1") == (128, "1")
