@@ -57,6 +57,15 @@ def pydicom_rescaled(source: Path, _: Path) -> None:
             stored * np.int16(ds.RescaleSlope) + np.int16(ds.RescaleIntercept)
 
 
+def compress(path: Path) -> None:
+    """Have a file's pixels in JPEG 2000, without loss."""
+    import pydicom
+
+    ds = pydicom.dcmread(path)
+    ds.compress(pydicom.uid.JPEG2000Lossless, generate_instance_uid=False)
+    ds.save_as(path)
+
+
 def simple_itk(source: Path, out: Path) -> None:
     import SimpleITK
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cac_hpc.benchmark import costs
+from cac_hpc.benchmark import costs, peers
 from cac_hpc.benchmark.costs import Cost
 from cac_hpc.run import logs
 from cac_hpc.run.config import LabelsConfig, ModelConfig, PackConfig, require
@@ -44,6 +44,7 @@ class Asked:
     slices: int = 60
     matrix: int = 512
     repeats: int = 3
+    compressed: bool = False
     keep: str | None = None
 
     def __post_init__(self) -> None:
@@ -63,17 +64,15 @@ class Measured:
 
     def per_study(self, what: str, studies: int) -> float:
         """Of the medians; NaN where the work drowns in the noise."""
-        of_all, of_few = (
-            statistics.median(getattr(cost, what) for cost in costs) for costs in (self.all, self.few)
-        )  # fmt: skip
+        of_all, of_few = (statistics.median(getattr(one, what) for one in each) for each in (self.all, self.few))
         return (of_all - of_few) / (studies - FEW) if of_all > of_few else math.nan
 
     def peak(self, which: str) -> int:
-        return max(cost.peak_bytes for cost in getattr(self, which))
+        return max(cost.peak_bytes for cost in (self.few if which == "few" else self.all))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """``[--studies N] [--slices N] [--matrix N] [--repeats N] [--keep DIR]``."""
+    """``[--studies N] [--slices N] [--matrix N] [--repeats N] [--compressed] [--keep DIR]``."""
     for name, text in (
         ("studies", f"in the cohort, {DISTINCT} of them different"),
         ("slices", "of a study"),
@@ -82,6 +81,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     ):
         default = getattr(Asked, name)
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
+    text = "files in JPEG 2000 lossless, as archives often keep them; uncompressed if left out"
+    parser.add_argument("--compressed", action="store_true", help=text)
     parser.add_argument("--keep", metavar="DIR", help="work there and leave everything there")
 
 
@@ -113,6 +114,8 @@ def _write_cohort(folder: Path, asked: Asked) -> None:
     made = folder / "phantoms"
     cohort.write_cohort(PhantomConfig(out=str(made), studies=DISTINCT, slices=asked.slices, matrix=asked.matrix))
     studies = sorted(path for path in made.iterdir() if path.is_dir())
+    for path in [path for study in studies for path in study.iterdir()] if asked.compressed else []:
+        peers.compress(path)
     for source, count in (("few", FEW), ("all", asked.studies)):
         for number in range(count):
             target = folder / source / f"{number:04d}"
@@ -172,7 +175,8 @@ def _show(found: dict[str, Measured], asked: Asked) -> None:
         for name, measured in found.items()
     ]  # fmt: skip
     size = f"{asked.matrix} x {asked.matrix}"
-    title = f"{asked.studies} studies of {asked.slices} slices of {size}, {asked.repeats} repeats"
+    kind = "JPEG 2000" if asked.compressed else "uncompressed"
+    title = f"{asked.studies} studies of {asked.slices} slices of {size}, {kind}, {asked.repeats} repeats"
     screen = logs.console()
     screen.print(logs.table(title, ("", "s", "cpu s", "x", "few", "all"), rows, numbers=True))
     screen.print(LEGEND)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 from torch import Tensor, nn
@@ -180,17 +180,28 @@ def _manifest(bundle: Bundle, content: Mapping[str, bytes]) -> Json:
 
 
 def _write_archive(out: Path, content: Mapping[str, bytes]) -> None:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in content.items():
-            member = zipfile.ZipInfo(name, DATE)
-            member.create_system, member.external_attr = 3, (stat.S_IFREG | 0o644) << 16
-            archive.writestr(member, data)
-        archive.comment = bytes(DIGEST_LENGTH)
-    whole = file.getvalue()[:-DIGEST_LENGTH]
     if out.exists():
         raise InputError(f"--out {out}: is there already, wanted the name of a new file")
-    paths.write_bytes(out, whole + digests.bytes_sha256(whole).encode())
+    with paths.atomic(out) as scratch:
+        with zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
+            for name, data in content.items():
+                member = zipfile.ZipInfo(name, DATE)
+                member.create_system, member.external_attr = 3, (stat.S_IFREG | 0o644) << 16
+                archive.writestr(member, data)
+            archive.comment = bytes(DIGEST_LENGTH)
+        with scratch.open("r+b") as file:
+            digest = _digest(file, scratch.stat().st_size - DIGEST_LENGTH)
+            file.write(digest.encode())
+
+
+def _digest(file: IO[bytes], count: int) -> str:
+    """SHA-256 of the first bytes of a file, which is left behind them."""
+    file.seek(0)
+    digest, left = hashlib.sha256(), count
+    while left and (block := file.read(min(left, digests.BLOCK))):
+        digest.update(block)
+        left -= len(block)
+    return digest.hexdigest()
 
 
 def _write_folder(out: Path, content: Mapping[str, bytes]) -> None:
@@ -237,7 +248,7 @@ def _of_folder(path: Path) -> dict[str, Read]:
     return found
 
 
-def _check_whole(file: Any) -> None:
+def _check_whole(file: IO[bytes]) -> None:
     """The archive ends with the digest of all that stands before.
 
     Raises: _Refused.
@@ -245,12 +256,8 @@ def _check_whole(file: Any) -> None:
     size = file.seek(0, os.SEEK_END) - DIGEST_LENGTH
     if not 0 < size <= MAX_BYTES:
         raise _Refused(f"has {size + DIGEST_LENGTH} bytes, {WANTED}")
-    file.seek(0)
-    digest, left = hashlib.sha256(), size
-    while left and (block := file.read(min(left, digests.BLOCK))):
-        digest.update(block)
-        left -= len(block)
-    if file.read(DIGEST_LENGTH) != digest.hexdigest().encode():
+    digest = _digest(file, size)
+    if file.read(DIGEST_LENGTH) != digest.encode():
         raise _Refused(f"does not end with its own SHA-256, so it is damaged or no bundle; {WANTED}")
 
 

@@ -165,6 +165,7 @@ class _Objects:
             "manufacturer_model_name": MODEL,
             "software_versions": self.finding.version,
             "device_serial_number": self.finding.model[:64],
+            "specific_character_set": "ISO_IR 192",  # UTF-8: categories and patients have names in any script
             "content_date": date,
             "content_time": time,
         }

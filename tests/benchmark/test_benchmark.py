@@ -12,7 +12,9 @@ import pydicom
 import pytest
 import torch
 
-from cac_hpc.benchmark import costs, lesion_speed, loaders, peers
+from cac_hpc.benchmark import costs, lesion_speed, loaders, peers, predict_speed
+from cac_hpc.benchmark.costs import Cost
+from cac_hpc.benchmark.predict_speed import Measured
 from cac_hpc.dataset import sealing, shards
 from cac_hpc.run import settings
 from cac_hpc.run.paths import RunPaths
@@ -151,3 +153,35 @@ def test_every_loader_hands_over_every_slice_once_and_whole(name, finished_run):
             assert [found[first + row] for row in range(len(images))] == images.sum(axis=(1, 2), dtype=int).tolist()
             first += len(images)
         assert len(found) == first
+
+
+def test_what_a_study_takes_follows_from_many_and_few():
+    """Medians of 10 and 40 s for 4 and 20 studies: 30 s for 16 more, whatever one slow run took."""
+    few = [Cost(seconds, 1.0, 100) for seconds in (10.0, 9.0, 30.0)]
+    measured = Measured(few=few, all=[Cost(seconds, 9.0, 300) for seconds in (40.0, 99.0, 39.0)])
+    assert measured.per_study("seconds", 20) == 30 / 16
+    assert measured.per_study("cpu_seconds", 20) == 8 / 16
+    assert (measured.peak("few"), measured.peak("all")) == (100, 300)
+
+
+def test_compressed_files_hold_the_same_pixels(long_headers, tmp_path):
+    path, before = tmp_path / "one.dcm", pydicom.dcmread(long_headers / "001" / "IM0001.dcm")
+    before.save_as(path)
+    peers.compress(path)
+    after = pydicom.dcmread(path)
+    assert after.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.90"
+    assert np.array_equal(after.pixel_array, before.pixel_array)
+    assert after.SOPInstanceUID == before.SOPInstanceUID
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(600)
+def test_predicting_is_measured_beside_reading(tmp_path):
+    size = ("--studies", 8, "--slices", 12, "--matrix", 128, "--repeats", 1)
+    done = job("benchmark.py", "predict", *size, env={**os.environ, "COLUMNS": "80", "TMPDIR": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("  ")[1].strip() for line in done.stdout.splitlines() if line.startswith("  ")]
+    wanted = [predict_speed.YARDSTICK, *predict_speed.OURS]
+    assert [row for row in rows if row.strip("─ ")][-len(wanted) :] == wanted, done.stdout
+    assert len(re.findall(r"^(yes|no )  ", done.stdout, re.M)) == 3
+    assert not list(tmp_path.iterdir())  # nothing stays

@@ -16,7 +16,7 @@ from tests.support.chests import SPACING_MM, chest, with_lesion, write_study
 from tests.support.poison import read, rows, write_chest
 from tests.support.runs import pack, prepare
 
-SIZE = 64
+SIZE, NOISE_HU = 64, 15.0
 CROP = ("crop_row", "crop_column", "crop_rows", "crop_columns")
 
 
@@ -24,7 +24,7 @@ CROP = ("crop_row", "crop_column", "crop_rows", "crop_columns")
 def study(tmp_path_factory):
     """A chest with two lesions as files, and as a volume."""
     folder = tmp_path_factory.mktemp("chest") / "study"
-    hu_ZHW = with_lesion(chest(200, num_slices=36).hu_ZHW, -60, 4, slice(18, 20))
+    hu_ZHW = with_lesion(chest(200, num_slices=36, noise_hu=NOISE_HU).hu_ZHW, -60, 4, slice(18, 20))
     write_study(folder, hu_ZHW)
     return folder, hu_ZHW
 
@@ -95,6 +95,7 @@ def test_the_score_of_the_rule_is_written_beside_the_study(study):
     top, bottom, left, right = heart.find(hu_ZHW, SPACING_MM).box
     heart_box = [facts[f"heart_{name}"] for name in ("row", "column", "rows", "columns")]
     assert heart_box == [top, left, bottom - top, right - left]
+    assert facts["noise_hu"] == pytest.approx(NOISE_HU, rel=0.1)
 
 
 def test_where_no_heart_is_found_the_study_has_no_score_and_no_candidates(tmp_path):
@@ -102,6 +103,7 @@ def test_where_no_heart_is_found_the_study_has_no_score_and_no_candidates(tmp_pa
     facts = read(tmp_path / "study").study.facts
     assert (facts["agatston_region"], facts["agatston_score"], facts["warnings"]) == ("no_heart", None, "")
     assert [facts[name] for name in CONTROL_COLUMNS] == [False, None, None, None]
+    assert (facts["heart_rows"], facts["noise_hu"]) == (None, None)
 
 
 @pytest.mark.parametrize("check", ["refuse", "warn"])

@@ -43,7 +43,7 @@ LESIONS = {  # the candidates of the study: slices, rows, columns and HU of boxe
     "ignored": (slice(7, 9), slice(2, 5), slice(30, 33), 300),
 }
 COUNTED = np.array([True, True, False])
-PATIENT = {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Kästner^Änne", "PatientID": "CANARY-7",
+PATIENT = {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Kästner^Änne", "PatientID": "CANARY-7",
            "PatientBirthDate": "19480229", "PatientSex": "F", "AccessionNumber": "A-12", "StudyID": "S1",
            "StudyTime": "101112", "ContentDate": "20200102", "ContentTime": "101500", "ReferringPhysicianName": "Doc",
            "PatientAge": "071Y", "StationName": "CT1"}  # fmt: skip
@@ -143,7 +143,7 @@ def verified(*command):
     """What a program of dicom3tools says; none of it is an error."""
     if shutil.which(command[0]) is None:
         unavailable(f"no {command[0]} for this test: install dicom3tools")
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, errors="replace")
     assert "Error" not in done.stdout + done.stderr, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -175,6 +175,29 @@ def test_a_report_without_dates_patient_and_lesions_is_valid_too(studies, tmp_pa
     assert [path.name for path in out.iterdir()] == ["report.dcm"]
     verified("dciodvfy", out / "report.dcm")
     assert pydicom.dcmread(out / "report.dcm").ContentDate == "19000101"
+
+
+NAMED = {  # character set of the source, and a patient's name
+    "none": (None, "Smith^Ann"),
+    "Latin": ("ISO_IR 100", "Kästner^Änne"),
+    "Japanese": (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+    "UTF-8": ("ISO_IR 192", "Wang^XiaoDong=王^小东"),
+}
+
+
+@pytest.mark.parametrize("script", NAMED)
+def test_names_are_kept_in_every_script(script, studies, tmp_path):
+    shutil.copytree(studies[AS_STORED], tmp_path / "study")
+    charset, name = NAMED[script]
+    for path in (tmp_path / "study").iterdir():
+        edit(path, SpecificCharacterSet=charset, PatientName=name)
+    names = ("null", "mäßig", "高い")
+    out = write(tmp_path / "study", tmp_path / "out", names=names, edges=(0, 100), category=2)
+    for path in out.iterdir():
+        assert str(pydicom.dcmread(path).PatientName) == name
+        verified("dciodvfy", path)
+    (group,) = sr.srread(out / "report.dcm").content.get_image_measurement_groups()
+    assert group.get_qualitative_evaluations(dicom_out.CODES["severity"])[0].value.meaning == "高い"
 
 
 def test_the_spacing_of_slices_is_that_of_their_positions_whatever_a_header_says(studies, tmp_path):
@@ -347,6 +370,8 @@ def model(tmp_path_factory):
 def chests(tmp_path_factory):
     """A study with one lesion that counts, and one whose images cannot be referred to."""
     root = bundles.write_chests(tmp_path_factory.mktemp("chests"), "bc")
+    for path in (root / "b").iterdir():
+        edit(path, PatientName="CANARY^Ann")
     for path in (root / "c").iterdir():
         edit(path, FrameOfReferenceUID=None)
     return root
@@ -365,6 +390,8 @@ def test_a_prediction_is_written_beside_its_other_results(chests, model, tmp_pat
     row = predicted("b", chests, model, tmp_path)["row"]
     made = tmp_path / "dicom" / "b"
     assert sorted(path.name for path in made.iterdir()) == ["report.dcm", "segmentation.dcm"]
+    naming = {path for path in tmp_path.rglob("*") if path.is_file() and b"CANARY" in path.read_bytes()}
+    assert naming == {*made.iterdir()}
     content = sr.srread(made / "report.dcm").content
     (study,) = content.get_image_measurement_groups()
     assert numbers(study)["Coronary artery calcium score"] == (row["score"], "1") == (128, "1")
