@@ -67,7 +67,7 @@ def test_without_a_model_the_control_is_drawn(studies, tmp_path):
 
 def test_what_cannot_be_a_model_is_refused(model, tmp_path):
     for path in (tmp_path, tmp_path / "modle.pt"):
-        with pytest.raises(InputError, match="found no model, wanted a bundle, RUN/folds/fold-K/model.pt or a run"):
+        with pytest.raises(InputError, match=r"found no model, wanted a bundle, RUN/folds/fold-K/model.pt or a run"):
             ensemble.read_lesions(path)
     save(tmp_path / "other.pt", features=["region_share"])
     with pytest.raises(InputError, match=f"wanted one of candidates' version {candidates.VERSION}"):
