@@ -14,7 +14,7 @@ import yaml
 from cac_hpc.benchmark import packing_speed, predict_speed, training_speed
 from cac_hpc.calcium import region_files
 from cac_hpc.run import commands as job_settings
-from cac_hpc.run import composition, config, settings
+from cac_hpc.run import composition, config, predict_commands, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -105,7 +105,7 @@ def read_only(parse):
 
 
 def parse_job(words, monkeypatch):
-    for module in (settings, job_settings):
+    for module in (settings, job_settings, predict_commands):
         for name in [name for name in vars(module) if name.startswith("parse_")]:
             monkeypatch.setattr(module, name, read_only(getattr(module, name)))
     for module in (packing_speed, predict_speed, training_speed):
