@@ -147,7 +147,7 @@ def test_a_folder_of_others_is_not_used(tmp_path, studies, model):
     (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match=r"found 'thesis.txt' in it and no plan of a prediction, wanted a new folder"):
         parts.settle(tmp_path, Plan("", {}, {}))
-    with pytest.raises(InputError, match="--out is '.*/out', but must be a folder outside of"):
+    with pytest.raises(InputError, match=r"--out is '.*/out', but must be a folder outside of"):
         parse_predict(None, [str(model), str(studies), "--out", str(studies / "out")])
     with pytest.raises(InputError, match="--shards is 3, but must be left out where --cluster is not given"):
         PredictConfig(bundle="b", folder="f", out="o", shards=3)
