@@ -244,7 +244,7 @@ BAD = {
     "not finite": (lambda: ours(_003={"score": "nan"}), "B4 is 'nan', wanted a number of 0 or more"),
     "another category": (lambda: ours(_003={"category_index": 0}), "is of category Low/Moderate, but its category is"),
     "two categories": (
-        lambda: ours().drop(columns="score").astype({"category_index": object}).assign(category="High"), "same category in both"
+        lambda: ours().drop(columns="score").assign(category="High"), "same category in both"
     ),
     "known or not": (lambda: ours(_003={"known": 2}), "is '2', wanted 0 or 1"),
     "an unknown category": (

@@ -136,7 +136,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(folder, options, wante
 def test_the_report_of_a_run_is_not_replaced(folder):
     (folder / "out").mkdir()
     (folder / "out" / "config.yaml").write_text("", encoding="utf-8")
-    with pytest.raises(InputError, match="--out .*out: found a run, whose report would be replaced"):
+    with pytest.raises(InputError, match=r"--out .*out: found a run, whose report would be replaced"):
         evaluate(folder)
     assert [one.name for one in (folder / "out").iterdir()] == ["config.yaml"]
 
