@@ -58,7 +58,7 @@ def read(path: Path, names: Sequence[str], edges: Sequence[float]) -> Predicted:
     """
     chances = [f"p{category}" for category in range(len(names))]
     try:
-        columns, rows = sheets.read_columns(path, ["study"], [*OTHERS, *chances])
+        columns, rows = sheets.read_columns(path, ["study"], [*OTHERS, *chances, f"p{len(names)}"])
     except SheetError as error:
         raise InputError(f"{path}: {error}; see docs/predicting.md for the columns of predictions") from None
     cells = [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
@@ -88,6 +88,9 @@ def _plain(cell: Cell) -> Cell:
 def _check_columns(path: Path, columns: Sequence[str], chances: Sequence[str]) -> None:
     if not {"score", "category", "category_index"} & {*columns}:
         raise InputError(f"{path}: found columns {', '.join(columns)}, wanted score or category beside study")
+    if (beyond := f"p{len(chances)}") in columns:
+        raise InputError(f"{path}: found a column {beyond}, wanted none beyond {chances[-1]}, as there are "
+                         f"{len(chances)} categories; those of the predictions are set by --edges and --names")  # fmt: skip
     if 0 < len({*columns} & {*chances}) < len(chances):
         raise InputError(f"{path}: found some of {', '.join(chances)}, wanted all of them or none")
 

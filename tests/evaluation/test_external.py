@@ -244,7 +244,8 @@ BAD = {
     "not finite": (lambda: ours(_003={"score": "nan"}), "B4 is 'nan', wanted a number of 0 or more"),
     "another category": (lambda: ours(_003={"category_index": 0}), "is of category Low/Moderate, but its category is"),
     "two categories": (
-        lambda: ours().drop(columns="score").assign(category="High"), "same category in both"
+        lambda: ours().drop(columns="score").assign(category="High"),
+        "same category in both",
     ),
     "known or not": (lambda: ours(_003={"known": 2}), "is '2', wanted 0 or 1"),
     "an unknown category": (
@@ -252,6 +253,7 @@ BAD = {
     ),
     "a number too high": (lambda: pd.DataFrame({"study": STUDIES, "category": [6] * 15}), "B2 is '6', wanted one of"),
     "probabilities of some": (lambda: ours().drop(columns="p3"), "found some of p0, p1, p2, p3, p4, p5, wanted all"),
+    "probabilities of too many": (lambda: ours().assign(p6=0), "found a column p6, wanted none beyond p5"),
     "probabilities of no sum": (lambda: ours(_003={"p0": 0.5}), "sum to 1.48, not 1"),
     "a score missing": (lambda: ours(_003={"score": ""}), "study '003' has no score, others have"),
     "nothing": (lambda: ours().head(0), "found no row below the column names"),
