@@ -89,8 +89,10 @@ def _check_columns(path: Path, columns: Sequence[str], chances: Sequence[str]) -
     if not {"score", "category", "category_index"} & {*columns}:
         raise InputError(f"{path}: found columns {', '.join(columns)}, wanted score or category beside study")
     if (beyond := f"p{len(chances)}") in columns:
-        raise InputError(f"{path}: found a column {beyond}, wanted none beyond {chances[-1]}, as there are "
-                         f"{len(chances)} categories; those of the predictions are set by --edges and --names")  # fmt: skip
+        raise InputError(
+            f"{path}: found a column {beyond}, wanted none beyond {chances[-1]}, as there are "
+            f"{len(chances)} categories; those of the predictions are set by --edges and --names"
+        )
     if 0 < len({*columns} & {*chances}) < len(chances):
         raise InputError(f"{path}: found some of {', '.join(chances)}, wanted all of them or none")
 
