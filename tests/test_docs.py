@@ -195,7 +195,7 @@ def test_files_and_settings_that_are_named_exist(page):
     names = {*composition.names()}
     for span in code_spans(page):
         for file in FILE.findall(span):
-            assert file.startswith(("report/", "RUN/", "build/")) or any(
+            assert file.startswith(("report/", "RUN/", "build/", "studies/STUDY/")) or any(
                 place.glob(file) and [*place.glob(file)] for place in (ROOT, ROOT / "cac_hpc")
             ), file
         if SETTING.fullmatch(span) and span.rpartition(".")[2] not in SUFFIXES:

@@ -130,9 +130,7 @@ def _audit(test: ExternalTest) -> Audit:
     if test.known == "unknown":
         return Audit(name, None, "nothing tells whether the program was trained on these patients")
     if test.known == "counted" and known:
-        return Audit(
-            name, False, f"{known} studies whose pixels the model was trained on are counted, as was asked for"
-        )
+        return Audit(name, False, f"{known} studies of patients the model was trained on are counted, as was asked for")
     return Audit(name, True, f"no study is counted whose pixels the model was trained on; left out for it: {known}")
 
 

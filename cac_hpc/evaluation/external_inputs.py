@@ -121,7 +121,7 @@ def collect(
         labelled=_counts([one.category for one in matched.labels.values()], len(cfg.names)),
         left_out=left_out,
         known=("counted" if asked.count_known else "left_out") if known else "unknown",
-        known_studies=int(predicted.table["known"].sum()),
+        known_studies=len(_known_studies(predicted, matched)),
         out_of_range=int(rows["out_of_range"].sum()) if "out_of_range" in predicted.columns else None,
         internal=internal,
         cohorts=list(cohorts),
@@ -139,16 +139,28 @@ def match(predicted: Predicted, cfg: LabelsConfig) -> Matched:
 
 
 def _left_out(predicted: Predicted, matched: Matched, asked: Asked) -> Iterator[LeftOutStudy]:
+    known = _known_studies(predicted, matched)
     for row in predicted.table.itertuples():
         study = str(row.study)
         if study in matched.unlabelled:
             yield LeftOutStudy(study, "no_label", matched.unlabelled[study])
         elif row.category == -1:
             yield LeftOutStudy(study, "no_prediction", str(row.fault) or "its row has neither score nor category")
-        elif row.known and not asked.count_known:
+        elif study in known and not asked.count_known:
             yield LeftOutStudy(study, "known", "its patient was among the training studies")
     for text in matched.rows_without_study:  # whose cells may hold names: only where they are goes into the report
         yield LeftOutStudy("", "no_study", f"the row of cell {text.partition(' ')[0]}")
+
+
+def _known_studies(predicted: Predicted, matched: Matched) -> set[str]:
+    """The studies of every patient of whom one is known from training."""
+    table, named = predicted.table, "patient" in predicted.columns
+    own = {study: {study} for study in table["study"]}
+    for study, by_predictions in zip(table["study"], table["patient"], strict=True):
+        own[study] |= {f"sheet {matched.labels[study].patient}"} if study in matched.labels else set()
+        own[study] |= {f"predictions {sheets.normalised(by_predictions)}"} if named and by_predictions else set()
+    known = set[str]().union(*(own[study] for study in table.loc[table["known"] > 0, "study"]))
+    return {study for study, names in own.items() if names & known}
 
 
 def _counted(left_out: Sequence[LeftOutStudy]) -> str:

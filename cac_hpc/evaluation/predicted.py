@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import pandas as pd
 
 from cac_hpc.dataset import labels, sheets
 from cac_hpc.dataset.sheets import Cell, SheetError
-from cac_hpc.run import digests
+from cac_hpc.run import digests, escaping
 from cac_hpc.run.config import InputError
 
 OTHERS = ("score", "category", "category_index", "patient", "rule_score", "known", "out_of_range", "fault", "slices")
@@ -58,10 +58,10 @@ def read(path: Path, names: Sequence[str], edges: Sequence[float]) -> Predicted:
     """
     chances = [f"p{category}" for category in range(len(names))]
     try:
-        columns, rows = sheets.read_columns(path, ["study"], [*OTHERS, *chances])
+        columns, rows = sheets.read_columns(path, ["study"], [*OTHERS, *chances, f"p{len(names)}"])
     except SheetError as error:
         raise InputError(f"{path}: {error}; see docs/predicting.md for the columns of predictions") from None
-    cells = [dict(zip(columns, row, strict=True)) for row in rows]
+    cells = [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
     _check_columns(path, columns, chances)
     _check_names(path, cells)
     faults: list[str] = []
@@ -80,9 +80,19 @@ def read(path: Path, names: Sequence[str], edges: Sequence[float]) -> Predicted:
     return found
 
 
+def _plain(cell: Cell) -> Cell:
+    """A cell as it was before jobs/predict.py made it harmless for spreadsheets."""
+    return replace(cell, text=escaping.plain(cell.text))
+
+
 def _check_columns(path: Path, columns: Sequence[str], chances: Sequence[str]) -> None:
     if not {"score", "category", "category_index"} & {*columns}:
         raise InputError(f"{path}: found columns {', '.join(columns)}, wanted score or category beside study")
+    if (beyond := f"p{len(chances)}") in columns:
+        raise InputError(
+            f"{path}: found a column {beyond}, wanted none beyond {chances[-1]}, as there are "
+            f"{len(chances)} categories; those of the predictions are set by --edges and --names"
+        )
     if 0 < len({*columns} & {*chances}) < len(chances):
         raise InputError(f"{path}: found some of {', '.join(chances)}, wanted all of them or none")
 
@@ -124,7 +134,7 @@ def _row(
     total = sum(float(str(found[name])) for name in chances)
     if category >= 0 and chances[0] in row and not abs(total - 1) <= SUM_TOLERANCE:
         say(f"the probabilities of study {row['study'].text!r} ({row[chances[0]].address} ...) sum to {total:g}, not 1")
-    flags = {name: int(bool(row[name].text.strip("0"))) if name in row else 0 for name in ("known", "out_of_range")}
+    flags = {"known": _known(row.get("known"), say), "out_of_range": _flag(row.get("out_of_range"))}
     patient, fault = (row[name].text if name in row else "" for name in ("patient", "fault"))
     return found | flags | {"category": category, "patient": patient, "fault": fault}
 
@@ -142,12 +152,41 @@ def _number(cell: Cell | None, say: Callable[[str], None]) -> float:
     return number
 
 
+def _known(cell: Cell | None, say: Callable[[str], None]) -> int:
+    """0 or 1, also as 0.0 or false, as programs write a column again that has blank cells; blank is 0."""
+    text = "" if cell is None else cell.text.lower()
+    if cell is None or text in ("", "0", "0.0", "false"):
+        return 0
+    if text not in ("1", "1.0", "true"):
+        say(f"{cell.address} is {cell.fault or repr(cell.text[:40])}, wanted 0 or 1")
+    return 1
+
+
+def _flag(cell: Cell | None) -> int:
+    """Whether a cell holds sentences, or says yes."""
+    return int(cell is not None and cell.text.lower() not in ("", "0", "0.0", "false"))
+
+
 def _category(row: dict[str, Cell], scheme: _Scheme, say: Callable[[str], None]) -> int:
-    """Its index; -1 where the cell is blank."""
-    cell = row.get("category_index") or row.get("category")
-    if cell is None or not (cell.text or cell.fault):
+    """Its index, of category and category_index, which must agree; -1 where both are blank."""
+    cells = [(name, row[name]) for name in ("category_index", "category") if name in row]
+    found = [
+        (cell, _index(cell, scheme, scheme.by_name and name == "category", say))
+        for name, cell in cells
+        if cell.text or cell.fault
+    ]
+    if not found:
         return -1
-    if "category_index" not in row and scheme.by_name:
+    (cell, category), (other, again) = found[0], found[-1]
+    if category != again and min(category, again) >= 0:
+        said = f"{cell.address} is {cell.text}, {scheme.names[category]}, but {other.address} is {other.text[:40]!r}"
+        say(f"{said}; wanted the same category in both")
+    return category
+
+
+def _index(cell: Cell, scheme: _Scheme, by_name: bool, say: Callable[[str], None]) -> int:
+    """The category of a cell; -1, and what is wrong is said, if there is none."""
+    if by_name and cell.text:
         return list(scheme.names).index(cell.text)
     if cell.text.isascii() and cell.text.isdecimal() and int(cell.text) < len(scheme.names):
         return int(cell.text)

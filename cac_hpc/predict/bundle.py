@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -24,9 +25,11 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from cac_hpc.calcium import candidates
+from cac_hpc.predict import training_range
 from cac_hpc.predict.training_range import TrainingRange
 from cac_hpc.run import composition, config, digests, paths, slurm_notation
 from cac_hpc.run.config import InputError, LabelsConfig, ModelConfig, PackConfig, ReportConfig, TrainConfig
@@ -224,6 +227,8 @@ def _opened(path: Path) -> Iterator[Mapping[str, Read]]:
     Raises: _Refused.
     """
     if path.is_dir():
+        if not (path / MANIFEST).is_file():
+            raise _Refused(f"found no {MANIFEST} in it, {WANTED}")
         yield _of_folder(path)
     elif path.is_file():
         with path.open("rb") as file:
@@ -375,14 +380,40 @@ def _bundle(plain: Json, content: Mapping[str, bytes]) -> Bundle:
         patient_rule=of_report.patient_rule,
         top_k=of_report.top_k,
         weights=[_weights(content[f"fold-{fold}.pt"], fold) for fold in range(plain["folds"])],
-        errors=None if errors is None else [Errors(float(one["scale"]), float(one["gross"])) for one in errors],
+        errors=None if errors is None else [_errors(one) for one in errors],
         internal=json.loads(content[INTERNAL]),
-        training=results.from_json(json.loads(content[RANGE]), TrainingRange),
+        training=_training(content[RANGE]),
         salt=str(plain["salt"]),
         known=frozenset(map(str, plain["known"])),
         licence=str(plain["licence"]),
         digest=str(plain["content_sha256"]),
     )
+
+
+def _errors(plain: Json) -> Errors:
+    """Errors of a fold's scores, of which probabilities can be made.
+
+    Raises: _Refused.
+    """
+    found = Errors(float(plain["scale"]), float(plain["gross"]))
+    if not (0 < found.scale < math.inf and 0 <= found.gross <= 1):
+        raise _Refused(f"{MANIFEST} describes errors of scores with scale {found.scale:g} and gross {found.gross:g}, "
+                       "wanted a scale above 0 and a share from 0 to 1")  # fmt: skip
+    return found
+
+
+def _training(content: bytes) -> TrainingRange:
+    """The training range, of attributes that are known here, none of which ends before it begins.
+
+    Raises: _Refused.
+    """
+    found = results.from_json(json.loads(content), TrainingRange)
+    if unknown := sorted({*found.numbers} - {*training_range.NUMBERS} | {*found.codes} - {*training_range.CODES}):
+        raise _Refused(f"{RANGE} has the attribute {_named(unknown[0])}, wanted those of this cac_hpc only")
+    for name, of in found.numbers.items():
+        if (of.low, of.high) != (None, None) and not -math.inf < (of.low or 0) <= (of.high or 0) < math.inf:
+            raise _Refused(f"{RANGE} has {name} from {of.low} to {of.high}, wanted numbers from low to high")
+    return found
 
 
 def _weights(content: bytes, fold: int) -> dict[str, Tensor]:
@@ -399,6 +430,8 @@ def _weights(content: bytes, fold: int) -> dict[str, Tensor]:
             raise ValueError("holds something else than tensors")
         if sum(one.numel() * one.element_size() for one in weights.values()) > len(content):
             raise ValueError("holds tensors that are larger than it")
+        if not all(one.layout == torch.strided and bool(one.isfinite().all()) for one in weights.values()):
+            raise ValueError("holds weights that are no finite numbers")
         return dict(weights)
     except FAULTS as error:
         raise _Refused(f"fold-{fold}.pt {' '.join(str(error).split())[:200]}, wanted the weights of a fold") from None
@@ -409,8 +442,6 @@ def _check_weights(bundle: Bundle) -> None:
 
     Raises: _Refused.
     """
-    import torch
-
     spec, num_categories = MODELS[bundle.kind], len(bundle.names)
     if spec.num_parameters(bundle.model, bundle.pack.size, num_categories) > MAX_PARAMETERS:
         raise _Refused(f"describes a model of more than {MAX_PARAMETERS} parameters")

@@ -17,9 +17,11 @@ from cac_hpc.predict import training_range
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.training_range import Codes, Numbers, TrainingRange
 from cac_hpc.report import external_report, terminal
+from cac_hpc.run import escaping, settings
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.evaluate_commands import EvaluateConfig
 from cac_hpc.run.logs import log
+from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics.results import Absent, CohortFact, Distribution
 
 PREDICTIONS, FACTS = "predictions.csv", "studies.csv"  # of a folder that jobs/predict.py wrote
@@ -61,9 +63,11 @@ def evaluate(cfg: EvaluateConfig) -> int:
     """Write the report of predictions of any program, and show it.
 
     Returns: exit code.
-    Raises: InputError as `predicted.read` and `external_inputs.collect`.
+    Raises: InputError as `predicted.read` and `external_inputs.collect`, or if --out is a file or a run.
     """
-    out, file = Path(cfg.out), _predictions(Path(cfg.predictions))
+    out, file = settings.out_folder(cfg.out), _predictions(Path(cfg.predictions))
+    if RunPaths(out).config.exists():
+        raise InputError(f"--out {out}: found a run, whose report would be replaced; wanted another folder")
     found = predicted.read(file, cfg.labels.names, cfg.labels.edges)
     bundle, beside = _beside(cfg)
     others = [_stem(path) for path in cfg.beside if not _is_bundle(Path(path))]
@@ -82,7 +86,7 @@ def _predictions(path: Path) -> Path:
 
 
 def _stem(path: str) -> str:
-    file = _predictions(Path(path))
+    file = _predictions(Path(path)).absolute()  # "." has a name, too
     return file.parent.name if file.name == PREDICTIONS else file.stem
 
 
@@ -123,6 +127,7 @@ def _cohorts(training: TrainingRange | None, facts: Path, found: Predicted, cfg:
     table = pd.DataFrame({"study": list(own), "score": [one.score for one in own.values()]})
     if facts.is_file():
         read = pd.read_csv(facts, dtype={"study": str}, keep_default_na=False, na_values=[""])
+        read["study"] = read["study"].map(escaping.plain)
         table = table.merge(read.drop(columns="score", errors="ignore"), on="study", how="left")
     here = training_range.of_studies(table)
     return [*_numbers(training, here), *_codes(training, here)]

@@ -40,8 +40,8 @@ OWN_PART = (
     "say little of it."
 )
 OF_OTHERS = {  # of an external test
-    "left_out": "No study is counted whose pixels the model was trained on; other studies of the same patients, or the "
-    "same study resampled, cannot be recognised.",
+    "left_out": "No study is counted whose pixels the model was trained on, nor any other of a patient who has one; "
+    "other scans of training patients, or the same one resampled, cannot be recognised.",
     "counted": "Studies whose pixels the model was trained on are counted if there are any: see the check above.",
     "unknown": "Nothing tells whether the program was trained on these patients.",
 }

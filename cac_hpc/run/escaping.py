@@ -33,6 +33,11 @@ def csv_text(table: pd.DataFrame, float_format: str | None = None) -> str:
     return shown.to_csv(index=False, float_format=float_format, lineterminator="\n")
 
 
+def plain(text: str) -> str:
+    """A text of a table that `csv_text` wrote, without the apostrophe in front."""
+    return text[1:] if text.startswith("'") and is_formula(text[1:]) else text
+
+
 def markdown(text: str) -> str:
     """A text as it is read in a line or cell of Markdown: no mark of it means anything, no line ends."""
     return MARKS.sub(r"\\\1", " ".join(logs.line(text).split()))

@@ -50,7 +50,7 @@ class PredictConfig:
         require(factor is None or self.dicom, "--mass_factor", factor, "left out where --dicom is not given")
         jobs = self.cluster or self.shard is not None
         require(self.shards is None or bool(jobs), "--shards", self.shards, "left out where --cluster is not given")
-        out, folder = Path(self.out).absolute(), Path(self.folder).absolute()
+        out, folder = Path(self.out).resolve(), Path(self.folder).resolve()
         outside = folder not in (out, *out.parents)
         require(outside, "--out", self.out, f"a folder outside of {self.folder}, where studies are looked for")
 

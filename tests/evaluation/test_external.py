@@ -45,7 +45,7 @@ def ours(**changes):
 
 
 def sheet(**columns):
-    return pd.DataFrame({"study": STUDIES, "score": REPORTED, **columns})
+    return pd.DataFrame({"study": STUDIES, "score": REPORTED} | columns)
 
 
 def collect(folder, predictions, labels, beside=(), internal=None, cohorts=(), count_known=False, **settings):
@@ -105,7 +105,7 @@ def test_readers_are_compared_in_pairs_on_the_same_patients(tmp_path):
 
 
 def test_internal_figures_stand_beside_unpaired(tmp_path):
-    right = {f"_{study}": {"score": score, "category_index": one} for study, score, one in
+    right = {f"_{study}": {"score": score, "category_index": one, "category": NAMES[one]} for study, score, one in
              zip(STUDIES[2:7], REPORTED[2:7], LABEL[2:7], strict=True)}  # fmt: skip
     report = external.report(*collect(tmp_path, ours(), sheet(), internal=internal_of(tmp_path, **right)))
     found = report.external.internal
@@ -201,6 +201,40 @@ def test_a_patient_has_his_study_with_the_highest_predicted_category(tmp_path):
         collect(tmp_path, ours().assign(patient=other), sheet(owner=owner), patient_column="owner")
 
 
+def test_all_studies_of_a_patient_known_from_training_are_left_out(tmp_path):
+    owner = ["a"] * 3 + [f"b{number}" for number in range(12)]
+    known = ours(_002={"known": 1})
+    for table, labels, options in (
+        (known, sheet(owner=owner), {"patient_column": "owner"}),
+        (known.assign(patient=owner), sheet(), {}),
+    ):
+        test, tested = collect(tmp_path, table, labels, **options)
+        assert [(one.study, one.why) for one in test.left_out] == [(STUDIES[n], "known") for n in range(3)]
+        assert (test.known_studies, len(tested)) == (3, 12)
+    test, _ = collect(tmp_path, known, sheet())
+    assert [one.study for one in test.left_out] == ["002"]  # nothing tells whose studies the others are
+
+
+@pytest.mark.parametrize(("no", "yes"), [("0", "1"), ("0.0", "1.0"), ("False", "True"), ("", "1")])
+def test_known_is_read_as_programs_write_it_again(tmp_path, no, yes):
+    table = ours().astype({"known": object}).assign(known=[yes, *[no] * 14], out_of_range=[no] * 15)
+    test, tested = collect(tmp_path, table, sheet())
+    assert (test.known_studies, test.out_of_range, len(tested)) == (1, 0, 14)
+
+
+def test_a_category_stands_in_either_column(tmp_path):
+    table = ours()[["study", "category", "category_index"]].astype(str)
+    table.loc[0, "category_index"] = ""
+    assert collect(tmp_path, table, sheet())[0].left_out == []
+
+
+def test_a_name_that_was_made_harmless_is_that_of_the_study(tmp_path):
+    """jobs/predict.py writes '=1 for a study =1; a sheet that names it so is not told that there is no row."""
+    names = ["-abc", *STUDIES[1:]]
+    with pytest.raises(InputError, match="study '-abc': spreadsheets take its name for a formula"):
+        collect(tmp_path, ours().assign(study=[f"'{names[0]}", *STUDIES[1:]]), sheet(study=names))
+
+
 BAD = {
     "a study twice": (lambda: pd.concat([ours(), ours().tail(1).assign(study="15")]), "A16 and A17 name the same"),
     "no study": (lambda: ours(_003={"study": ""}), "A4 is blank, wanted a study"),
@@ -209,11 +243,17 @@ BAD = {
     "below 0": (lambda: ours(_003={"score": -1}), "B4 is '-1', wanted a number of 0 or more"),
     "not finite": (lambda: ours(_003={"score": "nan"}), "B4 is 'nan', wanted a number of 0 or more"),
     "another category": (lambda: ours(_003={"category_index": 0}), "is of category Low/Moderate, but its category is"),
+    "two categories": (
+        lambda: ours().drop(columns="score").assign(category="High"),
+        "same category in both",
+    ),
+    "known or not": (lambda: ours(_003={"known": 2}), "is '2', wanted 0 or 1"),
     "an unknown category": (
         lambda: pd.DataFrame({"study": STUDIES, "category": ["Lots"] * 15}), "'Lots', wanted one of Very Low, Low"
     ),
     "a number too high": (lambda: pd.DataFrame({"study": STUDIES, "category": [6] * 15}), "B2 is '6', wanted one of"),
     "probabilities of some": (lambda: ours().drop(columns="p3"), "found some of p0, p1, p2, p3, p4, p5, wanted all"),
+    "probabilities of too many": (lambda: ours().assign(p6=0), "found a column p6, wanted none beyond p5"),
     "probabilities of no sum": (lambda: ours(_003={"p0": 0.5}), "sum to 1.48, not 1"),
     "a score missing": (lambda: ours(_003={"score": ""}), "study '003' has no score, others have"),
     "nothing": (lambda: ours().head(0), "found no row below the column names"),

@@ -266,6 +266,8 @@ def test_what_would_unpack_to_more_than_it_says_is_refused(tmp_path):
         ({"patient_rule": "best"}, "report.patient_rule"),
         ({"window_hu": [800, -200]}, "train.window_hu"),
         ({"errors": None}, "does not describe the errors"),
+        ({"errors": [{"scale": -1.0, "gross": 0.1}] * 2}, "scale -1 and gross 0.1, wanted a scale above 0"),
+        ({"errors": [{"scale": 1.0, "gross": 2}] * 2}, "share from 0 to 1"),
         ({"members": []}, "bundle"),
         ({"salt": None, "known": 3}, "bundle"),
     ],
@@ -284,6 +286,41 @@ def test_weights_of_another_type_are_refused(tmp_path):
     refused(tmp_path / "bundle", "does not fit the model")
     bundles.write(replace(made, model=ModelConfig(filters=(4, 8), dense=9)), tmp_path / "other")
     refused(tmp_path / "other", "does not fit the model")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda one: one * float("nan"), lambda one: one + float("inf"), torch.Tensor.to_sparse]
+)
+def test_weights_that_are_no_finite_numbers_are_refused(tmp_path, damage):
+    """A candidate of probability NaN would not count: a score of 0, and nothing said."""
+    made = small_bundle()
+    first, *others = made.weights
+    changed = {name: damage(one) if one.ndim == 3 else one for name, one in first.items()}
+    bundles.write(replace(made, weights=[changed, *others]), tmp_path / "bundle")
+    refused(tmp_path / "bundle", "fold-0.pt holds weights that are no finite numbers")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "wanted"),
+    [
+        ({"evil": {"low": 1.0, "high": 2.0}}, "has the attribute 'evil'"),
+        ({"kvp": {"low": 5.0, "high": 1.0}}, "kvp from 5.0 to 1.0"),
+        ({"kvp": {"low": float("nan"), "high": float("nan")}}, "kvp from nan to nan"),
+        ({"kvp": {"low": None, "high": -1.0}}, "kvp from None to -1.0"),
+    ],
+)
+def test_a_training_range_that_cannot_be_is_refused(tmp_path, numbers, wanted):
+    bundles.write(small_bundle(), tmp_path / "bundle")
+    content = contents(tmp_path / "bundle")
+    plain = json.loads(content["training_range.json"])
+    plain["numbers"] = {name: {"n": 1, "unknown": 0, "quantiles": [], **of} for name, of in numbers.items()}
+    rewrite(tmp_path / "bundle", relisted(content | {"training_range.json": json.dumps(plain).encode()}))
+    refused(tmp_path / "bundle", wanted)
+
+
+def test_a_run_is_no_bundle(tmp_path):
+    (tmp_path / "run" / "code").mkdir(parents=True)
+    refused(tmp_path / "run", "found no bundle.json in it, wanted a bundle as jobs/export.py writes it")
 
 
 def test_what_is_no_bundle_is_refused(tmp_path):

@@ -133,6 +133,21 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(folder, options, wante
     assert not (folder / "out").exists()
 
 
+def test_the_report_of_a_run_is_not_replaced(folder):
+    (folder / "out").mkdir()
+    (folder / "out" / "config.yaml").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"--out .*out: found a run, whose report would be replaced"):
+        evaluate(folder)
+    assert [one.name for one in (folder / "out").iterdir()] == ["config.yaml"]
+
+
+def test_predictions_in_the_folder_one_is_in_have_its_name(folder, monkeypatch):
+    monkeypatch.chdir(folder / "predicted")
+    words = [".", "--labels", "../labels.csv", "--out", "../out"]
+    assert external.evaluate(evaluate_commands.parse_evaluate(None, words)) == 0
+    assert read(folder / "out")["external"]["source"] == "predictions of predicted"
+
+
 def test_predicting_takes_a_sheet_and_hands_it_to_its_jobs(folder, monkeypatch):
     words = ["b.zip", "studies", "--out", "predicted"]
     assert predict_commands.parse_predict(None, words).labels is None

@@ -143,6 +143,13 @@ def test_a_damaged_part_is_made_again_and_a_part_of_another_plan_too(tmp_path):
     assert parts.missing(tmp_path / "out", plan) == [0]
 
 
+def test_results_may_go_beside_the_study_that_one_is_in(studies, model, monkeypatch):
+    monkeypatch.chdir(studies / "a")
+    assert parse_predict(None, [str(model), ".", "--out", "../../out"]).out == "../../out"
+    with pytest.raises(InputError, match=r"--out is '../a/out', but must be a folder outside of"):
+        parse_predict(None, [str(model), ".", "--out", "../a/out"])
+
+
 def test_a_folder_of_others_is_not_used(tmp_path, studies, model):
     (tmp_path / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match=r"found 'thesis.txt' in it and no plan of a prediction, wanted a new folder"):
