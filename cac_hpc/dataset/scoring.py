@@ -26,6 +26,7 @@ from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.commands import RuleConfig, ScoreConfig
 from cac_hpc.run.config import Checks, Frame, InputError, LabelsConfig, PackConfig
+from cac_hpc.run.logs import log
 from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import files, images
 from cac_hpc.volumes.study import Study
@@ -108,7 +109,11 @@ def study_folders(folder: str, single: bool) -> dict[str, Path]:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"{folder}: found no folder there, wanted a study or a folder of studies")
-    entries = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+    entries = sorted(root.iterdir())
+    hidden = [path.name for path in entries if path.name.startswith(".") and path.is_dir()]
+    entries = [path for path in entries if not path.name.startswith(".")]
+    if hidden and not single:
+        log.warning("%s: hidden folders are left out: %s", folder, ", ".join(map(repr, hidden)))
     if single or any(_has_slice(path) for path in entries if path.is_file()):
         return {root.absolute().name: root}
     folders = {path.name: path for path in entries if path.is_dir()}

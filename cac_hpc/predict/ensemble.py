@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cac_hpc.calcium import baseline, candidates
 from cac_hpc.calcium.candidates import NAMES, Candidates
@@ -20,7 +20,7 @@ from cac_hpc.dataset import labels
 from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.run import paths, settings
-from cac_hpc.run.config import InputError, ModelConfig
+from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import pooling
 from cac_hpc.train import augment_slices, checkpoint, lesion_model, lesion_results, models, networks, ordinal
@@ -95,12 +95,10 @@ class Ensemble:
 
 def of_bundle(bundle: Bundle, device: str = "cpu") -> Ensemble:
     """The networks of a bundle, on the device."""
-    built = [
-        _network(bundle.kind, bundle.model, bundle.pack.size, len(bundle.names), weights) for weights in bundle.weights
-    ]
+    built = [bundles.network(bundle, fold) for fold in range(len(bundle.weights))]
     return Ensemble(
         bundle.kind,
-        [model.to(device) for model in built],
+        [model.to(device, memory_format=torch.channels_last) for model in built],  # type: ignore[call-overload]
         tuple(bundle.errors or ()),
         bundle.edges,
         bundle.names,
@@ -108,14 +106,6 @@ def of_bundle(bundle: Bundle, device: str = "cpu") -> Ensemble:
         bundle.patient_rule,
         bundle.top_k,
     )
-
-
-def _network(kind: str, cfg: ModelConfig, size: int, num_categories: int, weights: Mapping[str, Tensor]) -> nn.Module:
-    if kind == "lesions":
-        return lesion_model.from_weights(weights, NAMES)
-    model = models.MODELS[kind].build(cfg, size, num_categories)
-    model.load_state_dict(weights)
-    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
 
 
 def read_lesions(path: Path) -> Ensemble:

@@ -116,6 +116,15 @@ def part_path(out: Path, index: int) -> Path:
     return out / "parts" / f"part-{index:05d}.json"
 
 
+def page_path(out: Path, study: str) -> Path:
+    return study_folder(out, study) / "page.html"
+
+
+def study_folder(out: Path, study: str) -> Path:
+    """What there is of a study beside its part: its page and pictures."""
+    return out / "studies" / study
+
+
 def write(out: Path, index: int, plan: Plan, outcomes: Sequence[Mapping[str, Any]]) -> None:
     """Write a part.
 
@@ -127,8 +136,12 @@ def write(out: Path, index: int, plan: Plan, outcomes: Sequence[Mapping[str, Any
 
 
 def missing(out: Path, plan: Plan) -> list[int]:
-    """The parts that are not there, or not whole, or of another plan."""
-    return [index for index in range(len(plan.parts)) if _read(out, index, plan.digest) is None]
+    """The parts that are not there, or not whole, or of another plan, or one of whose pages is gone."""
+    return [
+        index
+        for index, studies in enumerate(plan.parts)
+        if _read(out, index, plan.digest) is None or not all(page_path(out, study).is_file() for study in studies)
+    ]
 
 
 def outcomes(out: Path, plan: Plan) -> Iterator[dict[str, Any]]:

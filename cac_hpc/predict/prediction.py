@@ -101,7 +101,7 @@ class _Work:
             self.plan.studies[study],
             Path(cfg.bundle).absolute(),
             self.plan.bundle,
-            self.out.absolute() / "studies" / study,
+            parts.study_folder(self.out.absolute(), study),
             self.plan.settings["gate"],
             self.plan.settings["pictures"],
             self.plan.settings["device"],

@@ -272,9 +272,9 @@ def test_folds_and_shards_stay_below_the_limits_of_arrays_and_the_queue(cfg):
 
 def qos_says(tools, **limits):
     """QOS by their names; limits in the order of accounting.OF_QOS after flags."""
-    lines = ["normal||||||||", *("|".join([name, "", "", *cells]) for name, cells in feasibility.items())]
+    lines = ["normal||||||||", *("|".join([name, "", "", *cells]) for name, cells in limits.items())]
     (tools / "qos").write_text("\n".join(lines), encoding="utf-8")
-    accounts = f"north|heart|normal,{','.join(feasibility)}|||normal|||\n"
+    accounts = f"north|heart|normal,{','.join(limits)}|||normal|||\n"
     (tools / "associations").write_text(accounts, encoding="utf-8")
 
 

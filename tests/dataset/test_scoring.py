@@ -5,6 +5,7 @@ import pandas as pd
 import pydicom
 import pytest
 
+from cac_hpc.dataset import scoring
 from tests.support.chests import chest, with_lesion, write_study
 from tests.support.poison import slices_of, without, write_chest
 from tests.support.runs import job, job_here
@@ -56,6 +57,13 @@ def test_a_folder_of_studies_is_scored_and_the_bad_ones_are_named(cohort, tmp_pa
     assert lesions["slice"].tolist() == [10, 18, 19]
     assert lesions["weight"].tolist() == [2, 4, 4]
     assert lesions["agatston"].sum() == pytest.approx(float(found.loc["two", "agatston"]))
+
+
+def test_hidden_folders_are_left_out_and_named(tmp_path, caplog):
+    for name in ("one", ".trash"):
+        (tmp_path / name).mkdir()
+    assert list(scoring.study_folders(str(tmp_path), single=False)) == ["one"]
+    assert "hidden folders are left out: '.trash'" in caplog.text
 
 
 def test_one_study_is_scored_by_its_folder(cohort, tmp_path):

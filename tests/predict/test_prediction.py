@@ -132,10 +132,14 @@ def test_another_bundle_setting_or_study_with_the_same_out_is_refused(done):
         parts.settle(done[0], replace(plan, studies=moved))
 
 
-def test_a_damaged_part_is_made_again_and_a_part_of_another_plan_too(tmp_path):
+def test_a_part_is_made_again_that_is_damaged_or_of_another_plan_or_lacks_a_page(tmp_path):
     plan = Plan("bundle", {"gate": "warn"}, {"a": "1"})
     parts.settle(tmp_path / "out", plan)
     parts.write(tmp_path / "out", 0, plan, [{"row": {}}])
+    page = parts.page_path(tmp_path / "out", "a")
+    assert parts.missing(tmp_path / "out", plan) == [0]
+    page.parent.mkdir(parents=True)
+    page.touch()
     assert parts.missing(tmp_path / "out", plan) == []
     assert parts.missing(tmp_path / "out", replace(plan, bundle="other")) == [0]
     path = parts.part_path(tmp_path / "out", 0)
