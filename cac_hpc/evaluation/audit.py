@@ -210,7 +210,7 @@ def check_split_by_slice(cfg: Config) -> None:
         why = f"which tested {tested} of {cohort} patients; wanted all, as split.scheme kfold tests them"
         raise _refused(cfg.split.contrast_to, why)
     own, packed = RunPaths(Path(cfg.run)).dataset(cfg.data.packed_dir), reference.dataset(theirs.data.packed_dir)
-    assert report.digests
+    assert report.digests, "`_report` refuses one without"
     _check_dataset(own, packed, report.digests.studies_sha256)
     if changed := _changed(config.plain(cfg), config.plain(theirs)):
         raise _refused(
@@ -232,9 +232,9 @@ def _report(named: str, config: Path, stored: Path) -> Report:
             why = f"whose report.json is of {version}, wanted {FORMAT_VERSION}"
             raise _refused(named, why, again)
         report = results.from_json(content, Report)
-        if "patient" in report.levels:
+        if "patient" in report.levels and report.digests:
             return report
-        raise Damaged("has no patient level")
+        raise Damaged("has no patient level, or no digests")
     except Damaged:
         raise _refused(named, "whose report.json is damaged", again) from None
 
