@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
-
 from cac_hpc.benchmark import costs, peers
 from cac_hpc.benchmark.costs import Cost
 from cac_hpc.run import logs
@@ -124,6 +122,7 @@ def _write_cohort(folder: Path, asked: Asked) -> None:
 
 def _write_bundle(path: Path) -> None:
     """A model that has learned nothing: what it takes does not depend on its weights."""
+    import pandas as pd
     import torch
 
     from cac_hpc.calcium.candidates import NAMES
