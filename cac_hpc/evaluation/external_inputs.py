@@ -98,15 +98,7 @@ def collect(
     if rows.empty:
         raise InputError(f"{predicted.file}: {NOTHING} in {cfg.sheet}; left out: {_counted(left_out)}")
     table = _labelled(rows, matched.labels, predicted)
-    sources = [Source(MODEL, asked.names[0], predicted.scores, predicted.probabilities)]
-    columns = [_columns(MODEL, predicted, rows, len(cfg.names))]
-    if "rule_score" in predicted.columns and rows["rule_score"].notna().any():
-        sources.append(Source(RULE, "", scores=True, probabilities=False))
-        columns.append(_of_rule(rows, cfg.edges))
-    for number, (one, name) in enumerate(zip(beside, asked.names[1:], strict=True), start=1):
-        key = OTHER + (f"_{number}" if number > 1 else "")
-        sources.append(Source(key, name, one.scores, one.probabilities))
-        columns.append(_columns(key, one, _same_studies(one, rows), len(cfg.names)))
+    sources, columns = _sources(predicted, beside, rows, asked, cfg)
     known = "known" in predicted.columns
     test = ExternalTest(
         format_version=FORMAT_VERSION,
@@ -128,6 +120,26 @@ def collect(
         digests=_digests(predicted, beside, cfg),
     )
     return test, pd.concat([table, *(one.set_axis(table.index) for one in columns)], axis=1)
+
+
+def _sources(
+    predicted: Predicted, beside: Sequence[Predicted], rows: pd.DataFrame, asked: Asked, cfg: LabelsConfig
+) -> tuple[list[Source], list[pd.DataFrame]]:
+    """Who says something of the studies that are tested, the model first, and the columns of what each says.
+
+    Args:
+        rows: of the predictions, those that are tested.
+    """
+    sources = [Source(MODEL, asked.names[0], predicted.scores, predicted.probabilities)]
+    columns = [_columns(MODEL, predicted, rows, len(cfg.names))]
+    if "rule_score" in predicted.columns and rows["rule_score"].notna().any():
+        sources.append(Source(RULE, "", scores=True, probabilities=False))
+        columns.append(_of_rule(rows, cfg.edges))
+    for number, (one, name) in enumerate(zip(beside, asked.names[1:], strict=True), start=1):
+        key = OTHER + (f"_{number}" if number > 1 else "")
+        sources.append(Source(key, name, one.scores, one.probabilities))
+        columns.append(_columns(key, one, _same_studies(one, rows), len(cfg.names)))
+    return sources, columns
 
 
 def match(predicted: Predicted, cfg: LabelsConfig) -> Matched:
