@@ -191,7 +191,7 @@ def _near_equal(matched: Matched, cfg: Config) -> list[str]:
     groups = [" and ".join(map(repr, studies)) for studies in near_equal(patient)]
     if groups and cfg.report.near_equal_ids == "refuse":
         raise InputError(
-            f"{cfg.labels.sheet}: nearly equal study numbers of different patients: {', '.join(groups)}; give them one "
+            f"{cfg.labels.origin}: nearly equal study numbers of different patients: {', '.join(groups)}; give them one "
             "patient in the sheet (labels.patient_column) or, if they are different people, go on: "
             "--report.near_equal_ids warn"
         )

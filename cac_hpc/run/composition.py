@@ -312,10 +312,11 @@ def _typed(hint: Any, given: Any, key: str) -> Any:
     Raises: InputError if it cannot be that.
     """
     kinds = _kinds(hint)
-    parts = get_args(kinds[0])
+    listed = next((kind for kind in kinds if get_origin(kind) is tuple), None)
+    parts = get_args(listed or kinds[0])
     if given in (None, "") and type(None) in kinds:
         return None
-    if get_origin(kinds[0]) is tuple and isinstance(given, list | tuple):
+    if listed and isinstance(given, list | tuple):
         parts = parts[:1] * len(given) if parts[-1] is Ellipsis else parts
         if len(parts) == len(given):
             return tuple(

@@ -64,9 +64,9 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelsConfig:
-    sheet: str  # .csv or .xlsx, one row per study
+    sheet: str | tuple[str, ...] | None = None  # .csv or .xlsx, one row per study; BOOK.xlsx#NAME is one of its sheets
     study_column: str = "study"  # study number, the name of the study's folder
-    score_column: str = "score"  # Agatston score
+    score_column: str | None = "score"  # Agatston score; null: the sum of vessel_columns
     patient_column: str | None = None  # null: every study is its own patient
     edges: tuple[float, ...] = (0.0, 10.0, 100.0, 400.0, 1000.0)  # a category ends at its edge, the edge included
     names: tuple[str, ...] = (
@@ -79,17 +79,38 @@ class LabelsConfig:
     )  # one more than edges
     unmatched: Literal["stop", "skip"] = "stop"  # folders without a valid row, rows without a folder: or leave them out
     hidden_rows: Literal["leave_out", "use"] = "leave_out"  # of an .xlsx sheet, hidden by hand or by a filter
+    source: Literal["sheet", "sr"] = field(default="sheet", metadata=ADDED)  # sr: structured reports in the study folders
+    vessel_columns: tuple[str, ...] = field(default=(), metadata=ADDED)  # Agatston score of each vessel, as LM
+    id_prefix: str | None = field(default=None, metadata=ADDED)  # before numbers, in sheet or folders: not compared
+    id_suffix: str | None = field(default=None, metadata=ADDED)  # behind them: A lets row 1A be folder 1
 
     def __post_init__(self) -> None:
         require(list(self.edges) == sorted(set(self.edges)), "labels.edges", self.edges, "rising numbers")
         require(all(map(math.isfinite, self.edges)), "labels.edges", self.edges, "finite numbers")
-        require(bool(self.sheet), "labels.sheet", self.sheet, "the path of a .csv or .xlsx sheet")
+        wanted = "the path of a .csv or .xlsx sheet, or a list of paths"
+        require((bool(self.sheets) and all(self.sheets)) or self.source != "sheet", "labels.sheet", self.sheet, wanted)
+        require(len(set(self.sheets)) == len(self.sheets), "labels.sheet", self.sheet, "different sheets")
         require(len(self.edges) >= 1, "labels.edges", self.edges, "at least one number")
-        columns = [self.study_column, self.score_column, self.patient_column]
-        require(len(set(columns)) == 3, "labels.*_column", columns, "different columns")
+        columns = [self.study_column, self.score_column, self.patient_column, *self.vessel_columns]
+        named = [column for column in columns if column is not None]
+        require(len(set(named)) == len(named), "labels.*_column", columns, "different columns")
+        scored = self.score_column is not None or bool(self.vessel_columns)
+        require(scored, "labels.score_column", self.score_column, "a column, where labels.vessel_columns is empty")
+        require(len(self.vessel_columns) != 1, "labels.vessel_columns", self.vessel_columns, "two columns or more")
+        require_text("labels.id_prefix and labels.id_suffix", self.id_prefix or "", self.id_suffix or "")
         wanted = f"{len(self.edges) + 1} names, one more than labels.edges"
         require(len(self.names) == len(self.edges) + 1, "labels.names", self.names, wanted)
         require_text("labels.names", *self.names)
+
+    @property
+    def sheets(self) -> tuple[str, ...]:
+        """All sheets, each as `sheet` names it."""
+        return (self.sheet,) if isinstance(self.sheet, str) else self.sheet or ()
+
+    @property
+    def origin(self) -> str:
+        """Where the labels are from, for messages."""
+        return ", ".join(self.sheets) if self.source == "sheet" else f"labels.source {self.source}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -485,7 +506,8 @@ def absolute_paths(cfg: Config) -> Config:
     data = dataclasses.replace(
         cfg.data, dicom_root=absolute(cfg.data.dicom_root), packed_dir=packed_dir, pseudonym_key=pseudonym_key
     )
-    labels = dataclasses.replace(cfg.labels, sheet=absolute(cfg.labels.sheet))
+    sheets = tuple(map(absolute, cfg.labels.sheets))
+    labels = dataclasses.replace(cfg.labels, sheet=sheets[0] if isinstance(cfg.labels.sheet, str) else sheets or None)
     split = dataclasses.replace(cfg.split, contrast_to=cfg.split.contrast_to and absolute(cfg.split.contrast_to))
     report = dataclasses.replace(
         cfg.report,
