@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.dataset import labels, shards
+from cac_hpc.dataset import matching, shards
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
@@ -34,7 +34,7 @@ def finding(name: str, passed: bool | None, note: str) -> dict[str, Any]:
 
 def check_ids(folds: Sequence[Fold], patient: Mapping[str, str], cfg: Config) -> dict[str, Any]:
     """Studies whose numbers differ in separators, zeros or case alone, of different patients, in parts of a fold."""
-    pairs = _apart(folds, patient, labels.near_equal(patient))
+    pairs = _apart(folds, patient, matching.near_equal(patient))
     if not pairs:
         return finding("ids", True, "no two patients of different parts have nearly equal study numbers")
     found = f"nearly equal study numbers of different patients are in different parts of a fold: {_named(pairs)}"

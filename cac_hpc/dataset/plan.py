@@ -7,13 +7,14 @@ import hashlib
 import hmac
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cac_hpc.calcium import candidates
-from cac_hpc.dataset import shards, splits
-from cac_hpc.dataset.labels import Label, Matched, match_labels, near_equal
+from cac_hpc.dataset import label_rows, shards, sheets, splits
+from cac_hpc.dataset.labels import Label
+from cac_hpc.dataset.matching import Matched, match_labels, near_equal
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.run import digests, paths, stages
 from cac_hpc.run.config import Config, DataConfig, InputError, plain
@@ -68,7 +69,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
         "candidates_version": candidates.VERSION if cfg.pack.candidates else None,
         "pack": pack,
         "labels": {key: value for key, value in plain(cfg.labels).items() if key != "sheet"},
-        "sheet": digests.file_sha256(Path(cfg.labels.sheet)),
+        "sheet": label_rows.content(cfg.labels) if cfg.labels.source == "sheet" else _written(labels),
         "files": listings,
     }
     found = [entry for study in entries.values() for entry in study]
@@ -103,8 +104,17 @@ def check_dataset(dataset: DatasetPaths, plan: DatasetPlan) -> None:
 def write_plan(dataset: DatasetPaths, plan: DatasetPlan) -> None:
     """Keep the plan beside the dataset, labels included: the sheet may change before the dataset is sealed."""
     if not dataset.plan.exists():
-        labels = {study: asdict(label) for study, label in plan.labels.items()}
-        paths.write_json(dataset.plan, {name: getattr(plan, name) for name in KEPT} | {"labels": labels})
+        kept = {name: getattr(plan, name) for name in KEPT}
+        paths.write_json(dataset.plan, kept | {"labels": _written(plan.labels)})
+
+
+def _written(labels: Mapping[str, Label]) -> dict[str, dict[str, Any]]:
+    """Labels as plain JSON, the vessels where they are known."""
+    plain_labels = {study: asdict(label) for study, label in labels.items()}
+    return {
+        study: {name: value for name, value in label.items() if name != "vessels" or value}
+        for study, label in plain_labels.items()
+    }
 
 
 def read_plan(dataset: DatasetPaths) -> dict[str, Any]:
@@ -178,7 +188,7 @@ def _by_key(matched: Matched, folders: dict[str, Path], cfg: Config) -> dict[str
     for study, folder in folders.items():
         if label := matched.labels.get(folder.name):
             patient = label.patient if cfg.labels.patient_column else study
-            labels[study] = Label(study, patient, label.score, label.category)
+            labels[study] = replace(label, study=study, patient=patient)
     return labels
 
 
@@ -191,8 +201,8 @@ def _near_equal(matched: Matched, cfg: Config) -> list[str]:
     groups = [" and ".join(map(repr, studies)) for studies in near_equal(patient)]
     if groups and cfg.report.near_equal_ids == "refuse":
         raise InputError(
-            f"{cfg.labels.origin}: nearly equal study numbers of different patients: {', '.join(groups)}; give them one "
-            "patient in the sheet (labels.patient_column) or, if they are different people, go on: "
+            f"{cfg.labels.origin}: nearly equal study numbers of different patients: {', '.join(groups)}; give them "
+            "one patient in the sheet (labels.patient_column) or, if they are different people, go on: "
             "--report.near_equal_ids warn"
         )
     return [f"nearly equal study numbers of different patients: {group}" for group in groups]
@@ -206,7 +216,7 @@ def _warnings(matched: Matched, alike: Sequence[str]) -> list[str]:
 def _counts(matched: Matched, alike: Sequence[str]) -> list[str]:
     """What may be said where the names of studies are to stay secret."""
     found = {
-        "remarks about the sheet": [warning for warning in matched.warnings if warning not in matched.hidden],
+        "remarks about the labels": [warning for warning in matched.warnings if warning not in matched.hidden],
         "groups of nearly equal study numbers": alike,
         "studies left out": matched.unlabelled,
         "rows left out": matched.rows_without_study,
@@ -218,6 +228,7 @@ def _counts(matched: Matched, alike: Sequence[str]) -> list[str]:
 
 
 def _num_stray(cfg: Config) -> int:
-    """Files beside the study folders that are neither the sheet nor the key."""
-    ours = {Path(path).resolve() for path in (cfg.labels.sheet, cfg.data.pseudonym_key) if path}
+    """Files beside the study folders that are neither a sheet nor the key."""
+    known = [sheets.split(Path(path))[0] for path in cfg.labels.sheets]
+    ours = {path.resolve() for path in (*known, *(Path(key) for key in [cfg.data.pseudonym_key] if key))}
     return sum(1 for path in Path(cfg.data.dicom_root).iterdir() if not path.is_dir() and path.resolve() not in ours)

@@ -81,7 +81,11 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
     planned = plan.read_plan(dataset)
     with ThreadPoolExecutor(cfg.cluster.pack.cpus) as pool:  # reading them once more is what takes time here
         packed = list(pool.map(partial(_whole_facts, dataset), range(len(planned["shards"]))))
-    studies = [{**planned["labels"][facts["study"]], **facts} for shard in packed for facts in shard["studies"]]
+    labels = {
+        study: {name: value for name, value in label.items() if name != "vessels"}
+        for study, label in planned["labels"].items()
+    }
+    studies = [{**labels[facts["study"]], **facts} for shard in packed for facts in shard["studies"]]
     rejected = [row for shard in packed for row in shard["rejected"]] + _never_opened(planned)
     intake = summary.summarise(planned, packed, rejected, cfg)
     paths.write_text(dataset.rejected, escaping.csv_text(pd.DataFrame(rejected, columns=REJECTED_COLUMNS)))

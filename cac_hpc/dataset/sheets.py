@@ -88,12 +88,13 @@ def read_columns(
 
     Returns: the names of the columns that were read, and the cells of each row in their order.
     """
-    if not path.is_file():
-        raise SheetError(f"there is no such file; wanted a .csv or .xlsx sheet{paths.did_you_mean(path)}")
-    if path.suffix.lower() not in (".csv", ".xlsx"):
-        raise SheetError(f"its name ends in {path.suffix!r}, wanted a .csv or .xlsx sheet")
+    file, worksheet = split(path)
+    if not file.is_file():
+        raise SheetError(f"there is no such file; wanted a .csv or .xlsx sheet{paths.did_you_mean(file)}")
+    if file.suffix.lower() not in (".csv", ".xlsx"):
+        raise SheetError(f"its name ends in {file.suffix!r}, wanted a .csv or .xlsx sheet")
     try:
-        grid = _read_xlsx(path) if path.suffix.lower() == ".xlsx" else _read_csv(path)
+        grid = _read_xlsx(file, worksheet) if file.suffix.lower() == ".xlsx" else _read_csv(file)
     except WorkbookError as error:
         raise SheetError(str(error)) from error
     rows = {number: row for number, row in enumerate(grid.rows, start=1) if any(any(content) for content in row)}
@@ -101,9 +102,16 @@ def read_columns(
         raise SheetError(f"no cell is filled{grid.where}, wanted the names of the columns and a row per study")
     names = [_tidy(content.text) for content in rows.pop(min(rows))]
     read = (*wanted, *(name for name in optional if _tidy(name) in names))
-    positions = _positions(names, [_tidy(name) for name in read], grid.where)
+    positions = _positions(names, [_tidy(name) for name in wanted], grid.where)
+    positions += [names.index(_tidy(name)) for name in read[len(wanted) :]]
     _refuse_long_rows(names, rows)
     return read, [tuple(_cell(grid, number, position) for position in positions) for number in rows]
+
+
+def split(path: Path) -> tuple[Path, str | None]:
+    """The file, and the name of the worksheet that ``BOOK.xlsx#NAME`` asks for."""
+    named = re.fullmatch(r"(.*?\.xlsx)#(.+)", str(path), re.IGNORECASE | re.DOTALL)
+    return (Path(named[1]), named[2]) if named else (path, None)
 
 
 def _read_csv(path: Path) -> Grid:
@@ -142,29 +150,43 @@ def _from_csv(text: str) -> Content:
     return Content(fault="a formula") if text.startswith("=") else Content(text) if text else BLANK
 
 
-def _read_xlsx(path: Path) -> Grid:
-    """The first worksheet that is not hidden, blank ends of rows cut off.
+def _read_xlsx(path: Path, worksheet: str | None) -> Grid:
+    """The named worksheet, else the first that is not hidden, blank ends of rows cut off.
 
-    Raises: SheetError if it is no workbook; WorkbookError if it is too large.
+    Raises: SheetError if it is no workbook, or has no such worksheet; WorkbookError if it is too large.
     """
     try:
         copy, extents = workbook.checked_copy(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about what openpyxl leaves out: nothing of that is a cell's value
             book = openpyxl.load_workbook(copy, read_only=True, keep_links=False)
-            visible = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
-            extent = extents[visible[0]._worksheet_path]
+            chosen, where = _chosen(book, worksheet)
+            extent = extents[chosen._worksheet_path]
             extent.check()
-            rows = _worksheet_rows(visible[0], extent)
-    except WorkbookError:
+            rows = _worksheet_rows(chosen, extent)
+    except (WorkbookError, SheetError):
         raise
     except Exception as error:  # openpyxl raises what its parsers raise; their words may quote cells
         raise SheetError(
             f"cannot be read as a workbook ({type(error).__name__}); wanted a whole .xlsx file without a password"
         ) from None
-    titles = [sheet.title for sheet in visible]
-    where = f" in worksheet {titles[0]!r}, the first of {_listed(titles)}" if len(titles) > 1 else ""
     return Grid(rows, where, extent.hidden_rows, extent.hidden_columns)
+
+
+def _chosen(book: Any, worksheet: str | None) -> tuple[Any, str]:
+    """A worksheet, and where that is in words.
+
+    Raises: SheetError if there is none of that name.
+    """
+    if worksheet is not None:
+        named = [sheet for sheet in book.worksheets if _tidy(sheet.title) == _tidy(worksheet)]
+        if len(named) != 1:
+            found = _listed([sheet.title for sheet in book.worksheets])
+            raise SheetError(f"found worksheets {found}, wanted one named {worksheet!r}")
+        return named[0], f" in worksheet {worksheet!r}"
+    visible = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
+    titles = [sheet.title for sheet in visible]
+    return visible[0], f" in worksheet {titles[0]!r}, the first of {_listed(titles)}" if len(titles) > 1 else ""
 
 
 def _worksheet_rows(sheet: Any, extent: workbook.Extent) -> list[list[Content]]:
@@ -216,15 +238,29 @@ def _number(value: float, number_format: str) -> Content:
 
 
 def _tidy(name: str) -> str:
-    return " ".join(name.split())
+    """A name without blanks and quotes around it."""
+    return " ".join(name.split()).strip("\"'‘’“” ")
 
 
 def _positions(names: list[str], wanted: list[str], where: str) -> list[int]:
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise SheetError(f"found columns {_listed(twice)} twice{where}, wanted each name once")
-    if missing := [name for name in wanted if name not in names]:
+    places = [_place(names, name) for name in wanted]
+    if missing := [name for name, place in zip(wanted, places, strict=True) if place is None]:
         raise ColumnError(f"found columns {_listed([name for name in names if name])}{where}, wanted also {missing}")
-    return [names.index(name) for name in wanted]
+    found = [place for place in places if place is not None]
+    if len(set(found)) < len(found):
+        raise ColumnError(f"found columns {_listed([name for name in names if name])}{where}, of which two of {wanted} "
+                          "are spellings of one; wanted the exact names")  # fmt: skip
+    return found
+
+
+def _place(names: Sequence[str], wanted: str) -> int | None:
+    """The column of that name, else the only one of which it is another spelling."""
+    if wanted in names:
+        return names.index(wanted)
+    alike = [index for index, name in enumerate(names) if name and normalised(name) == normalised(wanted)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _refuse_long_rows(names: list[str], rows: dict[int, list[Content]]) -> None:

@@ -11,11 +11,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from cac_hpc.dataset import labels, sheets
-from cac_hpc.dataset.labels import Label, Matched
+from cac_hpc.dataset import label_rows, labels, matching, sheets
+from cac_hpc.dataset.labels import Label
+from cac_hpc.dataset.matching import Matched
 from cac_hpc.evaluation import report_json
 from cac_hpc.evaluation.predicted import Predicted, probabilities
-from cac_hpc.run import digests, paths
+from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.statistics import results
@@ -87,16 +88,16 @@ def collect(
 
     Args:
         internal: of the model that the predictions are of. cohorts: how its training studies differ from these.
-    Raises: InputError as `labels.match_labels`, or if nothing is left.
+    Raises: InputError as `matching.match_labels`, or if nothing is left.
     """
     matched = match(predicted, cfg)
     for line in [*matched.warnings, *matched.rows_without_study]:
-        log.warning("%s: %s", cfg.sheet, line)
+        log.warning("%s: %s", cfg.origin, line)
     left_out = sorted(_left_out(predicted, matched, asked), key=lambda one: (one.why, one.study, one.detail))
     gone = {one.study for one in left_out}
     rows = predicted.table[~predicted.table["study"].isin(gone)].sort_values("study", kind="stable")
     if rows.empty:
-        raise InputError(f"{predicted.file}: {NOTHING} in {cfg.sheet}; left out: {_counted(left_out)}")
+        raise InputError(f"{predicted.file}: {NOTHING} in {cfg.origin}; left out: {_counted(left_out)}")
     table = _labelled(rows, matched.labels, predicted)
     sources, columns = _sources(predicted, beside, rows, asked, cfg)
     known = "known" in predicted.columns
@@ -145,9 +146,9 @@ def _sources(
 def match(predicted: Predicted, cfg: LabelsConfig) -> Matched:
     """The label of every study that was predicted.
 
-    Raises: InputError as `labels.match_labels`.
+    Raises: InputError as `matching.match_labels`.
     """
-    return labels.match_labels(cfg, predicted.table["study"].tolist(), predicted.file, "study")
+    return matching.match_labels(cfg, predicted.table["study"].tolist(), predicted.file, "study")
 
 
 def _left_out(predicted: Predicted, matched: Matched, asked: Asked) -> Iterator[LeftOutStudy]:
@@ -241,7 +242,7 @@ def _counts(categories: Sequence[int], num_categories: int) -> list[int]:
 
 
 def _digests(predicted: Predicted, beside: Sequence[Predicted], cfg: LabelsConfig) -> dict[str, str]:
-    found = {"predictions_sha256": predicted.sha256, "labels_sha256": digests.file_sha256(Path(cfg.sheet))}
+    found = {"predictions_sha256": predicted.sha256, "labels_sha256": label_rows.content(cfg)}
     return found | {f"beside_{number}_sha256": one.sha256 for number, one in enumerate(beside, start=1)}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cac_hpc.dataset import labels
+from cac_hpc.dataset import label_rows
 from cac_hpc.evaluation import external_inputs, predicted
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.evaluation.predicted import Predicted
@@ -50,7 +50,7 @@ def maker(labels_cfg: LabelsConfig) -> Callable[[Path, Bundle], None]:
 
     Raises: InputError if the sheet cannot be read: before anything is predicted.
     """
-    labels.read_labels(labels_cfg)
+    label_rows.read_rows(labels_cfg)
 
     def make(out: Path, bundle: Bundle) -> None:
         report(out, bundle, replace(labels_cfg, names=bundle.names, edges=bundle.edges))

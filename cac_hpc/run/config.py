@@ -79,7 +79,7 @@ class LabelsConfig:
     )  # one more than edges
     unmatched: Literal["stop", "skip"] = "stop"  # folders without a valid row, rows without a folder: or leave them out
     hidden_rows: Literal["leave_out", "use"] = "leave_out"  # of an .xlsx sheet, hidden by hand or by a filter
-    source: Literal["sheet", "sr"] = field(default="sheet", metadata=ADDED)  # sr: structured reports in the study folders
+    source: Literal["sheet", "sr"] = field(default="sheet", metadata=ADDED)  # sr: reports in the study folders
     vessel_columns: tuple[str, ...] = field(default=(), metadata=ADDED)  # Agatston score of each vessel, as LM
     id_prefix: str | None = field(default=None, metadata=ADDED)  # before numbers, in sheet or folders: not compared
     id_suffix: str | None = field(default=None, metadata=ADDED)  # behind them: A lets row 1A be folder 1

@@ -13,10 +13,13 @@ from cac_hpc.run.config import LabelsConfig, ReportConfig, require_text, within
 Known = Literal["leave_out", "use"]
 LABELS_HELP = {
     "study_column": "column of the study number",
-    "score_column": "column of the Agatston score",
+    "score_column": "column of the Agatston score; null: the sum of the vessels",
+    "vessel_columns": "columns of each vessel's score, added up, or compared with the score",
     "patient_column": "column of the patient; every study is its own patient if left out",
     "unmatched": "studies without a valid row and rows without a study: stop, or skip them and name each",
     "hidden_rows": "of an .xlsx sheet: leave_out or use",
+    "id_prefix": "what study numbers begin with in the sheet or in the predictions only",
+    "id_suffix": "what they end with there",
 }
 CHOICES = {"unmatched": ("stop", "skip"), "hidden_rows": ("leave_out", "use")}
 
@@ -69,13 +72,15 @@ def parse_evaluate(doc: str | None, argv: Sequence[str] | None = None) -> Evalua
 
 
 def add_labels(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    """Options for a sheet of labels: ``--labels SHEET`` and ``--labels.KEY VALUE``, as the settings are called."""
+    """Options for sheets of labels: ``--labels SHEET`` and ``--labels.KEY VALUE``, as the settings are called."""
     group = parser.add_argument_group("labels, for the report of an external test")
-    group.add_argument("--labels", required=required, metavar="SHEET", help=".csv or .xlsx, one row per study")
+    text = ".csv or .xlsx, one row per study; again for a further sheet"
+    group.add_argument("--labels", required=required, action="append", metavar="SHEET", help=text)
     for name, text in LABELS_HELP.items():
-        choices = CHOICES.get(name)
-        metavar = None if choices else "NAME"
-        group.add_argument(f"--labels.{name}", choices=choices, metavar=metavar, help=text)
+        choices, several = CHOICES.get(name), "+" if name == "vessel_columns" else None
+        group.add_argument(
+            f"--labels.{name}", choices=choices, nargs=several, metavar=None if choices else "NAME", help=text
+        )
 
 
 def labels_of(read: dict[str, Any], **categories: Any) -> LabelsConfig | None:
@@ -85,14 +90,26 @@ def labels_of(read: dict[str, Any], **categories: Any) -> LabelsConfig | None:
         categories: edges and names, if they are not the usual ones.
     Raises: InputError for a value that cannot be.
     """
-    sheet = read.pop("labels")
+    sheets = read.pop("labels")
     given = {name: read.pop(f"labels.{name}") for name in LABELS_HELP}
     chosen = {name: value for name, value in given.items() if value is not None}
-    return None if sheet is None else LabelsConfig(sheet=sheet, **chosen, **categories)
+    if chosen.get("score_column") == "null":
+        chosen["score_column"] = None
+    chosen["vessel_columns"] = tuple(chosen.get("vessel_columns", ()))
+    return None if sheets is None else LabelsConfig(sheet=_one_or_all(sheets), **chosen, **categories)
 
 
 def label_arguments(cfg: LabelsConfig) -> list[str]:
     """The options that give these settings, from whatever folder; without the categories."""
-    given = {name: getattr(cfg, name) for name in LABELS_HELP}
-    options = [word for name, value in given.items() if value is not None for word in (f"--labels.{name}", value)]
-    return ["--labels", str(Path(cfg.sheet).absolute()), *options]
+    words = [word for sheet in cfg.sheets for word in ("--labels", str(Path(sheet).absolute()))]
+    for name in LABELS_HELP:
+        value = getattr(cfg, name)
+        if name == "score_column" and value is None:
+            value = "null"
+        if value:
+            words += [f"--labels.{name}", *([value] if isinstance(value, str) else value)]
+    return words
+
+
+def _one_or_all(sheets: Sequence[str]) -> str | tuple[str, ...]:
+    return sheets[0] if len(sheets) == 1 else tuple(sheets)

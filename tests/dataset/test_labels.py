@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cac_hpc.dataset import labels
-from cac_hpc.dataset.labels import Label, categories, match_labels, normalised, read_score
-from cac_hpc.dataset.sheets import Cell, by_spelling, near_miss
+from cac_hpc.dataset.labels import Label, categories, read_score
+from cac_hpc.dataset.matching import match_labels
+from cac_hpc.dataset.sheets import Cell, by_spelling, near_miss, normalised
 from cac_hpc.run.config import InputError, LabelsConfig
 
 EDGES = LabelsConfig.edges
@@ -399,7 +400,7 @@ SAFE = set("0123456789.,<>=~≤≥+-% ")
 @settings(deadline=None)
 @given(st.text(max_size=12) | st.text("0123456789.,<>=~-+/% :e", max_size=12))
 def test_of_a_refused_score_only_short_numbers_and_words_for_no_value_are_shown(text):
-    shown = labels._shown_score(Cell(text.strip(), "B2"))
+    shown = labels.shown_score(Cell(text.strip(), "B2"))
     if shown in ("blank", "text", "digits"):
         return
     said = shown[1:-1]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cac_hpc.dataset import labels, plan
+from cac_hpc.dataset import label_rows, matching, plan
 from cac_hpc.dataset.sheets import Cell, ColumnError, SheetError
 from cac_hpc.run import settings
 from cac_hpc.run.config import InputError, LabelsConfig
@@ -25,7 +25,7 @@ def read_json(path, wanted):
 
 @pytest.fixture(autouse=True)
 def with_json(monkeypatch):
-    monkeypatch.setitem(labels.SOURCES, ".json", read_json)
+    monkeypatch.setitem(label_rows.READERS, ".json", read_json)
 
 
 def source(tmp_path, rows):
@@ -49,7 +49,7 @@ def test_faults_of_another_source_are_named_by_their_place(tmp_path):
     with pytest.raises(
         InputError, match=r"scores\.json: 1 fault.*\n  study '2': \[1\]\.score is text, wanted a number"
     ):
-        labels.match_labels(cfg, ["1", "2"], "scans")
+        matching.match_labels(cfg, ["1", "2"], "scans")
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,4 @@ def test_faults_of_another_source_are_named_by_their_place(tmp_path):
 )
 def test_another_source_that_cannot_be_used_is_refused_as_a_sheet_is(tmp_path, rows, wanted):
     with pytest.raises(InputError, match=wanted):
-        labels.match_labels(source(tmp_path, rows), ["1"], "scans")
+        matching.match_labels(source(tmp_path, rows), ["1"], "scans")

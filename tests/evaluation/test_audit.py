@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.dataset import labels, shards, splits
+from cac_hpc.dataset import matching, shards, splits
 from cac_hpc.evaluation import audit
 from cac_hpc.report import aggregation
 from cac_hpc.run import digests, ledger, paths, settings
@@ -201,7 +201,7 @@ def test_behind_pseudonyms_study_numbers_are_judged_by_the_planner_alone(tmp_pat
      ("Ａ７", "a7", True), ("S000", "s0", True), ("--", "-", False)],
 )  # fmt: skip
 def test_what_counts_as_nearly_equal(one, other, alike):
-    assert (labels.tokens(one) == labels.tokens(other)) == alike
+    assert (matching.tokens(one) == matching.tokens(other)) == alike
 
 
 def test_the_same_scan_under_two_numbers_is_refused_by_its_pixels(tmp_path):
