@@ -29,6 +29,8 @@ setup(
         "pylibjpeg>=2.0,<3",
         "pylibjpeg-libjpeg>=2.3,<3",
         "pylibjpeg-openjpeg>=2.4,<3",
+        "nibabel>=5.3,<6",
+        "pynrrd>=1.1,<2",
         "h5py>=3.15,<4",
         "xxhash>=3.4,<5",
         "numpy>=2.0,<3",

@@ -28,6 +28,8 @@ OWNERS = {
     "markupsafe": {"report.pages"},
     "matplotlib": {"report.plots"},
     "monai": {"benchmark.loaders", "benchmark.peers"},
+    "nibabel": {"volumes.nifti"},
+    "nrrd": {"volumes.nrrd"},
     "omegaconf": {"run.composition"},
     "openpyxl": {"dataset.sheets"},
     "pydantic": {"statistics.results"},

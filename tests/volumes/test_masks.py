@@ -34,13 +34,13 @@ def test_parts_are_numbered_in_the_order_of_their_values_and_chosen_by_number_or
     assert (mask.names, mask.values, mask.warnings) == (("part 7", "heart"), (7, 51), ())
     np.testing.assert_array_equal(mask.part_ZHW, np.searchsorted([0, 7, 51], label()))
     for wanted in (["51"], ["heart"]):
-        chosen = masks.choose(mask, wanted, FILE)
+        chosen = masks.merge([mask], wanted, FILE)
         assert chosen.names == ("heart",)
         np.testing.assert_array_equal(chosen.part_ZHW, label() == 51)
-    both = masks.choose(mask, ["heart", "7"], FILE)
+    both = masks.merge([mask], ["heart", "7"], FILE)
     assert (both.names, both.part_ZHW[1, 2, 3], both.part_ZHW[2, 0, 0]) == (("heart", "part 7"), 1, 2)
     with pytest.raises(InputError, match=r"heart\.nii\.gz: found 0 parts 'aorta', wanted one of 7 part 7, 51 heart"):
-        masks.choose(mask, ["aorta"], FILE)
+        masks.merge([mask], ["aorta"], FILE)
 
 
 def test_a_mask_that_does_not_cover_the_study_is_refused_with_both_geometries():
@@ -48,7 +48,7 @@ def test_a_mask_that_does_not_cover_the_study_is_refused_with_both_geometries():
         masks.place(label(), at((-10.0, -20.0, 53.0)), TARGET, FILE, {})
     with pytest.raises(InputError, match="do not say where"):
         masks.place(label(), at(), replace(TARGET, placement=None), FILE, {})
-    with pytest.raises(InputError, match="found 1 values from -3"):
+    with pytest.raises(InputError, match="found values -3 to 0"):
         masks.place(-3 * (label() > 0), at(), TARGET, FILE, {})
 
 
