@@ -11,20 +11,22 @@ from typing import TypeVar
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import formats, images
+from cac_hpc.volumes import files, images
 
 T = TypeVar("T")
 MOST_LEVELS = 6  # below the given folder
-SAMPLE, BRANCHES = 8, 4  # images looked at below a folder, and folders in it that they are taken from
+SAMPLE = 8  # folders, and images below each, that are looked at
 TRIES = 4  # files of a folder that are opened before it counts as one without images
 
 
 @dataclass(frozen=True)
 class Layout:
-    """root: below it is one folder for each study. studies: their names. remarks: what a person should look at."""
+    """root: below it is one folder, or file, for each study. studies: where each is, by its name. remarks: what a person
+    should look at.
+    """
 
     root: Path
-    studies: list[str]
+    studies: dict[str, Path]
     remarks: list[str]
 
 
@@ -53,6 +55,8 @@ def find(folder: Path) -> Layout:
         _refuse_images_here(root)
         inside = {child: exams for child in spread(_folders(root), SAMPLE) if (exams := _exams(child)).images}
         collections = [child for child, exams in inside.items() if exams.are_several]
+        if not inside and _volumes(root):
+            break
         if not inside:
             raise InputError(f"{folder}: found no CT image in the folders looked at, wanted one folder per study")
         if len(collections) > 1 and 2 * len(collections) >= len(inside):
@@ -65,14 +69,14 @@ def find(folder: Path) -> Layout:
             remarks = [f"no file names its study: that {root} holds one folder per study is a guess by its folders"]
         else:
             break
-    return Layout(root, [child.name for child in _folders(root)], remarks + _odd(root, collections))
+    return Layout(root, files.studies_in(root), remarks + _odd(root, collections))
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:
     """At most so many of the items, from all over them, the first and the last among these."""
     if len(items) <= most:
         return list(items)
-    return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]
+    return [items[round(place * (len(items) - 1) / max(most - 1, 1))] for place in range(most)]
 
 
 def _odd(root: Path, collections: Sequence[Path]) -> list[str]:
@@ -86,7 +90,7 @@ def _refuse_images_here(root: Path) -> None:
     Raises: InputError saying what to do.
     """
     here = _exams_of(_files(root))
-    if here.images and not _folders(root):
+    if here.images and not _folders(root) and not _volumes(root):
         raise InputError(
             f"{root}: found images in it and no folders; wanted one folder per study: name the folder that this study "
             "is in or, if these are several studies, sort them into folders first"
@@ -96,17 +100,17 @@ def _refuse_images_here(root: Path) -> None:
 def _exams(folder: Path, most: int = SAMPLE, level: int = 0) -> _Exams:
     """What a few images below a folder say, from all over it."""
     found = _exams_of(_files(folder))
-    inside = spread(_folders(folder), BRANCHES) if level < MOST_LEVELS else []
+    inside = spread(_folders(folder), most) if level < MOST_LEVELS else []
     for child in inside:
         below = _exams(child, max(most // len(inside), 1), level + 1)
         found = _Exams(found.images + below.images, found.named | below.named)
     return found
 
 
-def _exams_of(files: Sequence[Path]) -> _Exams:
+def _exams_of(entries: Sequence[Path]) -> _Exams:
     """What the first image of some files says."""
-    for path in spread(files, TRIES):
-        if formats.is_volume(path):
+    for path in spread(entries, TRIES):
+        if files.volume_format(path.name):
             return _Exams(1, frozenset())
         try:
             uid, _ = images.read_images(path)[0].header.subject.study
@@ -114,6 +118,11 @@ def _exams_of(files: Sequence[Path]) -> _Exams:
             continue
         return _Exams(1, frozenset([uid] if uid else []))
     return _Exams(0, frozenset())
+
+
+def _volumes(folder: Path) -> list[Path]:
+    """Files that are studies of their own."""
+    return [path for path in _files(folder) if files.volume_format(path.name)]
 
 
 def _holds_folders(folder: Path) -> bool:
