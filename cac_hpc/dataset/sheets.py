@@ -88,6 +88,25 @@ def read_columns(
 
     Returns: the names of the columns that were read, and the cells of each row in their order.
     """
+    grid, names, rows = _named_rows(path)
+    read = (*wanted, *(name for name in optional if _tidy(name) in names))
+    positions = _positions(names, [_tidy(name) for name in wanted], grid.where)
+    positions += [names.index(_tidy(name)) for name in read[len(wanted) :]]
+    _refuse_long_rows(names, rows)
+    return read, [tuple(_cell(grid, number, position) for position in positions) for number in rows]
+
+
+def column_names(path: Path) -> list[str]:
+    """The names of all columns that have one, as `read_sheet` takes them.
+
+    Raises: SheetError as `read_sheet`.
+    """
+    _, names, _ = _named_rows(path)
+    return [name for name in names if name]
+
+
+def _named_rows(path: Path) -> tuple[Grid, list[str], dict[int, list[Content]]]:
+    """A sheet, the names of its columns, and the rows below them that are not blank, by their number."""
     file, worksheet = split(path)
     if not file.is_file():
         raise SheetError(f"there is no such file; wanted a .csv or .xlsx sheet{paths.did_you_mean(file)}")
@@ -100,12 +119,7 @@ def read_columns(
     rows = {number: row for number, row in enumerate(grid.rows, start=1) if any(any(content) for content in row)}
     if not rows:
         raise SheetError(f"no cell is filled{grid.where}, wanted the names of the columns and a row per study")
-    names = [_tidy(content.text) for content in rows.pop(min(rows))]
-    read = (*wanted, *(name for name in optional if _tidy(name) in names))
-    positions = _positions(names, [_tidy(name) for name in wanted], grid.where)
-    positions += [names.index(_tidy(name)) for name in read[len(wanted) :]]
-    _refuse_long_rows(names, rows)
-    return read, [tuple(_cell(grid, number, position) for position in positions) for number in rows]
+    return grid, [_tidy(content.text) for content in rows.pop(min(rows))], rows
 
 
 def split(path: Path) -> tuple[Path, str | None]:
