@@ -13,6 +13,7 @@ from cac_hpc.calcium import agatston, candidates
 from cac_hpc.calcium.agatston import Spacing
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.calcium.heart import Heart
+from cac_hpc.run.commands import RuleConfig
 
 COLUMNS = ("agatston_region", "agatston_score", "agatston_volume_mm3", "agatston_slices", "agatston_empty_slices",
            "heart_row", "heart_column", "heart_rows", "heart_columns", "noise_hu")  # fmt: skip
@@ -24,7 +25,9 @@ DIGITS = 4  # of scores
 COUNTED_SHARE = 0.5  # of a candidate in the region: the control counts those with more
 
 
-def facts(hu_ZHW: np.ndarray, there: Heart | None, spacing_mm: Spacing) -> dict[str, Any]:
+def facts(
+    hu_ZHW: np.ndarray, there: Heart | None, spacing_mm: Spacing, rule: RuleConfig | None = None
+) -> dict[str, Any]:
     """The columns of a study; all but the first are None where no heart was found.
 
     agatston_region: heart, or no_heart. agatston_slices: the score of each slice, in ascending z, with blanks between.
@@ -34,10 +37,11 @@ def facts(hu_ZHW: np.ndarray, there: Heart | None, spacing_mm: Spacing) -> dict[
 
     Args:
         hu_ZHW: at the scanner's own resolution. there: where the heart is, None if it was not found.
+        rule: the usual one if left out.
     """
     if there is None:
         return {**dict.fromkeys(COLUMNS), "agatston_region": "no_heart"}
-    score = agatston.score_study(hu_ZHW, there.region_ZHW, spacing_mm, within_ZHW=there.hull_ZHW)
+    score = agatston.score_study(hu_ZHW, there.region_ZHW, spacing_mm, rule, there.hull_ZHW)
     top, bottom, left, right = there.box
     return {
         "agatston_region": "heart",

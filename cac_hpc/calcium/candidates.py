@@ -100,12 +100,13 @@ class Candidates:
         return np.bincount(self.candidate_L, self.agatston_L, len(self)).astype(np.float32)
 
 
-def find(hu_ZHW: np.ndarray, spacing_mm: Spacing, heart: Heart) -> Candidates:
+def find(hu_ZHW: np.ndarray, spacing_mm: Spacing, heart: Heart, spacing_factor: bool = True) -> Candidates:
     """Find and measure the candidates of a study.
 
     Args:
         hu_ZHW: (Z, H, W) int16 HU, at the scanner's own resolution. spacing_mm: between slices, rows and columns.
         heart: where it is in this volume.
+        spacing_factor: whether scores are multiplied by the spacing of the slices / 3 mm.
     """
     position_V3 = _bright(hu_ZHW, heart.hull_ZHW)
     lesion_V, position_V3 = _lesions(position_V3, hu_ZHW.shape, spacing_mm)
@@ -118,7 +119,7 @@ def find(hu_ZHW: np.ndarray, spacing_mm: Spacing, heart: Heart) -> Candidates:
     area_L = np.diff(first_L, append=len(lesion_V)) * spacing_mm[1] * spacing_mm[2]
     highest_L = np.maximum.reduceat(hu_V, first_L) if len(first_L) else hu_V[:0]
     weight_L = 1 + np.digitize(highest_L, agatston.WEIGHT_STEPS_HU)
-    score_L = area_L * weight_L * spacing_mm[0] / agatston.REFERENCE_SPACING_MM
+    score_L = area_L * weight_L * (spacing_mm[0] / agatston.REFERENCE_SPACING_MM if spacing_factor else 1)
     start_C1 = np.concatenate([np.flatnonzero(np.diff(candidate_V, prepend=-1)), [len(candidate_V)]])
     found = Candidates(
         feature_CF=np.zeros((len(start_C1) - 1, len(FEATURES)), np.float32),

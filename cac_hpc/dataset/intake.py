@@ -17,6 +17,7 @@ from cac_hpc.calcium import baseline, candidates, heart, views
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.heart import Heart
 from cac_hpc.calcium.views import Views
+from cac_hpc.run.commands import RuleConfig
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import checks, frame
@@ -64,20 +65,21 @@ def read_study(
     if volume.no_heart is not None and not cfg.slices:
         return _refused(study, volume.no_heart)
     if cfg.baseline:
-        facts = facts | baseline.facts(hu_ZHW, volume.heart, study.spacing_mm)
+        rule = RuleConfig(spacing_factor=cfg.spacing_factor)
+        facts = facts | baseline.facts(hu_ZHW, volume.heart, study.spacing_mm, rule)
     for hu_HW, position_mm in zip(hu_ZHW, volume.positions_mm, strict=True):
         keep(frame.to_size(hu_HW[top:bottom, left:right], cfg.size) if cfg.slices else hu_HW, position_mm)
     if cfg.candidates:
-        facts = facts | _keep_lesions(volume, keep_lesions)
+        facts = facts | _keep_lesions(volume, cfg.spacing_factor, keep_lesions)
     return replace(study, facts=facts)
 
 
-def _keep_lesions(volume: Volume, keep: KeepLesions) -> dict[str, Any]:
+def _keep_lesions(volume: Volume, spacing_factor: bool, keep: KeepLesions) -> dict[str, Any]:
     """Hand on the candidates of a study, and say what the rule by whole candidates makes of them."""
     there, spacing_mm = volume.heart, volume.study.spacing_mm
     if there is None:
         return baseline.control(None, len(volume.hu_ZHW))
-    found = candidates.find(volume.hu_ZHW, spacing_mm, there)
+    found = candidates.find(volume.hu_ZHW, spacing_mm, there, spacing_factor)
     keep(found, views.make(volume.hu_ZHW, spacing_mm, there, found))
     return baseline.control(found, len(volume.hu_ZHW))
 

@@ -68,7 +68,8 @@ class Answer:
 class Ensemble:
     """Networks of one kind, whose answers are averaged.
 
-    errors: of the scores of each fold of a lesion model. window_hu, patient_rule, top_k: of a network of slices, as in
+    errors: of the scores of each fold of a lesion model, which were trained on scores multiplied by the spacing of the
+    slices / 3 mm if spacing_factor. window_hu, patient_rule, top_k: of a network of slices, as in
     the settings train.window_hu, report.patient_rule and report.top_k.
     """
 
@@ -80,6 +81,7 @@ class Ensemble:
     window_hu: tuple[float, float] = (0.0, 0.0)
     patient_rule: str = "mean"
     top_k: int = 1
+    spacing_factor: bool = True
 
     @property
     def of_candidates(self) -> bool:
@@ -105,6 +107,7 @@ def of_bundle(bundle: Bundle, device: str = "cpu") -> Ensemble:
         bundle.window_hu,
         bundle.patient_rule,
         bundle.top_k,
+        bundle.pack.spacing_factor,
     )
 
 
@@ -130,6 +133,7 @@ def read_lesions(path: Path) -> Ensemble:
         [one.errors[0] for one in read],
         read[0].edges,
         read[0].names,
+        spacing_factor=read[0].spacing_factor,
     )
 
 
@@ -177,7 +181,8 @@ def _of_content(content: Mapping[str, Any]) -> Ensemble:
     model = lesion_model.from_weights(content["weights"], NAMES)
     errors = Errors(float(content["calibration_scale"]), float(content["calibration_gross"]))
     edges, names = tuple(map(float, content["edges"])), tuple(map(str, content["names"]))
-    return Ensemble("lesions", [model], [errors], edges, names)
+    factor = bool(content.get("spacing_factor", True))
+    return Ensemble("lesions", [model], [errors], edges, names, spacing_factor=factor)
 
 
 def answer_lesions(ensemble: Ensemble, found: Candidates) -> Answer:

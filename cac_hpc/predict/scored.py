@@ -18,7 +18,7 @@ from cac_hpc.report import lesion_pictures, wording
 from cac_hpc.report.lesion_pictures import Verdict
 from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.commands import ScoreConfig
-from cac_hpc.run.config import LabelsConfig
+from cac_hpc.run.config import InputError, LabelsConfig
 from cac_hpc.train import lesion_results
 from cac_hpc.train.lesion_model import SHARE_WEIGHT
 
@@ -34,6 +34,11 @@ def score_studies(cfg: ScoreConfig) -> int:
     Raises: InputError as `scoring.score_studies`, and if the model cannot be used.
     """
     ensemble = ensembles.read_lesions(Path(cfg.model)) if cfg.model else None
+    if ensemble and not ensemble.spacing_factor:
+        raise InputError(
+            f"--model {cfg.model}: trained with pack.spacing_factor false, but candidates are scored with the factor "
+            "here; wanted another model, or jobs/predict.py with its bundle"
+        )
     out, tables = settings.out_folder(cfg.out) if cfg.out else None, list[pd.DataFrame]()
 
     def judge(study: str, scored: Scored) -> dict[str, Any]:

@@ -178,6 +178,8 @@ class PackConfig:
     crop: Literal["none", "heart"] = "none"  # heart: slices are cut to a square around it before they are resampled
     crop_margin_mm: float = 10.0  # of the square, around the heart's box
     baseline: bool = True  # score every study by the Agatston rule in its heart, for studies.csv
+    # whether the rule's scores, and those of candidates, are multiplied by the spacing of the slices / 3 mm
+    spacing_factor: bool = field(default=True, metadata=ADDED)
     slices: bool = field(default=True, metadata=ADDED)  # pack the slices, from which a network of slices learns
     candidates: bool = field(default=True, metadata=ADDED)  # pack the calcium in and near the heart, piece by piece
     several_studies: StudyRule = "refuse"  # of one patient in one folder: refuse, or take one by its StudyDate

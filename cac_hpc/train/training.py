@@ -202,6 +202,7 @@ def test_and_publish(attempt: Attempt, seconds: float) -> None:
     if errors:
         about |= {"features": list(candidates.NAMES), "candidates": candidates.VERSION}
         about |= {"calibration_scale": errors.scale, "calibration_gross": errors.gross}
+        about |= {"spacing_factor": cfg.pack.spacing_factor}
         about |= {"edges": list(cfg.labels.edges), "names": list(cfg.labels.names)}
     checkpoint.save(files.model, about, check)
     write_rows(attempt)

@@ -56,7 +56,7 @@ def volume(number: int, category: int, thick: bool = False) -> tuple[np.ndarray,
         at = np.arange(0, len(hu_ZHW) - 1, 5 / 3)
         hu_ZHW = np.stack([_between(hu_ZHW, place) for place in at])
         vessel_ZHW = vessel_ZHW[np.rint(at).astype(int)]
-    noise = rng.integers(-4, 5, hu_ZHW.shape) * (hu_ZHW < 100)  # calcium stays as it is
+    noise = rng.integers(-4, 5, hu_ZHW.shape) * (hu_ZHW < 100) * (hu_ZHW > -1000)  # calcium stays as it is
     return (hu_ZHW + noise).astype(np.int16), vessel_ZHW, pixel_mm, z_mm
 
 
