@@ -36,16 +36,19 @@ class Matched:
     hidden: list[str]  # which rows and columns are hidden in the sheet; names no study and no patient
 
 
-def match_labels(cfg: LabelsConfig, studies: Sequence[str], dicom_root: str, kind: str = "folder") -> Matched:
+def match_labels(
+    cfg: LabelsConfig, studies: Sequence[str], dicom_root: str, kind: str = "folder", given: list[Row] | None = None
+) -> Matched:
     """Give every study folder the label of its row; names are compared as `affixes.compared`.
 
     Args:
         studies: names of the study folders. dicom_root: where they are. kind: what they are there.
+        given: what the source says, where it was read before.
     Returns: labels in the order of studies; with ``labels.unmatched: skip`` also what had to be left out.
     Raises: InputError if the source as a whole cannot be used; or, on one line each, naming all folders without a
         valid row and all rows without a folder, unless they are to be skipped and something is left.
     """
-    found = SOURCES[cfg.source](cfg, studies, Path(dicom_root))
+    found = SOURCES[cfg.source](cfg, studies, Path(dicom_root)) if given is None else given
     unseen = [row for row in found if row.study.in_hidden_row]
     rows = found if cfg.hidden_rows == "use" else [row for row in found if not row.study.in_hidden_row]
     patients = _patient_numbers(rows)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.calcium import candidates
-from cac_hpc.dataset import label_rows, shards, sheets, splits
+from cac_hpc.dataset import label_rows, mask_labels, shards, sheets, splits
 from cac_hpc.dataset.labels import Label
 from cac_hpc.dataset.matching import Matched, match_labels, near_equal
 from cac_hpc.dataset.splits import Fold
@@ -53,9 +53,10 @@ def make_plan(cfg: Config) -> DatasetPlan:
 
     Raises: InputError naming file, study or setting, for whatever can be seen to be wrong before reading an image.
     """
-    folders = study_folders(cfg.data)
+    folders, by_masks = study_folders(cfg.data), cfg.labels.source == "masks"
     names = [folder.name for folder in folders.values()]
-    matched = match_labels(cfg.labels, names, cfg.data.dicom_root)
+    rows = mask_labels.read_rows(cfg, {path.name: path for path in folders.values()}) if by_masks else None
+    matched = match_labels(cfg.labels, names, cfg.data.dicom_root, given=rows)
     alike = _near_equal(matched, cfg)
     entries = {study: files.list_files(folder) for study, folder in folders.items()}
     labels = _by_key(matched, folders, cfg)
@@ -68,7 +69,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
         "format_version": shards.FORMAT_VERSION,
         "candidates_version": candidates.VERSION if cfg.pack.candidates else None,
         "pack": pack,
-        "labels": {key: value for key, value in plain(cfg.labels).items() if key != "sheet"},
+        "labels": {key: value for key, value in plain(cfg.labels).items() if key not in ("sheet", "masks")},
         "sheet": label_rows.content(cfg.labels) if cfg.labels.source == "sheet" else _written(labels),
         "files": listings,
     }

@@ -81,7 +81,10 @@ class LabelsConfig:
     )  # one more than edges
     unmatched: Literal["stop", "skip"] = "stop"  # folders without a valid row, rows without a folder: or leave them out
     hidden_rows: Literal["leave_out", "use"] = "leave_out"  # of an .xlsx sheet, hidden by hand or by a filter
-    source: Literal["sheet", "sr"] = field(default="sheet", metadata=ADDED)  # sr: reports in the study folders
+    source: Literal["sheet", "sr", "masks"] = field(default="sheet", metadata=ADDED)  # sr: reports in the study folders
+    masks: str | None = field(default=None, metadata=ADDED)  # of source masks: each study's file, its name as {study}
+    # of a study without one: it has no label, or its score is 0, where masks were drawn on calcium alone
+    without_mask: Literal["refuse", "zero"] = field(default="refuse", metadata=ADDED)
     vessel_columns: tuple[str, ...] = field(default=(), metadata=ADDED)  # Agatston score of each vessel, as LM
     id_prefix: str | None = field(default=None, metadata=ADDED)  # before numbers, in sheet or folders: not compared
     id_suffix: str | None = field(default=None, metadata=ADDED)  # behind them: A lets row 1A be folder 1
@@ -91,6 +94,9 @@ class LabelsConfig:
         require(all(map(math.isfinite, self.edges)), "labels.edges", self.edges, "finite numbers")
         wanted = "the path of a .csv or .xlsx sheet, or a list of paths"
         require((bool(self.sheets) and all(self.sheets)) or self.source != "sheet", "labels.sheet", self.sheet, wanted)
+        given, wanted = self.masks, "a path with {study} in it, as labels.source is masks"
+        require(self.source != "masks" or "{study}" in (given or ""), "labels.masks", given, wanted)
+        require(self.source == "masks" or not given, "labels.masks", given, "null, as labels.source is not masks")
         require(len(set(self.sheets)) == len(self.sheets), "labels.sheet", self.sheet, "different sheets")
         require(len(self.edges) >= 1, "labels.edges", self.edges, "at least one number")
         columns = [self.study_column, self.score_column, self.patient_column, *self.vessel_columns]
@@ -512,7 +518,8 @@ def absolute_paths(cfg: Config) -> Config:
         cfg.data, dicom_root=absolute(cfg.data.dicom_root), packed_dir=packed_dir, pseudonym_key=pseudonym_key
     )
     sheets = tuple(map(absolute, cfg.labels.sheets))
-    labels = dataclasses.replace(cfg.labels, sheet=sheets[0] if isinstance(cfg.labels.sheet, str) else sheets or None)
+    masks = cfg.labels.masks and absolute(cfg.labels.masks)
+    labels = dataclasses.replace(cfg.labels, masks=masks, sheet=sheets[0] if isinstance(cfg.labels.sheet, str) else sheets or None)
     split = dataclasses.replace(cfg.split, contrast_to=cfg.split.contrast_to and absolute(cfg.split.contrast_to))
     report = dataclasses.replace(
         cfg.report,

@@ -113,6 +113,11 @@ class DatasetPaths:
         return self.root / "plan.json"
 
     @property
+    def mask_scores(self) -> Path:
+        """Scores that were computed from masks, to be used as labels."""
+        return self.root / "mask_scores.json"
+
+    @property
     def studies(self) -> Path:
         return self.root / "studies.csv"
 

@@ -1,0 +1,115 @@
+"""A folder that nobody knows: where its studies are, what their series, sheets, reports and masks are, for settings to
+start from.
+
+Headers of some studies are read, and one mask or three with the scans that they belong to. Nothing that is handed on
+identifies a patient, but names of folders, files and columns do stand in it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cac_hpc.dataset import inspection_view, layout, masks_found, sheet_columns, starting_settings
+from cac_hpc.dataset.layout import Layout
+from cac_hpc.dataset.masks_found import MasksFound
+from cac_hpc.dataset.sheet_columns import SheetFound
+from cac_hpc.run import logs, paths
+from cac_hpc.run.config import PackConfig
+from cac_hpc.run.inspect_commands import InspectConfig
+from cac_hpc.volumes import files, formats, series_found, structured_reports
+from cac_hpc.volumes.files import Entry
+from cac_hpc.volumes.series_found import StudyFound
+
+SHEETS = (".csv", ".xlsx")
+MOST_SHEETS = 8
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is in a folder.
+
+    place: where the studies are. looked_at: some of them, by name. volumes: how many of these are in other formats than
+    DICOM, by format. reports: studies looked at that hold a structured report with a calcium score.
+    """
+
+    place: Layout
+    looked_at: Mapping[str, StudyFound]
+    volumes: Mapping[str, int]
+    reports: int
+    sheets: list[SheetFound]
+    masks: list[MasksFound]
+    seconds: float
+
+    @property
+    def usable(self) -> int:
+        """Studies looked at of which the rule takes a series."""
+        return sum(study.taken is not None for study in self.looked_at.values())
+
+
+def inspect(cfg: InspectConfig) -> int:
+    """Show what is in a folder, and print or write settings to start from.
+
+    Returns: exit code, 1 if no study that was looked at could be used.
+    Raises: InputError if there are no studies.
+    """
+    found = look(cfg)
+    text = starting_settings.text(found)
+    if cfg.json:
+        logs.say(paths.json_text(inspection_view.to_json(found)), None)
+    else:
+        inspection_view.show(found)
+        if cfg.out is None:
+            logs.say(f"\nsettings to start from (--out FILE writes them):\n\n{text}")
+    if cfg.out is not None:
+        paths.write_text(Path(cfg.out), text)
+        logs.log.info("settings to start from are in %s: read its comments, then jobs/launch_cv.py --config %s --dry_run",
+                      cfg.out, cfg.out)  # fmt: skip
+    return int(found.usable == 0)
+
+
+def look(cfg: InspectConfig) -> Found:
+    """Find studies, sheets and masks, and read what the headers of some studies say."""
+    began = time.monotonic()
+    place, pack = layout.find(Path(cfg.folder)), PackConfig()
+    looked_at, volumes, reports = dict[str, StudyFound](), dict[str, int](), 0
+    for name in layout.spread(list(place.studies), cfg.studies):
+        if looked_at and time.monotonic() - began > cfg.seconds:
+            break
+        entries = files.list_files(place.studies[name])
+        looked_at[name] = _study(entries, pack)
+        for known in {entry.volume_format for entry in entries} - {None}:
+            volumes[str(known)] = volumes.get(str(known), 0) + 1
+        reports += _has_score(entries)
+    sheets = [sheet_columns.look(path, place.studies) for path in _sheets(cfg, place)]
+    masks = masks_found.find(place, cfg.masks, list(looked_at))
+    return Found(place, looked_at, volumes, reports, sheets, masks, time.monotonic() - began)
+
+
+def _study(entries: list[Entry], pack: PackConfig) -> StudyFound:
+    """What is in a study; of other formats than DICOM no more than how many slices there are."""
+    return series_found.read_study(entries, pack)
+
+
+def _has_score(entries: list[Entry]) -> bool:
+    """Whether one of the files is a structured report with a calcium score that can be read."""
+    for entry in entries:
+        if entry.refused is None and structured_reports.is_report(entry.path):
+            try:
+                if structured_reports.read(entry.path) is not None:
+                    return True
+            except structured_reports.ReportError:
+                continue
+    return False
+
+
+def _sheets(cfg: InspectConfig, place: Layout) -> Iterator[Path]:
+    """The sheets that are named, else those beside the studies, above them and in the given folder."""
+    if cfg.labels:
+        yield from map(Path, cfg.labels)
+        return
+    near = dict.fromkeys([place.root, place.root.parent, Path(cfg.folder)])
+    found = [path for folder in near for path in sorted(folder.iterdir()) if path.suffix.lower() in SHEETS]
+    yield from [path for path in dict.fromkeys(found) if path.is_file() and not path.name.startswith((".", "~"))][:MOST_SHEETS]

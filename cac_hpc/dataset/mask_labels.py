@@ -1,0 +1,190 @@
+"""Labels from masks: the Agatston score of a scan inside what people drew on it, and of each part; kept once computed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cac_hpc.calcium import agatston
+from cac_hpc.dataset import intake, scoring
+from cac_hpc.dataset.label_rows import Row
+from cac_hpc.dataset.sheets import Cell
+from cac_hpc.machine.workers import GIB, Lost, Say, Worker
+from cac_hpc.run import digests, logs, paths, stages
+from cac_hpc.run.commands import RuleConfig
+from cac_hpc.run.config import Config, InputError, PackConfig, plain
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.volumes import files, mask_formats, masks
+from cac_hpc.volumes.files import Entry
+from cac_hpc.volumes.masks import WARNINGS, Target
+
+VERSION = 1  # of what is kept: another one is computed anew
+DIGITS = 4  # of a score
+ARTERIES = {  # as they are called here, and words by which masks name them; any other name stays in the mask
+    "LM": ("left coronary", "left main", "lm", "lca", "lmca"),
+    "LAD": ("left anterior descending", "lad"),
+    "LCX": ("circumflex", "lcx", "cx"),
+    "RCA": ("right coronary", "rca"),
+}
+WITHOUT = "no mask: taken as score 0 (labels.without_mask: zero)"
+
+
+@dataclass(frozen=True)
+class MaskTask:
+    """All that a worker needs to score one study. chosen: parts of the mask; () for all."""
+
+    entries: Sequence[Entry]
+    mask: Path
+    chosen: tuple[str, ...]
+    pack: PackConfig
+
+
+@dataclass(frozen=True)
+class MaskScore:
+    """A study's score, of each artery that a part is named for, and codes of `masks.WARNINGS`; or the fault why there is none."""
+
+    score: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    fault: str = ""
+
+
+def read_rows(cfg: Config, folders: Mapping[str, Path]) -> list[Row]:
+    """The score of each study from its mask, as labels.masks says where it is.
+
+    Args:
+        folders: of the studies, by the names that masks go by.
+    Raises: InputError if no study has a mask, which is a wrong path rather than a cohort without calcium.
+    """
+    pattern, chosen = mask_formats.split_choice(cfg.labels.masks or "")
+    tasks = {
+        name: MaskTask(files.list_files(folder, cfg.data.format), path, chosen, cfg.pack)
+        for name, folder in folders.items()
+        if (path := mask_file(pattern, name)).is_file()
+    }
+    if not tasks:
+        first = mask_file(pattern, next(iter(folders)))
+        raise InputError(f"labels.masks is {cfg.labels.masks!r}: found no mask of any of {len(folders)} studies, "
+                         f"wanted files such as {first}{paths.did_you_mean(first)}")  # fmt: skip
+    kept = RunPaths(Path(cfg.run)).dataset(cfg.data.packed_dir).mask_scores
+    found = _scored(tasks, kept, cfg.cluster.pack.cpus)
+    refused = cfg.labels.without_mask == "refuse"
+    return [_row(name, found.get(name), mask_file(pattern, name), refused) for name in folders]
+
+
+def mask_file(pattern: str, study: str) -> Path:
+    """Where the mask of a study is; the pattern has {study} in it."""
+    return Path(pattern.replace("{study}", study))
+
+
+def score_mask(task: MaskTask, say: Say) -> MaskScore:
+    """What a worker does: read the scan as packing does, bring the mask to it, score each part."""
+    volume = intake.read_chest(task.entries, task.pack)
+    if volume.study.facts is None:
+        return MaskScore(fault=scoring.main_fault(volume.study))
+    try:
+        mask = mask_formats.read(task.mask, target_of(volume), task.chosen)
+    except InputError as why:
+        return MaskScore(fault=str(why))
+    rule = RuleConfig(spacing_factor=task.pack.spacing_factor)
+    score = agatston.score_study(volume.hu_ZHW, mask.part_ZHW, volume.study.spacing_mm, rule)
+    by_part = score.lesions.groupby("region")["agatston"].sum()
+    parts = dict[str, float]()
+    for number, name in enumerate(mask.names, start=1):
+        if artery := artery_of(name):
+            parts[artery] = round(parts.get(artery, 0.0) + float(by_part.get(number, 0.0)), DIGITS)
+    return MaskScore(round(score.agatston, DIGITS), parts, mask.warnings)
+
+
+def artery_of(name: str) -> str | None:
+    """The artery that a part of a mask is named for; None if its name says none, or two."""
+    words = f" {' '.join(re.findall('[a-z]+', name.lower()))} "
+    named = [artery for artery, ways in ARTERIES.items() if any(f" {way} " in words for way in ways)]
+    return named[0] if len(named) == 1 else None
+
+
+def target_of(volume: intake.Volume) -> Target:
+    """The volume of a study as masks are brought to it."""
+    study = volume.study
+    where = study.references
+    return Target(study.placement, study.spacing_mm, volume.hu_ZHW, study.turn, None, where.series, where.frame_of_reference)
+
+
+def _scored(tasks: Mapping[str, MaskTask], kept: Path, num_cpus: int) -> dict[str, MaskScore]:
+    """The scores of all tasks; those that were computed before, of the same files by the same settings, are read."""
+    known = stages.read_kept(kept, []) if kept.is_file() else {}
+    keys = {name: _digest(task) for name, task in tasks.items()}
+    found = {name: _of_json(known[key]) for name, key in keys.items() if key in known}
+    waiting = {name: task for name, task in tasks.items() if name not in found}
+    if not waiting:
+        return found
+    try:
+        _score_all(waiting, min(num_cpus, len(os.sched_getaffinity(0))), found)
+    finally:  # whoever stops it goes on from there
+        content = {keys[name]: _to_json(score) for name, score in found.items() if not score.fault}
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        paths.write_json(kept, known | content)
+    return found
+
+
+def _score_all(tasks: Mapping[str, MaskTask], num_workers: int, found: dict[str, MaskScore]) -> None:
+    """Score all studies, several at a time, each where it can break nothing else."""
+    waiting, give_up = iter(tasks.items()), threading.Event()
+    lock = threading.Lock()
+
+    def work(advance: Any) -> None:
+        limits = next(iter(tasks.values())).pack.limits
+        worker = Worker(score_mask, limits.minutes * 60, int(limits.memory_gb * GIB), give_up)
+        with contextlib.closing(worker):
+            while not give_up.is_set():
+                with lock:
+                    item = next(waiting, None)
+                if item is None:
+                    return
+                try:
+                    found[item[0]] = worker.run(item[1], lambda _: None)
+                except (Lost, OSError) as why:
+                    found[item[0]] = MaskScore(fault=str(why))
+                advance()
+
+    with logs.progress("masks scored", len(tasks)) as advance, ThreadPoolExecutor(num_workers) as pool:
+        try:
+            for done in as_completed([pool.submit(work, advance) for _ in range(num_workers)]):
+                done.result()
+        except BaseException:  # Ctrl-C above all: the others stop, too
+            give_up.set()
+            raise
+
+
+def _row(name: str, found: MaskScore | None, path: Path, refused: bool) -> Row:
+    """A study's score as a row of labels."""
+    study = Cell(name, "its folder")
+    if found is None:
+        fault = f"no mask {path} (labels.without_mask: zero takes studies without one as score 0)"
+        return Row(study, Cell("0", "no mask"), fault=fault if refused else "", remarks=() if refused else (WITHOUT,))
+    if found.fault:
+        return Row(study, Cell("", "its mask"), fault=found.fault)
+    remarks = tuple(f"{code}: {WARNINGS[code]}" for code in found.warnings if code in WARNINGS)
+    text = f"{found.score:.{DIGITS}f}".rstrip("0").rstrip(".")
+    return Row(study, Cell(text, "its mask"), checked=found.parts, remarks=remarks)
+
+
+def _digest(task: MaskTask) -> str:
+    pack = plain(task.pack)
+    content = [VERSION, files.digest(list(task.entries)), digests.file_sha256(task.mask), list(task.chosen), pack]
+    return digests.content_sha256(content)
+
+
+def _to_json(score: MaskScore) -> dict[str, Any]:
+    return {"score": score.score, "parts": score.parts, "warnings": list(score.warnings)}
+
+
+def _of_json(content: Mapping[str, Any]) -> MaskScore:
+    return MaskScore(float(content["score"]), dict(content["parts"]), tuple(content["warnings"]))

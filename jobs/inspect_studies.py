@@ -1,0 +1,16 @@
+"""Look at a folder of studies that nobody knows: layout, series, sheets, masks; print settings to start from."""
+
+from cac_hpc.run import inspect_commands, settings
+
+
+def main() -> int:
+    cfg = inspect_commands.parse_inspect(__doc__)
+    from cac_hpc.dataset import inspection
+    from cac_hpc.run import logs
+
+    logs.setup()
+    return inspection.inspect(cfg)
+
+
+if __name__ == "__main__":
+    raise SystemExit(settings.exit_code(main))
