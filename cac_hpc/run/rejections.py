@@ -18,6 +18,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "several volumes: of a study of NIfTI or NRRD files, or in a file of 4 axes",
         "leave the CT alone, or name its file by pack.series.description",
     ),
+    "bad_volume": (
+        "a NIfTI or NRRD file that is damaged, or does not say where its voxels are",
+        "convert it again from the DICOM files",
+    ),
     "not_volume": ("no NIfTI or NRRD volume, in a study of one", "nothing"),
     # the file as DICOM
     "not_dicom": ("no DICOM file, or one that could be read in two ways", "nothing, or convert it"),

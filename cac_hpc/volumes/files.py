@@ -16,6 +16,7 @@ from cac_hpc.run.config import Format, InputError
 from cac_hpc.run.rejections import Refused
 
 ENDINGS = {"nifti": (".nii.gz", ".nii"), "nrrd": (".nrrd", ".nhdr")}  # by which a format is known, in small letters
+DETACHED = (b".raw", b".gz", b".bz2", b".bin", b".img", b".dat")  # what the voxels of .nhdr may be in
 MASK = ".seg.nrrd"  # as 3D Slicer calls its segmentations: no volume
 APART = ".nhdr"  # its voxels are in another file
 
@@ -69,12 +70,18 @@ def studies_in(root: Path, wanted: Format = "auto") -> dict[str, Path]:
     """
     found = dict[str, Path]()
     for path in sorted(root.iterdir()):
-        known = volume_format(path.name)
-        if path.is_dir() or (known and wanted in ("auto", known) and not path.name.lower().endswith(APART)):
-            if (other := found.setdefault(study_name(path), path)) != path:
-                raise InputError(f"{root}: found {other.name!r} and {path.name!r}, which are both study "
-                                 f"{study_name(path)!r}; rename one, or move it away")  # fmt: skip
+        if not (path.is_dir() or _is_study(path, wanted)):
+            continue
+        if (other := found.setdefault(study_name(path), path)) != path:
+            raise InputError(f"{root}: found {other.name!r} and {path.name!r}, which are both study "
+                             f"{study_name(path)!r}; rename one, or move it away")  # fmt: skip
     return found
+
+
+def _is_study(path: Path, wanted: Format) -> bool:
+    """Whether a file is a study of its own; a header without its voxels is none."""
+    known = volume_format(path.name)
+    return known is not None and wanted in ("auto", known) and not path.name.lower().endswith(APART)
 
 
 def list_files(study: Path, wanted: Format = "auto") -> list[Entry]:
@@ -98,9 +105,11 @@ def list_files(study: Path, wanted: Format = "auto") -> list[Entry]:
 
 
 def _of_format(entry: Entry, wanted: Format) -> Entry:
-    """The entry, refused if its name says that it is of another format; what .nhdr's voxels are in may have any."""
+    """The entry, refused if its name says that it is of another format."""
     known = entry.volume_format
-    if wanted == "auto" or entry.refused or known == wanted or (known is None and wanted != "nifti"):
+    if known is None:
+        known = "nrrd" if wanted == "nrrd" and entry.name.lower().endswith(DETACHED) else "dicom"
+    if entry.refused or wanted in ("auto", known):
         return entry
     return replace(entry, refused=Refused("other_format", f"data.format is {wanted}"))
 

@@ -1,4 +1,4 @@
-"""What the headers of a study of DICOM files say of each of its series, and which of them the rule takes."""
+"""What the headers of a study say of each of its series, and which of them the rule takes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cac_hpc.run.config import PackConfig
-from cac_hpc.volumes import acquisition, dicom_study, frame
+from cac_hpc.volumes import acquisition, dicom_study, frame, volume_study
 from cac_hpc.volumes.dicom_study import Listing
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.series import NoSeries
@@ -58,7 +58,8 @@ class StudyFound:
 
 def read_study(entries: Sequence[Entry], cfg: PackConfig) -> StudyFound:
     """Read the headers of a study's files, and choose as packing does before it has read a pixel."""
-    listing = dicom_study.read_headers(entries)
+    is_volume = volume_study.claims(entries)
+    listing = volume_study.listed(entries, cfg)[0] if is_volume else dicom_study.read_headers(entries)
     others = Counter(why.reason for why in listing.refused.values())
     try:
         used = {candidate.index for candidate in dicom_study.choose(listing, cfg, {}).slices}
