@@ -21,9 +21,9 @@ from cac_hpc.run import digests, logs, paths, stages
 from cac_hpc.run.commands import RuleConfig
 from cac_hpc.run.config import Config, InputError, PackConfig, plain
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.volumes import files, mask_formats, masks
+from cac_hpc.volumes import files, mask_formats
 from cac_hpc.volumes.files import Entry
-from cac_hpc.volumes.masks import WARNINGS, Target
+from cac_hpc.volumes.masks import WARNINGS
 
 VERSION = 1  # of what is kept: another one is computed anew
 DIGITS = 4  # of a score
@@ -63,25 +63,30 @@ def read_rows(cfg: Config, folders: Mapping[str, Path]) -> list[Row]:
         folders: of the studies, by the names that masks go by.
     Raises: InputError if no study has a mask, which is a wrong path rather than a cohort without calcium.
     """
-    pattern, chosen = mask_formats.split_choice(cfg.labels.masks or "")
-    tasks = {
-        name: MaskTask(files.list_files(folder, cfg.data.format), path, chosen, cfg.pack)
-        for name, folder in folders.items()
-        if (path := mask_file(pattern, name)).is_file()
-    }
+    where = cfg.labels.masks or ""
+    tasks = dict[str, MaskTask]()
+    for name, folder in folders.items():
+        if not is_missing(where, name):
+            path, chosen = mask_formats.find(where, name)
+            tasks[name] = MaskTask(files.list_files(folder, cfg.data.format), path, chosen, cfg.pack)
     if not tasks:
-        first = mask_file(pattern, next(iter(folders)))
-        raise InputError(f"labels.masks is {cfg.labels.masks!r}: found no mask of any of {len(folders)} studies, "
-                         f"wanted files such as {first}{paths.did_you_mean(first)}")  # fmt: skip
+        first = next(iter(folders))
+        raise InputError(f"labels.masks is {where!r}: found no mask of any of {len(folders)} studies, wanted a folder "
+                         f"of masks that are called as studies are, {first!r} and so on, or a path with {{study}} in it")  # fmt: skip
     kept = RunPaths(Path(cfg.run)).dataset(cfg.data.packed_dir).mask_scores
     found = _scored(tasks, kept, cfg.cluster.pack.cpus)
     refused = cfg.labels.without_mask == "refuse"
-    return [_row(name, found.get(name), mask_file(pattern, name), refused) for name in folders]
+    return [_row(name, found.get(name), refused) for name in folders]
 
 
-def mask_file(pattern: str, study: str) -> Path:
-    """Where the mask of a study is; the pattern has {study} in it."""
-    return Path(pattern.replace("{study}", study))
+def is_missing(where: str, study: str) -> bool:
+    """Whether a study has no mask at all, whatever else may be wrong.
+
+    Args:
+        where: as `mask_formats.find` takes it.
+    """
+    path = Path(mask_formats.split_choice(where)[0].replace(mask_formats.STUDY, study))
+    return not path.is_file() and not any((path / f"{study}{known}").is_file() for known in mask_formats.READERS)
 
 
 def score_mask(task: MaskTask, say: Say) -> MaskScore:
@@ -90,7 +95,7 @@ def score_mask(task: MaskTask, say: Say) -> MaskScore:
     if volume.study.facts is None:
         return MaskScore(fault=scoring.main_fault(volume.study))
     try:
-        mask = mask_formats.read(task.mask, target_of(volume), task.chosen)
+        mask = mask_formats.read(task.mask, volume.target(), task.chosen)
     except InputError as why:
         return MaskScore(fault=str(why))
     rule = RuleConfig(spacing_factor=task.pack.spacing_factor)
@@ -108,13 +113,6 @@ def artery_of(name: str) -> str | None:
     words = f" {' '.join(re.findall('[a-z]+', name.lower()))} "
     named = [artery for artery, ways in ARTERIES.items() if any(f" {way} " in words for way in ways)]
     return named[0] if len(named) == 1 else None
-
-
-def target_of(volume: intake.Volume) -> Target:
-    """The volume of a study as masks are brought to it."""
-    study = volume.study
-    where = study.references
-    return Target(study.placement, study.spacing_mm, volume.hu_ZHW, study.turn, None, where.series, where.frame_of_reference)
 
 
 def _scored(tasks: Mapping[str, MaskTask], kept: Path, num_cpus: int) -> dict[str, MaskScore]:
@@ -163,11 +161,11 @@ def _score_all(tasks: Mapping[str, MaskTask], num_workers: int, found: dict[str,
             raise
 
 
-def _row(name: str, found: MaskScore | None, path: Path, refused: bool) -> Row:
+def _row(name: str, found: MaskScore | None, refused: bool) -> Row:
     """A study's score as a row of labels."""
     study = Cell(name, "its folder")
     if found is None:
-        fault = f"no mask {path} (labels.without_mask: zero takes studies without one as score 0)"
+        fault = "no mask (labels.without_mask: zero takes studies without one as score 0)"
         return Row(study, Cell("0", "no mask"), fault=fault if refused else "", remarks=() if refused else (WITHOUT,))
     if found.fault:
         return Row(study, Cell("", "its mask"), fault=found.fault)

@@ -101,7 +101,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _checked(pattern: str, place: Layout, sample: Sequence[str]) -> MasksFound:
     """Read some of the masks with the scans that they should lie on."""
-    there = [name for name in place.studies if mask_labels.mask_file(pattern, name).is_file()]
+    there = [name for name in place.studies if not mask_labels.is_missing(pattern, name)]
     asked = [name for name in sample if name in set(there)][:CHECKED]
     parts, remarks, fitting = dict[str, None](), dict[str, None](), 0
     for name in asked:
@@ -125,5 +125,5 @@ def _read(studies: Mapping[str, Path], pattern: str, name: str) -> tuple[tuple[s
     volume = intake.read_chest(files.list_files(studies[name]), PackConfig())
     if volume.study.facts is None:
         raise InputError(f"study {name!r} cannot be read, so that its mask cannot be checked")
-    mask = mask_formats.read(mask_labels.mask_file(pattern, name), mask_labels.target_of(volume))
+    mask = mask_formats.read(mask_formats.find(pattern, name)[0], volume.target())
     return mask.names, list(mask.warnings)

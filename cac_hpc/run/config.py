@@ -82,7 +82,7 @@ class LabelsConfig:
     unmatched: Literal["stop", "skip"] = "stop"  # folders without a valid row, rows without a folder: or leave them out
     hidden_rows: Literal["leave_out", "use"] = "leave_out"  # of an .xlsx sheet, hidden by hand or by a filter
     source: Literal["sheet", "sr", "masks"] = field(default="sheet", metadata=ADDED)  # sr: reports in the study folders
-    masks: str | None = field(default=None, metadata=ADDED)  # of source masks: each study's file, its name as {study}
+    masks: str | None = field(default=None, metadata=ADDED)  # of source masks: as pack.regions
     # of a study without one: it has no label, or its score is 0, where masks were drawn on calcium alone
     without_mask: Literal["refuse", "zero"] = field(default="refuse", metadata=ADDED)
     vessel_columns: tuple[str, ...] = field(default=(), metadata=ADDED)  # Agatston score of each vessel, as LM
@@ -94,8 +94,8 @@ class LabelsConfig:
         require(all(map(math.isfinite, self.edges)), "labels.edges", self.edges, "finite numbers")
         wanted = "the path of a .csv or .xlsx sheet, or a list of paths"
         require((bool(self.sheets) and all(self.sheets)) or self.source != "sheet", "labels.sheet", self.sheet, wanted)
-        given, wanted = self.masks, "a path with {study} in it, as labels.source is masks"
-        require(self.source != "masks" or "{study}" in (given or ""), "labels.masks", given, wanted)
+        given, wanted = self.masks, "a folder of masks, or a path with {study} in it, as labels.source is masks"
+        require(self.source != "masks" or bool(given), "labels.masks", given, wanted)
         require(self.source == "masks" or not given, "labels.masks", given, "null, as labels.source is not masks")
         require(len(set(self.sheets)) == len(self.sheets), "labels.sheet", self.sheet, "different sheets")
         require(len(self.edges) >= 1, "labels.edges", self.edges, "at least one number")
