@@ -29,7 +29,9 @@ class Row:
     patient: Cell | None = None
     vessels: Mapping[str, Cell] = field(default_factory=dict)  # by the column's name
     sheet: str = ""  # which of several sheets it is in
+    checked: Mapping[str, float] = field(default_factory=dict)  # scores of vessels that agree with the score
     fault: str = ""  # why the source has no score, where no cell says so
+    remarks: tuple[str, ...] = ()  # for a person to look at, the same words for every study
 
     @property
     def number(self) -> int:
@@ -89,7 +91,7 @@ def score_of(row: Row, edges: Sequence[float]) -> tuple[Reading | None, list[str
         return None, faults
     added = _sum(vessels)
     score, category = total if total and (total[0] is not None or not vessels) else (added, _category(added, edges))
-    return Reading(score, category, vessels), []
+    return Reading(score, category, vessels or dict(row.checked)), []
 
 
 def _rows(cfg: LabelsConfig, path: str, name: str) -> list[Row]:

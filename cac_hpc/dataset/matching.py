@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from cac_hpc.dataset import affixes, label_rows
+from cac_hpc.dataset import affixes, label_rows, report_labels
 from cac_hpc.dataset.label_rows import Row
 from cac_hpc.dataset.labels import HIGH, SCORE, Label, shown
 from cac_hpc.dataset.sheets import by_spelling, near_miss, normalised, spellings
@@ -20,7 +20,10 @@ T = TypeVar("T")
 K = TypeVar("K")
 FORMULA = "spreadsheets take its name for a formula, wanted one that does not begin with = + - @ or a tab"
 Source = Callable[[LabelsConfig, Sequence[str], Path], list[Row]]  # given the studies and the folder they are in
-SOURCES: dict[str, Source] = {"sheet": lambda cfg, studies, root: label_rows.read_rows(cfg)}  # by labels.source
+SOURCES: dict[str, Source] = {  # by labels.source
+    "sheet": lambda cfg, studies, root: label_rows.read_rows(cfg),
+    "sr": report_labels.read_rows,
+}
 SHOWN = 3  # of many lines that say the same
 MOST_PAIRS = 40_000  # of names compared letter by letter for near misses: about a second
 
@@ -62,8 +65,11 @@ def match_labels(
         raise InputError(_all_faults(cfg, dicom_root, faults, kind, proposed))
     labels = {study: _label(study, same[0], patients, cfg.edges) for study, same in own.items()}
     hidden = _hidden_rows(unseen, cfg) + _hidden_columns(found, cfg)
-    warnings = [*_spelled(own, cfg), *_repeated(own), *_odd_points(rows), *_odd_patients(rows, patients)]
-    warnings += [*_high_scores([same[0] for same in own.values()]), *hidden, *filter(None, [proposed])]
+    warnings = [*_spelled(own, cfg), *_repeated(own), *_remarks(own)]
+    if cfg.source == "sheet":
+        high = _high_scores([same[0] for same in own.values()])
+        warnings += [*_odd_points(rows), *_odd_patients(rows, patients), *high]
+    warnings += [*hidden, *filter(None, [proposed])]
     return Matched(labels, unlabelled, strays, warnings, hidden)
 
 
@@ -194,10 +200,9 @@ def _proposed(sides: _Sides) -> str | None:
 
 def _all_faults(cfg: LabelsConfig, dicom_root: str, faults: list[str], kind: str, proposed: str | None) -> str:
     counted = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    head = (
-        f"{cfg.origin}: {counted}; wanted one valid row for each {kind} in {dicom_root} and one {kind} for each row "
-        "(labels.unmatched: skip leaves the others out)"
-    )
+    of_sheets = f"one valid row for each {kind} in {dicom_root} and one {kind} for each row"
+    wanted = of_sheets if cfg.source == "sheet" else f"one score in each {kind} in {dicom_root}"
+    head = f"{cfg.origin}: {counted}; wanted {wanted} (labels.unmatched: skip leaves the others out)"
     return "\n  ".join([f"{head}; {proposed}" if proposed else head, *faults])
 
 
@@ -221,6 +226,15 @@ def _repeated(own: Mapping[str, Sequence[Row]]) -> list[str]:
     """Studies of which several sheets say the same."""
     found = [_names(rows) for rows in own.values() if len(rows) > 1]
     return [f"in several sheets with the same score: {_some(found)}"] if found else []
+
+
+def _remarks(own: Mapping[str, Sequence[Row]]) -> list[str]:
+    """What is said of several studies, with the first of them."""
+    found: dict[str, list[str]] = {}
+    for study, (row, *_) in own.items():
+        for remark in row.remarks:
+            found.setdefault(remark, []).append(f"study {study!r}")
+    return [f"{remark}: {_some(studies)}" for remark, studies in found.items()]
 
 
 def _some(items: Sequence[str]) -> str:

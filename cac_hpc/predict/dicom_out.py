@@ -55,6 +55,7 @@ from cac_hpc.volumes import dicom, files
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.frame import Turn
 from cac_hpc.volumes.header import CT_IMAGE, ENHANCED_CT
+from cac_hpc.volumes.structured_reports import MAKER
 from cac_hpc.volumes.study import Study
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
 NOT_WRITTEN = "no_dicom_out"
 REPORT, SEGMENTATION = "report.dcm", "segmentation.dcm"
 SERIES_NUMBERS = {REPORT: 9901, SEGMENTATION: 9902}
-SCHEME, MAKER, MODEL = "99CACHPC", "cac_hpc", "cac_hpc coronary calcium"
+SCHEME, MODEL = "99CACHPC", "cac_hpc coronary calcium"
 RESEARCH = "Made by research software without review by a reader; not for diagnosis."
 NO_DATE = ("19000101", "000000")
 RED = (53.2, 80.1, 67.2)  # CIELab, of sRGB 255, 0, 0

@@ -102,6 +102,8 @@ class LabelsConfig:
         columns = [self.study_column, self.score_column, self.patient_column, *self.vessel_columns]
         named = [column for column in columns if column is not None]
         require(len(set(named)) == len(named), "labels.*_column", columns, "different columns")
+        of_sheet, wanted = self.source == "sheet", "null: only a sheet names patients"
+        require(of_sheet or not self.patient_column, "labels.patient_column", self.patient_column, wanted)
         scored = self.score_column is not None or bool(self.vessel_columns)
         require(scored, "labels.score_column", self.score_column, "a column, where labels.vessel_columns is empty")
         require(len(self.vessel_columns) != 1, "labels.vessel_columns", self.vessel_columns, "two columns or more")
@@ -448,6 +450,8 @@ class Config:
 
     def __post_init__(self) -> None:
         require(bool(self.run), "run", self.run, "the path of the run folder")
+        rule, wanted = self.pack.several_studies, "refuse: with labels.source sr a report must be of the only study"
+        require(rule == "refuse" or self.labels.source != "sr", "pack.several_studies", rule, wanted)
         smallest = 2 ** len(self.model.filters)
         sizes = " -> ".join(str(self.pack.size // 2**count) for count in range(len(self.model.filters) + 1))
         wanted = f"at least {smallest}: model.filters halves it {len(self.model.filters)} times ({sizes})"

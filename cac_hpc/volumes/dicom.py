@@ -92,6 +92,15 @@ def read_header(path: Path) -> Dataset:
         return pydicom.dcmread(path, stop_before_pixels=True)
 
 
+def read_report(path: Path) -> Dataset:
+    """All of a structured report, which may lack the preamble of a file."""
+    with quiet():
+        ds = pydicom.dcmread(path, force=True)
+        for _ in ds.iterall():  # what cannot be parsed is found here, and not where it is asked for
+            pass
+        return ds
+
+
 def read_pixels(file: BinaryIO) -> bytes:
     """The pixel data of a file that is not compressed, in the file's byte order; empty if it has none."""
     with quiet():

@@ -13,6 +13,7 @@ from cac_hpc.volumes import acquisition
 from cac_hpc.volumes.acquisition import Subject, Value
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+REPORT = "1.2.840.10008.5.1.4.1.1.88."  # Structured Report Storage, all kinds
 ENHANCED_CT = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")  # Enhanced CT Image Storage, and Legacy Converted
 TEXT = {
     0x00020002: "MediaStorageSOPClassUID", 0x00020010: "TransferSyntaxUID", 0x00080008: "ImageType",
@@ -140,7 +141,8 @@ def check_kind(values: Mapping[str, Value]) -> None:
     Raises: Refused otherwise.
     """
     if kind(values) not in (CT_IMAGE, *ENHANCED_CT):
-        raise Refused("not_ct_image", "wanted CT Image Storage or Enhanced CT Image Storage")
+        found = "a structured report: labels.source sr reads scores; " if REPORT in str(kind(values)) else ""
+        raise Refused("not_ct_image", f"{found}wanted CT Image Storage or Enhanced CT Image Storage")
     image_type = str(values.get("ImageType", "")).upper()
     if "LOCALIZER" in image_type:
         raise Refused("localizer", "ImageType says LOCALIZER")
