@@ -101,6 +101,42 @@ def read_report(path: Path) -> Dataset:
         return ds
 
 
+def read_object(file: BinaryIO, pixels: bool = True) -> Dataset:
+    """All of a file, with or without its pixels."""
+    with quiet():
+        return pydicom.dcmread(file, stop_before_pixels=not pixels)
+
+
+def numbers(item: Dataset, keyword: str) -> np.ndarray:
+    """Decimal strings of an element that was not read yet, ten times as fast as one by one; empty if there is none.
+
+    Raises: ValueError if they are no numbers.
+    """
+    element = item.get_item(keyword)
+    value = None if element is None else element.value
+    texts = value.split(b"\\") if isinstance(value, bytes) else [] if value is None else np.atleast_1d(value)
+    return np.array([float(text) for text in texts], float)
+
+
+def stored_frames(ds: Dataset) -> Iterator[np.ndarray]:
+    """The (H, W) stored values of each frame of 1, 8 or 16 bits, one after the other.
+
+    Raises: ValueError if the pixels are not what the header says, and whatever a decoder raises on broken ones.
+    """
+    syntax, size, bits = str(ds.file_meta.TransferSyntaxUID), (int(ds.Rows), int(ds.Columns)), int(ds.BitsAllocated)
+    with quiet():
+        if not ds.file_meta.TransferSyntaxUID.is_encapsulated:
+            yield from (np.asarray(stored) for stored, _ in get_decoder(syntax).iter_array(ds, raw=True))
+            return
+    for frame in range(int(ds.NumberOfFrames)):
+        with quiet():
+            codestream = get_frame(ds.PixelData, frame, number_of_frames=int(ds.NumberOfFrames))
+        said = coded(codestream, syntax)
+        if said and said[:2] != size:
+            raise ValueError("a frame of another size than the header says")
+        yield decode(codestream, syntax, *size, int(ds.BitsStored), signed=False, bits_allocated=bits)
+
+
 def read_pixels(file: BinaryIO) -> bytes:
     """The pixel data of a file that is not compressed, in the file's byte order; empty if it has none."""
     with quiet():
@@ -133,8 +169,10 @@ def coded(codestream: bytes, syntax: str) -> Coded | None:
     return Coded(rows, columns, precision)
 
 
-def decode(codestream: bytes, syntax: str, rows: int, columns: int, bits_stored: int, signed: bool) -> np.ndarray:
-    """Decode the compressed pixels of one 16-bit grey frame.
+def decode(
+    codestream: bytes, syntax: str, rows: int, columns: int, bits_stored: int, signed: bool, bits_allocated: int = 16
+) -> np.ndarray:
+    """Decode the compressed pixels of one grey frame.
 
     Returns: (H, W) stored values.
     Raises: whatever a decoder raises on a broken codestream.
@@ -142,8 +180,9 @@ def decode(codestream: bytes, syntax: str, rows: int, columns: int, bits_stored:
     said = coded(codestream, syntax)
     # unused high bits are the sign, or BitsStored is wrong: then they must stay as they are, for others to see
     sign_only = said is not None and said.precision <= bits_stored
-    options: dict[str, Any] = {"bits_allocated": 16, "bits_stored": bits_stored, "pixel_representation": int(signed)}
+    options: dict[str, Any] = {"bits_allocated": bits_allocated, "bits_stored": bits_stored}
     options |= {"rows": rows, "columns": columns, "number_of_frames": 1, "correct_unused_bits": sign_only}
+    options |= {"pixel_representation": int(signed)}
     options |= {"samples_per_pixel": 1, "photometric_interpretation": "MONOCHROME2"}
     with quiet():
         decoder, frames = get_decoder(syntax), encapsulate([codestream])

@@ -304,6 +304,19 @@ def stream(file: int, position: int = 0) -> BinaryIO:
     return os.fdopen(file, "rb", closefd=False)
 
 
+def check_inflated(file: int, size: int) -> None:
+    """Refuse a deflated file before it is inflated whole by a full parser.
+
+    Raises: Refused if it is no DICOM file, or larger than any that we read.
+    """
+    head = os.pread(file, HEAD, 0)
+    if not _start(head):
+        raise Refused("not_dicom", "no preamble of DICOM")
+    meta, _ = elements.file_meta(head, _start(head), (SYNTAX,))
+    if _text(meta.get(SYNTAX, b"")) == DEFLATED:
+        inflated(file, size)
+
+
 def inflated(file: int, size: int) -> bytes:
     """The data set of a deflated file.
 

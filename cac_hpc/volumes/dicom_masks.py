@@ -1,0 +1,80 @@
+"""Masks in DICOM files, whatever their names: which kind of object it is, and its reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from cac_hpc.run.config import InputError
+from cac_hpc.run.rejections import Refused
+from cac_hpc.volumes import dicom, images, segmentations, structure_sets
+from cac_hpc.volumes.mask_parts import Description
+from cac_hpc.volumes.masks import Mask, Target
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+MOST_BYTES = 2 << 30
+
+
+class Kind(NamedTuple):
+    """A kind of object that holds a mask. What reads it gets the content of the file, and its path for what it raises."""
+
+    describe: Callable[[Dataset, Path], Description]
+    read: Callable[[Dataset, Path, Target], Mask]
+
+
+SEGMENTATION = Kind(segmentations.describe, segmentations.read)
+KINDS = {  # by SOPClassUID
+    "1.2.840.10008.5.1.4.1.1.66.4": SEGMENTATION,
+    "1.2.840.10008.5.1.4.1.1.66.7": SEGMENTATION,  # of a label map
+    "1.2.840.10008.5.1.4.1.1.481.3": Kind(structure_sets.describe, structure_sets.read),
+}
+WANTED = "a DICOM Segmentation or RT Structure Set"
+
+
+def describe(path: Path) -> Description:
+    """What is in a mask, without reading its pixels.
+
+    Raises: InputError if it is none.
+    """
+    with _content(path, pixels=False) as ds:
+        return _kind(ds, path).describe(ds, path)
+
+
+def read(path: Path, target: Target) -> list[Mask]:
+    """Read a mask; see `mask_formats.Reader`."""
+    with _content(path) as ds:
+        return [_kind(ds, path).read(ds, path, target)]
+
+
+def _kind(ds: Dataset, path: Path) -> Kind:
+    kind = KINDS.get(str(ds.get("SOPClassUID") or ""))
+    if kind is None:
+        raise InputError(f"{path}: found a DICOM object of another kind, wanted {WANTED}")
+    return kind
+
+
+@contextmanager
+def _content(path: Path, pixels: bool = True) -> Iterator[Dataset]:
+    """What a file holds; whatever a broken one raises becomes an InputError.
+
+    Raises: InputError.
+    """
+    try:
+        with images.opened(path) as (file, stamp):
+            if stamp[2] > MOST_BYTES:
+                raise InputError(f"{path}: found {stamp[2]} bytes, wanted {MOST_BYTES} at most")
+            images.check_inflated(file, stamp[2])
+            with dicom.quiet():
+                yield dicom.read_object(images.stream(file), pixels)
+    except (InputError, MemoryError):
+        raise
+    except Refused as why:
+        raise InputError(f"{path}: {why.detail}, wanted {WANTED}") from why
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or type(error).__name__}, wanted {WANTED}") from error
+    except Exception as error:  # a broken file can raise anything from inside a parser
+        raise InputError(f"{path}: it cannot be read ({type(error).__name__}), wanted {WANTED}") from error
