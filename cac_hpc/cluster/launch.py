@@ -76,7 +76,8 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
     Args:
         source: the checkout whose jobs/ and slurm/ the run keeps a copy of.
     Returns: the exit code, 0 or 1.
-    Raises: InputError for whatever is wrong with the user's input, before anything is written or submitted.
+    Raises: InputError for whatever is wrong with the user's input, before anything is submitted; scores of masks apart,
+        which are kept, which are kept beside the run folder, nothing is written either.
     """
     with causes.in_run(Path(cfg.run)):
         return _launch(RunPaths(Path(cfg.run)), cfg, options, source)
@@ -84,8 +85,8 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
 
 def _launch(run: RunPaths, cfg: Config, options: LaunchOptions, source: Path) -> int:
     _check_settings(run, cfg, source)
-    dataset_plan = plan.make_plan(cfg)
     _check_run_folder(run, cfg, options)
+    dataset_plan = plan.make_plan(cfg)
     plan.check_dataset(run.dataset(cfg.data.packed_dir), dataset_plan)
     kind, why = _choose_kind(cfg)
     tasks, scheduler = stages.plan_tasks(cfg, run, len(dataset_plan.shards)), SCHEDULERS[kind]

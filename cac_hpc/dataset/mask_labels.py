@@ -73,7 +73,7 @@ def read_rows(cfg: Config, folders: Mapping[str, Path]) -> list[Row]:
         first = next(iter(folders))
         raise InputError(f"labels.masks is {where!r}: found no mask of any of {len(folders)} studies, wanted a folder "
                          f"of masks that are called as studies are, {first!r} and so on, or a path with {{study}} in it")  # fmt: skip
-    kept = RunPaths(Path(cfg.run)).dataset(cfg.data.packed_dir).mask_scores
+    kept = RunPaths(Path(cfg.run)).mask_scores
     found = _scored(tasks, kept, cfg.cluster.pack.cpus)
     refused = cfg.labels.without_mask == "refuse"
     return [_row(name, found.get(name), refused) for name in folders]

@@ -113,11 +113,6 @@ class DatasetPaths:
         return self.root / "plan.json"
 
     @property
-    def mask_scores(self) -> Path:
-        """Scores that were computed from masks, to be used as labels."""
-        return self.root / "mask_scores.json"
-
-    @property
     def studies(self) -> Path:
         return self.root / "studies.csv"
 
@@ -153,6 +148,11 @@ class RunPaths:
 
     root: Path
     report_in: Path | None = None  # where its report is made, until it is whole
+
+    @property
+    def mask_scores(self) -> Path:
+        """Scores that were computed from masks, to be used as labels; beside the run, which appears whole."""
+        return self.root.with_name(f".{self.root.name}.mask_scores.json")
 
     @property
     def config(self) -> Path:
