@@ -89,7 +89,7 @@ def _with_study(name: str, study: str) -> str | None:
 
 def _is_mask(path: Path) -> bool:
     try:
-        return mask_formats.ending(path) != "" and not path.name.startswith(".")
+        return mask_formats.ending(path) not in ("", ".dcm") and not path.name.startswith(".")
     except InputError:
         return False
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cac_hpc.dataset import affixes, sheets
@@ -106,11 +106,21 @@ def _study_column(cells: Cells, studies: Collection[str]) -> tuple[str | None, P
         matched, dropped = len(known & set(texts)), None
         proposed = affixes.propose(set(texts) - known, known - set(texts))
         if proposed and len(proposed.pairs) > matched:
-            matched, dropped = len(proposed.pairs), proposed
+            matched, dropped = len(proposed.pairs), _as_written(proposed, column)
         rank = matched, len(set(texts)) / len(texts)
         if matched and rank > best[0]:
             best = rank, name, dropped, matched
     return best[1:]
+
+
+def _as_written(proposed: Proposal, column: Sequence[Cell]) -> Proposal:
+    """The same with letters of the case in which the cells have them."""
+    folded = proposed.text
+    for cell in column:
+        part = cell.text[: len(folded)] if proposed.setting == affixes.PREFIX else cell.text[-len(folded) :]
+        if part.casefold() == folded:
+            return replace(proposed, text=part)
+    return proposed
 
 
 def _score_column(others: Cells, cells: Cells, vessels: Sequence[str]) -> tuple[str | None, list[str]]:
