@@ -128,12 +128,25 @@ def read(path: Path) -> CalciumReport | None:
     """
     if path.stat().st_size > MOST_BYTES:
         raise ReportError(f"is larger than {MOST_BYTES >> 20} MB, wanted a report")
+    _check_whole(path)
     try:
         return _read(dicom.read_report(path))
     except ReportError:
         raise
     except Exception as error:  # a broken file can raise anything from inside a parser
         raise ReportError(f"cannot be read ({type(error).__name__}), wanted a whole structured report") from None
+
+
+def _check_whole(path: Path) -> None:
+    """The elements of a file follow each other to its end, which a full parser does not ask for.
+
+    Raises: ReportError otherwise.
+    """
+    try:
+        images.read_images(path)
+    except Refused as why:
+        if why.reason != "not_ct_image":
+            raise ReportError(f"cannot be read ({why.detail}), wanted a whole structured report") from None
 
 
 def _read(ds: Dataset) -> CalciumReport | None:

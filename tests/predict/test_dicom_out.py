@@ -22,7 +22,7 @@ from cac_hpc.predict import bundle, study_prediction
 from cac_hpc.predict.study_prediction import StudyTask
 from cac_hpc.run.config import InputError, LabelsConfig, PackConfig
 from cac_hpc.run.predict_commands import arguments, parse_predict
-from cac_hpc.volumes import files
+from cac_hpc.volumes import files, structured_reports
 from cac_hpc.volumes.frame import AS_STORED
 from tests.support import bundles, npz_study, poison
 from tests.support.chests import write_study
@@ -249,6 +249,11 @@ def test_the_report_says_the_scores_and_which_lesion_has_which(written):
         assert found.referenced_sop_instance_uid == segmentation.SOPInstanceUID
         assert found.referenced_segment_numbers == [segment.SegmentNumber]
         assert (group.tracking_uid, group.tracking_identifier) == (segment.TrackingUID, segment.TrackingID)
+
+
+def test_our_own_report_is_known_and_its_lesions_are_no_second_score(written):
+    found = structured_reports.read(written[AS_STORED] / "report.dcm")
+    assert (found.score, found.own) == (107.75, True)
 
 
 def test_highdicom_puts_the_segments_onto_the_images(written, studies):

@@ -230,8 +230,11 @@ def test_a_report_without_end_is_refused_soon(tmp_path):
     plain = document(tmp_path / "plain", total()).read_bytes()
     content = plain[: plain.index(b"\x40\x00\x30\xa7SQ")]  # without its content
     (tmp_path / "deeper").write_bytes(content + 3000 * bytes.fromhex("400030a753510000ffffffff feff00e0ffffffff"))
-    with pytest.raises(ReportError, match=r"cannot be read \(RecursionError\)"):
+    with pytest.raises(ReportError, match="nested more than 24 deep"):
         read(tmp_path / "deeper")
+    (tmp_path / "cut").write_bytes(plain[:-8])
+    with pytest.raises(ReportError, match=r"cannot be read \(the last element is longer than the file\)"):
+        read(tmp_path / "cut")
     (tmp_path / "large").write_bytes(plain + bytes(structured_reports.MOST_BYTES))
     with pytest.raises(ReportError, match="larger than 16 MB"):
         read(tmp_path / "large")
