@@ -1,7 +1,7 @@
 """Masks in property lists of contours, as OsiriX exports them and Stanford's COCA collection has them (.xml).
 
 ``Images`` is an array of dictionaries with ``ImageIndex``, which counts slices from the lowest, and ``ROIs``: contours
-with ``Name``, ``NumberOfPoints``, ``Point_px``, ``Point_mm`` and ``Max``, their highest HU. Positions in mm count; where
+with ``Name``, ``NumberOfPoints``, ``Point_px``, ``Point_mm`` and ``Max``, the highest HU. Positions in mm count; where
 they are all 0 the pixels do, on the slice of that index. Both must agree where both are there, and most contours must
 hold the highest HU that they say: else they were drawn on another scan. The parts are the names in alphabetical order.
 
@@ -219,7 +219,7 @@ def _check_maxima(rois: Sequence[Roi], lines: Sequence[Line], patches: Sequence[
 
 
 def _hu(hu_HW: np.ndarray, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
-    """HU of the pixels that every program counts as inside of a line; and of those that some may, up to the next ones."""
+    """HU of the pixels that every program counts as inside of a line, and of those that some may, up to the next."""
     rows, columns = (slice(max(side.start - 1, 0), side.stop + 1) for side in (patch.rows, patch.columns))
     held_HW = np.pad(patch.inside_HW | patch.line_HW | (not (patch.inside_HW | patch.line_HW).any()), 1)
     top, left = rows.start - patch.rows.start + 1, columns.start - patch.columns.start + 1

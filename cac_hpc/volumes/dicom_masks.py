@@ -20,7 +20,7 @@ MOST_BYTES = 2 << 30
 
 
 class Kind(NamedTuple):
-    """A kind of object that holds a mask. What reads it gets the content of the file, and its path for what it raises."""
+    """A kind of object that holds a mask. What reads it gets a file's content, and its path for what it raises."""
 
     describe: Callable[[Dataset, Path], Description]
     read: Callable[[Dataset, Path, Target], Mask]
