@@ -21,7 +21,6 @@ import numpy as np
 from scipy import ndimage
 
 from cac_hpc.run.config import InputError
-from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import contours, images, mask_parts
 from cac_hpc.volumes.contours import NEAR_SLICE, Line, Patch
 from cac_hpc.volumes.mask_parts import Description
@@ -109,19 +108,10 @@ def _rois(path: Path) -> list[Roi]:
 
 
 def _property_list(path: Path) -> Any:
-    try:
-        with images.opened(path) as (file, stamp):
-            if stamp[2] > MOST_BYTES:
-                raise InputError(f"{path}: found {stamp[2]} bytes, wanted {MOST_BYTES} at most")
-            return plistlib.load(images.stream(file), fmt=plistlib.FMT_XML)  # refuses declarations of entities
-    except InputError:
-        raise
-    except Refused as why:
-        raise InputError(f"{path}: {why.detail}") from why
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}, wanted {WANTED}") from error
-    except Exception as error:  # a broken file can raise anything from inside a parser
-        raise InputError(f"{path}: it cannot be read ({type(error).__name__}), wanted {WANTED}") from error
+    with mask_parts.reading(path, WANTED), images.opened(path) as (file, stamp):
+        if stamp[2] > MOST_BYTES:
+            raise InputError(f"{path}: found {stamp[2]} bytes, wanted {MOST_BYTES} at most")
+        return plistlib.load(images.stream(file), fmt=plistlib.FMT_XML)  # refuses declarations of entities
 
 
 def _dicts(content: Any, key: str, where: str) -> list[Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
-from highdicom.seg import SegmentDescription, Segmentation
+from highdicom.seg import Segmentation, SegmentDescription
 from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
@@ -24,7 +24,16 @@ from tests.support.turning import stored_as
 if TYPE_CHECKING:
     from tests.support.mask_writers import Drawing
 
-NEEDED = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime")
+NEEDED = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+)
 CODE = CodedConcept("49755003", "SCT", "Morphologically Abnormal Structure")
 Make = Callable[[Path, "Drawing"], Path]
 
@@ -36,7 +45,9 @@ def images(at: Drawing) -> tuple[list[Dataset], np.ndarray, np.ndarray]:
     return found, stored_as(at.part_ZHW, at.turn)[rank_N], rank_N
 
 
-def segmentation(kind: str, number_of: Sequence[int] = (), syntax: str = ExplicitVRLittleEndian, **options: Any) -> Make:
+def segmentation(
+    kind: str, number_of: Sequence[int] = (), syntax: str = ExplicitVRLittleEndian, **options: Any
+) -> Make:
     """highdicom's Segmentation: BINARY, LABELMAP, or FRACTIONAL with all or nothing.
 
     Args:
@@ -48,12 +59,14 @@ def segmentation(kind: str, number_of: Sequence[int] = (), syntax: str = Explici
         for ds in found:
             for keyword in NEEDED:
                 setattr(ds, keyword, ds.get(keyword, ""))
-        segments = [SegmentDescription(number, name, CODE, CODE, "MANUAL") for number, name in enumerate(at.names, start=1)]
+        segments = [
+            SegmentDescription(number, name, CODE, CODE, "MANUAL") for number, name in enumerate(at.names, start=1)
+        ]
         pixels = part_NHW.astype(np.uint8)
         if kind == "FRACTIONAL":
             pixels = np.stack([part_NHW == segment.SegmentNumber for segment in segments], -1).astype(float)
-        made = Segmentation(found, pixels, kind, segments, generate_uid(), 9, generate_uid(), 1, "maker", "model", "1", "1",
-                            transfer_syntax_uid=syntax, **options)  # fmt: skip
+        made = Segmentation(found, pixels, kind, segments, generate_uid(), 9, generate_uid(), 1, "maker", "model", "1",
+                            "1", transfer_syntax_uid=syntax, **options)  # fmt: skip
         made.save_as(folder / "mask.dcm")
         return folder / "mask.dcm"
 
@@ -139,7 +152,8 @@ def coca_roi(name: str, ds: Dataset, line_P2: np.ndarray, hu: np.ndarray) -> dic
         "Area": 0.0, "Center": "(0.0, 0.0, 0.0)", "Dev": float(hu.std()), "IndexInImage": 0, "Length": 0.0,
         "Max": float(hu.max()), "Mean": float(hu.mean()), "Min": float(hu.min()), "Name": name,
         "NumberOfPoints": len(line_P2), "Point_mm": texts,
-        "Point_px": [f"({column + 0.5:f}, {row + 0.5:f})" for row, column in line_P2.tolist()], "Total": 0.0, "Type": 15,
+        "Point_px": [f"({column + 0.5:f}, {row + 0.5:f})" for row, column in line_P2.tolist()],
+        "Total": 0.0, "Type": 15,
     }  # fmt: skip
 
 
