@@ -45,32 +45,31 @@ def images(at: Drawing) -> tuple[list[Dataset], np.ndarray, np.ndarray]:
     return found, stored_as(at.part_ZHW, at.turn)[rank_N], rank_N
 
 
-def segmentation(
-    kind: str, number_of: Sequence[int] = (), syntax: str = ExplicitVRLittleEndian, **options: Any
-) -> Make:
-    """highdicom's Segmentation: BINARY, LABELMAP, or FRACTIONAL with all or nothing.
-
-    Args:
-        number_of: the segment of each part; () for 1, 2 ...
-    """
+def segmentation(kind: str, **options: Any) -> Make:
+    """highdicom's Segmentation: BINARY, LABELMAP, or FRACTIONAL with all or nothing."""
 
     def write(folder: Path, at: Drawing) -> Path:
         found, part_NHW, _ = images(at)
-        for ds in found:
-            for keyword in NEEDED:
-                setattr(ds, keyword, ds.get(keyword, ""))
-        segments = [
-            SegmentDescription(number, name, CODE, CODE, "MANUAL") for number, name in enumerate(at.names, start=1)
-        ]
         pixels = part_NHW.astype(np.uint8)
         if kind == "FRACTIONAL":
-            pixels = np.stack([part_NHW == segment.SegmentNumber for segment in segments], -1).astype(float)
-        made = Segmentation(found, pixels, kind, segments, generate_uid(), 9, generate_uid(), 1, "maker", "model", "1",
-                            "1", transfer_syntax_uid=syntax, **options)  # fmt: skip
-        made.save_as(folder / "mask.dcm")
-        return folder / "mask.dcm"
+            pixels = np.stack([part_NHW == number for number in range(1, len(at.names) + 1)], -1).astype(float)
+        return write_segmentation(folder / "mask.dcm", found, pixels, kind, at.names, **options)
 
     return write
+
+
+def write_segmentation(
+    path: Path, found: Sequence[Dataset], pixels: np.ndarray, kind: str, names: Sequence[str], **options: Any
+) -> Path:
+    """A Segmentation by highdicom; pixels: (N, H, W) numbers of segments, or (N, H, W, S) shares of each."""
+    for ds in found:
+        for keyword in NEEDED:
+            setattr(ds, keyword, ds.get(keyword, ""))
+    segments = [SegmentDescription(number, name, CODE, CODE, "MANUAL") for number, name in enumerate(names, start=1)]
+    made = Segmentation(found, pixels, kind, segments, generate_uid(), 9, generate_uid(), 1, "maker", "model", "1", "1",
+                        **options)  # fmt: skip
+    made.save_as(path)
+    return path
 
 
 def outlines(inside_HW: np.ndarray) -> Iterator[np.ndarray]:
