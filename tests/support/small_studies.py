@@ -29,7 +29,9 @@ def target(images: list[Dataset], *chosen: str) -> Target:
     """The volume of a study."""
     first, last = images[0], images[-1]
     hu_ZHW = np.stack([ds.pixel_array.astype(np.int16) + np.int16(ds.RescaleIntercept) for ds in images])
-    at = placement.of_slices(first.ImagePositionPatient, last.ImagePositionPatient, len(images),
-                             first.ImageOrientationPatient, hu_ZHW.shape[1:], first.PixelSpacing, AS_STORED)  # fmt: skip
+    positions = first.ImagePositionPatient, last.ImagePositionPatient
+    at = placement.of_slices(
+        *positions, len(images), first.ImageOrientationPatient, SHAPE[1:], SPACING_MM[1:], AS_STORED
+    )
     references = str(first.SeriesInstanceUID), str(first.FrameOfReferenceUID)
     return Target(at, SPACING_MM, hu_ZHW, AS_STORED, None, *references, chosen)

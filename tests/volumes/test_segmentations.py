@@ -154,11 +154,10 @@ def test_what_lies_beyond_the_study_is_named_and_what_lies_elsewhere_refused(ima
     np.testing.assert_array_equal(fewer.part_ZHW, label[2:])
     with pytest.raises(InputError, match=r"lies outside of the study: it has .* the study has "):
         read(path, images[6:])
-    narrow = [pydicom.dcmread(ds.filename) for ds in images]
-    for ds in narrow:
-        ds.PixelSpacing = [0.6, 0.6]
+    wide = target(images).placement
+    wide = replace(wide, steps_mm=(wide.steps_mm[0], *(tuple(1.2 * mm for mm in step) for step in wide.steps_mm[1:])))
     with pytest.raises(InputError, match=r"does not cover the study: it has .* the study has "):
-        read(path, narrow)
+        read(path, images, placement=wide)
 
 
 def test_a_mask_one_slice_away_or_flipped_is_another(images, label, tmp_path):

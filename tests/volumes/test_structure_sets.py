@@ -1,4 +1,4 @@
-"""RT Structure Sets: closed contours are filled, pixels on the line included; what holds nothing, or lies nowhere, is named."""
+"""RT Structure Sets: closed contours are filled, pixels on the line included; what holds nothing is named."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def square(low, high):
 
 
 def closed(images, slice_, points, kind=CLOSED, higher_mm=0.0):
-    return kind, in_mm(images[slice_], np.array(points, float)) + (0, 0, higher_mm)
+    return kind, in_mm(images[slice_], np.array(points, float)) + np.array([0, 0, higher_mm])
 
 
 def area(mask, slice_=2):
@@ -100,10 +100,10 @@ def test_points_and_open_lines_hold_nothing_and_are_named(images, tmp_path):
 @pytest.mark.parametrize(
     ("points", "higher_mm", "message"),
     [
-        ([(4, 4), (4, 8), (8, 8)], 30.0, r"contour 1: starts at .* z 36\.0 mm, outside of the study, which has 8 x 20 x 25"),
+        ([(4, 4), (4, 8), (8, 8)], 30.0, r"contour 1: starts at .* z 36\.0 mm, outside of the study, which has 8 x"),
         ([(4, 4), (4, 8), (8, 8)], -7.6, "outside of the study"),
         ([(40, 40), (40, 48), (48, 48)], 0.0, "outside of the study"),
-        ([(4, 4), (4, 8), (8, 8)], np.array([[0, 0, 0], [0, 0, 3], [0, 0, 0]]), "reaches from slice 3.00 to 4.00 of the study"),
+        ([(4, 4), (4, 8), (8, 8)], np.diag([0, 0, 3]), "reaches from slice 3.00 to 4.00 of the study"),
         ([(4, 4), (4, 1e7), (8, 8)], 0.0, "nowhere in a patient"),
     ],
 )  # fmt: skip
