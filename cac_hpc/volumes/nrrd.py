@@ -150,13 +150,7 @@ def _beside(path: Path, name: str) -> Path:
 
     Raises: InputError if it is said to be elsewhere, or several.
     """
-    there = path.parent / name
-    if (
-        not name.isprintable()
-        or name.startswith("LIST")
-        or "%" in name
-        or Path(name).is_absolute()
-        or ".." in Path(name).parts
-    ):
+    elsewhere = Path(name).is_absolute() or ".." in Path(name).parts
+    if elsewhere or not name.isprintable() or name.startswith("LIST") or "%" in name:
         raise InputError(f"{path}: found data file {name[:80]!a}, wanted one file in the same folder or below it")
-    return there
+    return path.parent / name
