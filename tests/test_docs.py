@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from cac_hpc.benchmark import lesion_speed, packing_speed, predict_speed, training_speed
-from cac_hpc.calcium import region_files
 from cac_hpc.run import commands as job_settings
 from cac_hpc.run import composition, config, evaluate_commands, predict_commands, settings
+from cac_hpc.volumes import shapes
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -230,7 +230,7 @@ def test_yaml_examples_are_read(tmp_path):
         given = yaml.safe_load(body)
         if "discs" in given:
             (tmp_path / "shapes.yaml").write_text(body, encoding="utf-8")
-            assert len(region_files.read_shapes(tmp_path / "shapes.yaml")) == 2
+            assert len(shapes.read_shapes(tmp_path / "shapes.yaml")) == 2
         else:
             composition.check_names(config.Config, given, "")
             for section, values in given.items():

@@ -17,11 +17,12 @@ from cac_hpc.calcium import baseline, candidates, heart, views
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.heart import Heart
 from cac_hpc.calcium.views import Views
-from cac_hpc.run.config import PackConfig
+from cac_hpc.run.config import Frame, PackConfig
 from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import checks, frame
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.formats import reader_of
+from cac_hpc.volumes.masks import Target
 from cac_hpc.volumes.study import Keep, ReadSeries, Refusal, Study
 
 KeepLesions = Callable[[Candidates, Views], None]  # takes the candidates of a study and its views
@@ -36,6 +37,16 @@ class Volume:
     positions_mm: list[float]  # (Z,) along the normal
     heart: Heart | None = None  # where it is; None where it was not looked for, or is not found
     no_heart: Refused | None = None  # why it is not found
+
+    def target(self, frame: Frame | None = None) -> Target:
+        """What a mask is brought to.
+
+        Args:
+            frame: whose rows and columns a mask without geometry counts, where it does not say so itself.
+        """
+        study = self.study
+        references = study.references.series, study.references.frame_of_reference
+        return Target(study.placement, study.spacing_mm, self.hu_ZHW, study.turn, frame, *references)
 
 
 def read_study(

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.calcium import agatston, candidates, region_files, views
+from cac_hpc.calcium import agatston, candidates, views
 from cac_hpc.calcium.agatston import Score
 from cac_hpc.calcium.candidates import Candidates
-from cac_hpc.calcium.region_files import Drawn
 from cac_hpc.calcium.views import Views
 from cac_hpc.dataset import intake, labels
 from cac_hpc.dataset.intake import Volume
@@ -28,7 +27,8 @@ from cac_hpc.run.commands import RuleConfig, ScoreConfig
 from cac_hpc.run.config import Checks, Format, Frame, InputError, LabelsConfig, PackConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import files, images
+from cac_hpc.volumes import files, images, mask_formats, shapes
+from cac_hpc.volumes.masks import Mask
 from cac_hpc.volumes.study import Study
 
 SCORES = ("study", "agatston", "category", "volume_mm3", "mass_mg", "lesions", "slices_with_lesions", "slices",
@@ -40,17 +40,16 @@ LESIONS = ("study", "lesion", "slice", "row", "column", "region", "pixels", "are
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """All that a worker needs to score one study. region: heart, all, or the file to be used. frame: of the file, if it
-    does not say so itself.
-    """
+    """All that a worker needs to score one study."""
 
     folder: Path
-    region: str
-    frame: Frame | None
+    region: str  # heart, all, or the file to be used
+    frame: Frame | None  # of the file, if it does not say so itself
     pack: PackConfig
     rule: RuleConfig
     seen: bool = False  # whether candidates and views are wanted, too
     format: Format = "auto"
+    parts: tuple[str, ...] = ()  # of the file that are used, by name or number; () for all
 
 
 @dataclass(frozen=True)
@@ -136,13 +135,24 @@ def score_folder(task: ScoreTask, say: Say) -> Scored:
     if math.isnan(volume.study.spacing_mm[0]):
         return Scored(None, fault="too_few_slices: a single one has no spacing")
     try:
-        drawn = _region(task, volume)
+        mask = _region(task, volume)
     except (Refused, InputError) as why:
         return Scored(None, fault=str(why))
     within_ZHW = volume.heart.hull_ZHW if task.region == "heart" and volume.heart else None
-    score = agatston.score_study(volume.hu_ZHW, drawn.region_ZHW, volume.study.spacing_mm, task.rule, within_ZHW)
-    scored = Scored(score, drawn.names, {name: volume.study.facts[name] for name in ("slices", "warnings")})
+    score = agatston.score_study(volume.hu_ZHW, mask.part_ZHW, volume.study.spacing_mm, task.rule, within_ZHW)
+    facts = {"slices": volume.study.facts["slices"], "warnings": _warnings(mask, volume, task)}
+    scored = Scored(score, mask.names, facts)
     return _with_candidates(scored, volume) if task.seen else scored
+
+
+def _warnings(mask: Mask, volume: Volume, task: ScoreTask) -> str:
+    """The codes of what is odd about the series, then about the mask."""
+    assert volume.study.facts, "without them there is no score"
+    found = [*volume.study.facts["warnings"].split(), *mask.warnings]
+    bright = set(np.unique(mask.part_ZHW[(volume.hu_ZHW >= task.rule.threshold_hu) & (mask.part_ZHW > 0)]).tolist())
+    if task.parts and bright < set(range(1, len(mask.names) + 1)):
+        found.append("part_without_calcium")
+    return " ".join(dict.fromkeys(found))
 
 
 def _with_candidates(scored: Scored, volume: Volume) -> Scored:
@@ -153,7 +163,7 @@ def _with_candidates(scored: Scored, volume: Volume) -> Scored:
     return replace(scored, candidates=found, views=views.make(volume.hu_ZHW, spacing_mm, volume.heart, found))
 
 
-def _region(task: ScoreTask, volume: Volume) -> Drawn:
+def _region(task: ScoreTask, volume: Volume) -> Mask:
     """The region in the patient frame.
 
     Raises: Refused if no heart is found; InputError for what is wrong with a file.
@@ -161,26 +171,10 @@ def _region(task: ScoreTask, volume: Volume) -> Drawn:
     if task.region == "heart":
         if volume.heart is None:
             raise volume.no_heart or Refused("no_heart", "not looked for")
-        return Drawn(volume.heart.region_ZHW, ("heart",))
+        return Mask(volume.heart.region_ZHW, ("heart",), (1,))
     if task.region == "all":
-        return Drawn(np.ones(volume.hu_ZHW.shape, bool), ("all",))
-    return _drawn(Path(task.region), task.frame, volume)
-
-
-def _drawn(path: Path, frame: Frame | None, volume: Volume) -> Drawn:
-    """The region of a file, from the frame that it counts in to that of the patient."""
-    turn, (num_slices, *size), (slice_mm, *pixel_mm) = volume.study.turn, volume.hu_ZHW.shape, volume.study.spacing_mm
-    frame = region_files.stated_frame(path) or frame
-    if frame is None and not turn.is_none:
-        raise InputError(
-            f"{path}: does not state its frame, and the rows and columns of this study are stored otherwise than from "
-            "front to back and from the patient's right to his left; say --region_frame stored, as viewers show them, "
-            "or --region_frame patient"
-        )
-    if frame != "stored":
-        return region_files.draw(path, volume.hu_ZHW.shape, volume.study.spacing_mm)
-    drawn = region_files.draw(path, (num_slices, *turn.pair(size)), (slice_mm, *turn.pair(pixel_mm)))
-    return replace(drawn, region_ZHW=turn.of(drawn.region_ZHW))
+        return Mask(np.ones(volume.hu_ZHW.shape, bool), ("all",), (1,))
+    return mask_formats.read(Path(task.region), volume.target(task.frame), task.parts)
 
 
 def main_fault(study: Study) -> str:
@@ -204,19 +198,13 @@ def _task(cfg: ScoreConfig, name: str, folder: Path) -> ScoreTask:
     pack = PackConfig(checks=Checks(**dict.fromkeys(cfg.warn, "warn")))  # type: ignore[arg-type]
     if cfg.region in ("heart", "all"):
         return ScoreTask(folder, cfg.region, None, pack, cfg.rule, cfg.of_candidates)
-    path = Path(cfg.region)
-    if path.is_dir():
-        found = [path / f"{name}{suffix}" for suffix in region_files.SUFFIXES if (path / f"{name}{suffix}").is_file()]
-        if len(found) != 1:
-            raise InputError(f"--region {cfg.region}: found {len(found)} files for study {name!r}, wanted one of "
-                             f"{', '.join(name + suffix for suffix in region_files.SUFFIXES)}")  # fmt: skip
-        path = found[0]
-    if not path.is_file() or path.suffix.lower() not in region_files.SUFFIXES:
-        raise InputError(f"--region {cfg.region}: found no such file, wanted heart, all, a folder, or a file that ends "
-                         f"in {', '.join(region_files.SUFFIXES)}")  # fmt: skip
+    try:
+        path, parts = mask_formats.find(cfg.region, name)
+    except InputError as why:
+        raise InputError(f"--region {why}; or heart, or all") from None
     if path.suffix.lower() in (".yaml", ".yml"):
-        region_files.read_shapes(path)
-    return ScoreTask(folder, str(path), cfg.region_frame, pack, cfg.rule)
+        shapes.read_shapes(path)
+    return ScoreTask(folder, str(path), cfg.region_frame, pack, cfg.rule, parts=parts)
 
 
 def _all_scored(tasks: list[ScoreTask]) -> Iterator[Scored]:

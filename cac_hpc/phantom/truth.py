@@ -1,10 +1,10 @@
 """What is true of a synthetic cohort, written beside it: masks of the arteries, plaques as placed, lesions as measured.
 
 ``<study>.npz`` holds ``artery``, uint8 (Z, H, W), slices in ascending z: 0 where calcium is not coronary, else the
-artery's number (``arteries`` names them, 1 is the first), and ``pixel_mm`` and ``spacing_mm``. With a setting of
-difficulty ``artery`` marks the voxels of plaques alone, ``vessel`` is the artery that is nearer than 5 mm, and ``kind``
-what else is dense there, by its number in ``kinds``, 0 for nothing. ``objects.csv`` lists that. Axes: Z slices, H rows,
-W columns.
+artery's number (``arteries`` names them, 1 is the first), ``pixel_mm`` and ``spacing_mm``, and ``frame``: patient. With
+a setting of difficulty ``artery`` marks the voxels of plaques alone, ``vessel`` is the artery that is nearer than 5 mm,
+and ``kind`` what else is dense there, by its number in ``kinds``, 0 for nothing. ``objects.csv`` lists that. Axes: Z
+slices, H rows, W columns.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def write_mask(folder: Path, name: str, study: Study) -> None:
         folder / f"{name}.npz",
         **arrays,
         arteries=np.array(NAMES),
+        frame=np.array("patient"),
         pixel_mm=frame.pixel_mm,
         spacing_mm=frame.spacing_mm,
     )

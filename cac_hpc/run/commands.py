@@ -117,7 +117,7 @@ class ScoreConfig:
 
     folder: str  # one study, or a folder of them
     single: bool = False  # the folder is one study, even if no CT slice lies in it directly
-    region: str = "heart"  # heart, all, a file of shapes or a mask, or a folder with one of these for each study
+    region: str = "heart"  # heart, all, or a mask: a file, a path with {study} in it, a folder; and :PART,... behind it
     region_frame: Frame | None = None  # whose rows and columns a file counts that does not say so itself
     format: Format = "auto"  # of the studies
     warn: tuple[str, ...] = ()  # checks of the series that only warn, as in pack.checks
@@ -200,9 +200,12 @@ def parse_score(doc: str | None, argv: Sequence[str] | None = None) -> ScoreConf
     parser.add_argument("--single", action="store_true", help="FOLDER is one study, also if it has only folders in it")
     text = "of the studies; auto (default): of each what its files are"
     parser.add_argument("--format", choices=get_args(Format), default="auto", help=text)
-    text = "heart (found in the volume, the default), all, a .yaml, .npy or .npz file, or a folder of STUDY.yaml, ..."
+    text = (
+        "heart (found in the volume, the default), all, or a mask: a file, a path with {study} in it or a folder with "
+        "a file for each study; :PART,... behind it chooses parts by number or name"
+    )
     parser.add_argument("--region", default="heart", metavar="REGION", help=text)
-    text = "rows and columns of a region's file that does not say so itself: patient, or stored as in the DICOM files"
+    text = "rows and columns of a mask without geometry that does not say so: patient, or stored as in the DICOM files"
     parser.add_argument("--region_frame", choices=get_args(Frame), help=text)
     parser.add_argument("--out", metavar="DIR", help="write scores.csv and lesions.csv into this folder")
     parser.add_argument("--pictures", action="store_true", help="draw what counted and what did not, into --out")

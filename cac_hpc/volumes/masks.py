@@ -1,22 +1,24 @@
 """Masks that other programs drew, brought to the voxels of a study: by their own geometry, never by array order.
 
-A further format is a reader and a line of `READERS`. Axes: Z slice, H row, W column of the study, in the patient frame.
+`mask_formats` has the readers. Axes: A, B, C of an array as its file has it; Z slice, H row, W column of the study, in
+the patient frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from cac_hpc.run import logs
 from cac_hpc.run.config import Frame, InputError
-from cac_hpc.volumes import nifti, nrrd, placement
+from cac_hpc.volumes import placement
 from cac_hpc.volumes.frame import Turn
 from cac_hpc.volumes.placement import Placement
 
-MOST_PARTS, MOST_VALUE = 255, 65535
+MOST_PARTS, MOST_VALUE, MOST_LETTERS = 255, 65535, 64
 NEARLY_WHOLE = 1e-3  # so far from a whole number a label may be
 
 
@@ -62,33 +64,6 @@ WARNINGS = {  # code to what it means; codes stand in scores.csv
     "empty_mask": "the mask has no part",
     "part_without_calcium": "a part holds no voxel at the threshold",
 }
-# gives a mask for each layer of a file: parts of one layer have no voxel in common, those of two may; mostly one
-Reader = Callable[[Path, Target], Sequence[Mask]]  # raises InputError: the file, what was found and what was wanted
-READERS: dict[str, Reader] = {}  # by the ending of the file's name, the longest that fits; "" for DICOM of any name
-
-
-def split_choice(text: str) -> tuple[str, tuple[str, ...]]:
-    """A path and the parts that are chosen behind a colon: ``heart.nii.gz:51`` or ``regions.nrrd:LAD,RCA``."""
-    path, colon, parts = text.rpartition(":")
-    if not colon or Path(text).exists() or "/" in parts:
-        return text, ()
-    return path, tuple(part.strip() for part in parts.split(","))
-
-
-def read(path: Path, target: Target, chosen: Sequence[str] = ()) -> Mask:
-    """Read a mask.
-
-    Args:
-        path: a file whose ending, or content, is one of `READERS`.
-        target: the study's volume.
-        chosen: parts by number or name; () for all.
-    Raises: InputError if it cannot be read, does not cover the study or has no such part.
-    """
-    name = path.name.lower()
-    ending = max((ending for ending in READERS if name.endswith(ending)), key=len, default=None)
-    if ending is None:
-        raise InputError(f"{path}: found a mask of no known format, wanted one of {', '.join(filter(None, READERS))}")
-    return merge(READERS[ending](path, target), chosen, path)
 
 
 def merge(layers: Sequence[Mask], chosen: Sequence[str], path: Path) -> Mask:
@@ -99,20 +74,26 @@ def merge(layers: Sequence[Mask], chosen: Sequence[str], path: Path) -> Mask:
     Returns: the mask; a voxel that is in several parts is of the first.
     Raises: InputError naming the file and the parts that it has.
     """
-    parts = [(layer, number) for layer in layers for number in range(1, len(layer.names) + 1)]
-    known = [(layer.names[number - 1], layer.values[number - 1]) for layer, number in parts]
-    if chosen:
-        parts = [parts[_index(wanted, known, path)] for wanted in chosen]
-    elif len(layers) == 1:
+    if len(layers) == 1 and not chosen:
         return layers[0]
+    parts = [(value, name, layer, number) for layer, mask in enumerate(layers)
+             for number, (name, value) in enumerate(zip(mask.names, mask.values, strict=True), start=1)]  # fmt: skip
+    parts.sort(key=lambda part: part[0])
+    if chosen:
+        known = [(name, value) for value, name, *_ in parts]
+        parts = [parts[index] for index in dict.fromkeys(_index(wanted, known, path) for wanted in chosen)]
     part_ZHW, warnings = np.zeros_like(layers[0].part_ZHW), [code for layer in layers for code in layer.warnings]
-    for number, (layer, of_layer) in enumerate(parts, start=1):
-        inside_ZHW = layer.part_ZHW == of_layer
-        if part_ZHW[inside_ZHW].any():
+    for layer, mask in enumerate(layers):
+        renumbered = np.zeros(len(mask.names) + 1, np.int16)
+        for new, (_, _, of_layer, number) in enumerate(parts, start=1):
+            if of_layer == layer:
+                renumbered[number] = new
+        more_ZHW = renumbered[mask.part_ZHW]
+        if ((more_ZHW > 0) & (part_ZHW > 0)).any():
             warnings.append("parts_overlap")
-        part_ZHW[inside_ZHW & (part_ZHW == 0)] = number
-    names = tuple(layer.names[number - 1] for layer, number in parts)
-    values = tuple(layer.values[number - 1] for layer, number in parts)
+        free_ZHW = (part_ZHW == 0) | ((more_ZHW > 0) & (more_ZHW < part_ZHW))
+        part_ZHW[free_ZHW] = more_ZHW[free_ZHW]
+    names, values = tuple(name for _, name, *_ in parts), tuple(value for value, *_ in parts)
     return Mask(part_ZHW, names, values, tuple(dict.fromkeys(warnings)))
 
 
@@ -145,10 +126,10 @@ def place(
     if not fits:
         raise InputError(f"{path}: the mask does not cover the study: it has {at}; the study has {study}; wanted a "
                          "mask that was drawn on this series")  # fmt: skip
-    numbered, values = _numbered(whole_numbers(label, path), path)
-    part_ZHW = placement.resample(numbered, at, study)
-    warnings = () if at.has_grid_of(study) else ("mask_resampled",)
-    return Mask(part_ZHW, tuple(names.get(value, f"part {value}") for value in values), values, warnings)
+    part_ABC, parts = numbered(whole_numbers(label, path), names, path)
+    part_ZHW = placement.resample(part_ABC, at, study)
+    warnings = [] if at.has_grid_of(study) else ["mask_resampled"]
+    return Mask(part_ZHW, tuple(parts.values()), tuple(parts), tuple(warnings))
 
 
 def whole_numbers(label: np.ndarray, path: Path) -> np.ndarray:
@@ -167,43 +148,47 @@ def whole_numbers(label: np.ndarray, path: Path) -> np.ndarray:
     return rounded
 
 
-def _numbered(label: np.ndarray, path: Path) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The labels numbered from 1 on as int16, 0 outside, and what each was; in the order of their values.
+def numbered(label: np.ndarray, names: Mapping[int, str], path: Path) -> tuple[np.ndarray, Mapping[int, str]]:
+    """Labels numbered from 1 on as int16, 0 outside, in the order of their values; and the parts by these.
 
+    Args:
+        label: integers, or floats that are whole.
+        names: of values, whether they occur or not; others are called ``part`` and their value.
     Raises: InputError if there are negative ones, or too many.
     """
     low, high = label.min(), label.max()
     if low < 0 or high > MOST_VALUE:
         raise InputError(f"{path}: found values {low:g} to {high:g}, wanted 0 outside and 1 to {MOST_VALUE} inside")
-    there = np.zeros(int(high) + 1, bool)
-    label = label.astype(np.uint16)
+    label, there = label.astype(np.uint16), np.zeros(MOST_VALUE + 1, bool)
     there[label] = True
-    values = tuple(value for value in np.flatnonzero(there).tolist() if value)
-    if len(values) > MOST_PARTS:
-        raise InputError(f"{path}: found {len(values)} values other than 0, wanted at most {MOST_PARTS} parts")
-    return np.searchsorted(np.array([0, *values]), np.arange(int(high) + 1)).astype(np.int16)[label], values
+    parts = {value: names.get(value, f"part {value}") for value in sorted({*np.flatnonzero(there).tolist(), *names})}
+    parts = {value: " ".join(logs.line(name).split())[:MOST_LETTERS] for value, name in parts.items() if value}
+    if len(parts) > MOST_PARTS:
+        raise InputError(f"{path}: found {len(parts)} values other than 0, wanted at most {MOST_PARTS} parts")
+    return np.searchsorted([0, *parts], np.arange(MOST_VALUE + 1)).astype(np.int16)[label], parts
 
 
-def _nifti(path: Path, target: Target) -> list[Mask]:
-    return [place(*nifti.read_nifti(path), target, path, {})]
+def without_geometry(path: Path, target: Target, stated: object) -> tuple[Frame, tuple[int, int, int]]:
+    """Whose rows and columns a file counts that does not say where it is, and the shape that it must have.
+
+    Args:
+        stated: by the file; None if it does not.
+    Raises: InputError if neither file nor command says it.
+    """
+    frame = stated if stated is not None else target.frame
+    if frame not in ("patient", "stored"):
+        found = "does not say whose rows and columns it counts" if frame is None else f"frame is {frame!r}"
+        wanted = ("--region_frame patient (from front to back, from the patient's right to his left) or stored (as in "
+                  "the DICOM files, as viewers show them), or the same as frame in a .npz or .yaml file")  # fmt: skip
+        raise InputError(f"{path}: {found}, wanted {wanted}")
+    num_slices, *size = target.hu_ZHW.shape
+    rows, columns = target.turn.pair(size) if frame == "stored" else size
+    return frame, (num_slices, rows, columns)
 
 
-def _nrrd(path: Path, target: Target) -> list[Mask]:
-    """As 3D Slicer writes segmentations: names, values and layers of the parts in the header, the array cut to them."""
-    layers, at, texts = nrrd.read_layers(path)
-    cut = any(key.endswith("ReferenceImageExtentOffset") for key in texts)
-    return [place(layer, at, target, path, _names(texts, number), cut) for number, layer in enumerate(layers)]
-
-
-def _names(texts: Mapping[str, str], layer: int) -> dict[int, str]:
-    """The names of the parts of a layer by their values, as 3D Slicer writes them."""
-    names = {}
-    for key, value in texts.items():
-        segment, _, what = key.partition("_")
-        if what == "LabelValue" and value.isdecimal() and texts.get(f"{segment}_Layer", "0") == str(layer):
-            names[int(value)] = texts.get(f"{segment}_Name", f"part {value}")
-    return names
+def of_frame(part_ZHW: np.ndarray, frame: Frame, target: Target) -> np.ndarray:
+    """Slices of a file without geometry in the patient frame."""
+    return target.turn.of(part_ZHW) if frame == "stored" else part_ZHW
 
 
 WITHOUT = "a format without geometry: .npy, .npz or .yaml"
-READERS |= {".nii": _nifti, ".nii.gz": _nifti, ".nrrd": _nrrd, ".nhdr": _nrrd}

@@ -101,9 +101,8 @@ def _array_of(header: Nifti1Header, path: Path) -> tuple[tuple[int, int, int], n
         raise InputError(f"{path}: found {len(sizes)} axes of {' x '.join(map(str, sizes))}, wanted one volume of 3")
     try:
         dtype = header.get_data_dtype()
-    except (HeaderDataError, KeyError) as error:  # a code that it does not know, or knows no type of
-        found = f"datatype {int(header['datatype'])}: {str(error)!r}"
-        raise InputError(f"{path}: found {found}, wanted integers or floats") from None
+    except (HeaderDataError, KeyError):  # of some unknown codes nibabel knows a name, of others none
+        raise InputError(f"{path}: found datatype {int(header['datatype'])}, wanted integers or floats") from None
     if dtype.kind not in "iuf" or dtype.itemsize > 8 or int(header["bitpix"]) != 8 * dtype.itemsize:
         found = f"datatype {int(header['datatype'])} of {int(header['bitpix'])} bits"
         raise InputError(f"{path}: found {found}, wanted integers or floats of at most 64")

@@ -99,7 +99,9 @@ def test_the_rule_and_the_region_are_options(tmp_path):
         stored[20, 4:10], stored[28, 4:10] = 1024 + 350, 1024 + 350
         ds.PixelData = stored.tobytes()
         ds.save_as(path)
-    (tmp_path / "region.yaml").write_text("discs: [{name: LAD, slices: [2, 4], row: 20, column: 6, diameter_mm: 8}]")
+    (tmp_path / "region.yaml").write_text(
+        "frame: stored\ndiscs: [{name: LAD, slices: [2, 4], row: 20, column: 6, diameter_mm: 8}]"
+    )
     options = ("--region", tmp_path / "region.yaml", "--out", tmp_path, "--mass_factor", 0.001)
     done = job_here("score_calcium.py", tmp_path / "chest", *options)
     assert done.returncode == 0, done.stderr
@@ -112,7 +114,7 @@ def test_the_rule_and_the_region_are_options(tmp_path):
     mask = np.zeros(hu.shape, bool)
     mask[:, 24:] = True
     (tmp_path / "masks").mkdir()
-    np.savez_compressed(tmp_path / "masks" / "chest.npz", mask)
+    np.savez_compressed(tmp_path / "masks" / "chest.npz", mask, frame=np.array("patient"))
     options = ("--region", tmp_path / "masks", "--out", tmp_path)
     assert job_here("score_calcium.py", tmp_path / "chest", *options).returncode == 0
     assert float(scores(tmp_path).loc["chest", "agatston"]) == pytest.approx(12 * 6 * 0.25 * 3)
@@ -123,8 +125,14 @@ def test_the_rule_and_the_region_are_options(tmp_path):
     [
         (["nowhere"], "nowhere: found no folder there, wanted a study or a folder of studies"),
         (["empty"], "empty: found neither CT slices nor folders in it"),
-        (["chest", "--region", "lungs"], "--region lungs: found no such file, wanted heart, all"),
-        (["chest", "--region", "empty"], "--region empty: found 0 files for study 'chest', wanted one of chest.yaml"),
+        (
+            ["chest", "--region", "lungs"],
+            "--region lungs: found no such file, wanted a file, a path with {study} in it",
+        ),
+        (
+            ["chest", "--region", "empty"],
+            "--region empty: found 0 masks of study 'chest', wanted one of chest.nii, chest.nii.gz",
+        ),
         (["chest", "--region", "wrong.yaml"], "wrong.yaml: found circles, wanted discs, polygons or both"),
         (["chest", "--out", "wrong.yaml"], "--out wrong.yaml: found a file, wanted a folder"),
         (["chest", "--threshold_hu", "0"], "--threshold_hu is 0, but must be 1 to 3000"),
@@ -156,7 +164,7 @@ def test_the_thorax_phantom_scores_as_published(shared_data, tmp_path):
         for size, places in PUBLISHED.items()
         for number, (row, column) in enumerate(places)
     ]
-    (tmp_path / "inserts.yaml").write_text("\n".join(["discs:", *discs]))
+    (tmp_path / "inserts.yaml").write_text("\n".join(["frame: stored", "discs:", *discs]))
     options = ("--region", tmp_path / "inserts.yaml", "--out", tmp_path)
     done = job_here("score_calcium.py", shared_data / "qrm_phantom", *options)
     assert done.returncode == 0, done.stderr
@@ -175,7 +183,7 @@ def test_the_masses_of_the_thorax_phantom_are_near_the_published_ones(shared_dat
     published = pd.read_csv(shared_data / "qrm_phantom" / "agatston_published.csv").set_index("inserts")
     discs = [f"- {{name: i{number}, slices: [20, 24], row: {row}, column: {column}, diameter_mm: 10}}"
              for number, (row, column) in enumerate(PUBLISHED["large"])]  # fmt: skip
-    (tmp_path / "inserts.yaml").write_text("\n".join(["discs:", *discs]))
+    (tmp_path / "inserts.yaml").write_text("\n".join(["frame: stored", "discs:", *discs]))
     factor = published["mass_cal_factor"].iloc[0]
     job_here("score_calcium.py", shared_data / "qrm_phantom", "--region", tmp_path / "inserts.yaml", "--out", tmp_path,
         "--mass_factor", factor)  # fmt: skip

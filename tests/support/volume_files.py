@@ -24,7 +24,7 @@ NIFTI_ORDER = ((2, 1, 0), (True, True, False))  # to the patient's left is backw
 
 @dataclass(frozen=True)
 class Stored:
-    """An array as a file has it, (A, B, C); its first voxel and its steps in mm to the patient's left, back and head."""
+    """An array as a file has it, (A, B, C): its first voxel and its steps in mm to the patient's left, back, head."""
 
     values_ABC: np.ndarray
     first_mm: np.ndarray

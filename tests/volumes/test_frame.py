@@ -7,7 +7,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cac_hpc.calcium import region_files
 from cac_hpc.dataset import intake, packing, scoring
 from cac_hpc.dataset.packing import ShardTask
 from cac_hpc.dataset.scoring import ScoreTask
@@ -128,14 +127,12 @@ def test_a_mask_counts_in_the_frame_that_it_states(turn, turned, mask, tmp_path)
 
 
 @turns
-def test_a_mask_that_states_no_frame_is_refused_where_it_matters(turn, turned, mask, tmp_path):
+def test_a_mask_that_states_no_frame_is_refused(turn, turned, mask, tmp_path):
     np.save(tmp_path / "mask.npy", stored_as(mask, turn))
     found = score(turned[turn], tmp_path / "mask.npy")
-    if turn.is_none:
-        assert found.score.agatston > 0
-    else:
-        assert "mask.npy: does not state its frame" in found.fault
-        assert "--region_frame stored" in found.fault
+    assert "mask.npy: does not say whose rows and columns it counts, wanted --region_frame patient" in found.fault
+    np.savez(tmp_path / "mask.npz", stored_as(mask, turn))
+    assert "or the same as frame in a .npz or .yaml file" in score(turned[turn], tmp_path / "mask.npz").fault
     assert score(turned[turn], tmp_path / "mask.npy", "stored").score.agatston > 0
 
 
@@ -152,14 +149,12 @@ def test_drawn_shapes_count_in_the_frame_that_they_state(turn, turned, mask, tmp
     assert found[0] == found[1] == score(turned[AS_STORED], tmp_path / "patient.yaml").score.agatston
 
 
-def test_another_frame_than_the_two_is_refused(tmp_path):
-    path = tmp_path / "shapes.yaml"
-    path.write_text("frame: scanner\ndiscs: [{row: 1, column: 1, diameter_mm: 2}]")
-    with pytest.raises(region_files.InputError, match=r"shapes\.yaml: frame is 'scanner', wanted patient or stored"):
-        region_files.stated_frame(path)
+def test_another_frame_than_the_two_is_refused(turned, tmp_path):
+    (tmp_path / "shapes.yaml").write_text("frame: scanner\ndiscs: [{row: 1, column: 1, diameter_mm: 2}]")
     np.savez(tmp_path / "mask.npz", mask=np.zeros((2, 2, 2), np.uint8), frame=np.array("viewer"))
-    with pytest.raises(region_files.InputError, match="frame is 'viewer'"):
-        region_files.stated_frame(tmp_path / "mask.npz")
+    for name, stated in (("shapes.yaml", "scanner"), ("mask.npz", "viewer")):
+        fault = score(turned[AS_STORED], tmp_path / name).fault
+        assert f"{name}: frame is '{stated}', wanted --region_frame patient" in fault
 
 
 def test_a_slice_that_is_stored_otherwise_than_the_others_is_refused_not_mended(study, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cac_hpc.run.config import InputError
-from cac_hpc.volumes import masks, placement
+from cac_hpc.volumes import mask_formats, masks, placement
 from cac_hpc.volumes.frame import AS_STORED
 from cac_hpc.volumes.masks import Target
 
@@ -53,9 +53,9 @@ def test_a_mask_that_does_not_cover_the_study_is_refused_with_both_geometries():
 
 
 def test_a_part_is_named_behind_a_colon(tmp_path):
-    assert masks.split_choice("a/heart.nii.gz:51") == ("a/heart.nii.gz", ("51",))
-    assert masks.split_choice("a/vessels.nrrd:LAD, RCA") == ("a/vessels.nrrd", ("LAD", "RCA"))
-    assert masks.split_choice("a:b/heart.nrrd") == ("a:b/heart.nrrd", ())
+    assert mask_formats.split_choice("a/heart.nii.gz:51") == ("a/heart.nii.gz", ("51",))
+    assert mask_formats.split_choice("a/vessels.nrrd:LAD, RCA") == ("a/vessels.nrrd", ("LAD", "RCA"))
+    assert mask_formats.split_choice("a:b/heart.nrrd") == ("a:b/heart.nrrd", ())
     odd = tmp_path / "at 12:30.nrrd"
     odd.touch()
-    assert masks.split_choice(str(odd)) == (str(odd), ())
+    assert mask_formats.split_choice(str(odd)) == (str(odd), ())

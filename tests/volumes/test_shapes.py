@@ -3,19 +3,22 @@
 import numpy as np
 import pytest
 
-from cac_hpc.calcium import region_files
 from cac_hpc.run.config import InputError
+from cac_hpc.volumes import mask_formats
+from cac_hpc.volumes.frame import AS_STORED
+from cac_hpc.volumes.masks import Target
 
 SHAPE, SPACING_MM = (5, 20, 30), (3.0, 0.5, 1.0)
+TARGET = Target(None, SPACING_MM, np.zeros(SHAPE, np.int16), AS_STORED, "patient")
 
 
 @pytest.fixture
 def drawn(tmp_path):
     """Draw what a YAML text describes."""
 
-    def draw(text: str):
+    def draw(text: str, *chosen: str):
         (tmp_path / "shapes.yaml").write_text(text, encoding="utf-8")
-        return region_files.draw(tmp_path / "shapes.yaml", SHAPE, SPACING_MM)
+        return mask_formats.read(tmp_path / "shapes.yaml", TARGET, chosen)
 
     return draw
 
@@ -23,18 +26,18 @@ def drawn(tmp_path):
 def test_a_disc_is_round_in_mm_and_its_rim_is_inside(drawn):
     found = drawn("discs: [{name: LAD, slices: [1, 3], row: 10, column: 12, diameter_mm: 4}]")
     assert found.names == ("LAD",)
-    assert found.region_ZHW.any((1, 2)).tolist() == [False, True, True, True, False]
-    rows, columns = np.nonzero(found.region_ZHW[2])
+    assert found.part_ZHW.any((1, 2)).tolist() == [False, True, True, True, False]
+    rows, columns = np.nonzero(found.part_ZHW[2])
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (6, 14, 10, 14)
-    assert found.region_ZHW[2, 10].sum() == 5
-    assert found.region_ZHW[2, 6].sum() == 1
+    assert found.part_ZHW[2, 10].sum() == 5
+    assert found.part_ZHW[2, 6].sum() == 1
 
 
 def test_a_shape_without_slices_is_on_all_of_them_and_has_a_name(drawn):
     found = drawn("polygons: [{points: [[2, 2], [2, 8], [8, 8], [8, 2]]}]")
     assert found.names == ("polygon 1",)
-    assert (found.region_ZHW == found.region_ZHW[:1]).all()
-    rows, columns = np.nonzero(found.region_ZHW[0])
+    assert (found.part_ZHW == found.part_ZHW[:1]).all()
+    rows, columns = np.nonzero(found.part_ZHW[0])
     assert set(zip(rows, columns, strict=True)) >= {(y, x) for y in range(3, 8) for x in range(3, 8)}
     assert (rows.min() >= 2, rows.max() <= 8, columns.min() >= 2, columns.max() <= 8) == (True,) * 4
 
@@ -42,17 +45,19 @@ def test_a_shape_without_slices_is_on_all_of_them_and_has_a_name(drawn):
 def test_a_polygon_may_be_dented(drawn):
     found = drawn("polygons: [{points: [[1.5, 1.5], [1.5, 10.5], [10.5, 10.5], [10.5, 7.5], [4.5, 6], [10.5, 4.5], "
                   "[10.5, 1.5]]}]")  # fmt: skip
-    inside = found.region_ZHW[0].astype(bool)
+    inside = found.part_ZHW[0].astype(bool)
     assert inside[3, 2:11].all()
     assert (inside[9, 2], inside[9, 6], inside[9, 10]) == (True, False, True)
 
 
 def test_where_shapes_overlap_the_first_one_counts(drawn):
-    found = drawn(
-        "discs:\n- {name: a, row: 10, column: 10, diameter_mm: 6}\n- {name: b, row: 10, column: 12, diameter_mm: 6}"
-    )
-    assert found.names == ("a", "b")
-    assert found.region_ZHW[0, 10, 6:17].tolist() == [0, 1, 1, 1, 1, 1, 1, 1, 2, 2, 0]
+    text = "discs:\n- {name: a, row: 10, column: 10, diameter_mm: 6}\n- {name: b, row: 10, column: 12, diameter_mm: 6}"
+    found = drawn(text)
+    assert (found.names, found.warnings) == (("a", "b"), ("parts_overlap",))
+    assert found.part_ZHW[0, 10, 6:17].tolist() == [0, 1, 1, 1, 1, 1, 1, 1, 2, 2, 0]
+    alone, first = drawn(text, "b"), drawn(text, "b", "a")
+    assert (alone.names, alone.part_ZHW[0, 10, 6:17].tolist()) == (("b",), [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0])
+    assert (first.names, first.part_ZHW[0, 10, 6:17].tolist()) == (("b", "a"), [0, 2, 2, 1, 1, 1, 1, 1, 1, 1, 0])
 
 
 @pytest.mark.parametrize(
@@ -74,35 +79,3 @@ def test_where_shapes_overlap_the_first_one_counts(drawn):
 def test_what_is_no_shape_is_refused_by_name(text, said, drawn):
     with pytest.raises(InputError, match=r"shapes\.yaml: .*" + said):
         drawn(text)
-
-
-@pytest.mark.parametrize("suffix", [".npy", ".npz"])
-def test_a_mask_is_a_region_whose_values_are_parts(suffix, tmp_path):
-    mask = np.zeros(SHAPE, np.uint8)
-    mask[1, 3], mask[2, 4] = 1, 3
-    (np.save if suffix == ".npy" else np.savez_compressed)(tmp_path / f"mask{suffix}", mask)
-    found = region_files.draw(tmp_path / f"mask{suffix}", SHAPE, SPACING_MM)
-    assert found.names == ("part 1", "part 2", "part 3")
-    np.testing.assert_array_equal(found.region_ZHW, mask)
-
-
-def test_parts_of_a_mask_may_have_names(tmp_path):
-    mask = np.zeros(SHAPE, np.uint8)
-    mask[1, 3], mask[2, 4] = 1, 3
-    np.savez_compressed(tmp_path / "mask.npz", artery=mask, arteries=np.array(["LM", "LAD"]), pixel_mm=0.4)
-    assert region_files.draw(tmp_path / "mask.npz", SHAPE, SPACING_MM).names == ("LM", "LAD", "part 3")
-
-
-@pytest.mark.parametrize(
-    ("mask", "said"),
-    [
-        (np.zeros((4, 20, 30), bool), r"found bool \(4, 20, 30\), wanted one array .* \(5, 20, 30\)"),
-        (np.zeros(SHAPE), "found float64"),
-        (np.full(SHAPE, -1), "wanted 0 outside and 1 to 255 inside"),
-        (np.array([{}]), "wanted a NumPy array"),
-    ],
-)
-def test_a_mask_that_does_not_fit_is_refused(mask, said, tmp_path):
-    np.save(tmp_path / "mask.npy", mask, allow_pickle=True)
-    with pytest.raises(InputError, match=r"mask\.npy: .*" + said):
-        region_files.draw(tmp_path / "mask.npy", SHAPE, SPACING_MM)

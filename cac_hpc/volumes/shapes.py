@@ -1,14 +1,13 @@
-"""Where calcium is coronary, as people say it: discs and polygons in a YAML file, or a mask in a file.
+"""Where calcium is coronary, as people say it: discs and polygons in a YAML file.
 
 Axes: Z slices, H rows, W columns. Slices, rows and columns are counted from 0, slices in ascending z, rows and columns
 in the frame that the file states: the patient's, from front to back and from his right to his left, or as stored in the
-DICOM files, as viewers show them. Pixel 0 has its centre at 0. docs/calcium.md shows an example.
+DICOM files, as viewers show them. Pixel 0 has its centre at 0. docs/masks.md shows an example.
 """
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from cac_hpc.run import yaml_documents
-from cac_hpc.run.config import Frame, InputError
+from cac_hpc.run.config import InputError
+from cac_hpc.volumes import masks
+from cac_hpc.volumes.masks import Mask, Target
 
 DISC, POLYGON = {"name", "slices", "row", "column", "diameter_mm"}, {"name", "slices", "points"}
 
@@ -35,45 +36,28 @@ class Shape:
     diameter_mm: float | None
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A region: (Z, H, W) integers, 0 outside, and the name of each value from 1 on."""
+def read_mask(path: Path, target: Target) -> list[Mask]:
+    """The region that a file describes; a shape that meets one before it is in a further layer.
 
-    region_ZHW: np.ndarray
-    names: tuple[str, ...]
-
-
-def stated_frame(path: Path) -> Frame | None:
-    """The frame whose rows and columns a file counts, by its key ``frame``; None if it does not say so.
-
-    Raises: InputError if it states another one, or the file cannot be read.
-    """
-    suffix = path.suffix.lower()
-    stated = MASKS[suffix](path).get("frame") if suffix in MASKS else _content(path).get("frame")
-    found = str(stated) if isinstance(stated, np.ndarray) else stated
-    if found in (None, "patient", "stored"):
-        return found  # type: ignore[return-value]
-    raise InputError(f"{path}: frame is {found!r}, wanted patient or stored")
-
-
-def draw(path: Path, shape: tuple[int, ...], spacing_mm: tuple[float, float, float]) -> Drawn:
-    """Make the region that a file describes; where shapes overlap the first one counts.
-
-    Args:
-        path: .yaml with discs and polygons, or a file of MASKS with one array (Z, H, W) of bool or integers.
-        shape: (Z, H, W) of the study. spacing_mm: between its slices, rows and columns; both in the file's frame.
     Raises: InputError naming the file and what is wrong with it.
     """
-    if path.suffix.lower() in MASKS:
-        return _mask(path, shape)
-    shapes = read_shapes(path)
-    region_ZHW = np.zeros(shape, np.int16)
-    for number, item in reversed(list(enumerate(shapes, start=1))):
+    frame, shape = masks.without_geometry(path, target, _content(path).get("frame"))
+    spacing_mm = target.turn.pair(target.spacing_mm[1:]) if frame == "stored" else target.spacing_mm[1:]
+    layers = list[tuple[np.ndarray, list[int]]]()
+    found = read_shapes(path)
+    for number, item in enumerate(found, start=1):
         first, last = item.slices or (0, shape[0] - 1)
         if last >= shape[0]:
             raise InputError(f"{path}: {item.name} goes to slice {last}, but the study has {shape[0]} slices from 0")
-        region_ZHW[first : last + 1, _inside(item, shape[1:], spacing_mm[1:])] = number
-    return Drawn(region_ZHW, tuple(item.name for item in shapes))
+        there = slice(first, last + 1), _inside(item, shape[1:], spacing_mm)
+        free = next((layer for layer in layers if not layer[0][there].any()), None)
+        if free is None:
+            free = np.zeros(shape, np.int16), []
+            layers.append(free)
+        free[1].append(number)
+        free[0][there] = len(free[1])
+    return [Mask(masks.of_frame(part_ZHW, frame, target), tuple(found[number - 1].name for number in numbers),
+                 tuple(numbers)) for part_ZHW, numbers in layers]  # fmt: skip
 
 
 def read_shapes(path: Path) -> list[Shape]:
@@ -153,34 +137,3 @@ def _inside(item: Shape, shape_HW: Sequence[int], spacing_mm: Sequence[float]) -
         if y != next_y:  # each edge that passes to the right of a pixel turns it over
             inside ^= ((y > row) != (next_y > row)) & (column < (next_x - x) * (row - y) / (next_y - y) + x)
     return inside
-
-
-def _mask(path: Path, shape: tuple[int, ...]) -> Drawn:
-    """A region from an array; its values are its parts. A file may name them, in an array of texts."""
-    arrays = list(MASKS[path.suffix.lower()](path).values())
-    masks = [array for array in arrays if array.ndim == 3]
-    if len(masks) != 1 or masks[0].dtype.kind not in "biu" or masks[0].shape != tuple(shape):
-        found = ", ".join(f"{array.dtype} {array.shape}" for array in arrays) or "nothing"
-        raise InputError(f"{path}: found {found}, wanted one array of bool or integers of the study's shape {shape}")
-    lowest, highest = int(masks[0].min(initial=0)), int(masks[0].max(initial=0))
-    if lowest < 0 or highest > 255:
-        raise InputError(f"{path}: found values {lowest} to {highest}, wanted 0 outside and 1 to 255 inside")
-    named = next((list(map(str, array)) for array in arrays if array.ndim == 1 and array.dtype.kind == "U"), [])
-    names = [*named, *(f"part {value}" for value in range(len(named) + 1, highest + 1))]
-    return Drawn(masks[0].astype(np.int16), tuple(names))
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a NumPy file by their names; that of a .npy file has none."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: {error}, wanted a NumPy array") from None
-
-
-MASKS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {  # arrays by their names, by the ending of the file
-    ".npy": _arrays,
-    ".npz": _arrays,
-}
-SUFFIXES = (".yaml", ".yml", *MASKS)

@@ -1,0 +1,103 @@
+"""The formats of masks that can be read: a further one is a reader and a line of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from cac_hpc.run.config import InputError
+from cac_hpc.volumes import arrays, masks, nifti, nrrd, shapes
+from cac_hpc.volumes.masks import Mask, Target
+
+STUDY = "{study}"  # stands for a study's name in a path
+
+
+def read(path: Path, target: Target, chosen: Sequence[str] = ()) -> Mask:
+    """Read a mask.
+
+    Args:
+        path: a file whose ending, or content, is one of `READERS`.
+        target: the study's volume.
+        chosen: parts by number or name; () for all.
+    Raises: InputError if it cannot be read, does not cover the study or has no such part.
+    """
+    return masks.merge(READERS[ending(path)](path, target), chosen, path)
+
+
+def ending(path: Path) -> str:
+    """The ending of a file's name by which its reader is known.
+
+    Raises: InputError if there is no such format.
+    """
+    name = path.name.lower()
+    found = max((known for known in READERS if name.endswith(known)), key=len, default=None)
+    if found is None:
+        raise InputError(f"{path}: found a mask of no known format, wanted one of {', '.join(filter(None, READERS))}")
+    return found
+
+
+def split_choice(text: str) -> tuple[str, tuple[str, ...]]:
+    """A path and the parts that are chosen behind a colon: ``heart.nii.gz:51`` or ``regions.nrrd:LAD,RCA``."""
+    path, colon, parts = text.rpartition(":")
+    if not colon or Path(text).exists() or "/" in parts:
+        return text, ()
+    return path, tuple(part.strip() for part in parts.split(","))
+
+
+def find(where: str, study: str) -> tuple[Path, tuple[str, ...]]:
+    """The mask of a study, and the parts that are chosen of it.
+
+    Args:
+        where: a file; a path with ``{study}`` in it; or a folder with a file for each study, called as this is and as
+            the format wants it. Each may end in a colon and parts.
+        study: the name of its folder.
+    Raises: InputError if there is no such file, or several, or its format is not known.
+    """
+    text, chosen = split_choice(where)
+    path = Path(text.replace(STUDY, study))
+    if path.is_dir():
+        found = [there for known in READERS if (there := path / f"{study}{known}").is_file()]
+        if len(found) != 1:
+            raise InputError(f"{text}: found {len(found)} masks of study {study!r}, wanted one of "
+                             f"{', '.join(study + known for known in READERS)}")  # fmt: skip
+        return found[0], chosen
+    if not path.is_file():
+        wanted = f"a file, a path with {STUDY} in it, or a folder with a file for each study"
+        raise InputError(f"{path}: found no such file, wanted {wanted}")
+    ending(path)
+    return path, chosen
+
+
+def _nifti(path: Path, target: Target) -> list[Mask]:
+    return [masks.place(*nifti.read_nifti(path), target, path, {})]
+
+
+def _nrrd(path: Path, target: Target) -> list[Mask]:
+    """As 3D Slicer writes segmentations: names, values and layers of the parts in the header, the array cut to them."""
+    layers, at, texts = nrrd.read_layers(path)
+    cut = any(key.endswith("ReferenceImageExtentOffset") for key in texts)
+    return [masks.place(layer, at, target, path, _names(texts, number), cut) for number, layer in enumerate(layers)]
+
+
+def _names(texts: Mapping[str, str], layer: int) -> dict[int, str]:
+    """The names of the parts of a layer by their values, as 3D Slicer writes them."""
+    names = {}
+    for key, value in texts.items():
+        segment, _, what = key.partition("_")
+        if what == "LabelValue" and value.isdecimal() and texts.get(f"{segment}_Layer", "0") == str(layer):
+            names[int(value)] = texts.get(f"{segment}_Name", f"part {value}")
+    return names
+
+
+# gives a mask for each layer of a file: parts of one layer have no voxel in common, those of two may; mostly one
+Reader = Callable[[Path, Target], Sequence[Mask]]  # raises InputError: the file, what was found and what was wanted
+READERS: dict[str, Reader] = {  # by the ending of the file's name, the longest that fits; "" for DICOM of any name
+    ".nii": _nifti,
+    ".nii.gz": _nifti,
+    ".nrrd": _nrrd,
+    ".nhdr": _nrrd,
+    ".npy": arrays.read_npy,
+    ".npz": arrays.read_npz,
+    ".yaml": shapes.read_mask,
+    ".yml": shapes.read_mask,
+}
