@@ -16,6 +16,7 @@ import numpy as np
 from cac_hpc.run.config import InputError
 from cac_hpc.volumes import streams
 from cac_hpc.volumes.placement import Placement
+from cac_hpc.volumes.volume_header import VolumeHeader
 
 MAGIC = "NRRD"
 WANTED = "an NRRD file (.nrrd, .seg.nrrd, .nhdr)"
@@ -34,6 +35,10 @@ TYPES = {  # of NumPy, and what NRRD calls them
 TYPE_OF = {name: kind for kind, names in TYPES.items() for name in names.split(", ")}
 ORDERS = {"little": "<", "big": ">"}
 PLAIN, COMPRESSED = ("raw",), ("gzip", "gz", "bzip2", "bz2")  # encodings
+OWN_WORDS = (  # fields of the format that hold numbers or words of it
+    "type", "dimension", "space", "space dimension", "sizes", "space directions", "space origin", "space units",
+    "kinds", "endian", "encoding", "spacings", "thicknesses", "centerings",
+)  # fmt: skip
 TO_LPS = {  # signs that turn positions in a space into those to the patient's left, back and head
     "left-posterior-superior": (1, 1, 1), "lps": (1, 1, 1),
     "right-anterior-superior": (-1, -1, 1), "ras": (-1, -1, 1),
@@ -74,6 +79,23 @@ def read_layers(path: Path) -> tuple[np.ndarray, Placement, dict[str, str]]:
     values = np.frombuffer(data, dtype).reshape(shape, order="F")
     layers = values[None] if list_axis is None else np.moveaxis(values, list_axis, 0)
     return layers, at, {key: value for key, value in header.items() if isinstance(value, str)}
+
+
+def read_header(path: Path) -> VolumeHeader:
+    """What the header of a file says.
+
+    Raises: InputError as `read_nrrd`.
+    """
+    with streams.opened(path, WANTED) as file:
+        header = _header(_lines(file), path)
+    shape, list_axis, at = _geometry(header, path)
+    if list_axis is not None and shape[list_axis] != 1:
+        raise InputError(f"{path}: found {shape[list_axis]} volumes in it, wanted one")
+    texts = (text for key, value in header.items() if key not in OWN_WORDS for text in (key, str(value)))
+    in_mm, bits = bool(header.get("space units")), 8 * _type(header, path).itemsize
+    name = header.get("data file", header.get("datafile"))
+    detached = None if name is None else _beside(path, name)
+    return VolumeHeader(at, at.spacing_mm, in_mm, bits, frozenset(texts), detached)
 
 
 def _lines(file: IO[bytes]) -> list[str]:
