@@ -17,7 +17,7 @@ from typing import Any
 from cac_hpc.dataset import intake, plan, shards
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.run import causes, digests, ledger, logs, paths, settings
-from cac_hpc.run.config import Config, InputError, PackConfig
+from cac_hpc.run.config import Config, Format, InputError, PackConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.volumes import files
 from cac_hpc.volumes.study import Study
@@ -35,6 +35,7 @@ class ShardTask:
     studies: list[tuple[str, Path, str]]
     pack: PackConfig
     lost: dict[str, tuple[str, str]] = field(default_factory=dict)
+    format: Format = "auto"
 
 
 def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
@@ -88,6 +89,7 @@ def _tasks(cfg: Config, planned: dict[str, Any], indices: Sequence[int] | None) 
             Path(),
             [(key, folders.get(key, root / key), planned["listings"][key]) for key in planned["shards"][index]],
             cfg.pack,
+            format=cfg.data.format,
         )
         for index in wanted
     }
@@ -172,7 +174,7 @@ def write_shard(task: ShardTask, say: Say) -> dict[str, Any]:
             check_clean(key, study)
             rejected += [{"study": key, **asdict(refusal)} for refusal in study.refusals]
             facts += [{"study": key, **study.facts}] if study.facts else []
-            names = {key, folder.name}
+            names = {key, files.study_name(folder)}
             counts[key] = {
                 "files": study.num_files,
                 "used": study.num_files - len(study.refusals),
@@ -197,7 +199,7 @@ class _Void(Exception):
 
 
 def _read(key: str, folder: Path, listing: str, task: ShardTask, shard: shards.ShardWriter) -> Study:
-    entries = files.list_files(folder)
+    entries = files.list_files(folder, task.format)
     if key in task.lost:
         return intake.refuse_study(entries, *task.lost[key])
     if files.digest(entries) != listing:

@@ -28,7 +28,7 @@ class DatasetPlan:
     """The studies of every shard and the digest of all that the packed dataset depends on.
 
     folds: as they come out if every labelled study can be read; of slices, from the sealed dataset. Studies go by their
-    keys: the names of their folders, or pseudonyms. near_equal: groups of nearly equal study numbers of different
+    keys: their names, or pseudonyms. near_equal: groups of nearly equal study numbers of different
     patients, which pseudonyms hide. listings: digest of each study's files. unlabelled: number of files
     of each study that is left out. stray: of files beside the study folders.
     """
@@ -53,10 +53,10 @@ def make_plan(cfg: Config) -> DatasetPlan:
     Raises: InputError naming file, study or setting, for whatever can be seen to be wrong before reading an image.
     """
     folders = study_folders(cfg.data)
-    names = [folder.name for folder in folders.values()]
+    names = [files.study_name(folder) for folder in folders.values()]
     matched = match_labels(cfg.labels, names, cfg.data.dicom_root)
     alike = _near_equal(matched, cfg)
-    entries = {study: files.list_files(folder) for study, folder in folders.items()}
+    entries = {study: files.list_files(folder, cfg.data.format) for study, folder in folders.items()}
     labels = _by_key(matched, folders, cfg)
     studies, step = list(labels), cfg.pack.studies_per_shard
     folds = _folds(labels, cfg)
@@ -70,6 +70,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
         "labels": {key: value for key, value in plain(cfg.labels).items() if key != "sheet"},
         "sheet": digests.file_sha256(Path(cfg.labels.sheet)),
         "files": listings,
+        **({"format": cfg.data.format} if cfg.data.format != "auto" else {}),  # as it was before there was one
     }
     found = [entry for study in entries.values() for entry in study]
     return DatasetPlan(
@@ -118,22 +119,23 @@ def read_plan(dataset: DatasetPaths) -> dict[str, Any]:
 
 
 def study_folders(data: DataConfig) -> dict[str, Path]:
-    """The folders directly below the root by study key, in the order of their names.
+    """The folders and volumes directly below the root by study key, in the order of their names.
 
-    The key is the folder's name or, where data.pseudonym_key names a file, a pseudonym made with its content.
+    The key is the study's name or, where data.pseudonym_key names a file, a pseudonym made with its content.
 
-    Raises: InputError if the root is missing or has no folder, or there is no such file.
+    Raises: InputError if the root is missing or has no study, or there is no such file.
     """
     root = Path(data.dicom_root)
     if not root.is_dir():
         meant = paths.did_you_mean(root)
         raise InputError(f"data.dicom_root is {data.dicom_root!r}, but there is no such folder{meant}")
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    folders = files.studies_in(root, data.format)
     if not folders:
         raise InputError(
-            f"data.dicom_root is {data.dicom_root!r}, but has no folder in it; wanted one folder per study"
+            f"data.dicom_root is {data.dicom_root!r}, but has no folder in it; wanted one folder per study, or one "
+            f"file ({', '.join(ending for endings in files.ENDINGS.values() for ending in endings)}) per study"
         )
-    for folder in folders:
+    for folder in folders.values():
         if "\r" in folder.name or folder.name != os.fsencode(folder.name).decode(
             "utf-8", "replace"
         ):  # a study goes by this name everywhere
@@ -142,9 +144,9 @@ def study_folders(data: DataConfig) -> dict[str, Path]:
                 "holds a carriage return; rename it, as in its row of the sheet"
             )
     if data.pseudonym_key is None:
-        return {folder.name: folder for folder in folders}
+        return folders
     secret = _secret(Path(data.pseudonym_key))
-    return dict(sorted((pseudonym(folder.name, secret), folder) for folder in folders))
+    return dict(sorted((pseudonym(name, secret), folder) for name, folder in folders.items()))
 
 
 def pseudonym(name: str, secret: bytes) -> str:
@@ -176,7 +178,7 @@ def _by_key(matched: Matched, folders: dict[str, Path], cfg: Config) -> dict[str
     """Labels by study key instead of folder name; without a patient column the patient is the study."""
     labels = {}
     for study, folder in folders.items():
-        if label := matched.labels.get(folder.name):
+        if label := matched.labels.get(files.study_name(folder)):
             patient = label.patient if cfg.labels.patient_column else study
             labels[study] = Label(study, patient, label.score, label.category)
     return labels
@@ -220,4 +222,6 @@ def _counts(matched: Matched, alike: Sequence[str]) -> list[str]:
 def _num_stray(cfg: Config) -> int:
     """Files beside the study folders that are neither the sheet nor the key."""
     ours = {Path(path).resolve() for path in (cfg.labels.sheet, cfg.data.pseudonym_key) if path}
-    return sum(1 for path in Path(cfg.data.dicom_root).iterdir() if not path.is_dir() and path.resolve() not in ours)
+    root = Path(cfg.data.dicom_root)
+    beside = {*root.iterdir()} - {*files.studies_in(root, cfg.data.format).values()}
+    return sum(1 for path in beside if path.resolve() not in ours)

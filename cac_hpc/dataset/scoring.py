@@ -24,7 +24,7 @@ from cac_hpc.dataset.intake import Volume
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.commands import RuleConfig, ScoreConfig
-from cac_hpc.run.config import Checks, Frame, InputError, LabelsConfig, PackConfig
+from cac_hpc.run.config import Checks, Format, Frame, InputError, LabelsConfig, PackConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import files, images, mask_formats, shapes
@@ -48,6 +48,7 @@ class ScoreTask:
     pack: PackConfig
     rule: RuleConfig
     seen: bool = False  # whether candidates and views are wanted, too
+    format: Format = "auto"
     parts: tuple[str, ...] = ()  # of the file that are used, by name or number; () for all
 
 
@@ -82,8 +83,8 @@ def score_studies(
     Raises: InputError if there is no study, the region cannot be used or out cannot be written.
     """
     out = settings.out_folder(cfg.out) if cfg.out else None
-    studies = study_folders(cfg.folder, cfg.single)
-    tasks = [_task(cfg, name, folder) for name, folder in studies.items()]
+    studies = study_folders(cfg.folder, cfg.single, cfg.format)
+    tasks = [replace(_task(cfg, name, folder), format=cfg.format) for name, folder in studies.items()]
     found, judged = dict[str, Scored](), dict[str, dict[str, Any]]()
     for name, scored in zip(studies, _all_scored(tasks), strict=True):
         judged[name] = judge(name, scored) if scored.score is not None else {}
@@ -100,12 +101,17 @@ def score_studies(
     return int(any(scored.score is None for scored in found.values()))
 
 
-def study_folders(folder: str, single: bool) -> dict[str, Path]:
-    """The studies by name: the folder itself if a CT slice lies in it or it is single, else each folder in it.
+def study_folders(folder: str, single: bool, wanted: Format = "auto") -> dict[str, Path]:
+    """The studies by name: the folder itself if a CT slice lies in it or it is single, else each study in it.
 
+    Args:
+        folder: or the one file of a study.
+        wanted: the format of the studies.
     Raises: InputError if there is none.
     """
     root = Path(folder)
+    if root.is_file() and files.volume_format(root.name):
+        return {files.study_name(root): root}
     if not root.is_dir():
         raise InputError(f"{folder}: found no folder there, wanted a study or a folder of studies")
     entries = sorted(root.iterdir())
@@ -115,15 +121,15 @@ def study_folders(folder: str, single: bool) -> dict[str, Path]:
         log.warning("%s: hidden folders are left out: %s", folder, ", ".join(map(repr, hidden)))
     if single or any(_has_slice(path) for path in entries if path.is_file()):
         return {root.absolute().name: root}
-    folders = {path.name: path for path in entries if path.is_dir()}
-    if not folders:
+    studies = {name: path for name, path in files.studies_in(root, wanted).items() if path in entries}
+    if not studies:
         raise InputError(f"{folder}: found neither CT slices nor folders in it, wanted a study or a folder of them")
-    return folders
+    return studies
 
 
 def score_folder(task: ScoreTask, say: Say) -> Scored:
     """What a worker does: read, find the region, score."""
-    volume = intake.read_chest(files.list_files(task.folder), task.pack)
+    volume = intake.read_chest(files.list_files(task.folder, task.format), task.pack)
     if volume.study.facts is None:
         return Scored(None, fault=main_fault(volume.study))
     if math.isnan(volume.study.spacing_mm[0]):
@@ -214,7 +220,9 @@ def _all_scored(tasks: list[ScoreTask]) -> Iterator[Scored]:
 
 
 def _has_slice(path: Path) -> bool:
-    """Whether a file is a CT slice, or is meant to be one."""
+    """Whether a file is a CT slice, or is meant to be one, or the header of a volume whose voxels are beside it."""
+    if files.volume_format(path.name):
+        return path.name.lower().endswith(files.APART)
     try:
         images.read_images(path)
     except Refused as why:

@@ -277,7 +277,7 @@ def preview(cfg: Config, labelled: Collection[str]) -> Preview:
     for study, folder in folders.items():
         if num_files >= MOST_FILES:
             break
-        entries = files.list_files(folder)
+        entries = files.list_files(folder, cfg.data.format)
         num_files, num_studies = num_files + len(entries), num_studies + 1
         used, refused = reader_of(entries).by_headers(entries, cfg.pack)
         reasons = [(why.reason, why.detail) for why in refused]

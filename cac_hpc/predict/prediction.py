@@ -39,7 +39,7 @@ def predict(cfg: PredictConfig, code: Path, also: Also | None = None, report: Re
     Raises: InputError if the bundle or the studies cannot be used, or the folder of results is that of others.
     """
     out, bundle = settings.out_folder(cfg.out), bundles.read(Path(cfg.bundle))
-    folders = scoring.study_folders(cfg.folder, cfg.single)
+    folders = scoring.study_folders(cfg.folder, cfg.single, cfg.format)
     if cfg.shard is not None or cfg.gather:
         plan = parts.read_plan(out)
         if plan.bundle != bundle.digest:
@@ -62,7 +62,7 @@ def _settings(cfg: PredictConfig, bundle: Bundle, also: Also | None) -> dict[str
     """On what results depend, beside the bundle and the studies."""
     made = None if also is None else also.__module__.rpartition(".")[2]
     return {"gate": cfg.gate, "pictures": cfg.pictures, "device": _device(cfg, bundle), "also": made,
-            "mass_factor": cfg.mass_factor}  # fmt: skip
+            "mass_factor": cfg.mass_factor, **({"format": cfg.format} if cfg.format != "auto" else {})}  # fmt: skip
 
 
 def _device(cfg: PredictConfig, bundle: Bundle) -> str:
@@ -106,6 +106,7 @@ class _Work:
             self.plan.settings["pictures"],
             self.plan.settings["device"],
             self.also,
+            self.plan.settings.get("format", "auto"),
         )
 
     def worker(self, give_up: threading.Event) -> Worker:

@@ -24,6 +24,7 @@ from cac_hpc.predict import ensemble as ensembles
 from cac_hpc.predict import prediction_pages, training_range
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.ensemble import Answer, Ensemble, Prediction
+from cac_hpc.run.config import Format
 from cac_hpc.run.predict_commands import Gate
 from cac_hpc.train import bags, lesion_results
 from cac_hpc.volumes import files
@@ -66,6 +67,7 @@ class StudyTask:
     pictures: bool = True
     device: str = "cpu"
     also: Also | None = None
+    format: Format = "auto"
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def read(task: StudyTask, bundle: Bundle, with_slices: bool) -> Content:
     Args:
         with_slices: whether its packed slices are wanted.
     """
-    entries, kept = files.list_files(task.folder), _Kept(bundle, with_slices)
+    entries, kept = files.list_files(task.folder, task.format), _Kept(bundle, with_slices)
     if files.digest(entries) != task.listing:
         study = intake.refuse_study(entries, "changed_while_read", "not the files that were there at the start")
     else:

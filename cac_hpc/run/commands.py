@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from cac_hpc.run.config import Checks, Frame, require, require_text, within
+from cac_hpc.run.config import Checks, Format, Frame, require, require_text, within
 
 PHANTOM_HELP = {
     "out": "folder of the cohort: study folders and labels.csv",
@@ -119,6 +119,7 @@ class ScoreConfig:
     single: bool = False  # the folder is one study, even if no CT slice lies in it directly
     region: str = "heart"  # heart, all, or a mask: a file, a path with {study} in it, a folder; and :PART,... behind it
     region_frame: Frame | None = None  # whose rows and columns a file counts that does not say so itself
+    format: Format = "auto"  # of the studies
     warn: tuple[str, ...] = ()  # checks of the series that only warn, as in pack.checks
     out: str | None = None  # scores.csv and lesions.csv go there
     pictures: bool = False  # of what counted and what did not, into a folder of out
@@ -194,8 +195,11 @@ def parse_score(doc: str | None, argv: Sequence[str] | None = None) -> ScoreConf
     Raises: InputError for a value that cannot be.
     """
     parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
-    parser.add_argument("folder", metavar="FOLDER", help="a study's DICOM files, or a folder with one folder per study")
+    text = "a study, DICOM files in a folder or a NIfTI or NRRD file, or a folder of studies"
+    parser.add_argument("folder", metavar="FOLDER", help=text)
     parser.add_argument("--single", action="store_true", help="FOLDER is one study, also if it has only folders in it")
+    text = "of the studies; auto (default): of each what its files are"
+    parser.add_argument("--format", choices=get_args(Format), default="auto", help=text)
     text = (
         "heart (found in the volume, the default), all, or a mask: a file, a path with {study} in it or a folder with "
         "a file for each study; :PART,... behind it chooses parts by number or name"

@@ -15,6 +15,7 @@ from cac_hpc.run import slurm_notation, yaml_documents
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Frame = Literal["patient", "stored"]
 StudyRule = Literal["refuse", "earliest", "latest"]
+Format = Literal["auto", "dicom", "nifti", "nrrd"]  # of studies; auto: of each what its files are
 # settings that change no prediction
 OWN_OPTIONS = ("job-name", "array", "dependency", "clusters", "parsable", "wait")  # of sbatch, by which jobs are known
 WITHOUT_EFFECT = ("train.allow_inexact_resume", "train.checkpoint_minutes", "train.occlusion", "train.residency")
@@ -54,9 +55,10 @@ def require_text(key: str, *texts: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    dicom_root: str  # one folder per study below it; the folder's name is the study number
+    dicom_root: str  # one folder per study below it, or one NIfTI or NRRD file; its name is the study number
     packed_dir: str | None = None  # where the packed dataset lives; null keeps it in the run folder
     pseudonym_key: str | None = None  # a file with a secret; study keys are then written as pseudonyms made with it
+    format: Format = field(default="auto", metadata=ADDED)  # of the studies; auto: of each what its files are
 
     def __post_init__(self) -> None:
         require(bool(self.dicom_root), "data.dicom_root", self.dicom_root, "the folder that holds the study folders")
@@ -97,7 +99,8 @@ class SeriesRule:
     """Which series of a study is taken, of the axial ones: docs/data.md, "Which series is selected"."""
 
     thickness_mm: tuple[float, float] = (2.0, 5.0)  # SliceThickness, else the distance of the slices; usual is 2.5 or 3
-    description: str | None = None  # a regular expression that SeriesDescription must contain, any case
+    # a regular expression that SeriesDescription, or the name of a NIfTI or NRRD file, must contain, any case
+    description: str | None = None
     prefer_original: bool = True  # before derived images, whatever their number
     max_lean_degrees: float = 5.0  # of the slices' normal, their rows and columns from the patient's axes
 

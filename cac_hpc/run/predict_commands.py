@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from cac_hpc.run import evaluate_commands
-from cac_hpc.run.config import LabelsConfig, require
+from cac_hpc.run.config import Format, LabelsConfig, require
 
 Gate = Literal["warn", "refuse"]
 
@@ -26,6 +26,7 @@ class PredictConfig:
     folder: str  # one study, or a folder of them
     out: str
     single: bool = False  # the folder is one study, even if no CT slice lies in it directly
+    format: Format = "auto"  # of the studies
     gate: Gate = "warn"  # what becomes of a study outside of the training range: predicted and marked, or refused
     workers: int | None = None  # processes; None takes one per CPU. The results do not depend on it
     pictures: bool = True
@@ -59,6 +60,7 @@ def arguments(cfg: PredictConfig) -> list[str]:
     """The command line that gives these settings, from whatever folder; without those of --cluster."""
     found = [str(Path(cfg.bundle).absolute()), str(Path(cfg.folder).absolute()), "--out", str(Path(cfg.out).absolute())]
     found += ["--gate", cfg.gate, "--device", cfg.device]
+    found += ["--format", cfg.format] if cfg.format != "auto" else []
     found += ["--mass_factor", repr(cfg.mass_factor)] if cfg.mass_factor is not None else []
     found += ["--dicom"] * cfg.dicom
     found += [] if cfg.labels is None else evaluate_commands.label_arguments(cfg.labels)
@@ -72,9 +74,12 @@ def parse_predict(doc: str | None, argv: Sequence[str] | None = None) -> Predict
     """
     parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
     parser.add_argument("bundle", metavar="BUNDLE", help="what jobs/export.py wrote: a folder or a file")
-    parser.add_argument("folder", metavar="STUDIES", help="a study's files, or a folder with one folder per study")
+    text = "a study, DICOM files in a folder or a NIfTI or NRRD file, or a folder of studies"
+    parser.add_argument("folder", metavar="STUDIES", help=text)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results; the same again goes on")
     parser.add_argument("--single", action="store_true", help="STUDIES is one study, also if it has only folders in it")
+    text = "of the studies; auto (default): of each what its files are"
+    parser.add_argument("--format", choices=get_args(Format), default="auto", help=text)
     text = "a study outside of the training range: warn predicts it and says so (default), refuse gives the reason only"
     parser.add_argument("--gate", choices=get_args(Gate), default="warn", help=text)
     parser.add_argument("--workers", type=int, metavar="N", help="processes; one per CPU if left out")

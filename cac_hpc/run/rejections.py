@@ -11,6 +11,18 @@ REASONS: dict[str, tuple[str, str]] = {
     "unreadable_file": ("the operating system refuses to read it", "fix its permissions or the disk"),
     "changed_while_read": ("it changed while it was read", "wait for the transfer to end, then pack again"),
     "outside_study": ("it is outside of the study folders", "move it into its study, or ignore it"),
+    # the format of the study
+    "other_format": ("of another format than data.format", "nothing, or change data.format"),
+    "several_formats": ("DICOM slices and a NIfTI or NRRD volume in one study", "set data.format, or remove one"),
+    "several_volumes": (
+        "several volumes: of a study of NIfTI or NRRD files, or in a file of 4 axes",
+        "leave the CT alone, or name its file by pack.series.description",
+    ),
+    "bad_volume": (
+        "a NIfTI or NRRD file that is damaged, or does not say where its voxels are",
+        "convert it again from the DICOM files",
+    ),
+    "not_volume": ("no NIfTI or NRRD volume, in a study of one", "nothing"),
     # the file as DICOM
     "not_dicom": ("no DICOM file, or one that could be read in two ways", "nothing, or convert it"),
     "unreadable_header": ("the header cannot be parsed, or is cut short", "fetch it again from the archive"),

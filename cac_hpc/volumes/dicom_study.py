@@ -5,7 +5,7 @@ Axes: H row, W column.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NoReturn
@@ -29,6 +29,9 @@ PART_OF_SERIES = ("wrong_length", "no_rescale", "not_hu", "no_geometry", "unsupp
 UNUSABLE = ("bad_pixel_format", "burned_in", "too_large")  # a slice of the series, or a page that was put into it
 AIR_BELOW_HU, TISSUE_HU = -400, (-150, 250)
 MIN_AIR, MIN_TISSUE = 0.01, 0.02  # shares of the voxels of a chest, at least
+ReadHu = Callable[
+    [Image, bytearray], np.ndarray
+]  # (H, W) int16 HU of a slice as stored; it may lie in the memory given
 
 
 @dataclass
@@ -45,17 +48,25 @@ class Listing:
 
 def open_study(entries: Sequence[Entry]) -> ReadSeries:
     """What reads a series of a study whose headers are read now; see `study.Reader`."""
-    return partial(_read_series, read_headers(entries))
+    return partial(read_series, read_headers(entries), _hu)
 
 
 def by_headers(entries: Sequence[Entry], cfg: PackConfig) -> tuple[int, list[Refused]]:
     """How many slices the series has, and why other files are not in it, by headers alone."""
-    found = read_headers(entries)
+    return count(read_headers(entries), cfg)
+
+
+def count(found: Listing, cfg: PackConfig) -> tuple[int, list[Refused]]:
+    """How many slices the series has that would be chosen, and why other files are not in it."""
     try:
         used = len(choose(found, cfg, {}).slices)
     except NoSeries:
         used = 0
     return used, list(found.refused.values())
+
+
+def _hu(image: Image, scratch: bytearray) -> np.ndarray:
+    return pixels.pixels_to_hu(pixels.read_stored(image, scratch), image.header)
 
 
 def read_headers(entries: Sequence[Entry]) -> Listing:
@@ -166,10 +177,11 @@ def refuse_all(used: set[int], culprit: int, why: Refused, refused: dict[int, Re
     raise NoSeries(why.reason, why.detail, {}) from None
 
 
-def _read_series(listing: Listing, cfg: PackConfig, left_out: Mapping[int, Refused], keep: Keep) -> Read:
+def read_series(listing: Listing, hu: ReadHu, cfg: PackConfig, left_out: Mapping[int, Refused], keep: Keep) -> Read:
     """Choose a series and read it.
 
     Args:
+        hu: reads the pixels of a slice.
         left_out: slices that are not to be chosen, by their place in the listing.
     """
     listing = replace(listing, refused=dict(listing.refused))
@@ -177,7 +189,7 @@ def _read_series(listing: Listing, cfg: PackConfig, left_out: Mapping[int, Refus
     handed_on = list[tuple[int, float]]()
     try:
         choice = choose(listing, cfg, left_out)
-        handed_on = _read_slices(choice, listing, cfg, keep)
+        handed_on = _read_slices(choice, listing, hu, cfg, keep)
         facts = _facts(choice, [position_mm for _, position_mm in handed_on])
     except NoSeries:
         pass  # every file has its reason
@@ -207,7 +219,7 @@ def _references(choice: Choice) -> References:
     return References(header.series, header.frame_of_reference)
 
 
-def _read_slices(choice: Choice, listing: Listing, cfg: PackConfig, keep: Keep) -> list[tuple[int, float]]:
+def _read_slices(choice: Choice, listing: Listing, hu: ReadHu, cfg: PackConfig, keep: Keep) -> list[tuple[int, float]]:
     """Decode the chosen slices one after the other and hand each on in the patient frame, dropping copies.
 
     Returns: of each slice the number of its file, from 0, and its position in mm.
@@ -221,7 +233,7 @@ def _read_slices(choice: Choice, listing: Listing, cfg: PackConfig, keep: Keep) 
     handed_on = list[tuple[int, float]]()
     for (number, image), position_mm, again in zip(chosen, choice.position_mm.tolist(), choice.repeated, strict=True):
         try:
-            hu_HW = choice.turn.of(pixels.pixels_to_hu(pixels.read_stored(image, scratch), image.header))
+            hu_HW = choice.turn.of(hu(image, scratch))
             digest = digests.of_bytes(hu_HW.data)
             if again:
                 copies[number] = _copy(digest == before, position_mm, choice, cfg)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cac_hpc.volumes import dicom_study
+from cac_hpc.volumes import dicom_study, volume_study
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.study import Reader
 
-READERS = {"dicom": Reader(lambda entries: True, dicom_study.open_study, dicom_study.by_headers)}
+READERS = {
+    "dicom": Reader(lambda entries: True, dicom_study.open_study, dicom_study.by_headers),
+    "volume": Reader(volume_study.claims, volume_study.open_study, volume_study.by_headers),
+}
 
 
 def reader_of(entries: Sequence[Entry]) -> Reader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,8 +160,7 @@ def parse(values: Mapping[str, Value]) -> Header:
         raise Refused("no_rescale", "RescaleSlope is 0")
     _check_units(values)
     spacing = _numbers(str(values.get("PixelSpacing", "")), "PixelSpacing", 2)
-    if min(spacing) < MIN_SPACING_MM or max(spacing) > MAX_SPACING_MM:
-        raise Refused("no_geometry", f"PixelSpacing is not {MIN_SPACING_MM} to {MAX_SPACING_MM} mm")
+    check_spacing(spacing)
     percent, delay_ms = acquisition.phase(values)
     return Header(
         transfer_syntax=str(values.get("TransferSyntaxUID", "")),
@@ -219,9 +218,35 @@ def read_position(text: str) -> tuple[float, ...]:
     Raises: Refused if it is missing or no such thing.
     """
     position = _numbers(text, "ImagePositionPatient", 3)
+    check_position(position)
+    return position
+
+
+def check_position(position: Sequence[float]) -> None:
+    """A slice is not too far away.
+
+    Raises: Refused otherwise.
+    """
     if max(map(abs, position)) > MAX_MM:
         raise Refused("no_geometry", f"ImagePositionPatient is more than {MAX_MM} mm away")
-    return position
+
+
+def check_spacing(spacing: Sequence[float]) -> None:
+    """Pixels are of a size that CT has.
+
+    Raises: Refused otherwise.
+    """
+    if min(spacing) < MIN_SPACING_MM or max(spacing) > MAX_SPACING_MM:
+        raise Refused("no_geometry", f"PixelSpacing is not {MIN_SPACING_MM} to {MAX_SPACING_MM} mm")
+
+
+def check_size(rows: int, columns: int) -> None:
+    """A slice has no more pixels than any CT.
+
+    Raises: Refused otherwise.
+    """
+    if rows * columns > MAX_PIXELS:
+        raise Refused("too_large", f"{rows} x {columns} pixels, wanted {MAX_PIXELS} at most")
 
 
 def _check_units(values: Mapping[str, Value]) -> None:
@@ -252,8 +277,7 @@ def _check_pixel_format(values: Mapping[str, Value]) -> None:
     rows, columns = values.get("Rows"), values.get("Columns")
     if not (isinstance(rows, int) and isinstance(columns, int) and rows and columns):
         raise Refused("no_geometry", "Rows or Columns is missing")
-    if rows * columns > MAX_PIXELS:
-        raise Refused("too_large", f"{rows} x {columns} pixels, wanted {MAX_PIXELS} at most")
+    check_size(rows, columns)
     allocated, stored, high = (values.get(key) for key in ("BitsAllocated", "BitsStored", "HighBit"))
     if allocated != 16 or not isinstance(stored, int) or not 8 <= stored <= 16 or high != stored - 1:
         raise Refused(

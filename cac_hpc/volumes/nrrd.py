@@ -16,6 +16,7 @@ import numpy as np
 from cac_hpc.run.config import InputError
 from cac_hpc.volumes import streams
 from cac_hpc.volumes.placement import Placement
+from cac_hpc.volumes.volume_header import VolumeHeader
 
 MAGIC = "NRRD"
 WANTED = "an NRRD file (.nrrd, .seg.nrrd, .nhdr)"
@@ -34,6 +35,10 @@ TYPES = {  # of NumPy, and what NRRD calls them
 TYPE_OF = {name: kind for kind, names in TYPES.items() for name in names.split(", ")}
 ORDERS = {"little": "<", "big": ">"}
 PLAIN, COMPRESSED = ("raw",), ("gzip", "gz", "bzip2", "bz2")  # encodings
+OWN_WORDS = (  # fields of the format that hold numbers or words of it
+    "type", "dimension", "space", "space dimension", "sizes", "space directions", "space origin", "space units",
+    "kinds", "endian", "encoding", "spacings", "thicknesses", "centerings",
+)  # fmt: skip
 TO_LPS = {  # signs that turn positions in a space into those to the patient's left, back and head
     "left-posterior-superior": (1, 1, 1), "lps": (1, 1, 1),
     "right-anterior-superior": (-1, -1, 1), "ras": (-1, -1, 1),
@@ -76,6 +81,23 @@ def read_layers(path: Path) -> tuple[np.ndarray, Placement, dict[str, str]]:
     return layers, at, {key: value for key, value in header.items() if isinstance(value, str)}
 
 
+def read_header(path: Path) -> VolumeHeader:
+    """What the header of a file says.
+
+    Raises: InputError as `read_nrrd`.
+    """
+    with streams.opened(path, WANTED) as file:
+        header = _header(_lines(file), path)
+    shape, list_axis, at = _geometry(header, path)
+    if list_axis is not None and shape[list_axis] != 1:
+        raise InputError(f"{path}: found {shape[list_axis]} volumes in it, wanted one")
+    texts = (text for key, value in header.items() if key not in OWN_WORDS for text in (key, str(value)))
+    in_mm, bits = bool(header.get("space units")), 8 * _type(header, path).itemsize
+    name = header.get("data file", header.get("datafile"))
+    detached = None if name is None else _beside(path, name)
+    return VolumeHeader(at, at.spacing_mm, in_mm, bits, frozenset(texts), detached)
+
+
 def _lines(file: IO[bytes]) -> list[str]:
     """The lines of the header, up to the empty one that ends it; the file is then where its voxels begin."""
     lines, left = list[str](), streams.MAX_HEADER
@@ -97,8 +119,7 @@ def _header(lines: list[str], path: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")
             return dict(nrrd.read_header(lines))
     except (nrrd.NRRDError, ValueError, TypeError, IndexError, OverflowError) as error:
-        first = str(error).partition("\n")[0][:200]
-        raise InputError(f"{path}: its header cannot be read ({first}), wanted {WANTED}") from None
+        raise InputError(f"{path}: its header cannot be read ({str(error)[:80]!a}), wanted {WANTED}") from None
 
 
 def _geometry(header: dict[str, Any], path: Path) -> tuple[tuple[int, ...], int | None, Placement]:
@@ -106,10 +127,10 @@ def _geometry(header: dict[str, Any], path: Path) -> tuple[tuple[int, ...], int 
 
     Raises: InputError if that is no volume at a known place.
     """
-    space, units = str(header.get("space", "none")).lower(), header.get("space units", ["mm"])
+    space, units = str(header.get("space")).lower(), header.get("space units", ["mm"])
     if space not in TO_LPS or any(unit not in ("mm", "") for unit in units):
-        raise InputError(f"{path}: found space {space!r} in {' '.join(units)}, wanted left-posterior-superior, "
-                         "right-anterior-superior or left-anterior-superior in mm")  # fmt: skip
+        raise InputError(f"{path}: found space {space[:40]!a} in {' '.join(units)[:40]!a}, wanted left-posterior-"
+                         "superior, right-anterior-superior or left-anterior-superior in mm")  # fmt: skip
     shape = tuple(int(size) for size in header.get("sizes", ()))
     streams.check_size(shape, path)
     steps = np.asarray(header.get("space directions", np.nan), float)
@@ -131,8 +152,8 @@ def _geometry(header: dict[str, Any], path: Path) -> tuple[tuple[int, ...], int 
 def _type(header: dict[str, Any], path: Path) -> np.dtype:
     kind, order = TYPE_OF.get(str(header.get("type"))), ORDERS.get(str(header.get("endian", "little")))
     if kind is None or order is None or (header.get("endian") is None and kind[1] != "1"):
-        raise InputError(f"{path}: found type {header.get('type')}, endian {header.get('endian')}, wanted integers or "
-                         "floats, little or big")  # fmt: skip
+        found = f"type {str(header.get('type'))[:40]!a}, endian {str(header.get('endian'))[:40]!a}"
+        raise InputError(f"{path}: found {found}, wanted integers or floats, little or big")
     return np.dtype(order + kind)
 
 
@@ -141,8 +162,8 @@ def _data(file: BufferedReader, num_bytes: int, header: dict[str, Any], path: Pa
     encoding = str(header.get("encoding")).lower()
     skips = [header.get(name) for name in ("line skip", "lineskip", "byte skip", "byteskip")]
     if encoding not in PLAIN + COMPRESSED or any(skips):
-        raise InputError(f"{path}: found encoding {encoding}, skips {skips}, wanted {', '.join(PLAIN + COMPRESSED)} "
-                         "without line skip or byte skip")  # fmt: skip
+        wanted = f"{', '.join(PLAIN + COMPRESSED)} without line skip or byte skip"
+        raise InputError(f"{path}: found encoding {encoding[:40]!a}, skips {skips}, wanted {wanted}")
     return streams.exactly(file if encoding in PLAIN else streams.inflated(file, path), num_bytes, path)
 
 
@@ -151,7 +172,7 @@ def _beside(path: Path, name: str) -> Path:
 
     Raises: InputError if it is said to be elsewhere, or several.
     """
-    there = path.parent / name
-    if name.startswith("LIST") or "%" in name or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise InputError(f"{path}: found data file {name!r}, wanted one file in the same folder or below it")
-    return there
+    elsewhere = Path(name).is_absolute() or ".." in Path(name).parts
+    if elsewhere or not name or not name.isprintable() or name.startswith("LIST") or "%" in name:
+        raise InputError(f"{path}: found data file {name[:80]!a}, wanted one file in the same folder or below it")
+    return path.parent / name
