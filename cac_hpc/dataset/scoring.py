@@ -123,7 +123,7 @@ def study_folders(folder: str, single: bool, wanted: Format = "auto") -> dict[st
         return {root.absolute().name: root}
     studies = {name: path for name, path in files.studies_in(root, wanted).items() if path in entries}
     if not studies:
-        raise InputError(f"{folder}: found neither CT slices nor studies in it, wanted a study or a folder of them")
+        raise InputError(f"{folder}: found neither CT slices nor folders in it, wanted a study or a folder of them")
     return studies
 
 

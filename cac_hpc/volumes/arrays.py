@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
@@ -41,8 +42,10 @@ def read_npz(path: Path, target: Target) -> list[Mask]:
             for member in packed.infolist():
                 with packed.open(member) as stream:
                     found[member.filename.removesuffix(".npy")] = _array(stream, path)
+    except InputError:
+        raise
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
-        raise error if isinstance(error, InputError) else InputError(f"{path}: {error}, wanted {WANTED}") from None
+        raise InputError(f"{path}: cannot be unpacked ({str(error)[:80]!a}), wanted {WANTED}") from None
     return [_mask(found, target, path)]
 
 
@@ -50,8 +53,10 @@ def _array(stream: IO[bytes], path: Path) -> np.ndarray:
     """One array, of numbers or texts, allocated as its bytes come in."""
     try:
         shape, by_columns, dtype = HEADERS[np.lib.format.read_magic(stream)](stream)
-    except (ValueError, KeyError, TypeError, SyntaxError) as error:
-        raise InputError(f"{path}: {str(error).splitlines()[0]}, wanted {WANTED}") from None
+    except (OSError, EOFError, zlib.error):
+        raise
+    except Exception as error:  # NumPy has Python's own parser read it
+        raise InputError(f"{path}: its header cannot be read ({type(error).__name__}), wanted {WANTED}") from None
     if dtype.hasobject or dtype.fields or dtype.itemsize > 1024 or math.prod(shape) > streams.MAX_VOXELS:
         raise InputError(f"{path}: found {dtype} {shape}, wanted {WANTED} of numbers, of at most {streams.MAX_VOXELS}")
     data = streams.exactly(stream, math.prod(shape) * dtype.itemsize, path)

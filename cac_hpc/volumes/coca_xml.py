@@ -1,7 +1,7 @@
 """Masks in property lists of contours, as OsiriX exports them and Stanford's COCA collection has them (.xml).
 
 ``Images`` is an array of dictionaries with ``ImageIndex``, which counts slices from the lowest, and ``ROIs``: contours
-with ``Name``, ``NumberOfPoints``, ``Point_px``, ``Point_mm`` and ``Max``, their highest HU. Positions in mm count; where
+with ``Name``, ``NumberOfPoints``, ``Point_px``, ``Point_mm`` and ``Max``, the highest HU. Positions in mm count; where
 they are all 0 the pixels do, on the slice of that index. Both must agree where both are there, and most contours must
 hold the highest HU that they say: else they were drawn on another scan. The parts are the names in alphabetical order.
 
@@ -21,7 +21,6 @@ import numpy as np
 from scipy import ndimage
 
 from cac_hpc.run.config import InputError
-from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import contours, images, mask_parts
 from cac_hpc.volumes.contours import NEAR_SLICE, Line, Patch
 from cac_hpc.volumes.mask_parts import Description
@@ -109,19 +108,10 @@ def _rois(path: Path) -> list[Roi]:
 
 
 def _property_list(path: Path) -> Any:
-    try:
-        with images.opened(path) as (file, stamp):
-            if stamp[2] > MOST_BYTES:
-                raise InputError(f"{path}: found {stamp[2]} bytes, wanted {MOST_BYTES} at most")
-            return plistlib.load(images.stream(file), fmt=plistlib.FMT_XML)  # refuses declarations of entities
-    except InputError:
-        raise
-    except Refused as why:
-        raise InputError(f"{path}: {why.detail}") from why
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}, wanted {WANTED}") from error
-    except Exception as error:  # a broken file can raise anything from inside a parser
-        raise InputError(f"{path}: it cannot be read ({type(error).__name__}), wanted {WANTED}") from error
+    with mask_parts.reading(path, WANTED), images.opened(path) as (file, stamp):
+        if stamp[2] > MOST_BYTES:
+            raise InputError(f"{path}: found {stamp[2]} bytes, wanted {MOST_BYTES} at most")
+        return plistlib.load(images.stream(file), fmt=plistlib.FMT_XML)  # refuses declarations of entities
 
 
 def _dicts(content: Any, key: str, where: str) -> list[Mapping[str, Any]]:
@@ -219,7 +209,7 @@ def _check_maxima(rois: Sequence[Roi], lines: Sequence[Line], patches: Sequence[
 
 
 def _hu(hu_HW: np.ndarray, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
-    """HU of the pixels that every program counts as inside of a line; and of those that some may, up to the next ones."""
+    """HU of the pixels that every program counts as inside of a line, and of those that some may, up to the next."""
     rows, columns = (slice(max(side.start - 1, 0), side.stop + 1) for side in (patch.rows, patch.columns))
     held_HW = np.pad(patch.inside_HW | patch.line_HW | (not (patch.inside_HW | patch.line_HW).any()), 1)
     top, left = rows.start - patch.rows.start + 1, columns.start - patch.columns.start + 1

@@ -20,7 +20,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.multival import MultiValue
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000TransferSyntaxes, RLELossless, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    RLELossless,
+    generate_uid,
+)
 
 from cac_hpc.volumes.acquisition import HAS_ITEMS
 
@@ -119,22 +126,34 @@ def numbers(item: Dataset, keyword: str) -> np.ndarray:
 
 
 def stored_frames(ds: Dataset) -> Iterator[np.ndarray]:
-    """The (H, W) stored values of each frame of 1, 8 or 16 bits, one after the other.
+    """The (H, W) stored values of each frame of 1, 8 or 16 unsigned bits, one after the other.
 
     Raises: ValueError if the pixels are not what the header says, and whatever a decoder raises on broken ones.
     """
-    syntax, size, bits = str(ds.file_meta.TransferSyntaxUID), (int(ds.Rows), int(ds.Columns)), int(ds.BitsAllocated)
-    with quiet():
-        if not ds.file_meta.TransferSyntaxUID.is_encapsulated:
-            yield from (np.asarray(stored) for stored, _ in get_decoder(syntax).iter_array(ds, raw=True))
-            return
-    for frame in range(int(ds.NumberOfFrames)):
+    count, size, bits = int(ds.NumberOfFrames), (int(ds.Rows), int(ds.Columns)), int(ds.BitsAllocated)
+    syntax, data = ds.file_meta.TransferSyntaxUID, ds.PixelData
+    for frame in range(count):
+        if not syntax.is_encapsulated:
+            yield _native_frame(data, frame, count, size, bits, ">" if syntax == ExplicitVRBigEndian else "<")
+            continue
         with quiet():
-            codestream = get_frame(ds.PixelData, frame, number_of_frames=int(ds.NumberOfFrames))
-        said = coded(codestream, syntax)
+            codestream = get_frame(data, frame, number_of_frames=count)
+        said = coded(codestream, str(syntax))
         if said and said[:2] != size:
             raise ValueError("a frame of another size than the header says")
-        yield decode(codestream, syntax, *size, int(ds.BitsStored), signed=False, bits_allocated=bits)
+        yield decode(codestream, str(syntax), *size, int(ds.BitsStored), signed=False, bits_allocated=bits)
+
+
+def _native_frame(data: bytes, frame: int, count: int, size: tuple[int, int], bits: int, order: str) -> np.ndarray:
+    """A frame of pixels that are not compressed; those of one bit follow each other without a gap between frames."""
+    num_pixels, dtype = size[0] * size[1], {1: "u1", 8: "u1", 16: f"{order}u2"}[bits]
+    if len(data) * 8 < count * num_pixels * bits or (order == ">" and bits == 8):
+        raise ValueError("pixel data that are too short, or of 8 bits in words of 16 that are turned around")
+    if bits > 1:
+        return np.frombuffer(data, dtype, num_pixels, frame * num_pixels * bits // 8).reshape(size)
+    first, behind = frame * num_pixels, (frame + 1) * num_pixels
+    some = np.unpackbits(np.frombuffer(data, dtype)[first // 8 : -(-behind // 8)], bitorder="little")
+    return some[first % 8 :][:num_pixels].reshape(size)
 
 
 def read_pixels(file: BinaryIO) -> bytes:

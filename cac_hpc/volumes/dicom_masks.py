@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cac_hpc.run.config import InputError
-from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import dicom, images, segmentations, structure_sets
-from cac_hpc.volumes.mask_parts import Description
+from cac_hpc.volumes import dicom, images, mask_parts, segmentations, structure_sets
+from cac_hpc.volumes.mask_parts import Description, OpenMask
 from cac_hpc.volumes.masks import Mask, Target
 
 if TYPE_CHECKING:
@@ -20,17 +18,17 @@ MOST_BYTES = 2 << 30
 
 
 class Kind(NamedTuple):
-    """A kind of object that holds a mask. What reads it gets the content of the file, and its path for what it raises."""
+    """A kind of object that holds a mask. What reads it gets a file's content, and its path for what it raises."""
 
     describe: Callable[[Dataset, Path], Description]
-    read: Callable[[Dataset, Path, Target], Mask]
+    open: Callable[[Dataset, Path], OpenMask]
 
 
-SEGMENTATION = Kind(segmentations.describe, segmentations.read)
+SEGMENTATION = Kind(segmentations.describe, segmentations.open_mask)
 KINDS = {  # by SOPClassUID
     "1.2.840.10008.5.1.4.1.1.66.4": SEGMENTATION,
     "1.2.840.10008.5.1.4.1.1.66.7": SEGMENTATION,  # of a label map
-    "1.2.840.10008.5.1.4.1.1.481.3": Kind(structure_sets.describe, structure_sets.read),
+    "1.2.840.10008.5.1.4.1.1.481.3": Kind(structure_sets.describe, structure_sets.open_mask),
 }
 WANTED = "a DICOM Segmentation or RT Structure Set"
 
@@ -40,14 +38,25 @@ def describe(path: Path) -> Description:
 
     Raises: InputError if it is none.
     """
-    with _content(path, pixels=False) as ds:
+    with mask_parts.reading(path, WANTED):
+        ds = _content(path, pixels=False)
         return _kind(ds, path).describe(ds, path)
 
 
 def read(path: Path, target: Target) -> list[Mask]:
     """Read a mask; see `mask_formats.Reader`."""
-    with _content(path) as ds:
-        return [_kind(ds, path).read(ds, path, target)]
+    with mask_parts.reading(path, WANTED):
+        ds = _content(path)
+        place = _kind(ds, path).open(ds, path)
+    return [place(target)]
+
+
+def _content(path: Path, pixels: bool = True) -> Dataset:
+    with images.opened(path) as (file, stamp):
+        if stamp[2] > MOST_BYTES:
+            raise InputError(f"{path}: found {stamp[2]} bytes, wanted {MOST_BYTES} at most")
+        images.check_inflated(file, stamp[2])
+        return dicom.read_object(images.stream(file), pixels)
 
 
 def _kind(ds: Dataset, path: Path) -> Kind:
@@ -55,26 +64,3 @@ def _kind(ds: Dataset, path: Path) -> Kind:
     if kind is None:
         raise InputError(f"{path}: found a DICOM object of another kind, wanted {WANTED}")
     return kind
-
-
-@contextmanager
-def _content(path: Path, pixels: bool = True) -> Iterator[Dataset]:
-    """What a file holds; whatever a broken one raises becomes an InputError.
-
-    Raises: InputError.
-    """
-    try:
-        with images.opened(path) as (file, stamp):
-            if stamp[2] > MOST_BYTES:
-                raise InputError(f"{path}: found {stamp[2]} bytes, wanted {MOST_BYTES} at most")
-            images.check_inflated(file, stamp[2])
-            with dicom.quiet():
-                yield dicom.read_object(images.stream(file), pixels)
-    except (InputError, MemoryError):
-        raise
-    except Refused as why:
-        raise InputError(f"{path}: {why.detail}, wanted {WANTED}") from why
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or type(error).__name__}, wanted {WANTED}") from error
-    except Exception as error:  # a broken file can raise anything from inside a parser
-        raise InputError(f"{path}: it cannot be read ({type(error).__name__}), wanted {WANTED}") from error

@@ -4,15 +4,17 @@ whose. Axes: H rows, W columns.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cac_hpc.run.config import InputError
-from cac_hpc.volumes import masks
-from cac_hpc.volumes.masks import MOST_PARTS, Target
+from cac_hpc.run.rejections import Refused
+from cac_hpc.volumes import dicom, masks
+from cac_hpc.volumes.masks import MOST_PARTS, Mask, Target
 from cac_hpc.volumes.placement import Placement
 
 
@@ -29,6 +31,28 @@ class Description:
     names: tuple[str, ...]
     series: frozenset[str] = frozenset()
     frames_of_reference: frozenset[str] = frozenset()
+
+
+OpenMask = Callable[[Target], Mask]  # brings a mask whose file is open to a study; raises InputError
+
+
+@contextmanager
+def reading(path: Path, wanted: str) -> Iterator[None]:
+    """Turn whatever a parser or a decoder raises on a broken file into what the user should know.
+
+    Raises: InputError naming the file, without any of its text.
+    """
+    try:
+        with dicom.quiet():
+            yield
+    except (InputError, MemoryError):
+        raise
+    except Refused as why:
+        raise InputError(f"{path}: {why.detail}, wanted {wanted}") from why
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or type(error).__name__}, wanted {wanted}") from error
+    except Exception as error:
+        raise InputError(f"{path}: it cannot be read ({type(error).__name__}), wanted {wanted}") from error
 
 
 def select(described: Description, target: Target, path: Path) -> list[int]:

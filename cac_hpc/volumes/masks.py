@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from cac_hpc.run import logs
 from cac_hpc.run.config import Frame, InputError
 from cac_hpc.volumes import placement
 from cac_hpc.volumes.frame import Turn
 from cac_hpc.volumes.placement import Placement
 
-MOST_PARTS, MOST_VALUE = 255, 65535
+MOST_PARTS, MOST_VALUE, MOST_LETTERS = 255, 65535, 64
 NEARLY_WHOLE = 1e-3  # so far from a whole number a label may be
 
 
@@ -167,7 +168,7 @@ def numbered(label: np.ndarray, names: Mapping[int, str], path: Path) -> tuple[n
     label, there = label.astype(np.uint16), np.zeros(MOST_VALUE + 1, bool)
     there[label] = True
     parts = {value: names.get(value, f"part {value}") for value in sorted({*np.flatnonzero(there).tolist(), *names})}
-    parts.pop(0, None)
+    parts = {value: " ".join(logs.line(name).split())[:MOST_LETTERS] for value, name in parts.items() if value}
     if len(parts) > MOST_PARTS:
         raise InputError(f"{path}: found {len(parts)} values other than 0, wanted at most {MOST_PARTS} parts")
     return np.searchsorted([0, *parts], np.arange(MOST_VALUE + 1)).astype(np.int16)[label], parts

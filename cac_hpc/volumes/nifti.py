@@ -27,6 +27,8 @@ TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MM = 2  # code of the unit
 IN_MM = (0, MM)  # 0: none is told
 TEXTS = ("descrip", "aux_file", "db_name", "intent_name")  # which may hold anything, names too
+PERPENDICULAR = 1e-3  # cosine between two axes, at most
+EXACT = 14  # characters of a number that is no product of rounding, at most
 SAME_SPACING = 1e-4  # of a spacing: so far what a header prints and what its axes give may differ
 AGREE = 0.1  # of a voxel: so far the two statements of a file may differ
 WANTED = "a NIfTI file (.nii, .nii.gz)"
@@ -57,13 +59,19 @@ def read_header(path: Path) -> VolumeHeader:
         header, _ = _header(streams.inflated(file, path), path)
     shape, dtype = _array_of(header, path)
     at = _placement(header, shape, path)
-    spacing_mm = tuple(float(str(abs(value))) for value in header["pixdim"][1:4])  # a number as it was before float32
+    spacing_mm = tuple(map(_as_printed, header["pixdim"][1:4]))
     if not all(abs(one - other) <= SAME_SPACING * other for one, other in zip(spacing_mm, at.spacing_mm, strict=True)):
         printed, found = (" x ".join(f"{value:.6g}" for value in values) for values in (spacing_mm, at.spacing_mm))
         raise InputError(f"{path}: pixdim says {printed} mm, its axes {found} mm, wanted the same spacings")
     texts = (bytes(header[name]).split(b"\0")[0].decode("utf-8", "replace") for name in TEXTS if name in header)
     in_mm = int(header["xyzt_units"]) & 7 == MM
     return VolumeHeader(at, spacing_mm, in_mm, 8 * dtype.itemsize, frozenset(filter(None, texts)))
+
+
+def _as_printed(value: np.floating) -> float:
+    """A length as it was before it was stored in 32 bits: 0.8, and 0.451171875, which is a quotient of 512."""
+    exact = abs(float(value))
+    return exact if len(repr(exact)) <= EXACT else float(str(abs(value)))
 
 
 def _header(stream: IO[bytes], path: Path) -> tuple[Nifti1Header, int]:
@@ -93,9 +101,8 @@ def _array_of(header: Nifti1Header, path: Path) -> tuple[tuple[int, int, int], n
         raise InputError(f"{path}: found {len(sizes)} axes of {' x '.join(map(str, sizes))}, wanted one volume of 3")
     try:
         dtype = header.get_data_dtype()
-    except HeaderDataError as error:
-        found = f"datatype {int(header['datatype'])}: {str(error)!r}"
-        raise InputError(f"{path}: found {found}, wanted integers or floats") from None
+    except (HeaderDataError, KeyError):  # of some unknown codes nibabel knows a name, of others none
+        raise InputError(f"{path}: found datatype {int(header['datatype'])}, wanted integers or floats") from None
     if dtype.kind not in "iuf" or dtype.itemsize > 8 or int(header["bitpix"]) != 8 * dtype.itemsize:
         found = f"datatype {int(header['datatype'])} of {int(header['bitpix'])} bits"
         raise InputError(f"{path}: found {found}, wanted integers or floats of at most 64")
@@ -138,10 +145,16 @@ def _placement(header: Nifti1Header, shape: tuple[int, int, int], path: Path) ->
     if not at.is_regular:
         raise InputError(f"{path}: found {affine[:3].tolist()} as its affine, wanted one of a volume")
     corners = np.array([(0, 0, 0, 1), *np.column_stack([np.diag(np.array(shape) - 1), np.ones(3)])])
-    off_mm = np.abs(corners @ (stated[0] - stated[-1])[:3].T).max()
+    off_mm = 0.0 if _is_sheared(at) else np.abs(corners @ (stated[0] - stated[-1])[:3].T).max()
     if not off_mm <= AGREE * min(at.spacing_mm):
         raise InputError(f"{path}: sform and qform state positions up to {off_mm:.4g} mm apart, wanted the same ones")
     return at
+
+
+def _is_sheared(at: Placement) -> bool:
+    """Whether axes are not perpendicular, as after a gantry tilt; no qform can say so."""
+    steps = np.array(at.steps_mm) / np.array(at.spacing_mm)[:, None]
+    return bool(np.abs(steps @ steps.T - np.eye(3)).max() > PERPENDICULAR)
 
 
 def _sform(header: Nifti1Header) -> np.ndarray | None:

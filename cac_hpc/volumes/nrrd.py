@@ -119,8 +119,7 @@ def _header(lines: list[str], path: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")
             return dict(nrrd.read_header(lines))
     except (nrrd.NRRDError, ValueError, TypeError, IndexError, OverflowError) as error:
-        first = str(error).partition("\n")[0][:200]
-        raise InputError(f"{path}: its header cannot be read ({first!r}), wanted {WANTED}") from None
+        raise InputError(f"{path}: its header cannot be read ({str(error)[:80]!a}), wanted {WANTED}") from None
 
 
 def _geometry(header: dict[str, Any], path: Path) -> tuple[tuple[int, ...], int | None, Placement]:
@@ -128,10 +127,10 @@ def _geometry(header: dict[str, Any], path: Path) -> tuple[tuple[int, ...], int 
 
     Raises: InputError if that is no volume at a known place.
     """
-    space, units = str(header.get("space", "none")).lower(), header.get("space units", ["mm"])
+    space, units = str(header.get("space")).lower(), header.get("space units", ["mm"])
     if space not in TO_LPS or any(unit not in ("mm", "") for unit in units):
-        raise InputError(f"{path}: found space {space!r} in {units!r}, wanted left-posterior-superior, "
-                         "right-anterior-superior or left-anterior-superior in mm")  # fmt: skip
+        raise InputError(f"{path}: found space {space[:40]!a} in {' '.join(units)[:40]!a}, wanted left-posterior-"
+                         "superior, right-anterior-superior or left-anterior-superior in mm")  # fmt: skip
     shape = tuple(int(size) for size in header.get("sizes", ()))
     streams.check_size(shape, path)
     steps = np.asarray(header.get("space directions", np.nan), float)
@@ -153,7 +152,7 @@ def _geometry(header: dict[str, Any], path: Path) -> tuple[tuple[int, ...], int 
 def _type(header: dict[str, Any], path: Path) -> np.dtype:
     kind, order = TYPE_OF.get(str(header.get("type"))), ORDERS.get(str(header.get("endian", "little")))
     if kind is None or order is None or (header.get("endian") is None and kind[1] != "1"):
-        found = f"type {str(header.get('type'))!r}, endian {str(header.get('endian'))!r}"
+        found = f"type {str(header.get('type'))[:40]!a}, endian {str(header.get('endian'))[:40]!a}"
         raise InputError(f"{path}: found {found}, wanted integers or floats, little or big")
     return np.dtype(order + kind)
 
@@ -163,8 +162,8 @@ def _data(file: BufferedReader, num_bytes: int, header: dict[str, Any], path: Pa
     encoding = str(header.get("encoding")).lower()
     skips = [header.get(name) for name in ("line skip", "lineskip", "byte skip", "byteskip")]
     if encoding not in PLAIN + COMPRESSED or any(skips):
-        raise InputError(f"{path}: found encoding {encoding!r}, skips {skips}, wanted {', '.join(PLAIN + COMPRESSED)} "
-                         "without line skip or byte skip")  # fmt: skip
+        wanted = f"{', '.join(PLAIN + COMPRESSED)} without line skip or byte skip"
+        raise InputError(f"{path}: found encoding {encoding[:40]!a}, skips {skips}, wanted {wanted}")
     return streams.exactly(file if encoding in PLAIN else streams.inflated(file, path), num_bytes, path)
 
 
@@ -173,7 +172,7 @@ def _beside(path: Path, name: str) -> Path:
 
     Raises: InputError if it is said to be elsewhere, or several.
     """
-    there = path.parent / name
-    if name.startswith("LIST") or "%" in name or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise InputError(f"{path}: found data file {name!r}, wanted one file in the same folder or below it")
-    return there
+    elsewhere = Path(name).is_absolute() or ".." in Path(name).parts
+    if elsewhere or not name or not name.isprintable() or name.startswith("LIST") or "%" in name:
+        raise InputError(f"{path}: found data file {name[:80]!a}, wanted one file in the same folder or below it")
+    return path.parent / name

@@ -9,7 +9,8 @@ Axes: A frames' places, H rows, W columns, as the frames are stored; N frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,7 +22,7 @@ from cac_hpc.run.config import InputError
 from cac_hpc.volumes import dicom, mask_parts, placement
 from cac_hpc.volumes.frame import AS_STORED
 from cac_hpc.volumes.header import MAX_PIXELS
-from cac_hpc.volumes.mask_parts import Description
+from cac_hpc.volumes.mask_parts import Description, OpenMask
 from cac_hpc.volumes.masks import Mask, Target
 from cac_hpc.volumes.placement import EDGE, SAME_GRID, Placement
 
@@ -61,28 +62,42 @@ class Segments(NamedTuple):
 
 
 def describe(ds: Dataset, path: Path) -> Description:
-    """What is in a segmentation. Arguments and errors are those of `read`."""
+    """What is in a segmentation, without its pixels.
+
+    Args:
+        ds: the content of the file.
+        path: of the file, for what is raised.
+    Raises: InputError.
+    """
     numbers, names = _segments(ds, path)
     frame = str(ds.get("FrameOfReferenceUID") or "")
     return Description("Segmentation", numbers, names, frozenset(_series(ds)), frozenset({frame} - {""}))
 
 
-def read(ds: Dataset, path: Path, target: Target) -> Mask:
-    """Read a mask.
+def open_mask(ds: Dataset, path: Path) -> OpenMask:
+    """Read all of a segmentation but its pixels, which are read when it is brought to a study.
 
     Args:
         ds: the content of the file.
         path: of the file, for what is raised.
-        target: the study's volume.
     Raises: InputError naming the file, what was found and what was wanted; both geometries where they do not fit.
     """
-    described, found, study = describe(ds, path), _parsed(ds, path), mask_parts.placed(target, path)
+    return partial(_place, describe(ds, path), _parsed(ds, path), _frames(ds, path), path)
+
+
+def _frames(ds: Dataset, path: Path) -> Iterator[np.ndarray]:
+    with mask_parts.reading(path, "pixels of a Segmentation"):
+        yield from dicom.stored_frames(ds)
+
+
+def _place(described: Description, found: Segments, frames: Iterator[np.ndarray], path: Path, target: Target) -> Mask:
+    study = mask_parts.placed(target, path)
     warnings = [*mask_parts.check_references(described.frames_of_reference, described.series, target, path)]
     at, place_N = _stacked(found, study, path)
     _check_covers(at, study, path)
     chosen = mask_parts.select(described, target, path)
     numbers = tuple(found.numbers[index] for index in chosen)
-    label_AHW, overlap = _label(found, numbers, at, place_N, dicom.stored_frames(ds), path)
+    label_AHW, overlap = _label(found, numbers, at, place_N, frames, path)
     part_ZHW = placement.resample(label_AHW, at, study)
     if label_AHW.any() and not part_ZHW.any():
         raise InputError(f"{path}: the mask lies outside of the study: it has {at}; the study has {study}; wanted a "
@@ -237,7 +252,7 @@ def _parts_of_values(found: Segments, numbers: Sequence[int]) -> np.ndarray:
 
 def _beyond(label_AHW: np.ndarray, at: Placement, study: Placement) -> bool:
     """Whether the box around what is inside reaches beyond the study."""
-    boxes = ndimage.find_objects(label_AHW > 0)
+    boxes = ndimage.find_objects((label_AHW > 0).view(np.uint8))
     if not boxes:
         return False
     low, high = (np.array([getattr(side, end) for side in boxes[0]]) for end in ("start", "stop"))

@@ -31,6 +31,8 @@ def opened(path: Path, wanted: str) -> Iterator[BufferedReader]:
         wanted: what the file should be.
     Raises: InputError naming the file.
     """
+    if not path.is_file():  # opening a pipe would wait for who writes into it
+        raise InputError(f"{path}: found no such file, wanted {wanted}")
     try:
         with path.open("rb") as file:
             yield file

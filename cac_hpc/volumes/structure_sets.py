@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 from cac_hpc.run.config import InputError
 from cac_hpc.volumes import contours, dicom, mask_parts
 from cac_hpc.volumes.contours import NEAR_SLICE, Line
-from cac_hpc.volumes.mask_parts import Description
+from cac_hpc.volumes.mask_parts import Description, OpenMask
 from cac_hpc.volumes.masks import Mask, Target
 
 if TYPE_CHECKING:
@@ -44,29 +45,39 @@ class Drawn(NamedTuple):
 
 
 def describe(ds: Dataset, path: Path) -> Description:
-    """What is in a structure set. Arguments and errors are those of `read`."""
+    """What is in a structure set.
+
+    Args:
+        ds: the content of the file.
+        path: of the file, for what is raised.
+    Raises: InputError.
+    """
     rois = _rois(ds, path)
     frames = {roi.frame for roi in rois if roi.frame}
     return Description("RT Structure Set", tuple(roi.number for roi in rois), tuple(roi.name for roi in rois),
                        frozenset(_series(ds)), frozenset(frames))  # fmt: skip
 
 
-def read(ds: Dataset, path: Path, target: Target) -> Mask:
-    """Read a mask.
+def open_mask(ds: Dataset, path: Path) -> OpenMask:
+    """Read which regions there are; their contours are read when they are brought to a study.
 
     Args:
         ds: the content of the file.
         path: of the file, for what is raised.
-        target: the study's volume.
     Raises: InputError naming the file, the region and its contour.
     """
-    described, every, study = describe(ds, path), _rois(ds, path), mask_parts.placed(target, path)
+    return partial(_place, describe(ds, path), _rois(ds, path), path)
+
+
+def _place(described: Description, every: Sequence[Roi], path: Path, target: Target) -> Mask:
+    study = mask_parts.placed(target, path)
     rois = [every[index] for index in mask_parts.select(described, target, path)]
     warnings = [*mask_parts.check_references({roi.frame for roi in rois}, described.series, target, path)]
     part_ZHW = np.zeros(study.shape, np.int16)
     for part, roi in enumerate(rois, start=1):
         where = f"{path}: region {roi.number} {roi.name!r}"
-        lines = list(_lines(roi, where))
+        with mask_parts.reading(path, "contours"):
+            lines = list(_lines(roi, where))
         warnings += ["lines_left_out"] if len(lines) < len(roi.contours) else []
         drawn = _by_slice([(kind, contours.on_slice(points, study, what)) for kind, points, what in lines], where)
         for number, on_slice in drawn.items():

@@ -37,6 +37,7 @@ WARNINGS = {  # code to what it means; codes stand in studies.csv, scores.csv an
     "normalised": "all values are from -1 to 1: those of a normalised image, not HU",
     "nothing_below_0": "no value is below 0, where air is -1000 HU: values may lack an intercept of -1024",
 }
+NO_HU = ("implausible_hu", "impossible_values")
 SUSPECT = ("eight_bits", "normalised", "nothing_below_0")  # why HU may be implausible
 WHOLE = 0.01  # HU: what is nearer to a whole number is one, as a float holds it
 PERPENDICULAR = 1e-3  # the cosine between two axes, at most
@@ -49,11 +50,13 @@ NOBODY = Subject(("",) * 4, ("",) * 2)
 class Volume:
     """A file with a volume, as far as it was read.
 
-    axes: of the array, those of slices, rows and columns. stamp: what tells that the file is still the same.
+    name: of the file, below its study; never to be written. axes: of the array, those of slices, rows and columns.
+    stamp: what tells that the file is still the same.
     hu_ZHW: (Z, H, W) int16, HU as stored; None until it is wanted.
     """
 
     path: Path
+    name: str
     found: VolumeHeader
     axes: tuple[int, int, int]
     stamp: tuple[int, ...]
@@ -105,9 +108,7 @@ def _said(study: Study, volume: Volume) -> Study:
         codes = [*study.facts["warnings"].split(), *volume.warnings]
         return replace(study, facts=study.facts | {"warnings": " ".join(dict.fromkeys(codes))})
     looks = "".join(f"; {WARNINGS[code]}" for code in volume.warnings if code in SUSPECT)
-    refusals = [
-        replace(one, detail=one.detail + looks) if one.reason == "implausible_hu" else one for one in study.refusals
-    ]
+    refusals = [replace(one, detail=one.detail + looks) if one.reason in NO_HU else one for one in study.refusals]
     return replace(study, refusals=refusals)
 
 
@@ -117,7 +118,7 @@ def listed(entries: Sequence[Entry], cfg: PackConfig) -> tuple[Listing, Volume |
     listing.refused |= {number: entry.refused for number, entry in enumerate(entries) if entry.refused}
     try:
         number = _chosen(entries, listing.refused, cfg)
-        volume = _opened(entries[number].path, entries)
+        volume = _opened(entries[number], entries)
         found = _images(volume)
     except Refused as why:
         kept = (other for other in range(len(entries)) if other not in listing.refused)
@@ -145,7 +146,7 @@ def _chosen(entries: Sequence[Entry], refused: dict[int, Refused], cfg: PackConf
         if not entry.volume_format:
             if _is_slice(entry.path):
                 raise Refused("several_formats", "found a NIfTI or NRRD file and DICOM slices, data.format is auto")
-        elif rule is not None and not re.search(rule, os.fsdecode(entry.name), re.IGNORECASE):
+        elif rule is not None and not re.search(rule, _name(entry), re.IGNORECASE):
             refused[number] = Refused("other_series", "its name does not match pack.series.description")
         else:
             volumes.append(number)
@@ -162,13 +163,19 @@ def _is_slice(path: Path) -> bool:
         return why.series is not None
 
 
-def _opened(path: Path, entries: Sequence[Entry]) -> Volume:
+def _name(entry: Entry) -> str:
+    """Of a file, below its study; never to be written."""
+    return os.fsdecode(entry.name).removeprefix("./")
+
+
+def _opened(entry: Entry, entries: Sequence[Entry]) -> Volume:
     """A volume whose header is read.
 
     Raises: Refused if it cannot be used.
     """
     from cac_hpc.volumes import nifti, nrrd
 
+    path = entry.path
     read = nifti.read_header if path.name.lower().endswith(ENDINGS["nifti"]) else nrrd.read_header
     try:
         with images.opened(path) as (_, stamp):
@@ -180,7 +187,7 @@ def _opened(path: Path, entries: Sequence[Entry]) -> Volume:
     if found.detached and found.detached not in [entry.path for entry in entries]:
         raise Refused("bad_volume", "its voxels are in another file, which is not in the study")
     warnings = ["unknown_acquisition"] + ["unknown_unit"] * (not found.in_mm)
-    return Volume(path, found, _axes(found.at), stamp, warnings)
+    return Volume(path, _name(entry), found, _axes(found.at), stamp, warnings)
 
 
 def _detail(error: InputError, entries: Sequence[Entry]) -> str:
@@ -209,10 +216,9 @@ def _images(volume: Volume) -> list[Image]:
     at, spacing_mm = volume.found.at, volume.found.spacing_mm
     slices, rows, columns = volume.axes
     along_slices, down, across = (np.array(at.steps_mm[axis]) / at.spacing_mm[axis] for axis in volume.axes)
-    if abs(down @ across) > PERPENDICULAR:
-        raise Refused(
-            "no_geometry", f"rows and columns are {math.degrees(math.acos(abs(down @ across))):.1f} degrees apart"
-        )
+    if (cosine := abs(float(down @ across))) > PERPENDICULAR:
+        found = f"rows and columns are {math.degrees(math.acos(min(cosine, 1))):.1f} degrees apart"
+        raise Refused("no_geometry", f"{found}, wanted 90")
     said = _header(volume, (*across.tolist(), *down.tolist()), (spacing_mm[rows], spacing_mm[columns]))
     header.check_size(said.rows, said.columns)
     header.check_spacing(said.spacing)
@@ -233,7 +239,7 @@ def _header(volume: Volume, orientation: tuple[float, ...], spacing_mm: tuple[fl
         image_type=(),
         series="",
         series_number=math.nan,
-        description="",
+        description=volume.name,
         rows=rows,
         columns=columns,
         bits_allocated=16,
