@@ -173,6 +173,6 @@ def _beside(path: Path, name: str) -> Path:
     Raises: InputError if it is said to be elsewhere, or several.
     """
     elsewhere = Path(name).is_absolute() or ".." in Path(name).parts
-    if elsewhere or not name.isprintable() or name.startswith("LIST") or "%" in name:
+    if elsewhere or not name or not name.isprintable() or name.startswith("LIST") or "%" in name:
         raise InputError(f"{path}: found data file {name[:80]!a}, wanted one file in the same folder or below it")
     return path.parent / name

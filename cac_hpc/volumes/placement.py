@@ -17,6 +17,8 @@ from cac_hpc.volumes.frame import Turn
 
 SAME_GRID = 0.01  # of a voxel: centres that are nearer to each other are the same, as printed and rounded numbers are
 EDGE = 0.5  # of a voxel beyond its centre: so far it reaches
+ROUNDED = 0.5 + 1e-6  # added before rounding down; a little more than half, lest what is printed decides
+PARALLEL = 1e-3  # of a voxel: so far axes may lead aside and count as parallel
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,28 @@ def resample(values: np.ndarray, source: Placement, target: Placement, outside: 
     Returns: array of the target's shape, of the values' type.
     """
     found = np.full(target.shape, outside, values.dtype)
+    steps = np.array(target.steps_mm) @ np.linalg.inv(np.array(source.steps_mm))  # [of target, of source]: in voxels
+    first, leading = source.index(np.array([target.first_mm]))[0], np.abs(steps).argmax(0)
+    aside = np.abs(steps) * (np.array(target.shape)[:, None] - 1)
+    aside[leading, range(3)] = 0
+    if len({*leading.tolist()}) == 3 and aside.max() < PARALLEL:  # the axes of both are parallel: one at a time
+        along = [_nearest(first[axis] + steps[lead, axis] * np.arange(target.shape[lead]), source.shape[axis])
+                 for axis, lead in enumerate(leading)]  # fmt: skip
+        taken = values[np.ix_(*(index for index, _ in along))]
+        order = np.argsort(leading)
+        found[np.ix_(*(along[axis][1] for axis in order))] = taken.transpose(order)
+        return found
     rows, columns = np.indices(target.shape[1:]).reshape(2, -1)
     for number in range(target.shape[0]):  # a slice at a time: three numbers a voxel are more memory than the volume
         position = target.at(np.stack([np.full(rows.shape, number), rows, columns], axis=1))
-        nearest = np.floor(source.index(position) + 0.5 + 1e-6).astype(np.int64)
+        nearest = np.floor(source.index(position) + ROUNDED).astype(np.int64)
         inside = ((nearest >= 0) & (nearest < np.array(source.shape))).all(1)
         found[number].reshape(-1)[inside] = values[tuple(nearest[inside].T)]
     return found
+
+
+def _nearest(index: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest voxels of an axis, and to which of the numbers there is one."""
+    nearest = np.floor(index + ROUNDED).astype(np.int64)
+    inside = (nearest >= 0) & (nearest < size)
+    return nearest[inside], inside

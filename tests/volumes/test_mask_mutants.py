@@ -94,7 +94,7 @@ def test_a_damaged_mask_is_a_mask_or_one_line(base, drawing, tmp_path):
     lines = [line.removeprefix(str(tmp_path)) for line in said if line]
     assert len(lines) > MUTANTS / 4
     for line in lines:
-        assert (line.startswith("/"), ", wanted " in line, line.isprintable(), len(line) < LONGEST) == (True,) * 4, line
+        assert (line.startswith("/"), " wanted " in line, line.isprintable(), len(line) < LONGEST) == (True,) * 4, line
 
 
 def test_a_header_that_promises_more_than_there_is_is_refused_at_once(drawing, tmp_path):

@@ -85,3 +85,23 @@ def test_what_is_no_volume_is_told_and_the_geometry_is_readable():
     ).is_regular
     assert not Placement((4, 6, 8), (np.nan, 0, 0), STUDY.steps_mm).is_regular
     assert str(STUDY) == ("4 x 6 x 8 voxels of 3 x 0.5 x 0.5 mm, x -10.0 to -6.5, y -20.0 to -17.5, z 50.0 to 59.0")
+
+
+def test_axes_that_are_parallel_are_taken_one_at_a_time_with_the_same_result(monkeypatch):
+    rng = np.random.default_rng(0)
+
+    def any_grid() -> Placement:
+        steps = np.eye(3)[rng.permutation(3)] * rng.choice([-1, 1], 3) * rng.uniform(0.4, 2, 3)[:, None]
+        shape, first_mm = rng.integers(3, 12, 3).tolist(), rng.normal(0, 3, 3).tolist()
+        return Placement(tuple(shape), tuple(first_mm), tuple(map(tuple, steps.tolist())))
+
+    held = 0
+    for _ in range(50):
+        source, target = any_grid(), any_grid()
+        values = rng.integers(1, 1000, source.shape)
+        found = placement.resample(values, source, target)
+        with monkeypatch.context() as changed:
+            changed.setattr(placement, "PARALLEL", -1)
+            np.testing.assert_array_equal(found, placement.resample(values, source, target))
+        held += int((found > 0).sum())
+    assert held > 500
