@@ -66,7 +66,7 @@ def read_rows(cfg: Config, folders: Mapping[str, Path]) -> list[Row]:
     where = cfg.labels.masks or ""
     tasks = dict[str, MaskTask]()
     for name, folder in folders.items():
-        if not is_missing(where, name):
+        if not mask_formats.is_missing(where, name):
             path, chosen = mask_formats.find(where, name)
             tasks[name] = MaskTask(files.list_files(folder, cfg.data.format), path, chosen, cfg.pack)
     if not tasks:
@@ -77,16 +77,6 @@ def read_rows(cfg: Config, folders: Mapping[str, Path]) -> list[Row]:
     found = _scored(tasks, kept, cfg.cluster.pack.cpus)
     refused = cfg.labels.without_mask == "refuse"
     return [_row(name, found.get(name), refused) for name in folders]
-
-
-def is_missing(where: str, study: str) -> bool:
-    """Whether a study has no mask at all, whatever else may be wrong.
-
-    Args:
-        where: as `mask_formats.find` takes it.
-    """
-    path = Path(mask_formats.split_choice(where)[0].replace(mask_formats.STUDY, study))
-    return not path.is_file() and not any((path / f"{study}{known}").is_file() for known in mask_formats.READERS)
 
 
 def score_mask(task: MaskTask, say: Say) -> MaskScore:

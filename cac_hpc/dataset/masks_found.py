@@ -101,7 +101,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _checked(pattern: str, place: Layout, sample: Sequence[str]) -> MasksFound:
     """Read some of the masks with the scans that they should lie on."""
-    there = [name for name in place.studies if not mask_labels.is_missing(pattern, name)]
+    there = [name for name in place.studies if not mask_formats.is_missing(pattern, name)]
     asked = [name for name in sample if name in set(there)][:CHECKED]
     parts, remarks, fitting = dict[str, None](), dict[str, None](), 0
     for name in asked:

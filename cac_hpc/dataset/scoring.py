@@ -43,7 +43,7 @@ class ScoreTask:
     """All that a worker needs to score one study."""
 
     folder: Path
-    region: str  # heart, all, or the file to be used
+    region: str  # heart, all, or the file to be used; "" where the study has none
     frame: Frame | None  # of the file, if it does not say so itself
     pack: PackConfig
     rule: RuleConfig
@@ -84,6 +84,7 @@ def score_studies(
     """
     out = settings.out_folder(cfg.out) if cfg.out else None
     studies = study_folders(cfg.folder, cfg.single, cfg.format)
+    _require_masks(cfg.region, list(studies))
     tasks = [replace(_task(cfg, name, folder), format=cfg.format) for name, folder in studies.items()]
     found, judged = dict[str, Scored](), dict[str, dict[str, Any]]()
     for name, scored in zip(studies, _all_scored(tasks), strict=True):
@@ -129,6 +130,8 @@ def study_folders(folder: str, single: bool, wanted: Format = "auto") -> dict[st
 
 def score_folder(task: ScoreTask, say: Say) -> Scored:
     """What a worker does: read, find the region, score."""
+    if not task.region:
+        return Scored(None, fault="no_mask: the study has none where --region looks for it")
     volume = intake.read_chest(files.list_files(task.folder, task.format), task.pack)
     if volume.study.facts is None:
         return Scored(None, fault=main_fault(volume.study))
@@ -198,6 +201,8 @@ def _task(cfg: ScoreConfig, name: str, folder: Path) -> ScoreTask:
     pack = PackConfig(checks=Checks(**dict.fromkeys(cfg.warn, "warn")))  # type: ignore[arg-type]
     if cfg.region in ("heart", "all"):
         return ScoreTask(folder, cfg.region, None, pack, cfg.rule, cfg.of_candidates)
+    if mask_formats.is_missing(cfg.region, name):
+        return ScoreTask(folder, "", None, pack, cfg.rule)
     try:
         path, parts = mask_formats.find(cfg.region, name)
     except InputError as why:
@@ -205,6 +210,19 @@ def _task(cfg: ScoreConfig, name: str, folder: Path) -> ScoreTask:
     if path.suffix.lower() in (".yaml", ".yml"):
         shapes.read_shapes(path)
     return ScoreTask(folder, str(path), cfg.region_frame, pack, cfg.rule, parts=parts)
+
+
+def _require_masks(region: str, studies: Sequence[str]) -> None:
+    """Some study has a mask, if masks are asked for.
+
+    Raises: InputError for the first study if none has.
+    """
+    if region in ("heart", "all") or not all(mask_formats.is_missing(region, name) for name in studies):
+        return
+    try:
+        mask_formats.find(region, studies[0])
+    except InputError as why:
+        raise InputError(f"--region {why}; or heart, or all") from None
 
 
 def _all_scored(tasks: list[ScoreTask]) -> Iterator[Scored]:

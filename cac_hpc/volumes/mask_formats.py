@@ -69,6 +69,16 @@ def find(where: str, study: str) -> tuple[Path, tuple[str, ...]]:
     return path, chosen
 
 
+def is_missing(where: str, study: str) -> bool:
+    """Whether a study has no mask at all, whatever else may be wrong.
+
+    Args:
+        where: as `find` takes it.
+    """
+    path = Path(split_choice(where)[0].replace(STUDY, study))
+    return not path.is_file() and not any((path / f"{study}{known}").is_file() for known in READERS)
+
+
 def _nifti(path: Path, target: Target) -> list[Mask]:
     return [masks.place(*nifti.read_nifti(path), target, path, {})]
 
