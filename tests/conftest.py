@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cac_hpc.report import pictures
-from tests.support import bags, drills, sshd
+from tests.support import bags, coca, drills, sshd
 from tests.support.folds import fold_run, results
 from tests.support.runs import REPO, SUPPORT, job, pack, prepare, write_config, write_scans
 from tests.support.slurm import Slurm, cluster, start_cluster, unavailable
@@ -67,6 +67,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Sshd]:
         unavailable("no sshd for this test: install openssh-server and openssh-client")
     with sshd.serve(tmp_path_factory.mktemp("sshd"), *found) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def coca_collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic collection in the layout of COCA, its gated and its other exams."""
+    root = tmp_path_factory.mktemp("coca")
+    coca.write_gated(root / "Gated_release_final")
+    coca.write_nongated(root / "deidentified_nongated")
+    return root
 
 
 @pytest.fixture(params=["linuxproc", "cgroup"])

@@ -8,7 +8,7 @@ identifies a patient, but names of folders, files and columns do stand in it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,7 @@ from cac_hpc.dataset.sheet_columns import SheetFound
 from cac_hpc.run import logs, paths
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.inspect_commands import InspectConfig
-from cac_hpc.volumes import files, formats, series_found, structured_reports
-from cac_hpc.volumes.files import Entry
+from cac_hpc.volumes import files, series_found, structured_reports
 from cac_hpc.volumes.series_found import StudyFound
 
 SHEETS = (".csv", ".xlsx")
@@ -79,29 +78,25 @@ def look(cfg: InspectConfig) -> Found:
         if looked_at and time.monotonic() - began > cfg.seconds:
             break
         entries = files.list_files(place.studies[name])
-        looked_at[name] = _study(entries, pack)
+        looked_at[name] = series_found.read_study(entries, pack)
         for known in {entry.volume_format for entry in entries} - {None}:
             volumes[str(known)] = volumes.get(str(known), 0) + 1
-        reports += _has_score(entries)
+        reports += _has_score(looked_at[name].objects)
     sheets = [sheet_columns.look(path, place.studies) for path in _sheets(cfg, place)]
-    masks = masks_found.find(place, cfg.masks, list(looked_at))
+    masks = masks_found.find(place, cfg.masks, looked_at)
     return Found(place, looked_at, volumes, reports, sheets, masks, time.monotonic() - began)
 
 
-def _study(entries: list[Entry], pack: PackConfig) -> StudyFound:
-    """What is in a study; of other formats than DICOM no more than how many slices there are."""
-    return series_found.read_study(entries, pack)
-
-
-def _has_score(entries: list[Entry]) -> bool:
-    """Whether one of the files is a structured report with a calcium score that can be read."""
-    for entry in entries:
-        if entry.refused is None and structured_reports.is_report(entry.path):
+def _has_score(objects: Sequence[Path]) -> bool:
+    """Whether one of the files is a structured report with a calcium score that can be read, by another program."""
+    for path in objects:
+        if structured_reports.is_report(path):
             try:
-                if structured_reports.read(entry.path) is not None:
-                    return True
+                found = structured_reports.read(path)
             except structured_reports.ReportError:
                 continue
+            if found is not None and not found.own:
+                return True
     return False
 
 

@@ -32,10 +32,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class _Exams:
-    """What the images looked at below a folder say: how many there are, and which studies they name."""
+    """What the images looked at below a folder say: how many there are, of these DICOM, and which studies they name."""
 
-    images: int
-    named: frozenset[str]
+    images: int = 0
+    dicom: int = 0
+    named: frozenset[str] = frozenset()
 
     @property
     def are_several(self) -> bool:
@@ -54,6 +55,8 @@ def find(folder: Path) -> Layout:
     for _ in range(MOST_LEVELS):
         _refuse_images_here(root)
         inside = {child: exams for child in spread(_folders(root), SAMPLE) if (exams := _exams(child)).images}
+        if any(exams.dicom for exams in inside.values()):  # volumes beside them are masks
+            inside = {child: exams for child, exams in inside.items() if exams.dicom}
         collections = [child for child, exams in inside.items() if exams.are_several]
         if not inside and _volumes(root):
             break
@@ -103,7 +106,7 @@ def _exams(folder: Path, most: int = SAMPLE, level: int = 0) -> _Exams:
     inside = spread(_folders(folder), most) if level < MOST_LEVELS else []
     for child in inside:
         below = _exams(child, max(most // len(inside), 1), level + 1)
-        found = _Exams(found.images + below.images, found.named | below.named)
+        found = _Exams(found.images + below.images, found.dicom + below.dicom, found.named | below.named)
     return found
 
 
@@ -111,13 +114,13 @@ def _exams_of(entries: Sequence[Path]) -> _Exams:
     """What the first image of some files says."""
     for path in spread(entries, TRIES):
         if files.volume_format(path.name):
-            return _Exams(1, frozenset())
+            return _Exams(images=1)
         try:
             uid, _ = images.read_images(path)[0].header.subject.study
         except Refused:
             continue
-        return _Exams(1, frozenset([uid] if uid else []))
-    return _Exams(0, frozenset())
+        return _Exams(1, 1, frozenset([uid] if uid else []))
+    return _Exams()
 
 
 def _volumes(folder: Path) -> list[Path]:

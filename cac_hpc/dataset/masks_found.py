@@ -11,12 +11,14 @@ from pathlib import Path
 from cac_hpc.dataset import intake, mask_labels
 from cac_hpc.dataset.layout import Layout, spread
 from cac_hpc.run.config import InputError, PackConfig
-from cac_hpc.volumes import files, mask_formats
+from cac_hpc.volumes import dicom_masks, files, mask_formats
+from cac_hpc.volumes.series_found import StudyFound
 
 CHECKED = 3  # masks that are read with their scans
 NEAR = 12  # folders beside the studies that are looked into
 SAMPLE = 24  # studies whose names are looked for
 MOST_FILES = 2000  # of a folder
+MOST_PATTERNS = 4
 
 
 @dataclass(frozen=True)
@@ -37,20 +39,22 @@ class MasksFound:
     remarks: tuple[str, ...]
 
 
-def find(place: Layout, given: str | None, sample: Sequence[str]) -> list[MasksFound]:
+def find(place: Layout, given: str | None, looked_at: Mapping[str, StudyFound]) -> list[MasksFound]:
     """Look for masks of the studies.
 
     Args:
         given: a folder of masks; None looks beside the studies and in them.
-        sample: names of studies that can be read, if any of them can.
+        looked_at: some of the studies, by name.
     Raises: InputError if the given folder is none.
     """
     if given is not None and not Path(given).is_dir():
         raise InputError(f"--masks {given}: found no folder there, wanted one with masks")
     folders = [Path(given)] if given is not None else [place.root, *_beside(place.root)]
-    names = list(dict.fromkeys([*sample, *spread(list(place.studies), SAMPLE)]))
+    usable = [name for name, study in looked_at.items() if study.taken]
+    names = list(dict.fromkeys([*usable, *looked_at, *spread(list(place.studies), SAMPLE)]))
     patterns = Counter(pattern for folder in folders for pattern in _patterns(folder, place, names))
-    found = [_checked(pattern, place, sample) for pattern, _ in patterns.most_common(4)]
+    patterns.update(pattern for name, study in looked_at.items() for pattern in _dicom_masks(name, study, place))
+    found = [_checked(pattern, place, usable) for pattern, _ in patterns.most_common(MOST_PATTERNS)]
     return sorted(found, key=lambda one: -one.studies)
 
 
@@ -72,6 +76,17 @@ def _patterns(folder: Path, place: Layout, names: Sequence[str]) -> Iterator[str
             for path in _masks_of(folder / study):
                 inside = path.relative_to(folder / study)
                 yield str(folder / "{study}" / inside.parent / (_with_study(inside.name, study) or inside.name))
+
+
+def _dicom_masks(name: str, study: StudyFound, place: Layout) -> Iterator[str]:
+    """The pattern of each DICOM Segmentation and RT Structure Set in the folder of a study."""
+    for path in study.objects:
+        try:
+            dicom_masks.describe(path)
+        except InputError:
+            continue
+        inside = path.relative_to(os.path.realpath(place.studies[name]))
+        yield str(place.root / "{study}" / inside.parent / (_with_study(inside.name, name) or inside.name))
 
 
 def _masks_of(study: Path) -> list[Path]:

@@ -98,7 +98,7 @@ def _study_column(cells: Cells, studies: Collection[str]) -> tuple[str | None, P
     Returns: its name, what has to be dropped from its cells or the folders' names, and how many folders it names.
     """
     known = {normalised(name) for name in studies}
-    best: tuple[tuple[float, float], str | None, Proposal | None, int] = ((0, 0), None, None, 0)
+    best: tuple[tuple[int, bool, float], str | None, Proposal | None, int] = ((0, False, 0.0), None, None, 0)
     for name, column in cells.items():
         texts = [normalised(cell.text) for cell in column if cell.text]
         if not texts:
@@ -107,7 +107,7 @@ def _study_column(cells: Cells, studies: Collection[str]) -> tuple[str | None, P
         proposed = affixes.propose(set(texts) - known, known - set(texts))
         if proposed and len(proposed.pairs) > matched:
             matched, dropped = len(proposed.pairs), _as_written(proposed, column)
-        rank = matched, len(set(texts)) / len(texts)
+        rank = matched, dropped is None, len(set(texts)) / len(texts)
         if matched and rank > best[0]:
             best = rank, name, dropped, matched
     return best[1:]

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cac_hpc.run.config import PackConfig
 from cac_hpc.volumes import acquisition, dicom_study, frame, volume_study
@@ -45,11 +46,14 @@ class SeriesFound:
 
 @dataclass(frozen=True)
 class StudyFound:
-    """series: the one that is taken comes first, then the longest. others: files of no series, by reason."""
+    """series: the one that is taken comes first, then the longest. others: files of no series, by reason. objects: DICOM
+    files among these that are no CT images, as reports and segmentations are.
+    """
 
     num_files: int
     series: list[SeriesFound]
     others: Counter[str]
+    objects: tuple[Path, ...] = ()
 
     @property
     def taken(self) -> SeriesFound | None:
@@ -70,7 +74,9 @@ def read_study(entries: Sequence[Entry], cfg: PackConfig) -> StudyFound:
         for index, (number, image) in enumerate(listing.found)
     ]
     found = [_series(stack, used, listing) for stack in stacks(candidates)]
-    return StudyFound(len(entries), sorted(found, key=lambda one: (-one.taken, -one.slices)), others)
+    of_other_kind = [number for number, why in listing.refused.items() if why.reason == "not_ct_image"]
+    objects = tuple(entries[number].path for number in sorted(of_other_kind))
+    return StudyFound(len(entries), sorted(found, key=lambda one: (-one.taken, -one.slices)), others, objects)
 
 
 def _series(stack: Stack, used: set[int], listing: Listing) -> SeriesFound:
