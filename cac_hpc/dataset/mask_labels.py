@@ -27,6 +27,9 @@ from cac_hpc.volumes.masks import WARNINGS
 
 VERSION = 1  # of what is kept: another one is computed anew
 DIGITS = 4  # of a score
+DECISIVE = (  # of the settings in pack: which series is read, and how it is scored
+    "min_slices", "max_slices", "spacing_tolerance_mm", "several_studies", "series", "checks", "spacing_factor",
+)  # fmt: skip
 ARTERIES = {  # as they are called here, and words by which masks name them; any other name stays in the mask
     "LM": ("left coronary", "left main", "lm", "lca", "lmca"),
     "LAD": ("left anterior descending", "lad"),
@@ -76,7 +79,7 @@ def read_rows(cfg: Config, folders: Mapping[str, Path]) -> list[Row]:
     kept = RunPaths(Path(cfg.run)).mask_scores
     found = _scored(tasks, kept, cfg.cluster.pack.cpus)
     refused = cfg.labels.without_mask == "refuse"
-    return [_row(name, found.get(name), refused) for name in folders]
+    return [_row(name, found[name] if name in tasks else None, refused) for name in folders]
 
 
 def score_mask(task: MaskTask, say: Say) -> MaskScore:
@@ -165,7 +168,7 @@ def _row(name: str, found: MaskScore | None, refused: bool) -> Row:
 
 
 def _digest(task: MaskTask) -> str:
-    pack = plain(task.pack)
+    pack = {name: value for name, value in plain(task.pack).items() if name in DECISIVE}
     content = [VERSION, files.digest(list(task.entries)), digests.file_sha256(task.mask), list(task.chosen), pack]
     return digests.content_sha256(content)
 

@@ -99,7 +99,8 @@ def test_a_mask_that_lies_elsewhere_is_named_and_labels_nothing(cohort, tmp_path
     (tmp_path / "contours").mkdir()
     for path in (cohort / "masks").iterdir():
         image = nibabel.load(path)
-        nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine + 500), tmp_path / "contours" / path.name)
+        elsewhere = image.affine + np.array([[0, 0, 0, 500]] * 3 + [[0] * 4])
+        nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), elsewhere), tmp_path / "contours" / path.name)
     (masks,) = look(tmp_path).masks
     assert (masks.studies, masks.checked, masks.fitting) == (12, 3, 0)
     assert "does not cover the study" in masks.remarks[0]
