@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.dataset import plan
+from cac_hpc.dataset import plan, second_look
 from cac_hpc.run import logs
 from cac_hpc.run.config import Checks, Config, InputError, PackConfig
 from cac_hpc.volumes import files
@@ -40,6 +40,7 @@ MIXED = {  # what should be the same in a cohort, and what comes of it
     "energy_class": "tube voltages: calcium is the brighter the lower the voltage is",
     "kernel_class": "kernels: sharp ones raise noise, and noise counts as calcium",
 }
+MOST_NAMED = 10  # labels for a second look
 MOST_FILES = 400  # then no further study is looked at: a tenth of a second
 
 
@@ -80,8 +81,19 @@ def summarise(
         "crop": _crop(facts, cfg) if cfg.pack.crop == "heart" else None,
         "no_heart": sum(map(_has_no_heart, facts)),
         "warnings": _counted(code for study in facts for code in study["warnings"].split()),
+        "second_look": _second_look(labels, facts),
         "identity": {name: sum(count[name] for count in counts.values()) for name in IDENTITY},
     }
+
+
+def _second_look(labels: Mapping[str, Any], facts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Studies whose label the scan contradicts, with what was reported and counted."""
+    found = []
+    for study in facts:
+        reported, counted = labels[study["study"]].get("score"), second_look.counted_of(study)
+        if second_look.is_contradicted(reported, counted.values()):
+            found.append({"study": study["study"], "reported": reported, "counted": counted})
+    return found
 
 
 def _has_no_heart(study: Mapping[str, Any]) -> bool:
@@ -242,6 +254,10 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
     if summary["no_heart"]:
         found = f"no heart is found in {summary['no_heart']} studies"
         lines.append(f"{found}: they have no candidates, and the Agatston rule has no score of them")
+    if contradicted := summary["second_look"]:
+        lines.append(f"labels that the scan contradicts, for a second look: {len(contradicted)}; none was changed")
+        lines += [f"  study {one['study']!r}: {_contradiction(one)}" for one in contradicted[:MOST_NAMED]]
+        lines += [f"  and {len(contradicted) - MOST_NAMED} more, in intake.json"] * (len(contradicted) > MOST_NAMED)
     if identity["identity"] or identity["private"]:
         lines.append(
             f"{identity['identity']} studies carry names, ids or dates in their headers, {identity['private']} private "
@@ -252,6 +268,12 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
             f"{identity['key_is_identity']} study keys are names or ids of their headers: data.pseudonym_key hides them"
         )
     return lines
+
+
+def _contradiction(one: Mapping[str, Any]) -> str:
+    reported = "above the last edge" if one["reported"] is None else f"{one['reported']:g}"
+    counted = ", ".join(f"the {reader} counts {score:.0f}" for reader, score in one["counted"].items())
+    return f"{reported} is reported, {counted}"
 
 
 @dataclass(frozen=True)

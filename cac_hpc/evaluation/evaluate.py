@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from cac_hpc.dataset import splits
+from cac_hpc.dataset import second_look, splits
 from cac_hpc.evaluation import comparison, lesion_choice, occlusion, readers
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.outcome import Outcome
@@ -66,6 +67,7 @@ def evaluate(
         readers=Absent(""),
         occlusion=occlusion.compare(found, views, studies, inputs.blanking, num_categories, cfg),
         lesions=lesion_choice.pick(inputs, tested),
+        second_look=_second_look(outcome, studies),
     )
     return _compared(inputs, report)
 
@@ -77,6 +79,26 @@ def _compared(inputs: Inputs, report: results.Report) -> results.Report:
     other = readers.aligned(own, inputs.other)
     found = readers.compare(outcome, studies, inputs.labels.edges, cfg, other)
     return replace(report, readers=found, inflation=_inflation(inputs, own))
+
+
+def _second_look(outcome: Outcome, studies: pd.DataFrame) -> list[results.ContradictedLabel] | None:
+    """Labels that every reader contradicts: rule, untrained control and, of the studies that it tested, a lesion model.
+
+    Args:
+        studies: studies.csv.
+    """
+    by_model, found, counting = outcome.study_scores(), [], False
+    columns = [column for column in ("score", *second_look.READERS.values()) if column in studies]
+    numbers = [pd.to_numeric(studies[column]).tolist() for column in columns]
+    for study, *values in zip(studies["study"].astype(str), *numbers, strict=True):
+        facts = dict(zip(columns, values, strict=True))
+        score = facts.get("score", math.nan)
+        counted = second_look.counted_of(facts) | ({readers.MODEL: by_model[study]} if study in by_model else {})
+        counting |= bool(counted)
+        reported = None if math.isnan(score) else score
+        if "score" in facts and second_look.is_contradicted(reported, counted.values()):
+            found.append(results.ContradictedLabel(study, reported, counted))
+    return found if counting else None
 
 
 def _inflation(inputs: Inputs, own: Finished) -> results.Comparison | results.Absent | None:

@@ -52,6 +52,14 @@ class Outcome:
         """The predicted score of each patient, (N,) in the order of the patient level; None if there is none."""
         return None if self.scores is None else scored_patients(self.scores, studies, edges)[1]
 
+    def study_scores(self) -> dict[str, float]:
+        """The predicted score of each study, the mean of the folds that tested it; none of a model without scores."""
+        found: dict[str, list[float]] = {}
+        for one in (self.scores or {}).values():
+            for study, score in zip(one.study.tolist(), one.score.tolist(), strict=True):
+                found.setdefault(str(study), []).append(float(score))
+        return {study: float(np.mean(scores)) for study, scores in found.items()}
+
 
 def _restrict(one: Scores, studies: set[str]) -> Scores:
     """The scores of these studies alone."""

@@ -68,6 +68,9 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
     found |= _readers(names, report.readers)
     found |= _occlusion(report.occlusion)
     found |= external_parts.csv(report)
+    if report.second_look:
+        said = [{"study": one.study, "reported": one.reported, **one.counted} for one in report.second_look]
+        found["second_look.csv"] = pd.DataFrame(said)
     if report.external and isinstance(report.external.internal, InternalTest):
         roles = {"reference": "internal", "other": "external"}
         found["external.csv"] = pd.DataFrame(_paired({"patient": report.external.internal.compared}, roles))
@@ -342,9 +345,11 @@ def _escaped(report: Report) -> Report:
     if isinstance(readers, Readers):
         named = [replace(one, name=escaping.markdown(one.name)) for one in readers.readers]
         readers = replace(readers, readers=named, absent=list(map(escaping.markdown, readers.absent)))
+    looked = report.second_look and [replace(one, study=escaping.markdown(one.study)) for one in report.second_look]
     return replace(
         report,
         readers=readers,
+        second_look=looked,
         external=report.external and external_parts.escaped(report.external),
         title=escaping.markdown(report.title),
         categories=[replace(one, name=escaping.markdown(one.name)) for one in report.categories],

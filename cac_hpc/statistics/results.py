@@ -394,6 +394,15 @@ class Readers:
 
 
 @dataclass(frozen=True)
+class ContradictedLabel:
+    """A study whose reported score its scan contradicts; counted: what each reader, by its key, makes of it."""
+
+    study: str
+    reported: float | None
+    counted: dict[str, float]
+
+
+@dataclass(frozen=True)
 class FoldAccuracies:
     """Accuracy of a fold at both levels, by what the network was shown."""
 
@@ -705,6 +714,7 @@ class Report:
     """Everything that a report says. training: metrics.json of each fold that is there. settings: by section.
 
     lesions: None if the model is not of lesions. split, digests: None of an external test, which external is of.
+    second_look: None if nobody counted calcium.
     """
 
     format_version: int
@@ -729,6 +739,7 @@ class Report:
     occlusion: Occlusion | Absent
     lesions: ShownLesions | Absent | None
     external: External | None = None
+    second_look: Annotated[list[ContradictedLabel] | None, Omitted] = None
 
 
 def to_json(result: Any) -> dict[str, Any]:

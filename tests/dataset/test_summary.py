@@ -81,3 +81,31 @@ def test_people_see_it_all(summed, capsys):
         "10 studies carry",
     ):
         assert words in said
+
+
+def test_labels_that_every_reader_contradicts_are_named_and_used_all_the_same(summed, capsys):
+    counted = {
+        "a": (0, 900.0, 700.0),
+        "b": (0, 900.0, 20.0),
+        "c": (2500, 0.0, 0.0),
+        "d": (None, 0.0, 0.0),
+        "e": (5, 900, 900),
+    }
+    counts = {"files": 1, "used": 1, "identity": False, "private": False, "key_is_identity": False}
+    facts = [
+        {**FACTS, "study": study, "agatston_score": rule, "agatston_control": control}
+        for study, (_, rule, control) in counted.items()
+    ]
+    planned = {
+        "labels": {study: {"score": score, "category": 0} for study, (score, *_) in counted.items()},
+        "stray": 0, "unlabelled": {}, "rows_without_study": 0,
+    }  # fmt: skip
+    found = summary.summarise(planned, [{"counts": dict.fromkeys(counted, counts), "studies": facts}], [], CFG)
+    assert [one["study"] for one in found["second_look"]] == ["a", "c", "d"]
+    assert found["studies"]["used"] == 5
+    assert summed["second_look"] == []
+    summary.show(found)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "labels that the scan contradicts, for a second look: 3; none was changed" in said
+    assert "study 'a': 0 is reported, the rule counts 900, the control counts 700" in said
+    assert "study 'd': above the last edge is reported, the rule counts 0" in said
