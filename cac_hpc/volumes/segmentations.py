@@ -176,7 +176,8 @@ def _stacked(found: Segments, study: Placement, path: Path) -> tuple[Placement, 
     raise InputError(
         f"{path}: found {len(found.position_N3)} frames of {found.size[0]} x {found.size[1]} pixels, their first at "
         + ", ".join(f"{axis} {low:.1f} to {high:.1f}" for axis, low, high in ends)
-        + f" mm, neither on the study's slices nor as evenly apart as SpacingBetweenSlices says; the study has {study}"
+        + " mm, wanted them on the study's slices, or as evenly apart as SpacingBetweenSlices says; the study has "
+        + str(study)
     )
 
 

@@ -94,7 +94,9 @@ def _rois(ds: Dataset, path: Path) -> list[Roi]:
     frames = [str(item.get("FrameOfReferenceUID") or "") for item in ds.get("ReferencedFrameOfReferenceSequence") or []]
     only = frames[0] if len(frames) == 1 else ""
     drawn = dict[int, Sequence["Dataset"]]()
-    for item in ds.get("ROIContourSequence") or []:
+    if not ds.get("ROIContourSequence"):
+        raise InputError(f"{path}: found no ROI Contour Sequence, wanted contours of one region or more: is it whole?")
+    for item in ds.ROIContourSequence:
         if drawn.setdefault(int(item.ReferencedROINumber), found := item.get("ContourSequence") or []) is not found:
             raise InputError(f"{path}: found the contours of region {item.ReferencedROINumber} twice, wanted them once")
     rois = [Roi(int(item.ROINumber), str(item.get("ROIName") or "").strip() or f"part {item.ROINumber}",

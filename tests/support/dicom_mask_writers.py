@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
-from highdicom.seg import Segmentation, SegmentDescription
-from highdicom.sr import CodedConcept
+import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 from scipy import ndimage
@@ -34,7 +33,7 @@ NEEDED = (
     "StudyDate",
     "StudyTime",
 )
-CODE = CodedConcept("49755003", "SCT", "Morphologically Abnormal Structure")
+CODE = ("49755003", "SCT", "Morphologically Abnormal Structure")
 Make = Callable[[Path, "Drawing"], Path]
 
 
@@ -62,12 +61,19 @@ def write_segmentation(
     path: Path, found: Sequence[Dataset], pixels: np.ndarray, kind: str, names: Sequence[str], **options: Any
 ) -> Path:
     """A Segmentation by highdicom; pixels: (N, H, W) numbers of segments, or (N, H, W, S) shares of each."""
+    pytest.importorskip("highdicom", reason="no highdicom here: pip install cac_hpc[dicom]")
+    from highdicom import seg
+    from highdicom.sr import CodedConcept
+
     for ds in found:
         for keyword in NEEDED:
             setattr(ds, keyword, ds.get(keyword, ""))
-    segments = [SegmentDescription(number, name, CODE, CODE, "MANUAL") for number, name in enumerate(names, start=1)]
-    made = Segmentation(found, pixels, kind, segments, generate_uid(), 9, generate_uid(), 1, "maker", "model", "1", "1",
-                        **options)  # fmt: skip
+    code = CodedConcept(*CODE)
+    segments = [
+        seg.SegmentDescription(number, name, code, code, "MANUAL") for number, name in enumerate(names, start=1)
+    ]
+    made = seg.Segmentation(found, pixels, kind, segments, generate_uid(), 9, generate_uid(), 1, "maker", "model", "1",
+                            "1", **options)  # fmt: skip
     made.save_as(path)
     return path
 

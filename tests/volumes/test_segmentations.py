@@ -139,7 +139,7 @@ def test_frames_that_are_not_stacked_are_refused(images, label, tmp_path):
     frame = ds.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0]
     frame.ImagePositionPatient = [frame.ImagePositionPatient[0] + 2, *frame.ImagePositionPatient[1:]]
     ds.save_as(path)
-    with pytest.raises(InputError, match="neither on the study's slices nor as evenly apart"):
+    with pytest.raises(InputError, match="wanted them on the study's slices, or as evenly apart"):
         read(path, images)
     del ds.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence
     ds.save_as(path)
