@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 
 import h5py
 import numpy as np
@@ -81,23 +82,32 @@ def test_every_file_that_is_no_volume_is_in_rejected_csv(datasets):
     assert rows == [("b", "1", "not_volume")]
 
 
-def test_pseudonyms_stand_for_the_names_of_files_too(tmp_path, scans):
-    (tmp_path / "key").write_text("a secret of many characters", encoding="utf-8")
-    dataset = packed(tmp_path / "run", scans / "volumes", pseudonym_key=str(tmp_path / "key"))
-    keys = pd.read_csv(dataset.studies, dtype=str)["study"].tolist()
-    assert keys == sorted(plan.pseudonym(name, b"a secret of many characters") for name in NAMES)
-    for path in (dataset.studies, dataset.rejected, dataset.seal, dataset.plan):
-        assert not any(name in path.read_text(encoding="utf-8") for name in ("nii", "nrrd", "nhdr", "json"))
-
-
-def test_the_same_voxels_under_two_numbers_are_found(tmp_path):
+@pytest.fixture
+def small_volumes(tmp_path):
+    """Four small volumes without a heart, the first two of them the same, and their scores."""
     small, volumes = volume_files.small(), tmp_path / "scans"
     for number, name in enumerate(("1.nii.gz", "2.nrrd", "3.nii", "4/ct.nii")):
         write = write_nrrd if "nrrd" in name else volume_files.nifti
-        write(volumes / name, stored(small + np.int16(number // 2 * number)))  # 1 and 2 are the same
+        write(volumes / name, stored(small + np.int16(number // 2 * number)))
     (volumes / "labels.csv").write_text("study,score\n1,0\n2,0\n3,50\n4,50\n", encoding="utf-8")
+    return volumes
+
+
+def test_the_same_voxels_under_two_numbers_are_found(tmp_path, small_volumes):
     with pytest.raises(InputError, match=r"share slices that are equal pixel by pixel.*: '1' and '2'; give them one"):
-        packed(tmp_path / "run", volumes)
+        packed(tmp_path / "run", small_volumes)
+
+
+def test_pseudonyms_stand_for_the_names_of_files_too(tmp_path, small_volumes):
+    (small_volumes / "2.nrrd").unlink()
+    volume_files.nifti(small_volumes / "2.nii", stored(volume_files.small() + np.int16(9)), descrip="2")
+    (tmp_path / "key").write_text("a secret of many characters", encoding="utf-8")
+    dataset = packed(tmp_path / "run", small_volumes, pseudonym_key=str(tmp_path / "key"))
+    keys = pd.read_csv(dataset.studies, dtype=str)["study"].tolist()
+    assert keys == sorted(plan.pseudonym(name, b"a secret of many characters") for name in "1234")
+    assert json.loads(dataset.intake.read_text(encoding="utf-8"))["identity"]["key_is_identity"] == 1
+    for path in (dataset.studies, dataset.rejected, dataset.seal, dataset.plan):
+        assert not any(name in path.read_text(encoding="utf-8") for name in (".nii", "nrrd"))
 
 
 def test_files_and_folders_are_studies_and_nothing_else_is(tmp_path, caplog):
