@@ -26,6 +26,7 @@ from cac_hpc.run.commands import PhantomConfig
 from cac_hpc.run.config import (
     Checks,
     Config,
+    DataConfig,
     InputError,
     LabelsConfig,
     ModelConfig,
