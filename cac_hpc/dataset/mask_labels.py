@@ -169,7 +169,8 @@ def _row(name: str, found: MaskScore | None, refused: bool) -> Row:
 
 def _digest(task: MaskTask) -> str:
     pack = {name: value for name, value in plain(task.pack).items() if name in DECISIVE}
-    content = [VERSION, files.digest(list(task.entries)), digests.file_sha256(task.mask), list(task.chosen), pack]
+    masks = map(digests.file_sha256, mask_formats.files_of(task.mask))
+    content = [VERSION, files.digest(list(task.entries)), *masks, list(task.chosen), pack]
     return digests.content_sha256(content)
 
 
