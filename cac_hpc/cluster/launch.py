@@ -130,7 +130,8 @@ def _check_paths(cfg: Config, source: Path) -> None:
     """
     named = {
         "run": cfg.run, "data.dicom_root": cfg.data.dicom_root, "data.packed_dir": cfg.data.packed_dir,
-        "data.pseudonym_key": cfg.data.pseudonym_key, "labels.sheet": "".join(cfg.labels.sheets), "labels.masks": cfg.labels.masks,
+        "data.pseudonym_key": cfg.data.pseudonym_key, "labels.sheet": "".join(cfg.labels.sheets),
+        "labels.masks": cfg.labels.masks,
         "split.contrast_to": cfg.split.contrast_to, "report.published": cfg.report.published,
         "report.compare": cfg.report.compare,
         "the checkout": str(source), "Python": sys.executable, "TMPDIR": os.environ.get("TMPDIR"),

@@ -8,14 +8,12 @@ identifies a patient, but names of folders, files and columns do stand in it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cac_hpc.dataset import inspection_view, layout, masks_found, sheet_columns, starting_settings
+from cac_hpc.dataset.found import Found
 from cac_hpc.dataset.layout import Layout
-from cac_hpc.dataset.masks_found import MasksFound
-from cac_hpc.dataset.sheet_columns import SheetFound
 from cac_hpc.run import logs, paths
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.inspect_commands import InspectConfig
@@ -24,28 +22,6 @@ from cac_hpc.volumes.series_found import StudyFound
 
 SHEETS = (".csv", ".xlsx")
 MOST_SHEETS = 8
-
-
-@dataclass(frozen=True)
-class Found:
-    """What is in a folder.
-
-    place: where the studies are. looked_at: some of them, by name. volumes: how many of these are in other formats than
-    DICOM, by format. reports: studies looked at that hold a structured report with a calcium score.
-    """
-
-    place: Layout
-    looked_at: Mapping[str, StudyFound]
-    volumes: Mapping[str, int]
-    reports: int
-    sheets: list[SheetFound]
-    masks: list[MasksFound]
-    seconds: float
-
-    @property
-    def usable(self) -> int:
-        """Studies looked at of which the rule takes a series."""
-        return sum(study.taken is not None for study in self.looked_at.values())
 
 
 def inspect(cfg: InspectConfig) -> int:
@@ -64,7 +40,8 @@ def inspect(cfg: InspectConfig) -> int:
             logs.say(f"\nsettings to start from (--out FILE writes them):\n\n{text}")
     if cfg.out is not None:
         paths.write_text(Path(cfg.out), text)
-        logs.log.info("settings to start from are in %s: read its comments, then jobs/launch_cv.py --config %s --dry_run",
+        logs.log.info("settings to start from are in %s: read its comments, then python jobs/launch_cv.py --config %s "
+                      "--dry_run",
                       cfg.out, cfg.out)  # fmt: skip
     return int(found.usable == 0)
 
@@ -107,4 +84,6 @@ def _sheets(cfg: InspectConfig, place: Layout) -> Iterator[Path]:
         return
     near = dict.fromkeys([place.root, place.root.parent, Path(cfg.folder)])
     found = [path for folder in near for path in sorted(folder.iterdir()) if path.suffix.lower() in SHEETS]
-    yield from [path for path in dict.fromkeys(found) if path.is_file() and not path.name.startswith((".", "~"))][:MOST_SHEETS]
+    yield from [path for path in dict.fromkeys(found) if path.is_file() and not path.name.startswith((".", "~"))][
+        :MOST_SHEETS
+    ]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from cac_hpc.dataset.starting_settings import Found
+from cac_hpc.dataset.found import Found
 from cac_hpc.run import logs
 from cac_hpc.volumes.series_found import SeriesFound
 
@@ -68,8 +68,8 @@ def _headline(found: Found) -> list[str]:
     usable = sum(study.taken is not None for study in looked_at.values())
     volumes = ", ".join(f"{count} with {name} files" for name, count in found.volumes.items())
     return [
-        f"{place.root}: one folder or file for each of {len(place.studies)} studies; headers of {len(looked_at)} looked at"
-        f"{f' ({volumes})' if volumes else ''}; of {usable} of these a series would be taken",
+        f"{place.root}: one folder or file for each of {len(place.studies)} studies; headers of {len(looked_at)} "
+        f"looked at{f' ({volumes})' if volumes else ''}; of {usable} of these a series would be taken",
         *place.remarks,
     ]
 
@@ -135,7 +135,7 @@ def _masks(found: Found) -> list[str]:
     lines = []
     for one in found.masks:
         parts = f"; parts: {', '.join(one.parts[:8])}" if one.parts else ""
-        lines.append(f"Masks {one.pattern}: {one.studies} of {len(found.place.studies)} studies have one; {one.checked} were "
-                     f"read with their scans, {one.fitting} fit{parts}")  # fmt: skip
+        lines.append(f"Masks {one.pattern}: {one.studies} of {len(found.place.studies)} studies have one; "
+                     f"{one.checked} were read with their scans, {one.fitting} fit{parts}")  # fmt: skip
         lines += [f"  {remark}" for remark in one.remarks]
     return lines

@@ -21,8 +21,8 @@ TRIES = 4  # files of a folder that are opened before it counts as one without i
 
 @dataclass(frozen=True)
 class Layout:
-    """root: below it is one folder, or file, for each study. studies: where each is, by its name. remarks: what a person
-    should look at.
+    """root: below it is one folder, or file, for each study. studies: where each is, by its name. remarks: what to look
+    at.
     """
 
     root: Path
@@ -130,7 +130,9 @@ def _volumes(folder: Path) -> list[Path]:
 
 def _holds_folders(folder: Path) -> bool:
     """Whether images are in several folders of it, none in itself."""
-    return not _exams_of(_files(folder)).images and sum(_exams(child, 1).images > 0 for child in _folders(folder)[:3]) > 1
+    return (
+        not _exams_of(_files(folder)).images and sum(_exams(child, 1).images > 0 for child in _folders(folder)[:3]) > 1
+    )
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Labels from masks: the Agatston score of a scan inside what people drew on it, and of each part; kept once computed."""
+"""Labels from masks: the Agatston score of a scan inside of what people drew on it; kept once it is computed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class MaskTask:
 
 @dataclass(frozen=True)
 class MaskScore:
-    """A study's score, of each artery that a part is named for, and codes of `masks.WARNINGS`; or the fault why there is none."""
+    """A study's score, and of each artery that parts are named for, codes of `masks.WARNINGS`; or why there is none."""
 
     score: float = 0.0
     parts: dict[str, float] = field(default_factory=dict)
@@ -75,7 +75,7 @@ def read_rows(cfg: Config, folders: Mapping[str, Path]) -> list[Row]:
     if not tasks:
         first = next(iter(folders))
         raise InputError(f"labels.masks is {where!r}: found no mask of any of {len(folders)} studies, wanted a folder "
-                         f"of masks that are called as studies are, {first!r} and so on, or a path with {{study}} in it")  # fmt: skip
+                         f"of masks, called as studies are, as {first!r}, or a path with {{study}} in it")  # fmt: skip
     kept = RunPaths(Path(cfg.run)).mask_scores
     found = _scored(tasks, kept, cfg.cluster.pack.cpus)
     refused = cfg.labels.without_mask == "refuse"

@@ -76,13 +76,13 @@ def look(path: Path, studies: Collection[str]) -> SheetFound:
     study, dropped, matched = _study_column(cells, studies)
     vessels = tuple(name for name in names if name != study and VESSEL.search(name) and _is_scores(cells[name]))
     vessels = vessels if len(vessels) > 1 else ()
-    score, doubts = _score_column({name: cells[name] for name in names if name not in (study, *vessels)}, cells, vessels)
+    score, doubts = _score_column(
+        {name: cells[name] for name in names if name not in (study, *vessels)}, cells, vessels
+    )
     patient = _patient_column(cells, (study, score, *vessels))
     roles = dict.fromkeys(vessels, "vessel") | {study: "study", score: "score", patient: "patient"}
     known = {normalised(name) for name in studies}
-    columns = tuple(
-        Column(name, roles.get(name, ""), *_counts(column, known)) for name, column in cells.items()
-    )
+    columns = tuple(Column(name, roles.get(name, ""), *_counts(column, known)) for name, column in cells.items())
     return SheetFound(str(path), len(rows), columns, study, score, vessels, patient, matched, dropped, tuple(doubts))
 
 
@@ -160,13 +160,17 @@ def _is_scores(column: Sequence[Cell]) -> bool:
 
 def _is_score(cell: Cell) -> bool:
     found = SCORE.fullmatch(cell.text.strip())
-    return bool(found) and float(found[2]) < TOO_HIGH
+    return found is not None and float(found[2]) < TOO_HIGH
 
 
 def _is_sum(cells: Mapping[str, Sequence[Cell]], total: str, vessels: Sequence[str]) -> bool:
     """Whether a column is the sum of others in most rows that have numbers in all of them."""
-    rows = [row for row in zip(cells[total], *(cells[name] for name in vessels), strict=True) if all(map(_is_score, row))]
+    rows = [
+        row for row in zip(cells[total], *(cells[name] for name in vessels), strict=True) if all(map(_is_score, row))
+    ]
     share, number = SAME_SUM
-    sums = [(float(first.text.lstrip("> ")), sum(float(cell.text.lstrip("> ")) for cell in rest)) for first, *rest in rows]
+    sums = [
+        (float(first.text.lstrip("> ")), sum(float(cell.text.lstrip("> ")) for cell in rest)) for first, *rest in rows
+    ]
     same = sum(abs(one - other) <= max(number, share * one) for one, other in sums)
     return bool(rows) and same >= MOST * len(rows)

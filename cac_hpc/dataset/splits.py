@@ -85,8 +85,8 @@ def check_folds(folds: Sequence[Fold], patient: Mapping[str, str], scheme: str) 
     for index, fold in enumerate(folds):
         parts = {name: {patient[study] for study in studies} for name, studies in fold.parts.items()}
         if empty := [name for name, members in parts.items() if not members]:
-            raise InputError(f"fold {index} has no patient in its {' and '.join(empty)} part, wanted at least one each; "
-                             "change split.val_fraction, or lower split.folds")  # fmt: skip
+            where = f"fold {index} has no patient in its {' and '.join(empty)} part"
+            raise InputError(f"{where}, wanted at least one each; change split.val_fraction, or lower split.folds")
         for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
             if shared := parts[one] & parts[other]:
                 raise InputError(

@@ -11,9 +11,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
-from cac_hpc.dataset.layout import Layout
+from cac_hpc.dataset.found import Found
 from cac_hpc.dataset.masks_found import MasksFound
 from cac_hpc.dataset.sheet_columns import SheetFound
 from cac_hpc.run.config import PackConfig
@@ -44,30 +43,13 @@ cluster: # --cluster configs/cluster/gpu.yaml, with what your site needs, for a 
 """
 
 
-class Found(Protocol):
-    """What `inspection.Found` has."""
-
-    @property
-    def place(self) -> Layout: ...
-    @property
-    def looked_at(self) -> dict[str, StudyFound]: ...
-    @property
-    def volumes(self) -> dict[str, int]: ...
-    @property
-    def reports(self) -> int: ...
-    @property
-    def sheets(self) -> list[SheetFound]: ...
-    @property
-    def masks(self) -> list[MasksFound]: ...
-
-
 def text(found: Found) -> str:
     """The settings as YAML."""
     labels, num_labelled = _labels(found)
     lines = [
         "# Settings to start from, proposed by jobs/inspect_studies.py from what was found.",
         f"# Look at every line with '{DECIDE}'. Then, for this file:",
-        "#   python jobs/launch_cv.py --config FILE --dry_run    checks everything, shows what is taken, submits nothing",
+        "#   python jobs/launch_cv.py --config FILE --dry_run    checks all, shows what is taken, submits nothing",
         "#   python jobs/launch_cv.py --config FILE              packs, trains and reports",
         f"run: {_quoted(_run(found.place.root))}",
         "data:",
@@ -103,7 +85,9 @@ def _format(found: Found) -> list[str]:
 def _labels(found: Found) -> tuple[list[str], int]:
     """The section of labels, and how many studies have one."""
     total = len(found.place.studies)
-    sheets = sorted((one for one in found.sheets if one.study and (one.score or one.vessels)), key=lambda one: -one.matched)
+    sheets = sorted(
+        (one for one in found.sheets if one.study and (one.score or one.vessels)), key=lambda one: -one.matched
+    )
     masks = [one for one in found.masks if one.arteries and one.fitting]
     others = [f"# also found: sheet {one.path!r}, which names {one.matched} studies" for one in sheets[1:]]
     if sheets and (not masks or sheets[0].matched >= masks[0].studies):
@@ -113,7 +97,7 @@ def _labels(found: Found) -> tuple[list[str], int]:
         others += [f"# also found: sheet {one.path!r}, which names {one.matched} studies" for one in sheets[:1]]
         return [*_of_masks(masks[0], total), *others], masks[0].studies
     if found.reports:
-        line = f"source: sr # {DECIDE} {found.reports} of {len(found.looked_at)} studies looked at hold a report with a score"
+        line = f"source: sr # {DECIDE} {found.reports} of {len(found.looked_at)} studies looked at hold a report of it"
         return [line, "unmatched: skip # leaves out studies without one"], total * found.reports // len(found.looked_at)
     return [f"sheet: labels.csv # {DECIDE} no sheet, mask or report with scores was found; a sheet with columns",
             "# study and score, one row per study, its study the folder's name"], total  # fmt: skip
@@ -127,16 +111,19 @@ def _of_sheet(sheet: SheetFound, total: int) -> list[str]:
             listed = ", ".join(map(_quoted, sheet.vessels))
             lines.append(f"# vessel_columns: [{listed}] # checked against the score where this is set")
     else:
-        lines += ["score_column: null # the sum of the vessels", f"vessel_columns: [{', '.join(map(_quoted, sheet.vessels))}]"]
+        lines += [
+            "score_column: null # the sum of the vessels",
+            f"vessel_columns: [{', '.join(map(_quoted, sheet.vessels))}]",
+        ]
     lines += [f"patient_column: {_quoted(sheet.patient)}"] if sheet.patient else []
     lines += [f"# {DECIDE} {doubt}" for doubt in sheet.doubts]
     if sheet.dropped:
         row, study = sheet.dropped.pairs[0]
-        lines.append(f"{sheet.dropped.setting}: {_quoted(sheet.dropped.text)} # {DECIDE} row {row!r} is study {study!r}; "
-                     f"so are {len(sheet.dropped.pairs)} pairs")  # fmt: skip
+        pairs = f"row {row!r} is study {study!r}, and so on for {len(sheet.dropped.pairs)}"
+        lines.append(f"{sheet.dropped.setting}: {_quoted(sheet.dropped.text)} # {DECIDE} {pairs}")
     if sheet.matched < max(total, sheet.rows):
-        lines.append(f"unmatched: skip # {DECIDE} {sheet.matched} of {total} studies have one of {sheet.rows} rows; the "
-                     "others are left out, and listed")  # fmt: skip
+        lines.append(f"unmatched: skip # {DECIDE} {sheet.matched} of {total} studies have one of {sheet.rows} rows; "
+                     "the others are left out, and listed")  # fmt: skip
     return lines
 
 
@@ -144,8 +131,8 @@ def _of_masks(masks: MasksFound, total: int) -> list[str]:
     lines = ["source: masks # the Agatston score inside of what was drawn", f"masks: {_quoted(masks.pattern)}"]
     lines += [f"# {DECIDE} {remark}" for remark in masks.remarks]
     if masks.studies < total:
-        lines.append(f"without_mask: refuse # {DECIDE} {total - masks.studies} of {total} studies have no mask; zero if they "
-                     "were looked at and have no calcium")  # fmt: skip
+        without = f"{total - masks.studies} of {total} studies have no mask"
+        lines.append(f"without_mask: refuse # {DECIDE} {without}; zero if they were looked at and have no calcium")
     return [*lines, "unmatched: skip # studies without a score are left out, and listed"]
 
 
@@ -159,14 +146,14 @@ def _pack(found: Found) -> list[str]:
     low, high = USUAL_STEP_MM
     if odd := {step: count for step, count in steps.items() if not low <= step <= high}:
         listed = ", ".join(f"{count} x {step:g} mm" for step, count in sorted(odd.items()))
-        lines.append(f"  spacing_factor: true # {DECIDE} slices are not 3 mm apart ({listed}): false if the scores of the "
-                     "labels were not multiplied by the spacing / 3 mm")  # fmt: skip
+        lines.append(f"  spacing_factor: true # {DECIDE} slices are not 3 mm apart ({listed}): false if the scores of "
+                     "the labels were not multiplied by the spacing / 3 mm")  # fmt: skip
     lines += [f"  # {DECIDE} {said}" for said in _mixed(taken)]
     refused = len(studies) - len(taken)
     if refused and taken:
         share = min(0.9, math.ceil(10 * refused / len(studies) + 1) / 10)
-        lines.append(f"  limits: {{rejected_studies: {share:g}}} # {DECIDE} {refused} of {len(studies)} studies looked at "
-                     "cannot be used")  # fmt: skip
+        lines.append(f"  limits: {{rejected_studies: {share:g}}} # {DECIDE} {refused} of {len(studies)} studies looked "
+                     "at cannot be used")  # fmt: skip
     return lines
 
 
@@ -180,8 +167,9 @@ def _for_others(studies: Sequence[StudyFound], defaults: PackConfig) -> list[str
     thickness = [one.thickness_mm or one.spacing_mm or low for one in best]
     if min(thickness) < low or max(thickness) > high:
         wanted = f"[{min(low, *thickness, high):g}, {max(high, *thickness):g}]"
-        lines.append(f"  series: {{thickness_mm: {wanted}}} # {DECIDE} slices are {min(thickness):g} to {max(thickness):g} mm "
-                     "thick; calcium scores are defined for 3 mm")  # fmt: skip
+        found = f"{min(thickness):g} to {max(thickness):g} mm"
+        lines.append(f"  series: {{thickness_mm: {wanted}}} # {DECIDE} slices are {found} thick, scores are defined "
+                     "for 3 mm")  # fmt: skip
     if (fewest := min(one.positions for one in best)) < defaults.min_slices:
         lines.append(f"  min_slices: {fewest} # {DECIDE} some series have no more; a heart has some 40 of 3 mm")
     return lines

@@ -528,7 +528,9 @@ def absolute_paths(cfg: Config) -> Config:
     )
     sheets = tuple(map(absolute, cfg.labels.sheets))
     masks = cfg.labels.masks and absolute(cfg.labels.masks)
-    labels = dataclasses.replace(cfg.labels, masks=masks, sheet=sheets[0] if isinstance(cfg.labels.sheet, str) else sheets or None)
+    labels = dataclasses.replace(
+        cfg.labels, masks=masks, sheet=sheets[0] if isinstance(cfg.labels.sheet, str) else sheets or None
+    )
     split = dataclasses.replace(cfg.split, contrast_to=cfg.split.contrast_to and absolute(cfg.split.contrast_to))
     report = dataclasses.replace(
         cfg.report,

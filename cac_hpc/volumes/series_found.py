@@ -46,8 +46,8 @@ class SeriesFound:
 
 @dataclass(frozen=True)
 class StudyFound:
-    """series: the one that is taken comes first, then the longest. others: files of no series, by reason. objects: DICOM
-    files among these that are no CT images, as reports and segmentations are.
+    """series: the one that is taken comes first, then the longest. others: files not taken, by reason. objects:
+    DICOM files among these that are no CT images, as reports and segmentations are.
     """
 
     num_files: int

@@ -1,4 +1,4 @@
-"""The synthetic collection in COCA's layout, from a folder that nobody knows to the report, with no file edited by hand."""
+"""The synthetic collection in COCA's layout, from an unknown folder to the report, with no file edited by hand."""
 
 import json
 import os

@@ -150,7 +150,7 @@ def test_what_the_rule_does_not_take_is_said_with_a_setting_that_does(tmp_path, 
     [
         (lambda root: scan(root), "found images in it and no folders"),
         (lambda root: (root / "notes").mkdir(parents=True), "found no CT image"),
-        (lambda root: [scan(root / side / str(number), number + 10 * (side == "b")) for side in "ab" for number in (1, 2)],
+        (lambda root: [scan(root / side / str(number), number + ord(side)) for side in "ab" for number in (1, 20)],
          "found collections of studies side by side, in 'a', 'b'"),
         (lambda root: None, "found no folder there"),
     ],
@@ -180,7 +180,13 @@ def test_without_any_uid_the_folders_tell_and_that_is_said(tmp_path):
 
 
 SHEETS = {
-    "vessels without a total": ("id,LM,LAD,LCX,RCA\nS1,0,1,2,3\nS2,0,0,0,5\n", "id", None, ("LM", "LAD", "LCX", "RCA"), 0),
+    "vessels without a total": (
+        "id,LM,LAD,LCX,RCA\nS1,0,1,2,3\nS2,0,0,0,5\n",
+        "id",
+        None,
+        ("LM", "LAD", "LCX", "RCA"),
+        0,
+    ),
     "a total that is their sum": ("id,LAD,RCA,total,age\nS1,1,3,4,50\nS2,0,5,5,61\n", "id", "total", ("LAD", "RCA"), 0),
     "a total that is not": ("id,LAD,RCA,total\nS1,1,3,40\nS2,0,5,50\n", "id", "total", ("LAD", "RCA"), 1),
     "two totals": ("id,score,Agatston score\nS1,1,3\nS2,0,5\n", "id", "score", (), 1),

@@ -18,7 +18,9 @@ def gated(coca_collection, tmp_path_factory):
     """Six exams of the collection, in a copy."""
     root = tmp_path_factory.mktemp("gated")
     for number in range(6):
-        shutil.copytree(coca_collection / "Gated_release_final" / "patient" / str(number), root / "patient" / str(number))
+        shutil.copytree(
+            coca_collection / "Gated_release_final" / "patient" / str(number), root / "patient" / str(number)
+        )
     shutil.copytree(coca_collection / "Gated_release_final" / "calcium_xml", root / "calcium_xml")
     return root
 
@@ -71,7 +73,7 @@ def test_scores_are_kept_and_computed_anew_where_a_file_or_a_setting_is_another(
     assert sorted(computed) == ["1", "2", "3", "4", "5"]
     kept = next(tmp_path.glob(".run.mask_scores.json"))
     kept.write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match="mask_scores.json: damaged; delete it"):
+    with pytest.raises(InputError, match=r"mask_scores\.json: damaged; delete it"):
         plan.make_plan(cfg)
 
 
@@ -114,7 +116,7 @@ def test_only_arteries_are_kept_by_name(name, artery):
 
 
 def test_masks_are_a_source_of_their_own():
-    with pytest.raises(InputError, match="labels.masks is None, but must be a folder of masks"):
+    with pytest.raises(InputError, match=r"labels\.masks is None, but must be a folder of masks"):
         LabelsConfig(source="masks")
-    with pytest.raises(InputError, match="labels.masks is 'x', but must be null"):
+    with pytest.raises(InputError, match=r"labels\.masks is 'x', but must be null"):
         replace(LabelsConfig(sheet="a.csv"), masks="x")

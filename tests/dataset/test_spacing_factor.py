@@ -22,9 +22,11 @@ def test_without_the_factor_rule_and_candidates_score_as_if_slices_were_3_mm_apa
     read, found = {}, {}
     for factor in (True, False):
         cfg = PackConfig(spacing_factor=factor)
-        kept = []
-        read[factor] = intake.read_study(study, cfg, lambda *of: None, lambda lesions, seen: kept.append(lesions)).facts
-        found[factor] = kept[0]
+        kept = {}
+        read[factor] = intake.read_study(
+            study, cfg, lambda *of: None, lambda *of, kept=kept: kept.update(found=of)
+        ).facts
+        found[factor], _ = kept["found"]
     assert read[False]["agatston_score"] > 100
     for name in ("agatston_score", "agatston_control"):
         assert read[True][name] == pytest.approx(read[False][name] * 5 / 3, rel=1e-4)

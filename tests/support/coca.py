@@ -1,4 +1,4 @@
-"""A synthetic collection that lies on disk as COCA does: gated exams with contours, non-gated ones with a sheet of scores.
+"""A synthetic collection that lies on disk as COCA does: gated exams with contours, others with a sheet of scores.
 
 Patients are phantoms. The files have the names, the gaps and the oddities of the collection; no byte of it is in here.
 """
@@ -36,12 +36,12 @@ EMPTY = {"Area": 0.0, "Center": "(0.000000, 0.000000, 0.000000)", "Dev": 0.0, "I
 
 @cache
 def patient(category: int) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """HU (Z, H, W) in slices of 3 mm, the vessel of each voxel, from 1 in the order of VESSELS, mm per pixel, z of the first slice."""
-    settings = PhantomConfig(
-        out="-", studies=6, slices=28, matrix=MATRIX, field_of_view_mm=VIEW_MM, seed=20, easy=True
-    )
+    """HU (Z, H, W) in slices of 3 mm, vessel of each voxel from 1 in the order of VESSELS, mm per pixel, first z."""
+    settings = PhantomConfig(out="-", studies=6, slices=28, matrix=MATRIX, field_of_view_mm=VIEW_MM, seed=20, easy=True)
     made = cohort.render(category + 1, category, settings)
-    vessel_of = {artery: vessel for vessel, (_, arteries) in enumerate(VESSELS.values(), start=1) for artery in arteries}
+    vessel_of = {
+        artery: vessel for vessel, (_, arteries) in enumerate(VESSELS.values(), start=1) for artery in arteries
+    }
     vessels = np.array([0, *(vessel_of[artery] for artery in ARTERIES)], np.uint8)
     return made.hu_ZHW, vessels[made.artery_ZHW], made.frame.pixel_mm, made.frame.first_z_mm
 
@@ -153,7 +153,9 @@ def contours(
 def _drawn(mask_HW: np.ndarray, hu_HW: np.ndarray, name: str, pixel_mm: float, z_mm: float) -> list[dict[str, Any]]:
     """A contour around each piece, halfway to the pixels beside it; holes belong to it."""
     pieces, count = ndimage.label(mask_HW)
-    return [_roi(ndimage.binary_fill_holes(pieces == piece), hu_HW, name, pixel_mm, z_mm) for piece in range(1, count + 1)]
+    return [
+        _roi(ndimage.binary_fill_holes(pieces == piece), hu_HW, name, pixel_mm, z_mm) for piece in range(1, count + 1)
+    ]
 
 
 def _roi(piece_HW: np.ndarray, hu_HW: np.ndarray, name: str, pixel_mm: float, z_mm: float) -> dict[str, Any]:

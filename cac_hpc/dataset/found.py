@@ -1,0 +1,33 @@
+"""What was found in a folder that nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cac_hpc.dataset.layout import Layout
+from cac_hpc.dataset.masks_found import MasksFound
+from cac_hpc.dataset.sheet_columns import SheetFound
+from cac_hpc.volumes.series_found import StudyFound
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is in a folder.
+
+    place: where the studies are. looked_at: some of them, by name. volumes: how many of these are in other formats than
+    DICOM, by format. reports: studies looked at that hold a structured report with a calcium score.
+    """
+
+    place: Layout
+    looked_at: Mapping[str, StudyFound]
+    volumes: Mapping[str, int]
+    reports: int
+    sheets: list[SheetFound]
+    masks: list[MasksFound]
+    seconds: float
+
+    @property
+    def usable(self) -> int:
+        """Studies looked at of which the rule takes a series."""
+        return sum(study.taken is not None for study in self.looked_at.values())
