@@ -13,7 +13,7 @@ import yaml
 
 from cac_hpc.benchmark import lesion_speed, packing_speed, predict_speed, training_speed
 from cac_hpc.run import commands as job_settings
-from cac_hpc.run import composition, config, evaluate_commands, predict_commands, settings
+from cac_hpc.run import composition, config, evaluate_commands, inspect_commands, predict_commands, settings
 from cac_hpc.volumes import shapes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,6 +79,7 @@ def workplace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CAC_DICOM_ROOT", "studies")
     monkeypatch.setenv("CAC_LABELS", "labels.csv")
+    monkeypatch.setenv("COCA", "coca")
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "mystudy.yaml").write_bytes((ROOT / "configs" / "paper.yaml").read_bytes())
     (tmp_path / "mysite.yaml").write_bytes((ROOT / "configs" / "cluster" / "gpu.yaml").read_bytes())
@@ -105,7 +106,7 @@ def read_only(parse):
 
 
 def parse_job(words, monkeypatch):
-    for module in (settings, job_settings, evaluate_commands, predict_commands):
+    for module in (settings, job_settings, evaluate_commands, inspect_commands, predict_commands):
         for name in [name for name in vars(module) if name.startswith("parse_")]:
             monkeypatch.setattr(module, name, read_only(getattr(module, name)))
     for module in (lesion_speed, packing_speed, predict_speed, training_speed):

@@ -15,7 +15,7 @@ from cac_hpc.dataset import inspection_view, layout, masks_found, sheet_columns,
 from cac_hpc.dataset.found import Found
 from cac_hpc.dataset.layout import Layout
 from cac_hpc.run import logs, paths
-from cac_hpc.run.config import PackConfig
+from cac_hpc.run.config import InputError, PackConfig
 from cac_hpc.run.inspect_commands import InspectConfig
 from cac_hpc.volumes import files, series_found, structured_reports
 from cac_hpc.volumes.series_found import StudyFound
@@ -28,8 +28,10 @@ def inspect(cfg: InspectConfig) -> int:
     """Show what is in a folder, and print or write settings to start from.
 
     Returns: exit code, 1 if no study that was looked at could be used.
-    Raises: InputError if there are no studies.
+    Raises: InputError if there are no studies, or the file for the settings is there already.
     """
+    if cfg.out is not None and Path(cfg.out).exists():
+        raise InputError(f"--out {cfg.out}: it is there already, wanted a new file")
     found = look(cfg)
     text = starting_settings.text(found)
     if cfg.json:

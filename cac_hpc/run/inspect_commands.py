@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from cac_hpc.run.config import InputError, within
+from cac_hpc.run.config import within
 
 HELP = {
     "folder": "the studies, or a folder above them",
@@ -34,8 +33,6 @@ class InspectConfig:
 
     def __post_init__(self) -> None:
         within(self, "--", seconds=(0, 86400), studies=(1, None))
-        if self.out is not None and Path(self.out).exists():
-            raise InputError(f"--out {self.out}: it is there already, wanted a new file")
 
 
 def parse_inspect(doc: str | None, argv: Sequence[str] | None = None) -> InspectConfig:

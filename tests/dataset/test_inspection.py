@@ -228,4 +228,4 @@ def test_a_sheet_that_cannot_be_read_is_said_and_stops_nothing(cohort, tmp_path)
 def test_settings_are_never_written_over_others(tmp_path):
     (tmp_path / "study.yaml").write_text("run: x\n", encoding="utf-8")
     with pytest.raises(InputError, match="it is there already, wanted a new file"):
-        InspectConfig(folder="x", out=str(tmp_path / "study.yaml"))
+        inspection.inspect(InspectConfig(folder="x", out=str(tmp_path / "study.yaml")))
