@@ -5,8 +5,8 @@
 # 3 x 5 pixels may begin in the middle of a byte. Guess before running: a frame asked for by its number, or by going through
 # all of them, is that of the array of all frames.
 # Seen on 2026-11-30, pydicom 3.0.2: a frame that begins and ends within a byte so that one byte more is needed than its
-# pixels would fill is refused with "cannot reshape array of size ...". All frames at once are right. The lines below are
-# what is printed; the script fails if that changes.
+# pixels would fill is refused with "cannot reshape array of size ...". All frames at once are right (pydicom, issue 2134,
+# was about these). The lines below are what is printed; the script fails if that changes.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

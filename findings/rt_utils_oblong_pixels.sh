@@ -6,7 +6,8 @@
 # own reader, which does the same, gives the mask back. Of columns and rows that differ it was not clear what to expect.
 # Seen on 2026-11-30, rt-utils 1.2.7: the contour around 3 x 3 pixels of 1.6 x 0.8 mm is 24.8 mm away from them, without a
 # word. The reader gives the mask back where rows and columns are as many; where they are not, its array has their numbers
-# exchanged, and what lies beyond is lost. The lines below are what is printed; the script fails if that changes.
+# exchanged, and what lies beyond is lost. The first is known (qurit/rt-utils, issue 92). The lines below are what is
+# printed; the script fails if that changes.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
