@@ -97,7 +97,7 @@ latex: # which typesets the tables for papers
 
 $(VENV)/installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,check,dicom,onnx]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,check,dicom,onnx,converters]"
 	@touch $@
 
 $(DEMO)/labels.csv: | $(VENV)/installed

@@ -59,6 +59,7 @@ setup(
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1.0,<2"],
         "onnx": ["onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.5.4"],  # for jobs/export.py --onnx
         "dicom": ["highdicom>=0.28,<1"],  # for jobs/predict.py --dicom
+        "converters": ["SimpleITK>=2.4", "dcm2niix>=1.0.20240202"],  # with which tests make volumes of DICOM files
         "viewers": ["SimpleITK>=2.4", "dcmqi>=1.5.7"],  # by which a drill reads what highdicom wrote
         "peers": ["SimpleITK>=2.4", "dcm2niix>=1.0.20240202", "monai>=1.6"],  # for jobs/benchmark.py
     },

@@ -37,7 +37,7 @@ ORDERS = {"little": "<", "big": ">"}
 PLAIN, COMPRESSED = ("raw",), ("gzip", "gz", "bzip2", "bz2")  # encodings
 OWN_WORDS = (  # fields of the format that hold numbers or words of it
     "type", "dimension", "space", "space dimension", "sizes", "space directions", "space origin", "space units",
-    "kinds", "endian", "encoding", "spacings", "thicknesses", "centerings",
+    "kinds", "endian", "encoding", "spacings", "thicknesses", "centerings", "data file", "datafile",
 )  # fmt: skip
 TO_LPS = {  # signs that turn positions in a space into those to the patient's left, back and head
     "left-posterior-superior": (1, 1, 1), "lps": (1, 1, 1),

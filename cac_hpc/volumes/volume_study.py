@@ -217,8 +217,8 @@ def _images(volume: Volume) -> list[Image]:
     slices, rows, columns = volume.axes
     along_slices, down, across = (np.array(at.steps_mm[axis]) / at.spacing_mm[axis] for axis in volume.axes)
     if (cosine := abs(float(down @ across))) > PERPENDICULAR:
-        found = f"rows and columns are {math.degrees(math.acos(min(cosine, 1))):.1f} degrees apart"
-        raise Refused("no_geometry", f"{found}, wanted 90")
+        apart = math.degrees(math.acos(min(cosine, 1)))
+        raise Refused("no_geometry", f"rows and columns are {apart:.1f} degrees apart, wanted 90")
     said = _header(volume, (*across.tolist(), *down.tolist()), (spacing_mm[rows], spacing_mm[columns]))
     header.check_size(said.rows, said.columns)
     header.check_spacing(said.spacing)

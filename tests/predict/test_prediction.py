@@ -20,7 +20,7 @@ from cac_hpc.predict.study_prediction import StudyTask
 from cac_hpc.run.config import InputError
 from cac_hpc.run.predict_commands import PredictConfig, parse_predict
 from cac_hpc.volumes import files
-from tests.support import bundles
+from tests.support import bundles, volume_files
 from tests.support.chests import chest, write_study
 from tests.support.runs import REPO, SUPPORT
 
@@ -196,6 +196,24 @@ def test_a_network_of_slices_is_given_the_packed_slices(tmp_path, studies):
     assert outcome["lesions"] == []
     page = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
     assert page.count("data:image/png") == 4
+
+
+def test_a_volume_is_predicted_as_its_dicom_study_and_what_it_does_not_say_is_out_of_range(tmp_path, studies, model):
+    found = intake.read_chest(files.list_files(studies / "b"), bundles.PACK)
+    made = volume_files.stored(found.hu_ZHW, spacing_mm=found.study.spacing_mm, first_mm=found.study.placement.first_mm)
+    volume = volume_files.nifti(tmp_path / "b.nii.gz", made)
+    digest, listing = bundle.read(model).digest, files.digest(files.list_files(volume))
+    task = StudyTask("b", volume, listing, model, digest, tmp_path / "of volume", pictures=False, format="nifti")
+    row = study_prediction.predict_study(task, print)["row"]
+    of_dicom = one(model, studies / "b", tmp_path / "of dicom", pictures=False)["row"]
+    assert (of_dicom.pop("out_of_range"), of_dicom.pop("warnings")) == ("", "")
+    assert row.pop("out_of_range").startswith(
+        "tube voltage is not known, the training studies had 120 kVp; class of the"
+    )
+    assert row.pop("warnings") == "unknown_acquisition"
+    assert row == of_dicom
+    refused = study_prediction.predict_study(replace(task, out=tmp_path / "dicom only", format="dicom"), print)["row"]
+    assert refused["fault"].startswith("other_format: data.format is dicom")
 
 
 def test_files_that_changed_since_the_start_and_a_missing_heart_are_no_prediction(tmp_path, studies, model):
