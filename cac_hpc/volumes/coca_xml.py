@@ -125,11 +125,11 @@ def _dicts(content: Any, key: str, where: str) -> list[Mapping[str, Any]]:
 def _roi(item: Mapping[str, Any], image: int, where: str) -> Roi | None:
     """A contour; None if it has no points."""
     name, count, pixels = item.get("Name"), item.get("NumberOfPoints"), item.get("Point_px", [])
+    if type(count) is int and count == 0 and not pixels:
+        return None
     if not isinstance(name, str) or not name.strip() or type(count) is not int or not isinstance(pixels, list):
         raise InputError(f"{where}: found no Name, NumberOfPoints or Point_px, wanted all of them")
     what = f"{where} {name.strip()!r}"
-    if count == len(pixels) == 0:
-        return None
     positions = item.get("Point_mm") or ["(0, 0, 0)"] * len(pixels)
     if not isinstance(positions, list) or not count == len(pixels) == len(positions):
         raise InputError(f"{what}: found {len(pixels)} points in pixels, wanted {count} as NumberOfPoints says, in "

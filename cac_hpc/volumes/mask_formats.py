@@ -22,7 +22,9 @@ def read(path: Path, target: Target, chosen: Sequence[str] = ()) -> Mask:
         chosen: parts by number or name; () for all.
     Raises: InputError if it cannot be read, does not cover the study or has no such part.
     """
-    return masks.merge(READERS[ending(path)](path, replace(target, chosen=tuple(chosen))), chosen, path)
+    mask = masks.merge(READERS[ending(path)](path, replace(target, chosen=tuple(chosen))), chosen, path)
+    empty = not chosen and not mask.part_ZHW.any()
+    return replace(mask, warnings=(*mask.warnings, "empty_mask")) if empty else mask
 
 
 def ending(path: Path) -> str:

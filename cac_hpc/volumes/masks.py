@@ -75,7 +75,7 @@ WARNINGS = {  # code to what it means; codes stand in scores.csv
     "mask_resampled": "the mask's grid is another one: the nearest voxel was taken",
     "mask_of_other_series": "the mask was drawn on another series of the same frame of reference",
     "parts_overlap": "voxels are in several parts: the one that was named first, or is first in the file, has them",
-    "empty_mask": "the mask has no part",
+    "empty_mask": "the mask holds no voxel",
     "part_without_calcium": "a part holds no voxel at the threshold",
     "mask_beyond_study": "some of the mask lies outside of the study",
     "lines_left_out": "points and open lines are left out: they hold nothing",

@@ -1,6 +1,7 @@
 """DICOM Segmentations: each frame counts where it says that it is; what cannot be placed or told apart is refused."""
 
 import re
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -183,6 +184,17 @@ def test_what_is_wrong_is_told(values, message, images, label, tmp_path):
     edit(path, **values)
     with pytest.raises(InputError, match=message):
         read(path, images)
+
+
+def test_a_length_that_was_damaged_takes_no_memory(images, label, tmp_path):
+    path = write_segmentation(tmp_path / "mask", images, label, "BINARY", NAMES)
+    whole = path.read_bytes()
+    at = whole.index(b"\xe0\x7f\x10\x00O") + 8
+    path.write_bytes(whole[:at] + (0x7FFFFFF0).to_bytes(4, "little") + whole[at + 4 :])
+    tracemalloc.start()
+    np.testing.assert_array_equal(read(path, images).part_ZHW, label)
+    assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    tracemalloc.stop()
 
 
 def test_other_files_are_refused(images, tmp_path):
