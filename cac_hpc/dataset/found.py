@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cac_hpc.dataset.layout import Layout
 from cac_hpc.dataset.masks_found import MasksFound
 from cac_hpc.dataset.sheet_columns import SheetFound
+from cac_hpc.run.config import Format
 from cac_hpc.volumes.series_found import StudyFound
 
 
@@ -16,7 +17,7 @@ class Found:
     """What is in a folder.
 
     place: where the studies are. looked_at: some of them, by name. volumes: how many of these are in other formats than
-    DICOM, by format. reports: studies looked at that hold a structured report with a calcium score.
+    DICOM, too, by format. reports: studies looked at that hold a structured report with a calcium score.
     """
 
     place: Layout
@@ -25,7 +26,12 @@ class Found:
     reports: int
     sheets: list[SheetFound]
     masks: list[MasksFound]
-    seconds: float
+
+    @property
+    def format(self) -> Format:
+        """As data.format: dicom where volumes of other formats, which are masks then, lie in the folders of studies."""
+        dicom = sum(bool(study.series) and not study.is_volume for study in self.looked_at.values())
+        return "dicom" if dicom and self.volumes else "auto"
 
     @property
     def usable(self) -> int:

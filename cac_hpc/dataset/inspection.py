@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cac_hpc.dataset import inspection_view, layout, masks_found, sheet_columns, starting_settings
@@ -18,6 +19,7 @@ from cac_hpc.run import logs, paths
 from cac_hpc.run.config import InputError, PackConfig
 from cac_hpc.run.inspect_commands import InspectConfig
 from cac_hpc.volumes import files, series_found, structured_reports
+from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.series_found import StudyFound
 
 SHEETS = (".csv", ".xlsx")
@@ -57,13 +59,22 @@ def look(cfg: InspectConfig) -> Found:
         if looked_at and time.monotonic() - began > cfg.seconds:
             break
         entries = files.list_files(place.studies[name])
-        looked_at[name] = series_found.read_study(entries, pack)
+        looked_at[name] = _study(place.studies[name], entries, pack)
         for known in {entry.volume_format for entry in entries} - {None}:
             volumes[str(known)] = volumes.get(str(known), 0) + 1
         reports += _has_score(looked_at[name].objects)
     sheets = [sheet_columns.look(path, place.studies) for path in _sheets(cfg, place)]
-    masks = masks_found.find(place, cfg.masks, looked_at)
-    return Found(place, looked_at, volumes, reports, sheets, masks, time.monotonic() - began)
+    found = Found(place, looked_at, volumes, reports, sheets, [])
+    return replace(found, masks=masks_found.find(place, cfg.masks, looked_at, found.format))
+
+
+def _study(folder: Path, entries: list[Entry], pack: PackConfig) -> StudyFound:
+    """What is in a study. Volumes of other formats beside DICOM images are taken for masks."""
+    if 0 < sum(entry.volume_format is not None for entry in entries) < len(entries):
+        dicom = series_found.read_study(files.list_files(folder, "dicom"), pack)
+        if dicom.series:
+            return dicom
+    return series_found.read_study(entries, pack)
 
 
 def _has_score(objects: Sequence[Path]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cac_hpc.dataset import intake, mask_labels
 from cac_hpc.dataset.layout import Layout, spread
-from cac_hpc.run.config import InputError, PackConfig
+from cac_hpc.run.config import Format, InputError, PackConfig
 from cac_hpc.volumes import dicom_masks, files, mask_formats
 from cac_hpc.volumes.series_found import StudyFound
 
@@ -39,12 +39,13 @@ class MasksFound:
     remarks: tuple[str, ...]
 
 
-def find(place: Layout, given: str | None, looked_at: Mapping[str, StudyFound]) -> list[MasksFound]:
+def find(place: Layout, given: str | None, looked_at: Mapping[str, StudyFound], wanted: Format) -> list[MasksFound]:
     """Look for masks of the studies.
 
     Args:
         given: a folder of masks; None looks beside the studies and in them.
         looked_at: some of the studies, by name.
+        wanted: the format of the studies.
     Raises: InputError if the given folder is none.
     """
     if given is not None and not Path(given).is_dir():
@@ -54,7 +55,7 @@ def find(place: Layout, given: str | None, looked_at: Mapping[str, StudyFound]) 
     names = list(dict.fromkeys([*usable, *looked_at, *spread(list(place.studies), SAMPLE)]))
     patterns = Counter(pattern for folder in folders for pattern in _patterns(folder, place, names))
     patterns.update(pattern for name, study in looked_at.items() for pattern in _dicom_masks(name, study, place))
-    found = [_checked(pattern, place, usable) for pattern, _ in patterns.most_common(MOST_PATTERNS)]
+    found = [_checked(pattern, place, usable, wanted) for pattern, _ in patterns.most_common(MOST_PATTERNS)]
     return sorted(found, key=lambda one: -one.studies)
 
 
@@ -114,14 +115,14 @@ def _files(folder: Path) -> list[Path]:
         return sorted(Path(entry.path) for entry in entries if entry.is_file())[:MOST_FILES]
 
 
-def _checked(pattern: str, place: Layout, sample: Sequence[str]) -> MasksFound:
+def _checked(pattern: str, place: Layout, sample: Sequence[str], wanted: Format) -> MasksFound:
     """Read some of the masks with the scans that they should lie on."""
     there = [name for name in place.studies if not mask_formats.is_missing(pattern, name)]
     asked = [name for name in sample if name in set(there)][:CHECKED]
     parts, remarks, fitting = dict[str, None](), dict[str, None](), 0
     for name in asked:
         try:
-            found, codes = _read(place.studies, pattern, name)
+            found, codes = _read(place.studies, pattern, name, wanted)
         except InputError as why:
             remarks[str(why)] = None
             continue
@@ -132,12 +133,12 @@ def _checked(pattern: str, place: Layout, sample: Sequence[str]) -> MasksFound:
     return MasksFound(pattern, len(there), len(asked), fitting, tuple(parts), arteries, tuple(remarks))
 
 
-def _read(studies: Mapping[str, Path], pattern: str, name: str) -> tuple[tuple[str, ...], list[str]]:
+def _read(studies: Mapping[str, Path], pattern: str, name: str, wanted: Format) -> tuple[tuple[str, ...], list[str]]:
     """Names of the parts of a mask, and what it warns of.
 
     Raises: InputError if it does not lie on the scan, or one of them cannot be read.
     """
-    volume = intake.read_chest(files.list_files(studies[name]), PackConfig())
+    volume = intake.read_chest(files.list_files(studies[name], wanted), PackConfig())
     if volume.study.facts is None:
         raise InputError(f"study {name!r} cannot be read, so that its mask cannot be checked")
     mask = mask_formats.read(mask_formats.find(pattern, name)[0], volume.target())

@@ -15,6 +15,7 @@ from pathlib import Path
 from cac_hpc.dataset.found import Found
 from cac_hpc.dataset.masks_found import MasksFound
 from cac_hpc.dataset.sheet_columns import SheetFound
+from cac_hpc.run import logs
 from cac_hpc.run.config import PackConfig
 from cac_hpc.volumes.series_found import SeriesFound, StudyFound
 
@@ -53,7 +54,7 @@ def text(found: Found) -> str:
         "#   python jobs/launch_cv.py --config FILE              packs, trains and reports",
         f"run: {_quoted(_run(found.place.root))}",
         "data:",
-        f"  dicom_root: {_quoted(str(found.place.root))} # {len(found.place.studies)} studies",
+        f"  dicom_root: {_path(found.place.root)} # {len(found.place.studies)} studies",
         *(f"  # {DECIDE} {remark}" for remark in found.place.remarks),
         *_format(found),
         "labels:",
@@ -61,7 +62,7 @@ def text(found: Found) -> str:
         *_pack(found),
         *_split(num_labelled),
     ]
-    return "\n".join(lines) + "\n" + REST
+    return "\n".join(map(logs.line, lines)) + "\n" + REST
 
 
 def _run(root: Path) -> str:
@@ -73,13 +74,11 @@ def _run(root: Path) -> str:
 
 
 def _format(found: Found) -> list[str]:
-    """Where other formats than DICOM lie beside it."""
-    dicom = sum(bool(study.series) for study in found.looked_at.values())
-    if not found.volumes or not dicom or sum(found.volumes.values()) >= len(found.looked_at):
+    """Where volumes of other formats lie beside DICOM."""
+    if found.format == "auto":
         return []
-    listed = ", ".join(f"{count} {name}" for name, count in found.volumes.items())
-    return [f"  # {DECIDE} of {len(found.looked_at)} studies looked at some hold other volumes ({listed}): "
-            "set format: dicom if these are masks"]  # fmt: skip
+    listed = ", ".join(f"{name} in {count}" for name, count in found.volumes.items())
+    return [f"  format: dicom # {DECIDE} folders of studies hold other volumes, too ({listed}): are these masks?"]
 
 
 def _labels(found: Found) -> tuple[list[str], int]:
@@ -91,7 +90,7 @@ def _labels(found: Found) -> tuple[list[str], int]:
     masks = [one for one in found.masks if one.arteries and one.fitting]
     others = [f"# also found: sheet {one.path!r}, which names {one.matched} studies" for one in sheets[1:]]
     if sheets and (not masks or sheets[0].matched >= masks[0].studies):
-        others += [f"# also found: masks of arteries, source: masks, masks: {_quoted(one.pattern)}" for one in masks]
+        others += [f"# also found: masks of arteries, source: masks, masks: {_path(one.pattern)}" for one in masks]
         return [*_of_sheet(sheets[0], total), *others], sheets[0].matched
     if masks:
         others += [f"# also found: sheet {one.path!r}, which names {one.matched} studies" for one in sheets[:1]]
@@ -104,7 +103,7 @@ def _labels(found: Found) -> tuple[list[str], int]:
 
 
 def _of_sheet(sheet: SheetFound, total: int) -> list[str]:
-    lines = [f"sheet: {_quoted(sheet.path)}", f"study_column: {_quoted(sheet.study or '')}"]
+    lines = [f"sheet: {_path(sheet.path)}", f"study_column: {_quoted(sheet.study or '')}"]
     if sheet.score:
         lines.append(f"score_column: {_quoted(sheet.score)}")
         if sheet.vessels:
@@ -128,7 +127,7 @@ def _of_sheet(sheet: SheetFound, total: int) -> list[str]:
 
 
 def _of_masks(masks: MasksFound, total: int) -> list[str]:
-    lines = ["source: masks # the Agatston score inside of what was drawn", f"masks: {_quoted(masks.pattern)}"]
+    lines = ["source: masks # the Agatston score inside of what was drawn", f"masks: {_path(masks.pattern)}"]
     lines += [f"# {DECIDE} {remark}" for remark in masks.remarks]
     if masks.studies < total:
         without = f"{total - masks.studies} of {total} studies have no mask"
@@ -149,6 +148,8 @@ def _pack(found: Found) -> list[str]:
         lines.append(f"  spacing_factor: true # {DECIDE} slices are not 3 mm apart ({listed}): false if the scores of "
                      "the labels were not multiplied by the spacing / 3 mm")  # fmt: skip
     lines += [f"  # {DECIDE} {said}" for said in _mixed(taken)]
+    lines += [f"  # regions: {_path(one.pattern)} # score in these masks, not in the heart that is found; :PART chooses"
+              for one in found.masks if one.fitting and not one.arteries]  # fmt: skip
     refused = len(studies) - len(taken)
     if refused and taken:
         share = min(0.9, math.ceil(10 * refused / len(studies) + 1) / 10)
@@ -204,4 +205,10 @@ def _split(num_labelled: int) -> list[str]:
 
 def _quoted(text: str) -> str:
     """A text as YAML and what reads it take it for itself, whatever signs are in it."""
-    return json.dumps(text.replace("${", "\\${"), ensure_ascii=False)
+    plain = json.dumps(text.encode("utf-8", "replace").decode().replace("${", "\\${"), ensure_ascii=False)
+    return "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in plain)
+
+
+def _path(path: str | Path) -> str:
+    """A path that is the same wherever the settings are used."""
+    return _quoted(str(Path(path).absolute()))

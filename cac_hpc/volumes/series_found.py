@@ -54,6 +54,7 @@ class StudyFound:
     series: list[SeriesFound]
     others: Counter[str]
     objects: tuple[Path, ...] = ()
+    is_volume: bool = False  # in another format than DICOM
 
     @property
     def taken(self) -> SeriesFound | None:
@@ -76,7 +77,9 @@ def read_study(entries: Sequence[Entry], cfg: PackConfig) -> StudyFound:
     found = [_series(stack, used, listing) for stack in stacks(candidates)]
     of_other_kind = [number for number, why in listing.refused.items() if why.reason == "not_ct_image"]
     objects = tuple(entries[number].path for number in sorted(of_other_kind))
-    return StudyFound(len(entries), sorted(found, key=lambda one: (-one.taken, -one.slices)), others, objects)
+    return StudyFound(
+        len(entries), sorted(found, key=lambda one: (-one.taken, -one.slices)), others, objects, is_volume
+    )
 
 
 def _series(stack: Stack, used: set[int], listing: Listing) -> SeriesFound:

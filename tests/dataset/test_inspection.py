@@ -122,6 +122,27 @@ def test_studies_in_files_of_their_own(tmp_path):
     assert found.volumes == {"nifti": 3}
 
 
+def test_masks_in_the_folders_of_studies_are_no_scans(cohort, tmp_path):
+    for number in range(3):
+        study = tmp_path / "root" / f"S{number:02d}"
+        shutil.copytree(cohort / "studies" / study.name, study)
+        shutil.copy(cohort / "masks" / f"{study.name}.nii.gz", study / "heart.nii.gz")
+    found = look(tmp_path / "root")
+    assert found.usable == 3
+    (masks,) = found.masks
+    assert (masks.pattern, masks.studies, masks.fitting) == (str(tmp_path / "root" / "{study}" / "heart.nii.gz"), 3, 3)
+    assert f'# regions: "{masks.pattern}"' in starting_settings.text(found)
+    assert loads(found, tmp_path).data.format == "dicom"
+
+
+def test_odd_names_come_through_the_settings_as_they_are(cohort, tmp_path):
+    root = tmp_path / "a ${b}\n'\u202e\"# é"
+    shutil.copytree(cohort / "studies", root)
+    found = look(root)
+    assert all(line.isprintable() for line in starting_settings.text(found).splitlines())
+    assert loads(found, tmp_path).data.dicom_root == str(root)
+
+
 def test_reports_in_the_studies_label_them_where_nothing_else_does(tmp_path):
     for number in range(3):
         scan(tmp_path / "root" / f"{number}", number)
