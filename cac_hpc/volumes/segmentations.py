@@ -203,7 +203,7 @@ def _stack(found: Segments, basis: np.ndarray, origin: np.ndarray) -> tuple[Plac
     Args:
         basis: (3, 3) steps between frames, rows and columns.
     """
-    if not np.isfinite(basis).all() or abs(np.linalg.det(basis)) < np.prod(np.linalg.norm(basis, axis=1)) / 10:
+    if not np.isfinite(basis).all() or abs(np.linalg.det(basis)) <= np.prod(np.linalg.norm(basis, axis=1)) / 10:
         return None
     off_N3 = (found.position_N3 - origin) @ np.linalg.inv(basis)
     if not np.isfinite(off_N3).all() or np.ptp(off_N3[:, 0]) * found.size[0] * found.size[1] > MOST_VOXELS:

@@ -154,6 +154,8 @@ def test_frames_of_every_second_slice_stand_for_what_is_between_if_they_say_so(i
     [
         (("PerFrameFunctionalGroupsSequence", "PlanePositionSequence"), {"ImagePositionPatient": [1, 2]}),
         (("SharedFunctionalGroupsSequence", "PlaneOrientationSequence"), {"ImageOrientationPatient": [1, 0, 0]}),
+        (("SharedFunctionalGroupsSequence", "PlaneOrientationSequence"), {"ImageOrientationPatient": [0] * 6}),
+        (("SharedFunctionalGroupsSequence", "PlaneOrientationSequence"), {"ImageOrientationPatient": [1, 0, 0] * 2}),
         (("SharedFunctionalGroupsSequence", "PixelMeasuresSequence"), {"PixelSpacing": [0.5]}),
         (("SharedFunctionalGroupsSequence", "PixelMeasuresSequence"), {"PixelSpacing": [0.5, -0.5]}),
     ],
@@ -165,7 +167,9 @@ def test_numbers_of_no_volume_are_refused(where, values, images, label, tmp_path
         for keyword, value in values.items():
             setattr(group[where[1]][0], keyword, value)
     ds.save_as(path)
-    with pytest.raises(InputError, match="found frames without position, orientation or pixel spacing|it cannot be read"):
+    with pytest.raises(
+        InputError, match="found frames without position|it cannot be read|wanted them on the study's slices"
+    ):
         read(path, images)
 
 
