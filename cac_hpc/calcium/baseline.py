@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cac_hpc.calcium import agatston, candidates
-from cac_hpc.calcium.agatston import Spacing
+from cac_hpc.calcium.agatston import Score, Spacing
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.calcium.heart import Heart
 
@@ -24,32 +24,46 @@ DIGITS = 4  # of scores
 COUNTED_SHARE = 0.5  # of a candidate in the region: the control counts those with more
 
 
-def facts(hu_ZHW: np.ndarray, there: Heart | None, spacing_mm: Spacing) -> dict[str, Any]:
-    """The columns of a study; all but the first are None where no heart was found.
+def facts(
+    hu_ZHW: np.ndarray, there: Heart | None, spacing_mm: Spacing, mask_ZHW: np.ndarray | None = None
+) -> dict[str, Any]:
+    """The columns of a study; all but the first are None where no heart was found, except the scores in a mask.
 
-    agatston_region: heart, or no_heart. agatston_slices: the score of each slice, in ascending z, with blanks between.
-    agatston_empty_slices: share of the slices without any voxel at 130 HU in the region. heart_row, heart_column,
-    heart_rows, heart_columns: first row and column of the heart's box and its size, in pixels of the scanner's slices.
+    agatston_region: heart, mask, or no_heart. agatston_slices: the score of each slice, in ascending z, with blanks
+    between. agatston_empty_slices: share of the slices without any voxel at 130 HU in the region. heart_row,
+    heart_column, heart_rows, heart_columns: first row and column of the heart's box and its size, in pixels of the
+    scanner's slices.
     noise_hu: standard deviation of what is fine in the heart's core, see `candidates.noise_hu`.
 
     Args:
-        hu_ZHW: at the scanner's own resolution. there: where the heart is, None if it was not found.
+        hu_ZHW: at the scanner's own resolution.
+        there: where the heart is, None if it was not found.
+        mask_ZHW: where calcium counts instead of in the heart, 0 outside.
     """
+    found = dict.fromkeys(COLUMNS) | {"agatston_region": "no_heart"}
+    if mask_ZHW is not None:
+        found |= _scores(agatston.score_study(hu_ZHW, mask_ZHW, spacing_mm), "mask")
+    elif there is not None:
+        found |= _scores(agatston.score_study(hu_ZHW, there.region_ZHW, spacing_mm, within_ZHW=there.hull_ZHW), "heart")
     if there is None:
-        return {**dict.fromkeys(COLUMNS), "agatston_region": "no_heart"}
-    score = agatston.score_study(hu_ZHW, there.region_ZHW, spacing_mm, within_ZHW=there.hull_ZHW)
+        return found
     top, bottom, left, right = there.box
-    return {
-        "agatston_region": "heart",
-        "agatston_score": round(score.agatston, DIGITS),
-        "agatston_volume_mm3": round(score.volume_mm3, DIGITS),
-        "agatston_slices": " ".join(f"{value:.6g}" for value in score.slices),
-        "agatston_empty_slices": round(score.empty_slices, 6),
+    return found | {
         "heart_row": top,
         "heart_column": left,
         "heart_rows": bottom - top,
         "heart_columns": right - left,
         "noise_hu": round(candidates.noise_hu(hu_ZHW, spacing_mm, there.chest), 2),
+    }
+
+
+def _scores(score: Score, region: str) -> dict[str, Any]:
+    return {
+        "agatston_region": region,
+        "agatston_score": round(score.agatston, DIGITS),
+        "agatston_volume_mm3": round(score.volume_mm3, DIGITS),
+        "agatston_slices": " ".join(f"{value:.6g}" for value in score.slices),
+        "agatston_empty_slices": round(score.empty_slices, 6),
     }
 
 

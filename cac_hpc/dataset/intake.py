@@ -17,6 +17,7 @@ from cac_hpc.calcium import baseline, candidates, heart, views
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.heart import Heart
 from cac_hpc.calcium.views import Views
+from cac_hpc.dataset.regions import ReadMask
 from cac_hpc.run.config import Frame, PackConfig
 from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import checks, frame
@@ -50,7 +51,11 @@ class Volume:
 
 
 def read_study(
-    entries: Sequence[Entry], cfg: PackConfig, keep: Keep, keep_lesions: KeepLesions = lambda found, seen: None
+    entries: Sequence[Entry],
+    cfg: PackConfig,
+    keep: Keep,
+    keep_lesions: KeepLesions = lambda found, seen: None,
+    read_mask: ReadMask | None = None,
 ) -> Study:
     """Read the series of a study that the settings choose, at the packed size.
 
@@ -59,6 +64,7 @@ def read_study(
         keep: takes each slice, (S, S) int16 HU, in ascending order along the normal, with its position in mm; without
             pack.slices as the scanner made it. Slices are void if the study turns out to have no series to be used.
         keep_lesions: takes the candidates and views after them, where pack.candidates wants them and a heart is found.
+        read_mask: gives the mask in which the rule counts, None for the heart's region; not used without pack.baseline.
     """
     if cfg.crop == "none" and not (cfg.baseline or cfg.candidates):
         return read_slices(entries, cfg, lambda hu_HW, position_mm: keep(frame.to_size(hu_HW, cfg.size), position_mm))
@@ -75,12 +81,30 @@ def read_study(
     if volume.no_heart is not None and not cfg.slices:
         return _refused(study, volume.no_heart)
     if cfg.baseline:
-        facts = facts | baseline.facts(hu_ZHW, volume.heart, study.spacing_mm)
+        try:
+            facts = _with_baseline(volume, facts, read_mask)
+        except Refused as why:
+            return _refused(study, why)
     for hu_HW, position_mm in zip(hu_ZHW, volume.positions_mm, strict=True):
         keep(frame.to_size(hu_HW[top:bottom, left:right], cfg.size) if cfg.slices else hu_HW, position_mm)
     if cfg.candidates:
         facts = facts | _keep_lesions(volume, keep_lesions)
     return replace(study, facts=facts)
+
+
+def _with_baseline(volume: Volume, facts: dict[str, Any], read_mask: ReadMask | None) -> dict[str, Any]:
+    """The facts with what the rule says, and with what is odd about the mask.
+
+    Raises: Refused if a mask is wanted and there is none to be used.
+    """
+    spacing_mm = volume.study.spacing_mm
+    if read_mask is None:
+        return facts | baseline.facts(volume.hu_ZHW, volume.heart, spacing_mm)
+    if math.isnan(spacing_mm[0]):
+        raise Refused("too_few_slices", "a single one has no spacing")
+    mask = read_mask(volume.target())
+    warnings = " ".join(dict.fromkeys([*facts["warnings"].split(), *mask.warnings]))
+    return facts | {"warnings": warnings} | baseline.facts(volume.hu_ZHW, volume.heart, spacing_mm, mask.part_ZHW)
 
 
 def _keep_lesions(volume: Volume, keep: KeepLesions) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.dataset import intake, plan, shards
+from cac_hpc.dataset import intake, plan, regions, shards
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.run import causes, digests, ledger, logs, paths, settings
 from cac_hpc.run.config import Config, Format, InputError, PackConfig
@@ -202,10 +202,10 @@ def _read(key: str, folder: Path, listing: str, task: ShardTask, shard: shards.S
     entries = files.list_files(folder, task.format)
     if key in task.lost:
         return intake.refuse_study(entries, *task.lost[key])
-    if files.digest(entries) != listing:
+    if regions.listing(entries, folder, task.pack) != listing:
         return intake.refuse_study(entries, "changed_while_read", "not the files that the plan has seen")
     with contextlib.suppress(_Void), shard.study(key) as keep:
-        study = intake.read_study(entries, task.pack, keep, keep.lesions)
+        study = intake.read_study(entries, task.pack, keep, keep.lesions, regions.reader(folder, task.pack))
         if study.facts is None:
             raise _Void
     return study

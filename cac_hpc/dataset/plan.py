@@ -7,12 +7,12 @@ import hashlib
 import hmac
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cac_hpc.calcium import candidates
-from cac_hpc.dataset import shards, splits
+from cac_hpc.dataset import regions, shards, splits
 from cac_hpc.dataset.labels import Label, Matched, match_labels, near_equal
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.run import digests, paths, stages
@@ -60,8 +60,8 @@ def make_plan(cfg: Config) -> DatasetPlan:
     labels = _by_key(matched, folders, cfg)
     studies, step = list(labels), cfg.pack.studies_per_shard
     folds = _folds(labels, cfg)
-    listings = {study: files.digest(entries[study]) for study in studies}
-    pack = plain(cfg.pack)
+    listings = {study: regions.listing(entries[study], folders[study], cfg.pack) for study in studies}
+    pack = plain(replace(cfg.pack, regions=None))  # the masks themselves are in the listings
     del pack["limits"]["rejected_studies"]  # only the seal asks for it; the other limits choose studies
     content = {
         "format_version": shards.FORMAT_VERSION,
@@ -73,6 +73,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
         **({"format": cfg.data.format} if cfg.data.format != "auto" else {}),  # as it was before there was one
     }
     found = [entry for study in entries.values() for entry in study]
+    said = _warnings(matched, alike) if cfg.data.pseudonym_key is None else _counts(matched, alike)
     return DatasetPlan(
         folds=folds,
         shards=[studies[first : first + step] for first in range(0, len(studies), step)],
@@ -85,7 +86,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
         sha256=digests.content_sha256(content),
         num_files=len(found),
         num_bytes=sum(entry.size for entry in found),
-        warnings=_warnings(matched, alike) if cfg.data.pseudonym_key is None else _counts(matched, alike),
+        warnings=[*said, *regions.without_mask([folders[study] for study in studies], cfg.pack)],
     )
 
 

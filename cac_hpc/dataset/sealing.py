@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
         {
             "digest_algorithm": digests.ALGORITHM,
             "plan_sha256": planned["sha256"],
-            "settings": {"pack": config.plain(cfg.pack), "edges": list(cfg.labels.edges)},
+            "settings": {"pack": config.plain(replace(cfg.pack, regions=None)), "edges": list(cfg.labels.edges)},
             "slices": sum(shard["rows"] for shard in packed),
             "studies": len(studies),
             "rejected": len(rejected),

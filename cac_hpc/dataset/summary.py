@@ -85,7 +85,7 @@ def summarise(
 
 
 def _has_no_heart(study: Mapping[str, Any]) -> bool:
-    return study.get("agatston_region") == "no_heart" or study.get("has_candidates") is False
+    return study.get("heart_row", 0) is None or study.get("has_candidates") is False
 
 
 def _files(

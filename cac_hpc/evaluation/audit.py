@@ -29,9 +29,10 @@ NAMED = 5  # studies that a message names
 SAME_LABELS = "the folds were made from the labels that the dataset was sealed with"
 BY_DESIGN = "patients of this contrast run are in several parts of a fold, by its design"
 SECTIONS = ("labels", "pack", "split", "model", "train")
-FREE = (
-    *(f"{key}:" for key in config.WITHOUT_EFFECT), "labels.sheet:", "pack.limits.", "split.unit:", "split.contrast_to:",
-)  # fmt: skip  # what a dataset or a result does not depend on, and what the contrast is
+FREE = (  # what a dataset or a result does not depend on, and what the contrast is
+    *(f"{key}:" for key in config.WITHOUT_EFFECT), "labels.sheet:", "pack.limits.", "pack.regions:", "split.unit:",
+    "split.contrast_to:",
+)  # fmt: skip
 
 
 def check_cohort(

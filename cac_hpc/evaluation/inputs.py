@@ -28,6 +28,7 @@ from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions
 
 SHOWN = ("labels", "pack", "split", "model", "train")  # settings that a report shows
+MASKS = "masks"  # in place of the path of pack.regions
 PATHS = (("labels", "sheet"), ("split", "contrast_to"))  # of the place where the run was made: not shown
 
 
@@ -93,6 +94,8 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
     shown = {name: config.plain(getattr(cfg, name)) for name in SHOWN}
     for section, key in PATHS:
         del shown[section][key]
+    if cfg.pack.regions is not None:
+        shown["pack"]["regions"] = MASKS
     splits_sha256 = digests.file_sha256(run.splits)
     files = [run.fold(index) for index in range(len(folds))]
     read_folds = _read_folds(files, folds, studies, splits_sha256, len(cfg.labels.names), predicts_scores(shown))

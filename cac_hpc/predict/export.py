@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def of_run(root: Path, licence: str = "") -> Bundle:
     return Bundle(
         kind=cfg.model.kind,
         version=cac_hpc.__version__,
-        pack=cfg.pack,
+        pack=replace(cfg.pack, regions=None),  # a path; new studies are scored in the heart that is found
         model=cfg.model,
         window_hu=cfg.train.window_hu,
         names=cfg.labels.names,

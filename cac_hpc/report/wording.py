@@ -363,9 +363,13 @@ def readers(report: Report) -> list[str]:
     left_out = f" Left out, for {lacks} of them: {found.left_out.studies} studies." * bool(found.left_out.studies)
     absent = f" Not compared: {'; '.join(found.absent)}." if found.absent else ""
     tests = own.levels["patient"].n
+    in_masks = "regions" in report.settings.get("pack", {})
+    where, there = "in the heart's region, found automatically", "there"
+    if in_masks:
+        where, there = "in the masks of pack.regions", "in the heart's region, found automatically"
     kinds = {
-        "rule": "The Agatston rule counts lesions of at least 130 HU in the heart's region, found automatically.",
-        "control": "The untrained control counts candidates of which more than half lies there.",
+        "rule": f"The Agatston rule counts lesions of at least 130 HU {where}.",
+        "control": f"The untrained control counts candidates of which more than half lies {there}.",
     }
     known = [text for key, text in kinds.items() if any(reader.key == key for reader in found.readers)]
     without = f"{left_out}{absent} {' '.join(known)}{' Neither knows any label.' if len(known) > 1 else ''}"

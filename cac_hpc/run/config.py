@@ -157,6 +157,9 @@ class PackConfig:
     crop: Literal["none", "heart"] = "none"  # heart: slices are cut to a square around it before they are resampled
     crop_margin_mm: float = 10.0  # of the square, around the heart's box
     baseline: bool = True  # score every study by the Agatston rule in its heart, for studies.csv
+    regions: str | None = field(
+        default=None, metadata=ADDED
+    )  # score in masks instead: a folder with one for each study, or a path with {study} in it; :PART,... behind it
     slices: bool = field(default=True, metadata=ADDED)  # pack the slices, from which a network of slices learns
     candidates: bool = field(default=True, metadata=ADDED)  # pack the calcium in and near the heart, piece by piece
     several_studies: StudyRule = "refuse"  # of one patient in one folder: refuse, or take one by its StudyDate
@@ -169,6 +172,8 @@ class PackConfig:
         require(self.max_slices >= self.min_slices, "pack.max_slices", self.max_slices, "pack.min_slices or more")
         within(self, "pack.", crop_margin_mm=(0, 200), spacing_tolerance_mm=(0, 100))
         require(self.slices or self.candidates, "pack.candidates", self.candidates, "true, as pack.slices is false")
+        wanted = "true, as pack.regions says in which masks studies are scored"
+        require(self.baseline or self.regions is None, "pack.baseline", self.baseline, wanted)
         require(self.slices or self.crop == "none", "pack.crop", self.crop, "none, as pack.slices is false")
 
 

@@ -81,6 +81,16 @@ REASONS: dict[str, tuple[str, str]] = {
         "no heart is found, where slices are to be cropped to it or are not packed",
         "check the study, or set pack.crop: none and pack.slices: true",
     ),
+    # its mask in pack.regions
+    "no_mask": ("pack.regions has no mask of the study, or several", "add it there, or leave the study out"),
+    "unusable_mask": (
+        "the mask in pack.regions cannot be read, has no such part, or does not say where it is",
+        "look at it with jobs/score_calcium.py --region",
+    ),
+    "mask_elsewhere": (
+        "the mask in pack.regions does not cover the series",
+        "use one that was drawn on this series, or set pack.series",
+    ),
     # the study
     "too_few_slices": ("fewer slices than pack.min_slices", "fetch the study again, or lower the limit"),
     "too_many_slices": ("more slices than pack.max_slices", "split the series, or raise the limit"),

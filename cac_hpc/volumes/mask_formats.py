@@ -68,6 +68,15 @@ def find(where: str, study: str) -> tuple[Path, tuple[str, ...]]:
     return path, chosen
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files that a mask is in: a header may name another, of the voxels."""
+    try:
+        detached = nrrd.read_header(path).detached if ending(path) == ".nhdr" else None
+    except InputError:
+        detached = None
+    return [path, *([detached] if detached and detached.is_file() else [])]
+
+
 def _nifti(path: Path, target: Target) -> list[Mask]:
     return [masks.place(*nifti.read_nifti(path), target, path, {})]
 
@@ -95,6 +104,7 @@ READERS: dict[str, Reader] = {  # by the ending of the file's name, the longest 
     ".nii": _nifti,
     ".nii.gz": _nifti,
     ".nrrd": _nrrd,
+    ".seg.nrrd": _nrrd,
     ".nhdr": _nrrd,
     ".npy": arrays.read_npy,
     ".npz": arrays.read_npz,

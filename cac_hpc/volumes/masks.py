@@ -57,6 +57,18 @@ class Mask:
     warnings: tuple[str, ...] = ()
 
 
+class Elsewhere(InputError):
+    """A mask is where the study is not; ``found`` has both geometries, in numbers only."""
+
+    def __init__(self, path: Path, found: str) -> None:
+        self.path, self.found = path, found
+        wanted = "a mask that was drawn on this series"
+        super().__init__(f"{path}: the mask does not cover the study: {found}; wanted {wanted}")
+
+    def __reduce__(self) -> tuple[type[Elsewhere], tuple[Path, str]]:
+        return type(self), (self.path, self.found)
+
+
 WARNINGS = {  # code to what it means; codes stand in scores.csv
     "mask_resampled": "the mask's grid is another one: the nearest voxel was taken",
     "mask_of_other_series": "the mask was drawn on another series of the same frame of reference",
@@ -117,15 +129,14 @@ def place(
         path: of the file, for what is raised.
         names: of the values; others are called ``part`` and their value.
         cut: whether the format leaves out what is 0, so that some of the study's grid will do.
-    Raises: InputError with both geometries if it does not cover the study.
+    Raises: Elsewhere, with both geometries, if it does not cover the study; InputError if its values are no parts.
     """
     if target.placement is None:
         raise InputError(f"{path}: the study's files do not say where its voxels are, wanted a mask of {WITHOUT}")
     study = target.placement
     fits = at.is_regular and (at.covers(study) or (cut and at.has_grid_of(study) and study.covers(at)))
     if not fits:
-        raise InputError(f"{path}: the mask does not cover the study: it has {at}; the study has {study}; wanted a "
-                         "mask that was drawn on this series")  # fmt: skip
+        raise Elsewhere(path, f"it has {at}; the study has {study}")
     part_ABC, parts = numbered(whole_numbers(label, path), names, path)
     part_ZHW = placement.resample(part_ABC, at, study)
     warnings = [] if at.has_grid_of(study) else ["mask_resampled"]

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from cac_hpc.dataset import sealing, shards
+from cac_hpc.evaluation import inputs
 from cac_hpc.report import aggregation, consistency, tables, wording
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.config import InputError, ModelConfig, TrainConfig
@@ -121,6 +123,16 @@ def test_the_model_and_the_largest_category_are_readers_too(reported):
     assert figures["accuracy"]["value"] == pytest.approx(3 / 17) == pytest.approx(figures["majority_accuracy"]["value"])
     assert found["absent"] == ["the dataset was packed without pack.candidates, so that there is no untrained control"]
     assert found["trust"] == {"reader": "rule", "reason": "simpler", "rivals": ["model"]}
+
+
+def test_a_rule_that_counted_in_masks_is_said_to_and_where_they_are_is_not(reported, tmp_path):
+    report = typed_report_of(reported)
+    assert "at least 130 HU in the heart's region, found automatically." in wording.readers(report)[-1]
+    told = {(study, int(study[1:]) % 6): predicted(study) for study in STUDIES}
+    run = make_run(tmp_path, told, pack={"regions": str(tmp_path / "masks")})
+    shown = inputs.load(run).settings
+    assert shown["pack"]["regions"] == "masks"
+    assert "at least 130 HU in the masks of pack.regions." in wording.readers(replace(report, settings=shown))[-1]
 
 
 def test_of_a_slice_the_rule_says_the_category_of_its_own_part(reported):

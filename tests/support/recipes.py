@@ -5,14 +5,15 @@ python recipes.py RECIPE FOLDER SCANS PACKED: the recipe's name, an empty folder
 
 from __future__ import annotations
 
-import gzip
 import json
 import sys
+import zlib
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pandas as pd
+import pydicom
 
 import cac_hpc
 from cac_hpc.cluster import launch
@@ -111,7 +112,7 @@ def statistic(folder: Path, scans: Path, packed: Path) -> None:
 
 
 def mask_format(folder: Path, scans: Path, packed: Path) -> None:
-    """Calcium is scored in the mask of a file that 3D Slicer could have written, and nowhere else."""
+    """Calcium is scored in the mask of a file that ITK could have written, wherever its axes lead, and nowhere else."""
     hu_ZHW = np.random.default_rng(0).normal(40, 15, (12, SIZE, SIZE)).astype(np.int16)
     hu_ZHW[:, :3] = -900  # lung
     hu_ZHW[4, 10:12, 20:23] = hu_ZHW[7, 20:22, 5:8] = 500
@@ -119,22 +120,26 @@ def mask_format(folder: Path, scans: Path, packed: Path) -> None:
         folder / "study", hu_ZHW, pixel_spacing_mm=6.0, slice_spacing_mm=3.0, first_z_mm=-9.0, uid_entropy=["mask"],
         attributes={"KVP": 120, "SliceThickness": 3},
     )  # fmt: skip
+    x, y, _ = pydicom.dcmread(next((folder / "study").iterdir())).ImagePositionPatient
     mask_ZHW = np.zeros(hu_ZHW.shape, np.uint8)
-    mask_ZHW[4, 8:14, 18:25] = 1
+    mask_ZHW[4, 8:14, 18:25] = 7
     head = (
-        "NRRD0004\n# as 3D Slicer writes it\ntype: unsigned char\ndimension: 3\nspace: left-posterior-superior\n"
-        f"sizes: {SIZE} {SIZE} 12\nspace directions: (6,0,0) (0,6,0) (0,0,3)\nencoding: gzip\n\n"
+        f"ObjectType = Image\nNDims = 3\nCompressedData = True\nTransformMatrix = -1 0 0 0 1 0 0 0 1\n"
+        f"Offset = {x + 6 * (SIZE - 1)} {y} -9\nElementSpacing = 6 6 3\nDimSize = {SIZE} {SIZE} 12\n"
+        f"ElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
     )
-    (folder / "mask.nrrd").write_bytes(head.encode() + gzip.compress(mask_ZHW.tobytes()))
-    asked = ("score_calcium.py", folder / "study", "--region", folder / "mask.nrrd", "--out", folder / "out")
+    data = zlib.compress(np.ascontiguousarray(mask_ZHW[:, :, ::-1]).tobytes())
+    (folder / "mask.mha").write_bytes(head.encode() + data)
+    asked = ("score_calcium.py", folder / "study", "--region", folder / "mask.mha", "--out", folder / "out")
     done = job_here(*asked)
     assert done.returncode == 0, done.stdout + done.stderr
     (lesion,) = pd.read_csv(folder / "out" / "lesions.csv").to_dict("records")
-    assert (lesion["slice"], lesion["pixels"], lesion["region"]) == (4, 6, "part 1")
-    (folder / "mask.nrrd").write_bytes(head.replace("(6,0,0)", "(-6,0,0)").encode() + gzip.compress(mask_ZHW.tobytes()))
-    done = job_here(*asked)
-    assert done.returncode == 1
-    assert "its axes those of the patient" in done.stdout + done.stderr
+    assert (lesion["slice"], lesion["pixels"], lesion["region"]) == (4, 6, "part 7")
+    for wrong, said in ((head.replace("Offset", "Origin"), "lacks"), (head.replace("= -1", "= 1"), "does not cover")):
+        (folder / "mask.mha").write_bytes(wrong.encode() + data)
+        done = job_here(*asked)
+        assert done.returncode == 1
+        assert said in done.stdout + done.stderr
 
 
 def label_source(folder: Path, scans: Path, packed: Path) -> None:

@@ -1,8 +1,10 @@
 """One drawing, written by every writer in three orientations of the patient, gives one score, to the last digit."""
 
+import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -131,3 +133,26 @@ def test_the_warnings_and_the_names_of_parts_are_in_what_is_scored(cases, tmp_pa
     found = score(empty, "RCA")
     assert (found.score.agatston, found.facts["warnings"]) == (0, "part_without_calcium")
     assert "found 0 parts 'aorta', wanted one of 1 LAD, 2 RCA" in score(empty, "aorta").fault
+
+
+@lying
+def test_a_mask_on_the_volume_of_dcm2niix_fits_the_dicom_study_and_one_of_the_study_fits_the_volume(
+    how, cases, tmp_path
+):
+    dcm2niix = pytest.importorskip("dcm2niix", reason='needs the extra converters: pip install -e ".[converters]"')
+    case = cases[how]
+    (tmp_path / "ct").mkdir()
+    options = ["-b", "n", "-z", "y", "-f", "ct", "-o", str(tmp_path / "ct"), str(case.drawing.study)]
+    subprocess.run([dcm2niix.bin, *options], check=True, capture_output=True, timeout=60)
+    scan = nib.load(tmp_path / "ct" / "ct.nii.gz")
+    part = np.zeros(scan.shape, np.uint8)
+    voxels = np.argwhere(case.drawing.part_ZHW)
+    at_ras = (case.drawing.first_mm + voxels[:, ::-1] * case.drawing.spacing_mm) * (-1, -1, 1)
+    index = np.rint(nib.affines.apply_affine(np.linalg.inv(scan.affine), at_ras)).astype(int)
+    part[tuple(index.T)] = case.drawing.part_ZHW[tuple(voxels.T)]
+    nib.save(nib.Nifti1Image(part, scan.affine, scan.header), tmp_path / "mask.nii.gz")
+    assert case.score(tmp_path / "mask.nii.gz") == (true_score(case), ())
+    volume = intake.read_chest(files.list_files(tmp_path / "ct"), PackConfig())
+    of_volume = Case(volume, case.drawing)
+    for path in (tmp_path / "mask.nii.gz", WRITERS["pynrrd RAS"](tmp_path, case.drawing)):
+        assert of_volume.score(path) == (true_score(case), ())
