@@ -168,7 +168,7 @@ def test_numbers_of_no_volume_are_refused(where, values, images, label, tmp_path
             setattr(group[where[1]][0], keyword, value)
     ds.save_as(path)
     with pytest.raises(
-        InputError, match="found frames without position|it cannot be read|wanted them on the study's slices"
+        InputError, match=r"found frames without position|it cannot be read|wanted them on the study's slices"
     ):
         read(path, images)
 
