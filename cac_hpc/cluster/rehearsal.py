@@ -26,6 +26,7 @@ from cac_hpc.run.commands import PhantomConfig
 from cac_hpc.run.config import (
     Checks,
     Config,
+    DataConfig,
     InputError,
     LabelsConfig,
     ModelConfig,
@@ -89,9 +90,7 @@ def _prepare(folder: Path, name: str, cfg: Config, source: Path) -> tuple[RunPat
     small = dataclasses.replace(
         cfg,
         run=str(folder / name),
-        data=dataclasses.replace(
-            cfg.data, dicom_root=str(scans), packed_dir=str(folder / "packed"), pseudonym_key=None
-        ),
+        data=DataConfig(dicom_root=str(scans), packed_dir=str(folder / "packed")),
         labels=LabelsConfig(sheet=str(scans / "labels.csv")),
         pack=PackConfig(size=SIZE, studies_per_shard=STUDIES, min_slices=SLICES, checks=Checks(missing_slices="warn")),
         split=SplitConfig(folds=2),

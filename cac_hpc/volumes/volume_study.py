@@ -69,7 +69,7 @@ class Volume:
         Raises: Refused for what is wrong with the file or the values.
         """
         if self.hu_ZHW is None:
-            hu_ABC, found = to_hu(_values(self.path, self.stamp))
+            hu_ABC, found = to_hu(_values(self))
             self.warnings += [*found, *(["eight_bits"] if self.found.bits == 8 else [])]
             self.hu_ZHW = hu_ABC.transpose(self.axes)
         into_HW = np.frombuffer(scratch, np.int16).reshape(image.header.rows, image.header.columns)
@@ -98,18 +98,26 @@ def _read(entries: Sequence[Entry], cfg: PackConfig, left_out: Mapping[int, Refu
         refusals = [Refusal(number + 1, why.reason, why.detail) for number, why in sorted(listing.refused.items())]
         return Read(Study(len(entries), refusals, None, frozenset(), False))
     read = dicom_study.read_series(listing, volume.hu, cfg, left_out, keep)
-    return replace(read, study=_said(read.study, volume))
+    return replace(read, study=_said(read.study, volume, listing.found[0][0] + 1))
 
 
-def _said(study: Study, volume: Volume) -> Study:
-    """The study with what a volume's header does not say, and what its values look like."""
+def _said(study: Study, volume: Volume, number: int) -> Study:
+    """The study with what a volume's header does not say, and what its values look like.
+
+    Args:
+        number: of the volume's file, from 1.
+    """
     study = replace(study, slice_files=())  # its slices are of no DICOM files
     if study.facts is not None:
         codes = [*study.facts["warnings"].split(), *volume.warnings]
         return replace(study, facts=study.facts | {"warnings": " ".join(dict.fromkeys(codes))})
     looks = "".join(f"; {WARNINGS[code]}" for code in volume.warnings if code in SUSPECT)
-    refusals = [replace(one, detail=one.detail + looks) if one.reason in NO_HU else one for one in study.refusals]
-    return replace(study, refusals=refusals)
+    refused = {
+        one.file: replace(one, detail=one.detail + looks) if one.reason in NO_HU else one for one in study.refusals
+    }
+    apart = (other for other in range(1, study.num_files + 1) if other not in refused)  # its voxels
+    refused |= {other: replace(refused[number], file=other) for other in apart}
+    return replace(study, refusals=[refused[other] for other in sorted(refused)])
 
 
 def _listed(entries: Sequence[Entry], cfg: PackConfig) -> tuple[Listing, Volume | None]:
@@ -181,21 +189,19 @@ def _opened(entry: Entry, entries: Sequence[Entry]) -> Volume:
         with images.opened(path) as (_, stamp):
             found = read(path)
     except InputError as error:
-        raise Refused("bad_volume", _detail(error, entries)) from None
+        raise Refused("bad_volume", _detail(error, path)) from None
     except OSError as error:
         raise images.unreadable(error, "bad_volume") from error
-    if found.detached and found.detached not in [entry.path for entry in entries]:
+    if found.detached and found.detached not in [other.path for other in entries if not other.refused]:
         raise Refused("bad_volume", "its voxels are in another file, which is not in the study")
     warnings = ["unknown_acquisition"] + ["unknown_unit"] * (not found.in_mm)
     return Volume(path, _name(entry), found, _axes(found.at), stamp, warnings)
 
 
-def _detail(error: InputError, entries: Sequence[Entry]) -> str:
-    """What a message says without the names of files, and without texts from them."""
-    text = str(error)
-    for entry in entries:
-        text = text.replace(f"{entry.path}: ", "").replace(str(entry.path), "it").replace(entry.path.name, "its header")
-    return QUOTED.sub("...", text)
+def _detail(error: InputError, path: Path, detached: Path | None = None) -> str:
+    """What a message about a file says without its name, that of the file with its voxels, and any text from them."""
+    text = str(error).replace(f"{path}: ", "").replace(str(path), "it").replace(path.name, "its header")
+    return QUOTED.sub("...", text.replace(f"{detached}: ", "its voxels: ") if detached else text)
 
 
 def _axes(at: Placement) -> tuple[int, int, int]:
@@ -272,21 +278,22 @@ def _header(volume: Volume, orientation: tuple[float, ...], spacing_mm: tuple[fl
     )
 
 
-def _values(path: Path, stamp: tuple[int, ...]) -> np.ndarray:
+def _values(volume: Volume) -> np.ndarray:
     """The values of a file, slope and intercept applied.
 
     Raises: Refused if it has changed or cannot be read.
     """
     from cac_hpc.volumes import nifti, nrrd
 
+    path = volume.path
     read = nifti.read_nifti if path.name.lower().endswith(ENDINGS["nifti"]) else nrrd.read_nrrd
     try:
         with images.opened(path) as (file, now):
             values, _ = read(path)
-            if stamp != now or images.stamp_of(file) != stamp:
+            if volume.stamp != now or images.stamp_of(file) != now:
                 raise Refused("changed_while_read", "its size or time changed")
     except InputError as error:
-        raise Refused("bad_volume", _detail(error, [Entry(b"", path, 0)])) from None
+        raise Refused("bad_volume", _detail(error, path, volume.found.detached)) from None
     except OSError as error:
         raise images.unreadable(error, "bad_volume") from error
     return values

@@ -52,6 +52,13 @@ def reasons() -> str:
     return table(("reason", "meaning", "what to do"), rows)
 
 
+def volume_warnings() -> str:
+    """Every warning that a study in a NIfTI or NRRD file may have."""
+    from cac_hpc.volumes.volume_study import WARNINGS
+
+    return table(("warning", "meaning"), [(f"`{code}`", meaning) for code, meaning in WARNINGS.items()])
+
+
 def attributes() -> str:
     """DICOM attributes that separate phases and acquisitions, and that indicate a contrast agent."""
     from cac_hpc.volumes import acquisition, stacks
@@ -200,7 +207,9 @@ def _keys(kind: Any) -> str:
     return ", ".join(f"`{spec.name}`" for spec in dataclasses.fields(kind))
 
 
-PARTS = {part.__name__: part for part in (reasons, attributes, packages, modules, owners, settings, report)}
+PARTS = {
+    part.__name__: part for part in (reasons, volume_warnings, attributes, packages, modules, owners, settings, report)
+}
 
 
 def on_config(config: Any) -> None:

@@ -12,11 +12,11 @@ import pytest
 from cac_hpc.calcium import baseline
 from cac_hpc.dataset import intake, packing, plan, scoring, sealing
 from cac_hpc.run import settings
-from cac_hpc.run.config import DataConfig, InputError, PackConfig, to_yaml
+from cac_hpc.run.config import Checks, DataConfig, InputError, PackConfig, to_yaml
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.volumes import files
 from tests.support import volume_files
-from tests.support.chests import chest, with_lesion, write_study
+from tests.support.chests import SPACING_MM, chest, with_lesion, write_study
 from tests.support.runs import prepare, write_config
 from tests.support.volume_files import NIFTI_ORDER, stored, write_nrrd
 
@@ -108,6 +108,18 @@ def test_pseudonyms_stand_for_the_names_of_files_too(tmp_path, small_volumes):
     assert json.loads(dataset.intake.read_text(encoding="utf-8"))["identity"]["key_is_identity"] == 1
     for path in (dataset.studies, dataset.rejected, dataset.seal, dataset.plan):
         assert not any(name in path.read_text(encoding="utf-8") for name in (".nii", "nrrd"))
+
+
+def test_contrast_agent_is_known_by_the_blood(tmp_path):
+    solids = chest(140, num_slices=24)
+    hu_ZHW = solids.hu_ZHW.copy()
+    hu_ZHW[solids.heart & ~solids.fat] += 250
+    path = volume_files.nifti(tmp_path / "1.nii.gz", stored(hu_ZHW, spacing_mm=SPACING_MM))
+    found = intake.read_chest(files.list_files(path), PackConfig()).study
+    assert [(one.file, one.reason) for one in found.refusals] == [(1, "contrast_agent")]
+    assert found.refusals[0].detail.startswith("blood in the heart measures 2")
+    found = intake.read_chest(files.list_files(path), PackConfig(checks=Checks(contrast_agent="warn"))).study
+    assert found.facts["warnings"] == "unknown_acquisition contrast_agent"
 
 
 def test_files_and_folders_are_studies_and_nothing_else_is(tmp_path, caplog):

@@ -270,7 +270,15 @@ def test_voxels_beside_their_header_are_read_from_within_the_study_only(tmp_path
         check_same(read(tmp_path / "1", wanted))
     header = (tmp_path / "1" / "ct.nhdr").read_text(encoding="utf-8")
     (tmp_path / "1" / "ct.raw").rename(tmp_path / "ct.raw")
-    assert refused(read(tmp_path / "1")[0]) == "bad_volume: its voxels are in another file, which is not in the study"
+    elsewhere = "bad_volume: its voxels are in another file, which is not in the study"
+    assert refused(read(tmp_path / "1")[0]) == elsewhere
+    (tmp_path / "1" / "ct.raw").symlink_to(tmp_path / "ct.raw")
+    assert refusals(read(tmp_path / "1")[0])[0][1:] == tuple(elsewhere.split(": "))
+    (tmp_path / "1" / "ct.raw").unlink()
+    (tmp_path / "1" / "ct.raw").write_bytes(b"short")
+    said = "bad_volume: its voxels: found only 5 bytes of voxels, wanted the 34560 that its header promises"
+    assert [f"{reason}: {detail}" for _, reason, detail in refusals(read(tmp_path / "1")[0])] == [said, said]
+    (tmp_path / "1" / "ct.raw").unlink()
     for name in ("../ct.raw", str(tmp_path / "ct.raw"), "LIST", "ct%d.raw 1 3 1"):
         (tmp_path / "1" / "ct.nhdr").write_text(header.replace("ct.raw", name), encoding="utf-8")
         assert refused(read(tmp_path / "1")[0]).startswith("bad_volume: ")
