@@ -25,6 +25,7 @@ from cac_hpc.volumes.header import MAX_PIXELS
 from cac_hpc.volumes.mask_parts import Description, OpenMask
 from cac_hpc.volumes.masks import MOST_VALUE, Mask, Target
 from cac_hpc.volumes.placement import EDGE, SAME_GRID, Placement
+from cac_hpc.volumes.streams import MAX_VOXELS
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -36,7 +37,6 @@ WANTED = {  # of the pixels of each type of segmentation
 }
 AT_PLACE = 0.1  # of a slice, of a pixel: a frame that is farther from its place is not in the stack
 THICKER = 1.5  # times the distance of the study's slices
-MOST_VOXELS = 1 << 29  # of all segments together
 SAME = 1e-4  # direction cosines, and mm between pixels, that differ by less are the same
 
 
@@ -206,7 +206,7 @@ def _stack(found: Segments, basis: np.ndarray, origin: np.ndarray) -> tuple[Plac
     if not np.isfinite(basis).all() or abs(np.linalg.det(basis)) <= np.prod(np.linalg.norm(basis, axis=1)) / 10:
         return None
     off_N3 = (found.position_N3 - origin) @ np.linalg.inv(basis)
-    if not np.isfinite(off_N3).all() or np.ptp(off_N3[:, 0]) * found.size[0] * found.size[1] > MOST_VOXELS:
+    if not np.isfinite(off_N3).all() or np.ptp(off_N3[:, 0]) * found.size[0] * found.size[1] > MAX_VOXELS:
         return None
     place_N = np.rint(off_N3[:, 0])
     apart = max(np.abs(off_N3[:, 0] - place_N).max(), np.ptp(off_N3[:, 1:], axis=0).max())

@@ -168,7 +168,7 @@ def test_numbers_of_no_volume_are_refused(where, values, images, label, tmp_path
             setattr(group[where[1]][0], keyword, value)
     ds.save_as(path)
     with pytest.raises(
-        InputError, match="found frames without position|it cannot be read|wanted them on the study's slices"
+        InputError, match=r"found frames without position|it cannot be read|wanted them on the study's slices"
     ):
         read(path, images)
 
@@ -177,10 +177,12 @@ def test_frames_that_are_not_stacked_are_refused(images, label, tmp_path):
     path = write_segmentation(tmp_path / "mask", images, label, "BINARY", NAMES)
     ds = pydicom.dcmread(path)
     frame = ds.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0]
-    frame.ImagePositionPatient = [frame.ImagePositionPatient[0] + 2, *frame.ImagePositionPatient[1:]]
-    ds.save_as(path)
-    with pytest.raises(InputError, match="wanted them on the study's slices, or as evenly apart"):
-        read(path, images)
+    x, y, z = frame.ImagePositionPatient
+    for moved in ([x + 2, y, z], [x, y, 3e6]):  # beside the others; on a slice, but of a stack of a million
+        frame.ImagePositionPatient = moved
+        ds.save_as(path)
+        with pytest.raises(InputError, match="wanted them on the study's slices, or as evenly apart"):
+            read(path, images)
     del ds.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence
     ds.save_as(path)
     with pytest.raises(InputError, match="it cannot be read"):
