@@ -53,6 +53,15 @@ class ScoreTask:
 
 
 @dataclass(frozen=True)
+class Masked:
+    """Candidates beside a mask."""
+
+    share_C: np.ndarray  # of each candidate, how much of it is in the mask
+    voxels: int  # of the mask, at the threshold
+    missed: int  # of these, in no candidate
+
+
+@dataclass(frozen=True)
 class Scored:
     """A study's score; parts: names of the region's values from 1 on. Or the fault why there is none."""
 
@@ -62,6 +71,7 @@ class Scored:
     fault: str = ""
     candidates: Candidates | None = None
     views: Views | None = None
+    masked: Masked | None = None  # how candidates and a mask are to each other
 
 
 Judge = Callable[[str, Scored], dict[str, Any]]  # takes a study's name and score, gives further columns of scores.csv
@@ -135,6 +145,8 @@ def score_folder(task: ScoreTask, say: Say) -> Scored:
     if math.isnan(volume.study.spacing_mm[0]):
         return Scored(None, fault="too_few_slices: a single one has no spacing")
     try:
+        if task.seen and volume.heart is None:
+            raise volume.no_heart or Refused("no_heart", "not looked for")
         mask = _region(task, volume)
     except (Refused, InputError) as why:
         return Scored(None, fault=str(why))
@@ -142,7 +154,7 @@ def score_folder(task: ScoreTask, say: Say) -> Scored:
     score = agatston.score_study(volume.hu_ZHW, mask.part_ZHW, volume.study.spacing_mm, task.rule, within_ZHW)
     facts = {"slices": volume.study.facts["slices"], "warnings": _warnings(mask, volume, task)}
     scored = Scored(score, mask.names, facts)
-    return _with_candidates(scored, volume) if task.seen else scored
+    return _with_candidates(scored, volume, None if task.region == "heart" else mask) if task.seen else scored
 
 
 def _warnings(mask: Mask, volume: Volume, task: ScoreTask) -> str:
@@ -155,12 +167,22 @@ def _warnings(mask: Mask, volume: Volume, task: ScoreTask) -> str:
     return " ".join(dict.fromkeys(found))
 
 
-def _with_candidates(scored: Scored, volume: Volume) -> Scored:
-    """The same with the candidates of the study, and views of its heart."""
+def _with_candidates(scored: Scored, volume: Volume, mask: Mask | None) -> Scored:
+    """The same with the candidates of the study, views of its heart, and how they are to the mask, if there is one."""
     assert volume.heart, "without it there is no score"
     spacing_mm = volume.study.spacing_mm
     found = candidates.find(volume.hu_ZHW, spacing_mm, volume.heart)
-    return replace(scored, candidates=found, views=views.make(volume.hu_ZHW, spacing_mm, volume.heart, found))
+    masked = None if mask is None else _masked(found, mask.part_ZHW > 0, volume.hu_ZHW >= candidates.RULE.threshold_hu)
+    seen = views.make(volume.hu_ZHW, spacing_mm, volume.heart, found)
+    return replace(scored, candidates=found, views=seen, masked=masked)
+
+
+def _masked(found: Candidates, inside_ZHW: np.ndarray, bright_ZHW: np.ndarray) -> Masked:
+    """How candidates are to a mask, whose voxels at the threshold they should hold."""
+    inside_V, start_C1 = inside_ZHW[tuple(found.voxel_V3.T)], found.start_C1
+    share_C = np.add.reduceat(inside_V, start_C1[:-1], dtype=float) / np.diff(start_C1) if len(found) else np.zeros(0)
+    voxels = int((inside_ZHW & bright_ZHW).sum())
+    return Masked(share_C, voxels, voxels - int(inside_V.sum()))
 
 
 def _region(task: ScoreTask, volume: Volume) -> Mask:
@@ -204,7 +226,7 @@ def _task(cfg: ScoreConfig, name: str, folder: Path) -> ScoreTask:
         raise InputError(f"--region {why}; or heart, or all") from None
     if path.suffix.lower() in (".yaml", ".yml"):
         shapes.read_shapes(path)
-    return ScoreTask(folder, str(path), cfg.region_frame, pack, cfg.rule, parts=parts)
+    return ScoreTask(folder, str(path), cfg.region_frame, pack, cfg.rule, cfg.of_candidates, parts=parts)
 
 
 def _all_scored(tasks: list[ScoreTask]) -> Iterator[Scored]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from scipy.special import expit
 
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.dataset import labels, scoring
-from cac_hpc.dataset.scoring import Scored
+from cac_hpc.dataset.scoring import Masked, Scored
 from cac_hpc.predict import ensemble as ensembles
 from cac_hpc.predict.ensemble import Answer, Ensemble
 from cac_hpc.report import lesion_pictures, wording
@@ -19,9 +20,11 @@ from cac_hpc.report.lesion_pictures import Verdict
 from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.commands import ScoreConfig
 from cac_hpc.run.config import LabelsConfig
+from cac_hpc.statistics import intervals
 from cac_hpc.train import lesion_results
 from cac_hpc.train.lesion_model import SHARE_WEIGHT
 
+IN_MASK = 0.5  # of a candidate: with more in it, a mask says that it is coronary
 LISTED = 20  # rejected candidates that a picture labels
 COLUMNS = ("study", "candidate", "first_slice", "last_slice", "agatston", "volume_mm3", "max_hu", "region_share",
            "probability", "counted")  # fmt: skip
@@ -35,20 +38,26 @@ def score_studies(cfg: ScoreConfig) -> int:
     """
     ensemble = ensembles.read_lesions(Path(cfg.model)) if cfg.model else None
     out, tables = settings.out_folder(cfg.out) if cfg.out else None, list[pd.DataFrame]()
+    masked = list[Masked]()
 
     def judge(study: str, scored: Scored) -> dict[str, Any]:
         assert scored.candidates is not None
         answer = ensembles.answer_lesions(ensemble, scored.candidates) if ensemble else None
         probability_C = answer.probability_C if answer else _control(scored.candidates)
         tables.append(_table(study, scored.candidates, probability_C))
+        if scored.masked is not None:
+            tables[-1]["mask_share"] = scored.masked.share_C
+            masked.append(scored.masked)
         if out and cfg.pictures:
             _draw(out / "pictures", study, scored, probability_C, ensemble)
         return _columns(answer, ensemble) if answer and ensemble else {}
 
     edges, names = (ensemble.edges, ensemble.names) if ensemble else (LabelsConfig.edges, LabelsConfig.names)
     code = scoring.score_studies(cfg, judge, edges, names)
+    table = pd.concat(tables) if tables else pd.DataFrame(columns=list(COLUMNS))
+    if masked:
+        logs.say(_agreement(table, masked))
     if out:
-        table = pd.concat(tables) if tables else pd.DataFrame(columns=list(COLUMNS))
         paths.write_text(out / "candidates.csv", escaping.csv_text(table, "%.6g"))
     return code
 
@@ -89,6 +98,19 @@ def _table(study: str, found: Candidates, probability_C: np.ndarray) -> pd.DataF
     return pd.DataFrame(columns)[list(COLUMNS)]
 
 
+def _agreement(table: pd.DataFrame, masked: Sequence[Masked]) -> str:
+    """How many candidates of all studies are in a mask, and how many of these counted: precision and recall."""
+    counted_C, in_mask_C = table["counted"].to_numpy(bool), table["mask_share"].to_numpy(float) > IN_MASK
+    both = int((counted_C & in_mask_C).sum())
+    missed, voxels = sum(one.missed for one in masked), sum(one.voxels for one in masked)
+    texts = [f"candidates in masks {in_mask_C.sum()}, counted {counted_C.sum()}, both {both}"]
+    for name, count in (("precision", counted_C.sum()), ("recall", in_mask_C.sum())):
+        if count:
+            low, high = intervals.wilson(both, count)
+            texts.append(f"{name} {both / count:.2f} ({low:.2f} to {high:.2f})")
+    return f"{', '.join(texts)}; {missed} of {voxels} voxels of masks at the threshold are in no candidate"
+
+
 def _draw(folder: Path, study: str, scored: Scored, probability_C: np.ndarray, ensemble: Ensemble | None) -> None:
     """The figure of a study, and its panels."""
     found, views, score = scored.candidates, scored.views, scored.score
@@ -107,10 +129,11 @@ def _draw(folder: Path, study: str, scored: Scored, probability_C: np.ndarray, e
         names, edges = tuple(ensemble.names), tuple(ensemble.edges)
     category, by_rule = (names[int(labels.categories([one], edges)[0])] for one in (total, score.agatston))
     who = "Trained model" if ensemble else "No model: candidates of which more than half lies in the heart's region"
+    where = "the mask" if scored.masked else "the heart's region"
     texts = [
         logs.line(f"Study {study}"),
         f"{who}: {counted_C.sum()} counted, score {wording.short(total)}, {category}.",
-        f"Agatston rule in the heart's region: score {wording.short(score.agatston)}, {by_rule}.",
+        f"Agatston rule in {where}: score {wording.short(score.agatston)}, {by_rule}.",
     ]
     folder.mkdir(parents=True, exist_ok=True)
     lesion_pictures.draw_study(folder, study, lesion_pictures.panels(views, found, verdicts), texts, 150)

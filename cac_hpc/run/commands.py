@@ -129,9 +129,7 @@ class ScoreConfig:
     def __post_init__(self) -> None:
         require(self.out is not None or not self.pictures, "--out", self.out, "a folder, where --pictures go")
         if self.of_candidates:
-            require(
-                self.region == "heart", "--region", self.region, "heart, in and near which candidates are looked for"
-            )
+            require(self.region != "all", "--region", self.region, "heart, or masks to compare candidates with")
             for spec in dataclasses.fields(RuleConfig):
                 value, wanted = getattr(self.rule, spec.name), f"{spec.default}, by which candidates are found"
                 require(value == spec.default or spec.name == "mass_factor", f"--{spec.name}", value, wanted)

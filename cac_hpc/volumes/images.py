@@ -6,6 +6,7 @@ full parser; everything else goes through `dicom`.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import struct
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import elements
@@ -298,10 +299,36 @@ def _text(value: bytes) -> str:
     return value.decode("latin-1").strip(" \0")
 
 
+class Stream(io.BufferedReader):
+    """An open file, of which never more is asked for than there is: Python would allocate it before it reads."""
+
+    def __init__(self, file: int) -> None:
+        super().__init__(io.FileIO(file, closefd=False))
+        self._num_bytes = os.fstat(file).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to that many bytes; all that is left without a number."""
+        left = max(self._num_bytes - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
 def stream(file: int, position: int = 0) -> BinaryIO:
     """The open file, for a library that wants to read it; it stays open behind it."""
     os.lseek(file, position, os.SEEK_SET)
-    return os.fdopen(file, "rb", closefd=False)
+    return cast(BinaryIO, Stream(file))
+
+
+def check_inflated(file: int, size: int) -> None:
+    """Refuse a deflated file before it is inflated whole by a full parser.
+
+    Raises: Refused if it is no DICOM file, or larger than any that we read.
+    """
+    head = os.pread(file, HEAD, 0)
+    if not _start(head):
+        raise Refused("not_dicom", "no preamble of DICOM")
+    meta, _ = elements.file_meta(head, _start(head), (SYNTAX,))
+    if _text(meta.get(SYNTAX, b"")) == DEFLATED:
+        inflated(file, size)
 
 
 def inflated(file: int, size: int) -> bytes:

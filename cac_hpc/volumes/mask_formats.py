@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cac_hpc.run.config import InputError
-from cac_hpc.volumes import arrays, masks, nifti, nrrd, shapes
+from cac_hpc.volumes import arrays, coca_xml, dicom_masks, masks, nifti, nrrd, shapes
 from cac_hpc.volumes.masks import Mask, Target
 
 STUDY = "{study}"  # stands for a study's name in a path
@@ -21,7 +22,9 @@ def read(path: Path, target: Target, chosen: Sequence[str] = ()) -> Mask:
         chosen: parts by number or name; () for all.
     Raises: InputError if it cannot be read, does not cover the study or has no such part.
     """
-    return masks.merge(READERS[ending(path)](path, target), chosen, path)
+    mask = masks.merge(READERS[ending(path)](path, replace(target, chosen=tuple(chosen))), chosen, path)
+    empty = not chosen and not mask.part_ZHW.any()
+    return replace(mask, warnings=(*mask.warnings, "empty_mask")) if empty else mask
 
 
 def ending(path: Path) -> str:
@@ -110,4 +113,7 @@ READERS: dict[str, Reader] = {  # by the ending of the file's name, the longest 
     ".npz": arrays.read_npz,
     ".yaml": shapes.read_mask,
     ".yml": shapes.read_mask,
+    ".xml": coca_xml.read,
+    ".dcm": dicom_masks.read,
+    "": dicom_masks.read,
 }

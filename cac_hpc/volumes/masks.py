@@ -32,6 +32,7 @@ class Target:
     turn: how its slices are stored, for masks that count stored rows and columns.
     frame: whose rows and columns a mask without geometry counts, where it does not say so itself.
     series, frame_of_reference: SeriesInstanceUID and FrameOfReferenceUID, "" where unknown; never to be written.
+    chosen: the parts that are wanted, by number or name, () for all: others need not be read.
     """
 
     placement: Placement | None
@@ -41,6 +42,7 @@ class Target:
     frame: Frame | None = None
     series: str = ""
     frame_of_reference: str = ""
+    chosen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,12 @@ WARNINGS = {  # code to what it means; codes stand in scores.csv
     "mask_resampled": "the mask's grid is another one: the nearest voxel was taken",
     "mask_of_other_series": "the mask was drawn on another series of the same frame of reference",
     "parts_overlap": "voxels are in several parts: the one that was named first, or is first in the file, has them",
-    "empty_mask": "the mask has no part",
+    "empty_mask": "the mask holds no voxel",
     "part_without_calcium": "a part holds no voxel at the threshold",
+    "mask_beyond_study": "some of the mask lies outside of the study",
+    "lines_left_out": "points and open lines are left out: they hold nothing",
+    "slices_between_contours": "a part has contours on every second slice at most: what lies between is outside of it",
+    "contour_max_differs": "some contours have another highest HU than their file says",
 }
 
 
@@ -93,7 +99,7 @@ def merge(layers: Sequence[Mask], chosen: Sequence[str], path: Path) -> Mask:
     parts.sort(key=lambda part: part[0])
     if chosen:
         known = [(name, value) for value, name, *_ in parts]
-        parts = [parts[index] for index in dict.fromkeys(_index(wanted, known, path) for wanted in chosen)]
+        parts = [parts[index] for index in dict.fromkeys(index_of(wanted, known, path) for wanted in chosen)]
     part_ZHW, warnings = np.zeros_like(layers[0].part_ZHW), [code for layer in layers for code in layer.warnings]
     for layer, mask in enumerate(layers):
         renumbered = np.zeros(len(mask.names) + 1, np.int16)
@@ -109,7 +115,7 @@ def merge(layers: Sequence[Mask], chosen: Sequence[str], path: Path) -> Mask:
     return Mask(part_ZHW, names, values, tuple(dict.fromkeys(warnings)))
 
 
-def _index(wanted: str, known: Sequence[tuple[str, int]], path: Path) -> int:
+def index_of(wanted: str, known: Sequence[tuple[str, int]], path: Path) -> int:
     """Which of the parts, by their names and numbers, is meant."""
     fitting = [index for index, (name, value) in enumerate(known) if wanted in (name, str(value))]
     if len(fitting) != 1:
@@ -132,7 +138,8 @@ def place(
     Raises: Elsewhere, with both geometries, if it does not cover the study; InputError if its values are no parts.
     """
     if target.placement is None:
-        raise InputError(f"{path}: the study's files do not say where its voxels are, wanted a mask of {WITHOUT}")
+        found = "the study's slices are uneven, or its files do not say where its voxels are"
+        raise InputError(f"{path}: {found}, wanted a mask of {WITHOUT}")
     study = target.placement
     fits = at.is_regular and (at.covers(study) or (cut and at.has_grid_of(study) and study.covers(at)))
     if not fits:

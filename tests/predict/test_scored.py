@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -78,6 +79,29 @@ def test_without_a_model_the_control_is_drawn(studies, tmp_path):
     assert "counted 128" in (tmp_path / "pictures" / "one-0-projection.svg").read_text()
 
 
+def test_candidates_are_compared_with_masks(studies, model, tmp_path):
+    solids = chest(200, num_slices=36)
+    both = with_lesion(with_lesion(solids.hu_ZHW, -60, 4, slice(18, 20)), -12, 50, slice(10, 11))
+    write_study(tmp_path / "studies" / "one", both)
+    mask_ZHW = np.zeros(both.shape, np.uint8)
+    mask_ZHW[8:12], mask_ZHW[30:32] = both[8:12] >= 400, both[30:32] >= 400  # one lesion, and ribs
+    mask_ZHW[10, :, : both.shape[2] // 2] = 0
+    np.savez(tmp_path / "one.npz", mask_ZHW, frame=np.array("patient"))
+    options = ("--region", tmp_path, "--out", tmp_path, "--pictures", "--model", model)
+    done = job_here("score_calcium.py", tmp_path / "studies", *options)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "candidates.csv")
+    in_mask, counted = table["mask_share"] > 0.5, table["counted"] == 1
+    assert table[in_mask][["first_slice", "last_slice"]].to_numpy().tolist() == [[10, 10]]
+    assert set(table[counted]["first_slice"]) == {10, 18}
+    said = " ".join(done.stdout.split())
+    assert (
+        "candidates in masks 1, counted 2, both 1, precision 0.50 (0.09 to 0.91), recall 1.00 (0.21 to 1.00);" in said
+    )
+    bright = int(((both >= 130) & (mask_ZHW > 0)).sum())
+    assert f"{bright - 25} of {bright} voxels of masks at the threshold are in no candidate" in said
+
+
 def test_what_cannot_be_a_model_is_refused(model, tmp_path):
     for path in (tmp_path, tmp_path / "modle.pt"):
         with pytest.raises(InputError, match=r"found no model, wanted a bundle, RUN/folds/fold-K/model.pt or a run"):
@@ -120,7 +144,6 @@ def test_a_model_that_lacks_a_part_is_refused(tmp_path):
     [
         (["--pictures"], "--out is None"),
         (["--pictures", "--out", "o", "--region", "all"], "--region is 'all'"),
-        (["--model", "m.pt", "--region", "r.yaml"], "--region is 'r.yaml'"),
         (["--model", "m.pt", "--threshold_hu", "131"], "--threshold_hu is 131, but must be 130, by which candidates"),
         (["--pictures", "--out", "o", "--neighbours", "4"], "--neighbours is 4, but must be 8, by which candidates"),
     ],

@@ -16,6 +16,7 @@ import numpy as np
 import pydicom
 
 from cac_hpc.volumes.frame import Turn
+from tests.support import dicom_mask_writers
 from tests.support.turning import stored_as
 
 
@@ -146,5 +147,11 @@ WRITERS: dict[str, Callable[[Path, Drawing], Path]] = {
     "3D Slicer": slicer_segments,
     "NumPy in the patient frame": numpy("patient"),
     "NumPy as stored": numpy("stored"),
+    **dicom_mask_writers.WRITERS,
 }
-NAMED = {"3D Slicer", "NumPy in the patient frame", "NumPy as stored"}  # which hold the names of the parts
+NAMED = {
+    "3D Slicer",
+    "NumPy in the patient frame",
+    "NumPy as stored",
+    *dicom_mask_writers.WRITERS,
+}  # which hold the names of the parts

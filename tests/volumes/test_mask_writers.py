@@ -103,6 +103,16 @@ def test_a_mask_elsewhere_does_not_pass_for_another(write, how, cases, tmp_path)
         assert case.score(write(tmp_path, replace(case.drawing, part_ZHW=flipped)))[0] != true_score(case)
 
 
+@lying
+@pytest.mark.parametrize("writer", ["highdicom, binary", "RT Structure Set", "COCA"])
+def test_a_drawing_one_slice_away_or_flipped_scores_otherwise(writer, how, cases, tmp_path):
+    case = cases[how]
+    part_ZHW = case.drawing.part_ZHW
+    for changed in (np.roll(part_ZHW, 1, 0), np.roll(part_ZHW, -1, 0), *(np.flip(part_ZHW, axis) for axis in range(3))):
+        other = Case(case.volume, replace(case.drawing, part_ZHW=changed))
+        assert other.score(WRITERS[writer](tmp_path, other.drawing))[0] == true_score(other) != true_score(case)
+
+
 def test_a_finer_mask_that_covers_the_study_is_resampled_with_a_warning(cases, tmp_path):
     case = cases["supine"]
     finer = case.drawing.part_ZHW.repeat(2, 0).repeat(3, 1)
