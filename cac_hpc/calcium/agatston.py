@@ -20,11 +20,13 @@ Sources, and where implementations differ (`RuleConfig` has the settings):
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from cac_hpc.run.commands import RuleConfig
 
@@ -32,6 +34,9 @@ WEIGHT_STEPS_HU = (200, 300, 400)  # a lesion's maximum at or above each step ad
 REFERENCE_SPACING_MM = 3.0  # the rule was written for contiguous slices of 3 mm
 
 Spacing = tuple[float, float, float]  # mm between the centres of slices, rows and columns
+Offsets = Sequence[tuple[int, int, int]]  # in slices, rows and columns
+EDGES: Offsets = ((0, 0, 1), (0, 1, 0))  # to the neighbours on the same slice that come later in the volume
+EDGES_AND_CORNERS: Offsets = ((0, 0, 1), (0, 1, -1), (0, 1, 0), (0, 1, 1))
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,8 @@ def score_study(
     """
     rule = rule or RuleConfig()
     lesions = find_lesions(hu_ZHW, region_ZHW, spacing_mm, rule, within_ZHW)
-    bright_Z = ((hu_ZHW >= rule.threshold_hu) & (region_ZHW != 0)).any((1, 2))
+    bright_Z = np.array([((hu_HW >= rule.threshold_hu) & (inside_HW != 0)).any() for hu_HW, inside_HW in
+                         zip(hu_ZHW, region_ZHW, strict=True)])  # fmt: skip
     return Score(
         agatston=float(lesions["agatston"].sum()),
         volume_mm3=float(lesions["volume_mm3"].sum()),
@@ -129,16 +135,35 @@ def find_lesions(
 
 def _labelled(hu_ZHW: np.ndarray, region_ZHW: np.ndarray, rule: RuleConfig) -> tuple[np.ndarray, ...]:
     """Of every pixel of a lesion, however small: the lesion's number from 0, in order of the slices, and z, y, x."""
-    candidate_ZHW = (hu_ZHW >= rule.threshold_hu) & (region_ZHW != 0)
-    boxes = ndimage.find_objects(candidate_ZHW.view(np.uint8))
-    if not boxes:
-        return tuple(np.zeros(0, np.int64) for _ in range(4))
-    touching = np.zeros((3, 3, 3), bool)  # none across slices
-    touching[1] = ndimage.generate_binary_structure(2, 1 if rule.neighbours == 4 else 2)
-    labels, _ = ndimage.label(candidate_ZHW[boxes[0]], structure=touching)
-    z, y, x = np.nonzero(labels)
-    corner = [side.start for side in boxes[0]]
-    return labels[z, y, x].astype(np.int64) - 1, z + corner[0], y + corner[1], x + corner[2]
+    position_V3 = bright(hu_ZHW, region_ZHW, rule.threshold_hu)
+    number = connected(position_V3, hu_ZHW.shape, EDGES if rule.neighbours == 4 else EDGES_AND_CORNERS)
+    return number.astype(np.int64), *position_V3.T
+
+
+def bright(hu_ZHW: np.ndarray, region_ZHW: np.ndarray, threshold_hu: int) -> np.ndarray:
+    """Slice, row and column of the voxels of a region at the threshold or above, (V, 3) in the order of the volume."""
+    inside_ZHW = region_ZHW if region_ZHW.dtype == bool else region_ZHW != 0
+    flat = np.flatnonzero((hu_ZHW >= threshold_hu) & inside_ZHW)
+    return np.stack(np.unravel_index(flat, hu_ZHW.shape), axis=1)
+
+
+def connected(position_V3: np.ndarray, shape: tuple[int, ...], offsets: Offsets) -> np.ndarray:
+    """The piece of each voxel, from 0 in the order of the volume.
+
+    Args:
+        position_V3: in the order of the volume. offsets: of neighbours that come later in it.
+    """
+    count, strides = len(position_V3), np.array([(shape[1] + 2) * (shape[2] + 2), shape[2] + 2, 1])
+    flat = (position_V3 + 1) @ strides  # with a rim, so that rows do not touch around the edge
+    pairs = []
+    for offset in offsets:
+        wanted = flat + np.array(offset) @ strides
+        at = np.minimum(np.searchsorted(flat, wanted), max(count - 1, 0))
+        here = np.flatnonzero(flat[at] == wanted) if count else np.zeros(0, int)
+        pairs.append(np.stack([here, at[here]]))
+    one, other = np.concatenate(pairs, axis=1)
+    graph = sparse.coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
+    return np.asarray(csgraph.connected_components(graph, directed=False)[1])
 
 
 def _scored(lesions: pd.DataFrame, slice_spacing_mm: float, rule: RuleConfig) -> pd.DataFrame:
