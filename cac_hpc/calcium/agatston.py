@@ -20,7 +20,7 @@ Sources, and where implementations differ (`RuleConfig` has the settings):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,8 +76,7 @@ def score_study(
     """
     rule = rule or RuleConfig()
     lesions = find_lesions(hu_ZHW, region_ZHW, spacing_mm, rule, within_ZHW)
-    bright_Z = np.array([((hu_HW >= rule.threshold_hu) & (inside_HW != 0)).any() for hu_HW, inside_HW in
-                         zip(hu_ZHW, region_ZHW, strict=True)])  # fmt: skip
+    bright_Z = np.array([bright_HW.any() for bright_HW in _bright_slices(hu_ZHW, region_ZHW, rule.threshold_hu)])
     return Score(
         agatston=float(lesions["agatston"].sum()),
         volume_mm3=float(lesions["volume_mm3"].sum()),
@@ -142,9 +141,15 @@ def _labelled(hu_ZHW: np.ndarray, region_ZHW: np.ndarray, rule: RuleConfig) -> t
 
 def bright(hu_ZHW: np.ndarray, region_ZHW: np.ndarray, threshold_hu: int) -> np.ndarray:
     """Slice, row and column of the voxels of a region at the threshold or above, (V, 3) in the order of the volume."""
-    inside_ZHW = region_ZHW if region_ZHW.dtype == bool else region_ZHW != 0
-    flat = np.flatnonzero((hu_ZHW >= threshold_hu) & inside_ZHW)
-    return np.stack(np.unravel_index(flat, hu_ZHW.shape), axis=1)
+    flat = [np.flatnonzero(bright_HW) for bright_HW in _bright_slices(hu_ZHW, region_ZHW, threshold_hu)]
+    z = np.repeat(np.arange(len(flat)), [len(found) for found in flat])
+    return np.stack([z, *np.divmod(np.concatenate([*flat, np.zeros(0, int)]), hu_ZHW.shape[2])], axis=1)
+
+
+def _bright_slices(hu_ZHW: np.ndarray, region_ZHW: np.ndarray, threshold_hu: int) -> Iterator[np.ndarray]:
+    """Of each slice, which of its pixels in the region are at the threshold or above; a slice fits into the cache."""
+    for hu_HW, region_HW in zip(hu_ZHW, region_ZHW, strict=True):
+        yield (hu_HW >= threshold_hu) & (region_HW if region_HW.dtype == bool else region_HW != 0)
 
 
 def connected(position_V3: np.ndarray, shape: tuple[int, ...], offsets: Offsets) -> np.ndarray:

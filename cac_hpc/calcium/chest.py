@@ -57,13 +57,14 @@ def shrink(hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> Grid:
     """Means over blocks that are about square in mm; what is left over on the right and at the bottom is cut off."""
     down, across = _factors(spacing_mm[1:], hu_ZHW.shape[1:])
     height, width = hu_ZHW.shape[1] // down, hu_ZHW.shape[2] // across
-    whole = hu_ZHW[:, : height * down, : width * across]
-    rows = np.zeros((len(hu_ZHW), height, width * across), np.int32)
-    for step in range(down):
-        rows += whole[:, step::down]
     total = np.zeros((len(hu_ZHW), height, width), np.int32)
-    for step in range(across):
-        total += rows[:, :, step::across]
+    for hu_HW, total_hw in zip(hu_ZHW[:, : height * down, : width * across], total, strict=True):
+        fits = down * int(hu_HW.min()) >= -32768 and down * int(hu_HW.max()) <= 32767  # int16: a third of the time
+        rows = np.zeros((height, width * across), np.int16 if fits else np.int32)
+        for step in range(down):
+            rows += hu_HW[step::down]
+        for step in range(across):
+            total_hw += rows[:, step::across]
     return Grid(total / np.float32(down * across), (spacing_mm[0], spacing_mm[2] * across), (down, across))
 
 
@@ -222,14 +223,8 @@ def _discs(grid: Grid, bone: np.ndarray, spine: Spine) -> tuple[np.ndarray, ...]
 
     Depths are right up to the aorta's largest radius: around the place so much is looked at.
     """
-    pixel_mm = grid.spacing_mm[1]
-    margin, sides = int(AORTA_MM[1] / pixel_mm) + 8, []
-    for at, (low_mm, high_mm), size in (
-        (spine.front, AORTA_AHEAD_MM, bone.shape[1]), (spine.middle, AORTA_LEFT_MM, bone.shape[2]),
-    ):  # fmt: skip
-        first, last = int(at.min() + low_mm / pixel_mm) - margin, int(at.max() + high_mm / pixel_mm) + margin
-        sides.append(slice(max(0, first), max(0, min(size, last + 1))))
-    place = slice(None), *sides
+    rows, columns = (spine.front.min(), spine.front.max()), (spine.middle.min(), spine.middle.max())
+    place = around(rows, AORTA_AHEAD_MM, columns, AORTA_LEFT_MM, AORTA_MM[1], grid)
     window = max(1, round(15.0 / grid.spacing_mm[0]))
     mean = ndimage.uniform_filter1d(grid.hu[place], window, axis=0, mode="nearest")
     depth = depth_mm((mean > FAT_HU) & ~bone[place], grid)
@@ -237,7 +232,31 @@ def _discs(grid: Grid, bone: np.ndarray, spine: Spine) -> tuple[np.ndarray, ...]
     if not peak.any():
         return tuple(np.zeros(0, kind) for kind in (int, int, int, np.float32))
     z, y, x = np.nonzero(peak & (depth == ndimage.maximum_filter(depth, (1, 5, 5))))
-    return z, y + sides[0].start, x + sides[1].start, depth[z, y, x]
+    return z, y + place[1].start, x + place[2].start, depth[z, y, x]
+
+
+def around(
+    rows: tuple[float, float],
+    rows_mm: tuple[float, float],
+    columns: tuple[float, float],
+    columns_mm: tuple[float, float],
+    radius_mm: float,
+    grid: Grid,
+) -> tuple[slice, slice, slice]:
+    """The part of all slices that says where the middles of discs are.
+
+    Args:
+        rows, columns: first and last of what middles are near to. rows_mm, columns_mm: nearest and farthest from it.
+        radius_mm: of the largest disc; its depths, and those of the pixels by its middle, are the same in the part.
+    """
+    pixel_mm = grid.spacing_mm[1]
+    margin, sides = int(radius_mm / pixel_mm) + 10, []
+    for (first, last), (low_mm, high_mm), size in zip(
+        (rows, columns), (rows_mm, columns_mm), grid.hu.shape[1:], strict=True
+    ):
+        start, stop = int(first + low_mm / pixel_mm) - margin, int(last + high_mm / pixel_mm) + margin
+        sides.append(slice(min(size, max(0, start)), max(0, min(size, stop + 1))))
+    return slice(None), sides[0], sides[1]
 
 
 def disc(radius_mm: float, grid: Grid) -> np.ndarray:
