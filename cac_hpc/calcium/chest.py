@@ -93,14 +93,17 @@ def find_lungs(grid: Grid, outside: np.ndarray) -> np.ndarray:
     """
     inner = planes.erode((grid.hu < AIR_HU) & ~outside, disc(LUNG_RIM_MM, grid))
     inner[(grid.hu > -200).mean((1, 2)) < 0.1] = False  # slices with no body
-    labels, count = ndimage.label(planes.dilate(inner, disc(LUNG_RIM_MM, grid)))
-    index, inside = np.arange(count + 1), labels[inner]
-    mean_hu = np.bincount(inside, grid.hu[inner], count + 1) / np.maximum(1, np.bincount(inside, minlength=count + 1))
-    size_cm3 = np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_cm3
-    lung = (size_cm3 > LUNGS_CM3 / 5) & (mean_hu > LUNG_HU[0]) & (mean_hu < LUNG_HU[1]) & (index > 0)
+    flat, piece, count = planes.pieces(planes.dilate(inner, disc(LUNG_RIM_MM, grid)))
+    inside = inner.ravel()[flat]
+    sum_hu = np.bincount(piece[inside], grid.hu.ravel()[flat[inside]], count)
+    mean_hu = sum_hu / np.maximum(1, np.bincount(piece[inside], minlength=count))
+    size_cm3 = np.bincount(piece, minlength=count) * grid.voxel_cm3
+    lung = (size_cm3 > LUNGS_CM3 / 5) & (mean_hu > LUNG_HU[0]) & (mean_hu < LUNG_HU[1])
     if (found_cm3 := size_cm3[lung].sum()) < LUNGS_CM3:
         raise Refused("no_heart", f"{found_cm3:.0f} cm3 of lung, wanted {LUNGS_CM3:.0f}")
-    return np.asarray(lung[labels])
+    lungs = np.zeros(grid.hu.shape, bool)
+    lungs.ravel()[flat] = lung[piece]
+    return lungs
 
 
 def surrounded(lungs: np.ndarray, grid: Grid) -> np.ndarray:
@@ -150,10 +153,9 @@ def _hull_ends(lungs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def find_bone(grid: Grid) -> np.ndarray:
     """Large dense parts, with what they enclose on a slice."""
-    labels, count = ndimage.label(grid.hu > BONE_HU)
-    large = np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_cm3 > BONE_CM3
-    large[0] = False
-    bone = large[labels]
+    flat, piece, count = planes.pieces(grid.hu > BONE_HU)
+    bone = np.zeros(grid.hu.shape, bool)
+    bone.ravel()[flat] = (np.bincount(piece, minlength=count) * grid.voxel_cm3 > BONE_CM3)[piece]
     reach = round(5.0 / grid.spacing_mm[1]) + 1
     padded = np.pad(bone, ((0, 0), (reach, reach), (reach, reach)))
     around = disc(5.0, grid)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
@@ -80,7 +81,7 @@ class Heart:
     blood_hu: float
     chest: Surroundings
 
-    @property
+    @cached_property
     def hull_ZHW(self) -> np.ndarray:
         """(Z, H, W) bool, where the calcium of the heart, of the great vessels and of what touches them can be."""
         return _enlarged(self.chest.hull, self.chest.grid.factors, self.region_ZHW.shape)
@@ -302,16 +303,14 @@ def not_coronary(grid: Grid, within: np.ndarray, fat_depth_mm: np.ndarray, evide
         within: the inside of the chest. fat_depth_mm: distance to fat or air. evidence: see `fat_evidence`.
     """
     deep = evidence * fat_depth_mm > DEEP_MM
-    labels, count = ndimage.label(grid.hu > DENSE_HU, np.ones((3, 3, 3), bool))
-    at = np.flatnonzero(labels)
+    flat, piece, count = planes.pieces(grid.hu > DENSE_HU, np.ones((3, 3, 3), bool))
     voxels, inside, reaches = (
-        np.bincount(labels.ravel()[at], weights, minlength=count + 1)
-        for weights in (None, within.ravel()[at], deep.ravel()[at])
+        np.bincount(piece, weights, count) for weights in (None, within.ravel()[flat], deep.ravel()[flat])
     )
-    inside, reaches = inside / np.maximum(voxels, 1), reaches / np.maximum(voxels, 1)
-    other = (reaches > DEEP_SHARE) | (inside < 0.5 * evidence)
-    other[0] = False
-    return np.asarray(deep | planes.dilate(other[labels], disc(BONE_RIM_MM, grid)))
+    excluded = (reaches / voxels > DEEP_SHARE) | (inside / voxels < 0.5 * evidence)
+    other = np.zeros(grid.hu.shape, bool)
+    other.ravel()[flat] = excluded[piece]
+    return np.asarray(deep | planes.dilate(other, disc(BONE_RIM_MM, grid)))
 
 
 def _from_core_mm(core: np.ndarray, grid: Grid) -> np.ndarray:

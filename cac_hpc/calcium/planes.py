@@ -6,9 +6,12 @@ time: all slices are worked on at once, a row or a column at a time. Axes: z sli
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 
 import numpy as np
+from scipy import ndimage
 
 SLICES_AT_ONCE = 16  # in `squared_distance`, so that they fit into the processor's cache
 SHORT, LONG = np.dtype(np.uint16), np.dtype(np.uint32)  # of squared distances in pixels
@@ -18,13 +21,13 @@ def element(within: Callable[[np.ndarray], np.ndarray], most: int) -> np.ndarray
     """The pixels around a pixel whose distance to it passes a test, (1, h, w) bool, with that pixel in the middle.
 
     Args:
-        within: whether distances in pixels, float64, pass; if one does, all shorter ones do. most: pixels in a
-        direction that are looked at.
+        within: whether distances in pixels, float64, pass; if one does, all shorter ones do, and 0 does. most: pixels
+        in a direction that are looked at.
     """
     offset = np.arange(-most, most + 1)
     found = within(np.sqrt((offset**2 + offset[:, None] ** 2).astype(float)))
-    spare = most - int(np.flatnonzero(found.any(0))[-1] - most) if found.any() else most
-    return np.asarray(found[None, spare : 2 * most + 1 - spare, spare : 2 * most + 1 - spare])
+    inside = bounds(found)
+    return np.asarray(found[None, inside[0], inside[1]])
 
 
 def dilate(mask: np.ndarray, around: np.ndarray) -> np.ndarray:
@@ -73,36 +76,41 @@ def squared_distance(target: np.ndarray) -> np.ndarray:
     Args:
         target: (z, h, w) bool; each slice has a pixel in it.
     """
-    _, height, width = target.shape
-    farthest = (height - 1) ** 2 + (width - 1) ** 2
-    dtype = SHORT if farthest + (width - 1) ** 2 <= np.iinfo(SHORT).max else LONG
-    chunks = range(0, len(target), SLICES_AT_ONCE)
-    found = [_along_rows(_along_columns(target[at : at + SLICES_AT_ONCE], farthest, dtype)) for at in chunks]
-    return np.concatenate(found) if found else np.zeros(target.shape, dtype)
+    column_hzw = _along_columns(target)
+    found = np.empty(target.shape, column_hzw.dtype)
+    for first in range(0, len(target), SLICES_AT_ONCE):
+        chunk = slice(first, first + SLICES_AT_ONCE)
+        found[chunk] = _along_rows(np.ascontiguousarray(column_hzw[:, chunk].transpose(1, 2, 0))).swapaxes(1, 2)
+    return found
 
 
-def _along_columns(target: np.ndarray, farthest: int, dtype: np.dtype) -> np.ndarray:
-    """Squared distance to the nearest pixel of the same column, at most ``farthest``; columns first: (z, w, h)."""
-    steps = np.full(target.shape, sum(target.shape[1:]), dtype)  # farther than any pixel is
-    steps[target] = 0
-    for row in range(1, target.shape[1]):
-        np.minimum(steps[:, row], steps[:, row - 1] + dtype.type(1), out=steps[:, row])
-    for row in range(target.shape[1] - 2, -1, -1):
-        np.minimum(steps[:, row], steps[:, row + 1] + dtype.type(1), out=steps[:, row])
-    squared = np.minimum(steps.astype(LONG) ** 2, farthest).astype(dtype)
-    return np.ascontiguousarray(squared.swapaxes(1, 2))
+def _along_columns(target: np.ndarray) -> np.ndarray:
+    """Squared distance to the nearest pixel of the same column, rows first: (h, z, w).
+
+    Where there is none it is more than to any pixel of the slice. The integers are so long that columns as far apart as
+    the slice is wide can be added.
+    """
+    count, height, width = target.shape
+    none = math.isqrt((height - 1) ** 2 + (width - 1) ** 2) + 1
+    dtype = SHORT if none**2 + (width - 1) ** 2 <= np.iinfo(SHORT).max else LONG
+    steps = np.full((height, count, width), none, dtype)
+    steps[target.swapaxes(0, 1)] = 0
+    for order in (range(height), range(height - 1, -1, -1)):
+        for row, following in itertools.pairwise(order):
+            np.minimum(steps[following], steps[row] + dtype.type(1), out=steps[following])
+    return steps * steps
 
 
 def _along_rows(column_zwh: np.ndarray) -> np.ndarray:
-    """The nearest of all columns, (z, h, w): farther ones are looked at as long as they can be nearer."""
-    nearest = column_zwh.copy()
+    """The nearest of all columns, (z, w, h): farther ones are looked at as long as they can be nearer."""
+    nearest, farther = column_zwh.copy(), np.empty_like(column_zwh)
     for step in range(1, column_zwh.shape[1]):
         if step**2 >= nearest.max():
             break
-        beside = column_zwh + column_zwh.dtype.type(step**2)
-        np.minimum(nearest[:, step:], beside[:, :-step], out=nearest[:, step:])
-        np.minimum(nearest[:, :-step], beside[:, step:], out=nearest[:, :-step])
-    return np.ascontiguousarray(nearest.swapaxes(1, 2))
+        np.add(column_zwh, column_zwh.dtype.type(step**2), out=farther)
+        np.minimum(nearest[:, step:], farther[:, :-step], out=nearest[:, step:])
+        np.minimum(nearest[:, :-step], farther[:, step:], out=nearest[:, :-step])
+    return nearest
 
 
 def share_around(mask: np.ndarray, side: int, pixel_P: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -139,12 +147,21 @@ def _square(values: np.ndarray, side: int, pixel_P: tuple[np.ndarray, ...]) -> t
     return np.pad(values, ((0, 0), (reach, reach), (0, 0)), mode="edge"), columns_PS
 
 
+def pieces(mask: np.ndarray, touching: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, int]:
+    """The pixels of a mask as numbers in the flat volume, in its order; the piece of each, from 0; how many there are.
+
+    Args:
+        touching: structuring element (3, 3, 3), which neighbours make a piece; None: those that share a face.
+    """
+    labels, count = ndimage.label(mask, touching)
+    flat = np.flatnonzero(mask)
+    return flat, labels.ravel()[flat] - 1, int(count)
+
+
 def bounds(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box around a mask; empty where the mask is."""
-    axes = range(mask.ndim)
-    ends = (
-        [np.flatnonzero(mask.any(tuple(other for other in axes if other != axis)))[[0, -1]] for axis in axes]
-        if (mask.any())
-        else [(0, -1)] * mask.ndim
-    )
-    return tuple(slice(int(first), int(last) + 1) for first, last in ends)
+    """The smallest box around a mask; nothing of each side where the mask is empty."""
+    box = []
+    for axis in range(mask.ndim):
+        filled = np.flatnonzero(mask.any(tuple(other for other in range(mask.ndim) if other != axis)))
+        box.append(slice(int(filled[0]), int(filled[-1]) + 1) if len(filled) else slice(0, 0))
+    return tuple(box)
