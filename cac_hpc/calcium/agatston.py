@@ -22,13 +22,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from scipy import sparse
-from scipy.sparse import csgraph
+import scipy
 
 from cac_hpc.run.commands import RuleConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WEIGHT_STEPS_HU = (200, 300, 400)  # a lesion's maximum at or above each step adds 1 to its weight of 1
 REFERENCE_SPACING_MM = 3.0  # the rule was written for contiguous slices of 3 mm
@@ -45,7 +47,7 @@ class Score:
 
     agatston, volume_mm3, mass_mg: sums over the lesions; the mass is None without a calibration factor.
     slices: (Z,) Agatston score of each slice. empty_slices: share of the slices that have no voxel at the threshold
-    inside the region, however small a lesion may be. lesions: (L rows) see `find_lesions`.
+    inside the region, however small a lesion may be. column_L: of the table of lesions, see `find_lesions`.
     """
 
     agatston: float
@@ -53,7 +55,14 @@ class Score:
     mass_mg: float | None
     slices: np.ndarray
     empty_slices: float
-    lesions: pd.DataFrame
+    column_L: dict[str, np.ndarray]
+
+    @property
+    def lesions(self) -> pd.DataFrame:
+        """One row per lesion."""
+        import pandas as pd  # takes a third of a second: only where the table is wanted
+
+        return pd.DataFrame(self.column_L)
 
 
 def score_study(
@@ -83,7 +92,7 @@ def score_study(
         mass_mg=None if rule.mass_factor is None else float(lesions["mass_mg"].sum()),
         slices=np.bincount(lesions["slice"], lesions["agatston"], minlength=len(hu_ZHW)),
         empty_slices=float(1 - bright_Z.mean()),
-        lesions=lesions,
+        column_L=lesions,
     )
 
 
@@ -106,12 +115,12 @@ def find_lesions(
     spacing_mm: Spacing,
     rule: RuleConfig,
     within_ZHW: np.ndarray | None = None,
-) -> pd.DataFrame:
+) -> dict[str, np.ndarray]:
     """All lesions inside a region, slice by slice. Arguments and errors are those of `score_study`.
 
-    Returns: one row per lesion: slice from 0; row, column of its brightest pixel, from 0, and region, its value in
-        region_ZHW, of a whole lesion the highest in it; pixels, area_mm2, max_hu, mean_hu, weight 1 to 4; agatston,
-        volume_mm3, mass_mg (NaN without a calibration factor).
+    Returns: the columns of a table, one value per lesion: slice from 0; row, column of its brightest pixel, from 0, and
+        region, its value in region_ZHW, of a whole lesion the highest in it; pixels, area_mm2, max_hu, mean_hu, weight
+        1 to 4; agatston, volume_mm3, mass_mg (NaN without a calibration factor).
     """
     if hu_ZHW.shape != region_ZHW.shape:
         raise ValueError(f"volume is {hu_ZHW.shape}, but region is {region_ZHW.shape}: both must be the same (Z, H, W)")
@@ -121,7 +130,7 @@ def find_lesions(
     number, z, y, x, hu = number[order], z[order], y[order], x[order], hu[order]
     first = np.flatnonzero(np.diff(number, prepend=-1))
     pixels = np.diff(first, append=len(number))
-    lesions = pd.DataFrame({"slice": z[first], "row": y[first], "column": x[first]})
+    lesions = {"slice": z[first], "row": y[first], "column": x[first]}
     region = region_ZHW[z, y, x].astype(np.int64)
     lesions["region"] = np.maximum.reduceat(region, first) if within_ZHW is not None and len(first) else region[first]
     lesions["pixels"], lesions["area_mm2"] = pixels, pixels * spacing_mm[1] * spacing_mm[2]
@@ -129,7 +138,7 @@ def find_lesions(
     counted = (lesions["area_mm2"] >= rule.min_area_mm2 - 1e-9) & (lesions["pixels"] >= rule.min_area_pixels)
     if within_ZHW is not None and len(first):
         counted &= 2 * np.add.reduceat(region != 0, first, dtype=np.int64) > pixels
-    return _scored(lesions[counted].reset_index(drop=True), spacing_mm[0], rule)
+    return _scored({name: column_L[counted] for name, column_L in lesions.items()}, spacing_mm[0], rule)
 
 
 def _labelled(hu_ZHW: np.ndarray, region_ZHW: np.ndarray, rule: RuleConfig) -> tuple[np.ndarray, ...]:
@@ -167,16 +176,20 @@ def connected(position_V3: np.ndarray, shape: tuple[int, ...], offsets: Offsets)
         here = np.flatnonzero(flat[at] == wanted) if count else np.zeros(0, int)
         pairs.append(np.stack([here, at[here]]))
     one, other = np.concatenate(pairs, axis=1)
-    graph = sparse.coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
-    return np.asarray(csgraph.connected_components(graph, directed=False)[1])
+    graph = scipy.sparse.coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
+    return np.asarray(scipy.sparse.csgraph.connected_components(graph, directed=False)[1])
 
 
-def _scored(lesions: pd.DataFrame, slice_spacing_mm: float, rule: RuleConfig) -> pd.DataFrame:
+def _scored(lesions: dict[str, np.ndarray], slice_spacing_mm: float, rule: RuleConfig) -> dict[str, np.ndarray]:
     """Lesions with what they count."""
     factor = slice_spacing_mm / REFERENCE_SPACING_MM if rule.spacing_factor else 1.0
-    lesions["weight"] = 1 + np.digitize(lesions["max_hu"], WEIGHT_STEPS_HU)
-    lesions["agatston"] = lesions["area_mm2"] * lesions["weight"] * factor
-    lesions["volume_mm3"] = lesions["area_mm2"] * slice_spacing_mm
+    weight_L = 1 + np.digitize(lesions["max_hu"], WEIGHT_STEPS_HU)
+    volume_mm3_L = lesions["area_mm2"] * slice_spacing_mm
     mass_factor = np.nan if rule.mass_factor is None else rule.mass_factor
-    lesions["mass_mg"] = mass_factor * lesions["mean_hu"] * lesions["volume_mm3"]
-    return lesions
+    return {
+        **lesions,
+        "weight": weight_L,
+        "agatston": lesions["area_mm2"] * weight_L * factor,
+        "volume_mm3": volume_mm3_L,
+        "mass_mg": mass_factor * lesions["mean_hu"] * volume_mm3_L,
+    }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from cac_hpc.calcium import chest
 from cac_hpc.calcium.heart import Surroundings
@@ -83,10 +83,10 @@ def _discs(there: Surroundings, box: tuple[int, int, int, int]) -> np.ndarray:
     first = int(core[0] + core[-1]) // 2
     row, column = ((box[at] + box[at + 1]) / 2 / factor for at, factor in zip((0, 2), grid.factors, strict=True))
     place = chest.around((row, row), BACK_MM, (column, column), LEFT_MM, RADIUS_MM[1], grid)
-    mean = ndimage.uniform_filter1d(grid.hu[place], max(1, round(MEAN_MM / slice_mm)), axis=0, mode="nearest")[first:]
-    depth = chest.depth_mm((mean > SOFT_HU) & ~there.bone[place][first:], grid)
+    mean = scipy.ndimage.uniform_filter1d(grid.hu[place], max(1, round(MEAN_MM / slice_mm)), axis=0, mode="nearest")
+    depth = chest.depth_mm(((mean > SOFT_HU) & ~there.bone[place])[first:], grid)
     z, y, x = np.nonzero(
-        (depth == ndimage.maximum_filter(depth, (1, 7, 7))) & (depth >= RADIUS_MM[0]) & (depth <= RADIUS_MM[1])
+        (depth == scipy.ndimage.maximum_filter(depth, (1, 7, 7))) & (depth >= RADIUS_MM[0]) & (depth <= RADIUS_MM[1])
     )
     y_D, x_D = y + place[1].start, x + place[2].start
     left_D, back_D = (x_D + 0.5 - column) * pixel_mm, (y_D + 0.5 - row) * pixel_mm

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, spatial
+import scipy
 
 from cac_hpc.calcium import agatston, aorta, planes
 from cac_hpc.calcium.agatston import Spacing
@@ -212,7 +212,7 @@ def _by_aorta(middle_C3: np.ndarray, spacing_mm: Spacing, heart: Heart) -> dict[
 
 def _others(place_mm_C3: np.ndarray, agatston_C: np.ndarray) -> np.ndarray:
     """Agatston score of what else is near, (C,): valves, the contents of bowel and bone come in many pieces."""
-    pair_P2 = spatial.cKDTree(place_mm_C3).query_pairs(OTHERS_MM, output_type="ndarray")
+    pair_P2 = scipy.spatial.cKDTree(place_mm_C3).query_pairs(OTHERS_MM, output_type="ndarray")
     one_P, other_P = np.concatenate([pair_P2, pair_P2[:, ::-1]]).T
     return np.bincount(one_P, agatston_C[other_P], len(place_mm_C3))
 
@@ -280,5 +280,5 @@ def noise_hu(hu_ZHW: np.ndarray, spacing_mm: Spacing, there: Surroundings) -> fl
     around = tuple(slice(max(0, side.start - num), side.stop + num)
                    for side, num in zip(planes.bounds(core), size, strict=True))  # fmt: skip
     hu_HW = hu_ZHW[at, : core.shape[0], : core.shape[1]][around].astype(np.float32)
-    rest = (hu_HW - ndimage.uniform_filter(hu_HW, size, mode="nearest"))[core[around]]
+    rest = (hu_HW - scipy.ndimage.uniform_filter(hu_HW, size, mode="nearest"))[core[around]]
     return float(1.4826 * np.median(np.abs(rest - np.median(rest))))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from cac_hpc.calcium import planes
 from cac_hpc.run.rejections import Refused
@@ -78,7 +78,7 @@ def _factors(pixel_mm: tuple[float, ...], shape: tuple[int, ...]) -> tuple[int, 
 
 def outside_air(grid: Grid) -> np.ndarray:
     """Air and padding around the body, with the skin's blur."""
-    labels, count = ndimage.label(grid.hu < OUTSIDE_HU)
+    labels, count = scipy.ndimage.label(grid.hu < OUTSIDE_HU)
     at_rim = np.zeros(count + 1, bool)
     for rim in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
         at_rim[rim] = True
@@ -160,7 +160,7 @@ def find_bone(grid: Grid) -> np.ndarray:
     padded = np.pad(bone, ((0, 0), (reach, reach), (reach, reach)))
     around = disc(5.0, grid)
     bone |= planes.erode(planes.dilate(padded, around), around)[:, reach:-reach, reach:-reach]
-    holes, count = ndimage.label(~bone, IN_PLANE)
+    holes, count = scipy.ndimage.label(~bone, IN_PLANE)
     small = np.bincount(holes.ravel(), minlength=count + 1) * grid.spacing_mm[1] ** 2 < MARROW_MM2
     small[0] = False
     return np.asarray(bone | small[holes])
@@ -171,7 +171,7 @@ def find_spine(bone: np.ndarray, lungs: np.ndarray, grid: Grid) -> Spine | None:
     thick = deep(bone, float(np.nextafter(np.float32(VERTEBRA_MM), np.float32(np.inf))), grid)
     thick[:, : int(middle_row(lungs))] = False
     box = planes.bounds(thick)
-    labels, count = ndimage.label(thick[box], np.ones((3, 3, 3), bool))
+    labels, count = scipy.ndimage.label(thick[box], np.ones((3, 3, 3), bool))
     if count == 0:
         return None
     spine = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
@@ -180,8 +180,8 @@ def find_spine(bone: np.ndarray, lungs: np.ndarray, grid: Grid) -> Spine | None:
     front = [np.flatnonzero(spine[index].any(1))[0] + row - VERTEBRA_MM / grid.spacing_mm[1] for index in inside]
     middle = [np.median(np.nonzero(spine[index])[1]) + column for index in inside]
     every, window = np.arange(len(bone)), max(1, round(30.0 / grid.spacing_mm[0]))  # vertebra and disc
-    steady = ndimage.minimum_filter1d(np.interp(every, slices, front), window, mode="nearest")
-    return Spine(steady, ndimage.median_filter(np.interp(every, slices, middle), window, mode="nearest"))
+    steady = scipy.ndimage.minimum_filter1d(np.interp(every, slices, front), window, mode="nearest")
+    return Spine(steady, scipy.ndimage.median_filter(np.interp(every, slices, middle), window, mode="nearest"))
 
 
 def behind(spine: Spine, grid: Grid) -> np.ndarray:
@@ -228,12 +228,12 @@ def _discs(grid: Grid, bone: np.ndarray, spine: Spine) -> tuple[np.ndarray, ...]
     rows, columns = (spine.front.min(), spine.front.max()), (spine.middle.min(), spine.middle.max())
     place = around(rows, AORTA_AHEAD_MM, columns, AORTA_LEFT_MM, AORTA_MM[1], grid)
     window = max(1, round(15.0 / grid.spacing_mm[0]))
-    mean = ndimage.uniform_filter1d(grid.hu[place], window, axis=0, mode="nearest")
+    mean = scipy.ndimage.uniform_filter1d(grid.hu[place], window, axis=0, mode="nearest")
     depth = depth_mm((mean > FAT_HU) & ~bone[place], grid)
     peak = (depth >= AORTA_MM[0]) & (depth <= AORTA_MM[1])
     if not peak.any():
         return tuple(np.zeros(0, kind) for kind in (int, int, int, np.float32))
-    z, y, x = np.nonzero(peak & (depth == ndimage.maximum_filter(depth, (1, 5, 5))))
+    z, y, x = np.nonzero(peak & (depth == scipy.ndimage.maximum_filter(depth, (1, 5, 5))))
     return z, y + place[1].start, x + place[2].start, depth[z, y, x]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from cac_hpc.calcium import chest, planes
 from cac_hpc.calcium.chest import AIR_HU, FAT_HU, Grid, depth_mm, disc
@@ -190,7 +190,7 @@ def blood_in(grid: Grid, core: np.ndarray) -> float:
     """
     box = planes.bounds(core)
     size = [max(1, round(BLOOD_MM / mm)) for mm in (grid.spacing_mm[0], grid.spacing_mm[1], grid.spacing_mm[1])]
-    return float(np.quantile(ndimage.uniform_filter(grid.hu[box], size)[core[box]], 1 - BLOOD_SHARE))
+    return float(np.quantile(scipy.ndimage.uniform_filter(grid.hu[box], size)[core[box]], 1 - BLOOD_SHARE))
 
 
 def find_room(
@@ -222,7 +222,7 @@ def find_core(grid: Grid, room: np.ndarray, lungs: np.ndarray, between: np.ndarr
     """
     thick = chest.deep(planes.median(room & (grid.hu > FAT_HU)), CORE_MM, grid)
     box = planes.bounds(thick)
-    labels, count = ndimage.label(thick[box], np.ones((3, 3, 3), bool))
+    labels, count = scipy.ndimage.label(thick[box], np.ones((3, 3, 3), bool))
     left_mm = _from_middle_mm(lungs, grid)
     central = labels[between[box[0]]][:, :, np.abs(left_mm[box[2]]) <= BESIDE_MM]
     sizes = np.bincount(central.ravel(), minlength=count + 1)[1:]
@@ -239,7 +239,7 @@ def find_core(grid: Grid, room: np.ndarray, lungs: np.ndarray, between: np.ndarr
 
 def _check_place(core: np.ndarray, lungs: np.ndarray, slices: np.ndarray, grid: Grid) -> None:
     """Refuse a core whose slices between the lungs are few, or which the lungs do not reach behind."""
-    runs, _ = ndimage.label(slices)
+    runs, _ = scipy.ndimage.label(slices)
     if (height_mm := np.bincount(runs)[1:].max() * grid.spacing_mm[0]) < CORE_HEIGHT_MM:
         found = f"{height_mm:.0f} mm of soft tissue between the lungs"
         raise Refused("no_heart", f"{found}, wanted {CORE_HEIGHT_MM:.0f}")

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 SLICES_AT_ONCE = 16  # in `squared_distance`, so that they fit into the processor's cache
 SHORT, LONG = np.dtype(np.uint16), np.dtype(np.uint32)  # of squared distances in pixels
@@ -153,7 +153,7 @@ def pieces(mask: np.ndarray, touching: np.ndarray | None = None) -> tuple[np.nda
     Args:
         touching: structuring element (3, 3, 3), which neighbours make a piece; None: those that share a face.
     """
-    labels, count = ndimage.label(mask, touching)
+    labels, count = scipy.ndimage.label(mask, touching)
     flat = np.flatnonzero(mask)
     return flat, labels.ravel()[flat] - 1, int(count)
 

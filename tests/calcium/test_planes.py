@@ -50,7 +50,7 @@ def test_depth_and_distance_are_those_of_scipy(mask, pixel_mm):
     np.testing.assert_array_equal(chest.depth_mm(mask, grid_of(mask, pixel_mm)), wanted)
 
 
-@pytest.mark.parametrize("shape", [(1, 256), (256, 2), (147, 147), (148, 148), (180, 180), (3, 300), (300, 3), (210, 90)])
+@pytest.mark.parametrize("shape", [(1, 256), (256, 2), (147, 147), (180, 180), (3, 300), (300, 3), (210, 90)])
 def test_the_farthest_distance_on_a_slice_is_measured_right(shape):
     target = np.zeros((3, *shape), bool)
     target[0, 0, 0] = target[1, -1, -1] = target[2, shape[0] // 2, 0] = True
