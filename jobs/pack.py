@@ -14,7 +14,7 @@ def main() -> int:
         numbers={"shard": "pack this shard only"},
         flags={"seal": "check the packed shards and write the dataset's tables"},
     )
-    from cac_hpc.dataset import packing, sealing
+    from cac_hpc.dataset import packing
     from cac_hpc.run import logs, provenance
 
     logs.setup()
@@ -22,6 +22,8 @@ def main() -> int:
     if not asked["seal"]:
         packing.pack_shards(run, None if asked["shard"] is None else [asked["shard"]])
     if asked["shard"] is None:
+        from cac_hpc.dataset import sealing
+
         sealing.seal(run)
     return 0
 

@@ -119,6 +119,15 @@ def test_the_supervisor_of_a_job_imports_nothing_large():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("module", ["dataset.packing", "report.retrieval"])
+def test_what_starts_often_imports_nothing_large_that_it_does_not_need(module):
+    """Each task of an array, and whoever looks at a report, waits for it: scipy's parts load where they are used."""
+    large = "{'openpyxl', 'pandas', 'pydicom', 'scipy.ndimage', 'scipy.sparse', 'scipy.special', 'sklearn', 'torch'}"
+    code = f"import sys, cac_hpc.{module}; print(sorted({large} & {{*sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("module", ["cluster.launch", "cluster.monitor", "dataset.scoring", "report.aggregation"])
 def test_what_computes_no_network_imports_no_torch(module):
     """It takes seconds, and is not there on every login node."""

@@ -20,18 +20,25 @@ Sources, and where implementations differ (`RuleConfig` has the settings):
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from scipy import ndimage
+import scipy
 
 from cac_hpc.run.commands import RuleConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WEIGHT_STEPS_HU = (200, 300, 400)  # a lesion's maximum at or above each step adds 1 to its weight of 1
 REFERENCE_SPACING_MM = 3.0  # the rule was written for contiguous slices of 3 mm
 
 Spacing = tuple[float, float, float]  # mm between the centres of slices, rows and columns
+Offsets = Sequence[tuple[int, int, int]]  # in slices, rows and columns
+EDGES: Offsets = ((0, 0, 1), (0, 1, 0))  # to the neighbours on the same slice that come later in the volume
+EDGES_AND_CORNERS: Offsets = ((0, 0, 1), (0, 1, -1), (0, 1, 0), (0, 1, 1))
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Score:
 
     agatston, volume_mm3, mass_mg: sums over the lesions; the mass is None without a calibration factor.
     slices: (Z,) Agatston score of each slice. empty_slices: share of the slices that have no voxel at the threshold
-    inside the region, however small a lesion may be. lesions: (L rows) see `find_lesions`.
+    inside the region, however small a lesion may be. column_L: of the table of lesions, see `find_lesions`.
     """
 
     agatston: float
@@ -48,7 +55,14 @@ class Score:
     mass_mg: float | None
     slices: np.ndarray
     empty_slices: float
-    lesions: pd.DataFrame
+    column_L: dict[str, np.ndarray]
+
+    @property
+    def lesions(self) -> pd.DataFrame:
+        """One row per lesion."""
+        import pandas as pd  # takes a third of a second: only where the table is wanted
+
+        return pd.DataFrame(self.column_L)
 
 
 def score_study(
@@ -71,14 +85,14 @@ def score_study(
     """
     rule = rule or RuleConfig()
     lesions = find_lesions(hu_ZHW, region_ZHW, spacing_mm, rule, within_ZHW)
-    bright_Z = ((hu_ZHW >= rule.threshold_hu) & (region_ZHW != 0)).any((1, 2))
+    bright_Z = np.array([bright_HW.any() for bright_HW in _bright_slices(hu_ZHW, region_ZHW, rule.threshold_hu)])
     return Score(
         agatston=float(lesions["agatston"].sum()),
         volume_mm3=float(lesions["volume_mm3"].sum()),
         mass_mg=None if rule.mass_factor is None else float(lesions["mass_mg"].sum()),
         slices=np.bincount(lesions["slice"], lesions["agatston"], minlength=len(hu_ZHW)),
         empty_slices=float(1 - bright_Z.mean()),
-        lesions=lesions,
+        column_L=lesions,
     )
 
 
@@ -101,12 +115,12 @@ def find_lesions(
     spacing_mm: Spacing,
     rule: RuleConfig,
     within_ZHW: np.ndarray | None = None,
-) -> pd.DataFrame:
+) -> dict[str, np.ndarray]:
     """All lesions inside a region, slice by slice. Arguments and errors are those of `score_study`.
 
-    Returns: one row per lesion: slice from 0; row, column of its brightest pixel, from 0, and region, its value in
-        region_ZHW, of a whole lesion the highest in it; pixels, area_mm2, max_hu, mean_hu, weight 1 to 4; agatston,
-        volume_mm3, mass_mg (NaN without a calibration factor).
+    Returns: the columns of a table, one value per lesion: slice from 0; row, column of its brightest pixel, from 0, and
+        region, its value in region_ZHW, of a whole lesion the highest in it; pixels, area_mm2, max_hu, mean_hu, weight
+        1 to 4; agatston, volume_mm3, mass_mg (NaN without a calibration factor).
     """
     if hu_ZHW.shape != region_ZHW.shape:
         raise ValueError(f"volume is {hu_ZHW.shape}, but region is {region_ZHW.shape}: both must be the same (Z, H, W)")
@@ -116,7 +130,7 @@ def find_lesions(
     number, z, y, x, hu = number[order], z[order], y[order], x[order], hu[order]
     first = np.flatnonzero(np.diff(number, prepend=-1))
     pixels = np.diff(first, append=len(number))
-    lesions = pd.DataFrame({"slice": z[first], "row": y[first], "column": x[first]})
+    lesions = {"slice": z[first], "row": y[first], "column": x[first]}
     region = region_ZHW[z, y, x].astype(np.int64)
     lesions["region"] = np.maximum.reduceat(region, first) if within_ZHW is not None and len(first) else region[first]
     lesions["pixels"], lesions["area_mm2"] = pixels, pixels * spacing_mm[1] * spacing_mm[2]
@@ -124,29 +138,58 @@ def find_lesions(
     counted = (lesions["area_mm2"] >= rule.min_area_mm2 - 1e-9) & (lesions["pixels"] >= rule.min_area_pixels)
     if within_ZHW is not None and len(first):
         counted &= 2 * np.add.reduceat(region != 0, first, dtype=np.int64) > pixels
-    return _scored(lesions[counted].reset_index(drop=True), spacing_mm[0], rule)
+    return _scored({name: column_L[counted] for name, column_L in lesions.items()}, spacing_mm[0], rule)
 
 
 def _labelled(hu_ZHW: np.ndarray, region_ZHW: np.ndarray, rule: RuleConfig) -> tuple[np.ndarray, ...]:
     """Of every pixel of a lesion, however small: the lesion's number from 0, in order of the slices, and z, y, x."""
-    candidate_ZHW = (hu_ZHW >= rule.threshold_hu) & (region_ZHW != 0)
-    boxes = ndimage.find_objects(candidate_ZHW.view(np.uint8))
-    if not boxes:
-        return tuple(np.zeros(0, np.int64) for _ in range(4))
-    touching = np.zeros((3, 3, 3), bool)  # none across slices
-    touching[1] = ndimage.generate_binary_structure(2, 1 if rule.neighbours == 4 else 2)
-    labels, _ = ndimage.label(candidate_ZHW[boxes[0]], structure=touching)
-    z, y, x = np.nonzero(labels)
-    corner = [side.start for side in boxes[0]]
-    return labels[z, y, x].astype(np.int64) - 1, z + corner[0], y + corner[1], x + corner[2]
+    position_V3 = bright(hu_ZHW, region_ZHW, rule.threshold_hu)
+    number = connected(position_V3, hu_ZHW.shape, EDGES if rule.neighbours == 4 else EDGES_AND_CORNERS)
+    return number.astype(np.int64), *position_V3.T
 
 
-def _scored(lesions: pd.DataFrame, slice_spacing_mm: float, rule: RuleConfig) -> pd.DataFrame:
+def bright(hu_ZHW: np.ndarray, region_ZHW: np.ndarray, threshold_hu: int) -> np.ndarray:
+    """Slice, row and column of the voxels of a region at the threshold or above, (V, 3) in the order of the volume."""
+    flat = [np.flatnonzero(bright_HW) for bright_HW in _bright_slices(hu_ZHW, region_ZHW, threshold_hu)]
+    z = np.repeat(np.arange(len(flat)), [len(found) for found in flat])
+    return np.stack([z, *np.divmod(np.concatenate([*flat, np.zeros(0, int)]), hu_ZHW.shape[2])], axis=1)
+
+
+def _bright_slices(hu_ZHW: np.ndarray, region_ZHW: np.ndarray, threshold_hu: int) -> Iterator[np.ndarray]:
+    """Of each slice, which of its pixels in the region are at the threshold or above; a slice fits into the cache."""
+    for hu_HW, region_HW in zip(hu_ZHW, region_ZHW, strict=True):
+        yield (hu_HW >= threshold_hu) & (region_HW if region_HW.dtype == bool else region_HW != 0)
+
+
+def connected(position_V3: np.ndarray, shape: tuple[int, ...], offsets: Offsets) -> np.ndarray:
+    """The piece of each voxel, from 0 in the order of the volume.
+
+    Args:
+        position_V3: in the order of the volume. offsets: of neighbours that come later in it.
+    """
+    count, strides = len(position_V3), np.array([(shape[1] + 2) * (shape[2] + 2), shape[2] + 2, 1])
+    flat = (position_V3 + 1) @ strides  # with a rim, so that rows do not touch around the edge
+    pairs = []
+    for offset in offsets:
+        wanted = flat + np.array(offset) @ strides
+        at = np.minimum(np.searchsorted(flat, wanted), max(count - 1, 0))
+        here = np.flatnonzero(flat[at] == wanted) if count else np.zeros(0, int)
+        pairs.append(np.stack([here, at[here]]))
+    one, other = np.concatenate(pairs, axis=1)
+    graph = scipy.sparse.coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
+    return np.asarray(scipy.sparse.csgraph.connected_components(graph, directed=False)[1])
+
+
+def _scored(lesions: dict[str, np.ndarray], slice_spacing_mm: float, rule: RuleConfig) -> dict[str, np.ndarray]:
     """Lesions with what they count."""
     factor = slice_spacing_mm / REFERENCE_SPACING_MM if rule.spacing_factor else 1.0
-    lesions["weight"] = 1 + np.digitize(lesions["max_hu"], WEIGHT_STEPS_HU)
-    lesions["agatston"] = lesions["area_mm2"] * lesions["weight"] * factor
-    lesions["volume_mm3"] = lesions["area_mm2"] * slice_spacing_mm
+    weight_L = 1 + np.digitize(lesions["max_hu"], WEIGHT_STEPS_HU)
+    volume_mm3_L = lesions["area_mm2"] * slice_spacing_mm
     mass_factor = np.nan if rule.mass_factor is None else rule.mass_factor
-    lesions["mass_mg"] = mass_factor * lesions["mean_hu"] * lesions["volume_mm3"]
-    return lesions
+    return {
+        **lesions,
+        "weight": weight_L,
+        "agatston": lesions["area_mm2"] * weight_L * factor,
+        "volume_mm3": volume_mm3_L,
+        "mass_mg": mass_factor * lesions["mean_hu"] * volume_mm3_L,
+    }

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
-from cac_hpc.calcium.chest import depth_mm
+from cac_hpc.calcium import chest
 from cac_hpc.calcium.heart import Surroundings
 
 MEAN_MM, SOFT_HU = 9.0, 0.0  # means are taken over so much along z; above fat
@@ -81,13 +81,15 @@ def _discs(there: Surroundings, box: tuple[int, int, int, int]) -> np.ndarray:
     grid, core = there.grid, np.flatnonzero(there.core.any((1, 2)))
     slice_mm, pixel_mm = grid.spacing_mm
     first = int(core[0] + core[-1]) // 2
-    mean = ndimage.uniform_filter1d(grid.hu, max(1, round(MEAN_MM / slice_mm)), axis=0, mode="nearest")[first:]
-    depth = depth_mm((mean > SOFT_HU) & ~there.bone[first:], grid)
-    z, y, x = np.nonzero(
-        (depth == ndimage.maximum_filter(depth, (1, 7, 7))) & (depth >= RADIUS_MM[0]) & (depth <= RADIUS_MM[1])
-    )
     row, column = ((box[at] + box[at + 1]) / 2 / factor for at, factor in zip((0, 2), grid.factors, strict=True))
-    left_D, back_D = (x + 0.5 - column) * pixel_mm, (y + 0.5 - row) * pixel_mm
+    place = chest.around((row, row), BACK_MM, (column, column), LEFT_MM, RADIUS_MM[1], grid)
+    mean = scipy.ndimage.uniform_filter1d(grid.hu[place], max(1, round(MEAN_MM / slice_mm)), axis=0, mode="nearest")
+    depth = chest.depth_mm(((mean > SOFT_HU) & ~there.bone[place])[first:], grid)
+    z, y, x = np.nonzero(
+        (depth == scipy.ndimage.maximum_filter(depth, (1, 7, 7))) & (depth >= RADIUS_MM[0]) & (depth <= RADIUS_MM[1])
+    )
+    y_D, x_D = y + place[1].start, x + place[2].start
+    left_D, back_D = (x_D + 0.5 - column) * pixel_mm, (y_D + 0.5 - row) * pixel_mm
     fits = (left_D > LEFT_MM[0]) & (left_D < LEFT_MM[1]) & (back_D > BACK_MM[0]) & (back_D < BACK_MM[1])
     return np.stack([(z + first) * slice_mm, left_D, back_D, depth[z, y, x]], axis=1)[fits].astype(float)
 
@@ -98,8 +100,8 @@ def _same(disc_D4: np.ndarray, slice_mm: float) -> np.ndarray:
     best, chosen_D = -np.inf, np.zeros(len(disc_D4), bool)
     unusual_D = 0.02 * ((place_D2 - USUAL_MM) ** 2).sum(axis=1)
     for tilt in product(TILTS, TILTS):
-        upright_D2 = place_D2 - height_D[:, None] * tilt
-        close_DD = ((upright_D2[:, None] - upright_D2) ** 2).sum(axis=2) < SAME_MM**2
+        left_D, back_D = (place_D2 - height_D[:, None] * tilt).T
+        close_DD = (left_D[:, None] - left_D) ** 2 + (back_D[:, None] - back_D) ** 2 < SAME_MM**2
         length_D = close_DD.sum(axis=1) * slice_mm - 9 * (abs(tilt[0]) + abs(tilt[1])) - unusual_D
         if length_D.max() > best:
             best, chosen_D = float(length_D.max()), close_DD[int(length_D.argmax())]

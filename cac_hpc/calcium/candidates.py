@@ -12,10 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, sparse, spatial
-from scipy.sparse import csgraph
+import scipy
 
-from cac_hpc.calcium import agatston, aorta
+from cac_hpc.calcium import agatston, aorta, planes
 from cac_hpc.calcium.agatston import Spacing
 from cac_hpc.calcium.chest import AIR_HU
 from cac_hpc.calcium.heart import DENSE_HU, PURE_FAT_HU, Heart, Surroundings
@@ -108,7 +107,7 @@ def find(hu_ZHW: np.ndarray, spacing_mm: Spacing, heart: Heart, spacing_factor: 
         heart: where it is in this volume.
         spacing_factor: whether scores are multiplied by the spacing of the slices / 3 mm.
     """
-    position_V3 = _bright(hu_ZHW, heart.hull_ZHW)
+    position_V3 = agatston.bright(hu_ZHW, heart.hull_ZHW, RULE.threshold_hu)
     lesion_V, position_V3 = _lesions(position_V3, hu_ZHW.shape, spacing_mm)
     candidate_V = _joined(position_V3, hu_ZHW.shape)
     order = np.lexsort((lesion_V, candidate_V))
@@ -133,15 +132,9 @@ def find(hu_ZHW: np.ndarray, spacing_mm: Spacing, heart: Heart, spacing_factor: 
     return found
 
 
-def _bright(hu_ZHW: np.ndarray, hull_ZHW: np.ndarray) -> np.ndarray:
-    """Voxels of the hull at the threshold, (V, 3) in the order of the volume."""
-    flat = np.flatnonzero((hu_ZHW >= RULE.threshold_hu) & hull_ZHW)
-    return np.stack(np.unravel_index(flat, hu_ZHW.shape), axis=1)
-
-
 def _lesions(position_V3: np.ndarray, shape: tuple[int, ...], spacing_mm: Spacing) -> tuple[np.ndarray, np.ndarray]:
     """The lesion of each voxel, from 0, and the voxels of lesions that cover the least area."""
-    number_V = _connected(position_V3, shape, [(0, 0, 1), (0, 1, -1), (0, 1, 0), (0, 1, 1)])
+    number_V = agatston.connected(position_V3, shape, agatston.EDGES_AND_CORNERS)
     pixels = np.bincount(number_V)
     kept = pixels * spacing_mm[1] * spacing_mm[2] >= RULE.min_area_mm2 - 1e-9
     kept_V = kept[number_V] if len(number_V) else np.zeros(0, bool)
@@ -150,27 +143,8 @@ def _lesions(position_V3: np.ndarray, shape: tuple[int, ...], spacing_mm: Spacin
 
 def _joined(position_V3: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The candidate of each voxel, from 0."""
-    offsets = [(0, 0, 1), (0, 1, -1), (0, 1, 0), (0, 1, 1)]
-    return _connected(position_V3, shape, offsets + [(1, y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)])
-
-
-def _connected(position_V3: np.ndarray, shape: tuple[int, ...], offsets: list[tuple[int, int, int]]) -> np.ndarray:
-    """The piece of each voxel, from 0 in the order of the volume.
-
-    Args:
-        position_V3: in the order of the volume. offsets: of neighbours that come later in it.
-    """
-    count, strides = len(position_V3), np.array([(shape[1] + 2) * (shape[2] + 2), shape[2] + 2, 1])
-    flat = (position_V3 + 1) @ strides  # with a rim, so that rows do not touch around the edge
-    pairs = []
-    for offset in offsets:
-        wanted = flat + np.array(offset) @ strides
-        at = np.minimum(np.searchsorted(flat, wanted), max(count - 1, 0))
-        here = np.flatnonzero(flat[at] == wanted) if count else np.zeros(0, int)
-        pairs.append(np.stack([here, at[here]]))
-    one, other = np.concatenate(pairs, axis=1)
-    graph = sparse.coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
-    return np.asarray(csgraph.connected_components(graph, directed=False)[1])
+    below = [(1, y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+    return agatston.connected(position_V3, shape, [*agatston.EDGES_AND_CORNERS, *below])
 
 
 def _measure(found: Candidates, hu_V: np.ndarray, hu_ZHW: np.ndarray, spacing_mm: Spacing, heart: Heart) -> None:
@@ -239,41 +213,42 @@ def _by_aorta(middle_C3: np.ndarray, spacing_mm: Spacing, heart: Heart) -> dict[
 
 def _others(place_mm_C3: np.ndarray, agatston_C: np.ndarray) -> np.ndarray:
     """Agatston score of what else is near, (C,): valves, the contents of bowel and bone come in many pieces."""
-    pair_P2 = spatial.cKDTree(place_mm_C3).query_pairs(OTHERS_MM, output_type="ndarray")
+    pair_P2 = scipy.spatial.cKDTree(place_mm_C3).query_pairs(OTHERS_MM, output_type="ndarray")
     one_P, other_P = np.concatenate([pair_P2, pair_P2[:, ::-1]]).T
     return np.bincount(one_P, agatston_C[other_P], len(place_mm_C3))
 
 
 def _of_grid(there: Surroundings, grid_V: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
     """What the grid says at each voxel, (V,)."""
-    hu, (slice_mm, pixel_mm), (z, y, x) = there.grid.hu, there.grid.spacing_mm, grid_V
+    hu, (slice_mm, pixel_mm) = there.grid.hu, there.grid.spacing_mm
+    flat_P, of_V = np.unique(np.ravel_multi_index(grid_V, hu.shape), return_inverse=True)
+    z, y, x = at_P = np.unravel_index(flat_P, hu.shape)
 
-    def side(half_mm: float) -> tuple[int, int, int]:
-        pixels = max(1, round(2 * half_mm / pixel_mm) | 1)
-        return 1, pixels, pixels
+    def side(half_mm: float) -> int:
+        return max(1, round(2 * half_mm / pixel_mm) | 1)
 
-    def share(tissue: np.ndarray, half_mm: float) -> np.ndarray:
-        return np.asarray(ndimage.uniform_filter(tissue.astype(np.float32), side(half_mm), mode="nearest"))
+    def share(tissue: np.ndarray, half_mm: float, pixel_P: tuple[np.ndarray, ...] = at_P) -> np.ndarray:
+        return planes.share_around(tissue, side(half_mm), pixel_P)
 
     fat, steps = (hu > PURE_FAT_HU[0]) & (hu < PURE_FAT_HU[1]), round(APART_MM / slice_mm)
-    close = share(fat, CLOSE_MM)
-    return {
-        "region_share": there.region[grid_V],
-        "whole_share": there.whole[grid_V],
-        "atrium_share": there.behind_atrium[grid_V],
-        "from_core_mm": np.minimum(there.from_core_mm[grid_V], 100),
-        "fat_depth_mm": there.fat_depth_mm[grid_V],
-        "chamber_mm": ndimage.maximum_filter(there.fat_depth_mm, side(CHAMBER_MM))[grid_V],
-        "region_near": share(there.region, NEAR_MM)[grid_V],
-        "fat_near": share(fat, NEAR_MM)[grid_V],
-        "fat_close": close[grid_V],
-        "fat_above": close[np.minimum(z + steps, len(hu) - 1), y, x],
-        "fat_below": close[np.maximum(z - steps, 0), y, x],
-        "muscle_near": share((hu > 0) & (hu < DENSE_HU), NEAR_MM)[grid_V],
-        "lung_near": share(hu < AIR_HU, NEAR_MM)[grid_V],
-        "bone_near": share(there.bone, NEAR_MM)[grid_V],
-        "dense_near": share(hu >= RULE.threshold_hu, NEAR_MM)[grid_V],
+    found = {
+        "region_share": there.region[at_P],
+        "whole_share": there.whole[at_P],
+        "atrium_share": there.behind_atrium[at_P],
+        "from_core_mm": np.minimum(there.from_core_mm[at_P], 100),
+        "fat_depth_mm": there.fat_depth_mm[at_P],
+        "chamber_mm": planes.highest_around(there.fat_depth_mm, side(CHAMBER_MM), at_P),
+        "region_near": share(there.region, NEAR_MM),
+        "fat_near": share(fat, NEAR_MM),
+        "fat_close": share(fat, CLOSE_MM),
+        "fat_above": share(fat, CLOSE_MM, (np.minimum(z + steps, len(hu) - 1), y, x)),
+        "fat_below": share(fat, CLOSE_MM, (np.maximum(z - steps, 0), y, x)),
+        "muscle_near": share((hu > 0) & (hu < DENSE_HU), NEAR_MM),
+        "lung_near": share(hu < AIR_HU, NEAR_MM),
+        "bone_near": share(there.bone, NEAR_MM),
+        "dense_near": share(hu >= RULE.threshold_hu, NEAR_MM),
     }
+    return {name: value_P[of_V] for name, value_P in found.items()}
 
 
 def _ring(
@@ -302,7 +277,9 @@ def noise_hu(hu_ZHW: np.ndarray, spacing_mm: Spacing, there: Surroundings) -> fl
     down, across = there.grid.factors
     at = int(there.core.sum((1, 2)).argmax())
     core = there.core[at].repeat(down, axis=0).repeat(across, axis=1)
-    hu_HW = hu_ZHW[at, : core.shape[0], : core.shape[1]].astype(np.float32)
     size = [max(3, round(2 * NOISE_MM / mm)) for mm in spacing_mm[1:]]
-    rest = (hu_HW - ndimage.uniform_filter(hu_HW, size, mode="nearest"))[core]
+    around = tuple(slice(max(0, side.start - num), side.stop + num)
+                   for side, num in zip(planes.bounds(core), size, strict=True))  # fmt: skip
+    hu_HW = hu_ZHW[at, : core.shape[0], : core.shape[1]][around].astype(np.float32)
+    rest = (hu_HW - scipy.ndimage.uniform_filter(hu_HW, size, mode="nearest"))[core[around]]
     return float(1.4826 * np.median(np.abs(rest - np.median(rest))))

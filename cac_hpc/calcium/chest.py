@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
+from cac_hpc.calcium import planes
 from cac_hpc.run.rejections import Refused
 
 GRID_MM = 2.0  # pixels of the grid, about
@@ -25,6 +26,7 @@ BONE_CM3 = 3.0  # no coronary plaque is so large
 MARROW_MM2 = 1500.0  # cut through the inside of a bone, at most
 VERTEBRA_MM = 7.0  # bone that is farther from its rim is a vertebra's body
 AORTA_MM = (8.0, 19.0)  # radius of the descending aorta
+AORTA_LEFT_MM, AORTA_AHEAD_MM = (5.0, 50.0), (-35.0, 25.0)  # its middle: left of the spine's, behind the spine's front
 WALL_MM = 4.0  # of the aorta, with its blur
 
 IN_PLANE = np.array([np.zeros((3, 3)), [[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.zeros((3, 3))], bool)
@@ -55,13 +57,14 @@ def shrink(hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> Grid:
     """Means over blocks that are about square in mm; what is left over on the right and at the bottom is cut off."""
     down, across = _factors(spacing_mm[1:], hu_ZHW.shape[1:])
     height, width = hu_ZHW.shape[1] // down, hu_ZHW.shape[2] // across
-    whole = hu_ZHW[:, : height * down, : width * across]
-    rows = np.zeros((len(hu_ZHW), height, width * across), np.int32)
-    for step in range(down):
-        rows += whole[:, step::down]
     total = np.zeros((len(hu_ZHW), height, width), np.int32)
-    for step in range(across):
-        total += rows[:, :, step::across]
+    for hu_HW, total_hw in zip(hu_ZHW[:, : height * down, : width * across], total, strict=True):
+        fits = down * int(hu_HW.min()) >= -32768 and down * int(hu_HW.max()) <= 32767  # int16: a third of the time
+        rows = np.zeros((height, width * across), np.int16 if fits else np.int32)
+        for step in range(down):
+            rows += hu_HW[step::down]
+        for step in range(across):
+            total_hw += rows[:, step::across]
     return Grid(total / np.float32(down * across), (spacing_mm[0], spacing_mm[2] * across), (down, across))
 
 
@@ -75,12 +78,12 @@ def _factors(pixel_mm: tuple[float, ...], shape: tuple[int, ...]) -> tuple[int, 
 
 def outside_air(grid: Grid) -> np.ndarray:
     """Air and padding around the body, with the skin's blur."""
-    labels, count = ndimage.label(grid.hu < OUTSIDE_HU)
+    labels, count = scipy.ndimage.label(grid.hu < OUTSIDE_HU)
     at_rim = np.zeros(count + 1, bool)
     for rim in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
         at_rim[rim] = True
     at_rim[0] = False
-    return np.asarray(ndimage.binary_dilation(at_rim[labels], disc(4.0, grid)))
+    return planes.dilate(at_rim[labels], disc(4.0, grid))
 
 
 def find_lungs(grid: Grid, outside: np.ndarray) -> np.ndarray:
@@ -88,16 +91,19 @@ def find_lungs(grid: Grid, outside: np.ndarray) -> np.ndarray:
 
     Raises: Refused if there is too little lung for a chest.
     """
-    inner = ndimage.binary_erosion((grid.hu < AIR_HU) & ~outside, disc(LUNG_RIM_MM, grid))
+    inner = planes.erode((grid.hu < AIR_HU) & ~outside, disc(LUNG_RIM_MM, grid))
     inner[(grid.hu > -200).mean((1, 2)) < 0.1] = False  # slices with no body
-    labels, count = ndimage.label(ndimage.binary_dilation(inner, disc(LUNG_RIM_MM, grid)))
-    index, inside = np.arange(count + 1), labels[inner]
-    mean_hu = np.bincount(inside, grid.hu[inner], count + 1) / np.maximum(1, np.bincount(inside, minlength=count + 1))
-    size_cm3 = np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_cm3
-    lung = (size_cm3 > LUNGS_CM3 / 5) & (mean_hu > LUNG_HU[0]) & (mean_hu < LUNG_HU[1]) & (index > 0)
+    flat, piece, count = planes.pieces(planes.dilate(inner, disc(LUNG_RIM_MM, grid)))
+    inside = inner.ravel()[flat]
+    sum_hu = np.bincount(piece[inside], grid.hu.ravel()[flat[inside]], count)
+    mean_hu = sum_hu / np.maximum(1, np.bincount(piece[inside], minlength=count))
+    size_cm3 = np.bincount(piece, minlength=count) * grid.voxel_cm3
+    lung = (size_cm3 > LUNGS_CM3 / 5) & (mean_hu > LUNG_HU[0]) & (mean_hu < LUNG_HU[1])
     if (found_cm3 := size_cm3[lung].sum()) < LUNGS_CM3:
         raise Refused("no_heart", f"{found_cm3:.0f} cm3 of lung, wanted {LUNGS_CM3:.0f}")
-    return np.asarray(lung[labels])
+    lungs = np.zeros(grid.hu.shape, bool)
+    lungs.ravel()[flat] = lung[piece]
+    return lungs
 
 
 def surrounded(lungs: np.ndarray, grid: Grid) -> np.ndarray:
@@ -105,28 +111,56 @@ def surrounded(lungs: np.ndarray, grid: Grid) -> np.ndarray:
 
     The chest widens downwards, and lower down the heart and the liver are where lung is higher up.
     """
-    row, column = np.arange(lungs.shape[1])[:, None], np.arange(lungs.shape[2])
-    ends = lungs.argmax(2), lungs.shape[2] - 1 - lungs[:, :, ::-1].argmax(2)  # of each row
-    some = lungs.any(2)
-    hull = np.ones(lungs.shape, bool)
+    some = lungs.any((1, 2))
+    hull = np.zeros(lungs.shape, bool)
+    if some.any():
+        left, right = _hull_ends(lungs[some])
+        column = np.arange(lungs.shape[2])
+        hull[some] = (column >= left[..., None]) & (column <= right[..., None])
+    for index in range(len(hull) - 2, -1, -1):
+        hull[index] |= hull[index + 1]
+    return hull
+
+
+def _hull_ends(lungs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last column of the convex hull in each row of each slice, (z, h); each slice has some lung.
+
+    The hull is what lies behind no tangent, of 32 directions; how far a pixel is along a direction is a float32, and
+    grows or falls from column to column. So each direction ends the rows on one side.
+    """
+    width, row = lungs.shape[2], np.arange(lungs.shape[1])
+    ends = lungs.argmax(2), width - 1 - lungs[:, :, ::-1].argmax(2)  # of each row
+    some, left, right = lungs.any(2), np.zeros(lungs.shape[:2]), np.full(lungs.shape[:2], width - 1.0)
     for angle in np.arange(0, 2 * np.pi, np.pi / 16):
-        along = (np.cos(angle) * column + np.sin(angle) * row).astype(np.float32)
-        end = along[row[:, 0], ends[0 if np.cos(angle) < 0 else 1]]
-        farthest = np.where(some, end, -np.inf).max(1)
-        hull &= along <= farthest[:, None, None] + 0.01
-    return np.asarray(np.logical_or.accumulate(hull[::-1])[::-1])
+        across, down = np.cos(angle), np.sin(angle) * row
+
+        def along(column: np.ndarray, across: float = across, down: np.ndarray = down) -> np.ndarray:
+            return np.asarray(across * column + down, np.float32)
+
+        farthest = np.where(some, along(ends[0 if across < 0 else 1]), -np.inf).max(1).astype(np.float32)
+        limit = farthest[:, None] + np.float32(0.01)
+        if abs(across) < 1e-9:  # straight down or up: all columns of a row, or none
+            right[~(along(np.zeros(1)) <= limit)] = -1
+            continue
+        about = np.floor((limit - down) / across)  # rounding of float32 moves this by one column at most
+        inside = [along(about + step) <= limit for step in (-1, 0, 1, 2)]
+        if across > 0:
+            np.minimum(right, about - 2 + np.sum(inside, axis=0), out=right)
+        else:
+            np.maximum(left, about + 3 - np.sum(inside, axis=0), out=left)
+    return left, right
 
 
 def find_bone(grid: Grid) -> np.ndarray:
     """Large dense parts, with what they enclose on a slice."""
-    labels, count = ndimage.label(grid.hu > BONE_HU)
-    large = np.bincount(labels.ravel(), minlength=count + 1) * grid.voxel_cm3 > BONE_CM3
-    large[0] = False
-    bone = large[labels]
+    flat, piece, count = planes.pieces(grid.hu > BONE_HU)
+    bone = np.zeros(grid.hu.shape, bool)
+    bone.ravel()[flat] = (np.bincount(piece, minlength=count) * grid.voxel_cm3 > BONE_CM3)[piece]
     reach = round(5.0 / grid.spacing_mm[1]) + 1
     padded = np.pad(bone, ((0, 0), (reach, reach), (reach, reach)))
-    bone |= ndimage.binary_closing(padded, disc(5.0, grid))[:, reach:-reach, reach:-reach]
-    holes, count = ndimage.label(~bone, IN_PLANE)
+    around = disc(5.0, grid)
+    bone |= planes.erode(planes.dilate(padded, around), around)[:, reach:-reach, reach:-reach]
+    holes, count = scipy.ndimage.label(~bone, IN_PLANE)
     small = np.bincount(holes.ravel(), minlength=count + 1) * grid.spacing_mm[1] ** 2 < MARROW_MM2
     small[0] = False
     return np.asarray(bone | small[holes])
@@ -134,18 +168,20 @@ def find_bone(grid: Grid) -> np.ndarray:
 
 def find_spine(bone: np.ndarray, lungs: np.ndarray, grid: Grid) -> Spine | None:
     """The largest row of thick bones in the back; None if the field of view leaves it out."""
-    thick = depth_mm(bone, grid) > VERTEBRA_MM
-    thick[:, : int(np.median(np.nonzero(lungs)[1]))] = False
-    labels, count = ndimage.label(thick, np.ones((3, 3, 3), bool))
+    thick = deep(bone, float(np.nextafter(np.float32(VERTEBRA_MM), np.float32(np.inf))), grid)
+    thick[:, : int(middle_row(lungs))] = False
+    box = planes.bounds(thick)
+    labels, count = scipy.ndimage.label(thick[box], np.ones((3, 3, 3), bool))
     if count == 0:
         return None
     spine = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
-    slices = np.flatnonzero(spine.any((1, 2)))
-    front = [np.flatnonzero(spine[index].any(1))[0] - VERTEBRA_MM / grid.spacing_mm[1] for index in slices]
-    middle = [np.median(np.nonzero(spine[index])[1]) for index in slices]
+    inside = np.flatnonzero(spine.any((1, 2)))
+    slices, row, column = inside + box[0].start, box[1].start, box[2].start
+    front = [np.flatnonzero(spine[index].any(1))[0] + row - VERTEBRA_MM / grid.spacing_mm[1] for index in inside]
+    middle = [np.median(np.nonzero(spine[index])[1]) + column for index in inside]
     every, window = np.arange(len(bone)), max(1, round(30.0 / grid.spacing_mm[0]))  # vertebra and disc
-    steady = ndimage.minimum_filter1d(np.interp(every, slices, front), window, mode="nearest")
-    return Spine(steady, ndimage.median_filter(np.interp(every, slices, middle), window, mode="nearest"))
+    steady = scipy.ndimage.minimum_filter1d(np.interp(every, slices, front), window, mode="nearest")
+    return Spine(steady, scipy.ndimage.median_filter(np.interp(every, slices, middle), window, mode="nearest"))
 
 
 def behind(spine: Spine, grid: Grid) -> np.ndarray:
@@ -162,13 +198,11 @@ def find_aorta(grid: Grid, bone: np.ndarray, spine: Spine) -> np.ndarray:
     All False where no disc is seen on most slices at the same place beside the spine.
     """
     pixel_mm = grid.spacing_mm[1]
-    mean = ndimage.uniform_filter1d(grid.hu, max(1, round(15.0 / grid.spacing_mm[0])), axis=0, mode="nearest")
-    depth = depth_mm((mean > FAT_HU) & ~bone, grid)
-    peak = (depth == ndimage.maximum_filter(depth, (1, 5, 5))) & (depth >= AORTA_MM[0]) & (depth <= AORTA_MM[1])
-    z, y, x = np.nonzero(peak)
+    z, y, x, depth_P = _discs(grid, bone, spine)
     ahead, left = (y - spine.front[z]) * pixel_mm, (x - spine.middle[z]) * pixel_mm
-    fits = (left > 5) & (left < 50) & (ahead > -35) & (ahead < 25)
-    z, ahead, left, radius = z[fits], ahead[fits], left[fits], depth[z, y, x][fits]
+    fits = (left > AORTA_LEFT_MM[0]) & (left < AORTA_LEFT_MM[1])
+    fits &= (ahead > AORTA_AHEAD_MM[0]) & (ahead < AORTA_AHEAD_MM[1])
+    z, ahead, left, radius = z[fits], ahead[fits], left[fits], depth_P[fits]
     aorta = np.zeros(bone.shape, bool)
     if not len(z):
         return aorta
@@ -177,10 +211,54 @@ def find_aorta(grid: Grid, bone: np.ndarray, spine: Spine) -> np.ndarray:
     same = close[best]
     if len(np.unique(z[same])) < 0.5 * len(bone):
         return aorta
-    row, column = np.arange(bone.shape[1])[:, None], np.arange(bone.shape[2])
-    down = row - (spine.front + np.median(ahead[same]) / pixel_mm)[:, None, None]
-    across = column - (spine.middle + np.median(left[same]) / pixel_mm)[:, None, None]
-    return np.asarray(np.hypot(down, across) * pixel_mm <= np.median(radius[same]) + WALL_MM)
+    limit_mm = np.median(radius[same]) + WALL_MM
+    down = np.arange(bone.shape[1]) - (spine.front + np.median(ahead[same]) / pixel_mm)[:, None]
+    across = np.arange(bone.shape[2]) - (spine.middle + np.median(left[same]) / pixel_mm)[:, None]
+    rows, columns = (planes.bounds((np.abs(away) * pixel_mm <= limit_mm + 1).any(0))[0] for away in (down, across))
+    away = np.hypot(down[:, rows, None], across[:, None, columns])
+    aorta[:, rows, columns] = away * pixel_mm <= limit_mm
+    return aorta
+
+
+def _discs(grid: Grid, bone: np.ndarray, spine: Spine) -> tuple[np.ndarray, ...]:
+    """Middles of discs of tissue where the aorta can be, and some around: slice, row, column and radius in mm, (P,).
+
+    Depths are right up to the aorta's largest radius: around the place so much is looked at.
+    """
+    rows, columns = (spine.front.min(), spine.front.max()), (spine.middle.min(), spine.middle.max())
+    place = around(rows, AORTA_AHEAD_MM, columns, AORTA_LEFT_MM, AORTA_MM[1], grid)
+    window = max(1, round(15.0 / grid.spacing_mm[0]))
+    mean = scipy.ndimage.uniform_filter1d(grid.hu[place], window, axis=0, mode="nearest")
+    depth = depth_mm((mean > FAT_HU) & ~bone[place], grid)
+    peak = (depth >= AORTA_MM[0]) & (depth <= AORTA_MM[1])
+    if not peak.any():
+        return tuple(np.zeros(0, kind) for kind in (int, int, int, np.float32))
+    z, y, x = np.nonzero(peak & (depth == scipy.ndimage.maximum_filter(depth, (1, 5, 5))))
+    return z, y + place[1].start, x + place[2].start, depth[z, y, x]
+
+
+def around(
+    rows: tuple[float, float],
+    rows_mm: tuple[float, float],
+    columns: tuple[float, float],
+    columns_mm: tuple[float, float],
+    radius_mm: float,
+    grid: Grid,
+) -> tuple[slice, slice, slice]:
+    """The part of all slices that says where the middles of discs are.
+
+    Args:
+        rows, columns: first and last of what middles are near to. rows_mm, columns_mm: nearest and farthest from it.
+        radius_mm: of the largest disc; its depths, and those of the pixels by its middle, are the same in the part.
+    """
+    pixel_mm = grid.spacing_mm[1]
+    margin, sides = int(radius_mm / pixel_mm) + 10, []
+    for (first, last), (low_mm, high_mm), size in zip(
+        (rows, columns), (rows_mm, columns_mm), grid.hu.shape[1:], strict=True
+    ):
+        start, stop = int(first + low_mm / pixel_mm) - margin, int(last + high_mm / pixel_mm) + margin
+        sides.append(slice(min(size, max(0, start)), max(0, min(size, stop + 1))))
+    return slice(None), sides[0], sides[1]
 
 
 def disc(radius_mm: float, grid: Grid) -> np.ndarray:
@@ -193,6 +271,24 @@ def disc(radius_mm: float, grid: Grid) -> np.ndarray:
 def depth_mm(mask: np.ndarray, grid: Grid) -> np.ndarray:
     """Distance of each pixel of a mask to its rim on the slice; the field of view is no rim."""
     depth = np.zeros(mask.shape, np.float32)
-    for index in np.flatnonzero(mask.any((1, 2)) & ~mask.all((1, 2))):
-        depth[index] = ndimage.distance_transform_edt(mask[index])
+    rimmed = mask.any((1, 2)) & ~mask.all((1, 2))
+    depth[rimmed] = np.sqrt(planes.squared_distance(~mask[rimmed]), dtype=float)
     return depth * np.float32(grid.spacing_mm[1])
+
+
+def deep(mask: np.ndarray, limit_mm: float, grid: Grid) -> np.ndarray:
+    """Where `depth_mm` is at least a limit, which is above 0."""
+    pixel_mm = np.float32(grid.spacing_mm[1])
+    nearer = planes.element(
+        lambda pixels: pixels.astype(np.float32) * pixel_mm < limit_mm, int(limit_mm / pixel_mm) + 1
+    )
+    found = mask & ~planes.dilate(~mask, nearer)
+    found[mask.all((1, 2))] = False
+    return found
+
+
+def middle_row(mask: np.ndarray) -> float:
+    """Median of the rows of a mask's pixels; it holds some."""
+    upto = np.cumsum(mask.sum((0, 2)))
+    lower, upper = np.searchsorted(upto, [(upto[-1] - 1) // 2, upto[-1] // 2], side="right")
+    return float(lower + upper) / 2

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
-from cac_hpc.calcium import chest
+from cac_hpc.calcium import chest, planes
 from cac_hpc.calcium.chest import AIR_HU, FAT_HU, Grid, depth_mm, disc
 from cac_hpc.run.rejections import Refused
 
@@ -80,7 +81,7 @@ class Heart:
     blood_hu: float
     chest: Surroundings
 
-    @property
+    @cached_property
     def hull_ZHW(self) -> np.ndarray:
         """(Z, H, W) bool, where the calcium of the heart, of the great vessels and of what touches them can be."""
         return _enlarged(self.chest.hull, self.chest.grid.factors, self.region_ZHW.shape)
@@ -109,9 +110,9 @@ def find(hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> Heart:
     core = find_core(plain, room, lungs, between)
     from_core_mm = _from_core_mm(core, plain)
     muscle = from_core_mm <= CORE_MM
-    within = ndimage.binary_dilation(chest.surrounded(lungs | muscle, plain), disc(FAT_MM, plain))
+    within = planes.dilate(chest.surrounded(lungs | muscle, plain), disc(FAT_MM, plain))
     near = _near(from_core_mm, plain, CORE_MM + REACH_MM)
-    whole = ndimage.binary_opening(room & within & near, disc(THIN_MM, plain))
+    whole = planes.dilate(planes.erode(room & within & near, disc(THIN_MM, plain)), disc(THIN_MM, plain))
     box = _box(whole[between & core.any((1, 2))], plain, hu_ZHW.shape)
     fat_depth_mm, degrees = depth_mm(plain.hu > FAT_HU, plain), upper_degrees(whole, box, plain)
     evidence = fat_evidence(fat_share(plain, from_core_mm <= CORE_MM + FAT_MM))
@@ -166,7 +167,7 @@ def without_contrast(grid: Grid, tissue: np.ndarray, between: np.ndarray) -> Gri
         tissue: the inside of the chest without the lungs. between: slices between lungs.
     """
     deep = np.zeros(tissue.shape, bool)
-    deep[between] = depth_mm(tissue[between] & (grid.hu[between] > FAT_HU), grid) >= CORE_MM
+    deep[between] = chest.deep(tissue[between] & (grid.hu[between] > FAT_HU), CORE_MM, grid)
     if not deep.any() or blood_in(grid, deep) <= CONTRAST_HU:
         return grid
     bright = (_from_core_mm(deep, grid) <= CORE_MM) & tissue & (grid.hu > PLAIN_HU)
@@ -187,9 +188,9 @@ def blood_in(grid: Grid, core: np.ndarray) -> float:
     Args:
         core: (z, h, w) bool, tissue far from the heart's surface.
     """
-    box = ndimage.find_objects(core.view(np.uint8))[0]
+    box = planes.bounds(core)
     size = [max(1, round(BLOOD_MM / mm)) for mm in (grid.spacing_mm[0], grid.spacing_mm[1], grid.spacing_mm[1])]
-    return float(np.quantile(ndimage.uniform_filter(grid.hu[box], size)[core[box]], 1 - BLOOD_SHARE))
+    return float(np.quantile(scipy.ndimage.uniform_filter(grid.hu[box], size)[core[box]], 1 - BLOOD_SHARE))
 
 
 def find_room(
@@ -200,8 +201,8 @@ def find_room(
     Returns: that; the same with lung and aorta.
     """
     spine = chest.find_spine(bone, lungs, grid)
-    hull = ndimage.binary_dilation(cavity, disc(WALL_REACH_MM, grid)) & ~outside
-    hull &= ~ndimage.binary_dilation(bone, disc(BONE_RIM_MM, grid))
+    hull = planes.dilate(cavity, disc(WALL_REACH_MM, grid)) & ~outside
+    hull &= ~planes.dilate(bone, disc(BONE_RIM_MM, grid))
     room = hull & (grid.hu >= AIR_HU)
     if spine is not None:
         hull &= ~chest.behind(spine, grid)
@@ -219,15 +220,17 @@ def find_core(grid: Grid, room: np.ndarray, lungs: np.ndarray, between: np.ndarr
     Raises: Refused if there is none: vessels, and the tissue of a chest without a heart, are thinner. Or if it is too
         low for a heart, or lies as far back as the lungs, as between loops of bowel.
     """
-    soft = ndimage.median_filter((room & (grid.hu > FAT_HU)).view(np.uint8), (1, 3, 3)).astype(bool)
-    labels, count = ndimage.label(depth_mm(soft, grid) >= CORE_MM, np.ones((3, 3, 3), bool))
+    thick = chest.deep(planes.median(room & (grid.hu > FAT_HU)), CORE_MM, grid)
+    box = planes.bounds(thick)
+    labels, count = scipy.ndimage.label(thick[box], np.ones((3, 3, 3), bool))
     left_mm = _from_middle_mm(lungs, grid)
-    central = labels[between][:, :, np.abs(left_mm) <= BESIDE_MM]
+    central = labels[between[box[0]]][:, :, np.abs(left_mm[box[2]]) <= BESIDE_MM]
     sizes = np.bincount(central.ravel(), minlength=count + 1)[1:]
     if (core_cm3 := sizes.max(initial=0) * grid.voxel_cm3) < CORE_CM3:
         found = f"{core_cm3:.0f} cm3 of soft tissue between the lungs are {CORE_MM:.0f} mm from its rim"
         raise Refused("no_heart", f"{found}, wanted {CORE_CM3:.0f}")
-    core = np.asarray(labels == 1 + sizes.argmax())
+    core = np.zeros(thick.shape, bool)
+    core[box] = labels == 1 + sizes.argmax()
     _check_place(core, lungs, between & core.any((1, 2)), grid)
     core[: np.flatnonzero(between & core.any((1, 2)))[0]] = False
     core[:, :, (left_mm < CORE_ENDS_MM[0]) | (left_mm > CORE_ENDS_MM[1])] = False
@@ -236,11 +239,11 @@ def find_core(grid: Grid, room: np.ndarray, lungs: np.ndarray, between: np.ndarr
 
 def _check_place(core: np.ndarray, lungs: np.ndarray, slices: np.ndarray, grid: Grid) -> None:
     """Refuse a core whose slices between the lungs are few, or which the lungs do not reach behind."""
-    runs, _ = ndimage.label(slices)
+    runs, _ = scipy.ndimage.label(slices)
     if (height_mm := np.bincount(runs)[1:].max() * grid.spacing_mm[0]) < CORE_HEIGHT_MM:
         found = f"{height_mm:.0f} mm of soft tissue between the lungs"
         raise Refused("no_heart", f"{found}, wanted {CORE_HEIGHT_MM:.0f}")
-    lung, heart = (np.median(np.nonzero(part[slices])[1]) * grid.spacing_mm[1] for part in (lungs, core))
+    lung, heart = (chest.middle_row(part[slices]) * grid.spacing_mm[1] for part in (lungs, core))
     if lung - heart < BEHIND_MM:
         raise Refused("no_heart", f"what may be lung lies {lung - heart:.0f} mm behind what may be heart, wanted "
                                   f"{BEHIND_MM:.0f}")  # fmt: skip
@@ -300,30 +303,34 @@ def not_coronary(grid: Grid, within: np.ndarray, fat_depth_mm: np.ndarray, evide
         within: the inside of the chest. fat_depth_mm: distance to fat or air. evidence: see `fat_evidence`.
     """
     deep = evidence * fat_depth_mm > DEEP_MM
-    labels, count = ndimage.label(grid.hu > DENSE_HU, np.ones((3, 3, 3), bool))
-    voxels = np.bincount(labels.ravel(), minlength=count + 1)
-    inside = np.bincount(labels.ravel(), within.ravel(), minlength=count + 1) / np.maximum(voxels, 1)
-    reaches = np.bincount(labels.ravel(), deep.ravel(), minlength=count + 1) / np.maximum(voxels, 1)
-    other = (reaches > DEEP_SHARE) | (inside < 0.5 * evidence)
-    other[0] = False
-    return np.asarray(deep | ndimage.binary_dilation(other[labels], disc(BONE_RIM_MM, grid)))
+    flat, piece, count = planes.pieces(grid.hu > DENSE_HU, np.ones((3, 3, 3), bool))
+    voxels, inside, reaches = (
+        np.bincount(piece, weights, count) for weights in (None, within.ravel()[flat], deep.ravel()[flat])
+    )
+    excluded = (reaches / voxels > DEEP_SHARE) | (inside / voxels < 0.5 * evidence)
+    other = np.zeros(grid.hu.shape, bool)
+    other.ravel()[flat] = excluded[piece]
+    return np.asarray(deep | planes.dilate(other, disc(BONE_RIM_MM, grid)))
 
 
 def _from_core_mm(core: np.ndarray, grid: Grid) -> np.ndarray:
     """Distance to the core on its slices; far away on others."""
-    distance = np.full(core.shape, 1000.0, np.float32)
-    for index in np.flatnonzero(core.any((1, 2))):
-        distance[index] = ndimage.distance_transform_edt(~core[index])
-        distance[index] *= grid.spacing_mm[1]
+    distance, slices = np.full(core.shape, 1000.0, np.float32), core.any((1, 2))
+    pixels = np.sqrt(planes.squared_distance(core[slices]), dtype=float).astype(np.float32)
+    pixels *= grid.spacing_mm[1]
+    distance[slices] = pixels
     return distance
 
 
 def _near(from_core_mm: np.ndarray, grid: Grid, reach_mm: float) -> np.ndarray:
     """What is near the core, on its slices and some beyond: the heart's top and tip have no core."""
-    near = from_core_mm <= reach_mm
-    below, above = (round(mm / grid.spacing_mm[0]) for mm in (BELOW_MM, ABOVE_MM))
-    padded = np.pad(near, ((above, below), (0, 0), (0, 0)))
-    return np.asarray(np.logical_or.reduce([padded[step : step + len(near)] for step in range(below + above + 1)]))
+    within = from_core_mm <= reach_mm
+    near, (below, above) = within.copy(), (round(mm / grid.spacing_mm[0]) for mm in (BELOW_MM, ABOVE_MM))
+    for step in range(1, above + 1):
+        near[step:] |= within[:-step]
+    for step in range(1, below + 1):
+        near[:-step] |= within[step:]
+    return near
 
 
 def _box(whole: np.ndarray, grid: Grid, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -337,7 +344,7 @@ def _box(whole: np.ndarray, grid: Grid, shape: tuple[int, ...]) -> tuple[int, in
 
 def _enlarged(region: np.ndarray, factors: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
     """The region in the volume's own pixels."""
-    region_ZHW = np.zeros(shape, bool)
-    large = region.repeat(factors[0], axis=1).repeat(factors[1], axis=2)
-    region_ZHW[:, : large.shape[1], : large.shape[2]] = large
+    region_ZHW, wide = np.zeros(shape, bool), region.repeat(factors[1], axis=2)
+    for row in range(factors[0]):
+        region_ZHW[:, row : region.shape[1] * factors[0] : factors[0], : wide.shape[2]] = wide
     return region_ZHW

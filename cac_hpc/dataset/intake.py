@@ -27,6 +27,7 @@ from cac_hpc.volumes.formats import reader_of
 from cac_hpc.volumes.masks import Target
 from cac_hpc.volumes.study import Keep, ReadSeries, Refusal, Study
 
+IMPORTS = "scipy.ndimage", "scipy.sparse.csgraph", "scipy.spatial"  # loaded late: what only plans or waits needs none
 KeepLesions = Callable[[Candidates, Views], None]  # takes the candidates of a study and its views
 
 

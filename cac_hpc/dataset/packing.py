@@ -55,7 +55,7 @@ def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
 
     def pack(advance: Callable[[], None]) -> None:
         limits = cfg.pack.limits
-        worker = Worker(write_shard, limits.minutes * 60, int(limits.memory_gb * GIB), give_up)
+        worker = Worker(write_shard, limits.minutes * 60, int(limits.memory_gb * GIB), give_up, intake.IMPORTS)
         with contextlib.closing(worker):
             while not give_up.is_set() and (item := next(waiting, None)):
                 index, task = item

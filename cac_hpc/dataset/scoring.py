@@ -250,7 +250,7 @@ def _require_masks(region: str, studies: Sequence[str]) -> None:
 def _all_scored(tasks: list[ScoreTask]) -> Iterator[Scored]:
     """The studies' scores in their order, each read where it can break nothing else."""
     limits = tasks[0].pack.limits
-    worker = Worker(score_folder, limits.minutes * 60, int(limits.memory_gb * GIB), threading.Event())
+    worker = Worker(score_folder, limits.minutes * 60, int(limits.memory_gb * GIB), threading.Event(), intake.IMPORTS)
     with contextlib.closing(worker):
         for task in logs.track(tasks, "studies scored"):
             try:

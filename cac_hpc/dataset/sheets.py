@@ -17,9 +17,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import openpyxl  # type: ignore[import-untyped]
-from openpyxl.utils import get_column_letter  # type: ignore[import-untyped]
-
 from cac_hpc.dataset import workbook
 from cac_hpc.dataset.workbook import WorkbookError
 from cac_hpc.run import paths
@@ -169,6 +166,8 @@ def _read_xlsx(path: Path, worksheet: str | None) -> Grid:
 
     Raises: SheetError if it is no workbook, or has no such worksheet; WorkbookError if it is too large.
     """
+    import openpyxl  # type: ignore[import-untyped]  # takes a tenth of a second: only where there is a workbook
+
     try:
         copy, extents = workbook.checked_copy(path)
         with warnings.catch_warnings():
@@ -308,6 +307,8 @@ def _cell(grid: Grid, number: int, position: int) -> Cell:
 
 
 def _address(number: int, position: int) -> str:
+    from openpyxl.utils import get_column_letter  # type: ignore[import-untyped]
+
     return f"{get_column_letter(position + 1)}{number}"
 
 

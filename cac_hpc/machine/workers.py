@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import resource
@@ -9,7 +10,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -42,11 +43,20 @@ class Worker:
 
     Args:
         work: what it does, a function at the top of a module. patience_s: longest silence. memory_bytes: that it may
-        take beyond what it has at its start. give_up: ends the wait for it, from any thread.
+        take beyond what it has at its start. give_up: ends the wait for it, from any thread. imports: modules that the
+        work needs and the caller does without, so that its start is short: they are part of what the process has.
     """
 
-    def __init__(self, work: Work, patience_s: float, memory_bytes: int, give_up: threading.Event) -> None:
+    def __init__(
+        self,
+        work: Work,
+        patience_s: float,
+        memory_bytes: int,
+        give_up: threading.Event,
+        imports: Sequence[str] = (),
+    ) -> None:
         self._work, self._patience_s, self._memory_bytes, self._give_up = work, patience_s, memory_bytes, give_up
+        self._imports = tuple(imports)
         self._process: multiprocessing.process.BaseProcess | None = None
         self._line: Connection | None = None
 
@@ -86,7 +96,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._line, theirs = context.Pipe()
         process = context.Process(
-            target=_serve, args=(theirs, self._work, self._memory_bytes, os.getpid()), daemon=True
+            target=_serve, args=(theirs, self._work, self._memory_bytes, os.getpid(), self._imports), daemon=True
         )
         resource_tracker.ensure_running()  # where it is started later, it takes the next line back
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for us, who end the process
@@ -114,10 +124,12 @@ class Worker:
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
-def _serve(line: Connection, work: Work, memory_bytes: int, parent: int) -> None:
+def _serve(line: Connection, work: Work, memory_bytes: int, parent: int, imports: tuple[str, ...]) -> None:
     """What the process does until its caller is gone."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold patient data
     processes.die_with(parent)
+    for module in imports:
+        importlib.import_module(module)
     most = resource.getrlimit(resource.RLIMIT_AS)[1]
     wanted = _memory_in_use() + memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most))

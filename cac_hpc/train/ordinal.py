@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 METHOD = (
     "ordinal logistic regression with known cut points and a share of gross errors, of the highest likelihood on the "
@@ -47,7 +47,7 @@ def probabilities(score_U: np.ndarray, scale: float, edges: Sequence[float], gro
     Args:
         score_U: predicted Agatston scores. scale, gross: see `Errors`.
     """
-    below_UC = expit((cut_points(edges) - np.log1p(score_U)[:, None]) / scale)
+    below_UC = scipy.special.expit((cut_points(edges) - np.log1p(score_U)[:, None]) / scale)
     zero_U1, one_U1 = np.zeros((len(score_U), 1)), np.ones((len(score_U), 1))
     chance_UK = np.diff(np.concatenate([zero_U1, below_UC, one_U1], axis=1), axis=1)
     mixed_UK: np.ndarray = (1 - gross) * chance_UK + gross / chance_UK.shape[1]

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 T = TypeVar("T", int, float)
 
@@ -119,10 +119,10 @@ def _pooled(values_HW: np.ndarray, side: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _overlap(old: int, new: int) -> sparse.csr_array:
+def _overlap(old: int, new: int) -> scipy.sparse.csr_array:
     """(new, old) share that each old pixel has in each new one; rows sum to 1. Few overlap: ten times as fast."""
     old_edges = np.arange(old + 1) / old
     new_edges = np.arange(new + 1) / new
     upper = np.minimum(new_edges[1:, None], old_edges[None, 1:])
     lower = np.maximum(new_edges[:-1, None], old_edges[None, :-1])
-    return sparse.csr_array(np.clip(upper - lower, 0, None) * new)
+    return scipy.sparse.csr_array(np.clip(upper - lower, 0, None) * new)

@@ -1,5 +1,6 @@
 """What breaks a worker stays in it, and a worker never outlives its caller."""
 
+import contextlib
 import os
 import re
 import signal
@@ -72,6 +73,14 @@ def test_what_breaks_a_worker_is_told_and_the_next_task_done_by_another(worker, 
 @pytest.mark.timeout(60)
 def test_a_worker_that_works_is_kept(worker):
     assert len({worker.run("work", lambda pid: None) for _ in range(3)}) == 1
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_has_imported_what_its_work_needs_before_it_is_asked(worker, give_up):
+    with pytest.raises(Lost, match="KeyError"):
+        worker.run("need", lambda pid: None)
+    with contextlib.closing(Worker(risky.work, 2, MEMORY, give_up, ["colorsys"])) as ready:
+        ready.run("need", lambda pid: None)
 
 
 @pytest.mark.timeout(60)

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,7 @@ HABITS: dict[str, Callable[[], object]] = {
     "leave": lambda: os._exit(3),
     "disk": fill_the_disk,
     "work": lambda: None,
+    "need": lambda: sys.modules["colorsys"],
 }
 
 
