@@ -95,7 +95,10 @@ REASONS: dict[str, tuple[str, str]] = {
     "too_few_slices": ("fewer slices than pack.min_slices", "fetch the study again, or lower the limit"),
     "too_many_slices": ("more slices than pack.max_slices", "split the series, or raise the limit"),
     "study_refused": ("a slice of the selected series cannot be used, so none is", "see the row of that slice"),
-    "no_label": ("the sheet has no valid row for the study", "add the row to the sheet"),
+    "no_label": (
+        "the study has no label: no valid row in the sheet, or no score where labels.source looks",
+        "add it; the dry run says what is missing",
+    ),
     "over_time": ("reading the study took longer than pack.limits.minutes", "fetch it again, or raise the limit"),
     "over_memory": (
         "reading the study took more memory than pack.limits.memory_gb",

@@ -61,6 +61,8 @@ SITES: dict[Code, str] = {
 NEEDED = ("LAD", "LCX", "RCA")  # of a sum: the left main artery is often counted with the LAD
 REGIONS = ("SCOORD", "SCOORD3D")  # value types
 REGION_NAMES = (("DCM", "121191"), ("DCM", "121214"), ("DCM", "111030"), ("DCM", "130488"))  # segment, frame, region
+MEANING = re.compile(r"agatston|calcium score", re.IGNORECASE)
+CODE_TEXT = re.compile(r"[A-Za-z0-9._-]{2,32}")
 WITHOUT_UNIT = re.compile(r"1|\{[^{}]*\}|\[arb'U\]")  # in UCUM
 NUMBER = re.compile(r"\+?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 LEAST_OFF = 0.05  # by which scores may differ that are the same, whatever their digits
@@ -154,6 +156,7 @@ def _read(ds: Dataset) -> CalciumReport | None:
         return None
     found = list(_scores(ds, _Around(), [MOST_ITEMS], 0))
     if not found:
+        _refuse_other_codes(ds)
         return None
     score, vessels = _agreed(found)
     preliminary = str(ds.get("PreliminaryFlag", "FINAL")).upper() != "FINAL"
@@ -166,6 +169,28 @@ def _read(ds: Dataset) -> CalciumReport | None:
         made=_moment(str(ds.get("ContentDate", "")), str(ds.get("ContentTime", ""))),
         study=str(ds.get("StudyInstanceUID", "")),
     )
+
+
+def _refuse_other_codes(ds: Dataset) -> None:
+    """No number is called an Agatston score, but coded in a way of its maker: what it is would be a guess.
+
+    Raises: ReportError naming the code of the first.
+    """
+    for item in _items(ds):
+        named, values = item.get("ConceptNameCodeSequence"), item.get("MeasuredValueSequence")
+        if str(item.get("ValueType", "")) != "NUM" or not named or not values or _code_of(named[0]) in SCORES:
+            continue
+        unit = _code(values[0], "MeasurementUnitsCodeSequence")
+        if MEANING.search(str(named[0].get("CodeMeaning", ""))) and unit and WITHOUT_UNIT.fullmatch(unit[1]):
+            scheme, value = _code_of(named[0])
+            shown = f"{value} of {scheme}" if CODE_TEXT.fullmatch(value + scheme) else "of its maker"
+            raise ReportError(f"has a score under code {shown}, which is not known here; write its scores into a sheet")
+
+
+def _items(item: Dataset) -> Iterator[Dataset]:
+    yield item
+    for child in item.get("ContentSequence") or ():
+        yield from _items(child)
 
 
 def _scores(item: Dataset, around: _Around, left: list[int], depth: int) -> Iterator[_Score]:
@@ -281,8 +306,12 @@ def _code(item: Dataset, keyword: str) -> Code | None:
     codes: Sequence[Dataset] = item.get(keyword) or ()
     if len(codes) != 1:
         return None
-    scheme = str(codes[0].get("CodingSchemeDesignator", "")).strip()
-    return SCHEMES.get(scheme, scheme), str(codes[0].get("CodeValue", "")).strip()
+    return _code_of(codes[0])
+
+
+def _code_of(item: Dataset) -> Code:
+    scheme = str(item.get("CodingSchemeDesignator", "")).strip()
+    return SCHEMES.get(scheme, scheme), str(item.get("CodeValue", "")).strip()
 
 
 def _moment(date: str, time: str) -> str:

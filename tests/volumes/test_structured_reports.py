@@ -91,6 +91,7 @@ READ = {  # what a report holds, and its score and vessels
     "the same twice": ([total("12"), node("CONTAINER", ("1", "L"), total("12"))], 12, {}),
     "aorta beside it": ([total("12"), of(AORTA, "500")], 12, {}),
     "a diagonal branch beside it": ([total("12"), of("LAD", "5"), of(DIAGONAL, "7")], 12, {"LAD": 5}),
+    "the heart as the site": ([number(SCORE, "12", coded(SITE, ("80891009", "SCT")))], 12, {}),
     "exact beside the text": ([total("12", exact=12.0)], 12, {}),
     "with an exponent": ([total("1.2e1")], 12, {}),
     "lesions with regions": (
@@ -112,6 +113,10 @@ REFUSED = {
     "another sum": ([total("12"), of("LAD", "5"), of("RCA", "9.5")], r"total of 12, but LAD \+ RCA are 14.5"),
     "arteries missing": ([of("LAD", "5")], "scores of LAD and no total, wanted a total, or LAD, LCX, RCA"),
     "the aorta alone": ([of(AORTA, "5")], "scores of other parts of the body and no total"),
+    "the heart's calcium": (
+        [number(LESION, "5", coded(SITE, ("80891009", "SCT")))],
+        "scores of other parts of the body",
+    ),
     "a unit": ([total("12", unit="mm3")], "an Agatston score with a unit"),
     "no unit": ([total("12", unit=None)], "a score without a unit"),
     "two values": ([total("12", exact=13.0)], "stands in it with two values"),
@@ -125,6 +130,17 @@ def test_what_can_be_understood_in_two_ways_is_refused(tmp_path, name):
     content, said = REFUSED[name]
     with pytest.raises(ReportError, match=said):
         read(document(tmp_path / "SR", *content))
+
+
+def test_a_score_under_a_code_of_its_maker_is_refused_with_the_code(tmp_path):
+    item = number(("AGATS.TOTAL", "99MAKER"), "12")
+    item.ConceptNameCodeSequence[0].CodeMeaning = "Total Agatston score"
+    with pytest.raises(ReportError, match=r"has a score under code AGATS.TOTAL of 99MAKER, which is not known here"):
+        read(document(tmp_path / "SR", node("CONTAINER", GROUP, item)))
+    item.ConceptNameCodeSequence[0].CodeValue = "Doe, Jane"
+    with pytest.raises(ReportError, match="under code of its maker, which"):
+        read(document(tmp_path / "SR", item))
+    assert read(document(tmp_path / "SR", item, total())).score == 12
 
 
 def test_what_could_not_be_measured_is_no_score(tmp_path):
