@@ -60,7 +60,7 @@ setup(
         "onnx": ["onnx>=1.19", "onnxruntime>=1.23", "onnxscript>=0.5.4"],  # for jobs/export.py --onnx
         "dicom": ["highdicom>=0.28,<1"],  # for jobs/predict.py --dicom
         "converters": ["SimpleITK>=2.4", "dcm2niix>=1.0.20240202"],  # with which tests make volumes of DICOM files
-        "viewers": ["SimpleITK>=2.4", "dcmqi>=1.5.7"],  # by which a drill reads what highdicom wrote
+        "viewers": ["SimpleITK>=2.4", "dcmqi>=1.5.7"],  # by which tests read what highdicom wrote, and write masks
         "peers": ["SimpleITK>=2.4", "dcm2niix>=1.0.20240202", "monai>=1.6"],  # for jobs/benchmark.py
     },
 )

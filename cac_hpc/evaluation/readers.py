@@ -221,7 +221,7 @@ def _difference(reader: Reader) -> results.Difference:
 
 
 def empty_slices(studies: pd.DataFrame, num_categories: int) -> list[EmptySlices]:
-    """Of each category, how many slices of studies with a score have no voxel of 130 HU or more where the heart is.
+    """Of each category, how many slices of studies with a score have no voxel of 130 HU or more where the rule counts.
 
     What a slice does not show nobody can read from it: the share bounds what can be expected at slice level.
 

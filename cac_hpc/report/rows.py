@@ -201,7 +201,7 @@ def readers(report: Report) -> list[TextTable]:
         ),
         *(
             TextTable(
-                "Slices without any voxel of 130 HU where the heart is: what nobody can read from a slice alone",
+                "Slices without any voxel of 130 HU where the rule counts: what nobody can read from a slice alone",
                 ["category", "studies", "slices", "without", "share [95 % interval]"],
                 empty,
             )

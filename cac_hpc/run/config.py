@@ -531,10 +531,12 @@ def absolute_paths(cfg: Config) -> Config:
     labels = dataclasses.replace(
         cfg.labels, masks=masks, sheet=sheets[0] if isinstance(cfg.labels.sheet, str) else sheets or None
     )
+    pack = dataclasses.replace(cfg.pack, regions=cfg.pack.regions and absolute(cfg.pack.regions))
     split = dataclasses.replace(cfg.split, contrast_to=cfg.split.contrast_to and absolute(cfg.split.contrast_to))
     report = dataclasses.replace(
         cfg.report,
         published=cfg.report.published and absolute(cfg.report.published),
         compare=cfg.report.compare and absolute(cfg.report.compare),
     )
-    return dataclasses.replace(cfg, run=absolute(cfg.run), data=data, labels=labels, split=split, report=report)
+    run = absolute(cfg.run)
+    return dataclasses.replace(cfg, run=run, data=data, labels=labels, pack=pack, split=split, report=report)

@@ -361,7 +361,7 @@ class Trust:
 
 @dataclass(frozen=True)
 class EmptySlices:
-    """Of a category, the slices without any voxel of 130 HU or more where the heart is."""
+    """Of a category, the slices without any voxel of 130 HU or more where the rule counts."""
 
     category: int
     studies: int

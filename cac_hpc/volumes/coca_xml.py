@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import plistlib
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from scipy import ndimage
 
 from cac_hpc.run.config import InputError
 from cac_hpc.volumes import contours, images, mask_parts
-from cac_hpc.volumes.contours import NEAR_SLICE, Line, Patch
+from cac_hpc.volumes.contours import FARTHEST_MM, NEAR_SLICE, Line, Patch
 from cac_hpc.volumes.mask_parts import Description
 from cac_hpc.volumes.masks import Mask, Target
 from cac_hpc.volumes.placement import Placement
@@ -33,7 +32,8 @@ POINT = {count: re.compile(rf"\({','.join([NUMBER] * count)}\)") for count in (2
 CORNERS = (0.5, 0.0)  # where a writer counts the middle of the first pixel; OsiriX counts from its corner
 AGREE = 0.1  # of a pixel: so far positions in pixels may be from those in mm
 AROUND = np.ones((3, 3), bool)
-LOWEST, SAME_HU = -32768, 0.5
+LOWEST, SAME_HU, MOST_HU = -32768, 0.5, 1e6
+MOST_SLICES, LONGEST = 100_000, 60
 WANTED = "a property list of contours (.xml), as OsiriX writes it"
 
 
@@ -68,18 +68,16 @@ def read(path: Path, target: Target) -> list[Mask]:
     rois, study = _rois(path), mask_parts.placed(target, path)
     described = _described(rois)
     lines = _lines(rois, study, target)
-    patches = [contours.fill(line.points_N2, study.shape[1:]) for line in lines]
-    warnings = _check_maxima(rois, lines, patches, target, path)
+    warnings = _check_maxima(rois, lines, target)
     warnings += ["mask_resampled"] if max(abs(line.off) for line in lines) > NEAR_SLICE else []
     chosen, part_ZHW = mask_parts.select(described, target, path), np.zeros(study.shape, np.int16)
     for part, index in enumerate(chosen, start=1):
-        of_slice = defaultdict[int, list[Patch]](list)
-        for roi, line, patch in zip(rois, lines, patches, strict=True):
+        for roi, line in zip(rois, lines, strict=True):
             if roi.name == described.names[index]:
-                of_slice[line.slice].append(patch)
-        for number, held in of_slice.items():
-            inside_HW = contours.together(held, study.shape[1:])
-            warnings += ["parts_overlap"] if mask_parts.paint(part_ZHW[number], inside_HW, part) else []
+                patch = contours.fill(line.points_N2, study.shape[1:])
+                part_HW = part_ZHW[line.slice, patch.rows, patch.columns]
+                overlap = mask_parts.paint(part_HW, patch.inside_HW | patch.line_HW, part)
+                warnings += ["parts_overlap"] if overlap else []
     names, values = tuple(described.names[index] for index in chosen), tuple(index + 1 for index in chosen)
     return [Mask(part_ZHW, names, values, tuple(dict.fromkeys(warnings)))]
 
@@ -93,12 +91,12 @@ def _rois(path: Path) -> list[Roi]:
     found, empty = list[Roi](), 0
     for image in _dicts(content, "Images", str(path)):
         index = image.get("ImageIndex")
-        where = f"{path}: image {index!r}"
-        if type(index) is not int:
-            raise InputError(f"{where}: wanted a number as ImageIndex")
+        if type(index) is not int or not 0 <= index < MOST_SLICES:
+            raise InputError(f"{path}: found an image without a number of a slice, wanted ImageIndex from 0")
+        where = f"{path}: image {index}"
         items = _dicts(image, "ROIs", where)
         if image.get("NumberOfROIs", len(items)) != len(items):
-            raise InputError(f"{where}: found {len(items)} ROIs, wanted {image['NumberOfROIs']!r} as NumberOfROIs says")
+            raise InputError(f"{where}: found {len(items)} ROIs, wanted as many as NumberOfROIs says")
         rois = [_roi(item, index, f"{where}, ROI {number}") for number, item in enumerate(items, start=1)]
         found += [roi for roi in rois if roi is not None]
         empty += rois.count(None)
@@ -129,23 +127,26 @@ def _roi(item: Mapping[str, Any], image: int, where: str) -> Roi | None:
         return None
     if not isinstance(name, str) or not name.strip() or type(count) is not int or not isinstance(pixels, list):
         raise InputError(f"{where}: found no Name, NumberOfPoints or Point_px, wanted all of them")
-    what = f"{where} {name.strip()!r}"
+    what = f"{where} {name.strip()[:LONGEST]!r}"
     positions = item.get("Point_mm") or ["(0, 0, 0)"] * len(pixels)
     if not isinstance(positions, list) or not count == len(pixels) == len(positions):
         raise InputError(f"{what}: found {len(pixels)} points in pixels, wanted {count} as NumberOfPoints says, in "
                          "pixels and in mm")  # fmt: skip
     points_mm, highest = _points(positions, 3, what), item.get("Max")
-    if highest is not None and (isinstance(highest, bool) or not isinstance(highest, (int, float))):
-        raise InputError(f"{what}: found no number as Max, wanted its highest HU")
+    if highest is not None and (type(highest) not in (int, float) or not -MOST_HU < highest < MOST_HU):
+        raise InputError(f"{what}: found no HU as Max, wanted the highest in it")
     known = bool(points_mm.any())
     return Roi(name.strip(), image, _points(pixels, 2, what), points_mm if known else None, highest, what)
 
 
 def _points(texts: Sequence[Any], count: int, what: str) -> np.ndarray:
     found = [POINT[count].fullmatch(text) if isinstance(text, str) else None for text in texts]
-    if None in found:
-        raise InputError(f"{what}: found {str(texts[found.index(None)])[:40]!r}, wanted {count} numbers in brackets")
-    return np.array([match.groups() for match in found if match], float)
+    points = np.array([match.groups() for match in found if match], float)
+    if None in found or np.abs(points).max() > FARTHEST_MM:
+        wrong = found.index(None) if None in found else int(np.abs(points).max(1).argmax())
+        text = texts[wrong][:LONGEST] if isinstance(texts[wrong], str) else "no text"
+        raise InputError(f"{what}: found the point {text!r}, wanted {count} numbers in brackets")
+    return points
 
 
 def _lines(rois: Sequence[Roi], study: Placement, target: Target) -> list[Line]:
@@ -186,19 +187,18 @@ def _in_frame(pixels_N2: np.ndarray, target: Target) -> np.ndarray:
                             size[1] - 1 - column_N if turn.columns_reversed else column_N])  # fmt: skip
 
 
-def _check_maxima(rois: Sequence[Roi], lines: Sequence[Line], patches: Sequence[Patch], target: Target,
-                  path: Path) -> list[str]:  # fmt: skip
+def _check_maxima(rois: Sequence[Roi], lines: Sequence[Line], target: Target) -> list[str]:
     """Whether contours hold the highest HU that they say.
 
     Returns: warnings.
     Raises: InputError if half of them or more do not, and it is not the scan that they were drawn on.
     """
     checked, differing = 0, list[str]()
-    for roi, line, patch in zip(rois, lines, patches, strict=True):
+    for roi, line in zip(rois, lines, strict=True):
         if roi.max_hu is None:
             continue
         checked += 1
-        within, around = _hu(target.hu_ZHW[line.slice], patch)
+        within, around = _hu(target.hu_ZHW[line.slice], contours.fill(line.points_N2, target.hu_ZHW.shape[1:]))
         if roi.max_hu < within.max(initial=LOWEST) - SAME_HU or np.abs(around - roi.max_hu).min() > SAME_HU:
             highest = int(max(within.max(initial=LOWEST), around[around <= roi.max_hu].max(initial=LOWEST)))
             differing.append(f"{roi.what}: found at most {highest} HU in it, wanted {roi.max_hu:g} as Max says")

@@ -135,14 +135,6 @@ def with_holes(patches: Sequence[Patch], size: Sequence[int]) -> np.ndarray:
     return np.asarray(inside_HW | line_HW)
 
 
-def together(patches: Sequence[Patch], size: Sequence[int]) -> np.ndarray:
-    """(H, W) bool: what any of the lines on one slice holds."""
-    held_HW = np.zeros(tuple(size), bool)
-    for patch in patches:
-        held_HW[patch.rows, patch.columns] |= patch.inside_HW | patch.line_HW
-    return held_HW
-
-
 def crossing(patches: Sequence[Patch]) -> tuple[int, int] | None:
     """Two lines that are neither apart nor one within the other, by their index; None if there are none."""
     order = sorted(range(len(patches)), key=lambda index: patches[index].rows.start)

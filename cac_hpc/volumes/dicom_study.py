@@ -28,6 +28,7 @@ from cac_hpc.volumes.study import Acquisition, Keep, Read, ReadSeries, Reference
 PART_OF_SERIES = ("wrong_length", "no_rescale", "not_hu", "no_geometry", "unsupported_compression")  # a slice is lost
 UNUSABLE = ("bad_pixel_format", "burned_in", "too_large")  # a slice of the series, or a page that was put into it
 AIR_BELOW_HU, TISSUE_HU = -400, (-150, 250)
+UNEVEN = 0.1  # of the spacing: so far a slice may be from where it should be, that masks are placed among the slices
 MIN_AIR, MIN_TISSUE = 0.01, 0.02  # shares of the voxels of a chest, at least
 ReadHu = Callable[
     [Image, bytearray], np.ndarray
@@ -201,14 +202,22 @@ def read_series(listing: Listing, hu: ReadHu, cfg: PackConfig, left_out: Mapping
     slice_files = tuple(number + 1 for number, _ in handed_on)
     study = Study(len(listing.folders), refusals, facts, identity, private, turn, slice_files)
     if choice and facts:
-        study = replace(study, placement=_placement(choice), references=_references(choice))
+        positions_mm = [position_mm for _, position_mm in handed_on]
+        study = replace(study, placement=_placement(choice, positions_mm), references=_references(choice))
     return Read(study, choice.of_series if choice else ())
 
 
-def _placement(choice: Choice) -> Placement:
-    """Where the voxels of the series are; copies of slices are at the same position."""
+def _placement(choice: Choice, positions_mm: Sequence[float]) -> Placement | None:
+    """Where the voxels of the series are; None where its slices are uneven, as a gap that is forgiven leaves them.
+
+    Args:
+        positions_mm: of the slices that were handed on, along their normal.
+    """
     stack, first, last = Stack(choice.slices), choice.slices[0], choice.slices[-1]
-    num_slices = len(choice.slices) - int(choice.repeated.sum())
+    num_slices = len(positions_mm)
+    even_mm, step_mm = np.linspace(positions_mm[0], positions_mm[-1], num_slices, retstep=True)
+    if num_slices > 1 and np.abs(even_mm - positions_mm).max() > UNEVEN * step_mm:
+        return None
     size = first.header.rows, first.header.columns
     position_mm = first.own.position, last.own.position
     return placement.of_slices(*position_mm, num_slices, stack.orientation, size, stack.spacing, choice.turn)

@@ -138,7 +138,8 @@ def place(
     Raises: Elsewhere, with both geometries, if it does not cover the study; InputError if its values are no parts.
     """
     if target.placement is None:
-        raise InputError(f"{path}: the study's files do not say where its voxels are, wanted a mask of {WITHOUT}")
+        found = "the study's slices are uneven, or its files do not say where its voxels are"
+        raise InputError(f"{path}: {found}, wanted a mask of {WITHOUT}")
     study = target.placement
     fits = at.is_regular and (at.covers(study) or (cut and at.has_grid_of(study) and study.covers(at)))
     if not fits:

@@ -23,8 +23,9 @@ from cac_hpc.volumes import dicom, mask_parts, placement
 from cac_hpc.volumes.frame import AS_STORED
 from cac_hpc.volumes.header import MAX_PIXELS
 from cac_hpc.volumes.mask_parts import Description, OpenMask
-from cac_hpc.volumes.masks import Mask, Target
+from cac_hpc.volumes.masks import MOST_VALUE, Mask, Target
 from cac_hpc.volumes.placement import EDGE, SAME_GRID, Placement
+from cac_hpc.volumes.streams import MAX_VOXELS
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -35,7 +36,7 @@ WANTED = {  # of the pixels of each type of segmentation
     "LABELMAP": "numbers of its segments",
 }
 AT_PLACE = 0.1  # of a slice, of a pixel: a frame that is farther from its place is not in the stack
-MOST_VOXELS = 1 << 29  # of all segments together
+THICKER = 1.5  # times the distance of the study's slices
 SAME = 1e-4  # direction cosines, and mm between pixels, that differ by less are the same
 
 
@@ -123,7 +124,7 @@ def _series(ds: Dataset) -> set[str]:
 
 
 def _parsed(ds: Dataset, path: Path) -> Segments:
-    kind, size, count = str(ds.SegmentationType), (int(ds.Rows), int(ds.Columns)), int(ds.NumberOfFrames)
+    kind, size, count = str(ds.SegmentationType)[:20], (int(ds.Rows), int(ds.Columns)), int(ds.NumberOfFrames)
     frames = ds.PerFrameFunctionalGroupsSequence
     if kind not in WANTED or len(frames) != count or not count or not 0 < size[0] * size[1] <= MAX_PIXELS:
         raise InputError(f"{path}: found type {kind!r}, {count} frames of {size[0]} x {size[1]} pixels and "
@@ -144,8 +145,22 @@ def _parsed(ds: Dataset, path: Path) -> Segments:
         raise InputError(f"{path}: found frames of segment {max(unknown)}, wanted those of segments "
                          f"{', '.join(map(str, numbers))}")  # fmt: skip
     whole = int(ds.MaximumFractionalValue) if kind == "FRACTIONAL" else 1
-    return Segments(kind, numbers, names, segment_N, position_N3, lying.pop(), size, spacings.pop(), between, whole,
-                    int(ds.get("PixelPaddingValue") or 0))  # fmt: skip
+    found = Segments(kind, numbers, names, segment_N, position_N3, lying.pop(), size, spacings.pop(), between, whole,
+                     int(ds.get("PixelPaddingValue") or 0))  # fmt: skip
+    return _checked(found, path)
+
+
+def _checked(found: Segments, path: Path) -> Segments:
+    """What was read, if its numbers are those of positions and of pixels.
+
+    Raises: InputError.
+    """
+    values, lengths = [*found.numbers, found.whole, found.background], (len(found.orientation), len(found.spacing_mm))
+    positions = found.position_N3.ndim == 2 and found.position_N3.shape[1] == 3 and lengths == (6, 2)
+    if not positions or min(found.spacing_mm) <= 0 or min(values) < 0 or max(values) > MOST_VALUE:
+        raise InputError(f"{path}: found frames without position, orientation or pixel spacing, or values outside of 0 "
+                         f"to {MOST_VALUE}, wanted those of a volume")  # fmt: skip
+    return found
 
 
 def _group(frame: Dataset, shared: Dataset, name: str) -> Dataset:
@@ -167,8 +182,9 @@ def _stacked(found: Segments, study: Placement, path: Path) -> tuple[Placement, 
                                 found.spacing_mm, AS_STORED)  # fmt: skip
     across, *in_plane = np.array(alone.steps_mm)
     lowest = found.position_N3[np.argmin(found.position_N3 @ across)]
-    ways = ((study.steps_mm[0], np.array(study.first_mm)), (across * found.between_mm, lowest))
-    for step, origin in ways:
+    on_slices, evenly = (np.array(study.steps_mm[0]), np.array(study.first_mm)), (across * found.between_mm, lowest)
+    coarser = found.between_mm > THICKER * abs(on_slices[0] @ across)  # each frame stands for several slices
+    for step, origin in (evenly,) if coarser else (on_slices, evenly):
         stacked = _stack(found, np.array([step, *in_plane]), origin)
         if stacked:
             return stacked
@@ -187,10 +203,10 @@ def _stack(found: Segments, basis: np.ndarray, origin: np.ndarray) -> tuple[Plac
     Args:
         basis: (3, 3) steps between frames, rows and columns.
     """
-    if not np.isfinite(basis).all() or abs(np.linalg.det(basis)) < np.prod(np.linalg.norm(basis, axis=1)) / 10:
+    if not np.isfinite(basis).all() or abs(np.linalg.det(basis)) <= np.prod(np.linalg.norm(basis, axis=1)) / 10:
         return None
     off_N3 = (found.position_N3 - origin) @ np.linalg.inv(basis)
-    if not np.isfinite(off_N3).all() or np.ptp(off_N3[:, 0]) * found.size[0] * found.size[1] > MOST_VOXELS:
+    if not np.isfinite(off_N3).all() or np.ptp(off_N3[:, 0]) * found.size[0] * found.size[1] > MAX_VOXELS:
         return None
     place_N = np.rint(off_N3[:, 0])
     apart = max(np.abs(off_N3[:, 0] - place_N).max(), np.ptp(off_N3[:, 1:], axis=0).max())

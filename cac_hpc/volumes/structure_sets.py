@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 CLOSED, CLOSED_XOR = "CLOSED_PLANAR", "CLOSEDPLANAR_XOR"
+LONGEST = 60  # of a text of the file in what is said
 HOLD_NOTHING = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
 
 
@@ -75,7 +76,7 @@ def _place(described: Description, every: Sequence[Roi], path: Path, target: Tar
     warnings = [*mask_parts.check_references({roi.frame for roi in rois}, described.series, target, path)]
     part_ZHW = np.zeros(study.shape, np.int16)
     for part, roi in enumerate(rois, start=1):
-        where = f"{path}: region {roi.number} {roi.name!r}"
+        where = f"{path}: region {roi.number} {roi.name[:LONGEST]!r}"
         with mask_parts.reading(path, "contours"):
             lines = list(_lines(roi, where))
         warnings += ["lines_left_out"] if len(lines) < len(roi.contours) else []
@@ -121,7 +122,7 @@ def _series(ds: Dataset) -> set[str]:
 def _lines(roi: Roi, where: str) -> Iterator[tuple[str, np.ndarray, str]]:
     """Of each closed contour its kind, its points (N, 3) in mm, and what to call it."""
     for number, item in enumerate(roi.contours, start=1):
-        kind, what = str(item.get("ContourGeometricType") or ""), f"{where}, contour {number}"
+        kind, what = str(item.get("ContourGeometricType") or "")[:LONGEST], f"{where}, contour {number}"
         if kind in HOLD_NOTHING:
             continue
         values = dicom.numbers(item, "ContourData")

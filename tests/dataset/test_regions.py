@@ -145,6 +145,13 @@ def test_a_detached_header_and_its_voxels_are_one_mask(tmp_path):
     assert found[0] != found[1]
 
 
+def test_queued_jobs_find_the_masks_from_any_folder(cohort, tmp_path, monkeypatch):
+    scans, where = cohort
+    monkeypatch.chdir(where.parent)
+    run = RunPaths(prepare(tmp_path, scans, pack={"regions": "masks:1"}, split={"folds": 2, "val_fraction": 0.2}))
+    assert settings.load(run.config).pack.regions == f"{where}:1"
+
+
 def test_masks_need_the_baseline():
     with pytest.raises(InputError, match=r"pack.baseline is False, but must be true, as pack.regions says"):
         PackConfig(regions="masks", baseline=False)

@@ -17,7 +17,7 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.volumes import files
 from tests.support import volume_files
 from tests.support.chests import SPACING_MM, chest, with_lesion, write_study
-from tests.support.runs import prepare, write_config
+from tests.support.runs import job_here, prepare, write_config
 from tests.support.volume_files import NIFTI_ORDER, stored, write_nrrd
 
 UNKNOWN = ("slice_thickness_mm", "kvp", "phase_percent", "kernel", "energy_class", "kernel_class", "gating", "warnings")
@@ -80,6 +80,21 @@ def test_every_file_that_is_no_volume_is_in_rejected_csv(datasets):
     with datasets["volumes"].rejected.open(encoding="utf-8") as file:
         rows = [(row["study"], row["file"], row["reason"]) for row in csv.DictReader(file)]
     assert rows == [("b", "1", "not_volume")]
+
+
+def test_a_mask_is_placed_on_a_volume_as_on_its_dicom_files(tmp_path, scans):
+    read = intake.read_chest(files.list_files(scans / "dicom" / "c"), PackConfig())
+    box_ZHW = np.zeros(read.hu_ZHW.shape, np.uint8)
+    box_ZHW[8:11, :90, 60:100] = 1  # cuts the lesion, which is on slices 10 and 11
+    made = stored(box_ZHW, spacing_mm=read.study.spacing_mm, first_mm=read.study.placement.first_mm)
+    mask = write_nrrd(tmp_path / "box.nrrd", made, "right-anterior-superior")
+    found = []
+    for study in (scans / "dicom" / "c", scans / "volumes" / "c.nrrd"):
+        done = job_here("score_calcium.py", study, "--region", mask, "--out", tmp_path / "out")
+        assert done.returncode == 0, done.stderr
+        found.append(pd.read_csv(tmp_path / "out" / "scores.csv").drop(columns="warnings"))
+    assert found[0]["lesions"].tolist() == [1]
+    pd.testing.assert_frame_equal(*found)
 
 
 @pytest.fixture

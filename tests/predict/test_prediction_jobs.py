@@ -48,10 +48,11 @@ def test_an_array_ends_with_the_same_bytes_as_this_machine_and_resumes(slurm, tm
 
 def test_a_job_is_given_the_same_settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    given = ["b.zip", "in", "--out", "out", "--gate", "refuse", "--no_pictures", "--single", "--device", "cpu"]
+    given = ["b.zip", "in", "--out", "out", "--gate", "refuse", "--no_pictures", "--single", "--device", "cpu",
+             "--format", "nifti"]  # fmt: skip
     cfg = predict_commands.parse_predict(None, given)
     again = predict_commands.parse_predict(None, predict_commands.arguments(cfg))
     paths = {name: str(tmp_path / name) for name in ("b.zip", "in", "out")}
     assert (again.bundle, again.folder, again.out) == tuple(paths.values())
-    for name in ("gate", "pictures", "single", "device"):
+    for name in ("gate", "pictures", "single", "device", "format"):
         assert getattr(again, name) == getattr(cfg, name) != getattr(predict_commands.PredictConfig, name, "auto")

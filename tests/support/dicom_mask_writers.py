@@ -6,7 +6,12 @@ stored.
 
 from __future__ import annotations
 
+import json
+import os
 import plistlib
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +23,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 from scipy import ndimage
 
+from tests.support.slurm import unavailable
 from tests.support.turning import stored_as
 
 if TYPE_CHECKING:
@@ -76,6 +82,25 @@ def write_segmentation(
                             "1", **options)  # fmt: skip
     made.save_as(path)
     return path
+
+
+def dcmqi(folder: Path, at: Drawing) -> Path:
+    """A Segmentation by dcmqi, as 3D Slicer's, out of an NRRD file of the regions."""
+    from tests.support.mask_writers import slicer
+
+    program = shutil.which("itkimage2segimage", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        unavailable("no dcmqi for this test: pip install cac_hpc[viewers]")
+    coded = dict(zip(("CodeValue", "CodingSchemeDesignator", "CodeMeaning"), CODE, strict=True))
+    kinds = {"SegmentedPropertyCategoryCodeSequence": coded, "SegmentedPropertyTypeCodeSequence": coded}
+    segments = [{"labelID": number, "SegmentLabel": name, "SegmentDescription": name, "SegmentAlgorithmType": "MANUAL",
+                 **kinds} for number, name in enumerate(at.names, start=1)]  # fmt: skip
+    (folder / "meta.json").write_text(json.dumps({"segmentAttributes": [segments], "SeriesNumber": "9"}))
+    image = slicer("LPS", "left-posterior-superior")(folder, at)
+    command = [program, "--inputImageList", image, "--inputDICOMDirectory", at.study, "--inputMetadata",
+               folder / "meta.json", "--outputDICOM", folder / "mask.dcm", "--skip"]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / "mask.dcm"
 
 
 def outlines(inside_HW: np.ndarray) -> Iterator[np.ndarray]:

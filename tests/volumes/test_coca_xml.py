@@ -162,9 +162,13 @@ BOMB = b"""<?xml version="1.0"?>
         (plistlib.dumps({"Images": []}, fmt=plistlib.FMT_BINARY), "it cannot be read"),
         (plistlib.dumps([]), "found no array Images of dictionaries"),
         (plistlib.dumps({"Images": [[]]}), "found no array Images of dictionaries"),
-        (plistlib.dumps({"Images": [{"ROIs": []}]}), "image None: wanted a number as ImageIndex"),
+        (plistlib.dumps({"Images": [{"ROIs": []}]}), "found an image without a number of a slice"),
+        (plistlib.dumps({"Images": [{"ImageIndex": 2**60, "ROIs": []}]}), "found an image without a number of a slice"),
         (plistlib.dumps({"Images": [{"ImageIndex": 0}]}), "found no array ROIs"),
-        (plistlib.dumps({"Images": [{"ImageIndex": 0, "NumberOfROIs": 2, "ROIs": []}]}), "found 0 ROIs, wanted 2"),
+        (
+            plistlib.dumps({"Images": [{"ImageIndex": 0, "NumberOfROIs": 2, "ROIs": []}]}),
+            "found 0 ROIs, wanted as many",
+        ),
         (plistlib.dumps({"Images": [{"ImageIndex": 0, "ROIs": [{}]}]}), "found no Name, NumberOfPoints or Point_px"),
     ],
 )
@@ -179,9 +183,16 @@ def test_what_is_no_such_list_is_refused(content, message, images, tmp_path):
     [
         ({"NumberOfPoints": 5}, "found 4 points in pixels, wanted 5 as NumberOfPoints says"),
         ({"Point_mm": ["(1, 2, 3)"]}, "found 4 points in pixels, wanted 4"),
-        ({"Point_px": ["(1, 2)", "(3, nan)", "(1, 2)", "(1, 2)"]}, r"found '\(3, nan\)', wanted 2 numbers in brackets"),
-        ({"Point_px": [1.0] * 4}, "found '1.0', wanted 2 numbers"),
-        ({"Max": "high"}, "found no number as Max"),
+        (
+            {"Point_px": ["(1, 2)", "(3, nan)", "(1, 2)", "(1, 2)"]},
+            r"found the point '\(3, nan\)', wanted 2 numbers in",
+        ),
+        ({"Point_px": [1.0] * 4}, "found the point 'no text', wanted 2 numbers"),
+        ({"Point_px": ["(1, 2)", "(3, 1e300)", "(1, 2)", "(1, 2)"]}, r"found the point '\(3, 1e300\)', wanted 2"),
+        ({"Max": "high"}, "found no HU as Max"),
+        ({"Max": float("nan")}, "found no HU as Max"),
+        ({"Max": float("inf")}, "found no HU as Max"),
+        ({"Max": True}, "found no HU as Max"),
     ],
 )
 def test_what_is_wrong_with_a_contour_is_told(values, message, images, tmp_path):

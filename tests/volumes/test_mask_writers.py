@@ -16,7 +16,7 @@ from cac_hpc.run.commands import RuleConfig
 from cac_hpc.run.config import InputError, PackConfig
 from cac_hpc.volumes import files, mask_formats
 from cac_hpc.volumes.frame import AS_STORED, Turn
-from tests.support import mask_writers
+from tests.support import dicom_mask_writers, mask_writers
 from tests.support.chests import chest, write_study
 from tests.support.mask_writers import NAMED, WRITERS, Drawing, nifti, slicer
 from tests.support.poison import edit
@@ -84,6 +84,15 @@ def test_every_writer_gives_the_same_score(writer, how, cases, tmp_path):
     assert case.score(path, second) == (true_score(case, "RCA"), ())
     assert true_score(case) == true_score(cases["supine"])
     assert true_score(case) > true_score(case, "LAD") > 100
+
+
+@pytest.mark.drill
+@lying
+def test_dcmqi_gives_the_same_score(how, cases, tmp_path):
+    case = cases[how]
+    path = dicom_mask_writers.dcmqi(tmp_path, case.drawing)
+    assert case.score(path) == (true_score(case), ())
+    assert case.score(path, "RCA") == (true_score(case, "RCA"), ())
 
 
 @lying

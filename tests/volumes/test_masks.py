@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cac_hpc.run.config import InputError
-from cac_hpc.volumes import mask_formats, masks, placement
+from cac_hpc.dataset import intake
+from cac_hpc.run.config import Checks, InputError, PackConfig
+from cac_hpc.volumes import files, mask_formats, masks, placement
 from cac_hpc.volumes.frame import AS_STORED
 from cac_hpc.volumes.masks import Target
+from tests.support.poison import without, write_chest
 
 FILE = Path("heart.nii.gz")
 SUPINE = (1, 0, 0, 0, 1, 0)
@@ -50,6 +52,17 @@ def test_a_mask_that_does_not_cover_the_study_is_refused_with_both_geometries():
         masks.place(label(), at(), replace(TARGET, placement=None), FILE, {})
     with pytest.raises(InputError, match="found values -3 to 0"):
         masks.place(-3 * (label() > 0), at(), TARGET, FILE, {})
+
+
+def test_a_study_with_a_gap_that_is_forgiven_has_no_place_for_a_mask(tmp_path):
+    write_chest(tmp_path / "chest")
+    cfg = PackConfig(checks=Checks(missing_slices="warn"))
+    whole = intake.read_chest(files.list_files(tmp_path / "chest"), cfg)
+    without(5)(tmp_path / "chest")
+    gap = intake.read_chest(files.list_files(tmp_path / "chest"), cfg)
+    assert (whole.study.placement.shape, gap.study.placement) == (whole.hu_ZHW.shape, None)
+    with pytest.raises(InputError, match="slices are uneven, or its files do not say"):
+        masks.place(np.ones(whole.hu_ZHW.shape, int), whole.study.placement, gap.target(), FILE, {})
 
 
 def test_a_part_is_named_behind_a_colon(tmp_path):

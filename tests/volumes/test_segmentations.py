@@ -134,14 +134,55 @@ def test_frames_beside_the_slices_are_resampled_if_they_are_evenly_apart(
         read(path, images)
 
 
+def test_frames_of_every_second_slice_stand_for_what_is_between_if_they_say_so(images, tmp_path):
+    """And not if only these slices were drawn on."""
+    others = write_study(tmp_path / "other", 0.0, 6.0, 4)
+    label = np.zeros((4, *SHAPE[1:]), np.uint8)
+    label[1:3, 3:8, 5:11] = 1
+    mask = read(write_segmentation(tmp_path / "mask", others, label, "BINARY", NAMES[:1]), images)
+    assert mask.warnings == ("mask_resampled",)
+    assert [int(mask.part_ZHW[z].sum()) for z in range(8)] == [0, 30, 30, 30, 30, 0, 0, 0]
+    drawn = np.zeros(SHAPE, np.uint8)
+    drawn[::2, 3:8, 5:11] = 1
+    mask = read(write_segmentation(tmp_path / "mask", images, drawn, "BINARY", NAMES[:1]), images)
+    assert mask.warnings == ()
+    np.testing.assert_array_equal(mask.part_ZHW, drawn)
+
+
+@pytest.mark.parametrize(
+    ("where", "values"),
+    [
+        (("PerFrameFunctionalGroupsSequence", "PlanePositionSequence"), {"ImagePositionPatient": [1, 2]}),
+        (("SharedFunctionalGroupsSequence", "PlaneOrientationSequence"), {"ImageOrientationPatient": [1, 0, 0]}),
+        (("SharedFunctionalGroupsSequence", "PlaneOrientationSequence"), {"ImageOrientationPatient": [0] * 6}),
+        (("SharedFunctionalGroupsSequence", "PlaneOrientationSequence"), {"ImageOrientationPatient": [1, 0, 0] * 2}),
+        (("SharedFunctionalGroupsSequence", "PixelMeasuresSequence"), {"PixelSpacing": [0.5]}),
+        (("SharedFunctionalGroupsSequence", "PixelMeasuresSequence"), {"PixelSpacing": [0.5, -0.5]}),
+    ],
+)
+def test_numbers_of_no_volume_are_refused(where, values, images, label, tmp_path):
+    path = write_segmentation(tmp_path / "mask", images, label, "BINARY", NAMES)
+    ds = pydicom.dcmread(path)
+    for group in ds[where[0]]:
+        for keyword, value in values.items():
+            setattr(group[where[1]][0], keyword, value)
+    ds.save_as(path)
+    with pytest.raises(
+        InputError, match=r"found frames without position|it cannot be read|wanted them on the study's slices"
+    ):
+        read(path, images)
+
+
 def test_frames_that_are_not_stacked_are_refused(images, label, tmp_path):
     path = write_segmentation(tmp_path / "mask", images, label, "BINARY", NAMES)
     ds = pydicom.dcmread(path)
     frame = ds.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0]
-    frame.ImagePositionPatient = [frame.ImagePositionPatient[0] + 2, *frame.ImagePositionPatient[1:]]
-    ds.save_as(path)
-    with pytest.raises(InputError, match="wanted them on the study's slices, or as evenly apart"):
-        read(path, images)
+    x, y, z = frame.ImagePositionPatient
+    for moved in ([x + 2, y, z], [x, y, 3e6]):  # beside the others; on a slice, but of a stack of a million
+        frame.ImagePositionPatient = moved
+        ds.save_as(path)
+        with pytest.raises(InputError, match="wanted them on the study's slices, or as evenly apart"):
+            read(path, images)
     del ds.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence
     ds.save_as(path)
     with pytest.raises(InputError, match="it cannot be read"):
