@@ -85,7 +85,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "no_mask": ("pack.regions has no mask of the study, or several", "add it there, or leave the study out"),
     "unusable_mask": (
         "the mask in pack.regions cannot be read, has no such part, or does not say where it is",
-        "look at it with --region of jobs/score_calcium.py",
+        "look at it with python jobs/score_calcium.py --region",
     ),
     "mask_elsewhere": (
         "the mask in pack.regions does not cover the series",
