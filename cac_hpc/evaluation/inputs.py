@@ -29,11 +29,8 @@ from cac_hpc.train.predictions import Predictions
 
 SHOWN = ("labels", "pack", "split", "model", "train")  # settings that a report shows
 MASKS = "masks"  # in place of the path of pack.regions
-PATHS = (
-    ("labels", "sheet"),
-    ("labels", "masks"),
-    ("split", "contrast_to"),
-)  # of the place where the run was made: not shown
+# paths of the place where the run was made: not shown
+PATHS = (("labels", "sheet"), ("labels", "masks"), ("split", "contrast_to"))
 
 
 @dataclass(frozen=True)
