@@ -114,6 +114,8 @@ def study_folders(folder: str, single: bool) -> dict[str, Path]:
     entries = [path for path in entries if not path.name.startswith(".")]
     if hidden and not single:
         log.warning("%s: hidden folders are left out: %s", folder, ", ".join(map(repr, hidden)))
+    if lost := [path.name for path in entries if path.is_symlink() and not path.exists()]:
+        log.warning("%s: links that lead nowhere are left out: %s", folder, ", ".join(map(repr, lost)))
     if single or any(_has_slice(path) for path in entries if path.is_file()):
         return {root.absolute().name: root}
     folders = {path.name: path for path in entries if path.is_dir()}
