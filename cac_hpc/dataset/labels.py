@@ -101,7 +101,10 @@ def match_labels(cfg: LabelsConfig, studies: Sequence[str], dicom_root: str, kin
     own = {study: named[normalised(study)][0] for study in studies if study not in unlabelled}
     faults = [f"study {study!r}: {why}" for study, why in unlabelled.items()] + strays
     if faults and (cfg.unmatched == "stop" or not own):
-        raise InputError(_all_faults(cfg.sheet, dicom_root, faults, kind))
+        advice = "labels.unmatched: skip leaves the others out"
+        if not own:
+            advice = _why_nothing(cfg, kind, named=bool(folders.keys() & named.keys()))
+        raise InputError(_all_faults(cfg.sheet, dicom_root, faults, kind, advice))
     labels = {study: _label(study, row, patients, cfg.edges) for study, row in own.items()}
     spelled = [f"{_names([row])} is study {study!r}" for study, row in own.items() if row.study.text != study]
     hidden = _hidden_rows(unseen, cfg) + _hidden_columns(found[0], cfg)
@@ -276,13 +279,26 @@ def _names(rows: list[Row]) -> str:
     return " and ".join(f"{row.study.address} {_shown(row.study)}" for row in rows)
 
 
-def _all_faults(sheet: str, dicom_root: str, faults: list[str], kind: str) -> str:
+def _all_faults(sheet: str, dicom_root: str, faults: Sequence[str], kind: str, advice: str) -> str:
     counted = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     head = (
-        f"{sheet}: {counted}; wanted one valid row for each {kind} in {dicom_root} and one {kind} for each row "
-        "(labels.unmatched: skip leaves the others out)"
+        f"{sheet}: {counted}; wanted one valid row for each {kind} in {dicom_root} and one {kind} for each row ({advice})"
     )
     return "\n  ".join([head, *faults])
+
+
+def _why_nothing(cfg: LabelsConfig, kind: str, named: bool) -> str:
+    """What to look at where no study has a valid row, so that nothing would be left if faults were skipped.
+
+    Args:
+        named: whether a row names a study at all.
+    """
+    if named:
+        return f"no {kind} has one, so nothing would be left without the others"
+    return (
+        f"no row names a {kind}: is it the sheet of these studies, and {cfg.study_column!r}, as labels.study_column "
+        "says, its column of study numbers, written as there?"
+    )
 
 
 def _hidden_rows(rows: Sequence[Row], cfg: LabelsConfig) -> list[str]:
