@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,10 @@ from cac_hpc.statistics.results import CohortFact, Damaged, Json, LeftOutStudy
 MODEL, RULE, OTHER = "model", "rule", "other"
 SETTINGS, TABLE = "external.json", "tested.csv"  # beside the report's folder
 FORMAT_VERSION = 1
+DIFFERENT = {  # what people call a field in which two external tests differ
+    "title": "title", "names": "categories", "edges": "categories", "sources": "names of the readers",
+    "internal": "bundle beside", "cohorts": "facts of the studies", "known": "--known",
+}  # fmt: skip
 NOTHING = "found no study that has a prediction and a label"
 Known = Literal["left_out", "counted", "unknown"]
 
@@ -245,9 +250,60 @@ def _digests(predicted: Predicted, beside: Sequence[Predicted], cfg: LabelsConfi
     return found | {f"beside_{number}_sha256": one.sha256 for number, one in enumerate(beside, start=1)}
 
 
+def check_place(out: Path, test: ExternalTest, table: pd.DataFrame) -> None:
+    """The folder holds no report yet, or that of this very external test.
+
+    Raises: InputError naming what differs.
+    """
+    if not (out / SETTINGS).exists():
+        if (out / "report").exists():
+            raise InputError(f"--out {out}: found a report in it that is of no external test, wanted another folder")
+        return
+    before, now = _object(out / SETTINGS), results.to_json(test)
+    keys = [key for key in now if before.get(key) != now[key]]
+    other = [DIFFERENT.get(key, "settings") for key in keys if key != "digests"]
+    digests_before = before["digests"] if isinstance(before.get("digests"), dict) else {}
+    known = {**digests_before, **test.digests}
+    other = [
+        name.removesuffix("_sha256") for name in known if digests_before.get(name) != test.digests.get(name)
+    ] + other
+    if other or not (out / TABLE).is_file() or (out / TABLE).read_text(encoding="utf-8") != _text(table):
+        what = ", ".join(dict.fromkeys(other)) or "table"
+        raise InputError(
+            f"--out {out}: found the report of another external test in it (other {what}), which would be replaced; "
+            f"wanted the same again, or another folder"
+        )
+
+
+def check_labels(out: Path, sheet: Path) -> None:
+    """The report that is there was made with this sheet.
+
+    Raises: InputError if not.
+    """
+    known = _object(out / SETTINGS).get("digests")
+    if not isinstance(known, dict) or known.get("labels_sha256") != digests.file_sha256(sheet):
+        raise InputError(
+            f"--out {out}: found a report in it that was made with another sheet than {sheet}; wanted the same sheet, or "
+            f"a report elsewhere: python jobs/evaluate.py {shlex.quote(str(out))} --labels {shlex.quote(str(sheet))} "
+            "--out ELSEWHERE"
+        )
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """What is in a JSON file of ours; nothing where it is damaged."""
+    try:
+        return report_json.load(path)
+    except (OSError, Damaged):
+        return {}
+
+
+def _text(table: pd.DataFrame) -> str:
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
 def write(out: Path, test: ExternalTest, table: pd.DataFrame) -> None:
     """Write both, so that the report can be made again."""
-    paths.write_text(out / TABLE, table.to_csv(index=False, lineterminator="\n"))
+    paths.write_text(out / TABLE, _text(table))
     paths.write_json(out / SETTINGS, results.to_json(test))
 
 

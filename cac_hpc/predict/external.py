@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from cac_hpc.evaluation import external_inputs, predicted
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.evaluation.predicted import Predicted
 from cac_hpc.predict import bundle as bundles
-from cac_hpc.predict import training_range
+from cac_hpc.predict import parts, training_range
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.training_range import Codes, Numbers, TrainingRange
 from cac_hpc.report import external_report, terminal
@@ -45,12 +46,16 @@ def report(out: Path, bundle: Bundle, labels_cfg: LabelsConfig) -> None:
     external_report.write(out, test, table)
 
 
-def maker(labels_cfg: LabelsConfig) -> Callable[[Path, Bundle], None]:
+def maker(labels_cfg: LabelsConfig, out: Path) -> Callable[[Path, Bundle], None]:
     """What makes the report when predictions are there, with the bundle's categories.
 
-    Raises: InputError if the sheet cannot be read: before anything is predicted.
+    Args:
+        out: folder of the predictions.
+    Raises: InputError if the sheet cannot be read, or the report there is of another one: before anything is predicted.
     """
     labels.read_labels(labels_cfg)
+    if (out / external_inputs.SETTINGS).exists():
+        external_inputs.check_labels(out, Path(labels_cfg.sheet))
 
     def make(out: Path, bundle: Bundle) -> None:
         report(out, bundle, replace(labels_cfg, names=bundle.names, edges=bundle.edges))
@@ -65,9 +70,11 @@ def evaluate(cfg: EvaluateConfig) -> int:
     Returns: exit code.
     Raises: InputError as `predicted.read` and `external_inputs.collect`, or if --out is a file or a run.
     """
-    out, file = settings.out_folder(cfg.out), _predictions(Path(cfg.predictions))
+    out, file = settings.out_folder(cfg.out), _predictions(cfg.predictions)
     if RunPaths(out).config.exists():
         raise InputError(f"--out {out}: found a run, whose report would be replaced; wanted another folder")
+    if file.exists() and Path(cfg.labels.sheet).exists() and file.samefile(cfg.labels.sheet):
+        raise InputError(f"{file}: found the same file for predictions and labels, wanted predictions of a program")
     found = predicted.read(file, cfg.labels.names, cfg.labels.edges)
     bundle, beside = _beside(cfg)
     others = [_stem(path) for path in cfg.beside if not _is_bundle(Path(path))]
@@ -80,13 +87,33 @@ def evaluate(cfg: EvaluateConfig) -> int:
     return terminal.present(made, f"figures, tables and page: {out / 'report'}")
 
 
-def _predictions(path: Path) -> Path:
-    """The file of predictions, also where the folder of jobs/predict.py is named."""
-    return path / PREDICTIONS if path.is_dir() else path
+def _predictions(named: str) -> Path:
+    """The file of predictions, also where the folder of jobs/predict.py is named.
+
+    Raises: InputError saying what to do with what is something else.
+    """
+    path, again = Path(named), shlex.quote(named)
+    if _is_bundle(path) and path.exists():
+        raise InputError(
+            f"{named}: found a bundle, which holds a model and no predictions; wanted these: python jobs/predict.py "
+            f"{again} STUDIES --out DIR --labels SHEET makes them, and their report"
+        )
+    if not path.is_dir() or (path / PREDICTIONS).is_file():
+        return path / PREDICTIONS if path.is_dir() else path
+    if RunPaths(path).config.is_file():
+        raise InputError(
+            f"{named}: found a run, wanted predictions or a bundle; python jobs/report.py {again} shows its own report, "
+            f"python jobs/export.py {again} --out MODEL.zip makes a bundle of it"
+        )
+    if parts.has_plan(path):
+        raise InputError(f"{path / PREDICTIONS}: not there, as the prediction has not ended: run its command again")
+    if (path / external_inputs.SETTINGS).is_file():
+        raise InputError(f"{named}: found an external test, wanted predictions: those that it was made of")
+    raise InputError(f"{named}: found no {PREDICTIONS} in it, wanted a folder that jobs/predict.py wrote, or a file")
 
 
 def _stem(path: str) -> str:
-    file = _predictions(Path(path)).absolute()  # "." has a name, too
+    file = (Path(path) / PREDICTIONS if Path(path).is_dir() else Path(path)).absolute()  # "." has a name, too
     return file.parent.name if file.name == PREDICTIONS else file.stem
 
 
@@ -106,7 +133,7 @@ def _beside(cfg: EvaluateConfig) -> tuple[Bundle | None, list[Predicted]]:
     for bundle in found:
         _check_categories(bundle, cfg.labels)
     names, edges = cfg.labels.names, cfg.labels.edges
-    files = [_predictions(path) for path in paths if not _is_bundle(path)]
+    files = [_predictions(str(path)) for path in paths if not _is_bundle(path)]
     return (found[0] if found else None), [predicted.read(file, names, edges) for file in files]
 
 

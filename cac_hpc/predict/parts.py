@@ -108,6 +108,11 @@ def _differences(before: Plan, now: Plan) -> list[str]:
     return found
 
 
+def has_plan(out: Path) -> bool:
+    """Whether a folder is one of results, ended or not."""
+    return _plan_path(out).is_file()
+
+
 def _plan_path(out: Path) -> Path:
     return out / "parts" / "plan.json"
 

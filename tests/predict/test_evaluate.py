@@ -141,6 +141,62 @@ def test_the_report_of_a_run_is_not_replaced(folder):
     assert [one.name for one in (folder / "out").iterdir()] == ["config.yaml"]
 
 
+def test_another_evaluation_does_not_replace_one_but_the_same_may_be_made_again(folder):
+    assert evaluate(folder) == 0
+    before = {path: path.read_bytes() for path in (folder / "out").rglob("*") if path.suffix == ".csv"}
+    assert evaluate(folder) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    for options, other in (
+        (["--title", "Mine"], "title"),
+        (["--beside", str(folder / "predicted")], "beside_1, names"),
+    ):
+        with pytest.raises(InputError, match=rf"found the report of another external test in it \(other {other}"):
+            evaluate(folder, *options)
+    sheet = pd.read_csv(folder / "labels.csv")
+    sheet.assign(patient=["1"] * 2 + STUDIES[2:]).to_csv(folder / "labels.csv", index=False)
+    with pytest.raises(InputError, match=r"\(other labels\), which would be replaced; wanted the same again"):
+        evaluate(folder)
+    (folder / "out" / "external.json").unlink()
+    with pytest.raises(InputError, match="found a report in it that is of no external test"):
+        evaluate(folder)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_another_sheet_is_refused_before_anything_is_predicted(folder):
+    out, cfg = folder / "predicted", LabelsConfig(sheet=str(folder / "labels.csv"))
+    external.report(out, bundle_of(folder), cfg)
+    external.maker(cfg, out)
+    (folder / "other.csv").write_text("study,score\n001,5\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"made with another sheet than .*python jobs/evaluate.py .* --out ELSEWHERE"):
+        external.maker(LabelsConfig(sheet=str(folder / "other.csv")), out)
+
+
+def test_what_holds_no_predictions_is_named_with_what_to_do(folder):
+    bundles.write(bundle_of(folder), folder / "m.zip")
+    for name in ("run", "begun/parts", "tested", "nothing"):
+        (folder / name).mkdir(parents=True)
+    for name in ("run/config.yaml", "begun/parts/plan.json", "tested/external.json"):
+        (folder / name).touch()
+    wanted = {
+        "m.zip": "found a bundle, which holds a model and no predictions; wanted these: python jobs/predict.py",
+        "run": r"found a run, wanted predictions or a bundle; python jobs/report.py .*run shows its own report, python jobs"
+        r"/export.py .*run --out MODEL.zip makes a bundle",
+        "begun": "predictions.csv: not there, as the prediction has not ended: run its command again",
+        "tested": "found an external test, wanted predictions",
+        "nothing": "found no predictions.csv in it, wanted a folder that jobs/predict.py wrote, or a file",
+        "labels.csv": "found the same file for predictions and labels",
+    }
+    for name, said in wanted.items():
+        words = [str(folder / name), "--labels", str(folder / "labels.csv"), "--out", str(folder / "out")]
+        with pytest.raises(InputError, match=said):
+            external.evaluate(evaluate_commands.parse_evaluate(None, words))
+        if name not in ("m.zip", "labels.csv"):
+            with pytest.raises(InputError, match=said):
+                evaluate(folder, "--beside", str(folder / name))
+    with pytest.raises(InputError, match=r"found a run, of which jobs/export.py makes a bundle"):
+        bundles.read(folder / "run")
+
+
 def test_predictions_in_the_folder_one_is_in_have_its_name(folder, monkeypatch):
     monkeypatch.chdir(folder / "predicted")
     words = [".", "--labels", "../labels.csv", "--out", "../out"]
@@ -158,10 +214,10 @@ def test_predicting_takes_a_sheet_and_hands_it_to_its_jobs(folder, monkeypatch):
     again = predict_commands.parse_predict(None, predict_commands.arguments(cfg)).labels
     assert again == dataclasses.replace(cfg.labels, sheet=str(folder / "labels.csv"))
     bundle = bundle_of(folder)
-    external.maker(cfg.labels)(folder / "predicted", bundle)
+    external.maker(cfg.labels, folder / "predicted")(folder / "predicted", bundle)
     assert read(folder / "predicted")["status"] == "EXTERNAL"
     with pytest.raises(InputError, match=r"nowhere\.csv"):  # before anything is predicted
-        external.maker(LabelsConfig(sheet="nowhere.csv"))
+        external.maker(LabelsConfig(sheet="nowhere.csv"), folder / "new")
 
 
 def test_what_is_written_names_no_folder(folder):

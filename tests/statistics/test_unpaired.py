@@ -38,9 +38,7 @@ def test_of_proportions_it_is_newcombes_hybrid_score_interval(one, other, low, h
 def test_it_follows_from_the_roots_of_wilsons_equation(one, other):
     # a limit p of r of n is where (r/n - p)^2 = z^2 p (1 - p) / n, solved here without the code that is tested
     z = scipy.stats.norm.ppf(0.975)
-    limits = [
-        sorted(np.roots([1 + z**2 / n, -2 * r / n - z**2 / n, (r / n) ** 2]).real) for r, n in (one, other)
-    ]
+    limits = [sorted(np.roots([1 + z**2 / n, -2 * r / n - z**2 / n, (r / n) ** 2]).real) for r, n in (one, other)]
     (low_1, high_1), (low_2, high_2) = limits
     share_1, share_2 = one[0] / one[1], other[0] / other[1]
     low = share_1 - share_2 - ((share_1 - low_1) ** 2 + (high_2 - share_2) ** 2) ** 0.5
