@@ -281,7 +281,8 @@ def _names(rows: list[Row]) -> str:
 
 def _all_faults(sheet: str, dicom_root: str, faults: Sequence[str], kind: str, advice: str) -> str:
     counted = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-    head = f"{sheet}: {counted}; wanted one valid row for each {kind} in {dicom_root} and one {kind} for each row ({advice})"
+    wanted = f"wanted one valid row for each {kind} in {dicom_root} and one {kind} for each row"
+    head = f"{sheet}: {counted}; {wanted} ({advice})"
     return "\n  ".join([head, *faults])
 
 

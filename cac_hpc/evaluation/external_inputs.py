@@ -283,8 +283,8 @@ def check_labels(out: Path, sheet: Path) -> None:
     known = _object(out / SETTINGS).get("digests")
     if not isinstance(known, dict) or known.get("labels_sha256") != digests.file_sha256(sheet):
         raise InputError(
-            f"--out {out}: found a report in it that was made with another sheet than {sheet}; wanted the same sheet, or "
-            f"a report elsewhere: python jobs/evaluate.py {shlex.quote(str(out))} --labels {shlex.quote(str(sheet))} "
+            f"--out {out}: found a report in it that was made with another sheet than {sheet}; wanted the same sheet, "
+            f"or a report elsewhere: python jobs/evaluate.py {shlex.quote(str(out))} --labels {shlex.quote(str(sheet))} "
             "--out ELSEWHERE"
         )
 

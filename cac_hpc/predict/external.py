@@ -74,7 +74,7 @@ def evaluate(cfg: EvaluateConfig) -> int:
     if RunPaths(out).config.exists():
         raise InputError(f"--out {out}: found a run, whose report would be replaced; wanted another folder")
     if file.exists() and Path(cfg.labels.sheet).exists() and file.samefile(cfg.labels.sheet):
-        raise InputError(f"{file}: found the same file for predictions and labels, wanted predictions of a program")
+        raise InputError(f"{file}: found one file for predictions and labels, wanted predictions of a program")
     found = predicted.read(file, cfg.labels.names, cfg.labels.edges)
     bundle, beside = _beside(cfg)
     others = [_stem(path) for path in cfg.beside if not _is_bundle(Path(path))]
@@ -102,8 +102,8 @@ def _predictions(named: str) -> Path:
         return path / PREDICTIONS if path.is_dir() else path
     if RunPaths(path).config.is_file():
         raise InputError(
-            f"{named}: found a run, wanted predictions or a bundle; python jobs/report.py {again} shows its own report, "
-            f"python jobs/export.py {again} --out MODEL.zip makes a bundle of it"
+            f"{named}: found a run, wanted predictions or a bundle; python jobs/report.py {again} shows its own report "
+            f"and python jobs/export.py {again} --out MODEL.zip makes a bundle of it"
         )
     if parts.has_plan(path):
         raise InputError(f"{path / PREDICTIONS}: not there, as the prediction has not ended: run its command again")

@@ -179,12 +179,12 @@ def test_what_holds_no_predictions_is_named_with_what_to_do(folder):
         (folder / name).touch()
     wanted = {
         "m.zip": "found a bundle, which holds a model and no predictions; wanted these: python jobs/predict.py",
-        "run": r"found a run, wanted predictions or a bundle; python jobs/report.py .*run shows its own report, python jobs"
-        r"/export.py .*run --out MODEL.zip makes a bundle",
+        "run": r"found a run, wanted predictions or a bundle; python jobs/report.py .*run shows its own report and "
+        r"python jobs/export.py .*run --out MODEL.zip makes a bundle",
         "begun": "predictions.csv: not there, as the prediction has not ended: run its command again",
         "tested": "found an external test, wanted predictions",
         "nothing": "found no predictions.csv in it, wanted a folder that jobs/predict.py wrote, or a file",
-        "labels.csv": "found the same file for predictions and labels",
+        "labels.csv": "found one file for predictions and labels",
     }
     for name, said in wanted.items():
         words = [str(folder / name), "--labels", str(folder / "labels.csv"), "--out", str(folder / "out")]
