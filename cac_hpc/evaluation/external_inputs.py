@@ -24,7 +24,8 @@ from cac_hpc.statistics.results import CohortFact, Damaged, Json, LeftOutStudy
 
 MODEL, RULE, OTHER = "model", "rule", "other"
 SETTINGS, TABLE = "external.json", "tested.csv"  # beside the report's folder
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+OUT_OF_RANGE = "out_of_range"  # a column of predictions, and of the table
 DIFFERENT = {  # what people call a field in which two external tests differ
     "title": "title", "names": "categories", "edges": "categories", "sources": "names of the readers",
     "internal": "bundle beside", "cohorts": "facts of the studies", "known": "--known",
@@ -86,12 +87,12 @@ def collect(
     cfg: LabelsConfig,
     asked: Asked,
     internal: Json | None,
-    cohorts: Sequence[CohortFact] = (),
 ) -> tuple[ExternalTest, pd.DataFrame]:
     """Match predictions with the sheet's labels, and those of other programs with both.
 
     Args:
-        internal: of the model that the predictions are of. cohorts: how its training studies differ from these.
+        internal: of the model that the predictions are of.
+    Returns: all of the test but what its cohorts are like, and the table of the studies that are tested.
     Raises: InputError as `labels.match_labels`, or if nothing is left.
     """
     matched = match(predicted, cfg)
@@ -119,9 +120,9 @@ def collect(
         left_out=left_out,
         known=("counted" if asked.count_known else "left_out") if known else "unknown",
         known_studies=len(_known_studies(predicted, matched)),
-        out_of_range=int(rows["out_of_range"].sum()) if "out_of_range" in predicted.columns else None,
+        out_of_range=int(rows[OUT_OF_RANGE].sum()) if OUT_OF_RANGE in predicted.columns else None,
         internal=internal,
-        cohorts=list(cohorts),
+        cohorts=[],
         digests=_digests(predicted, beside, cfg),
     )
     return test, pd.concat([table, *(one.set_axis(table.index) for one in columns)], axis=1)
@@ -186,14 +187,16 @@ def _counted(left_out: Sequence[LeftOutStudy]) -> str:
 
 
 def _labelled(rows: pd.DataFrame, own: Mapping[str, Label], predicted: Predicted) -> pd.DataFrame:
-    """Study, patient, reported score and category."""
+    """Study, patient, reported score, category and, if that is known, whether it lies outside of the training range."""
     studies = rows["study"].tolist()
     patient = [own[study].patient for study in studies]
     if "patient" in predicted.columns:
         patient = _numbered(rows, patient, predicted.file)
     score = [np.nan if own[study].score is None else own[study].score for study in studies]
     category = [own[study].category for study in studies]
-    return pd.DataFrame({"study": studies, "patient": patient, "score": score, "category": category})
+    table = pd.DataFrame({"study": studies, "patient": patient, "score": score, "category": category})
+    known = OUT_OF_RANGE in predicted.columns
+    return table.assign(**{OUT_OF_RANGE: rows[OUT_OF_RANGE].to_numpy()}) if known else table
 
 
 def _numbered(rows: pd.DataFrame, by_sheet: Sequence[str], file: str) -> list[str]:
@@ -283,8 +286,8 @@ def check_labels(out: Path, sheet: Path) -> None:
     known = _object(out / SETTINGS).get("digests")
     if not isinstance(known, dict) or known.get("labels_sha256") != digests.file_sha256(sheet):
         raise InputError(
-            f"--out {out}: found a report in it that was made with another sheet than {sheet}; wanted the same sheet, "
-            f"or a report elsewhere: python jobs/evaluate.py {shlex.quote(str(out))} --labels {shlex.quote(str(sheet))} "
+            f"--out {out}: found a report that was made with another sheet than {sheet}; wanted the same sheet, or a "
+            f"report elsewhere: python jobs/evaluate.py {shlex.quote(str(out))} --labels {shlex.quote(str(sheet))} "
             "--out ELSEWHERE"
         )
 
@@ -330,4 +333,4 @@ def _numeric(table: pd.DataFrame) -> pd.DataFrame:
     """The same numbers as were written; blank cells are NaN."""
     numbers = [name for name in table if name not in ("study", "patient")]
     found = table.assign(**{str(name): [float(text or "nan") for text in table[name]] for name in numbers})
-    return found.astype({str(name): int for name in numbers if str(name).endswith("category")})
+    return found.astype({name: int for name in map(str, numbers) if name.endswith("category") or name == OUT_OF_RANGE})

@@ -41,9 +41,8 @@ def report(out: Path, bundle: Bundle, labels_cfg: LabelsConfig) -> None:
     _check_categories(bundle, labels_cfg)
     found = predicted.read(out / PREDICTIONS, bundle.names, bundle.edges)
     asked = Asked(f"{TITLE} of the {_name(bundle)}", [_name(bundle)], ReportConfig())
-    cohorts = _cohorts(bundle.training, out / FACTS, found, labels_cfg)
-    test, table = external_inputs.collect(found, [], labels_cfg, asked, bundle.internal, cohorts)
-    external_report.write(out, test, table)
+    test, table = external_inputs.collect(found, [], labels_cfg, asked, bundle.internal)
+    external_report.write(out, replace(test, cohorts=_cohorts(bundle.training, out / FACTS, table)), table)
 
 
 def maker(labels_cfg: LabelsConfig, out: Path) -> Callable[[Path, Bundle], None]:
@@ -80,10 +79,10 @@ def evaluate(cfg: EvaluateConfig) -> int:
     others = [_stem(path) for path in cfg.beside if not _is_bundle(Path(path))]
     name, *beside_names = (f"predictions of {one}" for one in (cfg.name or _stem(cfg.predictions), *others))
     asked = Asked(cfg.title or f"{TITLE} of the {name}", [name, *beside_names], ReportConfig(), cfg.known == "use")
-    cohorts = _cohorts(bundle.training if bundle else None, file.parent / FACTS, found, cfg.labels)
     internal = bundle.internal if bundle else None
-    test, table = external_inputs.collect(found, beside, cfg.labels, asked, internal, cohorts)
-    made = external_report.write(out, test, table, cfg.figure_dpi)
+    test, table = external_inputs.collect(found, beside, cfg.labels, asked, internal)
+    cohorts = _cohorts(bundle.training if bundle else None, file.parent / FACTS, table)
+    made = external_report.write(out, replace(test, cohorts=cohorts), table, cfg.figure_dpi)
     return terminal.present(made, f"figures, tables and page: {out / 'report'}")
 
 
@@ -148,10 +147,13 @@ def _name(bundle: Bundle) -> str:
     return KINDS.get(bundle.kind, bundle.kind)
 
 
-def _cohorts(training: TrainingRange | None, facts: Path, found: Predicted, cfg: LabelsConfig) -> list[CohortFact]:
-    """Attributes of the training studies, and of the studies that have a label and facts."""
-    own = external_inputs.match(found, cfg).labels
-    table = pd.DataFrame({"study": list(own), "score": [one.score for one in own.values()]})
+def _cohorts(training: TrainingRange | None, facts: Path, tested: pd.DataFrame) -> list[CohortFact]:
+    """Attributes of the training studies, and of the studies that are tested.
+
+    Args:
+        facts: a studies.csv, which need not be there. tested: as `external_inputs.collect` gives them.
+    """
+    table = tested[["study", "score"]]
     if facts.is_file():
         read = pd.read_csv(facts, dtype={"study": str}, keep_default_na=False, na_values=[""])
         read["study"] = read["study"].map(escaping.plain)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -68,7 +69,7 @@ def test_predictions_of_a_bundle_get_a_report_beside_its_own_figures(folder):
     assert (accuracy["reference"], accuracy["other"]) == (1.0, pytest.approx(9 / 11))
     assert found["internal"]["source"] == "Run A, COMPLETE"
     facts = {one["name"]: (one["internal"], one["external"]) for one in found["cohorts"]}
-    assert [side["counts"] for side in facts["kernel"]] == [{"B35f": 1, "FC12": 1}, {"FC12": 12}]
+    assert [side["counts"] for side in facts["kernel"]] == [{"B35f": 1, "FC12": 1}, {"FC12": 11}]
     assert [(side["low"], side["high"]) for side in facts["tube voltage"]] == [(120, 120), (80, 120)]
     assert facts["reported Agatston score"][0] == {"note": "not known"}
     assert consistency.check(out / "report" / "report.json") == 0
@@ -139,6 +140,42 @@ def test_the_report_of_a_run_is_not_replaced(folder):
     with pytest.raises(InputError, match=r"--out .*out: found a run, whose report would be replaced"):
         evaluate(folder)
     assert [one.name for one in (folder / "out").iterdir()] == ["config.yaml"]
+
+
+def test_figures_are_split_into_studies_in_the_training_range_and_outside(folder):
+    out, cfg = folder / "predicted", LabelsConfig(sheet=str(folder / "labels.csv"))
+    bundle = bundle_of(folder)
+    external.report(out, bundle, cfg)
+    assert read(out)["external"]["by_range"] == {"note": "all studies lie in the training range"}
+    table = pd.read_csv(out / "predictions.csv", dtype={"study": str})
+    twice = pd.concat([table, table.assign(study=table["study"].str.replace("0", "1", n=1))]).assign(known=0)
+    twice["out_of_range"] = np.where(twice["study"].str.startswith("1"), "kernel", "")
+    twice.to_csv(out / "predictions.csv", index=False)
+    sheet = pd.DataFrame({"study": twice["study"], "score": REPORTED * 2})
+    sheet.to_csv(folder / "labels.csv", index=False)
+    (out / "external.json").unlink()
+    shutil.rmtree(out / "report")
+    external.report(out, bundle, cfg)
+    split = read(out)["external"]["by_range"]
+    for group in (split["inside"], split["outside"]):
+        assert (group["studies"], group["patients"], group["right"]) == (12, 12, 10)
+        assert group["figures"]["accuracy"]["value"] == pytest.approx(10 / 12)
+        assert group["figures"]["accuracy"]["low"] is not None
+    assert split["differences"]["accuracy"]["difference"] == 0
+    assert consistency.check(out / "report" / "report.json") == 0
+
+
+def test_of_fewer_than_ten_patients_outside_of_the_range_the_right_ones_are_counted(folder):
+    table = pd.read_csv(folder / "predicted" / "predictions.csv", dtype={"study": str})
+    table["out_of_range"] = ["tube voltage", "kernel"] + [""] * 10
+    table.assign(known=0).to_csv(folder / "predicted" / "predictions.csv", index=False)
+    external.report(folder / "predicted", bundle_of(folder), LabelsConfig(sheet=str(folder / "labels.csv")))
+    split = read(folder / "predicted")["external"]["by_range"]
+    assert (split["outside"]["patients"], split["outside"]["right"], split["outside"]["figures"]) == (2, 1, {})
+    assert (split["inside"]["patients"], split["inside"]["figures"]["accuracy"]["n"]) == (10, 10)
+    assert split["differences"] == {}
+    page = (folder / "predicted" / "report" / "report_EXTERNAL.md").read_text(encoding="utf-8")
+    assert "9 of 10 patients right in it, 1 of 2 patients right outside; one of the groups has fewer than 10" in page
 
 
 def test_another_evaluation_does_not_replace_one_but_the_same_may_be_made_again(folder):
