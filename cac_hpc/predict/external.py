@@ -14,7 +14,7 @@ from cac_hpc.evaluation import external_inputs, predicted
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.evaluation.predicted import Predicted
 from cac_hpc.predict import bundle as bundles
-from cac_hpc.predict import parts, training_range
+from cac_hpc.predict import training_range
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.training_range import Codes, Numbers, TrainingRange
 from cac_hpc.report import external_report, terminal
@@ -22,7 +22,7 @@ from cac_hpc.run import escaping, settings
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.evaluate_commands import EvaluateConfig
 from cac_hpc.run.logs import log
-from cac_hpc.run.paths import RunPaths
+from cac_hpc.run.paths import RunPaths, prediction_plan
 from cac_hpc.statistics.results import Absent, CohortFact, Distribution
 
 PREDICTIONS, FACTS = "predictions.csv", "studies.csv"  # of a folder that jobs/predict.py wrote
@@ -104,7 +104,7 @@ def _predictions(named: str) -> Path:
             f"{named}: found a run, wanted predictions or a bundle; python jobs/report.py {again} shows its own report "
             f"and python jobs/export.py {again} --out MODEL.zip makes a bundle of it"
         )
-    if parts.has_plan(path):
+    if prediction_plan(path).is_file():
         raise InputError(f"{path / PREDICTIONS}: not there, as the prediction has not ended: run its command again")
     if (path / external_inputs.SETTINGS).is_file():
         raise InputError(f"{named}: found an external test, wanted predictions: those that it was made of")
