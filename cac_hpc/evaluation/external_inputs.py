@@ -19,6 +19,7 @@ from cac_hpc.evaluation.predicted import Predicted, probabilities
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
+from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import CohortFact, Damaged, Json, LeftOutStudy
 
@@ -251,6 +252,11 @@ def _counts(categories: Sequence[int], num_categories: int) -> list[int]:
 def _digests(predicted: Predicted, beside: Sequence[Predicted], cfg: LabelsConfig) -> dict[str, str]:
     found = {"predictions_sha256": predicted.sha256, "labels_sha256": digests.file_sha256(Path(cfg.sheet))}
     return found | {f"beside_{number}_sha256": one.sha256 for number, one in enumerate(beside, start=1)}
+
+
+def is_external(folder: Path) -> bool:
+    """Whether a folder holds an external test, and is no run."""
+    return (folder / SETTINGS).is_file() and not RunPaths(folder).config.is_file()
 
 
 def check_place(out: Path, test: ExternalTest, table: pd.DataFrame) -> None:

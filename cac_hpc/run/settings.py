@@ -189,7 +189,9 @@ def parse_report(doc: str | None, argv: Sequence[str] | None = None) -> ReportOp
     """
     parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
     parser.add_argument(
-        "source", metavar="RUN", help="the run folder; [USER@]HOST:RUN, over ssh; or an archive of --out"
+        "source",
+        metavar="RUN",
+        help="the run folder; [USER@]HOST:RUN, over ssh; an archive of --out; or an external test",
     )
     parser.add_argument("others", metavar="RUN", nargs="*", help="further run folders, compared with the first")
     parser.add_argument(

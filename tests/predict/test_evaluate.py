@@ -17,6 +17,7 @@ from cac_hpc.run import evaluate_commands, paths, predict_commands
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.statistics import results
 from tests.support.exporting import small_bundle
+from tests.support.runs import job_here
 
 STUDIES = [f"{number:03d}" for number in range(1, 13)]
 REPORTED = [0, 0, 5, 5, 50, 50, 200, 200, 700, 700, 2000, 3000]
@@ -197,6 +198,16 @@ def test_another_evaluation_does_not_replace_one_but_the_same_may_be_made_again(
     with pytest.raises(InputError, match="found a report in it that is of no external test"):
         evaluate(folder)
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_report_command_shows_an_external_test_and_says_what_to_do_with_more(folder):
+    assert evaluate(folder, "--name", "DeepCAC") == 0
+    shown = job_here("report.py", folder / "out")
+    assert (shown.returncode, "External test of the predictions of DeepCAC: 12 patients" in shown.stdout) == (0, True)
+    taken = job_here("report.py", folder / "out", "--out", folder / "home")
+    assert (taken.returncode, "found an external test, wanted a run; copy " in taken.stderr) == (2, True)
+    both = job_here("report.py", folder / "out", folder / "predicted")
+    assert (both.returncode, "--beside OTHER_PREDICTIONS compares programs" in both.stderr) == (2, True)
 
 
 def test_another_sheet_is_refused_before_anything_is_predicted(folder):
