@@ -31,7 +31,7 @@ from cac_hpc.statistics.results import (
 )
 
 HIGHEST = "highest"  # in place of report.patient_rule
-UNIT = "patient, by his study with the highest predicted category"
+UNIT = "patient, by the study with the highest predicted category"
 NO_PROBABILITIES = "the predictions have no probabilities of the categories"
 NO_SLICES = "an external test has no slices"
 NO_RULE = "the predictions have no scores of the Agatston rule"

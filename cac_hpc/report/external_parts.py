@@ -258,15 +258,16 @@ def _of_groups(found: RangeSplit | Absent) -> list[TextTable]:
     """Patients in the training range beside those outside; figures where they are enough for intervals."""
     if isinstance(found, Absent):
         return []
-    groups = (found.inside, found.outside)
+    groups, differs = (found.inside, found.outside), bool(found.differences)
     counts = {"studies": "studies", "patients": "patients", "right": "patients right"}
     cells = [[text, *(str(getattr(group, name)) for group in groups), ""] for name, text in counts.items()]
     for name in found.inside.figures or found.outside.figures:
-        values = [wording.with_interval(group.figures[name], 3) if group.figures else FEW for group in groups]
-        differs = wording.brief(found.differences[name]) if found.differences else ""
-        cells.append([wording.heading(name), *values, differs])
+        values = [wording.with_interval(group.figures[name], 3) if group.figures else "-" for group in groups]
+        cells.append([wording.heading(name), *values, wording.brief(found.differences[name]) if differs else ""])
     columns = ["figure", "in range [95 %]", "out of range [95 %]", "out of less in range [95 %]"]
-    return [TextTable("In the range of the training studies, and outside", columns, cells)]
+    kept = slice(4 if differs else 3)
+    caption = f"In the range of the training studies, and outside{'' if differs else f'; no figures of {FEW}'}"
+    return [TextTable(caption, columns[kept], [row[kept] for row in cells])]
 
 
 def _range_table(found: RangeSplit) -> pd.DataFrame:
