@@ -191,11 +191,14 @@ def _next(run: RunPaths, states: Sequence[TaskState]) -> list[str]:
     return [commands[found.pop()]] if len(found) == 1 and found <= set(commands) else []
 
 
-def show_log(run: RunPaths, name: str, array: str = "folds", known: Sequence[str] = STAGE_NAMES) -> int:
+def show_log(
+    run: RunPaths, name: str, array: str = "folds", known: Sequence[str] = STAGE_NAMES, logs_at: Path | None = None
+) -> int:
     """Print the end of the newest log of a fold, by its number, or of a stage.
 
     Args:
-        array: the stage whose tasks have numbers. known: all stages, for the message.
+        array: the stage whose tasks have numbers. known: all stages, for the message. logs_at: where the logs are, if
+            not where those of a run are.
     Raises: InputError if the run has no such fold or stage.
     """
     stage, task = (array, int(name)) if name.isdecimal() else (name, None)
@@ -207,9 +210,10 @@ def show_log(run: RunPaths, name: str, array: str = "folds", known: Sequence[str
         wanted = ", ".join([*map(str, tasks), *known])
         raise InputError(f"--log {name}: the run has no such {one} or stage, wanted one of {wanted}")
     starts = {(event["task"], event.get("job")) for event in mine}
-    path = newest(run.slurm, stage, starts)
+    folder = logs_at or run.slurm
+    path = newest(folder, stage, starts)
     if path is None:
-        logs.say(f"{run.slurm}: no log of {stage if task is None else f'{one} {task}'} yet")
+        logs.say(f"{folder}: no log of {stage if task is None else f'{one} {task}'} yet")
         return 1
     logs.say(f"the end of {path}:\n{tail(path)}")
     return 0

@@ -25,7 +25,8 @@ def status(out: Path, watch: bool = False, as_json: bool = False, log: str | Non
     Returns: 1 if a task failed or is gone, or a study has no prediction, or there is no log yet, else 0.
     """
     if log is not None:
-        return monitor.show_log(jobs_of(out), log, PREDICT, (PREDICT, GATHER))
+        jobs = jobs_of(out)
+        return monitor.show_log(jobs, log, PREDICT, (PREDICT, GATHER), logs_at=jobs.root)
     view = PredictionView(out)
     return max(monitor.show(view, watch, as_json), int(view.refused > 0))
 

@@ -95,6 +95,13 @@ def test_status_says_why_a_task_failed_and_what_is_missing(tmp_path):
     states = {(one["stage"], one["task"]): one for one in json.loads(job_here("status.py", out, "--json").stdout)}
     assert states["predict", 0]["state"] == "failed"
     assert states["predict", 1]["state"] == "done"
+    jobs = prediction_jobs.jobs_of(out)
+    ledger.record(jobs.ledger, "predict", 0, "submitted", job="7_0", shards=2)
+    (jobs.root / "7_0_0_log.out").write_text("what it said\n", encoding="utf-8")
+    assert job_here("status.py", out, "--log", "0").stdout.endswith("7_0_0_log.out:\nwhat it said\n")
+    assert "--log 9: the run has no such predict or stage, wanted one of 0, 1, predict, gather" in (
+        job_here("status.py", out, "--log", "9").stderr
+    )
 
 
 def test_without_jobs_status_counts_the_parts(tmp_path):
