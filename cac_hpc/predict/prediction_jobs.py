@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from cac_hpc.cluster import launch, preflight, queue_records, scheduler, submission
+from cac_hpc.cluster import preflight, queue_records, scheduler, submission
 from cac_hpc.predict.parts import Plan
 from cac_hpc.run import composition, ledger, logs, predict_commands, provenance
 from cac_hpc.run.config import ClusterConfig, InputError
@@ -26,6 +26,8 @@ def submitted(cfg: PredictConfig, code: Path, plan: Plan, waiting: Sequence[int]
         code: the checkout whose jobs are copied, so that later edits do not reach them. waiting: parts.
     Raises: InputError if the settings are wrong or SLURM refuses.
     """
+    from cac_hpc.cluster import launch  # takes a second: only where jobs are submitted
+
     assert cfg.cluster is not None
     cluster = composition.read_section(ClusterConfig, cfg.cluster, "cluster")
     kind, why = launch.available_kind(cluster)
