@@ -6,7 +6,10 @@ from typing import Any
 
 REASONS: dict[str, tuple[str, str]] = {
     # the file as a file
-    "symlink": ("a link that leads out of the study folder, to a folder or nowhere", "copy the files into the study"),
+    "symlink": (
+        "in a study a link that leads out of it, to a folder or nowhere; a study that is a link to a folder it lies in",
+        "copy the files into the study",
+    ),
     "not_a_file": ("a pipe, socket or device", "remove it"),
     "unreadable_file": ("the operating system refuses to read it", "fix its permissions or the disk"),
     "changed_while_read": ("it changed while it was read", "wait for the transfer to end, then pack again"),
