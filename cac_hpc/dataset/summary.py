@@ -79,6 +79,7 @@ def summarise(
         | {name: _counted(study[name] or "unknown" for study in facts) for name in NAMED},
         "crop": _crop(facts, cfg) if cfg.pack.crop == "heart" else None,
         "no_heart": sum(map(_has_no_heart, facts)),
+        "no_aorta": sum(study.get("aorta_found") is False for study in facts),
         "warnings": _counted(code for study in facts for code in study["warnings"].split()),
         "identity": {name: sum(count[name] for count in counts.values()) for name in IDENTITY},
     }
@@ -242,6 +243,9 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
     if summary["no_heart"]:
         found = f"no heart is found in {summary['no_heart']} studies"
         lines.append(f"{found}: they have no candidates, and the Agatston rule has no score of them")
+    if summary["no_aorta"]:
+        found = f"the ascending aorta is not seen in {summary['no_aorta']} studies"
+        lines.append(f"{found}: places of candidates by it are those by its usual place, which misleads a lesion model")
     if identity["identity"] or identity["private"]:
         lines.append(
             f"{identity['identity']} studies carry names, ids or dates in their headers, {identity['private']} private "

@@ -29,7 +29,8 @@ def summed():
             "empty": counts | {"files": 0, "used": 0, "identity": False},
         },
         "studies": [{**FACTS, "study": study} for study in used[:-1]]
-        + [{**FACTS, "study": "8", "kvp": 80.0, "warnings": "gantry_tilt lossy_compression", "kernel": None}],
+        + [{**FACTS, "study": "8", "kvp": 80.0, "warnings": "gantry_tilt lossy_compression", "kernel": None,
+            "aorta_found": False}],
     }  # fmt: skip
     planned = {
         "labels": {study: {"category": int(study == "0")} for study in (*used, "bad", "empty")},
@@ -79,5 +80,6 @@ def test_people_see_it_all(summed, capsys):
         "8: 80",
         "1 gantry_tilt",
         "10 studies carry",
+        "aorta is not seen in 1 studies",
     ):
         assert words in said
