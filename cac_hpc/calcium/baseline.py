@@ -58,8 +58,8 @@ def control(found: Candidates | None, num_slices: int, aorta_found: bool = False
 
     has_candidates: whether a heart was found, so that there can be any; all others are None without. candidates: how
     many there are. agatston_control: the score of those of which more than half lies in the heart's region.
-    control_slices: the same of each slice, in ascending z, with blanks between. aorta_found: whether the ascending aorta
-    was; else places by it are those by its usual place.
+    control_slices: the same of each slice, in ascending z, with blanks between. aorta_found: whether the ascending
+    aorta was; else places by it are those by its usual place.
 
     Args:
         found: None if no heart was found. num_slices: of the study.

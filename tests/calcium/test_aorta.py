@@ -12,8 +12,8 @@ BOX = (0, 4 * SIZE, 0, 4 * SIZE)  # in pixels of the scanner, four of which are 
 
 
 def chest_with(*tubes, num_slices=30):
-    """Fat with tubes of blood: left, back, tilt to the left and back per mm upwards, radius in mm, first slice and, if it
-    ends, the one after its last."""
+    """Fat with tubes of blood: left, back, tilt to the left and back per mm upwards, radius, all in mm, first slice
+    and, if one ends, the slice after its last."""
     hu = np.full((num_slices, SIZE, SIZE), -90, np.float32)
     row, column = np.arange(SIZE)[:, None], np.arange(SIZE)
     for left, back, left_tilt, back_tilt, radius, first, *last in tubes:
