@@ -243,8 +243,8 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
     if summary["no_heart"]:
         found = f"no heart is found in {summary['no_heart']} studies"
         lines.append(f"{found}: they have no candidates, and the Agatston rule has no score of them")
-    if summary["no_aorta"]:
-        found = f"the ascending aorta is not seen in {summary['no_aorta']} studies"
+    if missing := summary.get("no_aorta"):  # datasets packed before do not say
+        found = f"the ascending aorta is not seen in {missing} studies"
         lines.append(f"{found}: places of candidates by it are those by its usual place, which misleads a lesion model")
     if identity["identity"] or identity["private"]:
         lines.append(

@@ -70,6 +70,11 @@ def test_a_file_that_is_nowhere_is_noticed(summed):
         summary.summarise({"labels": {}, "stray": 1, "unlabelled": {}, "rows_without_study": 0}, [], [], CFG)
 
 
+def test_a_dataset_that_was_packed_before_aortas_were_counted_is_shown(summed, capsys):
+    summary.show({name: value for name, value in summed.items() if name != "no_aorta"})
+    assert "aorta" not in capsys.readouterr().out
+
+
 def test_people_see_it_all(summed, capsys):
     summary.show(summed)
     said = capsys.readouterr().out
