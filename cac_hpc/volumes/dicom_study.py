@@ -15,14 +15,15 @@ import numpy as np
 from cac_hpc.run import digests
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import acquisition, checks, images, pixels, series
+from cac_hpc.volumes import acquisition, checks, images, pixels, placement, series
 from cac_hpc.volumes import study as studies
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.frame import AS_STORED
 from cac_hpc.volumes.images import Image
+from cac_hpc.volumes.placement import Placement
 from cac_hpc.volumes.series import Choice, NoSeries
-from cac_hpc.volumes.stacks import SliceEntry
-from cac_hpc.volumes.study import Acquisition, Keep, Read, ReadSeries, Refusal, Study
+from cac_hpc.volumes.stacks import SliceEntry, Stack
+from cac_hpc.volumes.study import Acquisition, Keep, Read, ReadSeries, References, Refusal, Study
 
 PART_OF_SERIES = ("wrong_length", "no_rescale", "not_hu", "no_geometry", "unsupported_compression")  # a slice is lost
 UNUSABLE = ("bad_pixel_format", "burned_in", "too_large")  # a slice of the series, or a page that was put into it
@@ -187,7 +188,23 @@ def _read_series(listing: Listing, cfg: PackConfig, left_out: Mapping[int, Refus
     turn = choice.turn if choice else AS_STORED
     slice_files = tuple(number + 1 for number, _ in handed_on)
     study = Study(len(listing.folders), refusals, facts, identity, private, turn, slice_files)
+    if choice and facts:
+        study = replace(study, placement=_placement(choice), references=_references(choice))
     return Read(study, choice.of_series if choice else ())
+
+
+def _placement(choice: Choice) -> Placement:
+    """Where the voxels of the series are; copies of slices are at the same position."""
+    stack, first, last = Stack(choice.slices), choice.slices[0], choice.slices[-1]
+    num_slices = len(choice.slices) - int(choice.repeated.sum())
+    size = first.header.rows, first.header.columns
+    position_mm = first.own.position, last.own.position
+    return placement.of_slices(*position_mm, num_slices, stack.orientation, size, stack.spacing, choice.turn)
+
+
+def _references(choice: Choice) -> References:
+    header = choice.slices[0].header
+    return References(header.series, header.frame_of_reference)
 
 
 def _read_slices(choice: Choice, listing: Listing, cfg: PackConfig, keep: Keep) -> list[tuple[int, float]]:

@@ -17,6 +17,7 @@ from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import acquisition
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.frame import AS_STORED, Turn
+from cac_hpc.volumes.placement import Placement
 
 Keep = Callable[
     [np.ndarray, float], None
@@ -33,6 +34,14 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class References:
+    """By what other objects name the series and its coordinates; "" where unknown. Never to be written."""
+
+    series: str = ""  # SeriesInstanceUID
+    frame_of_reference: str = ""  # FrameOfReferenceUID
+
+
+@dataclass(frozen=True)
 class Study:
     """What a study folder held."""
 
@@ -43,6 +52,8 @@ class Study:
     private: bool  # whether there are private elements
     turn: Turn = AS_STORED  # what brought the stored slices of the series into the patient frame
     slice_files: tuple[int, ...] = ()  # number of the file of each slice that was handed on, from 1; () if untold
+    placement: Placement | None = None  # where the voxels of the slices that were handed on are; None if untold
+    references: References = References()
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
