@@ -19,7 +19,10 @@ MEAN_MM, SOFT_HU = 9.0, 0.0  # means are taken over so much along z; above fat
 RADIUS_MM = (10.0, 22.0)
 USUAL_MM, USUAL_RADIUS_MM = (-14.0, -12.0), 15.0  # to the left and back of the middle of the heart's box
 LEFT_MM, BACK_MM = (-45.0, 12.0), (-40.0, 25.0)  # of it: where its middle can be
-TILTS = np.arange(-3, 4) * 0.2  # mm to the left and back per mm upwards
+LEFT_TILTS, BACK_TILTS = np.arange(-3, 4) * 0.2, np.arange(-3, 1) * 0.2  # mm per mm upwards; leaning back is the
+# pulmonary trunk, which lies in front
+HIGHER_MM, WEIGHTS = 30.0, (0.3, 2.0)  # a disc counts so much the more above the core's top, the less below it:
+# lower down atria bulge like vessels, higher up the pulmonary trunk has ended
 SAME_MM = 5.0  # from the axis: discs of one vessel
 HEIGHT_MM = 12.0  # on which it is seen, at least
 BEYOND_MM = 15.0  # its ends: so far the axis is continued
@@ -58,11 +61,11 @@ def find(there: Surroundings, box: tuple[int, int, int, int]) -> AscendingAorta:
         there: the chest around the heart. box: of the heart, as in Heart.
     """
     disc_D4 = _discs(there, box)
+    top_mm = float(np.flatnonzero(there.core.any((1, 2)))[-1] * there.grid.spacing_mm[0])
     if len(disc_D4):
-        disc_D4 = disc_D4[_same(disc_D4, there.grid.spacing_mm[0])]
+        disc_D4 = disc_D4[_same(disc_D4, there.grid.spacing_mm[0], top_mm)]
     height_D = disc_D4[:, 0]
     if len(np.unique(height_D)) * there.grid.spacing_mm[0] < HEIGHT_MM:
-        top_mm = float(np.flatnonzero(there.core.any((1, 2)))[-1] * there.grid.spacing_mm[0])
         return AscendingAorta(USUAL_MM, top_mm, (0.0, 0.0), (top_mm, top_mm), USUAL_RADIUS_MM, found=False)
     middle_mm = height_D.mean()
     up_D2 = np.stack([np.ones(len(height_D)), height_D - middle_mm], axis=1)
@@ -94,15 +97,23 @@ def _discs(there: Surroundings, box: tuple[int, int, int, int]) -> np.ndarray:
     return np.asarray(np.stack([(z + first) * slice_mm, left_D, back_D, depth[z, y, x]], axis=1)[fits], float)
 
 
-def _same(disc_D4: np.ndarray, slice_mm: float) -> np.ndarray:
-    """Which discs are one vessel, (D,) bool: the longest that is upright and near the usual place."""
+def _same(disc_D4: np.ndarray, slice_mm: float, top_mm: float) -> np.ndarray:
+    """Which discs are one vessel, (D,) bool: the longest that is upright, high and near the usual place.
+
+    Args:
+        top_mm: height of the highest slice of the heart's core.
+    """
     height_D, place_D2 = disc_D4[:, 0], disc_D4[:, 1:3]
+    weight_D = np.clip(1 + (height_D - top_mm) / HIGHER_MM, *WEIGHTS)
     best, chosen_D = -np.inf, np.zeros(len(disc_D4), bool)
     unusual_D = 0.02 * ((place_D2 - USUAL_MM) ** 2).sum(axis=1)
-    for tilt in product(TILTS, TILTS):
-        left_D, back_D = (place_D2 - height_D[:, None] * tilt).T
-        close_DD = (left_D[:, None] - left_D) ** 2 + (back_D[:, None] - back_D) ** 2 < SAME_MM**2
-        length_D = close_DD.sum(axis=1) * slice_mm - 9 * (abs(tilt[0]) + abs(tilt[1])) - unusual_D
+    for tilt in product(LEFT_TILTS, BACK_TILTS):
+        upright_D2 = place_D2 - height_D[:, None] * tilt
+        pair_P2 = scipy.spatial.cKDTree(upright_D2).query_pairs(SAME_MM, output_type="ndarray")
+        one_P, other_P = np.concatenate([pair_P2, pair_P2[:, ::-1]]).T
+        height_mm_D = slice_mm * (weight_D + np.bincount(one_P, weight_D[other_P], len(disc_D4)))
+        length_D = height_mm_D - 9 * (abs(tilt[0]) + abs(tilt[1])) - unusual_D
         if length_D.max() > best:
-            best, chosen_D = float(length_D.max()), close_DD[int(length_D.argmax())]
+            best, middle_2 = float(length_D.max()), upright_D2[int(length_D.argmax())]
+            chosen_D = ((upright_D2 - middle_2) ** 2).sum(axis=1) <= SAME_MM**2
     return chosen_D

@@ -18,7 +18,7 @@ from cac_hpc.run.commands import RuleConfig
 COLUMNS = ("agatston_region", "agatston_score", "agatston_volume_mm3", "agatston_slices", "agatston_empty_slices",
            "heart_row", "heart_column", "heart_rows", "heart_columns", "noise_hu")  # fmt: skip
 
-CONTROL_COLUMNS = ("has_candidates", "candidates", "agatston_control", "control_slices")
+CONTROL_COLUMNS = ("has_candidates", "candidates", "agatston_control", "control_slices", "aorta_found")
 
 WHOLE_NUMBERS = ("heart_row", "heart_column", "heart_rows", "heart_columns", "candidates")  # also where some are None
 DIGITS = 4  # of scores
@@ -73,12 +73,13 @@ def _scores(score: Score, region: str) -> dict[str, Any]:
     }
 
 
-def control(found: Candidates | None, num_slices: int) -> dict[str, Any]:
+def control(found: Candidates | None, num_slices: int, aorta_found: bool = False) -> dict[str, Any]:
     """The columns of a study that its candidates give: what a lesion model says before it has learned anything.
 
     has_candidates: whether a heart was found, so that there can be any; all others are None without. candidates: how
     many there are. agatston_control: the score of those of which more than half lies in the heart's region.
-    control_slices: the same of each slice, in ascending z, with blanks between.
+    control_slices: the same of each slice, in ascending z, with blanks between. aorta_found: whether the ascending
+    aorta was; else places by it are those by its usual place.
 
     Args:
         found: None if no heart was found. num_slices: of the study.
@@ -93,4 +94,5 @@ def control(found: Candidates | None, num_slices: int) -> dict[str, Any]:
         "candidates": len(found),
         "agatston_control": round(float(score_L.sum()), DIGITS),
         "control_slices": " ".join(f"{value:.6g}" for value in slices),
+        "aorta_found": aorta_found,
     }

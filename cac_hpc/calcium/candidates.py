@@ -16,11 +16,12 @@ import scipy
 
 from cac_hpc.calcium import agatston, aorta, planes
 from cac_hpc.calcium.agatston import Spacing
+from cac_hpc.calcium.aorta import AscendingAorta
 from cac_hpc.calcium.chest import AIR_HU
 from cac_hpc.calcium.heart import DENSE_HU, PURE_FAT_HU, Heart, Surroundings
 from cac_hpc.run.commands import RuleConfig
 
-VERSION = 2  # 2: places by the ascending aorta, others_agatston
+VERSION = 3  # 3: the ascending aorta is not taken for the pulmonary trunk; 2: places by it, others_agatston
 RULE = RuleConfig()
 NEAR_MM, CLOSE_MM, CHAMBER_MM = 10.0, 4.0, 12.0  # half the sides of boxes in which tissues are measured
 APART_MM = 8.0  # along z, between a candidate and where fat above and below it is measured
@@ -99,12 +100,18 @@ class Candidates:
         return np.bincount(self.candidate_L, self.agatston_L, len(self)).astype(np.float32)
 
 
-def find(hu_ZHW: np.ndarray, spacing_mm: Spacing, heart: Heart, spacing_factor: bool = True) -> Candidates:
+def find(
+    hu_ZHW: np.ndarray,
+    spacing_mm: Spacing,
+    heart: Heart,
+    ascending: AscendingAorta | None = None,
+    spacing_factor: bool = True,
+) -> Candidates:
     """Find and measure the candidates of a study.
 
     Args:
         hu_ZHW: (Z, H, W) int16 HU, at the scanner's own resolution. spacing_mm: between slices, rows and columns.
-        heart: where it is in this volume.
+        heart: where it is in this volume. ascending: the aorta; None if it is to be found here.
         spacing_factor: whether scores are multiplied by the spacing of the slices / 3 mm.
     """
     position_V3 = agatston.bright(hu_ZHW, heart.hull_ZHW, RULE.threshold_hu)
@@ -128,7 +135,7 @@ def find(hu_ZHW: np.ndarray, spacing_mm: Spacing, heart: Heart, spacing_factor: 
         voxel_V3=position_V3.astype(np.int16),
         start_C1=start_C1.astype(np.int64),
     )
-    _measure(found, hu_V, hu_ZHW, spacing_mm, heart)
+    _measure(found, hu_V, hu_ZHW, spacing_mm, heart, ascending or aorta.find(heart.chest, heart.box))
     return found
 
 
@@ -147,7 +154,14 @@ def _joined(position_V3: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return agatston.connected(position_V3, shape, [*agatston.EDGES_AND_CORNERS, *below])
 
 
-def _measure(found: Candidates, hu_V: np.ndarray, hu_ZHW: np.ndarray, spacing_mm: Spacing, heart: Heart) -> None:
+def _measure(
+    found: Candidates,
+    hu_V: np.ndarray,
+    hu_ZHW: np.ndarray,
+    spacing_mm: Spacing,
+    heart: Heart,
+    ascending: AscendingAorta,
+) -> None:
     """Fill in the features."""
     if not len(found):
         return
@@ -173,7 +187,7 @@ def _measure(found: Candidates, hu_V: np.ndarray, hu_ZHW: np.ndarray, spacing_mm
         **_place(middle_C3, spacing_mm, heart),
         **{name: mean(values) for name, values in _of_grid(there, grid_V).items()},
         **_ring(hu_ZHW, middle_C3, np.sqrt(area_C / np.pi), spacing_mm),
-        **_by_aorta(middle_C3, spacing_mm, heart),
+        **_by_aorta(middle_C3, spacing_mm, heart, ascending),
         "others_agatston": np.log1p(_others(middle_C3 * spacing_mm, found.agatston_C)),
     }
     for index, name in enumerate(NAMES):
@@ -196,10 +210,9 @@ def _place(middle_C3: np.ndarray, spacing_mm: Spacing, heart: Heart) -> dict[str
     }
 
 
-def _by_aorta(middle_C3: np.ndarray, spacing_mm: Spacing, heart: Heart) -> dict[str, np.ndarray]:
+def _by_aorta(middle_C3: np.ndarray, spacing_mm: Spacing, heart: Heart, found: AscendingAorta) -> dict[str, np.ndarray]:
     """Where candidates are by the ascending aorta."""
     top, bottom, left, right = heart.box
-    found = aorta.find(heart.chest, heart.box)
     z, y, x = middle_C3.T
     columns_mm, rows_mm = (x + 0.5 - (left + right) / 2) * spacing_mm[2], (y + 0.5 - (top + bottom) / 2) * spacing_mm[1]
     left_mm, back_mm = found.from_axis(columns_mm, rows_mm, z * spacing_mm[0])

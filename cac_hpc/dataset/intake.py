@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.calcium import baseline, candidates, heart, views
+from cac_hpc.calcium import aorta, baseline, candidates, heart, views
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.heart import Heart
 from cac_hpc.calcium.views import Views
@@ -117,9 +117,10 @@ def _keep_lesions(volume: Volume, spacing_factor: bool, keep: KeepLesions) -> di
     there, spacing_mm = volume.heart, volume.study.spacing_mm
     if there is None:
         return baseline.control(None, len(volume.hu_ZHW))
-    found = candidates.find(volume.hu_ZHW, spacing_mm, there, spacing_factor)
+    ascending = aorta.find(there.chest, there.box)
+    found = candidates.find(volume.hu_ZHW, spacing_mm, there, ascending, spacing_factor)
     keep(found, views.make(volume.hu_ZHW, spacing_mm, there, found))
-    return baseline.control(found, len(volume.hu_ZHW))
+    return baseline.control(found, len(volume.hu_ZHW), ascending.found)
 
 
 def read_chest(entries: Sequence[Entry], cfg: PackConfig) -> Volume:

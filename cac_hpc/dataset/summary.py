@@ -80,6 +80,7 @@ def summarise(
         | {name: _counted(study[name] or "unknown" for study in facts) for name in NAMED},
         "crop": _crop(facts, cfg) if cfg.pack.crop == "heart" else None,
         "no_heart": sum(map(_has_no_heart, facts)),
+        "no_aorta": sum(study.get("aorta_found") is False for study in facts),
         "warnings": _counted(code for study in facts for code in study["warnings"].split()),
         "second_look": _second_look(labels, facts),
         "identity": {name: sum(count[name] for count in counts.values()) for name in IDENTITY},
@@ -254,6 +255,9 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
     if summary["no_heart"]:
         found = f"no heart is found in {summary['no_heart']} studies"
         lines.append(f"{found}: they have no candidates, and the Agatston rule has no score of them")
+    if missing := summary.get("no_aorta"):  # datasets packed before do not say
+        found = f"the ascending aorta is not seen in {missing} studies"
+        lines.append(f"{found}: places of candidates by it are those by its usual place, which misleads a lesion model")
     if contradicted := summary["second_look"]:
         lines.append(f"labels that the scan contradicts, for a second look: {len(contradicted)}; none was changed")
         lines += [f"  study {one['study']!r}: {_contradiction(one)}" for one in contradicted[:MOST_NAMED]]

@@ -102,7 +102,7 @@ def test_where_no_heart_is_found_the_study_has_no_score_and_no_candidates(tmp_pa
     write_chest(tmp_path / "study")
     facts = read(tmp_path / "study").study.facts
     assert (facts["agatston_region"], facts["agatston_score"], facts["warnings"]) == ("no_heart", None, "")
-    assert [facts[name] for name in CONTROL_COLUMNS] == [False, None, None, None]
+    assert [facts[name] for name in CONTROL_COLUMNS] == [False, *[None] * 4]
     assert (facts["heart_rows"], facts["noise_hu"]) == (None, None)
 
 

@@ -98,6 +98,7 @@ def test_the_control_counts_whole_candidates_in_the_region(shard, found):
         assert facts[study]["candidates"] == len(lesions)
         assert facts[study]["agatston_control"] == pytest.approx(lesions.agatston_C[counted].sum())
         slices = [float(score) for score in facts[study]["control_slices"].split()]
+        assert facts[study]["aorta_found"] is False  # there is none in these chests
         assert len(slices) == NUM_SLICES
         assert sum(slices) == pytest.approx(facts[study]["agatston_control"])
     assert facts["5"]["agatston_control"] > 0

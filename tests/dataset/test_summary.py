@@ -29,7 +29,8 @@ def summed():
             "empty": counts | {"files": 0, "used": 0, "identity": False},
         },
         "studies": [{**FACTS, "study": study} for study in used[:-1]]
-        + [{**FACTS, "study": "8", "kvp": 80.0, "warnings": "gantry_tilt lossy_compression", "kernel": None}],
+        + [{**FACTS, "study": "8", "kvp": 80.0, "warnings": "gantry_tilt lossy_compression", "kernel": None,
+            "aorta_found": False}],
     }  # fmt: skip
     planned = {
         "labels": {study: {"category": int(study == "0")} for study in (*used, "bad", "empty")},
@@ -69,6 +70,11 @@ def test_a_file_that_is_nowhere_is_noticed(summed):
         summary.summarise({"labels": {}, "stray": 1, "unlabelled": {}, "rows_without_study": 0}, [], [], CFG)
 
 
+def test_a_dataset_that_was_packed_before_aortas_were_counted_is_shown(summed, capsys):
+    summary.show({name: value for name, value in summed.items() if name != "no_aorta"})
+    assert "aorta" not in capsys.readouterr().out
+
+
 def test_people_see_it_all(summed, capsys):
     summary.show(summed)
     said = capsys.readouterr().out
@@ -79,6 +85,7 @@ def test_people_see_it_all(summed, capsys):
         "8: 80",
         "1 gantry_tilt",
         "10 studies carry",
+        "aorta is not seen in 1 studies",
     ):
         assert words in said
 

@@ -64,7 +64,11 @@ def write_dataset(packed: Path, folder: Path) -> Path:
     shutil.copytree(packed, folder)
     dataset, rng = DatasetPaths(folder), np.random.default_rng(5)
     sealed = shards.read_checked(dataset.seal)
-    studies = pd.read_csv(dataset.studies, dtype={"study": str}).set_index("study").astype({"control_slices": object})
+    studies = (
+        pd.read_csv(dataset.studies, dtype={"study": str})
+        .set_index("study")
+        .astype({"control_slices": object, "aorta_found": object})
+    )
     for index, facts in enumerate(sealed["shards"]):
         path = dataset.shard(index)
         names = list(dict.fromkeys(shards.read_places(path)[0].study.tolist()))
