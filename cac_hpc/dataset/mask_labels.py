@@ -82,7 +82,7 @@ def read_rows(cfg: Config, folders: Mapping[str, Path]) -> list[Row]:
     refused = cfg.labels.without_mask == "refuse"
     broken = {name for name in folders if name not in tasks and mask_formats.is_broken_link(where, name)}
     found |= {name: MaskScore(fault=BROKEN) for name in broken}
-    return [_row(name, found.get(name), refused) for name in folders]
+    return [_row(name, found[name] if name in tasks or name in broken else None, refused) for name in folders]
 
 
 def score_mask(task: MaskTask, say: Say) -> MaskScore:
