@@ -253,7 +253,7 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
     lines += [mixed for name, what in MIXED.items() if (mixed := _mixed(summary["acquisition"][name], what))]
     if summary["no_heart"]:
         found = f"no heart is found in {summary['no_heart']} studies"
-        lines.append(f"{found}: they have no candidates, and the Agatston rule has no score of them")
+        lines.append(f"{found}: they have no candidates, and the Agatston rule a score only in masks")
     if contradicted := summary["second_look"]:
         lines.append(f"labels that the scan contradicts, for a second look: {len(contradicted)}; none was changed")
         lines += [f"  study {one['study']!r}: {_contradiction(one)}" for one in contradicted[:MOST_NAMED]]
