@@ -2,7 +2,7 @@
 # pydicom gives one frame of an image of one bit per pixel whose frames are no whole numbers of bytes.
 #
 # Valid input: in a Segmentation of type BINARY the frames follow each other without a gap (DICOM PS3.5 8.1.1), so one of
-# 3 x 5 pixels may begin in the middle of a byte. Guess before running: a frame asked for by its number, or by going through
+# 3 x 5 pixels may begin in the middle of a byte. What one would guess: a frame asked for by its number, or by going through
 # all of them, is that of the array of all frames.
 # Seen on 2026-11-30, pydicom 3.0.2: a frame that begins and ends within a byte so that one byte more is needed than its
 # pixels would fill is refused with "cannot reshape array of size ...". All frames at once are right (pydicom, issue 2134,

@@ -19,7 +19,7 @@ def main() -> int:
         from cac_hpc.predict import dicom_out
 
         also = dicom_out.Writer(cfg.mass_factor)
-    report = external.maker(cfg.labels) if cfg.labels else None
+    report = external.maker(cfg.labels, Path(cfg.out)) if cfg.labels else None
     return prediction.predict(cfg, code=Path(__file__).resolve().parents[1], also=also, report=report)
 
 

@@ -47,7 +47,7 @@ class Score:
 
     agatston, volume_mm3, mass_mg: sums over the lesions; the mass is None without a calibration factor.
     slices: (Z,) Agatston score of each slice. empty_slices: share of the slices that have no voxel at the threshold
-    inside the region, however small a lesion may be. column_L: of the table of lesions, see `find_lesions`.
+    inside the region, however small a lesion may be. column_L: of the table of its lesions.
     """
 
     agatston: float
@@ -59,10 +59,8 @@ class Score:
 
     @property
     def lesions(self) -> pd.DataFrame:
-        """One row per lesion."""
-        import pandas as pd  # takes a third of a second: only where the table is wanted
-
-        return pd.DataFrame(self.column_L)
+        """The table, see `find_lesions`."""
+        return _table(self.column_L)
 
 
 def score_study(
@@ -84,7 +82,7 @@ def score_study(
     Raises: ValueError if volume and region differ in shape.
     """
     rule = rule or RuleConfig()
-    lesions = find_lesions(hu_ZHW, region_ZHW, spacing_mm, rule, within_ZHW)
+    lesions = _lesion_columns(hu_ZHW, region_ZHW, spacing_mm, rule, within_ZHW)
     bright_Z = np.array([bright_HW.any() for bright_HW in _bright_slices(hu_ZHW, region_ZHW, rule.threshold_hu)])
     return Score(
         agatston=float(lesions["agatston"].sum()),
@@ -106,7 +104,7 @@ def score_volume(
 ) -> float:
     """The Agatston score inside a mask, of square pixels; `score_study` tells more."""
     spacing_mm = (slice_spacing_mm, pixel_spacing_mm, pixel_spacing_mm)
-    return float(find_lesions(hu_ZHW, mask_ZHW, spacing_mm, RuleConfig(min_area_mm2=min_area_mm2))["agatston"].sum())
+    return score_study(hu_ZHW, mask_ZHW, spacing_mm, RuleConfig(min_area_mm2=min_area_mm2)).agatston
 
 
 def find_lesions(
@@ -115,13 +113,25 @@ def find_lesions(
     spacing_mm: Spacing,
     rule: RuleConfig,
     within_ZHW: np.ndarray | None = None,
-) -> dict[str, np.ndarray]:
+) -> pd.DataFrame:
     """All lesions inside a region, slice by slice. Arguments and errors are those of `score_study`.
 
-    Returns: the columns of a table, one value per lesion: slice from 0; row, column of its brightest pixel, from 0, and
-        region, its value in region_ZHW, of a whole lesion the highest in it; pixels, area_mm2, max_hu, mean_hu, weight
-        1 to 4; agatston, volume_mm3, mass_mg (NaN without a calibration factor).
+    Returns: one row per lesion: slice from 0; row, column of its brightest pixel, from 0, and region, its value in
+        region_ZHW, of a whole lesion the highest in it; pixels, area_mm2, max_hu, mean_hu, weight 1 to 4; agatston,
+        volume_mm3, mass_mg (NaN without a calibration factor).
     """
+    return _table(_lesion_columns(hu_ZHW, region_ZHW, spacing_mm, rule, within_ZHW))
+
+
+def _table(column_L: dict[str, np.ndarray]) -> pd.DataFrame:
+    import pandas as pd  # takes a third of a second: only where the table is wanted
+
+    return pd.DataFrame(column_L)
+
+
+def _lesion_columns(
+    hu_ZHW: np.ndarray, region_ZHW: np.ndarray, spacing_mm: Spacing, rule: RuleConfig, within_ZHW: np.ndarray | None
+) -> dict[str, np.ndarray]:
     if hu_ZHW.shape != region_ZHW.shape:
         raise ValueError(f"volume is {hu_ZHW.shape}, but region is {region_ZHW.shape}: both must be the same (Z, H, W)")
     number, z, y, x = _labelled(hu_ZHW, region_ZHW if within_ZHW is None else within_ZHW, rule)

@@ -91,7 +91,7 @@ def _discs(there: Surroundings, box: tuple[int, int, int, int]) -> np.ndarray:
     y_D, x_D = y + place[1].start, x + place[2].start
     left_D, back_D = (x_D + 0.5 - column) * pixel_mm, (y_D + 0.5 - row) * pixel_mm
     fits = (left_D > LEFT_MM[0]) & (left_D < LEFT_MM[1]) & (back_D > BACK_MM[0]) & (back_D < BACK_MM[1])
-    return np.stack([(z + first) * slice_mm, left_D, back_D, depth[z, y, x]], axis=1)[fits].astype(float)
+    return np.asarray(np.stack([(z + first) * slice_mm, left_D, back_D, depth[z, y, x]], axis=1)[fits], float)
 
 
 def _same(disc_D4: np.ndarray, slice_mm: float) -> np.ndarray:

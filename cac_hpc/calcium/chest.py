@@ -282,7 +282,7 @@ def deep(mask: np.ndarray, limit_mm: float, grid: Grid) -> np.ndarray:
     nearer = planes.element(
         lambda pixels: pixels.astype(np.float32) * pixel_mm < limit_mm, int(limit_mm / pixel_mm) + 1
     )
-    found = mask & ~planes.dilate(~mask, nearer)
+    found = np.asarray(mask & ~planes.dilate(~mask, nearer))
     found[mask.all((1, 2))] = False
     return found
 

@@ -98,7 +98,8 @@ def _along_columns(target: np.ndarray) -> np.ndarray:
     for order in (range(height), range(height - 1, -1, -1)):
         for row, following in itertools.pairwise(order):
             np.minimum(steps[following], steps[row] + dtype.type(1), out=steps[following])
-    return steps * steps
+    steps *= steps
+    return steps
 
 
 def _along_rows(column_zwh: np.ndarray) -> np.ndarray:

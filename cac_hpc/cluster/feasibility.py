@@ -57,6 +57,23 @@ class Limits:
     all_must_fit: bool = False
 
 
+@dataclass(frozen=True)
+class Jobs:
+    """What a command without a run asks for: tasks of an array with cluster.pack's resources and GPUs of their own, and
+    a job with cluster.aggregate's."""
+
+    cluster: ClusterConfig
+    gpus: int = 0  # of a task
+
+
+Asked = Config | Jobs
+
+
+def _stages(cfg: Asked) -> tuple[str, ...]:
+    """The fields of the cluster settings that the jobs take their resources from."""
+    return ("pack", "fold", "aggregate") if isinstance(cfg, Config) else ("pack", "aggregate")
+
+
 def read(partition: str | None) -> Limits:
     """Ask the cluster; what is absent, fails or answers strangely is left out.
 
@@ -93,7 +110,7 @@ def read(partition: str | None) -> Limits:
     )
 
 
-def faults(limits: Limits, cfg: Config) -> list[str]:
+def faults(limits: Limits, cfg: Asked) -> list[str]:
     """One line for each setting that cannot work: it names the setting, what was found and what is wanted.
 
     What may only have to wait (nodes that are down, a full queue) is none; nor is what nobody knows a limit of. Of
@@ -110,7 +127,7 @@ def faults(limits: Limits, cfg: Config) -> list[str]:
     ]
 
 
-def _faults_of_one(limits: Limits, cfg: Config) -> Iterator[str]:
+def _faults_of_one(limits: Limits, cfg: Asked) -> Iterator[str]:
     """Why one partition never starts the jobs."""
     if limits.state in ("drain", "inact"):  # of one that is down, jobs are taken and wait
         yield f"cluster.partition is {limits.partition!r}, which takes no jobs now ({limits.state}); wanted another one"
@@ -120,17 +137,15 @@ def _faults_of_one(limits: Limits, cfg: Config) -> Iterator[str]:
     yield from map(str, excesses(limits, cfg))
 
 
-def notes(limits: Limits, cfg: Config) -> list[str]:
+def notes(limits: Limits, cfg: Asked) -> list[str]:
     """What jobs will wait for; and what they take from others without need: more CPUs, as they ask for more memory than
     goes with those that were asked for; GPUs that nothing is computed on."""
-    found = {
-        stage: max(cpus_for_memory(one, cfg, stage) for one in limits.each or (limits,))
-        for stage in ("pack", "fold", "aggregate")
-    }
+    found = {stage: max(cpus_for_memory(one, cfg, stage) for one in limits.each or (limits,)) for stage in _stages(cfg)}
     unused = "cluster.gres is {!r}, but train.device is cpu: no GPU is asked for; train.device cuda trains on them"
+    idle = isinstance(cfg, Config) and cfg.train.device == "cpu" and cfg.cluster.gres is not None
     return [
         *_waits(limits),
-        *[unused.format(cfg.cluster.gres)] * (cfg.train.device == "cpu" and cfg.cluster.gres is not None),
+        *[unused.format(cfg.cluster.gres)] * idle,
         *(
             f"cluster.{stage}.mem_gb is {getattr(cfg.cluster, stage).mem_gb:g}, more than goes with {asked} CPUs "
             f"(MaxMemPerCPU): SLURM gives, and counts, {given} CPUs of a node; ask for less memory, or use them with "
@@ -154,7 +169,7 @@ def _waits(limits: Limits) -> Iterator[str]:
         yield f"no node of {name} is in service ({limits.out_of_service}): jobs are taken, and wait; sinfo -R says why"
 
 
-def cpus_for_memory(limits: Limits, cfg: Config, stage: str) -> int:
+def cpus_for_memory(limits: Limits, cfg: Asked, stage: str) -> int:
     """CPUs of a node that a stage's job gets: what it asks for, or as many as go with its memory.
 
     Args:
@@ -185,12 +200,12 @@ def cpu_difference(granted: Mapping[str, str], cfg: Config, stage: str) -> str |
     )
 
 
-def _cpus_of(cfg: Config, stage: str) -> int:
+def _cpus_of(cfg: Asked, stage: str) -> int:
     asked: Resources = getattr(cfg.cluster, stage)
     return cpus_asked(cfg) if stage == "fold" else asked.cpus
 
 
-def _cpus_setting(cfg: Config, stage: str, cpus: int) -> str:
+def _cpus_setting(cfg: Asked, stage: str, cpus: int) -> str:
     """The setting with which a stage uses so many CPUs."""
     ranks = cfg.cluster.folds_per_node * cfg.cluster.ranks_per_node
     return f"cluster.cpus_per_rank {cpus // ranks}" if stage == "fold" else f"cluster.{stage}.cpus {cpus}"
@@ -209,13 +224,20 @@ def most_pack_tasks(limits: Limits, cfg: Config) -> int | None:
     return max(1, min(known)) if known else None
 
 
+def most_command_tasks(limits: Limits, cluster: ClusterConfig) -> int | None:
+    """How many tasks the array of a command may have, beside the job that gathers; None: no limit is known."""
+    jobs = submit_jobs(limits, cluster)
+    known = [limit for limit in (limits.array_size, None if jobs is None else jobs - 1) if limit is not None]
+    return max(1, min(known)) if known else None
+
+
 def submit_jobs(limits: Limits, cluster: ClusterConfig) -> int | None:
     """How many jobs and array tasks the user may have in the queue."""
     found = accounting.cap(limits.accounting, cluster, lambda one: one.submit_jobs)
     return None if found is None else int(found.most)
 
 
-def cpus_asked(cfg: Config) -> int:
+def cpus_asked(cfg: Asked) -> int:
     """CPUs that a job of folds asks for on each node."""
     return cfg.cluster.folds_per_node * cfg.cluster.ranks_per_node * cfg.cluster.cpus_per_rank
 
@@ -309,8 +331,8 @@ def _time(allows: Allowance) -> float | None:
     return allows.time_min
 
 
-def _time_faults(limits: Limits, cfg: Config) -> Iterator[str]:
-    for stage in ("pack", "fold", "aggregate"):
+def _time_faults(limits: Limits, cfg: Asked) -> Iterator[str]:
+    for stage in _stages(cfg):
         asked = getattr(cfg.cluster, stage).time_min
         for one in _times(limits, cfg.cluster):
             if asked > one.most:
@@ -323,7 +345,7 @@ def _has_time(limits: Limits, asked: int, cluster: ClusterConfig) -> bool:
     return all(asked <= one.most for one in _times(limits, cluster))
 
 
-def _others(limits: Limits, cfg: Config, fits: Callable[[ClusterConfig], bool]) -> str:
+def _others(limits: Limits, cfg: Asked, fits: Callable[[ClusterConfig], bool]) -> str:
     """Which other QOS of the user would do, to be put after a limit; empty if none is known.
 
     Those without any limit that is too low go before those that have one.
@@ -333,13 +355,13 @@ def _others(limits: Limits, cfg: Config, fits: Callable[[ClusterConfig], bool]) 
     return f"; or cluster.qos {' or '.join(best or names)}" if names else ""
 
 
-def _is_within(limits: Limits, cfg: Config) -> bool:
+def _is_within(limits: Limits, cfg: Asked) -> bool:
     """Whether no job asks for more time, or more of a resource, than account, QOS and partition allow."""
-    longest = max(getattr(cfg.cluster, stage).time_min for stage in ("pack", "fold", "aggregate"))
+    longest = max(getattr(cfg.cluster, stage).time_min for stage in _stages(cfg))
     return _has_time(limits, longest, cfg.cluster) and not any(_over(limits, cfg))
 
 
-def _node_faults(limits: Limits, cfg: Config) -> Iterator[str]:
+def _node_faults(limits: Limits, cfg: Asked) -> Iterator[str]:
     """What no node of the partition has, or the partition does not give of it."""
     name, rules = limits.partition, limits.rules
     has, gives = f"partition {name} has no more", f"of partition {name}"
@@ -352,7 +374,7 @@ def _node_faults(limits: Limits, cfg: Config) -> Iterator[str]:
         known = [(number, why) for number, why in most.get(need.resource, ()) if number is not None]
         if known and need.of_node > min(known)[0]:
             yield need.over("node", *min(known))
-    num_nodes, most_nodes = cfg.cluster.nodes_per_fold, limits.nodes_at_most
+    num_nodes, most_nodes = cfg.cluster.nodes_per_fold if isinstance(cfg, Config) else 1, limits.nodes_at_most
     if most_nodes is not None and num_nodes > most_nodes:
         yield f"cluster.nodes_per_fold is {num_nodes}, wanted at most {most_nodes:.0f}: partition {name} gives no more"
     if (limits.nodes_at_least or 0) > 1:
@@ -386,20 +408,25 @@ class Need:
         return f"{key} asks {asked} {unit} of a {of}, wanted at most {most}: {why}"
 
 
-def _needs(limits: Limits, cfg: Config) -> Iterator[Need]:
+def _needs(limits: Limits, cfg: Asked) -> Iterator[Need]:
     """What each stage asks for."""
     cluster, nodes_per_fold = cfg.cluster, cfg.cluster.nodes_per_fold
     folds = "folds_per_node x " if cluster.folds_per_node > 1 else ""
-    yield Need("fold", f"cluster.{folds}ranks_per_node x cpus_per_rank", "cpu", cpus_asked(cfg), nodes_per_fold)
+    if isinstance(cfg, Config):
+        yield Need("fold", f"cluster.{folds}ranks_per_node x cpus_per_rank", "cpu", cpus_asked(cfg), nodes_per_fold)
     for stage in ("pack", "aggregate"):
         yield Need(stage, f"cluster.{stage}.cpus", "cpu", getattr(cluster, stage).cpus)
-    for stage in ("pack", "fold", "aggregate"):
+    for stage in _stages(cfg):
         num_nodes, mem_mb = nodes_per_fold if stage == "fold" else 1, round(getattr(cluster, stage).mem_gb * 1024)
         yield Need(stage, f"cluster.{stage}.mem_gb", "mem", mem_mb, num_nodes)
         given = cpus_for_memory(limits, cfg, stage)
         if given > _cpus_of(cfg, stage):
             key = f"cluster.{stage}.mem_gb, with MaxMemPerCPU {limits.mem_per_cpu_mb},"
             yield Need(stage, key, "cpu", given, num_nodes)
+    if not isinstance(cfg, Config):
+        if cfg.gpus and gpus(cluster.gres or "gpu") is not None:
+            yield Need("pack", "cluster.gres" if cluster.gres else "--device cuda", "gres/gpu", cfg.gpus)
+        return
     gpu_key = "gres" if cluster.gres else "gpus_per_node" if cluster.gpus_per_node else f"{folds}ranks_per_node"
     if gpus(cluster.gres or "gpu") is not None:  # a site may give them another name, which only SLURM can judge
         for resource in ("gres/gpu", *gpu_types(cluster.gres or "")):
@@ -423,7 +450,7 @@ class Excess:
         return self.need.over("node" if self.limit.endswith("PerNode") else "job", self.most, why)
 
 
-def excesses(limits: Limits, cfg: Config) -> Iterator[Excess]:
+def excesses(limits: Limits, cfg: Asked) -> Iterator[Excess]:
     """What single jobs ask for beyond the limits of account, QOS and the partition's QOS."""
     for need, limit, asked, found in _over(limits, cfg):
         find = functools.partial(_tres_cap, limits, (limit, need.resource))
@@ -435,7 +462,7 @@ def excesses(limits: Limits, cfg: Config) -> Iterator[Excess]:
         yield Excess(need, limit, int(found.most), found.owner, _others(limits, cfg, fits))
 
 
-def _over(limits: Limits, cfg: Config) -> Iterator[tuple[Need, str, int, Cap]]:
+def _over(limits: Limits, cfg: Asked) -> Iterator[tuple[Need, str, int, Cap]]:
     """What a job asks for, the limit that it is over, how much it asks, and how much there may be."""
     for need in _needs(limits, cfg):
         for limit in accounting.OF_QOS:
@@ -449,8 +476,10 @@ def _tres_cap(limits: Limits, key: tuple[str, str], cluster: ClusterConfig) -> C
     return accounting.cap(limits.accounting, cluster, lambda allows: allows.tres.get(key))
 
 
-def _count_faults(limits: Limits, cfg: Config) -> Iterator[str]:
-    """Folds that are too many at once, as an array or in the queue."""
+def _count_faults(limits: Limits, cfg: Asked) -> Iterator[str]:
+    """Folds that are too many at once, as an array or in the queue; a command takes as many tasks as there may be."""
+    if not isinstance(cfg, Config):
+        return
     jobs, found = num_fold_jobs(cfg), accounting.cap(limits.accounting, cfg.cluster, lambda one: one.submit_jobs)
     by = {"MaxArraySize": limits.array_size}
     if found:

@@ -108,7 +108,7 @@ def _launch(run: RunPaths, cfg: Config, options: LaunchOptions, source: Path) ->
         if not scheduler.RUNS_HERE:
             stages.take_as_done(run, [task for task in tasks if task not in waiting])
         if steps := scheduler.start(run, cfg, waiting, queued):
-            monitor.follow(run, steps)
+            monitor.follow(monitor.RunView(run), steps)
             return _result(run, tasks)
     return _follow(run, tasks) if options.wait else _point(run)
 
@@ -229,7 +229,8 @@ def _point(run: RunPaths) -> int:
 
 
 def _follow(run: RunPaths, tasks: list[Task]) -> int:
-    monitor.follow(run, monitor.until_settled(run))
+    view = monitor.RunView(run)
+    monitor.follow(view, monitor.until_settled(view))
     return _result(run, tasks)
 
 

@@ -9,10 +9,10 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cac_hpc.cluster import nodes
 from cac_hpc.cluster.queue_records import OPEN
@@ -30,10 +30,48 @@ HELD_S = 60.0  # with nothing that goes on before somebody acts
 SILENT_S = 3600.0  # with nobody who says what becomes of the rest
 WIDE = 200  # characters: where no terminal sets a limit
 Step = list[TaskState] | None
+STAGE_NAMES = tuple(stage.name for stage in STAGES)
 TAIL_BYTES = 1 << 16
 MANY = 12  # tasks of a stage, from which on those that are alike share a line
 COLUMNS = ("stage", "task", "state", "job", "node", "try", "epoch", "loss", "slices/s", "ETA", "doing")
 ALWAYS = 4  # columns; the others only where they say something
+
+
+class View(Protocol):
+    """What is looked at: a run, or a prediction."""
+
+    @property
+    def root(self) -> Path:
+        """Its folder."""
+
+    def states(self) -> list[TaskState]:
+        """Where every task stands now."""
+
+    def notes(self, states: Sequence[TaskState]) -> list[str]:
+        """What else is to be known."""
+
+    def launching(self) -> bool:
+        """Whether a launcher works on it, which will start what is planned."""
+
+
+class RunView:
+    """A run."""
+
+    def __init__(self, run: RunPaths) -> None:
+        self.root, self._run, self._states = run.root, run, RunStates(run)
+
+    def states(self) -> list[TaskState]:
+        return self._states.states()
+
+    def notes(self, states: Sequence[TaskState]) -> list[str]:
+        """Of the tasks, the nodes that are left out, and the run's code."""
+        run = self._run
+        changed, missing = provenance.changes(run), provenance.incomplete(run)
+        code = [*([missing] if missing else []), *([f"{run.code}: {provenance.told(changed)}"] if changed else [])]
+        return [*notes(states), *nodes.exclusion_notes(run), *code, *_next(run, states)]
+
+    def launching(self) -> bool:
+        return lock.is_held(self._run.lock)
 
 
 def status(root: Path, watch: bool = False, as_json: bool = False, log: str | None = None) -> int:
@@ -42,19 +80,24 @@ def status(root: Path, watch: bool = False, as_json: bool = False, log: str | No
     Returns: 1 if a task failed or is gone, or there is no log yet, else 0.
     """
     run = RunPaths(root)
-    if log is not None:
-        return _show_log(run, log)
-    run_states = RunStates(run)
+    return show_log(run, log) if log is not None else show(RunView(run), watch, as_json)
+
+
+def show(view: View, watch: bool, as_json: bool) -> int:
+    """Print where it stands, or keep it up to date until it has ended.
+
+    Returns: 1 if a task failed or is gone, else 0.
+    """
     if watch and not as_json:
-        follow(run, until_settled(run, run_states), run_states)
-    states = run_states.states()
+        follow(view, until_settled(view))
+    states = view.states()
     if as_json:
         print(json.dumps([_as_json(state) for state in states], indent=2))
     elif not watch:
-        logs.say(root)  # by itself, as the notes: no line is broken that somebody may copy
+        logs.say(view.root)  # by itself, as the notes: no line is broken that somebody may copy
         screen = logs.console()
         screen.print(table(states), width=None if screen.is_terminal else WIDE)
-        for line in _notes(run, states):
+        for line in view.notes(states):
             logs.say(line)
     return 1 if any(state.state in ("failed", "gone") for state in states) else 0
 
@@ -69,37 +112,36 @@ def read_states(run: RunPaths) -> list[TaskState]:
     return RunStates(run).states()
 
 
-def follow(run: RunPaths, steps: Generator[Step, None, None], run_states: RunStates | None = None) -> None:
+def follow(view: View, steps: Generator[Step, None, None]) -> None:
     """Draw the table again at every step; without a terminal, print every change as a line.
 
     Args:
         steps: yields where the tasks stand, or None to have it looked up.
     """
-    look = (run_states or RunStates(run)).states
     if logs.console().is_terminal:
-        _redraw(run, steps, look)
+        _redraw(view, steps)
         return
     before: dict[tuple[str, int | None], str] = {}
     with closing(steps):  # whatever goes wrong here, what the steps started ends with them
         for seen in steps:
-            for state in look() if seen is None else seen:
+            for state in view.states() if seen is None else seen:
                 key = state.stage, state.task
                 before[key], line = change(state, before.get(key))
                 if line:
                     logs.say(line)
 
 
-def until_settled(run: RunPaths, run_states: RunStates | None = None) -> Generator[Step, None, None]:
+def until_settled(view: View) -> Generator[Step, None, None]:
     """Yield where the tasks stand until nothing more will happen by itself.
 
     That is: all tasks have ended and a second look agrees; or the rest is held, or waits for what is held, for HELD_S;
     or nobody has said for SILENT_S what becomes of the rest.
     """
-    look, before, began_s = (run_states or RunStates(run)).states, None, 0.0
+    before, began_s = None, 0.0
     while True:
-        states = look()
+        states = view.states()
         yield states
-        patience_s, now_s = _patience_s(states, lock.is_held(run.lock)), time.monotonic()
+        patience_s, now_s = _patience_s(states, view.launching()), time.monotonic()
         if patience_s != before:
             before, began_s = patience_s, now_s
         if patience_s is not None and now_s - began_s >= patience_s:
@@ -125,25 +167,18 @@ def _patience_s(states: Sequence[TaskState], launching: bool) -> float | None:
     return SILENT_S if stuck and set(stuck) <= {"held", "unknown"} else None
 
 
-def _redraw(run: RunPaths, steps: Generator[Step, None, None], look: Callable[[], list[TaskState]]) -> None:
-    shown = look()
+def _redraw(view: View, steps: Generator[Step, None, None]) -> None:
+    shown = view.states()
 
     def drawn() -> Generator[None, None, None]:
         nonlocal shown
         with closing(steps):
             for seen in steps:
-                shown = look() if seen is None else seen
+                shown = view.states() if seen is None else seen
                 yield
-            shown = look()
+            shown = view.states()
 
-    logs.redraw(lambda: logs.with_lines(str(run.root), table(shown), _notes(run, shown)), drawn())
-
-
-def _notes(run: RunPaths, states: Sequence[TaskState]) -> list[str]:
-    """What is to be known of the tasks, the nodes that are left out, and the run's code."""
-    changed, missing = provenance.changes(run), provenance.incomplete(run)
-    code = [*([missing] if missing else []), *([f"{run.code}: {provenance.told(changed)}"] if changed else [])]
-    return [*notes(states), *nodes.exclusion_notes(run), *code, *_next(run, states)]
+    logs.redraw(lambda: logs.with_lines(str(view.root), table(shown), view.notes(shown)), drawn())
 
 
 def _next(run: RunPaths, states: Sequence[TaskState]) -> list[str]:
@@ -156,22 +191,29 @@ def _next(run: RunPaths, states: Sequence[TaskState]) -> list[str]:
     return [commands[found.pop()]] if len(found) == 1 and found <= set(commands) else []
 
 
-def _show_log(run: RunPaths, name: str) -> int:
+def show_log(
+    run: RunPaths, name: str, array: str = "folds", known: Sequence[str] = STAGE_NAMES, logs_at: Path | None = None
+) -> int:
     """Print the end of the newest log of a fold, by its number, or of a stage.
 
+    Args:
+        array: the stage whose tasks have numbers. known: all stages, for the message. logs_at: where the logs are, if
+            not where those of a run are.
     Raises: InputError if the run has no such fold or stage.
     """
-    stage, task = ("folds", int(name)) if name.isdecimal() else (name, None)
+    stage, task = (array, int(name)) if name.isdecimal() else (name, None)
+    one = array.removesuffix("s")
     events = ledger.read(run.ledger)
     mine = [event for event in events if event["stage"] == stage and task in (None, event["task"])]
     if not mine:
-        folds = sorted({event["task"] for event in events if event["stage"] == "folds" and event["task"] is not None})
-        known = ", ".join([*map(str, folds), *(known.name for known in STAGES)])
-        raise InputError(f"--log {name}: the run has no such fold or stage, wanted one of {known}")
+        tasks = sorted({event["task"] for event in events if event["stage"] == array and event["task"] is not None})
+        wanted = ", ".join([*map(str, tasks), *known])
+        raise InputError(f"--log {name}: the run has no such {one} or stage, wanted one of {wanted}")
     starts = {(event["task"], event.get("job")) for event in mine}
-    path = newest(run.slurm, stage, starts)
+    folder = logs_at or run.slurm
+    path = newest(folder, stage, starts)
     if path is None:
-        logs.say(f"{run.slurm}: no log of {stage if task is None else f'fold {task}'} yet")
+        logs.say(f"{folder}: no log of {stage if task is None else f'{one} {task}'} yet")
         return 1
     logs.say(f"the end of {path}:\n{tail(path)}")
     return 0

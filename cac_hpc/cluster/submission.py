@@ -173,8 +173,24 @@ def per_task(cfg: Config, stage: Stage, num_tasks: int) -> int:
 
 
 def most_tasks(cluster: ClusterConfig) -> int:
-    """How many tasks an array may have."""
-    return max(1, _limits(cluster.partition).array_size or DEFAULT_ARRAY_SIZE)
+    """How many tasks the array of a command may have, if a job that gathers is submitted with it."""
+    return feasibility.most_command_tasks(_limits(cluster.partition), cluster) or DEFAULT_ARRAY_SIZE
+
+
+def check_command(cluster: ClusterConfig, gpus: int) -> None:
+    """The cluster starts the jobs of a command: an array with cluster.pack's resources, a job with cluster.aggregate's.
+
+    Says what they will wait for.
+
+    Args:
+        gpus: of a task of the array.
+    Raises: InputError for what cannot work, one line for each fault.
+    """
+    limits, asked = _limits(cluster.partition), feasibility.Jobs(cluster, gpus)
+    if faults := feasibility.faults(limits, asked):
+        raise InputError("\n".join(faults))
+    for note in feasibility.notes(limits, asked):
+        logs.say(f"note: {note}")
 
 
 @functools.cache

@@ -184,7 +184,9 @@ def _refused(study: Study, why: Refused) -> Study:
     refused = {refusal.file for refusal in study.refusals}
     used = [number for number in range(1, study.num_files + 1) if number not in refused]
     refusals = [*study.refusals, *(Refusal(number, why.reason, why.detail) for number in used)]
-    return replace(study, facts=None, slice_files=(), refusals=sorted(refusals, key=lambda refusal: refusal.file))
+    return replace(
+        study, facts=None, slice_files=(), slice_frames=(), refusals=sorted(refusals, key=lambda refusal: refusal.file)
+    )
 
 
 def _warned(study: Study, code: str) -> Study:

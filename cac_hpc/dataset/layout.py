@@ -116,9 +116,10 @@ def _exams_of(entries: Sequence[Path]) -> _Exams:
         if files.volume_format(path.name):
             return _Exams(images=1)
         try:
-            uid, _ = images.read_images(path)[0].header.subject.study
+            header = images.read_images(path)[0].header
         except Refused:
             continue
+        uid = header.subject.study[0] or header.frame_of_reference  # some archives take the former away
         return _Exams(1, 1, frozenset([uid] if uid else []))
     return _Exams()
 

@@ -62,7 +62,10 @@ def match_labels(
     faults = [f"study {study!r}: {why}" for study, why in unlabelled.items()] + strays
     proposed = _proposed(sides)
     if faults and (cfg.unmatched == "stop" or not own):
-        raise InputError(_all_faults(cfg, dicom_root, faults, kind, proposed))
+        advice = "labels.unmatched: skip leaves the others out"
+        if not own:
+            advice = _why_nothing(cfg, kind, named=bool(sides.folders.keys() & sides.named.keys()))
+        raise InputError(_all_faults(cfg, dicom_root, faults, kind, advice, proposed))
     labels = {study: _label(study, same[0], patients, cfg.edges) for study, same in own.items()}
     hidden = _hidden_rows(unseen, cfg) + _hidden_columns(found, cfg)
     warnings = [*_spelled(own, cfg), *_repeated(own), *_remarks(own)]
@@ -198,12 +201,28 @@ def _proposed(sides: _Sides) -> str | None:
     return f"{pairs}, with --labels.{found.setting} {text}"
 
 
-def _all_faults(cfg: LabelsConfig, dicom_root: str, faults: list[str], kind: str, proposed: str | None) -> str:
+def _all_faults(
+    cfg: LabelsConfig, dicom_root: str, faults: list[str], kind: str, advice: str, proposed: str | None
+) -> str:
     counted = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     of_sheets = f"one valid row for each {kind} in {dicom_root} and one {kind} for each row"
     wanted = of_sheets if cfg.source == "sheet" else f"one score in each {kind} in {dicom_root}"
-    head = f"{cfg.origin}: {counted}; wanted {wanted} (labels.unmatched: skip leaves the others out)"
+    head = f"{cfg.origin}: {counted}; wanted {wanted} ({advice})"
     return "\n  ".join([f"{head}; {proposed}" if proposed else head, *faults])
+
+
+def _why_nothing(cfg: LabelsConfig, kind: str, named: bool) -> str:
+    """What to look at where no study has a valid row, so that nothing would be left if faults were skipped.
+
+    Args:
+        named: whether a row names a study at all.
+    """
+    if named or cfg.source != "sheet":
+        return f"no {kind} has one, so nothing would be left without the others"
+    return (
+        f"no row names a {kind}: is it the sheet of these studies, and {cfg.study_column!r}, as labels.study_column "
+        "says, its column of study numbers, written as there?"
+    )
 
 
 def _spelled(own: Mapping[str, Sequence[Row]], cfg: LabelsConfig) -> list[str]:

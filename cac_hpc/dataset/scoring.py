@@ -132,6 +132,8 @@ def study_folders(folder: str, single: bool, wanted: Format = "auto") -> dict[st
     entries = [path for path in entries if not path.name.startswith(".")]
     if hidden and not single:
         log.warning("%s: hidden folders are left out: %s", folder, ", ".join(map(repr, hidden)))
+    if lost := [path.name for path in entries if path.is_symlink() and not path.exists()]:
+        log.warning("%s: links that lead nowhere are left out: %s", folder, ", ".join(map(repr, lost)))
     if single or any(_has_slice(path) for path in entries if path.is_file()):
         return {root.absolute().name: root}
     studies = {name: path for name, path in files.studies_in(root, wanted).items() if path in entries}

@@ -30,8 +30,8 @@ SAME_LABELS = "the folds were made from the labels that the dataset was sealed w
 BY_DESIGN = "patients of this contrast run are in several parts of a fold, by its design"
 SECTIONS = ("labels", "pack", "split", "model", "train")
 FREE = (  # what a dataset or a result does not depend on, and what the contrast is
-    *(f"{key}:" for key in config.WITHOUT_EFFECT), "labels.sheet:", "pack.limits.", "pack.regions:", "split.unit:",
-    "split.contrast_to:",
+    *(f"{key}:" for key in config.WITHOUT_EFFECT), "labels.sheet:", "labels.masks:", "pack.limits.", "pack.regions:",
+    "split.unit:", "split.contrast_to:",
 )  # fmt: skip
 
 

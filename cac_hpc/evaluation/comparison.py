@@ -194,7 +194,7 @@ def _drawn(sums: Sums) -> dict[str, np.ndarray]:
         "expected_calibration_error": assessment.expected_error(sums.calibration_B),
         **({} if sums.spearman_B is None else {"spearman": sums.spearman_B}),
     }
-    of_matrix = metrics.drawn(sums.matrix_BKK, agreement.true(sums.matrix) > 0)
+    of_matrix = metrics.drawn(sums.matrix_BKK, sums.matrix)
     return of_matrix | {name: value_B[:, None] for name, value_B in others.items()}
 
 

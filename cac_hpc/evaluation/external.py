@@ -12,20 +12,33 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.evaluation import comparison, evaluate, readers
-from cac_hpc.evaluation.external_inputs import MODEL, OTHER, RULE, ExternalTest, Source
+from cac_hpc.evaluation.external_inputs import MODEL, OTHER, OUT_OF_RANGE, RULE, ExternalTest, Source
 from cac_hpc.evaluation.readers import LARGEST, NAMES, Said
 from cac_hpc.statistics import assessment, intervals, recalibration, results, score_agreement, unpaired
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Absent, Audit, Damaged, External, InternalTest, Level, Recalibration, Report
+from cac_hpc.statistics.results import (
+    Absent,
+    Audit,
+    Damaged,
+    External,
+    InternalTest,
+    Level,
+    RangeGroup,
+    RangeSplit,
+    Recalibration,
+    Report,
+)
 
 HIGHEST = "highest"  # in place of report.patient_rule
-UNIT = "patient, by his study with the highest predicted category"
+UNIT = "patient, by the study with the highest predicted category"
 NO_PROBABILITIES = "the predictions have no probabilities of the categories"
 NO_SLICES = "an external test has no slices"
 NO_RULE = "the predictions have no scores of the Agatston rule"
 NOT_INTERNAL = "figures of a cross-validation are not known of these predictions"
 REFUSED = {"no_prediction": "no_prediction", "known": "patient_of_the_training_studies"}
+BY_RANGE = ("accuracy", "majority_accuracy", "gain_over_majority", "balanced_accuracy", "kappa_quadratic", "icc",
+            "two_or_more_off", "over_estimated_share", "under_estimated_share")  # fmt: skip
 FEW = f"fewer than {intervals.FEWEST_PATIENTS} patients"
 RECALIBRATED = (
     f"in the large: one intercept raises the log odds of every higher category alike; each of {recalibration.GROUPS} "
@@ -68,7 +81,7 @@ def report(test: ExternalTest, table: pd.DataFrame) -> Report:
         readers=_readers(test, table),
         occlusion=Absent(NO_SLICES),
         lesions=None,
-        external=_external(test, units, level),
+        external=_external(test, table, units, level),
     )
 
 
@@ -134,7 +147,7 @@ def _audit(test: ExternalTest) -> Audit:
     return Audit(name, True, f"no study is counted whose pixels the model was trained on; left out for it: {known}")
 
 
-def _external(test: ExternalTest, units: Units, level: Level) -> External:
+def _external(test: ExternalTest, table: pd.DataFrame, units: Units, level: Level) -> External:
     return External(
         source=test.sources[0].name,
         left_out=test.left_out,
@@ -143,6 +156,7 @@ def _external(test: ExternalTest, units: Units, level: Level) -> External:
         out_of_range=test.out_of_range,
         internal=_internal(test, level),
         recalibration=_recalibration(test, units, level),
+        by_range=_by_range(test, table),
         cohorts=test.cohorts,
         digests=test.digests,
     )
@@ -180,6 +194,28 @@ def _recalibration(test: ExternalTest, units: Units, level: Level) -> Recalibrat
         after=assessment.calibration(sums),
         shares=[results.CategoryShare(index, *row) for index, row in enumerate(zip(*shares, strict=True))],
     )
+
+
+def _by_range(test: ExternalTest, table: pd.DataFrame) -> RangeSplit | Absent:
+    """The figures of the patients in the training range, and of those of whom a study lies outside of it."""
+    if test.out_of_range is None:
+        return Absent("nothing tells which studies lie outside of the training range")
+    if not test.out_of_range:
+        return Absent("all studies lie in the training range")
+    beyond = table["patient"].isin(table.loc[table[OUT_OF_RANGE] > 0, "patient"])
+    inside, outside = (_range_group(test, table[rows]) for rows in (~beyond, beyond))
+    both = {name: (inside.figures[name], figure) for name, figure in outside.figures.items() if inside.figures}
+    return RangeSplit(inside, outside, {name: unpaired.difference(*pair) for name, pair in both.items()})
+
+
+def _range_group(test: ExternalTest, table: pd.DataFrame) -> RangeGroup:
+    units, _ = units_of(table, test.sources[0], len(test.names))
+    figures: dict[str, results.Figure] = {}
+    if units.num_patients >= intervals.FEWEST_PATIENTS:
+        tested = [Tested("patient", UNIT, units, scored=True)]
+        found = assessment.levels(tested, test.statistics, test.edges)["patient"].pooled.figures
+        figures = {name: found[name] for name in BY_RANGE}
+    return RangeGroup(len(table), units.num_patients, int((units.label == units.predicted).sum()), figures)
 
 
 def _readers(test: ExternalTest, table: pd.DataFrame) -> results.Readers | Absent:

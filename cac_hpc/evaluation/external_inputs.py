@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,12 +20,18 @@ from cac_hpc.evaluation.predicted import Predicted, probabilities
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
+from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import CohortFact, Damaged, Json, LeftOutStudy
 
 MODEL, RULE, OTHER = "model", "rule", "other"
 SETTINGS, TABLE = "external.json", "tested.csv"  # beside the report's folder
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+OUT_OF_RANGE = "out_of_range"  # a column of predictions, and of the table
+DIFFERENT = {  # what people call a field in which two external tests differ
+    "title": "title", "names": "categories", "edges": "categories", "sources": "names of the readers",
+    "internal": "bundle beside", "cohorts": "facts of the studies", "known": "--known",
+}  # fmt: skip
 NOTHING = "found no study that has a prediction and a label"
 Known = Literal["left_out", "counted", "unknown"]
 
@@ -82,12 +89,12 @@ def collect(
     cfg: LabelsConfig,
     asked: Asked,
     internal: Json | None,
-    cohorts: Sequence[CohortFact] = (),
 ) -> tuple[ExternalTest, pd.DataFrame]:
     """Match predictions with the sheet's labels, and those of other programs with both.
 
     Args:
-        internal: of the model that the predictions are of. cohorts: how its training studies differ from these.
+        internal: of the model that the predictions are of.
+    Returns: all of the test but what its cohorts are like, and the table of the studies that are tested.
     Raises: InputError as `matching.match_labels`, or if nothing is left.
     """
     matched = match(predicted, cfg)
@@ -115,9 +122,9 @@ def collect(
         left_out=left_out,
         known=("counted" if asked.count_known else "left_out") if known else "unknown",
         known_studies=len(_known_studies(predicted, matched)),
-        out_of_range=int(rows["out_of_range"].sum()) if "out_of_range" in predicted.columns else None,
+        out_of_range=int(rows[OUT_OF_RANGE].sum()) if OUT_OF_RANGE in predicted.columns else None,
         internal=internal,
-        cohorts=list(cohorts),
+        cohorts=[],
         digests=_digests(predicted, beside, cfg),
     )
     return test, pd.concat([table, *(one.set_axis(table.index) for one in columns)], axis=1)
@@ -182,14 +189,16 @@ def _counted(left_out: Sequence[LeftOutStudy]) -> str:
 
 
 def _labelled(rows: pd.DataFrame, own: Mapping[str, Label], predicted: Predicted) -> pd.DataFrame:
-    """Study, patient, reported score and category."""
+    """Study, patient, reported score, category and, if that is known, whether it lies outside of the training range."""
     studies = rows["study"].tolist()
     patient = [own[study].patient for study in studies]
     if "patient" in predicted.columns:
         patient = _numbered(rows, patient, predicted.file)
     score = [np.nan if own[study].score is None else own[study].score for study in studies]
     category = [own[study].category for study in studies]
-    return pd.DataFrame({"study": studies, "patient": patient, "score": score, "category": category})
+    table = pd.DataFrame({"study": studies, "patient": patient, "score": score, "category": category})
+    known = OUT_OF_RANGE in predicted.columns
+    return table.assign(**{OUT_OF_RANGE: rows[OUT_OF_RANGE].to_numpy()}) if known else table
 
 
 def _numbered(rows: pd.DataFrame, by_sheet: Sequence[str], file: str) -> list[str]:
@@ -246,9 +255,65 @@ def _digests(predicted: Predicted, beside: Sequence[Predicted], cfg: LabelsConfi
     return found | {f"beside_{number}_sha256": one.sha256 for number, one in enumerate(beside, start=1)}
 
 
+def is_external(folder: Path) -> bool:
+    """Whether a folder holds an external test, and is no run."""
+    return (folder / SETTINGS).is_file() and not RunPaths(folder).config.is_file()
+
+
+def check_place(out: Path, test: ExternalTest, table: pd.DataFrame) -> None:
+    """The folder holds no report yet, or that of this very external test.
+
+    Raises: InputError naming what differs.
+    """
+    if not (out / SETTINGS).exists():
+        if (out / "report").exists():
+            raise InputError(f"--out {out}: found a report in it that is of no external test, wanted another folder")
+        return
+    before, now = _object(out / SETTINGS), results.to_json(test)
+    keys = [key for key in now if before.get(key) != now[key]]
+    other = [DIFFERENT.get(key, "settings") for key in keys if key != "digests"]
+    digests_before = before["digests"] if isinstance(before.get("digests"), dict) else {}
+    known = {**digests_before, **test.digests}
+    other = [
+        name.removesuffix("_sha256") for name in known if digests_before.get(name) != test.digests.get(name)
+    ] + other
+    if other or not (out / TABLE).is_file() or (out / TABLE).read_text(encoding="utf-8") != _text(table):
+        what = ", ".join(dict.fromkeys(other)) or "table"
+        raise InputError(
+            f"--out {out}: found the report of another external test in it (other {what}), which would be replaced; "
+            f"wanted the same again, or another folder"
+        )
+
+
+def check_labels(out: Path, cfg: LabelsConfig) -> None:
+    """The report that is there was made with these sheets.
+
+    Raises: InputError if not.
+    """
+    known = _object(out / SETTINGS).get("digests")
+    if not isinstance(known, dict) or known.get("labels_sha256") != label_rows.content(cfg):
+        given = " ".join(f"--labels {shlex.quote(sheet)}" for sheet in cfg.sheets)
+        raise InputError(
+            f"--out {out}: found a report that was made with another sheet than {cfg.origin}; wanted the same sheet, or "
+            f"a report elsewhere: python jobs/evaluate.py {shlex.quote(str(out))} {given} --out ELSEWHERE"
+        )
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """What is in a JSON file of ours; nothing where it is damaged."""
+    try:
+        return report_json.load(path)
+    except (OSError, Damaged):
+        return {}
+
+
+def _text(table: pd.DataFrame) -> str:
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
 def write(out: Path, test: ExternalTest, table: pd.DataFrame) -> None:
     """Write both, so that the report can be made again."""
-    paths.write_text(out / TABLE, table.to_csv(index=False, lineterminator="\n"))
+    paths.write_text(out / TABLE, _text(table))
     paths.write_json(out / SETTINGS, results.to_json(test))
 
 
@@ -275,4 +340,4 @@ def _numeric(table: pd.DataFrame) -> pd.DataFrame:
     """The same numbers as were written; blank cells are NaN."""
     numbers = [name for name in table if name not in ("study", "patient")]
     found = table.assign(**{str(name): [float(text or "nan") for text in table[name]] for name in numbers})
-    return found.astype({str(name): int for name in numbers if str(name).endswith("category")})
+    return found.astype({name: int for name in map(str, numbers) if name.endswith("category") or name == OUT_OF_RANGE})

@@ -29,7 +29,8 @@ from cac_hpc.train.predictions import Predictions
 
 SHOWN = ("labels", "pack", "split", "model", "train")  # settings that a report shows
 MASKS = "masks"  # in place of the path of pack.regions
-PATHS = (("labels", "sheet"), ("split", "contrast_to"))  # of the place where the run was made: not shown
+# paths of the place where the run was made: not shown
+PATHS = (("labels", "sheet"), ("labels", "masks"), ("split", "contrast_to"))
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
     audits = audit.check_cohort(cfg, run.splits, dataset, folds, studies) if not alone else []
     shown = {name: config.plain(getattr(cfg, name)) for name in SHOWN}
     for section, key in PATHS:
-        del shown[section][key]
+        shown[section].pop(key, None)
     if cfg.pack.regions is not None:
         shown["pack"]["regions"] = MASKS
     splits_sha256 = digests.file_sha256(run.splits)

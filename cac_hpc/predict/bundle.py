@@ -33,6 +33,7 @@ from cac_hpc.predict import training_range
 from cac_hpc.predict.training_range import TrainingRange
 from cac_hpc.run import composition, config, digests, paths, slurm_notation
 from cac_hpc.run.config import InputError, LabelsConfig, ModelConfig, PackConfig, ReportConfig, TrainConfig
+from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import Damaged, Json
 from cac_hpc.train import checkpoint
@@ -228,7 +229,7 @@ def _opened(path: Path) -> Iterator[Mapping[str, Read]]:
     """
     if path.is_dir():
         if not (path / MANIFEST).is_file():
-            raise _Refused(f"found no {MANIFEST} in it, {WANTED}")
+            raise _Refused(f"found {_what(path)}, {WANTED}")
         yield _of_folder(path)
     elif path.is_file():
         with path.open("rb") as file:
@@ -237,6 +238,13 @@ def _opened(path: Path) -> Iterator[Mapping[str, Read]]:
                 yield _of_archive(archive, path.stat().st_size)
     else:
         raise _Refused(f"not there, {WANTED}{paths.did_you_mean(path)}")
+
+
+def _what(path: Path) -> str:
+    """What a folder is that is no bundle."""
+    if RunPaths(path).config.is_file():
+        return "a run, of which jobs/export.py makes a bundle"
+    return f"no {MANIFEST} in it"
 
 
 def _of_folder(path: Path) -> dict[str, Read]:

@@ -71,6 +71,10 @@ SERIES_NUMBERS = {REPORT: 9901, SEGMENTATION: 9902}
 SCHEME, MODEL = "99CACHPC", "cac_hpc coronary calcium"
 RESEARCH = "Made by research software without review by a reader; not for diagnosis."
 NO_DATE = ("19000101", "000000")
+UNLIKE_DICOM = (
+    "DICOM out: found an element of the patient or the study that is not as DICOM has it, wanted images that conform "
+    "to DICOM"
+)
 RED = (53.2, 80.1, 67.2)  # CIELab, of sRGB 255, 0, 0
 ONE_VALUE = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")  # of all source images
 MAY_BE_UNKNOWN = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
@@ -109,11 +113,12 @@ Group = sr.MeasurementsAndQualitativeEvaluations | sr.VolumetricROIMeasurementsA
 class Source:
     """Where the slices of a volume are stored.
 
-    files: of each slice, in the order of the volume. turn: what brought them into the patient frame. spacing_mm:
-    between slices, rows and columns in that frame.
+    files: of each slice, in the order of the volume. frames: its frame in that file, from 1. turn: what brought them
+    into the patient frame. spacing_mm: between slices, rows and columns in that frame.
     """
 
     files: Sequence[Path]
+    frames: Sequence[int]
     turn: Turn
     spacing_mm: tuple[float, float, float]
 
@@ -224,8 +229,9 @@ def source_of(entries: Sequence[Entry], study: Study) -> Source:
     Raises: InputError if its reader does not tell which files the slices are from.
     """
     if not study.slice_files:
-        raise InputError("DICOM out: found a study whose slices are of no DICOM files, wanted single-frame CT images")
-    return Source([entries[number - 1].path for number in study.slice_files], study.turn, study.spacing_mm)
+        raise InputError("DICOM out: found a study whose slices are of no DICOM files, wanted CT images")
+    paths_of = [entries[number - 1].path for number in study.slice_files]
+    return Source(paths_of, study.slice_frames, study.turn, study.spacing_mm)
 
 
 def write(out: Path, source: Source, finding: Finding) -> list[Path]:
@@ -235,7 +241,10 @@ def write(out: Path, source: Source, finding: Finding) -> list[Path]:
     Raises: InputError, without a word from the source, if its images cannot be referred to.
     """
     with _quiet():
-        images = _headers(source)
+        try:
+            images = _headers(source)
+        except (AttributeError, LookupError):
+            raise InputError(UNLIKE_DICOM) from None
         counted = [] if finding.counted_C is None else np.flatnonzero(finding.counted_C).tolist()
         objects = _Objects(images, finding, counted, _content(images, source, finding))
         try:
@@ -243,10 +252,7 @@ def write(out: Path, source: Source, finding: Finding) -> list[Path]:
             made: dict[str, Dataset] = {} if segmentation is None else {SEGMENTATION: segmentation}
             made[REPORT] = _report(objects, source, segmentation)
         except ValueError:
-            raise InputError(
-                "DICOM out: found an element of the patient or the study that is not as DICOM has it, wanted images "
-                "that conform to DICOM"
-            ) from None
+            raise InputError(UNLIKE_DICOM) from None
         for name, ds in made.items():
             del ds.InstanceCreationDate, ds.InstanceCreationTime  # of the run, as highdicom has it
             del ds.ContributingEquipmentSequence[-1].ContributionDateTime
@@ -256,16 +262,22 @@ def write(out: Path, source: Source, finding: Finding) -> list[Path]:
 
 
 def _headers(source: Source) -> list[Dataset]:
-    """The headers of the source images, what may be unknown in a new object being there, though empty.
+    """The headers of the source images, each once, what may be unknown in a new object being there, though empty.
 
-    Raises: InputError if they are no single-frame CT images of one series with a frame of reference.
+    Raises: InputError if they are no CT images of one series with a frame of reference.
     """
-    images = [dicom.read_header(path) for path in source.files]
+    images = [dicom.read_header(path) for path in dict.fromkeys(source.files)]
+    kinds = {str(image.get("SOPClassUID")) for image in images}
+    if not kinds <= {CT_IMAGE, *ENHANCED_CT}:
+        raise InputError("DICOM out: found another kind of object, wanted CT images")
+    if len(images) > 1 and kinds != {CT_IMAGE}:
+        raise InputError(
+            f"DICOM out: found an enhanced CT in {len(images)} files, wanted one file for the whole series"
+        )
     for image in images:
-        if image.get("SOPClassUID") != CT_IMAGE:
-            kind = "an enhanced multi-frame CT" if image.get("SOPClassUID") in ENHANCED_CT else "another kind of object"
-            raise InputError(f"DICOM out: found {kind}, wanted single-frame CT images: export the series as these")
-        for keyword in MAY_BE_UNKNOWN:
+        if kinds != {CT_IMAGE}:
+            _share(image)
+        for keyword in MAY_BE_UNKNOWN if kinds == {CT_IMAGE} else MAY_BE_UNKNOWN[:-1]:
             if keyword not in image:
                 setattr(image, keyword, "")
     for keyword in (*ONE_VALUE, "SOPInstanceUID"):
@@ -276,6 +288,21 @@ def _headers(source: Source) -> list[Dataset]:
             raise InputError(f"DICOM out: found {len(values)} values of {keyword} in {len(images)} images, "
                              f"wanted {wanted}")  # fmt: skip
     return images
+
+
+def _share(image: Dataset) -> None:
+    """Have all frames of an enhanced CT share their geometry, which each may hold for itself: highdicom wants it there.
+
+    A series whose frames differ in it is refused when it is read.
+    """
+    shared, frames = image.SharedFunctionalGroupsSequence[0], image.PerFrameFunctionalGroupsSequence
+    for group in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+        if group not in shared:
+            setattr(shared, group, frames[0][group].value)
+
+
+def _is_enhanced(images: Sequence[Dataset]) -> bool:
+    return images[0].SOPClassUID in ENHANCED_CT
 
 
 def _when(images: Sequence[Dataset]) -> tuple[str, str]:
@@ -296,6 +323,7 @@ def _content(images: Sequence[Dataset], source: Source, finding: Finding) -> str
     return digests.content_sha256([
         hd.__version__,
         [str(image.SOPInstanceUID) for image in images],
+        list(source.frames) if _is_enhanced(images) else [],
         vars(source.turn), source.spacing_mm,
         {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()},
         [digests.bytes_sha256(np.ascontiguousarray(part).tobytes()) for part in voxels],
@@ -342,14 +370,22 @@ def _segmentation(objects: _Objects, source: Source) -> seg.Segmentation:
 
 
 def _stored(objects: _Objects, source: Source) -> np.ndarray:
-    """The number of the segment of each voxel, (Z, H, W) uint16 as the source images are stored, 0 of none."""
-    found, (rows, columns) = objects.finding.found, (objects.images[0].Rows, objects.images[0].Columns)
+    """The number of the segment of each voxel, (Z, H, W) uint16 as the source images are stored, 0 of none.
+
+    Of an enhanced CT Z are all of its frames, also those that are not of the volume.
+    """
+    found, first = objects.finding.found, objects.images[0]
     assert found is not None
-    segment_ZHW = np.zeros((len(objects.images), *source.turn.pair((rows, columns))), np.uint16)
+    segment_ZHW = np.zeros((len(source.files), *source.turn.pair((first.Rows, first.Columns))), np.uint16)
     for number, candidate in enumerate(objects.lesions, start=1):
         z, y, x = found.voxel_V3[found.start_C1[candidate] : found.start_C1[candidate + 1]].T
         segment_ZHW[z, y, x] = number
-    return source.turn.back(segment_ZHW)
+    stored_ZHW = source.turn.back(segment_ZHW)
+    if not _is_enhanced(objects.images):
+        return stored_ZHW
+    of_frames_ZHW = np.zeros((int(first.NumberOfFrames), first.Rows, first.Columns), np.uint16)
+    of_frames_ZHW[np.array(source.frames) - 1] = stored_ZHW
+    return of_frames_ZHW
 
 
 def _report(objects: _Objects, source: Source, segmentation: seg.Segmentation | None) -> sr.Comprehensive3DSR:
@@ -395,12 +431,20 @@ def _study_group(objects: _Objects, source: Source) -> sr.MeasurementsAndQualita
         finding_sites=[sr.FindingSite(CODES["coronary"])],
         measurements=measured,
         qualitative_evaluations=[category],
-        source_images=[sr.SourceImageForMeasurementGroup.from_source_image(image) for image in objects.images],
+        source_images=_referred(objects, source),
     )
     for note in (RESEARCH, *finding.notes):
         text = sr.TextContentItem(CODES["comment"], note, sr.RelationshipTypeValues.CONTAINS)
         group[0].ContentSequence.append(text)
     return group
+
+
+def _referred(objects: _Objects, source: Source) -> list[sr.SourceImageForMeasurementGroup]:
+    """The images that the study's figures are of; of an enhanced CT its frames."""
+    if _is_enhanced(objects.images):
+        frames = sorted(source.frames)
+        return [sr.SourceImageForMeasurementGroup.from_source_image(objects.images[0], referenced_frame_numbers=frames)]
+    return [sr.SourceImageForMeasurementGroup.from_source_image(image) for image in objects.images]
 
 
 def _lesion_group(

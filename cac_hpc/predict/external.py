@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from cac_hpc.run import escaping, settings
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.evaluate_commands import EvaluateConfig
 from cac_hpc.run.logs import log
-from cac_hpc.run.paths import RunPaths
+from cac_hpc.run.paths import RunPaths, prediction_plan
 from cac_hpc.statistics.results import Absent, CohortFact, Distribution
 
 PREDICTIONS, FACTS = "predictions.csv", "studies.csv"  # of a folder that jobs/predict.py wrote
@@ -40,17 +41,20 @@ def report(out: Path, bundle: Bundle, labels_cfg: LabelsConfig) -> None:
     _check_categories(bundle, labels_cfg)
     found = predicted.read(out / PREDICTIONS, bundle.names, bundle.edges)
     asked = Asked(f"{TITLE} of the {_name(bundle)}", [_name(bundle)], ReportConfig())
-    cohorts = _cohorts(bundle.training, out / FACTS, found, labels_cfg)
-    test, table = external_inputs.collect(found, [], labels_cfg, asked, bundle.internal, cohorts)
-    external_report.write(out, test, table)
+    test, table = external_inputs.collect(found, [], labels_cfg, asked, bundle.internal)
+    external_report.write(out, replace(test, cohorts=_cohorts(bundle.training, out / FACTS, table)), table)
 
 
-def maker(labels_cfg: LabelsConfig) -> Callable[[Path, Bundle], None]:
+def maker(labels_cfg: LabelsConfig, out: Path) -> Callable[[Path, Bundle], None]:
     """What makes the report when predictions are there, with the bundle's categories.
 
-    Raises: InputError if the sheet cannot be read: before anything is predicted.
+    Args:
+        out: folder of the predictions.
+    Raises: InputError if the sheet cannot be read, or the report there is of another one: before anything is predicted.
     """
     label_rows.read_rows(labels_cfg)
+    if (out / external_inputs.SETTINGS).exists():
+        external_inputs.check_labels(out, labels_cfg)
 
     def make(out: Path, bundle: Bundle) -> None:
         report(out, bundle, replace(labels_cfg, names=bundle.names, edges=bundle.edges))
@@ -65,28 +69,50 @@ def evaluate(cfg: EvaluateConfig) -> int:
     Returns: exit code.
     Raises: InputError as `predicted.read` and `external_inputs.collect`, or if --out is a file or a run.
     """
-    out, file = settings.out_folder(cfg.out), _predictions(Path(cfg.predictions))
+    out, file = settings.out_folder(cfg.out), _predictions(cfg.predictions)
     if RunPaths(out).config.exists():
         raise InputError(f"--out {out}: found a run, whose report would be replaced; wanted another folder")
+    if file.exists() and Path(cfg.labels.sheet).exists() and file.samefile(cfg.labels.sheet):
+        raise InputError(f"{file}: found one file for predictions and labels, wanted predictions of a program")
     found = predicted.read(file, cfg.labels.names, cfg.labels.edges)
     bundle, beside = _beside(cfg)
     others = [_stem(path) for path in cfg.beside if not _is_bundle(Path(path))]
     name, *beside_names = (f"predictions of {one}" for one in (cfg.name or _stem(cfg.predictions), *others))
     asked = Asked(cfg.title or f"{TITLE} of the {name}", [name, *beside_names], ReportConfig(), cfg.known == "use")
-    cohorts = _cohorts(bundle.training if bundle else None, file.parent / FACTS, found, cfg.labels)
     internal = bundle.internal if bundle else None
-    test, table = external_inputs.collect(found, beside, cfg.labels, asked, internal, cohorts)
-    made = external_report.write(out, test, table, cfg.figure_dpi)
+    test, table = external_inputs.collect(found, beside, cfg.labels, asked, internal)
+    cohorts = _cohorts(bundle.training if bundle else None, file.parent / FACTS, table)
+    made = external_report.write(out, replace(test, cohorts=cohorts), table, cfg.figure_dpi)
     return terminal.present(made, f"figures, tables and page: {out / 'report'}")
 
 
-def _predictions(path: Path) -> Path:
-    """The file of predictions, also where the folder of jobs/predict.py is named."""
-    return path / PREDICTIONS if path.is_dir() else path
+def _predictions(named: str) -> Path:
+    """The file of predictions, also where the folder of jobs/predict.py is named.
+
+    Raises: InputError saying what to do with what is something else.
+    """
+    path, again = Path(named), shlex.quote(named)
+    if _is_bundle(path) and path.exists():
+        raise InputError(
+            f"{named}: found a bundle, which holds a model and no predictions; wanted these: python jobs/predict.py "
+            f"{again} STUDIES --out DIR --labels SHEET makes them, and their report"
+        )
+    if not path.is_dir() or (path / PREDICTIONS).is_file():
+        return path / PREDICTIONS if path.is_dir() else path
+    if RunPaths(path).config.is_file():
+        raise InputError(
+            f"{named}: found a run, wanted predictions or a bundle; python jobs/report.py {again} shows its own report "
+            f"and python jobs/export.py {again} --out MODEL.zip makes a bundle of it"
+        )
+    if prediction_plan(path).is_file():
+        raise InputError(f"{path / PREDICTIONS}: not there, as the prediction has not ended: run its command again")
+    if (path / external_inputs.SETTINGS).is_file():
+        raise InputError(f"{named}: found an external test, wanted predictions: those that it was made of")
+    raise InputError(f"{named}: found no {PREDICTIONS} in it, wanted a folder that jobs/predict.py wrote, or a file")
 
 
 def _stem(path: str) -> str:
-    file = _predictions(Path(path)).absolute()  # "." has a name, too
+    file = (Path(path) / PREDICTIONS if Path(path).is_dir() else Path(path)).absolute()  # "." has a name, too
     return file.parent.name if file.name == PREDICTIONS else file.stem
 
 
@@ -106,7 +132,7 @@ def _beside(cfg: EvaluateConfig) -> tuple[Bundle | None, list[Predicted]]:
     for bundle in found:
         _check_categories(bundle, cfg.labels)
     names, edges = cfg.labels.names, cfg.labels.edges
-    files = [_predictions(path) for path in paths if not _is_bundle(path)]
+    files = [_predictions(str(path)) for path in paths if not _is_bundle(path)]
     return (found[0] if found else None), [predicted.read(file, names, edges) for file in files]
 
 
@@ -121,10 +147,13 @@ def _name(bundle: Bundle) -> str:
     return KINDS.get(bundle.kind, bundle.kind)
 
 
-def _cohorts(training: TrainingRange | None, facts: Path, found: Predicted, cfg: LabelsConfig) -> list[CohortFact]:
-    """Attributes of the training studies, and of the studies that have a label and facts."""
-    own = external_inputs.match(found, cfg).labels
-    table = pd.DataFrame({"study": list(own), "score": [one.score for one in own.values()]})
+def _cohorts(training: TrainingRange | None, facts: Path, tested: pd.DataFrame) -> list[CohortFact]:
+    """Attributes of the training studies, and of the studies that are tested.
+
+    Args:
+        facts: a studies.csv, which need not be there. tested: as `external_inputs.collect` gives them.
+    """
+    table = tested[["study", "score"]]
     if facts.is_file():
         read = pd.read_csv(facts, dtype={"study": str}, keep_default_na=False, na_values=[""])
         read["study"] = read["study"].map(escaping.plain)

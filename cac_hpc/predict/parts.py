@@ -66,7 +66,7 @@ def settle(out: Path, plan: Plan) -> None:
 
     Raises: InputError naming what differs, or if the folder holds other things.
     """
-    path = _plan_path(out)
+    path = paths.prediction_plan(out)
     if path.is_file():
         if different := _differences(read_plan(out), plan):
             more = f" and {len(different) - SHOWN} more" if len(different) > SHOWN else ""
@@ -85,7 +85,7 @@ def read_plan(out: Path) -> Plan:
 
     Raises: InputError if there is none, or it is damaged or of another format version.
     """
-    path = _plan_path(out)
+    path = paths.prediction_plan(out)
     try:
         plain = paths.read_json(path)
         if plain["format_version"] != FORMAT_VERSION:
@@ -106,10 +106,6 @@ def _differences(before: Plan, now: Plan) -> list[str]:
             found.append(f"study {name!r}: {'there' if one else 'not there'} / "
                          f"{'with other files' if one and other else 'there' if other else 'not there'}")  # fmt: skip
     return found
-
-
-def _plan_path(out: Path) -> Path:
-    return out / "parts" / "plan.json"
 
 
 def part_path(out: Path, index: int) -> Path:

@@ -38,6 +38,11 @@ def predict(cfg: PredictConfig, code: Path, also: Also | None = None, report: Re
     Returns: exit code, 1 if a study has no prediction.
     Raises: InputError if the bundle or the studies cannot be used, or the folder of results is that of others.
     """
+    with prediction_jobs.told(cfg):
+        return _predict(cfg, code, also, report)
+
+
+def _predict(cfg: PredictConfig, code: Path, also: Also | None, report: Report | None) -> int:
     out, bundle = settings.out_folder(cfg.out), bundles.read(Path(cfg.bundle))
     folders = scoring.study_folders(cfg.folder, cfg.single, cfg.format)
     if cfg.shard is not None or cfg.gather:
@@ -193,7 +198,7 @@ def _finish(cfg: PredictConfig, out: Path, plan: Plan, bundle: Bundle, report: R
         logs.say(paths.json_text({**found, "out": str(out)}).rstrip())
     else:
         _show(out, plan, bundle, counts)
-    return int(counts["refused"] > 0 and not cfg.gather)  # a job that has made its tables has not failed
+    return int(counts["refused"] > 0)
 
 
 def _show(out: Path, plan: Plan, bundle: Bundle, counts: Mapping[str, Any]) -> None:

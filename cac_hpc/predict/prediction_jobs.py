@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from cac_hpc.cluster import launch, scheduler, submission
+from cac_hpc.cluster import preflight, queue_records, scheduler, submission
 from cac_hpc.predict.parts import Plan
-from cac_hpc.run import composition, digests, logs, predict_commands, provenance
+from cac_hpc.run import composition, ledger, logs, predict_commands, provenance
 from cac_hpc.run.config import ClusterConfig, InputError
+from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.predict_commands import PredictConfig
 
+PREDICT, GATHER = "predict", "gather"  # the stages, in the names of jobs, too
 PARTS_PER_TASK = 8  # if nobody says how many tasks there are to be: 64 studies take a core one to three minutes
 
 
@@ -23,6 +26,8 @@ def submitted(cfg: PredictConfig, code: Path, plan: Plan, waiting: Sequence[int]
         code: the checkout whose jobs are copied, so that later edits do not reach them. waiting: parts.
     Raises: InputError if the settings are wrong or SLURM refuses.
     """
+    from cac_hpc.cluster import launch  # takes a second: only where jobs are submitted
+
     assert cfg.cluster is not None
     cluster = composition.read_section(ClusterConfig, cfg.cluster, "cluster")
     kind, why = launch.available_kind(cluster)
@@ -31,29 +36,58 @@ def submitted(cfg: PredictConfig, code: Path, plan: Plan, waiting: Sequence[int]
         return False
     out = Path(cfg.out).absolute()
     submission.check_path("--out", str(out))
-    token = digests.content_sha256([plan.digest, str(out)])[:8]
-    names = f"cac-predict-{token}", f"cac-gather-{token}"
+    gpus = int(plan.settings["device"] == "cuda")
+    _check(cluster, gpus)
+    jobs = jobs_of(out)
+    jobs.root.mkdir(exist_ok=True)
+    queue_records.claim(jobs)
+    names = [queue_records.job_name(jobs, stage) for stage in (PREDICT, GATHER)]
     if there := [job for name in names for job in _in_queue(name)]:
-        logs.say(f"in the queue already: job {', '.join(there)}; {_then(out)}")
+        logs.say(f"in the queue already: job {', '.join(there)}\n{_then(out, there)}")
         return True
-    copy = out / "slurm" / "code"
-    if not copy.exists():
-        provenance.take(code, copy)
+    if not jobs.code.exists():
+        provenance.take(code, jobs.code)
     shards = min(
         cfg.shards or math.ceil(len(plan.parts) / PARTS_PER_TASK), len(plan.parts), submission.most_tasks(cluster)
     )
     tasks = sorted({index % shards for index in waiting})
-    command = ["bash", str(copy / "slurm" / "predict.sh"), str(copy), *predict_commands.arguments(cfg)]
+    command = ["bash", str(jobs.code / "slurm" / "predict.sh"), str(jobs.code), *predict_commands.arguments(cfg)]
     share = [*command, "--shards", str(shards), "--workers", str(cluster.pack.cpus)]
-    gpus = int(plan.settings["device"] == "cuda")
-    array = submission.submit_command(out / "slurm", names[0], share, cluster, cluster.pack, gpus, tasks)
+    array = submission.submit_command(jobs.root, names[0], share, cluster, cluster.pack, gpus, tasks)
+    for task in tasks:
+        ledger.record(jobs.ledger, PREDICT, task, "submitted", job=f"{array}_{task}", shards=shards)
     end = submission.submit_command(
-        out / "slurm", names[1], [*command, "--gather"], cluster, cluster.aggregate, after=array
+        jobs.root, names[1], [*command, "--gather"], cluster, cluster.aggregate, after=array
     )
+    ledger.record(jobs.ledger, GATHER, None, "submitted", job=end)
     shared = f"{_counted(len(tasks), 'task')} for {_counted(len(waiting), 'part')}"
-    logs.say(f"submitted job {array}, {shared}, then job {end}, which gathers")
-    logs.say(_then(out))
+    logs.say(f"submitted job {array}, {shared}, then job {end}, which gathers\n{_then(out, [array, end])}")
     return True
+
+
+def jobs_of(out: Path) -> RunPaths:
+    """Ledger, scripts, logs and code of a prediction's jobs, as a run has them; not there if none was submitted."""
+    return RunPaths(out / "slurm")
+
+
+def told(cfg: PredictConfig) -> AbstractContextManager[object]:
+    """Have the ledger tell that a job of --cluster started and how it ended; nothing of any other prediction."""
+    jobs = jobs_of(Path(cfg.out))
+    if (cfg.shard is None and not cfg.gather) or not jobs.ledger.exists():
+        return nullcontext()
+    return ledger.stage(jobs.ledger, GATHER if cfg.gather else PREDICT, cfg.shard)
+
+
+def _check(cluster: ClusterConfig, gpus: int) -> None:
+    """The cluster can start the jobs, as far as it says; what there is to say is said.
+
+    Raises: InputError for what cannot work, one line for each fault.
+    """
+    submission.check_command(cluster, gpus)
+    torch = preflight.installed()
+    if gpus and torch and torch.cuda is None and not torch.other:
+        logs.say(f"note: torch {torch.version} is a build without CUDA, and --device is cuda; this holds for the jobs, "
+                 "too, unless cluster.setup or slurm/env.sh give them another Python")  # fmt: skip
 
 
 def _in_queue(name: str) -> list[str]:
@@ -67,8 +101,9 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-def _then(out: Path) -> str:
+def _then(out: Path, jobs: Sequence[str]) -> str:
+    """How to look after the jobs."""
     return (
-        f"results: {shlex.quote(str(out / 'index.html'))}; logs: {shlex.quote(str(out / 'slurm'))}; the same command "
-        "again submits what is missing then"
+        f"where it stands: python jobs/status.py {shlex.quote(str(out))}\nto stop it:      scancel {' '.join(jobs)}\n"
+        f"results:         {shlex.quote(str(out / 'index.html'))}; the same command again submits what is missing then"
     )

@@ -10,10 +10,11 @@ from typing import Any
 
 import pandas as pd
 
-from cac_hpc.evaluation import comparison, report_json
+from cac_hpc.evaluation import comparison, external_inputs, report_json
 from cac_hpc.report import wording
 from cac_hpc.report.tables import Row, markdown_table
 from cac_hpc.run import escaping, logs, paths, settings
+from cac_hpc.run.config import InputError
 from cac_hpc.run.settings import ReportOptions
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import ComparedLevel, Comparison, Difference
@@ -31,6 +32,12 @@ def show(asked: ReportOptions) -> int:
     """
     out = settings.out_folder(asked.out)
     runs = [Path(source) for source in (asked.source, *asked.others)]
+    if tests := [run for run in runs if external_inputs.is_external(run)]:
+        raise InputError(
+            f"{tests[0]}: found an external test, wanted runs of the same patients and folds; its own report has the "
+            "figures of the cross-validation beside it, and python jobs/evaluate.py PREDICTIONS --labels SHEET --out "
+            "DIR --beside OTHER_PREDICTIONS compares programs on the same patients"
+        )
     found = comparison.compare_all(runs)
     with report_json.sound(*runs):  # all of it, before any of it is printed
         parts = [part for at, one in enumerate(found) for part in _parts(one, ("A", _letter(at + 1)))]

@@ -21,6 +21,8 @@ from cac_hpc.statistics.results import (
     InternalTest,
     LeftOutStudy,
     Pooled,
+    RangeGroup,
+    RangeSplit,
     Recalibration,
     Report,
 )
@@ -32,6 +34,7 @@ LEFT_OUT = {
     "no_study": "a row of the sheet without a prediction",
     "known": "a patient of the training studies",
 }
+FEW = "fewer than 10 patients"
 SHOWN = (
     "accuracy", "majority_accuracy", "gain_over_majority", "balanced_accuracy", "f1_macro", "kappa_plain",
     "kappa_quadratic", "icc", "two_or_more_off", "over_estimated_share", "under_estimated_share", "spearman",
@@ -56,6 +59,8 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         "left_out.csv": pd.DataFrame(map(vars, found.left_out), columns=["study", "why", "detail"]),
         "cohorts.csv": pd.DataFrame(_cohort_rows(found), columns=_cohort_columns()),
     }
+    if isinstance(found.by_range, RangeSplit):
+        tables["by_range.csv"] = _range_table(found.by_range)
     if isinstance(found.recalibration, Recalibration):
         tables["recalibration.csv"] = _recalibration_table(found.recalibration)
     return tables
@@ -153,11 +158,18 @@ def methods(report: Report) -> list[str]:
 
 
 def _of_range(found: External) -> list[str]:
-    if not found.out_of_range:
+    split = found.by_range
+    if isinstance(split, Absent):
         return [] if found.out_of_range is None else ["All of these studies lie in the range of the training studies."]
+    parts = [
+        f"{group.right} of {group.patients} patients right {where}"
+        for where, group in (("in it", split.inside), ("outside", split.outside))
+    ]
+    differs = split.differences.get("accuracy")
+    why = f"difference {wording.difference(differs)}" if differs else f"one of the groups has {FEW}"
     return [
         f"{found.out_of_range} of these studies lie outside of the range of the training studies and are counted; "
-        "predictions.csv says in what."
+        f"predictions.csv says in what. {', '.join(parts)}; {why}."
     ]
 
 
@@ -171,6 +183,7 @@ def _tables(report: Report, found: External) -> list[TextTable]:
     tables = [
         *_of_figures(names, found.internal, report.levels["patient"].calibration),
         *_of_calibration(names, found.recalibration),
+        *_of_groups(found.by_range),
         TextTable("Training studies and those of this test", _cohort_columns(), _cohort_rows(found), (1, 2)),
     ]
     left_out = TextTable("Left out", ["study", "why", "in words"], _left_out_rows(found.left_out), (1, 2))
@@ -239,6 +252,31 @@ def _of_calibration(names: Sequence[str], found: Recalibration | Absent) -> list
             shares,
         ),
     ]
+
+
+def _of_groups(found: RangeSplit | Absent) -> list[TextTable]:
+    """Patients in the training range beside those outside; figures where they are enough for intervals."""
+    if isinstance(found, Absent):
+        return []
+    groups, differs = (found.inside, found.outside), bool(found.differences)
+    counts = {"studies": "studies", "patients": "patients", "right": "patients right"}
+    cells = [[text, *(str(getattr(group, name)) for group in groups), ""] for name, text in counts.items()]
+    for name in found.inside.figures or found.outside.figures:
+        values = [wording.with_interval(group.figures[name], 3) if group.figures else "-" for group in groups]
+        cells.append([wording.heading(name), *values, wording.brief(found.differences[name]) if differs else ""])
+    columns = ["figure", "in range [95 %]", "out of range [95 %]", "out of less in range [95 %]"]
+    kept = slice(4 if differs else 3)
+    caption = f"In the range of the training studies, and outside{'' if differs else f'; no figures of {FEW}'}"
+    return [TextTable(caption, columns[kept], [row[kept] for row in cells])]
+
+
+def _range_table(found: RangeSplit) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"of": of, "studies": group.studies, "patients": group.patients, "right": group.right, "figure": name, **shown}
+        for of, group in vars(found).items()
+        if isinstance(group, RangeGroup)
+        for name, shown in {name: vars(figure) for name, figure in group.figures.items()}.items() or [("", {})]
+    )
 
 
 def _recalibration_table(found: Recalibration) -> pd.DataFrame:

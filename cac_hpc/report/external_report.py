@@ -21,8 +21,9 @@ def write(out: Path, test: ExternalTest, table: pd.DataFrame, dpi: int = ReportC
 
     Args:
         test, table: as `external_inputs.collect` makes them. dpi: of PNG files.
-    Raises: InputError if the report's place is a link.
+    Raises: InputError if the report's place is a link, or holds that of another test.
     """
+    external_inputs.check_place(out, test, table)
     out.mkdir(parents=True, exist_ok=True)
     report, run = external.report(test, table), RunPaths(out)
     made_now = Circumstances(datetime.now(timezone.utc).isoformat(timespec="seconds"), None, [], [], [])

@@ -137,7 +137,7 @@ PICTURES = {  # by the stems of their files
     ),
     "readers": Picture(
         "readers",
-        "Accuracy of patients of every reader with its 95 % interval; a diamond is the model of this run.",
+        "Accuracy of patients of every reader with its 95 % interval; a diamond is the model that is tested.",
         _draw_readers,
     ),
     "scores": Picture(
@@ -150,7 +150,7 @@ PICTURES = {  # by the stems of their files
 
 def _marks(report: Report) -> list[str]:
     mark = wording.status_mark(report)
-    return [mark] if mark else []
+    return [mark] if mark and not report.external else []  # of which the extent is that already
 
 
 def _history(path: Path) -> dict[str, np.ndarray]:

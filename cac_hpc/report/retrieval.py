@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cac_hpc.evaluation import external_inputs
 from cac_hpc.report import archive, publishing, remote, terminal
 from cac_hpc.report.archive import Offer, Selection
 from cac_hpc.report.publishing import Expected
@@ -42,6 +43,9 @@ def retrieve(asked: ReportOptions) -> int:
         folder = archive.unpack(source, settings.out_folder(asked.out))
         report = terminal.read(folder / archive.SUMMARY)
         code = terminal.present(report, f"unpacked and whole: {folder}")
+    elif external_inputs.is_external(source):
+        folder = source
+        code = _show_external(asked)
     else:
         folder = settings.run_folder(asked.source)
         _bring_up_to_date(folder)
@@ -49,6 +53,17 @@ def retrieve(asked: ReportOptions) -> int:
     if asked.open:
         open_page(folder / "report")
     return code
+
+
+def _show_external(asked: ReportOptions) -> int:
+    """Show the report of an external test, which is whole in its folder.
+
+    Raises: InputError if it is to be brought home.
+    """
+    if asked.out:
+        raise InputError(f"--out {asked.out}: found an external test, wanted a run; copy {asked.source}/report, it is "
+                         "whole and holds no paths")  # fmt: skip
+    return terminal.show(Path(asked.source))
 
 
 def open_page(folder: Path) -> None:

@@ -27,6 +27,11 @@ def did_you_mean(path: Path) -> str:
     return f"; did you mean {str(path.with_name(close[0]))!r}?" if close and not path.exists() else ""
 
 
+def prediction_plan(out: Path) -> Path:
+    """What jobs/predict.py has planned, in the folder of its results."""
+    return out / "parts" / "plan.json"
+
+
 @dataclass(frozen=True)
 class FoldPaths:
     """``RUN/folds/fold-K``; a fold is done when predictions.csv is there."""

@@ -6,7 +6,10 @@ from typing import Any
 
 REASONS: dict[str, tuple[str, str]] = {
     # the file as a file
-    "symlink": ("a link that leads out of the study folder, to a folder or nowhere", "copy the files into the study"),
+    "symlink": (
+        "in a study a link that leads out of it, to a folder or nowhere; a study that is a link to a folder it lies in",
+        "copy the files into the study",
+    ),
     "not_a_file": ("a pipe, socket or device", "remove it"),
     "unreadable_file": ("the operating system refuses to read it", "fix its permissions or the disk"),
     "changed_while_read": ("it changed while it was read", "wait for the transfer to end, then pack again"),
@@ -85,7 +88,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "no_mask": ("pack.regions has no mask of the study, or several", "add it there, or leave the study out"),
     "unusable_mask": (
         "the mask in pack.regions cannot be read, has no such part, or does not say where it is",
-        "look at it with --region of jobs/score_calcium.py",
+        "look at it with python jobs/score_calcium.py --region",
     ),
     "mask_elsewhere": (
         "the mask in pack.regions does not cover the series",

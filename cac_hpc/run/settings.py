@@ -165,16 +165,20 @@ def parse_run(
     *,
     flags: Mapping[str, str] | None = None,
     texts: Mapping[str, tuple[str, str]] | None = None,
+    others: Callable[[Path], bool] | None = None,
+    text: str = "the run folder",
 ) -> tuple[Path, dict[str, Any]]:
     """Read ``RUN``, the named flags, and options with a text, given as name to what stands for it and help text.
 
+    Args:
+        others: which other folders are taken, too. text: help on RUN.
     Raises: InputError if RUN is not the folder of a run.
     """
     parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
-    parser.add_argument("run", metavar="RUN", help="the run folder")
+    parser.add_argument("run", metavar="RUN", help=text)
     for name, (stands_for, text) in (texts or {}).items():
         parser.add_argument(f"--{name}", metavar=stands_for, help=text)
-    return _parse_run(parser, flags or {}, argv)
+    return _parse_run(parser, flags or {}, argv, others)
 
 
 def parse_report(doc: str | None, argv: Sequence[str] | None = None) -> ReportOptions:
@@ -185,7 +189,9 @@ def parse_report(doc: str | None, argv: Sequence[str] | None = None) -> ReportOp
     """
     parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
     parser.add_argument(
-        "source", metavar="RUN", help="the run folder; [USER@]HOST:RUN, over ssh; or an archive of --out"
+        "source",
+        metavar="RUN",
+        help="the run folder; [USER@]HOST:RUN, over ssh; an archive of --out; or an external test",
     )
     parser.add_argument("others", metavar="RUN", nargs="*", help="further run folders, compared with the first")
     parser.add_argument(
@@ -284,12 +290,18 @@ def exit_code(main: Callable[[], int]) -> int:
 
 
 def _parse_run(
-    parser: argparse.ArgumentParser, flags: Mapping[str, str], argv: Sequence[str] | None
+    parser: argparse.ArgumentParser,
+    flags: Mapping[str, str],
+    argv: Sequence[str] | None,
+    others: Callable[[Path], bool] | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     for name, text in flags.items():
         parser.add_argument(f"--{name}", action="store_true", help=text)
     asked = vars(parser.parse_args(argv))
-    return run_folder(asked.pop("run")), asked
+    given = asked.pop("run")
+    if others and given and others(Path(given)):
+        return Path(given).absolute(), asked
+    return run_folder(given), asked
 
 
 def _help(doc: str | None, launcher: argparse.ArgumentParser) -> ArgumentParser:

@@ -201,8 +201,7 @@ def _counting(count: int, distinct: int) -> str:
 
 def summary(sums: Sums) -> results.Pooled:
     """All figures of a level's pooled confusion matrix, with their intervals."""
-    occurs_K = agreement.true(sums.matrix) > 0
-    drawn = None if sums.matrix_BKK is None else metrics.drawn(sums.matrix_BKK, occurs_K)
+    drawn = None if sums.matrix_BKK is None else metrics.drawn(sums.matrix_BKK, sums.matrix)
 
     def interval(metric: Metric, index: int) -> Interval:
         if metric.part is None:

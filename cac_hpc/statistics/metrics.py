@@ -161,15 +161,19 @@ def forms(matrix: np.ndarray) -> dict[str, np.ndarray]:
     return {name: value if value.ndim == 2 else value[:, None] for name, value in found.items()}
 
 
-def drawn(matrix_BKK: np.ndarray, occurs_K: np.ndarray) -> dict[str, np.ndarray]:
+def drawn(matrix_BKK: np.ndarray, matrix: np.ndarray) -> dict[str, np.ndarray]:
     """Forms of the draws of a bootstrap; NaN where a draw has lost a category, to the figures that need it.
 
-    Without its patients, what was predicted as a category is all wrong, and a mean over categories is another one.
+    Without its patients, what was predicted as a category is all wrong, and a mean over categories is another one. The
+    largest category is that of what is drawn from, also where several are as large and the draws have more of another.
 
     Args:
-        occurs_K: whether each category occurs in what is drawn from.
+        matrix: what is drawn from, (K, K).
     """
-    found, lost_BK = forms(matrix_BKK), occurs_K & (agreement.true(matrix_BKK) == 0)
+    true_K, true_BK = agreement.true(matrix), agreement.true(matrix_BKK)
+    found, lost_BK = forms(matrix_BKK), (true_K > 0) & (true_BK == 0)
+    found["majority_accuracy"] = agreement.ratio(true_BK[:, [true_K.argmax()]], true_BK.sum(axis=1, keepdims=True))
+    found["gain_over_majority"] = found["accuracy"] - found["majority_accuracy"]
     for metric in METRICS:
         if metric.mean or metric.per == "category":
             lost = lost_BK.any(axis=1, keepdims=True) if metric.mean else lost_BK

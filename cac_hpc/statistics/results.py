@@ -691,6 +691,28 @@ class InternalTest:
 
 
 @dataclass(frozen=True)
+class RangeGroup:
+    """The patients of an external test inside of the training range, or those outside: one of whose studies is.
+
+    right: patients whose category was predicted. figures: empty below the fewest patients that have intervals.
+    """
+
+    studies: int
+    patients: int
+    right: int
+    figures: dict[str, Figure]
+
+
+@dataclass(frozen=True)
+class RangeSplit:
+    """An external test by whether the patients lie in the training range; differences: outside (other) less inside."""
+
+    inside: RangeGroup
+    outside: RangeGroup
+    differences: dict[str, Difference]
+
+
+@dataclass(frozen=True)
 class External:
     """Predictions of studies that no fold has seen, held against a sheet.
 
@@ -705,6 +727,7 @@ class External:
     out_of_range: int | None
     internal: InternalTest | Absent
     recalibration: Recalibration | Absent
+    by_range: RangeSplit | Absent
     cohorts: list[CohortFact]
     digests: dict[str, str]
 

@@ -187,11 +187,11 @@ def read_series(listing: Listing, hu: ReadHu, cfg: PackConfig, left_out: Mapping
     """
     listing = replace(listing, refused=dict(listing.refused))
     facts = choice = None
-    handed_on = list[tuple[int, float]]()
+    handed_on = list[tuple[int, int, float]]()
     try:
         choice = choose(listing, cfg, left_out)
         handed_on = _read_slices(choice, listing, hu, cfg, keep)
-        facts = _facts(choice, [position_mm for _, position_mm in handed_on])
+        facts = _facts(choice, [position_mm for *_, position_mm in handed_on])
     except NoSeries:
         pass  # every file has its reason
     refusals = [Refusal(number + 1, why.reason, why.detail) for number, why in sorted(listing.refused.items())]
@@ -199,10 +199,11 @@ def read_series(listing: Listing, hu: ReadHu, cfg: PackConfig, left_out: Mapping
     identity = frozenset[str]().union(*{header.identity for header in headers})
     private = any(header.private for header in headers)
     turn = choice.turn if choice else AS_STORED
-    slice_files = tuple(number + 1 for number, _ in handed_on)
-    study = Study(len(listing.folders), refusals, facts, identity, private, turn, slice_files)
+    files = tuple(number + 1 for number, _, _ in handed_on)
+    frames = tuple(frame + 1 for _, frame, _ in handed_on)
+    study = Study(len(listing.folders), refusals, facts, identity, private, turn, files, frames)
     if choice and facts:
-        positions_mm = [position_mm for _, position_mm in handed_on]
+        positions_mm = [position_mm for *_, position_mm in handed_on]
         study = replace(study, placement=_placement(choice, positions_mm), references=_references(choice))
     return Read(study, choice.of_series if choice else ())
 
@@ -228,10 +229,12 @@ def _references(choice: Choice) -> References:
     return References(header.series, header.frame_of_reference)
 
 
-def _read_slices(choice: Choice, listing: Listing, hu: ReadHu, cfg: PackConfig, keep: Keep) -> list[tuple[int, float]]:
+def _read_slices(
+    choice: Choice, listing: Listing, hu: ReadHu, cfg: PackConfig, keep: Keep
+) -> list[tuple[int, int, float]]:
     """Decode the chosen slices one after the other and hand each on in the patient frame, dropping copies.
 
-    Returns: of each slice the number of its file, from 0, and its position in mm.
+    Returns: of each slice the number of its file and of its frame there, both from 0, and its position in mm.
     Raises: NoSeries if any slice cannot be used; all files of the series are then refused.
     """
     refused, chosen = listing.refused, [listing.found[candidate.index] for candidate in choice.slices]
@@ -239,7 +242,7 @@ def _read_slices(choice: Choice, listing: Listing, hu: ReadHu, cfg: PackConfig, 
     scratch = bytearray(chosen[0][1].header.num_bytes)
     kept, copies = set[int](), dict[int, Refused]()
     at, before, shares = dict[bytes, float](), b"", np.zeros(2)
-    handed_on = list[tuple[int, float]]()
+    handed_on = list[tuple[int, int, float]]()
     for (number, image), position_mm, again in zip(chosen, choice.position_mm.tolist(), choice.repeated, strict=True):
         try:
             hu_HW = choice.turn.of(hu(image, scratch))
@@ -254,7 +257,7 @@ def _read_slices(choice: Choice, listing: Listing, hu: ReadHu, cfg: PackConfig, 
             refuse_all(used, number, why, refused)
         shares += _shares(hu_HW)
         keep(hu_HW, position_mm)
-        handed_on.append((number, position_mm))
+        handed_on.append((number, image.frame, position_mm))
         kept.add(number)
         before = digest
     refused |= {number: why for number, why in copies.items() if number not in kept}  # its other frames may be used

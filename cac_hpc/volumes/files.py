@@ -88,14 +88,15 @@ def list_files(study: Path, wanted: Format = "auto") -> list[Entry]:
     """All entries below a study folder that are no folders, by the bytes of their path below it; or its one file.
 
     That is the order of ``find . ! -type d | LC_ALL=C sort``, so an entry can be found by its number.
-    A link to a file of the same study is followed; any other link is not.
+    The study itself may be a link to where its files are. In it, a link to a file of the same study is followed; any
+    other link is not.
 
     Args:
         wanted: the format of the study; entries of another are refused.
     """
     root = Path(os.path.realpath(study))
-    if study.is_symlink():
-        return [Entry(b".", study, 0, Refused("symlink", "the study is a link"))]
+    if study.is_symlink() and Path(os.path.realpath(study.parent)).is_relative_to(root):  # it would hold itself
+        return [Entry(b".", study, 0, Refused("symlink", "the study folder is a link to a folder that it lies in"))]
     if root.is_file():
         entries = [_checked(b"./" + os.fsencode(root.name), os.fsencode(root), root.parent)]
     else:

@@ -52,6 +52,7 @@ class Study:
     private: bool  # whether there are private elements
     turn: Turn = AS_STORED  # what brought the stored slices of the series into the patient frame
     slice_files: tuple[int, ...] = ()  # number of the file of each slice that was handed on, from 1; () if untold
+    slice_frames: tuple[int, ...] = ()  # its frame in that file, from 1; () if untold
     placement: Placement | None = None  # of the voxels that were handed on; None if slices are uneven, or untold
     references: References = References()
 

@@ -190,7 +190,7 @@ def settled(run, monkeypatch, **limits):
     for name, value in limits.items():
         monkeypatch.setattr(monitor, name, value)
     monkeypatch.setattr(monitor, "POLL_S", 0.02)
-    return list(monitor.until_settled(run))
+    return list(monitor.until_settled(monitor.RunView(run)))
 
 
 def test_a_run_whose_jobs_left_the_queue_settles_when_a_second_look_agrees(at_work, slurm_words, monkeypatch):
@@ -228,7 +228,7 @@ def test_followed_without_a_terminal_a_change_is_a_line_and_no_change_is_none(at
         slurm_words.says("squeue", "")
         yield from [None] * 5
 
-    monitor.follow(at_work, steps())
+    monitor.follow(monitor.RunView(at_work), steps())
     lines = capsys.readouterr().out.splitlines()
     assert lines[:3] == [
         "folds 0: running, epoch 3 of 4, validation loss 0.654",

@@ -38,6 +38,7 @@ def test_from_an_unknown_folder_to_the_report_without_a_file_edited_by_hand(
     made = job_here("aggregate.py", "--run", run)
     assert made.returncode == 0, made.stderr
     report = json.loads((run / "report" / "report.json").read_text(encoding="utf-8"))
+    assert str(coca_collection) not in json.dumps(report)
     assert report["levels"]["patient"]["pooled"]["n"] == 12
     assert scores(plan.make_plan(settings.load(run / "config.yaml"))) == sorted(set(TOTALS[part]))
 

@@ -192,9 +192,18 @@ def test_a_study_is_not_taken_for_a_collection_of_its_series(tmp_path):
     assert (series.thickness_mm, series.taken, other.thickness_mm, other.taken) == (3.0, 12, 1.0, 0)
 
 
+def test_exams_without_uids_of_studies_are_told_apart_by_those_of_their_positions(tmp_path):
+    for number in range(3):
+        scan(tmp_path / "patient" / str(number) / "s", number, StudyInstanceUID=None, SeriesInstanceUID=None)
+    assert layout.find(tmp_path) == layout.Layout(
+        tmp_path / "patient", {str(number): tmp_path / "patient" / str(number) for number in range(3)}, []
+    )
+
+
 def test_without_any_uid_the_folders_tell_and_that_is_said(tmp_path):
     for number in range(3):
-        scan(tmp_path / "all" / str(number) / "s", number, StudyInstanceUID=None, SeriesInstanceUID=None)
+        none = dict.fromkeys(["StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"])
+        scan(tmp_path / "all" / str(number) / "s", number, **none)
     found = layout.find(tmp_path)
     assert found.root == tmp_path / "all"
     assert "a guess by its folders" in found.remarks[0]

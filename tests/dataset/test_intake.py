@@ -301,9 +301,17 @@ def test_files_are_numbered_as_find_and_sort_list_them(tmp_path):
     assert [entry.name for entry in files.list_files(tmp_path)] == listed
 
 
-def test_a_study_folder_that_is_a_link_is_not_entered(chest, tmp_path):
-    (tmp_path / "link").symlink_to(chest)
-    assert [entry.refused.reason for entry in files.list_files(tmp_path / "link")] == ["symlink"]
+def test_a_study_folder_that_is_a_link_is_read_and_its_files_are_the_real_ones(chest, tmp_path):
+    (chest / "out").symlink_to("/etc/hostname")
+    (tmp_path / "cohort").mkdir()
+    (tmp_path / "cohort" / "link").symlink_to(chest)
+    linked, own = (files.list_files(path) for path in (tmp_path / "cohort" / "link", chest))
+    assert [(one.name, one.path, one.size) for one in linked] == [(one.name, one.path, one.size) for one in own]
+    assert Counter(entry.refused and entry.refused.reason for entry in linked) == {None: NUM_SLICES, "symlink": 1}
+    for name, target in (("all", tmp_path), ("self", "."), ("root", "/")):
+        (tmp_path / "cohort" / name).symlink_to(target)
+        (entry,) = files.list_files(tmp_path / "cohort" / name)
+        assert str(entry.refused) == "symlink: the study folder is a link to a folder that it lies in"
 
 
 def test_a_link_inside_the_study_is_followed_and_its_slice_is_a_copy(chest):

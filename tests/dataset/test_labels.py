@@ -501,3 +501,20 @@ def test_a_missing_sheet_is_named(tmp_path):
 def test_one_column_cannot_be_two_things():
     with pytest.raises(InputError, match="different columns"):
         LabelsConfig(sheet="labels.csv", study_column="score")
+
+
+def test_a_sheet_of_which_nothing_matches_is_not_advised_to_be_skipped(tmp_path):
+    sheet = tmp_path / "labels.csv"
+    sheet.write_text("study,score\n" + "".join(f"x{number},5\n" for number in range(30)), encoding="utf-8")
+    folders = [f"CT{number}" for number in range(30)]
+    for unmatched in ("stop", "skip"):
+        with pytest.raises(InputError) as refused:
+            match_labels(LabelsConfig(sheet=str(sheet), unmatched=unmatched), folders, "scans")
+        head, *listed = str(refused.value).splitlines()
+        assert "60 faults" in head
+        assert "no row names a folder: is it the sheet of these studies, and 'study', as labels.study_column" in head
+        assert "skip" not in head
+        assert len(listed) == 60
+    sheet.write_text("study,score\nCT1,n/a\n", encoding="utf-8")
+    with pytest.raises(InputError, match="no folder has one, so nothing would be left without the others"):
+        match_labels(LabelsConfig(sheet=str(sheet), unmatched="skip"), ["CT1"], "scans")

@@ -3,11 +3,13 @@
 import shutil
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from cac_hpc.dataset import mask_labels, plan
 from cac_hpc.run import settings
 from cac_hpc.run.config import InputError, LabelsConfig
+from tests.support.runs import job_here
 from tests.support.settings import changed
 
 SCORES = {"0": 0.0, "1": 7.0312, "2": 45.7031, "3": 214.4531, "4": 812.1094, "5": 1810.5469}
@@ -112,6 +114,21 @@ def test_a_scan_that_cannot_be_read_has_no_score(cfg, gated, tmp_path):
     next((root / "2").rglob("IM-0001-0014.dcm")).unlink()
     with pytest.raises(InputError, match="study '2': missing_slices"):
         plan.make_plan(changed(cfg, "data", dicom_root=str(root)))
+
+
+def test_scoring_in_masks_goes_on_where_a_study_has_none(gated, tmp_path):
+    for study in ("0", "1"):
+        shutil.copytree(gated / "patient" / study, tmp_path / "studies" / study)
+    done = job_here("score_calcium.py", tmp_path / "studies", "--region", f"{gated}/calcium_xml/{{study}}.xml", "--out",
+                    tmp_path / "scores")  # fmt: skip
+    assert done.returncode == 1
+    none, scored = pd.read_csv(tmp_path / "scores" / "scores.csv").to_dict("records")
+    assert "no_mask" in none["fault"]
+    assert scored["agatston"] == SCORES["1"]
+    (tmp_path / "empty").mkdir()
+    nowhere = job_here("score_calcium.py", tmp_path / "studies", "--region", tmp_path / "empty")
+    assert nowhere.returncode == 2
+    assert "found 0 masks of study '0'" in nowhere.stderr
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,16 @@ def test_hidden_folders_are_left_out_and_named(tmp_path, caplog):
     assert "hidden folders are left out: '.trash'" in caplog.text
 
 
+def test_linked_study_folders_are_studies_and_links_that_lead_nowhere_are_named(tmp_path, caplog):
+    (tmp_path / "elsewhere").mkdir()
+    root = tmp_path / "studies"
+    root.mkdir()
+    (root / "one").symlink_to(tmp_path / "elsewhere")
+    (root / "two").symlink_to(tmp_path / "gone")
+    assert list(scoring.study_folders(str(root), single=False)) == ["one"]
+    assert "links that lead nowhere are left out: 'two'" in caplog.text
+
+
 def test_one_study_is_scored_by_its_folder(cohort, tmp_path):
     done = job_here("score_calcium.py", cohort / "two", "--out", tmp_path)
     assert done.returncode == 0, done.stderr

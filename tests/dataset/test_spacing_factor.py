@@ -1,11 +1,15 @@
 """Scores without the factor for the slice spacing, as some collections publish them: rule and candidates follow."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from cac_hpc.calcium import candidates
 from cac_hpc.dataset import intake
-from cac_hpc.run.config import PackConfig
+from cac_hpc.predict import scored
+from cac_hpc.run.commands import ScoreConfig
+from cac_hpc.run.config import InputError, PackConfig
 from cac_hpc.volumes import files
 from tests.support import coca
 
@@ -33,3 +37,9 @@ def test_without_the_factor_rule_and_candidates_score_as_if_slices_were_3_mm_apa
     np.testing.assert_allclose(found[True].agatston_C, found[False].agatston_C * 5 / 3, rtol=1e-5)
     column = candidates.NAMES.index("log_agatston")
     np.testing.assert_allclose(found[False].feature_CF[:, column], np.log1p(found[False].agatston_C), rtol=1e-5)
+
+
+def test_a_model_of_scores_without_the_factor_is_not_asked_about_scores_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(scored.ensembles, "read_lesions", lambda path: SimpleNamespace(spacing_factor=False))
+    with pytest.raises(InputError, match=r"trained with pack\.spacing_factor false"):
+        scored.score_studies(ScoreConfig(folder=str(tmp_path), model="model.pt"))

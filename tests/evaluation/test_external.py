@@ -1,5 +1,6 @@
 """Predictions of studies that no fold has seen, held against a sheet: numbers by hand, and what is refused or named."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def collect(folder, predictions, labels, beside=(), internal=None, cohorts=(), c
         found.append(predicted.read(folder / f"predictions{number}.csv", cfg.names, cfg.edges))
     names = ["lesion model", *(f"program {number}" for number, _ in enumerate(beside, start=1))]
     asked = Asked("External test", names, ReportConfig(draws=200), count_known)
-    return external_inputs.collect(found[0], found[1:], cfg, asked, internal, cohorts)
+    test, tested = external_inputs.collect(found[0], found[1:], cfg, asked, internal)
+    return dataclasses.replace(test, cohorts=list(cohorts)), tested
 
 
 def internal_of(folder, **changes):

@@ -346,11 +346,49 @@ def test_images_that_cannot_be_referred_to_are_refused_without_a_name(kind, stud
     assert not (tmp_path / "out").exists()
 
 
-def test_an_enhanced_ct_and_a_study_of_no_dicom_files_are_refused(studies, tmp_path):
-    shutil.copytree(studies[AS_STORED], tmp_path / "study")
-    poison.write_enhanced(tmp_path / "study")
-    with pytest.raises(InputError, match="found an enhanced multi-frame CT, wanted single-frame CT images: export"):
-        write(tmp_path / "study", tmp_path / "out")
+def enhanced(folder, own=()):
+    """Put the slices of a study into one enhanced CT, in no order."""
+    paths = sorted(folder.iterdir())
+    for path in paths:
+        path.rename(path.with_name(f"x{path.name}"))
+    for number, path in enumerate(paths):
+        path.with_name(f"x{path.name}").rename(paths[5 * number % len(paths)])
+    poison.write_enhanced(folder, own)
+    return folder
+
+
+@pytest.mark.parametrize("own", [[], ["PlaneOrientationSequence", "PixelMeasuresSequence"]], ids=["shared", "own"])
+def test_of_an_enhanced_ct_the_segments_are_where_the_lesions_are(own, studies, written, tmp_path):
+    for number in (0, 5):
+        study = enhanced(shutil.copytree(studies[TURNS[number]], tmp_path / f"study {number}"), own)
+        out = write(study, tmp_path / f"out {number}", mass_factor=FACTOR)
+        assert places(out / "segmentation.dcm") == truth()
+        for path in out.iterdir():
+            verified("dciodvfy", path)
+        verified("dcentvfy", *out.iterdir(), *study.iterdir())
+    (image,) = map(pydicom.dcmread, study.iterdir())
+    of_frames = seg.segread(out / "segmentation.dcm").get_pixels_by_source_frame(
+        image.SOPInstanceUID, range(1, 13), combine_segments=True, assert_missing_frames_are_empty=True
+    )
+    hu_ZHW = image.pixel_array.astype(int) - 1024
+    np.testing.assert_array_equal(of_frames, np.where(hu_ZHW == 450, 1, np.where(hu_ZHW == 150, 2, 0)))
+    (group,) = sr.srread(out / "report.dcm").content.get_image_measurement_groups()
+    (single,) = sr.srread(written[TURNS[5]] / "report.dcm").content.get_image_measurement_groups()
+    assert numbers(group) == numbers(single)
+    (referred,) = (item for item in group[0].ContentSequence if item.ValueType == "IMAGE")
+    assert list(referred.ReferencedSOPSequence[0].ReferencedFrameNumber) == list(range(1, 13))
+
+
+def test_an_enhanced_ct_in_pieces_and_a_study_of_no_dicom_files_are_refused(studies, tmp_path):
+    study = shutil.copytree(studies[AS_STORED], tmp_path / "study")
+    source, hu_ZHW = read(study)
+    poison.write_enhanced(study)
+    pieces = [study / "enhanced", shutil.copy(study / "enhanced", tmp_path / "again")] * 6
+    with pytest.raises(InputError, match="found an enhanced CT in 2 files, wanted one file for the whole series"):
+        dicom_out.write(tmp_path / "out", dataclasses.replace(source, files=pieces), finding(hu_ZHW))
+    edit(study / "enhanced", SharedFunctionalGroupsSequence=None)
+    with pytest.raises(InputError, match="not as DICOM has it"):
+        dicom_out.write(tmp_path / "out", dataclasses.replace(source, files=pieces[:1] * 12), finding(hu_ZHW))
     npz_study.write_study(tmp_path / "npz", np.zeros((12, 32, 36), np.int16), SPACING_MM)
     entries = files.list_files(tmp_path / "npz")
     npz = intake.read_slices(entries, PackConfig(), lambda hu_HW, _: None)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from cac_hpc.run import evaluate_commands, paths, predict_commands
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.statistics import results
 from tests.support.exporting import small_bundle
+from tests.support.runs import job_here
 
 STUDIES = [f"{number:03d}" for number in range(1, 13)]
 REPORTED = [0, 0, 5, 5, 50, 50, 200, 200, 700, 700, 2000, 3000]
@@ -68,7 +70,7 @@ def test_predictions_of_a_bundle_get_a_report_beside_its_own_figures(folder):
     assert (accuracy["reference"], accuracy["other"]) == (1.0, pytest.approx(9 / 11))
     assert found["internal"]["source"] == "Run A, COMPLETE"
     facts = {one["name"]: (one["internal"], one["external"]) for one in found["cohorts"]}
-    assert [side["counts"] for side in facts["kernel"]] == [{"B35f": 1, "FC12": 1}, {"FC12": 12}]
+    assert [side["counts"] for side in facts["kernel"]] == [{"B35f": 1, "FC12": 1}, {"FC12": 11}]
     assert [(side["low"], side["high"]) for side in facts["tube voltage"]] == [(120, 120), (80, 120)]
     assert facts["reported Agatston score"][0] == {"note": "not known"}
     assert consistency.check(out / "report" / "report.json") == 0
@@ -141,6 +143,108 @@ def test_the_report_of_a_run_is_not_replaced(folder):
     assert [one.name for one in (folder / "out").iterdir()] == ["config.yaml"]
 
 
+def test_figures_are_split_into_studies_in_the_training_range_and_outside(folder):
+    out, cfg = folder / "predicted", LabelsConfig(sheet=str(folder / "labels.csv"))
+    bundle = bundle_of(folder)
+    external.report(out, bundle, cfg)
+    assert read(out)["external"]["by_range"] == {"note": "all studies lie in the training range"}
+    table = pd.read_csv(out / "predictions.csv", dtype={"study": str})
+    twice = pd.concat([table, table.assign(study=table["study"].str.replace("0", "1", n=1))]).assign(known=0)
+    twice["out_of_range"] = np.where(twice["study"].str.startswith("1"), "kernel", "")
+    twice.to_csv(out / "predictions.csv", index=False)
+    sheet = pd.DataFrame({"study": twice["study"], "score": REPORTED * 2})
+    sheet.to_csv(folder / "labels.csv", index=False)
+    (out / "external.json").unlink()
+    shutil.rmtree(out / "report")
+    external.report(out, bundle, cfg)
+    split = read(out)["external"]["by_range"]
+    for group in (split["inside"], split["outside"]):
+        assert (group["studies"], group["patients"], group["right"]) == (12, 12, 10)
+        assert group["figures"]["accuracy"]["value"] == pytest.approx(10 / 12)
+        assert group["figures"]["accuracy"]["low"] is not None
+    assert split["differences"]["accuracy"]["difference"] == 0
+    assert consistency.check(out / "report" / "report.json") == 0
+
+
+def test_of_fewer_than_ten_patients_outside_of_the_range_the_right_ones_are_counted(folder):
+    table = pd.read_csv(folder / "predicted" / "predictions.csv", dtype={"study": str})
+    table["out_of_range"] = ["tube voltage", "kernel"] + [""] * 10
+    table.assign(known=0).to_csv(folder / "predicted" / "predictions.csv", index=False)
+    external.report(folder / "predicted", bundle_of(folder), LabelsConfig(sheet=str(folder / "labels.csv")))
+    split = read(folder / "predicted")["external"]["by_range"]
+    assert (split["outside"]["patients"], split["outside"]["right"], split["outside"]["figures"]) == (2, 1, {})
+    assert (split["inside"]["patients"], split["inside"]["figures"]["accuracy"]["n"]) == (10, 10)
+    assert split["differences"] == {}
+    page = (folder / "predicted" / "report" / "report_EXTERNAL.md").read_text(encoding="utf-8")
+    assert "9 of 10 patients right in it, 1 of 2 patients right outside; one of the groups has fewer than 10" in page
+
+
+def test_another_evaluation_does_not_replace_one_but_the_same_may_be_made_again(folder):
+    assert evaluate(folder) == 0
+    before = {path: path.read_bytes() for path in (folder / "out").rglob("*") if path.suffix == ".csv"}
+    assert evaluate(folder) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    for options, other in (
+        (["--title", "Mine"], "title"),
+        (["--beside", str(folder / "predicted")], "beside_1, names"),
+    ):
+        with pytest.raises(InputError, match=rf"found the report of another external test in it \(other {other}"):
+            evaluate(folder, *options)
+    sheet = pd.read_csv(folder / "labels.csv")
+    sheet.assign(patient=["1"] * 2 + STUDIES[2:]).to_csv(folder / "labels.csv", index=False)
+    with pytest.raises(InputError, match=r"\(other labels\), which would be replaced; wanted the same again"):
+        evaluate(folder)
+    (folder / "out" / "external.json").unlink()
+    with pytest.raises(InputError, match="found a report in it that is of no external test"):
+        evaluate(folder)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_report_command_shows_an_external_test_and_says_what_to_do_with_more(folder):
+    assert evaluate(folder, "--name", "DeepCAC") == 0
+    shown = job_here("report.py", folder / "out")
+    assert (shown.returncode, "External test of the predictions of DeepCAC: 12 patients" in shown.stdout) == (0, True)
+    taken = job_here("report.py", folder / "out", "--out", folder / "home")
+    assert (taken.returncode, "found an external test, wanted a run; copy " in taken.stderr) == (2, True)
+    both = job_here("report.py", folder / "out", folder / "predicted")
+    assert (both.returncode, "--beside OTHER_PREDICTIONS compares programs" in both.stderr) == (2, True)
+
+
+def test_another_sheet_is_refused_before_anything_is_predicted(folder):
+    out, cfg = folder / "predicted", LabelsConfig(sheet=str(folder / "labels.csv"))
+    external.report(out, bundle_of(folder), cfg)
+    external.maker(cfg, out)
+    (folder / "other.csv").write_text("study,score\n001,5\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"made with another sheet than .*python jobs/evaluate.py .* --out ELSEWHERE"):
+        external.maker(LabelsConfig(sheet=str(folder / "other.csv")), out)
+
+
+def test_what_holds_no_predictions_is_named_with_what_to_do(folder):
+    bundles.write(bundle_of(folder), folder / "m.zip")
+    for name in ("run", "begun/parts", "tested", "nothing"):
+        (folder / name).mkdir(parents=True)
+    for name in ("run/config.yaml", "begun/parts/plan.json", "tested/external.json"):
+        (folder / name).touch()
+    wanted = {
+        "m.zip": "found a bundle, which holds a model and no predictions; wanted these: python jobs/predict.py",
+        "run": r"found a run, wanted predictions or a bundle; python jobs/report.py .*run shows its own report and "
+        r"python jobs/export.py .*run --out MODEL.zip makes a bundle",
+        "begun": "predictions.csv: not there, as the prediction has not ended: run its command again",
+        "tested": "found an external test, wanted predictions",
+        "nothing": "found no predictions.csv in it, wanted a folder that jobs/predict.py wrote, or a file",
+        "labels.csv": "found one file for predictions and labels",
+    }
+    for name, said in wanted.items():
+        words = [str(folder / name), "--labels", str(folder / "labels.csv"), "--out", str(folder / "out")]
+        with pytest.raises(InputError, match=said):
+            external.evaluate(evaluate_commands.parse_evaluate(None, words))
+        if name not in ("m.zip", "labels.csv"):
+            with pytest.raises(InputError, match=said):
+                evaluate(folder, "--beside", str(folder / name))
+    with pytest.raises(InputError, match=r"found a run, of which jobs/export.py makes a bundle"):
+        bundles.read(folder / "run")
+
+
 def test_predictions_in_the_folder_one_is_in_have_its_name(folder, monkeypatch):
     monkeypatch.chdir(folder / "predicted")
     words = [".", "--labels", "../labels.csv", "--out", "../out"]
@@ -158,10 +262,10 @@ def test_predicting_takes_a_sheet_and_hands_it_to_its_jobs(folder, monkeypatch):
     again = predict_commands.parse_predict(None, predict_commands.arguments(cfg)).labels
     assert again == dataclasses.replace(cfg.labels, sheet=str(folder / "labels.csv"))
     bundle = bundle_of(folder)
-    external.maker(cfg.labels)(folder / "predicted", bundle)
+    external.maker(cfg.labels, folder / "predicted")(folder / "predicted", bundle)
     assert read(folder / "predicted")["status"] == "EXTERNAL"
     with pytest.raises(InputError, match=r"nowhere\.csv"):  # before anything is predicted
-        external.maker(LabelsConfig(sheet="nowhere.csv"))
+        external.maker(LabelsConfig(sheet="nowhere.csv"), folder / "new")
 
 
 def test_what_is_written_names_no_folder(folder):

@@ -1,14 +1,20 @@
 """A prediction as a SLURM array and a job that gathers: the same bytes as on this machine, and resumed."""
 
+import dataclasses
+import json
 import os
 import shutil
 
-from cac_hpc.predict import bundle, parts, prediction
-from cac_hpc.run import predict_commands
+import pytest
+
+from cac_hpc.cluster import feasibility, launch, queue_records, scheduler, submission
+from cac_hpc.predict import bundle, parts, prediction, prediction_jobs, prediction_status
+from cac_hpc.run import ledger, predict_commands
+from cac_hpc.run.config import InputError
 from cac_hpc.run.predict_commands import PredictConfig
 from tests.support import bundles
 from tests.support.drills import DEV
-from tests.support.runs import REPO
+from tests.support.runs import REPO, job_here
 from tests.support.waiting import wait_for
 
 
@@ -29,8 +35,9 @@ def test_an_array_ends_with_the_same_bytes_as_this_machine_and_resumes(slurm, tm
     studies = bundles.write_chests(tmp_path / "studies", "b")
     for name in map(str, range(parts.PER_PART)):  # one more than a part has
         shutil.copytree(studies / "b", studies / name, copy_function=os.link)
+    (studies / "empty").mkdir()
     bundle.write(bundles.lesions(), tmp_path / "model")
-    assert prediction.predict(asked(tmp_path, "here"), REPO) == 0
+    assert prediction.predict(asked(tmp_path, "here"), REPO) == 1
     out = tmp_path / "there"
     (out / "parts").mkdir(parents=True)
     for name in ("plan.json", "part-00000.json"):  # as if it had been stopped after the first part
@@ -40,10 +47,85 @@ def test_an_array_ends_with_the_same_bytes_as_this_machine_and_resumes(slurm, tm
     cfg = asked(tmp_path, "there", cluster=str(DEV), shards=2)
     assert prediction.predict(cfg, REPO) == 0
     assert "1 task for 1 part," in capsys.readouterr().out
+    view = prediction_status.PredictionView(out)
+    assert {state.stage for state in view.states() if state.state in ("queued", "running")} >= {"gather"}
     assert prediction.predict(cfg, REPO) == 0
     assert "in the queue already" in capsys.readouterr().out
     wait_for(lambda: (out / "predict.json").exists(), 200, "the gathered results")
     assert content(out) == content(tmp_path / "here")
+    last, name = view.states()[-1].job, queue_records.job_name(prediction_jobs.jobs_of(out), "gather")
+    wait_for(lambda: not scheduler.jobs_called(name)[last], 60, "the end of the last job")
+    assert [(state.stage, state.task, state.state) for state in view.states()] == [
+        ("predict", 0, "done"), ("predict", 1, "done"), ("gather", None, "done"),
+    ]  # fmt: skip
+    ended = job_here("status.py", out)
+    assert (ended.returncode, "1 studies have no prediction; predictions.csv says why" in ended.stdout) == (1, True)
+    asked_for = ["sacct", "--noheader", "-X", "--parsable2", f"--jobs={last}", "-oExitCode"]
+    assert scheduler.ask(asked_for).split() == ["1:0"]
+
+
+def begun(tmp_path, submitted=True):
+    """A prediction of 20 studies in three parts, of which two tasks have done the first two."""
+    out = tmp_path / "out"
+    plan = parts.Plan("b", {}, {f"{number:02d}": "x" for number in range(20)})
+    parts.settle(out, plan)
+    jobs = prediction_jobs.jobs_of(out)
+    if submitted:
+        jobs.root.mkdir()
+        for task in (0, 1):
+            ledger.record(jobs.ledger, "predict", task, "submitted", shards=2)
+        ledger.record(jobs.ledger, "gather", None, "submitted")
+    for index in (0, 1):
+        parts.write(out, index, plan, [])
+        for study in plan.parts[index]:
+            parts.page_path(out, study).parent.mkdir(parents=True)
+            parts.page_path(out, study).touch()
+    return out
+
+
+def test_status_says_why_a_task_failed_and_what_is_missing(tmp_path):
+    out = begun(tmp_path)
+    cfg = PredictConfig(bundle="gone.zip", folder="in", out=str(out), shards=2, shard=0)
+    with pytest.raises(InputError, match=r"gone.zip: not there"):
+        prediction.predict(cfg, REPO)
+    shown = job_here("status.py", out)
+    assert shown.returncode == 1
+    assert "predict 0: gone.zip: not there, wanted a bundle" in shown.stdout
+    assert "2 of 3 parts are there, of 20 studies" in shown.stdout
+    states = {(one["stage"], one["task"]): one for one in json.loads(job_here("status.py", out, "--json").stdout)}
+    assert states["predict", 0]["state"] == "failed"
+    assert states["predict", 1]["state"] == "done"
+    jobs = prediction_jobs.jobs_of(out)
+    ledger.record(jobs.ledger, "predict", 0, "submitted", job="7_0", shards=2)
+    (jobs.root / "7_0_0_log.out").write_text("what it said\n", encoding="utf-8")
+    assert job_here("status.py", out, "--log", "0").stdout.endswith("7_0_0_log.out:\nwhat it said\n")
+    assert "--log 9: the run has no such predict or stage, wanted one of 0, 1, predict, gather" in (
+        job_here("status.py", out, "--log", "9").stderr
+    )
+
+
+def test_without_jobs_status_counts_the_parts(tmp_path):
+    shown = job_here("status.py", begun(tmp_path, submitted=False))
+    assert shown.returncode == 0
+    assert "2 of 3 parts are there, of 20 studies\nthe same jobs/predict.py command again does" in shown.stdout
+
+
+def test_what_the_cluster_does_not_take_is_refused_before_anything_is_submitted(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, "available_kind", lambda cluster: ("slurm", "as set"))
+    limits = feasibility.Limits(partitions=("dev",), partition="dev", state="up", time_min=60, cpus=4, gpus=0)
+    monkeypatch.setattr(submission, "_limits", lambda partition: limits)
+    cfg, plan = asked(tmp_path, "out", cluster=str(DEV)), parts.Plan("b", {"device": "cuda"}, {"1": "x"})
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError) as refused:
+        prediction_jobs.submitted(cfg, REPO, plan, [0])
+    assert str(refused.value) == "--device cuda asks 1 GPUs of a node, wanted at most 0: partition dev has no more"
+    tight = dataclasses.replace(limits, time_min=1, gpus=1)
+    monkeypatch.setattr(submission, "_limits", lambda partition: tight)
+    with pytest.raises(InputError) as refused:
+        prediction_jobs.submitted(cfg, REPO, plan, [0])
+    lines = str(refused.value).splitlines()
+    assert [line.split(" is ")[0] for line in lines] == ["cluster.pack.time_min", "cluster.aggregate.time_min"]
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_job_is_given_the_same_settings(tmp_path, monkeypatch):

@@ -186,16 +186,23 @@ def test_a_rank_correlation_of_two_is_not_given():
 
 def test_a_draw_that_lost_a_category_does_not_count_for_means_over_categories():
     draws = np.array([[[4, 0], [0, 2]], [[5, 1], [0, 0]]])
-    found = metrics.drawn(draws, np.array([True, True]))
+    found = metrics.drawn(draws, np.array([[9, 1], [0, 2]]))
     assert np.isnan(found["f1_macro"][1, 0])
     assert np.isnan(found["f1"][1]).tolist() == [False, True]
     assert not np.isnan(found["accuracy"]).any()
-    assert not np.isnan(metrics.drawn(draws, np.array([True, False]))["f1_macro"]).any()
+    assert not np.isnan(metrics.drawn(draws, np.array([[9, 1], [0, 0]]))["f1_macro"]).any()
 
 
 def test_the_majority_category_is_the_same_one_in_every_draw():
     draws = np.array([[[8, 0], [0, 3]], [[4, 0], [0, 5]]])
     assert agreement.majority_accuracy(draws).tolist() == [8 / 11, 4 / 9]
+
+
+def test_of_two_largest_categories_the_draws_keep_the_one_that_is_named():
+    draws = np.array([[[5, 0], [0, 7]], [[5, 0], [0, 7]]])
+    found = metrics.drawn(draws, np.array([[6, 0], [1, 5]]))
+    assert found["majority_accuracy"][:, 0].tolist() == [5 / 12, 5 / 12]
+    assert found["gain_over_majority"][:, 0] == pytest.approx(7 / 12)
 
 
 def test_categories_that_the_edges_do_not_allow_are_undefined_with_the_edges_that_are_missing():

@@ -107,7 +107,7 @@ def test_drawn_intervals_cover_kappa_in_95_of_100_studies():
     for seed in range(400):
         found = study(60)
         drawn = draws(60, 400, seed) @ found.reshape(60, 16)
-        values = metrics.drawn(drawn.reshape(-1, 4, 4), np.ones(4, bool))
+        values = metrics.drawn(drawn.reshape(-1, 4, 4), found.sum(axis=0))
         bounds = [intervals.bootstrap(values[name][:, 0], 60) for name in names]
         covered.append([one.low <= truth[name][0, 0] <= one.high for one, name in zip(bounds, names, strict=True)])
     # 400 studies leave a standard error of 0.011

@@ -1,6 +1,8 @@
-"""Differences of two groups of patients: Newcombe's printed examples, and what has no interval."""
+"""Differences of two groups of patients: Newcombe's examples, Wilson's equation by hand, and what has no interval."""
 
+import numpy as np
 import pytest
+import scipy.stats
 
 from cac_hpc.statistics import intervals, unpaired
 from cac_hpc.statistics.results import Figure
@@ -13,7 +15,8 @@ def share(right, count):
 
 @pytest.mark.parametrize(
     ("one", "other", "low", "high"),
-    [  # Newcombe 1998, Stat Med 17:873, table II, method 10
+    [  # Newcombe 1998, Stat Med 17:873, table II, method 10, examples (a) to (h). Not copied from the paper, but each
+        # the same as confint_proportions_2indep(method="newcomb") of statsmodels 0.15.0 gives to four decimals
         ((56, 70), (48, 80), 0.0524, 0.3339),
         ((9, 10), (3, 10), 0.1705, 0.8090),
         ((6, 7), (2, 7), 0.0582, 0.8062),
@@ -29,6 +32,19 @@ def test_of_proportions_it_is_newcombes_hybrid_score_interval(one, other, low, h
     assert found.difference == pytest.approx(one[0] / one[1] - other[0] / other[1])
     assert (found.low, found.high) == (pytest.approx(low, abs=6e-5), pytest.approx(high, abs=6e-5))
     assert (found.interval, found.note) == ("mover", None)
+
+
+@pytest.mark.parametrize(("one", "other"), [((56, 70), (48, 80)), ((5, 56), (0, 29)), ((10, 10), (0, 20))])
+def test_it_follows_from_the_roots_of_wilsons_equation(one, other):
+    # a limit p of r of n is where (r/n - p)^2 = z^2 p (1 - p) / n, solved here without the code that is tested
+    z = scipy.stats.norm.ppf(0.975)
+    limits = [sorted(np.roots([1 + z**2 / n, -2 * r / n - z**2 / n, (r / n) ** 2]).real) for r, n in (one, other)]
+    (low_1, high_1), (low_2, high_2) = limits
+    share_1, share_2 = one[0] / one[1], other[0] / other[1]
+    low = share_1 - share_2 - ((share_1 - low_1) ** 2 + (high_2 - share_2) ** 2) ** 0.5
+    high = share_1 - share_2 + ((high_1 - share_1) ** 2 + (share_2 - low_2) ** 2) ** 0.5
+    found = unpaired.difference(share(*other), share(*one))
+    assert (found.low, found.high) == (pytest.approx(low, abs=2e-6), pytest.approx(high, abs=2e-6))
 
 
 def test_other_figures_by_hand():

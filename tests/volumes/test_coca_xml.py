@@ -147,6 +147,9 @@ def test_a_program_may_count_the_pixels_on_the_line_or_not(images, tmp_path):
         assert read(path, images, hu_ZHW=hu_ZHW).warnings == ()
         if pixel != (5, 6):
             assert read(write(tmp_path, {2: [roi(images, 2, Max=0.0)]}), images, hu_ZHW=hu_ZHW).warnings == ()
+        else:
+            with pytest.raises(InputError, match="found at most 500 HU in it, wanted 0 as Max says"):
+                read(write(tmp_path, {2: [roi(images, 2, Max=0.0)]}), images, hu_ZHW=hu_ZHW)
     hu_ZHW[2] = 0
     hu_ZHW[2, 9, 6] = 500
     with pytest.raises(InputError, match="found at most 0 HU in it, wanted 500"):

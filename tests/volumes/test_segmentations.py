@@ -236,7 +236,7 @@ def test_a_length_that_was_damaged_takes_no_memory(images, label, tmp_path):
     path = write_segmentation(tmp_path / "mask", images, label, "BINARY", NAMES)
     whole = path.read_bytes()
     at = whole.index(b"\xe0\x7f\x10\x00O") + 8
-    path.write_bytes(whole[:at] + (0x7FFFFFF0).to_bytes(4, "little") + whole[at + 4 :])
+    path.write_bytes(whole[:at] + (64 << 20).to_bytes(4, "little") + whole[at + 4 :])
     tracemalloc.start()
     np.testing.assert_array_equal(read(path, images).part_ZHW, label)
     assert tracemalloc.get_traced_memory()[1] < 20 << 20

@@ -245,7 +245,7 @@ def test_a_report_without_end_is_refused_soon(tmp_path):
         read(document(tmp_path / "deep", deep))
     plain = document(tmp_path / "plain", total()).read_bytes()
     content = plain[: plain.index(b"\x40\x00\x30\xa7SQ")]  # without its content
-    (tmp_path / "deeper").write_bytes(content + 3000 * bytes.fromhex("400030a753510000ffffffff feff00e0ffffffff"))
+    (tmp_path / "deeper").write_bytes(content + 40 * bytes.fromhex("400030a753510000ffffffff feff00e0ffffffff"))
     with pytest.raises(ReportError, match="nested more than 24 deep"):
         read(tmp_path / "deeper")
     (tmp_path / "cut").write_bytes(plain[:-8])
