@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.calcium import candidates
-from cac_hpc.dataset import label_rows, mask_labels, regions, shards, sheets, splits
+from cac_hpc.dataset import label_rows, regions, shards, sheets, splits
+from cac_hpc.dataset.label_rows import Row
 from cac_hpc.dataset.labels import Label
 from cac_hpc.dataset.matching import Matched, match_labels, near_equal
 from cac_hpc.dataset.splits import Fold
@@ -48,6 +49,12 @@ class DatasetPlan:
     warnings: list[str]
 
 
+def _scores_of_masks(cfg: Config, studies: Mapping[str, Path]) -> list[Row]:
+    from cac_hpc.dataset import mask_labels  # it takes half a second, which other sources of labels do not need
+
+    return mask_labels.read_rows(cfg, studies)
+
+
 def make_plan(cfg: Config) -> DatasetPlan:
     """List the studies, join them with the sheet and try the folds; writes nothing.
 
@@ -55,7 +62,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
     """
     folders, by_masks = study_folders(cfg.data), cfg.labels.source == "masks"
     named = {files.study_name(folder): folder for folder in folders.values()}
-    rows = mask_labels.read_rows(cfg, named) if by_masks else None
+    rows = _scores_of_masks(cfg, named) if by_masks else None
     matched = match_labels(cfg.labels, list(named), cfg.data.dicom_root, given=rows)
     alike = _near_equal(matched, cfg)
     entries = {study: files.list_files(folder, cfg.data.format) for study, folder in folders.items()}

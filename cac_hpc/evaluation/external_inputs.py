@@ -20,12 +20,11 @@ from cac_hpc.evaluation.predicted import Predicted, probabilities
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
-from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import CohortFact, Damaged, Json, LeftOutStudy
 
 MODEL, RULE, OTHER = "model", "rule", "other"
-SETTINGS, TABLE = "external.json", "tested.csv"  # beside the report's folder
+SETTINGS, TABLE = paths.EXTERNAL_TEST, "tested.csv"  # beside the report's folder
 FORMAT_VERSION = 2
 OUT_OF_RANGE = "out_of_range"  # a column of predictions, and of the table
 DIFFERENT = {  # what people call a field in which two external tests differ
@@ -255,11 +254,6 @@ def _digests(predicted: Predicted, beside: Sequence[Predicted], cfg: LabelsConfi
     return found | {f"beside_{number}_sha256": one.sha256 for number, one in enumerate(beside, start=1)}
 
 
-def is_external(folder: Path) -> bool:
-    """Whether a folder holds an external test, and is no run."""
-    return (folder / SETTINGS).is_file() and not RunPaths(folder).config.is_file()
-
-
 def check_place(out: Path, test: ExternalTest, table: pd.DataFrame) -> None:
     """The folder holds no report yet, or that of this very external test.
 
@@ -294,8 +288,8 @@ def check_labels(out: Path, cfg: LabelsConfig) -> None:
     if not isinstance(known, dict) or known.get("labels_sha256") != label_rows.content(cfg):
         given = " ".join(f"--labels {shlex.quote(sheet)}" for sheet in cfg.sheets)
         raise InputError(
-            f"--out {out}: found a report that was made with another sheet than {cfg.origin}; wanted the same sheet, or "
-            f"a report elsewhere: python jobs/evaluate.py {shlex.quote(str(out))} {given} --out ELSEWHERE"
+            f"--out {out}: found a report that was made with another sheet than {cfg.origin}; wanted that sheet, or a "
+            f"report elsewhere: python jobs/evaluate.py {shlex.quote(str(out))} {given} --out ELSEWHERE"
         )
 
 

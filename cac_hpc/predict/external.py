@@ -72,7 +72,7 @@ def evaluate(cfg: EvaluateConfig) -> int:
     out, file = settings.out_folder(cfg.out), _predictions(cfg.predictions)
     if RunPaths(out).config.exists():
         raise InputError(f"--out {out}: found a run, whose report would be replaced; wanted another folder")
-    if file.exists() and Path(cfg.labels.sheet).exists() and file.samefile(cfg.labels.sheet):
+    if file.exists() and any(Path(sheet).exists() and file.samefile(sheet) for sheet in cfg.labels.sheets):
         raise InputError(f"{file}: found one file for predictions and labels, wanted predictions of a program")
     found = predicted.read(file, cfg.labels.names, cfg.labels.edges)
     bundle, beside = _beside(cfg)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from cac_hpc.evaluation import comparison, external_inputs, report_json
+from cac_hpc.evaluation import comparison, report_json
 from cac_hpc.report import wording
 from cac_hpc.report.tables import Row, markdown_table
 from cac_hpc.run import escaping, logs, paths, settings
@@ -32,7 +32,7 @@ def show(asked: ReportOptions) -> int:
     """
     out = settings.out_folder(asked.out)
     runs = [Path(source) for source in (asked.source, *asked.others)]
-    if tests := [run for run in runs if external_inputs.is_external(run)]:
+    if tests := [run for run in runs if paths.is_external_test(run)]:
         raise InputError(
             f"{tests[0]}: found an external test, wanted runs of the same patients and folds; its own report has the "
             "figures of the cross-validation beside it, and python jobs/evaluate.py PREDICTIONS --labels SHEET --out "

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cac_hpc.evaluation import external_inputs
 from cac_hpc.report import archive, publishing, remote, terminal
 from cac_hpc.report.archive import Offer, Selection
 from cac_hpc.report.publishing import Expected
@@ -43,7 +42,7 @@ def retrieve(asked: ReportOptions) -> int:
         folder = archive.unpack(source, settings.out_folder(asked.out))
         report = terminal.read(folder / archive.SUMMARY)
         code = terminal.present(report, f"unpacked and whole: {folder}")
-    elif external_inputs.is_external(source):
+    elif paths.is_external_test(source):
         folder = source
         code = _show_external(asked)
     else:

@@ -216,6 +216,14 @@ class RunPaths:
         return DatasetPaths(Path(packed_dir) if packed_dir else self.root / "dataset")
 
 
+EXTERNAL_TEST = "external.json"  # what an external test was made of, beside its report
+
+
+def is_external_test(folder: Path) -> bool:
+    """Whether a folder holds an external test, and is no run."""
+    return (folder / EXTERNAL_TEST).is_file() and not RunPaths(folder).config.is_file()
+
+
 STATUSES = ("COMPLETE", "PARTIAL", "PROVISIONAL", "EXTERNAL")  # of a report
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import dicom, images
+from cac_hpc.volumes import images
 from cac_hpc.volumes.acquisition import subject
 
 if TYPE_CHECKING:
@@ -131,6 +131,8 @@ def read(path: Path) -> CalciumReport | None:
 
     Raises: ReportError if it is damaged, or says several things.
     """
+    from cac_hpc.volumes import dicom
+
     if path.stat().st_size > MOST_BYTES:
         raise ReportError(f"is larger than {MOST_BYTES >> 20} MB, wanted a report")
     _check_whole(path)

@@ -15,7 +15,7 @@ import pydicom
 import pytest
 from pydicom.sr.codedict import Collection, codes
 
-from cac_hpc.calcium import candidates
+from cac_hpc.calcium import agatston
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.dataset import intake
 from cac_hpc.predict import bundle, study_prediction
@@ -398,7 +398,7 @@ def test_an_enhanced_ct_in_pieces_and_a_study_of_no_dicom_files_are_refused(stud
 
 def test_the_candidates_that_a_study_really_has_are_taken(studies):
     """What `candidates` finds has the form that the tests here invent."""
-    hull = candidates._bright(read(studies[AS_STORED])[1], np.ones((12, 32, 36), bool))
+    hull = agatston.bright(read(studies[AS_STORED])[1], np.ones((12, 32, 36), bool), 130)
     assert len(hull) == len(found_in(read(studies[AS_STORED])[1]).voxel_V3)
 
 
