@@ -36,6 +36,7 @@ ARTERIES = {  # as they are called here, and words by which masks name them; any
     "LCX": ("circumflex", "lcx", "cx"),
     "RCA": ("right coronary", "rca"),
 }
+BROKEN = "its mask is a link that leads nowhere, wanted a file: copy the files themselves, or correct the link"
 WITHOUT = "no mask: taken as score 0 (labels.without_mask: zero)"
 
 
@@ -79,7 +80,9 @@ def read_rows(cfg: Config, folders: Mapping[str, Path]) -> list[Row]:
     kept = RunPaths(Path(cfg.run)).mask_scores
     found = _scored(tasks, kept, cfg.cluster.pack.cpus)
     refused = cfg.labels.without_mask == "refuse"
-    return [_row(name, found[name] if name in tasks else None, refused) for name in folders]
+    broken = {name for name in folders if name not in tasks and mask_formats.is_broken_link(where, name)}
+    found |= {name: MaskScore(fault=BROKEN) for name in broken}
+    return [_row(name, found[name] if name in tasks or name in broken else None, refused) for name in folders]
 
 
 def score_mask(task: MaskTask, say: Say) -> MaskScore:

@@ -82,16 +82,22 @@ def _unusable(report: CalciumReport) -> str | None:
 
 
 def _check_study(report: CalciumReport, number: int, entries: Sequence[Entry]) -> None:
-    """The report is of the study that the images in its folder are of, as far as both say so.
+    """The report is of the patient and the study that the images in its folder are of, as far as both say so.
 
-    Raises: ReportError if it is of another one.
+    Raises: ReportError if it is of others.
     """
     seen = set[str]()
     for entry in entries:
         try:
-            own = "" if entry.refused else images.read_images(entry.path)[0].header.subject.study[0]
+            if entry.refused:
+                continue
+            named = images.read_images(entry.path)[0].header.subject
         except Refused:
             continue
+        own, patient = named.study[0], named.patient[0]
+        if patient and report.patient and patient != report.patient:
+            raise ReportError(f"file {number}: a structured report of another patient (PatientID) than the images in "
+                              "the folder")  # fmt: skip
         if own == report.study or not own or not report.study:
             return
         seen.add(own)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,10 +102,11 @@ def score_studies(
         judged[name] = judge(name, scored) if scored.score is not None else {}
         found[name] = replace(scored, candidates=None, views=None)
     more = list(dict.fromkeys(key for one in judged.values() for key in one))
-    rows = [_row(cfg.region, name, scored, edges, names) | judged[name] for name, scored in found.items()]
+    rows = [_row(task.region, name, found[name], edges, names) | judged[name]
+            for name, task in zip(studies, tasks, strict=True)]  # fmt: skip
     scores = pd.DataFrame(rows, columns=[*SCORES[:3], *more, *SCORES[3:]])
     scores = scores.astype(dict.fromkeys(COUNTS, "Int64"))  # whole numbers also where some are missing
-    _show(scores, cfg.rule)
+    _show(scores, found, cfg.rule)
     if out:
         out.mkdir(parents=True, exist_ok=True)
         paths.write_text(out / "scores.csv", escaping.csv_text(scores))
@@ -275,7 +277,7 @@ def _has_slice(path: Path) -> bool:
 def _row(region: str, study: str, scored: Scored, edges: Sequence[float], names: Sequence[str]) -> dict[str, Any]:
     """A row of scores.csv."""
     if (score := scored.score) is None:
-        return {"study": study, "region": _shown(region), "fault": scored.fault}
+        return {"study": study, "region": _shown(region), "fault": _without_paths(scored.fault, region)}
     category = int(labels.categories([score.agatston], edges)[0])
     return {
         "study": study,
@@ -293,6 +295,15 @@ def _row(region: str, study: str, scored: Scored, edges: Sequence[float], names:
     }
 
 
+def _without_paths(fault: str, region: str) -> str:
+    """A fault as it may be written: where a mask lies, and what its file is called, may name a patient."""
+    if region in ("", "heart", "all"):
+        return fault
+    for path in sorted(map(str, mask_formats.files_of(Path(region))), key=len, reverse=True):
+        fault = fault.replace(path, "its mask")
+    return fault.replace(f"{Path(region).parent}{os.sep}", "") if Path(region).parent.name else fault
+
+
 def _shown(region: str) -> str:
     return region if region in ("heart", "all") else "file"
 
@@ -308,7 +319,7 @@ def _lesions(found: dict[str, Scored]) -> pd.DataFrame:
     return pd.concat(tables)[list(LESIONS)] if tables else pd.DataFrame(columns=list(LESIONS))
 
 
-def _show(scores: pd.DataFrame, rule: RuleConfig) -> None:
+def _show(scores: pd.DataFrame, found: Mapping[str, Scored], rule: RuleConfig) -> None:
     """The table on the terminal, then what went wrong, a line for each study."""
     columns = ["study", "Agatston", "category", "mm3", "mg", "lesions", "on slices", "of"]
     names = ["study", "agatston", "category", "volume_mm3", "mass_mg", "lesions", "slices_with_lesions", "slices"]
@@ -319,8 +330,9 @@ def _show(scores: pd.DataFrame, rule: RuleConfig) -> None:
     title = f"Calcium of {rule.threshold_hu} HU or more, {rule.min_area_mm2:g} mm2 or more, {factor}"
     screen = logs.console()
     screen.print(logs.table(title, columns, rows, numbers=True, tight=True))
-    for _, row in scores[scores["fault"].fillna("") != ""].iterrows():
-        screen.print(f"{row['study']}: {row['fault']}", markup=False, soft_wrap=True)
+    for study, scored in found.items():
+        if scored.fault:
+            screen.print(f"{study}: {scored.fault}", markup=False, soft_wrap=True)
     for _, row in scores[scores["warnings"].fillna("") != ""].iterrows():
         screen.print(f"{row['study']}: used with a warning: {row['warnings']}", markup=False, soft_wrap=True)
 

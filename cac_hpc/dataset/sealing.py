@@ -136,7 +136,7 @@ def _never_opened(planned: dict[str, Any]) -> list[dict[str, Any]]:
         for number in range(1, planned["stray"] + 1)
     ]
     return stray + [
-        {"study": study, "file": number, "reason": "no_label", "detail": "the sheet has no valid row for the study"}
+        {"study": study, "file": number, "reason": "no_label", "detail": "labels.source has no valid score of it"}
         for study, count in planned["unlabelled"].items()
         for number in range(1, count + 1)
     ]

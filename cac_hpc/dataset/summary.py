@@ -254,7 +254,7 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
     lines += [mixed for name, what in MIXED.items() if (mixed := _mixed(summary["acquisition"][name], what))]
     if summary["no_heart"]:
         found = f"no heart is found in {summary['no_heart']} studies"
-        lines.append(f"{found}: they have no candidates, and the Agatston rule has no score of them")
+        lines.append(f"{found}: they have no candidates, and the Agatston rule a score only in masks")
     if missing := summary.get("no_aorta"):  # datasets packed before do not say
         found = f"the ascending aorta is not seen in {missing} studies"
         lines.append(f"{found}: places of candidates by it are those by its usual place, which misleads a lesion model")

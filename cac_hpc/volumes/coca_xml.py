@@ -160,6 +160,9 @@ def _lines(rois: Sequence[Roi], study: Placement, target: Target) -> list[Line]:
     for roi, line in zip(rois, placed, strict=True):
         index_N3 = np.column_stack([np.full(len(roi.pixels_N2), roi.image), _in_frame(roi.pixels_N2 - corner, target)])
         if line is None:
+            if roi.max_hu is None:
+                raise InputError(f"{roi.what}: found neither Point_mm nor Max, wanted one of them: slice and pixels "
+                                 "alone do not tell that it was drawn on this scan")  # fmt: skip
             lines.append(contours.on_slice(study.at(index_N3), study, roi.what))
             continue
         apart = np.abs(line.points_N2 - index_N3[:, 1:]).max()

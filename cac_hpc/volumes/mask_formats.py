@@ -81,6 +81,16 @@ def is_missing(where: str, study: str) -> bool:
     return not path.is_file() and not any((path / f"{study}{known}").is_file() for known in READERS)
 
 
+def is_broken_link(where: str, study: str) -> bool:
+    """Whether the mask of a study is a link that leads nowhere, as in a folder that was not copied whole.
+
+    Args:
+        where: as `find` takes it.
+    """
+    path = Path(split_choice(where)[0].replace(STUDY, study))
+    return any(there.is_symlink() and not there.exists() for there in (path, *(path / f"{study}{k}" for k in READERS)))
+
+
 def files_of(path: Path) -> list[Path]:
     """The files that a mask is in: a header may name another, of the voxels."""
     try:

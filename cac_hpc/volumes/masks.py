@@ -79,7 +79,7 @@ WARNINGS = {  # code to what it means; codes stand in scores.csv
     "part_without_calcium": "a part holds no voxel at the threshold",
     "mask_beyond_study": "some of the mask lies outside of the study",
     "lines_left_out": "points and open lines are left out: they hold nothing",
-    "slices_between_contours": "a part has contours on every second slice at most: what lies between is outside of it",
+    "slices_between_contours": "a part is drawn on every second slice at most: what lies between is outside of it",
     "contour_max_differs": "some contours have another highest HU than their file says",
 }
 

@@ -26,6 +26,7 @@ MAGIC = (b"n+1", b"n+2")  # header and voxels in one file
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MM = 2  # code of the unit
 IN_MM = (0, MM)  # 0: none is told
+OF_PATIENT = (1, 2)  # codes of an sform or qform that lead to the scanner or another scan; others lead to a template
 TEXTS = ("descrip", "aux_file", "db_name", "intent_name")  # which may hold anything, names too
 PERPENDICULAR = 1e-3  # cosine between two axes, at most
 EXACT = 14  # characters of a number that is no product of rounding, at most
@@ -138,7 +139,9 @@ def _placement(header: Nifti1Header, shape: tuple[int, int, int], path: Path) ->
     except (HeaderDataError, ValueError) as error:
         raise InputError(f"{path}: {str(error)!r}, wanted a qform that is a rotation") from None
     if not stated:
-        raise InputError(f"{path}: states no position (sform_code and qform_code are 0), wanted one of them")
+        found = f"sform_code {int(header['sform_code'])} and qform_code {int(header['qform_code'])}"
+        raise InputError(f"{path}: states no position in the patient ({found}), wanted code 1 or 2 for one of them; 3 "
+                         "to 5 lead to a template: take the file from before it was registered to that")  # fmt: skip
     affine = TO_LPS @ stated[0]
     (x, y, z), *steps = affine[:3, [3, 0, 1, 2]].T.tolist()
     at = Placement(shape, (x, y, z), tuple(tuple(step) for step in steps))
@@ -158,8 +161,8 @@ def _is_sheared(at: Placement) -> bool:
 
 
 def _sform(header: Nifti1Header) -> np.ndarray | None:
-    return header.get_sform() if int(header["sform_code"]) > 0 else None
+    return header.get_sform() if int(header["sform_code"]) in OF_PATIENT else None
 
 
 def _qform(header: Nifti1Header) -> np.ndarray | None:
-    return header.get_qform() if int(header["qform_code"]) > 0 else None
+    return header.get_qform() if int(header["qform_code"]) in OF_PATIENT else None

@@ -33,6 +33,7 @@ TYPES = {  # of NumPy, and what NRRD calls them
     "f8": "double",
 }
 TYPE_OF = {name: kind for kind, names in TYPES.items() for name in names.split(", ")}
+LAYERS = {"list", "none", "???"}  # kinds of an axis that counts volumes at one place; others are times or colours
 ORDERS = {"little": "<", "big": ">"}
 PLAIN, COMPRESSED = ("raw",), ("gzip", "gz", "bzip2", "bz2")  # encodings
 OWN_WORDS = (  # fields of the format that hold numbers or words of it
@@ -140,6 +141,9 @@ def _geometry(header: dict[str, Any], path: Path) -> tuple[tuple[int, ...], int 
                          f"{first.tolist()}, wanted three numbers for each of 3 axes and for the origin")  # fmt: skip
     lists = np.flatnonzero(np.isnan(steps).all(1)).tolist()
     axes = [axis for axis in range(len(shape)) if axis not in lists]
+    kinds = [str(header["kinds"][axis])[:40] for axis in lists if axis < len(header.get("kinds", ()))]
+    if any(shape[axis] > 1 for axis in lists) and set(kinds) - LAYERS:
+        raise InputError(f"{path}: found an axis of kind {kinds[0]!a}, wanted a volume of 3 axes, or layers (list)")
     signs = np.array(TO_LPS[space])
     steps, first = steps[axes] * signs, (first * signs).tolist()
     at = Placement(tuple(shape[axis] for axis in axes), tuple(first), tuple(tuple(step) for step in steps.tolist()))  # type: ignore[arg-type]

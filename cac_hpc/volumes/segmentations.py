@@ -19,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from cac_hpc.run.config import InputError
-from cac_hpc.volumes import dicom, mask_parts, placement
+from cac_hpc.volumes import contours, dicom, mask_parts, placement
 from cac_hpc.volumes.frame import AS_STORED
 from cac_hpc.volumes.header import MAX_PIXELS
 from cac_hpc.volumes.mask_parts import Description, OpenMask
@@ -105,6 +105,7 @@ def _place(described: Description, found: Segments, frames: Iterator[np.ndarray]
                          "mask that was drawn on this series")  # fmt: skip
     warnings += ["parts_overlap"] if overlap else []
     warnings += [] if at.has_grid_of(study) else ["mask_resampled"]
+    warnings += ["slices_between_contours"] if _has_gaps(found, numbers, place_N) else []
     warnings += ["mask_beyond_study"] if _beyond(label_AHW, at, study) else []
     return Mask(part_ZHW, tuple(found.names[index] for index in chosen), numbers, tuple(warnings))
 
@@ -265,6 +266,14 @@ def _parts_of_values(found: Segments, numbers: Sequence[int]) -> np.ndarray:
     else:
         part_of[list(found.numbers)] = [numbers.index(one) + 1 if one in numbers else 0 for one in found.numbers]
     return part_of
+
+
+def _has_gaps(found: Segments, numbers: Sequence[int], place_N: np.ndarray) -> bool:
+    """Whether frames are on every second slice at most, and nothing tells that they are not of thicker slices."""
+    if not np.isnan(found.between_mm):
+        return False
+    segments = (0,) if found.kind == "LABELMAP" else numbers
+    return any(contours.gaps(place_N[found.segment_N == number].tolist()) for number in segments)
 
 
 def _beyond(label_AHW: np.ndarray, at: Placement, study: Placement) -> bool:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import images
+from cac_hpc.volumes.acquisition import subject
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -78,7 +79,8 @@ class CalciumReport:
 
     score: of all coronary arteries. vessels: of those of which it says more. complete: neither partial nor preliminary.
     verified: a person answers for it. own: this program made it. made: date and time of the content as digits that can
-    be compared, "" if unknown, and study: its StudyInstanceUID; neither is ever to be written.
+    be compared, "" if unknown; study: its StudyInstanceUID; patient: PatientID, as `acquisition.subject` compares it.
+    None of these three is ever to be written.
     """
 
     score: float
@@ -88,6 +90,7 @@ class CalciumReport:
     own: bool
     made: str
     study: str
+    patient: str
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,7 @@ def _read(ds: Dataset) -> CalciumReport | None:
         own=str(ds.get("Manufacturer", "")).strip() == MAKER,
         made=_moment(str(ds.get("ContentDate", "")), str(ds.get("ContentTime", ""))),
         study=str(ds.get("StudyInstanceUID", "")),
+        patient=subject({"PatientID": str(ds.get("PatientID", ""))}).patient[0],
     )
 
 

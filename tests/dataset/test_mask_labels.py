@@ -86,6 +86,14 @@ def test_a_study_without_a_mask_is_refused_unless_the_settings_say_zero(cfg):
     assert sorted(made.labels) == ["1", "2", "3", "4", "5"]
 
 
+def test_a_mask_that_is_a_link_to_nowhere_is_no_exam_without_calcium(cfg, gated, tmp_path):
+    shutil.copytree(gated / "calcium_xml", tmp_path / "xml")
+    (tmp_path / "xml" / "0.xml").symlink_to(tmp_path / "gone.xml")
+    for where in (f"{tmp_path}/xml/{{study}}.xml", f"{tmp_path}/xml"):
+        with pytest.raises(InputError, match=r"1 fault.*\n.*study '0': its mask is a link that leads nowhere"):
+            plan.make_plan(changed(cfg, "labels", masks=where))
+
+
 def test_a_wrong_path_is_no_cohort_without_calcium(cfg, gated):
     with pytest.raises(InputError, match="found no mask of any of 6 studies, wanted a folder of masks"):
         plan.make_plan(changed(cfg, "labels", masks=f"{gated}/calcium/{{study}}.xml"))

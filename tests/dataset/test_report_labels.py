@@ -47,6 +47,18 @@ def test_the_newest_complete_report_counts(study):
     assert match_labels(SR, ["7"], str(study.parent)).warnings == ["an older report has another score: study '7'"]
 
 
+@pytest.mark.parametrize("uid", ["1.2.3", ""])
+def test_a_report_of_another_patient_labels_nothing(study, uid):
+    for path in study.iterdir():
+        poison.edit(path, PatientID="0047")
+    report(study, "z", 10, StudyInstanceUID=uid, PatientID="48")
+    assert label_of(study) == (
+        "file 3: a structured report of another patient (PatientID) than the images in the folder"
+    )
+    report(study, "z", 10, StudyInstanceUID=uid, PatientID="47 ")
+    assert label_of(study) == Label("7", "7", 10, 1)
+
+
 def test_vessels_come_along_and_who_did_not_verify_is_said(study):
     vessels = {"LM": 10.0, "LAD": 200.5, "LCX": 0.0, "RCA": 101.2}
     document(study / "SR", *tree(311.7, vessels), VerificationFlag="UNVERIFIED")

@@ -59,6 +59,16 @@ def test_a_folder_of_studies_is_scored_and_the_bad_ones_are_named(cohort, tmp_pa
     assert lesions["agatston"].sum() == pytest.approx(float(found.loc["two", "agatston"]))
 
 
+def test_the_folder_and_the_name_of_a_mask_are_said_and_never_written(tmp_path):
+    write_study(tmp_path / "chest", chest(num_slices=24).hu_ZHW)
+    mask = tmp_path / "Mustermann" / "Max.nii"
+    mask.parent.mkdir()
+    mask.write_bytes(b"none")
+    done = job("score_calcium.py", tmp_path / "chest", "--region", mask, "--out", tmp_path / "out")
+    assert f"chest: {mask}: found no header of NIfTI" in done.stdout
+    assert scores(tmp_path / "out").loc["chest", "fault"].startswith("its mask: found no header of NIfTI")
+
+
 def test_hidden_folders_are_left_out_and_named(tmp_path, caplog):
     for name in ("one", ".trash"):
         (tmp_path / name).mkdir()

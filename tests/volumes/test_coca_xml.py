@@ -88,6 +88,15 @@ def test_without_positions_in_mm_pixels_are_counted_as_the_other_contours_count_
         np.testing.assert_array_equal(read(write(tmp_path, {5: [without]}), images).part_ZHW, expected(5))
 
 
+def test_a_contour_needs_its_place_in_mm_or_the_highest_hu_in_it(images, tmp_path):
+    bare = {key: value for key, value in roi(images, 2).items() if key not in ("Point_mm", "Max")}
+    with pytest.raises(InputError, match="found neither Point_mm nor Max, wanted one of them"):
+        read(write(tmp_path, {2: [bare]}), images)
+    np.testing.assert_array_equal(
+        read(write(tmp_path, {2: [bare | {"Max": roi(images, 2)["Max"]}]}), images).part_ZHW, expected(2)
+    )
+
+
 def test_slices_millimetres_and_pixels_must_agree(images, tmp_path):
     with pytest.raises(
         InputError, match=r"image 3, ROI 1 'Left Ant.*': Point_mm lies on slice 2 of the study, .* 0\.0 pix"

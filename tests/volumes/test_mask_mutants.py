@@ -7,6 +7,7 @@ import time
 import tracemalloc
 
 import nibabel as nib
+import nrrd
 import numpy as np
 import pytest
 
@@ -149,10 +150,23 @@ def test_what_an_nrrd_file_may_say_and_is_not_read_is_told(change, said, drawing
         mask_formats.read(path, TARGET)
 
 
+@pytest.mark.parametrize(("kind", "place"), [("time", 3), ("RGB-color", 0), ("vector", 3)])
+def test_times_and_colours_are_no_layers(kind, place, drawing, tmp_path):
+    values, steps, first = mask_writers.placed(drawing, "LPS")
+    directions, kinds = list(steps), ["domain"] * 3
+    directions.insert(place, np.full(3, np.nan))
+    kinds.insert(place, kind)
+    header = {"space": "left-posterior-superior", "space directions": directions, "space origin": first, "kinds": kinds}
+    nrrd.write(str(tmp_path / "mask.nrrd"), np.stack([values] * 3, place), header)
+    with pytest.raises(InputError, match=f"found an axis of kind '{kind}', wanted a volume of 3 axes"):
+        mask_formats.read(tmp_path / "mask.nrrd", TARGET)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"sform_code": 0, "qform_code": 0}, "states no position"),
+        ({"sform_code": 4}, "states no position in the patient .sform_code 4 and qform_code 0., wanted code 1 or 2"),
         ({"xyzt_units": 3}, "its unit of length has code 3, wanted 2, mm"),
         ({"qform_code": 1, "qoffset_x": 25.0}, "sform and qform state positions up to .* mm apart, wanted the same"),
         ({"srow_x": np.nan}, "as its affine, wanted one of a volume"),

@@ -144,9 +144,14 @@ def test_frames_of_every_second_slice_stand_for_what_is_between_if_they_say_so(i
     assert [int(mask.part_ZHW[z].sum()) for z in range(8)] == [0, 30, 30, 30, 30, 0, 0, 0]
     drawn = np.zeros(SHAPE, np.uint8)
     drawn[::2, 3:8, 5:11] = 1
-    mask = read(write_segmentation(tmp_path / "mask", images, drawn, "BINARY", NAMES[:1]), images)
+    path = write_segmentation(tmp_path / "mask", images, drawn, "BINARY", NAMES[:1])
+    mask = read(path, images)
     assert mask.warnings == ()
     np.testing.assert_array_equal(mask.part_ZHW, drawn)
+    ds = pydicom.dcmread(path)
+    del ds.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices
+    ds.save_as(path)
+    assert read(path, images).warnings == ("slices_between_contours",)
 
 
 @pytest.mark.parametrize(
