@@ -5,7 +5,7 @@ from cac_hpc.run import inspect_commands, settings
 
 def main() -> int:
     cfg = inspect_commands.parse_inspect(__doc__)
-    from cac_hpc.dataset import inspection
+    from cac_hpc.inspection import inspection
     from cac_hpc.run import logs
 
     logs.setup()

@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cac_hpc"
 MODULES = {f"{path.parent.name}.{path.stem}": path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"}
 PACKAGES = (  # a module imports from its own package and from those before it
-    "machine", "run", "volumes", "calcium", "dataset", "phantom", "train", "statistics", "evaluation", "cluster",
-    "report", "predict", "benchmark",
+    "machine", "run", "volumes", "masks", "calcium", "labels", "dataset", "inspection", "phantom", "train",
+    "statistics", "evaluation", "cluster", "report", "predict", "benchmark",
 )  # fmt: skip
 OWNERS = {
     "SimpleITK": {"benchmark.peers"},
@@ -31,7 +31,7 @@ OWNERS = {
     "nibabel": {"volumes.nifti"},
     "nrrd": {"volumes.nrrd"},
     "omegaconf": {"run.composition"},
-    "openpyxl": {"dataset.sheets"},
+    "openpyxl": {"labels.sheets"},
     "pydantic": {"statistics.results"},
     "pydicom": {"volumes.dicom", "benchmark.peers"},
     "rich": {"run.logs"},

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from cac_hpc.benchmark import lesion_speed, packing_speed, predict_speed, training_speed
+from cac_hpc.masks import shapes
 from cac_hpc.run import commands as job_settings
 from cac_hpc.run import composition, config, evaluate_commands, inspect_commands, predict_commands, settings
-from cac_hpc.volumes import shapes
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

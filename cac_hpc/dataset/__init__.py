@@ -1,1 +1,1 @@
-"""Labels in, sealed shards and folds out."""
+"""Studies and labels in, sealed shards and folds out."""

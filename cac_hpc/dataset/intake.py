@@ -18,13 +18,13 @@ from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.heart import Heart
 from cac_hpc.calcium.views import Views
 from cac_hpc.dataset.regions import ReadMask
+from cac_hpc.masks.masks import Target
 from cac_hpc.run.commands import RuleConfig
 from cac_hpc.run.config import Frame, PackConfig
 from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import checks, frame
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.formats import reader_of
-from cac_hpc.volumes.masks import Target
 from cac_hpc.volumes.study import Keep, ReadSeries, Refusal, Study
 
 IMPORTS = "scipy.ndimage", "scipy.sparse.csgraph", "scipy.spatial"  # loaded late: what only plans or waits needs none

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.dataset import matching, shards
+from cac_hpc.dataset import shards
 from cac_hpc.dataset.splits import Fold
+from cac_hpc.labels import matching
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
 from cac_hpc.run import causes, paths

@@ -14,16 +14,17 @@ from typing import Any
 
 from cac_hpc.calcium import agatston
 from cac_hpc.dataset import intake, scoring
-from cac_hpc.dataset.label_rows import Row
-from cac_hpc.dataset.sheets import Cell
+from cac_hpc.labels.label_rows import Row
+from cac_hpc.labels.sheets import Cell
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
+from cac_hpc.masks import mask_formats
+from cac_hpc.masks.masks import WARNINGS
 from cac_hpc.run import digests, logs, paths, stages
 from cac_hpc.run.commands import RuleConfig
 from cac_hpc.run.config import Config, InputError, PackConfig, plain
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.volumes import files, mask_formats
+from cac_hpc.volumes import files
 from cac_hpc.volumes.files import Entry
-from cac_hpc.volumes.masks import WARNINGS
 
 VERSION = 1  # of what is kept: another one is computed anew
 DIGITS = 4  # of a score

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.calcium import candidates
-from cac_hpc.dataset import label_rows, regions, shards, sheets, splits
-from cac_hpc.dataset.label_rows import Row
-from cac_hpc.dataset.labels import Label
-from cac_hpc.dataset.matching import Matched, match_labels, near_equal
+from cac_hpc.dataset import regions, shards, splits
 from cac_hpc.dataset.splits import Fold
+from cac_hpc.labels import label_rows, sheets
+from cac_hpc.labels.label_rows import Row
+from cac_hpc.labels.labels import Label
+from cac_hpc.labels.matching import Matched, match_labels, near_equal
 from cac_hpc.run import digests, paths, stages
 from cac_hpc.run.config import Config, DataConfig, InputError, plain
 from cac_hpc.run.paths import DatasetPaths, RunPaths

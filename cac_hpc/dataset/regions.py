@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from cac_hpc.masks.masks import Elsewhere, Mask, Target
 from cac_hpc.run import digests
 from cac_hpc.run.config import InputError, PackConfig
 from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import files
 from cac_hpc.volumes.files import Entry
-from cac_hpc.volumes.masks import Elsewhere, Mask, Target
 
 ReadMask = Callable[[Target], Mask]  # raises Refused, whose detail says nothing of what a file may be called or hold
 
@@ -24,7 +24,7 @@ def listing(entries: Sequence[Entry], study: Path, cfg: PackConfig) -> str:
     of_files = files.digest(list(entries))
     if cfg.regions is None:
         return of_files
-    from cac_hpc.volumes import mask_formats  # its readers take half a second, which most plans do not need
+    from cac_hpc.masks import mask_formats  # its readers take half a second, which most plans do not need
 
     try:
         path, parts = mask_formats.find(cfg.regions, files.study_name(study))
@@ -42,7 +42,7 @@ def without_mask(studies: Collection[Path], cfg: PackConfig) -> list[str]:
     """
     if cfg.regions is None:
         return []
-    from cac_hpc.volumes import mask_formats
+    from cac_hpc.masks import mask_formats
 
     faults = list[str]()
     for study in studies:
@@ -61,7 +61,7 @@ def reader(study: Path, cfg: PackConfig) -> ReadMask | None:
     where = cfg.regions
     if where is None:
         return None
-    from cac_hpc.volumes import mask_formats
+    from cac_hpc.masks import mask_formats
 
     def read(target: Target) -> Mask:
         try:

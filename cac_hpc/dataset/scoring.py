@@ -20,16 +20,18 @@ from cac_hpc.calcium import agatston, candidates, views
 from cac_hpc.calcium.agatston import Score
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import Views
-from cac_hpc.dataset import intake, labels
+from cac_hpc.dataset import intake
 from cac_hpc.dataset.intake import Volume
+from cac_hpc.labels import labels
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
+from cac_hpc.masks import mask_formats, shapes
+from cac_hpc.masks.masks import Mask
 from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.commands import RuleConfig, ScoreConfig
 from cac_hpc.run.config import Checks, Format, Frame, InputError, LabelsConfig, PackConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import files, images, mask_formats, shapes
-from cac_hpc.volumes.masks import Mask
+from cac_hpc.volumes import files, images
 from cac_hpc.volumes.study import Study
 
 SCORES = ("study", "agatston", "category", "volume_mm3", "mass_mg", "lesions", "slices_with_lesions", "slices",

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.dataset import plan, second_look
+from cac_hpc.dataset import plan
+from cac_hpc.labels import second_look
 from cac_hpc.run import logs
 from cac_hpc.run.config import Checks, Config, InputError, PackConfig
 from cac_hpc.volumes import files

@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from cac_hpc.dataset import second_look, splits
+from cac_hpc.dataset import splits
 from cac_hpc.evaluation import comparison, lesion_choice, occlusion, readers
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
+from cac_hpc.labels import second_look
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.statistics import assessment, intervals, results
 from cac_hpc.statistics.pooling import Units

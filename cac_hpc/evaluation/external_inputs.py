@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from cac_hpc.dataset import label_rows, labels, matching, sheets
-from cac_hpc.dataset.labels import Label
-from cac_hpc.dataset.matching import Matched
 from cac_hpc.evaluation import report_json
 from cac_hpc.evaluation.predicted import Predicted, probabilities
+from cac_hpc.labels import label_rows, labels, matching, sheets
+from cac_hpc.labels.labels import Label
+from cac_hpc.labels.matching import Matched
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cac_hpc.dataset import labels, sheets
-from cac_hpc.dataset.sheets import Cell, SheetError
+from cac_hpc.labels import labels, sheets
+from cac_hpc.labels.sheets import Cell, SheetError
 from cac_hpc.run import digests, escaping
 from cac_hpc.run.config import InputError
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from cac_hpc.dataset import labels
 from cac_hpc.evaluation import comparison, pairing
 from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.evaluation.pairing import Finished
+from cac_hpc.labels import labels
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.statistics import assessment, intervals, results, score_agreement

@@ -16,7 +16,7 @@ from torch import nn
 
 from cac_hpc.calcium import baseline, candidates
 from cac_hpc.calcium.candidates import NAMES, Candidates
-from cac_hpc.dataset import labels
+from cac_hpc.labels import labels
 from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.run import paths, settings

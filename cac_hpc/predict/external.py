@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from cac_hpc.dataset import label_rows
 from cac_hpc.evaluation import external_inputs, predicted
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.evaluation.predicted import Predicted
+from cac_hpc.labels import label_rows
 from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict import training_range
 from cac_hpc.predict.bundle import Bundle

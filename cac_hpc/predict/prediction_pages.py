@@ -17,7 +17,7 @@ import numpy as np
 
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import Views
-from cac_hpc.dataset import labels
+from cac_hpc.labels import labels
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.ensemble import Prediction
 from cac_hpc.predict.training_range import CODES, NUMBERS

@@ -11,8 +11,9 @@ import pandas as pd
 from scipy.special import expit
 
 from cac_hpc.calcium.candidates import NAMES, Candidates
-from cac_hpc.dataset import labels, scoring
+from cac_hpc.dataset import scoring
 from cac_hpc.dataset.scoring import Masked, Scored
+from cac_hpc.labels import labels
 from cac_hpc.predict import ensemble as ensembles
 from cac_hpc.predict.ensemble import Answer, Ensemble
 from cac_hpc.report import lesion_pictures, wording

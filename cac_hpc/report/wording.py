@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from cac_hpc.dataset.second_look import COUNTED, REPORTED
+from cac_hpc.labels.second_look import COUNTED, REPORTED
 from cac_hpc.statistics.results import (
     Absent,
     Difference,

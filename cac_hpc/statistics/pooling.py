@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from cac_hpc.dataset import labels
+from cac_hpc.labels import labels
 from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from cac_hpc.calcium import baseline, candidates
 from cac_hpc.calcium.candidates import Candidates
-from cac_hpc.dataset import labels, shards
+from cac_hpc.dataset import shards
+from cac_hpc.labels import labels
 from cac_hpc.run import causes
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError

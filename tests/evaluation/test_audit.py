@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.dataset import matching, shards, splits
+from cac_hpc.dataset import shards, splits
 from cac_hpc.evaluation import audit
+from cac_hpc.labels import matching
 from cac_hpc.report import aggregation
 from cac_hpc.run import digests, ledger, paths, settings
 from cac_hpc.run.config import InputError

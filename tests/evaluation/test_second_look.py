@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.dataset import second_look
 from cac_hpc.evaluation import evaluate
 from cac_hpc.evaluation.outcome import Outcome
+from cac_hpc.labels import second_look
 from cac_hpc.report import aggregation
 from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions

@@ -11,7 +11,7 @@ from pydicom.uid import CTImageStorage
 
 from cac_hpc.calcium import agatston
 from cac_hpc.dataset import shards
-from cac_hpc.dataset.matching import match_labels
+from cac_hpc.labels.matching import match_labels
 from cac_hpc.phantom import cohort, coronaries, formation, habitus, phantom
 from cac_hpc.run import commands, paths
 from cac_hpc.run.commands import PhantomConfig

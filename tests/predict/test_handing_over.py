@@ -7,7 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from cac_hpc.dataset import labels
+from cac_hpc.labels import labels
 from cac_hpc.run.config import LabelsConfig
 from tests.support.runs import REPO, job
 

@@ -6,7 +6,8 @@ import pandas as pd
 from cac_hpc.calcium import views
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.calcium.views import Views
-from cac_hpc.dataset import labels, shards
+from cac_hpc.dataset import shards
+from cac_hpc.labels import labels
 from cac_hpc.run import digests, paths
 from cac_hpc.train import lesion_results, ordinal
 from tests.support.reports import make_run, vouch

@@ -8,9 +8,9 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
+from cac_hpc.masks.masks import Target
 from cac_hpc.volumes import dicom, placement
 from cac_hpc.volumes.frame import AS_STORED
-from cac_hpc.volumes.masks import Target
 
 SHAPE, SPACING_MM = (8, 20, 25), (3.0, 0.5, 0.5)
 EXAM = dict.fromkeys(["PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime",
