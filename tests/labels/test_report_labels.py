@@ -113,7 +113,7 @@ def test_a_report_of_another_study_is_refused(study):
 
 def test_without_a_single_report_nothing_goes_on(study):
     with pytest.raises(
-        InputError, match=r"labels.source sr: 1 fault; wanted one score in each folder in .*skip"
+        InputError, match=r"labels.source sr: 1 fault; wanted one score in each folder in .*no folder has one"
     ) as error:
         match_labels(SR, ["7"], str(study.parent))
     assert str(error.value).splitlines()[1:] == [f"  study '7': {NONE}"]
