@@ -11,7 +11,8 @@ from cac_hpc.inspection.found import Found
 from cac_hpc.inspection.series_found import SeriesFound
 from cac_hpc.run import logs
 
-SERIES = ("studies", "slices", "apart", "thick", "pixel", "kernel", "kVp", "ECG", "contrast", "taken")
+SERIES = ("n", "slices", "apart", "thick", "pixel", "kernel", "kVp", "ECG", "agent", "taken")
+ALIKE = "Series, those that are alike together: n of them, lengths in mm, ECG gating, contrast agent"
 MOST_KINDS = 12  # of series that are shown
 
 
@@ -21,7 +22,7 @@ def show(found: Found) -> None:
     for line in _headline(found):
         screen.print(line, markup=False, soft_wrap=True)
     kinds = _kinds(found)
-    screen.print(logs.table("Series, those that are alike together", SERIES, [row for row, _ in kinds[:MOST_KINDS]]))
+    screen.print(logs.table(ALIKE, SERIES, [row for row, _ in kinds[:MOST_KINDS]]))
     for line in [*_reasons(kinds), *_others(found)]:
         screen.print(line, markup=False, soft_wrap=True)
     for sheet in found.sheets:

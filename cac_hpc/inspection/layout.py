@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -58,13 +58,16 @@ def find(folder: Path) -> Layout:
         if any(exams.dicom for exams in inside.values()):  # volumes beside them are masks
             inside = {child: exams for child, exams in inside.items() if exams.dicom}
         collections = [child for child, exams in inside.items() if exams.are_several]
+        if of_files := [child for child, exams in inside.items() if not exams.dicom and _holds_studies(child, inside)]:
+            if len(inside) > 1:  # as images and masks are
+                raise InputError(_side_by_side(root, list(inside)))
+            collections = of_files
         if not inside and _volumes(root):
             break
         if not inside:
             raise InputError(f"{folder}: found no CT image in the folders looked at, wanted one folder per study")
         if len(collections) > 1 and 2 * len(collections) >= len(inside):
-            shown = ", ".join(f"{child.name!r}" for child in collections[:5])
-            raise InputError(f"{root}: found collections of studies side by side, in {shown}; wanted one of them")
+            raise InputError(_side_by_side(root, collections))
         if collections and len(inside) == 1:
             root = collections[0]
         elif len(inside) == 1 and not next(iter(inside.values())).named and _holds_folders(next(iter(inside))):
@@ -80,6 +83,16 @@ def spread(items: Sequence[T], most: int) -> list[T]:
     if len(items) <= most:
         return list(items)
     return [items[round(place * (len(items) - 1) / max(most - 1, 1))] for place in range(most)]
+
+
+def _side_by_side(root: Path, collections: Sequence[Path]) -> str:
+    shown = ", ".join(f"{child.name!r}" for child in collections[:5])
+    return f"{root}: found collections of studies side by side, in {shown}; wanted one of them"
+
+
+def _holds_studies(folder: Path, beside: Collection[Path]) -> bool:
+    """Whether the volumes in a folder are studies, as there are more than folders beside it; else they are of one."""
+    return len(_volumes(folder)) > max(1, len(beside))
 
 
 def _odd(root: Path, collections: Sequence[Path]) -> list[str]:

@@ -39,6 +39,13 @@ def scan(folder, number=0, num_slices=12, size=32, thickness_mm=3.0, **attribute
     return folder
 
 
+def volume_files(folder, count):
+    """Files of volumes, as their names say; nobody opens them to see where studies are."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        (folder / f"heart_{number:03d}.nii.gz").touch()
+
+
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
     """Twelve studies, a sheet beside them, and masks of two arteries in another folder."""
@@ -173,6 +180,8 @@ def test_what_the_rule_does_not_take_is_said_with_a_setting_that_does(tmp_path, 
         (lambda root: (root / "notes").mkdir(parents=True), "found no CT image"),
         (lambda root: [scan(root / side / str(number), number + ord(side)) for side in "ab" for number in (1, 20)],
          "found collections of studies side by side, in 'a', 'b'"),
+        (lambda root: [volume_files(root / side, 4) for side in ("imagesTr", "labelsTr")],
+         "found collections of studies side by side, in 'imagesTr', 'labelsTr'; wanted one of them"),
         (lambda root: None, "found no folder there"),
     ],
 )  # fmt: skip
@@ -180,6 +189,14 @@ def test_folders_that_hold_no_cohort_are_refused(tmp_path, make, said):
     make(tmp_path / "root")
     with pytest.raises(InputError, match=re.escape(said)):
         layout.find(tmp_path / "root")
+
+
+def test_volumes_are_studies_where_there_are_more_than_folders_beside_them(tmp_path):
+    volume_files(tmp_path / "files" / "imagesTr", 4)
+    assert layout.find(tmp_path / "files").root == tmp_path / "files" / "imagesTr"
+    for number in range(3):  # an image and its mask
+        volume_files(tmp_path / "folders" / str(number), 2)
+    assert list(layout.find(tmp_path / "folders").studies) == ["0", "1", "2"]
 
 
 def test_a_study_is_not_taken_for_a_collection_of_its_series(tmp_path):
