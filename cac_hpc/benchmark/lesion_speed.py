@@ -27,7 +27,7 @@ from cac_hpc.run.config import require
 if TYPE_CHECKING:
     from cac_hpc.run.config import Config
 
-FOLDS_S, FASTER, EXAM_S, REGION = 20.0, 200.0, 1.0, 1.2  # the goals: see _goals
+FOLDS_S, FASTER, EXAM_S = 20.0, 200.0, 1.0  # the goals: see _goals
 EXAMS, EXAM_SLICES = 3, 60  # studies in which candidates are looked for
 EASY: dict[str, Any] = {"slices": 12, "matrix": 128, "field_of_view_mm": 160.0, "easy": True}  # as docs/phantom.md has
 CONFIGS = {"demo": EASY["slices"], "paper": EXAM_SLICES}  # of slice networks, and slices of a study
@@ -246,8 +246,6 @@ def _goals(seconds: float, network_s: float, times: dict[str, list[float]]) -> I
     both = [heart + found for heart, found in zip(times["heart"], times["candidates"], strict=True)]
     exam_s = statistics.median(both)
     yield f"region, candidates and features of an exam in {EXAM_S:g} s", f"{exam_s:.2f}", exam_s <= EXAM_S
-    ratio = statistics.median(all_s / heart for all_s, heart in zip(both, times["heart"], strict=True))
-    yield f"at most {REGION:g} times the region alone", f"{ratio:.2f}", ratio <= REGION
 
 
 def main(part: str, *arguments: str) -> None:
