@@ -284,10 +284,16 @@ def test_voxels_beside_their_header_are_read_from_within_the_study_only(tmp_path
         assert refused(read(tmp_path / "1")[0]).startswith("bad_volume: ")
 
 
-def test_a_link_is_no_study(tmp_path):
-    volume_files.nifti(tmp_path / "elsewhere" / "1.nii", stored(HU))
-    (tmp_path / "1.nii").symlink_to(tmp_path / "elsewhere" / "1.nii")
-    assert refused(read(tmp_path / "1.nii")[0]) == "symlink: the study is a link"
+def test_a_study_in_one_file_may_be_a_link_to_it(tmp_path):
+    volume_files.nifti(tmp_path / "elsewhere" / "scan.nii", stored(HU))
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "1.nii").symlink_to(tmp_path / "elsewhere" / "scan.nii")
+    assert list(files.studies_in(tmp_path / "studies")) == ["1"]
+    np.testing.assert_array_equal(read(tmp_path / "studies" / "1.nii")[1], read(tmp_path / "elsewhere" / "scan.nii")[1])
+    (tmp_path / "studies" / "2.nii").symlink_to(tmp_path / "nowhere.nii")
+    assert files.studies_in(tmp_path / "studies").keys() == {"1", "2"}
+    study, slices = read(tmp_path / "studies" / "2.nii")[:2]
+    assert (study.facts, len(slices), len(study.refusals)) == (None, 0, 1)
 
 
 def test_texts_of_a_header_are_identity_and_are_in_no_reason(tmp_path):
