@@ -4,10 +4,10 @@ import zipfile
 
 import numpy as np
 import pytest
-from tests.volumes.test_shapes import SHAPE, TARGET
 
 from cac_hpc.masks import mask_formats
 from cac_hpc.run.config import InputError
+from tests.masks.test_shapes import SHAPE, TARGET
 
 
 @pytest.fixture

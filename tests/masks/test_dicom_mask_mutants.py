@@ -8,10 +8,10 @@ from collections import Counter
 import numpy as np
 import pytest
 from pydicom.uid import RLELossless
-from tests.volumes.test_mask_mutants import LONGEST, MUTANTS, SLOWEST_S, damaged
 
 from cac_hpc.masks import mask_formats
 from cac_hpc.run.config import InputError
+from tests.masks.test_mask_mutants import LONGEST, MUTANTS, SLOWEST_S, damaged
 from tests.support.dicom_mask_writers import in_mm, write_segmentation, write_structure_set
 from tests.support.small_studies import SHAPE, target, write_study
 from tests.volumes import test_coca_xml as coca

@@ -10,11 +10,11 @@ import nibabel as nib
 import nrrd
 import numpy as np
 import pytest
-from tests.volumes.test_masks import TARGET
 
 from cac_hpc.masks import mask_formats
 from cac_hpc.run.config import InputError
 from cac_hpc.volumes import streams
+from tests.masks.test_masks import TARGET
 from tests.support import mask_writers
 from tests.support.mask_writers import Drawing, nifti, numpy, slicer, slicer_segments
 
