@@ -7,7 +7,6 @@ import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from cac_hpc.calcium import agatston
 from cac_hpc.dataset import intake, scoring
 from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.sheets import Cell
+from cac_hpc.machine import workers
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.masks import mask_formats
 from cac_hpc.masks.masks import WARNINGS
@@ -132,30 +132,21 @@ def _scored(tasks: Mapping[str, MaskTask], kept: Path, num_cpus: int) -> dict[st
 def _score_all(tasks: Mapping[str, MaskTask], num_workers: int, found: dict[str, MaskScore]) -> None:
     """Score all studies, several at a time, each where it can break nothing else."""
     waiting, give_up = iter(tasks.items()), threading.Event()
-    lock = threading.Lock()
+    limits = next(iter(tasks.values())).pack.limits
 
-    def work(advance: Any) -> None:
-        limits = next(iter(tasks.values())).pack.limits
-        worker = Worker(score_mask, limits.minutes * 60, int(limits.memory_gb * GIB), give_up)
+    def work() -> None:
+        worker = Worker(score_mask, limits.minutes * 60, int(limits.memory_gb * GIB), give_up, intake.IMPORTS)
         with contextlib.closing(worker):
-            while not give_up.is_set():
-                with lock:
-                    item = next(waiting, None)
-                if item is None:
-                    return
+            while not give_up.is_set() and (item := next(waiting, None)):
+                name, task = item
                 try:
-                    found[item[0]] = worker.run(item[1], lambda _: None)
+                    found[name] = worker.run(task, lambda _: None)
                 except (Lost, OSError) as why:
-                    found[item[0]] = MaskScore(fault=str(why))
+                    found[name] = MaskScore(fault=str(why))
                 advance()
 
-    with logs.progress("masks scored", len(tasks)) as advance, ThreadPoolExecutor(num_workers) as pool:
-        try:
-            for done in as_completed([pool.submit(work, advance) for _ in range(num_workers)]):
-                done.result()
-        except BaseException:  # Ctrl-C above all: the others stop, too
-            give_up.set()
-            raise
+    with logs.progress("masks scored", len(tasks)) as advance:
+        workers.share(work, num_workers, give_up)
 
 
 def _row(name: str, found: MaskScore | None, refused: bool) -> Row:

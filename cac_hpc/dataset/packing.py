@@ -8,13 +8,13 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cac_hpc.dataset import intake, plan, regions, shards
+from cac_hpc.machine import workers
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.run import causes, digests, ledger, logs, paths, settings
 from cac_hpc.run.config import Config, Format, InputError, PackConfig
@@ -53,7 +53,7 @@ def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
         tasks = _tasks(cfg, plan.read_plan(dataset), indices)
     waiting, give_up = iter(tasks.items()), threading.Event()
 
-    def pack(advance: Callable[[], None]) -> None:
+    def pack() -> None:
         limits = cfg.pack.limits
         worker = Worker(write_shard, limits.minutes * 60, int(limits.memory_gb * GIB), give_up, intake.IMPORTS)
         with contextlib.closing(worker):
@@ -64,13 +64,8 @@ def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
 
     num_workers = min(cfg.cluster.pack.cpus, len(tasks))
     num_studies = sum(len(task.studies) for task in tasks.values())
-    with logs.progress("studies packed", num_studies) as advance, ThreadPoolExecutor(num_workers) as pool:
-        try:
-            for done in as_completed([pool.submit(pack, advance) for _ in range(num_workers)]):
-                done.result()
-        except BaseException:  # Ctrl-C above all: the others stop, too
-            give_up.set()
-            raise
+    with logs.progress("studies packed", num_studies) as advance:
+        workers.share(pack, num_workers, give_up)
 
 
 def _tasks(cfg: Config, planned: dict[str, Any], indices: Sequence[int] | None) -> dict[int, ShardTask]:

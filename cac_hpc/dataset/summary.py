@@ -311,7 +311,9 @@ def preview(cfg: Config, labelled: Collection[str]) -> Preview:
         if reasons:
             found.lines.append(f"study {study!r}: {used or 'no'} slices are taken; left out are")
             counts = Counter(reasons).most_common()
-            found.lines.extend(f"  {count} files, {reason}: {detail}" for (reason, detail), count in counts)
+            found.lines.extend(
+                f"  {count} file{'s' * (count != 1)}, {reason}: {detail}" for (reason, detail), count in counts
+            )
         if not used and study in labelled:
             found.refused[main_reason(reasons)] += 1
     found.lines.append(

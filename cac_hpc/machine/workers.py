@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -122,6 +122,22 @@ class Worker:
         code = self._process.exitcode or 0
         self.close()
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def share(work: Callable[[], None], num_threads: int, give_up: threading.Event) -> None:
+    """Run the same function in several threads, of which each takes tasks until none is left.
+
+    Args:
+        give_up: set where one of them fails, or the caller is interrupted, so that the others stop, too.
+    Raises: what the first that failed has raised.
+    """
+    with ThreadPoolExecutor(num_threads) as pool:
+        try:
+            for done in as_completed([pool.submit(work) for _ in range(num_threads)]):
+                done.result()
+        except BaseException:  # Ctrl-C above all
+            give_up.set()
+            raise
 
 
 def _serve(line: Connection, work: Work, memory_bytes: int, parent: int, imports: tuple[str, ...]) -> None:
