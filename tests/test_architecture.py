@@ -105,6 +105,12 @@ def test_a_library_has_one_owner(library):
     assert users == OWNERS[library]
 
 
+def test_no_test_imports_a_test():
+    """What several need is in tests/support: a module that moves takes no other along."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert not [name for name in imports_of(path) if re.search(r"^tests\..*\btest_", name)], path
+
+
 def test_a_job_only_parses_and_calls_the_library():
     for path in (ROOT / "jobs").glob("*.py"):
         assert all(name.split(".")[0] in ("cac_hpc", "pathlib", "sys") for name in imports_of(path)), path

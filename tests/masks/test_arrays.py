@@ -7,7 +7,7 @@ import pytest
 
 from cac_hpc.masks import mask_formats
 from cac_hpc.run.config import InputError
-from tests.masks.test_shapes import SHAPE, TARGET
+from tests.support.mask_targets import SHAPE, UNPLACED
 
 
 @pytest.fixture
@@ -22,17 +22,17 @@ def test_a_mask_is_a_region_whose_values_are_parts(suffix, mask, tmp_path):
     path = tmp_path / f"mask{suffix}"
     for array in (mask, np.asfortranarray(mask), mask.astype(">i8")):
         (np.save if suffix == ".npy" else np.savez_compressed)(path, array)
-        found = mask_formats.read(path, TARGET)
+        found = mask_formats.read(path, UNPLACED)
         assert (found.names, found.values) == (("part 1", "part 3"), (1, 3))
         np.testing.assert_array_equal(found.part_ZHW, np.searchsorted([0, 1, 3], mask))
-    assert (mask_formats.read(path, TARGET, ["3"]).part_ZHW == (mask == 3)).all()
+    assert (mask_formats.read(path, UNPLACED, ["3"]).part_ZHW == (mask == 3)).all()
 
 
 def test_parts_of_a_mask_may_have_names_whether_they_occur_or_not(mask, tmp_path):
     path = tmp_path / "mask.npz"
     np.savez_compressed(path, artery=mask, arteries=np.array(["LM", "LAD"]), pixel_mm=0.4)
-    assert mask_formats.read(path, TARGET).names == ("LM", "LAD", "part 3")
-    assert not mask_formats.read(path, TARGET, ["LAD"]).part_ZHW.any()
+    assert mask_formats.read(path, UNPLACED).names == ("LM", "LAD", "part 3")
+    assert not mask_formats.read(path, UNPLACED, ["LAD"]).part_ZHW.any()
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_parts_of_a_mask_may_have_names_whether_they_occur_or_not(mask, tmp_path
 def test_a_mask_that_does_not_fit_is_refused(array, said, tmp_path):
     np.save(tmp_path / "mask.npy", array, allow_pickle=True)
     with pytest.raises(InputError, match=r"mask\.npy: .*" + said):
-        mask_formats.read(tmp_path / "mask.npy", TARGET)
+        mask_formats.read(tmp_path / "mask.npy", UNPLACED)
 
 
 def test_a_header_that_promises_more_than_there_is_costs_nothing(tmp_path):
@@ -59,8 +59,8 @@ def test_a_header_that_promises_more_than_there_is_costs_nothing(tmp_path):
         file.write(bytes(6))
         file.close()
         with pytest.raises(InputError, match=said):
-            mask_formats.read(tmp_path / "mask.npy", TARGET)
+            mask_formats.read(tmp_path / "mask.npy", UNPLACED)
         with zipfile.ZipFile(tmp_path / "mask.npz", "w") as packed:
             packed.write(tmp_path / "mask.npy", "mask.npy")
         with pytest.raises(InputError, match=said):
-            mask_formats.read(tmp_path / "mask.npz", TARGET)
+            mask_formats.read(tmp_path / "mask.npz", UNPLACED)

@@ -8,11 +8,9 @@ import pytest
 
 from cac_hpc.masks import coca_xml
 from cac_hpc.run.config import InputError
-from tests.support.dicom_mask_writers import coca_roi, in_mm
+from tests.support.coca_lists import LAD, RCA, SQUARE, empty, roi, write
+from tests.support.dicom_mask_writers import in_mm
 from tests.support.small_studies import SHAPE, target, write_study
-
-LAD, RCA = "Left Anterior Descending Artery", "Right Coronary Artery"
-SQUARE = np.array([(4, 4), (4, 8), (7, 8), (7, 4)], float)  # (row, column)
 
 
 @pytest.fixture(scope="module")
@@ -20,29 +18,9 @@ def images(tmp_path_factory):
     return write_study(tmp_path_factory.mktemp("small") / "study")
 
 
-def roi(images, slice_, points=SQUARE, name=LAD, **values):
-    """A contour in a box of pixels, with the HU in it."""
-    points = np.array(points, float)
-    (top, left), (bottom, right) = np.ceil(points.min(0)).astype(int), np.floor(points.max(0)).astype(int)
-    hu_HW = target(images).hu_ZHW[slice_]
-    inside = hu_HW[top : bottom + 1, left : right + 1]
-    return coca_roi(name, images[slice_], points, inside if inside.size else np.zeros(1)) | values
-
-
-def write(tmp_path, rois):
-    """A list of contours by the numbers of their slices."""
-    listed = [{"ImageIndex": index, "NumberOfROIs": len(its), "ROIs": its} for index, its in rois.items()]
-    (tmp_path / "1.xml").write_bytes(plistlib.dumps({"Images": listed}))
-    return tmp_path / "1.xml"
-
-
 def read(path, images, *chosen, **other):
     (mask,) = coca_xml.read(path, replace(target(images, *chosen), **other))
     return mask
-
-
-def empty(images):
-    return coca_roi(LAD, images[0], np.zeros((0, 2)), np.zeros(1))
 
 
 def expected(*slices, part=1):

@@ -11,10 +11,9 @@ from pydicom.uid import RLELossless
 
 from cac_hpc.masks import mask_formats
 from cac_hpc.run.config import InputError
-from tests.masks.test_mask_mutants import LONGEST, MUTANTS, SLOWEST_S, damaged
+from tests.support.damage import LONGEST, MUTANTS, SLOWEST_S, damaged
 from tests.support.dicom_mask_writers import in_mm, write_segmentation, write_structure_set
 from tests.support.small_studies import SHAPE, target, write_study
-from tests.volumes import test_coca_xml as coca
 
 MEASURED = 5  # the memory of every fifth: it takes its time
 MOST_BYTES = 20 << 20
@@ -40,7 +39,7 @@ def structure_set(folder, images):
 
 
 def contours(folder, images):
-    return coca.write(folder, {z: [coca.roi(images, z, coca.SQUARE + z), coca.empty(images)] for z in (1, 2, 4)})
+    return write(folder, {z: [roi(images, z, SQUARE + z), empty(images)] for z in (1, 2, 4)})
 
 
 BASES = {"Segmentation": binary, "label map, RLE": compressed, "structure set": structure_set, "COCA": contours}

@@ -14,19 +14,12 @@ import pytest
 from cac_hpc.masks import mask_formats
 from cac_hpc.run.config import InputError
 from cac_hpc.volumes import streams
-from tests.masks.test_masks import TARGET
 from tests.support import mask_writers
+from tests.support.damage import LONGEST, MUTANTS, SLOWEST_S, damaged
+from tests.support.mask_targets import TARGET
 from tests.support.mask_writers import Drawing, nifti, numpy, slicer, slicer_segments
 
-MUTANTS, SLOWEST_S, MOST_BYTES, LONGEST = 500, 10.0, 20 << 20, 700
-WORDS = (
-    b"\xff" * 8,
-    bytes(8),
-    np.float32(np.nan).tobytes() * 2,
-    np.float64(np.inf).tobytes(),
-    b"\x7f" * 8,
-    b"99999999",
-)
+MOST_BYTES = 20 << 20
 BASES = {
     "NIfTI": nifti("RAS", ".nii"),
     "NIfTI-2": nifti("LPS", ".nii", nib.Nifti2Image),
@@ -44,28 +37,6 @@ def drawing():
     part_ZHW[1, 2:4, 3:6], part_ZHW[2, 0, 0] = 1, 2
     first_mm = np.array(TARGET.placement.first_mm)
     return Drawing(part_ZHW, ("LAD", "RCA"), None, TARGET.turn, first_mm, np.array(TARGET.spacing_mm[::-1]))
-
-
-def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
-    """A few bits, bytes or numbers changed, some of it lost, copied or random; mostly near the beginning."""
-    data, start = bytearray(whole), min(len(whole), 400)
-    at, kind = int(rng.integers(rng.choice([start, len(whole)]))), rng.integers(6)
-    if kind == 0:
-        for place in rng.integers(len(data), size=rng.integers(1, 8)):
-            data[place] ^= 1 << rng.integers(8)
-    elif kind == 1:
-        del data[at:]
-    elif kind == 2:
-        data[at : at + rng.integers(1, 40)] = rng.bytes(rng.integers(40))
-    elif kind == 3:
-        for place in rng.integers(start, size=rng.integers(1, 6)):
-            data[place] = rng.integers(256)
-    elif kind == 4:
-        data[at : at + 8] = WORDS[rng.integers(len(WORDS))]
-    else:
-        other = rng.integers(len(data))
-        data[at : at + 20] = data[other : other + 20]
-    return bytes(data)
 
 
 def fault(path) -> str:
@@ -116,7 +87,7 @@ def test_a_header_that_promises_more_than_there_is_is_refused_at_once(drawing, t
 def test_what_inflates_to_more_than_the_header_promises_is_not_inflated(pack, drawing, tmp_path):
     path = slicer("LPS", "left-posterior-superior")(tmp_path, drawing)
     head = path.read_bytes().partition(b"\n\n")[0]
-    path.write_bytes(head + b"\n\n" + pack(bytes(200 << 20)))
+    path.write_bytes(head + b"\n\n" + pack(bytes(64 << 20)))
     tracemalloc.start()
     with pytest.raises(InputError, match="found more bytes of voxels, wanted the 192"):
         mask_formats.read(path, TARGET)

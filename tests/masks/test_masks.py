@@ -8,22 +8,12 @@ import pytest
 
 from cac_hpc.dataset import intake
 from cac_hpc.masks import mask_formats, masks
-from cac_hpc.masks.masks import Target
 from cac_hpc.run.config import Checks, InputError, PackConfig
-from cac_hpc.volumes import files, placement
-from cac_hpc.volumes.frame import AS_STORED
+from cac_hpc.volumes import files
+from tests.support.mask_targets import TARGET, at
 from tests.support.poison import without, write_chest
 
 FILE = Path("heart.nii.gz")
-SUPINE = (1, 0, 0, 0, 1, 0)
-
-
-def at(first_mm=(-10.0, -20.0, 50.0)):
-    last_mm = (*first_mm[:2], first_mm[2] + 9)
-    return placement.of_slices(first_mm, last_mm, 4, SUPINE, (6, 8), (0.5, 0.5), AS_STORED)
-
-
-TARGET = Target(at(), (3.0, 0.5, 0.5), np.zeros((4, 6, 8), np.int16), AS_STORED)
 
 
 def label():

@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 
 from cac_hpc.masks import mask_formats
-from cac_hpc.masks.masks import Target
 from cac_hpc.run.config import InputError
-from cac_hpc.volumes.frame import AS_STORED
-
-SHAPE, SPACING_MM = (5, 20, 30), (3.0, 0.5, 1.0)
-TARGET = Target(None, SPACING_MM, np.zeros(SHAPE, np.int16), AS_STORED, "patient")
+from tests.support.mask_targets import UNPLACED
 
 
 @pytest.fixture
@@ -18,7 +14,7 @@ def drawn(tmp_path):
 
     def draw(text: str, *chosen: str):
         (tmp_path / "shapes.yaml").write_text(text, encoding="utf-8")
-        return mask_formats.read(tmp_path / "shapes.yaml", TARGET, chosen)
+        return mask_formats.read(tmp_path / "shapes.yaml", UNPLACED, chosen)
 
     return draw
 

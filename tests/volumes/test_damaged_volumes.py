@@ -20,8 +20,8 @@ from cac_hpc.dataset import intake
 from cac_hpc.run.config import Checks, PackConfig
 from cac_hpc.volumes import files
 from tests.support import volume_files
+from tests.support.damage import MUTATIONS
 from tests.support.volume_files import small, stored, write_nrrd
-from tests.volumes.test_mutants import MUTATIONS
 
 CFG = PackConfig(min_slices=10, baseline=False, candidates=False, checks=Checks(implausible_hu="warn"), size=36)
 SLOWEST_S, MOST_BYTES = 10.0, 64 << 20

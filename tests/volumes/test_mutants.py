@@ -21,6 +21,7 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from cac_hpc.volumes import header, images
 from tests.support import poison
+from tests.support.damage import MUTATIONS
 from tests.support.poison import Reading, read
 
 SLOWEST_S = 5.0
@@ -28,44 +29,6 @@ HEADER_SHARE = 0.85  # of the mutants
 LONG = ("OB", "OW", "SQ", "UN", "UT")
 TELLING = images.KEYWORDS - set(header.IDENTITY.values())  # attributes that are read for what is packed
 Table = defaultdict[str, Counter[str]]  # outcomes by attribute
-
-
-def random_byte(rng: random.Random, data: bytearray, at: int, end: int) -> None:
-    data[at] = rng.randrange(256)
-
-
-def flipped_bit(rng: random.Random, data: bytearray, at: int, end: int) -> None:
-    data[at] ^= 1 << rng.randrange(8)
-
-
-def other_digit(rng: random.Random, data: bytearray, at: int, end: int) -> None:
-    """The next digit that follows before the end becomes another: the damage that reads best."""
-    digit = next((place for place in range(at, min(at + 40, end)) if 48 <= data[place] < 58), at)
-    data[digit] = rng.choice(b"0123456789")
-
-
-def swapped(rng: random.Random, data: bytearray, at: int, end: int) -> None:
-    data[at : at + 2] = data[at : at + 2][::-1]
-
-
-def deleted(rng: random.Random, data: bytearray, at: int, end: int) -> None:
-    del data[at : at + rng.choice([1, 2, 4, 8])]
-
-
-def inserted(rng: random.Random, data: bytearray, at: int, end: int) -> None:
-    data[at:at] = rng.randbytes(rng.choice([1, 2, 4, 8]))
-
-
-def zeroed(rng: random.Random, data: bytearray, at: int, end: int) -> None:
-    count = len(data[at : at + rng.choice([2, 8, 64])])
-    data[at : at + count] = bytes(count)
-
-
-def truncated(rng: random.Random, data: bytearray, at: int, end: int) -> None:
-    del data[at:]
-
-
-MUTATIONS = (random_byte, flipped_bit, flipped_bit, other_digit, swapped, deleted, inserted, zeroed, truncated)
 
 
 def real(study: str) -> Callable[[Path, Path], None]:

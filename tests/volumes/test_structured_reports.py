@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from cac_hpc.volumes import structured_reports
 from cac_hpc.volumes.structured_reports import ReportError, read
 from tests.support import poison, sr_files
+from tests.support.damage import MUTATIONS
 from tests.support.sr_files import (
     AGATSTON,
     LESION,
@@ -25,7 +26,6 @@ from tests.support.sr_files import (
     number,
     tree,
 )
-from tests.volumes.test_mutants import MUTATIONS
 
 VESSELS = {"LM": 10.0, "LAD": 200.5, "LCX": 0.0, "RCA": 101.2}
 TOTAL = 311.7
