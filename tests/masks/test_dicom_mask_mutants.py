@@ -11,6 +11,7 @@ from pydicom.uid import RLELossless
 
 from cac_hpc.masks import mask_formats
 from cac_hpc.run.config import InputError
+from tests.support.coca_lists import SQUARE, empty, roi, write
 from tests.support.damage import LONGEST, MUTANTS, SLOWEST_S, damaged
 from tests.support.dicom_mask_writers import in_mm, write_segmentation, write_structure_set
 from tests.support.small_studies import SHAPE, target, write_study
