@@ -335,8 +335,9 @@ def _show(scores: pd.DataFrame, found: Mapping[str, Scored], rule: RuleConfig) -
     for study, scored in found.items():
         if scored.fault:
             screen.print(f"{study}: {scored.fault}", markup=False, soft_wrap=True)
-    for _, row in scores[scores["warnings"].fillna("") != ""].iterrows():
-        screen.print(f"{row['study']}: used with a warning: {row['warnings']}", markup=False, soft_wrap=True)
+    for study, scored in found.items():
+        if said := scored.facts.get("warnings"):
+            screen.print(f"{study}: used with a warning: {said}", markup=False, soft_wrap=True)
 
 
 def _cell(value: Any) -> object:

@@ -1,11 +1,14 @@
 """Scoring study folders from the command line: the numbers, the tables, and what is said of bad studies."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pydicom
 import pytest
 
 from cac_hpc.dataset import scoring
+from cac_hpc.run.commands import ScoreConfig
 from tests.support.chests import chest, with_lesion, write_study
 from tests.support.poison import slices_of, without, write_chest
 from tests.support.runs import job, job_here
@@ -67,6 +70,16 @@ def test_the_folder_and_the_name_of_a_mask_are_said_and_never_written(tmp_path):
     done = job("score_calcium.py", tmp_path / "chest", "--region", mask, "--out", tmp_path / "out")
     assert f"chest: {mask}: found no header of NIfTI" in done.stdout
     assert scores(tmp_path / "out").loc["chest", "fault"].startswith("its mask: found no header of NIfTI")
+
+
+def test_studies_of_which_none_has_a_score_are_named(tmp_path, capsys):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    assert scoring.score_studies(ScoreConfig(folder=str(tmp_path))) == 1
+    assert re.findall(r"^(one|other): no_files: the folder is empty$", capsys.readouterr().out, re.M) == [
+        "one",
+        "other",
+    ]
 
 
 def test_hidden_folders_are_left_out_and_named(tmp_path, caplog):
