@@ -15,7 +15,7 @@ PACKAGE = ROOT / "cac_hpc"
 MODULES = {f"{path.parent.name}.{path.stem}": path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"}
 PACKAGES = (  # a module imports from its own package and from those before it
     "machine", "run", "volumes", "masks", "calcium", "labels", "dataset", "inspection", "phantom", "train",
-    "statistics", "evaluation", "cluster", "report", "predict", "benchmark",
+    "statistics", "trials", "evaluation", "cluster", "report", "predict", "benchmark",
 )  # fmt: skip
 OWNERS = {
     "SimpleITK": {"benchmark.peers"},

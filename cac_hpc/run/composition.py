@@ -251,6 +251,19 @@ def build(kind: type[T], given: Any, key: str = "", base: Any = None) -> T:
     return kind(**made)
 
 
+def changed(cfg: Config, values: Mapping[str, Any]) -> Config:
+    """The settings with other values of some of them.
+
+    Args:
+        values: by dotted name, as in a file or plain.
+    Raises: InputError that names the first setting which is unknown or not what it must be.
+    """
+    given: Any = {}
+    for name, value in values.items():
+        given = _laid(given, value, Config, name.split("."))
+    return build(Config, given, base=cfg)
+
+
 def check_names(kind: Any, given: Mapping[Any, Any], key: str, where: str = "") -> None:
     """Refuse a setting that does not exist, here or in the sections below, with the nearest that does.
 
@@ -311,6 +324,8 @@ def _typed(hint: Any, given: Any, key: str) -> Any:
 
     Raises: InputError if it cannot be that.
     """
+    if hint is Any:
+        return _as_it_looks(given)
     kinds = _kinds(hint)
     listed = next((kind for kind in kinds if get_origin(kind) is tuple), None)
     parts = get_args(listed or kinds[0])
@@ -331,6 +346,18 @@ def _typed(hint: Any, given: Any, key: str) -> Any:
         if (found := next((one for one in fitting if one is not None), None)) is not None:
             return found
     raise InputError(f"{key} is {shown(given)}, but must be {_wanted(hint)}{_why(kinds, given)}")
+
+
+def _as_it_looks(given: Any) -> Any:
+    """A value of no certain type: numbers and truth values as such, where they are not in quotation marks."""
+    if isinstance(given, Mapping):
+        return {str(name): _as_it_looks(one) for name, one in given.items()}
+    if isinstance(given, list | tuple):
+        return [_as_it_looks(one) for one in given]
+    if not isinstance(given, Plain):
+        return given
+    fitting = (_scalar(kind, given) for kind in (int, float, bool))
+    return next((one for one in fitting if one is not None), str(given))
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
@@ -369,6 +396,8 @@ def _wanted(hint: Any) -> str:
         return f"a list of {count}{_wanted(parts[0]).removeprefix('a ').replace('number', 'numbers')}"
     if get_origin(hint) is dict:
         return f"a mapping of names, like mail-type, to {_wanted(get_args(hint)[1])}"
+    if hint is Any:
+        return "a value"
     if hint in WORDS:
         return WORDS[hint]
     *others, last = map(_wanted, _kinds(hint))

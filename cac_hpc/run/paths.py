@@ -148,6 +148,35 @@ class DatasetPaths:
 
 
 @dataclass(frozen=True)
+class TrialPaths:
+    """``RUN/trials/fold-K``: the trials of one fold; it is done when choice.json is there."""
+
+    root: Path
+
+    @property
+    def studies(self) -> Path:
+        """The rows of studies.csv of training and validation studies: all that its trials know of labels."""
+        return self.root / "studies.csv"
+
+    @property
+    def choice(self) -> Path:
+        """The settings that the fold is trained and tested with, and by which figures they were chosen."""
+        return self.root / "choice.json"
+
+    def settings(self, trial: int) -> Path:
+        """What a trial tries, where that follows from the trials before it."""
+        return self.root / f"trial-{trial:04d}" / "settings.json"
+
+    def part(self, trial: int, part: int) -> FoldPaths:
+        """One training of a trial: of one seed and one inner division."""
+        return FoldPaths(self.root / f"trial-{trial:04d}" / f"part-{part}")
+
+    def rung(self, trial: int, part: int, rung: int) -> Path:
+        """What a part has predicted of its validation patients when it was trained up to a rung."""
+        return self.part(trial, part).root / f"rung-{rung}.json"
+
+
+@dataclass(frozen=True)
 class RunPaths:
     """A run folder."""
 
@@ -208,6 +237,14 @@ class RunPaths:
     def report_json(self) -> Path:
         """Every number of the report; complete reports have it, for it is written last."""
         return self.report / "report.json"
+
+    @property
+    def trials_plan(self) -> Path:
+        """What is tried in every fold."""
+        return self.root / "trials" / "plan.json"
+
+    def trials(self, fold: int) -> TrialPaths:
+        return TrialPaths(self.root / "trials" / f"fold-{fold}")
 
     def fold(self, index: int) -> FoldPaths:
         return FoldPaths(self.root / "folds" / f"fold-{index}")

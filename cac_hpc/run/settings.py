@@ -29,6 +29,7 @@ from cac_hpc.run.config import (
     ReportConfig,
     SplitConfig,
     TrainConfig,
+    TrialsConfig,
     WorkError,
     absolute_paths,
 )
@@ -46,6 +47,7 @@ SECTIONS = {
     "train": TrainConfig,
     "cluster": ClusterConfig,
     "report": ReportConfig,
+    "trials": TrialsConfig,
 }
 
 
@@ -263,6 +265,22 @@ def load(path: Path) -> Config:
         return composition.build(Config, stored)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def load_fold(run: RunPaths, fold: int) -> Config:
+    """The settings that a fold is trained and tested with: the run's, or what the fold has chosen among its trials.
+
+    Raises: InputError if the run's settings are missing or wrong, or the fold has trials and has not chosen yet.
+    """
+    cfg, choice = load(run.config), run.trials(fold).choice
+    if not cfg.trials.active:
+        return cfg
+    try:
+        return composition.changed(cfg, paths.read_json(choice)["settings"])
+    except OSError:
+        raise InputError(f"{choice}: not there, wanted the choice among the trials of fold {fold}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{choice}: damaged; delete it, and it is made again from the trials") from None
 
 
 def exit_code(main: Callable[[], int]) -> int:
