@@ -99,9 +99,7 @@ def test_a_rung_that_may_not_be_published_is_not(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "number"), [("paper", 48), ("lesions", 24)])
-def test_the_trials_that_come_with_the_product_fit_also_the_small_slices_of_a_synthetic_cohort(
-    name, number, monkeypatch
-):
+def test_the_trials_that_come_with_the_product_fit_the_small_slices_of_a_synthetic_cohort(name, number, monkeypatch):
     monkeypatch.setenv("CAC_DICOM_ROOT", "scans")
     monkeypatch.setenv("CAC_LABELS", "labels.csv")
     files = [str(REPO / "configs" / f"{name}.yaml"), "--trials", str(REPO / "configs" / "trials" / f"{name}.yaml")]
