@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cac_hpc.dataset import sealed, splits
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.run import causes, digests, escaping, paths, stages
+from cac_hpc.run import causes, digests, paths, stages
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError, TrialsConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
@@ -50,7 +50,7 @@ def write(run: RunPaths, folds: Sequence[Fold], dataset: DatasetPaths, cfg: Conf
         rows = every[every["study"].isin(list(part))]
         table = rows.assign(**{PART: rows["study"].map(part)})
         path = run.trials(index).studies
-        paths.write_text(path, escaping.csv_text(table))
+        paths.write_text(path, table.to_csv(index=False, lineterminator="\n"))
         written.append(digests.file_sha256(path))
         divide(sealed.read_table(path), cfg.trials, index)
     return written
