@@ -30,7 +30,6 @@ HELD_S = 60.0  # with nothing that goes on before somebody acts
 SILENT_S = 3600.0  # with nobody who says what becomes of the rest
 WIDE = 200  # characters: where no terminal sets a limit
 Step = list[TaskState] | None
-STAGE_NAMES = tuple(stage.name for stage in STAGES)
 TAIL_BYTES = 1 << 16
 MANY = 12  # tasks of a stage, from which on those that are alike share a line
 COLUMNS = ("stage", "task", "state", "job", "node", "try", "epoch", "loss", "slices/s", "ETA", "doing")
@@ -192,12 +191,12 @@ def _next(run: RunPaths, states: Sequence[TaskState]) -> list[str]:
 
 
 def show_log(
-    run: RunPaths, name: str, array: str = "folds", known: Sequence[str] = STAGE_NAMES, logs_at: Path | None = None
+    run: RunPaths, name: str, array: str = "folds", known: Sequence[str] = (), logs_at: Path | None = None
 ) -> int:
     """Print the end of the newest log of a fold, by its number, or of a stage.
 
     Args:
-        array: the stage whose tasks have numbers. known: all stages, for the message. logs_at: where the logs are, if
+        array: the stage whose tasks have numbers. known: all stages, for the message, if not a run's. logs_at: where the logs are, if
             not where those of a run are.
     Raises: InputError if the run has no such fold or stage.
     """
@@ -207,7 +206,8 @@ def show_log(
     mine = [event for event in events if event["stage"] == stage and task in (None, event["task"])]
     if not mine:
         tasks = sorted({event["task"] for event in events if event["stage"] == array and event["task"] is not None})
-        wanted = ", ".join([*map(str, tasks), *known])
+        told = {event["stage"] for event in events}
+        wanted = ", ".join([*map(str, tasks), *(known or (stage.name for stage in STAGES if stage.name in told))])
         raise InputError(f"--log {name}: the run has no such {one} or stage, wanted one of {wanted}")
     starts = {(event["task"], event.get("job")) for event in mine}
     folder = logs_at or run.slurm
