@@ -196,8 +196,8 @@ def show_log(
     """Print the end of the newest log of a fold, by its number, or of a stage.
 
     Args:
-        array: the stage whose tasks have numbers. known: all stages, for the message, if not a run's. logs_at: where the logs are, if
-            not where those of a run are.
+        array: the stage whose tasks have numbers. known: all stages, for the message, if not those of a run. logs_at:
+            where the logs are, if not where those of a run are.
     Raises: InputError if the run has no such fold or stage.
     """
     stage, task = (array, int(name)) if name.isdecimal() else (name, None)

@@ -211,7 +211,8 @@ def _record_use(run: RunPaths, cfg: Config, child: Child, here: Place, cpu_secon
     ledger.record(
         run.ledger, stage.name, child.task.index, "used", job=here.job, node=ledger.whereabouts()["node"],
         cpus=stages.cpus(stage, cfg), gpus=gpus, seconds=round(time.monotonic() - child.began, 1),
-        cpu_seconds=round(cpu_seconds, 1), peak_mb=round(child.peak_bytes / 1e6, 1), at=restarts.progress(run, child.task),
+        cpu_seconds=round(cpu_seconds, 1), peak_mb=round(child.peak_bytes / 1e6, 1),
+        at=restarts.progress(run, child.task),
     )  # fmt: skip
 
 
