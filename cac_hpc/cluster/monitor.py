@@ -14,9 +14,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cac_hpc.cluster import nodes
+from cac_hpc.cluster import nodes, trial_progress
 from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.cluster.task_status import RunStates
+from cac_hpc.cluster.trial_progress import RunTrials
 from cac_hpc.run import causes, ledger, lock, logs, provenance
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
@@ -58,16 +59,24 @@ class RunView:
 
     def __init__(self, run: RunPaths) -> None:
         self.root, self._run, self._states = run.root, run, RunStates(run)
+        self._trials = RunTrials(run) if run.trials_plan.exists() else None
 
     def states(self) -> list[TaskState]:
-        return self._states.states()
+        found = self._states.states()
+        if self._trials is None:
+            return found
+        return [
+            dataclasses.replace(state, tried=self._trials.tried(state.task or 0)) if state.stage == "folds" else state
+            for state in found
+        ]
 
     def notes(self, states: Sequence[TaskState]) -> list[str]:
         """Of the tasks, the nodes that are left out, and the run's code."""
         run = self._run
         changed, missing = provenance.changes(run), provenance.incomplete(run)
         code = [*([missing] if missing else []), *([f"{run.code}: {provenance.told(changed)}"] if changed else [])]
-        return [*notes(states), *nodes.exclusion_notes(run), *code, *_next(run, states)]
+        tried = {state.task or 0: state.tried for state in states if state.tried}
+        return [*notes(states), *trial_progress.lines(tried), *nodes.exclusion_notes(run), *code, *_next(run, states)]
 
     def launching(self) -> bool:
         return lock.is_held(self._run.lock)

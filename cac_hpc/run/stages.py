@@ -137,12 +137,29 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """How far the trials of a fold are.
+
+    done: trained to their end. ended: pruned, failed or left out. running: begun, and not ended. trial, figure: the
+    best so far by the fold's validation patients. chosen: whether the fold is trained with its settings.
+    """
+
+    number: int
+    done: int
+    ended: int
+    running: int
+    trial: int | None = None
+    figure: float | None = None
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
 class TaskState:
     """Where a task stands: planned, submitted, running, stopped (it saved and can go on), done, failed or gone.
 
     pid, attempt: of the newest start. cause: why it stands there. since: when its job was submitted, or the task
     planned. may_restart: whether it failed in a way after which its job starts it again, and has not yet said so. What
-    follows since is known to monitor alone. command: what helps. eta_s: until the task is done.
+    follows since is known to monitor alone. command: what helps. eta_s: until the task is done. tried: of a fold.
     """
 
     stage: str
@@ -162,6 +179,7 @@ class TaskState:
     val_loss: float | None = None
     slices_per_second: float | None = None
     eta_s: float | None = None
+    tried: Tried | None = None
 
     @property
     def reason(self) -> str | None:
