@@ -17,7 +17,7 @@ from cac_hpc.cluster import estimate, feasibility, local, monitor, nodes, prefli
 from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.dataset import plan, sealed, sealing, summary
 from cac_hpc.dataset.plan import DatasetPlan
-from cac_hpc.evaluation import audit, published
+from cac_hpc.evaluation import contrast, published
 from cac_hpc.run import causes, config, ledger, lock, logs, provenance, settings, stages
 from cac_hpc.run.config import ClusterConfig, Config, InputError
 from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
@@ -33,6 +33,7 @@ FREE = (
     *(f"{key}:" for key in config.WITHOUT_EFFECT),
     "run:", "cluster.", "report.title:", "report.figure_dpi:", "report.near_equal_ids:",
     "report.published:", "report.compare:", "report.window_hu:", "pack.limits.rejected_studies:", "split.contrast_to:",
+    "trials.contrast_to:",
 )  # fmt: skip
 
 
@@ -133,7 +134,7 @@ def _check_paths(cfg: Config, source: Path) -> None:
         "data.pseudonym_key": cfg.data.pseudonym_key, "labels.sheet": "".join(cfg.labels.sheets),
         "labels.masks": cfg.labels.masks,
         "split.contrast_to": cfg.split.contrast_to, "report.published": cfg.report.published,
-        "report.compare": cfg.report.compare,
+        "report.compare": cfg.report.compare, "trials.contrast_to": cfg.trials.contrast_to,
         "the checkout": str(source), "Python": sys.executable, "TMPDIR": os.environ.get("TMPDIR"),
     }  # fmt: skip
     for name, path in named.items():
@@ -153,9 +154,9 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
     Raises: InputError saying what is wrong with them.
     """
     try:
-        audit.check_split_by_slice(cfg)
+        contrast.check(cfg)
     except InputError as error:
-        known = run.splits.is_file() and settings.load(run.config).split.contrast_to == cfg.split.contrast_to
+        known = run.splits.is_file() and list(contrast.kinds(settings.load(run.config))) == list(contrast.kinds(cfg))
         if not known:
             raise
         logs.say(f"note: {error}; until then the report has no inflation")

@@ -103,7 +103,7 @@ def _second_look(outcome: Outcome, studies: pd.DataFrame) -> list[results.Contra
 
 
 def _inflation(inputs: Inputs, own: Finished) -> results.Comparison | results.Absent | None:
-    """Of a complete run that divides slices, its figures compared with those of the run that divides patients."""
+    """Of a complete run that leaks on purpose, its figures compared with those of the run that does not."""
     reference = inputs.reference if own.report.status == "COMPLETE" else None
     if not isinstance(reference, Finished):
         return reference

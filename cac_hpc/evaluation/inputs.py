@@ -12,7 +12,7 @@ import pandas as pd
 
 from cac_hpc.dataset import sealed, shards, splits
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.evaluation import audit, occlusion, pairing, published
+from cac_hpc.evaluation import audit, contrast, occlusion, pairing, published
 from cac_hpc.evaluation.occlusion import Blanking, Views
 from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.evaluation.pairing import Finished
@@ -61,7 +61,7 @@ class Inputs:
     faults: dict[int, str | None]  # of the other folds: what is wrong with their predictions, None if they have none
     digests: Digests
     published: PublishedTable | Absent | None
-    reference: Finished | Absent | None  # of a complete run that divides slices, the one that divides patients
+    reference: Finished | Absent | None  # of a complete run that leaks on purpose, the one that does not
     other: Finished | Absent | None = None  # the run that report.compare names, with its patients named as here
 
     @property
@@ -193,15 +193,17 @@ def _read_published(named: str | None, names: Sequence[str]) -> PublishedTable |
 
 
 def _read_reference(cfg: Config, root: Path) -> Finished | Absent | None:
-    """The run by patient; a note why there is none if it is not what it was when this one was planned."""
-    if cfg.split.contrast_to is None:
+    """The run without the leak; a note why there is none if it is not what it was when this one was planned."""
+    found = next(contrast.kinds(cfg), None)
+    if found is None:
         return None
+    kind, named = found
     try:
-        audit.check_split_by_slice(cfg)
-        return pairing.read([Path(cfg.split.contrast_to)])[0]
+        contrast.check(cfg)
+        return pairing.read([Path(named)])[0]
     except (InputError, OSError) as error:
         here = shlex.quote(str(root))
-        again = f"python jobs/launch_cv.py --resume {here} --split.contrast_to FOLDER names another, "
+        again = f"python jobs/launch_cv.py --resume {here} --{kind.section}.contrast_to FOLDER names another, "
         again += f"python jobs/aggregate.py --run {here} makes the report again"
         log.warning("no inflation: %s; %s", error, again)
         return Absent(causes.sentence(causes.shareable(causes.of(error), root)))

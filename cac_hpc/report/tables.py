@@ -261,7 +261,7 @@ def markdown(report: Report) -> str:
     parts = [f"# {wording.title(report)}"]
     parts += [f"**{line}**" for line in [report.banner] if line]
     parts += [wording.verdict(report), *wording.trusted(report), *(f"**{line}**" for line in wording.inflation(report))]
-    parts += [markdown_table(rows.INFLATION, found)] if (found := rows.inflation(report)) else []
+    parts += [markdown_table(found.columns, found.rows) for found in rows.inflation(report)]
     parts += [*wording.missing_lines(report), wording.cohort(report), *wording.crop(report.cohort.intake)]
     if report.lesions is not None:
         parts += [f"## {wording.LESIONS}", *wording.lesions(report), *_patients(report)]

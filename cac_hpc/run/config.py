@@ -591,5 +591,6 @@ def absolute_paths(cfg: Config) -> Config:
         published=cfg.report.published and absolute(cfg.report.published),
         compare=cfg.report.compare and absolute(cfg.report.compare),
     )
-    run = absolute(cfg.run)
-    return dataclasses.replace(cfg, run=run, data=data, labels=labels, pack=pack, split=split, report=report)
+    trials = dataclasses.replace(cfg.trials, contrast_to=cfg.trials.contrast_to and absolute(cfg.trials.contrast_to))
+    parts = {"data": data, "labels": labels, "pack": pack, "split": split, "report": report, "trials": trials}
+    return dataclasses.replace(cfg, run=absolute(cfg.run), **parts)
