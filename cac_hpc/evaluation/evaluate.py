@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import splits
-from cac_hpc.evaluation import comparison, lesion_choice, occlusion, readers
+from cac_hpc.evaluation import comparison, lesion_choice, occlusion, readers, trials
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
@@ -69,6 +69,7 @@ def evaluate(
         occlusion=occlusion.compare(found, views, studies, inputs.blanking, num_categories, cfg),
         lesions=lesion_choice.pick(inputs, tested),
         second_look=_second_look(outcome, studies),
+        trials=trials.report(inputs.tried) if inputs.tried else None,
     )
     return _compared(inputs, report)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -132,8 +132,18 @@ def model(report: Report) -> str:
     return "lesion model" if of_lesions(report) else "network"
 
 
-def network(report: Report) -> str:
-    """What the picture of the layers shows."""
+def of_folds(folds: Sequence[int]) -> str:
+    return f"fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"
+
+
+def network(report: Report, folds: Sequence[int] = ()) -> str:
+    """What the picture of the layers shows.
+
+    Args:
+        folds: whose it is, where they differ.
+    """
+    if folds:
+        return f"{of_folds(folds).capitalize()}: {network(report)}"
     if of_lesions(report):
         return "The model as it was trained: blocks are as high as layers have numbers; features of a candidate left."
     size = "blocks are as high as the image and as wide as it has channels"
@@ -482,9 +492,11 @@ def occlusion(report: Report) -> list[str]:
     without = f" Studies in which no heart was found, left out: {left_out.studies}." if left_out.studies else ""
     if left_out.folds:
         without += f" Folds without this test, left out: {', '.join(map(str, left_out.folds))}."
+    own = report.trials is not None and any("train.window_hu" in one.settings for one in report.trials.choices)
+    blank = "the lower end of its fold's train.window_hu" if own else f"{found.blank_hu:g} HU"
     return [
         "The same slices were shown to the network once more with all but a box around the heart blank, and once with "
-        f"that box blank ({found.blank_hu:g} HU). The box is {found.share:.0%} of a slice. A network that reads "
+        f"that box blank ({blank}). The box is {found.share:.0%} of a slice. A network that reads "
         f"the coronary arteries keeps its accuracy with the heart alone and loses it without.{without}"
     ]
 

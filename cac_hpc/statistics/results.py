@@ -758,7 +758,7 @@ class FoldChoice:
     """Which trial a fold has chosen, and how surely; by its validation patients, of whom there are so many.
 
     figure: of the chosen trial, and too high, as it was chosen by it. runner_up: None if there was no other.
-    difference: chosen (the other) less runner-up (the reference), in the same draws of the patients. again: share of
+    over_runner_up: chosen (the other) less runner-up (the reference), in the same draws of patients. again: share of
     these draws in which the same trial is best. tied: other trials whose figure is the same. seed_sd: standard
     deviation over the seeds of one trial, None of a single seed.
     """
@@ -769,8 +769,8 @@ class FoldChoice:
     settings: Json
     figure: float | None
     runner_up: int | None
-    difference: Difference | None
-    again: float | None
+    over_runner_up: Difference
+    again: float
     tied: int
     seed_sd: float | None
 
