@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 MOST_TRIALS = 9999  # of a fold, whose names have four digits
-TRIES = 10  # of tpe at settings that no trial has had, before chance draws them
+TRIES = 10  # draws of tpe that repeat a trial, until chance draws instead
+LARGEST_GRID = 100_000
+REPEATS = 1000  # draws by chance of what was drawn before, until no more are made
 MOST_COMBINATIONS = 5000  # of the ends of ranges that are checked before a run begins
 FEWEST_TRIALS = 10  # from which it is told how much a setting matters
 DIGITS = 6  # significant, of a number that was drawn
@@ -60,14 +63,18 @@ def settings_of_all(cfg: Config) -> tuple[dict[str, Any], ...]:
         sampler == "grid" or number is not None, "trials.number", number, f"a number, as trials.sampler is {sampler}"
     )
     left = math.prod(map(_count, values)) - sum(_inside(one, values) for one in written)
+    wanted = f"random or tpe: a grid has at most {LARGEST_GRID:,} combinations, here {left:,.0f}"
+    require(sampler != "grid" or left <= LARGEST_GRID, "trials.sampler", sampler, wanted)
     count, most = left if number is None else number, min(left, MOST_TRIALS - len(written))
-    of_grid = "" if number is not None else f", as the grid has {left:,.0f} combinations"
+    of_grid = "" if number is not None else f": there are {left:,.0f} combinations"
     require(1 <= count <= most, "trials.number", number, f"1 to {most:,.0f}{of_grid}")
     if sampler == "tpe":
         _check_ends(cfg, values)
         return written
-    drawn = (_grid if sampler == "grid" else _random)(values, cfg.trials.seed)
-    return (*written, *itertools.islice((one for one in drawn if one not in written), int(count)))
+    drawn = _random(values, cfg.trials.seed) if ranges or left > LARGEST_GRID else _grid(values, cfg.trials.seed)
+    found = list(itertools.islice((one for one in drawn if one not in written), int(count)))
+    require(len(found) == count, "trials.number", number, f"{len(found)} or less: draws by chance repeat themselves")
+    return (*written, *found)
 
 
 def number(cfg: Config) -> int:
@@ -82,7 +89,9 @@ def lag(cfg: Config) -> int:
 
 
 def next_settings(cfg: Config, fold: int, trial: int, before: Sequence[Trial]) -> dict[str, Any]:
-    """What tpe draws for a trial. Figures of trials that are not `lag` numbers before it are not looked at.
+    """What tpe draws for a trial: what no trial before it has, as far as chance finds such settings.
+
+    Figures of trials that are not `lag` numbers before it are not looked at, even if they are known.
 
     Args:
         before: all trials of smaller number, in the order of their numbers.
@@ -95,8 +104,9 @@ def next_settings(cfg: Config, fold: int, trial: int, before: Sequence[Trial]) -
     study.add_trials(
         [_past(one, values, one.number <= trial - lag(cfg)) for one in before if _inside(one.settings, values)]
     )
-    asked = itertools.islice(_asked(study, values), TRIES)
-    return next(one for one in itertools.chain(asked, _random(values, seed)) if one not in known)
+    asked = list(itertools.islice(_asked(study, values), TRIES))
+    tries = itertools.chain(asked, _random(values, seed))
+    return next((one for one in tries if one not in known), asked[0])
 
 
 def goes_on(cfg: Config, trial: int, rung: int, figures: Mapping[int, float | None]) -> bool:
@@ -193,13 +203,17 @@ def _grid(values: Space, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def _random(values: Space, seed: int) -> Iterator[dict[str, Any]]:
-    """Combinations drawn at random, none twice; it does not end where all have been drawn."""
+    """Combinations drawn by chance, none twice; it ends when many draws in a row are of those before."""
     import optuna
 
-    seen: list[dict[str, Any]] = []
+    seen, repeats = set(), 0
     for one in _asked(_study(optuna.samplers.RandomSampler(seed)), values):
-        if one not in seen:
-            seen.append(one)
+        key = json.dumps(one)
+        repeats = repeats + 1 if key in seen else 0
+        if repeats > REPEATS:
+            return
+        if not repeats:
+            seen.add(key)
             yield one
 
 

@@ -128,8 +128,6 @@ def _range(name: str, key: str, given: Mapping[str, Any], kind: str) -> Range:
     numbers = isinstance(ends, list | tuple) and len(ends) == 2 and all(type(end) in (int, float) for end in ends)
     require(numbers and ends[0] < ends[1] and not (log and ends[0] <= 0), f"{key}.{kind}", ends, wanted)
     low, high = (_typed(name, end, f"{key}.{kind}") for end in ends)
-    wanted = "a list of values: the setting is no number"
-    require(type(low) in (int, float) and type(high) is type(low), key, given, wanted)
     require(step is None or not log, f"{key}.step", step, "left out, with log_uniform")
     if step is not None:
         step = _typed(name, step, f"{key}.step")
