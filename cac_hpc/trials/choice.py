@@ -5,13 +5,16 @@ Axes: T trial, B draw of patients, S seed, P patient, K category.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cac_hpc.run.config import Config
+from cac_hpc.run import paths
+from cac_hpc.run.config import Config, WorkError
 from cac_hpc.statistics import assessment, intervals
 from cac_hpc.statistics.results import Figure
 from cac_hpc.trials import plan
@@ -63,8 +66,10 @@ def figure(parts: Sequence[Rung], select_by: str, num_categories: int, seeds: in
 
     Args:
         parts: of all seeds and inner divisions, at one rung. select_by: a name of METRICS.
-    Returns: None where it is undefined for a seed: it then counts as the worst.
+    Returns: None where it is undefined for a seed, or a part has failed: it then counts as the worst.
     """
+    if any(part.failure for part in parts):
+        return None
     return _known(_of_seeds(parts, select_by, num_categories, seeds).mean())
 
 
@@ -72,8 +77,13 @@ def choose(cfg: Config, num_categories: int, trials: Sequence[TrialResult]) -> C
     """The trial with the highest figure among those trained to their end; of equal ones the smallest, then the first.
 
     The same is done again in draws of the validation patients, in which all trials are compared on the same patients.
+
+    Raises: WorkError if none was trained to its end.
     """
-    done = sorted((one for one in trials if not one.pruned), key=lambda one: (_parameters(one), one.number))
+    whole = [one for one in trials if not one.pruned and not any(part.failure for part in one.parts)]
+    done = sorted(whole, key=lambda one: (_parameters(one), one.number))
+    if not done:
+        raise WorkError(_none_left(trials))
     names = sorted({patient for one in done for part in one.parts for patient in part.patient})
     figure_TS = np.array([_of_seeds(one.parts, cfg.trials.select_by, num_categories, cfg.trials.seeds) for one in done])
     weight_BP = intervals.draw(len(names), range(cfg.report.draws), cfg.trials.seed)
@@ -101,6 +111,17 @@ def choose(cfg: Config, num_categories: int, trials: Sequence[TrialResult]) -> C
         patients=len(names),
         candidates=len(done),
     )
+
+
+def write(path: Path, chosen: Choice) -> None:
+    """Write choice.json, by which the fold is trained and tested."""
+    paths.write_json(path, dataclasses.asdict(chosen))
+
+
+def _none_left(trials: Sequence[TrialResult]) -> str:
+    failures = [part.failure for one in trials for part in one.parts if part.failure]
+    why = f": {failures[0]}" if failures else ""
+    return f"none of {len(trials)} trials could be trained to its end{why}; start a new run with other trials"
 
 
 def _of_seeds(parts: Sequence[Rung], select_by: str, num_categories: int, seeds: int) -> np.ndarray:

@@ -47,7 +47,8 @@ class Rung:
 
     settings: of the trial. epochs: trained so far. tested_epoch: whose weights predicted. patient, label, predicted: of
     each validation patient its name, its true and its predicted category. parameters: numbers that training adjusts.
-    seconds: since the rung before, of all starts that it took.
+    seconds: since the rung before, of all starts that it took. failure: why it could not be trained on, as when a loss
+    was no number; it has then predicted nothing.
     """
 
     fold: int
@@ -62,6 +63,7 @@ class Rung:
     predicted: tuple[int, ...]
     parameters: int
     seconds: float
+    failure: str | None = None
 
 
 def make(cfg: Config) -> Plan:
