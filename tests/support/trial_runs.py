@@ -18,12 +18,12 @@ from tests.support.runs import REPO, SUPPORT, prepare
 
 FOLDS = 2
 TRIALS: dict[str, Any] = {
-    "settings": {"train.learning_rate": [1e-6, 0.003, 0.01, 0.03], "model.hidden": [[8, 4], [4]]},
+    "settings": {"train.learning_rate": [1e-6, 0.01, 0.1, 0.3], "model.hidden": [[8, 4], [4]]},
     "sampler": "random",
     "number": 6,
     "pruning": {"first_epoch": 1, "factor": 2},
 }
-TRAIN = bags.LEARN | {"epochs": 4, "steps": 16}
+TRAIN = bags.LEARN | {"epochs": 4, "steps": 80, "checkpoint_minutes": 0.001}
 
 
 def trials_run(folder: Path, scans: Path, packed: Path, trials: dict[str, Any] = TRIALS, **sections: Any) -> RunPaths:

@@ -57,3 +57,12 @@ def disturb(run, instants):
                     alive[worker] = workers.start(worker, instants.pop(0) if instants else 0)
             time.sleep(0.02)
     assert not instants
+
+
+@pytest.mark.drill
+def test_twenty_kills_end_in_the_same_table(tmp_path, scans, bagged, undisturbed):
+    instants, wanted = random.Random(4).choices(range(1, 400), k=20), table(undisturbed)
+    for number in range(5):
+        run = trials_run(tmp_path / str(number), scans, bagged)
+        disturb(run, sorted(instants[4 * number : 4 * number + 4], reverse=True))
+        assert table(run) == wanted
