@@ -28,7 +28,7 @@ from cac_hpc.cluster import (
 from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.dataset import plan, sealed, sealing, summary
 from cac_hpc.dataset.plan import DatasetPlan
-from cac_hpc.evaluation import audit, published
+from cac_hpc.evaluation import contrast, published
 from cac_hpc.run import causes, config, ledger, lock, logs, provenance, settings, stages
 from cac_hpc.run.config import ClusterConfig, Config, InputError
 from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
@@ -168,9 +168,9 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
     Raises: InputError saying what is wrong with them.
     """
     try:
-        audit.check_split_by_slice(cfg)
+        contrast.check(cfg)
     except InputError as error:
-        known = run.splits.is_file() and settings.load(run.config).split.contrast_to == cfg.split.contrast_to
+        known = run.splits.is_file() and list(contrast.kinds(settings.load(run.config))) == list(contrast.kinds(cfg))
         if not known:
             raise
         logs.say(f"note: {error}; until then the report has no inflation")
