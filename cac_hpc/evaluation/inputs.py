@@ -27,6 +27,8 @@ from cac_hpc.statistics.results import Absent, Audit, Digests, Json
 from cac_hpc.train import lesion_results, predictions
 from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions
+from cac_hpc.trials import plan
+from cac_hpc.trials.standing import FoldTrials
 
 SHOWN = ("labels", "pack", "split", "model", "train")  # settings that a report shows
 MASKS = "masks"  # in place of the path of pack.regions
@@ -99,7 +101,9 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
     read_folds = _read_folds(files, folds, studies, splits_sha256, len(cfg.labels.names), predicts_scores(shown))
     tried = None
     if cfg.trials.active:
-        tried = trials.read(cfg, run.trials_plan, [run.trials(index) for index in range(len(folds))])
+        of, numbers = plan.read(run.trials_plan), range(len(folds))
+        of_folds = [FoldTrials(run, index, cfg, of) for index in numbers]
+        tried = trials.read(cfg, of, of_folds, [run.trials(index).choice for index in numbers])
         audits += [] if alone else [trials.check_looks(tried, folds, studies)]
         read_folds = {fold: _as_chosen(fold, one, tried) for fold, one in read_folds.items()}
     found = {fold: one for fold, one in read_folds.items() if isinstance(one, FoldResult)}
