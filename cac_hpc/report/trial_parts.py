@@ -1,17 +1,15 @@
-"""What a report says of the trials from which each fold chose its settings: sentences, tables, figures."""
+"""What a report says of the trials from which each fold chose its settings: sentences and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from cac_hpc.report import plots, wording
+from cac_hpc.report import wording
 from cac_hpc.report.rows import Section, TextTable
 from cac_hpc.statistics.results import FoldChoice, Importance, Json, Report, TrialRow, Trials
 
+Row = dict[str, str | int | float | None]
 HEADING = "How the settings were chosen"
 OWN_TRIALS = (
     "Each fold drew trials of its own (trials.sampler: tpe), for a trial follows from the figures of those before it: "
@@ -76,15 +74,15 @@ def short(report: Report) -> list[TextTable]:
     return [TextTable(f"Settings chosen by {whose} patients; again: in draws of them", columns, cells)]
 
 
-def csv(report: Report) -> dict[str, pd.DataFrame]:
-    """Every trial, and every choice."""
+def rows(report: Report) -> dict[str, list[Row]]:
+    """Every trial, and every choice, by the names of their tables."""
     found = report.trials
     if found is None or not found.choices:
         return {}
     names, chosen = tried(found), {(one.fold, one.trial) for one in found.choices}
-    trials, choices = [], []
+    trials, choices = list[Row](), list[Row]()
     for row in found.trials:
-        known: dict[str, object] = {"fold": _fold(row), "trial": row.trial}
+        known: Row = {"fold": _fold(row), "trial": row.trial}
         known |= {name: _plain(value_of(report, row.settings, name)) for name in names}
         known |= {found.select_by: row.figures[-1] if row.figures else None, "epochs": max(row.epochs, default=None)}
         known |= {"ended": row.ended, "chosen": int((row.fold, row.trial) in chosen)}
@@ -97,11 +95,11 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         known |= {found.select_by: one.figure, "runner_up": one.runner_up}
         known |= {name: getattr(one.over_runner_up, name) for name in ("difference", "low", "high", "interval", "note")}
         choices.append(known | {"chosen_again": one.again, "tied": one.tied, "seed_sd": one.seed_sd})
-    return {"trials.csv": pd.DataFrame(trials), "choices.csv": pd.DataFrame(choices).astype({"runner_up": "Int64"})}
+    return {"trials.csv": trials, "choices.csv": choices}
 
 
-def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
-    """The table of a paper: label, cells and caption."""
+def printed(report: Report) -> list[TextTable]:
+    """The table of a paper."""
     found = report.trials
     if found is None or not found.choices:
         return []
@@ -117,35 +115,15 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
     caption = (
         f"{what}; in brackets 95\\,\\% intervals; again: in how many draws of these patients the same trial is best."
     )
-    return [("trials", pd.DataFrame(cells, columns=columns), caption)]
+    return [TextTable(caption, columns, cells)]
 
 
-def draw(folder: Path, report: Report, where: str, dpi: int) -> None:
-    """The trials in their order, the figures of each over its epochs, and how much each setting matters."""
-    found = report.trials
-    if found is None or not found.choices:
-        return
-    by_fold: dict[str, list[TrialRow]] = {}
-    for row in found.trials:
-        by_fold.setdefault(_panel(row.fold), []).append(row)
-    chosen = {_panel(one.fold): one.trial for one in found.choices}
-    whose = "test" if found.select_on == "test" else "validation"
-    label = f"{wording.figure_name(found.select_by)}, {whose} patients"
-    plots.draw_trials(folder / "trials", by_fold, chosen, label, f"Trials in their order, {where}", dpi)
-    if found.rungs > 1:
-        title = f"Trials over their training, {where}"
-        plots.draw_rungs(folder / "trials_epochs", by_fold, chosen, label, title, dpi)
-    if isinstance(found.importance, Importance):
-        title = f"Importance of settings for the figure of a trial, {where}"
-        plots.draw_importance(folder / "trials_importance", found.importance.settings, title, dpi)
-
-
-def settings(report: Report, section: str, rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def settings(report: Report, section: str, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """A section of settings as the page shows it, with the values that the folds chose in place of the run's own."""
     found = report.trials
     if found is None:
-        return list(rows)
-    shown = dict(rows)
+        return list(known)
+    shown = dict(known)
     for name in (name for name in tried(found) if name.startswith(f"{section}.")):
         values: dict[str, list[str]] = {}
         for one in found.choices:
@@ -199,7 +177,7 @@ def text(value: Any) -> str:
     return "not set" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _plain(value: Any) -> object:
+def _plain(value: Any) -> Any:
     """A value of a setting with all its digits, in a cell."""
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
@@ -344,10 +322,6 @@ def _values(report: Report, values: Json, names: Sequence[str]) -> list[str]:
 
 def _fold(one: FoldChoice | TrialRow) -> str:
     return "all" if one.fold is None else str(one.fold)
-
-
-def _panel(fold: int | None) -> str:
-    return "all folds" if fold is None else f"fold {fold}"
 
 
 def _share(value: float) -> str:
