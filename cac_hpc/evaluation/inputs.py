@@ -17,12 +17,12 @@ from cac_hpc.evaluation.occlusion import Blanking, Views
 from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.evaluation.published import PublishedTable
-from cac_hpc.run import causes, config, digests, paths, settings
+from cac_hpc.run import causes, config, digests, looks, paths, settings
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
-from cac_hpc.statistics.results import Absent, Audit, Digests, Json
+from cac_hpc.statistics.results import Absent, Audit, Digests, Json, ShownBefore
 from cac_hpc.train import lesion_results, predictions
 from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions
@@ -63,6 +63,7 @@ class Inputs:
     published: PublishedTable | Absent | None
     reference: Finished | Absent | None  # of a complete run that divides slices, the one that divides patients
     other: Finished | Absent | None = None  # the run that report.compare names, with its patients named as here
+    shown_before: ShownBefore | None = None  # None if no test figures of these patients had been shown
 
     @property
     def outcome(self) -> Outcome:
@@ -118,7 +119,14 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         published=_read_published(cfg.report.published, cfg.labels.names),
         reference=None if faults or alone else _read_reference(cfg, run.root),
         other=_read_other(cfg.report.compare),
+        shown_before=_read_looks(run),
     )
+
+
+def _read_looks(run: RunPaths) -> ShownBefore | None:
+    """The looks at test figures that there were before the run."""
+    before = looks.read_before(run)
+    return ShownBefore(sum(one.times for one in before), looks.names(before)) if before else None
 
 
 def _read_seal(dataset: DatasetPaths) -> tuple[str, str]:

@@ -32,7 +32,7 @@ class Stage:
     ranks: bool = False  # torchrun starts the script once per rank
 
 
-SILENT = ("fenced", "used", "cancelled")  # events that change no state
+SILENT = ("fenced", "used", "cancelled", "shown")  # events that change no state
 STAGES = (
     Stage("pack", "pack.py", option="--shard", resources="pack"),
     Stage("seal", "pack.py", ("--seal",), after="pack"),
