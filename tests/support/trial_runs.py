@@ -23,7 +23,7 @@ TRIALS: dict[str, Any] = {
     "number": 6,
     "pruning": {"first_epoch": 1, "factor": 2},
 }
-TRAIN = bags.LEARN | {"epochs": 4, "steps": 80, "checkpoint_minutes": 0.001}
+TRAIN = bags.LEARN | {"epochs": 4, "steps": 80, "checkpoint_minutes": 10.0}
 
 
 def trials_run(folder: Path, scans: Path, packed: Path, trials: dict[str, Any] = TRIALS, **sections: Any) -> RunPaths:
@@ -59,9 +59,7 @@ class Workers:
 
     def __init__(self, run: RunPaths) -> None:
         command = [sys.executable, str(SUPPORT / "forked_workers.py"), "--run", str(run.root)]
-        self._parent = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPO
-        )
+        self._parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPO)
 
     def start(self, worker: int, kill_at: int = 0) -> int:
         """Start a worker, which kills itself before its N-th use of a file of the run; returns its process number."""
