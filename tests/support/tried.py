@@ -18,7 +18,9 @@ TRIALS: dict[str, object] = {
 }
 
 
-def tried_run(folder: Path, scans: Path, bagged: Path, trials: dict[str, object] | None = None, **cluster: object) -> Path:
+def tried_run(
+    folder: Path, scans: Path, bagged: Path, trials: dict[str, object] | None = None, **cluster: object
+) -> Path:
     """A run that is packed and sealed: its trials are next."""
     sections: dict[str, dict[str, object]] = {
         "train": bags.LEARN, "model": bags.MODEL, "split": {"folds": FOLDS}, "trials": trials or TRIALS,
