@@ -14,7 +14,7 @@ import numpy as np
 
 from cac_hpc.evaluation import pairing, report_json
 from cac_hpc.evaluation.pairing import Finished
-from cac_hpc.run import config
+from cac_hpc.run import config, looks
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import agreement, assessment, intervals, metrics
 from cac_hpc.statistics.assessment import Sums
@@ -120,11 +120,7 @@ def compare(reference: Finished, other: Finished) -> Comparison:
         other=_facts(other),
         status="COMPLETE" if all(run.report.status == "COMPLETE" for run in pair) else "PARTIAL",
         patients=units[0]["slice"].num_patients,
-        warnings=[
-            f"LEAKS: {run.name} was split by slice: slices of one patient are in its training and test parts"
-            for run in pair
-            if run.split_by_slice
-        ],
+        warnings=[line for run in pair for line in _leaks(run)],
         notes=list(_notes(reference, other)),
         settings=config.differences(reference.report.settings, other.report.settings),
         statistics=reference.report.statistics,
@@ -143,8 +139,18 @@ def _facts(run: Finished) -> ComparedRun:
     return ComparedRun(run.name, report.title, report.status, report.folds_found, report.digests, run.split_by_slice)
 
 
+def _leaks(run: Finished) -> Iterator[str]:
+    if run.split_by_slice:
+        yield f"LEAKS: {run.name} was split by slice: slices of one patient are in its training and test parts"
+    if run.chose_on_test:
+        yield f"LEAKS: {run.name} chose its settings by the test patients, whose figures are too high for it"
+
+
 def _notes(reference: Finished, other: Finished) -> Iterator[str]:
-    """What the runs do not share."""
+    """What the runs do not share, and what had been seen before they were set up."""
+    for run in (reference, other):
+        if before := run.report.shown_before:
+            yield looks.told(before.times, before.runs, f"the configuration of {run.name}")
     if set(reference.studies.index) != set(other.studies.index):
         yield "the runs tested the same patients, but not by the same studies"
     elif not reference.slice_counts().equals(other.slice_counts()):

@@ -20,7 +20,19 @@ from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Absent, Calibration, Example, Examples, Layer, Level, Report, Training
+from cac_hpc.statistics.results import (
+    Absent,
+    Calibration,
+    Example,
+    Examples,
+    Importance,
+    Layer,
+    Level,
+    Report,
+    Training,
+    TrialRow,
+    Trials,
+)
 
 PATIENCE_S = 600.0  # for one shard's slices
 GALLERIES = {"slices": "Sample slices", "misclassified": "Misclassified slices"}  # by how names of files begin
@@ -44,9 +56,26 @@ def training(report: Report) -> list[Training]:
     return [results.from_json(facts, Training) for facts in report.training]
 
 
-def network(report: Report) -> list[Layer]:
-    """The layers that every fold has trained, empty where nobody knows."""
-    return next((fold.layers or [] for fold in training(report)), [])
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """The layers that folds have trained, empty where nobody knows; stem: of its picture."""
+
+    stem: str
+    folds: list[int]
+    layers: list[Layer]
+
+
+def networks(report: Report) -> list[TrainedNetwork]:
+    """One that all folds have trained, or several, where folds chose their own settings."""
+    found: list[TrainedNetwork] = []
+    for fold in training(report):
+        layers = fold.layers or []
+        same = next((one for one in found if one.layers == layers), None)
+        if same is None:
+            same = TrainedNetwork(f"network_{len(found) + 1}" if found else "network", [], layers)
+            found.append(same)
+        same.folds.append(fold.fold)
+    return found or [TrainedNetwork("network", [], [])]
 
 
 def draw(
@@ -68,9 +97,11 @@ def draw(
     curves = {fold.fold: _history(histories[fold.fold]) for fold in training(report)}
     if curves := {fold: table for fold, table in curves.items() if table}:
         plots.draw_history(folder / "history", curves, f"Loss and learning rate by epoch, {where}", dpi)
-    if layers := network(report):
-        parameters = f"The {wording.model(report)}: {sum(layer.parameters for layer in layers):,} parameters"
-        plots.draw_network(folder / "network", layers, ", ".join([parameters, *_marks(report)]), dpi)
+    found = networks(report)
+    for one in (one for one in found if one.layers):
+        parameters = f"The {wording.model(report)}: {sum(layer.parameters for layer in one.layers):,} parameters"
+        whose = [wording.of_folds(one.folds)] if len(found) > 1 else []
+        plots.draw_network(folder / one.stem, one.layers, ", ".join([parameters, *whose, *_marks(report)]), dpi)
     _draw_slices(folder, report, dataset, shown)
     lesion_pictures.draw(folder, report, dataset, dpi, _marks(report))
 
@@ -129,6 +160,40 @@ def _draw_scores(stem: Path, report: Report, where: str, dpi: int) -> None:
     plots.draw_scores(stem, reported[known], read, edges, f"Agatston scores, {where}, n = {known.sum()}", dpi)
 
 
+def _draw_trials(stem: Path, report: Report, where: str, dpi: int) -> None:
+    if (found := report.trials) and found.choices:
+        title = f"Trials in their order, {where}"
+        plots.draw_trials(stem, *_trials_by_fold(found), _figure_of_trials(found), title, dpi)
+
+
+def _draw_rungs(stem: Path, report: Report, where: str, dpi: int) -> None:
+    if (found := report.trials) and found.choices and found.rungs > 1:
+        title = f"Trials over their training, {where}"
+        plots.draw_rungs(stem, *_trials_by_fold(found), _figure_of_trials(found), title, dpi)
+
+
+def _draw_importance(stem: Path, report: Report, where: str, dpi: int) -> None:
+    if report.trials and isinstance(found := report.trials.importance, Importance):
+        title = f"Importance of settings for the figure of a trial, {where}"
+        plots.draw_importance(stem, found.settings, title, dpi)
+
+
+def _trials_by_fold(found: Trials) -> tuple[dict[str, list[TrialRow]], dict[str, int]]:
+    """The trials of each fold by its name, and the number of the chosen one."""
+    by_fold: dict[str, list[TrialRow]] = {}
+    for row in found.trials:
+        by_fold.setdefault(_panel(row.fold), []).append(row)
+    return by_fold, {_panel(one.fold): one.trial for one in found.choices}
+
+
+def _panel(fold: int | None) -> str:
+    return "all folds" if fold is None else f"fold {fold}"
+
+
+def _figure_of_trials(found: Trials) -> str:
+    return f"{wording.figure_name(found.select_by)}, {found.select_on} patients"
+
+
 PICTURES = {  # by the stems of their files
     "folds": Picture(
         "verdict",
@@ -144,6 +209,15 @@ PICTURES = {  # by the stems of their files
         "readers",
         "Scores of readers over the reported ones, a point for each test of a patient; the grid is the categories'.",
         _draw_scores,
+    ),
+    "trials": Picture(
+        "trials", "The figure of every trial in the order of their numbers, and the highest so far.", _draw_trials
+    ),
+    "trials_epochs": Picture(
+        "trials", "The figure of every trial at each look at it, over the epochs that it was trained.", _draw_rungs
+    ),
+    "trials_importance": Picture(
+        "trials", "Importance of settings; what it cannot say is written above.", _draw_importance
     ),
 }
 

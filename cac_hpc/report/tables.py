@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from cac_hpc.report import external_parts, rows, wording
+from cac_hpc.report import external_parts, rows, trial_parts, wording
 from cac_hpc.report.rows import Section
 from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
@@ -68,6 +68,7 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
     found |= _readers(names, report.readers)
     found |= _occlusion(report.occlusion)
     found |= external_parts.csv(report)
+    found |= {name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()}
     if report.second_look:
         said = [{"study": one.study, "reported": one.reported, **one.counted} for one in report.second_look]
         found["second_look.csv"] = pd.DataFrame(said)
@@ -107,6 +108,9 @@ def latex(report: Report) -> dict[str, str]:
         matrix = _matrix_table(names, part).set_axis(["true / predicted", *names], axis=1).astype(str)
         caption = f"{about}: confusion matrix, rows true, columns predicted."
         found[f"confusion_{level}.tex"] = _tex(matrix, caption, f"confusion-{level}")
+    for one in trial_parts.printed(report):
+        chosen = pd.DataFrame(list(one.rows), columns=list(one.columns))
+        found["trials.tex"] = _tex(chosen, f"{mark}{one.caption}", "trials")
     return found
 
 
@@ -260,15 +264,17 @@ def markdown(report: Report) -> str:
     report = _escaped(report)
     parts = [f"# {wording.title(report)}"]
     parts += [f"**{line}**" for line in [report.banner] if line]
-    parts += [wording.verdict(report), *wording.trusted(report), *(f"**{line}**" for line in wording.inflation(report))]
-    parts += [markdown_table(rows.INFLATION, found)] if (found := rows.inflation(report)) else []
-    parts += [*wording.missing_lines(report), wording.cohort(report), *wording.crop(report.cohort.intake)]
+    parts += [wording.verdict(report), *trial_parts.verdict(report), *wording.trusted(report)]
+    parts += [f"**{line}**" for line in wording.inflation(report)]
+    parts += [markdown_table(found.columns, found.rows) for found in rows.inflation(report)]
+    parts += [*wording.shown_before(report), *wording.missing_lines(report), wording.cohort(report)]
+    parts += wording.crop(report.cohort.intake)
     if report.lesions is not None:
         parts += [f"## {wording.LESIONS}", *wording.lesions(report), *_patients(report)]
     parts += [part for section in external_parts.sections(report) for part in _section(section)]
     for level, results in wording.tested(report):
         parts += _level(level, results, report)
-    for section in rows.compared(report):
+    for section in (*rows.compared(report), *trial_parts.sections(report)):
         parts += _section(section)
     parts += [
         "## How it was counted",
@@ -346,8 +352,10 @@ def _escaped(report: Report) -> Report:
         named = [replace(one, name=escaping.markdown(one.name)) for one in readers.readers]
         readers = replace(readers, readers=named, absent=list(map(escaping.markdown, readers.absent)))
     looked = report.second_look and [replace(one, study=escaping.markdown(one.study)) for one in report.second_look]
+    shown = report.shown_before
     return replace(
         report,
+        shown_before=shown and replace(shown, runs=list(map(escaping.markdown, shown.runs))),
         readers=readers,
         second_look=looked,
         external=report.external and external_parts.escaped(report.external),

@@ -37,8 +37,8 @@ SENTENCES = {
     "gpu_out_of_memory": "out of memory on {device} ({used} MB were in use): {advice}",
     "predictions_invalid": "{words}",
     "partial_report": "PARTIAL report: no valid result of fold {words}",
-    "contrast_run": "split.contrast_to is ['{file}'|a folder], {words}",
-    "contrast_dataset": "[{file}: ]found {words}, wanted that of the run in split.contrast_to",
+    "contrast_run": "[{place}|split].contrast_to is ['{file}'|a folder], {words}",
+    "contrast_dataset": "[{file}: ]found {words}, wanted that of the run in [{place}|split].contrast_to",
     # ranks
     "rank_not_started": "{who} has not started within {seconds} s",
     "rank_failed": "{who} failed[: {detail}]",

@@ -21,7 +21,7 @@ from cac_hpc.calcium import candidates
 from cac_hpc.dataset import splits
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE, Stopped
-from cac_hpc.run import causes, digests, ledger, logs, paths, settings, stages
+from cac_hpc.run import causes, config, digests, ledger, logs, paths, settings, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.logs import log
@@ -227,6 +227,11 @@ def _facts(attempt: Attempt, tested: int, seconds: float, content: bytes, views:
         "val_slices": data.num_slices(data.val),
         "test_slices": data.num_slices(data.test),
         "inexact": state.inexact,
+        **(
+            {"settings": {"model": config.plain(cfg.model), "train": config.plain(cfg.train)}}
+            if cfg.trials.active
+            else {}
+        ),
     }
 
 
