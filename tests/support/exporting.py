@@ -96,7 +96,7 @@ def write_models(run):
     for fold in range(NUM_FOLDS):
         about = {
             "belongs_to": {"fold": fold, "splits": digests.file_sha256(run.splits)},
-            "weights": drawn_weights(cfg.model, cfg.pack.size, fold),
+            "weights": drawn_weights(settings.load_fold(run, fold).model, cfg.pack.size, fold),
             "epoch": 3,
             "features": list(candidates.NAMES),
             "candidates": candidates.VERSION,
