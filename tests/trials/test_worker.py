@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cac_hpc.machine import processes
-from cac_hpc.run import ledger, settings
+from cac_hpc.run import settings
 from cac_hpc.train import training
 from tests.support.runs import SUPPORT
 from tests.support.trial_runs import FOLDS, Workers, server, table, trials_run
