@@ -18,12 +18,12 @@ from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.evaluation.published import PublishedTable
 from cac_hpc.evaluation.trials import Tried
-from cac_hpc.run import causes, config, digests, paths, settings
+from cac_hpc.run import causes, config, digests, looks, paths, settings
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
-from cac_hpc.statistics.results import Absent, Audit, Digests, Json
+from cac_hpc.statistics.results import Absent, Audit, Digests, Json, ShownBefore
 from cac_hpc.train import lesion_results, predictions
 from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions
@@ -66,6 +66,7 @@ class Inputs:
     published: PublishedTable | Absent | None
     reference: Finished | Absent | None  # of a complete run that leaks on purpose, the one that does not
     other: Finished | Absent | None = None  # the run that report.compare names, with its patients named as here
+    shown_before: ShownBefore | None = None  # None if no test figures of these patients had been shown
     tried: Tried | None = None  # of a run with trials
 
     @property
@@ -124,8 +125,15 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         published=_read_published(cfg.report.published, cfg.labels.names),
         reference=None if faults or alone else _read_reference(cfg, run.root),
         other=_read_other(cfg.report.compare),
+        shown_before=_read_looks(run),
         tried=tried,
     )
+
+
+def _read_looks(run: RunPaths) -> ShownBefore | None:
+    """The looks at test figures that there were before the run."""
+    before = looks.read_before(run)
+    return ShownBefore(sum(one.times for one in before), looks.names(before)) if before else None
 
 
 def _shown(plain: Json, has_trials: bool) -> Json:

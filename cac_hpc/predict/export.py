@@ -19,7 +19,7 @@ from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict import model_card, onnx_files, training_range
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.training_range import TrainingRange
-from cac_hpc.run import causes, config, digests, logs, settings
+from cac_hpc.run import causes, config, digests, logs, looks, settings
 from cac_hpc.run.causes import RESUME
 from cac_hpc.run.commands import ExportConfig
 from cac_hpc.run.config import Config, InputError
@@ -43,12 +43,14 @@ def export(cfg: ExportConfig) -> Bundle:
         raise InputError(f"--out {out}: is there already, wanted the name of a new folder or .zip file")
     if cfg.onnx:
         onnx_files.check_installed()
-    made = of_run(settings.run_folder(cfg.run), cfg.licence)
+    run = settings.run_folder(cfg.run)
+    made = of_run(run, cfg.licence)
     extra = onnx_files.files(made) if cfg.onnx else {}
     bundles.write(made, out, {bundles.CARD: model_card.text(made, sorted(extra)).encode(), **extra})
     read = bundles.read(out)
     for line in summary(read, out):
         logs.say(line)
+    looks.note(run, "bundle")  # it holds the run's figures
     return read
 
 

@@ -267,7 +267,8 @@ def markdown(report: Report) -> str:
     parts += [wording.verdict(report), *trial_parts.verdict(report), *wording.trusted(report)]
     parts += [f"**{line}**" for line in wording.inflation(report)]
     parts += [markdown_table(found.columns, found.rows) for found in rows.inflation(report)]
-    parts += [*wording.missing_lines(report), wording.cohort(report), *wording.crop(report.cohort.intake)]
+    parts += [*wording.shown_before(report), *wording.missing_lines(report), wording.cohort(report)]
+    parts += wording.crop(report.cohort.intake)
     if report.lesions is not None:
         parts += [f"## {wording.LESIONS}", *wording.lesions(report), *_patients(report)]
     parts += [part for section in external_parts.sections(report) for part in _section(section)]
@@ -351,8 +352,10 @@ def _escaped(report: Report) -> Report:
         named = [replace(one, name=escaping.markdown(one.name)) for one in readers.readers]
         readers = replace(readers, readers=named, absent=list(map(escaping.markdown, readers.absent)))
     looked = report.second_look and [replace(one, study=escaping.markdown(one.study)) for one in report.second_look]
+    shown = report.shown_before
     return replace(
         report,
+        shown_before=shown and replace(shown, runs=list(map(escaping.markdown, shown.runs))),
         readers=readers,
         second_look=looked,
         external=report.external and external_parts.escaped(report.external),

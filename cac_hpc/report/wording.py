@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cac_hpc.labels.second_look import COUNTED, REPORTED
+from cac_hpc.run import looks
 from cac_hpc.statistics.results import (
     Absent,
     Comparison,
@@ -279,6 +280,17 @@ def inflation(report: Report) -> list[str]:
         values = f"{figure.reference:.3f} by patient, {figure.other:.3f} by slice"
         parts.append(f"{level} accuracy {difference(figure)} ({values})")
     return [f"Inflation by the split by slice, against the run {found.reference.run}: {'; '.join(parts)}."]
+
+
+def shown_before(report: Report) -> list[str]:
+    """That test figures of these patients had been seen before, whatever was chosen by them."""
+    before = report.shown_before
+    if before is None:
+        return []
+    told = looks.told(before.times, before.runs)
+    return [
+        f"**Not a first look: {told}.** What is chosen after seeing test figures fits the patients that they are of."
+    ]
 
 
 def _claimed(report: Report, found: Comparison) -> Iterator[str]:

@@ -519,6 +519,11 @@ class Config:
         require(size >= ranks, "train.batch_size", size, wanted)
 
     @property
+    def num_workers(self) -> int:
+        """Processes that train trials."""
+        return (self.trials.workers or self.split.folds) if self.trials.active else 0
+
+    @property
     def gpus_asked(self) -> int:
         """GPUs that a job of folds asks for on each node."""
         return self.cluster.gpus_asked if self.train.device == "cuda" else 0
@@ -592,5 +597,5 @@ def absolute_paths(cfg: Config) -> Config:
         compare=cfg.report.compare and absolute(cfg.report.compare),
     )
     trials = dataclasses.replace(cfg.trials, contrast_to=cfg.trials.contrast_to and absolute(cfg.trials.contrast_to))
-    parts = {"data": data, "labels": labels, "pack": pack, "split": split, "report": report, "trials": trials}
-    return dataclasses.replace(cfg, run=absolute(cfg.run), **parts)
+    sections = {"data": data, "labels": labels, "pack": pack, "split": split, "report": report, "trials": trials}
+    return dataclasses.replace(cfg, run=absolute(cfg.run), **sections)  # type: ignore[arg-type]

@@ -734,6 +734,14 @@ class External:
 
 
 @dataclass(frozen=True)
+class ShownBefore:
+    """How often test figures of the patients had been shown when the run's configuration was set, and of which runs."""
+
+    times: int
+    runs: list[str]
+
+
+@dataclass(frozen=True)
 class TrialRow:
     """Settings that a fold has tried, and their figures of its validation patients.
 
@@ -828,7 +836,8 @@ class Report:
     """Everything that a report says. training: metrics.json of each fold that is there. settings: by section.
 
     lesions: None if the model is not of lesions. split, digests: None of an external test, which external is of.
-    second_look: None if nobody counted calcium. trials: None if nothing was tried.
+    second_look: None if nobody counted calcium. shown_before: None if they had not been shown, as far as is known.
+    trials: None if nothing was tried.
     """
 
     format_version: int
@@ -854,6 +863,7 @@ class Report:
     lesions: ShownLesions | Absent | None
     external: External | None = None
     second_look: Annotated[list[ContradictedLabel] | None, Omitted] = None
+    shown_before: Annotated[ShownBefore | None, Omitted] = None
     trials: Annotated[Trials | None, Omitted] = None
 
 

@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
+from cac_hpc.run import settings
 from cac_hpc.run.config import InputError
 from cac_hpc.trials import plan
 from cac_hpc.trials.plan import Rung
+from tests.support.runs import REPO
 from tests.support.trials import lesions
 
 STEPS = ("--trials.settings", "{train.steps: [50, 500]}")
@@ -94,3 +96,12 @@ def test_a_rung_that_may_not_be_published_is_not(tmp_path):
     with pytest.raises(RuntimeError, match="another has it"):
         plan.write_rung(tmp_path / "rung-0.json", RUNG, fenced)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "number"), [("paper", 48), ("lesions", 24)])
+def test_the_trials_that_come_with_the_product_fit_the_small_slices_of_a_synthetic_cohort(name, number, monkeypatch):
+    monkeypatch.setenv("CAC_DICOM_ROOT", "scans")
+    monkeypatch.setenv("CAC_LABELS", "labels.csv")
+    files = [str(REPO / "configs" / f"{name}.yaml"), "--trials", str(REPO / "configs" / "trials" / f"{name}.yaml")]
+    found = plan.make(settings.parse_launch(None, ["--config", *files, "--pack.size", "64"])[0])
+    assert (found.number, len(found.settings)) == (number, number)
