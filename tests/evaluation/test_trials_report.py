@@ -337,6 +337,8 @@ def test_comparing_with_it_warns(leak, nested):
 def test_a_contrast_run_differs_in_whom_it_chose_by_alone(leak, section, changes, said):
     cfg = settings.load(leak.config)
     contrast.check(cfg)
+    inner = dataclasses.replace(cfg.trials, inner_folds=3, gpu_hours=1.0)  # of how validation patients choose
+    contrast.check(dataclasses.replace(cfg, trials=inner))
     changed = dataclasses.replace(cfg, **{section: dataclasses.replace(getattr(cfg, section), **changes)})
     with pytest.raises(InputError, match=re.escape(said)) as refused:
         contrast.check(changed)
