@@ -170,7 +170,8 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
     try:
         contrast.check(cfg)
     except InputError as error:
-        known = run.splits.is_file() and list(contrast.kinds(settings.load(run.config))) == list(contrast.kinds(cfg))
+        was = settings.load(run.config) if run.splits.is_file() else None
+        known = was is not None and [*contrast.kinds(was.split, was.trials)] == [*contrast.kinds(cfg.split, cfg.trials)]
         if not known:
             raise
         logs.say(f"note: {error}; until then the report has no inflation")

@@ -371,7 +371,7 @@ def draw_importance(stem: Path, found: Sequence[SettingImportance], title: str, 
             axes.plot(values, [row] * len(values), "o", color=COLOURS[0], markersize=3, clip_on=False, alpha=0.8)
         axes.set_yticks(range(len(found)), [one.setting for one in found])
         axes.set_ylim(len(found) - 0.4, -0.6)
-        label = "share of the differences between validation figures; bar: mean, point: a fold"
+        label = "share in how much the figures of a fold's trials differ; bar: mean, point: a fold"
         axes.set(xlim=(0, 1), xlabel=label, title=_wrapped(title, figure))
         _save(figure, stem, dpi)
 

@@ -67,7 +67,8 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         }
     found |= _readers(names, report.readers)
     found |= _occlusion(report.occlusion)
-    found |= external_parts.csv(report) | trial_parts.csv(report)
+    found |= external_parts.csv(report)
+    found |= {name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()}
     if report.second_look:
         said = [{"study": one.study, "reported": one.reported, **one.counted} for one in report.second_look]
         found["second_look.csv"] = pd.DataFrame(said)
@@ -107,9 +108,10 @@ def latex(report: Report) -> dict[str, str]:
         matrix = _matrix_table(names, part).set_axis(["true / predicted", *names], axis=1).astype(str)
         caption = f"{about}: confusion matrix, rows true, columns predicted."
         found[f"confusion_{level}.tex"] = _tex(matrix, caption, f"confusion-{level}")
-    return found | {
-        f"{label}.tex": _tex(one, mark + caption, label) for label, one, caption in trial_parts.latex(report)
-    }
+    for one in trial_parts.printed(report):
+        chosen = pd.DataFrame(list(one.rows), columns=list(one.columns))
+        found["trials.tex"] = _tex(chosen, f"{mark}{one.caption}", "trials")
+    return found
 
 
 def _tested(report: Report) -> str:

@@ -300,13 +300,13 @@ def _claimed(report: Report, found: Comparison) -> Iterator[str]:
     number, name = report.trials.number, report.trials.select_by
     figures = found.levels["patient"].figures
     parts = [
-        f"{heading(one)} {figures[one].other:.3f}, nested says {figures[one].reference:.3f}: inflation "
+        f"{figure_name(one)} {figures[one].other:.3f}, nested says {figures[one].reference:.3f}: inflation "
         f"{difference(figures[one])}"
         for one in dict.fromkeys((name, "accuracy")) if figures[one].difference is not None
     ]  # fmt: skip
     yield (
         f"Inflation by choosing the best of {number} trials on the test patients, against the run "
-        f"{found.reference.run}: best on test would have claimed a {'; '.join(parts)}."
+        f"{found.reference.run}: best on test would have claimed {'; '.join(parts)}."
     )
 
 
@@ -548,6 +548,11 @@ def limits(report: Report) -> list[str]:
 def heading(figure: str) -> str:
     """What a column of a figure is called."""
     return figure.replace("_", " ").replace("f1", "F1")
+
+
+def figure_name(figure: str) -> str:
+    """What a figure is called in a sentence."""
+    return f"{figure.removeprefix('kappa_')} kappa" if figure.startswith("kappa_") else heading(figure)
 
 
 def chance(p_value: float) -> str:

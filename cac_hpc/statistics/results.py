@@ -747,13 +747,13 @@ class TrialRow:
 
     fold: None where the trials are those of all folds together (select_on test). settings: tried, by dotted name.
     epochs: at which it was looked at; figures: at each of these. of_seeds: of its last figure, by seed. seconds: of all
-    its parts. ended: trained to its end, left off before it, or never begun (trials.gpu_hours).
+    its parts. ended: trained to its end, left off before it, failed, or never begun (trials.gpu_hours).
     """
 
     fold: int | None
     trial: int
     settings: Json
-    ended: Literal["trained", "pruned", "not_begun"]
+    ended: Literal["trained", "pruned", "failed", "not_begun"]
     epochs: list[int]
     figures: list[float | None]
     of_seeds: list[float | None]
@@ -814,7 +814,7 @@ class Trials:
     """Trials of other settings, from which each fold has chosen those that it was trained and tested with.
 
     number: planned in each fold. rungs: how often a trial is looked at, at most. seconds: of all trainings. chosen: how
-    often which, None where every fold has drawn trials of its own, which nobody can count.
+    often which, None where each fold has drawn trials of its own, or all have chosen together.
     """
 
     select_by: str
