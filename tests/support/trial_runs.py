@@ -1,4 +1,4 @@
-"""Runs with trials that take seconds, processes that train them, and what must be the same however they were disturbed."""
+"""Runs with trials that take seconds, processes that train them, and what is the same however they were disturbed."""
 
 from __future__ import annotations
 
