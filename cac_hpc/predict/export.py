@@ -17,7 +17,7 @@ from cac_hpc.evaluation import evaluate, inputs, report_json
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict import model_card, onnx_files, training_range
-from cac_hpc.predict.bundle import Bundle
+from cac_hpc.predict.bundle import Bundle, FoldSettings
 from cac_hpc.predict.training_range import TrainingRange
 from cac_hpc.run import causes, config, digests, logs, looks, settings
 from cac_hpc.run.causes import RESUME
@@ -70,7 +70,9 @@ def of_run(root: Path, licence: str = "") -> Bundle:
     found = inputs.load(run, alone=True)
     report, dataset = _complete(root, found), run.dataset(cfg.data.packed_dir)
     sealed.check(dataset)
-    folds = [_read_model(run.fold(fold), fold, found, cfg) for fold in range(len(found.folds))]
+    of_folds = [settings.load_fold(run, fold) for fold in range(len(found.folds))]
+    folds = [_read_model(run.fold(fold), fold, found, one) for fold, one in enumerate(of_folds)]
+    own = tuple(FoldSettings(one.model, one.train.window_hu) for one in of_folds)
     of_scores = spec.row == "candidate"
     salt = digests.content_sha256([found.digests.studies_sha256, found.digests.plan_sha256])[:32]
     return Bundle(
@@ -90,6 +92,7 @@ def of_run(root: Path, licence: str = "") -> Bundle:
         salt=salt,
         known=frozenset(known(dataset, salt)),
         licence=licence,
+        own=() if set(own) == {FoldSettings(cfg.model, cfg.train.window_hu)} else own,
     )
 
 
