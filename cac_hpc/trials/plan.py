@@ -170,7 +170,7 @@ def _fewest_epochs(cfg: Config, settings: Sequence[Mapping[str, Any]], later: in
         later: how many trials tpe draws.
     """
     tried = [space.checked(cfg, one).train.epochs for one in settings]
-    drawn = [end for values in space.of(cfg) if values.name == "train.epochs" for end in values.ends]
+    drawn: list[int] = [end for values in space.of(cfg) if values.name == "train.epochs" for end in values.ends]
     return min([*tried, *(drawn or ([cfg.train.epochs] if later else []))])
 
 
