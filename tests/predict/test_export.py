@@ -16,7 +16,7 @@ import cac_hpc
 from cac_hpc.dataset import intake
 from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict import ensemble, export, model_card, onnx_files, training_range
-from cac_hpc.run import config, paths, settings
+from cac_hpc.run import config, ledger, paths, settings
 from cac_hpc.run.commands import ExportConfig
 from cac_hpc.run.config import InputError, PackConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
@@ -111,6 +111,10 @@ def test_what_was_exported_is_printed(exported):
     assert "accuracy by patient 0.944 [0.742, 0.990], n = 18" in printed
     assert "each of 18 studies left out in turn: flagged 1 of 18, 0.056 [0.010, 0.258]" in printed
     assert "salted digests of slices mark the 18 training studies" in printed
+
+
+def test_a_bundle_is_a_look_at_test_figures(run, exported):
+    assert {"bundle"} == {event["how"] for event in ledger.read(run.ledger) if event["event"] == "shown"}
 
 
 def test_nothing_of_a_patient_a_path_or_a_machine_goes_along(run, exported):
