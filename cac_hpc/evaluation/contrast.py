@@ -29,20 +29,25 @@ FREE = (  # what a dataset or a result does not depend on
 
 @dataclass(frozen=True)
 class Contrast:
-    """A way to leak: the section of its two settings, which leaks where it is that, and the run without the leak."""
+    """A way to leak: the section of its two settings, which leaks where it is that, and the run without the leak.
+
+    differing: other settings of the section that may differ, as they are of the way that does not leak alone.
+    """
 
     section: str
     setting: str
     leaks: str
     reference: str
+    differing: tuple[str, ...] = ()
 
     @property
     def free(self) -> tuple[str, ...]:
-        return (*FREE, f"{self.section}.{self.setting}:", f"{self.section}.contrast_to:")
+        return (*FREE, *(f"{self.section}.{name}" for name in (f"{self.setting}:", "contrast_to:", *self.differing)))
 
 
 BY_SLICE = Contrast("split", "unit", "slice", "the run by patient")
-ON_TEST = Contrast("trials", "select_on", "test", "the run that chose by validation patients")
+OF_VALIDATION = ("inner_folds:", "gpu_hours:", "pruning.")
+ON_TEST = Contrast("trials", "select_on", "test", "the run that chose by validation patients", OF_VALIDATION)
 
 
 def kinds(split: SplitConfig, trials: TrialsConfig) -> Iterator[tuple[Contrast, str]]:

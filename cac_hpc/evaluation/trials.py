@@ -176,8 +176,8 @@ def check_trained(facts: Json, tried: Tried, fold: int) -> None:
     for name in OWN:
         differing = config.differences(trained.get(name), config.plain(getattr(wanted, name)), name)
         if differing := [line for line in differing if not line.startswith(FREE)]:
-            said = f"(trained / chosen: {differing[0]})"
-            raise ValueError(f"trained with other settings than it chose among its trials {said}")
+            said = differing[0].replace(" / ", ", chosen ")
+            raise ValueError(f"trained with other settings than it chose among its trials ({said})")
 
 
 def report(tried: Tried) -> Trials:
