@@ -133,7 +133,7 @@ def _show(
 ) -> None:
     count = found["trials"]
     overhead = [(found[total] - found[of_epochs]) / count for total, of_epochs in TIMES]
-    rows = [
+    rows: list[list[str | None]] = [
         [f"epochs of {count:g} trials", *(f"{found[of_epochs]:.1f}" for _, of_epochs in TIMES)],
         ["overhead of a trial", *(f"{seconds:.3f}" for seconds in overhead)],
     ]
