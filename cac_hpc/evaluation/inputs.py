@@ -22,6 +22,7 @@ from cac_hpc.run import causes, config, digests, looks, paths, settings
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
+from cac_hpc.run.looks import Looks
 from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
 from cac_hpc.statistics.results import Absent, Audit, Digests, Json, ShownBefore
 from cac_hpc.train import lesion_results, predictions
@@ -125,14 +126,13 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         published=_read_published(cfg.report.published, cfg.labels.names),
         reference=None if faults or alone else _read_reference(cfg, run.root),
         other=_read_other(cfg.report.compare),
-        shown_before=_read_looks(run),
+        shown_before=_shown_before(looks.read_before(run)),
         tried=tried,
     )
 
 
-def _read_looks(run: RunPaths) -> ShownBefore | None:
-    """The looks at test figures that there were before the run."""
-    before = looks.read_before(run)
+def _shown_before(before: Sequence[Looks]) -> ShownBefore | None:
+    """How often test figures had been shown before the run was set up; None if they had not."""
     return ShownBefore(sum(one.times for one in before), looks.names(before)) if before else None
 
 

@@ -17,13 +17,13 @@ from cac_hpc.evaluation import evaluate, inputs, report_json
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict import model_card, onnx_files, training_range
-from cac_hpc.predict.bundle import Bundle
+from cac_hpc.predict.bundle import Bundle, FoldSettings
 from cac_hpc.predict.training_range import TrainingRange
 from cac_hpc.run import causes, config, digests, logs, looks, settings
 from cac_hpc.run.causes import RESUME
 from cac_hpc.run.commands import ExportConfig
 from cac_hpc.run.config import Config, InputError
-from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
+from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.statistics import assessment, results
 from cac_hpc.statistics.results import Absent, Json, Report
 from cac_hpc.train import checkpoint, models
@@ -70,7 +70,9 @@ def of_run(root: Path, licence: str = "") -> Bundle:
     found = inputs.load(run, alone=True)
     report, dataset = _complete(root, found), run.dataset(cfg.data.packed_dir)
     sealed.check(dataset)
-    folds = [_read_model(run.fold(fold), fold, found, cfg) for fold in range(len(found.folds))]
+    of_folds = [settings.load_fold(run, fold) for fold in range(len(found.folds))]
+    folds = [_read_model(run, fold, one) for fold, one in enumerate(of_folds)]
+    own = tuple(FoldSettings(one.model, one.train.window_hu) for one in of_folds)
     of_scores = spec.row == "candidate"
     salt = digests.content_sha256([found.digests.studies_sha256, found.digests.plan_sha256])[:32]
     return Bundle(
@@ -90,6 +92,7 @@ def of_run(root: Path, licence: str = "") -> Bundle:
         salt=salt,
         known=frozenset(known(dataset, salt)),
         licence=licence,
+        own=() if set(own) == {FoldSettings(cfg.model, cfg.train.window_hu)} else own,
     )
 
 
@@ -116,16 +119,16 @@ def _complete(root: Path, found: Inputs) -> Report:
     return report
 
 
-def _read_model(files: FoldPaths, fold: int, found: Inputs, cfg: Config) -> tuple[Mapping[str, Tensor], Errors | None]:
+def _read_model(run: RunPaths, fold: int, cfg: Config) -> tuple[Mapping[str, Tensor], Errors | None]:
     """The weights of a fold, and of a lesion model the errors of its scores.
 
     Raises: InputError if they are damaged, or of another run or version.
     """
-    wanted = {"fold": fold, "splits": found.digests.splits_sha256}
+    files = run.fold(fold)
     try:
         content = checkpoint.load(files.model)
-        if content["belongs_to"] != wanted:
-            raise ValueError("is of another fold, or of other splits")
+        if content["belongs_to"] != checkpoint.of_fold(run, fold, cfg):
+            raise ValueError("is of another fold, or of other splits or another choice among trials")
         if models.chosen(cfg).row != "candidate":
             return content["weights"], None
         if (content["candidates"], content["features"]) != (candidates.VERSION, list(candidates.NAMES)):

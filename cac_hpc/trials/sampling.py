@@ -33,6 +33,8 @@ LARGEST_GRID = 100_000
 REPEATS = 1000  # draws by chance of what was drawn before, until no more are made
 MOST_COMBINATIONS = 5000  # of the ends of ranges that are checked before a run begins
 FEWEST_TRIALS = 10  # from which it is told how much a setting matters
+EQUAL = 1e-9  # below it figures do not differ
+WORST = -1e6  # lower than any figure
 DIGITS = 6  # significant, of a number that was drawn
 
 
@@ -60,9 +62,8 @@ def settings_of_all(cfg: Config) -> tuple[dict[str, Any], ...]:
     ranges = [one.name for one in values if isinstance(one, Range)]
     wanted = f"random or tpe, as {ranges[0]} is a range" if ranges else ""
     require(sampler != "grid" or not ranges, "trials.sampler", sampler, wanted)
-    require(
-        sampler == "grid" or number is not None, "trials.number", number, f"a number, as trials.sampler is {sampler}"
-    )
+    wanted = f"a number, as trials.sampler is {sampler}"
+    require(sampler == "grid" or number is not None, "trials.number", number, wanted)
     left = math.prod(map(_count, values)) - sum(_inside(one, values) for one in written)
     wanted = f"random or tpe: a grid has at most {LARGEST_GRID:,} combinations, here {left:,.0f}"
     require(sampler != "grid" or left <= LARGEST_GRID, "trials.sampler", sampler, wanted)
@@ -78,10 +79,10 @@ def settings_of_all(cfg: Config) -> tuple[dict[str, Any], ...]:
     return (*written, *found)
 
 
-def number(cfg: Config) -> int:
-    """How many trials each fold has."""
-    known = len(settings_of_all(cfg))
-    return known + (cfg.trials.number or 0) if cfg.trials.sampler == "tpe" and cfg.trials.settings else known
+def num_later(cfg: Config) -> int:
+    """How many further trials each fold has, whose settings tpe draws."""
+    tried = cfg.trials
+    return tried.number or 0 if tried.sampler == "tpe" and tried.settings else 0
 
 
 def lag(cfg: Config) -> int:
@@ -115,17 +116,20 @@ def next_settings(cfg: Config, fold: int, trial: int, before: Sequence[Trial]) -
 def goes_on(cfg: Config, trial: int, rung: int, figures: Mapping[int, float | None]) -> bool:
     """Whether a trial is trained beyond a rung, by successive halving among the trials up to its own number.
 
+    Equal figures, of which few patients give many, are put in order by chance: else all of them would go on.
+
     Args:
         figures: at that rung, by number, of all trials up to this one that reached it; those of later ones change
             nothing. None where undefined: the worst.
     """
     reached = sorted(figures)
-    halved = _halved(cfg.trials.pruning.factor, tuple(figures[one] for one in reached))
-    return halved[reached.index(trial)]
+    chance = {one: EQUAL * float(np.random.default_rng([cfg.trials.seed, rung, one]).random()) for one in reached}
+    told = tuple((WORST if (value := figures[one]) is None else value) + chance[one] for one in reached)
+    return _halved(cfg.trials.pruning.factor, told)[reached.index(trial)]
 
 
 @functools.lru_cache(maxsize=1000)
-def _halved(factor: int, figures: tuple[float | None, ...]) -> tuple[bool, ...]:
+def _halved(factor: int, figures: tuple[float, ...]) -> tuple[bool, ...]:
     """Of each figure whether it is among the best 1 / factor of those up to it, or the best of too few."""
     import optuna
 
@@ -133,7 +137,7 @@ def _halved(factor: int, figures: tuple[float | None, ...]) -> tuple[bool, ...]:
     going_on = []
     for figure in figures:
         trial = study.ask()
-        trial.report(-math.inf if figure is None else figure, 1)
+        trial.report(figure, 1)
         going_on.append(not trial.should_prune())
     return tuple(going_on)
 

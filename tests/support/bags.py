@@ -65,7 +65,7 @@ def write_dataset(packed: Path, folder: Path) -> Path:
     dataset, rng = DatasetPaths(folder), np.random.default_rng(5)
     sealed = shards.read_checked(dataset.seal)
     studies = (
-        pd.read_csv(dataset.studies, dtype={"study": str})
+        pd.read_csv(dataset.studies, dtype={"study": str, "patient": str})
         .set_index("study")
         .astype({"control_slices": object, "aorta_found": object})
     )

@@ -61,7 +61,9 @@ def choose(run, folds):
         choice.write(run.trials(fold).choice, made)
         own = composition.changed(cfg, made.settings)
         if run.fold(fold).predictions.is_file():
-            reports.vouch(run, fold, settings={"model": config.plain(own.model), "train": config.plain(own.train)})
+            tables = paths.read_json(run.fold(fold).metrics).get("tables_sha256")  # of a model of lesions
+            facts = {"settings": {"model": config.plain(own.model), "train": config.plain(own.train)}}
+            reports.vouch(run, fold, **facts | ({"tables_sha256": tables} if tables else {}))
 
 
 def _labels(studies, fold, cfg, patients_of):

@@ -1,4 +1,4 @@
-"""Runs with trials that take seconds, processes that train them, and what must be the same however they were disturbed."""
+"""Runs with trials that take seconds, processes that train them, and what is the same however they were disturbed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRIALS: dict[str, Any] = {
     "number": 6,
     "pruning": {"first_epoch": 1, "factor": 2},
 }
-TRAIN = bags.LEARN | {"epochs": 4, "steps": 80, "checkpoint_minutes": 0.001}
+TRAIN = bags.LEARN | {"epochs": 4, "steps": 80, "checkpoint_minutes": 10.0}
 
 
 def trials_run(folder: Path, scans: Path, packed: Path, trials: dict[str, Any] = TRIALS, **sections: Any) -> RunPaths:

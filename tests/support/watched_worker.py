@@ -17,8 +17,8 @@ def note(event: str, arguments: tuple[object, ...]) -> None:
 
 sys.addaudithook(note)
 
-from cac_hpc.machine import processes
-from cac_hpc.run import settings
+from cac_hpc.machine import processes  # noqa: E402
+from cac_hpc.run import settings  # noqa: E402
 
 
 def main() -> int:

@@ -42,9 +42,8 @@ def reach(run, trials, number, part=0, right=None, seconds=1.0, failure=None):
         patients, label, predicted = (), (), ()
     path = run.trials(0).rung(number, part, rung)
     path.parent.mkdir(parents=True, exist_ok=True)
-    plan.write_rung(
-        path, Rung(0, number, part, rung, trial.settings, 1, 1, patients, label, predicted, 9, seconds, failure)
-    )
+    found = Rung(0, number, part, rung, trial.settings, 1, 1, patients, label, predicted, 9, seconds, failure)
+    plan.write_rung(path, found)
     trials.look()
 
 

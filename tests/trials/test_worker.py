@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from cac_hpc.machine import processes
-from cac_hpc.run import ledger, settings
+from cac_hpc.run import settings
 from cac_hpc.train import training
 from tests.support.runs import SUPPORT
-from tests.support.trial_runs import FOLDS, Workers, server, table, trials_run
+from tests.support.trial_runs import FOLDS, TRAIN, Workers, server, table, trials_run
+
+OFTEN = {"checkpoint_minutes": 0.001}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def test_a_fold_is_trained_as_its_trial_was_and_tested_once(undisturbed):
 
 
 def test_kills_at_any_instant_end_in_the_same_table(tmp_path, scans, bagged, undisturbed):
-    run = trials_run(tmp_path, scans, bagged)
+    run = trials_run(tmp_path, scans, bagged, train=TRAIN | OFTEN)
     disturb(run, [20, 75, 140])
     found, wanted = table(run), table(undisturbed)
     assert sorted(found) == sorted(wanted)
@@ -102,6 +104,6 @@ def test_twenty_kills_end_in_the_same_table(tmp_path, scans, bagged, undisturbed
     instants, wanted = random.Random(4).choices(range(1, 400), k=20), table(undisturbed)
     for number in range(5):
         (tmp_path / str(number)).mkdir()
-        run = trials_run(tmp_path / str(number), scans, bagged)
+        run = trials_run(tmp_path / str(number), scans, bagged, train=TRAIN | OFTEN)
         disturb(run, sorted(instants[4 * number : 4 * number + 4], reverse=True))
         assert table(run) == wanted
