@@ -433,9 +433,14 @@ class ReportConfig:
     draws: int = 2000  # of patients, for the intervals
     seed: int = 0  # of the draws
     near_equal_ids: Literal["refuse", "warn"] = "refuse"  # studies A07 and A7 in training and test of one fold
+    # scores that treatment depends on: above 0, and from each of the others on; see docs/report.md
+    cuts: tuple[float, ...] = field(default=(0.0, 100.0, 400.0), metadata=ADDED)
 
     def __post_init__(self) -> None:
         require_text("report.title", self.title)
+        rising = all(0 <= low < high for low, high in zip(self.cuts, self.cuts[1:], strict=False))
+        of_scores = all(0 <= cut < 20_000 for cut in self.cuts)
+        require(rising and of_scores, "report.cuts", self.cuts, "scores of 0 or more, each above the one before")
         within(self, "report.", figure_dpi=(50, 600), top_k=(1, None), draws=(200, 100_000), seed=(0, None))
         (low, high), wanted = self.window_hu, "low, high with low < high, both of -2000 to 10000"
         require(-2000 <= low < high <= 10_000, "report.window_hu", self.window_hu, wanted)
