@@ -20,7 +20,7 @@ def main() -> int:
             "index": "of the array (default: SLURM_ARRAY_TASK_ID)",
             "per_task": "tasks of the stage for each index (default: 1)",
         },
-        texts={"stage": "pack, seal, folds or aggregate"},
+        texts={"stage": "pack, seal, trials, folds or aggregate"},
         required=("stage",),
     )
     from cac_hpc.run import logs, provenance

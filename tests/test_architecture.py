@@ -32,6 +32,7 @@ OWNERS = {
     "nrrd": {"volumes.nrrd"},
     "omegaconf": {"run.composition"},
     "openpyxl": {"labels.sheets"},
+    "optuna": {"trials.sampling"},
     "pydantic": {"statistics.results"},
     "pydicom": {"volumes.dicom", "benchmark.peers"},
     "rich": {"run.logs"},

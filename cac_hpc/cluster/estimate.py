@@ -91,10 +91,10 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
     run = RunPaths(Path(cfg.run))
     slices, exact = _num_slices(cfg, run, dataset_plan)
     per_study = slices / max(1, len(dataset_plan.labels))
-    train, val, test = (max(_num_in(part, per_study) for part in parts) for parts in _parts(folds))
+    train, val, test = (max(slices_in(part, per_study) for part in parts) for parts in _parts(folds))
     patient = {study: label.patient for study, label in dataset_plan.labels.items()}
     category = {study: label.category for study, label in dataset_plan.labels.items()}
-    fold_min = START_MIN + _fold_flops(cfg, train, val, test, per_study) / _fold_rate(cfg, kind) / 60
+    fold_min = START_MIN + fold_flops(cfg, train, val, test, per_study) / _fold_rate(cfg, kind) / 60
     of_shard = per_study * min(len(dataset_plan.labels), cfg.pack.studies_per_shard)
     examined = cfg.pack.baseline or cfg.pack.candidates or cfg.pack.crop == "heart"
     packed_per_s = EXAMINED_PER_S if examined else PACKED_PER_S
@@ -122,8 +122,12 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
     )
 
 
-def table(cfg: Config, found: Estimate, allowed: Limits | None = None) -> Table:
-    """All of it beside what is asked for; ``allowed`` where there is a cluster."""
+def table(cfg: Config, found: Estimate, allowed: Limits | None = None, tried: Sequence[tuple[str, str]] = ()) -> Table:
+    """All of it beside what is asked for.
+
+    Args:
+        allowed: where there is a cluster. tried: rows of the trials.
+    """
 
     def said(resources: Resources) -> str:
         return f", {resources.time_min} min asked" if allowed else ""
@@ -142,11 +146,12 @@ def table(cfg: Config, found: Estimate, allowed: Limits | None = None) -> Table:
         *(("disk", f"{_size(disk.needed)} needed, {_size(disk.free)} free: {disk.folder}") for disk in found.disks),
         (f"{cfg.split.unit}s", f"train/val/test, of {', '.join(cfg.labels.names)}"),
         *((f"fold {index}", _patient_row(counts)) for index, counts in enumerate(found.patients)),
-        ("packing", f"about {_minutes(found.pack_min)} a shard" + said(cfg.cluster.pack)),
+        ("packing", f"about {minutes_text(found.pack_min)} a shard" + said(cfg.cluster.pack)),
         ("memory", f"{_size(found.memory.needed)} for {fold}, {asked.mem_gb:g} GiB asked; "
          f"{rows} {'streamed' if found.memory.kind == 'stream' else held}"),
-        ("time", f"about {_minutes(found.fold_min)} for {fold} of {learned}" + said(asked)),
+        ("time", f"about {minutes_text(found.fold_min)} for {fold} of {learned}" + said(asked)),
         (f"{unit} hours", f"about {found.hours:.2g} for all folds, if {rate} (a rough guess)"),
+        *tried,
         *(_limit_rows(allowed, cfg) if allowed else ()),
     ]  # fmt: skip
     return logs.table("plan", ("what", "found, needed and asked"), lines)
@@ -175,7 +180,7 @@ def notes(cfg: Config, found: Estimate, kind: str = "slurm") -> list[str]:
         time_min = getattr(cfg.cluster, stage).time_min
         if time_min < minutes or time_min > max(TOO_MUCH * minutes, FEW_MIN):
             more = "; who asks so much may wait longer" if time_min > minutes else ""
-            said.append(f"cluster.{stage}.time_min is {time_min}, where about {_minutes(minutes)} are needed{more}")
+            said.append(f"cluster.{stage}.time_min is {time_min}, where about {minutes_text(minutes)} are needed{more}")
     return said
 
 
@@ -208,7 +213,7 @@ def _packed_bytes(cfg: Config, run: RunPaths, slices: int, studies: int) -> int:
     return images + (studies * LESIONS_BYTES if cfg.pack.candidates else 0)
 
 
-def _num_in(part: Part, per_study: float) -> int:
+def slices_in(part: Part, per_study: float) -> int:
     """Slices in a part of a fold."""
     return sum(map(len, part.values())) if isinstance(part, Mapping) else round(len(part) * per_study)
 
@@ -231,7 +236,7 @@ def _disks(cfg: Config, run: RunPaths, packed_bytes: int) -> tuple[Disk, ...]:
     packed = _bytes_of(dataset.root.glob("shards/*.h5"))
     saved = _bytes_of(run.root.glob("folds/*/**/*.pt"))
     wanted = [
-        ("run", run.root, cfg.split.folds * of_fold - saved),
+        ("run", run.root, (cfg.split.folds + cfg.num_workers) * of_fold - saved),
         ("data.packed_dir" if cfg.data.packed_dir else "run", dataset.root,
          packed_bytes - packed),
     ]  # fmt: skip
@@ -281,7 +286,7 @@ def _memory(cfg: Config, slices: int, exact: bool, kind: str) -> Memory:
     return Memory(streaming if residency == "stream" else resident, resident, residency, why)
 
 
-def _fold_flops(cfg: Config, train: int, val: int, test: int, per_study: float) -> float:
+def fold_flops(cfg: Config, train: int, val: int, test: int, per_study: float) -> float:
     """Operations of a fold: a training slice takes three times what one that is only looked at takes.
 
     Candidates are counted as if there were one per slice.
@@ -336,7 +341,7 @@ def _limit_rows(allowed: Limits, cfg: Config) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
-def _minutes(minutes: float) -> str:
+def minutes_text(minutes: float) -> str:
     return f"{minutes:.2g} min" if minutes < 100 else f"{minutes:.0f} min"
 
 

@@ -216,10 +216,15 @@ def num_fold_jobs(cfg: Config) -> int:
     return -(-cfg.split.folds // cfg.cluster.folds_per_node)
 
 
+def num_trial_jobs(cfg: Config) -> int:
+    """Tasks of the array of workers that train trials."""
+    return -(-cfg.num_workers // cfg.cluster.folds_per_node)
+
+
 def most_pack_tasks(limits: Limits, cfg: Config) -> int | None:
     """How many tasks the array of shards may have, all stages submitted at once; None: no limit is known."""
     jobs = submit_jobs(limits, cfg.cluster)
-    room = None if jobs is None else jobs - num_fold_jobs(cfg) - 2  # the seal and the report
+    room = None if jobs is None else jobs - num_fold_jobs(cfg) - num_trial_jobs(cfg) - 2  # the seal and the report
     known = [limit for limit in (limits.array_size, room) if limit is not None]
     return max(1, min(known)) if known else None
 
@@ -477,10 +482,12 @@ def _tres_cap(limits: Limits, key: tuple[str, str], cluster: ClusterConfig) -> C
 
 
 def _count_faults(limits: Limits, cfg: Asked) -> Iterator[str]:
-    """Folds that are too many at once, as an array or in the queue; a command takes as many tasks as there may be."""
+    """Folds or workers of trials that are too many at once, as an array or in the queue; a command takes as many tasks
+    as there may be."""
     if not isinstance(cfg, Config):
         return
-    jobs, found = num_fold_jobs(cfg), accounting.cap(limits.accounting, cfg.cluster, lambda one: one.submit_jobs)
+    jobs, workers = num_fold_jobs(cfg), num_trial_jobs(cfg)
+    found = accounting.cap(limits.accounting, cfg.cluster, lambda one: one.submit_jobs)
     by = {"MaxArraySize": limits.array_size}
     if found:
         limit = f"MaxSubmitJobs {found.most:.0f} of {found.owner}, of which a shard, seal and report take 3"
@@ -488,3 +495,9 @@ def _count_faults(limits: Limits, cfg: Asked) -> Iterator[str]:
     for name, most in by.items():
         if most is not None and jobs > most:
             yield f"split.folds gives {jobs} array tasks, wanted at most {most} ({name}): raise cluster.folds_per_node"
+        elif most is not None and workers > (left := most if name == "MaxArraySize" else most - jobs):
+            beside = "" if name == "MaxArraySize" else f" beside {jobs} of folds"
+            yield (
+                f"trials.workers gives {workers} array tasks, wanted at most {left}{beside} ({name}): lower it, or "
+                "raise cluster.folds_per_node"
+            )

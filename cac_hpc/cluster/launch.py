@@ -13,17 +13,30 @@ from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from cac_hpc.cluster import estimate, feasibility, local, monitor, nodes, preflight, queue_records, submission, usage
+from cac_hpc.cluster import (
+    estimate,
+    feasibility,
+    local,
+    monitor,
+    nodes,
+    preflight,
+    queue_records,
+    submission,
+    trial_costs,
+    usage,
+)
 from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.dataset import plan, sealed, sealing, summary
 from cac_hpc.dataset.plan import DatasetPlan
-from cac_hpc.evaluation import audit, published
+from cac_hpc.evaluation import contrast, published
 from cac_hpc.run import causes, config, ledger, lock, logs, provenance, settings, stages
 from cac_hpc.run.config import ClusterConfig, Config, InputError
 from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
 from cac_hpc.run.settings import LaunchOptions
 from cac_hpc.run.stages import STAGES, Stage, Task, TaskState
 from cac_hpc.train import models, optimizers
+from cac_hpc.trials import plan as trials_plan
+from cac_hpc.trials.plan import Plan as TrialsPlan
 
 MOST_NAMED = 5  # settings in one message
 UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-8, separators of lines
@@ -33,6 +46,7 @@ FREE = (
     *(f"{key}:" for key in config.WITHOUT_EFFECT),
     "run:", "cluster.", "report.title:", "report.figure_dpi:", "report.near_equal_ids:",
     "report.published:", "report.compare:", "report.window_hu:", "pack.limits.rejected_studies:", "split.contrast_to:",
+    "trials.contrast_to:",
 )  # fmt: skip
 
 
@@ -86,17 +100,18 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
 def _launch(run: RunPaths, cfg: Config, options: LaunchOptions, source: Path) -> int:
     _check_settings(run, cfg, source)
     _check_run_folder(run, cfg, options)
+    tried = _tried(run, cfg)
     dataset_plan = plan.make_plan(cfg)
     plan.check_dataset(run.dataset(cfg.data.packed_dir), dataset_plan)
     kind, why = _choose_kind(cfg)
     tasks, scheduler = stages.plan_tasks(cfg, run, len(dataset_plan.shards)), SCHEDULERS[kind]
-    _show_plan(run, cfg, dataset_plan, kind, why)
+    _show_plan(run, cfg, dataset_plan, tried, kind, why)
     waiting = stages.waiting(tasks)
     queued = {} if scheduler.RUNS_HERE else _in_queue(run, scheduler, waiting)
     if queued and {task.stage.name for task in waiting} <= set(queued):
         return _follow(run, tasks) if options.wait else _point(run)
     _check_studies(run, cfg, dataset_plan, waiting, options.dry_run)
-    _complete(run, cfg, dataset_plan, tasks, source)
+    _complete(run, cfg, dataset_plan, tried, tasks, source)
     if options.dry_run:
         if not queued and not lock.is_held(run.lock):
             write_text(run.config, config.to_yaml(cfg))
@@ -133,7 +148,7 @@ def _check_paths(cfg: Config, source: Path) -> None:
         "data.pseudonym_key": cfg.data.pseudonym_key, "labels.sheet": "".join(cfg.labels.sheets),
         "labels.masks": cfg.labels.masks,
         "split.contrast_to": cfg.split.contrast_to, "report.published": cfg.report.published,
-        "report.compare": cfg.report.compare,
+        "report.compare": cfg.report.compare, "trials.contrast_to": cfg.trials.contrast_to,
         "the checkout": str(source), "Python": sys.executable, "TMPDIR": os.environ.get("TMPDIR"),
     }  # fmt: skip
     for name, path in named.items():
@@ -153,9 +168,9 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
     Raises: InputError saying what is wrong with them.
     """
     try:
-        audit.check_split_by_slice(cfg)
+        contrast.check(cfg)
     except InputError as error:
-        known = run.splits.is_file() and settings.load(run.config).split.contrast_to == cfg.split.contrast_to
+        known = run.splits.is_file() and list(contrast.kinds(settings.load(run.config))) == list(contrast.kinds(cfg))
         if not known:
             raise
         logs.say(f"note: {error}; until then the report has no inflation")
@@ -181,7 +196,19 @@ def _check_compared(run: RunPaths, named: str) -> None:
     logs.say(f"note: {missing}; until then the report has no figures of it")
 
 
-def _show_plan(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, kind: str, why: str) -> None:
+def _tried(run: RunPaths, cfg: Config) -> TrialsPlan | None:
+    """What every fold tries, as it was settled when the run was made; None where nothing is tried.
+
+    Raises: InputError naming the setting that cannot be, or the plan that is damaged.
+    """
+    if not cfg.trials.active:
+        return None
+    return trials_plan.read(run.trials_plan) if run.trials_plan.exists() else trials_plan.make(cfg)
+
+
+def _show_plan(
+    run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tried: TrialsPlan | None, kind: str, why: str
+) -> None:
     """Print where the run goes, and what it needs compared with what there is.
 
     Raises: InputError for what cannot work, one line for each fault.
@@ -192,8 +219,9 @@ def _show_plan(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, kind: str,
     if faults:
         raise InputError("\n".join(faults))
     found = estimate.estimate(cfg, dataset_plan, dataset_plan.folds, kind)
-    logs.console().print(estimate.table(cfg, found, allowed))
-    raised = feasibility.notes(allowed, cfg) if allowed else ()
+    costs = trial_costs.estimate(cfg, found, dataset_plan.folds, tried, kind) if tried else None
+    logs.console().print(estimate.table(cfg, found, allowed, trial_costs.rows(cfg, costs) if costs else ()))
+    raised = [*(feasibility.notes(allowed, cfg) if allowed else ()), *(trial_costs.notes(cfg, costs) if costs else ())]
     for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *raised, *preflight.driver_notes(cfg)):
         logs.say(f"note: {note}")
     if kind == "slurm":
@@ -306,16 +334,20 @@ def _check_run_folder(run: RunPaths, cfg: Config, options: LaunchOptions) -> Non
         )
 
 
-def _complete(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[Task], source: Path) -> None:
+def _complete(
+    run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tried: TrialsPlan | None, tasks: list[Task], source: Path
+) -> None:
     """See to it that the run folder has everything that the jobs need, and say what was missing or changed.
 
     Raises: InputError if that cannot be.
     """
     if not run.config.exists():
-        _create(run, cfg, dataset_plan, tasks, source)
+        _create(run, cfg, dataset_plan, tried, tasks, source)
         return
     dataset = run.dataset(cfg.data.packed_dir)
     plan.write_plan(dataset, dataset_plan)
+    if tried and not run.trials_plan.exists():
+        trials_plan.write(run.trials_plan, tried)
     if restored := provenance.restore(run, source):
         logs.say(f"note: {run.code}: put back as they were: {', '.join(restored[:5])} ({len(restored)} in all)")
     if changed := provenance.note_changes(run):
@@ -326,7 +358,9 @@ def _complete(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list
         )
 
 
-def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[Task], source: Path) -> None:
+def _create(
+    run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tried: TrialsPlan | None, tasks: list[Task], source: Path
+) -> None:
     """Write everything that the jobs need; the run folder appears with all of it or not at all.
 
     Raises: InputError if the folders cannot be written.
@@ -340,6 +374,8 @@ def _create(run: RunPaths, cfg: Config, dataset_plan: DatasetPlan, tasks: list[T
             result = os.path.relpath(task.result, run.root)
             ledger.record(scratch.ledger, task.stage.name, task.index, "planned", result=result)
         write_text(scratch.config, config.to_yaml(cfg))
+        if tried:
+            trials_plan.write(scratch.trials_plan, tried)
         plan.write_plan(scratch.dataset(cfg.data.packed_dir), dataset_plan)
         scratch.root.replace(run.root)
     except OSError as error:

@@ -115,7 +115,7 @@ def _run_stage(
     def run_task(task: Task) -> int:
         gpus = free.get()
         try:
-            return _run_task(run, cfg, task, gpus, children)
+            return 0 if stage.shared and task.done else _run_task(run, cfg, task, gpus, children)
         finally:
             free.put(gpus)
 
@@ -129,7 +129,8 @@ def _run_stage(
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             _stop_all(children)
-    return [task for task, result in zip(tasks, results, strict=True) if result.result() != 0]
+    failed = [task for task, result in zip(tasks, results, strict=True) if result.result() != 0]
+    return [task for task in failed if not (stage.shared and task.done)]
 
 
 def _stop_all(children: list[tuple[subprocess.Popen[bytes], bool]]) -> None:
@@ -156,12 +157,14 @@ def _run_task(
 
 def _room(cfg: Config, stage: Stage) -> list[str | None]:
     """One entry per task that can run at a time: the GPUs it gets, or None."""
-    if not stage.ranks:
-        return [None] * max(1, len(os.sched_getaffinity(0)) // stages.resources(stage, cfg).cpus)
-    if cfg.train.device == "cpu":
-        return [None] * max(1, len(os.sched_getaffinity(0)) // (cfg.cluster.ranks * cfg.cluster.cpus_per_rank))
-    gpus, ranks = preflight.visible_gpus(), cfg.cluster.ranks
-    return [",".join(gpus[first : first + ranks]) for first in range(0, len(gpus) - ranks + 1, ranks)]
+    cpus, ranks = stages.cpus(stage, cfg), 1
+    if stage.ranks:
+        cpus, ranks = cfg.cluster.ranks * cfg.cluster.cpus_per_rank, cfg.cluster.ranks
+    if not stage.trains or cfg.train.device == "cpu":
+        return [None] * max(1, len(os.sched_getaffinity(0)) // cpus)
+    gpus = preflight.visible_gpus()
+    each = [",".join(gpus[first : first + ranks]) for first in range(0, len(gpus) - ranks + 1, ranks)]
+    return each * (stages.side_by_side(stage, cfg) if stage.shared else 1)
 
 
 def _log(run: RunPaths, task: Task) -> Path:

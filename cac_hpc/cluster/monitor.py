@@ -14,9 +14,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cac_hpc.cluster import nodes
+from cac_hpc.cluster import nodes, trial_progress
 from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.cluster.task_status import RunStates
+from cac_hpc.cluster.trial_progress import RunTrials
 from cac_hpc.run import causes, ledger, lock, logs, provenance
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
@@ -30,7 +31,6 @@ HELD_S = 60.0  # with nothing that goes on before somebody acts
 SILENT_S = 3600.0  # with nobody who says what becomes of the rest
 WIDE = 200  # characters: where no terminal sets a limit
 Step = list[TaskState] | None
-STAGE_NAMES = tuple(stage.name for stage in STAGES)
 TAIL_BYTES = 1 << 16
 MANY = 12  # tasks of a stage, from which on those that are alike share a line
 COLUMNS = ("stage", "task", "state", "job", "node", "try", "epoch", "loss", "slices/s", "ETA", "doing")
@@ -59,16 +59,24 @@ class RunView:
 
     def __init__(self, run: RunPaths) -> None:
         self.root, self._run, self._states = run.root, run, RunStates(run)
+        self._trials = RunTrials(run) if run.trials_plan.exists() else None
 
     def states(self) -> list[TaskState]:
-        return self._states.states()
+        found = self._states.states()
+        if self._trials is None:
+            return found
+        return [
+            dataclasses.replace(state, tried=self._trials.tried(state.task or 0)) if state.stage == "folds" else state
+            for state in found
+        ]
 
     def notes(self, states: Sequence[TaskState]) -> list[str]:
         """Of the tasks, the nodes that are left out, and the run's code."""
         run = self._run
         changed, missing = provenance.changes(run), provenance.incomplete(run)
         code = [*([missing] if missing else []), *([f"{run.code}: {provenance.told(changed)}"] if changed else [])]
-        return [*notes(states), *nodes.exclusion_notes(run), *code, *_next(run, states)]
+        tried = {state.task or 0: state.tried for state in states if state.tried}
+        return [*notes(states), *trial_progress.lines(tried), *nodes.exclusion_notes(run), *code, *_next(run, states)]
 
     def launching(self) -> bool:
         return lock.is_held(self._run.lock)
@@ -192,13 +200,13 @@ def _next(run: RunPaths, states: Sequence[TaskState]) -> list[str]:
 
 
 def show_log(
-    run: RunPaths, name: str, array: str = "folds", known: Sequence[str] = STAGE_NAMES, logs_at: Path | None = None
+    run: RunPaths, name: str, array: str = "folds", known: Sequence[str] = (), logs_at: Path | None = None
 ) -> int:
     """Print the end of the newest log of a fold, by its number, or of a stage.
 
     Args:
-        array: the stage whose tasks have numbers. known: all stages, for the message. logs_at: where the logs are, if
-            not where those of a run are.
+        array: the stage whose tasks have numbers. known: all stages, for the message, if not those of a run. logs_at:
+            where the logs are, if not where those of a run are.
     Raises: InputError if the run has no such fold or stage.
     """
     stage, task = (array, int(name)) if name.isdecimal() else (name, None)
@@ -207,7 +215,8 @@ def show_log(
     mine = [event for event in events if event["stage"] == stage and task in (None, event["task"])]
     if not mine:
         tasks = sorted({event["task"] for event in events if event["stage"] == array and event["task"] is not None})
-        wanted = ", ".join([*map(str, tasks), *known])
+        told = {event["stage"] for event in events}
+        wanted = ", ".join([*map(str, tasks), *(known or (stage.name for stage in STAGES if stage.name in told))])
         raise InputError(f"--log {name}: the run has no such {one} or stage, wanted one of {wanted}")
     starts = {(event["task"], event.get("job")) for event in mine}
     folder = logs_at or run.slurm

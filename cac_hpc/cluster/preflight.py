@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cac_hpc.dataset import sealed
-from cac_hpc.run import causes, paths
+from cac_hpc.run import causes, paths, stages
 from cac_hpc.run.causes import RESUME
 from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.paths import RunPaths
@@ -45,11 +45,12 @@ def fault(run: RunPaths, cfg: Config, stage: Stage) -> str | None:
     wrong = _not_writable(run.slurm) or _not_writable(Path(scratch))
     if wrong is None and stage.name == "pack":
         wrong = _absent(Path(cfg.data.dicom_root))
-    if wrong is None and stage.ranks:
-        wrong = _no_dataset(run, cfg) or (_too_few_gpus(cfg) if cfg.gpus_asked else None)
-    if wrong is None and stage.ranks and cfg.gpus_asked and (unfit := driver_fault()):
+    gpus = stages.gpus(stage, cfg)
+    if wrong is None and stage.trains:
+        wrong = _no_dataset(run, cfg) or (_too_few_gpus(gpus) if gpus else None)
+    if wrong is None and gpus and (unfit := driver_fault()):
         raise WorkError(causes.error(unfit, RESUME))  # a node that fits is luck
-    if wrong is None and stage.ranks and not run.splits.exists():
+    if wrong is None and stage.trains and not run.splits.exists():
         raise InputError(causes.error(f"{run.splits}: missing", RESUME))
     return wrong
 
@@ -99,8 +100,8 @@ def _absent(path: Path) -> str | None:
     return None
 
 
-def _too_few_gpus(cfg: Config) -> str | None:
-    wanted, found = cfg.gpus_asked, len(visible_gpus())
+def _too_few_gpus(wanted: int) -> str | None:
+    found = len(visible_gpus())
     return None if found >= wanted else f"shows {found} GPUs, {wanted} were asked for"
 
 

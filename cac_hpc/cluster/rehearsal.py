@@ -32,6 +32,7 @@ from cac_hpc.run.config import (
     ModelConfig,
     PackConfig,
     SplitConfig,
+    TrialsConfig,
     WorkError,
 )
 from cac_hpc.run.paths import RunPaths
@@ -104,6 +105,7 @@ def _prepare(folder: Path, name: str, cfg: Config, source: Path) -> tuple[RunPat
             residency="auto",
         ),
         cluster=dataclasses.replace(cfg.cluster, kind="slurm", fold=fold, folds_per_node=1),
+        trials=TrialsConfig(),
     )
     with contextlib.redirect_stdout(io.StringIO()):
         launch.launch(small, LaunchOptions(dry_run=True), source)

@@ -12,7 +12,7 @@ from typing import Any
 from cac_hpc.cluster import nodes, queue_records, scheduler
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE
-from cac_hpc.run import causes, ledger, stages
+from cac_hpc.run import causes, digests, ledger, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config
 from cac_hpc.run.logs import log
@@ -160,9 +160,19 @@ def give_up_fruitless(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: P
 
 
 def progress(run: RunPaths, task: Task) -> str | None:
-    """What a later start of the task begins with: the newest checkpoint of a fold."""
+    """What a later start of the task begins with: the newest checkpoint of a fold; of trials all that there is."""
+    if task.stage.shared:
+        return _progress_of_trials(run)
     saved = run.fold(task.index or 0).checkpoints() if task.stage.ranks else []
     return saved[-1].name if saved else None
+
+
+def _progress_of_trials(run: RunPaths) -> str:
+    """What differs when any trial has got further: how many rungs are reached, and which checkpoints there are."""
+    parts = "trials/fold-*/trial-*/part-*"
+    rungs = sum(1 for _ in run.root.glob(f"{parts}/rung-*.json"))
+    saved = sorted(str(path.relative_to(run.root)) for path in run.root.glob(f"{parts}/checkpoints/epoch-*.pt"))
+    return f"{rungs} rungs, checkpoints {digests.content_sha256(saved)[:8]}"
 
 
 def _num_fruitless(run: RunPaths, task: Task, job: str | None) -> int:

@@ -141,7 +141,8 @@ def start(run: RunPaths, cfg: Config, waiting: Sequence[Task], queued: Mapping[s
             continue
         job, how = queued.get(stage.name), "kept"
         if job is None:
-            job, how = _sbatch(run, cfg, stage, tasks, known.get(stage.after or ""), taken), "submitted"
+            after = next((known[name] for name in stages.before(stage.name) if name in known), None)
+            job, how = _sbatch(run, cfg, stage, tasks, after, taken), "submitted"
             taken.append(job)
         known[stage.name] = job
         _record(run, cfg, stage, tasks, job)
@@ -165,8 +166,9 @@ def array_index(cfg: Config, task: Task, per_task: int) -> int | None:
 
 
 def per_task(cfg: Config, stage: Stage, num_tasks: int) -> int:
-    """Tasks of a stage that one array index does: folds as set, shards as many as it takes to stay below the limit."""
-    if stage.ranks:
+    """Tasks of a stage that one array index does: folds and workers of trials as set, shards as many as it takes to
+    stay below the limit."""
+    if stage.trains:
         return cfg.cluster.folds_per_node
     most = feasibility.most_pack_tasks(_limits(cfg.cluster.partition), cfg) or DEFAULT_ARRAY_SIZE
     return math.ceil(num_tasks / most) if stage.option else 1
@@ -393,7 +395,7 @@ def submit_command(
 
 def _asked(cfg: Config, stage: Stage) -> dict[str, Any]:
     """Time, nodes, memory, cores and GPUs."""
-    cluster, gpus = cfg.cluster, (cfg.gpus_asked or None) if stage.ranks else None
+    cluster, gpus = cfg.cluster, stages.gpus(stage, cfg) or None
     return {
         **_resources(stages.resources(stage, cfg), cluster, _cpus(cfg, stage)),
         "nodes": cluster.nodes_per_fold if stage.ranks else 1,
@@ -442,9 +444,7 @@ def _ranges(indices: Collection[int]) -> str:
 
 
 def _cpus(cfg: Config, stage: Stage) -> int:
-    cluster = cfg.cluster
-    ranks = cluster.folds_per_node * cluster.ranks_per_node * cluster.cpus_per_rank
-    return ranks if stage.ranks else stages.resources(stage, cfg).cpus
+    return stages.side_by_side(stage, cfg) * stages.cpus(stage, cfg)
 
 
 def _differences(job: str, cfg: Config, stage: Stage) -> list[str]:

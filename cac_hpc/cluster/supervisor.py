@@ -117,9 +117,9 @@ def _missing_card(cfg: Config, task: Task) -> str | None:
 
 
 def _work(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place) -> list[Child]:
-    """Do the tasks: folds side by side, shards one after the other, until one is asked to stop."""
+    """Do the tasks: those that train side by side, shards one after the other, until one is asked to stop."""
     children: list[Child] = []
-    for wave in [tasks] if tasks[0].stage.ranks else [[task] for task in tasks]:
+    for wave in [tasks] if tasks[0].stage.trains else [[task] for task in tasks]:
         if processes.heard() and children:
             break
         before_s = _cpu_seconds()
@@ -168,8 +168,8 @@ def _tasks(cfg: Config, run: RunPaths, name: str, index: int | None, per_task: i
 def _start(run: RunPaths, cfg: Config, task: Task, slot: int, here: Place) -> Child:
     options = torchrun_options(run, task, here.node, here.num_nodes, here.key) if task.stage.ranks else []
     variables = stages.environment(run, cfg, os.environ)
-    if task.stage.ranks and cfg.train.device == "cuda":
-        variables["CUDA_VISIBLE_DEVICES"] = _gpus(cfg, slot)
+    if task.stage.trains and cfg.train.device == "cuda":
+        variables["CUDA_VISIBLE_DEVICES"] = _gpus(stages.ranks(task.stage, cfg), slot)
 
     def deaf() -> None:
         for number in IGNORED:
@@ -182,9 +182,9 @@ def _start(run: RunPaths, cfg: Config, task: Task, slot: int, here: Place) -> Ch
     return Child(task, subprocess.Popen(argv, env=variables, preexec_fn=deaf), time.monotonic(), before, told)
 
 
-def _gpus(cfg: Config, slot: int) -> str:
-    """The GPUs of the job's fold number ``slot``; where there are fewer than ranks, folds share them."""
-    visible, ranks = preflight.visible_gpus(), cfg.cluster.ranks_per_node
+def _gpus(ranks: int, slot: int) -> str:
+    """The GPUs of the job's fold or worker number ``slot``; where there are fewer than ranks, they share them."""
+    visible = preflight.visible_gpus()
     return ",".join(visible[(slot * ranks + rank) % len(visible)] for rank in range(ranks))
 
 
@@ -206,13 +206,13 @@ def _watch(children: Sequence[Child]) -> None:
 
 
 def _record_use(run: RunPaths, cfg: Config, child: Child, here: Place, cpu_seconds: float) -> None:
-    cluster, stage = cfg.cluster, child.task.stage
-    gpus = cfg.gpus_asked / cluster.folds_per_node if stage.ranks else 0
-    cpus = cluster.ranks_per_node * cluster.cpus_per_rank if stage.ranks else stages.resources(stage, cfg).cpus
+    stage = child.task.stage
+    gpus = stages.gpus(stage, cfg) / stages.side_by_side(stage, cfg)
     ledger.record(
-        run.ledger, stage.name, child.task.index, "used", job=here.job, node=ledger.whereabouts()["node"], cpus=cpus,
-        gpus=gpus, seconds=round(time.monotonic() - child.began, 1), cpu_seconds=round(cpu_seconds, 1),
-        peak_mb=round(child.peak_bytes / 1e6, 1), at=restarts.progress(run, child.task),
+        run.ledger, stage.name, child.task.index, "used", job=here.job, node=ledger.whereabouts()["node"],
+        cpus=stages.cpus(stage, cfg), gpus=gpus, seconds=round(time.monotonic() - child.began, 1),
+        cpu_seconds=round(cpu_seconds, 1), peak_mb=round(child.peak_bytes / 1e6, 1),
+        at=restarts.progress(run, child.task),
     )  # fmt: skip
 
 

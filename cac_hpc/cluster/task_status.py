@@ -370,10 +370,11 @@ def _pulse_age_s(run: RunPaths, state: TaskState) -> float | None:
 def _with_cause(run: RunPaths, states: Sequence[TaskState], told: Sequence[TaskState]) -> list[TaskState]:
     """Jobs that never started because the stage before them did not end well: SLURM takes those out of the queue."""
     bad = {state.stage for state in states if state.state not in ("done", "planned", *OPEN)}
-    before = {stage.name: stage.after for stage in STAGES if stage.rule == "afterok"}
+    there, whole = {state.stage for state in states}, {stage.name for stage in STAGES if stage.rule == "afterok"}
     found = []
     for state, was in zip(states, told, strict=True):
-        needed = before.get(state.stage)
+        before = stages.before(state.stage) if state.stage in whole else ()
+        needed = next((name for name in before if name in there), None)
         if needed in bad and was.state == "submitted" and state.state in ("gone", "stopped"):
             cause = Cause("dependency_failed", state.stage, state.task, words=needed)
             state = dataclasses.replace(state, state="stopped", cause=cause, command=causes.command(cause, run.root))

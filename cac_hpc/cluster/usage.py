@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -80,10 +80,15 @@ def read(run: RunPaths, cfg: Config) -> list[StageUse]:
         if event["event"] != "used" or _has_numbers(event):
             events[event["stage"]].append(event)
     return [
-        _stage_use(stage, events[stage.name], events[stage.after or ""], cfg)
+        _stage_use(stage, events[stage.name], _events_before(stage, events), cfg)
         for stage in stages.STAGES
         if any(event["event"] in ("started", "used") for event in events[stage.name])
     ]
+
+
+def _events_before(stage: Stage, events: Mapping[str, list[Event]]) -> list[Event]:
+    """Of the nearest stage before it that the run has."""
+    return next((events[name] for name in stages.before(stage.name) if events.get(name)), [])
 
 
 def _has_numbers(used: Event) -> bool:
@@ -131,7 +136,7 @@ def advice(uses: Sequence[StageUse], cfg: Config) -> list[str]:
 def _stage_use(stage: Stage, events: Sequence[Event], before: Sequence[Event], cfg: Config) -> StageUse:
     used = [event for event in events if event["event"] == "used"]
     asked, waits = stages.resources(stage, cfg), list(_waits(events, _last_end(before)))
-    side_by_side = cfg.cluster.folds_per_node if stage.ranks else 1  # tasks of one job, each with an event of its own
+    side_by_side = stages.side_by_side(stage, cfg)  # tasks of one job, each with an event of its own
     starts = [event for event in events if event["event"] == "started"] or used
     timed = [event for event in used if event.get("cpu_seconds") is not None]
     given = sum(event["seconds"] * event["cpus"] for event in timed)
@@ -234,7 +239,7 @@ def _compared(
 
 def _idle(use: StageUse, cfg: Config) -> Iterator[str]:
     """Cores that were given and not used; beside a GPU they are there to feed it."""
-    if use.stage == "folds":
+    if use.resources == "fold":
         key, cores = "cluster.cpus_per_rank", cfg.cluster.cpus_per_rank
         if cfg.train.device == "cuda":
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cac_hpc.run import causes, paths
@@ -17,10 +18,15 @@ SHOWN = 3  # shards that a message names
 
 def read_studies(dataset: DatasetPaths) -> pd.DataFrame:
     """studies.csv: study and patient as text, empty cells NaN."""
+    return read_table(dataset.studies)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table like studies.csv."""
     import pandas as pd  # 60 MB, which the supervisor of a small job has not
 
     columns = {"study": str, "patient": str}
-    return pd.read_csv(dataset.studies, dtype=columns, keep_default_na=False, na_values=[""])
+    return pd.read_csv(path, dtype=columns, keep_default_na=False, na_values=[""])
 
 
 def usable(studies: pd.DataFrame, model: ModelConfig) -> pd.DataFrame:

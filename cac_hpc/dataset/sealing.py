@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from cac_hpc.calcium import baseline
-from cac_hpc.dataset import leaks, plan, sealed, shards, splits, summary
+from cac_hpc.dataset import leaks, plan, sealed, shards, splits, summary, trial_studies
 from cac_hpc.run import causes, config, digests, escaping, ledger, paths, settings
 from cac_hpc.run.causes import NEW_RUN, PACK, RESUME
 from cac_hpc.run.config import Config, InputError
@@ -44,7 +44,8 @@ def seal(root: Path) -> None:
         folds = splits.make_folds(patient, category, cfg.split, slices)
         if cfg.split.unit == "patient":  # the report would refuse them after all the training
             leaks.check_pixels(dataset, folds, patient, whole=new)
-        splits.write_splits(run.splits, folds, cfg.split, digests.file_sha256(dataset.studies))
+        of_trials = trial_studies.write(run, folds, dataset, cfg) if cfg.trials.active else []
+        splits.write_splits(run.splits, folds, cfg.split, digests.file_sha256(dataset.studies), of_trials)
 
 
 def _usable(dataset: DatasetPaths, cfg: Config) -> pd.DataFrame:

@@ -56,25 +56,31 @@ def make_folds(
     if cfg.unit == "slice":
         assert slices is not None, "slices are divided when their numbers are known"
         return _divide_slices(slices, category, cfg)
-    studies: dict[str, list[str]] = {}
-    for study, owner in patient.items():
-        studies.setdefault(owner, []).append(study)
-    patients = np.array(sorted(studies))
+    studies, patients, target = _by_patient(patient, category)
     if len(patients) < cfg.folds:
         raise InputError(
             f"split.folds is {cfg.folds}, but the labels name only {len(patients)} patients; "
             "wanted at least one patient per fold"
         )
-    target = np.array([max(category[study] for study in studies[name]) for name in patients])
     parts = (_kfold if cfg.scheme == "kfold" else _holdout)(target, cfg)
-    folds = [
-        Fold(
-            *(tuple(sorted(study for name in patients[part] for study in studies[name])) for part in (train, val, test))
-        )
-        for train, val, test in parts
-    ]
+    folds = [Fold(*(_studies_of(patients[part], studies) for part in three)) for three in parts]
     check_folds(folds, patient, cfg.scheme)
     return folds
+
+
+def _by_patient(
+    patient: Mapping[str, str], category: Mapping[str, int]
+) -> tuple[dict[str, list[str]], np.ndarray, np.ndarray]:
+    """The studies of each patient, the patients in order, and of each the highest category of its studies."""
+    studies: dict[str, list[str]] = {}
+    for study, owner in patient.items():
+        studies.setdefault(owner, []).append(study)
+    patients = np.array(sorted(studies))
+    return studies, patients, np.array([max(category[study] for study in studies[name]) for name in patients])
+
+
+def _studies_of(patients: np.ndarray, studies: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    return tuple(sorted(study for name in patients for study in studies[name]))
 
 
 def check_folds(folds: Sequence[Fold], patient: Mapping[str, str], scheme: str) -> None:
@@ -142,9 +148,34 @@ def count_patients(
     return tuple(zip(*counts, strict=True))
 
 
-def write_splits(path: Path, folds: Sequence[Fold], cfg: SplitConfig, studies_sha256: str) -> None:
+def inner_divisions(
+    patient: Mapping[str, str], category: Mapping[str, int], count: int, seed: int, fold: int
+) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Divide the patients that a fold does not test so often into training and validation: each validates once.
+
+    Args:
+        patient, category: of each study, by study number.
+    Returns: the study numbers of both, sorted, of each division.
+    Raises: InputError if there are fewer patients than divisions.
+    """
+    studies, patients, target = _by_patient(patient, category)
+    if len(patients) < count:
+        raise InputError(
+            f"trials.inner_folds is {count}, but fold {fold} has {len(patients)} patients for training and validation; "
+            "wanted at least one per inner fold"
+        )
+    order = _by_category(target, np.random.default_rng([seed, fold]))
+    parts = [(np.setdiff1d(order, order[index::count]), order[index::count]) for index in range(count)]
+    return [tuple(_studies_of(patients[part], studies) for part in two) for two in parts]  # type: ignore[misc]
+
+
+def write_splits(
+    path: Path, folds: Sequence[Fold], cfg: SplitConfig, studies_sha256: str, trials_sha256: Sequence[str] = ()
+) -> None:
     """Write splits.json, once: folds that are already there must be these.
 
+    Args:
+        trials_sha256: of the studies.csv of each fold's trials.
     Raises: InputError if the file is damaged or holds other folds.
     """
     content = {
@@ -152,6 +183,7 @@ def write_splits(path: Path, folds: Sequence[Fold], cfg: SplitConfig, studies_sh
         "scheme": cfg.scheme,
         "seed": cfg.seed,
         "studies_sha256": studies_sha256,
+        **({"trials_sha256": list(trials_sha256)} if trials_sha256 else {}),
         "folds": [{name: _to_json(part) for name, part in fold.parts.items()} for fold in folds],
     }
     if not path.exists():

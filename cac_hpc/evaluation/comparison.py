@@ -120,11 +120,7 @@ def compare(reference: Finished, other: Finished) -> Comparison:
         other=_facts(other),
         status="COMPLETE" if all(run.report.status == "COMPLETE" for run in pair) else "PARTIAL",
         patients=units[0]["slice"].num_patients,
-        warnings=[
-            f"LEAKS: {run.name} was split by slice: slices of one patient are in its training and test parts"
-            for run in pair
-            if run.split_by_slice
-        ],
+        warnings=[line for run in pair for line in _leaks(run)],
         notes=list(_notes(reference, other)),
         settings=config.differences(reference.report.settings, other.report.settings),
         statistics=reference.report.statistics,
@@ -141,6 +137,13 @@ def _facts(run: Finished) -> ComparedRun:
     report = run.report
     assert report.digests
     return ComparedRun(run.name, report.title, report.status, report.folds_found, report.digests, run.split_by_slice)
+
+
+def _leaks(run: Finished) -> Iterator[str]:
+    if run.split_by_slice:
+        yield f"LEAKS: {run.name} was split by slice: slices of one patient are in its training and test parts"
+    if run.chose_on_test:
+        yield f"LEAKS: {run.name} chose its settings by the test patients, whose figures are too high for it"
 
 
 def _notes(reference: Finished, other: Finished) -> Iterator[str]:

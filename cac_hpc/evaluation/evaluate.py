@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import splits
-from cac_hpc.evaluation import comparison, lesion_choice, occlusion, readers
+from cac_hpc.evaluation import comparison, lesion_choice, occlusion, readers, trials
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
@@ -69,6 +69,7 @@ def evaluate(
         occlusion=occlusion.compare(found, views, studies, inputs.blanking, num_categories, cfg),
         lesions=lesion_choice.pick(inputs, tested),
         second_look=_second_look(outcome, studies),
+        trials=trials.report(inputs.tried) if inputs.tried else None,
     )
     return _compared(inputs, report)
 
@@ -103,7 +104,7 @@ def _second_look(outcome: Outcome, studies: pd.DataFrame) -> list[results.Contra
 
 
 def _inflation(inputs: Inputs, own: Finished) -> results.Comparison | results.Absent | None:
-    """Of a complete run that divides slices, its figures compared with those of the run that divides patients."""
+    """Of a complete run that leaks on purpose, its figures compared with those of the run that does not."""
     reference = inputs.reference if own.report.status == "COMPLETE" else None
     if not isinstance(reference, Finished):
         return reference

@@ -12,11 +12,12 @@ import pandas as pd
 
 from cac_hpc.dataset import sealed, shards, splits
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.evaluation import audit, occlusion, pairing, published
+from cac_hpc.evaluation import audit, contrast, occlusion, pairing, published, trials
 from cac_hpc.evaluation.occlusion import Blanking, Views
 from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.evaluation.published import PublishedTable
+from cac_hpc.evaluation.trials import Tried
 from cac_hpc.run import causes, config, digests, paths, settings
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError, LabelsConfig, ReportConfig
@@ -30,7 +31,7 @@ from cac_hpc.train.predictions import Predictions
 SHOWN = ("labels", "pack", "split", "model", "train")  # settings that a report shows
 MASKS = "masks"  # in place of the path of pack.regions
 # paths of the place where the run was made: not shown
-PATHS = (("labels", "sheet"), ("labels", "masks"), ("split", "contrast_to"))
+PATHS = (("labels", "sheet"), ("labels", "masks"), ("split", "contrast_to"), ("trials", "contrast_to"))
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ class Inputs:
     faults: dict[int, str | None]  # of the other folds: what is wrong with their predictions, None if they have none
     digests: Digests
     published: PublishedTable | Absent | None
-    reference: Finished | Absent | None  # of a complete run that divides slices, the one that divides patients
+    reference: Finished | Absent | None  # of a complete run that leaks on purpose, the one that does not
     other: Finished | Absent | None = None  # the run that report.compare names, with its patients named as here
+    tried: Tried | None = None  # of a run with trials
 
     @property
     def outcome(self) -> Outcome:
@@ -92,14 +94,14 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
     folds, dataset = splits.read_splits(run.splits), run.dataset(cfg.data.packed_dir)
     sealed_digests, studies = _read_seal(dataset), sealed.usable(sealed.read_studies(dataset), cfg.model)
     audits = audit.check_cohort(cfg, run.splits, dataset, folds, studies) if not alone else []
-    shown = {name: config.plain(getattr(cfg, name)) for name in SHOWN}
-    for section, key in PATHS:
-        shown[section].pop(key, None)
-    if cfg.pack.regions is not None:
-        shown["pack"]["regions"] = MASKS
-    splits_sha256 = digests.file_sha256(run.splits)
+    shown, splits_sha256 = _shown(cfg), digests.file_sha256(run.splits)
     files = [run.fold(index) for index in range(len(folds))]
     read_folds = _read_folds(files, folds, studies, splits_sha256, len(cfg.labels.names), predicts_scores(shown))
+    tried = None
+    if cfg.trials.active:
+        tried = trials.read(cfg, run.trials_plan, [run.trials(index) for index in range(len(folds))])
+        audits += [] if alone else [trials.check_looks(tried, folds, studies)]
+        read_folds = {fold: _as_chosen(fold, one, tried) for fold, one in read_folds.items()}
     found = {fold: one for fold, one in read_folds.items() if isinstance(one, FoldResult)}
     faults = {fold: one for fold, one in read_folds.items() if not isinstance(one, FoldResult)}
     return Inputs(
@@ -118,7 +120,29 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         published=_read_published(cfg.report.published, cfg.labels.names),
         reference=None if faults or alone else _read_reference(cfg, run.root),
         other=_read_other(cfg.report.compare),
+        tried=tried,
     )
+
+
+def _shown(cfg: Config) -> Json:
+    """Settings by section, as the report shows them."""
+    shown = {name: config.plain(getattr(cfg, name)) for name in (*SHOWN, *(["trials"] if cfg.trials.active else []))}
+    for section, key in PATHS:
+        shown.get(section, {}).pop(key, None)
+    if cfg.pack.regions is not None:
+        shown["pack"]["regions"] = MASKS
+    return shown
+
+
+def _as_chosen(fold: int, one: FoldResult | str | None, tried: Tried) -> FoldResult | str | None:
+    """The result of a fold, if it was trained with what it chose among its trials; else why it does not count."""
+    if not isinstance(one, FoldResult):
+        return one
+    try:
+        trials.check_trained(one.facts, tried, fold)
+        return one
+    except ValueError as error:
+        return str(error)
 
 
 def _read_seal(dataset: DatasetPaths) -> tuple[str, str]:
@@ -193,15 +217,17 @@ def _read_published(named: str | None, names: Sequence[str]) -> PublishedTable |
 
 
 def _read_reference(cfg: Config, root: Path) -> Finished | Absent | None:
-    """The run by patient; a note why there is none if it is not what it was when this one was planned."""
-    if cfg.split.contrast_to is None:
+    """The run without the leak; a note why there is none if it is not what it was when this one was planned."""
+    found = next(contrast.kinds(cfg), None)
+    if found is None:
         return None
+    kind, named = found
     try:
-        audit.check_split_by_slice(cfg)
-        return pairing.read([Path(cfg.split.contrast_to)])[0]
+        contrast.check(cfg)
+        return pairing.read([Path(named)])[0]
     except (InputError, OSError) as error:
         here = shlex.quote(str(root))
-        again = f"python jobs/launch_cv.py --resume {here} --split.contrast_to FOLDER names another, "
+        again = f"python jobs/launch_cv.py --resume {here} --{kind.section}.contrast_to FOLDER names another, "
         again += f"python jobs/aggregate.py --run {here} makes the report again"
         log.warning("no inflation: %s; %s", error, again)
         return Absent(causes.sentence(causes.shareable(causes.of(error), root)))

@@ -41,6 +41,10 @@ class Finished:
         return self.report.split is not None and self.report.split.unit == "slice"
 
     @property
+    def chose_on_test(self) -> bool:
+        return self.report.trials is not None and self.report.trials.select_on == "test"
+
+    @property
     def rule(self) -> str:
         """From slices to a patient."""
         statistics = self.report.statistics

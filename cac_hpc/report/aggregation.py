@@ -79,7 +79,7 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
         invalid.replace(invalid.with_suffix(".csv.invalid"))
     status: Status = "PROVISIONAL" if at_work is not None else "PARTIAL" if found.faults else "COMPLETE"
     missing = _missing(run, found.faults, at_work or {})
-    report = evaluate(found, status, missing, *headline(cfg.report.title, cfg.split.unit))
+    report = evaluate(found, status, missing, *headline(cfg.report.title, cfg.split.unit, cfg.trials.select_on))
     histories = {fold: run.fold(fold).history for fold in found.results}
     pictures.draw(run.report / "figures", report, histories, run.dataset(cfg.data.packed_dir), cfg.report)
     write(run.report, report, usage.collect_circumstances(run, cfg), cfg.report.window_hu, found.lesions)
@@ -88,9 +88,10 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     return report
 
 
-def headline(title: str, unit: str) -> tuple[str, str | None]:
-    """Title and banner of a report, by the unit that was divided into folds."""
-    return (title, None) if unit == "patient" else (f"{title} ({wording.MARK})", wording.LEAKS)
+def headline(title: str, unit: str, select_on: str) -> tuple[str, str | None]:
+    """Title and banner of a report, by the unit that was divided into folds and by whom trials were chosen."""
+    banner = wording.LEAKS if unit == "slice" else wording.LEAKS_CHOICE if select_on == "test" else None
+    return (f"{title} ({wording.MARK})", banner) if banner else (title, None)
 
 
 def _missing(run: RunPaths, faults: Mapping[int, str | None], at_work: Mapping[int, str]) -> list[MissingFold]:

@@ -107,9 +107,8 @@ def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> li
     report, found = from_json(summary, Report), inputs.load(run, alone=True)
     tested = {facts["fold"] for facts in report.training}
     found = replace(found, results={fold: one for fold, one in found.results.items() if fold in tested})
-    again = to_json(
-        evaluate(found, report.status, report.missing_folds, *aggregation.headline(cfg.report.title, cfg.split.unit))
-    )
+    headline = aggregation.headline(cfg.report.title, cfg.split.unit, cfg.trials.select_on)
+    again = to_json(evaluate(found, report.status, report.missing_folds, *headline))
     return [
         *(line for key in again if key not in NOT_AGAIN for line in differences(summary[key], again[key], key)),
         *(line for where, part in _objects(summary, "") for line in _within(part, where)),

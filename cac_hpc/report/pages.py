@@ -16,12 +16,13 @@ import jinja2
 import markupsafe
 
 from cac_hpc.cluster.usage import MEDIANS, Circumstances
-from cac_hpc.report import external_parts, lesion_pictures, pictures, rows, wording
+from cac_hpc.report import external_parts, lesion_pictures, pictures, rows, trial_parts, wording
 from cac_hpc.run import logs, paths
 from cac_hpc.statistics.results import (
     CategoryRange,
     Example,
     Figure,
+    Layer,
     Readers,
     Report,
     ShownLesions,
@@ -78,6 +79,7 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
             report=report,
             rows=rows,
             wording=wording,
+            trial_parts=trial_parts,
             names=wording.category_names(report),
             mark=wording.status_mark(report),
             trained={name: _together(training, name) for name in TRAINED},
@@ -93,11 +95,15 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
             window=pictures.window_name(window_hu),
             galleries=_galleries(folder, report) if images else None,
             patients=_patients(folder, report) if images else None,
-            network_rows=_network_rows(report),
+            networks=pictures.networks(report),
+            layer_rows=_layer_rows,
             training_rows=[[_text_or(getattr(fold, name), "") for name in TRAINING] for fold in training],
             stage_rows=_stage_rows(circumstances),
             speed_rows=_speed_rows(circumstances),
-            settings=[(section, list(_flat(values))) for section, values in report.settings.items()],
+            settings=[
+                (section, trial_parts.settings(report, section, _flat(values)))
+                for section, values in report.settings.items()
+            ],
             circumstances=circumstances,
             digests=report.external.digests if report.external else vars(report.digests),
             pictures=pictures.PICTURES,
@@ -216,10 +222,9 @@ def _fold_rows(report: Report) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def _network_rows(report: Report) -> list[list[str]]:
+def _layer_rows(layers: Sequence[Layer]) -> list[list[str]]:
     return [
-        [layer.layer, layer.detail, " x ".join(map(str, layer.output)), f"{layer.parameters:,}"]
-        for layer in pictures.network(report)
+        [layer.layer, layer.detail, " x ".join(map(str, layer.output)), f"{layer.parameters:,}"] for layer in layers
     ]
 
 

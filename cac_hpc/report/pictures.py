@@ -14,7 +14,7 @@ import pandas as pd
 from cac_hpc.dataset import plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import external_parts, lesion_pictures, plots, wording
+from cac_hpc.report import external_parts, lesion_pictures, plots, trial_parts, wording
 from cac_hpc.run import logs
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
@@ -44,9 +44,26 @@ def training(report: Report) -> list[Training]:
     return [results.from_json(facts, Training) for facts in report.training]
 
 
-def network(report: Report) -> list[Layer]:
-    """The layers that every fold has trained, empty where nobody knows."""
-    return next((fold.layers or [] for fold in training(report)), [])
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """The layers that folds have trained, empty where nobody knows; stem: of its picture."""
+
+    stem: str
+    folds: list[int]
+    layers: list[Layer]
+
+
+def networks(report: Report) -> list[TrainedNetwork]:
+    """One that all folds have trained, or several, where folds chose their own settings."""
+    found: list[TrainedNetwork] = []
+    for fold in training(report):
+        layers = fold.layers or []
+        same = next((one for one in found if one.layers == layers), None)
+        if same is None:
+            same = TrainedNetwork(f"network_{len(found) + 1}" if found else "network", [], layers)
+            found.append(same)
+        same.folds.append(fold.fold)
+    return found or [TrainedNetwork("network", [], [])]
 
 
 def draw(
@@ -63,14 +80,17 @@ def draw(
         title = f"{level.capitalize()} level, {where}, {wording.counted(level, of_level)}"
         _draw_level(folder, level, of_level, names, title, dpi)
     external_parts.draw(folder, report, where, dpi)
+    trial_parts.draw(folder, report, where, dpi)
     for stem, picture in PICTURES.items():
         picture.draw(folder / stem, report, where, dpi)
     curves = {fold.fold: _history(histories[fold.fold]) for fold in training(report)}
     if curves := {fold: table for fold, table in curves.items() if table}:
         plots.draw_history(folder / "history", curves, f"Loss and learning rate by epoch, {where}", dpi)
-    if layers := network(report):
-        parameters = f"The {wording.model(report)}: {sum(layer.parameters for layer in layers):,} parameters"
-        plots.draw_network(folder / "network", layers, ", ".join([parameters, *_marks(report)]), dpi)
+    found = networks(report)
+    for one in (one for one in found if one.layers):
+        parameters = f"The {wording.model(report)}: {sum(layer.parameters for layer in one.layers):,} parameters"
+        whose = [wording.of_folds(one.folds)] if len(found) > 1 else []
+        plots.draw_network(folder / one.stem, one.layers, ", ".join([parameters, *whose, *_marks(report)]), dpi)
     _draw_slices(folder, report, dataset, shown)
     lesion_pictures.draw(folder, report, dataset, dpi, _marks(report))
 

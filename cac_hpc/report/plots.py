@@ -23,7 +23,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodF
 from PIL import Image
 
 from cac_hpc.run import paths
-from cac_hpc.statistics.results import Bin, Layer, Level, Reader
+from cac_hpc.statistics.results import Bin, Layer, Level, Reader, SettingImportance, TrialRow
 
 COLUMN, PAGE = 89 / 25.4, 183 / 25.4  # inches
 CAPTION = 24  # characters in a line, a sixth of a page wide
@@ -298,6 +298,84 @@ def draw_folds(stem: Path, levels: Mapping[str, Level], title: str, dpi: int) ->
         _save(figure, stem, dpi)
 
 
+def draw_trials(
+    stem: Path, trials: Mapping[str, Sequence[TrialRow]], chosen: Mapping[str, int], label: str, title: str, dpi: int
+) -> None:
+    """Draw the figure of each trial of a fold in the order of their numbers, and the highest so far.
+
+    Args:
+        trials: of each fold, by its name. chosen: the number of the trial that each fold chose. label: of the figure.
+    """
+    with mpl.rc_context(STYLE):
+        figure, panels = _by_fold(trials, label, "trial", title)
+        for axes, (name, rows) in zip(panels, trials.items(), strict=True):
+            known = [(row.trial, row.figures[-1], row.ended) for row in rows if row.figures]
+            whole = [(at, value) for at, value, ended in known if ended == "trained" and value is not None]
+            cut = [(at, value) for at, value, ended in known if ended == "pruned" and value is not None]
+            if whole:
+                at_T, value_T = np.array(whole).T
+                axes.step(at_T, np.maximum.accumulate(value_T), color=COLOURS[0], where="post", linewidth=1.2)
+                axes.plot(at_T, value_T, "o", color=COLOURS[0], markersize=2.5, markeredgewidth=0)
+            for at, value in cut:
+                axes.plot([at], [value], "o", color="0.6", markersize=2.5, markerfacecolor="none", markeredgewidth=0.6)
+            for at, value in whole:
+                if at == chosen.get(name):
+                    axes.plot([at], [value], "D", color=COLOURS[1], markersize=4.5)
+        kinds: dict[str, Any] = {
+            "trained to its end": {"marker": "o", "color": COLOURS[0], "linestyle": "", "markersize": 3},
+            "highest so far": {"color": COLOURS[0], "linewidth": 1.2},
+            "chosen": {"marker": "D", "color": COLOURS[1], "linestyle": "", "markersize": 4.5},
+        }
+        if any(row.ended == "pruned" for rows in trials.values() for row in rows):
+            hollow = {"markerfacecolor": "none", "markersize": 3, "linestyle": ""}
+            kinds["pruned, at its last look"] = {"marker": "o", "color": "0.6", **hollow}
+        handles = [Line2D([], [], label=name, **style) for name, style in kinds.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+        _save(figure, stem, dpi)
+
+
+def draw_rungs(
+    stem: Path, trials: Mapping[str, Sequence[TrialRow]], chosen: Mapping[str, int], label: str, title: str, dpi: int
+) -> None:
+    """Draw the figure of each trial over the epochs at which it was looked at; arguments are those of `draw_trials`."""
+    kinds: dict[str, Any] = {
+        "pruned": {"color": "0.7", "linewidth": 0.6, "marker": "o", "markersize": 1.8, "zorder": 1},
+        "trained": {"color": COLOURS[0], "linewidth": 0.8, "marker": "o", "markersize": 2, "zorder": 2},
+        "chosen": {"color": COLOURS[1], "linewidth": 1.6, "marker": "D", "markersize": 3.5, "zorder": 3},
+    }
+    with mpl.rc_context(STYLE):
+        figure, panels = _by_fold(trials, label, "epochs trained", title)
+        for axes, (name, rows) in zip(panels, trials.items(), strict=True):
+            for row in rows:
+                kind = "chosen" if row.trial == chosen.get(name) else row.ended
+                values = [np.nan if value is None else value for value in row.figures]
+                if kind in kinds:
+                    axes.plot(row.epochs, values, **kinds[kind])
+            axes.set_xscale("log")
+            ends = sorted({epochs for row in rows for epochs in row.epochs})
+            axes.set_xticks(ends[:: max(1, len(ends) // 4)], [f"{end}" for end in ends[:: max(1, len(ends) // 4)]])
+            axes.xaxis.set_minor_locator(NullLocator())
+        names = {"pruned": "pruned", "trained": "trained to its end", "chosen": "chosen"}
+        handles = [Line2D([], [], label=names[kind], **style) for kind, style in kinds.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+        _save(figure, stem, dpi)
+
+
+def draw_importance(stem: Path, found: Sequence[SettingImportance], title: str, dpi: int) -> None:
+    """Draw the importance of settings: the mean over the folds as a bar, each fold as a point."""
+    with mpl.rc_context(STYLE):
+        figure, axes = _one(PAGE, 0.9 + 0.28 * len(found))
+        for row, one in enumerate(found):
+            axes.barh([row], [one.mean], 0.55, color=COLOURS[5], alpha=0.6)
+            values = list(one.of_folds.values())
+            axes.plot(values, [row] * len(values), "o", color=COLOURS[0], markersize=3, clip_on=False, alpha=0.8)
+        axes.set_yticks(range(len(found)), [one.setting for one in found])
+        axes.set_ylim(len(found) - 0.4, -0.6)
+        label = "share of the differences between validation figures; bar: mean, point: a fold"
+        axes.set(xlim=(0, 1), xlabel=label, title=_wrapped(title, figure))
+        _save(figure, stem, dpi)
+
+
 def draw_network(stem: Path, layers: Sequence[Layer], title: str, dpi: int) -> None:
     """Draw the network: a block for every layer that computes, as high as its image and as wide as it has channels."""
     with mpl.rc_context(STYLE):
@@ -365,6 +443,25 @@ def _blocks(layers: Sequence[Layer]) -> list[tuple[Layer, list[str]]]:
         else:
             blocks[-1][1].append(label)
     return blocks
+
+
+def _by_fold(folds: Mapping[str, Any], label: str, below: str, title: str) -> tuple[Figure, Sequence[Axes]]:
+    """A panel for each fold, five in a row, with the same axis of the figure."""
+    columns = min(5, max(len(folds), 1))
+    rows = -(-max(len(folds), 1) // columns)
+    width = PAGE if columns > 2 else 0.6 * PAGE
+    figure = Figure(figsize=(width, 0.9 + 1.6 * rows), layout="constrained")
+    every = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for at, axes in enumerate(every.ravel()):
+        axes.set_visible(at < len(folds))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlabel(below)
+    figure.supylabel(label, fontsize=8)
+    panels = list(every.ravel()[: len(folds)])
+    for axes, name in zip(panels, folds, strict=True):
+        axes.set_title(name)
+    figure.suptitle(_wrapped(title, figure), fontsize=8)
+    return figure, panels
 
 
 def _one(width: float, height: float) -> tuple[Figure, Axes]:

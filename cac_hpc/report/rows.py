@@ -24,6 +24,7 @@ COUNTS = ("n", "patients", "errors", "over_estimated", "under_estimated")
 COMPARED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_plain", "kappa_quadratic")
 INFLATED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_quadratic")
 INFLATION = ("", "split by patient", "split by slice", "inflation [95 % interval]")
+CLAIMED = ("", "chosen by validation", "chosen by test", "inflation [95 % interval]")
 SIDE_BY_SIDE = ("accuracy", "kappa_quadratic", "two_or_more_off")
 COLLAPSED = ("accuracy", "majority_accuracy", "balanced_accuracy", "kappa_plain", "kappa_quadratic")
 
@@ -165,14 +166,20 @@ def reliability(results: Level) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def inflation(report: Report) -> list[list[str]]:
-    """Of a contrast run, figures of both splits under `INFLATION`."""
+def inflation(report: Report) -> list[TextTable]:
+    """Of a contrast run, its figures and those of the run that does not leak."""
     found = report.inflation if report.banner else None
-    return [
+    if not isinstance(found, Comparison):
+        return []
+    wanted = dict.fromkeys((*INFLATED, report.trials.select_by) if report.trials else INFLATED)
+    cells = [
         [f"{level}, {name.replace('_', ' ')}", number(figure.reference), number(figure.other), difference(figure)]
-        for level, results in (found.levels.items() if isinstance(found, Comparison) else ())
-        for name, figure in ((name, results.figures[name]) for name in INFLATED)
+        for level, results in found.levels.items()
+        for name, figure in ((name, results.figures[name]) for name in wanted)
     ]
+    if wording.split_by_slice(report):
+        return [TextTable("Inflation by a split by slice", INFLATION, cells)]
+    return [TextTable("Inflation by choosing on the test patients", CLAIMED, cells)]
 
 
 def readers(report: Report) -> list[TextTable]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from cac_hpc.report import external_parts, rows, wording
+from cac_hpc.report import external_parts, rows, trial_parts, wording
 from cac_hpc.report.rows import Section
 from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
@@ -67,7 +67,7 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         }
     found |= _readers(names, report.readers)
     found |= _occlusion(report.occlusion)
-    found |= external_parts.csv(report)
+    found |= external_parts.csv(report) | trial_parts.csv(report)
     if report.second_look:
         said = [{"study": one.study, "reported": one.reported, **one.counted} for one in report.second_look]
         found["second_look.csv"] = pd.DataFrame(said)
@@ -107,7 +107,9 @@ def latex(report: Report) -> dict[str, str]:
         matrix = _matrix_table(names, part).set_axis(["true / predicted", *names], axis=1).astype(str)
         caption = f"{about}: confusion matrix, rows true, columns predicted."
         found[f"confusion_{level}.tex"] = _tex(matrix, caption, f"confusion-{level}")
-    return found
+    return found | {
+        f"{label}.tex": _tex(one, mark + caption, label) for label, one, caption in trial_parts.latex(report)
+    }
 
 
 def _tested(report: Report) -> str:
@@ -260,15 +262,16 @@ def markdown(report: Report) -> str:
     report = _escaped(report)
     parts = [f"# {wording.title(report)}"]
     parts += [f"**{line}**" for line in [report.banner] if line]
-    parts += [wording.verdict(report), *wording.trusted(report), *(f"**{line}**" for line in wording.inflation(report))]
-    parts += [markdown_table(rows.INFLATION, found)] if (found := rows.inflation(report)) else []
+    parts += [wording.verdict(report), *trial_parts.verdict(report), *wording.trusted(report)]
+    parts += [f"**{line}**" for line in wording.inflation(report)]
+    parts += [markdown_table(found.columns, found.rows) for found in rows.inflation(report)]
     parts += [*wording.missing_lines(report), wording.cohort(report), *wording.crop(report.cohort.intake)]
     if report.lesions is not None:
         parts += [f"## {wording.LESIONS}", *wording.lesions(report), *_patients(report)]
     parts += [part for section in external_parts.sections(report) for part in _section(section)]
     for level, results in wording.tested(report):
         parts += _level(level, results, report)
-    for section in rows.compared(report):
+    for section in (*rows.compared(report), *trial_parts.sections(report)):
         parts += _section(section)
     parts += [
         "## How it was counted",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.evaluation import report_json
-from cac_hpc.report import rows, wording
+from cac_hpc.report import rows, trial_parts, wording
 from cac_hpc.run import logs
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
@@ -83,13 +83,14 @@ def _parts(report: Report | OtherVersion, run: str = "RUN") -> list[tuple[Any, s
         return [("the report was made by another version of cac_hpc: read its page", None)]
     lines = (
         wording.verdict(report).replace("**", ""),
-        *(line.replace("**", "") for line in wording.trusted(report)),
+        *(line.replace("**", "") for line in (*trial_parts.verdict(report), *wording.trusted(report))),
         *wording.inflation(report),
         *wording.missing_lines(report, run),
         wording.cohort(report),
     )
     tables = [table for level, found in wording.tested(report) for table in _level_tables(level, found, report)]
     tables += [logs.table(one.caption, one.columns, one.rows, numbers=True) for one in rows.short(report)]
+    tables += [logs.table(one.caption, one.columns, one.rows) for one in trial_parts.short(report)]
     return [
         (wording.title(report), "bold"),
         *((line.strip("*"), "bold red") for line in [report.banner] if line),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from cac_hpc.labels.second_look import COUNTED, REPORTED
 from cac_hpc.statistics.results import (
     Absent,
+    Comparison,
     Difference,
     Figure,
     Level,
@@ -31,6 +32,10 @@ LEAKS = (
     "LEAKS BY DESIGN: this contrast run divides slices, not patients, so that a patient's slices are in the training, "
     "validation and test part of a fold at once. It shows what such a split does to the figures; its figures must not "
     "be reported as performance."
+)
+LEAKS_CHOICE = (
+    "LEAKS BY DESIGN: this contrast run chose its settings by the test patients, whose figures it then reports. It "
+    "shows what such a choice does to the figures; its figures must not be reported as performance."
 )
 OF_PATIENTS = (
     "A patient is tested in every fold that tests slices of it, each time by these alone, which are fewer than in the "
@@ -92,7 +97,7 @@ def extent(report: Report) -> str:
 
 def verdict(report: Report) -> str:
     """What came out, at both levels, against always guessing the largest category."""
-    by_slice, patients = " by slice" if report.banner else "", report.cohort.patients
+    by_slice, patients = " by slice" if split_by_slice(report) else "", report.cohort.patients
     if report.split is None:
         source = report.external.source if report.external else ""
         sentences = [f"External test of the {source}: {patients} patients, {report.cohort.studies} studies."]
@@ -112,6 +117,10 @@ def verdict(report: Report) -> str:
     return " ".join(sentences)
 
 
+def split_by_slice(report: Report) -> bool:
+    return report.split is not None and report.split.unit == "slice"
+
+
 def of_lesions(report: Report) -> bool:
     """Whether the model decides which candidates count; else it is a network that sees slices."""
     return report.lesions is not None
@@ -123,8 +132,18 @@ def model(report: Report) -> str:
     return "lesion model" if of_lesions(report) else "network"
 
 
-def network(report: Report) -> str:
-    """What the picture of the layers shows."""
+def of_folds(folds: Sequence[int]) -> str:
+    return f"fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}"
+
+
+def network(report: Report, folds: Sequence[int] = ()) -> str:
+    """What the picture of the layers shows.
+
+    Args:
+        folds: whose it is, where they differ.
+    """
+    if folds:
+        return f"{of_folds(folds).capitalize()}: {network(report)}"
     if of_lesions(report):
         return "The model as it was trained: blocks are as high as layers have numbers; features of a candidate left."
     size = "blocks are as high as the image and as wide as it has channels"
@@ -243,7 +262,7 @@ def _against(gain: float) -> str:
 
 
 def inflation(report: Report) -> list[str]:
-    """Of a contrast run, by how much its figures are above those of the run by patient."""
+    """Of a contrast run, by how much its figures are above those of the run that does not leak."""
     if not report.banner:
         return []
     found = report.inflation
@@ -252,12 +271,31 @@ def inflation(report: Report) -> list[str]:
         return [f"Inflation: not worked out, for {why}."]
     if isinstance(found, Absent):
         return [f"Inflation: not worked out: {found.note}."]
+    if not split_by_slice(report):
+        return [*_claimed(report, found)]
     parts = []
     for level, results in found.levels.items():
         figure = results.figures["accuracy"]
         values = f"{figure.reference:.3f} by patient, {figure.other:.3f} by slice"
         parts.append(f"{level} accuracy {difference(figure)} ({values})")
     return [f"Inflation by the split by slice, against the run {found.reference.run}: {'; '.join(parts)}."]
+
+
+def _claimed(report: Report, found: Comparison) -> Iterator[str]:
+    """What choosing by the test patients would have claimed, and what the run says that did not."""
+    if report.trials is None:
+        return
+    number, name = report.trials.number, report.trials.select_by
+    figures = found.levels["patient"].figures
+    parts = [
+        f"{heading(one)} {figures[one].other:.3f}, nested says {figures[one].reference:.3f}: inflation "
+        f"{difference(figures[one])}"
+        for one in dict.fromkeys((name, "accuracy")) if figures[one].difference is not None
+    ]  # fmt: skip
+    yield (
+        f"Inflation by choosing the best of {number} trials on the test patients, against the run "
+        f"{found.reference.run}: best on test would have claimed a {'; '.join(parts)}."
+    )
 
 
 def missing_lines(report: Report, run: str = "RUN") -> list[str]:
@@ -454,9 +492,11 @@ def occlusion(report: Report) -> list[str]:
     without = f" Studies in which no heart was found, left out: {left_out.studies}." if left_out.studies else ""
     if left_out.folds:
         without += f" Folds without this test, left out: {', '.join(map(str, left_out.folds))}."
+    own = report.trials is not None and any("train.window_hu" in one.settings for one in report.trials.choices)
+    blank = "the lower end of its fold's train.window_hu" if own else f"{found.blank_hu:g} HU"
     return [
         "The same slices were shown to the network once more with all but a box around the heart blank, and once with "
-        f"that box blank ({found.blank_hu:g} HU). The box is {found.share:.0%} of a slice. A network that reads "
+        f"that box blank ({blank}). The box is {found.share:.0%} of a slice. A network that reads "
         f"the coronary arteries keeps its accuracy with the heart alone and loses it without.{without}"
     ]
 
@@ -468,7 +508,7 @@ def methods(report: Report) -> list[str]:
         f"Intervals of proportions are Wilson's, where a patient has several units with their effective number; all "
         f"others are percentiles of {counts.draws} draws of patients (seed {counts.seed}). {KAPPAS}. "
         "docs/report.md defines every figure; tables/figures.csv has each with unit, n and interval.",
-        *([OF_PATIENTS] if report.banner else []),
+        *([OF_PATIENTS] if split_by_slice(report) else []),
         *(f"Check of {audit.name} {checked[audit.passed]}: {audit.note}." for audit in report.audits),
     ]
 
@@ -488,6 +528,8 @@ def limits(report: Report) -> list[str]:
     """What a reader must know, the leak in place of its absence."""
     if report.external:
         return [OF_OTHERS[report.external.known], *LIMITS[2:]]
+    if report.banner and not split_by_slice(report):
+        return [report.banner, *LIMITS]
     return [report.banner if report.banner and line is BY_PATIENT else line for line in LIMITS]
 
 

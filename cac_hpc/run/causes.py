@@ -37,8 +37,8 @@ SENTENCES = {
     "gpu_out_of_memory": "out of memory on {device} ({used} MB were in use): {advice}",
     "predictions_invalid": "{words}",
     "partial_report": "PARTIAL report: no valid result of fold {words}",
-    "contrast_run": "split.contrast_to is ['{file}'|a folder], {words}",
-    "contrast_dataset": "[{file}: ]found {words}, wanted that of the run in split.contrast_to",
+    "contrast_run": "[{place}|split].contrast_to is ['{file}'|a folder], {words}",
+    "contrast_dataset": "[{file}: ]found {words}, wanted that of the run in [{place}|split].contrast_to",
     # ranks
     "rank_not_started": "{who} has not started within {seconds} s",
     "rank_failed": "{who} failed[: {detail}]",
@@ -113,7 +113,8 @@ COMMANDS = {  # that help, where it is not RESUME
     "job_completed": LOG_AND_RESUME,
     "late_accounting": LOG_AND_RESUME,
 }
-SECTIONS = {"pack": "pack", "folds": "fold"}  # of the cluster settings, where a stage asks for memory and time
+# of the cluster settings, where a stage asks for memory and time
+SECTIONS = {"pack": "pack", "trials": "fold", "folds": "fold"}
 SHARED = (  # fields that may leave the run; of node, user and file only that there was one, or a name of ours
     "code", "stage", "task", "rank", "program", "place", "signal", "exit_code", "kind", "errno", "line", "device",
     "epoch", "step", "start", "count", "value", "seconds", "elapsed", "limit_bytes", "peak_bytes", "advice", "words",
@@ -328,8 +329,8 @@ def _words(cause: Cause) -> dict[str, str]:
     found["by_user"] = f" by {cause.user}" if cause.user else " (SLURM does not say by whom)"
     found["array"] = (cause.job or "?").split("_")[0]
     found["section"] = section = SECTIONS.get(cause.stage or "", "aggregate")
-    found["cpus"] = "cpus_per_rank" if cause.stage == "folds" else f"{section}.cpus"
-    found["longer"] = "" if cause.stage == "folds" else f" --cluster.{section}.time_min {_twice(cause.elapsed)}"
+    found["cpus"] = "cpus_per_rank" if section == "fold" else f"{section}.cpus"
+    found["longer"] = "" if section == "fold" else f" --cluster.{section}.time_min {_twice(cause.elapsed)}"
     found["limit"] = "an unknown amount" if cause.limit_bytes is None else f"{_gb(cause.limit_bytes)} GB"
     found["more"] = "MORE" if cause.limit_bytes is None else _gb(2 * cause.limit_bytes)
     if cause.peak_bytes is not None:

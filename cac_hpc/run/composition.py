@@ -264,6 +264,32 @@ def changed(cfg: Config, values: Mapping[str, Any]) -> Config:
     return build(Config, given, base=cfg)
 
 
+def type_of(name: str) -> Any:
+    """The type of a setting by its dotted name.
+
+    Raises: InputError, with the nearest that exists, if there is no such setting; or if it is a section.
+    """
+    found: Any = Config
+    for part in name.split("."):
+        known = types_of(found) if is_section(found) else {}
+        if part not in known:
+            check_names(Config, {name: None}, "")
+        found = known[part]
+    if is_section(found):
+        raise InputError(f"{name} is a section, but must be one of its settings")
+    return found
+
+
+def typed(name: str, given: Any, key: str) -> Any:
+    """What an existing setting is by what was given for it.
+
+    Args:
+        name: of the setting, dotted. key: what a message calls it.
+    Raises: InputError if it cannot be that.
+    """
+    return _typed(type_of(name), given, key)
+
+
 def check_names(kind: Any, given: Mapping[Any, Any], key: str, where: str = "") -> None:
     """Refuse a setting that does not exist, here or in the sections below, with the nearest that does.
 

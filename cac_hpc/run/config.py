@@ -524,6 +524,11 @@ class Config:
         require(size >= ranks, "train.batch_size", size, wanted)
 
     @property
+    def num_workers(self) -> int:
+        """Processes that train trials."""
+        return (self.trials.workers or self.split.folds) if self.trials.active else 0
+
+    @property
     def gpus_asked(self) -> int:
         """GPUs that a job of folds asks for on each node."""
         return self.cluster.gpus_asked if self.train.device == "cuda" else 0
@@ -596,5 +601,6 @@ def absolute_paths(cfg: Config) -> Config:
         published=cfg.report.published and absolute(cfg.report.published),
         compare=cfg.report.compare and absolute(cfg.report.compare),
     )
-    run = absolute(cfg.run)
-    return dataclasses.replace(cfg, run=run, data=data, labels=labels, pack=pack, split=split, report=report)
+    trials = dataclasses.replace(cfg.trials, contrast_to=cfg.trials.contrast_to and absolute(cfg.trials.contrast_to))
+    sections = {"data": data, "labels": labels, "pack": pack, "split": split, "report": report, "trials": trials}
+    return dataclasses.replace(cfg, run=absolute(cfg.run), **sections)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from cac_hpc.run import causes, logs, paths
 from cac_hpc.run.causes import Cause
 
 log = logging.getLogger("cac_hpc")
-EVENTS = ("planned", "submitted", "started", "progress", "ended", "requeued", "fenced", "used", "cancelled")
+EVENTS = ("planned", "submitted", "started", "progress", "ended", "requeued", "fenced", "used", "cancelled", "chosen")
 
 
 def record(ledger: Path, stage: str, task: int | None, event: str, cause: Cause | None = None, **facts: Any) -> None:
@@ -47,7 +47,13 @@ def append(path: Path, **facts: Any) -> None:
 
 @contextmanager
 def stage(
-    ledger: Path, name: str, task: int | None, rank: int | None = None, speaks: bool = True, attempt: int | None = None
+    ledger: Path,
+    name: str,
+    task: int | None,
+    rank: int | None = None,
+    speaks: bool = True,
+    attempt: int | None = None,
+    begins: bool = True,
 ) -> Iterator[dict[str, Any]]:
     """Record that a task started and how it ended; an error is recorded and goes on.
 
@@ -55,10 +61,11 @@ def stage(
         rank: of this process, where there are several.
         speaks: False on all ranks but the main one, which tell of their failures only.
         attempt: number of this start, where starts are numbered.
+        begins: False if the process has told of its start before it took another program's place.
     Yields: facts about a good end, to be changed.
     """
     at = whereabouts() | ({} if attempt is None else {"attempt": attempt})
-    if speaks:
+    if speaks and begins:
         record(ledger, name, task, "started", **at)
     end: dict[str, Any] = {"ok": True}
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,16 +29,27 @@ class Stage:
     after: str | None = None
     rule: Literal["afterok", "afterany"] = "afterok"
     resources: str = "aggregate"  # the field of settings.cluster
+    trains: bool = False  # on the GPUs, cluster.folds_per_node tasks in a job
     ranks: bool = False  # torchrun starts the script once per rank
+    shared: bool = False  # its tasks share the same work: each is done when all of it is
 
 
-SILENT = ("fenced", "used", "cancelled")  # events that change no state
+SILENT = ("fenced", "used", "cancelled", "chosen")  # events that change no state
 STAGES = (
     Stage("pack", "pack.py", option="--shard", resources="pack"),
     Stage("seal", "pack.py", ("--seal",), after="pack"),
-    Stage("folds", "train_fold.py", option="--fold", after="seal", resources="fold", ranks=True),
+    Stage("trials", "run_trials.py", option="--worker", after="seal", resources="fold", trains=True, shared=True),
+    Stage("folds", "train_fold.py", option="--fold", after="trials", resources="fold", trains=True, ranks=True),
     Stage("aggregate", "aggregate.py", after="folds", rule="afterany"),
 )
+SHARED = tuple(stage.name for stage in STAGES if stage.shared)
+
+
+def before(name: str) -> Iterator[str]:
+    """The stages that a stage builds on, the nearest first; a run may be without some of them."""
+    after = {stage.name: stage.after for stage in STAGES}
+    while found := after.get(name):
+        yield (name := found)
 
 
 @dataclass(frozen=True)
@@ -126,12 +137,29 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """How far the trials of a fold are.
+
+    done: trained to their end. ended: pruned, failed or left out. running: begun, and not ended. trial, figure: the
+    best so far by the fold's validation patients. chosen: whether the fold is trained with its settings.
+    """
+
+    number: int
+    done: int
+    ended: int
+    running: int
+    trial: int | None = None
+    figure: float | None = None
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
 class TaskState:
     """Where a task stands: planned, submitted, running, stopped (it saved and can go on), done, failed or gone.
 
     pid, attempt: of the newest start. cause: why it stands there. since: when its job was submitted, or the task
     planned. may_restart: whether it failed in a way after which its job starts it again, and has not yet said so. What
-    follows since is known to monitor alone. command: what helps. eta_s: until the task is done.
+    follows since is known to monitor alone. command: what helps. eta_s: until the task is done. tried: of a fold.
     """
 
     stage: str
@@ -151,6 +179,7 @@ class TaskState:
     val_loss: float | None = None
     slices_per_second: float | None = None
     eta_s: float | None = None
+    tried: Tried | None = None
 
     @property
     def reason(self) -> str | None:
@@ -161,13 +190,18 @@ class TaskState:
 def plan_tasks(cfg: Config, run: RunPaths, num_shards: int) -> list[Task]:
     """All tasks of a run, in the order of the stages."""
     dataset = run.dataset(cfg.data.packed_dir)
+    *tried, last_tried = [run.trials(index) for index in range(cfg.split.folds)]
     results = {
         "pack": [dataset.shard_facts(index) for index in range(num_shards)],
         "seal": [run.splits],
+        "trials": [last_tried.choice for _ in range(cfg.num_workers)],
         "folds": [run.fold(index).predictions for index in range(cfg.split.folds)],
         "aggregate": [run.report_json],
     }
-    further = {"seal": (dataset.seal, *dataset.tables)}
+    further = {
+        "seal": (dataset.seal, *dataset.tables, *(one.studies for one in (*tried, last_tried) if cfg.trials.active)),
+        "trials": tuple(one.choice for one in tried),
+    }
     return [
         Task(stage, index if stage.option else None, result, further.get(stage.name, ()))
         for stage in STAGES
@@ -207,6 +241,28 @@ def count(tasks: Sequence[Task]) -> str:
 def resources(stage: Stage, cfg: Config) -> Resources:
     asked: Resources = getattr(cfg.cluster, stage.resources)
     return asked
+
+
+def side_by_side(stage: Stage, cfg: Config) -> int:
+    """Tasks that a job of a stage does at the same time."""
+    return cfg.cluster.folds_per_node if stage.trains else 1
+
+
+def ranks(stage: Stage, cfg: Config) -> int:
+    """Processes of a task of a stage that trains, on each node: each has a GPU, if there are GPUs."""
+    return cfg.cluster.ranks_per_node if stage.ranks else 1
+
+
+def cpus(stage: Stage, cfg: Config) -> int:
+    """CPUs of a task, on each node."""
+    return cfg.cluster.cpus_per_rank * ranks(stage, cfg) if stage.trains else resources(stage, cfg).cpus
+
+
+def gpus(stage: Stage, cfg: Config) -> int:
+    """GPUs of a job, on each node."""
+    if not stage.trains:
+        return 0
+    return cfg.gpus_asked if stage.ranks else min(cfg.gpus_asked, side_by_side(stage, cfg))
 
 
 def script_command(task: Task, run: RunPaths) -> list[str]:
@@ -313,6 +369,8 @@ def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, 
         if event["event"] == "progress":
             known["progress"] = _progress(event) or known.get("progress")
     result = next((str(event["result"]) for event in history if event.get("result")), None)
+    if stage in SHARED and result and _is_there(run, stage, result):
+        known |= {"state": "done", "may_restart": False}  # whoever of its tasks did it
     if known["state"] not in ("failed", "stopped"):
         if history[-1]["event"] != "requeued":
             known.pop("cause", None)
@@ -337,4 +395,7 @@ def _is_there(run: RunPaths, stage: str, result: str) -> bool:
         return path.exists() and not is_provisional(path)
     if stage == "folds":
         return fold_is_done(FoldPaths(path.parent))
+    if stage == "trials":
+        folds = path.parent.parent.glob("fold-*/studies.csv")
+        return path.exists() and all(one.with_name(path.name).exists() for one in folds)
     return path.exists() and (stage != "pack" or shard_is_whole(path))

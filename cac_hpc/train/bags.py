@@ -103,13 +103,13 @@ class BagData:
 
 
 def load(dataset: DatasetPaths, studies: pd.DataFrame, cfg: Config, world: World) -> tuple[Loaded, BagData]:
-    """Verify a sealed dataset and make the candidates of its studies ready, read by the ranks together.
+    """Verify a sealed dataset and make the candidates of studies ready, read by the ranks together.
 
     Args:
-        studies: studies.csv.
-    Raises: InputError, the same on every rank, if a shard or table is damaged or a study has no candidates' table.
+        studies: rows of studies.csv; other studies are left out.
+    Raises: InputError, the same on every rank, if shard or seal is damaged or a study has no candidates' table.
     """
-    sealed = residency.read_seal(dataset)
+    sealed = shards.read_checked(dataset.seal)
 
     def read(index: int) -> dict[str, StudyBag]:
         return read_bags(residency.verified(dataset, sealed, index))
@@ -150,7 +150,7 @@ def bag_of(found: Candidates) -> StudyBag:
 def collect(
     bags: Mapping[str, StudyBag], studies: pd.DataFrame, edges: Sequence[float], dataset: DatasetPaths
 ) -> BagData:
-    """The bags of all studies of a dataset, in the order of the studies' names.
+    """The bags of studies, in the order of the studies' names.
 
     Raises: InputError naming studies that have none.
     """

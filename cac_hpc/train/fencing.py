@@ -47,6 +47,16 @@ def take(files: FoldPaths, facts: Mapping[str, Any]) -> Fence:
     Args:
         facts: what is kept about it, plain values.
     """
+    while True:
+        if fence := take_after(files, newest_number(files.attempts), facts):
+            return fence
+
+
+def take_after(files: FoldPaths, newest: int, facts: Mapping[str, Any]) -> Fence | None:
+    """Be the newest start from now on, if there was none since the one that was the newest; None if there was.
+
+    Of all that try it at the same time one succeeds.
+    """
     files.attempts.mkdir(parents=True, exist_ok=True)
     saved = files.checkpoints()
     own = {"supervisor": processes.supervisor(), "checkpoint": saved[-1].name if saved else None}
@@ -55,13 +65,10 @@ def take(files: FoldPaths, facts: Mapping[str, Any]) -> Fence:
     with scratch.open("x", encoding="utf-8") as file:
         file.write(content)
     try:
-        while True:
-            number = newest_number(files.attempts) + 1
-            try:
-                os.link(scratch, files.attempt(number))  # one of all that try it at the same time succeeds
-                return Fence(files.attempts, number)
-            except FileExistsError:
-                continue
+        os.link(scratch, files.attempt(newest + 1))
+        return Fence(files.attempts, newest + 1)
+    except FileExistsError:
+        return None
     finally:
         scratch.unlink()
 

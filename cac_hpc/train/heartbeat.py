@@ -95,7 +95,7 @@ class Peer:
 
 def read_pulses(files: FoldPaths) -> list[Pulse]:
     """The newest pulse of every rank that ever wrote one, by rank."""
-    return sorted(filter(None, map(_read, files.heartbeats.glob("rank-*.json"))), key=lambda pulse: pulse.rank)
+    return sorted(filter(None, map(read, files.heartbeats.glob("rank-*.json"))), key=lambda pulse: pulse.rank)
 
 
 class LostRank(WorkError):
@@ -237,7 +237,7 @@ class Heartbeat:
         return verdict(self._own, self._moved_s, self._peers, self._clock_s, self._patience_s, grace_s)
 
     def _hear(self, peer: Peer) -> Peer:
-        pulse = _read(self._files.heartbeat(peer.rank))
+        pulse = read(self._files.heartbeat(peer.rank))
         if pulse is None or pulse.group != self._own.group or pulse == peer.pulse:
             return peer
         moved = peer.pulse is None or pulse.moves != peer.pulse.moves
@@ -264,7 +264,8 @@ class Heartbeat:
         os._exit(1)
 
 
-def _read(path: Path) -> Pulse | None:
+def read(path: Path) -> Pulse | None:
+    """The newest pulse in a rank's file; None if there is none that can be read."""
     try:
         return Pulse(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, RecursionError):

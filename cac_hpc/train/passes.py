@@ -61,6 +61,7 @@ class FoldData:
     val: np.ndarray
     test: np.ndarray
     bags: BagData | None = None  # where the rows are candidates
+    seal: str = ""  # digest of the dataset's seal
 
     def num_slices(self, unit_U: np.ndarray) -> int:
         """Slices of these units, whatever of them the model is given."""

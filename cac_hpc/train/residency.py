@@ -20,7 +20,7 @@ from torch import Tensor
 from cac_hpc.dataset import shards
 from cac_hpc.dataset.shards import ShardColumns
 from cac_hpc.machine import memory
-from cac_hpc.run import causes, digests
+from cac_hpc.run import causes
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.logs import log
@@ -32,6 +32,7 @@ from cac_hpc.train.slices import RowTable
 from cac_hpc.train.streaming import Places, Reader
 
 T = TypeVar("T")
+UNKNOWN = -1  # category of slices that nobody trains or tests with
 
 
 class Rows(Protocol):
@@ -98,11 +99,11 @@ def load(dataset: DatasetPaths, category: Mapping[str, int], cfg: Config, world:
     """Verify a sealed dataset and make its slices ready, the work shared by the ranks; every rank calls this.
 
     Args:
-        category: of each study, by study number, as studies.csv says.
-    Raises: InputError, the same on every rank, that names the shard or table that is damaged and what mends it, or
+        category: of each study, by study number, as studies.csv says; slices of other studies are UNKNOWN.
+    Raises: InputError, the same on every rank, that names the shard or seal that is damaged and what mends it, or
     says why the slices do not fit where train.residency wants them.
     """
-    sealed = read_seal(dataset)
+    sealed = shards.read_checked(dataset.seal)
     shape = (sealed["slices"], sealed["settings"]["pack"]["size"], sealed["settings"]["pack"]["size"])
     found = _look_around(capacity.slice_bytes(shape[0], shape[1]), cfg, world)
     kind, why = capacity.choose(cfg.train.residency, found)
@@ -116,20 +117,9 @@ def load(dataset: DatasetPaths, category: Mapping[str, int], cfg: Config, world:
     else:
         columns, images = _fill_host(dataset, sealed, shape, kind, world)
     study = np.concatenate([part.study for part in columns])
-    label = np.array([category[name] for name in study], dtype=np.int64)
+    label = np.array([category.get(name, UNKNOWN) for name in study], dtype=np.int64)
     table = RowTable(study, np.concatenate([part.slice for part in columns]), label)
     return Loaded(table, images, kind, window)
-
-
-def read_seal(dataset: DatasetPaths) -> dict[str, Any]:
-    """What the seal of a dataset says.
-
-    Raises: InputError if it is damaged, or studies.csv is not as it was sealed.
-    """
-    sealed = shards.read_checked(dataset.seal)
-    if digests.file_sha256(dataset.studies) != sealed["studies_sha256"]:
-        raise InputError(causes.error(f"{dataset.studies}: not as it was sealed", f"{PACK} --seal"))
-    return sealed
 
 
 def _look_around(slices: int, cfg: Config, world: World) -> Room:

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
-from cac_hpc.dataset import sealed, splits
-from cac_hpc.run import config, digests
+from cac_hpc.dataset import sealed, shards, splits
+from cac_hpc.dataset.splits import Fold
+from cac_hpc.run import causes, config, digests
+from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError, Precision, TrainConfig, WorkError
 from cac_hpc.run.logs import log
-from cac_hpc.run.paths import FoldPaths, RunPaths
+from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
 from cac_hpc.train import (
     bags,
     checkpoint,
@@ -39,30 +42,39 @@ PROBE_SLICES, PROBE_STEPS = 8, 3
 WORTH = 1.2  # times as fast as fp32 must bf16 be on a CPU: less is noise
 
 
-def start(run: RunPaths, fold: int, cfg: Config, world: World, heart: Heartbeat, fence: Fence) -> Attempt:
-    """Load data and newest checkpoint, and take the step that settles what the first step settles."""
-    heart.moved("loading")
-    files, data = run.fold(fold), _load(run, fold, cfg, world)
-    belongs_to = {"fold": fold, "splits": digests.file_sha256(run.splits)}
+def start(
+    files: FoldPaths,
+    fence: Fence,
+    data: FoldData,
+    belongs_to: Mapping[str, Any],
+    cfg: Config,
+    world: World,
+    heart: Heartbeat,
+) -> Attempt:
+    """Take up the newest checkpoint, and take the step that settles what the first step settles.
+
+    Args:
+        belongs_to: what the training is: of which fold of which folds.
+    """
     found = _newest(files, belongs_to, world)
     before = found[1]["made_with"]["train"] if found else {}
-    cfg = dataclasses.replace(cfg, train=_settle(cfg, data.loaded.window, before, world))
-    state, made_with = new_state(cfg, world), _circumstances(run, cfg, world)
+    cfg = dataclasses.replace(cfg, train=settle(cfg, data.loaded.window, before, world))
+    state, made_with = new_state(cfg, world), _circumstances(data.seal, cfg, world)
     if data.bags:
         lesion_model.standardise(state.model, data.bags.bag.feature_NF[data.units.rows(data.train)])
     if found:
         _go_on(state, *found, made_with, cfg)
     parallel = distributed.data_parallel(torch.compile(state.model) if cfg.train.compile else state.model, world)  # type: ignore[arg-type]
     attempt = Attempt(
-        files, fence, fold, cfg, world, data, state, heart, Agreement(world), belongs_to, made_with, parallel,
-        time.monotonic(),
+        files, fence, belongs_to["fold"], cfg, world, data, state, heart, Agreement(world), dict(belongs_to), made_with,
+        parallel, time.monotonic(),
     )  # fmt: skip
     heart.moved("starting")
     _warm_up(attempt)
     return attempt
 
 
-def _settle(cfg: Config, window: int | None, before: Mapping[str, Any], world: World) -> TrainConfig:
+def settle(cfg: Config, window: int | None, before: Mapping[str, Any], world: World) -> TrainConfig:
     """What the settings leave open: as it was before, else as this machine has it; the same on every rank.
 
     Args:
@@ -77,36 +89,65 @@ def _settle(cfg: Config, window: int | None, before: Mapping[str, Any], world: W
     return train
 
 
-def _load(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
+def load_fold(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
+    """The data of a fold of a run.
+
+    Raises: InputError if they are damaged.
+    """
     parts = splits.read_splits(run.splits)[fold]
     dataset = run.dataset(cfg.data.packed_dir)
     studies = sealed.usable(sealed.read_studies(dataset), cfg.model)
-    spec, num_categories = models.chosen(cfg), len(cfg.labels.names)
+    if digests.file_sha256(dataset.studies) != shards.read_checked(dataset.seal)["studies_sha256"]:
+        raise InputError(causes.error(f"{dataset.studies}: not as it was sealed", f"{PACK} --seal"))
+    return divide(load(dataset, studies, cfg, world), parts, cfg, world)
+
+
+def load(dataset: DatasetPaths, studies: pd.DataFrame, cfg: Config, world: World) -> FoldData:
+    """Verify a sealed dataset and make it ready; none of its units is in a part yet.
+
+    Args:
+        studies: rows of studies.csv; no others can be trained or tested with.
+    """
+    spec, of_candidates = models.chosen(cfg), None
     if spec.row == "candidate":
         loaded, of_candidates = bags.load(dataset, studies, cfg, world)
         units = of_candidates.units
-        train, val, test = (units.of_studies(list(part)) for part in parts.parts.values())
     else:
         category = dict(zip(studies["study"], studies["category"].astype(int), strict=True))
-        loaded, of_candidates = residency.load(dataset, category, cfg, world), None
+        loaded = residency.load(dataset, category, cfg, world)
         units = slices.units(loaded.table, spec.unit)
-        train, val, test = (units.of_rows(loaded.table.rows(part)) for part in parts.parts.values())
-    label_U, weight = units.label, np.ones(num_categories)
-    if cfg.train.class_weight == "balanced":
-        weight = slices.balanced_weights(label_U[train], num_categories)
-    if world.is_main:
-        counts = [units.counts(part).sum() for part in (train, val, test)]
-        log.info("%d training, %d validation, %d test %s", *counts, f"{spec.row}s")
-        for absent in np.setdiff1d(range(num_categories), label_U[train]):
-            log.warning("no training %s is of category %s", spec.unit, cfg.labels.names[absent])
-    weight_K = torch.tensor(weight, dtype=torch.float32, device=world.device)
     box = predictions.heart_boxes(studies, cfg.pack.size) if cfg.train.occlusion and spec.row == "slice" else {}
     names, number_N = np.unique(loaded.table.study, return_inverse=True)
-    box_N4 = np.array([box.get(study, predictions.NOWHERE) for study in names.tolist()], np.int16)
-    on_device = torch.from_numpy(label_U).to(world.device)
+    box_N4 = np.array([box.get(study, predictions.NOWHERE) for study in names.tolist()], np.int16).reshape(-1, 4)
+    on_device, nobody = torch.from_numpy(units.label).to(world.device), np.zeros(0, np.int64)
     return FoldData(
-        loaded, units, on_device, weight_K, box_N4.reshape(-1, 4)[number_N], train, val, test, of_candidates
-    )
+        loaded, units, on_device, torch.ones(len(cfg.labels.names), device=world.device), box_N4[number_N], nobody,
+        nobody, nobody, of_candidates, digests.file_sha256(dataset.seal),
+    )  # fmt: skip
+
+
+def divide(data: FoldData, parts: Fold, cfg: Config, world: World) -> FoldData:
+    """The same data in the three parts of a fold, with the weights of the categories in its training part."""
+    units, num_categories = data.units, len(cfg.labels.names)
+    if data.bags:
+        train, val, test = (units.of_studies(list(part)) for part in parts.parts.values())
+    else:
+        train, val, test = (units.of_rows(data.loaded.table.rows(part)) for part in parts.parts.values())
+    assert units.label[np.concatenate([train, val, test])].min(initial=0) >= 0, "a study has no label"
+    weight = np.ones(num_categories)
+    if cfg.train.class_weight == "balanced":
+        weight = slices.balanced_weights(units.label[train], num_categories)
+    weight_K = torch.tensor(weight, dtype=torch.float32, device=world.device)
+    return dataclasses.replace(data, weight_K=weight_K, train=train, val=val, test=test)
+
+
+def tell(data: FoldData, cfg: Config) -> None:
+    """Log how large the parts of a fold are, and which categories cannot be learned from it."""
+    spec = models.chosen(cfg)
+    counts = [data.units.counts(part).sum() for part in (data.train, data.val, data.test)]
+    log.info("%d training, %d validation, %d test %s", *counts, f"{spec.row}s")
+    for absent in np.setdiff1d(range(len(cfg.labels.names)), data.units.label[data.train]):
+        log.warning("no training %s is of category %s", spec.unit, cfg.labels.names[absent])
 
 
 def _newest(files: FoldPaths, belongs_to: Mapping[str, Any], world: World) -> tuple[Path, dict[str, Any]] | None:
@@ -118,8 +159,8 @@ def _newest(files: FoldPaths, belongs_to: Mapping[str, Any], world: World) -> tu
     return path, checkpoint.load(path)
 
 
-def _circumstances(run: RunPaths, cfg: Config, world: World) -> dict[str, Any]:
-    """All that a result depends on to the last bit, besides the device itself."""
+def _circumstances(seal: str, cfg: Config, world: World) -> dict[str, Any]:
+    """All that a result depends on to the last bit, besides the device itself; ``seal`` is the dataset's digest."""
     train = {
         name: value for name, value in config.plain(cfg.train).items() if f"train.{name}" not in config.WITHOUT_EFFECT
     }
@@ -127,7 +168,7 @@ def _circumstances(run: RunPaths, cfg: Config, world: World) -> dict[str, Any]:
         "ranks": world.size,
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
-        "dataset": digests.file_sha256(run.dataset(cfg.data.packed_dir).seal),
+        "dataset": seal,
         "device": device_name(world),
         "model": config.plain(cfg.model),
         "train": train,

@@ -10,18 +10,18 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from cac_hpc.calcium import candidates
 from cac_hpc.dataset import splits
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE, Stopped
-from cac_hpc.run import causes, digests, ledger, logs, paths, settings, stages
+from cac_hpc.run import causes, config, digests, ledger, logs, paths, settings, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.logs import log
@@ -29,6 +29,7 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import (
     checkpoint,
     distributed,
+    epochs,
     fencing,
     lesion_results,
     models,
@@ -54,11 +55,11 @@ def train_fold(root: Path, fold: int) -> int:
     rank or the device is lost, or the loss is not finite.
     """
     run = RunPaths(root)
-    cfg = settings.load(run.config)
     with causes.in_run(root):
         num_folds = len(splits.read_splits(run.splits))
     if not 0 <= fold < num_folds:
         raise InputError(f"--fold {fold}: the run has {num_folds} folds, wanted 0 to {num_folds - 1}")
+    cfg = settings.load_fold(run, fold)
     if distributed.under_torchrun():
         processes.die_with(os.getppid())  # killed, it would leave its ranks behind
     steps.fix_arithmetic(cfg)
@@ -100,9 +101,15 @@ def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World, fence: Fence)
     started = time.monotonic()
     with Heartbeat(run.fold(fold), fence, world.rank, world.size, lost) as heart:
         try:
-            attempt = setup.start(run, fold, cfg, world, heart, fence)
-            while attempt.state.epochs < cfg.train.epochs:
-                _run_epoch(run, attempt)
+            heart.moved("loading")
+            data = setup.load_fold(run, fold, cfg, world)
+            if world.is_main:
+                setup.tell(data, cfg)
+            belongs_to = {"fold": fold, "splits": digests.file_sha256(run.splits)}
+            if cfg.trials.active:
+                belongs_to["choice"] = digests.file_sha256(run.trials(fold).choice)
+            attempt = setup.start(run.fold(fold), fence, data, belongs_to, cfg, world, heart)
+            epochs.train(attempt, cfg.train.epochs, partial(_tell, run, attempt))
             test_and_publish(attempt, time.monotonic() - started)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise WorkError(_out_of_memory(cfg, world)) from error
@@ -112,66 +119,18 @@ def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World, fence: Fence)
             raise LostRank(cause) from error
 
 
-def _run_epoch(run: RunPaths, attempt: Attempt) -> None:
-    """The rest of the epoch at work: training slices, then validation slices; then save, if it is time."""
-    state, cfg = attempt.state, attempt.cfg
-    started = time.monotonic()
-    data_s, num_slices = passes.train_pass(attempt)
-    trained = time.monotonic()
-    state.share_losses(attempt.world)
-    passes.check_losses(attempt, state.losses, 0)
-    row = _validate(attempt)
-    speed = {
-        "epoch": row["epoch"],
-        "train_seconds": round(trained - started, 3),
-        "data_seconds": round(data_s, 3),
-        "val_seconds": round(time.monotonic() - trained, 3),
-        "slices_per_second": round(num_slices / (trained - started), 1),
-        "peak_memory_mb": setup.peak_memory_mb(attempt.world),
-        "gpu_utilization_percent": setup.utilization_percent(attempt.world),
-    }
-    state.end_epoch(row, speed)
-    _tell(run, attempt, row, speed)
-    last = state.epochs == cfg.train.epochs
-    passes.carry_out(
-        attempt, attempt.agreement.now(max(passes.requested(attempt), passes.SAVE if last else passes.GO_ON))
-    )
-
-
-def _validate(attempt: Attempt) -> dict[str, Any]:
-    """Validate; the epoch's row of history.csv.
-
-    Raises: WorkError if the loss is not finite.
-    """
-    state, epoch = attempt.state, attempt.state.epochs + 1
-    probability, val_losses = passes.evaluate(attempt, attempt.data.val, "validating")
-    val_loss = float(val_losses.astype(np.float64).mean())
-    if not np.isfinite(val_loss):
-        facts = {"task": attempt.fold, "epoch": epoch, "value": str(val_loss), "advice": passes.remedy(attempt.cfg)}
-        raise WorkError(Cause("validation_loss_not_finite", **facts))  # type: ignore[arg-type]
-    finite = np.isfinite(state.losses)
-    return {
-        "epoch": epoch,
-        "train_loss": float(np.array(state.losses)[finite].mean()),
-        "val_loss": val_loss,
-        "val_accuracy": passes.accuracy(attempt.data, attempt.data.val, probability),
-        "learning_rate": state.optimizer.param_groups[0]["lr"],
-        "skipped_steps": int((~finite).sum()),
-    }
-
-
 def _tell(run: RunPaths, attempt: Attempt, row: dict[str, Any], speed: dict[str, Any]) -> None:
     """An epoch is over: for the log, history.csv and speed.csv, the ledger, and whoever looks at the fold."""
-    epochs, rate = attempt.cfg.train.epochs, speed["slices_per_second"]
+    num_epochs, rate = attempt.cfg.train.epochs, speed["slices_per_second"]
     if attempt.world.is_main:
         log.info(
             "epoch %d of %d: train loss %.4f, validation loss %.4f, validation accuracy %.3f, %s%.0f slices/s",
-            row["epoch"], epochs, row["train_loss"], row["val_loss"], row["val_accuracy"],
+            row["epoch"], num_epochs, row["train_loss"], row["val_loss"], row["val_accuracy"],
             "studies of " if attempt.data.bags else "", rate,
         )  # fmt: skip
-        write_rows(attempt)
+        epochs.write_rows(attempt)
         ledger.record(run.ledger, "folds", attempt.fold, "progress", **(row | speed))
-    coming = min(row["epoch"] + 1, epochs)
+    coming = min(row["epoch"] + 1, num_epochs)
     attempt.heart.moved("reading", epoch=coming, step=1, val_loss=row["val_loss"], slices_per_second=rate)
 
 
@@ -205,7 +164,7 @@ def test_and_publish(attempt: Attempt, seconds: float) -> None:
         about |= {"spacing_factor": cfg.pack.spacing_factor}
         about |= {"edges": list(cfg.labels.edges), "names": list(cfg.labels.names)}
     checkpoint.save(files.model, about, check)
-    write_rows(attempt)
+    epochs.write_rows(attempt)
     tables = _tables(attempt, probability, errors)
     content = tables.pop("predictions.csv")
     for path, table in {files.root / name: table for name, table in tables.items()}.items():
@@ -246,6 +205,7 @@ def _facts(attempt: Attempt, tested: int, seconds: float, content: bytes, views:
         "fold": attempt.fold,
         "attempt": attempt.fence.number,
         "splits_sha256": attempt.belongs_to["splits"],
+        **({"choice_sha256": attempt.belongs_to["choice"]} if "choice" in attempt.belongs_to else {}),
         "predictions_bytes": len(content),
         "predictions_sha256": digests.bytes_sha256(content),
         "views_sha256": {name: digests.bytes_sha256(view) for name, view in views.items()},
@@ -267,6 +227,11 @@ def _facts(attempt: Attempt, tested: int, seconds: float, content: bytes, views:
         "val_slices": data.num_slices(data.val),
         "test_slices": data.num_slices(data.test),
         "inexact": state.inexact,
+        **(
+            {"settings": {"model": config.plain(cfg.model), "train": config.plain(cfg.train)}}
+            if cfg.trials.active
+            else {}
+        ),
     }
 
 
@@ -292,10 +257,3 @@ def _table(attempt: Attempt, unit_U: np.ndarray, probability_UK: np.ndarray) -> 
     table, rows = attempt.data.loaded.table, attempt.data.units.rows(unit_U)
     probability = np.repeat(probability_UK, attempt.data.units.counts(unit_U), axis=0)
     return predictions.to_csv(table.study[rows], table.number[rows], attempt.fold, table.label[rows], probability)
-
-
-def write_rows(attempt: Attempt) -> None:
-    """history.csv and speed.csv, whole each time."""
-    for path, rows in ((attempt.files.history, attempt.state.history), (attempt.files.speed, attempt.state.speed)):
-        text = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
-        paths.write_text(path, text, attempt.fence.check)

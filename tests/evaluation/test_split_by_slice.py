@@ -12,7 +12,7 @@ import pytest
 
 from cac_hpc.cluster import launch
 from cac_hpc.dataset import sealing, splits
-from cac_hpc.evaluation import audit
+from cac_hpc.evaluation import contrast
 from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.report import aggregation, archive, consistency, wording
 from cac_hpc.run import config, digests, paths, settings
@@ -226,7 +226,7 @@ def test_a_launch_without_the_run_to_be_contrasted_with_is_refused(finished_run,
 
 
 def reference(tmp_path, finished_run, **summary):
-    """A run as `audit.check_split_by_slice` sees it: settings and report, its dataset elsewhere."""
+    """A run as `contrast.check` sees it: settings and report, its dataset elsewhere."""
     run = RunPaths(tmp_path / "reference")
     run.report.mkdir(parents=True)
     cfg = of_config(finished_run, "data", packed_dir=str(finished_run / "dataset"))
@@ -241,12 +241,10 @@ def test_the_run_to_be_contrasted_with_must_be_finished_by_patient_and_of_the_sa
     def refused(match, to, **changes):
         cfg = dataclasses.replace(of_config(contrast_run, "split", contrast_to=str(to)), **changes)
         with pytest.raises(InputError, match=match):
-            audit.check_split_by_slice(cfg)
+            contrast.check(cfg)
 
-    audit.check_split_by_slice(of_config(contrast_run))
-    audit.check_split_by_slice(
-        of_config(contrast_run, "split", contrast_to=str(reference(tmp_path, finished_run).root))
-    )
+    contrast.check(of_config(contrast_run))
+    contrast.check(of_config(contrast_run, "split", contrast_to=str(reference(tmp_path, finished_run).root)))
     refused("where no run is; wanted the folder of a finished run", tmp_path / "nowhere")
     refused("which is a contrast run itself; wanted the run by patient", contrast_run.root)
     partial = reference(tmp_path / "a", finished_run, status="PARTIAL")
@@ -276,7 +274,7 @@ def test_the_run_to_be_contrasted_with_must_be_finished_by_patient_and_of_the_sa
     [
         (
             {"format_version": 2},
-            "whose report.json is of format version 2, wanted 7; to go on: python jobs/aggregate.py --run",
+            "whose report.json is of format version 2, wanted 8; to go on: python jobs/aggregate.py --run",
         ),
         ({"levels": {}}, "whose report.json is damaged; to go on: python jobs/aggregate.py --run"),
         ({"cohort": []}, "whose report.json is damaged; to go on: python jobs/aggregate.py --run"),
@@ -288,10 +286,10 @@ def test_a_reference_report_of_another_format_or_damaged_is_refused_in_one_line(
 ):
     run = reference(tmp_path, finished_run, **changes)
     with pytest.raises(InputError, match=re.escape(said)):
-        audit.check_split_by_slice(of_config(contrast_run, "split", contrast_to=str(run.root)))
+        contrast.check(of_config(contrast_run, "split", contrast_to=str(run.root)))
     (run.report / "report.json").write_text("[]", encoding="utf-8")
     with pytest.raises(InputError, match=r"whose report\.json is damaged"):
-        audit.check_split_by_slice(of_config(contrast_run, "split", contrast_to=str(run.root)))
+        contrast.check(of_config(contrast_run, "split", contrast_to=str(run.root)))
 
 
 def test_a_report_whose_reference_has_gone_says_so_and_has_its_inflation_once_it_is_named_again(

@@ -88,8 +88,8 @@ def test_tables_and_text_that_were_changed_are_named_with_their_line(reported):
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        ('{"format_version": 4}', "found format version 4, wanted 7"),
-        ("{}", "found no format version, wanted 7"),
+        ('{"format_version": 4}', "found format version 4, wanted 8"),
+        ("{}", "found no format version, wanted 8"),
         (f'{{"format_version": [{"[1], " * 1000} 2]}}', "found format version [[1], [1], [1], [1], [1], [1], [1], "),
         ('{"format_version": 7}', "not a report that can be checked ("),
     ],

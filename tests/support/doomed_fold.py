@@ -32,7 +32,7 @@ def main() -> int:
             if point == POINT and next(numbers[point]) == int(NUMBER):
                 meet_with_it(run)
 
-        wrap(setup, "_load", lambda *_: reach("start"))
+        wrap(setup, "load_fold", lambda *_: reach("start"))
         wrap(steps, "train_step", lambda *_: reach("step"))
         wrap(passes, "evaluate", lambda attempt, rows, phase: reach(phase.removesuffix("ing").removesuffix("at") + "ate"
              if phase == "validating" else "test"))  # fmt: skip

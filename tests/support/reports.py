@@ -47,11 +47,11 @@ TRAINED = {  # what a fold says of its training
 }
 
 
-def make_run(tmp_path, predicted, patient=None, num_folds=5, score=None, facts=None, **sections):
+def make_run(tmp_path, predicted, patient=None, num_folds=5, score=None, facts=None, num_val=1, **sections):
     """A run whose folds predicted as told: (study, label) to the predicted category of each slice.
 
     Every fold tests every fifth patient; probability 0.9 goes to the predicted category. facts: further columns of
-    studies.csv, by study.
+    studies.csv, by study. num_val: patients of each fold's validation part.
     """
     run = RunPaths(tmp_path / "run")
     sections = {"split": {"folds": num_folds}, **sections}
@@ -80,7 +80,7 @@ def make_run(tmp_path, predicted, patient=None, num_folds=5, score=None, facts=N
     tables = {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
     shards.write_checked(dataset.seal, {**tables, "plan_sha256": "-", "slices": int(table["slices"].sum())})
     names = table["patient"].drop_duplicates().tolist()
-    write_folds(run, table, [names[index::num_folds] for index in range(num_folds)], predicted)
+    write_folds(run, table, [names[index::num_folds] for index in range(num_folds)], predicted, num_val=num_val)
     return run
 
 
@@ -97,13 +97,13 @@ def intake_of(table):
     }
 
 
-def write_folds(run, studies, tests, predicted, scheme="kfold"):
+def write_folds(run, studies, tests, predicted, scheme="kfold", num_val=1):
     """Folds that test these patients, the first of the others for validation, and what they predicted."""
     run.splits.unlink(missing_ok=True)
     members, folds = studies.groupby("patient")["study"].apply(list), []
     for test in tests:
         rest = sorted(set(studies["patient"]) - set(test))
-        parts = (rest[1:], rest[:1], test)
+        parts = (rest[num_val:], rest[:num_val], test)
         folds.append(splits.Fold(*(tuple(sorted(study for name in part for study in members[name])) for part in parts)))
     cfg = SplitConfig(folds=max(2, len(folds)), scheme=scheme)
     splits.write_splits(run.splits, folds, cfg, digests.file_sha256(run.dataset(None).studies))

@@ -1,0 +1,128 @@
+"""A contrast run leaks on purpose, to measure what that does to the figures of a finished run that does not leak.
+
+It divides slices in place of patients (split.unit: slice), or chooses among its trials by the test patients
+(trials.select_on: test). Both are like the finished run in all else.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cac_hpc.dataset import shards
+from cac_hpc.evaluation import report_json
+from cac_hpc.run import config, settings
+from cac_hpc.run.causes import Cause
+from cac_hpc.run.config import Config, InputError
+from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.statistics import results
+from cac_hpc.statistics.results import FORMAT_VERSION, Damaged, Json, Report
+
+SECTIONS = ("labels", "pack", "split", "model", "train", "trials")
+FREE = (  # what a dataset or a result does not depend on
+    *(f"{key}:" for key in config.WITHOUT_EFFECT), "labels.sheet:", "labels.masks:", "pack.limits.", "pack.regions:",
+    "trials.workers:",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A way to leak: the section of its two settings, which leaks where it is that, and the run without the leak."""
+
+    section: str
+    setting: str
+    leaks: str
+    reference: str
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        return (*FREE, f"{self.section}.{self.setting}:", f"{self.section}.contrast_to:")
+
+
+BY_SLICE = Contrast("split", "unit", "slice", "the run by patient")
+ON_TEST = Contrast("trials", "select_on", "test", "the run that chose by validation patients")
+
+
+def kinds(cfg: Config) -> Iterator[tuple[Contrast, str]]:
+    """How the run leaks, if it does, and the run that each leak is measured against."""
+    for kind in (BY_SLICE, ON_TEST):
+        if named := getattr(cfg, kind.section).contrast_to:
+            yield kind, named
+
+
+def check(cfg: Config) -> None:
+    """The run that a contrast run is contrasted with is finished, does not leak, and is like it in all else.
+
+    Raises: InputError saying what to do.
+    """
+    found = list(kinds(cfg))
+    if len(found) > 1:
+        both = " and ".join(f"{kind.section}.{kind.setting} {kind.leaks}" for kind, _ in found)
+        raise InputError(f"found {both}, wanted one of them: a contrast run leaks in one way")
+    for kind, named in found:
+        _check(cfg, kind, named)
+
+
+def _check(cfg: Config, kind: Contrast, named: str) -> None:
+    reference = RunPaths(Path(named))
+    report = _report(kind, named, reference.config, reference.report_json)
+    theirs = settings.load(reference.config)
+    if any(kinds(theirs)):
+        why = f"which is a contrast run itself; wanted {kind.reference} that it was contrasted with"
+        raise _refused(kind, named, why)
+    if kind is ON_TEST and not theirs.trials.active:
+        raise _refused(kind, named, "which has no trials; wanted the finished run of the same trials")
+    if report.status != "COMPLETE":
+        complete = f"python jobs/launch_cv.py --resume {shlex.quote(str(reference.root))}"
+        raise _refused(kind, named, f"whose report is {report.status}; complete it first", complete)
+    tested, cohort = report.levels["patient"].distinct, report.cohort.patients
+    if tested != cohort:
+        why = f"which tested {tested} of {cohort} patients; wanted all, as split.scheme kfold tests them"
+        raise _refused(kind, named, why)
+    own, packed = RunPaths(Path(cfg.run)).dataset(cfg.data.packed_dir), reference.dataset(theirs.data.packed_dir)
+    assert report.digests, "`_report` refuses one without"
+    _check_dataset(kind, own, packed, report.digests.studies_sha256)
+    if changed := _changed(config.plain(cfg), config.plain(theirs), kind):
+        found = f"which has other settings (found / wanted by this run: {'; '.join(changed[:5])}); "
+        raise _refused(kind, named, f"{found}a contrast run differs in {kind.section}.{kind.setting} alone")
+
+
+def _report(kind: Contrast, named: str, config: Path, stored: Path) -> Report:
+    """The report of the run that is named in contrast_to."""
+    if not config.is_file() or not stored.is_file():
+        missing = "where no run is" if not config.is_file() else "which has no report yet"
+        raise _refused(kind, named, f"{missing}; wanted the folder of a finished run, with its report.json")
+    again = report_json.remake(config.parent)
+    try:
+        content = report_json.load(stored)
+        if version := report_json.other_version(content):
+            why = f"whose report.json is of {version}, wanted {FORMAT_VERSION}"
+            raise _refused(kind, named, why, again)
+        report = results.from_json(content, Report)
+        if "patient" in report.levels and report.digests:
+            return report
+        raise Damaged("has no patient level, or no digests")
+    except Damaged:
+        raise _refused(kind, named, "whose report.json is damaged", again) from None
+
+
+def _check_dataset(kind: Contrast, own: DatasetPaths, packed: DatasetPaths, studies_sha256: str) -> None:
+    """Both are of the same sealed dataset, so that the same slices are divided."""
+    if own.seal.exists() and shards.read_checked(own.seal)["studies_sha256"] == studies_sha256:
+        return
+    found = "another dataset" if own.seal.exists() else "no sealed dataset"
+    take = f"--data.packed_dir {shlex.quote(str(packed.root))}"
+    raise InputError(Cause("contrast_dataset", place=kind.section, file=str(own.root), words=found, help=take))
+
+
+def _changed(ours: Json, theirs: Json, kind: Contrast) -> list[str]:
+    """Settings that differ, but for the leak: the difference of the figures would be of these, too."""
+    one, other = ({name: each.get(name, {}) for name in SECTIONS} for each in (theirs, ours))
+    one["rule"], other["rule"] = ((each["report"]["patient_rule"], each["report"]["top_k"]) for each in (theirs, ours))
+    return [line for line in config.differences(one, other) if not line.startswith(kind.free)]
+
+
+def _refused(kind: Contrast, named: str, why: str, helps: str | None = None) -> InputError:
+    return InputError(Cause("contrast_run", place=kind.section, file=named, words=why, help=helps))

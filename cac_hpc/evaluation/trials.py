@@ -1,0 +1,303 @@
+"""The trials of a run, and what each fold has chosen among them, from the trials' own files alone.
+
+Choices are worked out again from what the trials have predicted: one that does not follow from them is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from cac_hpc.dataset.splits import Fold
+from cac_hpc.run import composition, config, paths
+from cac_hpc.run.config import Config, InputError
+from cac_hpc.run.paths import TrialPaths
+from cac_hpc.statistics.results import (
+    Absent,
+    Audit,
+    ChosenSettings,
+    Difference,
+    FoldChoice,
+    Importance,
+    Json,
+    SettingImportance,
+    TrialRow,
+    Trials,
+)
+from cac_hpc.trials import choice, plan, sampling
+from cac_hpc.trials.choice import Choice, TrialResult
+from cac_hpc.trials.plan import Plan, Rung
+
+METHOD = "functional ANOVA of a random forest, Hutter 2014, by Optuna"
+OWN = ("model", "train")  # sections of settings that a fold may have of its own
+FREE = tuple(f"{key}:" for key in config.WITHOUT_EFFECT)
+NAMED = 5  # patients that a message names
+LOOKED = (
+    "every trial was looked at on the validation patients of its fold alone, with their sealed labels, and each fold "
+    "was trained with the settings that follow from these looks"
+)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A trial of a fold, and its parts at each rung at which it was looked at."""
+
+    number: int
+    settings: Mapping[str, Any]
+    rungs: Sequence[tuple[Rung, ...]]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The trials of all folds that have chosen; of fold None, where the trials are those of all folds together."""
+
+    cfg: Config
+    num_categories: int
+    plan: Plan
+    looked: Mapping[int | None, Sequence[Looked]]
+    choices: Mapping[int | None, Choice]
+
+
+def read(cfg: Config, planned: Path, folds: Sequence[TrialPaths]) -> Tried:
+    """Read the trials of every fold that has chosen, and check its choice.
+
+    Args:
+        planned: the trials' plan.
+    Raises: InputError if files of trials are missing or damaged, or a choice does not follow from them.
+    """
+    of, num_categories = plan.read(planned), len(cfg.labels.names)
+    done = {fold: files for fold, files in enumerate(folds) if files.choice.is_file()}
+    looked: dict[int | None, Sequence[Looked]] = {fold: _read_fold(of, files) for fold, files in done.items()}
+    if cfg.trials.select_on == "test":
+        looked = {None: _together(looked)} if len(done) == len(folds) else {}
+    choices = {fold: choice.choose(cfg, num_categories, _results(of, found)) for fold, found in looked.items()}
+    for fold, files in done.items():
+        made = choices.get(fold, choices.get(None))
+        if made is not None:
+            _check_choice(files.choice, made)
+    return Tried(cfg, num_categories, of, looked, choices)
+
+
+def _read_fold(of: Plan, files: TrialPaths) -> list[Looked]:
+    """The trials of a fold, in the order of their numbers.
+
+    Raises: InputError naming a file that is missing, or is not as a trial wrote it.
+    """
+    return [_read_trial(of, files, number) for number in range(of.number)]
+
+
+def _read_trial(of: Plan, files: TrialPaths, number: int) -> Looked:
+    settings = of.settings[number] if number < len(of.settings) else None
+    rungs: list[tuple[Rung, ...]] = []
+    for rung in range(len(of.rungs)):
+        parts = [files.rung(number, part, rung) for part in range(of.parts)]
+        there = [path for path in parts if path.is_file()]
+        if not there:
+            break
+        rungs.append(tuple(_read_rung(path, settings) for path in parts))
+        settings = rungs[0][0].settings
+    return Looked(number, settings or {}, rungs)
+
+
+def _read_rung(path: Path, settings: Mapping[str, Any] | None) -> Rung:
+    found = plan.read_rung(path, settings)
+    if found is None:
+        wanted = "wanted what a trial has predicted of its validation patients, with the settings of the plan"
+        raise InputError(
+            f"{path}: missing, damaged or changed, {wanted}; delete it, and resuming the run makes it again"
+        )
+    return found
+
+
+def _together(looked: Mapping[int | None, Sequence[Looked]]) -> list[Looked]:
+    """The trials of all folds as one, where one is chosen for all of them."""
+    return [
+        Looked(of_folds[0].number, of_folds[0].settings,
+               [sum(parts, ()) for parts in zip(*(one.rungs for one in of_folds), strict=False)])
+        for of_folds in zip(*looked.values(), strict=True)
+    ]  # fmt: skip
+
+
+def _results(of: Plan, looked: Sequence[Looked]) -> list[TrialResult]:
+    """The trials that were begun, as a choice is made among them."""
+    return [
+        TrialResult(one.number, one.settings, len(one.rungs) < len(of.rungs), one.rungs[-1])
+        for one in looked if one.rungs
+    ]  # fmt: skip
+
+
+def _check_choice(path: Path, made: Choice) -> None:
+    """The fold's choice is what follows from its trials.
+
+    Raises: InputError naming what it says instead.
+    """
+    try:
+        stated = paths.read_json(path)
+        found = {name: stated[name] for name in ("trial", "settings", "figure", "runner_up")}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: damaged; delete it, and resuming the run makes it again from the trials") from None
+    for name, value in found.items():
+        wanted = config.plain(getattr(made, name))
+        if not _same(value, wanted):
+            said = f"{name} is {value!r}, but the trials of the fold give {wanted!r}"
+            raise InputError(f"{path}: {said}; delete it, and resuming the run chooses again and trains the fold")
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
+    return bool(one == other)
+
+
+def check_looks(tried: Tried, folds: Sequence[Fold], studies: pd.DataFrame) -> Audit:
+    """Every trial was looked at on the patients that it may be chosen by, each with the label that was sealed.
+
+    Args:
+        studies: columns study, patient, category.
+    Raises: InputError naming the trial, if it was looked at on others.
+    """
+    parts = ["test"] if tried.cfg.trials.select_on == "test" else ["val"]
+    parts += ["train"] if tried.cfg.trials.inner_folds else []
+    named = studies.set_index("study")[["patient", "category"]].astype({"category": int})
+    wanted = {}
+    for index, fold in enumerate(folds):
+        members = named.loc[sorted({study for part in parts for study in fold.parts[part]})]
+        highest = members.groupby("patient")["category"].max()
+        wanted[index] = dict(zip(map(str, highest.index), map(int, highest), strict=True))
+    for one in (one for looked in tried.looked.values() for one in looked):
+        for rung in one.rungs:
+            _check_look(one.number, rung, tried.plan.seeds, wanted)
+    if tried.cfg.trials.select_on == "test":
+        return Audit("trials", False, "trials of this contrast run were chosen by the test patients, by its design")
+    return Audit("trials", True, LOOKED)
+
+
+def _check_look(trial: int, rung: Sequence[Rung], seeds: int, wanted: Mapping[int, Mapping[str, int]]) -> None:
+    """Of each fold and seed, every patient once with his label."""
+    for fold, seed in sorted({(part.fold, part.part % seeds) for part in rung}):
+        mine = [part for part in rung if (part.fold, part.part % seeds) == (fold, seed)]
+        found = [pair for part in mine for pair in zip(part.patient, part.label, strict=True)]
+        if sorted(found) != sorted(wanted[fold].items()):
+            others = sorted({name for name, _ in found} - wanted[fold].keys())
+            what = f"on patients {others[:NAMED]}" if others else "without some of its patients, or with other labels"
+            raise InputError(
+                f"trial {trial} of fold {fold} was looked at {what}, wanted those of the fold's validation part, "
+                "each once, with the labels that the dataset was sealed with; start a new run"
+            )
+
+
+def check_trained(facts: Json, tried: Tried, fold: int) -> None:
+    """The fold was trained with the settings that it chose.
+
+    Args:
+        facts: metrics.json.
+    Raises: ValueError naming the first setting that is another one.
+    """
+    chosen = tried.choices.get(fold, tried.choices.get(None))
+    if chosen is None:
+        raise ValueError("the fold has not chosen among its trials: choice.json is not there")
+    wanted, trained = composition.changed(tried.cfg, chosen.settings), facts.get("settings")
+    if not isinstance(trained, dict):
+        raise ValueError("metrics.json does not say with which settings the fold was trained (settings)")
+    for name in OWN:
+        differing = config.differences(trained.get(name), config.plain(getattr(wanted, name)), name)
+        if differing := [line for line in differing if not line.startswith(FREE)]:
+            said = f"(trained / chosen: {differing[0]})"
+            raise ValueError(f"trained with other settings than it chose among its trials {said}")
+
+
+def report(tried: Tried) -> Trials:
+    """What the report says of the trials."""
+    cfg = tried.cfg
+    rows = [_row(tried, fold, one) for fold, looked in tried.looked.items() for one in looked]
+    choices = [_of_fold(fold, one) for fold, one in tried.choices.items()]
+    return Trials(
+        select_by=cfg.trials.select_by,
+        select_on=cfg.trials.select_on,
+        sampler=cfg.trials.sampler,
+        number=tried.plan.number,
+        rungs=len(tried.plan.rungs),
+        seeds=tried.plan.seeds,
+        inner_folds=cfg.trials.inner_folds,
+        seconds=math.fsum(row.seconds for row in rows),
+        choices=choices,
+        chosen=_how_often(choices) if len(tried.plan.settings) == tried.plan.number else None,
+        importance=_importance(tried, rows),
+        trials=rows,
+    )
+
+
+def _row(tried: Tried, fold: int | None, one: Looked) -> TrialRow:
+    """A trial with its figures."""
+    of, by = tried.plan, tried.cfg.trials.select_by
+    last = one.rungs[-1] if one.rungs else ()
+    ended: Literal["trained", "pruned", "not_begun"] = "trained" if len(one.rungs) == len(of.rungs) else "pruned"
+    of_seeds = [[part for part in last if part.part % of.seeds == seed] for seed in range(of.seeds)]
+    return TrialRow(
+        fold=fold,
+        trial=one.number,
+        settings=dict(one.settings),
+        ended=ended if one.rungs else "not_begun",
+        epochs=[max(part.epochs for part in parts) for parts in one.rungs],
+        figures=[choice.figure(parts, by, tried.num_categories, of.seeds) for parts in one.rungs],
+        of_seeds=[choice.figure(parts, by, tried.num_categories, 1) for parts in of_seeds if parts],
+        parameters=max((part.parameters for part in last), default=None),
+        seconds=math.fsum(part.seconds for parts in one.rungs for part in parts),
+    )
+
+
+def _of_fold(fold: int | None, one: Choice) -> FoldChoice:
+    less = one.difference
+    return FoldChoice(
+        fold=fold,
+        patients=one.patients,
+        trial=one.trial,
+        settings=dict(one.settings),
+        figure=one.figure,
+        runner_up=one.runner_up,
+        over_runner_up=Difference(
+            one.runner_up_figure, one.figure, less.value, less.low, less.high, less.interval, less.note
+        ),
+        again=one.chosen_again,
+        tied=one.ties,
+        seed_sd=one.seed_sd,
+    )
+
+
+def _how_often(choices: Sequence[FoldChoice]) -> list[ChosenSettings]:
+    """Which settings were chosen in which folds, those of most folds first."""
+    found: dict[int, list[FoldChoice]] = {}
+    for one in choices:
+        found.setdefault(one.trial, []).append(one)
+    often = sorted(found.values(), key=lambda same: (-len(same), same[0].trial))
+    return [ChosenSettings(same[0].settings, [one.fold for one in same if one.fold is not None]) for same in often]
+
+
+def _importance(tried: Tried, rows: Sequence[TrialRow]) -> Importance | Absent:
+    """How much of the differences between the figures of a fold's trials each setting explains."""
+    shares: dict[str, dict[str, float]] = {}
+    notes: list[str] = []
+    counted = 0
+    for fold in tried.looked:
+        of_fold = [row for row in rows if row.fold == fold and row.figures]
+        found = sampling.importance(tried.cfg, [_as_trial(row) for row in of_fold])
+        if isinstance(found, str):
+            notes.append(found)
+            continue
+        counted += sum(row.ended == "trained" for row in of_fold)
+        for name, share in found.items():
+            shares.setdefault(name, {})["all" if fold is None else str(fold)] = share
+    if not shares:
+        return Absent(notes[0] if notes else "no fold has chosen yet")
+    settings = [SettingImportance(name, math.fsum(of.values()) / len(of), of) for name, of in shares.items()]
+    return Importance(METHOD, counted, sorted(settings, key=lambda one: (-one.mean, one.setting)))
+
+
+def _as_trial(row: TrialRow) -> sampling.Trial:
+    state: Literal["pruned", "complete"] = "complete" if row.ended == "trained" else "pruned"
+    return sampling.Trial(row.trial, row.settings, row.figures[-1], len(row.figures) - 1, state)

@@ -1,0 +1,348 @@
+"""What a report says of the trials from which each fold chose its settings: sentences, tables, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cac_hpc.report import plots, wording
+from cac_hpc.report.rows import Section, TextTable
+from cac_hpc.statistics.results import FoldChoice, Importance, Json, Report, TrialRow, Trials
+
+HEADING = "How the settings were chosen"
+OWN_TRIALS = (
+    "Each fold drew trials of its own (trials.sampler: tpe), for a trial follows from the figures of those before it: "
+    "the trials of two folds are not the same, so that nobody can count how often one was chosen."
+)
+CANNOT_SAY = (
+    "Importance is a setting's share in how much the validation figures of a fold's trials differ ({method}). It does "
+    "not say which value is better, and nothing of values that were not tried or of test patients. On few patients "
+    "most of what it shares out is chance, and a setting that changes nothing has its part of that."
+)
+LEAKS = (
+    "LEAKS BY DESIGN: the trial was chosen by the test patients of all folds together, whose figures this report then "
+    "shows. tables/trials.csv has figures of test patients."
+)
+TOO_HIGH = "The figure of the chosen trial is too high, because it is the highest of {of}: only the test result counts."
+ENDED = {"trained": "trained to their end", "pruned": "pruned before it", "not_begun": "not begun (trials.gpu_hours)"}
+
+
+def verdict(report: Report) -> list[str]:
+    """What the figures are an estimate of, where settings were chosen among trials."""
+    found = report.trials
+    if found is None:
+        return []
+    count, by = _count(found), name_of(found.select_by)
+    if found.select_on == "test":
+        return [f"Settings were chosen among {count} by the {by} of the test patients: these figures are no estimate."]
+    return [
+        f"Each fold chose its settings among {count} by the {by} of {_whom(found)} alone. The pooled test result is "
+        "the estimate of **this way of choosing**, not of one set of settings: test predictions of the other trials "
+        "were never computed."
+    ]
+
+
+def sections(report: Report) -> list[Section]:
+    """The section of trials; none of a run without."""
+    found = report.trials
+    if found is None:
+        return []
+    return [Section("trials", HEADING, _lines(report, found), _tables(report, found))]
+
+
+def short(report: Report) -> list[TextTable]:
+    """Of each fold the choice: what eighty columns are enough for."""
+    found = report.trials
+    if found is None:
+        return []
+    cells = [
+        [_fold(one), str(one.patients), said(report, one.settings), wording.number(one.figure, 3), _share(one.again)]
+        for one in found.choices
+    ]
+    columns = ["fold", "patients", "chosen", name_of(found.select_by), "again"]
+    return [TextTable("Settings chosen by validation patients; again: in draws of them", columns, cells)]
+
+
+def csv(report: Report) -> dict[str, pd.DataFrame]:
+    """Every trial, and every choice."""
+    found = report.trials
+    if found is None:
+        return {}
+    names, chosen = tried(found), {(one.fold, one.trial) for one in found.choices}
+    trials, choices = [], []
+    for row in found.trials:
+        known: dict[str, object] = {"fold": row.fold, "trial": row.trial}
+        known |= {name: _plain(value_of(report, row.settings, name)) for name in names}
+        known |= {found.select_by: row.figures[-1] if row.figures else None, "epochs": max(row.epochs, default=None)}
+        known |= {"ended": row.ended, "chosen": int((row.fold, row.trial) in chosen)}
+        known |= {"parameters": row.parameters, "seconds": row.seconds}
+        known |= {f"at_look_{at}": figure for at, figure in enumerate(row.figures) if found.rungs > 1}
+        trials.append(known | {f"seed_{at}": figure for at, figure in enumerate(row.of_seeds) if found.seeds > 1})
+    for one in found.choices:
+        known = {"fold": one.fold, "patients": one.patients, "trial": one.trial}
+        known |= {name: _plain(value_of(report, one.settings, name)) for name in names}
+        known |= {found.select_by: one.figure, "runner_up": one.runner_up}
+        known |= {name: getattr(one.over_runner_up, name) for name in ("difference", "low", "high", "interval", "note")}
+        choices.append(known | {"chosen_again": one.again, "tied": one.tied, "seed_sd": one.seed_sd})
+    return {"trials.csv": pd.DataFrame(trials), "choices.csv": pd.DataFrame(choices).astype({"runner_up": "Int64"})}
+
+
+def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
+    """The table of a paper: label, cells and caption."""
+    found = report.trials
+    if found is None:
+        return []
+    names = tried(found)
+    cells = [
+        [_fold(one), str(one.patients), *_values(report, one.settings, names), wording.number(one.figure, 3),
+         wording.brief(one.over_runner_up), _share(one.again)]
+        for one in found.choices
+    ]  # fmt: skip
+    columns = ["fold", "n", *(name.rpartition(".")[2] for name in names), name_of(found.select_by)]
+    columns += ["less runner-up", "again"]
+    what = f"Settings chosen among {_count(found)} by the {name_of(found.select_by)} of {_whom(found)}"
+    caption = (
+        f"{what}; in brackets 95\\,\\% intervals; again: in how many draws of these patients the same trial is best."
+    )
+    return [("trials", pd.DataFrame(cells, columns=columns), caption)]
+
+
+def draw(folder: Path, report: Report, where: str, dpi: int) -> None:
+    """The trials in their order, the figures of each over its epochs, and how much each setting matters."""
+    found = report.trials
+    if found is None:
+        return
+    by_fold: dict[str, list[TrialRow]] = {}
+    for row in found.trials:
+        by_fold.setdefault(_panel(row.fold), []).append(row)
+    chosen = {_panel(one.fold): one.trial for one in found.choices}
+    whose = "test" if found.select_on == "test" else "validation"
+    label = f"{name_of(found.select_by)}, {whose} patients"
+    plots.draw_trials(folder / "trials", by_fold, chosen, label, f"Trials in their order, {where}", dpi)
+    if found.rungs > 1:
+        title = f"Trials over their training, {where}"
+        plots.draw_rungs(folder / "trials_epochs", by_fold, chosen, label, title, dpi)
+    if isinstance(found.importance, Importance):
+        title = f"Importance of settings for the validation figure, {where}"
+        plots.draw_importance(folder / "trials_importance", found.importance.settings, title, dpi)
+
+
+def settings(report: Report, section: str, rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """A section of settings as the page shows it, with the values that the folds chose in place of the run's own."""
+    found = report.trials
+    if found is None:
+        return list(rows)
+    shown = dict(rows)
+    for name in (name for name in tried(found) if name.startswith(f"{section}.")):
+        values: dict[str, list[str]] = {}
+        for one in found.choices:
+            values.setdefault(text(value_of(report, one.settings, name)), []).append(_fold(one))
+        if len(values) == 1 and found.choices:
+            shown[name.partition(".")[2]] = f"{next(iter(values))} (chosen in every fold)"
+        elif values:
+            each = (f"{value} (fold {', '.join(folds)})" for value, folds in values.items())
+            shown[name.partition(".")[2]] = f"chosen by each fold: {'; '.join(each)}"
+    return list(shown.items())
+
+
+def windows(report: Report) -> str:
+    """What the networks of the folds see of the HU."""
+    name, choices = "train.window_hu", report.trials.choices if report.trials else []
+    values = [value_of(report, one.settings, name) for one in choices] or [value_of(report, {}, name)]
+    return " or, by fold, ".join(dict.fromkeys(f"{int(low)} to {int(high)}" for low, high in values))
+
+
+def tried(found: Trials) -> list[str]:
+    """Every setting that a trial has a value of."""
+    return list(dict.fromkeys(name for row in found.trials for name in row.settings))
+
+
+def value_of(report: Report, values: Mapping[str, Any], name: str) -> Any:
+    """A trial's value of a setting, the run's own where the trial has none."""
+    if name in values:
+        return values[name]
+    found: Any = report.settings
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def said(report: Report, values: Json) -> str:
+    """Settings of a trial in words."""
+    names = tried(report.trials) if report.trials else []
+    short = [name.rpartition(".")[2] for name in names]
+    shown = short if len(set(short)) == len(short) else names
+    return "; ".join(f"{to} {text(value_of(report, values, name))}" for to, name in zip(shown, names, strict=True))
+
+
+def text(value: Any) -> str:
+    """A value of a setting in three digits."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(text, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name} {text(one)}" for name, one in value.items())
+    return "not set" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def name_of(figure: str) -> str:
+    """What a figure is called in a sentence."""
+    return f"{figure.removeprefix('kappa_')} kappa" if figure.startswith("kappa_") else wording.heading(figure)
+
+
+def _plain(value: Any) -> object:
+    """A value of a setting with all its digits, in a cell."""
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def _lines(report: Report, found: Trials) -> list[str]:
+    leaks = [f"**{LEAKS}**"] if found.select_on == "test" else []
+    return [
+        *leaks,
+        *([] if leaks else [_noise(found), TOO_HIGH.format(of=_most(found))]),
+        _used(found),
+        *([] if found.chosen is not None else [OWN_TRIALS]),
+        CANNOT_SAY.format(method=found.importance.method)
+        if isinstance(found.importance, Importance)
+        else f"Importance of the settings: not worked out, for {found.importance.note}.",
+    ]
+
+
+def _count(found: Trials) -> str:
+    """How many trials were looked at."""
+    looked = [sum(bool(row.figures) for row in found.trials if row.fold == one.fold) for one in found.choices]
+    return f"{_between(looked)} trials" + (f" ({sum(looked)} in all)" if len(looked) > 1 else "")
+
+
+def _most(found: Trials) -> str:
+    ends = [sum(row.ended == "trained" for row in found.trials if row.fold == one.fold) for one in found.choices]
+    return _between(ends)
+
+
+def _between(numbers: Sequence[int]) -> str:
+    low, high = min(numbers, default=0), max(numbers, default=0)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _whom(found: Trials) -> str:
+    """Which patients the trials were looked at on."""
+    patients = _between([one.patients for one in found.choices])
+    if found.select_on == "test":
+        return f"{patients} test patients"
+    if found.inner_folds:
+        return f"its {patients} training and validation patients, in {found.inner_folds} inner divisions,"
+    return f"its {patients} validation patients"
+
+
+def _noise(found: Trials) -> str:
+    """How sure the choices are."""
+    known = [one.over_runner_up.low for one in found.choices if one.over_runner_up.low is not None]
+    unsure = sum(low <= 0 for low in known)
+    again = [one.again for one in found.choices]
+    sds = [one.seed_sd for one in found.choices if one.seed_sd is not None]
+    parts = [f"**How noisy the choice was.** It rests on {_whom(found).removeprefix('its ').rstrip(',')} of each fold."]
+    if known:
+        parts.append(
+            f"The 95 % interval of the difference between chosen and runner-up reaches 0 in {unsure} of {len(known)} "
+            "folds."
+        )
+    if again:
+        low, high = (_share(end) for end in (min(again), max(again)))
+        share = low if low == high else f"{low} to {high}"
+        parts.append(f"In draws of these patients the same trial would have been chosen in {share}.")
+    if sds:
+        parts.append(
+            f"The same settings under another seed differ by a standard deviation of {min(sds):.3f} to {max(sds):.3f} "
+            f"({found.seeds} seeds): hold every difference against that."
+        )
+    else:
+        parts.append(
+            "Each trial had one seed (trials.seeds), so that nobody knows how much of a difference is its chance."
+        )
+    return " ".join(parts)
+
+
+def _used(found: Trials) -> str:
+    """How many trials ended how, and what they took."""
+    counts = {end: sum(row.ended == end for row in found.trials) for end in ENDED}
+    ends = ", ".join(f"{count} {ENDED[end]}" for end, count in counts.items() if count)
+    parts = found.seeds * (found.inner_folds or 1)
+    each = f", {parts} trainings each" if parts > 1 else ""
+    hours = found.seconds / 3600
+    took = f"{hours:.1f} hours" if hours >= 1 else f"{found.seconds / 60:.0f} minutes" if hours >= 0.05 else (
+        f"{found.seconds:.0f} seconds"
+    )  # fmt: skip
+    return (
+        f"Trials: {ends}{each}; {took} of training. tables/trials.csv has every trial, tables/choices.csv every choice."
+    )
+
+
+def _tables(report: Report, found: Trials) -> list[TextTable]:
+    names = tried(found)
+    tables = [_chosen(report, found, names), _how_sure(found)]
+    if found.chosen:
+        cells = [
+            [str(len(one.folds)), ", ".join(map(str, one.folds)), *_values(report, one.settings, names)]
+            for one in found.chosen
+        ]
+        columns = ["folds", "which", *names]
+        tables.append(TextTable(f"How often each was chosen, of {len(found.choices)} folds", columns, cells))
+    if isinstance(found.importance, Importance):
+        folds = list(dict.fromkeys(fold for one in found.importance.settings for fold in one.of_folds))
+        cells = [
+            [
+                one.setting,
+                f"{one.mean:.2f}",
+                *(f"{one.of_folds[fold]:.2f}" if fold in one.of_folds else "" for fold in folds),
+            ]
+            for one in found.importance.settings
+        ]
+        caption = f"Importance of settings for the validation figure, from {found.importance.trials} trials"
+        tables.append(TextTable(caption, ["setting", "mean", *(f"fold {fold}" for fold in folds)], cells))
+    return tables
+
+
+def _chosen(report: Report, found: Trials, names: Sequence[str]) -> TextTable:
+    """The settings that each fold was trained and tested with."""
+    cells = [[_fold(one), str(one.trial), *_values(report, one.settings, names)] for one in found.choices]
+    return TextTable("What each fold chose, and was trained and tested with", ["fold", "trial", *names], cells)
+
+
+def _how_sure(found: Trials) -> TextTable:
+    """How sure the choice of each fold is."""
+    cells = [
+        [_fold(one), str(one.patients), str(one.trial),
+         wording.number(one.figure, 3) + (f" (and {one.tied} more)" if one.tied else ""),
+         "none" if one.runner_up is None else str(one.runner_up),
+         wording.brief(one.over_runner_up), _share(one.again),
+         *([wording.number(one.seed_sd, 3)] if found.seeds > 1 else [])]
+        for one in found.choices
+    ]  # fmt: skip
+    columns = ["fold", "patients", "trial", name_of(found.select_by), "runner-up", "chosen less runner-up"]
+    columns += ["chosen again"]
+    whose = "test" if found.select_on == "test" else "validation"
+    caption = (
+        f"How sure the choice is: figures of {whose} patients, the difference to the runner-up with its 95 % interval, "
+        "and how often in draws of these patients the same trial is best"
+    )
+    return TextTable(caption, [*columns, *(["sd over seeds"] if found.seeds > 1 else [])], cells)
+
+
+def _values(report: Report, values: Json, names: Sequence[str]) -> list[str]:
+    return [text(value_of(report, values, name)) for name in names]
+
+
+def _fold(one: FoldChoice) -> str:
+    return "all" if one.fold is None else str(one.fold)
+
+
+def _panel(fold: int | None) -> str:
+    return "all folds" if fold is None else f"fold {fold}"
+
+
+def _share(value: float) -> str:
+    return f"{value:.0%}"
