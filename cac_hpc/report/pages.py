@@ -16,7 +16,7 @@ import jinja2
 import markupsafe
 
 from cac_hpc.cluster.usage import MEDIANS, Circumstances
-from cac_hpc.report import external_parts, lesion_pictures, pictures, rows, trial_parts, wording
+from cac_hpc.report import cut_parts, external_parts, lesion_pictures, pictures, rows, trial_parts, wording
 from cac_hpc.run import logs, paths
 from cac_hpc.statistics.results import (
     CategoryRange,
@@ -86,6 +86,7 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
             cards=_cards(report),
             levels=wording.tested(report),
             sections=rows.compared(report),
+            cut_sections=cut_parts.sections(report),
             external_sections=external_parts.sections(report),
             external_methods=external_parts.methods(report),
             flow=_flow(intake),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,6 +78,77 @@ class Panel(Protocol):
     def image_SS(self) -> np.ndarray: ...
     @property
     def outlines(self) -> Sequence[Outline]: ...
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line or point of a panel. colour: its place in COLOURS, None: grey. band: below and above it."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: int | None
+    mark: str = "-"
+    band: tuple[Sequence[float], Sequence[float]] | None = None
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A panel of lines."""
+
+    title: str
+    lines: Sequence[Line]
+    height: tuple[float, float]  # of the axis
+
+
+def draw_lines(stem: Path, panels: Sequence[Lines], labels: tuple[str, str], title: str, dpi: int) -> None:
+    """Draw panels of lines side by side, over 0 to 1, with one legend; nothing where there is none."""
+    if not panels:
+        return
+    with mpl.rc_context(STYLE):
+        rows = -(-len(panels) // 3)
+        figure = Figure(figsize=(PAGE, (0.38 * rows + 0.06) * PAGE), layout="constrained")
+        handles: dict[str, Line2D] = {}
+        for place, panel in enumerate(panels, start=1):
+            axes = figure.add_subplot(rows, min(3, max(2, len(panels))), place)
+            for line in panel.lines:
+                colour = "0.55" if line.colour is None else COLOURS[line.colour % len(COLOURS)]
+                if line.band:
+                    axes.fill_between(line.x, *line.band, color=colour, alpha=0.15, linewidth=0)
+                width = 0.9 if line.colour is None else 1.3
+                drawn = axes.plot(
+                    line.x, line.y, line.mark, color=colour, linewidth=width, markersize=4.5, clip_on=line.mark != "D"
+                )
+                handles.setdefault(line.label, drawn[0])
+            axes.set(xlim=(0, 1), ylim=panel.height, xlabel=labels[0], ylabel=labels[1])
+            axes.set_title(panel.title, fontsize=7)
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=5)
+        figure.suptitle(_wrapped(title, figure), fontsize=8)
+        _save(figure, stem, dpi)
+
+
+def draw_boxes(stem: Path, panels: Mapping[str, Sequence[tuple[str, Sequence[float]]]], title: str, dpi: int) -> None:
+    """Draw boxes by category: median, quarters, and 5th and 95th percentile, in panels side by side.
+
+    Args:
+        panels: by what is on their axis the boxes, each with its name and its five percentiles in rising order.
+    """
+    if not panels:
+        return
+    with mpl.rc_context(STYLE):
+        most = max(map(len, panels.values()))
+        figure = Figure(figsize=(PAGE, 0.9 + 0.28 * most), layout="constrained")
+        for axes, (label, boxes) in zip(
+            figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True
+        ):
+            keys = ("whislo", "q1", "med", "q3", "whishi")
+            drawn = [dict(zip(keys, ends, strict=True)) for _, ends in boxes]
+            looks = {"boxprops": {"facecolor": COLOURS[5], "edgecolor": COLOURS[0]}, "medianprops": {"color": "black"}}
+            axes.bxp(drawn, orientation="horizontal", showfliers=False, patch_artist=True, widths=0.6, **looks)
+            axes.set_yticks(range(1, len(boxes) + 1), [textwrap.fill(name, 22) for name, _ in boxes])
+            axes.set(xlim=(0, 1), xlabel=textwrap.fill(label, 34))
+        figure.suptitle(_wrapped(title, figure), fontsize=8)
+        _save(figure, stem, dpi)
 
 
 def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: str, unit: str, dpi: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from cac_hpc.report import external_parts, rows, trial_parts, wording
+from cac_hpc.report import cut_parts, external_parts, rows, trial_parts, wording
 from cac_hpc.report.rows import Section
 from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
@@ -67,7 +67,7 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         }
     found |= _readers(names, report.readers)
     found |= _occlusion(report.occlusion)
-    found |= external_parts.csv(report) | trial_parts.csv(report)
+    found |= external_parts.csv(report) | trial_parts.csv(report) | cut_parts.csv(report)
     if report.second_look:
         said = [{"study": one.study, "reported": one.reported, **one.counted} for one in report.second_look]
         found["second_look.csv"] = pd.DataFrame(said)
@@ -108,7 +108,8 @@ def latex(report: Report) -> dict[str, str]:
         caption = f"{about}: confusion matrix, rows true, columns predicted."
         found[f"confusion_{level}.tex"] = _tex(matrix, caption, f"confusion-{level}")
     return found | {
-        f"{label}.tex": _tex(one, mark + caption, label) for label, one, caption in trial_parts.latex(report)
+        f"{label}.tex": _tex(one, mark + caption, label)
+        for label, one, caption in (*trial_parts.latex(report), *cut_parts.latex(report))
     }
 
 
@@ -268,7 +269,8 @@ def markdown(report: Report) -> str:
     parts += [*wording.missing_lines(report), wording.cohort(report), *wording.crop(report.cohort.intake)]
     if report.lesions is not None:
         parts += [f"## {wording.LESIONS}", *wording.lesions(report), *_patients(report)]
-    parts += [part for section in external_parts.sections(report) for part in _section(section)]
+    sections = (*external_parts.sections(report), *cut_parts.sections(report))
+    parts += [part for section in sections for part in _section(section)]
     for level, results in wording.tested(report):
         parts += _level(level, results, report)
     for section in (*rows.compared(report), *trial_parts.sections(report)):
@@ -353,6 +355,7 @@ def _escaped(report: Report) -> Report:
         report,
         readers=readers,
         second_look=looked,
+        cuts=cut_parts.escaped(report.cuts),
         external=report.external and external_parts.escaped(report.external),
         title=escaping.markdown(report.title),
         categories=[replace(one, name=escaping.markdown(one.name)) for one in report.categories],

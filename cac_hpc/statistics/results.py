@@ -937,7 +937,7 @@ class Report:
     """Everything that a report says. training: metrics.json of each fold that is there. settings: by section.
 
     lesions: None if the model is not of lesions. split, digests: None of an external test, which external is of.
-    second_look: None if nobody counted calcium. trials: None if nothing was tried.
+    second_look: None if nobody counted calcium. trials: None if nothing was tried. cuts: None if none are asked for.
     """
 
     format_version: int
@@ -964,6 +964,7 @@ class Report:
     external: External | None = None
     second_look: Annotated[list[ContradictedLabel] | None, Omitted] = None
     trials: Annotated[Trials | None, Omitted] = None
+    cuts: Annotated[Cuts | None, Omitted] = None
 
 
 def to_json(result: Any) -> dict[str, Any]:
