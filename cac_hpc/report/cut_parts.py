@@ -16,8 +16,8 @@ from cac_hpc.statistics.results import Absent, AtCut, BrierParts, Cuts, Decision
 
 HEADING = "At the cuts that treatment depends on"
 NAMES = {
-    "auroc": "AUROC [patients resampled]",
-    "auroc_delong": "AUROC [DeLong]",
+    "auroc": "AUROC",
+    "auroc_delong": "AUROC (DeLong)",
     "average_precision": "average precision",
     "sensitivity": "sensitivity, own cut",
     "specificity": "specificity, own cut",
@@ -102,11 +102,11 @@ def _where(found: DecisionCurves, way: NetBenefit) -> str:
     """The thresholds at which the interval of the difference lies above 0."""
     sure = [at for at, low in enumerate(way.more_low or []) if low is not None and low > 0]
     lost = [at for at, high in enumerate(way.more_high or []) if high is not None and high < 0]
-    text = f"at thresholds {_ranges(found.thresholds, sure)}" if sure else "at no threshold"
-    return text + (f" (and surely below it at {_ranges(found.thresholds, lost)})" if lost else "")
+    text = f"at thresholds {ranges(found.thresholds, sure)}" if sure else "at no threshold"
+    return text + (f" (and surely below it at {ranges(found.thresholds, lost)})" if lost else "")
 
 
-def _ranges(thresholds: Sequence[float], places: Sequence[int]) -> str:
+def ranges(thresholds: Sequence[float], places: Sequence[int]) -> str:
     """Neighbouring thresholds as one range each."""
     runs: list[list[int]] = []
     for place in places:
@@ -120,7 +120,8 @@ def _ranges(thresholds: Sequence[float], places: Sequence[int]) -> str:
 
 def _notes(at: AtCut) -> str:
     exactly = f"{at.exactly} have exactly {at.cut:g}" if at.exactly and at.cut else None
-    notes = [exactly, at.note if at.n else None, at.chance_note]
+    unfitted = f"calibration: {at.calibration.note}" if at.points and isinstance(at.calibration, Absent) else None
+    notes = [exactly, at.note if at.n else None, at.chance_note or unfitted]
     return "".join(f" {note[0].upper()}{note[1:]}." for note in notes if note)
 
 
@@ -225,14 +226,16 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
     found = report.cuts
     if found is None or not found.n:
         return []
-    cells = [
-        [f"score {at.event}", f"{at.positives} of {at.n}",
-         *(wording.interval(one.value, one.low, one.high, 3) for one in map(at.figures.__getitem__, PRINTED))]
-        for at in found.at if at.n
-    ]  # fmt: skip
-    columns = ["", "positive", *(NAMES[name].split(" [")[0].split(" (")[0] for name in PRINTED)]
+    at = [one for one in found.at if one.n]
+    cells = [["patients above the cut", *(f"{one.positives} of {one.n}" for one in at)]]
+    cells += [[NAMES[name].partition(" (")[0], *(_printed(one.figures[name]) for one in at)] for name in PRINTED]
     caption = "The model at cuts of the score, patient level; in brackets 95\\,\\% intervals."
-    return [("cuts", pd.DataFrame(cells, columns=columns), caption)]
+    return [("cuts", pd.DataFrame(cells, columns=["", *(f"score {one.event}" for one in at)]), caption)]
+
+
+def _printed(figure: Figure) -> str:
+    between = "" if figure.low is None or figure.high is None else f" [{figure.low:.2f}, {figure.high:.2f}]"
+    return "undefined" if figure.value is None else f"{figure.value:.2f}{between}"
 
 
 def escaped(found: Cuts | None) -> Cuts | None:
