@@ -46,7 +46,7 @@ setup(
         "omegaconf>=2.3,<3",
         "PyYAML>=6.0",
         "pydantic>=2.12,<3",
-        "optuna>=4.4,<6",
+        "optuna>=4.0,<6",
     ],
     extras_require={
         "test": [

@@ -135,7 +135,9 @@ def test_what_starts_often_imports_nothing_large_that_it_does_not_need(module):
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["cluster.launch", "cluster.monitor", "dataset.scoring", "report.aggregation"])
+@pytest.mark.parametrize(
+    "module", ["cluster.launch", "cluster.monitor", "dataset.scoring", "report.aggregation", "trials.worker"]
+)
 def test_what_computes_no_network_imports_no_torch(module):
     """It takes seconds, and is not there on every login node."""
     code = f"import sys, cac_hpc.{module}; print('torch' in sys.modules)"

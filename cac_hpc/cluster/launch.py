@@ -29,7 +29,7 @@ from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.dataset import plan, sealed, sealing, summary
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.evaluation import contrast, published
-from cac_hpc.run import causes, config, ledger, lock, logs, provenance, settings, stages
+from cac_hpc.run import causes, config, ledger, lock, logs, looks, provenance, settings, stages
 from cac_hpc.run.config import ClusterConfig, Config, InputError
 from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
 from cac_hpc.run.settings import LaunchOptions
@@ -170,7 +170,8 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
     try:
         contrast.check(cfg)
     except InputError as error:
-        known = run.splits.is_file() and list(contrast.kinds(settings.load(run.config))) == list(contrast.kinds(cfg))
+        was = settings.load(run.config) if run.splits.is_file() else None
+        known = was is not None and [*contrast.kinds(was.split, was.trials)] == [*contrast.kinds(cfg.split, cfg.trials)]
         if not known:
             raise
         logs.say(f"note: {error}; until then the report has no inflation")
@@ -366,10 +367,13 @@ def _create(
     Raises: InputError if the folders cannot be written.
     """
     scratch = RunPaths(run.root.with_name(f".{run.root.name}.{secrets.token_hex(4)}.tmp"))
+    if before := looks.find_before(run, cfg):
+        logs.say(f"note: {looks.told_of(before)}; the report will say so")
     try:
         scratch.slurm.mkdir(parents=True)
         code = provenance.take(source, scratch.code)
-        write_json(scratch.provenance, provenance.collect(source, run.root, scratch.root) | code)
+        collected = provenance.collect(source, run.root, scratch.root) | code | looks.to_json(before)
+        write_json(scratch.provenance, collected)
         for task in tasks:
             result = os.path.relpath(task.result, run.root)
             ledger.record(scratch.ledger, task.stage.name, task.index, "planned", result=result)

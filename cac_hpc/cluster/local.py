@@ -163,7 +163,7 @@ def _room(cfg: Config, stage: Stage) -> list[str | None]:
     if not stage.trains or cfg.train.device == "cpu":
         return [None] * max(1, len(os.sched_getaffinity(0)) // cpus)
     gpus = preflight.visible_gpus()
-    each = [",".join(gpus[first : first + ranks]) for first in range(0, len(gpus) - ranks + 1, ranks)]
+    each: list[str | None] = [",".join(gpus[first : first + ranks]) for first in range(0, len(gpus) - ranks + 1, ranks)]
     return each * (stages.side_by_side(stage, cfg) if stage.shared else 1)
 
 

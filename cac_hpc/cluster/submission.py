@@ -141,8 +141,7 @@ def start(run: RunPaths, cfg: Config, waiting: Sequence[Task], queued: Mapping[s
             continue
         job, how = queued.get(stage.name), "kept"
         if job is None:
-            after = next((known[name] for name in stages.before(stage.name) if name in known), None)
-            job, how = _sbatch(run, cfg, stage, tasks, after, taken), "submitted"
+            job, how = _sbatch(run, cfg, stage, tasks, _after(stage, known, queued), taken), "submitted"
             taken.append(job)
         known[stage.name] = job
         _record(run, cfg, stage, tasks, job)
@@ -153,8 +152,25 @@ def start(run: RunPaths, cfg: Config, waiting: Sequence[Task], queued: Mapping[s
                 logs.say(f"note: {line}")
 
 
+def _after(stage: Stage, known: Mapping[str, str], kept: Collection[str]) -> str | None:
+    """What a stage waits for, as sbatch takes it: the nearest stage before it that has a job.
+
+    Args:
+        known: jobs by stage. kept: stages whose jobs are older than this call. Where their tasks share the work, one
+            may have ended badly whose work the others do.
+    """
+    before = next((name for name in stages.before(stage.name) if name in known), None)
+    if before is None:
+        return None
+    return f"{'afterany' if before in kept and before in stages.SHARED else stage.rule}:{known[before]}"
+
+
 def write_script(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], after: str | None = None) -> Path:
-    """Write the script that submits the tasks; returns its path."""
+    """Write the script that submits the tasks; returns its path.
+
+    Args:
+        after: the job that it waits for, with SLURM's rule, as afterok:123.
+    """
     script = run.slurm / f"{stage.name}.sbatch"
     executor = _executor(run, cfg, stage, tasks, after)
     paths.write_text(script, executor._make_submission_file_text(_command(run, cfg, stage, tasks), "") + "\n")
@@ -305,7 +321,7 @@ def _executor(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], a
         "job_name": queue_records.job_name(run, stage.name),
         **_asked(cfg, stage),
         "exclude": ",".join(nodes.excluded_names(run, cfg)) or None,
-        "dependency": f"{stage.rule}:{after}" if after else None,
+        "dependency": after,
     }
     further = _further(run, cfg, stage, tasks)
     return _site_executor(run.slurm, cfg.cluster, parameters, further, _cpus(cfg, stage), [_guard(run)])

@@ -101,7 +101,7 @@ def _share(one: Config, tried: Plan, factor: int) -> float:
     epochs = one.train.epochs
     ends = [epochs if rung is None else min(rung, epochs) for rung in tried.rungs]
     steps = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-    return sum(step / factor**rung for rung, step in enumerate(steps)) / epochs
+    return sum(step / float(factor**rung) for rung, step in enumerate(steps)) / epochs
 
 
 def _workers(cfg: Config, kind: str) -> tuple[int, float]:

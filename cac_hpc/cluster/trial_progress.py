@@ -164,7 +164,7 @@ def _table(cfg: Config, shown: Sequence[Trial], every: Sequence[Trial], tried: T
         values = [_value(known[name]) if name in known else None for name in names]
         done = [len({part for part, _ in trial.reached}) or None] * parts
         figure = _figure(trial.figures[-1]) if trial.figures else None
-        state = " ".join(filter(None, (trial.state.replace("_", " "), _why(cfg, trial, every))))
+        state = ", ".join(filter(None, (trial.state.replace("_", " "), _why(cfg, trial, every))))
         seconds = f"{trial.seconds:.3g}" if trial.reached else None
         rows.append([f"{trial.number}{mark}", *values, figure, _epochs(trial), *done, seconds, state])
     best = "chosen" if tried.chosen else "best so far"
@@ -184,7 +184,7 @@ def _why(cfg: Config, trial: Trial, every: Sequence[Trial]) -> str | None:
     reached = [one.figures[rung] for one in every[: trial.number] if rung < len(one.figures)]
     mine = trial.figures[rung]
     better = sum(figure is not None and (mine is None or figure > mine) for figure in reached)
-    return f"{better} of {len(reached)} before were better"
+    return f"{better} of {len(reached)} better"
 
 
 def _epochs(trial: Trial) -> int | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from cac_hpc.evaluation import pairing, report_json
 from cac_hpc.evaluation.pairing import Finished
-from cac_hpc.run import config
+from cac_hpc.run import config, looks
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import agreement, assessment, intervals, metrics
 from cac_hpc.statistics.assessment import Sums
@@ -147,7 +147,10 @@ def _leaks(run: Finished) -> Iterator[str]:
 
 
 def _notes(reference: Finished, other: Finished) -> Iterator[str]:
-    """What the runs do not share."""
+    """What the runs do not share, and what had been seen before they were set up."""
+    for run in (reference, other):
+        if before := run.report.shown_before:
+            yield looks.told(before.times, before.runs, f"the configuration of {run.name}")
     if set(reference.studies.index) != set(other.studies.index):
         yield "the runs tested the same patients, but not by the same studies"
     elif not reference.slice_counts().equals(other.slice_counts()):

@@ -15,7 +15,7 @@ from cac_hpc.dataset import shards
 from cac_hpc.evaluation import report_json
 from cac_hpc.run import config, settings
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import Config, InputError
+from cac_hpc.run.config import Config, InputError, SplitConfig, TrialsConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import FORMAT_VERSION, Damaged, Json, Report
@@ -29,27 +29,32 @@ FREE = (  # what a dataset or a result does not depend on
 
 @dataclass(frozen=True)
 class Contrast:
-    """A way to leak: the section of its two settings, which leaks where it is that, and the run without the leak."""
+    """A way to leak: the section of its two settings, which leaks where it is that, and the run without the leak.
+
+    differing: other settings of the section that may differ, as they are of the way that does not leak alone.
+    """
 
     section: str
     setting: str
     leaks: str
     reference: str
+    differing: tuple[str, ...] = ()
 
     @property
     def free(self) -> tuple[str, ...]:
-        return (*FREE, f"{self.section}.{self.setting}:", f"{self.section}.contrast_to:")
+        return (*FREE, *(f"{self.section}.{name}" for name in (f"{self.setting}:", "contrast_to:", *self.differing)))
 
 
 BY_SLICE = Contrast("split", "unit", "slice", "the run by patient")
-ON_TEST = Contrast("trials", "select_on", "test", "the run that chose by validation patients")
+OF_VALIDATION = ("inner_folds:", "gpu_hours:", "pruning.")
+ON_TEST = Contrast("trials", "select_on", "test", "the run that chose by validation patients", OF_VALIDATION)
 
 
-def kinds(cfg: Config) -> Iterator[tuple[Contrast, str]]:
-    """How the run leaks, if it does, and the run that each leak is measured against."""
-    for kind in (BY_SLICE, ON_TEST):
-        if named := getattr(cfg, kind.section).contrast_to:
-            yield kind, named
+def kinds(split: SplitConfig, trials: TrialsConfig) -> Iterator[tuple[Contrast, str]]:
+    """How a run leaks, if it does, and the run that each leak is measured against."""
+    for kind, section in ((BY_SLICE, split), (ON_TEST, trials)):
+        if section.contrast_to:
+            yield kind, section.contrast_to
 
 
 def check(cfg: Config) -> None:
@@ -57,19 +62,17 @@ def check(cfg: Config) -> None:
 
     Raises: InputError saying what to do.
     """
-    found = list(kinds(cfg))
+    found = list(kinds(cfg.split, cfg.trials))
     if len(found) > 1:
         both = " and ".join(f"{kind.section}.{kind.setting} {kind.leaks}" for kind, _ in found)
         raise InputError(f"found {both}, wanted one of them: a contrast run leaks in one way")
-    for kind, named in found:
-        _check(cfg, kind, named)
-
-
-def _check(cfg: Config, kind: Contrast, named: str) -> None:
+    if not found:
+        return
+    ((kind, named),) = found
     reference = RunPaths(Path(named))
     report = _report(kind, named, reference.config, reference.report_json)
     theirs = settings.load(reference.config)
-    if any(kinds(theirs)):
+    if any(kinds(theirs.split, theirs.trials)):
         why = f"which is a contrast run itself; wanted {kind.reference} that it was contrasted with"
         raise _refused(kind, named, why)
     if kind is ON_TEST and not theirs.trials.active:
@@ -85,8 +88,8 @@ def _check(cfg: Config, kind: Contrast, named: str) -> None:
     assert report.digests, "`_report` refuses one without"
     _check_dataset(kind, own, packed, report.digests.studies_sha256)
     if changed := _changed(config.plain(cfg), config.plain(theirs), kind):
-        found = f"which has other settings (found / wanted by this run: {'; '.join(changed[:5])}); "
-        raise _refused(kind, named, f"{found}a contrast run differs in {kind.section}.{kind.setting} alone")
+        others = f"which has other settings (found / wanted by this run: {'; '.join(changed[:5])}); "
+        raise _refused(kind, named, f"{others}a contrast run differs in {kind.section}.{kind.setting} alone")
 
 
 def _report(kind: Contrast, named: str, config: Path, stored: Path) -> Report:

@@ -70,6 +70,7 @@ def evaluate(
         occlusion=occlusion.compare(found, views, studies, inputs.blanking, num_categories, cfg),
         lesions=lesion_choice.pick(inputs, tested),
         second_look=_second_look(outcome, studies),
+        shown_before=inputs.shown_before,
         trials=trials.report(inputs.tried) if inputs.tried else None,
     )
     return _compared(inputs, report, tested)

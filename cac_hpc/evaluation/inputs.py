@@ -18,15 +18,18 @@ from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.evaluation.published import PublishedTable
 from cac_hpc.evaluation.trials import Tried
-from cac_hpc.run import causes, config, digests, paths, settings
+from cac_hpc.run import causes, config, digests, looks, paths, settings
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
+from cac_hpc.run.looks import Looks
 from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
-from cac_hpc.statistics.results import Absent, Audit, Digests, Json
+from cac_hpc.statistics.results import Absent, Audit, Digests, Json, ShownBefore
 from cac_hpc.train import lesion_results, predictions
 from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions
+from cac_hpc.trials import plan
+from cac_hpc.trials.standing import FoldTrials
 
 SHOWN = ("labels", "pack", "split", "model", "train")  # settings that a report shows
 MASKS = "masks"  # in place of the path of pack.regions
@@ -64,6 +67,7 @@ class Inputs:
     published: PublishedTable | Absent | None
     reference: Finished | Absent | None  # of a complete run that leaks on purpose, the one that does not
     other: Finished | Absent | None = None  # the run that report.compare names, with its patients named as here
+    shown_before: ShownBefore | None = None  # None if no test figures of these patients had been shown
     tried: Tried | None = None  # of a run with trials
 
     @property
@@ -94,12 +98,14 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
     folds, dataset = splits.read_splits(run.splits), run.dataset(cfg.data.packed_dir)
     sealed_digests, studies = _read_seal(dataset), sealed.usable(sealed.read_studies(dataset), cfg.model)
     audits = audit.check_cohort(cfg, run.splits, dataset, folds, studies) if not alone else []
-    shown, splits_sha256 = _shown(cfg), digests.file_sha256(run.splits)
+    shown, splits_sha256 = _shown(config.plain(cfg), cfg.trials.active), digests.file_sha256(run.splits)
     files = [run.fold(index) for index in range(len(folds))]
     read_folds = _read_folds(files, folds, studies, splits_sha256, len(cfg.labels.names), predicts_scores(shown))
     tried = None
     if cfg.trials.active:
-        tried = trials.read(cfg, run.trials_plan, [run.trials(index) for index in range(len(folds))])
+        of, numbers = plan.read(run.trials_plan), range(len(folds))
+        of_folds = [FoldTrials(run, index, cfg, of) for index in numbers]
+        tried = trials.read(cfg, of, of_folds, [run.trials(index).choice for index in numbers])
         audits += [] if alone else [trials.check_looks(tried, folds, studies)]
         read_folds = {fold: _as_chosen(fold, one, tried) for fold, one in read_folds.items()}
     found = {fold: one for fold, one in read_folds.items() if isinstance(one, FoldResult)}
@@ -120,16 +126,22 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         published=_read_published(cfg.report.published, cfg.labels.names),
         reference=None if faults or alone else _read_reference(cfg, run.root),
         other=_read_other(cfg.report.compare),
+        shown_before=_shown_before(looks.read_before(run)),
         tried=tried,
     )
 
 
-def _shown(cfg: Config) -> Json:
+def _shown_before(before: Sequence[Looks]) -> ShownBefore | None:
+    """How often test figures had been shown before the run was set up; None if they had not."""
+    return ShownBefore(sum(one.times for one in before), looks.names(before)) if before else None
+
+
+def _shown(plain: Json, has_trials: bool) -> Json:
     """Settings by section, as the report shows them."""
-    shown = {name: config.plain(getattr(cfg, name)) for name in (*SHOWN, *(["trials"] if cfg.trials.active else []))}
+    shown = {name: plain[name] for name in (*SHOWN, *(["trials"] if has_trials else []))}
     for section, key in PATHS:
         shown.get(section, {}).pop(key, None)
-    if cfg.pack.regions is not None:
+    if "regions" in shown["pack"]:
         shown["pack"]["regions"] = MASKS
     return shown
 
@@ -218,7 +230,7 @@ def _read_published(named: str | None, names: Sequence[str]) -> PublishedTable |
 
 def _read_reference(cfg: Config, root: Path) -> Finished | Absent | None:
     """The run without the leak; a note why there is none if it is not what it was when this one was planned."""
-    found = next(contrast.kinds(cfg), None)
+    found = next(contrast.kinds(cfg.split, cfg.trials), None)
     if found is None:
         return None
     kind, named = found

@@ -16,7 +16,6 @@ import pandas as pd
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.run import composition, config, paths
 from cac_hpc.run.config import Config, InputError
-from cac_hpc.run.paths import TrialPaths
 from cac_hpc.statistics.results import (
     Absent,
     Audit,
@@ -29,11 +28,15 @@ from cac_hpc.statistics.results import (
     TrialRow,
     Trials,
 )
-from cac_hpc.trials import choice, plan, sampling
+from cac_hpc.trials import choice, sampling, standing
 from cac_hpc.trials.choice import Choice, TrialResult
 from cac_hpc.trials.plan import Plan, Rung
+from cac_hpc.trials.standing import FoldTrials, Trial
 
 METHOD = "functional ANOVA of a random forest, Hutter 2014, by Optuna"
+ENDED: Mapping[str, Literal["trained", "pruned", "failed", "not_begun"]] = {
+    "done": "trained", "pruned": "pruned", "failed": "failed", "left_out": "not_begun",
+}  # fmt: skip
 OWN = ("model", "train")  # sections of settings that a fold may have of its own
 FREE = tuple(f"{key}:" for key in config.WITHOUT_EFFECT)
 NAMED = 5  # patients that a message names
@@ -44,91 +47,57 @@ LOOKED = (
 
 
 @dataclass(frozen=True)
-class Looked:
-    """A trial of a fold, and its parts at each rung at which it was looked at."""
-
-    number: int
-    settings: Mapping[str, Any]
-    rungs: Sequence[tuple[Rung, ...]]
-
-
-@dataclass(frozen=True)
 class Tried:
-    """The trials of all folds that have chosen; of fold None, where the trials are those of all folds together."""
+    """The trials of all folds that have chosen; of fold None, where the folds chose one together."""
 
     cfg: Config
-    num_categories: int
     plan: Plan
-    looked: Mapping[int | None, Sequence[Looked]]
+    trials: Mapping[int | None, Sequence[Trial]]
     choices: Mapping[int | None, Choice]
 
 
-def read(cfg: Config, planned: Path, folds: Sequence[TrialPaths]) -> Tried:
+def read(cfg: Config, of: Plan, folds: Sequence[FoldTrials], chosen: Sequence[Path]) -> Tried:
     """Read the trials of every fold that has chosen, and check its choice.
 
     Args:
-        planned: the trials' plan.
+        chosen: choice.json of each fold.
     Raises: InputError if files of trials are missing or damaged, or a choice does not follow from them.
     """
-    of, num_categories = plan.read(planned), len(cfg.labels.names)
-    done = {fold: files for fold, files in enumerate(folds) if files.choice.is_file()}
-    looked: dict[int | None, Sequence[Looked]] = {fold: _read_fold(of, files) for fold, files in done.items()}
+    done = [fold for fold, path in zip(folds, chosen, strict=True) if path.is_file()]
+    for fold in done:
+        fold.look()
+        if not fold.final:
+            raise InputError(f"{chosen[fold.fold]}: {_not_there(fold)}")
+    results: dict[int | None, list[TrialResult]] = {fold.fold: fold.results for fold in done}
+    trials: dict[int | None, list[Trial]] = {fold.fold: fold.trials for fold in done}
     if cfg.trials.select_on == "test":
-        looked = {None: _together(looked)} if len(done) == len(folds) else {}
-    choices = {fold: choice.choose(cfg, num_categories, _results(of, found)) for fold, found in looked.items()}
-    for fold, files in done.items():
-        made = choices.get(fold, choices.get(None))
-        if made is not None:
-            _check_choice(files.choice, made)
-    return Tried(cfg, num_categories, of, looked, choices)
+        together = len(done) == len(folds)
+        results, trials = ({None: standing.joined(folds)}, {None: _together(folds)}) if together else ({}, {})
+    choices = {number: choice.choose(cfg, len(cfg.labels.names), found) for number, found in results.items()}
+    for fold in done:
+        if made := choices.get(fold.fold, choices.get(None)):
+            _check_choice(chosen[fold.fold], made)
+    return Tried(cfg, of, trials, choices)
 
 
-def _read_fold(of: Plan, files: TrialPaths) -> list[Looked]:
-    """The trials of a fold, in the order of their numbers.
-
-    Raises: InputError naming a file that is missing, or is not as a trial wrote it.
-    """
-    return [_read_trial(of, files, number) for number in range(of.number)]
-
-
-def _read_trial(of: Plan, files: TrialPaths, number: int) -> Looked:
-    settings = of.settings[number] if number < len(of.settings) else None
-    rungs: list[tuple[Rung, ...]] = []
-    for rung in range(len(of.rungs)):
-        parts = [files.rung(number, part, rung) for part in range(of.parts)]
-        there = [path for path in parts if path.is_file()]
-        if not there:
-            break
-        rungs.append(tuple(_read_rung(path, settings) for path in parts))
-        settings = rungs[0][0].settings
-    return Looked(number, settings or {}, rungs)
+def _not_there(fold: FoldTrials) -> str:
+    """Which trial of a fold that has chosen is not whole."""
+    trial = next(trial for trial in fold.trials if not trial.final)
+    what = f"trial {trial.number}, among which it chose, has no valid rung-{len(trial.rungs)}.json any more"
+    return f"{what}; delete this file, and resuming the run trains the trial and chooses again"
 
 
-def _read_rung(path: Path, settings: Mapping[str, Any] | None) -> Rung:
-    found = plan.read_rung(path, settings)
-    if found is None:
-        wanted = "wanted what a trial has predicted of its validation patients, with the settings of the plan"
-        raise InputError(
-            f"{path}: missing, damaged or changed, {wanted}; delete it, and resuming the run makes it again"
+def _together(folds: Sequence[FoldTrials]) -> list[Trial]:
+    """The same trials of all folds, each with the parts of all of them."""
+    return [
+        Trial(
+            of_folds[0].number,
+            of_folds[0].settings,
+            next((one.state for one in of_folds if one.state != "done"), "done"),
+            [sum(parts, ()) for parts in zip(*(one.rungs for one in of_folds), strict=False)],
         )
-    return found
-
-
-def _together(looked: Mapping[int | None, Sequence[Looked]]) -> list[Looked]:
-    """The trials of all folds as one, where one is chosen for all of them."""
-    return [
-        Looked(of_folds[0].number, of_folds[0].settings,
-               [sum(parts, ()) for parts in zip(*(one.rungs for one in of_folds), strict=False)])
-        for of_folds in zip(*looked.values(), strict=True)
-    ]  # fmt: skip
-
-
-def _results(of: Plan, looked: Sequence[Looked]) -> list[TrialResult]:
-    """The trials that were begun, as a choice is made among them."""
-    return [
-        TrialResult(one.number, one.settings, len(one.rungs) < len(of.rungs), one.rungs[-1])
-        for one in looked if one.rungs
-    ]  # fmt: skip
+        for of_folds in zip(*(fold.trials for fold in folds), strict=True)
+    ]
 
 
 def _check_choice(path: Path, made: Choice) -> None:
@@ -169,9 +138,9 @@ def check_looks(tried: Tried, folds: Sequence[Fold], studies: pd.DataFrame) -> A
         members = named.loc[sorted({study for part in parts for study in fold.parts[part]})]
         highest = members.groupby("patient")["category"].max()
         wanted[index] = dict(zip(map(str, highest.index), map(int, highest), strict=True))
-    for one in (one for looked in tried.looked.values() for one in looked):
+    for one in (one for trials in tried.trials.values() for one in trials):
         for rung in one.rungs:
-            _check_look(one.number, rung, tried.plan.seeds, wanted)
+            _check_look(one.number, [part for part in rung if not part.failure], tried.plan.seeds, wanted)
     if tried.cfg.trials.select_on == "test":
         return Audit("trials", False, "trials of this contrast run were chosen by the test patients, by its design")
     return Audit("trials", True, LOOKED)
@@ -207,15 +176,16 @@ def check_trained(facts: Json, tried: Tried, fold: int) -> None:
     for name in OWN:
         differing = config.differences(trained.get(name), config.plain(getattr(wanted, name)), name)
         if differing := [line for line in differing if not line.startswith(FREE)]:
-            said = f"(trained / chosen: {differing[0]})"
-            raise ValueError(f"trained with other settings than it chose among its trials {said}")
+            said = differing[0].replace(" / ", ", chosen ")
+            raise ValueError(f"trained with other settings than it chose among its trials ({said})")
 
 
 def report(tried: Tried) -> Trials:
     """What the report says of the trials."""
     cfg = tried.cfg
-    rows = [_row(tried, fold, one) for fold, looked in tried.looked.items() for one in looked]
+    rows = [_row(tried, fold, one) for fold, trials in tried.trials.items() for one in trials]
     choices = [_of_fold(fold, one) for fold, one in tried.choices.items()]
+    same = len(tried.plan.settings) == tried.plan.number and None not in tried.choices
     return Trials(
         select_by=cfg.trials.select_by,
         select_on=cfg.trials.select_on,
@@ -226,26 +196,25 @@ def report(tried: Tried) -> Trials:
         inner_folds=cfg.trials.inner_folds,
         seconds=math.fsum(row.seconds for row in rows),
         choices=choices,
-        chosen=_how_often(choices) if len(tried.plan.settings) == tried.plan.number else None,
+        chosen=_how_often(choices) if same else None,
         importance=_importance(tried, rows),
         trials=rows,
     )
 
 
-def _row(tried: Tried, fold: int | None, one: Looked) -> TrialRow:
+def _row(tried: Tried, fold: int | None, one: Trial) -> TrialRow:
     """A trial with its figures."""
-    of, by = tried.plan, tried.cfg.trials.select_by
+    seeds, by, num_categories = tried.plan.seeds, tried.cfg.trials.select_by, len(tried.cfg.labels.names)
     last = one.rungs[-1] if one.rungs else ()
-    ended: Literal["trained", "pruned", "not_begun"] = "trained" if len(one.rungs) == len(of.rungs) else "pruned"
-    of_seeds = [[part for part in last if part.part % of.seeds == seed] for seed in range(of.seeds)]
+    of_seeds = [[part for part in last if part.part % seeds == seed] for seed in range(seeds)]
     return TrialRow(
         fold=fold,
         trial=one.number,
-        settings=dict(one.settings),
-        ended=ended if one.rungs else "not_begun",
+        settings=dict(one.settings or {}),
+        ended=ENDED[one.state],
         epochs=[max(part.epochs for part in parts) for parts in one.rungs],
-        figures=[choice.figure(parts, by, tried.num_categories, of.seeds) for parts in one.rungs],
-        of_seeds=[choice.figure(parts, by, tried.num_categories, 1) for parts in of_seeds if parts],
+        figures=[choice.figure(parts, by, num_categories, seeds) for parts in one.rungs],
+        of_seeds=[choice.figure(parts, by, num_categories, 1) for parts in of_seeds if parts],
         parameters=max((part.parameters for part in last), default=None),
         seconds=math.fsum(part.seconds for parts in one.rungs for part in parts),
     )
@@ -283,7 +252,7 @@ def _importance(tried: Tried, rows: Sequence[TrialRow]) -> Importance | Absent:
     shares: dict[str, dict[str, float]] = {}
     notes: list[str] = []
     counted = 0
-    for fold in tried.looked:
+    for fold in tried.trials:
         of_fold = [row for row in rows if row.fold == fold and row.figures]
         found = sampling.importance(tried.cfg, [_as_trial(row) for row in of_fold])
         if isinstance(found, str):

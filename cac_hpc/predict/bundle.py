@@ -40,7 +40,7 @@ from cac_hpc.train import checkpoint
 from cac_hpc.train.models import MODELS
 from cac_hpc.train.ordinal import Errors
 
-FORMAT, FORMAT_VERSION = "cac_hpc bundle", 1
+FORMAT, FORMAT_VERSION, WITH_OWN = "cac_hpc bundle", 1, 2  # the latter where folds have settings of their own
 MANIFEST, RANGE, INTERNAL, CARD = "bundle.json", "training_range.json", "internal.json", "README.md"
 MEMBER = re.compile(r"training_range\.json|internal\.json|README\.md|fold-(0|[1-9]\d{0,2})\.(pt|onnx)")
 MAX_TEXT_BYTES = 1 << 26  # of a member that is text
@@ -54,6 +54,14 @@ FAULTS = (  # what zipfile, json and torch raise of what was made to break them
     zipfile.BadZipFile, ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError,
     NotImplementedError, RecursionError, RuntimeError, TypeError, ValueError, struct.error,
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FoldSettings:
+    """What the network of a fold is, and what it sees."""
+
+    model: ModelConfig
+    window_hu: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,17 @@ class Bundle:
     known: frozenset[str]  # see `slice_digest`
     licence: str
     digest: str = ""
+    own: tuple[FoldSettings, ...] = ()  # of each fold, where folds chose settings among trials
+
+    @property
+    def widest_hu(self) -> tuple[float, float]:
+        """The window that shows what any of its networks sees."""
+        windows = [self.of_fold(fold).window_hu for fold in range(len(self.weights))]
+        return min(low for low, _ in windows), max(high for _, high in windows)
+
+    def of_fold(self, fold: int) -> FoldSettings:
+        """What the network of a fold was trained with."""
+        return self.own[fold] if self.own else FoldSettings(self.model, self.window_hu)
 
 
 class _Refused(ValueError):
@@ -136,7 +155,7 @@ def read(path: Path) -> Bundle:
 
 def network(bundle: Bundle, fold: int) -> nn.Module:
     """The network of a fold on the CPU, ready to predict."""
-    model = MODELS[bundle.kind].build(bundle.model, bundle.pack.size, len(bundle.names))
+    model = MODELS[bundle.kind].build(bundle.of_fold(fold).model, bundle.pack.size, len(bundle.names))
     model.load_state_dict(bundle.weights[fold])
     return model.eval()
 
@@ -159,7 +178,7 @@ def _manifest(bundle: Bundle, content: Mapping[str, bytes]) -> Json:
     """bundle.json: the settings, and size and digest of each other member."""
     plain = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": WITH_OWN if bundle.own else FORMAT_VERSION,
         "version": bundle.version,
         "kind": bundle.kind,
         "pack": config.plain(bundle.pack),
@@ -174,6 +193,7 @@ def _manifest(bundle: Bundle, content: Mapping[str, bytes]) -> Json:
         "candidates": candidates.VERSION,
         "features": list(candidates.NAMES),
         "licence": bundle.licence,
+        **({"own": [_own(one) for one in bundle.own]} if bundle.own else {}),
         "salt": bundle.salt,
         "known": sorted(bundle.known),
         "members": {
@@ -181,6 +201,10 @@ def _manifest(bundle: Bundle, content: Mapping[str, bytes]) -> Json:
         },
     }
     return plain | {"content_sha256": digests.content_sha256(plain)}
+
+
+def _own(one: FoldSettings) -> Json:
+    return {"model": config.plain(one.model), "window_hu": list(one.window_hu)}
 
 
 def _write_archive(out: Path, content: Mapping[str, bytes]) -> None:
@@ -318,7 +342,7 @@ def _checked(text: bytes) -> Json:
         raise _Refused(f"{MANIFEST} is damaged, or of something else; {WANTED}") from None
     if made != FORMAT:
         raise _Refused(f"{MANIFEST} is of something else; {WANTED}")
-    if version != FORMAT_VERSION:
+    if version != (WITH_OWN if "own" in plain else FORMAT_VERSION):
         by = slurm_notation.short(plain.get("version", "another version"))
         raise _Refused(
             f"found format version {slurm_notation.short(version)}, made by cac_hpc {by}, wanted {FORMAT_VERSION}; "
@@ -376,13 +400,12 @@ def _bundle(plain: Json, content: Mapping[str, bytes]) -> Bundle:
     labels = {"sheet": MANIFEST, "edges": plain["edges"], "names": plain["names"]}
     of_labels = composition.build(LabelsConfig, labels, "labels")
     of_report = composition.build(ReportConfig, {name: plain[name] for name in ("patient_rule", "top_k")}, "report")
-    of_train = composition.build(TrainConfig, {"epochs": 1, "window_hu": plain["window_hu"]}, "train")
     return Bundle(
         kind=kind,
         version=str(plain["version"]),
         pack=composition.build(PackConfig, plain["pack"], "pack"),
-        model=composition.build(ModelConfig, plain["model"], "model"),
-        window_hu=of_train.window_hu,
+        model=(of_run := _fold_settings(plain)).model,
+        window_hu=of_run.window_hu,
         names=of_labels.names,
         edges=of_labels.edges,
         patient_rule=of_report.patient_rule,
@@ -395,7 +418,13 @@ def _bundle(plain: Json, content: Mapping[str, bytes]) -> Bundle:
         known=frozenset(map(str, plain["known"])),
         licence=str(plain["licence"]),
         digest=str(plain["content_sha256"]),
+        own=tuple(map(_fold_settings, plain.get("own", ()))),
     )
+
+
+def _fold_settings(plain: Json) -> FoldSettings:
+    of_train = composition.build(TrainConfig, {"epochs": 1, "window_hu": plain["window_hu"]}, "train")
+    return FoldSettings(composition.build(ModelConfig, plain["model"], "model"), of_train.window_hu)
 
 
 def _errors(plain: Json) -> Errors:
@@ -451,12 +480,15 @@ def _check_weights(bundle: Bundle) -> None:
     Raises: _Refused.
     """
     spec, num_categories = MODELS[bundle.kind], len(bundle.names)
-    if spec.num_parameters(bundle.model, bundle.pack.size, num_categories) > MAX_PARAMETERS:
-        raise _Refused(f"describes a model of more than {MAX_PARAMETERS} parameters")
-    with torch.device("meta"):  # shapes alone
-        wanted = spec.build(bundle.model, bundle.pack.size, num_categories).state_dict()
-    shapes = {name: (tuple(one.shape), one.dtype) for name, one in wanted.items()}
+    if len(bundle.own) not in (0, len(bundle.weights)):
+        raise _Refused(f"{MANIFEST} has settings of {len(bundle.own)} folds, wanted {len(bundle.weights)}")
     for fold, weights in enumerate(bundle.weights):
+        model = bundle.of_fold(fold).model
+        if spec.num_parameters(model, bundle.pack.size, num_categories) > MAX_PARAMETERS:
+            raise _Refused(f"describes a model of more than {MAX_PARAMETERS} parameters")
+        with torch.device("meta"):  # shapes alone
+            wanted = spec.build(model, bundle.pack.size, num_categories).state_dict()
+        shapes = {name: (tuple(one.shape), one.dtype) for name, one in wanted.items()}
         if {name: (tuple(one.shape), one.dtype) for name, one in weights.items()} != shapes:
             raise _Refused(f"fold-{fold}.pt does not fit the model that {MANIFEST} describes")
     num_errors = 0 if bundle.errors is None else len(bundle.errors)

@@ -69,8 +69,8 @@ class Ensemble:
     """Networks of one kind, whose answers are averaged.
 
     errors: of the scores of each fold of a lesion model, which were trained on scores multiplied by the spacing of the
-    slices / 3 mm if spacing_factor. window_hu, patient_rule, top_k: of a network of slices, as in
-    the settings train.window_hu, report.patient_rule and report.top_k.
+    slices / 3 mm if spacing_factor. windows_hu, patient_rule, top_k: of networks of slices, as in the settings
+    train.window_hu (of each), report.patient_rule and report.top_k.
     """
 
     kind: str
@@ -78,7 +78,7 @@ class Ensemble:
     errors: Sequence[Errors]
     edges: tuple[float, ...]
     names: tuple[str, ...]
-    window_hu: tuple[float, float] = (0.0, 0.0)
+    windows_hu: Sequence[tuple[float, float]] = ()
     patient_rule: str = "mean"
     top_k: int = 1
     spacing_factor: bool = True
@@ -104,7 +104,7 @@ def of_bundle(bundle: Bundle, device: str = "cpu") -> Ensemble:
         tuple(bundle.errors or ()),
         bundle.edges,
         bundle.names,
-        bundle.window_hu,
+        [bundle.of_fold(fold).window_hu for fold in range(len(built))],
         bundle.patient_rule,
         bundle.top_k,
         bundle.pack.spacing_factor,
@@ -216,7 +216,8 @@ def answer_slices(ensemble: Ensemble, hu_ZSS: np.ndarray) -> tuple[Answer, np.nd
         hu_ZSS: int16 HU, packed as the settings say.
     Returns: the answer, and the probabilities of the slices (Z, K); of a network of studies one row for all.
     """
-    probability_FZK = np.stack([_of_slices(ensemble, model, hu_ZSS) for model in ensemble.models])
+    asked = zip(ensemble.models, ensemble.windows_hu, strict=True)
+    probability_FZK = np.stack([_of_slices(ensemble, model, window_hu, hu_ZSS) for model, window_hu in asked])
     probability_ZK = probability_FZK.mean(axis=0)
     rule = pooling.pooling_rules(ensemble.top_k)[ensemble.patient_rule]
     one_Z = np.zeros(len(probability_ZK), np.int64)
@@ -228,13 +229,13 @@ def answer_slices(ensemble: Ensemble, hu_ZSS: np.ndarray) -> tuple[Answer, np.nd
 
 
 @torch.inference_mode()
-def _of_slices(ensemble: Ensemble, model: nn.Module, hu_ZSS: np.ndarray) -> np.ndarray:
+def _of_slices(ensemble: Ensemble, model: nn.Module, window_hu: tuple[float, float], hu_ZSS: np.ndarray) -> np.ndarray:
     """Softmax of one network, (Z, K) float64, in single precision; of a network of studies (1, K)."""
     device, whole = next(model.parameters()).device, models.MODELS[ensemble.kind].unit == "study"
     parts = []
     for first in range(0, len(hu_ZSS), len(hu_ZSS) if whole else BATCH):
         part = hu_ZSS if whole else hu_ZSS[first : first + BATCH]
-        x_NCHW = augment_slices.window(torch.from_numpy(part).to(device), *ensemble.window_hu)
+        x_NCHW = augment_slices.window(torch.from_numpy(part).to(device), *window_hu)
         count_U = torch.tensor([len(part)], device=device) if whole else None
         parts.append(networks.logits(model, x_NCHW, None, count_U).float().softmax(dim=1).cpu())
     return torch.cat(parts).numpy().astype(np.float64)

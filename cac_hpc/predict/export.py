@@ -17,9 +17,9 @@ from cac_hpc.evaluation import evaluate, inputs, report_json
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict import model_card, onnx_files, training_range
-from cac_hpc.predict.bundle import Bundle
+from cac_hpc.predict.bundle import Bundle, FoldSettings
 from cac_hpc.predict.training_range import TrainingRange
-from cac_hpc.run import causes, config, digests, logs, settings
+from cac_hpc.run import causes, config, digests, logs, looks, settings
 from cac_hpc.run.causes import RESUME
 from cac_hpc.run.commands import ExportConfig
 from cac_hpc.run.config import Config, InputError
@@ -43,12 +43,14 @@ def export(cfg: ExportConfig) -> Bundle:
         raise InputError(f"--out {out}: is there already, wanted the name of a new folder or .zip file")
     if cfg.onnx:
         onnx_files.check_installed()
-    made = of_run(settings.run_folder(cfg.run), cfg.licence)
+    run = settings.run_folder(cfg.run)
+    made = of_run(run, cfg.licence)
     extra = onnx_files.files(made) if cfg.onnx else {}
     bundles.write(made, out, {bundles.CARD: model_card.text(made, sorted(extra)).encode(), **extra})
     read = bundles.read(out)
     for line in summary(read, out):
         logs.say(line)
+    looks.note(run, "bundle")  # it holds the run's figures
     return read
 
 
@@ -68,7 +70,9 @@ def of_run(root: Path, licence: str = "") -> Bundle:
     found = inputs.load(run, alone=True)
     report, dataset = _complete(root, found), run.dataset(cfg.data.packed_dir)
     sealed.check(dataset)
-    folds = [_read_model(run.fold(fold), fold, found, cfg) for fold in range(len(found.folds))]
+    of_folds = [settings.load_fold(run, fold) for fold in range(len(found.folds))]
+    folds = [_read_model(run.fold(fold), fold, found, one) for fold, one in enumerate(of_folds)]
+    own = tuple(FoldSettings(one.model, one.train.window_hu) for one in of_folds)
     of_scores = spec.row == "candidate"
     salt = digests.content_sha256([found.digests.studies_sha256, found.digests.plan_sha256])[:32]
     return Bundle(
@@ -88,6 +92,7 @@ def of_run(root: Path, licence: str = "") -> Bundle:
         salt=salt,
         known=frozenset(known(dataset, salt)),
         licence=licence,
+        own=() if set(own) == {FoldSettings(cfg.model, cfg.train.window_hu)} else own,
     )
 
 

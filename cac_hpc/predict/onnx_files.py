@@ -78,7 +78,7 @@ def files(bundle: Bundle) -> dict[str, bytes]:
 def _file(bundle: Bundle, fold: int) -> bytes:
     network = bundles.network(bundle, fold)
     of_candidates = MODELS[bundle.kind].row == "candidate"
-    whole = _OfCandidates(network) if of_candidates else _OfSlices(network, bundle.window_hu)
+    whole = _OfCandidates(network) if of_candidates else _OfSlices(network, bundle.of_fold(fold).window_hu)
     name = "features" if of_candidates else "hu"
     content = _exported(whole.eval(), name, example(bundle, EXAMPLE))
     for count in CHECKED:

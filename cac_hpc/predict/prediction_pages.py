@@ -58,10 +58,10 @@ def _nearest(agatston_C: np.ndarray, probability_C: np.ndarray) -> list[int]:
 
 
 def of_slices(hu_ZSS: np.ndarray, probability_ZK: np.ndarray, category: int, bundle: Bundle) -> list[Picture]:
-    """The slices with the highest probability of the category, in their order, as the network sees them."""
+    """The slices with the highest probability of the category, in their order, as the networks see them."""
     if len(probability_ZK) != len(hu_ZSS):  # of a network of studies: none is known to matter
         return []
-    low, high = bundle.window_hu
+    low, high = bundle.widest_hu
     chosen = np.sort(np.argsort(-probability_ZK[:, category], kind="stable")[:SLICES])
     grey_NSS = ((np.clip(hu_ZSS[chosen], low, high) - low) * (255 / (high - low))).astype(np.uint8)
     return [

@@ -13,13 +13,14 @@ import pandas as pd
 from cac_hpc.evaluation import comparison, report_json
 from cac_hpc.report import wording
 from cac_hpc.report.tables import Row, markdown_table
-from cac_hpc.run import escaping, logs, paths, settings
+from cac_hpc.run import escaping, logs, looks, paths, settings
 from cac_hpc.run.config import InputError
 from cac_hpc.run.settings import ReportOptions
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import ComparedLevel, Comparison, Difference
 
 FORMAT_VERSION = 1  # of comparison.json; docs/comparing.md
+ALPHA = 0.05  # of the intervals and tests
 COLUMNS = ["reference", "other", "level", "unit", "patients", "figure", "category", "reference_value", "other_value",
            "difference", "low", "high", "interval", "note"]  # fmt: skip
 
@@ -47,6 +48,8 @@ def show(asked: ReportOptions) -> int:
     screen = logs.console()
     for part, style in parts:
         screen.print(logs.line(part) if isinstance(part, str) else part, style=style, markup=False)
+    for run in runs:
+        looks.note(run, "comparison")
     if asked.out:
         screen.print(f"comparison.json, .csv and .md: {out}", markup=False, soft_wrap=True)
     return 0 if _status(found) == "COMPLETE" else 1
@@ -57,8 +60,8 @@ def write(folder: Path, found: Sequence[Comparison]) -> None:
     paths.write_text(folder / "comparison.csv", escaping.csv_text(pd.DataFrame(_rows(found), columns=COLUMNS)))
     paths.write_text(folder / "comparison.md", markdown(found))
     comparisons = [results.to_json(one) for one in found]
-    content = {"format_version": FORMAT_VERSION, "status": _status(found), "comparisons": comparisons}
-    paths.write_json(folder / "comparison.json", content)
+    content = {"format_version": FORMAT_VERSION, "status": _status(found), "multiplicity": multiplicity(found)}
+    paths.write_json(folder / "comparison.json", content | {"comparisons": comparisons})
 
 
 def markdown(found: Sequence[Comparison]) -> str:
@@ -88,8 +91,36 @@ def methods(found: Sequence[Comparison]) -> list[str]:
     return [
         f"Differences: 95 % percentile intervals of {counted.draws} draws of patients (seed {counted.seed}), the "
         "same for both runs. They tell of other patients, not of training again with another seed, and none is made "
-        "wider for the number of figures and runs compared: of twenty true zeros one is missed by chance."
+        "wider for the number of figures and runs compared: of twenty true zeros one is missed by chance.",
+        chance(found),
     ]
+
+
+def chance(found: Sequence[Comparison]) -> str:
+    """How many comparisons are made, and how likely one of them seems to find something where there is nothing.
+
+    Source: Sidak 1967 (J Am Stat Assoc 62:626): of normal statistics, however correlated, 1 - 0.95^n is the most.
+    """
+    counted = multiplicity(found)
+    made = "1 comparison" if counted["comparisons"] == 1 else f"{counted['comparisons']} comparisons"
+    best = (
+        f" Whoever picks the best of the runs compares all {counted['pairs']} pairs: "
+        f"{100 * counted['by_chance_of_pairs']:.3g} %."
+    )
+    return (
+        f"{counted['runs']} runs, {made} of each figure, each with A. If no run were better than another, at least one "
+        f"would have p < {ALPHA:g} by chance alone with a probability of {100 * counted['by_chance']:.3g} %, were they "
+        f"independent; they share patients and the run A, so it is this or less.{best if len(found) > 1 else ''} The "
+        "runs stand in the order in which they were named, not in that of any figure."
+    )
+
+
+def multiplicity(found: Sequence[Comparison]) -> dict[str, float]:
+    """Runs, comparisons of each figure, and the chance that one of as many independent true zeros seems to be none."""
+    runs, made = len(found) + 1, len(found)
+    pairs = runs * (runs - 1) // 2
+    by_chance, of_pairs = (1 - (1 - ALPHA) ** number for number in (made, pairs))
+    return {"runs": runs, "comparisons": made, "by_chance": by_chance, "pairs": pairs, "by_chance_of_pairs": of_pairs}
 
 
 def _escaped(one: Comparison) -> Comparison:

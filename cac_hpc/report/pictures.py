@@ -14,13 +14,25 @@ import pandas as pd
 from cac_hpc.dataset import plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import cut_parts, external_parts, lesion_pictures, plots, trial_parts, wording
+from cac_hpc.report import cut_parts, external_parts, lesion_pictures, plots, wording
 from cac_hpc.run import logs
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Absent, Calibration, Example, Examples, Layer, Level, Report, Training
+from cac_hpc.statistics.results import (
+    Absent,
+    Calibration,
+    Example,
+    Examples,
+    Importance,
+    Layer,
+    Level,
+    Report,
+    Training,
+    TrialRow,
+    Trials,
+)
 
 PATIENCE_S = 600.0  # for one shard's slices
 GALLERIES = {"slices": "Sample slices", "misclassified": "Misclassified slices"}  # by how names of files begin
@@ -80,7 +92,6 @@ def draw(
         title = f"{level.capitalize()} level, {where}, {wording.counted(level, of_level)}"
         _draw_level(folder, level, of_level, names, title, dpi)
     external_parts.draw(folder, report, where, dpi)
-    trial_parts.draw(folder, report, where, dpi)
     for stem, picture in PICTURES.items():
         picture.draw(folder / stem, report, where, dpi)
     curves = {fold.fold: _history(histories[fold.fold]) for fold in training(report)}
@@ -149,6 +160,40 @@ def _draw_scores(stem: Path, report: Report, where: str, dpi: int) -> None:
     plots.draw_scores(stem, reported[known], read, edges, f"Agatston scores, {where}, n = {known.sum()}", dpi)
 
 
+def _draw_trials(stem: Path, report: Report, where: str, dpi: int) -> None:
+    if (found := report.trials) and found.choices:
+        title = f"Trials in their order, {where}"
+        plots.draw_trials(stem, *_trials_by_fold(found), _figure_of_trials(found), title, dpi)
+
+
+def _draw_rungs(stem: Path, report: Report, where: str, dpi: int) -> None:
+    if (found := report.trials) and found.choices and found.rungs > 1:
+        title = f"Trials over their training, {where}"
+        plots.draw_rungs(stem, *_trials_by_fold(found), _figure_of_trials(found), title, dpi)
+
+
+def _draw_importance(stem: Path, report: Report, where: str, dpi: int) -> None:
+    if report.trials and isinstance(found := report.trials.importance, Importance):
+        title = f"Importance of settings for the figure of a trial, {where}"
+        plots.draw_importance(stem, found.settings, title, dpi)
+
+
+def _trials_by_fold(found: Trials) -> tuple[dict[str, list[TrialRow]], dict[str, int]]:
+    """The trials of each fold by its name, and the number of the chosen one."""
+    by_fold: dict[str, list[TrialRow]] = {}
+    for row in found.trials:
+        by_fold.setdefault(_panel(row.fold), []).append(row)
+    return by_fold, {_panel(one.fold): one.trial for one in found.choices}
+
+
+def _panel(fold: int | None) -> str:
+    return "all folds" if fold is None else f"fold {fold}"
+
+
+def _figure_of_trials(found: Trials) -> str:
+    return f"{wording.figure_name(found.select_by)}, {found.select_on} patients"
+
+
 PICTURES = {  # by the stems of their files
     "roc": Picture(
         "cuts", "ROC curve of the probabilities at each cut; a diamond is the model's own cut.", cut_parts.draw_roc
@@ -184,6 +229,15 @@ PICTURES = {  # by the stems of their files
         "readers",
         "Scores of readers over the reported ones, a point for each test of a patient; the grid is the categories'.",
         _draw_scores,
+    ),
+    "trials": Picture(
+        "trials", "The figure of every trial in the order of their numbers, and the highest so far.", _draw_trials
+    ),
+    "trials_epochs": Picture(
+        "trials", "The figure of every trial at each look at it, over the epochs that it was trained.", _draw_rungs
+    ),
+    "trials_importance": Picture(
+        "trials", "Importance of settings; what it cannot say is written above.", _draw_importance
     ),
 }
 

@@ -214,7 +214,8 @@ def draw_reliability(stem: Path, bins: Sequence[Bin], title: str, unit: str, dpi
         for row in known:
             if row.low is not None:
                 axes.plot([row.confidence] * 2, [row.low, row.high], color=COLOURS[0], linewidth=1)
-        axes.plot(x, y, color=COLOURS[0], marker="o", markersize=3.5, linewidth=1, label="observed, 95 % interval")
+        observed = {"label": "observed, 95 % interval", "clip_on": False}  # a mark at 1 is whole
+        axes.plot(x, y, color=COLOURS[0], marker="o", markersize=3.5, linewidth=1, **observed)
         axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=_wrapped(title, figure))
         axes.legend(loc="lower right")
         for row in bins:
@@ -260,7 +261,8 @@ def draw_readers(stem: Path, found: Sequence[Reader], title: str, dpi: int) -> N
             accuracy, colour = reader.levels["patient"].figures["accuracy"], COLOURS[0 if reader.compared else 1]
             if accuracy.low is not None and accuracy.high is not None:
                 axes.plot([accuracy.low, accuracy.high], [row, row], color=colour, linewidth=1.4)
-            axes.plot([accuracy.value or 0], [row], "D" if reader.compared is None else "o", color=colour, markersize=5)
+            mark = "D" if reader.compared is None else "o"
+            axes.plot([accuracy.value or 0], [row], mark, color=colour, markersize=5, clip_on=False)
         axes.set_yticks(range(len(found)), [reader.name for reader in found])
         axes.invert_yaxis()
         axes.set(xlim=(0, 1), xlabel="accuracy of patients, 95 % interval", title=_wrapped(title, figure))
@@ -283,7 +285,7 @@ def draw_pairs(
                 if one.low is not None and one.high is not None:
                     axes.plot([one.low, one.high], [height, height], color=colour, linewidth=1.4)
                 if one.value is not None:
-                    axes.plot([one.value], [height], mark, color=colour, markersize=4.5)
+                    axes.plot([one.value], [height], mark, color=colour, markersize=4.5, clip_on=False)
             axes.plot([], [], mark, linestyle="-", color=colour, markersize=4.5, label=name)
         axes.set_yticks(range(len(pairs)), list(pairs))
         axes.invert_yaxis()
@@ -357,7 +359,7 @@ def draw_folds(stem: Path, levels: Mapping[str, Level], title: str, dpi: int) ->
             bottom = len(folds)
             if pooled.low is not None:
                 axes.plot([pooled.low, pooled.high], [bottom] * 2, color="black", linewidth=1.2)
-            axes.plot([pooled.value], [bottom], "D", color="black", markersize=5)
+            axes.plot([pooled.value], [bottom], "D", color="black", markersize=5, clip_on=False)
             axes.axvline(majority.value, color=COLOURS[1], linestyle="--", linewidth=1)
             axes.annotate(
                 "always the largest category", (majority.value, 1), (2, 2), textcoords="offset points",
@@ -443,7 +445,7 @@ def draw_importance(stem: Path, found: Sequence[SettingImportance], title: str, 
             axes.plot(values, [row] * len(values), "o", color=COLOURS[0], markersize=3, clip_on=False, alpha=0.8)
         axes.set_yticks(range(len(found)), [one.setting for one in found])
         axes.set_ylim(len(found) - 0.4, -0.6)
-        label = "share of the differences between validation figures; bar: mean, point: a fold"
+        label = "share in how much the figures of a fold's trials differ; bar: mean, point: a fold"
         axes.set(xlim=(0, 1), xlabel=label, title=_wrapped(title, figure))
         _save(figure, stem, dpi)
 

@@ -2,13 +2,14 @@
 
 The other side needs sh, tail, date and sha256sum (or shasum), nothing of ours; ssh's options are the user's. A small
 script goes in through the connection, its answers come back: first the list of files, then the bytes of those that were
-asked for, one after the other. Names are checked against what a report has and bytes against the list, so that nothing
-else can come.
+asked for, one after the other; it writes nothing but a line of the run's ledger, where it may. Names are checked
+against what a report has and bytes against the list, so that nothing else can come.
 """
 
 from __future__ import annotations
 
 import codecs
+import json
 import os
 import re
 import secrets
@@ -25,7 +26,7 @@ from typing import IO, NoReturn
 
 from cac_hpc.report import archive
 from cac_hpc.report.archive import Item, Offer, Selection
-from cac_hpc.run import digests, logs, paths
+from cac_hpc.run import digests, logs, looks, paths
 from cac_hpc.run.config import InputError, WorkError
 
 MESSAGES_S = 2.0  # for the last words of an ssh that has ended; a shared connection's goes on
@@ -49,6 +50,9 @@ $(cat report/SUMS)
 if command -v sha256sum >/dev/null 2>&1; then sum() { sha256sum; }
 elif command -v shasum >/dev/null 2>&1; then sum() { shasum -a 256; }
 else no tool; fi
+shown() {
+  [ -f ledger.jsonl ] && [ ! -L ledger.jsonl ] && [ -w ledger.jsonl ] || return 0
+  printf '{"time": "%s", EVENT}\n' "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)" >> ledger.jsonl; }
 printf 'run %s\n' "${PWD##*/}"
 printf 'made %s\n' "$(date -u -r report/report.json +%s)"
 for f in TAKEN; do
@@ -71,8 +75,12 @@ $d}$w"*) ;; *) no changed "$f";; esac
 done
 echo end
 asked=$(cat)
+cut=
 printf '%s\n' "$asked" | while read -r at f; do
-  [ -z "$f" ] || tail -c "+$((at + 1))" "$f"
+  case $at in
+  end) [ -n "$cut" ] || shown 2>/dev/null;;
+  ?*) tail -c "+$((at + 1))" "$f" || cut=1;;
+  esac
 done
 printf '%s\n' MARK
 exit 0
@@ -143,8 +151,8 @@ class Connection:
         self.patience_s = SILENCE_S
 
     def ask(self, requests: list[tuple[int, str]]) -> None:
-        """Have files sent, each from a byte on; nothing can be asked afterwards."""
-        self._tell("".join(f"{start} {name}\n" for start, name in requests))
+        """Have files sent, each from a byte on, and that noted as a look; nothing can be asked afterwards."""
+        self._tell("".join(f"{start} {name}\n" for start, name in requests) + "end\n")
         with suppress(BrokenPipeError):
             self._stdin.close()
 
@@ -297,6 +305,7 @@ def _script(place: RemoteFolder, choice: Selection, mark: str) -> str:
         "TAKEN": " ".join(choice.taken),
         "SUMS": archive.CHECKSUMS,
         "LEFT_OUT": "".join(f"|{pattern}" for pattern in choice.left_out),
+        "EVENT": json.dumps(looks.event("ssh"))[1:-1],
     }
     return re.sub("|".join(words), lambda found: words[found[0]], SCRIPT)
 

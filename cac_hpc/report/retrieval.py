@@ -13,7 +13,7 @@ from cac_hpc.report import archive, publishing, remote, terminal
 from cac_hpc.report.archive import Offer, Selection
 from cac_hpc.report.publishing import Expected
 from cac_hpc.report.remote import RemoteFolder
-from cac_hpc.run import logs, paths, settings, stages
+from cac_hpc.run import logs, looks, paths, settings, stages
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import FoldPaths, RunPaths
 from cac_hpc.run.settings import ReportOptions
@@ -26,6 +26,7 @@ def retrieve(asked: ReportOptions) -> int:
     """Show the report of a run here, of a run elsewhere or in an archive; keep it as an archive, open it.
 
     Of a run here that goes on a provisional report of the folds that are done is made, of one that ended the final one.
+    That test figures were shown is noted in the run's ledger, here or elsewhere.
 
     Returns: 0 for a complete report, 1 for a partial or provisional one.
     Raises: InputError or WorkError saying what is in the way; what had come by then is kept for the next attempt.
@@ -49,6 +50,7 @@ def retrieve(asked: ReportOptions) -> int:
         folder = settings.run_folder(asked.source)
         _bring_up_to_date(folder)
         code = _keep(folder, settings.out_folder(asked.out), choice) if asked.out else terminal.show(folder)
+        looks.note(folder, "page" if asked.open else "archive" if asked.out else "terminal")
     if asked.open:
         open_page(folder / "report")
     return code

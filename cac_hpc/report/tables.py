@@ -67,7 +67,8 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         }
     found |= _readers(names, report.readers)
     found |= _occlusion(report.occlusion)
-    found |= external_parts.csv(report) | trial_parts.csv(report) | cut_parts.csv(report)
+    found |= external_parts.csv(report) | cut_parts.csv(report)
+    found |= {name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()}
     if report.second_look:
         said = [{"study": one.study, "reported": one.reported, **one.counted} for one in report.second_look]
         found["second_look.csv"] = pd.DataFrame(said)
@@ -107,10 +108,12 @@ def latex(report: Report) -> dict[str, str]:
         matrix = _matrix_table(names, part).set_axis(["true / predicted", *names], axis=1).astype(str)
         caption = f"{about}: confusion matrix, rows true, columns predicted."
         found[f"confusion_{level}.tex"] = _tex(matrix, caption, f"confusion-{level}")
-    return found | {
-        f"{label}.tex": _tex(one, mark + caption, label)
-        for label, one, caption in (*trial_parts.latex(report), *cut_parts.latex(report))
-    }
+    for one in trial_parts.printed(report):
+        chosen = pd.DataFrame(list(one.rows), columns=list(one.columns))
+        found["trials.tex"] = _tex(chosen, f"{mark}{one.caption}", "trials")
+    for label, cells, caption in cut_parts.latex(report):
+        found[f"{label}.tex"] = _tex(cells, mark + caption, label)
+    return found
 
 
 def _tested(report: Report) -> str:
@@ -266,7 +269,8 @@ def markdown(report: Report) -> str:
     parts += [wording.verdict(report), *trial_parts.verdict(report), *wording.trusted(report)]
     parts += [f"**{line}**" for line in wording.inflation(report)]
     parts += [markdown_table(found.columns, found.rows) for found in rows.inflation(report)]
-    parts += [*wording.missing_lines(report), wording.cohort(report), *wording.crop(report.cohort.intake)]
+    parts += [*wording.shown_before(report), *wording.missing_lines(report), wording.cohort(report)]
+    parts += wording.crop(report.cohort.intake)
     if report.lesions is not None:
         parts += [f"## {wording.LESIONS}", *wording.lesions(report), *_patients(report)]
     sections = (*external_parts.sections(report), *cut_parts.sections(report))
@@ -351,8 +355,10 @@ def _escaped(report: Report) -> Report:
         named = [replace(one, name=escaping.markdown(one.name)) for one in readers.readers]
         readers = replace(readers, readers=named, absent=list(map(escaping.markdown, readers.absent)))
     looked = report.second_look and [replace(one, study=escaping.markdown(one.study)) for one in report.second_look]
+    shown = report.shown_before
     return replace(
         report,
+        shown_before=shown and replace(shown, runs=list(map(escaping.markdown, shown.runs))),
         readers=readers,
         second_look=looked,
         cuts=cut_parts.escaped(report.cuts),

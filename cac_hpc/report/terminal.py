@@ -85,6 +85,7 @@ def _parts(report: Report | OtherVersion, run: str = "RUN") -> list[tuple[Any, s
         wording.verdict(report).replace("**", ""),
         *(line.replace("**", "") for line in (*trial_parts.verdict(report), *wording.trusted(report))),
         *wording.inflation(report),
+        *(line.replace("**", "") for line in wording.shown_before(report)),
         *wording.missing_lines(report, run),
         wording.cohort(report),
     )

@@ -1,24 +1,22 @@
-"""What a report says of the trials from which each fold chose its settings: sentences, tables, figures."""
+"""What a report says of the trials from which each fold chose its settings: sentences and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from cac_hpc.report import plots, wording
+from cac_hpc.report import wording
 from cac_hpc.report.rows import Section, TextTable
 from cac_hpc.statistics.results import FoldChoice, Importance, Json, Report, TrialRow, Trials
 
+Row = dict[str, str | int | float | None]
 HEADING = "How the settings were chosen"
 OWN_TRIALS = (
     "Each fold drew trials of its own (trials.sampler: tpe), for a trial follows from the figures of those before it: "
     "the trials of two folds are not the same, so that nobody can count how often one was chosen."
 )
 CANNOT_SAY = (
-    "Importance is a setting's share in how much the validation figures of a fold's trials differ ({method}). It does "
+    "Importance is a setting's share in how much the figures of a fold's trials differ ({method}). It does "
     "not say which value is better, and nothing of values that were not tried or of test patients. On few patients "
     "most of what it shares out is chance, and a setting that changes nothing has its part of that."
 )
@@ -27,7 +25,12 @@ LEAKS = (
     "shows. tables/trials.csv has figures of test patients."
 )
 TOO_HIGH = "The figure of the chosen trial is too high, because it is the highest of {of}: only the test result counts."
-ENDED = {"trained": "trained to their end", "pruned": "pruned before it", "not_begun": "not begun (trials.gpu_hours)"}
+ENDED = {
+    "trained": "trained to their end",
+    "pruned": "pruned before it",
+    "failed": "failed",
+    "not_begun": "not begun (trials.gpu_hours)",
+}
 
 
 def verdict(report: Report) -> list[str]:
@@ -35,7 +38,9 @@ def verdict(report: Report) -> list[str]:
     found = report.trials
     if found is None:
         return []
-    count, by = _count(found), name_of(found.select_by)
+    if not found.choices:
+        return ["No fold has chosen its settings among its trials yet."]
+    count, by = _count(found), wording.figure_name(found.select_by)
     if found.select_on == "test":
         return [f"Settings were chosen among {count} by the {by} of the test patients: these figures are no estimate."]
     return [
@@ -50,31 +55,34 @@ def sections(report: Report) -> list[Section]:
     found = report.trials
     if found is None:
         return []
-    return [Section("trials", HEADING, _lines(report, found), _tables(report, found))]
+    if not found.choices:
+        return [Section("trials", HEADING, verdict(report), [])]
+    return [Section("trials", HEADING, _lines(found), _tables(report, found))]
 
 
 def short(report: Report) -> list[TextTable]:
     """Of each fold the choice: what eighty columns are enough for."""
     found = report.trials
-    if found is None:
+    if found is None or not found.choices:
         return []
     cells = [
         [_fold(one), str(one.patients), said(report, one.settings), wording.number(one.figure, 3), _share(one.again)]
         for one in found.choices
     ]
-    columns = ["fold", "patients", "chosen", name_of(found.select_by), "again"]
-    return [TextTable("Settings chosen by validation patients; again: in draws of them", columns, cells)]
+    columns = ["fold", "patients", "chosen", wording.figure_name(found.select_by), "again"]
+    whose = "test" if found.select_on == "test" else "validation"
+    return [TextTable(f"Settings chosen by {whose} patients; again: in draws of them", columns, cells)]
 
 
-def csv(report: Report) -> dict[str, pd.DataFrame]:
-    """Every trial, and every choice."""
+def rows(report: Report) -> dict[str, list[Row]]:
+    """Every trial, and every choice, by the names of their tables."""
     found = report.trials
-    if found is None:
+    if found is None or not found.choices:
         return {}
     names, chosen = tried(found), {(one.fold, one.trial) for one in found.choices}
-    trials, choices = [], []
+    trials, choices = list[Row](), list[Row]()
     for row in found.trials:
-        known: dict[str, object] = {"fold": row.fold, "trial": row.trial}
+        known: Row = {"fold": _fold(row), "trial": row.trial}
         known |= {name: _plain(value_of(report, row.settings, name)) for name in names}
         known |= {found.select_by: row.figures[-1] if row.figures else None, "epochs": max(row.epochs, default=None)}
         known |= {"ended": row.ended, "chosen": int((row.fold, row.trial) in chosen)}
@@ -82,18 +90,18 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         known |= {f"at_look_{at}": figure for at, figure in enumerate(row.figures) if found.rungs > 1}
         trials.append(known | {f"seed_{at}": figure for at, figure in enumerate(row.of_seeds) if found.seeds > 1})
     for one in found.choices:
-        known = {"fold": one.fold, "patients": one.patients, "trial": one.trial}
+        known = {"fold": _fold(one), "patients": one.patients, "trial": one.trial}
         known |= {name: _plain(value_of(report, one.settings, name)) for name in names}
         known |= {found.select_by: one.figure, "runner_up": one.runner_up}
         known |= {name: getattr(one.over_runner_up, name) for name in ("difference", "low", "high", "interval", "note")}
         choices.append(known | {"chosen_again": one.again, "tied": one.tied, "seed_sd": one.seed_sd})
-    return {"trials.csv": pd.DataFrame(trials), "choices.csv": pd.DataFrame(choices).astype({"runner_up": "Int64"})}
+    return {"trials.csv": trials, "choices.csv": choices}
 
 
-def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
-    """The table of a paper: label, cells and caption."""
+def printed(report: Report) -> list[TextTable]:
+    """The table of a paper."""
     found = report.trials
-    if found is None:
+    if found is None or not found.choices:
         return []
     names = tried(found)
     cells = [
@@ -101,41 +109,21 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
          wording.brief(one.over_runner_up), _share(one.again)]
         for one in found.choices
     ]  # fmt: skip
-    columns = ["fold", "n", *(name.rpartition(".")[2] for name in names), name_of(found.select_by)]
+    columns = ["fold", "n", *(name.rpartition(".")[2] for name in names), wording.figure_name(found.select_by)]
     columns += ["less runner-up", "again"]
-    what = f"Settings chosen among {_count(found)} by the {name_of(found.select_by)} of {_whom(found)}"
+    what = f"Settings chosen among {_count(found)} by the {wording.figure_name(found.select_by)} of {_whom(found)}"
     caption = (
         f"{what}; in brackets 95\\,\\% intervals; again: in how many draws of these patients the same trial is best."
     )
-    return [("trials", pd.DataFrame(cells, columns=columns), caption)]
+    return [TextTable(caption, columns, cells)]
 
 
-def draw(folder: Path, report: Report, where: str, dpi: int) -> None:
-    """The trials in their order, the figures of each over its epochs, and how much each setting matters."""
-    found = report.trials
-    if found is None:
-        return
-    by_fold: dict[str, list[TrialRow]] = {}
-    for row in found.trials:
-        by_fold.setdefault(_panel(row.fold), []).append(row)
-    chosen = {_panel(one.fold): one.trial for one in found.choices}
-    whose = "test" if found.select_on == "test" else "validation"
-    label = f"{name_of(found.select_by)}, {whose} patients"
-    plots.draw_trials(folder / "trials", by_fold, chosen, label, f"Trials in their order, {where}", dpi)
-    if found.rungs > 1:
-        title = f"Trials over their training, {where}"
-        plots.draw_rungs(folder / "trials_epochs", by_fold, chosen, label, title, dpi)
-    if isinstance(found.importance, Importance):
-        title = f"Importance of settings for the validation figure, {where}"
-        plots.draw_importance(folder / "trials_importance", found.importance.settings, title, dpi)
-
-
-def settings(report: Report, section: str, rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def settings(report: Report, section: str, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """A section of settings as the page shows it, with the values that the folds chose in place of the run's own."""
     found = report.trials
     if found is None:
-        return list(rows)
-    shown = dict(rows)
+        return list(known)
+    shown = dict(known)
     for name in (name for name in tried(found) if name.startswith(f"{section}.")):
         values: dict[str, list[str]] = {}
         for one in found.choices:
@@ -189,23 +177,18 @@ def text(value: Any) -> str:
     return "not set" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def name_of(figure: str) -> str:
-    """What a figure is called in a sentence."""
-    return f"{figure.removeprefix('kappa_')} kappa" if figure.startswith("kappa_") else wording.heading(figure)
-
-
-def _plain(value: Any) -> object:
+def _plain(value: Any) -> Any:
     """A value of a setting with all its digits, in a cell."""
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
-def _lines(report: Report, found: Trials) -> list[str]:
+def _lines(found: Trials) -> list[str]:
     leaks = [f"**{LEAKS}**"] if found.select_on == "test" else []
     return [
         *leaks,
         *([] if leaks else [_noise(found), TOO_HIGH.format(of=_most(found))]),
         _used(found),
-        *([] if found.chosen is not None else [OWN_TRIALS]),
+        *([OWN_TRIALS] if found.sampler == "tpe" else []),
         CANNOT_SAY.format(method=found.importance.method)
         if isinstance(found.importance, Importance)
         else f"Importance of the settings: not worked out, for {found.importance.note}.",
@@ -301,8 +284,9 @@ def _tables(report: Report, found: Trials) -> list[TextTable]:
             ]
             for one in found.importance.settings
         ]
-        caption = f"Importance of settings for the validation figure, from {found.importance.trials} trials"
-        tables.append(TextTable(caption, ["setting", "mean", *(f"fold {fold}" for fold in folds)], cells))
+        caption = f"Importance of settings, from {found.importance.trials} trials that were trained to their end"
+        columns = ["setting", "mean", *("all folds" if fold == "all" else f"fold {fold}" for fold in folds)]
+        tables.append(TextTable(caption, columns, cells))
     return tables
 
 
@@ -322,7 +306,7 @@ def _how_sure(found: Trials) -> TextTable:
          *([wording.number(one.seed_sd, 3)] if found.seeds > 1 else [])]
         for one in found.choices
     ]  # fmt: skip
-    columns = ["fold", "patients", "trial", name_of(found.select_by), "runner-up", "chosen less runner-up"]
+    columns = ["fold", "patients", "trial", wording.figure_name(found.select_by), "runner-up", "chosen less runner-up"]
     columns += ["chosen again"]
     whose = "test" if found.select_on == "test" else "validation"
     caption = (
@@ -336,12 +320,8 @@ def _values(report: Report, values: Json, names: Sequence[str]) -> list[str]:
     return [text(value_of(report, values, name)) for name in names]
 
 
-def _fold(one: FoldChoice) -> str:
+def _fold(one: FoldChoice | TrialRow) -> str:
     return "all" if one.fold is None else str(one.fold)
-
-
-def _panel(fold: int | None) -> str:
-    return "all folds" if fold is None else f"fold {fold}"
 
 
 def _share(value: float) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cac_hpc.labels.second_look import COUNTED, REPORTED
+from cac_hpc.run import looks
 from cac_hpc.statistics.results import (
     Absent,
     Comparison,
@@ -281,6 +282,17 @@ def inflation(report: Report) -> list[str]:
     return [f"Inflation by the split by slice, against the run {found.reference.run}: {'; '.join(parts)}."]
 
 
+def shown_before(report: Report) -> list[str]:
+    """That test figures of these patients had been seen before, whatever was chosen by them."""
+    before = report.shown_before
+    if before is None:
+        return []
+    told = looks.told(before.times, before.runs)
+    return [
+        f"**Not a first look: {told}.** What is chosen after seeing test figures fits the patients that they are of."
+    ]
+
+
 def _claimed(report: Report, found: Comparison) -> Iterator[str]:
     """What choosing by the test patients would have claimed, and what the run says that did not."""
     if report.trials is None:
@@ -288,13 +300,13 @@ def _claimed(report: Report, found: Comparison) -> Iterator[str]:
     number, name = report.trials.number, report.trials.select_by
     figures = found.levels["patient"].figures
     parts = [
-        f"{heading(one)} {figures[one].other:.3f}, nested says {figures[one].reference:.3f}: inflation "
+        f"{figure_name(one)} {figures[one].other:.3f}, nested says {figures[one].reference:.3f}: inflation "
         f"{difference(figures[one])}"
         for one in dict.fromkeys((name, "accuracy")) if figures[one].difference is not None
     ]  # fmt: skip
     yield (
         f"Inflation by choosing the best of {number} trials on the test patients, against the run "
-        f"{found.reference.run}: best on test would have claimed a {'; '.join(parts)}."
+        f"{found.reference.run}: best on test would have claimed {'; '.join(parts)}."
     )
 
 
@@ -536,6 +548,11 @@ def limits(report: Report) -> list[str]:
 def heading(figure: str) -> str:
     """What a column of a figure is called."""
     return figure.replace("_", " ").replace("f1", "F1")
+
+
+def figure_name(figure: str) -> str:
+    """What a figure is called in a sentence."""
+    return f"{figure.removeprefix('kappa_')} kappa" if figure.startswith("kappa_") else heading(figure)
 
 
 def chance(p_value: float) -> str:

@@ -18,7 +18,10 @@ from cac_hpc.run import causes, logs, paths
 from cac_hpc.run.causes import Cause
 
 log = logging.getLogger("cac_hpc")
-EVENTS = ("planned", "submitted", "started", "progress", "ended", "requeued", "fenced", "used", "cancelled", "chosen")
+EVENTS = (
+    "planned", "submitted", "started", "progress", "ended", "requeued", "fenced", "used", "cancelled",
+    "shown", "chosen",
+)  # fmt: skip
 
 
 def record(ledger: Path, stage: str, task: int | None, event: str, cause: Cause | None = None, **facts: Any) -> None:

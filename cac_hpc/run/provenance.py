@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import cac_hpc
-from cac_hpc.run import digests, ledger, paths
+from cac_hpc.run import digests, ledger, looks, paths
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 
 # what says nothing about the place where the run was made: no command, host or path, and no text of uncommitted changes
-SHAREABLE = ("run_id", "version", "git_commit", "code_sha256", "python", "packages", "created")
+SHAREABLE = ("run_id", "version", "git_commit", "code_sha256", "python", "packages", "created", looks.KEY)
 COPIED = ("jobs", "slurm")
 SITES_OWN = "slurm/env.sh"  # what a site's jobs need before Python starts: may change while a run is under way
 SHOWN = 3  # files that a message names

@@ -34,7 +34,7 @@ class Stage:
     shared: bool = False  # its tasks share the same work: each is done when all of it is
 
 
-SILENT = ("fenced", "used", "cancelled", "chosen")  # events that change no state
+SILENT = ("fenced", "used", "cancelled", "shown", "chosen")  # events that change no state
 STAGES = (
     Stage("pack", "pack.py", option="--shard", resources="pack"),
     Stage("seal", "pack.py", ("--seal",), after="pack"),

@@ -734,18 +734,26 @@ class External:
 
 
 @dataclass(frozen=True)
+class ShownBefore:
+    """How often test figures of the patients had been shown when the run's configuration was set, and of which runs."""
+
+    times: int
+    runs: list[str]
+
+
+@dataclass(frozen=True)
 class TrialRow:
     """Settings that a fold has tried, and their figures of its validation patients.
 
     fold: None where the trials are those of all folds together (select_on test). settings: tried, by dotted name.
     epochs: at which it was looked at; figures: at each of these. of_seeds: of its last figure, by seed. seconds: of all
-    its parts. ended: trained to its end, left off before it, or never begun (trials.gpu_hours).
+    its parts. ended: trained to its end, left off before it, failed, or never begun (trials.gpu_hours).
     """
 
     fold: int | None
     trial: int
     settings: Json
-    ended: Literal["trained", "pruned", "not_begun"]
+    ended: Literal["trained", "pruned", "failed", "not_begun"]
     epochs: list[int]
     figures: list[float | None]
     of_seeds: list[float | None]
@@ -806,7 +814,7 @@ class Trials:
     """Trials of other settings, from which each fold has chosen those that it was trained and tested with.
 
     number: planned in each fold. rungs: how often a trial is looked at, at most. seconds: of all trainings. chosen: how
-    often which, None where every fold has drawn trials of its own, which nobody can count.
+    often which, None where each fold has drawn trials of its own, or all have chosen together.
     """
 
     select_by: str
@@ -937,7 +945,8 @@ class Report:
     """Everything that a report says. training: metrics.json of each fold that is there. settings: by section.
 
     lesions: None if the model is not of lesions. split, digests: None of an external test, which external is of.
-    second_look: None if nobody counted calcium. trials: None if nothing was tried. cuts: None if none are asked for.
+    second_look: None if nobody counted calcium. shown_before: None if they had not been shown, as far as is known.
+    trials: None if nothing was tried. cuts: None if none are asked for.
     """
 
     format_version: int
@@ -963,6 +972,7 @@ class Report:
     lesions: ShownLesions | Absent | None
     external: External | None = None
     second_look: Annotated[list[ContradictedLabel] | None, Omitted] = None
+    shown_before: Annotated[ShownBefore | None, Omitted] = None
     trials: Annotated[Trials | None, Omitted] = None
     cuts: Annotated[Cuts | None, Omitted] = None
 

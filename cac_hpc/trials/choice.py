@@ -9,16 +9,17 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cac_hpc.run import paths
 from cac_hpc.run.config import Config, WorkError
-from cac_hpc.statistics import assessment, intervals
-from cac_hpc.statistics.results import Figure
 from cac_hpc.trials import plan
 from cac_hpc.trials.plan import Rung
+
+if TYPE_CHECKING:
+    from cac_hpc.statistics.results import Figure
 
 EQUAL = 1e-9  # figures that differ by less are equal: the smaller model is chosen
 ALONE = "there is no other trial that was trained to its end"
@@ -80,6 +81,8 @@ def choose(cfg: Config, num_categories: int, trials: Sequence[TrialResult]) -> C
 
     Raises: WorkError if none was trained to its end.
     """
+    from cac_hpc.statistics import intervals  # a second, which those who only look at trials do not have
+
     whole = [one for one in trials if not one.pruned and not any(part.failure for part in one.parts)]
     done = sorted(whole, key=lambda one: (_parameters(one), one.number))
     if not done:
@@ -162,6 +165,8 @@ def _difference(
     figure_T: np.ndarray, figure_TB: np.ndarray, first: int, second: int | None, num_patients: int
 ) -> Figure:
     """The chosen less the runner-up, with the interval of their difference in the draws."""
+    from cac_hpc.statistics import assessment, intervals
+
     if second is None:
         return assessment.figure(np.nan, num_patients, ALONE, intervals.none(ALONE))
     interval = intervals.bootstrap(figure_TB[first] - figure_TB[second], num_patients)

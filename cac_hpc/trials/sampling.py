@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import random
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +33,8 @@ LARGEST_GRID = 100_000
 REPEATS = 1000  # draws by chance of what was drawn before, until no more are made
 MOST_COMBINATIONS = 5000  # of the ends of ranges that are checked before a run begins
 FEWEST_TRIALS = 10  # from which it is told how much a setting matters
+EQUAL = 1e-9  # below it figures do not differ
+WORST = -1e6  # lower than any figure
 DIGITS = 6  # significant, of a number that was drawn
 
 
@@ -100,7 +103,9 @@ def next_settings(cfg: Config, fold: int, trial: int, before: Sequence[Trial]) -
 
     values, known = space.of(cfg), [one.settings for one in before]
     seed = _seed(cfg.trials.seed, fold, trial)
-    study = _study(optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of versions below 5
+        study = _study(optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True))
     study.add_trials(
         [_past(one, values, one.number <= trial - lag(cfg)) for one in before if _inside(one.settings, values)]
     )
@@ -112,25 +117,30 @@ def next_settings(cfg: Config, fold: int, trial: int, before: Sequence[Trial]) -
 def goes_on(cfg: Config, trial: int, rung: int, figures: Mapping[int, float | None]) -> bool:
     """Whether a trial is trained beyond a rung, by successive halving among the trials up to its own number.
 
+    Equal figures, of which few patients give many, are put in order by chance: else all of them would go on.
+
     Args:
-        figures: at that rung, by number, of the trials up to this one that reached it; None where undefined: the worst.
+        figures: at that rung, by number, of all trials up to this one that reached it; those of later ones change
+            nothing. None where undefined: the worst.
     """
-    reached = tuple(-math.inf if (value := figures[one]) is None else value for one in sorted(figures) if one <= trial)
-    return _promoted(cfg.trials.pruning.factor, reached)
+    reached = sorted(figures)
+    chance = {one: EQUAL * float(np.random.default_rng([cfg.trials.seed, rung, one]).random()) for one in reached}
+    told = tuple((WORST if (value := figures[one]) is None else value) + chance[one] for one in reached)
+    return _halved(cfg.trials.pruning.factor, told)[reached.index(trial)]
 
 
-@functools.lru_cache(maxsize=100_000)
-def _promoted(factor: int, reached: tuple[float, ...]) -> bool:
-    """Whether the last of these figures is among the best 1 / factor of those so far, or the best of too few."""
+@functools.lru_cache(maxsize=1000)
+def _halved(factor: int, figures: tuple[float, ...]) -> tuple[bool, ...]:
+    """Of each figure whether it is among the best 1 / factor of those up to it, or the best of too few."""
     import optuna
 
     study = _study(optuna.samplers.RandomSampler(0), optuna.pruners.SuccessiveHalvingPruner(1, factor))
-    pruned = False
-    for figure in reached:
+    going_on = []
+    for figure in figures:
         trial = study.ask()
         trial.report(figure, 1)
-        pruned = trial.should_prune()
-    return not pruned
+        going_on.append(not trial.should_prune())
+    return tuple(going_on)
 
 
 def importance(cfg: Config, trials: Sequence[Trial]) -> dict[str, float] | str:

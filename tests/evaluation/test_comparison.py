@@ -440,6 +440,13 @@ def test_three_runs_stand_side_by_side_on_80_columns(runs, copies, tmp_path):
     stored = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
     assert (stored["format_version"], stored["status"]) == (1, "COMPLETE")
     assert [one["other"]["run"] for one in stored["comparisons"]] == ["wide/run", "a"]
+    assert stored["multiplicity"] == {
+        "runs": 3,
+        "comparisons": 2,
+        "by_chance": pytest.approx(0.0975),  # 1 - 0.95 * 0.95
+        "pairs": 3,
+        "by_chance_of_pairs": pytest.approx(0.142625),
+    }
     table = pd.read_csv(out / "comparison.csv")
     assert len(table) == 2 * 2 * (20 + 3 * 6)
     accuracy = table[(table["figure"] == "accuracy") & (table["other"] == "wide/run") & (table["level"] == "patient")]
@@ -453,6 +460,33 @@ def test_three_runs_stand_side_by_side_on_80_columns(runs, copies, tmp_path):
     assert "\n| accuracy | " in text
     for content in (text, (out / "comparison.json").read_text(), (out / "comparison.csv").read_text()):
         assert str(tmp_path) not in content
+
+
+def test_the_number_of_comparisons_is_named_and_nothing_is_ordered_by_a_figure(runs, copies, found, tmp_path):
+    """The best run stands where it was named."""
+    first = [runs[1].root, runs[0].root, copies[0].root]
+    shown = " ".join(job_here("report.py", *first).stdout.split())
+    titles = [
+        shown.index(f"{letter} = {name} against A = wide/run") for letter, name in (("B", "plain/run"), ("C", "a"))
+    ]
+    assert titles == sorted(titles)
+    assert "3 runs, 2 comparisons of each figure, each with A." in shown
+    assert "with a probability of 9.75 %, were they independent" in shown
+    assert "compares all 3 pairs: 14.3 %." in shown
+    two = comparison_report.chance([from_json(found, Comparison)])
+    assert two.startswith("2 runs, 1 comparison of each figure, each with A. If no run were better than another")
+    assert "probability of 5 %" in two
+    assert "pairs" not in two
+
+
+def test_the_chance_is_that_of_simulated_comparisons_and_never_more():
+    rng = np.random.default_rng(0)
+    shared, own = rng.normal(size=(20000, 1)), rng.normal(size=(20000, 4))
+    p_values = [2 * stats.norm.sf(np.abs(difference)) for difference in (own, (own - shared) / np.sqrt(2))]
+    independent, with_one = (float((p < 0.05).any(axis=1).mean()) for p in p_values)
+    expected = comparison_report.multiplicity([None] * 4)["by_chance"]
+    assert independent == pytest.approx(expected, abs=0.01)
+    assert with_one < expected - 0.01
 
 
 def test_names_of_runs_and_settings_are_only_text_in_the_files(found, tmp_path):

@@ -1,11 +1,14 @@
 """The folds' networks asked together, compared with sums worked by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.special import expit
 
 from cac_hpc.predict import ensemble
+from cac_hpc.predict.bundle import FoldSettings
 from cac_hpc.train import ordinal
 from tests.support import bags, bundles
 
@@ -51,3 +54,17 @@ def test_slices_are_averaged_over_the_folds_and_then_pooled_as_the_run_says(rule
     assert answer.probability == pytest.approx(pooled / pooled.sum(), abs=1e-5)
     assert (answer.score, answer.category, answer.fold_scores) == (None, pooled.argmax(), ())
     assert len(answer.fold_categories) == 2
+
+
+def test_each_network_of_slices_sees_its_own_window():
+    same = bundles.slices()
+    windows = ((-200.0, 800.0), (0.0, 400.0))
+    own = replace(same, own=tuple(FoldSettings(same.model, window_hu) for window_hu in windows))
+    hu_ZSS = np.random.default_rng(0).integers(-300, 1000, (3, 32, 32)).astype(np.int16)
+    _, found_ZK = ensemble.answer_slices(ensemble.of_bundle(own), hu_ZSS)
+    alone = []
+    for fold, window_hu in enumerate(windows):
+        single = replace(same, window_hu=window_hu, weights=same.weights[fold : fold + 1])
+        alone.append(ensemble.answer_slices(ensemble.of_bundle(single), hu_ZSS)[1])
+    assert found_ZK == pytest.approx(np.mean(alone, axis=0))
+    assert own.widest_hu == (-200.0, 800.0)

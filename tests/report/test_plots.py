@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cac_hpc.report import plots
+from cac_hpc.statistics.results import Bin, Figure
 
 
 @pytest.fixture
@@ -53,3 +54,13 @@ def test_captions_of_slices_stand_apart(drawn, tmp_path):
     assert len(boxes) == 7
     for one, other in pairwise(boxes[:6]):
         assert one.x1 < other.x0
+
+
+def test_a_mark_at_the_edge_of_the_axes_is_whole(drawn, tmp_path):
+    one, bins = Figure(1.0, 30, 0.9, 1.0, "Wilson", None), [Bin(0.9, 1.0, 30, 0.95, 1.0, 0.9, 1.0, "Wilson", None)]
+    plots.draw_pairs(tmp_path / "pairs", {"accuracy": (one, one)}, ("here", "there"), "Figures", 50)
+    plots.draw_reliability(tmp_path / "reliability", bins, "Reliability", "patients", 50)
+    for figure in drawn:
+        marks = [line for line in figure.axes[0].lines if line.get_marker() != "None" and len(line.get_xdata())]
+        assert marks
+        assert not any(line.get_clip_on() for line in marks)

@@ -21,7 +21,7 @@ import pytest
 from cac_hpc.machine import processes
 from cac_hpc.report import archive, remote, retrieval
 from cac_hpc.report.remote import RemoteFolder
-from cac_hpc.run import digests, settings
+from cac_hpc.run import digests, ledger, settings
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.settings import ReportOptions, parse_report
 from tests.support.runs import REPO, job, job_here
@@ -246,6 +246,31 @@ def test_ssh_brings_the_same_bytes_in_one_connection(home, server, tmp_path):
     )
     one, two = only_file(tmp_path / "away"), only_file(tmp_path / "here")
     assert (one.name, one.read_bytes()) == (two.name, two.read_bytes())
+
+
+def looks_at(run: Path) -> list[str]:
+    return [event["how"] for event in ledger.read(run / "ledger.jsonl") if event["event"] == "shown"]
+
+
+def test_a_report_that_is_fetched_is_a_look_in_the_ledger_there(ours, server, tmp_path):
+    before = (ours / "ledger.jsonl").read_bytes()
+    assert fetch(server, f"cluster:{ours}", "--out", tmp_path / "out").returncode == 0
+    assert looks_at(ours) == ["ssh"]
+    assert (ours / "ledger.jsonl").read_bytes().startswith(before)
+    archive_here = only_file(tmp_path / "out")
+    assert job_here("report.py", archive_here, "--out", tmp_path / "unpacked").returncode == 0
+    assert looks_at(ours) == ["ssh"]  # an archive is away from its run
+    kept = (ours / "ledger.jsonl").rename(tmp_path / "kept")
+    (ours / "ledger.jsonl").symlink_to(kept)  # as a ledger that may not be written
+    assert fetch(server, f"cluster:{ours}", "--out", tmp_path / "again").returncode == 0
+    assert looks_at(ours) == ["ssh"]
+
+
+def test_what_was_asked_for_and_did_not_come_is_no_look(ours, server, tmp_path, monkeypatch):
+    monkeypatch.setattr(retrieval.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(1, 1, 0))
+    done = fetch(server, f"cluster:{ours}", "--out", tmp_path / "out")
+    assert "0 MB are free" in done.stderr
+    assert looks_at(ours) == []
 
 
 def test_weights_come_where_they_are_asked_for_and_slices_stay_where_they_are_not(home, server, tmp_path):

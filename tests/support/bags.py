@@ -65,7 +65,7 @@ def write_dataset(packed: Path, folder: Path) -> Path:
     dataset, rng = DatasetPaths(folder), np.random.default_rng(5)
     sealed = shards.read_checked(dataset.seal)
     studies = (
-        pd.read_csv(dataset.studies, dtype={"study": str})
+        pd.read_csv(dataset.studies, dtype={"study": str, "patient": str})
         .set_index("study")
         .astype({"control_slices": object, "aorta_found": object})
     )
@@ -78,7 +78,10 @@ def write_dataset(packed: Path, folder: Path) -> Path:
         for name, own in found.items():
             facts_of = baseline.control(own, int(studies["slices"][name]))
             studies.loc[name, list(facts_of)] = list(facts_of.values())
-        facts |= {"digest": digests.of_file(path), "bytes": path.stat().st_size}
+        now = {"digest": digests.of_file(path), "bytes": path.stat().st_size}
+        facts |= now
+        own_facts = shards.read_checked(dataset.shard_facts(index))
+        shards.write_checked(dataset.shard_facts(index), own_facts | now)
     shards.write_checked(dataset.seal, sealed)
     studies.to_csv(dataset.studies, lineterminator="\n")
     vouch(dataset)

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import splits
-from cac_hpc.evaluation import trials
 from cac_hpc.run import composition, config, paths, settings
 from cac_hpc.statistics import metrics
-from cac_hpc.trials import choice, plan, sampling
+from cac_hpc.trials import choice, plan, standing
 from cac_hpc.trials.plan import Rung
+from cac_hpc.trials.standing import FoldTrials
 from tests.support import reports
 
 WHERE = {"validation": ("val",), "test": ("test",)}
@@ -52,15 +52,18 @@ def choose(run, folds):
     """Write the choices that follow from the trials, and that the folds were trained with them."""
     cfg = settings.load(run.config)
     of, num_categories = plan.read(run.trials_plan), len(cfg.labels.names)
-    looked = {fold: trials._read_fold(of, run.trials(fold)) for fold in folds}
-    if cfg.trials.select_on == "test":
-        looked = dict.fromkeys(folds, trials._together(looked))
-    for fold, of_fold in looked.items():
-        made = choice.choose(cfg, num_categories, trials._results(of, of_fold))
-        paths.write_json(run.trials(fold).choice, config.plain(made))
+    trials = {fold: FoldTrials(run, fold, cfg, of) for fold in folds}
+    for one in trials.values():
+        one.look()
+    together = standing.joined(list(trials.values())) if cfg.trials.select_on == "test" else None
+    for fold, one in trials.items():
+        made = choice.choose(cfg, num_categories, together or one.results)
+        choice.write(run.trials(fold).choice, made)
         own = composition.changed(cfg, made.settings)
         if run.fold(fold).predictions.is_file():
-            reports.vouch(run, fold, settings={"model": config.plain(own.model), "train": config.plain(own.train)})
+            tables = paths.read_json(run.fold(fold).metrics).get("tables_sha256")  # of a model of lesions
+            facts = {"settings": {"model": config.plain(own.model), "train": config.plain(own.train)}}
+            reports.vouch(run, fold, **facts | ({"tables_sha256": tables} if tables else {}))
 
 
 def _labels(studies, fold, cfg, patients_of):
@@ -70,27 +73,28 @@ def _labels(studies, fold, cfg, patients_of):
 
 
 def _write_fold(run, cfg, of, fold, labels, predicted):
-    figures = [{} for _ in of.rungs]
-    for trial in range(of.number):
-        for rung in range(len(of.rungs)):
-            parts = [_part(cfg, of, fold, trial, part, rung, labels, predicted) for part in range(of.parts)]
-            for part in parts:
-                path = run.trials(fold).rung(trial, part.part, rung)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                plan.write_rung(path, part)
-            figures[rung][trial] = choice.figure(parts, cfg.trials.select_by, len(cfg.labels.names), of.seeds)
-            if rung < len(of.rungs) - 1 and not sampling.goes_on(cfg, trial, rung, figures[rung]):
-                break
+    files, trials = run.trials(fold), FoldTrials(run, fold, cfg, of)
+    trials.look()
+    while not trials.final:
+        for trial in (one for one in trials.trials if one.open and not one.final):
+            rung = len(trial.rungs)
+            files.part(trial.number, 0).root.mkdir(parents=True, exist_ok=True)
+            paths.write_json(files.settings(trial.number), dict(trial.settings))
+            for part in trial.open:
+                path = files.rung(trial.number, part, rung)
+                path.parent.mkdir(exist_ok=True)
+                plan.write_rung(path, _part(cfg, of, fold, trial, part, rung, labels, predicted))
+        trials.look()
 
 
 def _part(cfg, of, fold, trial, part, rung, labels, predicted):
     mine = labels.iloc[part // of.seeds :: of.divisions]
     label_P = mine.to_numpy(int)
-    said_P = predicted(fold, trial, part, rung, label_P)
-    own = of.settings[trial] if trial < len(of.settings) else {"train.learning_rate": 0.001 * (1 + trial) * (1 + fold)}
+    said_P = predicted(fold, trial.number, part, rung, label_P)
     epochs = of.rungs[rung] or cfg.train.epochs
-    return Rung(fold, trial, part, rung, dict(own), epochs, epochs, tuple(mine.index), tuple(label_P.tolist()),
-                tuple(np.asarray(said_P).tolist()), 1000 + 10 * trial, 2.0)  # fmt: skip
+    size = 1000 + 10 * trial.number
+    return Rung(fold, trial.number, part, rung, dict(trial.settings), epochs, epochs, tuple(mine.index),
+                tuple(label_P.tolist()), tuple(np.asarray(said_P).tolist()), size, 2.0)  # fmt: skip
 
 
 def kappa(label, predicted):

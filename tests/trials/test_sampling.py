@@ -138,10 +138,16 @@ def test_the_best_third_so_far_goes_on(halving):
     assert going_on(halving, [0.5, 0.4, 0.6, 0.55, 0.7, 0.1]) == [0, 2, 4]
 
 
-def test_equal_figures_all_go_on_and_an_undefined_one_only_if_there_is_no_other(halving):
-    assert going_on(halving, [0.5, 0.5, 0.5, 0.5]) == [0, 1, 2, 3]
-    assert going_on(halving, [None, 0.2, None, 0.1, 0.3]) == [0, 1, 4]
-    assert going_on(halving, [None, None]) == [0, 1]
+def test_of_equal_figures_about_a_third_goes_on_and_chance_says_which(halving):
+    for equal in (0.5, None):
+        found = going_on(halving, [equal] * 60)
+        assert found[0] == 0, "the first is the best so far"
+        assert 12 <= len(found) <= 32
+        assert max(found) > 30
+
+
+def test_an_undefined_figure_goes_on_only_if_there_is_no_other(halving):
+    assert going_on(halving, [None, 0.2, None, 0.1, None, 0.3, None, None, None, None]) == [0, 1, 5]
 
 
 def test_whether_a_trial_goes_on_does_not_follow_from_later_ones(halving):

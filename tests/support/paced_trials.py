@@ -1,0 +1,32 @@
+"""jobs/run_trials.py that takes its time: CAC_PACE_S seconds more for every step, and changes nothing else.
+
+A test puts it into RUN/code in the place of the job, so everybody above it is real.
+"""
+
+import os
+import sys
+import time
+
+from cac_hpc.machine import processes
+from cac_hpc.run import settings
+
+
+def main() -> int:
+    processes.listen()
+    numbers = dict.fromkeys(("worker", "fold", "idle"), "as of the job")
+    run, asked = settings.parse_stage(__doc__, numbers=numbers, required=("worker",))
+    from cac_hpc.train import steps
+    from cac_hpc.trials import worker
+
+    inner, pace_s = steps.train_step, float(os.environ.get("CAC_PACE_S", "0"))
+
+    def paced(*args, **kwargs):
+        time.sleep(pace_s)
+        return inner(*args, **kwargs)
+
+    steps.train_step = paced
+    return worker.work(run, asked["worker"], asked["fold"], asked["idle"] or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(settings.exit_code(main))
