@@ -111,8 +111,8 @@ def latex(report: Report) -> dict[str, str]:
     for one in trial_parts.printed(report):
         chosen = pd.DataFrame(list(one.rows), columns=list(one.columns))
         found["trials.tex"] = _tex(chosen, f"{mark}{one.caption}", "trials")
-    for label, cells, caption in cut_parts.latex(report):
-        found[f"{label}.tex"] = _tex(cells, mark + caption, label)
+    for label, table, caption in cut_parts.latex(report):
+        found[f"{label}.tex"] = _tex(table, mark + caption, label)
     return found
 
 
