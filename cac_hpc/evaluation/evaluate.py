@@ -16,7 +16,7 @@ from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.labels import second_look
 from cac_hpc.run.config import InputError, ReportConfig
-from cac_hpc.statistics import assessment, intervals, results
+from cac_hpc.statistics import assessment, intervals, results, sample_size
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.results import Absent, Example, Examples, MistakenPatient, MistakenPatients, Shown
@@ -83,11 +83,13 @@ def _compared(inputs: Inputs, report: results.Report, tested: Sequence[Tested]) 
     other = readers.aligned(own, inputs.other)
     heard = readers.hear(outcome, studies, inputs.labels.edges, cfg, other)
     said = {} if isinstance(heard, Absent) else heard.said
+    cuts = cut_figures.of_run(inputs, tested, said)
     return replace(
         report,
         readers=readers.compare(heard, len(inputs.labels.names), cfg),
         inflation=_inflation(inputs, own),
-        cuts=cut_figures.of_run(inputs, tested, said),
+        cuts=cuts,
+        how_many=sample_size.how_many(report.levels["patient"].pooled, cuts),
     )
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from cac_hpc.evaluation import cut_figures, evaluate, readers
 from cac_hpc.evaluation.external_inputs import MODEL, OTHER, OUT_OF_RANGE, RULE, ExternalTest, Source
 from cac_hpc.evaluation.readers import LARGEST, NAMES, Heard, Said
-from cac_hpc.statistics import assessment, intervals, recalibration, results, unpaired
+from cac_hpc.statistics import assessment, intervals, recalibration, results, sample_size, unpaired
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.results import (
@@ -58,6 +58,7 @@ def report(test: ExternalTest, table: pd.DataFrame) -> Report:
     (level,) = assessment.levels([Tested("patient", UNIT, units, scored=True)], cfg, test.edges).values()
     calibration = level.calibration if model.probabilities else Absent(NO_PROBABILITIES)
     level = replace(level, folds=[], over_folds={}, calibration=calibration)
+    cuts = cut_figures.of_external(test, units, score, {} if isinstance(heard, Absent) else heard.said)
     patients = np.unique(table["patient"].to_numpy(str))
     nobody = results.Examples("", [])
     return Report(
@@ -83,7 +84,8 @@ def report(test: ExternalTest, table: pd.DataFrame) -> Report:
         occlusion=Absent(NO_SLICES),
         lesions=None,
         external=_external(test, table, units, level),
-        cuts=cut_figures.of_external(test, units, score, {} if isinstance(heard, Absent) else heard.said),
+        cuts=cuts,
+        how_many=sample_size.how_many(level.pooled, cuts),
     )
 
 

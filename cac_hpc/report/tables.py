@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from cac_hpc.report import cut_parts, external_parts, rows, trial_parts, wording
+from cac_hpc.report import cut_parts, external_parts, rows, size_parts, trial_parts, wording
 from cac_hpc.report.rows import Section
 from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
@@ -67,7 +67,7 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         }
     found |= _readers(names, report.readers)
     found |= _occlusion(report.occlusion)
-    found |= external_parts.csv(report) | cut_parts.csv(report)
+    found |= external_parts.csv(report) | cut_parts.csv(report) | size_parts.csv(report)
     found |= {name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()}
     if report.second_look:
         said = [{"study": one.study, "reported": one.reported, **one.counted} for one in report.second_look]
@@ -277,7 +277,7 @@ def markdown(report: Report) -> str:
     parts += [part for section in sections for part in _section(section)]
     for level, results in wording.tested(report):
         parts += _level(level, results, report)
-    for section in (*rows.compared(report), *trial_parts.sections(report)):
+    for section in (*rows.compared(report), *size_parts.sections(report), *trial_parts.sections(report)):
         parts += _section(section)
     parts += [
         "## How it was counted",

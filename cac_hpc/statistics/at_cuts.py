@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cac_hpc.run.config import ReportConfig
-from cac_hpc.statistics import chances, cuts, decisions, intervals, metrics, ranking
+from cac_hpc.statistics import chances, cuts, decisions, intervals, metrics, ranking, sample_size
 from cac_hpc.statistics.agreement import ratio
 from cac_hpc.statistics.assessment import CHANCE, figure
 from cac_hpc.statistics.chances import Fit
@@ -28,6 +28,7 @@ from cac_hpc.statistics.results import (
     Cuts,
     DecisionCurves,
     Figure,
+    NeededPatients,
     ObservedShare,
 )
 
@@ -112,7 +113,15 @@ def _at_cut(
         calibration=curve,
         spreads=spreads,
         decisions=curves or absent,
+        needed=_needed(seen),
     )
+
+
+def _needed(seen: _Seen | None) -> list[NeededPatients]:
+    """How many patients would settle it, where probabilities are judged."""
+    if seen is None or seen.chance is None:
+        return []
+    return sample_size.needed(seen.event, seen.chance, metrics.auroc(seen.event, seen.chance))
 
 
 def _of_chance(

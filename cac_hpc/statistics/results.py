@@ -908,6 +908,15 @@ class DecisionCurves:
 
 
 @dataclass(frozen=True)
+class NeededPatients:
+    """Of how many patients the 95 % interval of a figure is so wide; None where that cannot be worked out."""
+
+    figure: str
+    width: float
+    patients: int | None
+
+
+@dataclass(frozen=True)
 class AtCut:
     """Everything of one cut of the score; event: what is predicted, as text; exactly: units whose score is the cut.
 
@@ -928,6 +937,7 @@ class AtCut:
     calibration: list[ObservedShare] | Absent
     spreads: list[ChanceSpread]
     decisions: DecisionCurves | Absent
+    needed: list[NeededPatients]
 
 
 @dataclass(frozen=True)
@@ -941,12 +951,32 @@ class Cuts:
 
 
 @dataclass(frozen=True)
+class ExpectedWidth:
+    """How wide the interval of a figure is, and would be of more patients; event: of a cut, None of all categories."""
+
+    figure: str
+    event: str | None
+    now: float
+    then: list[float]
+
+
+@dataclass(frozen=True)
+class HowMany:
+    """What more patients would settle; times: as many as there are now."""
+
+    patients: int
+    times: list[int]
+    widths: list[ExpectedWidth]
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that a report says. training: metrics.json of each fold that is there. settings: by section.
 
     lesions: None if the model is not of lesions. split, digests: None of an external test, which external is of.
     second_look: None if nobody counted calcium. shown_before: None if they had not been shown, as far as is known.
-    trials: None if nothing was tried. cuts: None if none are asked for.
+    trials: None if nothing was tried. cuts: None if none are asked for. how_many: None
+    if no figure has an interval.
     """
 
     format_version: int
@@ -975,6 +1005,7 @@ class Report:
     shown_before: Annotated[ShownBefore | None, Omitted] = None
     trials: Annotated[Trials | None, Omitted] = None
     cuts: Annotated[Cuts | None, Omitted] = None
+    how_many: Annotated[HowMany | None, Omitted] = None
 
 
 def to_json(result: Any) -> dict[str, Any]:

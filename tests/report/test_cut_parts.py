@@ -87,6 +87,24 @@ def test_tables_hold_every_number(reported):
     assert r"score \textgreater{}= 100" in (folder / "cuts.tex").read_text()
 
 
+def test_how_many_patients_would_settle_it(reported):
+    report, folder = typed_report_of(reported), reported.report / "tables"
+    widths = pd.read_csv(folder / "interval_widths.csv").set_index(["figure", "event", "times"])["width"]
+    at = report.cuts.at[1]
+    event = next(event for _, event, _ in widths.index if str(event).endswith(">= 100"))
+    area = at.figures["auroc"]
+    assert widths["auroc", event, 1] == pytest.approx(area.high - area.low)
+    assert widths["auroc", event, 10] < widths["auroc", event, 2] < widths["auroc", event, 1]
+    needed = pd.read_csv(folder / "patients_needed.csv")
+    assert needed["figure"].tolist() == ["observed_expected", "calibration_slope", "auroc", "net_benefit"] * 3
+    prevalence = report.cuts.at[0].positives / 60
+    assert needed["patients"][0] == pytest.approx((1 - prevalence) / (prevalence * 0.05093**2), rel=0.01)
+    text = (reported.report / "report.md").read_text()
+    assert "## How many patients would settle it" in text
+    assert "| figure | 60 patients | 120 | 300 | 600 |" in text
+    assert 'id="more"' in (reported.report / "report.html").read_text()
+
+
 def test_a_number_that_was_changed_is_found(reported, tmp_path):
     run = paths.RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
     summary = paths.read_json(run.report_json)
