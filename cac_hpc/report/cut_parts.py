@@ -248,7 +248,7 @@ def escaped(found: Cuts | None) -> Cuts | None:
             return at
         ways = [replace(way, name=escaping.markdown(way.name)) for way in at.decisions.ways]
         absent = list(map(escaping.markdown, at.decisions.absent))
-        return replace(at, event=escaping.markdown(at.event), decisions=replace(at.decisions, ways=ways, absent=absent))
+        return replace(at, decisions=replace(at.decisions, ways=ways, absent=absent))
 
     return replace(found, at=list(map(of, found.at)))
 
