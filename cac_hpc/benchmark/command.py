@@ -7,11 +7,11 @@ import signal
 import sys
 from pathlib import Path
 
-from cac_hpc.benchmark import lesion_speed, packing_speed, predict_speed, training_speed
+from cac_hpc.benchmark import lesion_speed, packing_speed, predict_speed, training_speed, trials_speed
 
 
 def run(doc: str | None, code: Path) -> None:
-    """Read ``pack``, ``train``, ``lesions`` or ``predict`` with options, and measure.
+    """Read ``pack``, ``train``, ``lesions``, ``predict`` or ``trials`` with options, and measure.
 
     Args:
         code: the checkout whose jobs are measured.
@@ -20,7 +20,13 @@ def run(doc: str | None, code: Path) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what it has started and written goes with it
     parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
     commands = parser.add_subparsers(dest="what", required=True)
-    parts = {"pack": packing_speed, "train": training_speed, "lesions": lesion_speed, "predict": predict_speed}
+    parts = {
+        "pack": packing_speed,
+        "train": training_speed,
+        "lesions": lesion_speed,
+        "predict": predict_speed,
+        "trials": trials_speed,
+    }
     for name, module in parts.items():
         text = (module.__doc__ or "").splitlines()[0]
         module.add_options(commands.add_parser(name, help=text, description=text, allow_abbrev=False))

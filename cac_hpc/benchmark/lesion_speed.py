@@ -94,7 +94,8 @@ def measure(asked: Asked, code: Path) -> None:
     """
     found: dict[str, list[dict[str, Any]]] = {"folds": [], "demo": [], "paper": [], "exams": []}
     with costs.work_folder(asked.keep) as folder:
-        runs = [_prepared(folder, number, asked, code) for number in range(asked.repeats)]
+        names = [str(number) for number in range(asked.repeats)]
+        runs = [prepared(folder, name, asked.studies, code, asked.hard) for name in names]
         _write_exams(folder / "exams")
         with logs.progress("measured", asked.repeats * len(found)) as advance:
             for run in runs:
@@ -115,19 +116,25 @@ def _write_exams(folder: Path) -> None:
     cohort.write_cohort(PhantomConfig(out=str(folder), studies=EXAMS, slices=EXAM_SLICES, hard=True))
 
 
-def _prepared(folder: Path, number: int, asked: Asked, code: Path) -> Path:
-    """A run of configs/lesions.yaml that is ready to be trained; the first packs, the others take what it packed."""
+def prepared(
+    folder: Path, name: str, studies: int, code: Path, hard: bool = False, more: Mapping[str, object] | None = None
+) -> Path:
+    """A run of configs/lesions.yaml that is ready to be trained; the first packs, the others take what it packed.
+
+    Args:
+        studies: in the cohort. hard: see `Asked`. more: further options of the launcher.
+    """
     from cac_hpc.cluster import launch
     from cac_hpc.phantom import cohort
 
-    source, run = folder / "scans", folder / f"run-{number}"
+    source, run = folder / "scans", folder / f"run-{name}"
     if not source.exists():
-        logs.log.info("writing %d studies to %s", asked.studies, folder)
-        kind: dict[str, Any] = {"hard": True} if asked.hard else EASY
-        cohort.write_cohort(PhantomConfig(out=str(source), studies=asked.studies, **kind))
+        logs.log.info("writing %d studies to %s", studies, folder)
+        kind: dict[str, Any] = {"hard": True} if hard else EASY
+        cohort.write_cohort(PhantomConfig(out=str(source), studies=studies, **kind))
     options = {
         "run": run, "data.dicom_root": source, "labels.sheet": source / "labels.csv",
-        "data.packed_dir": folder / "packed", "cluster.pack.cpus": len(os.sched_getaffinity(0)),
+        "data.packed_dir": folder / "packed", "cluster.pack.cpus": len(os.sched_getaffinity(0)), **(more or {}),
     }  # fmt: skip
     cfg, launched = _settings("lesions", options, code)
     with contextlib.redirect_stdout(io.StringIO()):

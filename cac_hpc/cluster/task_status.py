@@ -34,7 +34,7 @@ from cac_hpc.cluster.queue_records import (
 )
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE
-from cac_hpc.run import causes, stages
+from cac_hpc.run import causes, paths, stages
 from cac_hpc.run.causes import RELEASE, RESUME, Cause
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, TaskState
@@ -277,6 +277,7 @@ class RunStates:
         self.token = queue_records.token_of(run)
         self._accounting, self._remedies = scheduler.Accounting(), Remedies(run)
         self._epochs = heartbeat.wanted_epochs(run.config)
+        self._own_epochs: dict[int, int] = {}  # of folds that have chosen among trials
 
     def states(self) -> list[TaskState]:
         """Where every task stands now."""
@@ -338,14 +339,24 @@ class RunStates:
             return state
         files = self.run.fold(state.task or 0)
         seen = heartbeat.read_pace(files)
-        numbers: dict[str, Any] = {"epochs": self._epochs}
+        numbers: dict[str, Any] = {"epochs": (epochs := self._wanted_epochs(state.task or 0))}
         numbers |= {"epoch": seen.epochs or None, "val_loss": seen.val_loss}
         pulses = heartbeat.read_pulses(files)[:1] if state.state == "running" else []
         for pulse in [pulse for pulse in pulses if not pulse.end]:
-            left_s = seen.remaining_s(self._epochs or 0, pulse.phase, pulse.step, pulse.steps)
+            left_s = seen.remaining_s(epochs or 0, pulse.phase, pulse.step, pulse.steps)
             numbers |= {"progress": pulse.place, "slices_per_second": seen.slices_per_second, "eta_s": left_s}
             numbers |= {"epoch": pulse.epoch} if pulse.epoch else {}
         return dataclasses.replace(state, **numbers)
+
+    def _wanted_epochs(self, fold: int) -> int | None:
+        """Of a fold, which may have chosen among trials."""
+        if fold not in self._own_epochs:
+            try:
+                chosen = paths.read_json(self.run.trials(fold).choice)["settings"]
+                self._own_epochs[fold] = int(chosen.get("train.epochs", self._epochs))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                return self._epochs
+        return self._own_epochs[fold]
 
 
 def queue_of(run: RunPaths) -> Listing | None:

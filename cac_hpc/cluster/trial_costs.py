@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cac_hpc.cluster import estimate as estimates
 from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS, START_MIN, Estimate
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.run import composition
 from cac_hpc.run.config import Config
+from cac_hpc.train import models
 from cac_hpc.trials.plan import Plan
+
+STEP_S = 1e-3  # at least, of a step of the smallest model: 200 of them took 0.21 s on one core
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +26,7 @@ class TrialCosts:
     trials: of each fold. parts: trainings of each trial. hours: of GPUs or cores, every trial trained to its end;
     pruned_hours: where on average as many go on as the settings say, None without pruning. at_once: workers that have
     room at the same time. wall_min: until they have done it. longest_fold_min: of a fold that chooses the trial which
-    takes longest; None where not all trials are known before.
+    takes longest, of those whose settings are known before.
     """
 
     trials: int
@@ -30,7 +35,7 @@ class TrialCosts:
     pruned_hours: float | None
     at_once: int
     wall_min: float
-    longest_fold_min: float | None
+    longest_fold_min: float
 
 
 def estimate(cfg: Config, found: Estimate, folds: Sequence[Fold], tried: Plan, kind: str) -> TrialCosts:
@@ -42,23 +47,21 @@ def estimate(cfg: Config, found: Estimate, folds: Sequence[Fold], tried: Plan, k
     per_study = found.slices / max(1, found.studies)
     each = [composition.changed(cfg, values) for values in tried.settings] or [cfg]
     sizes = [_sizes(fold, per_study, cfg.trials.inner_folds) for fold in folds]
-    flops = [sum(estimates.fold_flops(one, *size, 0, per_study) for size in sizes) * tried.parts for one in each]
+    worker = _worker(cfg, kind)
+    seconds = [tried.parts * sum(_seconds(one, size, per_study, worker.rate) for size in sizes) for one in each]
     shares = [_share(one, tried, cfg.trials.pruning.factor) for one in each]
-    scale, pruned = tried.number / len(each), len(tried.rungs) > 1  # trials of which tpe draws the settings cost alike
-    of_end = sum(flops) * scale
-    expected = sum(share * cost for share, cost in zip(shares, flops, strict=True)) * scale
-    at_once, rate = _workers(cfg, kind)
-    per_hour = 3600 * (GPU_FLOPS if cfg.train.device == "cuda" else CPU_FLOPS)
-    largest = max(estimates.fold_flops(one, *sizes[0], 0, per_study) for one in each)
-    usual = estimates.fold_flops(cfg, *sizes[0], 0, per_study)
+    scale = tried.number / len(each)  # trials of which tpe draws the settings cost alike
+    to_end = sum(seconds) * scale
+    expected = sum(share * cost for share, cost in zip(shares, seconds, strict=True)) * scale
+    longest, usual = (max(_seconds(one, sizes[0], per_study, worker.rate) for one in some) for some in (each, [cfg]))
     return TrialCosts(
         trials=tried.number,
         parts=tried.parts,
-        hours=of_end / per_hour,
-        pruned_hours=expected / per_hour if pruned else None,
-        at_once=at_once,
-        wall_min=START_MIN + expected / (rate * at_once) / 60,
-        longest_fold_min=START_MIN + (found.fold_min - START_MIN) * largest / usual if usual else None,
+        hours=to_end * worker.devices / 3600,
+        pruned_hours=expected * worker.devices / 3600 if len(tried.rungs) > 1 else None,
+        at_once=worker.at_once,
+        wall_min=START_MIN + expected / worker.at_once / 60,
+        longest_fold_min=START_MIN + (found.fold_min - START_MIN) * longest / usual,
     )
 
 
@@ -82,7 +85,7 @@ def rows(cfg: Config, found: TrialCosts) -> list[tuple[str, str]]:
 def notes(cfg: Config, found: TrialCosts) -> list[str]:
     """What a person should look at before going on."""
     longest, given = found.longest_fold_min, cfg.cluster.fold.time_min
-    if longest is None or longest <= given:
+    if longest <= given:
         return []
     needed = estimates.minutes_text(longest)
     return [f"cluster.fold.time_min is {given}; a fold that chooses the trial which takes longest needs about {needed}"]
@@ -104,13 +107,32 @@ def _share(one: Config, tried: Plan, factor: int) -> float:
     return sum(step / float(factor**rung) for rung, step in enumerate(steps)) / epochs
 
 
-def _workers(cfg: Config, kind: str) -> tuple[int, float]:
-    """Workers that have room at the same time, and the operations per second of each."""
-    cluster, threads = cfg.cluster, cfg.cluster.cpus_per_rank
-    cores = len(os.sched_getaffinity(0))
-    room = cluster.array_parallelism * cluster.folds_per_node if kind == "slurm" else max(1, cores // threads)
-    at_once = min(cfg.num_workers, room)
-    if cfg.train.device != "cuda":
-        return at_once, CPU_FLOPS * (threads if kind == "slurm" else min(threads, cores))
-    gpus = min(cfg.gpus_asked, cluster.folds_per_node)
-    return at_once, GPU_FLOPS * min(1.0, gpus / cluster.folds_per_node)
+def _seconds(one: Config, size: tuple[int, int], per_study: float, rate: float) -> float:
+    """Of one training to its end.
+
+    Args:
+        size: slices to learn from and to validate on. rate: operations per second.
+    """
+    units = size[0] / per_study if models.chosen(one).unit == "study" else size[0]
+    steps = one.train.steps or one.train.epochs * math.ceil(units / one.train.batch_size)
+    return max(estimates.fold_flops(one, *size, 0, per_study) / rate, steps * STEP_S)
+
+
+class Worker(NamedTuple):
+    """at_once: workers that have room at the same time. devices: GPUs or cores of each, a part of one where they share.
+    rate: operations per second of each."""
+
+    at_once: int
+    devices: float
+    rate: float
+
+
+def _worker(cfg: Config, kind: str) -> Worker:
+    cluster, cores = cfg.cluster, len(os.sched_getaffinity(0))
+    most = cluster.array_parallelism * cluster.folds_per_node
+    at_once = min(cfg.num_workers, most if kind == "slurm" else max(1, cores // cluster.cpus_per_rank))
+    if cfg.train.device == "cuda":
+        share = min(cfg.gpus_asked, cluster.folds_per_node) / cluster.folds_per_node
+        return Worker(at_once, share, GPU_FLOPS * share)
+    threads = cluster.cpus_per_rank if kind == "slurm" else min(cluster.cpus_per_rank, cores)
+    return Worker(at_once, threads, CPU_FLOPS * threads)

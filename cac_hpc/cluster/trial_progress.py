@@ -183,8 +183,8 @@ def _why(cfg: Config, trial: Trial, every: Sequence[Trial]) -> str | None:
     rung = len(trial.figures) - 1
     reached = [one.figures[rung] for one in every[: trial.number] if rung < len(one.figures)]
     mine = trial.figures[rung]
-    better = sum(figure is not None and (mine is None or figure > mine) for figure in reached)
-    return f"{better} of {len(reached)} better"
+    better = sum(mine is None or (figure is not None and figure >= mine) for figure in reached)
+    return f"{better} of {len(reached)} no worse"
 
 
 def _epochs(trial: Trial) -> int | None:

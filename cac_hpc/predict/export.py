@@ -23,7 +23,7 @@ from cac_hpc.run import causes, config, digests, logs, looks, settings
 from cac_hpc.run.causes import RESUME
 from cac_hpc.run.commands import ExportConfig
 from cac_hpc.run.config import Config, InputError
-from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
+from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.statistics import assessment, results
 from cac_hpc.statistics.results import Absent, Json, Report
 from cac_hpc.train import checkpoint, models
@@ -71,7 +71,7 @@ def of_run(root: Path, licence: str = "") -> Bundle:
     report, dataset = _complete(root, found), run.dataset(cfg.data.packed_dir)
     sealed.check(dataset)
     of_folds = [settings.load_fold(run, fold) for fold in range(len(found.folds))]
-    folds = [_read_model(run.fold(fold), fold, found, one) for fold, one in enumerate(of_folds)]
+    folds = [_read_model(run, fold, one) for fold, one in enumerate(of_folds)]
     own = tuple(FoldSettings(one.model, one.train.window_hu) for one in of_folds)
     of_scores = spec.row == "candidate"
     salt = digests.content_sha256([found.digests.studies_sha256, found.digests.plan_sha256])[:32]
@@ -119,16 +119,16 @@ def _complete(root: Path, found: Inputs) -> Report:
     return report
 
 
-def _read_model(files: FoldPaths, fold: int, found: Inputs, cfg: Config) -> tuple[Mapping[str, Tensor], Errors | None]:
+def _read_model(run: RunPaths, fold: int, cfg: Config) -> tuple[Mapping[str, Tensor], Errors | None]:
     """The weights of a fold, and of a lesion model the errors of its scores.
 
     Raises: InputError if they are damaged, or of another run or version.
     """
-    wanted = {"fold": fold, "splits": found.digests.splits_sha256}
+    files = run.fold(fold)
     try:
         content = checkpoint.load(files.model)
-        if content["belongs_to"] != wanted:
-            raise ValueError("is of another fold, or of other splits")
+        if content["belongs_to"] != checkpoint.of_fold(run, fold, cfg):
+            raise ValueError("is of another fold, or of other splits or another choice among trials")
         if models.chosen(cfg).row != "candidate":
             return content["weights"], None
         if (content["candidates"], content["features"]) != (candidates.VERSION, list(candidates.NAMES)):

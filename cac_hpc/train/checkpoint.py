@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from cac_hpc.run import digests, paths, slurm_notation
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.logs import log
+from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import distributed, models, optimizers
 from cac_hpc.train.distributed import World
 
@@ -72,6 +73,12 @@ def parse(content: bytes) -> dict[str, Any]:
     if (found := state.pop("format_version", None)) != FORMAT_VERSION:
         raise ValueError(f"found format version {slurm_notation.short(found)}, wanted {FORMAT_VERSION}")
     return state
+
+
+def of_fold(run: RunPaths, fold: int, cfg: Config) -> dict[str, Any]:
+    """What the weights of a fold belong to: its division, and what it chose among its trials."""
+    chosen = {"choice": digests.file_sha256(run.trials(fold).choice)} if cfg.trials.active else {}
+    return {"fold": fold, "splits": digests.file_sha256(run.splits), **chosen}
 
 
 def load_newest(candidates: Sequence[Path], belongs_to: Mapping[str, Any]) -> tuple[Path, dict[str, Any]] | None:

@@ -105,9 +105,7 @@ def _run_fold(run: RunPaths, fold: int, cfg: Config, world: World, fence: Fence)
             data = setup.load_fold(run, fold, cfg, world)
             if world.is_main:
                 setup.tell(data, cfg)
-            belongs_to = {"fold": fold, "splits": digests.file_sha256(run.splits)}
-            if cfg.trials.active:
-                belongs_to["choice"] = digests.file_sha256(run.trials(fold).choice)
+            belongs_to = checkpoint.of_fold(run, fold, cfg)
             attempt = setup.start(run.fold(fold), fence, data, belongs_to, cfg, world, heart)
             epochs.train(attempt, cfg.train.epochs, partial(_tell, run, attempt))
             test_and_publish(attempt, time.monotonic() - started)

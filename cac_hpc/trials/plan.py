@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,17 @@ def make(cfg: Config) -> Plan:
     """
     metric(cfg.trials.select_by)
     _check_contrast(cfg)
-    settings = sampling.settings_of_all(cfg)
-    tried = [space.checked(cfg, one) for one in settings]
-    ends = [end for values in space.of(cfg) if values.name == "train.epochs" for end in values.ends]
-    shortest = min([*(one.train.epochs for one in tried), *ends], default=cfg.train.epochs)
-    divisions = cfg.trials.inner_folds or 1
-    return Plan(settings, sampling.number(cfg), sampling.lag(cfg), _rungs(cfg, shortest), cfg.trials.seeds, divisions)
+    unit, wanted = cfg.split.unit, "patient, as trials are chosen by patients"
+    require(unit == "patient", "split.unit", unit, wanted)
+    settings, later = sampling.settings_of_all(cfg), sampling.num_later(cfg)
+    return Plan(
+        settings=settings,
+        number=len(settings) + later,
+        lag=sampling.lag(cfg),
+        rungs=_rungs(cfg, _fewest_epochs(cfg, settings, later)),
+        seeds=cfg.trials.seeds,
+        divisions=cfg.trials.inner_folds or 1,
+    )
 
 
 def metric(name: str) -> Metric:
@@ -156,6 +161,17 @@ def _rungs(cfg: Config, shortest: int) -> tuple[int | None, ...]:
     while (first := first * factor) * factor <= shortest:
         epochs.append(first)
     return (*epochs, None)
+
+
+def _fewest_epochs(cfg: Config, settings: Sequence[Mapping[str, Any]], later: int) -> int:
+    """Epochs of the shortest trial; each is checked on the way.
+
+    Args:
+        later: how many trials tpe draws.
+    """
+    tried = [space.checked(cfg, one).train.epochs for one in settings]
+    drawn: list[int] = [end for values in space.of(cfg) if values.name == "train.epochs" for end in values.ends]
+    return min([*tried, *(drawn or ([cfg.train.epochs] if later else []))])
 
 
 def _check_contrast(cfg: Config) -> None:

@@ -62,9 +62,8 @@ def settings_of_all(cfg: Config) -> tuple[dict[str, Any], ...]:
     ranges = [one.name for one in values if isinstance(one, Range)]
     wanted = f"random or tpe, as {ranges[0]} is a range" if ranges else ""
     require(sampler != "grid" or not ranges, "trials.sampler", sampler, wanted)
-    require(
-        sampler == "grid" or number is not None, "trials.number", number, f"a number, as trials.sampler is {sampler}"
-    )
+    wanted = f"a number, as trials.sampler is {sampler}"
+    require(sampler == "grid" or number is not None, "trials.number", number, wanted)
     left = math.prod(map(_count, values)) - sum(_inside(one, values) for one in written)
     wanted = f"random or tpe: a grid has at most {LARGEST_GRID:,} combinations, here {left:,.0f}"
     require(sampler != "grid" or left <= LARGEST_GRID, "trials.sampler", sampler, wanted)
@@ -80,10 +79,10 @@ def settings_of_all(cfg: Config) -> tuple[dict[str, Any], ...]:
     return (*written, *found)
 
 
-def number(cfg: Config) -> int:
-    """How many trials each fold has."""
-    known = len(settings_of_all(cfg))
-    return known + (cfg.trials.number or 0) if cfg.trials.sampler == "tpe" and cfg.trials.settings else known
+def num_later(cfg: Config) -> int:
+    """How many further trials each fold has, whose settings tpe draws."""
+    tried = cfg.trials
+    return tried.number or 0 if tried.sampler == "tpe" and tried.settings else 0
 
 
 def lag(cfg: Config) -> int:

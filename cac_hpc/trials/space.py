@@ -104,14 +104,10 @@ def value_of(cfg: Config, name: str) -> Any:
 
 def _one(name: str, given: Any) -> Listed | Range:
     key = f"trials.settings.{_checked(name, 'trials.settings')}"
-    if (
-        isinstance(given, Mapping)
-        and len({*given} & {"choice", *RANGES}) == 1
-        and {*given} <= {"choice", *RANGES, "step"}
-    ):
-        kind = next(iter({*given} - {"step"}))
-        if kind in RANGES:
-            return _range(name, key, given, kind)
+    kinds = {*given} - {"step"} if isinstance(given, Mapping) else set()
+    if len(kinds) == 1 and kinds <= {*RANGES}:
+        return _range(name, key, given, *kinds)
+    if kinds == {"choice"}:
         require("step" not in given, f"{key}.step", given.get("step"), "left out: a choice has no step")
         given = given["choice"]
     wanted = "a list of values, or one of {uniform: [low, high]}, {log_uniform: [low, high]}, {choice: [...]}"

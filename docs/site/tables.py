@@ -149,9 +149,8 @@ def _type(hint: Any) -> str:
     if isinstance(hint, types.UnionType):
         return ", ".join("none" if one is type(None) else _type(one) for one in arguments)
     if typing.get_origin(hint) is tuple:
-        return (
-            "texts" if arguments[0] is str else "numbers" if arguments[-1] is Ellipsis else f"{len(arguments)} numbers"
-        )
+        of_many = {str: "texts", int: "numbers", float: "numbers"}.get(arguments[0], "lists of options")
+        return of_many if arguments[-1] is Ellipsis else f"{len(arguments)} {of_many}"
     names = {str: "text", int: "integer", float: "number", bool: "true, false"}
     return names.get(hint, "options")
 

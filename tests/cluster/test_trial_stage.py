@@ -1,52 +1,114 @@
 """The stage trials on this machine: planned, run, looked at, gone on with; folds are trained with what they chose."""
 
 import json
+import shutil
 
 import pytest
+import torch
 
+from cac_hpc.predict import bundle, ensemble
 from cac_hpc.run import ledger, settings
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.train import checkpoint
+from tests.support import bags
 from tests.support.runs import job, job_here
-from tests.support.tried import FOLDS, tried_run
+from tests.support.trial_runs import FOLDS, trials_run
 
 
 @pytest.fixture(scope="module")
 def tried(tmp_path_factory, scans, bagged):
     """A run with trials that went through all stages on this machine, and what was said of it; read-only."""
-    run = tried_run(tmp_path_factory.mktemp("tried"), scans, bagged)
-    said = job("launch_cv.py", "--resume", run)
+    report = {"figure_dpi": 50, "draws": 200}
+    run = trials_run(tmp_path_factory.mktemp("tried"), scans, bagged, report=report)
+    said = job("launch_cv.py", "--resume", run.root)
     assert said.returncode == 0, said.stdout + said.stderr
     return run, said.stdout
 
 
+def choice(run, fold):
+    return json.loads(run.trials(fold).choice.read_text(encoding="utf-8"))
+
+
+def hidden(run):
+    """model.hidden as each fold chose it."""
+    return [tuple(choice(run, fold)["settings"]["model.hidden"]) for fold in range(FOLDS)]
+
+
 def test_folds_wait_for_the_trials_and_are_trained_with_what_they_chose(tried):
     run, said = tried
-    assert "trials      8 in each of 2 folds" in " ".join(said.split("\n"))
-    told = [(event["stage"], event["event"]) for event in ledger.read(RunPaths(run).ledger)]
-    last_choice = max(index for index, one in enumerate(told) if one == ("trials", "chosen"))
+    assert "6 in each of 2 folds" in said
+    told = [(event["stage"], event["event"]) for event in ledger.read(run.ledger)]
     assert told.count(("trials", "chosen")) == FOLDS
+    last_choice = max(index for index, one in enumerate(told) if one == ("trials", "chosen"))
     assert last_choice < told.index(("folds", "started"))
+    assert hidden(run) == [(8, 4), (4,)]  # else the tests below would show less
     for fold in range(FOLDS):
-        files = RunPaths(run)
-        chosen = json.loads(files.trials(fold).choice.read_text(encoding="utf-8"))
-        facts = json.loads(files.fold(fold).metrics.read_text(encoding="utf-8"))
-        assert facts["parameters"] == chosen["parameters"] == 145
-        assert settings.load_fold(files, fold).model.hidden == (4,)
-        assert settings.load(files.config).model.hidden == (8, 4)
+        facts = json.loads(run.fold(fold).metrics.read_text(encoding="utf-8"))
+        assert facts["parameters"] == choice(run, fold)["parameters"]
+        of_fold = settings.load_fold(run, fold)
+        assert of_fold.train.learning_rate == choice(run, fold)["settings"]["train.learning_rate"]
+    assert json.loads(run.report_json.read_text(encoding="utf-8"))["status"] == "COMPLETE"
 
 
 def test_status_and_the_table_say_how_far_the_trials_are(tried):
     run, _ = tried
-    shown = job_here("status.py", run)
+    shown, first, second = job_here("status.py", run.root), choice(run, 0), choice(run, 1)
     assert shown.returncode == 0
-    assert "fold 0 has chosen trial 1, 0.621 by its validation patients, among 8 trials" in shown.stdout
-    states = json.loads(job_here("status.py", run, "--json").stdout)
+    said = f"fold 0 has chosen trial {first['trial']}, {first['figure']:.3f} by its validation patients, among 6 trials"
+    assert said in shown.stdout
+    states = json.loads(job_here("status.py", run.root, "--json").stdout)
     assert {state["state"] for state in states if state["stage"] == "trials"} == {"done"}
     of_fold = next(state for state in states if (state["stage"], state["task"]) == ("folds", 1))
-    assert of_fold["tried"] == {
-        "number": 8, "done": 6, "ended": 2, "running": 0, "trial": 1, "figure": 0.75, "chosen": True
-    }  # fmt: skip
-    table = job_here("trials.py", run, "--fold", 1).stdout
-    assert "1 *" in table
-    assert "pruned, 2 of 2 better" in table
+    counts = {"number": 6, "done": second["candidates"], "ended": 6 - second["candidates"], "running": 0}
+    assert of_fold["tried"] == counts | {"trial": second["trial"], "figure": second["figure"], "chosen": True}
+    table = job_here("trials.py", run.root, "--fold", 1).stdout
+    assert f"\n {second['trial']} *" in table
+    assert "pruned, 1 of 1 no worse" in table
     assert max(map(len, table.splitlines())) <= 80
+    every = json.loads(job_here("trials.py", run.root, "--json").stdout)["folds"]
+    assert [one["trial"] for one in every[0]["trials"]] == list(range(6))
+    assert {one["state"] for one in every[0]["trials"]} == {"done", "pruned"}
+
+
+def test_trials_at_work_are_counted_and_the_best_so_far_is_named(tried, tmp_path):
+    run = RunPaths(shutil.copytree(tried[0].root, tmp_path / "run"))
+    every = json.loads(job_here("trials.py", run.root, "--fold", 0, "--json").stdout)["folds"][0]["trials"]
+    run.trials(0).choice.unlink()
+    shutil.rmtree(run.trials(0).part(5, 0).root)
+    left = {one["trial"]: one["figure"] for one in every[:5] if one["state"] == "done"}
+    best = max(left, key=left.get)
+    counts = f"{len(left)} of 6 trials done, {5 - len(left)} pruned or left out, 1 at work"
+    wanted = f"fold 0: {counts}; best so far trial {best}, {left[best]:.3f}"
+    assert wanted in job_here("status.py", run.root).stdout
+
+
+def test_a_bundle_has_the_network_that_each_fold_chose(tried, tmp_path):
+    run = tried[0]
+    said = job_here("export.py", run.root, "--out", tmp_path / "bundle")
+    assert said.returncode == 0, said.stderr
+    found = bundle.read(tmp_path / "bundle")
+    assert [found.of_fold(fold).model.hidden for fold in range(FOLDS)] == hidden(run)
+    asked = ensemble.of_bundle(found)
+    for fold, network in enumerate(asked.models):
+        trained = checkpoint.load(run.fold(fold).model)["weights"]
+        assert all(torch.equal(network.state_dict()[name], one) for name, one in trained.items())
+    answer = ensemble.answer_lesions(asked, bags.make([150.0, 20.0], [0.9, 0.2], [10.0, 0.0]))
+    assert len(answer.fold_scores) == FOLDS
+
+
+def test_a_run_goes_on_with_the_trials_that_it_has_and_with_no_others(tried, tmp_path):
+    run = RunPaths(shutil.copytree(tried[0].root, tmp_path / "run"))
+    other = job_here("launch_cv.py", "--resume", run.root, "--trials.number", 5)
+    assert other.returncode == 2
+    assert "trials.number: 6 / 5" in other.stderr
+    run.trials_plan.write_text("{", encoding="utf-8")
+    damaged = job_here("launch_cv.py", "--resume", run.root)
+    assert damaged.returncode == 2
+    assert "plan.json: damaged; delete it" in damaged.stderr
+    run.trials_plan.unlink()
+    before = run.trials(0).choice.read_bytes()
+    run.trials(0).choice.unlink()
+    again = job("launch_cv.py", "--resume", run.root)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert run.trials(0).choice.read_bytes() == before
+    assert run.trials_plan.read_bytes() == tried[0].trials_plan.read_bytes()

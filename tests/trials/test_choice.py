@@ -1,8 +1,11 @@
 """Which trial is chosen, and how sure the choice is."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from cac_hpc.run.config import WorkError
 from cac_hpc.trials import choice, plan
 from cac_hpc.trials.choice import TrialResult
 from cac_hpc.trials.plan import Rung
@@ -51,6 +54,15 @@ def test_the_highest_figure_is_chosen_and_pruned_trials_are_not():
     assert found.settings == {"model.hidden": [1]}
     assert found.figure > found.runner_up_figure
     assert found.patients == len(LABEL)
+
+
+def test_a_trial_that_could_not_be_trained_is_not_chosen():
+    part = dataclasses.replace(rung(0, 1, (), ()), failure="loss is nan")
+    failed = TrialResult(0, {}, False, (*trial(0, wrong()).parts, part))
+    assert choice.choose(cfg(), 6, [failed, trial(1, wrong(1))]).trial == 1
+    assert choice.figure(failed.parts, "accuracy", 6, 1) is None
+    with pytest.raises(WorkError, match="none of 1 trials could be trained to its end: loss is nan; start a new run"):
+        choice.choose(cfg(), 6, [failed])
 
 
 def test_of_equal_trials_the_smallest_is_chosen_then_the_first():

@@ -32,6 +32,22 @@ def test_the_shortest_trial_says_when_trials_are_looked_at():
         plan.make(lesions(*tried, "4"))
 
 
+def test_trials_that_tpe_draws_have_the_epochs_of_the_run():
+    tried = ("--trials.settings", "{model.members: [1, 2]}", "--trials.sampler", "tpe", "--trials.number", "2",
+             "--trials.configurations", "[{train.epochs: 50}]", "--trials.pruning.first_epoch")  # fmt: skip
+    found = plan.make(lesions(*tried, "5"))
+    assert (found.rungs, found.number, found.settings) == ((5, None), 3, ({"train.epochs": 50},))
+    with pytest.raises(InputError, match="first_epoch is 10, but must be below 10"):
+        plan.make(lesions(*tried, "10"))
+
+
+def test_trials_are_chosen_by_patients_and_not_by_slices():
+    with pytest.raises(
+        InputError, match="must be patient, as trials are chosen by patients"
+    ):
+        plan.make(lesions(*STEPS, "--split.unit", "slice", "--split.contrast_to", "runs/other"))
+
+
 def test_a_trial_is_trained_with_every_seed_in_every_inner_division():
     found = plan.make(lesions(*STEPS, "--trials.seeds", "3", "--trials.inner_folds", "4", "--trials.workers", "2"))
     assert (found.seeds, found.divisions, found.parts, found.lag) == (3, 4, 12, 2)
