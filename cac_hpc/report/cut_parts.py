@@ -28,7 +28,7 @@ NAMES = {
     "calibration_intercept": "calibration intercept (0 is best)",
     "calibration_slope": "calibration slope (1 is best)",
 }
-COUNTS = {"positives": "patients above the cut", "negatives": "patients below it"}
+COUNTS = {"positives": "above the cut", "negatives": "below it"}
 ORDINAL = {
     "c_index": "C-index of the categories",
     "ranked_probability_score": "ranked probability score",
@@ -56,19 +56,16 @@ def sections(report: Report) -> list[Section]:
     found = report.cuts
     if found is None or not found.n:
         return []
-    return [Section("cuts", HEADING, [*_lines(found), READ, THRESHOLDS], list(_tables(found)))]
+    units = wording.units("patient", report.levels["patient"])
+    lines = [f"**Score {at.event}:** {_sentence(at, units)}{_notes(at)}" for at in found.at]
+    return [Section("cuts", HEADING, [*lines, READ, THRESHOLDS], list(_tables(found, units)))]
 
 
-def _lines(found: Cuts) -> Iterator[str]:
-    """What stands at each cut, in a sentence."""
-    for at in found.at:
-        yield f"**Score {at.event}:** {_sentence(at)}{_notes(at)}"
-
-
-def _sentence(at: AtCut) -> str:
+def _sentence(at: AtCut, units: str) -> str:
+    """What stands at a cut."""
     if not at.n:
         return f"not worked out: {at.note}."
-    counts = f"{at.positives} of {at.n} patients"
+    counts = f"{at.positives} of {at.n} {units}"
     if isinstance(at.decisions, Absent) and at.figures["sensitivity"].value is None:
         return f"{counts}; {at.decisions.note}."
     right = [_short(at.figures[name]) for name in OWN_CUT]
@@ -125,10 +122,10 @@ def _notes(at: AtCut) -> str:
     return "".join(f" {note[0].upper()}{note[1:]}." for note in notes if note)
 
 
-def _tables(found: Cuts) -> Iterator[TextTable]:
+def _tables(found: Cuts, units: str) -> Iterator[TextTable]:
     judged = [at for at in found.at if at.n]
     columns = ["figure", *(f"score {at.event}" for at in judged)]
-    counts = [[text, *(str(getattr(at, name)) for at in judged)] for name, text in COUNTS.items()]
+    counts = [[f"{units} {text}", *(str(getattr(at, name)) for at in judged)] for name, text in COUNTS.items()]
     cells = [[text, *(wording.with_interval(at.figures[name], 3) for at in judged)] for name, text in NAMES.items()]
     parts = [
         [f"Brier score: {name}", *(_part(at.brier_parts, name) for at in judged)]
@@ -141,7 +138,7 @@ def _tables(found: Cuts) -> Iterator[TextTable]:
         yield TextTable(unit, columns, [*rows[:place], *parts, *rows[place:]])
     if ways := list(_way_rows(judged)):
         columns = ["score, way to decide", "sensitivity", "specificity", *(f"net benefit at {t:g}" for t in SHOWN_AT)]
-        yield TextTable("Decisions at each cut, on the same patients; net benefit by threshold", columns, ways)
+        yield TextTable(f"Decisions at each cut, on the same {units}; net benefit by threshold", columns, ways)
     ordinal = [[text, wording.with_interval(found.ordinal[name], 3)] for name, text in ORDINAL.items() if found.ordinal]
     if ordinal:
         yield TextTable("Figures of the order of the categories", ["figure", "value [95 %]"], ordinal)
@@ -169,13 +166,14 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         return {}
     names = wording.category_names(report)
     spreads = _by_cut(found, lambda at: ({**vars(one), "category": names[one.category]} for one in at.spreads))
-    return {
+    tables = {
         "cuts.csv": pd.DataFrame(_figure_rows(found)),
         "cut_points.csv": _by_cut(found, lambda at: (vars(one) for one in at.points)),
         "cut_calibration.csv": _by_cut(found, _observed),
         "cut_probabilities.csv": spreads,
         "decision_curves.csv": _by_cut(found, _curve_rows),
     }
+    return {name: table for name, table in tables.items() if len(table)}
 
 
 def _figure_rows(found: Cuts) -> Iterator[Row]:
@@ -227,7 +225,8 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
     if found is None or not found.n:
         return []
     at = [one for one in found.at if one.n]
-    cells = [["patients above the cut", *(f"{one.positives} of {one.n}" for one in at)]]
+    units = wording.units("patient", report.levels["patient"])
+    cells = [[f"{units} above the cut", *(f"{one.positives} of {one.n}" for one in at)]]
     cells += [[NAMES[name].partition(" (")[0], *(_printed(one.figures[name]) for one in at)] for name in PRINTED]
     caption = "The model at cuts of the score, patient level; in brackets 95\\,\\% intervals."
     return [("cuts", pd.DataFrame(cells, columns=["", *(f"score {one.event}" for one in at)]), caption)]
@@ -296,6 +295,7 @@ def draw_calibration(stem: Path, report: Report, where: str, dpi: int) -> None:
 
 def draw_decisions(stem: Path, report: Report, where: str, dpi: int) -> None:
     """Net benefit of every way to decide over the thresholds, at each cut."""
+    units = wording.units("patient", report.levels["patient"])
     panels = []
     for at in _judged(report):
         found = at.decisions
@@ -303,7 +303,7 @@ def draw_decisions(stem: Path, report: Report, where: str, dpi: int) -> None:
             continue
         lines = [_decision_line(found, way, place) for place, way in enumerate(found.ways)]
         top = max(found.positives / found.n, *(value for way in found.ways for value in way.values))
-        title = f"score {at.event}: {found.positives} of {found.n} patients"
+        title = f"score {at.event}: {found.positives} of {found.n} {units}"
         panels.append(Lines(title, lines, (-0.15 * top, 1.1 * top)))
     title = f"Decision curves with the model's 95 % intervals, {where}"
     plots.draw_lines(stem, panels, ("threshold of probability", "net benefit"), title, dpi)
