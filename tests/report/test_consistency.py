@@ -91,7 +91,7 @@ def test_tables_and_text_that_were_changed_are_named_with_their_line(reported):
         ('{"format_version": 4}', "found format version 4, wanted 8"),
         ("{}", "found no format version, wanted 8"),
         (f'{{"format_version": [{"[1], " * 1000} 2]}}', "found format version [[1], [1], [1], [1], [1], [1], [1], "),
-        ('{"format_version": 7}', "not a report that can be checked ("),
+        ('{"format_version": 8}', "not a report that can be checked ("),
     ],
 )  # fmt: skip
 def test_a_report_of_another_format_is_refused_with_the_command_that_makes_it_again(reported, tmp_path, content, found):
