@@ -116,6 +116,7 @@ class Server:
                 stop_if_asked()
                 self._trials.look()
                 self._tidy()
+                self._tell()
                 if self._trials.final and self._choose():
                     return did
                 if claimed := self._claim():
@@ -146,7 +147,6 @@ class Server:
         assert trial.settings is not None
 
         def goes_on(rung: int) -> bool:
-            self._tell()
             self._trials.look()
             return len(trial.rungs) == rung + 1 and number in trial.open
 
@@ -185,7 +185,7 @@ class Server:
                 files = self._run.trials(self._fold).part(trial.number, part)
                 for folder in (files.checkpoint(0, 0).parent, files.heartbeats):
                     shutil.rmtree(folder, ignore_errors=True)
-                for scratch in files.root.glob(".*.tmp"):
+                for scratch in (*files.root.glob(".*.tmp"), *files.attempts.glob(".*.tmp")):
                     scratch.unlink(missing_ok=True)
 
     def _tell(self) -> None:

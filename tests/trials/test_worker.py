@@ -33,6 +33,23 @@ def undisturbed(tmp_path_factory, scans, bagged):
     return run
 
 
+def test_few_files_are_left_of_a_trial(undisturbed):
+    for fold in range(FOLDS):
+        for trial in undisturbed.trials(fold).root.glob("trial-*"):
+            names = {path.name for path in trial.rglob("*") if path.is_file()}
+            assert names <= {"history.csv", "0001.json", "rung-0.json", "rung-1.json", "rung-2.json"}
+
+
+def test_how_far_a_fold_is_is_told_now_and_then(tmp_path, scans, bagged, monkeypatch):
+    monkeypatch.setattr(worker, "TELL_S", 0.0)
+    run = trials_run(tmp_path, scans, bagged, {"configurations": [{}, {"model.hidden": [2]}]})
+    server(run).serve(0)
+    told = [event for event in ledger.read(run.ledger) if event["stage"] == "trials" and event["event"] == "progress"]
+    assert [(event["task"], event["fold"], event["done"], event["trials"]) for event in told[::len(told) - 1]] == [
+        (0, 0, 0, 2), (0, 0, 2, 2)
+    ]  # fmt: skip
+
+
 def test_a_fold_is_trained_as_its_trial_was_and_tested_once(undisturbed):
     files, fold = undisturbed.trials(0), undisturbed.fold(0)
     chosen = json.loads(files.choice.read_text())
@@ -46,6 +63,7 @@ def test_kills_at_any_instant_end_in_the_same_table(tmp_path, scans, bagged, und
     disturb(run, [20, 75, 140])
     found, wanted = table(run), table(undisturbed)
     assert sorted(found) == sorted(wanted)
+    assert not list((run.root / "trials").rglob(".*.tmp"))
     assert [name for name in wanted if found[name] != wanted[name]] == []
 
 
