@@ -157,7 +157,6 @@ def test_the_setting_that_matters_is_chosen_in_four_of_five_folds(tmp_path):
     for fold in range(5):
         assert server(run, fold).serve(0)
     choices = [json.loads(run.trials(fold).choice.read_text()) for fold in range(5)]
-    print([(one["settings"], one["figure"], one["chosen_again"]) for one in choices])
     assert sum(one["settings"]["train.learning_rate"] == 0.02 for one in choices) >= 4
 
 
