@@ -170,9 +170,10 @@ class Server:
                 return False
             trials = standing.joined(every)
         chosen = choice.choose(self._cfg, len(self._cfg.labels.names), trials)
-        choice.write(path, chosen)
-        log.info("fold %d has chosen trial %d of %d", self._fold, chosen.trial, len(self._trials.trials))
-        _tell_choice(self._run, self._worker, self._fold, chosen.trial)
+        if not path.exists():  # another process chooses the same, perhaps at the same time
+            choice.write(path, chosen)
+            log.info("fold %d has chosen trial %d of %d", self._fold, chosen.trial, len(self._trials.trials))
+            _tell_choice(self._run, self._worker, self._fold, chosen.trial)
         return True
 
     def _tidy(self) -> None:
