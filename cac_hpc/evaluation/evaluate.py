@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import splits
-from cac_hpc.evaluation import comparison, lesion_choice, occlusion, readers, trials
+from cac_hpc.evaluation import comparison, cut_figures, lesion_choice, occlusion, readers, trials
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.labels import second_look
 from cac_hpc.run.config import InputError, ReportConfig
-from cac_hpc.statistics import assessment, intervals, results
+from cac_hpc.statistics import assessment, intervals, results, sample_size
+from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.results import Absent, Example, Examples, MistakenPatient, MistakenPatients, Shown
 from cac_hpc.train.predictions import Predictions
@@ -72,16 +73,24 @@ def evaluate(
         shown_before=inputs.shown_before,
         trials=trials.report(inputs.tried) if inputs.tried else None,
     )
-    return _compared(inputs, report)
+    return _compared(inputs, report, tested)
 
 
-def _compared(inputs: Inputs, report: results.Report) -> results.Report:
-    """The report with what is compared with other runs, which takes all of it."""
+def _compared(inputs: Inputs, report: results.Report, tested: Sequence[Tested]) -> results.Report:
+    """The report with what is compared with other readers and runs, which takes all of it."""
     outcome, studies, cfg = inputs.outcome, inputs.studies, inputs.report
     own = Finished(inputs.name, report, studies.set_index("study").loc[sorted(outcome.studies)], outcome)
     other = readers.aligned(own, inputs.other)
-    found = readers.compare(outcome, studies, inputs.labels.edges, cfg, other)
-    return replace(report, readers=found, inflation=_inflation(inputs, own))
+    heard = readers.hear(outcome, studies, inputs.labels.edges, cfg, other)
+    said = {} if isinstance(heard, Absent) else heard.said
+    cuts = cut_figures.of_run(inputs, tested, said)
+    return replace(
+        report,
+        readers=readers.compare(heard, len(inputs.labels.names), cfg),
+        inflation=_inflation(inputs, own),
+        cuts=cuts,
+        how_many=sample_size.how_many(report.levels["patient"].pooled, cuts),
+    )
 
 
 def _second_look(outcome: Outcome, studies: pd.DataFrame) -> list[results.ContradictedLabel] | None:

@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from cac_hpc.evaluation import comparison, evaluate, readers
+from cac_hpc.evaluation import cut_figures, evaluate, readers
 from cac_hpc.evaluation.external_inputs import MODEL, OTHER, OUT_OF_RANGE, RULE, ExternalTest, Source
-from cac_hpc.evaluation.readers import LARGEST, NAMES, Said
-from cac_hpc.statistics import assessment, intervals, recalibration, results, score_agreement, unpaired
+from cac_hpc.evaluation.readers import LARGEST, NAMES, Heard, Said
+from cac_hpc.statistics import assessment, intervals, recalibration, results, sample_size, unpaired
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.results import (
@@ -53,10 +53,12 @@ def report(test: ExternalTest, table: pd.DataFrame) -> Report:
         table: of the studies that are tested, as `external_inputs.collect` makes it.
     """
     model, cfg, num_categories = test.sources[0], test.statistics, len(test.names)
-    units, _ = units_of(table, model, num_categories)
+    units, score = units_of(table, model, num_categories)
+    heard = _hear(test, table)
     (level,) = assessment.levels([Tested("patient", UNIT, units, scored=True)], cfg, test.edges).values()
     calibration = level.calibration if model.probabilities else Absent(NO_PROBABILITIES)
     level = replace(level, folds=[], over_folds={}, calibration=calibration)
+    cuts = cut_figures.of_external(test, units, score, {} if isinstance(heard, Absent) else heard.said)
     patients = np.unique(table["patient"].to_numpy(str))
     nobody = results.Examples("", [])
     return Report(
@@ -78,10 +80,12 @@ def report(test: ExternalTest, table: pd.DataFrame) -> Report:
         status="EXTERNAL",
         audits=[_audit(test)],
         inflation=None,
-        readers=_readers(test, table),
+        readers=readers.compare(heard, num_categories, cfg),
         occlusion=Absent(NO_SLICES),
         lesions=None,
         external=_external(test, table, units, level),
+        cuts=cuts,
+        how_many=sample_size.how_many(level.pooled, cuts),
     )
 
 
@@ -218,36 +222,15 @@ def _range_group(test: ExternalTest, table: pd.DataFrame) -> RangeGroup:
     return RangeGroup(len(table), units.num_patients, int((units.label == units.predicted).sum()), figures)
 
 
-def _readers(test: ExternalTest, table: pd.DataFrame) -> results.Readers | Absent:
-    """Every reader on the patients of whom all of them have all studies, in the same draws."""
+def _hear(test: ExternalTest, table: pd.DataFrame) -> Heard | Absent:
+    """Every reader on the patients of whom all of them have all studies."""
     spoken = (table[[f"{one.key}_category" for one in test.sources]] >= 0).all(axis=1)
     silent = set(table.loc[~spoken, "patient"])
     both = table[~table["patient"].isin(silent)]
     if both.empty:
         return Absent("no patient has predictions of all readers")
     said = _said(test, both)
-    compared = comparison.compare_readers({key: one.units for key, one in said.items()}, MODEL, test.statistics)
-    found = [
-        results.Reader(
-            key=key,
-            name=one.name,
-            levels=compared[key].pooled,
-            compared=compared[key].compared,
-            scores=None
-            if one.score is None
-            else score_agreement.agree(one.units["patient"], one.score, test.statistics),
-        )
-        for key, one in said.items()
-    ]
-    return results.Readers(
-        note=None,
-        left_out=results.LeftOut(studies=len(table) - len(both)),
-        readers=found,
-        trust=readers.trust(found),
-        absent=[] if RULE in said else [NO_RULE],
-        patients=readers.judged(said, both),
-        empty_slices=[],
-    )
+    return Heard(said, [] if RULE in said else [NO_RULE], both, len(table) - len(both))
 
 
 def _said(test: ExternalTest, table: pd.DataFrame) -> dict[str, Said]:

@@ -25,11 +25,11 @@ from cac_hpc.statistics.results import CohortFact, Damaged, Json, LeftOutStudy
 
 MODEL, RULE, OTHER = "model", "rule", "other"
 SETTINGS, TABLE = paths.EXTERNAL_TEST, "tested.csv"  # beside the report's folder
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 OUT_OF_RANGE = "out_of_range"  # a column of predictions, and of the table
 DIFFERENT = {  # what people call a field in which two external tests differ
     "title": "title", "names": "categories", "edges": "categories", "sources": "names of the readers",
-    "internal": "bundle beside", "cohorts": "facts of the studies", "known": "--known",
+    "internal": "bundle beside", "cuts": "--cuts", "cohorts": "facts of the studies", "known": "--known",
 }  # fmt: skip
 NOTHING = "found no study that has a prediction and a label"
 Known = Literal["left_out", "counted", "unknown"]
@@ -66,10 +66,11 @@ class ExternalTest:
     internal: Json | None
     cohorts: list[CohortFact]
     digests: dict[str, str]
+    cuts: list[float]
 
     @property
     def statistics(self) -> ReportConfig:
-        return ReportConfig(draws=self.draws, seed=self.seed)
+        return ReportConfig(draws=self.draws, seed=self.seed, cuts=tuple(self.cuts))
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def collect(
         internal=internal,
         cohorts=[],
         digests=_digests(predicted, beside, cfg),
+        cuts=list(asked.cfg.cuts),
     )
     return test, pd.concat([table, *(one.set_axis(table.index) for one in columns)], axis=1)
 

@@ -41,14 +41,27 @@ class Said:
     score: np.ndarray | None = None
 
 
-def compare(
+@dataclass(frozen=True)
+class Heard:
+    """What every reader said, by its key, of the studies that all of them know, and why some are not there.
+
+    studies: columns of studies.csv. left_out: how many studies that were tested.
+    """
+
+    said: Mapping[str, Said]
+    absent: list[str]
+    studies: pd.DataFrame
+    left_out: int
+
+
+def hear(
     outcome: Outcome,
     studies: pd.DataFrame,
     edges: Sequence[float],
     cfg: ReportConfig,
     other: Finished | Absent | None = None,
-) -> Readers | Absent:
-    """Every reader on the patients that the rule has a score of, in the same draws.
+) -> Heard | Absent:
+    """Every reader on the patients that the rule has a score of.
 
     Args:
         outcome: of this run's model. studies: studies.csv. edges: of the categories, as in labels.edges.
@@ -61,7 +74,14 @@ def compare(
         return Absent(NO_BASELINE if missing else NO_HEART if outcome.predictions else NOTHING)
     known = known[known["study"].isin(both.studies)]
     said, absent = _said(both, known, edges, cfg, other)
-    compared = comparison.compare_readers({key: one.units for key, one in said.items()}, MODEL, cfg)
+    return Heard(said, absent, known, len(outcome.studies - both.studies))
+
+
+def compare(heard: Heard | Absent, num_categories: int, cfg: ReportConfig) -> Readers | Absent:
+    """Every reader's figures, in the same draws."""
+    if isinstance(heard, Absent):
+        return heard
+    compared = comparison.compare_readers({key: one.units for key, one in heard.said.items()}, MODEL, cfg)
     found = [
         Reader(
             key=key,
@@ -70,16 +90,16 @@ def compare(
             compared=compared[key].compared,
             scores=None if one.score is None else score_agreement.agree(one.units["patient"], one.score, cfg),
         )
-        for key, one in said.items()
+        for key, one in heard.said.items()
     ]
     return Readers(
         note=None,
-        left_out=LeftOut(studies=len(outcome.studies - both.studies)),
+        left_out=LeftOut(studies=heard.left_out),
         readers=found,
         trust=trust(found),
-        absent=absent,
-        patients=judged(said, known),
-        empty_slices=empty_slices(known, len(edges) + 1),
+        absent=heard.absent,
+        patients=judged(heard.said, heard.studies),
+        empty_slices=empty_slices(heard.studies, num_categories),
     )
 
 
@@ -226,10 +246,10 @@ def empty_slices(studies: pd.DataFrame, num_categories: int) -> list[EmptySlices
     What a slice does not show nobody can read from it: the share bounds what can be expected at slice level.
 
     Args:
-        studies: those studies, columns of studies.csv.
+        studies: those studies, columns of studies.csv; nothing of them where nobody has counted.
     """
-    rows = []
-    for category in range(num_categories):
+    rows: list[EmptySlices] = []
+    for category in range(num_categories if "agatston_empty_slices" in studies else 0):
         mine = studies[studies["category"].astype(int) == category]
         slices = mine["slices"].to_numpy(int)
         empty = np.rint(pd.to_numeric(mine["agatston_empty_slices"]).to_numpy(float) * slices).astype(int)

@@ -78,7 +78,8 @@ def evaluate(cfg: EvaluateConfig) -> int:
     bundle, beside = _beside(cfg)
     others = [_stem(path) for path in cfg.beside if not _is_bundle(Path(path))]
     name, *beside_names = (f"predictions of {one}" for one in (cfg.name or _stem(cfg.predictions), *others))
-    asked = Asked(cfg.title or f"{TITLE} of the {name}", [name, *beside_names], ReportConfig(), cfg.known == "use")
+    counting, title = ReportConfig(cuts=cfg.cuts), cfg.title or f"{TITLE} of the {name}"
+    asked = Asked(title, [name, *beside_names], counting, cfg.known == "use")
     internal = bundle.internal if bundle else None
     test, table = external_inputs.collect(found, beside, cfg.labels, asked, internal)
     cohorts = _cohorts(bundle.training if bundle else None, file.parent / FACTS, table)

@@ -14,7 +14,7 @@ import pandas as pd
 from cac_hpc.dataset import plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import external_parts, lesion_pictures, plots, wording
+from cac_hpc.report import cut_parts, external_parts, lesion_pictures, plots, wording
 from cac_hpc.run import logs
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
@@ -195,6 +195,26 @@ def _figure_of_trials(found: Trials) -> str:
 
 
 PICTURES = {  # by the stems of their files
+    "roc": Picture(
+        "cuts", "ROC curve of the probabilities at each cut; a diamond is the model's own cut.", cut_parts.draw_roc
+    ),
+    "precision_recall": Picture(
+        "cuts", "Precision over sensitivity at each cut; the dashed line is the prevalence.", cut_parts.draw_precision
+    ),
+    "calibration_cuts": Picture(
+        "cuts",
+        "Share of patients with the event over its probability, a flexible curve with its 95 % band, from the lowest "
+        "probability to the highest.",
+        cut_parts.draw_calibration,
+    ),
+    "decision_curves": Picture(
+        "cuts", "Net benefit over thresholds of probability; treating nobody has 0.", cut_parts.draw_decisions
+    ),
+    "probabilities": Picture(
+        "cuts",
+        "Probabilities of the event by true category: median, quarters, 5th and 95th percentile.",
+        cut_parts.draw_probabilities,
+    ),
     "folds": Picture(
         "verdict",
         "Accuracy of every fold, pooled with its 95 % interval, and what always guessing the largest category reaches.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,6 +78,87 @@ class Panel(Protocol):
     def image_SS(self) -> np.ndarray: ...
     @property
     def outlines(self) -> Sequence[Outline]: ...
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line or point of a panel. colour: its place in COLOURS, None: grey. band: below and above it."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: int | None
+    mark: str = "-"
+    band: tuple[Sequence[float], Sequence[float]] | None = None
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A panel of lines."""
+
+    title: str
+    lines: Sequence[Line]
+    height: tuple[float, float]  # of the axis
+
+
+def draw_lines(stem: Path, panels: Sequence[Lines], labels: tuple[str, str], title: str, dpi: int) -> None:
+    """Draw panels of lines side by side, over 0 to 1, with one legend; nothing where there is none."""
+    if not panels:
+        return
+    with mpl.rc_context(STYLE):
+        figure, grid = _side_by_side(len(panels), 0.36 * PAGE, len({panel.height for panel in panels}) == 1)
+        handles: dict[str, Line2D] = {}
+        for axes, panel in zip(grid, panels, strict=True):
+            for line in panel.lines:
+                colour = "0.55" if line.colour is None else COLOURS[line.colour % len(COLOURS)]
+                if line.band:
+                    axes.fill_between(line.x, *line.band, color=colour, alpha=0.15, linewidth=0)
+                look = {"linewidth": 0.9 if line.colour is None else 1.3, "clip_on": line.mark != "D"}
+                (drawn,) = axes.plot(line.x, line.y, line.mark, color=colour, markersize=4.5, **look)
+                handles.setdefault(line.label, drawn)
+            axes.set(xlim=(0, 1), ylim=panel.height, xlabel=labels[0])
+            axes.set_title(panel.title, fontsize=7)
+            axes.yaxis.get_major_locator().set_params(nbins=4)
+        grid[0].set_ylabel(labels[1])
+        figure.legend(handles.values(), handles, loc="lower center", ncols=5)
+        figure.suptitle(_wrapped(title, figure), fontsize=8)
+        _save(figure, stem, dpi)
+
+
+def _side_by_side(count: int, height: float, alike: bool) -> tuple[Figure, Sequence[Axes]]:
+    """Panels over 0 to 1, placed by hand, which takes a third of the time; alike: of one axis, drawn once."""
+    figure = Figure(figsize=(PAGE, height))
+    grid = figure.subplots(1, count, squeeze=False, sharey=alike)[0]
+    below, above = 0.62 / height, 0.55 / height
+    figure.subplots_adjust(0.075, below, 0.985, 1 - above, wspace=0.1 if alike else 0.25)
+    for axes in grid:
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    return figure, grid
+
+
+def draw_boxes(stem: Path, panels: Mapping[str, Sequence[tuple[str, Sequence[float]]]], title: str, dpi: int) -> None:
+    """Draw boxes by category: median, quarters, and 5th and 95th percentile, in panels side by side.
+
+    Args:
+        panels: by what is on their axis the boxes, each with its name and its five percentiles in rising order.
+    """
+    if not panels:
+        return
+    with mpl.rc_context(STYLE):
+        height = 0.9 + 0.28 * max(map(len, panels.values()))
+        figure, grid = _side_by_side(len(panels), height, True)
+        figure.subplots_adjust(left=0.24, top=1 - 0.3 / height, bottom=0.5 / height)
+        for axes, (label, boxes) in zip(grid, panels.items(), strict=True):
+            keys = ("whislo", "q1", "med", "q3", "whishi")
+            drawn = [dict(zip(keys, ends, strict=True)) for _, ends in boxes]
+            looks = {"boxprops": {"facecolor": COLOURS[5], "edgecolor": COLOURS[0]}, "medianprops": {"color": "black"}}
+            axes.bxp(drawn, orientation="horizontal", showfliers=False, patch_artist=True, widths=0.6, **looks)
+            axes.set(xlim=(0, 1), xlabel=label)
+        grid[0].set_yticks(
+            range(1, len(boxes) + 1), [textwrap.shorten(name, 34, placeholder=" ...") for name, _ in boxes]
+        )
+        figure.suptitle(_wrapped(title, figure), fontsize=8)
+        _save(figure, stem, dpi)
 
 
 def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: str, unit: str, dpi: int) -> None:

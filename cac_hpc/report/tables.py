@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from cac_hpc.report import external_parts, rows, trial_parts, wording
+from cac_hpc.report import cut_parts, external_parts, rows, size_parts, trial_parts, wording
 from cac_hpc.report.rows import Section
 from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
@@ -67,7 +67,7 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         }
     found |= _readers(names, report.readers)
     found |= _occlusion(report.occlusion)
-    found |= external_parts.csv(report)
+    found |= external_parts.csv(report) | cut_parts.csv(report) | size_parts.csv(report)
     found |= {name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()}
     if report.second_look:
         said = [{"study": one.study, "reported": one.reported, **one.counted} for one in report.second_look]
@@ -111,6 +111,8 @@ def latex(report: Report) -> dict[str, str]:
     for one in trial_parts.printed(report):
         chosen = pd.DataFrame(list(one.rows), columns=list(one.columns))
         found["trials.tex"] = _tex(chosen, f"{mark}{one.caption}", "trials")
+    for label, table, caption in cut_parts.latex(report):
+        found[f"{label}.tex"] = _tex(table, mark + caption, label)
     return found
 
 
@@ -271,10 +273,11 @@ def markdown(report: Report) -> str:
     parts += wording.crop(report.cohort.intake)
     if report.lesions is not None:
         parts += [f"## {wording.LESIONS}", *wording.lesions(report), *_patients(report)]
-    parts += [part for section in external_parts.sections(report) for part in _section(section)]
+    sections = (*external_parts.sections(report), *cut_parts.sections(report))
+    parts += [part for section in sections for part in _section(section)]
     for level, results in wording.tested(report):
         parts += _level(level, results, report)
-    for section in (*rows.compared(report), *trial_parts.sections(report)):
+    for section in (*rows.compared(report), *size_parts.sections(report), *trial_parts.sections(report)):
         parts += _section(section)
     parts += [
         "## How it was counted",
@@ -358,6 +361,7 @@ def _escaped(report: Report) -> Report:
         shown_before=shown and replace(shown, runs=list(map(escaping.markdown, shown.runs))),
         readers=readers,
         second_look=looked,
+        cuts=cut_parts.escaped(report.cuts),
         external=report.external and external_parts.escaped(report.external),
         title=escaping.markdown(report.title),
         categories=[replace(one, name=escaping.markdown(one.name)) for one in report.categories],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 import unicodedata
@@ -19,6 +20,7 @@ Format = Literal["auto", "dicom", "nifti", "nrrd"]  # of studies; auto: of each 
 # settings that change no prediction
 OWN_OPTIONS = ("job-name", "array", "dependency", "clusters", "parsable", "wait")  # of sbatch, by which jobs are known
 WITHOUT_EFFECT = ("train.allow_inexact_resume", "train.checkpoint_minutes", "train.occlusion", "train.residency")
+CUTS = (0.0, 100.0, 400.0)
 ADDED = {"written": False}  # of a setting that older runs lack: it is written only where it is not the default
 
 
@@ -44,6 +46,14 @@ def within(section: object, key: str, **limits: tuple[float, float | None]) -> N
     for name, (low, high) in limits.items():
         value, wanted = getattr(section, name), f"{low:.15g} or more" if high is None else f"{low:.15g} to {high:.15g}"
         require(low <= value and (high is None or value <= high), f"{key}{name}", value, wanted)
+
+
+def require_cuts(key: str, cuts: tuple[float, ...]) -> None:
+    """Cuts are scores in rising order."""
+    rising = all(low < high for low, high in itertools.pairwise(cuts))
+    require(
+        rising and all(0 <= cut < 20_000 for cut in cuts), key, cuts, "scores of 0 or more, each above the one before"
+    )
 
 
 def require_text(key: str, *texts: str) -> None:
@@ -433,9 +443,12 @@ class ReportConfig:
     draws: int = 2000  # of patients, for the intervals
     seed: int = 0  # of the draws
     near_equal_ids: Literal["refuse", "warn"] = "refuse"  # studies A07 and A7 in training and test of one fold
+    # scores that treatment depends on: above 0, and from each of the others on; see docs/report.md
+    cuts: tuple[float, ...] = field(default=CUTS, metadata=ADDED)
 
     def __post_init__(self) -> None:
         require_text("report.title", self.title)
+        require_cuts("report.cuts", self.cuts)
         within(self, "report.", figure_dpi=(50, 600), top_k=(1, None), draws=(200, 100_000), seed=(0, None))
         (low, high), wanted = self.window_hu, "low, high with low < high, both of -2000 to 10000"
         require(-2000 <= low < high <= 10_000, "report.window_hu", self.window_hu, wanted)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from cac_hpc.run.config import LabelsConfig, ReportConfig, require_text, within
+from cac_hpc.run.config import CUTS, LabelsConfig, ReportConfig, require_cuts, require_text, within
 
 Known = Literal["leave_out", "use"]
 LABELS_HELP = {
@@ -35,12 +35,14 @@ class EvaluateConfig:
     name: str | None = None  # of what made the predictions
     title: str | None = None
     known: Known = "leave_out"  # studies of patients that the model was trained on
+    cuts: tuple[float, ...] = CUTS
     figure_dpi: int = ReportConfig.figure_dpi
 
     def __post_init__(self) -> None:
         require_text("--name", *filter(None, [self.name]))
         require_text("--title", *filter(None, [self.title]))
         within(self, "--", figure_dpi=(50, 600))
+        require_cuts("--cuts", self.cuts)
 
 
 def parse_evaluate(doc: str | None, argv: Sequence[str] | None = None) -> EvaluateConfig:
@@ -60,6 +62,8 @@ def parse_evaluate(doc: str | None, argv: Sequence[str] | None = None) -> Evalua
     parser.add_argument("--known", choices=get_args(Known), default="leave_out", help=text)
     text = f"dots per inch of PNG figures; default {ReportConfig.figure_dpi}"
     parser.add_argument("--figure_dpi", type=int, default=ReportConfig.figure_dpi, help=text)
+    text = "scores that treatment depends on: above 0, and from each of the others on; default 0 100 400"
+    parser.add_argument("--cuts", nargs="*", type=float, default=CUTS, metavar="SCORE", help=text)
     text = "upper edge of every category but the last; default those of labels.edges"
     parser.add_argument("--edges", nargs="+", type=float, default=LabelsConfig.edges, metavar="SCORE", help=text)
     text = "names of the categories, one more than edges"
@@ -68,7 +72,8 @@ def parse_evaluate(doc: str | None, argv: Sequence[str] | None = None) -> Evalua
     read = vars(parser.parse_args(argv))
     labels = labels_of(read, edges=tuple(read.pop("edges")), names=tuple(read.pop("names")))
     assert labels
-    return EvaluateConfig(**read | {"beside": tuple(read["beside"]), "labels": labels})
+    several = {name: tuple(read[name]) for name in ("beside", "cuts")}
+    return EvaluateConfig(**read | several | {"labels": labels})
 
 
 def add_labels(parser: argparse.ArgumentParser, required: bool = False) -> None:

@@ -5,10 +5,13 @@ Slices of one patient resemble each other, so patients are what is resampled, an
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 CONFIDENCE = 0.95
 FEWEST_PATIENTS = 10  # below it, resampling says little about what other patients would have given
@@ -16,7 +19,7 @@ FEWEST_DEFINED = 0.9  # share of the draws in which a figure must be defined
 DRAWS_AT_ONCE = 32
 DECIMALS = 6  # of what was resampled: chance has changed the third one already
 
-WILSON, WILSON_CLUSTER, BOOTSTRAP = "wilson", "wilson_cluster", "bootstrap"
+WILSON, WILSON_CLUSTER, BOOTSTRAP, BOOTSTRAP_LOGIT = "wilson", "wilson_cluster", "bootstrap", "bootstrap_logit"
 
 
 @dataclass(frozen=True)
@@ -96,23 +99,83 @@ def draw(num_patients: int, numbers: range, seed: int) -> np.ndarray:
     return weight_BP
 
 
+def in_draws(
+    patient_N: np.ndarray, num_draws: int, seed: int, of: Callable[[np.ndarray], list[np.ndarray]]
+) -> Iterator[np.ndarray]:
+    """What a function makes of how often each unit occurs in draws of patients, joined over the draws.
+
+    Of too few patients nothing is drawn, so that what it makes is empty.
+
+    Args:
+        patient_N: whose each unit is, an index; all of a patient's units are drawn together.
+        of: from weights (b, N) to arrays (b, ...).
+    """
+    num_patients = int(patient_N.max(initial=-1)) + 1
+    each_once = np.array_equal(patient_N, np.arange(num_patients))
+    if num_patients < FEWEST_PATIENTS:
+        yield from of(np.zeros((0, len(patient_N))))
+        return
+
+    def block(numbers: range) -> list[np.ndarray]:
+        weight_BP = draw(num_patients, numbers, seed)
+        return of(weight_BP if each_once else np.take(weight_BP, patient_N, axis=1))
+
+    with ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0)))) as pool:
+        yield from map(np.concatenate, zip(*pool.map(block, blocks(num_draws)), strict=True))
+
+
 def bootstrap(value_B: np.ndarray, num_patients: int) -> Interval:
     """Percentile interval of a figure's value in every draw, NaN where it was undefined; wider for few patients.
 
     Source: Efron 1979; the expanded percentiles are those of Hesterberg 2015, Am Stat 69:371, section 4.
     """
-    if num_patients < FEWEST_PATIENTS:
-        return none(f"no interval from fewer than {FEWEST_PATIENTS} patients")
+    if why := _not_from(value_B, num_patients):
+        return none(why)
     known = value_B[~np.isnan(value_B)]
-    if len(known) < FEWEST_DEFINED * len(value_B) or not len(known):
-        return none(f"undefined in {len(value_B) - len(known)} of {len(value_B)} draws")
-    if np.ptp(known) == 0:
-        return none("the same in every draw, so resampling cannot tell")
     spread = np.sqrt(num_patients / (num_patients - 1)) * stats.t.ppf((1 - CONFIDENCE) / 2, num_patients - 1)
     tail = float(stats.norm.cdf(spread))
     low, high = np.quantile(known, [tail, 1 - tail])
-    note = None if len(known) == len(value_B) else f"undefined in {len(value_B) - len(known)} of {len(value_B)} draws"
-    return Interval(round(float(low), DECIMALS), round(float(high), DECIMALS), BOOTSTRAP, note)
+    return Interval(round(float(low), DECIMALS), round(float(high), DECIMALS), BOOTSTRAP, _undefined(value_B))
+
+
+def bootstrap_logit(value: float, value_B: np.ndarray, num_patients: int) -> Interval:
+    """Interval of a figure of 0 to 1 by its standard deviation over the draws, on the scale of log odds.
+
+    Near 1, as AUROC often is, percentiles lie too high: what was drawn twice is in order with itself.
+
+    Args:
+        value: the figure. value_B: in every draw, NaN where it was undefined.
+    Source: Boyd, Eng and Page 2013, ECML PKDD, of average precision; Kottas, Kuss and Zapf 2014, BMC Med Res Methodol
+    14:26, of AUROC.
+    """
+    if why := _not_from(value_B, num_patients):
+        return none(why)
+    deviation = float(np.nanstd(value_B, ddof=1)) * np.sqrt(num_patients / (num_patients - 1))
+    return on_logit(value, deviation * stats.t.ppf((1 + CONFIDENCE) / 2, num_patients - 1), BOOTSTRAP_LOGIT, value_B)
+
+
+def on_logit(value: float, half: float, method: str, value_B: np.ndarray | None = None) -> Interval:
+    """Half a symmetric interval taken to both sides on the scale of log odds, where it cannot leave 0 to 1."""
+    if not 0 < value < 1:
+        return none("at its bound, so there is no interval")
+    ends = special.expit(special.logit(value) + np.array([-half, half]) / (value * (1 - value)))
+    low, high = (round(float(end), DECIMALS) for end in ends)
+    return Interval(low, high, method, None if value_B is None else _undefined(value_B))
+
+
+def _not_from(value_B: np.ndarray, num_patients: int) -> str | None:
+    """Why there is no interval from these draws, if there is none."""
+    if num_patients < FEWEST_PATIENTS:
+        return f"no interval from fewer than {FEWEST_PATIENTS} patients"
+    known = value_B[~np.isnan(value_B)]
+    if len(known) < FEWEST_DEFINED * len(value_B) or not len(known):
+        return _undefined(value_B)
+    return "the same in every draw, so resampling cannot tell" if np.ptp(known) == 0 else None
+
+
+def _undefined(value_B: np.ndarray) -> str | None:
+    count = int(np.isnan(value_B).sum())
+    return f"undefined in {count} of {len(value_B)} draws" if count or not len(value_B) else None
 
 
 def around(value: float, interval: Interval) -> Interval:

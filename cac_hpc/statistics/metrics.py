@@ -201,6 +201,41 @@ def fair_coin(heads: int, tails: int) -> float | None:
     return float(stats.binomtest(heads, heads + tails).pvalue) if heads + tails else None
 
 
+def auroc(event_N: np.ndarray, value_N: np.ndarray) -> float:
+    """Area under the ROC curve: how often a unit with the event has the higher value; NaN where all are alike in it."""
+    if len(np.unique(event_N)) < 2:
+        return np.nan
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(event_N, value_N))
+
+
+def average_precision(event_N: np.ndarray, value_N: np.ndarray) -> float:
+    """Precision at every distinct value, weighed by the gain of sensitivity there; NaN where nobody has the event."""
+    if not event_N.any():
+        return np.nan
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(event_N, value_N))
+
+
+def brier_of_event(event_N: np.ndarray, chance_N: np.ndarray) -> float:
+    """Mean squared distance of a probability from what happened, 0 to 1; NaN where there is no unit."""
+    if not len(event_N):
+        return np.nan
+    from sklearn.metrics import brier_score_loss
+
+    return float(brier_score_loss(event_N, chance_N, pos_label=True))
+
+
+def isotonic(event_N: np.ndarray, chance_N: np.ndarray) -> np.ndarray:
+    """The share with the event, rising with the probability, that is nearest to what happened, (N,)."""
+    from sklearn.isotonic import IsotonicRegression
+
+    found = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit_transform(chance_N, event_N.astype(float))
+    return np.asarray(found)
+
+
 def rank_correlation(x_N: np.ndarray, y_N: np.ndarray) -> float:
     """Spearman's rho, ties at their mean rank; NaN below `FEWEST` units, or where either does not vary."""
     if len(x_N) < FEWEST or np.ptp(x_N) == 0 or np.ptp(y_N) == 0:

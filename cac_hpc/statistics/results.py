@@ -832,12 +832,151 @@ class Trials:
 
 
 @dataclass(frozen=True)
+class OperatingPoint:
+    """Every patient whose probability is at least so high counts as positive."""
+
+    at_least: float
+    sensitivity: float
+    specificity: float
+    precision: float
+
+
+@dataclass(frozen=True)
+class ObservedShare:
+    """A point of a calibration curve: of patients with that probability, the share with the event, by a flexible fit.
+
+    low, high: of the 95 % band, at this probability alone.
+    """
+
+    probability: float
+    observed: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class BrierParts:
+    """The Brier score as miscalibration - discrimination + uncertainty."""
+
+    miscalibration: float
+    discrimination: float
+    uncertainty: float
+
+
+@dataclass(frozen=True)
+class ChanceSpread:
+    """Probabilities of the event in the patients of a true category: 5th, 25th, 50th, 75th and 95th percentile."""
+
+    category: int
+    n: int
+    low: float
+    quarter: float
+    median: float
+    three_quarters: float
+    high: float
+
+
+@dataclass(frozen=True)
+class NetBenefit:
+    """Of one way to decide: its net benefit at each threshold, with intervals.
+
+    by: what it decides by: its probabilities, a cut of its own, or nothing (all, none). more: the model's net benefit
+    less this one, in the same draws; None of the model itself. decisions: figures of its own cut.
+    """
+
+    key: str
+    name: str
+    by: Literal["probability", "own_cut", "nothing"]
+    values: list[float]
+    low: list[float | None]
+    high: list[float | None]
+    more: list[float] | None
+    more_low: list[float | None] | None
+    more_high: list[float | None] | None
+    decisions: dict[str, Figure]
+
+
+@dataclass(frozen=True)
+class DecisionCurves:
+    """Net benefit over thresholds of probability, of ways to decide of the same patients."""
+
+    n: int
+    positives: int
+    thresholds: list[float]
+    ways: list[NetBenefit]
+    absent: list[str]
+
+
+@dataclass(frozen=True)
+class NeededPatients:
+    """Of how many patients the 95 % interval of a figure is so wide; None where that cannot be worked out."""
+
+    figure: str
+    width: float
+    patients: int | None
+
+
+@dataclass(frozen=True)
+class AtCut:
+    """Everything of one cut of the score; event: what is predicted, as text; exactly: units whose score is the cut.
+
+    note: what of the labels cannot be decided, or is decided otherwise. chance_note: why there is no probability.
+    """
+
+    cut: float
+    event: str
+    n: int
+    positives: int
+    negatives: int
+    exactly: int
+    note: str | None
+    chance_note: str | None
+    figures: dict[str, Figure]
+    brier_parts: BrierParts | Absent
+    points: list[OperatingPoint]
+    calibration: list[ObservedShare] | Absent
+    spreads: list[ChanceSpread]
+    decisions: DecisionCurves | Absent
+    needed: list[NeededPatients]
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Patients at cuts of the score, and figures of the order of the categories."""
+
+    unit: str
+    n: int
+    at: list[AtCut]
+    ordinal: dict[str, Figure]
+
+
+@dataclass(frozen=True)
+class ExpectedWidth:
+    """How wide the interval of a figure is, and would be of more patients; event: of a cut, None of all categories."""
+
+    figure: str
+    event: str | None
+    now: float
+    then: list[float]
+
+
+@dataclass(frozen=True)
+class HowMany:
+    """What more patients would settle; times: as many as there are now."""
+
+    patients: int
+    times: list[int]
+    widths: list[ExpectedWidth]
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that a report says. training: metrics.json of each fold that is there. settings: by section.
 
     lesions: None if the model is not of lesions. split, digests: None of an external test, which external is of.
     second_look: None if nobody counted calcium. shown_before: None if they had not been shown, as far as is known.
-    trials: None if nothing was tried.
+    trials: None if nothing was tried. cuts: None if none are asked for. how_many: None
+    if no figure has an interval.
     """
 
     format_version: int
@@ -865,6 +1004,8 @@ class Report:
     second_look: Annotated[list[ContradictedLabel] | None, Omitted] = None
     shown_before: Annotated[ShownBefore | None, Omitted] = None
     trials: Annotated[Trials | None, Omitted] = None
+    cuts: Annotated[Cuts | None, Omitted] = None
+    how_many: Annotated[HowMany | None, Omitted] = None
 
 
 def to_json(result: Any) -> dict[str, Any]:

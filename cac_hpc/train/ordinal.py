@@ -54,6 +54,20 @@ def probabilities(score_U: np.ndarray, scale: float, edges: Sequence[float], gro
     return mixed_UK
 
 
+def exceeding(
+    score_U: np.ndarray, scale: np.ndarray | float, edges: Sequence[float], cut: float, gross: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """Probability of a score above a cut that is no edge, (U,): the two parts of its category share gross errors.
+
+    Args:
+        score_U: predicted Agatston scores. scale, gross: see `Errors`; of all, or of each.
+    """
+    above_U = scipy.special.expit((np.log1p(score_U) - np.log1p(cut)) / scale)
+    of_gross = (sum(edge > cut for edge in edges) + 0.5) / (len(edges) + 1)
+    mixed_U: np.ndarray = (1 - gross) * above_U + gross * of_gross
+    return mixed_U
+
+
 def other_is_likelier(scale: float, edges: Sequence[float]) -> list[tuple[int, int]]:
     """Whole scores from 1 to the last edge, first and last of each run, whose category is not the most probable one.
 

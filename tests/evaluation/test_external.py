@@ -344,3 +344,49 @@ def test_a_report_cannot_contradict_its_table(written, tmp_path, capsys):
 def test_categories_have_their_ranges():
     first, *_, last = evaluate.categories(NAMES, LabelsConfig.edges)
     assert (first.score_above, first.score_up_to, last.score_above, last.score_up_to) == (None, 0.0, 1000.0, None)
+
+
+def many(folder, labelled=None, **columns):
+    """Sixty patients, the fifteen four times over."""
+    again = pd.concat([ours(), ours(), ours(), ours()], ignore_index=True)
+    study = [f"{number:03d}" for number in range(60)]
+    score = labelled if labelled is not None else REPORTED * 4
+    labels = pd.DataFrame({"study": study, "score": score})
+    return collect(folder, again.assign(study=study, **columns), labels)
+
+
+def test_an_external_test_has_the_same_figures_at_the_cuts(tmp_path):
+    test, table = many(tmp_path)
+    found = external.report(test, table).cuts
+    at = found.at[1]
+    assert (at.event, at.positives, at.negatives) == (">= 100", 28, 32)
+    assert [(way.key, way.by) for way in at.decisions.ways] == [
+        ("all", "nothing"), ("none", "nothing"), ("rule", "own_cut"), ("model", "probability")
+    ]  # fmt: skip
+    assert (at.figures["sensitivity"].value, at.figures["specificity"].value) == (1.0, 1.0)
+    assert at.decisions.ways[2].decisions["sensitivity"].value == 1.0
+    assert found.at[2].positives == 16  # of 300 that was said for 300, and 900 for 3000: all right but 450 for 200
+    assert found.at[2].figures["specificity"].value == pytest.approx(40 / 44)
+
+
+def test_cuts_of_predictions_without_probabilities_go_by_their_scores(tmp_path):
+    names = [f"p{number}" for number in range(6)]
+    again = pd.concat([ours()] * 4, ignore_index=True).drop(columns=names)
+    study = [f"{number:03d}" for number in range(60)]
+    test, table = collect(tmp_path, again.assign(study=study), pd.DataFrame({"study": study, "score": REPORTED * 4}))
+    at = external.report(test, table).cuts.at[2]
+    assert at.figures["auroc"].note.startswith("by the predicted score; ")  # which is in order: nothing to resample
+    assert at.figures["brier"].note == "the predictions have no probabilities of the categories"
+    assert {way.by for way in at.decisions.ways if way.key == "model"} == {"own_cut"}
+
+
+def test_labels_above_1000_count_at_every_cut_and_categories_alone_at_edges(tmp_path):
+    test, table = many(tmp_path, [">1000" if score > 1000 else score for score in REPORTED * 4])
+    found = external.report(test, table).cuts
+    assert [at.positives for at in found.at] == [48, 28, 16]
+    assert found.at[1].note == "8 units are known by their category alone, which lies on one side of the cut"
+    asked = dataclasses.replace(test, cuts=[1000.0, 2500.0])
+    at_1000, beyond = external.report(asked, table).cuts.at
+    assert at_1000.note == found.at[1].note
+    assert (beyond.n, beyond.figures["auroc"].value) == (0, None)
+    assert "which 2500 divides" in beyond.figures["auroc"].note

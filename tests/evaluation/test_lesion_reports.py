@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from cac_hpc.dataset import sealed, splits
-from cac_hpc.evaluation import audit, inputs
+from cac_hpc.evaluation import audit, cut_figures, inputs
 from cac_hpc.report import aggregation, archive, lesion_pictures, tables, terminal, wording
 from cac_hpc.run import digests, paths, stages
 from cac_hpc.run.paths import RunPaths
@@ -252,3 +252,24 @@ def test_a_patient_has_the_highest_label_and_scores_of_the_studies_tested():
     assert units.probability.tolist() == chance[[1, 2]].tolist()
     nothing, none = scored_patients({}, studies, (0, 10))
     assert len(nothing.label) == len(none) == nothing.num_patients == 0
+
+
+def test_a_cut_between_the_edges_goes_by_the_errors_of_each_folds_scores(tmp_path):
+    run = make(tmp_path, report={"figure_dpi": 50, "draws": 200, "cuts": [200]})
+    found = inputs.load(run, alone=True)
+    (tested,) = [
+        one for one in found.outcome.tested(found.studies, found.labels.edges, found.report) if one.name == "patient"
+    ]
+    score = found.outcome.patient_scores(found.studies, found.labels.edges)
+    cuts = cut_figures.of_run(found, [tested], {})
+    assert cuts.at[0].chance_note == "labels.edges have no 200, and the model has no error model of its scores"
+    told = {
+        fold: dataclasses.replace(one, facts={**one.facts, "calibration": {"scale": 0.5 + fold / 10, "gross": 0.1}})
+        for fold, one in found.results.items()
+    }
+    known = cut_figures.of_run(dataclasses.replace(found, results=told), [tested], {})
+    assert known.at[0].chance_note is None
+    scale = 0.5 + tested.units.fold / 10
+    chance = 0.9 / (1 + ((201 / (1 + score)) ** (1 / scale))) + 0.1 * 2.5 / 6  # two categories are above, one is halved
+    event = tested.units.score >= 200
+    assert known.at[0].figures["brier"].value == pytest.approx(((chance - event) ** 2).mean())

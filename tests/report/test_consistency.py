@@ -7,6 +7,7 @@ import pytest
 
 from cac_hpc.report import aggregation, consistency
 from cac_hpc.run import paths, settings
+from cac_hpc.statistics.results import FORMAT_VERSION
 from tests.support.reports import check_report, make_run, printed_predictions
 from tests.support.runs import job_here
 
@@ -88,10 +89,10 @@ def test_tables_and_text_that_were_changed_are_named_with_their_line(reported):
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        ('{"format_version": 4}', "found format version 4, wanted 8"),
-        ("{}", "found no format version, wanted 8"),
+        ('{"format_version": 4}', f"found format version 4, wanted {FORMAT_VERSION}"),
+        ("{}", f"found no format version, wanted {FORMAT_VERSION}"),
         (f'{{"format_version": [{"[1], " * 1000} 2]}}', "found format version [[1], [1], [1], [1], [1], [1], [1], "),
-        ('{"format_version": 7}', "not a report that can be checked ("),
+        (f'{{"format_version": {FORMAT_VERSION}}}', "not a report that can be checked ("),
     ],
 )  # fmt: skip
 def test_a_report_of_another_format_is_refused_with_the_command_that_makes_it_again(reported, tmp_path, content, found):

@@ -128,9 +128,9 @@ def test_what_people_wrote_stands_there_as_text(page):
 
 
 def test_the_sections_stand_in_the_order_of_questions(page):
-    order = ["verdict", "cohort", "patient", "slice", "readers", "looks", "mistakes", "slices", "training"]
+    order = ["verdict", "cuts", "cohort", "patient", "slice", "readers", "looks", "more", "mistakes", "slices"]
     found = [section["id"] for section in Reader(page).all("section")]
-    assert found == [*order, "resources", "methods", "settings", "provenance", "limits"]
+    assert found == [*order, "training", "resources", "methods", "settings", "provenance", "limits"]
 
 
 def test_cohort_flow_and_folds_close(finished):

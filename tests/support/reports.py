@@ -175,6 +175,11 @@ def check_report(run):
                 assert summary["levels"][level]["pooled"]["n"] == count
 
 
+def contradictions_of(run, summary):
+    """What a report of the run, as in report.json, contradicts."""
+    return consistency.contradictions(run, settings.load(run.config), summary)
+
+
 def typed_report_of(run):
     return results.from_json(report_of(run), results.Report)
 

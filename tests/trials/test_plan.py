@@ -42,9 +42,7 @@ def test_trials_that_tpe_draws_have_the_epochs_of_the_run():
 
 
 def test_trials_are_chosen_by_patients_and_not_by_slices():
-    with pytest.raises(
-        InputError, match="must be patient, as trials are chosen by patients"
-    ):
+    with pytest.raises(InputError, match="must be patient, as trials are chosen by patients"):
         plan.make(lesions(*STEPS, "--split.unit", "slice", "--split.contrast_to", "runs/other"))
 
 
