@@ -54,8 +54,8 @@ def lines(tried: Mapping[int, Tried]) -> list[str]:
         if one.chosen:
             found.append(f"fold {fold} has chosen{best} by its validation patients, among {one.number} trials")
             continue
-        counts = f"{one.done} of {one.number} trials done, {one.ended} pruned or left out, {one.running} at work"
-        found.append(f"fold {fold}: {counts}{best and f'; best so far{best}'}")
+        counts = f"{one.done} of {one.number} trials done, {one.ended} ended early, {one.running} at work"
+        found.append(f"fold {fold}: {counts}{best and f'; best{best}'}")
     return found
 
 

@@ -231,22 +231,27 @@ def _noise(found: Trials) -> str:
     if known:
         parts.append(
             f"The 95 % interval of the difference between chosen and runner-up reaches 0 in {unsure} of {len(known)} "
-            "folds."
+            "folds that have one."
         )
     if again:
         low, high = (_share(end) for end in (min(again), max(again)))
         share = low if low == high else f"{low} to {high}"
         parts.append(f"In draws of these patients the same trial would have been chosen in {share}.")
-    if sds:
-        parts.append(
-            f"The same settings under another seed differ by a standard deviation of {min(sds):.3f} to {max(sds):.3f} "
-            f"({found.seeds} seeds): hold every difference against that."
-        )
-    else:
-        parts.append(
-            "Each trial had one seed (trials.seeds), so that nobody knows how much of a difference is its chance."
-        )
+    parts.append(_seeds(sds, found.seeds))
     return " ".join(parts)
+
+
+def _seeds(sds: Sequence[float], seeds: int) -> str:
+    """How much the figures of the same settings differ by chance, by fold."""
+    if not sds:
+        return "Each trial had one seed (trials.seeds), so that nobody knows how much of a difference is its chance."
+    if max(sds) == 0:
+        return f"Another seed changed no figure ({seeds} seeds)."
+    between = f"{min(sds):.3f} to {max(sds):.3f}"
+    return (
+        f"The same settings under another seed differ by a standard deviation of {between} ({seeds} seeds): hold every "
+        "difference against that."
+    )
 
 
 def _used(found: Trials) -> str:
@@ -306,14 +311,22 @@ def _how_sure(found: Trials) -> TextTable:
          *([wording.number(one.seed_sd, 3)] if found.seeds > 1 else [])]
         for one in found.choices
     ]  # fmt: skip
-    columns = ["fold", "patients", "trial", wording.figure_name(found.select_by), "runner-up", "chosen less runner-up"]
-    columns += ["chosen again"]
+    columns = [
+        "fold",
+        "patients",
+        "trial",
+        wording.figure_name(found.select_by),
+        "runner-up",
+        "less runner-up",
+        "again",
+    ]
     whose = "test" if found.select_on == "test" else "validation"
     caption = (
         f"How sure the choice is: figures of {whose} patients, the difference to the runner-up with its 95 % interval, "
         "and how often in draws of these patients the same trial is best"
     )
-    return TextTable(caption, [*columns, *(["sd over seeds"] if found.seeds > 1 else [])], cells)
+    caption += "; seed sd: standard deviation of a figure over seeds" if found.seeds > 1 else ""
+    return TextTable(caption, [*columns, *(["seed sd"] if found.seeds > 1 else [])], cells)
 
 
 def _values(report: Report, values: Json, names: Sequence[str]) -> list[str]:

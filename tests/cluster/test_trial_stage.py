@@ -77,8 +77,8 @@ def test_trials_at_work_are_counted_and_the_best_so_far_is_named(tried, tmp_path
     shutil.rmtree(run.trials(0).part(5, 0).root)
     left = {one["trial"]: one["figure"] for one in every[:5] if one["state"] == "done"}
     best = max(left, key=left.get)
-    counts = f"{len(left)} of 6 trials done, {5 - len(left)} pruned or left out, 1 at work"
-    wanted = f"fold 0: {counts}; best so far trial {best}, {left[best]:.3f}"
+    counts = f"{len(left)} of 6 trials done, {5 - len(left)} ended early, 1 at work"
+    wanted = f"fold 0: {counts}; best trial {best}, {left[best]:.3f}"
     assert wanted in job_here("status.py", run.root).stdout
 
 

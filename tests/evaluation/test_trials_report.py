@@ -15,7 +15,7 @@ from cac_hpc.run import config, paths, settings
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from tests.support import trial_files
-from tests.support.reports import TRAINED, check_report, make_run, report_of, typed_report_of, vouch
+from tests.support.reports import TRAINED, check_report, make_run, report_of, vouch
 from tests.support.runs import job_here
 from tests.support.trial_files import kappa, right_in
 
@@ -24,11 +24,11 @@ TRIED = {"settings": GRID, "seeds": 2, "pruning": {"first_epoch": 2}}
 FEW = {"draws": 200, "figure_dpi": 50}
 
 
-def cohort(offset=0, number=36):
+def cohort():
     """Studies of four slices, of which some are off by one category, all of them in every fifth study."""
     return {
-        (f"p{index:02d}", index % 6): [min(index % 6 + (index % 5 == offset or at == 3), 5) for at in range(4)]
-        for index in range(number)
+        (f"p{index:02d}", index % 6): [min(index % 6 + (index % 5 == 0 or at == 3), 5) for at in range(4)]
+        for index in range(36)
     }
 
 
@@ -184,12 +184,12 @@ def test_a_fold_that_was_trained_with_other_settings_than_it_chose_does_not_coun
     facts["settings"]["model"]["dense"] = 7
     vouch(copy, 1, **facts)
     vouch(copy, 2)
-    assert not aggregation.aggregate(copy.root)
-    found = typed_report_of(copy)
-    reasons = {one.fold: one.reason for one in found.missing_folds}
-    assert "trained with other settings than it chose among its trials (model.dense: 7, chosen " in reasons[1]
-    assert "metrics.json does not say with which settings" in reasons[2]
-    assert (found.status, [one.fold for one in found.trials.choices]) == ("PARTIAL", [0, 1, 2])
+    found = inputs.load(copy, alone=True)
+    wanted = found.tried.choices[1].settings["model.dense"]
+    said = f"trained with other settings than it chose among its trials (model.dense: 7, chosen {wanted})"
+    assert found.faults[1] == said
+    assert "metrics.json does not say with which settings" in found.faults[2]
+    assert set(found.results) == {0}
 
 
 def test_trials_that_were_looked_at_on_test_patients_are_refused(tmp_path):
@@ -213,11 +213,10 @@ def test_a_label_that_was_not_sealed_is_refused(copy):
 def test_folds_that_have_not_chosen_yet_are_left_out(tmp_path):
     run = make(tmp_path, {"settings": GRID})
     trial_files.write_trials(run, right_in(matters), folds=[1])
-    assert not aggregation.aggregate(run.root)
-    found = typed_report_of(run)
-    assert [one.fold for one in found.trials.choices] == [1]
-    assert {one.fold for one in found.trials.trials} == {1}
-    assert "has not chosen among its trials: choice.json is not there" in found.missing_folds[0].reason
+    found = inputs.load(run, alone=True)
+    assert "has not chosen among its trials: choice.json is not there" in found.faults[0]
+    of_trials = trials.report(found.tried)
+    assert ([one.fold for one in of_trials.choices], {one.fold for one in of_trials.trials}) == ([1], {1})
     run.trials(1).choice.unlink()
     assert not aggregation.aggregate(run.root)
     assert "No fold has chosen its settings among its trials yet." in text_of(run, "report_PARTIAL.md")
@@ -271,32 +270,20 @@ def test_networks_of_folds_that_chose_different_ones_are_each_shown(copy):
 
 
 @pytest.fixture(scope="module")
-def nested(tmp_path_factory):
-    """A finished run of trials that chose by validation patients, read-only."""
-    run = make(tmp_path_factory.mktemp("nested"), {"settings": GRID})
+def leak(tmp_path_factory, reported):
+    """A contrast run whose folds chose by their test patients, and predict better, read-only."""
+    tried = {"settings": GRID, "seeds": 2, "select_on": "test", "contrast_to": str(reported.root)}
+    better = {key: [key[1]] * 4 for key in list(cohort())[::2]}
+    run = make(tmp_path_factory.mktemp("leak"), tried, cohort() | better)
     trial_files.write_trials(run, right_in(matters))
     assert aggregation.aggregate(run.root)
     return run
 
 
-def leaking(folder, nested, **tried):
-    tried = {"settings": GRID, "select_on": "test", "contrast_to": str(nested.root)} | tried
-    better = {key: [key[1]] * 4 for key in cohort()}
-    return make(folder, tried, cohort(number=36) | dict(list(better.items())[::2]))
-
-
-@pytest.fixture(scope="module")
-def leak(tmp_path_factory, nested):
-    run = leaking(tmp_path_factory.mktemp("leak"), nested)
-    trial_files.write_trials(run, right_in(matters))
-    assert aggregation.aggregate(run.root)
-    return run
-
-
-def test_a_run_that_chose_on_test_patients_says_what_that_would_have_claimed(leak, nested):
+def test_a_run_that_chose_on_test_patients_says_what_that_would_have_claimed(leak, reported):
     found = report_of(leak)
     claimed, honest = (
-        report_of(run)["levels"]["patient"]["pooled"]["figures"]["kappa_quadratic"]["value"] for run in (leak, nested)
+        report_of(run)["levels"]["patient"]["pooled"]["figures"]["kappa_quadratic"]["value"] for run in (leak, reported)
     )
     figure = found["inflation"]["levels"]["patient"]["figures"]["kappa_quadratic"]
     assert (figure["other"], figure["reference"]) == (claimed, honest)
@@ -307,7 +294,7 @@ def test_a_run_that_chose_on_test_patients_says_what_that_would_have_claimed(lea
     check_report(leak)
 
 
-def test_it_is_marked_everywhere_and_names_no_folder(leak, nested):
+def test_it_is_marked_everywhere_and_names_no_folder(leak, reported):
     found = report_of(leak)
     assert found["banner"] == wording.LEAKS_CHOICE
     assert found["title"].endswith(" (CONTRAST RUN, LEAKS)")
@@ -315,15 +302,15 @@ def test_it_is_marked_everywhere_and_names_no_folder(leak, nested):
     assert found["trials"]["choices"][0]["patients"] == 36
     assert {one["name"]: one["passed"] for one in found["audits"]}["trials"] is False
     for path in leak.report.rglob("*"):
-        assert path.is_dir() or str(nested.root).encode() not in path.read_bytes(), path
+        assert path.is_dir() or str(reported.root).encode() not in path.read_bytes(), path
     for path in (leak.report / "figures").glob("*.svg"):
         assert "LEAKS" in path.read_text(encoding="utf-8"), path
     assert wording.BY_PATIENT in text_of(leak)  # which is still true
     assert "split by slice" not in text_of(leak)
 
 
-def test_comparing_with_it_warns(leak, nested):
-    shown = " ".join(job_here("report.py", nested.root, leak.root).stdout.split())
+def test_comparing_with_it_warns(leak, reported):
+    shown = " ".join(job_here("report.py", reported.root, leak.root).stdout.split())
     assert f"LEAKS: {leak.root.parent.name}/run chose its settings by the test patients" in shown
 
 
