@@ -162,9 +162,10 @@ def draw_boxes(stem: Path, panels: Mapping[str, Sequence[tuple[str, Sequence[flo
         for axes, (label, boxes) in zip(grid, panels.items(), strict=True):
             keys = ("whislo", "q1", "med", "q3", "whishi")
             drawn = [dict(zip(keys, ends, strict=True)) for _, ends in boxes]
-            looks: dict[str, Any] = {"boxprops": {"facecolor": COLOURS[5], "edgecolor": COLOURS[0]}}
-            looks |= {"medianprops": {"color": "black"}, "patch_artist": True, "showfliers": False}
-            axes.bxp(drawn, orientation="horizontal", widths=0.6, **looks)
+            axes.bxp(
+                drawn, orientation="horizontal", widths=0.6, patch_artist=True, showfliers=False,
+                boxprops={"facecolor": COLOURS[5], "edgecolor": COLOURS[0]}, medianprops={"color": "black"},
+            )  # fmt: skip
             axes.set(xlim=(0, 1), xlabel=label)
         grid[0].set_yticks(
             range(1, len(boxes) + 1), [textwrap.shorten(name, 34, placeholder=" ...") for name, _ in boxes]
