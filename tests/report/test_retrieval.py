@@ -253,24 +253,25 @@ def looks_at(run: Path) -> list[str]:
 
 
 def test_a_report_that_is_fetched_is_a_look_in_the_ledger_there(ours, server, tmp_path):
-    before = (ours / "ledger.jsonl").read_bytes()
+    kept, before = (ours / "ledger.jsonl").read_bytes(), looks_at(ours)
     assert fetch(server, f"cluster:{ours}", "--out", tmp_path / "out").returncode == 0
-    assert looks_at(ours) == ["ssh"]
-    assert (ours / "ledger.jsonl").read_bytes().startswith(before)
+    assert looks_at(ours) == [*before, "ssh"]
+    assert (ours / "ledger.jsonl").read_bytes().startswith(kept)
     archive_here = only_file(tmp_path / "out")
     assert job_here("report.py", archive_here, "--out", tmp_path / "unpacked").returncode == 0
-    assert looks_at(ours) == ["ssh"]  # an archive is away from its run
-    kept = (ours / "ledger.jsonl").rename(tmp_path / "kept")
-    (ours / "ledger.jsonl").symlink_to(kept)  # as a ledger that may not be written
+    assert looks_at(ours) == [*before, "ssh"]  # an archive is away from its run
+    (ours / "ledger.jsonl").rename(tmp_path / "kept")
+    (ours / "ledger.jsonl").symlink_to(tmp_path / "kept")  # as a ledger that may not be written
     assert fetch(server, f"cluster:{ours}", "--out", tmp_path / "again").returncode == 0
-    assert looks_at(ours) == ["ssh"]
+    assert looks_at(ours) == [*before, "ssh"]
 
 
 def test_what_was_asked_for_and_did_not_come_is_no_look(ours, server, tmp_path, monkeypatch):
+    before = looks_at(ours)
     monkeypatch.setattr(retrieval.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(1, 1, 0))
     done = fetch(server, f"cluster:{ours}", "--out", tmp_path / "out")
     assert "0 MB are free" in done.stderr
-    assert looks_at(ours) == []
+    assert looks_at(ours) == before
 
 
 def test_weights_come_where_they_are_asked_for_and_slices_stay_where_they_are_not(home, server, tmp_path):
