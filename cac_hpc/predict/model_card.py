@@ -51,10 +51,15 @@ def text(bundle: Bundle, onnx: Sequence[str] = ()) -> str:
 def _parts(bundle: Bundle, onnx: Sequence[str], sums: Sequence[str]) -> Iterator[str]:
     level = results.from_json(bundle.internal["level"], Level)
     how = HOW.get(bundle.kind, HOW["slices"])
+    own = (
+        " Each fold chose the settings of its network among trials, by its own validation patients."
+        if bundle.own
+        else ""
+    )
     yield (
         f"{len(bundle.weights)} networks of kind {bundle.kind}, of the folds of one cross-validation, made by cac_hpc "
         f"{bundle.version}. From an ECG-gated, non-contrast cardiac CT to the category of coronary artery calcium: the "
-        f"model {how}."
+        f"model {how}.{own}"
     )
     yield "## Intended use\n\n" + _listed(
         "For: research on adult, ECG-gated, non-contrast cardiac CT that lies within the training range below.",

@@ -385,14 +385,16 @@ class ClusterConfig:
     nodes_per_fold: int = 1  # over which the ranks of a fold are spread
     ranks_per_node: int = 1  # torchrun processes of a fold; with train.device cuda each has one GPU
     cpus_per_rank: int = 1  # also the number of threads that a rank computes with
-    folds_per_node: int = 1  # folds that one job trains side by side; small networks are faster so than with more ranks
+    # folds, or workers of trials, that one job trains side by side; small networks are faster so than with more ranks
+    folds_per_node: int = 1
     gpus_per_node: int | None = None  # null: one per rank; fewer are shared by the folds of a job
     gres: str | None = None  # how this site names GPUs, as gpu:a100:2; null asks with --gpus-per-node
     array_parallelism: int = 256  # tasks of one array that run at the same time
     warning_s: int = 90  # SLURM asks a job to save so long before its time is over
     attempts: int = 5  # starts of a fold without a new checkpoint, until it is given up
     pack: Resources = Resources(time_min=120, mem_gb=8.0)
-    fold: Resources = Resources(time_min=480, mem_gb=32.0)  # its cpus are folds x ranks_per_node x cpus_per_rank
+    # its cpus are folds_per_node x ranks_per_node x cpus_per_rank; workers of trials ask the same, for one rank each
+    fold: Resources = Resources(time_min=480, mem_gb=32.0)
     aggregate: Resources = Resources(time_min=30, mem_gb=4.0)  # the seal asks the same
     mem_per_cpu: bool = False  # ask for memory with --mem-per-cpu, where a site refuses --mem
     mail_user: str | None = None  # gets mail when the report is there or a stage has failed

@@ -129,7 +129,8 @@ def test_workers_of_trials_are_busier_than_in_batches(tmp_path):
     batches, free = map(int, re.search(r"in batches (\d+)%: (\d+)%", done.stdout).groups())
     assert batches < free
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert not list(tmp_path.iterdir())  # nothing stays
+    left = [path for path in tmp_path.iterdir() if not path.name.startswith("torchinductor_")]  # the user's, for ever
+    assert not left
 
 
 def test_trials_of_a_batch_wait_for_all_of_the_batch_before():

@@ -81,14 +81,14 @@ def log(run):
 def test_a_killed_and_a_preempted_worker_start_again_and_the_trials_end_the_same(slurm, slow_run, undisturbed):
     run = slow_run
     array = submit(slurm, run, "--cpus-per-task=1", script="trials", array="0-1")
-    wait_for(lambda: rungs(run) >= 1, 90, f"the first rung: {log(run)}")
-    killed = workers(run)[0]
-    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: rungs(run) >= 1 and len(workers(run)) == 2, 90, f"the first rung: {log(run)}")
+    os.kill(workers(run)[0], signal.SIGKILL)
     wait_for(lambda: events(run, "requeued", stage="trials"), 60, f"the requeue of the killed worker: {log(run)}")
+    other = 1 - events(run, "requeued", stage="trials")[0]["task"]
     pace(run, 0)  # of those that start from now on
     beyond = rungs(run)
     wait_for(lambda: rungs(run) > beyond, 90, f"a further rung: {log(run)}")
-    slurm.run("scontrol", "requeue", f"{array}_1")
+    slurm.run("scontrol", "requeue", f"{array}_{other}")
     wait_for(lambda: chosen(run), 120, f"the choices: {log(run)}")
     assert set(wait_for_end(slurm, array).values()) == {"COMPLETED"}
     assert table(RunPaths(run)) == undisturbed

@@ -88,6 +88,8 @@ def test_a_bundle_has_the_network_that_each_fold_chose(tried, tmp_path):
     assert said.returncode == 0, said.stderr
     found = bundle.read(tmp_path / "bundle")
     assert [found.of_fold(fold).model.hidden for fold in range(FOLDS)] == hidden(run)
+    card = (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
+    assert "Each fold chose the settings of its network among trials" in card
     asked = ensemble.of_bundle(found)
     for fold, network in enumerate(asked.models):
         trained = checkpoint.load(run.fold(fold).model)["weights"]
