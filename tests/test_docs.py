@@ -25,7 +25,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 SECTIONS = "|".join(kind for kind in composition.names() if "." not in kind)
 SETTING = re.compile(rf"({SECTIONS})(\.[a-z_]+)+")
 FILE = re.compile(r"(?:\w+/)+[\w*]+\.(?:py|sh|sbatch|yaml|md|txt|html)")
-SUFFIXES = {"json", "html", "md", "py", "csv", "yaml", "pt"}
+SUFFIXES = {"json", "html", "md", "py", "csv", "tex", "yaml", "pt"}
 
 
 class Accepted(Exception):

@@ -29,12 +29,12 @@ RANDOM: dict[str, object] = {
 }  # fmt: skip
 TIMES = (("seconds", "epochs_s"), ("cpu_s", "epochs_cpu_s"))  # of all, and of the epochs among it
 LEGEND = (
-    "overhead: of one fold's trials by one worker, all that is not an epoch, from the\n"
-    "start of the process, divided by the trials: by the clock, and in processor time,\n"
-    "on which other work on the machine hardly tells. whole: trials of all folds as\n"
-    "configs/trials/lesions.yaml has them, by {workers} workers that start together.\n"
-    "lengths: trials of one fold that differ ten-fold in length, by {workers} workers: share\n"
-    "of their time that they train, shared out as trials are, and in batches of {workers}."
+    "overhead: of one fold's trials by one worker, all that is not an epoch, from\n"
+    "the start of the process, divided by the trials: by the clock, and in processor\n"
+    "time, on which other work on the machine hardly tells. whole: trials of all\n"
+    "folds as configs/trials/lesions.yaml has them, by {workers} workers that start together.\n"
+    "lengths: trials of one fold that differ ten-fold in length, by {workers} workers: the\n"
+    "share of their time that they train, as trials are shared out, and in batches."
 )
 
 

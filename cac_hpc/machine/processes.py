@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -99,6 +101,21 @@ def listen() -> None:
     """Take every usual request to stop as one; called before anything slow is imported."""
     for signum in SIGNALS:
         signal.signal(signum, _hear)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # see `become`
+
+
+def become(command: Sequence[str]) -> None:
+    """Have another program take this process's place, unless it was asked to stop; what asks from now on, asks that.
+
+    Returns: only if it was asked to stop.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    if heard():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(command[0], list(command))
 
 
 def heard() -> str | None:

@@ -20,13 +20,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon, Rectangle
 from matplotlib.patheffects import Normal, Stroke
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
 from PIL import Image
 
 from cac_hpc.run import paths
 from cac_hpc.statistics.results import Bin, Layer, Level, Reader, SettingImportance, TrialRow
 
 COLUMN, PAGE = 89 / 25.4, 183 / 25.4  # inches
+IN_A_ROW = 4  # names of a legend
 CAPTION = 24  # characters in a line, a sixth of a page wide
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
@@ -106,34 +107,44 @@ def draw_lines(stem: Path, panels: Sequence[Lines], labels: tuple[str, str], tit
     if not panels:
         return
     with mpl.rc_context(STYLE):
-        figure, grid = _side_by_side(len(panels), 0.36 * PAGE, len({panel.height for panel in panels}) == 1)
+        names = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
+        below = 0.46 + 0.16 * -(-len(names) // IN_A_ROW)
+        figure, grid = _side_by_side(len(panels), 0.36 * PAGE, below, len({panel.height for panel in panels}) == 1)
         handles: dict[str, Line2D] = {}
         for axes, panel in zip(grid, panels, strict=True):
             for line in panel.lines:
-                colour = "0.55" if line.colour is None else COLOURS[line.colour % len(COLOURS)]
-                if line.band:
-                    axes.fill_between(line.x, *line.band, color=colour, alpha=0.15, linewidth=0)
-                look = {"linewidth": 0.9 if line.colour is None else 1.3, "clip_on": line.mark != "D"}
-                (drawn,) = axes.plot(line.x, line.y, line.mark, color=colour, markersize=4.5, **look)
-                handles.setdefault(line.label, drawn)
+                handles.setdefault(line.label, _draw_line(axes, line))
             axes.set(xlim=(0, 1), ylim=panel.height, xlabel=labels[0])
-            axes.set_title(panel.title, fontsize=7)
-            axes.yaxis.get_major_locator().set_params(nbins=4)
+            axes.set_title(panel.title, fontsize=7 if len(panels) < 4 else 5)
+            axes.yaxis.set_major_locator(MaxNLocator(4))
         grid[0].set_ylabel(labels[1])
-        figure.legend(handles.values(), handles, loc="lower center", ncols=5)
+        legend = [textwrap.shorten(name, 36, placeholder=" ...") for name in names]
+        figure.legend([handles[name] for name in names], legend, loc="lower center", ncols=IN_A_ROW)
         figure.suptitle(_wrapped(title, figure), fontsize=8)
         _save(figure, stem, dpi)
 
 
-def _side_by_side(count: int, height: float, alike: bool) -> tuple[Figure, Sequence[Axes]]:
-    """Panels over 0 to 1, placed by hand, which takes a third of the time; alike: of one axis, drawn once."""
+def _draw_line(axes: Axes, line: Line) -> Line2D:
+    grey = line.colour is None
+    colour = "0.55" if line.colour is None else COLOURS[line.colour % len(COLOURS)]
+    if line.band:
+        axes.fill_between(line.x, *line.band, color=colour, alpha=0.15, linewidth=0)
+    point, width = line.mark == "D", 0.9 if grey else 1.3
+    return axes.plot(line.x, line.y, line.mark, color=colour, markersize=4.5, linewidth=width, clip_on=not point)[0]
+
+
+def _side_by_side(count: int, height: float, below: float, alike: bool) -> tuple[Figure, Sequence[Axes]]:
+    """Panels over 0 to 1, placed by hand, which takes half the time.
+
+    Args:
+        height, below: of the figure, and of what is below its panels, inches. alike: of one axis, which is drawn once.
+    """
     figure = Figure(figsize=(PAGE, height))
     grid = figure.subplots(1, count, squeeze=False, sharey=alike)[0]
-    below, above = 0.62 / height, 0.55 / height
-    figure.subplots_adjust(0.075, below, 0.985, 1 - above, wspace=0.1 if alike else 0.25)
+    figure.subplots_adjust(0.075, below / height, 0.985, 1 - 0.55 / height, wspace=0.1 if alike else 0.25)
     for axes in grid:
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    return figure, grid
+    return figure, list(grid)
 
 
 def draw_boxes(stem: Path, panels: Mapping[str, Sequence[tuple[str, Sequence[float]]]], title: str, dpi: int) -> None:
@@ -146,13 +157,15 @@ def draw_boxes(stem: Path, panels: Mapping[str, Sequence[tuple[str, Sequence[flo
         return
     with mpl.rc_context(STYLE):
         height = 0.9 + 0.28 * max(map(len, panels.values()))
-        figure, grid = _side_by_side(len(panels), height, True)
-        figure.subplots_adjust(left=0.24, top=1 - 0.3 / height, bottom=0.5 / height)
+        figure, grid = _side_by_side(len(panels), height, 0.5, alike=True)
+        figure.subplots_adjust(left=0.24, top=1 - 0.3 / height)
         for axes, (label, boxes) in zip(grid, panels.items(), strict=True):
             keys = ("whislo", "q1", "med", "q3", "whishi")
             drawn = [dict(zip(keys, ends, strict=True)) for _, ends in boxes]
-            looks = {"boxprops": {"facecolor": COLOURS[5], "edgecolor": COLOURS[0]}, "medianprops": {"color": "black"}}
-            axes.bxp(drawn, orientation="horizontal", showfliers=False, patch_artist=True, widths=0.6, **looks)
+            axes.bxp(
+                drawn, orientation="horizontal", widths=0.6, patch_artist=True, showfliers=False,
+                boxprops={"facecolor": COLOURS[5], "edgecolor": COLOURS[0]}, medianprops={"color": "black"},
+            )  # fmt: skip
             axes.set(xlim=(0, 1), xlabel=label)
         grid[0].set_yticks(
             range(1, len(boxes) + 1), [textwrap.shorten(name, 34, placeholder=" ...") for name, _ in boxes]

@@ -26,7 +26,7 @@ from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths, RunPaths
 from cac_hpc.statistics import pooling
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.train import distributed, epochs, lesion_results, networks, passes, setup, steps
+from cac_hpc.train import checkpoint, distributed, epochs, lesion_results, networks, passes, setup, steps
 from cac_hpc.train.distributed import World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
@@ -102,6 +102,10 @@ def train(at: Session, part: Part, rung: int, fence: Fence, goes_on: Callable[[i
             return  # by another process, since this one looked
         try:
             attempt = _start(at, part, files, fence, heart)
+            if (attempt.state.epochs, attempt.state.step) > (_end(at, attempt, rung), 0):  # its rung was damaged since
+                for path in files.checkpoints():
+                    checkpoint.remove(path)
+                attempt = _start(at, part, files, fence, heart)
             while _reach(at, part, attempt, rung) and goes_on(rung):
                 rung += 1
         except (torch.OutOfMemoryError, MemoryError):
@@ -123,10 +127,9 @@ def _start(at: Session, part: Part, files: FoldPaths, fence: Fence, heart: Heart
 
 def _reach(at: Session, part: Part, attempt: Attempt, rung: int) -> bool:
     """Train up to a rung and publish what is predicted there; returns whether there are further rungs."""
-    wanted, last = at.plan.rungs[rung], rung == len(at.plan.rungs) - 1
-    end = attempt.cfg.train.epochs if wanted is None else wanted
+    last = rung == len(at.plan.rungs) - 1
     state, check = attempt.state, attempt.fence.check
-    epochs.train(attempt, end, lambda row, speed: None, keep=not last)
+    epochs.train(attempt, _end(at, attempt, rung), lambda row, speed: None, keep=not last)
     done = at.plan.rungs[rung - 1] if rung else 0
     tested, names, units = _look(at, attempt)
     history = pd.DataFrame(state.history).to_csv(index=False, lineterminator="\n")
@@ -139,6 +142,12 @@ def _reach(at: Session, part: Part, attempt: Attempt, rung: int) -> bool:
     )  # fmt: skip
     plan.write_rung(at.rung(part, rung), found, check)
     return not last
+
+
+def _end(at: Session, attempt: Attempt, rung: int) -> int:
+    """The epochs after which a training is at a rung."""
+    wanted = at.plan.rungs[rung]
+    return attempt.cfg.train.epochs if wanted is None else wanted
 
 
 def _fail(at: Session, part: Part, rung: int, fence: Fence, why: str) -> None:

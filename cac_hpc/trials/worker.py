@@ -55,7 +55,8 @@ def work(root: Path, worker: int, fold: int | None = None, idle: int = 0) -> int
                 server = Server(run, here[0], worker, cfg, of_all)
                 idle = 0 if server.serve(_patience_s(idle, len(here))) else idle + 1
                 if following := _open_folds(run, cfg, here[0] + 1):
-                    _start_again(worker, following[0], idle)
+                    _start_again(run, worker, following[0], idle)
+                    stop_if_asked()
         except Stopped as stop:
             end |= {"ok": False, "resumable": True, "cause": causes.of(stop)}
             return RESUMABLE
@@ -75,13 +76,22 @@ def _patience_s(idle: int, count: int) -> float:
     return min(2.0**rounds, MOST_S) if rounds else 0.0
 
 
-def _start_again(worker: int, fold: int, idle: int) -> None:
+def _start_again(run: RunPaths, worker: int, fold: int, idle: int) -> None:
     """Take this process's place, for another fold: whatever is known of this one is gone."""
-    run = sys.argv[sys.argv.index("--run") + 1]
-    command = [sys.executable, sys.argv[0], "--run", run, "--worker", worker, "--fold", fold, "--idle", idle]
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, [str(word) for word in command])
+    numbers = {"--worker": worker, "--fold": fold, "--idle": idle}
+    given = [str(word) for pair in numbers.items() for word in pair]
+    processes.become([sys.executable, sys.argv[0], "--run", str(run.root), *given])
+
+
+def stop_if_asked() -> None:
+    """End if this process was asked to, or nobody watches over it any more.
+
+    Raises: Stopped.
+    """
+    if processes.supervisor_is_gone():
+        os._exit(1)
+    if signal_name := processes.heard():
+        raise Stopped(Cause("stopped", signal=signal_name))
 
 
 class Server:
@@ -103,9 +113,10 @@ class Server:
         until, did = time.monotonic() + patience_s, False
         with ExitStack() as stack:
             while True:
-                self._stop_if_asked()
+                stop_if_asked()
                 self._trials.look()
                 self._tidy()
+                self._tell()
                 if self._trials.final and self._choose():
                     return did
                 if claimed := self._claim():
@@ -115,12 +126,6 @@ class Server:
                     return did
                 else:
                     time.sleep(LOOK_S)
-
-    def _stop_if_asked(self) -> None:
-        if processes.supervisor_is_gone():
-            os._exit(1)
-        if signal_name := processes.heard():
-            raise Stopped(Cause("stopped", signal=signal_name))
 
     def _claim(self) -> tuple[Trial, int, Fence] | None:
         """The first part that can be trained and nobody works on."""
@@ -142,7 +147,6 @@ class Server:
         assert trial.settings is not None
 
         def goes_on(rung: int) -> bool:
-            self._tell()
             self._trials.look()
             return len(trial.rungs) == rung + 1 and number in trial.open
 
@@ -166,9 +170,10 @@ class Server:
                 return False
             trials = standing.joined(every)
         chosen = choice.choose(self._cfg, len(self._cfg.labels.names), trials)
-        choice.write(path, chosen)
-        log.info("fold %d has chosen trial %d of %d", self._fold, chosen.trial, len(self._trials.trials))
-        _tell_choice(self._run, self._worker, self._fold, chosen.trial)
+        if not path.exists():  # another process chooses the same, perhaps at the same time
+            choice.write(path, chosen)
+            log.info("fold %d has chosen trial %d of %d", self._fold, chosen.trial, len(self._trials.trials))
+            _tell_choice(self._run, self._worker, self._fold, chosen.trial)
         return True
 
     def _tidy(self) -> None:
@@ -181,7 +186,7 @@ class Server:
                 files = self._run.trials(self._fold).part(trial.number, part)
                 for folder in (files.checkpoint(0, 0).parent, files.heartbeats):
                     shutil.rmtree(folder, ignore_errors=True)
-                for scratch in files.root.glob(".*.tmp"):
+                for scratch in (*files.root.glob(".*.tmp"), *files.attempts.glob(".*.tmp")):
                     scratch.unlink(missing_ok=True)
 
     def _tell(self) -> None:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import pydicom
 import pytest
 import torch
 
-from cac_hpc.benchmark import costs, lesion_speed, loaders, peers, predict_speed
+from cac_hpc.benchmark import costs, lesion_speed, loaders, peers, predict_speed, trials_efficiency
 from cac_hpc.benchmark.costs import Cost
 from cac_hpc.benchmark.predict_speed import Measured
 from cac_hpc.dataset import sealing, shards
@@ -114,6 +115,28 @@ def test_lesions_are_measured_beside_slice_networks(tmp_path):
     ]  # fmt: skip
     assert len(re.findall(r"^(yes|no )  ", done.stdout, re.M)) == 3
     assert not list(tmp_path.iterdir())  # nothing stays
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(900)
+def test_workers_of_trials_are_busier_than_in_batches(tmp_path):
+    env = {**os.environ, "COLUMNS": "80", "TMPDIR": str(tmp_path)}
+    size = ("--studies", 12, "--trials", 1, "--whole", 0, "--lengths", 6)
+    done = job("benchmark.py", "trials", *size, env=env, timeout_s=800)
+    assert done.returncode == 0, done.stderr
+    batches, free = map(int, re.search(r"in batches (\d+)%: (\d+)%", done.stdout).groups())
+    assert batches < free
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert not list(tmp_path.iterdir())  # nothing stays
+
+
+def test_trials_of_a_batch_wait_for_all_of_the_batch_before():
+    trials = [SimpleNamespace(number=number, final=number == 0, open=(0,)) for number in range(5)]
+    server = SimpleNamespace(_trials=SimpleNamespace(trials=trials, look=lambda: None))
+    trials_efficiency._in_batches(server)
+    server._trials.look()
+    assert [one.open for one in trials] == [(0,), (0,), (), (), ()]
+    assert trials_efficiency.Efficiency(9.0, 5.0).share == pytest.approx(0.9)
 
 
 def test_goals_of_lesions_are_told_from_medians_of_what_was_measured():

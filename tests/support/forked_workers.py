@@ -41,7 +41,7 @@ def be_worker(root: Path, number: int, kill_at: int) -> int:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(count)
-    worker._start_again = lambda own, fold, idle: sys.exit(worker.work(root, own, fold, idle))
+    worker._start_again = lambda _, own, fold, idle: sys.exit(worker.work(root, own, fold, idle))
     try:
         return worker.work(root, number)
     except SystemExit as end:

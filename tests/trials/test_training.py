@@ -1,5 +1,6 @@
 """A training of a trial: stopped, failed, fenced, divided once more; and what it says of patients."""
 
+import dataclasses
 import json
 import shutil
 from collections import Counter
@@ -116,6 +117,22 @@ def test_what_was_replaced_publishes_nothing(tmp_path, scans, bagged, monkeypatc
         train(at, Part(0, 0, {}), 0, new, lambda rung: True)
         assert list(files.root.glob("rung-*"))
         train(at, Part(0, 0, {}), 0, old, lambda rung: True)  # it is there: nothing is done
+
+
+def test_a_rung_that_was_damaged_is_predicted_again_by_the_weights_of_then(tmp_path, scans, bagged, monkeypatch):
+    monkeypatch.setattr(heartbeat, "PERIOD_S", 1000.0)
+    tried = {"configurations": [{}], "pruning": {"first_epoch": 1, "factor": 2}}
+    run = trials_run(tmp_path, scans, bagged, tried)
+    cfg, of_all, files = settings.load(run.config), plan.read(run.trials_plan), run.trials(0).part(0, 0)
+    paths_of = [run.trials(0).rung(0, 0, number) for number in (0, 1)]
+    with session(run, 0, 0, cfg, of_all) as at:
+        train(at, Part(0, 0, {}), 0, fencing.take(files, {}), lambda rung: rung < 1)
+        first, second = map(plan.read_rung, paths_of)
+        assert (first.epochs, second.epochs, len(files.checkpoints())) == (1, 2, 2)
+        paths_of[0].write_text("{")
+        train(at, Part(0, 0, {}), 0, fencing.take(files, {}), lambda rung: False)
+    again = plan.read_rung(paths_of[0])
+    assert dataclasses.replace(again, seconds=first.seconds) == first
 
 
 def test_the_seal_gives_each_fold_the_labels_that_its_trials_may_see(tmp_path, scans, bagged):

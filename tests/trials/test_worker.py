@@ -1,5 +1,6 @@
 """The trials of small runs, trained by real workers: whatever disturbs them must not show in what they leave behind."""
 
+import itertools
 import json
 import os
 import random
@@ -12,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from cac_hpc.machine import processes
-from cac_hpc.run import settings
-from cac_hpc.train import training
-from tests.support.runs import SUPPORT
+from cac_hpc.machine.processes import RESUMABLE
+from cac_hpc.run import ledger, settings
+from cac_hpc.train import steps, training
+from cac_hpc.trials import worker
+from tests.support import bags
+from tests.support.runs import SUPPORT, pack, prepare, write_scans
 from tests.support.trial_runs import FOLDS, TRAIN, Workers, server, table, trials_run
 
 OFTEN = {"checkpoint_minutes": 0.001}
@@ -27,6 +31,23 @@ def undisturbed(tmp_path_factory, scans, bagged):
     for fold in range(FOLDS):
         assert server(run, fold).serve(0)
     return run
+
+
+def test_few_files_are_left_of_a_trial(undisturbed):
+    for fold in range(FOLDS):
+        for trial in undisturbed.trials(fold).root.glob("trial-*"):
+            names = {path.name for path in trial.rglob("*") if path.is_file()}
+            assert names <= {"history.csv", "0001.json", "rung-0.json", "rung-1.json", "rung-2.json"}
+
+
+def test_how_far_a_fold_is_is_told_now_and_then(tmp_path, scans, bagged, monkeypatch):
+    monkeypatch.setattr(worker, "TELL_S", 0.0)
+    run = trials_run(tmp_path, scans, bagged, {"configurations": [{}, {"model.hidden": [2]}]})
+    server(run).serve(0)
+    told = [event for event in ledger.read(run.ledger) if event["stage"] == "trials" and event["event"] == "progress"]
+    assert [(event["task"], event["fold"], event["done"], event["trials"]) for event in told[::len(told) - 1]] == [
+        (0, 0, 0, 2), (0, 0, 2, 2)
+    ]  # fmt: skip
 
 
 def test_a_fold_is_trained_as_its_trial_was_and_tested_once(undisturbed):
@@ -42,6 +63,7 @@ def test_kills_at_any_instant_end_in_the_same_table(tmp_path, scans, bagged, und
     disturb(run, [20, 75, 140])
     found, wanted = table(run), table(undisturbed)
     assert sorted(found) == sorted(wanted)
+    assert not list((run.root / "trials").rglob(".*.tmp"))
     assert [name for name in wanted if found[name] != wanted[name]] == []
 
 
@@ -61,6 +83,18 @@ def test_a_worker_opens_nothing_that_tells_labels_of_test_patients(tmp_path, sca
     leak = dataset.studies.with_suffix(".away").rename(dataset.studies)
     _, starts = watched(run, tmp_path / "leaking", CAC_LEAK=str(leak))
     assert [strange(start, run, dataset) for start in starts] == [[str(leak)]]
+
+
+def asked_in_step(number, inner):
+    """A training step; in that one SLURM asks the process to stop."""
+    count = itertools.count(1)
+
+    def step(*given):
+        if next(count) == number:
+            processes._heard.append("SIGTERM")
+        return inner(*given)
+
+    return step
 
 
 def watched(run, opened, **environ):
@@ -107,3 +141,34 @@ def test_twenty_kills_end_in_the_same_table(tmp_path, scans, bagged, undisturbed
         run = trials_run(tmp_path / str(number), scans, bagged, train=TRAIN | OFTEN)
         disturb(run, sorted(instants[4 * number : 4 * number + 4], reverse=True))
         assert table(run) == wanted
+
+
+@pytest.mark.drill
+def test_the_setting_that_matters_is_chosen_in_four_of_five_folds(tmp_path):
+    """Sixty studies, whose calcium is told by where it lies; a learning rate of 1e-6 learns that not in time."""
+    scans = write_scans(tmp_path / "scans", 60)
+    (tmp_path / "packed").mkdir()
+    pack(prepare(tmp_path / "packed", scans, data={"packed_dir": str(tmp_path / "dataset")}))
+    found = bags.write_dataset(tmp_path / "dataset", tmp_path / "bagged")
+    settings = {"train.learning_rate": [1e-6, 0.02], "train.weight_decay": [0.001, 0.01, 0.1]}
+    tried = {"settings": settings, "inner_folds": 3, "pruning": {"first_epoch": 1}}
+    train = TRAIN | {"steps": 200, "batch_size": 16}
+    run = trials_run(tmp_path, scans, found, tried, split={"folds": 5}, train=train)
+    for fold in range(5):
+        assert server(run, fold).serve(0)
+    choices = [json.loads(run.trials(fold).choice.read_text()) for fold in range(5)]
+    assert sum(one["settings"]["train.learning_rate"] == 0.02 for one in choices) >= 4
+
+
+def test_a_worker_that_is_asked_to_stop_says_so_and_goes_on_later(tmp_path, scans, bagged, monkeypatch, undisturbed):
+    run = trials_run(tmp_path, scans, bagged)
+    with monkeypatch.context() as patch:
+        patch.setattr(processes, "_heard", [])
+        patch.setattr(steps, "train_step", asked_in_step(30, steps.train_step))
+        assert worker.work(run.root, 0) == RESUMABLE
+    end = ledger.read(run.ledger)[-1]
+    assert (end["stage"], end["event"], end["ok"], end["resumable"]) == ("trials", "ended", False, True)
+    assert list((run.root / "trials").rglob("*.pt"))
+    for fold in range(FOLDS):
+        assert server(run, fold).serve(0)
+    assert table(run) == table(undisturbed)
