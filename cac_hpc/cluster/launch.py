@@ -220,10 +220,13 @@ def _show_plan(
     if faults:
         raise InputError("\n".join(faults))
     found = estimate.estimate(cfg, dataset_plan, dataset_plan.folds, kind)
+    if tried:
+        trial_costs.check_patients(cfg, found)
     costs = trial_costs.estimate(cfg, found, dataset_plan.folds, tried, kind) if tried else None
     logs.console().print(estimate.table(cfg, found, allowed, trial_costs.rows(cfg, costs) if costs else ()))
     raised = [
         *(feasibility.notes(allowed, cfg) if allowed else ()),
+        *(trial_costs.choosing_notes(cfg, found) if costs else ()),
         *(trial_costs.notes(cfg, costs) if costs and allowed else ()),
     ]
     for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *raised, *preflight.driver_notes(cfg)):
