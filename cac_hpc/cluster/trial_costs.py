@@ -70,9 +70,9 @@ def estimate(cfg: Config, found: Estimate, folds: Sequence[Fold], tried: Plan, k
 def rows(cfg: Config, found: TrialCosts) -> list[tuple[str, str]]:
     """What they take, and what limits them."""
     unit = "GPU" if cfg.train.device == "cuda" else "core"
-    trainings = "" if found.parts == 1 else f" of {found.parts} trainings"
+    trainings = "" if found.parts == 1 else f", each trained {found.parts} times"
     pruned = "" if found.pruned_hours is None else f", {found.pruned_hours:.2g} with pruning"
-    of_all = f"{found.trials}{trainings} in each of {cfg.split.folds} folds"
+    of_all = f"{found.trials} in each of {cfg.split.folds} folds{trainings}"
     lines = [
         ("trials", f"{of_all}: {found.hours:.2g} {unit} hours{pruned}"),
         ("", f"about {estimates.minutes_text(found.wall_min)} with {found.at_once} workers at a time"),

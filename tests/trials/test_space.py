@@ -45,7 +45,7 @@ def test_written_out_trials_are_typed_and_the_runs_own_settings_are_one():
         ("{model.hiden: [[8]]}", "did you mean model.hidden"),
         (
             "{train.augment: [1]}",
-            "train.augment is a section, but must be one of its settings, as train.augment.rotation",
+            "is a section, but must be one of its settings, as train.augment.rotation_deg",
         ),
         ("{hidden: [[8]]}", "must name settings below model or train, by dotted name: model.hidden"),
         ("{train.occlusion: [true, false]}", "train.occlusion is not tried"),
@@ -75,7 +75,7 @@ def test_what_cannot_be_tried_is_refused_by_name(text, said):
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        ("{train.min_learning_rate: [0, 0.1]}", ("--train.schedule", "plateau"), "of the trial train.min_learning_rate 0.1: train.min"),
+        ("{train.min_learning_rate: [0, 0.1]}", ("--train.schedule", "plateau"), "learning_rate 0.1: train.min"),
         ("{train.optimizer: [adam, adamm]}", (), "of the trial train.optimizer adamm: train.optimizer is 'adamm'"),
         ("{train.steps: {uniform: [5, 50]}}", ("--trials.sampler", "tpe", "--trials.number", "9"), "train.steps 5"),
     ],
