@@ -48,9 +48,9 @@ def export(cfg: ExportConfig) -> Bundle:
     extra = onnx_files.files(made) if cfg.onnx else {}
     bundles.write(made, out, {bundles.CARD: model_card.text(made, sorted(extra)).encode(), **extra})
     read = bundles.read(out)
+    looks.note(run, "bundle")  # it holds the run's figures
     for line in summary(read, out):
         logs.say(line)
-    looks.note(run, "bundle")  # it holds the run's figures
     return read
 
 

@@ -45,11 +45,11 @@ def show(asked: ReportOptions) -> int:
         parts += [(line, None) for line in methods(found)]
         if asked.out:
             write(out, found)
+    for run in runs:
+        looks.note(run, "comparison")
     screen = logs.console()
     for part, style in parts:
         screen.print(logs.line(part) if isinstance(part, str) else part, style=style, markup=False)
-    for run in runs:
-        looks.note(run, "comparison")
     if asked.out:
         screen.print(f"comparison.json, .csv and .md: {out}", markup=False, soft_wrap=True)
     return 0 if _status(found) == "COMPLETE" else 1

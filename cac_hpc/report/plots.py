@@ -449,7 +449,7 @@ def draw_rungs(
                 if kind in kinds:
                     axes.plot(row.epochs, values, **kinds[kind])
             axes.set_xscale("log")
-            ends = sorted({epochs for row in rows for epochs in row.epochs})
+            ends = sorted({epochs for row in rows if row.ended in kinds for epochs in row.epochs})
             axes.set_xticks(ends[:: max(1, len(ends) // 4)], [f"{end}" for end in ends[:: max(1, len(ends) // 4)]])
             axes.xaxis.set_minor_locator(NullLocator())
         names = {"pruned": "pruned", "trained": "trained to its end", "chosen": "chosen"}

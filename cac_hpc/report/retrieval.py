@@ -49,8 +49,8 @@ def retrieve(asked: ReportOptions) -> int:
     else:
         folder = settings.run_folder(asked.source)
         _bring_up_to_date(folder)
-        code = _keep(folder, settings.out_folder(asked.out), choice) if asked.out else terminal.show(folder)
-        looks.note(folder, "page" if asked.open else "archive" if asked.out else "terminal")
+        how: looks.How = "page" if asked.open else "terminal"
+        code = _keep(folder, settings.out_folder(asked.out), choice) if asked.out else terminal.show(folder, how)
     if asked.open:
         open_page(folder / "report")
     return code
@@ -128,6 +128,7 @@ def _keep(root: Path, out: Path, choice: Selection) -> int:
     """The archive of a run on this machine."""
     offer = archive.survey(root, choice)
     _check_space(out, offer.num_bytes)
+    looks.note(root, "archive")
     return _finish(out, offer, {item.name: root / item.name for item in offer.items}, choice)[1]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cac_hpc.evaluation import report_json
 from cac_hpc.report import rows, trial_parts, wording
-from cac_hpc.run import logs
+from cac_hpc.run import logs, looks
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import Level, Report
@@ -24,8 +24,8 @@ class OtherVersion:
     banner: str | None
 
 
-def show(root: Path) -> int:
-    """Print the report of a run.
+def show(root: Path, how: looks.How = "terminal") -> int:
+    """Print the report of a run, after its ledger knows of the look: a reader may end it at any line.
 
     Returns: 0 for a complete report, 1 for a partial or provisional one.
     Raises: InputError if the run has no report yet, or what is there is none.
@@ -34,6 +34,7 @@ def show(root: Path) -> int:
     with report_json.sound(root):
         report = parse(report_json.read(root))
         parts = _parts(report, shlex.quote(str(root)))
+    looks.note(root, how)
     return _print(report, parts, f"figures, tables and page: {run.report}")
 
 

@@ -102,7 +102,7 @@ METRICS = (
     Metric("recall_macro", _macro(agreement.recall), NOTHING, mean=True),
     Metric("f1_macro", _macro(agreement.f1), NOTHING, mean=True),
     Metric("precision_weighted", _weighted(agreement.precision), NEVER),
-    Metric("recall_weighted", _weighted(agreement.recall), NOTHING),
+    Metric("recall_weighted", _weighted(agreement.recall), NOTHING, part=_right),  # it is the accuracy
     Metric("f1_weighted", _weighted(agreement.f1), NOTHING),
     Metric("two_or_more_off", _share(far_off), NOTHING, part=far_off),
     Metric("over_estimated_share", _share(over), NOTHING, part=over),

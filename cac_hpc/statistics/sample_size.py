@@ -75,19 +75,24 @@ def needed(event_N: np.ndarray, chance_N: np.ndarray, area: float) -> list[Neede
     return [NeededPatients(name, WIDTHS[name], patients) for name, patients in found.items()]
 
 
-def of_observed_expected(share: float, wanted: float) -> int:
+def _whole(patients: float) -> int | None:
+    """So many or more; None of a number that means never."""
+    return max(1, int(np.ceil(patients))) if patients <= FARTHEST else None
+
+
+def of_observed_expected(share: float, wanted: float) -> int | None:
     """Criterion 1: events over expected events, 1 if well calibrated, on a logarithmic scale."""
     error = np.arcsinh(wanted / 2) / Z
-    return int(np.ceil((1 - share) / (share * error**2)))
+    return _whole((1 - share) / (share * error**2))
 
 
 def of_slope(log_odds_N: np.ndarray, wanted: float) -> int | None:
-    """Criterion 2: calibration slope; None where all probabilities are alike."""
+    """Criterion 2: calibration slope; None where probabilities are alike."""
     chance = special.expit(log_odds_N)
     weight = chance * (1 - chance)
     one, x, xx = (float((weight * log_odds_N**power).mean()) for power in range(3))
     spread = one * xx - x**2
-    return int(np.ceil(one / (spread * (wanted / (2 * Z)) ** 2))) if spread > 0 else None
+    return _whole(one / (spread * (wanted / (2 * Z)) ** 2)) if spread > 0 else None
 
 
 def of_area(area: float, share: float, wanted: float) -> int | None:
@@ -100,13 +105,13 @@ def of_area(area: float, share: float, wanted: float) -> int | None:
         variance = area * (1 - area) * (1 + more) / (patients**2 * share * (1 - share))
         return float(2 * Z * np.sqrt(variance) - wanted)
 
-    return int(np.ceil(optimize.brentq(excess, 2, FARTHEST))) if excess(2) > 0 else 2
+    return _whole(optimize.brentq(excess, 2, FARTHEST)) if excess(2) > 0 else 2
 
 
-def of_net_benefit(sensitivity: float, specificity: float, share: float, threshold: float, wanted: float) -> int:
+def of_net_benefit(sensitivity: float, specificity: float, share: float, threshold: float, wanted: float) -> int | None:
     """Criterion 4: net benefit over the prevalence, at a threshold of probability."""
     cost = (1 - share) / share * threshold / (1 - threshold)
     variance = sensitivity * (1 - sensitivity) / share
     variance += cost**2 * specificity * (1 - specificity) / (1 - share)
     variance += cost**2 * (1 - specificity) ** 2 / (share * (1 - share))
-    return max(1, int(np.ceil(variance / (wanted / (2 * Z)) ** 2)))
+    return _whole(variance / (wanted / (2 * Z)) ** 2)

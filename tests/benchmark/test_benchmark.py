@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import pydicom
 import pytest
 import torch
 
-from cac_hpc.benchmark import costs, lesion_speed, loaders, peers, predict_speed, trials_efficiency
+from cac_hpc.benchmark import costs, lesion_speed, loaders, peers, predict_speed, trials_efficiency, trials_speed
 from cac_hpc.benchmark.costs import Cost
 from cac_hpc.benchmark.predict_speed import Measured
 from cac_hpc.dataset import sealing, shards
@@ -22,6 +23,7 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.train.distributed import World
 from tests.support import bags
 from tests.support.runs import REPO, job, prepare
+from tests.support.trial_runs import trials_run
 
 STUDIES, SLICES, MATRIX = 8, 10, 64
 PACKERS = sorted(set(peers.PROGRAMS) - {"read only", "copy only"})
@@ -145,6 +147,15 @@ def test_goals_of_lesions_are_told_from_medians_of_what_was_measured():
     found = list(lesion_speed._goals(10.0, 1999.0, times))
     assert [value for _, value, _ in found] == ["10.0", "200", "0.60"]
     assert [met for _, _, met in found] == [True, False, True]
+
+
+def test_epochs_of_trials_are_measured_apart_from_all_else(tmp_path, scans, bagged):
+    run = trials_run(tmp_path, scans, bagged, {"configurations": [{}, {"model.hidden": [2]}]})
+    before = time.perf_counter()
+    found = trials_speed.one_fold(run.root)
+    assert found["trials"] == 2
+    assert 0 < found["epochs_s"] < time.perf_counter() - before
+    assert run.trials(0).choice.exists()
 
 
 def test_folds_of_lesions_are_measured_without_their_start(tmp_path, scans, bagged):

@@ -245,16 +245,18 @@ def test_folds_that_drew_their_own_trials_are_not_counted_together(tmp_path):
     check_report(run)
 
 
-def test_trials_beyond_the_budget_and_inner_divisions_are_said(tmp_path):
-    run = make(tmp_path, {"settings": GRID, "inner_folds": 3, "gpu_hours": 0.001, "workers": 1})
-    trial_files.write_trials(run, right_in(0.5))
+def test_trials_that_failed_or_are_beyond_the_budget_and_inner_divisions_are_said(tmp_path):
+    tried = {"settings": GRID, "inner_folds": 3, "gpu_hours": 0.004, "workers": 1, "pruning": {"first_epoch": 2}}
+    run, half = make(tmp_path, tried), right_in(0.5)
+    trial_files.write_trials(run, lambda *at: None if at[1] == 1 else half(*at))
     assert aggregation.aggregate(run.root)
     found = report_of(run)["trials"]
-    assert {row["ended"] for row in found["trials"]} == {"trained", "not_begun"}
+    ended = [[row["ended"] for row in found["trials"] if row["trial"] == trial] for trial in (0, 1, 3)]
+    assert ended == [["trained"] * 3, ["failed"] * 3, ["not_begun"] * 3]
     assert {one["patients"] for one in found["choices"]} == {24}  # all of training and validation
     text = text_of(run)
     assert "of its 24 training and validation patients, in 3 inner divisions, alone" in text
-    assert re.search(r"not begun \(trials\.gpu_hours\), 3 trainings each", text)
+    assert re.search(r"3 failed, 3 not begun \(trials\.gpu_hours\), 3 trainings each", text)
     check_report(run)
 
 

@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -62,6 +64,14 @@ def test_each_look_is_one_event_and_changes_no_state(ours, tmp_path):
     assert stages.survey(RunPaths(ours)) == stood
     assert job_here("status.py", ours).returncode == 0
     assert len(of_looks(ours)) == 3  # where a run stands holds no test figures
+
+
+def test_a_report_that_nobody_reads_to_its_end_was_looked_at(ours):
+    """As with a pager that is left, or head."""
+    command = [sys.executable, str(REPO / "jobs" / "report.py"), str(ours)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ}) as shown:
+        shown.stdout.close()
+    assert of_looks(ours) == ["terminal"]
 
 
 def test_what_cannot_be_shown_is_no_look(ours, tmp_path):

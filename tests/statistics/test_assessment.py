@@ -233,6 +233,14 @@ def test_a_score_of_exactly_100_is_said_to_count_as_low():
     assert level.collapsed[2].note == "2 units have a score of exactly 100 and count as <=100"
 
 
+def test_weighted_recall_is_the_accuracy_and_has_its_interval():
+    slices, _ = cohort(18)
+    for level in levels_of(slices, FEW_DRAWS, EDGES[: slices.num_categories - 1]).values():
+        accuracy, recall = (level.pooled.figures[name] for name in ("accuracy", "recall_weighted"))
+        assert recall.value == pytest.approx(accuracy.value, abs=1e-12)
+        assert (recall.low, recall.high, recall.interval) == (accuracy.low, accuracy.high, accuracy.interval)
+
+
 def test_levels_are_the_same_every_time_and_change_with_the_seed_in_drawn_intervals_alone():
     slices, _ = cohort(18)
     assert slices.num_patients > 20

@@ -14,6 +14,7 @@ def test_criteria_are_those_of_pmvalsampsize():
     assert sample_size.of_area(0.85, 0.3, 0.1) == pytest.approx(277, rel=0.005)
     assert sample_size.of_net_benefit(0.8, 0.8, 0.3, 0.2, 0.2) == pytest.approx(260, rel=0.005)
     assert sample_size.of_slope(np.zeros(10), 0.2) is None
+    assert sample_size.of_slope(np.linspace(-1, 1, 10) * 1e-7 - 1, 0.2) is None  # alike but for rounding
     assert sample_size.of_area(1.0, 0.3, 0.1) is None
 
 

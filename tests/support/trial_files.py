@@ -34,7 +34,7 @@ def write_trials(run, predicted, folds=None, patients_of=None):
     """Plan, rungs and choices of a run, and what its folds say of the settings that they were trained with.
 
     Args:
-        predicted: function of (fold, trial, part, rung, labels) to the predicted categories.
+        predicted: function of (fold, trial, part, rung, labels) to the predicted categories, None where it failed.
         folds: those that have trials; else all. patients_of: the parts of a fold that trials were looked at on.
     """
     cfg = settings.load(run.config)
@@ -91,6 +91,10 @@ def _part(cfg, of, fold, trial, part, rung, labels, predicted):
     mine = labels.iloc[part // of.seeds :: of.divisions]
     label_P = mine.to_numpy(int)
     said_P = predicted(fold, trial.number, part, rung, label_P)
+    if said_P is None:
+        return Rung(
+            fold, trial.number, part, rung, dict(trial.settings), 0, 0, (), (), (), 0, 0.0, "found a loss of nan"
+        )
     epochs = of.rungs[rung] or cfg.train.epochs
     size = 1000 + 10 * trial.number
     return Rung(fold, trial.number, part, rung, dict(trial.settings), epochs, epochs, tuple(mine.index),
