@@ -216,7 +216,9 @@ def show_log(
     if not mine:
         tasks = sorted({event["task"] for event in events if event["stage"] == array and event["task"] is not None})
         told = {event["stage"] for event in events}
-        wanted = ", ".join([*map(str, tasks), *(known or (stage.name for stage in STAGES if stage.name in told))])
+        wanted = ", ".join(
+            [*map(str, tasks), *(known or (stage.name for stage in STAGES if stage.name in told or not stage.shared))]
+        )
         raise InputError(f"--log {name}: the run has no such {one} or stage, wanted one of {wanted}")
     starts = {(event["task"], event.get("job")) for event in mine}
     folder = logs_at or run.slurm

@@ -15,7 +15,7 @@ import yaml
 import cac_hpc
 from cac_hpc.dataset import intake
 from cac_hpc.predict import bundle as bundles
-from cac_hpc.predict import ensemble, export, model_card, onnx_files, training_range
+from cac_hpc.predict import export, model_card, onnx_files, training_range
 from cac_hpc.run import config, ledger, paths, settings
 from cac_hpc.run.commands import ExportConfig
 from cac_hpc.run.config import InputError, PackConfig
@@ -25,7 +25,6 @@ from cac_hpc.statistics.results import Level
 from cac_hpc.train import checkpoint
 from cac_hpc.train.ordinal import Errors
 from cac_hpc.volumes import files
-from tests.support import bags
 from tests.support.exporting import CANARY, NUM_FOLDS, ODD, STUDIES, WRONG, complete_run, small_bundle
 from tests.support.runs import job
 
@@ -61,21 +60,6 @@ def test_a_bundle_has_what_leads_from_dicom_to_a_category(run, exported):
     for fold, weights in enumerate(found.weights):
         trained = checkpoint.load(run.fold(fold).model)["weights"]
         assert all(torch.equal(weights[name], one) for name, one in trained.items())
-
-
-def test_folds_that_chose_other_networks_among_trials_are_exported_each_as_it_is(tmp_path):
-    trials = {"select_by": "accuracy", "configurations": [{"model.hidden": [8, 4]}, {"model.hidden": [5]}]}
-    tried = complete_run(tmp_path / "tried", trials=trials)
-    assert job("export.py", tried.root, "--out", tmp_path / "bundle").returncode == 0
-    found = bundles.read(tmp_path / "bundle")
-    assert [found.of_fold(fold).model.hidden for fold in range(NUM_FOLDS)] == [(8, 4), (5,), (8, 4)]
-    assert paths.read_json(tmp_path / "bundle" / "bundle.json")["format_version"] == 2
-    asked = ensemble.of_bundle(found)
-    for fold, network in enumerate(asked.models):
-        trained = checkpoint.load(tried.fold(fold).model)["weights"]
-        assert all(torch.equal(network.state_dict()[name], one) for name, one in trained.items())
-    answer = ensemble.answer_lesions(asked, bags.make([150.0, 20.0], [0.9, 0.2], [10.0, 0.0]))
-    assert len(answer.fold_scores) == NUM_FOLDS
 
 
 def test_the_run_speaks_for_itself_in_the_figures_of_its_report(run, exported):

@@ -12,7 +12,6 @@ from cac_hpc.run import digests, settings
 from cac_hpc.run.config import LabelsConfig, ModelConfig, PackConfig
 from cac_hpc.train import checkpoint, models
 from cac_hpc.train.ordinal import Errors
-from tests.support import trial_files
 from tests.support.lesions import make_lesion_run
 
 SIZE, NUM_FOLDS = 16, 3
@@ -60,12 +59,8 @@ def drawn_weights(model, size, fold):
     return network.state_dict()
 
 
-def complete_run(folder, kind="lesions", trials=None):
-    """A run with its report, all of whose names are canaries.
-
-    Args:
-        trials: that section of its settings, with two trials, of which every second fold chooses the same.
-    """
+def complete_run(folder, kind="lesions"):
+    """A run with its report, all of whose names are canaries."""
     studies = {
         study: (index % 6, SCORES[index % 6], _candidates(study, SCORES[index % 6]))
         for index, study in enumerate(STUDIES)
@@ -81,11 +76,8 @@ def complete_run(folder, kind="lesions", trials=None):
         "agatston_empty_slices": dict.fromkeys(STUDIES, 0.5),
     }
     folder.mkdir(parents=True)
-    sections = {"model": {"kind": kind, "hidden": [8, 4]}} | ({"trials": trials} if trials else {})
-    run = make_lesion_run(folder, studies, facts=facts, num_folds=NUM_FOLDS, **sections)
+    run = make_lesion_run(folder, studies, facts=facts, num_folds=NUM_FOLDS, model={"kind": kind, "hidden": [8, 4]})
     run.dataset(None).rejected.write_text("study,file,reason,detail\n")
-    if trials:
-        trial_files.write_trials(run, trial_files.right_in(lambda fold, trial, *_: float(trial == fold % 2)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "draw", lambda *of: None)  # half of a report's time
         assert aggregation.aggregate(run.root)
@@ -104,7 +96,7 @@ def write_models(run):
     for fold in range(NUM_FOLDS):
         about = {
             "belongs_to": {"fold": fold, "splits": digests.file_sha256(run.splits)},
-            "weights": drawn_weights(settings.load_fold(run, fold).model, cfg.pack.size, fold),
+            "weights": drawn_weights(cfg.model, cfg.pack.size, fold),
             "epoch": 3,
             "features": list(candidates.NAMES),
             "candidates": candidates.VERSION,
