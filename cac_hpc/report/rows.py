@@ -24,7 +24,7 @@ COUNTS = ("n", "patients", "errors", "over_estimated", "under_estimated")
 COMPARED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_plain", "kappa_quadratic")
 INFLATED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_quadratic")
 INFLATION = ("", "split by patient", "split by slice", "inflation [95 % interval]")
-CLAIMED = ("", "chosen by validation", "chosen by test", "inflation [95 % interval]")
+CLAIMED = ("", "by validation", "by test", "inflation [95 % interval]")
 SIDE_BY_SIDE = ("accuracy", "kappa_quadratic", "two_or_more_off")
 COLLAPSED = ("accuracy", "majority_accuracy", "balanced_accuracy", "kappa_plain", "kappa_quadratic")
 

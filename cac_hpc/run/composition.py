@@ -276,9 +276,7 @@ def type_of(name: str) -> Any:
             check_names(Config, {name: None}, "")
         found = known[part]
     if is_section(found):
-        raise InputError(
-            f"{name} is a section, but must be one of its settings, as {name}.{next(iter(types_of(found)))}"
-        )
+        raise InputError(f"{name} is a section, but must be one of its settings, written {name}.NAME")
     return found
 
 
@@ -430,7 +428,8 @@ def _wanted(hint: Any) -> str:
     if get_origin(hint) is tuple:
         parts = get_args(hint)
         count = "" if parts[-1] is Ellipsis else f"{len(parts)} "
-        return f"a list of {count}{_wanted(parts[0]).removeprefix('a ').replace('number', 'numbers')}"
+        several = _wanted(parts[0]).removeprefix("a ").replace("number", "numbers").replace("mapping", "mappings")
+        return f"a list of {count}{several}"
     if get_origin(hint) is dict:
         return f"a mapping of names to {_wanted(get_args(hint)[1])}"
     if hint is Any:

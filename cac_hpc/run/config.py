@@ -538,10 +538,11 @@ class Config:
         """Settings of trials are there where something is tried: else they would do nothing, without a word."""
         if self.trials.active:
             return
-        for spec in dataclasses.fields(TrialsConfig):
-            value = getattr(self.trials, spec.name)
-            wanted = "left out, as nothing is tried; or set trials.settings or trials.configurations"
-            require(value == getattr(TrialsConfig(), spec.name), f"trials.{spec.name}", plain(value), wanted)
+        wanted = "left out, as nothing is tried; or set trials.settings or trials.configurations"
+        for key, section in (("trials.pruning", self.trials.pruning), ("trials", self.trials)):
+            for spec in dataclasses.fields(section):
+                value, usual = getattr(section, spec.name), getattr(type(section)(), spec.name)
+                require(value == usual, f"{key}.{spec.name}", plain(value), wanted)
 
     @property
     def num_workers(self) -> int:

@@ -61,8 +61,13 @@ def test_wrong_settings_of_trials_are_named(given, said):
 
 @pytest.mark.parametrize("option", ["number 3", "sampler random", "inner_folds 4", "pruning.first_epoch 1"])
 def test_settings_of_trials_without_anything_to_try_are_refused(option):
-    with pytest.raises(InputError, match=f"trials.{option.split('.')[0].split()[0]} is .* as nothing is tried; or set"):
+    with pytest.raises(InputError, match=f"trials.{option.split()[0]} is .* as nothing is tried; or set"):
         settings.parse_launch(None, [*LESIONS, *f"--trials.{option}".split()])
+
+
+def test_trials_that_are_no_list_are_refused_in_words():
+    with pytest.raises(InputError, match="is a mapping, but must be a list of mappings of names to a value"):
+        settings.parse_launch(None, [*LESIONS, "--trials.configurations", "{model.hidden: [8]}"])
 
 
 def test_other_values_of_some_settings_are_checked_like_all(tried):

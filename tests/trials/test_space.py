@@ -43,10 +43,7 @@ def test_written_out_trials_are_typed_and_the_runs_own_settings_are_one():
         ("{pack.size: [64, 128]}", "must name settings below model or train"),
         ("{report.patient_rule: [mean]}", "must name settings below model or train"),
         ("{model.hiden: [[8]]}", "did you mean model.hidden"),
-        (
-            "{train.augment: [1]}",
-            "is a section, but must be one of its settings, as train.augment.rotation_deg",
-        ),
+        ("{train.augment: [1]}", "is a section, but must be one of its settings, written train.augment.NAME"),
         ("{hidden: [[8]]}", "must name settings below model or train, by dotted name: model.hidden"),
         ("{train.occlusion: [true, false]}", "train.occlusion is not tried"),
         ("{train.seed: [1, 2]}", "train.seed is not tried: use trials.seeds"),
