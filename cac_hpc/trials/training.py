@@ -37,6 +37,9 @@ from cac_hpc.trials import plan, space
 from cac_hpc.trials.plan import Plan, Rung
 
 FAILURES = ("loss_not_finite", "validation_loss_not_finite")  # causes that lie in a trial's own settings
+NO_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory"  # what torch says where a CPU has too little, in a RuntimeError
+)
 
 
 @dataclass(frozen=True)
@@ -116,13 +119,15 @@ def train(at: Session, part: Part, rung: int, fence: Fence, goes_on: Callable[[i
                 attempt = _start(at, part, files, fence, heart)
             while _reach(at, part, attempt, rung) and goes_on(rung):
                 rung += 1
-        except (torch.OutOfMemoryError, MemoryError):
-            _fail(at, part, rung, fence, "it does not fit into the memory")
         except WorkError as error:
             cause = causes.of(error)
             if cause.code not in FAILURES:
                 raise
             _fail(at, part, rung, fence, causes.sentence(cause))
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and NO_MEMORY not in str(error):
+                raise
+            _fail(at, part, rung, fence, "it does not fit into the memory")
 
 
 def _start(at: Session, part: Part, files: FoldPaths, fence: Fence, heart: Heartbeat) -> Attempt:

@@ -104,6 +104,14 @@ def test_a_trial_whose_loss_is_no_number_fails_and_the_others_go_on(tmp_path, sc
     assert histories[0] != histories[1]  # of two seeds
 
 
+def test_a_trial_that_does_not_fit_into_the_memory_fails_and_the_others_go_on(tmp_path, scans, bagged):
+    run = trials_run(tmp_path, scans, bagged, {"configurations": [{"model.hidden": [30_000_000, 30_000_000]}, {}]})
+    serving = server(run)
+    serving.serve(0)
+    assert [trial.state for trial in serving._trials.trials] == ["failed", "done"]
+    assert serving._trials.trials[0].failure == "it does not fit into the memory"
+
+
 def test_what_was_replaced_publishes_nothing(tmp_path, scans, bagged, monkeypatch):
     monkeypatch.setattr(heartbeat, "PERIOD_S", 1000.0)
     run = trials_run(tmp_path, scans, bagged, {"configurations": [{}]})
