@@ -214,7 +214,8 @@ def test_rows_that_are_hidden_in_the_sheet_are_named_even_where_studies_are_not(
 
 
 def test_more_inner_divisions_than_a_fold_has_patients_are_refused_before_anything_is_packed(tmp_path):
-    trials = {"configurations": [{}], "inner_folds": 99}
-    run = prepare(tmp_path, write_scans(tmp_path / "scans"), trials=trials)
+    cfg = settings.load(prepare(tmp_path, write_scans(tmp_path / "scans")) / "config.yaml")
+    plan.make_plan(cfg)
+    trials = dataclasses.replace(cfg.trials, configurations=({},), inner_folds=99)
     with pytest.raises(InputError, match=r"trials.inner_folds is 99, but fold 0 has \d+ patients"):
-        plan.make_plan(settings.load(run / "config.yaml"))
+        plan.make_plan(dataclasses.replace(cfg, trials=trials))
