@@ -83,6 +83,7 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "mystudy.yaml").write_bytes((ROOT / "configs" / "paper.yaml").read_bytes())
     (tmp_path / "mysite.yaml").write_bytes((ROOT / "configs" / "cluster" / "gpu.yaml").read_bytes())
+    (tmp_path / "mytrials.yaml").write_bytes((ROOT / "configs" / "trials" / "paper.yaml").read_bytes())
     cfg, _ = settings.parse_launch(None, ["--config", "mystudy.yaml"])
     for name in ("mystudy", "wider", "augmented", "demo"):
         (tmp_path / "runs" / name / "report").mkdir(parents=True)

@@ -39,6 +39,7 @@ from cac_hpc.trials import plan as trials_plan
 from cac_hpc.trials.plan import Plan as TrialsPlan
 
 MOST_NAMED = 5  # settings in one message
+LONGEST = 200  # characters of each, as of a whole section
 UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-8, separators of lines
 
 # moved folders, other resources, another title, what only decides whether to go on: the same science
@@ -220,10 +221,13 @@ def _show_plan(
     if faults:
         raise InputError("\n".join(faults))
     found = estimate.estimate(cfg, dataset_plan, dataset_plan.folds, kind)
+    if tried:
+        trial_costs.check_patients(cfg, found)
     costs = trial_costs.estimate(cfg, found, dataset_plan.folds, tried, kind) if tried else None
     logs.console().print(estimate.table(cfg, found, allowed, trial_costs.rows(cfg, costs) if costs else ()))
     raised = [
         *(feasibility.notes(allowed, cfg) if allowed else ()),
+        *(trial_costs.choosing_notes(cfg, found) if costs else ()),
         *(trial_costs.notes(cfg, costs) if costs and allowed else ()),
     ]
     for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *raised, *preflight.driver_notes(cfg)):
@@ -329,7 +333,8 @@ def _check_run_folder(run: RunPaths, cfg: Config, options: LaunchOptions) -> Non
         other = (
             f" (nothing was started in this one: rm -r {shlex.quote(str(run.root))} makes room)" if untouched else ""
         )
-        named = changed[:MOST_NAMED] + [f"and {len(changed) - MOST_NAMED} more"] * (len(changed) > MOST_NAMED)
+        named = [line if len(line) <= LONGEST else f"{line[:LONGEST]}..." for line in changed[:MOST_NAMED]]
+        named += [f"and {len(changed) - MOST_NAMED} more"] * (len(changed) > MOST_NAMED)
         new = settings.new_run(run.root, options.given if options.resume else ())
         how = new if options.resume else f"the same command with --run {new.split(' --run ')[1]}"
         raise InputError(

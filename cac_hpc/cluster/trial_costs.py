@@ -10,13 +10,15 @@ from typing import NamedTuple
 
 from cac_hpc.cluster import estimate as estimates
 from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS, START_MIN, Estimate
+from cac_hpc.dataset import splits
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.run import composition
-from cac_hpc.run.config import Config
+from cac_hpc.run.config import Config, InputError
 from cac_hpc.train import models
 from cac_hpc.trials.plan import Plan
 
 STEP_S = 1e-3  # at least, of a step of the smallest model: 200 of them took 0.21 s on one core
+FEW_PATIENTS = 30  # who choose between little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +70,9 @@ def estimate(cfg: Config, found: Estimate, folds: Sequence[Fold], tried: Plan, k
 def rows(cfg: Config, found: TrialCosts) -> list[tuple[str, str]]:
     """What they take, and what limits them."""
     unit = "GPU" if cfg.train.device == "cuda" else "core"
-    trainings = "" if found.parts == 1 else f" of {found.parts} trainings"
+    trainings = "" if found.parts == 1 else f", each trained {found.parts} times"
     pruned = "" if found.pruned_hours is None else f", {found.pruned_hours:.2g} with pruning"
-    of_all = f"{found.trials}{trainings} in each of {cfg.split.folds} folds"
+    of_all = f"{found.trials} in each of {cfg.split.folds} folds{trainings}"
     lines = [
         ("trials", f"{of_all}: {found.hours:.2g} {unit} hours{pruned}"),
         ("", f"about {estimates.minutes_text(found.wall_min)} with {found.at_once} workers at a time"),
@@ -80,6 +82,30 @@ def rows(cfg: Config, found: TrialCosts) -> list[tuple[str, str]]:
         count = found.trials if needed <= most else max(1, round(found.trials * most / needed))
         lines.append(("budget", f"{most:g} hours in each fold, for about {count} of {found.trials} trials"))
     return lines
+
+
+def check_patients(cfg: Config, found: Estimate) -> None:
+    """Every inner division has somebody to validate on, as far as labels say; the seal looks at who was packed.
+
+    Raises: InputError naming the fold that has too few patients.
+    """
+    inner = cfg.trials.inner_folds or 1
+    for fold, counts in enumerate(found.patients):
+        known = sum(train + val for train, val, _ in counts)
+        if known < inner:
+            raise InputError(splits.too_few_for_inner(inner, fold, known))
+
+
+def choosing_notes(cfg: Config, found: Estimate) -> list[str]:
+    """That few patients choose, and how more of them can."""
+    choosing = min(sum(val for _, val, _ in counts) for counts in found.patients)
+    if cfg.trials.inner_folds or cfg.trials.select_on == "test" or choosing >= FEW_PATIENTS:
+        return []
+    known = min(sum(train + val for train, val, _ in counts) for counts in found.patients)
+    return [
+        f"each fold chooses among its trials by {choosing} validation patients, who tell little; with "
+        f"trials.inner_folds: 4 it asks {known}, and takes four times as long"
+    ]
 
 
 def notes(cfg: Config, found: TrialCosts) -> list[str]:

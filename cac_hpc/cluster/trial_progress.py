@@ -54,7 +54,7 @@ def lines(tried: Mapping[int, Tried]) -> list[str]:
         if one.chosen:
             found.append(f"fold {fold} has chosen{best} by its validation patients, among {one.number} trials")
             continue
-        counts = f"{one.done} of {one.number} trials done, {one.ended} ended early, {one.running} at work"
+        counts = f"{one.done} of {one.number} trials done, {one.ended} ended early, {one.running} begun"
         found.append(f"fold {fold}: {counts}{best and f'; best{best}'}")
     return found
 
@@ -152,19 +152,22 @@ def _trial(cfg: Config, trial: Trial, every: Sequence[Trial]) -> dict[str, Any]:
 
 
 def _table(cfg: Config, shown: Sequence[Trial], every: Sequence[Trial], tried: Tried) -> Table:
-    """A row per trial; figure: of the validation patients."""
+    """A row per trial; figure: of the validation patients. A setting that a trial leaves alone has the run's value."""
+    from cac_hpc.trials import space
+
     names = list(dict.fromkeys(name for trial in every for name in trial.settings or ()))
     short = [name.rpartition(".")[2] for name in names]
     heads = [last if short.count(last) == 1 else name for last, name in zip(short, names, strict=True)]
     parts = max((part for trial in every for part, _ in trial.reached), default=0) > 0
     columns = ["trial", *heads, "figure", "epochs", *["parts"] * parts, "s", "state"]
-    rows = []
+    runs, rows = {name: space.value_of(cfg, name) for name in names}, []
     for trial in shown:
-        known, mark = trial.settings or {}, " *" if trial.number == tried.trial else ""
-        values = [_value(known[name]) if name in known else None for name in names]
+        known, mark = trial.settings, " *" if trial.number == tried.trial else ""
+        values = [None if known is None else _value(known.get(name, runs[name])) for name in names]
         done = [len({part for part, _ in trial.reached}) or None] * parts
         figure = _figure(trial.figures[-1]) if trial.figures else None
-        state = ", ".join(filter(None, (trial.state.replace("_", " "), _why(cfg, trial, every))))
+        words = {"running": "begun", "left_out": "left out"}  # nobody may be at work on it: the run may be stopped
+        state = ", ".join(filter(None, (words.get(trial.state, trial.state), _why(cfg, trial, every))))
         seconds = f"{trial.seconds:.3g}" if trial.reached else None
         rows.append([f"{trial.number}{mark}", *values, figure, _epochs(trial), *done, seconds, state])
     best = "chosen" if tried.chosen else "best so far"
@@ -184,7 +187,7 @@ def _why(cfg: Config, trial: Trial, every: Sequence[Trial]) -> str | None:
     reached = [one.figures[rung] for one in every[: trial.number] if rung < len(one.figures)]
     mine = trial.figures[rung]
     better = sum(mine is None or (figure is not None and figure >= mine) for figure in reached)
-    return f"{better} of {len(reached)} no worse"
+    return f"behind {better} of {len(reached)}"
 
 
 def _epochs(trial: Trial) -> int | None:

@@ -40,7 +40,7 @@ Row = dict[str, str | int | float | None]
 SHOWN_AT = (0.1, 0.2, 0.5)  # thresholds of the table on the page
 THRESHOLDS = (
     "Net benefit at threshold t is (true positives - false positives times t / (1 - t)) / patients, for t of 0.05 to "
-    "0.95: whoever treats from a probability of t on holds one false positive for t / (1 - t) true ones. Which "
+    "0.95: whoever treats from a probability of t on weighs one false positive as t / (1 - t) true ones. Which "
     "thresholds make sense is for clinicians to say. A reader without probabilities decides by its own cut at every "
     "threshold."
 )

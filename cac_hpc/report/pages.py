@@ -173,7 +173,8 @@ def _score_cards(found: Readers) -> list[tuple[str, Figure, str]]:
 def _together(training: Sequence[Training], name: str) -> str:
     """What the folds say of their training; where they differ, all of it."""
     values = (getattr(fold, name) for fold in training)
-    return ", ".join(
+    between = " or " if name == "parameters" else ", "  # thousands have commas of their own
+    return between.join(
         dict.fromkeys(f"{one:,}" if isinstance(one, int) else _text_or(one, "not recorded") for one in values)
     )
 

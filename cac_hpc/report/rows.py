@@ -173,7 +173,7 @@ def inflation(report: Report) -> list[TextTable]:
         return []
     wanted = dict.fromkeys((*INFLATED, report.trials.select_by) if report.trials else INFLATED)
     cells = [
-        [f"{level}, {name.replace('_', ' ')}", number(figure.reference), number(figure.other), difference(figure)]
+        [f"{level}, {name.replace('_', ' ')}", number(figure.reference), number(figure.other), wording.brief(figure)]
         for level, results in found.levels.items()
         for name, figure in ((name, results.figures[name]) for name in wanted)
     ]

@@ -17,12 +17,13 @@ NEEDED = {
     "net_benefit": "net benefit at 0.2, over the prevalence",
 }
 MORE = (
-    "Widths of 95 % intervals as they are, and as they would be of more patients like these, by whom errors shrink as "
-    "the root of their number. A width says nothing of other scanners, sites or protocols."
+    "Widths of 95 % intervals as they are, and as they would be of more patients like these: errors shrink with the "
+    "root of their number. A width says nothing of other scanners, sites or protocols."
 )
 CRITERIA = (
     "Patients needed: the criteria of pmvalsampsize (Riley et al. 2021, Stat Med 40:4230) at its widths, with this "
-    "run's prevalence, probabilities and AUROC; the largest number counts."
+    "run's prevalence, probabilities and AUROC; the largest number counts. A dash: it cannot be worked out, as "
+    "where AUROC is 1."
 )
 
 

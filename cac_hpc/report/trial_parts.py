@@ -71,7 +71,7 @@ def short(report: Report) -> list[TextTable]:
     ]
     columns = ["fold", "patients", "chosen", wording.figure_name(found.select_by), "again"]
     whose = "test" if found.select_on == "test" else "validation"
-    return [TextTable(f"Settings chosen by {whose} patients; again: in draws of them", columns, cells)]
+    return [TextTable(f"Settings chosen by {whose} patients; again: in how many draws of them", columns, cells)]
 
 
 def rows(report: Report) -> dict[str, list[Row]]:
@@ -191,7 +191,7 @@ def _lines(found: Trials) -> list[str]:
         *([OWN_TRIALS] if found.sampler == "tpe" else []),
         CANNOT_SAY.format(method=found.importance.method)
         if isinstance(found.importance, Importance)
-        else f"Importance of the settings: not worked out, for {found.importance.note}.",
+        else f"Importance of the settings is not worked out: {found.importance.note}.",
     ]
 
 
@@ -237,6 +237,11 @@ def _noise(found: Trials) -> str:
         low, high = (_share(end) for end in (min(again), max(again)))
         share = low if low == high else f"{low} to {high}"
         parts.append(f"In draws of these patients the same trial would have been chosen in {share}.")
+    if ties := sum(one.tied > 0 for one in found.choices):
+        parts.append(
+            f"In {ties} of {len(found.choices)} choices other trials have the very figure of the chosen one, which has "
+            "the fewest parameters, or of these the lowest number: the patients did not decide."
+        )
     parts.append(_seeds(sds, found.seeds))
     return " ".join(parts)
 

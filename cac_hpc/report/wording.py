@@ -300,8 +300,8 @@ def _claimed(report: Report, found: Comparison) -> Iterator[str]:
     number, name = report.trials.number, report.trials.select_by
     figures = found.levels["patient"].figures
     parts = [
-        f"{figure_name(one)} {figures[one].other:.3f}, nested says {figures[one].reference:.3f}: inflation "
-        f"{difference(figures[one])}"
+        f"{figure_name(one)} {figures[one].other:.3f}, the choice by validation says {figures[one].reference:.3f}: "
+        f"inflation {difference(figures[one])}"
         for one in dict.fromkeys((name, "accuracy")) if figures[one].difference is not None
     ]  # fmt: skip
     yield (

@@ -276,8 +276,19 @@ def type_of(name: str) -> Any:
             check_names(Config, {name: None}, "")
         found = known[part]
     if is_section(found):
-        raise InputError(f"{name} is a section, but must be one of its settings")
+        raise InputError(
+            f"{name} is a section, but must be one of its settings, as {name}.{next(iter(types_of(found)))}"
+        )
     return found
+
+
+def exists(name: str) -> bool:
+    """Whether there is a setting of a dotted name."""
+    try:
+        type_of(name)
+    except InputError:
+        return False
+    return True
 
 
 def typed(name: str, given: Any, key: str) -> Any:
@@ -421,7 +432,7 @@ def _wanted(hint: Any) -> str:
         count = "" if parts[-1] is Ellipsis else f"{len(parts)} "
         return f"a list of {count}{_wanted(parts[0]).removeprefix('a ').replace('number', 'numbers')}"
     if get_origin(hint) is dict:
-        return f"a mapping of names, like mail-type, to {_wanted(get_args(hint)[1])}"
+        return f"a mapping of names to {_wanted(get_args(hint)[1])}"
     if hint is Any:
         return "a value"
     if hint in WORDS:

@@ -532,6 +532,16 @@ class Config:
         ranks, size = self.cluster.ranks, self.train.batch_size
         wanted = f"at least {ranks}, one slice per rank (cluster.nodes_per_fold x cluster.ranks_per_node)"
         require(size >= ranks, "train.batch_size", size, wanted)
+        self._check_tried()
+
+    def _check_tried(self) -> None:
+        """Settings of trials are there where something is tried: else they would do nothing, without a word."""
+        if self.trials.active:
+            return
+        for spec in dataclasses.fields(TrialsConfig):
+            value = getattr(self.trials, spec.name)
+            wanted = "left out, as nothing is tried; or set trials.settings or trials.configurations"
+            require(value == getattr(TrialsConfig(), spec.name), f"trials.{spec.name}", plain(value), wanted)
 
     @property
     def num_workers(self) -> int:

@@ -36,6 +36,7 @@ class ModelSpec:
     num_parameters: Callable[[ModelConfig, int, int], int]  # numbers that training adjusts
     unit: Unit = "slice"  # what one prediction is of; study: of all slices of a study, whose label is the study's
     row: Row = "slice"  # what the model is given; of candidates the unit is the study
+    settings: tuple[str, ...] | None = None  # below model, that it is built from; None: any may be
 
 
 def _slices(cfg: ModelConfig, size: int, num_categories: int) -> nn.Module:
@@ -93,11 +94,38 @@ def num_parameters(cfg: ModelConfig, size: int, num_categories: int) -> int:
 
 
 MODELS = {
-    "slices": ModelSpec(build=_slices, flops=flops, num_parameters=num_parameters),
+    "slices": ModelSpec(
+        build=_slices,
+        flops=flops,
+        num_parameters=num_parameters,
+        settings=("filters", "kernel", "dense", "dropout"),
+    ),
     "lesions": ModelSpec(
-        build=_lesions, flops=lesion_flops, num_parameters=lesion_parameters, unit="study", row="candidate"
+        build=_lesions,
+        flops=lesion_flops,
+        num_parameters=lesion_parameters,
+        unit="study",
+        row="candidate",
+        settings=("hidden", "members"),
     ),
 }
+OF_ROW = {  # sections and settings of training that only models of these rows are trained with
+    "train.anatomy": "candidate",
+    "train.augment": "slice",
+    "train.window_hu": "slice",
+}
+
+
+def ignores(kind: str, name: str) -> bool:
+    """Whether a setting below model or train changes nothing in a kind of model.
+
+    Args:
+        name: of the setting, with dots.
+    """
+    spec, (section, _, own) = MODELS[kind], name.partition(".")
+    if section == "model":
+        return spec.settings is not None and own not in spec.settings
+    return any(name == one or name.startswith(f"{one}.") for one, row in OF_ROW.items() if row != spec.row)
 
 
 def chosen(cfg: Config) -> ModelSpec:

@@ -67,6 +67,12 @@ SCHEDULES: dict[str, Callable[[Optimizer, TrainConfig], LRScheduler]] = {  # ste
     "plateau": _plateau,
 }
 EVERY_STEP = ("one_cycle",)  # ... but these once a step
+IGNORED = {  # settings that some optimizers and schedules do not look at: by which setting, and by which of its values
+    "train.weight_decay": ("train.optimizer", "adam"),
+    "train.plateau_factor": ("train.schedule", "one_cycle"),
+    "train.plateau_patience": ("train.schedule", "one_cycle"),
+    "train.min_learning_rate": ("train.schedule", "one_cycle"),
+}
 RISE = 0.15  # of the steps
 
 

@@ -68,7 +68,7 @@ def settings_of_all(cfg: Config) -> tuple[dict[str, Any], ...]:
     wanted = f"random or tpe: a grid has at most {LARGEST_GRID:,} combinations, here {left:,.0f}"
     require(sampler != "grid" or left <= LARGEST_GRID, "trials.sampler", sampler, wanted)
     count, most = left if number is None else number, min(left, MOST_TRIALS - len(written))
-    of_grid = "" if number is not None else f": there are {left:,.0f} combinations"
+    of_grid = f": there are {left:,.0f} combinations" if number is None or most == left else ""
     require(1 <= count <= most, "trials.number", number, f"1 to {most:,.0f}{of_grid}")
     if sampler == "tpe":
         _check_ends(cfg, values)

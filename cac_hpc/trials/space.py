@@ -17,6 +17,7 @@ OTHERWISE = {  # settings below model and train that are no choice between model
     "train.device": "it does not change what is learned",
     "train.compile": "it does not change what is learned",
     "train.deterministic": "it does not change what is learned",
+    "train.occlusion": "it does not change what is learned",
     **dict.fromkeys(config.WITHOUT_EFFECT, "it changes no prediction"),
 }
 
@@ -91,6 +92,8 @@ def checked(cfg: Config, values: Mapping[str, Any]) -> Config:
         optimizers.check(found.train)
     except InputError as error:
         raise InputError(f"trials: of the trial {_shown(values)}: {error}") from None
+    for name in values:
+        _check_effect(found, name, values)
     return found
 
 
@@ -100,6 +103,18 @@ def value_of(cfg: Config, name: str) -> Any:
     for part in name.split("."):
         found = getattr(found, part)
     return config.plain(found)
+
+
+def _check_effect(found: Config, name: str, values: Mapping[str, Any]) -> None:
+    """What is tried changes what is trained: else trials differ by name alone.
+
+    Args:
+        found: the settings of a trial. values: those of them that it tries.
+    """
+    by, ignoring = optimizers.IGNORED.get(name, ("model.kind", found.model.kind))
+    ignored = models.ignores(ignoring, name) if by == "model.kind" else value_of(found, by) == ignoring
+    if ignored and by not in values:
+        raise InputError(f"trials: {name} is tried, but changes nothing, as {by} is {ignoring}; leave it out")
 
 
 def _one(name: str, given: Any) -> Listed | Range:
@@ -138,6 +153,8 @@ def _checked(name: str, key: str) -> str:
     """
     if name.partition(".")[0] not in ("model", "train"):
         wanted = "below model or train: others change the data, their division or what is tested; make a run for each"
+        meant = [one for one in (f"model.{name}", f"train.{name}") if composition.exists(one)]
+        wanted = f"below model or train, by dotted name: {meant[0]}" if meant else wanted
         raise InputError(f"{key} names {composition.shown(name)}, but must name settings {wanted}")
     try:
         composition.type_of(name)

@@ -63,7 +63,7 @@ def test_status_and_the_table_say_how_far_the_trials_are(tried):
     assert of_fold["tried"] == counts | {"trial": second["trial"], "figure": second["figure"], "chosen": True}
     table = job_here("trials.py", run.root, "--fold", 1).stdout
     assert f"\n {second['trial']} *" in table
-    assert "pruned, 1 of 1 no worse" in table
+    assert "pruned, behind 1 of 1" in table
     assert max(map(len, table.splitlines())) <= 80
     every = json.loads(job_here("trials.py", run.root, "--json").stdout)["folds"]
     assert [one["trial"] for one in every[0]["trials"]] == list(range(6))
@@ -77,7 +77,7 @@ def test_trials_at_work_are_counted_and_the_best_so_far_is_named(tried, tmp_path
     shutil.rmtree(run.trials(0).part(5, 0).root)
     left = {one["trial"]: one["figure"] for one in every[:5] if one["state"] == "done"}
     best = max(left, key=left.get)
-    counts = f"{len(left)} of 6 trials done, {5 - len(left)} ended early, 1 at work"
+    counts = f"{len(left)} of 6 trials done, {5 - len(left)} ended early, 1 begun"
     wanted = f"fold 0: {counts}; best trial {best}, {left[best]:.3f}"
     assert wanted in job_here("status.py", run.root).stdout
 

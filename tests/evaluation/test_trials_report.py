@@ -144,7 +144,15 @@ def test_how_noisy_a_choice_by_few_patients_is_stands_in_the_report(reported):
     assert "It rests on 11 validation patients of each fold." in text
     assert re.search(r"the same trial would have been chosen in \d+%", text)
     assert re.search(r"another seed differ by a standard deviation of 0\.\d{3} to 0\.\d{3} \(2 seeds\)", text)
-    assert "Importance of the settings: not worked out, for" in text
+    assert "Importance of the settings is not worked out: " in text
+
+
+def test_a_choice_that_no_patient_decided_says_so(tmp_path):
+    run = make(tmp_path, {"settings": {"model.dense": [64, 512]}})
+    trial_files.write_trials(run, right_in(lambda fold, trial, part, rung: 1.0))
+    assert aggregation.aggregate(run.root)
+    assert [one["tied"] for one in report_of(run)["trials"]["choices"]] == [1, 1, 1]
+    assert "In 3 of 3 choices other trials have the very figure of the chosen one, which has the" in text_of(run)
 
 
 def test_settings_that_folds_chose_are_shown_in_place_of_those_of_the_run(reported):
@@ -311,7 +319,10 @@ def test_a_run_that_chose_on_test_patients_says_what_that_would_have_claimed(lea
     )
     figure = found["inflation"]["levels"]["patient"]["figures"]["kappa_quadratic"]
     assert (figure["other"], figure["reference"]) == (claimed, honest)
-    said = f"best on test would have claimed quadratic kappa {claimed:.3f}, nested says {honest:.3f}: inflation "
+    said = (
+        f"best on test would have claimed quadratic kappa {claimed:.3f}, the choice by validation says {honest:.3f}: "
+        "inflation "
+    )
     assert said in text_of(leak)
     assert said in text_of(leak, "report.html")
     assert said in " ".join(job_here("report.py", leak.root).stdout.split())

@@ -195,13 +195,14 @@ def test_by_hand_while_folds_are_at_work_the_report_is_provisional_and_disturbs_
     assert "PROVISIONAL: fold 3 is not done yet (waiting in the queue)." in text
     assert f"PROVISIONAL: fold 4 is missing ({DIED})." in text
     assert f"To complete the report (fold 4): {RESUME}" in text
+    assert at_work.ledger.read_bytes() == told
     capsys.readouterr()
     terminal.show(at_work.root)
+    assert [line["event"] for line in ledger.read(at_work.ledger)][told.count(b"\n") :] == ["shown"]
     again = f"python jobs/launch_cv.py --resume {at_work.root}"
     assert f"\nTo complete the report (fold 4): {again}\n" in capsys.readouterr().out
     assert "failed" not in text
     check_report(at_work)
-    assert at_work.ledger.read_bytes() == told
     assert at_work.fold(2).predictions.read_bytes() == left
     assert not list(at_work.root.rglob("*.invalid"))
     assert not list(at_work.root.glob(".report*"))

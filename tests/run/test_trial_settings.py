@@ -59,6 +59,12 @@ def test_wrong_settings_of_trials_are_named(given, said):
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize("option", ["number 3", "sampler random", "inner_folds 4", "pruning.first_epoch 1"])
+def test_settings_of_trials_without_anything_to_try_are_refused(option):
+    with pytest.raises(InputError, match=f"trials.{option.split('.')[0].split()[0]} is .* as nothing is tried; or set"):
+        settings.parse_launch(None, [*LESIONS, *f"--trials.{option}".split()])
+
+
 def test_other_values_of_some_settings_are_checked_like_all(tried):
     found = composition.changed(tried, {"model.hidden": [8], "train.anatomy.scale": 0.05})
     assert (found.model.hidden, found.train.anatomy.scale) == ((8,), 0.05)

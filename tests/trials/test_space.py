@@ -1,10 +1,17 @@
 """What may be tried, by which values, and what is refused before anything starts."""
 
+import dataclasses
+
 import pytest
 
-from cac_hpc.run.config import InputError
+from cac_hpc.run import settings
+from cac_hpc.run.config import InputError, ModelConfig
+from cac_hpc.train import models
 from cac_hpc.trials import plan, space
+from tests.support.runs import REPO
 from tests.support.trials import lesions
+
+LESIONS = ("--config", str(REPO / "configs" / "lesions.yaml"))
 
 
 def tried(text, *options):
@@ -36,7 +43,12 @@ def test_written_out_trials_are_typed_and_the_runs_own_settings_are_one():
         ("{pack.size: [64, 128]}", "must name settings below model or train"),
         ("{report.patient_rule: [mean]}", "must name settings below model or train"),
         ("{model.hiden: [[8]]}", "did you mean model.hidden"),
-        ("{train.augment: [1]}", "train.augment is a section"),
+        (
+            "{train.augment: [1]}",
+            "is a section, but must be one of its settings, as train.augment.rotation_deg",
+        ),
+        ("{hidden: [[8]]}", "must name settings below model or train, by dotted name: model.hidden"),
+        ("{train.occlusion: [true, false]}", "train.occlusion is not tried"),
         ("{train.seed: [1, 2]}", "train.seed is not tried: use trials.seeds"),
         ("{train.device: [cpu]}", "train.device is not tried"),
         ("{train.residency: [host]}", "train.residency is not tried: it changes no prediction"),
@@ -63,7 +75,7 @@ def test_what_cannot_be_tried_is_refused_by_name(text, said):
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        ("{train.min_learning_rate: [0, 0.1]}", (), "of the trial train.min_learning_rate 0.1: train.min"),
+        ("{train.min_learning_rate: [0, 0.1]}", ("--train.schedule", "plateau"), "learning_rate 0.1: train.min"),
         ("{train.optimizer: [adam, adamm]}", (), "of the trial train.optimizer adamm: train.optimizer is 'adamm'"),
         ("{train.steps: {uniform: [5, 50]}}", ("--trials.sampler", "tpe", "--trials.number", "9"), "train.steps 5"),
     ],
@@ -72,6 +84,39 @@ def test_a_combination_that_is_no_valid_run_is_refused_before_anything_starts(te
     with pytest.raises(InputError) as refused:
         plan.make(tried(text, *options))
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        ("{model.dropout: [0, 0.3]}", (), "model.dropout is tried, but changes nothing, as model.kind is lesions"),
+        (
+            "{train.augment.shift: [0]}",
+            (),
+            "train.augment.shift is tried, but changes nothing, as model.kind is lesions",
+        ),
+        ("{model.members: [1, 3]}", ("--config", str(REPO / "configs" / "demo.yaml")), "as model.kind is slices"),
+        ("{train.anatomy.scale: [0, 0.1]}", ("--config", str(REPO / "configs" / "demo.yaml")), "model.kind is slices"),
+        ("{train.weight_decay: [0, 0.1]}", ("--train.optimizer", "adam"), "as train.optimizer is adam"),
+        ("{train.plateau_patience: [2, 3]}", (), "as train.schedule is one_cycle"),
+    ],
+)
+def test_a_setting_that_changes_nothing_is_not_tried(text, options, said):
+    cfg = settings.parse_launch(None, [*(options if "--config" in options else (*LESIONS, *options)),
+                                       "--trials.settings", text])[0]  # fmt: skip
+    with pytest.raises(InputError) as refused:
+        plan.make(cfg)
+    assert said in str(refused.value)
+
+
+def test_a_setting_of_one_optimizer_is_tried_with_the_choice_of_optimizers():
+    both = "{train.optimizer: [adam, adamw], train.weight_decay: [0.01, 0.1]}"
+    assert plan.make(tried(both)).number == 4
+
+
+def test_every_setting_of_a_model_belongs_to_a_kind():
+    own = {spec.name for spec in dataclasses.fields(ModelConfig)} - {"kind"}
+    assert own == {name for kind in ("slices", "lesions") for name in models.MODELS[kind].settings}
 
 
 def test_the_same_written_out_twice_is_refused():
