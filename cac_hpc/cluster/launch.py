@@ -221,8 +221,6 @@ def _show_plan(
     if faults:
         raise InputError("\n".join(faults))
     found = estimate.estimate(cfg, dataset_plan, dataset_plan.folds, kind)
-    if tried:
-        trial_costs.check_patients(cfg, found)
     costs = trial_costs.estimate(cfg, found, dataset_plan.folds, tried, kind) if tried else None
     logs.console().print(estimate.table(cfg, found, allowed, trial_costs.rows(cfg, costs) if costs else ()))
     raised = [

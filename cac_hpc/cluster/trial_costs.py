@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 from cac_hpc.cluster import estimate as estimates
 from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS, START_MIN, Estimate
-from cac_hpc.dataset import splits
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.run import composition
-from cac_hpc.run.config import Config, InputError
+from cac_hpc.run.config import Config
 from cac_hpc.train import models
 from cac_hpc.trials.plan import Plan
 
@@ -82,18 +81,6 @@ def rows(cfg: Config, found: TrialCosts) -> list[tuple[str, str]]:
         count = found.trials if needed <= most else max(1, round(found.trials * most / needed))
         lines.append(("budget", f"{most:g} hours in each fold, for about {count} of {found.trials} trials"))
     return lines
-
-
-def check_patients(cfg: Config, found: Estimate) -> None:
-    """Every inner division has somebody to validate on, as far as labels say; the seal looks at who was packed.
-
-    Raises: InputError naming the fold that has too few patients.
-    """
-    inner = cfg.trials.inner_folds or 1
-    for fold, counts in enumerate(found.patients):
-        known = sum(train + val for train, val, _ in counts)
-        if known < inner:
-            raise InputError(splits.too_few_for_inner(inner, fold, known))
 
 
 def choosing_notes(cfg: Config, found: Estimate) -> list[str]:

@@ -185,7 +185,13 @@ def _secret(path: Path) -> bytes:
 def _folds(labels: Mapping[str, Label], cfg: Config) -> list[Fold]:
     patient = {study: label.patient for study, label in labels.items()}
     category = {study: label.category for study, label in labels.items()}
-    return splits.make_folds(patient, category, cfg.split, _sealed_slices(cfg) if cfg.split.unit == "slice" else None)
+    slices = _sealed_slices(cfg) if cfg.split.unit == "slice" else None
+    folds = splits.make_folds(patient, category, cfg.split, slices)
+    if cfg.trials.active and cfg.trials.inner_folds:
+        for index, fold in enumerate(folds):  # the seal divides them again, of the studies that could be read
+            seen = {study: patient[study] for study in (*fold.train, *fold.val)}
+            splits.inner_divisions(seen, category, cfg.trials.inner_folds, cfg.trials.seed, index)
+    return folds
 
 
 def _sealed_slices(cfg: Config) -> dict[str, int]:

@@ -148,14 +148,6 @@ def count_patients(
     return tuple(zip(*counts, strict=True))
 
 
-def too_few_for_inner(count: int, fold: int, patients: int) -> str:
-    """What is said where a fold has fewer patients for training and validation than inner divisions."""
-    return (
-        f"trials.inner_folds is {count}, but fold {fold} has {patients} patients for training and validation; "
-        f"wanted at least one per inner fold: at most {patients}"
-    )
-
-
 def inner_divisions(
     patient: Mapping[str, str], category: Mapping[str, int], count: int, seed: int, fold: int
 ) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -168,7 +160,10 @@ def inner_divisions(
     """
     studies, patients, target = _by_patient(patient, category)
     if len(patients) < count:
-        raise InputError(too_few_for_inner(count, fold, len(patients)))
+        raise InputError(
+            f"trials.inner_folds is {count}, but fold {fold} has {len(patients)} patients for training and validation; "
+            f"wanted at least one per inner fold: at most {len(patients)}"
+        )
     order = _by_category(target, np.random.default_rng([seed, fold]))
     parts = [(np.setdiff1d(order, order[index::count]), order[index::count]) for index in range(count)]
     return [tuple(_studies_of(patients[part], studies) for part in two) for two in parts]  # type: ignore[misc]

@@ -6,7 +6,7 @@ Choices are worked out again from what the trials have predicted: one that does 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -140,18 +140,19 @@ def check_looks(tried: Tried, folds: Sequence[Fold], studies: pd.DataFrame) -> A
         wanted[index] = dict(zip(map(str, highest.index), map(int, highest), strict=True))
     for one in (one for trials in tried.trials.values() for one in trials):
         for rung in one.rungs:
-            _check_look(one.number, [part for part in rung if not part.failure], tried.plan.seeds, wanted)
+            _check_look(one.number, rung, tried.plan.seeds, wanted)
     if tried.cfg.trials.select_on == "test":
         return Audit("trials", False, "trials of this contrast run were chosen by the test patients, by its design")
     return Audit("trials", True, LOOKED)
 
 
 def _check_look(trial: int, rung: Sequence[Rung], seeds: int, wanted: Mapping[int, Mapping[str, int]]) -> None:
-    """Of each fold and seed, every patient once with his label."""
+    """Of each fold and seed, every patient once with his label; a part that failed has predicted nobody."""
     for fold, seed in sorted({(part.fold, part.part % seeds) for part in rung}):
         mine = [part for part in rung if (part.fold, part.part % seeds) == (fold, seed)]
-        found = [pair for part in mine for pair in zip(part.patient, part.label, strict=True)]
-        if sorted(found) != sorted(wanted[fold].items()):
+        found = sorted(pair for part in mine for pair in zip(part.patient, part.label, strict=True))
+        every, failed = sorted(wanted[fold].items()), any(part.failure for part in mine)
+        if found != ([pair for pair in every if pair in found] if failed else every):
             others = sorted({name for name, _ in found} - wanted[fold].keys())
             what = f"on patients {others[:NAMED]}" if others else "without some of its patients, or with other labels"
             raise InputError(
@@ -175,9 +176,17 @@ def check_trained(facts: Json, tried: Tried, fold: int) -> None:
         raise ValueError("metrics.json does not say with which settings the fold was trained (settings)")
     for name in OWN:
         differing = config.differences(trained.get(name), config.plain(getattr(wanted, name)), name)
-        if differing := [line for line in differing if not line.startswith(FREE)]:
+        if differing := [line for line in differing if not line.startswith((*FREE, *_left_open(wanted)))]:
             said = differing[0].replace(" / ", ", chosen ")
             raise ValueError(f"trained with other settings than it chose among its trials ({said})")
+
+
+def _left_open(cfg: Config) -> Iterator[str]:
+    """Settings that the training itself settles, by the machine."""
+    if cfg.train.precision == "auto":
+        yield "train.precision:"
+    if cfg.train.shuffle_window is None:
+        yield "train.shuffle_window:"
 
 
 def report(tried: Tried) -> Trials:

@@ -45,6 +45,14 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
+def numbering() -> str | None:
+    """Which process numbers this process sees: in a container they may be its own. None where that cannot be told."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return None
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process's main thread has started."""
     try:

@@ -7,6 +7,7 @@ import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -50,14 +51,16 @@ def start(
     cfg: Config,
     world: World,
     heart: Heartbeat,
+    settled: Mapping[str, Any] = MappingProxyType({}),
 ) -> Attempt:
     """Take up the newest checkpoint, and take the step that settles what the first step settles.
 
     Args:
-        belongs_to: what the training is: of which fold of which folds.
+        belongs_to: what the training is: of which fold of which folds. settled: what this process has found before for
+            settings that are left open; what stands in the checkpoint comes first.
     """
     found = _newest(files, belongs_to, world)
-    before = found[1]["made_with"]["train"] if found else {}
+    before = found[1]["made_with"]["train"] if found else settled
     cfg = dataclasses.replace(cfg, train=settle(cfg, data.loaded.window, before, world))
     state, made_with = new_state(cfg, world), _circumstances(data.seal, cfg, world)
     if data.bags:

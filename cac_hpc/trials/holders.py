@@ -19,7 +19,8 @@ class Holders:
     """What this process knows of the others, from the files of the parts that they hold."""
 
     def __init__(self, worker: int) -> None:
-        self._own = ledger.whereabouts() | {"started": processes.start_time(os.getpid()), "worker": worker}
+        started, numbering = processes.start_time(os.getpid()), processes.numbering()
+        self._own = ledger.whereabouts() | {"started": started, "numbering": numbering, "worker": worker}
         self._heard: dict[FoldPaths, tuple[Any, float]] = {}  # the newest pulse of each part, and since when it is so
 
     def claim(self, files: FoldPaths) -> Fence | None:
@@ -40,7 +41,7 @@ class Holders:
             pulse = None  # not its own: it has not said anything yet
         elif pulse.end:
             return False
-        if start.get("node") == self._own["node"]:
+        if all(start.get(name) == self._own[name] for name in ("node", "numbering")):
             return bool(processes.start_time(start["pid"]) == start["started"])
         said, now_s = (newest, pulse), time.monotonic()
         before, since_s = self._heard.get(files, (None, now_s))

@@ -116,9 +116,19 @@ def read(path: Path) -> Plan:
         raise InputError(f"{path}: format {found!r}, but this version reads {FORMAT_VERSION}; use the run's own code")
     try:
         content |= {"settings": tuple(content["settings"]), "rungs": tuple(content["rungs"])}
-        return Plan(**content)
-    except (KeyError, TypeError):
+        return _whole(Plan(**content))
+    except (KeyError, TypeError, ValueError):
         raise InputError(f"{path}: damaged; delete it and resume the run, and it is made again") from None
+
+
+def _whole(found: Plan) -> Plan:
+    """Raises: ValueError if it is none."""
+    counts = (found.number, found.lag, found.seeds, found.divisions, *found.rungs[:-1])
+    if not all(type(count) is int and count > 0 for count in counts) or found.rungs[-1:] != (None,):
+        raise ValueError("numbers are not whole ones above 0")
+    if not all(isinstance(one, dict) for one in found.settings) or len(found.settings) > found.number:
+        raise ValueError("settings are none of trials")
+    return found
 
 
 def write_rung(path: Path, rung: Rung, check: Callable[[], None] = paths.no_check) -> None:
@@ -130,11 +140,11 @@ def write_rung(path: Path, rung: Rung, check: Callable[[], None] = paths.no_chec
     paths.write_json(path, dataclasses.asdict(rung), check)
 
 
-def read_rung(path: Path, settings: Mapping[str, Any] | None = None) -> Rung | None:
-    """What a part has predicted; None if it is not there, damaged, or of other settings than these.
+def read_rung(path: Path, settings: Mapping[str, Any] | None = None, num_categories: int | None = None) -> Rung | None:
+    """What a part has predicted; None if it is not there, damaged, or of other settings or categories than these.
 
     Args:
-        settings: of the trial, where they are known.
+        settings: of the trial, where they are known. num_categories: that there are, where that is known.
     """
     try:
         content = paths.read_json(path)
@@ -142,7 +152,10 @@ def read_rung(path: Path, settings: Mapping[str, Any] | None = None) -> Rung | N
         found = Rung(**{**content, **lists})
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    categories = range(2**31 if num_categories is None else num_categories)
     whole = len(found.patient) == len(found.label) == len(found.predicted)
+    whole = whole and all(type(one) is int and one in categories for one in (*found.label, *found.predicted))
+    whole = whole and isinstance(found.seconds, float | int) and isinstance(found.parameters, int)
     return found if whole and (settings is None or found.settings == settings) else None
 
 

@@ -17,7 +17,6 @@ OTHERWISE = {  # settings below model and train that are no choice between model
     "train.device": "it does not change what is learned",
     "train.compile": "it does not change what is learned",
     "train.deterministic": "it does not change what is learned",
-    "train.occlusion": "it does not change what is learned",
     **dict.fromkeys(config.WITHOUT_EFFECT, "it changes no prediction"),
 }
 

@@ -113,16 +113,16 @@ class FoldTrials:
 
     def _reach(self, trial: Trial, rung: int, begun: bool) -> bool:
         """Whether all parts of a trial have reached a rung."""
+        num_categories, by = len(self._cfg.labels.names), self._cfg.trials.select_by
         for part in range(self._plan.parts) if begun else ():
             if (part, rung) not in trial.reached and (
-                found := plan.read_rung(self._files.rung(trial.number, part, rung), trial.settings)
+                found := plan.read_rung(self._files.rung(trial.number, part, rung), trial.settings, num_categories)
             ):
                 trial.reached[part, rung] = found
         trial.open = tuple(part for part in range(self._plan.parts) if (part, rung) not in trial.reached)
         if trial.open:
             return False
         trial.rungs.append(tuple(trial.reached[part, rung] for part in range(self._plan.parts)))
-        num_categories, by = len(self._cfg.labels.names), self._cfg.trials.select_by
         trial.figures.append(choice.figure(trial.rungs[-1], by, num_categories, self._plan.seeds))
         return True
 

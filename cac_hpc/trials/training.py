@@ -37,6 +37,9 @@ from cac_hpc.trials import plan, space
 from cac_hpc.trials.plan import Plan, Rung
 
 FAILURES = ("loss_not_finite", "validation_loss_not_finite")  # causes that lie in a trial's own settings
+NO_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory"  # what torch says where a CPU has too little, in a RuntimeError
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Session:
-    """What a process keeps ready for all the trainings of one fold's trials."""
+    """What a process keeps ready for all the trainings of one fold's trials.
+
+    settled: what it has found for settings that the run leaves open, once for all trainings that it begins.
+    """
 
     run: RunPaths
     fold: int
@@ -60,6 +66,7 @@ class Session:
     world: World
     studies: TrialStudies
     data: FoldData
+    settled: Mapping[str, Any]
 
     def rung(self, part: Part, rung: int) -> Path:
         """What a part has predicted at a rung."""
@@ -78,10 +85,14 @@ def session(run: RunPaths, fold: int, worker: int, cfg: Config, of_all: Plan) ->
         with distributed.process_group(cfg.train.device) as world:
             studies = trial_studies.read(run, fold, cfg)
             data = setup.load(run.dataset(cfg.data.packed_dir), studies.studies, cfg, world)
-            cfg = dataclasses.replace(cfg, train=setup.settle(cfg, data.loaded.window, {}, world))
-            yield Session(run, fold, worker, cfg, of_all, world, studies, data)
+            yield Session(run, fold, worker, cfg, of_all, world, studies, data, _settled(cfg, world))
     except distributed.NoDevice as error:
         raise WorkError(str(error)) from None
+
+
+def _settled(cfg: Config, world: World) -> dict[str, Any]:
+    """What this machine has for a precision that is left open: asked once, for it is measured."""
+    return {"precision": setup.choose_precision(cfg, world.device)} if cfg.train.precision == "auto" else {}
 
 
 def train(at: Session, part: Part, rung: int, fence: Fence, goes_on: Callable[[int], bool]) -> None:
@@ -108,13 +119,15 @@ def train(at: Session, part: Part, rung: int, fence: Fence, goes_on: Callable[[i
                 attempt = _start(at, part, files, fence, heart)
             while _reach(at, part, attempt, rung) and goes_on(rung):
                 rung += 1
-        except (torch.OutOfMemoryError, MemoryError):
-            _fail(at, part, rung, fence, "it does not fit into the memory")
         except WorkError as error:
             cause = causes.of(error)
             if cause.code not in FAILURES:
                 raise
             _fail(at, part, rung, fence, causes.sentence(cause))
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and NO_MEMORY not in str(error):
+                raise
+            _fail(at, part, rung, fence, "it does not fit into the memory")
 
 
 def _start(at: Session, part: Part, files: FoldPaths, fence: Fence, heart: Heartbeat) -> Attempt:
@@ -122,7 +135,7 @@ def _start(at: Session, part: Part, files: FoldPaths, fence: Fence, heart: Heart
     cfg = dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, seed=cfg.train.seed + seed))
     data = setup.divide(at.data, at.studies.divisions[part.number // at.plan.seeds], cfg, at.world)
     belongs_to = {"fold": at.fold, "trial": part.trial, "part": part.number, "studies": at.studies.digest}
-    return setup.start(files, fence, data, belongs_to, cfg, at.world, heart)
+    return setup.start(files, fence, data, belongs_to, cfg, at.world, heart, at.settled)
 
 
 def _reach(at: Session, part: Part, attempt: Attempt, rung: int) -> bool:

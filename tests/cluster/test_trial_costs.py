@@ -9,7 +9,7 @@ from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS
 from cac_hpc.cluster.feasibility import Limits
 from cac_hpc.dataset import plan
 from cac_hpc.run import settings, stages
-from cac_hpc.run.config import InputError, TrialsConfig
+from cac_hpc.run.config import TrialsConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES
 from cac_hpc.trials import plan as trials_plan
@@ -36,15 +36,6 @@ def slow(monkeypatch):
     """A machine on which operations count, not steps."""
     monkeypatch.setattr(trial_costs, "CPU_FLOPS", CPU_FLOPS / 1e6)
     monkeypatch.setattr(trial_costs, "GPU_FLOPS", GPU_FLOPS / 1e6)
-
-
-def test_inner_divisions_without_a_patient_each_are_refused_before_anything_is_packed(cfg):
-    dataset = plan.make_plan(cfg)
-    found = estimate.estimate(cfg, dataset, dataset.folds, "slurm")
-    known = min(len(fold.train) + len(fold.val) for fold in dataset.folds)
-    trial_costs.check_patients(dataclasses.replace(cfg, trials=dataclasses.replace(TWO, inner_folds=known)), found)
-    with pytest.raises(InputError, match=f"trials.inner_folds is 99, but fold 0 has .* at most {known}"):
-        trial_costs.check_patients(dataclasses.replace(cfg, trials=dataclasses.replace(TWO, inner_folds=99)), found)
 
 
 def test_few_patients_who_choose_are_noted_and_inner_folds_recommended(cfg):

@@ -211,3 +211,11 @@ def test_rows_that_are_hidden_in_the_sheet_are_named_even_where_studies_are_not(
     assert any("left out: study '003': row 5 is hidden" in note for note in made.warnings) == (
         hidden_rows == "leave_out" and secret is None
     )
+
+
+def test_more_inner_divisions_than_a_fold_has_patients_are_refused_before_anything_is_packed(tmp_path):
+    cfg = settings.load(prepare(tmp_path, write_scans(tmp_path / "scans")) / "config.yaml")
+    plan.make_plan(cfg)
+    trials = dataclasses.replace(cfg.trials, configurations=({},), inner_folds=99)
+    with pytest.raises(InputError, match=r"trials.inner_folds is 99, but fold 0 has \d+ patients"):
+        plan.make_plan(dataclasses.replace(cfg, trials=trials))

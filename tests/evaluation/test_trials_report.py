@@ -268,6 +268,28 @@ def test_trials_that_failed_or_are_beyond_the_budget_and_inner_divisions_are_sai
     check_report(run)
 
 
+def test_a_trial_that_failed_in_one_inner_division_was_looked_at_in_the_others(tmp_path):
+    tried, half = {"settings": {"model.dropout": [0.1, 0.4]}, "inner_folds": 3}, right_in(0.5)
+    run = make(tmp_path, tried)
+    trial_files.write_trials(run, lambda *at: None if at[1:3] == (0, 1) else half(*at))
+    assert aggregation.aggregate(run.root)
+    assert [row["ended"] for row in report_of(run)["trials"]["trials"]] == ["failed", "trained"] * 3
+    assert report_of(run)["trials"]["choices"][0]["patients"] == 24
+
+
+def test_a_fold_may_have_settled_what_its_settings_leave_to_the_machine(tmp_path):
+    """Precision auto, and how many slices are shuffled together, which follows from where they are kept."""
+    run = make(tmp_path, TRIED, train={"epochs": 6, "precision": "auto"})
+    trial_files.write_trials(run, right_in(matters))
+    for fold, settled in enumerate([{"precision": "fp32"}, {"shuffle_window": 2048}, {"shuffle_window": 8, "seed": 1}]):
+        facts = paths.read_json(run.fold(fold).metrics)
+        facts["settings"]["train"] |= settled
+        vouch(run, fold, **facts)
+    found = inputs.load(run, alone=True)
+    assert set(found.results) == {0, 1}
+    assert "train.seed: 1, chosen 0" in str(found.faults[2])
+
+
 def test_networks_of_folds_that_chose_different_ones_are_each_shown(copy):
     layers = [*TRAINED["layers"][:-1], {"layer": "Linear", "detail": "", "output": [6], "parameters": 99}]
     vouch(copy, 1, **(paths.read_json(copy.fold(1).metrics) | {"layers": layers, "parameters": 179}))

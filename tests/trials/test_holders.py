@@ -79,10 +79,12 @@ def test_the_end_of_a_start_before_is_not_that_of_the_newest(files):
     assert Holders(0).claim(files) is None
 
 
-def test_a_process_elsewhere_holds_its_part_while_its_pulse_changes(files, monkeypatch):
+@pytest.mark.parametrize("where", [{"node": "another"}, {"numbering": "pid:[1]", "pid": 2**22 + 1}])
+def test_a_process_elsewhere_holds_its_part_while_its_pulse_changes(files, monkeypatch, where):
+    """On another node, or in a container of the same one, where process numbers are others."""
     clock = [0.0]
     monkeypatch.setattr(holders.time, "monotonic", lambda: clock[0])
-    start(files, node="another")
+    start(files, **where)
     ours = Holders(0)
     for second in range(0, 200, 50):
         clock[0] = second

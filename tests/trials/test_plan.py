@@ -71,6 +71,9 @@ def test_a_contrast_run_trains_all_trials_in_all_folds(options):
         plan.make(lesions(*STEPS, *leaking, *options))
 
 
+WHOLE = '{"format": 1, "settings": [{}], "number": 2, "lag": 1, "rungs": [null], "seeds": 1, "divisions": 1}'
+
+
 def test_a_plan_reads_back_the_same(tmp_path):
     made = plan.make(lesions(*STEPS, "--trials.pruning.first_epoch", "1"))
     plan.write(tmp_path / "plan.json", made)
@@ -80,7 +83,8 @@ def test_a_plan_reads_back_the_same(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [(None, "not there, wanted the plan"), ("{", "damaged"), ("[]", "format None"), ('{"format": 7}', "format 7, but"),
-     ('{"format": 1}', "damaged"), ('{"format": 1, "settings": [], "rungs": [], "more": 1}', "damaged")],
+     ('{"format": 1}', "damaged"), (WHOLE.replace("2", '"2"'), "damaged"), (WHOLE.replace("null", "0"), "damaged"),
+     ('{"format": 1, "settings": [], "rungs": [], "more": 1}', "damaged")],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_used_is_refused_in_one_line(tmp_path, content, said):
     path = tmp_path / "plan.json"
@@ -101,6 +105,9 @@ def test_a_rung_reads_back_the_same_and_one_that_is_not_whole_is_none(tmp_path):
     assert plan.read_rung(path) is None
     plan.write_rung(path, dataclasses.replace(RUNG, label=(1,)))
     assert plan.read_rung(path) is None
+    plan.write_rung(path, dataclasses.replace(RUNG, predicted=(17,) * len(RUNG.predicted)))
+    assert plan.read_rung(path, num_categories=18)
+    assert plan.read_rung(path, num_categories=17) is None
 
 
 def test_a_rung_that_may_not_be_published_is_not(tmp_path):

@@ -13,11 +13,11 @@ from cac_hpc.dataset import sealed, sealing, splits, trial_studies
 from cac_hpc.machine.processes import Stopped
 from cac_hpc.run import composition, config, settings
 from cac_hpc.statistics import pooling
-from cac_hpc.train import fencing, heartbeat, passes, predictions, training
+from cac_hpc.train import fencing, heartbeat, passes, predictions, setup, steps, training
 from cac_hpc.train.fencing import Fenced
 from cac_hpc.trials import plan
 from cac_hpc.trials.training import Part, session, train
-from tests.support.trial_runs import server, table, trials_run
+from tests.support.trial_runs import TRAIN, server, table, trials_run
 
 SLICES = {
     "model": {"filters": [4, 8], "dense": 8}, "train": {"epochs": 2, "batch_size": 20, "learning_rate": 0.003,
@@ -104,6 +104,14 @@ def test_a_trial_whose_loss_is_no_number_fails_and_the_others_go_on(tmp_path, sc
     assert histories[0] != histories[1]  # of two seeds
 
 
+def test_a_trial_that_does_not_fit_into_the_memory_fails_and_the_others_go_on(tmp_path, scans, bagged):
+    run = trials_run(tmp_path, scans, bagged, {"configurations": [{"model.hidden": [30_000_000, 30_000_000]}, {}]})
+    serving = server(run)
+    serving.serve(0)
+    assert [trial.state for trial in serving._trials.trials] == ["failed", "done"]
+    assert serving._trials.trials[0].failure == "it does not fit into the memory"
+
+
 def test_what_was_replaced_publishes_nothing(tmp_path, scans, bagged, monkeypatch):
     monkeypatch.setattr(heartbeat, "PERIOD_S", 1000.0)
     run = trials_run(tmp_path, scans, bagged, {"configurations": [{}]})
@@ -174,3 +182,23 @@ def test_inner_divisions_keep_patients_apart_and_share_out_the_categories():
     assert divisions != splits.inner_divisions(patient, category, 5, 1, 0)
     with pytest.raises(config.InputError, match=r"trials.inner_folds is 31, but fold 2 has 30 patients"):
         splits.inner_divisions(patient, category, 31, 0, 2)
+
+
+def test_another_process_goes_on_in_the_precision_that_a_trial_was_begun_in(tmp_path, scans, bagged, monkeypatch):
+    """What is faster on a CPU is measured, and not the same each time."""
+    tried = {"configurations": [{}], "pruning": {"first_epoch": 1, "factor": 2}}
+    run = trials_run(tmp_path, scans, bagged, tried, train=TRAIN | {"precision": "auto"})
+    cfg, of_all, part, used = settings.load(run.config), plan.read(run.trials_plan), Part(0, 0, {}), []
+    step = steps.train_step
+
+    def noted(*given):
+        used.append(next(one.precision for one in given if isinstance(one, config.TrainConfig)))
+        return step(*given)
+
+    monkeypatch.setattr(steps, "train_step", noted)
+    for rung, found in enumerate(["bf16", "fp32"]):
+        monkeypatch.setattr(setup, "choose_precision", lambda *_, found=found: found)
+        with session(run, 0, 0, cfg, of_all) as at:
+            train(at, part, rung, fencing.take(run.trials(0).part(0, 0), {}), lambda _: False)
+    assert plan.read_rung(run.trials(0).rung(0, 0, 1), {})
+    assert set(used) == {"bf16"}
