@@ -99,9 +99,9 @@ def load_fold(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
     """
     parts = splits.read_splits(run.splits)[fold]
     dataset = run.dataset(cfg.data.packed_dir)
-    studies = sealed.usable(sealed.read_studies(dataset), cfg.model)
     if digests.file_sha256(dataset.studies) != shards.read_checked(dataset.seal)["studies_sha256"]:
         raise InputError(causes.error(f"{dataset.studies}: not as it was sealed", f"{PACK} --seal"))
+    studies = sealed.usable(sealed.read_studies(dataset), cfg.model)
     return divide(load(dataset, studies, cfg, world), parts, cfg, world)
 
 

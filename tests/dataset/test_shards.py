@@ -16,8 +16,8 @@ from cac_hpc.dataset import packing, plan, sealing, shards
 from cac_hpc.machine.workers import Worker
 from cac_hpc.run import digests, settings
 from cac_hpc.run.config import InputError
-from cac_hpc.run.paths import DatasetPaths
-from cac_hpc.train import residency
+from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.train import residency, setup
 from cac_hpc.train.distributed import World
 from tests.support.runs import NUM_SLICES, SIZE, pack, prepare, write_scans
 from tests.support.slurm import unavailable
@@ -177,7 +177,7 @@ def test_a_flipped_bit_in_what_stands_beside_the_shards_is_found(sealed, worker,
             path.unlink()
         elif name == "studies.csv":
             with pytest.raises(InputError, match=r"studies\.csv: not as it was sealed; .* --seal"):
-                load(sealed)
+                setup.load_fold(RunPaths(sealed), 0, config_of(sealed), World(0, 1, torch.device("cpu")))
         pack_again(sealed, worker)
         sealing.seal(sealed)
         assert path.read_bytes() == content
