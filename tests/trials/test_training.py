@@ -23,7 +23,7 @@ SLICES = {
     "model": {"filters": [4, 8], "dense": 8}, "train": {"epochs": 2, "batch_size": 20, "learning_rate": 0.003,
     "device": "cpu", "precision": "fp32", "checkpoint_minutes": 0.0},
 }  # fmt: skip
-OTHER = {"configurations": [{"model.dropout": 0.0}, {"train.learning_rate": 0.0001, "train.evaluate": "last"}]}
+OTHER = {"configurations": [{"train.learning_rate": 0.001}, {"train.learning_rate": 0.0001, "train.evaluate": "last"}]}
 
 
 def leaking(run):
