@@ -6,6 +6,7 @@ header costs to read depends on its elements. Axes: Z slice, H row, W column.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -127,6 +128,18 @@ def _memory_bytes(session: int) -> int:
             if os.getsid(int(process.name)) == session and (peak := PEAK.search((process / "status").read_text())):
                 total += int(peak[1]) << 10
     return total
+
+
+def add_numbers(parser: argparse.ArgumentParser, asked: type, texts: Mapping[str, str]) -> None:
+    """Options of a measurement that are numbers.
+
+    Args:
+        asked: its settings, which have the defaults. texts: of each option what it means.
+    """
+    for name, text in texts.items():
+        default = getattr(asked, name)
+        help_text = f"{text} (default {default})"
+        parser.add_argument(f"--{name}", type=type(default), default=default, metavar="N", help=help_text)
 
 
 @contextlib.contextmanager

@@ -75,14 +75,16 @@ class Network:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """``[--studies N] [--hard] [--steps N] [--batch N] [--repeats N] [--keep DIR]``."""
     parser.add_argument("--hard", action="store_true", help="studies of full size, as difficult as real exams")
-    for name, text in (
-        ("studies", "in the cohort"),
-        ("steps", "of a slice network that are measured"),
-        ("batch", "slices of such a step"),
-        ("repeats", "of every measurement"),
-    ):
-        default = getattr(Asked, name)
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
+    costs.add_numbers(
+        parser,
+        Asked,
+        {
+            "studies": "in the cohort",
+            "steps": "of a slice network that are measured",
+            "batch": "slices of such a step",
+            "repeats": "of every measurement",
+        },
+    )
     parser.add_argument("--keep", metavar="DIR", help="work there and leave everything there")
 
 

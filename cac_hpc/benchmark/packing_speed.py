@@ -106,14 +106,16 @@ class Figures:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """``[--studies N] [--slices N] [--matrix N] [--repeats N] [--against NAME ...] [--old DIR] [--keep DIR]``."""
-    for name, text in (
-        ("studies", "in the cohort"),
-        ("slices", "of a study"),
-        ("matrix", "pixels per side of a slice"),
-        ("repeats", "of every measurement"),
-    ):
-        default = getattr(Asked, name)
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
+    costs.add_numbers(
+        parser,
+        Asked,
+        {
+            "studies": "in the cohort",
+            "slices": "of a study",
+            "matrix": "pixels per side of a slice",
+            "repeats": "of every measurement",
+        },
+    )
     parser.add_argument("--against", nargs="*", default=Asked.against, choices=Asked.against, metavar="NAME")
     parser.add_argument("--old", metavar="DIR", help="another checkout of cac_hpc, to be measured beside this one")
     parser.add_argument("--keep", metavar="DIR", help="work there and leave everything there")

@@ -71,14 +71,16 @@ class Measured:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """``[--studies N] [--slices N] [--matrix N] [--repeats N] [--compressed] [--keep DIR]``."""
-    for name, text in (
-        ("studies", f"in the cohort, {DISTINCT} of them different"),
-        ("slices", "of a study"),
-        ("matrix", "pixels per side of a slice"),
-        ("repeats", "of every measurement"),
-    ):
-        default = getattr(Asked, name)
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
+    costs.add_numbers(
+        parser,
+        Asked,
+        {
+            "studies": f"in the cohort, {DISTINCT} of them different",
+            "slices": "of a study",
+            "matrix": "pixels per side of a slice",
+            "repeats": "of every measurement",
+        },
+    )
     text = "files in JPEG 2000 lossless, as archives often keep them; uncompressed if left out"
     parser.add_argument("--compressed", action="store_true", help=text)
     parser.add_argument("--keep", metavar="DIR", help="work there and leave everything there")

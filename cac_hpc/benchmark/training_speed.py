@@ -59,17 +59,18 @@ class Asked:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """``[--device D] [--studies N] [--slices N] [--size N] [--batch N] [--repeats N] [--seconds S] [--keep DIR]``."""
     parser.add_argument("--device", choices=["cuda", "cpu"], help="what computes (default: a GPU if there is one)")
-    for name, text in (
-        ("studies", "in the cohort"),
-        ("slices", "of a study"),
-        ("size", "pixels per side of a slice"),
-        ("batch", "slices of a step"),
-        ("repeats", "of every measurement"),
-        ("seconds", "that each is measured"),
-    ):
-        default = getattr(Asked, name)
-        kind = type(default)
-        parser.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=f"{text} (default {default})")
+    costs.add_numbers(
+        parser,
+        Asked,
+        {
+            "studies": "in the cohort",
+            "slices": "of a study",
+            "size": "pixels per side of a slice",
+            "batch": "slices of a step",
+            "repeats": "of every measurement",
+            "seconds": "that each is measured",
+        },
+    )
     parser.add_argument("--keep", metavar="DIR", help="work there and leave everything there")
 
 

@@ -58,14 +58,16 @@ class Asked:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """``[--studies N] [--trials N] [--whole N] [--lengths N] [--keep DIR]``."""
-    for name, text in (
-        ("studies", "in the cohort"),
-        ("trials", "of which the overhead is measured"),
-        ("whole", "trials of each of five folds that two workers train; 0: none"),
-        ("lengths", "trials that differ ten-fold in length; 0: none"),
-    ):
-        default = getattr(Asked, name)
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
+    costs.add_numbers(
+        parser,
+        Asked,
+        {
+            "studies": "in the cohort",
+            "trials": "of which the overhead is measured",
+            "whole": "trials of each of five folds that two workers train; 0: none",
+            "lengths": "trials that differ ten-fold in length; 0: none",
+        },
+    )
     parser.add_argument("--keep", metavar="DIR", help="work there and leave everything there")
 
 
