@@ -120,10 +120,10 @@ def write_plan(dataset: DatasetPaths, plan: DatasetPlan) -> None:
 
 
 def _written(labels: Mapping[str, Label]) -> dict[str, dict[str, Any]]:
-    """Labels as plain JSON, the vessels where they are known."""
+    """Labels as plain JSON, vessels and groups where they are known."""
     plain_labels = {study: asdict(label) for study, label in labels.items()}
     return {
-        study: {name: value for name, value in label.items() if name != "vessels" or value}
+        study: {name: value for name, value in label.items() if name not in ("vessels", "groups") or value}
         for study, label in plain_labels.items()
     }
 

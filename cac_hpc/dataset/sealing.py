@@ -84,7 +84,7 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
     with ThreadPoolExecutor(cfg.cluster.pack.cpus) as pool:  # reading them once more is what takes time here
         packed = list(pool.map(partial(_whole_facts, dataset), range(len(planned["shards"]))))
     labels = {
-        study: {name: value for name, value in label.items() if name != "vessels"}
+        study: {name: value for name, value in label.items() if name not in ("vessels", "groups")}
         for study, label in planned["labels"].items()
     }
     studies = [{**labels[facts["study"]], **facts} for shard in packed for facts in shard["studies"]]

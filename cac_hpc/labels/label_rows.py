@@ -28,6 +28,7 @@ class Row:
     score: Cell | None  # None without a column of totals
     patient: Cell | None = None
     vessels: Mapping[str, Cell] = field(default_factory=dict)  # by the column's name
+    groups: Mapping[str, Cell] = field(default_factory=dict)  # of labels.group_columns, by the column's name
     sheet: str = ""  # which of several sheets it is in
     checked: Mapping[str, float] = field(default_factory=dict)  # scores of vessels that agree with the score
     fault: str = ""  # why the source has no score, where no cell says so
@@ -101,12 +102,14 @@ def _rows(cfg: LabelsConfig, path: str, name: str) -> list[Row]:
         name: of the sheet among several, "" of a single one.
     """
     wanted = [cfg.study_column, *filter(None, [cfg.score_column, cfg.patient_column]), *cfg.vessel_columns]
+    wanted += cfg.group_columns
     read = READERS.get(sheets.split(Path(path))[0].suffix.lower(), read_sheet)  # which refuses other endings
     try:
         rows = [dict(zip(wanted, cells, strict=True)) for cells in read(Path(path), wanted)]
     except ColumnError as error:
-        settings = "labels.study_column, labels.score_column, labels.patient_column or labels.vessel_columns"
-        raise InputError(f"{path}: {error}; set {settings} to the sheet's names") from error
+        settings = ("study_column", "score_column", "patient_column", "vessel_columns", "group_columns")
+        named = f"{', '.join(f'labels.{name}' for name in settings[:-1])} or labels.{settings[-1]}"
+        raise InputError(f"{path}: {error}; set {named} to the sheet's names") from error
     except SheetError as error:
         raise InputError(f"labels.sheet is {path!r}: {error}") from error
     if not rows:
@@ -120,6 +123,7 @@ def _row(cfg: LabelsConfig, cells: Mapping[str, Cell], name: str) -> Row:
         cells[cfg.score_column] if cfg.score_column else None,
         cells[cfg.patient_column] if cfg.patient_column else None,
         {vessel: cells[vessel] for vessel in cfg.vessel_columns},
+        {column: cells[column] for column in cfg.group_columns},
         name,
     )
 

@@ -28,6 +28,7 @@ class Label:
     score: float | None  # None: above the last edge, as the sheet says no more than that
     category: int
     vessels: Mapping[str, float] = field(default_factory=dict)  # score of each vessel, where they are known
+    groups: Mapping[str, str] = field(default_factory=dict)  # text of labels.group_columns; a blank cell is not in it
 
 
 def read_score(text: str, edges: Sequence[float]) -> tuple[float | None, int]:

@@ -103,7 +103,8 @@ def _label(study: str, row: Row, patients: dict[str, str], edges: Sequence[float
     patient = patients[normalised(row.patient.text)] if row.patient else study
     found, _ = label_rows.score_of(row, edges)
     assert found, "rows with faults label no study"
-    return Label(study, patient, found.score, found.category, found.vessels)
+    groups = {column: cell.text for column, cell in row.groups.items() if cell.text}
+    return Label(study, patient, found.score, found.category, found.vessels, groups)
 
 
 @dataclass(frozen=True)
@@ -275,7 +276,9 @@ def _hidden_columns(rows: Sequence[Row], cfg: LabelsConfig) -> list[str]:
     found = []
     for row in {row.sheet: row for row in rows}.values():
         cells = [("study_column", row.study), ("score_column", row.score), ("patient_column", row.patient)]
-        for setting, cell in [*cells, *(("vessel_columns", cell) for cell in row.vessels.values())]:
+        cells += [("vessel_columns", cell) for cell in row.vessels.values()]
+        cells += [("group_columns", cell) for cell in row.groups.values()]
+        for setting, cell in cells:
             if cell and cell.in_hidden_column:
                 column, where = re.findall("[A-Z]+", cell.address)[0], row.sheet or "the sheet"
                 found.append(f"column {column} (labels.{setting}) is hidden in {where}, and read")

@@ -16,7 +16,7 @@ import jinja2
 import markupsafe
 
 from cac_hpc.cluster.usage import MEDIANS, Circumstances
-from cac_hpc.report import cut_parts, external_parts, lesion_pictures, pictures, rows, size_parts, trial_parts, wording
+from cac_hpc.report import external_parts, lesion_pictures, parts, pictures, rows, trial_parts, wording
 from cac_hpc.run import logs, paths
 from cac_hpc.statistics.results import (
     CategoryRange,
@@ -85,9 +85,8 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
             trained={name: _together(training, name) for name in TRAINED},
             cards=_cards(report),
             levels=wording.tested(report),
-            sections=[*rows.compared(report), *size_parts.sections(report)],
-            cut_sections=cut_parts.sections(report),
-            external_sections=external_parts.sections(report),
+            first_sections=parts.first(report),
+            later_sections=parts.later(report),
             external_methods=external_parts.methods(report),
             flow=_flow(intake),
             category_rows=_category_rows(report.categories, intake["categories"]),

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from cac_hpc.report import cut_parts, external_parts, rows, size_parts, trial_parts, wording
+from cac_hpc.report import cut_parts, external_parts, parts, rows, trial_parts, wording
 from cac_hpc.report.rows import Section
 from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
@@ -67,8 +67,7 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         }
     found |= _readers(names, report.readers)
     found |= _occlusion(report.occlusion)
-    found |= external_parts.csv(report) | cut_parts.csv(report) | size_parts.csv(report)
-    found |= {name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()}
+    found |= parts.csv(report)
     if report.second_look:
         said = [{"study": one.study, "reported": one.reported, **one.counted} for one in report.second_look]
         found["second_look.csv"] = pd.DataFrame(said)
@@ -108,10 +107,7 @@ def latex(report: Report) -> dict[str, str]:
         matrix = _matrix_table(names, part).set_axis(["true / predicted", *names], axis=1).astype(str)
         caption = f"{about}: confusion matrix, rows true, columns predicted."
         found[f"confusion_{level}.tex"] = _tex(matrix, caption, f"confusion-{level}")
-    for one in trial_parts.printed(report):
-        chosen = pd.DataFrame(list(one.rows), columns=list(one.columns))
-        found["trials.tex"] = _tex(chosen, f"{mark}{one.caption}", "trials")
-    for label, table, caption in cut_parts.latex(report):
+    for label, table, caption in parts.latex(report):
         found[f"{label}.tex"] = _tex(table, mark + caption, label)
     return found
 
@@ -264,29 +260,27 @@ def _fold_table(results: Level) -> pd.DataFrame:
 def markdown(report: Report) -> str:
     """The report as text."""
     report = _escaped(report)
-    parts = [f"# {wording.title(report)}"]
-    parts += [f"**{line}**" for line in [report.banner] if line]
-    parts += [wording.verdict(report), *trial_parts.verdict(report), *wording.trusted(report)]
-    parts += [f"**{line}**" for line in wording.inflation(report)]
-    parts += [markdown_table(found.columns, found.rows) for found in rows.inflation(report)]
-    parts += [*wording.shown_before(report), *wording.missing_lines(report), wording.cohort(report)]
-    parts += wording.crop(report.cohort.intake)
+    said = [f"# {wording.title(report)}"]
+    said += [f"**{line}**" for line in [report.banner] if line]
+    said += [wording.verdict(report), *trial_parts.verdict(report), *wording.trusted(report)]
+    said += [f"**{line}**" for line in wording.inflation(report)]
+    said += [markdown_table(found.columns, found.rows) for found in rows.inflation(report)]
+    said += [*wording.shown_before(report), *wording.missing_lines(report), wording.cohort(report)]
+    said += wording.crop(report.cohort.intake)
     if report.lesions is not None:
-        parts += [f"## {wording.LESIONS}", *wording.lesions(report), *_patients(report)]
-    sections = (*external_parts.sections(report), *cut_parts.sections(report))
-    parts += [part for section in sections for part in _section(section)]
+        said += [f"## {wording.LESIONS}", *wording.lesions(report), *_patients(report)]
+    said += [part for section in parts.first(report) for part in _section(section)]
     for level, results in wording.tested(report):
-        parts += _level(level, results, report)
-    for section in (*rows.compared(report), *size_parts.sections(report), *trial_parts.sections(report)):
-        parts += _section(section)
-    parts += [
+        said += _level(level, results, report)
+    said += [part for section in parts.later(report) for part in _section(section)]
+    said += [
         "## How it was counted",
         *wording.methods(report),
         *external_parts.methods(report),
         "## What this does not say",
         *wording.limits(report),
     ]
-    return logs.harmless("\n\n".join(parts) + "\n")
+    return logs.harmless("\n\n".join(said) + "\n")
 
 
 def _section(section: Section) -> list[str]:

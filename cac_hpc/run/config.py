@@ -96,6 +96,7 @@ class LabelsConfig:
     # of a study without one: it has no label, or its score is 0, where masks were drawn on calcium alone
     without_mask: Literal["refuse", "zero"] = field(default="refuse", metadata=ADDED)
     vessel_columns: tuple[str, ...] = field(default=(), metadata=ADDED)  # Agatston score of each vessel, as LM
+    group_columns: tuple[str, ...] = field(default=(), metadata=ADDED)  # of text by which patients form groups
     id_prefix: str | None = field(default=None, metadata=ADDED)  # before numbers, in sheet or folders: not compared
     id_suffix: str | None = field(default=None, metadata=ADDED)  # behind them: A lets row 1A be folder 1
 
@@ -110,10 +111,13 @@ class LabelsConfig:
         require(len(set(self.sheets)) == len(self.sheets), "labels.sheet", self.sheet, "different sheets")
         require(len(self.edges) >= 1, "labels.edges", self.edges, "at least one number")
         columns = [self.study_column, self.score_column, self.patient_column, *self.vessel_columns]
+        columns += self.group_columns
         named = [column for column in columns if column is not None]
         require(len(set(named)) == len(named), "labels.*_column", columns, "different columns")
         of_sheet, wanted = self.source == "sheet", "null: only a sheet names patients"
         require(of_sheet or not self.patient_column, "labels.patient_column", self.patient_column, wanted)
+        wanted = "left out: only a sheet has columns"
+        require(of_sheet or not self.group_columns, "labels.group_columns", self.group_columns, wanted)
         scored = self.score_column is not None or bool(self.vessel_columns)
         require(scored, "labels.score_column", self.score_column, "a column, where labels.vessel_columns is empty")
         require(len(self.vessel_columns) != 1, "labels.vessel_columns", self.vessel_columns, "two columns or more")

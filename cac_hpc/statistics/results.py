@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, Valid
 
 T = TypeVar("T")
 Json = dict[str, Any]  # an object whose keys are not ours: settings, intake.json, metrics.json
-FORMAT_VERSION = 8
+FORMAT_VERSION = 9
 Status = Literal["COMPLETE", "PARTIAL", "PROVISIONAL", "EXTERNAL"]
 
 

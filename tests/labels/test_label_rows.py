@@ -164,7 +164,7 @@ def test_a_sheet_without_the_left_main_artery_has_three_columns_in_the_settings(
     path = write(tmp_path / "a.csv", ("study", "LAD", "LCX", "RCA"), ("1", 1, 2, 3))
     three = LabelsConfig(sheet=path, score_column=None, vessel_columns=VESSELS[1:])
     assert scores(match_labels(three, ["1"], "scans")) == {"1": 6}
-    with pytest.raises(InputError, match=r"wanted also \['LM'\]; set .* labels.vessel_columns to the sheet's names"):
+    with pytest.raises(InputError, match=r"wanted also \['LM'\]; set .* labels.vessel_columns or .* to the sheet's names"):
         match_labels(LabelsConfig(sheet=path, score_column=None, vessel_columns=VESSELS), ["1"], "scans")
 
 
@@ -291,3 +291,9 @@ def test_an_external_test_takes_the_same_settings():
     assert evaluate_commands.parse_evaluate(None, ["p.csv", "--out", "o", *again]).labels.vessel_columns == VESSELS
     assert again[:2] == ["--labels", again[1]]
     assert again.count("--labels") == 2
+
+
+def test_columns_of_groups_are_read_as_text_and_a_blank_cell_is_no_group(tmp_path):
+    path = write(tmp_path / "a.csv", ("study", "score", "hospital"), ("1", 5, "North"), ("2", 7, " "))
+    labels = match_labels(LabelsConfig(sheet=path, group_columns=("hospital",)), ["1", "2"], "scans").labels
+    assert {study: dict(one.groups) for study, one in labels.items()} == {"1": {"hospital": "North"}, "2": {}}
