@@ -72,6 +72,7 @@ def evaluate(
         second_look=_second_look(outcome, studies),
         shown_before=inputs.shown_before,
         trials=trials.report(inputs.tried) if inputs.tried else None,
+        answers=inputs.answers,
     )
     return _compared(inputs, report, tested)
 
@@ -154,6 +155,7 @@ def _cohort(inputs: Inputs) -> results.Cohort:
             for fold in inputs.folds
         ],
         intake=intake,
+        pseudonyms=inputs.pseudonyms or None,
     )
 
 

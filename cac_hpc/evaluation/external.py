@@ -86,6 +86,7 @@ def report(test: ExternalTest, table: pd.DataFrame) -> Report:
         external=_external(test, table, units, level),
         cuts=cuts,
         how_many=sample_size.how_many(level.pooled, cuts),
+        answers=test.answers,
     )
 
 

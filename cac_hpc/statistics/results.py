@@ -455,7 +455,7 @@ class CategoryRange:
 class Cohort:
     """What was found and used; folds: of each, by category, patients to train, validate and test on.
 
-    intake: as the seal stage wrote it to intake.json.
+    intake: as the seal stage wrote it to intake.json. pseudonyms: whether they stand for study numbers.
     """
 
     studies_found: int
@@ -466,6 +466,7 @@ class Cohort:
     studies_per_category: list[int]
     folds: list[list[list[int]]]
     intake: Json
+    pseudonyms: Annotated[bool | None, Omitted] = None
 
 
 @dataclass(frozen=True)
@@ -976,7 +977,7 @@ class Report:
     lesions: None if the model is not of lesions. split, digests: None of an external test, which external is of.
     second_look: None if nobody counted calcium. shown_before: None if they had not been shown, as far as is known.
     trials: None if nothing was tried. cuts: None if none are asked for. how_many: None
-    if no figure has an interval.
+    if no figure has an interval. answers: what the authors have answered, by the keys of `evaluation.questions`.
     """
 
     format_version: int
@@ -1006,6 +1007,7 @@ class Report:
     trials: Annotated[Trials | None, Omitted] = None
     cuts: Annotated[Cuts | None, Omitted] = None
     how_many: Annotated[HowMany | None, Omitted] = None
+    answers: Annotated[dict[str, str] | None, Omitted] = None
 
 
 def to_json(result: Any) -> dict[str, Any]:
