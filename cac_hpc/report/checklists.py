@@ -130,15 +130,16 @@ def _has_rows(path: Path) -> bool:
 
 def _brief(value: object) -> str:
     """A value in a few signs: three digits, the beginning of a text, how many of a list."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        size = len(value) if isinstance(value, list | tuple | Mapping) else None
-        short = isinstance(value, list | tuple) and all(isinstance(one, int | float | str) for one in value)
-        if short and size is not None and size <= SHORT:
-            return ", ".join(map(_brief, value))  # type: ignore[call-overload]
-        return "yes" if value is True else f"{size} entries" if size is not None else "given"
     if isinstance(value, str):
         return value if len(value) <= LONGEST else f"{value[:LONGEST]}..."
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+    if isinstance(value, list | tuple | Mapping):
+        plain = not isinstance(value, Mapping) and all(isinstance(one, int | float | str) for one in value)
+        if plain and len(value) <= SHORT:
+            return ", ".join(map(_brief, value))
+        return f"{len(value)} entr{'y' if len(value) == 1 else 'ies'}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return "yes" if value is True else f"{value:,}" if isinstance(value, int) else "given"
 
 
 def _places(found: Shown, documents: Mapping[str, object], tables: Collection[str]) -> list[Place] | Lacking:
