@@ -69,6 +69,7 @@ class Inputs:
     other: Finished | Absent | None = None  # the run that report.compare names, with its patients named as here
     shown_before: ShownBefore | None = None  # None if no test figures of these patients had been shown
     tried: Tried | None = None  # of a run with trials
+    subgroups: Sequence[str] = ()  # data.subgroups
 
     @property
     def outcome(self) -> Outcome:
@@ -128,6 +129,7 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         other=_read_other(cfg.report.compare),
         shown_before=_shown_before(looks.read_before(run)),
         tried=tried,
+        subgroups=cfg.data.subgroups,
     )
 
 

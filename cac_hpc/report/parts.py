@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from cac_hpc.report import cut_parts, external_parts, rows, size_parts, trial_parts
+from cac_hpc.report import cut_parts, external_parts, rows, size_parts, subgroup_parts, trial_parts
 from cac_hpc.report.rows import Section
 from cac_hpc.statistics.results import Report
 
 
 def first(report: Report) -> list[Section]:
     """Those in front of the levels."""
-    return [*external_parts.sections(report), *cut_parts.sections(report)]
+    return [*external_parts.sections(report), *cut_parts.sections(report), *subgroup_parts.sections(report)]
 
 
 def later(report: Report) -> list[Section]:
@@ -25,7 +25,7 @@ def later(report: Report) -> list[Section]:
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:
     """Tables by their files' names."""
-    found = external_parts.csv(report) | cut_parts.csv(report) | size_parts.csv(report)
+    found = external_parts.csv(report) | cut_parts.csv(report) | size_parts.csv(report) | subgroup_parts.csv(report)
     return found | {name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()}
 
 
@@ -35,4 +35,4 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
         ("trials", pd.DataFrame(list(one.rows), columns=list(one.columns)), one.caption)
         for one in trial_parts.printed(report)
     ]
-    return [*trials, *cut_parts.latex(report)]
+    return [*trials, *cut_parts.latex(report), *subgroup_parts.latex(report)]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from cac_hpc.report import cut_parts, external_parts, parts, rows, trial_parts, wording
+from cac_hpc.report import cut_parts, external_parts, parts, rows, subgroup_parts, trial_parts, wording
 from cac_hpc.report.rows import Section
 from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
@@ -263,6 +263,7 @@ def markdown(report: Report) -> str:
     said = [f"# {wording.title(report)}"]
     said += [f"**{line}**" for line in [report.banner] if line]
     said += [wording.verdict(report), *trial_parts.verdict(report), *wording.trusted(report)]
+    said += subgroup_parts.verdict(report)
     said += [f"**{line}**" for line in wording.inflation(report)]
     said += [markdown_table(found.columns, found.rows) for found in rows.inflation(report)]
     said += [*wording.shown_before(report), *wording.missing_lines(report), wording.cohort(report)]
@@ -356,6 +357,7 @@ def _escaped(report: Report) -> Report:
         readers=readers,
         second_look=looked,
         cuts=cut_parts.escaped(report.cuts),
+        subgroups=subgroup_parts.escaped(report.subgroups),
         external=report.external and external_parts.escaped(report.external),
         title=escaping.markdown(report.title),
         categories=[replace(one, name=escaping.markdown(one.name)) for one in report.categories],

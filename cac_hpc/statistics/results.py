@@ -970,13 +970,54 @@ class HowMany:
 
 
 @dataclass(frozen=True)
+class Subgroup:
+    """Patients of one group; differences: from all others of the fact, none where either side has too few patients."""
+
+    group: str
+    patients: int
+    judged: bool
+    figures: dict[str, Figure]
+    differences: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class SubgroupFact:
+    """Groups by one fact. several, withheld, unknown: patients of no group.
+
+    They are those whose studies differ in the fact, those of whom it is not told as too few are like them, and those of
+    whom nobody knows it.
+    """
+
+    fact: str
+    groups: list[Subgroup]
+    several: int
+    withheld: int
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Subgroups:
+    """Figures by groups of patients. comparisons: differences with an interval, and how many of them exclude 0.
+
+    fewest: patients of a group that is judged. by_chance: how many would exclude 0 if no group differed.
+    """
+
+    unit: str
+    fewest: int
+    facts: list[SubgroupFact]
+    comparisons: int
+    excluding_0: int
+    by_chance: float
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that a report says. training: metrics.json of each fold that is there. settings: by section.
 
     lesions: None if the model is not of lesions. split, digests: None of an external test, which external is of.
     second_look: None if nobody counted calcium. shown_before: None if they had not been shown, as far as is known.
     trials: None if nothing was tried. cuts: None if none are asked for. how_many: None
-    if no figure has an interval.
+    if no figure has an interval. subgroups: None if none are asked for.
     """
 
     format_version: int
@@ -1006,6 +1047,7 @@ class Report:
     trials: Annotated[Trials | None, Omitted] = None
     cuts: Annotated[Cuts | None, Omitted] = None
     how_many: Annotated[HowMany | None, Omitted] = None
+    subgroups: Annotated[Subgroups | None, Omitted] = None
 
 
 def to_json(result: Any) -> dict[str, Any]:
