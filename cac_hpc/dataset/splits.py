@@ -15,9 +15,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from cac_hpc.dataset import held_out
 from cac_hpc.dataset.held_out import Groups
-from cac_hpc.run import causes, paths, stages
-from cac_hpc.run.causes import RESUME, Cause
+from cac_hpc.run import causes, digests, paths, stages
+from cac_hpc.run.causes import NEW_RUN, RESUME, Cause
 from cac_hpc.run.config import InputError, SplitConfig
 from cac_hpc.run.paths import RunPaths
 
@@ -253,6 +254,20 @@ def read_splits(path: Path) -> list[Fold]:
         return [Fold(**{name: _from_json(part, by_slice) for name, part in fold.items()}) for fold in content["folds"]]
     except (AttributeError, TypeError, ValueError):
         raise InputError(causes.error(f"{path}: damaged; delete it", RESUME)) from None
+
+
+def read_groups(run: RunPaths) -> Groups | None:
+    """The groups of patients that the folds were made with; None if there are none.
+
+    Raises: InputError if they are not as they were then.
+    """
+    wanted = stages.read_kept(run.splits, ["folds"]).get("groups_sha256")
+    if wanted is None:
+        return None
+    groups = held_out.read(run.groups)
+    if digests.file_sha256(run.groups) != wanted:
+        raise InputError(causes.error(f"{run.groups}: not the groups that {run.splits.name} was made with", NEW_RUN))
+    return groups
 
 
 def _why_missing(path: Path) -> Cause | str:

@@ -91,6 +91,8 @@ class PhantomConfig:
         require(self.scanners in (None, 1, 2, 3), "--scanners", self.scanners, "1, 2 or 3")
         wanted = f"one of {', '.join(turns)}" if turns else "left out, as --scanners is"
         require(self.degraded in (None, *turns), "--degraded", self.degraded, wanted)
+        wanted = "left out, or with --noise_groups or --hard: else noise alone would score"
+        require(self.degraded is None or bool(self.active), "--degraded", self.degraded, wanted)
         if self.truth is not None:
             inside = Path(self.out).absolute() in (Path(self.truth).absolute(), *Path(self.truth).absolute().parents)
             wanted = f"a folder outside of --out {self.out}: truth is no part of a cohort"
