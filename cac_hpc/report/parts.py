@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from cac_hpc.report import cut_parts, external_parts, rows, size_parts, trial_parts
+from cac_hpc.report import cut_parts, external_parts, label_parts, rows, size_parts, trial_parts
 from cac_hpc.report.rows import Section
 from cac_hpc.statistics.results import Report
 
@@ -20,12 +20,17 @@ def first(report: Report) -> list[Section]:
 
 def later(report: Report) -> list[Section]:
     """Those behind the levels."""
-    return [*rows.compared(report), *size_parts.sections(report), *trial_parts.sections(report)]
+    return [
+        *rows.compared(report),
+        *label_parts.sections(report),
+        *size_parts.sections(report),
+        *trial_parts.sections(report),
+    ]
 
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:
     """Tables by their files' names."""
-    found = external_parts.csv(report) | cut_parts.csv(report) | size_parts.csv(report)
+    found = external_parts.csv(report) | cut_parts.csv(report) | label_parts.csv(report) | size_parts.csv(report)
     return found | {name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()}
 
 
