@@ -10,7 +10,16 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import splits
-from cac_hpc.evaluation import comparison, cut_figures, lesion_choice, occlusion, readers, trials, unseen
+from cac_hpc.evaluation import (
+    comparison,
+    cut_figures,
+    labels_to_check,
+    lesion_choice,
+    occlusion,
+    readers,
+    trials,
+    unseen,
+)
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
@@ -92,6 +101,7 @@ def _compared(inputs: Inputs, report: results.Report, tested: Sequence[Tested]) 
         inflation=_inflation(inputs, own),
         cuts=cuts,
         how_many=sample_size.how_many(report.levels["patient"].pooled, cuts),
+        labels_to_check=labels_to_check.find(heard),
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cac_hpc.labels.second_look import COUNTED, REPORTED
 from cac_hpc.run import looks
 from cac_hpc.statistics.results import (
     Absent,
@@ -28,7 +27,6 @@ from cac_hpc.train import ordinal
 
 MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
 READERS, LOOKS, LESIONS = "Which reader to trust", "Where the network looks", "Which calcium counted"
-SECOND_LOOK = "Labels for a second look"
 KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1), absolute agreement"
 LEAKS = (
     "LEAKS BY DESIGN: this contrast run divides slices, not patients, so that a patient's slices are in the training, "
@@ -527,17 +525,6 @@ def methods(report: Report) -> list[str]:
         "docs/report.md defines every figure; tables/figures.csv has each with unit, n and interval.",
         *([OF_PATIENTS] if split_by_slice(report) else []),
         *(f"Check of {audit.name} {checked[audit.passed]}: {audit.note}." for audit in report.audits),
-    ]
-
-
-def second_look(report: Report) -> list[str]:
-    """Why labels are listed for a second look."""
-    count = len(report.second_look or [])
-    return [
-        f"**{count} {'label is' if count == 1 else 'labels are'} contradicted by the scan.** Either 0 is reported and "
-        f"every reader that counts calcium comes to more than {COUNTED:g}, or more than "
-        f"{REPORTED:g} is reported and none counts anything. Row, scan or number may be of another "
-        "study. None of them was changed or left out."
     ]
 
 

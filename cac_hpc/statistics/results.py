@@ -403,6 +403,33 @@ class ContradictedLabel:
 
 
 @dataclass(frozen=True)
+class LabelToCheck:
+    """A patient whose readers agree on another category than the label's; probability: that it is any other one.
+
+    expected_change: categories by which the label would move, each weighed by its probability.
+    """
+
+    patient: str
+    score: float | None
+    category: int
+    read: int
+    probability: float
+    expected_change: float
+
+
+@dataclass(frozen=True)
+class LabelsToCheck:
+    """Labels that readers, by their keys, contradict in agreement, the greatest expected change first.
+
+    patients: of whom all of these readers know the category.
+    """
+
+    readers: list[str]
+    patients: int
+    labels: list[LabelToCheck]
+
+
+@dataclass(frozen=True)
 class FoldAccuracies:
     """Accuracy of a fold at both levels, by what the network was shown."""
 
@@ -1025,6 +1052,7 @@ class Report:
     second_look: None if nobody counted calcium. shown_before: None if they had not been shown, as far as is known.
     trials: None if nothing was tried. cuts: None if none are asked for. how_many: None
     if no figure has an interval. unseen: of split.scheme leave_one_out. drops: of such a run with split.contrast_to.
+    labels_to_check: None if fewer than two readers know a category without the sheet.
     """
 
     format_version: int
@@ -1056,6 +1084,7 @@ class Report:
     how_many: Annotated[HowMany | None, Omitted] = None
     unseen: Annotated[UnseenGroups | None, Omitted] = None
     drops: Annotated[Drops | Absent | None, Omitted] = None
+    labels_to_check: Annotated[LabelsToCheck | None, Omitted] = None
 
 
 def to_json(result: Any) -> dict[str, Any]:
