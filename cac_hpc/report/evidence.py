@@ -6,7 +6,7 @@ A place is the name of a file of the report and, of a JSON file, the keys to a v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,9 @@ SUMMARY, CIRCUMSTANCES, TABLES = "report.json", "circumstances.json", "tables/"
 ACCURACY = "levels/patient/pooled/figures/accuracy"
 ELSEWHERE = "the model was made elsewhere, and the report of its run shows it"
 NO_EXTERNAL = "there is no external test"
+ACCURATE = "accuracy"  # of the figures of a group
+PEOPLE, CLUSTERS = ("sex", "age_group", "body_size"), ("site", "scanner")  # facts by which patients form groups
+OTHER_FACTS = "other facts about patients are for people to say"
 NO_GROUPS = "differences between groups of people, scanners or sites are not part of this report"
 
 
@@ -33,7 +36,7 @@ NO_GROUPS = "differences between groups of people, scanners or sites are not par
 class Shown:
     """Places that show an item; part: what they do not show of it."""
 
-    places: Sequence[str]
+    places: tuple[str, ...]
     part: str | None = None
 
 
@@ -136,6 +139,68 @@ def _is_judged(figures: Mapping[str, Figure]) -> bool:
     return all(name in figures and figures[name].low is not None for name in ("sensitivity", "specificity"))
 
 
+def _groups(report: Report, facts: Collection[str] = ()) -> tuple[str, ...]:
+    """Where a figure of a group of patients has an interval: the first of each fact.
+
+    Args:
+        facts: that count; none: all of them.
+    """
+    found = report.subgroups.facts if report.subgroups else []
+    places = []
+    for number, fact in enumerate(found):
+        judged = [at for at, one in enumerate(fact.groups) if one.judged and ACCURATE in one.figures]
+        if judged and (not facts or fact.fact in facts):
+            places.append(f"subgroups/facts/{number}/groups/{judged[0]}/figures/{ACCURATE}/low")
+    return _at(*places)
+
+
+def _fact(report: Report, name: str) -> tuple[str, ...]:
+    """Where the groups of patients by a fact are named."""
+    facts = [one.fact for one in report.subgroups.facts] if report.subgroups else []
+    return _at(f"subgroups/facts/{facts.index(name)}/groups") if name in facts else ()
+
+
+def _unseen(report: Report) -> tuple[str, ...]:
+    """Where figures of groups are that the model never saw."""
+    groups = report.unseen.groups if report.unseen else []
+    tested = [at for at, one in enumerate(groups) if one.fold is not None and ACCURATE in one.figures]
+    return _at(*(f"unseen/groups/{at}/figures/{ACCURATE}/value" for at in tested))
+
+
+def _with_groups(*keys: str, facts: Collection[str] = ()) -> Rule:
+    """The rule that these places show an item in part, and figures of groups of patients the rest of it."""
+
+    def rule(report: Report) -> Evidence:
+        groups = _groups(report, facts)
+        return Shown(_at(*keys) + groups, None if groups else NO_GROUPS)
+
+    return rule
+
+
+def _clusters(report: Report) -> Evidence:
+    found = _unseen(report) or _groups(report, CLUSTERS)
+    return Shown(found) if found else Lacking(NO_GROUPS)
+
+
+def _centres(report: Report) -> Evidence:
+    by_site = report.unseen is not None and report.unseen.fact == "site"
+    found = _fact(report, "site") or (_at("unseen/groups") if by_site else ())
+    return Shown(found, "where they are is for people to say") if found else Lacking("the run knows of no centres")
+
+
+def _characteristics(report: Report) -> Evidence:
+    facts = tuple(place for fact in (*PEOPLE, *CLUSTERS) for place in _fact(report, fact))
+    if report.external:
+        return Shown(facts, OTHER_FACTS) if facts else Lacking("of patients the report knows the category alone")
+    part = OTHER_FACTS if facts else "of patients the run knows the category alone"
+    return Shown(_at("cohort/folds") + facts, part)
+
+
+def _devices(report: Report) -> Evidence:
+    scanners = _fact(report, "scanner")
+    return Shown(_software(report).places + scanners, None if scanners else "scanners are for people to say")
+
+
 def _eligibility(report: Report) -> Evidence:
     part = "criteria for patients are for people to say"
     if report.external:
@@ -196,6 +261,8 @@ def _metrics(report: Report) -> Evidence:
 
 
 def _robustness(report: Report) -> Evidence:
+    if groups := _unseen(report) or _groups(report):
+        return Shown(groups)
     if report.external:
         found = isinstance(report.external.by_range, RangeSplit)
         return Shown(_at("external/by_range/differences"), NO_GROUPS) if found else Lacking(NO_GROUPS)
@@ -316,6 +383,8 @@ def _accuracy(report: Report) -> Evidence:
 
 
 def _variability(report: Report) -> Evidence:
+    if groups := _unseen(report) or _groups(report):
+        return Shown(groups)
     if report.external:
         return Lacking(NO_GROUPS)
     return Shown(_at("levels/patient/over_folds/accuracy/sd"), NO_GROUPS)
@@ -440,9 +509,9 @@ RULES: dict[str, Rule] = {
     "building": _building,
     "calculation": _calculation,
     "calibration": _calibration,
-    "centres": lambda report: Lacking("the run knows of no centres"),
-    "characteristics": _of_run("cohort/folds", part="of patients the run knows the category alone"),
-    "clusters": lambda report: Lacking(NO_GROUPS),
+    "centres": _centres,
+    "characteristics": _characteristics,
+    "clusters": _clusters,
     "code_version": _code_version,
     "cohorts": _cohorts,
     "cross_table": lambda report: Shown(
@@ -451,18 +520,18 @@ RULES: dict[str, Rule] = {
     "cut_offs": _cut_offs,
     "data_differences": _data_differences,
     "deidentified": _deidentified,
-    "devices": lambda report: Shown(_software(report).places, "scanners are for people to say"),
+    "devices": _devices,
     "disjoint": _disjoint,
     "eligibility": _eligibility,
     "ensemble": _ensemble,
-    "errors_by_group": lambda report: Shown(_at("examples/patients/wrong", "examples/patients/rule"), NO_GROUPS),
+    "errors_by_group": _with_groups("examples/patients/wrong", "examples/patients/rule", facts=PEOPLE),
     "explanation": _explanation,
     "external_test": _external_test,
     "failures": _failures,
     "feature_choice": _of_features(Lacking("features were not chosen by any test")),
     "features": _of_features(Lacking("the report does not list the features; the documentation does")),
     "flow": _flow,
-    "group_performance": lambda report: Shown(_at(f"{ACCURACY}/low", f"{ACCURACY}/high"), NO_GROUPS),
+    "group_performance": _with_groups(f"{ACCURACY}/low", f"{ACCURACY}/high", facts=PEOPLE),
     "imbalance": _imbalance,
     "indeterminate": _indeterminate,
     "inputs": _of_run("settings/pack/series", "training/0/layers"),
@@ -499,7 +568,7 @@ RULES: dict[str, Rule] = {
     "variability": _variability,
 }
 RESULTS = {  # rules of results, which show nothing where these must not be believed
-    "accuracy", "all_measures", "calibration", "cross_table", "errors_by_group", "explanation",
+    "accuracy", "all_measures", "calibration", "clusters", "cross_table", "errors_by_group", "explanation",
     "external_test", "failures", "group_performance", "internal_test", "metrics", "network_robustness", "other_ways",
     "performance", "robustness", "sample_size", "simple_model", "uncertainty", "updating", "variability",
 }  # fmt: skip

@@ -177,6 +177,9 @@ def _division(report: Report) -> Iterator[str]:
     elif split.scheme == "holdout":
         yield f"{split.folds} times, {split.test_fraction:.0%} of the {kind} were drawn for test, balanced over the"
         yield f"categories, and {validation}"
+    elif split.scheme == "leave_one_out":
+        yield f"Patients form groups by {split.group}; each group of {split.smallest_group} patients or more was tested"
+        yield f"by a model that had never seen any of it, and {validation}"
     else:
         yield f"The {kind} were divided by the scheme {split.scheme} into {split.folds} folds, and {validation}"
     passed = [audit.name for audit in report.audits if audit.passed]
@@ -262,6 +265,10 @@ def _statistics(report: Report) -> Iterator[str]:
             yield "exact test (McNemar 1947)."
         if any(reader.scores for reader in report.readers.readers):
             yield "Scores are compared by limits of agreement (Bland and Altman 1986)."
+    if report.subgroups:
+        facts = _and([one.fact.replace("_", " ") for one in report.subgroups.facts])
+        yield f"Figures are also given by {facts}, of groups of {report.subgroups.fewest} patients or more, with"
+        yield f"{report.subgroups.comparisons} comparisons that are not corrected for their number."
     if report.how_many and report.cuts and any(one.needed for one in report.cuts.at):
         yield "Patients needed for a stated precision follow the criteria of Riley 2021."
 
