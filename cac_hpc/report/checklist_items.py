@@ -230,7 +230,7 @@ METRICS = ReportingList(
         Item("13", "parameters of the features", "features"),
         Item("14", "features that are not robust removed", "feature_choice"),
         Item("15", "redundant features removed", "feature_choice"),
-        Item("16", "number of features fits the number of patients", "feature_choice"),
+        Item("16", "number of features fits the number of patients", "feature_number"),
         Item("17", "robustness of an end-to-end network", "network_robustness"),
         Item("18", "proper division of the data", "disjoint"),
         Item("19", "confounding factors", None, "confounders"),

@@ -39,6 +39,7 @@ TEMPLATE = (
 NAMES = ", ".join(one.name for one in LISTS)
 LONGEST, SHORT = 60, 8  # characters of a text, and values of a list, that are shown
 SEPARATOR = "; "
+COLUMNS = ("list", "item", "asks", "answer", "shown_at", "value", "note", "question", "said_by_the_authors")
 
 
 @dataclass(frozen=True)
@@ -176,21 +177,21 @@ def asked(filled: Sequence[Filled]) -> dict[str, str]:
 def csv(filled: Sequence[Filled], report: Report) -> str:
     """All items as a table."""
     rows = [
-        {
-            "list": one.of.name,
-            "item": entry.item.number,
-            "asks": entry.item.text,
-            "answer": entry.answer,
-            "shown_at": SEPARATOR.join(place.at for place in entry.places),
-            "value": SEPARATOR.join(place.value for place in entry.places),
-            "note": entry.note,
-            "question": entry.question,
-            "said_by_the_authors": entry.said,
-        }
+        (
+            one.of.name,
+            entry.item.number,
+            entry.item.text,
+            entry.answer,
+            SEPARATOR.join(place.at for place in entry.places),
+            SEPARATOR.join(place.value for place in entry.places),
+            entry.note,
+            entry.question,
+            entry.said,
+        )
         for one in filled
         for entry in one.entries
     ]
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     return escaping.csv_text(table.assign(status=mark) if (mark := wording.status_mark(report)) else table)
 
 
@@ -226,7 +227,11 @@ def contradictions(folder: Path) -> Iterator[str]:
     if not (folder / CSV).is_file():
         return
     documents, tables = _files(folder)
-    rows = pd.read_csv(folder / CSV, dtype=str, keep_default_na=False)
+    try:
+        rows = pd.read_csv(folder / CSV, dtype=str, keep_default_na=False)[list(COLUMNS)]
+    except (ValueError, KeyError):
+        yield f"{CSV}: not a table of answers"
+        return
     for row in rows[rows["answer"].isin(EVIDENT)].itertuples():
         places = str(row.shown_at).split(SEPARATOR)
         for place in places:

@@ -7,14 +7,13 @@ A place is the name of a file of the report and, of a JSON file, the keys to a v
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 from cac_hpc.statistics.results import (
     Absent,
     Category,
     External,
-    Figure,
     InternalTest,
     RangeSplit,
     Readers,
@@ -26,6 +25,7 @@ SUMMARY, CIRCUMSTANCES, TABLES = "report.json", "circumstances.json", "tables/"
 ACCURACY = "levels/patient/pooled/figures/accuracy"
 ELSEWHERE = "the model was made elsewhere, and the report of its run shows it"
 NO_EXTERNAL = "there is no external test"
+DECISIONS = ("sensitivity", "specificity")
 ACCURATE = "accuracy"  # of the figures of a group
 PEOPLE, CLUSTERS = ("sex", "age_group", "body_size"), ("site", "scanner")  # facts by which patients form groups
 OTHER_FACTS = "other facts about patients are for people to say"
@@ -83,7 +83,7 @@ def value_at(place: str, documents: Mapping[str, object], tables: Collection[str
         elif isinstance(found, list | tuple):
             found = found[int(key)] if key.isdecimal() and int(key) < len(found) else None
         else:
-            found = getattr(found, key, None)
+            found = getattr(found, key, None) if is_dataclass(found) else None
     return found
 
 
@@ -129,14 +129,13 @@ def _has_lesions(report: Report) -> bool:
     return report.lesions is not None
 
 
-def _cut(report: Report) -> str | None:
-    """The first cut at which decisions have intervals, as the beginning of a place."""
-    at = [number for number, one in enumerate(report.cuts.at if report.cuts else ()) if _is_judged(one.figures)]
-    return f"cuts/at/{at[0]}" if at else None
-
-
-def _is_judged(figures: Mapping[str, Figure]) -> bool:
-    return all(name in figures and figures[name].low is not None for name in ("sensitivity", "specificity"))
+def _cut(report: Report, *figures: str) -> str | None:
+    """The first cut at which decisions have intervals, and these figures values, as the beginning of a place."""
+    for number, one in enumerate(report.cuts.at if report.cuts else ()):
+        decided = all(name in one.figures and one.figures[name].low is not None for name in DECISIONS)
+        if decided and all(one.figures[name].value is not None for name in figures):
+            return f"cuts/at/{number}"
+    return None
 
 
 def _groups(report: Report, facts: Collection[str] = ()) -> tuple[str, ...]:
@@ -254,7 +253,7 @@ def _ensemble(report: Report) -> Evidence:
 
 
 def _metrics(report: Report) -> Evidence:
-    cut = _cut(report)
+    cut = _cut(report, "auroc")
     at_cut = (f"{cut}/figures/auroc/value", f"{cut}/figures/sensitivity/value") if cut else ()
     kappa = "levels/patient/pooled/figures/kappa_quadratic/value"
     return Shown((*_at(f"{ACCURACY}/value", kappa, *at_cut), f"{TABLES}figures.csv"))
@@ -354,15 +353,15 @@ def _building(report: Report) -> Evidence:
 
 
 def _all_measures(report: Report) -> Evidence:
-    cut = _cut(report)
+    cut = _cut(report, "auroc", "calibration_slope")
     if cut is None:
-        return Lacking("no cut of the score could be judged, so discrimination and worth are not shown")
+        return Lacking("at no cut of the score are discrimination, calibration and worth shown together")
     names = ("figures/auroc/value", "figures/calibration_slope/value", "decisions/thresholds")
     return Shown((*_at(*(f"{cut}/{name}" for name in names)), f"{TABLES}decision_curves.csv"))
 
 
 def _calibration(report: Report) -> Evidence:
-    cut = _cut(report)
+    cut = _cut(report, "calibration_slope")
     slope = (f"{cut}/figures/calibration_slope/value",) if cut else ()
     return Shown(_at("levels/patient/calibration/brier/value", *slope))
 
@@ -375,7 +374,7 @@ def _cut_offs(report: Report) -> Evidence:
 
 
 def _accuracy(report: Report) -> Evidence:
-    cut = _cut(report)
+    cut = _cut(report, "auroc")
     if cut is None:
         return Lacking("no cut of the score has figures with intervals")
     names = ("sensitivity/low", "specificity/low", "auroc/value")
@@ -529,6 +528,7 @@ RULES: dict[str, Rule] = {
     "external_test": _external_test,
     "failures": _failures,
     "feature_choice": _of_features(Lacking("features were not chosen by any test")),
+    "feature_number": _of_features(Lacking("whether so many features fit so many patients is for people to judge")),
     "features": _of_features(Lacking("the report does not list the features; the documentation does")),
     "flow": _flow,
     "group_performance": _with_groups(f"{ACCURACY}/low", f"{ACCURACY}/high", facts=PEOPLE),

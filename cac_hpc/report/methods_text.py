@@ -121,7 +121,7 @@ def _data(report: Report) -> Iterator[str]:
 
 
 def _external_data(report: Report, found: External) -> Iterator[str]:
-    yield f"{_counted(report.cohort.studies_found, *STUDY)} were predicted by the {found.source};"
+    yield f"{_counted(report.cohort.studies_found, *STUDY)} were predicted, for an external test of the {found.source};"
     counts = Counter(one.why for one in found.left_out)
     lost = [f"{count} {LEFT_OUT[why]}" for why, count in sorted(counts.items())]
     yield f"left out were {_and(lost)};" if lost else "none was left out;"

@@ -11,8 +11,17 @@ from cac_hpc.evaluation import questions
 from cac_hpc.report import aggregation, archive, checklists, evidence
 from cac_hpc.report.checklist_items import LISTS
 from cac_hpc.run import paths
-from cac_hpc.statistics.results import Absent, Audit
-from tests.support.reports import check_report, make_run, typed_report_of
+from cac_hpc.statistics.results import (
+    Absent,
+    Audit,
+    Figure,
+    Subgroup,
+    SubgroupFact,
+    Subgroups,
+    UnseenGroup,
+    UnseenGroups,
+)
+from tests.support.reports import check_report, external_report, make_run, typed_report_of
 from tests.support.runs import job_here
 
 TRIPOD_NUMBERS = (
@@ -167,6 +176,23 @@ def test_a_yes_that_leads_to_nothing_is_found_out(reported):
     assert nothing in done.stdout
 
 
+def test_a_table_of_answers_that_was_edited_is_found_out(reported):
+    path = reported.report / "checklist.csv"
+    kept = path.read_text()
+    for text, said in (
+        ("a,b\n1,2\n", "checklist.csv: not a table of answers"),
+        ("", "checklist.csv: not a table of answers"),
+        (
+            kept.replace("report.json#/levels/patient/pooled/n;", "report.json#/title/upper;"),
+            "checklist.csv: CLAIM 2024 item 32 is answered yes, but nothing is at report.json#/title/upper",
+        ),
+    ):
+        path.write_text(text)
+        found = list(checklists.contradictions(reported.report))
+        path.write_text(kept)
+        assert said in found
+
+
 def test_patients_in_two_parts_of_a_fold_lose_the_items_that_say_otherwise_and_all_results(reported):
     report = typed_report_of(reported)
     before = answers(report)
@@ -255,6 +281,79 @@ def test_settings_decide_what_does_not_apply(reported):
     unweighted = dataclasses.replace(report, settings={**report.settings, "train": train})
     assert answers(report)[("tripod", "13")] == "yes"
     assert answers(unweighted)[("tripod", "13")] == "not applicable"
+
+
+def figure(value=0.8):
+    return Figure(value, 30, 0.6, 0.9, "wilson", None)
+
+
+def test_groups_of_patients_show_what_is_asked_about_them(reported):
+    report = typed_report_of(reported)
+    women = Subgroup("F", 30, True, {"accuracy": figure()}, {})
+    few = Subgroup("GE", 5, False, {}, {})
+    facts = [SubgroupFact("sex", [women], 0, 0, 0), SubgroupFact("scanner", [few], 0, 0, 0)]
+    subgroups = Subgroups("patient", 10, facts, 1, 0, 0.05)
+    before, after = answers(report), answers(dataclasses.replace(report, subgroups=subgroups))
+    for key in (("tripod", "23a"), ("stard", "23"), ("stard", "21"), ("claim", "30"), ("stard", "13")):
+        assert before[key] != "yes", key
+        assert after[key] == "yes", key
+    assert after[("tripod", "12d")] == "not shown by this run"  # no scanner has enough patients
+    judged = dataclasses.replace(few, judged=True, figures={"accuracy": figure()})
+    facts[1] = dataclasses.replace(facts[1], groups=[judged])
+    assert answers(dataclasses.replace(report, subgroups=subgroups))[("tripod", "12d")] == "yes"
+
+
+def test_sites_that_the_model_never_saw_show_clusters_but_are_no_external_test(reported):
+    groups = [UnseenGroup("A", 30, 0, 30, {"accuracy": figure()}), UnseenGroup("B", 3, None, None, {})]
+    changed = dataclasses.replace(typed_report_of(reported), unseen=UnseenGroups("site", 10, groups))
+    found = filled(changed)
+    assert [place.at for place in found[("tripod", "23b")].places] == [
+        "report.json#/unseen/groups/0/figures/accuracy/value"
+    ]
+    assert found[("metrics", "4")].answer == "in part"
+    assert found[("claim", "33")].answer == "not shown by this run"
+
+
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory):
+    return external_report(tmp_path_factory.mktemp("external"), answers={"ethics": "Approved"})
+
+
+def test_an_external_test_shows_itself_and_not_how_the_model_was_made(tested):
+    tables = {"tables/figures.csv", "tables/cuts.csv", "tables/confusion_patient.csv", "tables/patients.csv"}
+    found = filled(tested, tables=tables, provenance=None)
+    assert found[("claim", "33")].answer == "in part"
+    assert "trained on these patients is not known" in found[("claim", "33")].note
+    assert found[("claim", "20")].answer == "not shown by this run"
+    assert found[("claim", "38")].answer == "yes"
+    assert found[("stard", "30")].answer == "yes"
+    for number in ("9", "22", "25", "26", "31"):
+        assert found[("claim", number)].answer == "not shown by this run", number
+    assert found[("tripod", "12c")].answer == "not applicable"
+    assert found[("tripod", "27b")].answer == "not applicable"
+    assert found[("metrics", "22")].answer == "not shown by this run"  # there are no probabilities
+    assert found[("stard", "6")].answer == "said by the authors"
+
+
+def test_studies_that_the_model_was_trained_on_make_an_external_test_worthless(tested):
+    known = dataclasses.replace(tested.external, known="counted", known_studies=3)
+    audits = [dataclasses.replace(one, passed=False) for one in tested.audits]
+    found = answers(dataclasses.replace(tested, external=known, audits=audits))
+    for key in (("claim", "33"), ("claim", "38"), ("metrics", "27"), ("stard", "31")):
+        assert found[key] == "not shown by this run", key
+
+
+def test_answers_of_an_external_test_are_checked_before_anything_is_written(tmp_path):
+    table = "study,score\n1,5\n2,500\n"
+    for name, text in {"labels.csv": table, "ours.csv": table, "answers.yaml": "fonding: nobody"}.items():
+        (tmp_path / name).write_text(text)
+    out, answered = tmp_path / "out", tmp_path / "answers.yaml"
+    done = job_here(
+        "evaluate.py", tmp_path / "ours.csv", "--labels", tmp_path / "labels.csv", "--out", out, "--checklist", answered
+    )
+    assert done.returncode == 2
+    assert "found an answer to 'fonding', which is no question; perhaps funding is meant" in done.stderr
+    assert not out.exists()
 
 
 def test_the_checklists_are_in_the_archive_and_hold_no_path(reported):

@@ -16,7 +16,7 @@ from cac_hpc.statistics.results import (
     Trials,
     to_json,
 )
-from tests.support.reports import make_run, printed_predictions, typed_report_of
+from tests.support.reports import external_report, make_run, printed_predictions, typed_report_of
 
 PROVENANCE = {"version": "1.0", "python": "3.11", "packages": {"torch": "2.9", "numpy": "2.1"}}
 CIRCUMSTANCES = Circumstances("2026-01-01T00:00:00+00:00", PROVENANCE, [], [], [])
@@ -144,6 +144,15 @@ def test_trials_are_described_and_a_choice_by_test_patients_is_not_hidden(report
     assert "Each was trained with 2 seeds." in found
     on_test = dataclasses.replace(report, trials=dataclasses.replace(tried, select_on="test"))
     assert "TEST patients, on purpose" in text(on_test)
+
+
+def test_an_external_test_is_described_by_what_was_predicted_and_left_out(tmp_path):
+    found = text(external_report(tmp_path), dataclasses.replace(CIRCUMSTANCES, provenance=None))
+    assert "30 studies were predicted, for an external test of the predictions of ours; none was left out;" in found
+    assert "Whether the model was trained on these patients is not known." in found
+    assert "30 studies of 30 patients were tested." in found
+    for absent in ("Training", "folds", "Software"):
+        assert absent not in found
 
 
 def test_only_sources_that_are_used_are_listed(report):
