@@ -17,7 +17,7 @@ SHOWN = 3  # shards that a message names
 
 
 def read_studies(dataset: DatasetPaths) -> pd.DataFrame:
-    """studies.csv: study and patient as text, empty cells NaN."""
+    """studies.csv: study, patient and site as text, empty cells NaN."""
     return read_table(dataset.studies)
 
 
@@ -25,7 +25,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """A table like studies.csv."""
     import pandas as pd  # 60 MB, which the supervisor of a small job has not
 
-    columns = {"study": str, "patient": str}
+    columns = {"study": str, "patient": str, "site": str}
     return pd.read_csv(path, dtype=columns, keep_default_na=False, na_values=[""])
 
 
