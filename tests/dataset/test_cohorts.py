@@ -286,7 +286,7 @@ def test_settings_of_one_cohort_beside_several_are_refused(tmp_path, two, others
         ("east.yaml", "data.cohorts is 'east.yaml', but must be a list of sections"),
         ({"east": {}}, "data.cohorts is a mapping, but must be a list of sections"),
         (["east"], "data.cohorts[0] is 'east', but must be a section"),
-        ([{"name": "a", "dicom_root": "s", "sheet": "a.csv"}], "data.cohorts is ['a'], but must be two cohorts or more"),
+        ([{"name": "a", "dicom_root": "s", "sheet": "a"}], "data.cohorts is ['a'], but must be two cohorts or more"),
         ([], "data.dicom_root is '', but must be the folder that holds the study folders"),
     ],
 )  # fmt: skip
