@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.calcium import candidates
-from cac_hpc.dataset import regions, shards, splits
+from cac_hpc.dataset import held_out, regions, shards, splits
+from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.labels import label_rows, sheets
 from cac_hpc.labels.label_rows import Row
@@ -44,10 +45,11 @@ class DatasetPlan:
     keys: their names, or pseudonyms. near_equal: groups of nearly equal study numbers of different
     patients, which pseudonyms hide. listings: digest of each study's files. unlabelled: number of files
     of each study that is left out. stray: of files beside the study folders. cohorts: of each of several, the keys of
-    the studies that are left out, and its rows and files of those numbers.
+    the studies that are left out, and its rows and files of those numbers. groups: where split.group asks for them.
     """
 
     folds: list[Fold]
+    groups: Groups | None
     shards: list[list[str]]
     labels: dict[str, Label]
     listings: dict[str, str]
@@ -69,11 +71,13 @@ def make_plan(cfg: Config) -> DatasetPlan:
     """
     parts = _parts(cfg)
     labels = {study: label for part in parts for study, label in part.labels.items()}
-    found = [entry for part in parts for study in part.entries.values() for entry in study]
-    step, folds = cfg.pack.studies_per_shard, _folds(labels, cfg)
-    studies = [list(part.labels) for part in parts]
+    entries = {study: files for part in parts for study, files in part.entries.items()}
+    groups = held_out.settle(labels, entries, cfg.split, RunPaths(Path(cfg.run)).groups)
+    found = [entry for study in entries.values() for entry in study]
+    step, studies = cfg.pack.studies_per_shard, [list(part.labels) for part in parts]
     return DatasetPlan(
-        folds=folds,
+        folds=_folds(labels, cfg, groups),
+        groups=groups,
         shards=[some[first : first + step] for some in studies for first in range(0, len(some), step)],
         labels=labels,
         listings={study: digest for part in parts for study, digest in part.listings.items()},
@@ -316,11 +320,11 @@ def _secret(path: Path) -> bytes:
     return secret
 
 
-def _folds(labels: Mapping[str, Label], cfg: Config) -> list[Fold]:
+def _folds(labels: Mapping[str, Label], cfg: Config, groups: Groups | None) -> list[Fold]:
     patient = {study: label.patient for study, label in labels.items()}
     category = {study: label.category for study, label in labels.items()}
     slices = _sealed_slices(cfg) if cfg.split.unit == "slice" else None
-    folds = splits.make_folds(patient, category, cfg.split, slices)
+    folds = splits.make_folds(patient, category, cfg.split, slices, groups)
     if cfg.trials.active and cfg.trials.inner_folds:
         for index, fold in enumerate(folds):  # the seal divides them again, of the studies that could be read
             seen = {study: patient[study] for study in (*fold.train, *fold.val)}

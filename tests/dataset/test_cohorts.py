@@ -357,3 +357,16 @@ def test_settings_of_labels_hold_for_all_cohorts_and_those_of_one_go_before(tmp_
     assert [cohort.cfg.labels.study_column for cohort in cfg.by_cohort()] == ["study", "number"]
     alone = settings.load(write_config(tmp_path / "settings.yaml", two / "east", tmp_path / "run"))
     assert [(cohort.name, cohort.cfg) for cohort in alone.by_cohort()] == [("", alone)]
+
+
+def test_the_site_of_a_patient_can_be_held_out(tmp_path, two):
+    scheme = {"scheme": "leave_one_out", "group": "site", "folds": 2}
+    found = plan.make_plan(settings_of(tmp_path, listed(two), split=scheme))
+    assert [{study.partition(".")[0] for study in fold.test} for fold in found.folds] == [{"east"}, {"west"}]
+
+
+def test_a_column_that_one_sheet_has_forms_groups_and_site_does_so_with_cohorts_alone(tmp_path, two):
+    ward = {"group_columns": ["person"]}
+    assert settings_of(tmp_path, listed(two, east=ward), split={"group": "person"}).split.group == "person"
+    with pytest.raises(InputError, match="split.group is 'site', but must be one of scanner "):
+        settings.load(write_config(tmp_path / "settings.yaml", two, tmp_path / "run", split={"group": "site"}))
