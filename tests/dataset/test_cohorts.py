@@ -368,5 +368,5 @@ def test_the_site_of_a_patient_can_be_held_out(tmp_path, two):
 def test_a_column_that_one_sheet_has_forms_groups_and_site_does_so_with_cohorts_alone(tmp_path, two):
     ward = {"group_columns": ["person"]}
     assert settings_of(tmp_path, listed(two, east=ward), split={"group": "person"}).split.group == "person"
-    with pytest.raises(InputError, match="split.group is 'site', but must be one of scanner "):
+    with pytest.raises(InputError, match=r"split.group is 'site', but must be one of scanner "):
         settings.load(write_config(tmp_path / "settings.yaml", two, tmp_path / "run", split={"group": "site"}))
