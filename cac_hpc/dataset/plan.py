@@ -195,6 +195,7 @@ def _content_of(part: _Part) -> dict[str, Any]:
         "sheet": label_rows.content(cfg.labels) if cfg.labels.source == "sheet" else _written(part.labels),
         "files": part.listings,
         **({"format": cfg.data.format} if cfg.data.format != "auto" else {}),  # as it was before there was one
+        **_grouping(cfg),
     }
 
 
@@ -206,6 +207,13 @@ def _in_several(labels: Mapping[str, Label], cfg: Config) -> list[str]:
     count = sum(len(found) > 1 for found in sites.values())
     said = f"{count} of {len(sites)} patients are in several cohorts (data.shared_patients)"
     return [said] if cfg.data.shared_patients else []
+
+
+def _grouping(cfg: Config) -> dict[str, Any]:
+    """What decides on groups in a dataset; nothing where there are none, as it was before."""
+    if not cfg.data.subgroups and not cfg.labels.group_columns:
+        return {}
+    return {"subgroups": sorted(cfg.data.subgroups), "smallest_group": cfg.data.smallest_group}
 
 
 def check_dataset(dataset: DatasetPaths, plan: DatasetPlan) -> None:

@@ -16,6 +16,7 @@ from cac_hpc.report import (
     label_parts,
     rows,
     size_parts,
+    subgroup_parts,
     trial_parts,
 )
 from cac_hpc.report.rows import Section
@@ -27,6 +28,7 @@ def verdict(report: Report) -> list[str]:
     return [
         *trial_parts.verdict(report),
         *group_parts.verdict(report),
+        *subgroup_parts.verdict(report),
     ]
 
 
@@ -36,6 +38,7 @@ def first(report: Report) -> list[Section]:
         *external_parts.sections(report),
         *group_parts.sections(report),
         *cut_parts.sections(report),
+        *subgroup_parts.sections(report),
     ]
 
 
@@ -59,6 +62,7 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         **label_parts.csv(report),
         **size_parts.csv(report),
         **group_parts.csv(report),
+        **subgroup_parts.csv(report),
         **{name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()},
     }
 
@@ -69,4 +73,5 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
         ("trials", pd.DataFrame(list(one.rows), columns=list(one.columns)), one.caption)
         for one in trial_parts.printed(report)
     ]
-    return [*trials, *cohort_parts.latex(report), *cut_parts.latex(report), *group_parts.latex(report)]
+    own = [*cohort_parts.latex(report), *cut_parts.latex(report)]
+    return [*trials, *own, *group_parts.latex(report), *subgroup_parts.latex(report)]

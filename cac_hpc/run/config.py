@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from cac_hpc.run import slurm_notation, yaml_documents
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Frame = Literal["patient", "stored"]
 StudyRule = Literal["refuse", "earliest", "latest"]
+Subgroup = Literal["sex", "age_group", "site", "scanner", "kernel", "kvp", "thickness", "noise", "body_size"]
 Format = Literal["auto", "dicom", "nifti", "nrrd"]  # of studies; auto: of each what its files are
 # settings that change no prediction
 OWN_OPTIONS = ("job-name", "array", "dependency", "clusters", "parsable", "wait")  # of sbatch, by which jobs are known
@@ -112,6 +113,8 @@ class DataConfig:
     # several cohorts in one run, each with its own dicom_root and sheet: docs/data.md, "Several cohorts"
     cohorts: tuple[CohortConfig, ...] = field(default=(), metadata=ADDED)
     shared_patients: bool = field(default=False, metadata=ADDED)  # the same patient in two sheets is the same person
+    subgroups: tuple[Subgroup, ...] = field(default=(), metadata=ADDED)  # facts by which patients form groups
+    smallest_group: int = field(default=5, metadata=ADDED)  # patients whom studies.csv says to be alike, at least
 
     def __post_init__(self) -> None:
         names = [cohort.name for cohort in self.cohorts]
@@ -129,6 +132,10 @@ class DataConfig:
             before = [name.casefold() for name in names[:index]]
             wanted = f"another name than data.cohorts[{before.index(own) if own in before else 0}].name"
             require(own not in before, f"{key}.name", cohort.name, wanted)
+        require(len(set(self.subgroups)) == len(self.subgroups), "data.subgroups", self.subgroups, "different facts")
+        wanted = "others than site, which the names of data.cohorts are"
+        require("site" not in self.subgroups or bool(names), "data.subgroups", self.subgroups, wanted)
+        within(self, "data.", smallest_group=(2, 1000))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +193,10 @@ class LabelsConfig:
         require(of_sheet or not self.patient_column, "labels.patient_column", self.patient_column, wanted)
         wanted = "left out: only a sheet has columns"
         require(of_sheet or not self.group_columns, "labels.group_columns", self.group_columns, wanted)
+        wanted = f"columns of other names than {', '.join(get_args(Subgroup))}, which data.subgroups has"
+        taken = {column.strip().casefold() for column in self.group_columns} & {*get_args(Subgroup)}
+        require(not taken, "labels.group_columns", self.group_columns, wanted)
+        require_text("labels.group_columns", *self.group_columns)
         scored = self.score_column is not None or bool(self.vessel_columns)
         require(scored, "labels.score_column", self.score_column, "a column, where labels.vessel_columns is empty")
 
@@ -618,8 +629,7 @@ class Config:
 
     def _check_group(self) -> None:
         """Patients form groups by what is known of them."""
-        columns = dict.fromkeys(name for one in self.by_cohort() for name in one.cfg.labels.group_columns)
-        known = ("scanner", *(["site"] if self.data.cohorts else []), *columns)
+        known = ("scanner", *(["site"] if self.data.cohorts else []), *self.labels.group_columns)
         group, wanted = self.split.group, f"one of {', '.join(known)} (labels.group_columns names columns), or null"
         require(group is None or group in known, "split.group", group, wanted)
 
@@ -633,6 +643,10 @@ class Config:
             require(given is None, f"labels.{name}", given, wanted)
         given, wanted = self.pack.regions, "a path with {cohort} in it, as studies of two cohorts may have one name"
         require(given is None or "{cohort}" in given, "pack.regions", given, wanted)
+        for index, one in enumerate(self.data.cohorts):
+            own, every = one.group_columns or (), self.labels.group_columns
+            wanted = f"some of labels.group_columns, {', '.join(every) or 'which has none'}"
+            require({*own} <= {*every}, f"data.cohorts[{index}].group_columns", own, wanted)
         num_named = sum(one.cfg.labels.patient_column is not None for one in self.by_cohort())
         wanted = "false where fewer than two of data.cohorts have a patient_column"
         require(not self.data.shared_patients or num_named > 1, "data.shared_patients", True, wanted)
@@ -648,7 +662,7 @@ class Config:
         own, regions = self.data.cohorts[index], self.pack.regions
         data = dataclasses.replace(
             self.data, dicom_root=own.dicom_root, format=own.format or self.data.format, cohorts=(),
-            shared_patients=False,
+            shared_patients=False, subgroups=tuple(fact for fact in self.data.subgroups if fact != "site"),
         )  # fmt: skip
         pack = dataclasses.replace(self.pack, regions=regions and regions.replace("{cohort}", own.name))
         cohort = OneCohort(own.name, f"data.cohorts[{index}]", self)
