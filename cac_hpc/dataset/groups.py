@@ -18,7 +18,8 @@ from cac_hpc.calcium import measures
 from cac_hpc.calcium.heart import Heart
 from cac_hpc.dataset.sealed import GROUP, GROUPS
 from cac_hpc.run.config import Config
-from cac_hpc.volumes.person import CONTRADICTORY, UNKNOWN
+from cac_hpc.volumes.person import CONTRADICTORY
+from cac_hpc.volumes.scanner import UNKNOWN
 from cac_hpc.volumes.study import Study
 
 if TYPE_CHECKING:
