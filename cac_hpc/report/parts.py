@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from cac_hpc.report import cut_parts, external_parts, label_parts, rows, size_parts, trial_parts
+from cac_hpc.report import cut_parts, external_parts, label_parts, rows, set_parts, size_parts, trial_parts
 from cac_hpc.report.rows import Section
 from cac_hpc.statistics.results import Report
 
 
 def first(report: Report) -> list[Section]:
     """Those in front of the levels."""
-    return [*external_parts.sections(report), *cut_parts.sections(report)]
+    return [*external_parts.sections(report), *cut_parts.sections(report), *set_parts.sections(report)]
 
 
 def later(report: Report) -> list[Section]:
@@ -30,7 +30,13 @@ def later(report: Report) -> list[Section]:
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:
     """Tables by their files' names."""
-    found = external_parts.csv(report) | cut_parts.csv(report) | label_parts.csv(report) | size_parts.csv(report)
+    found = (
+        external_parts.csv(report)
+        | cut_parts.csv(report)
+        | label_parts.csv(report)
+        | size_parts.csv(report)
+        | set_parts.csv(report)
+    )
     return found | {name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()}
 
 
