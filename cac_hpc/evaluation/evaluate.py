@@ -10,7 +10,16 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import splits
-from cac_hpc.evaluation import comparison, cut_figures, labels_to_check, lesion_choice, occlusion, readers, trials
+from cac_hpc.evaluation import (
+    comparison,
+    cut_figures,
+    labels_to_check,
+    lesion_choice,
+    occlusion,
+    readers,
+    trials,
+    unseen,
+)
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
@@ -73,6 +82,8 @@ def evaluate(
         shown_before=inputs.shown_before,
         trials=trials.report(inputs.tried) if inputs.tried else None,
         prediction_sets=_prediction_sets(outcome, assessment.units_of(tested)["patient"], studies, cfg),
+        unseen=unseen.of_run(inputs),
+        drops=unseen.drops(inputs),
     )
     return _compared(inputs, report, tested)
 
@@ -123,7 +134,7 @@ def _prediction_sets(
 
 def _inflation(inputs: Inputs, own: Finished) -> results.Comparison | results.Absent | None:
     """Of a complete run that leaks on purpose, its figures compared with those of the run that does not."""
-    reference = inputs.reference if own.report.status == "COMPLETE" else None
+    reference = inputs.reference if own.report.status == "COMPLETE" and own.report.unseen is None else None
     if not isinstance(reference, Finished):
         return reference
     try:

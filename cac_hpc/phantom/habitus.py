@@ -10,6 +10,7 @@ import numpy as np
 
 from cac_hpc.phantom.anatomy import AVERAGE, Anatomy, draw_anatomy
 from cac_hpc.phantom.formation import Kernel
+from cac_hpc.run.commands import SCANNERS, PhantomConfig
 
 BLOOD_HU, MUSCLE_HU, HEART_MUSCLE_HU = 40.0, 52.0, 43.0  # without contrast, blood and muscle can hardly be told apart
 AIR_HU = -1024.0
@@ -177,6 +178,24 @@ PROTOCOLS = (
         spacing_mm=3.0, slices=(46, 54), field_of_view_mm=(180.0, 240.0), intercept_hu=0, share=0.2,
     ),
 )  # fmt: skip
+
+
+# of a scanner that is degraded: a sharp kernel, and noise as in exams of too little dose
+DEGRADED = Kernel(blur_mm=0.36, sharpening=0.9, grain=0.42, noise_hu=(36.0, 52.0))
+
+
+def protocol_of(number: int, settings: PhantomConfig) -> Protocol | None:
+    """The scanner of a study where scanners take turns; None where it is drawn.
+
+    Args:
+        number: of the study in its cohort, from 1.
+    """
+    if settings.scanners is None:
+        return None
+    turn = (number - 1) % settings.scanners
+    if settings.degraded == SCANNERS[turn]:
+        return dataclasses.replace(PROTOCOLS[turn], kernel=DEGRADED)
+    return PROTOCOLS[turn]
 
 
 def draw_protocol(rng: np.random.Generator) -> Protocol:

@@ -16,7 +16,7 @@ import jinja2
 import markupsafe
 
 from cac_hpc.cluster.usage import MEDIANS, Circumstances
-from cac_hpc.report import external_parts, lesion_pictures, parts, pictures, rows, set_parts, trial_parts, wording
+from cac_hpc.report import external_parts, lesion_pictures, parts, pictures, rows, trial_parts, wording
 from cac_hpc.run import logs, paths
 from cac_hpc.statistics.results import (
     CategoryRange,
@@ -80,7 +80,7 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
             rows=rows,
             wording=wording,
             trial_parts=trial_parts,
-            set_parts=set_parts,
+            parts=parts,
             names=wording.category_names(report),
             mark=wording.status_mark(report),
             trained={name: _together(training, name) for name in TRAINED},

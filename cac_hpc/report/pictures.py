@@ -14,7 +14,7 @@ import pandas as pd
 from cac_hpc.dataset import plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import cut_parts, external_parts, lesion_pictures, plots, set_parts, wording
+from cac_hpc.report import cut_parts, external_parts, group_parts, lesion_pictures, plots, set_parts, wording
 from cac_hpc.run import logs
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
@@ -195,6 +195,12 @@ def _figure_of_trials(found: Trials) -> str:
 
 
 PICTURES = {  # by the stems of their files
+    "groups": Picture(
+        "unseen",
+        "Accuracy of the patients of each group, with 95 % intervals: where the model never saw the group, and in "
+        "patient folds.",
+        group_parts.draw,
+    ),
     "roc": Picture(
         "cuts", "ROC curve of the probabilities at each cut; a diamond is the model's own cut.", cut_parts.draw_roc
     ),

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from cac_hpc.report import cut_parts, external_parts, label_parts, parts, rows, set_parts, trial_parts, wording
+from cac_hpc.report import cut_parts, external_parts, group_parts, label_parts, parts, rows, wording
 from cac_hpc.report.rows import Section
 from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
@@ -259,12 +259,7 @@ def markdown(report: Report) -> str:
     report = _escaped(report)
     said = [f"# {wording.title(report)}"]
     said += [f"**{line}**" for line in [report.banner] if line]
-    said += [
-        wording.verdict(report),
-        *trial_parts.verdict(report),
-        *wording.trusted(report),
-        *set_parts.verdict(report),
-    ]
+    said += [wording.verdict(report), *parts.verdict(report), *wording.trusted(report)]
     said += [f"**{line}**" for line in wording.inflation(report)]
     said += [markdown_table(found.columns, found.rows) for found in rows.inflation(report)]
     said += [*wording.shown_before(report), *wording.missing_lines(report), wording.cohort(report)]
@@ -340,6 +335,7 @@ def _level(level: str, results: Level, report: Report) -> list[str]:
 
 def _escaped(report: Report) -> Report:
     """The same report; what others have written in it means nothing in Markdown."""
+    report = group_parts.escaped(report)
     inflation = report.inflation
     if isinstance(inflation, Absent):
         inflation = Absent(escaping.markdown(inflation.note))

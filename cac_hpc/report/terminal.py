@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.evaluation import report_json
-from cac_hpc.report import rows, set_parts, trial_parts, wording
+from cac_hpc.report import parts, rows, trial_parts, wording
 from cac_hpc.run import logs, looks
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
@@ -84,10 +84,7 @@ def _parts(report: Report | OtherVersion, run: str = "RUN") -> list[tuple[Any, s
         return [("the report was made by another version of cac_hpc: read its page", None)]
     lines = (
         wording.verdict(report).replace("**", ""),
-        *(
-            line.replace("**", "")
-            for line in (*trial_parts.verdict(report), *wording.trusted(report), *set_parts.verdict(report))
-        ),
+        *(line.replace("**", "") for line in (*parts.verdict(report), *wording.trusted(report))),
         *wording.inflation(report),
         *(line.replace("**", "") for line in wording.shown_before(report)),
         *wording.missing_lines(report, run),

@@ -19,6 +19,7 @@ from cac_hpc.statistics.results import (
     Readers,
     Report,
     ShownPatient,
+    Split,
     Training,
     from_json,
 )
@@ -102,7 +103,7 @@ def verdict(report: Report) -> str:
         sentences = [f"External test of the {source}: {patients} patients, {report.cohort.studies} studies."]
     else:
         sentences = [
-            f"{report.split.scheme} cross-validation{by_slice}, {extent(report)}, "
+            f"{_scheme(report.split)} cross-validation{by_slice}, {extent(report)}, "
             f"{patients} patients, {report.cohort.slices} slices."
         ]
     names = category_names(report)
@@ -114,6 +115,10 @@ def verdict(report: Report) -> str:
     if of_lesions(report):
         sentences.append(OWN_PART)
     return " ".join(sentences)
+
+
+def _scheme(split: Split) -> str:
+    return f"leave-one-{split.group}-out" if split.scheme == "leave_one_out" else split.scheme
 
 
 def split_by_slice(report: Report) -> bool:

@@ -224,22 +224,35 @@ class PackConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
-    scheme: Literal["kfold", "holdout"] = "kfold"  # holdout: repeated random division
-    folds: int = 5  # or repetitions, in `holdout`
+    # holdout: repeated random division; leave_one_out: each group of patients is tested by a model that never saw it
+    scheme: Literal["kfold", "holdout", "leave_one_out"] = "kfold"
+    folds: int = 5  # or repetitions, in `holdout`; in `leave_one_out` set by the launch: one for each group
     test_fraction: float = 0.30  # of all patients, in `holdout`; `kfold` tests each patient once
-    val_fraction: float = 0.21  # of all patients
+    val_fraction: float = 0.21  # of all patients; in `leave_one_out` of those of other groups
     seed: int = 0  # of the division into folds
     # slice leaks on purpose: it measures how much a split by slice inflates the figures of a finished run
     unit: Literal["patient", "slice"] = "patient"
-    contrast_to: str | None = None  # folder of that finished run; only where unit is slice
+    contrast_to: str | None = None  # folder of that finished run; or of one by patient folds, in `leave_one_out`
+    # by what patients form groups: scanner (maker and model), or a column of labels.group_columns; kfold and holdout
+    # give each fold its share of every group
+    group: str | None = field(default=None, metadata=ADDED)
+    smallest_group: int = field(default=10, metadata=ADDED)  # patients; smaller ones are not tested in `leave_one_out`
 
     def __post_init__(self) -> None:
         of_run = "the folder of the finished run by patient that it is contrasted with, as split.unit is slice"
         wanted = of_run if self.unit == "slice" else "null, as split.unit is patient"
-        require(bool(self.contrast_to) == (self.unit == "slice"), "split.contrast_to", self.contrast_to, wanted)
-        within(self, "split.", folds=(2, None), seed=(0, None))
+        held_out = self.scheme == "leave_one_out"
+        fits = bool(self.contrast_to) == (self.unit == "slice") or (held_out and self.unit == "patient")
+        require(fits, "split.contrast_to", self.contrast_to, wanted)
+        by_patient = self.unit == "patient" or self.group is None
+        require(by_patient, "split.group", self.group, "null, as split.unit is slice")
+        wanted = "scanner, or a column of labels.group_columns, as split.scheme is leave_one_out"
+        require(self.group is not None or not held_out, "split.group", self.group, wanted)
+        within(self, "split.", folds=(2, None), seed=(0, None), smallest_group=(2, None))
         require(0 < self.val_fraction < 1, "split.val_fraction", self.val_fraction, "between 0 and 1")
         require(0 < self.test_fraction < 1, "split.test_fraction", self.test_fraction, "between 0 and 1")
+        if held_out:  # parts are as large as the groups
+            return
         test = self.test_fraction if self.scheme == "holdout" else 1 / self.folds
         left = f"less than {1 - test:.2f}, so that patients are left for training"
         require(test + self.val_fraction < 1, "split.val_fraction", self.val_fraction, left)
@@ -538,6 +551,9 @@ class Config:
         ranks, size = self.cluster.ranks, self.train.batch_size
         wanted = f"at least {ranks}, one slice per rank (cluster.nodes_per_fold x cluster.ranks_per_node)"
         require(size >= ranks, "train.batch_size", size, wanted)
+        known = ("scanner", *self.labels.group_columns)
+        group, wanted = self.split.group, f"one of {', '.join(known)} (labels.group_columns names columns), or null"
+        require(group is None or group in known, "split.group", group, wanted)
         self._check_tried()
 
     def _check_tried(self) -> None:

@@ -505,6 +505,8 @@ class Split:
     val_fraction: float
     seed: int
     unit: str
+    group: Annotated[str | None, Omitted] = None
+    smallest_group: Annotated[int | None, Omitted] = None
 
 
 @dataclass(frozen=True)
@@ -1059,14 +1061,61 @@ class PredictionSets:
 
 
 @dataclass(frozen=True)
+class UnseenGroup:
+    """A group of patients; fold: whose model never saw it and tested it, None: it is not tested. trained: patients that
+    the model learned from. figures: of its patients, none where the fold is missing.
+    """
+
+    name: str
+    patients: int
+    fold: int | None
+    trained: int | None
+    figures: dict[str, Figure]
+
+
+@dataclass(frozen=True)
+class UnseenGroups:
+    """Patients by groups, each tested by a model that never saw it; fact: by what they form groups. smallest: patients
+    of a group that is tested, at least, when the run was launched.
+    """
+
+    fact: str
+    smallest: int
+    groups: list[UnseenGroup]
+
+
+@dataclass(frozen=True)
+class GroupDrop:
+    """The same patients by a model that had seen others of their group, and by one that had not; name: None of all
+    groups together. differences: unseen less seen, in the same draws of patients.
+    """
+
+    name: str | None
+    patients: int
+    seen: dict[str, Figure]
+    unseen: dict[str, Figure]
+    differences: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class Drops:
+    """What is lost where a group was never seen; run: by patient folds. trained: patients of its folds, on average."""
+
+    run: str
+    trained: float
+    groups: list[GroupDrop]
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that a report says. training: metrics.json of each fold that is there. settings: by section.
 
     lesions: None if the model is not of lesions. split, digests: None of an external test, which external is of.
     second_look: None if nobody counted calcium. shown_before: None if they had not been shown, as far as is known.
     trials: None if nothing was tried. cuts: None if none are asked for. how_many: None
-    if no figure has an interval. labels_to_check: None if fewer than two readers know a category without the sheet.
-    prediction_sets: None if nobody was tested.
+    if no figure has an interval. unseen: of split.scheme leave_one_out. drops: of such a run with split.contrast_to.
+    labels_to_check: None if fewer than two readers know a category without the sheet. prediction_sets: None if nobody
+    was tested.
     """
 
     format_version: int
@@ -1096,6 +1145,8 @@ class Report:
     trials: Annotated[Trials | None, Omitted] = None
     cuts: Annotated[Cuts | None, Omitted] = None
     how_many: Annotated[HowMany | None, Omitted] = None
+    unseen: Annotated[UnseenGroups | None, Omitted] = None
+    drops: Annotated[Drops | Absent | None, Omitted] = None
     labels_to_check: Annotated[LabelsToCheck | None, Omitted] = None
     prediction_sets: Annotated[PredictionSets | Absent | None, Omitted] = None
 

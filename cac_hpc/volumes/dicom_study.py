@@ -15,7 +15,7 @@ import numpy as np
 from cac_hpc.run import digests
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import acquisition, checks, images, pixels, placement, series
+from cac_hpc.volumes import acquisition, checks, images, pixels, placement, scanner, series
 from cac_hpc.volumes import study as studies
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.frame import AS_STORED
@@ -28,6 +28,7 @@ from cac_hpc.volumes.study import Acquisition, Keep, Read, ReadSeries, Reference
 PART_OF_SERIES = ("wrong_length", "no_rescale", "not_hu", "no_geometry", "unsupported_compression")  # a slice is lost
 UNUSABLE = ("bad_pixel_format", "burned_in", "too_large")  # a slice of the series, or a page that was put into it
 AIR_BELOW_HU, TISSUE_HU = -400, (-150, 250)
+MOST_TRIED = 8  # files in which the header of a CT image is looked for
 UNEVEN = 0.1  # of the spacing: so far a slice may be from where it should be, that masks are placed among the slices
 MIN_AIR, MIN_TISSUE = 0.01, 0.02  # shares of the voxels of a chest, at least
 ReadHu = Callable[
@@ -64,6 +65,16 @@ def count(found: Listing, cfg: PackConfig) -> tuple[int, list[Refused]]:
     except NoSeries:
         used = 0
     return used, list(found.refused.values())
+
+
+def read_scanner(entries: Sequence[Entry]) -> str:
+    """The scanner of a study by the header of its first CT image; unknown if none of the first files is one."""
+    for entry in [entry for entry in entries if not entry.refused][:MOST_TRIED]:
+        try:
+            return images.read_images(entry.path)[0].header.scanner
+        except Refused:
+            continue
+    return scanner.UNKNOWN
 
 
 def _hu(image: Image, scratch: bytearray) -> np.ndarray:

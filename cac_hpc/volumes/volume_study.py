@@ -19,7 +19,7 @@ import numpy as np
 
 from cac_hpc.run.config import InputError, PackConfig
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import dicom_study, header, images, pixels
+from cac_hpc.volumes import dicom_study, header, images, pixels, scanner
 from cac_hpc.volumes.acquisition import Subject
 from cac_hpc.volumes.dicom_study import Listing
 from cac_hpc.volumes.files import ENDINGS, Entry
@@ -262,6 +262,7 @@ def _header(volume: Volume, orientation: tuple[float, ...], spacing_mm: tuple[fl
         contrast_agent="",
         field_of_view_mm=math.nan,
         kernel="",
+        scanner=scanner.UNKNOWN,
         acquisition=math.nan,
         event="",
         frame_of_reference="",
