@@ -230,3 +230,48 @@ def test_sets_do_not_depend_on_the_order_of_tests():
     other = units_of(units.label[order], units.probability[order], units.fold[order])
     found, again = prediction_sets.of_folds(units, 0.8), prediction_sets.of_folds(other, 0.8)
     assert list(itertools.chain(found.low[order], found.high[order])) == [*again.low, *again.high]
+
+
+SHOWN = [0.05, 0.92, 0.31, 0.77, 0.48, 0.66, 0.12, 0.58, 0.41, 0.85, 0.23, 0.52, 0.36, 0.71, 0.09, 0.95, 0.61, 0.44]
+SHOWN += [0.27, 0.80]
+TRUE = [0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 1, 1, 1, 0, 1]
+NEW = [0.02, 0.15, 0.30, 0.38, 0.45, 0.62, 0.70, 0.97]
+
+
+def two_categories(x, label):
+    """Probabilities of two categories: logistic around the middle between the means of both."""
+    x, label = np.array(x), np.array(label)
+    middle = (x[label == 0].mean() + x[label == 1].mean()) / 2
+
+    def of(new):
+        above = 1 / (1 + np.exp(-8 * (np.array(new) - middle)))
+        return np.stack([1 - above, above], axis=1)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("wanted", "split", "cross"),
+    [(0.8, "00000111", "00000111"), (0.9, "0000b111", "0000b111"), (0.94, None, "000bbb11")],
+)
+def test_of_two_categories_the_sets_are_those_of_mapie(wanted, split, cross):
+    """MAPIE 1.6.0, conformity_score lac: SplitConformalClassifier, prefit on the first eight, and
+    CrossConformalClassifier with cv KFold(5) and agg_scores crossval; b: both categories. At 0.94 it has 0000b111: it
+    asks for a (n - 1) patients that score as much, 2 here, where the source asks for more than a (n + 1) - 1, 1 here.
+    """
+    x, label, fold = np.array(SHOWN), np.array(TRUE), np.repeat(np.arange(5), 4)
+
+    def named(models, calibration):
+        chance = np.stack([model(NEW) for model in models], axis=1)
+        ends = [prediction_sets.of_new(one, one.argmax(1), int(one.mean(0).argmax()), calibration) for one in chance]
+        return "".join("b" if low < high else str(low) for low, high in ends)
+
+    model = two_categories(x[:8], label[:8])
+    alone = units_of(label[8:], model(x[8:]))
+    if split is not None:
+        assert named([model], prediction_sets.calibrate(alone, wanted, 1)) == split
+        quantile = {0.8: 0.5670929, 0.9: 0.59145898}[wanted]  # MAPIE's
+        assert prediction_sets.limit(prediction_sets.own_scores(alone), wanted) == pytest.approx(quantile, abs=1e-8)
+    models = [two_categories(x[fold != one], label[fold != one]) for one in range(5)]
+    chance = np.concatenate([model(x[fold == one]) for one, model in enumerate(models)])
+    assert named(models, prediction_sets.calibrate(units_of(label, chance, fold), wanted, 5)) == cross
