@@ -16,6 +16,7 @@ from cac_hpc.report import (
     rows,
     set_parts,
     size_parts,
+    subgroup_parts,
     trial_parts,
 )
 from cac_hpc.report.rows import Section
@@ -28,6 +29,7 @@ def verdict(report: Report) -> list[str]:
         *trial_parts.verdict(report),
         *group_parts.verdict(report),
         *set_parts.verdict(report),
+        *subgroup_parts.verdict(report),
     ]
 
 
@@ -38,6 +40,7 @@ def first(report: Report) -> list[Section]:
         *group_parts.sections(report),
         *cut_parts.sections(report),
         *set_parts.sections(report),
+        *subgroup_parts.sections(report),
     ]
 
 
@@ -60,6 +63,7 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         **size_parts.csv(report),
         **set_parts.csv(report),
         **group_parts.csv(report),
+        **subgroup_parts.csv(report),
         **{name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()},
     }
 
@@ -70,4 +74,4 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
         ("trials", pd.DataFrame(list(one.rows), columns=list(one.columns)), one.caption)
         for one in trial_parts.printed(report)
     ]
-    return [*trials, *cut_parts.latex(report), *group_parts.latex(report)]
+    return [*trials, *cut_parts.latex(report), *group_parts.latex(report), *subgroup_parts.latex(report)]

@@ -14,7 +14,16 @@ import pandas as pd
 from cac_hpc.dataset import plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import cut_parts, external_parts, group_parts, lesion_pictures, plots, set_parts, wording
+from cac_hpc.report import (
+    cut_parts,
+    external_parts,
+    group_parts,
+    lesion_pictures,
+    plots,
+    set_parts,
+    subgroup_parts,
+    wording,
+)
 from cac_hpc.run import logs
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
@@ -222,6 +231,11 @@ PICTURES = {  # by the stems of their files
         cut_parts.draw_probabilities,
     ),
     "prediction_sets": Picture("sets", "How many categories prediction sets name, by true category.", set_parts.draw),
+    "subgroups": Picture(
+        "subgroups",
+        "Differences of each group of patients from all others of its fact; a diamond: the interval excludes 0.",
+        subgroup_parts.draw,
+    ),
     "folds": Picture(
         "verdict",
         "Accuracy of every fold, pooled with its 95 % interval, and what always guessing the largest category reaches.",
