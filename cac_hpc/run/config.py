@@ -538,11 +538,13 @@ class ReportConfig:
     near_equal_ids: Literal["refuse", "warn"] = "refuse"  # studies A07 and A7 in training and test of one fold
     # scores that treatment depends on: above 0, and from each of the others on; see docs/report.md
     cuts: tuple[float, ...] = field(default=CUTS, metadata=ADDED)
+    coverage: float = field(default=0.9, metadata=ADDED)  # share of patients whose category prediction sets name
 
     def __post_init__(self) -> None:
         require_text("report.title", self.title)
         require_cuts("report.cuts", self.cuts)
         within(self, "report.", figure_dpi=(50, 600), top_k=(1, None), draws=(200, 100_000), seed=(0, None))
+        within(self, "report.", coverage=(0.5, 0.99))
         (low, high), wanted = self.window_hu, "low, high with low < high, both of -2000 to 10000"
         require(-2000 <= low < high <= 10_000, "report.window_hu", self.window_hu, wanted)
 
