@@ -183,7 +183,8 @@ def _clusters(report: Report) -> Evidence:
 
 def _centres(report: Report) -> Evidence:
     by_site = report.unseen is not None and report.unseen.fact == "site"
-    found = _fact(report, "site") or (_at("unseen/groups") if by_site else ())
+    cohorts = _at("cohort/intake/cohorts") if report.cohort.intake.get("cohorts") else ()
+    found = cohorts or _fact(report, "site") or (_at("unseen/groups") if by_site else ())
     return Shown(found, "where they are is for people to say") if found else Lacking("the run knows of no centres")
 
 

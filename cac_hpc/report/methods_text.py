@@ -10,7 +10,16 @@ from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.report import wording
 from cac_hpc.run import escaping, logs
 from cac_hpc.run.config import AnatomyConfig, ModelConfig, TrainConfig
-from cac_hpc.statistics.results import Absent, External, Readers, Recalibration, Report, Training, from_json
+from cac_hpc.statistics.results import (
+    Absent,
+    External,
+    PredictionSets,
+    Readers,
+    Recalibration,
+    Report,
+    Training,
+    from_json,
+)
 
 HEADING = "Methods, for a paper"
 MARKDOWN, LATEX = "methods.md", "methods.tex"
@@ -32,6 +41,7 @@ SOURCES = {
     "Riley 2021": "Riley RD et al. Stat Med 2021;40:4230-4251",
     "Shrout and Fleiss 1979": "Shrout PE, Fleiss JL. Psychol Bull 1979;86:420-428",
     "Vickers and Elkin 2006": "Vickers AJ, Elkin EB. Med Decis Making 2006;26:565-574",
+    "Vovk 2012": "Vovk V. Asian Conference on Machine Learning 2012, PMLR 25:475-490",
     "Wilson 1927": "Wilson EB. J Am Stat Assoc 1927;22:209-212",
 }
 ORIGINS = {
@@ -111,6 +121,9 @@ def _data(report: Report) -> Iterator[str]:
     yield f"{_counted(cohort.slices, 'slice')}."
     if cohort.rejected_files:
         yield f"{_counted(cohort.rejected_files, 'file')} of them were not used, each for a reason that is on record."
+    if sites := cohort.intake.get("cohorts"):
+        used = [f"{name} ({one['studies']['used']:,} used)" for name, one in sites.items()]
+        yield f"They come from {len(sites)} cohorts: {_and(used)}."
     if cohort.pseudonyms:
         yield "Study numbers were replaced by pseudonyms."
     if report.shown_before:
@@ -265,6 +278,11 @@ def _statistics(report: Report) -> Iterator[str]:
             yield "exact test (McNemar 1947)."
         if any(reader.scores for reader in report.readers.readers):
             yield "Scores are compared by limits of agreement (Bland and Altman 1986)."
+    sets = report.prediction_sets
+    if isinstance(sets, PredictionSets) and sets.wanted is not None:
+        wanted = f"{sets.wanted:.0%}"
+        yield f"For each patient a set of neighbouring categories is given that is to name the true one in {wanted} of"
+        yield "patients (conformal prediction, Vovk 2012)."
     if report.subgroups:
         facts = _and([one.fact.replace("_", " ") for one in report.subgroups.facts])
         yield f"Figures are also given by {facts}, of groups of {report.subgroups.fewest} patients or more, with"

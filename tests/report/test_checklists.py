@@ -303,6 +303,15 @@ def test_groups_of_patients_show_what_is_asked_about_them(reported):
     assert answers(dataclasses.replace(report, subgroups=subgroups))[("tripod", "12d")] == "yes"
 
 
+def test_several_cohorts_are_counted_as_centres(reported):
+    report = typed_report_of(reported)
+    cohorts = {"east": {"studies": {"used": 30}}, "west": {"studies": {"used": 30}}}
+    cohort = dataclasses.replace(report.cohort, intake={**report.cohort.intake, "cohorts": cohorts})
+    entry = filled(dataclasses.replace(report, cohort=cohort))[("tripod", "6a")]
+    assert entry.answer == "in part"
+    assert [(place.at, place.value) for place in entry.places] == [("report.json#/cohort/intake/cohorts", "2 entries")]
+
+
 def test_sites_that_the_model_never_saw_show_clusters_but_are_no_external_test(reported):
     groups = [UnseenGroup("A", 30, 0, 30, {"accuracy": figure()}), UnseenGroup("B", 3, None, None, {})]
     changed = dataclasses.replace(typed_report_of(reported), unseen=UnseenGroups("site", 10, groups))

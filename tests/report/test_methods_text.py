@@ -109,6 +109,21 @@ def test_the_rest_changes_with_its_settings(report, section, change, said):
     assert said in text(with_settings(report, section, **change))
 
 
+def test_cohorts_and_groups_that_were_left_out_are_named(report):
+    cohorts = {"east": {"studies": {"used": 20}}, "west": {"studies": {"used": 10}}}
+    cohort = dataclasses.replace(report.cohort, intake={**report.cohort.intake, "cohorts": cohorts})
+    split = dataclasses.replace(report.split, scheme="leave_one_out", group="site", smallest_group=10)
+    found = text(dataclasses.replace(report, cohort=cohort, split=split))
+    assert "They come from 2 cohorts: east (20 used) and west (10 used)." in found
+    assert "Patients form groups by site; each group of 10 patients or more was tested by a model" in found
+
+
+def test_prediction_sets_are_described_where_there_are_some(report):
+    said = "is to name the true one in 90% of patients (conformal prediction, Vovk 2012)"
+    assert said in text(report)
+    assert said not in text(dataclasses.replace(report, prediction_sets=None))
+
+
 def test_a_lesion_model_is_described_by_candidates_and_not_by_slices(report):
     lesions = ShownLesions(None, "", [], 10, 5)
     changed = with_settings(report, "model", kind="lesions", members=3, hidden=[8, 4])
