@@ -11,7 +11,7 @@ trained without them, says how far to grow. Every such set is contiguous, and ho
 Both hold over all patients like these, not in each category.
 
 Source: Lu, Angelopoulos and Pomerantz 2022, MICCAI, of sets that grow from the likeliest category; Vovk 2015, Ann Math
-Artif Intell 74:9, cross-conformal; Romano, Sesia and Candes 2020, NeurIPS, theorem 3, CV+; Vovk 2012, ACML, beta law.
+Artif Intell 74:9, cross-conformal; Romano, Sesia and Candes 2020, NeurIPS, CV+; Vovk 2012, ACML, beta law.
 """
 
 from __future__ import annotations
