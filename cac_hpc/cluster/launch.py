@@ -249,6 +249,8 @@ def _show_plan(
         *(trial_costs.choosing_notes(cfg, found) if costs else ()),
         *(trial_costs.notes(cfg, costs) if costs and allowed else ()),
     ]
+    for line in plan.cohort_lines(dataset_plan):
+        logs.say(line)
     _show_groups(cfg, dataset_plan)
     for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *raised, *preflight.driver_notes(cfg)):
         logs.say(f"note: {note}")

@@ -188,7 +188,7 @@ def of_studies(studies: pd.DataFrame, facts: Collection[str]) -> dict[str, tuple
     import pandas as pd  # of those who pack nobody needs it
 
     found = {}
-    for column in (*facts, *(name for name in studies if name.startswith(GROUP))):
+    for column in (*facts, *(name for name in map(str, studies.columns) if name.startswith(GROUP))):
         values, name_of = _column(studies, column)
         code_N, distinct = pd.factorize(values)  # -1 of empty cells
         each, fact = [name_of(value) for value in distinct.tolist()], column.removeprefix(GROUP)

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import hmac
 import os
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
@@ -214,6 +215,15 @@ def _grouping(cfg: Config) -> dict[str, Any]:
     if not cfg.data.subgroups and not cfg.labels.group_columns:
         return {}
     return {"subgroups": sorted(cfg.data.subgroups), "smallest_group": cfg.data.smallest_group}
+
+
+def cohort_lines(plan: DatasetPlan) -> list[str]:
+    """How many studies each of several cohorts has."""
+    labelled = Counter(label.site for label in plan.labels.values())
+    return [
+        f"cohort {name}: {labelled[name] + len(own['unlabelled'])} studies, {labelled[name]} of them with a label"
+        for name, own in plan.cohorts.items()
+    ]
 
 
 def check_dataset(dataset: DatasetPaths, plan: DatasetPlan) -> None:

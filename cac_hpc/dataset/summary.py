@@ -75,7 +75,7 @@ def summarise(
         "warnings": _counted(code for study in facts for code in study["warnings"].split()),
         "second_look": _second_look(labels, facts),
         "identity": {name: sum(count[name] for count in counts.values()) for name in IDENTITY},
-        **({"cohorts": cohorts} if cohorts else {}),
+        **({"cohorts": cohorts, "shared_patients": cfg.data.shared_patients} if cohorts else {}),
     }
 
 

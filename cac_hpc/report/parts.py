@@ -9,11 +9,13 @@ from __future__ import annotations
 import pandas as pd
 
 from cac_hpc.report import (
+    cohort_parts,
     cut_parts,
     external_parts,
     group_parts,
     label_parts,
     rows,
+    set_parts,
     size_parts,
     subgroup_parts,
     trial_parts,
@@ -27,6 +29,7 @@ def verdict(report: Report) -> list[str]:
     return [
         *trial_parts.verdict(report),
         *group_parts.verdict(report),
+        *set_parts.verdict(report),
         *subgroup_parts.verdict(report),
     ]
 
@@ -37,6 +40,7 @@ def first(report: Report) -> list[Section]:
         *external_parts.sections(report),
         *group_parts.sections(report),
         *cut_parts.sections(report),
+        *set_parts.sections(report),
         *subgroup_parts.sections(report),
     ]
 
@@ -44,6 +48,7 @@ def first(report: Report) -> list[Section]:
 def later(report: Report) -> list[Section]:
     """Those behind the levels."""
     return [
+        *cohort_parts.sections(report),
         *rows.compared(report),
         *label_parts.sections(report),
         *size_parts.sections(report),
@@ -55,9 +60,11 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
     """Tables by their files' names."""
     return {
         **external_parts.csv(report),
+        **cohort_parts.csv(report),
         **cut_parts.csv(report),
         **label_parts.csv(report),
         **size_parts.csv(report),
+        **set_parts.csv(report),
         **group_parts.csv(report),
         **subgroup_parts.csv(report),
         **{name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()},
@@ -70,4 +77,5 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
         ("trials", pd.DataFrame(list(one.rows), columns=list(one.columns)), one.caption)
         for one in trial_parts.printed(report)
     ]
-    return [*trials, *cut_parts.latex(report), *group_parts.latex(report), *subgroup_parts.latex(report)]
+    own = [*cohort_parts.latex(report), *cut_parts.latex(report)]
+    return [*trials, *own, *group_parts.latex(report), *subgroup_parts.latex(report)]

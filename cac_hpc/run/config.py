@@ -538,11 +538,13 @@ class ReportConfig:
     near_equal_ids: Literal["refuse", "warn"] = "refuse"  # studies A07 and A7 in training and test of one fold
     # scores that treatment depends on: above 0, and from each of the others on; see docs/report.md
     cuts: tuple[float, ...] = field(default=CUTS, metadata=ADDED)
+    coverage: float = field(default=0.9, metadata=ADDED)  # share of patients whose category prediction sets name
 
     def __post_init__(self) -> None:
         require_text("report.title", self.title)
         require_cuts("report.cuts", self.cuts)
         within(self, "report.", figure_dpi=(50, 600), top_k=(1, None), draws=(200, 100_000), seed=(0, None))
+        within(self, "report.", coverage=(0.5, 0.99))
         (low, high), wanted = self.window_hu, "low, high with low < high, both of -2000 to 10000"
         require(-2000 <= low < high <= 10_000, "report.window_hu", self.window_hu, wanted)
 
@@ -629,8 +631,7 @@ class Config:
 
     def _check_group(self) -> None:
         """Patients form groups by what is known of them."""
-        columns = dict.fromkeys(name for one in self.by_cohort() for name in one.cfg.labels.group_columns)
-        known = ("scanner", *(["site"] if self.data.cohorts else []), *columns)
+        known = ("scanner", *(["site"] if self.data.cohorts else []), *self.labels.group_columns)
         group, wanted = self.split.group, f"one of {', '.join(known)} (labels.group_columns names columns), or null"
         require(group is None or group in known, "split.group", group, wanted)
 
@@ -644,6 +645,10 @@ class Config:
             require(given is None, f"labels.{name}", given, wanted)
         given, wanted = self.pack.regions, "a path with {cohort} in it, as studies of two cohorts may have one name"
         require(given is None or "{cohort}" in given, "pack.regions", given, wanted)
+        for index, one in enumerate(self.data.cohorts):
+            own, every = one.group_columns or (), self.labels.group_columns
+            wanted = f"some of labels.group_columns, {', '.join(every) or 'which has none'}"
+            require({*own} <= {*every}, f"data.cohorts[{index}].group_columns", own, wanted)
         num_named = sum(one.cfg.labels.patient_column is not None for one in self.by_cohort())
         wanted = "false where fewer than two of data.cohorts have a patient_column"
         require(not self.data.shared_patients or num_named > 1, "data.shared_patients", True, wanted)

@@ -82,7 +82,9 @@ def test_studies_of_the_same_number_are_two_and_every_file_has_its_cohort(tmp_pa
         file.write("900,3,none\n")
     shutil.copytree(root / "west" / "010", root / "west" / "unread")
     run = planned(tmp_path, listed(root, west={"unmatched": "skip"}))
-    assert "cohort west: left out: study 'unread'" in capsys.readouterr().out.replace("\n", " ")
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "cohort west: left out: study 'unread'" in said
+    assert "cohort west: 13 studies, 12 of them with a label" in said
     pack(run.root)
     dataset = run.dataset(None)
     studies = rows(dataset.studies)
@@ -241,6 +243,11 @@ def test_settings_of_cohorts_survive_the_run_folder_and_paths_become_absolute(tm
         (1, {"patient_column": "number"}, ".*_column is ['number', 'total', 'number'], but must be different columns"),
         (1, {"source": "sr", "patient_column": "who"}, ".patient_column is 'who', but must be null: only a sheet"),
         (1, {"vessel_columns": ["LAD"]}, ".vessel_columns is ('LAD',), but must be two columns"),
+        (
+            1,
+            {"group_columns": ["ward"]},
+            ".group_columns is ('ward',), but must be some of labels.group_columns",
+        ),
         (1, {"format": "tiff"}, ".format is 'tiff', but must be auto, dicom, nifti or nrrd"),
     ],
 )
@@ -365,8 +372,17 @@ def test_the_site_of_a_patient_can_be_held_out(tmp_path, two):
     assert [{study.partition(".")[0] for study in fold.test} for fold in found.folds] == [{"east"}, {"west"}]
 
 
+def test_sites_are_subgroups_of_a_run_with_cohorts_alone(tmp_path, two):
+    assert settings_of(tmp_path, listed(two), data={"subgroups": ["site"]}).data.subgroups == ("site",)
+    alone = write_config(tmp_path / "s.yaml", two, tmp_path / "run", data={"subgroups": ["site"]})
+    with pytest.raises(InputError, match=r"data.subgroups is .* others than site"):
+        settings.load(alone)
+
+
 def test_a_column_that_one_sheet_has_forms_groups_and_site_does_so_with_cohorts_alone(tmp_path, two):
-    ward = {"group_columns": ["person"]}
-    assert settings_of(tmp_path, listed(two, east=ward), split={"group": "person"}).split.group == "person"
-    with pytest.raises(InputError, match="split.group is 'site', but must be one of scanner "):
+    without = {"group_columns": []}
+    person = {"labels": {"group_columns": ["person"]}, "split": {"group": "person"}}
+    cfg = settings_of(tmp_path, listed(two, west=without), **person)
+    assert [cohort.cfg.labels.group_columns for cohort in cfg.by_cohort()] == [("person",), ()]
+    with pytest.raises(InputError, match=r"split.group is 'site', but must be one of scanner "):
         settings.load(write_config(tmp_path / "settings.yaml", two, tmp_path / "run", split={"group": "site"}))
