@@ -32,12 +32,12 @@ STUDIED = datetime.date(2019, 5, 17)
 
 
 def person(number: int, twin: int) -> dict[str, str]:
-    """Who is planted in a study: of both twins another, of the same sex and decade."""
+    """Who is planted in a study: of both twins another, of the same sex and decade, and the same place in the order."""
     age = 62 + 10 * (number % 2) + 3 * twin
     digest = hashlib.sha256(f"{number} {twin}".encode()).hexdigest()
     born = datetime.date(STUDIED.year - age, 3, 7 + number)
     return {
-        "PatientName": f"Qx{digest[:8]}^{digest[8:16]}",
+        "PatientName": f"Qx{number:02d}{digest[:8]}^{digest[8:16]}",
         "PatientID": f"Id{digest[16:24]}",
         "PatientBirthDate": f"{born:%Y%m%d}",
         "PatientAge": f"{age:03d}Y",
