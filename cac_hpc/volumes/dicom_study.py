@@ -28,7 +28,7 @@ from cac_hpc.volumes.study import Acquisition, Keep, Read, ReadSeries, Reference
 PART_OF_SERIES = ("wrong_length", "no_rescale", "not_hu", "no_geometry", "unsupported_compression")  # a slice is lost
 UNUSABLE = ("bad_pixel_format", "burned_in", "too_large")  # a slice of the series, or a page that was put into it
 AIR_BELOW_HU, TISSUE_HU = -400, (-150, 250)
-MOST_TRIED = 8  # files in which the header of a CT image is looked for
+MOST_TRIED = 64  # files in which the header of a CT image is looked for
 UNEVEN = 0.1  # of the spacing: so far a slice may be from where it should be, that masks are placed among the slices
 MIN_AIR, MIN_TISSUE = 0.01, 0.02  # shares of the voxels of a chest, at least
 ReadHu = Callable[
