@@ -301,7 +301,7 @@ def test_each_fold_has_its_share_of_every_group_in_every_category(scheme):
 
 def test_without_groups_kfold_and_holdout_divide_as_they_did():
     patient, category = cohort(STUDY)
-    one = {study: "only" for study in patient}
+    one = dict.fromkeys(patient, "only")
     for scheme in ("kfold", "holdout"):
         plain = make_folds(patient, category, SplitConfig(scheme=scheme))
         groups = Groups("scanner", one, ())
