@@ -84,6 +84,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
         "sheet": label_rows.content(cfg.labels) if cfg.labels.source == "sheet" else _written(labels),
         "files": listings,
         **({"format": cfg.data.format} if cfg.data.format != "auto" else {}),  # as it was before there was one
+        **_grouping(cfg),
     }
     found = [entry for study in entries.values() for entry in study]
     said = _warnings(matched, alike) if cfg.data.pseudonym_key is None else _counts(matched, alike)
@@ -102,6 +103,13 @@ def make_plan(cfg: Config) -> DatasetPlan:
         num_bytes=sum(entry.size for entry in found),
         warnings=[*said, *regions.without_mask([folders[study] for study in studies], cfg.pack)],
     )
+
+
+def _grouping(cfg: Config) -> dict[str, Any]:
+    """What decides on groups in a dataset; nothing where there are none, as it was before."""
+    if not cfg.data.subgroups and not cfg.labels.group_columns:
+        return {}
+    return {"subgroups": sorted(cfg.data.subgroups), "smallest_group": cfg.data.smallest_group}
 
 
 def check_dataset(dataset: DatasetPaths, plan: DatasetPlan) -> None:

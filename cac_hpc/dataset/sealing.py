@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from cac_hpc.calcium import baseline
-from cac_hpc.dataset import held_out, leaks, plan, sealed, shards, splits, summary, trial_studies
+from cac_hpc.dataset import groups, held_out, leaks, plan, sealed, shards, splits, summary, trial_studies
 from cac_hpc.run import causes, config, digests, escaping, ledger, paths, settings
 from cac_hpc.run.causes import NEW_RUN, PACK, RESUME
 from cac_hpc.run.config import Config, InputError
@@ -91,9 +91,15 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
         study: {name: value for name, value in label.items() if name not in ("vessels", "groups")}
         for study, label in planned["labels"].items()
     }
-    studies = [{**labels[facts["study"]], **facts} for shard in packed for facts in shard["studies"]]
+    by_study, counts = groups.for_table(planned, packed, cfg)
+    studies = [
+        {**labels[facts["study"]], **facts, **by_study.get(facts["study"], {})}
+        for shard in packed
+        for facts in shard["studies"]
+    ]
     rejected = [row for shard in packed for row in shard["rejected"]] + _never_opened(planned)
     intake = summary.summarise(planned, packed, rejected, cfg)
+    intake |= {"subgroups": counts} if counts else {}
     paths.write_text(dataset.rejected, escaping.csv_text(pd.DataFrame(rejected, columns=REJECTED_COLUMNS)))
     paths.write_json(dataset.intake, intake)
     check_share(dataset, cfg)

@@ -17,6 +17,7 @@ from cac_hpc.evaluation import (
     lesion_choice,
     occlusion,
     readers,
+    subgroup_figures,
     trials,
     unseen,
 )
@@ -101,6 +102,7 @@ def _compared(inputs: Inputs, report: results.Report, tested: Sequence[Tested]) 
         inflation=_inflation(inputs, own),
         cuts=cuts,
         how_many=sample_size.how_many(report.levels["patient"].pooled, cuts),
+        subgroups=subgroup_figures.of_run(inputs, tested, patient_names(outcome.studies, studies)),
         labels_to_check=labels_to_check.find(heard),
     )
 

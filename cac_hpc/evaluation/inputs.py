@@ -70,6 +70,7 @@ class Inputs:
     other: Finished | Absent | None = None  # the run that report.compare names, with its patients named as here
     shown_before: ShownBefore | None = None  # None if no test figures of these patients had been shown
     tried: Tried | None = None  # of a run with trials
+    subgroups: Sequence[str] = ()  # data.subgroups
     groups: Groups | None = None  # of patients, where split.group asks for them
 
     @property
@@ -131,6 +132,7 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         other=_read_other(cfg.report.compare),
         shown_before=_shown_before(looks.read_before(run)),
         tried=tried,
+        subgroups=cfg.data.subgroups,
         groups=groups,
     )
 

@@ -130,6 +130,8 @@ def _write_study(order: Order) -> truth.Facts:
     frame = study.frame
     rng = np.random.default_rng([settings.seed, index, 1])  # of the study's number alone: no header tells the category
     header = habitus.attributes(rng, frame.protocol, frame.field_of_view_mm, frame.thickness_mm)
+    if settings.people:
+        header |= habitus.person(np.random.default_rng([settings.seed, index, 2]))
     dicom.write_series(
         order.folder / series_name(index, settings),
         study.hu_ZHW,

@@ -203,6 +203,11 @@ def draw_protocol(rng: np.random.Generator) -> Protocol:
     return PROTOCOLS[int(rng.choice(len(PROTOCOLS), p=shares))]
 
 
+def person(rng: np.random.Generator) -> dict[str, object]:
+    """Sex and age of a made-up patient, as headers say them; like patients of calcium scores, 40 to 84 years old."""
+    return {"PatientSex": str(rng.choice(["F", "M"])), "PatientAge": f"{int(rng.triangular(40, 62, 85)):03d}Y"}
+
+
 def attributes(
     rng: np.random.Generator, protocol: Protocol, field_of_view_mm: float, thickness_mm: float
 ) -> dict[str, object]:

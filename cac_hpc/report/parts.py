@@ -15,6 +15,7 @@ from cac_hpc.report import (
     label_parts,
     rows,
     size_parts,
+    subgroup_parts,
     trial_parts,
 )
 from cac_hpc.report.rows import Section
@@ -26,6 +27,7 @@ def verdict(report: Report) -> list[str]:
     return [
         *trial_parts.verdict(report),
         *group_parts.verdict(report),
+        *subgroup_parts.verdict(report),
     ]
 
 
@@ -35,6 +37,7 @@ def first(report: Report) -> list[Section]:
         *external_parts.sections(report),
         *group_parts.sections(report),
         *cut_parts.sections(report),
+        *subgroup_parts.sections(report),
     ]
 
 
@@ -56,6 +59,7 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         **label_parts.csv(report),
         **size_parts.csv(report),
         **group_parts.csv(report),
+        **subgroup_parts.csv(report),
         **{name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()},
     }
 
@@ -66,4 +70,4 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
         ("trials", pd.DataFrame(list(one.rows), columns=list(one.columns)), one.caption)
         for one in trial_parts.printed(report)
     ]
-    return [*trials, *cut_parts.latex(report), *group_parts.latex(report)]
+    return [*trials, *cut_parts.latex(report), *group_parts.latex(report), *subgroup_parts.latex(report)]

@@ -14,7 +14,7 @@ import pandas as pd
 from cac_hpc.dataset import plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import cut_parts, external_parts, group_parts, lesion_pictures, plots, wording
+from cac_hpc.report import cut_parts, external_parts, group_parts, lesion_pictures, plots, subgroup_parts, wording
 from cac_hpc.run import logs
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
@@ -220,6 +220,11 @@ PICTURES = {  # by the stems of their files
         "cuts",
         "Probabilities of the event by true category: median, quarters, 5th and 95th percentile.",
         cut_parts.draw_probabilities,
+    ),
+    "subgroups": Picture(
+        "subgroups",
+        "Differences of each group of patients from all others of its fact; a diamond: the interval excludes 0.",
+        subgroup_parts.draw,
     ),
     "folds": Picture(
         "verdict",

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from cac_hpc.report import cut_parts, external_parts, group_parts, label_parts, parts, rows, wording
+from cac_hpc.report import cut_parts, external_parts, group_parts, label_parts, parts, rows, subgroup_parts, wording
 from cac_hpc.report.rows import Section
 from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
@@ -354,6 +354,7 @@ def _escaped(report: Report) -> Report:
         second_look=label_parts.escaped(report.second_look),
         labels_to_check=label_parts.escaped_patients(report.labels_to_check),
         cuts=cut_parts.escaped(report.cuts),
+        subgroups=subgroup_parts.escaped(report.subgroups),
         external=report.external and external_parts.escaped(report.external),
         title=escaping.markdown(report.title),
         categories=[replace(one, name=escaping.markdown(one.name)) for one in report.categories],

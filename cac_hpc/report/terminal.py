@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.evaluation import report_json
-from cac_hpc.report import parts, rows, trial_parts, wording
+from cac_hpc.report import rows, trial_parts, wording
 from cac_hpc.run import logs, looks
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
@@ -80,11 +80,13 @@ def _print(report: Report | OtherVersion, parts: list[tuple[Any, str | None]], w
 
 def _parts(report: Report | OtherVersion, run: str = "RUN") -> list[tuple[Any, str | None]]:
     """All that is printed, texts and tables with their style, made before any of it is printed."""
+    from cac_hpc.report import parts as of_report  # which imports pandas: not for an archive that is only carried
+
     if isinstance(report, OtherVersion):
         return [("the report was made by another version of cac_hpc: read its page", None)]
     lines = (
         wording.verdict(report).replace("**", ""),
-        *(line.replace("**", "") for line in (*parts.verdict(report), *wording.trusted(report))),
+        *(line.replace("**", "") for line in (*of_report.verdict(report), *wording.trusted(report))),
         *wording.inflation(report),
         *(line.replace("**", "") for line in wording.shown_before(report)),
         *wording.missing_lines(report, run),

@@ -30,6 +30,7 @@ PHANTOM_HELP = {
     "anatomy_seed": "generator of shapes for varied_anatomy: cohorts of different ones have different hearts",
     "noncoronary_calcium": "calcium in aortic root and valve, mitral ring and lymph nodes, near coronary arteries, too",
     "varied_fields": "fields of view from 160 to 260 mm, and slices of 3 mm every 1.5 mm in some",
+    "people": "sex and age of made-up patients in the headers; else these say that there is no patient",
     "scanners": "so many of the three scanners take turns, study after study; drawn by their shares if left out",
     "degraded": "GE, SIEMENS or TOSHIBA: a scanner whose images are sharper and three times as noisy; with scanners",
     "truth": "folder for masks, plaques and lesions, outside of the cohort's",
@@ -75,6 +76,7 @@ class PhantomConfig:
     anatomy_seed: int = 0  # number of the generator of shapes; without varied_anatomy it changes nothing
     noncoronary_calcium: bool = False  # aortic root, wall and valve, mitral ring, nodes; nearer to arteries than usual
     varied_fields: bool = False  # 160 to 260 mm; 3 mm slices every 1.5 mm in some
+    people: bool = False  # sex and age in the headers, drawn by seed and number of the study; else there is no patient
     scanners: int | None = None  # so many take turns, study after study; None draws one of three by its share
     degraded: str | None = None  # maker of one of them, whose images are noisy and sharp
     truth: str | None = None  # folder for masks and lists of plaques, lesions and other objects; never inside ``out``

@@ -9,13 +9,14 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cac_hpc.run import slurm_notation, yaml_documents
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Frame = Literal["patient", "stored"]
 StudyRule = Literal["refuse", "earliest", "latest"]
+Subgroup = Literal["sex", "age_group", "site", "scanner", "kernel", "kvp", "thickness", "noise", "body_size"]
 Format = Literal["auto", "dicom", "nifti", "nrrd"]  # of studies; auto: of each what its files are
 # settings that change no prediction
 OWN_OPTIONS = ("job-name", "array", "dependency", "clusters", "parsable", "wait")  # of sbatch, by which jobs are known
@@ -69,9 +70,13 @@ class DataConfig:
     packed_dir: str | None = None  # where the packed dataset lives; null keeps it in the run folder
     pseudonym_key: str | None = None  # a file with a secret; study keys are then written as pseudonyms made with it
     format: Format = field(default="auto", metadata=ADDED)  # of the studies; auto: of each what its files are
+    subgroups: tuple[Subgroup, ...] = field(default=(), metadata=ADDED)  # facts by which patients form groups
+    smallest_group: int = field(default=5, metadata=ADDED)  # patients whom studies.csv says to be alike, at least
 
     def __post_init__(self) -> None:
         require(bool(self.dicom_root), "data.dicom_root", self.dicom_root, "the folder that holds the study folders")
+        require(len(set(self.subgroups)) == len(self.subgroups), "data.subgroups", self.subgroups, "different facts")
+        within(self, "data.", smallest_group=(2, 1000))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +123,10 @@ class LabelsConfig:
         require(of_sheet or not self.patient_column, "labels.patient_column", self.patient_column, wanted)
         wanted = "left out: only a sheet has columns"
         require(of_sheet or not self.group_columns, "labels.group_columns", self.group_columns, wanted)
+        wanted = f"columns of other names than {', '.join(get_args(Subgroup))}, which data.subgroups has"
+        taken = {column.strip().casefold() for column in self.group_columns} & {*get_args(Subgroup)}
+        require(not taken, "labels.group_columns", self.group_columns, wanted)
+        require_text("labels.group_columns", *self.group_columns)
         scored = self.score_column is not None or bool(self.vessel_columns)
         require(scored, "labels.score_column", self.score_column, "a column, where labels.vessel_columns is empty")
         require(len(self.vessel_columns) != 1, "labels.vessel_columns", self.vessel_columns, "two columns or more")

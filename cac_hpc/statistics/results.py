@@ -1045,6 +1045,47 @@ class Drops:
 
 
 @dataclass(frozen=True)
+class Subgroup:
+    """Patients of one group; differences: from all others of the fact, none where either side has too few patients."""
+
+    group: str
+    patients: int
+    judged: bool
+    figures: dict[str, Figure]
+    differences: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class SubgroupFact:
+    """Groups by one fact. several, withheld, unknown: patients of no group.
+
+    They are those whose studies differ in the fact, those of whom it is not told as too few are like them, and those of
+    whom nobody knows it.
+    """
+
+    fact: str
+    groups: list[Subgroup]
+    several: int
+    withheld: int
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Subgroups:
+    """Figures by groups of patients. comparisons: differences with an interval, and how many of them exclude 0.
+
+    fewest: patients of a group that is judged. by_chance: how many would exclude 0 if no group differed.
+    """
+
+    unit: str
+    fewest: int
+    facts: list[SubgroupFact]
+    comparisons: int
+    excluding_0: int
+    by_chance: float
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that a report says. training: metrics.json of each fold that is there. settings: by section.
 
@@ -1052,7 +1093,8 @@ class Report:
     second_look: None if nobody counted calcium. shown_before: None if they had not been shown, as far as is known.
     trials: None if nothing was tried. cuts: None if none are asked for. how_many: None
     if no figure has an interval. unseen: of split.scheme leave_one_out. drops: of such a run with split.contrast_to.
-    labels_to_check: None if fewer than two readers know a category without the sheet.
+    labels_to_check: None if fewer than two readers know a category without the sheet. subgroups: None if none are
+    asked for.
     """
 
     format_version: int
@@ -1082,6 +1124,7 @@ class Report:
     trials: Annotated[Trials | None, Omitted] = None
     cuts: Annotated[Cuts | None, Omitted] = None
     how_many: Annotated[HowMany | None, Omitted] = None
+    subgroups: Annotated[Subgroups | None, Omitted] = None
     unseen: Annotated[UnseenGroups | None, Omitted] = None
     drops: Annotated[Drops | Absent | None, Omitted] = None
     labels_to_check: Annotated[LabelsToCheck | None, Omitted] = None

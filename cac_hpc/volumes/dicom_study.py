@@ -15,7 +15,7 @@ import numpy as np
 from cac_hpc.run import digests
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import acquisition, checks, images, pixels, placement, scanner, series
+from cac_hpc.volumes import acquisition, checks, images, person, pixels, placement, scanner, series
 from cac_hpc.volumes import study as studies
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.frame import AS_STORED
@@ -23,7 +23,7 @@ from cac_hpc.volumes.images import Image
 from cac_hpc.volumes.placement import Placement
 from cac_hpc.volumes.series import Choice, NoSeries
 from cac_hpc.volumes.stacks import SliceEntry, Stack
-from cac_hpc.volumes.study import Acquisition, Keep, Read, ReadSeries, References, Refusal, Study
+from cac_hpc.volumes.study import Acquisition, Described, Keep, Read, ReadSeries, References, Refusal, Study
 
 PART_OF_SERIES = ("wrong_length", "no_rescale", "not_hu", "no_geometry", "unsupported_compression")  # a slice is lost
 UNUSABLE = ("bad_pixel_format", "burned_in", "too_large")  # a slice of the series, or a page that was put into it
@@ -215,7 +215,12 @@ def read_series(listing: Listing, hu: ReadHu, cfg: PackConfig, left_out: Mapping
     study = Study(len(listing.folders), refusals, facts, identity, private, turn, files, frames)
     if choice and facts:
         positions_mm = [position_mm for *_, position_mm in handed_on]
-        study = replace(study, placement=_placement(choice, positions_mm), references=_references(choice))
+        study = replace(
+            study,
+            placement=_placement(choice, positions_mm),
+            references=_references(choice),
+            described=_described(choice),
+        )
     return Read(study, choice.of_series if choice else ())
 
 
@@ -238,6 +243,16 @@ def _placement(choice: Choice, positions_mm: Sequence[float]) -> Placement | Non
 def _references(choice: Choice) -> References:
     header = choice.slices[0].header
     return References(header.series, header.frame_of_reference)
+
+
+def _described(choice: Choice) -> Described:
+    """What the headers of the series say together."""
+    headers = {id(one.header): one.header for one in choice.slices}.values()  # most slices have the same object
+    return Described(
+        person.agreed({header.person.sex for header in headers}),
+        person.agreed({header.person.age_group for header in headers}),
+        person.agreed({header.scanner for header in headers}),
+    )
 
 
 def _read_slices(

@@ -25,6 +25,7 @@ from cac_hpc.volumes.dicom_study import Listing
 from cac_hpc.volumes.files import ENDINGS, Entry
 from cac_hpc.volumes.header import Header
 from cac_hpc.volumes.images import Image, Own
+from cac_hpc.volumes.person import Person
 from cac_hpc.volumes.placement import Placement
 from cac_hpc.volumes.study import Keep, Read, ReadSeries, Refusal, Study
 from cac_hpc.volumes.volume_header import VolumeHeader
@@ -263,6 +264,7 @@ def _header(volume: Volume, orientation: tuple[float, ...], spacing_mm: tuple[fl
         field_of_view_mm=math.nan,
         kernel="",
         scanner=scanner.UNKNOWN,
+        person=Person(),
         acquisition=math.nan,
         event="",
         frame_of_reference="",
