@@ -71,7 +71,8 @@ def read_scanner(entries: Sequence[Entry]) -> str:
     """The scanner of a study by the header of its first CT image; unknown if none of the first files is one."""
     for entry in [entry for entry in entries if not entry.refused][:MOST_TRIED]:
         try:
-            return images.read_images(entry.path)[0].header.scanner
+            header = images.read_images(entry.path)[0].header
+            return scanner.without_identity(header.scanner, header.identity)
         except Refused:
             continue
     return scanner.UNKNOWN
