@@ -260,7 +260,7 @@ def _show_groups(cfg: Config, dataset_plan: DatasetPlan) -> None:
         return
     patient = {study: label.patient for study, label in dataset_plan.labels.items()}
     columns, *rows = held_out.table(groups, patient, [fold.parts["test"] for fold in dataset_plan.folds])
-    logs.console().print(logs.table("Groups of patients, and by which fold they are tested", map(str, columns), rows))
+    logs.console().print(logs.table("Groups of patients, and by which fold they are tested", columns, rows))
     for note in held_out.notes(groups, patient, cfg.split):
         logs.say(f"note: {note}")
 

@@ -160,7 +160,7 @@ def notes(groups: Groups, patient: Mapping[str, str], cfg: SplitConfig) -> Itera
         yield f"studies of an unknown group train in every fold, which may be of the tested group: {some}"
 
 
-def table(groups: Groups, patient: Mapping[str, str], tested: Sequence[Iterable[str]]) -> list[list[object]]:
+def table(groups: Groups, patient: Mapping[str, str], tested: Sequence[Iterable[str]]) -> list[list[str]]:
     """A row for each group, below the names of the columns: its patients, and how many of them each fold tests, or
     which fold tests it.
 
@@ -172,8 +172,8 @@ def table(groups: Groups, patient: Mapping[str, str], tested: Sequence[Iterable[
     names = sorted(counts, key=lambda one: (one in (SEVERAL, UNKNOWN), one))
     if groups.tested:
         fold_of = {name: str(fold) for fold, name in enumerate(groups.tested)}
-        rows = [[logs.harmless(name), counts[name], fold_of.get(name, "none")] for name in names]
+        rows = [[logs.harmless(name), str(counts[name]), fold_of.get(name, "none")] for name in names]
         return [[groups.fact, "patients", "tested in fold"], *rows]
     in_fold = [Counter(of_patient[name] for name in {patient[study] for study in fold}) for fold in tested]
-    rows = [[logs.harmless(name), counts[name], *(fold[name] for fold in in_fold)] for name in names]
+    rows = [[logs.harmless(name), str(counts[name]), *(str(fold[name]) for fold in in_fold)] for name in names]
     return [[groups.fact, "patients", *(f"fold {fold}" for fold in range(len(in_fold)))], *rows]

@@ -48,7 +48,7 @@ def _of(pooled: Pooled | None) -> dict[str, Figure]:
 
 
 def _of_one_category(pooled: Pooled) -> bool:
-    return np.count_nonzero(pooled.support) < 2
+    return sum(count > 0 for count in pooled.support) < 2
 
 
 def _pooled(inputs: Inputs, folds: Iterable[int]) -> Pooled:

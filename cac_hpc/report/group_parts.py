@@ -39,20 +39,19 @@ def verdict(report: Report) -> list[str]:
     found, drops = report.unseen, report.drops
     if found is None or not isinstance(drops, Drops):
         return []
-    judged = {_name(group): (group, *figure) for group in drops.groups if (figure := _judged(group))}
+    judged = [(group, *by) for group in drops.groups if (by := _judged(group))]
     if not judged:
         return [f"Of no {found.fact} it can be said what is lost where it was never seen."]
-    worse = [name for name, (_, _, figure) in judged.items() if figure.high is not None and figure.high < 0]
     chance = f"{len(judged)} of {sum(group.fold is not None for group in found.groups)} were judged"
+    worse = [(group, name, figure) for group, name, figure in judged if figure.high is not None and figure.high < 0]
     if not worse:
         return [f"No {found.fact} was found worse where it was never seen than in patient folds: {chance}."]
-    worst = min(worse, key=lambda name: judged[name][2].difference or 0.0)
-    group, kind, figure = judged[worst]
-    others = f" Worse, too: {', '.join(name for name in worse if name != worst)}." * (len(worse) > 1)
+    worst, name, figure = min(worse, key=lambda one: one[2].difference or 0.0)
+    others = ", ".join(_name(group) for group, _, _ in worse if group is not worst)
     return [
-        f"**Worse on an unseen {found.fact}: {worst}.** Where it was never seen its {group.patients} patients have "
-        f"{wording.figure_name(kind)} {_short(figure.other)}, in patient folds {_short(figure.reference)}: "
-        f"{wording.brief(figure)}; {chance}, each at 95 %.{others}"
+        f"**Worse on an unseen {found.fact}: {_name(worst)}.** Where it was never seen its {worst.patients} patients "
+        f"have {wording.figure_name(name)} {_short(figure.other)}, in patient folds {_short(figure.reference)}: "
+        f"{wording.brief(figure)}; {chance}, each at 95 %.{f' Worse, too: {others}.' * bool(others)}"
     ]
 
 
