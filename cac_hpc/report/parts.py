@@ -9,6 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from cac_hpc.report import (
+    cohort_parts,
     cut_parts,
     external_parts,
     group_parts,
@@ -44,6 +45,7 @@ def first(report: Report) -> list[Section]:
 def later(report: Report) -> list[Section]:
     """Those behind the levels."""
     return [
+        *cohort_parts.sections(report),
         *rows.compared(report),
         *label_parts.sections(report),
         *size_parts.sections(report),
@@ -55,6 +57,7 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
     """Tables by their files' names."""
     return {
         **external_parts.csv(report),
+        **cohort_parts.csv(report),
         **cut_parts.csv(report),
         **label_parts.csv(report),
         **size_parts.csv(report),
@@ -70,4 +73,5 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
         ("trials", pd.DataFrame(list(one.rows), columns=list(one.columns)), one.caption)
         for one in trial_parts.printed(report)
     ]
-    return [*trials, *cut_parts.latex(report), *group_parts.latex(report), *subgroup_parts.latex(report)]
+    own = [*cohort_parts.latex(report), *cut_parts.latex(report)]
+    return [*trials, *own, *group_parts.latex(report), *subgroup_parts.latex(report)]
