@@ -15,6 +15,7 @@ from cac_hpc.report import (
     group_parts,
     label_parts,
     rows,
+    set_parts,
     size_parts,
     subgroup_parts,
     trial_parts,
@@ -28,6 +29,7 @@ def verdict(report: Report) -> list[str]:
     return [
         *trial_parts.verdict(report),
         *group_parts.verdict(report),
+        *set_parts.verdict(report),
         *subgroup_parts.verdict(report),
     ]
 
@@ -38,6 +40,7 @@ def first(report: Report) -> list[Section]:
         *external_parts.sections(report),
         *group_parts.sections(report),
         *cut_parts.sections(report),
+        *set_parts.sections(report),
         *subgroup_parts.sections(report),
     ]
 
@@ -61,6 +64,7 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
         **cut_parts.csv(report),
         **label_parts.csv(report),
         **size_parts.csv(report),
+        **set_parts.csv(report),
         **group_parts.csv(report),
         **subgroup_parts.csv(report),
         **{name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()},

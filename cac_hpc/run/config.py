@@ -110,11 +110,12 @@ class DataConfig:
     packed_dir: str | None = None  # where the packed dataset lives; null keeps it in the run folder
     pseudonym_key: str | None = None  # a file with a secret; study keys are then written as pseudonyms made with it
     format: Format = field(default="auto", metadata=ADDED)  # of the studies; auto: of each what its files are
+    # facts by which the report has groups: docs/data.md, "Groups of patients"
+    subgroups: tuple[Subgroup, ...] = field(default=(), metadata=ADDED)
+    smallest_group: int = field(default=5, metadata=ADDED)  # patients whom studies.csv says to be alike, at least
     # several cohorts in one run, each with its own dicom_root and sheet: docs/data.md, "Several cohorts"
     cohorts: tuple[CohortConfig, ...] = field(default=(), metadata=ADDED)
     shared_patients: bool = field(default=False, metadata=ADDED)  # the same patient in two sheets is the same person
-    subgroups: tuple[Subgroup, ...] = field(default=(), metadata=ADDED)  # facts by which patients form groups
-    smallest_group: int = field(default=5, metadata=ADDED)  # patients whom studies.csv says to be alike, at least
 
     def __post_init__(self) -> None:
         names = [cohort.name for cohort in self.cohorts]
@@ -133,8 +134,8 @@ class DataConfig:
             wanted = f"another name than data.cohorts[{before.index(own) if own in before else 0}].name"
             require(own not in before, f"{key}.name", cohort.name, wanted)
         require(len(set(self.subgroups)) == len(self.subgroups), "data.subgroups", self.subgroups, "different facts")
-        wanted = "others than site, which the names of data.cohorts are"
-        require("site" not in self.subgroups or bool(names), "data.subgroups", self.subgroups, wanted)
+        wanted = "without site, as there are no data.cohorts"
+        require(bool(names) or "site" not in self.subgroups, "data.subgroups", self.subgroups, wanted)
         within(self, "data.", smallest_group=(2, 1000))
 
 
@@ -178,6 +179,10 @@ class LabelsConfig:
         wanted = f"{len(self.edges) + 1} names, one more than labels.edges"
         require(len(self.names) == len(self.edges) + 1, "labels.names", self.names, wanted)
         require_text("labels.names", *self.names)
+        wanted = f"columns of other names than {', '.join(get_args(Subgroup))}, which data.subgroups has"
+        taken = {column.strip().casefold() for column in self.group_columns} & {*get_args(Subgroup)}
+        require(not taken, "labels.group_columns", self.group_columns, wanted)
+        require_text("labels.group_columns", *self.group_columns)
 
     def check_source(self) -> None:
         """What the labels of a cohort are read from is there, and nothing besides.
@@ -193,10 +198,6 @@ class LabelsConfig:
         require(of_sheet or not self.patient_column, "labels.patient_column", self.patient_column, wanted)
         wanted = "left out: only a sheet has columns"
         require(of_sheet or not self.group_columns, "labels.group_columns", self.group_columns, wanted)
-        wanted = f"columns of other names than {', '.join(get_args(Subgroup))}, which data.subgroups has"
-        taken = {column.strip().casefold() for column in self.group_columns} & {*get_args(Subgroup)}
-        require(not taken, "labels.group_columns", self.group_columns, wanted)
-        require_text("labels.group_columns", *self.group_columns)
         scored = self.score_column is not None or bool(self.vessel_columns)
         require(scored, "labels.score_column", self.score_column, "a column, where labels.vessel_columns is empty")
 
@@ -530,6 +531,7 @@ class ReportConfig:
     window_hu: tuple[float, float] = (-135.0, 215.0)  # contrast of the slices that are shown: width 350, level 40
     published: str | None = None  # a published table for comparison, such as configs/published/nguyen.yaml
     compare: str | None = field(default=None, metadata=ADDED)  # a run with the same folds, a further reader
+    checklist: str | None = field(default=None, metadata=ADDED)  # answers of people, for the checklists of the report
     # From slices to a patient; chosen before anything is tested, and fixed for the run.
     patient_rule: Literal["mean", "majority", "top_k"] = "mean"
     top_k: int = 5  # slices, for the rule of that name
@@ -538,11 +540,13 @@ class ReportConfig:
     near_equal_ids: Literal["refuse", "warn"] = "refuse"  # studies A07 and A7 in training and test of one fold
     # scores that treatment depends on: above 0, and from each of the others on; see docs/report.md
     cuts: tuple[float, ...] = field(default=CUTS, metadata=ADDED)
+    coverage: float = field(default=0.9, metadata=ADDED)  # share of patients whose category prediction sets name
 
     def __post_init__(self) -> None:
         require_text("report.title", self.title)
         require_cuts("report.cuts", self.cuts)
         within(self, "report.", figure_dpi=(50, 600), top_k=(1, None), draws=(200, 100_000), seed=(0, None))
+        within(self, "report.", coverage=(0.5, 0.99))
         (low, high), wanted = self.window_hu, "low, high with low < high, both of -2000 to 10000"
         require(-2000 <= low < high <= 10_000, "report.window_hu", self.window_hu, wanted)
 
@@ -662,7 +666,7 @@ class Config:
         own, regions = self.data.cohorts[index], self.pack.regions
         data = dataclasses.replace(
             self.data, dicom_root=own.dicom_root, format=own.format or self.data.format, cohorts=(),
-            shared_patients=False, subgroups=tuple(fact for fact in self.data.subgroups if fact != "site"),
+            shared_patients=False, subgroups=tuple(name for name in self.data.subgroups if name != "site"),
         )  # fmt: skip
         pack = dataclasses.replace(self.pack, regions=regions and regions.replace("{cohort}", own.name))
         cohort = OneCohort(own.name, f"data.cohorts[{index}]", self)
@@ -794,6 +798,7 @@ def absolute_paths(cfg: Config) -> Config:
         cfg.report,
         published=cfg.report.published and absolute(cfg.report.published),
         compare=cfg.report.compare and absolute(cfg.report.compare),
+        checklist=cfg.report.checklist and absolute(cfg.report.checklist),
     )
     trials = dataclasses.replace(cfg.trials, contrast_to=cfg.trials.contrast_to and absolute(cfg.trials.contrast_to))
     sections = {"data": data, "labels": labels, "pack": pack, "split": split, "report": report, "trials": trials}
