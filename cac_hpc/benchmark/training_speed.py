@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.benchmark import costs
+from cac_hpc.benchmark import costs, scans
 from cac_hpc.run import logs, settings
 from cac_hpc.run.config import require
 
@@ -114,7 +114,7 @@ def _packed(folder: Path, ranks: int, device: str, asked: Asked, code: Path) -> 
     source, out = folder / "scans", folder / f"run-{ranks}"
     if not source.exists():
         logs.log.info("writing %d studies of %d slices to %s", asked.studies, asked.slices, folder)
-        costs.write_studies(source, asked.studies, asked.slices, asked.size)
+        scans.write_studies(source, asked.studies, asked.slices, asked.size)
         rows = [f"{study.name},{number % 6 * 300}" for number, study in enumerate(sorted(source.iterdir()))]
         source.with_suffix(".csv").write_text("\n".join(["study,score", *rows, ""]), encoding="utf-8")
     arguments = {
