@@ -7,11 +7,11 @@ import signal
 import sys
 from pathlib import Path
 
-from cac_hpc.benchmark import lesion_speed, rows, training_speed, trials_speed
+from cac_hpc.benchmark import gpu_speed, lesion_speed, rows, training_speed, trials_speed
 
 
 def run(doc: str | None, code: Path) -> None:
-    """Read ``rows``, ``train``, ``lesions`` or ``trials`` with options, and measure.
+    """Read ``rows``, ``gpu``, ``train``, ``lesions`` or ``trials`` with options, and measure.
 
     Args:
         code: the checkout whose jobs are measured.
@@ -22,6 +22,7 @@ def run(doc: str | None, code: Path) -> None:
     commands = parser.add_subparsers(dest="what", required=True)
     parts = {
         "rows": rows,
+        "gpu": gpu_speed,
         "train": training_speed,
         "lesions": lesion_speed,
         "trials": trials_speed,

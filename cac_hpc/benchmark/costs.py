@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import re
 import select
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+END_S = 10.0  # for a process that was killed
 FIRST_LOOK_S, LOOK_S = 0.001, 0.02  # between two looks at the memory: twice as long each time, up to this
 PEAK = re.compile(r"VmHWM:\s*(\d+) kB")
 
@@ -35,12 +37,12 @@ class Cost:
         return self.peak_bytes / 1e6
 
 
-def run(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Cost:
+def run(command: Sequence[str], log: Path, env: Mapping[str, str], timeout_s: float = math.inf) -> Cost:
     """Run a program to its end.
 
     Args:
-        log: what it prints. env: variables to be set for it.
-    Raises: RuntimeError with the end of what it printed if it fails.
+        log: what it prints. env: variables to be set for it. timeout_s: after which it is ended.
+    Raises: RuntimeError with the end of what it printed if it fails; TimeoutExpired.
     """
     with log.open("wb") as output:
         start = time.perf_counter()
@@ -48,9 +50,9 @@ def run(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Cost:
             command, env={**os.environ, **env}, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            peak_bytes = _watch(process.pid)
+            peak_bytes = _watch(process, timeout_s)
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            kill(process)
             raise
         seconds = time.perf_counter() - start
     _, status, usage = os.wait4(process.pid, 0)
@@ -60,6 +62,18 @@ def run(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Cost:
     return Cost(seconds, usage.ru_utime + usage.ru_stime, peak_bytes)
 
 
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that descend from it, at once, and wait until they are gone."""
+    ending = [process.pid, *_descendants(process.pid)]
+    for pid in ending:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + END_S
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in ending) and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+
+
 def last_json(log: Path) -> dict[str, Any]:
     """The object that a program has printed last."""
     printed = log.read_text(encoding="utf-8").splitlines()
@@ -67,31 +81,43 @@ def last_json(log: Path) -> dict[str, Any]:
     return found
 
 
-def _watch(pid: int) -> int:
-    """Wait for the end of a session's first process; returns its peak memory, of which ru_maxrss knows no sum.
+def _watch(process: subprocess.Popen[bytes], timeout_s: float) -> int:
+    """Wait for the end of a process; returns its peak memory, of which ru_maxrss knows no sum.
 
     What only one look sees is left out: a process about to start another one shows twice for a moment.
     """
-    peak, before, ended, wait_s = 0, 0, os.pidfd_open(pid), FIRST_LOOK_S
+    peak, before, ended, wait_s = 0, 0, os.pidfd_open(process.pid), FIRST_LOOK_S
+    deadline = time.monotonic() + timeout_s
     try:
         while not select.select([ended], [], [], wait_s)[0]:
             wait_s = min(LOOK_S, 2 * wait_s)
-            now = _memory_bytes(pid)
+            now = _memory_bytes(process.pid)
             peak, before = max(peak, min(before, now)), now
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(process.args, timeout_s)
     finally:
         os.close(ended)
     return peak
 
 
 def _memory_bytes(pid: int) -> int:
-    """Of a process and all that descend from it, whichever thread started them."""
+    """Of a process and all that descend from it."""
     total = 0
-    with contextlib.suppress(OSError):  # ended meanwhile
-        peak = PEAK.search(Path(f"/proc/{pid}/status").read_text())
-        total = int(peak[1]) << 10 if peak else 0
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            total += sum(_memory_bytes(int(child)) for child in (thread / "children").read_text().split())
+    for one in (pid, *_descendants(pid)):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            peak = PEAK.search(Path(f"/proc/{one}/status").read_text())
+            total += int(peak[1]) << 10 if peak else 0
     return total
+
+
+def _descendants(pid: int) -> list[int]:
+    """The processes that a process has started, whichever of its threads, and those that they have."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):  # ended meanwhile
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (thread / "children").read_text().split()):
+                found += [child, *_descendants(child)]
+    return found
 
 
 def add_numbers(parser: argparse.ArgumentParser, asked: type, texts: Mapping[str, str]) -> None:

@@ -19,8 +19,8 @@ from cac_hpc.run.commands import PhantomConfig
 MATRIX, SLICES = {False: 512, True: 64}, {False: 48, True: 10}  # of a cohort, and of a tiny one
 PER_SHARD = 2  # studies: as many shards for each of two workers, whatever the number of studies
 DEMO: dict[bool, dict[str, object]] = {
-    False: {"studies": 68, "slices": 12, "matrix": 128, "field_of_view_mm": 160},
-    True: {"studies": 18, "slices": 8, "matrix": 64, "field_of_view_mm": 160},
+    tiny: {"studies": 18 if tiny else 68, "slices": 12, "matrix": 128, "field_of_view_mm": 160}
+    for tiny in (False, True)
 }
 LINKS = 100  # study folders that are different, where there are many: the others are links to their files
 
@@ -143,10 +143,10 @@ def folds(site: Site, code: Path) -> Prepare:
     return prepare
 
 
-def gap_s(out: Path) -> float:
+def gap_s(run: Path) -> float:
     """Seconds from the last file of a fold to the first of the next, the mean; folds ran one after the other."""
     ends, starts = [], []
-    for fold in (out / "run" / "folds").iterdir():
+    for fold in (run / "folds").iterdir():
         ends.append((fold / "predictions.csv").stat().st_mtime)
         starts.append(min(path.stat().st_mtime for path in fold.rglob("*") if path.is_file()))
     pairs = list(zip(sorted(ends)[:-1], sorted(starts)[1:], strict=True))

@@ -56,7 +56,7 @@ class Term:
         if self.at == "slope" or self.at == "start":
             slope, start = line(sizes, found)
             return slope if self.at == "slope" else start
-        return found[self.at]
+        return float(found[self.at])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def bounds(numbers: Sequence[float]) -> Bounds:
     ordered, n = sorted(numbers), len(numbers)
 
     def confidence(k: int) -> float:
-        return 1 - 2 * sum(math.comb(n, count) for count in range(k)) / 2**n
+        return 1 - 2 * sum(math.comb(n, count) for count in range(k)) / 2.0**n
 
     k = max((k for k in range(1, n // 2 + 1) if confidence(k) >= CONFIDENCE), default=1)
     return Bounds(statistics.median(ordered), ordered[k - 1], ordered[n - k], max(0.0, confidence(k)))

@@ -23,7 +23,7 @@ def write(
     moments: tuple[Moment, Moment],
     tiny: bool,
 ) -> None:
-    """Write ``NAME.md`` and ``NAME.json``, and ``rows.md`` anew of all that is there.
+    """Write ``NAME.md`` and ``NAME.json``.
 
     Args:
         moments: the first and the last of the measurement. tiny: whether the input is so small that it proves nothing.
@@ -42,12 +42,11 @@ def write(
     said = [f"### {what.name}", what.what + ".", *([TINY] if tiny else []), _circumstances(measured, moments)]
     said += [GOALS + "\n".join(map(_goal, judged)), _costs(what, measured)]
     paths.write_text(out / f"{what.name}.md", "\n\n".join(said) + "\n")
-    _write_all(out)
 
 
-def _write_all(out: Path) -> None:
-    """One table of the goals of all measurements that are there, and when and of what each was measured."""
-    found = [paths.read_json(path) for path in sorted(out.glob("*.json"))]
+def write_all(out: Path, names: Sequence[str]) -> None:
+    """``rows.md``: one table of the goals of these measurements, as far as they are there, and when each was made."""
+    found = [paths.read_json(path) for name in names if (path := out / f"{name}.json").exists()]
     rows = [row for one in found for row in one["rows"]]
     notes = [
         f"- `{one['name']}`: {one['began']['time'][:10]}, {_commits(one['began']['commits'])}, "

@@ -73,4 +73,5 @@ def _measure(what: Measurement, site: Site, rounds: int, out: Path) -> None:
     judged = [judge(goal, measured.rounds, measured.sizes) for goal in what.goals]
     ended = circumstances.now(site.codes)
     pages.write(out, what, measured, judged, (began, ended), site.tiny)
+    pages.write_all(out, NAMES)
     logs.say((out / f"{what.name}.md").read_text(encoding="utf-8"))

@@ -36,7 +36,6 @@ def compressed(syntax: str, site: Site, sizes: Sequence[int]) -> list[Program]:
 def tasks(site: Site, sizes: Sequence[int]) -> list[Program]:
     """A task of a packing array with one small study."""
     source = inputs.phantom(site, "small", studies=12, slices=24, matrix=96, field_of_view_mm=160, easy=True)
-    inputs.write_sheet(source)
     more = {"pack.studies_per_shard": 1, "pack.size": 96, "pack.min_slices": 8, "labels.sheet": source / "labels.csv"}
     return [
         Program(name=name, prepare=inputs.packed(code, lambda _: source, 1, more, ("--shard", "0")), code=code)
@@ -76,7 +75,11 @@ def aggregated(site: Site, code: Path) -> Prepare:
 
 def gaps(site: Site, _: Sequence[int]) -> list[Program]:
     inputs.finished(site, site.code)
-    return [Program(name=NOW, prepare=inputs.folds(site, site.code), code=site.code, tell=inputs.gap_s)]
+    return [
+        Program(
+            name=NOW, prepare=inputs.folds(site, site.code), code=site.code, tell=lambda out: inputs.gap_s(out / "run")
+        )
+    ]
 
 
 def plans(site: Site, sizes: Sequence[int]) -> list[Program]:
