@@ -174,7 +174,13 @@ def planned(code: Path, source: Callable[[int], Path]) -> Prepare:
     def prepare(out: Path, size: int) -> list[str]:
         root = source(size)
         settings: dict[str, object] = {"data.dicom_root": root, "labels.sheet": root.with_suffix(".csv")}
-        settings |= {"run": out / "run", "train.epochs": 1, "train.device": "cpu", "train.precision": "fp32"}
+        settings |= {
+            "run": out / "run",
+            "pack.min_slices": 2,
+            "train.epochs": 1,
+            "train.device": "cpu",
+            "train.precision": "fp32",
+        }
         return job(code, "launch_cv.py", "--dry_run", **settings, **{"cluster.kind": "local"})
 
     return prepare

@@ -38,7 +38,7 @@ def programs(site: Site, sizes: Sequence[int]) -> list[Program]:
 
 def _studies(site: Site, sizes: Sequence[int]) -> Callable[[int], Path]:
     """The same files in folders of each size."""
-    slices, matrix = (12, 128) if site.tiny else (60, 512)
+    slices, matrix = (30, 96) if site.tiny else (60, 512)
     made = inputs.phantom(site, "phantoms", studies=DISTINCT, slices=slices, matrix=matrix)
     distinct = sorted(path for path in made.iterdir() if path.is_dir())
     roots = {size: site.folder / f"{size}-predicted" for size in sizes}

@@ -115,27 +115,26 @@ def _once(program: Program, size: int, folder: Path) -> Cost:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     command = program.prepare(out, size)
-    settle(None if program.source is None else program.source(size), folder / "ballast")
+    if program.source is not None:
+        settle(program.source(size), folder / "ballast")
     cost = costs.run(command, folder / "log", {**THREADS, "PYTHONPATH": str(program.code)})
     told = None if program.tell is None else program.tell(out)
     shutil.rmtree(out)
     return replace(cost, told=told)
 
 
-def settle(source: Path | None, ballast: Path) -> None:
+def settle(source: Path, ballast: Path) -> None:
     """Nothing left to be written, memory at hand, the input in the page cache.
 
     Virtual machines give freed memory back to their host: taking it again costs several times what a program does.
     """
-    if source is not None:
-        num_bytes = SPARE_BYTES + 2 * sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
-        with ballast.open("wb") as file:
-            for _ in range(num_bytes >> 20):
-                file.write(bytes(1 << 20))
-        ballast.unlink()
+    num_bytes = SPARE_BYTES + 2 * sum(path.stat().st_size for path in source.rglob("*") if path.is_file())
+    with ballast.open("wb") as file:
+        for _ in range(num_bytes >> 20):
+            file.write(bytes(1 << 20))
+    ballast.unlink()
     os.sync()
-    if source is not None:
-        peers.read_only(source, ballast)
+    peers.read_only(source, ballast)
 
 
 @contextlib.contextmanager
