@@ -12,6 +12,7 @@ from cac_hpc.benchmark.turns import Measured, Measurement
 from cac_hpc.run import paths
 
 GOALS = "| what | measured | ratio or difference | target | |\n|---|---:|---:|---:|---|\n"
+ROWS = "| " + GOALS.replace("\n|", "\n|---|", 1)
 TINY = "Tiny input: this shows that it runs, and nothing else."
 
 
@@ -47,14 +48,14 @@ def write(
 def write_all(out: Path, names: Sequence[str]) -> None:
     """``rows.md``: one table of the goals of these measurements, as far as they are there, and when each was made."""
     found = [paths.read_json(path) for name in names if (path := out / f"{name}.json").exists()]
-    rows = [row for one in found for row in one["rows"]]
+    rows = [f"| `{one['name']}` {row}" for one in found for row in one["rows"]]
     notes = [
         f"- `{one['name']}`: {one['began']['time'][:10]}, {_commits(one['began']['commits'])}, "
         f"{one['began']['machine']}, load {one['began']['load']:g} before and {one['ended']['load']:g} after, "
         f"{len(one['rounds'])} rounds" + (f"; {TINY}" if one["tiny"] else "")
         for one in found
     ]
-    paths.write_text(out / "rows.md", GOALS + "\n".join(rows) + "\n\n" + "\n".join(notes) + "\n")
+    paths.write_text(out / "rows.md", ROWS + "\n".join(rows) + "\n\n" + "\n".join(notes) + "\n")
 
 
 def _circumstances(measured: Measured, moments: tuple[Moment, Moment]) -> str:

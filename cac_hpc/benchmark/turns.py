@@ -83,7 +83,7 @@ class Measured:
 
 
 def measure(what: Measurement, site: Site, num_rounds: int) -> Measured:
-    """Measure every program at every size once for a warm-up, then in as many rounds.
+    """Measure every program at every size once for a warm-up, which tiny input does without, then in as many rounds.
 
     Raises: RuntimeError with the end of what a program printed if it fails.
     """
@@ -92,8 +92,9 @@ def measure(what: Measurement, site: Site, num_rounds: int) -> Measured:
     found = Measured(sizes, missing=missing)
     programs = what.programs(site, sizes)
     turns = [(program, size) for program in programs for size in sizes]
-    with logs.progress(f"{what.name} measured", (num_rounds + 1) * len(turns)) as advance:
-        for number in range(num_rounds + 1):
+    first = 1 if site.tiny else 0
+    with logs.progress(f"{what.name} measured", (num_rounds + 1 - first) * len(turns)) as advance:
+        for number in range(first, num_rounds + 1):
             costs_of = {}
             for program, size in in_turn(turns, number):
                 costs_of[program.name, size] = _once(program, size, site.folder)
