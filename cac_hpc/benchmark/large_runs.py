@@ -105,7 +105,7 @@ def _write_shard(dataset: DatasetPaths, index: int, names: Sequence[str], rng: n
             file.create_dataset(name, data=np.zeros(0))
     facts = {"rows": count, "digest": "-"}
     shards.write_checked(dataset.shard_facts(index), facts)
-    return {"file": str(path.relative_to(dataset.root)), **facts}
+    return {"file": str(path.relative_to(dataset.root)), "bytes": path.stat().st_size, **facts}
 
 
 def _write_predictions(
