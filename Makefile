@@ -45,11 +45,17 @@ drill: # what needs a SLURM, quick and long, on that of another Debian release, 
 endif
 
 benchmark-smoke: $(VENV)/installed ## each benchmark on tiny input: that it runs, not how fast anything is
+	$(MAKE) --jobs=2 smoke-rows smoke-training
+
+.PHONY: smoke-rows smoke-training
+smoke-rows:
 	$(BIN)/python jobs/benchmark.py rows --tiny --rounds 1 --out build/smoke
-	$(BIN)/python jobs/benchmark.py gpu --device cpu --tiny --minutes 2 --out build/smoke
+	$(BIN)/python jobs/benchmark.py trials --studies 12 --trials 1 --whole 0 --lengths 0
+
+smoke-training:
+	$(BIN)/python jobs/benchmark.py gpu --device cpu --tiny --minutes 5 --out build/smoke
 	$(BIN)/python jobs/benchmark.py train --device cpu --studies 12 --slices 10 --size 32 --seconds 0.2 --repeats 1
 	$(BIN)/python jobs/benchmark.py lesions --studies 12 --repeats 1 --steps 1 --batch 2
-	$(BIN)/python jobs/benchmark.py trials --studies 12 --trials 1 --whole 0 --lengths 0
 
 versions: ## the tests that need no SLURM with the oldest packages that setup.py admits, or RESOLUTION=highest; PYTHON=...
 	$(PYTHON) -m venv --clear $(VERSIONS)

@@ -54,7 +54,12 @@ class Asked:
 
     @property
     def epochs(self) -> int:
-        return 3 if self.tiny else EPOCHS
+        return 2 if self.tiny else EPOCHS
+
+    @property
+    def short(self) -> int:
+        """Epochs of a training that is done several times."""
+        return min(3, self.epochs)
 
     @property
     def folds(self) -> int:
@@ -206,7 +211,7 @@ def determinism(bench: Bench) -> Found:
     """The same fold twice, byte for byte, and what it costs."""
     rates, contents = [], []
     for name, fixed in (("first", "true"), ("second", "true"), ("free", "false")):
-        run = bench.run(name, **{"train.deterministic": fixed, "train.epochs": 3})
+        run = bench.run(name, **{"train.deterministic": fixed, "train.epochs": bench.asked.short})
         bench.call(training_runs.command(run, 0, 1, bench.code))
         rates.append(training_runs.best_rate(run))
         contents.append((run / "folds" / "fold-0" / "predictions.csv").read_bytes())
@@ -215,7 +220,10 @@ def determinism(bench: Bench) -> Found:
 
 def resume(bench: Bench) -> Found:
     """A fold that is killed while it trains and started again, against one that was left alone, byte for byte."""
-    runs = [bench.run(name, **{"train.epochs": 3, "train.checkpoint_minutes": 0}) for name in ("alone", "stopped")]
+    runs = [
+        bench.run(name, **{"train.epochs": bench.asked.short, "train.checkpoint_minutes": 0})
+        for name in ("alone", "stopped")
+    ]
     for run in runs:
         command = training_runs.command(run, 0, 1, bench.code)
         if run == runs[1]:

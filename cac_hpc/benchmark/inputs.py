@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cac_hpc.benchmark import costs, peers, scans
-from cac_hpc.benchmark.turns import Site
+from cac_hpc.benchmark.turns import BEFORE, NOW, Site
 from cac_hpc.run import logs
 from cac_hpc.run.commands import PhantomConfig
 
 MATRIX, SLICES = {False: 512, True: 64}, {False: 48, True: 10}  # of a cohort, and of a tiny one
 PER_SHARD = 2  # studies: as many shards for each of two workers, whatever the number of studies
 DEMO: dict[bool, dict[str, object]] = {
-    tiny: {"studies": 18 if tiny else 68, "slices": 12, "matrix": 128, "field_of_view_mm": 160}
+    tiny: {"studies": 12 if tiny else 68, "slices": 12, "matrix": 128, "field_of_view_mm": 160}
     for tiny in (False, True)
 }
 LINKS = 100  # study folders that are different, where there are many: the others are links to their files
@@ -92,11 +92,10 @@ def peer(name: str, source: Callable[[int], Path]) -> Prepare:
     return lambda out, size: peers.command(name, source(size), out)
 
 
-def phantom(site: Site, name: str, **settings: object) -> Path:
+def phantom(out: Path, **settings: object) -> Path:
     """A synthetic cohort, made once."""
     from cac_hpc.phantom import cohort as phantoms
 
-    out = site.folder / name
     if not out.exists():
         phantoms.write_cohort(PhantomConfig(out=str(out), **settings))  # type: ignore[arg-type]
     return out
@@ -104,7 +103,7 @@ def phantom(site: Site, name: str, **settings: object) -> Path:
 
 def of_demo(site: Site, code: Path, run: Path, source: Path, **more: object) -> dict[str, object]:
     """Settings of a run of configs/lesions.yaml, the demo."""
-    tiny = {"split.folds": 3, "train.epochs": 2, "train.steps": 20} if site.tiny else {}
+    tiny = {"split.folds": 2, "train.epochs": 2, "train.steps": 20, "cluster.ranks_per_node": 1} if site.tiny else {}
     return {
         "config": code / "configs" / "lesions.yaml", "run": run, "data.dicom_root": source,
         "labels.sheet": source / "labels.csv", "cluster.kind": "local", **tiny, **more,
@@ -113,9 +112,9 @@ def of_demo(site: Site, code: Path, run: Path, source: Path, **more: object) -> 
 
 def finished(site: Site, code: Path) -> Path:
     """A run of the demo that has ended, made once for each checkout."""
-    run = site.folder / f"finished-{code.name}"
+    run = site.shared / f"finished-{NOW if code == site.code else BEFORE}"
     if not run.exists():
-        source = phantom(site, "demo", easy=True, **DEMO[site.tiny])
+        source = phantom(site.shared / "demo", easy=True, **DEMO[site.tiny])
         logs.log.info("running the demo in %s", run)
         call(code, job(code, "launch_cv.py", **of_demo(site, code, run, source)), site.folder / "log")
     return run
@@ -138,7 +137,7 @@ def folds(site: Site, code: Path) -> Prepare:
     def prepare(out: Path, _: int) -> list[str]:
         dataset = finished(site, code) / "dataset"
         more = {"data.packed_dir": dataset, "cluster.cpus_per_rank": len(os.sched_getaffinity(0))}
-        return job(code, "launch_cv.py", **of_demo(site, code, out / "run", site.folder / "demo", **more))
+        return job(code, "launch_cv.py", **of_demo(site, code, out / "run", site.shared / "demo", **more))
 
     return prepare
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from cac_hpc.benchmark import inputs
@@ -13,10 +14,7 @@ from cac_hpc.run.config import LabelsConfig, ModelConfig, PackConfig
 
 DISTINCT, FOLDS = 2, 5  # studies that are different, the others are the same files again; networks of the model
 READING = "pydicom, rescaled"
-OURS = {
-    "one worker": ("--workers", "1", "--no_pictures"), "two workers": ("--workers", "2", "--no_pictures"),
-    "one worker, with pictures": ("--workers", "1"),
-}  # fmt: skip
+WORKERS = {"one worker": 1, "two workers": 2}
 
 
 def programs(site: Site, sizes: Sequence[int]) -> list[Program]:
@@ -24,22 +22,19 @@ def programs(site: Site, sizes: Sequence[int]) -> list[Program]:
     source, model = _studies(site, sizes), site.folder / "model.zip"
     _write_bundle(model)
 
-    def ours(options: Sequence[str]) -> Callable[[Path, int], list[str]]:
-        return lambda out, size: [
-            *inputs.job(site.code, "predict.py", model, source(size)),
-            "--out",
-            f"{out}/results",
-            *options,
-        ]
+    def ours(workers: int, out: Path, size: int) -> list[str]:
+        options = {"out": out / "results", "workers": workers}
+        return [*inputs.job(site.code, "predict.py", model, source(size), **options), "--no_pictures"]
 
-    prepared = {READING: inputs.peer(READING, source)} | {name: ours(options) for name, options in OURS.items()}
+    prepared = {READING: inputs.peer(READING, source)}
+    prepared |= {name: partial(ours, workers) for name, workers in WORKERS.items()}
     return [Program(name=name, prepare=one, code=site.code, source=source) for name, one in prepared.items()]
 
 
 def _studies(site: Site, sizes: Sequence[int]) -> Callable[[int], Path]:
     """The same files in folders of each size."""
     slices, matrix = (30, 96) if site.tiny else (60, 512)
-    made = inputs.phantom(site, "phantoms", studies=DISTINCT, slices=slices, matrix=matrix)
+    made = inputs.phantom(site.folder / "phantoms", studies=DISTINCT, slices=slices, matrix=matrix)
     distinct = sorted(path for path in made.iterdir() if path.is_dir())
     roots = {size: site.folder / f"{size}-predicted" for size in sizes}
     for size, root in roots.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +59,14 @@ def measure(asked: Asked, code: Path) -> None:
         for what in MEASUREMENTS:
             if asked.only and what.name not in asked.only:
                 continue
+            (own := folder / what.name).mkdir()
             try:
-                _measure(what, Site(folder=folder, codes=codes, tiny=asked.tiny), asked.rounds, out)
+                _measure(what, Site(folder=own, shared=folder, codes=codes, tiny=asked.tiny), asked.rounds, out)
             except RuntimeError as error:
                 logs.log.error("%s: %s", what.name, error)
                 failed.append(what.name)
+            if not asked.keep:
+                shutil.rmtree(own)
     if failed:
         raise WorkError(f"not measured, as a program failed: {', '.join(failed)}; see above")
 

@@ -29,13 +29,15 @@ def packers(names: Sequence[str], site: Site, sizes: Sequence[int], syntax: str 
 
 
 def compressed(syntax: str, site: Site, sizes: Sequence[int]) -> list[Program]:
-    """One worker beside dcm2niix and beside reading alone, which shows what decoding takes."""
+    """One worker beside dcm2niix and beside reading alone, which shows what decoding takes; nobody without an encoder."""
+    if syntax == "JPEG Lossless" and peers.version("SimpleITK") is None:
+        return []
     return [one for one in packers([PEER, READING], site, sizes, syntax) if one.name != TWO]
 
 
 def tasks(site: Site, sizes: Sequence[int]) -> list[Program]:
     """A task of a packing array with one small study."""
-    source = inputs.phantom(site, "small", studies=12, slices=24, matrix=96, field_of_view_mm=160, easy=True)
+    source = inputs.phantom(site.folder / "small", studies=12, slices=24, matrix=96, field_of_view_mm=160, easy=True)
     more = {"pack.studies_per_shard": 1, "pack.size": 96, "pack.min_slices": 8, "labels.sheet": source / "labels.csv"}
     return [
         Program(name=name, prepare=inputs.packed(code, lambda _: source, 1, more, ("--shard", "0")), code=code)
@@ -46,7 +48,7 @@ def tasks(site: Site, sizes: Sequence[int]) -> list[Program]:
 def extras(site: Site, sizes: Sequence[int]) -> list[Program]:
     """Packing with and without rule, heart, candidates and views of difficult exams."""
     slices, matrix = (24, 128) if site.tiny else (60, 512)
-    source = inputs.phantom(site, "hard", studies=sizes[-1], slices=slices, matrix=matrix, hard=True, seed=11)
+    source = inputs.phantom(site.folder / "hard", studies=sizes[-1], slices=slices, matrix=matrix, hard=True, seed=11)
     size: dict[str, object] = {"pack.size": matrix, "labels.sheet": source / "labels.csv", "pack.min_slices": 8}
     everything: dict[str, object] = {"pack.baseline": "true", "pack.candidates": "true"}
     return [
@@ -89,7 +91,7 @@ def plans(site: Site, sizes: Sequence[int]) -> list[Program]:
 
 def large_commands(site: Site, sizes: Sequence[int]) -> list[Program]:
     """Looks at a run of many studies that has ended."""
-    run = large_runs.write(site.folder / "large", sizes[-1], site.code)
+    run = large_runs.write(site.shared / "large", sizes[-1], site.code)
     found: dict[str, Prepare] = {
         "resume": lambda out, size: job(site.code, "launch_cv.py", "--dry_run", resume=run),
         "status": lambda out, size: job(site.code, "status.py", run),
@@ -98,7 +100,7 @@ def large_commands(site: Site, sizes: Sequence[int]) -> list[Program]:
 
 
 def large_reports(site: Site, sizes: Sequence[int]) -> list[Program]:
-    run = large_runs.write(site.folder / "large", sizes[-1], site.code)
+    run = large_runs.write(site.shared / "large", sizes[-1], site.code)
     return [Program(name=name, prepare=inputs.reported(code, run), code=code) for name, code in site.codes.items()]
 
 

@@ -41,9 +41,12 @@ class Program:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """Where measurements work. codes: NOW and perhaps BEFORE, the checkouts that are measured."""
+    """Where a measurement works. folder: of its own. shared: with what several need. codes: NOW and perhaps BEFORE,
+    the checkouts that are measured.
+    """
 
     folder: Path
+    shared: Path
     codes: Mapping[str, Path]
     tiny: bool = False
 

@@ -14,11 +14,11 @@ pytestmark = pytest.mark.timed
 
 def ratio(folder, programs, limit):
     """The first program's processor time against the second's, on tiny input."""
-    named = programs(Site(folder=folder, codes={"now": REPO}, tiny=True), [4])
+    named = programs(Site(folder=folder, shared=folder, codes={"now": REPO}, tiny=True), [4])
     of, against = (Term(one.name, "cpu_seconds") for one in named)
     goal = Goal(what="ratio", of=of, against=against, limit=limit)
     what = Measurement(name="ratio", what="ratio", programs=lambda site, sizes: named, goals=(goal,), tiny=(4,))
-    found = turns.measure(what, Site(folder=folder, codes={"now": REPO}, tiny=True), FEWEST)
+    found = turns.measure(what, Site(folder=folder, shared=folder, codes={"now": REPO}, tiny=True), FEWEST)
     return judge(goal, found.rounds, found.sizes)
 
 

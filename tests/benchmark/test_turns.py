@@ -42,7 +42,8 @@ def burning(tmp_path_factory):
     programs = [burner("once", 0.1), burner("twice", 0.2), burner("twice, in a child", 0.2, HIDDEN)]
     goals = [burnt("twice", 1.8), burnt("twice", 2.3), burnt("twice, in a child", 1.8)]
     what = measurement(programs, *goals, needs=("dcm2niix",))
-    site = Site(folder=tmp_path_factory.mktemp("burning"), codes={"now": REPO})
+    folder = tmp_path_factory.mktemp("burning")
+    site = Site(folder=folder, shared=folder, codes={"now": REPO})
     return what, site, turns.measure(what, site, 5)
 
 
@@ -79,7 +80,7 @@ def test_tables_say_what_was_found_on_what_and_of_which_commit(burning, tmp_path
 def test_peers_that_are_not_installed_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr("cac_hpc.benchmark.peers.version", lambda name: None)
     what = measurement([burner("once", 0.0)], burnt("dcm2niix", 1.0), needs=("dcm2niix",))
-    measured = turns.measure(what, Site(folder=tmp_path, codes={"now": REPO}), 1)
+    measured = turns.measure(what, Site(folder=tmp_path, shared=tmp_path, codes={"now": REPO}), 1)
     assert measured.missing == ("dcm2niix",)
     judged = [judging.judge(goal, measured.rounds, measured.sizes) for goal in what.goals]
     moment = circumstances.now({"now": REPO})
@@ -104,7 +105,7 @@ def test_a_number_in_files_that_a_program_wrote_is_measured(tmp_path):
         name="once", prepare=lambda out, size: [sys.executable, "-c", write, f"{out}/told"], code=REPO,
         tell=lambda out: float((out / "told").read_text()),
     )  # fmt: skip
-    measured = turns.measure(measurement([program]), Site(folder=tmp_path, codes={"now": REPO}), 1)
+    measured = turns.measure(measurement([program]), Site(folder=tmp_path, shared=tmp_path, codes={"now": REPO}), 1)
     assert measured.rounds[0]["once", 1].told == 4.5
 
 
