@@ -184,7 +184,8 @@ def waiting(bench: Bench) -> Found:
 
 def whole(bench: Bench) -> Found:
     """All folds one after the other by the launcher, to the report; studies are packed already."""
-    run = bench.run("whole", **{"cluster.cpus_per_rank": len(os.sched_getaffinity(0))})
+    threads = len(os.sched_getaffinity(0)) if bench.asked.device == "cpu" else 1  # a fold after the other there, too
+    run = bench.run("whole", **{"cluster.cpus_per_rank": threads})
     cost = bench.call(inputs.job(bench.code, "launch_cv.py", resume=run))
     parts = [path.stat().st_mtime for path in (run / "folds").rglob("*") if path.is_file()]
     return {"all_s": cost.seconds, "folds_s": max(parts) - min(parts), "gap_s": inputs.gap_s(run)}

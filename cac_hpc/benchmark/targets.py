@@ -29,7 +29,7 @@ def packers(names: Sequence[str], site: Site, sizes: Sequence[int], syntax: str 
 
 
 def compressed(syntax: str, site: Site, sizes: Sequence[int]) -> list[Program]:
-    """One worker beside dcm2niix and beside reading alone, which shows what decoding takes; nobody without an encoder."""
+    """One worker beside dcm2niix and beside reading alone, which shows what decoding takes; nobody if none encodes."""
     if syntax == "JPEG Lossless" and peers.version("SimpleITK") is None:
         return []
     return [one for one in packers([PEER, READING], site, sizes, syntax) if one.name != TWO]
