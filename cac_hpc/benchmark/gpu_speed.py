@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from cac_hpc.run.config import require
 Found = dict[str, object]
 EPOCHS, FOLDS = 15, 5  # of the study
 RESIDENCIES = {"cuda": ("device", "host", "stream"), "cpu": ("host", "stream")}
+LAST = ("peak_memory_mb", "gpu_utilization_percent")  # what speed.csv says of the last epoch
 SPARE_S = 20.0  # of the time, for a step that has begun
 STOP_S = 120.0  # a fold has a checkpoint within
 
@@ -143,7 +145,7 @@ def measure(asked: Asked, code: Path) -> None:
 
 
 def _measured(part: Part, bench: Bench) -> Found:
-    if bench.left_s < (1 if bench.asked.tiny else part.seconds):
+    if bench.left_s < (min(1, part.seconds) if bench.asked.tiny else part.seconds):
         return {"left_out": f"{bench.left_s:.0f} s were left, it takes about {part.seconds:.0f}"}
     try:
         return part.measure(bench)
@@ -178,7 +180,9 @@ def waiting(bench: Bench) -> Found:
     for kind in RESIDENCIES[bench.asked.device]:
         run = bench.run(kind, **{"train.residency": kind, "train.epochs": 2})
         bench.call(training_runs.command(run, 0, 1, bench.code))
-        found[kind] = {"waiting": training_runs.waiting(run), "slices_per_s": training_runs.best_rate(run)}
+        last = training_runs.speed(run)[-1]
+        facts = {"waiting": training_runs.waiting(run), "slices_per_s": training_runs.best_rate(run)}
+        found[kind] = facts | {name: last[name] for name in LAST if name in last}
     return found
 
 
@@ -248,6 +252,26 @@ def _stopped(run: Path, command: Sequence[str], bench: Bench) -> None:
             costs.kill(child)  # as a node that fails would
 
 
+def targets(bench: Bench) -> Found:
+    """What was found beside what is wanted; a part that is not there leaves its targets out."""
+    found: dict[str, Any] = bench.found
+    kept, shape = RESIDENCIES[bench.asked.device][0], next(variants(bench.asked, "eager"))
+    said: Found = {}
+    with contextlib.suppress(KeyError):
+        alone = found["steps"][",".join(map(str, shape))]["slices_per_s"]
+        with contextlib.suppress(KeyError):
+            wanted = "slices per second of a fold, as a share of steps alone: at least 0.95"
+            said[wanted] = found["waiting"][kept]["slices_per_s"] / alone
+        with contextlib.suppress(KeyError):
+            layer_s = sum(layer["seconds"] for layer in found["layers"]["{},{}".format(*shape)])
+            said["time of the convolutions alone, as a share of a step's: at least 0.5"] = layer_s * alone / shape[1]
+    with contextlib.suppress(KeyError):
+        said["folds side by side, times one after the other: at least 2"] = found["packed"]["times_one_after_the_other"]
+    with contextlib.suppress(KeyError):
+        said["the whole cross-validation: under 60 s"] = found["whole"]["all_s"]
+    return said
+
+
 PARTS = (
     Part("steps", 75, steps),
     Part("whole", 90, whole),
@@ -258,4 +282,5 @@ PARTS = (
     Part("resume", 45, resume),
     Part("compiled", 60, lambda bench: steps(bench, "compiled")),
     Part("graphs", 60, lambda bench: steps(bench, "graphs")),
+    Part("targets", -math.inf, targets),
 )

@@ -229,6 +229,7 @@ def test_training_on_a_gpu_is_measured_part_by_part_as_far_as_the_time_goes(tmp_
     assert found["resume"]["same_bytes"]
     assert found["resume"]["attempts"] == 2
     assert 0 <= found["waiting"]["stream"]["waiting"] < 1
+    assert len(found["targets"]) == 5
     assert found["steps"]["32,4,fp32,eager,channels_last"]["share_of_matrix"] > 0
 
 
@@ -236,4 +237,19 @@ def test_a_part_that_no_longer_fits_into_the_time_is_named(tmp_path):
     done = job("benchmark.py", "gpu", "--device", "cpu", "--tiny", "--minutes", 0.001, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "gpu.json").read_text())
-    assert all("were left, it takes about" in found[part.name]["left_out"] for part in gpu_speed.PARTS)
+    *measured, last = gpu_speed.PARTS
+    assert all("were left, it takes about" in found[part.name]["left_out"] for part in measured)
+    assert set(found[last.name]) == {"seconds"}  # of no target is anything known
+
+
+def test_targets_of_training_follow_from_what_was_measured(tmp_path):
+    """A step of 32 slices in 8 ms, of which the convolutions alone take 2 and 3 ms."""
+    found = {
+        "steps": {"256,32,bf16,eager,channels_last": {"slices_per_s": 4000.0}},
+        "layers": {"256,32": [{"seconds": 0.002}, {"seconds": 0.003}]},
+        "waiting": {"device": {"slices_per_s": 3000.0}},
+        "packed": {"left_out": "no time"},
+        "whole": {"all_s": 50.0},
+    }
+    said = gpu_speed.targets(gpu_speed.Bench(gpu_speed.Asked(), tmp_path, REPO, 0.0, found))
+    assert list(said.values()) == pytest.approx([0.75, 0.625, 50.0])
