@@ -80,6 +80,7 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
             rows=rows,
             wording=wording,
             trial_parts=trial_parts,
+            parts=parts,
             names=wording.category_names(report),
             mark=wording.status_mark(report),
             trained={name: _together(training, name) for name in TRAINED},
