@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from cac_hpc.report import cut_parts, external_parts, rows, size_parts, trial_parts
+from cac_hpc.report import answer_parts, cut_parts, external_parts, rows, size_parts, trial_parts
 from cac_hpc.report.rows import Section
 from cac_hpc.statistics.results import Report
+
+
+def answers(report: Report) -> list[Section]:
+    """The first screen: a clinician's questions; a part that knows more of one adds its sentences here."""
+    more = {"sure": [*size_parts.sure(report)], "not-for": list[str]()}
+    return answer_parts.sections(report, more)
 
 
 def first(report: Report) -> list[Section]:

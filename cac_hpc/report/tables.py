@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from cac_hpc.report import cut_parts, external_parts, parts, rows, trial_parts, wording
+from cac_hpc.report import cut_parts, external_parts, parts, rows, wording
 from cac_hpc.report.rows import Section
 from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
@@ -129,7 +129,7 @@ def _tex(table: pd.DataFrame, caption: str, label: str) -> str:
 
 
 def _printed(figure: Figure) -> str:
-    return wording.interval(figure.value, figure.low, figure.high, 3)
+    return wording.interval(figure.value, figure.low, figure.high)
 
 
 def _all_figures(report: Report) -> Iterator[Row]:
@@ -262,10 +262,9 @@ def markdown(report: Report) -> str:
     report = _escaped(report)
     said = [f"# {wording.title(report)}"]
     said += [f"**{line}**" for line in [report.banner] if line]
-    said += [wording.verdict(report), *trial_parts.verdict(report), *wording.trusted(report)]
-    said += [f"**{line}**" for line in wording.inflation(report)]
-    said += [markdown_table(found.columns, found.rows) for found in rows.inflation(report)]
-    said += [*wording.shown_before(report), *wording.missing_lines(report), wording.cohort(report)]
+    said += [wording.design(report), *wording.missing_lines(report)]
+    said += [part for answer in parts.answers(report) for part in _section(answer)]
+    said += [wording.cohort(report)]
     said += wording.crop(report.cohort.intake)
     if report.lesions is not None:
         said += [f"## {wording.LESIONS}", *wording.lesions(report), *_patients(report)]

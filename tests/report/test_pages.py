@@ -1,6 +1,7 @@
 """The page of a report: whole, offline, readable by everybody, and nothing but what report.json says."""
 
 import base64
+import hashlib
 import io
 import itertools
 import json
@@ -46,7 +47,7 @@ class Reader(HTMLParser):
             self.wrong.append(tag)
 
     def handle_data(self, data):
-        if not {"style", "title"} & set(self.open):
+        if not {"style", "title", "script"} & set(self.open):
             self.text.append(data)
 
     def all(self, tag):
@@ -101,9 +102,21 @@ def test_every_element_is_closed_and_nothing_is_loaded(page):
     assert all(address.startswith(("data:", "#")) for address in addresses)
     assert "url(" not in page
     assert "@import" not in page
-    assert not read.all("script")
     policy = next(meta for meta in read.all("meta") if "http-equiv" in meta)
-    assert policy["content"].startswith("default-src 'none';")
+    assert policy["content"].startswith("default-src 'none'; base-uri 'none'; form-action 'none';")
+
+
+def test_the_policy_admits_the_one_script_of_the_page_and_no_other(page):
+    kinds = [attributes.get("type") for attributes in Reader(page).all("script")]
+    assert kinds == ["application/json", None]  # the first holds data, which no browser runs
+    script = page[page.rindex("<script>") + len("<script>") : page.rindex("</script>")]
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    assert f"script-src 'sha256-{digest}'\">" in page
+    for name in ("eval(", "Function(", "innerHTML", "outerHTML", "document.write", "fetch(", "import("):
+        assert name not in script
+    assert not re.search(r"<[^>]*\son[a-z]+=", page)
+    assert "{{" not in page
+    assert page.count(" hidden>") == 3  # what nothing fills without the script: thresholds, and edges at both levels
 
 
 def test_people_who_do_not_see_it_can_read_it(page):
@@ -218,7 +231,7 @@ def test_a_page_that_was_edited_is_a_contradiction(finished):
     path = run.report / "report.html"
     text = path.read_text(encoding="utf-8")
     try:
-        path.write_text(text.replace("accuracy, patient level", "accuracy, patients", 1), encoding="utf-8")
+        path.write_text(text.replace("How good is it?", "How bad is it?", 1), encoding="utf-8")
         found = consistency.contradictions(run, cfg, paths.read_json(run.report / "report.json"))
         assert [line.partition(",")[0] for line in found] == ["report.html"]
     finally:
