@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.calcium import candidates
-from cac_hpc.dataset import regions, shards, splits
+from cac_hpc.dataset import held_out, regions, shards, splits
+from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.labels import label_rows, sheets
 from cac_hpc.labels.label_rows import Row
@@ -33,10 +34,11 @@ class DatasetPlan:
     folds: as they come out if every labelled study can be read; of slices, from the sealed dataset. Studies go by their
     keys: their names, or pseudonyms. near_equal: groups of nearly equal study numbers of different
     patients, which pseudonyms hide. listings: digest of each study's files. unlabelled: number of files
-    of each study that is left out. stray: of files beside the study folders.
+    of each study that is left out. stray: of files beside the study folders. groups: where split.group asks for them.
     """
 
     folds: list[Fold]
+    groups: Groups | None
     shards: list[list[str]]
     labels: dict[str, Label]
     listings: dict[str, str]
@@ -69,7 +71,8 @@ def make_plan(cfg: Config) -> DatasetPlan:
     entries = {study: files.list_files(folder, cfg.data.format) for study, folder in folders.items()}
     labels = _by_key(matched, folders, cfg)
     studies, step = list(labels), cfg.pack.studies_per_shard
-    folds = _folds(labels, cfg)
+    groups = held_out.settle(labels, entries, cfg.split, RunPaths(Path(cfg.run)).groups)
+    folds = _folds(labels, cfg, groups)
     listings = {study: regions.listing(entries[study], folders[study], cfg.pack) for study in studies}
     pack = plain(replace(cfg.pack, regions=None))  # the masks themselves are in the listings
     del pack["limits"]["rejected_studies"]  # only the seal asks for it; the other limits choose studies
@@ -81,11 +84,13 @@ def make_plan(cfg: Config) -> DatasetPlan:
         "sheet": label_rows.content(cfg.labels) if cfg.labels.source == "sheet" else _written(labels),
         "files": listings,
         **({"format": cfg.data.format} if cfg.data.format != "auto" else {}),  # as it was before there was one
+        **_grouping(cfg),
     }
     found = [entry for study in entries.values() for entry in study]
     said = _warnings(matched, alike) if cfg.data.pseudonym_key is None else _counts(matched, alike)
     return DatasetPlan(
         folds=folds,
+        groups=groups,
         shards=[studies[first : first + step] for first in range(0, len(studies), step)],
         labels=labels,
         listings=listings,
@@ -98,6 +103,13 @@ def make_plan(cfg: Config) -> DatasetPlan:
         num_bytes=sum(entry.size for entry in found),
         warnings=[*said, *regions.without_mask([folders[study] for study in studies], cfg.pack)],
     )
+
+
+def _grouping(cfg: Config) -> dict[str, Any]:
+    """What decides on groups in a dataset; nothing where there are none, as it was before."""
+    if not cfg.data.subgroups and not cfg.labels.group_columns:
+        return {}
+    return {"subgroups": sorted(cfg.data.subgroups), "smallest_group": cfg.data.smallest_group}
 
 
 def check_dataset(dataset: DatasetPaths, plan: DatasetPlan) -> None:
@@ -182,11 +194,11 @@ def _secret(path: Path) -> bytes:
     return secret
 
 
-def _folds(labels: Mapping[str, Label], cfg: Config) -> list[Fold]:
+def _folds(labels: Mapping[str, Label], cfg: Config, groups: Groups | None) -> list[Fold]:
     patient = {study: label.patient for study, label in labels.items()}
     category = {study: label.category for study, label in labels.items()}
     slices = _sealed_slices(cfg) if cfg.split.unit == "slice" else None
-    folds = splits.make_folds(patient, category, cfg.split, slices)
+    folds = splits.make_folds(patient, category, cfg.split, slices, groups)
     if cfg.trials.active and cfg.trials.inner_folds:
         for index, fold in enumerate(folds):  # the seal divides them again, of the studies that could be read
             seen = {study: patient[study] for study in (*fold.train, *fold.val)}

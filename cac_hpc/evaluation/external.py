@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from cac_hpc.evaluation import cut_figures, evaluate, readers
+from cac_hpc.evaluation import cut_figures, evaluate, labels_to_check, readers
 from cac_hpc.evaluation.external_inputs import MODEL, OTHER, OUT_OF_RANGE, RULE, ExternalTest, Source
 from cac_hpc.evaluation.readers import LARGEST, NAMES, Heard, Said
 from cac_hpc.statistics import assessment, intervals, recalibration, results, sample_size, unpaired
@@ -86,6 +86,7 @@ def report(test: ExternalTest, table: pd.DataFrame) -> Report:
         external=_external(test, table, units, level),
         cuts=cuts,
         how_many=sample_size.how_many(level.pooled, cuts),
+        labels_to_check=labels_to_check.find(heard),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from cac_hpc.labels import affixes, label_rows, report_labels
+from cac_hpc.labels import affixes, group_values, label_rows, report_labels
 from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import HIGH, SCORE, Label, shown
 from cac_hpc.labels.sheets import by_spelling, near_miss, normalised, spellings
@@ -66,7 +66,11 @@ def match_labels(
         if not own:
             advice = _why_nothing(cfg, kind, named=bool(sides.folders.keys() & sides.named.keys()))
         raise InputError(_all_faults(cfg, dicom_root, faults, kind, advice, proposed))
-    labels = {study: _label(study, same[0], patients, cfg.edges) for study, same in own.items()}
+    groups = group_values.of_rows([same[0] for same in own.values()], cfg)
+    labels = {
+        study: _label(study, same[0], patients, cfg.edges, of_study)
+        for (study, same), of_study in zip(own.items(), groups, strict=True)
+    }
     hidden = _hidden_rows(unseen, cfg) + _hidden_columns(found, cfg)
     warnings = [*_spelled(own, cfg), *_repeated(own), *_remarks(own)]
     if cfg.source == "sheet":
@@ -99,11 +103,12 @@ def _grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     return groups
 
 
-def _label(study: str, row: Row, patients: dict[str, str], edges: Sequence[float]) -> Label:
+def _label(
+    study: str, row: Row, patients: Mapping[str, str], edges: Sequence[float], groups: Mapping[str, str]
+) -> Label:
     patient = patients[normalised(row.patient.text)] if row.patient else study
     found, _ = label_rows.score_of(row, edges)
     assert found, "rows with faults label no study"
-    groups = {column: cell.text for column, cell in row.groups.items() if cell.text}
     return Label(study, patient, found.score, found.category, found.vessels, groups)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from cac_hpc.dataset import plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import cut_parts, external_parts, lesion_pictures, plots, wording
+from cac_hpc.report import cut_parts, external_parts, group_parts, lesion_pictures, plots, subgroup_parts, wording
 from cac_hpc.run import logs
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
@@ -43,7 +43,7 @@ CURVES = ("epoch", "train_loss", "val_loss", "learning_rate")
 class Picture:
     """A figure at the end of a section of the page, below which its caption stands."""
 
-    section: str  # its id in page.html
+    section: str  # its id in page/page.html
     caption: str
     draw: Callable[[Path, Report, str, int], None]  # stem of its files, what it is of in words, dots per inch
 
@@ -195,6 +195,12 @@ def _figure_of_trials(found: Trials) -> str:
 
 
 PICTURES = {  # by the stems of their files
+    "groups": Picture(
+        "unseen",
+        "Accuracy of the patients of each group, with 95 % intervals: where the model never saw the group, and in "
+        "patient folds.",
+        group_parts.draw,
+    ),
     "roc": Picture(
         "cuts", "ROC curve of the probabilities at each cut; a diamond is the model's own cut.", cut_parts.draw_roc
     ),
@@ -214,6 +220,11 @@ PICTURES = {  # by the stems of their files
         "cuts",
         "Probabilities of the event by true category: median, quarters, 5th and 95th percentile.",
         cut_parts.draw_probabilities,
+    ),
+    "subgroups": Picture(
+        "subgroups",
+        "Differences of each group of patients from all others of its fact; a diamond: the interval excludes 0.",
+        subgroup_parts.draw,
     ),
     "folds": Picture(
         "verdict",

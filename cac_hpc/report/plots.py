@@ -70,6 +70,15 @@ class Value(Protocol):
     def high(self) -> float | None: ...
 
 
+@dataclass(frozen=True)
+class Limits:
+    """A value and its interval."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
 class Panel(Protocol):
     """A picture with such lines, see `lesions.Panel`."""
 
@@ -315,6 +324,37 @@ def draw_pairs(
         axes.axvline(0, color="0.8", linewidth=0.8, zorder=0)
         axes.set(xlim=(None, 1), xlabel="value, 95 % interval", title=_wrapped(title, figure))
         figure.legend(loc="outside lower center", ncols=2)
+        _save(figure, stem, dpi)
+
+
+def draw_forest(
+    stem: Path, rows: Sequence[tuple[str, Sequence[Value]]], panels: Sequence[str], title: str, dpi: int
+) -> None:
+    """Draw differences with their 95 % intervals, a panel for each figure; a row without values is a heading.
+
+    Args:
+        rows: name of each, and its value in each panel.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(PAGE, 0.9 + 0.19 * len(rows)), layout="constrained")
+        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for place, (axes, name) in enumerate(zip(grid, panels, strict=True)):
+            axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
+            for row, (_, values) in enumerate(rows):
+                one = values[place] if values else Limits(None, None, None)
+                known = one.low is not None and one.high is not None
+                sure = one.low is not None and one.high is not None and (one.low > 0 or one.high < 0)
+                if known:
+                    axes.plot([one.low, one.high], [row, row], color=COLOURS[sure], linewidth=1.4)
+                if one.value is not None:
+                    axes.plot([one.value], [row], "D" if sure else "o", color=COLOURS[sure], markersize=4)
+            axes.set(xlabel=f"difference of\n{name}")
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+        grid[0].set_yticks(range(len(rows)), [name for name, _ in rows])
+        for label, (_, values) in zip(grid[0].get_yticklabels(), rows, strict=True):
+            label.set_fontweight("normal" if values else "bold")
+        grid[0].set_ylim(len(rows) - 0.5, -0.7)
+        figure.suptitle(_wrapped(title, figure), fontsize=8)
         _save(figure, stem, dpi)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from cac_hpc.report import cut_parts, external_parts, parts, rows, wording
+from cac_hpc.report import cut_parts, external_parts, group_parts, label_parts, parts, rows, subgroup_parts, wording
 from cac_hpc.report.rows import Section
 from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
@@ -68,9 +68,6 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
     found |= _readers(names, report.readers)
     found |= _occlusion(report.occlusion)
     found |= parts.csv(report)
-    if report.second_look:
-        said = [{"study": one.study, "reported": one.reported, **one.counted} for one in report.second_look]
-        found["second_look.csv"] = pd.DataFrame(said)
     if report.external and isinstance(report.external.internal, InternalTest):
         roles = {"reference": "internal", "other": "external"}
         found["external.csv"] = pd.DataFrame(_paired({"patient": report.external.internal.compared}, roles))
@@ -311,6 +308,7 @@ def _level(level: str, results: Level, report: Report) -> list[str]:
     return [
         f"## {level.capitalize()} level",
         f"Unit: {results.unit}; {results.counting}. In brackets 95 % intervals{spread}.",
+        *[wording.OWN_PART] * (level == "slice" and wording.of_lesions(report)),
         markdown_table(["", *rows.fold_columns(results)], rows.figures(results)),
         wording.sign_test(pooled),
         f"Confusion matrix{', pooled over the folds' * bool(results.folds)}, rows true, columns predicted:",
@@ -337,6 +335,7 @@ def _level(level: str, results: Level, report: Report) -> list[str]:
 
 def _escaped(report: Report) -> Report:
     """The same report; what others have written in it means nothing in Markdown."""
+    report = group_parts.escaped(report)
     inflation = report.inflation
     if isinstance(inflation, Absent):
         inflation = Absent(escaping.markdown(inflation.note))
@@ -347,14 +346,15 @@ def _escaped(report: Report) -> Report:
     if isinstance(readers, Readers):
         named = [replace(one, name=escaping.markdown(one.name)) for one in readers.readers]
         readers = replace(readers, readers=named, absent=list(map(escaping.markdown, readers.absent)))
-    looked = report.second_look and [replace(one, study=escaping.markdown(one.study)) for one in report.second_look]
     shown = report.shown_before
     return replace(
         report,
         shown_before=shown and replace(shown, runs=list(map(escaping.markdown, shown.runs))),
         readers=readers,
-        second_look=looked,
+        second_look=label_parts.escaped(report.second_look),
+        labels_to_check=label_parts.escaped_patients(report.labels_to_check),
         cuts=cut_parts.escaped(report.cuts),
+        subgroups=subgroup_parts.escaped(report.subgroups),
         external=report.external and external_parts.escaped(report.external),
         title=escaping.markdown(report.title),
         categories=[replace(one, name=escaping.markdown(one.name)) for one in report.categories],

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from cac_hpc.labels.second_look import COUNTED, REPORTED
 from cac_hpc.run import looks
 from cac_hpc.statistics.results import (
     Absent,
@@ -20,6 +19,7 @@ from cac_hpc.statistics.results import (
     Readers,
     Report,
     ShownPatient,
+    Split,
     Training,
     from_json,
 )
@@ -27,7 +27,6 @@ from cac_hpc.train import ordinal
 
 MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
 READERS, LOOKS, LESIONS = "Which reader to trust", "Where the network looks", "Which calcium counted"
-SECOND_LOOK = "Labels for a second look"
 KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1), absolute agreement"
 LEAKS = (
     "LEAKS BY DESIGN: this contrast run divides slices, not patients, so that a patient's slices are in the training, "
@@ -103,7 +102,7 @@ def design(report: Report) -> str:
         source = report.external.source if report.external else ""
         return f"External test of the {source}: {patients} patients, {report.cohort.studies} studies."
     return (
-        f"{report.split.scheme} cross-validation{by_slice}, {extent(report)}, "
+        f"{_scheme(report.split)} cross-validation{by_slice}, {extent(report)}, "
         f"{patients} patients, {report.cohort.slices} slices."
     )
 
@@ -122,6 +121,10 @@ def verdict(report: Report) -> str:
     if of_lesions(report):
         sentences.append(OWN_PART)
     return " ".join(sentences)
+
+
+def _scheme(split: Split) -> str:
+    return f"leave-one-{split.group}-out" if split.scheme == "leave_one_out" else split.scheme
 
 
 def split_by_slice(report: Report) -> bool:
@@ -530,17 +533,6 @@ def methods(report: Report) -> list[str]:
     ]
 
 
-def second_look(report: Report) -> list[str]:
-    """Why labels are listed for a second look."""
-    count = len(report.second_look or [])
-    return [
-        f"**{count} {'label is' if count == 1 else 'labels are'} contradicted by the scan.** Either 0 is reported and "
-        f"every reader that counts calcium comes to more than {COUNTED:g}, or more than "
-        f"{REPORTED:g} is reported and none counts anything. Row, scan or number may be of another "
-        "study. None of them was changed or left out."
-    ]
-
-
 def limits(report: Report) -> list[str]:
     """What a reader must know, the leak in place of its absence."""
     if report.external:
@@ -572,10 +564,10 @@ def difference(figure: Difference) -> str:
     return signed(figure.difference, figure.low, figure.high) + (why if figure.low is None else "")
 
 
-def signed(value: float | None, low: float | None, high: float | None) -> str:
+def signed(value: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
     """A difference and its interval in a table, where it has one."""
-    between = "" if low is None else f" [{number(low, sign='+')}, {number(high, sign='+')}]"
-    return number(value, sign="+") + between
+    between = "" if low is None else f" [{number(low, digits, '+')}, {number(high, digits, '+')}]"
+    return number(value, digits, "+") + between
 
 
 def brief(figure: Difference) -> str:
@@ -596,13 +588,14 @@ def said(value: float | None, low: float | None, high: float | None, sign: Liter
     return number(value, 2, sign) + between
 
 
-def with_interval(figure: Figure) -> str:
-    return interval(figure.value, figure.low, figure.high)
+def with_interval(figure: Figure, digits: int = 3) -> str:
+    return interval(figure.value, figure.low, figure.high, digits)
 
 
-def interval(value: float | None, low: float | None, high: float | None) -> str:
+def interval(value: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
     """A value and its interval in a table, where it has one."""
-    return number(value) if low is None else f"{number(value)} [{number(low)}, {number(high)}]"
+    between = "" if low is None else f" [{number(low, digits)}, {number(high, digits)}]"
+    return number(value, digits) + between
 
 
 def number(value: float | int | None, digits: int = 3, sign: Literal["", "+"] = "") -> str:

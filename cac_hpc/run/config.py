@@ -9,13 +9,14 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cac_hpc.run import slurm_notation, yaml_documents
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Frame = Literal["patient", "stored"]
 StudyRule = Literal["refuse", "earliest", "latest"]
+Subgroup = Literal["sex", "age_group", "site", "scanner", "kernel", "kvp", "thickness", "noise", "body_size"]
 Format = Literal["auto", "dicom", "nifti", "nrrd"]  # of studies; auto: of each what its files are
 # settings that change no prediction
 OWN_OPTIONS = ("job-name", "array", "dependency", "clusters", "parsable", "wait")  # of sbatch, by which jobs are known
@@ -69,9 +70,13 @@ class DataConfig:
     packed_dir: str | None = None  # where the packed dataset lives; null keeps it in the run folder
     pseudonym_key: str | None = None  # a file with a secret; study keys are then written as pseudonyms made with it
     format: Format = field(default="auto", metadata=ADDED)  # of the studies; auto: of each what its files are
+    subgroups: tuple[Subgroup, ...] = field(default=(), metadata=ADDED)  # facts by which patients form groups
+    smallest_group: int = field(default=5, metadata=ADDED)  # patients whom studies.csv says to be alike, at least
 
     def __post_init__(self) -> None:
         require(bool(self.dicom_root), "data.dicom_root", self.dicom_root, "the folder that holds the study folders")
+        require(len(set(self.subgroups)) == len(self.subgroups), "data.subgroups", self.subgroups, "different facts")
+        within(self, "data.", smallest_group=(2, 1000))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +123,10 @@ class LabelsConfig:
         require(of_sheet or not self.patient_column, "labels.patient_column", self.patient_column, wanted)
         wanted = "left out: only a sheet has columns"
         require(of_sheet or not self.group_columns, "labels.group_columns", self.group_columns, wanted)
+        wanted = f"columns of other names than {', '.join(get_args(Subgroup))}, which data.subgroups has"
+        taken = {column.strip().casefold() for column in self.group_columns} & {*get_args(Subgroup)}
+        require(not taken, "labels.group_columns", self.group_columns, wanted)
+        require_text("labels.group_columns", *self.group_columns)
         scored = self.score_column is not None or bool(self.vessel_columns)
         require(scored, "labels.score_column", self.score_column, "a column, where labels.vessel_columns is empty")
         require(len(self.vessel_columns) != 1, "labels.vessel_columns", self.vessel_columns, "two columns or more")
@@ -224,22 +233,35 @@ class PackConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
-    scheme: Literal["kfold", "holdout"] = "kfold"  # holdout: repeated random division
-    folds: int = 5  # or repetitions, in `holdout`
+    # holdout: repeated random division; leave_one_out: each group of patients is tested by a model that never saw it
+    scheme: Literal["kfold", "holdout", "leave_one_out"] = "kfold"
+    folds: int = 5  # or repetitions, in `holdout`; in `leave_one_out` set by the launch: one for each group
     test_fraction: float = 0.30  # of all patients, in `holdout`; `kfold` tests each patient once
-    val_fraction: float = 0.21  # of all patients
+    val_fraction: float = 0.21  # of all patients; in `leave_one_out` of those of other groups
     seed: int = 0  # of the division into folds
     # slice leaks on purpose: it measures how much a split by slice inflates the figures of a finished run
     unit: Literal["patient", "slice"] = "patient"
-    contrast_to: str | None = None  # folder of that finished run; only where unit is slice
+    contrast_to: str | None = None  # folder of that finished run; or of one by patient folds, in `leave_one_out`
+    # by what patients form groups: scanner (maker and model), or a column of labels.group_columns; kfold and holdout
+    # give each fold its share of every group
+    group: str | None = field(default=None, metadata=ADDED)
+    smallest_group: int = field(default=10, metadata=ADDED)  # patients; smaller ones are not tested in `leave_one_out`
 
     def __post_init__(self) -> None:
         of_run = "the folder of the finished run by patient that it is contrasted with, as split.unit is slice"
         wanted = of_run if self.unit == "slice" else "null, as split.unit is patient"
-        require(bool(self.contrast_to) == (self.unit == "slice"), "split.contrast_to", self.contrast_to, wanted)
-        within(self, "split.", folds=(2, None), seed=(0, None))
+        held_out = self.scheme == "leave_one_out"
+        fits = bool(self.contrast_to) == (self.unit == "slice") or (held_out and self.unit == "patient")
+        require(fits, "split.contrast_to", self.contrast_to, wanted)
+        by_patient = self.unit == "patient" or self.group is None
+        require(by_patient, "split.group", self.group, "null, as split.unit is slice")
+        wanted = "scanner, or a column of labels.group_columns, as split.scheme is leave_one_out"
+        require(self.group is not None or not held_out, "split.group", self.group, wanted)
+        within(self, "split.", folds=(2, None), seed=(0, None), smallest_group=(2, None))
         require(0 < self.val_fraction < 1, "split.val_fraction", self.val_fraction, "between 0 and 1")
         require(0 < self.test_fraction < 1, "split.test_fraction", self.test_fraction, "between 0 and 1")
+        if held_out:  # parts are as large as the groups
+            return
         test = self.test_fraction if self.scheme == "holdout" else 1 / self.folds
         left = f"less than {1 - test:.2f}, so that patients are left for training"
         require(test + self.val_fraction < 1, "split.val_fraction", self.val_fraction, left)
@@ -536,6 +558,9 @@ class Config:
         ranks, size = self.cluster.ranks, self.train.batch_size
         wanted = f"at least {ranks}, one slice per rank (cluster.nodes_per_fold x cluster.ranks_per_node)"
         require(size >= ranks, "train.batch_size", size, wanted)
+        known = ("scanner", *self.labels.group_columns)
+        group, wanted = self.split.group, f"one of {', '.join(known)} (labels.group_columns names columns), or null"
+        require(group is None or group in known, "split.group", group, wanted)
         self._check_tried()
 
     def _check_tried(self) -> None:

@@ -403,6 +403,33 @@ class ContradictedLabel:
 
 
 @dataclass(frozen=True)
+class LabelToCheck:
+    """A patient whose readers agree on another category than the label's; probability: that it is any other one.
+
+    expected_change: categories by which the label would move, each weighed by its probability.
+    """
+
+    patient: str
+    score: float | None
+    category: int
+    read: int
+    probability: float
+    expected_change: float
+
+
+@dataclass(frozen=True)
+class LabelsToCheck:
+    """Labels that readers, by their keys, contradict in agreement, the greatest expected change first.
+
+    patients: of whom all of these readers know the category.
+    """
+
+    readers: list[str]
+    patients: int
+    labels: list[LabelToCheck]
+
+
+@dataclass(frozen=True)
 class FoldAccuracies:
     """Accuracy of a fold at both levels, by what the network was shown."""
 
@@ -478,6 +505,8 @@ class Split:
     val_fraction: float
     seed: int
     unit: str
+    group: Annotated[str | None, Omitted] = None
+    smallest_group: Annotated[int | None, Omitted] = None
 
 
 @dataclass(frozen=True)
@@ -973,13 +1002,102 @@ class HowMany:
 
 
 @dataclass(frozen=True)
+class UnseenGroup:
+    """A group of patients; fold: whose model never saw it and tested it, None: it is not tested. trained: patients that
+    the model learned from. figures: of its patients, none where the fold is missing.
+    """
+
+    name: str
+    patients: int
+    fold: int | None
+    trained: int | None
+    figures: dict[str, Figure]
+
+
+@dataclass(frozen=True)
+class UnseenGroups:
+    """Patients by groups, each tested by a model that never saw it; fact: by what they form groups. smallest: patients
+    of a group that is tested, at least, when the run was launched.
+    """
+
+    fact: str
+    smallest: int
+    groups: list[UnseenGroup]
+
+
+@dataclass(frozen=True)
+class GroupDrop:
+    """The same patients by a model that had seen others of their group, and by one that had not; name: None of all
+    groups together. differences: unseen less seen, in the same draws of patients.
+    """
+
+    name: str | None
+    patients: int
+    seen: dict[str, Figure]
+    unseen: dict[str, Figure]
+    differences: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class Drops:
+    """What is lost where a group was never seen; run: by patient folds. trained: patients of its folds, on average."""
+
+    run: str
+    trained: float
+    groups: list[GroupDrop]
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """Patients of one group; differences: from all others of the fact, none where either side has too few patients."""
+
+    group: str
+    patients: int
+    judged: bool
+    figures: dict[str, Figure]
+    differences: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class SubgroupFact:
+    """Groups by one fact. several, withheld, unknown: patients of no group.
+
+    They are those whose studies differ in the fact, those of whom it is not told as too few are like them, and those of
+    whom nobody knows it.
+    """
+
+    fact: str
+    groups: list[Subgroup]
+    several: int
+    withheld: int
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Subgroups:
+    """Figures by groups of patients. comparisons: differences with an interval, and how many of them exclude 0.
+
+    fewest: patients of a group that is judged. by_chance: how many would exclude 0 if no group differed.
+    """
+
+    unit: str
+    fewest: int
+    facts: list[SubgroupFact]
+    comparisons: int
+    excluding_0: int
+    by_chance: float
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that a report says. training: metrics.json of each fold that is there. settings: by section.
 
     lesions: None if the model is not of lesions. split, digests: None of an external test, which external is of.
     second_look: None if nobody counted calcium. shown_before: None if they had not been shown, as far as is known.
     trials: None if nothing was tried. cuts: None if none are asked for. how_many: None
-    if no figure has an interval.
+    if no figure has an interval. unseen: of split.scheme leave_one_out. drops: of such a run with split.contrast_to.
+    labels_to_check: None if fewer than two readers know a category without the sheet. subgroups: None if none are
+    asked for.
     """
 
     format_version: int
@@ -1009,6 +1127,10 @@ class Report:
     trials: Annotated[Trials | None, Omitted] = None
     cuts: Annotated[Cuts | None, Omitted] = None
     how_many: Annotated[HowMany | None, Omitted] = None
+    subgroups: Annotated[Subgroups | None, Omitted] = None
+    unseen: Annotated[UnseenGroups | None, Omitted] = None
+    drops: Annotated[Drops | Absent | None, Omitted] = None
+    labels_to_check: Annotated[LabelsToCheck | None, Omitted] = None
 
 
 def to_json(result: Any) -> dict[str, Any]:

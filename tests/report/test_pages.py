@@ -116,7 +116,7 @@ def test_the_policy_admits_the_one_script_of_the_page_and_no_other(page):
         assert name not in script
     assert not re.search(r"<[^>]*\son[a-z]+=", page)
     assert "{{" not in page
-    assert page.count(" hidden>") == 3  # what nothing fills without the script: thresholds, and edges at both levels
+    assert page.count(" hidden>") == 2  # what nothing fills without the script: edges at both levels
 
 
 def test_people_who_do_not_see_it_can_read_it(page):
@@ -347,7 +347,7 @@ def test_a_tie_with_chance_is_told_as_one(tmp_path):
     run = make_run(tmp_path, {(f"s{index}", 0): [0, 0] for index in range(6)}, num_folds=3, report={"draws": 200})
     aggregation.aggregate(run.root)
     text = (run.report / "report.md").read_text(encoding="utf-8")
-    assert "no better and no worse than always guessing the largest category" in text
+    assert "the network is no better and no worse than that" in text
 
 
 def test_latex_tables_escape_what_people_wrote_and_say_what_is_missing(tmp_path):

@@ -1,0 +1,199 @@
+"""Facts of studies by which patients form groups: the one place that gives the value of each of them.
+
+They are read at packing where data.subgroups asks for them, coarse; kept in the facts of the shards, which stay where
+the dataset is; and come into studies.csv at the seal, where they are withheld from patients too few of whom are alike.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cac_hpc.calcium import measures
+from cac_hpc.calcium.heart import Heart
+from cac_hpc.dataset.sealed import GROUP, GROUPS
+from cac_hpc.run.config import Config
+from cac_hpc.volumes.person import CONTRADICTORY
+from cac_hpc.volumes.scanner import UNKNOWN
+from cac_hpc.volumes.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WITHHELD = "withheld"
+MEASURED = ("noise", "body_size")  # in a volume
+ORDERED = ("age_group", "kvp", "thickness", "noise", "body_size")  # whose groups have an order
+# edges: a group begins at its edge, the edge included
+NOISE_HU = (10, 20, 30)
+BODY_SIZE_MM = (250, 300, 350)
+KVP = (90, 110, 130)
+THICKNESS_MM = (1, 2, 2.75, 3.5)
+Values = dict[str, dict[str, str]]  # by study, then by column
+
+
+def of_study(study: Study, hu_ZHW: np.ndarray | None, heart: Heart | None, wanted: Collection[str]) -> dict[str, str]:
+    """What is kept of a study in the facts of its shard.
+
+    Args:
+        hu_ZHW, heart: None where the volume was not read, or no heart is found in it.
+        wanted: data.subgroups.
+    """
+    said = study.described
+    found = {"sex": said.sex, "age_group": said.age_group, "scanner": _harmless(said.scanner, study.identity)}
+    measured = [name for name in MEASURED if name in wanted]
+    known = hu_ZHW is not None and heart is not None
+    for name in measured:
+        found[name] = _measured(name, hu_ZHW, heart) if known and hu_ZHW is not None and heart is not None else UNKNOWN
+    return {name: value for name, value in found.items() if name in wanted}
+
+
+def _measured(name: str, hu_ZHW: np.ndarray, heart: Heart) -> str:
+    if name == "noise":
+        return coarse(measures.noise_hu(hu_ZHW, heart), NOISE_HU, "HU")
+    return coarse(measures.effective_diameter_mm(heart), BODY_SIZE_MM, "mm")
+
+
+def _harmless(scanner: str, identity: Collection[str]) -> str:
+    """The scanner, unless what may identify the patient, as the name of the hospital, stands in it."""
+    telling = [value for value in identity if len(value) >= 4]
+    found = any(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", scanner, re.IGNORECASE) for value in telling)
+    return UNKNOWN if found else scanner
+
+
+def coarse(value: float, edges: Sequence[float], unit: str) -> str:
+    """The group of a number; UNKNOWN of NaN."""
+    if math.isnan(value):
+        return UNKNOWN
+    place = int(np.searchsorted(edges, value, side="right"))
+    if place == 0:
+        return f"under {edges[0]:g} {unit}"
+    low = f"{edges[place - 1]:g}"
+    return f"{low} {unit} and over" if place == len(edges) else f"{low} to under {edges[place]:g} {unit}"
+
+
+def needs_volume(wanted: Collection[str]) -> bool:
+    """Whether a study must be read as the scanner made it."""
+    return bool({*MEASURED} & {*wanted})
+
+
+def for_table(planned: Mapping[str, Any], packed: Sequence[Mapping[str, Any]], cfg: Config) -> tuple[Values, Any]:
+    """What studies.csv says of each study that is used, and for intake.json how often each value occurs.
+
+    Args:
+        planned: plan.json. packed: the facts of every shard.
+    """
+    columns = [f"{GROUP}{name}" for name in cfg.labels.group_columns]
+    wanted = [name for name in GROUPS if name in cfg.data.subgroups]
+    if not wanted and not columns:
+        return {}, None
+    raw = {study: values for shard in packed for study, values in shard.get("groups", {}).items()}
+    rows: Values = {}
+    for facts in (facts for shard in packed for facts in shard["studies"]):
+        study = facts["study"]
+        label = planned["labels"][study]
+        of_sheet = {f"{GROUP}{name}": value for name, value in label.get("groups", {}).items()}
+        rows[study] = {name: raw.get(study, {}).get(name, UNKNOWN) for name in wanted}
+        rows[study] |= {name: of_sheet.get(name, UNKNOWN) for name in columns}
+    contradictory = Counter(name for row in rows.values() for name, value in row.items() if value == CONTRADICTORY)
+    for row in rows.values():
+        row.update({name: UNKNOWN for name, value in row.items() if value == CONTRADICTORY})
+    patient = {study: planned["labels"][study]["patient"] for study in rows}
+    people = withholding_order(wanted, columns)
+    withhold(rows, patient, people, cfg.data.smallest_group)
+    counts = {name: dict(sorted(Counter(row[name] for row in rows.values()).items())) for name in (*wanted, *columns)}
+    kept = {"smallest_group": cfg.data.smallest_group, "people": people, "studies": counts}
+    return rows, kept | {"contradictory": dict(sorted(contradictory.items()))}
+
+
+def withholding_order(wanted: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """What is known of people, what is withheld first in front: size, columns of the sheet from the last, age, sex."""
+    return [name for name in ("body_size", *reversed(columns), "age_group", "sex") if name in (*wanted, *columns)]
+
+
+def withhold(rows: Values, patient: Mapping[str, str], people: Sequence[str], smallest: int) -> None:
+    """Withhold values in place, until each patient is like `smallest` - 1 others in all that is said of people.
+
+    Patients are alike whose studies say the same. Column by column, the first first, the value is withheld from all
+    patients of whom too few are alike. If some are left from whom all is withheld, and these are too few, it is
+    withheld from the next smallest group as well, so that nobody is found by what he is not. Too few patients in all:
+    everything is withheld.
+
+    Args:
+        people: columns that say something of people, in the order in which they are withheld.
+    Source: Samarati and Sweeney 1998, k-anonymity; Sweeney 2002, Int J Uncertain Fuzz 10:571, local suppression.
+    """
+    if not people:
+        return
+    studies: dict[str, list[str]] = {}
+    for study in rows:
+        studies.setdefault(patient[study], []).append(study)
+
+    def alike() -> dict[tuple[tuple[str, ...], ...], list[str]]:
+        found: dict[tuple[tuple[str, ...], ...], list[str]] = {}
+        for name, own in studies.items():
+            said = tuple(sorted({tuple(rows[study][column] for column in people) for study in own}))
+            found.setdefault(said, []).append(name)
+        return found
+
+    def hide(patients: Sequence[str], columns: Sequence[str]) -> None:
+        for study in (study for name in patients for study in studies[name]):
+            rows[study].update(dict.fromkeys(columns, WITHHELD))
+
+    for column in people:
+        for group in alike().values():
+            if len(group) < smallest:
+                hide(group, [column])
+    nothing = (tuple([WITHHELD] * len(people)),)
+    while 0 < len((groups := alike()).get(nothing, ())) < smallest and len(groups) > 1:
+        _, said = min((len(group), said) for said, group in groups.items() if said != nothing)
+        hide(groups[said], people)
+
+
+def of_patients(
+    studies: pd.DataFrame, facts: Collection[str], columns: Collection[str]
+) -> dict[str, dict[str, frozenset[str]]]:
+    """By fact, of each patient the values that are known of his studies; none where none is.
+
+    Args:
+        studies: studies.csv, of the studies that count. facts: data.subgroups. columns: labels.group_columns.
+    """
+    found = {}
+    names = studies["patient"].astype(str).tolist()
+    for fact in (*facts, *columns):
+        values = _values(studies, fact if fact in facts else f"{GROUP}{fact}")
+        known: dict[str, set[str]] = {name: set() for name in names}
+        for name, value in zip(names, values, strict=True):
+            if value != UNKNOWN:
+                known[name].add(value)
+        found[fact] = {name: frozenset(of) for name, of in known.items()}
+    return found
+
+
+def _values(studies: pd.DataFrame, fact: str) -> list[str]:
+    """The group of each study; UNKNOWN where the dataset was packed without it."""
+    if fact in NUMBERS:
+        column, of = NUMBERS[fact]
+        return [of(float(value)) for value in studies[column]]
+    if fact == "kernel":
+        names = studies["kernel"].fillna("")
+        return [f"{name} ({of})" if name else UNKNOWN for name, of in zip(names, studies["kernel_class"], strict=True)]
+    if fact not in studies:
+        return [UNKNOWN] * len(studies)
+    return [str(value) for value in studies[fact].fillna(UNKNOWN)]
+
+
+NUMBERS: dict[str, tuple[str, Callable[[float], str]]] = {  # facts that other columns of studies.csv have in full
+    "kvp": ("kvp", lambda value: coarse(value, KVP, "kVp")),
+    "thickness": ("slice_thickness_mm", lambda value: coarse(value, THICKNESS_MM, "mm")),
+}
+
+
+def order(fact: str, group: str) -> tuple[float, bool, str]:
+    """By what groups of a fact are sorted: their numbers where they have any, else their names."""
+    number = re.search(r"\d+(\.\d+)?", group) if fact in ORDERED else None
+    return float(number[0]) if number else math.inf, not group.startswith("under"), group.casefold()
