@@ -2,7 +2,6 @@
 
 import json
 import re
-from html.parser import HTMLParser
 
 import pytest
 
@@ -10,7 +9,7 @@ from cac_hpc.report import aggregation, parts, wording
 from cac_hpc.report.answer_parts import QUESTIONS
 from cac_hpc.report.pages import FOLD_COLUMNS, FOLD_ROWS
 from cac_hpc.statistics.results import Difference, Figure
-from tests.report.test_pages import Reader
+from tests.support.page_reader import Reader, Tables
 from tests.support.reports import check_report, make_judged_run, make_run, printed_predictions, typed_report_of
 
 SHARE = r"(\d\.\d{2,3}) \((\d\.\d{2,3}) to (\d\.\d{2,3})\)"  # a figure with its interval
@@ -21,38 +20,6 @@ def reported(tmp_path_factory):
     run = make_judged_run(tmp_path_factory.mktemp("answers"))
     assert aggregation.aggregate(run.root)
     return run
-
-
-class Tables(HTMLParser):
-    """Caption, rows and columns of each table, and the summary of what it is folded into."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.found, self.open, self.summary = [], [], None
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        if (tag, attrs) == ("details", [("class", "fold")]):
-            self.summary = ""
-        if tag == "table":
-            self.found.append(["", -1, 0, self.summary])
-        elif tag == "tr":
-            self.found[-1][1] += 1
-        elif tag in ("th", "td") and self.found[-1][1] == 0:
-            self.found[-1][2] += 1
-        self.open += [tag] * (tag in ("caption", "summary"))
-
-    def handle_endtag(self, tag):
-        if tag == "details":
-            self.summary = None
-        if tag in ("caption", "summary"):
-            self.open.pop()
-
-    def handle_data(self, data):
-        if self.open == ["summary"] and self.summary is not None:
-            self.summary += data
-        if self.open == ["caption"]:
-            self.found[-1][0] += data
 
 
 def first_screen(page):

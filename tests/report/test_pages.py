@@ -6,7 +6,6 @@ import io
 import itertools
 import json
 import re
-from html.parser import HTMLParser
 
 import h5py
 import numpy as np
@@ -20,38 +19,11 @@ from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics.results import from_json
 from cac_hpc.train import predictions
+from tests.support.page_reader import Reader
 from tests.support.reports import make_run, printed_predictions, typed_report_of, vouch, write_folds
 from tests.support.runs import REPO, job_here, pack, prepare, write_config, write_scans
 
 HOSTILE = '<script>alert(1)</script> & "quotes" | $\\frac$'
-
-
-VOID = {"meta", "link", "img", "br", "wbr"}
-
-
-class Reader(HTMLParser):
-    """Elements with their attributes, text, which elements were left open, and which ends fit none."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.open, self.text, self.wrong = [], [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.wrong.append(tag)
-
-    def handle_data(self, data):
-        if not {"style", "title", "script"} & set(self.open):
-            self.text.append(data)
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture(scope="module")
