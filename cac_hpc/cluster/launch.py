@@ -161,9 +161,8 @@ def _check_paths(cfg: Config, source: Path) -> None:
     Raises: InputError naming path and character.
     """
     named = {
-        "run": cfg.run, "data.dicom_root": cfg.data.dicom_root, "data.packed_dir": cfg.data.packed_dir,
-        "data.pseudonym_key": cfg.data.pseudonym_key, "labels.sheet": "".join(cfg.labels.sheets),
-        "labels.masks": cfg.labels.masks,
+        "run": cfg.run, "data.packed_dir": cfg.data.packed_dir, "data.pseudonym_key": cfg.data.pseudonym_key,
+        **{cohort.said(name): path for cohort in cfg.by_cohort() for name, path in _inputs(cohort.cfg).items()},
         "split.contrast_to": cfg.split.contrast_to, "report.published": cfg.report.published,
         "report.compare": cfg.report.compare, "trials.contrast_to": cfg.trials.contrast_to,
         "the checkout": str(source), "Python": sys.executable, "TMPDIR": os.environ.get("TMPDIR"),
@@ -176,6 +175,12 @@ def _check_paths(cfg: Config, source: Path) -> None:
                     f"{name} is {path!a}, with {character!a} ({what}) in it; wanted a path of printable characters in "
                     "UTF-8: rename it, or make a link to it"
                 )
+
+
+def _inputs(cfg: Config) -> dict[str, str | None]:
+    """The paths that a single cohort is read from."""
+    sheet, masks = "".join(cfg.labels.sheets), cfg.labels.masks
+    return {"data.dicom_root": cfg.data.dicom_root, "labels.sheet": sheet, "labels.masks": masks}
 
 
 def _check_beside(run: RunPaths, cfg: Config) -> None:
@@ -244,6 +249,8 @@ def _show_plan(
         *(trial_costs.choosing_notes(cfg, found) if costs else ()),
         *(trial_costs.notes(cfg, costs) if costs and allowed else ()),
     ]
+    for line in plan.cohort_lines(dataset_plan):
+        logs.say(line)
     _show_groups(cfg, dataset_plan)
     for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *raised, *preflight.driver_notes(cfg)):
         logs.say(f"note: {note}")

@@ -34,6 +34,7 @@ BODY_SIZE_MM = (250, 300, 350)
 KVP = (90, 110, 130)
 THICKNESS_MM = (1, 2, 2.75, 3.5)
 Values = dict[str, dict[str, str]]  # by study, then by column
+Said = tuple[tuple[str, ...], ...]  # of each study of a patient: its site, and what is said of people
 
 
 def of_study(study: Study, hu_ZHW: np.ndarray | None, heart: Heart | None, wanted: Collection[str]) -> dict[str, str]:
@@ -87,7 +88,9 @@ def for_table(planned: Mapping[str, Any], packed: Sequence[Mapping[str, Any]], c
     Args:
         planned: plan.json. packed: the facts of every shard.
     """
-    columns = [f"{GROUP}{name}" for name in cfg.labels.group_columns]
+    labels = planned["labels"]
+    of_sheets = [*cfg.labels.group_columns, *(name for label in labels.values() for name in label.get("groups", {}))]
+    columns = [f"{GROUP}{name}" for name in dict.fromkeys(of_sheets)]
     wanted = [name for name in GROUPS if name in cfg.data.subgroups]
     if not wanted and not columns:
         return {}, None
@@ -95,16 +98,15 @@ def for_table(planned: Mapping[str, Any], packed: Sequence[Mapping[str, Any]], c
     rows: Values = {}
     for facts in (facts for shard in packed for facts in shard["studies"]):
         study = facts["study"]
-        label = planned["labels"][study]
-        of_sheet = {f"{GROUP}{name}": value for name, value in label.get("groups", {}).items()}
+        of_sheet = {f"{GROUP}{name}": value for name, value in labels[study].get("groups", {}).items()}
         rows[study] = {name: raw.get(study, {}).get(name, UNKNOWN) for name in wanted}
         rows[study] |= {name: of_sheet.get(name, UNKNOWN) for name in columns}
     contradictory = Counter(name for row in rows.values() for name, value in row.items() if value == CONTRADICTORY)
     for row in rows.values():
         row.update({name: UNKNOWN for name, value in row.items() if value == CONTRADICTORY})
-    patient = {study: planned["labels"][study]["patient"] for study in rows}
+    patient, site = ({study: labels[study].get(name, "") for study in rows} for name in ("patient", "site"))
     people = withholding_order(wanted, columns)
-    withhold(rows, patient, people, cfg.data.smallest_group)
+    withhold(rows, patient, people, cfg.data.smallest_group, site)
     counts = {name: dict(sorted(Counter(row[name] for row in rows.values()).items())) for name in (*wanted, *columns)}
     kept = {"smallest_group": cfg.data.smallest_group, "people": people, "studies": counts}
     return rows, kept | {"contradictory": dict(sorted(contradictory.items()))}
@@ -115,7 +117,13 @@ def withholding_order(wanted: Sequence[str], columns: Sequence[str]) -> list[str
     return [name for name in ("body_size", *reversed(columns), "age_group", "sex") if name in (*wanted, *columns)]
 
 
-def withhold(rows: Values, patient: Mapping[str, str], people: Sequence[str], smallest: int) -> None:
+def withhold(
+    rows: Values,
+    patient: Mapping[str, str],
+    people: Sequence[str],
+    smallest: int,
+    site: Mapping[str, str] | None = None,
+) -> None:
     """Withhold values in place, until each patient is like `smallest` - 1 others in all that is said of people.
 
     Patients are alike whose studies say the same. Column by column, the first first, the value is withheld from all
@@ -125,19 +133,18 @@ def withhold(rows: Values, patient: Mapping[str, str], people: Sequence[str], sm
 
     Args:
         people: columns that say something of people, in the order in which they are withheld.
+        site: of each study, which its key tells, so that it is never withheld: patients are alike within it.
     Source: Samarati and Sweeney 1998, k-anonymity; Sweeney 2002, Int J Uncertain Fuzz 10:571, local suppression.
     """
-    if not people:
-        return
     studies: dict[str, list[str]] = {}
     for study in rows:
         studies.setdefault(patient[study], []).append(study)
 
-    def alike() -> dict[tuple[tuple[str, ...], ...], list[str]]:
-        found: dict[tuple[tuple[str, ...], ...], list[str]] = {}
+    def alike() -> dict[Said, list[str]]:
+        found: dict[Said, list[str]] = {}
         for name, own in studies.items():
-            said = tuple(sorted({tuple(rows[study][column] for column in people) for study in own}))
-            found.setdefault(said, []).append(name)
+            said = {((site or {}).get(study, ""), *(rows[study][column] for column in people)) for study in own}
+            found.setdefault(tuple(sorted(said)), []).append(name)
         return found
 
     def hide(patients: Sequence[str], columns: Sequence[str]) -> None:
@@ -148,48 +155,62 @@ def withhold(rows: Values, patient: Mapping[str, str], people: Sequence[str], sm
         for group in alike().values():
             if len(group) < smallest:
                 hide(group, [column])
-    nothing = (tuple([WITHHELD] * len(people)),)
-    while 0 < len((groups := alike()).get(nothing, ())) < smallest and len(groups) > 1:
-        _, said = min((len(group), said) for said, group in groups.items() if said != nothing)
-        hide(groups[said], people)
+    while people and (more := _too_few(alike(), smallest)):
+        hide(more, people)
 
 
-def of_patients(
-    studies: pd.DataFrame, facts: Collection[str], columns: Collection[str]
-) -> dict[str, dict[str, frozenset[str]]]:
-    """By fact, of each patient the values that are known of his studies; none where none is.
+def _too_few(alike: Mapping[Said, Sequence[str]], smallest: int) -> Sequence[str]:
+    """The next patients from whom all is withheld, where those of the same site of whom it is are too few."""
+    for said, group in sorted(alike.items()):
+        if _is_silent(said) and len(group) < smallest:
+            sites = {site for site, *_ in said}
+            others = [
+                (len(other), its)
+                for its, other in alike.items()
+                if not _is_silent(its) and {of[0] for of in its} == sites
+            ]
+            if others:
+                return alike[min(others)[1]]
+    return ()
+
+
+def _is_silent(said: Said) -> bool:
+    return all(set(values) == {WITHHELD} for _, *values in said)
+
+
+def of_studies(studies: pd.DataFrame, facts: Collection[str]) -> dict[str, tuple[np.ndarray, list[str]]]:
+    """By fact, the number of the group of each study, -1 where it is unknown, and the groups' names in their order.
 
     Args:
-        studies: studies.csv, of the studies that count. facts: data.subgroups. columns: labels.group_columns.
+        studies: studies.csv, of the studies that count; each of its columns of a sheet is a fact.
+        facts: data.subgroups.
     """
+    import pandas as pd  # of those who pack nobody needs it
+
     found = {}
-    names = studies["patient"].astype(str).tolist()
-    for fact in (*facts, *columns):
-        values = _values(studies, fact if fact in facts else f"{GROUP}{fact}")
-        known: dict[str, set[str]] = {name: set() for name in names}
-        for name, value in zip(names, values, strict=True):
-            if value != UNKNOWN:
-                known[name].add(value)
-        found[fact] = {name: frozenset(of) for name, of in known.items()}
+    for column in (*facts, *(name for name in map(str, studies.columns) if name.startswith(GROUP))):
+        values, name_of = _column(studies, column)
+        code_N, distinct = pd.factorize(values)  # -1 of empty cells
+        each, fact = [name_of(value) for value in distinct.tolist()], column.removeprefix(GROUP)
+        names = sorted({*each} - {UNKNOWN}, key=lambda group, fact=fact: order(fact, group))  # type: ignore[misc]
+        place = {name: number for number, name in enumerate(names)} | {UNKNOWN: -1}
+        found[fact] = np.array([*(place[name] for name in each), -1], int)[code_N], names
     return found
 
 
-def _values(studies: pd.DataFrame, fact: str) -> list[str]:
-    """The group of each study; UNKNOWN where the dataset was packed without it."""
+def _column(studies: pd.DataFrame, fact: str) -> tuple[pd.Series, Callable[[Any], str]]:
+    """What studies.csv has of a fact, and how a value of it becomes a group."""
     if fact in NUMBERS:
-        column, of = NUMBERS[fact]
-        return [of(float(value)) for value in studies[column]]
+        column, edges, unit = NUMBERS[fact]
+        return studies[column], lambda value: coarse(float(value), edges, unit)
     if fact == "kernel":
-        names = studies["kernel"].fillna("")
-        return [f"{name} ({of})" if name else UNKNOWN for name, of in zip(names, studies["kernel_class"], strict=True)]
-    if fact not in studies:
-        return [UNKNOWN] * len(studies)
-    return [str(value) for value in studies[fact].fillna(UNKNOWN)]
+        return studies["kernel"] + " (" + studies["kernel_class"] + ")", str
+    return studies.reindex(columns=[fact])[fact], str  # all empty where it was packed without it
 
 
-NUMBERS: dict[str, tuple[str, Callable[[float], str]]] = {  # facts that other columns of studies.csv have in full
-    "kvp": ("kvp", lambda value: coarse(value, KVP, "kVp")),
-    "thickness": ("slice_thickness_mm", lambda value: coarse(value, THICKNESS_MM, "mm")),
+NUMBERS: dict[str, tuple[str, Sequence[float], str]] = {  # facts that other columns of studies.csv have in full
+    "kvp": ("kvp", KVP, "kVp"),
+    "thickness": ("slice_thickness_mm", THICKNESS_MM, "mm"),
 }
 
 

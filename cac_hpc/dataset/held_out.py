@@ -83,6 +83,8 @@ def settle(
 
 def _groups(labels: Mapping[str, Label], entries: Mapping[str, Sequence[Entry]], fact: str) -> list[str]:
     """The group of each study; UNKNOWN where neither sheet nor header says it."""
+    if fact == "site":
+        return [label.site for label in labels.values()]
     if fact != "scanner":
         return [label.groups.get(fact) or UNKNOWN for label in labels.values()]
     with ThreadPoolExecutor(READERS) as pool, logs.progress("headers read for split.group", len(labels)) as advance:

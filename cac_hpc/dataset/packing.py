@@ -79,17 +79,15 @@ def _tasks(cfg: Config, planned: dict[str, Any], indices: Sequence[int] | None) 
     for index in wanted:
         if not 0 <= index <= last:
             raise InputError(f"--shard {index}: the plan has {last + 1} shards, wanted 0 to {last}")
-    folders, root = plan.study_folders(cfg.data), Path(cfg.data.dicom_root)
-    return {
-        index: ShardTask(
-            Path(),
-            [(key, folders.get(key, root / key), planned["listings"][key]) for key in planned["shards"][index]],
-            cfg.pack,
-            format=cfg.data.format,
-            subgroups=cfg.data.subgroups,
-        )
-        for index in wanted
-    }
+    folders, cohorts = plan.study_folders(cfg), {cohort.name: cohort.cfg for cohort in cfg.by_cohort()}
+    tasks = {}
+    for index in wanted:
+        keys = planned["shards"][index]  # of one cohort
+        site = planned["labels"][keys[0]].get("site", "")
+        own, root = cohorts[site], Path(cohorts[site].data.dicom_root)
+        studies = [(key, folders[site].get(key, root / key), planned["listings"][key]) for key in keys]
+        tasks[index] = ShardTask(Path(), studies, own.pack, format=own.data.format, subgroups=cfg.data.subgroups)
+    return tasks
 
 
 def _pack_shard(

@@ -26,7 +26,7 @@ SHOWN = 3  # shards that a message names
 
 
 def read_studies(dataset: DatasetPaths) -> pd.DataFrame:
-    """studies.csv: study and patient as text, empty cells NaN."""
+    """studies.csv: study, patient and site as text, empty cells NaN."""
     return read_table(dataset.studies)
 
 
@@ -36,7 +36,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
     with path.open(encoding="utf-8", newline="") as file:
         named = next(csv.reader(file), [])
-    texts = [name for name in named if name.startswith(GROUP) or name in ("study", "patient", *GROUPS)]
+    texts = [name for name in named if name.startswith(GROUP) or name in ("study", "patient", "site", *GROUPS)]
     return pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=[""])
 
 

@@ -142,9 +142,11 @@ def _whole_facts(dataset: DatasetPaths, index: int) -> dict[str, Any]:
 
 def _never_opened(planned: dict[str, Any]) -> list[dict[str, Any]]:
     """Files that no study takes: beside the study folders, or of studies without a label."""
+    counts = {name: own["stray"] for name, own in planned.get("cohorts", {}).items()} or {"": planned["stray"]}
     stray = [
-        {"study": "", "file": number, "reason": "outside_study", "detail": "beside the study folders"}
-        for number in range(1, planned["stray"] + 1)
+        {"study": plan.beside(name), "file": number, "reason": "outside_study", "detail": "beside the study folders"}
+        for name, count in counts.items()
+        for number in range(1, count + 1)
     ]
     return stray + [
         {"study": study, "file": number, "reason": "no_label", "detail": "labels.source has no valid score of it"}
@@ -158,7 +160,13 @@ def check_share(dataset: DatasetPaths, cfg: Config) -> None:
 
     Raises: InputError with the reasons, where the details are and what to do.
     """
-    studies = paths.read_json(dataset.intake)["studies"]
+    intake = paths.read_json(dataset.intake)
+    for name, one in intake.get("cohorts", {}).items():
+        if not one["studies"]["used"]:
+            why = summary.counted(one["studies"]["refused"])
+            found = f"cohort {name}: none of its {one['studies']['labelled']} studies can be used ({why})"
+            raise InputError(causes.error(f"{found}; {dataset.rejected} names every file", NEW_RUN))
+    studies = intake["studies"]
     labelled, used, allowed = studies["labelled"], studies["used"], cfg.pack.limits.rejected_studies
     refused = labelled - used
     if used and refused / labelled <= allowed:

@@ -26,7 +26,7 @@ from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.labels import second_look
 from cac_hpc.run.config import InputError, ReportConfig
-from cac_hpc.statistics import assessment, intervals, results, sample_size
+from cac_hpc.statistics import assessment, intervals, results, sample_size, set_figures
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.results import Absent, Example, Examples, MistakenPatient, MistakenPatients, Shown
@@ -82,6 +82,7 @@ def evaluate(
         second_look=_second_look(outcome, studies),
         shown_before=inputs.shown_before,
         trials=trials.report(inputs.tried) if inputs.tried else None,
+        prediction_sets=_prediction_sets(outcome, assessment.units_of(tested)["patient"], studies, cfg),
         unseen=unseen.of_run(inputs),
         drops=unseen.drops(inputs),
     )
@@ -125,6 +126,12 @@ def _second_look(outcome: Outcome, studies: pd.DataFrame) -> list[results.Contra
         if "score" in facts and second_look.is_contradicted(reported, counted.values()):
             found.append(results.ContradictedLabel(study, reported, counted))
     return found if counting else None
+
+
+def _prediction_sets(
+    outcome: Outcome, patients: Units, studies: pd.DataFrame, cfg: ReportConfig
+) -> results.PredictionSets | Absent | None:
+    return set_figures.of_run(patients, patient_names(outcome.studies, studies), cfg.coverage)
 
 
 def _inflation(inputs: Inputs, own: Finished) -> results.Comparison | results.Absent | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,30 +23,32 @@ def of_run(inputs: Inputs, tested: Sequence[Tested], names: np.ndarray) -> Subgr
     Args:
         tested: all that was tested. names: of the patients, as numbered in it.
     """
-    facts, columns = inputs.subgroups, inputs.labels.group_columns
     level = next(level for level in tested if level.name == PATIENT)
-    if not (facts or columns) or not len(names):
-        return None
     studies = inputs.studies[inputs.studies["study"].isin(inputs.outcome.studies)]
-    known = groups.of_patients(studies, facts, columns)
+    known = groups.of_studies(studies, inputs.subgroups)
+    if not known or not len(names):
+        return None
+    patient_N = np.searchsorted(names, studies["patient"].to_numpy(str))
+    groupings = [_grouping(fact, *of, patient_N, len(names)) for fact, of in known.items()]
     model = Judge(MODEL, "model", level.units, score=inputs.outcome.patient_scores(inputs.studies, inputs.labels.edges))
-    groupings = [_grouping(fact, values, names.tolist()) for fact, values in known.items()]
     return subgroups(model, groupings, inputs.labels.edges, inputs.report.cuts, level.unit)
 
 
-def _grouping(fact: str, known: Mapping[str, frozenset[str]], names: Sequence[str]) -> Grouping:
+def _grouping(fact: str, group_N: np.ndarray, names: list[str], patient_N: np.ndarray, num_patients: int) -> Grouping:
     """Args:
-    known: values of each patient. names: of the patients that were tested.
+    group_N: number of each study's group, -1 where it is unknown. patient_N: whose it is.
     """
-    values = [known[name] for name in names]
-    single = [next(iter(of)) if len(of) == 1 else "" for of in values]
-    found = sorted({*single} - {"", groups.WITHHELD}, key=lambda group: groups.order(fact, group))
-    place = {group: index for index, group in enumerate(found)}
+    known = group_N >= 0
+    lowest, highest = np.full(num_patients, len(names)), np.full(num_patients, -1)
+    np.minimum.at(lowest, patient_N[known], group_N[known])
+    np.maximum.at(highest, patient_N[known], group_N[known])
+    withheld = names.index(groups.WITHHELD) if groups.WITHHELD in names else -2
+    several, silent = (highest >= 0) & (lowest != highest), highest == withheld
     return Grouping(
         fact=fact,
-        names=found,
-        group_P=np.array([place.get(group, -1) for group in single], int),
-        several=sum(len(of) > 1 for of in values),
-        withheld=single.count(groups.WITHHELD),
-        unknown=sum(not of for of in values),
+        names=names,
+        group_P=np.where(several | silent, -1, highest),
+        several=int(several.sum()),
+        withheld=int((silent & ~several).sum()),
+        unknown=int((highest < 0).sum()),
     )

@@ -40,13 +40,19 @@ class Matched:
 
 
 def match_labels(
-    cfg: LabelsConfig, studies: Sequence[str], dicom_root: str, kind: str = "folder", given: list[Row] | None = None
+    cfg: LabelsConfig,
+    studies: Sequence[str],
+    dicom_root: str,
+    kind: str = "folder",
+    given: list[Row] | None = None,
+    people: list[Row] | None = None,
 ) -> Matched:
     """Give every study folder the label of its row; names are compared as `affixes.compared`.
 
     Args:
         studies: names of the study folders. dicom_root: where they are. kind: what they are there.
-        given: what the source says, where it was read before.
+        given: what the source says, where it was read before. people: rows whose patients are counted together, those
+            of other cohorts included; else its own.
     Returns: labels in the order of studies; with ``labels.unmatched: skip`` also what had to be left out.
     Raises: InputError if the source as a whole cannot be used; or, on one line each, naming all folders without a
         valid row and all rows without a folder, unless they are to be skipped and something is left.
@@ -54,7 +60,7 @@ def match_labels(
     found = SOURCES[cfg.source](cfg, studies, Path(dicom_root)) if given is None else given
     unseen = [row for row in found if row.study.in_hidden_row]
     rows = found if cfg.hidden_rows == "use" else [row for row in found if not row.study.in_hidden_row]
-    patients = _patient_numbers(rows)
+    patients = _patient_numbers(rows if people is None else people)
     sides = _sides(cfg, studies, rows, unseen)
     unlabelled = _unlabelled(studies, sides, cfg)
     strays = _rows_without_study(rows, sides, cfg.edges, kind)

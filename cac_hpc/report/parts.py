@@ -10,11 +10,13 @@ import pandas as pd
 
 from cac_hpc.report import (
     answer_parts,
+    cohort_parts,
     cut_parts,
     external_parts,
     group_parts,
     label_parts,
     rows,
+    set_parts,
     size_parts,
     subgroup_parts,
     trial_parts,
@@ -24,13 +26,18 @@ from cac_hpc.statistics.results import Report
 
 
 def answers(report: Report) -> list[Section]:
-    """The first screen: a clinician's questions; a part that knows more of one adds its sentences here."""
-    return answer_parts.sections(report, {"sure": size_parts.sure(report), "not-for": _not_for(report)})
+    """The first screen: a clinician's questions; a part that knows more of one adds its sentences to it."""
+    return answer_parts.sections(report, {"sure": _sure(report), "not-for": _not_for(report)})
 
 
 def verdict(report: Report) -> list[str]:
-    """Sentences of parts that belong to what came out."""
-    return [*trial_parts.verdict(report), *_not_for(report)]
+    """Sentences of parts that belong to what came out, where there is no room for all answers."""
+    return [*trial_parts.verdict(report), *set_parts.verdict(report), *_not_for(report)]
+
+
+def _sure(report: Report) -> list[str]:
+    """How sure a single patient's category is, and the figures are."""
+    return [*set_parts.verdict(report), *size_parts.sure(report)]
 
 
 def _not_for(report: Report) -> list[str]:
@@ -44,6 +51,7 @@ def first(report: Report) -> list[Section]:
         *external_parts.sections(report),
         *group_parts.sections(report),
         *cut_parts.sections(report),
+        *set_parts.sections(report),
         *subgroup_parts.sections(report),
     ]
 
@@ -51,6 +59,7 @@ def first(report: Report) -> list[Section]:
 def later(report: Report) -> list[Section]:
     """Those behind the levels."""
     return [
+        *cohort_parts.sections(report),
         *rows.compared(report),
         *label_parts.sections(report),
         *size_parts.sections(report),
@@ -62,9 +71,11 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
     """Tables by their files' names."""
     return {
         **external_parts.csv(report),
+        **cohort_parts.csv(report),
         **cut_parts.csv(report),
         **label_parts.csv(report),
         **size_parts.csv(report),
+        **set_parts.csv(report),
         **group_parts.csv(report),
         **subgroup_parts.csv(report),
         **{name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()},
@@ -77,4 +88,5 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
         ("trials", pd.DataFrame(list(one.rows), columns=list(one.columns)), one.caption)
         for one in trial_parts.printed(report)
     ]
-    return [*trials, *cut_parts.latex(report), *group_parts.latex(report), *subgroup_parts.latex(report)]
+    own = [*cohort_parts.latex(report), *cut_parts.latex(report)]
+    return [*trials, *own, *group_parts.latex(report), *subgroup_parts.latex(report)]

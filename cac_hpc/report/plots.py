@@ -183,6 +183,31 @@ def draw_boxes(stem: Path, panels: Mapping[str, Sequence[tuple[str, Sequence[flo
         _save(figure, stem, dpi)
 
 
+def draw_stacks(
+    stem: Path, stacks: Sequence[tuple[str, Sequence[int]]], names: Sequence[str], label: str, title: str, dpi: int
+) -> None:
+    """Draw a stack of shares in each row, from light to dark.
+
+    Args:
+        stacks: the name of each row and its counts, one of them above 0. names: of what is counted. label: of the axis.
+    """
+    with mpl.rc_context(STYLE):
+        height = 0.9 + 0.28 * len(stacks)
+        figure, axes = _one(1.35 * COLUMN, height)
+        left = np.zeros(len(stacks))
+        shares = np.array([counts for _, counts in stacks]) / np.array([[sum(counts)] for _, counts in stacks])
+        for at, name in enumerate(names):
+            colour = mpl.colormaps["Blues"](0.15 + 0.8 * at / max(len(names) - 1, 1))
+            axes.barh(range(len(stacks)), shares[:, at], 0.7, left, color=colour, edgecolor="white", label=name)
+            left = left + shares[:, at]
+        rows = [textwrap.shorten(name, 34, placeholder=" ...") for name, _ in stacks]
+        axes.set_yticks(range(len(stacks)), rows)
+        axes.set(xlim=(0, 1), xlabel=label, title=_wrapped(title, figure))
+        axes.invert_yaxis()
+        figure.legend(loc="outside lower center", ncols=IN_A_ROW)
+        _save(figure, stem, dpi)
+
+
 def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: str, unit: str, dpi: int) -> None:
     """Draw a confusion matrix: counts, coloured by their share of the true category.
 

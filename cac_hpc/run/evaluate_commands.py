@@ -101,7 +101,11 @@ def labels_of(read: dict[str, Any], **categories: Any) -> LabelsConfig | None:
     if chosen.get("score_column") == "null":
         chosen["score_column"] = None
     chosen["vessel_columns"] = tuple(chosen.get("vessel_columns", ()))
-    return None if sheets is None else LabelsConfig(sheet=_one_or_all(sheets), **chosen, **categories)
+    if sheets is None:
+        return None
+    made = LabelsConfig(sheet=_one_or_all(sheets), **chosen, **categories)
+    made.check_source()
+    return made
 
 
 def label_arguments(cfg: LabelsConfig) -> list[str]:

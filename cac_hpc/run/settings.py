@@ -334,5 +334,6 @@ def _help(doc: str | None, launcher: argparse.ArgumentParser) -> ArgumentParser:
     parser.add_argument("--config", help="YAML file with the settings, for example configs/demo.yaml")
     parser.add_argument("--run", type=str, required=True, help="the run folder")
     for name, section in SECTIONS.items():
-        parser.add_class_arguments(section, name, sub_configs=True)
+        parser.add_class_arguments(section, name, sub_configs=True, skip={"cohorts"})
+    parser.add_argument("--data.cohorts", metavar="LIST", help="several cohorts; write them in the file: docs/data.md")
     return parser

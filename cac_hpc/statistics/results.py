@@ -1002,6 +1002,68 @@ class HowMany:
 
 
 @dataclass(frozen=True)
+class PromisedCoverage:
+    """Share of new patients whose category is named by sets that so many patients calibrated: mean and 95 % limits."""
+
+    calibrated_by: int
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SetsOfCategory:
+    """Prediction sets of the tests of a true category; sizes: how many of them name one category, two, and so on."""
+
+    category: int
+    n: int
+    sizes: list[int]
+    figures: dict[str, Figure]
+
+
+@dataclass(frozen=True)
+class SetsOfFold:
+    """Of a fold's tests, how many sets name the true category; calibrated_by: patients of other folds."""
+
+    fold: int
+    n: int
+    named: int
+    calibrated_by: int
+
+
+@dataclass(frozen=True)
+class SetsOfPatients:
+    """The set of each test of a patient, as columns: its lowest and its highest category."""
+
+    patient: list[str]
+    fold: list[int]
+    category: list[int]
+    predicted: list[int]
+    low: list[int]
+    high: list[int]
+
+
+@dataclass(frozen=True)
+class PredictionSets:
+    """Neighbouring categories that are to name the true one of so many patients.
+
+    wanted: share of patients, None if nothing tells it. full: tests whose sets name every category, since patients who
+    calibrate them are too few. promised: None if that is so, or nothing tells how many patients calibrated them. sizes:
+    how many sets name one category, two, and so on. folds: none of an external test.
+    """
+
+    wanted: float | None
+    n: int
+    full: int
+    promised: PromisedCoverage | None
+    figures: dict[str, Figure]
+    sizes: list[int]
+    categories: list[SetsOfCategory]
+    folds: list[SetsOfFold]
+    tests: SetsOfPatients
+
+
+@dataclass(frozen=True)
 class UnseenGroup:
     """A group of patients; fold: whose model never saw it and tested it, None: it is not tested. trained: patients that
     the model learned from. figures: of its patients, none where the fold is missing.
@@ -1096,8 +1158,8 @@ class Report:
     second_look: None if nobody counted calcium. shown_before: None if they had not been shown, as far as is known.
     trials: None if nothing was tried. cuts: None if none are asked for. how_many: None
     if no figure has an interval. unseen: of split.scheme leave_one_out. drops: of such a run with split.contrast_to.
-    labels_to_check: None if fewer than two readers know a category without the sheet. subgroups: None if none are
-    asked for.
+    labels_to_check: None if fewer than two readers know a category without the sheet. prediction_sets: None if nobody
+    was tested. subgroups: None if none are asked for.
     """
 
     format_version: int
@@ -1131,6 +1193,7 @@ class Report:
     unseen: Annotated[UnseenGroups | None, Omitted] = None
     drops: Annotated[Drops | Absent | None, Omitted] = None
     labels_to_check: Annotated[LabelsToCheck | None, Omitted] = None
+    prediction_sets: Annotated[PredictionSets | Absent | None, Omitted] = None
 
 
 def to_json(result: Any) -> dict[str, Any]:

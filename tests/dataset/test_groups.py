@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.dataset import groups
+from cac_hpc.dataset import groups, sealed
 from cac_hpc.dataset.groups import WITHHELD, coarse, withhold
 from cac_hpc.volumes.study import Described, Study
 
@@ -77,14 +77,32 @@ def test_a_scanner_whose_name_holds_what_identifies_is_not_named():
     assert groups.of_study(other, None, None, ["scanner"]) == {"scanner": "GE WESTGATE CT 2"}
 
 
-def test_studies_that_differ_are_told_from_those_that_say_nothing():
-    studies = pd.DataFrame(
-        {"patient": ["a", "a", "b", "b", "c"], "sex": ["female", "female", "male", "unknown", None],
-         "kvp": [120.0, 100.0, 120.0, math.nan, 120.0], "kernel": ["B35f"] * 4 + [None], "kernel_class": ["soft"] * 5}
+def test_each_study_has_the_group_that_studies_csv_says(tmp_path):
+    table = pd.DataFrame(
+        {"study": list("abcde"), "sex": ["female", "female", "male", "unknown", None],
+         "kvp": [120.0, 100.0, 119.0, math.nan, 120.0], "kernel": ["B35f"] * 4 + [None], "kernel_class": ["soft"] * 5,
+         "group_ward": ["01", "1", None, "01", "withheld"]}
     )  # fmt: skip
-    found = groups.of_patients(studies, ["sex", "kvp", "kernel", "noise"], [])
-    assert found["sex"] == {"a": {"female"}, "b": {"male"}, "c": frozenset()}
-    assert found["kvp"]["a"] == {"110 to under 130 kVp", "90 to under 110 kVp"}
-    assert found["kvp"]["b"] == {"110 to under 130 kVp"}
-    assert found["kernel"] == {"a": {"B35f (soft)"}, "b": {"B35f (soft)"}, "c": frozenset()}
-    assert found["noise"] == dict.fromkeys("abc", frozenset())  # packed without it
+    table.to_csv(tmp_path / "studies.csv", index=False)
+    found = groups.of_studies(sealed.read_table(tmp_path / "studies.csv"), ["sex", "kvp", "kernel", "noise"])
+    said = {fact: [names[code] if code >= 0 else None for code in codes] for fact, (codes, names) in found.items()}
+    assert said["sex"] == ["female", "female", "male", None, None]
+    assert said["kvp"] == ["110 to under 130 kVp", "90 to under 110 kVp", "110 to under 130 kVp", None,
+                           "110 to under 130 kVp"]  # fmt: skip
+    assert found["kvp"][1] == ["90 to under 110 kVp", "110 to under 130 kVp"]
+    assert said["kernel"] == ["B35f (soft)"] * 4 + [None]
+    assert said["noise"] == [None] * 5  # packed without it
+    assert said["ward"] == ["01", "1", None, "01", "withheld"]
+
+
+def test_patients_of_a_site_are_alike_within_it_for_the_key_of_a_study_tells_it():
+    rows = {str(at): {"sex": "F"} for at in range(6)}
+    site = {study: "north" if study in "01" else "south" for study in rows}
+    withhold(rows, {study: study for study in rows}, ["sex"], 3, site)
+    assert [row["sex"] for row in rows.values()] == [WITHHELD] * 2 + ["F"] * 4
+
+
+def test_withholding_a_large_cohort_takes_seconds():
+    rows, patient = cohort(7, 20_000)
+    withhold(rows, patient, PEOPLE, 5)
+    assert min(alike(rows, patient).values()) >= 5

@@ -182,7 +182,7 @@ def test_a_sheet_without_the_left_main_artery_has_three_columns_in_the_settings(
 )
 def test_settings_that_cannot_be_are_refused(values, said):
     with pytest.raises(InputError, match=said):
-        LabelsConfig(**values)
+        LabelsConfig(**values).check_source()
 
 
 def test_a_suffix_is_dropped_where_the_settings_say_so_and_shown(tmp_path):
