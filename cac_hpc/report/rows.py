@@ -23,8 +23,8 @@ CONFUSIONS = 8  # pairs of categories that are named
 COUNTS = ("n", "patients", "errors", "over_estimated", "under_estimated")
 COMPARED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_plain", "kappa_quadratic")
 INFLATED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_quadratic")
-INFLATION = ("", "split by patient", "split by slice", "inflation [95 % interval]")
-CLAIMED = ("", "by validation", "by test", "inflation [95 % interval]")
+INFLATION = ("figure", "split by patient", "split by slice", "inflation [95 % interval]")
+CLAIMED = ("figure", "by validation", "by test", "inflation [95 % interval]")
 SIDE_BY_SIDE = ("accuracy", "kappa_quadratic", "two_or_more_off")
 COLLAPSED = ("accuracy", "majority_accuracy", "balanced_accuracy", "kappa_plain", "kappa_quadratic")
 

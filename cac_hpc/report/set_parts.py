@@ -95,7 +95,7 @@ def _tables(report: Report, found: PredictionSets) -> Iterator[TextTable]:
     yield TextTable(caption, columns, cells)
     if found.folds:
         folds = [[f"fold {one.fold}", *map(str, (one.n, one.named, one.calibrated_by))] for one in found.folds]
-        columns = ["", "tests", "category named", "calibrated by"]
+        columns = ["fold", "tests", "category named", "calibrated by"]
         yield TextTable("Prediction sets by fold, and how many patients of other folds calibrate them", columns, folds)
 
 

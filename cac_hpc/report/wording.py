@@ -27,6 +27,7 @@ from cac_hpc.train import ordinal
 
 MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
 READERS, LOOKS, LESIONS = "Which reader to trust", "Where the network looks", "Which calcium counted"
+LEAST = 1e-4  # what is smaller is shown as 0
 KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1), absolute agreement"
 LEAKS = (
     "LEAKS BY DESIGN: this contrast run divides slices, not patients, so that a patient's slices are in the training, "
@@ -608,7 +609,7 @@ def number(value: float | int | None, digits: int = 3, sign: Literal["", "+"] = 
     if value is None or isinstance(value, int):
         return "undefined" if value is None else str(value)
     size = abs(value)
-    if 0 < size < 10 ** (1 - digits):
+    if LEAST <= size < 10 ** (1 - digits):
         return f"{value:{sign}.2g}"
     if size > 1 + 0.5 / 10**digits:
         return f"{value:{sign}.{max(0, digits - len(str(int(size))))}f}"
