@@ -17,7 +17,21 @@ import jinja2
 import markupsafe
 
 from cac_hpc.cluster.usage import MEDIANS, Circumstances
-from cac_hpc.report import explore_parts, external_parts, lesion_pictures, parts, pictures, rows, trial_parts, wording
+from cac_hpc.evaluation import questions
+from cac_hpc.report import (
+    checklists,
+    explore_parts,
+    external_parts,
+    lesion_pictures,
+    methods_text,
+    parts,
+    pictures,
+    rows,
+    trial_parts,
+    wording,
+)
+from cac_hpc.report.checklists import Filled
+from cac_hpc.report.methods_text import Paragraph
 from cac_hpc.run import logs, paths
 from cac_hpc.statistics.results import (
     CategoryRange,
@@ -57,15 +71,32 @@ class Gallery:
     slices: Sequence[tuple[Example, str]]
 
 
-def of_report(folder: Path, report: Report, circumstances: Circumstances, window_hu: Sequence[float]) -> dict[str, str]:
+@dataclass(frozen=True)
+class Appendix:
+    """What a report adds for those who write a paper of it: checklists, filled, and the methods as text."""
+
+    checklists: Sequence[Filled]
+    methods: Sequence[Paragraph]
+
+
+def of_report(
+    folder: Path, report: Report, circumstances: Circumstances, window_hu: Sequence[float], appendix: Appendix
+) -> dict[str, str]:
     """Both pages by their files' names; arguments are those of `html`."""
     return {
-        paths.page_name(report.status, "html", images): html(folder, report, circumstances, window_hu, images)
+        paths.page_name(report.status, "html", images): html(folder, report, circumstances, window_hu, appendix, images)
         for images in (True, False)
     }
 
 
-def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: Sequence[float], images: bool) -> str:
+def html(
+    folder: Path,
+    report: Report,
+    circumstances: Circumstances,
+    window_hu: Sequence[float],
+    appendix: Appendix,
+    images: bool,
+) -> str:
     """The page.
 
     Args:
@@ -76,6 +107,7 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
         "galleries": _galleries(folder, report) if images else None,
         "patients": _patients(folder, report) if images else None,
         "patient_at": _patient_at(report) if images else {},
+        "appendix": appendix,
         "picture": lambda name: _data(folder / "figures" / name),
     }
     return logs.harmless(_environment(HERE).get_template("page/page.html").render(values))
@@ -90,6 +122,8 @@ def _values(report: Report, circumstances: Circumstances) -> dict[str, object]:
             "rows": rows,
             "wording": wording,
             "trial_parts": trial_parts,
+            "checklists": checklists,
+            "methods_text": methods_text,
             "pictures": pictures.PICTURES,
         },
         **{"names": wording.category_names(report), "mark": wording.status_mark(report)},
@@ -128,6 +162,20 @@ def _script() -> str:
 def _source(script: str) -> str:
     """The one script that the page's policy admits."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}'"
+
+
+def checklist(report: Report, filled: Sequence[Filled]) -> str:
+    """The page of the checklists."""
+    values = {
+        "report": report,
+        "mark": wording.status_mark(report),
+        "filled": filled,
+        "checklists": checklists,
+        "asked": checklists.asked(filled),
+        "questions": questions.QUESTIONS,
+        "answers": report.answers or {},
+    }
+    return render(HERE, checklists.PAGE, values)
 
 
 def render(folder: Path, template: str, values: Mapping[str, Any]) -> str:
