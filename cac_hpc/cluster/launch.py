@@ -269,9 +269,8 @@ def _show_groups(cfg: Config, dataset_plan: DatasetPlan) -> None:
     if groups is None:
         return
     patient = {study: label.patient for study, label in dataset_plan.labels.items()}
-    rows = held_out.by_fold(groups, patient, [fold.parts["test"] for fold in dataset_plan.folds])
-    columns = [groups.fact, "patients", *(f"fold {index}" for index in range(len(dataset_plan.folds)))]
-    logs.console().print(logs.table("Patients of each group, and tested by fold", columns, rows, numbers=True))
+    columns, *rows = held_out.table(groups, patient, [fold.parts["test"] for fold in dataset_plan.folds])
+    logs.console().print(logs.table("Groups of patients, and by which fold they are tested", columns, rows))
     for note in held_out.notes(groups, patient, cfg.split):
         logs.say(f"note: {note}")
 

@@ -110,7 +110,8 @@ class DataConfig:
     packed_dir: str | None = None  # where the packed dataset lives; null keeps it in the run folder
     pseudonym_key: str | None = None  # a file with a secret; study keys are then written as pseudonyms made with it
     format: Format = field(default="auto", metadata=ADDED)  # of the studies; auto: of each what its files are
-    subgroups: tuple[Subgroup, ...] = field(default=(), metadata=ADDED)  # facts by which the report has groups
+    # facts by which the report has groups: docs/data.md, "Groups of patients"
+    subgroups: tuple[Subgroup, ...] = field(default=(), metadata=ADDED)
     smallest_group: int = field(default=5, metadata=ADDED)  # patients whom studies.csv says to be alike, at least
     # several cohorts in one run, each with its own dicom_root and sheet: docs/data.md, "Several cohorts"
     cohorts: tuple[CohortConfig, ...] = field(default=(), metadata=ADDED)
