@@ -175,6 +175,7 @@ def test_nothing_planted_is_in_what_a_run_leaves(cohorts, tmp_path):
         each = studies.loc[list(fold.test)]
         found = zip(each.index, each["category"], each["slices"], strict=True)
         write_fold(run, index, {(study, label): [label] * slices for study, label, slices in found})
+    assert b"  sex: female 6, male 6" in texts["pack"]
     texts["aggregate"] = said(job_here("aggregate.py", "--run", run.root))
     texts["report"] = said(job_here("report.py", run.root, "--out", tmp_path / "taken"))
     for folder in ("run", "taken"):
