@@ -12,10 +12,10 @@ apt = { test "$$(id -u)" = 0 && apt-get update && DEBIAN_FRONTEND=noninteractive
 missing = { echo "$(1)"; test "$$CI" != true; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs drill versions clean
+.PHONY: help demo test check docs drill benchmark-smoke versions clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed $(DEMO)/labels.csv ## a synthetic cohort, five folds, the report: minutes on two CPU cores
 	$(BIN)/python jobs/launch_cv.py --config configs/lesions.yaml --cluster.kind local
@@ -43,6 +43,19 @@ drill: # what needs a SLURM, quick and long, on that of another Debian release, 
 	$(PYTHON) slurm/dev/cluster.py install --release $(SLURM)
 	$(PYTHON) slurm/dev/cluster.py run --release $(SLURM) -- $(MAKE) inside SLURM= PYTHON=python3 VENV=/var/lib/cac_hpc/venv
 endif
+
+benchmark-smoke: $(VENV)/installed ## each benchmark on tiny input: that it runs, not how fast anything is
+	$(MAKE) --jobs=2 smoke-rows smoke-training
+
+.PHONY: smoke-rows smoke-training
+smoke-rows:
+	$(BIN)/python jobs/benchmark.py rows --tiny --rounds 1 --out build/smoke
+	$(BIN)/python jobs/benchmark.py trials --studies 12 --trials 1 --whole 0 --lengths 0
+
+smoke-training:
+	$(BIN)/python jobs/benchmark.py gpu --device cpu --tiny --minutes 5 --out build/smoke
+	$(BIN)/python jobs/benchmark.py train --device cpu --studies 12 --slices 10 --size 32 --seconds 0.2 --repeats 1
+	$(BIN)/python jobs/benchmark.py lesions --studies 12 --repeats 1 --steps 1 --batch 2
 
 versions: ## the tests that need no SLURM with the oldest packages that setup.py admits, or RESOLUTION=highest; PYTHON=...
 	$(PYTHON) -m venv --clear $(VERSIONS)

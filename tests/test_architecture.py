@@ -21,7 +21,12 @@ OWNERS = {
     "SimpleITK": {"benchmark.peers"},
     "dcm2niix": {"benchmark.peers"},
     "PIL": {"report.plots"},
-    "h5py": {"benchmark.loaders", "benchmark.peers", "dataset.shards"},  # benchmark: others' programs, beside ours
+    "h5py": {
+        "benchmark.large_runs",
+        "benchmark.loaders",
+        "benchmark.peers",
+        "dataset.shards",
+    },  # benchmark: beside ours
     "highdicom": {"predict.dicom_out"},
     "jinja2": {"report.pages"},
     "jsonargparse": {"run.settings"},

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cac_hpc.benchmark import lesion_speed, packing_speed, predict_speed, training_speed
+from cac_hpc.benchmark import gpu_speed, lesion_speed, rows, training_speed, trials_speed
 from cac_hpc.masks import shapes
 from cac_hpc.run import commands as job_settings
 from cac_hpc.run import composition, config, evaluate_commands, inspect_commands, predict_commands, settings
@@ -110,7 +110,7 @@ def parse_job(words, monkeypatch):
     for module in (settings, job_settings, evaluate_commands, inspect_commands, predict_commands):
         for name in [name for name in vars(module) if name.startswith("parse_")]:
             monkeypatch.setattr(module, name, read_only(getattr(module, name)))
-    for module in (lesion_speed, packing_speed, predict_speed, training_speed):
+    for module in (gpu_speed, lesion_speed, rows, training_speed, trials_speed):
         monkeypatch.setattr(module, "measure", accepted)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr(sys, "argv", words)
@@ -211,8 +211,8 @@ def test_commands_are_accepted(command, workplace, monkeypatch):
 
 
 def test_every_make_target_that_is_named_exists():
-    named = {target for page in PAGES for target in re.findall(r"`make (\w+)", text(page))}
-    targets = set(re.findall(r"^([a-z]+):", text(ROOT / "Makefile"), re.MULTILINE))
+    named = {target for page in PAGES for target in re.findall(r"`make ([\w-]+)", text(page))}
+    targets = set(re.findall(r"^([a-z-]+):", text(ROOT / "Makefile"), re.MULTILINE))
     assert named <= targets
     assert "test" in named | {words.split()[1] for words in commands() if words.startswith("make ")}
 

@@ -7,11 +7,11 @@ import signal
 import sys
 from pathlib import Path
 
-from cac_hpc.benchmark import lesion_speed, packing_speed, predict_speed, training_speed, trials_speed
+from cac_hpc.benchmark import gpu_speed, lesion_speed, rows, training_speed, trials_speed
 
 
 def run(doc: str | None, code: Path) -> None:
-    """Read ``pack``, ``train``, ``lesions``, ``predict`` or ``trials`` with options, and measure.
+    """Read ``rows``, ``gpu``, ``train``, ``lesions`` or ``trials`` with options, and measure.
 
     Args:
         code: the checkout whose jobs are measured.
@@ -21,10 +21,10 @@ def run(doc: str | None, code: Path) -> None:
     parser = argparse.ArgumentParser(description=doc, allow_abbrev=False)
     commands = parser.add_subparsers(dest="what", required=True)
     parts = {
-        "pack": packing_speed,
+        "rows": rows,
+        "gpu": gpu_speed,
         "train": training_speed,
         "lesions": lesion_speed,
-        "predict": predict_speed,
         "trials": trials_speed,
     }
     for name, module in parts.items():

@@ -175,22 +175,15 @@ def network_steps(name: str, steps: int, batch: int, code: Path) -> dict[str, fl
     """Train a slice network on noise: seconds of processor time per slice, after a first step, and its settings."""
     import torch
 
-    from cac_hpc.train import networks
+    from cac_hpc.benchmark import noise_steps
     from cac_hpc.train import steps as training_steps
-    from cac_hpc.train.checkpoint import new_state
-    from cac_hpc.train.distributed import World
 
     cfg, _ = _settings(name, {"train.device": "cpu", "train.precision": "fp32"}, code)
     training_steps.fix_arithmetic(cfg)
-    state, dice = new_state(cfg, World(0, 1, torch.device("cpu"))), torch.Generator()
-    hu_NHW = torch.randint(-1000, 1000, (batch, cfg.pack.size, cfg.pack.size), dtype=torch.int16)
-    label_N, weight_K = torch.arange(batch) % len(cfg.labels.names), torch.ones(len(cfg.labels.names))
-    started = 0.0
-    for step in range(steps + 1):
-        started = time.process_time() if step == 1 else started
-        keep_NF = networks.dropout_factors(dice, batch, networks.num_features(state.model), cfg.model.dropout)
-        share = training_steps.Share(hu_NHW, label_N, keep_NF, weight_K[label_N].sum())
-        training_steps.train_step(state.model, state.optimizer, state.scaler, share, weight_K, 1, cfg.train)
+    step, started = noise_steps.stepper(cfg, torch.device("cpu"), batch), 0.0
+    for number in range(steps + 1):
+        started = time.process_time() if number == 1 else started
+        step()
     slice_s = (time.process_time() - started) / (steps * batch)
     learned = 1 - 1 / cfg.split.folds - cfg.split.val_fraction  # share of the studies
     epochs = cfg.train.epochs

@@ -132,13 +132,13 @@ def rate(feed: Callable[[int], Batches], use: Callable[[np.ndarray, Tensor], Non
     batches = itertools.chain.from_iterable(map(feed, itertools.count(1)))
     for step, (rows, hu_NHW) in enumerate(batches, start=-WARM_UP):
         if step == 0:
-            _wait()
+            wait()
             started = time.perf_counter()
         if step > 0 and time.perf_counter() - started > seconds:
             break
         use(rows, hu_NHW)
         count += len(rows) if step >= 0 else 0
-    _wait()
+    wait()
     return count / (time.perf_counter() - started)
 
 
@@ -164,15 +164,15 @@ def matrix_flops(device: torch.device, dtype: torch.dtype) -> float:
     a, b = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
     best = 0.0
     for _ in range(4):
-        _wait()
+        wait()
         started = time.perf_counter()
         torch.mm(a, b)
-        _wait()
+        wait()
         best = max(best, 2 * size**3 / (time.perf_counter() - started))
     return best
 
 
-def _wait() -> None:
+def wait() -> None:
     """Until the GPU has done what it was given."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

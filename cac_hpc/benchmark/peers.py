@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -57,13 +57,31 @@ def pydicom_rescaled(source: Path, _: Path) -> None:
             stored * np.int16(ds.RescaleSlope) + np.int16(ds.RescaleIntercept)
 
 
-def compress(path: Path) -> None:
-    """Have a file's pixels in JPEG 2000, without loss."""
+def compress(path: Path, syntax: str) -> None:
+    """Have a file's pixels in another transfer syntax, without loss: a name of `SYNTAXES`."""
     import pydicom
 
     ds = pydicom.dcmread(path)
-    ds.compress(pydicom.uid.JPEG2000Lossless, generate_instance_uid=False)
+    if syntax == "JPEG Lossless":  # pydicom has no encoder of it
+        ds.PixelData, ds["PixelData"].is_undefined_length = _jpeg_lossless(ds.pixel_array), True
+        ds["PixelData"].VR, ds.file_meta.TransferSyntaxUID = "OB", pydicom.uid.UID(SYNTAXES[syntax])
+    else:
+        ds.compress(SYNTAXES[syntax], generate_instance_uid=False)
     ds.save_as(path)
+
+
+def _jpeg_lossless(stored_HW: np.ndarray) -> bytes:
+    """The encapsulated pixels of one slice, as GDCM makes them."""
+    import pydicom
+    import SimpleITK
+
+    with tempfile.TemporaryDirectory() as folder:
+        writer = SimpleITK.ImageFileWriter()
+        writer.SetFileName(f"{folder}/slice.dcm")
+        writer.SetUseCompression(True)
+        writer.SetCompressor("JPEG")
+        writer.Execute(SimpleITK.GetImageFromArray(stored_HW.astype(np.uint16)[None]))
+        return bytes(pydicom.dcmread(f"{folder}/slice.dcm").PixelData)
 
 
 def simple_itk(source: Path, out: Path) -> None:
@@ -84,12 +102,6 @@ def monai(source: Path, out: Path) -> None:
         np.save(out / f"{folder.name}.npy", load(folder).numpy())
 
 
-def dcm2niix(source: Path, out: Path) -> None:
-    """All studies in one call: the program takes what this process is."""
-    command = _dcm2niix(source, out)
-    os.execv(command[0], command)
-
-
 def dcm2niix_each(source: Path, out: Path) -> None:
     """A call for each study."""
     for folder in source.iterdir():
@@ -97,24 +109,34 @@ def dcm2niix_each(source: Path, out: Path) -> None:
 
 
 def _dcm2niix(source: Path, out: Path) -> list[str]:
-    """The command: no compression, no sidecar."""
+    """All studies in one call: no compression, no sidecar."""
     import dcm2niix as program
 
     return [program.bin, "-z", "n", "-b", "n", "-f", "%j", "-o", str(out), str(source)]
 
 
-PROGRAMS: dict[str, tuple[Callable[[Path, Path], None], tuple[str, ...]]] = {  # and the distributions it needs
+def command(name: str, source: Path, out: Path) -> list[str]:
+    """What is measured of a program: of one with a command line of its own nothing but that."""
+    if name == "dcm2niix":
+        return _dcm2niix(source, out)
+    return [sys.executable, "-m", "cac_hpc.benchmark.peers", name, str(source), str(out)]
+
+
+PROGRAMS: dict[str, tuple[Callable[[Path, Path], object], tuple[str, ...]]] = {  # and the distributions it needs
     "read only": (read_only, ()),
     "copy only": (copy_only, ()),
+    "pydicom, rescaled": (pydicom_rescaled, ("pydicom",)),  # writes nothing
     "pydicom + h5py": (pydicom_h5py, ("pydicom", "h5py")),
     "SimpleITK": (simple_itk, ("SimpleITK",)),
     "MONAI": (monai, ("monai",)),
-    "dcm2niix": (dcm2niix, ("dcm2niix",)),
+    "dcm2niix": (lambda source, out: subprocess.run(_dcm2niix(source, out), check=True), ("dcm2niix",)),
     "dcm2niix, each": (dcm2niix_each, ("dcm2niix",)),
 }
 
-
-READERS = {"pydicom, rescaled": pydicom_rescaled}  # they write nothing
+SYNTAXES = {
+    "JPEG Lossless": "1.2.840.10008.1.2.4.70", "JPEG-LS": "1.2.840.10008.1.2.4.80",
+    "JPEG 2000": "1.2.840.10008.1.2.4.90", "RLE": "1.2.840.10008.1.2.5",
+}  # fmt: skip
 
 
 def version(name: str) -> str | None:
@@ -152,8 +174,7 @@ def _volume(path: Path) -> np.ndarray:
 
 
 def main(name: str, source: str, out: str) -> None:
-    program = READERS.get(name) or PROGRAMS[name][0]
-    program(Path(source), Path(out))
+    PROGRAMS[name][0](Path(source), Path(out))
 
 
 if __name__ == "__main__":

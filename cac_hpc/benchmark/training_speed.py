@@ -7,11 +7,7 @@ stands the product itself: a fold trained by torchrun, with one rank and with tw
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import os
-import platform
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.benchmark import costs
-from cac_hpc.run import logs, settings
+from cac_hpc.benchmark import circumstances, costs, training_runs
+from cac_hpc.run import logs
 from cac_hpc.run.config import require
 
 COMPUTE, RESIDENT, STREAM = "compute only", "cac_hpc resident", "cac_hpc stream"
@@ -89,7 +85,14 @@ def measure(asked: Asked, code: Path) -> None:
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     folds: dict[int, list[float]] = {ranks: [] for ranks in _ranks(device)}
     with costs.work_folder(asked.keep) as folder:
-        runs = {ranks: _packed(folder, ranks, device, asked, code) for ranks in folds}
+        shape = (asked.studies, asked.slices, asked.size)
+        runs = {
+            ranks: training_runs.prepared(
+                folder, str(ranks), device, shape, code,
+                {"split.folds": 2, "train.epochs": 2, "train.batch_size": asked.batch, "cluster.ranks_per_node": ranks},
+            )
+            for ranks in folds
+        }  # fmt: skip
         with logs.progress("measured", asked.repeats * (len(names) + len(runs))) as advance:
             for _ in range(asked.repeats):
                 for name, results in found.items():
@@ -109,36 +112,6 @@ def _ranks(device: str) -> list[int]:
     return [ranks for ranks in (1, 2, 4, 8) if ranks <= room]
 
 
-def _packed(folder: Path, ranks: int, device: str, asked: Asked, code: Path) -> Path:
-    """A run that is ready to be trained; the first packs, the others take what it packed."""
-    source, out = folder / "scans", folder / f"run-{ranks}"
-    if not source.exists():
-        logs.log.info("writing %d studies of %d slices to %s", asked.studies, asked.slices, folder)
-        costs.write_studies(source, asked.studies, asked.slices, asked.size)
-        rows = [f"{study.name},{number % 6 * 300}" for number, study in enumerate(sorted(source.iterdir()))]
-        source.with_suffix(".csv").write_text("\n".join(["study,score", *rows, ""]), encoding="utf-8")
-    arguments = {
-        "run": out, "data.dicom_root": source, "data.packed_dir": folder / "packed",
-        "labels.sheet": source.with_suffix(".csv"), "pack.size": asked.size, "split.folds": 2,
-        "split.val_fraction": 0.1, "train.epochs": 2, "train.batch_size": asked.batch, "train.device": "cpu",
-        "train.precision": "fp32", "cluster.kind": "local", "cluster.ranks_per_node": ranks,
-        "pack.studies_per_shard": 10, "cluster.pack.cpus": len(os.sched_getaffinity(0)),
-    }  # fmt: skip
-    from cac_hpc.cluster import launch
-
-    cfg, options = settings.parse_launch(None, ["--dry_run", *(f"--{key}={value}" for key, value in arguments.items())])
-    with contextlib.redirect_stdout(io.StringIO()):
-        launch.launch(cfg, options, code)
-    costs.run(
-        [sys.executable, str(code / "jobs" / "pack.py"), "--run", str(out)], folder / "log", {"PYTHONPATH": str(code)}
-    )
-    if device == "cuda":  # set now: packing machines need no GPU
-        text = (out / "config.yaml").read_text(encoding="utf-8")
-        text = text.replace("device: cpu", "device: cuda").replace("precision: fp32", "precision: bf16")
-        (out / "config.yaml").write_text(text, encoding="utf-8")
-    return out
-
-
 def _load(name: str, run: Path, device: str, asked: Asked, log: Path, code: Path) -> dict[str, float]:
     """What one loader says of itself."""
     command = [sys.executable, "-m", "cac_hpc.benchmark.loaders", name, str(run), device, str(asked.seconds)]
@@ -149,12 +122,9 @@ def _load(name: str, run: Path, device: str, asked: Asked, log: Path, code: Path
 def _fold(run: Path, ranks: int, log: Path, code: Path) -> float:
     """Slices per second of the fastest epoch of a fold trained by so many ranks."""
     shutil.rmtree(run / "folds", ignore_errors=True)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    command = [*torchrun, f"--log-dir={run}/slurm", "--", str(code / "jobs" / "train_fold.py"), "--run", str(run)]
-    costs.run([*command, "--fold", "0"], log, {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"})
-    rows = (run / "folds" / "fold-0" / "speed.csv").read_text(encoding="utf-8").splitlines()
-    column = rows[0].split(",").index("slices_per_second")
-    return max(float(row.split(",")[column]) for row in rows[1:])
+    command = training_runs.command(run, 0, ranks, code)
+    costs.run(command, log, {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"})
+    return training_runs.best_rate(run)
 
 
 def _show(found: dict[str, list[dict[str, float]]], folds: dict[int, float], device: str, asked: Asked) -> None:
@@ -202,6 +172,4 @@ def machine(device: str) -> str:
 
     if device == "cuda":
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    name = found[1] if found else platform.processor() or platform.machine()
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, one thread per rank, torch {torch.__version__}"
+    return f"{circumstances.machine()}, one thread per rank, torch {torch.__version__}"
