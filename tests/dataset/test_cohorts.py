@@ -219,8 +219,9 @@ def test_settings_of_cohorts_survive_the_run_folder_and_paths_become_absolute(tm
     ]
     run = planned(tmp_path, cohorts)
     assert settings.load(run.config) == cfg
-    cfg, _ = settings.parse_launch(None, ["--resume", str(run.root), "--data.cohorts", str(listed(two))])
-    assert cfg.data.cohorts[1].study_column == "number"
+    other = ["--resume", str(run.root), "--dry_run", "--data.cohorts", str(listed(two, west={"study_column": "who"}))]
+    with pytest.raises(InputError, match=r"found / wanted: data.cohorts\[1\].study_column: 'number' / 'who'\)"):
+        launch.launch(*settings.parse_launch(None, other), REPO)
 
 
 @pytest.mark.parametrize(
