@@ -10,6 +10,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -26,9 +27,9 @@ from cac_hpc.cluster import (
     usage,
 )
 from cac_hpc.cluster.queue_records import OPEN
-from cac_hpc.dataset import plan, sealed, sealing, summary
+from cac_hpc.dataset import held_out, plan, sealed, sealing, summary
 from cac_hpc.dataset.plan import DatasetPlan
-from cac_hpc.evaluation import contrast, published
+from cac_hpc.evaluation import contrast, published, questions
 from cac_hpc.run import causes, config, ledger, lock, logs, looks, provenance, settings, stages
 from cac_hpc.run.config import ClusterConfig, Config, InputError
 from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
@@ -46,8 +47,8 @@ UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-
 FREE = (
     *(f"{key}:" for key in config.WITHOUT_EFFECT),
     "run:", "cluster.", "report.title:", "report.figure_dpi:", "report.near_equal_ids:",
-    "report.published:", "report.compare:", "report.window_hu:", "pack.limits.rejected_studies:", "split.contrast_to:",
-    "trials.contrast_to:",
+    "report.published:", "report.compare:", "report.checklist:", "report.window_hu:", "pack.limits.rejected_studies:",
+    "split.contrast_to:", "trials.contrast_to:",
 )  # fmt: skip
 
 
@@ -101,8 +102,9 @@ def launch(cfg: Config, options: LaunchOptions, source: Path) -> int:
 def _launch(run: RunPaths, cfg: Config, options: LaunchOptions, source: Path) -> int:
     _check_settings(run, cfg, source)
     _check_run_folder(run, cfg, options)
-    tried = _tried(run, cfg)
     dataset_plan = plan.make_plan(cfg)
+    cfg = _with_folds(cfg, dataset_plan, options)
+    tried = _tried(run, cfg)
     plan.check_dataset(run.dataset(cfg.data.packed_dir), dataset_plan)
     kind, why = _choose_kind(cfg)
     tasks, scheduler = stages.plan_tasks(cfg, run, len(dataset_plan.shards)), SCHEDULERS[kind]
@@ -129,6 +131,20 @@ def _launch(run: RunPaths, cfg: Config, options: LaunchOptions, source: Path) ->
     return _follow(run, tasks) if options.wait else _point(run)
 
 
+def _with_folds(cfg: Config, dataset_plan: DatasetPlan, options: LaunchOptions) -> Config:
+    """The settings with one fold for each group, where groups are held out.
+
+    Raises: InputError if another number was asked for.
+    """
+    groups, count = dataset_plan.groups, len(dataset_plan.folds)
+    if groups is None or not groups.tested:
+        return cfg
+    asked = dict(options.given).get("split.folds", str(count))
+    wanted = f"left out, or {count}, one for each group of split.group {groups.fact}: {', '.join(groups.tested)}"
+    config.require(asked == str(count), "split.folds", asked, logs.harmless(wanted))
+    return replace(cfg, split=replace(cfg.split, folds=count))
+
+
 def _check_settings(run: RunPaths, cfg: Config, source: Path) -> None:
     """What the settings name is there: scheduler, model, optimizer, paths and other runs."""
     wanted = f"auto, {' or '.join(SCHEDULERS)}"
@@ -145,11 +161,11 @@ def _check_paths(cfg: Config, source: Path) -> None:
     Raises: InputError naming path and character.
     """
     named = {
-        "run": cfg.run, "data.dicom_root": cfg.data.dicom_root, "data.packed_dir": cfg.data.packed_dir,
-        "data.pseudonym_key": cfg.data.pseudonym_key, "labels.sheet": "".join(cfg.labels.sheets),
-        "labels.masks": cfg.labels.masks,
+        "run": cfg.run, "data.packed_dir": cfg.data.packed_dir, "data.pseudonym_key": cfg.data.pseudonym_key,
+        **{cohort.said(name): path for cohort in cfg.by_cohort() for name, path in _inputs(cohort.cfg).items()},
         "split.contrast_to": cfg.split.contrast_to, "report.published": cfg.report.published,
-        "report.compare": cfg.report.compare, "trials.contrast_to": cfg.trials.contrast_to,
+        "report.compare": cfg.report.compare, "report.checklist": cfg.report.checklist,
+        "trials.contrast_to": cfg.trials.contrast_to,
         "the checkout": str(source), "Python": sys.executable, "TMPDIR": os.environ.get("TMPDIR"),
     }  # fmt: skip
     for name, path in named.items():
@@ -160,6 +176,12 @@ def _check_paths(cfg: Config, source: Path) -> None:
                     f"{name} is {path!a}, with {character!a} ({what}) in it; wanted a path of printable characters in "
                     "UTF-8: rename it, or make a link to it"
                 )
+
+
+def _inputs(cfg: Config) -> dict[str, str | None]:
+    """The paths that a single cohort is read from."""
+    sheet, masks = "".join(cfg.labels.sheets), cfg.labels.masks
+    return {"data.dicom_root": cfg.data.dicom_root, "labels.sheet": sheet, "labels.masks": masks}
 
 
 def _check_beside(run: RunPaths, cfg: Config) -> None:
@@ -175,11 +197,13 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
         known = was is not None and [*contrast.kinds(was.split, was.trials)] == [*contrast.kinds(cfg.split, cfg.trials)]
         if not known:
             raise
-        logs.say(f"note: {error}; until then the report has no inflation")
+        logs.say(f"note: {error}; until then the report has no comparison with it")
     if cfg.report.published:
         published.read_for(Path(cfg.report.published), cfg.labels.names)
     if cfg.report.compare:
         _check_compared(run, cfg.report.compare)
+    if cfg.report.checklist:
+        questions.read_answers(Path(cfg.report.checklist), "report.checklist")
 
 
 def _check_compared(run: RunPaths, named: str) -> None:
@@ -228,12 +252,27 @@ def _show_plan(
         *(trial_costs.choosing_notes(cfg, found) if costs else ()),
         *(trial_costs.notes(cfg, costs) if costs and allowed else ()),
     ]
+    for line in plan.cohort_lines(dataset_plan):
+        logs.say(line)
+    _show_groups(cfg, dataset_plan)
     for note in (*dataset_plan.warnings, *estimate.notes(cfg, found, kind), *raised, *preflight.driver_notes(cfg)):
         logs.say(f"note: {note}")
     if kind == "slurm":
         nodes.check_excluded(run, cfg)
         for line in nodes.exclusion_notes(run):
             logs.say(line)
+
+
+def _show_groups(cfg: Config, dataset_plan: DatasetPlan) -> None:
+    """Print the groups of patients, where there are any, how many of each every fold tests, and who is not tested."""
+    groups = dataset_plan.groups
+    if groups is None:
+        return
+    patient = {study: label.patient for study, label in dataset_plan.labels.items()}
+    columns, *rows = held_out.table(groups, patient, [fold.parts["test"] for fold in dataset_plan.folds])
+    logs.console().print(logs.table("Groups of patients, and by which fold they are tested", columns, rows))
+    for note in held_out.notes(groups, patient, cfg.split):
+        logs.say(f"note: {note}")
 
 
 def _check_studies(run: RunPaths, cfg: Config, planned: DatasetPlan, waiting: Sequence[Task], shown: bool) -> None:
@@ -325,7 +364,8 @@ def _check_run_folder(run: RunPaths, cfg: Config, options: LaunchOptions) -> Non
             raise InputError(f"run is {str(run.root)!r}, which holds other files; wanted a new folder or that of a run")
         return
     stored = config.plain(settings.load(run.config))
-    changed = [line for line in config.differences(stored, config.plain(cfg)) if not line.startswith(FREE)]
+    free = (*FREE, "split.folds:") if cfg.split.scheme == "leave_one_out" else FREE  # their number is the groups'
+    changed = [line for line in config.differences(stored, config.plain(cfg)) if not line.startswith(free)]
     if changed:
         untouched = all(event["event"] == "planned" for event in ledger.read(run.ledger))
         other = (
@@ -353,6 +393,7 @@ def _complete(
         return
     dataset = run.dataset(cfg.data.packed_dir)
     plan.write_plan(dataset, dataset_plan)
+    held_out.write(run.groups, dataset_plan.groups)
     if tried and not run.trials_plan.exists():
         trials_plan.write(run.trials_plan, tried)
     if restored := provenance.restore(run, source):
@@ -386,6 +427,7 @@ def _create(
         write_text(scratch.config, config.to_yaml(cfg))
         if tried:
             trials_plan.write(scratch.trials_plan, tried)
+        held_out.write(scratch.groups, dataset_plan.groups)
         plan.write_plan(scratch.dataset(cfg.data.packed_dir), dataset_plan)
         scratch.root.replace(run.root)
     except OSError as error:

@@ -44,7 +44,8 @@ def fault(run: RunPaths, cfg: Config, stage: Stage) -> str | None:
         run.slurm.mkdir(exist_ok=True)  # it may have been purged
     wrong = _not_writable(run.slurm) or _not_writable(Path(scratch))
     if wrong is None and stage.name == "pack":
-        wrong = _absent(Path(cfg.data.dicom_root))
+        roots = (Path(cohort.cfg.data.dicom_root) for cohort in cfg.by_cohort())
+        wrong = next(filter(None, map(_absent, roots)), None)
     gpus = stages.gpus(stage, cfg)
     if wrong is None and stage.trains:
         wrong = _no_dataset(run, cfg) or (_too_few_gpus(gpus) if gpus else None)

@@ -7,7 +7,7 @@ patient frame (`frame`). Axes: Z slice, H row, W column, S row and column of a p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from cac_hpc.calcium import aorta, baseline, candidates, heart, views
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.heart import Heart
 from cac_hpc.calcium.views import Views
+from cac_hpc.dataset import groups
 from cac_hpc.dataset.regions import ReadMask
 from cac_hpc.masks.masks import Target
 from cac_hpc.run.commands import RuleConfig
@@ -58,6 +59,7 @@ def read_study(
     keep: Keep,
     keep_lesions: KeepLesions = lambda found, seen: None,
     read_mask: ReadMask | None = None,
+    subgroups: Collection[str] = (),
 ) -> Study:
     """Read the series of a study that the settings choose, at the packed size.
 
@@ -67,9 +69,11 @@ def read_study(
             pack.slices as the scanner made it. Slices are void if the study turns out to have no series to be used.
         keep_lesions: takes the candidates and views after them, where pack.candidates wants them and a heart is found.
         read_mask: gives the mask in which the rule counts, None for the heart's region; not used without pack.baseline.
+        subgroups: data.subgroups, whose values the study then has.
     """
-    if cfg.crop == "none" and not (cfg.baseline or cfg.candidates):
-        return read_slices(entries, cfg, lambda hu_HW, position_mm: keep(frame.to_size(hu_HW, cfg.size), position_mm))
+    if cfg.crop == "none" and not (cfg.baseline or cfg.candidates or groups.needs_volume(subgroups)):
+        study = read_slices(entries, cfg, lambda hu_HW, position_mm: keep(frame.to_size(hu_HW, cfg.size), position_mm))
+        return replace(study, groups=groups.of_study(study, None, None, subgroups))
     volume = read_chest(entries, cfg)
     study, hu_ZHW = volume.study, volume.hu_ZHW
     if study.facts is None:
@@ -91,7 +95,7 @@ def read_study(
         keep(frame.to_size(hu_HW[top:bottom, left:right], cfg.size) if cfg.slices else hu_HW, position_mm)
     if cfg.candidates:
         facts = facts | _keep_lesions(volume, cfg.spacing_factor, keep_lesions)
-    return replace(study, facts=facts)
+    return replace(study, facts=facts, groups=groups.of_study(study, hu_ZHW, volume.heart, subgroups))
 
 
 def _with_baseline(

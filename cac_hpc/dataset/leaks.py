@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.dataset import shards
+from cac_hpc.dataset import plan, shards
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.labels import matching
 from cac_hpc.machine import workers
@@ -35,7 +35,9 @@ def finding(name: str, passed: bool | None, note: str) -> dict[str, Any]:
 
 def check_ids(folds: Sequence[Fold], patient: Mapping[str, str], cfg: Config) -> dict[str, Any]:
     """Studies whose numbers differ in separators, zeros or case alone, of different patients, in parts of a fold."""
-    pairs = _apart(folds, patient, matching.near_equal(patient))
+    sites = [plan.beside(cohort.name) for cohort in cfg.by_cohort()]  # numbers of different cohorts may be alike
+    own = ({study: of for study, of in patient.items() if study.startswith(site)} for site in sites)
+    pairs = _apart(folds, patient, [group for part in own for group in matching.near_equal(part)])
     if not pairs:
         return finding("ids", True, "no two patients of different parts have nearly equal study numbers")
     found = f"nearly equal study numbers of different patients are in different parts of a fold: {_named(pairs)}"

@@ -36,6 +36,7 @@ class ShardTask:
     pack: PackConfig
     lost: dict[str, tuple[str, str]] = field(default_factory=dict)
     format: Format = "auto"
+    subgroups: tuple[str, ...] = ()
 
 
 def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
@@ -78,16 +79,15 @@ def _tasks(cfg: Config, planned: dict[str, Any], indices: Sequence[int] | None) 
     for index in wanted:
         if not 0 <= index <= last:
             raise InputError(f"--shard {index}: the plan has {last + 1} shards, wanted 0 to {last}")
-    folders, root = plan.study_folders(cfg.data), Path(cfg.data.dicom_root)
-    return {
-        index: ShardTask(
-            Path(),
-            [(key, folders.get(key, root / key), planned["listings"][key]) for key in planned["shards"][index]],
-            cfg.pack,
-            format=cfg.data.format,
-        )
-        for index in wanted
-    }
+    folders, cohorts = plan.study_folders(cfg), {cohort.name: cohort.cfg for cohort in cfg.by_cohort()}
+    tasks = {}
+    for index in wanted:
+        keys = planned["shards"][index]  # of one cohort
+        site = planned["labels"][keys[0]].get("site", "")
+        own, root = cohorts[site], Path(cohorts[site].data.dicom_root)
+        studies = [(key, folders[site].get(key, root / key), planned["listings"][key]) for key in keys]
+        tasks[index] = ShardTask(Path(), studies, own.pack, format=own.data.format, subgroups=cfg.data.subgroups)
+    return tasks
 
 
 def _pack_shard(
@@ -162,6 +162,7 @@ def write_shard(task: ShardTask, say: Say) -> dict[str, Any]:
     facts: list[dict[str, Any]] = []
     rejected: list[dict[str, Any]] = []
     counts: dict[str, dict[str, Any]] = {}
+    by_study: dict[str, dict[str, str]] = {}
     with shards.create(task.scratch, task.pack.size, task.pack.slices) as shard:
         for key, folder, listing in task.studies:
             say(key)
@@ -169,6 +170,7 @@ def write_shard(task: ShardTask, say: Say) -> dict[str, Any]:
             check_clean(key, study)
             rejected += [{"study": key, **asdict(refusal)} for refusal in study.refusals]
             facts += [{"study": key, **study.facts}] if study.facts else []
+            by_study |= {key: dict(study.groups)} if study.facts and study.groups else {}
             names = {key, files.study_name(folder)}
             counts[key] = {
                 "files": study.num_files,
@@ -186,6 +188,7 @@ def write_shard(task: ShardTask, say: Say) -> dict[str, Any]:
         "studies": facts,
         "rejected": rejected,
         "counts": counts,
+        **({"groups": by_study} if task.subgroups else {}),
     }
 
 
@@ -200,7 +203,9 @@ def _read(key: str, folder: Path, listing: str, task: ShardTask, shard: shards.S
     if regions.listing(entries, folder, task.pack) != listing:
         return intake.refuse_study(entries, "changed_while_read", "not the files that the plan has seen")
     with contextlib.suppress(_Void), shard.study(key) as keep:
-        study = intake.read_study(entries, task.pack, keep, keep.lesions, regions.reader(folder, task.pack))
+        study = intake.read_study(
+            entries, task.pack, keep, keep.lesions, regions.reader(folder, task.pack), task.subgroups
+        )
         if study.facts is None:
             raise _Void
     return study
@@ -212,6 +217,7 @@ def check_clean(key: str, study: Study) -> None:
     Raises: AssertionError naming the study.
     """
     texts = [refusal.detail for refusal in study.refusals]  # facts are numbers and codes of fixed lists
+    texts += study.groups.values()
     for value in study.identity:
         telling = len(value) >= 4 and value != key and not (value.isnumeric() or value.islower())  # our own words are
         found = telling and any(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) for text in texts)

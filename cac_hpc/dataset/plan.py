@@ -6,24 +6,36 @@ import csv
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from cac_hpc.calcium import candidates
-from cac_hpc.dataset import regions, shards, splits
+from cac_hpc.dataset import held_out, regions, shards, splits
+from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.labels import label_rows, sheets
 from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import Label
-from cac_hpc.labels.matching import Matched, match_labels, near_equal
+from cac_hpc.labels.matching import SOURCES, Matched, match_labels, near_equal
 from cac_hpc.run import digests, paths, stages
-from cac_hpc.run.config import Config, DataConfig, InputError, plain
+from cac_hpc.run.config import Config, DataConfig, InputError, OneCohort, plain
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.volumes import files
+from cac_hpc.volumes.files import Entry
 
-KEPT = ("sha256", "shards", "listings", "unlabelled", "rows_without_study", "stray", "near_equal")  # with the dataset
+KEPT = (
+    "sha256",
+    "shards",
+    "listings",
+    "unlabelled",
+    "rows_without_study",
+    "stray",
+    "near_equal",
+)  # with the dataset; cohorts, too
 
 
 @dataclass(frozen=True)
@@ -33,10 +45,12 @@ class DatasetPlan:
     folds: as they come out if every labelled study can be read; of slices, from the sealed dataset. Studies go by their
     keys: their names, or pseudonyms. near_equal: groups of nearly equal study numbers of different
     patients, which pseudonyms hide. listings: digest of each study's files. unlabelled: number of files
-    of each study that is left out. stray: of files beside the study folders.
+    of each study that is left out. stray: of files beside the study folders. cohorts: of each of several, the keys of
+    the studies that are left out, and its rows and files of those numbers. groups: where split.group asks for them.
     """
 
     folds: list[Fold]
+    groups: Groups | None
     shards: list[list[str]]
     labels: dict[str, Label]
     listings: dict[str, str]
@@ -44,60 +58,172 @@ class DatasetPlan:
     rows_without_study: int
     stray: int
     near_equal: int
+    cohorts: dict[str, dict[str, Any]]
     sha256: str
     num_files: int
     num_bytes: int
     warnings: list[str]
 
 
-def _scores_of_masks(cfg: Config, studies: Mapping[str, Path]) -> list[Row]:
-    from cac_hpc.dataset import mask_labels  # it takes half a second, which other sources of labels do not need
-
-    return mask_labels.read_rows(cfg, studies)
-
-
 def make_plan(cfg: Config) -> DatasetPlan:
-    """List the studies, join them with the sheet and try the folds; writes nothing.
+    """List the studies, join them with their labels and try the folds; writes nothing.
 
     Raises: InputError naming file, study or setting, for whatever can be seen to be wrong before reading an image.
     """
-    folders, by_masks = study_folders(cfg.data), cfg.labels.source == "masks"
+    parts = _parts(cfg)
+    labels = {study: label for part in parts for study, label in part.labels.items()}
+    entries = {study: files for part in parts for study, files in part.entries.items()}
+    groups = held_out.settle(labels, entries, cfg.split, RunPaths(Path(cfg.run)).groups)
+    found = [entry for study in entries.values() for entry in study]
+    step, studies = cfg.pack.studies_per_shard, [list(part.labels) for part in parts]
+    return DatasetPlan(
+        folds=_folds(labels, cfg, groups),
+        groups=groups,
+        shards=[some[first : first + step] for some in studies for first in range(0, len(some), step)],
+        labels=labels,
+        listings={study: digest for part in parts for study, digest in part.listings.items()},
+        unlabelled={study: count for part in parts for study, count in part.unlabelled.items()},
+        rows_without_study=sum(len(part.matched.rows_without_study) for part in parts),
+        stray=sum(part.stray for part in parts),
+        near_equal=sum(len(part.alike) for part in parts),
+        cohorts={part.cohort.name: part.counts for part in parts if part.cohort.name},
+        sha256=digests.content_sha256(_content(parts, cfg)),
+        num_files=len(found),
+        num_bytes=sum(entry.size for entry in found),
+        warnings=[line for part in parts for line in part.warnings] + _in_several(labels, cfg),
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is planned of one cohort; studies go by their keys."""
+
+    cohort: OneCohort
+    matched: Matched
+    alike: list[str]
+    entries: dict[str, list[Entry]]
+    labels: dict[str, Label]
+    listings: dict[str, str]
+    stray: int
+    warnings: list[str]
+
+    @property
+    def unlabelled(self) -> dict[str, int]:
+        return {study: len(files) for study, files in self.entries.items() if study not in self.labels}
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What plan.json says of it, which the labels do not."""
+        rows = len(self.matched.rows_without_study)
+        return {"unlabelled": list(self.unlabelled), "rows_without_study": rows, "stray": self.stray}
+
+
+def _parts(cfg: Config) -> list[_Part]:
+    """What is planned of each cohort.
+
+    Raises: InputError as `make_plan`, naming the settings of the cohort.
+    """
+    cohorts, folders = cfg.by_cohort(), study_folders(cfg)
+    rows = dict[str, list[Row]]()
+    for cohort in cohorts:
+        with cohort.named():
+            rows[cohort.name] = _rows(cohort.cfg, folders[cohort.name])
+    shared = [row for some in rows.values() for row in some] if cfg.data.shared_patients else None
+    ours = {Path(path).resolve() for cohort in cohorts for path in _beside(cohort.cfg)}
+    parts = []
+    for cohort in cohorts:
+        with cohort.named():
+            parts.append(_part(cohort, folders[cohort.name], rows[cohort.name], shared, ours))
+    return parts
+
+
+def _rows(cfg: Config, folders: Mapping[str, Path]) -> list[Row]:
+    """What the source of the labels says of the studies of a single cohort."""
     named = {files.study_name(folder): folder for folder in folders.values()}
-    rows = _scores_of_masks(cfg, named) if by_masks else None
-    matched = match_labels(cfg.labels, list(named), cfg.data.dicom_root, given=rows)
+    if cfg.labels.source == "masks":
+        from cac_hpc.dataset import mask_labels  # it takes half a second, which other sources of labels do not need
+
+        return mask_labels.read_rows(cfg, named)
+    return SOURCES[cfg.labels.source](cfg.labels, list(named), Path(cfg.data.dicom_root))
+
+
+def _part(
+    cohort: OneCohort, folders: dict[str, Path], rows: list[Row], shared: list[Row] | None, ours: Collection[Path]
+) -> _Part:
+    """Plan a cohort.
+
+    Args:
+        folders: of its studies by key. rows: of its labels. shared: those of all cohorts, if they name the same people.
+        ours: files beside the study folders that belong there.
+    """
+    cfg = cohort.cfg
+    named = [files.study_name(folder) for folder in folders.values()]
+    matched = match_labels(cfg.labels, named, cfg.data.dicom_root, given=rows, people=shared)
     alike = _near_equal(matched, cfg)
+    labels = _by_key(matched, folders, cohort, shared is not None)
     entries = {study: files.list_files(folder, cfg.data.format) for study, folder in folders.items()}
-    labels = _by_key(matched, folders, cfg)
-    studies, step = list(labels), cfg.pack.studies_per_shard
-    folds = _folds(labels, cfg)
-    listings = {study: regions.listing(entries[study], folders[study], cfg.pack) for study in studies}
+    said = _warnings(matched, alike) if cfg.data.pseudonym_key is None else _counts(matched, alike)
+    said += regions.without_mask([folders[study] for study in labels], cfg.pack)
+    return _Part(
+        cohort=cohort,
+        matched=matched,
+        alike=alike,
+        entries=entries,
+        labels=labels,
+        listings={study: regions.listing(entries[study], folders[study], cfg.pack) for study in labels},
+        stray=_num_stray(cfg, ours),
+        warnings=[f"cohort {cohort.name}: {cohort.said(line)}" for line in said] if cohort.name else said,
+    )
+
+
+def _content(parts: Sequence[_Part], cfg: Config) -> dict[str, Any]:
+    """All that the packed dataset depends on; with several cohorts that of each, by its name."""
+    if not cfg.data.cohorts:
+        return _content_of(parts[0])
+    found = {part.cohort.name: _content_of(part) for part in parts}
+    return {"cohorts": found, "shared_patients": cfg.data.shared_patients}
+
+
+def _content_of(part: _Part) -> dict[str, Any]:
+    cfg = part.cohort.cfg
     pack = plain(replace(cfg.pack, regions=None))  # the masks themselves are in the listings
     del pack["limits"]["rejected_studies"]  # only the seal asks for it; the other limits choose studies
-    content = {
+    return {
         "format_version": shards.FORMAT_VERSION,
         "candidates_version": candidates.VERSION if cfg.pack.candidates else None,
         "pack": pack,
         "labels": {key: value for key, value in plain(cfg.labels).items() if key not in ("sheet", "masks")},
-        "sheet": label_rows.content(cfg.labels) if cfg.labels.source == "sheet" else _written(labels),
-        "files": listings,
+        "sheet": label_rows.content(cfg.labels) if cfg.labels.source == "sheet" else _written(part.labels),
+        "files": part.listings,
         **({"format": cfg.data.format} if cfg.data.format != "auto" else {}),  # as it was before there was one
+        **_grouping(cfg),
     }
-    found = [entry for study in entries.values() for entry in study]
-    said = _warnings(matched, alike) if cfg.data.pseudonym_key is None else _counts(matched, alike)
-    return DatasetPlan(
-        folds=folds,
-        shards=[studies[first : first + step] for first in range(0, len(studies), step)],
-        labels=labels,
-        listings=listings,
-        unlabelled={study: len(entries[study]) for study in folders if study not in labels},
-        rows_without_study=len(matched.rows_without_study),
-        stray=_num_stray(cfg),
-        near_equal=len(alike),
-        sha256=digests.content_sha256(content),
-        num_files=len(found),
-        num_bytes=sum(entry.size for entry in found),
-        warnings=[*said, *regions.without_mask([folders[study] for study in studies], cfg.pack)],
-    )
+
+
+def _in_several(labels: Mapping[str, Label], cfg: Config) -> list[str]:
+    """How many people are in more than one cohort, where the sheets may say so."""
+    sites: dict[str, set[str]] = {}
+    for label in labels.values():
+        sites.setdefault(label.patient, set()).add(label.site)
+    count = sum(len(found) > 1 for found in sites.values())
+    said = f"{count} of {len(sites)} patients are in several cohorts (data.shared_patients)"
+    return [said] if cfg.data.shared_patients else []
+
+
+def _grouping(cfg: Config) -> dict[str, Any]:
+    """What decides on groups in a dataset; nothing where there are none, as it was before."""
+    if not cfg.data.subgroups and not cfg.labels.group_columns:
+        return {}
+    return {"subgroups": sorted(cfg.data.subgroups), "smallest_group": cfg.data.smallest_group}
+
+
+def cohort_lines(plan: DatasetPlan) -> list[str]:
+    """How many studies each of several cohorts has."""
+    labelled = Counter(label.site for label in plan.labels.values())
+    return [
+        f"cohort {name}: {labelled[name] + len(own['unlabelled'])} studies, {labelled[name]} of them with a label"
+        for name, own in plan.cohorts.items()
+    ]
 
 
 def check_dataset(dataset: DatasetPaths, plan: DatasetPlan) -> None:
@@ -115,15 +241,15 @@ def check_dataset(dataset: DatasetPaths, plan: DatasetPlan) -> None:
 def write_plan(dataset: DatasetPaths, plan: DatasetPlan) -> None:
     """Keep the plan beside the dataset, labels included: the sheet may change before the dataset is sealed."""
     if not dataset.plan.exists():
-        kept = {name: getattr(plan, name) for name in KEPT}
+        kept = {name: getattr(plan, name) for name in (*KEPT, *(["cohorts"] if plan.cohorts else []))}
         paths.write_json(dataset.plan, kept | {"labels": _written(plan.labels)})
 
 
 def _written(labels: Mapping[str, Label]) -> dict[str, dict[str, Any]]:
-    """Labels as plain JSON, vessels and groups where they are known."""
+    """Labels as plain JSON, vessels, groups and site where they are known."""
     plain_labels = {study: asdict(label) for study, label in labels.items()}
     return {
-        study: {name: value for name, value in label.items() if name not in ("vessels", "groups") or value}
+        study: {name: value for name, value in label.items() if name not in ("vessels", "groups", "site") or value}
         for study, label in plain_labels.items()
     }
 
@@ -138,12 +264,45 @@ def read_plan(dataset: DatasetPaths) -> dict[str, Any]:
     return stages.read_kept(dataset.plan, ["sha256", "shards", "listings", "labels"])
 
 
-def study_folders(data: DataConfig) -> dict[str, Path]:
-    """The folders and volumes directly below the root by study key, in the order of their names.
+def study_folders(cfg: Config) -> dict[str, dict[str, Path]]:
+    """Of each cohort the folders and volumes directly below its root by study key, in the order of their names.
 
-    The key is the study's name or, where data.pseudonym_key names a file, a pseudonym made with its content.
+    The key is the study's name, with several cohorts behind the name of its own; or, where data.pseudonym_key names a
+    file, a pseudonym made of that with its content.
 
-    Raises: InputError if the root is missing or has no study, or there is no such file.
+    Raises: InputError if a root is missing or has no study, two roots are or hold each other, or there is no such file.
+    """
+    secret = _secret(Path(cfg.data.pseudonym_key)) if cfg.data.pseudonym_key else None
+    found, cohorts = dict[str, dict[str, Path]](), cfg.by_cohort()
+    for cohort in cohorts:
+        with cohort.named():
+            folders = {cohort.key(name): folder for name, folder in studies_of(cohort.cfg.data).items()}
+        if secret:
+            folders = dict(sorted((pseudonym(name, secret), folder) for name, folder in folders.items()))
+        found[cohort.name] = folders
+    _check_roots(cohorts)
+    return found
+
+
+def _check_roots(cohorts: Sequence[OneCohort]) -> None:
+    """No study is in two cohorts because their folders are the same, or one lies in the other."""
+    roots = {f"{cohort.place}.dicom_root": Path(cohort.cfg.data.dicom_root) for cohort in cohorts}
+    for (key, root), (other_key, other) in combinations(roots.items(), 2):
+        one, two = root.resolve(), other.resolve()
+        if one == two:
+            raise InputError(f"{other_key} is {str(other)!r}, the same folder as {key}; wanted each folder once")
+        if one in two.parents or two in one.parents:
+            inner, outer = ((key, root), (other_key, other))[:: 1 if two in one.parents else -1]
+            raise InputError(
+                f"{inner[0]} is {str(inner[1])!r}, which lies in {outer[0]}, {str(outer[1])!r}; wanted folders apart, "
+                "as every folder there is a study"
+            )
+
+
+def studies_of(data: DataConfig) -> dict[str, Path]:
+    """The studies of a single cohort by name.
+
+    Raises: InputError if the root is missing or has no study.
     """
     root = Path(data.dicom_root)
     if not root.is_dir():
@@ -163,10 +322,7 @@ def study_folders(data: DataConfig) -> dict[str, Path]:
                 f"data.dicom_root is {data.dicom_root!r}, where the name of folder {folder.name!a} is not UTF-8 or "
                 "holds a carriage return; rename it, as in its row of the sheet"
             )
-    if data.pseudonym_key is None:
-        return folders
-    secret = _secret(Path(data.pseudonym_key))
-    return dict(sorted((pseudonym(name, secret), folder) for name, folder in folders.items()))
+    return folders
 
 
 def pseudonym(name: str, secret: bytes) -> str:
@@ -182,11 +338,11 @@ def _secret(path: Path) -> bytes:
     return secret
 
 
-def _folds(labels: Mapping[str, Label], cfg: Config) -> list[Fold]:
+def _folds(labels: Mapping[str, Label], cfg: Config, groups: Groups | None) -> list[Fold]:
     patient = {study: label.patient for study, label in labels.items()}
     category = {study: label.category for study, label in labels.items()}
     slices = _sealed_slices(cfg) if cfg.split.unit == "slice" else None
-    folds = splits.make_folds(patient, category, cfg.split, slices)
+    folds = splits.make_folds(patient, category, cfg.split, slices, groups)
     if cfg.trials.active and cfg.trials.inner_folds:
         for index, fold in enumerate(folds):  # the seal divides them again, of the studies that could be read
             seen = {study: patient[study] for study in (*fold.train, *fold.val)}
@@ -200,13 +356,17 @@ def _sealed_slices(cfg: Config) -> dict[str, int]:
         return {row["study"]: int(row["slices"]) for row in csv.DictReader(file)}
 
 
-def _by_key(matched: Matched, folders: dict[str, Path], cfg: Config) -> dict[str, Label]:
-    """Labels by study key instead of folder name; without a patient column the patient is the study."""
-    labels = {}
+def _by_key(matched: Matched, folders: dict[str, Path], cohort: OneCohort, shared: bool) -> dict[str, Label]:
+    """Labels by study key instead of folder name; without a patient column the patient is the study.
+
+    Args:
+        shared: whether patients are the same people in all cohorts, else those of each are others.
+    """
+    labels, named = {}, cohort.cfg.labels.patient_column
     for study, folder in folders.items():
         if label := matched.labels.get(files.study_name(folder)):
-            patient = label.patient if cfg.labels.patient_column else study
-            labels[study] = replace(label, study=study, patient=patient)
+            person = label.patient if shared else cohort.key(label.patient)
+            labels[study] = replace(label, study=study, patient=person if named else study, site=cohort.name)
     return labels
 
 
@@ -245,10 +405,18 @@ def _counts(matched: Matched, alike: Sequence[str]) -> list[str]:
     return [*matched.hidden, *counts]
 
 
-def _num_stray(cfg: Config) -> int:
-    """Files beside the study folders that are neither a sheet nor the key."""
-    known = [sheets.split(Path(path))[0] for path in cfg.labels.sheets]
-    ours = {path.resolve() for path in (*known, *(Path(key) for key in [cfg.data.pseudonym_key] if key))}
+def beside(name: str) -> str:
+    """What rejected.csv has for a study where a file is beside the study folders of a cohort; "" of the only one."""
+    return f"{name}." if name else ""
+
+
+def _beside(cfg: Config) -> list[str | Path]:
+    """Sheets and the key, which may lie beside the study folders."""
+    return [*(sheets.split(Path(path))[0] for path in cfg.labels.sheets), *filter(None, [cfg.data.pseudonym_key])]
+
+
+def _num_stray(cfg: Config, ours: Collection[Path]) -> int:
+    """Files beside the study folders that do not belong there."""
     root = Path(cfg.data.dicom_root)
     beside = {*root.iterdir()} - {*files.studies_in(root, cfg.data.format).values()}
     return sum(1 for path in beside if path.resolve() not in ours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,19 @@ from cac_hpc.run.paths import DatasetPaths
 if TYPE_CHECKING:
     import pandas as pd
 
+GROUP = "group_"  # in front of the name of a sheet's column of groups, in studies.csv
+GROUPS = (
+    "sex",
+    "age_group",
+    "scanner",
+    "noise",
+    "body_size",
+)  # of data.subgroups: with own columns
 SHOWN = 3  # shards that a message names
 
 
 def read_studies(dataset: DatasetPaths) -> pd.DataFrame:
-    """studies.csv: study and patient as text, empty cells NaN."""
+    """studies.csv: study, patient and site as text, empty cells NaN."""
     return read_table(dataset.studies)
 
 
@@ -25,8 +34,10 @@ def read_table(path: Path) -> pd.DataFrame:
     """A table like studies.csv."""
     import pandas as pd  # 60 MB, which the supervisor of a small job has not
 
-    columns = {"study": str, "patient": str}
-    return pd.read_csv(path, dtype=columns, keep_default_na=False, na_values=[""])
+    with path.open(encoding="utf-8", newline="") as file:
+        named = next(csv.reader(file), [])
+    texts = [name for name in named if name.startswith(GROUP) or name in ("study", "patient", "site", *GROUPS)]
+    return pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=[""])
 
 
 def usable(studies: pd.DataFrame, model: ModelConfig) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from cac_hpc.calcium import baseline
-from cac_hpc.dataset import leaks, plan, sealed, shards, splits, summary, trial_studies
+from cac_hpc.dataset import groups, held_out, leaks, plan, sealed, shards, splits, summary, trial_studies
 from cac_hpc.run import causes, config, digests, escaping, ledger, paths, settings
 from cac_hpc.run.causes import NEW_RUN, PACK, RESUME
 from cac_hpc.run.config import Config, InputError
@@ -41,11 +41,15 @@ def seal(root: Path) -> None:
         patient, category, slices = (
             dict(zip(studies["study"], studies[name], strict=True)) for name in ("patient", "category", "slices")
         )
-        folds = splits.make_folds(patient, category, cfg.split, slices)
+        groups = held_out.read(run.groups) if cfg.split.group else None
+        if groups and groups.fact == "scanner" and "scanner" in studies:
+            held_out.check_packed(groups, dict(zip(studies["study"], studies[groups.fact], strict=True)))
+        folds = splits.make_folds(patient, category, cfg.split, slices, groups)
         if cfg.split.unit == "patient":  # the report would refuse them after all the training
             leaks.check_pixels(dataset, folds, patient, whole=new)
         of_trials = trial_studies.write(run, folds, dataset, cfg) if cfg.trials.active else []
-        splits.write_splits(run.splits, folds, cfg.split, digests.file_sha256(dataset.studies), of_trials)
+        of_groups = digests.file_sha256(run.groups) if groups else None
+        splits.write_splits(run.splits, folds, cfg.split, digests.file_sha256(dataset.studies), of_trials, of_groups)
 
 
 def _usable(dataset: DatasetPaths, cfg: Config) -> pd.DataFrame:
@@ -87,9 +91,15 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
         study: {name: value for name, value in label.items() if name not in ("vessels", "groups")}
         for study, label in planned["labels"].items()
     }
-    studies = [{**labels[facts["study"]], **facts} for shard in packed for facts in shard["studies"]]
+    by_study, counts = groups.for_table(planned, packed, cfg)
+    studies = [
+        {**labels[facts["study"]], **facts, **by_study.get(facts["study"], {})}
+        for shard in packed
+        for facts in shard["studies"]
+    ]
     rejected = [row for shard in packed for row in shard["rejected"]] + _never_opened(planned)
     intake = summary.summarise(planned, packed, rejected, cfg)
+    intake |= {"subgroups": counts} if counts else {}
     paths.write_text(dataset.rejected, escaping.csv_text(pd.DataFrame(rejected, columns=REJECTED_COLUMNS)))
     paths.write_json(dataset.intake, intake)
     check_share(dataset, cfg)
@@ -132,9 +142,11 @@ def _whole_facts(dataset: DatasetPaths, index: int) -> dict[str, Any]:
 
 def _never_opened(planned: dict[str, Any]) -> list[dict[str, Any]]:
     """Files that no study takes: beside the study folders, or of studies without a label."""
+    counts = {name: own["stray"] for name, own in planned.get("cohorts", {}).items()} or {"": planned["stray"]}
     stray = [
-        {"study": "", "file": number, "reason": "outside_study", "detail": "beside the study folders"}
-        for number in range(1, planned["stray"] + 1)
+        {"study": plan.beside(name), "file": number, "reason": "outside_study", "detail": "beside the study folders"}
+        for name, count in counts.items()
+        for number in range(1, count + 1)
     ]
     return stray + [
         {"study": study, "file": number, "reason": "no_label", "detail": "labels.source has no valid score of it"}
@@ -148,7 +160,13 @@ def check_share(dataset: DatasetPaths, cfg: Config) -> None:
 
     Raises: InputError with the reasons, where the details are and what to do.
     """
-    studies = paths.read_json(dataset.intake)["studies"]
+    intake = paths.read_json(dataset.intake)
+    for name, one in intake.get("cohorts", {}).items():
+        if not one["studies"]["used"]:
+            why = summary.counted(one["studies"]["refused"])
+            found = f"cohort {name}: none of its {one['studies']['labelled']} studies can be used ({why})"
+            raise InputError(causes.error(f"{found}; {dataset.rejected} names every file", NEW_RUN))
+    studies = intake["studies"]
     labelled, used, allowed = studies["labelled"], studies["used"], cfg.pack.limits.rejected_studies
     refused = labelled - used
     if used and refused / labelled <= allowed:

@@ -15,8 +15,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from cac_hpc.run import causes, paths, stages
-from cac_hpc.run.causes import RESUME, Cause
+from cac_hpc.dataset import held_out
+from cac_hpc.dataset.held_out import Groups
+from cac_hpc.run import causes, digests, paths, stages
+from cac_hpc.run.causes import NEW_RUN, RESUME, Cause
 from cac_hpc.run.config import InputError, SplitConfig
 from cac_hpc.run.paths import RunPaths
 
@@ -41,31 +43,51 @@ class Fold:
 
 
 def make_folds(
-    patient: Mapping[str, str], category: Mapping[str, int], cfg: SplitConfig, slices: Mapping[str, int] | None = None
+    patient: Mapping[str, str],
+    category: Mapping[str, int],
+    cfg: SplitConfig,
+    slices: Mapping[str, int] | None = None,
+    groups: Groups | None = None,
 ) -> list[Fold]:
     """Divide the patients; a patient's studies stay together, and count with the highest of their categories.
 
     `kfold` tests each patient once and takes the validation patients from the rest; `holdout` draws the three parts
-    anew for every fold. Under split.unit slice the same is done with slices, each study giving its share.
+    anew for every fold; `leave_one_out` tests one group of patients in each fold and takes the validation patients from
+    the other groups. Under split.unit slice the same is done with slices, each study giving its share.
 
     Args:
         patient, category: of each study, by study number.
         slices: their number in each study, which split.unit slice alone needs.
+        groups: of patients, on which `kfold` and `holdout` are stratified, too, within each category.
     Raises: InputError if there are too few patients, or slices, for the scheme.
     """
     if cfg.unit == "slice":
         assert slices is not None, "slices are divided when their numbers are known"
         return _divide_slices(slices, category, cfg)
     studies, patients, target = _by_patient(patient, category)
-    if len(patients) < cfg.folds:
-        raise InputError(
-            f"split.folds is {cfg.folds}, but the labels name only {len(patients)} patients; "
-            "wanted at least one patient per fold"
-        )
-    parts = (_kfold if cfg.scheme == "kfold" else _holdout)(target, cfg)
+    if cfg.scheme == "leave_one_out":
+        assert groups is not None, "split.group names them"
+        parts = _leave_one_out(patients, target, groups, patient, cfg)
+    else:
+        if len(patients) < cfg.folds:
+            raise InputError(
+                f"split.folds is {cfg.folds}, but the labels name only {len(patients)} patients; "
+                "wanted at least one patient per fold"
+            )
+        target = target if groups is None else _within_category(patients, target, groups, patient)
+        parts = (_kfold if cfg.scheme == "kfold" else _holdout)(target, cfg)
     folds = [Fold(*(_studies_of(patients[part], studies) for part in three)) for three in parts]
-    check_folds(folds, patient, cfg.scheme)
+    check_folds(folds, patient, cfg.scheme, groups)
     return folds
+
+
+def _within_category(
+    patients: np.ndarray, target: np.ndarray, groups: Groups, patient: Mapping[str, str]
+) -> np.ndarray:
+    """A number for each category and group, in the order of the categories."""
+    group_of = groups.of_patients(patient)
+    names, group = np.unique([group_of[name] for name in patients], return_inverse=True)
+    return np.asarray(target * len(names) + group)
 
 
 def _by_patient(
@@ -83,8 +105,9 @@ def _studies_of(patients: np.ndarray, studies: Mapping[str, Sequence[str]]) -> t
     return tuple(sorted(study for name in patients for study in studies[name]))
 
 
-def check_folds(folds: Sequence[Fold], patient: Mapping[str, str], scheme: str) -> None:
-    """No patient in two parts of a fold, no empty part, and under `kfold` each study tested exactly once.
+def check_folds(folds: Sequence[Fold], patient: Mapping[str, str], scheme: str, groups: Groups | None = None) -> None:
+    """No patient in two parts of a fold, no empty part; `kfold` tests each study exactly once, and `leave_one_out` each
+    one of the groups that have a fold, in a fold that learns nothing of its group.
 
     Raises: InputError naming fold and patients.
     """
@@ -92,7 +115,11 @@ def check_folds(folds: Sequence[Fold], patient: Mapping[str, str], scheme: str) 
         parts = {name: {patient[study] for study in studies} for name, studies in fold.parts.items()}
         if empty := [name for name, members in parts.items() if not members]:
             where = f"fold {index} has no patient in its {' and '.join(empty)} part"
-            raise InputError(f"{where}, wanted at least one each; change split.val_fraction, or lower split.folds")
+            change = "change split.val_fraction, or lower split.folds"
+            if scheme == "leave_one_out" and groups:
+                where += f", whose group is {groups.tested[index]!r}"
+                change = "change split.val_fraction, or raise split.smallest_group in a new run"
+            raise InputError(f"{where}, wanted at least one each; {change}")
         for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
             if shared := parts[one] & parts[other]:
                 raise InputError(
@@ -102,6 +129,22 @@ def check_folds(folds: Sequence[Fold], patient: Mapping[str, str], scheme: str) 
     if scheme == "kfold" and tested != Counter(patient.keys()):
         wrong = sorted(study for study in patient if tested[study] != 1)
         raise InputError(f"kfold: studies {wrong[:10]} are not tested exactly once")
+    if scheme == "leave_one_out":
+        assert groups is not None, "split.group names them"
+        _check_held_out(folds, patient, groups)
+
+
+def _check_held_out(folds: Sequence[Fold], patient: Mapping[str, str], groups: Groups) -> None:
+    """Fold K tests the patients who are of group K alone, and learns of no study of that group."""
+    group_of = groups.of_patients(patient)
+    if len(folds) != len(groups.tested):
+        raise InputError(f"leave_one_out: found {len(folds)} folds, wanted {len(groups.tested)}, one for each group")
+    for index, (fold, name) in enumerate(zip(folds, groups.tested, strict=True)):
+        seen = [study for study in (*fold.train, *fold.val) if groups.of_study[study] == name]
+        if seen:
+            raise InputError(f"fold {index} tests the group {name!r}, but learns of its studies {sorted(seen)[:10]}")
+        if wrong := set(fold.test) ^ {study for study, owner in patient.items() if group_of[owner] == name}:
+            raise InputError(f"fold {index}: studies {sorted(wrong)[:10]} are not in the test part of their group")
 
 
 def check_slice_folds(folds: Sequence[Fold], slices: Mapping[str, int], scheme: str) -> None:
@@ -170,12 +213,17 @@ def inner_divisions(
 
 
 def write_splits(
-    path: Path, folds: Sequence[Fold], cfg: SplitConfig, studies_sha256: str, trials_sha256: Sequence[str] = ()
+    path: Path,
+    folds: Sequence[Fold],
+    cfg: SplitConfig,
+    studies_sha256: str,
+    trials_sha256: Sequence[str] = (),
+    groups_sha256: str | None = None,
 ) -> None:
     """Write splits.json, once: folds that are already there must be these.
 
     Args:
-        trials_sha256: of the studies.csv of each fold's trials.
+        trials_sha256: of the studies.csv of each fold's trials. groups_sha256: of groups.json, where there is one.
     Raises: InputError if the file is damaged or holds other folds.
     """
     content = {
@@ -184,6 +232,7 @@ def write_splits(
         "seed": cfg.seed,
         "studies_sha256": studies_sha256,
         **({"trials_sha256": list(trials_sha256)} if trials_sha256 else {}),
+        **({"groups_sha256": groups_sha256} if groups_sha256 else {}),
         "folds": [{name: _to_json(part) for name, part in fold.parts.items()} for fold in folds],
     }
     if not path.exists():
@@ -205,6 +254,20 @@ def read_splits(path: Path) -> list[Fold]:
         return [Fold(**{name: _from_json(part, by_slice) for name, part in fold.items()}) for fold in content["folds"]]
     except (AttributeError, TypeError, ValueError):
         raise InputError(causes.error(f"{path}: damaged; delete it", RESUME)) from None
+
+
+def read_groups(run: RunPaths) -> Groups | None:
+    """The groups of patients that the folds were made with; None if there are none.
+
+    Raises: InputError if they are not as they were then.
+    """
+    wanted = stages.read_kept(run.splits, ["folds"]).get("groups_sha256")
+    if wanted is None:
+        return None
+    groups = held_out.read(run.groups)
+    if digests.file_sha256(run.groups) != wanted:
+        raise InputError(causes.error(f"{run.groups}: not the groups that {run.splits.name} was made with", NEW_RUN))
+    return groups
 
 
 def _why_missing(path: Path) -> Cause | str:
@@ -254,7 +317,8 @@ def _kfold(target: np.ndarray, cfg: SplitConfig) -> Iterator[tuple[np.ndarray, n
     order = _by_category(target, np.random.default_rng(cfg.seed))
     for index in range(cfg.folds):
         test = order[index :: cfg.folds]
-        yield *_train_and_val(np.setdiff1d(order, test), target, cfg, np.random.default_rng([cfg.seed, index])), test
+        rest, rng = np.setdiff1d(order, test), np.random.default_rng([cfg.seed, index])
+        yield *_train_and_val(rest, target, len(target) * cfg.val_fraction, rng), test
 
 
 def _holdout(target: np.ndarray, cfg: SplitConfig) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -262,20 +326,33 @@ def _holdout(target: np.ndarray, cfg: SplitConfig) -> Iterator[tuple[np.ndarray,
     everybody = np.arange(len(target))
     for index in range(cfg.folds):
         rng = np.random.default_rng([cfg.seed, index])
-        test = _draw(everybody, target, cfg.test_fraction, rng)
-        yield *_train_and_val(np.setdiff1d(everybody, test), target, cfg, rng), test
+        test = _draw(everybody, target, len(target) * cfg.test_fraction, rng)
+        rest = np.setdiff1d(everybody, test)
+        yield *_train_and_val(rest, target, len(target) * cfg.val_fraction, rng), test
+
+
+def _leave_one_out(
+    patients: np.ndarray, target: np.ndarray, groups: Groups, patient: Mapping[str, str], cfg: SplitConfig
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Test the patients of one group alone after the other; whoever has a study of it, too, is left out there."""
+    each = groups.all_of_patients(patient)
+    for index, name in enumerate(groups.tested):
+        alone = np.array([each[one] == {name} for one in patients])
+        rest = np.flatnonzero([name not in each[one] for one in patients])
+        rng = np.random.default_rng([cfg.seed, index])
+        yield *_train_and_val(rest, target, len(rest) * cfg.val_fraction, rng), np.flatnonzero(alone)
 
 
 def _train_and_val(
-    rest: np.ndarray, target: np.ndarray, cfg: SplitConfig, rng: np.random.Generator
+    rest: np.ndarray, target: np.ndarray, num_val: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    val = _draw(rest, target, cfg.val_fraction, rng)
+    val = _draw(rest, target, num_val, rng)
     return np.setdiff1d(rest, val), val
 
 
-def _draw(members: np.ndarray, target: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """A fraction of all patients, at even distances through the members by category: each gives its share."""
-    count = min(len(members), round(len(target) * fraction))
+def _draw(members: np.ndarray, target: np.ndarray, number: float, rng: np.random.Generator) -> np.ndarray:
+    """So many patients, rounded, at even distances through the members by category: each gives its share."""
+    count = min(len(members), round(number))
     places = ((np.arange(count) + rng.uniform()) * len(members) / max(count, 1)).astype(int)
     return np.asarray(members[_by_category(target[members], rng)[places]])
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +14,12 @@ import numpy as np
 from cac_hpc.dataset import plan
 from cac_hpc.labels import second_look
 from cac_hpc.run import logs
-from cac_hpc.run.config import Checks, Config, InputError, PackConfig
+from cac_hpc.run.config import Checks, Config, Format, InputError, PackConfig
 from cac_hpc.volumes import files
 from cac_hpc.volumes.formats import reader_of
 
+Json = dict[str, Any]
+Part = tuple[Json, dict[str, Any], list[Json], list[Json]]  # plan, counts and facts of studies, rows of rejected.csv
 MEASURED = {  # facts of a study, and their units
     "slices": "",
     "slice_spacing_mm": "mm",
@@ -56,11 +60,50 @@ def summarise(
     """
     counts = {study: count for shard in packed for study, count in shard["counts"].items()}
     facts = [study for shard in packed for study in shard["studies"]]
+    labels, num_categories = planned["labels"], len(cfg.labels.names)
+    cohorts = {
+        name: _flow_of(*part, num_categories) for name, part in _by_cohort(planned, counts, facts, rejected).items()
+    }
+    return {
+        **_flow_of(planned, counts, facts, rejected, num_categories),
+        "category_names": list(cfg.labels.names),
+        "acquisition": {name: _measured(name, facts) for name in MEASURED}
+        | {name: _counted(study[name] or "unknown" for study in facts) for name in NAMED},
+        "crop": _crop(facts, cfg) if cfg.pack.crop == "heart" else None,
+        "no_heart": sum(map(_has_no_heart, facts)),
+        "no_aorta": sum(study.get("aorta_found") is False for study in facts),
+        "warnings": _counted(code for study in facts for code in study["warnings"].split()),
+        "second_look": _second_look(labels, facts),
+        "identity": {name: sum(count[name] for count in counts.values()) for name in IDENTITY},
+        **({"cohorts": cohorts, "shared_patients": cfg.data.shared_patients} if cohorts else {}),
+    }
+
+
+def _by_cohort(
+    planned: Json, counts: Mapping[str, Any], facts: Sequence[Json], rejected: Sequence[Json]
+) -> dict[str, Part]:
+    """What `summarise` counts, of each of several cohorts."""
+    labels, found = planned["labels"], dict[str, Part]()
+    for name, own in planned.get("cohorts", {}).items():
+        labelled = {study for study in counts if labels[study]["site"] == name}
+        known = {*labelled, *own["unlabelled"], plan.beside(name)}
+        found[name] = (
+            planned | own | {"unlabelled": {study: planned["unlabelled"][study] for study in own["unlabelled"]}},
+            {study: counts[study] for study in counts if study in labelled},
+            [study for study in facts if study["study"] in labelled],
+            [row for row in rejected if row["study"] in known],
+        )
+    return found
+
+
+def _flow_of(
+    planned: Json, counts: Mapping[str, Any], facts: Sequence[Json], rejected: Sequence[Json], num_categories: int
+) -> Json:
+    """What became of files and studies."""
     used = {study["study"] for study in facts}
     reasons: dict[str, list[tuple[str, str]]] = {study: [] for study in counts}
     for row in rejected:
         reasons.setdefault(row["study"], []).append((row["reason"], row["detail"]))
-    labels, num_categories = planned["labels"], len(cfg.labels.names)
     return {
         "files": _files(planned, counts, rejected),
         "studies": {
@@ -73,18 +116,11 @@ def summarise(
         },
         "slices": sum(study["slices"] for study in facts),
         "categories": {
-            name: np.bincount([labels[study]["category"] for study in studies], minlength=num_categories).tolist()
+            name: np.bincount(
+                [planned["labels"][study]["category"] for study in studies], minlength=num_categories
+            ).tolist()
             for name, studies in (("labelled", list(counts)), ("used", sorted(used)))
         },
-        "category_names": list(cfg.labels.names),
-        "acquisition": {name: _measured(name, facts) for name in MEASURED}
-        | {name: _counted(study[name] or "unknown" for study in facts) for name in NAMED},
-        "crop": _crop(facts, cfg) if cfg.pack.crop == "heart" else None,
-        "no_heart": sum(map(_has_no_heart, facts)),
-        "no_aorta": sum(study.get("aorta_found") is False for study in facts),
-        "warnings": _counted(code for study in facts for code in study["warnings"].split()),
-        "second_look": _second_look(labels, facts),
-        "identity": {name: sum(count[name] for count in counts.values()) for name in IDENTITY},
     }
 
 
@@ -115,7 +151,7 @@ def _files(
 def show(summary: dict[str, Any]) -> None:
     """Print the summary."""
     screen = logs.console()
-    for table in (_flow(summary), _categories(summary), _acquisition(summary)):
+    for table in (_flow(summary), _categories(summary), *_cohorts(summary), _acquisition(summary)):
         screen.print(table)
     for line in _remarks(summary):
         screen.print(line, markup=False)
@@ -224,6 +260,15 @@ def _categories(summary: dict[str, Any]) -> Any:
     return logs.table("Studies per category", ["category", "labelled", "used"], rows, numbers=True)
 
 
+def _cohorts(summary: dict[str, Any]) -> list[Any]:
+    rows = [
+        [name, *(one["studies"][key] for key in ("found", "without_label", "used")), counted(one["studies"]["refused"])]
+        for name, one in summary.get("cohorts", {}).items()
+    ]
+    head = ["cohort", "studies found", "without a label", "used", "refused"]
+    return [logs.table("Cohorts", head, rows)] if rows else []
+
+
 def _acquisition(summary: dict[str, Any]) -> Any:
     rows: list[list[object]] = []
     for name, found in summary["acquisition"].items():
@@ -299,12 +344,12 @@ def preview(cfg: Config, labelled: Collection[str]) -> Preview:
     Args:
         labelled: keys of the studies that have a label.
     """
-    folders, num_studies, num_files = plan.study_folders(cfg.data), 0, 0
+    studies, num_studies, num_files = _in_turn(cfg), 0, 0
     found = Preview([], 0, Counter())
-    for study, folder in folders.items():
+    for study, (folder, wanted) in studies.items():
         if num_files >= MOST_FILES:
             break
-        entries = files.list_files(folder, cfg.data.format)
+        entries = files.list_files(folder, wanted)
         num_files, num_studies = num_files + len(entries), num_studies + 1
         used, refused = reader_of(entries).by_headers(entries, cfg.pack)
         reasons = [(why.reason, why.detail) for why in refused]
@@ -317,10 +362,18 @@ def preview(cfg: Config, labelled: Collection[str]) -> Preview:
         if not used and study in labelled:
             found.refused[main_reason(reasons)] += 1
     found.lines.append(
-        f"looked at: headers of {num_studies} of {len(folders)} studies; rejected.csv will name every file left out"
+        f"looked at: headers of {num_studies} of {len(studies)} studies; rejected.csv will name every file left out"
     )
-    first = list(folders)[:num_studies]
+    first = list(studies)[:num_studies]
     return Preview(found.lines, sum(study in labelled for study in first), found.refused)
+
+
+def _in_turn(cfg: Config) -> dict[str, tuple[Path, Format]]:
+    """The folder of each study and its format: the first of each cohort, then the second of each, and so on."""
+    folders, cohorts = plan.study_folders(cfg), cfg.by_cohort()
+    each = [[(one, cohort.cfg.data.format) for one in folders[cohort.name].items()] for cohort in cohorts]
+    turns = (one for turn in zip_longest(*each) for one in turn if one)
+    return {study: (folder, wanted) for (study, folder), wanted in turns}
 
 
 def preview_fault(found: Preview, num_labelled: int, cfg: Config) -> str | None:

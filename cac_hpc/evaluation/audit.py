@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import leaks, splits
+from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import Config, InputError
@@ -25,7 +26,12 @@ BY_DESIGN = "patients of this contrast run are in several parts of a fold, by it
 
 
 def check_cohort(
-    cfg: Config, made: Path, dataset: DatasetPaths, folds: Sequence[Fold], studies: pd.DataFrame
+    cfg: Config,
+    made: Path,
+    dataset: DatasetPaths,
+    folds: Sequence[Fold],
+    studies: pd.DataFrame,
+    groups: Groups | None = None,
 ) -> list[Audit]:
     """Folds and dataset belong together, and no patient is on both sides of a fold, under whatever number.
 
@@ -34,6 +40,7 @@ def check_cohort(
     Args:
         made: splits.json, which folds are from.
         studies: the dataset's, columns study, patient, ...
+        groups: of patients, that the folds were made with.
     Raises: InputError naming studies or patients, and what to do.
     """
     by_slice = cfg.split.unit == "slice"
@@ -50,7 +57,7 @@ def check_cohort(
         splits.check_slice_folds(folds, slices, cfg.split.scheme)
         by_design = [Audit(name, False, BY_DESIGN) for name in ("patients", "ids", "pixels")]
         return [Audit("labels", True, SAME_LABELS), *by_design, _results("each slice of the test part")]
-    splits.check_folds(folds, patient, cfg.split.scheme)
+    splits.check_folds(folds, patient, cfg.split.scheme, groups)
     ids = leaks.check_ids(folds, patient, cfg) if cfg.data.pseudonym_key is None else leaks.planned_ids(dataset)
     return [
         Audit("labels", True, SAME_LABELS),

@@ -1,7 +1,7 @@
-"""A contrast run leaks on purpose, to measure what that does to the figures of a finished run that does not leak.
+"""A contrast run differs from a finished run in one thing, to measure what that does to the figures.
 
-It divides slices in place of patients (split.unit: slice), or chooses among its trials by the test patients
-(trials.select_on: test). Both are like the finished run in all else.
+It leaks on purpose: it divides slices in place of patients (split.unit: slice), or chooses among its trials by the test
+patients (trials.select_on: test). Or it tests groups of patients that it never saw (split.scheme: leave_one_out).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ FREE = (  # what a dataset or a result does not depend on
 
 @dataclass(frozen=True)
 class Contrast:
-    """A way to leak: the section of its two settings, which leaks where it is that, and the run without the leak.
+    """A way to differ: the section of its two settings, what the first one is, and the run that is not so.
 
-    differing: other settings of the section that may differ, as they are of the way that does not leak alone.
+    differing: other settings of the section that may differ, as they are of one of the two ways alone.
     """
 
     section: str
     setting: str
-    leaks: str
+    value: str
     reference: str
     differing: tuple[str, ...] = ()
 
@@ -48,24 +48,27 @@ class Contrast:
 BY_SLICE = Contrast("split", "unit", "slice", "the run by patient")
 OF_VALIDATION = ("inner_folds:", "gpu_hours:", "pruning.")
 ON_TEST = Contrast("trials", "select_on", "test", "the run that chose by validation patients", OF_VALIDATION)
+OF_SCHEME = ("folds:", "test_fraction:", "group:", "smallest_group:")
+BY_GROUP = Contrast("split", "scheme", "leave_one_out", "the run by patient folds (split.scheme kfold)", OF_SCHEME)
 
 
 def kinds(split: SplitConfig, trials: TrialsConfig) -> Iterator[tuple[Contrast, str]]:
-    """How a run leaks, if it does, and the run that each leak is measured against."""
-    for kind, section in ((BY_SLICE, split), (ON_TEST, trials)):
+    """In what a run is contrasted with another, if it is, and that run."""
+    of_split = BY_SLICE if split.unit == "slice" else BY_GROUP
+    for kind, section in ((of_split, split), (ON_TEST, trials)):
         if section.contrast_to:
             yield kind, section.contrast_to
 
 
 def check(cfg: Config) -> None:
-    """The run that a contrast run is contrasted with is finished, does not leak, and is like it in all else.
+    """The run that a contrast run is contrasted with is finished, is no contrast run, and is like it in all else.
 
     Raises: InputError saying what to do.
     """
     found = list(kinds(cfg.split, cfg.trials))
     if len(found) > 1:
-        both = " and ".join(f"{kind.section}.{kind.setting} {kind.leaks}" for kind, _ in found)
-        raise InputError(f"found {both}, wanted one of them: a contrast run leaks in one way")
+        both = " and ".join(f"{kind.section}.{kind.setting} {kind.value}" for kind, _ in found)
+        raise InputError(f"found {both}, wanted one of them: a contrast run differs in one way")
     if not found:
         return
     ((kind, named),) = found
@@ -75,6 +78,8 @@ def check(cfg: Config) -> None:
     if any(kinds(theirs.split, theirs.trials)):
         why = f"which is a contrast run itself; wanted {kind.reference} that it was contrasted with"
         raise _refused(kind, named, why)
+    if kind is BY_GROUP and theirs.split.scheme != "kfold":
+        raise _refused(kind, named, f"whose split.scheme is {theirs.split.scheme}; wanted {kind.reference}")
     if kind is ON_TEST and not theirs.trials.active:
         raise _refused(kind, named, "which has no trials; wanted the finished run of the same trials")
     if report.status != "COMPLETE":
@@ -121,7 +126,7 @@ def _check_dataset(kind: Contrast, own: DatasetPaths, packed: DatasetPaths, stud
 
 
 def _changed(ours: Json, theirs: Json, kind: Contrast) -> list[str]:
-    """Settings that differ, but for the leak: the difference of the figures would be of these, too."""
+    """Settings that differ, but for what is measured: the difference of the figures would be of these, too."""
     one, other = ({name: each.get(name, {}) for name in SECTIONS} for each in (theirs, ours))
     one["rule"], other["rule"] = ((each["report"]["patient_rule"], each["report"]["top_k"]) for each in (theirs, ours))
     return [line for line in config.differences(one, other) if not line.startswith(kind.free)]

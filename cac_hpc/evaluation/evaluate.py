@@ -10,13 +10,23 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import splits
-from cac_hpc.evaluation import comparison, cut_figures, lesion_choice, occlusion, readers, trials
+from cac_hpc.evaluation import (
+    comparison,
+    cut_figures,
+    labels_to_check,
+    lesion_choice,
+    occlusion,
+    readers,
+    subgroup_figures,
+    trials,
+    unseen,
+)
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.labels import second_look
 from cac_hpc.run.config import InputError, ReportConfig
-from cac_hpc.statistics import assessment, intervals, results, sample_size
+from cac_hpc.statistics import assessment, intervals, results, sample_size, set_figures
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.results import Absent, Example, Examples, MistakenPatient, MistakenPatients, Shown
@@ -72,6 +82,10 @@ def evaluate(
         second_look=_second_look(outcome, studies),
         shown_before=inputs.shown_before,
         trials=trials.report(inputs.tried) if inputs.tried else None,
+        answers=inputs.answers,
+        prediction_sets=_prediction_sets(outcome, assessment.units_of(tested)["patient"], studies, cfg),
+        unseen=unseen.of_run(inputs),
+        drops=unseen.drops(inputs),
     )
     return _compared(inputs, report, tested)
 
@@ -90,6 +104,8 @@ def _compared(inputs: Inputs, report: results.Report, tested: Sequence[Tested]) 
         inflation=_inflation(inputs, own),
         cuts=cuts,
         how_many=sample_size.how_many(report.levels["patient"].pooled, cuts),
+        subgroups=subgroup_figures.of_run(inputs, tested, patient_names(outcome.studies, studies)),
+        labels_to_check=labels_to_check.find(heard),
     )
 
 
@@ -113,9 +129,15 @@ def _second_look(outcome: Outcome, studies: pd.DataFrame) -> list[results.Contra
     return found if counting else None
 
 
+def _prediction_sets(
+    outcome: Outcome, patients: Units, studies: pd.DataFrame, cfg: ReportConfig
+) -> results.PredictionSets | Absent | None:
+    return set_figures.of_run(patients, patient_names(outcome.studies, studies), cfg.coverage)
+
+
 def _inflation(inputs: Inputs, own: Finished) -> results.Comparison | results.Absent | None:
     """Of a complete run that leaks on purpose, its figures compared with those of the run that does not."""
-    reference = inputs.reference if own.report.status == "COMPLETE" else None
+    reference = inputs.reference if own.report.status == "COMPLETE" and own.report.unseen is None else None
     if not isinstance(reference, Finished):
         return reference
     try:
@@ -154,6 +176,7 @@ def _cohort(inputs: Inputs) -> results.Cohort:
             for fold in inputs.folds
         ],
         intake=intake,
+        pseudonyms=inputs.pseudonyms or None,
     )
 
 

@@ -11,12 +11,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from cac_hpc.evaluation import cut_figures, evaluate, readers
-from cac_hpc.evaluation.external_inputs import MODEL, OTHER, OUT_OF_RANGE, RULE, ExternalTest, Source
+from cac_hpc.evaluation import cut_figures, evaluate, labels_to_check, readers
+from cac_hpc.evaluation.external_inputs import MODEL, OTHER, OUT_OF_RANGE, RULE, SET_ENDS, ExternalTest, Source
 from cac_hpc.evaluation.readers import LARGEST, NAMES, Heard, Said
-from cac_hpc.statistics import assessment, intervals, recalibration, results, sample_size, unpaired
+from cac_hpc.statistics import assessment, intervals, recalibration, results, sample_size, set_figures, unpaired
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units
+from cac_hpc.statistics.prediction_sets import Sets
 from cac_hpc.statistics.results import (
     Absent,
     Audit,
@@ -33,6 +34,7 @@ from cac_hpc.statistics.results import (
 HIGHEST = "highest"  # in place of report.patient_rule
 UNIT = "patient, by the study with the highest predicted category"
 NO_PROBABILITIES = "the predictions have no probabilities of the categories"
+NO_SETS = "the predictions have no prediction sets, which are their columns set_low and set_high"
 NO_SLICES = "an external test has no slices"
 NO_RULE = "the predictions have no scores of the Agatston rule"
 NOT_INTERNAL = "figures of a cross-validation are not known of these predictions"
@@ -86,6 +88,9 @@ def report(test: ExternalTest, table: pd.DataFrame) -> Report:
         external=_external(test, table, units, level),
         cuts=cuts,
         how_many=sample_size.how_many(level.pooled, cuts),
+        answers=test.answers,
+        labels_to_check=labels_to_check.find(heard),
+        prediction_sets=_prediction_sets(test, table, units),
     )
 
 
@@ -98,11 +103,8 @@ def units_of(table: pd.DataFrame, source: Source, num_categories: int) -> tuple[
     Args:
         table: study, patient, score, category, and the columns of the source, whose categories are all known.
     """
-    names, owner_N = np.unique(table["patient"].to_numpy(str), return_inverse=True)
+    names, first = np.unique(table["patient"].to_numpy(str)), _deciding(table, source)
     key, predicted_N = source.key, table[f"{source.key}_category"].to_numpy(int)
-    read_N = table[f"{key}_score"].to_numpy(float) if source.scores else np.zeros(len(table))
-    order = np.lexsort((table["study"].to_numpy(str), -read_N, -predicted_N, owner_N))
-    first = order[np.unique(owner_N[order], return_index=True)[1]]
     highest = table.assign(score=table["score"].fillna(np.inf)).groupby("patient")[["category", "score"]].max()
     score = highest["score"].to_numpy(float)
     probability = np.eye(num_categories)[predicted_N]
@@ -118,7 +120,41 @@ def units_of(table: pd.DataFrame, source: Source, num_categories: int) -> tuple[
         num_patients=len(names),
         distinct=len(names),
     )
-    return units, read_N[first] if source.scores else None
+    return units, table[f"{key}_score"].to_numpy(float)[first] if source.scores else None
+
+
+def _deciding(table: pd.DataFrame, source: Source) -> np.ndarray:
+    """Of each patient the row of the study that his prediction is of, in the order of the patients' names."""
+    owner_N = np.unique(table["patient"].to_numpy(str), return_inverse=True)[1]
+    predicted_N = table[f"{source.key}_category"].to_numpy(int)
+    read_N = table[f"{source.key}_score"].to_numpy(float) if source.scores else np.zeros(len(table))
+    order = np.lexsort((table["study"].to_numpy(str), -read_N, -predicted_N, owner_N))
+    return np.asarray(order[np.unique(owner_N[order], return_index=True)[1]])
+
+
+def _prediction_sets(test: ExternalTest, table: pd.DataFrame, units: Units) -> results.PredictionSets | Absent:
+    """The sets that the predictions name, held against the labels.
+
+    Args:
+        units: of all patients that were tested.
+    """
+    model = test.sources[0]
+    if not model.sets:
+        return Absent(NO_SETS)
+    rows = table.iloc[_deciding(table, model)]
+    low, high = (rows[f"{model.key}_{end}"].to_numpy(int) for end in SET_ENDS)
+    sets, names = Sets(low, high, np.zeros(len(rows), int)), np.unique(table["patient"].to_numpy(str))
+    return set_figures.of_sets(units, sets, names, model.coverage, _promised(test))
+
+
+def _promised(test: ExternalTest) -> results.PromisedCoverage | None:
+    """What the patients promise who calibrated sets of that coverage; None where nobody knows."""
+    try:
+        known = (test.internal or {})["prediction_sets"]
+        same = known["wanted"] == test.sources[0].coverage
+        return results.from_json(known["promised"], results.PromisedCoverage) if same else None
+    except (Damaged, LookupError, TypeError, ValueError):
+        return None
 
 
 def _cohort(test: ExternalTest, table: pd.DataFrame, num_patients: int) -> results.Cohort:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,8 @@ from cac_hpc.statistics.results import CohortFact, Damaged, Json, LeftOutStudy
 
 MODEL, RULE, OTHER = "model", "rule", "other"
 SETTINGS, TABLE = paths.EXTERNAL_TEST, "tested.csv"  # beside the report's folder
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+SET_ENDS = ("set_low", "set_high")  # of a prediction set: its lowest and highest category
 OUT_OF_RANGE = "out_of_range"  # a column of predictions, and of the table
 DIFFERENT = {  # what people call a field in which two external tests differ
     "title": "title", "names": "categories", "edges": "categories", "sources": "names of the readers",
@@ -37,12 +38,17 @@ Known = Literal["left_out", "counted", "unknown"]
 
 @dataclass(frozen=True)
 class Source:
-    """Predictions of the studies: key of their columns in the table, name, and what they consist of."""
+    """Predictions of the studies: key of their columns in the table, name, and what they consist of.
+
+    sets: whether there are prediction sets. coverage: of what share of patients these are to name the category.
+    """
 
     key: str
     name: str
     scores: bool
     probabilities: bool
+    sets: bool = False
+    coverage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class ExternalTest:
     cohorts: list[CohortFact]
     digests: dict[str, str]
     cuts: list[float]
+    answers: Annotated[dict[str, str] | None, results.Omitted] = None
 
     @property
     def statistics(self) -> ReportConfig:
@@ -81,6 +88,7 @@ class Asked:
     names: Sequence[str]
     cfg: ReportConfig
     count_known: bool = False
+    answers: dict[str, str] | None = None  # to what only people can say, by the keys of `questions`
 
 
 def collect(
@@ -127,6 +135,7 @@ def collect(
         cohorts=[],
         digests=_digests(predicted, beside, cfg),
         cuts=list(asked.cfg.cuts),
+        answers=asked.answers,
     )
     return test, pd.concat([table, *(one.set_axis(table.index) for one in columns)], axis=1)
 
@@ -139,7 +148,8 @@ def _sources(
     Args:
         rows: of the predictions, those that are tested.
     """
-    sources = [Source(MODEL, asked.names[0], predicted.scores, predicted.probabilities)]
+    said = (predicted.scores, predicted.probabilities, predicted.sets, predicted.coverage)
+    sources = [Source(MODEL, asked.names[0], *said)]
     columns = [_columns(MODEL, predicted, rows, len(cfg.names))]
     if "rule_score" in predicted.columns and rows["rule_score"].notna().any():
         sources.append(Source(RULE, "", scores=True, probabilities=False))
@@ -221,6 +231,8 @@ def _columns(key: str, one: Predicted, rows: pd.DataFrame, num_categories: int) 
     found: dict[str, pd.Series] = {f"{key}_category": rows["category"].astype(int)}
     if one.scores:
         found[f"{key}_score"] = rows["score"]
+    if one.sets and key == MODEL:
+        found |= {f"{key}_{end}": rows[end].astype(int) for end in SET_ENDS}
     if one.probabilities:
         chance_NK = probabilities(rows, num_categories)
         found |= {f"{key}_p{category}": column for category, column in enumerate(chance_NK.T)}
@@ -266,7 +278,7 @@ def check_place(out: Path, test: ExternalTest, table: pd.DataFrame) -> None:
             raise InputError(f"--out {out}: found a report in it that is of no external test, wanted another folder")
         return
     before, now = _object(out / SETTINGS), results.to_json(test)
-    keys = [key for key in now if before.get(key) != now[key]]
+    keys = [key for key in now if before.get(key) != now[key] and key != "answers"]
     other = [DIFFERENT.get(key, "settings") for key in keys if key != "digests"]
     digests_before = before["digests"] if isinstance(before.get("digests"), dict) else {}
     known = {**digests_before, **test.digests}
@@ -336,4 +348,5 @@ def _numeric(table: pd.DataFrame) -> pd.DataFrame:
     """The same numbers as were written; blank cells are NaN."""
     numbers = [name for name in table if name not in ("study", "patient")]
     found = table.assign(**{str(name): [float(text or "nan") for text in table[name]] for name in numbers})
-    return found.astype({name: int for name in map(str, numbers) if name.endswith("category") or name == OUT_OF_RANGE})
+    whole = ("category", *SET_ENDS, OUT_OF_RANGE)
+    return found.astype({name: int for name in map(str, numbers) if name.endswith(whole)})

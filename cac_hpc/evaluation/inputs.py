@@ -11,8 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from cac_hpc.dataset import sealed, shards, splits
+from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.evaluation import audit, contrast, occlusion, pairing, published, trials
+from cac_hpc.evaluation import audit, contrast, occlusion, pairing, published, questions, trials
 from cac_hpc.evaluation.occlusion import Blanking, Views
 from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.evaluation.pairing import Finished
@@ -65,10 +66,14 @@ class Inputs:
     faults: dict[int, str | None]  # of the other folds: what is wrong with their predictions, None if they have none
     digests: Digests
     published: PublishedTable | Absent | None
-    reference: Finished | Absent | None  # of a complete run that leaks on purpose, the one that does not
+    reference: Finished | Absent | None  # of a complete run, the one that it is contrasted with
     other: Finished | Absent | None = None  # the run that report.compare names, with its patients named as here
     shown_before: ShownBefore | None = None  # None if no test figures of these patients had been shown
     tried: Tried | None = None  # of a run with trials
+    pseudonyms: bool = False  # whether they stand for study numbers
+    answers: dict[str, str] | None = None  # to what only people can say, in the file that report.checklist names
+    subgroups: Sequence[str] = ()  # data.subgroups
+    groups: Groups | None = None  # of patients, where split.group asks for them
 
     @property
     def outcome(self) -> Outcome:
@@ -97,7 +102,8 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
     cfg = settings.load(run.config)
     folds, dataset = splits.read_splits(run.splits), run.dataset(cfg.data.packed_dir)
     sealed_digests, studies = _read_seal(dataset), sealed.usable(sealed.read_studies(dataset), cfg.model)
-    audits = audit.check_cohort(cfg, run.splits, dataset, folds, studies) if not alone else []
+    groups = splits.read_groups(run)
+    audits = audit.check_cohort(cfg, run.splits, dataset, folds, studies, groups) if not alone else []
     shown, splits_sha256 = _shown(config.plain(cfg), cfg.trials.active), digests.file_sha256(run.splits)
     files = [run.fold(index) for index in range(len(folds))]
     read_folds = _read_folds(files, folds, studies, splits_sha256, len(cfg.labels.names), predicts_scores(shown))
@@ -128,6 +134,10 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         other=_read_other(cfg.report.compare),
         shown_before=_shown_before(looks.read_before(run)),
         tried=tried,
+        pseudonyms=cfg.data.pseudonym_key is not None,
+        answers=_read_answers(cfg.report.checklist),
+        subgroups=cfg.data.subgroups,
+        groups=groups,
     )
 
 
@@ -228,8 +238,19 @@ def _read_published(named: str | None, names: Sequence[str]) -> PublishedTable |
         return Absent(f"The published table {Path(named).name} could not be read any more.")
 
 
+def _read_answers(named: str | None) -> dict[str, str] | None:
+    """What people have answered; None if nothing."""
+    if named is None:
+        return None
+    try:
+        return questions.read_answers(Path(named), "report.checklist") or None
+    except InputError as error:  # it was as it must be when the run was planned
+        log.warning("report.checklist: %s", error)
+        return None
+
+
 def _read_reference(cfg: Config, root: Path) -> Finished | Absent | None:
-    """The run without the leak; a note why there is none if it is not what it was when this one was planned."""
+    """The run that this one is contrasted with; a note why there is none if it is not what it was at the launch."""
     found = next(contrast.kinds(cfg.split, cfg.trials), None)
     if found is None:
         return None
@@ -241,7 +262,7 @@ def _read_reference(cfg: Config, root: Path) -> Finished | Absent | None:
         here = shlex.quote(str(root))
         again = f"python jobs/launch_cv.py --resume {here} --{kind.section}.contrast_to FOLDER names another, "
         again += f"python jobs/aggregate.py --run {here} makes the report again"
-        log.warning("no inflation: %s; %s", error, again)
+        log.warning("no comparison with split.contrast_to or trials.contrast_to: %s; %s", error, again)
         return Absent(causes.sentence(causes.shareable(causes.of(error), root)))
 
 

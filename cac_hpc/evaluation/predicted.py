@@ -1,7 +1,8 @@
 """Predictions of studies as any program writes them: a sheet with one row per study, read and checked.
 
 Columns: study; score (Agatston), category (a name, or its number from 0) or both; where they are there, p0, p1 ... of
-each category, patient, and what jobs/predict.py adds: category_index, rule_score, known, out_of_range, fault.
+each category, patient, and what jobs/predict.py adds: category_index, rule_score, known, out_of_range, fault, and of
+prediction sets set_low, set_high (numbers of categories), set_coverage.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from cac_hpc.labels.sheets import Cell, SheetError
 from cac_hpc.run import digests, escaping
 from cac_hpc.run.config import InputError
 
-OTHERS = ("score", "category", "category_index", "patient", "rule_score", "known", "out_of_range", "fault", "slices")
+OTHERS = ("score", "category", "category_index", "patient", "rule_score", "known", "out_of_range", "fault", "slices",
+          "set_low", "set_high", "set_coverage")  # fmt: skip
 SUM_TOLERANCE = 1e-3  # of the probabilities of a study
 NAMED = 5  # faults that a message names
 
@@ -29,7 +31,9 @@ class Predicted:
     """What a program says of studies.
 
     table: study, category (index, -1 where there is no prediction), score and rule_score (NaN where there is none),
-    p0, p1 ..., patient, known (0, 1), out_of_range (0, 1), fault (why there is no prediction).
+    p0, p1 ..., patient, known (0, 1), out_of_range (0, 1), fault (why there is no prediction), set_low and set_high (-1
+    where there is no prediction set). sets: whether there are prediction sets. coverage: of what share of patients they
+    are to name the category, None if nothing tells.
     """
 
     file: str  # its name
@@ -38,6 +42,8 @@ class Predicted:
     probabilities: bool
     columns: frozenset[str]
     sha256: str
+    sets: bool = False
+    coverage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,8 @@ def read(path: Path, names: Sequence[str], edges: Sequence[float]) -> Predicted:
         probabilities=chances[0] in columns,
         columns=frozenset(columns),
         sha256=digests.file_sha256(path),
+        sets=bool((table.loc[there, "set_low"] >= 0).any()),
+        coverage=_wanted(path, table),
     )
     _refuse(path, [*_incomplete(found, there)])
     return found
@@ -121,7 +129,7 @@ def _row(
 ) -> dict[str, object]:
     """One study; what is wrong with its cells is said."""
     found: dict[str, object] = {"study": row["study"].text}
-    for name in ("score", "rule_score", "slices"):
+    for name in ("score", "rule_score", "slices", "set_coverage"):
         found[name] = _number(row.get(name), say)
     score, category = float(str(found["score"])), _category(row, scheme, say)
     if not math.isnan(score):
@@ -134,6 +142,7 @@ def _row(
     total = sum(float(str(found[name])) for name in chances)
     if category >= 0 and chances[0] in row and not abs(total - 1) <= SUM_TOLERANCE:
         say(f"the probabilities of study {row['study'].text!r} ({row[chances[0]].address} ...) sum to {total:g}, not 1")
+    found |= _set(row, len(scheme.names), say)
     flags = {"known": _known(row.get("known"), say), "out_of_range": _flag(row.get("out_of_range"))}
     patient, fault = (row[name].text if name in row else "" for name in ("patient", "fault"))
     return found | flags | {"category": category, "patient": patient, "fault": fault}
@@ -150,6 +159,32 @@ def _number(cell: Cell | None, say: Callable[[str], None]) -> float:
     if not 0 <= number < math.inf:
         say(f"{cell.address} is {cell.fault or repr(cell.text[:40])}, wanted a number of 0 or more such as 12.5")
     return number
+
+
+def _set(row: dict[str, Cell], num_categories: int, say: Callable[[str], None]) -> dict[str, int]:
+    """Lowest and highest category of a prediction set; -1 where there is none."""
+    cells = [row[name] for name in ("set_low", "set_high") if name in row]
+    if not any(cell.text or cell.fault for cell in cells):
+        return {"set_low": -1, "set_high": -1}
+    texts = [cell.text.removesuffix(".0") for cell in cells]  # as programs write a column that has blank cells
+    ends = [int(text) if text.isascii() and text.isdecimal() else num_categories for text in texts]
+    if len(ends) < len(("set_low", "set_high")) or not ends[0] <= ends[1] < num_categories:
+        found = " and ".join(f"{cell.address} {cell.text[:40]!r}" for cell in cells)
+        say(f"{found} name no prediction set, wanted its lowest and highest category, 0 to {num_categories - 1}")
+        return {"set_low": -1, "set_high": -1}
+    return {"set_low": ends[0], "set_high": ends[1]}
+
+
+def _wanted(path: Path, table: pd.DataFrame) -> float | None:
+    """Of what share of patients prediction sets are to name the category.
+
+    Raises: InputError if they are not all of one share.
+    """
+    shares = table["set_coverage"].dropna().unique().tolist()
+    if len(shares) > 1 or not all(0 < share < 1 for share in shares):
+        shown = ", ".join(f"{share:g}" for share in shares[:NAMED])
+        raise InputError(f"{path}: found set_coverage {shown}, wanted one share between 0 and 1 for all rows")
+    return float(shares[0]) if shares else None
 
 
 def _known(cell: Cell | None, say: Callable[[str], None]) -> int:
@@ -200,6 +235,9 @@ def _incomplete(found: Predicted, there: pd.Series) -> Iterator[str]:
     table = found.table[there]
     if found.scores:
         yield from (f"study {study!r} has no score, others have" for study in table.loc[table["score"].isna(), "study"])
+    if found.sets:
+        without = table.loc[table["set_low"] < 0, "study"]
+        yield from (f"study {study!r} has no prediction set, others have" for study in without)
     if "patient" in found.columns:
         yield from (f"study {study!r} has no patient" for study in table.loc[table["patient"] == "", "study"])
 

@@ -29,6 +29,7 @@ class Label:
     category: int
     vessels: Mapping[str, float] = field(default_factory=dict)  # score of each vessel, where they are known
     groups: Mapping[str, str] = field(default_factory=dict)  # text of labels.group_columns; a blank cell is not in it
+    site: str = ""  # the name of its cohort, of several in a run
 
 
 def read_score(text: str, edges: Sequence[float]) -> tuple[float | None, int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from cac_hpc.labels import affixes, label_rows, report_labels
+from cac_hpc.labels import affixes, group_values, label_rows, report_labels
 from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import HIGH, SCORE, Label, shown
 from cac_hpc.labels.sheets import by_spelling, near_miss, normalised, spellings
@@ -40,13 +40,19 @@ class Matched:
 
 
 def match_labels(
-    cfg: LabelsConfig, studies: Sequence[str], dicom_root: str, kind: str = "folder", given: list[Row] | None = None
+    cfg: LabelsConfig,
+    studies: Sequence[str],
+    dicom_root: str,
+    kind: str = "folder",
+    given: list[Row] | None = None,
+    people: list[Row] | None = None,
 ) -> Matched:
     """Give every study folder the label of its row; names are compared as `affixes.compared`.
 
     Args:
         studies: names of the study folders. dicom_root: where they are. kind: what they are there.
-        given: what the source says, where it was read before.
+        given: what the source says, where it was read before. people: rows whose patients are counted together, those
+            of other cohorts included; else its own.
     Returns: labels in the order of studies; with ``labels.unmatched: skip`` also what had to be left out.
     Raises: InputError if the source as a whole cannot be used; or, on one line each, naming all folders without a
         valid row and all rows without a folder, unless they are to be skipped and something is left.
@@ -54,7 +60,7 @@ def match_labels(
     found = SOURCES[cfg.source](cfg, studies, Path(dicom_root)) if given is None else given
     unseen = [row for row in found if row.study.in_hidden_row]
     rows = found if cfg.hidden_rows == "use" else [row for row in found if not row.study.in_hidden_row]
-    patients = _patient_numbers(rows)
+    patients = _patient_numbers(rows if people is None else people)
     sides = _sides(cfg, studies, rows, unseen)
     unlabelled = _unlabelled(studies, sides, cfg)
     strays = _rows_without_study(rows, sides, cfg.edges, kind)
@@ -66,7 +72,11 @@ def match_labels(
         if not own:
             advice = _why_nothing(cfg, kind, named=bool(sides.folders.keys() & sides.named.keys()))
         raise InputError(_all_faults(cfg, dicom_root, faults, kind, advice, proposed))
-    labels = {study: _label(study, same[0], patients, cfg.edges) for study, same in own.items()}
+    groups = group_values.of_rows([same[0] for same in own.values()], cfg)
+    labels = {
+        study: _label(study, same[0], patients, cfg.edges, of_study)
+        for (study, same), of_study in zip(own.items(), groups, strict=True)
+    }
     hidden = _hidden_rows(unseen, cfg) + _hidden_columns(found, cfg)
     warnings = [*_spelled(own, cfg), *_repeated(own), *_remarks(own)]
     if cfg.source == "sheet":
@@ -99,11 +109,12 @@ def _grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     return groups
 
 
-def _label(study: str, row: Row, patients: dict[str, str], edges: Sequence[float]) -> Label:
+def _label(
+    study: str, row: Row, patients: Mapping[str, str], edges: Sequence[float], groups: Mapping[str, str]
+) -> Label:
     patient = patients[normalised(row.patient.text)] if row.patient else study
     found, _ = label_rows.score_of(row, edges)
     assert found, "rows with faults label no study"
-    groups = {column: cell.text for column, cell in row.groups.items() if cell.text}
     return Label(study, patient, found.score, found.category, found.vessels, groups)
 
 

@@ -85,7 +85,8 @@ def render(index: int, category: int, settings: PhantomConfig) -> phantom.Study:
     Raises: InputError if voxels are too coarse for a score that low.
     """
     targets = EASY_TARGETS if settings.easy else TARGETS
-    study = phantom.render(np.random.default_rng([settings.seed, index]), settings, targets[category])
+    protocol = habitus.protocol_of(index, settings)
+    study = phantom.render(np.random.default_rng([settings.seed, index]), settings, targets[category], protocol)
     found = category_of(study.score)
     assert found == category, f"study {index} scores {study.score}, which is not in category {category}"
     return study
@@ -129,6 +130,8 @@ def _write_study(order: Order) -> truth.Facts:
     frame = study.frame
     rng = np.random.default_rng([settings.seed, index, 1])  # of the study's number alone: no header tells the category
     header = habitus.attributes(rng, frame.protocol, frame.field_of_view_mm, frame.thickness_mm)
+    if settings.people:
+        header |= habitus.person(np.random.default_rng([settings.seed, index, 2]))
     dicom.write_series(
         order.folder / series_name(index, settings),
         study.hu_ZHW,
@@ -177,7 +180,8 @@ def uid_entropy(index: int, settings: PhantomConfig) -> list[str]:
     """What the UIDs of a study are made of: different images have different UIDs."""
     sizes = (settings.seed, settings.studies, settings.slices, settings.matrix, settings.field_of_view_mm, index)
     hard = (*settings.active, settings.anatomy_seed) if settings.active else ()
-    return ["cac_hpc phantom", *map(str, (*sizes, *hard))]
+    turns = ("scanners", settings.scanners, settings.degraded) if settings.scanners else ()
+    return ["cac_hpc phantom", *map(str, (*sizes, *hard, *turns))]
 
 
 def attributes(index: int, settings: PhantomConfig) -> dict[str, object]:

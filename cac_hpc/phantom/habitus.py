@@ -10,6 +10,7 @@ import numpy as np
 
 from cac_hpc.phantom.anatomy import AVERAGE, Anatomy, draw_anatomy
 from cac_hpc.phantom.formation import Kernel
+from cac_hpc.run.commands import SCANNERS, PhantomConfig
 
 BLOOD_HU, MUSCLE_HU, HEART_MUSCLE_HU = 40.0, 52.0, 43.0  # without contrast, blood and muscle can hardly be told apart
 AIR_HU = -1024.0
@@ -179,9 +180,32 @@ PROTOCOLS = (
 )  # fmt: skip
 
 
+# of a scanner that is degraded: a sharp kernel, and noise as in exams of too little dose
+DEGRADED = Kernel(blur_mm=0.36, sharpening=0.9, grain=0.42, noise_hu=(36.0, 52.0))
+
+
+def protocol_of(number: int, settings: PhantomConfig) -> Protocol | None:
+    """The scanner of a study where scanners take turns; None where it is drawn.
+
+    Args:
+        number: of the study in its cohort, from 1.
+    """
+    if settings.scanners is None:
+        return None
+    turn = (number - 1) % settings.scanners
+    if settings.degraded == SCANNERS[turn]:
+        return dataclasses.replace(PROTOCOLS[turn], kernel=DEGRADED)
+    return PROTOCOLS[turn]
+
+
 def draw_protocol(rng: np.random.Generator) -> Protocol:
     shares = [protocol.share for protocol in PROTOCOLS]
     return PROTOCOLS[int(rng.choice(len(PROTOCOLS), p=shares))]
+
+
+def person(rng: np.random.Generator) -> dict[str, object]:
+    """Sex and age of a made-up patient, as headers say them; like patients of calcium scores, 40 to 84 years old."""
+    return {"PatientSex": str(rng.choice(["F", "M"])), "PatientAge": f"{int(rng.triangular(40, 62, 85)):03d}Y"}
 
 
 def attributes(

@@ -94,10 +94,16 @@ class Chest:
     ventricle_mm: np.ndarray
 
 
-def draw_frame(rng: np.random.Generator, settings: PhantomConfig, streams: Streams | None = None) -> Frame:
-    """Draw a scanner and its slices; what the settings name is as they say."""
+def draw_frame(
+    rng: np.random.Generator,
+    settings: PhantomConfig,
+    streams: Streams | None = None,
+    protocol: Protocol | None = None,
+) -> Frame:
+    """Draw a scanner, unless it is known, and its slices; what the settings name is as they say."""
     streams = streams or {}
-    protocol = habitus.PROTOCOLS[0] if settings.easy else habitus.draw_protocol(rng)
+    drawn = habitus.PROTOCOLS[0] if settings.easy else habitus.draw_protocol(rng)
+    protocol = protocol or drawn
     drawn_slices = int(rng.integers(protocol.slices[0], protocol.slices[1] + 1))
     drawn_view_mm = round(float(rng.uniform(*protocol.field_of_view_mm)))
     num_slices = settings.slices or drawn_slices
@@ -144,16 +150,22 @@ def _with_sternum(frame: Frame, body: habitus.Body, rng: np.random.Generator) ->
     return dataclasses.replace(frame, down_mm=front_mm - frame.corner_mm)
 
 
-def render(rng: np.random.Generator, settings: PhantomConfig, target: tuple[float, float]) -> Study:
+def render(
+    rng: np.random.Generator,
+    settings: PhantomConfig,
+    target: tuple[float, float],
+    protocol: Protocol | None = None,
+) -> Study:
     """Make one patient; nothing but calcium in the coronary arteries depends on the target.
 
     Args:
         target: least and largest score, between which one is drawn; both 0 for no calcium.
+        protocol: of the scanner; None draws one.
     Raises: InputError if voxels are too coarse for a score that low; WorkError if noise scores again and again.
     """
     streams = dict(zip(KNOBS, rng.spawn(len(KNOBS)), strict=True))
     streams = {name: streams[name] for name in settings.active}
-    frame = draw_frame(rng, settings, streams)
+    frame = draw_frame(rng, settings, streams, protocol)
     chest = _draw_clean_chest(rng, frame, settings, streams)
     frame, vessel_ZHW = chest.frame, chest.artery_ZHW
     artery_ZHW = np.zeros_like(vessel_ZHW) if streams else vessel_ZHW

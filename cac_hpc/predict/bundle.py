@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import math
 import os
@@ -35,6 +36,7 @@ from cac_hpc.run import composition, config, digests, paths, slurm_notation
 from cac_hpc.run.config import InputError, LabelsConfig, ModelConfig, PackConfig, ReportConfig, TrainConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
+from cac_hpc.statistics.prediction_sets import Calibration
 from cac_hpc.statistics.results import Damaged, Json
 from cac_hpc.train import checkpoint
 from cac_hpc.train.models import MODELS
@@ -47,6 +49,7 @@ MAX_TEXT_BYTES = 1 << 26  # of a member that is text
 MAX_FOLDS = 1000
 MAX_BYTES = 1 << 34  # of all members; the study's network of 512 pixels takes 270 MB a fold
 MAX_PARAMETERS = 1 << 31  # of a fold
+SUM_TOLERANCE = 1e-3  # of probabilities
 DIGEST_LENGTH = 64  # of the comment at the end of the archive
 DATE = (1980, 1, 1, 0, 0, 0)  # of members, the earliest that ZIP knows
 WANTED = "wanted a bundle as jobs/export.py writes it"
@@ -86,6 +89,7 @@ class Bundle:
     licence: str
     digest: str = ""
     own: tuple[FoldSettings, ...] = ()  # of each fold, where folds chose settings among trials
+    sets: Calibration | None = None  # of prediction sets; None of a bundle that was made before there were any
 
     @property
     def widest_hu(self) -> tuple[float, float]:
@@ -194,6 +198,7 @@ def _manifest(bundle: Bundle, content: Mapping[str, bytes]) -> Json:
         "features": list(candidates.NAMES),
         "licence": bundle.licence,
         **({"own": [_own(one) for one in bundle.own]} if bundle.own else {}),
+        **({"prediction_sets": asdict(bundle.sets)} if bundle.sets else {}),
         "salt": bundle.salt,
         "known": sorted(bundle.known),
         "members": {
@@ -419,6 +424,7 @@ def _bundle(plain: Json, content: Mapping[str, bytes]) -> Bundle:
         licence=str(plain["licence"]),
         digest=str(plain["content_sha256"]),
         own=tuple(map(_fold_settings, plain.get("own", ()))),
+        sets=_sets(plain["prediction_sets"], plain["folds"]) if "prediction_sets" in plain else None,
     )
 
 
@@ -436,6 +442,24 @@ def _errors(plain: Json) -> Errors:
     if not (0 < found.scale < math.inf and 0 <= found.gross <= 1):
         raise _Refused(f"{MANIFEST} describes errors of scores with scale {found.scale:g} and gross {found.gross:g}, "
                        "wanted a scale above 0 and a share from 0 to 1")  # fmt: skip
+    return found
+
+
+def _sets(plain: Json, folds: int) -> Calibration:
+    """What prediction sets follow from: rising scores of each fold's patients, parts of a whole.
+
+    Raises: _Refused.
+    """
+    found = Calibration(float(plain["coverage"]), tuple(tuple(map(float, of_fold)) for of_fold in plain["scores"]))
+    if not 0 < found.coverage < 1 or len(found.scores) != folds:
+        raise _Refused(
+            f"{MANIFEST} has prediction sets of {found.coverage:g} by {len(found.scores)} folds, wanted a share "
+            f"between 0 and 1 by {folds}"
+        )
+    for scores in found.scores:
+        between = [0.0, *scores, 1.0 + SUM_TOLERANCE]
+        if not all(low <= high for low, high in itertools.pairwise(between)):
+            raise _Refused(f"{MANIFEST} has scores of prediction sets that do not rise from 0 to 1")
     return found
 
 

@@ -22,7 +22,8 @@ from cac_hpc.predict.bundle import Bundle
 from cac_hpc.run import paths, settings
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import pooling
+from cac_hpc.statistics import pooling, prediction_sets
+from cac_hpc.statistics.prediction_sets import Calibration
 from cac_hpc.train import augment_slices, checkpoint, lesion_model, lesion_results, models, networks, ordinal
 from cac_hpc.train.lesion_model import LesionClassifier
 from cac_hpc.train.ordinal import Errors
@@ -36,7 +37,8 @@ class Prediction:
 
     score: Agatston, of a lesion model. probability: of each category, they sum to 1. fold_scores, fold_categories: of
     each fold by itself. rule_score: the Agatston rule in the heart's region. known: the patient was among the training
-    studies. out_of_range: a sentence for each attribute in which the study is outside of them.
+    studies. out_of_range: a sentence for each attribute in which the study is outside of them. prediction_set: its
+    lowest and highest category; None of a bundle without any.
     """
 
     study: str
@@ -50,11 +52,15 @@ class Prediction:
     out_of_range: tuple[str, ...]
     warnings: str
     slices: int
+    prediction_set: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the networks say of a study, as in `Prediction`; probability_C: that each candidate is coronary calcium."""
+    """What the networks say of a study, as in `Prediction`; probability_C: that each candidate is coronary calcium.
+
+    fold_probability_FK: of the categories, of each fold by itself.
+    """
 
     score: float | None
     category: int
@@ -62,6 +68,7 @@ class Answer:
     fold_scores: tuple[float, ...]
     fold_categories: tuple[int, ...]
     probability_C: np.ndarray
+    fold_probability_FK: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -198,7 +205,12 @@ def answer_lesions(ensemble: Ensemble, found: Candidates) -> Answer:
     category, *fold_categories = labels.categories([score, *fold_scores], ensemble.edges).tolist()
     errors = ensemble.mean_errors
     chance_K = ordinal.probabilities(np.array([score]), errors.scale, ensemble.edges, errors.gross)[0]
-    return Answer(score, category, tuple(chance_K.tolist()), tuple(fold_scores), tuple(fold_categories), probability_C)
+    chance_FK = [
+        ordinal.probabilities(np.array([of_fold]), one.scale, ensemble.edges, one.gross)[0]
+        for of_fold, one in zip(fold_scores, ensemble.errors, strict=True)
+    ]
+    said = (tuple(chance_K.tolist()), tuple(fold_scores), tuple(fold_categories))
+    return Answer(score, category, *said, probability_C, np.stack(chance_FK))
 
 
 def score_of(found: Candidates, probability_C: np.ndarray) -> float:
@@ -225,7 +237,16 @@ def answer_slices(ensemble: Ensemble, hu_ZSS: np.ndarray) -> tuple[Answer, np.nd
     fold_categories = tuple(int(of_fold_K.argmax()) for of_fold_K in fold_FK)
     total = float(chance_K.sum())
     probability = tuple(float(chance) / total for chance in chance_K)
-    return Answer(None, int(chance_K.argmax()), probability, (), fold_categories, np.zeros(0)), probability_ZK
+    said = (int(chance_K.argmax()), probability, (), fold_categories)
+    return Answer(None, *said, np.zeros(0), np.stack(fold_FK)), probability_ZK
+
+
+def prediction_set(answer: Answer, calibration: Calibration | None) -> tuple[int, int] | None:
+    """Lowest and highest category of a study's prediction set; None of a bundle without any."""
+    if calibration is None:
+        return None
+    categories_F = np.array(answer.fold_categories)
+    return prediction_sets.of_new(answer.fold_probability_FK, categories_F, answer.category, calibration)
 
 
 @torch.inference_mode()

@@ -24,8 +24,9 @@ from cac_hpc.run.causes import RESUME
 from cac_hpc.run.commands import ExportConfig
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths, RunPaths
-from cac_hpc.statistics import assessment, results
-from cac_hpc.statistics.results import Absent, Json, Report
+from cac_hpc.statistics import assessment, prediction_sets, results
+from cac_hpc.statistics.pooling import Units
+from cac_hpc.statistics.results import Absent, Json, PredictionSets, Report
 from cac_hpc.train import checkpoint, models
 from cac_hpc.train.ordinal import Errors
 
@@ -74,6 +75,8 @@ def of_run(root: Path, licence: str = "") -> Bundle:
     folds = [_read_model(run, fold, one) for fold, one in enumerate(of_folds)]
     own = tuple(FoldSettings(one.model, one.train.window_hu) for one in of_folds)
     of_scores = spec.row == "candidate"
+    tested = found.outcome.tested(found.studies, found.labels.edges, found.report)
+    patients = assessment.units_of(tested)["patient"]
     salt = digests.content_sha256([found.digests.studies_sha256, found.digests.plan_sha256])[:32]
     return Bundle(
         kind=cfg.model.kind,
@@ -88,10 +91,11 @@ def of_run(root: Path, licence: str = "") -> Bundle:
         weights=[weights for weights, _ in folds],
         errors=[errors for _, errors in folds if errors] if of_scores else None,
         internal=internal(report),
-        training=_training(found),
+        training=_training(found, patients),
         salt=salt,
         known=frozenset(known(dataset, salt)),
         licence=licence,
+        sets=prediction_sets.calibrate(patients, cfg.report.coverage, len(folds)),
         own=() if set(own) == {FoldSettings(cfg.model, cfg.train.window_hu)} else own,
     )
 
@@ -145,7 +149,8 @@ def internal(report: Report) -> Json:
     Returns: title, as the settings have it; status; format_version of report.json; level: its patient level
     (`results.Level`); categories; statistics; split; cohort: studies, patients, slices, studies_per_category; reader:
     which reader is to be trusted, and why; scores: the model's agreement with the reported scores
-    (`results.ScoreAgreement`), None of a slice network; digests.
+    (`results.ScoreAgreement`), None of a slice network; digests; prediction_sets: wanted, the
+    share of patients, and promised (`results.PromisedCoverage`), None where there is none.
     """
     cohort, readers = results.to_json(report.cohort), report.readers
     found = None if isinstance(readers, Absent) else readers
@@ -162,12 +167,21 @@ def internal(report: Report) -> Json:
         "reader": results.to_json(found.trust) if found else None,
         "scores": results.to_json(model.scores) if model and model.scores else None,
         "digests": results.to_json(report.digests),
+        "prediction_sets": _promised(report),
     }
 
 
-def _training(found: Inputs) -> TrainingRange:
-    tested = found.outcome.tested(found.studies, found.labels.edges, found.report)
-    units = assessment.units_of(tested)["patient"]
+def _promised(report: Report) -> Json | None:
+    sets = report.prediction_sets
+    if not isinstance(sets, PredictionSets) or sets.promised is None:
+        return None
+    return {"wanted": sets.wanted, "promised": results.to_json(sets.promised)}
+
+
+def _training(found: Inputs, units: Units) -> TrainingRange:
+    """Args:
+    units: the patients that the folds tested.
+    """
     names = evaluate.patient_names(found.outcome.studies, found.studies)
     right = pd.Series(units.label == units.predicted).groupby(names[units.patient]).all()
     by_study = dict(zip(found.studies["study"], found.studies["patient"].map(right), strict=True))
@@ -202,4 +216,6 @@ def summary(bundle: Bundle, out: Path) -> list[str]:
         *model_card.gate(bundle.training),
         f"{len(bundle.known)} salted digests of slices mark the {bundle.training.studies} training studies",
     ]
+    if bundle.sets:
+        lines.append(f"prediction sets of {bundle.sets.coverage:g} of patients, by {bundle.sets.patients} of them")
     return lines if bundle.licence else [*lines, "no licence: --licence TEXT says on what terms others may use it"]

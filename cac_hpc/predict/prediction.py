@@ -216,6 +216,8 @@ def _show(out: Path, plan: Plan, bundle: Bundle, counts: Mapping[str, Any]) -> N
                 screen.print(f"{row['study']}: {why}", markup=False, soft_wrap=True)
     logs.say(f"{counts['predicted']} of {counts['studies']} studies predicted, {counts['known']} known from training, "
              f"{counts['out_of_range']} out of range: {out / 'index.html'}")  # fmt: skip
+    if bundle.sets is None:
+        logs.say("no prediction sets: the bundle was made before they were; export its run again for them")
 
 
 def _first(out: Path, plan: Plan) -> Iterator[dict[str, Any]]:

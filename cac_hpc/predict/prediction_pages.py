@@ -101,6 +101,7 @@ def write_study(
         "spread": "" if low is None else f"{wording.short(low)} to {wording.short(max(prediction.fold_scores))}",
         "agreeing": sum(one == prediction.category for one in prediction.fold_categories),
         "by_rule": _by_rule(prediction, bundle),
+        "set": set_text(prediction.prediction_set, bundle),
         "folds": _folds(prediction, bundle),
         "candidates": _listed(lesions),
         "counted": sum(one["counted"] for one in lesions),
@@ -131,7 +132,7 @@ def write_index(out: Path, rows: Sequence[Json], bundle: Bundle, counts: Json) -
         rows: those of predictions.csv. counts: of studies, as predict.json has them.
     """
     values = {
-        "rows": [_index_row(row) for row in rows],
+        "rows": [_index_row(row, bundle) for row in rows],
         "counts": counts,
         "categories": [(name, sum(row.get("category") == name for row in rows)) for name in bundle.names],
         "with_scores": bundle.errors is not None,
@@ -164,6 +165,14 @@ def _by_rule(prediction: Prediction, bundle: Bundle) -> tuple[str, str] | None:
     return wording.short(prediction.rule_score), bundle.names[category]
 
 
+def set_text(ends: tuple[int, int] | None, bundle: Bundle) -> str:
+    """The categories that a prediction set names; nothing where there is none."""
+    if ends is None:
+        return ""
+    low, high = (bundle.names[end] for end in ends)
+    return low if low == high else f"{low} to {high}"
+
+
 def _folds(prediction: Prediction, bundle: Bundle) -> list[tuple[int, str, str]]:
     """Fold, score and category of each network."""
     scores = [wording.short(score) for score in prediction.fold_scores] or [""] * len(prediction.fold_categories)
@@ -190,7 +199,7 @@ def _facts(facts: Json) -> list[tuple[str, str]]:
     return numbers + [(words, str(facts[name])) for name, words in CODES.items() if facts.get(name)]
 
 
-def _index_row(row: Json) -> dict[str, Any]:
+def _index_row(row: Json, bundle: Bundle) -> dict[str, Any]:
     """A line of index.html."""
     found = dict(row)
     found["href"] = f"studies/{urllib.parse.quote(str(row['study']))}/page.html"
@@ -205,4 +214,5 @@ def _index_row(row: Json) -> dict[str, Any]:
     ]
     if not row["fault"]:
         found["chance"] = row[f"p{row['category_index']}"]
+        found["set"] = "" if row["set_low"] is None else set_text((row["set_low"], row["set_high"]), bundle)
     return found

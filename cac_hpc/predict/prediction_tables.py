@@ -19,8 +19,8 @@ from cac_hpc.run import escaping, paths
 from cac_hpc.train.lesion_results import LESION_COLUMNS
 
 BEFORE = ("study", "score", "category", "category_index")
-AFTER = ("score_low", "score_high", "folds_agreeing", "rule_score", "lesions", "known", "out_of_range", "warnings",
-         "fault")  # fmt: skip
+AFTER = ("set_low", "set_high", "set_coverage", "score_low", "score_high", "folds_agreeing", "rule_score", "lesions",
+         "known", "out_of_range", "warnings", "fault")  # fmt: skip
 LESIONS = tuple(name for name in LESION_COLUMNS if name != "fold")
 Row = Mapping[str, Any]
 
@@ -72,6 +72,9 @@ def _counts(rows: Sequence[Row], num_files: int) -> dict[str, Any]:
         "refused": sum(bool(row["fault"]) for row in rows),
         "known": sum(bool(row["known"]) for row in rows),
         "out_of_range": sum(bool(row["out_of_range"]) for row in rows),
+        "one_category": sum(
+            not row["fault"] and row["set_low"] is not None and row["set_low"] == row["set_high"] for row in rows
+        ),
         "faults": dict(sorted(faults.items())),
     }
 

@@ -169,6 +169,7 @@ def _predicted(
         out_of_range=outside,
         warnings=facts["warnings"],
         slices=facts["slices"],
+        prediction_set=ensembles.prediction_set(answer, bundle.sets),
     )
     if task.also and (warning := task.also(task.folder, task.out, bundle, content, prediction, answer)):
         prediction = replace(prediction, warnings=f"{prediction.warnings} {warning}".strip())
@@ -192,13 +193,16 @@ def _row(prediction: Prediction, bundle: Bundle, lesions: Sequence[Json]) -> Jso
     """A row of predictions.csv."""
     agreeing = sum(one == prediction.category for one in prediction.fold_categories)
     chances = {f"p{index}": chance for index, chance in enumerate(prediction.probability)}
-    scores = prediction.fold_scores
+    scores, (low, high) = prediction.fold_scores, prediction.prediction_set or (None, None)
     return {
         "study": prediction.study,
         "score": prediction.score,
         "category": bundle.names[prediction.category],
         "category_index": prediction.category,
         **chances,
+        "set_low": low,
+        "set_high": high,
+        "set_coverage": bundle.sets.coverage if bundle.sets else None,
         "score_low": min(scores) if scores else None,
         "score_high": max(scores) if scores else None,
         "folds_agreeing": agreeing,

@@ -20,15 +20,15 @@ from cac_hpc.cluster import usage
 from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.evaluation import external, external_inputs, inputs, published, report_json
 from cac_hpc.evaluation.evaluate import evaluate
-from cac_hpc.report import aggregation
+from cac_hpc.report import aggregation, checklists
 from cac_hpc.run import causes, logs, paths, settings
 from cac_hpc.run.config import Config, InputError, ReportConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import metrics
-from cac_hpc.statistics.results import FORMAT_VERSION, Comparison, Report, from_json, to_json
+from cac_hpc.statistics.results import FORMAT_VERSION, Comparison, Drops, Report, from_json, to_json
 
 TOLERANCE = 1e-9
-NOT_AGAIN = ("audits", "inflation")  # they are of files that may have gone since
+NOT_AGAIN = ("audits", "inflation", "drops")  # they are of files that may have gone since
 
 
 def check(path: Path) -> int:
@@ -113,6 +113,7 @@ def contradictions(run: RunPaths, cfg: Config, summary: Mapping[str, Any]) -> li
         *(line for key in again if key not in NOT_AGAIN for line in differences(summary[key], again[key], key)),
         *(line for where, part in _objects(summary, "") for line in _within(part, where)),
         *_against_inflation(report),
+        *_against_drops(report),
         *_against_folds(report),
         *_against_files(run.report, cfg.report.window_hu, report, found.lesions),
     ]
@@ -144,6 +145,18 @@ def _against_inflation(report: Report) -> Iterator[str]:
         for name in (name for name in compared.figures if name in own):
             where = f"inflation.levels.{level}.figures.{name}.other"
             yield from differences(compared.figures[name].other, own[name].value, where)
+
+
+def _against_drops(report: Report) -> Iterator[str]:
+    """The figures of groups beside their differences."""
+    own = {group.name: group.figures for group in report.unseen.groups} if report.unseen else {}
+    for at, group in enumerate(report.drops.groups if isinstance(report.drops, Drops) else ()):
+        for name, figure in group.differences.items():
+            where = f"drops.groups[{at}].differences.{name}"
+            yield from differences(figure.reference, group.seen[name].value, f"{where}.reference")
+            yield from differences(figure.other, group.unseen[name].value, f"{where}.other")
+            if group.name is not None:
+                yield from differences(figure.other, own[group.name][name].value, f"{where}.other")
 
 
 def against_matrix(part: Any, where: str) -> Iterator[str]:
@@ -185,6 +198,7 @@ def _against_files(
     statuses = [status for status in paths.STATUSES if status != report.status]
     others = [paths.page_name(status, *kind) for status in statuses for kind in paths.PAGES]
     yield from (f"{name}: of a report of another status" for name in others if (folder / name).exists())
+    yield from checklists.contradictions(folder)
     for name, text in wanted.items():
         path = folder / name
         found = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

@@ -8,25 +8,67 @@ from __future__ import annotations
 
 import pandas as pd
 
-from cac_hpc.report import cut_parts, external_parts, rows, size_parts, trial_parts
+from cac_hpc.report import (
+    cohort_parts,
+    cut_parts,
+    external_parts,
+    group_parts,
+    label_parts,
+    rows,
+    set_parts,
+    size_parts,
+    subgroup_parts,
+    trial_parts,
+)
 from cac_hpc.report.rows import Section
 from cac_hpc.statistics.results import Report
 
 
+def verdict(report: Report) -> list[str]:
+    """Sentences of parts that belong to what came out."""
+    return [
+        *trial_parts.verdict(report),
+        *group_parts.verdict(report),
+        *set_parts.verdict(report),
+        *subgroup_parts.verdict(report),
+    ]
+
+
 def first(report: Report) -> list[Section]:
     """Those in front of the levels."""
-    return [*external_parts.sections(report), *cut_parts.sections(report)]
+    return [
+        *external_parts.sections(report),
+        *group_parts.sections(report),
+        *cut_parts.sections(report),
+        *set_parts.sections(report),
+        *subgroup_parts.sections(report),
+    ]
 
 
 def later(report: Report) -> list[Section]:
     """Those behind the levels."""
-    return [*rows.compared(report), *size_parts.sections(report), *trial_parts.sections(report)]
+    return [
+        *cohort_parts.sections(report),
+        *rows.compared(report),
+        *label_parts.sections(report),
+        *size_parts.sections(report),
+        *trial_parts.sections(report),
+    ]
 
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:
     """Tables by their files' names."""
-    found = external_parts.csv(report) | cut_parts.csv(report) | size_parts.csv(report)
-    return found | {name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()}
+    return {
+        **external_parts.csv(report),
+        **cohort_parts.csv(report),
+        **cut_parts.csv(report),
+        **label_parts.csv(report),
+        **size_parts.csv(report),
+        **set_parts.csv(report),
+        **group_parts.csv(report),
+        **subgroup_parts.csv(report),
+        **{name: pd.DataFrame(cells).convert_dtypes() for name, cells in trial_parts.rows(report).items()},
+    }
 
 
 def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
@@ -35,4 +77,5 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
         ("trials", pd.DataFrame(list(one.rows), columns=list(one.columns)), one.caption)
         for one in trial_parts.printed(report)
     ]
-    return [*trials, *cut_parts.latex(report)]
+    own = [*cohort_parts.latex(report), *cut_parts.latex(report)]
+    return [*trials, *own, *group_parts.latex(report), *subgroup_parts.latex(report)]

@@ -14,7 +14,16 @@ import pandas as pd
 from cac_hpc.dataset import plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import cut_parts, external_parts, lesion_pictures, plots, wording
+from cac_hpc.report import (
+    cut_parts,
+    external_parts,
+    group_parts,
+    lesion_pictures,
+    plots,
+    set_parts,
+    subgroup_parts,
+    wording,
+)
 from cac_hpc.run import logs
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
@@ -195,6 +204,12 @@ def _figure_of_trials(found: Trials) -> str:
 
 
 PICTURES = {  # by the stems of their files
+    "groups": Picture(
+        "unseen",
+        "Quadratic kappa of the patients of each group with 95 % intervals, in patient folds and where it was never "
+        "seen.",
+        group_parts.draw,
+    ),
     "roc": Picture(
         "cuts", "ROC curve of the probabilities at each cut; a diamond is the model's own cut.", cut_parts.draw_roc
     ),
@@ -214,6 +229,12 @@ PICTURES = {  # by the stems of their files
         "cuts",
         "Probabilities of the event by true category: median, quarters, 5th and 95th percentile.",
         cut_parts.draw_probabilities,
+    ),
+    "prediction_sets": Picture("sets", "How many categories prediction sets name, by true category.", set_parts.draw),
+    "subgroups": Picture(
+        "subgroups",
+        "Differences of each group of patients from all others of its fact; a diamond: the interval excludes 0.",
+        subgroup_parts.draw,
     ),
     "folds": Picture(
         "verdict",

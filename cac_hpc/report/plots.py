@@ -70,6 +70,15 @@ class Value(Protocol):
     def high(self) -> float | None: ...
 
 
+@dataclass(frozen=True)
+class Limits:
+    """A value and its interval."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
 class Panel(Protocol):
     """A picture with such lines, see `lesions.Panel`."""
 
@@ -171,6 +180,31 @@ def draw_boxes(stem: Path, panels: Mapping[str, Sequence[tuple[str, Sequence[flo
             range(1, len(boxes) + 1), [textwrap.shorten(name, 34, placeholder=" ...") for name, _ in boxes]
         )
         figure.suptitle(_wrapped(title, figure), fontsize=8)
+        _save(figure, stem, dpi)
+
+
+def draw_stacks(
+    stem: Path, stacks: Sequence[tuple[str, Sequence[int]]], names: Sequence[str], label: str, title: str, dpi: int
+) -> None:
+    """Draw a stack of shares in each row, from light to dark.
+
+    Args:
+        stacks: the name of each row and its counts, one of them above 0. names: of what is counted. label: of the axis.
+    """
+    with mpl.rc_context(STYLE):
+        height = 0.9 + 0.28 * len(stacks)
+        figure, axes = _one(1.35 * COLUMN, height)
+        left = np.zeros(len(stacks))
+        shares = np.array([counts for _, counts in stacks]) / np.array([[sum(counts)] for _, counts in stacks])
+        for at, name in enumerate(names):
+            colour = mpl.colormaps["Blues"](0.15 + 0.8 * at / max(len(names) - 1, 1))
+            axes.barh(range(len(stacks)), shares[:, at], 0.7, left, color=colour, edgecolor="white", label=name)
+            left = left + shares[:, at]
+        rows = [textwrap.shorten(name, 34, placeholder=" ...") for name, _ in stacks]
+        axes.set_yticks(range(len(stacks)), rows)
+        axes.set(xlim=(0, 1), xlabel=label, title=_wrapped(title, figure))
+        axes.invert_yaxis()
+        figure.legend(loc="outside lower center", ncols=IN_A_ROW)
         _save(figure, stem, dpi)
 
 
@@ -315,6 +349,37 @@ def draw_pairs(
         axes.axvline(0, color="0.8", linewidth=0.8, zorder=0)
         axes.set(xlim=(None, 1), xlabel="value, 95 % interval", title=_wrapped(title, figure))
         figure.legend(loc="outside lower center", ncols=2)
+        _save(figure, stem, dpi)
+
+
+def draw_forest(
+    stem: Path, rows: Sequence[tuple[str, Sequence[Value]]], panels: Sequence[str], title: str, dpi: int
+) -> None:
+    """Draw differences with their 95 % intervals, a panel for each figure; a row without values is a heading.
+
+    Args:
+        rows: name of each, and its value in each panel.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(PAGE, 0.9 + 0.19 * len(rows)), layout="constrained")
+        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for place, (axes, name) in enumerate(zip(grid, panels, strict=True)):
+            axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
+            for row, (_, values) in enumerate(rows):
+                one = values[place] if values else Limits(None, None, None)
+                known = one.low is not None and one.high is not None
+                sure = one.low is not None and one.high is not None and (one.low > 0 or one.high < 0)
+                if known:
+                    axes.plot([one.low, one.high], [row, row], color=COLOURS[sure], linewidth=1.4)
+                if one.value is not None:
+                    axes.plot([one.value], [row], "D" if sure else "o", color=COLOURS[sure], markersize=4)
+            axes.set(xlabel=f"difference of\n{name}")
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+        grid[0].set_yticks(range(len(rows)), [name for name, _ in rows])
+        for label, (_, values) in zip(grid[0].get_yticklabels(), rows, strict=True):
+            label.set_fontweight("normal" if values else "bold")
+        grid[0].set_ylim(len(rows) - 0.5, -0.7)
+        figure.suptitle(_wrapped(title, figure), fontsize=8)
         _save(figure, stem, dpi)
 
 

@@ -54,24 +54,7 @@ def compared(report: Report) -> list[Section]:
     sections = [Section("readers", wording.READERS, wording.readers(report), readers(report))]
     if not wording.of_lesions(report) and not report.external:
         sections.append(Section("looks", wording.LOOKS, wording.occlusion(report), occlusion(report)))
-    if report.second_look:
-        sections.append(Section("labels", wording.SECOND_LOOK, wording.second_look(report), [second_look(report)]))
     return sections
-
-
-def second_look(report: Report) -> TextTable:
-    """Labels that the scans contradict, and what each reader counted."""
-    found = report.second_look or []
-    readers = list(dict.fromkeys(reader for one in found for reader in one.counted))
-    cells = [
-        [
-            one.study,
-            "above the last edge" if one.reported is None else f"{one.reported:g}",
-            *(f"{one.counted[reader]:.0f}" if reader in one.counted else "not counted" for reader in readers),
-        ]
-        for one in found
-    ]
-    return TextTable("Reported and counted scores", ["study", "reported", *readers], cells)
 
 
 def matrix(names: Sequence[str], part: Matrix) -> list[list[str]]:

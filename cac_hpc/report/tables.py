@@ -8,7 +8,18 @@ from dataclasses import replace
 
 import pandas as pd
 
-from cac_hpc.report import cut_parts, external_parts, parts, rows, trial_parts, wording
+from cac_hpc.report import (
+    checklists,
+    cut_parts,
+    external_parts,
+    group_parts,
+    label_parts,
+    methods_text,
+    parts,
+    rows,
+    subgroup_parts,
+    wording,
+)
 from cac_hpc.report.rows import Section
 from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
@@ -68,9 +79,6 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
     found |= _readers(names, report.readers)
     found |= _occlusion(report.occlusion)
     found |= parts.csv(report)
-    if report.second_look:
-        said = [{"study": one.study, "reported": one.reported, **one.counted} for one in report.second_look]
-        found["second_look.csv"] = pd.DataFrame(said)
     if report.external and isinstance(report.external.internal, InternalTest):
         roles = {"reference": "internal", "other": "external"}
         found["external.csv"] = pd.DataFrame(_paired({"patient": report.external.internal.compared}, roles))
@@ -262,7 +270,7 @@ def markdown(report: Report) -> str:
     report = _escaped(report)
     said = [f"# {wording.title(report)}"]
     said += [f"**{line}**" for line in [report.banner] if line]
-    said += [wording.verdict(report), *trial_parts.verdict(report), *wording.trusted(report)]
+    said += [wording.verdict(report), *parts.verdict(report), *wording.trusted(report)]
     said += [f"**{line}**" for line in wording.inflation(report)]
     said += [markdown_table(found.columns, found.rows) for found in rows.inflation(report)]
     said += [*wording.shown_before(report), *wording.missing_lines(report), wording.cohort(report)]
@@ -277,6 +285,9 @@ def markdown(report: Report) -> str:
         "## How it was counted",
         *wording.methods(report),
         *external_parts.methods(report),
+        f"## {checklists.HEADING}",
+        f"{checklists.MARKDOWN} has {checklists.NAMES}, item by item; {methods_text.MARKDOWN} has the methods for a "
+        "paper.",
         "## What this does not say",
         *wording.limits(report),
     ]
@@ -338,6 +349,7 @@ def _level(level: str, results: Level, report: Report) -> list[str]:
 
 def _escaped(report: Report) -> Report:
     """The same report; what others have written in it means nothing in Markdown."""
+    report = group_parts.escaped(report)
     inflation = report.inflation
     if isinstance(inflation, Absent):
         inflation = Absent(escaping.markdown(inflation.note))
@@ -348,14 +360,15 @@ def _escaped(report: Report) -> Report:
     if isinstance(readers, Readers):
         named = [replace(one, name=escaping.markdown(one.name)) for one in readers.readers]
         readers = replace(readers, readers=named, absent=list(map(escaping.markdown, readers.absent)))
-    looked = report.second_look and [replace(one, study=escaping.markdown(one.study)) for one in report.second_look]
     shown = report.shown_before
     return replace(
         report,
         shown_before=shown and replace(shown, runs=list(map(escaping.markdown, shown.runs))),
         readers=readers,
-        second_look=looked,
+        second_look=label_parts.escaped(report.second_look),
+        labels_to_check=label_parts.escaped_patients(report.labels_to_check),
         cuts=cut_parts.escaped(report.cuts),
+        subgroups=subgroup_parts.escaped(report.subgroups),
         external=report.external and external_parts.escaped(report.external),
         title=escaping.markdown(report.title),
         categories=[replace(one, name=escaping.markdown(one.name)) for one in report.categories],

@@ -80,11 +80,13 @@ def _print(report: Report | OtherVersion, parts: list[tuple[Any, str | None]], w
 
 def _parts(report: Report | OtherVersion, run: str = "RUN") -> list[tuple[Any, str | None]]:
     """All that is printed, texts and tables with their style, made before any of it is printed."""
+    from cac_hpc.report import parts as of_report  # which imports pandas: not for an archive that is only carried
+
     if isinstance(report, OtherVersion):
         return [("the report was made by another version of cac_hpc: read its page", None)]
     lines = (
         wording.verdict(report).replace("**", ""),
-        *(line.replace("**", "") for line in (*trial_parts.verdict(report), *wording.trusted(report))),
+        *(line.replace("**", "") for line in (*of_report.verdict(report), *wording.trusted(report))),
         *wording.inflation(report),
         *(line.replace("**", "") for line in wording.shown_before(report)),
         *wording.missing_lines(report, run),

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cac_hpc.labels.second_look import COUNTED, REPORTED
 from cac_hpc.run import looks
 from cac_hpc.statistics.results import (
     Absent,
@@ -20,6 +19,7 @@ from cac_hpc.statistics.results import (
     Readers,
     Report,
     ShownPatient,
+    Split,
     Training,
     from_json,
 )
@@ -27,7 +27,6 @@ from cac_hpc.train import ordinal
 
 MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
 READERS, LOOKS, LESIONS = "Which reader to trust", "Where the network looks", "Which calcium counted"
-SECOND_LOOK = "Labels for a second look"
 KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1), absolute agreement"
 LEAKS = (
     "LEAKS BY DESIGN: this contrast run divides slices, not patients, so that a patient's slices are in the training, "
@@ -104,7 +103,7 @@ def verdict(report: Report) -> str:
         sentences = [f"External test of the {source}: {patients} patients, {report.cohort.studies} studies."]
     else:
         sentences = [
-            f"{report.split.scheme} cross-validation{by_slice}, {extent(report)}, "
+            f"{_scheme(report.split)} cross-validation{by_slice}, {extent(report)}, "
             f"{patients} patients, {report.cohort.slices} slices."
         ]
     names = category_names(report)
@@ -116,6 +115,10 @@ def verdict(report: Report) -> str:
     if of_lesions(report):
         sentences.append(OWN_PART)
     return " ".join(sentences)
+
+
+def _scheme(split: Split) -> str:
+    return f"leave-one-{split.group}-out" if split.scheme == "leave_one_out" else split.scheme
 
 
 def split_by_slice(report: Report) -> bool:
@@ -522,17 +525,6 @@ def methods(report: Report) -> list[str]:
         "docs/report.md defines every figure; tables/figures.csv has each with unit, n and interval.",
         *([OF_PATIENTS] if split_by_slice(report) else []),
         *(f"Check of {audit.name} {checked[audit.passed]}: {audit.note}." for audit in report.audits),
-    ]
-
-
-def second_look(report: Report) -> list[str]:
-    """Why labels are listed for a second look."""
-    count = len(report.second_look or [])
-    return [
-        f"**{count} {'label is' if count == 1 else 'labels are'} contradicted by the scan.** Either 0 is reported and "
-        f"every reader that counts calcium comes to more than {COUNTED:g}, or more than "
-        f"{REPORTED:g} is reported and none counts anything. Row, scan or number may be of another "
-        "study. None of them was changed or left out."
     ]
 
 

@@ -30,6 +30,9 @@ PHANTOM_HELP = {
     "anatomy_seed": "generator of shapes for varied_anatomy: cohorts of different ones have different hearts",
     "noncoronary_calcium": "calcium in aortic root and valve, mitral ring and lymph nodes, near coronary arteries, too",
     "varied_fields": "fields of view from 160 to 260 mm, and slices of 3 mm every 1.5 mm in some",
+    "people": "sex and age of made-up patients in the headers; else these say that there is no patient",
+    "scanners": "so many of the three scanners take turns, study after study; drawn by their shares if left out",
+    "degraded": "GE, SIEMENS or TOSHIBA: a scanner whose images are sharper and three times as noisy; with scanners",
     "truth": "folder for masks, plaques and lesions, outside of the cohort's",
     "workers": "processes; one per CPU if left out",
 }
@@ -44,6 +47,7 @@ RULE_HELP = {
 }
 
 
+SCANNERS = ("GE", "SIEMENS", "TOSHIBA")  # makers, in the order in which scanners take turns
 KNOBS = (  # in a fixed order: each has its own stream of random numbers
     "lean_patients", "noise_groups", "upper_abdomen", "calcified_cartilage", "edge_calcium", "varied_anatomy",
     "noncoronary_calcium", "varied_fields",
@@ -72,6 +76,9 @@ class PhantomConfig:
     anatomy_seed: int = 0  # number of the generator of shapes; without varied_anatomy it changes nothing
     noncoronary_calcium: bool = False  # aortic root, wall and valve, mitral ring, nodes; nearer to arteries than usual
     varied_fields: bool = False  # 160 to 260 mm; 3 mm slices every 1.5 mm in some
+    people: bool = False  # sex and age in the headers, drawn by seed and number of the study; else there is no patient
+    scanners: int | None = None  # so many take turns, study after study; None draws one of three by its share
+    degraded: str | None = None  # maker of one of them, whose images are noisy and sharp
     truth: str | None = None  # folder for masks and lists of plaques, lesions and other objects; never inside ``out``
     workers: int | None = None  # processes; None takes one per CPU. The files do not depend on it
 
@@ -82,6 +89,12 @@ class PhantomConfig:
         require(slices is None or 4 <= slices <= 256, "--slices", slices, "4 to 256")
         require(view_mm is None or 150 <= view_mm <= 400, "--field_of_view_mm", view_mm, "150 to 400")
         require(self.workers is None or 1 <= self.workers <= 256, "--workers", self.workers, "1 to 256")
+        turns = SCANNERS[: self.scanners or 0]
+        require(self.scanners in (None, 1, 2, 3), "--scanners", self.scanners, "1, 2 or 3")
+        wanted = f"one of {', '.join(turns)}" if turns else "left out, as --scanners is"
+        require(self.degraded in (None, *turns), "--degraded", self.degraded, wanted)
+        wanted = "left out, or with --noise_groups or --hard: else noise alone would score"
+        require(self.degraded is None or bool(self.active), "--degraded", self.degraded, wanted)
         if self.truth is not None:
             inside = Path(self.out).absolute() in (Path(self.truth).absolute(), *Path(self.truth).absolute().parents)
             wanted = f"a folder outside of --out {self.out}: truth is no part of a cohort"

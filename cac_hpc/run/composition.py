@@ -311,6 +311,8 @@ def check_names(kind: Any, given: Mapping[Any, Any], key: str, where: str = "") 
         dotted = f"{key}.{name}" if key else str(name)
         if name not in known:
             near = difflib.get_close_matches(dotted, names(), n=1)
+            if key.endswith("]"):  # a section in a list
+                near = [f"{key}.{one}" for one in difflib.get_close_matches(str(name), known, n=1)]
             is_ours = not where or near or name in names()  # a wrong file may hold anything: it is not shown
             said = repr(name) if isinstance(name, str) and NAME.fullmatch(name) and is_ours else "of that name"
             hint = f"did you mean {near[0]}?" if near else "--help lists the settings"
@@ -361,6 +363,8 @@ def _typed(hint: Any, given: Any, key: str) -> Any:
     """
     if hint is Any:
         return _as_it_looks(given)
+    if is_section(hint):
+        return build(hint, given, key)
     kinds = _kinds(hint)
     listed = next((kind for kind in kinds if get_origin(kind) is tuple), None)
     parts = get_args(listed or kinds[0])
@@ -428,12 +432,14 @@ def _wanted(hint: Any) -> str:
     if get_origin(hint) is tuple:
         parts = get_args(hint)
         count = "" if parts[-1] is Ellipsis else f"{len(parts)} "
-        several = _wanted(parts[0]).removeprefix("a ").replace("number", "numbers").replace("mapping", "mappings")
+        several = re.sub("number|mapping|section", r"\g<0>s", _wanted(parts[0]).removeprefix("a "))
         return f"a list of {count}{several}"
     if get_origin(hint) is dict:
         return f"a mapping of names to {_wanted(get_args(hint)[1])}"
     if hint is Any:
         return "a value"
+    if is_section(hint):
+        return "a section"
     if hint in WORDS:
         return WORDS[hint]
     *others, last = map(_wanted, _kinds(hint))

@@ -7,20 +7,25 @@ import itertools
 import math
 import re
 import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 from cac_hpc.run import slurm_notation, yaml_documents
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 Frame = Literal["patient", "stored"]
 StudyRule = Literal["refuse", "earliest", "latest"]
+Subgroup = Literal["sex", "age_group", "site", "scanner", "kernel", "kvp", "thickness", "noise", "body_size"]
 Format = Literal["auto", "dicom", "nifti", "nrrd"]  # of studies; auto: of each what its files are
 # settings that change no prediction
 OWN_OPTIONS = ("job-name", "array", "dependency", "clusters", "parsable", "wait")  # of sbatch, by which jobs are known
 WITHOUT_EFFECT = ("train.allow_inexact_resume", "train.checkpoint_minutes", "train.occlusion", "train.residency")
 CUTS = (0.0, 100.0, 400.0)
+COHORT = re.compile("[A-Za-z][A-Za-z0-9_-]{0,19}")
+RESERVED = ("unknown", "several", "withheld")
 ADDED = {"written": False}  # of a setting that older runs lack: it is written only where it is not the default
 
 
@@ -64,14 +69,74 @@ def require_text(key: str, *texts: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CohortConfig:
+    """One of several cohorts; what is null here is as in the sections data and labels."""
+
+    name: str  # in front of its study numbers, with a point between, and its site in studies.csv
+    dicom_root: str  # as data.dicom_root; the others follow those of their names
+    format: Format | None = field(default=None, metadata=ADDED)
+    sheet: str | tuple[str, ...] | None = field(default=None, metadata=ADDED)
+    study_column: str | None = field(default=None, metadata=ADDED)
+    score_column: str | None = field(default=None, metadata=ADDED)
+    patient_column: str | None = field(default=None, metadata=ADDED)
+    unmatched: Literal["stop", "skip"] | None = field(default=None, metadata=ADDED)
+    hidden_rows: Literal["leave_out", "use"] | None = field(default=None, metadata=ADDED)
+    source: Literal["sheet", "sr", "masks"] | None = field(default=None, metadata=ADDED)
+    masks: str | None = field(default=None, metadata=ADDED)
+    without_mask: Literal["refuse", "zero"] | None = field(default=None, metadata=ADDED)
+    vessel_columns: tuple[str, ...] | None = field(default=None, metadata=ADDED)
+    group_columns: tuple[str, ...] | None = field(default=None, metadata=ADDED)
+    id_prefix: str | None = field(default=None, metadata=ADDED)
+    id_suffix: str | None = field(default=None, metadata=ADDED)
+
+    @property
+    def of_labels(self) -> dict[str, Any]:
+        """Its own settings of labels, by their names there."""
+        own = {spec.name: getattr(self, spec.name) for spec in dataclasses.fields(self)}
+        return {name: value for name, value in own.items() if value is not None and name not in OF_DATA}
+
+
+OF_DATA = ("name", "dicom_root", "format")
+OWN = re.compile(  # settings that a cohort has itself, as they are called of a single one
+    rf"(?:--)?\b(?:labels\.(?=(?:{'|'.join(spec.name for spec in dataclasses.fields(CohortConfig))})\b|\*)"
+    r"|data\.(?=(?:dicom_root|format)\b))"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    dicom_root: str  # one folder per study below it, or one NIfTI or NRRD file; its name is the study number
+    # one folder per study below it, or one NIfTI or NRRD file; its name is the study number
+    dicom_root: str = field(default="", metadata=ADDED)
     packed_dir: str | None = None  # where the packed dataset lives; null keeps it in the run folder
     pseudonym_key: str | None = None  # a file with a secret; study keys are then written as pseudonyms made with it
     format: Format = field(default="auto", metadata=ADDED)  # of the studies; auto: of each what its files are
+    # facts by which the report has groups: docs/data.md, "Groups of patients"
+    subgroups: tuple[Subgroup, ...] = field(default=(), metadata=ADDED)
+    smallest_group: int = field(default=5, metadata=ADDED)  # patients whom studies.csv says to be alike, at least
+    # several cohorts in one run, each with its own dicom_root and sheet: docs/data.md, "Several cohorts"
+    cohorts: tuple[CohortConfig, ...] = field(default=(), metadata=ADDED)
+    shared_patients: bool = field(default=False, metadata=ADDED)  # the same patient in two sheets is the same person
 
     def __post_init__(self) -> None:
-        require(bool(self.dicom_root), "data.dicom_root", self.dicom_root, "the folder that holds the study folders")
+        names = [cohort.name for cohort in self.cohorts]
+        wanted = "left out: each of data.cohorts has its own" if names else "the folder that holds the study folders"
+        require(bool(self.dicom_root) != bool(names), "data.dicom_root", self.dicom_root, wanted)
+        wanted = "two cohorts or more; a single one is data.dicom_root and labels.sheet"
+        require(len(names) != 1, "data.cohorts", names, wanted)
+        require(not self.shared_patients or bool(names), "data.shared_patients", True, "false without data.cohorts")
+        for index, cohort in enumerate(self.cohorts):
+            key, own = f"data.cohorts[{index}]", cohort.name.casefold()
+            wanted = "a letter, and up to 19 letters, digits, _ or - behind it"
+            require(bool(COHORT.fullmatch(cohort.name)), f"{key}.name", cohort.name, wanted)
+            wanted = "another name: it says that a fact is not known or not shown"
+            require(own not in RESERVED, f"{key}.name", cohort.name, wanted)
+            before = [name.casefold() for name in names[:index]]
+            wanted = f"another name than data.cohorts[{before.index(own) if own in before else 0}].name"
+            require(own not in before, f"{key}.name", cohort.name, wanted)
+        require(len(set(self.subgroups)) == len(self.subgroups), "data.subgroups", self.subgroups, "different facts")
+        wanted = "without site, as there are no data.cohorts"
+        require(bool(names) or "site" not in self.subgroups, "data.subgroups", self.subgroups, wanted)
+        within(self, "data.", smallest_group=(2, 1000))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,28 +168,38 @@ class LabelsConfig:
     def __post_init__(self) -> None:
         require(list(self.edges) == sorted(set(self.edges)), "labels.edges", self.edges, "rising numbers")
         require(all(map(math.isfinite, self.edges)), "labels.edges", self.edges, "finite numbers")
-        wanted = "the path of a .csv or .xlsx sheet, or a list of paths"
-        require((bool(self.sheets) and all(self.sheets)) or self.source != "sheet", "labels.sheet", self.sheet, wanted)
-        given, wanted = self.masks, "a folder of masks, or a path with {study} in it, as labels.source is masks"
-        require(self.source != "masks" or bool(given), "labels.masks", given, wanted)
-        require(self.source == "masks" or not given, "labels.masks", given, "null, as labels.source is not masks")
         require(len(set(self.sheets)) == len(self.sheets), "labels.sheet", self.sheet, "different sheets")
         require(len(self.edges) >= 1, "labels.edges", self.edges, "at least one number")
         columns = [self.study_column, self.score_column, self.patient_column, *self.vessel_columns]
         columns += self.group_columns
         named = [column for column in columns if column is not None]
         require(len(set(named)) == len(named), "labels.*_column", columns, "different columns")
+        require(len(self.vessel_columns) != 1, "labels.vessel_columns", self.vessel_columns, "two columns or more")
+        require_text("labels.id_prefix and labels.id_suffix", self.id_prefix or "", self.id_suffix or "")
+        wanted = f"{len(self.edges) + 1} names, one more than labels.edges"
+        require(len(self.names) == len(self.edges) + 1, "labels.names", self.names, wanted)
+        require_text("labels.names", *self.names)
+        wanted = f"columns of other names than {', '.join(get_args(Subgroup))}, which data.subgroups has"
+        taken = {column.strip().casefold() for column in self.group_columns} & {*get_args(Subgroup)}
+        require(not taken, "labels.group_columns", self.group_columns, wanted)
+        require_text("labels.group_columns", *self.group_columns)
+
+    def check_source(self) -> None:
+        """What the labels of a cohort are read from is there, and nothing besides.
+
+        Raises: InputError naming the setting.
+        """
+        wanted = "the path of a .csv or .xlsx sheet, or a list of paths"
+        require((bool(self.sheets) and all(self.sheets)) or self.source != "sheet", "labels.sheet", self.sheet, wanted)
+        given, wanted = self.masks, "a folder of masks, or a path with {study} in it, as labels.source is masks"
+        require(self.source != "masks" or bool(given), "labels.masks", given, wanted)
+        require(self.source == "masks" or not given, "labels.masks", given, "null, as labels.source is not masks")
         of_sheet, wanted = self.source == "sheet", "null: only a sheet names patients"
         require(of_sheet or not self.patient_column, "labels.patient_column", self.patient_column, wanted)
         wanted = "left out: only a sheet has columns"
         require(of_sheet or not self.group_columns, "labels.group_columns", self.group_columns, wanted)
         scored = self.score_column is not None or bool(self.vessel_columns)
         require(scored, "labels.score_column", self.score_column, "a column, where labels.vessel_columns is empty")
-        require(len(self.vessel_columns) != 1, "labels.vessel_columns", self.vessel_columns, "two columns or more")
-        require_text("labels.id_prefix and labels.id_suffix", self.id_prefix or "", self.id_suffix or "")
-        wanted = f"{len(self.edges) + 1} names, one more than labels.edges"
-        require(len(self.names) == len(self.edges) + 1, "labels.names", self.names, wanted)
-        require_text("labels.names", *self.names)
 
     @property
     def sheets(self) -> tuple[str, ...]:
@@ -224,22 +299,35 @@ class PackConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
-    scheme: Literal["kfold", "holdout"] = "kfold"  # holdout: repeated random division
-    folds: int = 5  # or repetitions, in `holdout`
+    # holdout: repeated random division; leave_one_out: each group of patients is tested by a model that never saw it
+    scheme: Literal["kfold", "holdout", "leave_one_out"] = "kfold"
+    folds: int = 5  # or repetitions, in `holdout`; in `leave_one_out` set by the launch: one for each group
     test_fraction: float = 0.30  # of all patients, in `holdout`; `kfold` tests each patient once
-    val_fraction: float = 0.21  # of all patients
+    val_fraction: float = 0.21  # of all patients; in `leave_one_out` of those of other groups
     seed: int = 0  # of the division into folds
     # slice leaks on purpose: it measures how much a split by slice inflates the figures of a finished run
     unit: Literal["patient", "slice"] = "patient"
-    contrast_to: str | None = None  # folder of that finished run; only where unit is slice
+    contrast_to: str | None = None  # folder of that finished run; or of one by patient folds, in `leave_one_out`
+    # by what patients form groups: scanner (maker and model), site (the cohort, of data.cohorts), or a column of
+    # labels.group_columns; kfold and holdout give each fold its share of every group
+    group: str | None = field(default=None, metadata=ADDED)
+    smallest_group: int = field(default=10, metadata=ADDED)  # patients; smaller ones are not tested in `leave_one_out`
 
     def __post_init__(self) -> None:
         of_run = "the folder of the finished run by patient that it is contrasted with, as split.unit is slice"
         wanted = of_run if self.unit == "slice" else "null, as split.unit is patient"
-        require(bool(self.contrast_to) == (self.unit == "slice"), "split.contrast_to", self.contrast_to, wanted)
-        within(self, "split.", folds=(2, None), seed=(0, None))
+        held_out = self.scheme == "leave_one_out"
+        fits = bool(self.contrast_to) == (self.unit == "slice") or (held_out and self.unit == "patient")
+        require(fits, "split.contrast_to", self.contrast_to, wanted)
+        by_patient = self.unit == "patient" or self.group is None
+        require(by_patient, "split.group", self.group, "null, as split.unit is slice")
+        wanted = "scanner, site, or a column of labels.group_columns, as split.scheme is leave_one_out"
+        require(self.group is not None or not held_out, "split.group", self.group, wanted)
+        within(self, "split.", folds=(2, None), seed=(0, None), smallest_group=(2, None))
         require(0 < self.val_fraction < 1, "split.val_fraction", self.val_fraction, "between 0 and 1")
         require(0 < self.test_fraction < 1, "split.test_fraction", self.test_fraction, "between 0 and 1")
+        if held_out:  # parts are as large as the groups
+            return
         test = self.test_fraction if self.scheme == "holdout" else 1 / self.folds
         left = f"less than {1 - test:.2f}, so that patients are left for training"
         require(test + self.val_fraction < 1, "split.val_fraction", self.val_fraction, left)
@@ -443,6 +531,7 @@ class ReportConfig:
     window_hu: tuple[float, float] = (-135.0, 215.0)  # contrast of the slices that are shown: width 350, level 40
     published: str | None = None  # a published table for comparison, such as configs/published/nguyen.yaml
     compare: str | None = field(default=None, metadata=ADDED)  # a run with the same folds, a further reader
+    checklist: str | None = field(default=None, metadata=ADDED)  # answers of people, for the checklists of the report
     # From slices to a patient; chosen before anything is tested, and fixed for the run.
     patient_rule: Literal["mean", "majority", "top_k"] = "mean"
     top_k: int = 5  # slices, for the rule of that name
@@ -451,11 +540,13 @@ class ReportConfig:
     near_equal_ids: Literal["refuse", "warn"] = "refuse"  # studies A07 and A7 in training and test of one fold
     # scores that treatment depends on: above 0, and from each of the others on; see docs/report.md
     cuts: tuple[float, ...] = field(default=CUTS, metadata=ADDED)
+    coverage: float = field(default=0.9, metadata=ADDED)  # share of patients whose category prediction sets name
 
     def __post_init__(self) -> None:
         require_text("report.title", self.title)
         require_cuts("report.cuts", self.cuts)
         within(self, "report.", figure_dpi=(50, 600), top_k=(1, None), draws=(200, 100_000), seed=(0, None))
+        within(self, "report.", coverage=(0.5, 0.99))
         (low, high), wanted = self.window_hu, "low, high with low < high, both of -2000 to 10000"
         require(-2000 <= low < high <= 10_000, "report.window_hu", self.window_hu, wanted)
 
@@ -527,6 +618,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require(bool(self.run), "run", self.run, "the path of the run folder")
+        self._check_cohorts()
         rule, wanted = self.pack.several_studies, "refuse: with labels.source sr a report must be of the only study"
         require(rule == "refuse" or self.labels.source != "sr", "pack.several_studies", rule, wanted)
         smallest = 2 ** len(self.model.filters)
@@ -536,7 +628,52 @@ class Config:
         ranks, size = self.cluster.ranks, self.train.batch_size
         wanted = f"at least {ranks}, one slice per rank (cluster.nodes_per_fold x cluster.ranks_per_node)"
         require(size >= ranks, "train.batch_size", size, wanted)
+        self._check_group()
         self._check_tried()
+
+    def _check_group(self) -> None:
+        """Patients form groups by what is known of them."""
+        known = ("scanner", *(["site"] if self.data.cohorts else []), *self.labels.group_columns)
+        group, wanted = self.split.group, f"one of {', '.join(known)} (labels.group_columns names columns), or null"
+        require(group is None or group in known, "split.group", group, wanted)
+
+    def _check_cohorts(self) -> None:
+        """Each cohort could be a run of its own, and no setting is of one of them alone."""
+        if not self.data.cohorts:
+            self.labels.check_source()
+            return
+        for name in ("sheet", "masks"):
+            given, wanted = getattr(self.labels, name), f"left out: each of data.cohorts has its own {name}"
+            require(given is None, f"labels.{name}", given, wanted)
+        given, wanted = self.pack.regions, "a path with {cohort} in it, as studies of two cohorts may have one name"
+        require(given is None or "{cohort}" in given, "pack.regions", given, wanted)
+        for index, one in enumerate(self.data.cohorts):
+            own, every = one.group_columns or (), self.labels.group_columns
+            wanted = f"some of labels.group_columns, {', '.join(every) or 'which has none'}"
+            require({*own} <= {*every}, f"data.cohorts[{index}].group_columns", own, wanted)
+        num_named = sum(one.cfg.labels.patient_column is not None for one in self.by_cohort())
+        wanted = "false where fewer than two of data.cohorts have a patient_column"
+        require(not self.data.shared_patients or num_named > 1, "data.shared_patients", True, wanted)
+
+    def by_cohort(self) -> list[OneCohort]:
+        """The cohorts, each with the settings of a run of it alone; this run itself where it has no data.cohorts.
+
+        Raises: InputError if these cannot be.
+        """
+        return [self._alone(index) for index in range(len(self.data.cohorts))] or [OneCohort("", "", self)]
+
+    def _alone(self, index: int) -> OneCohort:
+        own, regions = self.data.cohorts[index], self.pack.regions
+        data = dataclasses.replace(
+            self.data, dicom_root=own.dicom_root, format=own.format or self.data.format, cohorts=(),
+            shared_patients=False, subgroups=tuple(name for name in self.data.subgroups if name != "site"),
+        )  # fmt: skip
+        pack = dataclasses.replace(self.pack, regions=regions and regions.replace("{cohort}", own.name))
+        cohort = OneCohort(own.name, f"data.cohorts[{index}]", self)
+        with cohort.named():
+            labels = dataclasses.replace(self.labels, **own.of_labels)
+            alone = dataclasses.replace(self, data=data, labels=labels, pack=pack, split=SplitConfig())
+        return dataclasses.replace(cohort, cfg=alone)
 
     def _check_tried(self) -> None:
         """Settings of trials are there where something is tried: else they would do nothing, without a word."""
@@ -559,6 +696,31 @@ class Config:
         return self.cluster.gpus_asked if self.train.device == "cuda" else 0
 
 
+@dataclass(frozen=True)
+class OneCohort:
+    """A cohort of a run. name: "" if it is the only one. place: of its settings. cfg: those of a run of it alone."""
+
+    name: str
+    place: str
+    cfg: Config
+
+    def key(self, of: str) -> str:
+        """What stands for a study or a patient of it in the run. No name has a point, so no two become one."""
+        return f"{self.name}.{of}" if self.name else of
+
+    def said(self, text: str) -> str:
+        """What is said of a single cohort, with the names that the settings have in this one."""
+        return OWN.sub(f"{self.place}.", text) if self.name else text
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Errors name the settings of this cohort."""
+        try:
+            yield
+        except InputError as error:
+            raise (InputError(self.said(str(error))) if self.name else error) from error.__cause__
+
+
 def to_yaml(cfg: Config) -> str:
     return yaml_documents.write(plain(cfg))
 
@@ -576,6 +738,7 @@ def plain(section: Any) -> Any:
     return section
 
 
+OfLabels = TypeVar("OfLabels", LabelsConfig, CohortConfig)
 ABSENT = object()  # in place of a setting that one of two does not have
 
 
@@ -603,6 +766,13 @@ def home(path: str) -> Path:
         raise InputError(f"{path!r}: found no home folder for ~, wanted a path") from None
 
 
+def _absolute_labels(section: OfLabels, absolute: Callable[[str], str]) -> OfLabels:
+    """The settings with the paths of sheets and masks as seen from anywhere."""
+    sheet, masks = section.sheet, section.masks and absolute(section.masks)
+    sheet = absolute(sheet) if isinstance(sheet, str) else sheet and tuple(map(absolute, sheet))
+    return dataclasses.replace(section, sheet=sheet or None, masks=masks)
+
+
 def absolute_paths(cfg: Config) -> Config:
     """Paths as seen from anywhere: queued jobs start in another folder."""
 
@@ -612,19 +782,23 @@ def absolute_paths(cfg: Config) -> Config:
     packed_dir = cfg.data.packed_dir and absolute(cfg.data.packed_dir)
     pseudonym_key = cfg.data.pseudonym_key and absolute(cfg.data.pseudonym_key)
     data = dataclasses.replace(
-        cfg.data, dicom_root=absolute(cfg.data.dicom_root), packed_dir=packed_dir, pseudonym_key=pseudonym_key
+        cfg.data,
+        dicom_root=cfg.data.dicom_root and absolute(cfg.data.dicom_root),
+        packed_dir=packed_dir,
+        pseudonym_key=pseudonym_key,
+        cohorts=tuple(
+            dataclasses.replace(_absolute_labels(cohort, absolute), dicom_root=absolute(cohort.dicom_root))
+            for cohort in cfg.data.cohorts
+        ),
     )
-    sheets = tuple(map(absolute, cfg.labels.sheets))
-    masks = cfg.labels.masks and absolute(cfg.labels.masks)
-    labels = dataclasses.replace(
-        cfg.labels, masks=masks, sheet=sheets[0] if isinstance(cfg.labels.sheet, str) else sheets or None
-    )
+    labels = _absolute_labels(cfg.labels, absolute)
     pack = dataclasses.replace(cfg.pack, regions=cfg.pack.regions and absolute(cfg.pack.regions))
     split = dataclasses.replace(cfg.split, contrast_to=cfg.split.contrast_to and absolute(cfg.split.contrast_to))
     report = dataclasses.replace(
         cfg.report,
         published=cfg.report.published and absolute(cfg.report.published),
         compare=cfg.report.compare and absolute(cfg.report.compare),
+        checklist=cfg.report.checklist and absolute(cfg.report.checklist),
     )
     trials = dataclasses.replace(cfg.trials, contrast_to=cfg.trials.contrast_to and absolute(cfg.trials.contrast_to))
     sections = {"data": data, "labels": labels, "pack": pack, "split": split, "report": report, "trials": trials}

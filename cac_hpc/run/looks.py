@@ -7,12 +7,12 @@ in its settings. A page that is opened by hand, or a report that was copied, is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cac_hpc.run import composition, ledger, logs, paths
+from cac_hpc.run import composition, config, ledger, logs, paths
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 
@@ -135,16 +135,21 @@ def _same_patients(run: RunPaths, cfg: Config, other: Path) -> bool:
     except (OSError, InputError):
         return False
     data = theirs if isinstance(theirs, dict) else {}
-    dicom_root, packed_dir = (
-        value if isinstance(value := data.get(key), str) else None for key in ("dicom_root", "packed_dir")
-    )
-    if dicom_root and Path(dicom_root).resolve() == Path(cfg.data.dicom_root).resolve():
+    packed_dir = value if isinstance(value := data.get("packed_dir"), str) else None
+    if _roots(data) & _roots(config.plain(cfg.data)):
         return True
     mine, packed = run.dataset(cfg.data.packed_dir), RunPaths(other).dataset(packed_dir)
     if mine.root.resolve() == packed.root.resolve():
         return True
     sealed = _studies_sha256(mine.seal)
     return sealed is not None and sealed == _studies_sha256(packed.seal)
+
+
+def _roots(data: Mapping[str, Any]) -> set[Path]:
+    """The folders of studies of a run, by its settings in the section data, which may be of any version."""
+    cohorts = found if isinstance(found := data.get("cohorts"), list) else []
+    given = [one.get("dicom_root") for one in (data, *cohorts) if isinstance(one, dict)]
+    return {Path(root).resolve() for root in given if root and isinstance(root, str)}
 
 
 def _studies_sha256(seal: Path) -> str | None:

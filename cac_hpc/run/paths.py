@@ -210,6 +210,11 @@ class RunPaths:
         return self.root / "code_changes.jsonl"
 
     @property
+    def groups(self) -> Path:
+        """Of which group each study is, where split.group asks for it."""
+        return self.root / "groups.json"
+
+    @property
     def splits(self) -> Path:
         return self.root / "splits.json"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,6 +44,17 @@ MANY = 10_000  # units, from which on a draw changes figures of ranks hardly mor
 DRAWN = ("auroc", "average_precision", "brier")
 JUDGED = ("auroc", "auroc_delong", "average_precision", "sensitivity", "specificity", "ppv", "npv", "brier",
           "brier_of_prevalence", "calibration_intercept", "calibration_slope")  # fmt: skip
+
+
+class _ByRank(NamedTuple):
+    """A figure of ranks in draws, and how much it changes with how often each unit occurs."""
+
+    figure: Callable[[Ranked, np.ndarray, np.ndarray], np.ndarray]
+    change: Callable[[Ranked, np.ndarray], np.ndarray]
+
+
+AREA = _ByRank(ranking.concordance, ranking.concordance_by_unit)
+PRECISION = _ByRank(ranking.average_precision, ranking.average_precision_by_unit)
 
 
 @dataclass(frozen=True)
@@ -200,7 +212,8 @@ def _drawn(model: Judge, seen: Sequence[_Seen | None], cfg: ReportConfig) -> lis
     """By cut, and last of the order of the categories: the figures that are drawn, in every draw (B,)."""
     units = model.units
     of_cuts = [_of_draws(one) for one in seen]
-    order, far = _area(_expected(model), units.label), ranked_probability(units.label, units.probability)
+    order = _of_ranks(AREA, _expected(model), units.label)
+    far = ranked_probability(units.label, units.probability)
 
     def block(weight_BN: np.ndarray) -> list[np.ndarray]:
         found = [column for of in of_cuts for column in of(weight_BN)]
@@ -215,7 +228,7 @@ def _of_draws(seen: _Seen | None) -> Callable[[np.ndarray], list[np.ndarray]]:
     """From how often each unit is drawn, (B, N), to the figures `DRAWN`, (B,); NaN where there are none."""
     if seen is None or seen.rank is None:
         return lambda weight_BN: [np.full(len(weight_BN), np.nan)] * len(DRAWN)
-    area, precision = _area(seen.rank, seen.event), _precision(seen.rank, seen.event)
+    area, precision = (_of_ranks(by, seen.rank, seen.event) for by in (AREA, PRECISION))
     square_N = np.full(len(seen.event), np.nan) if seen.chance is None else (seen.event - seen.chance) ** 2
     return lambda weight_BN: [
         area(weight_BN),
@@ -224,23 +237,17 @@ def _of_draws(seen: _Seen | None) -> Callable[[np.ndarray], list[np.ndarray]]:
     ]
 
 
-def _area(value_N: np.ndarray, category_N: np.ndarray) -> Form:
-    """C-index in draws; of many units by how much it changes with each of them, which is the same but for rounding."""
+def _of_ranks(by: _ByRank, value_N: np.ndarray, truth_N: np.ndarray) -> Form:
+    """A figure of ranks in draws; of many units by how much it changes with each, which is the same but for rounding.
+
+    Args:
+        truth_N: the event or the category.
+    """
     ranked = Ranked(value_N)
     if len(value_N) < MANY:
-        return lambda weight_BN: ranking.concordance(ranked, category_N, weight_BN)
-    value = ranking.concordance(ranked, category_N, np.ones((1, len(value_N))))[0]
-    change_N = ranking.concordance_by_unit(ranked, category_N)
-    return lambda weight_BN: np.asarray(value + weight_BN @ change_N)
-
-
-def _precision(value_N: np.ndarray, event_N: np.ndarray) -> Form:
-    """Average precision in draws, of many units as above."""
-    ranked = Ranked(value_N)
-    if len(value_N) < MANY:
-        return lambda weight_BN: ranking.average_precision(ranked, event_N, weight_BN)
-    value = ranking.average_precision(ranked, event_N, np.ones((1, len(value_N))))[0]
-    change_N = ranking.average_precision_by_unit(ranked, event_N)
+        return lambda weight_BN: by.figure(ranked, truth_N, weight_BN)
+    value = by.figure(ranked, truth_N, np.ones((1, len(value_N))))[0]
+    change_N = by.change(ranked, truth_N)
     return lambda weight_BN: np.asarray(value + weight_BN @ change_N)
 
 

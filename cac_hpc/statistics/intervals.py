@@ -20,6 +20,7 @@ DRAWS_AT_ONCE = 32
 DECIMALS = 6  # of what was resampled: chance has changed the third one already
 
 WILSON, WILSON_CLUSTER, BOOTSTRAP, BOOTSTRAP_LOGIT = "wilson", "wilson_cluster", "bootstrap", "bootstrap_logit"
+STUDENT = "student"
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,21 @@ def _effective_count(x_P: np.ndarray, m_P: np.ndarray) -> float:
     quantile = (1 + CONFIDENCE) / 2
     few = (stats.t.ppf(quantile, count - 1) / stats.t.ppf(quantile, num_patients - 1)) ** 2
     return float(np.clip(effective * few, 1, count))
+
+
+def mean(total_P: np.ndarray, count_P: np.ndarray) -> Interval:
+    """Interval of a mean over units that belong to patients: Student's t, by how much the patients differ.
+
+    Args:
+        total_P: sum over the units of each patient. count_P: how many units these are, 1 or more.
+    """
+    num_patients, count = len(count_P), count_P.sum()
+    if num_patients < FEWEST_PATIENTS:
+        return none(f"no interval from fewer than {FEWEST_PATIENTS} patients")
+    value = total_P.sum() / count
+    variance = num_patients / (num_patients - 1) * ((total_P - value * count_P) ** 2).sum() / count**2
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, num_patients - 1) * np.sqrt(variance))
+    return Interval(float(value) - half, float(value) + half, STUDENT)
 
 
 def blocks(num_draws: int) -> list[range]:

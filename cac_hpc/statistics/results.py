@@ -403,6 +403,33 @@ class ContradictedLabel:
 
 
 @dataclass(frozen=True)
+class LabelToCheck:
+    """A patient whose readers agree on another category than the label's; probability: that it is any other one.
+
+    expected_change: categories by which the label would move, each weighed by its probability.
+    """
+
+    patient: str
+    score: float | None
+    category: int
+    read: int
+    probability: float
+    expected_change: float
+
+
+@dataclass(frozen=True)
+class LabelsToCheck:
+    """Labels that readers, by their keys, contradict in agreement, the greatest expected change first.
+
+    patients: of whom all of these readers know the category.
+    """
+
+    readers: list[str]
+    patients: int
+    labels: list[LabelToCheck]
+
+
+@dataclass(frozen=True)
 class FoldAccuracies:
     """Accuracy of a fold at both levels, by what the network was shown."""
 
@@ -455,7 +482,7 @@ class CategoryRange:
 class Cohort:
     """What was found and used; folds: of each, by category, patients to train, validate and test on.
 
-    intake: as the seal stage wrote it to intake.json.
+    intake: as the seal stage wrote it to intake.json. pseudonyms: whether they stand for study numbers.
     """
 
     studies_found: int
@@ -466,6 +493,7 @@ class Cohort:
     studies_per_category: list[int]
     folds: list[list[list[int]]]
     intake: Json
+    pseudonyms: Annotated[bool | None, Omitted] = None
 
 
 @dataclass(frozen=True)
@@ -478,6 +506,8 @@ class Split:
     val_fraction: float
     seed: int
     unit: str
+    group: Annotated[str | None, Omitted] = None
+    smallest_group: Annotated[int | None, Omitted] = None
 
 
 @dataclass(frozen=True)
@@ -970,13 +1000,165 @@ class HowMany:
 
 
 @dataclass(frozen=True)
+class PromisedCoverage:
+    """Share of new patients whose category is named by sets that so many patients calibrated: mean and 95 % limits."""
+
+    calibrated_by: int
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SetsOfCategory:
+    """Prediction sets of the tests of a true category; sizes: how many of them name one category, two, and so on."""
+
+    category: int
+    n: int
+    sizes: list[int]
+    figures: dict[str, Figure]
+
+
+@dataclass(frozen=True)
+class SetsOfFold:
+    """Of a fold's tests, how many sets name the true category; calibrated_by: patients of other folds."""
+
+    fold: int
+    n: int
+    named: int
+    calibrated_by: int
+
+
+@dataclass(frozen=True)
+class SetsOfPatients:
+    """The set of each test of a patient, as columns: its lowest and its highest category."""
+
+    patient: list[str]
+    fold: list[int]
+    category: list[int]
+    predicted: list[int]
+    low: list[int]
+    high: list[int]
+
+
+@dataclass(frozen=True)
+class PredictionSets:
+    """Neighbouring categories that are to name the true one of so many patients.
+
+    wanted: share of patients, None if nothing tells it. full: tests whose sets name every category, since patients who
+    calibrate them are too few. promised: None if that is so, or nothing tells how many patients calibrated them. sizes:
+    how many sets name one category, two, and so on. folds: none of an external test.
+    """
+
+    wanted: float | None
+    n: int
+    full: int
+    promised: PromisedCoverage | None
+    figures: dict[str, Figure]
+    sizes: list[int]
+    categories: list[SetsOfCategory]
+    folds: list[SetsOfFold]
+    tests: SetsOfPatients
+
+
+@dataclass(frozen=True)
+class UnseenGroup:
+    """A group of patients; fold: whose model never saw it and tested it, None: it is not tested. trained: patients that
+    the model learned from. figures: of its patients, none where the fold is missing.
+    """
+
+    name: str
+    patients: int
+    fold: int | None
+    trained: int | None
+    figures: dict[str, Figure]
+
+
+@dataclass(frozen=True)
+class UnseenGroups:
+    """Patients by groups, each tested by a model that never saw it; fact: by what they form groups. smallest: patients
+    of a group that is tested, at least, when the run was launched.
+    """
+
+    fact: str
+    smallest: int
+    groups: list[UnseenGroup]
+
+
+@dataclass(frozen=True)
+class GroupDrop:
+    """The same patients by a model that had seen others of their group, and by one that had not; name: None of all
+    groups together. differences: unseen less seen, in the same draws of patients.
+    """
+
+    name: str | None
+    patients: int
+    seen: dict[str, Figure]
+    unseen: dict[str, Figure]
+    differences: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class Drops:
+    """What is lost where a group was never seen; run: by patient folds. trained: patients of its folds, on average."""
+
+    run: str
+    trained: float
+    groups: list[GroupDrop]
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """Patients of one group; differences: from all others of the fact, none where either side has too few patients."""
+
+    group: str
+    patients: int
+    judged: bool
+    figures: dict[str, Figure]
+    differences: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class SubgroupFact:
+    """Groups by one fact. several, withheld, unknown: patients of no group.
+
+    They are those whose studies differ in the fact, those of whom it is not told as too few are like them, and those of
+    whom nobody knows it.
+    """
+
+    fact: str
+    groups: list[Subgroup]
+    several: int
+    withheld: int
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Subgroups:
+    """Figures by groups of patients. comparisons: differences with an interval, and how many of them exclude 0.
+
+    fewest: patients of a group that is judged. by_chance: how many would exclude 0 if no group differed.
+    """
+
+    unit: str
+    fewest: int
+    facts: list[SubgroupFact]
+    comparisons: int
+    excluding_0: int
+    by_chance: float
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that a report says. training: metrics.json of each fold that is there. settings: by section.
 
     lesions: None if the model is not of lesions. split, digests: None of an external test, which external is of.
     second_look: None if nobody counted calcium. shown_before: None if they had not been shown, as far as is known.
     trials: None if nothing was tried. cuts: None if none are asked for. how_many: None
-    if no figure has an interval.
+    if no figure has an interval. unseen: of split.scheme leave_one_out. drops: of such a run with split.contrast_to.
+    labels_to_check: None if fewer than two readers know a category without the sheet. prediction_sets: None if nobody
+    was tested. subgroups: None if none are asked for. answers: what the authors have
+    answered, by the keys of `evaluation.questions`.
     """
 
     format_version: int
@@ -1006,6 +1188,12 @@ class Report:
     trials: Annotated[Trials | None, Omitted] = None
     cuts: Annotated[Cuts | None, Omitted] = None
     how_many: Annotated[HowMany | None, Omitted] = None
+    answers: Annotated[dict[str, str] | None, Omitted] = None
+    subgroups: Annotated[Subgroups | None, Omitted] = None
+    unseen: Annotated[UnseenGroups | None, Omitted] = None
+    drops: Annotated[Drops | Absent | None, Omitted] = None
+    labels_to_check: Annotated[LabelsToCheck | None, Omitted] = None
+    prediction_sets: Annotated[PredictionSets | Absent | None, Omitted] = None
 
 
 def to_json(result: Any) -> dict[str, Any]:

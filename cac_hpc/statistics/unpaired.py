@@ -18,19 +18,21 @@ ROLES = ("internal", "external")
 CALIBRATION = ("brier", "expected_calibration_error")
 
 
-def difference(reference: Figure, other: Figure) -> Difference:
+def difference(reference: Figure, other: Figure, roles: tuple[str, str] = ROLES) -> Difference:
     """The other figure less the reference, of independent patients.
 
     With estimates a (reference) and b (other), each between its limits l and u:
     low = b - a - sqrt((b - l_b)^2 + (u_a - a)^2), high = b - a + sqrt((u_b - b)^2 + (a - l_a)^2).
 
+    Args:
+        roles: what notes call the reference and the other.
     Source: Zou and Donner 2008, Stat Med 27:1693, equation 4; Donner and Zou 2012, Stat Methods Med Res 21:347.
     """
-    a, b = reference.value, other.value
+    a, b, both = reference.value, other.value, list(zip(roles, (reference, other), strict=True))
     if a is None or b is None:
-        lacking = [f"{role}: {of.note}" for role, of in zip(ROLES, (reference, other), strict=True) if of.value is None]
+        lacking = [f"{role}: {of.note}" for role, of in both if of.value is None]
         return Difference(a, b, None, None, None, None, note="; ".join(lacking))
-    notes = [f"{role}: {of.note}" for role, of in zip(ROLES, (reference, other), strict=True) if of.note]
+    notes = [f"{role}: {of.note}" for role, of in both if of.note]
     note = "; ".join(notes) or None
     if reference.low is None or reference.high is None or other.low is None or other.high is None:
         return Difference(a, b, b - a, None, None, None, note or "one of the figures has no interval")

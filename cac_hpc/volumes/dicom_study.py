@@ -15,7 +15,7 @@ import numpy as np
 from cac_hpc.run import digests
 from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import acquisition, checks, images, pixels, placement, series
+from cac_hpc.volumes import acquisition, checks, images, person, pixels, placement, scanner, series
 from cac_hpc.volumes import study as studies
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.frame import AS_STORED
@@ -23,11 +23,12 @@ from cac_hpc.volumes.images import Image
 from cac_hpc.volumes.placement import Placement
 from cac_hpc.volumes.series import Choice, NoSeries
 from cac_hpc.volumes.stacks import SliceEntry, Stack
-from cac_hpc.volumes.study import Acquisition, Keep, Read, ReadSeries, References, Refusal, Study
+from cac_hpc.volumes.study import Acquisition, Described, Keep, Read, ReadSeries, References, Refusal, Study
 
 PART_OF_SERIES = ("wrong_length", "no_rescale", "not_hu", "no_geometry", "unsupported_compression")  # a slice is lost
 UNUSABLE = ("bad_pixel_format", "burned_in", "too_large")  # a slice of the series, or a page that was put into it
 AIR_BELOW_HU, TISSUE_HU = -400, (-150, 250)
+MOST_TRIED = 64  # files in which the header of a CT image is looked for
 UNEVEN = 0.1  # of the spacing: so far a slice may be from where it should be, that masks are placed among the slices
 MIN_AIR, MIN_TISSUE = 0.01, 0.02  # shares of the voxels of a chest, at least
 ReadHu = Callable[
@@ -64,6 +65,17 @@ def count(found: Listing, cfg: PackConfig) -> tuple[int, list[Refused]]:
     except NoSeries:
         used = 0
     return used, list(found.refused.values())
+
+
+def read_scanner(entries: Sequence[Entry]) -> str:
+    """The scanner of a study by the header of its first CT image; unknown if none of the first files is one."""
+    for entry in [entry for entry in entries if not entry.refused][:MOST_TRIED]:
+        try:
+            header = images.read_images(entry.path)[0].header
+            return scanner.without_identity(header.scanner, header.identity)
+        except Refused:
+            continue
+    return scanner.UNKNOWN
 
 
 def _hu(image: Image, scratch: bytearray) -> np.ndarray:
@@ -204,7 +216,12 @@ def read_series(listing: Listing, hu: ReadHu, cfg: PackConfig, left_out: Mapping
     study = Study(len(listing.folders), refusals, facts, identity, private, turn, files, frames)
     if choice and facts:
         positions_mm = [position_mm for *_, position_mm in handed_on]
-        study = replace(study, placement=_placement(choice, positions_mm), references=_references(choice))
+        study = replace(
+            study,
+            placement=_placement(choice, positions_mm),
+            references=_references(choice),
+            described=_described(choice),
+        )
     return Read(study, choice.of_series if choice else ())
 
 
@@ -227,6 +244,16 @@ def _placement(choice: Choice, positions_mm: Sequence[float]) -> Placement | Non
 def _references(choice: Choice) -> References:
     header = choice.slices[0].header
     return References(header.series, header.frame_of_reference)
+
+
+def _described(choice: Choice) -> Described:
+    """What the headers of the series say together."""
+    headers = {id(one.header): one.header for one in choice.slices}.values()  # most slices have the same object
+    return Described(
+        person.agreed({header.person.sex for header in headers}),
+        person.agreed({header.person.age_group for header in headers}),
+        person.agreed({header.scanner for header in headers}),
+    )
 
 
 def _read_slices(

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import acquisition
+from cac_hpc.volumes import acquisition, person, scanner
 from cac_hpc.volumes.acquisition import Subject, Value
+from cac_hpc.volumes.person import Person
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 REPORT = "1.2.840.10008.5.1.4.1.1.88."  # Structured Report Storage, all kinds
 ENHANCED_CT = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")  # Enhanced CT Image Storage, and Legacy Converted
 TEXT = {
     0x00020002: "MediaStorageSOPClassUID", 0x00020010: "TransferSyntaxUID", 0x00080008: "ImageType",
-    0x00080016: "SOPClassUID", 0x0008103E: "SeriesDescription", 0x00083010: "IrradiationEventUID",
-    0x00100040: "PatientSex", 0x00180010: "ContrastBolusAgent", 0x00180022: "ScanOptions",
+    0x00080016: "SOPClassUID", 0x00080070: "Manufacturer", 0x0008103E: "SeriesDescription",
+    0x00081090: "ManufacturerModelName", 0x00083010: "IrradiationEventUID",
+    0x00100040: "PatientSex", 0x00101010: "PatientAge", 0x00180010: "ContrastBolusAgent", 0x00180022: "ScanOptions",
     0x00180050: "SliceThickness", 0x00180060: "KVP", 0x00181040: "ContrastBolusRoute",
     0x00181041: "ContrastBolusVolume", 0x00181042: "ContrastBolusStartTime",
     0x00181043: "ContrastBolusStopTime", 0x00181047: "ContrastFlowDuration",
@@ -30,8 +32,9 @@ TEXT = {
     0x00200012: "AcquisitionNumber", 0x00200037: "ImageOrientationPatient", 0x00200052: "FrameOfReferenceUID",
     0x00200100: "TemporalPositionIdentifier",
     0x00201002: "ImagesInAcquisition", 0x00280004: "PhotometricInterpretation", 0x00280008: "NumberOfFrames",
-    0x00280030: "PixelSpacing", 0x00280301: "BurnedInAnnotation", 0x00281052: "RescaleIntercept",
-    0x00281053: "RescaleSlope", 0x00281054: "RescaleType", 0x00282110: "LossyImageCompression",
+    0x00280030: "PixelSpacing", 0x00280301: "BurnedInAnnotation",
+    0x00280303: "LongitudinalTemporalInformationModified", 0x00281052: "RescaleIntercept", 0x00281053: "RescaleSlope",
+    0x00281054: "RescaleType", 0x00282110: "LossyImageCompression",
 }  # fmt: skip
 OWN = {  # what every slice of a series has for itself
     0x0008002A: "AcquisitionDateTime", 0x00080032: "AcquisitionTime", 0x00080033: "ContentTime",
@@ -89,9 +92,10 @@ class Header:
     Lengths in mm, times in ms; NaN or "" where the header says nothing. orientation: direction cosines of a row, then
     of a column. spacing: between rows, then between columns. padding: stored values (lowest, highest) that are no
     measurement. energy_kev: of a monoenergetic image. contrast_agent: the attribute that says that one was given.
-    temporal_position: which of several passes over the patient. acquisition, event, frame_of_reference: its number, and
-    the UIDs of the irradiation and of the origin of positions. subject: whose image it is, and identity: all that may
-    identify the patient; neither is ever written. private: whether there are private elements.
+    temporal_position: which of several passes over the patient. scanner: maker and model. person: sex, age group.
+    acquisition, event, frame_of_reference: its number, and the UIDs of the irradiation and of the origin of positions.
+    subject: whose image it is, and identity: all that may identify the patient; neither is ever written.
+    private: whether there are private elements.
     """
 
     transfer_syntax: str
@@ -115,6 +119,8 @@ class Header:
     contrast_agent: str
     field_of_view_mm: float
     kernel: str
+    scanner: str
+    person: Person
     acquisition: float
     event: str
     frame_of_reference: str
@@ -199,6 +205,8 @@ def _series(values: Mapping[str, Value]) -> dict[str, Any]:
         "contrast_agent": acquisition.contrast_agent(values),
         "field_of_view_mm": read_number(values, "ReconstructionDiameter"),
         "kernel": str(values.get("ConvolutionKernel", "")),
+        "scanner": scanner.scanner_of(values),
+        "person": person.person_of(values),
         "acquisition": read_number(values, "AcquisitionNumber"),
         "event": str(values.get("IrradiationEventUID", "")),
         "frame_of_reference": str(values.get("FrameOfReferenceUID", "")),

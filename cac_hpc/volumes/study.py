@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from cac_hpc.volumes import acquisition
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.frame import AS_STORED, Turn
 from cac_hpc.volumes.placement import Placement
+from cac_hpc.volumes.scanner import UNKNOWN
 
 Keep = Callable[
     [np.ndarray, float], None
@@ -42,6 +43,15 @@ class References:
 
 
 @dataclass(frozen=True)
+class Described:
+    """Whom the series shows and what made it, as its headers say: `person.UNKNOWN`, or CONTRADICTORY."""
+
+    sex: str = UNKNOWN
+    age_group: str = UNKNOWN
+    scanner: str = UNKNOWN
+
+
+@dataclass(frozen=True)
 class Study:
     """What a study folder held."""
 
@@ -55,6 +65,8 @@ class Study:
     slice_frames: tuple[int, ...] = ()  # its frame in that file, from 1; () if untold
     placement: Placement | None = None  # of the voxels that were handed on; None if slices are uneven, or untold
     references: References = References()
+    described: Described = Described()
+    groups: Mapping[str, str] = field(default_factory=dict)  # by data.subgroups, see dataset/groups
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

@@ -19,12 +19,13 @@ import numpy as np
 
 from cac_hpc.run.config import InputError, PackConfig
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import dicom_study, header, images, pixels
+from cac_hpc.volumes import dicom_study, header, images, pixels, scanner
 from cac_hpc.volumes.acquisition import Subject
 from cac_hpc.volumes.dicom_study import Listing
 from cac_hpc.volumes.files import ENDINGS, Entry
 from cac_hpc.volumes.header import Header
 from cac_hpc.volumes.images import Image, Own
+from cac_hpc.volumes.person import Person
 from cac_hpc.volumes.placement import Placement
 from cac_hpc.volumes.study import Keep, Read, ReadSeries, Refusal, Study
 from cac_hpc.volumes.volume_header import VolumeHeader
@@ -262,6 +263,8 @@ def _header(volume: Volume, orientation: tuple[float, ...], spacing_mm: tuple[fl
         contrast_agent="",
         field_of_view_mm=math.nan,
         kernel="",
+        scanner=scanner.UNKNOWN,
+        person=Person(),
         acquisition=math.nan,
         event="",
         frame_of_reference="",

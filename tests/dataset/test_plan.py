@@ -58,15 +58,15 @@ def test_a_key_that_could_be_guessed_is_refused(tmp_path, scans, secret):
         with_key(tmp_path, scans, secret)
 
 
-def test_a_missing_key_is_refused(scans):
+def test_a_missing_key_is_refused(tmp_path, scans):
     with pytest.raises(InputError, match=r"data.pseudonym_key is '/nowhere'"):
-        plan.study_folders(DataConfig(dicom_root=str(scans), pseudonym_key="/nowhere"))
+        prepare(tmp_path, scans, data={"pseudonym_key": "/nowhere"})
 
 
 def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path):
     (tmp_path / os.fsdecode(b"M\xfcller")).mkdir()
     with pytest.raises(InputError, match=r"folder 'M\\udcfcller' is not UTF-8 or .*; rename it"):
-        plan.study_folders(DataConfig(dicom_root=str(tmp_path)))
+        plan.studies_of(DataConfig(dicom_root=str(tmp_path)))
 
 
 def test_a_patient_is_one_patient_whatever_the_folders_are_called(tmp_path):
@@ -108,7 +108,7 @@ def test_any_other_name_is_a_study(tmp_path):
     names = ["a b", "100%d", "it's", "two\nlines", "Müller"]
     for name in names:
         (tmp_path / name).mkdir()
-    assert sorted(plan.study_folders(DataConfig(dicom_root=str(tmp_path)))) == sorted(names)
+    assert sorted(plan.studies_of(DataConfig(dicom_root=str(tmp_path)))) == sorted(names)
 
 
 def test_what_no_study_takes_is_counted_and_named(tmp_path):

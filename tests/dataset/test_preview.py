@@ -98,5 +98,5 @@ def test_the_cohort_that_the_readme_makes_is_one_that_its_settings_take(tmp_path
     monkeypatch.setenv("CAC_DICOM_ROOT", str(tmp_path / "studies"))
     monkeypatch.setenv("CAC_LABELS", str(tmp_path / "studies" / "labels.csv"))
     cfg, _ = settings.parse_launch(None, ["--config", str(REPO / "configs" / "paper.yaml")])
-    found = summary.preview(cfg, plan.study_folders(cfg.data))
+    found = summary.preview(cfg, plan.study_folders(cfg)[""])
     assert (found.looked_at, found.refused) == (2, {})

@@ -154,8 +154,8 @@ def test_files_and_folders_are_studies_and_nothing_else_is(tmp_path, caplog):
     (tmp_path / "9").mkdir()
     (tmp_path / "10.nii").mkdir()
     every = ["1", "10.nii", "2", "3", "4", "9"]
-    assert sorted(plan.study_folders(DataConfig(dicom_root=str(tmp_path)))) == every
-    assert sorted(plan.study_folders(DataConfig(dicom_root=str(tmp_path), format="dicom"))) == ["10.nii", "9"]
+    assert sorted(plan.studies_of(DataConfig(dicom_root=str(tmp_path)))) == every
+    assert sorted(plan.studies_of(DataConfig(dicom_root=str(tmp_path), format="dicom"))) == ["10.nii", "9"]
     assert list(scoring.study_folders(str(tmp_path), single=False)) == [tmp_path.name]  # voxels lie beside a header
     (tmp_path / "6.nhdr").unlink()
     assert sorted(scoring.study_folders(str(tmp_path), single=False, wanted="nrrd")) == ["10.nii", "3", "9"]
@@ -168,7 +168,7 @@ def test_two_studies_of_one_name_are_refused(tmp_path):
     for name in ("1.nii", "1.nrrd"):
         (tmp_path / name).write_bytes(b"")
         with pytest.raises(InputError, match=f"found '1' and '{name}', which are both study '1'; rename one, or move"):
-            plan.study_folders(DataConfig(dicom_root=str(tmp_path)))
+            plan.studies_of(DataConfig(dicom_root=str(tmp_path)))
         (tmp_path / name).unlink()
 
 
@@ -177,7 +177,7 @@ def test_a_root_without_studies_says_what_they_may_be(tmp_path):
     with pytest.raises(
         InputError, match=r"has no folder in it; wanted one folder per study, or one file \(\.nii\.gz, "
     ):
-        plan.study_folders(DataConfig(dicom_root=str(tmp_path)))
+        plan.studies_of(DataConfig(dicom_root=str(tmp_path)))
 
 
 def test_a_format_that_is_set_makes_another_dataset_and_auto_is_as_before(tmp_path, scans):

@@ -164,7 +164,7 @@ def test_a_sheet_without_the_left_main_artery_has_three_columns_in_the_settings(
     path = write(tmp_path / "a.csv", ("study", "LAD", "LCX", "RCA"), ("1", 1, 2, 3))
     three = LabelsConfig(sheet=path, score_column=None, vessel_columns=VESSELS[1:])
     assert scores(match_labels(three, ["1"], "scans")) == {"1": 6}
-    with pytest.raises(InputError, match=r"wanted also \['LM'\]; set .* labels.vessel_columns or .* to the sheet's names"):
+    with pytest.raises(InputError, match=r"wanted also \['LM'\]; set .* labels.vessel_columns or .* to the sheet"):
         match_labels(LabelsConfig(sheet=path, score_column=None, vessel_columns=VESSELS), ["1"], "scans")
 
 
@@ -182,7 +182,7 @@ def test_a_sheet_without_the_left_main_artery_has_three_columns_in_the_settings(
 )
 def test_settings_that_cannot_be_are_refused(values, said):
     with pytest.raises(InputError, match=said):
-        LabelsConfig(**values)
+        LabelsConfig(**values).check_source()
 
 
 def test_a_suffix_is_dropped_where_the_settings_say_so_and_shown(tmp_path):

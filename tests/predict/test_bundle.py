@@ -17,6 +17,7 @@ import torch
 from cac_hpc.predict import bundle as bundles
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import InputError, ModelConfig
+from cac_hpc.statistics.prediction_sets import Calibration
 from tests.support.exporting import small_bundle
 
 KINDS = ("lesions", "slices")
@@ -98,6 +99,10 @@ def test_what_is_read_is_what_was_written(tmp_path, kind, name):
         assert list(one) == list(other)
         assert all(torch.equal(one[key], other[key]) for key in one)
     assert bundles.network(found, 1).training is False
+    assert found.sets is None  # as in bundles that were made before there were any
+    with_sets = small_bundle(kind, sets=Calibration(0.9, ((0.0, 0.25), (0.0, 0.0, 1.0))))
+    bundles.write(with_sets, tmp_path / f"sets-{name}")
+    assert bundles.read(tmp_path / f"sets-{name}").sets == with_sets.sets
 
 
 def test_the_same_bundle_gives_the_same_bytes_and_digest_in_every_form(tmp_path):
@@ -268,6 +273,11 @@ def test_what_would_unpack_to_more_than_it_says_is_refused(tmp_path):
         ({"errors": None}, "does not describe the errors"),
         ({"errors": [{"scale": -1.0, "gross": 0.1}] * 2}, "scale -1 and gross 0.1, wanted a scale above 0"),
         ({"errors": [{"scale": 1.0, "gross": 2}] * 2}, "share from 0 to 1"),
+        ({"prediction_sets": {"coverage": 1.5, "scores": [[], []]}}, "prediction sets of 1.5 by 2 folds, wanted"),
+        ({"prediction_sets": {"coverage": 0.9, "scores": [[0.1]]}}, "prediction sets of 0.9 by 1 folds"),
+        ({"prediction_sets": {"coverage": 0.9, "scores": [[0.3, 0.1], []]}}, "do not rise from 0 to 1"),
+        ({"prediction_sets": {"coverage": 0.9, "scores": [[2.0], []]}}, "do not rise from 0 to 1"),
+        ({"prediction_sets": {"coverage": 0.9}}, "damaged, or no bundle"),
         ({"members": []}, "bundle"),
         ({"salt": None, "known": 3}, "bundle"),
     ],

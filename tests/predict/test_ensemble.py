@@ -9,6 +9,7 @@ from scipy.special import expit
 
 from cac_hpc.predict import ensemble
 from cac_hpc.predict.bundle import FoldSettings
+from cac_hpc.statistics.prediction_sets import Calibration
 from cac_hpc.train import ordinal
 from tests.support import bags, bundles
 
@@ -29,6 +30,18 @@ def test_the_mean_over_the_folds_decides_what_counts():
     wanted = ordinal.probabilities(np.array([47.5]), 0.3, (0, 10, 100, 400, 1000), 0.01)[0]  # 0.2, 0.3, 0.4
     assert answer.probability == pytest.approx(wanted)
     assert sum(answer.probability) == pytest.approx(1)
+    wanted = ordinal.probabilities(np.array([1047.5]), 0.4, (0, 10, 100, 400, 1000), 0.01)
+    assert answer.fold_probability_FK[2] == pytest.approx(wanted[0])
+
+
+def test_a_prediction_set_asks_each_fold_and_always_names_what_all_say_together():
+    found = bags.make([40.0, 7.5, 1000.0], share_C=[0.5, 0.9, 0.1], up_C=[0, 0, 0])
+    answer = ensemble.answer_lesions(ensemble.of_bundle(bundles.lesions((0.0, -2.0, 4.0))), found)
+    assert ensemble.prediction_set(answer, None) is None
+    right = Calibration(0.7, ((0.0,) * 8,) * 3)  # patients whose category was predicted: each fold names its own
+    assert ensemble.prediction_set(answer, right) == (1, 5)  # 1, 1 and 5, and 2 of all together
+    assert ensemble.prediction_set(answer, Calibration(0.5, right.scores)) == (1, 2)  # one fold alone is not enough
+    assert ensemble.prediction_set(answer, Calibration(0.99, right.scores)) == (0, 5)  # 24 patients are too few
 
 
 def test_a_study_without_candidates_scores_nothing():
@@ -54,6 +67,8 @@ def test_slices_are_averaged_over_the_folds_and_then_pooled_as_the_run_says(rule
     assert answer.probability == pytest.approx(pooled / pooled.sum(), abs=1e-5)
     assert (answer.score, answer.category, answer.fold_scores) == (None, pooled.argmax(), ())
     assert len(answer.fold_categories) == 2
+    if rule == "mean":
+        assert answer.fold_probability_FK == pytest.approx(by_fold.mean(axis=1), abs=1e-5)
 
 
 def test_each_network_of_slices_sees_its_own_window():

@@ -78,6 +78,61 @@ def test_predictions_of_a_bundle_get_a_report_beside_its_own_figures(folder):
         external.report(out, bundle_of(folder), LabelsConfig(sheet=cfg.sheet, edges=(0.0,), names=("none", "some")))
 
 
+def with_sets(folder, low, high, **cells):
+    """The predictions with prediction sets, the training patient as before."""
+    table = pd.read_csv(folder / "predicted" / "predictions.csv", dtype={"study": str})
+    ends = {"set_low": low, "set_high": high, "set_coverage": 0.9, **cells}
+    table.assign(**ends).to_csv(folder / "predicted" / "predictions.csv", index=False)
+
+
+def test_prediction_sets_are_held_against_the_labels_of_patients_that_did_not_calibrate_them(folder):
+    category = np.searchsorted(LabelsConfig.edges, SAID)
+    with_sets(folder, np.maximum(category - (np.arange(12) < 4), 0), category)
+    bundle = bundle_of(folder)
+    promised = {"calibrated_by": 68, "mean": 0.913, "low": 0.837, "high": 0.967}
+    bundle.internal["prediction_sets"] = {"wanted": 0.9, "promised": promised}
+    out = folder / "predicted"
+    external.report(out, bundle, LabelsConfig(sheet=str(folder / "labels.csv")))
+    found = read(out)["prediction_sets"]
+    assert (found["wanted"], found["n"], found["sizes"], found["promised"]) == (0.9, 11, [8, 3, 0, 0, 0, 0], promised)
+    coverage = found["figures"]["coverage"]  # of two wrong, one set is one category too low, one is two categories
+    assert (coverage["value"], coverage["interval"]) == (pytest.approx(9 / 11), "wilson")
+    assert found["figures"]["mean_size"]["value"] == pytest.approx(14 / 11)
+    assert found["folds"] == []
+    table = pd.read_csv(out / "report" / "tables" / "prediction_sets.csv")
+    assert len(table) == 11
+    assert table["holds_true"].sum() == 9
+    text = (out / "report" / "report_EXTERNAL.md").read_text(encoding="utf-8")
+    assert "In 9 of 11 patients, 82% (" in text
+    assert "Sets that 68 patients calibrate name the category of 84% to 97%" in text
+    assert consistency.check(out / "report" / "report.json") == 0
+
+
+def test_without_sets_or_their_coverage_that_is_said(folder):
+    assert evaluate(folder) == 0
+    assert read(folder / "out")["prediction_sets"]["note"].startswith("the predictions have no prediction sets")
+    with_sets(folder, 0, 5, set_coverage="")
+    assert evaluate(folder, "--out", str(folder / "again")) == 0
+
+
+@pytest.mark.parametrize(
+    ("cells", "wanted"),
+    [
+        ({"low": 4, "high": 3}, "name no prediction set, wanted its lowest and highest category, 0 to 5"),
+        ({"low": 0, "high": 6}, "name no prediction set"),
+        ({"low": "Low", "high": "High"}, "name no prediction set"),
+        ({"low": [0] + [""] * 11, "high": [5] + [""] * 11}, "has no prediction set, others have"),
+        ({"low": 0, "high": 5, "set_coverage": [0.9] * 11 + [0.8]}, "found set_coverage 0.9, 0.8, wanted one share"),
+        ({"low": 0, "high": 5, "set_coverage": 3}, "found set_coverage 3, wanted one share"),
+    ],
+)
+def test_prediction_sets_that_cannot_be_are_refused(folder, cells, wanted):
+    with_sets(folder, **cells)
+    with pytest.raises(InputError) as refused:
+        predicted.read(folder / "predicted" / "predictions.csv", LabelsConfig.names, LabelsConfig.edges)
+    assert wanted in str(refused.value)
+
+
 def evaluate(folder, *options):
     words = [
         str(folder / "deepcac.csv"),

@@ -75,6 +75,17 @@ def test_the_run_speaks_for_itself_in_the_figures_of_its_report(run, exported):
     assert found["reader"]["reason"] in ("better", "simpler", "model_worse", "chance", "few")
 
 
+def test_it_has_what_prediction_sets_follow_from_and_no_order_of_patients(run, exported):
+    found, report = bundles.read(exported[0]), paths.read_json(run.report_json)["prediction_sets"]
+    sets, tests = found.sets, report["tests"]
+    assert (sets.coverage, sets.patients, [len(one) for one in sets.scores]) == (0.9, 18, [6, 6, 6])
+    assert all(list(one) == sorted(one) for one in sets.scores)
+    right = sum(true == said for true, said in zip(tests["category"], tests["predicted"], strict=True))
+    assert sum(score == 0 for one in sets.scores for score in one) == right == 17
+    assert found.internal["prediction_sets"] == {"wanted": 0.9, "promised": report["promised"]}
+    assert "prediction sets of 0.9 of patients, by 18 of them" in exported[1]
+
+
 def test_the_training_range_is_that_of_the_studies_with_the_gate_measured(exported):
     training = bundles.read(exported[0]).training
     assert (training.numbers["kvp"].low, training.numbers["kvp"].high) == (100, 120)
@@ -116,7 +127,7 @@ def test_nothing_of_a_patient_a_path_or_a_machine_goes_along(run, exported):
     texts = {key: value for key, value in json.loads(content["bundle.json"]).items() if key not in ("pack", "model")}
     assert {*texts} == {
         "format", "format_version", "version", "kind", "window_hu", "names", "edges", "patient_rule", "top_k", "folds",
-        "errors", "candidates", "features", "licence", "salt", "known", "members", "content_sha256",
+        "errors", "candidates", "features", "licence", "salt", "known", "members", "content_sha256", "prediction_sets",
     }  # fmt: skip
 
 

@@ -19,10 +19,15 @@ from cac_hpc.predict.parts import Plan
 from cac_hpc.predict.study_prediction import StudyTask
 from cac_hpc.run.config import InputError
 from cac_hpc.run.predict_commands import PredictConfig, parse_predict
+from cac_hpc.statistics import prediction_sets
+from cac_hpc.statistics.prediction_sets import Calibration
+from cac_hpc.train import ordinal
 from cac_hpc.volumes import files
 from tests.support import bundles, volume_files
 from tests.support.chests import chest, write_study
 from tests.support.runs import REPO, SUPPORT
+
+SETS = Calibration(0.75, ((0.0,) * 6 + (0.9,), (0.0,) * 6))  # 13 patients, one of whom was predicted wrong
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,7 @@ def model(tmp_path_factory, studies):
     intake.read_study(files.list_files(studies / "c"), bundles.PACK, lambda hu_HW, at: seen.append(hu_HW.copy()))
     known = frozenset({bundle.slice_digest(seen[10], "pepper"), "0" * 16})
     path = tmp_path_factory.mktemp("bundle") / "model.zip"
-    bundle.write(bundles.lesions(known=known), path)
+    bundle.write(bundles.lesions(known=known, sets=SETS), path)
     return path
 
 
@@ -75,6 +80,8 @@ def test_each_study_has_its_row_its_page_and_its_reason(done):
     assert table.loc["b", ["score", "category", "rule_score", "lesions"]].tolist() == ["128", "Moderate", "128", "1"]
     assert table.loc["a", ["score", "category_index", "folds_agreeing", "lesions"]].tolist() == ["0", "0", "2", "0"]
     assert float(table.loc["b", "p3"]) > 0.5
+    assert table.loc["b", ["set_low", "set_high", "set_coverage"]].tolist() == ["3", "3", "0.75"]
+    assert table.loc["'=letters", ["set_low", "set_high", "set_coverage"]].tolist() == ["", "", ""]
     assert table["known"].tolist() == ["", "0", "0", "1"]
     assert table.loc["'=letters", "fault"].startswith("not_dicom")
     counted = read(out, "lesions.csv").query("counted == '1'")
@@ -87,7 +94,7 @@ def test_each_study_has_its_row_its_page_and_its_reason(done):
     assert read(out, "rejected.csv").iloc[0].tolist()[:3] == ["'=letters", "1", "not_dicom"]
     assert read(out, "studies.csv")["kvp"].tolist() == ["120"] * 3
     answer = json.loads(said)
-    wanted = {"studies": 4, "predicted": 3, "refused": 1, "known": 1, "out_of_range": 0}
+    wanted = {"studies": 4, "predicted": 3, "one_category": 3, "refused": 1, "known": 1, "out_of_range": 0}
     assert {name: answer["counts"][name] for name in wanted} == wanted
     assert answer["counts"] == json.loads((out / "predict.json").read_text())["counts"]
 
@@ -101,6 +108,9 @@ def test_pages_show_what_counted_and_load_nothing(done):
     assert "not_dicom" in (out / "studies" / "=letters" / "page.html").read_text(encoding="utf-8")
     index = (out / "index.html").read_text(encoding="utf-8")
     assert 'href="studies/%3Dletters/page.html"' in index
+    assert "one category; such sets name the category of 75 % of patients like those of training" in page
+    assert '<th scope="col" class="text">prediction set</th>' in index
+    assert "There are no prediction sets" not in index
     for text in (page, index):
         assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
         assert "<script" not in text
@@ -182,6 +192,24 @@ def test_outside_of_the_training_range_is_said_and_the_gate_refuses(tmp_path, st
     assert row == {"study": "b", "known": 0, "out_of_range": warned["out_of_range"], "warnings": "",
                    "fault": f"out_of_range: {warned['out_of_range']}"}  # fmt: skip
     assert row["fault"] in (tmp_path / "refused" / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_set_names_neighbours_where_the_folds_are_not_sure_and_old_bundles_have_none(tmp_path, studies):
+    unsure = Calibration(0.9, ((0.0,) * 4 + (0.99,) * 3, (0.0,) * 3 + (0.95,) * 3))
+    bundle.write(bundles.lesions(sets=unsure), tmp_path / "bundle")
+    row = one(tmp_path / "bundle", studies / "b", tmp_path / "out", pictures=False)["row"]
+    asked = ensemble.of_bundle(bundles.lesions())
+    chance = [ordinal.probabilities(np.array([128.0]), one.scale, asked.edges, one.gross)[0] for one in asked.errors]
+    wanted = prediction_sets.of_new(np.stack(chance), np.array([3, 3]), 3, unsure)
+    assert (row["set_low"], row["set_high"], row["set_coverage"]) == (*wanted, 0.9)
+    assert row["set_low"] < 3 <= row["set_high"]
+    names = bundles.lesions().names
+    page = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
+    assert f"{names[row['set_low']]} to {names[row['set_high']]}" in page
+    bundle.write(bundles.lesions(), tmp_path / "old")
+    row = one(tmp_path / "old", studies / "b", tmp_path / "again", pictures=False)["row"]
+    assert (row["set_low"], row["set_high"], row["set_coverage"]) == (None, None, None)
+    assert "prediction set" not in (tmp_path / "again" / "page.html").read_text(encoding="utf-8")
 
 
 def test_a_network_of_slices_is_given_the_packed_slices(tmp_path, studies):

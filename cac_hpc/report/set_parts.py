@@ -1,0 +1,144 @@
+"""What a report says of prediction sets: sentences, tables, a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from cac_hpc.report import plots, wording
+from cac_hpc.report.rows import Section, TextTable
+from cac_hpc.statistics.results import Absent, Figure, PredictionSets, Report
+
+HEADING = "Prediction sets"
+Row = dict[str, str | int | float | None]
+READ = (
+    "A set is the predicted category and neighbours of it, the likelier first, until patients whom the models had not "
+    "seen are named as often as wanted. That holds over all patients like these, not in each category. A patient of a "
+    "fold has the set of its model, and the patients of the other folds say how far it grows."
+)
+NEW = (
+    "A new patient is asked of all folds (cross-conformal): his category is mostly named more often than wanted, and "
+    "whatever the model is, in at least 1 - 2a of patients where 1 - a is wanted, less a term of few patients."
+)
+
+
+def verdict(report: Report) -> list[str]:
+    """The sentence for the first screen."""
+    found = report.prediction_sets
+    if not isinstance(found, PredictionSets):
+        return []
+    return [
+        f"**Prediction sets:** in {_counts(report, found)} the category is among those that the set names; a set names "
+        f"{found.figures['mean_size'].value:.1f} of {len(found.sizes)} categories on average."
+    ]
+
+
+def _counts(report: Report, found: PredictionSets) -> str:
+    share = found.figures["coverage"].value or 0
+    return f"{round(share * found.n)} of {found.n} {wording.units('patient', report.levels['patient'])}"
+
+
+def sections(report: Report) -> list[Section]:
+    """The section of prediction sets; none where nobody was tested."""
+    found = report.prediction_sets
+    if found is None:
+        return []
+    if isinstance(found, Absent):
+        return [Section("sets", HEADING, [f"There are none: {found.note}."], [])]
+    lines = [*_lines(report, found), *([] if report.external else [READ, NEW])]
+    return [Section("sets", HEADING, lines, list(_tables(report, found)))]
+
+
+def _lines(report: Report, found: PredictionSets) -> Iterator[str]:
+    coverage, size, alone = (found.figures[name] for name in ("coverage", "mean_size", "one_category"))
+    wanted = "" if found.wanted is None else f"; {found.wanted:.0%} are wanted"
+    yield (
+        f"**In {_counts(report, found)}, {_share(coverage)}, the true category is among those named{wanted}.** "
+        f"A set names {_number(size)} categories on average, and one alone in {_share(alone)} of them."
+    )
+    if report.external is None:
+        yield (
+            "These patients say for each other how far sets grow, so that this share comes near the wanted one, "
+            "whatever the model is, or is above it where the predicted category alone is right more often: what tells "
+            "models apart is how few categories are named."
+        )
+    if found.promised:
+        yield (
+            f"Sets that {found.promised.calibrated_by} patients calibrate name the category of "
+            f"{found.promised.low:.0%} to {found.promised.high:.0%} of new patients like these, or of more where one "
+            "category is enough, by the chance of which patients they are (beta law, 95 % of such cohorts); on average "
+            f"of {found.promised.mean:.0%}."
+        )
+    if found.full:
+        yield f"{found.full} of {found.n} sets name every category: too few patients of other folds calibrate them."
+
+
+def _share(figure: Figure) -> str:
+    between = "" if figure.low is None or figure.high is None else f" ({figure.low:.0%} to {figure.high:.0%})"
+    return f"{figure.value or 0:.0%}{between}"
+
+
+def _number(figure: Figure) -> str:
+    between = "" if figure.low is None or figure.high is None else f" ({figure.low:.2f} to {figure.high:.2f})"
+    return f"{figure.value or 0:.2f}{between}"
+
+
+def _tables(report: Report, found: PredictionSets) -> Iterator[TextTable]:
+    names = wording.category_names(report)
+    cells = [
+        [
+            names[one.category],
+            str(one.n),
+            *([""] * 2 if one.figures["coverage"].value is None else
+              [_share(one.figures["coverage"]), _number(one.figures["mean_size"])]),
+            *map(str, one.sizes),
+        ]
+        for one in found.categories
+    ]  # fmt: skip
+    columns = ["true category", "n", "named", "mean size", *map(_sized, range(1, len(names) + 1))]
+    caption = "Prediction sets by true category; in brackets 95 % intervals; fewer than 10 patients are counted only"
+    yield TextTable(caption, columns, cells)
+    if found.folds:
+        folds = [[f"fold {one.fold}", *map(str, (one.n, one.named, one.calibrated_by))] for one in found.folds]
+        columns = ["", "tests", "category named", "calibrated by"]
+        yield TextTable("Prediction sets by fold, and how many patients of other folds calibrate them", columns, folds)
+
+
+def _sized(size: int) -> str:
+    return "1 category" if size == 1 else f"{size} categories"
+
+
+def csv(report: Report) -> dict[str, pd.DataFrame]:
+    """The set of each test of a patient, and all figures."""
+    found = report.prediction_sets
+    if not isinstance(found, PredictionSets):
+        return {}
+    names, tests = wording.category_names(report), found.tests
+    ends = {"category": tests.category, "predicted": tests.predicted, "set_low": tests.low, "set_high": tests.high}
+    columns: dict[str, list[str] | list[int]] = {"patient": tests.patient}
+    if found.folds:
+        columns["fold"] = tests.fold
+    table = pd.DataFrame(columns | {key: [names[at] for at in column] for key, column in ends.items()})
+    rows = zip(tests.low, tests.category, tests.high, strict=True)
+    table["holds_true"] = [int(low <= category <= high) for low, category, high in rows]
+    figures = [*_figure_rows("all", found.figures)]
+    for one in found.categories:
+        figures += _figure_rows(names[one.category], one.figures)
+    return {"prediction_sets.csv": table, "prediction_set_figures.csv": pd.DataFrame(figures)}
+
+
+def _figure_rows(of: str, figures: dict[str, Figure]) -> Iterator[Row]:
+    yield from ({"of": of, "figure": name, **vars(figure)} for name, figure in figures.items())
+
+
+def draw(stem: Path, report: Report, where: str, dpi: int) -> None:
+    """Sizes of sets by true category."""
+    found, names = report.prediction_sets, wording.category_names(report)
+    if not isinstance(found, PredictionSets):
+        return
+    largest = max(size for size, count in enumerate(found.sizes, start=1) if count)
+    stacks = [(f"{names[one.category]} (n = {one.n})", one.sizes[:largest]) for one in found.categories if one.n]
+    sizes = [_sized(size) for size in range(1, largest + 1)]
+    plots.draw_stacks(stem, stacks, sizes, "share of prediction sets", f"Prediction sets, {where}", dpi)
