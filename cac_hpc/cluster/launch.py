@@ -29,7 +29,7 @@ from cac_hpc.cluster import (
 from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.dataset import held_out, plan, sealed, sealing, summary
 from cac_hpc.dataset.plan import DatasetPlan
-from cac_hpc.evaluation import contrast, published
+from cac_hpc.evaluation import contrast, published, questions
 from cac_hpc.run import causes, config, ledger, lock, logs, looks, provenance, settings, stages
 from cac_hpc.run.config import ClusterConfig, Config, InputError
 from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
@@ -47,8 +47,8 @@ UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-
 FREE = (
     *(f"{key}:" for key in config.WITHOUT_EFFECT),
     "run:", "cluster.", "report.title:", "report.figure_dpi:", "report.near_equal_ids:",
-    "report.published:", "report.compare:", "report.window_hu:", "pack.limits.rejected_studies:", "split.contrast_to:",
-    "trials.contrast_to:",
+    "report.published:", "report.compare:", "report.checklist:", "report.window_hu:", "pack.limits.rejected_studies:",
+    "split.contrast_to:", "trials.contrast_to:",
 )  # fmt: skip
 
 
@@ -164,7 +164,8 @@ def _check_paths(cfg: Config, source: Path) -> None:
         "run": cfg.run, "data.packed_dir": cfg.data.packed_dir, "data.pseudonym_key": cfg.data.pseudonym_key,
         **{cohort.said(name): path for cohort in cfg.by_cohort() for name, path in _inputs(cohort.cfg).items()},
         "split.contrast_to": cfg.split.contrast_to, "report.published": cfg.report.published,
-        "report.compare": cfg.report.compare, "trials.contrast_to": cfg.trials.contrast_to,
+        "report.compare": cfg.report.compare, "report.checklist": cfg.report.checklist,
+        "trials.contrast_to": cfg.trials.contrast_to,
         "the checkout": str(source), "Python": sys.executable, "TMPDIR": os.environ.get("TMPDIR"),
     }  # fmt: skip
     for name, path in named.items():
@@ -201,6 +202,8 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
         published.read_for(Path(cfg.report.published), cfg.labels.names)
     if cfg.report.compare:
         _check_compared(run, cfg.report.compare)
+    if cfg.report.checklist:
+        questions.read_answers(Path(cfg.report.checklist), "report.checklist")
 
 
 def _check_compared(run: RunPaths, named: str) -> None:
@@ -266,9 +269,8 @@ def _show_groups(cfg: Config, dataset_plan: DatasetPlan) -> None:
     if groups is None:
         return
     patient = {study: label.patient for study, label in dataset_plan.labels.items()}
-    rows = held_out.by_fold(groups, patient, [fold.parts["test"] for fold in dataset_plan.folds])
-    columns = [groups.fact, "patients", *(f"fold {index}" for index in range(len(dataset_plan.folds)))]
-    logs.console().print(logs.table("Patients of each group, and tested by fold", columns, rows, numbers=True))
+    columns, *rows = held_out.table(groups, patient, [fold.parts["test"] for fold in dataset_plan.folds])
+    logs.console().print(logs.table("Groups of patients, and by which fold they are tested", columns, rows))
     for note in held_out.notes(groups, patient, cfg.split):
         logs.say(f"note: {note}")
 

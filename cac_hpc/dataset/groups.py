@@ -19,7 +19,7 @@ from cac_hpc.calcium.heart import Heart
 from cac_hpc.dataset.sealed import GROUP, GROUPS
 from cac_hpc.run.config import Config
 from cac_hpc.volumes.person import CONTRADICTORY
-from cac_hpc.volumes.scanner import UNKNOWN
+from cac_hpc.volumes.scanner import UNKNOWN, without_identity
 from cac_hpc.volumes.study import Study
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def of_study(study: Study, hu_ZHW: np.ndarray | None, heart: Heart | None, wante
         wanted: data.subgroups.
     """
     said = study.described
-    found = {"sex": said.sex, "age_group": said.age_group, "scanner": _harmless(said.scanner, study.identity)}
+    found = {"sex": said.sex, "age_group": said.age_group, "scanner": without_identity(said.scanner, study.identity)}
     measured = [name for name in MEASURED if name in wanted]
     known = hu_ZHW is not None and heart is not None
     for name in measured:
@@ -57,13 +57,6 @@ def _measured(name: str, hu_ZHW: np.ndarray, heart: Heart) -> str:
     if name == "noise":
         return coarse(measures.noise_hu(hu_ZHW, heart), NOISE_HU, "HU")
     return coarse(measures.effective_diameter_mm(heart), BODY_SIZE_MM, "mm")
-
-
-def _harmless(scanner: str, identity: Collection[str]) -> str:
-    """The scanner, unless what may identify the patient, as the name of the hospital, stands in it."""
-    telling = [value for value in identity if len(value) >= 4]
-    found = any(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", scanner, re.IGNORECASE) for value in telling)
-    return UNKNOWN if found else scanner
 
 
 def coarse(value: float, edges: Sequence[float], unit: str) -> str:

@@ -159,19 +159,23 @@ def notes(groups: Groups, patient: Mapping[str, str], cfg: SplitConfig) -> Itera
         )
     if unknown := [study for study, name in patient.items() if of_patient[name] == UNKNOWN]:
         some = ", ".join(map(repr, unknown[:NAMED])) + (f" and {len(unknown) - NAMED} more" * (len(unknown) > NAMED))
-        yield f"studies of an unknown group train in every fold and are not tested: {some}"
+        yield f"studies of an unknown group train in every fold, which may be of the tested group: {some}"
 
 
-def by_fold(groups: Groups, patient: Mapping[str, str], tested: Sequence[Iterable[str]]) -> list[list[object]]:
-    """A row for each group: its patients, and how many of them each fold tests.
+def table(groups: Groups, patient: Mapping[str, str], tested: Sequence[Iterable[str]]) -> list[list[str]]:
+    """A row for each group, below the names of the columns: its patients, and how many of them each fold tests, or
+    which fold tests it.
 
     Args:
         tested: the studies that each fold tests.
     """
     of_patient = groups.of_patients(patient)
-    in_fold = [Counter(of_patient[name] for name in {patient[study] for study in fold}) for fold in tested]
     counts = Counter(of_patient.values())
-    return [
-        [logs.harmless(name), counts[name], *(fold[name] for fold in in_fold)]
-        for name in sorted(counts, key=lambda one: (one in (SEVERAL, UNKNOWN), one))
-    ]
+    names = sorted(counts, key=lambda one: (one in (SEVERAL, UNKNOWN), one))
+    if groups.tested:
+        fold_of = {name: str(fold) for fold, name in enumerate(groups.tested)}
+        rows = [[logs.harmless(name), str(counts[name]), fold_of.get(name, "none")] for name in names]
+        return [[groups.fact, "patients", "tested in fold"], *rows]
+    in_fold = [Counter(of_patient[name] for name in {patient[study] for study in fold}) for fold in tested]
+    rows = [[logs.harmless(name), str(counts[name]), *(str(fold[name]) for fold in in_fold)] for name in names]
+    return [[groups.fact, "patients", *(f"fold {fold}" for fold in range(len(in_fold)))], *rows]

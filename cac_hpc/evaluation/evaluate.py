@@ -82,6 +82,7 @@ def evaluate(
         second_look=_second_look(outcome, studies),
         shown_before=inputs.shown_before,
         trials=trials.report(inputs.tried) if inputs.tried else None,
+        answers=inputs.answers,
         prediction_sets=_prediction_sets(outcome, assessment.units_of(tested)["patient"], studies, cfg),
         unseen=unseen.of_run(inputs),
         drops=unseen.drops(inputs),
@@ -175,6 +176,7 @@ def _cohort(inputs: Inputs) -> results.Cohort:
             for fold in inputs.folds
         ],
         intake=intake,
+        pseudonyms=inputs.pseudonyms or None,
     )
 
 

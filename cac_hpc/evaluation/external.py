@@ -88,6 +88,7 @@ def report(test: ExternalTest, table: pd.DataFrame) -> Report:
         external=_external(test, table, units, level),
         cuts=cuts,
         how_many=sample_size.how_many(level.pooled, cuts),
+        answers=test.answers,
         labels_to_check=labels_to_check.find(heard),
         prediction_sets=_prediction_sets(test, table, units),
     )

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -73,6 +73,7 @@ class ExternalTest:
     cohorts: list[CohortFact]
     digests: dict[str, str]
     cuts: list[float]
+    answers: Annotated[dict[str, str] | None, results.Omitted] = None
 
     @property
     def statistics(self) -> ReportConfig:
@@ -87,6 +88,7 @@ class Asked:
     names: Sequence[str]
     cfg: ReportConfig
     count_known: bool = False
+    answers: dict[str, str] | None = None  # to what only people can say, by the keys of `questions`
 
 
 def collect(
@@ -133,6 +135,7 @@ def collect(
         cohorts=[],
         digests=_digests(predicted, beside, cfg),
         cuts=list(asked.cfg.cuts),
+        answers=asked.answers,
     )
     return test, pd.concat([table, *(one.set_axis(table.index) for one in columns)], axis=1)
 
@@ -275,7 +278,7 @@ def check_place(out: Path, test: ExternalTest, table: pd.DataFrame) -> None:
             raise InputError(f"--out {out}: found a report in it that is of no external test, wanted another folder")
         return
     before, now = _object(out / SETTINGS), results.to_json(test)
-    keys = [key for key in now if before.get(key) != now[key]]
+    keys = [key for key in now if before.get(key) != now[key] and key != "answers"]
     other = [DIFFERENT.get(key, "settings") for key in keys if key != "digests"]
     digests_before = before["digests"] if isinstance(before.get("digests"), dict) else {}
     known = {**digests_before, **test.digests}

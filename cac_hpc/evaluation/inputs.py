@@ -13,7 +13,7 @@ import pandas as pd
 from cac_hpc.dataset import sealed, shards, splits
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.evaluation import audit, contrast, occlusion, pairing, published, trials
+from cac_hpc.evaluation import audit, contrast, occlusion, pairing, published, questions, trials
 from cac_hpc.evaluation.occlusion import Blanking, Views
 from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.evaluation.pairing import Finished
@@ -70,6 +70,8 @@ class Inputs:
     other: Finished | Absent | None = None  # the run that report.compare names, with its patients named as here
     shown_before: ShownBefore | None = None  # None if no test figures of these patients had been shown
     tried: Tried | None = None  # of a run with trials
+    pseudonyms: bool = False  # whether they stand for study numbers
+    answers: dict[str, str] | None = None  # to what only people can say, in the file that report.checklist names
     subgroups: Sequence[str] = ()  # data.subgroups
     groups: Groups | None = None  # of patients, where split.group asks for them
 
@@ -132,6 +134,8 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         other=_read_other(cfg.report.compare),
         shown_before=_shown_before(looks.read_before(run)),
         tried=tried,
+        pseudonyms=cfg.data.pseudonym_key is not None,
+        answers=_read_answers(cfg.report.checklist),
         subgroups=cfg.data.subgroups,
         groups=groups,
     )
@@ -232,6 +236,17 @@ def _read_published(named: str | None, names: Sequence[str]) -> PublishedTable |
     except (InputError, OSError) as error:  # it was there when the run was planned
         log.warning("report.published: %s", error)
         return Absent(f"The published table {Path(named).name} could not be read any more.")
+
+
+def _read_answers(named: str | None) -> dict[str, str] | None:
+    """What people have answered; None if nothing."""
+    if named is None:
+        return None
+    try:
+        return questions.read_answers(Path(named), "report.checklist") or None
+    except InputError as error:  # it was as it must be when the run was planned
+        log.warning("report.checklist: %s", error)
+        return None
 
 
 def _read_reference(cfg: Config, root: Path) -> Finished | Absent | None:

@@ -2,8 +2,8 @@
 
 The order is that of the expected change: the probability, by a model that was trained without the patient, that the
 label is another category, times the categories by which it would move, summed over these. cleanlab ranks by the
-probability of the label alone, so that a neighbour may come before a patient who is four categories off, and it asks
-one model, not whether others see the same. Axes: N test of a patient, P patient, R reader.
+probability of the label alone, unless told otherwise, so that a neighbour may come before a patient who is four
+categories off, and it asks one model, not whether others see the same. Axes: N test of a patient, P patient, R reader.
 
 Source: Northcutt, Jiang and Chuang 2021, J Artif Intell Res 70:1373, of labels held against out-of-fold probabilities.
 """

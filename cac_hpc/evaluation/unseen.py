@@ -13,9 +13,10 @@ from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.statistics import assessment
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Absent, Drops, Figure, GroupDrop, Pooled, UnseenGroup, UnseenGroups
+from cac_hpc.statistics.results import Absent, Difference, Drops, Figure, GroupDrop, Pooled, UnseenGroup, UnseenGroups
 
 FIGURES = ("accuracy", "kappa_quadratic", "two_or_more_off", "over_estimated_share", "under_estimated_share")
+KAPPA, ONE_CATEGORY = "kappa_quadratic", "all patients are of one category"
 PATIENT = "patient"
 
 
@@ -37,7 +38,17 @@ def of_run(inputs: Inputs) -> UnseenGroups | None:
 
 
 def _of(pooled: Pooled | None) -> dict[str, Figure]:
-    return {} if pooled is None else {name: pooled.figures[name] for name in FIGURES}
+    """The figures that are told; kappa of patients of one category would be 0 whatever was predicted."""
+    if pooled is None:
+        return {}
+    found = {name: pooled.figures[name] for name in FIGURES}
+    if _of_one_category(pooled):
+        found[KAPPA] = Figure(None, pooled.n, None, None, None, ONE_CATEGORY)
+    return found
+
+
+def _of_one_category(pooled: Pooled) -> bool:
+    return sum(count > 0 for count in pooled.support) < 2
 
 
 def _pooled(inputs: Inputs, folds: Iterable[int]) -> Pooled:
@@ -87,10 +98,13 @@ def _drop(inputs: Inputs, reference: Finished, folds: Sequence[int]) -> GroupDro
     ).levels[PATIENT]
     assert found.matrices, "both are of the same patients"
     name = inputs.groups.tested[folds[0]] if len(folds) == 1 else None
+    differences = {figure: found.figures[figure] for figure in FIGURES}
+    if _of_one_category(found.matrices.other):
+        differences[KAPPA] = Difference(None, None, None, None, None, None, ONE_CATEGORY)
     return GroupDrop(
         name=name,
         patients=found.matrices.other.patients,
         seen=_of(found.matrices.reference),
         unseen=_of(found.matrices.other),
-        differences={figure: found.figures[figure] for figure in FIGURES},
+        differences=differences,
     )

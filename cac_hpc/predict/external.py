@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cac_hpc.evaluation import external_inputs, predicted
+from cac_hpc.evaluation import external_inputs, predicted, questions
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.evaluation.predicted import Predicted
 from cac_hpc.labels import label_rows
@@ -79,7 +79,8 @@ def evaluate(cfg: EvaluateConfig) -> int:
     others = [_stem(path) for path in cfg.beside if not _is_bundle(Path(path))]
     name, *beside_names = (f"predictions of {one}" for one in (cfg.name or _stem(cfg.predictions), *others))
     counting, title = ReportConfig(cuts=cfg.cuts), cfg.title or f"{TITLE} of the {name}"
-    asked = Asked(title, [name, *beside_names], counting, cfg.known == "use")
+    answers = questions.read_answers(Path(cfg.checklist), "--checklist") if cfg.checklist else {}
+    asked = Asked(title, [name, *beside_names], counting, cfg.known == "use", answers or None)
     internal = bundle.internal if bundle else None
     test, table = external_inputs.collect(found, beside, cfg.labels, asked, internal)
     cohorts = _cohorts(bundle.training if bundle else None, file.parent / FACTS, table)

@@ -14,7 +14,8 @@ from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
-from cac_hpc.report import archive, pages, pictures, publishing, tables, wording
+from cac_hpc.report import archive, checklists, methods_text, pages, pictures, publishing, tables, wording
+from cac_hpc.report.pages import Appendix
 from cac_hpc.run import causes, escaping, ledger, paths, settings, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
@@ -153,11 +154,19 @@ def texts(
         folder: of the report, with its pictures. window_hu: in which slices are shown. lesions: lesions.csv of
             all folds with the patients, of a lesion model.
     """
-    of_lesions = {} if lesions is None else {"tables/lesions.csv": escaping.csv_text(tables.lesions(lesions))}
+    frames = {f"tables/{name}": table for name, table in tables.csv(report).items()}
+    frames |= {} if lesions is None else {"tables/lesions.csv": tables.lesions(lesions)}
+    documents = {"report.json": report, usage.CIRCUMSTANCES: found}
+    filled = checklists.fill(report, documents, {name for name, table in frames.items() if len(table)})
+    methods = methods_text.paragraphs(report, found)
     return {
-        **pages.of_report(folder, report, found, window_hu),
+        **pages.of_report(folder, report, found, window_hu, Appendix(filled, methods)),
         paths.page_name(report.status, "md"): tables.markdown(report),
-        **{f"tables/{name}": escaping.csv_text(table) for name, table in tables.csv(report).items()},
+        **{name: escaping.csv_text(table) for name, table in frames.items()},
         **{f"tables/{name}": text for name, text in tables.latex(report).items()},
-        **of_lesions,
+        checklists.PAGE: pages.checklist(report, filled),
+        checklists.MARKDOWN: checklists.markdown(filled, report),
+        checklists.CSV: checklists.csv(filled, report),
+        methods_text.MARKDOWN: methods_text.markdown(methods, report),
+        f"tables/{methods_text.LATEX}": methods_text.latex(methods, report),
     }

@@ -37,6 +37,7 @@ TAKEN = (
     "report/circumstances.json",
     "report/report.json",
     *(f"report/{paths.page_name(status, *kind)}" for kind in paths.PAGES for status in paths.STATUSES),
+    *(f"report/{name}" for name in ("checklist.html", "checklist.md", "checklist.csv", "methods.md")),
     "report/tables/*.csv",
     "report/tables/*.tex",
     "report/figures/*.png",

@@ -20,7 +20,7 @@ from cac_hpc.cluster import usage
 from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.evaluation import external, external_inputs, inputs, published, report_json
 from cac_hpc.evaluation.evaluate import evaluate
-from cac_hpc.report import aggregation
+from cac_hpc.report import aggregation, checklists
 from cac_hpc.run import causes, logs, paths, settings
 from cac_hpc.run.config import Config, InputError, ReportConfig
 from cac_hpc.run.paths import RunPaths
@@ -198,6 +198,7 @@ def _against_files(
     statuses = [status for status in paths.STATUSES if status != report.status]
     others = [paths.page_name(status, *kind) for status in statuses for kind in paths.PAGES]
     yield from (f"{name}: of a report of another status" for name in others if (folder / name).exists())
+    yield from checklists.contradictions(folder)
     for name, text in wanted.items():
         path = folder / name
         found = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

@@ -14,24 +14,22 @@ from cac_hpc.run import escaping
 from cac_hpc.statistics.results import Absent, Difference, Drops, GroupDrop, Report, UnseenGroups
 
 HEADING = "Groups that the model never saw"
-JUDGED = "accuracy"  # by which a group is found worse: the only figure that patients of one category have, too
+JUDGED = ("kappa_quadratic", "accuracy")  # by the first that is defined; patients of one category have no kappa
 FIGURES = {
-    "accuracy": "accuracy",
     "kappa_quadratic": "quadratic kappa",
+    "accuracy": "accuracy",
     "two_or_more_off": "share off by two categories or more",
     "over_estimated_share": "share predicted too high",
     "under_estimated_share": "share predicted too low",
 }
+UNKNOWN = "unknown"  # of patients whose group neither header nor sheet says
 FEWEST = 10  # patients of a group that is judged
-SHARE = 0.05  # of intervals that exclude what they are of
 SIDES = ("patient folds", "never seen")
+DRAWN = "kappa_quadratic"
+SHOWN = ("kappa_quadratic", "accuracy")  # with a table each
 METHOD = (
     "A difference is the figure of patients whose group the model never saw, less that of the same patients in patient "
     "folds, where it learned from others of their group; its 95 % interval is from the same draws of patients."
-)
-FEWER = (
-    "A model that leaves a large group out learns from fewer patients than one by patient folds (columns of patients "
-    "learned from): part of a difference may come from that."
 )
 Row = dict[str, str | int | float | None]
 
@@ -41,29 +39,27 @@ def verdict(report: Report) -> list[str]:
     found, drops = report.unseen, report.drops
     if found is None or not isinstance(drops, Drops):
         return []
-    judged = [group for group in drops.groups if _is_judged(group)]
+    judged = [(group, *by) for group in drops.groups if (by := _judged(group))]
     if not judged:
         return [f"Of no {found.fact} it can be said what is lost where it was never seen."]
-    chance = f"{len(judged)} of {sum(group.fold is not None for group in found.groups)} groups could be judged"
-    worse = [group for group in judged if _high(group.differences[JUDGED]) < 0]
+    chance = f"{len(judged)} of {sum(group.fold is not None for group in found.groups)} were judged"
+    worse = [(group, name, figure) for group, name, figure in judged if figure.high is not None and figure.high < 0]
     if not worse:
         return [f"No {found.fact} was found worse where it was never seen than in patient folds: {chance}."]
-    worst = min(worse, key=lambda group: group.differences[JUDGED].difference or 0.0)
-    figure = worst.differences[JUDGED]
-    others = f" (surely worse, too: {', '.join(_name(one) for one in worse if one is not worst)})" * (len(worse) > 1)
+    worst, name, figure = min(worse, key=lambda one: one[2].difference or 0.0)
+    others = ", ".join(_name(group) for group, _, _ in worse if group is not worst)
     return [
-        f"**Worse on an unseen {found.fact}: {_name(worst)}**{others}. Where it was never seen its {worst.patients} "
-        f"patients have accuracy {_short(figure.other)}, in patient folds {_short(figure.reference)}: "
-        f"{wording.brief(figure)}; {chance}, at 95 % one in twenty differs by chance."
+        f"**Worse on an unseen {found.fact}: {_name(worst)}.** Where it was never seen its {worst.patients} patients "
+        f"have {wording.figure_name(name)} {_short(figure.other)}, in patient folds {_short(figure.reference)}: "
+        f"{wording.brief(figure)}; {chance}, each at 95 %.{f' Worse, too: {others}.' * bool(others)}"
     ]
 
 
-def _is_judged(group: GroupDrop) -> bool:
-    return group.name is not None and group.patients >= FEWEST and group.differences[JUDGED].high is not None
-
-
-def _high(figure: Difference) -> float:
-    return 0.0 if figure.high is None else figure.high
+def _judged(group: GroupDrop) -> tuple[str, Difference] | None:
+    """By which figure a group is judged, and the loss; None of few patients, and of all groups together."""
+    if group.name is None or group.patients < FEWEST:
+        return None
+    return next(((name, one) for name in JUDGED if (one := group.differences[name]).difference is not None), None)
 
 
 def _name(group: GroupDrop) -> str:
@@ -93,13 +89,28 @@ def sections(report: Report) -> list[Section]:
         lines.append("What is lost by not seeing a group is told by a run that names one by patient folds "
                      "(split.contrast_to).")  # fmt: skip
     else:
-        lines += [METHOD, FEWER, *_undefined(drops)]
+        lines += [METHOD, _learned(found, drops), *_undefined(drops)]
     return [Section("unseen", HEADING, lines, list(_tables(report, found)))]
 
 
 def _not_tested(found: UnseenGroups) -> list[str]:
-    others = [f"{group.name} ({group.patients})" for group in found.groups if group.fold is None]
-    return [f"Not tested, by patients: {', '.join(others)}."] if others else []
+    """Patients that no fold tests; those of an unknown group may be of any."""
+    others = {group.name: group.patients for group in found.groups if group.fold is None}
+    if not others:
+        return []
+    unknown = " Patients of an unknown group train every fold, and some may be of the group that it tests."
+    some = ", ".join(f"{name} {count}" for name, count in others.items())
+    return [f"Not tested: patients of {some}.{unknown * (UNKNOWN in others)}"]
+
+
+def _learned(found: UnseenGroups, drops: Drops) -> str:
+    """That leaving a group out takes patients away, too."""
+    trained = [group.trained for group in found.groups if group.trained is not None]
+    between = f"{min(trained)} to {max(trained)}" if min(trained) < max(trained) else f"{min(trained)}"
+    return (
+        f"The models that never saw a group learned from {between} patients, those of the run {drops.run} from "
+        f"{drops.trained:.0f} on average: part of a difference comes from that."
+    )
 
 
 def _undefined(drops: Drops) -> Iterator[str]:
@@ -131,21 +142,24 @@ def _tables(report: Report, found: UnseenGroups) -> Iterator[TextTable]:
 
 def _of_drops(report: Report, found: UnseenGroups, drops: Drops) -> Iterator[TextTable]:
     trained = {group.name: group.trained for group in found.groups}
-    columns = [found.fact, "patients", "learned from, never seen", f"learned from, {drops.run}", *SIDES, "difference"]
-    for name, text in FIGURES.items():
+    for name in SHOWN:
         cells = [
             [
                 _name(group),
                 str(group.patients),
                 "" if group.name is None else str(trained[group.name]),
-                f"{drops.trained:.0f}",
                 wording.with_interval(group.seen[name], 3),
                 wording.with_interval(group.unseen[name], 3),
                 wording.brief(group.differences[name]),
             ]
             for group in drops.groups
         ]
+        text = FIGURES[name]
+        columns = [found.fact, "patients", "learned from", *SIDES, "difference"]
         yield TextTable(f"{text[0].upper()}{text[1:]} of each group", columns, cells)
+    others = [name for name in FIGURES if name not in SHOWN]
+    cells = [[_name(group), *(wording.brief(group.differences[name]) for name in others)] for group in drops.groups]
+    yield TextTable("Differences of other figures", [found.fact, *(FIGURES[name] for name in others)], cells)
 
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:
@@ -203,14 +217,13 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
 
 
 def draw(stem: Path, report: Report, where: str, dpi: int) -> None:
-    """The accuracy of each group's patients, in patient folds and where the group was never seen."""
+    """Quadratic kappa of each group's patients, in patient folds and where the group was never seen."""
     if report.unseen is None or not isinstance(report.drops, Drops):
         return
     pairs = {
-        f"{_name(group)} ({group.patients})": (group.seen[JUDGED], group.unseen[JUDGED])
-        for group in report.drops.groups
+        f"{_name(group)} ({group.patients})": (group.seen[DRAWN], group.unseen[DRAWN]) for group in report.drops.groups
     }
-    plots.draw_pairs(stem, pairs, SIDES, f"Accuracy of patients by {report.unseen.fact}, {where}", dpi)
+    plots.draw_pairs(stem, pairs, SIDES, f"Quadratic kappa of patients by {report.unseen.fact}, {where}", dpi)
 
 
 def escaped(report: Report) -> Report:

@@ -16,7 +16,20 @@ import jinja2
 import markupsafe
 
 from cac_hpc.cluster.usage import MEDIANS, Circumstances
-from cac_hpc.report import external_parts, lesion_pictures, parts, pictures, rows, trial_parts, wording
+from cac_hpc.evaluation import questions
+from cac_hpc.report import (
+    checklists,
+    external_parts,
+    lesion_pictures,
+    methods_text,
+    parts,
+    pictures,
+    rows,
+    trial_parts,
+    wording,
+)
+from cac_hpc.report.checklists import Filled
+from cac_hpc.report.methods_text import Paragraph
 from cac_hpc.run import logs, paths
 from cac_hpc.statistics.results import (
     CategoryRange,
@@ -57,15 +70,32 @@ class Gallery:
     slices: Sequence[tuple[Example, str]]
 
 
-def of_report(folder: Path, report: Report, circumstances: Circumstances, window_hu: Sequence[float]) -> dict[str, str]:
+@dataclass(frozen=True)
+class Appendix:
+    """What a report adds for those who write a paper of it: checklists, filled, and the methods as text."""
+
+    checklists: Sequence[Filled]
+    methods: Sequence[Paragraph]
+
+
+def of_report(
+    folder: Path, report: Report, circumstances: Circumstances, window_hu: Sequence[float], appendix: Appendix
+) -> dict[str, str]:
     """Both pages by their files' names; arguments are those of `html`."""
     return {
-        paths.page_name(report.status, "html", images): html(folder, report, circumstances, window_hu, images)
+        paths.page_name(report.status, "html", images): html(folder, report, circumstances, window_hu, appendix, images)
         for images in (True, False)
     }
 
 
-def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: Sequence[float], images: bool) -> str:
+def html(
+    folder: Path,
+    report: Report,
+    circumstances: Circumstances,
+    window_hu: Sequence[float],
+    appendix: Appendix,
+    images: bool,
+) -> str:
     """The page.
 
     Args:
@@ -106,11 +136,28 @@ def html(folder: Path, report: Report, circumstances: Circumstances, window_hu: 
                 for section, values in report.settings.items()
             ],
             circumstances=circumstances,
+            appendix=appendix,
+            checklists=checklists,
+            methods_text=methods_text,
             digests=report.external.digests if report.external else vars(report.digests),
             pictures=pictures.PICTURES,
             picture=lambda name: _data(folder / "figures" / name),
         )
     )
+
+
+def checklist(report: Report, filled: Sequence[Filled]) -> str:
+    """The page of the checklists."""
+    values = {
+        "report": report,
+        "mark": wording.status_mark(report),
+        "filled": filled,
+        "checklists": checklists,
+        "asked": checklists.asked(filled),
+        "questions": questions.QUESTIONS,
+        "answers": report.answers or {},
+    }
+    return render(HERE, checklists.PAGE, values)
 
 
 def render(folder: Path, template: str, values: Mapping[str, Any]) -> str:

@@ -206,8 +206,8 @@ def _figure_of_trials(found: Trials) -> str:
 PICTURES = {  # by the stems of their files
     "groups": Picture(
         "unseen",
-        "Accuracy of the patients of each group, with 95 % intervals: where the model never saw the group, and in "
-        "patient folds.",
+        "Quadratic kappa of the patients of each group with 95 % intervals, in patient folds and where it was never "
+        "seen.",
         group_parts.draw,
     ),
     "roc": Picture(

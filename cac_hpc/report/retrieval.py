@@ -32,6 +32,8 @@ def retrieve(asked: ReportOptions) -> int:
     Raises: InputError or WorkError saying what is in the way; what had come by then is kept for the next attempt.
     """
     source = Path(asked.source)
+    if asked.questions:
+        return _show_questions(source)
     place = None if source.exists() else remote.parse(asked.source)
     choice = Selection(weights=asked.weights, images=not asked.without_images)
     if asked.out is None and (place or source.is_file()):
@@ -54,6 +56,18 @@ def retrieve(asked: ReportOptions) -> int:
     if asked.open:
         open_page(folder / "report")
     return code
+
+
+def _show_questions(root: Path) -> int:
+    """Print the questions that the checklists of a finished report leave to people, with the answers that it has.
+
+    Raises: InputError if there is no report of this version.
+    """
+    from cac_hpc.report import checklists  # takes a second: only where it is needed
+
+    for line in checklists.questions_of(root / "report"):
+        logs.say(line)
+    return 0
 
 
 def _show_external(asked: ReportOptions) -> int:

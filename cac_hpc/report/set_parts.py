@@ -61,13 +61,15 @@ def _lines(report: Report, found: PredictionSets) -> Iterator[str]:
     if report.external is None:
         yield (
             "These patients say for each other how far sets grow, so that this share comes near the wanted one, "
-            "whatever the model is: what tells models apart is how few categories are named."
+            "whatever the model is, or is above it where the predicted category alone is right more often: what tells "
+            "models apart is how few categories are named."
         )
     if found.promised:
         yield (
             f"Sets that {found.promised.calibrated_by} patients calibrate name the category of "
-            f"{found.promised.low:.0%} to {found.promised.high:.0%} of new patients like these, by the chance of which "
-            f"patients they are (beta law, 95 % of such cohorts), and of {found.promised.mean:.0%} on average."
+            f"{found.promised.low:.0%} to {found.promised.high:.0%} of new patients like these, or of more where one "
+            "category is enough, by the chance of which patients they are (beta law, 95 % of such cohorts); on average "
+            f"of {found.promised.mean:.0%}."
         )
     if found.full:
         yield f"{found.full} of {found.n} sets name every category: too few patients of other folds calibrate them."

@@ -46,21 +46,21 @@ def _verdict(found: Subgroups) -> str:
     left = f" {_groups(few)} could not be judged, for too few patients." if few else ""
     if not judged:
         return f"Whether the model is worse for some groups of patients cannot be said: none has enough patients.{left}"
-    worse = list(_worse(found))
-    chance = f"of {found.comparisons} comparisons {found.by_chance:.1f} would seem to differ by chance"
+    worse = sorted(_worse(found))
     if not worse:
         return f"No group of patients was found worse than the others ({_groups(len(judged))} judged).{left}"
-    named = "; ".join(f"**{_name(fact)} {group.group}** ({text})" for fact, group, text in worse[:MOST_NAMED])
+    named = "; ".join(text for _, text in worse[:MOST_NAMED])
     more = f"; and {len(worse) - MOST_NAMED} more, below" if len(worse) > MOST_NAMED else ""
-    return f"Worse than for the others: {named}{more} ({chance}).{left}"
+    chance = f"Of {found.comparisons} comparisons {found.by_chance:.1f} would seem to differ by chance alone."
+    return f"Worse than for the others: {named}{more}. {chance}{left}"
 
 
 def _groups(count: int) -> str:
     return f"{count} group{'s' * (count != 1)}"
 
 
-def _worse(found: Subgroups) -> Iterator[tuple[str, Subgroup, str]]:
-    """Fact, group and its worst figure, where the interval of a difference lies below 0; an error has no worse side."""
+def _worse(found: Subgroups) -> Iterator[tuple[float, str]]:
+    """Of each group whose interval of a difference lies below 0, an error apart: its upper limit, and it in words."""
     for fact in found.facts:
         for group in fact.groups:
             lower = [
@@ -69,9 +69,9 @@ def _worse(found: Subgroups) -> Iterator[tuple[str, Subgroup, str]]:
                 if name != ERROR and one.high is not None and one.high < 0
             ]
             if lower:
-                _, name, one = min(lower)
-                text = f"{figure_name(name)} {one.other:.2f} against {one.reference:.2f}, n = {group.patients}"
-                yield fact.fact, group, text
+                high, name, one = min(lower, key=lambda found: found[:2])
+                values = f"{figure_name(name)} {one.other:.2f} against {one.reference:.2f}, n = {group.patients}"
+                yield high, f"**{_name(fact.fact)} {group.group}** ({values})"
 
 
 def figure_name(key: str) -> str:

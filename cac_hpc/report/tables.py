@@ -8,7 +8,18 @@ from dataclasses import replace
 
 import pandas as pd
 
-from cac_hpc.report import cut_parts, external_parts, group_parts, label_parts, parts, rows, subgroup_parts, wording
+from cac_hpc.report import (
+    checklists,
+    cut_parts,
+    external_parts,
+    group_parts,
+    label_parts,
+    methods_text,
+    parts,
+    rows,
+    subgroup_parts,
+    wording,
+)
 from cac_hpc.report.rows import Section
 from cac_hpc.run import escaping, logs
 from cac_hpc.statistics.results import (
@@ -274,6 +285,9 @@ def markdown(report: Report) -> str:
         "## How it was counted",
         *wording.methods(report),
         *external_parts.methods(report),
+        f"## {checklists.HEADING}",
+        f"{checklists.MARKDOWN} has {checklists.NAMES}, item by item; {methods_text.MARKDOWN} has the methods for a "
+        "paper.",
         "## What this does not say",
         *wording.limits(report),
     ]

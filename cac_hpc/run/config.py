@@ -110,7 +110,8 @@ class DataConfig:
     packed_dir: str | None = None  # where the packed dataset lives; null keeps it in the run folder
     pseudonym_key: str | None = None  # a file with a secret; study keys are then written as pseudonyms made with it
     format: Format = field(default="auto", metadata=ADDED)  # of the studies; auto: of each what its files are
-    subgroups: tuple[Subgroup, ...] = field(default=(), metadata=ADDED)  # facts by which the report has groups
+    # facts by which the report has groups: docs/data.md, "Groups of patients"
+    subgroups: tuple[Subgroup, ...] = field(default=(), metadata=ADDED)
     smallest_group: int = field(default=5, metadata=ADDED)  # patients whom studies.csv says to be alike, at least
     # several cohorts in one run, each with its own dicom_root and sheet: docs/data.md, "Several cohorts"
     cohorts: tuple[CohortConfig, ...] = field(default=(), metadata=ADDED)
@@ -530,6 +531,7 @@ class ReportConfig:
     window_hu: tuple[float, float] = (-135.0, 215.0)  # contrast of the slices that are shown: width 350, level 40
     published: str | None = None  # a published table for comparison, such as configs/published/nguyen.yaml
     compare: str | None = field(default=None, metadata=ADDED)  # a run with the same folds, a further reader
+    checklist: str | None = field(default=None, metadata=ADDED)  # answers of people, for the checklists of the report
     # From slices to a patient; chosen before anything is tested, and fixed for the run.
     patient_rule: Literal["mean", "majority", "top_k"] = "mean"
     top_k: int = 5  # slices, for the rule of that name
@@ -796,6 +798,7 @@ def absolute_paths(cfg: Config) -> Config:
         cfg.report,
         published=cfg.report.published and absolute(cfg.report.published),
         compare=cfg.report.compare and absolute(cfg.report.compare),
+        checklist=cfg.report.checklist and absolute(cfg.report.checklist),
     )
     trials = dataclasses.replace(cfg.trials, contrast_to=cfg.trials.contrast_to and absolute(cfg.trials.contrast_to))
     sections = {"data": data, "labels": labels, "pack": pack, "split": split, "report": report, "trials": trials}

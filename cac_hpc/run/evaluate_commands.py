@@ -37,6 +37,7 @@ class EvaluateConfig:
     known: Known = "leave_out"  # studies of patients that the model was trained on
     cuts: tuple[float, ...] = CUTS
     figure_dpi: int = ReportConfig.figure_dpi
+    checklist: str | None = None  # a file with answers of people
 
     def __post_init__(self) -> None:
         require_text("--name", *filter(None, [self.name]))
@@ -58,6 +59,8 @@ def parse_evaluate(doc: str | None, argv: Sequence[str] | None = None) -> Evalua
     parser.add_argument("--beside", nargs="+", default=[], metavar="FILE", help=text)
     parser.add_argument("--name", help="of what made the predictions, for the report")
     parser.add_argument("--title", help="of the report")
+    text = "answers of people for the checklists, a file that jobs/report.py DIR --questions prints"
+    parser.add_argument("--checklist", metavar="FILE", help=text)
     text = "studies of patients that the model was trained on: leave_out (default) or use"
     parser.add_argument("--known", choices=get_args(Known), default="leave_out", help=text)
     text = f"dots per inch of PNG figures; default {ReportConfig.figure_dpi}"

@@ -61,6 +61,9 @@ class LaunchOptions:
     dry_run: bool = False
 
 
+ALONE = ("source", "questions")  # of `ReportOptions`: what goes with --questions
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
     """Whose report, and what becomes of it."""
@@ -71,6 +74,7 @@ class ReportOptions:
     open: bool = False
     weights: bool = False
     without_images: bool = False
+    questions: bool = False
 
 
 def parse_launch(doc: str | None, argv: Sequence[str] | None = None) -> tuple[Config, LaunchOptions]:
@@ -184,8 +188,8 @@ def parse_run(
 
 
 def parse_report(doc: str | None, argv: Sequence[str] | None = None) -> ReportOptions:
-    """Read ``RUN | [USER@]HOST:RUN | ARCHIVE [--out DIR] [--open] [--weights] [--without_images]``, or
-    ``RUN RUN [RUN ...] [--out DIR]``.
+    """Read ``RUN | [USER@]HOST:RUN | ARCHIVE [--out DIR] [--open] [--weights] [--without_images]``,
+    ``RUN RUN [RUN ...] [--out DIR]``, or ``RUN --questions``.
 
     Raises: InputError if an option has nothing to act on.
     """
@@ -206,8 +210,12 @@ def parse_report(doc: str | None, argv: Sequence[str] | None = None) -> ReportOp
     parser.add_argument(
         "--without_images", action="store_true", help="leave out the pictures that show slices or hearts"
     )
+    text = "print what the checklists ask people, as a file of answers to fill in, and nothing else"
+    parser.add_argument("--questions", action="store_true", help=text)
     read = vars(parser.parse_intermixed_args(argv))
     asked = ReportOptions(**read | {"others": tuple(read["others"])})
+    if asked.questions and (other := [name for name, value in read.items() if value and name not in ALONE]):
+        raise InputError(f"--questions: found {', '.join(other)} with it, wanted RUN --questions alone")
     for name in ("open", "weights", "without_images"):
         if getattr(asked, name) and asked.others:
             raise InputError(f"--{name}: found {1 + len(asked.others)} runs to compare, wanted one run with it")

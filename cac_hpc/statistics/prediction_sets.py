@@ -11,7 +11,7 @@ trained without them, says how far to grow. Every such set is contiguous, and ho
 Both hold over all patients like these, not in each category.
 
 Source: Lu, Angelopoulos and Pomerantz 2022, MICCAI, of sets that grow from the likeliest category; Vovk 2015, Ann Math
-Artif Intell 74:9, cross-conformal; Romano, Sesia and Candes 2020, NeurIPS, theorem 3, CV+; Vovk 2012, ACML, beta law.
+Artif Intell 74:9, cross-conformal; Romano, Sesia and Candes 2020, NeurIPS, CV+; Vovk 2012, ACML, beta law.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scipy import stats
 from cac_hpc.statistics import intervals
 from cac_hpc.statistics.pooling import Units
 
-DECIMALS = 9  # what is equal ties, wherever it was computed
+DECIMALS = 6  # what is equal ties, also where it was written in between, in nine digits
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def own_scores(units: Units) -> np.ndarray:
 
 def rank(count: int, coverage: float) -> int:
     """Which score is the limit, counted from the lowest; above the count: there are too few, and a set is full."""
-    return int(np.ceil(np.round(coverage * (count + 1), DECIMALS)))
+    return int(np.ceil(np.round(coverage * (count + 1), 9)))
 
 
 def limit(score_P: np.ndarray, coverage: float) -> float:

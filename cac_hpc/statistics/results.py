@@ -482,7 +482,7 @@ class CategoryRange:
 class Cohort:
     """What was found and used; folds: of each, by category, patients to train, validate and test on.
 
-    intake: as the seal stage wrote it to intake.json.
+    intake: as the seal stage wrote it to intake.json. pseudonyms: whether they stand for study numbers.
     """
 
     studies_found: int
@@ -493,6 +493,7 @@ class Cohort:
     studies_per_category: list[int]
     folds: list[list[list[int]]]
     intake: Json
+    pseudonyms: Annotated[bool | None, Omitted] = None
 
 
 @dataclass(frozen=True)
@@ -1156,7 +1157,8 @@ class Report:
     trials: None if nothing was tried. cuts: None if none are asked for. how_many: None
     if no figure has an interval. unseen: of split.scheme leave_one_out. drops: of such a run with split.contrast_to.
     labels_to_check: None if fewer than two readers know a category without the sheet. prediction_sets: None if nobody
-    was tested. subgroups: None if none are asked for.
+    was tested. subgroups: None if none are asked for. answers: what the authors have
+    answered, by the keys of `evaluation.questions`.
     """
 
     format_version: int
@@ -1186,6 +1188,7 @@ class Report:
     trials: Annotated[Trials | None, Omitted] = None
     cuts: Annotated[Cuts | None, Omitted] = None
     how_many: Annotated[HowMany | None, Omitted] = None
+    answers: Annotated[dict[str, str] | None, Omitted] = None
     subgroups: Annotated[Subgroups | None, Omitted] = None
     unseen: Annotated[UnseenGroups | None, Omitted] = None
     drops: Annotated[Drops | Absent | None, Omitted] = None

@@ -28,7 +28,7 @@ from cac_hpc.volumes.study import Acquisition, Described, Keep, Read, ReadSeries
 PART_OF_SERIES = ("wrong_length", "no_rescale", "not_hu", "no_geometry", "unsupported_compression")  # a slice is lost
 UNUSABLE = ("bad_pixel_format", "burned_in", "too_large")  # a slice of the series, or a page that was put into it
 AIR_BELOW_HU, TISSUE_HU = -400, (-150, 250)
-MOST_TRIED = 8  # files in which the header of a CT image is looked for
+MOST_TRIED = 64  # files in which the header of a CT image is looked for
 UNEVEN = 0.1  # of the spacing: so far a slice may be from where it should be, that masks are placed among the slices
 MIN_AIR, MIN_TISSUE = 0.01, 0.02  # shares of the voxels of a chest, at least
 ReadHu = Callable[
@@ -71,7 +71,8 @@ def read_scanner(entries: Sequence[Entry]) -> str:
     """The scanner of a study by the header of its first CT image; unknown if none of the first files is one."""
     for entry in [entry for entry in entries if not entry.refused][:MOST_TRIED]:
         try:
-            return images.read_images(entry.path)[0].header.scanner
+            header = images.read_images(entry.path)[0].header
+            return scanner.without_identity(header.scanner, header.identity)
         except Refused:
             continue
     return scanner.UNKNOWN

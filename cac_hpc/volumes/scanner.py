@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from cac_hpc.volumes.acquisition import Value
 
@@ -27,6 +27,17 @@ def scanner_of(values: Mapping[str, Value]) -> str:
         return UNKNOWN
     known = MAKERS.get(re.split(r"[^A-Z]", maker)[0])
     return f"{known} {model}" if known else model
+
+
+def without_identity(scanner: str, identity: Collection[str]) -> str:
+    """The scanner, unless what may identify the patient, as the name of the hospital, stands in it.
+
+    Args:
+        identity: of the header.
+    """
+    telling = [value for value in identity if len(value) >= 4]
+    found = any(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", scanner, re.IGNORECASE) for value in telling)
+    return UNKNOWN if found else scanner
 
 
 def _plain(text: str) -> str:

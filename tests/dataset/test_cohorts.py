@@ -375,7 +375,7 @@ def test_the_site_of_a_patient_can_be_held_out(tmp_path, two):
 def test_sites_are_subgroups_of_a_run_with_cohorts_alone(tmp_path, two):
     assert settings_of(tmp_path, listed(two), data={"subgroups": ["site"]}).data.subgroups == ("site",)
     alone = write_config(tmp_path / "s.yaml", two, tmp_path / "run", data={"subgroups": ["site"]})
-    with pytest.raises(InputError, match=r"data.subgroups is .* others than site"):
+    with pytest.raises(InputError, match=r"data.subgroups is .* without site, as there are no data.cohorts"):
         settings.load(alone)
 
 

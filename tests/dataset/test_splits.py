@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import (
     Fold,
     check_folds,
@@ -226,3 +227,82 @@ def test_a_part_of_slices_gives_these_rows_alone_in_the_order_of_study_and_slice
     assert table.rows({"b": (0, 1), "a": (1,)}).tolist() == [3, 1, 0]
     assert table.rows(("b", "a")).tolist() == [2, 3, 1, 0]
     assert table.rows({}).tolist() == []
+
+
+def scanners(**sizes):
+    """Patients of each scanner by name, categories in turn; one study each."""
+    patient, category, of_study = {}, {}, {}
+    for name, count in sizes.items():
+        for index in range(count):
+            study = f"{name}{index}"
+            patient[study], category[study], of_study[study] = f"p-{study}", index % 3, name
+    return patient, category, of_study
+
+
+def test_leave_one_out_tests_each_group_once_by_models_that_never_saw_it():
+    patient, category, of_study = scanners(a=12, b=15, c=10, few=4, unknown=3)
+    groups = Groups("scanner", of_study, ("a", "b", "c"))
+    folds = make_folds(patient, category, SplitConfig(scheme="leave_one_out", group="scanner"), groups=groups)
+    assert [{of_study[study] for study in fold.test} for fold in folds] == [{"a"}, {"b"}, {"c"}]
+    assert [len(fold.test) for fold in folds] == [12, 15, 10]
+    for name, fold in zip("abc", folds, strict=True):
+        rest = [study for study in patient if of_study[study] != name]
+        assert sorted((*fold.train, *fold.val)) == sorted(rest)
+        assert {"few", "unknown"} <= {of_study[study] for study in (*fold.train, *fold.val)}
+        assert len(fold.val) == round(0.21 * len(rest))
+        in_val = [sum(category[study] == value for study in fold.val) for value in range(3)]
+        assert max(in_val) - min(in_val) <= 2
+
+
+def test_a_patient_of_two_groups_is_tested_nowhere_and_learned_from_where_neither_is_tested():
+    patient, category, of_study = scanners(a=10, b=10, c=10)
+    patient["b0"] = patient["a0"]
+    groups = Groups("scanner", of_study, ("a", "b", "c"))
+    folds = make_folds(patient, category, SplitConfig(scheme="leave_one_out", group="scanner"), groups=groups)
+    for name, fold in zip("abc", folds, strict=True):
+        assert ({"a0", "b0"} <= {*fold.train, *fold.val}) == (name == "c")
+        assert not {"a0", "b0"} & {*fold.test}
+
+
+@pytest.mark.parametrize(
+    ("part", "studies", "message"),
+    [
+        ("train", ("a0",), "fold 0: patients"),
+        ("train", ("b0", "c0"), "fold 1 tests the group 'b', but learns of its studies"),
+        ("test", ("a1",), "are not in the test part of their group"),
+    ],
+)
+def test_a_fold_that_learns_of_its_group_or_lacks_a_patient_is_refused(part, studies, message):
+    patient, category, of_study = scanners(a=10, b=10, c=10)
+    groups = Groups("scanner", of_study, ("a", "b", "c"))
+    cfg = SplitConfig(scheme="leave_one_out", group="scanner")
+    folds = make_folds(patient, category, cfg, groups=groups)
+    index = 1 if "b0" in studies else 0
+    parts = folds[index].parts | {part: studies}
+    if index:  # a study of the group that is not tested in it
+        parts["test"] = tuple(study for study in parts["test"] if study != "b0")
+    folds[index] = Fold(**parts)
+    with pytest.raises(InputError, match=message):
+        check_folds(folds, patient, "leave_one_out", groups)
+
+
+@pytest.mark.parametrize("scheme", ["kfold", "holdout"])
+def test_each_fold_has_its_share_of_every_group_in_every_category(scheme):
+    patient, category, of_study = scanners(a=45, b=30, c=15)
+    groups = Groups("scanner", of_study, ())
+    cfg = SplitConfig(scheme=scheme, group="scanner", test_fraction=0.2)
+    for fold in make_folds(patient, category, cfg, groups=groups):
+        for name, value, count in [(name, value, 15 if name == "a" else 10 if name == "b" else 5)
+                                   for name in "abc" for value in range(3)]:  # fmt: skip
+            tested = sum((of_study[study], category[study]) == (name, value) for study in fold.test)
+            assert abs(tested - 0.2 * count) <= 1, (name, value)
+        assert len(fold.test) == 18
+
+
+def test_without_groups_kfold_and_holdout_divide_as_they_did():
+    patient, category = cohort(STUDY)
+    one = dict.fromkeys(patient, "only")
+    for scheme in ("kfold", "holdout"):
+        plain = make_folds(patient, category, SplitConfig(scheme=scheme))
+        groups = Groups("scanner", one, ())
+        assert make_folds(patient, category, SplitConfig(scheme=scheme, group="scanner"), groups=groups) == plain

@@ -18,6 +18,7 @@ from cac_hpc.report import aggregation, archive, consistency, wording
 from cac_hpc.run import config, digests, paths, settings
 from cac_hpc.run.config import InputError, SplitConfig
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.statistics.results import FORMAT_VERSION
 from cac_hpc.train import passes, training
 from tests.support.runs import NUM_SLICES, REPO, job_here, prepare, torchrun
 
@@ -274,7 +275,7 @@ def test_the_run_to_be_contrasted_with_must_be_finished_by_patient_and_of_the_sa
     [
         (
             {"format_version": 2},
-            "whose report.json is of format version 2, wanted 8; to go on: python jobs/aggregate.py --run",
+            f"whose report.json is of format version 2, wanted {FORMAT_VERSION}; to go on: python jobs/aggregate.py",
         ),
         ({"levels": {}}, "whose report.json is damaged; to go on: python jobs/aggregate.py --run"),
         ({"cohort": []}, "whose report.json is damaged; to go on: python jobs/aggregate.py --run"),

@@ -295,3 +295,34 @@ def test_the_rule_is_often_wrong_where_whole_pieces_chosen_by_the_truth_are_righ
         right += [cohort.category_of(score) == category for score in found]
     assert right[0] <= 15
     assert right[1] >= 17
+
+
+def test_scanners_take_turns_and_a_degraded_one_is_noisier_and_else_nothing_changes():
+    turns = PhantomConfig(out="", slices=20, matrix=96, field_of_view_mm=190.0, noise_groups=True, scanners=3)
+    protocols = [habitus.protocol_of(number, turns) for number in (1, 2, 3, 4)]
+    assert [one and one.maker.split()[0] for one in protocols] == ["GE", "SIEMENS", "TOSHIBA", "GE"]
+    usual, noisy = turns, dataclasses.replace(turns, degraded="TOSHIBA")
+    assert _noise(cohort.render(3, 0, noisy)) > 2 * _noise(cohort.render(3, 0, usual))
+    assert habitus.protocol_of(2, noisy) == habitus.protocol_of(2, usual)
+    assert cohort.uid_entropy(3, noisy) != cohort.uid_entropy(3, usual)
+    assert "scanners" not in cohort.uid_entropy(3, dataclasses.replace(turns, scanners=None))
+
+
+def _noise(study: phantom.Study) -> float:
+    """Difference of neighbouring slices in the middle of the heart, HU."""
+    middle = study.hu_ZHW[:, 38:58, 38:58].astype(float)
+    return float(np.median(np.abs(np.diff(middle, axis=0))))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scanners": 4}, "--scanners is 4, but must be 1, 2 or 3"),
+        ({"scanners": 2, "degraded": "TOSHIBA"}, "--degraded is 'TOSHIBA', but must be one of GE, SIEMENS"),
+        ({"degraded": "GE"}, "--degraded is 'GE', but must be left out, as --scanners is"),
+        ({"scanners": 2, "degraded": "GE", "hard": False}, "--degraded is 'GE', but must be left out, or with"),
+    ],
+)
+def test_scanners_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        PhantomConfig(**{"out": "a", "hard": True, **changes})

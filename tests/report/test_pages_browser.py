@@ -78,10 +78,17 @@ def external_test(tmp_path_factory):
 @pytest.mark.skipif(not AXE.is_file(), reason="no axe-core (make drill installs it)")
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1360, 500])
-@pytest.mark.parametrize("model", ["finished_run", "lesion_run", "external_test"])
-def test_a_browser_and_axe_find_nothing_wrong(request, tmp_path, model, width, dark):
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("finished_run", "report.html"),
+        ("lesion_run", "report.html"),
+        ("lesion_run", "checklist.html"),
+        ("external_test", "report_EXTERNAL.html"),
+    ],
+)
+def test_a_browser_and_axe_find_nothing_wrong(request, tmp_path, model, name, width, dark):
     run = request.getfixturevalue(model)
-    name = "report_EXTERNAL.html" if model == "external_test" else "report.html"
     text = (run / "report" / name).read_text(encoding="utf-8")
     text = re.sub(r"<meta http-equiv.*?>", "", text)  # only the checker's own script needs that
     page = tmp_path / "report.html"

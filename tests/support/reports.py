@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import shards, splits
-from cac_hpc.evaluation import comparison
+from cac_hpc.evaluation import comparison, external, external_inputs, predicted
+from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.report import consistency
 from cac_hpc.run import digests, paths, settings
-from cac_hpc.run.config import SplitConfig
+from cac_hpc.run.config import LabelsConfig, ReportConfig, SplitConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import results
 from tests.support import oracle
@@ -136,6 +137,17 @@ def vouch(run, index, **facts):
         **TRAINED,
     }
     paths.write_json(files.metrics, found | facts)
+
+
+def external_report(folder, **asked):
+    """Predictions without probabilities, of patients of whom nobody knows whether the model was trained on them."""
+    table = pd.DataFrame({"study": [f"{number:03d}" for number in range(30)], "score": [0, 5, 50, 200, 700, 2000] * 5})
+    table.to_csv(folder / "labels.csv", index=False)
+    table.assign(score=[0, 50, 50, 200, 300, 2000] * 5).to_csv(folder / "ours.csv", index=False)
+    cfg = LabelsConfig(sheet=str(folder / "labels.csv"))
+    ours = predicted.read(folder / "ours.csv", cfg.names, cfg.edges)
+    asked = Asked("Test", ["predictions of ours"], ReportConfig(draws=200), **asked)
+    return external.report(*external_inputs.collect(ours, [], cfg, asked, None))
 
 
 def printed_predictions():

@@ -8,6 +8,7 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
@@ -26,8 +27,12 @@ SCORES = (0.0, 5.0, 50.0, 200.0, 700.0, 2000.0)  # one in each category
 NUM_SLICES, SIZE = 6, 32
 
 
-def write_scans(root: Path, num_studies: int = 18) -> Path:
-    """Studies of a few small slices with more bright squares the higher the category, and their labels.csv."""
+def write_scans(root: Path, num_studies: int = 18, scanners: Sequence[str] = ()) -> Path:
+    """Studies of a few small slices with more bright squares the higher the category, and their labels.csv.
+
+    Args:
+        scanners: model of each study, of Siemens; no header names one without.
+    """
     rng = np.random.default_rng(0)
     rows = ["study,score"]
     for index in range(num_studies):
@@ -44,11 +49,15 @@ def write_scans(root: Path, num_studies: int = 18) -> Path:
             slice_spacing_mm=3.0,
             first_z_mm=-9.0,
             uid_entropy=["tests", str(index)],
-            attributes={"KVP": 120, "SliceThickness": 3},
+            attributes={"KVP": 120, "SliceThickness": 3} | (_made_by(scanners[index]) if scanners else {}),
         )
         rows.append(f"{index:03d},{SCORES[category]:g}")
     (root / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return root
+
+
+def _made_by(model: str) -> dict[str, object]:
+    return {"Manufacturer": "SIEMENS", "ManufacturerModelName": model}
 
 
 def write_config(path: Path, scans: Path, run: Path, **sections: dict[str, object]) -> Path:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cac_hpc.volumes.scanner import UNKNOWN, scanner_of
+from cac_hpc.volumes.scanner import UNKNOWN, scanner_of, without_identity
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,8 @@ def test_one_scanner_has_one_text(maker, model, expected):
 
 def test_a_header_that_says_nothing_is_of_an_unknown_scanner():
     assert scanner_of({}) == UNKNOWN
+
+
+def test_a_scanner_that_is_called_after_its_hospital_is_unknown():
+    assert without_identity("Siemens MERCY CT2", ["Mercy", "CT"]) == UNKNOWN
+    assert without_identity("Siemens MERCY CT2", ["merc", "Ann"]) == "Siemens MERCY CT2"
