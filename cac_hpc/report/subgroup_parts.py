@@ -71,8 +71,8 @@ def _worse(found: Subgroups) -> Iterator[tuple[float, str]]:
             ]
             if lower:
                 high, name, one = min(lower, key=lambda found: found[:2])
-                values = f"{figure_name(name)} {number(one.other, 2)} against {number(one.reference, 2)}, n = {group.patients}"
-                yield high, f"**{_name(fact.fact)} {group.group}** ({values})"
+                values = f"{figure_name(name)} {number(one.other, 2)} against {number(one.reference, 2)}"
+                yield high, f"**{_name(fact.fact)} {group.group}** ({values}, n = {group.patients})"
 
 
 def figure_name(key: str) -> str:
