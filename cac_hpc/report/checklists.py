@@ -134,8 +134,8 @@ def _brief(value: object) -> str:
     if isinstance(value, str):
         return value if len(value) <= LONGEST else f"{value[:LONGEST]}..."
     if isinstance(value, list | tuple | Mapping):
-        plain = not isinstance(value, Mapping) and all(isinstance(one, int | float | str) for one in value)
-        if plain and len(value) <= SHORT:
+        few = not isinstance(value, Mapping) and len(value) <= SHORT
+        if few and all(isinstance(one, int | float | str) for one in value):
             return ", ".join(map(_brief, value))
         return f"{len(value)} entr{'y' if len(value) == 1 else 'ies'}"
     if isinstance(value, float):
