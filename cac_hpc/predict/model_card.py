@@ -111,9 +111,9 @@ def _scores(one: CategoryRange) -> str:
 
 def _figures(bundle: Bundle, level: Level) -> str:
     names = [escaping.markdown(name) for name in bundle.names]
-    rows = [[name.replace("_", " "), wording.with_interval(figure, 3)] for name, figure in level.pooled.figures.items()]
+    rows = [[name.replace("_", " "), wording.with_interval(figure)] for name, figure in level.pooled.figures.items()]
     calibrated = {} if isinstance(level.calibration, Absent) else level.calibration.figures
-    rows += [[name.replace("_", " "), wording.with_interval(figure, 3)] for name, figure in calibrated.items()]
+    rows += [[name.replace("_", " "), wording.with_interval(figure)] for name, figure in calibrated.items()]
     if scores := bundle.internal["scores"]:
         of_log = results.from_json(scores, results.ScoreAgreement).log_mean_absolute
         rows.append(["mean absolute difference of log(1 + score)", shown(of_log)])
@@ -197,12 +197,12 @@ def counted(figure: Figure) -> str:
     """A share as how many of how many, with its interval."""
     if figure.value is None:
         return "0 of 0"
-    return f"{round(figure.value * figure.n)} of {figure.n}, {wording.with_interval(figure, 3)}"
+    return f"{round(figure.value * figure.n)} of {figure.n}, {wording.with_interval(figure)}"
 
 
 def shown(figure: Figure) -> str:
     """A figure with its interval and the number of units."""
-    return f"{wording.with_interval(figure, 3)}, n = {figure.n}" if figure.value is not None else f"- ({figure.note})"
+    return f"{wording.with_interval(figure)}, n = {figure.n}" if figure.value is not None else f"- ({figure.note})"
 
 
 def _use(bundle: Bundle, onnx: Sequence[str], sums: Sequence[str]) -> str:

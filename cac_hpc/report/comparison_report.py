@@ -178,16 +178,9 @@ def _columns(letters: tuple[str, str]) -> list[str]:
 
 def _figure_rows(figures: Mapping[str, Difference]) -> list[list[str]]:
     return [
-        [name.replace("_", " "), wording.number(figure.reference), wording.number(figure.other), _with_interval(figure)]
+        [name.replace("_", " "), wording.number(figure.reference), wording.number(figure.other), wording.brief(figure)]
         for name, figure in figures.items()
     ]
-
-
-def _with_interval(figure: Difference) -> str:
-    if figure.difference is None:
-        return "undefined"
-    value = f"{figure.difference:+.4f}"
-    return value if figure.low is None else f"{value} [{figure.low:+.3f}, {figure.high:+.3f}]"
 
 
 def _without_interval(figures: Mapping[str, Difference]) -> list[str]:

@@ -12,7 +12,7 @@ from cac_hpc.report import plots, wording
 from cac_hpc.report.plots import Line, Lines
 from cac_hpc.report.rows import Section, TextTable
 from cac_hpc.run import escaping
-from cac_hpc.statistics.results import Absent, AtCut, BrierParts, Cuts, DecisionCurves, Figure, NetBenefit, Report
+from cac_hpc.statistics.results import Absent, AtCut, BrierParts, Cuts, DecisionCurves, NetBenefit, Report
 
 HEADING = "At the cuts that treatment depends on"
 NAMES = {
@@ -68,22 +68,12 @@ def _sentence(at: AtCut, units: str) -> str:
     counts = f"{at.positives} of {at.n} {units}"
     if isinstance(at.decisions, Absent) and at.figures["sensitivity"].value is None:
         return f"{counts}; {at.decisions.note}."
-    right = [_short(at.figures[name]) for name in OWN_CUT]
+    right = [wording.in_sentence(at.figures[name]) for name in OWN_CUT]
     area, slope = at.figures["auroc"], at.figures["calibration_slope"]
     decided = f"at the model's own cut sensitivity {right[0]}, specificity {right[1]}"
-    parts = [f"AUROC {_short(area)}"] * (area.value is not None) + [decided]
-    parts += [f"calibration slope {_short(slope)}"] * (slope.value is not None)
+    parts = [f"AUROC {wording.in_sentence(area)}"] * (area.value is not None) + [decided]
+    parts += [f"calibration slope {wording.in_sentence(slope)}"] * (slope.value is not None)
     return f"{counts}; {'; '.join(parts)}. {_worth(at.decisions)}"
-
-
-def _short(figure: Figure) -> str:
-    return _brief(figure.value, figure.low, figure.high)
-
-
-def _brief(value: float | None, low: float | None, high: float | None) -> str:
-    """Two digits behind the point, as people read it."""
-    between = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
-    return "undefined" if value is None else f"{value:.2f}{between}"
 
 
 def _worth(found: DecisionCurves | Absent) -> str:
@@ -126,7 +116,7 @@ def _tables(found: Cuts, units: str) -> Iterator[TextTable]:
     judged = [at for at in found.at if at.n]
     columns = ["figure", *(f"score {at.event}" for at in judged)]
     counts = [[f"{units} {text}", *(str(getattr(at, name)) for at in judged)] for name, text in COUNTS.items()]
-    cells = [[text, *(wording.with_interval(at.figures[name], 3) for at in judged)] for name, text in NAMES.items()]
+    cells = [[text, *(wording.with_interval(at.figures[name]) for at in judged)] for name, text in NAMES.items()]
     parts = [
         [f"Brier score: {name}", *(_part(at.brier_parts, name) for at in judged)]
         for name in ("miscalibration", "discrimination", "uncertainty")
@@ -139,13 +129,13 @@ def _tables(found: Cuts, units: str) -> Iterator[TextTable]:
     if ways := list(_way_rows(judged)):
         columns = ["score, way to decide", "sensitivity", "specificity", *(f"net benefit at {t:g}" for t in SHOWN_AT)]
         yield TextTable(f"Decisions at each cut, on the same {units}; net benefit by threshold", columns, ways)
-    ordinal = [[text, wording.with_interval(found.ordinal[name], 3)] for name, text in ORDINAL.items() if found.ordinal]
+    ordinal = [[text, wording.with_interval(found.ordinal[name])] for name, text in ORDINAL.items() if found.ordinal]
     if ordinal:
         yield TextTable("Figures of the order of the categories", ["figure", "value [95 %]"], ordinal)
 
 
 def _part(found: BrierParts | Absent, name: str) -> str:
-    return "-" if isinstance(found, Absent) else wording.number(getattr(found, name), 3)
+    return "-" if isinstance(found, Absent) else wording.number(getattr(found, name))
 
 
 def _way_rows(judged: Sequence[AtCut]) -> Iterator[list[str]]:
@@ -154,8 +144,8 @@ def _way_rows(judged: Sequence[AtCut]) -> Iterator[list[str]]:
             continue
         places = [at.decisions.thresholds.index(threshold) for threshold in SHOWN_AT]
         for way in at.decisions.ways:
-            own = [_short(way.decisions[name]) if way.decisions else "" for name in OWN_CUT]
-            worth = [_brief(way.values[place], way.low[place], way.high[place]) for place in places]
+            own = [wording.in_sentence(way.decisions[name]) if way.decisions else "" for name in OWN_CUT]
+            worth = [wording.said(way.values[place], way.low[place], way.high[place]) for place in places]
             yield [f"{at.event}, {way.name}", *own, *worth]
 
 
@@ -227,14 +217,11 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
     at = [one for one in found.at if one.n]
     units = wording.units("patient", report.levels["patient"])
     cells = [[f"{units} above the cut", *(f"{one.positives} of {one.n}" for one in at)]]
-    cells += [[NAMES[name].partition(" (")[0], *(_printed(one.figures[name]) for one in at)] for name in PRINTED]
+    cells += [
+        [NAMES[name].partition(" (")[0], *(wording.with_interval(one.figures[name]) for one in at)] for name in PRINTED
+    ]
     caption = "The model at cuts of the score, patient level; in brackets 95\\,\\% intervals."
     return [("cuts", pd.DataFrame(cells, columns=["", *(f"score {one.event}" for one in at)]), caption)]
-
-
-def _printed(figure: Figure) -> str:
-    between = "" if figure.low is None or figure.high is None else f" [{figure.low:.2f}, {figure.high:.2f}]"
-    return "undefined" if figure.value is None else f"{figure.value:.2f}{between}"
 
 
 def escaped(found: Cuts | None) -> Cuts | None:
@@ -347,4 +334,6 @@ def _judged(report: Report) -> list[AtCut]:
 
 def _titled(at: AtCut, name: str, text: str) -> str:
     figure = at.figures[name]
-    return f"score {at.event}\n{text} {_short(figure)}" if figure.value is not None else f"score {at.event}"
+    return (
+        f"score {at.event}\n{text} {wording.in_sentence(figure)}" if figure.value is not None else f"score {at.event}"
+    )

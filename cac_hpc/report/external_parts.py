@@ -123,7 +123,7 @@ def _of_internal(found: InternalTest | Absent) -> list[str]:
         return [f"No internal figures stand beside these: {found.note}."]
     accuracy = found.compared.figures["accuracy"]
     return [
-        f"**Accuracy of patients: {wording.number(accuracy.other, 3)} here, {wording.number(accuracy.reference, 3)} in "
+        f"**Accuracy of patients: {wording.number(accuracy.other)} here, {wording.number(accuracy.reference)} in "
         f"the cross-validation; difference {wording.difference(accuracy)}.** Internal: {found.source}.",
         "Differences are external less internal, of different patients (unpaired). Where the shares of the categories "
         "differ, so do figures of all patients, whatever the model; recall of a category depends on them least. "
@@ -136,8 +136,8 @@ def _of_recalibration(found: Recalibration | Absent) -> list[str]:
         return [f"Calibration is not compared: {found.note}."]
     intercept, (before, after) = found.intercept, (found.before.brier, found.after.brier)
     return [
-        f"Recalibration in the large: intercept {wording.with_interval(intercept, 3)} (above 0: the model says too low "
-        f"categories); Brier score {wording.with_interval(before, 3)} before, {wording.with_interval(after, 3)} after."
+        f"Recalibration in the large: intercept {wording.with_interval(intercept)} (above 0: the model says too low "
+        f"categories); Brier score {wording.with_interval(before)} before, {wording.with_interval(after)} after."
     ]
 
 
@@ -204,7 +204,7 @@ def _of_figures(
     def row(text: str, name: str, at: int | None) -> list[str]:
         sides = [_figures(*of) if at is None else of[0].categories[at].figures for of in both]
         pair = (compared.figures if at is None else compared.categories[at].figures)[name]
-        return [text, *(wording.with_interval(side[name], 3) for side in sides), wording.brief(pair)]
+        return [text, *(wording.with_interval(side[name]) for side in sides), wording.brief(pair)]
 
     of_all = [row(wording.heading(name), name, None) for name in SHOWN if name in compared.figures]
     recalls = [row(f"recall of {text}", "recall", at) for at, text in enumerate(names)]
@@ -231,15 +231,13 @@ def _of_calibration(names: Sequence[str], found: Recalibration | Absent) -> list
     if isinstance(found, Absent):
         return []
     shares = [
-        [name, *(f"{value:.3f}" for value in (one.observed, one.before, one.after))]
+        [name, *(wording.number(value) for value in (one.observed, one.before, one.after))]
         for name, one in zip(names, found.shares, strict=True)
     ]
     figures: list[tuple[str, Figure, Figure]] = [
         (wording.heading(name), found.before.figures[name], found.after.figures[name]) for name in found.before.figures
     ]
-    cells = [
-        [name, wording.with_interval(before, 3), wording.with_interval(after, 3)] for name, before, after in figures
-    ]
+    cells = [[name, wording.with_interval(before), wording.with_interval(after)] for name, before, after in figures]
     return [
         TextTable(
             "Calibration before and after recalibration in the large",
@@ -262,7 +260,7 @@ def _of_groups(found: RangeSplit | Absent) -> list[TextTable]:
     counts = {"studies": "studies", "patients": "patients", "right": "patients right"}
     cells = [[text, *(str(getattr(group, name)) for group in groups), ""] for name, text in counts.items()]
     for name in found.inside.figures or found.outside.figures:
-        values = [wording.with_interval(group.figures[name], 3) if group.figures else "-" for group in groups]
+        values = [wording.with_interval(group.figures[name]) if group.figures else "-" for group in groups]
         cells.append([wording.heading(name), *values, wording.brief(found.differences[name]) if differs else ""])
     columns = ["figure", "in range [95 %]", "out of range [95 %]", "out of less in range [95 %]"]
     kept = slice(4 if differs else 3)

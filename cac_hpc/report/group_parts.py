@@ -10,6 +10,7 @@ import pandas as pd
 
 from cac_hpc.report import plots, wording
 from cac_hpc.report.rows import Section, TextTable
+from cac_hpc.report.wording import number
 from cac_hpc.run import escaping
 from cac_hpc.statistics.results import Absent, Difference, Drops, GroupDrop, Report, UnseenGroups
 
@@ -50,8 +51,8 @@ def verdict(report: Report) -> list[str]:
     others = ", ".join(_name(group) for group, _, _ in worse if group is not worst)
     return [
         f"**Worse on an unseen {found.fact}: {_name(worst)}.** Where it was never seen its {worst.patients} patients "
-        f"have {wording.figure_name(name)} {_short(figure.other)}, in patient folds {_short(figure.reference)}: "
-        f"{wording.brief(figure)}; {chance}, each at 95 %.{f' Worse, too: {others}.' * bool(others)}"
+        f"have {wording.figure_name(name)} {number(figure.other, 2)}, in patient folds {number(figure.reference, 2)}: "
+        f"{wording.in_sentence(figure)}; {chance}, each at 95 %.{f' Worse, too: {others}.' * bool(others)}"
     ]
 
 
@@ -64,10 +65,6 @@ def _judged(group: GroupDrop) -> tuple[str, Difference] | None:
 
 def _name(group: GroupDrop) -> str:
     return "all together" if group.name is None else group.name
-
-
-def _short(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.2f}"
 
 
 def sections(report: Report) -> list[Section]:
@@ -134,7 +131,7 @@ def _tables(report: Report, found: UnseenGroups) -> Iterator[TextTable]:
     columns = [found.fact, "patients", "fold", "learned from", *FIGURES.values()]
     cells = [
         [group.name, str(group.patients), str(group.fold), str(group.trained),
-         *(wording.with_interval(group.figures[name], 3) if group.figures else "-" for name in FIGURES)]
+         *(wording.with_interval(group.figures[name]) if group.figures else "-" for name in FIGURES)]
         for group in found.groups if group.fold is not None
     ]  # fmt: skip
     yield TextTable("Groups that were never seen, patient level; in brackets 95 % intervals", columns, cells)
@@ -148,8 +145,8 @@ def _of_drops(report: Report, found: UnseenGroups, drops: Drops) -> Iterator[Tex
                 _name(group),
                 str(group.patients),
                 "" if group.name is None else str(trained[group.name]),
-                wording.with_interval(group.seen[name], 3),
-                wording.with_interval(group.unseen[name], 3),
+                wording.with_interval(group.seen[name]),
+                wording.with_interval(group.unseen[name]),
                 wording.brief(group.differences[name]),
             ]
             for group in drops.groups
@@ -201,14 +198,15 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
     if isinstance(report.drops, Drops):
         cells = [
             [_name(group), str(group.patients),
-             *(text for name in names for text in (_short(group.seen[name].value), _short(group.unseen[name].value),
-                                                   wording.brief(group.differences[name])))]
+             *(text for name in names
+               for text in (*(number(side[name].value, 2) for side in (group.seen, group.unseen)),
+                            wording.brief(group.differences[name])))]
             for group in report.drops.groups
         ]  # fmt: skip
         columns = [f"{FIGURES[name]}, {side}" for name in names for side in (*SIDES, "difference")]
     else:
         cells = [
-            [group.name, str(group.patients), *(wording.with_interval(group.figures[name], 3) for name in names)]
+            [group.name, str(group.patients), *(wording.with_interval(group.figures[name]) for name in names)]
             for group in found.groups if group.figures
         ]  # fmt: skip
         columns = [FIGURES[name] for name in names]

@@ -71,8 +71,8 @@ def _to_check(report: Report, found: LabelsToCheck) -> TextTable:
             "not given" if one.score is None else f"{one.score:g}",
             names[one.category],
             names[one.read],
-            f"{one.probability:.2f}",
-            f"{one.expected_change:.2f}",
+            wording.number(one.probability, 2),
+            wording.number(one.expected_change, 2),
         ]
         for one in found.labels[:SHOWN]
     ]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from cac_hpc.cluster.usage import MEDIANS, Circumstances
 from cac_hpc.evaluation import questions
 from cac_hpc.report import (
     checklists,
+    explore_parts,
     external_parts,
     lesion_pictures,
     methods_text,
@@ -34,9 +36,7 @@ from cac_hpc.run import logs, paths
 from cac_hpc.statistics.results import (
     CategoryRange,
     Example,
-    Figure,
     Layer,
-    Readers,
     Report,
     ShownLesions,
     ShownPatient,
@@ -44,6 +44,7 @@ from cac_hpc.statistics.results import (
 )
 
 HERE = Path(__file__).parent
+FOLD_ROWS, FOLD_COLUMNS = 25, 8  # a table of more is folded away
 KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
 TRAINED = ("parameters", "epochs", "precision", "device", "ranks")
 TRAINING = ("fold", "train_slices", "val_slices", "test_slices", "tested_epoch", "epochs", "ranks", "precision",
@@ -101,49 +102,66 @@ def html(
     Args:
         folder: of the report, with its figures. window_hu: of the slices. images: whether slices of patients are shown.
     """
-    intake, training = report.cohort.intake, pictures.training(report)
-    return logs.harmless(
-        _environment(HERE)
-        .get_template("page.html")
-        .render(
-            report=report,
-            rows=rows,
-            wording=wording,
-            trial_parts=trial_parts,
-            parts=parts,
-            names=wording.category_names(report),
-            mark=wording.status_mark(report),
-            trained={name: _together(training, name) for name in TRAINED},
-            cards=_cards(report),
-            levels=wording.tested(report),
-            first_sections=parts.first(report),
-            later_sections=parts.later(report),
-            external_methods=external_parts.methods(report),
-            flow=_flow(intake),
-            category_rows=_category_rows(report.categories, intake["categories"]),
-            fold_rows=_fold_rows(report),
-            acquisition=_acquisition(intake["acquisition"]),
-            window=pictures.window_name(window_hu),
-            galleries=_galleries(folder, report) if images else None,
-            patients=_patients(folder, report) if images else None,
-            networks=pictures.networks(report),
-            layer_rows=_layer_rows,
-            training_rows=[[_text_or(getattr(fold, name), "") for name in TRAINING] for fold in training],
-            stage_rows=_stage_rows(circumstances),
-            speed_rows=_speed_rows(circumstances),
-            settings=[
-                (section, trial_parts.settings(report, section, _flat(values)))
-                for section, values in report.settings.items()
-            ],
-            circumstances=circumstances,
-            appendix=appendix,
-            checklists=checklists,
-            methods_text=methods_text,
-            digests=report.external.digests if report.external else vars(report.digests),
-            pictures=pictures.PICTURES,
-            picture=lambda name: _data(folder / "figures" / name),
-        )
-    )
+    values = _values(report, circumstances) | {
+        "window": pictures.window_name(window_hu),
+        "galleries": _galleries(folder, report) if images else None,
+        "patients": _patients(folder, report) if images else None,
+        "patient_at": _patient_at(report) if images else {},
+        "appendix": appendix,
+        "picture": lambda name: _data(folder / "figures" / name),
+    }
+    return logs.harmless(_environment(HERE).get_template("page/page.html").render(values))
+
+
+def _values(report: Report, circumstances: Circumstances) -> dict[str, object]:
+    """What the templates are given, but for pictures: of the whole report, then of its sections."""
+    intake, training, script = report.cohort.intake, pictures.training(report), _script()
+    return {
+        **{
+            "report": report,
+            "rows": rows,
+            "wording": wording,
+            "trial_parts": trial_parts,
+            "checklists": checklists,
+            "methods_text": methods_text,
+            "pictures": pictures.PICTURES,
+        },
+        **{"names": wording.category_names(report), "mark": wording.status_mark(report)},
+        **{"FOLD_ROWS": FOLD_ROWS, "FOLD_COLUMNS": FOLD_COLUMNS},
+        **{"script": markupsafe.Markup(script), "script_source": markupsafe.Markup(_source(script))},
+        "explored": asdict(explore_parts.explored(report)),
+        "answers": parts.answers(report),
+        "first_sections": parts.first(report),
+        "later_sections": parts.later(report),
+        "levels": wording.tested(report),
+        "external_methods": external_parts.methods(report),
+        "flow": _flow(intake),
+        "category_rows": _category_rows(report.categories, intake["categories"]),
+        "fold_rows": _fold_rows(report),
+        "acquisition": _acquisition(intake["acquisition"]),
+        "trained": {name: _together(training, name) for name in TRAINED},
+        "networks": pictures.networks(report),
+        "layer_rows": _layer_rows,
+        "training_rows": [[_text_or(getattr(fold, name), "") for name in TRAINING] for fold in training],
+        "stage_rows": _stage_rows(circumstances),
+        "speed_rows": _speed_rows(circumstances),
+        "settings": _settings(report),
+        "circumstances": circumstances,
+        "digests": report.external.digests if report.external else vars(report.digests),
+    }
+
+
+def _settings(report: Report) -> list[tuple[str, list[tuple[str, str]]]]:
+    return [(name, trial_parts.settings(report, name, _flat(values))) for name, values in report.settings.items()]
+
+
+def _script() -> str:
+    return (HERE / "page.js").read_text(encoding="utf-8")
+
+
+def _source(script: str) -> str:
+    """The one script that the page's policy admits."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}'"
 
 
 def checklist(report: Report, filled: Sequence[Filled]) -> str:
@@ -188,33 +206,6 @@ def _environment(folder: Path) -> jinja2.Environment:
         "breakable": lambda name: markupsafe.escape(name).replace("/", markupsafe.Markup("/<wbr>")),
     }
     return environment
-
-
-def _cards(report: Report) -> list[tuple[str, Figure, str]]:
-    """The figures that are looked at first, those of patients before those of slices, and what to hold them against."""
-    cards = []
-    for level, results in ((level, report.levels[level]) for level in ("patient", "slice") if level in report.levels):
-        if results.pooled.n and not (level == "slice" and wording.of_lesions(report)):
-            figures = results.pooled.figures
-            majority = wording.number(figures["majority_accuracy"].value)
-            against = f"always guessing the largest category: {majority}"
-            cards.append((f"accuracy, {level} level", figures["accuracy"], against))
-            against = f"agreement by chance: 0; {wording.counted(level, results)}"
-            cards.append((f"quadratic kappa, {level} level", figures["kappa_quadratic"], against))
-    return cards + (_score_cards(report.readers) if isinstance(report.readers, Readers) else [])
-
-
-def _score_cards(found: Readers) -> list[tuple[str, Figure, str]]:
-    """How near the model's scores are to the reported ones, if it has any."""
-    scores = next(reader for reader in found.readers if reader.compared is None).scores
-    if scores is None:
-        return []
-    rule = next((one.scores for one in found.readers if one.key == "rule" and one.scores), scores)
-    return [
-        ("ICC of log(1 + score)", scores.log_icc, f"Agatston rule: {wording.number(rule.log_icc.value, 3)}"),
-        ("mean absolute difference of log(1 + score)", scores.log_mean_absolute,
-         f"Agatston rule: {wording.number(rule.log_mean_absolute.value, 3)}"),
-    ]  # fmt: skip
 
 
 def _together(training: Sequence[Training], name: str) -> str:
@@ -321,6 +312,12 @@ def _patients(folder: Path, report: Report) -> list[tuple[ShownPatient, list[tup
         (patient, [(_panel(path), _data(path) or "") for path in lesion_pictures.files(folder / "figures", number)])
         for number, patient in enumerate(found.patients, start=1)
     ]
+
+
+def _patient_at(report: Report) -> dict[tuple[str, int], int]:
+    """The number of each patient whose candidates are shown, by patient and fold."""
+    found = report.lesions.patients if isinstance(report.lesions, ShownLesions) else []
+    return {(one.patient, one.fold): number for number, one in enumerate(found, start=1)}
 
 
 def _panel(path: Path) -> str:

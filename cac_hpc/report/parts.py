@@ -9,6 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from cac_hpc.report import (
+    answer_parts,
     cohort_parts,
     cut_parts,
     external_parts,
@@ -24,14 +25,24 @@ from cac_hpc.report.rows import Section
 from cac_hpc.statistics.results import Report
 
 
+def answers(report: Report) -> list[Section]:
+    """The first screen: a clinician's questions; a part that knows more of one adds its sentences to it."""
+    return answer_parts.sections(report, {"sure": _sure(report), "not-for": _not_for(report)})
+
+
 def verdict(report: Report) -> list[str]:
-    """Sentences of parts that belong to what came out."""
-    return [
-        *trial_parts.verdict(report),
-        *group_parts.verdict(report),
-        *set_parts.verdict(report),
-        *subgroup_parts.verdict(report),
-    ]
+    """Sentences of parts that belong to what came out, where there is no room for all answers."""
+    return [*trial_parts.verdict(report), *set_parts.verdict(report), *_not_for(report)]
+
+
+def _sure(report: Report) -> list[str]:
+    """How sure a single patient's category is, and the figures are."""
+    return [*set_parts.verdict(report), *size_parts.sure(report)]
+
+
+def _not_for(report: Report) -> list[str]:
+    """For whom the model is worse."""
+    return [*group_parts.verdict(report), *subgroup_parts.verdict(report)]
 
 
 def first(report: Report) -> list[Section]:

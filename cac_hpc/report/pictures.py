@@ -52,7 +52,7 @@ CURVES = ("epoch", "train_loss", "val_loss", "learning_rate")
 class Picture:
     """A figure at the end of a section of the page, below which its caption stands."""
 
-    section: str  # its id in page.html
+    section: str  # its id in page/page.html
     caption: str
     draw: Callable[[Path, Report, str, int], None]  # stem of its files, what it is of in words, dots per inch
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cac_hpc.report import wording
-from cac_hpc.report.wording import brief, difference, number, with_interval
+from cac_hpc.report.wording import brief, difference, number, signed, with_interval
 from cac_hpc.statistics.results import (
     Calibration,
     Comparison,
@@ -23,8 +23,8 @@ CONFUSIONS = 8  # pairs of categories that are named
 COUNTS = ("n", "patients", "errors", "over_estimated", "under_estimated")
 COMPARED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_plain", "kappa_quadratic")
 INFLATED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_quadratic")
-INFLATION = ("", "split by patient", "split by slice", "inflation [95 % interval]")
-CLAIMED = ("", "by validation", "by test", "inflation [95 % interval]")
+INFLATION = ("figure", "split by patient", "split by slice", "inflation [95 % interval]")
+CLAIMED = ("figure", "by validation", "by test", "inflation [95 % interval]")
 SIDE_BY_SIDE = ("accuracy", "kappa_quadratic", "two_or_more_off")
 COLLAPSED = ("accuracy", "majority_accuracy", "balanced_accuracy", "kappa_plain", "kappa_quadratic")
 
@@ -107,7 +107,7 @@ def _over_folds(results: Level, name: str) -> str:
     found = results.over_folds.get(name)
     if found is None:
         return number(None) + (" of 0" if results.folds else "")
-    spread = "" if found.sd is None else f" (sd {found.sd:.4f})"
+    spread = "" if found.sd is None else f" (sd {number(found.sd)})"
     return number(found.mean) + spread + (f" of {found.n}" if found.n < len(results.folds) else "")
 
 
@@ -206,7 +206,7 @@ def _side_by_side(level: str, found: Sequence[Reader]) -> TextTable:
     for reader in found:
         figures, test = reader.levels[level].figures, reader.compared.sign_test if reader.compared else None
         less = reader.compared and brief(reader.compared.levels[level].figures["accuracy"])
-        row = [reader.name, *(with_interval(figures[name], 3) for name in SIDE_BY_SIDE), less or ""]
+        row = [reader.name, *(with_interval(figures[name]) for name in SIDE_BY_SIDE), less or ""]
         if level == "patient":
             row.append("" if test is None or test.p_value is None else wording.chance(test.p_value))
         cells.append(row)
@@ -220,9 +220,9 @@ def _side_by_side(level: str, found: Sequence[Reader]) -> TextTable:
 def agreements(found: Sequence[Reader]) -> list[TextTable]:
     """Bland and Altman's limits, and ICC, of every reader that has a score."""
     cells = [
-        [reader.name, str(one.n), f"{one.bias:+.1f} [{one.low:+.1f}, {one.high:+.1f}]",
-         f"{one.log_bias:+.2f} [{one.log_low:+.2f}, {one.log_high:+.2f}]", with_interval(one.log_mean_absolute, 3),
-         with_interval(one.log_icc, 3)]
+        [reader.name, str(one.n), signed(one.bias, one.low, one.high),
+         signed(one.log_bias, one.log_low, one.log_high),
+         with_interval(one.log_mean_absolute), with_interval(one.log_icc)]
         for reader in found if (one := reader.scores) and one.bias is not None
     ]  # fmt: skip
     columns = ["reader", "n", "mean [95 % limits]", "of log(1 + score)", "mean absolute", "ICC(2,1)"]
@@ -237,8 +237,8 @@ def lesion_columns() -> list[str]:
 def lesions(patient: ShownPatient) -> list[list[str]]:
     """A row for each candidate that is listed."""
     return [
-        ["counted" if one.counted else "rejected", str(one.candidate), f"{one.probability:.2f}", f"{one.agatston:.1f}",
-         f"{one.volume_mm3:.0f}", f"{one.max_hu:.0f}", f"{one.region_share:.0%}",
+        ["counted" if one.counted else "rejected", str(one.candidate), number(one.probability, 2),
+         wording.short(one.agatston), f"{one.volume_mm3:.0f}", f"{one.max_hu:.0f}", f"{one.region_share:.0%}",
          f"{one.first_slice}" if one.first_slice == one.last_slice else f"{one.first_slice} to {one.last_slice}"]
         for one in patient.lesions
     ]  # fmt: skip
@@ -251,13 +251,13 @@ def occlusion(report: Report) -> list[TextTable]:
         return []
     views = found.views.values()
     figures = [
-        [f"{level}, {name.replace('_', ' ')}", number(of_views[0].reference, 3),
-         *(cell for figure in of_views for cell in (number(figure.other, 3), difference(figure)))]
+        [f"{level}, {name.replace('_', ' ')}", number(of_views[0].reference),
+         *(cell for figure in of_views for cell in (number(figure.other), difference(figure)))]
         for level in ("patient", "slice") for name in COMPARED
         for of_views in [[one.levels[level].figures[name] for one in views]]
     ]  # fmt: skip
     by_fold = [
-        [f"fold {fold.fold}", *(number(value, 3) for value in (*fold.patient.values(), *fold.slice.values()))]
+        [f"fold {fold.fold}", *(number(value) for value in (*fold.patient.values(), *fold.slice.values()))]
         for fold in found.folds
     ]
     return [
@@ -285,14 +285,14 @@ def short(report: Report) -> Iterator[TextTable]:
     """Of readers and occlusion the accuracies: what eighty columns are enough for."""
     if isinstance(report.readers, Readers):
         rows = [
-            [reader.name, with_interval(reader.levels["patient"].figures["accuracy"], 3),
+            [reader.name, with_interval(reader.levels["patient"].figures["accuracy"]),
              brief(reader.compared.levels["patient"].figures["accuracy"]) if reader.compared else ""]
             for reader in report.readers.readers
         ]  # fmt: skip
         yield TextTable("Readers of the same patients", ["", "accuracy", "model less reader"], rows)
     if isinstance(report.occlusion, Occlusion):
         rows = [
-            [f"{level}, accuracy", *(number(value, 3) for value in (one.reference, one.other, other.other))]
+            [f"{level}, accuracy", *(number(value) for value in (one.reference, one.other, other.other))]
             for level in ("patient", "slice")
             for one, other in [[view.levels[level].figures["accuracy"] for view in report.occlusion.views.values()]]
         ]

@@ -31,7 +31,7 @@ def verdict(report: Report) -> list[str]:
         return []
     return [
         f"**Prediction sets:** in {_counts(report, found)} the category is among those that the set names; a set names "
-        f"{found.figures['mean_size'].value:.1f} of {len(found.sizes)} categories on average."
+        f"{wording.number(found.figures['mean_size'].value, 2)} of {len(found.sizes)} categories on average."
     ]
 
 
@@ -56,7 +56,7 @@ def _lines(report: Report, found: PredictionSets) -> Iterator[str]:
     wanted = "" if found.wanted is None else f"; {found.wanted:.0%} are wanted"
     yield (
         f"**In {_counts(report, found)}, {_share(coverage)}, the true category is among those named{wanted}.** "
-        f"A set names {_number(size)} categories on average, and one alone in {_share(alone)} of them."
+        f"A set names {wording.in_sentence(size)} categories on average, and one alone in {_share(alone)} of them."
     )
     if report.external is None:
         yield (
@@ -80,11 +80,6 @@ def _share(figure: Figure) -> str:
     return f"{figure.value or 0:.0%}{between}"
 
 
-def _number(figure: Figure) -> str:
-    between = "" if figure.low is None or figure.high is None else f" ({figure.low:.2f} to {figure.high:.2f})"
-    return f"{figure.value or 0:.2f}{between}"
-
-
 def _tables(report: Report, found: PredictionSets) -> Iterator[TextTable]:
     names = wording.category_names(report)
     cells = [
@@ -92,7 +87,7 @@ def _tables(report: Report, found: PredictionSets) -> Iterator[TextTable]:
             names[one.category],
             str(one.n),
             *([""] * 2 if one.figures["coverage"].value is None else
-              [_share(one.figures["coverage"]), _number(one.figures["mean_size"])]),
+              [_share(one.figures["coverage"]), wording.in_sentence(one.figures["mean_size"])]),
             *map(str, one.sizes),
         ]
         for one in found.categories
@@ -102,7 +97,7 @@ def _tables(report: Report, found: PredictionSets) -> Iterator[TextTable]:
     yield TextTable(caption, columns, cells)
     if found.folds:
         folds = [[f"fold {one.fold}", *map(str, (one.n, one.named, one.calibrated_by))] for one in found.folds]
-        columns = ["", "tests", "category named", "calibrated by"]
+        columns = ["fold", "tests", "category named", "calibrated by"]
         yield TextTable("Prediction sets by fold, and how many patients of other folds calibrate them", columns, folds)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from cac_hpc.report import wording
@@ -37,10 +39,43 @@ def sections(report: Report) -> list[Section]:
     return [Section("more", HEADING, [MORE, *([CRITERIA] if judged else [])], tables)]
 
 
+def sure(report: Report) -> list[str]:
+    """How wide the interval of the accuracy is, and how many patients would settle what stands at the cuts."""
+    found = report.how_many
+    if found is None:
+        return []
+    widths = [one for one in found.widths if one.figure == "accuracy" and one.event is None]
+    lines = [
+        f"The 95 % interval of the accuracy is {wording.number(one.now, 2)} wide with {found.patients} patients; with "
+        f"{_listed([f'{found.patients * times:,}' for times in found.times])} like these it would be "
+        f"{_listed([wording.number(width, 2) for width in one.then])}."
+        for one in widths
+    ]
+    needed = [f"{most} for a score {at.event}" for at in report.cuts.at if (most := _most(at))] if report.cuts else []
+    if needed:
+        lines.append(
+            f"To settle AUROC, calibration and net benefit at the cuts (criteria of pmvalsampsize) it takes "
+            f"{', '.join(needed)}; there are {found.patients:,}."
+        )
+    return lines
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
+
+
+def _most(at: AtCut) -> str:
+    """The largest number of patients that a criterion asks for; nothing where none can be worked out."""
+    known = [one.patients for one in at.needed if one.patients is not None]
+    if not known:
+        return ""
+    return f"{'' if len(known) == len(at.needed) else 'at least '}{max(known):,} patients"
+
+
 def _widths(found: HowMany) -> TextTable:
     columns = ["figure", f"{found.patients} patients", *(f"{found.patients * times}" for times in found.times)]
     cells = [
-        [_name(one.figure, one.event), *(wording.number(width, 3) for width in (one.now, *one.then))]
+        [_name(one.figure, one.event), *(wording.number(width) for width in (one.now, *one.then))]
         for one in found.widths
     ]
     return TextTable("Width of 95 % intervals", columns, cells)

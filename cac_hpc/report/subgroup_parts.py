@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from cac_hpc.report import plots
+from cac_hpc.report import plots, wording
 from cac_hpc.report.plots import Limits
 from cac_hpc.report.rows import Section, TextTable
+from cac_hpc.report.wording import number
 from cac_hpc.run import escaping
 from cac_hpc.statistics.results import Difference, Figure, Report, Subgroup, SubgroupFact, Subgroups
 
@@ -70,8 +71,8 @@ def _worse(found: Subgroups) -> Iterator[tuple[float, str]]:
             ]
             if lower:
                 high, name, one = min(lower, key=lambda found: found[:2])
-                values = f"{figure_name(name)} {one.other:.2f} against {one.reference:.2f}, n = {group.patients}"
-                yield high, f"**{_name(fact.fact)} {group.group}** ({values})"
+                values = f"{figure_name(name)} {number(one.other, 2)} against {number(one.reference, 2)}"
+                yield high, f"**{_name(fact.fact)} {group.group}** ({values}, n = {group.patients})"
 
 
 def figure_name(key: str) -> str:
@@ -151,15 +152,13 @@ def _known(group: Subgroup, name: str) -> bool:
 def _cell(figure: Figure | None) -> str:
     if figure is None or figure.value is None:
         return "-"
-    between = "" if figure.low is None or figure.high is None else f" [{figure.low:.2f}, {figure.high:.2f}]"
-    return f"{figure.value:.2f}{between}"
+    return wording.with_interval(figure, 2)
 
 
 def _difference(one: Difference) -> str:
     if one.difference is None:
         return "-"
-    between = "" if one.low is None or one.high is None else f" [{one.low:+.2f}, {one.high:+.2f}]"
-    return f"{one.difference:+.2f}{between}"
+    return wording.signed(one.difference, one.low, one.high, 2)
 
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:

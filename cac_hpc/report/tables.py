@@ -137,7 +137,7 @@ def _tex(table: pd.DataFrame, caption: str, label: str) -> str:
 
 
 def _printed(figure: Figure) -> str:
-    return wording.interval(figure.value, figure.low, figure.high, 3)
+    return wording.interval(figure.value, figure.low, figure.high)
 
 
 def _all_figures(report: Report) -> Iterator[Row]:
@@ -270,10 +270,9 @@ def markdown(report: Report) -> str:
     report = _escaped(report)
     said = [f"# {wording.title(report)}"]
     said += [f"**{line}**" for line in [report.banner] if line]
-    said += [wording.verdict(report), *parts.verdict(report), *wording.trusted(report)]
-    said += [f"**{line}**" for line in wording.inflation(report)]
-    said += [markdown_table(found.columns, found.rows) for found in rows.inflation(report)]
-    said += [*wording.shown_before(report), *wording.missing_lines(report), wording.cohort(report)]
+    said += [wording.design(report), *wording.missing_lines(report)]
+    said += [part for answer in parts.answers(report) for part in _section(answer)]
+    said += [wording.cohort(report)]
     said += wording.crop(report.cohort.intake)
     if report.lesions is not None:
         said += [f"## {wording.LESIONS}", *wording.lesions(report), *_patients(report)]
@@ -323,6 +322,7 @@ def _level(level: str, results: Level, report: Report) -> list[str]:
     return [
         f"## {level.capitalize()} level",
         f"Unit: {results.unit}; {results.counting}. In brackets 95 % intervals{spread}.",
+        *[wording.OWN_PART] * (level == "slice" and wording.of_lesions(report)),
         markdown_table(["", *rows.fold_columns(results)], rows.figures(results)),
         wording.sign_test(pooled),
         f"Confusion matrix{', pooled over the folds' * bool(results.folds)}, rows true, columns predicted:",

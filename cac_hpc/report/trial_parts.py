@@ -66,7 +66,7 @@ def short(report: Report) -> list[TextTable]:
     if found is None or not found.choices:
         return []
     cells = [
-        [_fold(one), str(one.patients), said(report, one.settings), wording.number(one.figure, 3), _share(one.again)]
+        [_fold(one), str(one.patients), said(report, one.settings), wording.number(one.figure), _share(one.again)]
         for one in found.choices
     ]
     columns = ["fold", "patients", "chosen", wording.figure_name(found.select_by), "again"]
@@ -105,7 +105,7 @@ def printed(report: Report) -> list[TextTable]:
         return []
     names = tried(found)
     cells = [
-        [_fold(one), str(one.patients), *_values(report, one.settings, names), wording.number(one.figure, 3),
+        [_fold(one), str(one.patients), *_values(report, one.settings, names), wording.number(one.figure),
          wording.brief(one.over_runner_up), _share(one.again)]
         for one in found.choices
     ]  # fmt: skip
@@ -252,7 +252,7 @@ def _seeds(sds: Sequence[float], seeds: int) -> str:
         return "Each trial had one seed (trials.seeds), so that nobody knows how much of a difference is its chance."
     if max(sds) == 0:
         return f"Another seed changed no figure ({seeds} seeds)."
-    between = f"{min(sds):.3f} to {max(sds):.3f}"
+    between = f"{wording.number(min(sds))} to {wording.number(max(sds))}"
     return (
         f"The same settings under another seed differ by a standard deviation of {between} ({seeds} seeds): hold every "
         "difference against that."
@@ -289,8 +289,8 @@ def _tables(report: Report, found: Trials) -> list[TextTable]:
         cells = [
             [
                 one.setting,
-                f"{one.mean:.2f}",
-                *(f"{one.of_folds[fold]:.2f}" if fold in one.of_folds else "" for fold in folds),
+                wording.number(one.mean, 2),
+                *(wording.number(one.of_folds[fold], 2) if fold in one.of_folds else "" for fold in folds),
             ]
             for one in found.importance.settings
         ]
@@ -310,10 +310,10 @@ def _how_sure(found: Trials) -> TextTable:
     """How sure the choice of each fold is."""
     cells = [
         [_fold(one), str(one.patients), str(one.trial),
-         wording.number(one.figure, 3) + (f" (and {one.tied} more)" if one.tied else ""),
+         wording.number(one.figure) + (f" (and {one.tied} more)" if one.tied else ""),
          "none" if one.runner_up is None else str(one.runner_up),
          wording.brief(one.over_runner_up), _share(one.again),
-         *([wording.number(one.seed_sd, 3)] if found.seeds > 1 else [])]
+         *([wording.number(one.seed_sd)] if found.seeds > 1 else [])]
         for one in found.choices
     ]  # fmt: skip
     columns = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from cac_hpc.run import looks
 from cac_hpc.statistics.results import (
@@ -27,6 +27,7 @@ from cac_hpc.train import ordinal
 
 MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
 READERS, LOOKS, LESIONS = "Which reader to trust", "Where the network looks", "Which calcium counted"
+LEAST = 1e-4  # what is smaller is shown as 0
 KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1), absolute agreement"
 LEAKS = (
     "LEAKS BY DESIGN: this contrast run divides slices, not patients, so that a patient's slices are in the training, "
@@ -95,22 +96,28 @@ def extent(report: Report) -> str:
     return "external test" if report.split is None else f"{report.folds_found} of {report.split.folds} folds"
 
 
-def verdict(report: Report) -> str:
-    """What came out, at both levels, against always guessing the largest category."""
+def design(report: Report) -> str:
+    """What was tested how, and on how many."""
     by_slice, patients = " by slice" if split_by_slice(report) else "", report.cohort.patients
     if report.split is None:
         source = report.external.source if report.external else ""
-        sentences = [f"External test of the {source}: {patients} patients, {report.cohort.studies} studies."]
-    else:
-        sentences = [
-            f"{_scheme(report.split)} cross-validation{by_slice}, {extent(report)}, "
-            f"{patients} patients, {report.cohort.slices} slices."
-        ]
+        return f"External test of the {source}: {patients} patients, {report.cohort.studies} studies."
+    return (
+        f"{_scheme(report.split)} cross-validation{by_slice}, {extent(report)}, "
+        f"{patients} patients, {report.cohort.slices} slices."
+    )
+
+
+def verdict(report: Report) -> str:
+    """What came out, at both levels, against always guessing the largest category."""
     names = category_names(report)
-    sentences += [
-        _verdict(level, results, names)
-        for level, results in reversed(report.levels.items())
-        if level == "patient" or not of_lesions(report)
+    sentences = [
+        design(report),
+        *(
+            _verdict(level, results, names)
+            for level, results in reversed(report.levels.items())
+            if level == "patient" or not of_lesions(report)
+        ),
     ]
     if of_lesions(report):
         sentences.append(OWN_PART)
@@ -205,24 +212,22 @@ def _trust(found: Readers) -> str:
     if chosen is None:
         return (
             f"Trust none of the readers: on these {n} patients none is surely better than always guessing the largest "
-            f"category (the {own.name} is right in {_right(own)})."
+            f"category (the {own.name} is right in {right(own)})."
         )
-    begin = f"Trust the {chosen.name}: it is right in {_right(chosen)} of {n} patients"
+    begin = f"Trust the {chosen.name}: it is right in {right(chosen)} of {n} patients"
     if said.reason == "model_worse":
         if _surely_worse(chosen):
-            return f"{begin}, the {own.name} in {_right(own)}, which is worse ({_less(chosen)})."
+            return f"{begin}, the {own.name} in {right(own)}, which is worse: {_less(chosen)}."
         return (
             f"{begin} and surely better than always guessing the largest category, which the {own.name} (right in "
-            f"{_right(own)}) is not; these patients do not show which of the two is better ({_less(chosen)})."
+            f"{right(own)}) is not; these patients do not show which of the two is better: {_less(chosen)}."
         )
     if said.reason == "simpler":
-        others = ", ".join(f"{reader.name} {_right(reader)}" for reader in rivals)
+        others = ", ".join(f"{reader.name} {right(reader)}" for reader in rivals)
         return f"{begin} and needs no training; these patients do not show that another is better ({others})."
-    others = ", ".join(
-        f"{reader.name} {_right(reader)}, {_less(reader)}"
-        for reader in found.readers if reader.compared and reader not in rivals
-    )  # fmt: skip
-    equal = " or ".join(f"{reader.name} ({_right(reader)})" for reader in rivals)
+    worse = (reader for reader in found.readers if reader.compared and reader not in rivals)
+    others = ", ".join(f"{reader.name} {right(reader)}" for reader in worse)
+    equal = " or ".join(f"{reader.name} ({right(reader)})" for reader in rivals)
     equal = equal and f"; these patients do not show whether {equal} is worse"
     return f"{begin}, more than each of the others ({others}){equal}."
 
@@ -234,7 +239,7 @@ def _surely_worse(reader: Reader) -> bool:
     return high is not None and high < 0
 
 
-def _right(reader: Reader) -> int:
+def right(reader: Reader) -> int:
     """How many patients a reader has right."""
     pooled = reader.levels["patient"]
     return pooled.n - pooled.errors
@@ -243,7 +248,7 @@ def _right(reader: Reader) -> int:
 def _less(reader: Reader) -> str:
     """The model's accuracy less that of a reader, in the same draws."""
     assert reader.compared
-    return f"accuracy of the model less {difference(reader.compared.levels['patient'].figures['accuracy'])}"
+    return f"difference of accuracy {in_sentence(reader.compared.levels['patient'].figures['accuracy'])}"
 
 
 def _verdict(level: str, results: Level, names: list[str]) -> str:
@@ -251,18 +256,19 @@ def _verdict(level: str, results: Level, names: list[str]) -> str:
     if not pooled.n or pooled.majority_category is None:
         return f"No {level} was tested."
     accuracy, majority, gain = (figures[name] for name in ("accuracy", "majority_accuracy", "gain_over_majority"))
-    between = "" if accuracy.low is None else f", 95 % interval {accuracy.low:.3f} to {accuracy.high:.3f}"
+    between = "" if accuracy.low is None else f", 95 % interval {number(accuracy.low)} to {number(accuracy.high)}"
     return (
-        f"**{level.capitalize()} level: accuracy {accuracy.value:.3f}** (n = {counted(level, results)}{between}), "
-        f"{_against(gain.value or 0)} always guessing the largest category ({names[pooled.majority_category]}: "
-        f"{majority.value:.3f}); quadratic kappa {with_interval(figures['kappa_quadratic'])}."
+        f"**{level.capitalize()} level: accuracy {number(accuracy.value)}** (n = {counted(level, results)}{between}), "
+        f"{against(gain.value or 0)} always guessing the largest category ({names[pooled.majority_category]}: "
+        f"{number(majority.value)}); quadratic kappa {with_interval(figures['kappa_quadratic'])}."
     )
 
 
-def _against(gain: float) -> str:
-    if f"{abs(gain):.3f}" == "0.000":
+def against(gain: float, digits: int = 3) -> str:
+    """An accuracy less that of always guessing the largest category, in words."""
+    if abs(gain) < 0.0005:
         return "no better and no worse than"
-    return f"{abs(gain):.3f} {'above' if gain > 0 else 'BELOW'}"
+    return f"{number(abs(gain), digits)} {'above' if gain > 0 else 'BELOW'}"
 
 
 def inflation(report: Report) -> list[str]:
@@ -280,7 +286,7 @@ def inflation(report: Report) -> list[str]:
     parts = []
     for level, results in found.levels.items():
         figure = results.figures["accuracy"]
-        values = f"{figure.reference:.3f} by patient, {figure.other:.3f} by slice"
+        values = f"{number(figure.reference)} by patient, {number(figure.other)} by slice"
         parts.append(f"{level} accuracy {difference(figure)} ({values})")
     return [f"Inflation by the split by slice, against the run {found.reference.run}: {'; '.join(parts)}."]
 
@@ -300,15 +306,15 @@ def _claimed(report: Report, found: Comparison) -> Iterator[str]:
     """What choosing by the test patients would have claimed, and what the run says that did not."""
     if report.trials is None:
         return
-    number, name = report.trials.number, report.trials.select_by
+    count, name = report.trials.number, report.trials.select_by
     figures = found.levels["patient"].figures
     parts = [
-        f"{figure_name(one)} {figures[one].other:.3f}, the choice by validation says {figures[one].reference:.3f}: "
-        f"inflation {difference(figures[one])}"
+        f"{figure_name(one)} {number(figures[one].other)}, the choice by validation says "
+        f"{number(figures[one].reference)}: inflation {difference(figures[one])}"
         for one in dict.fromkeys((name, "accuracy")) if figures[one].difference is not None
     ]  # fmt: skip
     yield (
-        f"Inflation by choosing the best of {number} trials on the test patients, against the run "
+        f"Inflation by choosing the best of {count} trials on the test patients, against the run "
         f"{found.reference.run}: best on test would have claimed {'; '.join(parts)}."
     )
 
@@ -473,7 +479,7 @@ def _probabilities(report: Report) -> list[str]:
     runs = ordinal.other_is_likelier(scale, edges) if scale else []
     scores = [f"{low}" if low == high else f"{low} to {high}" for low, high in runs]
     where = f" The predicted category is that of the score; where the score is {', '.join(scores)} another category is "
-    where += f"more probable, as the errors reach over its edges (largest scale of a fold: {scale:.2f})."
+    where += f"more probable, as the errors reach over its edges (largest scale of a fold: {number(scale, 2)})."
     return [f"Probabilities of the categories: {'; '.join(methods)}.{where if scores else ''}"]
 
 
@@ -483,7 +489,7 @@ def decided(patient: ShownPatient, names: list[str]) -> str:
     what = f"{counted} candidate{'s' * (counted != 1)} counted" if counted else "no candidate counted"
     return (
         f"Predicted {names[patient.predicted]}: {what}, score {short(patient.score)} "
-        f"(probability of the category {patient.probability:.2f})."
+        f"(probability of the category {number(patient.probability, 2)})."
     )
 
 
@@ -548,16 +554,21 @@ def figure_name(figure: str) -> str:
 
 
 def chance(p_value: float) -> str:
-    """A p-value in four digits; none is 0."""
-    return f"p = {p_value:.4f}" if p_value >= 0.0001 else "p < 0.0001"
+    """A p-value; none is 0."""
+    return f"p = {number(p_value, 2)}" if p_value >= 0.001 else "p < 0.001"
 
 
 def difference(figure: Difference) -> str:
     if figure.difference is None:
         return "undefined"
     why = f" (no interval: {figure.note})" if figure.note else ""
-    between = why if figure.low is None else f" [{figure.low:+.3f}, {figure.high:+.3f}]"
-    return f"{figure.difference:+.3f}{between}"
+    return signed(figure.difference, figure.low, figure.high) + (why if figure.low is None else "")
+
+
+def signed(value: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
+    """A difference and its interval in a table, where it has one."""
+    between = "" if low is None else f" [{number(low, digits, '+')}, {number(high, digits, '+')}]"
+    return number(value, digits, "+") + between
 
 
 def brief(figure: Difference) -> str:
@@ -565,16 +576,42 @@ def brief(figure: Difference) -> str:
     return difference(replace(figure, note=None))
 
 
-def with_interval(figure: Figure, digits: int = 4) -> str:
+def in_sentence(figure: Figure | Difference) -> str:
+    """A figure, or a difference, in a sentence: two digits, and its interval if it has one."""
+    if isinstance(figure, Figure):
+        return said(figure.value, figure.low, figure.high)
+    return said(figure.difference, figure.low, figure.high, "+")
+
+
+def said(value: float | None, low: float | None, high: float | None, sign: Literal["", "+"] = "") -> str:
+    """A value and its interval in a sentence."""
+    between = "" if low is None else f" ({number(low, 2, sign)} to {number(high, 2, sign)})"
+    return number(value, 2, sign) + between
+
+
+def with_interval(figure: Figure, digits: int = 3) -> str:
     return interval(figure.value, figure.low, figure.high, digits)
 
 
-def interval(value: float | None, low: float | None, high: float | None, digits: int = 4) -> str:
-    """A value and its interval, where it has one."""
-    return number(value, digits) if low is None else f"{number(value, digits)} [{low:.3f}, {high:.3f}]"
+def interval(value: float | None, low: float | None, high: float | None, digits: int = 3) -> str:
+    """A value and its interval in a table, where it has one."""
+    between = "" if low is None else f" [{number(low, digits)}, {number(high, digits)}]"
+    return number(value, digits) + between
 
 
-def number(value: float | int | None, digits: int = 4) -> str:
-    if value is None:
-        return "undefined"
-    return str(value) if isinstance(value, int) else f"{value:.{digits}f}"
+def number(value: float | int | None, digits: int = 3, sign: Literal["", "+"] = "") -> str:
+    """A number as people read it; files for programs have all of its digits.
+
+    Args:
+        digits: behind the point up to 1, in all above; of small ones two that are not 0. What would be 1.00 and is less
+        has a third.
+    """
+    if value is None or isinstance(value, int):
+        return "undefined" if value is None else str(value)
+    size = abs(value)
+    if LEAST <= size < 10 ** (1 - digits):
+        return f"{value:{sign}.2g}"
+    if size > 1 + 0.5 / 10**digits:
+        return f"{value:{sign}.{max(0, digits - len(str(int(size))))}f}"
+    less = size < 1 and round(size, digits) == 1 and round(size, 3) < 1
+    return f"{value:{sign}.{3 if less else digits}f}"

@@ -111,7 +111,7 @@ def _curves(model: str, found: _AtCut, drawn: Sequence[np.ndarray], units: Units
     values = [value[0] for value in found.benefit(np.ones((1, len(found.event))))]
     own = next((at for at, way in enumerate(found.ways) if way.key == model), None)
     ways = [
-        _net_benefit(way, units, value, draws, None if own in (None, at) else (values[own], drawn[own]))
+        _net_benefit(way, found.event, units, value, draws, None if own in (None, at) else (values[own], drawn[own]))
         for at, (way, value, draws) in enumerate(zip(found.ways, values, drawn, strict=True))
     ]
     return DecisionCurves(len(found.event), int(found.event.sum()), THRESHOLDS.tolist(), ways, found.absent)
@@ -148,7 +148,12 @@ def _alike(ways: Sequence[_Way], event_N: np.ndarray) -> tuple[np.ndarray, spars
 
 
 def _net_benefit(
-    way: _Way, units: Units, value_T: np.ndarray, drawn_BT: np.ndarray, model: tuple[np.ndarray, np.ndarray] | None
+    way: _Way,
+    event_N: np.ndarray,
+    units: Units,
+    value_T: np.ndarray,
+    drawn_BT: np.ndarray,
+    model: tuple[np.ndarray, np.ndarray] | None,
 ) -> NetBenefit:
     """Args:
     model: net benefit of the model, (T,), and in every draw (B, T); None of itself, or where it decides nothing.
@@ -167,7 +172,15 @@ def _net_benefit(
         more_low=more_low,
         more_high=more_high,
         decisions=way.figures,
+        true_positives=_treated(way, event_N),
+        false_positives=_treated(way, ~event_N),
     )
+
+
+def _treated(way: _Way, among_N: np.ndarray) -> list[int]:
+    """How many of these units it treats at each threshold."""
+    counts = np.asarray(way.treated[among_N].sum(axis=0))
+    return [int(count) for count in np.broadcast_to(counts, len(THRESHOLDS))]
 
 
 def _limits(value_T: np.ndarray, drawn_BT: np.ndarray, units: Units) -> tuple[Limits, Limits]:

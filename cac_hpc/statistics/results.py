@@ -911,7 +911,8 @@ class NetBenefit:
     """Of one way to decide: its net benefit at each threshold, with intervals.
 
     by: what it decides by: its probabilities, a cut of its own, or nothing (all, none). more: the model's net benefit
-    less this one, in the same draws; None of the model itself. decisions: figures of its own cut.
+    less this one, in the same draws; None of the model itself. decisions: figures of its own cut. true_positives,
+    false_positives: at each threshold, of whom it treats.
     """
 
     key: str
@@ -924,6 +925,8 @@ class NetBenefit:
     more_low: list[float | None] | None
     more_high: list[float | None] | None
     decisions: dict[str, Figure]
+    true_positives: list[int]
+    false_positives: list[int]
 
 
 @dataclass(frozen=True)

@@ -114,13 +114,14 @@ def test_outlines_of_what_counted_and_of_what_did_not_are_on_the_page(reported):
     assert ">1: 150, p 0.80</text>" in files[1].read_text()
     assert (reported.report / "figures" / f"lesions-{number:02d}.png").is_file()
     page = (reported.report / "report.html").read_text()
-    assert page.count('<article class="patient">') == 8
+    assert page.count('<article class="patient" id="patient-') == 8
     assert "Predicted Moderate: 1 candidate counted, score 150 (probability of the category" in page
     bare = (reported.report / "report_without_images.html").read_text()
     assert "image/svg+xml" in bare  # figures of numbers
     assert "The pictures were left out of this copy of the report." in bare
     assert "of patient" not in bare.split('id="lesions"')[1].split("</section>")[0]
     assert wording.OWN_PART in wording.verdict(report)
+    assert page.count(wording.OWN_PART) == (reported.report / "report.md").read_text().count(wording.OWN_PART) == 1
 
 
 def test_views_of_hearts_stay_where_images_are_not_to_go_out(reported):

@@ -252,11 +252,11 @@ def test_of_a_partial_report_only_what_was_tested_is_counted(reported, tmp_path,
 
 def test_a_p_value_is_never_nothing():
     assert [wording.chance(value) for value in (1.0, 0.0123, 0.0001, 9e-5, 1e-12)] == [
-        "p = 1.0000",
-        "p = 0.0123",
-        "p = 0.0001",
-        "p < 0.0001",
-        "p < 0.0001",
+        "p = 1.00",
+        "p = 0.012",
+        "p < 0.001",
+        "p < 0.001",
+        "p < 0.001",
     ]
 
 

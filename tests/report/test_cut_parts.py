@@ -3,39 +3,18 @@
 import dataclasses
 import shutil
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.labels import labels
 from cac_hpc.report import aggregation, cut_parts, tables
 from cac_hpc.run import paths
 from cac_hpc.statistics.results import Absent
-from tests.support.reports import check_report, contradictions_of, make_run, typed_report_of
-
-EDGES = (0, 10, 100, 400, 1000)
-SIDE = ("heart_row", "heart_rows", "heart_column", "heart_columns", "rows", "columns")
-
-
-def make(folder, n=60, **report):
-    """Patients whose four slices are predicted a category off now and then; the rule counts some more than there is."""
-    rng = np.random.default_rng(0)
-    score = np.round(np.where(rng.random(n) < 0.3, 0, rng.lognormal(4.6, 1.8, n)))
-    score[:2] = 100
-    names, category = [f"s{number:02d}" for number in range(n)], labels.categories(score, EDGES)
-    said = np.clip(category[:, None] + rng.integers(-1, 2, (n, 4)), 0, 5)
-    rule = np.round(score * rng.lognormal(0, 0.6, n) + 40 * (rng.random(n) < 0.2))
-    facts = {"agatston_score": dict(zip(names, rule, strict=True)), "agatston_empty_slices": dict.fromkeys(names, 0.5)}
-    facts["agatston_slices"] = {name: " ".join([str(one / 4)] * 4) for name, one in zip(names, rule, strict=True)}
-    facts |= {name: dict.fromkeys(names, 16) for name in SIDE}
-    told = {(name, int(one)): row.tolist() for name, one, row in zip(names, category, said, strict=True)}
-    report = {"draws": 200, "figure_dpi": 50, **report}
-    return make_run(folder, told, score=dict(zip(names, score, strict=True)), facts=facts, report=report)
+from tests.support.reports import check_report, contradictions_of, make_judged_run, typed_report_of
 
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):
-    run = make(tmp_path_factory.mktemp("cuts"))
+    run = make_judged_run(tmp_path_factory.mktemp("cuts"))
     assert aggregation.aggregate(run.root)
     return run
 
@@ -114,7 +93,7 @@ def test_a_number_that_was_changed_is_found(reported, tmp_path):
 
 
 def test_few_patients_are_counted_and_not_judged(tmp_path):
-    run = make(tmp_path, 15, cuts=[0, 1000])
+    run = make_judged_run(tmp_path, 15, cuts=[0, 1000])
     assert aggregation.aggregate(run.root)
     check_report(run)
     report = typed_report_of(run)

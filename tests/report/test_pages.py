@@ -1,11 +1,11 @@
 """The page of a report: whole, offline, readable by everybody, and nothing but what report.json says."""
 
 import base64
+import hashlib
 import io
 import itertools
 import json
 import re
-from html.parser import HTMLParser
 
 import h5py
 import numpy as np
@@ -19,38 +19,11 @@ from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics.results import from_json
 from cac_hpc.train import predictions
+from tests.support.page_reader import Reader
 from tests.support.reports import make_run, printed_predictions, typed_report_of, vouch, write_folds
 from tests.support.runs import REPO, job_here, pack, prepare, write_config, write_scans
 
 HOSTILE = '<script>alert(1)</script> & "quotes" | $\\frac$'
-
-
-VOID = {"meta", "link", "img", "br", "wbr"}
-
-
-class Reader(HTMLParser):
-    """Elements with their attributes, text, which elements were left open, and which ends fit none."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.open, self.text, self.wrong = [], [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.wrong.append(tag)
-
-    def handle_data(self, data):
-        if not {"style", "title"} & set(self.open):
-            self.text.append(data)
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +74,21 @@ def test_every_element_is_closed_and_nothing_is_loaded(page):
     assert all(address.startswith(("data:", "#")) for address in addresses if address != checklists.PAGE)
     assert "url(" not in page
     assert "@import" not in page
-    assert not read.all("script")
     policy = next(meta for meta in read.all("meta") if "http-equiv" in meta)
-    assert policy["content"].startswith("default-src 'none';")
+    assert policy["content"].startswith("default-src 'none'; base-uri 'none'; form-action 'none';")
+
+
+def test_the_policy_admits_the_one_script_of_the_page_and_no_other(page):
+    kinds = [attributes.get("type") for attributes in Reader(page).all("script")]
+    assert kinds == ["application/json", None]  # the first holds data, which no browser runs
+    script = page[page.rindex("<script>") + len("<script>") : page.rindex("</script>")]
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    assert f"script-src 'sha256-{digest}'\">" in page
+    for name in ("eval(", "Function(", "innerHTML", "outerHTML", "document.write", "fetch(", "import("):
+        assert name not in script
+    assert not re.search(r"<[^>]*\son[a-z]+=", page)
+    assert "{{" not in page
+    assert page.count(" hidden>") == 2  # what nothing fills without the script: edges at both levels
 
 
 def test_people_who_do_not_see_it_can_read_it(page):
@@ -219,7 +204,7 @@ def test_a_page_that_was_edited_is_a_contradiction(finished):
     path = run.report / "report.html"
     text = path.read_text(encoding="utf-8")
     try:
-        path.write_text(text.replace("accuracy, patient level", "accuracy, patients", 1), encoding="utf-8")
+        path.write_text(text.replace("How good is it?", "How bad is it?", 1), encoding="utf-8")
         found = consistency.contradictions(run, cfg, paths.read_json(run.report / "report.json"))
         assert [line.partition(",")[0] for line in found] == ["report.html"]
     finally:
@@ -335,7 +320,7 @@ def test_a_tie_with_chance_is_told_as_one(tmp_path):
     run = make_run(tmp_path, {(f"s{index}", 0): [0, 0] for index in range(6)}, num_folds=3, report={"draws": 200})
     aggregation.aggregate(run.root)
     text = (run.report / "report.md").read_text(encoding="utf-8")
-    assert "no better and no worse than always guessing the largest category" in text
+    assert "the network is no better and no worse than that" in text
 
 
 def test_latex_tables_escape_what_people_wrote_and_say_what_is_missing(tmp_path):

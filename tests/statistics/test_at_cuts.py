@@ -54,9 +54,11 @@ def test_net_benefit_is_that_of_dcurves_and_of_counts():
     assert [ways["all"].values[one] for one in at] == pytest.approx([0.421053, 0.266667, -0.1, -1.2], abs=1e-6)
     assert set(ways["none"].values) == {0.0}
     assert found.thresholds == pytest.approx(np.arange(0.05, 0.96, 0.05))
-    for threshold, value in zip(found.thresholds, ways["model"].values, strict=True):
-        treated = np.greater_equal(binary.CHANCE, threshold)
-        right, wrong = (treated & binary.EVENT).sum(), (treated & ~binary.EVENT).sum()
+    treated = zip(ways["model"].true_positives, ways["model"].false_positives, strict=True)
+    for threshold, value, counts in zip(found.thresholds, ways["model"].values, treated, strict=True):
+        treats = np.greater_equal(binary.CHANCE, threshold)
+        right, wrong = (treats & binary.EVENT).sum(), (treats & ~binary.EVENT).sum()
+        assert counts == (right, wrong)
         assert value == pytest.approx((right - wrong * threshold / (1 - threshold)) / 40)
 
 
@@ -73,6 +75,8 @@ def test_ways_to_decide_are_compared_in_the_same_draws():
     assert ways["rule"].more == pytest.approx(np.array(ways["model"].values) - ways["rule"].values)
     assert (ways["none"].more, ways["none"].more_low) == (ways["model"].values, ways["model"].low)
     assert ways["model"].more is None
+    assert set(ways["rule"].true_positives) == {(event & said).sum()}
+    assert set(ways["all"].false_positives) == {(~event).sum()}
     same = replace(model, key="run", name="the same")
     (again,) = decisions.curves("model", [same, model], [Cut(100, False)], EDGES, CFG)
     twin = next(way for way in again.ways if way.key == "run")

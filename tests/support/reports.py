@@ -8,6 +8,7 @@ import pandas as pd
 from cac_hpc.dataset import shards, splits
 from cac_hpc.evaluation import comparison, external, external_inputs, predicted
 from cac_hpc.evaluation.external_inputs import Asked
+from cac_hpc.labels import labels
 from cac_hpc.report import consistency
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.config import LabelsConfig, ReportConfig, SplitConfig
@@ -28,6 +29,8 @@ PRINTED = np.array(
 )
 
 
+EDGES = (0, 10, 100, 400, 1000)
+SIDE = ("heart_row", "heart_rows", "heart_column", "heart_columns", "rows", "columns")
 TRAINED = {  # what a fold says of its training
     "epochs": 4,
     "tested_epoch": 3,
@@ -83,6 +86,22 @@ def make_run(tmp_path, predicted, patient=None, num_folds=5, score=None, facts=N
     names = table["patient"].drop_duplicates().tolist()
     write_folds(run, table, [names[index::num_folds] for index in range(num_folds)], predicted, num_val=num_val)
     return run
+
+
+def make_judged_run(folder, n=60, **report):
+    """Patients whose four slices are predicted a category off now and then; the rule counts some more than there is."""
+    rng = np.random.default_rng(0)
+    score = np.round(np.where(rng.random(n) < 0.3, 0, rng.lognormal(4.6, 1.8, n)))
+    score[:2] = 100
+    names, category = [f"s{number:02d}" for number in range(n)], labels.categories(score, EDGES)
+    said = np.clip(category[:, None] + rng.integers(-1, 2, (n, 4)), 0, 5)
+    rule = np.round(score * rng.lognormal(0, 0.6, n) + 40 * (rng.random(n) < 0.2))
+    facts = {"agatston_score": dict(zip(names, rule, strict=True)), "agatston_empty_slices": dict.fromkeys(names, 0.5)}
+    facts["agatston_slices"] = {name: " ".join([str(one / 4)] * 4) for name, one in zip(names, rule, strict=True)}
+    facts |= {name: dict.fromkeys(names, 16) for name in SIDE}
+    told = {(name, int(one)): row.tolist() for name, one, row in zip(names, category, said, strict=True)}
+    report = {"draws": 200, "figure_dpi": 50, **report}
+    return make_run(folder, told, score=dict(zip(names, score, strict=True)), facts=facts, report=report)
 
 
 def intake_of(table):
