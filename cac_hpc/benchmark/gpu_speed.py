@@ -220,7 +220,7 @@ def determinism(bench: Bench) -> Found:
         bench.call(training_runs.command(run, 0, 1, bench.code))
         rates.append(training_runs.best_rate(run))
         contents.append((run / "folds" / "fold-0" / "predictions.csv").read_bytes())
-    return {"same_bytes": contents[0] == contents[1], "speed_of_free": rates[0] / rates[2]}
+    return {"same_bytes": contents[0] == contents[1], "deterministic_against_free": rates[0] / rates[2]}
 
 
 def resume(bench: Bench) -> Found:

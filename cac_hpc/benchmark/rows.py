@@ -56,12 +56,13 @@ def measure(asked: Asked, code: Path) -> None:
     out, failed = Path(asked.out), []
     out.mkdir(parents=True, exist_ok=True)
     with costs.work_folder(asked.keep) as folder, turns.checkout(code, asked.against) as codes:
+        (shared := folder / "shared").mkdir()
         for what in MEASUREMENTS:
             if asked.only and what.name not in asked.only:
                 continue
-            (own := folder / what.name).mkdir()
+            (own := folder / "measured" / what.name).mkdir(parents=True)
             try:
-                _measure(what, Site(folder=own, shared=folder, codes=codes, tiny=asked.tiny), asked.rounds, out)
+                _measure(what, Site(folder=own, shared=shared, codes=codes, tiny=asked.tiny), asked.rounds, out)
             except RuntimeError as error:
                 logs.log.error("%s: %s", what.name, error)
                 failed.append(what.name)

@@ -292,3 +292,9 @@ def middle_row(mask: np.ndarray) -> float:
     upto = np.cumsum(mask.sum((0, 2)))
     lower, upper = np.searchsorted(upto, [(upto[-1] - 1) // 2, upto[-1] // 2], side="right")
     return float(lower + upper) / 2
+
+
+def row_behind(mask: np.ndarray, share: float) -> int:
+    """The row up to which this share of a mask's pixels lies, from the front; it holds some."""
+    upto = np.cumsum(mask.sum((0, 2)))
+    return int(np.searchsorted(upto, share * upto[-1]))

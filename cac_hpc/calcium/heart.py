@@ -27,7 +27,8 @@ CORE_MM = 20.0  # of soft tissue around the core on its slice; vessels are thinn
 CORE_CM3, CORE_HEIGHT_MM = 12.0, 18.0  # of the core between the lungs, at least
 LUNG_SHARE = 0.35  # of the largest area of lung on a slice; a heart fills most of a narrow field of view
 BODY_SHARE, SIDE_CM2 = 0.1, 3.0  # of lung on the body's area, and on each side: at least, where a heart is
-BEHIND_MM = 13.0  # the lungs' middle is so far behind the core's; bowel with gas lies in front
+BEHIND_MM = 33.0  # the lungs reach so far behind the core; bowel with gas lies in front or beside, recesses are short
+BACK_SHARE = 0.9  # of both: the rest is farther back and does not count
 CORE_ENDS_MM = (-55.0, 70.0)  # to the left of the middle between the lungs' outer ends; liver and spleen are farther
 BESIDE_MM = 45.0  # from the middle between the lungs' outer ends; what is farther is rather liver or spleen
 REACH_MM = 9.0  # from soft tissue around the core to its outermost vessels
@@ -243,9 +244,9 @@ def _check_place(core: np.ndarray, lungs: np.ndarray, slices: np.ndarray, grid: 
     if (height_mm := np.bincount(runs)[1:].max() * grid.spacing_mm[0]) < CORE_HEIGHT_MM:
         found = f"{height_mm:.0f} mm of soft tissue between the lungs"
         raise Refused("no_heart", f"{found}, wanted {CORE_HEIGHT_MM:.0f}")
-    lung, heart = (chest.middle_row(part[slices]) * grid.spacing_mm[1] for part in (lungs, core))
+    lung, heart = (chest.row_behind(part[slices], BACK_SHARE) * grid.spacing_mm[1] for part in (lungs, core))
     if lung - heart < BEHIND_MM:
-        raise Refused("no_heart", f"what may be lung lies {lung - heart:.0f} mm behind what may be heart, wanted "
+        raise Refused("no_heart", f"what may be lung reaches {lung - heart:.0f} mm behind what may be heart, wanted "
                                   f"{BEHIND_MM:.0f}")  # fmt: skip
 
 

@@ -11,13 +11,14 @@ import numpy as np
 import scipy
 
 from cac_hpc.calcium import chest, planes
-from cac_hpc.calcium.chest import AIR_HU, Grid
+from cac_hpc.calcium.chest import AIR_HU, LUNG_HU, Grid
 from cac_hpc.calcium.heart import Heart
 
 TILE = 3  # grid pixels per side, about 6 mm
 FEWEST_TILES = 50  # else the noise is not told
 ARM_MM = 12.0  # tables, leads and folds of cloth are thinner
 RIM_MM = 6.0  # so far from the edge of the field of view the chest ends, at least
+LUNG_SHARE = 0.8  # of what is as dark as lung, inside of the chest, at least
 WHOLE_SHARE = 0.5  # of the slices through the heart's core on which the whole chest is seen, at least
 
 
@@ -76,4 +77,6 @@ def _area_mm2(hu: np.ndarray, grid: Grid) -> float:
     middle = [(size - 1) / 2 for size in hu.shape]
     farthest_mm = np.hypot(row - middle[0], column - middle[1]).max() * pixel_mm
     inside = farthest_mm <= min(hu.shape) / 2 * pixel_mm - RIM_MM
-    return float(body.sum() * pixel_mm**2) if inside else math.nan
+    lung = (hu > LUNG_HU[0]) & (hu < LUNG_HU[1])
+    whole = np.count_nonzero(lung & body) >= LUNG_SHARE * np.count_nonzero(lung)  # else its wall is open somewhere
+    return float(body.sum() * pixel_mm**2) if inside and whole else math.nan

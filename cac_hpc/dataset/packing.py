@@ -216,8 +216,7 @@ def check_clean(key: str, study: Study) -> None:
 
     Raises: AssertionError naming the study.
     """
-    texts = [refusal.detail for refusal in study.refusals]  # facts are numbers and codes of fixed lists
-    texts += study.groups.values()
+    texts = [refusal.detail for refusal in study.refusals]  # facts are numbers and codes of fixed lists, groups too
     for value in study.identity:
         telling = len(value) >= 4 and value != key and not (value.isnumeric() or value.islower())  # our own words are
         found = telling and any(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) for text in texts)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cac_hpc.dataset import plan
+from cac_hpc.dataset.sealed import GROUP
 from cac_hpc.labels import second_look
 from cac_hpc.run import logs
 from cac_hpc.run.config import Checks, Config, Format, InputError, PackConfig
@@ -304,6 +305,7 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
     if missing := summary.get("no_aorta"):  # datasets packed before do not say
         found = f"the ascending aorta is not seen in {missing} studies"
         lines.append(f"{found}: places of candidates by it are those by its usual place, which misleads a lesion model")
+    lines += _groups(summary.get("subgroups"))
     if contradicted := summary["second_look"]:
         lines.append(f"labels that the scan contradicts, for a second look: {len(contradicted)}; none was changed")
         lines += [f"  study {one['study']!r}: {_contradiction(one)}" for one in contradicted[:MOST_NAMED]]
@@ -318,6 +320,19 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
             f"{identity['key_is_identity']} study keys are names or ids of their headers: data.pseudonym_key hides them"
         )
     return lines
+
+
+def _groups(found: Mapping[str, Any] | None) -> list[str]:
+    """How many studies are in each group, where there are any."""
+    if not found:
+        return []
+    counts = [
+        f"  {name.removeprefix(GROUP)}: {', '.join(f'{group} {count}' for group, count in of.items())}"
+        + (f"; contradictory {found['contradictory'][name]}" if name in found["contradictory"] else "")
+        for name, of in found["studies"].items()
+    ]
+    about = f"groups, of people withheld where fewer than {found['smallest_group']} patients are alike:"
+    return [about, *counts]
 
 
 def _contradiction(one: Mapping[str, Any]) -> str:

@@ -183,7 +183,8 @@ def _division(report: Report) -> Iterator[str]:
     if split.unit == "slice":
         yield "This run divides slices, not patients, on purpose: a patient's slices are in training and test at once."
     kind = f"{split.unit}s"
-    validation = f"{split.val_fraction:.0%} of all {kind} served for validation in each (seed {split.seed})."
+    whom = "the patients of the other groups" if split.scheme == "leave_one_out" else f"all {kind}"
+    validation = f"{split.val_fraction:.0%} of {whom} served for validation in each (seed {split.seed})."
     if split.scheme == "kfold":
         yield f"The {kind} were divided into {split.folds} folds, balanced over the categories;"
         yield f"each was tested once, by a model that had not seen it, and {validation}"

@@ -751,6 +751,10 @@ def differences(one: Any, other: Any, key: str = "") -> list[str]:
             for name in names
             for line in differences(one.get(name, ABSENT), other.get(name, ABSENT), f"{key}.{name}" if key else name)
         ]
+    lists = isinstance(one, list) and isinstance(other, list) and len(one) == len(other)
+    if lists and all(isinstance(part, dict) for part in (*one, *other)):  # sections in a list
+        pairs = enumerate(zip(one, other, strict=True))
+        return [line for index, (first, second) in pairs for line in differences(first, second, f"{key}[{index}]")]
     shown = ("not set" if side is ABSENT else repr(side) for side in (one, other))
     return [] if one == other else [f"{key}: {' / '.join(shown)}"]
 

@@ -112,6 +112,12 @@ def test_the_middle_row_is_the_median_of_the_rows(mask):
     assert chest.middle_row(mask) == np.median(np.nonzero(mask)[1])
 
 
+def test_a_share_of_the_pixels_lies_up_to_the_row_behind():
+    mask = np.zeros((2, 5, 4), bool)
+    mask[0, 1, :3], mask[1, 2], mask[:, 4, 0] = True, True, True  # 3, 4 and 2 pixels
+    assert [chest.row_behind(mask, share) for share in (0.3, 0.5, 7 / 9, 0.9)] == [1, 2, 2, 4]
+
+
 @given(masks(most=40))
 def test_what_the_lungs_surround_is_their_hull_in_32_directions(mask):
     np.testing.assert_array_equal(chest.surrounded(mask, grid_of(mask, 2.0)), plain_hull(mask))

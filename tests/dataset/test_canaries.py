@@ -12,14 +12,17 @@ import shutil
 import tarfile
 import zlib
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import h5py
 import pydicom
 import pytest
 from PIL import Image
 
-from cac_hpc.dataset import packing, sealing
-from tests.support.runs import job, prepare, write_config, write_scans
+from cac_hpc.dataset import packing, sealed, sealing, splits
+from cac_hpc.run.paths import RunPaths
+from tests.support.reports import write_fold
+from tests.support.runs import job_here, prepare, write_config, write_scans
 
 FACTS = ["sex", "age_group", "scanner", "kernel", "kvp", "thickness", "noise", "body_size"]
 NUM_STUDIES = 12
@@ -95,6 +98,7 @@ def sections(root: Path) -> dict[str, dict[str, object]]:
         "labels": {"sheet": str(root / "labels.csv"), "patient_column": "patient", "group_columns": ["hospital"]},
         "split": {"folds": 2},
         "train": {"epochs": 1},
+        "report": {"draws": 200},
         "cluster": {"kind": "local", "ranks_per_node": 1},
     }
 
@@ -160,12 +164,20 @@ def test_datasets_of_patients_who_are_alike_in_what_is_coarse_are_the_same(cohor
 
 
 def test_nothing_planted_is_in_what_a_run_leaves(cohorts, tmp_path):
+    """Packed, sealed and reported as in a run; what a training would have predicted is written in its place."""
     root, people = cohorts[0]
     config = write_config(tmp_path / "settings.yaml", root, tmp_path / "run", **sections(root))
-    done = job("launch_cv.py", "--config", config)
-    assert done.returncode == 0, done.stdout + done.stderr
-    shown = job("report.py", tmp_path / "run", "--out", tmp_path / "taken")
-    texts = {"launcher": (done.stdout + done.stderr).encode(), "report": (shown.stdout + shown.stderr).encode()}
+    texts = {"launcher": said(job_here("launch_cv.py", "--config", config, "--dry_run"))}
+    texts["pack"] = said(job_here("pack.py", "--run", tmp_path / "run"))
+    run = RunPaths(tmp_path / "run")
+    studies = sealed.read_studies(run.dataset(None)).set_index("study")
+    for index, fold in enumerate(splits.read_splits(run.splits)):
+        each = studies.loc[list(fold.test)]
+        found = zip(each.index, each["category"], each["slices"], strict=True)
+        write_fold(run, index, {(study, label): [label] * slices for study, label, slices in found})
+    assert b"  sex: female 6, male 6" in texts["pack"]
+    texts["aggregate"] = said(job_here("aggregate.py", "--run", run.root))
+    texts["report"] = said(job_here("report.py", run.root, "--out", tmp_path / "taken"))
     for folder in ("run", "taken"):
         texts |= everything(tmp_path / folder)
     assert not in_none(telling(people), texts)
@@ -173,3 +185,8 @@ def test_nothing_planted_is_in_what_a_run_leaves(cohorts, tmp_path):
     assert b'"fact": "age_group"' in report
     assert any("subgroups.csv" in name for name in texts)
     assert any(name.startswith(str(tmp_path / "taken")) for name in texts)
+
+
+def said(done: CompletedProcess[str]) -> bytes:
+    assert done.returncode == 0, done.stderr
+    return (done.stdout + done.stderr).encode()

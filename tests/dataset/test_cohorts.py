@@ -6,9 +6,10 @@ import shutil
 import pytest
 import yaml
 
+from cac_hpc.cluster import preflight
 from cac_hpc.dataset import leaks, plan, summary
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.run import paths, settings
+from cac_hpc.run import looks, paths, settings, stages
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from tests.support.runs import REPO, SCORES, launch, pack, write_config, write_scans
@@ -218,8 +219,9 @@ def test_settings_of_cohorts_survive_the_run_folder_and_paths_become_absolute(tm
     ]
     run = planned(tmp_path, cohorts)
     assert settings.load(run.config) == cfg
-    cfg, _ = settings.parse_launch(None, ["--resume", str(run.root), "--data.cohorts", str(listed(two))])
-    assert cfg.data.cohorts[1].study_column == "number"
+    other = ["--resume", str(run.root), "--dry_run", "--data.cohorts", str(listed(two, west={"study_column": "who"}))]
+    with pytest.raises(InputError, match=r"found / wanted: data.cohorts\[1\].study_column: 'number' / 'who'\)"):
+        launch.launch(*settings.parse_launch(None, other), REPO)
 
 
 @pytest.mark.parametrize(
@@ -386,3 +388,26 @@ def test_a_column_that_one_sheet_has_forms_groups_and_site_does_so_with_cohorts_
     assert [cohort.cfg.labels.group_columns for cohort in cfg.by_cohort()] == [("person",), ()]
     with pytest.raises(InputError, match=r"split.group is 'site', but must be one of scanner "):
         settings.load(write_config(tmp_path / "settings.yaml", two, tmp_path / "run", split={"group": "site"}))
+
+
+def test_a_node_that_does_not_see_every_cohort_packs_nothing(tmp_path, two):
+    shutil.copytree(two, tmp_path / "two")
+    run = planned(tmp_path, listed(tmp_path / "two"))
+    cfg, pack_stage = settings.load(run.config), next(stage for stage in stages.STAGES if stage.name == "pack")
+    assert preflight.fault(run, cfg, pack_stage) is None
+    shutil.rmtree(tmp_path / "two" / "west")
+    assert str(tmp_path / "two" / "west") in str(preflight.fault(run, cfg, pack_stage))
+
+
+def test_a_run_of_one_cohort_alone_is_of_the_same_patients(tmp_path, two):
+    cfg, other = settings_of(tmp_path, listed(two)), tmp_path / "other"
+    for root, same in ((two / "west", True), (two / "elsewhere", False)):
+        other.mkdir(exist_ok=True)
+        write_config(other / "config.yaml", root, other)
+        assert looks._same_patients(RunPaths(tmp_path / "run"), cfg, other) == same
+
+
+def test_a_path_of_a_cohort_that_no_terminal_gives_back_is_named(tmp_path, two):
+    shutil.copytree(two / "west", tmp_path / "we\u2028st")
+    with pytest.raises(InputError, match=r"data.cohorts\[1\].dicom_root is .* with '\\u2028'"):
+        planned(tmp_path, listed(two, west={"dicom_root": str(tmp_path / "we\u2028st")}))

@@ -5,11 +5,18 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 
-from cac_hpc.dataset import groups, sealed
+from cac_hpc.dataset import groups, intake, sealed
 from cac_hpc.dataset.groups import WITHHELD, coarse, withhold
+from cac_hpc.phantom import cohort as phantoms
+from cac_hpc.run.commands import PhantomConfig
+from cac_hpc.run.config import PackConfig
+from cac_hpc.volumes import files
+from cac_hpc.volumes.person import CONTRADICTORY
 from cac_hpc.volumes.study import Described, Study
+from tests.support.runs import write_scans
 
 PEOPLE = ["body_size", "age_group", "sex"]
 
@@ -103,6 +110,47 @@ def test_patients_of_a_site_are_alike_within_it_for_the_key_of_a_study_tells_it(
 
 
 def test_withholding_a_large_cohort_takes_seconds():
-    rows, patient = cohort(7, 20_000)
+    rows, patient = cohort(7, 4_000)
     withhold(rows, patient, PEOPLE, 5)
     assert min(alike(rows, patient).values()) >= 5
+
+
+def read(folder, values, **differing):
+    """The groups of a study whose headers say this; some things differ in its last file."""
+    write_scans(folder, 1)
+    paths = sorted((folder / "000").iterdir())
+    for path in paths:
+        ds = pydicom.dcmread(path)
+        for keyword, value in (values | (differing if path == paths[-1] else {})).items():
+            setattr(ds, keyword, value)
+        ds.save_as(path)
+    entries, facts = files.list_files(folder / "000", "auto"), ["sex", "age_group", "scanner", "noise"]
+    cfg = PackConfig(size=8, min_slices=2)
+    study = intake.read_study(entries, cfg, lambda hu, at: None, subgroups=facts)
+    assert study.facts is not None
+    plain = intake.read_study(entries, cfg, lambda hu, at: None)
+    assert (plain.groups, plain.facts) == ({}, study.facts)
+    return study.groups
+
+
+def test_a_study_says_what_its_headers_say_together(tmp_path):
+    said = {"PatientSex": "F", "PatientAge": "061Y", "Manufacturer": "SIEMENS", "ManufacturerModelName": "Force "}
+    found = {"sex": "female", "age_group": "60-69", "scanner": "Siemens FORCE", "noise": "unknown"}
+    assert read(tmp_path / "a", said) == found
+    assert read(tmp_path / "b", said, PatientAge="") == found
+    assert read(tmp_path / "c", said, PatientAge="069Y") == found  # another year of the same decade
+    assert read(tmp_path / "d", said, PatientAge="071Y") == found | {"age_group": CONTRADICTORY}
+    assert read(tmp_path / "e", said, ManufacturerModelName="Flash") == found | {"scanner": CONTRADICTORY}
+    assert read(tmp_path / "f", {}) == dict.fromkeys(found, "unknown")
+
+
+def test_people_in_phantoms_change_no_pixel(tmp_path):
+    options = {"studies": 1, "slices": 12, "matrix": 128, "field_of_view_mm": 160, "easy": True, "workers": 1}
+    for name, people in (("without", False), ("with", True)):
+        phantoms.write_cohort(PhantomConfig(out=str(tmp_path / name), people=people, **options))
+    for path in (tmp_path / "without").rglob("*.dcm"):
+        one, two = pydicom.dcmread(path), pydicom.dcmread(tmp_path / "with" / path.relative_to(tmp_path / "without"))
+        assert one.PixelData == two.PixelData
+        assert (one.PatientSex, "PatientAge" in one) == ("", False)
+        assert two.PatientSex in ("F", "M")
+        assert 40 <= int(two.PatientAge[:3]) < 85

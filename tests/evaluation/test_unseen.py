@@ -9,7 +9,7 @@ import pytest
 
 from cac_hpc.dataset import held_out, splits
 from cac_hpc.dataset.held_out import Groups
-from cac_hpc.evaluation import contrast
+from cac_hpc.evaluation import contrast, inputs, unseen
 from cac_hpc.report import aggregation, consistency, group_parts
 from cac_hpc.run import config, digests, paths, settings
 from cac_hpc.run.config import InputError
@@ -139,6 +139,7 @@ def test_without_the_other_run_the_groups_stand_alone(tmp_path, by_patient):
     report = results.from_json(json.loads((run.report / "report.json").read_text()), results.Report)
     assert report.status == "PARTIAL"
     assert report.drops is None
+    assert (report.split.group, report.split.smallest_group) == ("scanner", 10)
     assert [bool(group.figures) for group in report.unseen.groups] == [True, True, False, False]
     (section,) = group_parts.sections(report)
     assert "split.contrast_to" in " ".join(section.lines)
@@ -198,3 +199,11 @@ def _loss(label, seen, unseen):
     one, other = (agreement.kappa(np.bincount(label * 6 + said, minlength=36).reshape(6, 6).astype(float), 2)
                   for said in (seen, unseen))  # fmt: skip
     return other - one
+
+
+def test_a_run_that_is_gone_leaves_the_groups_and_a_note(tmp_path, by_patient):
+    run = unseen_run(tmp_path, by_patient, named=str(tmp_path / "gone"))
+    drops = unseen.drops(inputs.load(run))
+    assert isinstance(drops, results.Absent)
+    assert "where no run is" in drops.note
+    assert str(tmp_path) not in drops.note

@@ -242,6 +242,13 @@ def test_overlapping_slices_share_half_of_their_noise():
     assert (hu[1:] * hu[:-1]).mean() / hu.var() == pytest.approx(0.5, abs=0.12)
 
 
+def test_a_heart_is_found_where_half_of_the_lungs_hardly_lies_behind_it():
+    """The patient of several hundred who was refused: the middle of his lungs lies 11 mm behind that of his heart."""
+    settings = PhantomConfig(out="", hard=True, seed=932, anatomy_seed=62)
+    study = cohort.render(37, cohort.categories(settings.studies, settings.seed)[36], settings)
+    assert heart.find(study.hu_ZHW, spacing(study)).region_ZHW[study.mask_ZHW].mean() > 0.9
+
+
 def test_objects_that_are_listed_lie_in_the_volume(hard):
     for study in hard.values():
         rows = truth.facts("1", study).objects
