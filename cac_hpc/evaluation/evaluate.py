@@ -25,7 +25,7 @@ from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.labels import second_look
-from cac_hpc.run.config import InputError, ReportConfig
+from cac_hpc.run.config import InputError, ReportConfig, SplitConfig
 from cac_hpc.statistics import assessment, intervals, results, sample_size, set_figures
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units
@@ -65,7 +65,7 @@ def evaluate(
         banner=banner,
         categories=categories(inputs.labels.names, inputs.labels.edges),
         cohort=_cohort(inputs),
-        split=results.Split(**inputs.settings["split"]),
+        split=_split(inputs),
         statistics=results.Statistics(cfg.patient_rule, cfg.top_k, cfg.draws, cfg.seed, intervals.CONFIDENCE),
         published=_published(inputs),
         examples=pick(outcome, assessment.units_of(tested)["patient"], studies, cfg),
@@ -88,6 +88,13 @@ def evaluate(
         drops=unseen.drops(inputs),
     )
     return _compared(inputs, report, tested)
+
+
+def _split(inputs: Inputs) -> results.Split:
+    """How patients were divided; of groups that are left out the smallest, even where nobody set it."""
+    said = inputs.settings["split"]
+    usual = {"smallest_group": SplitConfig.smallest_group} if said["scheme"] == "leave_one_out" else {}
+    return results.Split(**usual | said)
 
 
 def _compared(inputs: Inputs, report: results.Report, tested: Sequence[Tested]) -> results.Report:

@@ -245,7 +245,7 @@ def _read_answers(named: str | None) -> dict[str, str] | None:
     try:
         return questions.read_answers(Path(named), "report.checklist") or None
     except InputError as error:  # it was as it must be when the run was planned
-        log.warning("report.checklist: %s", error)
+        log.warning("%s; the checklists have no answers", error)
         return None
 
 

@@ -138,13 +138,11 @@ def _tables(report: Report, found: UnseenGroups) -> Iterator[TextTable]:
 
 
 def _of_drops(report: Report, found: UnseenGroups, drops: Drops) -> Iterator[TextTable]:
-    trained = {group.name: group.trained for group in found.groups}
     for name in SHOWN:
         cells = [
             [
                 _name(group),
                 str(group.patients),
-                "" if group.name is None else str(trained[group.name]),
                 wording.with_interval(group.seen[name]),
                 wording.with_interval(group.unseen[name]),
                 wording.brief(group.differences[name]),
@@ -152,7 +150,7 @@ def _of_drops(report: Report, found: UnseenGroups, drops: Drops) -> Iterator[Tex
             for group in drops.groups
         ]
         text = FIGURES[name]
-        columns = [found.fact, "patients", "learned from", *SIDES, "difference"]
+        columns = [found.fact, "patients", *SIDES, "difference"]
         yield TextTable(f"{text[0].upper()}{text[1:]} of each group", columns, cells)
     others = [name for name in FIGURES if name not in SHOWN]
     cells = [[_name(group), *(wording.brief(group.differences[name]) for name in others)] for group in drops.groups]

@@ -192,8 +192,8 @@ def _division(report: Report) -> Iterator[str]:
     if split.unit == "slice":
         yield "This run divides slices, not patients, on purpose: a patient's slices are in training and test at once."
     kind = f"{split.unit}s"
-    whose = "the patients of the other groups" if split.scheme == "leave_one_out" else f"all {kind}"
-    validation = f"{split.val_fraction:.0%} of {whose} served for validation in each (seed {split.seed})."
+    whom = "the patients of the other groups" if split.scheme == "leave_one_out" else f"all {kind}"
+    validation = f"{split.val_fraction:.0%} of {whom} served for validation in each (seed {split.seed})."
     over = "over the categories" if split.group is None else f"over the categories and over groups by {split.group}"
     if split.scheme == "kfold":
         yield f"The {kind} were divided into {split.folds} folds, balanced {over};"

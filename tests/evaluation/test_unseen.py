@@ -152,6 +152,7 @@ def test_without_the_other_run_the_groups_stand_alone(tmp_path, by_patient):
     report = results.from_json(json.loads((run.report / "report.json").read_text()), results.Report)
     assert report.status == "PARTIAL"
     assert report.drops is None
+    assert (report.split.group, report.split.smallest_group) == ("scanner", 10)
     assert [bool(group.figures) for group in report.unseen.groups] == [True, True, False, False]
     (section,) = group_parts.sections(report)
     assert "split.contrast_to" in " ".join(section.lines)

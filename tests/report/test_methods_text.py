@@ -222,6 +222,19 @@ def test_files_hold_the_same_text_and_latex_is_escaped(reported, report):
     assert not re.search(r"(?<!\\)[%&#_]", latex)
 
 
+def test_names_of_categories_command_neither_latex_nor_markdown(report):
+    hostile = ["a & b", "# % $ _ { } ~ ^ \\", "<10", "*star*", r"\input{/etc/passwd}", "![x](y)"]
+    named = [dataclasses.replace(one, name=name) for one, name in zip(report.categories, hostile, strict=True)]
+    changed = dataclasses.replace(report, categories=named)
+    found = methods_text.paragraphs(changed, CIRCUMSTANCES)
+    latex, plain = methods_text.latex(found, changed), methods_text.markdown(found, changed)
+    assert r"a \& b" in latex
+    assert r"\textbackslash{}input\{/etc/passwd\}" in latex
+    assert r"\input" not in latex
+    assert r"\*star\*" in plain
+    assert r"!\[x\]" in plain
+
+
 def test_nothing_of_a_machine_is_in_it(reported, report):
     assert "made" in to_json(CIRCUMSTANCES)
     assert "2026-01-01" not in text(report)

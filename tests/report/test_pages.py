@@ -113,7 +113,7 @@ def test_what_people_wrote_stands_there_as_text(page):
 
 
 def test_the_sections_stand_in_the_order_of_questions(page):
-    order = ["verdict", "cuts", "cohort", "patient", "slice", "readers", "looks", "more", "mistakes", "slices"]
+    order = ["verdict", "cuts", "sets", "cohort", "patient", "slice", "readers", "looks", "more", "mistakes", "slices"]
     found = [section["id"] for section in Reader(page).all("section")]
     assert found == [*order, "training", "resources", "methods", "checklist", "settings", "provenance", "limits"]
 
