@@ -168,6 +168,12 @@ def test_without_the_other_run_the_groups_stand_alone(tmp_path, by_patient):
     assert (report.split.group, report.split.smallest_group) == ("scanner", 10)
     assert [bool(group.figures) for group in report.unseen.groups] == [True, True, False, False]
     (section,) = group_parts.sections(report)
+    assert "each of 2 groups was tested by a model" in section.lines[0]
+    assert section.lines[0].endswith("The fold of plain is missing.")
+    assert "Not compared with patient folds: folds are missing." in section.lines
+    whole = [dataclasses.replace(one, figures=report.unseen.groups[0].figures) for one in report.unseen.groups]
+    complete = dataclasses.replace(report, unseen=dataclasses.replace(report.unseen, groups=whole))
+    (section,) = group_parts.sections(complete)
     assert "split.contrast_to" in " ".join(section.lines)
     (tmp_path / "second").mkdir()
     second = unseen_run(tmp_path / "second", by_patient, named=str(run.root))
