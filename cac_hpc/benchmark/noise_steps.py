@@ -100,6 +100,7 @@ def peak_mb(device: torch.device) -> float:
 
 def layers(cfg: ModelConfig, device: torch.device, seconds: float, size: int, batch: int) -> list[dict[str, float]]:
     """Each convolution forwards and backwards alone in bf16, by its fastest algorithm: what the machine offers."""
+    torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.benchmark = True
     found, channels = [], 1
     for filters in cfg.filters:
@@ -122,6 +123,7 @@ def layers(cfg: ModelConfig, device: torch.device, seconds: float, size: int, ba
 
 def main(root: str, device_type: str, seconds: str, limit_s: str, *variants: str) -> None:
     began, cfg, device = time.monotonic(), settings.load(RunPaths(Path(root)).config), torch.device(device_type)
+    steps.fix_arithmetic(cfg)  # before the first product: what is settled then stays
     kinds = ["fp32", "bf16", *(["fp16"] if device.type == "cuda" else [])]
     found: dict[str, object] = {"matrix": {kind: loaders.matrix_flops(device, networks.DTYPES[kind]) for kind in kinds}}
     for variant in variants:

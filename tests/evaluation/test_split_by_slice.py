@@ -275,7 +275,8 @@ def test_the_run_to_be_contrasted_with_must_be_finished_by_patient_and_of_the_sa
     [
         (
             {"format_version": 2},
-            f"whose report.json is of format version 2, wanted {FORMAT_VERSION}; to go on: python jobs/aggregate.py",
+            f"whose report.json is of format version 2, wanted {FORMAT_VERSION}; to go on: python jobs/aggregate.py "
+            "--run",
         ),
         ({"levels": {}}, "whose report.json is damaged; to go on: python jobs/aggregate.py --run"),
         ({"cohort": []}, "whose report.json is damaged; to go on: python jobs/aggregate.py --run"),
