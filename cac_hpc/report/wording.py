@@ -609,7 +609,7 @@ def number(value: float | int | None, digits: int = 3, sign: Literal["", "+"] = 
     if value is None or isinstance(value, int):
         return "undefined" if value is None else str(value)
     size = abs(value)
-    if LEAST <= size and float(f"{size:.2g}") < 10 ** (1 - digits):
+    if size >= LEAST and float(f"{size:.2g}") < 10 ** (1 - digits):
         return f"{value:{sign}.2g}"
     if size > 1 + 0.5 / 10**digits:
         return f"{value:{sign}.{max(0, digits - len(str(int(size))))}f}"
