@@ -42,7 +42,7 @@ THRESHOLDS = (
     "Net benefit at threshold t is (true positives - false positives times t / (1 - t)) / patients, for t of 0.05 to "
     "0.95: whoever treats from a probability of t on weighs one false positive as t / (1 - t) true ones. Which "
     "thresholds make sense is for clinicians to say. A reader without probabilities decides by its own cut at every "
-    "threshold."
+    "threshold. Significantly: the 95 % interval of the difference excludes 0."
 )
 READ = (
     "A cut belongs to what is above it: a score of exactly 100 counts as >= 100, reported or predicted; probabilities "
@@ -82,7 +82,7 @@ def _worth(found: DecisionCurves | Absent) -> str:
     if isinstance(found, Absent) or not others:
         return ""
     parts = [f"{way.name} {_where(found, way)}" for way in others]
-    return f"Its net benefit is surely above that of {'; of '.join(parts)}."
+    return f"Its net benefit is significantly higher than that of {'; of '.join(parts)}."
 
 
 def _where(found: DecisionCurves, way: NetBenefit) -> str:
@@ -90,7 +90,7 @@ def _where(found: DecisionCurves, way: NetBenefit) -> str:
     sure = [at for at, low in enumerate(way.more_low or []) if low is not None and low > 0]
     lost = [at for at, high in enumerate(way.more_high or []) if high is not None and high < 0]
     text = f"at thresholds {ranges(found.thresholds, sure)}" if sure else "at no threshold"
-    return text + (f" (and surely below it at {ranges(found.thresholds, lost)})" if lost else "")
+    return text + (f" (and significantly lower at {ranges(found.thresholds, lost)})" if lost else "")
 
 
 def ranges(thresholds: Sequence[float], places: Sequence[int]) -> str:
