@@ -46,7 +46,7 @@ def verdict(report: Report) -> list[str]:
 
 
 def _wanted(found: PredictionSets) -> str:
-    return "" if found.wanted is None else f" ({found.wanted:.0%} wanted)"
+    return "" if found.wanted is None else f" ({_percent(found.wanted)} wanted)"
 
 
 def _counts(report: Report, found: PredictionSets) -> str:
@@ -77,16 +77,22 @@ def _lines(report: Report, found: PredictionSets) -> Iterator[str]:
     if found.promised:
         yield (
             f"Sets calibrated on {found.promised.calibrated_by} patients hold the true category of "
-            f"{found.promised.low:.0%} to {found.promised.high:.0%} of new patients like these (95 % of such cohorts, "
-            f"beta distribution; mean {found.promised.mean:.0%}), or of more where one category is enough."
+            f"{_percent(found.promised.low)} to {_percent(found.promised.high)} of new patients like these (95 % of such cohorts, "
+            f"beta distribution; mean {_percent(found.promised.mean)}), or of more where one category is enough."
         )
     if found.full:
         yield f"{found.full} of {found.n} sets name every category: too few patients of other folds calibrate them."
 
 
 def _share(figure: Figure) -> str:
-    between = "" if figure.low is None or figure.high is None else f" ({figure.low:.0%} to {figure.high:.0%})"
-    return f"{figure.value or 0:.0%}{between}"
+    between = (
+        "" if figure.low is None or figure.high is None else f" ({_percent(figure.low)} to {_percent(figure.high)})"
+    )
+    return f"{_percent(figure.value or 0)}{between}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _tables(report: Report, found: PredictionSets) -> Iterator[TextTable]:

@@ -42,11 +42,11 @@ def test_a_report_says_how_few_categories_are_named_and_what_so_many_patients_pr
     named = sum(one.named for one in found.folds)
     assert found.figures["coverage"].value == named / 60
     page, text = ((reported.report / name).read_text() for name in ("report.html", "report.md"))
-    first = f"in {named} of 60 patients the true category is in the set (90% wanted); a set names "
+    first = f"in {named} of 60 patients the true category is in the set (90 % wanted); a set names "
     first += f"{found.figures['mean_size'].value:.1f} of 6 categories on average."
     for shown in (
         first,
-        "the true category is in the set (90% wanted).",
+        "the true category is in the set (90 % wanted).",
         "Sets calibrated on 60 patients",
         set_parts.SEEN,
         "(cross-conformal)",
