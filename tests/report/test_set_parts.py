@@ -42,9 +42,15 @@ def test_a_report_says_how_few_categories_are_named_and_what_so_many_patients_pr
     named = sum(one.named for one in found.folds)
     assert found.figures["coverage"].value == named / 60
     page, text = ((reported.report / name).read_text() for name in ("report.html", "report.md"))
-    first = f"in {named} of 60 patients the category is among those that the set names; a set names "
+    first = f"in {named} of 60 patients the true category is in the set (90 % wanted); a set names "
     first += f"{found.figures['mean_size'].value:.1f} of 6 categories on average."
-    for shown in (first, "90% are wanted", "Sets that 60 patients calibrate", "(cross-conformal)"):
+    for shown in (
+        first,
+        "the true category is in the set (90 % wanted).",
+        "Sets calibrated on 60 patients",
+        set_parts.SEEN,
+        "(cross-conformal)",
+    ):
         assert shown in page, shown
         assert shown in text, shown
     assert 'id="sets"' in page
@@ -106,3 +112,11 @@ def test_one_fold_and_few_patients_are_said(tmp_path, no_pictures, reported):
     assert "There are none: reasons." in tables.markdown(alone)
     assert set_parts.csv(alone) == {}
     assert set_parts.verdict(alone) == set_parts.sections(dataclasses.replace(alone, prediction_sets=None)) == []
+
+
+def test_sets_of_groups_that_were_left_out_are_not_said_to_be_near_the_wanted_coverage(reported):
+    report = typed_report_of(reported)
+    held_out = dataclasses.replace(report.split, scheme="leave_one_out", group="scanner")
+    (section,) = set_parts.sections(dataclasses.replace(report, split=held_out))
+    assert set_parts.UNSEEN in section.lines
+    assert set_parts.SEEN not in section.lines
