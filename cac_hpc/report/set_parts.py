@@ -12,25 +12,26 @@ from cac_hpc.report.rows import Section, TextTable
 from cac_hpc.statistics.results import Absent, Figure, PredictionSets, Report
 
 HEADING = "Prediction sets"
-Row = dict[str, str | int | float | None]
-READ = (
-    "A set is the predicted category and neighbours of it, the likelier first. How far it grows is calibrated on "
-    "patients whom the models had not seen: for a patient of a fold those of the other folds. Coverage is that of all "
-    "patients together, not of each category."
-)
 SEEN = (
     "Sets are calibrated on patients of the same cohort, so coverage comes near the wanted one for good and poor "
     "models alike, and above it where the predicted category alone is right more often. Models differ in the size of "
     "their sets."
 )
 UNSEEN = (
-    "Sets of a group are calibrated on patients of other groups, so coverage is the wanted one only where groups are "
-    "alike: the table of folds shows it for each."
+    "Here each fold is a group that its model never saw, and its sets are calibrated on patients of other groups. "
+    "Where groups differ coverage is not the wanted one: the table of folds shows it for each group. Nothing is "
+    "promised of new patients, least of all of further groups."
+)
+Row = dict[str, str | int | float | None]
+READ = (
+    "A set is the predicted category and neighbours of it, the likelier first. How far it grows is calibrated on "
+    "patients whom the models had not seen: for a patient of a fold those of the other folds. Coverage is that of all "
+    "patients together, not of each category."
 )
 NEW = (
     "Sets of new patients come from the models of all folds (cross-conformal). Their coverage is mostly above the "
-    "wanted one. Guaranteed for any model, and patients like these, is 1 - 2a where 1 - a is wanted, and with few "
-    "patients less."
+    "wanted one. Guaranteed for any model, and patients like these, is at least 1 - 2a where 1 - a is wanted, less a "
+    "term that is small with many patients."
 )
 
 
@@ -46,7 +47,7 @@ def verdict(report: Report) -> list[str]:
 
 
 def _wanted(found: PredictionSets) -> str:
-    return "" if found.wanted is None else f" ({_percent(found.wanted)} wanted)"
+    return "" if found.wanted is None else f" ({wording.percent(found.wanted, True)} wanted)"
 
 
 def _counts(report: Report, found: PredictionSets) -> str:
@@ -61,7 +62,8 @@ def sections(report: Report) -> list[Section]:
         return []
     if isinstance(found, Absent):
         return [Section("sets", HEADING, [f"There are none: {found.note}."], [])]
-    lines = [*_lines(report, found), *([] if report.external else [READ, NEW])]
+    new = UNSEEN if _of_groups(report) else NEW
+    lines = [*_lines(report, found), *([] if report.external else [READ, new])]
     return [Section("sets", HEADING, lines, list(_tables(report, found)))]
 
 
@@ -71,28 +73,27 @@ def _lines(report: Report, found: PredictionSets) -> Iterator[str]:
         f"**In {_counts(report, found)}, {_share(coverage)}, the true category is in the set{_wanted(found)}.** "
         f"A set names {wording.in_sentence(size)} categories on average, and one alone in {_share(alone)} of them."
     )
-    if report.external is None:
-        held_out = report.split is not None and report.split.scheme == "leave_one_out"
-        yield UNSEEN if held_out else SEEN
-    if found.promised:
+    if report.external is None and not _of_groups(report):
+        yield SEEN
+    if found.promised and not _of_groups(report):
         yield (
             f"Sets calibrated on {found.promised.calibrated_by} patients hold the true category of "
-            f"{_percent(found.promised.low)} to {_percent(found.promised.high)} of new patients like these (95 % of such cohorts, "
-            f"beta distribution; mean {_percent(found.promised.mean)}), or of more where one category is enough."
+            f"{wording.percent(found.promised.low)} to {wording.percent(found.promised.high)} of new patients like "
+            f"these (95 % of such cohorts, beta distribution; mean {wording.percent(found.promised.mean)}), or of more "
+            "where one category is enough."
         )
     if found.full:
         yield f"{found.full} of {found.n} sets name every category: too few patients of other folds calibrate them."
 
 
+def _of_groups(report: Report) -> bool:
+    """Whether each fold tests a group that its model never saw."""
+    return report.split is not None and report.split.scheme == "leave_one_out"
+
+
 def _share(figure: Figure) -> str:
-    between = (
-        "" if figure.low is None or figure.high is None else f" ({_percent(figure.low)} to {_percent(figure.high)})"
-    )
-    return f"{_percent(figure.value or 0)}{between}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+    ends = [wording.percent(end) for end in (figure.low, figure.high) if end is not None]
+    return wording.percent(figure.value or 0) + (f" ({' to '.join(ends)})" if len(ends) > 1 else "")
 
 
 def _tables(report: Report, found: PredictionSets) -> Iterator[TextTable]:
