@@ -12,26 +12,26 @@ from cac_hpc.report.rows import Section, TextTable
 from cac_hpc.statistics.results import Absent, Figure, PredictionSets, Report
 
 HEADING = "Prediction sets"
-Row = dict[str, str | int | float | None]
-READ = (
-    "A set is the predicted category and neighbours of it, the likelier first. How far it grows is calibrated on "
-    "patients whom the models had not seen: for a patient of a fold those of the other folds. Coverage is that of all "
-    "patients together, not of each category."
-)
 SEEN = (
     "Sets are calibrated on patients of the same cohort, so coverage comes near the wanted one for good and poor "
     "models alike, and above it where the predicted category alone is right more often. Models differ in the size of "
     "their sets."
 )
 UNSEEN = (
-    "Here each fold is a group that its model never saw, and its sets are calibrated on patients of other groups: "
-    "coverage is the wanted one only where groups are alike. The table of folds shows it for each. Nothing is promised "
-    "of new patients, least of all of further groups."
+    "Here each fold is a group that its model never saw, and its sets are calibrated on patients of other groups. "
+    "Where groups differ coverage is not the wanted one: the table of folds shows it for each group. Nothing is "
+    "promised of new patients, least of all of further groups."
+)
+Row = dict[str, str | int | float | None]
+READ = (
+    "A set is the predicted category and neighbours of it, the likelier first. How far it grows is calibrated on "
+    "patients whom the models had not seen: for a patient of a fold those of the other folds. Coverage is that of all "
+    "patients together, not of each category."
 )
 NEW = (
     "Sets of new patients come from the models of all folds (cross-conformal). Their coverage is mostly above the "
-    "wanted one. Guaranteed for any model, and patients like these, is 1 - 2a where 1 - a is wanted, and with few "
-    "patients less."
+    "wanted one. Guaranteed for any model, and patients like these, is at least 1 - 2a where 1 - a is wanted, less a "
+    "term that is small with many patients."
 )
 
 
@@ -62,7 +62,8 @@ def sections(report: Report) -> list[Section]:
         return []
     if isinstance(found, Absent):
         return [Section("sets", HEADING, [f"There are none: {found.note}."], [])]
-    lines = [*_lines(report, found), *([] if report.external else [READ, *([] if _of_groups(report) else [NEW])])]
+    new = UNSEEN if _of_groups(report) else NEW
+    lines = [*_lines(report, found), *([] if report.external else [READ, new])]
     return [Section("sets", HEADING, lines, list(_tables(report, found)))]
 
 
@@ -72,14 +73,14 @@ def _lines(report: Report, found: PredictionSets) -> Iterator[str]:
         f"**In {_counts(report, found)}, {_share(coverage)}, the true category is in the set{_wanted(found)}.** "
         f"A set names {wording.in_sentence(size)} categories on average, and one alone in {_share(alone)} of them."
     )
-    if report.external is None:
-        yield UNSEEN if _of_groups(report) else SEEN
+    if report.external is None and not _of_groups(report):
+        yield SEEN
     if found.promised and not _of_groups(report):
-        low, high, mean = map(wording.percent, (found.promised.low, found.promised.high, found.promised.mean))
         yield (
-            f"Sets calibrated on {found.promised.calibrated_by} patients hold the true category of {low} to {high} of "
-            f"new patients like these (95 % of such cohorts, beta distribution; mean {mean}), or of more where one "
-            "category is enough."
+            f"Sets calibrated on {found.promised.calibrated_by} patients hold the true category of "
+            f"{wording.percent(found.promised.low)} to {wording.percent(found.promised.high)} of new patients like "
+            f"these (95 % of such cohorts, beta distribution; mean {wording.percent(found.promised.mean)}), or of more "
+            "where one category is enough."
         )
     if found.full:
         yield f"{found.full} of {found.n} sets name every category: too few patients of other folds calibrate them."
