@@ -70,7 +70,7 @@ def _lines(report: Report, found: PredictionSets) -> Iterator[str]:
             "whatever the model is, or is above it where the predicted category alone is right more often: what tells "
             "models apart is how few categories are named."
         )
-    if found.promised and not _of_groups(report):
+    if found.promised:
         yield (
             f"Sets that {found.promised.calibrated_by} patients calibrate name the category of "
             f"{wording.percent(found.promised.low)} to {wording.percent(found.promised.high)} of new patients like "
