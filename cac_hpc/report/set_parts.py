@@ -75,7 +75,7 @@ def _lines(report: Report, found: PredictionSets) -> Iterator[str]:
     )
     if report.external is None and not _of_groups(report):
         yield SEEN
-    if found.promised and not _of_groups(report):
+    if found.promised:
         yield (
             f"Sets calibrated on {found.promised.calibrated_by} patients hold the true category of "
             f"{wording.percent(found.promised.low)} to {wording.percent(found.promised.high)} of new patients like "

@@ -75,6 +75,8 @@ def test_the_scanner_that_is_worse_where_it_was_never_seen_is_found_and_named(re
     ]  # fmt: skip
     new, old, plain, every = report.drops.groups
     assert (report.drops.run, report.drops.trained) == ("run", pytest.approx(30.2))  # of 39: less a fifth, and one
+    assert report.prediction_sets.promised is None  # groups need not be alike
+    assert results.from_json(report_of(by_patient), results.Report).prediction_sets.promised is not None
     assert old.differences["accuracy"].reference == pytest.approx(11 / 12)
     assert old.differences["accuracy"].other == pytest.approx(4 / 12)  # categories 0 and 1
     assert old.differences["two_or_more_off"].difference == pytest.approx(8 / 12)
