@@ -142,7 +142,7 @@ def test_the_ring_tells_a_vessel_in_fat_from_a_valve_in_blood():
 
 
 def test_the_longest_run_of_directions_without_fat_goes_on_across_the_first():
-    """Gaps in the fat around a candidate: 5 of the 16 directions to its right, the first in their middle, 3 to its left."""
+    """Gaps in the fat: 5 of the 16 directions to the right, the first in their middle, and 3 to the left."""
     shape = (3, 48, 48)
     y, x = np.mgrid[:48, :48] - 21.5
     degrees = np.degrees(np.arctan2(y, x))
