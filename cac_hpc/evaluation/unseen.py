@@ -7,13 +7,27 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from cac_hpc.dataset.groups import WITHHELD
+from cac_hpc.dataset.held_out import SEVERAL
+from cac_hpc.dataset.sealed import GROUP
 from cac_hpc.evaluation import comparison
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.statistics import assessment
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Absent, Difference, Drops, Figure, GroupDrop, Pooled, UnseenGroup, UnseenGroups
+from cac_hpc.statistics.results import (
+    Absent,
+    Difference,
+    Drops,
+    Figure,
+    GroupDrop,
+    Json,
+    Pooled,
+    UnseenGroup,
+    UnseenGroups,
+)
+from cac_hpc.volumes.scanner import UNKNOWN
 
 FIGURES = ("accuracy", "kappa_quadratic", "two_or_more_off", "over_estimated_share", "under_estimated_share")
 KAPPA, ONE_CATEGORY = "kappa_quadratic", "all patients are of one category"
@@ -32,9 +46,19 @@ def of_run(inputs: Inputs) -> UnseenGroups | None:
         pooled = _pooled(inputs, [fold]) if fold in inputs.results else None
         trained = len({patient[study] for study in inputs.folds[fold].parts["train"]})
         found.append(UnseenGroup(name, counts[name], fold, trained, _of(pooled)))
-    others = sorted(counts.keys() - set(groups.tested))
-    found += [UnseenGroup(name, counts[name], None, None, {}) for name in others]
+    others = _without_rare(inputs, {name: counts[name] for name in sorted(counts.keys() - set(groups.tested))})
+    found += [UnseenGroup(name, count, None, None, {}) for name, count in sorted(others.items())]
     return UnseenGroups(groups.fact, int(inputs.settings["split"].get("smallest_group", 10)), found)
+
+
+def _without_rare(inputs: Inputs, counts: dict[str, int]) -> dict[str, int]:
+    """Patients of groups that are not tested; those of a column that studies.csv withholds have no name."""
+    withheld: Json = inputs.intake.get("subgroups") or {}
+    if inputs.groups is None or f"{GROUP}{inputs.groups.fact}" not in withheld.get("people", ()):
+        return counts
+    rare = [name for name in counts.keys() - {SEVERAL, UNKNOWN} if counts[name] < withheld["smallest_group"]]
+    left = {name: count for name, count in counts.items() if name not in rare}
+    return left | ({WITHHELD: sum(counts[name] for name in rare)} if rare else {})
 
 
 def _of(pooled: Pooled | None) -> dict[str, Figure]:

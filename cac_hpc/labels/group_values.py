@@ -80,6 +80,8 @@ def _check(values: Iterable[str], column: str, where: str) -> dict[str, str]:
         spellings.setdefault(normalised(value), value)
     if len(spellings) > MOST_VALUES:
         raise InputError(f"{where}: found {len(spellings)} different values, wanted {MOST_VALUES} at most; {HINT}")
+    if len(spellings) == counts.total() > 2:  # names of people have no sign of their own
+        raise InputError(f"{where}: no value occurs twice, wanted groups of patients; {HINT}")
     if OF_AGE.search(column) and any(NUMBER.fullmatch(value) for value in spellings.values()):
         groups = "wanted groups such as 60-69, or data.subgroups: [age_group], which reads them from the scans"
         raise InputError(f"{where}: found numbers, which are exact ages or years, {groups}")

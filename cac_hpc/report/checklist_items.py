@@ -42,8 +42,8 @@ E: Final = "evaluation"
 CLAIM = ReportingList(
     "claim", "CLAIM 2024",
     "Tejani et al., Radiology: Artificial Intelligence 2024;6(4):e240300, doi 10.1148/ryai.240300",
-    "Numbers and subjects from checklists that authors of three public repositories had filled in by the 44 items of "
-    f"2024, which agree with each other. {NOT_READ}",
+    "Numbers and subjects from a checklist that authors of a public repository had filled in by the 44 items of 2024; "
+    f"a summary in another agrees with it, and parts of two more do, as far as they go (items 28 to 37). {NOT_READ}",
     (
         Item("1", "title or abstract names the kind of AI method", None, "title"),
         Item("2", "structured abstract", None, "abstract"),

@@ -139,7 +139,7 @@ def _cut(report: Report, *figures: str) -> str | None:
 
 
 def _groups(report: Report, facts: Collection[str] = ()) -> tuple[str, ...]:
-    """Where a figure of a group of patients has an interval: the first of each fact.
+    """Where a figure of a group of patients has an interval: the first of each fact that divides them.
 
     Args:
         facts: that count; none: all of them.
@@ -147,15 +147,15 @@ def _groups(report: Report, facts: Collection[str] = ()) -> tuple[str, ...]:
     found = report.subgroups.facts if report.subgroups else []
     places = []
     for number, fact in enumerate(found):
-        judged = [at for at, one in enumerate(fact.groups) if one.judged and ACCURATE in one.figures]
+        judged = [at for at, one in enumerate(fact.groups) if one.differences and ACCURATE in one.figures]
         if judged and (not facts or fact.fact in facts):
             places.append(f"subgroups/facts/{number}/groups/{judged[0]}/figures/{ACCURATE}/low")
     return _at(*places)
 
 
 def _fact(report: Report, name: str) -> tuple[str, ...]:
-    """Where the groups of patients by a fact are named."""
-    facts = [one.fact for one in report.subgroups.facts] if report.subgroups else []
+    """Where the groups of patients by a fact are named; nowhere if it is withheld, or unknown, of everybody."""
+    facts = [one.fact if one.groups else None for one in report.subgroups.facts] if report.subgroups else []
     return _at(f"subgroups/facts/{facts.index(name)}/groups") if name in facts else ()
 
 
@@ -248,7 +248,7 @@ def _selection(report: Report) -> Evidence:
 def _ensemble(report: Report) -> Evidence:
     if report.external:
         return Lacking(ELSEWHERE)
-    if _has_lesions(report):
+    if _has_lesions(report) and "members" in report.settings["model"]:  # otherwise a single one
         return Shown(_at("settings/model/members"))
     return NotApplicable("each patient is predicted by one network, that of the fold that tests him")
 

@@ -12,11 +12,14 @@ from cac_hpc.run import escaping, logs
 from cac_hpc.run.config import AnatomyConfig, ModelConfig, TrainConfig
 from cac_hpc.statistics.results import (
     Absent,
+    AtCut,
+    DecisionCurves,
     External,
     PredictionSets,
     Readers,
     Recalibration,
     Report,
+    Subgroups,
     Training,
     from_json,
 )
@@ -48,6 +51,12 @@ ORIGINS = {
     "sheet": "was read from a sheet",
     "sr": "was read from structured reports beside the scans",
     "masks": "was computed inside of what people had drawn on the scans",
+}
+OF_CUTS = {  # figures, and what is said of them
+    "auroc": "AUROC",
+    "auroc_delong": "its interval by DeLong (DeLong 1988)",
+    "sensitivity": "sensitivity and specificity",
+    "calibration_slope": "calibration slope and intercept (Cox 1958)",
 }
 LEFT_OUT = {
     "no_prediction": "without a prediction",
@@ -183,14 +192,15 @@ def _division(report: Report) -> Iterator[str]:
     if split.unit == "slice":
         yield "This run divides slices, not patients, on purpose: a patient's slices are in training and test at once."
     kind = f"{split.unit}s"
-    whom = "the patients of the other groups" if split.scheme == "leave_one_out" else f"all {kind}"
-    validation = f"{split.val_fraction:.0%} of {whom} served for validation in each (seed {split.seed})."
+    whose = "the patients of the other groups" if split.scheme == "leave_one_out" else f"all {kind}"
+    validation = f"{split.val_fraction:.0%} of {whose} served for validation in each (seed {split.seed})."
+    over = "over the categories" if split.group is None else f"over the categories and over groups by {split.group}"
     if split.scheme == "kfold":
-        yield f"The {kind} were divided into {split.folds} folds, balanced over the categories;"
+        yield f"The {kind} were divided into {split.folds} folds, balanced {over};"
         yield f"each was tested once, by a model that had not seen it, and {validation}"
     elif split.scheme == "holdout":
-        yield f"{split.folds} times, {split.test_fraction:.0%} of the {kind} were drawn for test, balanced over the"
-        yield f"categories, and {validation}"
+        yield f"{split.folds} times, {split.test_fraction:.0%} of the {kind} were drawn for test, balanced {over},"
+        yield f"and {validation}"
     elif split.scheme == "leave_one_out":
         yield f"Patients form groups by {split.group}; each group of {split.smallest_group} patients or more was tested"
         yield f"by a model that had never seen any of it, and {validation}"
@@ -266,12 +276,10 @@ def _choice(report: Report) -> Iterator[str]:
 def _statistics(report: Report) -> Iterator[str]:
     draws, seed = report.statistics.draws, report.statistics.seed
     yield "The unit of analysis is the patient. Intervals of proportions are Wilson's (Wilson 1927), others come from"
-    yield f"{draws:,} draws of patients (seed {seed}; Efron and Tibshirani 1993); all are 95 % intervals."
+    yield f"{draws:,} draws of patients (seed {seed}; Efron and Tibshirani 1993) where tables name no other way; all"
+    yield "are 95 % intervals."
     yield "Agreement is Cohen's kappa with quadratic weights (Cohen 1968) and ICC(2,1) (Shrout and Fleiss 1979)."
-    if report.cuts and report.cuts.at:
-        events = _and([f"a score {one.event}" for one in report.cuts.at])
-        yield f"For {events}, AUROC (also with DeLong's interval, DeLong 1988), sensitivity and specificity,"
-        yield "calibration slope and intercept (Cox 1958) and net benefit (Vickers and Elkin 2006) are given."
+    yield from _cuts(report.cuts.at if report.cuts else [])
     if isinstance(report.readers, Readers):
         others = [reader for reader in report.readers.readers if reader.compared]
         if others:
@@ -284,12 +292,31 @@ def _statistics(report: Report) -> Iterator[str]:
         wanted = f"{sets.wanted:.0%}"
         yield f"For each patient a set of neighbouring categories is given that is to name the true one in {wanted} of"
         yield "patients (conformal prediction, Vovk 2012)."
-    if report.subgroups:
-        facts = _and([one.fact.replace("_", " ") for one in report.subgroups.facts])
-        yield f"Figures are also given by {facts}, of groups of {report.subgroups.fewest} patients or more, with"
-        yield f"{report.subgroups.comparisons} comparisons that are not corrected for their number."
+    yield from _subgroups(report.subgroups)
     if report.how_many and report.cuts and any(one.needed for one in report.cuts.at):
         yield "Patients needed for a stated precision follow the criteria of Riley 2021."
+
+
+def _cuts(found: Sequence[AtCut]) -> Iterator[str]:
+    """What is given at the cuts that were judged."""
+    judged = [one for one in found if any(figure.value is not None for figure in one.figures.values())]
+    known = {name for one in judged for name, figure in one.figures.items() if figure.value is not None}
+    if not any(one.figures["auroc_delong"].low is not None for one in judged):  # patients were tested more than once
+        known -= {"auroc_delong"}
+    given = [text for name, text in OF_CUTS.items() if name in known]
+    if any(isinstance(one.decisions, DecisionCurves) for one in judged):
+        given.append("net benefit (Vickers and Elkin 2006)")
+    if given:
+        yield f"For {_and([f'a score {one.event}' for one in judged])}, {_and(given)} are given."
+
+
+def _subgroups(found: Subgroups | None) -> Iterator[str]:
+    """By what groups of patients are compared, if any are."""
+    compared = [fact for fact in found.facts if any(one.differences for one in fact.groups)] if found else []
+    if found and compared:
+        yield f"Figures are also given by {_and([one.fact.replace('_', ' ') for one in compared])}, of groups of"
+        yield f"{found.fewest} patients or more, with {found.comparisons} comparisons that are not corrected for their"
+        yield "number."
 
 
 def _evaluation(found: External) -> Iterator[str]:

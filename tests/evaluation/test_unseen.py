@@ -132,6 +132,19 @@ def test_patients_of_one_category_have_no_kappa_and_are_judged_by_accuracy(tmp_p
     assert group_parts._judged(high) == ("accuracy", high.differences["accuracy"])
 
 
+def test_a_rare_value_of_a_sheet_is_withheld_where_its_group_is_not_tested(reported):
+    found = inputs.load(reported, alone=True)
+    wards = dataclasses.replace(SCANNERS, fact="ward")
+
+    def others(smallest, groups=wards):
+        intake = {**found.intake, "subgroups": {"smallest_group": smallest, "people": ["group_ward", "sex"]}}
+        said = unseen.of_run(dataclasses.replace(found, groups=groups, intake=intake))
+        return [(group.name, group.patients) for group in said.groups if group.fold is None]
+
+    assert others(4) == [("withheld", 3)]
+    assert others(3) == others(4, SCANNERS) == [("few", 3)]
+
+
 def test_without_the_other_run_the_groups_stand_alone(tmp_path, by_patient):
     run = unseen_run(tmp_path, by_patient)
     run.fold(2).predictions.unlink()

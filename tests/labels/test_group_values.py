@@ -48,6 +48,13 @@ def test_a_column_of_many_values_or_of_ages_makes_no_groups(tmp_path):
     assert groups_of(tmp_path, ["60-69", "70-79"], "Age at scan") == ["60-69", "70-79"]
 
 
+def test_a_column_in_which_no_value_occurs_twice_names_people_and_no_groups(tmp_path):
+    with pytest.raises(InputError, match=r"column 'hospital' .*: no value occurs twice, wanted groups") as told:
+        groups_of(tmp_path, ["Ann Smith", "Bo Doe", "Cy Poe", ""])
+    assert "Smith" not in str(told.value)
+    assert groups_of(tmp_path, ["North", "South"]) == ["North", "South"]
+
+
 def test_a_faulty_cell_is_named(tmp_path):
     book = Workbook()
     for row in (("study", "score", "hospital"), ("1", 5, "North"), ("2", 7, "#REF!")):

@@ -14,7 +14,9 @@ from cac_hpc.run import paths
 from cac_hpc.statistics.results import (
     Absent,
     Audit,
+    Difference,
     Figure,
+    ShownLesions,
     Subgroup,
     SubgroupFact,
     Subgroups,
@@ -287,9 +289,12 @@ def figure(value=0.8):
     return Figure(value, 30, 0.6, 0.9, "wilson", None)
 
 
+LESS = {"accuracy": Difference(0.8, 0.7, -0.1, -0.3, 0.1, "mover", None)}  # of a group that is compared with others
+
+
 def test_groups_of_patients_show_what_is_asked_about_them(reported):
     report = typed_report_of(reported)
-    women = Subgroup("F", 30, True, {"accuracy": figure()}, {})
+    women = Subgroup("F", 30, True, {"accuracy": figure()}, LESS)
     few = Subgroup("GE", 5, False, {}, {})
     facts = [SubgroupFact("sex", [women], 0, 0, 0), SubgroupFact("scanner", [few], 0, 0, 0)]
     subgroups = Subgroups("patient", 10, facts, 1, 0, 0.05)
@@ -298,9 +303,33 @@ def test_groups_of_patients_show_what_is_asked_about_them(reported):
         assert before[key] != "yes", key
         assert after[key] == "yes", key
     assert after[("tripod", "12d")] == "not shown by this run"  # no scanner has enough patients
-    judged = dataclasses.replace(few, judged=True, figures={"accuracy": figure()})
+    judged = dataclasses.replace(few, judged=True, figures={"accuracy": figure()}, differences=LESS)
     facts[1] = dataclasses.replace(facts[1], groups=[judged])
     assert answers(dataclasses.replace(report, subgroups=subgroups))[("tripod", "12d")] == "yes"
+
+
+def test_facts_that_divide_nobody_show_no_difference_and_take_nothing_away(reported):
+    """A single group of all patients, and facts that are withheld or unknown of everybody."""
+    report = typed_report_of(reported)
+    everybody = Subgroup("about 120 kVp", 60, True, {"accuracy": figure()}, {})
+    women = Subgroup("F", 30, True, {"accuracy": figure()}, LESS)
+    facts = [SubgroupFact("kvp", [everybody], 0, 0, 0), SubgroupFact("scanner", [], 0, 0, 60)]
+    facts += [SubgroupFact("body_size", [], 0, 60, 0)]
+    before = answers(report)
+    assert answers(dataclasses.replace(report, subgroups=Subgroups("patient", 10, facts, 0, 0, 0))) == before
+    facts += [SubgroupFact("sex", [women], 0, 0, 0)]
+    found = filled(dataclasses.replace(report, subgroups=Subgroups("patient", 10, facts, 1, 0, 0.05)))
+    for key in (("claim", "36"), ("tripod", "20b"), ("stard", "25")):
+        assert before[key] == found[key].answer == "in part", key
+        assert "report.json#/subgroups/facts/3/groups" in [place.at for place in found[key].places], key
+
+
+def test_a_lesion_model_of_a_single_network_combines_none(reported):
+    report = dataclasses.replace(typed_report_of(reported), lesions=ShownLesions(None, "", [], 10, 5))
+    assert answers(report)[("claim", "27")] == "not applicable"
+    model = {**report.settings["model"], "members": 3}
+    several = dataclasses.replace(report, settings={**report.settings, "model": model})
+    assert answers(several)[("claim", "27")] == "yes"
 
 
 def test_several_cohorts_are_counted_as_centres(reported):

@@ -10,9 +10,14 @@ from cac_hpc.report import aggregation, methods_text
 from cac_hpc.run import paths
 from cac_hpc.statistics.results import (
     Absent,
+    Difference,
+    Figure,
     MissingFold,
     ShownBefore,
     ShownLesions,
+    Subgroup,
+    SubgroupFact,
+    Subgroups,
     Trials,
     to_json,
 )
@@ -85,6 +90,9 @@ def test_what_was_left_out_is_named_with_its_reason(report):
         ({"unit": "slice"}, "This run divides slices, not patients, on purpose"),
         ({"val_fraction": 0.13}, "13% of all patients served for validation"),
         ({"scheme": "another"}, "by the scheme another into 5 folds"),
+        ({"scheme": "leave_one_out", "group": "site"}, "21% of the patients of the other groups served for validation"),
+        ({"group": "site"}, "into 5 folds, balanced over the categories and over groups by site;"),
+        ({"scheme": "holdout", "group": "site"}, "balanced over the categories and over groups by site, and"),
     ],
 )
 def test_the_division_changes_with_its_settings(report, change, said):
@@ -116,6 +124,32 @@ def test_cohorts_and_groups_that_were_left_out_are_named(report):
     found = text(dataclasses.replace(report, cohort=cohort, split=split))
     assert "They come from 2 cohorts: east (20 used) and west (10 used)." in found
     assert "Patients form groups by site; each group of 10 patients or more was tested by a model" in found
+
+
+def test_what_could_not_be_judged_is_not_said_to_be_given(report):
+    """Cuts and groups of too few patients."""
+    of, nothing = Figure(0.8, 30, 0.7, 0.9, "wilson", None), Figure(None, 30, None, None, None, "few")
+    few = [
+        dataclasses.replace(one, figures=dict.fromkeys(one.figures, nothing), decisions=Absent("few"))
+        for one in report.cuts.at
+    ]
+    assert "AUROC" in text(report)
+    assert "AUROC" not in text(dataclasses.replace(report, cuts=dataclasses.replace(report.cuts, at=few)))
+    one = few[1]
+    judged = dataclasses.replace(one, figures={**one.figures, "auroc": of, "auroc_delong": of, "sensitivity": of})
+    found = text(dataclasses.replace(report, cuts=dataclasses.replace(report.cuts, at=[few[0], judged])))
+    given = "AUROC, its interval by DeLong (DeLong 1988) and sensitivity and specificity are given."
+    assert f"For a score {one.event}, {given}" in found
+    assert "Vickers" not in found
+    less = {"accuracy": Difference(0.8, 0.7, -0.1, -0.3, 0.1, "mover", None)}
+    facts = [SubgroupFact("kvp", [Subgroup("120", 30, True, {"accuracy": of}, {})], 0, 0, 0)]
+    assert "Figures are also given" not in text(with_groups(report, facts))
+    facts += [SubgroupFact("age_group", [Subgroup("60-69", 30, True, {"accuracy": of}, less)], 0, 0, 0)]
+    assert "Figures are also given by age group, of groups of 10 patients or more" in text(with_groups(report, facts))
+
+
+def with_groups(report, facts):
+    return dataclasses.replace(report, subgroups=Subgroups("patient", 10, facts, 1, 0, 0.05))
 
 
 def test_prediction_sets_are_described_where_there_are_some(report):
