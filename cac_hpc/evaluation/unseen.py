@@ -52,7 +52,7 @@ def of_run(inputs: Inputs) -> UnseenGroups | None:
 
 
 def _without_rare(inputs: Inputs, counts: dict[str, int]) -> dict[str, int]:
-    """Patients of groups that are not tested; those of a column that studies.csv withholds have no name."""
+    """Patients of groups that are not tested; values of a sheet that studies.csv withholds are not named."""
     withheld: Json = inputs.intake.get("subgroups") or {}
     if inputs.groups is None or f"{GROUP}{inputs.groups.fact}" not in withheld.get("people", ()):
         return counts

@@ -224,7 +224,9 @@ def draw(stem: Path, report: Report, where: str, dpi: int) -> None:
 
 def escaped(report: Report) -> Report:
     """The same; what others have written in it means nothing in Markdown."""
-    found, drops = report.unseen, report.drops
+    found, drops, split = report.unseen, report.drops, report.split
+    if split and split.group:
+        split = replace(split, group=escaping.markdown(split.group))
     if found:
         groups = [replace(group, name=escaping.markdown(group.name)) for group in found.groups]
         found = replace(found, fact=escaping.markdown(found.fact), groups=groups)
@@ -233,4 +235,4 @@ def escaped(report: Report) -> Report:
         drops = replace(drops, run=escaping.markdown(drops.run), groups=of_groups)
     elif drops:
         drops = Absent(escaping.markdown(drops.note))
-    return replace(report, unseen=found, drops=drops)
+    return replace(report, unseen=found, drops=drops, split=split)

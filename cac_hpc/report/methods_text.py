@@ -192,14 +192,17 @@ def _division(report: Report) -> Iterator[str]:
     if split.unit == "slice":
         yield "This run divides slices, not patients, on purpose: a patient's slices are in training and test at once."
     kind = f"{split.unit}s"
-    whose = "the patients of the other groups" if split.scheme == "leave_one_out" else f"all {kind}"
-    validation = f"{split.val_fraction:.0%} of {whose} served for validation in each (seed {split.seed})."
+    whom = "the patients of the other groups" if split.scheme == "leave_one_out" else f"all {kind}"
+    validation = (
+        f"{wording.percent(split.val_fraction, True)} of {whom} served for validation in each (seed {split.seed})."
+    )
     over = "over the categories" if split.group is None else f"over the categories and over groups by {split.group}"
     if split.scheme == "kfold":
         yield f"The {kind} were divided into {split.folds} folds, balanced {over};"
         yield f"each was tested once, by a model that had not seen it, and {validation}"
     elif split.scheme == "holdout":
-        yield f"{split.folds} times, {split.test_fraction:.0%} of the {kind} were drawn for test, balanced {over},"
+        share = wording.percent(split.test_fraction, True)
+        yield f"{split.folds} times, {share} of the {kind} were drawn for test, balanced {over},"
         yield f"and {validation}"
     elif split.scheme == "leave_one_out":
         yield f"Patients form groups by {split.group}; each group of {split.smallest_group} patients or more was tested"
@@ -249,7 +252,7 @@ def _training(report: Report) -> Iterator[str]:
     if wording.of_lesions(report):
         anatomy = {**vars(AnatomyConfig()), **train.get("anatomy", {})}
         yield f"In every step candidates were moved at random (standard deviations {anatomy['shift_mm']:g} mm,"
-        yield f"{anatomy['rotation_deg']:g} degrees, {anatomy['scale']:.0%})."
+        yield f"{anatomy['rotation_deg']:g} degrees, {wording.percent(anatomy['scale'], True)})."
     else:
         weight = "weighted by the frequency of the categories" if train["class_weight"] == "balanced" else "unweighted"
         yield f"The loss was {weight} cross-entropy."
@@ -289,7 +292,7 @@ def _statistics(report: Report) -> Iterator[str]:
             yield "Scores are compared by limits of agreement (Bland and Altman 1986)."
     sets = report.prediction_sets
     if isinstance(sets, PredictionSets) and sets.wanted is not None:
-        wanted = f"{sets.wanted:.0%}"
+        wanted = wording.percent(sets.wanted, True)
         yield f"For each patient a set of neighbouring categories is given that is to name the true one in {wanted} of"
         yield "patients (conformal prediction, Vovk 2012)."
     yield from _subgroups(report.subgroups)

@@ -12,6 +12,11 @@ from cac_hpc.report.rows import Section, TextTable
 from cac_hpc.statistics.results import Absent, Figure, PredictionSets, Report
 
 HEADING = "Prediction sets"
+UNSEEN = (
+    "Here each fold is a group that its model never saw, and patients of other groups say how far its sets grow. They "
+    "need not be alike: in how many of a group the category is named stands in the table of folds, and nothing is "
+    "promised of new patients, least of all of further groups."
+)
 Row = dict[str, str | int | float | None]
 READ = (
     "A set is the predicted category and neighbours of it, the likelier first, until patients whom the models had not "
@@ -47,13 +52,14 @@ def sections(report: Report) -> list[Section]:
         return []
     if isinstance(found, Absent):
         return [Section("sets", HEADING, [f"There are none: {found.note}."], [])]
-    lines = [*_lines(report, found), *([] if report.external else [READ, NEW])]
+    new = UNSEEN if _of_groups(report) else NEW
+    lines = [*_lines(report, found), *([] if report.external else [READ, new])]
     return [Section("sets", HEADING, lines, list(_tables(report, found)))]
 
 
 def _lines(report: Report, found: PredictionSets) -> Iterator[str]:
     coverage, size, alone = (found.figures[name] for name in ("coverage", "mean_size", "one_category"))
-    wanted = "" if found.wanted is None else f"; {found.wanted:.0%} are wanted"
+    wanted = "" if found.wanted is None else f"; {wording.percent(found.wanted, True)} are wanted"
     yield (
         f"**In {_counts(report, found)}, {_share(coverage)}, the true category is among those named{wanted}.** "
         f"A set names {wording.in_sentence(size)} categories on average, and one alone in {_share(alone)} of them."
@@ -64,20 +70,25 @@ def _lines(report: Report, found: PredictionSets) -> Iterator[str]:
             "whatever the model is, or is above it where the predicted category alone is right more often: what tells "
             "models apart is how few categories are named."
         )
-    if found.promised:
+    if found.promised and not _of_groups(report):
         yield (
             f"Sets that {found.promised.calibrated_by} patients calibrate name the category of "
-            f"{found.promised.low:.0%} to {found.promised.high:.0%} of new patients like these, or of more where one "
-            "category is enough, by the chance of which patients they are (beta law, 95 % of such cohorts); on average "
-            f"of {found.promised.mean:.0%}."
+            f"{wording.percent(found.promised.low)} to {wording.percent(found.promised.high)} of new patients like "
+            "these, or of more where one category is enough, by the chance of which patients they are (beta law, 95 % "
+            f"of such cohorts); on average of {wording.percent(found.promised.mean)}."
         )
     if found.full:
         yield f"{found.full} of {found.n} sets name every category: too few patients of other folds calibrate them."
 
 
+def _of_groups(report: Report) -> bool:
+    """Whether each fold tests a group that its model never saw."""
+    return report.split is not None and report.split.scheme == "leave_one_out"
+
+
 def _share(figure: Figure) -> str:
-    between = "" if figure.low is None or figure.high is None else f" ({figure.low:.0%} to {figure.high:.0%})"
-    return f"{figure.value or 0:.0%}{between}"
+    ends = [wording.percent(end) for end in (figure.low, figure.high) if end is not None]
+    return wording.percent(figure.value or 0) + (f" ({' to '.join(ends)})" if len(ends) > 1 else "")
 
 
 def _tables(report: Report, found: PredictionSets) -> Iterator[TextTable]:

@@ -360,9 +360,12 @@ def _escaped(report: Report) -> Report:
     if isinstance(readers, Readers):
         named = [replace(one, name=escaping.markdown(one.name)) for one in readers.readers]
         readers = replace(readers, readers=named, absent=list(map(escaping.markdown, readers.absent)))
-    shown = report.shown_before
+    shown, published = report.shown_before, report.published
+    if isinstance(published, Published):
+        published = replace(published, title=escaping.markdown(published.title))
     return replace(
         report,
+        published=published,
         shown_before=shown and replace(shown, runs=list(map(escaping.markdown, shown.runs))),
         readers=readers,
         second_look=label_parts.escaped(report.second_look),

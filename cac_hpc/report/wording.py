@@ -615,3 +615,15 @@ def number(value: float | int | None, digits: int = 3, sign: Literal["", "+"] = 
         return f"{value:{sign}.{max(0, digits - len(str(int(size))))}f}"
     less = size < 1 and round(size, digits) == 1 and round(size, 3) < 1
     return f"{value:{sign}.{3 if less else digits}f}"
+
+
+def percent(share: float, of_settings: bool = False) -> str:
+    """A share in whole percent, with as many digits more as it takes to be less than 100 % where it is, or more than 0.
+
+    Args:
+        of_settings: all digits that people have written.
+    """
+    if of_settings:
+        return f"{100 * share:.6g}%"
+    shown = (f"{share:.{digits}%}" for digits in range(4))
+    return next((one for one in shown if share in (0, 1) or float(one[:-1]) not in (0, 100)), f"{share:.4%}")

@@ -231,7 +231,8 @@ def build(kind: type[T], given: Any, key: str = "", base: Any = None) -> T:
     Raises: InputError that names the first setting which is unknown, missing, or not what it must be.
     """
     if not isinstance(given, Mapping):
-        wanted = "a section, name: value for each of its settings; left out, all have their defaults"
+        wanted = "a section, name: value for each of its settings"
+        wanted += "" if key.endswith("]") else "; left out, all have their defaults"  # but not one in a list
         raise InputError(f"{key or 'a file of settings'} is {shown(given)}, but must be {wanted}")
     check_names(kind, given, key)
     made, section = {}, cast("Any", kind)

@@ -173,7 +173,10 @@ class LabelsConfig:
         columns = [self.study_column, self.score_column, self.patient_column, *self.vessel_columns]
         columns += self.group_columns
         named = [column for column in columns if column is not None]
-        require(len(set(named)) == len(named), "labels.*_column", columns, "different columns")
+        wanted = (
+            f"different columns: {', '.join(sorted({repr(name) for name in named if named.count(name) > 1}))} twice"
+        )
+        require(len(set(named)) == len(named), "labels.*_column", named, wanted)
         require(len(self.vessel_columns) != 1, "labels.vessel_columns", self.vessel_columns, "two columns or more")
         require_text("labels.id_prefix and labels.id_suffix", self.id_prefix or "", self.id_suffix or "")
         wanted = f"{len(self.edges) + 1} names, one more than labels.edges"
@@ -315,7 +318,8 @@ class SplitConfig:
 
     def __post_init__(self) -> None:
         of_run = "the folder of the finished run by patient that it is contrasted with, as split.unit is slice"
-        wanted = of_run if self.unit == "slice" else "null, as split.unit is patient"
+        no_run = f"null, as split.unit is patient and split.scheme {self.scheme}, not leave_one_out"
+        wanted = of_run if self.unit == "slice" else no_run
         held_out = self.scheme == "leave_one_out"
         fits = bool(self.contrast_to) == (self.unit == "slice") or (held_out and self.unit == "patient")
         require(fits, "split.contrast_to", self.contrast_to, wanted)

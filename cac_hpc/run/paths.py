@@ -23,7 +23,9 @@ def did_you_mean(path: Path) -> str:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:
         return ""
-    close = difflib.get_close_matches(path.name, names, 1, 0.75)
+    close = [name for name in names if Path(name).stem == path.stem] or difflib.get_close_matches(
+        path.name, names, 1, 0.75
+    )
     return f"; did you mean {str(path.with_name(close[0]))!r}?" if close and not path.exists() else ""
 
 

@@ -242,7 +242,11 @@ def test_settings_of_cohorts_survive_the_run_folder_and_paths_become_absolute(tm
             ".masks is None, but must be a folder of masks, or a path with {study}",
         ),
         (1, {"masks": "m"}, ".masks is 'm', but must be null, as data.cohorts[1].source is not masks"),
-        (1, {"patient_column": "number"}, ".*_column is ['number', 'total', 'number'], but must be different columns"),
+        (
+            1,
+            {"patient_column": "number"},
+            ".*_column is ['number', 'total', 'number'], but must be different columns: 'number' twice",
+        ),
         (1, {"source": "sr", "patient_column": "who"}, ".patient_column is 'who', but must be null: only a sheet"),
         (1, {"vessel_columns": ["LAD"]}, ".vessel_columns is ('LAD',), but must be two columns"),
         (
@@ -270,6 +274,11 @@ def test_a_setting_that_no_cohort_has_is_named(tmp_path, two, name, hint):
     with pytest.raises(InputError) as error:
         settings_of(tmp_path, listed(two, west={name: "x"}))
     assert str(error.value) == f"no setting {name!r} in data.cohorts[1] ({hint})"
+
+
+def test_cohorts_that_are_folders_alone_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"cohorts\[0\] is 'east', but must be a section, .* each of its settings$"):
+        settings_of(tmp_path, ["east", "west"])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from cac_hpc.dataset import held_out, splits
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.evaluation import contrast, inputs, unseen
-from cac_hpc.report import aggregation, consistency, group_parts
+from cac_hpc.report import aggregation, consistency, group_parts, tables
 from cac_hpc.run import config, digests, paths, settings
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
@@ -101,6 +101,19 @@ def test_page_text_tables_and_figure_say_it(reported):
     assert rows["few", ""]["patients"] == "3"
     assert "never seen" in (reported.report / "tables" / "groups.tex").read_text(encoding="utf-8")
     assert (reported.report / "figures" / "groups.svg").is_file()
+
+
+def test_what_others_have_written_means_nothing_in_the_text(reported):
+    report = results.from_json(report_of(reported), results.Report)
+    split = dataclasses.replace(report.split, group="ward <b>x</b>")
+    pooled = report.levels["patient"].pooled
+    known = {spec.name: getattr(pooled, spec.name) for spec in dataclasses.fields(pooled)}
+    of = {spec.name: known.get(spec.name) for spec in dataclasses.fields(results.Published)}
+    published = results.Published(**{**of, "title": "<i>A *study*</i>", "level": "patient"})
+    text = tables.markdown(dataclasses.replace(report, split=split, published=published))
+    assert text.count("leave-one-ward \\<b\\>x\\</b\\>-out") == 1
+    assert "Published (\\<i\\>A \\*study\\*\\</i\\>; other data)" in text
+    assert "<b>" not in text.replace("\\<b", "")
 
 
 def test_a_report_that_says_another_loss_is_contradicted(reported):

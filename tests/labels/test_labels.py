@@ -496,6 +496,10 @@ def test_a_missing_sheet_is_named(tmp_path):
     (tmp_path / "scores.xlsx").touch()
     with pytest.raises(InputError, match=r"did you mean '.*/scores.xlsx'\?$"):
         match_labels(LabelsConfig(sheet=str(tmp_path / "score.xlsx")), ["a"], "scans")
+    (tmp_path / "wast.csv").touch()
+    (tmp_path / "west.xlsx").touch()  # another ending is likelier than another name
+    with pytest.raises(InputError, match=r"did you mean '.*/west.xlsx'\?$"):
+        match_labels(LabelsConfig(sheet=str(tmp_path / "west.csv")), ["a"], "scans")
 
 
 def test_one_column_cannot_be_two_things():

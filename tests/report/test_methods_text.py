@@ -88,7 +88,7 @@ def test_what_was_left_out_is_named_with_its_reason(report):
     [
         ({"scheme": "holdout", "test_fraction": 0.3}, "5 times, 30% of the patients were drawn for test"),
         ({"unit": "slice"}, "This run divides slices, not patients, on purpose"),
-        ({"val_fraction": 0.13}, "13% of all patients served for validation"),
+        ({"val_fraction": 0.125}, "12.5% of all patients served for validation"),
         ({"scheme": "another"}, "by the scheme another into 5 folds"),
         ({"scheme": "leave_one_out", "group": "site"}, "21% of the patients of the other groups served for validation"),
         ({"group": "site"}, "into 5 folds, balanced over the categories and over groups by site;"),

@@ -67,6 +67,28 @@ def test_the_table_has_a_row_for_each_patient(reported):
     assert figures["of"].unique().tolist() == ["all", *names]
 
 
+def test_shares_are_never_rounded_to_all_and_what_was_wanted_has_its_digits(reported):
+    report = typed_report_of(reported)
+    found = report.prediction_sets
+    nearly = dataclasses.replace(found.figures["coverage"], value=399 / 400, low=0.982, high=0.9996)
+    few = dataclasses.replace(found.figures["one_category"], value=0.0, low=0.0, high=0.003)
+    figures = {**found.figures, "coverage": nearly, "one_category": few}
+    changed = dataclasses.replace(found, n=400, wanted=0.975, figures=figures)
+    text = " ".join(set_parts.sections(dataclasses.replace(report, prediction_sets=changed))[0].lines)
+    assert "In 399 of 400 patients, 99.8% (98% to 99.96%), the true category is among those named; 97.5% are" in text
+    assert "one alone in 0% (0% to 0.3%) of them" in text
+
+
+def test_groups_that_were_never_seen_promise_nothing(reported):
+    report = typed_report_of(reported)
+    unseen = dataclasses.replace(report, split=dataclasses.replace(report.split, scheme="leave_one_out", group="site"))
+    before, after = (" ".join(set_parts.sections(one)[0].lines) for one in (report, unseen))
+    for promise in ("Sets that 60 patients calibrate name", "at least 1 - 2a"):
+        assert promise in before
+        assert promise not in after
+    assert "nothing is promised of new patients" in after
+
+
 def test_a_set_that_was_changed_by_hand_is_found(reported):
     summary = paths.read_json(reported.report / "report.json")
     summary["prediction_sets"]["tests"]["high"][3] += 1
