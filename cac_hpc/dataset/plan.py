@@ -17,7 +17,7 @@ from cac_hpc.calcium import candidates
 from cac_hpc.dataset import held_out, regions, shards, splits
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.labels import label_rows, sheets
+from cac_hpc.labels import group_values, label_rows, sheets
 from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import Label
 from cac_hpc.labels.matching import SOURCES, Matched, match_labels, near_equal
@@ -71,7 +71,7 @@ def make_plan(cfg: Config) -> DatasetPlan:
     Raises: InputError naming file, study or setting, for whatever can be seen to be wrong before reading an image.
     """
     parts = _parts(cfg)
-    labels = {study: label for part in parts for study, label in part.labels.items()}
+    labels = group_values.one_spelling({study: label for part in parts for study, label in part.labels.items()})
     entries = {study: files for part in parts for study, files in part.entries.items()}
     groups = held_out.settle(labels, entries, cfg.split, RunPaths(Path(cfg.run)).groups)
     found = [entry for study in entries.values() for entry in study]

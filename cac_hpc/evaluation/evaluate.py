@@ -83,7 +83,7 @@ def evaluate(
         shown_before=inputs.shown_before,
         trials=trials.report(inputs.tried) if inputs.tried else None,
         answers=inputs.answers,
-        prediction_sets=_prediction_sets(outcome, assessment.units_of(tested)["patient"], studies, cfg),
+        prediction_sets=_prediction_sets(inputs, assessment.units_of(tested)["patient"]),
         unseen=unseen.of_run(inputs),
         drops=unseen.drops(inputs),
     )
@@ -136,10 +136,12 @@ def _second_look(outcome: Outcome, studies: pd.DataFrame) -> list[results.Contra
     return found if counting else None
 
 
-def _prediction_sets(
-    outcome: Outcome, patients: Units, studies: pd.DataFrame, cfg: ReportConfig
-) -> results.PredictionSets | Absent | None:
-    return set_figures.of_run(patients, patient_names(outcome.studies, studies), cfg.coverage)
+def _prediction_sets(inputs: Inputs, patients: Units) -> results.PredictionSets | Absent | None:
+    """The sets of the patients; they promise nothing where each fold is a group, as groups need not be alike."""
+    names = patient_names(inputs.outcome.studies, inputs.studies)
+    found = set_figures.of_run(patients, names, inputs.report.coverage)
+    held_out = inputs.groups is not None and bool(inputs.groups.tested)
+    return replace(found, promised=None) if held_out and isinstance(found, results.PredictionSets) else found
 
 
 def _inflation(inputs: Inputs, own: Finished) -> results.Comparison | results.Absent | None:

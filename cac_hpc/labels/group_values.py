@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from cac_hpc.labels.label_rows import Row
-from cac_hpc.labels.labels import NO_VALUE
+from cac_hpc.labels.labels import NO_VALUE, Label
 from cac_hpc.labels.sheets import Cell, normalised
 from cac_hpc.run import escaping
 from cac_hpc.run.config import InputError, LabelsConfig
@@ -46,6 +47,25 @@ def of_rows(rows: Sequence[Row], cfg: LabelsConfig) -> list[dict[str, str]]:
             if value:
                 groups[column] = spellings[normalised(value)]
     return found
+
+
+def one_spelling(labels: Mapping[str, Label]) -> dict[str, Label]:
+    """The labels of several cohorts, whose sheets may spell one value each in their own way, with the most frequent.
+
+    Raises: InputError if the cohorts together have too many values.
+    """
+    counts = Counter((column, value) for label in labels.values() for column, value in label.groups.items())
+    spelled: dict[str, dict[str, str]] = {}
+    for (column, value), _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        spelled.setdefault(column, {}).setdefault(normalised(value), value)
+    for column, of_column in spelled.items():
+        if len(of_column) > MOST_VALUES:
+            where = f"column {column!r} of labels.group_columns"
+            raise InputError(f"{where}: all cohorts have {len(of_column)} values, wanted {MOST_VALUES} at most; {HINT}")
+    return {
+        study: replace(label, groups={name: spelled[name][normalised(value)] for name, value in label.groups.items()})
+        for study, label in labels.items()
+    }
 
 
 def _value(cell: Cell, where: str) -> str:

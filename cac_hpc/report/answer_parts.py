@@ -217,8 +217,8 @@ def _not_for(report: Report) -> Iterator[str]:
     yield from _unused(report)
     if report.external and isinstance(split := report.external.by_range, RangeSplit):
         yield (
-            f"Outside of the range of the training studies: {split.outside.patients} patients, of whom "
-            f"{split.outside.right} are right."
+            f"Outside of the range of the training studies: {split.outside.right} of {split.outside.patients} patients "
+            "in the right category."
         )
 
 

@@ -217,7 +217,7 @@ def _table(found: Filled) -> str:
     for entry in found.entries:
         places = "<br>".join(f"{escaping.code(one.at)}: {escaping.markdown(one.value)}" for one in entry.places)
         said = f"The authors: {escaping.markdown(entry.said)}" if entry.said else ""
-        note = " ".join(filter(None, [escaping.markdown(entry.note), said]))
+        note = "<br>".join(filter(None, [escaping.markdown(entry.note), said]))
         rows.append(f"| {entry.item.number} | {entry.item.text} | {entry.answer} | {places} | {note} |")
     return "\n".join(rows)
 

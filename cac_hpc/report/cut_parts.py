@@ -77,12 +77,13 @@ def _sentence(at: AtCut, units: str) -> str:
 
 
 def _worth(found: DecisionCurves | Absent) -> str:
-    """Where the model is worth more than other ways to decide, beyond chance."""
+    """Where the model is worth more than other ways to decide, by the interval of each threshold."""
     others = [way for way in found.ways if way.more] if isinstance(found, DecisionCurves) else []
     if isinstance(found, Absent) or not others:
         return ""
     parts = [f"{way.name} {_where(found, way)}" for way in others]
-    return f"Its net benefit is surely above that of {'; of '.join(parts)}."
+    each = "By 95 % intervals, of each threshold by itself,"
+    return f"{each} its net benefit is above that of {'; of '.join(parts)}."
 
 
 def _where(found: DecisionCurves, way: NetBenefit) -> str:
@@ -90,7 +91,7 @@ def _where(found: DecisionCurves, way: NetBenefit) -> str:
     sure = [at for at, low in enumerate(way.more_low or []) if low is not None and low > 0]
     lost = [at for at, high in enumerate(way.more_high or []) if high is not None and high < 0]
     text = f"at thresholds {ranges(found.thresholds, sure)}" if sure else "at no threshold"
-    return text + (f" (and surely below it at {ranges(found.thresholds, lost)})" if lost else "")
+    return text + (f" (and below it at {ranges(found.thresholds, lost)})" if lost else "")
 
 
 def ranges(thresholds: Sequence[float], places: Sequence[int]) -> str:

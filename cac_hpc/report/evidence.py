@@ -22,6 +22,7 @@ from cac_hpc.statistics.results import (
 )
 
 SUMMARY, CIRCUMSTANCES, TABLES = "report.json", "circumstances.json", "tables/"
+MODEL = ("training/0/layers", "training/0/parameters", "settings/model")
 ACCURACY = "levels/patient/pooled/figures/accuracy"
 ELSEWHERE = "the model was made elsewhere, and the report of its run shows it"
 NO_EXTERNAL = "there is no external test"
@@ -325,7 +326,7 @@ def _updating(report: Report) -> Evidence:
 def _calculation(report: Report) -> Evidence:
     if report.external:
         return Shown(_at("external/source", "external/digests/predictions_sha256"))
-    return Shown(_at("statistics/patient_rule", "training/0/parameters"))
+    return Shown(_at("levels/patient/unit", "training/0/parameters"))
 
 
 def _imbalance(report: Report) -> Evidence:
@@ -427,6 +428,13 @@ def _segmentation(report: Report) -> Evidence:
     if _has_lesions(report) or pack["crop"] == "heart":
         return Shown(_at("settings/pack/crop", "cohort/intake/no_heart"))
     return NotApplicable("the network is given whole slices")
+
+
+def _segmentation_method(report: Report) -> Evidence:
+    found = _segmentation(report)
+    if isinstance(found, Shown) and found.part is None:
+        return Shown(found.places, "how the heart is found is in the documentation, not in the report")
+    return found
 
 
 def _segmentation_test(report: Report) -> Evidence:
@@ -540,13 +548,13 @@ RULES: dict[str, Rule] = {
     "kept_outputs": lambda report: Shown((*_at("readers/patients/patient"), f"{TABLES}patients.csv")),
     "metrics": _metrics,
     "missing": _missing,
-    "model": _of_run("training/0/layers", "training/0/parameters", "settings/model"),
+    "model": _of_run(*MODEL),
     "network_robustness": _network_robustness,
     "no_judgement": _no_judgement,
     "numbers": _numbers,
     "one_imaging": _of_run("settings/pack/checks/contrast_agent", "cohort/intake/studies/used"),
     "other_ways": _other_ways,
-    "output": _of_run("settings/labels/edges", "settings/labels/names", "statistics/patient_rule"),
+    "output": _of_run("settings/labels/edges", "settings/labels/names", "levels/patient/unit"),
     "partition": _partition,
     "performance": _performance,
     "preprocessing": _preprocessing,
@@ -555,18 +563,20 @@ RULES: dict[str, Rule] = {
     "robustness": _robustness,
     "sample_size": _sample_size,
     "segmentation": _segmentation,
+    "segmentation_method": _segmentation_method,
     "segmentation_test": _segmentation_test,
     "selection": _selection,
     "severity": _always("cohort/studies_per_category"),
     "simple_model": _simple_model,
     "software": _software,
     "standard_features": _of_features(Lacking("features are measured by this program, not by a standardised one")),
-    "start": _of_run("settings/train/seed", "training/0/parameters"),
+    "start": _of_run("settings/train/seed", part="from which distribution they are drawn is for people to say"),
     "subsets": _of_run("settings/pack/crop", "settings/pack/series"),
     "training": _of_run("settings/train/epochs", "settings/train/learning_rate", "training/0/epochs"),
     "uncertainty": _always(f"{ACCURACY}/low", f"{ACCURACY}/interval", "statistics/draws", "statistics/seed"),
     "updating": _updating,
     "variability": _variability,
+    "whole_model": _of_run(*MODEL, part="whether its weights can be had, as a bundle, is for people to say"),
 }
 RESULTS = {  # rules of results, which show nothing where these must not be believed
     "accuracy", "all_measures", "calibration", "clusters", "cross_table", "errors_by_group", "explanation",

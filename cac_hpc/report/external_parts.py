@@ -168,7 +168,7 @@ def _of_range(found: External) -> list[str]:
     differs = split.differences.get("accuracy")
     why = f"difference {wording.difference(differs)}" if differs else f"one of the groups has {FEW}"
     return [
-        f"{found.out_of_range} of these studies lie outside of the range of the training studies and are counted; "
+        f"Outside of the range of the training studies, and counted: {found.out_of_range} of these studies; "
         f"predictions.csv says in what. {', '.join(parts)}; {why}."
     ]
 

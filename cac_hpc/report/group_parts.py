@@ -73,15 +73,20 @@ def sections(report: Report) -> list[Section]:
     if found is None:
         return []
     tested = [group for group in found.groups if group.fold is not None]
+    missing = [group.name for group in tested if not group.figures]
     lines = [
         f"By {found.fact}, of {found.smallest} patients or more at the launch (split.smallest_group): each of "
-        f"{len(tested)} groups was tested by a model that learned from the others and never saw it.",
+        f"{len(tested) - len(missing)} groups was tested by a model that learned from the others and never saw it."
+        + f" The fold of {', '.join(missing)} is missing."
+        * bool(missing),
         *verdict(report),
         *_not_tested(found),
     ]
     drops = report.drops
     if isinstance(drops, Absent):
         lines.append(f"Not compared with patient folds: {drops.note}.")
+    elif drops is None and missing:
+        lines.append("Not compared with patient folds: folds are missing.")
     elif drops is None:
         lines.append("What is lost by not seeing a group is told by a run that names one by patient folds "
                      "(split.contrast_to).")  # fmt: skip

@@ -129,7 +129,7 @@ def _data(report: Report) -> Iterator[str]:
     yield f"{_counted(cohort.studies, *STUDY)} of {_counted(cohort.patients, 'patient')} were used, with "
     yield f"{_counted(cohort.slices, 'slice')}."
     if cohort.rejected_files:
-        yield f"{_counted(cohort.rejected_files, 'file')} of them were not used, each for a reason that is on record."
+        yield f"{_counted(cohort.rejected_files, 'file')} were not used, each for a reason that is on record."
     if sites := cohort.intake.get("cohorts"):
         used = [f"{name} ({one['studies']['used']:,} used)" for name, one in sites.items()]
         yield f"They come from {len(sites)} cohorts: {_and(used)}."
@@ -149,7 +149,7 @@ def _external_data(report: Report, found: External) -> Iterator[str]:
     yield f"left out were {_and(lost)};" if lost else "none was left out;"
     yield f"{_counted(report.cohort.studies, *STUDY)} of {_counted(report.cohort.patients, 'patient')} were tested."
     if found.out_of_range is not None:
-        yield f"{found.out_of_range} of these studies lie outside of what the model was trained on."
+        yield f"Outside of what the model was trained on: {_counted(found.out_of_range, *STUDY)}."
 
 
 def _reference(report: Report) -> Iterator[str]:

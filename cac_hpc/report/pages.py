@@ -237,7 +237,8 @@ def _acquisition(facts: Mapping[str, Any]) -> list[list[str]]:
             found.append([_words(name), ", ".join(f"{value}: {count}" for value, count in fact.items()), ""])
         elif fact["known"]:
             unit = f" {fact['unit']}" if fact["unit"] else ""
-            between = f"{fact['min']:g} to {fact['max']:g}{unit}, median {fact['median']:g}"
+            low, high, median = (f"{fact[key]:.4g}{unit}" for key in ("min", "max", "median"))
+            between = f"all {low}" if low == high else f"{low} to {high}, median {median}"
             found.append([_words(name.removesuffix("_mm")), between, str(fact["known"])])
     return found
 

@@ -12,20 +12,26 @@ from cac_hpc.report.rows import Section, TextTable
 from cac_hpc.statistics.results import Absent, Figure, PredictionSets, Report
 
 HEADING = "Prediction sets"
+SEEN = (
+    "Sets are calibrated on patients of the same cohort, so coverage comes near the wanted one for good and poor "
+    "models alike, and above it where the predicted category alone is right more often. Models differ in the size of "
+    "their sets."
+)
 UNSEEN = (
-    "Here each fold is a group that its model never saw, and patients of other groups say how far its sets grow. They "
-    "need not be alike: in how many of a group the category is named stands in the table of folds, and nothing is "
+    "Here each fold is a group that its model never saw, and its sets are calibrated on patients of other groups. "
+    "Where groups differ coverage is not the wanted one: the table of folds shows it for each group. Nothing is "
     "promised of new patients, least of all of further groups."
 )
 Row = dict[str, str | int | float | None]
 READ = (
-    "A set is the predicted category and neighbours of it, the likelier first, until patients whom the models had not "
-    "seen are named as often as wanted. That holds over all patients like these, not in each category. A patient of a "
-    "fold has the set of its model, and the patients of the other folds say how far it grows."
+    "A set is the predicted category and neighbours of it, the likelier first. How far it grows is calibrated on "
+    "patients whom the models had not seen: for a patient of a fold those of the other folds. Coverage is that of all "
+    "patients together, not of each category."
 )
 NEW = (
-    "A new patient is asked of all folds (cross-conformal): his category is mostly named more often than wanted, and "
-    "whatever the model is, in at least 1 - 2a of patients where 1 - a is wanted, less a term of few patients."
+    "Sets of new patients come from the models of all folds (cross-conformal). Their coverage is mostly above the "
+    "wanted one. Guaranteed for any model, and patients like these, is at least 1 - 2a where 1 - a is wanted, less a "
+    "term that is small with many patients."
 )
 
 
@@ -35,9 +41,13 @@ def verdict(report: Report) -> list[str]:
     if not isinstance(found, PredictionSets):
         return []
     return [
-        f"**Prediction sets:** in {_counts(report, found)} the category is among those that the set names; a set names "
-        f"{wording.number(found.figures['mean_size'].value, 2)} of {len(found.sizes)} categories on average."
+        f"**Prediction sets:** in {_counts(report, found)} the true category is in the set{_wanted(found)}; a set "
+        f"names {wording.number(found.figures['mean_size'].value, 2)} of {len(found.sizes)} categories on average."
     ]
+
+
+def _wanted(found: PredictionSets) -> str:
+    return "" if found.wanted is None else f" ({wording.percent(found.wanted, True)} wanted)"
 
 
 def _counts(report: Report, found: PredictionSets) -> str:
@@ -59,23 +69,18 @@ def sections(report: Report) -> list[Section]:
 
 def _lines(report: Report, found: PredictionSets) -> Iterator[str]:
     coverage, size, alone = (found.figures[name] for name in ("coverage", "mean_size", "one_category"))
-    wanted = "" if found.wanted is None else f"; {wording.percent(found.wanted, True)} are wanted"
     yield (
-        f"**In {_counts(report, found)}, {_share(coverage)}, the true category is among those named{wanted}.** "
+        f"**In {_counts(report, found)}, {_share(coverage)}, the true category is in the set{_wanted(found)}.** "
         f"A set names {wording.in_sentence(size)} categories on average, and one alone in {_share(alone)} of them."
     )
-    if report.external is None:
+    if report.external is None and not _of_groups(report):
+        yield SEEN
+    if found.promised:
         yield (
-            "These patients say for each other how far sets grow, so that this share comes near the wanted one, "
-            "whatever the model is, or is above it where the predicted category alone is right more often: what tells "
-            "models apart is how few categories are named."
-        )
-    if found.promised and not _of_groups(report):
-        yield (
-            f"Sets that {found.promised.calibrated_by} patients calibrate name the category of "
+            f"Sets calibrated on {found.promised.calibrated_by} patients hold the true category of "
             f"{wording.percent(found.promised.low)} to {wording.percent(found.promised.high)} of new patients like "
-            "these, or of more where one category is enough, by the chance of which patients they are (beta law, 95 % "
-            f"of such cohorts); on average of {wording.percent(found.promised.mean)}."
+            f"these (95 % of such cohorts, beta distribution; mean {wording.percent(found.promised.mean)}), or of more "
+            "where one category is enough."
         )
     if found.full:
         yield f"{found.full} of {found.n} sets name every category: too few patients of other folds calibrate them."
@@ -107,7 +112,11 @@ def _tables(report: Report, found: PredictionSets) -> Iterator[TextTable]:
     caption = "Prediction sets by true category; in brackets 95 % intervals; fewer than 10 patients are counted only"
     yield TextTable(caption, columns, cells)
     if found.folds:
-        folds = [[f"fold {one.fold}", *map(str, (one.n, one.named, one.calibrated_by))] for one in found.folds]
+        groups = {one.fold: f": {one.name}" for one in report.unseen.groups} if report.unseen else {}
+        folds = [
+            [f"fold {one.fold}{groups.get(one.fold, '')}", *map(str, (one.n, one.named, one.calibrated_by))]
+            for one in found.folds
+        ]
         columns = ["fold", "tests", "category named", "calibrated by"]
         yield TextTable("Prediction sets by fold, and how many patients of other folds calibrate them", columns, folds)
 

@@ -33,15 +33,24 @@ READ = (
     "{fewest} of a group are above or below, are counted, not judged. The mean category error is predicted less true "
     "category: below 0 scores are put too low. Groups of one fact also differ in others: a difference is no cause."
 )
+WITHHELD = (
+    "Withheld: facts about people whom too few others are like (data.smallest_group), so that nobody is recognised."
+)
 
 
 def verdict(report: Report) -> list[str]:
     """For whom the model is worse, in a sentence; nothing where no groups are asked for."""
     found = report.subgroups
-    return [_verdict(found)] if found else []
+    if found is None:
+        return []
+    return [
+        _verdict(
+            found, f" Of {found.comparisons} comparisons {found.by_chance:.1f} would seem to differ by chance alone."
+        )
+    ]
 
 
-def _verdict(found: Subgroups) -> str:
+def _verdict(found: Subgroups, chance: str = "") -> str:
     judged = [group for fact in found.facts for group in fact.groups if group.differences]
     few = sum(not group.differences for fact in found.facts for group in fact.groups)
     left = f" {_groups(few)} could not be judged, for too few patients." if few else ""
@@ -52,8 +61,7 @@ def _verdict(found: Subgroups) -> str:
         return f"No group of patients was found worse than the others ({_groups(len(judged))} judged).{left}"
     named = "; ".join(text for _, text in worse[:MOST_NAMED])
     more = f"; and {len(worse) - MOST_NAMED} more, below" if len(worse) > MOST_NAMED else ""
-    chance = f"Of {found.comparisons} comparisons {found.by_chance:.1f} would seem to differ by chance alone."
-    return f"Worse than for the others: {named}{more}. {chance}{left}"
+    return f"Worse than for the others: {named}{more}.{chance}{left}"
 
 
 def _groups(count: int) -> str:
@@ -71,7 +79,7 @@ def _worse(found: Subgroups) -> Iterator[tuple[float, str]]:
             ]
             if lower:
                 high, name, one = min(lower, key=lambda found: found[:2])
-                values = f"{figure_name(name)} {number(one.other, 2)} against {number(one.reference, 2)}"
+                values = f"{figure_name(name)}: {number(one.other, 2)} against {number(one.reference, 2)}"
                 yield high, f"**{_name(fact.fact)} {group.group}** ({values}, n = {group.patients})"
 
 
@@ -91,6 +99,7 @@ def sections(report: Report) -> list[Section]:
     if found is None:
         return []
     lines = [_verdict(found), *_comparisons(found), READ.format(fewest=found.fewest), *map(_alone, found.facts)]
+    lines += [WITHHELD] * any(fact.withheld for fact in found.facts)
     tables = [_table(fact) for fact in found.facts if len(fact.groups) > 1]
     return [Section("subgroups", HEADING, [line for line in lines if line], [*tables, *_differences(found)])]
 

@@ -125,7 +125,13 @@ def verdict(report: Report) -> str:
 
 
 def _scheme(split: Split) -> str:
-    return f"leave-one-{split.group}-out" if split.scheme == "leave_one_out" else split.scheme
+    """The division into folds, in the field's words."""
+    names = {
+        "kfold": f"{split.folds}-fold",
+        "holdout": "repeated hold-out",
+        "leave_one_out": f"leave-one-{split.group}-out",
+    }
+    return names[split.scheme]
 
 
 def split_by_slice(report: Report) -> bool:
@@ -211,16 +217,16 @@ def _trust(found: Readers) -> str:
         return f"Which reader to trust cannot be said: {own.levels['patient'].patients} patients are too few."
     if chosen is None:
         return (
-            f"Trust none of the readers: on these {n} patients none is surely better than always guessing the largest "
-            f"category (the {own.name} is right in {right(own)})."
+            f"Trust none of the readers: on these {n} patients none is significantly better than always guessing the "
+            f"largest category (the {own.name} is right in {right(own)})."
         )
     begin = f"Trust the {chosen.name}: it is right in {right(chosen)} of {n} patients"
     if said.reason == "model_worse":
         if _surely_worse(chosen):
             return f"{begin}, the {own.name} in {right(own)}, which is worse: {_less(chosen)}."
         return (
-            f"{begin} and surely better than always guessing the largest category, which the {own.name} (right in "
-            f"{right(own)}) is not; these patients do not show which of the two is better: {_less(chosen)}."
+            f"{begin} and significantly better than always guessing the largest category, which the {own.name} (right "
+            f"in {right(own)}) is not; these patients do not show which of the two is better: {_less(chosen)}."
         )
     if said.reason == "simpler":
         others = ", ".join(f"{reader.name} {right(reader)}" for reader in rivals)
@@ -438,8 +444,8 @@ def readers(report: Report) -> list[str]:
         *trusted(report),
         "How this is decided: a reader must be better than always guessing the largest category, and one reader is "
         "better than another if the 95 % interval of the difference of their accuracies, in the same draws of "
-        "patients, lies on one side of 0. Of readers that do not surely differ the one that needs no training is "
-        "preferred; if another surely makes fewer errors of two or more categories, that is added.",
+        "patients, lies on one side of 0. Of readers that do not differ significantly the one that needs no training "
+        "is preferred; if another makes significantly fewer errors of two or more categories, that is added.",
         f"All readers on the same {tests} tests of patients.{without.rstrip()}",
     ]
 
@@ -609,7 +615,7 @@ def number(value: float | int | None, digits: int = 3, sign: Literal["", "+"] = 
     if value is None or isinstance(value, int):
         return "undefined" if value is None else str(value)
     size = abs(value)
-    if LEAST <= size < 10 ** (1 - digits):
+    if size >= LEAST and float(f"{size:.2g}") < 10 ** (1 - digits):
         return f"{value:{sign}.2g}"
     if size > 1 + 0.5 / 10**digits:
         return f"{value:{sign}.{max(0, digits - len(str(int(size))))}f}"

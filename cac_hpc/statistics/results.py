@@ -1049,8 +1049,9 @@ class PredictionSets:
     """Neighbouring categories that are to name the true one of so many patients.
 
     wanted: share of patients, None if nothing tells it. full: tests whose sets name every category, since patients who
-    calibrate them are too few. promised: None if that is so, or nothing tells how many patients calibrated them. sizes:
-    how many sets name one category, two, and so on. folds: none of an external test.
+    calibrate them are too few. promised: None if that is so, if folds are groups that were never seen, or nothing tells
+    how many patients calibrated them. sizes: how many sets name one category, two, and so on. folds: none of an
+    external test.
     """
 
     wanted: float | None

@@ -24,6 +24,7 @@ ACCURACY, KAPPA, ERROR = "accuracy", "kappa_quadratic", "category_error"
 SENSITIVITY, SPECIFICITY = "sensitivity", "specificity"
 JACKKNIFE_Z, ADJUSTED_T = "jackknife_z", "adjusted_t"
 ROLES = ("all others", "group")
+NO_VARIANCE = 1e-20  # of kappa: as of a group who are all put in one category, whose kappa is 0 whoever is left out
 FEW = f"fewer than {FEWEST_PATIENTS} patients: counted, not judged"
 ONE_CATEGORY = "truth and prediction together know only one category"
 Share = tuple[np.ndarray, np.ndarray]  # of each patient: how many units have it, of how many, (P,)
@@ -206,6 +207,8 @@ def _on_fisher(value: float, without_Q: np.ndarray, count_Q: np.ndarray, count: 
         return intervals.none("at its bound, so there is no interval")
     mean = (count_Q * without_Q).sum() / count
     variance = (count - 1) / count * (count_Q * (without_Q - mean) ** 2).sum()
+    if variance < NO_VARIANCE:
+        return intervals.none("the same without any one of the patients, so there is no interval")
     half = np.sqrt(variance) / (1 - value**2) * stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
     low, high = (round(float(end), intervals.DECIMALS) for end in np.tanh(np.arctanh(value) + half * np.array([-1, 1])))
     return Interval(low, high, JACKKNIFE_Z)

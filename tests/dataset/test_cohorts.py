@@ -399,6 +399,18 @@ def test_a_column_that_one_sheet_has_forms_groups_and_site_does_so_with_cohorts_
         settings.load(write_config(tmp_path / "settings.yaml", two, tmp_path / "run", split={"group": "site"}))
 
 
+def test_a_value_that_cohorts_spell_differently_is_one_group_and_their_values_are_counted_together(tmp_path, two):
+    for name, spelled in (("east", "North Gate"), ("west", "NORTH  gate")):
+        lines = (two / name / "labels.csv").read_text(encoding="utf-8").splitlines()
+        more = [f"{line},{spelled if index < 6 else f'{name} ward {index % 11}'}" for index, line in enumerate(lines)]
+        (tmp_path / f"{name}.csv").write_text("\n".join([f"{lines[0]},ward", *more[1:]]) + "\n", encoding="utf-8")
+    sheets = ({"sheet": str(tmp_path / f"{name}.csv")} for name in ("east", "west"))
+    cfg = settings_of(tmp_path, listed(two, *sheets), labels={"group_columns": ["ward"]})
+    found = plan.make_plan(cfg).labels.values()
+    assert [label.groups["ward"] for label in found].count("NORTH gate") == 10
+    assert len({label.groups["ward"] for label in found}) == 15
+
+
 def test_a_node_that_does_not_see_every_cohort_packs_nothing(tmp_path, two):
     shutil.copytree(two, tmp_path / "two")
     run = planned(tmp_path, listed(tmp_path / "two"))

@@ -88,7 +88,7 @@ def test_everything_that_shows_figures_is_marked(contrast_run, tmp_path):
     assert lines[2] == f"**{wording.LEAKS}**"
     assert wording.BY_PATIENT not in lines
     shown = " ".join(job_here("report.py", contrast_run.root).stdout.split())
-    assert f"(CONTRAST RUN, LEAKS) {wording.LEAKS} kfold cross-validation by slice, 3 of 3 folds" in shown
+    assert f"(CONTRAST RUN, LEAKS) {wording.LEAKS} 3-fold cross-validation by slice, 3 of 3 folds" in shown
     for name in ("report.html", "report_without_images.html"):
         page = (contrast_run.report / name).read_text(encoding="utf-8")
         assert "(CONTRAST RUN, LEAKS)</h1>" in page

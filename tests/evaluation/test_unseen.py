@@ -75,6 +75,8 @@ def test_the_scanner_that_is_worse_where_it_was_never_seen_is_found_and_named(re
     ]  # fmt: skip
     new, old, plain, every = report.drops.groups
     assert (report.drops.run, report.drops.trained) == ("run", pytest.approx(30.2))  # of 39: less a fifth, and one
+    assert report.prediction_sets.promised is None  # groups need not be alike
+    assert results.from_json(report_of(by_patient), results.Report).prediction_sets.promised is not None
     assert old.differences["accuracy"].reference == pytest.approx(11 / 12)
     assert old.differences["accuracy"].other == pytest.approx(4 / 12)  # categories 0 and 1
     assert old.differences["two_or_more_off"].difference == pytest.approx(8 / 12)
@@ -94,6 +96,7 @@ def test_page_text_tables_and_figure_say_it(reported):
     for said_in in (text, page):
         assert "Groups that the model never saw" in said_in
         assert "Not tested: patients of few 3." in said_in
+        assert "fold 1: old" in said_in  # whose prediction sets
     assert text.count("Worse on an unseen scanner: old.") == 2  # what came out, and the section
     with (reported.report / "tables" / "groups.csv").open(encoding="utf-8", newline="") as file:
         rows = {(row["group"], row["figure"]): row for row in csv.DictReader(file)}
@@ -168,6 +171,12 @@ def test_without_the_other_run_the_groups_stand_alone(tmp_path, by_patient):
     assert (report.split.group, report.split.smallest_group) == ("scanner", 10)
     assert [bool(group.figures) for group in report.unseen.groups] == [True, True, False, False]
     (section,) = group_parts.sections(report)
+    assert "each of 2 groups was tested by a model" in section.lines[0]
+    assert section.lines[0].endswith("The fold of plain is missing.")
+    assert "Not compared with patient folds: folds are missing." in section.lines
+    whole = [dataclasses.replace(one, figures=report.unseen.groups[0].figures) for one in report.unseen.groups]
+    complete = dataclasses.replace(report, unseen=dataclasses.replace(report.unseen, groups=whole))
+    (section,) = group_parts.sections(complete)
     assert "split.contrast_to" in " ".join(section.lines)
     (tmp_path / "second").mkdir()
     second = unseen_run(tmp_path / "second", by_patient, named=str(run.root))

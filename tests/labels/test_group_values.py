@@ -3,6 +3,8 @@
 import pytest
 from openpyxl import Workbook
 
+from cac_hpc.labels import group_values
+from cac_hpc.labels.labels import Label
 from cac_hpc.labels.matching import match_labels
 from cac_hpc.run.config import InputError, LabelsConfig
 
@@ -53,6 +55,14 @@ def test_a_column_in_which_no_value_occurs_twice_names_people_and_no_groups(tmp_
         groups_of(tmp_path, ["Ann Smith", "Bo Doe", "Cy Poe", ""])
     assert "Smith" not in str(told.value)
     assert groups_of(tmp_path, ["North", "South"]) == ["North", "South"]
+
+
+def test_cohorts_together_have_no_more_values_than_one():
+    labels = {f"s{number}": Label(f"s{number}", "p", 0, 0, {}, {"ward": f"w{number}"}) for number in range(21)}
+    with pytest.raises(InputError, match=r"column 'ward' .*: all cohorts have 21 values, wanted 20 at most"):
+        group_values.one_spelling(labels)
+    few = dict(list(labels.items())[:20])
+    assert group_values.one_spelling(few) == few
 
 
 def test_a_faulty_cell_is_named(tmp_path):

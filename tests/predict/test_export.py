@@ -104,7 +104,7 @@ def test_what_was_exported_is_printed(exported):
     out, printed = exported
     assert f"bundle: {out}, sha256 {bundles.read(out).digest}" in printed
     assert "accuracy by patient 0.944 [0.742, 0.990], n = 18" in printed
-    assert "each of 18 studies left out in turn: flagged 1 of 18, 0.056 [0.010, 0.258]" in printed
+    assert "each of 18 studies left out in turn: flagged 1 of 18, 0.056 [0.0099, 0.258]" in printed
     assert "salted digests of slices mark the 18 training studies" in printed
 
 
@@ -154,7 +154,7 @@ def test_the_card_is_markdown_with_the_metadata_of_hugging_face(exported):
     for heading in ("Intended use", "Categories", "Figures", "Training range", "Gate", "Limits", "How to use"):
         assert f"\n## {heading}\n" in body
     assert "| accuracy | 0.944 [0.742, 0.990] |" in body
-    assert "| each of 18 studies | 1 of 18, 0.056 [0.010, 0.258] |" in body
+    assert "| each of 18 studies | 1 of 18, 0.056 [0.0099, 0.258] |" in body
     assert "| slice spacing (mm) | 2.5 |" in body
 
 

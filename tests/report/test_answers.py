@@ -92,6 +92,8 @@ def test_who_is_left_out_and_what_is_too_few_is_said(tmp_path, no_pictures):
 @pytest.mark.parametrize(
     ("value", "table", "sentence"),
     [
+        (0.0998, "0.100", "0.10"),
+        (0.00996, "0.010", "0.01"),
         (0.9668, "0.967", "0.97"),
         (1.0, "1.000", "1.00"),
         (0.0, "0.000", "0.00"),

@@ -79,7 +79,7 @@ def test_what_was_left_out_is_named_with_its_reason(report):
     )
     found = text(dataclasses.replace(report, cohort=cohort))
     assert "2 without a label, 3 refused for contrast agent and 1 refused for no heart were left out;" in found
-    assert "7 files of them were not used" in found
+    assert "7 files were not used" in found
     assert "none was left out" in text(report)
 
 

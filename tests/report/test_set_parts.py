@@ -42,9 +42,15 @@ def test_a_report_says_how_few_categories_are_named_and_what_so_many_patients_pr
     named = sum(one.named for one in found.folds)
     assert found.figures["coverage"].value == named / 60
     page, text = ((reported.report / name).read_text() for name in ("report.html", "report.md"))
-    first = f"in {named} of 60 patients the category is among those that the set names; a set names "
+    first = f"in {named} of 60 patients the true category is in the set (90% wanted); a set names "
     first += f"{found.figures['mean_size'].value:.1f} of 6 categories on average."
-    for shown in (first, "90% are wanted", "Sets that 60 patients calibrate", "(cross-conformal)"):
+    for shown in (
+        first,
+        "the true category is in the set (90% wanted).",
+        "Sets calibrated on 60 patients",
+        set_parts.SEEN,
+        "(cross-conformal)",
+    ):
         assert shown in page, shown
         assert shown in text, shown
     assert 'id="sets"' in page
@@ -75,7 +81,7 @@ def test_shares_are_never_rounded_to_all_and_what_was_wanted_has_its_digits(repo
     figures = {**found.figures, "coverage": nearly, "one_category": few}
     changed = dataclasses.replace(found, n=400, wanted=0.975, figures=figures)
     text = " ".join(set_parts.sections(dataclasses.replace(report, prediction_sets=changed))[0].lines)
-    assert "In 399 of 400 patients, 99.8% (98% to 99.96%), the true category is among those named; 97.5% are" in text
+    assert "In 399 of 400 patients, 99.8% (98% to 99.96%), the true category is in the set (97.5% wanted)" in text
     assert "one alone in 0% (0% to 0.3%) of them" in text
 
 
@@ -83,10 +89,10 @@ def test_groups_that_were_never_seen_promise_nothing(reported):
     report = typed_report_of(reported)
     unseen = dataclasses.replace(report, split=dataclasses.replace(report.split, scheme="leave_one_out", group="site"))
     before, after = (" ".join(set_parts.sections(one)[0].lines) for one in (report, unseen))
-    for promise in ("Sets that 60 patients calibrate name", "at least 1 - 2a"):
+    for promise in (set_parts.SEEN, "at least 1 - 2a"):
         assert promise in before
         assert promise not in after
-    assert "nothing is promised of new patients" in after
+    assert "Nothing is promised of new patients" in after
 
 
 def test_a_set_that_was_changed_by_hand_is_found(reported):

@@ -57,6 +57,8 @@ def test_the_group_for_which_the_model_is_worse_is_named_first_and_how_many_coul
     assert f"Of {report.subgroups.comparisons} comparisons {report.subgroups.by_chance:.1f} would" in sentence
     assert "could not be judged" in sentence
     page, text = ((reported.report / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
+    assert text.count("by chance alone") == 2  # on the first screen, and in the section: not twice there
+    assert subgroup_parts.WITHHELD in text
     assert "<strong>scanner GE WORSE &lt;CT&gt;</strong>" in page
     assert r"**scanner GE WORSE \<CT\>**" in text
     assert page.index("Worse than for the others") < page.index('id="cuts"')

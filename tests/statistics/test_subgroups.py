@@ -64,6 +64,18 @@ def test_the_interval_of_kappa_is_that_of_leaving_out_each_patient_on_fishers_sc
     )
 
 
+def test_kappa_of_patients_who_are_all_put_in_one_category_is_not_sure():
+    label, predicted = drawn(2, 40, 0.6)
+    predicted[:18] = 5
+    model = two_groups(judge(label, predicted), 18)
+    found = model.facts[0].groups[0]
+    kappa, less = found.figures["kappa_quadratic"], found.differences["kappa_quadratic"]
+    assert (kappa.value, kappa.low, kappa.interval) == (0, None, None)
+    assert kappa.note == "the same without any one of the patients, so there is no interval"
+    assert less.difference is not None
+    assert less.low is None
+
+
 def test_the_interval_of_the_mean_error_adds_half_a_patient_either_way():
     """By hand: 20 patients, one of them 2 too high; with half a patient at +1 and half at -1 the weights are 21."""
     predicted = np.full(40, 2)
