@@ -21,7 +21,8 @@ from cac_hpc.calcium.chest import AIR_HU
 from cac_hpc.calcium.heart import DENSE_HU, PURE_FAT_HU, Heart, Surroundings
 from cac_hpc.run.commands import RuleConfig
 
-VERSION = 3  # 3: the ascending aorta is not taken for the pulmonary trunk; 2: places by it, others_agatston
+VERSION = 4  # 4: ring_open; 3: the ascending aorta is not taken for the pulmonary trunk; 2: places by it,
+# others_agatston
 RULE = RuleConfig()
 NEAR_MM, CLOSE_MM, CHAMBER_MM = 10.0, 4.0, 12.0  # half the sides of boxes in which tissues are measured
 APART_MM = 8.0  # along z, between a candidate and where fat above and below it is measured
@@ -29,6 +30,7 @@ NOISE_MM = 4.0  # what is wider than this is no noise
 RING_MM, DIRECTIONS = (2.0, 3.5, 5.0), 16  # from a candidate's rim, where its surroundings are measured
 RING_HU = (-150.0, 60.0)  # what is darker or brighter counts as these
 RING_FAT_HU = (-160.0, -30.0)
+OPEN_HU = -25.0  # a direction in which nothing is as dark as this has no fat
 OTHERS_MM = 12.0  # between the middles of candidates that are near each other
 AVERAGE_MM = 60.0  # radius of a heart; positions are scaled to it
 FEATURES = (  # name, unit
@@ -61,6 +63,7 @@ FEATURES = (  # name, unit
     ("dense_near", "share at the threshold within 10 mm on its slice"),
     ("ring_fat", "share of 16 directions in which fat is the darkest within 2 to 5 mm of its rim"),
     ("ring_hu", "HU, the mean of the darkest in these directions"),
+    ("ring_open", "share of these directions in the longest run of neighbours without fat"),
     ("aorta_gap_mm", "mm to the wall of the ascending aorta on its slice, negative inside, -20 to 40"),
     ("aorta_left_mm", "mm to the patient's left of its axis, -60 to 60"),
     ("aorta_back_mm", "mm to the patient's back of it, -60 to 60"),
@@ -279,7 +282,20 @@ def _ring(
         darkest.append(np.min(seen, axis=0))
     darkest_DC = np.array(darkest, float)
     fat_DC = (darkest_DC > RING_FAT_HU[0]) & (darkest_DC < RING_FAT_HU[1])
-    return {"ring_fat": fat_DC.mean(axis=0), "ring_hu": darkest_DC.clip(*RING_HU).mean(axis=0)}
+    return {
+        "ring_fat": fat_DC.mean(axis=0),
+        "ring_hu": darkest_DC.clip(*RING_HU).mean(axis=0),
+        "ring_open": _longest_run(darkest_DC > OPEN_HU) / DIRECTIONS,
+    }
+
+
+def _longest_run(open_DC: np.ndarray) -> np.ndarray:
+    """Of directions around each candidate, the most that are open one after the other, across the first too: (C,)."""
+    run_C = longest_C = np.zeros(open_DC.shape[1], np.int64)
+    for open_C in (*open_DC, *open_DC):
+        run_C = (run_C + 1) * open_C
+        longest_C = np.maximum(longest_C, run_C)
+    return longest_C.clip(max=len(open_DC))
 
 
 def noise_hu(hu_ZHW: np.ndarray, spacing_mm: Spacing, there: Surroundings) -> float:

@@ -22,7 +22,8 @@ from cac_hpc.calcium.candidates import LOGARITHMIC, ROOTS
 from cac_hpc.run.config import TrainConfig
 from cac_hpc.train import networks
 
-SHARE_WEIGHT = 8.0  # of a candidate's share in the heart's region: logit at the start is 8 x (share - 0.5)
+SHARE_WEIGHT = (8.0, 3.0)  # at the start and the end of the training, of a candidate's share in the heart's region: the
+# logit at the start is 8 x (share - 0.5); what the model has learned then counts for more and more
 MOST_SD = 6.0  # standardised features are clipped at it
 LEAST_SD = 1e-3  # added to a feature's standard deviation
 BETA = 0.3  # differences of log(1 + score) below it are squared, above it they count as they are
@@ -48,7 +49,7 @@ class LesionClassifier(nn.Module):
 
     Some features are taken as logarithms or square roots (`candidates.LOGARITHMIC`, `ROOTS`); then all are standardised
     by the mean and standard deviation of the candidates of the training studies, which are kept with the weights. The
-    last layer starts at 0.
+    last layer starts at 0. How much the share in the heart's region counts follows the training, see `advance`.
 
     Args:
         hidden: numbers in each hidden layer. names: of the features, region_share among them.
@@ -56,6 +57,7 @@ class LesionClassifier(nn.Module):
 
     mean_F: Tensor
     sd_F: Tensor
+    share_weight: Tensor
 
     def __init__(self, hidden: Sequence[int], members: int, names: Sequence[str]) -> None:
         super().__init__()
@@ -65,6 +67,7 @@ class LesionClassifier(nn.Module):
         self._roots = [names.index(name) for name in ROOTS]
         self.register_buffer("mean_F", torch.zeros(len(names)))
         self.register_buffer("sd_F", torch.ones(len(names)))
+        self.register_buffer("share_weight", torch.tensor(SHARE_WEIGHT[0]))
         sides = [len(names), *hidden]
         layers = [MemberLinear(members, *pair) for pair in pairwise(sides)]
         self.body = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
@@ -78,7 +81,7 @@ class LesionClassifier(nn.Module):
 
     def forward(self, feature_NF: Tensor) -> Tensor:
         x = ((self.scaled(feature_NF) - self.mean_F) / self.sd_F).clamp(-MOST_SD, MOST_SD)
-        start_N = SHARE_WEIGHT * (feature_NF[:, self._share] - 0.5)
+        start_N = self.share_weight * (feature_NF[:, self._share] - 0.5)
         logit_MN: Tensor = self.last(self.body(x))[..., 0].float() + start_N
         return logit_MN
 
@@ -98,6 +101,17 @@ def standardise(model: nn.Module, feature_NF: np.ndarray) -> None:
         mean_F, sd_F = scaled_NF.mean(axis=0, dtype=np.float64), scaled_NF.std(axis=0, dtype=np.float64) + LEAST_SD
         model.mean_F.copy_(torch.from_numpy(mean_F))
         model.sd_F.copy_(torch.from_numpy(sd_F))
+
+
+def advance(model: nn.Module, progress: float) -> None:
+    """Lower the weight of the share in the heart's region, kept with the weights, to where the training is.
+
+    Args:
+        progress: share of the whole training that is over.
+    """
+    if isinstance(model, LesionClassifier):
+        first, last = SHARE_WEIGHT
+        model.share_weight.fill_(first + (last - first) * progress)
 
 
 def from_weights(weights: Mapping[str, Tensor], names: Sequence[str]) -> LesionClassifier:

@@ -106,6 +106,7 @@ def train_pass(attempt: Attempt) -> tuple[float, int]:
     """
     state, world, data = attempt.state, attempt.world, attempt.data
     train, epoch, first, waited = attempt.cfg.train, state.epochs + 1, state.step, 0.0
+    done, total = data.steps(train, epoch - 1), data.steps(train, train.epochs)
     batches = data.batches(train, attempt.fold, epoch)
     attempt.parallel.train()
     before = time.perf_counter()
@@ -122,6 +123,7 @@ def train_pass(attempt: Attempt) -> tuple[float, int]:
             )
             state.parts.append(loss)
             state.end_step()
+            lesion_model.advance(state.model, (done + step + 1) / total)
             _look_at_losses(attempt)
             if not train.compile:  # else a step may take as long as compiling
                 attempt.heart.measured(time.perf_counter() - before)

@@ -138,6 +138,20 @@ def test_the_ring_tells_a_vessel_in_fat_from_a_valve_in_blood():
     found = candidates.find(hu_ZHW, SPACING_MM, heart_of(shape))
     assert feature(found, "ring_fat").tolist() == [1, 0]
     assert feature(found, "ring_hu").tolist() == [-90, 40]
+    assert feature(found, "ring_open").tolist() == [0, 1]
+
+
+def test_the_longest_run_of_directions_without_fat_goes_on_across_the_first():
+    """Gaps in the fat: 5 of the 16 directions to the right, the first in their middle, and 3 to the left."""
+    shape = (3, 48, 48)
+    y, x = np.mgrid[:48, :48] - 21.5
+    degrees = np.degrees(np.arctan2(y, x))
+    hu_ZHW = volume(shape)
+    hu_ZHW[:, (abs(degrees) > 52) & (abs(degrees) < 150)] = -90
+    hu_ZHW[1, 20:24, 20:24] = 300
+    found = candidates.find(hu_ZHW, SPACING_MM, heart_of(shape))
+    assert feature(found, "ring_fat").tolist() == [0.5]
+    assert feature(found, "ring_open").tolist() == [5 / 16]
 
 
 @pytest.mark.parametrize("sd", [11.0, 22.0])

@@ -10,7 +10,7 @@ from cac_hpc.predict.bundle import Bundle
 from cac_hpc.report import aggregation, pictures
 from cac_hpc.run import digests, settings
 from cac_hpc.run.config import LabelsConfig, ModelConfig, PackConfig
-from cac_hpc.train import checkpoint, models
+from cac_hpc.train import checkpoint, lesion_model, models
 from cac_hpc.train.ordinal import Errors
 from tests.support.lesions import make_lesion_run
 
@@ -49,13 +49,14 @@ def small_bundle(kind="lesions", folds=2, **changes):
 
 
 def drawn_weights(model, size, fold):
-    """The weights of a network that has learned nothing, but says something."""
+    """The weights of a network that has learned nothing, but says something, as at the end of a training."""
     with torch.random.fork_rng():
         torch.manual_seed(fold)
         network = models.MODELS[model.kind].build(model, size, 6)
         with torch.no_grad():
             for weight in network.parameters():
                 weight.normal_(0, 0.1)
+        lesion_model.advance(network, 1.0)
     return network.state_dict()
 
 

@@ -95,6 +95,15 @@ def test_the_untrained_model_counts_what_lies_in_the_region_by_more_than_half(me
     assert np.array_equal(lesion_model.probabilities(model, feature_NF) > 0.5, feature_NF[:, SHARE] > 0.5)
 
 
+def test_the_share_in_the_region_counts_less_and_less_while_training():
+    model, feature_NF = LesionClassifier((4,), 2, NAMES), random_features(5)
+    feature_NF[:, SHARE] = (0, 0.25, 0.5, 0.75, 1)
+    for progress, weight in ((0, 8), (0.5, 5.5), (1, 3)):
+        lesion_model.advance(model, progress)
+        wanted = 1 / (1 + np.exp(-weight * (feature_NF[:, SHARE] - 0.5)))
+        np.testing.assert_allclose(lesion_model.probabilities(model, feature_NF), wanted, rtol=1e-6)
+
+
 def test_the_loss_worked_by_hand():
     """p is 0.98201, 0.5 and 0.01799: scores of 118.201, 0.53959 and 0, of which is uncertain 11.766 and 0.52989."""
     model = LesionClassifier((4,), 1, NAMES)
@@ -316,6 +325,7 @@ def test_a_model_can_be_taken_from_its_file(tmp_path, scans, bagged):
     assert training.train_fold(run.root, 1) == 0
     saved = checkpoint.load(run.fold(1).model)
     assert (saved["features"], saved["candidates"]) == (list(NAMES), candidates.VERSION)
+    assert saved["weights"]["share_weight"] == lesion_model.SHARE_WEIGHT[1] != lesion_model.SHARE_WEIGHT[0]
     model, every = lesion_model.from_weights(saved["weights"], saved["features"]), candidates_of(run)
     table = lesion_results.read_lesions(run.fold(1).lesions, 1)
     for study, own in table.groupby("study"):
@@ -336,7 +346,10 @@ def test_a_fold_of_lesions_that_was_stopped_ends_in_the_same_bytes(tmp_path, sca
         run = sealed_run(folder, scans, bagged, checkpoint_minutes=10.0, evaluate="best", class_weight="balanced")
         with monkeypatch.context() as patch:
             patch.setattr(passes, "requested", lambda attempt: passes.STOP if at(attempt) else passes.GO_ON)
-            assert not stops or training.train_fold(run.root, 0) == RESUMABLE
+            if stops:
+                assert training.train_fold(run.root, 0) == RESUMABLE
+                weight = checkpoint.load(run.fold(0).checkpoints()[-1])["model"]["share_weight"]
+                assert lesion_model.SHARE_WEIGHT[1] < weight < lesion_model.SHARE_WEIGHT[0]
         assert training.train_fold(run.root, 0) == 0
         ends.append({name: (run.fold(0).root / name).read_bytes() for name in TABLES})
     assert ends[0] == ends[1]
