@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from cac_hpc.benchmark import inputs, large_runs, peers, prediction_inputs
+from cac_hpc.benchmark import inputs, peers, prediction_inputs
 from cac_hpc.benchmark.inputs import Prepare, job
 from cac_hpc.benchmark.judging import Goal, Term
 from cac_hpc.benchmark.turns import BEFORE, NOW, Measurement, Program, Site
@@ -89,9 +89,15 @@ def plans(site: Site, sizes: Sequence[int]) -> list[Program]:
     return [Program(name=NOW, prepare=inputs.planned(site.code, source), code=site.code)]
 
 
+def _large_run(site: Site, size: int) -> Path:
+    from cac_hpc.benchmark import large_runs  # which imports pandas: not for --help
+
+    return large_runs.write(site.shared / "large", size, site.code)
+
+
 def large_commands(site: Site, sizes: Sequence[int]) -> list[Program]:
     """Looks at a run of many studies that has ended."""
-    run = large_runs.write(site.shared / "large", sizes[-1], site.code)
+    run = _large_run(site, sizes[-1])
     found: dict[str, Prepare] = {
         "resume": lambda out, size: job(site.code, "launch_cv.py", "--dry_run", resume=run),
         "status": lambda out, size: job(site.code, "status.py", run),
@@ -100,7 +106,7 @@ def large_commands(site: Site, sizes: Sequence[int]) -> list[Program]:
 
 
 def large_reports(site: Site, sizes: Sequence[int]) -> list[Program]:
-    run = large_runs.write(site.shared / "large", sizes[-1], site.code)
+    run = _large_run(site, sizes[-1])
     return [Program(name=name, prepare=inputs.reported(code, run), code=code) for name, code in site.codes.items()]
 
 

@@ -112,7 +112,11 @@ def _tables(report: Report, found: PredictionSets) -> Iterator[TextTable]:
     caption = "Prediction sets by true category; in brackets 95 % intervals; fewer than 10 patients are counted only"
     yield TextTable(caption, columns, cells)
     if found.folds:
-        folds = [[f"fold {one.fold}", *map(str, (one.n, one.named, one.calibrated_by))] for one in found.folds]
+        groups = {one.fold: f": {one.name}" for one in report.unseen.groups} if report.unseen else {}
+        folds = [
+            [f"fold {one.fold}{groups.get(one.fold, '')}", *map(str, (one.n, one.named, one.calibrated_by))]
+            for one in found.folds
+        ]
         columns = ["fold", "tests", "category named", "calibrated by"]
         yield TextTable("Prediction sets by fold, and how many patients of other folds calibrate them", columns, folds)
 

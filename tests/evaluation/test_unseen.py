@@ -96,6 +96,7 @@ def test_page_text_tables_and_figure_say_it(reported):
     for said_in in (text, page):
         assert "Groups that the model never saw" in said_in
         assert "Not tested: patients of few 3." in said_in
+        assert "fold 1: old" in said_in  # whose prediction sets
     assert text.count("Worse on an unseen scanner: old.") == 2  # what came out, and the section
     with (reported.report / "tables" / "groups.csv").open(encoding="utf-8", newline="") as file:
         rows = {(row["group"], row["figure"]): row for row in csv.DictReader(file)}
