@@ -137,7 +137,9 @@ def _draw_level(folder: Path, level: str, of_level: Level, names: Sequence[str],
 def _draw_folds(stem: Path, report: Report, where: str, dpi: int) -> None:
     wanted = ("patient",) if wording.of_lesions(report) else tuple(report.levels)
     if levels := {level: found for level, found in report.levels.items() if found.folds and level in wanted}:
-        plots.draw_folds(stem, levels, f"Accuracy by fold, {where}", dpi)
+        groups = report.unseen.groups if report.unseen else []
+        names = {group.fold: group.name for group in groups if group.fold is not None}
+        plots.draw_folds(stem, levels, names, f"Accuracy by fold, {where}", dpi)
 
 
 def _draw_readers(stem: Path, report: Report, where: str, dpi: int) -> None:

@@ -435,8 +435,12 @@ def _draw_panel(axes: Axes, panel: Panel, colours: Mapping[bool, str]) -> None:
     axes.axis("off")
 
 
-def draw_folds(stem: Path, levels: Mapping[str, Level], title: str, dpi: int) -> None:
-    """Draw the accuracy of each fold, the pooled one with its interval, and the largest category's share."""
+def draw_folds(stem: Path, levels: Mapping[str, Level], names: Mapping[int, str], title: str, dpi: int) -> None:
+    """Draw the accuracy of each fold, the pooled one with its interval, and the largest category's share.
+
+    Args:
+        names: of folds that are called by what they test.
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(PAGE, 0.32 * PAGE), layout="constrained")
         for axes, (level, found) in zip(figure.subplots(1, len(levels), squeeze=False)[0], levels.items(), strict=True):
@@ -453,7 +457,8 @@ def draw_folds(stem: Path, levels: Mapping[str, Level], title: str, dpi: int) ->
                 "always the largest category", (majority.value, 1), (2, 2), textcoords="offset points",
                 xycoords=("data", "axes fraction"), color=COLOURS[1], fontsize=7,
             )  # fmt: skip
-            axes.set_yticks([*range(len(folds)), bottom], [*(f"fold {fold}" for fold in folds), "pooled [95 %]"])
+            called = [names.get(fold, f"fold {fold}") for fold in folds]
+            axes.set_yticks([*range(len(folds)), bottom], [*called, "pooled [95 %]"])
             axes.invert_yaxis()
             axes.set(xlim=(0, 1), xlabel=f"accuracy, {level} level")
         figure.suptitle(_wrapped(title, figure), fontsize=8)

@@ -2,6 +2,7 @@
 
 import io
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,3 +65,11 @@ def test_a_mark_at_the_edge_of_the_axes_is_whole(drawn, tmp_path):
         marks = [line for line in figure.axes[0].lines if line.get_marker() != "None" and len(line.get_xdata())]
         assert marks
         assert not any(line.get_clip_on() for line in marks)
+
+
+def test_folds_that_test_a_group_go_by_its_name(drawn, tmp_path):
+    figures = {name: Figure(0.5, 10, 0.2, 0.8, "Wilson", None) for name in ("accuracy", "majority_accuracy")}
+    folds = [SimpleNamespace(fold=fold, figures=figures) for fold in range(3)]
+    level = SimpleNamespace(folds=folds, pooled=SimpleNamespace(figures=figures))
+    plots.draw_folds(tmp_path / "folds", {"patient": level}, {0: "east", 2: "west"}, "Accuracy by fold", 50)
+    assert labels(drawn[0].axes[0].yaxis) == ["east", "fold 1", "west", "pooled [95 %]"]
