@@ -13,7 +13,7 @@ from pathlib import Path
 from xml.parsers import expat
 
 MOST_BYTES = 32 * 2**20  # of a sheet, unpacked; ten thousand studies with thirty columns are 12 MB
-MOST_ROWS = 100_000
+MOST_ROWS = 200_000
 MOST_COLUMNS = 1_000
 MOST_CELLS = 5_000_000  # rows times columns
 MOST_TAGS = 4_000_000  # of XML, opening and closing; 32 MB of cells have fewer

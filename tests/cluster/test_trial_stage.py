@@ -19,7 +19,8 @@ from tests.support.trial_runs import FOLDS, trials_run
 def tried(tmp_path_factory, scans, bagged):
     """A run with trials that went through all stages on this machine, and what was said of it; read-only."""
     report = {"figure_dpi": 50, "draws": 200}
-    run = trials_run(tmp_path_factory.mktemp("tried"), scans, bagged, report=report)
+    split = {"folds": FOLDS, "seed": 2}  # folds that choose otherwise
+    run = trials_run(tmp_path_factory.mktemp("tried"), scans, bagged, report=report, split=split)
     said = job("launch_cv.py", "--resume", run.root)
     assert said.returncode == 0, said.stdout + said.stderr
     return run, said.stdout
@@ -41,7 +42,7 @@ def test_folds_wait_for_the_trials_and_are_trained_with_what_they_chose(tried):
     assert told.count(("trials", "chosen")) == FOLDS
     last_choice = max(index for index, one in enumerate(told) if one == ("trials", "chosen"))
     assert last_choice < told.index(("folds", "started"))
-    assert hidden(run) == [(8, 4), (4,)]  # else the tests below would show less
+    assert hidden(run) == [(4,), (8, 4)]  # else the tests below would show less
     for fold in range(FOLDS):
         facts = json.loads(run.fold(fold).metrics.read_text(encoding="utf-8"))
         assert facts["parameters"] == choice(run, fold)["parameters"]

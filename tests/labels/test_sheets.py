@@ -266,14 +266,14 @@ def test_a_column_that_nobody_sees_is_marked(tmp_path):
     assert not a.in_hidden_row
 
 
-@pytest.mark.parametrize("address", ["XFD1048576", "ALM2", "A100001", "XFD2", "A1048576", "ZZZZZZ2"])
+@pytest.mark.parametrize("address", ["XFD1048576", "ALM2", "A200001", "XFD2", "A1048576", "ZZZZZZ2"])
 def test_a_filled_cell_far_from_the_table_is_named_before_openpyxl_reads_on(tmp_path, address, monkeypatch):
     monkeypatch.setattr("cac_hpc.labels.sheets._worksheet_rows", None)
     number = address.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ").encode()
     far = b'<row r="%b"><c r="%b"><v>5</v></c></row>' % (number, address.encode())
     path = worksheet(tmp_path, b"<sheetData><row>%b</row>%b</sheetData>" % (text_cell(b"a"), far))
     assert refusal(path) == (
-        f"its cells go on to {address}, wanted at most 100,000 rows and 1,000 columns; "
+        f"its cells go on to {address}, wanted at most 200,000 rows and 1,000 columns; "
         "delete what lies far from the table"
     )
 

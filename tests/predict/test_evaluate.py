@@ -104,7 +104,7 @@ def test_prediction_sets_are_held_against_the_labels_of_patients_that_did_not_ca
     assert table["holds_true"].sum() == 9
     text = (out / "report" / "report_EXTERNAL.md").read_text(encoding="utf-8")
     assert "In 9 of 11 patients, 82% (" in text
-    assert "Sets that 68 patients calibrate name the category of 84% to 97%" in text
+    assert "Sets calibrated on 68 patients hold the true category of 84% to 97%" in text
     assert consistency.check(out / "report" / "report.json") == 0
 
 

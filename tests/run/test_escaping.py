@@ -222,7 +222,8 @@ def test_the_pages_of_a_report_hide_nothing(tmp_path):
     summary["categories"][0]["name"] = "n\x9b\u2067\n&"
     report = from_json(summary, Report)
     found = from_json(paths.read_json(run.report / usage.CIRCUMSTANCES), usage.Circumstances)
-    html = pages.html(run.report, report, found, settings.load(run.config).report.window_hu, True)
+    window_hu = settings.load(run.config).report.window_hu
+    html = pages.html(run.report, report, found, window_hu, pages.Appendix([], []), True)
     latex = "".join(tables.latex(report).values())
     for text in (html, tables.markdown(report), latex):
         assert not set(text) & set(HIDDEN + ENDS) - {"\n"}

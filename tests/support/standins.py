@@ -48,9 +48,12 @@ class FakeSlurm:
         return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
 
     def _write(self, tool: str, body: str) -> None:
-        path = self.folder / tool
-        path.write_text(f'#!/bin/sh\necho "$@" >> "{self.folder}/{tool}.calls"\n{body}\n', encoding="utf-8")
-        path.chmod(0o755)
+        path, does = self.folder / tool, self.folder / f"{tool}.sh"
+        does.with_suffix(".new").write_text(body + "\n", encoding="utf-8")
+        does.with_suffix(".new").replace(does)
+        if not path.exists():  # once: a program that somebody starts just now cannot be written
+            path.write_text(f'#!/bin/sh\necho "$@" >> "{self.folder}/{tool}.calls"\n. "{does}"\n', encoding="utf-8")
+            path.chmod(0o755)
 
 
 def bare_run(folder: Path, *stages: str, token: str | None = TOKEN) -> RunPaths:
