@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import NO_VALUE, Label
-from cac_hpc.labels.sheets import Cell, normalised
+from cac_hpc.labels.sheets import Cell
+from cac_hpc.labels.spelling import normalised
 from cac_hpc.run import escaping
 from cac_hpc.run.config import InputError, LabelsConfig
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cac_hpc.calcium import baseline, candidates
 from cac_hpc.calcium.candidates import Candidates
-from cac_hpc.dataset import shards
+from cac_hpc.dataset import integrity, shards
 from cac_hpc.labels import labels
 from cac_hpc.run import causes
 from cac_hpc.run.causes import PACK
@@ -109,7 +109,7 @@ def load(dataset: DatasetPaths, studies: pd.DataFrame, cfg: Config, world: World
         studies: rows of studies.csv; other studies are left out.
     Raises: InputError, the same on every rank, if shard or seal is damaged or a study has no candidates' table.
     """
-    sealed = shards.read_checked(dataset.seal)
+    sealed = integrity.read_checked(dataset.seal)
 
     def read(index: int) -> dict[str, StudyBag]:
         return read_bags(residency.verified(dataset, sealed, index))
