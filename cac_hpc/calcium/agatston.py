@@ -59,8 +59,15 @@ class Score:
 
     @property
     def lesions(self) -> pd.DataFrame:
-        """The table, see `find_lesions`."""
-        return _table(self.column_L)
+        """One row per lesion, slice by slice.
+
+        slice from 0; row, column of its brightest pixel, from 0; region: its value in the region, of a whole lesion the
+        highest in it; pixels, area_mm2, max_hu, mean_hu, weight 1 to 4; agatston, volume_mm3, mass_mg (NaN without a
+        calibration factor).
+        """
+        import pandas as pd  # takes a third of a second: only where the table is wanted
+
+        return pd.DataFrame(self.column_L)
 
 
 def score_study(
@@ -105,28 +112,6 @@ def score_volume(
     """The Agatston score inside a mask, of square pixels; `score_study` tells more."""
     spacing_mm = (slice_spacing_mm, pixel_spacing_mm, pixel_spacing_mm)
     return score_study(hu_ZHW, mask_ZHW, spacing_mm, RuleConfig(min_area_mm2=min_area_mm2)).agatston
-
-
-def find_lesions(
-    hu_ZHW: np.ndarray,
-    region_ZHW: np.ndarray,
-    spacing_mm: Spacing,
-    rule: RuleConfig,
-    within_ZHW: np.ndarray | None = None,
-) -> pd.DataFrame:
-    """All lesions inside a region, slice by slice. Arguments and errors are those of `score_study`.
-
-    Returns: one row per lesion: slice from 0; row, column of its brightest pixel, from 0, and region, its value in
-        region_ZHW, of a whole lesion the highest in it; pixels, area_mm2, max_hu, mean_hu, weight 1 to 4; agatston,
-        volume_mm3, mass_mg (NaN without a calibration factor).
-    """
-    return _table(_lesion_columns(hu_ZHW, region_ZHW, spacing_mm, rule, within_ZHW))
-
-
-def _table(column_L: dict[str, np.ndarray]) -> pd.DataFrame:
-    import pandas as pd  # takes a third of a second: only where the table is wanted
-
-    return pd.DataFrame(column_L)
 
 
 def _lesion_columns(

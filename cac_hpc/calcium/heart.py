@@ -96,7 +96,7 @@ def find(hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> Heart:
     grid = chest.shrink(hu_ZHW, spacing_mm)
     outside = chest.outside_air(grid)
     lungs = chest.find_lungs(grid, outside)
-    cavity = chest.surrounded(lungs, grid) & ~outside
+    cavity = chest.surrounded(lungs) & ~outside
     between = between_lungs(lungs, outside, grid)
     plain = without_contrast(grid, cavity & ~lungs, between)
     bone = chest.find_bone(plain)
@@ -104,7 +104,7 @@ def find(hu_ZHW: np.ndarray, spacing_mm: tuple[float, float, float]) -> Heart:
     core = find_core(plain, room, lungs, between)
     from_core_mm = core_distance_mm(core, plain)
     muscle = from_core_mm <= CORE_MM
-    within = planes.dilate(chest.surrounded(lungs | muscle, plain), disc(FAT_MM, plain))
+    within = planes.dilate(chest.surrounded(lungs | muscle), disc(FAT_MM, plain))
     near = near_core(from_core_mm, plain, CORE_MM + REACH_MM)
     whole = planes.dilate(planes.erode(room & within & near, disc(THIN_MM, plain)), disc(THIN_MM, plain))
     box = _box(whole[between & core.any((1, 2))], plain, hu_ZHW.shape)

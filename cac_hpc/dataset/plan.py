@@ -24,15 +24,8 @@ from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.volumes import files
 from cac_hpc.volumes.files import Entry
 
-KEPT = (
-    "sha256",
-    "shards",
-    "listings",
-    "unlabelled",
-    "rows_without_study",
-    "stray",
-    "near_equal",
-)  # with the dataset; cohorts, too
+# with the dataset; cohorts, too
+KEPT = ("sha256", "shards", "listings", "unlabelled", "rows_without_study", "stray", "near_equal")
 
 
 @dataclass(frozen=True)

@@ -57,12 +57,9 @@ def _acquisition(summary: dict[str, Any]) -> Any:
         if name in NAMED:
             rows.append([name, ", ".join(f"{value} {count}" for value, count in found.items()), "", "", "", ""])
         elif found["known"]:
-            outliers = ", ".join(f"{study}: {value:g}" for study, value in list(found["outliers"].items())[:6])
-            more = f" and {len(found['outliers']) - 6} more" if len(found["outliers"]) > 6 else ""
+            outliers = logs.first_of([f"{study}: {value:g}" for study, value in found["outliers"].items()], 6)
             title = name.removesuffix("_mm").replace("_", " ") + (f" ({found['unit']})" if found["unit"] else "")
-            rows.append(
-                [title, *(f"{found[key]:g}" for key in ("min", "median", "max")), found["known"], outliers + more]
-            )
+            rows.append([title, *(f"{found[key]:g}" for key in ("min", "median", "max")), found["known"], outliers])
     return logs.table("Acquisition", ["", "lowest", "median", "highest", "studies", "outliers"], rows)
 
 

@@ -9,6 +9,7 @@ from cac_hpc.labels import affixes, label_rows
 from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import HIGH, SCORE
 from cac_hpc.labels.spelling import grouped, normalised, spellings
+from cac_hpc.run import logs
 from cac_hpc.run.config import LabelsConfig
 
 SHOWN = 3  # of many lines that say the same
@@ -35,7 +36,7 @@ def hidden(unseen: Sequence[Row], rows: Sequence[Row], cfg: LabelsConfig) -> lis
     Args:
         unseen: the hidden ones of all rows.
     """
-    return _hidden_rows(unseen, cfg) + _hidden_columns(rows, cfg)
+    return _hidden_rows(unseen, cfg) + _hidden_columns(rows)
 
 
 def _spelled(own: Mapping[str, Sequence[Row]], cfg: LabelsConfig) -> list[str]:
@@ -51,13 +52,13 @@ def _spelled(own: Mapping[str, Sequence[Row]], cfg: LabelsConfig) -> list[str]:
         for setting, text in ((affixes.PREFIX, cfg.id_prefix), (affixes.SUFFIX, cfg.id_suffix))
         if text
     )
-    return found[False] + ([f"{dropped}: {_some(found[True])}"] if found[True] else [])
+    return found[False] + ([f"{dropped}: {logs.first_of(found[True], SHOWN)}"] if found[True] else [])
 
 
 def _repeated(own: Mapping[str, Sequence[Row]]) -> list[str]:
     """Studies of which several sheets say the same."""
     found = [label_rows.named(rows) for rows in own.values() if len(rows) > 1]
-    return [f"in several sheets with the same score: {_some(found)}"] if found else []
+    return [f"in several sheets with the same score: {logs.first_of(found, SHOWN)}"] if found else []
 
 
 def _remarks(own: Mapping[str, Sequence[Row]]) -> list[str]:
@@ -66,12 +67,7 @@ def _remarks(own: Mapping[str, Sequence[Row]]) -> list[str]:
     for study, (row, *_) in own.items():
         for remark in row.remarks:
             found.setdefault(remark, []).append(f"study {study!r}")
-    return [f"{remark}: {_some(studies)}" for remark, studies in found.items()]
-
-
-def _some(items: Sequence[str]) -> str:
-    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return f"{', '.join(items[:SHOWN])}{more}"
+    return [f"{remark}: {logs.first_of(studies, SHOWN)}" for remark, studies in found.items()]
 
 
 def _hidden_rows(rows: Sequence[Row], cfg: LabelsConfig) -> list[str]:
@@ -84,7 +80,7 @@ def _hidden_rows(rows: Sequence[Row], cfg: LabelsConfig) -> list[str]:
     return lines
 
 
-def _hidden_columns(rows: Sequence[Row], cfg: LabelsConfig) -> list[str]:
+def _hidden_columns(rows: Sequence[Row]) -> list[str]:
     found = []
     for row in {row.sheet: row for row in rows}.values():
         cells = [("study_column", row.study), ("score_column", row.score), ("patient_column", row.patient)]

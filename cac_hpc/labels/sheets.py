@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from cac_hpc.labels import spelling, workbook
 from cac_hpc.labels.workbook import WorkbookError
-from cac_hpc.run import paths
+from cac_hpc.run import logs, paths
 
 ERRORS = {"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#GETTING_DATA", "#SPILL!", "#CALC!"}
 EAST_ASIAN_DATES = {*range(27, 37), *range(50, 59), *range(71, 82)}  # ids of number formats: ECMA-376-1 18.8.30
@@ -285,17 +285,15 @@ def _refuse_long_rows(names: list[str], rows: dict[int, list[Content]]) -> None:
         if index >= num_named and (any(content) or index == len(row) - 1 >= len(names))
     ]
     if beyond:
-        more = f" and {len(beyond) - 10} more" if len(beyond) > 10 else ""
         raise SheetError(
-            f"found cells beyond the last column name, in {', '.join(beyond[:10])}{more}; wanted none there, "
+            f"found cells beyond the last column name, in {logs.first_of(beyond, 10)}; wanted none there, "
             "and quotes around text that holds the delimiter"
         )
 
 
 def _listed(names: Sequence[str]) -> str:
     """Names in quotes, of many and long ones the beginnings."""
-    shown = [repr(name if len(name) <= 40 else name[:37] + "...") for name in names[:30]]
-    return f"[{', '.join(shown)}{f' and {len(names) - 30} more' if len(names) > 30 else ''}]"
+    return f"[{logs.first_of([repr(name if len(name) <= 40 else name[:37] + '...') for name in names], 30)}]"
 
 
 def _cell(grid: Grid, number: int, position: int) -> Cell:
@@ -306,6 +304,4 @@ def _cell(grid: Grid, number: int, position: int) -> Cell:
 
 
 def _address(number: int, position: int) -> str:
-    from openpyxl.utils import get_column_letter  # type: ignore[import-untyped]
-
-    return f"{get_column_letter(position + 1)}{number}"
+    return f"{workbook.letters(position + 1)}{number}"

@@ -18,7 +18,7 @@ from cac_hpc.calcium import baseline, candidates
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.dataset import integrity, shards
 from cac_hpc.labels import labels
-from cac_hpc.run import causes
+from cac_hpc.run import causes, logs
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths
@@ -155,11 +155,10 @@ def collect(
     Raises: InputError naming studies that have none.
     """
     if missing := [study for study in studies["study"] if study not in bags]:
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise InputError(
             causes.error(
                 f"{dataset.root}: {len(missing)} of {len(studies)} studies have no candidates in the shards: "
-                f"{', '.join(missing[:SHOWN])}{more}; model.kind lesions needs those of all: pack into another "
+                f"{logs.first_of(missing, SHOWN)}; model.kind lesions needs those of all: pack into another "
                 "data.packed_dir with pack.candidates true", PACK
             )
         )  # fmt: skip

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import acquisition, person, scanner
 from cac_hpc.volumes.acquisition import Subject, Value
 from cac_hpc.volumes.person import Person
+from cac_hpc.volumes.scanner import UNKNOWN
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 REPORT = "1.2.840.10008.5.1.4.1.1.88."  # Structured Report Storage, all kinds
@@ -100,9 +101,6 @@ class Header:
 
     transfer_syntax: str
     image_type: tuple[str, ...]
-    series: str
-    series_number: float
-    description: str
     rows: int
     columns: int
     bits_allocated: int
@@ -113,27 +111,30 @@ class Header:
     padding: tuple[int, int] | None
     orientation: tuple[float, ...]
     spacing: tuple[float, ...]
-    thickness_mm: float
-    kvp: float
-    energy_kev: float
-    contrast_agent: str
-    field_of_view_mm: float
-    kernel: str
-    scanner: str
-    person: Person
-    acquisition: float
-    event: str
-    frame_of_reference: str
-    images_in_acquisition: float
-    trigger_ms: float
-    phase_percent: float
-    trigger_delay_ms: float
-    temporal_position: float
-    gating: str
-    lossy: bool
     subject: Subject
     identity: frozenset[str]
     private: bool
+    lossy: bool = False
+    series: str = ""
+    series_number: float = math.nan
+    description: str = ""
+    thickness_mm: float = math.nan
+    kvp: float = math.nan
+    energy_kev: float = math.nan
+    contrast_agent: str = ""
+    field_of_view_mm: float = math.nan
+    kernel: str = ""
+    scanner: str = UNKNOWN
+    person: Person = field(default_factory=Person)
+    acquisition: float = math.nan
+    event: str = ""
+    frame_of_reference: str = ""
+    images_in_acquisition: float = math.nan
+    trigger_ms: float = math.nan
+    phase_percent: float = math.nan
+    trigger_delay_ms: float = math.nan
+    temporal_position: float = math.nan
+    gating: str = ""
 
     @property
     def num_bytes(self) -> int:

@@ -168,7 +168,7 @@ def _data(file: BufferedReader, num_bytes: int, header: dict[str, Any], path: Pa
     if encoding not in PLAIN + COMPRESSED or any(skips):
         wanted = f"{', '.join(PLAIN + COMPRESSED)} without line skip or byte skip"
         raise InputError(f"{path}: found encoding {encoding[:40]!a}, skips {skips}, wanted {wanted}")
-    return streams.exactly(file if encoding in PLAIN else streams.inflated(file, path), num_bytes, path)
+    return streams.exactly(file if encoding in PLAIN else streams.inflated(file), num_bytes, path)
 
 
 def _beside(path: Path, name: str) -> Path:
