@@ -175,16 +175,23 @@ def connected(position_V3: np.ndarray, shape: tuple[int, ...], offsets: Offsets)
     return np.asarray(scipy.sparse.csgraph.connected_components(graph, directed=False)[1])
 
 
+def agatston_of(
+    area_mm2_L: np.ndarray, max_hu_L: np.ndarray, slice_spacing_mm: float, spacing_factor: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weight, 1 to 4, and Agatston score of each lesion."""
+    weight_L = 1 + np.digitize(max_hu_L, WEIGHT_STEPS_HU)
+    return weight_L, area_mm2_L * weight_L * (slice_spacing_mm / REFERENCE_SPACING_MM if spacing_factor else 1.0)
+
+
 def _scored(lesions: dict[str, np.ndarray], slice_spacing_mm: float, rule: RuleConfig) -> dict[str, np.ndarray]:
     """Lesions with what they count."""
-    factor = slice_spacing_mm / REFERENCE_SPACING_MM if rule.spacing_factor else 1.0
-    weight_L = 1 + np.digitize(lesions["max_hu"], WEIGHT_STEPS_HU)
+    weight_L, agatston_L = agatston_of(lesions["area_mm2"], lesions["max_hu"], slice_spacing_mm, rule.spacing_factor)
     volume_mm3_L = lesions["area_mm2"] * slice_spacing_mm
     mass_factor = np.nan if rule.mass_factor is None else rule.mass_factor
     return {
         **lesions,
         "weight": weight_L,
-        "agatston": lesions["area_mm2"] * weight_L * factor,
+        "agatston": agatston_L,
         "volume_mm3": volume_mm3_L,
         "mass_mg": mass_factor * lesions["mean_hu"] * volume_mm3_L,
     }

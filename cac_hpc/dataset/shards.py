@@ -130,10 +130,7 @@ class ShardWriter:
         self._views.attrs["window_hu"] = views.WINDOW_HU
         written = [  # held on to: HDF5 keeps to itself what goes wrong when it lets one go
             self._file.create_dataset(name, values.shape, values.dtype, data=values)
-            for name, values in {
-                **self._columns(),
-                **lesion_columns.joined([found for _, found in self._lesions]),
-            }.items()
+            for name, values in self._columns().items()
         ]
         self._file["candidate_feature"].attrs.update({"version": candidates.VERSION, "features": candidates.NAMES})
         self._file.flush()
@@ -142,7 +139,7 @@ class ShardWriter:
         self._file.close()
 
     def _columns(self) -> dict[str, np.ndarray]:
-        """What is written of slices and views, by dataset, and which studies have a heart."""
+        """What is written of slices, views and candidates, by dataset."""
         rows, seen = self._rows, self._seen
         digest = np.frombuffer(b"".join(row.digest for row in rows), np.uint8)
         return {
@@ -154,6 +151,7 @@ class ShardWriter:
             "view_slice": np.array([view.slice for view in seen], "<i4"),
             "view_box": np.array([view.box for view in seen], "<i4").reshape(len(seen), 4),
             "heart_study": _texts([study for study, _ in self._lesions]),
+            **lesion_columns.joined([found for _, found in self._lesions]),
         }
 
 
