@@ -102,7 +102,7 @@ def phantom(out: Path, **settings: object) -> Path:
 
 
 def of_demo(site: Site, code: Path, run: Path, source: Path, **more: object) -> dict[str, object]:
-    """Settings of a run of the demo: configs/lesions.yaml, or configs/demo.yaml of a commit before there were lesions."""
+    """Settings of a run of the demo: configs/lesions.yaml, or configs/demo.yaml before there were lesions."""
     config = code / "configs" / "lesions.yaml"
     tiny: dict[str, object] = {}
     if site.tiny:
