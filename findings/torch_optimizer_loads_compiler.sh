@@ -55,5 +55,13 @@ PY
 env/bin/python -W ignore try.py > seen
 cat seen
 cat > expected <<'EXPECTED'
+a step by hand: deterministic False; loaded nothing
+  at least a third of the time of importing torch: False
+an optimizer: deterministic False; loaded torch._dynamo torch._inductor sympy torch.distributed.tensor
+  at least a third of the time of importing torch: True
+use_deterministic_algorithms: deterministic True; loaded torch._dynamo torch._inductor sympy torch.distributed.tensor
+  at least a third of the time of importing torch: True
+set_deterministic_debug_mode: deterministic True; loaded nothing
+  at least a third of the time of importing torch: False
 EXPECTED
 diff expected seen
