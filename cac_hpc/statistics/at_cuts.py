@@ -17,10 +17,9 @@ from cac_hpc.results.sample_size import NeededPatients
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import chances, cuts, decisions, intervals, metrics, ranking, sample_size
 from cac_hpc.statistics.agreement import ratio
-from cac_hpc.statistics.assessment import CHANCE, figure
 from cac_hpc.statistics.chances import Fit
 from cac_hpc.statistics.cuts import Judge, Truth
-from cac_hpc.statistics.intervals import Interval
+from cac_hpc.statistics.intervals import CHANCE, Interval, figure
 from cac_hpc.statistics.metrics import Form
 from cac_hpc.statistics.pooling import Units, num_distinct
 from cac_hpc.statistics.ranking import Ranked

@@ -21,9 +21,8 @@ from cac_hpc.results.figures import Figure
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import cuts, intervals
 from cac_hpc.statistics.agreement import ratio
-from cac_hpc.statistics.assessment import figure
 from cac_hpc.statistics.cuts import Cut, Judge
-from cac_hpc.statistics.intervals import Interval
+from cac_hpc.statistics.intervals import Interval, figure
 from cac_hpc.statistics.pooling import Units
 
 THRESHOLDS = np.round(np.arange(1, 20) * 0.05, 2)  # 0.05 to 0.95
