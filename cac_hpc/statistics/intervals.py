@@ -208,6 +208,11 @@ def around(value: float, interval: Interval) -> Interval:
     return none("resampling shifts it by more than it spreads, so there is no interval")
 
 
+def without_value(n: int, note: str) -> Figure:
+    """A figure that is undefined, and why."""
+    return Figure(value=None, n=n, low=None, high=None, interval=None, note=note)
+
+
 def figure(value: float, n: int, undefined: str, interval: Interval, note: str | None = None) -> Figure:
     """One number as the report gives it, with the notes of value and interval.
 
@@ -215,7 +220,7 @@ def figure(value: float, n: int, undefined: str, interval: Interval, note: str |
         undefined: why there is no value, if it is NaN.
     """
     if np.isnan(value):
-        return Figure(value=None, n=n, low=None, high=None, interval=None, note=undefined)
+        return without_value(n, undefined)
     interval = around(value, interval)
     notes = "; ".join(filter(None, (note, interval.note))) or None
     return Figure(float(value), n, interval.low, interval.high, interval.method, notes)
