@@ -18,9 +18,10 @@ from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import Label
 from cac_hpc.labels.matching import SOURCES, Matched, match_labels
 from cac_hpc.labels.spelling import near_equal
-from cac_hpc.run import digests, paths, stages
-from cac_hpc.run.config import Config, InputError, OneCohort, plain
+from cac_hpc.run import digests, disk, result_files
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings.config import Config, OneCohort, plain
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import files
 from cac_hpc.volumes.files import Entry
 
@@ -232,7 +233,7 @@ def write_plan(dataset: DatasetPaths, plan: DatasetPlan) -> None:
     """Keep the plan beside the dataset, labels included: the sheet may change before the dataset is sealed."""
     if not dataset.plan.exists():
         kept = {name: getattr(plan, name) for name in (*KEPT, *(["cohorts"] if plan.cohorts else []))}
-        paths.write_json(dataset.plan, kept | {"labels": _written(plan.labels)})
+        disk.write_json(dataset.plan, kept | {"labels": _written(plan.labels)})
 
 
 def _written(labels: Mapping[str, Label]) -> dict[str, dict[str, Any]]:
@@ -251,7 +252,7 @@ def read_plan(dataset: DatasetPaths) -> dict[str, Any]:
     """
     if not dataset.plan.exists():
         raise InputError(f"{dataset.plan}: not there, wanted the plan that jobs/launch_cv.py --dry_run writes")
-    return stages.read_kept(dataset.plan, ["sha256", "shards", "listings", "labels"])
+    return result_files.read_kept(dataset.plan, ["sha256", "shards", "listings", "labels"])
 
 
 def _folds(labels: Mapping[str, Label], cfg: Config, groups: Groups | None) -> list[Fold]:

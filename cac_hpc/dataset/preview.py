@@ -9,7 +9,9 @@ from itertools import zip_longest
 from pathlib import Path
 
 from cac_hpc.dataset import study_folders, summary
-from cac_hpc.run.config import Config, Format, InputError
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.data import Format
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import files
 from cac_hpc.volumes.formats import reader_of
 

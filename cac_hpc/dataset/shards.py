@@ -26,7 +26,7 @@ from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import Views
 from cac_hpc.dataset import integrity, lesion_columns
 from cac_hpc.run import digests
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 
 ROWS_AT_ONCE = 64  # by which the images grow
 DATASETS = ("images", "study", "slice", "position_mm", "digest", "heart_study", "view_box", "view_image", "view_study",

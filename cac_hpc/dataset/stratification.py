@@ -14,7 +14,8 @@ import numpy as np
 from cac_hpc.dataset import splits
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.run.config import InputError, SplitConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.split import SplitConfig
 
 
 def make_folds(

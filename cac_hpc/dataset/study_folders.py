@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
-from cac_hpc.run import paths
-from cac_hpc.run.config import Config, DataConfig, Format, InputError, OneCohort
 from cac_hpc.run.logs import log
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings import given_paths
+from cac_hpc.settings.config import Config, OneCohort
+from cac_hpc.settings.data import DataConfig, Format
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import files, images
 
 
@@ -58,7 +60,7 @@ def by_name(data: DataConfig) -> dict[str, Path]:
     """
     root = Path(data.dicom_root)
     if not root.is_dir():
-        meant = paths.did_you_mean(root)
+        meant = given_paths.did_you_mean(root)
         raise InputError(f"data.dicom_root is {data.dicom_root!r}, but there is no such folder{meant}")
     folders = files.studies_in(root, data.format)
     if not folders:

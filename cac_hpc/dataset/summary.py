@@ -10,7 +10,8 @@ import numpy as np
 
 from cac_hpc.dataset import study_folders
 from cac_hpc.labels import second_look
-from cac_hpc.run.config import Checks, Config, PackConfig
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.pack import Checks, PackConfig
 
 Json = dict[str, Any]
 Part = tuple[Json, dict[str, Any], list[Json], list[Json]]  # plan, counts and facts of studies, rows of rejected.csv

@@ -10,7 +10,7 @@ from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import HIGH, SCORE
 from cac_hpc.labels.spelling import grouped, normalised, spellings
 from cac_hpc.run import logs
-from cac_hpc.run.config import LabelsConfig
+from cac_hpc.settings.labels import LabelsConfig
 
 SHOWN = 3  # of many lines that say the same
 

@@ -11,7 +11,8 @@ from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import Label, shown
 from cac_hpc.labels.spelling import by_spelling, grouped, near_miss, normalised
 from cac_hpc.run import escaping
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
 
 FORMULA = "spreadsheets take its name for a formula, wanted one that does not begin with = + - @ or a tab"
 Source = Callable[[LabelsConfig, Sequence[str], Path], list[Row]]  # given the studies and the folder they are in
