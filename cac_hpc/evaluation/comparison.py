@@ -14,8 +14,9 @@ import numpy as np
 
 from cac_hpc.evaluation import pairing, report_json
 from cac_hpc.evaluation.pairing import Finished
-from cac_hpc.run import config, looks
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.run import looks
+from cac_hpc.settings import config
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import agreement, assessment, intervals, metrics
 from cac_hpc.statistics.assessment import Sums
 from cac_hpc.statistics.intervals import Interval

@@ -25,7 +25,9 @@ from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.labels import second_look
-from cac_hpc.run.config import InputError, ReportConfig, SplitConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
+from cac_hpc.settings.split import SplitConfig
 from cac_hpc.statistics import assessment, intervals, results, sample_size, set_figures
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units

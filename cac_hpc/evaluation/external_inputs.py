@@ -17,9 +17,11 @@ from cac_hpc.evaluation.predicted import Predicted, probabilities
 from cac_hpc.labels import label_rows, labels, matching, sheets
 from cac_hpc.labels.labels import Label
 from cac_hpc.labels.matching import Matched
-from cac_hpc.run import paths
-from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
+from cac_hpc.run import disk, paths
 from cac_hpc.run.logs import log
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import CohortFact, Damaged, Json, LeftOutStudy
 
@@ -321,8 +323,8 @@ def _text(table: pd.DataFrame) -> str:
 
 def write(out: Path, test: ExternalTest, table: pd.DataFrame) -> None:
     """Write both, so that the report can be made again."""
-    paths.write_text(out / TABLE, _text(table))
-    paths.write_json(out / SETTINGS, results.to_json(test))
+    disk.write_text(out / TABLE, _text(table))
+    disk.write_json(out / SETTINGS, results.to_json(test))
 
 
 def read(out: Path) -> tuple[ExternalTest, pd.DataFrame]:

@@ -17,8 +17,9 @@ from cac_hpc.evaluation import comparison, pairing
 from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.labels import labels
-from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import assessment, intervals, results, score_agreement
 from cac_hpc.statistics.pooling import Units, patient_units, pooling_rules
 from cac_hpc.statistics.results import Absent, EmptySlices, JudgedPatients, LeftOut, Reader, Readers, Trust

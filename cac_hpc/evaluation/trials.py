@@ -14,8 +14,10 @@ from typing import Any, Literal
 import pandas as pd
 
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.run import composition, config, paths
-from cac_hpc.run.config import Config, InputError
+from cac_hpc.run import disk
+from cac_hpc.settings import composition, config
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 from cac_hpc.statistics.results import (
     Absent,
     Audit,
@@ -106,7 +108,7 @@ def _check_choice(path: Path, made: Choice) -> None:
     Raises: InputError naming what it says instead.
     """
     try:
-        stated = paths.read_json(path)
+        stated = disk.read_json(path)
         found = {name: stated[name] for name in ("trial", "settings", "figure", "runner_up")}
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{path}: damaged; delete it, and resuming the run makes it again from the trials") from None

@@ -8,7 +8,8 @@ from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.training_range import CODES, NUMBERS, QUANTILES, TOLERANCE, LeftOut, Numbers, TrainingRange
 from cac_hpc.report import tables, wording
-from cac_hpc.run import digests, escaping, yaml_documents
+from cac_hpc.run import digests, escaping
+from cac_hpc.settings import yaml_documents
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import Absent, CategoryRange, Figure, Level
 

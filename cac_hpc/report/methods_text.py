@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.report import wording
 from cac_hpc.run import escaping, logs
-from cac_hpc.run.config import AnatomyConfig, ModelConfig, TrainConfig
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.train import AnatomyConfig, TrainConfig
 from cac_hpc.statistics.results import (
     Absent,
     AtCut,

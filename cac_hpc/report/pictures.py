@@ -25,9 +25,10 @@ from cac_hpc.report import (
     wording,
 )
 from cac_hpc.run import logs
-from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import (
     Absent,

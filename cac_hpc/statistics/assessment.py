@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from scipy import sparse
 
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import agreement, intervals, metrics, results
 from cac_hpc.statistics.agreement import ratio
 from cac_hpc.statistics.intervals import Interval

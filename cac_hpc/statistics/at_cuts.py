@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import chances, cuts, decisions, intervals, metrics, ranking, sample_size
 from cac_hpc.statistics.agreement import ratio
 from cac_hpc.statistics.assessment import CHANCE, figure

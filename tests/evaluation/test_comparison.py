@@ -15,10 +15,11 @@ from scipy import stats
 from cac_hpc.evaluation import comparison, pairing
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.report import aggregation, comparison_report
-from cac_hpc.run import paths
-from cac_hpc.run.config import InputError, ReportConfig
+from cac_hpc.run import disk
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.settings import ReportOptions, parse_report
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
+from cac_hpc.settings.report_command import ReportOptions, parse_report
 from cac_hpc.statistics import assessment
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.results import Comparison, Figure, Report, from_json, to_json
@@ -388,7 +389,7 @@ def partial(runs, tmp_path_factory):
         (lambda run: run.dataset(None).studies.write_text("study\n"), r"studies\.csv: not the studies that the report"),
         (lambda run: run.fold(1).predictions.unlink(), r"predictions\.csv: not there any more; python jobs/aggregate"),
         (lambda run: run.fold(1).predictions.write_text("x"), r"predictions\.csv: not the predictions that the report"),
-        (lambda run: paths.write_json(run.report / "report.json", {"format_version": 1}), "found format version 1, w"),
+        (lambda run: disk.write_json(run.report / "report.json", {"format_version": 1}), "found format version 1, w"),
     ],
 )
 def test_files_that_are_missing_or_not_the_reports_own_are_named(copies, change, message):

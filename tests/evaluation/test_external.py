@@ -12,8 +12,10 @@ import pytest
 from cac_hpc.evaluation import evaluate, external, external_inputs, predicted
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.report import consistency, external_report, terminal
-from cac_hpc.run import paths
-from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
+from cac_hpc.run import disk
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import Absent, CohortFact, Distribution, InternalTest, Recalibration
 from tests.support import oracle
@@ -84,7 +86,7 @@ def test_the_figures_of_patients_by_hand(tmp_path):
     assert [(one.patient, one.true, one.predicted) for one in report.examples.patients.worst][:2] == [
         ("003", 0, 2), ("007", 2, 1),
     ]  # fmt: skip
-    schema = paths.read_json(Path(results.__file__).with_name("report.schema.json"))
+    schema = disk.read_json(Path(results.__file__).with_name("report.schema.json"))
     jsonschema.validate(results.to_json(report), schema)
 
 
@@ -325,9 +327,9 @@ def test_a_report_cannot_contradict_its_table(written, tmp_path, capsys):
     out = shutil.copytree(written, tmp_path / "out")
     file = out / "report" / "report.json"
     assert consistency.check(file) == 0
-    content = paths.read_json(file)
+    content = disk.read_json(file)
     content["external"]["internal"]["compared"]["figures"]["accuracy"]["difference"] += 0.01
-    paths.write_json(file, content)
+    disk.write_json(file, content)
     assert consistency.check(file) == 1
     said = capsys.readouterr().out
     assert "external.internal.compared.figures.accuracy.difference" in said

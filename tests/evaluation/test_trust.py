@@ -5,7 +5,7 @@ import pytest
 
 from cac_hpc.evaluation import comparison, readers
 from cac_hpc.report import wording
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.results import JudgedPatients, LeftOut, Reader, Readers, Trust
 

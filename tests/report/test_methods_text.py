@@ -7,7 +7,7 @@ import pytest
 
 from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.report import aggregation, methods_text
-from cac_hpc.run import paths
+from cac_hpc.run import disk
 from cac_hpc.statistics.results import (
     Absent,
     Difference,
@@ -32,7 +32,7 @@ def reported(tmp_path_factory):
     run = make_run(
         tmp_path_factory.mktemp("methods"), printed_predictions(), report={"draws": 200, "title": "50 % & more_or_less"}
     )
-    paths.write_json(run.provenance, PROVENANCE)
+    disk.write_json(run.provenance, PROVENANCE)
     assert aggregation.aggregate(run.root)
     return run
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cac_hpc.labels import labels
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import at_cuts, decisions, ranking, results
 from cac_hpc.statistics.at_cuts import at_cuts as compute
 from cac_hpc.statistics.cuts import Cut, Judge
