@@ -19,6 +19,10 @@ from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.evaluation.published import PublishedTable
 from cac_hpc.evaluation.trials import Tried
+from cac_hpc.results.audits import Audit, ShownBefore
+from cac_hpc.results.cohort import Digests
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.serialization import Json
 from cac_hpc.run import causes, digests, disk, looks
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.logs import log
@@ -29,7 +33,6 @@ from cac_hpc.settings.config import Config
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.labels import LabelsConfig
 from cac_hpc.settings.report import ReportConfig
-from cac_hpc.statistics.results import Absent, Audit, Digests, Json, ShownBefore
 from cac_hpc.train import lesion_results, predictions
 from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions

@@ -18,6 +18,8 @@ from cac_hpc.predict import training_range
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.training_range import Codes, Numbers, TrainingRange
 from cac_hpc.report import external_report, terminal
+from cac_hpc.results.external import CohortFact, Distribution
+from cac_hpc.results.figures import Absent
 from cac_hpc.run import escaping
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths, prediction_plan
@@ -26,7 +28,6 @@ from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.evaluate_command import EvaluateConfig
 from cac_hpc.settings.labels import LabelsConfig
 from cac_hpc.settings.report import ReportConfig
-from cac_hpc.statistics.results import Absent, CohortFact, Distribution
 
 PREDICTIONS, FACTS = "predictions.csv", "studies.csv"  # of a folder that jobs/predict.py wrote
 TITLE = "External test"

@@ -16,13 +16,13 @@ from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
 from cac_hpc.report import archive, checklists, methods_text, pages, pictures, publishing, tables, wording
 from cac_hpc.report.pages import Appendix
+from cac_hpc.results.report import MissingFold, Report, Status
+from cac_hpc.results.serialization import to_json
 from cac_hpc.run import causes, disk, escaping, ledger, paths, task_states
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings import stored_settings
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import MissingFold, Report, Status
 
 
 def aggregate(root: Path) -> bool:
@@ -137,7 +137,7 @@ def write(
     lesions: pd.DataFrame | None = None,
 ) -> None:
     """Write them, and circumstances.json; arguments are those of `texts`."""
-    disk.write_json(folder / usage.CIRCUMSTANCES, results.to_json(found))
+    disk.write_json(folder / usage.CIRCUMSTANCES, to_json(found))
     for name, text in texts(folder, report, found, window_hu, lesions).items():
         disk.write_text(folder / name, text)
 

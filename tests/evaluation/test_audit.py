@@ -11,10 +11,10 @@ from cac_hpc.dataset import shards, splits
 from cac_hpc.evaluation import audit
 from cac_hpc.labels import matching
 from cac_hpc.report import aggregation
+from cac_hpc.results.audits import Audit
 from cac_hpc.run import digests, disk, ledger, paths
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.errors import InputError
-from cac_hpc.statistics.results import Audit
 from tests.support.reports import make_run, report_of, vouch
 from tests.support.runs import job, pack, prepare, write_scans
 

@@ -14,6 +14,8 @@ import pytest
 import cac_hpc
 from cac_hpc.cluster import monitor, usage
 from cac_hpc.report import aggregation, consistency, pages, tables
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
 from cac_hpc.run import disk, escaping, ledger, logs, paths
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.task_states import TaskState
@@ -21,7 +23,6 @@ from cac_hpc.settings import stored_settings
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.labels import LabelsConfig
 from cac_hpc.settings.report import ReportConfig
-from cac_hpc.statistics.results import Report, from_json
 from tests.support.reports import make_run, report_of
 from tests.support.runs import job_here, pack, prepare, write_scans
 

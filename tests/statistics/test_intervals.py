@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cac_hpc.statistics import intervals, metrics
+from cac_hpc.statistics import intervals, metrics, ranking
 
 
 def test_wilson_gives_the_published_interval():
@@ -118,7 +118,7 @@ def test_rank_correlations_of_draws_are_those_of_the_drawn_units():
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=40).round(1), rng.integers(0, 6, 40).astype(float)
     weight = draws(40, 50, seed=0)
-    found = metrics.RankCorrelation(x, y).of(weight)
+    found = ranking.RankCorrelation(x, y).of(weight)
     for row, value in zip(weight.astype(int), found, strict=True):
         assert value == pytest.approx(metrics.rank_correlation(x.repeat(row), y.repeat(row)), abs=1e-12)
-    assert np.isnan(metrics.RankCorrelation(x, np.ones(40)).of(weight)).all()
+    assert np.isnan(ranking.RankCorrelation(x, np.ones(40)).of(weight)).all()
