@@ -169,7 +169,7 @@ def _difference(
     from cac_hpc.statistics import intervals
 
     if second is None:
-        return intervals.figure(np.nan, num_patients, ALONE, intervals.none(ALONE))
+        return intervals.without_value(num_patients, ALONE)
     interval = intervals.bootstrap(figure_TB[first] - figure_TB[second], num_patients)
     undefined = "one of the two has no figure"
     return intervals.figure(figure_T[first] - figure_T[second], num_patients, undefined, interval)
