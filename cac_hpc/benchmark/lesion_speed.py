@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cac_hpc.benchmark import costs, training_speed
-from cac_hpc.run import logs, settings
-from cac_hpc.run.commands import PhantomConfig
-from cac_hpc.run.config import require
+from cac_hpc.run import logs
+from cac_hpc.settings import launch_command
+from cac_hpc.settings.checks import require
+from cac_hpc.settings.phantom_command import PhantomConfig
 
 if TYPE_CHECKING:
-    from cac_hpc.run.config import Config
+    from cac_hpc.settings.config import Config
 
 FOLDS_S, FASTER, EXAM_S = 20.0, 200.0, 1.0  # the goals: see _goals
 EXAMS, EXAM_SLICES = 3, 60  # studies in which candidates are looked for
@@ -146,10 +147,10 @@ def prepared(
     return run
 
 
-def _settings(name: str, options: Mapping[str, object], code: Path) -> tuple[Config, settings.LaunchOptions]:
+def _settings(name: str, options: Mapping[str, object], code: Path) -> tuple[Config, launch_command.LaunchOptions]:
     """Settings as the launcher reads them."""
     given = [f"--{key}={value}" for key, value in options.items()]
-    return settings.parse_launch(None, ["--config", str(code / "configs" / f"{name}.yaml"), "--dry_run", *given])
+    return launch_command.parse_launch(None, ["--config", str(code / "configs" / f"{name}.yaml"), "--dry_run", *given])
 
 
 def _part(command: Sequence[str], log: Path, code: Path) -> dict[str, Any]:
@@ -194,7 +195,7 @@ def exams(folder: Path) -> dict[str, list[float]]:
     """Seconds of processor time of the heart's region, the candidates and the views of each study."""
     from cac_hpc.calcium import candidates, heart, views
     from cac_hpc.dataset import intake
-    from cac_hpc.run.config import PackConfig
+    from cac_hpc.settings.pack import PackConfig
     from cac_hpc.volumes import files
 
     found: dict[str, list[float]] = {"heart": [], "candidates": [], "views": []}

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from cac_hpc.benchmark import inputs
 from cac_hpc.benchmark.turns import Program, Site
-from cac_hpc.run.config import LabelsConfig, ModelConfig, PackConfig
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.pack import PackConfig
 
 DISTINCT, FOLDS = 2, 5  # studies that are different, the others are the same files again; networks of the model
 READING = "pydicom, rescaled"

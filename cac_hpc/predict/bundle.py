@@ -33,9 +33,15 @@ from cac_hpc.calcium import candidates
 from cac_hpc.predict import training_range
 from cac_hpc.predict.training_range import TrainingRange
 from cac_hpc.results.serialization import Damaged, Json, from_json, to_json
-from cac_hpc.run import composition, config, digests, paths, slurm_notation
-from cac_hpc.run.config import InputError, LabelsConfig, ModelConfig, PackConfig, ReportConfig, TrainConfig
+from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import config, given_paths, slurm_notation, typed_values
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.pack import PackConfig
+from cac_hpc.settings.report import ReportConfig
+from cac_hpc.settings.train import TrainConfig
 from cac_hpc.statistics.prediction_sets import Calibration
 from cac_hpc.train import checkpoint
 from cac_hpc.train.models import MODELS
@@ -132,7 +138,7 @@ def write(bundle: Bundle, out: Path, files: Mapping[str, bytes] | None = None) -
     Raises: InputError if something else is there already.
     """
     content = {**_members(bundle), **(files or {})}
-    content = {MANIFEST: paths.json_text(_manifest(bundle, content)).encode(), **dict(sorted(content.items()))}
+    content = {MANIFEST: disk.json_text(_manifest(bundle, content)).encode(), **dict(sorted(content.items()))}
     if out.suffix == ".zip":
         _write_archive(out, content)
     else:
@@ -166,7 +172,7 @@ def network(bundle: Bundle, fold: int) -> nn.Module:
 def _members(bundle: Bundle) -> dict[str, bytes]:
     """What a bundle consists of beside its manifest, by name."""
     found = {RANGE: to_json(bundle.training), INTERNAL: bundle.internal}
-    content = {name: paths.json_text(value).encode() for name, value in found.items()}
+    content = {name: disk.json_text(value).encode() for name, value in found.items()}
     return content | {f"fold-{fold}.pt": weights_file(weights) for fold, weights in enumerate(bundle.weights)}
 
 
@@ -214,7 +220,7 @@ def _own(one: FoldSettings) -> Json:
 def _write_archive(out: Path, content: Mapping[str, bytes]) -> None:
     if out.exists():
         raise InputError(f"--out {out}: is there already, wanted the name of a new file")
-    with paths.atomic(out) as scratch:
+    with disk.atomic(out) as scratch:
         with zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
             for name, data in content.items():
                 member = zipfile.ZipInfo(name, DATE)
@@ -243,7 +249,7 @@ def _write_folder(out: Path, content: Mapping[str, bytes]) -> None:
     scratch = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         for name, data in content.items():
-            paths.write_bytes(scratch / name, data)
+            disk.write_bytes(scratch / name, data)
         scratch.replace(out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -265,7 +271,7 @@ def _opened(path: Path) -> Iterator[Mapping[str, Read]]:
             with zipfile.ZipFile(file) as archive:
                 yield _of_archive(archive, path.stat().st_size)
     else:
-        raise _Refused(f"not there, {WANTED}{paths.did_you_mean(path)}")
+        raise _Refused(f"not there, {WANTED}{given_paths.did_you_mean(path)}")
 
 
 def _what(path: Path) -> str:
@@ -353,7 +359,7 @@ def _checked(text: bytes) -> Json:
             "use that cac_hpc, or export the run again with this one"
         )
     digest = plain.pop("content_sha256", None)
-    if digest != digests.content_sha256(plain) or paths.json_text(plain | {"content_sha256": digest}).encode() != text:
+    if digest != digests.content_sha256(plain) or disk.json_text(plain | {"content_sha256": digest}).encode() != text:
         raise _Refused(f"{MANIFEST} is not as it was written, so it is damaged")
     return plain | {"content_sha256": digests.bytes_sha256(text)}
 
@@ -402,12 +408,12 @@ def _bundle(plain: Json, content: Mapping[str, bytes]) -> Bundle:
         made = f"made by cac_hpc {slurm_notation.short(plain['version'])}"
         raise _Refused(f"takes candidates of another version, {made}, wanted {candidates.VERSION} of this cac_hpc")
     labels = {"sheet": MANIFEST, "edges": plain["edges"], "names": plain["names"]}
-    of_labels = composition.build(LabelsConfig, labels, "labels")
-    of_report = composition.build(ReportConfig, {name: plain[name] for name in ("patient_rule", "top_k")}, "report")
+    of_labels = typed_values.build(LabelsConfig, labels, "labels")
+    of_report = typed_values.build(ReportConfig, {name: plain[name] for name in ("patient_rule", "top_k")}, "report")
     return Bundle(
         kind=kind,
         version=str(plain["version"]),
-        pack=composition.build(PackConfig, plain["pack"], "pack"),
+        pack=typed_values.build(PackConfig, plain["pack"], "pack"),
         model=(of_run := _fold_settings(plain)).model,
         window_hu=of_run.window_hu,
         names=of_labels.names,
@@ -428,8 +434,8 @@ def _bundle(plain: Json, content: Mapping[str, bytes]) -> Bundle:
 
 
 def _fold_settings(plain: Json) -> FoldSettings:
-    of_train = composition.build(TrainConfig, {"epochs": 1, "window_hu": plain["window_hu"]}, "train")
-    return FoldSettings(composition.build(ModelConfig, plain["model"], "model"), of_train.window_hu)
+    of_train = typed_values.build(TrainConfig, {"epochs": 1, "window_hu": plain["window_hu"]}, "train")
+    return FoldSettings(typed_values.build(ModelConfig, plain["model"], "model"), of_train.window_hu)
 
 
 def _errors(plain: Json) -> Errors:
@@ -520,4 +526,4 @@ def _check_weights(bundle: Bundle) -> None:
 
 
 def _named(name: str) -> str:
-    return composition.shown(name[:200])
+    return typed_values.shown(name[:200])

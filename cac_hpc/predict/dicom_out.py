@@ -48,8 +48,8 @@ from highdicom import seg, sr
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 
 from cac_hpc.calcium.candidates import NAMES, RULE, Candidates
-from cac_hpc.run import digests, paths
-from cac_hpc.run.config import InputError
+from cac_hpc.run import digests, disk
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import lesion_results
 from cac_hpc.volumes import dicom, files
 from cac_hpc.volumes.files import Entry
@@ -206,7 +206,7 @@ class Writer:
         try:
             write(place, source_of(files.list_files(folder), content.study), finding)
         except InputError as why:
-            paths.write_text(place / "refused.txt", f"{why}\n")
+            disk.write_text(place / "refused.txt", f"{why}\n")
             return NOT_WRITTEN
         return ""
 
@@ -256,7 +256,7 @@ def write(out: Path, source: Source, finding: Finding) -> list[Path]:
         for name, ds in made.items():
             del ds.InstanceCreationDate, ds.InstanceCreationTime  # of the run, as highdicom has it
             del ds.ContributingEquipmentSequence[-1].ContributionDateTime
-            with paths.atomic(out / name) as scratch:
+            with disk.atomic(out / name) as scratch:
                 ds.save_as(scratch, enforce_file_format=True)
     return [out / name for name in sorted(made)]
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from scipy import sparse
 
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import intervals
 from cac_hpc.statistics.calibration import CalibrationSums, calibration_by_patient
 from cac_hpc.statistics.intervals import Interval

@@ -16,8 +16,10 @@ from cac_hpc.results.external import CohortFact, Distribution, InternalTest
 from cac_hpc.results.figures import Absent
 from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import schema, to_json
-from cac_hpc.run import paths
-from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
+from cac_hpc.run import disk
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 from tests.support import oracle
 
 NAMES = LabelsConfig.names
@@ -326,9 +328,9 @@ def test_a_report_cannot_contradict_its_table(written, tmp_path, capsys):
     out = shutil.copytree(written, tmp_path / "out")
     file = out / "report" / "report.json"
     assert consistency.check(file) == 0
-    content = paths.read_json(file)
+    content = disk.read_json(file)
     content["external"]["internal"]["compared"]["figures"]["accuracy"]["difference"] += 0.01
-    paths.write_json(file, content)
+    disk.write_json(file, content)
     assert consistency.check(file) == 1
     said = capsys.readouterr().out
     assert "external.internal.compared.figures.accuracy.difference" in said
