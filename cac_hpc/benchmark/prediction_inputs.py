@@ -49,14 +49,15 @@ def _write_bundle(path: Path) -> None:
     import torch
 
     from cac_hpc.calcium.candidates import NAMES
-    from cac_hpc.predict import bundle, training_range
+    from cac_hpc.predict import bundle_files, training_range
+    from cac_hpc.predict.bundle import Bundle
     from cac_hpc.train.lesion_model import LesionClassifier
     from cac_hpc.train.ordinal import Errors
 
     torch.manual_seed(0)
     model = ModelConfig(kind="lesions")
     nothing = training_range.of_studies(pd.DataFrame({"kvp": [120.0]}))
-    made = bundle.Bundle(
+    made = Bundle(
         kind="lesions",
         version="benchmark",
         pack=PackConfig(slices=False),
@@ -74,4 +75,4 @@ def _write_bundle(path: Path) -> None:
         known=frozenset(),
         licence="",
     )
-    bundle.write(made, path)
+    bundle_files.write(made, path)

@@ -16,7 +16,7 @@ from cac_hpc.dataset import sealed, shards
 from cac_hpc.evaluation import evaluate, inputs, report_json
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.predict import bundle as bundles
-from cac_hpc.predict import model_card, onnx_files, training_range
+from cac_hpc.predict import bundle_files, bundle_members, model_card, onnx_files, training_range
 from cac_hpc.predict.bundle import Bundle, FoldSettings
 from cac_hpc.predict.training_range import TrainingRange
 from cac_hpc.run import causes, config, digests, logs, looks, settings
@@ -47,8 +47,8 @@ def export(cfg: ExportConfig) -> Bundle:
     run = settings.run_folder(cfg.run)
     made = of_run(run, cfg.licence)
     extra = onnx_files.files(made) if cfg.onnx else {}
-    bundles.write(made, out, {bundles.CARD: model_card.text(made, sorted(extra)).encode(), **extra})
-    read = bundles.read(out)
+    bundle_files.write(made, out, {bundle_members.CARD: model_card.text(made, sorted(extra)).encode(), **extra})
+    read = bundle_files.read(out)
     looks.note(run, "bundle")  # it holds the run's figures
     for line in summary(read, out):
         logs.say(line)

@@ -13,8 +13,7 @@ from cac_hpc.evaluation import external_inputs, predicted, questions
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.evaluation.predicted import Predicted
 from cac_hpc.labels import label_rows
-from cac_hpc.predict import bundle as bundles
-from cac_hpc.predict import training_range
+from cac_hpc.predict import bundle_files, training_range
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.training_range import Codes, Numbers, TrainingRange
 from cac_hpc.report import external_report, terminal
@@ -76,7 +75,7 @@ def evaluate(cfg: EvaluateConfig) -> int:
         raise InputError(f"{file}: found one file for predictions and labels, wanted predictions of a program")
     found = predicted.read(file, cfg.labels.names, cfg.labels.edges)
     bundle, beside = _beside(cfg)
-    others = [_stem(path) for path in cfg.beside if not _is_bundle(Path(path))]
+    others = [_stem(path) for path in cfg.beside if not bundle_files.is_bundle(Path(path))]
     name, *beside_names = (f"predictions of {one}" for one in (cfg.name or _stem(cfg.predictions), *others))
     counting, title = ReportConfig(cuts=cfg.cuts), cfg.title or f"{TITLE} of the {name}"
     answers = questions.read_answers(Path(cfg.checklist), "--checklist") if cfg.checklist else {}
@@ -94,7 +93,7 @@ def _predictions(named: str) -> Path:
     Raises: InputError saying what to do with what is something else.
     """
     path, again = Path(named), shlex.quote(named)
-    if _is_bundle(path) and path.exists():
+    if bundle_files.is_bundle(path) and path.exists():
         raise InputError(
             f"{named}: found a bundle, which holds a model and no predictions; wanted these: python jobs/predict.py "
             f"{again} STUDIES --out DIR --labels SHEET makes them, and their report"
@@ -118,23 +117,19 @@ def _stem(path: str) -> str:
     return file.parent.name if file.name == PREDICTIONS else file.stem
 
 
-def _is_bundle(path: Path) -> bool:
-    return (path / bundles.MANIFEST).is_file() or path.suffix == ".zip"
-
-
 def _beside(cfg: EvaluateConfig) -> tuple[Bundle | None, list[Predicted]]:
     """What stands beside the predictions: the figures of a bundle, and predictions of the same studies.
 
     Raises: InputError if there is more than one bundle.
     """
     paths = [Path(path) for path in cfg.beside]
-    found = [bundles.read(path) for path in paths if _is_bundle(path)]
+    found = [bundle_files.read(path) for path in paths if bundle_files.is_bundle(path)]
     if len(found) > 1:
         raise InputError("--beside: found several bundles, wanted one whose figures stand beside these predictions")
     for bundle in found:
         _check_categories(bundle, cfg.labels)
     names, edges = cfg.labels.names, cfg.labels.edges
-    files = [_predictions(str(path)) for path in paths if not _is_bundle(path)]
+    files = [_predictions(str(path)) for path in paths if not bundle_files.is_bundle(path)]
     return (found[0] if found else None), [predicted.read(file, names, edges) for file in files]
 
 

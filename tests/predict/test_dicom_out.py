@@ -18,7 +18,7 @@ from pydicom.sr.codedict import Collection, codes
 from cac_hpc.calcium import agatston
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.dataset import intake
-from cac_hpc.predict import bundle, study_prediction
+from cac_hpc.predict import bundle_files, study_prediction
 from cac_hpc.predict.study_prediction import StudyTask
 from cac_hpc.run.config import InputError, LabelsConfig, PackConfig
 from cac_hpc.run.predict_commands import arguments, parse_predict
@@ -405,7 +405,7 @@ def test_the_candidates_that_a_study_really_has_are_taken(studies):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("bundle") / "model.zip"
-    bundle.write(bundles.lesions(), path)
+    bundle_files.write(bundles.lesions(), path)
     return path
 
 
@@ -424,7 +424,7 @@ def predicted(study, chests, model, out):
     listing = files.digest(files.list_files(chests / study))
     also = pickle.loads(pickle.dumps(dicom_out.Writer(FACTOR)))
     task = StudyTask(
-        study, chests / study, listing, model, bundle.read(model).digest, out / "studies" / study, also=also
+        study, chests / study, listing, model, bundle_files.read(model).digest, out / "studies" / study, also=also
     )
     return study_prediction.predict_study(task, lambda said: None)
 
