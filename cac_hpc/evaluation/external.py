@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.evaluation import cut_figures, evaluate, labels_to_check, readers
-from cac_hpc.evaluation.external_inputs import MODEL, OTHER, OUT_OF_RANGE, RULE, SET_ENDS, ExternalTest, Source
+from cac_hpc.evaluation.external_files import MODEL, OTHER, OUT_OF_RANGE, RULE, SET_ENDS, ExternalTest, Source
 from cac_hpc.evaluation.readers import LARGEST, NAMES, Heard, Said
 from cac_hpc.statistics import assessment, intervals, recalibration, results, sample_size, set_figures, unpaired
 from cac_hpc.statistics.assessment import Tested

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cac_hpc.evaluation import external_inputs, predicted, questions
+from cac_hpc.evaluation import external_files, external_inputs, predicted, questions
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.evaluation.predicted import Predicted
 from cac_hpc.labels import label_rows
@@ -52,8 +52,8 @@ def maker(labels_cfg: LabelsConfig, out: Path) -> Callable[[Path, Bundle], None]
     Raises: InputError if the sheet cannot be read, or the report there is of another one: before anything is predicted.
     """
     label_rows.read_rows(labels_cfg)
-    if (out / external_inputs.SETTINGS).exists():
-        external_inputs.check_labels(out, labels_cfg)
+    if (out / external_files.SETTINGS).exists():
+        external_files.check_labels(out, labels_cfg)
 
     def make(out: Path, bundle: Bundle) -> None:
         report(out, bundle, replace(labels_cfg, names=bundle.names, edges=bundle.edges))
@@ -107,7 +107,7 @@ def _predictions(named: str) -> Path:
         )
     if prediction_plan(path).is_file():
         raise InputError(f"{path / PREDICTIONS}: not there, as the prediction has not ended: run its command again")
-    if (path / external_inputs.SETTINGS).is_file():
+    if (path / external_files.SETTINGS).is_file():
         raise InputError(f"{named}: found an external test, wanted predictions: those that it was made of")
     raise InputError(f"{named}: found no {PREDICTIONS} in it, wanted a folder that jobs/predict.py wrote, or a file")
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from cac_hpc.evaluation import external as external_numbers
-from cac_hpc.evaluation import external_inputs, predicted
+from cac_hpc.evaluation import external_files, external_inputs, predicted
 from cac_hpc.predict import bundle_files, external, training_range
 from cac_hpc.report import consistency, pictures
 from cac_hpc.run import evaluate_commands, paths, predict_commands
@@ -325,7 +325,7 @@ def test_predicting_takes_a_sheet_and_hands_it_to_its_jobs(folder, monkeypatch):
 def test_what_is_written_names_no_folder(folder):
     out = folder / "predicted"
     external.report(out, bundle_of(folder), LabelsConfig(sheet=str(folder / "labels.csv")))
-    for path in [*(out / "report").rglob("*"), out / external_inputs.SETTINGS, out / external_inputs.TABLE]:
+    for path in [*(out / "report").rglob("*"), out / external_files.SETTINGS, out / external_files.TABLE]:
         if path.is_file():
             assert str(folder).encode() not in path.read_bytes(), path
-    assert paths.read_json(out / external_inputs.SETTINGS)["digests"]["labels_sha256"]
+    assert paths.read_json(out / external_files.SETTINGS)["digests"]["labels_sha256"]
