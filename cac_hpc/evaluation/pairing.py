@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from cac_hpc.evaluation import report_json
 from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.run import digests, settings
 from cac_hpc.run.config import InputError, ReportConfig
-from cac_hpc.run.paths import RunPaths
+from cac_hpc.run.paths import FoldPaths, RunPaths
 from cac_hpc.statistics import results
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.results import FORMAT_VERSION, CategoryRange, Report
@@ -103,7 +103,7 @@ def _read(root: Path, name: str) -> Finished:
     if version := report_json.other_version(content):
         raise InputError(f"{run.report_json}: found {version}, wanted {FORMAT_VERSION}; {again} makes it again")
     report = results.from_json(content, Report)
-    outcome = _read_outcome(run, report, again)
+    outcome = _read_outcome(run.fold, report, again)
     there = sorted(outcome.studies)
     if not there:
         raise InputError(f"{run.root}: its report is of no patient, wanted a run that tested some")
@@ -117,11 +117,11 @@ def _read(root: Path, name: str) -> Finished:
     return Finished(name, report, sealed.read_studies(dataset).set_index("study").loc[there], outcome)
 
 
-def _read_outcome(run: RunPaths, report: Report, again: str) -> Outcome:
+def _read_outcome(files_of: Callable[[int], FoldPaths], report: Report, again: str) -> Outcome:
     """What the report was made from, by fold."""
     found, of_studies, num_categories = {}, {}, len(report.categories)
     for facts in report.training:
-        fold, files = int(facts["fold"]), run.fold(int(facts["fold"]))
+        files = files_of(fold := int(facts["fold"]))
         _check_kept(files.predictions, facts.get("predictions_sha256"), again)
         found[fold] = predictions.read_predictions(files.predictions, fold, num_categories)
         if predicts_scores(report.settings):
