@@ -25,6 +25,7 @@ from cac_hpc.run.config import Config, InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.looks import Looks
 from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
+from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.results import Absent, Audit, Digests, Json, ShownBefore
 from cac_hpc.train import lesion_results, predictions
 from cac_hpc.train.lesion_results import Scores
@@ -80,6 +81,11 @@ class Inputs:
         scores = {fold: one.scores for fold, one in self.results.items() if one.scores is not None}
         predictions = {fold: one.predictions for fold, one in self.results.items()}
         return Outcome(predictions, scores if predicts_scores(self.settings) else None)
+
+    @property
+    def tested(self) -> list[Tested]:
+        """The levels of evaluation."""
+        return self.outcome.tested(self.studies, self.labels.edges, self.report)
 
     @property
     def lesions(self) -> pd.DataFrame | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 import cac_hpc
 from cac_hpc.calcium import candidates
 from cac_hpc.dataset import sealed, shards
-from cac_hpc.evaluation import evaluate, inputs, report_json
+from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict import bundle_files, bundle_members, model_card, onnx_files, training_range
@@ -64,9 +64,9 @@ def of_run(root: Path, licence: str = "") -> Bundle:
     cfg = settings.load(run.config)
     spec = models.chosen(cfg)
     if cfg.split.unit != "patient" or (spec.row == "slice" and spec.unit == "study"):
-        what = f"split.unit {cfg.split.unit}, model.kind {cfg.model.kind}"
         raise InputError(
-            f"{root}: found {what}, wanted a run that divides patients, with a model of slices or candidates"
+            f"{root}: found split.unit {cfg.split.unit}, model.kind {cfg.model.kind}, wanted a run that divides "
+            "patients, with a model of slices or candidates"
         )
     found = inputs.load(run, alone=True)
     report, dataset = _complete(root, found), run.dataset(cfg.data.packed_dir)
@@ -74,9 +74,7 @@ def of_run(root: Path, licence: str = "") -> Bundle:
     of_folds = [settings.load_fold(run, fold) for fold in range(len(found.folds))]
     folds = [_read_model(run, fold, one) for fold, one in enumerate(of_folds)]
     own = tuple(FoldSettings(one.model, one.train.window_hu) for one in of_folds)
-    of_scores = spec.row == "candidate"
-    tested = found.outcome.tested(found.studies, found.labels.edges, found.report)
-    patients = assessment.units_of(tested)["patient"]
+    patients = assessment.units_of(found.tested)["patient"]
     salt = digests.content_sha256([found.digests.studies_sha256, found.digests.plan_sha256])[:32]
     return Bundle(
         kind=cfg.model.kind,
@@ -89,7 +87,7 @@ def of_run(root: Path, licence: str = "") -> Bundle:
         patient_rule=cfg.report.patient_rule,
         top_k=cfg.report.top_k,
         weights=[weights for weights, _ in folds],
-        errors=[errors for _, errors in folds if errors] if of_scores else None,
+        errors=[errors for _, errors in folds if errors] or None,
         internal=internal(report),
         training=_training(found, patients),
         salt=salt,
@@ -182,7 +180,7 @@ def _training(found: Inputs, units: Units) -> TrainingRange:
     """Args:
     units: the patients that the folds tested.
     """
-    names = evaluate.patient_names(found.outcome.studies, found.studies)
+    names = found.outcome.patient_names(found.studies)
     right = pd.Series(units.label == units.predicted).groupby(names[units.patient]).all()
     by_study = dict(zip(found.studies["study"], found.studies["patient"].map(right), strict=True))
     known_of = {str(study): bool(value) for study, value in by_study.items() if isinstance(value, bool | np.bool_)}
