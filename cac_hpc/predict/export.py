@@ -62,12 +62,7 @@ def of_run(root: Path, licence: str = "") -> Bundle:
     """
     run = RunPaths(root)
     cfg = settings.load(run.config)
-    spec = models.chosen(cfg)
-    if cfg.split.unit != "patient" or (spec.row == "slice" and spec.unit == "study"):
-        raise InputError(
-            f"{root}: found split.unit {cfg.split.unit}, model.kind {cfg.model.kind}, wanted a run that divides "
-            "patients, with a model of slices or candidates"
-        )
+    _check_kind(root, cfg)
     found = inputs.load(run, alone=True)
     report, dataset = _complete(root, found), run.dataset(cfg.data.packed_dir)
     sealed.check(dataset)
@@ -96,6 +91,19 @@ def of_run(root: Path, licence: str = "") -> Bundle:
         sets=prediction_sets.calibrate(patients, cfg.report.coverage, len(folds)),
         own=() if set(own) == {FoldSettings(cfg.model, cfg.train.window_hu)} else own,
     )
+
+
+def _check_kind(root: Path, cfg: Config) -> None:
+    """The run is one of which a bundle can be made, by its folds and its model.
+
+    Raises: InputError if not.
+    """
+    spec = models.chosen(cfg)
+    if cfg.split.unit != "patient" or (spec.row == "slice" and spec.unit == "study"):
+        raise InputError(
+            f"{root}: found split.unit {cfg.split.unit}, model.kind {cfg.model.kind}, wanted a run that divides "
+            "patients, with a model of slices or candidates"
+        )
 
 
 def _complete(root: Path, found: Inputs) -> Report:
