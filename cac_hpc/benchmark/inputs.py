@@ -17,6 +17,7 @@ from cac_hpc.run import logs
 from cac_hpc.run.commands import PhantomConfig
 
 MATRIX, SLICES = {False: 512, True: 64}, {False: 48, True: 10}  # of a cohort, and of a tiny one
+ONE, TWO, READING = "one worker", "two workers", "pydicom, rescaled"  # names of programs that are measured
 PER_SHARD = 2  # studies: as many shards for each of two workers, whatever the number of studies
 DEMO: dict[bool, dict[str, object]] = {
     tiny: {"studies": 12 if tiny else 68, "slices": 12, "matrix": 128, "field_of_view_mm": 160}
@@ -31,11 +32,6 @@ def job(code: Path, script: str, *arguments: object, **options: object) -> list[
     """The command of one of our jobs."""
     given = [f"--{key}={value}" for key, value in options.items()]
     return [sys.executable, str(code / "jobs" / script), *map(str, arguments), *given]
-
-
-def call(code: Path, command: Sequence[str], log: Path) -> None:
-    """Run one of our commands, unmeasured."""
-    costs.run(command, log, {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"})
 
 
 def cohort(site: Site, sizes: Sequence[int], syntax: str | None = None) -> Callable[[int], Path]:
@@ -82,7 +78,7 @@ def packed(
             "train.device": "cpu", "train.precision": "fp32", "cluster.kind": "local", "cluster.pack.cpus": workers,
         }  # fmt: skip
         launch = job(code, "launch_cv.py", "--dry_run", **{**settings, **more})
-        call(code, launch, out.with_suffix(".log"))
+        costs.call(code, launch, out.with_suffix(".log"))
         return [*job(code, "pack.py", "--run", out), *arguments]
 
     return prepare
@@ -120,7 +116,7 @@ def finished(site: Site, code: Path) -> Path:
     if not run.exists():
         source = phantom(site.shared / "demo", easy=True, **DEMO[site.tiny])
         logs.log.info("running the demo in %s", run)
-        call(code, job(code, "launch_cv.py", **of_demo(site, code, run, source)), site.folder / "log")
+        costs.call(code, job(code, "launch_cv.py", **of_demo(site, code, run, source)), site.folder / "log")
     return run
 
 

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from cac_hpc.benchmark import inputs
+from cac_hpc.benchmark import costs, inputs
 from cac_hpc.dataset import plan, shards, splits
 from cac_hpc.run import digests, logs, paths
 from cac_hpc.run.config import LabelsConfig, SplitConfig
@@ -72,7 +72,7 @@ def _planned(run: RunPaths, folder: Path, patients: int, code: Path) -> list[str
         "train.epochs": 4, "train.device": "cpu", "train.precision": "fp32", "cluster.kind": "local",
         "pack.size": 16, "model.filters": "[8]", "report.figure_dpi": 50,
     }  # fmt: skip
-    inputs.call(code, inputs.job(code, "launch_cv.py", "--dry_run", **settings), folder / "log")
+    costs.call(code, inputs.job(code, "launch_cv.py", "--dry_run", **settings), folder / "log")
     return [name for shard in plan.read_plan(run.dataset(None))["shards"] for name in shard]
 
 

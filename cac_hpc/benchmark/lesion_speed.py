@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cac_hpc.benchmark import costs, training_speed
+from cac_hpc.benchmark import costs, inputs, screen
+from cac_hpc.benchmark.screen import Goal
 from cac_hpc.run import logs, settings
 from cac_hpc.run.commands import PhantomConfig
 from cac_hpc.run.config import require
@@ -56,7 +57,6 @@ class Asked:
         require(self.steps >= 1, "--steps", self.steps, "1 or more")
         require(self.batch >= 2, "--batch", self.batch, "2 or more")
         require(self.repeats >= 1, "--repeats", self.repeats, "1 or more")
-        require(not self.keep or not Path(self.keep).exists(), "--keep", self.keep, "a folder that is not there yet")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Network:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """``[--studies N] [--hard] [--steps N] [--batch N] [--repeats N] [--keep DIR]``."""
     parser.add_argument("--hard", action="store_true", help="studies of full size, as difficult as real exams")
-    costs.add_numbers(
+    costs.add_options(
         parser,
         Asked,
         {
@@ -85,7 +85,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             "repeats": "of every measurement",
         },
     )
-    parser.add_argument("--keep", metavar="DIR", help="work there and leave everything there")
 
 
 def measure(asked: Asked, code: Path) -> None:
@@ -141,8 +140,7 @@ def prepared(
     cfg, launched = _settings("lesions", options, code)
     with contextlib.redirect_stdout(io.StringIO()):
         launch.launch(cfg, launched, code)
-    pack = [sys.executable, str(code / "jobs" / "pack.py"), "--run", str(run)]
-    costs.run(pack, folder / "log", {"PYTHONPATH": str(code)})
+    costs.call(code, inputs.job(code, "pack.py", "--run", run), folder / "log")
     return run
 
 
@@ -154,7 +152,7 @@ def _settings(name: str, options: Mapping[str, object], code: Path) -> tuple[Con
 
 def _part(command: Sequence[str], log: Path, code: Path) -> dict[str, Any]:
     """What a process of its own says of itself."""
-    env = {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1", "CAC_DICOM_ROOT": ".", "CAC_LABELS": "labels.csv"}
+    env = {**costs.environment(code), "CAC_DICOM_ROOT": ".", "CAC_LABELS": "labels.csv"}
     costs.run([sys.executable, "-m", "cac_hpc.benchmark.lesion_speed", *command], log, env)
     return costs.last_json(log)
 
@@ -231,16 +229,13 @@ def _show(found: dict[str, list[dict[str, Any]]], asked: Asked) -> None:
     rows += [[one.name, f"{one.seconds:.0f}", f"{one.seconds / seconds:.0f}"] for one in networks]
     times = {name: [s for one in found["exams"] for s in one[name]] for name in ("heart", "candidates", "views")}
     rows += [[f"exams: {name}", f"{statistics.median(of_part):.2f}", "-"] for name, of_part in times.items()]
-    screen = logs.console()
     load = os.getloadavg()[0]
-    title = f"{training_speed.machine('cpu')}: {asked.repeats} repeats, medians; load of the machine {load:.1f}"
-    screen.print(logs.table(title, ("", "s", "x"), rows, numbers=True))
-    screen.print(LEGEND.format(exams=EXAMS, slices=EXAM_SLICES))
-    for goal, value, met in _goals(seconds, networks[-1].seconds, times):
-        screen.print(f"{'yes' if met else 'no':3}  {goal}: {value}")
+    title = f"{screen.machine('cpu')}: {asked.repeats} repeats, medians; load of the machine {load:.1f}"
+    legend = LEGEND.format(exams=EXAMS, slices=EXAM_SLICES)
+    screen.show(title, ("", "s", "x"), rows, legend, _goals(seconds, networks[-1].seconds, times))
 
 
-def _goals(seconds: float, network_s: float, times: dict[str, list[float]]) -> Iterator[tuple[str, str, bool]]:
+def _goals(seconds: float, network_s: float, times: dict[str, list[float]]) -> Iterator[Goal]:
     """What is wanted, what was found and whether that will do."""
     yield f"five folds in {FOLDS_S:g} s of processor time", f"{seconds:.1f}", seconds <= FOLDS_S
     ratio = network_s / seconds

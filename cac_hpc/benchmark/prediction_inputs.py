@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from cac_hpc.benchmark import inputs
+from cac_hpc.benchmark.inputs import ONE, READING, TWO
 from cac_hpc.benchmark.turns import Program, Site
 from cac_hpc.run.config import LabelsConfig, ModelConfig, PackConfig
 
 DISTINCT, FOLDS = 2, 5  # studies that are different, the others are the same files again; networks of the model
-READING = "pydicom, rescaled"
-WORKERS = {"one worker": 1, "two workers": 2}
+WORKERS = {ONE: 1, TWO: 2}
 
 
 def programs(site: Site, sizes: Sequence[int]) -> list[Program]:
