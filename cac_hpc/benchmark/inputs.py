@@ -61,6 +61,19 @@ def write_sheet(root: Path) -> None:
     root.with_suffix(".csv").write_text("\n".join(["study,score", *rows, ""]), encoding="utf-8")
 
 
+def plan(code: Path, run: Path, source: Path, more: Mapping[str, object]) -> list[str]:
+    """The launcher on folders of studies with a sheet beside them: it plans a run on the CPU and does not start it.
+
+    Args:
+        more: settings beside these.
+    """
+    settings = {
+        "run": run, "data.dicom_root": source, "labels.sheet": source.with_suffix(".csv"), "train.epochs": 1,
+        "train.device": "cpu", "train.precision": "fp32", "cluster.kind": "local", **more,
+    }  # fmt: skip
+    return job(code, "launch_cv.py", "--dry_run", **settings)
+
+
 def packed(
     code: Path, source: Callable[[int], Path], workers: int, more: Mapping[str, object], arguments: Sequence[str] = ()
 ) -> Prepare:
@@ -71,14 +84,11 @@ def packed(
     """
 
     def prepare(out: Path, size: int) -> list[str]:
-        root = source(size)
         settings = {
-            "run": out, "data.dicom_root": root, "labels.sheet": root.with_suffix(".csv"),
-            "pack.studies_per_shard": PER_SHARD, "split.folds": 2, "split.val_fraction": 0.25, "train.epochs": 1,
-            "train.device": "cpu", "train.precision": "fp32", "cluster.kind": "local", "cluster.pack.cpus": workers,
+            "pack.studies_per_shard": PER_SHARD, "split.folds": 2, "split.val_fraction": 0.25,
+            "cluster.pack.cpus": workers, **more,
         }  # fmt: skip
-        launch = job(code, "launch_cv.py", "--dry_run", **{**settings, **more})
-        costs.call(code, launch, out.with_suffix(".log"))
+        costs.call(code, plan(code, out, source(size), settings), out.with_suffix(".log"))
         return [*job(code, "pack.py", "--run", out), *arguments]
 
     return prepare
@@ -166,24 +176,6 @@ def many_studies(folder: Path, sizes: Sequence[int]) -> Callable[[int], Path]:
                 os.link(path, folder / path.name)
         write_sheet(root)
     return roots.__getitem__
-
-
-def planned(code: Path, source: Callable[[int], Path]) -> Prepare:
-    """The launcher on a cohort, which it plans and does not start."""
-
-    def prepare(out: Path, size: int) -> list[str]:
-        root = source(size)
-        settings: dict[str, object] = {"data.dicom_root": root, "labels.sheet": root.with_suffix(".csv")}
-        settings |= {
-            "run": out / "run",
-            "pack.min_slices": 2,
-            "train.epochs": 1,
-            "train.device": "cpu",
-            "train.precision": "fp32",
-        }
-        return job(code, "launch_cv.py", "--dry_run", **settings, **{"cluster.kind": "local"})
-
-    return prepare
 
 
 def reported(code: Path, run: Path) -> Prepare:

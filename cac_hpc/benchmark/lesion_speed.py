@@ -7,8 +7,6 @@ else the machine does hardly matters. ``python -m cac_hpc.benchmark.lesion_speed
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import statistics
@@ -17,16 +15,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cac_hpc.benchmark import costs, inputs, screen
 from cac_hpc.benchmark.screen import Goal
 from cac_hpc.run import logs, settings
-from cac_hpc.run.commands import PhantomConfig
 from cac_hpc.run.config import require
-
-if TYPE_CHECKING:
-    from cac_hpc.run.config import Config
 
 FOLDS_S, FASTER, EXAM_S = 20.0, 200.0, 1.0  # the goals: see _goals
 EXAMS, EXAM_SLICES = 3, 60  # studies in which candidates are looked for
@@ -97,24 +91,18 @@ def measure(asked: Asked, code: Path) -> None:
     with costs.work_folder(asked.keep) as folder:
         names = [str(number) for number in range(asked.repeats)]
         runs = [prepared(folder, name, asked.studies, code, asked.hard) for name in names]
-        _write_exams(folder / "exams")
+        exams_of = inputs.phantom(folder / "exams", studies=EXAMS, slices=EXAM_SLICES, hard=True)
         with logs.progress("measured", asked.repeats * len(found)) as advance:
             for run in runs:
                 parts = {
                     "folds": ["folds", str(run)],
                     **{name: ["steps", name, *map(str, (asked.steps, asked.batch, code))] for name in CONFIGS},
-                    "exams": ["exams", str(folder / "exams")],
+                    "exams": ["exams", str(exams_of)],
                 }
                 for name, command in parts.items():
                     found[name].append(_part(command, folder / "log", code))
                     advance()
     _show(found, asked)
-
-
-def _write_exams(folder: Path) -> None:
-    from cac_hpc.phantom import cohort
-
-    cohort.write_cohort(PhantomConfig(out=str(folder), studies=EXAMS, slices=EXAM_SLICES, hard=True))
 
 
 def prepared(
@@ -125,29 +113,16 @@ def prepared(
     Args:
         studies: in the cohort. hard: see `Asked`. more: further options of the launcher.
     """
-    from cac_hpc.cluster import launch
-    from cac_hpc.phantom import cohort
-
-    source, run = folder / "scans", folder / f"run-{name}"
-    if not source.exists():
-        logs.log.info("writing %d studies to %s", studies, folder)
-        kind: dict[str, Any] = {"hard": True} if hard else EASY
-        cohort.write_cohort(PhantomConfig(out=str(source), studies=studies, **kind))
+    kind: dict[str, Any] = {"hard": True} if hard else EASY
+    source, run = inputs.phantom(folder / "scans", studies=studies, **kind), folder / f"run-{name}"
     options = {
-        "run": run, "data.dicom_root": source, "labels.sheet": source / "labels.csv",
-        "data.packed_dir": folder / "packed", "cluster.pack.cpus": len(os.sched_getaffinity(0)), **(more or {}),
+        "config": code / "configs" / "lesions.yaml", "run": run, "data.dicom_root": source,
+        "labels.sheet": source / "labels.csv", "data.packed_dir": folder / "packed",
+        "cluster.pack.cpus": len(os.sched_getaffinity(0)), **(more or {}),
     }  # fmt: skip
-    cfg, launched = _settings("lesions", options, code)
-    with contextlib.redirect_stdout(io.StringIO()):
-        launch.launch(cfg, launched, code)
+    costs.call(code, inputs.job(code, "launch_cv.py", "--dry_run", **options), folder / "log")
     costs.call(code, inputs.job(code, "pack.py", "--run", run), folder / "log")
     return run
-
-
-def _settings(name: str, options: Mapping[str, object], code: Path) -> tuple[Config, settings.LaunchOptions]:
-    """Settings as the launcher reads them."""
-    given = [f"--{key}={value}" for key, value in options.items()]
-    return settings.parse_launch(None, ["--config", str(code / "configs" / f"{name}.yaml"), "--dry_run", *given])
 
 
 def _part(command: Sequence[str], log: Path, code: Path) -> dict[str, Any]:
@@ -176,7 +151,8 @@ def network_steps(name: str, steps: int, batch: int, code: Path) -> dict[str, fl
     from cac_hpc.benchmark import noise_steps
     from cac_hpc.train import steps as training_steps
 
-    cfg, _ = _settings(name, {"train.device": "cpu", "train.precision": "fp32"}, code)
+    config = str(code / "configs" / f"{name}.yaml")
+    cfg, _ = settings.parse_launch(None, ["--config", config, "--train.device=cpu", "--train.precision=fp32"])
     training_steps.fix_arithmetic(cfg)
     step, started = noise_steps.stepper(cfg, torch.device("cpu"), batch), 0.0
     for number in range(steps + 1):

@@ -85,7 +85,13 @@ def gaps(site: Site, _: Sequence[int]) -> list[Program]:
 
 def plans(site: Site, sizes: Sequence[int]) -> list[Program]:
     source = inputs.many_studies(site.folder, sizes)
-    return [Program(name=NOW, prepare=inputs.planned(site.code, source), code=site.code)]
+    return [
+        Program(
+            name=NOW,
+            prepare=lambda out, size: inputs.plan(site.code, out / "run", source(size), {"pack.min_slices": 2}),
+            code=site.code,
+        )
+    ]
 
 
 def _large_run(site: Site, size: int) -> Path:
