@@ -14,26 +14,17 @@ import numpy as np
 
 from cac_hpc.evaluation import pairing, report_json
 from cac_hpc.evaluation.pairing import Finished
+from cac_hpc.results.calibration import Calibration
+from cac_hpc.results.comparison import Compared, ComparedLevel, ComparedRun, Comparison, PairedTest, Roles
+from cac_hpc.results.figures import Category, Difference, Figure
+from cac_hpc.results.levels import Level
+from cac_hpc.results.matrices import Pooled
 from cac_hpc.run import config, looks
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import agreement, assessment, intervals, metrics
 from cac_hpc.statistics.assessment import Sums
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import (
-    Calibration,
-    Category,
-    Compared,
-    ComparedLevel,
-    ComparedRun,
-    Comparison,
-    Difference,
-    Figure,
-    Level,
-    PairedTest,
-    Pooled,
-    Roles,
-)
 
 UNKNOWN = intervals.none("this version of cac_hpc does not know the figure")
 LEVELS = ("slice", "patient")

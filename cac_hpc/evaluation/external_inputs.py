@@ -24,9 +24,10 @@ from cac_hpc.evaluation.predicted import Predicted, probabilities
 from cac_hpc.labels import label_rows, labels, matching, sheets
 from cac_hpc.labels.labels import Label
 from cac_hpc.labels.matching import Matched
+from cac_hpc.results.external import LeftOutStudy
+from cac_hpc.results.serialization import Json
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
-from cac_hpc.statistics.results import Json, LeftOutStudy
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,10 @@ from cac_hpc.calcium import candidates
 from cac_hpc.predict import training_range
 from cac_hpc.predict.bundle import Bundle, FoldSettings
 from cac_hpc.predict.training_range import TrainingRange
+from cac_hpc.results.serialization import Json, from_json, to_json
 from cac_hpc.run import composition, config, digests, paths, slurm_notation
 from cac_hpc.run.config import LabelsConfig, ModelConfig, PackConfig, ReportConfig, TrainConfig
-from cac_hpc.statistics import results
 from cac_hpc.statistics.prediction_sets import Calibration
-from cac_hpc.statistics.results import Json
 from cac_hpc.train import checkpoint
 from cac_hpc.train.models import MODELS
 from cac_hpc.train.ordinal import Errors
@@ -59,7 +58,7 @@ def of_bundle(bundle: Bundle, more: Mapping[str, bytes]) -> dict[str, bytes]:
     Args:
         more: further members, README.md and fold-K.onnx.
     """
-    found = {RANGE: results.to_json(bundle.training), INTERNAL: bundle.internal}
+    found = {RANGE: to_json(bundle.training), INTERNAL: bundle.internal}
     content = {name: paths.json_text(value).encode() for name, value in found.items()}
     content |= {f"fold-{fold}.pt": weights_file(weights) for fold, weights in enumerate(bundle.weights)}
     content |= more
@@ -249,7 +248,7 @@ def _training(content: bytes) -> TrainingRange:
 
     Raises: Refused.
     """
-    found = results.from_json(json.loads(content), TrainingRange)
+    found = from_json(json.loads(content), TrainingRange)
     if unknown := sorted({*found.numbers} - {*training_range.NUMBERS} | {*found.codes} - {*training_range.CODES}):
         raise Refused(f"{RANGE} has the attribute {named(unknown[0])}, wanted those of this cac_hpc only")
     for name, of in found.numbers.items():

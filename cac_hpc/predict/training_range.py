@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cac_hpc.results.figures import Figure
 from cac_hpc.statistics import assessment, intervals
-from cac_hpc.statistics.results import Figure
 
 TOLERANCE = 0.1  # of the training range, or of its nearer end where that is more: so far beyond is still inside
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

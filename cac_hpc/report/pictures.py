@@ -25,24 +25,18 @@ from cac_hpc.report import (
     subgroup_parts,
     wording,
 )
+from cac_hpc.results.calibration import Calibration
+from cac_hpc.results.examples import Example, Examples
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.levels import Level
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
+from cac_hpc.results.training import Layer, Training
+from cac_hpc.results.trials import Importance, TrialRow, Trials
 from cac_hpc.run import logs
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import (
-    Absent,
-    Calibration,
-    Example,
-    Examples,
-    Importance,
-    Layer,
-    Level,
-    Report,
-    Training,
-    TrialRow,
-    Trials,
-)
 
 PATIENCE_S = 600.0  # for one shard's slices
 GALLERIES = {"slices": "Sample slices", "misclassified": "Misclassified slices"}  # by how names of files begin
@@ -63,7 +57,7 @@ def training(report: Report) -> list[Training]:
 
     Raises: Damaged if metrics.json of one has something else.
     """
-    return [results.from_json(facts, Training) for facts in report.training]
+    return [from_json(facts, Training) for facts in report.training]
 
 
 @dataclass(frozen=True)

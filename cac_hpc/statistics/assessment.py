@@ -15,13 +15,16 @@ from typing import TypeVar
 import numpy as np
 from scipy import sparse
 
+from cac_hpc.results.calibration import Bin, Calibration
+from cac_hpc.results.figures import Category, Figure
+from cac_hpc.results.levels import Collapsed, Level, OtherRule, OverFolds
+from cac_hpc.results.matrices import FoldMatrix, Matrix, Pooled
 from cac_hpc.run.config import ReportConfig
-from cac_hpc.statistics import agreement, intervals, metrics, results
+from cac_hpc.statistics import agreement, intervals, metrics
 from cac_hpc.statistics.agreement import ratio
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.metrics import Metric, RankCorrelation
 from cac_hpc.statistics.pooling import Units, num_distinct, patient_units, pooling_rules
-from cac_hpc.statistics.results import Bin
 
 FOLD = intervals.none("intervals are those of the pooled figures")
 OF_SLICES = intervals.none("a score belongs to a study and not to a slice: see the patient level")
@@ -35,7 +38,7 @@ UNITS = {
 OWN_PART = "slice, category of the part of the score that was counted on it"
 OWN_SCORE = "patient, category of the predicted score"
 Key = TypeVar("Key", bound=Hashable)
-M = TypeVar("M", bound=results.Matrix)
+M = TypeVar("M", bound=Matrix)
 NUM_BINS = 10  # of equal width; a confidence that is an edge belongs to the bin below it
 
 
@@ -96,7 +99,7 @@ def units_of(tested: Sequence[Tested]) -> dict[str, Units]:
     return {level.name: level.units for level in tested}
 
 
-def levels(tested: Sequence[Tested], cfg: ReportConfig, edges: Sequence[float]) -> dict[str, results.Level]:
+def levels(tested: Sequence[Tested], cfg: ReportConfig, edges: Sequence[float]) -> dict[str, Level]:
     """Every number of each level.
 
     Args:
@@ -163,13 +166,13 @@ def _drawn(sums: Sums, columns_BC: np.ndarray, spearman_B: np.ndarray | None) ->
     return Sums(sums.matrix_PKK, sums.calibration_P, matrix_BKK, calibration_B, spearman_B)
 
 
-def _level(tested: Tested, sums: Sums, edges: Sequence[float]) -> results.Level:
+def _level(tested: Tested, sums: Sums, edges: Sequence[float]) -> Level:
     units, interval = tested.units, None if tested.scored else OF_SLICES
     expected = units.expected_category
     pooled = _with_spearman(summary(sums), expected, units.score, interval or sums.resampled(sums.spearman_B))
     folds = [_fold(fold, units, expected) for fold in np.flatnonzero(np.bincount(units.fold)).tolist()]
     others = {name: summary(sums_by_patient(other)).figures["accuracy"] for name, other in tested.others.items()}
-    return results.Level(
+    return Level(
         unit=tested.unit,
         distinct=units.distinct,
         counting=_counting(len(units.label), units.distinct),
@@ -178,15 +181,15 @@ def _level(tested: Tested, sums: Sums, edges: Sequence[float]) -> results.Level:
         over_folds=over_folds(folds),
         collapsed=[_collapsed(scheme, sums, edges, units.score) for scheme in metrics.SCHEMES],
         calibration=calibration(sums),
-        other_rules=[results.OtherRule(name, accuracy) for name, accuracy in others.items()] or None,
+        other_rules=[OtherRule(name, accuracy) for name, accuracy in others.items()] or None,
     )
 
 
-def _fold(fold: int, units: Units, expected: np.ndarray) -> results.FoldMatrix:
+def _fold(fold: int, units: Units, expected: np.ndarray) -> FoldMatrix:
     here = units.fold == fold
     matrix = metrics.confusion(units.label[here], units.predicted[here], units.num_categories)
     patients = num_distinct(units.patient[here])
-    found = results.FoldMatrix(fold=fold, patients=patients, **vars(summary_of_matrix(matrix)))
+    found = FoldMatrix(fold=fold, patients=patients, **vars(summary_of_matrix(matrix)))
     return _with_spearman(found, expected[here], units.score[here], FOLD)
 
 
@@ -199,7 +202,7 @@ def _counting(count: int, distinct: int) -> str:
     )
 
 
-def summary(sums: Sums) -> results.Pooled:
+def summary(sums: Sums) -> Pooled:
     """All figures of a level's pooled confusion matrix, with their intervals."""
     drawn = None if sums.matrix_BKK is None else metrics.drawn(sums.matrix_BKK, sums.matrix)
 
@@ -212,15 +215,15 @@ def summary(sums: Sums) -> results.Pooled:
         return intervals.proportion(part[:, index], whole[:, index])
 
     sign = metrics.sign_test(metrics.over(sums.matrix_PKK), metrics.under(sums.matrix_PKK))
-    return results.Pooled(**vars(_summary(sums.matrix, interval)), patients=sums.num_patients, sign_test=sign)
+    return Pooled(**vars(_summary(sums.matrix, interval)), patients=sums.num_patients, sign_test=sign)
 
 
-def summary_of_matrix(matrix: np.ndarray, interval: Interval = FOLD) -> results.Matrix:
+def summary_of_matrix(matrix: np.ndarray, interval: Interval = FOLD) -> Matrix:
     """The same of a matrix (K, K) alone, as of one fold: without intervals."""
     return _summary(matrix, lambda metric, index: interval)
 
 
-def _summary(matrix: np.ndarray, interval: Callable[[Metric, int], Interval]) -> results.Matrix:
+def _summary(matrix: np.ndarray, interval: Callable[[Metric, int], Interval]) -> Matrix:
     values, count = metrics.values(matrix), int(matrix.sum())
     figures = {
         metric.name: [
@@ -232,7 +235,7 @@ def _summary(matrix: np.ndarray, interval: Callable[[Metric, int], Interval]) ->
         for metric in metrics.METRICS
     }
     per_category = [metric.name for metric in metrics.METRICS if metric.per == "category"]
-    return results.Matrix(
+    return Matrix(
         n=count,
         errors=int(count - np.trace(matrix)),
         over_estimated=int(metrics.over(matrix)),
@@ -242,24 +245,23 @@ def _summary(matrix: np.ndarray, interval: Callable[[Metric, int], Interval]) ->
         majority_category=int(matrix.sum(axis=1).argmax()) if matrix.any() else None,
         figures={name: cells[0] for name, cells in figures.items() if name not in per_category},
         categories=[
-            results.Category(index, {name: figures[name][index] for name in per_category})
-            for index in range(len(matrix))
+            Category(index, {name: figures[name][index] for name in per_category}) for index in range(len(matrix))
         ],
         confusion_matrix=matrix.tolist(),
     )
 
 
-def figure(value: float, n: int, undefined: str, interval: Interval, note: str | None = None) -> results.Figure:
+def figure(value: float, n: int, undefined: str, interval: Interval, note: str | None = None) -> Figure:
     """One number as the report gives it, with the notes of value and interval.
 
     Args:
         undefined: why there is no value, if it is NaN.
     """
     if np.isnan(value):
-        return results.Figure(value=None, n=n, low=None, high=None, interval=None, note=undefined)
+        return Figure(value=None, n=n, low=None, high=None, interval=None, note=undefined)
     interval = intervals.around(value, interval)
     notes = "; ".join(filter(None, (note, interval.note))) or None
-    return results.Figure(float(value), n, interval.low, interval.high, interval.method, notes)
+    return Figure(float(value), n, interval.low, interval.high, interval.method, notes)
 
 
 def left_out(metric: Metric, values: Mapping[str, np.ndarray]) -> str | None:
@@ -281,16 +283,16 @@ def _with_spearman(matrix: M, expected: np.ndarray, score: np.ndarray, interval:
     return replace(matrix, figures={**matrix.figures, "spearman": spearman})
 
 
-def over_folds(folds: Sequence[results.Matrix]) -> dict[str, results.OverFolds]:
+def over_folds(folds: Sequence[Matrix]) -> dict[str, OverFolds]:
     """Mean and standard deviation (n - 1) of every figure over the folds in which it is defined; n says how many."""
     names = list(folds[0].figures) if folds else []
     return {name: _over([fold.figures[name].value for fold in folds]) for name in names}
 
 
-def _over(values: Sequence[float | None]) -> results.OverFolds:
+def _over(values: Sequence[float | None]) -> OverFolds:
     known = [value for value in values if value is not None]
     undefined = len(values) - len(known)
-    return results.OverFolds(
+    return OverFolds(
         mean=float(np.mean(known)) if known else None,
         sd=float(np.std(known, ddof=1)) if len(known) > 1 else None,
         n=len(known),
@@ -298,31 +300,31 @@ def _over(values: Sequence[float | None]) -> results.OverFolds:
     )
 
 
-def _collapsed(scheme: metrics.Scheme, sums: Sums, edges: Sequence[float], score: np.ndarray) -> results.Collapsed:
+def _collapsed(scheme: metrics.Scheme, sums: Sums, edges: Sequence[float], score: np.ndarray) -> Collapsed:
     """The figures of coarser categories, from the same matrix."""
     names = list(scheme.names)
     try:
         group_K = metrics.groups(scheme, edges)
     except ValueError as error:
-        return results.Collapsed(scheme.key, names, groups=None, note=f"undefined: {error}", pooled=None)
+        return Collapsed(scheme.key, names, groups=None, note=f"undefined: {error}", pooled=None)
     draws = None if sums.matrix_BKK is None else agreement.collapse(sums.matrix_BKK, group_K)
     coarser = Sums(agreement.collapse(sums.matrix_PKK, group_K), sums.calibration_P, draws)
     note = metrics.scheme_note(scheme, None if np.isnan(score).all() else score)
-    return results.Collapsed(scheme.key, names, group_K.tolist(), note, summary(coarser))
+    return Collapsed(scheme.key, names, group_K.tolist(), note, summary(coarser))
 
 
-def calibration(sums: Sums) -> results.Calibration:
+def calibration(sums: Sums) -> Calibration:
     """Whether probabilities mean what they say, with intervals where there are draws."""
     by_patient, by_draw, matrix = sums.calibration_P, sums.calibration_B, sums.matrix_PKK.sum(axis=0)
     pooled = CalibrationSums.from_columns(by_patient.columns().sum(axis=0))
     chance = brier_of_frequencies(agreement.true(matrix))
     n = int(matrix.sum())
 
-    def of(form: Callable[[CalibrationSums], np.ndarray]) -> results.Figure:
+    def of(form: Callable[[CalibrationSums], np.ndarray]) -> Figure:
         drawn = sums.resampled(form(by_draw) if by_draw else None)
         return figure(float(form(pooled)), n, metrics.NOTHING, drawn)
 
-    return results.Calibration(
+    return Calibration(
         brier=of(brier),
         brier_of_frequencies=figure(float(chance), n, metrics.NOTHING, CHANCE),
         expected_calibration_error=of(expected_error),

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cac_hpc.results.cuts import AtCut, BrierParts, ChanceSpread, Cuts, DecisionCurves, ObservedShare
+from cac_hpc.results.figures import Absent, Figure
+from cac_hpc.results.sample_size import NeededPatients
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import chances, cuts, decisions, intervals, metrics, ranking, sample_size
 from cac_hpc.statistics.agreement import ratio
@@ -21,17 +24,6 @@ from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.metrics import Form
 from cac_hpc.statistics.pooling import Units, num_distinct
 from cac_hpc.statistics.ranking import Ranked
-from cac_hpc.statistics.results import (
-    Absent,
-    AtCut,
-    BrierParts,
-    ChanceSpread,
-    Cuts,
-    DecisionCurves,
-    Figure,
-    NeededPatients,
-    ObservedShare,
-)
 
 FEW = f"fewer than {intervals.FEWEST_PATIENTS} patients with the event, or without: counted, not judged"
 NO_PROBABILITIES = "the predictions have no probabilities of the categories"

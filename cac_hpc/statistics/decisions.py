@@ -16,6 +16,8 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
+from cac_hpc.results.cuts import DecisionCurves, NetBenefit
+from cac_hpc.results.figures import Figure
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import cuts, intervals
 from cac_hpc.statistics.agreement import ratio
@@ -23,7 +25,6 @@ from cac_hpc.statistics.assessment import figure
 from cac_hpc.statistics.cuts import Cut, Judge
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import DecisionCurves, Figure, NetBenefit
 
 THRESHOLDS = np.round(np.arange(1, 20) * 0.05, 2)  # 0.05 to 0.95
 COST = THRESHOLDS / (1 - THRESHOLDS)  # of a false positive

@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
+from cac_hpc.results.matrices import SignTest
 from cac_hpc.statistics import agreement
-from cac_hpc.statistics.results import SignTest
 
 Form = Callable[[np.ndarray], np.ndarray]
 FEWEST = 3  # units that a correlation or a spread is worked out from: two tell nothing of any others

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
+from cac_hpc.results.cuts import OperatingPoint
 from cac_hpc.statistics import intervals
 from cac_hpc.statistics.agreement import ratio
 from cac_hpc.statistics.intervals import Interval
-from cac_hpc.statistics.results import OperatingPoint
 
 DELONG = "delong"
 POINTS = 100  # of a curve: more are not seen

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from cac_hpc.results.readers import ScoreAgreement
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import agreement, intervals
 from cac_hpc.statistics.assessment import figure
 from cac_hpc.statistics.metrics import FEWEST
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import ScoreAgreement
 
 FEW = f"fewer than {FEWEST} patients with both scores"
 Limits = tuple[float | None, float | None, float | None]

@@ -8,21 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from cac_hpc.results.figures import Absent, Figure
+from cac_hpc.results.prediction_sets import PredictionSets, PromisedCoverage, SetsOfCategory, SetsOfFold, SetsOfPatients
 from cac_hpc.statistics import intervals, prediction_sets
 from cac_hpc.statistics.assessment import figure
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.metrics import NOTHING
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.prediction_sets import Sets
-from cac_hpc.statistics.results import (
-    Absent,
-    Figure,
-    PredictionSets,
-    PromisedCoverage,
-    SetsOfCategory,
-    SetsOfFold,
-    SetsOfPatients,
-)
 
 ALONE = "prediction sets need patients of two folds at least, none of whom is tested by both"
 FEW = f"fewer than {intervals.FEWEST_PATIENTS} patients: counted, not judged"

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from cac_hpc.results.figures import Difference, Figure
+from cac_hpc.results.groups import Subgroup, SubgroupFact, Subgroups
 from cac_hpc.statistics import agreement, cuts, intervals, unpaired
 from cac_hpc.statistics.assessment import figure
 from cac_hpc.statistics.cuts import Judge
 from cac_hpc.statistics.intervals import CONFIDENCE, FEWEST_PATIENTS, Interval
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Difference, Figure, Subgroup, SubgroupFact, Subgroups
 
 ACCURACY, KAPPA, ERROR = "accuracy", "kappa_quadratic", "category_error"
 SENSITIVITY, SPECIFICITY = "sensitivity", "specificity"

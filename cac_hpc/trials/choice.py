@@ -19,7 +19,7 @@ from cac_hpc.trials import plan
 from cac_hpc.trials.plan import Rung
 
 if TYPE_CHECKING:
-    from cac_hpc.statistics.results import Figure
+    from cac_hpc.results.figures import Figure
 
 EQUAL = 1e-9  # figures that differ by less are equal: the smaller model is chosen
 ALONE = "there is no other trial that was trained to its end"

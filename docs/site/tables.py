@@ -26,11 +26,11 @@ ORDER = ROOT / "tests" / "test_architecture.py"
 
 def outputs() -> dict[Path, str]:
     """Each file with generated parts, as it should be."""
-    from cac_hpc.statistics import results
+    from cac_hpc.results.serialization import schema
 
     found = {path: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
     pages = {path: PART.sub(_part, text) for path, text in found.items() if PART.search(text)}
-    return pages | {SCHEMA: json.dumps(results.schema(), indent=1) + "\n"}
+    return pages | {SCHEMA: json.dumps(schema(), indent=1) + "\n"}
 
 
 def _part(match: re.Match[str]) -> str:
@@ -185,12 +185,12 @@ def _is_comment(line: str) -> bool:
 
 def report() -> str:
     """The top level of report.json, and the types below it."""
-    from cac_hpc.statistics import results
+    from cac_hpc.results.report import Report
 
-    rows = [(f"`{spec.name}`", f"`{_alternatives(spec)}`") for spec in dataclasses.fields(results.Report)]
+    rows = [(f"`{spec.name}`", f"`{_alternatives(spec)}`") for spec in dataclasses.fields(Report)]
     own: list[Any] = [kind for kind in vars(results).values() if getattr(kind, "__module__", None) == results.__name__]
     kinds = [kind for kind in own if dataclasses.is_dataclass(kind) and not kind.__name__.startswith("_")]
-    defined = [(f"`{kind.__name__}`", _first_line(kind), _keys(kind)) for kind in kinds if kind is not results.Report]
+    defined = [(f"`{kind.__name__}`", _first_line(kind), _keys(kind)) for kind in kinds if kind is not Report]
     return table(("key", "type"), rows) + "\n\n" + table(("type", "what", "keys"), defined)
 
 

@@ -15,13 +15,16 @@ from scipy import stats
 from cac_hpc.evaluation import comparison, pairing
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.report import aggregation, comparison_report
+from cac_hpc.results.comparison import Comparison
+from cac_hpc.results.figures import Figure
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json, to_json
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import ReportOptions, parse_report
 from cac_hpc.statistics import assessment
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Comparison, Figure, Report, from_json, to_json
 from tests.support import oracle
 from tests.support.reports import compare, make_run
 from tests.support.runs import job_here

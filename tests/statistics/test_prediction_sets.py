@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from cac_hpc.results.figures import Absent
 from cac_hpc.statistics import prediction_sets, set_figures
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.prediction_sets import Calibration
-from cac_hpc.statistics.results import Absent
 
 K = 6
 

@@ -8,9 +8,9 @@ import jsonschema
 import pytest
 
 from cac_hpc.report import aggregation
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import Damaged, from_json, schema, to_json
 from cac_hpc.run import paths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Damaged, Report
 from tests.support.reports import make_run
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -35,15 +35,15 @@ def undescribed(schema):
 
 def test_the_schema_that_is_shipped_is_that_of_the_types():
     shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))
-    assert undescribed(shipped) == undescribed(results.schema()), "python docs/site/tables.py writes it anew"
+    assert undescribed(shipped) == undescribed(schema()), "python docs/site/tables.py writes it anew"
 
 
 def test_a_report_is_valid_by_the_schema_and_comes_back_byte_for_byte(made):
     content = paths.read_json(made)
-    jsonschema.validate(content, results.schema(), jsonschema.Draft202012Validator)
-    report = results.from_json(content, Report)
+    jsonschema.validate(content, schema(), jsonschema.Draft202012Validator)
+    report = from_json(content, Report)
     assert report.levels["slice"].pooled.figures["accuracy"].n == 48
-    assert paths.json_text(results.to_json(report)) == made.read_text(encoding="utf-8")
+    assert paths.json_text(to_json(report)) == made.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,6 @@ def test_what_is_no_report_is_neither_read_nor_valid(made, change, said):
     content = copy.deepcopy(paths.read_json(made))
     change(content)
     with pytest.raises(Damaged, match=said):
-        results.from_json(content, Report)
+        from_json(content, Report)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(content, results.schema(), jsonschema.Draft202012Validator)
+        jsonschema.validate(content, schema(), jsonschema.Draft202012Validator)
