@@ -5,11 +5,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this script, whatever is installed
 
-from cac_hpc.run import predict_commands, settings
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import predict_command
 
 
 def main() -> int:
-    cfg = predict_commands.parse_predict(__doc__)
+    cfg = predict_command.parse_predict(__doc__)
     from cac_hpc.predict import external, prediction
     from cac_hpc.run import logs
 
@@ -24,4 +25,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(settings.exit_code(main))
+    raise SystemExit(exit_code(main))

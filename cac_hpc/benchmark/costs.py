@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.run.config import require
+from cac_hpc.settings.checks import require
 
 END_S = 10.0  # for a process that was killed
 FIRST_LOOK_S, LOOK_S = 0.001, 0.02  # between two looks at the memory: twice as long each time, up to this

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cac_hpc.benchmark import circumstances, costs, inputs, screen, training_runs
-from cac_hpc.run import logs, paths
-from cac_hpc.run.config import require
+from cac_hpc.run import disk, logs
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.checks import require
 
 Found = dict[str, object]
 EPOCHS, FOLDS = 15, 5  # of the study
@@ -142,8 +142,8 @@ def measure(asked: Asked, code: Path) -> None:
         for part in PARTS:
             started, found = time.monotonic(), _measured(part, bench)
             bench.found[part.name] = found | {"seconds": round(time.monotonic() - started, 1)}
-            logs.say(f"{part.name}: {paths.json_text(bench.found[part.name]).strip()}")
-            paths.write_json(out / "gpu.json", bench.found)
+            logs.say(f"{part.name}: {disk.json_text(bench.found[part.name]).strip()}")
+            disk.write_json(out / "gpu.json", bench.found)
 
 
 def _measured(part: Part, bench: Bench) -> Found:

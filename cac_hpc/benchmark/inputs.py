@@ -14,7 +14,7 @@ from pathlib import Path
 from cac_hpc.benchmark import costs, peers, scans
 from cac_hpc.benchmark.turns import BEFORE, NOW, Site
 from cac_hpc.run import logs
-from cac_hpc.run.commands import PhantomConfig
+from cac_hpc.settings.phantom_command import PhantomConfig
 
 MATRIX, SLICES = {False: 512, True: 64}, {False: 48, True: 10}  # of a cohort, and of a tiny one
 ONE, TWO, READING = "one worker", "two workers", "pydicom, rescaled"  # names of programs that are measured

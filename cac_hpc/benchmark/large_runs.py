@@ -16,9 +16,10 @@ import pandas as pd
 
 from cac_hpc.benchmark import costs, inputs
 from cac_hpc.dataset import plan, shards, splits
-from cac_hpc.run import digests, logs, paths
-from cac_hpc.run.config import LabelsConfig, SplitConfig
+from cac_hpc.run import digests, disk, logs
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.split import SplitConfig
 from cac_hpc.train import predictions
 
 SLICES, FOLDS, SHARDS = 60, 5, 50
@@ -49,7 +50,7 @@ def write(folder: Path, patients: int, code: Path) -> Path:
     studies = pd.DataFrame({"study": names, "patient": names, "score": score, "category": category, "slices": SLICES})
     dataset, kept = run.dataset(None), plan.read_plan(run.dataset(None))
     studies.to_csv(dataset.studies, index=False)
-    paths.write_json(dataset.intake, intake(studies))
+    disk.write_json(dataset.intake, intake(studies))
     sealed = [_write_shard(dataset, index, part, rng) for index, part in enumerate(kept["shards"])]
     tables = {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
     facts = {"plan_sha256": kept["sha256"], "slices": patients * SLICES, "shards": sealed}
@@ -124,4 +125,4 @@ def _write_predictions(
         "predictions_bytes": len(content),
         "predictions_sha256": digests.bytes_sha256(content),
     }
-    paths.write_json(files.metrics, {"fold": index, **said, **TRAINED})
+    disk.write_json(files.metrics, {"fold": index, **said, **TRAINED})

@@ -19,8 +19,9 @@ from typing import Any
 
 from cac_hpc.benchmark import costs, inputs, screen
 from cac_hpc.benchmark.screen import Goal
-from cac_hpc.run import logs, settings
-from cac_hpc.run.config import require
+from cac_hpc.run import logs
+from cac_hpc.settings import launch_command
+from cac_hpc.settings.checks import require
 
 FOLDS_S, FASTER, EXAM_S = 20.0, 200.0, 1.0  # the goals: see _goals
 EXAMS, EXAM_SLICES = 3, 60  # studies in which candidates are looked for
@@ -152,7 +153,7 @@ def network_steps(name: str, steps: int, batch: int, code: Path) -> dict[str, fl
     from cac_hpc.train import steps as training_steps
 
     config = str(code / "configs" / f"{name}.yaml")
-    cfg, _ = settings.parse_launch(None, ["--config", config, "--train.device=cpu", "--train.precision=fp32"])
+    cfg, _ = launch_command.parse_launch(None, ["--config", config, "--train.device=cpu", "--train.precision=fp32"])
     training_steps.fix_arithmetic(cfg)
     step, started = noise_steps.stepper(cfg, torch.device("cpu"), batch), 0.0
     for number in range(steps + 1):
@@ -168,7 +169,7 @@ def exams(folder: Path) -> dict[str, list[float]]:
     """Seconds of processor time of the heart's region, the candidates and the views of each study."""
     from cac_hpc.calcium import candidates, heart, views
     from cac_hpc.dataset import intake
-    from cac_hpc.run.config import PackConfig
+    from cac_hpc.settings.pack import PackConfig
     from cac_hpc.volumes import files
 
     found: dict[str, list[float]] = {"heart": [], "candidates": [], "views": []}

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cac_hpc.dataset import sealed, shards
-from cac_hpc.run import settings
-from cac_hpc.run.config import Config
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import Config
 from cac_hpc.train import models, networks, residency, slices, steps
 from cac_hpc.train.checkpoint import TrainingState, new_state
 from cac_hpc.train.distributed import World
@@ -194,7 +194,7 @@ def wait() -> None:
 
 def main(name: str, root: str, device_type: str, seconds: str) -> None:
     run = RunPaths(Path(root))
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     dataset = run.dataset(cfg.data.packed_dir)
     studies = sealed.read_studies(dataset)
     steps.fix_arithmetic(cfg)

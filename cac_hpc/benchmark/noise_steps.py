@@ -20,9 +20,10 @@ import torch
 from torch import nn
 
 from cac_hpc.benchmark import loaders
-from cac_hpc.run import settings
-from cac_hpc.run.config import Config, ModelConfig
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.model import ModelConfig
 from cac_hpc.train import models, networks, steps
 from cac_hpc.train.checkpoint import new_state
 from cac_hpc.train.distributed import World
@@ -116,7 +117,7 @@ def layers(cfg: ModelConfig, device: torch.device, seconds: float, size: int, ba
 
 
 def main(root: str, device_type: str, seconds: str, limit_s: str, *variants: str) -> None:
-    began, cfg, device = time.monotonic(), settings.load(RunPaths(Path(root)).config), torch.device(device_type)
+    began, cfg, device = time.monotonic(), stored_settings.load(RunPaths(Path(root)).config), torch.device(device_type)
     steps.fix_arithmetic(cfg)  # before the first product: what is settled then stays
     kinds = ["fp32", "bf16", *(["fp16"] if device.type == "cuda" else [])]
     found: dict[str, object] = {"matrix": {kind: loaders.matrix_flops(device, networks.DTYPES[kind]) for kind in kinds}}

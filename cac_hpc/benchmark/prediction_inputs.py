@@ -11,7 +11,9 @@ from pathlib import Path
 from cac_hpc.benchmark import inputs
 from cac_hpc.benchmark.inputs import ONE, READING, TWO
 from cac_hpc.benchmark.turns import Program, Site
-from cac_hpc.run.config import LabelsConfig, ModelConfig, PackConfig
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.pack import PackConfig
 
 DISTINCT, FOLDS = 2, 5  # studies that are different, the others are the same files again; networks of the model
 WORKERS = {ONE: 1, TWO: 2}

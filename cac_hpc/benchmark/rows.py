@@ -13,7 +13,8 @@ from cac_hpc.benchmark.judging import FEWEST, judge
 from cac_hpc.benchmark.targets import MEASUREMENTS
 from cac_hpc.benchmark.turns import Measurement, Site
 from cac_hpc.run import logs
-from cac_hpc.run.config import WorkError, require
+from cac_hpc.settings.checks import require
+from cac_hpc.settings.errors import WorkError
 
 NAMES = tuple(one.name for one in MEASUREMENTS)
 

@@ -18,7 +18,7 @@ from typing import Any
 from cac_hpc.benchmark import costs, screen, training_runs
 from cac_hpc.benchmark.screen import Goal
 from cac_hpc.run import logs
-from cac_hpc.run.config import require
+from cac_hpc.settings.checks import require
 
 COMPUTE, RESIDENT, STREAM = "compute only", "cac_hpc resident", "cac_hpc stream"
 FEED, FULL, STREAMED = 25_000, 0.95, 0.8  # the goals: slices/s; of compute only; of resident

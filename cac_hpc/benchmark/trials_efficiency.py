@@ -67,13 +67,13 @@ def _workers(run: Path, how: str, code: Path) -> Efficiency:
 
 def one_worker(root: Path, number: int, how: str) -> dict[str, float]:
     """Train what the other leaves of the trials of fold 0; when it began, ended, and the seconds of all trainings."""
-    from cac_hpc.run import settings
     from cac_hpc.run.paths import RunPaths
+    from cac_hpc.settings import stored_settings
     from cac_hpc.trials import plan, training, worker
     from cac_hpc.trials.worker import Server
 
     run = RunPaths(root)
-    cfg, of_all = settings.load(run.config), plan.read(run.trials_plan)
+    cfg, of_all = stored_settings.load(run.config), plan.read(run.trials_plan)
     server = Server(run, 0, number, cfg, of_all)
     if how == "batches":
         _in_batches(server)

@@ -21,7 +21,7 @@ from unittest import mock
 from cac_hpc.benchmark import costs, lesion_speed, screen, trials_efficiency
 from cac_hpc.benchmark.screen import Goal
 from cac_hpc.benchmark.trials_efficiency import Efficiency
-from cac_hpc.run.config import require
+from cac_hpc.settings.checks import require
 
 # the goals: of a trial, of all trials by so many workers, and of the share of the time that they train
 OVERHEAD_S, WHOLE_MIN, WORKERS, EFFICIENT = 2.0, 15.0, 2, 0.9
@@ -107,8 +107,8 @@ def _whole(folder: Path, asked: Asked, code: Path) -> dict[str, float]:
 
 def one_fold(root: Path) -> dict[str, float]:
     """Train the trials of fold 0: what the process and its epochs took, by the clock and in processor time."""
-    from cac_hpc.run import settings
     from cac_hpc.run.paths import RunPaths
+    from cac_hpc.settings import stored_settings
     from cac_hpc.train import epochs
     from cac_hpc.trials import plan
     from cac_hpc.trials.worker import Server
@@ -124,7 +124,7 @@ def one_fold(root: Path) -> dict[str, float]:
         return found
 
     with mock.patch.object(epochs, "_run_epoch", timed):
-        Server(run, 0, 0, settings.load(run.config), of_all).serve(0)
+        Server(run, 0, 0, stored_settings.load(run.config), of_all).serve(0)
     return {"trials": of_all.number, "epochs_s": spent[0], "epochs_cpu_s": spent[1]}
 
 

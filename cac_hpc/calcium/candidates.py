@@ -19,7 +19,7 @@ from cac_hpc.calcium.agatston import Spacing
 from cac_hpc.calcium.aorta import AscendingAorta
 from cac_hpc.calcium.chest import AIR_HU
 from cac_hpc.calcium.heart import DENSE_HU, PURE_FAT_HU, Heart, Surroundings
-from cac_hpc.run.commands import RuleConfig
+from cac_hpc.settings.score_command import RuleConfig
 
 VERSION = 4  # 4: ring_open; 3: the ascending aorta is not taken for the pulmonary trunk; 2: places by it,
 # others_agatston

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from cac_hpc.run.config import ClusterConfig
-from cac_hpc.run.slurm_notation import in_hostlist, megabytes, minutes, number, rows
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.slurm_notation import in_hostlist, megabytes, minutes, number, rows
 
 SHOW = ["sacctmgr", "--noheader", "--parsable2", "show"]
 OF_QOS = ("MaxTRESPerJob", "MaxTRESPerNode", "MaxTRESPerUser", "MaxTRESPerAccount", "GrpTRES")  # on what one job asks

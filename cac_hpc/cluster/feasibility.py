@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from cac_hpc.cluster import accounting, nodes, scheduler
 from cac_hpc.cluster.accounting import Accounting, Allowance, Cap, Rules
 from cac_hpc.cluster.nodes import Group
-from cac_hpc.run.config import ClusterConfig, Config, Resources
-from cac_hpc.run.slurm_notation import gpu_types, gpus, megabytes, number, widest
+from cac_hpc.settings.cluster import ClusterConfig, Resources
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.slurm_notation import gpu_types, gpus, megabytes, number, widest
 
 SETTINGS = ["scontrol", "show", "config"]
 NOTHING = Accounting()

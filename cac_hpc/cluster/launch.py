@@ -30,11 +30,17 @@ from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.dataset import held_out, plan, sealed, sealing, summary
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.evaluation import contrast, published, questions
-from cac_hpc.run import causes, config, ledger, lock, logs, looks, provenance, settings, stages
-from cac_hpc.run.config import ClusterConfig, Config, InputError
-from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_json, write_text
-from cac_hpc.run.settings import LaunchOptions
-from cac_hpc.run.stages import STAGES, Stage, Task, TaskState
+from cac_hpc.run import causes, ledger, lock, logs, looks, provenance, stages, task_states
+from cac_hpc.run.disk import named, read_json, write_json, write_text
+from cac_hpc.run.paths import RunPaths, page_name
+from cac_hpc.run.stages import STAGES, Stage, Task
+from cac_hpc.run.task_states import TaskState
+from cac_hpc.settings import config, launch_command, stored_settings
+from cac_hpc.settings.checks import require
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.launch_command import LaunchOptions
 from cac_hpc.train import models, optimizers
 from cac_hpc.trials import plan as trials_plan
 from cac_hpc.trials.plan import Plan as TrialsPlan
@@ -124,7 +130,7 @@ def _launch(run: RunPaths, cfg: Config, options: LaunchOptions, source: Path) ->
         if not queued:  # else its jobs read the settings that are there
             write_text(run.config, config.to_yaml(cfg))
         if not scheduler.RUNS_HERE:
-            stages.take_as_done(run, [task for task in tasks if task not in waiting])
+            task_states.take_as_done(run, [task for task in tasks if task not in waiting])
         if steps := scheduler.start(run, cfg, waiting, queued):
             monitor.follow(monitor.RunView(run), steps)
             return _result(run, tasks)
@@ -141,14 +147,14 @@ def _with_folds(cfg: Config, dataset_plan: DatasetPlan, options: LaunchOptions) 
         return cfg
     asked = dict(options.given).get("split.folds", str(count))
     wanted = f"left out, or {count}, one for each group of split.group {groups.fact}: {', '.join(groups.tested)}"
-    config.require(asked == str(count), "split.folds", asked, logs.harmless(wanted))
+    require(asked == str(count), "split.folds", asked, logs.harmless(wanted))
     return replace(cfg, split=replace(cfg.split, folds=count))
 
 
 def _check_settings(run: RunPaths, cfg: Config, source: Path) -> None:
     """What the settings name is there: scheduler, model, optimizer, paths and other runs."""
     wanted = f"auto, {' or '.join(SCHEDULERS)}"
-    config.require(cfg.cluster.kind in ("auto", *SCHEDULERS), "cluster.kind", cfg.cluster.kind, wanted)
+    require(cfg.cluster.kind in ("auto", *SCHEDULERS), "cluster.kind", cfg.cluster.kind, wanted)
     models.chosen(cfg)
     optimizers.check(cfg.train)
     _check_paths(cfg, source)
@@ -193,7 +199,7 @@ def _check_beside(run: RunPaths, cfg: Config) -> None:
     try:
         contrast.check(cfg)
     except InputError as error:
-        was = settings.load(run.config) if run.splits.is_file() else None
+        was = stored_settings.load(run.config) if run.splits.is_file() else None
         known = was is not None and [*contrast.kinds(was.split, was.trials)] == [*contrast.kinds(cfg.split, cfg.trials)]
         if not known:
             raise
@@ -217,7 +223,7 @@ def _check_compared(run: RunPaths, named: str) -> None:
     if RunPaths(Path(named)).report_json.is_file():
         return
     missing = f"report.compare is {named}, which has no report/report.json"
-    if not run.splits.is_file() or settings.load(run.config).report.compare != named:
+    if not run.splits.is_file() or stored_settings.load(run.config).report.compare != named:
         raise InputError(f"{missing}; {wanted}")
     logs.say(f"note: {missing}; until then the report has no figures of it")
 
@@ -322,7 +328,7 @@ def _result(run: RunPaths, tasks: list[Task]) -> int:
 
 def _show_use(run: RunPaths) -> None:
     """What the stages asked for beside what they took."""
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     if uses := usage.read(run, cfg):
         logs.console().print(usage.table(uses))
         for line in usage.advice(uses, cfg):
@@ -363,7 +369,7 @@ def _check_run_folder(run: RunPaths, cfg: Config, options: LaunchOptions) -> Non
         if run.root.exists() and (not run.root.is_dir() or any(run.root.iterdir())):
             raise InputError(f"run is {str(run.root)!r}, which holds other files; wanted a new folder or that of a run")
         return
-    stored = config.plain(settings.load(run.config))
+    stored = config.plain(stored_settings.load(run.config))
     free = (*FREE, "split.folds:") if cfg.split.scheme == "leave_one_out" else FREE  # their number is the groups'
     changed = [line for line in config.differences(stored, config.plain(cfg)) if not line.startswith(free)]
     if changed:
@@ -373,7 +379,7 @@ def _check_run_folder(run: RunPaths, cfg: Config, options: LaunchOptions) -> Non
         )
         named = [line if len(line) <= LONGEST else f"{line[:LONGEST]}..." for line in changed[:MOST_NAMED]]
         named += [f"and {len(changed) - MOST_NAMED} more"] * (len(changed) > MOST_NAMED)
-        new = settings.new_run(run.root, options.given if options.resume else ())
+        new = launch_command.new_run(run.root, options.given if options.resume else ())
         how = new if options.resume else f"the same command with --run {new.split(' --run ')[1]}"
         raise InputError(
             f"run is {str(run.root)!r}, which holds another run (found / wanted: {'; '.join(named)});"

@@ -19,9 +19,10 @@ from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.cluster.trial_progress import RunTrials
 from cac_hpc.run import causes, ledger, lock, logs, provenance
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.stages import STAGES, TaskState
+from cac_hpc.run.stages import STAGES
+from cac_hpc.run.task_states import TaskState
+from cac_hpc.settings.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table

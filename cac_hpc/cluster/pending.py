@@ -19,10 +19,11 @@ from typing import Any, Literal, NamedTuple
 
 from cac_hpc.cluster import feasibility
 from cac_hpc.cluster.feasibility import Excess, Limits
-from cac_hpc.run import settings
 from cac_hpc.run.causes import CANCEL_AND_RESUME, RELEASE, SECTIONS
-from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 
 Kind = Literal["waits", "held", "never starts", "failed"]
 Change = Mapping[str, Any]  # settings of the cluster section
@@ -245,7 +246,7 @@ class Remedies:
         if not limit and not asks:
             return None
         try:
-            cfg = settings.load(self._run.config)
+            cfg = stored_settings.load(self._run.config)
         except InputError:
             return None
         allowed = self._read(cfg.cluster.partition)

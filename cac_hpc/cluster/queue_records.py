@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from cac_hpc.run import paths, provenance
+from cac_hpc.run import disk, provenance
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES
 
@@ -321,11 +321,11 @@ def claim(run: RunPaths) -> str | None:
     """Have the jobs of this run folder known by names of its own; returns what to say if they were not."""
     known = _known(run)
     if token_of(run) is None:
-        paths.write_json(run.provenance, known | provenance.identity(run.root, run.root))
+        disk.write_json(run.provenance, known | provenance.identity(run.root, run.root))
         why = f"is a copy of {known['folder']}" if known.get("folder") else "had no valid run_id"
         return f"{run.root} {why}: its jobs have names of their own from now on"
     if known.get("folder") != str(run.root):  # moved
-        paths.write_json(run.provenance, known | {"folder": str(run.root)})
+        disk.write_json(run.provenance, known | {"folder": str(run.root)})
     return None
 
 
@@ -342,7 +342,7 @@ def token_of(run: RunPaths) -> str | None:
 def _known(run: RunPaths) -> dict[str, Any]:
     """What the run's provenance says; nothing where it cannot be read."""
     try:
-        found = paths.read_json(run.provenance)
+        found = disk.read_json(run.provenance)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -19,10 +19,12 @@ from typing import Any
 from cac_hpc.cluster import feasibility, nodes, pending, queue_records, scheduler
 from cac_hpc.cluster.feasibility import Limits
 from cac_hpc.machine import environment
-from cac_hpc.run import ledger, logs, paths, stages
-from cac_hpc.run.config import ClusterConfig, Config, InputError, Resources
+from cac_hpc.run import disk, ledger, logs, stages
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Stage, Task
+from cac_hpc.settings.cluster import ClusterConfig, Resources
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 
 RUNS_HERE = False
 REFUSAL = "allocation failure"  # in what sbatch --test-only says
@@ -173,7 +175,7 @@ def write_script(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]
     """
     script = run.slurm / f"{stage.name}.sbatch"
     executor = _executor(run, cfg, stage, tasks, after)
-    paths.write_text(script, executor._make_submission_file_text(_command(run, cfg, stage, tasks), "") + "\n")
+    disk.write_text(script, executor._make_submission_file_text(_command(run, cfg, stage, tasks), "") + "\n")
     return script
 
 
@@ -397,7 +399,7 @@ def submit_command(
     }
     executor = _site_executor(folder, cluster, parameters, _of_site(cluster, tasks), asked.cpus)
     script = folder / f"{name}.sbatch"
-    paths.write_text(script, executor._make_submission_file_text(shlex.join(command), "") + "\n")
+    disk.write_text(script, executor._make_submission_file_text(shlex.join(command), "") + "\n")
     before = scheduler.jobs_called(name)
     if before is None:
         raise InputError(f"{scheduler.SILENT}, so nothing was submitted; run this again")

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from cac_hpc.dataset import shards
 from cac_hpc.machine.memory import GIB
 from cac_hpc.run import ledger, logs, stages
-from cac_hpc.run.config import Config, Resources
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import Stage
+from cac_hpc.settings.cluster import Resources
+from cac_hpc.settings.config import Config
 from cac_hpc.train import capacity
 from cac_hpc.train.capacity import Room
 
@@ -32,7 +33,7 @@ from typing import Annotated, TypeVar
 import pandas as pd
 
 from cac_hpc.results.serialization import Omitted
-from cac_hpc.run import paths, provenance
+from cac_hpc.run import disk, provenance
 from cac_hpc.run.logs import log
 
 COLUMNS = ("stage", "tasks", "starts", "minutes", "GiB", "core h", "busy", "GPU h", "queue")
@@ -305,7 +306,7 @@ def _read(path: Path, read: Callable[[Path], T]) -> T | None:
 
 
 def _provenance(path: Path) -> dict[str, Any]:
-    collected = paths.read_json(path)
+    collected = disk.read_json(path)
     if not isinstance(collected, dict) or not isinstance(collected.get("packages", {}), dict):
         raise ValueError("wanted an object, its packages by name")
     return provenance.shareable(collected) | provenance.shareable_code(RunPaths(path.parent))

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cac_hpc.labels.labels import Label
-from cac_hpc.run import causes, logs, paths
+from cac_hpc.run import causes, disk, logs
 from cac_hpc.run.causes import NEW_RUN
-from cac_hpc.run.config import InputError, SplitConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.split import SplitConfig
 from cac_hpc.volumes import dicom_study
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.scanner import UNKNOWN
@@ -98,7 +99,7 @@ def _groups(labels: Mapping[str, Label], entries: Mapping[str, Sequence[Entry]],
 def write(path: Path, groups: Groups | None) -> None:
     """Write groups.json, once; nothing where patients form none."""
     if groups is not None and not path.exists():
-        paths.write_json(path, {"format": FORMAT_VERSION, **vars(groups)})
+        disk.write_json(path, {"format": FORMAT_VERSION, **vars(groups)})
 
 
 def read(path: Path) -> Groups:
@@ -107,7 +108,7 @@ def read(path: Path) -> Groups:
     Raises: InputError if they are missing or damaged.
     """
     try:
-        content = paths.read_json(path)
+        content = disk.read_json(path)
         of_study, tested = dict(content["of_study"]), tuple(map(str, content["tested"]))
         if content["format"] == FORMAT_VERSION and all(isinstance(name, str) for name in of_study.values()):
             return Groups(str(content["fact"]), of_study, tested)

@@ -16,11 +16,12 @@ from cac_hpc.dataset.splits import Fold
 from cac_hpc.labels import matching
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.run import causes, paths
+from cac_hpc.run import causes, disk
 from cac_hpc.run.causes import PACK, RESUME
-from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 
 Read = Callable[[Path, int | None], Any]  # takes a shard and a row, or None for the digests of all
 
@@ -51,7 +52,7 @@ def check_ids(folds: Sequence[Fold], patient: Mapping[str, str], cfg: Config) ->
 def planned_ids(dataset: DatasetPaths) -> dict[str, Any]:
     """What the planner found in the study numbers, of which only it has seen more than pseudonyms."""
     try:
-        count = paths.read_json(dataset.plan)["near_equal"]
+        count = disk.read_json(dataset.plan)["near_equal"]
     except (OSError, ValueError, KeyError, TypeError):
         note = "pseudonyms stand for the study numbers, and the dataset's plan does not say what they were like"
         return finding("ids", None, note)

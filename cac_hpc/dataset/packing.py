@@ -16,9 +16,13 @@ from typing import Any
 from cac_hpc.dataset import intake, plan, regions, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
-from cac_hpc.run import causes, digests, ledger, logs, paths, settings
-from cac_hpc.run.config import Config, Format, InputError, PackConfig
+from cac_hpc.run import causes, digests, disk, ledger, logs
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.data import Format
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import files
 from cac_hpc.volumes.study import Study
 
@@ -48,7 +52,7 @@ def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
     if the disk is full or cannot be written.
     """
     run = RunPaths(root)
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     dataset = run.dataset(cfg.data.packed_dir)
     with causes.in_run(root):
         tasks = _tasks(cfg, plan.read_plan(dataset), indices)
@@ -61,7 +65,7 @@ def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
         with contextlib.closing(worker):
             while not give_up.is_set() and (item := next(waiting, None)):
                 index, task = item
-                with ledger.stage(run.ledger, "pack", index), paths.named(dataset.shard(index)):
+                with ledger.stage(run.ledger, "pack", index), disk.named(dataset.shard(index)):
                     _pack_shard(worker, dataset, index, task, advance)
 
     num_workers = min(cfg.cluster.pack.cpus, len(tasks))
@@ -121,7 +125,7 @@ def _scratch(shard: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError), left.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             left.unlink()
-    with paths.atomic(shard) as scratch, scratch.open("wb") as file:
+    with disk.atomic(shard) as scratch, scratch.open("wb") as file:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(file, fcntl.LOCK_EX)
         yield scratch

@@ -21,9 +21,12 @@ from cac_hpc.labels import group_values, label_rows, sheets
 from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import Label
 from cac_hpc.labels.matching import SOURCES, Matched, match_labels, near_equal
-from cac_hpc.run import digests, paths, stages
-from cac_hpc.run.config import Config, DataConfig, InputError, OneCohort, plain
+from cac_hpc.run import digests, disk, result_files
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings import given_paths
+from cac_hpc.settings.config import Config, OneCohort, plain
+from cac_hpc.settings.data import DataConfig
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import files
 from cac_hpc.volumes.files import Entry
 
@@ -242,7 +245,7 @@ def write_plan(dataset: DatasetPaths, plan: DatasetPlan) -> None:
     """Keep the plan beside the dataset, labels included: the sheet may change before the dataset is sealed."""
     if not dataset.plan.exists():
         kept = {name: getattr(plan, name) for name in (*KEPT, *(["cohorts"] if plan.cohorts else []))}
-        paths.write_json(dataset.plan, kept | {"labels": _written(plan.labels)})
+        disk.write_json(dataset.plan, kept | {"labels": _written(plan.labels)})
 
 
 def _written(labels: Mapping[str, Label]) -> dict[str, dict[str, Any]]:
@@ -261,7 +264,7 @@ def read_plan(dataset: DatasetPaths) -> dict[str, Any]:
     """
     if not dataset.plan.exists():
         raise InputError(f"{dataset.plan}: not there, wanted the plan that jobs/launch_cv.py --dry_run writes")
-    return stages.read_kept(dataset.plan, ["sha256", "shards", "listings", "labels"])
+    return result_files.read_kept(dataset.plan, ["sha256", "shards", "listings", "labels"])
 
 
 def study_folders(cfg: Config) -> dict[str, dict[str, Path]]:
@@ -306,7 +309,7 @@ def studies_of(data: DataConfig) -> dict[str, Path]:
     """
     root = Path(data.dicom_root)
     if not root.is_dir():
-        meant = paths.did_you_mean(root)
+        meant = given_paths.did_you_mean(root)
         raise InputError(f"data.dicom_root is {data.dicom_root!r}, but there is no such folder{meant}")
     folders = files.studies_in(root, data.format)
     if not folders:

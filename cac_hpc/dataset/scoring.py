@@ -26,11 +26,15 @@ from cac_hpc.labels import labels
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.masks import mask_formats, shapes
 from cac_hpc.masks.masks import Mask
-from cac_hpc.run import escaping, logs, paths, settings
-from cac_hpc.run.commands import RuleConfig, ScoreConfig
-from cac_hpc.run.config import Checks, Format, Frame, InputError, LabelsConfig, PackConfig
+from cac_hpc.run import disk, escaping, logs
 from cac_hpc.run.logs import log
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings import given_paths
+from cac_hpc.settings.data import Format
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.pack import Checks, Frame, PackConfig
+from cac_hpc.settings.score_command import RuleConfig, ScoreConfig
 from cac_hpc.volumes import files, images
 from cac_hpc.volumes.study import Study
 
@@ -95,7 +99,7 @@ def score_studies(
     Returns: exit code, 1 if a study could not be scored.
     Raises: InputError if there is no study, the region cannot be used or out cannot be written.
     """
-    out = settings.out_folder(cfg.out) if cfg.out else None
+    out = given_paths.out_folder(cfg.out) if cfg.out else None
     studies = study_folders(cfg.folder, cfg.single, cfg.format)
     _require_masks(cfg.region, list(studies))
     tasks = [replace(_task(cfg, name, folder), format=cfg.format) for name, folder in studies.items()]
@@ -111,8 +115,8 @@ def score_studies(
     _show(scores, found, cfg.rule)
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        paths.write_text(out / "scores.csv", escaping.csv_text(scores))
-        paths.write_text(out / "lesions.csv", escaping.csv_text(_lesions(found)))
+        disk.write_text(out / "scores.csv", escaping.csv_text(scores))
+        disk.write_text(out / "lesions.csv", escaping.csv_text(_lesions(found)))
     return int(any(scored.score is None for scored in found.values()))
 
 

@@ -6,10 +6,11 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cac_hpc.run import causes, paths
+from cac_hpc.run import causes, disk
 from cac_hpc.run.causes import PACK, RESUME
-from cac_hpc.run.config import InputError, ModelConfig
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.model import ModelConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +81,7 @@ def _sealed(dataset: DatasetPaths) -> list[dict[str, Any]]:
     if not dataset.seal.exists():
         return []
     try:
-        shards = paths.read_json(dataset.seal)["shards"]
+        shards = disk.read_json(dataset.seal)["shards"]
         return [{"file": str(shard["file"]), "bytes": shard.get("bytes")} for shard in shards]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(causes.error(f"{dataset.seal}: damaged; delete it", PACK)) from None

@@ -24,10 +24,11 @@ import numpy as np
 from cac_hpc.calcium import candidates, views
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import Views
-from cac_hpc.run import causes, digests, paths, slurm_notation
+from cac_hpc.run import causes, digests, disk
 from cac_hpc.run.causes import PACK
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings import slurm_notation
+from cac_hpc.settings.errors import InputError
 
 FORMAT_VERSION = 4  # 4: candidates and views; 3: slices in the patient frame
 ROWS_AT_ONCE = 64  # by which the images grow
@@ -266,7 +267,7 @@ def table_fault(path: Path, sealed: dict[str, Any]) -> str | None:
 def write_checked(path: Path, content: dict[str, Any]) -> None:
     """Write facts about shards so that `read_checked` finds every change of them."""
     marks = {"format_version": FORMAT_VERSION, "content_sha256": digests.content_sha256(content)}
-    paths.write_json(path, marks | content)
+    disk.write_json(path, marks | content)
 
 
 def read_checked(path: Path) -> dict[str, Any]:
@@ -275,7 +276,7 @@ def read_checked(path: Path) -> dict[str, Any]:
     Raises: InputError if it is damaged or of another format version.
     """
     try:
-        content: dict[str, Any] = paths.read_json(path)
+        content: dict[str, Any] = disk.read_json(path)
         version, digest = content.pop("format_version"), content.pop("content_sha256", None)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         version, digest = FORMAT_VERSION, None

@@ -17,10 +17,11 @@ import numpy as np
 
 from cac_hpc.dataset import held_out
 from cac_hpc.dataset.held_out import Groups
-from cac_hpc.run import causes, digests, paths, stages
+from cac_hpc.run import causes, digests, disk, result_files, task_states
 from cac_hpc.run.causes import NEW_RUN, RESUME, Cause
-from cac_hpc.run.config import InputError, SplitConfig
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.split import SplitConfig
 
 Part: TypeAlias = "tuple[str, ...] | Mapping[str, tuple[int, ...]]"  # whole studies, or some slices of each
 
@@ -236,8 +237,8 @@ def write_splits(
         "folds": [{name: _to_json(part) for name, part in fold.parts.items()} for fold in folds],
     }
     if not path.exists():
-        paths.write_json(path, content)
-    elif stages.read_kept(path, ["folds"]) != content:
+        disk.write_json(path, content)
+    elif result_files.read_kept(path, ["folds"]) != content:
         raise InputError(f"{path}: holds other folds than the settings and studies give; use a new run folder")
 
 
@@ -248,7 +249,7 @@ def read_splits(path: Path) -> list[Fold]:
     """
     if not path.is_file():
         raise InputError(_why_missing(path))
-    content = stages.read_kept(path, ["folds", "studies_sha256"])
+    content = result_files.read_kept(path, ["folds", "studies_sha256"])
     by_slice = content.get("unit") == "slice"
     try:
         return [Fold(**{name: _from_json(part, by_slice) for name, part in fold.items()}) for fold in content["folds"]]
@@ -261,7 +262,7 @@ def read_groups(run: RunPaths) -> Groups | None:
 
     Raises: InputError if they are not as they were then.
     """
-    wanted = stages.read_kept(run.splits, ["folds"]).get("groups_sha256")
+    wanted = result_files.read_kept(run.splits, ["folds"]).get("groups_sha256")
     if wanted is None:
         return None
     groups = held_out.read(run.groups)
@@ -272,7 +273,7 @@ def read_groups(run: RunPaths) -> Groups | None:
 
 def _why_missing(path: Path) -> Cause | str:
     """Why a run has no folds: its seal failed, or was not made."""
-    seal = next((state for state in stages.survey(RunPaths(path.parent)) if state.stage == "seal"), None)
+    seal = next((state for state in task_states.survey(RunPaths(path.parent)) if state.stage == "seal"), None)
     if seal is None or seal.state != "failed" or seal.cause is None:
         return f"{path}: not there, wanted the folds; run the pack stage first (jobs/pack.py)"
     words = f"{path}: missing, because stage seal failed: {causes.sentence(seal.cause)}"

@@ -15,7 +15,10 @@ from cac_hpc.dataset import plan
 from cac_hpc.dataset.sealed import GROUP
 from cac_hpc.labels import second_look
 from cac_hpc.run import logs
-from cac_hpc.run.config import Checks, Config, Format, InputError, PackConfig
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.data import Format
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import Checks, PackConfig
 from cac_hpc.volumes import files
 from cac_hpc.volumes.formats import reader_of
 

@@ -36,7 +36,8 @@ from cac_hpc.results.occlusion import Occlusion
 from cac_hpc.results.prediction_sets import PredictionSets
 from cac_hpc.results.report import FORMAT_VERSION, MissingFold, Report, Status
 from cac_hpc.results.serialization import Damaged
-from cac_hpc.run.config import InputError, SplitConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.split import SplitConfig
 from cac_hpc.statistics import assessment, intervals, sample_size, set_figures
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units

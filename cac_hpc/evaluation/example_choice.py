@@ -9,7 +9,7 @@ import pandas as pd
 
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.results.examples import Example, Examples, MistakenPatient, MistakenPatients, Shown
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.train.predictions import Predictions
 

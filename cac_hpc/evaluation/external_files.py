@@ -13,8 +13,10 @@ from cac_hpc.evaluation import report_json
 from cac_hpc.labels import label_rows
 from cac_hpc.results.external import CohortFact, LeftOutStudy
 from cac_hpc.results.serialization import Damaged, Json, Omitted, from_json, to_json
-from cac_hpc.run import paths
-from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
+from cac_hpc.run import disk, paths
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 
 MODEL, RULE, OTHER = "model", "rule", "other"
 SETTINGS, TABLE = paths.EXTERNAL_TEST, "tested.csv"  # beside the report's folder
@@ -113,8 +115,8 @@ def check_labels(out: Path, cfg: LabelsConfig) -> None:
 
 def write(out: Path, test: ExternalTest, table: pd.DataFrame) -> None:
     """Write both, so that the report can be made again."""
-    paths.write_text(out / TABLE, _text(table))
-    paths.write_json(out / SETTINGS, to_json(test))
+    disk.write_text(out / TABLE, _text(table))
+    disk.write_json(out / SETTINGS, to_json(test))
 
 
 def read(out: Path) -> tuple[ExternalTest, pd.DataFrame]:

@@ -26,8 +26,10 @@ from cac_hpc.labels.labels import Label
 from cac_hpc.labels.matching import Matched
 from cac_hpc.results.external import LeftOutStudy
 from cac_hpc.results.serialization import Json
-from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 
 
 @dataclass(frozen=True)

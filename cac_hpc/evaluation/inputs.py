@@ -23,12 +23,16 @@ from cac_hpc.results.audits import Audit, ShownBefore
 from cac_hpc.results.cohort import Digests
 from cac_hpc.results.figures import Absent
 from cac_hpc.results.serialization import Json
-from cac_hpc.run import causes, config, digests, looks, paths, settings
+from cac_hpc.run import causes, digests, disk, looks
 from cac_hpc.run.causes import PACK
-from cac_hpc.run.config import Config, InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.looks import Looks
 from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
+from cac_hpc.settings import config, stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.train import lesion_results, predictions
 from cac_hpc.train.lesion_results import Scores
@@ -107,7 +111,7 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         alone: without the audit of folds, which reads all shards, and the run that this one is compared with.
     Raises: InputError if the dataset is not as it was sealed, or a patient is on both sides of a fold.
     """
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     folds, dataset = splits.read_splits(run.splits), run.dataset(cfg.data.packed_dir)
     sealed_digests, studies = _read_seal(dataset), sealed.usable(sealed.read_studies(dataset), cfg.model)
     groups = splits.read_groups(run)
@@ -124,7 +128,7 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
         blanking=Blanking(cfg.pack.size, float(round(cfg.train.window_hu[0])), cfg.train.occlusion),
         folds=folds,
         studies=studies,
-        intake=paths.read_json(dataset.intake),
+        intake=disk.read_json(dataset.intake),
         audits=audits,
         results=found,
         faults=faults,

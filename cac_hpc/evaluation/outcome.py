@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.results.serialization import Json
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import assessment
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import scored_patients, slice_units

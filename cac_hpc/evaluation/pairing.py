@@ -15,9 +15,11 @@ from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.results.cohort import CategoryRange
 from cac_hpc.results.report import FORMAT_VERSION, Report
 from cac_hpc.results.serialization import from_json
-from cac_hpc.run import digests, settings
-from cac_hpc.run.config import InputError, ReportConfig
+from cac_hpc.run import digests
 from cac_hpc.run.paths import FoldPaths, RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.train import lesion_results, predictions
 
@@ -100,7 +102,7 @@ def _read(root: Path, name: str) -> Finished:
     archived = run.root.is_file() or run.report_json.is_file()
     if archived and not run.config.is_file():
         raise InputError(f"{run.root}: {ARCHIVED}")
-    content, again = report_json.read(settings.run_folder(str(run.root))), report_json.remake(run.root)
+    content, again = report_json.read(stored_settings.run_folder(str(run.root))), report_json.remake(run.root)
     if version := report_json.other_version(content):
         raise InputError(f"{run.report_json}: found {version}, wanted {FORMAT_VERSION}; {again} makes it again")
     report = from_json(content, Report)
@@ -108,7 +110,7 @@ def _read(root: Path, name: str) -> Finished:
     there = sorted(outcome.studies)
     if not there:
         raise InputError(f"{run.root}: its report is of no patient, wanted a run that tested some")
-    dataset = run.dataset(settings.load(run.config).data.packed_dir)
+    dataset = run.dataset(stored_settings.load(run.config).data.packed_dir)
     if not dataset.studies.is_file():
         raise InputError(
             f"{dataset.studies}: not there, wanted the studies of the dataset that {run.root} was made from"

@@ -18,7 +18,7 @@ import pandas as pd
 from cac_hpc.labels import labels, sheets
 from cac_hpc.labels.sheets import Cell, SheetError
 from cac_hpc.run import digests, escaping
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 
 OTHERS = ("score", "category", "category_index", "patient", "rule_score", "known", "out_of_range", "fault", "slices",
           "set_low", "set_high", "set_coverage")  # fmt: skip

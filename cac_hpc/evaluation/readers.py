@@ -20,8 +20,9 @@ from cac_hpc.labels import labels
 from cac_hpc.results.comparison import LeftOut
 from cac_hpc.results.figures import Absent, Difference, Figure
 from cac_hpc.results.readers import EmptySlices, JudgedPatients, Reader, Readers, Trust
-from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import assessment, intervals, score_agreement
 from cac_hpc.statistics.pooling import Units, patient_units, pooling_rules
 

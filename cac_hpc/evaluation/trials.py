@@ -18,8 +18,11 @@ from cac_hpc.results.audits import Audit
 from cac_hpc.results.figures import Absent, Difference
 from cac_hpc.results.serialization import Json
 from cac_hpc.results.trials import ChosenSettings, FoldChoice, Importance, SettingImportance, TrialRow, Trials
-from cac_hpc.run import composition, config, paths
-from cac_hpc.run.config import Config, InputError, TrainConfig
+from cac_hpc.run import disk
+from cac_hpc.settings import composition, config
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.train import TrainConfig
 from cac_hpc.trials import choice, sampling, standing
 from cac_hpc.trials.choice import Choice, TrialResult
 from cac_hpc.trials.plan import Plan, Rung
@@ -98,7 +101,7 @@ def _check_choice(path: Path, made: Choice) -> None:
     Raises: InputError naming what it says instead.
     """
     try:
-        stated = paths.read_json(path)
+        stated = disk.read_json(path)
         found = {name: stated[name] for name in ("trial", "settings", "figure", "runner_up")}
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{path}: damaged; delete it, and resuming the run makes it again from the trials") from None

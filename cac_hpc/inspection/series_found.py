@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cac_hpc.run.config import PackConfig
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import acquisition, dicom_study, frame, volume_study
 from cac_hpc.volumes.dicom_study import Listing
 from cac_hpc.volumes.files import Entry

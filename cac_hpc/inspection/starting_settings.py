@@ -17,7 +17,7 @@ from cac_hpc.inspection.masks_found import MasksFound
 from cac_hpc.inspection.series_found import SeriesFound, StudyFound
 from cac_hpc.inspection.sheet_columns import SheetFound
 from cac_hpc.run import logs
-from cac_hpc.run.config import PackConfig
+from cac_hpc.settings.pack import PackConfig
 
 DECIDE = "decide:"  # begins what a person must look at
 THICK_MM = 3.5  # slices that are farther apart are no usual calcium scan

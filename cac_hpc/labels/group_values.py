@@ -14,7 +14,8 @@ from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import NO_VALUE, Label
 from cac_hpc.labels.sheets import Cell, normalised
 from cac_hpc.run import escaping
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
 
 MOST_VALUES = 20
 MOST_SIGNS = 40

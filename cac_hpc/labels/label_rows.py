@@ -11,7 +11,8 @@ from cac_hpc.labels import labels, sheets
 from cac_hpc.labels.labels import SCORE, read_score, shown, shown_score
 from cac_hpc.labels.sheets import Cell, ColumnError, SheetError, read_sheet
 from cac_hpc.run import digests
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
 
 Reader = Callable[[Path, Sequence[str]], list[tuple[Cell, ...]]]  # as `sheets.read_sheet`, with its errors
 READERS: dict[str, Reader] = {  # by the ending of labels.sheet

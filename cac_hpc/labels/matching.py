@@ -14,7 +14,8 @@ from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import HIGH, SCORE, Label, shown
 from cac_hpc.labels.sheets import by_spelling, near_miss, normalised, spellings
 from cac_hpc.run import escaping
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
 
 T = TypeVar("T")
 K = TypeVar("K")

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from cac_hpc.labels import workbook
 from cac_hpc.labels.workbook import WorkbookError
-from cac_hpc.run import paths
+from cac_hpc.settings import given_paths
 
 ERRORS = {"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#GETTING_DATA", "#SPILL!", "#CALC!"}
 EAST_ASIAN_DATES = {*range(27, 37), *range(50, 59), *range(71, 82)}  # ids of number formats: ECMA-376-1 18.8.30
@@ -106,7 +106,7 @@ def _named_rows(path: Path) -> tuple[Grid, list[str], dict[int, list[Content]]]:
     """A sheet, the names of its columns, and the rows below them that are not blank, by their number."""
     file, worksheet = split(path)
     if not file.is_file():
-        raise SheetError(f"there is no such file; wanted a .csv or .xlsx sheet{paths.did_you_mean(file)}")
+        raise SheetError(f"there is no such file; wanted a .csv or .xlsx sheet{given_paths.did_you_mean(file)}")
     if file.suffix.lower() not in (".csv", ".xlsx"):
         raise SheetError(f"its name ends in {file.suffix!r}, wanted a .csv or .xlsx sheet")
     try:

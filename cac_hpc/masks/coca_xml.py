@@ -23,7 +23,7 @@ from cac_hpc.masks import contours, mask_parts
 from cac_hpc.masks.contours import FARTHEST_MM, NEAR_SLICE, Line, Patch
 from cac_hpc.masks.mask_parts import Description
 from cac_hpc.masks.masks import Mask, Target
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import images
 from cac_hpc.volumes.placement import Placement
 

@@ -21,7 +21,7 @@ from scipy import ndimage
 from cac_hpc.masks import contours, mask_parts
 from cac_hpc.masks.mask_parts import Description, OpenMask
 from cac_hpc.masks.masks import MOST_VALUE, Mask, Target
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import dicom, placement
 from cac_hpc.volumes.frame import AS_STORED
 from cac_hpc.volumes.header import MAX_PIXELS

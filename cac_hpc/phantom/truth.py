@@ -20,7 +20,7 @@ from cac_hpc.calcium import agatston
 from cac_hpc.phantom.coronaries import ARTERIES
 from cac_hpc.phantom.objects import KINDS
 from cac_hpc.phantom.phantom import Frame, Study
-from cac_hpc.run.commands import RuleConfig
+from cac_hpc.settings.score_command import RuleConfig
 
 NAMES = tuple(ARTERIES)
 LEAST_AREA_MM2 = RuleConfig.min_area_mm2  # below, a lesion does not count for the score

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from cac_hpc.predict.training_range import TrainingRange
 from cac_hpc.results.serialization import Json
 from cac_hpc.run import digests
-from cac_hpc.run.config import ModelConfig, PackConfig
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.statistics.prediction_sets import Calibration
 from cac_hpc.train.models import MODELS
 from cac_hpc.train.ordinal import Errors

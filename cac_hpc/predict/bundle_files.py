@@ -19,9 +19,10 @@ from typing import IO
 from cac_hpc.predict import bundle_members
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.bundle_members import FAULTS, MANIFEST, MAX_BYTES, WANTED, Read, Refused
-from cac_hpc.run import digests, paths
-from cac_hpc.run.config import InputError
+from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import given_paths
+from cac_hpc.settings.errors import InputError
 
 DIGEST_LENGTH = 64  # of the comment at the end of the archive
 DATE = (1980, 1, 1, 0, 0, 0)  # of members, the earliest that ZIP knows
@@ -63,7 +64,7 @@ def is_bundle(path: Path) -> bool:
 
 
 def _write_archive(out: Path, content: Mapping[str, bytes]) -> None:
-    with paths.atomic(out) as scratch:
+    with disk.atomic(out) as scratch:
         with zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
             for name, data in content.items():
                 member = zipfile.ZipInfo(name, DATE)
@@ -90,7 +91,7 @@ def _write_folder(out: Path, content: Mapping[str, bytes]) -> None:
     scratch = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         for name, data in content.items():
-            paths.write_bytes(scratch / name, data)
+            disk.write_bytes(scratch / name, data)
         scratch.replace(out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -112,7 +113,7 @@ def _opened(path: Path) -> Iterator[Mapping[str, Read]]:
             with zipfile.ZipFile(file) as archive:
                 yield _of_archive(archive, path.stat().st_size)
     else:
-        raise Refused(f"not there, {WANTED}{paths.did_you_mean(path)}")
+        raise Refused(f"not there, {WANTED}{given_paths.did_you_mean(path)}")
 
 
 def _what(path: Path) -> str:

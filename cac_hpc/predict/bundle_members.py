@@ -24,8 +24,13 @@ from cac_hpc.predict import training_range
 from cac_hpc.predict.bundle import Bundle, FoldSettings
 from cac_hpc.predict.training_range import TrainingRange
 from cac_hpc.results.serialization import Json, from_json, to_json
-from cac_hpc.run import composition, config, digests, paths, slurm_notation
-from cac_hpc.run.config import LabelsConfig, ModelConfig, PackConfig, ReportConfig, TrainConfig
+from cac_hpc.run import digests, disk
+from cac_hpc.settings import config, slurm_notation, typed_values
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.pack import PackConfig
+from cac_hpc.settings.report import ReportConfig
+from cac_hpc.settings.train import TrainConfig
 from cac_hpc.statistics.prediction_sets import Calibration
 from cac_hpc.train import checkpoint
 from cac_hpc.train.models import MODELS
@@ -59,10 +64,10 @@ def of_bundle(bundle: Bundle, more: Mapping[str, bytes]) -> dict[str, bytes]:
         more: further members, README.md and fold-K.onnx.
     """
     found = {RANGE: to_json(bundle.training), INTERNAL: bundle.internal}
-    content = {name: paths.json_text(value).encode() for name, value in found.items()}
+    content = {name: disk.json_text(value).encode() for name, value in found.items()}
     content |= {f"fold-{fold}.pt": weights_file(weights) for fold, weights in enumerate(bundle.weights)}
     content |= more
-    return {MANIFEST: paths.json_text(_manifest(bundle, content)).encode(), **dict(sorted(content.items()))}
+    return {MANIFEST: disk.json_text(_manifest(bundle, content)).encode(), **dict(sorted(content.items()))}
 
 
 def weights_file(weights: Mapping[str, Tensor]) -> bytes:
@@ -138,7 +143,7 @@ def _checked(text: bytes) -> Json:
             "use that cac_hpc, or export the run again with this one"
         )
     digest = plain.pop("content_sha256", None)
-    if digest != digests.content_sha256(plain) or paths.json_text(plain | {"content_sha256": digest}).encode() != text:
+    if digest != digests.content_sha256(plain) or disk.json_text(plain | {"content_sha256": digest}).encode() != text:
         raise Refused(f"{MANIFEST} is not as it was written, so it is damaged")
     return plain | {"content_sha256": digests.bytes_sha256(text)}
 
@@ -183,12 +188,12 @@ def _bundle(plain: Json, content: Mapping[str, bytes]) -> Bundle:
         made = f"made by cac_hpc {slurm_notation.short(plain['version'])}"
         raise Refused(f"takes candidates of another version, {made}, wanted {candidates.VERSION} of this cac_hpc")
     labels = {"sheet": MANIFEST, "edges": plain["edges"], "names": plain["names"]}
-    of_labels = composition.build(LabelsConfig, labels, "labels")
-    of_report = composition.build(ReportConfig, {name: plain[name] for name in ("patient_rule", "top_k")}, "report")
+    of_labels = typed_values.build(LabelsConfig, labels, "labels")
+    of_report = typed_values.build(ReportConfig, {name: plain[name] for name in ("patient_rule", "top_k")}, "report")
     return Bundle(
         kind=kind,
         version=str(plain["version"]),
-        pack=composition.build(PackConfig, plain["pack"], "pack"),
+        pack=typed_values.build(PackConfig, plain["pack"], "pack"),
         model=(of_run := _fold_settings(plain)).model,
         window_hu=of_run.window_hu,
         names=of_labels.names,
@@ -209,8 +214,8 @@ def _bundle(plain: Json, content: Mapping[str, bytes]) -> Bundle:
 
 
 def _fold_settings(plain: Json) -> FoldSettings:
-    of_train = composition.build(TrainConfig, {"epochs": 1, "window_hu": plain["window_hu"]}, "train")
-    return FoldSettings(composition.build(ModelConfig, plain["model"], "model"), of_train.window_hu)
+    of_train = typed_values.build(TrainConfig, {"epochs": 1, "window_hu": plain["window_hu"]}, "train")
+    return FoldSettings(typed_values.build(ModelConfig, plain["model"], "model"), of_train.window_hu)
 
 
 def _errors(plain: Json) -> Errors:
@@ -302,4 +307,4 @@ def _check_weights(bundle: Bundle) -> None:
 
 def named(name: str) -> str:
     """A name as messages show it."""
-    return composition.shown(name[:200])
+    return typed_values.shown(name[:200])

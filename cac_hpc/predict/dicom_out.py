@@ -32,8 +32,8 @@ from cac_hpc.predict import dicom_codes, dicom_finding, dicom_source
 from cac_hpc.predict.dicom_codes import SCHEME
 from cac_hpc.predict.dicom_finding import Finding
 from cac_hpc.predict.dicom_source import Source
-from cac_hpc.run import digests, paths
-from cac_hpc.run.config import InputError
+from cac_hpc.run import digests, disk
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import dicom, files
 from cac_hpc.volumes.structured_reports import MAKER
 
@@ -109,7 +109,7 @@ class Writer:
         try:
             write(place, dicom_source.source_of(files.list_files(folder), content.study), finding)
         except InputError as why:
-            paths.write_text(place / "refused.txt", f"{why}\n")
+            disk.write_text(place / "refused.txt", f"{why}\n")
             return NOT_WRITTEN
         return ""
 
@@ -136,7 +136,7 @@ def write(out: Path, source: Source, finding: Finding) -> list[Path]:
         for name, ds in made.items():
             del ds.InstanceCreationDate, ds.InstanceCreationTime  # of the run, as highdicom has it
             del ds.ContributingEquipmentSequence[-1].ContributionDateTime
-            with paths.atomic(out / name) as scratch:
+            with disk.atomic(out / name) as scratch:
                 ds.save_as(scratch, enforce_file_format=True)
     return [out / name for name in sorted(made)]
 

@@ -19,9 +19,9 @@ from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.labels import labels
 from cac_hpc.predict import bundle_files
 from cac_hpc.predict.bundle import Bundle
-from cac_hpc.run import paths, settings
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import given_paths, stored_settings
+from cac_hpc.settings.errors import InputError
 from cac_hpc.statistics import pooling, prediction_sets
 from cac_hpc.statistics.prediction_sets import Calibration
 from cac_hpc.train import augment_slices, checkpoint, lesion_model, lesion_results, models, networks, ordinal
@@ -151,7 +151,7 @@ def _of_run(root: Path) -> list[Path]:
         raise InputError(
             f"--model {root}: found no model, wanted a bundle, RUN/folds/fold-K/model.pt or a run with trained folds"
         )
-    files = [run.fold(fold).model for fold in range(settings.load(run.config).split.folds)]
+    files = [run.fold(fold).model for fold in range(stored_settings.load(run.config).split.folds)]
     if missing := [file.parent.name for file in files if not file.is_file()]:
         raise InputError(
             f"--model {root}: found no model.pt of {', '.join(missing)}, wanted all {len(files)} folds of the run; "
@@ -167,7 +167,7 @@ def _read_fold(file: Path) -> Ensemble:
     except FileNotFoundError:
         raise InputError(
             f"--model {file}: found no model, wanted a bundle, RUN/folds/fold-K/model.pt or a run with trained folds"
-            f"{paths.did_you_mean(file)}"
+            f"{given_paths.did_you_mean(file)}"
         ) from None
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"{file}: cannot be used, {error}") from None

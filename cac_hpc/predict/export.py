@@ -24,11 +24,13 @@ from cac_hpc.results.levels import Level
 from cac_hpc.results.prediction_sets import PredictionSets
 from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import Json, from_json, to_json
-from cac_hpc.run import causes, config, digests, logs, looks, settings
+from cac_hpc.run import causes, digests, fold_settings, logs, looks
 from cac_hpc.run.causes import RESUME
-from cac_hpc.run.commands import ExportConfig
-from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings import given_paths, stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.export_command import ExportConfig
 from cac_hpc.statistics import assessment, prediction_sets
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.train import checkpoint, models
@@ -43,12 +45,12 @@ def export(cfg: ExportConfig) -> Bundle:
     Returns: the bundle as it is read back.
     Raises: InputError if the run is not complete, or something is there already where the bundle is to go.
     """
-    out = config.home(cfg.out)
+    out = given_paths.home(cfg.out)
     if out.exists():
         raise InputError(f"--out {out}: is there already, wanted the name of a new folder or .zip file")
     if cfg.onnx:
         onnx_files.check_installed()
-    run = settings.run_folder(cfg.run)
+    run = stored_settings.run_folder(cfg.run)
     made = of_run(run, cfg.licence)
     extra = onnx_files.files(made) if cfg.onnx else {}
     bundle_files.write(made, out, {bundle_members.CARD: model_card.text(made, sorted(extra)).encode(), **extra})
@@ -65,12 +67,12 @@ def of_run(root: Path, licence: str = "") -> Bundle:
     Raises: InputError naming what it lacks: a fold, its report, its dataset's shards.
     """
     run = RunPaths(root)
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     _check_kind(root, cfg)
     found = inputs.load(run, alone=True)
     report, dataset = _complete(root, found), run.dataset(cfg.data.packed_dir)
     sealed.check(dataset)
-    of_folds = [settings.load_fold(run, fold) for fold in range(len(found.folds))]
+    of_folds = [fold_settings.load(run, fold) for fold in range(len(found.folds))]
     folds = [_read_model(run, fold, one) for fold, one in enumerate(of_folds)]
     own = tuple(FoldSettings(one.model, one.train.window_hu) for one in of_folds)
     patients = assessment.units_of(found.tested)["patient"]

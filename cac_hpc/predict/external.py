@@ -19,11 +19,14 @@ from cac_hpc.predict.training_range import Codes, Numbers, TrainingRange
 from cac_hpc.report import external_report, terminal
 from cac_hpc.results.external import CohortFact, Distribution
 from cac_hpc.results.figures import Absent
-from cac_hpc.run import escaping, settings
-from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
-from cac_hpc.run.evaluate_commands import EvaluateConfig
+from cac_hpc.run import escaping
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths, prediction_plan
+from cac_hpc.settings import given_paths
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.evaluate_command import EvaluateConfig
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 
 PREDICTIONS, FACTS = "predictions.csv", "studies.csv"  # of a folder that jobs/predict.py wrote
 TITLE = "External test"
@@ -69,7 +72,7 @@ def evaluate(cfg: EvaluateConfig) -> int:
     Returns: exit code.
     Raises: InputError as `predicted.read` and `external_inputs.collect`, or if --out is a file or a run.
     """
-    out, file = settings.out_folder(cfg.out), _predictions(cfg.predictions)
+    out, file = given_paths.out_folder(cfg.out), _predictions(cfg.predictions)
     if RunPaths(out).config.exists():
         raise InputError(f"--out {out}: found a run, whose report would be replaced; wanted another folder")
     if file.exists() and any(Path(sheet).exists() and file.samefile(sheet) for sheet in cfg.labels.sheets):

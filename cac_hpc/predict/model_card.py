@@ -13,7 +13,8 @@ from cac_hpc.results.figures import Absent, Figure
 from cac_hpc.results.levels import Level
 from cac_hpc.results.readers import ScoreAgreement
 from cac_hpc.results.serialization import from_json
-from cac_hpc.run import digests, escaping, yaml_documents
+from cac_hpc.run import digests, escaping
+from cac_hpc.settings import yaml_documents
 
 LICENCES = {  # of Hugging Face's list, by which it knows them
     "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "agpl-3.0", "lgpl-3.0", "mpl-2.0", "cc0-1.0",

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from cac_hpc.calcium import candidates
 from cac_hpc.predict.bundle import Bundle
-from cac_hpc.run.config import InputError, WorkError
+from cac_hpc.settings.errors import InputError, WorkError
 from cac_hpc.train import augment_slices
 from cac_hpc.train.models import MODELS
 

@@ -23,7 +23,7 @@ from cac_hpc.predict.ensemble import Prediction
 from cac_hpc.predict.training_range import CODES, NUMBERS
 from cac_hpc.report import lesion_pictures, pages, plots, wording
 from cac_hpc.report.lesion_pictures import Verdict
-from cac_hpc.run import paths
+from cac_hpc.run import disk
 from cac_hpc.train import lesion_results
 
 HERE = Path(__file__).parent
@@ -148,7 +148,7 @@ def write_index(out: Path, rows: Sequence[Json], bundle: Bundle, counts: Json) -
 
 def _write(path: Path, template: str, bundle: Bundle, values: Json) -> None:
     of_all = {"bundle": bundle, "short": wording.short}
-    paths.write_text(path, pages.render(HERE, template, {**of_all, **values}))
+    disk.write_text(path, pages.render(HERE, template, {**of_all, **values}))
 
 
 def _notes(prediction: Prediction) -> list[tuple[str, tuple[str, ...]]]:

@@ -12,9 +12,9 @@ from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.predict import parts
 from cac_hpc.predict.prediction_jobs import GATHER, PREDICT, jobs_of
-from cac_hpc.run import ledger, paths
+from cac_hpc.run import disk, ledger
 from cac_hpc.run.causes import RELEASE, Cause
-from cac_hpc.run.stages import TaskState
+from cac_hpc.run.task_states import TaskState
 
 AGAIN = "the same jobs/predict.py command again does what is missing"
 
@@ -81,7 +81,7 @@ class PredictionView:
     def _gathered(self) -> Mapping[str, Any]:
         """predict.json; nothing where it is not there, or damaged."""
         try:
-            found = paths.read_json(self.root / "predict.json")
+            found = disk.read_json(self.root / "predict.json")
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}

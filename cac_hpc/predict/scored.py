@@ -18,9 +18,11 @@ from cac_hpc.predict import ensemble as ensembles
 from cac_hpc.predict import prediction_pages
 from cac_hpc.predict.ensemble import Answer, Ensemble
 from cac_hpc.report import lesion_pictures, wording
-from cac_hpc.run import escaping, logs, paths, settings
-from cac_hpc.run.commands import ScoreConfig
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.run import disk, escaping, logs
+from cac_hpc.settings import given_paths
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.score_command import ScoreConfig
 from cac_hpc.statistics import intervals
 from cac_hpc.train import lesion_results
 from cac_hpc.train.lesion_model import SHARE_WEIGHT
@@ -42,7 +44,7 @@ def score_studies(cfg: ScoreConfig) -> int:
             f"--model {cfg.model}: trained with pack.spacing_factor false, but candidates are scored with the factor "
             "here; wanted another model, or jobs/predict.py with its bundle"
         )
-    out, tables = settings.out_folder(cfg.out) if cfg.out else None, list[pd.DataFrame]()
+    out, tables = given_paths.out_folder(cfg.out) if cfg.out else None, list[pd.DataFrame]()
     masked = list[Masked]()
 
     def judge(study: str, scored: Scored) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def score_studies(cfg: ScoreConfig) -> int:
     if masked:
         logs.say(_agreement(table, masked))
     if out:
-        paths.write_text(out / "candidates.csv", escaping.csv_text(table, "%.6g"))
+        disk.write_text(out / "candidates.csv", escaping.csv_text(table, "%.6g"))
     return code
 
 

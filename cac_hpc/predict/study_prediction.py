@@ -24,8 +24,8 @@ from cac_hpc.predict import bundle_files, prediction_pages, training_range
 from cac_hpc.predict import ensemble as ensembles
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.ensemble import Answer, Ensemble, Prediction
-from cac_hpc.run.config import Format
-from cac_hpc.run.predict_commands import Gate
+from cac_hpc.settings.data import Format
+from cac_hpc.settings.predict_command import Gate
 from cac_hpc.train import bags, lesion_results
 from cac_hpc.volumes import files
 from cac_hpc.volumes.study import Study

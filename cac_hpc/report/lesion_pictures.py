@@ -25,9 +25,9 @@ from cac_hpc.machine.workers import Lost, Worker
 from cac_hpc.report import plots, wording
 from cac_hpc.results.examples import ShownLesions, ShownPatient
 from cac_hpc.results.report import Report
-from cac_hpc.run import paths
-from cac_hpc.run.config import InputError
+from cac_hpc.run import disk
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings.errors import InputError
 
 PATIENCE_S = 600.0  # for one shard
 GAP = 2.5  # pixels of a view between calcium and its outline
@@ -247,7 +247,7 @@ def draw_study(folder: Path, name: str, made: Sequence[Panel], texts: Sequence[s
         name: how the names of its files begin. texts: above the figure, a line each.
     """
     for at, panel in enumerate(made):
-        paths.write_text(folder / f"{name}-{at}-{panel.name}.svg", svg(panel))
+        disk.write_text(folder / f"{name}-{at}-{panel.name}.svg", svg(panel))
     plots.draw_lesions(folder / f"{name}.png", made, texts, LEGEND, {True: COUNTED, False: REJECTED}, dpi)
 
 

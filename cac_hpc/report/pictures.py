@@ -34,9 +34,10 @@ from cac_hpc.results.serialization import from_json
 from cac_hpc.results.training import Layer, Training
 from cac_hpc.results.trials import Importance, TrialRow, Trials
 from cac_hpc.run import logs
-from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
 
 PATIENCE_S = 600.0  # for one shard's slices
 GALLERIES = {"slices": "Sample slices", "misclassified": "Misclassified slices"}  # by how names of files begin

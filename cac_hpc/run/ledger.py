@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.run import causes, logs, paths
+from cac_hpc.run import causes, disk, logs
 from cac_hpc.run.causes import Cause
 
 log = logging.getLogger("cac_hpc")
@@ -44,7 +44,7 @@ def append(path: Path, **facts: Any) -> None:
     Raises: InputError if a link or anything else but a plain file stands there.
     """
     line = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **facts}
-    with paths.named(path), paths.open_own(path, "ab", buffering=0) as file:
+    with disk.named(path), disk.open_own(path, "ab", buffering=0) as file:
         file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
 
 

@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cac_hpc.run import composition, config, ledger, logs, paths
-from cac_hpc.run.config import Config, InputError
+from cac_hpc.run import disk, ledger, logs
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import config, stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 
 EVENT = "shown"
 How = Literal["terminal", "page", "archive", "comparison", "bundle", "ssh"]
@@ -92,7 +94,7 @@ def to_json(before: Sequence[Looks]) -> dict[str, Any]:
 def read_before(run: RunPaths) -> list[Looks]:
     """What a run has kept of them; nothing of a run of an earlier version."""
     try:
-        kept = paths.read_json(run.provenance).get(KEY) or []
+        kept = disk.read_json(run.provenance).get(KEY) or []
         found = [Looks(str(one["run"]), str(one["run_id"]), int(one["times"])) for one in kept]
     except (OSError, ValueError, AttributeError, TypeError, LookupError):
         return []
@@ -124,14 +126,14 @@ def _own(root: Path) -> list[Looks]:
 def _run_id(root: Path) -> str:
     """What a copy of the run has, too; its path where it is of an earlier version."""
     try:
-        return str(paths.read_json(RunPaths(root).provenance)["run_id"])
+        return str(disk.read_json(RunPaths(root).provenance)["run_id"])
     except (OSError, ValueError, TypeError, LookupError):
         return str(root)
 
 
 def _same_patients(run: RunPaths, cfg: Config, other: Path) -> bool:
     try:
-        theirs = composition.read_stored(RunPaths(other).config).get("data")
+        theirs = stored_settings.read(RunPaths(other).config).get("data")
     except (OSError, InputError):
         return False
     data = theirs if isinstance(theirs, dict) else {}
@@ -154,6 +156,6 @@ def _roots(data: Mapping[str, Any]) -> set[Path]:
 
 def _studies_sha256(seal: Path) -> str | None:
     try:
-        return str(paths.read_json(seal)["studies_sha256"])
+        return str(disk.read_json(seal)["studies_sha256"])
     except (OSError, ValueError, TypeError, LookupError):
         return None

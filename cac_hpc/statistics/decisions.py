@@ -18,7 +18,7 @@ from scipy import sparse
 
 from cac_hpc.results.cuts import DecisionCurves, NetBenefit
 from cac_hpc.results.figures import Figure
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import cuts, intervals
 from cac_hpc.statistics.agreement import ratio
 from cac_hpc.statistics.assessment import figure

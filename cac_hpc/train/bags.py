@@ -20,8 +20,9 @@ from cac_hpc.dataset import shards
 from cac_hpc.labels import labels
 from cac_hpc.run import causes
 from cac_hpc.run.causes import PACK
-from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import residency
 from cac_hpc.train.distributed import World
 from cac_hpc.train.residency import Loaded, OnDevice

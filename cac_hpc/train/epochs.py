@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.run import paths
+from cac_hpc.run import disk
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import WorkError
+from cac_hpc.settings.errors import WorkError
 from cac_hpc.train import passes, setup
 from cac_hpc.train.passes import Attempt
 
@@ -80,4 +80,4 @@ def write_rows(attempt: Attempt) -> None:
     """history.csv and speed.csv, whole each time."""
     for path, rows in ((attempt.files.history, attempt.state.history), (attempt.files.speed, attempt.state.speed)):
         text = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
-        paths.write_text(path, text, attempt.fence.check)
+        disk.write_text(path, text, attempt.fence.check)

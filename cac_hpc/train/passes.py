@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from cac_hpc.machine.processes import Stopped
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import Config, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import WorkError
+from cac_hpc.settings.train import TrainConfig
 from cac_hpc.train import (
     augment_candidates,
     augment_slices,

@@ -22,9 +22,10 @@ from cac_hpc.dataset.shards import ShardColumns
 from cac_hpc.machine import memory
 from cac_hpc.run import causes
 from cac_hpc.run.causes import PACK
-from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import capacity, distributed, streaming
 from cac_hpc.train.capacity import Kind, Room
 from cac_hpc.train.distributed import World

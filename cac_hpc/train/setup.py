@@ -16,11 +16,14 @@ import torch
 
 from cac_hpc.dataset import sealed, shards, splits
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.run import causes, config, digests
+from cac_hpc.run import causes, digests
 from cac_hpc.run.causes import PACK
-from cac_hpc.run.config import Config, InputError, Precision, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
+from cac_hpc.settings import config
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError, WorkError
+from cac_hpc.settings.train import Precision, TrainConfig
 from cac_hpc.train import (
     bags,
     checkpoint,

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cac_hpc.run import paths
-from cac_hpc.run.config import Config, WorkError
+from cac_hpc.run import disk
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import WorkError
 from cac_hpc.trials import plan
 from cac_hpc.trials.plan import Rung
 
@@ -118,7 +119,7 @@ def choose(cfg: Config, num_categories: int, trials: Sequence[TrialResult]) -> C
 
 def write(path: Path, chosen: Choice) -> None:
     """Write choice.json, by which the fold is trained and tested."""
-    paths.write_json(path, dataclasses.asdict(chosen))
+    disk.write_json(path, dataclasses.asdict(chosen))
 
 
 def _none_left(trials: Sequence[TrialResult]) -> str:

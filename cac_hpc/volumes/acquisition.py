@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from cac_hpc.run.config import StudyRule
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.pack import StudyRule
 
 Value = str | int  # text of an element, blanks around it removed; or a 16-bit number
 HAS_ITEMS = "ITEMS"  # stands for a sequence that is not empty

@@ -13,8 +13,8 @@ from typing import NoReturn
 import numpy as np
 
 from cac_hpc.run import digests
-from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import acquisition, checks, images, person, pixels, placement, scanner, series
 from cac_hpc.volumes import study as studies
 from cac_hpc.volumes.files import Entry

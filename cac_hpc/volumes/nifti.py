@@ -16,7 +16,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from nibabel.wrapstruct import WrapStructError
 
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import streams
 from cac_hpc.volumes.placement import Placement
 from cac_hpc.volumes.volume_header import VolumeHeader

@@ -13,7 +13,7 @@ from typing import IO, Any
 import nrrd
 import numpy as np
 
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import streams
 from cac_hpc.volumes.placement import Placement
 from cac_hpc.volumes.volume_header import VolumeHeader

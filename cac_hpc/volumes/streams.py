@@ -15,7 +15,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, cast
 
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 
 MAX_VOXELS = 1 << 28  # of an array: 1,024 slices of 512 x 512
 MAX_HEADER = 1 << 20  # bytes

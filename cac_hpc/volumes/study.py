@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import acquisition
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.frame import AS_STORED, Turn

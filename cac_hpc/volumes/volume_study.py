@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cac_hpc.run.config import InputError, PackConfig
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import dicom_study, header, images, pixels, scanner
 from cac_hpc.volumes.acquisition import Subject
 from cac_hpc.volumes.dicom_study import Listing

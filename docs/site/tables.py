@@ -118,7 +118,7 @@ def owners() -> str:
 
 def settings() -> str:
     """Every setting of every section, with its default and the comment or docstring at its field."""
-    from cac_hpc.run import config
+    from cac_hpc.settings import config
 
     parts = [
         f"### {key}\n\n" + table(("setting", "type", "default", "meaning"), list(_settings(key, kind)))
@@ -156,7 +156,7 @@ def _type(hint: Any) -> str:
 
 
 def _shown(default: Any) -> str:
-    from cac_hpc.run.config import plain
+    from cac_hpc.settings.config import plain
 
     return "" if default is dataclasses.MISSING else f"`{json.dumps(plain(default))}`"
 

@@ -10,7 +10,7 @@ from cac_hpc.calcium.candidates import NAMES
 from cac_hpc.calcium.chest import Grid
 from cac_hpc.calcium.heart import Heart, Surroundings
 from cac_hpc.dataset import intake
-from cac_hpc.run.config import PackConfig
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import files
 
 SPACING_MM = (3.0, 0.5, 0.5)

@@ -14,8 +14,9 @@ from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS
 from cac_hpc.cluster.feasibility import Limits
 from cac_hpc.dataset import plan, splits
 from cac_hpc.machine.memory import GIB
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError, Resources
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.cluster import Resources
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import models
 from tests.support.runs import NUM_SLICES, REPO, SIZE, pack, prepare, write_config
 from tests.support.settings import changed
@@ -27,7 +28,7 @@ WEIGHTS = (8 * 9 + 8) + (16 * 8 * 9 + 16) + (16 * 16 * 9 + 16) + (16 * 4 * 4 * 3
 
 @pytest.fixture
 def cfg(tmp_path, scans):
-    return settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run"))
+    return stored_settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run"))
 
 
 def folds_of(cfg, found):
@@ -126,7 +127,7 @@ def test_memory_follows_the_rule_of_the_folds(cfg):
 def test_a_sealed_dataset_is_counted_exactly_and_needs_no_more_room(tmp_path, scans):
     run = prepare(tmp_path, scans)
     pack(run)
-    cfg = settings.load(run / "config.yaml")
+    cfg = stored_settings.load(run / "config.yaml")
     found = of(cfg, num_files=10_000)
     assert (found.slices, found.exact) == (18 * NUM_SLICES, True)
     assert found.packed_bytes == sum(path.stat().st_size for path in run.glob("dataset/shards/*.h5"))

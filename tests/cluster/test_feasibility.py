@@ -12,9 +12,10 @@ import pytest
 from cac_hpc.cluster import accounting, feasibility, monitor, pending, scheduler
 from cac_hpc.cluster.accounting import Accounting, Allowance, Association
 from cac_hpc.cluster.feasibility import Limits
-from cac_hpc.run import config, settings, slurm_notation
 from cac_hpc.run.causes import CANCEL_AND_RESUME
-from cac_hpc.run.config import Resources
+from cac_hpc.settings import config, slurm_notation, stored_settings
+from cac_hpc.settings.cluster import ClusterConfig, Resources
+from cac_hpc.settings.errors import InputError
 from tests.support.runs import job, write_config
 from tests.support.slurm import cluster, start_cluster
 from tests.support.standins import NAME, bare_run, submitted
@@ -73,7 +74,7 @@ def tools(tmp_path, monkeypatch):
 
 @pytest.fixture
 def cfg(tmp_path, scans):
-    return settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run"))
+    return stored_settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run"))
 
 
 def changed(cfg, section="cluster", **values):
@@ -199,13 +200,13 @@ def test_gpus_that_no_node_has_are_named_with_what_asks_for_them(tools, cfg, val
 
 @pytest.mark.parametrize(("gres", "gpus"), [("gpu:1080ti", 1), ("gpu:1080ti:2", 2), ("gpu:2,craynetwork:1", 2)])
 def test_what_gres_asks_is_counted_as_slurm_does(gres, gpus):
-    assert config.ClusterConfig(gres=gres, ranks_per_node=1).gpus_asked == gpus
+    assert ClusterConfig(gres=gres, ranks_per_node=1).gpus_asked == gpus
 
 
 @pytest.mark.parametrize("gres", ["gpu:a100", "gpu:1080ti", "gpu:0"])
 def test_gres_must_be_enough_for_all_ranks(gres):
-    with pytest.raises(config.InputError, match=rf"cluster.gres is '{gres}', but must be a GPU for each of"):
-        config.ClusterConfig(gres=gres, ranks_per_node=2)
+    with pytest.raises(InputError, match=rf"cluster.gres is '{gres}', but must be a GPU for each of"):
+        ClusterConfig(gres=gres, ranks_per_node=2)
 
 
 def test_gpus_under_another_name_are_left_to_slurm(tools, cfg):

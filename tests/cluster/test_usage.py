@@ -8,9 +8,9 @@ import pytest
 
 from cac_hpc.cluster import usage
 from cac_hpc.dataset import shards
-from cac_hpc.run import settings
-from cac_hpc.run.config import Resources
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.cluster import Resources
 from tests.support.runs import write_config
 from tests.support.settings import changed
 
@@ -19,7 +19,9 @@ START = datetime(2026, 1, 5, 10, 0, tzinfo=timezone.utc)
 
 @pytest.fixture
 def cfg(tmp_path, scans):
-    cfg = settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", train={"device": "cuda"}))
+    cfg = stored_settings.load(
+        write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", train={"device": "cuda"})
+    )
     pack, small = Resources(time_min=120, mem_gb=8.0, cpus=4), Resources(time_min=5, mem_gb=1.0)
     return changed(cfg, "cluster", pack=pack, fold=Resources(time_min=480, mem_gb=32.0), aggregate=small)
 

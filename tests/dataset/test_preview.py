@@ -7,10 +7,10 @@ import pytest
 from cac_hpc.dataset import plan, sealing, summary
 from cac_hpc.evaluation import inputs
 from cac_hpc.phantom import cohort
-from cac_hpc.run import settings
-from cac_hpc.run.commands import PhantomConfig
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import launch_command, stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.phantom_command import PhantomConfig
 from tests.support.runs import REPO, job_here, pack, prepare, write_config, write_scans
 
 FEW = {"min_slices": 4}
@@ -61,7 +61,7 @@ def test_where_the_share_can_still_be_met_it_is_a_note(tmp_path, monkeypatch, ca
     ],
 )
 def test_the_setting_that_allows_the_main_reason_is_named(tmp_path, reason, change):
-    cfg = settings.load(write_config(tmp_path / "settings.yaml", tmp_path, tmp_path / "run"))
+    cfg = stored_settings.load(write_config(tmp_path / "settings.yaml", tmp_path, tmp_path / "run"))
     found = summary.Preview([], 5, Counter({reason: 3, "gantry_tilt": 2}))
     with pytest.raises(InputError, match=rf"5 of the 5 .* \(3 {reason}, 2 gantry_tilt\), .* of 5: {change}$"):
         summary.preview_fault(found, 5, cfg)
@@ -90,13 +90,13 @@ def test_the_command_of_a_seal_without_any_study_sets_the_check(tmp_path, monkey
     with pytest.raises(InputError, match=r"_2 --pack.checks.missing_slices warn$"):
         pack(run.root)
     with pytest.raises(InputError, match="18 of 18 studies cannot be used"):
-        sealing.check_share(run.dataset(None), settings.load(run.config))
+        sealing.check_share(run.dataset(None), stored_settings.load(run.config))
 
 
 def test_the_cohort_that_the_readme_makes_is_one_that_its_settings_take(tmp_path, monkeypatch):
     cohort.write_cohort(PhantomConfig(out=str(tmp_path / "studies"), studies=2, matrix=256))
     monkeypatch.setenv("CAC_DICOM_ROOT", str(tmp_path / "studies"))
     monkeypatch.setenv("CAC_LABELS", str(tmp_path / "studies" / "labels.csv"))
-    cfg, _ = settings.parse_launch(None, ["--config", str(REPO / "configs" / "paper.yaml")])
+    cfg, _ = launch_command.parse_launch(None, ["--config", str(REPO / "configs" / "paper.yaml")])
     found = summary.preview(cfg, plan.study_folders(cfg)[""])
     assert (found.looked_at, found.refused) == (2, {})

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 
 from cac_hpc.dataset import scoring
-from cac_hpc.run.commands import ScoreConfig
+from cac_hpc.settings.score_command import ScoreConfig
 from tests.support.chests import chest, with_lesion, write_study
 from tests.support.poison import slices_of, without, write_chest
 from tests.support.runs import job, job_here

@@ -15,7 +15,8 @@ from cac_hpc.dataset.splits import (
     slices_of,
     write_splits,
 )
-from cac_hpc.run.config import InputError, SplitConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.split import SplitConfig
 from cac_hpc.train.slices import RowTable
 
 STUDY = dict(zip(range(6), (12, 7, 11, 12, 11, 15), strict=True))  # patients per category

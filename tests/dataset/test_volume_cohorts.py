@@ -11,9 +11,12 @@ import pytest
 
 from cac_hpc.calcium import baseline
 from cac_hpc.dataset import intake, packing, plan, scoring, sealing
-from cac_hpc.run import settings
-from cac_hpc.run.config import Checks, DataConfig, InputError, PackConfig, to_yaml
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import to_yaml
+from cac_hpc.settings.data import DataConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import Checks, PackConfig
 from cac_hpc.volumes import files
 from tests.support import volume_files
 from tests.support.chests import SPACING_MM, chest, with_lesion, write_study
@@ -181,7 +184,7 @@ def test_a_root_without_studies_says_what_they_may_be(tmp_path):
 
 
 def test_a_format_that_is_set_makes_another_dataset_and_auto_is_as_before(tmp_path, scans):
-    cfg = settings.load(
+    cfg = stored_settings.load(
         write_config(
             tmp_path / "s.yaml",
             scans / "volumes",

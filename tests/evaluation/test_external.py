@@ -16,8 +16,10 @@ from cac_hpc.results.calibration import Recalibration
 from cac_hpc.results.external import CohortFact, Distribution, InternalTest
 from cac_hpc.results.figures import Absent
 from cac_hpc.results.serialization import to_json
-from cac_hpc.run import paths
-from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
+from cac_hpc.run import disk
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 from tests.support import oracle
 
 NAMES = LabelsConfig.names
@@ -86,7 +88,7 @@ def test_the_figures_of_patients_by_hand(tmp_path):
     assert [(one.patient, one.true, one.predicted) for one in report.examples.patients.worst][:2] == [
         ("003", 0, 2), ("007", 2, 1),
     ]  # fmt: skip
-    schema = paths.read_json(Path(results.__file__).with_name("report.schema.json"))
+    schema = disk.read_json(Path(results.__file__).with_name("report.schema.json"))
     jsonschema.validate(to_json(report), schema)
 
 
@@ -327,9 +329,9 @@ def test_a_report_cannot_contradict_its_table(written, tmp_path, capsys):
     out = shutil.copytree(written, tmp_path / "out")
     file = out / "report" / "report.json"
     assert consistency.check(file) == 0
-    content = paths.read_json(file)
+    content = disk.read_json(file)
     content["external"]["internal"]["compared"]["figures"]["accuracy"]["difference"] += 0.01
-    paths.write_json(file, content)
+    disk.write_json(file, content)
     assert consistency.check(file) == 1
     said = capsys.readouterr().out
     assert "external.internal.compared.figures.accuracy.difference" in said

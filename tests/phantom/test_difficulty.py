@@ -8,9 +8,10 @@ from scipy import ndimage
 
 from cac_hpc.calcium import agatston, heart
 from cac_hpc.phantom import cohort, coronaries, formation, habitus, objects, phantom, truth
-from cac_hpc.run import commands
-from cac_hpc.run.commands import KNOBS, PhantomConfig, RuleConfig
-from cac_hpc.run.config import InputError
+from cac_hpc.settings import phantom_command
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.phantom_command import KNOBS, PhantomConfig
+from cac_hpc.settings.score_command import RuleConfig
 
 PLAIN = PhantomConfig(out="", slices=44, matrix=160, field_of_view_mm=190.0, seed=7)
 HARD = dataclasses.replace(PLAIN, hard=True)
@@ -51,7 +52,7 @@ def plain() -> list[phantom.Study]:
 def test_hard_is_every_setting_of_difficulty():
     assert HARD.active == KNOBS
     assert PLAIN.active == ()
-    assert commands.parse_phantom(None, ["--out", "a", "--lean_patients"]).active == ("lean_patients",)
+    assert phantom_command.parse_phantom(None, ["--out", "a", "--lean_patients"]).active == ("lean_patients",)
     with pytest.raises(InputError, match="--easy is True, but must be left out where --lean_patients is set"):
         PhantomConfig(out="a", easy=True, hard=True)
 

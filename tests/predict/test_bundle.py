@@ -16,8 +16,9 @@ import torch
 
 from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict import bundle_files
-from cac_hpc.run import digests, paths
-from cac_hpc.run.config import InputError, ModelConfig
+from cac_hpc.run import digests, disk
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.model import ModelConfig
 from cac_hpc.statistics.prediction_sets import Calibration
 from tests.support.exporting import small_bundle
 
@@ -66,7 +67,7 @@ def rewrite(path, content, **options):
 def signed(manifest):
     """A manifest with the digest that belongs to it."""
     manifest = {key: value for key, value in manifest.items() if key != "content_sha256"}
-    return paths.json_text(manifest | {"content_sha256": digests.content_sha256(manifest)}).encode()
+    return disk.json_text(manifest | {"content_sha256": digests.content_sha256(manifest)}).encode()
 
 
 def relisted(content, **changes):

@@ -20,8 +20,10 @@ from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.dataset import intake
 from cac_hpc.predict import bundle_files, dicom_finding, dicom_source, study_prediction
 from cac_hpc.predict.study_prediction import StudyTask
-from cac_hpc.run.config import InputError, LabelsConfig, PackConfig
-from cac_hpc.run.predict_commands import arguments, parse_predict
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.pack import PackConfig
+from cac_hpc.settings.predict_command import arguments, parse_predict
 from cac_hpc.volumes import files, structured_reports
 from cac_hpc.volumes.frame import AS_STORED
 from tests.support import bundles, npz_study, poison

@@ -18,10 +18,12 @@ from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict import bundle_files, export, model_card, onnx_files, training_range
 from cac_hpc.results.levels import Level
 from cac_hpc.results.serialization import from_json
-from cac_hpc.run import config, ledger, paths, settings
-from cac_hpc.run.commands import ExportConfig
-from cac_hpc.run.config import InputError, PackConfig
+from cac_hpc.run import disk, ledger
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings import config, stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.export_command import ExportConfig
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.train import checkpoint
 from cac_hpc.train.ordinal import Errors
 from cac_hpc.volumes import files
@@ -51,7 +53,7 @@ def copy(run, tmp_path):
 
 
 def test_a_bundle_has_what_leads_from_dicom_to_a_category(run, exported):
-    found, cfg = bundle_files.read(exported[0]), settings.load(run.config)
+    found, cfg = bundle_files.read(exported[0]), stored_settings.load(run.config)
     assert (found.kind, found.version, found.licence) == ("lesions", cac_hpc.__version__, "CC-BY-4.0")
     assert (found.pack, found.model, found.window_hu) == (cfg.pack, cfg.model, cfg.train.window_hu)
     assert (found.names, found.edges) == (cfg.labels.names, cfg.labels.edges)
@@ -63,7 +65,7 @@ def test_a_bundle_has_what_leads_from_dicom_to_a_category(run, exported):
 
 
 def test_the_run_speaks_for_itself_in_the_figures_of_its_report(run, exported):
-    found, report = bundle_files.read(exported[0]).internal, paths.read_json(run.report_json)
+    found, report = bundle_files.read(exported[0]).internal, disk.read_json(run.report_json)
     assert found["level"] == report["levels"]["patient"]
     assert from_json(found["level"], Level).pooled.errors == 1
     assert found["cohort"] == {
@@ -76,7 +78,7 @@ def test_the_run_speaks_for_itself_in_the_figures_of_its_report(run, exported):
 
 
 def test_it_has_what_prediction_sets_follow_from_and_no_order_of_patients(run, exported):
-    found, report = bundle_files.read(exported[0]), paths.read_json(run.report_json)["prediction_sets"]
+    found, report = bundle_files.read(exported[0]), disk.read_json(run.report_json)["prediction_sets"]
     sets, tests = found.sets, report["tests"]
     assert (sets.coverage, sets.patients, [len(one) for one in sets.scores]) == (0.9, 18, [6, 6, 6])
     assert all(list(one) == sorted(one) for one in sets.scores)
@@ -242,16 +244,16 @@ def test_a_run_that_is_not_complete_has_no_bundle(copy):
 
 
 def test_a_report_of_other_results_is_refused(copy):
-    metrics = paths.read_json(copy.fold(0).metrics)
-    paths.write_json(copy.fold(0).metrics, metrics | {"seconds": 1.0})
+    metrics = disk.read_json(copy.fold(0).metrics)
+    disk.write_json(copy.fold(0).metrics, metrics | {"seconds": 1.0})
     refused(copy, "is not the complete report of the folds as they are now; .*aggregate.py")
 
 
 def test_a_partial_report_is_refused(copy):
-    report = paths.read_json(copy.report_json)
-    paths.write_json(copy.report_json, report | {"status": "PARTIAL"})
+    report = disk.read_json(copy.report_json)
+    disk.write_json(copy.report_json, report | {"status": "PARTIAL"})
     refused(copy, "is not the complete report")
-    paths.write_json(copy.report_json, report | {"format_version": 1})
+    disk.write_json(copy.report_json, report | {"format_version": 1})
     refused(copy, "found format version 1")
 
 
@@ -278,7 +280,7 @@ def test_shards_that_are_missing_or_damaged_are_refused(copy):
 
 
 def test_a_split_by_slice_leaks_and_has_no_bundle(copy):
-    cfg = config.plain(settings.load(copy.config))
+    cfg = config.plain(stored_settings.load(copy.config))
     cfg["split"] |= {"unit": "slice", "contrast_to": str(copy.root)}
     copy.config.write_text(yaml.safe_dump(cfg))
     refused(copy, "found split.unit slice, model.kind lesions|split.unit")

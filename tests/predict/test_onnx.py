@@ -9,7 +9,7 @@ import torch
 
 from cac_hpc.calcium import candidates
 from cac_hpc.predict import onnx_files
-from cac_hpc.run.config import InputError, WorkError
+from cac_hpc.settings.errors import InputError, WorkError
 from cac_hpc.train import augment_slices, lesion_model
 from tests.support.exporting import SIZE, small_bundle
 from tests.support.runs import REPO

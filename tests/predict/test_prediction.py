@@ -28,8 +28,8 @@ from cac_hpc.predict import (
 )
 from cac_hpc.predict.parts import Plan
 from cac_hpc.predict.study_prediction import StudyTask
-from cac_hpc.run.config import InputError
-from cac_hpc.run.predict_commands import PredictConfig, parse_predict
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.predict_command import PredictConfig, parse_predict
 from cac_hpc.statistics import prediction_sets
 from cac_hpc.statistics.prediction_sets import Calibration
 from cac_hpc.train import ordinal

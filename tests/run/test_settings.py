@@ -16,15 +16,23 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cac_hpc.run import config, settings
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import config, launch_command, stored_settings
+from cac_hpc.settings.cluster import ClusterConfig, Resources
+from cac_hpc.settings.data import DataConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.pack import PackConfig
+from cac_hpc.settings.report import ReportConfig
+from cac_hpc.settings.split import SplitConfig
+from cac_hpc.settings.train import AugmentConfig, TrainConfig
 from tests.support.runs import REPO, job, write_config
 from tests.support.waiting import fastest
 
 
 def parse(*arguments):
-    return settings.parse_launch(None, [*map(str, arguments)])[0]
+    return launch_command.parse_launch(None, [*map(str, arguments)])[0]
 
 
 @pytest.fixture
@@ -72,7 +80,7 @@ def test_augmentation_is_set_in_the_file_and_on_the_command_line(minimal):
     content["train"]["augment"] = {"shift": 0.05, "noise_hu": 12}
     minimal.write_text(yaml.safe_dump(content), encoding="utf-8")
     cfg = parse("--config", minimal, "--train.augment.rotation_deg", "5", "--train.augment.flip_left_right", "true")
-    assert cfg.train.augment == config.AugmentConfig(shift=0.05, noise_hu=12, rotation_deg=5, flip_left_right=True)
+    assert cfg.train.augment == AugmentConfig(shift=0.05, noise_hu=12, rotation_deg=5, flip_left_right=True)
     assert cfg.train.epochs == 4  # the rest of the section stays
 
 
@@ -88,9 +96,9 @@ def test_augmentation_is_set_in_the_file_and_on_the_command_line(minimal):
     ],
 )
 def test_one_setting_switches_augmentation_on(name, value, moves):
-    assert not config.AugmentConfig().active
-    assert config.AugmentConfig(**{name: value}).active
-    assert config.AugmentConfig(**{name: value}).moves == moves
+    assert not AugmentConfig().active
+    assert AugmentConfig(**{name: value}).active
+    assert AugmentConfig(**{name: value}).moves == moves
 
 
 @pytest.mark.parametrize("name", ["local", "dev", "gpu"])
@@ -159,7 +167,7 @@ def test_an_unknown_key_in_a_file_is_refused_with_the_nearest_known_one(minimal)
 def test_stored_settings_read_back_the_same(tmp_path, minimal):
     cfg = parse("--config", minimal)
     (tmp_path / "stored.yaml").write_text(config.to_yaml(cfg), encoding="utf-8")
-    assert settings.load(tmp_path / "stored.yaml") == cfg
+    assert stored_settings.load(tmp_path / "stored.yaml") == cfg
 
 
 def types_of(kind=config.Config, key=""):
@@ -299,7 +307,7 @@ def test_merged_keys_of_yaml_are_no_keys_that_stand_twice(minimal):
         "  fold: {<<: *few, mem_gb: 3}\n  pack: &few {time_min: 9, mem_gb: 1}",
         "  pack: &few {time_min: 9, mem_gb: 1}\n  fold: {<<: *few, mem_gb: 3}"), encoding="utf-8")  # fmt: skip
     cluster = parse("--config", minimal).cluster
-    assert (cluster.pack.mem_gb, cluster.fold) == (1, config.Resources(time_min=9, mem_gb=3))
+    assert (cluster.pack.mem_gb, cluster.fold) == (1, Resources(time_min=9, mem_gb=3))
 
 
 def test_the_command_line_goes_first_wherever_it_stands(minimal, tmp_path):
@@ -351,9 +359,9 @@ def test_a_run_folder_that_is_not_there_is_refused_with_the_one_that_is_like_it(
     (tmp_path / "runs" / "mystudy" / "config.yaml").touch()
     for folder in ("runs/mystudi", "runs/mystudy/config.yaml"):
         with pytest.raises(InputError, match=rf"^{folder}: found no config.yaml .*; did you mean 'runs/mystudy'\?$"):
-            settings.run_folder(folder)
+            stored_settings.run_folder(folder)
     with pytest.raises(InputError, match=r"wanted the folder of a run$"):
-        settings.run_folder("runs")
+        stored_settings.run_folder("runs")
 
 
 @pytest.mark.parametrize("option", ["--config", "--cluster"])
@@ -416,19 +424,19 @@ TRICKY = st.text(st.sampled_from("$\\{}:#'\" \n-~01a.,[]&*!|>%@`?=\u2028\x85"), 
 def test_settled_settings_read_back_whatever_they_are(text, number, count):
     cfg = config.Config(
         run=text,
-        data=config.DataConfig(dicom_root=text, packed_dir=text),
-        labels=config.LabelsConfig(sheet=text, study_column="s" + text, score_column=f"{text}2"),
-        pack=config.PackConfig(spacing_tolerance_mm=number / 10),
-        split=config.SplitConfig(),
-        model=config.ModelConfig(),
-        train=config.TrainConfig(epochs=count, augment=config.AugmentConfig(noise_hu=number)),
-        cluster=config.ClusterConfig(partition=text, setup=(text, "x"), sbatch={"comment": text, "nice": count}),
-        report=config.ReportConfig(),
+        data=DataConfig(dicom_root=text, packed_dir=text),
+        labels=LabelsConfig(sheet=text, study_column="s" + text, score_column=f"{text}2"),
+        pack=PackConfig(spacing_tolerance_mm=number / 10),
+        split=SplitConfig(),
+        model=ModelConfig(),
+        train=TrainConfig(epochs=count, augment=AugmentConfig(noise_hu=number)),
+        cluster=ClusterConfig(partition=text, setup=(text, "x"), sbatch={"comment": text, "nice": count}),
+        report=ReportConfig(),
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "config.yaml")
         path.write_bytes(config.to_yaml(cfg).encode())
-        assert settings.load(path) == cfg
+        assert stored_settings.load(path) == cfg
 
 
 @pytest.fixture
@@ -447,7 +455,7 @@ def test_settings_of_a_run_are_never_interpolated(stored, tmp_path, monkeypatch)
     monkeypatch.setenv("SECRET", "told")
     title = "${oc.env:SECRET} \\\\x"
     assert yaml.safe_load(stored.config.read_text(encoding="utf-8"))["report"]["title"] == title
-    assert settings.load(stored.config).report.title == title
+    assert stored_settings.load(stored.config).report.title == title
     assert parse("--resume", stored.root).report.title == title
     assert parse("--config", stored.config, "--run", tmp_path / "other").report.title == title
 
@@ -466,7 +474,7 @@ def test_a_file_named_in_a_runs_settings_is_not_read(stored, tmp_path):
     content = yaml.safe_load(stored.config.read_text(encoding="utf-8")) | {"cluster": str(tmp_path / "mysite.yaml")}
     stored.config.write_text(yaml.safe_dump(content), encoding="utf-8")
     with pytest.raises(InputError, match=r"config\.yaml: cluster is '.*', but must be a section"):
-        settings.load(stored.config)
+        stored_settings.load(stored.config)
 
 
 def test_numbers_of_the_environment_are_read_as_those_of_the_file(minimal, monkeypatch):
@@ -543,4 +551,4 @@ def test_options_of_sbatch_by_which_the_launcher_knows_its_jobs_are_refused(mini
 
 def test_two_runs_to_go_on_with_are_refused():
     with pytest.raises(InputError, match="--resume: found it more than once"):
-        settings.parse_launch(None, ["--resume", "a", "--resume=b"])
+        launch_command.parse_launch(None, ["--resume", "a", "--resume=b"])

@@ -8,7 +8,7 @@ from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.calcium.views import Views
 from cac_hpc.dataset import shards
 from cac_hpc.labels import labels
-from cac_hpc.run import digests, paths
+from cac_hpc.run import digests, disk
 from cac_hpc.train import lesion_results, ordinal
 from tests.support.reports import make_run, vouch
 
@@ -139,4 +139,4 @@ def _slices(found, counted):
 
 
 def read_json(run):
-    return paths.read_json(run.report_json)
+    return disk.read_json(run.report_json)

@@ -17,9 +17,12 @@ from cac_hpc.calcium import baseline, candidates
 from cac_hpc.dataset import sealed, sealing, shards, splits
 from cac_hpc.evaluation import inputs
 from cac_hpc.machine.processes import RESUMABLE
-from cac_hpc.run import digests, settings, stages
-from cac_hpc.run.config import AnatomyConfig, InputError, ModelConfig, TrainConfig
+from cac_hpc.run import digests, result_files
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.train import AnatomyConfig, TrainConfig
 from cac_hpc.train import (
     augment_candidates,
     checkpoint,
@@ -303,15 +306,15 @@ def test_a_fold_of_lesions_ends_in_its_tables(tmp_path, scans, bagged):
     wanted = np.searchsorted(EDGES, [on_slice.get(place, 0.0) for place in at])
     assert np.array_equal(sliced.probability.argmax(axis=1), wanted)
     assert set(sliced.probability.ravel()) == {0, 1}
-    assert stages.fold_is_done(files, read=True)
+    assert result_files.fold_is_done(files, read=True)
     files.scores.unlink()
-    assert not stages.fold_is_done(files)
+    assert not result_files.fold_is_done(files)
     assert training.train_fold(run.root, 0) == 0
-    assert stages.fold_is_done(files, read=True)
+    assert result_files.fold_is_done(files, read=True)
 
 
 def candidates_of(run):
-    dataset = run.dataset(settings.load(run.config).data.packed_dir)
+    dataset = run.dataset(stored_settings.load(run.config).data.packed_dir)
     return {
         study: one
         for path in sorted(dataset.root.glob("shards/*.h5"))

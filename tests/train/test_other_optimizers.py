@@ -9,9 +9,9 @@ import torch
 from cac_hpc.cluster import estimate
 from cac_hpc.dataset import plan, sealing
 from cac_hpc.machine.processes import RESUMABLE
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import models, optimizers, passes, training
 from cac_hpc.train.optimizers import OptimizerSpec
 from tests.support.runs import prepare
@@ -79,7 +79,7 @@ def test_a_checkpoint_is_estimated_by_what_the_optimizer_keeps(tmp_path, scans):
     needed = []
     for name in ("adam", "momentum"):
         (tmp_path / name).mkdir()
-        cfg = settings.load(RunPaths(prepare(tmp_path / name, scans, train={"optimizer": name})).config)
+        cfg = stored_settings.load(RunPaths(prepare(tmp_path / name, scans, train={"optimizer": name})).config)
         found = plan.make_plan(cfg)
         needed.append(sum(disk.needed for disk in estimate.estimate(cfg, found, found.folds).disks))
     weights = models.num_parameters(cfg.model, cfg.pack.size, 6)

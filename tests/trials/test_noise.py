@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cac_hpc.dataset import splits
-from cac_hpc.run.config import SplitConfig
+from cac_hpc.settings.split import SplitConfig
 from cac_hpc.statistics import assessment, metrics
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.trials import choice
