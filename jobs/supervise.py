@@ -15,15 +15,12 @@ from cac_hpc.settings import run_commands
 
 def main() -> int:
     processes.listen()
-    run, asked = run_commands.parse_stage(
-        __doc__,
-        numbers={
-            "index": "of the array (default: SLURM_ARRAY_TASK_ID)",
-            "per_task": "tasks of the stage for each index (default: 1)",
-        },
-        texts={"stage": "pack, seal, trials, folds or aggregate"},
-        required=("stage",),
-    )
+    numbers = {
+        "index": "of the array (default: SLURM_ARRAY_TASK_ID)",
+        "per_task": "tasks of the stage for each index (default: 1)",
+    }
+    texts = {"stage": "pack, seal, trials, folds or aggregate"}
+    run, asked = run_commands.parse_stage(__doc__, numbers=numbers, texts=texts, required=("stage",))
     from cac_hpc.run import logs, provenance
 
     try:

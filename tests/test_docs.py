@@ -13,7 +13,19 @@ import yaml
 
 from cac_hpc.benchmark import gpu_speed, lesion_speed, rows, training_speed, trials_speed
 from cac_hpc.masks import shapes
-from cac_hpc.settings import config, launch_command, setting_names
+from cac_hpc.settings import (
+    config,
+    evaluate_command,
+    export_command,
+    inspect_command,
+    launch_command,
+    phantom_command,
+    predict_command,
+    report_command,
+    run_commands,
+    score_command,
+    setting_names,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -21,6 +33,10 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 EXAMPLES = {"RUN": "runs/mystudy", "FILE": "mystudy.yaml", "I": "3"}  # what stands for a value in a command
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+COMMANDS = (  # modules that read options of jobs
+    evaluate_command, export_command, inspect_command, launch_command, phantom_command, predict_command,
+    report_command, run_commands, score_command,
+)  # fmt: skip
 SECTIONS = "|".join(kind for kind in setting_names.names() if "." not in kind)
 SETTING = re.compile(rf"({SECTIONS})(\.[a-z_]+)+")
 FILE = re.compile(r"(?:\w+/)+[\w*]+\.(?:py|sh|sbatch|yaml|md|txt|html)")
@@ -106,7 +122,7 @@ def read_only(parse):
 
 
 def parse_job(words, monkeypatch):
-    for module in (settings, job_settings, evaluate_commands, inspect_commands, predict_commands):
+    for module in COMMANDS:
         for name in [name for name in vars(module) if name.startswith("parse_")]:
             monkeypatch.setattr(module, name, read_only(getattr(module, name)))
     for module in (gpu_speed, lesion_speed, rows, training_speed, trials_speed):
@@ -174,7 +190,7 @@ def test_the_glossary_is_short_and_in_order():
 
 def test_generated_parts_are_up_to_date():
     found = load(DOCS / "site" / "tables.py", "tables").outputs()
-    found = {path: wanted for path, wanted in found.items() if path.suffix == ".md"}  # test_results.py: the schema
+    found = {path: wanted for path, wanted in found.items() if path.suffix == ".md"}  # the schema: tests/results
     old = [path.name for path, wanted in found.items() if text(path) != wanted]
     assert not old, "python docs/site/tables.py updates them"
     assert len(found) >= 4

@@ -24,7 +24,7 @@ from cac_hpc.results.levels import Level, Statistics
 from cac_hpc.results.prediction_sets import PredictionSets, PromisedCoverage
 from cac_hpc.results.report import FORMAT_VERSION, Report
 from cac_hpc.results.serialization import Damaged, from_json
-from cac_hpc.statistics import assessment, intervals, recalibration, sample_size, set_figures, unpaired
+from cac_hpc.statistics import assessment, intervals, recalibration, resampling, sample_size, set_figures, unpaired
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.prediction_sets import Sets
@@ -224,12 +224,12 @@ def _recalibration(test: ExternalTest, units: Units, level: Level) -> Recalibrat
     cfg = test.statistics
     moved = recalibration.recalibrate(units.label, units.probability, cfg.seed)
     after = replace(units, probability=moved.probability)
-    (sums,) = assessment.resample({MODEL: assessment.sums_by_patient(after)}, {}, cfg).values()
+    (sums,) = resampling.resample({MODEL: resampling.sums_by_patient(after)}, {}, cfg).values()
     observed = np.bincount(units.label, minlength=units.num_categories) / len(units.label)
     shares = (column.tolist() for column in (observed, units.probability.mean(axis=0), moved.probability.mean(axis=0)))
     return Recalibration(
         method=RECALIBRATED,
-        intercept=assessment.figure(moved.intercept, len(units.label), "", moved.interval),
+        intercept=intervals.figure(moved.intercept, len(units.label), "", moved.interval),
         before=level.calibration,
         after=assessment.calibration(sums),
         shares=[CategoryShare(index, *row) for index, row in enumerate(zip(*shares, strict=True))],

@@ -108,14 +108,15 @@ def _pieces(
         title = f"{level.capitalize()} level, {where}, {wording.counted(level, of_level)}"
         yield partial(_draw_level, folder, level, of_level, names, title, dpi)
     yield partial(external_parts.draw, folder, report, where, dpi)
-    yield partial(_draw_training, folder, report, histories, where, dpi)
-
-
-def _draw_training(folder: Path, report: Report, histories: Mapping[int, Path], where: str, dpi: int) -> None:
-    """The curves of all folds, and the networks that they have trained."""
     curves = {fold.fold: _history(histories[fold.fold]) for fold in training(report)}
     if curves := {fold: table for fold, table in curves.items() if table}:
-        plots.draw_history(folder / "history", curves, f"Loss and learning rate by epoch, {where}", dpi)
+        title = f"Loss and learning rate by epoch, {where}"
+        yield partial(plots.draw_history, folder / "history", curves, title, dpi)
+    yield partial(_draw_networks, folder, report, dpi)
+
+
+def _draw_networks(folder: Path, report: Report, dpi: int) -> None:
+    """Those that the folds have trained."""
     found = networks(report)
     for one in (one for one in found if one.layers):
         parameters = f"The {wording.model(report)}: {sum(layer.parameters for layer in one.layers):,} parameters"

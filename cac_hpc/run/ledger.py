@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import os
 import platform
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from typing import Any
 from cac_hpc.run import causes, disk, logs
 from cac_hpc.run.causes import Cause
 
-log = logging.getLogger("cac_hpc")
 EVENTS = (
     "planned", "submitted", "started", "progress", "ended", "requeued", "fenced", "used", "cancelled",
     "shown", "chosen",
@@ -155,4 +153,4 @@ def _has_time(line: dict[str, Any]) -> bool:
 
 @functools.cache  # once for each number, for the ledger is read again and again
 def _tell(ledger: Path, skipped: int) -> None:
-    log.warning("%s: lines that are no events were skipped: %d", ledger, skipped)
+    logs.log.warning("%s: lines that are no events were skipped: %d", ledger, skipped)

@@ -120,15 +120,8 @@ def _own(root: Path) -> list[Looks]:
         times = sum(event["event"] == EVENT for event in ledger.read(RunPaths(root).ledger))
     except OSError:
         times = 0
-    return [Looks(root.name, _run_id(root), times)] if times else []
-
-
-def _run_id(root: Path) -> str:
-    """What a copy of the run has, too; its path where it is of an earlier version."""
-    try:
-        return str(disk.read_json(RunPaths(root).provenance)["run_id"])
-    except (OSError, ValueError, TypeError, LookupError):
-        return str(root)
+    run_id = _fact(RunPaths(root).provenance, "run_id") or str(root)  # the path of a run of an earlier version
+    return [Looks(root.name, run_id, times)] if times else []
 
 
 def _same_patients(run: RunPaths, cfg: Config, other: Path) -> bool:
@@ -143,8 +136,8 @@ def _same_patients(run: RunPaths, cfg: Config, other: Path) -> bool:
     mine, packed = run.dataset(cfg.data.packed_dir), RunPaths(other).dataset(packed_dir)
     if mine.root.resolve() == packed.root.resolve():
         return True
-    sealed = _studies_sha256(mine.seal)
-    return sealed is not None and sealed == _studies_sha256(packed.seal)
+    sealed = _fact(mine.seal, "studies_sha256")
+    return sealed is not None and sealed == _fact(packed.seal, "studies_sha256")
 
 
 def _roots(data: Mapping[str, Any]) -> set[Path]:
@@ -154,8 +147,9 @@ def _roots(data: Mapping[str, Any]) -> set[Path]:
     return {Path(root).resolve() for root in given if root and isinstance(root, str)}
 
 
-def _studies_sha256(seal: Path) -> str | None:
+def _fact(path: Path, key: str) -> str | None:
+    """What a JSON file says of one thing; None where it cannot be read."""
     try:
-        return str(disk.read_json(seal)["studies_sha256"])
+        return str(disk.read_json(path)[key])
     except (OSError, ValueError, TypeError, LookupError):
         return None

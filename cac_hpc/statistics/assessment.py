@@ -1,35 +1,38 @@
 """Every number of the report's two levels, each with its n, its interval and why it has none. See docs/report.md.
 
-Calibration is whether probabilities mean what they say. Patients are collapsed to sums first, so that a bootstrap draw
-is one row of a matrix product. Axes: B draw, N unit, P patient, K category, J bin of confidence, C column of sums.
+Axes: B draw, N unit, P patient, K category.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
-from scipy import sparse
 
-from cac_hpc.results.calibration import Bin, Calibration
+from cac_hpc.results.calibration import Calibration
 from cac_hpc.results.figures import Category, Figure
 from cac_hpc.results.levels import Collapsed, Level, OtherRule, OverFolds
 from cac_hpc.results.matrices import FoldMatrix, Matrix, Pooled
 from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import agreement, intervals, metrics
-from cac_hpc.statistics.agreement import ratio
-from cac_hpc.statistics.intervals import Interval
-from cac_hpc.statistics.metrics import Metric, RankCorrelation
+from cac_hpc.statistics.calibration import (
+    NUM_BINS,
+    CalibrationSums,
+    brier,
+    brier_of_frequencies,
+    expected_error,
+    reliability,
+)
+from cac_hpc.statistics.intervals import CHANCE, Interval, figure
+from cac_hpc.statistics.metrics import Metric
 from cac_hpc.statistics.pooling import Units, num_distinct, patient_units, pooling_rules
+from cac_hpc.statistics.resampling import Sums, resample, sums_by_patient
 
 FOLD = intervals.none("intervals are those of the pooled figures")
 OF_SLICES = intervals.none("a score belongs to a study and not to a slice: see the patient level")
 PUBLISHED = intervals.none("a published matrix does not tell which units are of one patient")
-CHANCE = intervals.none("to compare with")
 UNITS = {
     "mean": "patient, mean probability over the slices",
     "majority": "patient, share of the slices predicted as each category",
@@ -37,33 +40,7 @@ UNITS = {
 }
 OWN_PART = "slice, category of the part of the score that was counted on it"
 OWN_SCORE = "patient, category of the predicted score"
-Key = TypeVar("Key", bound=Hashable)
 M = TypeVar("M", bound=Matrix)
-NUM_BINS = 10  # of equal width; a confidence that is an edge belongs to the bin below it
-
-
-@dataclass(frozen=True)
-class Sums:
-    """What a level comes down to: by patient, and by draw, where enough patients were tested to draw from."""
-
-    matrix_PKK: np.ndarray
-    calibration_P: CalibrationSums
-    matrix_BKK: np.ndarray | None = None
-    calibration_B: CalibrationSums | None = None
-    spearman_B: np.ndarray | None = None
-
-    @property
-    def num_patients(self) -> int:
-        return len(self.matrix_PKK)
-
-    @property
-    def matrix(self) -> np.ndarray:
-        return np.asarray(self.matrix_PKK.sum(axis=0))
-
-    def resampled(self, value: np.ndarray | None) -> Interval:
-        """Interval of a figure from its value in every draw, (B,)."""
-        few = np.full(1, np.nan)
-        return intervals.bootstrap(few if value is None else value, self.num_patients)
 
 
 @dataclass(frozen=True)
@@ -108,62 +85,6 @@ def levels(tested: Sequence[Tested], cfg: ReportConfig, edges: Sequence[float]) 
     sums = {level.name: sums_by_patient(level.units) for level in tested}
     sums = resample(sums, {level.name: level.units for level in tested if level.scored}, cfg)
     return {level.name: _level(level, sums[level.name], edges) for level in tested}
-
-
-def sums_by_patient(units: Units) -> Sums:
-    """What the units come down to, without draws."""
-    num_patients, num_categories = units.num_patients, units.num_categories
-    cell = (units.patient * num_categories + units.label) * num_categories + units.predicted
-    matrix = np.bincount(cell, minlength=num_patients * num_categories**2)
-    return Sums(
-        matrix.reshape(num_patients, num_categories, num_categories),
-        calibration_by_patient(units.label, units.predicted, units.probability, units.patient, num_patients),
-    )
-
-
-def resample(sums: Mapping[Key, Sums], of_patients: Mapping[Key, Units], cfg: ReportConfig) -> dict[Key, Sums]:
-    """The same with the draws: everything is resampled by the same patients, so that it can be compared draw by draw.
-
-    Args:
-        sums: of levels, or levels of several runs; all of the same patients in the same order.
-        of_patients: units of those whose correlation with the score is drawn, too.
-    """
-    num_patients = next(iter(sums.values())).num_patients
-    if num_patients < intervals.FEWEST_PATIENTS:
-        return dict(sums)
-    columns = [
-        np.concatenate([one.matrix_PKK.reshape(num_patients, -1), one.calibration_P.columns()], axis=1)
-        for one in sums.values()
-    ]
-    by_patient = sparse.csc_array(np.concatenate(columns, axis=1).T)  # most patients fill few cells
-    correlations = [_correlation(units) for units in of_patients.values()]
-
-    def block(numbers: range) -> tuple[np.ndarray, list[np.ndarray]]:
-        weight_BP = intervals.draw(num_patients, numbers, cfg.seed)
-        drawn = (by_patient @ np.ascontiguousarray(weight_BP.T)).T
-        return drawn, [correlation(weight_BP) for correlation in correlations]
-
-    with ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0)))) as pool:
-        drawn, spearman = zip(*pool.map(block, intervals.blocks(cfg.draws)), strict=True)
-    parts = np.split(np.concatenate(drawn), len(columns), axis=1)
-    known = {key: np.concatenate(blocks) for key, blocks in zip(of_patients, zip(*spearman, strict=True), strict=True)}
-    return {key: _drawn(sums[key], part, known.get(key)) for key, part in zip(sums, parts, strict=True)}
-
-
-def _correlation(units: Units) -> Callable[[np.ndarray], np.ndarray]:
-    """From how often each patient is drawn, (B, P), to the correlation of expected category and score, (B,)."""
-    known = ~np.isnan(units.score)
-    correlation = RankCorrelation(units.expected_category[known], units.score[known])
-    patient = units.patient[known]
-    each_once = np.array_equal(patient, np.arange(units.num_patients))
-    return lambda weight_BP: correlation.of(weight_BP if each_once else np.take(weight_BP, patient, axis=1))
-
-
-def _drawn(sums: Sums, columns_BC: np.ndarray, spearman_B: np.ndarray | None) -> Sums:
-    size = sums.matrix_PKK[0].size
-    matrix_BKK = columns_BC[:, :size].reshape(-1, *sums.matrix_PKK.shape[1:])
-    calibration_B = CalibrationSums.from_columns(columns_BC[:, size:])
-    return Sums(sums.matrix_PKK, sums.calibration_P, matrix_BKK, calibration_B, spearman_B)
 
 
 def _level(tested: Tested, sums: Sums, edges: Sequence[float]) -> Level:
@@ -251,19 +172,6 @@ def _summary(matrix: np.ndarray, interval: Callable[[Metric, int], Interval]) ->
     )
 
 
-def figure(value: float, n: int, undefined: str, interval: Interval, note: str | None = None) -> Figure:
-    """One number as the report gives it, with the notes of value and interval.
-
-    Args:
-        undefined: why there is no value, if it is NaN.
-    """
-    if np.isnan(value):
-        return Figure(value=None, n=n, low=None, high=None, interval=None, note=undefined)
-    interval = intervals.around(value, interval)
-    notes = "; ".join(filter(None, (note, interval.note))) or None
-    return Figure(float(value), n, interval.low, interval.high, interval.method, notes)
-
-
 def left_out(metric: Metric, values: Mapping[str, np.ndarray]) -> str | None:
     """Which categories a mean over categories leaves out, for their value is undefined."""
     name = "recall" if metric.name == "balanced_accuracy" else metric.name.removesuffix("_macro")
@@ -331,90 +239,3 @@ def calibration(sums: Sums) -> Calibration:
         bins=NUM_BINS,
         reliability=reliability(by_patient),
     )
-
-
-@dataclass(frozen=True)
-class CalibrationSums:
-    """What calibration needs of units, summed: (...,) and (..., J)."""
-
-    count: np.ndarray
-    squares: np.ndarray  # of the distance from the probabilities to the truth
-    bin_count: np.ndarray
-    bin_confidence: np.ndarray
-    bin_right: np.ndarray
-
-    def columns(self) -> np.ndarray:
-        """All of it side by side, (..., 2 + 3 J)."""
-        return np.concatenate(
-            [self.count[..., None], self.squares[..., None], self.bin_count, self.bin_confidence, self.bin_right], -1
-        )
-
-    @classmethod
-    def from_columns(cls, columns: np.ndarray) -> CalibrationSums:
-        parts = np.split(columns[..., 2:], 3, axis=-1)
-        return cls(columns[..., 0], columns[..., 1], *parts)
-
-
-def calibration_by_patient(
-    label_N: np.ndarray, category_N: np.ndarray, probability_NK: np.ndarray, patient_N: np.ndarray, num_patients: int
-) -> CalibrationSums:
-    """CalibrationSums over the units of each patient, (P,) and (P, J).
-
-    Args:
-        category_N: as predicted; confidence is its probability, the highest one where a model predicts that.
-    """
-    rows = np.arange(len(label_N))
-    of_label = probability_NK[rows, label_N].astype(float)
-    squares = np.einsum("nk,nk->n", probability_NK, probability_NK, dtype=float) - 2 * of_label + 1
-    confidence = probability_NK[rows, category_N].astype(float)
-    cell = patient_N * NUM_BINS + bins(confidence)
-
-    def by_bin(weight: np.ndarray | None) -> np.ndarray:
-        counted = np.bincount(cell, weight, num_patients * NUM_BINS)
-        return counted.reshape(num_patients, NUM_BINS).astype(float)
-
-    return CalibrationSums(
-        np.bincount(patient_N, minlength=num_patients).astype(float),
-        np.bincount(patient_N, squares, num_patients),
-        by_bin(None),
-        by_bin(confidence),
-        by_bin(category_N == label_N),
-    )
-
-
-def bins(confidence_N: np.ndarray) -> np.ndarray:
-    """The bin of each confidence, from 0."""
-    return np.asarray(np.clip(np.ceil(confidence_N * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1))
-
-
-def brier(sums: CalibrationSums) -> np.ndarray:
-    """Mean over the units of sum_k (p_k - y_k)^2: 0 is best, 2 is worst. Source: Brier 1950, all categories."""
-    return ratio(sums.squares, sums.count)
-
-
-def brier_of_frequencies(true_K: np.ndarray) -> np.ndarray:
-    """Brier score of always giving the true frequencies of the categories: chance, from counts (..., K)."""
-    share = ratio(true_K, true_K.sum(axis=-1, keepdims=True))
-    return np.asarray(1 - (share**2).sum(axis=-1))
-
-
-def expected_error(sums: CalibrationSums) -> np.ndarray:
-    """Expected calibration error: distance of accuracy from confidence, averaged over the bins by their units.
-
-    Confidence is the probability of the predicted category. Source: Guo et al. 2017, ICML; ten bins of equal width.
-    """
-    return ratio(np.abs(sums.bin_right - sums.bin_confidence).sum(axis=-1), sums.count)
-
-
-def reliability(by_patient: CalibrationSums) -> list[Bin]:
-    """Of each bin its edges, units, mean confidence, and accuracy with an interval."""
-    found = []
-    for index in range(NUM_BINS):
-        count, right = by_patient.bin_count[:, index], by_patient.bin_right[:, index]
-        n, interval = int(count.sum()), intervals.proportion(right, count)
-        confidence = float(by_patient.bin_confidence[:, index].sum() / n) if n else None
-        accuracy = float(right.sum() / n) if n else None
-        above, up_to = index / NUM_BINS, (index + 1) / NUM_BINS
-        shown = (interval.low, interval.high, interval.method, interval.note)
-        found.append(Bin(above, up_to, n, confidence, accuracy, *shown))
-    return found

@@ -210,8 +210,8 @@ def test_planning_takes_a_second_and_never_imports_torch(tmp_path, scans):
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run")
     code = (
         "import sys; from cac_hpc.cluster import estimate, feasibility; from cac_hpc.dataset import plan, splits\n"
-        "from cac_hpc.run import logs, settings\n"
-        f"cfg = settings.load(__import__('pathlib').Path({str(config)!r})); found = plan.make_plan(cfg)\n"
+        "from cac_hpc.run import logs; from cac_hpc.settings import stored_settings\n"
+        f"cfg = stored_settings.load(__import__('pathlib').Path({str(config)!r})); found = plan.make_plan(cfg)\n"
         "labels = found.labels.items()\n"
         "folds = splits.make_folds({k: v.patient for k, v in labels}, {k: v.category for k, v in labels}, cfg.split)\n"
         "result = estimate.estimate(cfg, found, folds)\n"

@@ -24,7 +24,7 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.report import ReportConfig
 from cac_hpc.settings.report_command import ReportOptions, parse_report
-from cac_hpc.statistics import assessment
+from cac_hpc.statistics import assessment, resampling
 from cac_hpc.statistics.pooling import Units
 from tests.support import oracle
 from tests.support.reports import compare, make_run
@@ -561,8 +561,8 @@ def test_19_of_20_paired_intervals_hold_the_true_difference():
     one, other = (float((1 / (1 + np.exp(-ease - hard))).mean()) for ease in (0.2, 0.9))
     held, widths, unpaired = 0, [], []
     for _ in range(300):
-        sums = {at: assessment.sums_by_patient(units) for at, units in enumerate(unit_pair(rng, 40, 5))}
-        drawn = [comparison._drawn(each) for each in assessment.resample(sums, {}, cfg).values()]
+        sums = {at: resampling.sums_by_patient(units) for at, units in enumerate(unit_pair(rng, 40, 5))}
+        drawn = [comparison._drawn(each) for each in resampling.resample(sums, {}, cfg).values()]
         interval = comparison._interval("accuracy", 0, drawn, 40)
         held += interval.low <= other - one <= interval.high
         widths.append(interval.high - interval.low)

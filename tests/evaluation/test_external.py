@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -15,7 +14,8 @@ from cac_hpc.report import consistency, external_report, terminal
 from cac_hpc.results.calibration import Recalibration
 from cac_hpc.results.external import CohortFact, Distribution, InternalTest
 from cac_hpc.results.figures import Absent
-from cac_hpc.results.serialization import to_json
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import schema, to_json
 from cac_hpc.run import disk
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.labels import LabelsConfig
@@ -88,8 +88,7 @@ def test_the_figures_of_patients_by_hand(tmp_path):
     assert [(one.patient, one.true, one.predicted) for one in report.examples.patients.worst][:2] == [
         ("003", 0, 2), ("007", 2, 1),
     ]  # fmt: skip
-    schema = disk.read_json(Path(results.__file__).with_name("report.schema.json"))
-    jsonschema.validate(to_json(report), schema)
+    jsonschema.validate(to_json(report), schema(Report))
 
 
 def test_readers_are_compared_in_pairs_on_the_same_patients(tmp_path):

@@ -15,7 +15,7 @@ from cac_hpc.results.audits import ShownBefore
 from cac_hpc.run import disk, ledger, looks, task_states
 from cac_hpc.run.looks import Looks
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.settings import launch_command, stored_settings
+from cac_hpc.settings import composition, launch_command, stored_settings
 from tests.support.reports import make_run
 from tests.support.runs import REPO, job_here, write_config
 
@@ -99,7 +99,7 @@ def test_a_run_of_somebody_else_is_shown_and_not_counted(ours, monkeypatch):
     def refuse(path, *_, **__):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(ledger.paths, "open_own", refuse)  # root, who runs tests, may write everything
+    monkeypatch.setattr(disk, "open_own", refuse)  # root, who runs tests, may write everything
     done = job_here("report.py", ours)
     assert done.returncode == 0
     assert "is not counted (Permission denied)" in done.stderr
@@ -161,7 +161,7 @@ def test_other_patients_are_others_and_runs_that_the_settings_name_count_whereve
         root.mkdir(exist_ok=True)
         disk.write_json(root / "dataset.json", {"studies_sha256": "5" * 64})
     cfg = stored_settings.load(RunPaths(make(tmp_path, scans, "last")).config)
-    sealed = settings.composition.changed(cfg, {"data.packed_dir": str(tmp_path / "sealed")})
+    sealed = composition.changed(cfg, {"data.packed_dir": str(tmp_path / "sealed")})
     assert [one.run for one in looks.find_before(RunPaths(tmp_path / "new"), sealed)] == ["named", "packed"]
 
 
