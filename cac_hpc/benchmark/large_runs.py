@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from cac_hpc.benchmark import inputs
+from cac_hpc.benchmark import costs, inputs
 from cac_hpc.dataset import integrity, plan, shards, splits, stratification
 from cac_hpc.run import digests, disk, logs
 from cac_hpc.run.paths import DatasetPaths, RunPaths
@@ -70,12 +70,10 @@ def _planned(run: RunPaths, folder: Path, patients: int, code: Path) -> list[str
     """Plan the run; returns the studies in order."""
     root = inputs.many_studies(folder, [patients])(patients)
     settings: dict[str, object] = {
-        "run": run.root, "data.dicom_root": root, "labels.sheet": root.with_suffix(".csv"),
         "pack.studies_per_shard": max(1, patients // SHARDS), "pack.min_slices": 2, "split.folds": FOLDS,
-        "train.epochs": 4, "train.device": "cpu", "train.precision": "fp32", "cluster.kind": "local",
-        "pack.size": 16, "model.filters": "[8]", "report.figure_dpi": 50,
+        "train.epochs": 4, "pack.size": 16, "model.filters": "[8]", "report.figure_dpi": 50,
     }  # fmt: skip
-    inputs.call(code, inputs.job(code, "launch_cv.py", "--dry_run", **settings), folder / "log")
+    costs.call(code, inputs.plan(code, run.root, root, settings), folder / "log")
     return [name for shard in plan.read_plan(run.dataset(None))["shards"] for name in shard]
 
 

@@ -29,7 +29,6 @@ from cac_hpc.train.checkpoint import new_state
 from cac_hpc.train.distributed import World
 
 FIRST = 3  # steps that settle kernels and memory and are not counted
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")  # tf32: fp32 whose products the GPU rounds
 BACKWARD = 3  # operations of a step, as a multiple of those of a prediction
 
 
@@ -42,22 +41,17 @@ def stepper(
         how: ``eager``; ``compiled`` by torch.compile; ``graphs``, which compiles and replays CUDA graphs.
         layout: of the weights in memory, ``channels_last`` as the product has them, or ``contiguous``.
     """
-    state, chance = new_state(cfg, World(0, 1, device)), torch.Generator(device)
+    state = new_state(cfg, World(0, 1, device))
     hu_NHW = torch.randint(-1000, 1000, (batch, cfg.pack.size, cfg.pack.size), dtype=torch.int16, device=device)
     label_N = torch.arange(batch, device=device) % len(cfg.labels.names)
-    weight_K = torch.ones(len(cfg.labels.names), device=device)
-    count, model = networks.num_features(state.model), state.model
+    model = state.model
     if layout == "contiguous":
         model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if how != "eager":
         model = torch.compile(model, mode="reduce-overhead" if how == "graphs" else "default")  # type: ignore[assignment]
 
-    def step() -> None:
-        keep_NF = networks.dropout_factors(chance, batch, count, cfg.model.dropout)
-        share = steps.Share(hu_NHW, label_N, keep_NF, weight_K[label_N].sum())
-        steps.train_step(model, state.optimizer, state.scaler, share, weight_K, 1, cfg.train)
-
-    return step
+    step = loaders.stepper(cfg, state, model, device)
+    return lambda: step(hu_NHW, label_N)
 
 
 def rate(step: Callable[[], None], seconds: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cac_hpc.evaluation.external_inputs import ExternalTest
+from cac_hpc.evaluation.external_files import ExternalTest
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.readers import CONTROL, LARGEST, MODEL, RULE, Said
 from cac_hpc.results.cuts import Cuts

@@ -28,6 +28,14 @@ class Outcome:
     def studies(self) -> set[str]:
         return {study for one in self.predictions.values() for study in one.studies.tolist()}
 
+    def patient_names(self, studies: pd.DataFrame) -> np.ndarray:
+        """The patients that were tested, as numbered at the patient level.
+
+        Args:
+            studies: columns study and patient.
+        """
+        return np.unique(studies.loc[studies["study"].isin(self.studies), "patient"].to_numpy(str))
+
     def of(self, studies: set[str]) -> Outcome:
         """What was said of these studies, by the folds that tested any."""
         kept = {fold: restrict(one, studies) for fold, one in self.predictions.items()}

@@ -22,6 +22,7 @@ from cac_hpc.run import disk
 from cac_hpc.settings import composition, config
 from cac_hpc.settings.config import Config
 from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.train import TrainConfig
 from cac_hpc.trials import choice, sampling, standing
 from cac_hpc.trials.choice import Choice, TrialResult
 from cac_hpc.trials.plan import Plan, Rung
@@ -170,16 +171,16 @@ def check_trained(facts: Json, tried: Tried, fold: int) -> None:
         raise ValueError("metrics.json does not say with which settings the fold was trained (settings)")
     for name in OWN:
         differing = config.differences(trained.get(name), config.plain(getattr(wanted, name)), name)
-        if differing := [line for line in differing if not line.startswith((*FREE, *_left_open(wanted)))]:
+        if differing := [line for line in differing if not line.startswith((*FREE, *_left_open(wanted.train)))]:
             said = differing[0].replace(" / ", ", chosen ")
             raise ValueError(f"trained with other settings than it chose among its trials ({said})")
 
 
-def _left_open(cfg: Config) -> Iterator[str]:
+def _left_open(cfg: TrainConfig) -> Iterator[str]:
     """Settings that the training itself settles, by the machine."""
-    if cfg.train.precision == "auto":
+    if cfg.precision == "auto":
         yield "train.precision:"
-    if cfg.train.shuffle_window is None:
+    if cfg.shuffle_window is None:
         yield "train.shuffle_window:"
 
 

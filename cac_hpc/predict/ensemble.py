@@ -17,7 +17,7 @@ from torch import nn
 from cac_hpc.calcium import baseline, candidates
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.labels import labels
-from cac_hpc.predict import bundle as bundles
+from cac_hpc.predict import bundle_files
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings import given_paths, stored_settings
@@ -104,7 +104,7 @@ class Ensemble:
 
 def of_bundle(bundle: Bundle, device: str = "cpu") -> Ensemble:
     """The networks of a bundle, on the device."""
-    built = [bundles.network(bundle, fold) for fold in range(len(bundle.weights))]
+    built = [bundle.network(fold) for fold in range(len(bundle.weights))]
     return Ensemble(
         bundle.kind,
         [model.to(device, memory_format=torch.channels_last) for model in built],  # type: ignore[call-overload]
@@ -123,8 +123,8 @@ def read_lesions(path: Path) -> Ensemble:
 
     Raises: InputError if there is none, or it cannot be used.
     """
-    if (path / bundles.MANIFEST).is_file() or (path.is_file() and path.suffix == ".zip"):
-        found = of_bundle(bundles.read(path))
+    if path.exists() and bundle_files.is_bundle(path):
+        found = of_bundle(bundle_files.read(path))
         if not found.of_candidates:
             raise InputError(f"--model {path}: found a bundle of model.kind {found.kind}, wanted lesions")
         return found

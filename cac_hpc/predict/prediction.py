@@ -13,8 +13,7 @@ from typing import Any
 
 from cac_hpc.dataset import intake, study_folders
 from cac_hpc.machine.workers import GIB, Lost, Worker
-from cac_hpc.predict import bundle as bundles
-from cac_hpc.predict import parts, prediction_jobs, prediction_tables, study_prediction
+from cac_hpc.predict import bundle_files, parts, prediction_jobs, prediction_tables, study_prediction
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.parts import Plan
 from cac_hpc.predict.study_prediction import Also, StudyTask
@@ -44,7 +43,7 @@ def predict(cfg: PredictConfig, code: Path, also: Also | None = None, report: Re
 
 
 def _predict(cfg: PredictConfig, code: Path, also: Also | None, report: Report | None) -> int:
-    out, bundle = given_paths.out_folder(cfg.out), bundles.read(Path(cfg.bundle))
+    out, bundle = given_paths.out_folder(cfg.out), bundle_files.read(Path(cfg.bundle))
     folders = study_folders.below(cfg.folder, cfg.single, cfg.format)
     if cfg.shard is not None or cfg.gather:
         plan = parts.read_plan(out)

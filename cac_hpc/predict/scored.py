@@ -15,9 +15,9 @@ from cac_hpc.dataset import scoring
 from cac_hpc.dataset.scoring import Masked, Scored
 from cac_hpc.labels import labels
 from cac_hpc.predict import ensemble as ensembles
+from cac_hpc.predict import prediction_pages
 from cac_hpc.predict.ensemble import Answer, Ensemble
 from cac_hpc.report import lesion_pictures, wording
-from cac_hpc.report.lesion_pictures import Verdict
 from cac_hpc.run import disk, escaping, logs
 from cac_hpc.settings import given_paths
 from cac_hpc.settings.errors import InputError
@@ -28,7 +28,6 @@ from cac_hpc.train import lesion_results
 from cac_hpc.train.lesion_model import SHARE_WEIGHT
 
 IN_MASK = 0.5  # of a candidate: with more in it, a mask says that it is coronary
-LISTED = 20  # rejected candidates that a picture labels
 COLUMNS = ("study", "candidate", "first_slice", "last_slice", "agatston", "volume_mm3", "max_hu", "region_share",
            "probability", "counted")  # fmt: skip
 
@@ -125,13 +124,8 @@ def _draw(folder: Path, study: str, scored: Scored, probability_C: np.ndarray, e
     assert found is not None
     assert views is not None
     assert score is not None
-    counted_C = lesion_results.counted(probability_C)
-    order = np.argsort(-found.agatston_C * np.maximum(probability_C, 1e-6) * ~counted_C, kind="stable")
-    listed = set(np.flatnonzero(counted_C).tolist()) | set(order[:LISTED].tolist())
-    verdicts = {
-        index + 1: Verdict(float(probability_C[index]), bool(counted_C[index]), index in listed)
-        for index in range(len(found))
-    }
+    verdicts = prediction_pages.verdicts(found, probability_C)
+    num_counted = sum(one.counted for one in verdicts.values())
     total, names, edges = ensembles.score_of(found, probability_C), LabelsConfig.names, LabelsConfig.edges
     if ensemble:
         names, edges = tuple(ensemble.names), tuple(ensemble.edges)
@@ -140,7 +134,7 @@ def _draw(folder: Path, study: str, scored: Scored, probability_C: np.ndarray, e
     where = "the mask" if scored.masked else "the heart's region"
     texts = [
         logs.line(f"Study {study}"),
-        f"{who}: {counted_C.sum()} counted, score {wording.short(total)}, {category}.",
+        f"{who}: {num_counted} counted, score {wording.short(total)}, {category}.",
         f"Agatston rule in {where}: score {wording.short(score.agatston)}, {by_rule}.",
     ]
     folder.mkdir(parents=True, exist_ok=True)

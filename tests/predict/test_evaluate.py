@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 
 from cac_hpc.evaluation import external as external_numbers
-from cac_hpc.evaluation import external_inputs, predicted
-from cac_hpc.predict import bundle as bundles
-from cac_hpc.predict import external, training_range
+from cac_hpc.evaluation import external_files, external_inputs, predicted
+from cac_hpc.predict import bundle_files, external, training_range
 from cac_hpc.report import consistency, pictures
 from cac_hpc.results.serialization import to_json
 from cac_hpc.run import disk
@@ -149,7 +148,7 @@ def evaluate(folder, *options):
 
 
 def test_other_programs_stand_beside_ours_in_pairs_and_beside_a_run(folder, capsys):
-    bundles.write(bundle_of(folder), folder / "bundle.zip")
+    bundle_files.write(bundle_of(folder), folder / "bundle.zip")
     assert evaluate(folder, "--beside", str(folder / "predicted"), str(folder / "bundle.zip"), "--name", "DeepCAC") == 0
     report = read(folder / "out")
     readers = {one["key"]: one for one in report["readers"]["readers"]}
@@ -278,7 +277,7 @@ def test_another_sheet_is_refused_before_anything_is_predicted(folder):
 
 
 def test_what_holds_no_predictions_is_named_with_what_to_do(folder):
-    bundles.write(bundle_of(folder), folder / "m.zip")
+    bundle_files.write(bundle_of(folder), folder / "m.zip")
     for name in ("run", "begun/parts", "tested", "nothing"):
         (folder / name).mkdir(parents=True)
     for name in ("run/config.yaml", "begun/parts/plan.json", "tested/external.json"):
@@ -300,7 +299,7 @@ def test_what_holds_no_predictions_is_named_with_what_to_do(folder):
             with pytest.raises(InputError, match=said):
                 evaluate(folder, "--beside", str(folder / name))
     with pytest.raises(InputError, match=r"found a run, of which jobs/export.py makes a bundle"):
-        bundles.read(folder / "run")
+        bundle_files.read(folder / "run")
 
 
 def test_predictions_in_the_folder_one_is_in_have_its_name(folder, monkeypatch):
@@ -329,7 +328,7 @@ def test_predicting_takes_a_sheet_and_hands_it_to_its_jobs(folder, monkeypatch):
 def test_what_is_written_names_no_folder(folder):
     out = folder / "predicted"
     external.report(out, bundle_of(folder), LabelsConfig(sheet=str(folder / "labels.csv")))
-    for path in [*(out / "report").rglob("*"), out / external_inputs.SETTINGS, out / external_inputs.TABLE]:
+    for path in [*(out / "report").rglob("*"), out / external_files.SETTINGS, out / external_files.TABLE]:
         if path.is_file():
             assert str(folder).encode() not in path.read_bytes(), path
-    assert disk.read_json(out / external_inputs.SETTINGS)["digests"]["labels_sha256"]
+    assert disk.read_json(out / external_files.SETTINGS)["digests"]["labels_sha256"]
