@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from cac_hpc.masks import contours, mask_parts
 from cac_hpc.masks.mask_parts import Description, OpenMask
@@ -275,7 +275,7 @@ def _has_gaps(found: Segments, numbers: Sequence[int], place_N: np.ndarray) -> b
 
 def _beyond(label_AHW: np.ndarray, at: Placement, study: Placement) -> bool:
     """Whether the box around what is inside reaches beyond the study."""
-    boxes = ndimage.find_objects((label_AHW > 0).view(np.uint8))
+    boxes = scipy.ndimage.find_objects((label_AHW > 0).view(np.uint8))
     if not boxes:
         return False
     corners = np.array(list(product(*((side.start, side.stop - 1) for side in boxes[0]))), float)
