@@ -37,11 +37,8 @@ class Groups:
         Args:
             patient: of each study.
         """
-        found: dict[str, str] = {}
-        for study, name in patient.items():
-            group = self.of_study[study]
-            found[name] = group if found.get(name, group) == group else SEVERAL
-        return found
+        every = self.all_of_patients(patient)
+        return {name: SEVERAL if len(groups) > 1 else next(iter(groups)) for name, groups in every.items()}
 
     def all_of_patients(self, patient: Mapping[str, str]) -> dict[str, set[str]]:
         """All groups of each patient's studies."""

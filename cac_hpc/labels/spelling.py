@@ -19,8 +19,12 @@ def normalised(name: str) -> str:
     Unicode compatibility forms (NFKC) and case are made equal, blanks around it and zeros in front of it are dropped,
     and blanks inside it become one: `` 007`` is ``7`` and ``01A`` is ``1a``, but ``A07`` is not ``A7``.
     """
-    text = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-    return re.sub(r"^0+(?=[0-9])", "", text)
+    return re.sub(r"^0+(?=[0-9])", "", folded(name))
+
+
+def folded(name: str) -> str:
+    """The same with the zeros in front of it."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def spellings(name: str) -> list[str]:
@@ -87,8 +91,7 @@ def near_equal(patient: Mapping[str, str]) -> list[list[str]]:
 
 def tokens(study: str) -> tuple[str, ...]:
     """Letters and numbers of a study number, so that A07, a-7 and A 007 are alike, but 1-12 and 11-2 are not."""
-    text = unicodedata.normalize("NFKC", study).casefold()
-    return tuple(token.lstrip("0") or "0" for token in re.findall(r"[^\W\d_]+|\d+", text)) or (study,)
+    return tuple(token.lstrip("0") or "0" for token in re.findall(r"[^\W\d_]+|\d+", folded(study))) or (study,)
 
 
 def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
