@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import queue_records, scheduler, task_status
+from cac_hpc.cluster import ownership, slurm_commands, task_status
 from cac_hpc.cluster.queue_records import Queued, base_state
 from cac_hpc.machine import processes
 from cac_hpc.run import ledger, lock, logs, stages
@@ -52,15 +52,15 @@ def jobs_in_queue(run: RunPaths) -> tuple[dict[str, Queued], list[str]]:
     Raises: WorkError if SLURM does not say.
     """
     since = {state.job: state.since for state in stages.survey(run) if state.job}
-    if not since and scheduler.unavailable():
+    if not since and slurm_commands.unavailable():
         return {}, []
-    owner, listing = queue_records.owner_of(run), task_status.queue_of(run)
+    owner, listing = ownership.owner_of(run), task_status.queue_of(run)
     if listing is None:
         raise WorkError("SLURM does not answer (squeue), so nothing was cancelled; try again")
     told = {
         job: queued
         for job, queued in listing.jobs.items()
-        if job in since and task_status.is_ours(queued, owner.token, since[job])
+        if job in since and ownership.is_ours(queued, owner.token, since[job])
     }
     ours = {job: queued for job, queued in told.items() if owner.may_act_on(queued)}
     strangers = [f"job {job}, {queued.name!r}" for job, queued in told.items() if job not in ours]
@@ -81,7 +81,7 @@ def _cancel_jobs(run: RunPaths) -> dict[str, list[Queued]]:
         return {}
     # the newest first: it may wait for the others, and would start when they end
     newest_first = [job for array in sorted(arrays, key=int, reverse=True) for job in _whole(run, array, found)]
-    if refusal := scheduler.cancel(newest_first, queue_records.owner_of(run)):
+    if refusal := slurm_commands.cancel(newest_first, ownership.owner_of(run)):
         raise WorkError(f"SLURM does not cancel job {', '.join(newest_first)}: {refusal}")
     _note(run, arrays, _user())  # at once: what ends now can say why
     try:
@@ -107,7 +107,7 @@ def _whole(run: RunPaths, array: str, found: Mapping[str, Queued]) -> list[str]:
 def _note(run: RunPaths, arrays: Mapping[str, Sequence[Queued]], by: str | None) -> None:
     """Tell the ledger who has cancelled jobs; None takes it back."""
     for job, tasks in arrays.items():
-        ledger.record(run.ledger, queue_records.stage_of(tasks[0]), None, "cancelled", job=job, by=by)
+        ledger.record(run.ledger, ownership.stage_of(tasks[0]), None, "cancelled", job=job, by=by)
 
 
 def _wait_for_end(run: RunPaths, orders: Sequence[str]) -> None:
@@ -121,13 +121,13 @@ def _wait_for_end(run: RunPaths, orders: Sequence[str]) -> None:
         left = {
             job: queued.state
             for job, queued in (listing.jobs if listing else {}).items()
-            if {job, job.split("_")[0]} & {*orders} and base_state(queued.state) != scheduler.ENDING
+            if {job, job.split("_")[0]} & {*orders} and base_state(queued.state) != slurm_commands.ENDING
         }
         if listing is not None and not left:
             return
         if time.monotonic() > deadline:
             still = ", ".join(f"{job} ({state.lower()})" for job, state in left.items())
-            why = f"still in the queue: job {still}" if left else scheduler.SILENT
+            why = f"still in the queue: job {still}" if left else slurm_commands.SILENT
             raise WorkError(f"scancel did not complain, but nothing shows that the jobs end ({why}); try again")
         time.sleep(POLL_S)
 

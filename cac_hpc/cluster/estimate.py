@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cac_hpc.cluster import feasibility
-from cac_hpc.cluster.feasibility import Limits
+from cac_hpc.cluster import needs, site_limits
+from cac_hpc.cluster.site_limits import Limits
 from cac_hpc.dataset import shards, splits
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.dataset.splits import Fold, Part
@@ -98,7 +98,7 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
     of_shard = per_study * min(len(dataset_plan.labels), cfg.pack.studies_per_shard)
     examined = cfg.pack.baseline or cfg.pack.candidates or cfg.pack.crop == "heart"
     packed_per_s = EXAMINED_PER_S if examined else PACKED_PER_S
-    devices = cfg.cluster.nodes_per_fold * (cfg.gpus_asked or feasibility.cpus_asked(cfg))
+    devices = cfg.cluster.nodes_per_fold * (cfg.gpus_asked or needs.cpus_asked(cfg))
     return Estimate(
         studies=len(dataset_plan.labels),
         files=dataset_plan.num_files,
@@ -112,7 +112,7 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
         train_slices=train,
         fold_min=fold_min,
         pack_min=START_MIN + of_shard / (packed_per_s * cfg.cluster.pack.cpus) / 60,
-        hours=feasibility.num_fold_jobs(cfg) * devices * fold_min / 60,
+        hours=needs.num_fold_jobs(cfg) * devices * fold_min / 60,
         patients=tuple(
             splits.count_slices(fold, category, len(cfg.labels.names))
             if fold.by_slice
@@ -332,12 +332,12 @@ def _limit_rows(allowed: Limits, cfg: Config) -> list[tuple[str, str]]:
         return "?" if value is None else "no limit" if value == float("inf") else f"{value:.0f}{unit}"
 
     size = "?" if allowed.mem_mb is None else _size(allowed.mem_mb << 20)
-    time_min = feasibility.longest_min(allowed, cfg.cluster)
+    time_min = site_limits.longest_min(allowed, cfg.cluster)
     node = f"{said(allowed.cpus)} CPUs, {size}, {said(allowed.gpus)} GPUs"
     return [
         ("partition", f"{allowed.partition or '?'}: {said(allowed.nodes)} nodes in service, at most {node}"),
         ("limits", f"time {said(time_min, ' min')}, MaxArraySize {said(allowed.array_size)}, "
-         f"MaxSubmitJobs {said(feasibility.submit_jobs(allowed, cfg.cluster))}"),
+         f"MaxSubmitJobs {said(site_limits.submit_jobs(allowed, cfg.cluster))}"),
     ]  # fmt: skip
 
 

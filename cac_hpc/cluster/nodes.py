@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from cac_hpc.cluster import scheduler
+from cac_hpc.cluster import slurm_commands
 from cac_hpc.run import ledger, paths, stages
 from cac_hpc.run.config import ClusterConfig, Config, InputError
 from cac_hpc.run.paths import RunPaths
@@ -132,7 +132,9 @@ def check_excluded(run: RunPaths, cfg: Config) -> None:
     if not read_excluded(run):
         return
     serving = in_service(cfg.cluster.partition)
-    left_out = set((scheduler.ask(["scontrol", "show", "hostnames", ",".join(excluded_names(run, cfg))]) or "").split())
+    left_out = set(
+        (slurm_commands.ask(["scontrol", "show", "hostnames", ",".join(excluded_names(run, cfg))]) or "").split()
+    )
     if serving and serving <= left_out:
         where = f"partition {cfg.cluster.partition}" if cfg.cluster.partition else "the default partition"
         raise InputError(
@@ -155,7 +157,7 @@ def lift_exclusions(run: RunPaths) -> str:
 def in_service(partition: str | None) -> set[str] | None:
     """The nodes of a partition that jobs can start on; None if SLURM does not say."""
     asked = [f"--partition={partition}"] if partition else []
-    answer = scheduler.ask(["sinfo", "--noheader", "--Node", "--format=%P|%N|%T", *asked])
+    answer = slurm_commands.ask(["sinfo", "--noheader", "--Node", "--format=%P|%N|%T", *asked])
     if answer is None:
         return None
     rows = [line.split("|") for line in answer.splitlines() if line.count("|") == 2]
@@ -175,7 +177,7 @@ def _usable(cluster: ClusterConfig, partition: str | None) -> set[str] | None:
 
 def _expanded(hosts: object) -> set[str]:
     """The nodes that a list such as n[1-4] names."""
-    return set((scheduler.ask(["scontrol", "show", "hostnames", str(hosts)]) or "").split()) if hosts else set()
+    return set((slurm_commands.ask(["scontrol", "show", "hostnames", str(hosts)]) or "").split()) if hosts else set()
 
 
 def _has_lapsed(bad: dict[str, Any], now: datetime) -> bool:

@@ -69,7 +69,7 @@ class Task:
             return False
         if self.stage.name == "pack":
             return shard_is_whole(self.result)
-        return self.stage.name != "aggregate" or _facts(self.result).get("status") == "COMPLETE"
+        return self.stage.name != "aggregate" or paths.read_object(self.result).get("status") == "COMPLETE"
 
     def __str__(self) -> str:
         return self.stage.name if self.index is None else f"{self.stage.name} {self.index}"
@@ -81,7 +81,7 @@ def fold_is_done(files: FoldPaths, read: bool = False) -> bool:
     Args:
         read: whether to compare every byte of predictions.csv, not the size alone; the tables are small.
     """
-    facts = _facts(files.metrics)
+    facts = paths.read_object(files.metrics)
     try:
         size = files.predictions.stat().st_size
     except OSError:
@@ -103,7 +103,7 @@ def shard_is_whole(facts: Path) -> bool:
         size = facts.with_suffix(".h5").stat().st_size
     except OSError:
         return False
-    return _facts(facts).get("bytes") in (None, size)
+    return paths.read_object(facts).get("bytes") in (None, size)
 
 
 def read_kept(path: Path, keys: Sequence[str], helps: str = RESUME) -> dict[str, Any]:
@@ -124,16 +124,7 @@ def read_kept(path: Path, keys: Sequence[str], helps: str = RESUME) -> dict[str,
 
 def is_provisional(report: Path) -> bool:
     """Whether a report.json is that of a report made by hand while the folds are at work: no stage's result."""
-    return _facts(report).get("status") == "PROVISIONAL"
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    """What a JSON file says; nothing where it cannot be read."""
-    try:
-        found = paths.read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return paths.read_object(report).get("status") == "PROVISIONAL"
 
 
 @dataclass(frozen=True)

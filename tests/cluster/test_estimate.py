@@ -11,7 +11,7 @@ import pytest
 from cac_hpc.calcium import candidates
 from cac_hpc.cluster import estimate
 from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS
-from cac_hpc.cluster.feasibility import Limits
+from cac_hpc.cluster.site_limits import Limits
 from cac_hpc.dataset import plan, splits
 from cac_hpc.machine.memory import GIB
 from cac_hpc.run import settings
@@ -208,13 +208,13 @@ def test_the_table_has_everything_within_80_columns(cfg):
 def test_planning_takes_a_second_and_never_imports_torch(tmp_path, scans):
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run")
     code = (
-        "import sys; from cac_hpc.cluster import estimate, feasibility; from cac_hpc.dataset import plan, splits\n"
+        "import sys; from cac_hpc.cluster import estimate, site_limits; from cac_hpc.dataset import plan, splits\n"
         "from cac_hpc.run import logs, settings\n"
         f"cfg = settings.load(__import__('pathlib').Path({str(config)!r})); found = plan.make_plan(cfg)\n"
         "labels = found.labels.items()\n"
         "folds = splits.make_folds({k: v.patient for k, v in labels}, {k: v.category for k, v in labels}, cfg.split)\n"
         "result = estimate.estimate(cfg, found, folds)\n"
-        "logs.console().print(estimate.table(cfg, result, feasibility.read(None)))\n"
+        "logs.console().print(estimate.table(cfg, result, site_limits.read(None)))\n"
         "assert 'torch' not in sys.modules\n"
     )
     started = time.monotonic()

@@ -9,9 +9,19 @@ import subprocess
 
 import pytest
 
-from cac_hpc.cluster import accounting, feasibility, monitor, pending, scheduler
+from cac_hpc.cluster import (
+    accounting,
+    feasibility,
+    needs,
+    partition_rules,
+    pending,
+    remedies,
+    site_limits,
+    slurm_commands,
+)
 from cac_hpc.cluster.accounting import Accounting, Allowance, Association
-from cac_hpc.cluster.feasibility import Limits
+from cac_hpc.cluster.site_limits import Limits
+from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.run import config, settings, slurm_notation
 from cac_hpc.run.causes import CANCEL_AND_RESUME
 from cac_hpc.run.config import Resources
@@ -119,7 +129,7 @@ def test_gpus_are_counted_whatever_their_model(gres, expected):
 
 
 def test_a_partition_is_what_its_largest_node_is(tools):
-    found = feasibility.read("gpu")
+    found = site_limits.read("gpu")
     assert (found.partitions, found.default, found.partition) == (("cpu", "gpu", "old"), "cpu", "gpu")
     assert (found.time_min, found.nodes, found.nodes_at_most) == (3630, 6, 4)  # two of eight are drained
     assert (found.cpus, found.mem_mb, found.gpus, found.array_size) == (128, 1030000, 8, 3001)
@@ -129,19 +139,19 @@ def test_a_partition_is_what_its_largest_node_is(tools):
 
 
 def test_without_a_partition_it_is_the_default_one_and_of_several_the_widest(tools):
-    found = feasibility.read(None)
+    found = site_limits.read(None)
     assert (found.partition, found.time_min, found.nodes, found.nodes_at_most) == ("cpu", 1440, 40, 42)
     assert (found.mem_mb, found.gpus) == (191000, 0)
-    both = feasibility.read("cpu,gpu")
+    both = site_limits.read("cpu,gpu")
     assert (both.time_min, both.cpus, both.gpus, both.accounting.partition_qos) == (3630, 128, 8, None)
 
 
 def test_without_tools_nothing_is_known_and_nothing_is_a_fault(tmp_path, monkeypatch, cfg):
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = feasibility.read("gpu")
+    found = site_limits.read("gpu")
     assert found == Limits(partition="gpu", each=(Limits(partition="gpu"),))
     assert feasibility.faults(found, on_gpus(cfg, partition="gpu", account="nobody", qos="none")) == []
-    assert feasibility.most_pack_tasks(found, cfg) is None
+    assert needs.most_pack_tasks(found, cfg) is None
 
 
 @pytest.mark.parametrize(
@@ -151,14 +161,14 @@ def test_without_tools_nothing_is_known_and_nothing_is_a_fault(tmp_path, monkeyp
 def test_strange_answers_are_nobodys_limits(tools, cfg, said):
     for name in tools.iterdir():
         name.write_text(said, encoding="utf-8")
-    found = feasibility.read("gpu")
+    found = site_limits.read("gpu")
     assert (found.time_min, found.cpus, found.mem_mb, found.array_size) == (None, None, None, None)
     assert feasibility.faults(found, changed(cfg, partition="gpu", account="heart", qos="normal")) == []
 
 
 def test_what_fits_is_no_fault(tools, cfg):
     fits = on_gpus(cfg, partition="gpu", account="Heart", qos="normal", ranks_per_node=8, nodes_per_fold=4)
-    assert feasibility.faults(feasibility.read("gpu"), changed(fits, fold=resources(3630, 1030000 / 1024))) == []
+    assert feasibility.faults(site_limits.read("gpu"), changed(fits, fold=resources(3630, 1030000 / 1024))) == []
 
 
 @pytest.mark.parametrize(
@@ -178,7 +188,7 @@ def test_what_fits_is_no_fault(tools, cfg):
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_named_with_its_setting(tools, cfg, values, fault):
-    found = feasibility.faults(feasibility.read(values.get("partition")), changed(cfg, **values))
+    found = feasibility.faults(site_limits.read(values.get("partition")), changed(cfg, **values))
     assert len(found) == 1, found
     assert found[0].startswith(fault)
 
@@ -193,7 +203,7 @@ def test_what_cannot_work_is_named_with_its_setting(tools, cfg, values, fault):
     ],
 )
 def test_gpus_that_no_node_has_are_named_with_what_asks_for_them(tools, cfg, values, key):
-    found = feasibility.faults(feasibility.read("gpu"), on_gpus(cfg, partition="gpu", **values))
+    found = feasibility.faults(site_limits.read("gpu"), on_gpus(cfg, partition="gpu", **values))
     assert found == [f"{key} of a node, wanted at most 8: partition gpu has no more"]
 
 
@@ -210,18 +220,18 @@ def test_gres_must_be_enough_for_all_ranks(gres):
 
 def test_gpus_under_another_name_are_left_to_slurm(tools, cfg):
     assert (
-        feasibility.faults(feasibility.read("gpu"), on_gpus(cfg, partition="gpu", gres="npu:9", ranks_per_node=9)) == []
+        feasibility.faults(site_limits.read("gpu"), on_gpus(cfg, partition="gpu", gres="npu:9", ranks_per_node=9)) == []
     )
 
 
 def test_of_several_partitions_one_that_takes_jobs_is_enough(tools, cfg):
-    assert feasibility.faults(feasibility.read("old,cpu"), changed(cfg, partition="old,cpu")) == []
-    assert feasibility.faults(feasibility.read("old"), changed(cfg, partition="old"))
+    assert feasibility.faults(site_limits.read("old,cpu"), changed(cfg, partition="old,cpu")) == []
+    assert feasibility.faults(site_limits.read("old"), changed(cfg, partition="old"))
 
 
 def test_a_cluster_without_a_default_partition_wants_one(tools, cfg):
     (tools / "sinfo").write_text(SINFO.replace("*|up", "|up"), encoding="utf-8")
-    found = feasibility.faults(feasibility.read(None), cfg)
+    found = feasibility.faults(site_limits.read(None), cfg)
     assert found == [
         "cluster.partition is None, but this cluster has no default partition; wanted one of cpu, gpu, old"
     ]
@@ -230,15 +240,15 @@ def test_a_cluster_without_a_default_partition_wants_one(tools, cfg):
 def test_a_site_that_does_not_enforce_accounting_takes_any_account(tools, cfg):
     (tools / "config").write_text(CONFIG.replace("associations,limits,qos,safe", "none"), encoding="utf-8")
     asked = changed(cfg, account="nobody", qos="none", fold=resources(1440))
-    assert feasibility.faults(feasibility.read(None), asked) == []
-    assert feasibility.submit_jobs(feasibility.read(None), asked.cluster) is None
+    assert feasibility.faults(site_limits.read(None), asked) == []
+    assert site_limits.submit_jobs(site_limits.read(None), asked.cluster) is None
 
 
 def test_a_qos_may_lift_the_time_limit_of_the_partition(tools, cfg):
     asked = changed(cfg, account="heart", qos="long", fold=resources(14 * 1440))
-    assert feasibility.faults(feasibility.read(None), asked) == []
+    assert feasibility.faults(site_limits.read(None), asked) == []
     over = changed(asked, fold=resources(14 * 1440 + 1))
-    assert feasibility.faults(feasibility.read(None), over) == [
+    assert feasibility.faults(site_limits.read(None), over) == [
         "cluster.fold.time_min is 20161, wanted at most 20160: the limit of QOS long"]  # fmt: skip
 
 
@@ -253,7 +263,7 @@ def test_a_qos_may_lift_the_time_limit_of_the_partition(tools, cfg):
 )
 def test_the_limit_of_queued_jobs_is_that_of_qos_before_association(tools, cfg, partition, account, qos, expected):
     asked = changed(cfg, partition=partition, account=account, qos=qos)
-    assert feasibility.submit_jobs(feasibility.read(partition), asked.cluster) == expected
+    assert site_limits.submit_jobs(site_limits.read(partition), asked.cluster) == expected
 
 
 def test_folds_and_shards_stay_below_the_limits_of_arrays_and_the_queue(cfg):
@@ -266,8 +276,8 @@ def test_folds_and_shards_stay_below_the_limits_of_arrays_and_the_queue(cfg):
         "and report take 3): raise cluster.folds_per_node",
     ]  # fmt: skip
     assert feasibility.faults(found, changed(many, folds_per_node=2)) == []
-    assert feasibility.most_pack_tasks(found, changed(many, folds_per_node=2)) == 12 - 5 - 2  # the seal and the report
-    assert feasibility.most_pack_tasks(Limits(array_size=8), many) == 8
+    assert needs.most_pack_tasks(found, changed(many, folds_per_node=2)) == 12 - 5 - 2  # the seal and the report
+    assert needs.most_pack_tasks(Limits(array_size=8), many) == 8
 
 
 def qos_says(tools, **limits):
@@ -310,7 +320,7 @@ def test_what_one_job_asks_beyond_a_limit_of_its_qos_is_refused_with_the_limit(t
     qos_says(tools, tiny=cells)
     partition_says(tools, {"gpu": "QoS=N/A"})
     found = feasibility.faults(
-        feasibility.read("gpu"), on_gpus(cfg, **{"partition": "gpu", "qos": "tiny", **SMALL, **values})
+        site_limits.read("gpu"), on_gpus(cfg, **{"partition": "gpu", "qos": "tiny", **SMALL, **values})
     )
     assert [line[: len(fault or "")] for line in found] == ([fault] if fault else []), found
 
@@ -330,7 +340,7 @@ def test_the_partitions_qos_goes_before_the_jobs_and_that_before_the_account(too
     qos_says(tools, tiny=[flags, job, "", "", "", ""], site=["", partition, "", "", "", ""])
     (tools / "associations").write_text("north|heart|normal,tiny|||normal|cpu=1||\n", encoding="utf-8")
     partition_says(tools, {"cpu": "QoS=site"})
-    found = feasibility.faults(feasibility.read("cpu"), changed(cfg, qos="tiny", **SMALL))
+    found = feasibility.faults(site_limits.read("cpu"), changed(cfg, qos="tiny", **SMALL))
     assert [re.search(r"cpu=1 of (.*?)(;|$)", line)[1] for line in found] == ([owner] if owner else [])
 
 
@@ -353,14 +363,14 @@ def test_the_command_for_a_job_that_never_starts_has_values_that_work(
     partition_says(tools, {"cpu": rules, "gpu": rules if cure is None else ""})
     run = bare_run(tmp_path / "run")
     run.config.write_text(config.to_yaml(changed(cfg, **{**SMALL, **values})), encoding="utf-8")
-    found = pending.Remedies(run).find("folds", reason)
+    found = remedies.Remedies(run).find("folds", reason)
     assert (found and found.help) == (cure and f"{CANCEL_AND_RESUME} {cure}")
 
 
 def test_limits_of_a_qos_are_no_limits_where_the_site_does_not_enforce_them(tools, cfg):
     qos_says(tools, tiny=["", "cpu=1", "", "", "", ""])
     (tools / "config").write_text(CONFIG.replace("associations,limits,qos,safe", "associations"), encoding="utf-8")
-    assert feasibility.faults(feasibility.read("cpu"), changed(cfg, qos="tiny", **SMALL)) == []
+    assert feasibility.faults(site_limits.read("cpu"), changed(cfg, qos="tiny", **SMALL)) == []
 
 
 def test_a_qos_is_offered_whose_other_limits_fit_before_one_that_only_fits_here(tools, cfg):
@@ -368,14 +378,14 @@ def test_a_qos_is_offered_whose_other_limits_fit_before_one_that_only_fits_here(
     (tools / "qos").write_text("\n".join(lines), encoding="utf-8")
     for mine, offered in (("tiny,wide,long", "long"), ("tiny,wide", "wide")):
         (tools / "associations").write_text(f"north|heart|{mine}|||tiny|||\n", encoding="utf-8")
-        (found,) = feasibility.faults(feasibility.read("cpu"), changed(cfg, **SMALL))
+        (found,) = feasibility.faults(site_limits.read("cpu"), changed(cfg, **SMALL))
         assert found.endswith(f"MaxTRESPerJob cpu=1 of QOS tiny; or cluster.qos {offered}")
 
 
 def test_the_qos_that_a_job_gets_unasked_limits_it_too(tools, cfg):
     qos_says(tools, tiny=["", "cpu=1", "", "", "", ""])
     (tools / "associations").write_text("north|heart|normal,tiny|||tiny|||\n", encoding="utf-8")
-    (found,) = feasibility.faults(feasibility.read("cpu"), changed(cfg, **SMALL))
+    (found,) = feasibility.faults(site_limits.read("cpu"), changed(cfg, **SMALL))
     assert found.endswith("MaxTRESPerJob cpu=1 of QOS tiny; or cluster.qos normal")
 
 
@@ -386,7 +396,7 @@ def test_the_question_for_associations_names_the_user():
 @pytest.mark.timeout(120)
 def test_the_limits_of_a_real_cluster(slurm, monkeypatch, cfg):
     monkeypatch.setenv("SLURM_CONF", slurm.env["SLURM_CONF"])
-    found = feasibility.read(None)
+    found = site_limits.read(None)
     assert (found.partitions, found.default, found.partition, found.state) == (("dev", "urgent"), "dev", "dev", "up")
     assert (found.time_min, found.nodes_at_most, found.cpus, found.mem_mb, found.gpus) == (math.inf, 4, 4, 6000, 2)
     assert (found.array_size, found.accounting.enforced) == (1001, ("none",))
@@ -407,7 +417,7 @@ def test_of_a_partition_with_rules_all_are_read(tools, cfg):
         "PartitionName=gpu AllowGroups=ALL AllowAccounts=heart AllocNodes=ALL MaxNodes=4 MinNodes=1 "
         "MaxCPUsPerNode=32 MaxMemPerNode=UNLIMITED QoS=part_gpu State=UP\n", encoding="utf-8"
     )  # fmt: skip
-    found = feasibility.read("gpu")
+    found = site_limits.read("gpu")
     assert (found.cpus_per_node, found.nodes_at_least, found.mem_per_node_mb) == (32, 1, None)
     assert found.accounting.default_account == "heart"
     over = on_gpus(cfg, partition="gpu", account="heart", qos="normal", cpus_per_rank=17)
@@ -464,11 +474,11 @@ NOT_TAKEN = "which partition cpu does not take"
     ],
 )  # fmt: skip
 def test_a_partition_that_shuts_the_jobs_out_is_named_with_its_rule(tools, cfg, monkeypatch, rules, values, fault):
-    monkeypatch.setattr(accounting.os, "getuid", lambda: 1000)
-    monkeypatch.setattr(accounting, "_groups", lambda: ["users", "cardiology"])
-    monkeypatch.setattr(accounting.platform, "node", lambda: "login1.example.org")
+    monkeypatch.setattr(partition_rules.os, "getuid", lambda: 1000)
+    monkeypatch.setattr(partition_rules, "_groups", lambda: ["users", "cardiology"])
+    monkeypatch.setattr(partition_rules.platform, "node", lambda: "login1.example.org")
     partition_says(tools, {"cpu": rules})
-    found = feasibility.faults(feasibility.read(None), changed(cfg, **values))
+    found = feasibility.faults(site_limits.read(None), changed(cfg, **values))
     assert [line[: len(fault or "")] for line in found] == ([fault] if fault else []), found
 
 
@@ -482,13 +492,13 @@ def test_a_partition_that_shuts_the_jobs_out_is_named_with_its_rule(tools, cfg, 
 )
 def test_partitions_that_take_the_account_are_named(tools, cfg, others, named):
     partition_says(tools, {"cpu": "AllowAccounts=bone", **others})
-    (found,) = feasibility.faults(feasibility.read(None), changed(cfg, account="heart"))
+    (found,) = feasibility.faults(site_limits.read(None), changed(cfg, account="heart"))
     assert found == f"cluster.account is 'heart', {NOT_TAKEN} (AllowAccounts=bone); wanted {named}"
 
 
 def test_gpus_that_nothing_is_computed_on_are_a_note(cfg):
     asked = changed(cfg, gres="gpu:a100:2")
-    assert feasibility.notes(feasibility.Limits(), asked) == [
+    assert feasibility.notes(site_limits.Limits(), asked) == [
         "cluster.gres is 'gpu:a100:2', but train.device is cpu: no GPU is asked for; train.device cuda trains on them"
     ]
 
@@ -496,18 +506,18 @@ def test_gpus_that_nothing_is_computed_on_are_a_note(cfg):
 def test_nodes_and_partitions_out_of_service_are_a_note(tools, cfg):
     lines = [f"cpu*|down|1:00:00|1-4|{nodes}|32|191000|{state}|\n" for nodes, state in ((3, "drained"), (1, "down*"))]
     (tools / "sinfo").write_text("".join(lines), encoding="utf-8")
-    assert feasibility.notes(feasibility.read(None), cfg) == [
+    assert feasibility.notes(site_limits.read(None), cfg) == [
         "partition cpu is down: jobs are taken, and wait until it is up again (sinfo -s)",
         "no node of partition cpu is in service (3 drained, 1 down*): jobs are taken, and wait; sinfo -R says why",
     ]
 
 
 def test_root_is_not_asked_for_groups_but_may_have_no_jobs(tools, cfg, monkeypatch):
-    monkeypatch.setattr(accounting.os, "getuid", lambda: 0)
+    monkeypatch.setattr(partition_rules.os, "getuid", lambda: 0)
     partition_says(tools, {"cpu": "AllowGroups=surgeons RootOnly=YES"})
-    assert feasibility.faults(feasibility.read(None), cfg) == []
+    assert feasibility.faults(site_limits.read(None), cfg) == []
     partition_says(tools, {"cpu": "DisableRootJobs=YES"})
-    assert "takes no jobs of root (DisableRootJobs)" in feasibility.faults(feasibility.read(None), cfg)[0]
+    assert "takes no jobs of root (DisableRootJobs)" in feasibility.faults(site_limits.read(None), cfg)[0]
 
 
 @pytest.mark.parametrize(("enforced", "num_faults"), [("NO", 0), ("ANY", 0), ("ALL", 1)])
@@ -517,9 +527,9 @@ def test_of_several_partitions_one_must_take_the_jobs_or_all_where_slurm_asks_fo
     with (tools / "config").open("a", encoding="utf-8") as file:
         file.write(f"EnforcePartLimits = {enforced}\n")
     asked = changed(cfg, partition="cpu,gpu", account="heart")
-    assert len(feasibility.faults(feasibility.read("cpu,gpu"), asked)) == num_faults
+    assert len(feasibility.faults(site_limits.read("cpu,gpu"), asked)) == num_faults
     partition_says(tools, rules | {"gpu": "DenyAccounts=heart"})
-    found = feasibility.faults(feasibility.read("cpu,gpu"), asked)
+    found = feasibility.faults(site_limits.read("cpu,gpu"), asked)
     assert [re.search(r"partition (\w+) does not take \((\w+)", line).groups() for line in found] == [
         ("cpu", "AllowAccounts"), ("gpu", "DenyAccounts")]  # fmt: skip
 
@@ -527,7 +537,7 @@ def test_of_several_partitions_one_must_take_the_jobs_or_all_where_slurm_asks_fo
 def test_no_partition_of_several_works_where_each_lacks_something_else(tools, cfg):
     partition_says(tools, {"cpu": "AllowAccounts=ALL", "gpu": "AllowAccounts=lung"})
     asked = changed(cfg, partition="cpu,gpu", account="heart", qos="normal", fold=resources(3000))
-    found = feasibility.faults(feasibility.read("cpu,gpu"), asked)
+    found = feasibility.faults(site_limits.read("cpu,gpu"), asked)
     assert [line.split(",")[0] for line in found] == ["cluster.fold.time_min is 3000", "cluster.account is 'heart'"]
 
 
@@ -545,7 +555,7 @@ def test_no_partition_of_several_works_where_each_lacks_something_else(tools, cf
 def test_subaccounts_count_from_24_05_on(tools, cfg, version, rules, tree, shut_out):
     partition_says(tools, {"cpu": rules}, version)
     (tools / "tree").write_text(tree, encoding="utf-8")
-    assert bool(feasibility.faults(feasibility.read(None), changed(cfg, account="heart"))) == shut_out
+    assert bool(feasibility.faults(site_limits.read(None), changed(cfg, account="heart"))) == shut_out
 
 
 def test_newer_versions_that_do_not_enforce_associations_let_every_account_in(tools, cfg):
@@ -553,7 +563,7 @@ def test_newer_versions_that_do_not_enforce_associations_let_every_account_in(to
         partition_says(tools, {"cpu": "AllowAccounts=lung"}, version)
         text = (tools / "config").read_text(encoding="utf-8")
         (tools / "config").write_text(text.replace("associations,limits,qos,safe", "none"), encoding="utf-8")
-        assert len(feasibility.faults(feasibility.read(None), changed(cfg, account="heart"))) == num_faults
+        assert len(feasibility.faults(site_limits.read(None), changed(cfg, account="heart"))) == num_faults
 
 
 @pytest.mark.parametrize(
@@ -573,7 +583,7 @@ def test_memory_that_costs_more_cores_is_told_with_what_avoids_it(tools, cfg):
     partition_says(tools, {"cpu": "MaxMemPerCPU=1000"})
     asked = changed(cfg, fold=resources(mem_gb=7.5), pack=resources(mem_gb=3, cpus=4), aggregate=resources(mem_gb=2))
     assert asked.cluster.ranks_per_node == 2
-    found = feasibility.read(None)
+    found = site_limits.read(None)
     assert feasibility.notes(found, asked) == [
         "cluster.fold.mem_gb is 7.5, more than goes with 2 CPUs (MaxMemPerCPU): SLURM gives, and counts, 8 CPUs of a "
         "node; ask for less memory, or use them with cluster.cpus_per_rank 4",
@@ -582,7 +592,7 @@ def test_memory_that_costs_more_cores_is_told_with_what_avoids_it(tools, cfg):
     ]
     assert feasibility.faults(found, asked) == []
     partition_says(tools, {"cpu": "MaxMemPerCPU=UNLIMITED"})
-    assert feasibility.notes(feasibility.read(None), asked) == []
+    assert feasibility.notes(site_limits.read(None), asked) == []
 
 
 @pytest.mark.parametrize(
@@ -598,7 +608,7 @@ def test_the_memory_limit_is_the_partitions_else_the_clusters(tools, partition, 
     partition_says(tools, {"cpu": partition})
     with (tools / "config").open("a", encoding="utf-8") as file:
         file.write(f"{cluster}\n")
-    found = feasibility.read(None)
+    found = site_limits.read(None)
     assert (found.mem_per_cpu_mb, found.mem_per_node_mb) == expected
 
 
@@ -645,7 +655,7 @@ def closed(enforcing, monkeypatch):
 
 @pytest.mark.timeout(200)
 def test_a_real_partition_for_others_is_refused_before_and_held_after_submitting(closed, tmp_path, cfg):
-    found = feasibility.read("closed")
+    found = site_limits.read("closed")
     asked = changed(cfg, partition="closed", account="heart", fold=resources(mem_gb=1), pack=resources(mem_gb=0.5),
                     aggregate=resources(mem_gb=0.5))  # fmt: skip
     refused = (
@@ -660,15 +670,15 @@ def test_a_real_partition_for_others_is_refused_before_and_held_after_submitting
     submitted(run, job=closed.sbatch("true", "--account=heart", *names), started=False)
     more = (f"--job-name={NAME}", f"--chdir={tmp_path}", "--account=heart", "--qos=tiny", "--cpus-per-task=2")
     submitted(run, 1, job=closed.sbatch("true", *more), started=False)
-    wait_for(lambda: {state.state for state in monitor.read_states(run)} == {"held"}, 30, "two verdicts")
-    account, cores = monitor.read_states(run)
+    wait_for(lambda: {state.state for state in RunStates(run).states()} == {"held"}, 30, "two verdicts")
+    account, cores = RunStates(run).states()
     helps = f"python jobs/cancel.py {run.root} && python jobs/launch_cv.py --resume {run.root}"
     assert re.match(r"never starts: its (account may not use|partition does not take its account)", account.reason)
     assert account.command == f"{helps} --cluster.account OTHER"
     assert cores.reason == "never starts: it asks for more cores than its QOS allows (SLURM: QOSMaxCpuPerJobLimit)"
     assert cores.command == f"{helps} --cluster.cpus_per_rank LESS"
     ran = closed.sbatch("true", "--account=lung", *names)
-    wait_for(lambda: scheduler.state(ran) == "COMPLETED", 60, "the end of a job of the other account")
+    wait_for(lambda: slurm_commands.state(ran) == "COMPLETED", 60, "the end of a job of the other account")
 
 
 @pytest.mark.timeout(200)
@@ -678,7 +688,7 @@ def test_a_real_slurm_gives_as_many_cores_as_are_told(closed, cfg, cpus, mem_gb,
     asked = changed(
         cfg, partition="closed", account="lung", mem_per_cpu=per_cpu, pack=resources(mem_gb=mem_gb, cpus=cpus)
     )
-    wanted = feasibility.cpus_for_memory(feasibility.read("closed"), asked, "pack")
+    wanted = needs.cpus_for_memory(site_limits.read("closed"), asked, "pack")
     mem_mb = round(mem_gb * 1024)
     memory = f"--mem-per-cpu={math.ceil(mem_mb / cpus)}M" if per_cpu else f"--mem={mem_mb}M"
     options = ("--partition=closed", "--account=lung", f"--cpus-per-task={cpus}", memory, "--output=/dev/null")
@@ -686,11 +696,11 @@ def test_a_real_slurm_gives_as_many_cores_as_are_told(closed, cfg, cpus, mem_gb,
                           capture_output=True, text=True)  # fmt: skip
     if wanted > 4:  # more than a node has
         assert done.returncode != 0
-        assert any(f"asks {wanted} CPUs" in fault for fault in feasibility.faults(feasibility.read("closed"), asked))
+        assert any(f"asks {wanted} CPUs" in fault for fault in feasibility.faults(site_limits.read("closed"), asked))
         return
-    granted = scheduler.granted(done.stdout.strip())
+    granted = slurm_commands.granted(done.stdout.strip())
     assert int(granted["MinCPUsNode"]) == wanted
-    told = feasibility.cpu_difference(granted, asked, "pack")
+    told = needs.cpu_difference(granted, asked, "pack")
     assert (told is None) == (wanted == cpus)
     assert told is None or told.startswith(f"{wanted} CPUs of a node, {cpus} were asked for")
 
@@ -744,8 +754,8 @@ def test_a_real_job_alone_over_a_limit_is_refused_before_and_held_after(
     assert f"of QOS {qos}; or cluster.qos normal or " in refused.stderr
     names = ("--partition=dev", "--account=heart", f"--qos={qos}", f"--job-name={NAME}", f"--chdir={tmp_path}")
     submitted(run, job=closed.sbatch("true", *names, "--mem=100M", *options), started=False)
-    wait_for(lambda: monitor.read_states(run)[0].state == "held", 30, "a verdict")
-    found = monitor.read_states(run)[0]
+    wait_for(lambda: RunStates(run).states()[0].state == "held", 30, "a verdict")
+    found = RunStates(run).states()[0]
     assert found.reason.startswith("never starts: cluster.")
     assert limit in found.reason
     assert found.command.endswith(f"launch_cv.py --resume {run.root} {cure}")

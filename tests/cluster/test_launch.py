@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc.cluster import launch
+from cac_hpc.cluster import launch, settings_check
 from cac_hpc.run import ledger, lock, settings, stages
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
@@ -263,7 +263,7 @@ def test_a_report_that_is_being_made_again_is_not_called_done(tmp_path, scans):
 
 
 def test_a_percent_sign_in_the_run_folder_is_refused_for_slurm(tmp_path, scans, capsys, monkeypatch):
-    monkeypatch.setattr("cac_hpc.cluster.scheduler.unavailable", lambda: None)
+    monkeypatch.setattr("cac_hpc.cluster.slurm_commands.unavailable", lambda: None)
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "70%", cluster={"kind": "slurm"})
     code, output = launch_here(["--config", config], capsys)
     assert code == 2
@@ -437,12 +437,12 @@ def test_a_run_with_folds_goes_on_without_the_run_that_it_was_compared_with(tmp_
     run, other = RunPaths(tmp_path / "run"), tmp_path / "other"
     run.root.mkdir()
     with pytest.raises(InputError, match="which is this run; wanted the folder of a finished run"):
-        launch._check_compared(run, str(run.root))
+        settings_check.check_compared(run, str(run.root))
     with pytest.raises(InputError, match=r"which has no report/report\.json; wanted the folder"):
-        launch._check_compared(run, str(other))
+        settings_check.check_compared(run, str(other))
     write_config(run.config, tmp_path, run.root, report={"compare": str(other)})
     run.splits.write_text("{}", encoding="utf-8")
-    launch._check_compared(run, str(other))
+    settings_check.check_compared(run, str(other))
     assert "note: report.compare is" in capsys.readouterr().out
     with pytest.raises(InputError, match="wanted the folder"):
-        launch._check_compared(run, str(tmp_path / "another"))
+        settings_check.check_compared(run, str(tmp_path / "another"))

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cac_hpc.cluster import monitor, pending, queue_records, restarts, scheduler
+from cac_hpc.cluster import monitor, pending, queue_records, restarts, slurm_commands
 from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.run import ledger
 from cac_hpc.run.causes import Cause
@@ -59,7 +59,7 @@ SLURMISH = st.text(st.sampled_from("0123456789_[]-,:%+|. \nABCDKMGTn")) | ANY
 
 @pytest.fixture
 def slurm_words(tmp_path, monkeypatch):
-    monkeypatch.setattr(scheduler, "ACCOUNTING_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(slurm_commands, "ACCOUNTING_TIMEOUT_S", 0.3)
     return FakeSlurm(tmp_path / "bin", monkeypatch)
 
 
@@ -74,7 +74,7 @@ def account(words, kind, line):
 
 
 def state_of(run, task=0):
-    return next(state for state in monitor.read_states(run) if state.task == task)
+    return next(state for state in RunStates(run).states() if state.task == task)
 
 
 def test_the_table_knows_every_state():
@@ -113,7 +113,7 @@ def test_a_job_in_the_queue_is_never_given_up_and_accounting_is_not_asked(tmp_pa
 
 @pytest.mark.parametrize("how", ["fails", "hangs", "garbage", "missing"])
 def test_a_silent_queue_makes_nothing_dead(tmp_path, slurm_words, monkeypatch, how):
-    monkeypatch.setattr(scheduler, "ask", lambda command, asked=scheduler.ask, **_: asked(command, 0.3))
+    monkeypatch.setattr(slurm_commands, "ask", lambda command, asked=slurm_commands.ask, **_: asked(command, 0.3))
     run = bare_run(tmp_path / "run")
     submitted(run)
     if how == "garbage":
@@ -203,7 +203,7 @@ def test_one_command_releases_all_folds_that_are_held(tmp_path, slurm_words):
     for task in (0, 1):
         submitted(run, task, job=f"77_{task}", started=False)
     slurm_words.says("squeue", "".join(queued("PENDING", "JobHeldAdmin", f"77_{task}") for task in (0, 1)))
-    assert monitor.notes(monitor.read_states(run)) == [
+    assert monitor.notes(RunStates(run).states()) == [
         "folds 0-1: held by an administrator, who alone can release it (SLURM: JobHeldAdmin)", "    scontrol release 77"
     ]  # fmt: skip
 
@@ -495,7 +495,7 @@ def test_a_dead_accounting_is_left_alone_for_longer_and_longer(tmp_path, slurm_w
     run = bare_run(tmp_path / "run")
     submitted(run)
     clock = [1000.0]
-    monkeypatch.setattr(scheduler.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(slurm_commands.time, "monotonic", lambda: clock[0])
     run_states = RunStates(run)
     for _ in range(200):
         assert run_states.states()[0].state == "gone"
@@ -525,7 +525,7 @@ def test_a_stage_that_never_started_names_the_one_it_waited_for(tmp_path, slurm_
         submitted(run, task, "pack", f"70_{task}")
     ledger.record(run.ledger, "pack", 0, "ended", ok=False, reason="a full disk", attempt=0)
     submitted(run, None, "seal", "71", started=False)
-    found = {state.stage: state for state in monitor.read_states(run) if state.task in (None, 0)}
+    found = {state.stage: state for state in RunStates(run).states() if state.task in (None, 0)}
     assert (found["seal"].state, "stage pack did not end well" in found["seal"].reason) == ("stopped", True)
 
 
@@ -533,8 +533,8 @@ def test_tastes_of_the_user_do_not_hide_jobs(tmp_path, slurm_words, monkeypatch)
     monkeypatch.setenv("SQUEUE_STATES", "RUNNING")
     monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
     slurm_words._write("squeue", "env")
-    assert "SQUEUE_STATES" not in scheduler.ask(["squeue"])
-    assert "SLURM_TIME_FORMAT" not in scheduler.ask(["squeue"])
+    assert "SQUEUE_STATES" not in slurm_commands.ask(["squeue"])
+    assert "SLURM_TIME_FORMAT" not in slurm_commands.ask(["squeue"])
 
 
 @pytest.mark.parametrize(

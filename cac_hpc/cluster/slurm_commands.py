@@ -13,7 +13,8 @@ from pathlib import Path
 from signal import SIG_IGN, SIGKILL, SIGTERM, signal
 
 from cac_hpc.cluster import queue_records
-from cac_hpc.cluster.queue_records import FINAL, Accounted, Listing, Owner
+from cac_hpc.cluster.ownership import Owner
+from cac_hpc.cluster.queue_records import FINAL, Accounted, Listing
 from cac_hpc.machine import environment
 
 TIMEOUT_S = 20
