@@ -80,11 +80,7 @@ class PredictionView:
 
     def _gathered(self) -> Mapping[str, Any]:
         """predict.json; nothing where it is not there, or damaged."""
-        try:
-            found = paths.read_json(self.root / "predict.json")
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return paths.read_object(self.root / "predict.json")
 
 
 def _shards(events: Sequence[Mapping[str, Any]]) -> int:
