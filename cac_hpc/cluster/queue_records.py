@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
+from cac_hpc.run.slurm_notation import num_bytes
+
 QUEUE_FORMAT = "%i|%T|%V|%N|%r|%U|%Z|%o|%j"  # the name last: it may hold anything
 NUM_COLUMNS = QUEUE_FORMAT.count("%")
 ACCOUNT_FIELDS = (
@@ -21,7 +23,6 @@ ACCOUNT_FIELDS = (
 JOB = re.compile(r"(\d{1,18})(?:_(\d{1,18}|\[[^]|]*\]?))?(?:\+\d+)?")
 RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?")
 MOST_TASKS = 10_000  # of one range: a longer one is damaged
-MEMORY = re.compile(r"(\d+(?:\.\d+)?)([KMGTP]?)[nc]?")
 OUT_OF_MEMORY = "OUT_OF_MEMORY"
 OUT_OF_MEMORY_SIGNAL = 125  # SLURM's own
 FATAL = (signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM)
@@ -147,12 +148,6 @@ def job_ids(text: str) -> list[str]:
     if not task.startswith("["):
         return [f"{job}_{task}"]
     return list(dict.fromkeys(f"{job}_{index}" for index in _indices(task)))
-
-
-def num_bytes(text: str) -> float | None:
-    """``100M``, ``1.5G``, ``4Gn``, ``10648K`` in bytes; None of anything else."""
-    match = MEMORY.fullmatch(text.strip())
-    return float(match[1]) * 1024 ** " KMGTP".index(match[2] or " ") if match else None
 
 
 def ending_signal(exit_code: str) -> int | None:

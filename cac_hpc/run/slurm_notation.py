@@ -9,7 +9,7 @@ from typing import TypeVar
 
 T = TypeVar("T", int, float)
 ENDLESS = ("UNLIMITED", "INFINITE", "NONE")
-UNITS = {unit: 1024**power for power, unit in enumerate("KMGTPE")}
+UNITS = {unit: 1024**power for power, unit in enumerate(("", *"KMGTPE"))}
 
 
 def minutes(text: str) -> float | None:
@@ -33,8 +33,18 @@ def minutes(text: str) -> float | None:
 
 def megabytes(text: str) -> int | None:
     """A memory size as SLURM writes it, in MB where it has no unit: ``6000``, ``2T``, ``187.5G``, ``4000+``."""
+    found = num_bytes(text, "M")
+    return None if found is None else int(found / UNITS["M"])
+
+
+def num_bytes(text: str, unit: str = "") -> float | None:
+    """A memory size in bytes: ``100M``, ``1.5G``, ``4Gn``, ``10648K``.
+
+    Args:
+        unit: of a size without one.
+    """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGTPE]?)B?[+nc]?", text.strip(), re.I)
-    return int(float(found[1]) * UNITS[found[2].upper() or "M"] / UNITS["M"]) if found else None
+    return float(found[1]) * UNITS[found[2].upper() or unit] if found else None
 
 
 def number(text: str) -> int | None:

@@ -25,11 +25,6 @@ LESIONS = 18 * 2**19  # candidates and views
 WEIGHTS = (8 * 9 + 8) + (16 * 8 * 9 + 16) + (16 * 16 * 9 + 16) + (16 * 4 * 4 * 32 + 32) + (32 * 6 + 6)
 
 
-@pytest.fixture
-def cfg(tmp_path, scans):
-    return settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run"))
-
-
 def folds_of(cfg, found):
     labels = found.labels
     patient = {study: label.patient for study, label in labels.items()}

@@ -3,5 +3,5 @@
 import dataclasses
 
 
-def changed(cfg, section, **values):
+def changed(cfg, section="cluster", **values):
     return dataclasses.replace(cfg, **{section: dataclasses.replace(getattr(cfg, section), **values)})
