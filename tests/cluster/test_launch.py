@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc.cluster import launch, settings_check
+from cac_hpc.cluster import launch
 from cac_hpc.run import ledger, lock, settings, stages
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from tests.support.poison import edit, slices_of
 from tests.support.runs import NUM_SLICES, REPO, job, prepare, write_config, write_scans
@@ -431,18 +430,3 @@ def test_a_run_to_compare_with_must_have_a_report(tmp_path, capsys):
     code, said = launch_here(["--config", config, "--dry_run"], capsys)
     assert code == 2
     assert f"report.compare is {tmp_path / 'other'}, which has no report/report.json" in said
-
-
-def test_a_run_with_folds_goes_on_without_the_run_that_it_was_compared_with(tmp_path, capsys):
-    run, other = RunPaths(tmp_path / "run"), tmp_path / "other"
-    run.root.mkdir()
-    with pytest.raises(InputError, match="which is this run; wanted the folder of a finished run"):
-        settings_check.check_compared(run, str(run.root))
-    with pytest.raises(InputError, match=r"which has no report/report\.json; wanted the folder"):
-        settings_check.check_compared(run, str(other))
-    write_config(run.config, tmp_path, run.root, report={"compare": str(other)})
-    run.splits.write_text("{}", encoding="utf-8")
-    settings_check.check_compared(run, str(other))
-    assert "note: report.compare is" in capsys.readouterr().out
-    with pytest.raises(InputError, match="wanted the folder"):
-        settings_check.check_compared(run, str(tmp_path / "another"))
