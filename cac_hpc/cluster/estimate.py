@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,9 +89,11 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
     Raises: InputError if a disk has not half of what is needed, or train.residency wants what cannot be.
     """
     run = RunPaths(Path(cfg.run))
-    slices, exact = _num_slices(cfg, run, dataset_plan)
+    slices, packed_bytes, exact = _dataset_size(cfg, run, dataset_plan)
     per_study = slices / max(1, len(dataset_plan.labels))
-    train, val, test = (max(slices_in(part, per_study) for part in parts) for parts in _parts(folds))
+    train, val, test = (
+        max(slices_in(fold.parts[name], per_study) for fold in folds) for name in ("train", "val", "test")
+    )
     patient = {study: label.patient for study, label in dataset_plan.labels.items()}
     category = {study: label.category for study, label in dataset_plan.labels.items()}
     fold_min = START_MIN + fold_flops(cfg, train, val, test, per_study) / _fold_rate(cfg, kind) / 60
@@ -106,8 +108,8 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
         slices=slices,
         exact=exact,
         shards=len(dataset_plan.shards),
-        packed_bytes=(packed := _packed_bytes(cfg, run, slices, len(dataset_plan.labels))),
-        disks=_disks(cfg, run, packed),
+        packed_bytes=packed_bytes,
+        disks=_disks(cfg, run, packed_bytes),
         memory=_memory(cfg, slices, exact, kind),
         train_slices=train,
         fold_min=fold_min,
@@ -195,31 +197,21 @@ def free_bytes(folder: Path) -> tuple[Path, int] | None:
     return None
 
 
-def _num_slices(cfg: Config, run: RunPaths, dataset_plan: DatasetPlan) -> tuple[int, bool]:
-    """How many slices the dataset has or will have at most, and whether it is sure."""
-    seal = run.dataset(cfg.data.packed_dir).seal
+def _dataset_size(cfg: Config, run: RunPaths, dataset_plan: DatasetPlan) -> tuple[int, int, bool]:
+    """Slices and bytes that the dataset has or will have at most, and whether that is sure."""
+    seal, studies = run.dataset(cfg.data.packed_dir).seal, len(dataset_plan.labels)
     if seal.exists():
-        return int(shards.read_checked(seal)["slices"]), True
+        sealed = shards.read_checked(seal)
+        return int(sealed["slices"]), sum(shard["bytes"] for shard in sealed["shards"]), True
     files = dataset_plan.num_files - sum(dataset_plan.unlabelled.values())
-    most = cfg.pack.max_slices * len(dataset_plan.labels)
-    return min(most, max(files, dataset_plan.num_bytes // LARGEST_SLICE)), False
-
-
-def _packed_bytes(cfg: Config, run: RunPaths, slices: int, studies: int) -> int:
-    """What the shards take, or will take at most."""
-    if (seal := run.dataset(cfg.data.packed_dir).seal).exists():
-        return sum(shard["bytes"] for shard in shards.read_checked(seal)["shards"])
+    slices = min(cfg.pack.max_slices * studies, max(files, dataset_plan.num_bytes // LARGEST_SLICE))
     images = capacity.slice_bytes(slices, cfg.pack.size) if cfg.pack.slices else 0
-    return images + (studies * LESIONS_BYTES if cfg.pack.candidates else 0)
+    return slices, images + (studies * LESIONS_BYTES if cfg.pack.candidates else 0), False
 
 
 def slices_in(part: Part, per_study: float) -> int:
     """Slices in a part of a fold."""
     return sum(map(len, part.values())) if isinstance(part, Mapping) else round(len(part) * per_study)
-
-
-def _parts(folds: Sequence[Fold]) -> tuple[list[Part], ...]:
-    return [fold.train for fold in folds], [fold.val for fold in folds], [fold.test for fold in folds]
 
 
 def _disks(cfg: Config, run: RunPaths, packed_bytes: int) -> tuple[Disk, ...]:
@@ -233,22 +225,19 @@ def _disks(cfg: Config, run: RunPaths, packed_bytes: int) -> tuple[Disk, ...]:
     weights = 4 * models.chosen(cfg).num_parameters(cfg.model, cfg.pack.size, len(cfg.labels.names))
     copies = 2 + optimizers.OPTIMIZERS[cfg.train.optimizer].numbers_per_weight  # the newest, the best, the optimizer's
     of_fold = (CHECKPOINTS * copies + 1) * weights
-    packed = _bytes_of(dataset.root.glob("shards/*.h5"))
-    saved = _bytes_of(run.root.glob("folds/*/**/*.pt"))
+    checkpoints = (cfg.split.folds + cfg.num_workers) * of_fold - _bytes_of(run.root.glob("folds/*/**/*.pt"))
+    packed = packed_bytes - _bytes_of(dataset.root.glob("shards/*.h5"))
     wanted = [
-        ("run", run.root, (cfg.split.folds + cfg.num_workers) * of_fold - saved),
-        ("data.packed_dir" if cfg.data.packed_dir else "run", dataset.root,
-         packed_bytes - packed),
-    ]  # fmt: skip
+        ("run", run.root, checkpoints),
+        ("data.packed_dir" if cfg.data.packed_dir else "run", dataset.root, packed),
+    ]
     disks: dict[int, Disk] = {}
     for setting, folder, needed in wanted:
-        if (place := free_bytes(folder)) is None:
-            continue
-        there, free = place
-        device = there.stat().st_dev
-        before = disks[device].needed if device in disks else 0
-        disks.setdefault(device, Disk(setting, folder, 0, free))
-        disks[device] = Disk(disks[device].setting, disks[device].folder, before + max(0, needed), free)
+        if place := free_bytes(folder):
+            there, free = place
+            device = there.stat().st_dev
+            disk = disks.get(device, Disk(setting, folder, 0, free))
+            disks[device] = replace(disk, needed=disk.needed + max(0, needed))
     for disk in disks.values():
         if 2 * disk.free < disk.needed:
             raise InputError(

@@ -146,12 +146,8 @@ def exclusion_notes(run: RunPaths) -> list[str]:
     """A line for each node that is left out, and how to use them again."""
     found = read_excluded(run)
     lines = [f"node {bad.node} is left out since {bad.since}, for {LAPSE_H} h: it {bad.why}" for bad in found]
-    return [*lines, f"    to use {'it' if len(found) == 1 else 'them'} again: {lift_exclusions(run)}"] if found else []
-
-
-def lift_exclusions(run: RunPaths) -> str:
-    """The command that makes a run use all nodes again."""
-    return f"rm {shlex.quote(str(run.excluded))}"
+    again = f"    to use {'it' if len(found) == 1 else 'them'} again: rm {shlex.quote(str(run.excluded))}"
+    return [*lines, again] if found else []
 
 
 def in_service(partition: str | None) -> set[str] | None:
