@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import getpass
 import os
 import platform
 import shlex
@@ -83,7 +81,7 @@ def _cancel_jobs(run: RunPaths) -> dict[str, list[Queued]]:
     newest_first = [job for array in sorted(arrays, key=int, reverse=True) for job in _whole(run, array, found)]
     if refusal := slurm_commands.cancel(newest_first, ownership.owner_of(run)):
         raise WorkError(f"SLURM does not cancel job {', '.join(newest_first)}: {refusal}")
-    _note(run, arrays, _user())  # at once: what ends now can say why
+    _note(run, arrays, lock.user_name())  # at once: what ends now can say why
     try:
         _wait_for_end(run, newest_first)
     except WorkError:
@@ -92,7 +90,10 @@ def _cancel_jobs(run: RunPaths) -> dict[str, list[Queued]]:
     for state in stages.survey(run):
         waits = state.job in found and base_state(found[state.job].state) == "PENDING"
         if waits and state.state not in ("done", "failed", "stopped"):
-            cause, facts = Cause("cancelled_waiting", user=_user()), {"resumable": True, "attempt": state.attempt}
+            cause, facts = (
+                Cause("cancelled_waiting", user=lock.user_name()),
+                {"resumable": True, "attempt": state.attempt},
+            )
             ledger.record(run.ledger, state.stage, state.task, "ended", cause, ok=False, **facts)
     return {job: arrays[job] for job in sorted(arrays, key=int)}
 
@@ -171,9 +172,3 @@ def _terminate(pid: int, began: int, found: Mapping[str, Any]) -> None:
         if time.monotonic() > deadline:
             raise WorkError(f"the launcher (process {pid}) was asked to end, but has not within {WAIT_S:.0f} s")
         time.sleep(POLL_S)
-
-
-def _user() -> str:
-    with contextlib.suppress(KeyError, OSError):
-        return getpass.getuser()
-    return str(os.getuid())

@@ -19,6 +19,7 @@ from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.cluster.trial_progress import RunTrials
 from cac_hpc.run import causes, lock, logs, provenance
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.run.slurm_notation import ranges
 from cac_hpc.run.stages import TaskState
 
 if TYPE_CHECKING:
@@ -267,10 +268,8 @@ def _alike(states: Sequence[TaskState]) -> Iterator[list[TaskState]]:
 
 def _indices(states: Sequence[TaskState]) -> str:
     """The tasks' numbers as 0-3, 7."""
-    numbers = [state.task or 0 for state in states]
-    runs = [[n for _, n in run] for _, run in itertools.groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])]
-    parts = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
-    return ", ".join(parts[:5]) + (f", ... ({len(numbers)})" if len(parts) > 5 else "")
+    parts = ranges(state.task or 0 for state in states)
+    return ", ".join(parts[:5]) + (f", ... ({len(states)})" if len(parts) > 5 else "")
 
 
 def _duration(seconds: float | None) -> str | None:

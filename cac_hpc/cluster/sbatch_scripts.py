@@ -18,6 +18,7 @@ from cac_hpc.machine import environment
 from cac_hpc.run import paths, stages
 from cac_hpc.run.config import ClusterConfig, Config, Resources
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.run.slurm_notation import ranges
 from cac_hpc.run.stages import Stage, Task
 
 DEFAULT_ARRAY_SIZE = 1001  # SLURM's own MaxArraySize
@@ -173,14 +174,7 @@ def _options(cluster: ClusterConfig, indices: Collection[int]) -> dict[str, Any]
     # limits of the login node are no limits of the job
     further: dict[str, Any] = {"kill-on-invalid-dep": "yes", "requeue": True, "propagate": "NONE"}
     if indices:
-        further["array"] = f"{_ranges(indices)}%{cluster.array_parallelism}"
+        further["array"] = f"{','.join(ranges(indices))}%{cluster.array_parallelism}"
     if cluster.reservation:
         further["reservation"] = cluster.reservation
     return further
-
-
-def _ranges(indices: Collection[int]) -> str:
-    """Indices as sbatch takes them: 0-3,7."""
-    starts = [index for index in sorted(indices) if index - 1 not in indices]
-    ends = [index for index in sorted(indices) if index + 1 not in indices]
-    return ",".join(f"{low}-{high}" if low < high else f"{low}" for low, high in zip(starts, ends, strict=True))

@@ -83,6 +83,14 @@ def _in_ranges(number: str, ranges: str) -> bool:
     return any(len(number) >= width for width in padded)
 
 
+def ranges(numbers: Iterable[int]) -> list[str]:
+    """Numbers as ``0-3``, ``7``."""
+    known = {*numbers}
+    starts = (number for number in sorted(known) if number - 1 not in known)
+    ends = (number for number in sorted(known) if number + 1 not in known)
+    return [f"{low}-{high}" if low < high else f"{low}" for low, high in zip(starts, ends, strict=True)]
+
+
 def rows(said: str, num_columns: int) -> Iterator[list[str]]:
     """The lines that have as many cells between ``|`` as were asked for."""
     for line in said.splitlines():

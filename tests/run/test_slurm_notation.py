@@ -59,3 +59,11 @@ def test_gres_must_be_enough_for_all_ranks(gres):
 )  # fmt: skip
 def test_hosts_are_found_in_lists_as_slurm_writes_them(host, hosts, inside):
     assert slurm_notation.in_hostlist(host, hosts) == inside
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [([], []), ([3], ["3"]), ([0, 1, 2, 3, 7], ["0-3", "7"]), ([9, 2, 8, 2], ["2", "8-9"]), ([1, 3], ["1", "3"])],
+)
+def test_numbers_are_written_as_ranges(numbers, expected):
+    assert slurm_notation.ranges(numbers) == expected
