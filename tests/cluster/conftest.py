@@ -1,4 +1,4 @@
-"""What tests of a site's limits share: settings of a run, and tools of SLURM that say what a test wants."""
+"""What these tests share: settings of a run, and stand-ins for SLURM's tools that say what a test wants."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cac_hpc.run import settings
 from cac_hpc.run.config import Config
 from tests.support import site_answers
 from tests.support.runs import write_config
+from tests.support.standins import FakeSlurm
 
 
 @pytest.fixture
@@ -21,3 +22,9 @@ def cfg(tmp_path: Path, scans: Path) -> Config:
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put stand-ins for SLURM's tools first on PATH; they say what stands in the files of the returned folder."""
     return site_answers.write_tools(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def slurm_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    """The tools that look at jobs, and end them."""
+    return FakeSlurm(tmp_path / "bin", monkeypatch)

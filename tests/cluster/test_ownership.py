@@ -16,7 +16,7 @@ from cac_hpc.run.config import WorkError
 from cac_hpc.run.paths import RunPaths
 from tests.support.runs import REPO, job, job_here, prepare, write_config
 from tests.support.standins import FakeSlurm, bare_run, queued, submitted
-from tests.support.submitted import DEV, LATER, clear, ours, put_on_path
+from tests.support.submitted import DEV, LATER, clear, launch, ours, put_on_path
 from tests.support.waiting import wait_for
 
 BANNER = "Welcome! your last job {stranger} took 2 h. Submitted batch job {stranger} is done"
@@ -41,10 +41,6 @@ def stranger(slurm, tmp_path):
     yield found
     assert slurm.run("squeue", "--noheader", f"--jobs={found}", "--format=%T") in ("RUNNING", "PENDING")
     slurm.run("scancel", found)
-
-
-def launch(run, env, *options):
-    return job("launch_cv.py", "--resume", run, "--cluster", DEV, *LATER, *options, env=env)
 
 
 def told(run):

@@ -19,16 +19,11 @@ from cac_hpc.run import ledger, settings, stages
 from cac_hpc.run.config import WorkError
 from cac_hpc.run.paths import RunPaths
 from tests.support.runs import REPO, job, job_here, prepare
-from tests.support.standins import HEADER, NAME, FakeSlurm, accounted, bare_run, finish, queued, submitted
+from tests.support.standins import HEADER, NAME, accounted, bare_run, finish, queued, submitted
 from tests.support.waiting import fastest, wait_for
 
 HISTORY = "epoch,train_loss,val_loss\n1,0.9,0.8\n2,0.7,0.654321\n"
 SPEED = "epoch,train_seconds,val_seconds,slices_per_second\n1,90.0,10.0,300\n2,90.0,10.0,320\n"
-
-
-@pytest.fixture
-def slurm_words(tmp_path, monkeypatch):
-    return FakeSlurm(tmp_path / "bin", monkeypatch)
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 from cac_hpc.cluster import sbatch_scripts
 from cac_hpc.run import settings, stages
 from cac_hpc.run.paths import RunPaths
-from tests.support.runs import REPO, job, prepare
-from tests.support.submitted import DEV, LATER, clear, ours, put_on_path
+from tests.support.runs import REPO, prepare
+from tests.support.submitted import DEV, LATER, clear, launch, ours, put_on_path
 from tests.support.waiting import wait_for
 
 HOSTILE = {
@@ -28,10 +28,6 @@ HOSTILE = {
 SHOWN = ("Partition", "TimeLimit", "Account", "QOS", "Features", "NumNodes", "MinMemoryNode", "CPUs/Task",
          "ArrayTaskId", "Requeue", "Reservation", "TresPerNode", "NtasksPerN:B:S:C", "OverSubscribe",
          "WCKey")  # fmt: skip
-
-
-def launch(run, env, *options):
-    return job("launch_cv.py", "--resume", run, "--cluster", DEV, *LATER, *options, env=env)
 
 
 def submitted(text):

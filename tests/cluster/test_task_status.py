@@ -16,7 +16,7 @@ from cac_hpc.cluster import monitor, queue_records, restarts, slurm_commands
 from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.run import ledger
 from cac_hpc.run.causes import Cause
-from tests.support.standins import HEADER, NEVER, FakeSlurm, accounted, bare_run, finish, queued, submitted
+from tests.support.standins import HEADER, NEVER, accounted, bare_run, finish, queued, submitted
 
 # state: what a job in the queue is, what one is that has left it without a result
 TRUTH = {
@@ -50,9 +50,9 @@ ACCOUNTING = ("right", "off", "garbage", "slow")
 
 
 @pytest.fixture
-def slurm_words(tmp_path, monkeypatch):
+def slurm_words(slurm_words, monkeypatch):
     monkeypatch.setattr(slurm_commands, "ACCOUNTING_TIMEOUT_S", 0.3)
-    return FakeSlurm(tmp_path / "bin", monkeypatch)
+    return slurm_words
 
 
 def account(words, kind, line):
