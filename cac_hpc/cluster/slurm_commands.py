@@ -52,7 +52,7 @@ def queue(users: Iterable[int], shielded: bool = False) -> Listing | None:
     return None if answer is None else queue_records.read_queue(answer)
 
 
-class Accounting:
+class Sacct:
     """sacct, asked as rarely as it makes sense: what is final is kept, and one that is off, slow or late is left alone.
 
     silent: whether it gave no answer, or none that can be read.

@@ -29,7 +29,7 @@ class RunStates:
     def __init__(self, run: RunPaths) -> None:
         self.run = run
         self.token = ownership.token_of(run)
-        self._accounting, self._remedies = slurm_commands.Accounting(), Remedies(run)
+        self._accounting, self._remedies = slurm_commands.Sacct(), Remedies(run)
         self._epochs = heartbeat.wanted_epochs(run.config)
         self._own_epochs: dict[int, int] = {}  # of folds that have chosen among trials
 

@@ -80,7 +80,7 @@ def recorded(tmp_path, monkeypatch):
     [
         ("squeue", lambda: slurm_commands.ask(["squeue"])),
         ("sinfo", lambda: slurm_commands.ask(["sinfo"])),
-        ("sacct", lambda: slurm_commands.Accounting().find(["7"], lambda *of: True)),
+        ("sacct", lambda: slurm_commands.Sacct().find(["7"], lambda *of: True)),
         ("scontrol", lambda: slurm_commands.state("7")),
         ("scontrol", lambda: slurm_commands.requeue("7", OWNER)),
         ("scontrol", lambda: slurm_commands.exclude("7", ["n1"], OWNER)),
