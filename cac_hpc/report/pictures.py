@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +96,28 @@ def draw(
     Args:
         histories: history.csv of each fold. dataset: that the slices are of. shown: dots per inch, and the window.
     """
+    workers.each(list(_pieces(folder, report, histories, dataset, shown)))
+
+
+def _pieces(
+    folder: Path, report: Report, histories: Mapping[int, Path], dataset: DatasetPaths, shown: ReportConfig
+) -> Iterator[Callable[[], None]]:
+    """What is to be drawn, the slowest first."""
     dpi, names = shown.figure_dpi, wording.category_names(report)
     where = ", ".join([wording.extent(report), *_marks(report)])
+    yield partial(lesion_pictures.draw, folder, report, dataset, dpi, _marks(report))
+    yield partial(_draw_slices, folder, report, dataset, shown)
+    for stem, picture in PICTURES.items():
+        yield partial(picture.draw, folder / stem, report, where, dpi)
     for level, of_level in report.levels.items():
         title = f"{level.capitalize()} level, {where}, {wording.counted(level, of_level)}"
-        _draw_level(folder, level, of_level, names, title, dpi)
-    external_parts.draw(folder, report, where, dpi)
-    for stem, picture in PICTURES.items():
-        picture.draw(folder / stem, report, where, dpi)
+        yield partial(_draw_level, folder, level, of_level, names, title, dpi)
+    yield partial(external_parts.draw, folder, report, where, dpi)
+    yield partial(_draw_training, folder, report, histories, where, dpi)
+
+
+def _draw_training(folder: Path, report: Report, histories: Mapping[int, Path], where: str, dpi: int) -> None:
+    """The curves of all folds, and the networks that they have trained."""
     curves = {fold.fold: _history(histories[fold.fold]) for fold in training(report)}
     if curves := {fold: table for fold, table in curves.items() if table}:
         plots.draw_history(folder / "history", curves, f"Loss and learning rate by epoch, {where}", dpi)
@@ -111,8 +126,6 @@ def draw(
         parameters = f"The {wording.model(report)}: {sum(layer.parameters for layer in one.layers):,} parameters"
         whose = [wording.of_folds(one.folds)] if len(found) > 1 else []
         plots.draw_network(folder / one.stem, one.layers, ", ".join([parameters, *whose, *_marks(report)]), dpi)
-    _draw_slices(folder, report, dataset, shown)
-    lesion_pictures.draw(folder, report, dataset, dpi, _marks(report))
 
 
 def stems(prefix: str, found: Examples) -> Iterator[tuple[str, Example]]:
