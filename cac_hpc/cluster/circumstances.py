@@ -14,11 +14,11 @@ import pandas as pd
 
 from cac_hpc.cluster import usage
 from cac_hpc.cluster.usage import StageUse
+from cac_hpc.results.serialization import Omitted
 from cac_hpc.run import paths, provenance
 from cac_hpc.run.config import Config
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics.results import Omitted
 
 FILE = "circumstances.json"
 MEDIANS = ("train_seconds", "val_seconds", "slices_per_second", "peak_memory_mb", "gpu_utilization_percent")

@@ -7,17 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from cac_hpc.report import rows, trial_parts, wording
 from cac_hpc.report.rows import Section, TextTable
 from cac_hpc.report.wording import in_sentence, number
-from cac_hpc.statistics.results import (
-    Absent,
-    Cuts,
-    Figure,
-    InternalTest,
-    Level,
-    Published,
-    RangeSplit,
-    Readers,
-    Report,
-)
+from cac_hpc.results.cuts import Cuts
+from cac_hpc.results.external import InternalTest, RangeSplit
+from cac_hpc.results.figures import Absent, Figure
+from cac_hpc.results.levels import Level
+from cac_hpc.results.matrices import Published
+from cac_hpc.results.readers import Readers
+from cac_hpc.results.report import Report
 
 QUESTIONS = {  # by their ids on the page, in their order
     "good": "How good is it?",

@@ -26,10 +26,11 @@ from typing import IO
 from cac_hpc.evaluation import report_json
 from cac_hpc.report import terminal
 from cac_hpc.report.terminal import OtherVersion
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import Damaged
 from cac_hpc.run import digests, paths, provenance
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics.results import Damaged, Report
 
 # Nothing else of a run is ever taken; a * stays within a folder, and names are of plain characters.
 TAKEN = (

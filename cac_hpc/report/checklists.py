@@ -17,9 +17,10 @@ from cac_hpc.evaluation import questions, report_json
 from cac_hpc.report import evidence, wording
 from cac_hpc.report.checklist_items import LISTS, Item, ReportingList
 from cac_hpc.report.evidence import Lacking, NotApplicable, Shown
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
 from cac_hpc.run import escaping, logs, paths
 from cac_hpc.run.config import InputError
-from cac_hpc.statistics.results import Report, from_json
 
 HEADING = "Reporting checklists"
 CSV, MARKDOWN, PAGE = "checklist.csv", "checklist.md", "checklist.html"

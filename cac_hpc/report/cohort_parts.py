@@ -8,7 +8,8 @@ import pandas as pd
 
 from cac_hpc.report import wording
 from cac_hpc.report.rows import Section, TextTable
-from cac_hpc.statistics.results import Json, Report
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import Json
 
 HEADING = "Cohorts"
 PATIENTS = {

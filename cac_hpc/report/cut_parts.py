@@ -11,8 +11,10 @@ import pandas as pd
 from cac_hpc.report import plots, wording
 from cac_hpc.report.plots import Line, Lines
 from cac_hpc.report.rows import Section, TextTable
+from cac_hpc.results.cuts import AtCut, BrierParts, Cuts, DecisionCurves, NetBenefit
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.report import Report
 from cac_hpc.run import escaping
-from cac_hpc.statistics.results import Absent, AtCut, BrierParts, Cuts, DecisionCurves, NetBenefit, Report
 
 HEADING = "At the cuts that treatment depends on"
 NAMES = {

@@ -10,16 +10,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
-from cac_hpc.statistics.results import (
-    Absent,
-    Category,
-    External,
-    InternalTest,
-    RangeSplit,
-    Readers,
-    Report,
-    Trials,
-)
+from cac_hpc.results.external import External, InternalTest, RangeSplit
+from cac_hpc.results.figures import Absent, Category
+from cac_hpc.results.readers import Readers
+from cac_hpc.results.report import Report
+from cac_hpc.results.trials import Trials
 
 SUMMARY, CIRCUMSTANCES, TABLES = "report.json", "circumstances.json", "tables/"
 MODEL = ("training/0/layers", "training/0/parameters", "settings/model")

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from cac_hpc.report import wording
 from cac_hpc.report.wording import number
-from cac_hpc.statistics.results import AtCut, DecisionCurves, Matrix, NetBenefit, Report
+from cac_hpc.results.cuts import AtCut, DecisionCurves, NetBenefit
+from cac_hpc.results.matrices import Matrix
+from cac_hpc.results.report import Report
 
 MODEL = "model"  # its key among the ways to decide
 

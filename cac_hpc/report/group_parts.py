@@ -11,8 +11,10 @@ import pandas as pd
 from cac_hpc.report import plots, wording
 from cac_hpc.report.rows import Section, TextTable
 from cac_hpc.report.wording import number
+from cac_hpc.results.figures import Absent, Difference
+from cac_hpc.results.groups import Drops, GroupDrop, UnseenGroups
+from cac_hpc.results.report import Report
 from cac_hpc.run import escaping
-from cac_hpc.statistics.results import Absent, Difference, Drops, GroupDrop, Report, UnseenGroups
 
 HEADING = "Groups that the model never saw"
 JUDGED = ("kappa_quadratic", "accuracy")  # by the first that is defined; patients of one category have no kappa

@@ -10,8 +10,9 @@ import pandas as pd
 from cac_hpc.labels.second_look import COUNTED, REPORTED
 from cac_hpc.report import wording
 from cac_hpc.report.rows import Section, TextTable
+from cac_hpc.results.audits import ContradictedLabel, LabelsToCheck
+from cac_hpc.results.report import Report
 from cac_hpc.run import escaping
-from cac_hpc.statistics.results import ContradictedLabel, LabelsToCheck, Report
 
 HEADING = "Labels for a second look"
 READERS = {"rule": "Agatston rule", "control": "untrained control"}

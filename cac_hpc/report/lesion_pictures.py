@@ -23,10 +23,11 @@ from cac_hpc.dataset import plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
 from cac_hpc.report import plots, wording
+from cac_hpc.results.examples import ShownLesions, ShownPatient
+from cac_hpc.results.report import Report
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import DatasetPaths
-from cac_hpc.statistics.results import Report, ShownLesions, ShownPatient
 
 PATIENCE_S = 600.0  # for one shard
 GAP = 2.5  # pixels of a view between calcium and its outline

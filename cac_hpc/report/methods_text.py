@@ -8,21 +8,18 @@ from dataclasses import dataclass
 
 from cac_hpc.cluster.circumstances import Circumstances
 from cac_hpc.report import wording
+from cac_hpc.results.calibration import Recalibration
+from cac_hpc.results.cuts import AtCut, DecisionCurves
+from cac_hpc.results.external import External
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.groups import Subgroups
+from cac_hpc.results.prediction_sets import PredictionSets
+from cac_hpc.results.readers import Readers
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
+from cac_hpc.results.training import Training
 from cac_hpc.run import escaping, logs
 from cac_hpc.run.config import AnatomyConfig, ModelConfig, TrainConfig
-from cac_hpc.statistics.results import (
-    Absent,
-    AtCut,
-    DecisionCurves,
-    External,
-    PredictionSets,
-    Readers,
-    Recalibration,
-    Report,
-    Subgroups,
-    Training,
-    from_json,
-)
 
 HEADING = "Methods, for a paper"
 MARKDOWN, LATEX = "methods.md", "methods.tex"

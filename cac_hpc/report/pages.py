@@ -32,16 +32,11 @@ from cac_hpc.report import (
 )
 from cac_hpc.report.checklists import Filled
 from cac_hpc.report.methods_text import Paragraph
+from cac_hpc.results.cohort import CategoryRange
+from cac_hpc.results.examples import Example, ShownLesions, ShownPatient
+from cac_hpc.results.report import Report
+from cac_hpc.results.training import Layer, Training
 from cac_hpc.run import logs, paths
-from cac_hpc.statistics.results import (
-    CategoryRange,
-    Example,
-    Layer,
-    Report,
-    ShownLesions,
-    ShownPatient,
-    Training,
-)
 
 HERE = Path(__file__).parent
 FOLD_ROWS, FOLD_COLUMNS = 25, 8  # a table of more is folded away

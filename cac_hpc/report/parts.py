@@ -22,7 +22,7 @@ from cac_hpc.report import (
     trial_parts,
 )
 from cac_hpc.report.rows import Section
-from cac_hpc.statistics.results import Report
+from cac_hpc.results.report import Report
 
 
 def answers(report: Report) -> list[Section]:

@@ -25,24 +25,18 @@ from cac_hpc.report import (
     subgroup_parts,
     wording,
 )
+from cac_hpc.results.calibration import Calibration
+from cac_hpc.results.examples import Example, Examples
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.levels import Level
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
+from cac_hpc.results.training import Layer, Training
+from cac_hpc.results.trials import Importance, TrialRow, Trials
 from cac_hpc.run import logs
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import (
-    Absent,
-    Calibration,
-    Example,
-    Examples,
-    Importance,
-    Layer,
-    Level,
-    Report,
-    Training,
-    TrialRow,
-    Trials,
-)
 
 PATIENCE_S = 600.0  # for one shard's slices
 GALLERIES = {"slices": "Sample slices", "misclassified": "Misclassified slices"}  # by how names of files begin
@@ -63,7 +57,7 @@ def training(report: Report) -> list[Training]:
 
     Raises: Damaged if metrics.json of one has something else.
     """
-    return [results.from_json(facts, Training) for facts in report.training]
+    return [from_json(facts, Training) for facts in report.training]
 
 
 @dataclass(frozen=True)
@@ -113,14 +107,15 @@ def _pieces(
         title = f"{level.capitalize()} level, {where}, {wording.counted(level, of_level)}"
         yield partial(_draw_level, folder, level, of_level, names, title, dpi)
     yield partial(external_parts.draw, folder, report, where, dpi)
-    yield partial(_draw_training, folder, report, histories, where, dpi)
-
-
-def _draw_training(folder: Path, report: Report, histories: Mapping[int, Path], where: str, dpi: int) -> None:
-    """The curves of all folds, and the networks that they have trained."""
     curves = {fold.fold: _history(histories[fold.fold]) for fold in training(report)}
     if curves := {fold: table for fold, table in curves.items() if table}:
-        plots.draw_history(folder / "history", curves, f"Loss and learning rate by epoch, {where}", dpi)
+        title = f"Loss and learning rate by epoch, {where}"
+        yield partial(plots.draw_history, folder / "history", curves, title, dpi)
+    yield partial(_draw_networks, folder, report, dpi)
+
+
+def _draw_networks(folder: Path, report: Report, dpi: int) -> None:
+    """Those that the folds have trained."""
     found = networks(report)
     for one in (one for one in found if one.layers):
         parameters = f"The {wording.model(report)}: {sum(layer.parameters for layer in one.layers):,} parameters"

@@ -23,8 +23,12 @@ from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
 from PIL import Image
 
+from cac_hpc.results.calibration import Bin
+from cac_hpc.results.levels import Level
+from cac_hpc.results.readers import Reader
+from cac_hpc.results.training import Layer
+from cac_hpc.results.trials import SettingImportance, TrialRow
 from cac_hpc.run import paths
-from cac_hpc.statistics.results import Bin, Layer, Level, Reader, SettingImportance, TrialRow
 
 COLUMN, PAGE = 89 / 25.4, 183 / 25.4  # inches
 IN_A_ROW = 4  # names of a legend
@@ -60,7 +64,7 @@ class Outline(Protocol):
 
 
 class Value(Protocol):
-    """A number with its interval, see `results.Figure`."""
+    """A number with its interval, see `Figure`."""
 
     @property
     def value(self) -> float | None: ...

@@ -7,17 +7,14 @@ from dataclasses import dataclass
 
 from cac_hpc.report import wording
 from cac_hpc.report.wording import brief, difference, number, signed, with_interval
-from cac_hpc.statistics.results import (
-    Calibration,
-    Comparison,
-    Level,
-    Matrix,
-    Occlusion,
-    Reader,
-    Readers,
-    Report,
-    ShownPatient,
-)
+from cac_hpc.results.calibration import Calibration
+from cac_hpc.results.comparison import Comparison
+from cac_hpc.results.examples import ShownPatient
+from cac_hpc.results.levels import Level
+from cac_hpc.results.matrices import Matrix
+from cac_hpc.results.occlusion import Occlusion
+from cac_hpc.results.readers import Reader, Readers
+from cac_hpc.results.report import Report
 
 CONFUSIONS = 8  # pairs of categories that are named
 COUNTS = ("n", "patients", "errors", "over_estimated", "under_estimated")

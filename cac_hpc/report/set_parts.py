@@ -9,7 +9,9 @@ import pandas as pd
 
 from cac_hpc.report import plots, wording
 from cac_hpc.report.rows import Section, TextTable
-from cac_hpc.statistics.results import Absent, Figure, PredictionSets, Report
+from cac_hpc.results.figures import Absent, Figure
+from cac_hpc.results.prediction_sets import PredictionSets
+from cac_hpc.results.report import Report
 
 HEADING = "Prediction sets"
 SEEN = (

@@ -9,7 +9,9 @@ import pandas as pd
 from cac_hpc.report import wording
 from cac_hpc.report.cut_parts import NAMES
 from cac_hpc.report.rows import Section, TextTable
-from cac_hpc.statistics.results import AtCut, HowMany, Report
+from cac_hpc.results.cuts import AtCut
+from cac_hpc.results.report import Report
+from cac_hpc.results.sample_size import HowMany
 
 HEADING = "How many patients would settle it"
 NEEDED = {

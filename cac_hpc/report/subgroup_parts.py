@@ -12,8 +12,10 @@ from cac_hpc.report import plots, wording
 from cac_hpc.report.plots import Limits
 from cac_hpc.report.rows import Section, TextTable
 from cac_hpc.report.wording import number
+from cac_hpc.results.figures import Difference, Figure
+from cac_hpc.results.groups import Subgroup, SubgroupFact, Subgroups
+from cac_hpc.results.report import Report
 from cac_hpc.run import escaping
-from cac_hpc.statistics.results import Difference, Figure, Report, Subgroup, SubgroupFact, Subgroups
 
 HEADING = "Groups of patients"
 NAMES = {  # of facts

@@ -21,23 +21,17 @@ from cac_hpc.report import (
     wording,
 )
 from cac_hpc.report.rows import Section
+from cac_hpc.results.calibration import Calibration
+from cac_hpc.results.comparison import ComparedLevel, Comparison
+from cac_hpc.results.examples import ShownLesions
+from cac_hpc.results.external import InternalTest
+from cac_hpc.results.figures import Absent, Figure
+from cac_hpc.results.levels import Level
+from cac_hpc.results.matrices import Matrix, Published
+from cac_hpc.results.occlusion import Occlusion
+from cac_hpc.results.readers import Readers, ScoreAgreement
+from cac_hpc.results.report import Report
 from cac_hpc.run import escaping, logs
-from cac_hpc.statistics.results import (
-    Absent,
-    Calibration,
-    ComparedLevel,
-    Comparison,
-    Figure,
-    InternalTest,
-    Level,
-    Matrix,
-    Occlusion,
-    Published,
-    Readers,
-    Report,
-    ScoreAgreement,
-    ShownLesions,
-)
 
 FIGURE_COLUMNS = ["level", "unit", "of", "figure", "category", "value", "n", "low", "high", "interval", "note"]
 PRINTED = {  # what a paper's table of results has

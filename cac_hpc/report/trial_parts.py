@@ -7,7 +7,9 @@ from typing import Any
 
 from cac_hpc.report import wording
 from cac_hpc.report.rows import Section, TextTable
-from cac_hpc.statistics.results import FoldChoice, Importance, Json, Report, TrialRow, Trials
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import Json
+from cac_hpc.results.trials import FoldChoice, Importance, TrialRow, Trials
 
 Row = dict[str, str | int | float | None]
 HEADING = "How the settings were chosen"

@@ -6,23 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from cac_hpc.results.cohort import Split
+from cac_hpc.results.comparison import Comparison
+from cac_hpc.results.examples import ShownPatient
+from cac_hpc.results.figures import Absent, Difference, Figure
+from cac_hpc.results.levels import Level
+from cac_hpc.results.matrices import Pooled, Published
+from cac_hpc.results.readers import Reader, Readers
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
+from cac_hpc.results.training import Training
 from cac_hpc.run import looks
-from cac_hpc.statistics.results import (
-    Absent,
-    Comparison,
-    Difference,
-    Figure,
-    Level,
-    Pooled,
-    Published,
-    Reader,
-    Readers,
-    Report,
-    ShownPatient,
-    Split,
-    Training,
-    from_json,
-)
 from cac_hpc.train import ordinal
 
 MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table

@@ -7,8 +7,9 @@ import pytest
 from cac_hpc.evaluation import labels_to_check
 from cac_hpc.evaluation.readers import Heard, Said
 from cac_hpc.report import aggregation, label_parts, tables
+from cac_hpc.results.audits import LabelsToCheck, LabelToCheck
+from cac_hpc.results.figures import Absent
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Absent, LabelsToCheck, LabelToCheck
 from tests.support.reports import check_report, make_run, typed_report_of
 
 SCORES = (0.0, 8.0, 60.0, 300.0, 800.0, 3000.0)

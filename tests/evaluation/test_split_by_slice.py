@@ -15,10 +15,10 @@ from cac_hpc.dataset import sealing, splits
 from cac_hpc.evaluation import contrast
 from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.report import aggregation, archive, consistency, wording
+from cac_hpc.results.report import FORMAT_VERSION
 from cac_hpc.run import config, digests, paths, settings
 from cac_hpc.run.config import InputError, SplitConfig
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics.results import FORMAT_VERSION
 from cac_hpc.train import passes, training
 from tests.support.runs import NUM_SLICES, REPO, job_here, prepare, torchrun
 

@@ -8,7 +8,7 @@ import pytest
 from cac_hpc.report import aggregation, parts, wording
 from cac_hpc.report.answer_parts import QUESTIONS
 from cac_hpc.report.pages import FOLD_COLUMNS, FOLD_ROWS
-from cac_hpc.statistics.results import Difference, Figure
+from cac_hpc.results.figures import Difference, Figure
 from tests.support.page_reader import Reader, Tables
 from tests.support.reports import check_report, make_judged_run, make_run, printed_predictions, typed_report_of
 

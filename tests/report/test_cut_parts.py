@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from cac_hpc.report import aggregation, cut_parts, tables
+from cac_hpc.results.figures import Absent
 from cac_hpc.run import paths
-from cac_hpc.statistics.results import Absent
 from tests.support.reports import check_report, contradictions_of, make_judged_run, typed_report_of
 
 

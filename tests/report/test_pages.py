@@ -15,9 +15,9 @@ from PIL import Image
 
 from cac_hpc.cluster import circumstances
 from cac_hpc.report import aggregation, archive, checklists, consistency, pages
+from cac_hpc.results.serialization import from_json
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics.results import from_json
 from cac_hpc.train import predictions
 from tests.support.page_reader import Reader
 from tests.support.reports import make_run, printed_predictions, typed_report_of, vouch, write_folds

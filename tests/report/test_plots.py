@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cac_hpc.report import plots
-from cac_hpc.statistics.results import Bin, Figure
+from cac_hpc.results.calibration import Bin
+from cac_hpc.results.figures import Figure
 
 
 @pytest.fixture

@@ -14,11 +14,12 @@ import pytest
 import cac_hpc
 from cac_hpc.cluster import circumstances, monitor, task_logs
 from cac_hpc.report import aggregation, consistency, pages, tables
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
 from cac_hpc.run import escaping, ledger, logs, paths, settings
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.stages import TaskState
-from cac_hpc.statistics.results import Report, from_json
 from tests.support.reports import make_run, report_of
 from tests.support.runs import job_here, pack, prepare, write_scans
 
