@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from cac_hpc.run.config import ClusterConfig
-from cac_hpc.run.slurm_notation import megabytes, minutes, number, rows
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.slurm_notation import megabytes, minutes, number, rows
 
 SHOW = ["sacctmgr", "--noheader", "--parsable2", "show"]
 OF_QOS = ("MaxTRESPerJob", "MaxTRESPerNode", "MaxTRESPerUser", "MaxTRESPerAccount", "GrpTRES")  # on what one job asks

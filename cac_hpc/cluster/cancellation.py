@@ -14,10 +14,10 @@ from typing import Any
 from cac_hpc.cluster import ownership, slurm_commands, task_status
 from cac_hpc.cluster.queue_records import Queued, base_state
 from cac_hpc.machine import processes
-from cac_hpc.run import ledger, lock, logs, stages
+from cac_hpc.run import ledger, lock, logs, task_states
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import WorkError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.errors import WorkError
 
 WAIT_S = 60.0  # for a launcher whose folds save first
 ENDING_S = 30.0  # until the controller has begun to end what was cancelled
@@ -49,7 +49,7 @@ def jobs_in_queue(run: RunPaths) -> tuple[dict[str, Queued], list[str]]:
     Returns: the jobs by their numbers; and those that the ledger names, but SLURM gives a name of no job of this run.
     Raises: WorkError if SLURM does not say.
     """
-    since = {state.job: state.since for state in stages.survey(run) if state.job}
+    since = {state.job: state.since for state in task_states.survey(run) if state.job}
     if not since and slurm_commands.unavailable():
         return {}, []
     owner, listing = ownership.owner_of(run), task_status.queue_of(run)
@@ -87,7 +87,7 @@ def _cancel_jobs(run: RunPaths) -> dict[str, list[Queued]]:
     except WorkError:
         _note(run, arrays, None)
         raise
-    for state in stages.survey(run):
+    for state in task_states.survey(run):
         waits = state.job in found and base_state(found[state.job].state) == "PENDING"
         if waits and state.state not in ("done", "failed", "stopped"):
             cause, facts = (

@@ -15,10 +15,10 @@ import pandas as pd
 from cac_hpc.cluster import usage
 from cac_hpc.cluster.usage import StageUse
 from cac_hpc.results.serialization import Omitted
-from cac_hpc.run import paths, provenance
-from cac_hpc.run.config import Config
+from cac_hpc.run import disk, provenance
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.config import Config
 
 FILE = "circumstances.json"
 MEDIANS = ("train_seconds", "val_seconds", "slices_per_second", "peak_memory_mb", "gpu_utilization_percent")
@@ -75,7 +75,7 @@ def _read(path: Path, read: Callable[[Path], T]) -> T | None:
 
 
 def _provenance(path: Path) -> dict[str, Any]:
-    collected = paths.read_json(path)
+    collected = disk.read_json(path)
     if not isinstance(collected, dict) or not isinstance(collected.get("packages", {}), dict):
         raise ValueError("wanted an object, its packages by name")
     return provenance.shareable(collected) | provenance.shareable_code(RunPaths(path.parent))

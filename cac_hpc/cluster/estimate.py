@@ -17,8 +17,10 @@ from cac_hpc.dataset.splits import Fold, Part
 from cac_hpc.machine import memory
 from cac_hpc.machine.memory import GIB
 from cac_hpc.run import logs
-from cac_hpc.run.config import Config, InputError, Resources
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.cluster import Resources
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import capacity, models, optimizers
 from cac_hpc.train.capacity import Kind, Room
 

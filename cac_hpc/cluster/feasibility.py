@@ -20,7 +20,8 @@ from cac_hpc.cluster.needs import (
     stages_of,
 )
 from cac_hpc.cluster.site_limits import Limits, has_no_node, time_limits
-from cac_hpc.run.config import ClusterConfig, Config
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.config import Config
 
 
 def faults(limits: Limits, cfg: Asked) -> list[str]:

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from cac_hpc.run.config import Config
+from cac_hpc.settings.config import Config
 
 TIMEOUT_S = 60
 

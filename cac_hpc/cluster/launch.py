@@ -26,11 +26,16 @@ from cac_hpc.cluster.schedulers import SCHEDULERS, Scheduler
 from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.dataset import held_out, plan, sealing, summary
 from cac_hpc.dataset.plan import DatasetPlan
-from cac_hpc.run import causes, config, lock, logs, settings, stages
-from cac_hpc.run.config import Config, InputError
-from cac_hpc.run.paths import RunPaths, named, page_name, read_json, write_text
-from cac_hpc.run.settings import LaunchOptions
-from cac_hpc.run.stages import STAGES, Task, TaskState
+from cac_hpc.run import causes, lock, logs, stages, task_states
+from cac_hpc.run.disk import named, read_json, write_text
+from cac_hpc.run.paths import RunPaths, page_name
+from cac_hpc.run.stages import STAGES, Task
+from cac_hpc.run.task_states import TaskState
+from cac_hpc.settings import config, stored_settings
+from cac_hpc.settings.checks import require
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.launch_command import LaunchOptions
 from cac_hpc.trials import plan as trials_plan
 from cac_hpc.trials.plan import Plan as TrialsPlan
 
@@ -73,7 +78,7 @@ def _launch(run: RunPaths, cfg: Config, options: LaunchOptions, source: Path) ->
         if not queued:  # else its jobs read the settings that are there
             write_text(run.config, config.to_yaml(cfg))
         if not scheduler.RUNS_HERE:
-            stages.take_as_done(run, [task for task in tasks if task not in waiting])
+            task_states.take_as_done(run, [task for task in tasks if task not in waiting])
         if steps := scheduler.start(run, cfg, waiting, queued):
             monitor.follow(monitor.RunView(run), steps)
             return _result(run, tasks)
@@ -90,7 +95,7 @@ def _with_folds(cfg: Config, dataset_plan: DatasetPlan, options: LaunchOptions) 
         return cfg
     asked = dict(options.given).get("split.folds", str(count))
     wanted = f"left out, or {count}, one for each group of split.group {groups.fact}: {', '.join(groups.tested)}"
-    config.require(asked == str(count), "split.folds", asked, logs.harmless(wanted))
+    require(asked == str(count), "split.folds", asked, logs.harmless(wanted))
     return replace(cfg, split=replace(cfg.split, folds=count))
 
 
@@ -194,7 +199,7 @@ def _result(run: RunPaths, tasks: list[Task]) -> int:
 
 def _show_use(run: RunPaths) -> None:
     """What the stages asked for beside what they took."""
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     if uses := usage.read(run, cfg):
         logs.console().print(usage.table(uses))
         for line in usage.advice(uses, cfg):

@@ -17,11 +17,12 @@ from types import FrameType
 
 from cac_hpc.cluster import gpu_drivers, task_logs
 from cac_hpc.machine import environment, processes
-from cac_hpc.run import ledger, logs, paths, stages
+from cac_hpc.run import disk, ledger, logs, stages, task_states
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Stage, Task
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 
 RUNS_HERE = True
 STOP_S = 40  # for what was asked to stop
@@ -60,7 +61,7 @@ def start(
             tasks = [task for task in waiting if task.stage is stage]
             failed = (yield from _run_stage(run, cfg, stage, tasks, children)) if tasks else []
             for task in failed:
-                if stages.was_stopped(run, task):
+                if task_states.was_stopped(run, task):
                     logs.say(f"{task} was stopped and has saved", sys.stderr)
                     continue
                 logs.say(
@@ -147,11 +148,11 @@ def _run_task(
     argv = stages.command(task, run, cfg.cluster.ranks, ["--standalone"])
     variables = stages.environment(run, cfg, environment.for_tasks_here())
     variables |= {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}
-    with paths.open_own(_log(run, task), "ab") as log:
+    with disk.open_own(_log(run, task), "ab") as log:
         child = subprocess.Popen(argv, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=False)
     children.append((child, task.stage.ranks))
     code = child.wait()
-    if code and not stages.last_ends(run, task):
+    if code and not task_states.last_ends(run, task):
         cause = Cause("process_ended", exit_code=code, file=str(_log(run, task).relative_to(run.root)))
         ledger.record(run.ledger, task.stage.name, task.index, "ended", cause, ok=False)
     return code

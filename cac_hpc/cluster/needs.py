@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cac_hpc.cluster.site_limits import Limits, most_tasks
-from cac_hpc.run.config import ClusterConfig, Config, Resources
-from cac_hpc.run.slurm_notation import gpu_types, gpus, number
+from cac_hpc.settings.cluster import ClusterConfig, Resources
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.slurm_notation import gpu_types, gpus, number
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,12 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from cac_hpc.cluster import slurm_commands
-from cac_hpc.run import ledger, paths, stages
-from cac_hpc.run.config import ClusterConfig, Config, InputError
+from cac_hpc.run import disk, ledger, task_states
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.slurm_notation import ENDLESS, gpus, megabytes, minutes, number, rows, widest
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.slurm_notation import ENDLESS, gpus, megabytes, minutes, number, rows, widest
 
 OUT_OF_SERVICE = re.compile(r"down|drain|fail|inval|unk|maint|\*", re.I)
 NODES = ["sinfo", "--noheader", "--exact", "--all", "--format=%P|%a|%l|%s|%D|%c|%m|%T|%G"]
@@ -94,7 +96,7 @@ def read_excluded(run: RunPaths) -> list[Excluded]:
     """The nodes that are left out now, in the order in which they came; of each the newest word."""
     now = datetime.now(timezone.utc)
     found: dict[str, Excluded] = {}
-    for bad in stages.bad_nodes(run):
+    for bad in task_states.bad_nodes(run):
         if not _has_lapsed(bad, now):
             since = found[bad["node"]].since if bad["node"] in found else str(bad.get("time"))
             found[bad["node"]] = Excluded(bad["node"], since, str(bad.get("why")))
@@ -111,7 +113,7 @@ def exclude(run: RunPaths, cluster: ClusterConfig, node: str, why: str, job: str
     partition = os.environ.get("SLURM_JOB_PARTITION") or cluster.partition
     total = len(_usable(cluster, partition) or ())
     most = min(max(1, total // SHARE), total - 1) if total else 1
-    with paths.open_own(run.excluded, "ab") as file:
+    with disk.open_own(run.excluded, "ab") as file:
         with contextlib.suppress(OSError):  # a file system without locks: several jobs at once may add one each
             fcntl.flock(file, fcntl.LOCK_EX)
         others = sorted({bad.node for bad in read_excluded(run)} - {node})

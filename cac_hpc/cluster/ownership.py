@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from cac_hpc.cluster.queue_records import Accounted, Queued
-from cac_hpc.run import paths, provenance
+from cac_hpc.run import disk, paths, provenance
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES
 
@@ -68,11 +68,11 @@ def claim(run: RunPaths) -> str | None:
     """Have the jobs of this run folder known by names of its own; returns what to say if they were not."""
     known = paths.read_object(run.provenance)
     if token_of(run) is None:
-        paths.write_json(run.provenance, known | provenance.identity(run.root, run.root))
+        disk.write_json(run.provenance, known | provenance.identity(run.root, run.root))
         why = f"is a copy of {known['folder']}" if known.get("folder") else "had no valid run_id"
         return f"{run.root} {why}: its jobs have names of their own from now on"
     if known.get("folder") != str(run.root):  # moved
-        paths.write_json(run.provenance, known | {"folder": str(run.root)})
+        disk.write_json(run.provenance, known | {"folder": str(run.root)})
     return None
 
 

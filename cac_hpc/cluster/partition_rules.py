@@ -11,8 +11,8 @@ from contextlib import suppress
 from types import MappingProxyType
 
 from cac_hpc.cluster.accounting import Accounting
-from cac_hpc.run.config import ClusterConfig
-from cac_hpc.run.slurm_notation import in_hostlist
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.slurm_notation import in_hostlist
 
 PARTITIONS = ["scontrol", "--oneliner", "--all", "show", "partition"]
 EVERYBODY = ("ALL", "")

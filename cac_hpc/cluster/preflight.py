@@ -17,11 +17,12 @@ from pathlib import Path
 
 from cac_hpc.cluster import gpu_drivers
 from cac_hpc.dataset import sealed
-from cac_hpc.run import causes, paths, stages
+from cac_hpc.run import causes, disk, stages
 from cac_hpc.run.causes import RESUME
-from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import Stage
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError, WorkError
 
 
 def fault(run: RunPaths, cfg: Config, stage: Stage) -> str | None:
@@ -53,7 +54,7 @@ def _not_writable(folder: Path) -> str | None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        if error.errno in paths.FULL:  # no other node has more
+        if error.errno in disk.FULL:  # no other node has more
             raise WorkError(causes.error(f"{folder}: {error.strerror}; make room", RESUME)) from None
         return f"cannot write to {folder}: {error.strerror}"
     return None

@@ -15,10 +15,11 @@ from cac_hpc.cluster.feasibility import Excess
 from cac_hpc.cluster.needs import gib_below
 from cac_hpc.cluster.pending import LIMIT, reason_for
 from cac_hpc.cluster.site_limits import Limits
-from cac_hpc.run import settings
 from cac_hpc.run.causes import CANCEL_AND_RESUME, SECTIONS
-from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 
 Change = Mapping[str, Any]  # settings of the cluster section
 MOST_PARTITIONS = 5  # that are asked for their limits
@@ -52,7 +53,7 @@ class Remedies:
         if not limit and not asks:
             return None
         try:
-            cfg = settings.load(self._run.config)
+            cfg = stored_settings.load(self._run.config)
         except InputError:
             return None
         allowed = self._read(cfg.cluster.partition)

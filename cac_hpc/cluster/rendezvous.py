@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 from cac_hpc.cluster import slurm_commands
-from cac_hpc.run import paths
-from cac_hpc.run.config import WorkError
+from cac_hpc.run import disk
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import Task
+from cac_hpc.settings.errors import WorkError
 
 WAIT_S = 300.0  # for the first node: its file may be seen late on a shared file system
 RETRY_S = 0.5
@@ -28,7 +28,7 @@ def torchrun_options(run: RunPaths, task: Task, node: int, num_nodes: int, key: 
         return ["--standalone"]
     file = run.fold(task.index or 0).rendezvous(key)
     if node == 0:
-        paths.write_json(file, {"node": os.environ["SLURMD_NODENAME"], "port": _free_port()})
+        disk.write_json(file, {"node": os.environ["SLURMD_NODENAME"], "port": _free_port()})
     first = _first_node(file)
     return [
         f"--nnodes={num_nodes}",
@@ -50,7 +50,7 @@ def _first_node(file: Path) -> dict[str, str]:
     while time.monotonic() < deadline:
         try:
             list(file.parent.iterdir())  # has a network file system look again
-            found: dict[str, str] = paths.read_json(file)
+            found: dict[str, str] = disk.read_json(file)
             return found
         except (OSError, ValueError):
             time.sleep(RETRY_S)

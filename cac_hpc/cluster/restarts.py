@@ -12,12 +12,12 @@ from typing import Any
 from cac_hpc.cluster import nodes, ownership, slurm_commands
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE
-from cac_hpc.run import causes, digests, ledger, stages
+from cac_hpc.run import causes, digests, ledger, task_states
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import Config
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import Task
+from cac_hpc.settings.config import Config
 from cac_hpc.train import fencing
 
 PATIENCE_S, POLL_S = 600.0, 5.0  # with a controller that is being restarted
@@ -115,13 +115,13 @@ def _ended_by(run: RunPaths, task: Task, job: str | None) -> Cause:
         return _lost(run, task)
     cancelled = [event for event in ledger.read(run.ledger) if event["event"] == "cancelled"]
     by = next((event.get("by") for event in reversed(cancelled) if event.get("job") == job.split("_")[0]), None)
-    saved = next((end["cause"] for end in stages.last_ends(run, task) if end.get("resumable")), None)
+    saved = next((end["cause"] for end in task_states.last_ends(run, task) if end.get("resumable")), None)
     return Cause("cancelled", user=by, after=saved) if by else Cause("ended_by_scheduler", after=saved)
 
 
 def _lost(run: RunPaths, task: Task) -> Cause:
     """What is known of a rank or node that was lost."""
-    return next((end["cause"] for end in stages.last_ends(run, task) if end["cause"]), Cause("rank_lost"))
+    return next((end["cause"] for end in task_states.last_ends(run, task) if end["cause"]), Cause("rank_lost"))
 
 
 def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, wrong: str) -> int:
@@ -129,7 +129,7 @@ def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, w
     node = ledger.whereabouts()["node"]
     cause = Cause("node_unfit", node=node, detail=wrong)
     log.error("%s", cause)
-    others = {bad["node"] for bad in stages.bad_nodes(run) if bad.get("job") == here.job} - {node}
+    others = {bad["node"] for bad in task_states.bad_nodes(run) if bad.get("job") == here.job} - {node}
     if here.job is None or len(others) >= cfg.cluster.attempts:
         return end(run, tasks, Cause("nodes_given_up", count=len(others), after=cause), code=1)
     if limit := nodes.exclude(run, cfg.cluster, node, wrong, here.job):
@@ -153,7 +153,10 @@ def give_up_fruitless(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: P
         if starts < cfg.cluster.attempts:
             worthy.append(task)
             continue
-        told = [*stages.last_ends(run, task), *filter(partial(_is_requeue, task), reversed(ledger.read(run.ledger)))]
+        told = [
+            *task_states.last_ends(run, task),
+            *filter(partial(_is_requeue, task), reversed(ledger.read(run.ledger))),
+        ]
         last = next((event["cause"] for event in told if event["cause"]), None)
         end(run, [task], Cause("fruitless", count=starts, after=last), code=1)
     return worthy

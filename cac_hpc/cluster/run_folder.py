@@ -11,11 +11,14 @@ from pathlib import Path
 
 from cac_hpc.dataset import held_out, plan, sealed
 from cac_hpc.dataset.plan import DatasetPlan
-from cac_hpc.run import config, ledger, logs, looks, provenance, settings
-from cac_hpc.run.config import Config, InputError
-from cac_hpc.run.paths import RunPaths, write_json, write_text
-from cac_hpc.run.settings import LaunchOptions
+from cac_hpc.run import ledger, logs, looks, provenance
+from cac_hpc.run.disk import write_json, write_text
+from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import Task
+from cac_hpc.settings import config, launch_command, stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.launch_command import LaunchOptions
 from cac_hpc.trials import plan as trials_plan
 from cac_hpc.trials.plan import Plan as TrialsPlan
 
@@ -39,7 +42,7 @@ def check(run: RunPaths, cfg: Config, options: LaunchOptions) -> None:
         if run.root.exists() and (not run.root.is_dir() or any(run.root.iterdir())):
             raise InputError(f"run is {str(run.root)!r}, which holds other files; wanted a new folder or that of a run")
         return
-    stored = config.plain(settings.load(run.config))
+    stored = config.plain(stored_settings.load(run.config))
     free = (*FREE, "split.folds:") if cfg.split.scheme == "leave_one_out" else FREE  # their number is the groups'
     changed = [line for line in config.differences(stored, config.plain(cfg)) if not line.startswith(free)]
     if changed:
@@ -49,7 +52,7 @@ def check(run: RunPaths, cfg: Config, options: LaunchOptions) -> None:
         )
         named = [line if len(line) <= LONGEST else f"{line[:LONGEST]}..." for line in changed[:MOST_NAMED]]
         named += [f"and {len(changed) - MOST_NAMED} more"] * (len(changed) > MOST_NAMED)
-        new = settings.new_run(run.root, options.given if options.resume else ())
+        new = launch_command.new_run(run.root, options.given if options.resume else ())
         how = new if options.resume else f"the same command with --run {new.split(' --run ')[1]}"
         raise InputError(
             f"run is {str(run.root)!r}, which holds another run (found / wanted: {'; '.join(named)});"

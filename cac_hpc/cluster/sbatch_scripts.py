@@ -15,11 +15,12 @@ from typing import Any
 
 from cac_hpc.cluster import needs, nodes, ownership, site_limits
 from cac_hpc.machine import environment
-from cac_hpc.run import paths, stages
-from cac_hpc.run.config import ClusterConfig, Config, Resources
+from cac_hpc.run import disk, stages
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.slurm_notation import ranges
 from cac_hpc.run.stages import Stage, Task
+from cac_hpc.settings.cluster import ClusterConfig, Resources
+from cac_hpc.settings.config import Config
 
 DEFAULT_ARRAY_SIZE = 1001  # SLURM's own MaxArraySize
 
@@ -43,7 +44,7 @@ def write_script(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]
     further = _options(cluster, indices) | (mail if cluster.mail_user else {}) | cluster.sbatch
     command = ["bash", str(_task_script(run)), str(run.root), stage.name, "--per_task", str(size)]
     script = run.slurm / f"{stage.name}.sbatch"
-    paths.write_text(script, _text(run.slurm, cluster, parameters, further, command, [guard(run)]))
+    disk.write_text(script, _text(run.slurm, cluster, parameters, further, command, [guard(run)]))
     return script
 
 
@@ -70,7 +71,7 @@ def write_command_script(
         "dependency": f"afterany:{after}" if after else None,
     }
     script = folder / f"{name}.sbatch"
-    paths.write_text(script, _text(folder, cluster, parameters, _options(cluster, tasks) | cluster.sbatch, command))
+    disk.write_text(script, _text(folder, cluster, parameters, _options(cluster, tasks) | cluster.sbatch, command))
     return script
 
 

@@ -6,9 +6,11 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Protocol
 
 from cac_hpc.cluster import local, submission
-from cac_hpc.run.config import ClusterConfig, Config, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import Stage, Task
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 
 
 class Scheduler(Protocol):

@@ -9,9 +9,12 @@ from pathlib import Path
 
 from cac_hpc.cluster.schedulers import SCHEDULERS
 from cac_hpc.evaluation import contrast, published, questions
-from cac_hpc.run import logs, settings
-from cac_hpc.run.config import Config, InputError, require
+from cac_hpc.run import logs
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.checks import require
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import models, optimizers
 
 UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are not UTF-8, separators of lines
@@ -65,7 +68,7 @@ def _check_other_results(run: RunPaths, cfg: Config) -> None:
     try:
         contrast.check(cfg)
     except InputError as error:
-        was = settings.load(run.config) if run.splits.is_file() else None
+        was = stored_settings.load(run.config) if run.splits.is_file() else None
         known = was is not None and [*contrast.kinds(was.split, was.trials)] == [*contrast.kinds(cfg.split, cfg.trials)]
         if not known:
             raise
@@ -89,6 +92,6 @@ def check_compared(run: RunPaths, named: str) -> None:
     if RunPaths(Path(named)).report_json.is_file():
         return
     missing = f"report.compare is {named}, which has no report/report.json"
-    if not run.splits.is_file() or settings.load(run.config).report.compare != named:
+    if not run.splits.is_file() or stored_settings.load(run.config).report.compare != named:
         raise InputError(f"{missing}; {wanted}")
     logs.say(f"note: {missing}; until then the report has no figures of it")

@@ -14,8 +14,8 @@ from cac_hpc.cluster import accounting, nodes, partition_rules, slurm_commands
 from cac_hpc.cluster.accounting import Accounting, Cap
 from cac_hpc.cluster.nodes import Group
 from cac_hpc.cluster.partition_rules import Rules
-from cac_hpc.run.config import ClusterConfig
-from cac_hpc.run.slurm_notation import megabytes, number, widest
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.slurm_notation import megabytes, number, widest
 
 SETTINGS = ["scontrol", "show", "config"]
 NOTHING = Accounting()

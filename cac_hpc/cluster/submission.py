@@ -10,9 +10,11 @@ from pathlib import Path
 from cac_hpc.cluster import feasibility, needs, ownership, pending, sbatch_scripts, site_limits, slurm_commands
 from cac_hpc.cluster.sbatch_scripts import DEFAULT_ARRAY_SIZE
 from cac_hpc.run import ledger, logs, stages
-from cac_hpc.run.config import ClusterConfig, Config, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Stage, Task
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 
 RUNS_HERE = False
 REFUSAL = "allocation failure"  # in what sbatch --test-only says

@@ -21,12 +21,14 @@ from cac_hpc.cluster import gpu_drivers, preflight, rendezvous, restarts
 from cac_hpc.cluster.restarts import Place
 from cac_hpc.machine import environment, memory, processes
 from cac_hpc.machine.processes import RESUMABLE
-from cac_hpc.run import causes, ledger, provenance, settings, stages
+from cac_hpc.run import causes, ledger, provenance, stages, task_states
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Task
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError, WorkError
 from cac_hpc.train import fencing
 
 POLL_S = 0.2
@@ -68,7 +70,7 @@ def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> 
     Raises: InputError if there is no such stage, or it needs an index.
     """
     run, here = RunPaths(root), restarts.place()
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     tasks = _tasks(cfg, run, stage_name, index, per_task)
     if not tasks:
         log.info("%s: everything is done already", stage_name)
@@ -227,7 +229,7 @@ def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place, o
         return 1
     code = max(child.process.returncode if child.process.returncode > 0 else 1 for child in undone)
     for child in undone:
-        if child.process.returncode < 0 and not stages.last_ends(run, child.task, child.told):
+        if child.process.returncode < 0 and not task_states.last_ends(run, child.task, child.told):
             _say_killed(run, child)
     if oom_kills:
         return restarts.end(run, [child.task for child in undone], _out_of_memory(cfg, undone[0].task, oom_kills), code)
@@ -235,11 +237,11 @@ def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place, o
         return code  # the first node asks for what follows
     resumable = [child for child in undone if _may_resume(run, child)]
     for child in undone:
-        if child not in resumable and not stages.last_ends(run, child.task, child.told):
+        if child not in resumable and not task_states.last_ends(run, child.task, child.told):
             restarts.end(run, [child.task], Cause("process_ended", exit_code=child.process.returncode), code)
     if resumable:
         return restarts.requeue_tasks(run, [child.task for child in resumable], here)
-    if all(stages.was_stopped(run, child.task, child.told) for child in undone):
+    if all(task_states.was_stopped(run, child.task, child.told) for child in undone):
         return RESUMABLE  # by somebody who asked the fold and not the job: it stays stopped
     return code
 
@@ -260,7 +262,7 @@ def _is_replaced(run: RunPaths, child: Child) -> bool:
 
 def _may_resume(run: RunPaths, child: Child) -> bool:
     """Whether the end was nobody's fault: the job was asked to stop, or a rank or its node was lost."""
-    ends = stages.last_ends(run, child.task, child.told)
+    ends = task_states.last_ends(run, child.task, child.told)
     return any(end.get("lost") for end in ends) or processes.heard() is not None
 
 

@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from cac_hpc.run import ledger, logs
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES
+from cac_hpc.settings.errors import InputError
 
 TAIL_BYTES = 1 << 16
 

@@ -14,10 +14,11 @@ from cac_hpc.cluster.queue_records import OPEN, Accounted, Listing, Queued
 from cac_hpc.cluster.remedies import Remedies
 from cac_hpc.cluster.verdicts import Evidence, Verdict, judge, wants_accounting
 from cac_hpc.machine import processes
-from cac_hpc.run import causes, paths, stages
+from cac_hpc.run import causes, disk, stages, task_states
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.stages import STAGES, TaskState
+from cac_hpc.run.stages import STAGES
+from cac_hpc.run.task_states import TaskState
 from cac_hpc.train import heartbeat
 
 HELPLESS = ("planned", "queued", "running", "done", "unknown")  # where only a cause that brings a command has one
@@ -35,7 +36,7 @@ class RunStates:
 
     def states(self) -> list[TaskState]:
         """Where every task stands now."""
-        told = stages.survey(self.run)
+        told = task_states.survey(self.run)
         jobs = [state for state in told if state.job and state.state not in ("planned", "done")]
         listing = queue_of(self.run) if jobs else Listing()
         queued = {} if listing is None else self._queued(jobs, listing)
@@ -101,7 +102,7 @@ class RunStates:
         """Of a fold, which may have chosen among trials."""
         if fold not in self._own_epochs:
             try:
-                chosen = paths.read_json(self.run.trials(fold).choice)["settings"]
+                chosen = disk.read_json(self.run.trials(fold).choice)["settings"]
                 self._own_epochs[fold] = int(chosen.get("train.epochs", self._epochs))
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 return self._epochs

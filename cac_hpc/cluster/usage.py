@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from cac_hpc.dataset import shards
 from cac_hpc.machine.memory import GIB
 from cac_hpc.run import ledger, logs, stages
-from cac_hpc.run.config import Config, Resources
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import Stage
+from cac_hpc.settings.cluster import Resources
+from cac_hpc.settings.config import Config
 from cac_hpc.train import capacity
 from cac_hpc.train.capacity import Room
 

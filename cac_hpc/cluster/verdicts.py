@@ -27,7 +27,7 @@ from cac_hpc.cluster.queue_records import (
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.run.causes import RELEASE, RESUME, Cause
-from cac_hpc.run.stages import TaskState
+from cac_hpc.run.task_states import TaskState
 
 ALIVE_S = 20.0  # since the last pulse: the work goes on, whatever others say
 NOBODY = 2**32 - 2  # SLURM's NO_VAL and what follows

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from cac_hpc.cluster import gpu_drivers, ownership, sbatch_scripts, schedulers, slurm_commands, submission
 from cac_hpc.predict.parts import Plan
-from cac_hpc.run import composition, ledger, logs, predict_commands, provenance
-from cac_hpc.run.config import ClusterConfig, InputError
+from cac_hpc.run import ledger, logs, provenance
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.predict_commands import PredictConfig
+from cac_hpc.settings import composition, predict_command
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.predict_command import PredictConfig
 
 PREDICT, GATHER = "predict", "gather"  # the stages, in the names of jobs, too
 PARTS_PER_TASK = 8  # if nobody says how many tasks there are to be: 64 studies take a core one to three minutes
@@ -50,7 +52,7 @@ def submitted(cfg: PredictConfig, code: Path, plan: Plan, waiting: Sequence[int]
         cfg.shards or math.ceil(len(plan.parts) / PARTS_PER_TASK), len(plan.parts), submission.most_tasks(cluster)
     )
     tasks = sorted({index % shards for index in waiting})
-    command = ["bash", str(jobs.code / "slurm" / "predict.sh"), str(jobs.code), *predict_commands.arguments(cfg)]
+    command = ["bash", str(jobs.code / "slurm" / "predict.sh"), str(jobs.code), *predict_command.arguments(cfg)]
     share = [*command, "--shards", str(shards), "--workers", str(cluster.pack.cpus)]
     script = sbatch_scripts.write_command_script(jobs.root, names[0], share, cluster, cluster.pack, gpus, tasks)
     array = submission.submit_command(script)

@@ -14,7 +14,7 @@ from cac_hpc.predict import parts
 from cac_hpc.predict.prediction_jobs import GATHER, PREDICT, jobs_of
 from cac_hpc.run import ledger, paths
 from cac_hpc.run.causes import RELEASE, Cause
-from cac_hpc.run.stages import TaskState
+from cac_hpc.run.task_states import TaskState
 
 AGAIN = "the same jobs/predict.py command again does what is missing"
 

@@ -18,10 +18,11 @@ from cac_hpc.report import archive, checklists, methods_text, pages, pictures, p
 from cac_hpc.report.pages import Appendix
 from cac_hpc.results.report import MissingFold, Report, Status
 from cac_hpc.results.serialization import to_json
-from cac_hpc.run import causes, escaping, ledger, paths, settings, stages
+from cac_hpc.run import causes, disk, escaping, ledger, paths, task_states
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
 
 
 def aggregate(root: Path) -> bool:
@@ -65,7 +66,7 @@ def provisional(root: Path, at_work: Mapping[int, str] | None = None) -> bool:
         _log_result(root, report)
         return False
     log.info("the final report has come meanwhile and stays: %s", run.report)
-    return bool(paths.read_json(run.report_json)["status"] == "COMPLETE")
+    return bool(disk.read_json(run.report_json)["status"] == "COMPLETE")
 
 
 def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
@@ -74,7 +75,7 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     Args:
         at_work: what folds are doing, for a provisional report; None for the final one.
     """
-    cfg, found = settings.load(run.config), inputs.load(run)
+    cfg, found = stored_settings.load(run.config), inputs.load(run)
     for fold in (fold for fold, fault in found.faults.items() if fault and at_work is None):
         invalid = run.fold(fold).predictions  # out of the way, so that the fold is run again; nothing is lost
         invalid.replace(invalid.with_suffix(".csv.invalid"))
@@ -97,7 +98,7 @@ def headline(title: str, unit: str, select_on: str) -> tuple[str, str | None]:
 
 def _missing(run: RunPaths, faults: Mapping[int, str | None], at_work: Mapping[int, str]) -> list[MissingFold]:
     """What folds without a valid result are doing, or why they have none."""
-    states = stages.survey(run) if faults else []
+    states = task_states.survey(run) if faults else []
 
     def reason(fold: int, fault: str | None) -> str:
         invalid = fault and Cause("predictions_invalid", words=_without_places(fault, run.root, run.fold(fold).root))
@@ -136,9 +137,9 @@ def write(
     lesions: pd.DataFrame | None = None,
 ) -> None:
     """Write them, and circumstances.json; arguments are those of `texts`."""
-    paths.write_json(folder / circumstances.FILE, to_json(found))
+    disk.write_json(folder / circumstances.FILE, to_json(found))
     for name, text in texts(folder, report, found, window_hu, lesions).items():
-        paths.write_text(folder / name, text)
+        disk.write_text(folder / name, text)
 
 
 def texts(

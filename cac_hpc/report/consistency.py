@@ -25,9 +25,12 @@ from cac_hpc.results.comparison import Comparison
 from cac_hpc.results.groups import Drops
 from cac_hpc.results.report import FORMAT_VERSION, Report
 from cac_hpc.results.serialization import from_json, to_json
-from cac_hpc.run import causes, logs, paths, settings
-from cac_hpc.run.config import Config, InputError, ReportConfig
+from cac_hpc.run import causes, disk, logs, paths
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import metrics
 
 TOLERANCE = 1e-9
@@ -44,14 +47,14 @@ def check(path: Path) -> int:
         return published.show(path, published.read(path))
     if (path.absolute().parent.parent / external_inputs.SETTINGS).is_file():
         return _say(path, _check_external(path))
-    run = RunPaths(settings.run_folder(str(path.absolute().parent.parent)))
+    run = RunPaths(stored_settings.run_folder(str(path.absolute().parent.parent)))
     again = report_json.remake(run.root)
     try:
         summary = report_json.load(path)
         if version := report_json.other_version(summary):
             raise InputError(f"{path}: found {version}, wanted {FORMAT_VERSION}; {again} makes it again")
         with causes.in_run(run.root):
-            found = contradictions(run, settings.load(run.config), summary)
+            found = contradictions(run, stored_settings.load(run.config), summary)
     except report_json.FAULTS as error:
         if isinstance(error, InputError):
             raise
@@ -196,7 +199,7 @@ def _against_folds(report: Report) -> Iterator[str]:
 def _against_files(
     folder: Path, window_hu: Sequence[float], report: Report, lesions: pd.DataFrame | None
 ) -> Iterator[str]:
-    made_in = from_json(paths.read_json(folder / circumstances.FILE), Circumstances)
+    made_in = from_json(disk.read_json(folder / circumstances.FILE), Circumstances)
     wanted = aggregation.texts(folder, report, made_in, window_hu, lesions)
     statuses = [status for status in paths.STATUSES if status != report.status]
     others = [paths.page_name(status, *kind) for status in statuses for kind in paths.PAGES]

@@ -19,7 +19,8 @@ from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import from_json
 from cac_hpc.results.training import Training
 from cac_hpc.run import escaping, logs
-from cac_hpc.run.config import AnatomyConfig, ModelConfig, TrainConfig
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.train import AnatomyConfig, TrainConfig
 
 HEADING = "Methods, for a paper"
 MARKDOWN, LATEX = "methods.md", "methods.tex"

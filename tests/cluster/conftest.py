@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import Config
 
-from cac_hpc.run import settings
-from cac_hpc.run.config import Config
 from tests.support import site_answers
 from tests.support.runs import write_config
 from tests.support.standins import FakeSlurm
@@ -15,7 +15,7 @@ from tests.support.standins import FakeSlurm
 
 @pytest.fixture
 def cfg(tmp_path: Path, scans: Path) -> Config:
-    return settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run"))
+    return stored_settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run"))
 
 
 @pytest.fixture

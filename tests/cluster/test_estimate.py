@@ -7,6 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.cluster import Resources
+from cac_hpc.settings.errors import InputError
 
 from cac_hpc.calcium import candidates
 from cac_hpc.cluster import estimate
@@ -14,8 +17,6 @@ from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS
 from cac_hpc.cluster.site_limits import Limits
 from cac_hpc.dataset import plan, splits
 from cac_hpc.machine.memory import GIB
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError, Resources
 from cac_hpc.train import models
 from tests.support.runs import NUM_SLICES, REPO, SIZE, pack, prepare, write_config
 from tests.support.settings import changed
@@ -121,7 +122,7 @@ def test_memory_follows_the_rule_of_the_folds(cfg):
 def test_a_sealed_dataset_is_counted_exactly_and_needs_no_more_room(tmp_path, scans):
     run = prepare(tmp_path, scans)
     pack(run)
-    cfg = settings.load(run / "config.yaml")
+    cfg = stored_settings.load(run / "config.yaml")
     found = of(cfg, num_files=10_000)
     assert (found.slices, found.exact) == (18 * NUM_SLICES, True)
     assert found.packed_bytes == sum(path.stat().st_size for path in run.glob("dataset/shards/*.h5"))

@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.errors import InputError
 
 from cac_hpc.cluster import nodes, preflight, restarts
 from cac_hpc.cluster.restarts import Place
 from cac_hpc.dataset import sealed, sealing
-from cac_hpc.run import causes, ledger, settings, stages
-from cac_hpc.run.config import ClusterConfig, InputError
+from cac_hpc.run import causes, ledger, stages, task_states
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES
 from tests.support.drills import DEV
@@ -32,7 +34,7 @@ def run(tmp_path, scans, packed):
 
 
 def look(run):
-    return preflight.fault(run, settings.load(run.config), FOLDS)
+    return preflight.fault(run, stored_settings.load(run.config), FOLDS)
 
 
 def spoil(path, how):
@@ -83,12 +85,12 @@ def test_resume_packs_what_was_purged_as_it_was_sealed(run, tmp_path):
     shard = tmp_path / "dataset" / "shards" / "shard-00001.h5"
     was = shard.read_bytes()
     shard.unlink()
-    states = {(state.stage, state.task): state.state for state in stages.survey(run)}
+    states = {(state.stage, state.task): state.state for state in task_states.survey(run)}
     assert (states["pack", 0], states["pack", 1]) == ("done", "planned")
     told = job("launch_cv.py", "--resume", run.root, "--dry_run")
     assert "shards/shard-00001.h5 is missing (1 in all); packed again, as it was sealed" in told.stdout
     assert "pack: 1 task," in told.stdout
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     waiting = stages.waiting(stages.plan_tasks(cfg, run, 2))
     assert [str(task) for task in waiting][:2] == ["pack 1", "seal"]
     assert job("pack.py", "--run", run.root).returncode == 0
@@ -145,7 +147,7 @@ def test_at_the_limit_the_job_ends_with_the_cause_and_is_not_requeued(slurm_word
     slurm_words.says("scontrol", "")
     ledger.append(run.excluded, node="n1", why="cannot see /scratch/x: No such file or directory", job="7_0")
     monkeypatch.setenv("SLURMD_NODENAME", "n2")
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     task = stages.tasks_of(cfg, run, "folds")[1]
     assert restarts.leave_node(run, cfg, [task], Place("7_1", 0, 1, "k"), "cannot see /scratch/x: gone") == 1
     last = ledger.read(run.ledger)[-1]
@@ -163,7 +165,7 @@ def test_what_was_left_out_long_ago_is_used_again_and_still_known(tmp_path):
     run.excluded.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     ledger.append(run.excluded, node="n3", why="has no GPU", job="7")
     assert [bad.node for bad in nodes.read_excluded(run)] == ["n2", "n3"]
-    assert [bad["node"] for bad in stages.bad_nodes(run)] == ["n1", "n2", "n3"]  # never in a report
+    assert [bad["node"] for bad in task_states.bad_nodes(run)] == ["n1", "n2", "n3"]  # never in a report
 
 
 @pytest.mark.timeout(180)

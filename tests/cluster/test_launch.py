@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import launch_command, stored_settings
 
 from cac_hpc.cluster import launch
-from cac_hpc.run import ledger, lock, settings, stages
+from cac_hpc.run import ledger, lock, task_states
 from cac_hpc.run.paths import RunPaths
 from tests.support.poison import edit, slices_of
 from tests.support.runs import NUM_SLICES, REPO, job, prepare, write_config, write_scans
@@ -23,10 +25,10 @@ def launch_here(arguments, capsys):
     """The launcher in this process; returns exit code and what it said."""
 
     def main():
-        cfg, options = settings.parse_launch(None, [*map(str, arguments)])
+        cfg, options = launch_command.parse_launch(None, [*map(str, arguments)])
         return launch.launch(cfg, options, REPO)
 
-    code = settings.exit_code(main)
+    code = exit_code(main)
     said = capsys.readouterr()
     return code, said.out + said.err
 
@@ -209,7 +211,7 @@ def test_the_command_for_a_new_run_that_is_printed_works(tmp_path, scans, capsys
     command = output.rpartition("for a new run with its settings: ")[2]
     code, output = launch_here([*shlex.split(command)[2:], "--dry_run"], capsys)
     assert code == 0, output
-    assert settings.load(tmp_path / "other" / "config.yaml").train.epochs == 9
+    assert stored_settings.load(tmp_path / "other" / "config.yaml").train.epochs == 9
 
 
 @pytest.mark.parametrize("place", ["file/run", "/proc/nowhere/run"])
@@ -258,7 +260,7 @@ def test_a_report_that_is_being_made_again_is_not_called_done(tmp_path, scans):
     (run / "report" / "report.json").write_text('{"status": "PARTIAL"}', encoding="utf-8")
     ledger.record(run / "ledger.jsonl", "aggregate", None, "ended", ok=False, reason="PARTIAL report")
     ledger.record(run / "ledger.jsonl", "aggregate", None, "submitted", job="17")
-    assert stages.survey(RunPaths(run))[-1].state == "submitted"
+    assert task_states.survey(RunPaths(run))[-1].state == "submitted"
 
 
 def test_a_percent_sign_in_the_run_folder_is_refused_for_slurm(tmp_path, scans, capsys, monkeypatch):

@@ -13,10 +13,11 @@ import threading
 import time
 
 import pytest
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import WorkError
 
 from cac_hpc.cluster import cancellation, monitor, task_status
-from cac_hpc.run import ledger, settings, stages
-from cac_hpc.run.config import WorkError
+from cac_hpc.run import ledger, stages, task_states
 from cac_hpc.run.paths import RunPaths
 from tests.support.runs import REPO, job, job_here, prepare
 from tests.support.standins import HEADER, NAME, accounted, bare_run, finish, queued, submitted
@@ -287,14 +288,14 @@ def test_a_task_of_another_machine_without_slurm_is_unknown_not_gone(tmp_path):
 
 def test_a_result_that_is_there_is_done_whatever_the_ledger_said_before(tmp_path, scans):
     run = RunPaths(prepare(tmp_path, scans))
-    tasks = stages.plan_tasks(settings.load(run.config), run, 2)
+    tasks = stages.plan_tasks(stored_settings.load(run.config), run, 2)
     seal = next(task for task in tasks if task.stage.name == "seal")
     ledger.record(run.ledger, "seal", None, "submitted", job="5")
     ledger.record(run.ledger, "seal", None, "ended", ok=False, reason="its code was gone", final=True)
-    stages.take_as_done(run, tasks)
-    assert {state.stage: state.state for state in stages.survey(run)}["seal"] == "failed"
+    task_states.take_as_done(run, tasks)
+    assert {state.stage: state.state for state in task_states.survey(run)}["seal"] == "failed"
     for path in (seal.result, *seal.further):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}", encoding="utf-8")
-    stages.take_as_done(run, tasks)
-    assert {state.stage: state.state for state in stages.survey(run)}["seal"] == "done"
+    task_states.take_as_done(run, tasks)
+    assert {state.stage: state.state for state in task_states.survey(run)}["seal"] == "done"

@@ -9,9 +9,10 @@ import sys
 import time
 
 import pytest
+from cac_hpc.settings import stored_settings
 
 from cac_hpc.cluster import sbatch_scripts
-from cac_hpc.run import settings, stages
+from cac_hpc.run import stages
 from cac_hpc.run.paths import RunPaths
 from tests.support.runs import REPO, prepare
 from tests.support.submitted import DEV, LATER, clear, launch, ours, put_on_path
@@ -126,7 +127,7 @@ def test_two_launchers_at_once_the_second_says_who_is_first(slurm, scans, tmp_pa
 def test_shards_share_array_tasks_where_the_array_would_be_too_large(tmp_path, scans, monkeypatch):
     monkeypatch.setattr("cac_hpc.cluster.needs.most_pack_tasks", lambda allowed, cfg: 2)
     run = RunPaths(prepare(tmp_path, scans, pack={"studies_per_shard": 4}))  # five shards
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     pack = stages.tasks_of(cfg, run, "pack")
     size = sbatch_scripts.per_task(run, cfg, pack[0].stage)
     assert (len(pack), size) == (5, 3)

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from cac_hpc.settings import stored_settings
 
 from cac_hpc.cluster import ownership, sbatch_scripts, slurm_commands
 from cac_hpc.machine import environment, processes
-from cac_hpc.run import ledger, settings, stages
+from cac_hpc.run import ledger, stages
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import distributed
 from tests.support.drills import DEV, events, log, pace, submit, wait_for_end
@@ -110,7 +111,7 @@ def test_what_is_submitted_takes_along_the_list_alone_and_the_launcher_keeps_its
 def test_a_job_drops_the_proof_of_who_submitted_it_and_the_limits_of_the_login_node(recorded, tmp_path, scans, packed):
     """Source: slurm.schedmd.com/jwt.html: srun does not work with a token in its environment; seen on 22.05.8."""
     run = RunPaths(fold_run(tmp_path, scans, packed, "paced_fold.py", setup=["export SITE=here"]))
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     tasks = stages.tasks_of(cfg, run, "folds")
     script = sbatch_scripts.write_script(run, cfg, tasks[0].stage, tasks).read_text(encoding="utf-8")
     assert "#SBATCH --propagate=NONE\n" in script

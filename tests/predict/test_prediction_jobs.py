@@ -6,12 +6,13 @@ import os
 import shutil
 
 import pytest
+from cac_hpc.settings import predict_command
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.predict_command import PredictConfig
 
 from cac_hpc.cluster import ownership, schedulers, site_limits, slurm_commands
 from cac_hpc.predict import bundle, parts, prediction, prediction_jobs, prediction_status
-from cac_hpc.run import ledger, predict_commands
-from cac_hpc.run.config import InputError
-from cac_hpc.run.predict_commands import PredictConfig
+from cac_hpc.run import ledger
 from tests.support import bundles
 from tests.support.drills import DEV
 from tests.support.runs import REPO, job_here
@@ -132,9 +133,9 @@ def test_a_job_is_given_the_same_settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = ["b.zip", "in", "--out", "out", "--gate", "refuse", "--no_pictures", "--single", "--device", "cpu",
              "--format", "nifti"]  # fmt: skip
-    cfg = predict_commands.parse_predict(None, given)
-    again = predict_commands.parse_predict(None, predict_commands.arguments(cfg))
+    cfg = predict_command.parse_predict(None, given)
+    again = predict_command.parse_predict(None, predict_command.arguments(cfg))
     paths = {name: str(tmp_path / name) for name in ("b.zip", "in", "out")}
     assert (again.bundle, again.folder, again.out) == tuple(paths.values())
     for name in ("gate", "pictures", "single", "device", "format"):
-        assert getattr(again, name) == getattr(cfg, name) != getattr(predict_commands.PredictConfig, name, "auto")
+        assert getattr(again, name) == getattr(cfg, name) != getattr(predict_command.PredictConfig, name, "auto")

@@ -14,7 +14,7 @@ from cac_hpc.results.groups import Subgroup, SubgroupFact, Subgroups
 from cac_hpc.results.report import MissingFold
 from cac_hpc.results.serialization import to_json
 from cac_hpc.results.trials import Trials
-from cac_hpc.run import paths
+from cac_hpc.run import disk
 from tests.support.reports import external_report, make_run, printed_predictions, typed_report_of
 
 PROVENANCE = {"version": "1.0", "python": "3.11", "packages": {"torch": "2.9", "numpy": "2.1"}}
@@ -26,7 +26,7 @@ def reported(tmp_path_factory):
     run = make_run(
         tmp_path_factory.mktemp("methods"), printed_predictions(), report={"draws": 200, "title": "50 % & more_or_less"}
     )
-    paths.write_json(run.provenance, PROVENANCE)
+    disk.write_json(run.provenance, PROVENANCE)
     assert aggregation.aggregate(run.root)
     return run
 

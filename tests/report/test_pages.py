@@ -11,12 +11,13 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from cac_hpc.settings import stored_settings
 from PIL import Image
 
 from cac_hpc.cluster import circumstances
 from cac_hpc.report import aggregation, archive, checklists, consistency, pages
 from cac_hpc.results.serialization import from_json
-from cac_hpc.run import digests, paths, settings
+from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import predictions
 from tests.support.page_reader import Reader
@@ -35,7 +36,7 @@ def finished(tmp_path_factory):
     shown = {"title": HOSTILE, "draws": 200, "window_hu": [0.0, 510.0]}
     run = RunPaths(prepare(folder, scans, labels=labels, report=shown))
     pack(run.root)
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     folds = json.loads(run.splits.read_text(encoding="utf-8"))["folds"]
     rng = np.random.default_rng(1)
     for index, fold in enumerate(folds):
@@ -120,7 +121,7 @@ def test_the_sections_stand_in_the_order_of_questions(page):
 
 def test_cohort_flow_and_folds_close(finished):
     run, _ = finished
-    summary = paths.read_json(run.report / "report.json")
+    summary = disk.read_json(run.report / "report.json")
     for part in pages._flow(summary["cohort"]["intake"]):
         assert part.found == part.used + sum(count for _, count in part.lost), part.unit
     for fold in summary["cohort"]["folds"]:
@@ -129,7 +130,7 @@ def test_cohort_flow_and_folds_close(finished):
 
 def test_slices_are_shown_as_they_are_in_the_window_that_is_named(finished, page):
     run, _ = finished
-    summary = paths.read_json(run.report / "report.json")
+    summary = disk.read_json(run.report / "report.json")
     assert "window width 510 HU, level 255 HU" in page
     samples = summary["examples"]["samples"]["slices"]
     assert [example["true"] for example in samples] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
@@ -161,7 +162,7 @@ def test_the_worst_slices_are_the_worst_by_their_rule(finished):
                 key = (-abs(predicted - int(label)), -probability[predicted])
                 worst.setdefault(study, []).append((key, int(at)))
     wanted = sorted((min(rows), study) for study, rows in worst.items())[:12]
-    found = paths.read_json(run.report / "report.json")["examples"]["misclassified"]["slices"]
+    found = disk.read_json(run.report / "report.json")["examples"]["misclassified"]["slices"]
     assert [(one["study"], one["slice"]) for one in found] == [(study, at) for ((_, at), study) in wanted]
 
 
@@ -205,7 +206,7 @@ def test_a_page_that_was_edited_is_a_contradiction(finished):
     text = path.read_text(encoding="utf-8")
     try:
         path.write_text(text.replace("How good is it?", "How bad is it?", 1), encoding="utf-8")
-        found = consistency.contradictions(run, cfg, paths.read_json(run.report / "report.json"))
+        found = consistency.contradictions(run, cfg, disk.read_json(run.report / "report.json"))
         assert [line.partition(",")[0] for line in found] == ["report.html"]
     finally:
         path.write_text(text, encoding="utf-8")
@@ -228,7 +229,7 @@ def test_the_published_table_stands_beside_ours(tmp_path):
     assert aggregation.aggregate(run.root)
     text = "".join(Reader((run.report / "report.html").read_text(encoding="utf-8")).text)
     assert text.count("A study, computed from its printed matrix of 12 slices") == 1  # at that level alone
-    found = paths.read_json(run.report / "report.json")["published"]
+    found = disk.read_json(run.report / "report.json")["published"]
     assert found["figures"]["accuracy"]["note"].startswith("a published matrix does not tell")
     assert "For comparison A study, computed" in (run.report / "report.md").read_text(encoding="utf-8")
     assert (run.report / "tables" / "published.csv").read_text(encoding="utf-8").startswith("category,support,")
@@ -296,13 +297,13 @@ def test_settings_and_published_figures_that_were_changed_are_a_contradiction(tm
         report={"draws": 200, "published": str(REPO / "configs" / "published" / "nguyen.yaml")},
     )
     assert aggregation.aggregate(run.root)
-    summary = paths.read_json(run.report / "report.json")
+    summary = disk.read_json(run.report / "report.json")
     *names, last = place.split(".")
     part = summary
     for name in names:
         part = part[int(name) if name.isdecimal() else name]
     part[last] = 0.5 if isinstance(part[last], float) else part[last] + 1
-    found = consistency.contradictions(run, settings.load(run.config), summary)
+    found = consistency.contradictions(run, stored_settings.load(run.config), summary)
     assert any(re.match(rf"{names[0]}\S*.*{last if last != 'value' else 'recall'}", line) for line in found), found
 
 

@@ -10,16 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from cac_hpc.run.task_states import TaskState
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 
 import cac_hpc
 from cac_hpc.cluster import circumstances, monitor, task_logs
 from cac_hpc.report import aggregation, consistency, pages, tables
 from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import from_json
-from cac_hpc.run import escaping, ledger, logs, paths, settings
+from cac_hpc.run import disk, escaping, ledger, logs, paths
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
-from cac_hpc.run.stages import TaskState
 from tests.support.reports import make_run, report_of
 from tests.support.runs import job_here, pack, prepare, write_scans
 
@@ -79,7 +82,7 @@ def test_hostile_category_names_and_titles_are_only_text_in_the_report(tmp_path)
     title = "=cmd|' /C calc'!A0\n\n| <script> |"
     run = make_run(tmp_path, predicted, labels={"names": list(NAMES)}, report={"draws": 200, "title": title})
     assert aggregation.aggregate(run.root)
-    assert consistency.contradictions(run, settings.load(run.config), report_of(run)) == []
+    assert consistency.contradictions(run, stored_settings.load(run.config), report_of(run)) == []
     assert report_of(run)["categories"][4]["name"] == "a|b"  # scripts read what was set
     tables = sorted((run.report / "tables").glob("*.csv"))
     assert len(tables) > 8
@@ -217,13 +220,13 @@ def test_the_pages_of_a_report_hide_nothing(tmp_path):
     run.fold(1).predictions.unlink()
     ledger.record(run.ledger, "folds", 1, "ended", ok=False, reason="x\x1b[2J\u202e <b>\ny")
     assert not aggregation.aggregate(run.root)
-    summary = paths.read_json(run.report_json)
+    summary = disk.read_json(run.report_json)
     assert summary["missing_folds"][0]["reason"] == "the run's ledger says why"
     summary["missing_folds"][0]["reason"] = "x\x1b\u202e <b>\n# y"
     summary["categories"][0]["name"] = "n\x9b\u2067\n&"
     report = from_json(summary, Report)
-    found = from_json(paths.read_json(run.report / circumstances.FILE), circumstances.Circumstances)
-    window_hu = settings.load(run.config).report.window_hu
+    found = from_json(disk.read_json(run.report / circumstances.FILE), circumstances.Circumstances)
+    window_hu = stored_settings.load(run.config).report.window_hu
     html = pages.html(run.report, report, found, window_hu, pages.Appendix([], []), True)
     latex = "".join(tables.latex(report).values())
     for text in (html, tables.markdown(report), latex):

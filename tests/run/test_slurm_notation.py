@@ -3,8 +3,9 @@
 import math
 
 import pytest
-
-from cac_hpc.run import config, slurm_notation
+from cac_hpc.settings import slurm_notation
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -39,13 +40,13 @@ def test_gpus_are_counted_whatever_their_model(gres, expected):
 
 @pytest.mark.parametrize(("gres", "gpus"), [("gpu:1080ti", 1), ("gpu:1080ti:2", 2), ("gpu:2,craynetwork:1", 2)])
 def test_what_gres_asks_is_counted_as_slurm_does(gres, gpus):
-    assert config.ClusterConfig(gres=gres, ranks_per_node=1).gpus_asked == gpus
+    assert ClusterConfig(gres=gres, ranks_per_node=1).gpus_asked == gpus
 
 
 @pytest.mark.parametrize("gres", ["gpu:a100", "gpu:1080ti", "gpu:0"])
 def test_gres_must_be_enough_for_all_ranks(gres):
-    with pytest.raises(config.InputError, match=rf"cluster.gres is '{gres}', but must be a GPU for each of"):
-        config.ClusterConfig(gres=gres, ranks_per_node=2)
+    with pytest.raises(InputError, match=rf"cluster.gres is '{gres}', but must be a GPU for each of"):
+        ClusterConfig(gres=gres, ranks_per_node=2)
 
 
 @pytest.mark.parametrize(
