@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cac_hpc"
 MODULES = {f"{path.parent.name}.{path.stem}": path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"}
 PACKAGES = (  # a module imports from its own package and from those before it
-    "results", "machine", "run", "volumes", "masks", "calcium", "labels", "dataset", "inspection", "phantom", "train",
-    "statistics", "trials", "evaluation", "cluster", "report", "predict", "benchmark",
+    "results", "machine", "settings", "run", "volumes", "masks", "calcium", "labels", "dataset", "inspection",
+    "phantom", "train", "statistics", "trials", "evaluation", "cluster", "report", "predict", "benchmark",
 )  # fmt: skip
 OWNERS = {
     "SimpleITK": {"benchmark.peers"},
@@ -29,13 +29,13 @@ OWNERS = {
     },  # benchmark: beside ours
     "highdicom": {"predict.dicom_out"},
     "jinja2": {"report.pages"},
-    "jsonargparse": {"run.settings"},
+    "jsonargparse": {"settings.launch_command"},
     "markupsafe": {"report.pages"},
     "matplotlib": {"report.plots"},
     "monai": {"benchmark.loaders", "benchmark.peers"},
     "nibabel": {"volumes.nifti"},
     "nrrd": {"volumes.nrrd"},
-    "omegaconf": {"run.composition"},
+    "omegaconf": {"settings.composition"},
     "openpyxl": {"labels.sheets"},
     "optuna": {"trials.sampling"},
     "pydantic": {"results.serialization"},
@@ -46,7 +46,7 @@ OWNERS = {
     "torch.distributed": {"train.distributed"},
     "torch.nn.parallel": {"train.distributed"},
     "xxhash": {"run.digests"},
-    "yaml": {"run.yaml_documents"},
+    "yaml": {"settings.yaml_documents"},
 }
 
 

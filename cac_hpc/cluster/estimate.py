@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cac_hpc.cluster import needs, site_limits
 from cac_hpc.cluster.site_limits import Limits
-from cac_hpc.dataset import shards, splits
+from cac_hpc.dataset import integrity, splits
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.dataset.splits import Fold, Part
 from cac_hpc.machine import memory
@@ -87,7 +87,7 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
     """Work it out.
 
     Args:
-        folds: as `splits.make_folds` gives them for the plan's labels. kind: slurm, or local for this machine.
+        folds: as `stratification.make_folds` gives them for the plan's labels. kind: slurm, or local for this machine.
     Raises: InputError if a disk has not half of what is needed, or train.residency wants what cannot be.
     """
     run = RunPaths(Path(cfg.run))
@@ -203,7 +203,7 @@ def _dataset_size(cfg: Config, run: RunPaths, dataset_plan: DatasetPlan) -> tupl
     """Slices and bytes that the dataset has or will have at most, and whether that is sure."""
     seal, studies = run.dataset(cfg.data.packed_dir).seal, len(dataset_plan.labels)
     if seal.exists():
-        sealed = shards.read_checked(seal)
+        sealed = integrity.read_checked(seal)
         return int(sealed["slices"]), sum(shard["bytes"] for shard in sealed["shards"]), True
     files = dataset_plan.num_files - sum(dataset_plan.unlabelled.values())
     slices = min(cfg.pack.max_slices * studies, max(files, dataset_plan.num_bytes // LARGEST_SLICE))

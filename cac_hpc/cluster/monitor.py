@@ -19,8 +19,8 @@ from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.cluster.trial_progress import RunTrials
 from cac_hpc.run import causes, lock, logs, provenance
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.slurm_notation import ranges
 from cac_hpc.run.task_states import TaskState
+from cac_hpc.settings.slurm_notation import ranges
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from cac_hpc.cluster.queue_records import Accounted, Queued
-from cac_hpc.run import disk, paths, provenance
+from cac_hpc.run import disk, provenance
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES
 
@@ -66,7 +66,7 @@ def owner_of(run: RunPaths) -> Owner:
 
 def claim(run: RunPaths) -> str | None:
     """Have the jobs of this run folder known by names of its own; returns what to say if they were not."""
-    known = paths.read_object(run.provenance)
+    known = disk.read_object(run.provenance)
     if token_of(run) is None:
         disk.write_json(run.provenance, known | provenance.identity(run.root, run.root))
         why = f"is a copy of {known['folder']}" if known.get("folder") else "had no valid run_id"
@@ -78,7 +78,7 @@ def claim(run: RunPaths) -> str | None:
 
 def token_of(run: RunPaths) -> str | None:
     """What the run's jobs have in their names; None of a run that has none, or whose folder is a copy of another's."""
-    known = paths.read_object(run.provenance)
+    known = disk.read_object(run.provenance)
     token, folder = known.get("run_id"), known.get("folder")
     if not isinstance(token, str) or TOKEN.fullmatch(token) is None:
         return None

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from cac_hpc.run.slurm_notation import num_bytes
+from cac_hpc.settings.slurm_notation import num_bytes
 
 QUEUE_FORMAT = "%i|%T|%V|%N|%r|%U|%Z|%o|%j"  # the name last: it may hold anything
 NUM_COLUMNS = QUEUE_FORMAT.count("%")

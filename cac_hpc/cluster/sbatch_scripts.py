@@ -17,10 +17,10 @@ from cac_hpc.cluster import needs, nodes, ownership, site_limits
 from cac_hpc.machine import environment
 from cac_hpc.run import disk, stages
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.slurm_notation import ranges
 from cac_hpc.run.stages import Stage, Task
 from cac_hpc.settings.cluster import ClusterConfig, Resources
 from cac_hpc.settings.config import Config
+from cac_hpc.settings.slurm_notation import ranges
 
 DEFAULT_ARRAY_SIZE = 1001  # SLURM's own MaxArraySize
 

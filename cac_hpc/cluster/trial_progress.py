@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cac_hpc.run import logs, paths, result_files
+from cac_hpc.run import disk, logs, result_files
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.task_states import Tried
 from cac_hpc.settings import stored_settings
@@ -96,7 +96,7 @@ def show(root: Path, fold: str | None, as_json: bool) -> int:
 
 
 def _chosen(path: Path) -> dict[str, Any] | None:
-    found = paths.read_object(path)
+    found = disk.read_object(path)
     return found if {"trial", "figure", "candidates"} <= found.keys() else None
 
 

@@ -14,9 +14,10 @@ from cac_hpc.dataset.splits import Fold
 from cac_hpc.results.audits import Audit
 from cac_hpc.results.serialization import Damaged, Json, from_json
 from cac_hpc.results.training import Training
-from cac_hpc.run import digests, paths
-from cac_hpc.run.config import Config, InputError
+from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import DatasetPaths, FoldPaths
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import fencing
 from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions
@@ -46,7 +47,7 @@ def check_cohort(
     """
     by_slice = cfg.split.unit == "slice"
     patient = dict(zip(studies["study"], studies["patient"], strict=True))
-    if paths.read_json(made)["studies_sha256"] != digests.file_sha256(dataset.studies):
+    if disk.read_json(made)["studies_sha256"] != digests.file_sha256(dataset.studies):
         since = f"not the one that {made.name} was made from, so labels may have changed between the folds"
         raise InputError(f"{dataset.studies}: {since}; start a new run")
     if any(fold.by_slice != by_slice for fold in folds):
@@ -82,7 +83,7 @@ def check_result(files: FoldPaths, fold: int, splits_sha256: str, scored: bool =
     Raises: ValueError saying whose they are instead.
     """
     try:
-        facts = paths.read_json(files.metrics)
+        facts = disk.read_json(files.metrics)
     except (OSError, ValueError):
         facts = None
     if not isinstance(facts, dict):

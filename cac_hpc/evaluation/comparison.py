@@ -19,8 +19,9 @@ from cac_hpc.results.comparison import Compared, ComparedLevel, ComparedRun, Com
 from cac_hpc.results.figures import Category, Difference, Figure
 from cac_hpc.results.levels import Level
 from cac_hpc.results.matrices import Pooled
-from cac_hpc.run import config, looks
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.run import looks
+from cac_hpc.settings import config
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import agreement, assessment, calibration, intervals, metrics, resampling
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.pooling import Units

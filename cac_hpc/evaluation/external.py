@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from cac_hpc.evaluation import cut_figures, evaluate, labels_to_check, readers
-from cac_hpc.evaluation.external_inputs import MODEL, OTHER, OUT_OF_RANGE, RULE, SET_ENDS, ExternalTest, Source
+from cac_hpc.evaluation import cut_figures, evaluate, example_choice, labels_to_check, readers
+from cac_hpc.evaluation.external_files import MODEL, OTHER, OUT_OF_RANGE, RULE, SET_ENDS, ExternalTest, Source
 from cac_hpc.evaluation.readers import LARGEST, NAMES, Heard, Said
 from cac_hpc.results.audits import Audit
 from cac_hpc.results.calibration import CategoryShare, Recalibration
@@ -47,17 +47,13 @@ RECALIBRATED = (
 
 
 def report(test: ExternalTest, table: pd.DataFrame) -> Report:
-    """Compute every number of the report.
-
-    Args:
-        table: of the studies that are tested, as `external_inputs.collect` makes it.
-    """
+    """Compute every number of the report of a test and the studies that are tested, as `external_inputs` makes them."""
     model, cfg, num_categories = test.sources[0], test.statistics, len(test.names)
     units, score = units_of(table, model, num_categories)
     heard = _hear(test, table)
-    (level,) = assessment.levels([Tested("patient", UNIT, units, scored=True)], cfg, test.edges).values()
-    calibration = level.calibration if model.probabilities else Absent(NO_PROBABILITIES)
-    level = replace(level, folds=[], over_folds={}, calibration=calibration)
+    level = _level(test, units)
+    if not model.probabilities:
+        level = replace(level, calibration=Absent(NO_PROBABILITIES))
     cuts = cut_figures.of_external(test, units, score, {} if isinstance(heard, Absent) else heard.said)
     patients = np.unique(table["patient"].to_numpy(str))
     nobody = Examples("", [])
@@ -72,7 +68,7 @@ def report(test: ExternalTest, table: pd.DataFrame) -> Report:
         split=None,
         statistics=Statistics(HIGHEST, 1, cfg.draws, cfg.seed, intervals.CONFIDENCE),
         published=None,
-        examples=Shown(nobody, nobody, evaluate.mistaken(units, patients)),
+        examples=Shown(nobody, nobody, example_choice.mistaken(units, patients)),
         levels={"patient": level},
         training=[],
         settings={"labels": {"names": test.names, "edges": test.edges}},
@@ -90,6 +86,12 @@ def report(test: ExternalTest, table: pd.DataFrame) -> Report:
         labels_to_check=labels_to_check.find(heard),
         prediction_sets=_prediction_sets(test, table, units),
     )
+
+
+def _level(test: ExternalTest, units: Units) -> Level:
+    """The figures of patients, who are of no fold."""
+    (level,) = assessment.levels([Tested("patient", UNIT, units, scored=True)], test.statistics, test.edges).values()
+    return replace(level, folds=[], over_folds={})
 
 
 def units_of(table: pd.DataFrame, source: Source, num_categories: int) -> tuple[Units, np.ndarray | None]:
@@ -250,8 +252,7 @@ def _range_group(test: ExternalTest, table: pd.DataFrame) -> RangeGroup:
     units, _ = units_of(table, test.sources[0], len(test.names))
     figures: dict[str, Figure] = {}
     if units.num_patients >= intervals.FEWEST_PATIENTS:
-        tested = [Tested("patient", UNIT, units, scored=True)]
-        found = assessment.levels(tested, test.statistics, test.edges)["patient"].pooled.figures
+        found = _level(test, units).pooled.figures
         figures = {name: found[name] for name in BY_RANGE}
     return RangeGroup(len(table), units.num_patients, int((units.label == units.predicted).sum()), figures)
 

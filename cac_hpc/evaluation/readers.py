@@ -20,9 +20,9 @@ from cac_hpc.labels import labels
 from cac_hpc.results.comparison import LeftOut
 from cac_hpc.results.figures import Absent, Difference, Figure
 from cac_hpc.results.readers import EmptySlices, JudgedPatients, Reader, Readers, Trust
-from cac_hpc.results.serialization import Json
-from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import assessment, intervals, score_agreement
 from cac_hpc.statistics.pooling import Units, patient_units, pooling_rules
 
@@ -149,21 +149,16 @@ def _said(
             said[key] = _by_score(key, outcome, model["slice"], studies, edges, cfg)
         else:
             absent.append(NO_CONTROL)
-    said[MODEL] = Said("", model, outcome.patient_scores(studies, edges))
+    own = "trained slice network" if outcome.scores is None else "trained lesion model"
+    said[MODEL] = Said(own, model, outcome.patient_scores(studies, edges))
     if isinstance(other, Finished):
         theirs, table = other.outcome.of(outcome.studies), other.studies.reset_index()
         units = assessment.units_of(theirs.tested(table, edges, other.statistics))
-        name = f"{_kind(other.report.settings)} of run {other.name}"
-        said[RUN] = Said(name, units, theirs.patient_scores(table, edges))
+        kind = "lesion model" if predicts_scores(other.report.settings) else "slice network"
+        said[RUN] = Said(f"{kind} of run {other.name}", units, theirs.patient_scores(table, edges))
     elif other:
         absent.append(other.note)
-    own = "trained lesion model" if outcome.scores is not None else "trained slice network"
-    said[MODEL] = replace(said[MODEL], name=own)
     return said, absent
-
-
-def _kind(settings: Json) -> str:
-    return "lesion model" if predicts_scores(settings) else "slice network"
 
 
 def largest(units: Units) -> Units:

@@ -12,9 +12,10 @@ from typing import Any
 
 from cac_hpc.results.report import FORMAT_VERSION, Report
 from cac_hpc.results.serialization import Damaged, to_json
-from cac_hpc.run import paths, slurm_notation
-from cac_hpc.run.config import InputError, WorkError
+from cac_hpc.run import disk
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import slurm_notation
+from cac_hpc.settings.errors import InputError, WorkError
 
 MAX_BYTES = 1 << 29  # a hundred times what a hundred thousand patients take
 FAULTS = (  # how what is not there, or otherwise than it was written, shows where it is used
@@ -24,7 +25,7 @@ FAULTS = (  # how what is not there, or otherwise than it was written, shows whe
 
 def write(path: Path, report: Report) -> None:
     """Write report.json, after everything else: it also says that the report is complete."""
-    paths.write_json(path, to_json(report))
+    disk.write_json(path, to_json(report))
 
 
 def read(root: Path) -> dict[str, Any]:

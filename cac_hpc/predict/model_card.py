@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cac_hpc.predict import bundle as bundles
+from cac_hpc.predict import bundle_members
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.training_range import CODES, NUMBERS, QUANTILES, TOLERANCE, LeftOut, Numbers, TrainingRange
 from cac_hpc.report import tables, wording
@@ -13,7 +13,8 @@ from cac_hpc.results.figures import Absent, Figure
 from cac_hpc.results.levels import Level
 from cac_hpc.results.readers import ScoreAgreement
 from cac_hpc.results.serialization import from_json
-from cac_hpc.run import digests, escaping, yaml_documents
+from cac_hpc.run import digests, escaping
+from cac_hpc.settings import yaml_documents
 
 LICENCES = {  # of Hugging Face's list, by which it knows them
     "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "agpl-3.0", "lgpl-3.0", "mpl-2.0", "cc0-1.0",
@@ -45,7 +46,7 @@ def text(bundle: Bundle, onnx: Sequence[str] = ()) -> str:
     Args:
         onnx: names of the ONNX files in the bundle.
     """
-    sums = [digests.bytes_sha256(bundles.weights_file(weights)) for weights in bundle.weights]
+    sums = [digests.bytes_sha256(bundle_members.weights_file(weights)) for weights in bundle.weights]
     name = f"cac_hpc-{bundle.kind}-{digests.content_sha256(sums)[:8]}"
     parts = [_metadata(bundle, name), f"# {escaping.markdown(name)}", *_parts(bundle, onnx, sums)]
     return "\n\n".join(parts) + "\n"

@@ -28,7 +28,6 @@ def submitted(cfg: PredictConfig, code: Path, plan: Plan, waiting: Sequence[int]
         code: the checkout whose jobs are copied, so that later edits do not reach them. waiting: parts.
     Raises: InputError if the settings are wrong or SLURM refuses.
     """
-
     assert cfg.cluster is not None
     cluster = composition.read_section(ClusterConfig, cfg.cluster, "cluster")
     kind, why = schedulers.available_kind(cluster)
@@ -48,11 +47,27 @@ def submitted(cfg: PredictConfig, code: Path, plan: Plan, waiting: Sequence[int]
         return True
     if not jobs.code.exists():
         provenance.take(code, jobs.code)
+    command = ["bash", str(jobs.code / "slurm" / "predict.sh"), str(jobs.code), *predict_command.arguments(cfg)]
     shards = min(
         cfg.shards or math.ceil(len(plan.parts) / PARTS_PER_TASK), len(plan.parts), submission.most_tasks(cluster)
     )
     tasks = sorted({index % shards for index in waiting})
-    command = ["bash", str(jobs.code / "slurm" / "predict.sh"), str(jobs.code), *predict_command.arguments(cfg)]
+    array, end = _submit(jobs, names, command, cluster, gpus, tasks, shards)
+    shared = f"{_counted(len(tasks), 'task')} for {_counted(len(waiting), 'part')}"
+    logs.say(f"submitted job {array}, {shared}, then job {end}, which gathers\n{_then(out, [array, end])}")
+    return True
+
+
+def _submit(
+    jobs: RunPaths,
+    names: Sequence[str],
+    command: Sequence[str],
+    cluster: ClusterConfig,
+    gpus: int,
+    tasks: Sequence[int],
+    shards: int,
+) -> tuple[str, str]:
+    """Submit the array and the job that gathers, under these names; returns their numbers."""
     share = [*command, "--shards", str(shards), "--workers", str(cluster.pack.cpus)]
     script = sbatch_scripts.write_command_script(jobs.root, names[0], share, cluster, cluster.pack, gpus, tasks)
     array = submission.submit_command(script)
@@ -63,9 +78,7 @@ def submitted(cfg: PredictConfig, code: Path, plan: Plan, waiting: Sequence[int]
         sbatch_scripts.write_command_script(jobs.root, names[1], gather, cluster, cluster.aggregate, after=array)
     )
     ledger.record(jobs.ledger, GATHER, None, "submitted", job=end)
-    shared = f"{_counted(len(tasks), 'task')} for {_counted(len(waiting), 'part')}"
-    logs.say(f"submitted job {array}, {shared}, then job {end}, which gathers\n{_then(out, [array, end])}")
-    return True
+    return array, end
 
 
 def jobs_of(out: Path) -> RunPaths:

@@ -23,7 +23,8 @@ from cac_hpc.predict.ensemble import Prediction
 from cac_hpc.predict.training_range import CODES, NUMBERS
 from cac_hpc.report import lesion_pictures, pages, plots, wording
 from cac_hpc.report.lesion_pictures import Verdict
-from cac_hpc.run import paths
+from cac_hpc.run import disk
+from cac_hpc.train import lesion_results
 
 HERE = Path(__file__).parent
 LISTED = 20  # rejected candidates that pictures and page name
@@ -41,20 +42,25 @@ class Picture:
 
 def of_candidates(seen: Views, found: Candidates, probability_C: np.ndarray) -> list[Picture]:
     """The projection and some slices, with outlines of what counted and what did not."""
-    counted_C = probability_C > 0.5
+    drawn = lesion_pictures.panels(seen, found, verdicts(found, probability_C))
+    return [Picture(panel.text, _address("image/svg+xml", lesion_pictures.svg(panel).encode())) for panel in drawn]
+
+
+def verdicts(found: Candidates, probability_C: np.ndarray) -> dict[int, Verdict]:
+    """What was decided of each candidate, by its number from 1; what counted and what came nearest to it is listed."""
+    counted_C = lesion_results.counted(probability_C)
     listed = {*np.flatnonzero(counted_C).tolist(), *_nearest(found.agatston_C, probability_C)}
-    verdicts = {
+    return {
         index + 1: Verdict(float(probability_C[index]), bool(counted_C[index]), index in listed)
         for index in range(len(found))
     }
-    drawn = lesion_pictures.panels(seen, found, verdicts)
-    return [Picture(panel.text, _address("image/svg+xml", lesion_pictures.svg(panel).encode())) for panel in drawn]
 
 
 def _nearest(agatston_C: np.ndarray, probability_C: np.ndarray) -> list[int]:
     """The rejected candidates with the most score times probability, so many as are named."""
     order = np.argsort(-agatston_C * np.maximum(probability_C, 1e-6), kind="stable")
-    return [int(index) for index in order if probability_C[index] <= 0.5][:LISTED]
+    nearest: list[int] = order[~lesion_results.counted(probability_C[order])][:LISTED].tolist()
+    return nearest
 
 
 def of_slices(hu_ZSS: np.ndarray, probability_ZK: np.ndarray, category: int, bundle: Bundle) -> list[Picture]:
@@ -142,7 +148,7 @@ def write_index(out: Path, rows: Sequence[Json], bundle: Bundle, counts: Json) -
 
 def _write(path: Path, template: str, bundle: Bundle, values: Json) -> None:
     of_all = {"bundle": bundle, "short": wording.short}
-    paths.write_text(path, pages.render(HERE, template, {**of_all, **values}))
+    disk.write_text(path, pages.render(HERE, template, {**of_all, **values}))
 
 
 def _notes(prediction: Prediction) -> list[tuple[str, tuple[str, ...]]]:

@@ -12,7 +12,7 @@ from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.predict import parts
 from cac_hpc.predict.prediction_jobs import GATHER, PREDICT, jobs_of
-from cac_hpc.run import ledger, paths
+from cac_hpc.run import disk, ledger
 from cac_hpc.run.causes import RELEASE, Cause
 from cac_hpc.run.task_states import TaskState
 
@@ -80,7 +80,7 @@ class PredictionView:
 
     def _gathered(self) -> Mapping[str, Any]:
         """predict.json; nothing where it is not there, or damaged."""
-        return paths.read_object(self.root / "predict.json")
+        return disk.read_object(self.root / "predict.json")
 
 
 def _shards(events: Sequence[Mapping[str, Any]]) -> int:

@@ -28,9 +28,9 @@ from cac_hpc.report import terminal
 from cac_hpc.report.terminal import OtherVersion
 from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import Damaged
-from cac_hpc.run import digests, paths, provenance
-from cac_hpc.run.config import InputError, WorkError
+from cac_hpc.run import digests, disk, paths, provenance
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.errors import InputError, WorkError
 
 # Nothing else of a run is ever taken; a * stays within a folder, and names are of plain characters.
 TAKEN = (
@@ -173,7 +173,7 @@ def write(folder: Path, offer: Offer, files: Mapping[str, Path], choice: Selecti
     listed = "".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()
     stem = _stem(offer, report, choice)
     target = folder / f"{stem}.tar"
-    with paths.atomic(target) as scratch, tarfile.open(scratch, "w", format=tarfile.PAX_FORMAT) as tar:
+    with disk.atomic(target) as scratch, tarfile.open(scratch, "w", format=tarfile.PAX_FORMAT) as tar:
         _add(tar, f"{stem}/{LIST}", offer.made, io.BytesIO(listed), len(listed))
         for item in offer.items:
             with io.BytesIO(own[item.name]) if item.name in own else files[item.name].open("rb") as file:
@@ -255,7 +255,7 @@ def _stem(offer: Offer, report: Report | OtherVersion, choice: Selection) -> str
 
 def _shareable(path: Path) -> bytes:
     try:
-        return paths.json_text(provenance.shareable(report_json.load(path))).encode()
+        return disk.json_text(provenance.shareable(report_json.load(path))).encode()
     except report_json.FAULTS:
         raise WorkError(f"{PROVENANCE}: is damaged, wanted what the run wrote") from None
 
@@ -345,7 +345,7 @@ def write_checksums(folder: Path) -> None:
     """List every file of a report that was made in a folder of its own."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     lines = (f"{digests.file_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
-    paths.write_text(folder / CHECKSUMS, "".join(lines))
+    disk.write_text(folder / CHECKSUMS, "".join(lines))
 
 
 def read_checksums(folder: Path) -> dict[str, str] | None:

@@ -19,8 +19,8 @@ from cac_hpc.report.checklist_items import LISTS, Item, ReportingList
 from cac_hpc.report.evidence import Lacking, NotApplicable, Shown
 from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import from_json
-from cac_hpc.run import escaping, logs, paths
-from cac_hpc.run.config import InputError
+from cac_hpc.run import disk, escaping, logs
+from cac_hpc.settings.errors import InputError
 
 HEADING = "Reporting checklists"
 CSV, MARKDOWN, PAGE = "checklist.csv", "checklist.md", "checklist.html"
@@ -122,7 +122,7 @@ def _files(folder: Path) -> tuple[dict[str, object], set[str]]:
     """What JSON files of a report hold, by their names, and which of its tables have rows."""
     names = [name for name in (evidence.SUMMARY, evidence.CIRCUMSTANCES) if (folder / name).is_file()]
     tables = {f"{evidence.TABLES}{path.name}" for path in (folder / evidence.TABLES).glob("*.csv") if _has_rows(path)}
-    return {name: paths.read_json(folder / name) for name in names}, tables
+    return {name: disk.read_json(folder / name) for name in names}, tables
 
 
 def _has_rows(path: Path) -> bool:

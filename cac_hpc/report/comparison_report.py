@@ -16,9 +16,10 @@ from cac_hpc.report.tables import Row, markdown_table
 from cac_hpc.results.comparison import ComparedLevel, Comparison
 from cac_hpc.results.figures import Difference
 from cac_hpc.results.serialization import to_json
-from cac_hpc.run import escaping, logs, looks, paths, settings
-from cac_hpc.run.config import InputError
-from cac_hpc.run.settings import ReportOptions
+from cac_hpc.run import disk, escaping, logs, looks, paths
+from cac_hpc.settings import given_paths
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report_command import ReportOptions
 
 FORMAT_VERSION = 1  # of comparison.json; docs/comparing.md
 ALPHA = 0.05  # of the intervals and tests
@@ -32,7 +33,7 @@ def show(asked: ReportOptions) -> int:
     Returns: 0 if all runs are complete, 1 if one is partial.
     Raises: InputError if the runs cannot be compared.
     """
-    out = settings.out_folder(asked.out)
+    out = given_paths.out_folder(asked.out)
     runs = [Path(source) for source in (asked.source, *asked.others)]
     if tests := [run for run in runs if paths.is_external_test(run)]:
         raise InputError(
@@ -58,11 +59,11 @@ def show(asked: ReportOptions) -> int:
 
 def write(folder: Path, found: Sequence[Comparison]) -> None:
     """Write the comparisons, comparison.json last."""
-    paths.write_text(folder / "comparison.csv", escaping.csv_text(pd.DataFrame(_rows(found), columns=COLUMNS)))
-    paths.write_text(folder / "comparison.md", markdown(found))
+    disk.write_text(folder / "comparison.csv", escaping.csv_text(pd.DataFrame(_rows(found), columns=COLUMNS)))
+    disk.write_text(folder / "comparison.md", markdown(found))
     comparisons = [to_json(one) for one in found]
     content = {"format_version": FORMAT_VERSION, "status": _status(found), "multiplicity": multiplicity(found)}
-    paths.write_json(folder / "comparison.json", content | {"comparisons": comparisons})
+    disk.write_json(folder / "comparison.json", content | {"comparisons": comparisons})
 
 
 def markdown(found: Sequence[Comparison]) -> str:

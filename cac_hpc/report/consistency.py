@@ -18,7 +18,7 @@ import pandas as pd
 
 from cac_hpc.cluster import circumstances
 from cac_hpc.cluster.circumstances import Circumstances
-from cac_hpc.evaluation import external, external_inputs, inputs, published, report_json
+from cac_hpc.evaluation import external, external_files, inputs, published, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.report import aggregation, checklists
 from cac_hpc.results.comparison import Comparison
@@ -45,7 +45,7 @@ def check(path: Path) -> int:
     """
     if path.name != "report.json":
         return published.show(path, published.read(path))
-    if (path.absolute().parent.parent / external_inputs.SETTINGS).is_file():
+    if (path.absolute().parent.parent / external_files.SETTINGS).is_file():
         return _say(path, _check_external(path))
     run = RunPaths(stored_settings.run_folder(str(path.absolute().parent.parent)))
     again = report_json.remake(run.root)
@@ -96,7 +96,7 @@ def external_contradictions(out: Path, summary: Mapping[str, Any]) -> list[str]:
         out: the folder that holds the report's. summary: what report.json holds.
     """
     report = from_json(summary, Report)
-    again = to_json(external.report(*external_inputs.read(out)))
+    again = to_json(external.report(*external_files.read(out)))
     return [
         *(line for key in again for line in differences(summary[key], again[key], key)),
         *(line for where, part in _objects(summary, "") for line in _within(part, where)),

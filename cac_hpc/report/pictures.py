@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.dataset import plan, shards
+from cac_hpc.dataset import integrity, plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
 from cac_hpc.report import (
@@ -34,9 +34,10 @@ from cac_hpc.results.serialization import from_json
 from cac_hpc.results.training import Layer, Training
 from cac_hpc.results.trials import Importance, TrialRow, Trials
 from cac_hpc.run import logs
-from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
 
 PATIENCE_S = 600.0  # for one shard's slices
 GALLERIES = {"slices": "Sample slices", "misclassified": "Misclassified slices"}  # by how names of files begin
@@ -324,7 +325,7 @@ def _grey(hu: np.ndarray, window_hu: Sequence[float]) -> np.ndarray:
 
 def _read_slices(dataset: DatasetPaths, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], np.ndarray] | None:
     """HU of slices (S, S) int16 by study and slice; None if a shard is not there any more, or damaged."""
-    sealed = shards.read_checked(dataset.seal).get("shards", [])
+    sealed = integrity.read_checked(dataset.seal).get("shards", [])
     found: dict[tuple[str, int], np.ndarray] = {}
     worker = Worker(_read, PATIENCE_S, workers.GIB * 4, threading.Event())  # damaged HDF5 may end its process
     try:

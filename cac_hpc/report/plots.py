@@ -28,7 +28,7 @@ from cac_hpc.results.levels import Level
 from cac_hpc.results.readers import Reader
 from cac_hpc.results.training import Layer
 from cac_hpc.results.trials import SettingImportance, TrialRow
-from cac_hpc.run import paths
+from cac_hpc.run import disk
 
 COLUMN, PAGE = 89 / 25.4, 183 / 25.4  # inches
 IN_A_ROW = 4  # names of a legend
@@ -422,7 +422,7 @@ def draw_lesions(
             side = (height - head) / height / rows
             axes = figure.add_axes((column / columns, (rows - 1 - row) * side, 0.995 / columns, 0.99 * side))
             _draw_panel(axes, panel, colours)
-        with paths.atomic(path) as scratch:
+        with disk.atomic(path) as scratch:
             figure.savefig(scratch, format="png", dpi=dpi, metadata={"Software": None})
 
 
@@ -593,7 +593,7 @@ def draw_slices(stem: Path, slices_NSS: np.ndarray, captions: Sequence[str], tit
 
 def save_slice(path: Path, slice_SS: np.ndarray) -> None:
     """Write one slice (S, S) uint8 as PNG, pixel by pixel."""
-    with paths.atomic(path) as scratch:
+    with disk.atomic(path) as scratch:
         Image.fromarray(slice_SS).save(scratch, format="PNG", optimize=True)
 
 
@@ -648,6 +648,6 @@ def _wrapped(title: str, figure: Figure) -> str:
 def _save(figure: Figure, stem: Path, dpi: int) -> None:
     with mpl.rc_context({"svg.hashsalt": stem.name}):
         for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            with paths.atomic(stem.with_suffix(f".{kind}")) as scratch:
+            with disk.atomic(stem.with_suffix(f".{kind}")) as scratch:
                 figure.savefig(scratch, format=kind, dpi=dpi, metadata=metadata)
             figure.set_layout_engine("none")  # it is laid out now, for the second format, too

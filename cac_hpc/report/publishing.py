@@ -24,11 +24,11 @@ from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.machine import processes
 from cac_hpc.report import archive
-from cac_hpc.run import digests, lock, paths, stages
+from cac_hpc.run import digests, disk, lock, paths, result_files
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.stages import TaskState
+from cac_hpc.run.task_states import TaskState
+from cac_hpc.settings.errors import InputError
 
 LEFT_AFTER_S = 86400.0  # then a folder of another machine's process is taken for left behind
 LOOKS = 5  # at a report that is removed, before what stays in it is given up
@@ -63,7 +63,7 @@ def elsewhere(report: Path) -> Iterator[Path]:
     folder = _new_name(report, "made")
     folder.mkdir()
     try:
-        with paths.named(report):
+        with disk.named(report):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -72,7 +72,9 @@ def elsewhere(report: Path) -> Iterator[Path]:
 def stays(report: Path) -> Callable[[Path], bool]:
     """Return whether a report is final and new since this call, so that a provisional one must not replace it."""
     before = _digest(report)
-    return lambda folder: _digest(folder) not in (None, before) and not stages.is_provisional(folder / "report.json")
+    return lambda folder: (
+        _digest(folder) not in (None, before) and not result_files.is_provisional(folder / "report.json")
+    )
 
 
 def publish(made: Path, report: Path, keeps: Callable[[Path], bool] = lambda folder: False) -> bool:
@@ -90,7 +92,7 @@ def publish(made: Path, report: Path, keeps: Callable[[Path], bool] = lambda fol
     if kept := keeps(old):  # it came just now
         old = _put(old, report)
     _discard(old, report)
-    paths.sync(report.parent)
+    disk.sync(report.parent)
     return not kept
 
 

@@ -26,8 +26,8 @@ from typing import IO, NoReturn
 
 from cac_hpc.report import archive
 from cac_hpc.report.archive import Item, Offer, Selection
-from cac_hpc.run import digests, logs, looks, paths
-from cac_hpc.run.config import InputError, WorkError
+from cac_hpc.run import digests, disk, logs, looks
+from cac_hpc.settings.errors import InputError, WorkError
 
 MESSAGES_S = 2.0  # for the last words of an ssh that has ended; a shared connection's goes on
 SILENCE_S = 120.0  # after which a connection that once spoke is given up; logging in may take as long as it takes
@@ -276,7 +276,7 @@ def fetch(connection: Connection, offer: Offer, store: Path, advance: Callable[[
     connection.ask([(there[digest], item.name) for digest, item in missing.items()])
     for digest, item in missing.items():
         path = store / digest
-        with paths.open_own(path, "ab", buffering=0) as file:
+        with disk.open_own(path, "ab", buffering=0) as file:
             connection.copy(item.size - there[digest], file, advance)
         if digests.file_sha256(path) != digest:
             path.unlink()
@@ -293,7 +293,7 @@ def _num_bytes_there(path: Path, item: Item) -> int:
         path.unlink()
         size = -1
     if size < 0:
-        paths.open_own(path, "ab").close()
+        disk.open_own(path, "ab").close()
     return max(size, 0)
 
 

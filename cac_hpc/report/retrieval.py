@@ -13,10 +13,11 @@ from cac_hpc.report import archive, publishing, remote, terminal
 from cac_hpc.report.archive import Offer, Selection
 from cac_hpc.report.publishing import Expected
 from cac_hpc.report.remote import RemoteFolder
-from cac_hpc.run import logs, looks, paths, settings, stages
-from cac_hpc.run.config import InputError, WorkError
+from cac_hpc.run import disk, logs, looks, paths, result_files
 from cac_hpc.run.paths import FoldPaths, RunPaths
-from cac_hpc.run.settings import ReportOptions
+from cac_hpc.settings import given_paths, stored_settings
+from cac_hpc.settings.errors import InputError, WorkError
+from cac_hpc.settings.report_command import ReportOptions
 
 # what is opened: the first that is there
 PAGES = tuple(paths.page_name(status, *kind) for kind in paths.PAGES for status in paths.STATUSES)
@@ -39,20 +40,20 @@ def retrieve(asked: ReportOptions) -> int:
     if asked.out is None and (place or source.is_file()):
         raise InputError(f"{asked.source}: found no --out, wanted --out DIR, the folder that the report comes to")
     if place:
-        made, code = _bring(place, settings.out_folder(asked.out), choice)
+        made, code = _bring(place, given_paths.out_folder(asked.out), choice)
         folder = archive.unpack(made, made.parent) if asked.open else made.parent
     elif source.is_file():
-        folder = archive.unpack(source, settings.out_folder(asked.out))
+        folder = archive.unpack(source, given_paths.out_folder(asked.out))
         report = terminal.read(folder / archive.SUMMARY)
         code = terminal.present(report, f"unpacked and whole: {folder}")
     elif paths.is_external_test(source):
         folder = source
         code = _show_external(asked)
     else:
-        folder = settings.run_folder(asked.source)
+        folder = stored_settings.run_folder(asked.source)
         _bring_up_to_date(folder)
         how: looks.How = "page" if asked.open else "terminal"
-        code = _keep(folder, settings.out_folder(asked.out), choice) if asked.out else terminal.show(folder, how)
+        code = _keep(folder, given_paths.out_folder(asked.out), choice) if asked.out else terminal.show(folder, how)
     if asked.open:
         open_page(folder / "report")
     return code
@@ -123,10 +124,12 @@ def _behind(root: Path) -> Expected | None:
     """
     run, folders = RunPaths(root), (root / "folds").glob("fold-*")
     done = {
-        int(path.name[5:]) for path in folders if path.name[5:].isdecimal() and stages.fold_is_done(FoldPaths(path))
+        int(path.name[5:])
+        for path in folders
+        if path.name[5:].isdecimal() and result_files.fold_is_done(FoldPaths(path))
     }
     try:
-        summary = paths.read_json(run.report_json)
+        summary = disk.read_json(run.report_json)
         status, there = summary["status"], {fold["fold"] for fold in summary["training"]}
     except FileNotFoundError:
         status, there = None, set()
@@ -178,7 +181,7 @@ def _store(folder: Path) -> Iterator[Path]:
     Raises: WorkError if another process has it.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
-    with paths.open_own(folder / "lock", "w") as lock:
+    with disk.open_own(folder / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -15,7 +15,7 @@ from cac_hpc.results.calibration import Calibration
 from cac_hpc.results.figures import Category, Figure
 from cac_hpc.results.levels import Collapsed, Level, OtherRule, OverFolds
 from cac_hpc.results.matrices import FoldMatrix, Matrix, Pooled
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import agreement, intervals, metrics
 from cac_hpc.statistics.calibration import (
     NUM_BINS,

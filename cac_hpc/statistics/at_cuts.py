@@ -14,7 +14,7 @@ import numpy as np
 from cac_hpc.results.cuts import AtCut, BrierParts, ChanceSpread, Cuts, DecisionCurves, ObservedShare
 from cac_hpc.results.figures import Absent, Figure
 from cac_hpc.results.sample_size import NeededPatients
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import chances, cuts, decisions, intervals, metrics, ranking, sample_size
 from cac_hpc.statistics.agreement import ratio
 from cac_hpc.statistics.chances import Fit

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.results.readers import ScoreAgreement
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import agreement, intervals
 from cac_hpc.statistics.intervals import figure
 from cac_hpc.statistics.metrics import FEWEST

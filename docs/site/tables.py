@@ -120,7 +120,7 @@ def owners() -> str:
 
 def settings() -> str:
     """Every setting of every section, with its default and the comment or docstring at its field."""
-    from cac_hpc.run import config
+    from cac_hpc.settings import config
 
     parts = [
         f"### {key}\n\n" + table(("setting", "type", "default", "meaning"), list(_settings(key, kind)))
@@ -133,7 +133,7 @@ def settings() -> str:
 def _settings(key: str, kind: Any, base: Any = None) -> Iterator[tuple[str, ...]]:
     from cac_hpc.run.rejections import REASONS
 
-    hints, notes = typing.get_type_hints(kind), comments(kind.__name__)
+    hints, notes = typing.get_type_hints(kind), comments(kind)
     for spec in dataclasses.fields(kind):
         name, hint = f"{key}.{spec.name}", hints[spec.name]
         if dataclasses.is_dataclass(hint):
@@ -158,18 +158,18 @@ def _type(hint: Any) -> str:
 
 
 def _shown(default: Any) -> str:
-    from cac_hpc.run.config import plain
+    from cac_hpc.settings.config import plain
 
     return "" if default is dataclasses.MISSING else f"`{json.dumps(plain(default))}`"
 
 
-def comments(name: str) -> dict[str, str]:
+def comments(kind: Any) -> dict[str, str]:
     """What stands at each field of a dataclass of the settings: a comment on its line, or a docstring below it."""
-    source = (ROOT / "cac_hpc" / "run" / "config.py").read_text(encoding="utf-8")
-    lines = source.splitlines()
-    kind = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name)
+    source = Path(sys.modules[kind.__module__].__file__ or "").read_text(encoding="utf-8")
+    lines, name = source.splitlines(), kind.__name__
+    body = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name).body
     found: dict[str, str] = {}
-    for node, after in zip(kind.body, [*kind.body[1:], None], strict=True):
+    for node, after in zip(body, [*body[1:], None], strict=True):
         if not isinstance(node, ast.AnnAssign):
             continue
         above = [line.strip() for line in itertools.takewhile(_is_comment, reversed(lines[: node.lineno - 1]))]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.config import Config
-
 from tests.support import site_answers
 from tests.support.runs import write_config
 from tests.support.standins import FakeSlurm

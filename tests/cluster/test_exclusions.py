@@ -7,9 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from cac_hpc.settings import stored_settings
-from cac_hpc.settings.cluster import ClusterConfig
-from cac_hpc.settings.errors import InputError
 
 from cac_hpc.cluster import nodes, preflight, restarts
 from cac_hpc.cluster.restarts import Place
@@ -17,6 +14,9 @@ from cac_hpc.dataset import sealed, sealing
 from cac_hpc.run import causes, ledger, stages, task_states
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.errors import InputError
 from tests.support.drills import DEV
 from tests.support.runs import job, job_here, prepare
 from tests.support.standins import bare_run

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from cac_hpc.run.exit_codes import exit_code
-from cac_hpc.settings import launch_command, stored_settings
 
 from cac_hpc.cluster import launch
 from cac_hpc.run import ledger, lock, task_states
+from cac_hpc.run.exit_codes import exit_code
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import launch_command, stored_settings
 from tests.support.poison import edit, slices_of
 from tests.support.runs import NUM_SLICES, REPO, job, prepare, write_config, write_scans
 from tests.support.waiting import fastest, wait_for

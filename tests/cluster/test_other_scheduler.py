@@ -3,11 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
-from cac_hpc.settings import launch_command
-from cac_hpc.settings.errors import InputError
 
 from cac_hpc.cluster import launch, schedulers
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import launch_command
+from cac_hpc.settings.errors import InputError
 from tests.support.runs import REPO, write_config
 
 

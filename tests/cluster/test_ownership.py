@@ -8,12 +8,12 @@ import subprocess
 import sys
 
 import pytest
-from cac_hpc.settings.errors import WorkError
 
 from cac_hpc.cluster import cancellation, ownership, restarts, slurm_commands
 from cac_hpc.cluster.queue_records import read_queue
 from cac_hpc.run import ledger
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.errors import WorkError
 from tests.support.runs import REPO, job, job_here, prepare, write_config
 from tests.support.standins import FakeSlurm, bare_run, queued, submitted
 from tests.support.submitted import DEV, LATER, clear, launch, ours, put_on_path

@@ -1,11 +1,11 @@
 """What squeue and sacct print is read, whatever it is."""
 
 import pytest
-from cac_hpc.settings import slurm_notation
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cac_hpc.cluster import queue_records
+from cac_hpc.settings import slurm_notation
 from tests.support.standins import HEADER, accounted, queued
 
 ANY = st.text(st.characters(exclude_categories=["Cs"]))

@@ -1,10 +1,10 @@
 """The command for a job that never starts."""
 
 import pytest
-from cac_hpc.settings import config
 
 from cac_hpc.cluster import remedies
 from cac_hpc.run.causes import CANCEL_AND_RESUME
+from cac_hpc.settings import config
 from tests.support.settings import changed
 from tests.support.site_answers import SMALL, partition_says, resources
 from tests.support.standins import bare_run

@@ -1,10 +1,10 @@
 """What the settings name must be there before a run begins."""
 
 import pytest
-from cac_hpc.settings.errors import InputError
 
 from cac_hpc.cluster import settings_check
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.errors import InputError
 from tests.support.runs import write_config
 
 

@@ -8,10 +8,10 @@ import re
 import socket
 
 import pytest
-from cac_hpc.settings.errors import WorkError
 
 from cac_hpc.cluster import rendezvous
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.errors import WorkError
 from tests.support.drills import DEV, events, log, nothing_is_left, pace, submit, wait_for_end, wait_for_progress
 from tests.support.folds import TRAIN, fold_run, results
 from tests.support.runs import job

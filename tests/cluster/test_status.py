@@ -13,12 +13,12 @@ import threading
 import time
 
 import pytest
-from cac_hpc.settings import stored_settings
-from cac_hpc.settings.errors import WorkError
 
 from cac_hpc.cluster import cancellation, monitor, task_status
 from cac_hpc.run import ledger, stages, task_states
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import WorkError
 from tests.support.runs import REPO, job, job_here, prepare
 from tests.support.standins import HEADER, NAME, accounted, bare_run, finish, queued, submitted
 from tests.support.waiting import fastest, wait_for

@@ -9,11 +9,11 @@ import sys
 import time
 
 import pytest
-from cac_hpc.settings import stored_settings
 
 from cac_hpc.cluster import sbatch_scripts
 from cac_hpc.run import stages
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
 from tests.support.runs import REPO, prepare
 from tests.support.submitted import DEV, LATER, clear, launch, ours, put_on_path
 from tests.support.waiting import wait_for

@@ -4,10 +4,10 @@ import os
 import time
 
 import pytest
-from cac_hpc.settings.errors import InputError
 
 from cac_hpc.cluster import monitor
 from cac_hpc.run import ledger
+from cac_hpc.settings.errors import InputError
 from tests.support.runs import job_here
 from tests.support.standins import bare_run, submitted
 

@@ -3,8 +3,6 @@
 import dataclasses
 
 import pytest
-from cac_hpc.settings import given_paths, stored_settings
-from cac_hpc.settings.trials import TrialsConfig
 
 from cac_hpc.cluster import estimate, feasibility, sbatch_scripts, submission, trial_costs
 from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS
@@ -13,6 +11,8 @@ from cac_hpc.dataset import plan
 from cac_hpc.run import stages
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES
+from cac_hpc.settings import given_paths, stored_settings
+from cac_hpc.settings.trials import TrialsConfig
 from cac_hpc.trials import plan as trials_plan
 from tests.support.runs import write_config
 from tests.support.settings import changed

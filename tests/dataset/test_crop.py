@@ -10,7 +10,8 @@ from cac_hpc.calcium import agatston, heart
 from cac_hpc.calcium.baseline import COLUMNS, CONTROL_COLUMNS
 from cac_hpc.dataset import intake, summary
 from cac_hpc.report import wording
-from cac_hpc.run.config import Checks, InputError, PackConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import Checks, PackConfig
 from cac_hpc.volumes import files, frame
 from tests.support.chests import SPACING_MM, chest, with_lesion, write_study
 from tests.support.poison import read, rows, write_chest

@@ -19,10 +19,11 @@ from cac_hpc.results.comparison import Comparison
 from cac_hpc.results.figures import Figure
 from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import from_json, to_json
-from cac_hpc.run import paths
-from cac_hpc.run.config import InputError, ReportConfig
+from cac_hpc.run import disk
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.settings import ReportOptions, parse_report
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
+from cac_hpc.settings.report_command import ReportOptions, parse_report
 from cac_hpc.statistics import assessment, resampling
 from cac_hpc.statistics.pooling import Units
 from tests.support import oracle
@@ -391,7 +392,7 @@ def partial(runs, tmp_path_factory):
         (lambda run: run.dataset(None).studies.write_text("study\n"), r"studies\.csv: not the studies that the report"),
         (lambda run: run.fold(1).predictions.unlink(), r"predictions\.csv: not there any more; python jobs/aggregate"),
         (lambda run: run.fold(1).predictions.write_text("x"), r"predictions\.csv: not the predictions that the report"),
-        (lambda run: paths.write_json(run.report / "report.json", {"format_version": 1}), "found format version 1, w"),
+        (lambda run: disk.write_json(run.report / "report.json", {"format_version": 1}), "found format version 1, w"),
     ],
 )
 def test_files_that_are_missing_or_not_the_reports_own_are_named(copies, change, message):

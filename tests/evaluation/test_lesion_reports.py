@@ -10,7 +10,7 @@ import pytest
 from cac_hpc.dataset import sealed, splits
 from cac_hpc.evaluation import audit, cut_figures, inputs
 from cac_hpc.report import aggregation, archive, lesion_pictures, tables, terminal, wording
-from cac_hpc.run import digests, paths, stages
+from cac_hpc.run import digests, disk, result_files
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics.pooling import scored_patients
 from cac_hpc.train import lesion_results, ordinal
@@ -174,18 +174,18 @@ def test_a_fold_whose_tables_changed_is_missing(reported, tmp_path, no_pictures,
     path.write_text(change(path.read_text()))
     assert not aggregation.aggregate(run.root)
     assert why in read_json(run)["missing_folds"][0]["reason"]
-    assert not stages.fold_is_done(run.fold(1))  # --resume trains it to its end again
-    assert stages.fold_is_done(run.fold(0))
+    assert not result_files.fold_is_done(run.fold(1))  # --resume trains it to its end again
+    assert result_files.fold_is_done(run.fold(0))
 
 
 @pytest.mark.parametrize("digests_of", [None, [], "none"])
 def test_damaged_digests_of_tables_end_in_a_missing_fold(reported, tmp_path, no_pictures, digests_of):
     run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
-    facts = paths.read_json(run.fold(1).metrics)
-    paths.write_json(run.fold(1).metrics, facts | {"tables_sha256": digests_of})
+    facts = disk.read_json(run.fold(1).metrics)
+    disk.write_json(run.fold(1).metrics, facts | {"tables_sha256": digests_of})
     assert not aggregation.aggregate(run.root)
     assert "tables_sha256" in read_json(run)["missing_folds"][0]["reason"]
-    assert not stages.fold_is_done(run.fold(1))
+    assert not result_files.fold_is_done(run.fold(1))
 
 
 @pytest.mark.parametrize(
@@ -226,8 +226,8 @@ def test_another_run_of_the_same_folds_is_a_reader(reported, tmp_path, no_pictur
     check_report(run)
     pooled, own = found["readers"][-1]["levels"], read_json(other)["levels"]
     assert pooled["patient"]["figures"]["accuracy"] == own["patient"]["pooled"]["figures"]["accuracy"]
-    content = paths.read_json(other.report_json) | {"format_version": 5}
-    paths.write_json(other.report_json, content)
+    content = disk.read_json(other.report_json) | {"format_version": 5}
+    disk.write_json(other.report_json, content)
     assert aggregation.aggregate(run.root)
     assert "of another version of cac_hpc" in read_json(run)["readers"]["absent"][0]
 

@@ -11,12 +11,15 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
-from cac_hpc.dataset import sealing, shards
+from cac_hpc.dataset import integrity, sealing, shards
 from cac_hpc.evaluation import inputs
 from cac_hpc.report import aggregation, consistency, tables, wording
-from cac_hpc.run import digests, paths, settings
-from cac_hpc.run.config import InputError, ModelConfig, TrainConfig
+from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.train import TrainConfig
 from cac_hpc.train import augment_slices, predictions, training
 from cac_hpc.train.networks import SliceClassifier
 from tests.support.reports import make_run, typed_report_of, vouch
@@ -80,7 +83,7 @@ def write_views(run, fold):
 
 
 def summary_of(run):
-    return paths.read_json(run.report / "report.json")
+    return disk.read_json(run.report / "report.json")
 
 
 def reader_of(run, key):
@@ -176,7 +179,7 @@ def test_what_is_left_with_the_heart_and_with_the_rest_stands_beside_all(reporte
 
 
 def test_a_report_tells_both_and_contradicts_nothing(reported):
-    summary, cfg = summary_of(reported), settings.load(reported.config)
+    summary, cfg = summary_of(reported), stored_settings.load(reported.config)
     assert list(consistency.contradictions(reported, cfg, summary)) == []
     text = tables.markdown(typed_report_of(reported))
     assert "**Trust the Agatston rule: it is right in 16 of 17 patients and needs no training; these patients" in text
@@ -211,7 +214,7 @@ def test_a_number_that_is_not_what_the_files_say_is_found(reported, change):
     summary = summary_of(reported)
     change(summary)
     assert any(line.startswith(("readers", "occlusion")) for line in consistency.contradictions(
-        reported, settings.load(reported.config), summary
+        reported, stored_settings.load(reported.config), summary
     ))  # fmt: skip
 
 
@@ -316,8 +319,8 @@ def with_hearts(tmp_path_factory, packed):
     for name, value in {"heart_row": 4, "heart_rows": 20, "heart_column": 6, "heart_columns": 17}.items():
         studies[name] = [value] * (len(studies) - 1) + [""]
     studies.to_csv(dataset.studies, index=False)
-    sealed = shards.read_checked(dataset.seal) | {"studies_sha256": digests.file_sha256(dataset.studies)}
-    shards.write_checked(dataset.seal, {key: value for key, value in sealed.items() if key != "sha256"})
+    sealed = integrity.read_checked(dataset.seal) | {"studies_sha256": digests.file_sha256(dataset.studies)}
+    integrity.write_checked(dataset.seal, {key: value for key, value in sealed.items() if key != "sha256"})
     return dataset
 
 
@@ -325,7 +328,7 @@ def test_two_ranks_predict_the_test_slices_with_parts_of_them_blank(tmp_path, sc
     run = prepare(tmp_path, scans, data={"packed_dir": str(with_hearts.root)}, train={"epochs": 1})
     sealing.seal(run)
     subprocess.run(torchrun(2, run, 0), capture_output=True, timeout=200, check=True)
-    files, cfg = RunPaths(run).fold(0), settings.load(RunPaths(run).config)
+    files, cfg = RunPaths(run).fold(0), stored_settings.load(RunPaths(run).config)
     model = SliceClassifier(ModelConfig(filters=(8, 16, 16), dense=32), SIZE, 6)
     model.load_state_dict(torch.load(files.model, weights_only=True)["weights"])
     whole = pd.read_csv(files.predictions, dtype={"study": str})

@@ -7,7 +7,7 @@ from cac_hpc.evaluation import comparison, readers
 from cac_hpc.report import wording
 from cac_hpc.results.comparison import LeftOut
 from cac_hpc.results.readers import JudgedPatients, Reader, Readers, Trust
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics.pooling import Units
 
 LABEL = np.arange(60) % 6

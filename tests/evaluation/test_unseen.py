@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from cac_hpc.dataset import held_out, splits
+from cac_hpc.dataset import held_out, splits, stratification
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.evaluation import contrast, inputs, unseen
 from cac_hpc.report import aggregation, consistency, group_parts, tables
@@ -15,9 +15,10 @@ from cac_hpc.results.figures import Absent
 from cac_hpc.results.matrices import Published
 from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import from_json
-from cac_hpc.run import config, digests, paths, settings
-from cac_hpc.run.config import InputError
+from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import config, stored_settings
+from cac_hpc.settings.errors import InputError
 from cac_hpc.statistics import agreement, intervals
 from tests.support.reports import make_run, report_of, write_fold
 
@@ -47,17 +48,17 @@ def by_patient(tmp_path_factory):
 
 def unseen_run(folder, reference, say=said, named=None, groups=SCANNERS, **changes):
     """A run of the same patients that leaves a group out in each fold."""
-    run, cfg = RunPaths(folder / "unseen"), settings.load(reference.config)
+    run, cfg = RunPaths(folder / "unseen"), stored_settings.load(reference.config)
     split = dataclasses.replace(
         cfg.split, scheme="leave_one_out", group="scanner", folds=3, contrast_to=named, **changes
     )
     data = dataclasses.replace(cfg.data, packed_dir=str(reference.dataset(None).root))
     run.root.mkdir()
     cfg = dataclasses.replace(cfg, run=str(run.root), split=split, data=data)
-    paths.write_text(run.config, config.to_yaml(cfg))
+    disk.write_text(run.config, config.to_yaml(cfg))
     held_out.write(run.groups, groups)
     patient, category = ({study: study for study in STUDIES}, {study: label for study, (_, label) in STUDIES.items()})
-    folds = splits.make_folds(patient, category, cfg.split, groups=groups)
+    folds = stratification.make_folds(patient, category, cfg.split, groups=groups)
     studies_sha256 = digests.file_sha256(reference.dataset(None).studies)
     splits.write_splits(run.splits, folds, cfg.split, studies_sha256, (), digests.file_sha256(run.groups))
     for index, fold in enumerate(folds):
@@ -124,7 +125,7 @@ def test_what_others_have_written_means_nothing_in_the_text(reported):
 
 
 def test_a_report_that_says_another_loss_is_contradicted(reported):
-    summary, cfg = report_of(reported), settings.load(reported.config)
+    summary, cfg = report_of(reported), stored_settings.load(reported.config)
     assert consistency.contradictions(reported, cfg, summary) == []
     accuracy = summary["drops"]["groups"][1]["differences"]["accuracy"]
     accuracy |= {"other": 0.5, "difference": 0.5 - accuracy["reference"]}
@@ -185,7 +186,7 @@ def test_without_the_other_run_the_groups_stand_alone(tmp_path, by_patient):
     (tmp_path / "second").mkdir()
     second = unseen_run(tmp_path / "second", by_patient, named=str(run.root))
     with pytest.raises(InputError, match=r"whose split.scheme is leave_one_out; wanted the run by patient folds"):
-        contrast.check(settings.load(second.config))
+        contrast.check(stored_settings.load(second.config))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ def test_without_the_other_run_the_groups_stand_alone(tmp_path, by_patient):
 def test_the_other_run_is_like_it_in_all_but_the_scheme(tmp_path, by_patient, changes, message):
     run = unseen_run(tmp_path, by_patient, named=str(by_patient.root), **changes)
     with pytest.raises(InputError, match=message):
-        contrast.check(settings.load(run.config))
+        contrast.check(stored_settings.load(run.config))
 
 
 def test_intervals_of_the_loss_hold_it_in_most_cohorts_of_twenty():

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from cac_hpc.settings import stored_settings
 
 from cac_hpc.cluster import ownership, sbatch_scripts, slurm_commands
 from cac_hpc.machine import environment, processes
 from cac_hpc.run import ledger, stages
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
 from cac_hpc.train import distributed
 from tests.support.drills import DEV, events, log, pace, submit, wait_for_end
 from tests.support.folds import fold_run, results

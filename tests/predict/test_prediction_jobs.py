@@ -6,13 +6,13 @@ import os
 import shutil
 
 import pytest
+
+from cac_hpc.cluster import ownership, schedulers, site_limits, slurm_commands
+from cac_hpc.predict import bundle_files, parts, prediction, prediction_jobs, prediction_status
+from cac_hpc.run import ledger
 from cac_hpc.settings import predict_command
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.predict_command import PredictConfig
-
-from cac_hpc.cluster import ownership, schedulers, site_limits, slurm_commands
-from cac_hpc.predict import bundle, parts, prediction, prediction_jobs, prediction_status
-from cac_hpc.run import ledger
 from tests.support import bundles
 from tests.support.drills import DEV
 from tests.support.runs import REPO, job_here
@@ -37,7 +37,7 @@ def test_an_array_ends_with_the_same_bytes_as_this_machine_and_resumes(slurm, tm
     for name in map(str, range(parts.PER_PART)):  # one more than a part has
         shutil.copytree(studies / "b", studies / name, copy_function=os.link)
     (studies / "empty").mkdir()
-    bundle.write(bundles.lesions(), tmp_path / "model")
+    bundle_files.write(bundles.lesions(), tmp_path / "model")
     assert prediction.predict(asked(tmp_path, "here"), REPO) == 1
     out = tmp_path / "there"
     (out / "parts").mkdir(parents=True)

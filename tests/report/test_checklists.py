@@ -14,7 +14,7 @@ from cac_hpc.results.audits import Audit
 from cac_hpc.results.examples import ShownLesions
 from cac_hpc.results.figures import Absent, Difference, Figure
 from cac_hpc.results.groups import Subgroup, SubgroupFact, Subgroups, UnseenGroup, UnseenGroups
-from cac_hpc.run import paths
+from cac_hpc.run import disk
 from tests.support.reports import check_report, external_report, make_run, typed_report_of
 from tests.support.runs import job_here
 
@@ -55,7 +55,7 @@ def reported(tmp_path_factory):
     report = {"draws": 200, "figure_dpi": 50, "checklist": str(answers)}
     predicted, score = patients()
     run = make_run(folder, predicted, score=score, report=report)
-    paths.write_json(run.provenance, PROVENANCE)
+    disk.write_json(run.provenance, PROVENANCE)
     assert aggregation.aggregate(run.root)
     return run
 
@@ -105,7 +105,7 @@ def test_every_yes_leads_to_what_shows_it(reported):
         for place in row.shown_at.split("; "):
             name, _, keys = place.partition("#")
             assert (reported.report / name).is_file(), place
-            found = paths.read_json(reported.report / name) if keys else len(pd.read_csv(reported.report / name))
+            found = disk.read_json(reported.report / name) if keys else len(pd.read_csv(reported.report / name))
             for key in keys.split("/")[1:]:
                 found = found[int(key)] if isinstance(found, list) else found[key]
             assert found is not None, place
@@ -153,10 +153,10 @@ def test_a_yes_that_leads_to_nothing_is_found_out(reported):
     path = reported.report / "report.json"
     kept = path.read_text()
     assert not list(checklists.contradictions(reported.report))
-    summary = paths.read_json(path)
+    summary = disk.read_json(path)
     summary["levels"]["patient"]["pooled"]["figures"]["accuracy"]["low"] = None
     (reported.report / "tables" / "cuts.csv").rename(reported.root / "cuts.csv")
-    paths.write_json(path, summary)
+    disk.write_json(path, summary)
     try:
         found = list(checklists.contradictions(reported.report))
         done = job_here("check_table.py", path)

@@ -8,7 +8,7 @@ import pytest
 
 from cac_hpc.report import aggregation, cut_parts, tables
 from cac_hpc.results.figures import Absent
-from cac_hpc.run import paths
+from cac_hpc.run import disk, paths
 from tests.support.reports import check_report, contradictions_of, make_judged_run, typed_report_of
 
 
@@ -90,7 +90,7 @@ def test_how_many_patients_would_settle_it(reported):
 
 def test_a_number_that_was_changed_is_found(reported, tmp_path):
     run = paths.RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
-    summary = paths.read_json(run.report_json)
+    summary = disk.read_json(run.report_json)
     summary["cuts"]["at"][1]["decisions"]["ways"][3]["values"][4] += 0.01
     found = contradictions_of(run, summary)
     assert any(line.startswith("cuts.at[1].decisions.ways[3].values[4]: found") for line in found)

@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from cac_hpc.settings import stored_settings
 
 from cac_hpc.cluster import circumstances, usage
 from cac_hpc.report import aggregation
 from cac_hpc.results.serialization import to_json
 from cac_hpc.run import ledger, result_files, task_states
+from cac_hpc.settings import stored_settings
 from tests.support.reports import make_run
 
 TIME = "2026-01-01T00:00:00+00:00"

@@ -11,10 +11,10 @@ import pytest
 
 from cac_hpc.report import aggregation, archive, retrieval, terminal
 from cac_hpc.results.serialization import Damaged
-from cac_hpc.run import digests, paths
-from cac_hpc.run.config import InputError, WorkError
+from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.settings import ReportOptions
+from cac_hpc.settings.errors import InputError, WorkError
+from cac_hpc.settings.report_command import ReportOptions
 from tests.support.reports import compare, make_run
 from tests.support.runs import job_here
 
@@ -35,7 +35,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def summary(runs):
-    return paths.read_json(runs[0].report_json)
+    return disk.read_json(runs[0].report_json)
 
 
 def deep(text):
@@ -223,7 +223,7 @@ def test_predictions_that_are_none_are_refused_by_name(content, copies, summary)
     path.write_bytes(content)
     made = copy.deepcopy(summary)
     made["training"][0]["predictions_sha256"] = digests.file_sha256(path)
-    paths.write_json(copies[0].report_json, made)
+    disk.write_json(copies[0].report_json, made)
     done = job_here("report.py", copies[0].root, copies[1].root)
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr

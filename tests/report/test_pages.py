@@ -11,7 +11,6 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from cac_hpc.settings import stored_settings
 from PIL import Image
 
 from cac_hpc.cluster import circumstances
@@ -19,6 +18,7 @@ from cac_hpc.report import aggregation, archive, checklists, consistency, pages
 from cac_hpc.results.serialization import from_json
 from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
 from cac_hpc.train import predictions
 from tests.support.page_reader import Reader
 from tests.support.reports import make_run, printed_predictions, typed_report_of, vouch, write_folds

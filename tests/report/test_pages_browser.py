@@ -18,7 +18,8 @@ import pytest
 from cac_hpc.evaluation import external_inputs, predicted
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.report import aggregation, external_report, wording
-from cac_hpc.run.config import LabelsConfig, ReportConfig
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 from tests.support.lesions import make_lesion_run
 from tests.support.reports import make_judged_run
 

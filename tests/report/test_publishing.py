@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cac_hpc.report import archive, publishing
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.errors import InputError
 
 MINE = ("tables/my_notes.csv", "figures/my_figure.png", "figures/slices_for_talk.png", "notes/talk/plan.txt", ".hidden")
 REPLACED = "tables/figures.csv"  # the report's own, edited

@@ -21,9 +21,10 @@ import pytest
 from cac_hpc.machine import processes
 from cac_hpc.report import archive, remote, retrieval
 from cac_hpc.report.remote import RemoteFolder
-from cac_hpc.run import digests, ledger, settings
-from cac_hpc.run.config import InputError, WorkError
-from cac_hpc.run.settings import ReportOptions, parse_report
+from cac_hpc.run import digests, ledger
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings.errors import InputError, WorkError
+from cac_hpc.settings.report_command import ReportOptions, parse_report
 from tests.support.runs import REPO, job, job_here
 from tests.support.waiting import wait_for
 
@@ -522,7 +523,7 @@ def test_what_the_other_side_says_commands_no_terminal(tmp_path, monkeypatch, ca
     bad = "x\\x1b[2J\\u202ey"
     fake_ssh(tmp_path, monkeypatch, f"sys.stderr.write('{bad}\\n'); say(mark + '\\nno link {bad}\\n')")
     told = ReportOptions(source="h:run", out=str(tmp_path / "out"))
-    assert settings.exit_code(lambda: retrieval.retrieve(told)) == 2
+    assert exit_code(lambda: retrieval.retrieve(told)) == 2
     said = capsys.readouterr().err
     assert said.startswith("x[2Jy\nerror: h:run/x[2Jy: is a link")
     assert not set(said) & set("\x1b\u202e")

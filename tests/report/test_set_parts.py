@@ -8,7 +8,7 @@ import pytest
 
 from cac_hpc.report import aggregation, set_parts, tables
 from cac_hpc.results.figures import Absent
-from cac_hpc.run import paths
+from cac_hpc.run import disk
 from tests.support.reports import check_report, contradictions_of, make_run, typed_report_of
 
 
@@ -96,7 +96,7 @@ def test_groups_that_were_never_seen_promise_nothing(reported):
 
 
 def test_a_set_that_was_changed_by_hand_is_found(reported):
-    summary = paths.read_json(reported.report / "report.json")
+    summary = disk.read_json(reported.report / "report.json")
     summary["prediction_sets"]["tests"]["high"][3] += 1
     found = contradictions_of(reported, summary)
     assert any(line.startswith("prediction_sets.tests.high[3]: found") for line in found)

@@ -10,7 +10,7 @@ import pytest
 from cac_hpc.report import aggregation
 from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import Damaged, from_json, schema, to_json
-from cac_hpc.run import paths
+from cac_hpc.run import disk
 from tests.support.reports import make_run
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -39,11 +39,11 @@ def test_the_schema_that_is_shipped_is_that_of_the_types():
 
 
 def test_a_report_is_valid_by_the_schema_and_comes_back_byte_for_byte(made):
-    content = paths.read_json(made)
+    content = disk.read_json(made)
     jsonschema.validate(content, schema(Report), jsonschema.Draft202012Validator)
     report = from_json(content, Report)
     assert report.levels["slice"].pooled.figures["accuracy"].n == 48
-    assert paths.json_text(to_json(report)) == made.read_text(encoding="utf-8")
+    assert disk.json_text(to_json(report)) == made.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_report_is_valid_by_the_schema_and_comes_back_byte_for_byte(made):
     ],
 )
 def test_what_is_no_report_is_neither_read_nor_valid(made, change, said):
-    content = copy.deepcopy(paths.read_json(made))
+    content = copy.deepcopy(disk.read_json(made))
     change(content)
     with pytest.raises(Damaged, match=said):
         from_json(content, Report)

@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
-from cac_hpc.settings.errors import InputError
 
 from cac_hpc.report import aggregation, publishing
 from cac_hpc.run import causes, disk, ledger, task_states
 from cac_hpc.run.causes import Cause
+from cac_hpc.settings.errors import InputError
 from tests.support.reports import make_run, report_of
 from tests.support.runs import job_here
 from tests.support.standins import bare_run, finish

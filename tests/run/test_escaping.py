@@ -10,11 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from cac_hpc.run.task_states import TaskState
-from cac_hpc.settings import stored_settings
-from cac_hpc.settings.errors import InputError
-from cac_hpc.settings.labels import LabelsConfig
-from cac_hpc.settings.report import ReportConfig
 
 import cac_hpc
 from cac_hpc.cluster import circumstances, monitor, task_logs
@@ -23,6 +18,11 @@ from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import from_json
 from cac_hpc.run import disk, escaping, ledger, logs, paths
 from cac_hpc.run.causes import Cause
+from cac_hpc.run.task_states import TaskState
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 from tests.support.reports import make_run, report_of
 from tests.support.runs import job_here, pack, prepare, write_scans
 
@@ -183,11 +183,11 @@ def test_half_a_surrogate_pair_can_be_printed_and_other_scripts_stay():
 
 def test_log_lines_and_errors_are_harmless_and_no_message_makes_two(capsys):
     code = (
-        "import logging\nfrom cac_hpc.run import logs, settings\nfrom cac_hpc.run.config import InputError\n"
+        "import logging\nfrom cac_hpc.run import exit_codes, logs\nfrom cac_hpc.settings.errors import InputError\n"
         "logs.setup()\nbad = 'x\\x1b[2J\\u202e\\n12:00:00 forged'\nlogs.log.info('said %s', bad)\n"
         "logging.getLogger('other').warning(bad)\n"
-        "def fail(): raise InputError(bad)\nassert settings.exit_code(fail) == 2\n"
-        "def gone(): raise FileNotFoundError(2, 'gone', bad)\nassert settings.exit_code(gone) == 1\n"
+        "def fail(): raise InputError(bad)\nassert exit_codes.exit_code(fail) == 2\n"
+        "def gone(): raise FileNotFoundError(2, 'gone', bad)\nassert exit_codes.exit_code(gone) == 1\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     lines = done.stderr.splitlines()
@@ -240,7 +240,7 @@ def test_nothing_prints_but_through_the_filter():
         path.stem for path in PACKAGE.rglob("*.py") if re.search(r"(?<![.\w])print\(", path.read_text(encoding="utf-8"))
     }
     users -= {path.stem for path in (PACKAGE / "benchmark").glob("*.py")}  # numbers of our own
-    assert users <= {"logs", "monitor", "settings", "trial_progress"}  # what scripts read
+    assert users <= {"launch_command", "logs", "monitor", "trial_progress"}  # what scripts read
 
 
 def test_control_characters_in_titles_and_category_names_are_refused():

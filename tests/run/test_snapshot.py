@@ -9,12 +9,12 @@ import sys
 from dataclasses import replace
 
 import pytest
-from cac_hpc.settings import launch_command, stored_settings
-from cac_hpc.settings.errors import InputError
 
 from cac_hpc.cluster import circumstances, launch, sbatch_scripts
 from cac_hpc.run import ledger, provenance
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import launch_command, stored_settings
+from cac_hpc.settings.errors import InputError
 from tests.support.runs import REPO, job, job_here, prepare, write_config
 
 HERE = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

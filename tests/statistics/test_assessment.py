@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cac_hpc.results.figures import Figure
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import agreement, assessment, calibration, metrics, resampling
 from cac_hpc.statistics.pooling import Units, patient_units, pooling_rules, slice_units
 from cac_hpc.train.predictions import Predictions

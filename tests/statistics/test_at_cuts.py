@@ -9,7 +9,7 @@ from cac_hpc.labels import labels
 from cac_hpc.results.cuts import Cuts
 from cac_hpc.results.figures import Absent
 from cac_hpc.results.serialization import from_json, to_json
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import at_cuts, decisions, ranking
 from cac_hpc.statistics.at_cuts import at_cuts as compute
 from cac_hpc.statistics.cuts import Cut, Judge

@@ -14,15 +14,15 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pydicom
-from cac_hpc.run.disk import read_json
-from cac_hpc.settings import stored_settings
 
 import cac_hpc
 from cac_hpc.cluster import schedulers
 from cac_hpc.dataset import plan, sealing
 from cac_hpc.report import aggregation, pictures
 from cac_hpc.run import stages
+from cac_hpc.run.disk import read_json
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
 from cac_hpc.volumes import dicom
 from tests.support.reports import make_run
 from tests.support.runs import NUM_SLICES, REPO, SCORES, SIZE, job_here, pack, prepare, write_config, write_scans

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+
 from cac_hpc.settings.cluster import Resources
 from cac_hpc.settings.config import Config
-
 from tests.support.settings import changed
 
 SINFO = """\

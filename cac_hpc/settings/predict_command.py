@@ -1,4 +1,4 @@
-"""Settings of the commands that use a trained model: predicting, and what belongs to it."""
+"""Options of predicting, on this machine or as jobs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from cac_hpc.run import evaluate_commands
-from cac_hpc.run.config import Format, LabelsConfig, require
+from cac_hpc.settings import evaluate_command
+from cac_hpc.settings.checks import require, within
+from cac_hpc.settings.data import Format
+from cac_hpc.settings.labels import LabelsConfig
 
 Gate = Literal["warn", "refuse"]
 
@@ -41,8 +43,7 @@ class PredictConfig:
     gather: bool = False
 
     def __post_init__(self) -> None:
-        require(self.workers is None or 1 <= self.workers <= 256, "--workers", self.workers, "1 to 256")
-        require(self.shards is None or self.shards >= 1, "--shards", self.shards, "1 or more")
+        within(self, "--", workers=(1, 256), shards=(1, None))
         there = importlib.util.find_spec("highdicom") is not None
         wanted = 'left out, or highdicom be installed: pip install -c constraints.txt -e ".[dicom]"'
         require(there or not self.dicom, "--dicom", self.dicom, wanted)
@@ -63,7 +64,7 @@ def arguments(cfg: PredictConfig) -> list[str]:
     found += ["--format", cfg.format] if cfg.format != "auto" else []
     found += ["--mass_factor", repr(cfg.mass_factor)] if cfg.mass_factor is not None else []
     found += ["--dicom"] * cfg.dicom
-    found += [] if cfg.labels is None else evaluate_commands.label_arguments(cfg.labels)
+    found += [] if cfg.labels is None else evaluate_command.label_arguments(cfg.labels)
     return found + ["--single"] * cfg.single + ["--no_pictures"] * (not cfg.pictures)
 
 
@@ -96,6 +97,6 @@ def parse_predict(doc: str | None, argv: Sequence[str] | None = None) -> Predict
     parser.add_argument("--shards", type=int, metavar="N", help="tasks of the array; as the studies need if left out")
     parser.add_argument("--shard", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--gather", action="store_true", help=argparse.SUPPRESS)
-    evaluate_commands.add_labels(parser)
+    evaluate_command.add_labels(parser)
     read = vars(parser.parse_args(argv))
-    return PredictConfig(labels=evaluate_commands.labels_of(read), **read)
+    return PredictConfig(labels=evaluate_command.labels_of(read), **read)

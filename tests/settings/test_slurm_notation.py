@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from cac_hpc.settings import slurm_notation
 from cac_hpc.settings.cluster import ClusterConfig
 from cac_hpc.settings.errors import InputError

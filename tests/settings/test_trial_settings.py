@@ -5,9 +5,11 @@ import json
 
 import pytest
 
-from cac_hpc.run import composition, config, settings
-from cac_hpc.run.config import InputError, TrialsConfig
+from cac_hpc.run import fold_settings
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import composition, config, launch_command, stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.trials import TrialsConfig
 from tests.support.runs import REPO
 
 LESIONS = ("--config", str(REPO / "configs" / "lesions.yaml"))
@@ -16,7 +18,7 @@ TRIED = "{model.hidden: [[16], [32, 16]], train.learning_rate: {log_uniform: [1e
 
 @pytest.fixture
 def tried():
-    return settings.parse_launch(None, [*LESIONS, "--trials.settings", TRIED])[0]
+    return launch_command.parse_launch(None, [*LESIONS, "--trials.settings", TRIED])[0]
 
 
 @pytest.fixture
@@ -35,11 +37,11 @@ def test_values_to_try_are_numbers_where_they_look_so_without_quotes(tried):
 
 
 def test_settings_of_trials_read_back_the_same(run, tried):
-    assert settings.load(run.config) == tried
+    assert stored_settings.load(run.config) == tried
 
 
 def test_a_run_without_trials_says_nothing_of_them():
-    cfg, _ = settings.parse_launch(None, LESIONS)
+    cfg, _ = launch_command.parse_launch(None, LESIONS)
     assert not cfg.trials.active
     assert "trials" not in config.plain(cfg)
 
@@ -62,12 +64,12 @@ def test_wrong_settings_of_trials_are_named(given, said):
 @pytest.mark.parametrize("option", ["number 3", "sampler random", "inner_folds 4", "pruning.first_epoch 1"])
 def test_settings_of_trials_without_anything_to_try_are_refused(option):
     with pytest.raises(InputError, match=f"trials.{option.split()[0]} is .* as nothing is tried; or set"):
-        settings.parse_launch(None, [*LESIONS, *f"--trials.{option}".split()])
+        launch_command.parse_launch(None, [*LESIONS, *f"--trials.{option}".split()])
 
 
 def test_trials_that_are_no_list_are_refused_in_words():
     with pytest.raises(InputError, match="is a mapping, but must be a list of mappings of names to a value"):
-        settings.parse_launch(None, [*LESIONS, "--trials.configurations", "{model.hidden: [8]}"])
+        launch_command.parse_launch(None, [*LESIONS, "--trials.configurations", "{model.hidden: [8]}"])
 
 
 def test_other_values_of_some_settings_are_checked_like_all(tried):
@@ -81,11 +83,11 @@ def test_other_values_of_some_settings_are_checked_like_all(tried):
 
 def test_a_fold_has_the_settings_that_it_has_chosen(run, tried):
     with pytest.raises(InputError, match="not there, wanted the choice among the trials of fold 1"):
-        settings.load_fold(run, 1)
+        fold_settings.load(run, 1)
     choice = run.trials(1).choice
     choice.parent.mkdir(parents=True)
     choice.write_text(json.dumps({"settings": {"model.hidden": [8]}}))
-    assert settings.load_fold(run, 1) == composition.changed(tried, {"model.hidden": [8]})
+    assert fold_settings.load(run, 1) == composition.changed(tried, {"model.hidden": [8]})
     choice.write_text("[]")
     with pytest.raises(InputError, match="damaged; delete it"):
-        settings.load_fold(run, 1)
+        fold_settings.load(run, 1)

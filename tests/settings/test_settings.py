@@ -1,14 +1,10 @@
 """Settings: where they come from, and that a typo costs a second."""
 
 import dataclasses
-import math
 import subprocess
 import sys
 import tempfile
-from decimal import Decimal
 from pathlib import Path
-from types import NoneType
-from typing import Literal, get_args, get_origin, get_type_hints
 
 import hypothesis
 import pytest
@@ -16,20 +12,20 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cac_hpc.run import config, settings
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
-from tests.support.runs import REPO, job, write_config
+from cac_hpc.settings import config, launch_command, setting_names, stored_settings
+from cac_hpc.settings.cluster import ClusterConfig, Resources
+from cac_hpc.settings.data import DataConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.pack import PackConfig
+from cac_hpc.settings.report import ReportConfig
+from cac_hpc.settings.split import SplitConfig
+from cac_hpc.settings.train import AugmentConfig, TrainConfig
+from tests.support.runs import REPO, job
+from tests.support.settings import asked, parse
 from tests.support.waiting import fastest
-
-
-def parse(*arguments):
-    return settings.parse_launch(None, [*map(str, arguments)])[0]
-
-
-@pytest.fixture
-def minimal(tmp_path):
-    return write_config(tmp_path / "settings.yaml", tmp_path / "scans", tmp_path / "run")
 
 
 def test_the_command_line_overrides_a_section_file_and_that_the_settings(tmp_path, minimal):
@@ -72,7 +68,7 @@ def test_augmentation_is_set_in_the_file_and_on_the_command_line(minimal):
     content["train"]["augment"] = {"shift": 0.05, "noise_hu": 12}
     minimal.write_text(yaml.safe_dump(content), encoding="utf-8")
     cfg = parse("--config", minimal, "--train.augment.rotation_deg", "5", "--train.augment.flip_left_right", "true")
-    assert cfg.train.augment == config.AugmentConfig(shift=0.05, noise_hu=12, rotation_deg=5, flip_left_right=True)
+    assert cfg.train.augment == AugmentConfig(shift=0.05, noise_hu=12, rotation_deg=5, flip_left_right=True)
     assert cfg.train.epochs == 4  # the rest of the section stays
 
 
@@ -88,9 +84,9 @@ def test_augmentation_is_set_in_the_file_and_on_the_command_line(minimal):
     ],
 )
 def test_one_setting_switches_augmentation_on(name, value, moves):
-    assert not config.AugmentConfig().active
-    assert config.AugmentConfig(**{name: value}).active
-    assert config.AugmentConfig(**{name: value}).moves == moves
+    assert not AugmentConfig().active
+    assert AugmentConfig(**{name: value}).active
+    assert AugmentConfig(**{name: value}).moves == moves
 
 
 @pytest.mark.parametrize("name", ["local", "dev", "gpu"])
@@ -159,129 +155,7 @@ def test_an_unknown_key_in_a_file_is_refused_with_the_nearest_known_one(minimal)
 def test_stored_settings_read_back_the_same(tmp_path, minimal):
     cfg = parse("--config", minimal)
     (tmp_path / "stored.yaml").write_text(config.to_yaml(cfg), encoding="utf-8")
-    assert settings.load(tmp_path / "stored.yaml") == cfg
-
-
-def types_of(kind=config.Config, key=""):
-    """Every setting and section by its dotted name, with its type."""
-    for name, hint in get_type_hints(kind).items():
-        yield f"{key}{name}", hint
-        if dataclasses.is_dataclass(hint):
-            yield from types_of(hint, f"{key}{name}.")
-
-
-TYPES = dict(types_of())
-BLANK = ("", "null", "~", "''")
-TEXTS = (
-    *BLANK, "many", "8", '"8"', "8.5", "010", '"010"', "1:30:00", "1_000", ".nan", "no", "[1, 2]",
-    "[010, 1:30]", "{a: 1}",
-)  # fmt: skip
-MISREAD = (
-    "-010", "0o10", "0x1F", "0b1", "+0_7", "1:30", "1:30.5", "1_0.5", ".inf", "-.INF", "1e999", "9" * 400, "!!int 010",
-    "2024-01-01", "8,5", "\u0663", "8 m", "1e",
-)  # fmt: skip
-YES, NO = ("true", "yes", "on"), ("false", "no", "off")
-
-
-def with_place(path, key):
-    """The settings of a run, with PLACE for the value of one."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    *above, last = key.split(".")
-    section = content
-    for name in above:
-        section = section.setdefault(name, {})
-    section[last] = "PLACE"
-    return yaml.safe_dump(content)
-
-
-def asked(key, *arguments):
-    """The value that a setting gets, or the refusal."""
-    try:
-        value = parse(*arguments)
-    except InputError as error:
-        return str(error)
-    for name in key.split("."):
-        value = getattr(value, name)
-    return (value,)
-
-
-def means(hint, value, text):
-    """Whether a setting of that type has the value which the text looks like."""
-    plain = text.strip("\"'")
-    if value is None:
-        return NoneType in get_args(hint) and text in BLANK
-    if text in BLANK:
-        return False
-    if isinstance(value, bool):
-        return hint is bool and plain.lower() in (YES if value else NO)
-    if isinstance(value, tuple):
-        return text[0] == "[" and all(means(get_args(hint)[0], *pair) for pair in zip(value, listed(text), strict=True))
-    if isinstance(value, dict) or dataclasses.is_dataclass(value):
-        return text[0] == "{"
-    if get_origin(hint) is Literal:
-        return plain in get_args(hint) and plain == value
-    if isinstance(value, int | float):
-        return {type(value), *get_args(hint)} & {hint, type(value)} and math.isfinite(value) and same(value, plain)
-    return value in (plain, str(Path(plain).absolute()))
-
-
-def listed(text):
-    return [part.strip() for part in text[1:-1].split(",") if part]
-
-
-def same(number, text):
-    return not text.startswith(("0", "-0")) and "_" not in text and Decimal(text) == Decimal(str(number))
-
-
-@pytest.mark.parametrize("key", TYPES)
-def test_a_text_given_to_a_setting_means_what_it_looks_like_or_is_refused_by_name(minimal, tmp_path, key):
-    """In the file and on the command line alike; there nothing at all is as it is in the file."""
-    written, pattern = tmp_path / "written.yaml", with_place(minimal, key)
-    for text in TEXTS:
-        written.write_text(pattern.replace("PLACE", text), encoding="utf-8")
-        answers = asked(key, "--config", written), asked(key, "--config", minimal, f"--{key}={text}")
-        for found in answers:
-            if isinstance(found, str):
-                assert key in found, text
-                assert "\n" not in found
-            else:
-                assert means(TYPES[key], found[0], text), (text, found)
-        refused = [isinstance(found, str) for found in answers]
-        assert refused[0] == refused[1], (text, answers)
-        assert refused[0] or dataclasses.is_dataclass(TYPES[key]) or answers[0] == answers[1]
-
-
-@pytest.mark.parametrize("key", ["train.epochs", "cluster.gpus_per_node", "train.learning_rate", "cluster.fold.mem_gb"])
-def test_a_number_that_is_read_otherwise_than_it_looks_is_refused(minimal, tmp_path, key):
-    written, pattern = tmp_path / "written.yaml", with_place(minimal, key)
-    for text in MISREAD:
-        written.write_text(pattern.replace("PLACE", text), encoding="utf-8")
-        for arguments in (["--config", written], ["--config", minimal, f"--{key}", text]):
-            assert f"{key} is " in str(asked(key, *arguments)), text
-
-
-def test_a_refused_number_says_how_to_write_it(minimal):
-    assert "decimal digits, without zeros before them" in asked(
-        "train.epochs", "--config", minimal, "--train.epochs=010"
-    )
-    assert "base 60" in asked("cluster.fold", "--config", minimal, "--cluster.fold.time_min=1:30:00")
-
-
-def test_what_looks_like_a_number_stays_the_text_that_it_is(minimal):
-    content = minimal.read_text(encoding="utf-8").replace("labels:\n", "labels:\n  study_column: 007\n")
-    content = content.replace("report:\n", "report:\n  title: 1e3\n")
-    minimal.write_text(content + "", encoding="utf-8")
-    cfg = parse("--config", minimal, "--labels.names", "[No, 2e1, 'null', on, 1_0, 0.10]")
-    assert (cfg.labels.study_column, cfg.report.title) == ("007", "1e3")
-    assert cfg.labels.names == ("No", "2e1", "null", "on", "1_0", "0.10")
-
-
-def test_options_of_sbatch_are_numbers_and_truth_values_where_they_look_so_without_quotes(minimal):
-    options = """{nice: 100, exclusive: true, licenses: "scratch:1", time: 1:30:00, comment: "100", begin: 010}"""
-    cfg = parse("--config", minimal, "--cluster.sbatch", options, "--cluster.sbatch.hold=no")
-    assert cfg.cluster.sbatch == {"nice": 100, "exclusive": True, "licenses": "scratch:1", "time": "1:30:00",
-                                  "comment": "100", "begin": "010", "hold": False}  # fmt: skip
-    assert "cluster.sbatch.hold is null" in asked("cluster", "--config", minimal, "--cluster.sbatch", "{hold: }")
+    assert stored_settings.load(tmp_path / "stored.yaml") == cfg
 
 
 def test_a_key_that_stands_twice_is_refused(minimal):
@@ -299,7 +173,7 @@ def test_merged_keys_of_yaml_are_no_keys_that_stand_twice(minimal):
         "  fold: {<<: *few, mem_gb: 3}\n  pack: &few {time_min: 9, mem_gb: 1}",
         "  pack: &few {time_min: 9, mem_gb: 1}\n  fold: {<<: *few, mem_gb: 3}"), encoding="utf-8")  # fmt: skip
     cluster = parse("--config", minimal).cluster
-    assert (cluster.pack.mem_gb, cluster.fold) == (1, config.Resources(time_min=9, mem_gb=3))
+    assert (cluster.pack.mem_gb, cluster.fold) == (1, Resources(time_min=9, mem_gb=3))
 
 
 def test_the_command_line_goes_first_wherever_it_stands(minimal, tmp_path):
@@ -351,9 +225,9 @@ def test_a_run_folder_that_is_not_there_is_refused_with_the_one_that_is_like_it(
     (tmp_path / "runs" / "mystudy" / "config.yaml").touch()
     for folder in ("runs/mystudi", "runs/mystudy/config.yaml"):
         with pytest.raises(InputError, match=rf"^{folder}: found no config.yaml .*; did you mean 'runs/mystudy'\?$"):
-            settings.run_folder(folder)
+            stored_settings.run_folder(folder)
     with pytest.raises(InputError, match=r"wanted the folder of a run$"):
-        settings.run_folder("runs")
+        stored_settings.run_folder("runs")
 
 
 @pytest.mark.parametrize("option", ["--config", "--cluster"])
@@ -416,19 +290,19 @@ TRICKY = st.text(st.sampled_from("$\\{}:#'\" \n-~01a.,[]&*!|>%@`?=\u2028\x85"), 
 def test_settled_settings_read_back_whatever_they_are(text, number, count):
     cfg = config.Config(
         run=text,
-        data=config.DataConfig(dicom_root=text, packed_dir=text),
-        labels=config.LabelsConfig(sheet=text, study_column="s" + text, score_column=f"{text}2"),
-        pack=config.PackConfig(spacing_tolerance_mm=number / 10),
-        split=config.SplitConfig(),
-        model=config.ModelConfig(),
-        train=config.TrainConfig(epochs=count, augment=config.AugmentConfig(noise_hu=number)),
-        cluster=config.ClusterConfig(partition=text, setup=(text, "x"), sbatch={"comment": text, "nice": count}),
-        report=config.ReportConfig(),
+        data=DataConfig(dicom_root=text, packed_dir=text),
+        labels=LabelsConfig(sheet=text, study_column="s" + text, score_column=f"{text}2"),
+        pack=PackConfig(spacing_tolerance_mm=number / 10),
+        split=SplitConfig(),
+        model=ModelConfig(),
+        train=TrainConfig(epochs=count, augment=AugmentConfig(noise_hu=number)),
+        cluster=ClusterConfig(partition=text, setup=(text, "x"), sbatch={"comment": text, "nice": count}),
+        report=ReportConfig(),
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "config.yaml")
         path.write_bytes(config.to_yaml(cfg).encode())
-        assert settings.load(path) == cfg
+        assert stored_settings.load(path) == cfg
 
 
 @pytest.fixture
@@ -447,7 +321,7 @@ def test_settings_of_a_run_are_never_interpolated(stored, tmp_path, monkeypatch)
     monkeypatch.setenv("SECRET", "told")
     title = "${oc.env:SECRET} \\\\x"
     assert yaml.safe_load(stored.config.read_text(encoding="utf-8"))["report"]["title"] == title
-    assert settings.load(stored.config).report.title == title
+    assert stored_settings.load(stored.config).report.title == title
     assert parse("--resume", stored.root).report.title == title
     assert parse("--config", stored.config, "--run", tmp_path / "other").report.title == title
 
@@ -466,7 +340,7 @@ def test_a_file_named_in_a_runs_settings_is_not_read(stored, tmp_path):
     content = yaml.safe_load(stored.config.read_text(encoding="utf-8")) | {"cluster": str(tmp_path / "mysite.yaml")}
     stored.config.write_text(yaml.safe_dump(content), encoding="utf-8")
     with pytest.raises(InputError, match=r"config\.yaml: cluster is '.*', but must be a section"):
-        settings.load(stored.config)
+        stored_settings.load(stored.config)
 
 
 def test_numbers_of_the_environment_are_read_as_those_of_the_file(minimal, monkeypatch):
@@ -521,7 +395,7 @@ def test_print_config_shows_the_settings_and_nothing_else(minimal):
     shown = subprocess.run([sys.executable, REPO / "jobs" / "launch_cv.py", "--config", minimal, "--print_config"],
                            capture_output=True, text=True, timeout=60)  # fmt: skip
     assert shown.returncode == 0
-    assert set(yaml.safe_load(shown.stdout)) == {"run", *settings.SECTIONS} - {"trials"}
+    assert set(yaml.safe_load(shown.stdout)) == {*setting_names.types_of(config.Config)} - {"trials"}
 
 
 @pytest.mark.timed
@@ -543,4 +417,4 @@ def test_options_of_sbatch_by_which_the_launcher_knows_its_jobs_are_refused(mini
 
 def test_two_runs_to_go_on_with_are_refused():
     with pytest.raises(InputError, match="--resume: found it more than once"):
-        settings.parse_launch(None, ["--resume", "a", "--resume=b"])
+        launch_command.parse_launch(None, ["--resume", "a", "--resume=b"])

@@ -1,4 +1,4 @@
-"""Settings of evaluating predictions of any program: an external test."""
+"""Options of evaluating predictions of any program: an external test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from cac_hpc.run.config import CUTS, LabelsConfig, ReportConfig, require_cuts, require_text, within
+from cac_hpc.settings.checks import require_cuts, require_text, within
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import CUTS, ReportConfig
 
 Known = Literal["leave_out", "use"]
 LABELS_HELP = {

@@ -1,4 +1,4 @@
-"""Settings of looking at a folder that nobody knows."""
+"""Options of looking at a folder that nobody knows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cac_hpc.run.config import within
+from cac_hpc.settings.checks import within
 
 HELP = {
     "folder": "the studies, or a folder above them",
