@@ -42,7 +42,7 @@ OWNERS = {
     "pydicom": {"volumes.dicom", "benchmark.peers"},
     "rich": {"run.logs"},
     "sklearn": {"statistics.metrics"},
-    "submitit": {"cluster.submission"},
+    "submitit": {"cluster.sbatch_scripts"},
     "torch.distributed": {"train.distributed"},
     "torch.nn.parallel": {"train.distributed"},
     "xxhash": {"run.digests"},

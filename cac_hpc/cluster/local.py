@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import FrameType
 
-from cac_hpc.cluster import preflight
+from cac_hpc.cluster import gpu_drivers, task_logs
 from cac_hpc.machine import environment, processes
 from cac_hpc.run import disk, ledger, logs, stages, task_states
 from cac_hpc.run.causes import Cause
@@ -64,7 +64,9 @@ def start(
                 if task_states.was_stopped(run, task):
                     logs.say(f"{task} was stopped and has saved", sys.stderr)
                     continue
-                logs.say(f"{task} failed; the end of {_log(run, task)}:\n{_tail(_log(run, task))}", sys.stderr)
+                logs.say(
+                    f"{task} failed; the end of {_log(run, task)}:\n{task_logs.tail(_log(run, task), 15)}", sys.stderr
+                )
             if failed and any(later.after == stage.name and later.rule == "afterok" for later in STAGES):
                 return
     finally:
@@ -78,12 +80,12 @@ def check(cfg: Config) -> None:
     """
     if cfg.train.device != "cuda":
         return
-    if len(preflight.visible_gpus()) < cfg.cluster.ranks:
+    if len(gpu_drivers.visible_gpus()) < cfg.cluster.ranks:
         raise InputError(
             f"train.device is cuda and a fold has {cfg.cluster.ranks} ranks, but this machine shows "
-            f"{len(preflight.visible_gpus())} GPUs; wanted one per rank, or --train.device cpu --train.precision fp32"
+            f"{len(gpu_drivers.visible_gpus())} GPUs; wanted one per rank, or --train.device cpu --train.precision fp32"
         )
-    if unfit := preflight.driver_fault():
+    if unfit := gpu_drivers.fault():
         raise InputError(f"{unfit}; or --train.device cpu --train.precision fp32")
 
 
@@ -163,17 +165,13 @@ def _room(cfg: Config, stage: Stage) -> list[str | None]:
         cpus, ranks = cfg.cluster.ranks * cfg.cluster.cpus_per_rank, cfg.cluster.ranks
     if not stage.trains or cfg.train.device == "cpu":
         return [None] * max(1, len(os.sched_getaffinity(0)) // cpus)
-    gpus = preflight.visible_gpus()
+    gpus = gpu_drivers.visible_gpus()
     each: list[str | None] = [",".join(gpus[first : first + ranks]) for first in range(0, len(gpus) - ranks + 1, ranks)]
     return each * (stages.side_by_side(stage, cfg) if stage.shared else 1)
 
 
 def _log(run: RunPaths, task: Task) -> Path:
     return run.slurm / f"{task.stage.name}{'' if task.index is None else f'-{task.index}'}.log"
-
-
-def _tail(path: Path, lines: int = 15) -> str:
-    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
 def _leave(signum: int, _: FrameType | None) -> None:

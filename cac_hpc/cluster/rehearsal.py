@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import launch, queue_records, scheduler, submission
+from cac_hpc.cluster import launch, ownership, slurm_commands, submission
 from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.dataset import packing, sealing
 from cac_hpc.phantom import cohort
@@ -54,7 +54,7 @@ def rehearse(root: Path, source: Path) -> int:
     Raises: InputError if there is no SLURM; WorkError if a job does not start in time, or its fold fails.
     """
     cfg = stored_settings.load(RunPaths(root).config)
-    if absent := scheduler.unavailable():
+    if absent := slurm_commands.unavailable():
         raise InputError(f"a drill needs SLURM, but {absent}; log in to the cluster")
     folder = RunPaths(root).drill(time.strftime("%Y%m%d-%H%M%S"))
     runs = {name: _prepare(folder, name, cfg, source) for name in ("alone", "warned")}
@@ -121,7 +121,7 @@ def _warn(run: RunPaths) -> list[Finding]:
     _wait(run, lambda: _event(run, "progress"), "the first epoch of the fold that is to be warned")
     job = _events(run, "started")[-1]["job"]
     warned = time.monotonic()
-    refusal = scheduler.send_signal(job, "USR2", queue_records.owner_of(run))
+    refusal = slurm_commands.send_signal(job, "USR2", ownership.owner_of(run))
     if refusal:
         return [("the warning", f"SLURM does not send it ({refusal})")]
     saved = _wait(run, lambda: _event(run, "ended"), "the save of the warned fold")
@@ -138,7 +138,7 @@ def _warn(run: RunPaths) -> list[Finding]:
 def _clear(run: RunPaths) -> None:
     """Take what is left of the drill out of the queue."""
     jobs = sorted({event["job"].split("_")[0] for event in _events(run, "submitted") if event.get("job")})
-    if refusal := scheduler.cancel(jobs, queue_records.owner_of(run)):
+    if refusal := slurm_commands.cancel(jobs, ownership.owner_of(run)):
         logs.say(f"note: job {', '.join(jobs)} of the drill may still be in the queue ({refusal})")
 
 
@@ -150,7 +150,7 @@ def _given_up(run: RunPaths) -> str | None:
 
 def _grace() -> list[Finding]:
     """What the site gives a job that it stops."""
-    config = scheduler.ask(["scontrol", "show", "config"]) or ""
+    config = slurm_commands.ask(["scontrol", "show", "config"]) or ""
     found = re.findall(r"^(KillWait|PreemptMode|JobRequeue|ProctrackType)\s*=\s*(.+?)\s*$", config, re.M)
     return [(f"the site's {name}", value) for name, value in found]
 

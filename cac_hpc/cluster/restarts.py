@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from cac_hpc.cluster import nodes, queue_records, scheduler
+from cac_hpc.cluster import nodes, ownership, slurm_commands
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.run import causes, digests, ledger, task_states
@@ -50,10 +50,10 @@ def place() -> Place:
 
 def take_name(run: RunPaths, stage: str, here: Place) -> None:
     """Have a job that was submitted by hand bear the run's name, by which the run may cancel it and start it again."""
-    name = queue_records.job_name(run, stage)
+    name = ownership.job_name(run, stage)
     if here.job is None or not here.is_first or os.environ.get("SLURM_JOB_NAME") == name:
         return
-    if refusal := scheduler.rename(here.job, f"cac-{stage}", name):
+    if refusal := slurm_commands.rename(here.job, f"cac-{stage}", name):
         log.warning("this job keeps its name, so the run neither cancels it nor starts it again: %s", refusal)
 
 
@@ -75,9 +75,9 @@ def requeue_tasks(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
 
 def _requeue(run: RunPaths, job: str) -> str | None:
     """Returns why SLURM refuses; None if the job will start again."""
-    requeue = partial(scheduler.requeue, job, queue_records.owner_of(run))
+    requeue = partial(slurm_commands.requeue, job, ownership.owner_of(run))
     refusal = _insist(requeue, lambda: processes.heard() == "SIGTERM")
-    if refusal and scheduler.state(job) == "PENDING":
+    if refusal and slurm_commands.state(job) == "PENDING":
         return None  # only the answer was lost
     return refusal
 
@@ -93,7 +93,7 @@ def _insist(order: Callable[[], str | None], is_hurried: Callable[[], bool] = la
     """
     deadline, before = time.monotonic() + PATIENCE_S, None
     while refusal := order():
-        known = refusal == before and not scheduler.is_silent()
+        known = refusal == before and not slurm_commands.is_silent()
         if known or is_hurried() or time.monotonic() > deadline:
             break
         before = refusal
@@ -106,7 +106,7 @@ def _was_ended(job: str) -> bool:
 
     Before its time limit and in a preemption a job goes on RUNNING until it has had its time to save.
     """
-    return scheduler.state(job) not in ("RUNNING", None)
+    return slurm_commands.state(job) not in ("RUNNING", None)
 
 
 def _ended_by(run: RunPaths, task: Task, job: str | None) -> Cause:
@@ -139,7 +139,7 @@ def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, w
     if refusal := _requeue(run, here.job):
         return end(run, tasks, Cause("not_started_elsewhere", detail=refusal, after=cause), code=1)
     if refusal := _insist(
-        partial(scheduler.exclude, here.job, nodes.excluded_names(run, cfg), queue_records.owner_of(run))
+        partial(slurm_commands.exclude, here.job, nodes.excluded_names(run, cfg), ownership.owner_of(run))
     ):
         log.warning("SLURM may take this node again: %s", refusal)  # then it is left again
     return RESUMABLE

@@ -96,11 +96,8 @@ def show(root: Path, fold: str | None, as_json: bool) -> int:
 
 
 def _chosen(path: Path) -> dict[str, Any] | None:
-    try:
-        found = disk.read_json(path)
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and {"trial", "figure", "candidates"} <= found.keys() else None
+    found = disk.read_object(path)
+    return found if {"trial", "figure", "candidates"} <= found.keys() else None
 
 
 def _of_choice(run: RunPaths, chosen: Mapping[str, Any]) -> Tried:

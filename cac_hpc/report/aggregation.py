@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cac_hpc.cluster import usage
-from cac_hpc.cluster.usage import Circumstances
+from cac_hpc.cluster import circumstances
+from cac_hpc.cluster.circumstances import Circumstances
 from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
@@ -84,7 +84,7 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     report = evaluate(found, status, missing, *headline(cfg.report.title, cfg.split.unit, cfg.trials.select_on))
     histories = {fold: run.fold(fold).history for fold in found.results}
     pictures.draw(run.report / "figures", report, histories, run.dataset(cfg.data.packed_dir), cfg.report)
-    write(run.report, report, usage.collect_circumstances(run, cfg), cfg.report.window_hu, found.lesions)
+    write(run.report, report, circumstances.collect(run, cfg), cfg.report.window_hu, found.lesions)
     archive.write_checksums(run.report)
     report_json.write(run.report_json, report)
     return report
@@ -137,7 +137,7 @@ def write(
     lesions: pd.DataFrame | None = None,
 ) -> None:
     """Write them, and circumstances.json; arguments are those of `texts`."""
-    disk.write_json(folder / usage.CIRCUMSTANCES, to_json(found))
+    disk.write_json(folder / circumstances.FILE, to_json(found))
     for name, text in texts(folder, report, found, window_hu, lesions).items():
         disk.write_text(folder / name, text)
 
@@ -157,7 +157,7 @@ def texts(
     """
     frames = {f"tables/{name}": table for name, table in tables.csv(report).items()}
     frames |= {} if lesions is None else {"tables/lesions.csv": tables.lesions(lesions)}
-    documents = {"report.json": report, usage.CIRCUMSTANCES: found}
+    documents = {"report.json": report, circumstances.FILE: found}
     filled = checklists.fill(report, documents, {name for name, table in frames.items() if len(table)})
     methods = methods_text.paragraphs(report, found)
     return {

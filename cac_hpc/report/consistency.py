@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.cluster import usage
-from cac_hpc.cluster.usage import Circumstances
+from cac_hpc.cluster import circumstances
+from cac_hpc.cluster.circumstances import Circumstances
 from cac_hpc.evaluation import external, external_files, inputs, published, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.report import aggregation, checklists
@@ -199,7 +199,7 @@ def _against_folds(report: Report) -> Iterator[str]:
 def _against_files(
     folder: Path, window_hu: Sequence[float], report: Report, lesions: pd.DataFrame | None
 ) -> Iterator[str]:
-    made_in = from_json(disk.read_json(folder / usage.CIRCUMSTANCES), Circumstances)
+    made_in = from_json(disk.read_json(folder / circumstances.FILE), Circumstances)
     wanted = aggregation.texts(folder, report, made_in, window_hu, lesions)
     statuses = [status for status in paths.STATUSES if status != report.status]
     others = [paths.page_name(status, *kind) for status in statuses for kind in paths.PAGES]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cac_hpc.cluster.usage import Circumstances
+from cac_hpc.cluster.circumstances import Circumstances
 from cac_hpc.evaluation import external, external_files, report_json
 from cac_hpc.evaluation.external_files import ExternalTest
 from cac_hpc.report import aggregation, archive, pictures, publishing

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cac_hpc.cluster.usage import Circumstances
+from cac_hpc.cluster.circumstances import Circumstances
 from cac_hpc.report import wording
 from cac_hpc.results.calibration import Recalibration
 from cac_hpc.results.cuts import AtCut, DecisionCurves

@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from cac_hpc.cluster.usage import MEDIANS, Circumstances
+from cac_hpc.cluster.circumstances import MEDIANS, Circumstances
 from cac_hpc.evaluation import questions
 from cac_hpc.report import (
     checklists,

@@ -130,6 +130,15 @@ def read_json(path: Path) -> Any:
         raise ValueError("lists or objects in each other without end") from None
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; an empty one where it cannot be read."""
+    try:
+        found = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def sync(path: Path) -> None:
     """Have a file or folder on disk."""
     descriptor = os.open(path, os.O_RDONLY)

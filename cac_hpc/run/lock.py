@@ -43,7 +43,7 @@ def exclusive(path: Path, inherited: bool = False) -> Iterator[None]:
                 raise
             log.warning("%s: this file system has no locks, so nothing keeps a second launcher from this run", path)
         lock.truncate(0)
-        lock.write(json.dumps({"host": platform.node(), "pid": os.getpid(), "user": _user()}))
+        lock.write(json.dumps({"host": platform.node(), "pid": os.getpid(), "user": user_name()}))
         lock.flush()
         try:
             yield
@@ -77,7 +77,8 @@ def _who(found: dict[str, Any] | None) -> str:
     return f" (process {found['pid']} of {found['user']} on {found['host']})" if found else ""
 
 
-def _user() -> str:
+def user_name() -> str:
+    """The name of who asks; the number where there is none."""
     with suppress(KeyError, OSError):  # a container without an entry for the user
         return getpass.getuser()
     return str(os.getuid())

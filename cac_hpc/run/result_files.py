@@ -18,7 +18,7 @@ def fold_is_done(files: FoldPaths, read: bool = False) -> bool:
     Args:
         read: whether to compare every byte of predictions.csv, not the size alone; the tables are small.
     """
-    facts = _facts(files.metrics)
+    facts = disk.read_object(files.metrics)
     try:
         size = files.predictions.stat().st_size
     except OSError:
@@ -40,7 +40,7 @@ def shard_is_whole(facts: Path) -> bool:
         size = facts.with_suffix(".h5").stat().st_size
     except OSError:
         return False
-    return _facts(facts).get("bytes") in (None, size)
+    return disk.read_object(facts).get("bytes") in (None, size)
 
 
 def read_kept(path: Path, keys: Sequence[str], helps: str = RESUME) -> dict[str, Any]:
@@ -61,18 +61,9 @@ def read_kept(path: Path, keys: Sequence[str], helps: str = RESUME) -> dict[str,
 
 def is_complete(report: Path) -> bool:
     """Whether a report.json is that of a report on all folds."""
-    return _facts(report).get("status") == "COMPLETE"
+    return disk.read_object(report).get("status") == "COMPLETE"
 
 
 def is_provisional(report: Path) -> bool:
     """Whether a report.json is that of a report made by hand while the folds are at work: no stage's result."""
-    return _facts(report).get("status") == "PROVISIONAL"
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    """What a JSON file says; nothing where it cannot be read."""
-    try:
-        found = disk.read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return disk.read_object(report).get("status") == "PROVISIONAL"

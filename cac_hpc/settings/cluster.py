@@ -21,7 +21,7 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
-    kind: str = "auto"  # a scheduler, by its name in cluster/launch; auto: SLURM if a controller answers, else local
+    kind: str = "auto"  # a scheduler, by its name in cluster/schedulers; auto: SLURM if one answers, else local
     partition: str | None = None  # this and the next four as for sbatch; null: the site's default
     account: str | None = None
     qos: str | None = None

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 T = TypeVar("T", int, float)
 ENDLESS = ("UNLIMITED", "INFINITE", "NONE")
-UNITS = {unit: 1024**power for power, unit in enumerate("KMGTPE")}
+UNITS = {unit: 1024**power for power, unit in enumerate(("", *"KMGTPE"))}
 
 
 def minutes(text: str) -> float | None:
@@ -33,8 +33,18 @@ def minutes(text: str) -> float | None:
 
 def megabytes(text: str) -> int | None:
     """A memory size as SLURM writes it, in MB where it has no unit: ``6000``, ``2T``, ``187.5G``, ``4000+``."""
+    found = num_bytes(text, "M")
+    return None if found is None else int(found / UNITS["M"])
+
+
+def num_bytes(text: str, unit: str = "") -> float | None:
+    """A memory size in bytes: ``100M``, ``1.5G``, ``4Gn``, ``10648K``.
+
+    Args:
+        unit: of a size without one.
+    """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGTPE]?)B?[+nc]?", text.strip(), re.I)
-    return int(float(found[1]) * UNITS[found[2].upper() or "M"] / UNITS["M"]) if found else None
+    return float(found[1]) * UNITS[found[2].upper() or unit] if found else None
 
 
 def number(text: str) -> int | None:
@@ -71,6 +81,14 @@ def _in_ranges(number: str, ranges: str) -> bool:
     padded = [len(end[0]) for end in ends if end[0].isdecimal() and end[-1].isdecimal()
               and int(end[0]) <= int(number) <= int(end[-1])]  # fmt: skip
     return any(len(number) >= width for width in padded)
+
+
+def ranges(numbers: Iterable[int]) -> list[str]:
+    """Numbers as ``0-3``, ``7``."""
+    known = {*numbers}
+    starts = (number for number in sorted(known) if number - 1 not in known)
+    ends = (number for number in sorted(known) if number + 1 not in known)
+    return [f"{low}-{high}" if low < high else f"{low}" for low, high in zip(starts, ends, strict=True)]
 
 
 def rows(said: str, num_columns: int) -> Iterator[list[str]]:

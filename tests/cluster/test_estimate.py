@@ -11,7 +11,7 @@ import pytest
 from cac_hpc.calcium import candidates
 from cac_hpc.cluster import estimate
 from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS
-from cac_hpc.cluster.feasibility import Limits
+from cac_hpc.cluster.site_limits import Limits
 from cac_hpc.dataset import plan, stratification
 from cac_hpc.machine.memory import GIB
 from cac_hpc.settings import stored_settings
@@ -24,11 +24,6 @@ from tests.support.settings import changed
 NET = (8 * 32 * 32 * 9 + 8 * 16 * 16 * 16 * 9 + 16 * 16 * 8 * 8 * 9 + 16 * 4 * 4 * 32 + 32 * 6) * 2  # flops of a slice
 LESIONS = 18 * 2**19  # candidates and views
 WEIGHTS = (8 * 9 + 8) + (16 * 8 * 9 + 16) + (16 * 16 * 9 + 16) + (16 * 4 * 4 * 32 + 32) + (32 * 6 + 6)
-
-
-@pytest.fixture
-def cfg(tmp_path, scans):
-    return stored_settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run"))
 
 
 def folds_of(cfg, found):
@@ -209,14 +204,14 @@ def test_the_table_has_everything_within_80_columns(cfg):
 def test_planning_takes_a_second_and_never_imports_torch(tmp_path, scans):
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run")
     code = (
-        "import sys; from cac_hpc.cluster import estimate, feasibility\n"
+        "import sys; from cac_hpc.cluster import estimate, site_limits\n"
         "from cac_hpc.dataset import plan, stratification as divided\n"
         "from cac_hpc.run import logs; from cac_hpc.settings import stored_settings\n"
         f"cfg = stored_settings.load(__import__('pathlib').Path({str(config)!r})); found = plan.make_plan(cfg)\n"
         "labels = found.labels.items()\n"
         "folds = divided.make_folds({k: v.patient for k, v in labels}, {k: v.category for k, v in labels}, cfg.split)\n"
         "result = estimate.estimate(cfg, found, folds)\n"
-        "logs.console().print(estimate.table(cfg, result, feasibility.read(None)))\n"
+        "logs.console().print(estimate.table(cfg, result, site_limits.read(None)))\n"
         "assert 'torch' not in sys.modules\n"
     )
     started = time.monotonic()

@@ -19,14 +19,9 @@ from cac_hpc.settings.cluster import ClusterConfig
 from cac_hpc.settings.errors import InputError
 from tests.support.drills import DEV
 from tests.support.runs import job, job_here, prepare
-from tests.support.standins import FakeSlurm, bare_run
+from tests.support.standins import bare_run
 
 FOLDS = next(stage for stage in STAGES if stage.name == "folds")
-
-
-@pytest.fixture
-def fake(tmp_path, monkeypatch):
-    return FakeSlurm(tmp_path / "bin", monkeypatch)
 
 
 @pytest.fixture
@@ -103,8 +98,8 @@ def test_resume_packs_what_was_purged_as_it_was_sealed(run, tmp_path):
     sealed.check(run.dataset(cfg.data.packed_dir))
 
 
-def say_nodes(fake, count, partition="dev*"):
-    fake.says("sinfo", "".join(f"{partition}|n{number}|idle\n" for number in range(1, count + 1)))
+def say_nodes(slurm_words, count, partition="dev*"):
+    slurm_words.says("sinfo", "".join(f"{partition}|n{number}|idle\n" for number in range(1, count + 1)))
 
 
 def add(run, node, partition=None, **settings_of):
@@ -112,9 +107,9 @@ def add(run, node, partition=None, **settings_of):
 
 
 @pytest.mark.parametrize(("count", "most"), [(1, 0), (2, 1), (4, 1), (8, 2), (40, 10)])
-def test_at_most_a_quarter_of_the_nodes_is_left_out_and_never_all(fake, tmp_path, count, most):
+def test_at_most_a_quarter_of_the_nodes_is_left_out_and_never_all(slurm_words, tmp_path, count, most):
     run = bare_run(tmp_path / "run")
-    say_nodes(fake, count)
+    say_nodes(slurm_words, count)
     for number in [*range(1, most + 1)] * 2:  # twice: known already
         assert add(run, f"n{number}") is None
     said = add(run, f"n{most + 1}")
@@ -122,34 +117,34 @@ def test_at_most_a_quarter_of_the_nodes_is_left_out_and_never_all(fake, tmp_path
     assert len(nodes.read_excluded(run)) == most
 
 
-def test_jobs_that_find_bad_nodes_at_the_same_time_leave_out_no_more(fake, tmp_path):
+def test_jobs_that_find_bad_nodes_at_the_same_time_leave_out_no_more(slurm_words, tmp_path):
     run = bare_run(tmp_path / "run")
-    say_nodes(fake, 12)
+    say_nodes(slurm_words, 12)
     with ThreadPoolExecutor(8) as pool:
         said = list(pool.map(lambda number: add(run, f"n{number}"), range(1, 9)))
     assert said.count(None) == len(nodes.read_excluded(run)) == 3
 
 
 @pytest.mark.parametrize("settings_of", [{"exclude": "n[2-4]"}, {"sbatch": {"nodelist": "n1"}}])
-def test_the_one_node_that_the_settings_leave_is_never_left_out(fake, tmp_path, settings_of):
+def test_the_one_node_that_the_settings_leave_is_never_left_out(slurm_words, tmp_path, settings_of):
     run = bare_run(tmp_path / "run")
-    say_nodes(fake, 4)
-    fake.says("scontrol", "n1\n" if "sbatch" in settings_of else "n2\nn3\nn4\n")
+    say_nodes(slurm_words, 4)
+    slurm_words.says("scontrol", "n1\n" if "sbatch" in settings_of else "n2\nn3\nn4\n")
     assert "of 1 nodes that the job can use" in add(run, "n1", **settings_of)
     assert nodes.read_excluded(run) == []
 
 
-def test_where_slurm_does_not_say_how_many_there_are_one_is_left_out(fake, tmp_path):
+def test_where_slurm_does_not_say_how_many_there_are_one_is_left_out(slurm_words, tmp_path):
     run = bare_run(tmp_path / "run")
-    fake.fails("sinfo")
+    slurm_words.fails("sinfo")
     assert add(run, "n1", "dev") is None
     assert "of an unknown number of nodes" in add(run, "n2", "dev")
 
 
-def test_at_the_limit_the_job_ends_with_the_cause_and_is_not_requeued(fake, tmp_path, monkeypatch, scans):
+def test_at_the_limit_the_job_ends_with_the_cause_and_is_not_requeued(slurm_words, tmp_path, monkeypatch, scans):
     run = RunPaths(prepare(tmp_path, scans))
-    say_nodes(fake, 4)
-    fake.says("scontrol", "")
+    say_nodes(slurm_words, 4)
+    slurm_words.says("scontrol", "")
     ledger.append(run.excluded, node="n1", why="cannot see /scratch/x: No such file or directory", job="7_0")
     monkeypatch.setenv("SLURMD_NODENAME", "n2")
     cfg = stored_settings.load(run.config)
@@ -160,7 +155,7 @@ def test_at_the_limit_the_job_ends_with_the_cause_and_is_not_requeued(fake, tmp_
     assert str(last["cause"]).startswith("node n2 cannot see /scratch/x: gone; not left out for another: of 4 nodes")
     assert causes.command(last["cause"], run.root).startswith(f"rm {run.excluded}, then python jobs/launch_cv.py")
     assert [bad.node for bad in nodes.read_excluded(run)] == ["n1"]
-    assert not fake.calls("scontrol")
+    assert not slurm_words.calls("scontrol")
 
 
 def test_what_was_left_out_long_ago_is_used_again_and_still_known(tmp_path):

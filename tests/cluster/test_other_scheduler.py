@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cac_hpc.cluster import launch
+from cac_hpc.cluster import launch, schedulers
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings import launch_command
 from cac_hpc.settings.errors import InputError
@@ -30,7 +30,7 @@ def queue(monkeypatch):
         try_out=lambda run, cfg, stage, tasks: (f"would wait behind {len(jobs)} jobs", stage.name == "folds"),
         jobs=jobs,
     )
-    monkeypatch.setitem(launch.SCHEDULERS, "local", other)
+    monkeypatch.setitem(schedulers.SCHEDULERS, "local", other)
     return other
 
 

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from cac_hpc.cluster import estimate, feasibility, submission, trial_costs
+from cac_hpc.cluster import estimate, feasibility, sbatch_scripts, submission, trial_costs
 from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS
-from cac_hpc.cluster.feasibility import Limits
+from cac_hpc.cluster.site_limits import Limits
 from cac_hpc.dataset import plan
 from cac_hpc.run import stages
 from cac_hpc.run.paths import RunPaths
@@ -106,7 +106,7 @@ def test_workers_ask_for_one_rank_each_and_share_a_job_as_folds_do(cfg):
         assert (stages.gpus(trials, asked), stages.gpus(folds, asked)) == (workers, of_folds)
     wide = changed(gpu, "cluster", ranks_per_node=2, cpus_per_rank=3, folds_per_node=2)
     assert (stages.cpus(trials, wide), stages.cpus(folds, wide)) == (3, 6)
-    assert submission._cpus(wide, trials) == 6
+    assert sbatch_scripts.cpus_of_job(wide, trials) == 6
     assert stages.gpus(BY_NAME["pack"], gpu) == 0
 
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from cac_hpc.cluster import feasibility, launch, queue_records, scheduler, submission
+from cac_hpc.cluster import ownership, schedulers, site_limits, slurm_commands
 from cac_hpc.predict import bundle_files, parts, prediction, prediction_jobs, prediction_status
 from cac_hpc.run import ledger
 from cac_hpc.settings import predict_command
@@ -54,15 +54,15 @@ def test_an_array_ends_with_the_same_bytes_as_this_machine_and_resumes(slurm, tm
     assert "in the queue already" in capsys.readouterr().out
     wait_for(lambda: (out / "predict.json").exists(), 200, "the gathered results")
     assert content(out) == content(tmp_path / "here")
-    last, name = view.states()[-1].job, queue_records.job_name(prediction_jobs.jobs_of(out), "gather")
-    wait_for(lambda: not scheduler.jobs_called(name)[last], 60, "the end of the last job")
+    last, name = view.states()[-1].job, ownership.job_name(prediction_jobs.jobs_of(out), "gather")
+    wait_for(lambda: not slurm_commands.jobs_called(name)[last], 60, "the end of the last job")
     assert [(state.stage, state.task, state.state) for state in view.states()] == [
         ("predict", 0, "done"), ("predict", 1, "done"), ("gather", None, "done"),
     ]  # fmt: skip
     ended = job_here("status.py", out)
     assert (ended.returncode, "1 studies have no prediction; predictions.csv says why" in ended.stdout) == (1, True)
     asked_for = ["sacct", "--noheader", "-X", "--parsable2", f"--jobs={last}", "-oExitCode"]
-    wait_for(lambda: scheduler.ask(asked_for).split() == ["1:0"], 60, "the exit code in the accounting, 1:0")
+    wait_for(lambda: slurm_commands.ask(asked_for).split() == ["1:0"], 60, "the exit code in the accounting, 1:0")
 
 
 def begun(tmp_path, submitted=True):
@@ -112,16 +112,16 @@ def test_without_jobs_status_counts_the_parts(tmp_path):
 
 
 def test_what_the_cluster_does_not_take_is_refused_before_anything_is_submitted(tmp_path, monkeypatch):
-    monkeypatch.setattr(launch, "available_kind", lambda cluster: ("slurm", "as set"))
-    limits = feasibility.Limits(partitions=("dev",), partition="dev", state="up", time_min=60, cpus=4, gpus=0)
-    monkeypatch.setattr(submission, "_limits", lambda partition: limits)
+    monkeypatch.setattr(schedulers, "available_kind", lambda cluster: ("slurm", "as set"))
+    limits = site_limits.Limits(partitions=("dev",), partition="dev", state="up", time_min=60, cpus=4, gpus=0)
+    monkeypatch.setattr(site_limits, "read_once", lambda partition: limits)
     cfg, plan = asked(tmp_path, "out", cluster=str(DEV)), parts.Plan("b", {"device": "cuda"}, {"1": "x"})
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError) as refused:
         prediction_jobs.submitted(cfg, REPO, plan, [0])
     assert str(refused.value) == "--device cuda asks 1 GPUs of a node, wanted at most 0: partition dev has no more"
     tight = dataclasses.replace(limits, time_min=1, gpus=1)
-    monkeypatch.setattr(submission, "_limits", lambda partition: tight)
+    monkeypatch.setattr(site_limits, "read_once", lambda partition: tight)
     with pytest.raises(InputError) as refused:
         prediction_jobs.submitted(cfg, REPO, plan, [0])
     lines = str(refused.value).splitlines()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cac_hpc.cluster import usage
+from cac_hpc.cluster import circumstances, usage
 from cac_hpc.report import aggregation
 from cac_hpc.results.serialization import to_json
 from cac_hpc.run import ledger, result_files, task_states
@@ -57,7 +57,7 @@ def test_events_without_their_facts_are_told_as_far_as_they_go(tmp_path):
 def test_a_damaged_provenance_is_left_out_and_named(tmp_path, caplog, text):
     run = small_run(tmp_path)
     run.provenance.write_text(text, encoding="utf-8")
-    assert usage.collect_circumstances(run, stored_settings.load(run.config)).provenance is None
+    assert circumstances.collect(run, stored_settings.load(run.config)).provenance is None
     assert f"{run.provenance}: cannot be read" in caplog.text
 
 
@@ -66,7 +66,7 @@ def test_a_fold_with_damaged_speeds_is_left_out_and_named(tmp_path, caplog, text
     run = small_run(tmp_path)
     run.fold(0).speed.write_text(text, encoding="utf-8")
     run.fold(1).speed.write_text("epoch,train_seconds\n1,2.5\n", encoding="utf-8")
-    speeds = usage.collect_circumstances(run, stored_settings.load(run.config)).folds
+    speeds = circumstances.collect(run, stored_settings.load(run.config)).folds
     assert [to_json(one) for one in speeds] == [{"fold": 1, "epochs": 1, "train_seconds": 2.5}]
     assert f"{run.fold(0).speed}: cannot be read" in caplog.text
 

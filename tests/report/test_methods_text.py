@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from cac_hpc.cluster.usage import Circumstances
+from cac_hpc.cluster.circumstances import Circumstances
 from cac_hpc.report import aggregation, methods_text
 from cac_hpc.results.audits import ShownBefore
 from cac_hpc.results.examples import ShownLesions

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cac_hpc.cluster import usage
+from cac_hpc.cluster import circumstances
 from cac_hpc.report import aggregation, archive, checklists, consistency, pages
 from cac_hpc.results.serialization import from_json
 from cac_hpc.run import digests, disk
@@ -194,7 +194,7 @@ def test_the_same_run_gives_the_same_bytes_but_for_the_circumstances(finished):
     assert aggregation.aggregate(run.root)
     changed = {path.name for path in files if path.read_bytes() != before[path]}
     assert changed <= {"circumstances.json", "report.html", "report_without_images.html", archive.CHECKSUMS}
-    told = from_json(json.loads(before[run.report / "circumstances.json"]), usage.Circumstances)
+    told = from_json(json.loads(before[run.report / "circumstances.json"]), circumstances.Circumstances)
     again = aggregation.texts(run.report, typed_report_of(run), told, cfg.report.window_hu)
     for name in ("report.html", "report_without_images.html"):
         assert again[name].encode() == before[run.report / name], name

@@ -80,7 +80,7 @@ def test_every_code_that_the_package_names_has_a_sentence_and_the_reverse():
     named = set()
     for path in package.rglob("*.py"):
         named |= set(re.findall(r'(?:Cause\(\s*|code=|code = )"(\w+)"', path.read_text(encoding="utf-8")))
-    text = Path(causes.__file__).read_text(encoding="utf-8") + (package / "cluster/task_status.py").read_text("utf-8")
+    text = Path(causes.__file__).read_text(encoding="utf-8") + (package / "cluster/verdicts.py").read_text("utf-8")
     assert named - {"x"} <= set(causes.SENTENCES)
     assert {code for code in set(causes.SENTENCES) - named if text.count(f'"{code}"') < 2} == set()
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import cac_hpc
-from cac_hpc.cluster import monitor, usage
+from cac_hpc.cluster import circumstances, monitor, task_logs
 from cac_hpc.report import aggregation, consistency, pages, tables
 from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import from_json
@@ -203,7 +203,7 @@ def test_a_ledger_and_a_log_of_others_are_harmless_where_they_are_read(tmp_path)
     (event,) = ledger.read(tmp_path / "ledger.jsonl")
     assert (event["cause"].detail, event["node"]) == ("x[2J folds 0: done", "n1")
     (tmp_path / "a.log").write_text(f"one\n{bad}\n", encoding="utf-8")
-    assert monitor.tail(tmp_path / "a.log") == "one\nx[2J\nfolds 0: done"
+    assert task_logs.tail(tmp_path / "a.log") == "one\nx[2J\nfolds 0: done"
 
 
 def test_what_others_say_of_a_task_stays_one_harmless_line_and_its_command_another():
@@ -225,7 +225,7 @@ def test_the_pages_of_a_report_hide_nothing(tmp_path):
     summary["missing_folds"][0]["reason"] = "x\x1b\u202e <b>\n# y"
     summary["categories"][0]["name"] = "n\x9b\u2067\n&"
     report = from_json(summary, Report)
-    found = from_json(disk.read_json(run.report / usage.CIRCUMSTANCES), usage.Circumstances)
+    found = from_json(disk.read_json(run.report / circumstances.FILE), circumstances.Circumstances)
     window_hu = stored_settings.load(run.config).report.window_hu
     html = pages.html(run.report, report, found, window_hu, pages.Appendix([], []), True)
     latex = "".join(tables.latex(report).values())

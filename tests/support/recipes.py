@@ -16,7 +16,7 @@ import pandas as pd
 import pydicom
 
 import cac_hpc
-from cac_hpc.cluster import launch
+from cac_hpc.cluster import schedulers
 from cac_hpc.dataset import plan, sealing
 from cac_hpc.report import aggregation, pictures
 from cac_hpc.run import stages
@@ -160,7 +160,7 @@ def label_source(folder: Path, scans: Path, packed: Path) -> None:
 
 def scheduler(folder: Path, scans: Path, packed: Path) -> None:
     """The launcher chooses the scheduler by its name, and the first stages are run by it."""
-    serial = launch.SCHEDULERS["serial"]
+    serial = schedulers.SCHEDULERS["serial"]
     with mock.patch.object(serial, "try_out", wraps=serial.try_out) as asked:
         run = RunPaths(prepare(folder, scans, cluster={"kind": "serial"}))
     assert [call.args[2].name for call in asked.mock_calls] == ["pack", "seal", "folds", "aggregate"]

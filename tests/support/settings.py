@@ -6,7 +6,7 @@ from cac_hpc.settings import launch_command
 from cac_hpc.settings.errors import InputError
 
 
-def changed(cfg, section, **values):
+def changed(cfg, section="cluster", **values):
     return dataclasses.replace(cfg, **{section: dataclasses.replace(getattr(cfg, section), **values)})
 
 

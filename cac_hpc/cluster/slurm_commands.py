@@ -7,13 +7,14 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from signal import SIG_IGN, SIGKILL, SIGTERM, signal
 
 from cac_hpc.cluster import queue_records
-from cac_hpc.cluster.queue_records import FINAL, Accounted, Listing, Owner
+from cac_hpc.cluster.ownership import Owner
+from cac_hpc.cluster.queue_records import FINAL, Accounted, Listing
 from cac_hpc.machine import environment
 
 TIMEOUT_S = 20
@@ -51,7 +52,7 @@ def queue(users: Iterable[int], shielded: bool = False) -> Listing | None:
     return None if answer is None else queue_records.read_queue(answer)
 
 
-class Accounting:
+class Sacct:
     """sacct, asked as rarely as it makes sense: what is final is kept, and one that is off, slow or late is left alone.
 
     silent: whether it gave no answer, or none that can be read.
@@ -174,14 +175,9 @@ def submit(script: Path) -> tuple[bool, str]:
     Which job it has become SLURM says, see `jobs_called`.
     """
     try:
-        done = subprocess.run(
-            ["sbatch", str(script)], env=environment.for_slurm(), stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, encoding="utf-8", errors="replace", timeout=SUBMIT_TIMEOUT_S, check=False,
-        )  # fmt: skip
-    except OSError as error:
-        return False, f"sbatch: {error.strerror}"
-    except subprocess.TimeoutExpired:
-        return False, f"sbatch did not answer within {SUBMIT_TIMEOUT_S} s"
+        done = _run(["sbatch", str(script)], SUBMIT_TIMEOUT_S, environment.for_slurm())
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return False, _no_answer("sbatch", error)
     return done.returncode == 0, f"{done.stdout}\n{done.stderr}".strip()
 
 
@@ -203,9 +199,8 @@ def jobs_called(name: str) -> dict[str, bool] | None:
 
 def test_only(script: Path) -> str:
     """What SLURM says to a script without taking it: when and where it would start, or why it would not."""
-    command = ["sbatch", "--test-only", str(script)]
     try:
-        done = _run(command)
+        done = _run(["sbatch", "--test-only", str(script)])
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"no answer ({error})"
     return " ".join((done.stderr or done.stdout).replace("sbatch: ", "").split())
@@ -230,11 +225,22 @@ def _in_queue(jobs: Sequence[str], owner: Owner) -> tuple[list[str], str | None]
     return there, None
 
 
-def _run(command: list[str], before: Callable[[], None] | None = None) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: list[str],
+    timeout_s: float = TIMEOUT_S,
+    variables: Mapping[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, env=_variables(), stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8",
-        errors="replace", timeout=TIMEOUT_S, preexec_fn=before, check=False,
+        command, env=variables or _variables(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        encoding="utf-8", errors="replace", timeout=timeout_s, preexec_fn=before, check=False,
     )  # fmt: skip
+
+
+def _no_answer(command: str, error: OSError | subprocess.TimeoutExpired) -> str:
+    if isinstance(error, OSError):
+        return f"{command}: {error.strerror}"
+    return f"{command} did not answer within {error.timeout:g} s"
 
 
 def _order(command: list[str]) -> str | None:
@@ -243,11 +249,9 @@ def _order(command: list[str]) -> str | None:
     A requeue has SLURM send SIGTERM to every process of the step that asks for it: the order is given to its end.
     """
     try:
-        done = _run(command, _ignore_sigterm)
-    except OSError as error:
-        return f"{command[0]}: {error.strerror}"
-    except subprocess.TimeoutExpired:
-        return f"{command[0]} did not answer within {TIMEOUT_S} s"
+        done = _run(command, before=_ignore_sigterm)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return _no_answer(command[0], error)
     return " ".join((done.stderr or done.stdout).split()) or f"{command[0]} failed" if done.returncode else None
 
 

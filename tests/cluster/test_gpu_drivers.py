@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cac_hpc.cluster import preflight
+from cac_hpc.cluster import gpu_drivers
 from cac_hpc.run.paths import RunPaths
 from tests.support.runs import REPO, job, prepare, write_config
 from tests.support.standins import nvidia_smi, torch_build
@@ -30,14 +30,16 @@ def site(folder: Path, **variables: str) -> dict[str, str]:
 
 
 def fault(env: dict[str, str]) -> str:
-    program = "from cac_hpc.cluster import preflight; print(preflight.driver_fault() or '')"
+    program = "from cac_hpc.cluster import gpu_drivers; print(gpu_drivers.fault() or '')"
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 def test_the_installed_torch_is_read_as_it_reads_itself():
-    assert preflight.installed() == preflight.Torch(str(torch.__version__), torch.version.cuda, bool(torch.version.hip))
+    assert gpu_drivers.installed() == gpu_drivers.Torch(
+        str(torch.__version__), torch.version.cuda, bool(torch.version.hip)
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,8 +93,8 @@ def test_what_does_not_fit_is_named_with_the_command_that_mends_it(
 
 def test_without_torch_it_is_to_be_installed(tmp_path):
     program = (
-        "import sys; from cac_hpc.cluster import preflight\n"
-        "sys.path = [path for path in sys.path if 'site-packages' not in path]; print(preflight.driver_fault())"
+        "import sys; from cac_hpc.cluster import gpu_drivers\n"
+        "sys.path = [path for path in sys.path if 'site-packages' not in path]; print(gpu_drivers.fault())"
     )
     env = site(tmp_path, PYTHONPATH=str(REPO))
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=60)
