@@ -144,7 +144,8 @@ def _against(report: Report) -> list[str]:
         for one in [published] if one
     ]  # fmt: skip
     gain = _gain(report) if absent else []
-    return [*gain, *wording.trusted(report), *absent, *inside, *elsewhere]
+    untrained = wording.untrained(report)
+    return [*gain, *wording.trusted(report), *[untrained] * bool(untrained), *absent, *inside, *elsewhere]
 
 
 def _readers(found: Readers | Absent) -> list[TextTable]:

@@ -198,17 +198,16 @@ def readers(report: Report) -> list[TextTable]:
 
 
 def _side_by_side(level: str, found: Sequence[Reader]) -> TextTable:
-    """A row for each reader at a level."""
+    """A row for each reader at a level; what decides comes first, for the rest may not fit on the screen."""
     cells = []
     for reader in found:
-        figures, test = reader.levels[level].figures, reader.compared.sign_test if reader.compared else None
+        first, *others = (with_interval(reader.levels[level].figures[name]) for name in SIDE_BY_SIDE)
+        test = reader.compared.sign_test if reader.compared else None
         less = reader.compared and brief(reader.compared.levels[level].figures["accuracy"])
-        row = [reader.name, *(with_interval(figures[name]) for name in SIDE_BY_SIDE), less or ""]
-        if level == "patient":
-            row.append("" if test is None or test.p_value is None else wording.chance(test.p_value))
-        cells.append(row)
-    columns = ["reader", *(wording.heading(name) for name in SIDE_BY_SIDE), "model less reader"]
-    columns += ["paired test"] * (level == "patient")
+        chance = "" if test is None or test.p_value is None else wording.chance(test.p_value)
+        cells.append([reader.name, first, less or "", *[chance] * (level == "patient"), *others])
+    first, *others = (wording.heading(name) for name in SIDE_BY_SIDE)
+    columns = ["reader", first, "model less reader", *["paired test"] * (level == "patient"), *others]
     of = f"{found[0].levels[level].n} tests; difference of accuracies; in brackets 95 % intervals"
     caption = f"Readers side by side, {level} level, {of}"
     return TextTable(caption, columns, cells)

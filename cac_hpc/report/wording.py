@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -223,10 +223,11 @@ def _trust(found: Readers) -> str:
             f"in {right(own)}) is not; these patients do not show which of the two is better: {_less(chosen)}."
         )
     if said.reason == "simpler":
-        others = ", ".join(f"{reader.name} {right(reader)}" for reader in rivals)
-        return f"{begin} and needs no training; these patients do not show that another is better ({others})."
-    worse = (reader for reader in found.readers if reader.compared and reader not in rivals)
-    others = ", ".join(f"{reader.name} {right(reader)}" for reader in worse)
+        worse = [reader for reader in found.readers if reader.compared and reader not in (chosen, *rivals)]
+        unlike = f" Worse than the {own.name}: {_counts(worse)}." if worse else ""
+        equal = f"these patients do not show that another is better ({_counts(rivals)})"
+        return f"{begin} and needs no training; {equal}.{unlike}"
+    others = _counts(reader for reader in found.readers if reader.compared and reader not in rivals)
     equal = " or ".join(f"{reader.name} ({right(reader)})" for reader in rivals)
     equal = equal and f"; these patients do not show whether {equal} is worse"
     return f"{begin}, more than each of the others ({others}){equal}."
@@ -237,6 +238,11 @@ def _surely_worse(reader: Reader) -> bool:
     assert reader.compared
     high = reader.compared.levels["patient"].figures["accuracy"].high
     return high is not None and high < 0
+
+
+def _counts(found: Iterable[Reader]) -> str:
+    """How many patients each has right."""
+    return ", ".join(f"{reader.name} {right(reader)}" for reader in found)
 
 
 def right(reader: Reader) -> int:
@@ -414,6 +420,21 @@ def other_rules(results: Level) -> list[str]:
     return [f"Accuracy by the rules that were not chosen (report.patient_rule): {', '.join(others)}."] if others else []
 
 
+def untrained(report: Report) -> str:
+    """What the readers do that nothing was learned for; empty if there are none."""
+    found = report.readers
+    known = {reader.key for reader in found.readers} if isinstance(found, Readers) else set()
+    where, there = "in the heart's region, found automatically", "there"
+    if "regions" in report.settings.get("pack", {}):
+        where, there = "in the masks of pack.regions", where
+    kinds = {
+        "rule": f"The Agatston rule counts lesions of at least 130 HU {where}.",
+        "control": f"The untrained control counts candidates of which more than half lies {there}.",
+    }
+    said = [text for key, text in kinds.items() if key in known]
+    return " ".join([*said, *["Neither knows any label."] * (len(said) > 1)])
+
+
 def readers(report: Report) -> list[str]:
     """What the readers are, which one to trust, and by which rule."""
     found = report.readers
@@ -424,16 +445,7 @@ def readers(report: Report) -> list[str]:
     left_out = f" Left out, for {lacks} of them: {found.left_out.studies} studies." * bool(found.left_out.studies)
     absent = f" Not compared: {'; '.join(found.absent)}." if found.absent else ""
     tests = own.levels["patient"].n
-    in_masks = "regions" in report.settings.get("pack", {})
-    where, there = "in the heart's region, found automatically", "there"
-    if in_masks:
-        where, there = "in the masks of pack.regions", "in the heart's region, found automatically"
-    kinds = {
-        "rule": f"The Agatston rule counts lesions of at least 130 HU {where}.",
-        "control": f"The untrained control counts candidates of which more than half lies {there}.",
-    }
-    known = [text for key, text in kinds.items() if any(reader.key == key for reader in found.readers)]
-    without = f"{left_out}{absent} {' '.join(known)}{' Neither knows any label.' if len(known) > 1 else ''}"
+    without = f"{left_out}{absent} {untrained(report)}"
     return [
         *trusted(report),
         "How this is decided: a reader must be better than always guessing the largest category, and one reader is "
