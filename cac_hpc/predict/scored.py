@@ -16,11 +16,11 @@ from cac_hpc.dataset.scoring import Masked, Scored
 from cac_hpc.labels import labels
 from cac_hpc.predict import ensemble as ensembles
 from cac_hpc.predict.ensemble import Answer, Ensemble
-from cac_hpc.report import lesion_pictures, wording
-from cac_hpc.report.lesion_pictures import Verdict
 from cac_hpc.run import escaping, logs, paths, settings
 from cac_hpc.run.commands import ScoreConfig
 from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.sections import formatting, lesion_panels
+from cac_hpc.sections.lesion_panels import Verdict
 from cac_hpc.statistics import intervals
 from cac_hpc.train import lesion_results
 from cac_hpc.train.lesion_model import SHARE_WEIGHT
@@ -138,8 +138,8 @@ def _draw(folder: Path, study: str, scored: Scored, probability_C: np.ndarray, e
     where = "the mask" if scored.masked else "the heart's region"
     texts = [
         logs.line(f"Study {study}"),
-        f"{who}: {counted_C.sum()} counted, score {wording.short(total)}, {category}.",
-        f"Agatston rule in {where}: score {wording.short(score.agatston)}, {by_rule}.",
+        f"{who}: {counted_C.sum()} counted, score {formatting.short(total)}, {category}.",
+        f"Agatston rule in {where}: score {formatting.short(score.agatston)}, {by_rule}.",
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    lesion_pictures.draw_study(folder, study, lesion_pictures.panels(views, found, verdicts), texts, 150)
+    lesion_panels.draw(folder, study, lesion_panels.panels(views, found, verdicts), texts, 150)

@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pandas as pd
 
+from cac_hpc.appendix import checklists, methods_text
 from cac_hpc.cluster import usage
 from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
-from cac_hpc.report import archive, checklists, methods_text, pages, pictures, publishing, tables, wording
+from cac_hpc.report import checksums, markdown, pages, pictures, publishing, tables
 from cac_hpc.report.pages import Appendix
 from cac_hpc.run import causes, escaping, ledger, paths, settings, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.sections import contrast_parts, wording
 from cac_hpc.statistics import results
 from cac_hpc.statistics.results import MissingFold, Report, Status
 
@@ -84,14 +86,14 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     histories = {fold: run.fold(fold).history for fold in found.results}
     pictures.draw(run.report / "figures", report, histories, run.dataset(cfg.data.packed_dir), cfg.report)
     write(run.report, report, usage.collect_circumstances(run, cfg), cfg.report.window_hu, found.lesions)
-    archive.write_checksums(run.report)
+    checksums.write(run.report)
     report_json.write(run.report_json, report)
     return report
 
 
 def headline(title: str, unit: str, select_on: str) -> tuple[str, str | None]:
     """Title and banner of a report, by the unit that was divided into folds and by whom trials were chosen."""
-    banner = wording.LEAKS if unit == "slice" else wording.LEAKS_CHOICE if select_on == "test" else None
+    banner = contrast_parts.LEAKS if unit == "slice" else contrast_parts.LEAKS_CHOICE if select_on == "test" else None
     return (f"{title} ({wording.MARK})", banner) if banner else (title, None)
 
 
@@ -161,7 +163,7 @@ def texts(
     methods = methods_text.paragraphs(report, found)
     return {
         **pages.of_report(folder, report, found, window_hu, Appendix(filled, methods)),
-        paths.page_name(report.status, "md"): tables.markdown(report),
+        paths.page_name(report.status, "md"): markdown.text(report),
         **{name: escaping.csv_text(table) for name, table in frames.items()},
         **{f"tables/{name}": text for name, text in tables.latex(report).items()},
         checklists.PAGE: pages.checklist(report, filled),

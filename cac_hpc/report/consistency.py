@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cac_hpc.appendix import checklists
 from cac_hpc.cluster import usage
 from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.evaluation import external, external_inputs, inputs, published, report_json
 from cac_hpc.evaluation.evaluate import evaluate
-from cac_hpc.report import aggregation, checklists
+from cac_hpc.report import aggregation
 from cac_hpc.run import causes, logs, paths, settings
 from cac_hpc.run.config import Config, InputError, ReportConfig
 from cac_hpc.run.paths import RunPaths

@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cac_hpc.dataset import plan, shards
-from cac_hpc.machine import workers
-from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import (
-    cut_parts,
-    external_parts,
-    group_parts,
-    lesion_pictures,
-    plots,
-    set_parts,
-    subgroup_parts,
-    wording,
-)
-from cac_hpc.run import logs
-from cac_hpc.run.config import InputError, ReportConfig
+from cac_hpc.plots import learning, performance
+from cac_hpc.report import lesion_pictures, slice_pictures
+from cac_hpc.run.config import ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.sections import cut_curves, external_parts, formatting, group_parts, set_parts, subgroup_parts, wording
 from cac_hpc.statistics import results
-from cac_hpc.statistics.results import (
-    Absent,
-    Calibration,
-    Example,
-    Examples,
-    Importance,
-    Layer,
-    Level,
-    Report,
-    Training,
-    TrialRow,
-    Trials,
-)
+from cac_hpc.statistics.results import Absent, Calibration, Importance, Layer, Level, Report, Training, TrialRow, Trials
 
-PATIENCE_S = 600.0  # for one shard's slices
-GALLERIES = {"slices": "Sample slices", "misclassified": "Misclassified slices"}  # by how names of files begin
 CURVES = ("epoch", "train_loss", "val_loss", "learning_rate")
 
 
@@ -96,7 +69,7 @@ def draw(
         histories: history.csv of each fold. dataset: that the slices are of. shown: dots per inch, and the window.
     """
     dpi, names = shown.figure_dpi, wording.category_names(report)
-    where = ", ".join([wording.extent(report), *_marks(report)])
+    where = ", ".join([wording.extent(report), *slice_pictures.marks(report)])
     for level, of_level in report.levels.items():
         title = f"{level.capitalize()} level, {where}, {wording.counted(level, of_level)}"
         _draw_level(folder, level, of_level, names, title, dpi)
@@ -105,33 +78,25 @@ def draw(
         picture.draw(folder / stem, report, where, dpi)
     curves = {fold.fold: _history(histories[fold.fold]) for fold in training(report)}
     if curves := {fold: table for fold, table in curves.items() if table}:
-        plots.draw_history(folder / "history", curves, f"Loss and learning rate by epoch, {where}", dpi)
+        learning.draw_history(folder / "history", curves, f"Loss and learning rate by epoch, {where}", dpi)
     found = networks(report)
     for one in (one for one in found if one.layers):
         parameters = f"The {wording.model(report)}: {sum(layer.parameters for layer in one.layers):,} parameters"
         whose = [wording.of_folds(one.folds)] if len(found) > 1 else []
-        plots.draw_network(folder / one.stem, one.layers, ", ".join([parameters, *whose, *_marks(report)]), dpi)
-    _draw_slices(folder, report, dataset, shown)
-    lesion_pictures.draw(folder, report, dataset, dpi, _marks(report))
-
-
-def stems(prefix: str, found: Examples) -> Iterator[tuple[str, Example]]:
-    """The file's stem of every slice that is shown, and the slice."""
-    for number, example in enumerate(found.slices, start=1):
-        yield f"{prefix}_{number:02d}", example
-
-
-def window_name(window_hu: Sequence[float]) -> str:
-    """The contrast window of the slices, as radiologists say it."""
-    low, high = window_hu
-    return f"window width {high - low:g} HU, level {(high + low) / 2:g} HU"
+        learning.draw_network(
+            folder / one.stem, one.layers, ", ".join([parameters, *whose, *slice_pictures.marks(report)]), dpi
+        )
+    slice_pictures.draw(folder, report, dataset, shown)
+    lesion_pictures.draw(folder, report, dataset, dpi, slice_pictures.marks(report))
 
 
 def _draw_level(folder: Path, level: str, of_level: Level, names: Sequence[str], title: str, dpi: int) -> None:
     matrix, unit = np.array(of_level.pooled.confusion_matrix), wording.units(level, of_level)
-    plots.draw_confusion(folder / f"confusion_{level}", matrix, names, title, unit, dpi)
+    performance.draw_confusion(folder / f"confusion_{level}", matrix, names, title, unit, dpi)
     if isinstance(of_level.calibration, Calibration):
-        plots.draw_reliability(folder / f"reliability_{level}", of_level.calibration.reliability, title, unit, dpi)
+        performance.draw_reliability(
+            folder / f"reliability_{level}", of_level.calibration.reliability, title, unit, dpi
+        )
 
 
 def _draw_folds(stem: Path, report: Report, where: str, dpi: int) -> None:
@@ -139,7 +104,7 @@ def _draw_folds(stem: Path, report: Report, where: str, dpi: int) -> None:
     if levels := {level: found for level, found in report.levels.items() if found.folds and level in wanted}:
         groups = report.unseen.groups if report.unseen else []
         names = {group.fold: group.name for group in groups if group.fold is not None}
-        plots.draw_folds(stem, levels, names, f"Accuracy by fold, {where}", dpi)
+        performance.draw_folds(stem, levels, names, f"Accuracy by fold, {where}", dpi)
 
 
 def _draw_readers(stem: Path, report: Report, where: str, dpi: int) -> None:
@@ -152,9 +117,11 @@ def _draw_readers(stem: Path, report: Report, where: str, dpi: int) -> None:
             unit = wording.units(level, report.levels[level])
             title = f"{reader.name[0].upper()}{reader.name[1:]}, {level} level, {where}, {pooled.n} {unit}"
             matrix = np.array(pooled.confusion_matrix)
-            plots.draw_confusion(stem.with_name(f"confusion_{level}_{reader.key}"), matrix, names, title, unit, dpi)
+            performance.draw_confusion(
+                stem.with_name(f"confusion_{level}_{reader.key}"), matrix, names, title, unit, dpi
+            )
     n = found.readers[0].levels["patient"].n
-    plots.draw_readers(stem, found.readers, f"Readers of the same {n} tests of patients, {where}", dpi)
+    performance.draw_readers(stem, found.readers, f"Readers of the same {n} tests of patients, {where}", dpi)
 
 
 def _draw_scores(stem: Path, report: Report, where: str, dpi: int) -> None:
@@ -168,25 +135,25 @@ def _draw_scores(stem: Path, report: Report, where: str, dpi: int) -> None:
     read = {name_of[key]: np.array(scores, float)[known] for key, scores in patients.scores_of.items()}
     if not read or not known.any():
         return
-    plots.draw_scores(stem, reported[known], read, edges, f"Agatston scores, {where}, n = {known.sum()}", dpi)
+    performance.draw_scores(stem, reported[known], read, edges, f"Agatston scores, {where}, n = {known.sum()}", dpi)
 
 
 def _draw_trials(stem: Path, report: Report, where: str, dpi: int) -> None:
     if (found := report.trials) and found.choices:
         title = f"Trials in their order, {where}"
-        plots.draw_trials(stem, *_trials_by_fold(found), _figure_of_trials(found), title, dpi)
+        learning.draw_trials(stem, *_trials_by_fold(found), _figure_of_trials(found), title, dpi)
 
 
 def _draw_rungs(stem: Path, report: Report, where: str, dpi: int) -> None:
     if (found := report.trials) and found.choices and found.rungs > 1:
         title = f"Trials over their training, {where}"
-        plots.draw_rungs(stem, *_trials_by_fold(found), _figure_of_trials(found), title, dpi)
+        learning.draw_rungs(stem, *_trials_by_fold(found), _figure_of_trials(found), title, dpi)
 
 
 def _draw_importance(stem: Path, report: Report, where: str, dpi: int) -> None:
     if report.trials and isinstance(found := report.trials.importance, Importance):
         title = f"Importance of settings for the figure of a trial, {where}"
-        plots.draw_importance(stem, found.settings, title, dpi)
+        learning.draw_importance(stem, found.settings, title, dpi)
 
 
 def _trials_by_fold(found: Trials) -> tuple[dict[str, list[TrialRow]], dict[str, int]]:
@@ -202,7 +169,7 @@ def _panel(fold: int | None) -> str:
 
 
 def _figure_of_trials(found: Trials) -> str:
-    return f"{wording.figure_name(found.select_by)}, {found.select_on} patients"
+    return f"{formatting.figure_name(found.select_by)}, {found.select_on} patients"
 
 
 PICTURES = {  # by the stems of their files
@@ -213,24 +180,24 @@ PICTURES = {  # by the stems of their files
         group_parts.draw,
     ),
     "roc": Picture(
-        "cuts", "ROC curve of the probabilities at each cut; a diamond is the model's own cut.", cut_parts.draw_roc
+        "cuts", "ROC curve of the probabilities at each cut; a diamond is the model's own cut.", cut_curves.draw_roc
     ),
     "precision_recall": Picture(
-        "cuts", "Precision over sensitivity at each cut; the dashed line is the prevalence.", cut_parts.draw_precision
+        "cuts", "Precision over sensitivity at each cut; the dashed line is the prevalence.", cut_curves.draw_precision
     ),
     "calibration_cuts": Picture(
         "cuts",
         "Share of patients with the event over its probability, a flexible curve with its 95 % band, from the lowest "
         "probability to the highest.",
-        cut_parts.draw_calibration,
+        cut_curves.draw_calibration,
     ),
     "decision_curves": Picture(
-        "cuts", "Net benefit over thresholds of probability; treating nobody has 0.", cut_parts.draw_decisions
+        "cuts", "Net benefit over thresholds of probability; treating nobody has 0.", cut_curves.draw_decisions
     ),
     "probabilities": Picture(
         "cuts",
         "Probabilities of the event by true category: median, quarters, 5th and 95th percentile.",
-        cut_parts.draw_probabilities,
+        cut_curves.draw_probabilities,
     ),
     "prediction_sets": Picture("sets", "How many categories prediction sets name, by true category.", set_parts.draw),
     "subgroups": Picture(
@@ -265,11 +232,6 @@ PICTURES = {  # by the stems of their files
 }
 
 
-def _marks(report: Report) -> list[str]:
-    mark = wording.status_mark(report)
-    return [mark] if mark and not report.external else []  # of which the extent is that already
-
-
 def _history(path: Path) -> dict[str, np.ndarray]:
     """Columns of history.csv; empty where it is not there, or damaged, which is said."""
     if not path.is_file():
@@ -281,55 +243,3 @@ def _history(path: Path) -> dict[str, np.ndarray]:
         log.warning("%s: cannot be read, its fold is left out of the curves (%s)", path, error)
         return {}
     return columns if len(table) else {}
-
-
-def _draw_slices(folder: Path, report: Report, dataset: DatasetPaths, shown: ReportConfig) -> None:
-    """Each slice as a picture of its own, and all of a kind as one figure."""
-    examples = (report.examples.samples, report.examples.misclassified)
-    wanted = {kind: dict(stems(kind, found)) for kind, found in zip(GALLERIES, examples, strict=True)}
-    keys = [(one.study, one.slice) for of_kind in wanted.values() for one in of_kind.values()]
-    pixels = _read_slices(dataset, keys) if keys else None
-    if pixels is None:
-        return
-    for kind, of_kind in wanted.items():
-        greys = [_grey(pixels[one.study, one.slice], shown.window_hu) for one in of_kind.values()]
-        for stem, slice_SS in zip(of_kind, greys, strict=True):
-            plots.save_slice(folder / f"{stem}.png", slice_SS)
-        if greys:
-            captions = [logs.harmless(_caption(one, wording.category_names(report))) for one in of_kind.values()]
-            title = ", ".join([GALLERIES[kind], window_name(shown.window_hu), *_marks(report)])
-            plots.draw_slices(folder / f"{kind}_all", np.stack(greys), captions, title, shown.figure_dpi)
-
-
-def _caption(example: Example, names: Sequence[str]) -> str:
-    return (
-        f"study {example.study}, slice {example.slice}\ntrue: {names[example.true]}\n"
-        f"predicted: {names[example.predicted]} ({example.probability:.2f})"
-    )
-
-
-def _grey(hu: np.ndarray, window_hu: Sequence[float]) -> np.ndarray:
-    """HU as uint8, black at the window's lower edge and below, white at its upper edge and above."""
-    low, high = window_hu
-    return np.asarray((np.clip((hu - low) / (high - low), 0, 1) * 255).round(), np.uint8)
-
-
-def _read_slices(dataset: DatasetPaths, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], np.ndarray] | None:
-    """HU of slices (S, S) int16 by study and slice; None if a shard is not there any more, or damaged."""
-    sealed = shards.read_checked(dataset.seal).get("shards", [])
-    found: dict[tuple[str, int], np.ndarray] = {}
-    worker = Worker(_read, PATIENCE_S, workers.GIB * 4, threading.Event())  # damaged HDF5 may end its process
-    try:
-        for studies, shard in zip(plan.read_plan(dataset)["shards"], sealed, strict=False):
-            if mine := [key for key in keys if key[0] in set(studies)]:
-                found |= worker.run((dataset.root / shard["file"], mine), lambda said: None)
-    except (Lost, OSError, InputError):
-        return None
-    finally:
-        worker.close()
-    return found if set(keys) <= set(found) else None
-
-
-def _read(task: tuple[Path, list[tuple[str, int]]], say: workers.Say) -> Any:
-    """In the worker: slices of one shard."""
-    return shards.read_slices(*task)

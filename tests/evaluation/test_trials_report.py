@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from cac_hpc.evaluation import contrast, inputs, trials
-from cac_hpc.report import aggregation, consistency, wording
+from cac_hpc.report import aggregation, consistency
 from cac_hpc.run import config, paths, settings
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.sections import contrast_parts, method_parts
 from tests.support import trial_files
 from tests.support.reports import TRAINED, check_report, make_run, report_of, vouch
 from tests.support.runs import job_here
@@ -331,7 +332,7 @@ def test_a_run_that_chose_on_test_patients_says_what_that_would_have_claimed(lea
 
 def test_it_is_marked_everywhere_and_names_no_folder(leak, reported):
     found = report_of(leak)
-    assert found["banner"] == wording.LEAKS_CHOICE
+    assert found["banner"] == contrast_parts.LEAKS_CHOICE
     assert found["title"].endswith(" (CONTRAST RUN, LEAKS)")
     assert [one["fold"] for one in found["trials"]["choices"]] == [None]
     assert found["trials"]["choices"][0]["patients"] == 36
@@ -340,7 +341,7 @@ def test_it_is_marked_everywhere_and_names_no_folder(leak, reported):
         assert path.is_dir() or str(reported.root).encode() not in path.read_bytes(), path
     for path in (leak.report / "figures").glob("*.svg"):
         assert "LEAKS" in path.read_text(encoding="utf-8"), path
-    assert wording.BY_PATIENT in text_of(leak)  # which is still true
+    assert method_parts.BY_PATIENT in text_of(leak)  # which is still true
     assert "split by slice" not in text_of(leak)
 
 
