@@ -94,7 +94,3 @@ def of_run(*keys: str, part: str | None = None) -> Rule:
 def always(*keys: str, part: str | None = None) -> Rule:
     """The rule that these places of any report show an item."""
     return lambda report: Shown(in_report(*keys), part)
-
-
-def has_lesions(report: Report) -> bool:
-    return report.lesions is not None

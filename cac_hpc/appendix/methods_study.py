@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from cac_hpc.run.config import AnatomyConfig, ModelConfig, TrainConfig
-from cac_hpc.sections import wording
+from cac_hpc.sections import trained, wording
 from cac_hpc.sections.formatting import amount, figure_name, listed, percent
-from cac_hpc.statistics.results import External, Report, Training, from_json
+from cac_hpc.statistics.results import External, Report
 
 STUDY = ("study", "studies")
 OPTIMIZERS = {"adam": "Kingma and Ba 2015", "adamw": "Loshchilov and Hutter 2019"}
@@ -121,8 +121,8 @@ def of_division(report: Report) -> Iterator[str]:
 
 
 def of_model(report: Report) -> Iterator[str]:
-    model, training = report.settings["model"], [from_json(facts, Training) for facts in report.training]
-    numbers = sorted({one.parameters for one in training if one.parameters})
+    model, folds = report.settings["model"], trained.of_folds(report)
+    numbers = sorted({one.parameters for one in folds if one.parameters})
     size = f" ({listed([f'{number:,}' for number in numbers])} parameters)" if numbers else ""
     kind = model.get("kind", ModelConfig.kind)
     if kind == "lesions":

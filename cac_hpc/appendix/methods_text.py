@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cac_hpc.appendix import methods_study
 from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.run import escaping, logs
-from cac_hpc.sections import wording
+from cac_hpc.sections import trained, wording
 from cac_hpc.sections.formatting import amount, listed, percent
 from cac_hpc.statistics.results import (
     Absent,
@@ -20,8 +20,6 @@ from cac_hpc.statistics.results import (
     Recalibration,
     Report,
     Subgroups,
-    Training,
-    from_json,
 )
 
 HEADING = "Methods, for a paper"
@@ -175,10 +173,9 @@ def _software(report: Report, found: Circumstances) -> Iterator[str]:
     if "version" in known:
         python = [f"Python {known['python']}"] if "python" in known else []
         yield f"The software was cac_hpc {known['version']} with {listed([*python, *versions])}."
-    training = [from_json(facts, Training) for facts in report.training]
     devices = dict.fromkeys(
         f"{one.device} ({amount(one.ranks or 1, 'process', 'processes')}, {one.precision})"
-        for one in training
+        for one in trained.of_folds(report)
         if one.device
     )
     if devices:

@@ -10,10 +10,10 @@ from cac_hpc.appendix.evidence import (
     NotApplicable,
     Rule,
     Shown,
-    has_lesions,
     in_report,
     of_run,
 )
+from cac_hpc.sections import wording
 from cac_hpc.statistics.results import External, Report, Trials
 
 MODEL = ("training/0/layers", "training/0/parameters", "settings/model")
@@ -29,7 +29,7 @@ def _selection(report: Report) -> Evidence:
 def _ensemble(report: Report) -> Evidence:
     if report.external:
         return Lacking(ELSEWHERE)
-    if has_lesions(report) and "members" in report.settings["model"]:  # otherwise a single one
+    if wording.of_lesions(report) and "members" in report.settings["model"]:  # otherwise a single one
         return Shown(in_report("settings/model/members"))
     return NotApplicable("each patient is predicted by one network, that of the fold that tests him")
 
@@ -43,7 +43,7 @@ def _calculation(report: Report) -> Evidence:
 def _imbalance(report: Report) -> Evidence:
     if report.external:
         return Lacking(ELSEWHERE)
-    if report.settings.get("train", {}).get("class_weight") == "none" or has_lesions(report):
+    if report.settings.get("train", {}).get("class_weight") == "none" or wording.of_lesions(report):
         return NotApplicable("no category was given more weight, and none was drawn more often")
     return Shown(in_report("settings/train/class_weight"))
 
@@ -67,7 +67,7 @@ def _of_features(otherwise: Evidence) -> Rule:
     def rule(report: Report) -> Evidence:
         if report.external:
             return Lacking(ELSEWHERE)
-        return otherwise if has_lesions(report) else NotApplicable("the network is given pixels and no features")
+        return otherwise if wording.of_lesions(report) else NotApplicable("the network is given pixels and no features")
 
     return rule
 

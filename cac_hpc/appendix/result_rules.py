@@ -18,9 +18,9 @@ from cac_hpc.appendix.evidence import (
     Rule,
     Shown,
     always,
-    has_lesions,
     in_report,
 )
+from cac_hpc.sections import wording
 from cac_hpc.statistics.results import Absent, InternalTest, RangeSplit, Readers, Report
 
 ACCURATE = "accuracy"  # of the figures of a group
@@ -105,7 +105,7 @@ def _occluded() -> tuple[str, ...]:
 
 
 def _explanation(report: Report) -> Evidence:
-    if has_lesions(report):
+    if wording.of_lesions(report):
         return Shown((*in_report("lesions/candidates", "lesions/counted"), f"{TABLES}lesions.csv"))
     if report.external or isinstance(report.occlusion, Absent):
         return Lacking(report.occlusion.note if isinstance(report.occlusion, Absent) else ELSEWHERE)
@@ -166,7 +166,7 @@ def _variability(report: Report) -> Evidence:
 
 
 def _network_robustness(report: Report) -> Evidence:
-    if has_lesions(report):
+    if wording.of_lesions(report):
         return NotApplicable("the model is given features and is no end-to-end network")
     return _robustness(report)
 

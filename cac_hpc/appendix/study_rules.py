@@ -15,11 +15,11 @@ from cac_hpc.appendix.evidence import (
     Rule,
     Shown,
     always,
-    has_lesions,
     in_audit,
     in_report,
     of_run,
 )
+from cac_hpc.sections import wording
 from cac_hpc.statistics.results import Absent, Report
 
 OTHER_FACTS = "other facts about patients are for people to say"
@@ -62,7 +62,7 @@ def _eligibility(report: Report) -> Evidence:
 def _preprocessing(report: Report) -> Evidence:
     if report.external:
         return Lacking(ELSEWHERE)
-    of_slices = () if has_lesions(report) else ("settings/pack/size", "settings/train/window_hu")
+    of_slices = () if wording.of_lesions(report) else ("settings/pack/size", "settings/train/window_hu")
     return Shown(in_report("settings/pack/series/thickness_mm", "settings/pack/checks", *of_slices))
 
 
@@ -140,7 +140,7 @@ def _segmentation(report: Report) -> Evidence:
     pack = report.settings["pack"]
     if "regions" in pack:
         return Shown(in_report("settings/pack/regions"), "who drew them, and how, is for people to say")
-    if has_lesions(report) or pack["crop"] == "heart":
+    if wording.of_lesions(report) or pack["crop"] == "heart":
         return Shown(in_report("settings/pack/crop", "cohort/intake/no_heart"))
     return NotApplicable("the network is given whole slices")
 

@@ -1,7 +1,7 @@
-"""What figures are drawn on: sizes, colours, texts, and their files, the same bytes for the same numbers.
+"""What figures are drawn on: sizes, colours, files; same numbers, same bytes. The owner of matplotlib and Pillow.
 
-The owner of matplotlib and Pillow. One column of a paper is 89 mm wide, two are 183 mm; letters are 7 to 8 points
-there. Colours: Okabe and Ito, which the colour-blind distinguish; shares of a whole in one hue from light to dark.
+One column of a paper is 89 mm wide, two are 183 mm; letters are 7 to 8 points there. Colours: Okabe and Ito, which
+the colour-blind distinguish; shares of a whole in one hue from light to dark.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from cac_hpc.sections import (
     level_parts,
     method_parts,
     parts,
+    trained,
     trial_settings,
     wording,
 )
@@ -65,7 +66,7 @@ class Gallery:
 
 def of_report(report: Report, circumstances: Circumstances) -> dict[str, object]:
     """What the templates are given, but for pictures: of the whole report, then of its sections."""
-    intake, training = report.cohort.intake, pictures.training(report)
+    intake, training = report.cohort.intake, trained.of_folds(report)
     return {
         **MODULES,
         "FOLD_ROWS": FOLD_ROWS,
@@ -85,7 +86,7 @@ def of_report(report: Report, circumstances: Circumstances) -> dict[str, object]
         "fold_rows": _fold_rows(report),
         "acquisition": _acquisition(intake["acquisition"]),
         "trained": {name: _together(training, name) for name in TRAINED},
-        "networks": pictures.networks(report),
+        "networks": trained.networks(report),
         "layer_rows": _layer_rows,
         "training_rows": [[_text_or(getattr(fold, name), "") for name in TRAINING] for fold in training],
         "stage_rows": _stage_rows(circumstances),

@@ -1,4 +1,4 @@
-"""Every picture of a report, by the name of its file: a new one goes here. Axes: N slice, S row and column."""
+"""Every picture of a report, by the name of its file: a new one goes here."""
 
 from __future__ import annotations
 
@@ -14,9 +14,17 @@ from cac_hpc.report import lesion_pictures, slice_pictures
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
-from cac_hpc.sections import cut_curves, external_parts, formatting, group_parts, set_parts, subgroup_parts, wording
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Absent, Calibration, Importance, Layer, Level, Report, Training, TrialRow, Trials
+from cac_hpc.sections import (
+    cut_curves,
+    external_parts,
+    formatting,
+    group_parts,
+    set_parts,
+    subgroup_parts,
+    trained,
+    wording,
+)
+from cac_hpc.statistics.results import Absent, Calibration, Importance, Level, Report, TrialRow, Trials
 
 CURVES = ("epoch", "train_loss", "val_loss", "learning_rate")
 
@@ -28,36 +36,6 @@ class Picture:
     section: str  # its id in page/page.html
     caption: str
     draw: Callable[[Path, Report, str, int], None]  # stem of its files, what it is of in words, dots per inch
-
-
-def training(report: Report) -> list[Training]:
-    """Of every fold that is there.
-
-    Raises: Damaged if metrics.json of one has something else.
-    """
-    return [results.from_json(facts, Training) for facts in report.training]
-
-
-@dataclass(frozen=True)
-class TrainedNetwork:
-    """The layers that folds have trained, empty where nobody knows; stem: of its picture."""
-
-    stem: str
-    folds: list[int]
-    layers: list[Layer]
-
-
-def networks(report: Report) -> list[TrainedNetwork]:
-    """One that all folds have trained, or several, where folds chose their own settings."""
-    found: list[TrainedNetwork] = []
-    for fold in training(report):
-        layers = fold.layers or []
-        same = next((one for one in found if one.layers == layers), None)
-        if same is None:
-            same = TrainedNetwork(f"network_{len(found) + 1}" if found else "network", [], layers)
-            found.append(same)
-        same.folds.append(fold.fold)
-    return found or [TrainedNetwork("network", [], [])]
 
 
 def draw(
@@ -76,10 +54,10 @@ def draw(
     external_parts.draw(folder, report, where, dpi)
     for stem, picture in PICTURES.items():
         picture.draw(folder / stem, report, where, dpi)
-    curves = {fold.fold: _history(histories[fold.fold]) for fold in training(report)}
+    curves = {fold.fold: _history(histories[fold.fold]) for fold in trained.of_folds(report)}
     if curves := {fold: table for fold, table in curves.items() if table}:
         learning.draw_history(folder / "history", curves, f"Loss and learning rate by epoch, {where}", dpi)
-    found = networks(report)
+    found = trained.networks(report)
     for one in (one for one in found if one.layers):
         parameters = f"The {wording.model(report)}: {sum(layer.parameters for layer in one.layers):,} parameters"
         whose = [wording.of_folds(one.folds)] if len(found) > 1 else []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cac_hpc.sections import formatting
+from cac_hpc.sections import formatting, trained
 from cac_hpc.sections.formatting import number
-from cac_hpc.statistics.results import Absent, Report, ShownPatient, Training, from_json
+from cac_hpc.statistics.results import Absent, Report, ShownPatient
 from cac_hpc.train import ordinal
 
 HEADING = "Which calcium counted"
@@ -29,7 +29,7 @@ def lines(report: Report) -> list[str]:
 
 def _probabilities(report: Report) -> list[str]:
     """How probabilities of categories come from a score, as the folds say."""
-    found = [from_json(facts, Training).calibration for facts in report.training]
+    found = [fold.calibration for fold in trained.of_folds(report)]
     methods = dict.fromkeys(str(one["method"]) for one in found if one and "method" in one)
     if not methods:
         return []

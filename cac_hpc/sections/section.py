@@ -1,4 +1,4 @@
-"""What a section of a report is made of: sentences and tables of texts under a heading; rows of files."""
+"""What a section of a report is made of: sentences and tables of texts under a heading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report, its levels, folds and model are called, and what it lacks, in every text of it."""
+"""What a report, its levels, folds and model are called in all of its texts, and what a partial report lacks."""
 
 from __future__ import annotations
 
