@@ -144,9 +144,7 @@ def _range(training: TrainingRange) -> str:
         for name, one in training.codes.items()
     ]
     head = ("attribute", "lowest", *(f"{100 * share:g} %" for share in QUANTILES), "highest", "n", "not known")
-    return "\n\n".join(
-        [markdown.table(head, rows), markdown.table(("attribute", "training studies"), codes)]
-    )
+    return "\n\n".join([markdown.table(head, rows), markdown.table(("attribute", "training studies"), codes)])
 
 
 def _values(one: Numbers) -> list[float | None]:

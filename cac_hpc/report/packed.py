@@ -15,7 +15,8 @@ from cac_hpc.run.paths import DatasetPaths
 
 PATIENCE_S = 600.0  # for one shard
 MEMORY = 4 * workers.GIB
-T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Task(NamedTuple):
@@ -27,15 +28,15 @@ class Task(NamedTuple):
 
 
 def read(
-    dataset: DatasetPaths, wanted: Mapping[str, T], of_shard: Callable[[Task, workers.Say], Any]
-) -> dict[Any, Any]:
+    dataset: DatasetPaths, wanted: Mapping[str, Any], of_shard: Callable[[Task, workers.Say], dict[K, V]]
+) -> dict[K, V]:
     """What a function finds in shards; nothing of those that are not there any more, or damaged.
 
     Args:
         wanted: by study what is wanted of it. of_shard: in the worker, what it finds in one shard.
     """
     sealed = shards.read_checked(dataset.seal).get("shards", [])
-    found: dict[Any, Any] = {}
+    found: dict[K, V] = {}
     worker = Worker(of_shard, PATIENCE_S, MEMORY, threading.Event())
     try:
         for studies, shard in zip(plan.read_plan(dataset)["shards"], sealed, strict=False):

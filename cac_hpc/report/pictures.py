@@ -47,7 +47,9 @@ def draw(
         histories: history.csv of each fold. dataset: that the slices are of. shown: dots per inch, and the window.
     """
     dpi, names = shown.figure_dpi, wording.category_names(report)
-    where = ", ".join([wording.extent(report), *slice_pictures.marks(report)])
+    mark = wording.status_mark(report)
+    marks = [mark] if mark and not report.external else []  # of which the extent is that already
+    where = ", ".join([wording.extent(report), *marks])
     for level, of_level in report.levels.items():
         title = f"{level.capitalize()} level, {where}, {wording.counted(level, of_level)}"
         _draw_level(folder, level, of_level, names, title, dpi)
@@ -61,20 +63,17 @@ def draw(
     for one in (one for one in found if one.layers):
         parameters = f"The {wording.model(report)}: {sum(layer.parameters for layer in one.layers):,} parameters"
         whose = [wording.of_folds(one.folds)] if len(found) > 1 else []
-        learning.draw_network(
-            folder / one.stem, one.layers, ", ".join([parameters, *whose, *slice_pictures.marks(report)]), dpi
-        )
-    slice_pictures.draw(folder, report, dataset, shown)
-    lesion_pictures.draw(folder, report, dataset, dpi, slice_pictures.marks(report))
+        learning.draw_network(folder / one.stem, one.layers, ", ".join([parameters, *whose, *marks]), dpi)
+    slice_pictures.draw(folder, report, dataset, shown, marks)
+    lesion_pictures.draw(folder, report, dataset, dpi, marks)
 
 
 def _draw_level(folder: Path, level: str, of_level: Level, names: Sequence[str], title: str, dpi: int) -> None:
     matrix, unit = np.array(of_level.pooled.confusion_matrix), wording.units(level, of_level)
     performance.draw_confusion(folder / f"confusion_{level}", matrix, names, title, unit, dpi)
     if isinstance(of_level.calibration, Calibration):
-        performance.draw_reliability(
-            folder / f"reliability_{level}", of_level.calibration.reliability, title, unit, dpi
-        )
+        bins = of_level.calibration.reliability
+        performance.draw_reliability(folder / f"reliability_{level}", bins, title, unit, dpi)
 
 
 def _draw_folds(stem: Path, report: Report, where: str, dpi: int) -> None:
@@ -94,10 +93,8 @@ def _draw_readers(stem: Path, report: Report, where: str, dpi: int) -> None:
         for level, pooled in reader.levels.items():
             unit = wording.units(level, report.levels[level])
             title = f"{reader.name[0].upper()}{reader.name[1:]}, {level} level, {where}, {pooled.n} {unit}"
-            matrix = np.array(pooled.confusion_matrix)
-            performance.draw_confusion(
-                stem.with_name(f"confusion_{level}_{reader.key}"), matrix, names, title, unit, dpi
-            )
+            matrix, of_reader = np.array(pooled.confusion_matrix), stem.with_name(f"confusion_{level}_{reader.key}")
+            performance.draw_confusion(of_reader, matrix, names, title, unit, dpi)
     n = found.readers[0].levels["patient"].n
     performance.draw_readers(stem, found.readers, f"Readers of the same {n} tests of patients, {where}", dpi)
 
