@@ -17,10 +17,11 @@ from cac_hpc.appendix import evidence, rules
 from cac_hpc.appendix.checklist_items import LISTS, Item, ReportingList
 from cac_hpc.appendix.evidence import Lacking, NotApplicable, Shown
 from cac_hpc.evaluation import questions, report_json
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
 from cac_hpc.run import escaping, logs, paths
 from cac_hpc.run.config import InputError
 from cac_hpc.sections import wording
-from cac_hpc.statistics.results import Report, from_json
 
 HEADING = "Reporting checklists"
 CSV, MARKDOWN, PAGE = "checklist.csv", "checklist.md", "checklist.html"

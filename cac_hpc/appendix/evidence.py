@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
-from cac_hpc.statistics.results import Absent, Category, Report
+from cac_hpc.results.figures import Absent, Category
+from cac_hpc.results.report import Report
 
 SUMMARY, CIRCUMSTANCES, TABLES = "report.json", "circumstances.json", "tables/"
 ACCURACY = "levels/patient/pooled/figures/accuracy"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from cac_hpc.results.external import External
+from cac_hpc.results.report import Report
 from cac_hpc.run.config import AnatomyConfig, ModelConfig, TrainConfig
 from cac_hpc.sections import trained, wording
 from cac_hpc.sections.formatting import amount, figure_name, listed, percent
-from cac_hpc.statistics.results import External, Report
 
 STUDY = ("study", "studies")
 OPTIMIZERS = {"adam": "Kingma and Ba 2015", "adamw": "Loshchilov and Hutter 2019"}

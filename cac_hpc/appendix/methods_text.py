@@ -7,20 +7,17 @@ from dataclasses import dataclass
 
 from cac_hpc.appendix import methods_study
 from cac_hpc.cluster.usage import Circumstances
+from cac_hpc.results.calibration import Recalibration
+from cac_hpc.results.cuts import AtCut, DecisionCurves
+from cac_hpc.results.external import External
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.groups import Subgroups
+from cac_hpc.results.prediction_sets import PredictionSets
+from cac_hpc.results.readers import Readers
+from cac_hpc.results.report import Report
 from cac_hpc.run import escaping, logs
 from cac_hpc.sections import trained, wording
 from cac_hpc.sections.formatting import amount, listed, percent
-from cac_hpc.statistics.results import (
-    Absent,
-    AtCut,
-    DecisionCurves,
-    External,
-    PredictionSets,
-    Readers,
-    Recalibration,
-    Report,
-    Subgroups,
-)
 
 HEADING = "Methods, for a paper"
 MARKDOWN, LATEX = "methods.md", "methods.tex"

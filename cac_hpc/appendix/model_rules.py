@@ -13,8 +13,10 @@ from cac_hpc.appendix.evidence import (
     in_report,
     of_run,
 )
+from cac_hpc.results.external import External
+from cac_hpc.results.report import Report
+from cac_hpc.results.trials import Trials
 from cac_hpc.sections import wording
-from cac_hpc.statistics.results import External, Report, Trials
 
 MODEL = ("training/0/layers", "training/0/parameters", "settings/model")
 

@@ -20,8 +20,11 @@ from cac_hpc.appendix.evidence import (
     always,
     in_report,
 )
+from cac_hpc.results.external import InternalTest, RangeSplit
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.readers import Readers
+from cac_hpc.results.report import Report
 from cac_hpc.sections import wording
-from cac_hpc.statistics.results import Absent, InternalTest, RangeSplit, Readers, Report
 
 ACCURATE = "accuracy"  # of the figures of a group
 DECISIONS = ("sensitivity", "specificity")

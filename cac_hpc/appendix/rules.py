@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cac_hpc.appendix import model_rules, result_rules, study_rules
 from cac_hpc.appendix.evidence import Evidence, Lacking, Rule
-from cac_hpc.statistics.results import Report
+from cac_hpc.results.report import Report
 
 RULES: dict[str, Rule] = study_rules.RULES | model_rules.RULES | result_rules.RULES
 

@@ -19,8 +19,9 @@ from cac_hpc.appendix.evidence import (
     in_report,
     of_run,
 )
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.report import Report
 from cac_hpc.sections import wording
-from cac_hpc.statistics.results import Absent, Report
 
 OTHER_FACTS = "other facts about patients are for people to say"
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from cac_hpc.plots import canvas
 from cac_hpc.plots.canvas import COLOURS, COLUMN, IN_A_ROW, PAGE
-from cac_hpc.statistics.results import Difference, Figure
+from cac_hpc.results.figures import Difference, Figure
 
 if TYPE_CHECKING:
     from matplotlib import figure

@@ -10,7 +10,8 @@ import numpy as np
 
 from cac_hpc.plots import canvas
 from cac_hpc.plots.canvas import COLOURS, DASHES, PAGE
-from cac_hpc.statistics.results import Layer, SettingImportance, TrialRow
+from cac_hpc.results.training import Layer
+from cac_hpc.results.trials import SettingImportance, TrialRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,9 @@ import numpy as np
 
 from cac_hpc.plots import canvas
 from cac_hpc.plots.canvas import COLOURS, COLUMN, PAGE
-from cac_hpc.statistics.results import Bin, Level, Reader
+from cac_hpc.results.calibration import Bin
+from cac_hpc.results.levels import Level
+from cac_hpc.results.readers import Reader
 
 
 def draw_confusion(stem: Path, matrix: np.ndarray, names: Sequence[str], title: str, unit: str, dpi: int) -> None:

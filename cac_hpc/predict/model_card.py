@@ -8,10 +8,13 @@ from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.training_range import CODES, NUMBERS, QUANTILES, TOLERANCE, LeftOut, Numbers, TrainingRange
 from cac_hpc.report import markdown
+from cac_hpc.results.cohort import CategoryRange
+from cac_hpc.results.figures import Absent, Figure
+from cac_hpc.results.levels import Level
+from cac_hpc.results.readers import ScoreAgreement
+from cac_hpc.results.serialization import from_json
 from cac_hpc.run import digests, escaping, yaml_documents
 from cac_hpc.sections import formatting
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Absent, CategoryRange, Figure, Level
 
 LICENCES = {  # of Hugging Face's list, by which it knows them
     "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "agpl-3.0", "lgpl-3.0", "mpl-2.0", "cc0-1.0",
@@ -50,7 +53,7 @@ def text(bundle: Bundle, onnx: Sequence[str] = ()) -> str:
 
 
 def _parts(bundle: Bundle, onnx: Sequence[str], sums: Sequence[str]) -> Iterator[str]:
-    level = results.from_json(bundle.internal["level"], Level)
+    level = from_json(bundle.internal["level"], Level)
     how = HOW.get(bundle.kind, HOW["slices"])
     own = (
         " Each fold chose the settings of its network among trials, by its own validation patients."
@@ -76,7 +79,7 @@ def _parts(bundle: Bundle, onnx: Sequence[str], sums: Sequence[str]) -> Iterator
 
 def _metadata(bundle: Bundle, name: str) -> str:
     """The block of YAML that Hugging Face reads: https://huggingface.co/docs/hub/model-cards."""
-    level, known = results.from_json(bundle.internal["level"], Level), bundle.licence.lower() in LICENCES
+    level, known = from_json(bundle.internal["level"], Level), bundle.licence.lower() in LICENCES
     licence = {"license": bundle.licence.lower() if known else "other" if bundle.licence else "unknown"}
     if bundle.licence and not known:
         licence["license_name"] = bundle.licence
@@ -98,7 +101,7 @@ def _metadata(bundle: Bundle, name: str) -> str:
 
 
 def _categories(bundle: Bundle) -> str:
-    ranges = [results.from_json(one, CategoryRange) for one in bundle.internal["categories"]]
+    ranges = [from_json(one, CategoryRange) for one in bundle.internal["categories"]]
     counts = bundle.internal["cohort"]["studies_per_category"]
     cells = [[escaping.markdown(one.name), _scores(one), str(count)] for one, count in zip(ranges, counts, strict=True)]
     return markdown.table(("category", "Agatston score", "training studies"), cells)
@@ -116,7 +119,7 @@ def _figures(bundle: Bundle, level: Level) -> str:
     calibrated = {} if isinstance(level.calibration, Absent) else level.calibration.figures
     rows += [[name.replace("_", " "), formatting.with_interval(figure)] for name, figure in calibrated.items()]
     if scores := bundle.internal["scores"]:
-        of_log = results.from_json(scores, results.ScoreAgreement).log_mean_absolute
+        of_log = from_json(scores, ScoreAgreement).log_mean_absolute
         rows.append(["mean absolute difference of log(1 + score)", shown(of_log)])
     matrix = [[f"**{name}**", *map(str, row)] for name, row in zip(names, level.pooled.confusion_matrix, strict=True)]
     return "\n\n".join(

@@ -17,13 +17,13 @@ from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
 from cac_hpc.report import checksums, markdown, pages, pictures, publishing, tables
 from cac_hpc.report.pages import Appendix
+from cac_hpc.results.report import MissingFold, Report, Status
+from cac_hpc.results.serialization import to_json
 from cac_hpc.run import causes, escaping, ledger, paths, settings, stages
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.sections import contrast_parts, wording
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import MissingFold, Report, Status
 
 
 def aggregate(root: Path) -> bool:
@@ -138,7 +138,7 @@ def write(
     lesions: pd.DataFrame | None = None,
 ) -> None:
     """Write them, and circumstances.json; arguments are those of `texts`."""
-    paths.write_json(folder / usage.CIRCUMSTANCES, results.to_json(found))
+    paths.write_json(folder / usage.CIRCUMSTANCES, to_json(found))
     for name, text in texts(folder, report, found, window_hu, lesions).items():
         paths.write_text(folder / name, text)
 

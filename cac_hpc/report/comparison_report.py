@@ -12,13 +12,14 @@ import pandas as pd
 
 from cac_hpc.evaluation import comparison, report_json
 from cac_hpc.report.markdown import table
+from cac_hpc.results.comparison import ComparedLevel, Comparison
+from cac_hpc.results.figures import Difference
+from cac_hpc.results.serialization import to_json
 from cac_hpc.run import escaping, logs, looks, paths, settings
 from cac_hpc.run.config import InputError
 from cac_hpc.run.settings import ReportOptions
 from cac_hpc.sections import formatting
 from cac_hpc.sections.section import Row
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import ComparedLevel, Comparison, Difference
 
 FORMAT_VERSION = 1  # of comparison.json; docs/comparing.md
 ALPHA = 0.05  # of the intervals and tests
@@ -60,7 +61,7 @@ def write(folder: Path, found: Sequence[Comparison]) -> None:
     """Write the comparisons, comparison.json last."""
     paths.write_text(folder / "comparison.csv", escaping.csv_text(pd.DataFrame(_rows(found), columns=COLUMNS)))
     paths.write_text(folder / "comparison.md", markdown(found))
-    comparisons = [results.to_json(one) for one in found]
+    comparisons = [to_json(one) for one in found]
     content = {"format_version": FORMAT_VERSION, "status": _status(found), "multiplicity": multiplicity(found)}
     paths.write_json(folder / "comparison.json", content | {"comparisons": comparisons})
 

@@ -23,11 +23,14 @@ from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.evaluation import external, external_inputs, inputs, published, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.report import aggregation
+from cac_hpc.results.comparison import Comparison
+from cac_hpc.results.groups import Drops
+from cac_hpc.results.report import FORMAT_VERSION, Report
+from cac_hpc.results.serialization import from_json, to_json
 from cac_hpc.run import causes, logs, paths, settings
 from cac_hpc.run.config import Config, InputError, ReportConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.statistics import metrics
-from cac_hpc.statistics.results import FORMAT_VERSION, Comparison, Drops, Report, from_json, to_json
 
 TOLERANCE = 1e-9
 NOT_AGAIN = ("audits", "inflation", "drops")  # they are of files that may have gone since

@@ -11,9 +11,9 @@ from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.evaluation import external, external_inputs, report_json
 from cac_hpc.evaluation.external_inputs import ExternalTest
 from cac_hpc.report import aggregation, checksums, pictures, publishing
+from cac_hpc.results.report import Report
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics.results import Report
 
 
 def write(out: Path, test: ExternalTest, table: pd.DataFrame, dpi: int = ReportConfig.figure_dpi) -> Report:

@@ -11,10 +11,11 @@ from cac_hpc.dataset import shards
 from cac_hpc.machine import workers
 from cac_hpc.report import packed
 from cac_hpc.report.packed import Task
+from cac_hpc.results.examples import ShownLesions, ShownPatient
+from cac_hpc.results.report import Report
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.sections import lesion_panels, lesion_parts, wording
 from cac_hpc.sections.lesion_panels import Verdict
-from cac_hpc.statistics.results import Report, ShownLesions, ShownPatient
 
 
 def draw(folder: Path, report: Report, dataset: DatasetPaths, dpi: int, marks: Sequence[str]) -> None:

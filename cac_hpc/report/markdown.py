@@ -6,6 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from cac_hpc.appendix import checklists, methods_text
+from cac_hpc.results.comparison import Comparison
+from cac_hpc.results.examples import ShownLesions
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.levels import Level
+from cac_hpc.results.matrices import Published
+from cac_hpc.results.readers import Readers
+from cac_hpc.results.report import Report
 from cac_hpc.run import escaping, logs
 from cac_hpc.sections import (
     cohort_parts,
@@ -21,7 +28,6 @@ from cac_hpc.sections import (
     wording,
 )
 from cac_hpc.sections.section import Section
-from cac_hpc.statistics.results import Absent, Comparison, Level, Published, Readers, Report, ShownLesions
 
 
 def text(report: Report) -> str:

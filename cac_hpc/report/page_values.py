@@ -11,6 +11,10 @@ from typing import Any
 from cac_hpc.appendix import checklists, methods_text
 from cac_hpc.cluster.usage import MEDIANS, Circumstances
 from cac_hpc.report import lesion_pictures, pictures, slice_pictures
+from cac_hpc.results.cohort import CategoryRange
+from cac_hpc.results.examples import Example, ShownLesions, ShownPatient
+from cac_hpc.results.report import Report
+from cac_hpc.results.training import Layer, Training
 from cac_hpc.sections import (
     cohort_parts,
     explore_parts,
@@ -24,7 +28,6 @@ from cac_hpc.sections import (
     trial_settings,
     wording,
 )
-from cac_hpc.statistics.results import CategoryRange, Example, Layer, Report, ShownLesions, ShownPatient, Training
 
 MODULES = {  # whose functions templates call
     "checklists": checklists,

@@ -22,9 +22,9 @@ from cac_hpc.appendix.methods_text import Paragraph
 from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.evaluation import questions
 from cac_hpc.report import page_values, slice_pictures
+from cac_hpc.results.report import Report
 from cac_hpc.run import logs, paths
 from cac_hpc.sections import formatting, wording
-from cac_hpc.statistics.results import Report
 
 HERE = Path(__file__).parent / "page"
 

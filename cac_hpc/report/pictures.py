@@ -11,6 +11,11 @@ import pandas as pd
 
 from cac_hpc.plots import learning, performance
 from cac_hpc.report import lesion_pictures, slice_pictures
+from cac_hpc.results.calibration import Calibration
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.levels import Level
+from cac_hpc.results.report import Report
+from cac_hpc.results.trials import Importance, TrialRow, Trials
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
@@ -24,7 +29,6 @@ from cac_hpc.sections import (
     trained,
     wording,
 )
-from cac_hpc.statistics.results import Absent, Calibration, Importance, Level, Report, TrialRow, Trials
 
 CURVES = ("epoch", "train_loss", "val_loss", "learning_rate")
 

@@ -12,11 +12,12 @@ from cac_hpc.machine import workers
 from cac_hpc.plots import canvas, images
 from cac_hpc.report import packed
 from cac_hpc.report.packed import Task
+from cac_hpc.results.examples import Example, Examples
+from cac_hpc.results.report import Report
 from cac_hpc.run import logs, paths
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.sections import wording
-from cac_hpc.statistics.results import Example, Examples, Report
 
 GALLERIES = {"slices": "Sample slices", "misclassified": "Misclassified slices"}  # by how names of files begin
 

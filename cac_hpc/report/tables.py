@@ -7,23 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from cac_hpc.results.calibration import Calibration
+from cac_hpc.results.comparison import ComparedLevel
+from cac_hpc.results.external import InternalTest
+from cac_hpc.results.figures import Absent, Figure
+from cac_hpc.results.levels import Level
+from cac_hpc.results.matrices import Matrix, Published
+from cac_hpc.results.occlusion import Occlusion
+from cac_hpc.results.readers import Readers, ScoreAgreement
+from cac_hpc.results.report import Report
 from cac_hpc.run import logs
 from cac_hpc.sections import formatting, level_parts, parts, wording
 from cac_hpc.sections.section import Row
-from cac_hpc.statistics.results import (
-    Absent,
-    Calibration,
-    ComparedLevel,
-    Figure,
-    InternalTest,
-    Level,
-    Matrix,
-    Occlusion,
-    Published,
-    Readers,
-    Report,
-    ScoreAgreement,
-)
 
 FIGURE_COLUMNS = ["level", "unit", "of", "figure", "category", "value", "n", "low", "high", "interval", "note"]
 PRINTED = {  # what a paper's table of results has

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.evaluation import report_json
+from cac_hpc.results.levels import Level
+from cac_hpc.results.report import FORMAT_VERSION, Report
+from cac_hpc.results.serialization import from_json
 from cac_hpc.run import logs, looks
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.sections import (
@@ -20,8 +23,6 @@ from cac_hpc.sections import (
     trial_parts,
     wording,
 )
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Level, Report
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ def parse(summary: dict[str, Any]) -> Report | OtherVersion:
 
     Raises: Damaged if it is not as this version writes it.
     """
-    if summary.get("format_version") == results.FORMAT_VERSION:
-        return results.from_json(summary, Report)
+    if summary.get("format_version") == FORMAT_VERSION:
+        return from_json(summary, Report)
     return OtherVersion(str(summary.get("status")), summary.get("banner"))
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from cac_hpc.results.cuts import Cuts
+from cac_hpc.results.external import InternalTest, RangeSplit
+from cac_hpc.results.figures import Absent, Figure
+from cac_hpc.results.levels import Level
+from cac_hpc.results.matrices import Published
+from cac_hpc.results.readers import Readers
+from cac_hpc.results.report import Report
 from cac_hpc.sections import contrast_parts, level_parts, method_parts, reader_parts, trial_parts, wording
 from cac_hpc.sections.formatting import in_sentence, number
 from cac_hpc.sections.section import Section, TextTable
-from cac_hpc.statistics.results import Absent, Cuts, Figure, InternalTest, Level, Published, RangeSplit, Readers, Report
 
 QUESTIONS = {  # by their ids on the page, in their order
     "good": "How good is it?",

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import Json
 from cac_hpc.sections import wording
 from cac_hpc.sections.section import Section, TextTable
-from cac_hpc.statistics.results import Json, Report
 
 HEADING = "Cohorts"
 PATIENTS = {

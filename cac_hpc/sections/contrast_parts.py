@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cac_hpc.results.comparison import Comparison
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.report import Report
 from cac_hpc.sections import formatting, wording
 from cac_hpc.sections.formatting import number
 from cac_hpc.sections.section import TextTable
-from cac_hpc.statistics.results import Absent, Comparison, Report
 
 LEAKS = (
     "LEAKS BY DESIGN: this contrast run divides slices, not patients, so that a patient's slices are in the training, "

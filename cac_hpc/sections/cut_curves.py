@@ -6,8 +6,10 @@ from pathlib import Path
 
 from cac_hpc.plots import charts
 from cac_hpc.plots.charts import Line, Lines
+from cac_hpc.results.cuts import AtCut, DecisionCurves, NetBenefit
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.report import Report
 from cac_hpc.sections import formatting, wording
-from cac_hpc.statistics.results import Absent, AtCut, DecisionCurves, NetBenefit, Report
 
 
 def draw_roc(stem: Path, report: Report, where: str, dpi: int) -> None:

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pandas as pd
 
+from cac_hpc.results.cuts import AtCut, BrierParts, Cuts, DecisionCurves, NetBenefit
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.report import Report
 from cac_hpc.run import escaping
 from cac_hpc.sections import formatting, wording
 from cac_hpc.sections.section import Row, Section, TextTable
-from cac_hpc.statistics.results import Absent, AtCut, BrierParts, Cuts, DecisionCurves, NetBenefit, Report
 
 HEADING = "At the cuts that treatment depends on"
 NAMES = {

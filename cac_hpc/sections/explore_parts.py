@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cac_hpc.results.cuts import AtCut, DecisionCurves, NetBenefit
+from cac_hpc.results.matrices import Matrix
+from cac_hpc.results.report import Report
 from cac_hpc.sections import formatting, wording
 from cac_hpc.sections.formatting import number
-from cac_hpc.statistics.results import AtCut, DecisionCurves, Matrix, NetBenefit, Report
 
 MODEL = "model"  # its key among the ways to decide
 

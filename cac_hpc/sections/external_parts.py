@@ -10,23 +10,14 @@ from pathlib import Path
 import pandas as pd
 
 from cac_hpc.plots import charts, performance
+from cac_hpc.results.calibration import Calibration, Recalibration
+from cac_hpc.results.external import Distribution, External, InternalTest, LeftOutStudy, RangeGroup, RangeSplit
+from cac_hpc.results.figures import Absent, Figure
+from cac_hpc.results.matrices import Pooled
+from cac_hpc.results.report import Report
 from cac_hpc.run import escaping
 from cac_hpc.sections import formatting, level_parts, wording
 from cac_hpc.sections.section import Section, TextTable
-from cac_hpc.statistics.results import (
-    Absent,
-    Calibration,
-    Distribution,
-    External,
-    Figure,
-    InternalTest,
-    LeftOutStudy,
-    Pooled,
-    RangeGroup,
-    RangeSplit,
-    Recalibration,
-    Report,
-)
 
 HEADING = "External test beside the cross-validation"
 LEFT_OUT = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from cac_hpc.statistics.results import Difference, Figure
+from cac_hpc.results.figures import Difference, Figure
 
 LEAST = 1e-4  # what is smaller is shown as 0
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import pandas as pd
 
 from cac_hpc.plots import charts
+from cac_hpc.results.figures import Absent, Difference
+from cac_hpc.results.groups import Drops, GroupDrop, UnseenGroups
+from cac_hpc.results.report import Report
 from cac_hpc.run import escaping
 from cac_hpc.sections.formatting import brief, figure_name, in_sentence, number, with_interval
 from cac_hpc.sections.section import Row, Section, TextTable
-from cac_hpc.statistics.results import Absent, Difference, Drops, GroupDrop, Report, UnseenGroups
 
 HEADING = "Groups that the model never saw"
 JUDGED = ("kappa_quadratic", "accuracy")  # by the first that is defined; patients of one category have no kappa

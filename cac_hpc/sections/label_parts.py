@@ -8,10 +8,11 @@ from dataclasses import replace
 import pandas as pd
 
 from cac_hpc.labels.second_look import COUNTED, REPORTED
+from cac_hpc.results.audits import ContradictedLabel, LabelsToCheck
+from cac_hpc.results.report import Report
 from cac_hpc.run import escaping
 from cac_hpc.sections import formatting, wording
 from cac_hpc.sections.section import Section, TextTable
-from cac_hpc.statistics.results import ContradictedLabel, LabelsToCheck, Report
 
 HEADING = "Labels for a second look"
 READERS = {"rule": "Agatston rule", "control": "untrained control"}

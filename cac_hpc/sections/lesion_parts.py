@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from cac_hpc.results.examples import ShownPatient
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.report import Report
 from cac_hpc.sections import formatting, trained
 from cac_hpc.sections.formatting import number
-from cac_hpc.statistics.results import Absent, Report, ShownPatient
 from cac_hpc.train import ordinal
 
 HEADING = "Which calcium counted"

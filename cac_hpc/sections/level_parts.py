@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cac_hpc.results.calibration import Calibration
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.levels import Level
+from cac_hpc.results.matrices import Matrix, Pooled, Published
+from cac_hpc.results.report import Report
 from cac_hpc.sections import formatting, wording
 from cac_hpc.sections.formatting import number, with_interval
-from cac_hpc.statistics.results import Absent, Calibration, Level, Matrix, Pooled, Published, Report
 
 OWN_PART = (
     "Of a slice this model gives the category of what counted on it, mostly below its patient's: the figures of slices "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from cac_hpc.results.report import Report
 from cac_hpc.run import looks
 from cac_hpc.sections import wording
-from cac_hpc.statistics.results import Report
 
 KAPPAS = "Cohen's kappa plain, linear and quadratic over all categories; ICC(2,1), absolute agreement"
 OF_PATIENTS = (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.occlusion import Occlusion
+from cac_hpc.results.report import Report
 from cac_hpc.sections import wording
 from cac_hpc.sections.formatting import difference, number
 from cac_hpc.sections.section import Section, TextTable
-from cac_hpc.statistics.results import Absent, Occlusion, Report
 
 HEADING = "Where the network looks"
 COMPARED = ("accuracy", "balanced_accuracy", "f1_macro", "kappa_plain", "kappa_quadratic")

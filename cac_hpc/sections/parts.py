@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from cac_hpc.results.report import Report
 from cac_hpc.sections import (
     answer_parts,
     cohort_parts,
@@ -23,7 +24,6 @@ from cac_hpc.sections import (
     trial_parts,
 )
 from cac_hpc.sections.section import Section
-from cac_hpc.statistics.results import Report
 
 
 def answers(report: Report) -> list[Section]:

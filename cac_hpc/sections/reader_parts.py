@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cac_hpc.results.figures import Absent, Difference
+from cac_hpc.results.readers import Reader, Readers
+from cac_hpc.results.report import Report
 from cac_hpc.sections import formatting, level_parts, wording
 from cac_hpc.sections.formatting import brief, signed, with_interval
 from cac_hpc.sections.section import Section, TextTable
-from cac_hpc.statistics.results import Absent, Difference, Reader, Readers, Report
 
 HEADING = "Which reader to trust"
 SIDE_BY_SIDE = ("accuracy", "kappa_quadratic", "two_or_more_off")

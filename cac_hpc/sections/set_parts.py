@@ -8,10 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from cac_hpc.plots import charts
+from cac_hpc.results.figures import Absent, Figure
+from cac_hpc.results.prediction_sets import PredictionSets
+from cac_hpc.results.report import Report
 from cac_hpc.sections import wording
 from cac_hpc.sections.formatting import in_sentence, number, percent
 from cac_hpc.sections.section import Row, Section, TextTable
-from cac_hpc.statistics.results import Absent, Figure, PredictionSets, Report
 
 HEADING = "Prediction sets"
 SEEN = (

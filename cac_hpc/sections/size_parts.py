@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from cac_hpc.results.cuts import AtCut
+from cac_hpc.results.report import Report
+from cac_hpc.results.sample_size import HowMany
 from cac_hpc.sections import formatting
 from cac_hpc.sections.cut_parts import NAMES
 from cac_hpc.sections.formatting import listed, number
 from cac_hpc.sections.section import Section, TextTable
-from cac_hpc.statistics.results import AtCut, HowMany, Report
 
 HEADING = "How many patients would settle it"
 NEEDED = {

@@ -9,11 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from cac_hpc.plots import charts
+from cac_hpc.results.figures import Difference, Figure
+from cac_hpc.results.groups import Subgroup, SubgroupFact, Subgroups
+from cac_hpc.results.report import Report
 from cac_hpc.run import escaping
 from cac_hpc.sections import formatting
 from cac_hpc.sections.formatting import number
 from cac_hpc.sections.section import Row, Section, TextTable
-from cac_hpc.statistics.results import Difference, Figure, Report, Subgroup, SubgroupFact, Subgroups
 
 HEADING = "Groups of patients"
 NAMES = {  # of facts

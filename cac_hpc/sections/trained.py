@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cac_hpc.statistics.results import Layer, Report, Training, from_json
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
+from cac_hpc.results.training import Layer, Training
 
 
 def of_folds(report: Report) -> list[Training]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cac_hpc.results.report import Report
+from cac_hpc.results.trials import Importance, Trials
 from cac_hpc.sections import trial_settings
 from cac_hpc.sections.formatting import brief, figure_name, number
 from cac_hpc.sections.section import Row, Section, TextTable
-from cac_hpc.statistics.results import Importance, Report, Trials
 
 HEADING = "How the settings were chosen"
 OWN_TRIALS = (

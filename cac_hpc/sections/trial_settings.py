@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cac_hpc.statistics.results import FoldChoice, Json, Report, TrialRow, Trials
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import Json
+from cac_hpc.results.trials import FoldChoice, TrialRow, Trials
 
 
 def of_section(report: Report, section: str, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

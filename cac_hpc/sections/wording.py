@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cac_hpc.statistics.results import Level, Report, Split
+from cac_hpc.results.cohort import Split
+from cac_hpc.results.levels import Level
+from cac_hpc.results.report import Report
 
 MARK = "CONTRAST RUN, LEAKS"  # in every title, on every page and table
 

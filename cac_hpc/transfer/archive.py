@@ -22,9 +22,10 @@ from typing import IO
 from cac_hpc.evaluation import report_json
 from cac_hpc.report import checksums, terminal
 from cac_hpc.report.terminal import OtherVersion
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import Damaged
 from cac_hpc.run import digests, paths, provenance
 from cac_hpc.run.config import InputError, WorkError
-from cac_hpc.statistics.results import Damaged, Report
 from cac_hpc.transfer import selection
 from cac_hpc.transfer.selection import Offer, Selection
 

@@ -4,24 +4,18 @@ import dataclasses
 import re
 
 import pytest
+from cac_hpc.results.audits import ShownBefore
+from cac_hpc.results.examples import ShownLesions
+from cac_hpc.results.figures import Absent, Difference, Figure
+from cac_hpc.results.groups import Subgroup, SubgroupFact, Subgroups
+from cac_hpc.results.report import MissingFold
+from cac_hpc.results.serialization import to_json
+from cac_hpc.results.trials import Trials
 
 from cac_hpc.appendix import methods_text
 from cac_hpc.cluster.usage import Circumstances
 from cac_hpc.report import aggregation
 from cac_hpc.run import paths
-from cac_hpc.statistics.results import (
-    Absent,
-    Difference,
-    Figure,
-    MissingFold,
-    ShownBefore,
-    ShownLesions,
-    Subgroup,
-    SubgroupFact,
-    Subgroups,
-    Trials,
-    to_json,
-)
 from tests.support.reports import external_report, make_run, printed_predictions, typed_report_of
 
 PROVENANCE = {"version": "1.0", "python": "3.11", "packages": {"torch": "2.9", "numpy": "2.1"}}

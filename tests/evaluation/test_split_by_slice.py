@@ -9,6 +9,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
+from cac_hpc.results.report import FORMAT_VERSION
 
 from cac_hpc.cluster import launch
 from cac_hpc.dataset import sealing, splits
@@ -19,7 +20,6 @@ from cac_hpc.run import config, digests, paths, settings
 from cac_hpc.run.config import InputError, SplitConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.sections import contrast_parts, method_parts
-from cac_hpc.statistics.results import FORMAT_VERSION
 from cac_hpc.train import passes, training
 from cac_hpc.transfer import archive
 from tests.support.runs import NUM_SLICES, REPO, job_here, prepare, torchrun

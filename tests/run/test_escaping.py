@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
 
 import cac_hpc
 from cac_hpc.cluster import monitor, usage
@@ -18,7 +20,6 @@ from cac_hpc.run import escaping, ledger, logs, paths, settings
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.stages import TaskState
-from cac_hpc.statistics.results import Report, from_json
 from tests.support.reports import make_run, report_of
 from tests.support.runs import job_here, pack, prepare, write_scans
 

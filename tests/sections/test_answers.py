@@ -4,12 +4,12 @@ import json
 import re
 
 import pytest
+from cac_hpc.results.figures import Difference, Figure
 
 from cac_hpc.report import aggregation
 from cac_hpc.report.page_values import FOLD_COLUMNS, FOLD_ROWS
 from cac_hpc.sections import formatting, parts, reader_parts, wording
 from cac_hpc.sections.answer_parts import QUESTIONS
-from cac_hpc.statistics.results import Difference, Figure
 from tests.support.page_reader import Reader, Tables
 from tests.support.reports import check_report, make_judged_run, make_run, printed_predictions, typed_report_of
 

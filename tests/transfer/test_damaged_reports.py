@@ -8,13 +8,13 @@ import tarfile
 
 import numpy as np
 import pytest
+from cac_hpc.results.serialization import Damaged
 
 from cac_hpc.report import aggregation, terminal
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import ReportOptions
-from cac_hpc.statistics.results import Damaged
 from cac_hpc.transfer import archive, retrieval, selection
 from tests.support.reports import compare, make_run
 from tests.support.runs import job_here
