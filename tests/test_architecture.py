@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "cac_hpc"
 MODULES = {f"{path.parent.name}.{path.stem}": path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"}
 PACKAGES = (  # a module imports from its own package and from those before it
-    "machine", "run", "volumes", "masks", "calcium", "labels", "dataset", "inspection", "phantom", "train",
+    "results", "machine", "run", "volumes", "masks", "calcium", "labels", "dataset", "inspection", "phantom", "train",
     "statistics", "trials", "evaluation", "cluster", "plots", "sections", "appendix", "report", "transfer", "predict",
     "benchmark",
 )  # fmt: skip
@@ -39,7 +39,7 @@ OWNERS = {
     "omegaconf": {"run.composition"},
     "openpyxl": {"labels.sheets"},
     "optuna": {"trials.sampling"},
-    "pydantic": {"statistics.results"},
+    "pydantic": {"results.serialization"},
     "pydicom": {"volumes.dicom", "benchmark.peers"},
     "rich": {"run.logs"},
     "sklearn": {"statistics.metrics"},

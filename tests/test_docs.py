@@ -175,7 +175,7 @@ def test_the_glossary_is_short_and_in_order():
 
 def test_generated_parts_are_up_to_date():
     found = load(DOCS / "site" / "tables.py", "tables").outputs()
-    found = {path: wanted for path, wanted in found.items() if path.suffix == ".md"}  # test_results.py: the schema
+    found = {path: wanted for path, wanted in found.items() if path.suffix == ".md"}  # the schema: tests/results
     old = [path.name for path, wanted in found.items() if text(path) != wanted]
     assert not old, "python docs/site/tables.py updates them"
     assert len(found) >= 4

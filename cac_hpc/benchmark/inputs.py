@@ -102,10 +102,14 @@ def phantom(out: Path, **settings: object) -> Path:
 
 
 def of_demo(site: Site, code: Path, run: Path, source: Path, **more: object) -> dict[str, object]:
-    """Settings of a run of configs/lesions.yaml, the demo."""
-    tiny = {"split.folds": 2, "train.epochs": 2, "train.steps": 20, "cluster.ranks_per_node": 1} if site.tiny else {}
+    """Settings of a run of the demo: configs/lesions.yaml, or configs/demo.yaml before there were lesions."""
+    config = code / "configs" / "lesions.yaml"
+    tiny: dict[str, object] = {}
+    if site.tiny:
+        tiny = {"split.folds": 2, "train.epochs": 2, "cluster.ranks_per_node": 1}
+        tiny |= {"train.steps": 20} if config.exists() else {}
     return {
-        "config": code / "configs" / "lesions.yaml", "run": run, "data.dicom_root": source,
+        "config": config if config.exists() else config.with_name("demo.yaml"), "run": run, "data.dicom_root": source,
         "labels.sheet": source / "labels.csv", "cluster.kind": "local", **tiny, **more,
     }  # fmt: skip
 

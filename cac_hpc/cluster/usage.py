@@ -31,9 +31,9 @@ from typing import Annotated, TypeVar
 
 import pandas as pd
 
+from cac_hpc.results.serialization import Omitted
 from cac_hpc.run import paths, provenance
 from cac_hpc.run.logs import log
-from cac_hpc.statistics.results import Omitted
 
 COLUMNS = ("stage", "tasks", "starts", "minutes", "GiB", "core h", "busy", "GPU h", "queue")
 NICE_MIN = (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720, 960, 1440, 2160, 2880, 4320, 5760, 7200, 10080)

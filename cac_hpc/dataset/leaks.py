@@ -105,7 +105,10 @@ def _same_pixels(files: Sequence[Path], patient: Mapping[str, str], read: Read) 
 
 def _equal_rows(first_N: np.ndarray, second_N: np.ndarray) -> Iterator[np.ndarray]:
     """Rows whose pairs of numbers are equal, group by group; a row that is like no other is in none."""
-    order = np.lexsort((second_N, first_N))
+    ordered_N = np.sort(first_N)
+    repeated = ordered_N[1:][ordered_N[1:] == ordered_N[:-1]]
+    row_M = np.flatnonzero(np.isin(first_N, repeated))  # of millions few, and only these need an order of both numbers
+    order = row_M[np.lexsort((second_N[row_M], first_N[row_M]))]
     new = (np.diff(first_N[order], prepend=0) != 0) | (np.diff(second_N[order], prepend=0) != 0)
     new[:1] = True
     start = np.append(np.flatnonzero(new), len(order))

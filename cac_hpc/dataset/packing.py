@@ -53,10 +53,11 @@ def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
     with causes.in_run(root):
         tasks = _tasks(cfg, plan.read_plan(dataset), indices)
     waiting, give_up = iter(tasks.items()), threading.Event()
+    imports = intake.IMPORTS if intake.needs_volume(cfg.pack, cfg.data.subgroups) else ()  # half of a worker's start
 
     def pack() -> None:
         limits = cfg.pack.limits
-        worker = Worker(write_shard, limits.minutes * 60, int(limits.memory_gb * GIB), give_up, intake.IMPORTS)
+        worker = Worker(write_shard, limits.minutes * 60, int(limits.memory_gb * GIB), give_up, imports)
         with contextlib.closing(worker):
             while not give_up.is_set() and (item := next(waiting, None)):
                 index, task = item

@@ -11,11 +11,12 @@ import pandas as pd
 from cac_hpc.dataset import leaks, splits
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
+from cac_hpc.results.audits import Audit
+from cac_hpc.results.serialization import Damaged, Json, from_json
+from cac_hpc.results.training import Training
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths, FoldPaths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Audit, Damaged, Json, Training
 from cac_hpc.train import fencing
 from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions
@@ -102,7 +103,7 @@ def check_result(files: FoldPaths, fold: int, splits_sha256: str, scored: bool =
         if not path.is_file() or digests.file_sha256(path) != known:
             raise ValueError(f"{path}: not there, or not as it was written (metrics.json, tables_sha256)")
     try:
-        results.from_json(facts, Training)
+        from_json(facts, Training)
     except Damaged as error:
         raise ValueError(f"{files.metrics}: {error}") from None
     return facts

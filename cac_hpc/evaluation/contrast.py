@@ -13,12 +13,12 @@ from pathlib import Path
 
 from cac_hpc.dataset import shards
 from cac_hpc.evaluation import report_json
+from cac_hpc.results.report import FORMAT_VERSION, Report
+from cac_hpc.results.serialization import Damaged, Json, from_json
 from cac_hpc.run import config, settings
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import Config, InputError, SplitConfig, TrialsConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import FORMAT_VERSION, Damaged, Json, Report
 
 SECTIONS = ("labels", "pack", "split", "model", "train", "trials")
 FREE = (  # what a dataset or a result does not depend on
@@ -108,7 +108,7 @@ def _report(kind: Contrast, named: str, config: Path, stored: Path) -> Report:
         if version := report_json.other_version(content):
             why = f"whose report.json is of {version}, wanted {FORMAT_VERSION}"
             raise _refused(kind, named, why, again)
-        report = results.from_json(content, Report)
+        report = from_json(content, Report)
         if "patient" in report.levels and report.digests:
             return report
         raise Damaged("has no patient level, or no digests")

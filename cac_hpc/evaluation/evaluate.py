@@ -25,11 +25,20 @@ from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.labels import second_look
+from cac_hpc.results.audits import ContradictedLabel
+from cac_hpc.results.cohort import CategoryRange, Cohort, Split
+from cac_hpc.results.comparison import Comparison
+from cac_hpc.results.examples import Example, Examples, MistakenPatient, MistakenPatients, Shown
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.levels import Statistics
+from cac_hpc.results.matrices import Published
+from cac_hpc.results.prediction_sets import PredictionSets
+from cac_hpc.results.report import FORMAT_VERSION, MissingFold, Report, Status
+from cac_hpc.results.serialization import Damaged
 from cac_hpc.run.config import InputError, ReportConfig, SplitConfig
-from cac_hpc.statistics import assessment, intervals, results, sample_size, set_figures
+from cac_hpc.statistics import assessment, intervals, sample_size, set_figures
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Absent, Example, Examples, MistakenPatient, MistakenPatients, Shown
 from cac_hpc.train.predictions import Predictions
 
 SAMPLES = 2  # studies of each category
@@ -43,9 +52,7 @@ MISTAKEN = f"the {MISTAKES} worst: most categories off, then highest probability
 WORST = f"at most {PATIENTS}: most categories off, then highest probability of the wrong one"
 
 
-def evaluate(
-    inputs: Inputs, status: results.Status, missing: list[results.MissingFold], title: str, banner: str | None
-) -> results.Report:
+def evaluate(inputs: Inputs, status: Status, missing: list[MissingFold], title: str, banner: str | None) -> Report:
     """Compute every number of a report.
 
     Args:
@@ -57,8 +64,8 @@ def evaluate(
     found, num_categories = outcome.predictions, len(inputs.labels.names)
     tested = outcome.tested(studies, edges, cfg)
     views = {fold: one.views for fold, one in inputs.results.items()}
-    report = results.Report(
-        format_version=results.FORMAT_VERSION,
+    report = Report(
+        format_version=FORMAT_VERSION,
         title=title,
         folds_found=len(found),
         missing_folds=missing,
@@ -66,7 +73,7 @@ def evaluate(
         categories=categories(inputs.labels.names, inputs.labels.edges),
         cohort=_cohort(inputs),
         split=_split(inputs),
-        statistics=results.Statistics(cfg.patient_rule, cfg.top_k, cfg.draws, cfg.seed, intervals.CONFIDENCE),
+        statistics=Statistics(cfg.patient_rule, cfg.top_k, cfg.draws, cfg.seed, intervals.CONFIDENCE),
         published=_published(inputs),
         examples=pick(outcome, assessment.units_of(tested)["patient"], studies, cfg),
         levels=assessment.levels(tested, cfg, edges),
@@ -90,14 +97,14 @@ def evaluate(
     return _compared(inputs, report, tested)
 
 
-def _split(inputs: Inputs) -> results.Split:
+def _split(inputs: Inputs) -> Split:
     """How patients were divided; of groups that are left out the smallest, even where nobody set it."""
     said = inputs.settings["split"]
     usual = {"smallest_group": SplitConfig.smallest_group} if said["scheme"] == "leave_one_out" else {}
-    return results.Split(**usual | said)
+    return Split(**usual | said)
 
 
-def _compared(inputs: Inputs, report: results.Report, tested: Sequence[Tested]) -> results.Report:
+def _compared(inputs: Inputs, report: Report, tested: Sequence[Tested]) -> Report:
     """The report with what is compared with other readers and runs, which takes all of it."""
     outcome, studies, cfg = inputs.outcome, inputs.studies, inputs.report
     own = Finished(inputs.name, report, studies.set_index("study").loc[sorted(outcome.studies)], outcome)
@@ -116,7 +123,7 @@ def _compared(inputs: Inputs, report: results.Report, tested: Sequence[Tested]) 
     )
 
 
-def _second_look(outcome: Outcome, studies: pd.DataFrame) -> list[results.ContradictedLabel] | None:
+def _second_look(outcome: Outcome, studies: pd.DataFrame) -> list[ContradictedLabel] | None:
     """Labels that every reader contradicts: rule, untrained control and, of the studies that it tested, a lesion model.
 
     Args:
@@ -132,48 +139,48 @@ def _second_look(outcome: Outcome, studies: pd.DataFrame) -> list[results.Contra
         counting |= bool(counted)
         reported = None if math.isnan(score) else score
         if "score" in facts and second_look.is_contradicted(reported, counted.values()):
-            found.append(results.ContradictedLabel(study, reported, counted))
+            found.append(ContradictedLabel(study, reported, counted))
     return found if counting else None
 
 
-def _prediction_sets(inputs: Inputs, patients: Units) -> results.PredictionSets | Absent | None:
+def _prediction_sets(inputs: Inputs, patients: Units) -> PredictionSets | Absent | None:
     """The sets of the patients; they promise nothing where each fold is a group, as groups need not be alike."""
     names = patient_names(inputs.outcome.studies, inputs.studies)
     found = set_figures.of_run(patients, names, inputs.report.coverage)
     held_out = inputs.groups is not None and bool(inputs.groups.tested)
-    return replace(found, promised=None) if held_out and isinstance(found, results.PredictionSets) else found
+    return replace(found, promised=None) if held_out and isinstance(found, PredictionSets) else found
 
 
-def _inflation(inputs: Inputs, own: Finished) -> results.Comparison | results.Absent | None:
+def _inflation(inputs: Inputs, own: Finished) -> Comparison | Absent | None:
     """Of a complete run that leaks on purpose, its figures compared with those of the run that does not."""
     reference = inputs.reference if own.report.status == "COMPLETE" and own.report.unseen is None else None
     if not isinstance(reference, Finished):
         return reference
     try:
         return comparison.compare(reference, own)
-    except (InputError, results.Damaged) as error:
-        return results.Absent(str(error))
+    except (InputError, Damaged) as error:
+        return Absent(str(error))
 
 
-def categories(names: Sequence[str], edges: Sequence[float]) -> list[results.CategoryRange]:
+def categories(names: Sequence[str], edges: Sequence[float]) -> list[CategoryRange]:
     """Name and score range of each category: above one edge, up to and with the next."""
     ends = [None, *edges, None]
-    return [results.CategoryRange(index, name, ends[index], ends[index + 1]) for index, name in enumerate(names)]
+    return [CategoryRange(index, name, ends[index], ends[index + 1]) for index, name in enumerate(names)]
 
 
-def _published(inputs: Inputs) -> results.Published | results.Absent | None:
+def _published(inputs: Inputs) -> Published | Absent | None:
     """The figures of the table that is shown with the results."""
     table = inputs.published
-    if table is None or isinstance(table, results.Absent):
+    if table is None or isinstance(table, Absent):
         return table
     figures = assessment.summary_of_matrix(table.matrix, assessment.PUBLISHED)
-    return results.Published(title=table.title, level=table.level, note=None, **vars(figures))
+    return Published(title=table.title, level=table.level, note=None, **vars(figures))
 
 
-def _cohort(inputs: Inputs) -> results.Cohort:
+def _cohort(inputs: Inputs) -> Cohort:
     studies, intake, num_categories = inputs.studies, inputs.intake, len(inputs.labels.names)
     patient, category = (dict(zip(studies["study"], studies[name], strict=True)) for name in ("patient", "category"))
-    return results.Cohort(
+    return Cohort(
         studies_found=intake["studies"]["found"],
         studies=len(studies),
         patients=int(studies["patient"].nunique()),

@@ -17,11 +17,11 @@ from cac_hpc.evaluation.predicted import Predicted, probabilities
 from cac_hpc.labels import label_rows, labels, matching, sheets
 from cac_hpc.labels.labels import Label
 from cac_hpc.labels.matching import Matched
+from cac_hpc.results.external import CohortFact, LeftOutStudy
+from cac_hpc.results.serialization import Damaged, Json, Omitted, from_json, to_json
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import CohortFact, Damaged, Json, LeftOutStudy
 
 MODEL, RULE, OTHER = "model", "rule", "other"
 SETTINGS, TABLE = paths.EXTERNAL_TEST, "tested.csv"  # beside the report's folder
@@ -73,7 +73,7 @@ class ExternalTest:
     cohorts: list[CohortFact]
     digests: dict[str, str]
     cuts: list[float]
-    answers: Annotated[dict[str, str] | None, results.Omitted] = None
+    answers: Annotated[dict[str, str] | None, Omitted] = None
 
     @property
     def statistics(self) -> ReportConfig:
@@ -277,7 +277,7 @@ def check_place(out: Path, test: ExternalTest, table: pd.DataFrame) -> None:
         if (out / "report").exists():
             raise InputError(f"--out {out}: found a report in it that is of no external test, wanted another folder")
         return
-    before, now = _object(out / SETTINGS), results.to_json(test)
+    before, now = _object(out / SETTINGS), to_json(test)
     keys = [key for key in now if before.get(key) != now[key] and key != "answers"]
     other = [DIFFERENT.get(key, "settings") for key in keys if key != "digests"]
     digests_before = before["digests"] if isinstance(before.get("digests"), dict) else {}
@@ -322,7 +322,7 @@ def _text(table: pd.DataFrame) -> str:
 def write(out: Path, test: ExternalTest, table: pd.DataFrame) -> None:
     """Write both, so that the report can be made again."""
     paths.write_text(out / TABLE, _text(table))
-    paths.write_json(out / SETTINGS, results.to_json(test))
+    paths.write_json(out / SETTINGS, to_json(test))
 
 
 def read(out: Path) -> tuple[ExternalTest, pd.DataFrame]:
@@ -335,7 +335,7 @@ def read(out: Path) -> tuple[ExternalTest, pd.DataFrame]:
         if (version := content.get("format_version")) != FORMAT_VERSION:
             raise InputError(f"{out / SETTINGS}: found format version {version!r}, wanted {FORMAT_VERSION}")
         table = pd.read_csv(out / TABLE, dtype="str", keep_default_na=False)
-        return results.from_json(content, ExternalTest), _numeric(table)
+        return from_json(content, ExternalTest), _numeric(table)
     except (OSError, Damaged, ValueError) as error:
         if isinstance(error, InputError):
             raise

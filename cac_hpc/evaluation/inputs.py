@@ -19,13 +19,16 @@ from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.evaluation.published import PublishedTable
 from cac_hpc.evaluation.trials import Tried
+from cac_hpc.results.audits import Audit, ShownBefore
+from cac_hpc.results.cohort import Digests
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.serialization import Json
 from cac_hpc.run import causes, config, digests, looks, paths, settings
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.config import Config, InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.looks import Looks
 from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
-from cac_hpc.statistics.results import Absent, Audit, Digests, Json, ShownBefore
 from cac_hpc.train import lesion_results, predictions
 from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.evaluation.inputs import Inputs
+from cac_hpc.results.examples import Lesion, ShownLesions, ShownPatient
+from cac_hpc.results.figures import Absent
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Absent, Lesion, ShownLesions, ShownPatient
 
 WORST, SAMPLES = 6, 1  # patients that are most wrong, and of each category
 REJECTED = 12  # of a study

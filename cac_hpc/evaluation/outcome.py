@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cac_hpc.results.serialization import Json
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import assessment
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import scored_patients, slice_units
-from cac_hpc.statistics.results import Json
 from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions, restrict
 

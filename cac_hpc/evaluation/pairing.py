@@ -12,12 +12,13 @@ import pandas as pd
 from cac_hpc.dataset import sealed
 from cac_hpc.evaluation import report_json
 from cac_hpc.evaluation.outcome import Outcome, predicts_scores
+from cac_hpc.results.cohort import CategoryRange
+from cac_hpc.results.report import FORMAT_VERSION, Report
+from cac_hpc.results.serialization import from_json
 from cac_hpc.run import digests, settings
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import results
 from cac_hpc.statistics.assessment import Tested
-from cac_hpc.statistics.results import FORMAT_VERSION, CategoryRange, Report
 from cac_hpc.train import lesion_results, predictions
 
 NAMED = 5  # studies that a message names
@@ -102,7 +103,7 @@ def _read(root: Path, name: str) -> Finished:
     content, again = report_json.read(settings.run_folder(str(run.root))), report_json.remake(run.root)
     if version := report_json.other_version(content):
         raise InputError(f"{run.report_json}: found {version}, wanted {FORMAT_VERSION}; {again} makes it again")
-    report = results.from_json(content, Report)
+    report = from_json(content, Report)
     outcome = _read_outcome(run, report, again)
     there = sorted(outcome.studies)
     if not there:

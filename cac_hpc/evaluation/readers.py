@@ -17,11 +17,14 @@ from cac_hpc.evaluation import comparison, pairing
 from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.labels import labels
+from cac_hpc.results.comparison import LeftOut
+from cac_hpc.results.figures import Absent, Difference, Figure
+from cac_hpc.results.readers import EmptySlices, JudgedPatients, Reader, Readers, Trust
+from cac_hpc.results.serialization import Json
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.logs import log
-from cac_hpc.statistics import assessment, intervals, results, score_agreement
+from cac_hpc.statistics import assessment, intervals, score_agreement
 from cac_hpc.statistics.pooling import Units, patient_units, pooling_rules
-from cac_hpc.statistics.results import Absent, EmptySlices, JudgedPatients, LeftOut, Reader, Readers, Trust
 
 NO_BASELINE = "the dataset was packed without pack.baseline, so that the rule was not applied"
 NO_CONTROL = "the dataset was packed without pack.candidates, so that there is no untrained control"
@@ -159,7 +162,7 @@ def _said(
     return said, absent
 
 
-def _kind(settings: results.Json) -> str:
+def _kind(settings: Json) -> str:
     return "lesion model" if predicts_scores(settings) else "slice network"
 
 
@@ -230,11 +233,11 @@ def trust(found: Sequence[Reader]) -> Trust:
     return Trust(MODEL, "better", [reader.key for reader in rivals])
 
 
-def _gain(reader: Reader) -> results.Figure:
+def _gain(reader: Reader) -> Figure:
     return reader.levels["patient"].figures["gain_over_majority"]
 
 
-def _difference(reader: Reader) -> results.Difference:
+def _difference(reader: Reader) -> Difference:
     """The model's accuracy of patients less the reader's."""
     assert reader.compared
     return reader.compared.levels["patient"].figures["accuracy"]

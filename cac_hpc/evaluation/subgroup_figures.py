@@ -9,9 +9,9 @@ import numpy as np
 from cac_hpc.dataset import groups
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.readers import MODEL
+from cac_hpc.results.groups import Subgroups
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.cuts import Judge
-from cac_hpc.statistics.results import Subgroups
 from cac_hpc.statistics.subgroups import Grouping, subgroups
 
 PATIENT = "patient"

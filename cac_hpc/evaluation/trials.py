@@ -14,20 +14,12 @@ from typing import Any, Literal
 import pandas as pd
 
 from cac_hpc.dataset.splits import Fold
+from cac_hpc.results.audits import Audit
+from cac_hpc.results.figures import Absent, Difference
+from cac_hpc.results.serialization import Json
+from cac_hpc.results.trials import ChosenSettings, FoldChoice, Importance, SettingImportance, TrialRow, Trials
 from cac_hpc.run import composition, config, paths
 from cac_hpc.run.config import Config, InputError
-from cac_hpc.statistics.results import (
-    Absent,
-    Audit,
-    ChosenSettings,
-    Difference,
-    FoldChoice,
-    Importance,
-    Json,
-    SettingImportance,
-    TrialRow,
-    Trials,
-)
 from cac_hpc.trials import choice, sampling, standing
 from cac_hpc.trials.choice import Choice, TrialResult
 from cac_hpc.trials.plan import Plan, Rung

@@ -32,12 +32,11 @@ from torch import Tensor, nn
 from cac_hpc.calcium import candidates
 from cac_hpc.predict import training_range
 from cac_hpc.predict.training_range import TrainingRange
+from cac_hpc.results.serialization import Damaged, Json, from_json, to_json
 from cac_hpc.run import composition, config, digests, paths, slurm_notation
 from cac_hpc.run.config import InputError, LabelsConfig, ModelConfig, PackConfig, ReportConfig, TrainConfig
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import results
 from cac_hpc.statistics.prediction_sets import Calibration
-from cac_hpc.statistics.results import Damaged, Json
 from cac_hpc.train import checkpoint
 from cac_hpc.train.models import MODELS
 from cac_hpc.train.ordinal import Errors
@@ -166,7 +165,7 @@ def network(bundle: Bundle, fold: int) -> nn.Module:
 
 def _members(bundle: Bundle) -> dict[str, bytes]:
     """What a bundle consists of beside its manifest, by name."""
-    found = {RANGE: results.to_json(bundle.training), INTERNAL: bundle.internal}
+    found = {RANGE: to_json(bundle.training), INTERNAL: bundle.internal}
     content = {name: paths.json_text(value).encode() for name, value in found.items()}
     return content | {f"fold-{fold}.pt": weights_file(weights) for fold, weights in enumerate(bundle.weights)}
 
@@ -468,7 +467,7 @@ def _training(content: bytes) -> TrainingRange:
 
     Raises: _Refused.
     """
-    found = results.from_json(json.loads(content), TrainingRange)
+    found = from_json(json.loads(content), TrainingRange)
     if unknown := sorted({*found.numbers} - {*training_range.NUMBERS} | {*found.codes} - {*training_range.CODES}):
         raise _Refused(f"{RANGE} has the attribute {_named(unknown[0])}, wanted those of this cac_hpc only")
     for name, of in found.numbers.items():

@@ -19,14 +19,18 @@ from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict import model_card, onnx_files, training_range
 from cac_hpc.predict.bundle import Bundle, FoldSettings
 from cac_hpc.predict.training_range import TrainingRange
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.levels import Level
+from cac_hpc.results.prediction_sets import PredictionSets
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import Json, from_json, to_json
 from cac_hpc.run import causes, config, digests, logs, looks, settings
 from cac_hpc.run.causes import RESUME
 from cac_hpc.run.commands import ExportConfig
 from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths, RunPaths
-from cac_hpc.statistics import assessment, prediction_sets, results
+from cac_hpc.statistics import assessment, prediction_sets
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Absent, Json, PredictionSets, Report
 from cac_hpc.train import checkpoint, models
 from cac_hpc.train.ordinal import Errors
 
@@ -114,7 +118,7 @@ def _complete(root: Path, found: Inputs) -> Report:
     if other := report_json.other_version(plain):
         raise InputError(f"{RunPaths(root).report_json}: found {other}, wanted this cac_hpc's; {again} makes it again")
     with report_json.sound(root):
-        report = results.from_json(plain, Report)
+        report = from_json(plain, Report)
     of_these = report.digests == found.digests and report.training == [one.facts for one in found.results.values()]
     if report.status != "COMPLETE" or not of_these:
         raise InputError(
@@ -147,26 +151,26 @@ def internal(report: Report) -> Json:
     """What a run says of itself, for a bundle: no name of a patient or study.
 
     Returns: title, as the settings have it; status; format_version of report.json; level: its patient level
-    (`results.Level`); categories; statistics; split; cohort: studies, patients, slices, studies_per_category; reader:
+    (`Level`); categories; statistics; split; cohort: studies, patients, slices, studies_per_category; reader:
     which reader is to be trusted, and why; scores: the model's agreement with the reported scores
-    (`results.ScoreAgreement`), None of a slice network; digests; prediction_sets: wanted, the
-    share of patients, and promised (`results.PromisedCoverage`), None where there is none.
+    (`ScoreAgreement`), None of a slice network; digests; prediction_sets: wanted, the
+    share of patients, and promised (`PromisedCoverage`), None where there is none.
     """
-    cohort, readers = results.to_json(report.cohort), report.readers
+    cohort, readers = to_json(report.cohort), report.readers
     found = None if isinstance(readers, Absent) else readers
     model = next((one for one in found.readers if one.key == "model"), None) if found else None
     return {
         "title": report.title,
         "status": report.status,
         "format_version": report.format_version,
-        "level": results.to_json(report.levels["patient"]),
-        "categories": [results.to_json(one) for one in report.categories],
-        "statistics": results.to_json(report.statistics),
-        "split": results.to_json(report.split),
+        "level": to_json(report.levels["patient"]),
+        "categories": [to_json(one) for one in report.categories],
+        "statistics": to_json(report.statistics),
+        "split": to_json(report.split),
         "cohort": {key: cohort[key] for key in ("studies", "patients", "slices", "studies_per_category")},
-        "reader": results.to_json(found.trust) if found else None,
-        "scores": results.to_json(model.scores) if model and model.scores else None,
-        "digests": results.to_json(report.digests),
+        "reader": to_json(found.trust) if found else None,
+        "scores": to_json(model.scores) if model and model.scores else None,
+        "digests": to_json(report.digests),
         "prediction_sets": _promised(report),
     }
 
@@ -175,7 +179,7 @@ def _promised(report: Report) -> Json | None:
     sets = report.prediction_sets
     if not isinstance(sets, PredictionSets) or sets.promised is None:
         return None
-    return {"wanted": sets.wanted, "promised": results.to_json(sets.promised)}
+    return {"wanted": sets.wanted, "promised": to_json(sets.promised)}
 
 
 def _training(found: Inputs, units: Units) -> TrainingRange:
@@ -208,7 +212,7 @@ def known(dataset: DatasetPaths, salt: str) -> set[str]:
 
 def summary(bundle: Bundle, out: Path) -> list[str]:
     """What was exported, for people."""
-    level = results.from_json(bundle.internal["level"], results.Level)
+    level = from_json(bundle.internal["level"], Level)
     accuracy = model_card.shown(level.pooled.figures["accuracy"])
     lines = [
         f"bundle: {out}, sha256 {bundle.digest}",

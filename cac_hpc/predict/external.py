@@ -18,12 +18,13 @@ from cac_hpc.predict import training_range
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.training_range import Codes, Numbers, TrainingRange
 from cac_hpc.report import external_report, terminal
+from cac_hpc.results.external import CohortFact, Distribution
+from cac_hpc.results.figures import Absent
 from cac_hpc.run import escaping, settings
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.evaluate_commands import EvaluateConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths, prediction_plan
-from cac_hpc.statistics.results import Absent, CohortFact, Distribution
 
 PREDICTIONS, FACTS = "predictions.csv", "studies.csv"  # of a folder that jobs/predict.py wrote
 TITLE = "External test"

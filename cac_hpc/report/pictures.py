@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from cac_hpc.machine import workers
 from cac_hpc.plots import learning, performance
 from cac_hpc.report import lesion_pictures, slice_pictures
 from cac_hpc.results.calibration import Calibration
@@ -50,26 +52,38 @@ def draw(
     Args:
         histories: history.csv of each fold. dataset: that the slices are of. shown: dots per inch, and the window.
     """
-    dpi, names = shown.figure_dpi, wording.category_names(report)
-    mark = wording.status_mark(report)
+    workers.each(list(_pieces(folder, report, histories, dataset, shown)))
+
+
+def _pieces(
+    folder: Path, report: Report, histories: Mapping[int, Path], dataset: DatasetPaths, shown: ReportConfig
+) -> Iterator[Callable[[], None]]:
+    """What is to be drawn, the slowest first."""
+    dpi, names, mark = shown.figure_dpi, wording.category_names(report), wording.status_mark(report)
     marks = [mark] if mark and not report.external else []  # of which the extent is that already
     where = ", ".join([wording.extent(report), *marks])
+    yield partial(lesion_pictures.draw, folder, report, dataset, dpi, marks)
+    yield partial(slice_pictures.draw, folder, report, dataset, shown, marks)
+    for stem, picture in PICTURES.items():
+        yield partial(picture.draw, folder / stem, report, where, dpi)
     for level, of_level in report.levels.items():
         title = f"{level.capitalize()} level, {where}, {wording.counted(level, of_level)}"
-        _draw_level(folder, level, of_level, names, title, dpi)
-    external_parts.draw(folder, report, where, dpi)
-    for stem, picture in PICTURES.items():
-        picture.draw(folder / stem, report, where, dpi)
+        yield partial(_draw_level, folder, level, of_level, names, title, dpi)
+    yield partial(external_parts.draw, folder, report, where, dpi)
     curves = {fold.fold: _history(histories[fold.fold]) for fold in trained.of_folds(report)}
     if curves := {fold: table for fold, table in curves.items() if table}:
-        learning.draw_history(folder / "history", curves, f"Loss and learning rate by epoch, {where}", dpi)
+        title = f"Loss and learning rate by epoch, {where}"
+        yield partial(learning.draw_history, folder / "history", curves, title, dpi)
+    yield partial(_draw_networks, folder, report, dpi, marks)
+
+
+def _draw_networks(folder: Path, report: Report, dpi: int, marks: Sequence[str]) -> None:
+    """Those that the folds have trained."""
     found = trained.networks(report)
     for one in (one for one in found if one.layers):
         parameters = f"The {wording.model(report)}: {sum(layer.parameters for layer in one.layers):,} parameters"
         whose = [wording.of_folds(one.folds)] if len(found) > 1 else []
         learning.draw_network(folder / one.stem, one.layers, ", ".join([parameters, *whose, *marks]), dpi)
-    slice_pictures.draw(folder, report, dataset, shown, marks)
-    lesion_pictures.draw(folder, report, dataset, dpi, marks)
 
 
 def _draw_level(folder: Path, level: str, of_level: Level, names: Sequence[str], title: str, dpi: int) -> None:

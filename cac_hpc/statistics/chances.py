@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special, stats
 
+from cac_hpc.results.cuts import BrierParts, ObservedShare
+from cac_hpc.results.figures import Absent
 from cac_hpc.statistics import intervals, metrics
 from cac_hpc.statistics.intervals import Interval
-from cac_hpc.statistics.results import Absent, BrierParts, ObservedShare
 
 NEAREST = 0.001  # to 0 or 1: log odds are no farther out
 KNOTS = (0.1, 0.5, 0.9)  # quantiles; Harrell 2015, Regression Modeling Strategies, section 2.4.6

@@ -16,14 +16,14 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
+from cac_hpc.results.cuts import DecisionCurves, NetBenefit
+from cac_hpc.results.figures import Figure
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.statistics import cuts, intervals
 from cac_hpc.statistics.agreement import ratio
-from cac_hpc.statistics.assessment import figure
 from cac_hpc.statistics.cuts import Cut, Judge
-from cac_hpc.statistics.intervals import Interval
+from cac_hpc.statistics.intervals import figure, without_value
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import DecisionCurves, Figure, NetBenefit
 
 THRESHOLDS = np.round(np.arange(1, 20) * 0.05, 2)  # 0.05 to 0.95
 COST = THRESHOLDS / (1 - THRESHOLDS)  # of a false positive
@@ -206,6 +206,6 @@ def figures(event_N: np.ndarray, decision_N: np.ndarray | None, units: Units) ->
 def _share(part_N: np.ndarray, whole_N: np.ndarray, undecided: bool, units: Units) -> Figure:
     count = int(whole_N.sum())
     if undecided or not count:
-        return figure(np.nan, count, UNDECIDED if undecided else NOBODY, Interval(None, None, None))
+        return without_value(count, UNDECIDED if undecided else NOBODY)
     of_patients = [np.bincount(units.patient[here], minlength=units.num_patients) for here in (part_N, whole_N)]
     return figure(part_N.sum() / count, count, NOBODY, intervals.proportion(*of_patients))

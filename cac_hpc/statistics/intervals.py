@@ -1,6 +1,7 @@
-"""95 % intervals: Wilson's for proportions, resampled patients for all else. Axes: B draw, P patient, C column.
+"""Figures with 95 % intervals: Wilson's for proportions, resampled patients for all else.
 
-Slices of one patient resemble each other, so patients are what is resampled, and what a proportion's interval counts.
+Axes: B draw, N unit, P patient. Slices of one patient resemble each other, so patients are what is resampled, and what
+a proportion's interval counts.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import special, stats
+
+from cac_hpc.results.figures import Figure
 
 CONFIDENCE = 0.95
 FEWEST_PATIENTS = 10  # below it, resampling says little about what other patients would have given
@@ -35,6 +38,9 @@ class Interval:
 
 def none(note: str) -> Interval:
     return Interval(None, None, None, note)
+
+
+CHANCE = none("to compare with")  # of a figure that guessing reaches
 
 
 def wilson(successes: float, count: float) -> tuple[float, float]:
@@ -200,3 +206,21 @@ def around(value: float, interval: Interval) -> Interval:
     if interval.low is None or interval.high is None or interval.low - half <= value <= interval.high + half:
         return interval
     return none("resampling shifts it by more than it spreads, so there is no interval")
+
+
+def without_value(n: int, note: str) -> Figure:
+    """A figure that is undefined, and why."""
+    return Figure(value=None, n=n, low=None, high=None, interval=None, note=note)
+
+
+def figure(value: float, n: int, undefined: str, interval: Interval, note: str | None = None) -> Figure:
+    """One number as the report gives it, with the notes of value and interval.
+
+    Args:
+        undefined: why there is no value, if it is NaN.
+    """
+    if np.isnan(value):
+        return without_value(n, undefined)
+    interval = around(value, interval)
+    notes = "; ".join(filter(None, (note, interval.note))) or None
+    return Figure(float(value), n, interval.low, interval.high, interval.method, notes)

@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from scipy import optimize, special, stats
 
+from cac_hpc.results.cuts import Cuts
+from cac_hpc.results.figures import Figure
+from cac_hpc.results.matrices import Pooled
+from cac_hpc.results.sample_size import ExpectedWidth, HowMany, NeededPatients
 from cac_hpc.statistics import chances, intervals
 from cac_hpc.statistics.intervals import BOOTSTRAP_LOGIT, WILSON
-from cac_hpc.statistics.results import Cuts, ExpectedWidth, Figure, HowMany, NeededPatients, Pooled
 
 TIMES = (2, 5, 10)  # as many patients
 OF_ALL = ("accuracy", "balanced_accuracy", "kappa_quadratic", "icc", "two_or_more_off")

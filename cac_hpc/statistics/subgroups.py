@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from cac_hpc.results.figures import Difference, Figure
+from cac_hpc.results.groups import Subgroup, SubgroupFact, Subgroups
 from cac_hpc.statistics import agreement, cuts, intervals, unpaired
-from cac_hpc.statistics.assessment import figure
 from cac_hpc.statistics.cuts import Judge
-from cac_hpc.statistics.intervals import CONFIDENCE, FEWEST_PATIENTS, Interval
+from cac_hpc.statistics.intervals import CONFIDENCE, FEWEST_PATIENTS, Interval, figure, without_value
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Difference, Figure, Subgroup, SubgroupFact, Subgroups
 
 ACCURACY, KAPPA, ERROR = "accuracy", "kappa_quadratic", "category_error"
 SENSITIVITY, SPECIFICITY = "sensitivity", "specificity"
@@ -155,7 +155,7 @@ def _figures(patients: _Patients, chosen: np.ndarray) -> dict[str, Figure]:
 def _share(part_P: np.ndarray, whole_P: np.ndarray) -> Figure:
     count = int(whole_P.sum())
     if np.count_nonzero(whole_P) < FEWEST_PATIENTS:
-        return figure(np.nan, count, FEW, intervals.none(FEW))
+        return without_value(count, FEW)
     return figure(part_P.sum() / count, count, FEW, intervals.proportion(part_P, whole_P))
 
 
@@ -170,7 +170,7 @@ def _mean_error(sum_P: np.ndarray, tests_P: np.ndarray) -> Figure:
     """
     count, tests = len(sum_P), float(tests_P.sum())
     if count < FEWEST_PATIENTS:
-        return figure(np.nan, int(tests), FEW, intervals.none(FEW))
+        return without_value(int(tests), FEW)
     usual = tests / count  # tests of an added patient
     middle = float(sum_P.sum()) / (tests + usual)
     squares = ((sum_P - middle * tests_P) ** 2).sum() + usual**2 * ((1 - middle) ** 2 + (1 + middle) ** 2) / 2
@@ -191,7 +191,7 @@ def _kappa(patients: _Patients, chosen: np.ndarray) -> Figure:
     total = np.tensordot(count_Q, patients.matrix_QKK, axes=1)
     n, count = int(total.sum()), len(chosen)
     if count < FEWEST_PATIENTS:
-        return figure(np.nan, n, FEW, intervals.none(FEW))
+        return without_value(n, FEW)
     value = float(agreement.kappa(total, 2))
     without = agreement.kappa(total - patients.matrix_QKK[there], 2)
     return figure(value, n, ONE_CATEGORY, _on_fisher(value, without, count_Q[there], count))

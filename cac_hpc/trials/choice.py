@@ -19,7 +19,7 @@ from cac_hpc.trials import plan
 from cac_hpc.trials.plan import Rung
 
 if TYPE_CHECKING:
-    from cac_hpc.statistics.results import Figure
+    from cac_hpc.results.figures import Figure
 
 EQUAL = 1e-9  # figures that differ by less are equal: the smaller model is chosen
 ALONE = "there is no other trial that was trained to its end"
@@ -165,13 +165,13 @@ def _difference(
     figure_T: np.ndarray, figure_TB: np.ndarray, first: int, second: int | None, num_patients: int
 ) -> Figure:
     """The chosen less the runner-up, with the interval of their difference in the draws."""
-    from cac_hpc.statistics import assessment, intervals
+    from cac_hpc.statistics import intervals
 
     if second is None:
-        return assessment.figure(np.nan, num_patients, ALONE, intervals.none(ALONE))
+        return intervals.without_value(num_patients, ALONE)
     interval = intervals.bootstrap(figure_TB[first] - figure_TB[second], num_patients)
     undefined = "one of the two has no figure"
-    return assessment.figure(figure_T[first] - figure_T[second], num_patients, undefined, interval)
+    return intervals.figure(figure_T[first] - figure_T[second], num_patients, undefined, interval)
 
 
 def _seed_sd(figure_TS: np.ndarray) -> float | None:

@@ -56,13 +56,13 @@ class Rung:
     part: int
     rung: int
     settings: Mapping[str, Any]
-    epochs: int
-    tested_epoch: int
-    patient: tuple[str, ...]
-    label: tuple[int, ...]
-    predicted: tuple[int, ...]
-    parameters: int
-    seconds: float
+    epochs: int = 0
+    tested_epoch: int = 0
+    patient: tuple[str, ...] = ()
+    label: tuple[int, ...] = ()
+    predicted: tuple[int, ...] = ()
+    parameters: int = 0
+    seconds: float = 0.0
     failure: str | None = None
 
 

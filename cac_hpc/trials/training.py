@@ -37,9 +37,7 @@ from cac_hpc.trials import plan, space
 from cac_hpc.trials.plan import Plan, Rung
 
 FAILURES = ("loss_not_finite", "validation_loss_not_finite")  # causes that lie in a trial's own settings
-NO_MEMORY = (
-    "DefaultCPUAllocator: can't allocate memory"  # what torch says where a CPU has too little, in a RuntimeError
-)
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # of torch, in a RuntimeError
 
 
 @dataclass(frozen=True)
@@ -166,10 +164,7 @@ def _end(at: Session, attempt: Attempt, rung: int) -> int:
 def _fail(at: Session, part: Part, rung: int, fence: Fence, why: str) -> None:
     """Publish that a training cannot go on."""
     log.warning("trial %d of fold %d: %s", part.trial, at.fold, why)
-    found = Rung(
-        fold=at.fold, trial=part.trial, part=part.number, rung=rung, settings=part.settings, epochs=0, tested_epoch=0,
-        patient=(), label=(), predicted=(), parameters=0, seconds=0.0, failure=why,
-    )  # fmt: skip
+    found = Rung(at.fold, part.trial, part.number, rung, part.settings, failure=why)
     plan.write_rung(at.rung(part, rung), found, fence.check)
 
 

@@ -31,7 +31,7 @@ from pydicom.uid import (
 
 from cac_hpc.volumes.acquisition import HAS_ITEMS
 
-PLUGINS = ("pylibjpeg", "pydicom")  # the first that is there decodes, never what else may be installed
+PLUGINS = ("pyjpegls", "pylibjpeg", "pydicom")  # the first that is there decodes, never what else may be installed
 FRAME_HEADERS = {0xFFF7, *range(0xFFC0, 0xFFD0)} - {0xFFC4, 0xFFC8, 0xFFCC}  # markers of JPEG-LS and JPEG
 
 _GROUPS = {  # functional group sequence of an enhanced CT, and what to take from it

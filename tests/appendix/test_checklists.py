@@ -6,15 +6,15 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from cac_hpc.results.audits import Audit
-from cac_hpc.results.examples import ShownLesions
-from cac_hpc.results.figures import Absent, Difference, Figure
-from cac_hpc.results.groups import Subgroup, SubgroupFact, Subgroups, UnseenGroup, UnseenGroups
 
 from cac_hpc.appendix import checklists, rules
 from cac_hpc.appendix.checklist_items import LISTS
 from cac_hpc.evaluation import questions
 from cac_hpc.report import aggregation
+from cac_hpc.results.audits import Audit
+from cac_hpc.results.examples import ShownLesions
+from cac_hpc.results.figures import Absent, Difference, Figure
+from cac_hpc.results.groups import Subgroup, SubgroupFact, Subgroups, UnseenGroup, UnseenGroups
 from cac_hpc.run import paths
 from cac_hpc.transfer import selection
 from tests.support.reports import check_report, external_report, make_run, typed_report_of

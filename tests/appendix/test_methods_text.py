@@ -4,6 +4,10 @@ import dataclasses
 import re
 
 import pytest
+
+from cac_hpc.appendix import methods_text
+from cac_hpc.cluster.usage import Circumstances
+from cac_hpc.report import aggregation
 from cac_hpc.results.audits import ShownBefore
 from cac_hpc.results.examples import ShownLesions
 from cac_hpc.results.figures import Absent, Difference, Figure
@@ -11,10 +15,6 @@ from cac_hpc.results.groups import Subgroup, SubgroupFact, Subgroups
 from cac_hpc.results.report import MissingFold
 from cac_hpc.results.serialization import to_json
 from cac_hpc.results.trials import Trials
-
-from cac_hpc.appendix import methods_text
-from cac_hpc.cluster.usage import Circumstances
-from cac_hpc.report import aggregation
 from cac_hpc.run import paths
 from tests.support.reports import external_report, make_run, printed_predictions, typed_report_of
 

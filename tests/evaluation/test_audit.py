@@ -11,9 +11,9 @@ from cac_hpc.dataset import shards, splits
 from cac_hpc.evaluation import audit
 from cac_hpc.labels import matching
 from cac_hpc.report import aggregation
+from cac_hpc.results.audits import Audit
 from cac_hpc.run import digests, ledger, paths, settings
 from cac_hpc.run.config import InputError
-from cac_hpc.statistics.results import Audit
 from tests.support.reports import make_run, report_of, vouch
 from tests.support.runs import job, pack, prepare, write_scans
 

@@ -15,13 +15,16 @@ from scipy import stats
 from cac_hpc.evaluation import comparison, pairing
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.report import aggregation, comparison_report
+from cac_hpc.results.comparison import Comparison
+from cac_hpc.results.figures import Figure
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json, to_json
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, ReportConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.settings import ReportOptions, parse_report
-from cac_hpc.statistics import assessment
+from cac_hpc.statistics import assessment, resampling
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Comparison, Figure, Report, from_json, to_json
 from tests.support import oracle
 from tests.support.reports import compare, make_run
 from tests.support.runs import job_here
@@ -557,8 +560,8 @@ def test_19_of_20_paired_intervals_hold_the_true_difference():
     one, other = (float((1 / (1 + np.exp(-ease - hard))).mean()) for ease in (0.2, 0.9))
     held, widths, unpaired = 0, [], []
     for _ in range(300):
-        sums = {at: assessment.sums_by_patient(units) for at, units in enumerate(unit_pair(rng, 40, 5))}
-        drawn = [comparison._drawn(each) for each in assessment.resample(sums, {}, cfg).values()]
+        sums = {at: resampling.sums_by_patient(units) for at, units in enumerate(unit_pair(rng, 40, 5))}
+        drawn = [comparison._drawn(each) for each in resampling.resample(sums, {}, cfg).values()]
         interval = comparison._interval("accuracy", 0, drawn, 40)
         held += interval.low <= other - one <= interval.high
         widths.append(interval.high - interval.low)

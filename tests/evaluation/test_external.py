@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -12,10 +11,13 @@ import pytest
 from cac_hpc.evaluation import evaluate, external, external_inputs, predicted
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.report import consistency, external_report, terminal
+from cac_hpc.results.calibration import Recalibration
+from cac_hpc.results.external import CohortFact, Distribution, InternalTest
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import schema, to_json
 from cac_hpc.run import paths
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Absent, CohortFact, Distribution, InternalTest, Recalibration
 from tests.support import oracle
 
 NAMES = LabelsConfig.names
@@ -66,7 +68,7 @@ def collect(folder, predictions, labels, beside=(), internal=None, cohorts=(), c
 def internal_of(folder, **changes):
     """What a bundle says of its run: the same patients, all but the first wrong ones right."""
     report = external.report(*collect(folder, ours(**changes), sheet()))
-    return {"title": "Demo | <b>", "status": "COMPLETE", "level": results.to_json(report.levels["patient"])}
+    return {"title": "Demo | <b>", "status": "COMPLETE", "level": to_json(report.levels["patient"])}
 
 
 def test_the_figures_of_patients_by_hand(tmp_path):
@@ -84,8 +86,7 @@ def test_the_figures_of_patients_by_hand(tmp_path):
     assert [(one.patient, one.true, one.predicted) for one in report.examples.patients.worst][:2] == [
         ("003", 0, 2), ("007", 2, 1),
     ]  # fmt: skip
-    schema = paths.read_json(Path(results.__file__).with_name("report.schema.json"))
-    jsonschema.validate(results.to_json(report), schema)
+    jsonschema.validate(to_json(report), schema(Report))
 
 
 def test_readers_are_compared_in_pairs_on_the_same_patients(tmp_path):

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from cac_hpc.results.audits import LabelsToCheck, LabelToCheck
-from cac_hpc.results.figures import Absent
 
 from cac_hpc.evaluation import labels_to_check
 from cac_hpc.evaluation.readers import Heard, Said
 from cac_hpc.report import aggregation, markdown
+from cac_hpc.results.audits import LabelsToCheck, LabelToCheck
+from cac_hpc.results.figures import Absent
 from cac_hpc.sections import label_parts
 from cac_hpc.statistics.pooling import Units
 from tests.support.reports import check_report, make_run, typed_report_of

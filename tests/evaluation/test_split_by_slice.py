@@ -9,13 +9,13 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
-from cac_hpc.results.report import FORMAT_VERSION
 
 from cac_hpc.cluster import launch
 from cac_hpc.dataset import sealing, splits
 from cac_hpc.evaluation import contrast
 from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.report import aggregation, consistency
+from cac_hpc.results.report import FORMAT_VERSION
 from cac_hpc.run import config, digests, paths, settings
 from cac_hpc.run.config import InputError, SplitConfig
 from cac_hpc.run.paths import RunPaths

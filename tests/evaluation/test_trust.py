@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from cac_hpc.results.comparison import LeftOut
-from cac_hpc.results.readers import JudgedPatients, Reader, Readers, Trust
 
 from cac_hpc.evaluation import comparison, readers
+from cac_hpc.results.comparison import LeftOut
+from cac_hpc.results.readers import JudgedPatients, Reader, Readers, Trust
 from cac_hpc.run.config import ReportConfig
 from cac_hpc.sections import reader_parts
 from cac_hpc.statistics.pooling import Units

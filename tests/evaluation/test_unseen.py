@@ -6,15 +6,15 @@ import json
 
 import numpy as np
 import pytest
-from cac_hpc.results.figures import Absent
-from cac_hpc.results.matrices import Published
-from cac_hpc.results.report import Report
-from cac_hpc.results.serialization import from_json
 
 from cac_hpc.dataset import held_out, splits
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.evaluation import contrast, inputs, unseen
 from cac_hpc.report import aggregation, consistency, markdown
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.matrices import Published
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
 from cac_hpc.run import config, digests, paths, settings
 from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cac_hpc.results.calibration import Bin
-from cac_hpc.results.figures import Figure
 
 from cac_hpc.plots import canvas, charts, images, learning, performance
+from cac_hpc.results.calibration import Bin
+from cac_hpc.results.figures import Figure
 
 
 @pytest.fixture

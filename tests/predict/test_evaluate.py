@@ -13,9 +13,9 @@ from cac_hpc.evaluation import external_inputs, predicted
 from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict import external, training_range
 from cac_hpc.report import consistency, pictures
+from cac_hpc.results.serialization import to_json
 from cac_hpc.run import evaluate_commands, paths, predict_commands
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
-from cac_hpc.statistics import results
 from tests.support.exporting import small_bundle
 from tests.support.runs import job_here
 
@@ -49,7 +49,7 @@ def bundle_of(folder):
     found = predicted.read(folder / "deepcac.csv", LabelsConfig.names, LabelsConfig.edges)
     asked = external_inputs.Asked("run", ["model"], ReportConfig(draws=200))
     test, table = external_inputs.collect(found, [], LabelsConfig(sheet=str(folder / "labels.csv")), asked, None)
-    level = results.to_json(external_numbers.report(test, table).levels["patient"])
+    level = to_json(external_numbers.report(test, table).levels["patient"])
     studies = pd.DataFrame({"slices": [40, 60], "kvp": [120, 120], "kernel": ["B35f", "FC12"]})
     internal = {"title": "Run A", "status": "COMPLETE", "level": level, "scores": None}
     return small_bundle(internal=internal, training=training_range.of_studies(studies))

@@ -16,12 +16,12 @@ import cac_hpc
 from cac_hpc.dataset import intake
 from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict import export, model_card, onnx_files, training_range
+from cac_hpc.results.levels import Level
+from cac_hpc.results.serialization import from_json
 from cac_hpc.run import config, ledger, paths, settings
 from cac_hpc.run.commands import ExportConfig
 from cac_hpc.run.config import InputError, PackConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Level
 from cac_hpc.train import checkpoint
 from cac_hpc.train.ordinal import Errors
 from cac_hpc.volumes import files
@@ -65,7 +65,7 @@ def test_a_bundle_has_what_leads_from_dicom_to_a_category(run, exported):
 def test_the_run_speaks_for_itself_in_the_figures_of_its_report(run, exported):
     found, report = bundles.read(exported[0]).internal, paths.read_json(run.report_json)
     assert found["level"] == report["levels"]["patient"]
-    assert results.from_json(found["level"], Level).pooled.errors == 1
+    assert from_json(found["level"], Level).pooled.errors == 1
     assert found["cohort"] == {
         "studies": 18, "patients": 18, "slices": 72, "studies_per_category": [3, 3, 3, 3, 3, 3],
     }  # fmt: skip

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from cac_hpc.report import aggregation, consistency
+from cac_hpc.results.report import FORMAT_VERSION
 from cac_hpc.run import paths, settings
-from cac_hpc.statistics.results import FORMAT_VERSION
 from tests.support.reports import check_report, make_run, printed_predictions
 from tests.support.runs import job_here
 

@@ -6,8 +6,8 @@ import pytest
 
 from cac_hpc.cluster import usage
 from cac_hpc.report import aggregation
+from cac_hpc.results.serialization import to_json
 from cac_hpc.run import ledger, settings, stages
-from cac_hpc.statistics import results
 from tests.support.reports import make_run
 
 TIME = "2026-01-01T00:00:00+00:00"
@@ -66,7 +66,7 @@ def test_a_fold_with_damaged_speeds_is_left_out_and_named(tmp_path, caplog, text
     run.fold(0).speed.write_text(text, encoding="utf-8")
     run.fold(1).speed.write_text("epoch,train_seconds\n1,2.5\n", encoding="utf-8")
     speeds = usage.collect_circumstances(run, settings.load(run.config)).folds
-    assert [results.to_json(one) for one in speeds] == [{"fold": 1, "epochs": 1, "train_seconds": 2.5}]
+    assert [to_json(one) for one in speeds] == [{"fold": 1, "epochs": 1, "train_seconds": 2.5}]
     assert f"{run.fold(0).speed}: cannot be read" in caplog.text
 
 

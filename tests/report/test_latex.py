@@ -7,8 +7,9 @@ import subprocess
 import pytest
 
 from cac_hpc.report import tables
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
 from cac_hpc.run import paths
-from cac_hpc.statistics.results import Report, from_json
 
 PAPER = r"""\documentclass[a4paper]{article}
 \usepackage{booktabs}

@@ -11,12 +11,12 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from cac_hpc.results.serialization import from_json
 from PIL import Image
 
 from cac_hpc.appendix import checklists
 from cac_hpc.cluster import usage
 from cac_hpc.report import aggregation, checksums, consistency, page_values
+from cac_hpc.results.serialization import from_json
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import predictions

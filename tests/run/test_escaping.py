@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from cac_hpc.results.report import Report
-from cac_hpc.results.serialization import from_json
 
 import cac_hpc
 from cac_hpc.cluster import monitor, usage
 from cac_hpc.report import aggregation, consistency, markdown, pages, tables
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
 from cac_hpc.run import escaping, ledger, logs, paths, settings
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig

@@ -11,10 +11,10 @@ import pytest
 from cac_hpc.cluster import launch
 from cac_hpc.evaluation import inputs
 from cac_hpc.report import aggregation, pictures
+from cac_hpc.results.audits import ShownBefore
 from cac_hpc.run import ledger, looks, paths, settings, stages
 from cac_hpc.run.looks import Looks
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics.results import ShownBefore
 from tests.support.reports import make_run
 from tests.support.runs import REPO, job_here, write_config
 

@@ -4,10 +4,10 @@ import json
 import re
 
 import pytest
-from cac_hpc.results.figures import Difference, Figure
 
 from cac_hpc.report import aggregation
 from cac_hpc.report.page_values import FOLD_COLUMNS, FOLD_ROWS
+from cac_hpc.results.figures import Difference, Figure
 from cac_hpc.sections import formatting, parts, reader_parts, wording
 from cac_hpc.sections.answer_parts import QUESTIONS
 from tests.support.page_reader import Reader, Tables
@@ -169,8 +169,10 @@ def test_what_can_be_chosen_on_the_page_is_what_report_json_says(reported):
             assert [row[0] for row in shown["rows"]] == [way.name for way in at.decisions.ways]
             cells = next(row for row in shown["rows"] if row[0] == model.name)[1:]
             assert cells[0].startswith(formatting.number(model.values[place], 2))
-            shares = (true / at.positives, 1 - false / at.negatives)
-            assert cells[1:] == [formatting.number(share, 2) for share in shares]
+            assert cells[1:] == [
+                formatting.number(true / at.positives, 2),
+                formatting.number(1 - false / at.negatives, 2),
+            ]
     for level, results in report.levels.items():
         scheme = next(one for one in results.collapsed if one.key == "at_100")
         (below, missed), (false, true) = zip(*scheme.pooled.confusion_matrix, strict=True)

@@ -5,9 +5,9 @@ import shutil
 
 import pandas as pd
 import pytest
-from cac_hpc.results.figures import Absent
 
 from cac_hpc.report import aggregation, markdown
+from cac_hpc.results.figures import Absent
 from cac_hpc.run import paths
 from cac_hpc.sections import cut_parts
 from tests.support.reports import check_report, contradictions_of, make_judged_run, typed_report_of

@@ -10,10 +10,11 @@ from cac_hpc.evaluation import comparison, external, external_inputs, predicted
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.labels import labels
 from cac_hpc.report import consistency
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json, to_json
 from cac_hpc.run import digests, paths, settings
 from cac_hpc.run.config import LabelsConfig, ReportConfig, SplitConfig
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import results
 from tests.support import oracle
 from tests.support.runs import write_config
 
@@ -181,7 +182,7 @@ def printed_predictions():
 
 def compare(reference, other):
     """The comparison of two reported runs, as it is written."""
-    return results.to_json(comparison.compare_all([reference.root, other.root])[0])
+    return to_json(comparison.compare_all([reference.root, other.root])[0])
 
 
 def check_report(run):
@@ -212,7 +213,7 @@ def contradictions_of(run, summary):
 
 
 def typed_report_of(run):
-    return results.from_json(report_of(run), results.Report)
+    return from_json(report_of(run), Report)
 
 
 def report_of(run):

@@ -8,9 +8,9 @@ import tarfile
 
 import numpy as np
 import pytest
-from cac_hpc.results.serialization import Damaged
 
 from cac_hpc.report import aggregation, terminal
+from cac_hpc.results.serialization import Damaged
 from cac_hpc.run import digests, paths
 from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import RunPaths

@@ -10,7 +10,7 @@ import pytest
 
 from cac_hpc.dataset import splits
 from cac_hpc.run.config import SplitConfig
-from cac_hpc.statistics import assessment, metrics
+from cac_hpc.statistics import assessment, metrics, resampling
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.trials import choice
 from cac_hpc.trials.choice import TrialResult
@@ -73,9 +73,9 @@ def estimate(label_P, predicted_P, fold_P, draws):
     """The figures of the report, with their intervals."""
     units = Units(label_P, predicted_P, np.eye(CATEGORIES)[predicted_P], np.arange(PATIENTS), fold_P,
                   np.full(PATIENTS, np.nan), PATIENTS, PATIENTS)  # fmt: skip
-    sums = {"patient": assessment.sums_by_patient(units)}
+    sums = {"patient": resampling.sums_by_patient(units)}
     cfg = lesions("--report.draws", str(draws)).report
-    return assessment.summary(assessment.resample(sums, {}, cfg)["patient"]).figures
+    return assessment.summary(resampling.resample(sums, {}, cfg)["patient"]).figures
 
 
 def simulate(number, draws):

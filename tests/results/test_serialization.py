@@ -2,19 +2,19 @@
 
 import copy
 import json
-from pathlib import Path
+from importlib import resources
 
 import jsonschema
 import pytest
 
 from cac_hpc.report import aggregation
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import Damaged, from_json, schema, to_json
 from cac_hpc.run import paths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Damaged, Report
 from tests.support.reports import make_run
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
-SHIPPED = Path(results.__file__).with_name("report.schema.json")
+SHIPPED = resources.files("cac_hpc.results") / "report.schema.json"
 
 
 @pytest.fixture(scope="module")
@@ -26,24 +26,24 @@ def made(tmp_path_factory):
     return run.report_json
 
 
-def undescribed(schema):
+def undescribed(part):
     """A JSON Schema without its descriptions, which older versions of pydantic do not write."""
-    if isinstance(schema, dict):
-        return {key: undescribed(value) for key, value in schema.items() if key != "description"}
-    return [undescribed(value) for value in schema] if isinstance(schema, list) else schema
+    if isinstance(part, dict):
+        return {key: undescribed(value) for key, value in part.items() if key != "description"}
+    return [undescribed(value) for value in part] if isinstance(part, list) else part
 
 
 def test_the_schema_that_is_shipped_is_that_of_the_types():
     shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))
-    assert undescribed(shipped) == undescribed(results.schema()), "python docs/site/tables.py writes it anew"
+    assert undescribed(shipped) == undescribed(schema(Report)), "python docs/site/tables.py writes it anew"
 
 
 def test_a_report_is_valid_by_the_schema_and_comes_back_byte_for_byte(made):
     content = paths.read_json(made)
-    jsonschema.validate(content, results.schema(), jsonschema.Draft202012Validator)
-    report = results.from_json(content, Report)
+    jsonschema.validate(content, schema(Report), jsonschema.Draft202012Validator)
+    report = from_json(content, Report)
     assert report.levels["slice"].pooled.figures["accuracy"].n == 48
-    assert paths.json_text(results.to_json(report)) == made.read_text(encoding="utf-8")
+    assert paths.json_text(to_json(report)) == made.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,6 @@ def test_what_is_no_report_is_neither_read_nor_valid(made, change, said):
     content = copy.deepcopy(paths.read_json(made))
     change(content)
     with pytest.raises(Damaged, match=said):
-        results.from_json(content, Report)
+        from_json(content, Report)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(content, results.schema(), jsonschema.Draft202012Validator)
+        jsonschema.validate(content, schema(Report), jsonschema.Draft202012Validator)
