@@ -18,14 +18,15 @@ setup(
         "cac_hpc": ["py.typed"],
         "cac_hpc.machine": ["environment.txt"],
         "cac_hpc.predict": ["study.html", "index.html", "predict.css"],
-        "cac_hpc.report": ["page/*.html", "page.css", "page.js", "checklist.html"],
-        "cac_hpc.statistics": ["report.schema.json"],
+        "cac_hpc.report": ["page/*"],
+        "cac_hpc.results": ["report.schema.json"],
     },
     python_requires=">=3.10,<3.15",
     install_requires=[
         "torch>=2.6,<3",
         "submitit>=1.5.2,<2",
         "pydicom>=3.0.1,<4",
+        "pyjpegls>=1.5.1,<2",  # JPEG-LS, five times as fast as pylibjpeg
         "pylibjpeg>=2.0,<3",
         "pylibjpeg-libjpeg>=2.3,<3",
         "pylibjpeg-openjpeg>=2.4,<3",

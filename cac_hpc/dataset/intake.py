@@ -20,9 +20,9 @@ from cac_hpc.calcium.views import Views
 from cac_hpc.dataset import groups
 from cac_hpc.dataset.regions import ReadMask
 from cac_hpc.masks.masks import Target
-from cac_hpc.run.commands import RuleConfig
-from cac_hpc.run.config import Frame, PackConfig
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.pack import Frame, PackConfig
+from cac_hpc.settings.score_command import RuleConfig
 from cac_hpc.volumes import checks, frame
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.formats import reader_of
@@ -71,7 +71,7 @@ def read_study(
         read_mask: gives the mask in which the rule counts, None for the heart's region; not used without pack.baseline.
         subgroups: data.subgroups, whose values the study then has.
     """
-    if cfg.crop == "none" and not (cfg.baseline or cfg.candidates or groups.needs_volume(subgroups)):
+    if not needs_volume(cfg, subgroups):
         study = read_slices(entries, cfg, lambda hu_HW, position_mm: keep(frame.to_size(hu_HW, cfg.size), position_mm))
         return replace(study, groups=groups.of_study(study, None, None, subgroups))
     volume = read_chest(entries, cfg)
@@ -125,6 +125,11 @@ def _keep_lesions(volume: Volume, spacing_factor: bool, keep: KeepLesions) -> di
     found = candidates.find(volume.hu_ZHW, spacing_mm, there, ascending, spacing_factor)
     keep(found, views.make(volume.hu_ZHW, spacing_mm, there, found))
     return baseline.control(found, len(volume.hu_ZHW), ascending.found)
+
+
+def needs_volume(cfg: PackConfig, subgroups: Collection[str]) -> bool:
+    """Whether the settings ask for something that is seen in a whole volume alone: then `IMPORTS` are needed."""
+    return cfg.crop != "none" or cfg.baseline or cfg.candidates or groups.needs_volume(subgroups)
 
 
 def read_chest(entries: Sequence[Entry], cfg: PackConfig) -> Volume:

@@ -21,6 +21,7 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.multival import MultiValue
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -31,7 +32,7 @@ from pydicom.uid import (
 
 from cac_hpc.volumes.acquisition import HAS_ITEMS
 
-PLUGINS = ("pylibjpeg", "pydicom")  # the first that is there decodes, never what else may be installed
+PLUGINS = ("pyjpegls", "pylibjpeg", "pydicom")  # the first that is there decodes, never what else may be installed
 FRAME_HEADERS = {0xFFF7, *range(0xFFC0, 0xFFD0)} - {0xFFC4, 0xFFC8, 0xFFCC}  # markers of JPEG-LS and JPEG
 
 _GROUPS = {  # functional group sequence of an enhanced CT, and what to take from it
@@ -97,6 +98,11 @@ def read_header(path: Path) -> Dataset:
     """All of a file but its pixels."""
     with quiet():
         return pydicom.dcmread(path, stop_before_pixels=True)
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text can be a unique identifier."""
+    return bool(UID(text).is_valid)
 
 
 def read_report(path: Path) -> Dataset:

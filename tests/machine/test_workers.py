@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import CancelledError
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
 from tests.support import risky
 from tests.support.runs import REPO
@@ -132,3 +134,27 @@ def test_a_worker_dies_with_its_caller(tmp_path, end):
         assert not gone(pid)
         caller.send_signal(end)
     wait_for(lambda: gone(pid), 10, "the worker's end")
+
+
+# independent pieces of work
+
+
+def _note(folder, number):
+    (folder / str(number)).write_text(str(os.getpid()))
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_every_piece_is_done_once_by_as_many_processes_as_there_are_cpus(tmp_path, monkeypatch, cpus):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cpus)))
+    workers.each([partial(_note, tmp_path, number) for number in range(20)])
+    who = {path.read_text() for path in tmp_path.iterdir()}
+    assert len(list(tmp_path.iterdir())) == 20
+    assert (str(os.getpid()) in who) == (cpus == 1)
+    assert len(who) <= cpus
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_what_a_piece_raises_is_raised(tmp_path, monkeypatch, cpus):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cpus)))
+    with pytest.raises(FileNotFoundError, match="missing"):
+        workers.each([partial(_note, tmp_path / "missing", number) for number in range(3)])
