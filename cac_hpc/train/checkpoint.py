@@ -38,7 +38,7 @@ def save(path: Path, state: Mapping[str, Any], check: Callable[[], None] = disk.
 
     Args:
         state: tensors, numbers, texts, and lists and dictionaries of them.
-        check: see `paths.atomic`.
+        check: see `disk.atomic`.
     Raises: OSError if the disk is full or cannot be written; older checkpoints stay as they are.
     """
     with disk.atomic(path, check) as scratch:
