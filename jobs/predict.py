@@ -11,16 +11,19 @@ from cac_hpc.settings import predict_command
 
 def main() -> int:
     cfg = predict_command.parse_predict(__doc__)
-    from cac_hpc.predict import external, prediction
+    from cac_hpc.predict import prediction
     from cac_hpc.run import logs
 
     logs.setup()
-    also = None
+    also = report = None
     if cfg.dicom:
         from cac_hpc.predict import dicom_out
 
         also = dicom_out.Writer(cfg.mass_factor)
-    report = external.maker(cfg.labels, Path(cfg.out)) if cfg.labels else None
+    if cfg.labels:
+        from cac_hpc.predict import external
+
+        report = external.maker(cfg.labels, Path(cfg.out))
     return prediction.predict(cfg, code=Path(__file__).resolve().parents[1], also=also, report=report)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.benchmark import costs, inputs
-from cac_hpc.dataset import plan, shards, splits
+from cac_hpc.dataset import integrity, plan, shards, splits, stratification
 from cac_hpc.run import digests, disk, logs
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings.labels import LabelsConfig
@@ -54,9 +54,11 @@ def write(folder: Path, patients: int, code: Path) -> Path:
     sealed = [_write_shard(dataset, index, part, rng) for index, part in enumerate(kept["shards"])]
     tables = {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
     facts = {"plan_sha256": kept["sha256"], "slices": patients * SLICES, "shards": sealed}
-    shards.write_checked(dataset.seal, {**tables, **facts})
+    integrity.write_checked(dataset.seal, {**tables, **facts})
     cfg = SplitConfig(folds=FOLDS)
-    folds = splits.make_folds(dict(zip(names, names, strict=True)), dict(zip(names, category, strict=True)), cfg)
+    folds = stratification.make_folds(
+        dict(zip(names, names, strict=True)), dict(zip(names, category, strict=True)), cfg
+    )
     splits.write_splits(run.splits, folds, cfg, digests.file_sha256(dataset.studies))
     number = {name: at for at, name in enumerate(names)}
     for index, fold in enumerate(folds):
@@ -94,7 +96,7 @@ def _write_shard(dataset: DatasetPaths, index: int, names: Sequence[str], rng: n
     path, count = dataset.shard(index), len(names) * SLICES
     path.parent.mkdir(exist_ok=True)
     with h5py.File(path, "w") as file:
-        file.attrs["format_version"] = shards.FORMAT_VERSION
+        file.attrs["format_version"] = integrity.FORMAT_VERSION
         file.create_dataset("images", (count, 8, 8), "<i2", chunks=(1, 8, 8))
         text = h5py.string_dtype()
         file.create_dataset("study", data=np.repeat(names, SLICES).astype(object), dtype=text)
@@ -103,7 +105,7 @@ def _write_shard(dataset: DatasetPaths, index: int, names: Sequence[str], rng: n
         for name in set(shards.DATASETS) - set(file):
             file.create_dataset(name, data=np.zeros(0))
     facts = {"rows": count, "digest": "-"}
-    shards.write_checked(dataset.shard_facts(index), facts)
+    integrity.write_checked(dataset.shard_facts(index), facts)
     return {"file": str(path.relative_to(dataset.root)), "bytes": path.stat().st_size, **facts}
 
 

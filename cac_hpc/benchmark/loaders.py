@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from cac_hpc.dataset import sealed, shards
+from cac_hpc.dataset import integrity, sealed
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.config import Config
@@ -78,7 +78,7 @@ class H5pyDataset(Dataset[tuple[int, Tensor]]):
     """One slice at a time from open files."""
 
     def __init__(self, dataset: DatasetPaths) -> None:
-        facts = shards.read_checked(dataset.seal)["shards"]
+        facts = integrity.read_checked(dataset.seal)["shards"]
         self._paths = [str(dataset.root / shard["file"]) for shard in facts]
         self._starts = np.cumsum([0, *(shard["rows"] for shard in facts)])
         self._images: list[h5py.Dataset] = []

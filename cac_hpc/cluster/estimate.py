@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cac_hpc.cluster import feasibility
 from cac_hpc.cluster.feasibility import Limits
-from cac_hpc.dataset import shards, splits
+from cac_hpc.dataset import integrity, splits
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.dataset.splits import Fold, Part
 from cac_hpc.machine import memory
@@ -87,7 +87,7 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
     """Work it out.
 
     Args:
-        folds: as `splits.make_folds` gives them for the plan's labels. kind: slurm, or local for this machine.
+        folds: as `stratification.make_folds` gives them for the plan's labels. kind: slurm, or local for this machine.
     Raises: InputError if a disk has not half of what is needed, or train.residency wants what cannot be.
     """
     run = RunPaths(Path(cfg.run))
@@ -201,7 +201,7 @@ def _num_slices(cfg: Config, run: RunPaths, dataset_plan: DatasetPlan) -> tuple[
     """How many slices the dataset has or will have at most, and whether it is sure."""
     seal = run.dataset(cfg.data.packed_dir).seal
     if seal.exists():
-        return int(shards.read_checked(seal)["slices"]), True
+        return int(integrity.read_checked(seal)["slices"]), True
     files = dataset_plan.num_files - sum(dataset_plan.unlabelled.values())
     most = cfg.pack.max_slices * len(dataset_plan.labels)
     return min(most, max(files, dataset_plan.num_bytes // LARGEST_SLICE)), False
@@ -210,7 +210,7 @@ def _num_slices(cfg: Config, run: RunPaths, dataset_plan: DatasetPlan) -> tuple[
 def _packed_bytes(cfg: Config, run: RunPaths, slices: int, studies: int) -> int:
     """What the shards take, or will take at most."""
     if (seal := run.dataset(cfg.data.packed_dir).seal).exists():
-        return sum(shard["bytes"] for shard in shards.read_checked(seal)["shards"])
+        return sum(shard["bytes"] for shard in integrity.read_checked(seal)["shards"])
     images = capacity.slice_bytes(slices, cfg.pack.size) if cfg.pack.slices else 0
     return images + (studies * LESIONS_BYTES if cfg.pack.candidates else 0)
 

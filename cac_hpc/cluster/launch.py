@@ -27,7 +27,7 @@ from cac_hpc.cluster import (
     usage,
 )
 from cac_hpc.cluster.queue_records import OPEN
-from cac_hpc.dataset import held_out, plan, sealed, sealing, summary
+from cac_hpc.dataset import held_out, plan, preview, sealed, sealing
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.evaluation import contrast, published, questions
 from cac_hpc.run import causes, ledger, lock, logs, looks, provenance, stages, task_states
@@ -290,10 +290,10 @@ def _check_studies(run: RunPaths, cfg: Config, planned: DatasetPlan, waiting: Se
     """
     dataset, stages_left = run.dataset(cfg.data.packed_dir), {task.stage.name for task in waiting}
     if shown or "pack" in stages_left:
-        found = summary.preview(cfg, planned.labels)
+        found = preview.of_headers(cfg, planned.labels)
         for line in found.lines if shown else ():
             logs.say(line)
-        if note := summary.preview_fault(found, len(planned.labels), cfg):
+        if note := preview.fault(found, len(planned.labels), cfg):
             logs.say(f"note: {note}")
     if "seal" in stages_left and "pack" not in stages_left and not dataset.seal.exists() and dataset.intake.exists():
         sealing.check_share(dataset, cfg)

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cac_hpc.dataset import shards
+from cac_hpc.dataset import integrity
 from cac_hpc.machine.memory import GIB
 from cac_hpc.run import ledger, logs, stages
 from cac_hpc.run.paths import RunPaths
@@ -214,7 +214,7 @@ def _resident_gib(cfg: Config) -> float:
     seal = RunPaths(Path(cfg.run)).dataset(cfg.data.packed_dir).seal
     if cfg.train.residency == "stream" or not seal.exists():
         return 0.0
-    slices = capacity.slice_bytes(shards.read_checked(seal)["slices"], cfg.pack.size)
+    slices = capacity.slice_bytes(integrity.read_checked(seal)["slices"], cfg.pack.size)
     needed = Room(slices, cfg.cluster.ranks_per_node, capacity.asked(cfg.cluster), None).needed
     return cfg.cluster.folds_per_node * needed / GIB
 

@@ -46,10 +46,8 @@ def of_study(study: Study, hu_ZHW: np.ndarray | None, heart: Heart | None, wante
     """
     said = study.described
     found = {"sex": said.sex, "age_group": said.age_group, "scanner": without_identity(said.scanner, study.identity)}
-    measured = [name for name in MEASURED if name in wanted]
-    known = hu_ZHW is not None and heart is not None
-    for name in measured:
-        found[name] = _measured(name, hu_ZHW, heart) if known and hu_ZHW is not None and heart is not None else UNKNOWN
+    for name in (name for name in MEASURED if name in wanted):
+        found[name] = UNKNOWN if hu_ZHW is None or heart is None else _measured(name, hu_ZHW, heart)
     return {name: value for name, value in found.items() if name in wanted}
 
 

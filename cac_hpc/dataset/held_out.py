@@ -73,11 +73,10 @@ def settle(
         return found
     tested = tuple(name for name in names if counts[name] >= cfg.smallest_group)
     if len(tested) < 2:
-        sizes = ", ".join(f"{logs.harmless(name)} {count}" for name, count in counts.most_common(NAMED))
-        more = f" and {len(counts) - NAMED} more" if len(counts) > NAMED else ""
+        sizes = logs.first_of([f"{logs.harmless(name)} {count}" for name, count in counts.most_common()], NAMED)
         raise InputError(
             f"split.group is {cfg.group}, but {len(tested)} groups have {cfg.smallest_group} patients or more "
-            f"(split.smallest_group); wanted two at least, found patients of: {sizes}{more}"
+            f"(split.smallest_group); wanted two at least, found patients of: {sizes}"
         )
     return Groups(cfg.group, of_study, tested)
 
@@ -128,8 +127,7 @@ def check_packed(groups: Groups, packed: Mapping[str, str]) -> None:
     """
     wrong = [study for study, scanner in packed.items() if groups.of_study[study] != scanner]
     if wrong:
-        some = ", ".join(map(repr, wrong[:NAMED])) + (f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else "")
-        first = wrong[0]
+        some, first = logs.first_of([*map(repr, wrong)], NAMED), wrong[0]
         found = f"{logs.harmless(packed[first])} of the packed series of {first!r}"
         raise InputError(
             f"split.group is scanner: {len(wrong)} studies ({some}) have images of several scanners; found {found}, "
@@ -159,7 +157,7 @@ def notes(groups: Groups, patient: Mapping[str, str], cfg: SplitConfig) -> Itera
             f"not tested: {sizes}"
         )
     if unknown := [study for study, name in patient.items() if of_patient[name] == UNKNOWN]:
-        some = ", ".join(map(repr, unknown[:NAMED])) + (f" and {len(unknown) - NAMED} more" * (len(unknown) > NAMED))
+        some = logs.first_of([*map(repr, unknown)], NAMED)
         yield f"studies of an unknown group train in every fold, which may be of the tested group: {some}"
 
 

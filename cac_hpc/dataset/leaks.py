@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.dataset import plan, shards
+from cac_hpc.dataset import integrity, shards, study_folders
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.labels import matching
+from cac_hpc.labels import spelling
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
 from cac_hpc.run import causes, disk
@@ -36,9 +36,11 @@ def finding(name: str, passed: bool | None, note: str) -> dict[str, Any]:
 
 def check_ids(folds: Sequence[Fold], patient: Mapping[str, str], cfg: Config) -> dict[str, Any]:
     """Studies whose numbers differ in separators, zeros or case alone, of different patients, in parts of a fold."""
-    sites = [plan.beside(cohort.name) for cohort in cfg.by_cohort()]  # numbers of different cohorts may be alike
+    sites = [
+        study_folders.beside(cohort.name) for cohort in cfg.by_cohort()
+    ]  # numbers of different cohorts may be alike
     own = ({study: of for study, of in patient.items() if study.startswith(site)} for site in sites)
-    pairs = _apart(folds, patient, [group for part in own for group in matching.near_equal(part)])
+    pairs = _apart(folds, patient, [group for part in own for group in spelling.near_equal(part)])
     if not pairs:
         return finding("ids", True, "no two patients of different parts have nearly equal study numbers")
     found = f"nearly equal study numbers of different patients are in different parts of a fold: {_named(pairs)}"
@@ -72,7 +74,7 @@ def check_pixels(
         whole: whether the shards were just found to be as they were written; else a process of its own reads them.
     Returns: what was found, for the report. Raises: InputError naming the studies.
     """
-    sealed = shards.read_checked(dataset.seal).get("shards", [])
+    sealed = integrity.read_checked(dataset.seal).get("shards", [])
     files = [dataset.root / shard["file"] for shard in sealed]
     if not files or not all(file.is_file() for file in files):
         return finding("pixels", None, "the dataset's shards are not there any more")

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.dataset import intake, plan, regions, shards
+from cac_hpc.dataset import intake, integrity, plan, regions, shards, study_folders
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.run import causes, digests, disk, ledger, logs
@@ -84,7 +84,7 @@ def _tasks(cfg: Config, planned: dict[str, Any], indices: Sequence[int] | None) 
     for index in wanted:
         if not 0 <= index <= last:
             raise InputError(f"--shard {index}: the plan has {last + 1} shards, wanted 0 to {last}")
-    folders, cohorts = plan.study_folders(cfg), {cohort.name: cohort.cfg for cohort in cfg.by_cohort()}
+    folders, cohorts = study_folders.by_key(cfg), {cohort.name: cohort.cfg for cohort in cfg.by_cohort()}
     tasks = {}
     for index in wanted:
         keys = planned["shards"][index]  # of one cohort
@@ -100,7 +100,7 @@ def _pack_shard(
 ) -> None:
     """Write one shard and, after it, its facts, unless both are there."""
     shard, facts = dataset.shard(index), dataset.shard_facts(index)
-    if (fault := shards.packed_fault(dataset, index)) is None:
+    if (fault := integrity.packed_fault(dataset, index)) is None:
         logs.log.info("shard %d is there already", index)
         for _ in task.studies:
             advance()
@@ -110,12 +110,12 @@ def _pack_shard(
         facts.unlink(missing_ok=True)
     with _scratch(shard) as scratch:
         found = _written(worker, replace(task, scratch=scratch), advance)
-        if shards.sealed_digest(dataset, index) not in (None, found["digest"]):
+        if integrity.sealed_digest(dataset, index) not in (None, found["digest"]):
             raise InputError(
                 f"{shard}: {fault}; packed anew it differs from the sealed one, so the DICOM files, the settings or "
                 "the code have changed since: put them back, or pack into another data.packed_dir"
             )
-    shards.write_checked(facts, found)
+    integrity.write_checked(facts, found)
 
 
 @contextmanager

@@ -12,7 +12,20 @@ from typing import Any
 import pandas as pd
 
 from cac_hpc.calcium import baseline
-from cac_hpc.dataset import groups, held_out, leaks, plan, sealed, shards, splits, summary, trial_studies
+from cac_hpc.dataset import (
+    groups,
+    held_out,
+    integrity,
+    leaks,
+    plan,
+    sealed,
+    splits,
+    stratification,
+    study_folders,
+    summary,
+    summary_view,
+    trial_studies,
+)
 from cac_hpc.run import causes, digests, disk, escaping, ledger
 from cac_hpc.run.causes import NEW_RUN, PACK, RESUME
 from cac_hpc.run.logs import log
@@ -38,7 +51,7 @@ def seal(root: Path) -> None:
         if new := not _is_sealed(dataset):
             _seal_dataset(dataset, cfg)
         sealed.check(dataset)
-        summary.show(disk.read_json(dataset.intake))
+        summary_view.show(disk.read_json(dataset.intake))
         studies = _usable(dataset, cfg)
         patient, category, slices = (
             dict(zip(studies["study"], studies[name], strict=True)) for name in ("patient", "category", "slices")
@@ -46,7 +59,7 @@ def seal(root: Path) -> None:
         groups = held_out.read(run.groups) if cfg.split.group else None
         if groups and groups.fact == "scanner" and "scanner" in studies:
             held_out.check_packed(groups, dict(zip(studies["study"], studies[groups.fact], strict=True)))
-        folds = splits.make_folds(patient, category, cfg.split, slices, groups)
+        folds = stratification.make_folds(patient, category, cfg.split, slices, groups)
         if cfg.split.unit == "patient":  # the report would refuse them after all the training
             leaks.check_pixels(dataset, folds, patient, whole=new)
         of_trials = trial_studies.write(run, folds, dataset, cfg) if cfg.trials.active else []
@@ -81,8 +94,8 @@ def _is_sealed(dataset: DatasetPaths) -> bool:
     """Whether the seal is there and the tables are as they were sealed."""
     if not dataset.seal.exists():
         return False
-    content = shards.read_checked(dataset.seal)
-    return not any(shards.table_fault(path, content) for path in dataset.tables)
+    content = integrity.read_checked(dataset.seal)
+    return not any(integrity.table_fault(path, content) for path in dataset.tables)
 
 
 def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
@@ -109,7 +122,7 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
     whole = [name for name in baseline.WHOLE_NUMBERS if name in table]
     with disk.atomic(dataset.studies) as scratch:
         table.astype(dict.fromkeys(whole, "Int64")).to_csv(scratch, index=False, lineterminator="\n")
-    shards.write_checked(
+    integrity.write_checked(
         dataset.seal,
         {
             "digest_algorithm": digests.ALGORITHM,
@@ -137,16 +150,21 @@ def _whole_facts(dataset: DatasetPaths, index: int) -> dict[str, Any]:
 
     Raises: InputError naming the shard and the command that mends it.
     """
-    if fault := shards.packed_fault(dataset, index):
+    if fault := integrity.packed_fault(dataset, index):
         raise InputError(causes.error(f"{dataset.shard(index)}: {fault}", f"{PACK} --shard {index}"))
-    return shards.read_checked(dataset.shard_facts(index))
+    return integrity.read_checked(dataset.shard_facts(index))
 
 
 def _never_opened(planned: dict[str, Any]) -> list[dict[str, Any]]:
     """Files that no study takes: beside the study folders, or of studies without a label."""
     counts = {name: own["stray"] for name, own in planned.get("cohorts", {}).items()} or {"": planned["stray"]}
     stray = [
-        {"study": plan.beside(name), "file": number, "reason": "outside_study", "detail": "beside the study folders"}
+        {
+            "study": study_folders.beside(name),
+            "file": number,
+            "reason": "outside_study",
+            "detail": "beside the study folders",
+        }
         for name, count in counts.items()
         for number in range(1, count + 1)
     ]

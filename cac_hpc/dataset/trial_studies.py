@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cac_hpc.dataset import sealed, splits
+from cac_hpc.dataset import sealed, stratification
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.run import causes, digests, disk, result_files
 from cac_hpc.run.causes import PACK
@@ -80,5 +80,5 @@ def divide(studies: pd.DataFrame, cfg: TrialsConfig, fold: int) -> tuple[Fold, .
         return (Fold(part["train"], part["val"], test),)
     rows = studies[studies[PART] != "test"]
     patient, category = (dict(zip(rows["study"], rows[name], strict=True)) for name in ("patient", "category"))
-    inner = splits.inner_divisions(patient, category, cfg.inner_folds, cfg.seed, fold)
+    inner = stratification.inner_divisions(patient, category, cfg.inner_folds, cfg.seed, fold)
     return tuple(Fold(train, val, test) for train, val in inner)

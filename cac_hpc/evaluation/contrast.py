@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cac_hpc.dataset import shards
+from cac_hpc.dataset import integrity
 from cac_hpc.evaluation import report_json
 from cac_hpc.results.report import FORMAT_VERSION, Report
 from cac_hpc.results.serialization import Damaged, Json, from_json
@@ -121,7 +121,7 @@ def _report(kind: Contrast, named: str, config: Path, stored: Path) -> Report:
 
 def _check_dataset(kind: Contrast, own: DatasetPaths, packed: DatasetPaths, studies_sha256: str) -> None:
     """Both are of the same sealed dataset, so that the same slices are divided."""
-    if own.seal.exists() and shards.read_checked(own.seal)["studies_sha256"] == studies_sha256:
+    if own.seal.exists() and integrity.read_checked(own.seal)["studies_sha256"] == studies_sha256:
         return
     found = "another dataset" if own.seal.exists() else "no sealed dataset"
     take = f"--data.packed_dir {shlex.quote(str(packed.root))}"

@@ -21,7 +21,7 @@ from cac_hpc.evaluation.external_files import (
     Source,
 )
 from cac_hpc.evaluation.predicted import Predicted, probabilities
-from cac_hpc.labels import label_rows, labels, matching, sheets
+from cac_hpc.labels import label_rows, labels, matching, spelling
 from cac_hpc.labels.labels import Label
 from cac_hpc.labels.matching import Matched
 from cac_hpc.results.external import LeftOutStudy
@@ -150,7 +150,7 @@ def _known_studies(predicted: Predicted, matched: Matched) -> set[str]:
     own = {study: {study} for study in table["study"]}
     for study, by_predictions in zip(table["study"], table["patient"], strict=True):
         own[study] |= {f"sheet {matched.labels[study].patient}"} if study in matched.labels else set()
-        own[study] |= {f"predictions {sheets.normalised(by_predictions)}"} if named and by_predictions else set()
+        own[study] |= {f"predictions {spelling.normalised(by_predictions)}"} if named and by_predictions else set()
     known = set[str]().union(*(own[study] for study in table.loc[table["known"] > 0, "study"]))
     return {study for study, names in own.items() if names & known}
 
@@ -173,7 +173,7 @@ def _numbered(rows: pd.DataFrame, by_sheet: Sequence[str], file: str) -> list[st
 
     Raises: InputError if both do, and do not agree.
     """
-    keys = [sheets.normalised(name) for name in rows["patient"]]
+    keys = [spelling.normalised(name) for name in rows["patient"]]
     number = {key: f"P{index:04d}" for index, key in enumerate(sorted(set(keys)), start=1)}
     if set(by_sheet) != set(rows["study"]):  # the sheet has patients of its own
         pairs = set(zip(keys, by_sheet, strict=True))
@@ -206,8 +206,8 @@ def _same_studies(one: Predicted, rows: pd.DataFrame) -> pd.DataFrame:
 
     Raises: InputError if it has none of them.
     """
-    table = one.table.assign(key=one.table["study"].map(sheets.normalised)).set_index("key")
-    keys = rows["study"].map(sheets.normalised)
+    table = one.table.assign(key=one.table["study"].map(spelling.normalised)).set_index("key")
+    keys = rows["study"].map(spelling.normalised)
     if not keys.isin(table.index[table["category"] >= 0]).any():
         raise InputError(f"{one.file}: found predictions of none of the studies, wanted those of the same studies")
     found = table.reindex(keys)

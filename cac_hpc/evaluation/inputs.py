@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cac_hpc.dataset import sealed, shards, splits
+from cac_hpc.dataset import integrity, sealed, splits
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.evaluation import audit, contrast, occlusion, pairing, published, questions, trials
@@ -175,9 +175,9 @@ def _read_seal(dataset: DatasetPaths) -> tuple[str, str]:
     """Digests of studies and plan, of a dataset that is as it was sealed."""
     if not dataset.seal.exists():
         raise InputError(f"{dataset.seal}: not there, wanted a sealed dataset; run jobs/pack.py first")
-    content = shards.read_checked(dataset.seal)
+    content = integrity.read_checked(dataset.seal)
     for path in (dataset.studies, dataset.intake):
-        if fault := shards.table_fault(path, content):
+        if fault := integrity.table_fault(path, content):
             raise InputError(causes.error(f"{path}: {fault}", f"{PACK} --seal"))
     return content["studies_sha256"], content["plan_sha256"]
 

@@ -99,7 +99,7 @@ def _series(stack: Stack, used: set[int], listing: Listing) -> SeriesFound:
         columns=first.columns,
         lies=_lies(stack),
         kvp=_known(first.kvp),
-        kernel=first.kernel if acquisition.KERNEL.fullmatch(first.kernel) else "other" if first.kernel else "",
+        kernel=acquisition.shown_kernel(first.kernel),
         kernel_class=acquisition.kernel_class(first.kernel),
         gating=first.gating,
         contrast_agent=any(header.contrast_agent for header in stack.headers),

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from cac_hpc.labels.sheets import normalised
+from cac_hpc.labels.spelling import normalised
 
 PREFIX, SUFFIX = "id_prefix", "id_suffix"
 FEWEST = 2  # pairs that a proposal needs: one may be by chance

@@ -71,6 +71,11 @@ def content(cfg: LabelsConfig) -> str:
     return found[0][0] if len(found) == 1 and found[0][1] is None else digests.content_sha256(found)
 
 
+def named(rows: Sequence[Row]) -> str:
+    """Where rows stand, and the study that each names."""
+    return " and ".join(f"{row.study.address} {shown(row.study)}" for row in rows)
+
+
 def score_of(row: Row, edges: Sequence[float]) -> tuple[Reading | None, list[str]]:
     """The score of a row: its total, else the sum of its vessels; where both are there they must agree.
 

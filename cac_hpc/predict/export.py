@@ -12,7 +12,7 @@ from torch import Tensor
 
 import cac_hpc
 from cac_hpc.calcium import candidates
-from cac_hpc.dataset import sealed, shards
+from cac_hpc.dataset import integrity, sealed, shards
 from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.predict import bundle as bundles
@@ -207,9 +207,9 @@ def known(dataset: DatasetPaths, salt: str) -> set[str]:
     Raises: InputError if a shard is damaged.
     """
     found: set[str] = set()
-    for shard in shards.read_checked(dataset.seal)["shards"]:
+    for shard in integrity.read_checked(dataset.seal)["shards"]:
         path = dataset.root / shard["file"]
-        if fault := shards.fault(path, shard["digest"]):
+        if fault := integrity.fault(path, shard["digest"]):
             raise InputError(f"{path}: {fault}, wanted it as it was sealed")
         _, counts, digest_N16 = shards.read_digests(path)
         for of_study in np.split(digest_N16, np.cumsum(counts)[:-1]):

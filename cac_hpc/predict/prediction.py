@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.dataset import intake, scoring
+from cac_hpc.dataset import intake, study_folders
 from cac_hpc.machine.workers import GIB, Lost, Worker
 from cac_hpc.predict import bundle_files, parts, prediction_jobs, prediction_tables, study_prediction
 from cac_hpc.predict.bundle import Bundle
@@ -44,7 +44,7 @@ def predict(cfg: PredictConfig, code: Path, also: Also | None = None, report: Re
 
 def _predict(cfg: PredictConfig, code: Path, also: Also | None, report: Report | None) -> int:
     out, bundle = given_paths.out_folder(cfg.out), bundle_files.read(Path(cfg.bundle))
-    folders = scoring.study_folders(cfg.folder, cfg.single, cfg.format)
+    folders = study_folders.below(cfg.folder, cfg.single, cfg.format)
     if cfg.shard is not None or cfg.gather:
         plan = parts.read_plan(out)
         if plan.bundle != bundle.digest:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
+import scipy
 
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.dataset import scoring
@@ -72,7 +72,7 @@ def score_studies(cfg: ScoreConfig) -> int:
 def _control(found: Candidates) -> np.ndarray:
     """That each candidate is coronary calcium, (C,), as an untrained model has it."""
     share_C = found.feature_CF[:, NAMES.index("region_share")].astype(float)
-    return np.asarray(expit(SHARE_WEIGHT[0] * (share_C - 0.5)))
+    return np.asarray(scipy.special.expit(SHARE_WEIGHT[0] * (share_C - 0.5)))
 
 
 def _columns(answer: Answer, ensemble: Ensemble) -> dict[str, Any]:

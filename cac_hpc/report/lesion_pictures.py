@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.calcium.views import PROJECTION, Views
-from cac_hpc.dataset import plan, shards
+from cac_hpc.dataset import integrity, plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
 from cac_hpc.report import plots, wording
@@ -274,7 +274,7 @@ def _verdicts(found: Candidates, patient: ShownPatient) -> dict[int, Verdict]:
 
 def _read_studies(dataset: DatasetPaths, wanted: Sequence[str]) -> dict[str, tuple[Views, Candidates]]:
     """Views and candidates of studies; those whose shard is not there any more, or damaged, are left out."""
-    sealed = shards.read_checked(dataset.seal).get("shards", [])
+    sealed = integrity.read_checked(dataset.seal).get("shards", [])
     found: dict[str, tuple[Views, Candidates]] = {}
     worker = Worker(_read, PATIENCE_S, workers.GIB * 4, threading.Event())  # damaged HDF5 may end its process
     try:
@@ -291,5 +291,5 @@ def _read_studies(dataset: DatasetPaths, wanted: Sequence[str]) -> dict[str, tup
 def _read(task: tuple[Path, str, list[str]], say: workers.Say) -> Any:
     """In the worker: studies of one shard, none if it is not as it was sealed."""
     path, digest, wanted = task
-    found = {} if shards.fault(path, digest) else shards.read_candidates(path)
+    found = {} if integrity.fault(path, digest) else shards.read_candidates(path)
     return {study: (shards.read_views(path, study), found[study]) for study in wanted if study in found}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.dataset import plan, shards
+from cac_hpc.dataset import integrity, plan, shards
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
 from cac_hpc.report import (
@@ -325,7 +325,7 @@ def _grey(hu: np.ndarray, window_hu: Sequence[float]) -> np.ndarray:
 
 def _read_slices(dataset: DatasetPaths, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], np.ndarray] | None:
     """HU of slices (S, S) int16 by study and slice; None if a shard is not there any more, or damaged."""
-    sealed = shards.read_checked(dataset.seal).get("shards", [])
+    sealed = integrity.read_checked(dataset.seal).get("shards", [])
     found: dict[tuple[str, int], np.ndarray] = {}
     worker = Worker(_read, PATIENCE_S, workers.GIB * 4, threading.Event())  # damaged HDF5 may end its process
     try:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from cac_hpc.results.cuts import DecisionCurves, NetBenefit
 from cac_hpc.results.figures import Figure
@@ -70,7 +70,7 @@ class _AtCut:
     absent: list[str]
     columns: Sequence[np.ndarray]
     first: np.ndarray
-    alike: sparse.csr_array
+    alike: scipy.sparse.csr_array
 
     def benefit(self, weight_BN: np.ndarray) -> list[np.ndarray]:
         """Net benefit of each way where each unit occurs as often as its weight says, (B, T) each."""
@@ -136,7 +136,7 @@ def _ways(
     return ways, absent
 
 
-def _alike(ways: Sequence[_Way], event_N: np.ndarray) -> tuple[np.ndarray, sparse.csr_array]:
+def _alike(ways: Sequence[_Way], event_N: np.ndarray) -> tuple[np.ndarray, scipy.sparse.csr_array]:
     """Units that every way decides alike: the first of each kind, and which kind each unit is, (Q, N)."""
     treated = [way.treated if way.treated.ndim == 1 else way.treated.sum(axis=1) for way in ways]
     kind_N = event_N.astype(np.int64)
@@ -144,7 +144,7 @@ def _alike(ways: Sequence[_Way], event_N: np.ndarray) -> tuple[np.ndarray, spars
         _, kind_N = np.unique(kind_N * (len(THRESHOLDS) + 1) + one, return_inverse=True)
     _, first = np.unique(kind_N, return_index=True)
     ones = np.ones(len(kind_N))
-    return first, sparse.csr_array((ones, (kind_N, np.arange(len(kind_N)))), shape=(len(first), len(kind_N)))
+    return first, scipy.sparse.csr_array((ones, (kind_N, np.arange(len(kind_N)))), shape=(len(first), len(kind_N)))
 
 
 def _net_benefit(

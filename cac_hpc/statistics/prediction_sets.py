@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from cac_hpc.results.prediction_sets import PromisedCoverage
 from cac_hpc.statistics import intervals
@@ -100,7 +100,7 @@ def promised(count: int, coverage: float) -> PromisedCoverage | None:
     place = rank(count, coverage)
     if place > count:
         return None
-    law, tail = stats.beta(place, count + 1 - place), (1 - intervals.CONFIDENCE) / 2
+    law, tail = scipy.stats.beta(place, count + 1 - place), (1 - intervals.CONFIDENCE) / 2
     return PromisedCoverage(count, float(law.mean()), float(law.ppf(tail)), float(law.ppf(1 - tail)))
 
 

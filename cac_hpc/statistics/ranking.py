@@ -7,7 +7,7 @@ bootstrap, and equal them. Axes: B draw, N unit, G distinct value, K category.
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from cac_hpc.results.cuts import OperatingPoint
 from cac_hpc.statistics import intervals
@@ -122,13 +122,13 @@ def delong(event_N: np.ndarray, value_N: np.ndarray) -> Interval:
     x, y = value_N[event_N], value_N[~event_N]
     if min(len(x), len(y)) < 2:
         return intervals.none("fewer than two units with the event, or without")
-    rank = stats.rankdata(np.concatenate([x, y]))
-    with_event = (rank[: len(x)] - stats.rankdata(x)) / len(y)
-    without = 1 - (rank[len(x) :] - stats.rankdata(y)) / len(x)
+    rank = scipy.stats.rankdata(np.concatenate([x, y]))
+    with_event = (rank[: len(x)] - scipy.stats.rankdata(x)) / len(y)
+    without = 1 - (rank[len(x) :] - scipy.stats.rankdata(y)) / len(x)
     variance = with_event.var(ddof=1) / len(x) + without.var(ddof=1) / len(y)
     if variance <= 0:
         return intervals.none("all units with the event are above all without, or none, so it cannot tell")
-    half = float(stats.norm.ppf((1 + intervals.CONFIDENCE) / 2) * np.sqrt(variance))
+    half = float(scipy.stats.norm.ppf((1 + intervals.CONFIDENCE) / 2) * np.sqrt(variance))
     return intervals.on_logit(float(with_event.mean()), half, DELONG)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import intervals
@@ -71,7 +71,7 @@ def resample(sums: Mapping[Key, Sums], of_patients: Mapping[Key, Units], cfg: Re
         np.concatenate([one.matrix_PKK.reshape(num_patients, -1), one.calibration_P.columns()], axis=1)
         for one in sums.values()
     ]
-    by_patient = sparse.csc_array(np.concatenate(columns, axis=1).T)  # most patients fill few cells
+    by_patient = scipy.sparse.csc_array(np.concatenate(columns, axis=1).T)  # most patients fill few cells
     correlations = [_correlation(units) for units in of_patients.values()]
 
     def of(weight_BP: np.ndarray) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from cac_hpc.results.figures import Difference, Figure
 from cac_hpc.results.groups import Subgroup, SubgroupFact, Subgroups
@@ -175,7 +175,7 @@ def _mean_error(sum_P: np.ndarray, tests_P: np.ndarray) -> Figure:
     middle = float(sum_P.sum()) / (tests + usual)
     squares = ((sum_P - middle * tests_P) ** 2).sum() + usual**2 * ((1 - middle) ** 2 + (1 + middle) ** 2) / 2
     error = np.sqrt((count + 1) / count * squares) / (tests + usual)
-    half = float(error * stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
+    half = float(error * scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
     found = Interval(round(middle - half, intervals.DECIMALS), round(middle + half, intervals.DECIMALS), ADJUSTED_T)
     return figure(float(sum_P.sum()) / tests, int(tests), FEW, found)
 
@@ -209,6 +209,6 @@ def _on_fisher(value: float, without_Q: np.ndarray, count_Q: np.ndarray, count: 
     variance = (count - 1) / count * (count_Q * (without_Q - mean) ** 2).sum()
     if variance < NO_VARIANCE:
         return intervals.none("the same without any one of the patients, so there is no interval")
-    half = np.sqrt(variance) / (1 - value**2) * stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
+    half = np.sqrt(variance) / (1 - value**2) * scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
     low, high = (round(float(end), intervals.DECIMALS) for end in np.tanh(np.arctanh(value) + half * np.array([-1, 1])))
     return Interval(low, high, JACKKNIFE_Z)

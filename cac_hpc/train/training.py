@@ -42,11 +42,11 @@ from cac_hpc.train import (
     setup,
     steps,
 )
+from cac_hpc.train.attempts import Attempt
 from cac_hpc.train.distributed import World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat, LostRank
 from cac_hpc.train.ordinal import Errors
-from cac_hpc.train.passes import Attempt
 
 
 def train_fold(root: Path, fold: int) -> int:

@@ -9,18 +9,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from cac_hpc.results.figures import Figure
 from cac_hpc.run import disk
 from cac_hpc.settings.config import Config
 from cac_hpc.settings.errors import WorkError
 from cac_hpc.trials import plan
 from cac_hpc.trials.plan import Rung
-
-if TYPE_CHECKING:
-    from cac_hpc.results.figures import Figure
 
 EQUAL = 1e-9  # figures that differ by less are equal: the smaller model is chosen
 ALONE = "there is no other trial that was trained to its end"

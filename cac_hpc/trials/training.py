@@ -28,11 +28,11 @@ from cac_hpc.settings.errors import WorkError
 from cac_hpc.statistics import pooling
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.train import checkpoint, distributed, epochs, lesion_results, networks, passes, setup, steps
+from cac_hpc.train.attempts import Attempt, FoldData
 from cac_hpc.train.distributed import World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
 from cac_hpc.train.lesion_results import Scores
-from cac_hpc.train.passes import Attempt, FoldData
 from cac_hpc.train.predictions import Predictions
 from cac_hpc.trials import plan, space
 from cac_hpc.trials.plan import Plan, Rung

@@ -116,6 +116,11 @@ def energy_class(kvp: float, kev: float) -> str:
     return UNKNOWN if math.isnan(value) else LIKE_120 if low <= value <= high else OTHER
 
 
+def shown_kernel(kernel: str) -> str:
+    """A ConvolutionKernel that may be written: "other" unless it is called as kernels are, for it may hold any text."""
+    return kernel if KERNEL.fullmatch(kernel) else "other" if kernel else ""
+
+
 def kernel_class(kernel: str) -> str:
     """SOFT, SHARP or UNKNOWN of a ConvolutionKernel: sharp ones are for lung, bone and stents, and raise noise.
 

@@ -40,7 +40,7 @@ def opened(path: Path, wanted: str) -> Iterator[BufferedReader]:
         raise InputError(f"{path}: {error}, wanted {wanted}") from None
 
 
-def inflated(stream: BufferedReader, path: Path) -> IO[bytes]:
+def inflated(stream: BufferedReader) -> IO[bytes]:
     """What a stream holds from here on, inflated if it begins as gzip's or bzip2's does."""
     start = stream.peek(3)
     if start.startswith(GZIP):

@@ -18,7 +18,7 @@ import torch
 
 from cac_hpc.benchmark import costs, gpu_speed, lesion_speed, loaders, peers, scans, trials_efficiency, trials_speed
 from cac_hpc.benchmark.targets import MEASUREMENTS
-from cac_hpc.dataset import sealing, shards
+from cac_hpc.dataset import integrity, sealing, shards
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings import stored_settings
 from cac_hpc.train.distributed import World
@@ -182,7 +182,7 @@ def test_every_loader_hands_over_every_slice_once_and_whole(name, finished_run):
             assert hu_NHW.dtype == torch.int16
             found |= dict(zip(rows.tolist(), hu_NHW.sum(dim=(1, 2)).tolist(), strict=True))
         first = 0
-        for index, shard in enumerate(shards.read_checked(dataset.seal)["shards"]):
+        for index, shard in enumerate(integrity.read_checked(dataset.seal)["shards"]):
             images = np.empty((shard["rows"], 32, 32), np.int16)
             shards.read_shard(dataset.shard(index), images)
             assert [found[first + row] for row in range(len(images))] == images.sum(axis=(1, 2), dtype=int).tolist()

@@ -12,7 +12,7 @@ from cac_hpc.calcium import candidates
 from cac_hpc.cluster import estimate
 from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS
 from cac_hpc.cluster.feasibility import Limits
-from cac_hpc.dataset import plan, splits
+from cac_hpc.dataset import plan, stratification
 from cac_hpc.machine.memory import GIB
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.cluster import Resources
@@ -34,7 +34,7 @@ def cfg(tmp_path, scans):
 def folds_of(cfg, found):
     labels = found.labels
     patient = {study: label.patient for study, label in labels.items()}
-    return splits.make_folds(patient, {study: label.category for study, label in labels.items()}, cfg.split)
+    return stratification.make_folds(patient, {study: label.category for study, label in labels.items()}, cfg.split)
 
 
 def of(cfg, kind="slurm", **facts):
@@ -209,11 +209,12 @@ def test_the_table_has_everything_within_80_columns(cfg):
 def test_planning_takes_a_second_and_never_imports_torch(tmp_path, scans):
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run")
     code = (
-        "import sys; from cac_hpc.cluster import estimate, feasibility; from cac_hpc.dataset import plan, splits\n"
+        "import sys; from cac_hpc.cluster import estimate, feasibility\n"
+        "from cac_hpc.dataset import plan, stratification as divided\n"
         "from cac_hpc.run import logs; from cac_hpc.settings import stored_settings\n"
         f"cfg = stored_settings.load(__import__('pathlib').Path({str(config)!r})); found = plan.make_plan(cfg)\n"
         "labels = found.labels.items()\n"
-        "folds = splits.make_folds({k: v.patient for k, v in labels}, {k: v.category for k, v in labels}, cfg.split)\n"
+        "folds = divided.make_folds({k: v.patient for k, v in labels}, {k: v.category for k, v in labels}, cfg.split)\n"
         "result = estimate.estimate(cfg, found, folds)\n"
         "logs.console().print(estimate.table(cfg, result, feasibility.read(None)))\n"
         "assert 'torch' not in sys.modules\n"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from cac_hpc.cluster import preflight
-from cac_hpc.dataset import leaks, plan, summary
+from cac_hpc.dataset import leaks, plan, preview, study_folders
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.run import disk, looks, stages
 from cac_hpc.run.paths import RunPaths
@@ -136,9 +136,9 @@ def test_no_two_names_become_one_key(tmp_path, two):
         sheet.write_text("study,score\n" + "".join(f"{one.name},3\n" for one in (root / name).iterdir()))
         cohorts.append({"name": name, "dicom_root": str(root / name), "sheet": str(sheet)})
     cfg = settings_of(tmp_path, cohorts, report={"near_equal_ids": "warn"})
-    keys = [study for found in plan.study_folders(cfg).values() for study in found]
+    keys = [study for found in study_folders.by_key(cfg).values() for study in found]
     assert sorted(keys) == ["A-1.2", "A.1-2", "A.1.2", "a_1.2"]
-    folders = [folder for found in plan.study_folders(cfg).values() for folder in found.values()]
+    folders = [folder for found in study_folders.by_key(cfg).values() for folder in found.values()]
     assert len({*folders}) == 4
 
 
@@ -146,7 +146,9 @@ def test_pseudonyms_stand_for_cohort_and_folder(tmp_path, two):
     (tmp_path / "key").write_text(SECRET, encoding="utf-8")
     found = plan.make_plan(settings_of(tmp_path, listed(two), data={"pseudonym_key": str(tmp_path / "key")}))
     every = {
-        plan.pseudonym(f"{name}.{index:03d}", SECRET.encode()): name for name in ("east", "west") for index in range(12)
+        study_folders.pseudonym(f"{name}.{index:03d}", SECRET.encode()): name
+        for name in ("east", "west")
+        for index in range(12)
     }
     assert {study: label.site for study, label in found.labels.items()} == every
 
@@ -194,9 +196,9 @@ def test_numbers_of_different_cohorts_may_be_nearly_equal(tmp_path, two):
 
 
 def test_headers_are_looked_at_in_turn(tmp_path, two, monkeypatch):
-    monkeypatch.setattr(summary, "MOST_FILES", 20)
+    monkeypatch.setattr(preview, "MOST_FILES", 20)
     cfg = settings_of(tmp_path, listed(two))
-    found = summary.preview(cfg, ["east.000", "west.000", "east.001", "west.001", "east.002"])
+    found = preview.of_headers(cfg, ["east.000", "west.000", "east.001", "west.001", "east.002"])
     assert found.looked_at == 4
     assert "headers of 4 of 24 studies" in found.lines[-1]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cac_hpc.calcium import candidates, heart, views
-from cac_hpc.dataset import packing, plan, shards
+from cac_hpc.dataset import integrity, packing, plan, shards
 from cac_hpc.run import digests
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.settings import stored_settings
@@ -184,7 +184,7 @@ def test_a_cohort_without_slices_is_sealed_and_packed_again_as_it_was(tmp_path, 
     assert [row["study"] for row in studies] == ["0", "1", "2", "3", "4", "5"]
     assert {row["reason"] for row in rows(dataset.rejected)} == {"no_heart"}
     assert [row["candidates"] for row in studies] == ["0", "1", "2", "3", "4", "5"]
-    sealed = shards.read_checked(dataset.seal)
+    sealed = integrity.read_checked(dataset.seal)
     assert (sealed["slices"], sealed["settings"]["pack"]["slices"]) == (6 * NUM_SLICES, False)
     content = dataset.shard(0).read_bytes()
     dataset.shard(0).write_bytes(content[:-1])

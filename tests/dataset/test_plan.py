@@ -11,7 +11,7 @@ import tracemalloc
 import openpyxl
 import pytest
 
-from cac_hpc.dataset import plan
+from cac_hpc.dataset import plan, study_folders
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.data import DataConfig
@@ -33,8 +33,8 @@ def rows(path):
 
 def test_a_pseudonym_is_the_keyed_hash_of_the_name():
     # echo -n 007 | openssl dgst -sha256 -hmac b9f0c2d4a1e87365
-    assert plan.pseudonym("007", SECRET.encode()) == "3819abd2ff62"
-    assert plan.pseudonym("007", b"another secret, as long") != plan.pseudonym("007", SECRET.encode())
+    assert study_folders.pseudonym("007", SECRET.encode()) == "3819abd2ff62"
+    assert study_folders.pseudonym("007", b"another secret, as long") != study_folders.pseudonym("007", SECRET.encode())
 
 
 def test_with_a_key_no_table_holds_a_folder_name_and_the_labels_stay_with_their_studies(tmp_path):
@@ -48,7 +48,9 @@ def test_with_a_key_no_table_holds_a_folder_name_and_the_labels_stay_with_their_
     for path in run.rglob("*"):
         assert path.is_dir() or b"Meier" not in path.read_bytes(), path
     studies = {row["study"]: float(row["score"]) for row in rows(run / "dataset" / "studies.csv")}
-    expected = {plan.pseudonym(f"Meier-{index:03d}", SECRET.encode()): SCORES[index % 6] for index in range(18)}
+    expected = {
+        study_folders.pseudonym(f"Meier-{index:03d}", SECRET.encode()): SCORES[index % 6] for index in range(18)
+    }
     assert studies == expected
     assert {row["patient"] for row in rows(run / "dataset" / "studies.csv")} == set(expected)
 
@@ -67,7 +69,7 @@ def test_a_missing_key_is_refused(tmp_path, scans):
 def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path):
     (tmp_path / os.fsdecode(b"M\xfcller")).mkdir()
     with pytest.raises(InputError, match=r"folder 'M\\udcfcller' is not UTF-8 or .*; rename it"):
-        plan.studies_of(DataConfig(dicom_root=str(tmp_path)))
+        study_folders.by_name(DataConfig(dicom_root=str(tmp_path)))
 
 
 def test_a_patient_is_one_patient_whatever_the_folders_are_called(tmp_path):
@@ -90,7 +92,7 @@ def test_a_patient_is_one_patient_whatever_the_folders_are_called(tmp_path):
     )
     patients = {label.study: label.patient for label in plan.make_plan(cfg).labels.values()}
     for number in range(1, 7):
-        pair = [plan.pseudonym(name, SECRET.encode()) for name in (f"P{number:04d}", f"P{number:04d}_2")]
+        pair = [study_folders.pseudonym(name, SECRET.encode()) for name in (f"P{number:04d}", f"P{number:04d}_2")]
         assert patients[pair[0]] == patients[pair[1]] == f"P{number:04d}"
 
 
@@ -109,7 +111,7 @@ def test_any_other_name_is_a_study(tmp_path):
     names = ["a b", "100%d", "it's", "two\nlines", "Müller"]
     for name in names:
         (tmp_path / name).mkdir()
-    assert sorted(plan.studies_of(DataConfig(dicom_root=str(tmp_path)))) == sorted(names)
+    assert sorted(study_folders.by_name(DataConfig(dicom_root=str(tmp_path)))) == sorted(names)
 
 
 def test_what_no_study_takes_is_counted_and_named(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from cac_hpc.dataset import packing, plan, sealing, shards
+from cac_hpc.dataset import integrity, packing, plan, sealing, shards
 from cac_hpc.machine.workers import Worker
 from cac_hpc.run import digests
 from cac_hpc.run.paths import DatasetPaths, RunPaths
@@ -101,7 +101,7 @@ def test_200_flipped_bits_and_50_truncations_are_found_before_hdf5_opens_the_sha
         shard.write_bytes(content)
         with pytest.raises(InputError, match=r"shard-00000\.h5: does not match its xxh3_128.* --shard 0"):
             load(sealed)
-        assert shards.packed_fault(DatasetPaths(sealed / "dataset"), 0)
+        assert integrity.packed_fault(DatasetPaths(sealed / "dataset"), 0)
     assert len(damaged) == 250
 
 

@@ -6,15 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cac_hpc.dataset.held_out import Groups
-from cac_hpc.dataset.splits import (
-    Fold,
-    check_folds,
-    check_slice_folds,
-    make_folds,
-    read_splits,
-    slices_of,
-    write_splits,
-)
+from cac_hpc.dataset.splits import Fold, check_folds, check_slice_folds, read_splits, slices_of, write_splits
+from cac_hpc.dataset.stratification import make_folds
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.split import SplitConfig
 from cac_hpc.train.slices import RowTable

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.dataset import shards, splits
+from cac_hpc.dataset import integrity, shards, splits
 from cac_hpc.evaluation import audit
-from cac_hpc.labels import matching
+from cac_hpc.labels import spelling
 from cac_hpc.report import aggregation
 from cac_hpc.results.audits import Audit
 from cac_hpc.run import digests, disk, ledger, paths
@@ -45,9 +45,9 @@ def with_shards(run, same=(), blank=(), per_shard=4):
 
 def reseal(run, **changes):
     dataset = run.dataset(None)
-    content = shards.read_checked(dataset.seal) | changes
+    content = integrity.read_checked(dataset.seal) | changes
     content |= {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
-    shards.write_checked(dataset.seal, content)
+    integrity.write_checked(dataset.seal, content)
 
 
 def small_run(tmp_path, names="abcdef", patient=None, **sections):
@@ -203,7 +203,7 @@ def test_behind_pseudonyms_study_numbers_are_judged_by_the_planner_alone(tmp_pat
      ("Ａ７", "a7", True), ("S000", "s0", True), ("--", "-", False)],
 )  # fmt: skip
 def test_what_counts_as_nearly_equal(one, other, alike):
-    assert (matching.tokens(one) == matching.tokens(other)) == alike
+    assert (spelling.tokens(one) == spelling.tokens(other)) == alike
 
 
 def test_the_same_scan_under_two_numbers_is_refused_by_its_pixels(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
-from cac_hpc.dataset import sealing, shards
+from cac_hpc.dataset import integrity, sealing, shards
 from cac_hpc.evaluation import inputs
 from cac_hpc.report import aggregation, consistency, tables, wording
 from cac_hpc.run import digests, disk
@@ -319,8 +319,8 @@ def with_hearts(tmp_path_factory, packed):
     for name, value in {"heart_row": 4, "heart_rows": 20, "heart_column": 6, "heart_columns": 17}.items():
         studies[name] = [value] * (len(studies) - 1) + [""]
     studies.to_csv(dataset.studies, index=False)
-    sealed = shards.read_checked(dataset.seal) | {"studies_sha256": digests.file_sha256(dataset.studies)}
-    shards.write_checked(dataset.seal, {key: value for key, value in sealed.items() if key != "sha256"})
+    sealed = integrity.read_checked(dataset.seal) | {"studies_sha256": digests.file_sha256(dataset.studies)}
+    integrity.write_checked(dataset.seal, {key: value for key, value in sealed.items() if key != "sha256"})
     return dataset
 
 

@@ -21,7 +21,7 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings import config, launch_command, stored_settings
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.split import SplitConfig
-from cac_hpc.train import passes, training
+from cac_hpc.train import attempts, training
 from tests.support.runs import NUM_SLICES, REPO, job_here, prepare, torchrun
 
 NUM_STUDIES = 18
@@ -187,7 +187,7 @@ def test_an_inflation_that_the_figures_do_not_give_is_found_out(contrast_run):
 def test_a_fold_that_was_stopped_ends_in_the_same_bytes(contrast_run, finished_run, tmp_path, scans, monkeypatch):
     run = by_slice(tmp_path, scans, finished_run, train={"residency": "stream"})
     with monkeypatch.context() as patch:
-        patch.setattr(passes, "requested", lambda attempt: passes.STOP if attempt.state.step else passes.GO_ON)
+        patch.setattr(attempts, "requested", lambda attempt: attempts.STOP if attempt.state.step else attempts.GO_ON)
         assert training.train_fold(run.root, 0) == RESUMABLE
     assert training.train_fold(run.root, 0) == 0
     for name in ("predictions.csv", "history.csv", "model.pt"):

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from cac_hpc.dataset import held_out, splits
+from cac_hpc.dataset import held_out, splits, stratification
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.evaluation import contrast, inputs, unseen
 from cac_hpc.report import aggregation, consistency, group_parts, tables
@@ -58,7 +58,7 @@ def unseen_run(folder, reference, say=said, named=None, groups=SCANNERS, **chang
     disk.write_text(run.config, config.to_yaml(cfg))
     held_out.write(run.groups, groups)
     patient, category = ({study: study for study in STUDIES}, {study: label for study, (_, label) in STUDIES.items()})
-    folds = splits.make_folds(patient, category, cfg.split, groups=groups)
+    folds = stratification.make_folds(patient, category, cfg.split, groups=groups)
     studies_sha256 = digests.file_sha256(reference.dataset(None).studies)
     splits.write_splits(run.splits, folds, cfg.split, studies_sha256, (), digests.file_sha256(run.groups))
     for index, fold in enumerate(folds):

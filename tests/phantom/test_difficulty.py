@@ -269,7 +269,7 @@ def test_whatever_is_dense_in_the_heart_region_is_in_the_truth(hard):
     """By score, apart from noise: lesions of at least 5 mm2 overlap a plaque or something of a known kind."""
     for study in hard.values():
         region = heart.find(study.hu_ZHW, spacing(study)).region_ZHW
-        lesions = agatston.find_lesions(study.hu_ZHW, region, spacing(study), RuleConfig(min_area_mm2=5.0))
+        lesions = agatston.score_study(study.hu_ZHW, region, spacing(study), RuleConfig(min_area_mm2=5.0)).lesions
         known = (study.artery_ZHW > 0) | (study.inventory.kind_ZHW > 0)
         known = ndimage.binary_dilation(known, np.ones((1, 3, 3)))
         named = known[lesions["slice"], lesions["row"], lesions["column"]]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from cac_hpc.dataset import shards, splits
+from cac_hpc.dataset import integrity, splits
 from cac_hpc.evaluation import comparison, external, external_inputs, predicted
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.labels import labels
@@ -86,7 +86,7 @@ def make_run(tmp_path, predicted, patient=None, num_folds=5, score=None, facts=N
     disk.write_json(dataset.plan, kept)
     disk.write_json(dataset.intake, intake_of(table))
     tables = {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
-    shards.write_checked(dataset.seal, {**tables, "plan_sha256": "-", "slices": int(table["slices"].sum())})
+    integrity.write_checked(dataset.seal, {**tables, "plan_sha256": "-", "slices": int(table["slices"].sum())})
     names = table["patient"].drop_duplicates().tolist()
     write_folds(run, table, [names[index::num_folds] for index in range(num_folds)], predicted, num_val=num_val)
     return run

@@ -18,7 +18,7 @@ from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.model import ModelConfig
 from cac_hpc.settings.split import SplitConfig
 from cac_hpc.settings.train import TrainConfig
-from cac_hpc.train import models, networks, passes, slices, training
+from cac_hpc.train import attempts, models, networks, slices, training
 from cac_hpc.train.slices import RowTable
 from tests.support.models import OTHERS
 from tests.support.runs import NUM_SLICES, REPO, SIZE, SUPPORT, prepare, torchrun
@@ -94,7 +94,9 @@ def test_a_model_of_studies_that_was_stopped_ends_in_the_same_bytes(tmp_path, sc
         folder.mkdir()
         run = sealed_run(folder, scans, packed, "study_mean", residency=residency, augment=augment)
         with monkeypatch.context() as patch:
-            patch.setattr(passes, "requested", lambda attempt: passes.STOP if attempt.state.step == 2 else passes.GO_ON)
+            patch.setattr(
+                attempts, "requested", lambda attempt: attempts.STOP if attempt.state.step == 2 else attempts.GO_ON
+            )
             assert not stops or training.train_fold(run.root, 0) == RESUMABLE
         assert training.train_fold(run.root, 0) == 0
         ends.append([path.read_bytes() for path in (run.fold(0).model, run.fold(0).predictions, run.fold(0).history)])

@@ -17,7 +17,7 @@ from cac_hpc.settings import stored_settings
 from cac_hpc.settings.errors import InputError, WorkError
 from cac_hpc.settings.model import ModelConfig
 from cac_hpc.settings.train import TrainConfig
-from cac_hpc.train import networks, passes, setup, steps, training
+from cac_hpc.train import attempts, networks, setup, steps, training
 from cac_hpc.train.checkpoint import TrainingState
 from cac_hpc.train.networks import SliceClassifier, dropout_factors
 from tests.support.runs import NUM_SLICES, prepare, torchrun
@@ -167,7 +167,7 @@ def test_a_loss_that_is_not_finite_is_borne_a_few_times_where_fp16_skips_its_ste
         cfg = SimpleNamespace(train=TrainConfig(epochs=1, batch_size=1, precision=precision))
         data = SimpleNamespace(train=np.arange(20), units=units, batches=lambda *_: rows)
         state = TrainingState(*[None] * 4)
-        passes.check_losses(SimpleNamespace(cfg=cfg, data=data, fold=0, state=state), losses, first)
+        attempts.check_losses(SimpleNamespace(cfg=cfg, data=data, fold=0, state=state), losses, first)
 
     look("bf16", [1.0, 2.0])
     look("fp16", [math.inf] * 4 + [1.0] + [math.nan] * 4)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from cac_hpc.dataset import splits
+from cac_hpc.dataset import splits, stratification
 from cac_hpc.settings.split import SplitConfig
 from cac_hpc.statistics import assessment, metrics, resampling
 from cac_hpc.statistics.pooling import Units
@@ -52,7 +52,9 @@ def cohort(number):
 
     names = [f"{p:02d}" for p in range(PATIENTS)]
     of_patient = dict(zip(names, names, strict=True))
-    folds = splits.make_folds(of_patient, dict(zip(names, label_P.tolist(), strict=True)), SplitConfig(seed=number))
+    folds = stratification.make_folds(
+        of_patient, dict(zip(names, label_P.tolist(), strict=True)), SplitConfig(seed=number)
+    )
     return Cohort(label_P, predicted(), predicted(), folds)
 
 

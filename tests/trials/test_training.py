@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.dataset import sealed, sealing, splits, trial_studies
+from cac_hpc.dataset import sealed, sealing, splits, stratification, trial_studies
 from cac_hpc.machine.processes import Stopped
 from cac_hpc.settings import composition, config, stored_settings
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.train import TrainConfig
 from cac_hpc.statistics import pooling
-from cac_hpc.train import fencing, heartbeat, passes, predictions, setup, steps, training
+from cac_hpc.train import attempts, fencing, heartbeat, predictions, setup, steps, training
 from cac_hpc.train.fencing import Fenced
 from cac_hpc.trials import plan
 from cac_hpc.trials.training import Part, session, train
@@ -47,7 +47,7 @@ def test_a_training_that_was_stopped_at_every_step_ends_the_same(tmp_path, scans
     server(whole).serve(0)
     starts = 0
     with monkeypatch.context() as patch:
-        patch.setattr(passes, "requested", lambda attempt: passes.STOP if attempt.state.step else passes.GO_ON)
+        patch.setattr(attempts, "requested", lambda attempt: attempts.STOP if attempt.state.step else attempts.GO_ON)
         while not stopped.trials(0).choice.exists():
             starts += 1
             try:
@@ -176,16 +176,16 @@ def test_the_seal_gives_each_fold_the_labels_that_its_trials_may_see(tmp_path, s
 def test_inner_divisions_keep_patients_apart_and_share_out_the_categories():
     patient = {f"s{number}": f"p{number // 2}" for number in range(60)}
     category = {study: int(owner[1:]) % 3 for study, owner in patient.items()}
-    divisions = splits.inner_divisions(patient, category, 5, 0, 0)
+    divisions = stratification.inner_divisions(patient, category, 5, 0, 0)
     for train_part, val in divisions:
         owners = [{patient[study] for study in part} for part in (train_part, val)]
         assert not owners[0] & owners[1]
         assert Counter(category[study] for study in val) == {0: 4, 1: 4, 2: 4}
-    assert divisions == splits.inner_divisions(patient, category, 5, 0, 0)
-    assert divisions != splits.inner_divisions(patient, category, 5, 0, 1)
-    assert divisions != splits.inner_divisions(patient, category, 5, 1, 0)
+    assert divisions == stratification.inner_divisions(patient, category, 5, 0, 0)
+    assert divisions != stratification.inner_divisions(patient, category, 5, 0, 1)
+    assert divisions != stratification.inner_divisions(patient, category, 5, 1, 0)
     with pytest.raises(InputError, match=r"trials.inner_folds is 31, but fold 2 has 30 patients"):
-        splits.inner_divisions(patient, category, 31, 0, 2)
+        stratification.inner_divisions(patient, category, 31, 0, 2)
 
 
 def test_another_process_goes_on_in_the_precision_that_a_trial_was_begun_in(tmp_path, scans, bagged, monkeypatch):
