@@ -18,11 +18,11 @@ import numpy as np
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import Views
 from cac_hpc.labels import labels
-from cac_hpc.plots import canvas
+from cac_hpc.plots import panels
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.ensemble import Answer, Prediction
 from cac_hpc.predict.training_range import CODES, NUMBERS
-from cac_hpc.report import pages
+from cac_hpc.report import templates
 from cac_hpc.run import disk
 from cac_hpc.sections import formatting, lesion_panels
 from cac_hpc.sections.lesion_panels import Verdict
@@ -75,7 +75,7 @@ def of_slices(hu_ZSS: np.ndarray, probability_ZK: np.ndarray, category: int, bun
     return [
         Picture(
             f"slice {number}, p {probability_ZK[number, category]:.2f}",
-            _address("image/png", canvas.png(grey_SS)),
+            _address("image/png", panels.png(grey_SS)),
         )
         for number, grey_SS in zip(chosen.tolist(), grey_NSS, strict=True)
     ]
@@ -152,7 +152,7 @@ def write_index(out: Path, rows: Sequence[Json], bundle: Bundle, counts: Json) -
 
 def _write(path: Path, template: str, bundle: Bundle, values: Json) -> None:
     of_all = {"bundle": bundle, "short": formatting.short}
-    disk.write_text(path, pages.render(HERE, template, {**of_all, **values}))
+    disk.write_text(path, templates.render(HERE, template, {**of_all, **values}))
 
 
 def _notes(prediction: Prediction) -> list[tuple[str, tuple[str, ...]]]:
