@@ -12,7 +12,7 @@ def main() -> int:
         from cac_hpc.report import comparison_report
 
         return comparison_report.show(asked)
-    from cac_hpc.report import retrieval
+    from cac_hpc.transfer import retrieval
 
     return retrieval.retrieve(asked)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "cac_hpc"
-FOLDERS = ("results", "statistics", "evaluation", "report")
+FOLDERS = ("results", "statistics", "evaluation", "sections", "appendix", "report", "transfer")
 UNTYPED = {"dict[str, Any]", "Mapping[str, Any]"}
 LIMITS = {"untyped mappings": 20, "functions that take RunPaths": 6, "functions that take the whole Config": 6}
 

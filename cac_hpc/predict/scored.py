@@ -17,8 +17,8 @@ from cac_hpc.labels import labels
 from cac_hpc.predict import ensemble as ensembles
 from cac_hpc.predict import prediction_pages
 from cac_hpc.predict.ensemble import Answer, Ensemble
-from cac_hpc.report import lesion_pictures, wording
 from cac_hpc.run import disk, escaping, logs
+from cac_hpc.sections import formatting, lesion_panels
 from cac_hpc.settings import given_paths
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.labels import LabelsConfig
@@ -134,8 +134,8 @@ def _draw(folder: Path, study: str, scored: Scored, probability_C: np.ndarray, e
     where = "the mask" if scored.masked else "the heart's region"
     texts = [
         logs.line(f"Study {study}"),
-        f"{who}: {num_counted} counted, score {wording.short(total)}, {category}.",
-        f"Agatston rule in {where}: score {wording.short(score.agatston)}, {by_rule}.",
+        f"{who}: {num_counted} counted, score {formatting.short(total)}, {category}.",
+        f"Agatston rule in {where}: score {formatting.short(score.agatston)}, {by_rule}.",
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    lesion_pictures.draw_study(folder, study, lesion_pictures.panels(views, found, verdicts), texts, 150)
+    lesion_panels.draw(folder, study, lesion_panels.panels(views, found, verdicts), texts, 150)

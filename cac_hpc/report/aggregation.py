@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from cac_hpc.appendix import checklists, methods_text
 from cac_hpc.cluster import circumstances
 from cac_hpc.cluster.circumstances import Circumstances
 from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
-from cac_hpc.report import archive, checklists, methods_text, pages, pictures, publishing, tables, wording
+from cac_hpc.report import checksums, markdown, pages, pictures, publishing, tables
 from cac_hpc.report.pages import Appendix
 from cac_hpc.results.report import MissingFold, Report, Status
 from cac_hpc.results.serialization import to_json
@@ -22,6 +23,7 @@ from cac_hpc.run import causes, disk, escaping, ledger, paths, task_states
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.sections import contrast_parts, wording
 from cac_hpc.settings import stored_settings
 
 
@@ -85,14 +87,14 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     histories = {fold: run.fold(fold).history for fold in found.results}
     pictures.draw(run.report / "figures", report, histories, run.dataset(cfg.data.packed_dir), cfg.report)
     write(run.report, report, circumstances.collect(run, cfg), cfg.report.window_hu, found.lesions)
-    archive.write_checksums(run.report)
+    checksums.write(run.report)
     report_json.write(run.report_json, report)
     return report
 
 
 def headline(title: str, unit: str, select_on: str) -> tuple[str, str | None]:
     """Title and banner of a report, by the unit that was divided into folds and by whom trials were chosen."""
-    banner = wording.LEAKS if unit == "slice" else wording.LEAKS_CHOICE if select_on == "test" else None
+    banner = contrast_parts.LEAKS if unit == "slice" else contrast_parts.LEAKS_CHOICE if select_on == "test" else None
     return (f"{title} ({wording.MARK})", banner) if banner else (title, None)
 
 
@@ -162,7 +164,7 @@ def texts(
     methods = methods_text.paragraphs(report, found)
     return {
         **pages.of_report(folder, report, found, window_hu, Appendix(filled, methods)),
-        paths.page_name(report.status, "md"): tables.markdown(report),
+        paths.page_name(report.status, "md"): markdown.text(report),
         **{name: escaping.csv_text(table) for name, table in frames.items()},
         **{f"tables/{name}": text for name, text in tables.latex(report).items()},
         checklists.PAGE: pages.checklist(report, filled),

@@ -11,12 +11,13 @@ from typing import Any
 import pandas as pd
 
 from cac_hpc.evaluation import comparison, report_json
-from cac_hpc.report import wording
-from cac_hpc.report.tables import Row, markdown_table
+from cac_hpc.report.markdown import table
 from cac_hpc.results.comparison import ComparedLevel, Comparison
 from cac_hpc.results.figures import Difference
 from cac_hpc.results.serialization import to_json
 from cac_hpc.run import disk, escaping, logs, looks, paths
+from cac_hpc.sections import formatting
+from cac_hpc.sections.section import Row
 from cac_hpc.settings import given_paths
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.report_command import ReportOptions
@@ -82,7 +83,7 @@ def markdown(found: Sequence[Comparison]) -> str:
                 name = f"category {category.category}"
                 rows += _figure_rows({f"{key}, {name}": value for key, value in category.figures.items()})
             parts += [f"### {_level_title(level, at_level, letters)}"]
-            parts += [markdown_table(_columns(letters), rows), *_without_interval(at_level.figures)]
+            parts += [table(_columns(letters), rows), *_without_interval(at_level.figures)]
         parts += [_sign_test(one, letters)]
     return logs.harmless("\n\n".join([*parts, "## How it was counted", *methods(found)]) + "\n")
 
@@ -180,7 +181,12 @@ def _columns(letters: tuple[str, str]) -> list[str]:
 
 def _figure_rows(figures: Mapping[str, Difference]) -> list[list[str]]:
     return [
-        [name.replace("_", " "), wording.number(figure.reference), wording.number(figure.other), wording.brief(figure)]
+        [
+            name.replace("_", " "),
+            formatting.number(figure.reference),
+            formatting.number(figure.other),
+            formatting.brief(figure),
+        ]
         for name, figure in figures.items()
     ]
 
@@ -196,7 +202,7 @@ def _without_interval(figures: Mapping[str, Difference]) -> list[str]:
 
 def _sign_test(one: Comparison, letters: tuple[str, str]) -> str:
     test, (a, b) = one.sign_test, letters
-    p_value = test.note if test.p_value is None else wording.chance(test.p_value)
+    p_value = test.note if test.p_value is None else formatting.chance(test.p_value)
     return (
         f"Patients right more often in {b} than in {a}: {test.other_better}, less often: "
         f"{test.reference_better}, as often: {test.equal}; {test.test}: {p_value}."

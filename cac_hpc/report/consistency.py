@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cac_hpc.appendix import checklists
 from cac_hpc.cluster import circumstances
 from cac_hpc.cluster.circumstances import Circumstances
 from cac_hpc.evaluation import external, external_files, inputs, published, report_json
 from cac_hpc.evaluation.evaluate import evaluate
-from cac_hpc.report import aggregation, checklists
+from cac_hpc.report import aggregation
 from cac_hpc.results.comparison import Comparison
 from cac_hpc.results.groups import Drops
 from cac_hpc.results.report import FORMAT_VERSION, Report
@@ -45,47 +47,36 @@ def check(path: Path) -> int:
     """
     if path.name != "report.json":
         return published.show(path, published.read(path))
-    if (path.absolute().parent.parent / external_files.SETTINGS).is_file():
-        return _say(path, _check_external(path))
-    run = RunPaths(stored_settings.run_folder(str(path.absolute().parent.parent)))
-    again = report_json.remake(run.root)
-    try:
-        summary = report_json.load(path)
-        if version := report_json.other_version(summary):
-            raise InputError(f"{path}: found {version}, wanted {FORMAT_VERSION}; {again} makes it again")
-        with causes.in_run(run.root):
+    out = path.absolute().parent.parent
+    if (out / external_files.SETTINGS).is_file():
+        with _readable(path, "evaluate the predictions again") as summary:
+            found = external_contradictions(out, summary)
+    else:
+        run = RunPaths(stored_settings.run_folder(str(out)))
+        with _readable(path, f"{report_json.remake(run.root)} makes it again") as summary, causes.in_run(run.root):
             found = contradictions(run, stored_settings.load(run.config), summary)
-    except report_json.FAULTS as error:
-        if isinstance(error, InputError):
-            raise
-        why = f"({type(error).__name__}: {str(error)[:200]}); {again} makes it again"
-        raise InputError(f"{path}: not a report that can be checked {why}") from None
-    return _say(path, found)
-
-
-def _say(path: Path, found: Sequence[str]) -> int:
-    """Print what was found; returns the exit code."""
     for line in found:
         logs.say(line)
     logs.say(f"{path}: {len(found) or 'no'} contradiction{'s' if len(found) != 1 else ''}")
     return 1 if found else 0
 
 
-def _check_external(path: Path) -> list[str]:
-    """Contradictions of the report of an external test.
+@contextmanager
+def _readable(path: Path, again: str) -> Iterator[Mapping[str, Any]]:
+    """Yield what a report.json of this version holds; what cannot be read of it, or of its files, is an InputError.
 
-    Raises: InputError if it is none that can be checked.
+    Args:
+        again: how another one is made.
     """
-    out = path.absolute().parent.parent
     try:
         summary = report_json.load(path)
         if version := report_json.other_version(summary):
-            raise InputError(f"{path}: found {version}, wanted {FORMAT_VERSION}; evaluate the predictions again")
-        return external_contradictions(out, summary)
+            raise InputError(f"{path}: found {version}, wanted {FORMAT_VERSION}; {again}")
+        yield summary
     except report_json.FAULTS as error:
         if isinstance(error, InputError):
             raise
-        why = f"({type(error).__name__}: {str(error)[:200]}); evaluate the predictions again"
+        why = f"({type(error).__name__}: {str(error)[:200]}); {again}"
         raise InputError(f"{path}: not a report that can be checked {why}") from None
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from cac_hpc.cluster.circumstances import Circumstances
 from cac_hpc.evaluation import external, external_files, report_json
 from cac_hpc.evaluation.external_files import ExternalTest
-from cac_hpc.report import aggregation, archive, pictures, publishing
+from cac_hpc.report import aggregation, checksums, pictures, publishing
 from cac_hpc.results.report import Report
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings.report import ReportConfig
@@ -31,7 +31,7 @@ def write(out: Path, test: ExternalTest, table: pd.DataFrame, dpi: int = ReportC
         external_files.write(out, test, table)
         pictures.draw(made / "figures", report, {}, run.dataset(None), ReportConfig(figure_dpi=dpi))
         aggregation.write(made, report, made_now, ReportConfig.window_hu)
-        archive.write_checksums(made)
+        checksums.write(made)
         report_json.write(made / "report.json", report)
         publishing.publish(made, run.report)
     return report

@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.machine import processes
-from cac_hpc.report import archive
+from cac_hpc.report import checksums
 from cac_hpc.run import digests, disk, lock, paths, result_files
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.paths import RunPaths
@@ -36,7 +36,7 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 OURS = {  # in any report, whether it has a list of its files or not
     "report.json",
     "circumstances.json",
-    archive.CHECKSUMS,
+    checksums.FILE,
     *(paths.page_name(status, *kind) for kind in paths.PAGES for status in paths.STATUSES),
 }
 DOING = {
@@ -58,7 +58,7 @@ def elsewhere(report: Path) -> Iterator[Path]:
     Raises: InputError if the report's place is a link.
     """
     if report.is_symlink():
-        raise InputError(f"{report}: {archive.LINK}")
+        raise InputError(f"{report}: {checksums.LINK}")
     tidy(report)
     folder = _new_name(report, "made")
     folder.mkdir()
@@ -142,7 +142,7 @@ def _moved(new: Path, place: Path) -> bool:
 
 def _discard(old: Path, report: Path) -> None:
     """Remove a report that is not there any more, after moving what people have put into it to the one that is."""
-    ours = OURS | set(archive.read_checksums(old) or ())
+    ours = OURS | set(checksums.read(old) or ())
     for _ in range(LOOKS):  # a file of people's may arrive while another process carries it
         for path in [path for path in old.rglob("*") if path.is_symlink() or not path.is_dir()]:
             name = path.relative_to(old)

@@ -13,9 +13,10 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score
 
 from cac_hpc.dataset import integrity, sealing, shards
 from cac_hpc.evaluation import inputs
-from cac_hpc.report import aggregation, consistency, tables, wording
+from cac_hpc.report import aggregation, consistency, markdown
 from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.sections import formatting, level_parts, reader_parts
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.model import ModelConfig
@@ -130,12 +131,13 @@ def test_the_model_and_the_largest_category_are_readers_too(reported):
 
 def test_a_rule_that_counted_in_masks_is_said_to_and_where_they_are_is_not(reported, tmp_path):
     report = typed_report_of(reported)
-    assert "at least 130 HU in the heart's region, found automatically." in wording.readers(report)[-1]
+    assert "at least 130 HU in the heart's region, found automatically." in reader_parts.sections(report)[0].lines[-1]
     told = {(study, int(study[1:]) % 6): predicted(study) for study in STUDIES}
     run = make_run(tmp_path, told, pack={"regions": str(tmp_path / "masks")})
     shown = inputs.load(run).settings
     assert shown["pack"]["regions"] == "masks"
-    assert "at least 130 HU in the masks of pack.regions." in wording.readers(replace(report, settings=shown))[-1]
+    (section,) = reader_parts.sections(replace(report, settings=shown))
+    assert "at least 130 HU in the masks of pack.regions." in section.lines[-1]
 
 
 def test_of_a_slice_the_rule_says_the_category_of_its_own_part(reported):
@@ -181,12 +183,12 @@ def test_what_is_left_with_the_heart_and_with_the_rest_stands_beside_all(reporte
 def test_a_report_tells_both_and_contradicts_nothing(reported):
     summary, cfg = summary_of(reported), stored_settings.load(reported.config)
     assert list(consistency.contradictions(reported, cfg, summary)) == []
-    text = tables.markdown(typed_report_of(reported))
+    text = markdown.text(typed_report_of(reported))
     assert "**Trust the Agatston rule: it is right in 16 of 17 patients and needs no training; these patients" in text
     assert "is better (trained slice network 14). Worse than the trained slice network: largest category 3.**" in text
     assert text.count("The Agatston rule counts lesions of at least 130 HU") == 2  # first and in its place
     assert "Left out, for the rule has no score of them: 1 studies." in text
-    assert wording.READERS in text
+    assert reader_parts.HEADING in text
     assert (reported.report / "figures" / "scores.svg").is_file()
     assert (reported.report / "figures" / "confusion_patient_rule.png").is_file()
 
@@ -227,13 +229,13 @@ def test_a_view_that_is_damaged_costs_the_test_and_not_the_report(reported, tmp_
     summary = summary_of(run)
     assert summary["occlusion"]["left_out"] == {"studies": 1, "folds": [2]}
     assert [fold["fold"] for fold in summary["occlusion"]["folds"]] == [0, 1, 3, 4]
-    assert "Folds without this test, left out: 2." in tables.markdown(typed_report_of(run))
+    assert "Folds without this test, left out: 2." in markdown.text(typed_report_of(run))
     for fold in range(5):
         run.fold(fold).view("rim").unlink()
     assert aggregation.aggregate(run.root)
     note = "predictions_rim.csv of fold 0 is not there, or not as it was written"
     assert summary_of(run)["occlusion"] == {"note": note}
-    assert f"The network was not tested on parts of slices: {note}" in tables.markdown(typed_report_of(run))
+    assert f"The network was not tested on parts of slices: {note}" in markdown.text(typed_report_of(run))
     assert not (run.report / "tables" / "occlusion.csv").exists()
 
 
@@ -255,7 +257,7 @@ def test_of_a_partial_report_only_what_was_tested_is_counted(reported, tmp_path,
 
 
 def test_a_p_value_is_never_nothing():
-    assert [wording.chance(value) for value in (1.0, 0.0123, 0.0001, 9e-5, 1e-12)] == [
+    assert [formatting.chance(value) for value in (1.0, 0.0123, 0.0001, 9e-5, 1e-12)] == [
         "p = 1.00",
         "p = 0.012",
         "p < 0.001",
@@ -275,7 +277,7 @@ def test_without_a_baseline_the_report_says_so(tmp_path, no_pictures):
     summary = summary_of(run)
     assert "packed without pack.baseline" in summary["readers"]["note"]
     assert "packed without pack.baseline" in summary["occlusion"]["note"]
-    assert "Trust" not in wording.verdict(typed_report_of(run))
+    assert "Trust" not in level_parts.verdict(typed_report_of(run))
 
 
 @pytest.mark.parametrize("crop", [None, (100, 60, 256, 256)])

@@ -14,14 +14,16 @@ from cac_hpc.cluster import launch
 from cac_hpc.dataset import sealing, splits
 from cac_hpc.evaluation import contrast
 from cac_hpc.machine.processes import RESUMABLE
-from cac_hpc.report import aggregation, archive, consistency, wording
+from cac_hpc.report import aggregation, consistency
 from cac_hpc.results.report import FORMAT_VERSION
 from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.sections import contrast_parts, method_parts
 from cac_hpc.settings import config, launch_command, stored_settings
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.split import SplitConfig
 from cac_hpc.train import attempts, training
+from cac_hpc.transfer import archive
 from tests.support.runs import NUM_SLICES, REPO, job_here, prepare, torchrun
 
 NUM_STUDIES = 18
@@ -82,19 +84,19 @@ def test_every_slice_is_tested_once_by_the_fold_that_splits_json_names(contrast_
 
 def test_everything_that_shows_figures_is_marked(contrast_run, tmp_path):
     found = report_of(contrast_run)
-    assert found["banner"] == wording.LEAKS
+    assert found["banner"] == contrast_parts.LEAKS
     assert found["split"]["unit"] == "slice"
     assert found["title"].endswith(" (CONTRAST RUN, LEAKS)")
     lines = (contrast_run.report / "report.md").read_text(encoding="utf-8").splitlines()
     assert lines[0].endswith("(CONTRAST RUN, LEAKS)")
-    assert lines[2] == f"**{wording.LEAKS}**"
-    assert wording.BY_PATIENT not in lines
+    assert lines[2] == f"**{contrast_parts.LEAKS}**"
+    assert method_parts.BY_PATIENT not in lines
     shown = " ".join(job_here("report.py", contrast_run.root).stdout.split())
-    assert f"(CONTRAST RUN, LEAKS) {wording.LEAKS} 3-fold cross-validation by slice, 3 of 3 folds" in shown
+    assert f"(CONTRAST RUN, LEAKS) {contrast_parts.LEAKS} 3-fold cross-validation by slice, 3 of 3 folds" in shown
     for name in ("report.html", "report_without_images.html"):
         page = (contrast_run.report / name).read_text(encoding="utf-8")
         assert "(CONTRAST RUN, LEAKS)</h1>" in page
-        assert page.count(wording.LEAKS.replace("'", "&#39;")) == 2  # at the top, and below what it does not say
+        assert page.count(contrast_parts.LEAKS.replace("'", "&#39;")) == 2  # at the top, and below what it does not say
     figures = sorted((contrast_run.report / "figures").glob("*.svg"))
     assert len(figures) >= 8
     for path in figures:
@@ -329,10 +331,10 @@ def test_a_partial_contrast_run_is_marked_and_has_no_inflation(copy):
     copy.fold(1).predictions.unlink()
     assert not aggregation.aggregate(copy.root)
     found = report_of(copy)
-    assert (found["status"], found["banner"], found["inflation"]) == ("PARTIAL", wording.LEAKS, None)
+    assert (found["status"], found["banner"], found["inflation"]) == ("PARTIAL", contrast_parts.LEAKS, None)
     assert (found["levels"]["slice"]["pooled"]["n"], found["levels"]["slice"]["distinct"]) == (72, 72)
     text = (copy.report / "report_PARTIAL.md").read_text(encoding="utf-8")
-    assert text.startswith(f"# {found['title']} (PARTIAL)\n\n**{wording.LEAKS}**")
+    assert text.startswith(f"# {found['title']} (PARTIAL)\n\n**{contrast_parts.LEAKS}**")
     assert "Inflation: not worked out, for folds are missing." in text
 
 

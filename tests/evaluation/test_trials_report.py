@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from cac_hpc.evaluation import contrast, inputs, trials
-from cac_hpc.report import aggregation, consistency, wording
+from cac_hpc.report import aggregation, consistency
 from cac_hpc.run import disk
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.sections import contrast_parts, method_parts
 from cac_hpc.settings import given_paths, stored_settings
 from cac_hpc.settings.errors import InputError
 from tests.support import trial_files
@@ -332,7 +333,7 @@ def test_a_run_that_chose_on_test_patients_says_what_that_would_have_claimed(lea
 
 def test_it_is_marked_everywhere_and_names_no_folder(leak, reported):
     found = report_of(leak)
-    assert found["banner"] == wording.LEAKS_CHOICE
+    assert found["banner"] == contrast_parts.LEAKS_CHOICE
     assert found["title"].endswith(" (CONTRAST RUN, LEAKS)")
     assert [one["fold"] for one in found["trials"]["choices"]] == [None]
     assert found["trials"]["choices"][0]["patients"] == 36
@@ -341,7 +342,7 @@ def test_it_is_marked_everywhere_and_names_no_folder(leak, reported):
         assert path.is_dir() or str(reported.root).encode() not in path.read_bytes(), path
     for path in (leak.report / "figures").glob("*.svg"):
         assert "LEAKS" in path.read_text(encoding="utf-8"), path
-    assert wording.BY_PATIENT in text_of(leak)  # which is still true
+    assert method_parts.BY_PATIENT in text_of(leak)  # which is still true
     assert "split by slice" not in text_of(leak)
 
 

@@ -10,13 +10,14 @@ import pytest
 from cac_hpc.dataset import held_out, splits, stratification
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.evaluation import contrast, inputs, unseen
-from cac_hpc.report import aggregation, consistency, group_parts, tables
+from cac_hpc.report import aggregation, consistency, markdown
 from cac_hpc.results.figures import Absent
 from cac_hpc.results.matrices import Published
 from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import from_json
 from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.sections import group_parts
 from cac_hpc.settings import config, stored_settings
 from cac_hpc.settings.errors import InputError
 from cac_hpc.statistics import agreement, intervals
@@ -118,7 +119,7 @@ def test_what_others_have_written_means_nothing_in_the_text(reported):
     known = {spec.name: getattr(pooled, spec.name) for spec in dataclasses.fields(pooled)}
     of = {spec.name: known.get(spec.name) for spec in dataclasses.fields(Published)}
     published = Published(**{**of, "title": "<i>A *study*</i>", "level": "patient"})
-    text = tables.markdown(dataclasses.replace(report, split=split, published=published))
+    text = markdown.text(dataclasses.replace(report, split=split, published=published))
     assert text.count("leave-one-ward \\<b\\>x\\</b\\>-out") == 1
     assert "Published (\\<i\\>A \\*study\\*\\</i\\>; other data)" in text
     assert "<b>" not in text.replace("\\<b", "")

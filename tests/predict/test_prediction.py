@@ -299,7 +299,7 @@ def test_memory_does_not_grow_with_the_number_of_studies(tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", ["index.html", "study.html"])
 def test_every_class_of_a_page_has_a_style(page):
     package = REPO / "cac_hpc"
-    sheets = [package / "report" / "page.css", package / "predict" / "predict.css"]
+    sheets = [package / "report" / "page" / "page.css", package / "predict" / "predict.css"]
     styled = set(re.findall(r"\.([a-z][\w-]*)", " ".join(sheet.read_text(encoding="utf-8") for sheet in sheets)))
     named = re.findall(r'class="([^"]*)"', (package / "predict" / page).read_text(encoding="utf-8"))
     used = {name for names in named for name in re.sub(r"{[{%].*?[%}]}", " ", names).split()}

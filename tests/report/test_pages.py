@@ -13,13 +13,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from cac_hpc.appendix import checklists
 from cac_hpc.cluster import circumstances
-from cac_hpc.report import aggregation, archive, checklists, consistency, pages
+from cac_hpc.report import aggregation, checksums, consistency, page_values
 from cac_hpc.results.serialization import from_json
 from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings import stored_settings
 from cac_hpc.train import predictions
+from cac_hpc.transfer import selection
 from tests.support.page_reader import Reader
 from tests.support.reports import make_run, printed_predictions, typed_report_of, vouch, write_folds
 from tests.support.runs import REPO, job_here, pack, prepare, write_config, write_scans
@@ -122,7 +124,7 @@ def test_the_sections_stand_in_the_order_of_questions(page):
 def test_cohort_flow_and_folds_close(finished):
     run, _ = finished
     summary = disk.read_json(run.report / "report.json")
-    for part in pages._flow(summary["cohort"]["intake"]):
+    for part in page_values._flow(summary["cohort"]["intake"]):
         assert part.found == part.used + sum(count for _, count in part.lost), part.unit
     for fold in summary["cohort"]["folds"]:
         assert sum(map(sum, fold)) == summary["cohort"]["patients"]
@@ -171,10 +173,10 @@ def test_the_page_without_slices_shows_none_and_is_the_one_that_travels(finished
     text = (run.report / "report_without_images.html").read_text(encoding="utf-8")
     assert not [image for image in Reader(text).all("img") if image["alt"].startswith("Slice ")]
     assert "data:image/png" not in text
-    names = {item.name for item in archive.survey(run.root, archive.Selection(images=False)).items}
+    names = {item.name for item in selection.survey(run.root, selection.Selection(images=False)).items}
     assert "report/report_without_images.html" in names
     assert not [name for name in names if re.search("slices_|misclassified_|report.html", name)]
-    names = {item.name for item in archive.survey(run.root, archive.Selection()).items}
+    names = {item.name for item in selection.survey(run.root, selection.Selection()).items}
     assert {"report/report.html", "report/figures/slices_01.png", "report/tables/results.tex"} <= names
     assert "report/report_without_images.html" not in names
 
@@ -182,9 +184,9 @@ def test_the_page_without_slices_shows_none_and_is_the_one_that_travels(finished
 def test_every_file_of_the_report_is_listed_with_its_digest(finished):
     run, _ = finished
     files = {path.relative_to(run.report).as_posix(): path for path in run.report.rglob("*") if path.is_file()}
-    for name in ("report.json", archive.CHECKSUMS):
+    for name in ("report.json", checksums.FILE):
         del files[name]
-    assert archive.read_checksums(run.report) == {name: digests.file_sha256(path) for name, path in files.items()}
+    assert checksums.read(run.report) == {name: digests.file_sha256(path) for name, path in files.items()}
 
 
 def test_the_same_run_gives_the_same_bytes_but_for_the_circumstances(finished):
@@ -193,7 +195,7 @@ def test_the_same_run_gives_the_same_bytes_but_for_the_circumstances(finished):
     before = {path: path.read_bytes() for path in files}
     assert aggregation.aggregate(run.root)
     changed = {path.name for path in files if path.read_bytes() != before[path]}
-    assert changed <= {"circumstances.json", "report.html", "report_without_images.html", archive.CHECKSUMS}
+    assert changed <= {"circumstances.json", "report.html", "report_without_images.html", checksums.FILE}
     told = from_json(json.loads(before[run.report / "circumstances.json"]), circumstances.Circumstances)
     again = aggregation.texts(run.report, typed_report_of(run), told, cfg.report.window_hu)
     for name in ("report.html", "report_without_images.html"):

@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 
 from cac_hpc.machine import processes
-from cac_hpc.report import aggregation, archive, pictures, publishing, retrieval, terminal, wording
+from cac_hpc.report import aggregation, checksums, pictures, publishing, terminal
 from cac_hpc.run import disk, ledger, lock, paths, task_states
 from cac_hpc.run import stages as graph
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.sections import contrast_parts
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.report_command import ReportOptions
+from cac_hpc.transfer import archive, retrieval
 from jobs import aggregate as stage
 from tests.support import oracle
 from tests.support.reports import check_report, make_run, report_of, typed_report_of, write_fold
@@ -82,7 +84,7 @@ def files_of(run):
     """What is the same whenever the report is made."""
     files = [path for path in run.report.rglob("*") if path.is_file()]
     same = [
-        path for path in files if path.suffix != ".html" and path.name not in ("circumstances.json", archive.CHECKSUMS)
+        path for path in files if path.suffix != ".html" and path.name not in ("circumstances.json", checksums.FILE)
     ]
     return {str(path.relative_to(run.report)): path.read_bytes() for path in same}
 
@@ -288,7 +290,7 @@ def test_where_all_folds_are_done_the_report_says_who_makes_the_final_one(at_wor
     assert (report_of(at_work)["status"], report_of(at_work)["missing_folds"]) == ("PROVISIONAL", [])
     shown = " ".join(capsys.readouterr().out.split())
     assert f"where that job does not come, python jobs/aggregate.py --run {at_work.root}." in shown
-    assert wording.inflation(replace(typed_report_of(at_work), banner="a contrast run")) == [
+    assert contrast_parts.lines(replace(typed_report_of(at_work), banner="a contrast run")) == [
         "Inflation: not worked out, for this is not the final report."
     ]
     FakeSlurm(at_work.root / "bin", monkeypatch)  # its job was cancelled

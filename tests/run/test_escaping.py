@@ -13,7 +13,7 @@ import pytest
 
 import cac_hpc
 from cac_hpc.cluster import circumstances, monitor, task_logs
-from cac_hpc.report import aggregation, consistency, pages, tables
+from cac_hpc.report import aggregation, consistency, markdown, pages, tables
 from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import from_json
 from cac_hpc.run import disk, escaping, ledger, logs, paths
@@ -229,9 +229,9 @@ def test_the_pages_of_a_report_hide_nothing(tmp_path):
     window_hu = stored_settings.load(run.config).report.window_hu
     html = pages.html(run.report, report, found, window_hu, pages.Appendix([], []), True)
     latex = "".join(tables.latex(report).values())
-    for text in (html, tables.markdown(report), latex):
+    for text in (html, markdown.text(report), latex):
         assert not set(text) & set(HIDDEN + ENDS) - {"\n"}
-    assert "\n# y" not in tables.markdown(report)
+    assert "\n# y" not in markdown.text(report)
 
 
 def test_nothing_prints_but_through_the_filter():

@@ -5,11 +5,11 @@ import subprocess
 
 import pytest
 
-from cac_hpc.report import retrieval
 from cac_hpc.run import disk, ledger, lock
 from cac_hpc.run.paths import FoldPaths, RunPaths
 from cac_hpc.settings.errors import InputError
 from cac_hpc.train import fencing, heartbeat
+from cac_hpc.transfer import retrieval
 from tests.support.runs import job
 
 
