@@ -18,8 +18,8 @@ setup(
         "cac_hpc": ["py.typed"],
         "cac_hpc.machine": ["environment.txt"],
         "cac_hpc.predict": ["study.html", "index.html", "predict.css"],
-        "cac_hpc.report": ["page/*.html", "page.css", "page.js", "checklist.html"],
-        "cac_hpc.statistics": ["report.schema.json"],
+        "cac_hpc.report": ["page/*"],
+        "cac_hpc.results": ["report.schema.json"],
     },
     python_requires=">=3.10,<3.15",
     install_requires=[

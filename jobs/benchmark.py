@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cac_hpc.run import settings
+from cac_hpc.run.exit_codes import exit_code
 
 
 def main() -> int:
@@ -15,4 +15,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(settings.exit_code(main))
+    raise SystemExit(exit_code(main))

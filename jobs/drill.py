@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from cac_hpc.run import settings
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import run_commands
 
 
 def main() -> int:
-    run, _ = settings.parse_run(__doc__)
+    run, _ = run_commands.parse_run(__doc__)
     from cac_hpc.cluster import rehearsal
     from cac_hpc.run import logs
 
@@ -15,4 +16,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(settings.exit_code(main))
+    raise SystemExit(exit_code(main))

@@ -1,10 +1,12 @@
 """Hold predictions of any program against a sheet of labels: the report of an external test."""
 
-from cac_hpc.run import evaluate_commands, logs, settings
+from cac_hpc.run import logs
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import evaluate_command
 
 
 def main() -> int:
-    cfg = evaluate_commands.parse_evaluate(__doc__)
+    cfg = evaluate_command.parse_evaluate(__doc__)
     logs.setup()
     from cac_hpc.predict import external
 
@@ -12,4 +14,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(settings.exit_code(main))
+    raise SystemExit(exit_code(main))

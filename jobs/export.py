@@ -1,10 +1,11 @@
 """Make a bundle of a complete run: a model that can be handed over, to predict studies elsewhere."""
 
-from cac_hpc.run import commands, settings
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import export_command
 
 
 def main() -> int:
-    cfg = commands.parse_export(__doc__)
+    cfg = export_command.parse_export(__doc__)
     from cac_hpc.predict import export
     from cac_hpc.run import logs
 
@@ -14,4 +15,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(settings.exit_code(main))
+    raise SystemExit(exit_code(main))

@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from cac_hpc.run import settings
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import launch_command
 
 
 def main() -> int:
-    cfg, options = settings.parse_launch(__doc__)
+    cfg, options = launch_command.parse_launch(__doc__)
     from cac_hpc.cluster import launch
 
     return launch.launch(cfg, options, source=Path(__file__).resolve().parents[1])
 
 
 if __name__ == "__main__":
-    raise SystemExit(settings.exit_code(main))
+    raise SystemExit(exit_code(main))

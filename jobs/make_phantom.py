@@ -1,10 +1,11 @@
 """Write a synthetic cohort: DICOM study folders and labels.csv."""
 
-from cac_hpc.run import commands, settings
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import phantom_command
 
 
 def main() -> int:
-    cfg = commands.parse_phantom(__doc__)
+    cfg = phantom_command.parse_phantom(__doc__)
     from cac_hpc.phantom import cohort
     from cac_hpc.run import logs
 
@@ -14,4 +15,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(settings.exit_code(main))
+    raise SystemExit(exit_code(main))

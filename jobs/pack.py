@@ -5,11 +5,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this script, whatever is installed
 
-from cac_hpc.run import settings
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import run_commands
 
 
 def main() -> int:
-    run, asked = settings.parse_stage(
+    run, asked = run_commands.parse_stage(
         __doc__,
         numbers={"shard": "pack this shard only"},
         flags={"seal": "check the packed shards and write the dataset's tables"},
@@ -29,4 +30,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(settings.exit_code(main))
+    raise SystemExit(exit_code(main))

@@ -9,7 +9,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this script, whatever is installed
 
 from cac_hpc.machine import processes
-from cac_hpc.run import settings
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import run_commands
 
 
 def main() -> int:
@@ -19,7 +20,7 @@ def main() -> int:
         "fold": "begin with this fold; left out, the number of the worker says which",
         "idle": "folds in a row in which there was nothing to do; it says so itself when it goes to the next",
     }
-    run, asked = settings.parse_stage(__doc__, numbers=numbers, required=("worker",))
+    run, asked = run_commands.parse_stage(__doc__, numbers=numbers, required=("worker",))
     from cac_hpc.run import provenance
     from cac_hpc.trials import worker
 
@@ -28,4 +29,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(settings.exit_code(main))
+    raise SystemExit(exit_code(main))

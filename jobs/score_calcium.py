@@ -1,10 +1,11 @@
 """Score the calcium of study folders by the Agatston rule; exit code 1 if a study could not be scored."""
 
-from cac_hpc.run import commands, settings
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import score_command
 
 
 def main() -> int:
-    cfg = commands.parse_score(__doc__)
+    cfg = score_command.parse_score(__doc__)
     from cac_hpc.run import logs
 
     logs.setup()
@@ -18,4 +19,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(settings.exit_code(main))
+    raise SystemExit(exit_code(main))

@@ -1,10 +1,12 @@
 """Show where a run, or a prediction, stands."""
 
-from cac_hpc.run import paths, settings
+from cac_hpc.run import paths
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import run_commands
 
 
 def main() -> int:
-    folder, asked = settings.parse_run(
+    folder, asked = run_commands.parse_run(
         __doc__,
         flags={"watch": "keep the table up to date until the run has ended", "json": "print the states for scripts"},
         texts={"log": ("TASK", "print the end of the log of a fold, or of a task of predict, or of a stage, as seal")},
@@ -22,4 +24,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(settings.exit_code(main))
+    raise SystemExit(exit_code(main))

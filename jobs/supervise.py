@@ -9,20 +9,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this script, whatever is installed
 
 from cac_hpc.machine import processes
-from cac_hpc.run import settings
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import run_commands
 
 
 def main() -> int:
     processes.listen()
-    run, asked = settings.parse_stage(
-        __doc__,
-        numbers={
-            "index": "of the array (default: SLURM_ARRAY_TASK_ID)",
-            "per_task": "tasks of the stage for each index (default: 1)",
-        },
-        texts={"stage": "pack, seal, trials, folds or aggregate"},
-        required=("stage",),
-    )
+    numbers = {
+        "index": "of the array (default: SLURM_ARRAY_TASK_ID)",
+        "per_task": "tasks of the stage for each index (default: 1)",
+    }
+    texts = {"stage": "pack, seal, trials, folds or aggregate"}
+    run, asked = run_commands.parse_stage(__doc__, numbers=numbers, texts=texts, required=("stage",))
     from cac_hpc.run import logs, provenance
 
     try:
@@ -36,4 +34,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(settings.exit_code(main))
+    raise SystemExit(exit_code(main))

@@ -9,12 +9,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this script, whatever is installed
 
 from cac_hpc.machine import processes
-from cac_hpc.run import settings
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import run_commands
 
 
 def main() -> int:
     processes.listen()  # before torch, which takes seconds
-    run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
+    run, asked = run_commands.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
     from cac_hpc.run import provenance
     from cac_hpc.train import training
 
@@ -23,4 +24,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(settings.exit_code(main))
+    raise SystemExit(exit_code(main))

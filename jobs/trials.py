@@ -1,10 +1,11 @@
 """Show the trials of a run: what each tried, how well its validation patients were predicted, and which were pruned."""
 
-from cac_hpc.run import settings
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import run_commands
 
 
 def main() -> int:
-    folder, asked = settings.parse_run(
+    folder, asked = run_commands.parse_run(
         __doc__,
         flags={"json": "print all trials for scripts"},
         texts={"fold": ("K", "all trials of this fold; without it the best ones of every fold")},
@@ -15,4 +16,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(settings.exit_code(main))
+    raise SystemExit(exit_code(main))

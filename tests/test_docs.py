@@ -13,8 +13,19 @@ import yaml
 
 from cac_hpc.benchmark import gpu_speed, lesion_speed, rows, training_speed, trials_speed
 from cac_hpc.masks import shapes
-from cac_hpc.run import commands as job_settings
-from cac_hpc.run import composition, config, evaluate_commands, inspect_commands, predict_commands, settings
+from cac_hpc.settings import (
+    config,
+    evaluate_command,
+    export_command,
+    inspect_command,
+    launch_command,
+    phantom_command,
+    predict_command,
+    report_command,
+    run_commands,
+    score_command,
+    setting_names,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -22,7 +33,11 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 EXAMPLES = {"RUN": "runs/mystudy", "FILE": "mystudy.yaml", "I": "3"}  # what stands for a value in a command
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-SECTIONS = "|".join(kind for kind in composition.names() if "." not in kind)
+COMMANDS = (  # modules that read options of jobs
+    evaluate_command, export_command, inspect_command, launch_command, phantom_command, predict_command,
+    report_command, run_commands, score_command,
+)  # fmt: skip
+SECTIONS = "|".join(kind for kind in setting_names.names() if "." not in kind)
 SETTING = re.compile(rf"({SECTIONS})(\.[a-z_]+)+")
 FILE = re.compile(r"(?:\w+/)+[\w*]+\.(?:py|sh|sbatch|yaml|md|txt|html)")
 SUFFIXES = {"json", "html", "md", "py", "csv", "tex", "yaml", "pt"}
@@ -84,7 +99,7 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / "mystudy.yaml").write_bytes((ROOT / "configs" / "paper.yaml").read_bytes())
     (tmp_path / "mysite.yaml").write_bytes((ROOT / "configs" / "cluster" / "gpu.yaml").read_bytes())
     (tmp_path / "mytrials.yaml").write_bytes((ROOT / "configs" / "trials" / "paper.yaml").read_bytes())
-    cfg, _ = settings.parse_launch(None, ["--config", "mystudy.yaml"])
+    cfg, _ = launch_command.parse_launch(None, ["--config", "mystudy.yaml"])
     for name in ("mystudy", "wider", "augmented", "demo"):
         (tmp_path / "runs" / name / "report").mkdir(parents=True)
         (tmp_path / "runs" / name / "config.yaml").write_text(config.to_yaml(cfg), encoding="utf-8")
@@ -107,7 +122,7 @@ def read_only(parse):
 
 
 def parse_job(words, monkeypatch):
-    for module in (settings, job_settings, evaluate_commands, inspect_commands, predict_commands):
+    for module in COMMANDS:
         for name in [name for name in vars(module) if name.startswith("parse_")]:
             monkeypatch.setattr(module, name, read_only(getattr(module, name)))
     for module in (gpu_speed, lesion_speed, rows, training_speed, trials_speed):
@@ -175,7 +190,7 @@ def test_the_glossary_is_short_and_in_order():
 
 def test_generated_parts_are_up_to_date():
     found = load(DOCS / "site" / "tables.py", "tables").outputs()
-    found = {path: wanted for path, wanted in found.items() if path.suffix == ".md"}  # test_results.py: the schema
+    found = {path: wanted for path, wanted in found.items() if path.suffix == ".md"}  # the schema: tests/results
     old = [path.name for path, wanted in found.items() if text(path) != wanted]
     assert not old, "python docs/site/tables.py updates them"
     assert len(found) >= 4
@@ -194,7 +209,7 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_and_settings_that_are_named_exist(page):
-    names = {*composition.names()}
+    names = {*setting_names.names()}
     for span in code_spans(page):
         for file in FILE.findall(span):
             assert file.startswith(("report/", "RUN/", "build/", "studies/STUDY/")) or any(
@@ -234,7 +249,7 @@ def test_yaml_examples_are_read(tmp_path):
             (tmp_path / "shapes.yaml").write_text(body, encoding="utf-8")
             assert len(shapes.read_shapes(tmp_path / "shapes.yaml")) == 2
         else:
-            composition.check_names(config.Config, given, "")
+            setting_names.check_names(config.Config, given, "")
             for section, values in given.items():
                 if isinstance(values, dict):
-                    composition.check_names(composition.types_of(config.Config)[section], values, f"{section}.")
+                    setting_names.check_names(setting_names.types_of(config.Config)[section], values, f"{section}.")

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cac_hpc.settings.checks import require
+
 END_S = 10.0  # for a process that was killed
 FIRST_LOOK_S, LOOK_S = 0.001, 0.02  # between two looks at the memory: twice as long each time, up to this
 PEAK = re.compile(r"VmHWM:\s*(\d+) kB")
@@ -60,6 +62,20 @@ def run(command: Sequence[str], log: Path, env: Mapping[str, str], timeout_s: fl
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)}: exit code {process.returncode}\n{log.read_text()[-2000:]}")
     return Cost(seconds, usage.ru_utime + usage.ru_stime, peak_bytes)
+
+
+def call(code: Path, command: Sequence[str], log: Path, timeout_s: float = math.inf) -> Cost:
+    """Run a command of ours to its end, as `run` does.
+
+    Args:
+        code: the checkout that it is of.
+    """
+    return run(command, log, environment(code), timeout_s)
+
+
+def environment(code: Path) -> dict[str, str]:
+    """All variables of a command of ours: the package of this checkout, and one thread for what computes."""
+    return {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
@@ -120,8 +136,8 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def add_numbers(parser: argparse.ArgumentParser, asked: type, texts: Mapping[str, str]) -> None:
-    """Options of a measurement that are numbers.
+def add_options(parser: argparse.ArgumentParser, asked: type, texts: Mapping[str, str]) -> None:
+    """Options of a measurement: those that are numbers, and ``--keep DIR``, see `work_folder`.
 
     Args:
         asked: its settings, which have the defaults. texts: of each option what it means.
@@ -130,12 +146,17 @@ def add_numbers(parser: argparse.ArgumentParser, asked: type, texts: Mapping[str
         default = getattr(asked, name)
         help_text = f"{text} (default {default})"
         parser.add_argument(f"--{name}", type=type(default), default=default, metavar="N", help=help_text)
+    parser.add_argument("--keep", metavar="DIR", help="work there and leave everything there")
 
 
 @contextlib.contextmanager
 def work_folder(keep: str | None) -> Iterator[Path]:
-    """Where a measurement works: a folder that stays if it was named, else one that goes."""
+    """Where a measurement works: a folder that stays if it was named, else one that goes.
+
+    Raises: InputError if the one that was named is there already.
+    """
     if keep:
+        require(not Path(keep).exists(), "--keep", keep, "a folder that is not there yet")
         Path(keep).mkdir(parents=True)
         yield Path(keep).absolute()
         return

@@ -18,9 +18,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from cac_hpc.benchmark import circumstances, costs, inputs, training_runs, training_speed
-from cac_hpc.run import logs, paths
-from cac_hpc.run.config import require
+from cac_hpc.benchmark import circumstances, costs, inputs, screen, training_runs
+from cac_hpc.run import disk, logs
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.checks import require
 
 Found = dict[str, object]
 EPOCHS, FOLDS = 15, 5  # of the study
@@ -42,7 +43,6 @@ class Asked:
 
     def __post_init__(self) -> None:
         require(self.minutes > 0, "--minutes", self.minutes, "above 0")
-        require(not self.keep or not Path(self.keep).exists(), "--keep", self.keep, "a folder that is not there yet")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -70,7 +70,7 @@ class Asked:
 
 @dataclass
 class Bench:
-    """What the parts share. runs: made so far, by their names."""
+    """What the parts share. deadline: by time.monotonic(); found: what was said so far, by part."""
 
     asked: Asked
     folder: Path
@@ -91,8 +91,11 @@ class Bench:
 
     def call(self, command: Sequence[str]) -> costs.Cost:
         """Run a program to its end, at most until the time is over."""
-        env = {"PYTHONPATH": str(self.code), "OMP_NUM_THREADS": "1"}
-        return costs.run(command, self.folder / "log", env, timeout_s=max(1.0, self.left_s))
+        return costs.call(self.code, command, self.folder / "log", timeout_s=max(1.0, self.left_s))
+
+    def train(self, run: Path) -> None:
+        """Train fold 0 of a run."""
+        self.call(training_runs.command(run, 0, 1, self.code))
 
     def steps(self, variants: Sequence[str]) -> Found:
         """What a process of `noise_steps` says of these variants, with the share of a matrix product in bf16."""
@@ -118,10 +121,9 @@ class Part:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """``[--device cuda|cpu] [--minutes N] [--tiny] [--out DIR] [--keep DIR]``."""
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="what computes (default cuda)")
-    costs.add_numbers(parser, Asked, {"minutes": "that all may take: what no longer fits is left out and named"})
+    costs.add_options(parser, Asked, {"minutes": "that all may take: what no longer fits is left out and named"})
     parser.add_argument("--tiny", action="store_true", help="see that everything runs, on a CPU too; proves nothing")
     parser.add_argument("--out", metavar="DIR", default=Asked.out, help=f"for gpu.json (default {Asked.out})")
-    parser.add_argument("--keep", metavar="DIR", help="work there and leave everything there")
 
 
 def measure(asked: Asked, code: Path) -> None:
@@ -135,13 +137,13 @@ def measure(asked: Asked, code: Path) -> None:
     deadline = time.monotonic() + 60 * asked.minutes
     with costs.work_folder(asked.keep) as folder:
         bench = Bench(asked, folder, code, deadline)
-        began = asdict(circumstances.now({"now": code})) | {"device": training_speed.machine(asked.device)}
+        began = asdict(circumstances.now({"now": code})) | {"device": screen.machine(asked.device)}
         bench.found |= {"tiny": asked.tiny, "minutes": asked.minutes, "began": began}
         for part in PARTS:
             started, found = time.monotonic(), _measured(part, bench)
             bench.found[part.name] = found | {"seconds": round(time.monotonic() - started, 1)}
-            logs.say(f"{part.name}: {paths.json_text(bench.found[part.name]).strip()}")
-            paths.write_json(out / "gpu.json", bench.found)
+            logs.say(f"{part.name}: {disk.json_text(bench.found[part.name]).strip()}")
+            disk.write_json(out / "gpu.json", bench.found)
 
 
 def _measured(part: Part, bench: Bench) -> Found:
@@ -179,7 +181,7 @@ def waiting(bench: Bench) -> Found:
     found: Found = {}
     for kind in RESIDENCIES[bench.asked.device]:
         run = bench.run(kind, **{"train.residency": kind, "train.epochs": 2})
-        bench.call(training_runs.command(run, 0, 1, bench.code))
+        bench.train(run)
         last = training_runs.speed(run)[-1]
         facts = {"waiting": training_runs.waiting(run), "slices_per_s": training_runs.best_rate(run)}
         found[kind] = facts | {name: last[name] for name in LAST if name in last}
@@ -198,7 +200,7 @@ def whole(bench: Bench) -> Found:
 def packed(bench: Bench) -> Found:
     """All folds at the same time on one device, against one after the other."""
     run, started = bench.run("packed"), time.monotonic()
-    env = {**os.environ, "PYTHONPATH": str(bench.code), "OMP_NUM_THREADS": "1"}
+    env = costs.environment(bench.code)
     with (bench.folder / "log").open("wb") as log, contextlib.ExitStack() as stack:
         for fold in range(bench.asked.folds):
             command = training_runs.command(run, fold, 1, bench.code)
@@ -206,7 +208,7 @@ def packed(bench: Bench) -> Found:
             stack.callback(child.terminate)  # of those that have ended nothing
             stack.callback(child.wait, max(1.0, bench.left_s))
     seconds, alone = time.monotonic() - started, bench.found.get("whole", {})
-    if not all((run / "folds" / f"fold-{fold}" / "predictions.csv").exists() for fold in range(bench.asked.folds)):
+    if not all(RunPaths(run).fold(fold).predictions.exists() for fold in range(bench.asked.folds)):
         raise RuntimeError((bench.folder / "log").read_text(errors="replace")[-500:])
     faster = alone["folds_s"] / seconds if isinstance(alone, dict) and "folds_s" in alone else None
     return {"folds_s": seconds, "times_one_after_the_other": faster}
@@ -217,9 +219,9 @@ def determinism(bench: Bench) -> Found:
     rates, contents = [], []
     for name, fixed in (("first", "true"), ("second", "true"), ("free", "false")):
         run = bench.run(name, **{"train.deterministic": fixed, "train.epochs": bench.asked.short})
-        bench.call(training_runs.command(run, 0, 1, bench.code))
+        bench.train(run)
         rates.append(training_runs.best_rate(run))
-        contents.append((run / "folds" / "fold-0" / "predictions.csv").read_bytes())
+        contents.append(RunPaths(run).fold(0).predictions.read_bytes())
     return {"same_bytes": contents[0] == contents[1], "deterministic_against_free": rates[0] / rates[2]}
 
 
@@ -229,24 +231,23 @@ def resume(bench: Bench) -> Found:
         bench.run(name, **{"train.epochs": bench.asked.short, "train.checkpoint_minutes": 0})
         for name in ("alone", "stopped")
     ]
+    _stop(runs[1], bench)
     for run in runs:
-        command = training_runs.command(run, 0, 1, bench.code)
-        if run == runs[1]:
-            _stopped(run, command, bench)
-        bench.call(command)
-    files = [run / "folds" / "fold-0" for run in runs]
-    contents = [(fold / "predictions.csv").read_bytes() for fold in files]
-    return {"same_bytes": contents[0] == contents[1], "attempts": len(list((files[1] / "attempts").iterdir()))}
+        bench.train(run)
+    alone, stopped = (RunPaths(run).fold(0) for run in runs)
+    same = alone.predictions.read_bytes() == stopped.predictions.read_bytes()
+    return {"same_bytes": same, "attempts": len(list(stopped.attempts.iterdir()))}
 
 
-def _stopped(run: Path, command: Sequence[str], bench: Bench) -> None:
-    """Start a fold and kill it once it has a checkpoint."""
-    fold, deadline = run / "folds" / "fold-0", time.monotonic() + min(STOP_S, bench.left_s)
-    env = {**os.environ, "PYTHONPATH": str(bench.code), "OMP_NUM_THREADS": "1"}
+def _stop(run: Path, bench: Bench) -> None:
+    """Start fold 0 of a run and kill it once it has a checkpoint."""
+    command, fold = training_runs.command(run, 0, 1, bench.code), RunPaths(run).fold(0)
+    deadline = time.monotonic() + min(STOP_S, bench.left_s)
+    env = costs.environment(bench.code)
     with (bench.folder / "log").open("wb") as log:
         child = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         try:
-            while child.poll() is None and not list(fold.glob("checkpoints/*.pt")) and time.monotonic() < deadline:
+            while child.poll() is None and not list(fold.root.glob("checkpoints/*.pt")) and time.monotonic() < deadline:
                 time.sleep(0.01)
         finally:
             costs.kill(child)  # as a node that fails would

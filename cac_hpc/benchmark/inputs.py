@@ -14,9 +14,10 @@ from pathlib import Path
 from cac_hpc.benchmark import costs, peers, scans
 from cac_hpc.benchmark.turns import BEFORE, NOW, Site
 from cac_hpc.run import logs
-from cac_hpc.run.commands import PhantomConfig
+from cac_hpc.settings.phantom_command import PhantomConfig
 
 MATRIX, SLICES = {False: 512, True: 64}, {False: 48, True: 10}  # of a cohort, and of a tiny one
+ONE, TWO, READING = "one worker", "two workers", "pydicom, rescaled"  # names of programs that are measured
 PER_SHARD = 2  # studies: as many shards for each of two workers, whatever the number of studies
 DEMO: dict[bool, dict[str, object]] = {
     tiny: {"studies": 12 if tiny else 68, "slices": 12, "matrix": 128, "field_of_view_mm": 160}
@@ -31,11 +32,6 @@ def job(code: Path, script: str, *arguments: object, **options: object) -> list[
     """The command of one of our jobs."""
     given = [f"--{key}={value}" for key, value in options.items()]
     return [sys.executable, str(code / "jobs" / script), *map(str, arguments), *given]
-
-
-def call(code: Path, command: Sequence[str], log: Path) -> None:
-    """Run one of our commands, unmeasured."""
-    costs.run(command, log, {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"})
 
 
 def cohort(site: Site, sizes: Sequence[int], syntax: str | None = None) -> Callable[[int], Path]:
@@ -65,6 +61,19 @@ def write_sheet(root: Path) -> None:
     root.with_suffix(".csv").write_text("\n".join(["study,score", *rows, ""]), encoding="utf-8")
 
 
+def plan(code: Path, run: Path, source: Path, more: Mapping[str, object]) -> list[str]:
+    """The launcher on folders of studies with a sheet beside them: it plans a run on the CPU and does not start it.
+
+    Args:
+        more: settings beside these.
+    """
+    settings = {
+        "run": run, "data.dicom_root": source, "labels.sheet": source.with_suffix(".csv"), "train.epochs": 1,
+        "train.device": "cpu", "train.precision": "fp32", "cluster.kind": "local", **more,
+    }  # fmt: skip
+    return job(code, "launch_cv.py", "--dry_run", **settings)
+
+
 def packed(
     code: Path, source: Callable[[int], Path], workers: int, more: Mapping[str, object], arguments: Sequence[str] = ()
 ) -> Prepare:
@@ -75,14 +84,11 @@ def packed(
     """
 
     def prepare(out: Path, size: int) -> list[str]:
-        root = source(size)
         settings = {
-            "run": out, "data.dicom_root": root, "labels.sheet": root.with_suffix(".csv"),
-            "pack.studies_per_shard": PER_SHARD, "split.folds": 2, "split.val_fraction": 0.25, "train.epochs": 1,
-            "train.device": "cpu", "train.precision": "fp32", "cluster.kind": "local", "cluster.pack.cpus": workers,
+            "pack.studies_per_shard": PER_SHARD, "split.folds": 2, "split.val_fraction": 0.25,
+            "cluster.pack.cpus": workers, **more,
         }  # fmt: skip
-        launch = job(code, "launch_cv.py", "--dry_run", **{**settings, **more})
-        call(code, launch, out.with_suffix(".log"))
+        costs.call(code, plan(code, out, source(size), settings), out.with_suffix(".log"))
         return [*job(code, "pack.py", "--run", out), *arguments]
 
     return prepare
@@ -120,7 +126,7 @@ def finished(site: Site, code: Path) -> Path:
     if not run.exists():
         source = phantom(site.shared / "demo", easy=True, **DEMO[site.tiny])
         logs.log.info("running the demo in %s", run)
-        call(code, job(code, "launch_cv.py", **of_demo(site, code, run, source)), site.folder / "log")
+        costs.call(code, job(code, "launch_cv.py", **of_demo(site, code, run, source)), site.folder / "log")
     return run
 
 
@@ -170,24 +176,6 @@ def many_studies(folder: Path, sizes: Sequence[int]) -> Callable[[int], Path]:
                 os.link(path, folder / path.name)
         write_sheet(root)
     return roots.__getitem__
-
-
-def planned(code: Path, source: Callable[[int], Path]) -> Prepare:
-    """The launcher on a cohort, which it plans and does not start."""
-
-    def prepare(out: Path, size: int) -> list[str]:
-        root = source(size)
-        settings: dict[str, object] = {"data.dicom_root": root, "labels.sheet": root.with_suffix(".csv")}
-        settings |= {
-            "run": out / "run",
-            "pack.min_slices": 2,
-            "train.epochs": 1,
-            "train.device": "cpu",
-            "train.precision": "fp32",
-        }
-        return job(code, "launch_cv.py", "--dry_run", **settings, **{"cluster.kind": "local"})
-
-    return prepare
 
 
 def reported(code: Path, run: Path) -> Prepare:

@@ -14,11 +14,12 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from cac_hpc.benchmark import inputs
-from cac_hpc.dataset import plan, shards, splits
-from cac_hpc.run import digests, logs, paths
-from cac_hpc.run.config import LabelsConfig, SplitConfig
+from cac_hpc.benchmark import costs, inputs
+from cac_hpc.dataset import integrity, plan, shards, splits, stratification
+from cac_hpc.run import digests, disk, logs
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.split import SplitConfig
 from cac_hpc.train import predictions
 
 SLICES, FOLDS, SHARDS = 60, 5, 50
@@ -49,13 +50,15 @@ def write(folder: Path, patients: int, code: Path) -> Path:
     studies = pd.DataFrame({"study": names, "patient": names, "score": score, "category": category, "slices": SLICES})
     dataset, kept = run.dataset(None), plan.read_plan(run.dataset(None))
     studies.to_csv(dataset.studies, index=False)
-    paths.write_json(dataset.intake, intake(studies))
+    disk.write_json(dataset.intake, intake(studies))
     sealed = [_write_shard(dataset, index, part, rng) for index, part in enumerate(kept["shards"])]
     tables = {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
     facts = {"plan_sha256": kept["sha256"], "slices": patients * SLICES, "shards": sealed}
-    shards.write_checked(dataset.seal, {**tables, **facts})
+    integrity.write_checked(dataset.seal, {**tables, **facts})
     cfg = SplitConfig(folds=FOLDS)
-    folds = splits.make_folds(dict(zip(names, names, strict=True)), dict(zip(names, category, strict=True)), cfg)
+    folds = stratification.make_folds(
+        dict(zip(names, names, strict=True)), dict(zip(names, category, strict=True)), cfg
+    )
     splits.write_splits(run.splits, folds, cfg, digests.file_sha256(dataset.studies))
     number = {name: at for at, name in enumerate(names)}
     for index, fold in enumerate(folds):
@@ -67,12 +70,10 @@ def _planned(run: RunPaths, folder: Path, patients: int, code: Path) -> list[str
     """Plan the run; returns the studies in order."""
     root = inputs.many_studies(folder, [patients])(patients)
     settings: dict[str, object] = {
-        "run": run.root, "data.dicom_root": root, "labels.sheet": root.with_suffix(".csv"),
         "pack.studies_per_shard": max(1, patients // SHARDS), "pack.min_slices": 2, "split.folds": FOLDS,
-        "train.epochs": 4, "train.device": "cpu", "train.precision": "fp32", "cluster.kind": "local",
-        "pack.size": 16, "model.filters": "[8]", "report.figure_dpi": 50,
+        "train.epochs": 4, "pack.size": 16, "model.filters": "[8]", "report.figure_dpi": 50,
     }  # fmt: skip
-    inputs.call(code, inputs.job(code, "launch_cv.py", "--dry_run", **settings), folder / "log")
+    costs.call(code, inputs.plan(code, run.root, root, settings), folder / "log")
     return [name for shard in plan.read_plan(run.dataset(None))["shards"] for name in shard]
 
 
@@ -95,7 +96,7 @@ def _write_shard(dataset: DatasetPaths, index: int, names: Sequence[str], rng: n
     path, count = dataset.shard(index), len(names) * SLICES
     path.parent.mkdir(exist_ok=True)
     with h5py.File(path, "w") as file:
-        file.attrs["format_version"] = shards.FORMAT_VERSION
+        file.attrs["format_version"] = integrity.FORMAT_VERSION
         file.create_dataset("images", (count, 8, 8), "<i2", chunks=(1, 8, 8))
         text = h5py.string_dtype()
         file.create_dataset("study", data=np.repeat(names, SLICES).astype(object), dtype=text)
@@ -104,7 +105,7 @@ def _write_shard(dataset: DatasetPaths, index: int, names: Sequence[str], rng: n
         for name in set(shards.DATASETS) - set(file):
             file.create_dataset(name, data=np.zeros(0))
     facts = {"rows": count, "digest": "-"}
-    shards.write_checked(dataset.shard_facts(index), facts)
+    integrity.write_checked(dataset.shard_facts(index), facts)
     return {"file": str(path.relative_to(dataset.root)), "bytes": path.stat().st_size, **facts}
 
 
@@ -126,4 +127,4 @@ def _write_predictions(
         "predictions_bytes": len(content),
         "predictions_sha256": digests.bytes_sha256(content),
     }
-    paths.write_json(files.metrics, {"fold": index, **said, **TRAINED})
+    disk.write_json(files.metrics, {"fold": index, **said, **TRAINED})

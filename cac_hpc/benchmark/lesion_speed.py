@@ -7,8 +7,6 @@ else the machine does hardly matters. ``python -m cac_hpc.benchmark.lesion_speed
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import statistics
@@ -17,15 +15,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cac_hpc.benchmark import costs, training_speed
-from cac_hpc.run import logs, settings
-from cac_hpc.run.commands import PhantomConfig
-from cac_hpc.run.config import require
-
-if TYPE_CHECKING:
-    from cac_hpc.run.config import Config
+from cac_hpc.benchmark import costs, inputs, screen
+from cac_hpc.benchmark.screen import Goal
+from cac_hpc.run import logs
+from cac_hpc.settings import launch_command
+from cac_hpc.settings.checks import require
 
 FOLDS_S, FASTER, EXAM_S = 20.0, 200.0, 1.0  # the goals: see _goals
 EXAMS, EXAM_SLICES = 3, 60  # studies in which candidates are looked for
@@ -56,7 +52,6 @@ class Asked:
         require(self.steps >= 1, "--steps", self.steps, "1 or more")
         require(self.batch >= 2, "--batch", self.batch, "2 or more")
         require(self.repeats >= 1, "--repeats", self.repeats, "1 or more")
-        require(not self.keep or not Path(self.keep).exists(), "--keep", self.keep, "a folder that is not there yet")
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ class Network:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """``[--studies N] [--hard] [--steps N] [--batch N] [--repeats N] [--keep DIR]``."""
     parser.add_argument("--hard", action="store_true", help="studies of full size, as difficult as real exams")
-    costs.add_numbers(
+    costs.add_options(
         parser,
         Asked,
         {
@@ -85,7 +80,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             "repeats": "of every measurement",
         },
     )
-    parser.add_argument("--keep", metavar="DIR", help="work there and leave everything there")
 
 
 def measure(asked: Asked, code: Path) -> None:
@@ -98,24 +92,18 @@ def measure(asked: Asked, code: Path) -> None:
     with costs.work_folder(asked.keep) as folder:
         names = [str(number) for number in range(asked.repeats)]
         runs = [prepared(folder, name, asked.studies, code, asked.hard) for name in names]
-        _write_exams(folder / "exams")
+        exams_of = inputs.phantom(folder / "exams", studies=EXAMS, slices=EXAM_SLICES, hard=True)
         with logs.progress("measured", asked.repeats * len(found)) as advance:
             for run in runs:
                 parts = {
                     "folds": ["folds", str(run)],
                     **{name: ["steps", name, *map(str, (asked.steps, asked.batch, code))] for name in CONFIGS},
-                    "exams": ["exams", str(folder / "exams")],
+                    "exams": ["exams", str(exams_of)],
                 }
                 for name, command in parts.items():
                     found[name].append(_part(command, folder / "log", code))
                     advance()
     _show(found, asked)
-
-
-def _write_exams(folder: Path) -> None:
-    from cac_hpc.phantom import cohort
-
-    cohort.write_cohort(PhantomConfig(out=str(folder), studies=EXAMS, slices=EXAM_SLICES, hard=True))
 
 
 def prepared(
@@ -126,35 +114,21 @@ def prepared(
     Args:
         studies: in the cohort. hard: see `Asked`. more: further options of the launcher.
     """
-    from cac_hpc.cluster import launch
-    from cac_hpc.phantom import cohort
-
-    source, run = folder / "scans", folder / f"run-{name}"
-    if not source.exists():
-        logs.log.info("writing %d studies to %s", studies, folder)
-        kind: dict[str, Any] = {"hard": True} if hard else EASY
-        cohort.write_cohort(PhantomConfig(out=str(source), studies=studies, **kind))
+    kind: dict[str, Any] = {"hard": True} if hard else EASY
+    source, run = inputs.phantom(folder / "scans", studies=studies, **kind), folder / f"run-{name}"
     options = {
-        "run": run, "data.dicom_root": source, "labels.sheet": source / "labels.csv",
-        "data.packed_dir": folder / "packed", "cluster.pack.cpus": len(os.sched_getaffinity(0)), **(more or {}),
+        "config": code / "configs" / "lesions.yaml", "run": run, "data.dicom_root": source,
+        "labels.sheet": source / "labels.csv", "data.packed_dir": folder / "packed",
+        "cluster.pack.cpus": len(os.sched_getaffinity(0)), **(more or {}),
     }  # fmt: skip
-    cfg, launched = _settings("lesions", options, code)
-    with contextlib.redirect_stdout(io.StringIO()):
-        launch.launch(cfg, launched, code)
-    pack = [sys.executable, str(code / "jobs" / "pack.py"), "--run", str(run)]
-    costs.run(pack, folder / "log", {"PYTHONPATH": str(code)})
+    costs.call(code, inputs.job(code, "launch_cv.py", "--dry_run", **options), folder / "log")
+    costs.call(code, inputs.job(code, "pack.py", "--run", run), folder / "log")
     return run
-
-
-def _settings(name: str, options: Mapping[str, object], code: Path) -> tuple[Config, settings.LaunchOptions]:
-    """Settings as the launcher reads them."""
-    given = [f"--{key}={value}" for key, value in options.items()]
-    return settings.parse_launch(None, ["--config", str(code / "configs" / f"{name}.yaml"), "--dry_run", *given])
 
 
 def _part(command: Sequence[str], log: Path, code: Path) -> dict[str, Any]:
     """What a process of its own says of itself."""
-    env = {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1", "CAC_DICOM_ROOT": ".", "CAC_LABELS": "labels.csv"}
+    env = {**costs.environment(code), "CAC_DICOM_ROOT": ".", "CAC_LABELS": "labels.csv"}
     costs.run([sys.executable, "-m", "cac_hpc.benchmark.lesion_speed", *command], log, env)
     return costs.last_json(log)
 
@@ -178,7 +152,8 @@ def network_steps(name: str, steps: int, batch: int, code: Path) -> dict[str, fl
     from cac_hpc.benchmark import noise_steps
     from cac_hpc.train import steps as training_steps
 
-    cfg, _ = _settings(name, {"train.device": "cpu", "train.precision": "fp32"}, code)
+    config = str(code / "configs" / f"{name}.yaml")
+    cfg, _ = launch_command.parse_launch(None, ["--config", config, "--train.device=cpu", "--train.precision=fp32"])
     training_steps.fix_arithmetic(cfg)
     step, started = noise_steps.stepper(cfg, torch.device("cpu"), batch), 0.0
     for number in range(steps + 1):
@@ -194,7 +169,7 @@ def exams(folder: Path) -> dict[str, list[float]]:
     """Seconds of processor time of the heart's region, the candidates and the views of each study."""
     from cac_hpc.calcium import candidates, heart, views
     from cac_hpc.dataset import intake
-    from cac_hpc.run.config import PackConfig
+    from cac_hpc.settings.pack import PackConfig
     from cac_hpc.volumes import files
 
     found: dict[str, list[float]] = {"heart": [], "candidates": [], "views": []}
@@ -231,16 +206,13 @@ def _show(found: dict[str, list[dict[str, Any]]], asked: Asked) -> None:
     rows += [[one.name, f"{one.seconds:.0f}", f"{one.seconds / seconds:.0f}"] for one in networks]
     times = {name: [s for one in found["exams"] for s in one[name]] for name in ("heart", "candidates", "views")}
     rows += [[f"exams: {name}", f"{statistics.median(of_part):.2f}", "-"] for name, of_part in times.items()]
-    screen = logs.console()
     load = os.getloadavg()[0]
-    title = f"{training_speed.machine('cpu')}: {asked.repeats} repeats, medians; load of the machine {load:.1f}"
-    screen.print(logs.table(title, ("", "s", "x"), rows, numbers=True))
-    screen.print(LEGEND.format(exams=EXAMS, slices=EXAM_SLICES))
-    for goal, value, met in _goals(seconds, networks[-1].seconds, times):
-        screen.print(f"{'yes' if met else 'no':3}  {goal}: {value}")
+    title = f"{screen.machine('cpu')}: {asked.repeats} repeats, medians; load of the machine {load:.1f}"
+    legend = LEGEND.format(exams=EXAMS, slices=EXAM_SLICES)
+    screen.show(title, ("", "s", "x"), rows, legend, _goals(seconds, networks[-1].seconds, times))
 
 
-def _goals(seconds: float, network_s: float, times: dict[str, list[float]]) -> Iterator[tuple[str, str, bool]]:
+def _goals(seconds: float, network_s: float, times: dict[str, list[float]]) -> Iterator[Goal]:
     """What is wanted, what was found and whether that will do."""
     yield f"five folds in {FOLDS_S:g} s of processor time", f"{seconds:.1f}", seconds <= FOLDS_S
     ratio = network_s / seconds

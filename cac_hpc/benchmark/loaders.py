@@ -22,15 +22,15 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from cac_hpc.dataset import sealed, shards
-from cac_hpc.run import settings
-from cac_hpc.run.config import Config
+from cac_hpc.dataset import integrity, sealed
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import Config
 from cac_hpc.train import models, networks, residency, slices, steps
-from cac_hpc.train.checkpoint import new_state
+from cac_hpc.train.checkpoint import TrainingState, new_state
 from cac_hpc.train.distributed import World
 
 WARM_UP = 2  # steps that are not counted
@@ -78,7 +78,7 @@ class H5pyDataset(Dataset[tuple[int, Tensor]]):
     """One slice at a time from open files."""
 
     def __init__(self, dataset: DatasetPaths) -> None:
-        facts = shards.read_checked(dataset.seal)["shards"]
+        facts = integrity.read_checked(dataset.seal)["shards"]
         self._paths = [str(dataset.root / shard["file"]) for shard in facts]
         self._starts = np.cumsum([0, *(shard["rows"] for shard in facts)])
         self._images: list[h5py.Dataset] = []
@@ -144,18 +144,32 @@ def rate(feed: Callable[[int], Batches], use: Callable[[np.ndarray, Tensor], Non
 
 def trained(job: Job) -> Callable[[np.ndarray, Tensor], None]:
     """The step of a training, with all that it takes."""
-    cfg, device = job.cfg, job.world.device
-    state = new_state(cfg, job.world)
-    weight_K = torch.ones(len(cfg.labels.names), device=device)
-    dice = torch.Generator(device)
+    state = new_state(job.cfg, job.world)
+    step, num_categories = stepper(job.cfg, state, state.model, job.world.device), len(job.cfg.labels.names)
 
     def use(rows: np.ndarray, hu_NHW: Tensor) -> None:
-        keep_NF = networks.dropout_factors(dice, len(rows), networks.num_features(state.model), cfg.model.dropout)
-        label_N = torch.from_numpy(rows % len(weight_K)).to(device)
-        share = steps.Share(hu_NHW, label_N, keep_NF, weight_K[label_N].sum())
-        steps.train_step(state.model, state.optimizer, state.scaler, share, weight_K, 1, cfg.train)
+        step(hu_NHW, torch.from_numpy(rows % num_categories).to(job.world.device))
 
     return use
+
+
+def stepper(
+    cfg: Config, state: TrainingState, model: nn.Module, device: torch.device
+) -> Callable[[Tensor, Tensor], None]:
+    """A step of training on slices (N, H, W) and their labels (N,).
+
+    Args:
+        model: that of the state, or a compiled form of it.
+    """
+    weight_K, chance = torch.ones(len(cfg.labels.names), device=device), torch.Generator(device)
+    count = networks.num_features(state.model)
+
+    def step(hu_NHW: Tensor, label_N: Tensor) -> None:
+        keep_NF = networks.dropout_factors(chance, len(hu_NHW), count, cfg.model.dropout)
+        share = steps.Share(hu_NHW, label_N, keep_NF, weight_K[label_N].sum())
+        steps.train_step(model, state.optimizer, state.scaler, share, weight_K, 1, cfg.train)
+
+    return step
 
 
 def matrix_flops(device: torch.device, dtype: torch.dtype) -> float:
@@ -180,7 +194,7 @@ def wait() -> None:
 
 def main(name: str, root: str, device_type: str, seconds: str) -> None:
     run = RunPaths(Path(root))
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     dataset = run.dataset(cfg.data.packed_dir)
     studies = sealed.read_studies(dataset)
     steps.fix_arithmetic(cfg)

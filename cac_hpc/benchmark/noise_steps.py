@@ -20,15 +20,15 @@ import torch
 from torch import nn
 
 from cac_hpc.benchmark import loaders
-from cac_hpc.run import settings
-from cac_hpc.run.config import Config, ModelConfig
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.model import ModelConfig
 from cac_hpc.train import models, networks, steps
 from cac_hpc.train.checkpoint import new_state
 from cac_hpc.train.distributed import World
 
 FIRST = 3  # steps that settle kernels and memory and are not counted
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")  # tf32: fp32 whose products the GPU rounds
 BACKWARD = 3  # operations of a step, as a multiple of those of a prediction
 
 
@@ -41,22 +41,17 @@ def stepper(
         how: ``eager``; ``compiled`` by torch.compile; ``graphs``, which compiles and replays CUDA graphs.
         layout: of the weights in memory, ``channels_last`` as the product has them, or ``contiguous``.
     """
-    state, chance = new_state(cfg, World(0, 1, device)), torch.Generator(device)
+    state = new_state(cfg, World(0, 1, device))
     hu_NHW = torch.randint(-1000, 1000, (batch, cfg.pack.size, cfg.pack.size), dtype=torch.int16, device=device)
     label_N = torch.arange(batch, device=device) % len(cfg.labels.names)
-    weight_K = torch.ones(len(cfg.labels.names), device=device)
-    count, model = networks.num_features(state.model), state.model
+    model = state.model
     if layout == "contiguous":
         model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if how != "eager":
         model = torch.compile(model, mode="reduce-overhead" if how == "graphs" else "default")  # type: ignore[assignment]
 
-    def step() -> None:
-        keep_NF = networks.dropout_factors(chance, batch, count, cfg.model.dropout)
-        share = steps.Share(hu_NHW, label_N, keep_NF, weight_K[label_N].sum())
-        steps.train_step(model, state.optimizer, state.scaler, share, weight_K, 1, cfg.train)
-
-    return step
+    step = loaders.stepper(cfg, state, model, device)
+    return lambda: step(hu_NHW, label_N)
 
 
 def rate(step: Callable[[], None], seconds: float) -> float:
@@ -122,7 +117,7 @@ def layers(cfg: ModelConfig, device: torch.device, seconds: float, size: int, ba
 
 
 def main(root: str, device_type: str, seconds: str, limit_s: str, *variants: str) -> None:
-    began, cfg, device = time.monotonic(), settings.load(RunPaths(Path(root)).config), torch.device(device_type)
+    began, cfg, device = time.monotonic(), stored_settings.load(RunPaths(Path(root)).config), torch.device(device_type)
     steps.fix_arithmetic(cfg)  # before the first product: what is settled then stays
     kinds = ["fp32", "bf16", *(["fp16"] if device.type == "cuda" else [])]
     found: dict[str, object] = {"matrix": {kind: loaders.matrix_flops(device, networks.DTYPES[kind]) for kind in kinds}}

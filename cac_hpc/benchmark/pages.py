@@ -9,7 +9,7 @@ from pathlib import Path
 from cac_hpc.benchmark.circumstances import Moment
 from cac_hpc.benchmark.judging import Judgement, spread
 from cac_hpc.benchmark.turns import Measured, Measurement
-from cac_hpc.run import paths
+from cac_hpc.run import disk
 
 GOALS = "| what | measured | ratio or difference | target | |\n|---|---:|---:|---:|---|\n"
 ROWS = "| " + GOALS.replace("\n|", "\n|---|", 1)
@@ -39,15 +39,15 @@ def write(
         "missing": list(measured.missing), "unit": what.unit, "sizes": list(measured.sizes), "rounds": rounds,
         "goals": [asdict(one) for one in judged], "rows": [_goal(one) for one in judged],
     }  # fmt: skip
-    paths.write_json(out / f"{what.name}.json", found)
+    disk.write_json(out / f"{what.name}.json", found)
     said = [f"### {what.name}", what.what + ".", *([TINY] if tiny else []), _circumstances(measured, moments)]
     said += [GOALS + "\n".join(map(_goal, judged)), _costs(what, measured)]
-    paths.write_text(out / f"{what.name}.md", "\n\n".join(said) + "\n")
+    disk.write_text(out / f"{what.name}.md", "\n\n".join(said) + "\n")
 
 
 def write_all(out: Path, names: Sequence[str]) -> None:
     """``rows.md``: one table of the goals of these measurements, as far as they are there, and when each was made."""
-    found = [paths.read_json(path) for name in names if (path := out / f"{name}.json").exists()]
+    found = [disk.read_json(path) for name in names if (path := out / f"{name}.json").exists()]
     rows = [f"| `{one['name']}` {row}" for one in found for row in one["rows"]]
     notes = [
         f"- `{one['name']}`: {one['began']['time'][:10]}, {_commits(one['began']['commits'])}, "
@@ -55,7 +55,7 @@ def write_all(out: Path, names: Sequence[str]) -> None:
         f"{len(one['rounds'])} rounds" + (f"; {TINY}" if one["tiny"] else "")
         for one in found
     ]
-    paths.write_text(out / "rows.md", ROWS + "\n".join(rows) + "\n\n" + "\n".join(notes) + "\n")
+    disk.write_text(out / "rows.md", ROWS + "\n".join(rows) + "\n\n" + "\n".join(notes) + "\n")
 
 
 def _circumstances(measured: Measured, moments: tuple[Moment, Moment]) -> str:

@@ -9,12 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from cac_hpc.benchmark import inputs
+from cac_hpc.benchmark.inputs import ONE, READING, TWO
 from cac_hpc.benchmark.turns import Program, Site
-from cac_hpc.run.config import LabelsConfig, ModelConfig, PackConfig
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.pack import PackConfig
 
 DISTINCT, FOLDS = 2, 5  # studies that are different, the others are the same files again; networks of the model
-READING = "pydicom, rescaled"
-WORKERS = {"one worker": 1, "two workers": 2}
+WORKERS = {ONE: 1, TWO: 2}
 
 
 def programs(site: Site, sizes: Sequence[int]) -> list[Program]:
@@ -49,14 +51,15 @@ def _write_bundle(path: Path) -> None:
     import torch
 
     from cac_hpc.calcium.candidates import NAMES
-    from cac_hpc.predict import bundle, training_range
+    from cac_hpc.predict import bundle_files, training_range
+    from cac_hpc.predict.bundle import Bundle
     from cac_hpc.train.lesion_model import LesionClassifier
     from cac_hpc.train.ordinal import Errors
 
     torch.manual_seed(0)
     model = ModelConfig(kind="lesions")
     nothing = training_range.of_studies(pd.DataFrame({"kvp": [120.0]}))
-    made = bundle.Bundle(
+    made = Bundle(
         kind="lesions",
         version="benchmark",
         pack=PackConfig(slices=False),
@@ -74,4 +77,4 @@ def _write_bundle(path: Path) -> None:
         known=frozenset(),
         licence="",
     )
-    bundle.write(made, path)
+    bundle_files.write(made, path)

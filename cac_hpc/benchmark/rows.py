@@ -13,7 +13,8 @@ from cac_hpc.benchmark.judging import FEWEST, judge
 from cac_hpc.benchmark.targets import MEASUREMENTS
 from cac_hpc.benchmark.turns import Measurement, Site
 from cac_hpc.run import logs
-from cac_hpc.run.config import WorkError, require
+from cac_hpc.settings.checks import require
+from cac_hpc.settings.errors import WorkError
 
 NAMES = tuple(one.name for one in MEASUREMENTS)
 
@@ -31,7 +32,6 @@ class Asked:
 
     def __post_init__(self) -> None:
         require(self.rounds >= 1, "--rounds", self.rounds, "1 or more")
-        require(not self.keep or not Path(self.keep).exists(), "--keep", self.keep, "a folder that is not there yet")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +40,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", nargs="+", choices=NAMES, default=(), metavar="NAME", help=text)
     text = "measure this commit of ours, too: some targets are shares of its time"
     parser.add_argument("--against", metavar="COMMIT", help=text)
-    costs.add_numbers(parser, Asked, {"rounds": "of every program, after one that does not count"})
+    costs.add_options(parser, Asked, {"rounds": "of every program, after one that does not count"})
     parser.add_argument("--tiny", action="store_true", help="see in a minute that everything runs; proves nothing")
     parser.add_argument("--out", metavar="DIR", default=Asked.out, help=f"for the tables (default {Asked.out})")
-    parser.add_argument("--keep", metavar="DIR", help="work there and leave everything there")
 
 
 def measure(asked: Asked, code: Path) -> None:

@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from cac_hpc.benchmark import inputs, peers, prediction_inputs
-from cac_hpc.benchmark.inputs import Prepare, job
+from cac_hpc.benchmark.inputs import ONE, READING, TWO, Prepare, job
 from cac_hpc.benchmark.judging import Goal, Term
 from cac_hpc.benchmark.turns import BEFORE, NOW, Measurement, Program, Site
 
-PEER, ONE, TWO, HALF = "dcm2niix", "one worker", "two workers", "one worker, half the size"
-READING = "pydicom, rescaled"
+PEER, HALF = "dcm2niix", "one worker, half the size"
 PLAIN: dict[str, object] = {"pack.baseline": "false", "pack.candidates": "false"}  # nobody else scores what he packs
 Programs = Callable[[Site, Sequence[int]], list[Program]]
 
@@ -86,7 +85,13 @@ def gaps(site: Site, _: Sequence[int]) -> list[Program]:
 
 def plans(site: Site, sizes: Sequence[int]) -> list[Program]:
     source = inputs.many_studies(site.folder, sizes)
-    return [Program(name=NOW, prepare=inputs.planned(site.code, source), code=site.code)]
+    return [
+        Program(
+            name=NOW,
+            prepare=lambda out, size: inputs.plan(site.code, out / "run", source(size), {"pack.min_slices": 2}),
+            code=site.code,
+        )
+    ]
 
 
 def _large_run(site: Site, size: int) -> Path:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from cac_hpc.benchmark import inputs, scans
+from cac_hpc.benchmark import costs, inputs, scans
 from cac_hpc.run import logs
 
 
@@ -29,13 +29,12 @@ def prepared(
         inputs.write_sheet(source)
     precision = "bf16" if device == "cuda" else "fp32"
     settings: dict[str, object] = {
-        "run": run, "data.dicom_root": source, "data.packed_dir": folder / "packed",
-        "labels.sheet": source.with_suffix(".csv"), "pack.size": size, "split.val_fraction": 0.1,
-        "pack.studies_per_shard": 10, "train.device": "cpu", "train.precision": "fp32", "cluster.kind": "local",
-        "cluster.pack.cpus": len(os.sched_getaffinity(0)), "pack.baseline": "false", "pack.candidates": "false",
+        "data.packed_dir": folder / "packed", "pack.size": size, "split.val_fraction": 0.1,
+        "pack.studies_per_shard": 10, "cluster.pack.cpus": len(os.sched_getaffinity(0)), "pack.baseline": "false",
+        "pack.candidates": "false", **more,
     }  # fmt: skip
-    inputs.call(code, inputs.job(code, "launch_cv.py", "--dry_run", **{**settings, **more}), folder / "log")
-    inputs.call(code, inputs.job(code, "pack.py", "--run", run), folder / "log")
+    costs.call(code, inputs.plan(code, run, source, settings), folder / "log")
+    costs.call(code, inputs.job(code, "pack.py", "--run", run), folder / "log")
     config = run / "config.yaml"  # set now: packing machines need no GPU
     text = config.read_text(encoding="utf-8").replace("device: cpu", f"device: {device}")
     config.write_text(text.replace("precision: fp32", f"precision: {precision}"), encoding="utf-8")

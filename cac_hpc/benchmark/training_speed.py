@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.benchmark import circumstances, costs, training_runs
+from cac_hpc.benchmark import costs, screen, training_runs
+from cac_hpc.benchmark.screen import Goal
 from cac_hpc.run import logs
-from cac_hpc.run.config import require
+from cac_hpc.settings.checks import require
 
 COMPUTE, RESIDENT, STREAM = "compute only", "cac_hpc resident", "cac_hpc stream"
 FEED, FULL, STREAMED = 25_000, 0.95, 0.8  # the goals: slices/s; of compute only; of resident
@@ -49,13 +50,12 @@ class Asked:
         require(self.batch >= 2, "--batch", self.batch, "2 or more")
         require(self.seconds > 0, "--seconds", self.seconds, "above 0")
         require(self.repeats >= 1, "--repeats", self.repeats, "1 or more")
-        require(not self.keep or not Path(self.keep).exists(), "--keep", self.keep, "a folder that is not there yet")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """``[--device D] [--studies N] [--slices N] [--size N] [--batch N] [--repeats N] [--seconds S] [--keep DIR]``."""
     parser.add_argument("--device", choices=["cuda", "cpu"], help="what computes (default: a GPU if there is one)")
-    costs.add_numbers(
+    costs.add_options(
         parser,
         Asked,
         {
@@ -67,7 +67,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             "seconds": "that each is measured",
         },
     )
-    parser.add_argument("--keep", metavar="DIR", help="work there and leave everything there")
 
 
 def measure(asked: Asked, code: Path) -> None:
@@ -115,7 +114,7 @@ def _ranks(device: str) -> list[int]:
 def _load(name: str, run: Path, device: str, asked: Asked, log: Path, code: Path) -> dict[str, float]:
     """What one loader says of itself."""
     command = [sys.executable, "-m", "cac_hpc.benchmark.loaders", name, str(run), device, str(asked.seconds)]
-    costs.run(command, log, {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"})
+    costs.call(code, command, log)
     return costs.last_json(log)
 
 
@@ -123,7 +122,7 @@ def _fold(run: Path, ranks: int, log: Path, code: Path) -> float:
     """Slices per second of the fastest epoch of a fold trained by so many ranks."""
     shutil.rmtree(run / "folds", ignore_errors=True)
     command = training_runs.command(run, 0, ranks, code)
-    costs.run(command, log, {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"})
+    costs.call(code, command, log)
     return training_runs.best_rate(run)
 
 
@@ -139,19 +138,14 @@ def _show(found: dict[str, list[dict[str, float]]], folds: dict[int, float], dev
     rows += [
         [f"fold, {ranks[number]}", "-", f"{rate:.1f}", f"{rate / compute:.3f}", "-"] for number, rate in folds.items()
     ]
-    title = f"{machine(device)}: {asked.size} x {asked.size}, batches of {asked.batch}, {asked.repeats} repeats"
-    screen = logs.console()
-    screen.print(logs.table(title, ("", "feed", "train", "x", "MB"), rows, numbers=True))
-    screen.print(LEGEND)
+    title = f"{screen.machine(device)}: {asked.size} x {asked.size}, batches of {asked.batch}, {asked.repeats} repeats"
     share = best[COMPUTE]["flops"] / best[COMPUTE]["matrix_flops"]
-    screen.print(
-        f"compute only: {best[COMPUTE]['flops'] / 1e12:.3g} TFLOP/s, {share:.0%} of what large matrices reach here"
-    )
-    for goal, value, met in _goals(best, folds):
-        screen.print(f"{'yes' if met else 'no':3}  {goal}: {value}")
+    flops = f"{best[COMPUTE]['flops'] / 1e12:.3g} TFLOP/s, {share:.0%} of what large matrices reach here"
+    legend = f"{LEGEND}\ncompute only: {flops}"
+    screen.show(title, ("", "feed", "train", "x", "MB"), rows, legend, _goals(best, folds))
 
 
-def _goals(best: dict[str, dict[str, float]], folds: dict[int, float]) -> Iterator[tuple[str, str, bool]]:
+def _goals(best: dict[str, dict[str, float]], folds: dict[int, float]) -> Iterator[Goal]:
     """What is wanted, what was found and whether that will do."""
     feed = best[RESIDENT]["feeding"]
     yield f"resident feeding of {FEED} slices/s", f"{feed:.0f}", feed >= FEED
@@ -164,12 +158,3 @@ def _goals(best: dict[str, dict[str, float]], folds: dict[int, float]) -> Iterat
         f"{ratio:.3f}, feeding alone {alone:.2f}",
         (ratio >= STREAMED),
     )
-
-
-def machine(device: str) -> str:
-    """The GPU's name, or the CPU's with the number of cores; one thread per rank computes there."""
-    import torch
-
-    if device == "cuda":
-        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    return f"{circumstances.machine()}, one thread per rank, torch {torch.__version__}"

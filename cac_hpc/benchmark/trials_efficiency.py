@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from unittest import mock
 
 import numpy as np
 
-from cac_hpc.benchmark import lesion_speed
+from cac_hpc.benchmark import costs, lesion_speed
 
 SLOTS = 2
 SHORTEST, LONGEST = 600, 6000  # steps of a trial
@@ -53,9 +52,8 @@ def measure(folder: Path, studies: int, count: int, code: Path) -> dict[str, Eff
 
 def _workers(run: Path, how: str, code: Path) -> Efficiency:
     command = [sys.executable, "-m", "cac_hpc.benchmark.trials_efficiency", str(run)]
-    env = {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
     started = [
-        subprocess.Popen([*command, str(number), how], env=env, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([*command, str(number), how], env=costs.environment(code), stdout=subprocess.PIPE, text=True)
         for number in range(SLOTS)
     ]
     try:
@@ -69,13 +67,13 @@ def _workers(run: Path, how: str, code: Path) -> Efficiency:
 
 def one_worker(root: Path, number: int, how: str) -> dict[str, float]:
     """Train what the other leaves of the trials of fold 0; when it began, ended, and the seconds of all trainings."""
-    from cac_hpc.run import settings
     from cac_hpc.run.paths import RunPaths
+    from cac_hpc.settings import stored_settings
     from cac_hpc.trials import plan, training, worker
     from cac_hpc.trials.worker import Server
 
     run = RunPaths(root)
-    cfg, of_all = settings.load(run.config), plan.read(run.trials_plan)
+    cfg, of_all = stored_settings.load(run.config), plan.read(run.trials_plan)
     server = Server(run, 0, number, cfg, of_all)
     if how == "batches":
         _in_batches(server)

@@ -12,15 +12,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from cac_hpc.benchmark import costs, lesion_speed, training_speed, trials_efficiency
+from cac_hpc.benchmark import costs, lesion_speed, screen, trials_efficiency
+from cac_hpc.benchmark.screen import Goal
 from cac_hpc.benchmark.trials_efficiency import Efficiency
-from cac_hpc.run import logs
-from cac_hpc.run.config import require
+from cac_hpc.settings.checks import require
 
 # the goals: of a trial, of all trials by so many workers, and of the share of the time that they train
 OVERHEAD_S, WHOLE_MIN, WORKERS, EFFICIENT = 2.0, 15.0, 2, 0.9
@@ -53,12 +54,11 @@ class Asked:
         require(self.trials >= 1, "--trials", self.trials, "1 or more")
         require(self.whole >= 0, "--whole", self.whole, "0 or more")
         require(self.lengths >= 0, "--lengths", self.lengths, "0 or more")
-        require(not self.keep or not Path(self.keep).exists(), "--keep", self.keep, "a folder that is not there yet")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """``[--studies N] [--trials N] [--whole N] [--lengths N] [--keep DIR]``."""
-    costs.add_numbers(
+    costs.add_options(
         parser,
         Asked,
         {
@@ -68,7 +68,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             "lengths": "trials that differ ten-fold in length; 0: none",
         },
     )
-    parser.add_argument("--keep", metavar="DIR", help="work there and leave everything there")
 
 
 def measure(asked: Asked, code: Path) -> None:
@@ -80,9 +79,8 @@ def measure(asked: Asked, code: Path) -> None:
     with costs.work_folder(asked.keep) as folder:
         one = RANDOM | {"trials.number": asked.trials}
         run = lesion_speed.prepared(folder, "overhead", asked.studies, code, more=one)
-        env = {"PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "cac_hpc.benchmark.trials_speed", str(run)]
-        costs.run(command, folder / "log", env)
+        costs.call(code, command, folder / "log")
         found = costs.last_json(folder / "log")
         whole = _whole(folder, asked, code) if asked.whole else None
         lengths = trials_efficiency.measure(folder, asked.studies, asked.lengths, code) if asked.lengths else None
@@ -93,7 +91,7 @@ def _whole(folder: Path, asked: Asked, code: Path) -> dict[str, float]:
     """Train all trials of all folds: seconds by the clock and of processor time, of all workers."""
     more = {"trials": code / "configs" / "trials" / "lesions.yaml", "trials.number": asked.whole}
     run = lesion_speed.prepared(folder, "whole", asked.studies, code, more=more)
-    env, before, started = {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}, os.times(), time.monotonic()
+    env, before, started = costs.environment(code), os.times(), time.monotonic()
     command = [sys.executable, str(code / "jobs" / "run_trials.py"), "--run", str(run), "--worker"]
     workers = [subprocess.Popen([*command, str(number)], env=env) for number in range(WORKERS)]
     try:
@@ -109,8 +107,8 @@ def _whole(folder: Path, asked: Asked, code: Path) -> dict[str, float]:
 
 def one_fold(root: Path) -> dict[str, float]:
     """Train the trials of fold 0: what the process and its epochs took, by the clock and in processor time."""
-    from cac_hpc.run import settings
     from cac_hpc.run.paths import RunPaths
+    from cac_hpc.settings import stored_settings
     from cac_hpc.train import epochs
     from cac_hpc.trials import plan
     from cac_hpc.trials.worker import Server
@@ -126,7 +124,7 @@ def one_fold(root: Path) -> dict[str, float]:
         return found
 
     with mock.patch.object(epochs, "_run_epoch", timed):
-        Server(run, 0, 0, settings.load(run.config), of_all).serve(0)
+        Server(run, 0, 0, stored_settings.load(run.config), of_all).serve(0)
     return {"trials": of_all.number, "epochs_s": spent[0], "epochs_cpu_s": spent[1]}
 
 
@@ -144,23 +142,23 @@ def _show(
         rows.append([title, f"{whole['seconds']:.0f}", f"{whole['cpu_s']:.0f}"])
     for how, one in (lengths or {}).items():
         rows.append([f"lengths: {asked.lengths} trials, {how}", f"{one.seconds:.0f}", None])
-    screen, load = logs.console(), os.getloadavg()[0]
-    title = f"{training_speed.machine('cpu')}: {asked.studies} studies; load of the machine {load:.1f}"
-    screen.print(logs.table(title, ("", "s by the clock", "s of processor time"), rows, numbers=True))
-    screen.print(LEGEND.format(workers=WORKERS))
-    goals = [(f"overhead of a trial {OVERHEAD_S:g} s", f"{overhead[0]:.2f}", overhead[0] <= OVERHEAD_S)]
+    title = f"{screen.machine('cpu')}: {asked.studies} studies; load of the machine {os.getloadavg()[0]:.1f}"
+    columns = ("", "s by the clock", "s of processor time")
+    screen.show(title, columns, rows, LEGEND.format(workers=WORKERS), _goals(asked, overhead[0], whole, lengths))
+
+
+def _goals(
+    asked: Asked, overhead_s: float, whole: dict[str, float] | None, lengths: dict[str, Efficiency] | None
+) -> Iterator[Goal]:
+    """What is wanted, what was found and whether that will do."""
+    yield f"overhead of a trial {OVERHEAD_S:g} s", f"{overhead_s:.2f}", overhead_s <= OVERHEAD_S
     if whole:
         minutes = whole["seconds"] / 60
-        goals.append(
-            (f"{asked.whole} trials of five folds in {WHOLE_MIN:g} min", f"{minutes:.1f}", minutes <= WHOLE_MIN)
-        )
+        yield f"{asked.whole} trials of five folds in {WHOLE_MIN:g} min", f"{minutes:.1f}", minutes <= WHOLE_MIN
     if lengths:
         free, batches = (lengths[how].share for how in trials_efficiency.HOW)
-        goals.append(
-            (f"workers train {EFFICIENT:.0%} of the time, in batches {batches:.0%}", f"{free:.0%}", free >= EFFICIENT)
-        )
-    for goal, value, met in goals:
-        screen.print(f"{'yes' if met else 'no':3}  {goal}: {value}")
+        wanted = f"workers train {EFFICIENT:.0%} of the time, in batches {batches:.0%}"
+        yield wanted, f"{free:.0%}", free >= EFFICIENT
 
 
 def main(root: str) -> None:

@@ -16,7 +16,7 @@ from cac_hpc.benchmark import costs, peers
 from cac_hpc.benchmark.costs import Cost
 from cac_hpc.benchmark.judging import Goal, Round
 from cac_hpc.run import logs
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 
 NOW, BEFORE = "now", "before"  # this checkout, and the commit that it is compared with
 # of what computes, for everybody: how many processes there are is what is compared

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy
 
-from cac_hpc.run.commands import RuleConfig
+from cac_hpc.settings.score_command import RuleConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,8 +59,15 @@ class Score:
 
     @property
     def lesions(self) -> pd.DataFrame:
-        """The table, see `find_lesions`."""
-        return _table(self.column_L)
+        """One row per lesion, slice by slice.
+
+        slice from 0; row, column of its brightest pixel, from 0; region: its value in the region, of a whole lesion the
+        highest in it; pixels, area_mm2, max_hu, mean_hu, weight 1 to 4; agatston, volume_mm3, mass_mg (NaN without a
+        calibration factor).
+        """
+        import pandas as pd  # takes a third of a second: only where the table is wanted
+
+        return pd.DataFrame(self.column_L)
 
 
 def score_study(
@@ -105,28 +112,6 @@ def score_volume(
     """The Agatston score inside a mask, of square pixels; `score_study` tells more."""
     spacing_mm = (slice_spacing_mm, pixel_spacing_mm, pixel_spacing_mm)
     return score_study(hu_ZHW, mask_ZHW, spacing_mm, RuleConfig(min_area_mm2=min_area_mm2)).agatston
-
-
-def find_lesions(
-    hu_ZHW: np.ndarray,
-    region_ZHW: np.ndarray,
-    spacing_mm: Spacing,
-    rule: RuleConfig,
-    within_ZHW: np.ndarray | None = None,
-) -> pd.DataFrame:
-    """All lesions inside a region, slice by slice. Arguments and errors are those of `score_study`.
-
-    Returns: one row per lesion: slice from 0; row, column of its brightest pixel, from 0, and region, its value in
-        region_ZHW, of a whole lesion the highest in it; pixels, area_mm2, max_hu, mean_hu, weight 1 to 4; agatston,
-        volume_mm3, mass_mg (NaN without a calibration factor).
-    """
-    return _table(_lesion_columns(hu_ZHW, region_ZHW, spacing_mm, rule, within_ZHW))
-
-
-def _table(column_L: dict[str, np.ndarray]) -> pd.DataFrame:
-    import pandas as pd  # takes a third of a second: only where the table is wanted
-
-    return pd.DataFrame(column_L)
 
 
 def _lesion_columns(
@@ -190,16 +175,23 @@ def connected(position_V3: np.ndarray, shape: tuple[int, ...], offsets: Offsets)
     return np.asarray(scipy.sparse.csgraph.connected_components(graph, directed=False)[1])
 
 
+def agatston_of(
+    area_mm2_L: np.ndarray, max_hu_L: np.ndarray, slice_spacing_mm: float, spacing_factor: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weight, 1 to 4, and Agatston score of each lesion."""
+    weight_L = 1 + np.digitize(max_hu_L, WEIGHT_STEPS_HU)
+    return weight_L, area_mm2_L * weight_L * (slice_spacing_mm / REFERENCE_SPACING_MM if spacing_factor else 1.0)
+
+
 def _scored(lesions: dict[str, np.ndarray], slice_spacing_mm: float, rule: RuleConfig) -> dict[str, np.ndarray]:
     """Lesions with what they count."""
-    factor = slice_spacing_mm / REFERENCE_SPACING_MM if rule.spacing_factor else 1.0
-    weight_L = 1 + np.digitize(lesions["max_hu"], WEIGHT_STEPS_HU)
+    weight_L, agatston_L = agatston_of(lesions["area_mm2"], lesions["max_hu"], slice_spacing_mm, rule.spacing_factor)
     volume_mm3_L = lesions["area_mm2"] * slice_spacing_mm
     mass_factor = np.nan if rule.mass_factor is None else rule.mass_factor
     return {
         **lesions,
         "weight": weight_L,
-        "agatston": lesions["area_mm2"] * weight_L * factor,
+        "agatston": agatston_L,
         "volume_mm3": volume_mm3_L,
         "mass_mg": mass_factor * lesions["mean_hu"] * volume_mm3_L,
     }

@@ -13,7 +13,7 @@ from cac_hpc.calcium import agatston, candidates
 from cac_hpc.calcium.agatston import Score, Spacing
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.calcium.heart import Heart
-from cac_hpc.run.commands import RuleConfig
+from cac_hpc.settings.score_command import RuleConfig
 
 COLUMNS = ("agatston_region", "agatston_score", "agatston_volume_mm3", "agatston_slices", "agatston_empty_slices",
            "heart_row", "heart_column", "heart_rows", "heart_columns", "noise_hu")  # fmt: skip

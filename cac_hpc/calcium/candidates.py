@@ -19,7 +19,7 @@ from cac_hpc.calcium.agatston import Spacing
 from cac_hpc.calcium.aorta import AscendingAorta
 from cac_hpc.calcium.chest import AIR_HU
 from cac_hpc.calcium.heart import DENSE_HU, PURE_FAT_HU, Heart, Surroundings
-from cac_hpc.run.commands import RuleConfig
+from cac_hpc.settings.score_command import RuleConfig
 
 VERSION = 4  # 4: ring_open; 3: the ascending aorta is not taken for the pulmonary trunk; 2: places by it,
 # others_agatston
@@ -127,8 +127,7 @@ def find(
     first_L = np.flatnonzero(np.diff(lesion_V, prepend=-1))
     area_L = np.diff(first_L, append=len(lesion_V)) * spacing_mm[1] * spacing_mm[2]
     highest_L = np.maximum.reduceat(hu_V, first_L) if len(first_L) else hu_V[:0]
-    weight_L = 1 + np.digitize(highest_L, agatston.WEIGHT_STEPS_HU)
-    score_L = area_L * weight_L * (spacing_mm[0] / agatston.REFERENCE_SPACING_MM if spacing_factor else 1)
+    _, score_L = agatston.agatston_of(area_L, highest_L, spacing_mm[0], spacing_factor)
     start_C1 = np.concatenate([np.flatnonzero(np.diff(candidate_V, prepend=-1)), [len(candidate_V)]])
     found = Candidates(
         feature_CF=np.zeros((len(start_C1) - 1, len(FEATURES)), np.float32),

@@ -106,7 +106,7 @@ def find_lungs(grid: Grid, outside: np.ndarray) -> np.ndarray:
     return lungs
 
 
-def surrounded(lungs: np.ndarray, grid: Grid) -> np.ndarray:
+def surrounded(lungs: np.ndarray) -> np.ndarray:
     """The convex hull of the lungs on each slice and all above it.
 
     The chest widens downwards, and lower down the heart and the liver are where lung is higher up.

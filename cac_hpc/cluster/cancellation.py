@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import getpass
 import os
 import platform
 import shlex
@@ -13,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import queue_records, scheduler, task_status
+from cac_hpc.cluster import ownership, slurm_commands, task_status
 from cac_hpc.cluster.queue_records import Queued, base_state
 from cac_hpc.machine import processes
-from cac_hpc.run import ledger, lock, logs, stages
+from cac_hpc.run import ledger, lock, logs, task_states
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import WorkError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.errors import WorkError
 
 WAIT_S = 60.0  # for a launcher whose folds save first
 ENDING_S = 30.0  # until the controller has begun to end what was cancelled
@@ -51,16 +49,16 @@ def jobs_in_queue(run: RunPaths) -> tuple[dict[str, Queued], list[str]]:
     Returns: the jobs by their numbers; and those that the ledger names, but SLURM gives a name of no job of this run.
     Raises: WorkError if SLURM does not say.
     """
-    since = {state.job: state.since for state in stages.survey(run) if state.job}
-    if not since and scheduler.unavailable():
+    since = {state.job: state.since for state in task_states.survey(run) if state.job}
+    if not since and slurm_commands.unavailable():
         return {}, []
-    owner, listing = queue_records.owner_of(run), task_status.queue_of(run)
+    owner, listing = ownership.owner_of(run), task_status.queue_of(run)
     if listing is None:
         raise WorkError("SLURM does not answer (squeue), so nothing was cancelled; try again")
     told = {
         job: queued
         for job, queued in listing.jobs.items()
-        if job in since and task_status.is_ours(queued, owner.token, since[job])
+        if job in since and ownership.is_ours(queued, owner.token, since[job])
     }
     ours = {job: queued for job, queued in told.items() if owner.may_act_on(queued)}
     strangers = [f"job {job}, {queued.name!r}" for job, queued in told.items() if job not in ours]
@@ -81,18 +79,21 @@ def _cancel_jobs(run: RunPaths) -> dict[str, list[Queued]]:
         return {}
     # the newest first: it may wait for the others, and would start when they end
     newest_first = [job for array in sorted(arrays, key=int, reverse=True) for job in _whole(run, array, found)]
-    if refusal := scheduler.cancel(newest_first, queue_records.owner_of(run)):
+    if refusal := slurm_commands.cancel(newest_first, ownership.owner_of(run)):
         raise WorkError(f"SLURM does not cancel job {', '.join(newest_first)}: {refusal}")
-    _note(run, arrays, _user())  # at once: what ends now can say why
+    _note(run, arrays, lock.user_name())  # at once: what ends now can say why
     try:
         _wait_for_end(run, newest_first)
     except WorkError:
         _note(run, arrays, None)
         raise
-    for state in stages.survey(run):
+    for state in task_states.survey(run):
         waits = state.job in found and base_state(found[state.job].state) == "PENDING"
         if waits and state.state not in ("done", "failed", "stopped"):
-            cause, facts = Cause("cancelled_waiting", user=_user()), {"resumable": True, "attempt": state.attempt}
+            cause, facts = (
+                Cause("cancelled_waiting", user=lock.user_name()),
+                {"resumable": True, "attempt": state.attempt},
+            )
             ledger.record(run.ledger, state.stage, state.task, "ended", cause, ok=False, **facts)
     return {job: arrays[job] for job in sorted(arrays, key=int)}
 
@@ -107,7 +108,7 @@ def _whole(run: RunPaths, array: str, found: Mapping[str, Queued]) -> list[str]:
 def _note(run: RunPaths, arrays: Mapping[str, Sequence[Queued]], by: str | None) -> None:
     """Tell the ledger who has cancelled jobs; None takes it back."""
     for job, tasks in arrays.items():
-        ledger.record(run.ledger, queue_records.stage_of(tasks[0]), None, "cancelled", job=job, by=by)
+        ledger.record(run.ledger, ownership.stage_of(tasks[0]), None, "cancelled", job=job, by=by)
 
 
 def _wait_for_end(run: RunPaths, orders: Sequence[str]) -> None:
@@ -121,13 +122,13 @@ def _wait_for_end(run: RunPaths, orders: Sequence[str]) -> None:
         left = {
             job: queued.state
             for job, queued in (listing.jobs if listing else {}).items()
-            if {job, job.split("_")[0]} & {*orders} and base_state(queued.state) != scheduler.ENDING
+            if {job, job.split("_")[0]} & {*orders} and base_state(queued.state) != slurm_commands.ENDING
         }
         if listing is not None and not left:
             return
         if time.monotonic() > deadline:
             still = ", ".join(f"{job} ({state.lower()})" for job, state in left.items())
-            why = f"still in the queue: job {still}" if left else scheduler.SILENT
+            why = f"still in the queue: job {still}" if left else slurm_commands.SILENT
             raise WorkError(f"scancel did not complain, but nothing shows that the jobs end ({why}); try again")
         time.sleep(POLL_S)
 
@@ -171,9 +172,3 @@ def _terminate(pid: int, began: int, found: Mapping[str, Any]) -> None:
         if time.monotonic() > deadline:
             raise WorkError(f"the launcher (process {pid}) was asked to end, but has not within {WAIT_S:.0f} s")
         time.sleep(POLL_S)
-
-
-def _user() -> str:
-    with contextlib.suppress(KeyError, OSError):
-        return getpass.getuser()
-    return str(os.getuid())

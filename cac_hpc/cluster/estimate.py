@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cac_hpc.cluster import feasibility
-from cac_hpc.cluster.feasibility import Limits
-from cac_hpc.dataset import shards, splits
+from cac_hpc.cluster import needs, site_limits
+from cac_hpc.cluster.site_limits import Limits
+from cac_hpc.dataset import integrity, splits
 from cac_hpc.dataset.plan import DatasetPlan
 from cac_hpc.dataset.splits import Fold, Part
 from cac_hpc.machine import memory
 from cac_hpc.machine.memory import GIB
 from cac_hpc.run import logs
-from cac_hpc.run.config import Config, InputError, Resources
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.cluster import Resources
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import capacity, models, optimizers
 from cac_hpc.train.capacity import Kind, Room
 
@@ -85,20 +87,22 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
     """Work it out.
 
     Args:
-        folds: as `splits.make_folds` gives them for the plan's labels. kind: slurm, or local for this machine.
+        folds: as `stratification.make_folds` gives them for the plan's labels. kind: slurm, or local for this machine.
     Raises: InputError if a disk has not half of what is needed, or train.residency wants what cannot be.
     """
     run = RunPaths(Path(cfg.run))
-    slices, exact = _num_slices(cfg, run, dataset_plan)
+    slices, packed_bytes, exact = _dataset_size(cfg, run, dataset_plan)
     per_study = slices / max(1, len(dataset_plan.labels))
-    train, val, test = (max(slices_in(part, per_study) for part in parts) for parts in _parts(folds))
+    train, val, test = (
+        max(slices_in(fold.parts[name], per_study) for fold in folds) for name in ("train", "val", "test")
+    )
     patient = {study: label.patient for study, label in dataset_plan.labels.items()}
     category = {study: label.category for study, label in dataset_plan.labels.items()}
     fold_min = START_MIN + fold_flops(cfg, train, val, test, per_study) / _fold_rate(cfg, kind) / 60
     of_shard = per_study * min(len(dataset_plan.labels), cfg.pack.studies_per_shard)
     examined = cfg.pack.baseline or cfg.pack.candidates or cfg.pack.crop == "heart"
     packed_per_s = EXAMINED_PER_S if examined else PACKED_PER_S
-    devices = cfg.cluster.nodes_per_fold * (cfg.gpus_asked or feasibility.cpus_asked(cfg))
+    devices = cfg.cluster.nodes_per_fold * (cfg.gpus_asked or needs.cpus_asked(cfg))
     return Estimate(
         studies=len(dataset_plan.labels),
         files=dataset_plan.num_files,
@@ -106,13 +110,13 @@ def estimate(cfg: Config, dataset_plan: DatasetPlan, folds: Sequence[Fold], kind
         slices=slices,
         exact=exact,
         shards=len(dataset_plan.shards),
-        packed_bytes=(packed := _packed_bytes(cfg, run, slices, len(dataset_plan.labels))),
-        disks=_disks(cfg, run, packed),
+        packed_bytes=packed_bytes,
+        disks=_disks(cfg, run, packed_bytes),
         memory=_memory(cfg, slices, exact, kind),
         train_slices=train,
         fold_min=fold_min,
         pack_min=START_MIN + of_shard / (packed_per_s * cfg.cluster.pack.cpus) / 60,
-        hours=feasibility.num_fold_jobs(cfg) * devices * fold_min / 60,
+        hours=needs.num_fold_jobs(cfg) * devices * fold_min / 60,
         patients=tuple(
             splits.count_slices(fold, category, len(cfg.labels.names))
             if fold.by_slice
@@ -195,31 +199,21 @@ def free_bytes(folder: Path) -> tuple[Path, int] | None:
     return None
 
 
-def _num_slices(cfg: Config, run: RunPaths, dataset_plan: DatasetPlan) -> tuple[int, bool]:
-    """How many slices the dataset has or will have at most, and whether it is sure."""
-    seal = run.dataset(cfg.data.packed_dir).seal
+def _dataset_size(cfg: Config, run: RunPaths, dataset_plan: DatasetPlan) -> tuple[int, int, bool]:
+    """Slices and bytes that the dataset has or will have at most, and whether that is sure."""
+    seal, studies = run.dataset(cfg.data.packed_dir).seal, len(dataset_plan.labels)
     if seal.exists():
-        return int(shards.read_checked(seal)["slices"]), True
+        sealed = integrity.read_checked(seal)
+        return int(sealed["slices"]), sum(shard["bytes"] for shard in sealed["shards"]), True
     files = dataset_plan.num_files - sum(dataset_plan.unlabelled.values())
-    most = cfg.pack.max_slices * len(dataset_plan.labels)
-    return min(most, max(files, dataset_plan.num_bytes // LARGEST_SLICE)), False
-
-
-def _packed_bytes(cfg: Config, run: RunPaths, slices: int, studies: int) -> int:
-    """What the shards take, or will take at most."""
-    if (seal := run.dataset(cfg.data.packed_dir).seal).exists():
-        return sum(shard["bytes"] for shard in shards.read_checked(seal)["shards"])
+    slices = min(cfg.pack.max_slices * studies, max(files, dataset_plan.num_bytes // LARGEST_SLICE))
     images = capacity.slice_bytes(slices, cfg.pack.size) if cfg.pack.slices else 0
-    return images + (studies * LESIONS_BYTES if cfg.pack.candidates else 0)
+    return slices, images + (studies * LESIONS_BYTES if cfg.pack.candidates else 0), False
 
 
 def slices_in(part: Part, per_study: float) -> int:
     """Slices in a part of a fold."""
     return sum(map(len, part.values())) if isinstance(part, Mapping) else round(len(part) * per_study)
-
-
-def _parts(folds: Sequence[Fold]) -> tuple[list[Part], ...]:
-    return [fold.train for fold in folds], [fold.val for fold in folds], [fold.test for fold in folds]
 
 
 def _disks(cfg: Config, run: RunPaths, packed_bytes: int) -> tuple[Disk, ...]:
@@ -233,22 +227,19 @@ def _disks(cfg: Config, run: RunPaths, packed_bytes: int) -> tuple[Disk, ...]:
     weights = 4 * models.chosen(cfg).num_parameters(cfg.model, cfg.pack.size, len(cfg.labels.names))
     copies = 2 + optimizers.OPTIMIZERS[cfg.train.optimizer].numbers_per_weight  # the newest, the best, the optimizer's
     of_fold = (CHECKPOINTS * copies + 1) * weights
-    packed = _bytes_of(dataset.root.glob("shards/*.h5"))
-    saved = _bytes_of(run.root.glob("folds/*/**/*.pt"))
+    checkpoints = (cfg.split.folds + cfg.num_workers) * of_fold - _bytes_of(run.root.glob("folds/*/**/*.pt"))
+    packed = packed_bytes - _bytes_of(dataset.root.glob("shards/*.h5"))
     wanted = [
-        ("run", run.root, (cfg.split.folds + cfg.num_workers) * of_fold - saved),
-        ("data.packed_dir" if cfg.data.packed_dir else "run", dataset.root,
-         packed_bytes - packed),
-    ]  # fmt: skip
+        ("run", run.root, checkpoints),
+        ("data.packed_dir" if cfg.data.packed_dir else "run", dataset.root, packed),
+    ]
     disks: dict[int, Disk] = {}
     for setting, folder, needed in wanted:
-        if (place := free_bytes(folder)) is None:
-            continue
-        there, free = place
-        device = there.stat().st_dev
-        before = disks[device].needed if device in disks else 0
-        disks.setdefault(device, Disk(setting, folder, 0, free))
-        disks[device] = Disk(disks[device].setting, disks[device].folder, before + max(0, needed), free)
+        if place := free_bytes(folder):
+            there, free = place
+            device = there.stat().st_dev
+            disk = disks.get(device, Disk(setting, folder, 0, free))
+            disks[device] = replace(disk, needed=disk.needed + max(0, needed))
     for disk in disks.values():
         if 2 * disk.free < disk.needed:
             raise InputError(
@@ -332,12 +323,12 @@ def _limit_rows(allowed: Limits, cfg: Config) -> list[tuple[str, str]]:
         return "?" if value is None else "no limit" if value == float("inf") else f"{value:.0f}{unit}"
 
     size = "?" if allowed.mem_mb is None else _size(allowed.mem_mb << 20)
-    time_min = feasibility.longest_min(allowed, cfg.cluster)
+    time_min = site_limits.longest_min(allowed, cfg.cluster)
     node = f"{said(allowed.cpus)} CPUs, {size}, {said(allowed.gpus)} GPUs"
     return [
         ("partition", f"{allowed.partition or '?'}: {said(allowed.nodes)} nodes in service, at most {node}"),
         ("limits", f"time {said(time_min, ' min')}, MaxArraySize {said(allowed.array_size)}, "
-         f"MaxSubmitJobs {said(feasibility.submit_jobs(allowed, cfg.cluster))}"),
+         f"MaxSubmitJobs {said(site_limits.submit_jobs(allowed, cfg.cluster))}"),
     ]  # fmt: skip
 
 

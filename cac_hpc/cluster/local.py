@@ -15,13 +15,14 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import FrameType
 
-from cac_hpc.cluster import preflight
+from cac_hpc.cluster import gpu_drivers, task_logs
 from cac_hpc.machine import environment, processes
-from cac_hpc.run import ledger, logs, paths, stages
+from cac_hpc.run import disk, ledger, logs, stages, task_states
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Stage, Task
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 
 RUNS_HERE = True
 STOP_S = 40  # for what was asked to stop
@@ -60,10 +61,12 @@ def start(
             tasks = [task for task in waiting if task.stage is stage]
             failed = (yield from _run_stage(run, cfg, stage, tasks, children)) if tasks else []
             for task in failed:
-                if stages.was_stopped(run, task):
+                if task_states.was_stopped(run, task):
                     logs.say(f"{task} was stopped and has saved", sys.stderr)
                     continue
-                logs.say(f"{task} failed; the end of {_log(run, task)}:\n{_tail(_log(run, task))}", sys.stderr)
+                logs.say(
+                    f"{task} failed; the end of {_log(run, task)}:\n{task_logs.tail(_log(run, task), 15)}", sys.stderr
+                )
             if failed and any(later.after == stage.name and later.rule == "afterok" for later in STAGES):
                 return
     finally:
@@ -77,12 +80,12 @@ def check(cfg: Config) -> None:
     """
     if cfg.train.device != "cuda":
         return
-    if len(preflight.visible_gpus()) < cfg.cluster.ranks:
+    if len(gpu_drivers.visible_gpus()) < cfg.cluster.ranks:
         raise InputError(
             f"train.device is cuda and a fold has {cfg.cluster.ranks} ranks, but this machine shows "
-            f"{len(preflight.visible_gpus())} GPUs; wanted one per rank, or --train.device cpu --train.precision fp32"
+            f"{len(gpu_drivers.visible_gpus())} GPUs; wanted one per rank, or --train.device cpu --train.precision fp32"
         )
-    if unfit := preflight.driver_fault():
+    if unfit := gpu_drivers.fault():
         raise InputError(f"{unfit}; or --train.device cpu --train.precision fp32")
 
 
@@ -145,11 +148,11 @@ def _run_task(
     argv = stages.command(task, run, cfg.cluster.ranks, ["--standalone"])
     variables = stages.environment(run, cfg, environment.for_tasks_here())
     variables |= {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}
-    with paths.open_own(_log(run, task), "ab") as log:
+    with disk.open_own(_log(run, task), "ab") as log:
         child = subprocess.Popen(argv, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=False)
     children.append((child, task.stage.ranks))
     code = child.wait()
-    if code and not stages.last_ends(run, task):
+    if code and not task_states.last_ends(run, task):
         cause = Cause("process_ended", exit_code=code, file=str(_log(run, task).relative_to(run.root)))
         ledger.record(run.ledger, task.stage.name, task.index, "ended", cause, ok=False)
     return code
@@ -162,17 +165,13 @@ def _room(cfg: Config, stage: Stage) -> list[str | None]:
         cpus, ranks = cfg.cluster.ranks * cfg.cluster.cpus_per_rank, cfg.cluster.ranks
     if not stage.trains or cfg.train.device == "cpu":
         return [None] * max(1, len(os.sched_getaffinity(0)) // cpus)
-    gpus = preflight.visible_gpus()
+    gpus = gpu_drivers.visible_gpus()
     each: list[str | None] = [",".join(gpus[first : first + ranks]) for first in range(0, len(gpus) - ranks + 1, ranks)]
     return each * (stages.side_by_side(stage, cfg) if stage.shared else 1)
 
 
 def _log(run: RunPaths, task: Task) -> Path:
     return run.slurm / f"{task.stage.name}{'' if task.index is None else f'-{task.index}'}.log"
-
-
-def _tail(path: Path, lines: int = 15) -> str:
-    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
 def _leave(signum: int, _: FrameType | None) -> None:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import itertools
 import json
 import re
 import shlex
 import time
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cac_hpc.cluster import nodes, trial_progress
+from cac_hpc.cluster import nodes, task_logs, trial_progress
 from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.cluster.trial_progress import RunTrials
-from cac_hpc.run import causes, ledger, lock, logs, provenance
-from cac_hpc.run.config import InputError
+from cac_hpc.run import causes, lock, logs, provenance
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.stages import STAGES, TaskState
+from cac_hpc.run.task_states import TaskState
+from cac_hpc.settings.slurm_notation import ranges
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +30,6 @@ HELD_S = 60.0  # with nothing that goes on before somebody acts
 SILENT_S = 3600.0  # with nobody who says what becomes of the rest
 WIDE = 200  # characters: where no terminal sets a limit
 Step = list[TaskState] | None
-TAIL_BYTES = 1 << 16
 MANY = 12  # tasks of a stage, from which on those that are alike share a line
 COLUMNS = ("stage", "task", "state", "job", "node", "try", "epoch", "loss", "slices/s", "ETA", "doing")
 ALWAYS = 4  # columns; the others only where they say something
@@ -88,7 +86,7 @@ def status(root: Path, watch: bool = False, as_json: bool = False, log: str | No
     Returns: 1 if a task failed or is gone, or there is no log yet, else 0.
     """
     run = RunPaths(root)
-    return show_log(run, log) if log is not None else show(RunView(run), watch, as_json)
+    return task_logs.show(run, log) if log is not None else show(RunView(run), watch, as_json)
 
 
 def show(view: View, watch: bool, as_json: bool) -> int:
@@ -113,11 +111,6 @@ def show(view: View, watch: bool, as_json: bool) -> int:
 def _as_json(state: TaskState) -> dict[str, Any]:
     """A state for scripts: its fields, and the cause as code with fields and as a sentence."""
     return dataclasses.asdict(state) | {"cause": state.cause and causes.to_json(state.cause), "reason": state.reason}
-
-
-def read_states(run: RunPaths) -> list[TaskState]:
-    """Where every task stands now."""
-    return RunStates(run).states()
 
 
 def follow(view: View, steps: Generator[Step, None, None]) -> None:
@@ -199,59 +192,6 @@ def _next(run: RunPaths, states: Sequence[TaskState]) -> list[str]:
     return [commands[found.pop()]] if len(found) == 1 and found <= set(commands) else []
 
 
-def show_log(
-    run: RunPaths, name: str, array: str = "folds", known: Sequence[str] = (), logs_at: Path | None = None
-) -> int:
-    """Print the end of the newest log of a fold, by its number, or of a stage.
-
-    Args:
-        array: the stage whose tasks have numbers. known: all stages, for the message, if not those of a run. logs_at:
-            where the logs are, if not where those of a run are.
-    Raises: InputError if the run has no such fold or stage.
-    """
-    stage, task = (array, int(name)) if name.isdecimal() else (name, None)
-    one = array.removesuffix("s")
-    events = ledger.read(run.ledger)
-    mine = [event for event in events if event["stage"] == stage and task in (None, event["task"])]
-    if not mine:
-        tasks = sorted({event["task"] for event in events if event["stage"] == array and event["task"] is not None})
-        told = {event["stage"] for event in events}
-        wanted = ", ".join(
-            [*map(str, tasks), *(known or (stage.name for stage in STAGES if stage.name in told or not stage.shared))]
-        )
-        raise InputError(f"--log {name}: the run has no such {one} or stage, wanted one of {wanted}")
-    starts = {(event["task"], event.get("job")) for event in mine}
-    folder = logs_at or run.slurm
-    path = newest(folder, stage, starts)
-    if path is None:
-        logs.say(f"{folder}: no log of {stage if task is None else f'{one} {task}'} yet")
-        return 1
-    logs.say(f"the end of {path}:\n{tail(path)}")
-    return 0
-
-
-def newest(folder: Path, stage: str, starts: Collection[tuple[int | None, str | None]]) -> Path | None:
-    """The newest log of some tasks of a stage; None if there is none.
-
-    Args:
-        starts: task and job, as ``123`` or ``123_4``, of every start; the job is None of one without SLURM.
-    """
-    patterns = {f"{stage}.log" if task is None else f"{stage}-{task}.log" for task, _ in starts}
-    for job in {job for _, job in starts if job}:
-        patterns |= {f"{glob.escape(job)}_*_log.*", f"cac-*-{glob.escape(job)}.log"}
-    found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
-    return max(found, key=lambda path: (path.stat().st_size > 0, path.stat().st_mtime), default=None)
-
-
-def tail(path: Path, lines: int = 40) -> str:
-    """The last lines of a log, however long it is; what programs wrote into it commands no terminal."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - TAIL_BYTES))
-        text = file.read().decode("utf-8", errors="replace")
-    return logs.harmless("\n".join(text.splitlines()[-lines:]))
-
-
 def table(states: Sequence[TaskState]) -> Table:
     """A line per task; of a stage with many tasks, one for all that are alike. loss: on the validation part."""
     rows = [_row(group) for group in _alike(states)]
@@ -328,10 +268,8 @@ def _alike(states: Sequence[TaskState]) -> Iterator[list[TaskState]]:
 
 def _indices(states: Sequence[TaskState]) -> str:
     """The tasks' numbers as 0-3, 7."""
-    numbers = [state.task or 0 for state in states]
-    runs = [[n for _, n in run] for _, run in itertools.groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])]
-    parts = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
-    return ", ".join(parts[:5]) + (f", ... ({len(numbers)})" if len(parts) > 5 else "")
+    parts = ranges(state.task or 0 for state in states)
+    return ", ".join(parts[:5]) + (f", ... ({len(states)})" if len(parts) > 5 else "")
 
 
 def _duration(seconds: float | None) -> str | None:

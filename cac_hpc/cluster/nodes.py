@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from cac_hpc.cluster import scheduler
-from cac_hpc.run import ledger, paths, stages
-from cac_hpc.run.config import ClusterConfig, Config, InputError
+from cac_hpc.cluster import slurm_commands
+from cac_hpc.run import disk, ledger, task_states
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.slurm_notation import ENDLESS, gpus, megabytes, minutes, number, rows, widest
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.slurm_notation import ENDLESS, gpus, megabytes, minutes, number, rows, widest
 
 OUT_OF_SERVICE = re.compile(r"down|drain|fail|inval|unk|maint|\*", re.I)
 NODES = ["sinfo", "--noheader", "--exact", "--all", "--format=%P|%a|%l|%s|%D|%c|%m|%T|%G"]
@@ -94,7 +96,7 @@ def read_excluded(run: RunPaths) -> list[Excluded]:
     """The nodes that are left out now, in the order in which they came; of each the newest word."""
     now = datetime.now(timezone.utc)
     found: dict[str, Excluded] = {}
-    for bad in stages.bad_nodes(run):
+    for bad in task_states.bad_nodes(run):
         if not _has_lapsed(bad, now):
             since = found[bad["node"]].since if bad["node"] in found else str(bad.get("time"))
             found[bad["node"]] = Excluded(bad["node"], since, str(bad.get("why")))
@@ -111,7 +113,7 @@ def exclude(run: RunPaths, cluster: ClusterConfig, node: str, why: str, job: str
     partition = os.environ.get("SLURM_JOB_PARTITION") or cluster.partition
     total = len(_usable(cluster, partition) or ())
     most = min(max(1, total // SHARE), total - 1) if total else 1
-    with paths.open_own(run.excluded, "ab") as file:
+    with disk.open_own(run.excluded, "ab") as file:
         with contextlib.suppress(OSError):  # a file system without locks: several jobs at once may add one each
             fcntl.flock(file, fcntl.LOCK_EX)
         others = sorted({bad.node for bad in read_excluded(run)} - {node})
@@ -132,7 +134,9 @@ def check_excluded(run: RunPaths, cfg: Config) -> None:
     if not read_excluded(run):
         return
     serving = in_service(cfg.cluster.partition)
-    left_out = set((scheduler.ask(["scontrol", "show", "hostnames", ",".join(excluded_names(run, cfg))]) or "").split())
+    left_out = set(
+        (slurm_commands.ask(["scontrol", "show", "hostnames", ",".join(excluded_names(run, cfg))]) or "").split()
+    )
     if serving and serving <= left_out:
         where = f"partition {cfg.cluster.partition}" if cfg.cluster.partition else "the default partition"
         raise InputError(
@@ -144,18 +148,14 @@ def exclusion_notes(run: RunPaths) -> list[str]:
     """A line for each node that is left out, and how to use them again."""
     found = read_excluded(run)
     lines = [f"node {bad.node} is left out since {bad.since}, for {LAPSE_H} h: it {bad.why}" for bad in found]
-    return [*lines, f"    to use {'it' if len(found) == 1 else 'them'} again: {lift_exclusions(run)}"] if found else []
-
-
-def lift_exclusions(run: RunPaths) -> str:
-    """The command that makes a run use all nodes again."""
-    return f"rm {shlex.quote(str(run.excluded))}"
+    again = f"    to use {'it' if len(found) == 1 else 'them'} again: rm {shlex.quote(str(run.excluded))}"
+    return [*lines, again] if found else []
 
 
 def in_service(partition: str | None) -> set[str] | None:
     """The nodes of a partition that jobs can start on; None if SLURM does not say."""
     asked = [f"--partition={partition}"] if partition else []
-    answer = scheduler.ask(["sinfo", "--noheader", "--Node", "--format=%P|%N|%T", *asked])
+    answer = slurm_commands.ask(["sinfo", "--noheader", "--Node", "--format=%P|%N|%T", *asked])
     if answer is None:
         return None
     rows = [line.split("|") for line in answer.splitlines() if line.count("|") == 2]
@@ -175,7 +175,7 @@ def _usable(cluster: ClusterConfig, partition: str | None) -> set[str] | None:
 
 def _expanded(hosts: object) -> set[str]:
     """The nodes that a list such as n[1-4] names."""
-    return set((scheduler.ask(["scontrol", "show", "hostnames", str(hosts)]) or "").split()) if hosts else set()
+    return set((slurm_commands.ask(["scontrol", "show", "hostnames", str(hosts)]) or "").split()) if hosts else set()
 
 
 def _has_lapsed(bad: dict[str, Any], now: datetime) -> bool:

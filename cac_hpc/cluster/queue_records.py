@@ -1,24 +1,18 @@
-"""What squeue and sacct print, as records, what each state of SLURM 22.05 to 26.05 means, and whose a job is.
+"""What squeue and sacct print, as records, and what each state of SLURM 22.05 to 26.05 means.
 
 Nothing that they print raises: what cannot be read is left out, and said. A record is found under the id of its job or
-array task, as ``123`` or ``123_4``. A number proves nothing: a site's wrapper may print another job's, and numbers
-start again when a controller is set up anew. So no job is recorded, waited for, signalled, started again or cancelled
-before SLURM has said that it is ours, by its name and its user.
+array task, as ``123`` or ``123_4``. Whose job it is, `ownership` says.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from cac_hpc.run import paths, provenance
-from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.stages import STAGES
+from cac_hpc.settings.slurm_notation import num_bytes
 
 QUEUE_FORMAT = "%i|%T|%V|%N|%r|%U|%Z|%o|%j"  # the name last: it may hold anything
 NUM_COLUMNS = QUEUE_FORMAT.count("%")
@@ -29,7 +23,6 @@ ACCOUNT_FIELDS = (
 JOB = re.compile(r"(\d{1,18})(?:_(\d{1,18}|\[[^]|]*\]?))?(?:\+\d+)?")
 RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?")
 MOST_TASKS = 10_000  # of one range: a longer one is damaged
-MEMORY = re.compile(r"(\d+(?:\.\d+)?)([KMGTP]?)[nc]?")
 OUT_OF_MEMORY = "OUT_OF_MEMORY"
 OUT_OF_MEMORY_SIGNAL = 125  # SLURM's own
 FATAL = (signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM)
@@ -47,9 +40,6 @@ State = Literal[
     "unknown",  # nobody answers now
 ]
 OPEN: tuple[State, ...] = ("queued", "held", "running", "suspended", "unknown")  # a job may still work on it
-STAGE_NAMES = "|".join(stage.name for stage in STAGES)
-NAME = re.compile(rf"cac-({STAGE_NAMES})(?:-([0-9a-f]{{8}}))?")
-TOKEN = re.compile(r"[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -158,12 +148,6 @@ def job_ids(text: str) -> list[str]:
     if not task.startswith("["):
         return [f"{job}_{task}"]
     return list(dict.fromkeys(f"{job}_{index}" for index in _indices(task)))
-
-
-def num_bytes(text: str) -> float | None:
-    """``100M``, ``1.5G``, ``4Gn``, ``10648K`` in bytes; None of anything else."""
-    match = MEMORY.fullmatch(text.strip())
-    return float(match[1]) * 1024 ** " KMGTP".index(match[2] or " ") if match else None
 
 
 def ending_signal(exit_code: str) -> int | None:
@@ -275,84 +259,3 @@ STATES = {
     "TIMEOUT": Meaning("running", "failed", "over its time limit"),
 }
 FINAL = frozenset(state for state, meaning in STATES.items() if meaning.left == "failed" or state == "COMPLETED")
-
-
-@dataclass(frozen=True)
-class Owner:
-    """What a run's jobs are known by.
-
-    root: the run folder. token: of the run, in the names of the jobs that its launcher submits; None of a run that has
-    none, and of a folder that was copied from that of another run. users: whose jobs they may be: of who asks, and of
-    whose run it is.
-    """
-
-    root: Path
-    token: str | None
-    users: frozenset[int]
-
-    def submitted(self, job: Queued) -> bool:
-        """Whether it is a job that the run's launcher has submitted."""
-        named = NAME.fullmatch(job.name)
-        return self._is_of_user(job) and bool(named and self.token and named[2] == self.token)
-
-    def may_act_on(self, job: Queued) -> bool:
-        """Whether it is a job of the run, also one that was submitted by hand with the scripts of slurm/.
-
-        Those have the stage alone in their names; the run is the argument of their script.
-        """
-        named = NAME.fullmatch(job.name)
-        by_hand = named is not None and named[2] is None and self._is_of_user(job) and self._is_argument_of(job)
-        return self.submitted(job) or by_hand
-
-    def _is_argument_of(self, job: Queued) -> bool:
-        """Whether the script of a job was given this run folder."""
-        _, found, argument = job.command.partition(".sbatch ")
-        return bool(found) and os.path.realpath(Path(job.folder, argument)) == os.path.realpath(self.root)
-
-    def _is_of_user(self, job: Queued) -> bool:
-        return job.user in {str(user) for user in self.users}
-
-
-def owner_of(run: RunPaths) -> Owner:
-    return Owner(run.root.absolute(), token_of(run), frozenset({os.getuid(), run.ledger.stat().st_uid}))
-
-
-def claim(run: RunPaths) -> str | None:
-    """Have the jobs of this run folder known by names of its own; returns what to say if they were not."""
-    known = _known(run)
-    if token_of(run) is None:
-        paths.write_json(run.provenance, known | provenance.identity(run.root, run.root))
-        why = f"is a copy of {known['folder']}" if known.get("folder") else "had no valid run_id"
-        return f"{run.root} {why}: its jobs have names of their own from now on"
-    if known.get("folder") != str(run.root):  # moved
-        paths.write_json(run.provenance, known | {"folder": str(run.root)})
-    return None
-
-
-def token_of(run: RunPaths) -> str | None:
-    """What the run's jobs have in their names; None of a run that has none, or whose folder is a copy of another's."""
-    known = _known(run)
-    token, folder = known.get("run_id"), known.get("folder")
-    if not isinstance(token, str) or TOKEN.fullmatch(token) is None:
-        return None
-    is_here = folder is None or os.path.realpath(str(folder)) == os.path.realpath(run.root)
-    return token if is_here or known.get("inode") == run.root.stat().st_ino else None
-
-
-def _known(run: RunPaths) -> dict[str, Any]:
-    """What the run's provenance says; nothing where it cannot be read."""
-    try:
-        found = paths.read_json(run.provenance)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def stage_of(job: Queued) -> str:
-    """The stage that a job of a run does, by its name."""
-    return job.name.split("-")[1]
-
-
-def job_name(run: RunPaths, stage: str) -> str:
-    """What the job of a stage is called, when the launcher submits it."""
-    return f"cac-{stage}-{token_of(run)}"

@@ -17,26 +17,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import launch, queue_records, scheduler, submission
+from cac_hpc.cluster import launch, ownership, slurm_commands, submission
 from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.dataset import packing, sealing
 from cac_hpc.phantom import cohort
-from cac_hpc.run import ledger, logs, settings, stages
-from cac_hpc.run.commands import PhantomConfig
-from cac_hpc.run.config import (
-    Checks,
-    Config,
-    DataConfig,
-    InputError,
-    LabelsConfig,
-    ModelConfig,
-    PackConfig,
-    SplitConfig,
-    TrialsConfig,
-    WorkError,
-)
+from cac_hpc.run import ledger, logs, result_files, stages
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.settings import LaunchOptions
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.data import DataConfig
+from cac_hpc.settings.errors import InputError, WorkError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.launch_command import LaunchOptions
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.pack import Checks, PackConfig
+from cac_hpc.settings.phantom_command import PhantomConfig
+from cac_hpc.settings.split import SplitConfig
+from cac_hpc.settings.trials import TrialsConfig
 
 STUDIES, SLICES, SIZE = 12, 12, 32
 MATRIX, FIELD_MM = 128, 160.0  # fine enough for the lowest scores
@@ -56,8 +53,8 @@ def rehearse(root: Path, source: Path) -> int:
     Returns: 0 if the fold went on by itself and ended the same, else 1.
     Raises: InputError if there is no SLURM; WorkError if a job does not start in time, or its fold fails.
     """
-    cfg = settings.load(RunPaths(root).config)
-    if absent := scheduler.unavailable():
+    cfg = stored_settings.load(RunPaths(root).config)
+    if absent := slurm_commands.unavailable():
         raise InputError(f"a drill needs SLURM, but {absent}; log in to the cluster")
     folder = RunPaths(root).drill(time.strftime("%Y%m%d-%H%M%S"))
     runs = {name: _prepare(folder, name, cfg, source) for name in ("alone", "warned")}
@@ -68,7 +65,7 @@ def rehearse(root: Path, source: Path) -> int:
         findings = _warn(warned)
         if not _given_up(warned):
             for run in (alone, warned):
-                _wait(run, partial(stages.fold_is_done, run.fold(FOLD)), f"the end of the fold in {run.root}")
+                _wait(run, partial(result_files.fold_is_done, run.fold(FOLD)), f"the end of the fold in {run.root}")
             same = _result(alone) == _result(warned)
             findings.append(("its result", f"{'equals' if same else 'DIFFERS from'} that of the fold left alone"))
     finally:
@@ -124,7 +121,7 @@ def _warn(run: RunPaths) -> list[Finding]:
     _wait(run, lambda: _event(run, "progress"), "the first epoch of the fold that is to be warned")
     job = _events(run, "started")[-1]["job"]
     warned = time.monotonic()
-    refusal = scheduler.send_signal(job, "USR2", queue_records.owner_of(run))
+    refusal = slurm_commands.send_signal(job, "USR2", ownership.owner_of(run))
     if refusal:
         return [("the warning", f"SLURM does not send it ({refusal})")]
     saved = _wait(run, lambda: _event(run, "ended"), "the save of the warned fold")
@@ -141,7 +138,7 @@ def _warn(run: RunPaths) -> list[Finding]:
 def _clear(run: RunPaths) -> None:
     """Take what is left of the drill out of the queue."""
     jobs = sorted({event["job"].split("_")[0] for event in _events(run, "submitted") if event.get("job")})
-    if refusal := scheduler.cancel(jobs, queue_records.owner_of(run)):
+    if refusal := slurm_commands.cancel(jobs, ownership.owner_of(run)):
         logs.say(f"note: job {', '.join(jobs)} of the drill may still be in the queue ({refusal})")
 
 
@@ -153,7 +150,7 @@ def _given_up(run: RunPaths) -> str | None:
 
 def _grace() -> list[Finding]:
     """What the site gives a job that it stops."""
-    config = scheduler.ask(["scontrol", "show", "config"]) or ""
+    config = slurm_commands.ask(["scontrol", "show", "config"]) or ""
     found = re.findall(r"^(KillWait|PreemptMode|JobRequeue|ProctrackType)\s*=\s*(.+?)\s*$", config, re.M)
     return [(f"the site's {name}", value) for name, value in found]
 

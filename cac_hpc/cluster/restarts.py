@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from cac_hpc.cluster import nodes, queue_records, scheduler
+from cac_hpc.cluster import nodes, ownership, slurm_commands
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE
-from cac_hpc.run import causes, digests, ledger, stages
+from cac_hpc.run import causes, digests, ledger, task_states
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import Config
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import Task
+from cac_hpc.settings.config import Config
 from cac_hpc.train import fencing
 
 PATIENCE_S, POLL_S = 600.0, 5.0  # with a controller that is being restarted
@@ -50,10 +50,10 @@ def place() -> Place:
 
 def take_name(run: RunPaths, stage: str, here: Place) -> None:
     """Have a job that was submitted by hand bear the run's name, by which the run may cancel it and start it again."""
-    name = queue_records.job_name(run, stage)
+    name = ownership.job_name(run, stage)
     if here.job is None or not here.is_first or os.environ.get("SLURM_JOB_NAME") == name:
         return
-    if refusal := scheduler.rename(here.job, f"cac-{stage}", name):
+    if refusal := slurm_commands.rename(here.job, f"cac-{stage}", name):
         log.warning("this job keeps its name, so the run neither cancels it nor starts it again: %s", refusal)
 
 
@@ -75,9 +75,9 @@ def requeue_tasks(run: RunPaths, tasks: Sequence[Task], here: Place) -> int:
 
 def _requeue(run: RunPaths, job: str) -> str | None:
     """Returns why SLURM refuses; None if the job will start again."""
-    requeue = partial(scheduler.requeue, job, queue_records.owner_of(run))
+    requeue = partial(slurm_commands.requeue, job, ownership.owner_of(run))
     refusal = _insist(requeue, lambda: processes.heard() == "SIGTERM")
-    if refusal and scheduler.state(job) == "PENDING":
+    if refusal and slurm_commands.state(job) == "PENDING":
         return None  # only the answer was lost
     return refusal
 
@@ -93,7 +93,7 @@ def _insist(order: Callable[[], str | None], is_hurried: Callable[[], bool] = la
     """
     deadline, before = time.monotonic() + PATIENCE_S, None
     while refusal := order():
-        known = refusal == before and not scheduler.is_silent()
+        known = refusal == before and not slurm_commands.is_silent()
         if known or is_hurried() or time.monotonic() > deadline:
             break
         before = refusal
@@ -106,7 +106,7 @@ def _was_ended(job: str) -> bool:
 
     Before its time limit and in a preemption a job goes on RUNNING until it has had its time to save.
     """
-    return scheduler.state(job) not in ("RUNNING", None)
+    return slurm_commands.state(job) not in ("RUNNING", None)
 
 
 def _ended_by(run: RunPaths, task: Task, job: str | None) -> Cause:
@@ -115,13 +115,13 @@ def _ended_by(run: RunPaths, task: Task, job: str | None) -> Cause:
         return _lost(run, task)
     cancelled = [event for event in ledger.read(run.ledger) if event["event"] == "cancelled"]
     by = next((event.get("by") for event in reversed(cancelled) if event.get("job") == job.split("_")[0]), None)
-    saved = next((end["cause"] for end in stages.last_ends(run, task) if end.get("resumable")), None)
+    saved = next((end["cause"] for end in task_states.last_ends(run, task) if end.get("resumable")), None)
     return Cause("cancelled", user=by, after=saved) if by else Cause("ended_by_scheduler", after=saved)
 
 
 def _lost(run: RunPaths, task: Task) -> Cause:
     """What is known of a rank or node that was lost."""
-    return next((end["cause"] for end in stages.last_ends(run, task) if end["cause"]), Cause("rank_lost"))
+    return next((end["cause"] for end in task_states.last_ends(run, task) if end["cause"]), Cause("rank_lost"))
 
 
 def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, wrong: str) -> int:
@@ -129,7 +129,7 @@ def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, w
     node = ledger.whereabouts()["node"]
     cause = Cause("node_unfit", node=node, detail=wrong)
     log.error("%s", cause)
-    others = {bad["node"] for bad in stages.bad_nodes(run) if bad.get("job") == here.job} - {node}
+    others = {bad["node"] for bad in task_states.bad_nodes(run) if bad.get("job") == here.job} - {node}
     if here.job is None or len(others) >= cfg.cluster.attempts:
         return end(run, tasks, Cause("nodes_given_up", count=len(others), after=cause), code=1)
     if limit := nodes.exclude(run, cfg.cluster, node, wrong, here.job):
@@ -139,7 +139,7 @@ def leave_node(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: Place, w
     if refusal := _requeue(run, here.job):
         return end(run, tasks, Cause("not_started_elsewhere", detail=refusal, after=cause), code=1)
     if refusal := _insist(
-        partial(scheduler.exclude, here.job, nodes.excluded_names(run, cfg), queue_records.owner_of(run))
+        partial(slurm_commands.exclude, here.job, nodes.excluded_names(run, cfg), ownership.owner_of(run))
     ):
         log.warning("SLURM may take this node again: %s", refusal)  # then it is left again
     return RESUMABLE
@@ -153,7 +153,10 @@ def give_up_fruitless(run: RunPaths, cfg: Config, tasks: Sequence[Task], here: P
         if starts < cfg.cluster.attempts:
             worthy.append(task)
             continue
-        told = [*stages.last_ends(run, task), *filter(partial(_is_requeue, task), reversed(ledger.read(run.ledger)))]
+        told = [
+            *task_states.last_ends(run, task),
+            *filter(partial(_is_requeue, task), reversed(ledger.read(run.ledger))),
+        ]
         last = next((event["cause"] for event in told if event["cause"]), None)
         end(run, [task], Cause("fruitless", count=starts, after=last), code=1)
     return worthy

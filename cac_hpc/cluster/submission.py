@@ -1,34 +1,25 @@
-"""Stages as SLURM jobs: what each asks for, and how it is submitted, once. The owner of submitit.
-
-submitit writes the sbatch scripts and submits them. What runs in a job is slurm/task.sh of the run's own copy of the
-code, the same as for jobs submitted by hand: a job needs nothing of the launcher, which may end at any moment.
-"""
+"""Stages as SLURM jobs, each submitted once, after the one that it waits for; and commands that belong to no run."""
 
 from __future__ import annotations
 
-import functools
-import math
 import re
-import shlex
-import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from cac_hpc.cluster import feasibility, nodes, pending, queue_records, scheduler
-from cac_hpc.cluster.feasibility import Limits
-from cac_hpc.machine import environment
-from cac_hpc.run import ledger, logs, paths, stages
-from cac_hpc.run.config import ClusterConfig, Config, InputError, Resources
+from cac_hpc.cluster import feasibility, needs, ownership, pending, sbatch_scripts, site_limits, slurm_commands
+from cac_hpc.cluster.sbatch_scripts import DEFAULT_ARRAY_SIZE
+from cac_hpc.run import ledger, logs, stages
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Stage, Task
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 
 RUNS_HERE = False
 REFUSAL = "allocation failure"  # in what sbatch --test-only says
 NO_NODE = "node configuration is not available"
 OF_SLURM = "%\\|"  # in file names a pattern, and that there is none; what parts the columns of its answers
-DEFAULT_ARRAY_SIZE = 1001  # SLURM's own MaxArraySize
 ENDING_S, POLL_S = 120.0, 1.0  # longer than SLURM gives a job to end
 APPEARS_S = 10.0  # until the controller knows a job that it has taken
 NO_ANSWER = re.compile(r"time[d]?.?out|contact|communicat|connect|answer|socket|message|receive", re.I)  # taken perhaps
@@ -39,7 +30,7 @@ LAUNCH_AGAIN = "launch again: what is in the queue already is found by its name"
 
 def unavailable() -> str | None:
     """Why there is no SLURM here; None if there is one that answers."""
-    return scheduler.unavailable()
+    return slurm_commands.unavailable()
 
 
 def check(cfg: Config) -> None:
@@ -64,9 +55,9 @@ def check_path(key: str, path: str) -> None:
 
 def try_out(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]) -> tuple[str, bool]:
     """Write the script of a stage and ask SLURM what it thinks of it; returns both, and whether SLURM would refuse."""
-    script = write_script(run, cfg, stage, tasks)
-    said = scheduler.test_only(script)
-    if NO_NODE in said and feasibility.has_no_node(_limits(cfg.cluster.partition)):
+    script = sbatch_scripts.write_script(run, cfg, stage, tasks)
+    said = slurm_commands.test_only(script)
+    if NO_NODE in said and site_limits.has_no_node(site_limits.read_once(cfg.cluster.partition)):
         return f"{script}\n  SLURM: {said}, as no node is in service: it would wait", False
     refused = REFUSAL in said
     return f"{script}\n  SLURM: {said}{pending.settings_of(said) if refused else ''}", refused
@@ -96,15 +87,15 @@ def _jobs_by_stage(run: RunPaths) -> dict[str, dict[str, bool]]:
 
     Raises: InputError if SLURM does not answer.
     """
-    owner = queue_records.owner_of(run)
-    listing = scheduler.queue(owner.users)
+    owner = ownership.owner_of(run)
+    listing = slurm_commands.queue(owner.users)
     if listing is None:
         raise InputError("SLURM does not answer (squeue), so nothing was submitted; run this again")
     found: dict[str, dict[str, bool]] = {stage.name: {} for stage in STAGES}
     for number, queued in listing.jobs.items():
         if owner.submitted(queued):
-            job, mine = number.split("_")[0], found[queue_records.stage_of(queued)]
-            mine[job] = mine.get(job, True) and queued.state == scheduler.ENDING
+            job, mine = number.split("_")[0], found[ownership.stage_of(queued)]
+            mine[job] = mine.get(job, True) and queued.state == slurm_commands.ENDING
     return found
 
 
@@ -113,8 +104,8 @@ def require_own(run: RunPaths, jobs: Sequence[str]) -> None:
 
     Raises: InputError naming one that it gives another name.
     """
-    owner = queue_records.owner_of(run)
-    listing = scheduler.queue(owner.users) if jobs else None
+    owner = ownership.owner_of(run)
+    listing = slurm_commands.queue(owner.users) if jobs else None
     for job in jobs:
         for queued in listing.all_of(job) if listing else ():
             if not owner.may_act_on(queued):
@@ -165,34 +156,9 @@ def _after(stage: Stage, known: Mapping[str, str], kept: Collection[str]) -> str
     return f"{'afterany' if before in kept and before in stages.SHARED else stage.rule}:{known[before]}"
 
 
-def write_script(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], after: str | None = None) -> Path:
-    """Write the script that submits the tasks; returns its path.
-
-    Args:
-        after: the job that it waits for, with SLURM's rule, as afterok:123.
-    """
-    script = run.slurm / f"{stage.name}.sbatch"
-    executor = _executor(run, cfg, stage, tasks, after)
-    paths.write_text(script, executor._make_submission_file_text(_command(run, cfg, stage, tasks), "") + "\n")
-    return script
-
-
-def array_index(cfg: Config, task: Task, per_task: int) -> int | None:
-    return None if task.index is None else task.index // per_task
-
-
-def per_task(cfg: Config, stage: Stage, num_tasks: int) -> int:
-    """Tasks of a stage that one array index does: folds and workers of trials as set, shards as many as it takes to
-    stay below the limit."""
-    if stage.trains:
-        return cfg.cluster.folds_per_node
-    most = feasibility.most_pack_tasks(_limits(cfg.cluster.partition), cfg) or DEFAULT_ARRAY_SIZE
-    return math.ceil(num_tasks / most) if stage.option else 1
-
-
 def most_tasks(cluster: ClusterConfig) -> int:
     """How many tasks the array of a command may have, if a job that gathers is submitted with it."""
-    return feasibility.most_command_tasks(_limits(cluster.partition), cluster) or DEFAULT_ARRAY_SIZE
+    return site_limits.most_tasks(site_limits.read_once(cluster.partition), cluster, others=1) or DEFAULT_ARRAY_SIZE
 
 
 def check_command(cluster: ClusterConfig, gpus: int) -> None:
@@ -204,17 +170,11 @@ def check_command(cluster: ClusterConfig, gpus: int) -> None:
         gpus: of a task of the array.
     Raises: InputError for what cannot work, one line for each fault.
     """
-    limits, asked = _limits(cluster.partition), feasibility.Jobs(cluster, gpus)
+    limits, asked = site_limits.read_once(cluster.partition), needs.Jobs(cluster, gpus)
     if faults := feasibility.faults(limits, asked):
         raise InputError("\n".join(faults))
     for note in feasibility.notes(limits, asked):
         logs.say(f"note: {note}")
-
-
-@functools.cache
-def _limits(partition: str | None) -> Limits:
-    """Asked once: a launch does not take as long as they last."""
-    return feasibility.read(partition)
 
 
 def _sbatch(
@@ -224,26 +184,37 @@ def _sbatch(
 
     Raises: InputError if SLURM refuses it, or does not say which job it has become.
     """
-    owner, name = queue_records.owner_of(run), queue_records.job_name(run, stage.name)
-    script = write_script(run, cfg, stage, tasks, after)
-    before = scheduler.jobs_called(name)
-    if before is None:
-        raise InputError(f"{scheduler.SILENT}, so stage {stage.name} was not submitted; {LAUNCH_AGAIN}")
-    accepted, said = scheduler.submit(script)
-    late = accepted or NO_ANSWER.search(said)
-    found = _new_jobs(name, before, APPEARS_S if late else 0.0, accepted)
+    owner, name = ownership.owner_of(run), ownership.job_name(run, stage.name)
+    script = sbatch_scripts.write_script(run, cfg, stage, tasks, after)
+    accepted, said, found = _submit(script, name, f"stage {stage.name} was not submitted; {LAUNCH_AGAIN}")
     if found is None:
-        raise InputError(f"{scheduler.SILENT}, so it is not known which job is stage {stage.name}; {LAUNCH_AGAIN}")
+        raise InputError(f"{slurm_commands.SILENT}, so it is not known which job is stage {stage.name}; {LAUNCH_AGAIN}")
     if not found:
-        raise InputError(_refusal(stage, name, accepted, said, scheduler.cancel(taken, owner)))
+        raise InputError(_refusal(stage, name, accepted, said, slurm_commands.cancel(taken, owner)))
     job, *others = sorted(found, key=int, reverse=True)
     if others:
         logs.say(f"note: sbatch submitted stage {stage.name} {len(found)} times; cancelled job {', '.join(others)}")
-        scheduler.cancel(others, owner)
+        slurm_commands.cancel(others, owner)
     for line in _words(said):
         logs.say(f"note: sbatch says: {line}")
     script.replace(run.slurm / f"{job}_submission.sh")
     return job
+
+
+def _submit(script: Path, name: str, otherwise: str) -> tuple[bool, str, set[str] | None]:
+    """Submit a script.
+
+    Args:
+        name: of the job. otherwise: what to say where SLURM does not answer.
+    Returns: whether sbatch took it, what it said, and the new jobs of that name; None if SLURM does not say.
+    Raises: InputError if SLURM does not answer, before anything is submitted.
+    """
+    before = slurm_commands.jobs_called(name)
+    if before is None:
+        raise InputError(f"{slurm_commands.SILENT}, so {otherwise}")
+    accepted, said = slurm_commands.submit(script)
+    late = accepted or NO_ANSWER.search(said)
+    return accepted, said, _new_jobs(name, before, APPEARS_S if late else 0.0, accepted)
 
 
 def _new_jobs(name: str, before: Collection[str], patience_s: float, ended: bool) -> set[str] | None:
@@ -254,7 +225,7 @@ def _new_jobs(name: str, before: Collection[str], patience_s: float, ended: bool
     """
     deadline = time.monotonic() + patience_s
     while True:
-        now = scheduler.jobs_called(name)
+        now = slurm_commands.jobs_called(name)
         new = {job for job, waits in (now or {}).items() if waits or ended} - set(before)
         if new or time.monotonic() >= deadline:
             return None if now is None else new
@@ -288,189 +259,35 @@ def _words(said: str) -> list[str]:
 
 def _record(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], job: str) -> None:
     """Tell the ledger which job does a task, if it does not know."""
-    size = per_task(cfg, stage, _num_tasks(cfg, run, stage))
+    size = sbatch_scripts.per_task(run, cfg, stage)
     known = {(event["task"], event.get("job")) for event in ledger.read(run.ledger) if event["stage"] == stage.name}
     for task in tasks:
-        index = array_index(cfg, task, size)
+        index = sbatch_scripts.array_index(task, size)
         own = job if index is None else f"{job}_{index}"
         if (task.index, own) not in known:
             ledger.record(run.ledger, stage.name, task.index, "submitted", job=own)
 
 
-def _num_tasks(cfg: Config, run: RunPaths, stage: Stage) -> int:
-    return len(stages.tasks_of(cfg, run, stage.name))
+def submit_command(script: Path) -> str:
+    """Submit the script of a command, whose name the job has; returns the job, which may be an array.
 
-
-def _command(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]) -> str:
-    """What srun starts on every node."""
-    size = per_task(cfg, stage, _num_tasks(cfg, run, stage))
-    return shlex.join(["bash", str(run.code / "slurm" / "task.sh"), str(run.root), stage.name, "--per_task", str(size)])
-
-
-def _guard(run: RunPaths) -> str:
-    """A line of shell that ends a job whose code is not there any more; all else is checked by what it starts."""
-    script = run.code / "slurm" / "task.sh"
-    again = shlex.quote(f"python jobs/launch_cv.py --resume {shlex.quote(str(run.root))} puts it back")
-    told = shlex.quote(f"error: {script} is missing, as where a scratch file system is purged;")
-    return f"[ -r {shlex.quote(str(script))} ] || {{ echo {told} {again} >&2; exit 2; }}"
-
-
-def _executor(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task], after: str | None) -> Any:
-    """A submitit executor with all that the stage asks of SLURM."""
-    parameters = {
-        "job_name": queue_records.job_name(run, stage.name),
-        **_asked(cfg, stage),
-        "exclude": ",".join(nodes.excluded_names(run, cfg)) or None,
-        "dependency": after,
-    }
-    further = _further(run, cfg, stage, tasks)
-    return _site_executor(run.slurm, cfg.cluster, parameters, further, _cpus(cfg, stage), [_guard(run)])
-
-
-def _site_executor(
-    folder: Path,
-    cluster: ClusterConfig,
-    parameters: Mapping[str, Any],
-    further: Mapping[str, Any],
-    cpus: int,
-    setup: Sequence[str] = (),
-) -> Any:
-    """A submitit executor with what the site's settings ask of every job.
-
-    Args:
-        folder: of scripts and logs. parameters: of this job, by submitit's names. further: options of sbatch. cpus: of
-            its step. setup: lines of shell before those of the site.
-    """
-    import submitit
-
-    executor = submitit.SlurmExecutor(folder=folder)
-    asked = {
-        **parameters,
-        "partition": cluster.partition,
-        "account": cluster.account,
-        "qos": cluster.qos,
-        "constraint": cluster.constraint,
-        "exclusive": cluster.exclusive or None,
-        "signal_delay_s": cluster.warning_s,
-        "stderr_to_stdout": True,
-        "setup": [
-            f"export CAC_HPC_PYTHON={shlex.quote(sys.executable)}",
-            f"unset {' '.join(environment.not_for_jobs())}",
-            *setup,
-            *cluster.setup,
-            "trap : USR1 USR2 TERM # a signal for the job is the task's: this shell waits for its end",
-        ],
-        # srun no longer takes the cpus from the job; a node that ends must leave the others time to save
-        "srun_args": [f"--cpus-per-task={cpus}", "--kill-on-bad-exit=0", *cluster.srun],
-        "additional_parameters": dict(further),
-    }
-    executor.update_parameters(**{key: value for key, value in asked.items() if value is not None})
-    executor.parameters |= {"wckey": None} | ({"map_count": 1} if "array" in further else {})  # it writes an --array
-    return executor
-
-
-def submit_command(
-    folder: Path,
-    name: str,
-    command: Sequence[str],
-    cluster: ClusterConfig,
-    asked: Resources,
-    gpus: int = 0,
-    tasks: Collection[int] = (),
-    after: str | None = None,
-) -> str:
-    """Submit a command that belongs to no run; returns its job, which may be an array.
-
-    Args:
-        folder: of scripts and logs. name: of the job, which is its own. tasks: indices of an array. after: a job whose
-            end it waits for, however it ends.
     Raises: InputError with SLURM's own words if it refuses.
     """
-    parameters = {
-        "job_name": name,
-        **_resources(asked, cluster, asked.cpus),
-        "nodes": 1,
-        "gpus_per_node": None if cluster.gres else gpus or None,
-        "gres": cluster.gres if gpus else None,
-        "exclude": cluster.exclude,
-        "dependency": f"afterany:{after}" if after else None,
-    }
-    executor = _site_executor(folder, cluster, parameters, _of_site(cluster, tasks), asked.cpus)
-    script = folder / f"{name}.sbatch"
-    paths.write_text(script, executor._make_submission_file_text(shlex.join(command), "") + "\n")
-    before = scheduler.jobs_called(name)
-    if before is None:
-        raise InputError(f"{scheduler.SILENT}, so nothing was submitted; run this again")
-    accepted, said = scheduler.submit(script)
-    late = accepted or NO_ANSWER.search(said)
-    if not (found := _new_jobs(name, before, APPEARS_S if late else 0.0, accepted)):
+    _, said, found = _submit(script, script.stem, "nothing was submitted; run this again")
+    if not found:
         words = "; ".join(_words(said)) or "without a word"
-        raise InputError(f"cluster: SLURM refused {name} ({words}){pending.settings_of(words)}")
+        raise InputError(f"cluster: SLURM refused {script.stem} ({words}){pending.settings_of(words)}")
     return max(found, key=int)
-
-
-def _asked(cfg: Config, stage: Stage) -> dict[str, Any]:
-    """Time, nodes, memory, cores and GPUs."""
-    cluster, gpus = cfg.cluster, stages.gpus(stage, cfg) or None
-    return {
-        **_resources(stages.resources(stage, cfg), cluster, _cpus(cfg, stage)),
-        "nodes": cluster.nodes_per_fold if stage.ranks else 1,
-        "gpus_per_node": None if cluster.gres else gpus,
-        "gres": cluster.gres if gpus else None,
-    }
-
-
-def _resources(asked: Resources, cluster: ClusterConfig, cpus: int) -> dict[str, Any]:
-    mem_mb = round(asked.mem_gb * 1024)
-    return {
-        "time": asked.time_min,
-        "ntasks_per_node": 1,
-        "cpus_per_task": cpus,
-        "mem": None if cluster.mem_per_cpu else f"{mem_mb}M",
-        "mem_per_cpu": f"{math.ceil(mem_mb / cpus)}M" if cluster.mem_per_cpu else None,
-    }
-
-
-def _further(run: RunPaths, cfg: Config, stage: Stage, tasks: Sequence[Task]) -> dict[str, Any]:
-    """Options that submitit has no name for."""
-    cluster, size = cfg.cluster, per_task(cfg, stage, _num_tasks(cfg, run, stage))
-    indices = {array_index(cfg, task, size) or 0 for task in tasks} if stage.option else set[int]()
-    further: dict[str, Any] = {}
-    if cluster.mail_user:
-        further |= {"mail-user": cluster.mail_user, "mail-type": "FAIL" if stage.name != "aggregate" else "END,FAIL"}
-    return _of_site(cluster, indices) | further | cluster.sbatch
-
-
-def _of_site(cluster: ClusterConfig, indices: Collection[int]) -> dict[str, Any]:
-    """The same of any job. indices: of its array, if it is one."""
-    # limits of the login node are no limits of the job
-    further: dict[str, Any] = {"kill-on-invalid-dep": "yes", "requeue": True, "propagate": "NONE"}
-    if indices:
-        further["array"] = f"{_ranges(indices)}%{cluster.array_parallelism}"
-    if cluster.reservation:
-        further["reservation"] = cluster.reservation
-    return further | cluster.sbatch
-
-
-def _ranges(indices: Collection[int]) -> str:
-    """Indices as sbatch takes them: 0-3,7."""
-    starts = [index for index in sorted(indices) if index - 1 not in indices]
-    ends = [index for index in sorted(indices) if index + 1 not in indices]
-    return ",".join(f"{low}-{high}" if low < high else f"{low}" for low, high in zip(starts, ends, strict=True))
-
-
-def _cpus(cfg: Config, stage: Stage) -> int:
-    return stages.side_by_side(stage, cfg) * stages.cpus(stage, cfg)
 
 
 def _differences(job: str, cfg: Config, stage: Stage) -> list[str]:
     """What SLURM has made of a job, where that is not what was asked for."""
-    granted, cluster = scheduler.granted(job), cfg.cluster
+    granted, cluster = slurm_commands.granted(job), cfg.cluster
     asked = {
         "Partition": cluster.partition,
         "Account": cluster.account,
         "QOS": cluster.qos,
-        "TimeLimit": scheduler.minutes_text(stages.resources(stage, cfg).time_min),
+        "TimeLimit": slurm_commands.minutes_text(stages.resources(stage, cfg).time_min),
         "NumNodes": None if not stage.ranks else f"{cluster.nodes_per_fold}",
     }
     found = [
@@ -478,6 +295,6 @@ def _differences(job: str, cfg: Config, stage: Stage) -> list[str]:
         for key, wanted in asked.items()
         if wanted and granted.get(key) and granted[key].split("-")[0] != wanted and granted[key] != wanted
     ]
-    if cpus := feasibility.cpu_difference(granted, cfg, stage.resources):
+    if cpus := needs.cpu_difference(granted, cfg, stage.resources):
         found.append(cpus)
     return [f"job {job} ({stage.name}) has {line}" for line in found]

@@ -11,31 +11,30 @@ import contextlib
 import os
 import resource
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cac_hpc.cluster import preflight, restarts, scheduler
+from cac_hpc.cluster import gpu_drivers, preflight, rendezvous, restarts
 from cac_hpc.cluster.restarts import Place
 from cac_hpc.machine import environment, memory, processes
 from cac_hpc.machine.processes import RESUMABLE
-from cac_hpc.run import causes, ledger, paths, provenance, settings, stages
+from cac_hpc.run import causes, ledger, provenance, stages, task_states
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES, Task
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError, WorkError
 from cac_hpc.train import fencing
 
 POLL_S = 0.2
 RELAY_S = 1.0  # between two requests: a rank may have started only now
 LOOK_S = 1.0  # between two looks at the memory
 IGNORED = (signal.SIGUSR1, signal.SIGUSR2)  # by what we start, until it listens itself: they would kill it
-WAIT_S = 300.0  # for the first node: its file may be seen late on a shared file system
-RETRY_S = 0.5
 
 
 @dataclass
@@ -71,7 +70,7 @@ def supervise(root: Path, stage_name: str, index: int | None, per_task: int) -> 
     Raises: InputError if there is no such stage, or it needs an index.
     """
     run, here = RunPaths(root), restarts.place()
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     tasks = _tasks(cfg, run, stage_name, index, per_task)
     if not tasks:
         log.info("%s: everything is done already", stage_name)
@@ -166,7 +165,7 @@ def _tasks(cfg: Config, run: RunPaths, name: str, index: int | None, per_task: i
 
 
 def _start(run: RunPaths, cfg: Config, task: Task, slot: int, here: Place) -> Child:
-    options = torchrun_options(run, task, here.node, here.num_nodes, here.key) if task.stage.ranks else []
+    options = rendezvous.torchrun_options(run, task, here.node, here.num_nodes, here.key) if task.stage.ranks else []
     variables = stages.environment(run, cfg, os.environ)
     if task.stage.trains and cfg.train.device == "cuda":
         variables["CUDA_VISIBLE_DEVICES"] = _gpus(stages.ranks(task.stage, cfg), slot)
@@ -184,7 +183,7 @@ def _start(run: RunPaths, cfg: Config, task: Task, slot: int, here: Place) -> Ch
 
 def _gpus(ranks: int, slot: int) -> str:
     """The GPUs of the job's fold or worker number ``slot``; where there are fewer than ranks, they share them."""
-    visible = preflight.visible_gpus()
+    visible = gpu_drivers.visible_gpus()
     return ",".join(visible[(slot * ranks + rank) % len(visible)] for rank in range(ranks))
 
 
@@ -230,7 +229,7 @@ def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place, o
         return 1
     code = max(child.process.returncode if child.process.returncode > 0 else 1 for child in undone)
     for child in undone:
-        if child.process.returncode < 0 and not stages.last_ends(run, child.task, child.told):
+        if child.process.returncode < 0 and not task_states.last_ends(run, child.task, child.told):
             _say_killed(run, child)
     if oom_kills:
         return restarts.end(run, [child.task for child in undone], _out_of_memory(cfg, undone[0].task, oom_kills), code)
@@ -238,11 +237,11 @@ def _judge(run: RunPaths, cfg: Config, children: Sequence[Child], here: Place, o
         return code  # the first node asks for what follows
     resumable = [child for child in undone if _may_resume(run, child)]
     for child in undone:
-        if child not in resumable and not stages.last_ends(run, child.task, child.told):
+        if child not in resumable and not task_states.last_ends(run, child.task, child.told):
             restarts.end(run, [child.task], Cause("process_ended", exit_code=child.process.returncode), code)
     if resumable:
         return restarts.requeue_tasks(run, [child.task for child in resumable], here)
-    if all(stages.was_stopped(run, child.task, child.told) for child in undone):
+    if all(task_states.was_stopped(run, child.task, child.told) for child in undone):
         return RESUMABLE  # by somebody who asked the fold and not the job: it stays stopped
     return code
 
@@ -263,7 +262,7 @@ def _is_replaced(run: RunPaths, child: Child) -> bool:
 
 def _may_resume(run: RunPaths, child: Child) -> bool:
     """Whether the end was nobody's fault: the job was asked to stop, or a rank or its node was lost."""
-    ends = stages.last_ends(run, child.task, child.told)
+    ends = task_states.last_ends(run, child.task, child.told)
     return any(end.get("lost") for end in ends) or processes.heard() is not None
 
 
@@ -271,55 +270,3 @@ def _out_of_memory(cfg: Config, task: Task, oom_kills: int) -> Cause:
     given_mb = int(os.environ.get("SLURM_MEM_PER_NODE", "0"))  # by hand it may be another than the settings ask for
     asked = given_mb / 1024 if given_mb else stages.resources(task.stage, cfg).mem_gb
     return Cause("host_out_of_memory", limit_bytes=asked * 1024**3, count=oom_kills)
-
-
-def torchrun_options(run: RunPaths, task: Task, node: int, num_nodes: int, key: str) -> list[str]:
-    """torchrun's options for the node number ``node`` of a job.
-
-    Args:
-        key: names this start of the job; a file of an earlier one is not taken for it.
-    Raises: WorkError if the first node has not said in time where it is, or its name is not known here.
-    """
-    if num_nodes == 1:
-        return ["--standalone"]
-    file = run.fold(task.index or 0).rendezvous(key)
-    if node == 0:
-        paths.write_json(file, {"node": os.environ["SLURMD_NODENAME"], "port": _free_port()})
-    first = _first_node(file)
-    return [
-        f"--nnodes={num_nodes}",
-        f"--node-rank={node}",
-        f"--master-addr={_address(first['node'])}",
-        f"--master-port={first['port']}",
-    ]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def _first_node(file: Path) -> dict[str, str]:
-    deadline = time.monotonic() + WAIT_S
-    while time.monotonic() < deadline:
-        try:
-            list(file.parent.iterdir())  # has a network file system look again
-            found: dict[str, str] = paths.read_json(file)
-            return found
-        except (OSError, ValueError):
-            time.sleep(RETRY_S)
-    raise WorkError(f"{file}: the first node of this job has not said within {WAIT_S:.0f} s where it is")
-
-
-def _address(node: str) -> str:
-    """The number of a node's address; its name may not be known everywhere at once."""
-    name, deadline = scheduler.node_address(node), time.monotonic() + WAIT_S
-    while True:
-        try:
-            return socket.gethostbyname(name)
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise WorkError(f"node {node}: its name {name} does not resolve here ({error})") from error
-            time.sleep(RETRY_S)

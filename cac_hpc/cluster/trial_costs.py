@@ -11,8 +11,8 @@ from typing import NamedTuple
 from cac_hpc.cluster import estimate as estimates
 from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS, START_MIN, Estimate
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.run import composition
-from cac_hpc.run.config import Config
+from cac_hpc.settings import composition
+from cac_hpc.settings.config import Config
 from cac_hpc.train import models
 from cac_hpc.trials.plan import Plan
 

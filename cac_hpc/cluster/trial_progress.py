@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cac_hpc.run import logs, paths, settings, stages
-from cac_hpc.run.config import Config, InputError, require
+from cac_hpc.run import disk, logs, result_files
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.stages import Tried
+from cac_hpc.run.task_states import Tried
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.checks import require
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,7 +43,7 @@ class RunTrials:
         from cac_hpc.trials import plan, standing
 
         if fold not in self._folds:
-            cfg = settings.load(self._run.config)
+            cfg = stored_settings.load(self._run.config)
             self._folds[fold] = standing.FoldTrials(self._run, fold, cfg, plan.read(self._run.trials_plan))
         self._folds[fold].look()
         return self._folds[fold]
@@ -68,7 +71,7 @@ def show(root: Path, fold: str | None, as_json: bool) -> int:
     Raises: InputError if the run has no trials, or no such fold.
     """
     run = RunPaths(root)
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     if not cfg.trials.active:
         raise InputError(f"{root}: found no trials in its settings, wanted a run launched with --trials FILE")
     folds = range(cfg.split.folds)
@@ -93,15 +96,12 @@ def show(root: Path, fold: str | None, as_json: bool) -> int:
 
 
 def _chosen(path: Path) -> dict[str, Any] | None:
-    try:
-        found = paths.read_json(path)
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and {"trial", "figure", "candidates"} <= found.keys() else None
+    found = disk.read_object(path)
+    return found if {"trial", "figure", "candidates"} <= found.keys() else None
 
 
 def _of_choice(run: RunPaths, chosen: Mapping[str, Any]) -> Tried:
-    number = int(stages.read_kept(run.trials_plan, ["number"])["number"])
+    number = int(result_files.read_kept(run.trials_plan, ["number"])["number"])
     done = int(chosen["candidates"])
     return Tried(number, done, number - done, 0, chosen["trial"], chosen["figure"], chosen=True)
 

@@ -1,7 +1,4 @@
-"""What a run used, compared with its request, from the ledger alone: time, memory, core and GPU hours, and advice.
-
-A report's circumstances.json holds what differs from one computation to the next: when, with what, how long.
-"""
+"""What a run used, compared with its request, from the ledger alone: time, memory, core and GPU hours, and advice."""
 
 from __future__ import annotations
 
@@ -13,41 +10,26 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cac_hpc.dataset import shards
+from cac_hpc.dataset import integrity
 from cac_hpc.machine.memory import GIB
 from cac_hpc.run import ledger, logs, stages
-from cac_hpc.run.config import Config, Resources
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import Stage
+from cac_hpc.settings.cluster import Resources
+from cac_hpc.settings.config import Config
 from cac_hpc.train import capacity
 from cac_hpc.train.capacity import Room
 
 if TYPE_CHECKING:
     from rich.table import Table
-from collections.abc import Callable
-from datetime import timezone
-from functools import partial
-from typing import Annotated, TypeVar
-
-import pandas as pd
-
-from cac_hpc.run import paths, provenance
-from cac_hpc.run.logs import log
-from cac_hpc.statistics.results import Omitted
 
 COLUMNS = ("stage", "tasks", "starts", "minutes", "GiB", "core h", "busy", "GPU h", "queue")
 NICE_MIN = (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720, 960, 1440, 2160, 2880, 4320, 5760, 7200, 10080)
 NICE_GB = (0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 TIGHT = 0.8  # of what was asked: the next run may need a little more than this one
-
 PAUSE_S = 2.0  # between two tasks of one job; a job that was requeued waits longer
-
 USED = ("seconds", "cpus", "gpus", "peak_mb")  # the numbers of a ``used`` event
 Event = dict[str, Any]
-CIRCUMSTANCES = "circumstances.json"
-MEDIANS = ("train_seconds", "val_seconds", "slices_per_second", "peak_memory_mb", "gpu_utilization_percent")
-T = TypeVar("T")
-Median = Annotated[float | None, Omitted]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +195,7 @@ def _resident_gib(cfg: Config) -> float:
     seal = RunPaths(Path(cfg.run)).dataset(cfg.data.packed_dir).seal
     if cfg.train.residency == "stream" or not seal.exists():
         return 0.0
-    slices = capacity.slice_bytes(shards.read_checked(seal)["slices"], cfg.pack.size)
+    slices = capacity.slice_bytes(integrity.read_checked(seal)["slices"], cfg.pack.size)
     needed = Room(slices, cfg.cluster.ranks_per_node, capacity.asked(cfg.cluster), None).needed
     return cfg.cluster.folds_per_node * needed / GIB
 
@@ -254,66 +236,3 @@ def _idle(use: StageUse, cfg: Config) -> Iterator[str]:
 def _number(value: float | None) -> str:
     """Two digits are enough, and more before the point."""
     return "-" if value is None else f"{value:.0f}" if value >= 10 else f"{value:.2g}"
-
-
-@dataclass(frozen=True)
-class FoldSpeed:
-    """Epochs of a fold: their number, the medians of their seconds, rate and memory as far as they are known."""
-
-    fold: int
-    epochs: int
-    train_seconds: Median = None
-    val_seconds: Median = None
-    slices_per_second: Median = None
-    peak_memory_mb: Median = None
-    gpu_utilization_percent: Median = None
-
-
-@dataclass(frozen=True)
-class Circumstances:
-    """What circumstances.json holds, the only file of a report that has time stamps. What cannot be read is None, and a
-    fold whose speeds cannot be read is left out."""
-
-    made: str
-    provenance: dict[str, Any] | None
-    stages: list[StageUse]
-    advice: list[str]
-    folds: list[FoldSpeed]
-
-
-def collect_circumstances(run: RunPaths, cfg: Config) -> Circumstances:
-    uses = read(run, cfg)
-    speeds = (_read(run.fold(fold).speed, partial(_speed, fold)) for fold in range(cfg.split.folds))
-    return Circumstances(
-        made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        provenance=_read(run.provenance, _provenance),
-        stages=uses,
-        advice=advice(uses, cfg),
-        folds=[speed for speed in speeds if speed],
-    )
-
-
-def _read(path: Path, read: Callable[[Path], T]) -> T | None:
-    """What is read of a file; None where it is not there, or is damaged, which is said."""
-    if not path.is_file():
-        return None
-    try:
-        return read(path)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        log.warning("%s: cannot be read, the report goes without it (%s)", path, error)
-        return None
-
-
-def _provenance(path: Path) -> dict[str, Any]:
-    collected = paths.read_json(path)
-    if not isinstance(collected, dict) or not isinstance(collected.get("packages", {}), dict):
-        raise ValueError("wanted an object, its packages by name")
-    return provenance.shareable(collected) | provenance.shareable_code(RunPaths(path.parent))
-
-
-def _speed(fold: int, path: Path) -> FoldSpeed:
-    table = pd.read_csv(path)
-    medians = {name: float(table[name].median()) for name in MEDIANS if name in table and table[name].notna().any()}
-    if endless := [name for name, median in medians.items() if not math.isfinite(median)]:
-        raise ValueError(f"{endless[0]} is not finite")
-    return FoldSpeed(fold, len(table), **medians)

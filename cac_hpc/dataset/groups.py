@@ -17,7 +17,7 @@ import numpy as np
 from cac_hpc.calcium import measures
 from cac_hpc.calcium.heart import Heart
 from cac_hpc.dataset.sealed import GROUP, GROUPS
-from cac_hpc.run.config import Config
+from cac_hpc.settings.config import Config
 from cac_hpc.volumes.person import CONTRADICTORY
 from cac_hpc.volumes.scanner import UNKNOWN, without_identity
 from cac_hpc.volumes.study import Study
@@ -46,10 +46,8 @@ def of_study(study: Study, hu_ZHW: np.ndarray | None, heart: Heart | None, wante
     """
     said = study.described
     found = {"sex": said.sex, "age_group": said.age_group, "scanner": without_identity(said.scanner, study.identity)}
-    measured = [name for name in MEASURED if name in wanted]
-    known = hu_ZHW is not None and heart is not None
-    for name in measured:
-        found[name] = _measured(name, hu_ZHW, heart) if known and hu_ZHW is not None and heart is not None else UNKNOWN
+    for name in (name for name in MEASURED if name in wanted):
+        found[name] = UNKNOWN if hu_ZHW is None or heart is None else _measured(name, hu_ZHW, heart)
     return {name: value for name, value in found.items() if name in wanted}
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cac_hpc.labels.labels import Label
-from cac_hpc.run import causes, logs, paths
+from cac_hpc.run import causes, disk, logs
 from cac_hpc.run.causes import NEW_RUN
-from cac_hpc.run.config import InputError, SplitConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.split import SplitConfig
 from cac_hpc.volumes import dicom_study
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.scanner import UNKNOWN
@@ -36,11 +37,8 @@ class Groups:
         Args:
             patient: of each study.
         """
-        found: dict[str, str] = {}
-        for study, name in patient.items():
-            group = self.of_study[study]
-            found[name] = group if found.get(name, group) == group else SEVERAL
-        return found
+        every = self.all_of_patients(patient)
+        return {name: SEVERAL if len(groups) > 1 else next(iter(groups)) for name, groups in every.items()}
 
     def all_of_patients(self, patient: Mapping[str, str]) -> dict[str, set[str]]:
         """All groups of each patient's studies."""
@@ -72,11 +70,10 @@ def settle(
         return found
     tested = tuple(name for name in names if counts[name] >= cfg.smallest_group)
     if len(tested) < 2:
-        sizes = ", ".join(f"{logs.harmless(name)} {count}" for name, count in counts.most_common(NAMED))
-        more = f" and {len(counts) - NAMED} more" if len(counts) > NAMED else ""
+        sizes = logs.first_of([f"{logs.harmless(name)} {count}" for name, count in counts.most_common()], NAMED)
         raise InputError(
             f"split.group is {cfg.group}, but {len(tested)} groups have {cfg.smallest_group} patients or more "
-            f"(split.smallest_group); wanted two at least, found patients of: {sizes}{more}"
+            f"(split.smallest_group); wanted two at least, found patients of: {sizes}"
         )
     return Groups(cfg.group, of_study, tested)
 
@@ -98,7 +95,7 @@ def _groups(labels: Mapping[str, Label], entries: Mapping[str, Sequence[Entry]],
 def write(path: Path, groups: Groups | None) -> None:
     """Write groups.json, once; nothing where patients form none."""
     if groups is not None and not path.exists():
-        paths.write_json(path, {"format": FORMAT_VERSION, **vars(groups)})
+        disk.write_json(path, {"format": FORMAT_VERSION, **vars(groups)})
 
 
 def read(path: Path) -> Groups:
@@ -107,7 +104,7 @@ def read(path: Path) -> Groups:
     Raises: InputError if they are missing or damaged.
     """
     try:
-        content = paths.read_json(path)
+        content = disk.read_json(path)
         of_study, tested = dict(content["of_study"]), tuple(map(str, content["tested"]))
         if content["format"] == FORMAT_VERSION and all(isinstance(name, str) for name in of_study.values()):
             return Groups(str(content["fact"]), of_study, tested)
@@ -127,8 +124,7 @@ def check_packed(groups: Groups, packed: Mapping[str, str]) -> None:
     """
     wrong = [study for study, scanner in packed.items() if groups.of_study[study] != scanner]
     if wrong:
-        some = ", ".join(map(repr, wrong[:NAMED])) + (f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else "")
-        first = wrong[0]
+        some, first = logs.first_of([*map(repr, wrong)], NAMED), wrong[0]
         found = f"{logs.harmless(packed[first])} of the packed series of {first!r}"
         raise InputError(
             f"split.group is scanner: {len(wrong)} studies ({some}) have images of several scanners; found {found}, "
@@ -158,7 +154,7 @@ def notes(groups: Groups, patient: Mapping[str, str], cfg: SplitConfig) -> Itera
             f"not tested: {sizes}"
         )
     if unknown := [study for study, name in patient.items() if of_patient[name] == UNKNOWN]:
-        some = ", ".join(map(repr, unknown[:NAMED])) + (f" and {len(unknown) - NAMED} more" * (len(unknown) > NAMED))
+        some = logs.first_of([*map(repr, unknown)], NAMED)
         yield f"studies of an unknown group train in every fold, which may be of the tested group: {some}"
 
 

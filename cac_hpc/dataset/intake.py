@@ -20,9 +20,9 @@ from cac_hpc.calcium.views import Views
 from cac_hpc.dataset import groups
 from cac_hpc.dataset.regions import ReadMask
 from cac_hpc.masks.masks import Target
-from cac_hpc.run.commands import RuleConfig
-from cac_hpc.run.config import Frame, PackConfig
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.pack import Frame, PackConfig
+from cac_hpc.settings.score_command import RuleConfig
 from cac_hpc.volumes import checks, frame
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.formats import reader_of

@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.dataset import plan, shards
+from cac_hpc.dataset import integrity, shards, study_folders
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.labels import matching
+from cac_hpc.labels import spelling
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.run import causes, paths
+from cac_hpc.run import causes, disk
 from cac_hpc.run.causes import PACK, RESUME
-from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 
 Read = Callable[[Path, int | None], Any]  # takes a shard and a row, or None for the digests of all
 
@@ -35,9 +36,11 @@ def finding(name: str, passed: bool | None, note: str) -> dict[str, Any]:
 
 def check_ids(folds: Sequence[Fold], patient: Mapping[str, str], cfg: Config) -> dict[str, Any]:
     """Studies whose numbers differ in separators, zeros or case alone, of different patients, in parts of a fold."""
-    sites = [plan.beside(cohort.name) for cohort in cfg.by_cohort()]  # numbers of different cohorts may be alike
+    sites = [
+        study_folders.beside(cohort.name) for cohort in cfg.by_cohort()
+    ]  # numbers of different cohorts may be alike
     own = ({study: of for study, of in patient.items() if study.startswith(site)} for site in sites)
-    pairs = _apart(folds, patient, [group for part in own for group in matching.near_equal(part)])
+    pairs = _apart(folds, patient, [group for part in own for group in spelling.near_equal(part)])
     if not pairs:
         return finding("ids", True, "no two patients of different parts have nearly equal study numbers")
     found = f"nearly equal study numbers of different patients are in different parts of a fold: {_named(pairs)}"
@@ -51,7 +54,7 @@ def check_ids(folds: Sequence[Fold], patient: Mapping[str, str], cfg: Config) ->
 def planned_ids(dataset: DatasetPaths) -> dict[str, Any]:
     """What the planner found in the study numbers, of which only it has seen more than pseudonyms."""
     try:
-        count = paths.read_json(dataset.plan)["near_equal"]
+        count = disk.read_json(dataset.plan)["near_equal"]
     except (OSError, ValueError, KeyError, TypeError):
         note = "pseudonyms stand for the study numbers, and the dataset's plan does not say what they were like"
         return finding("ids", None, note)
@@ -71,7 +74,7 @@ def check_pixels(
         whole: whether the shards were just found to be as they were written; else a process of its own reads them.
     Returns: what was found, for the report. Raises: InputError naming the studies.
     """
-    sealed = shards.read_checked(dataset.seal).get("shards", [])
+    sealed = integrity.read_checked(dataset.seal).get("shards", [])
     files = [dataset.root / shard["file"] for shard in sealed]
     if not files or not all(file.is_file() for file in files):
         return finding("pixels", None, "the dataset's shards are not there any more")
@@ -105,7 +108,10 @@ def _same_pixels(files: Sequence[Path], patient: Mapping[str, str], read: Read) 
 
 def _equal_rows(first_N: np.ndarray, second_N: np.ndarray) -> Iterator[np.ndarray]:
     """Rows whose pairs of numbers are equal, group by group; a row that is like no other is in none."""
-    order = np.lexsort((second_N, first_N))
+    ordered_N = np.sort(first_N)
+    repeated = ordered_N[1:][ordered_N[1:] == ordered_N[:-1]]
+    row_M = np.flatnonzero(np.isin(first_N, repeated))  # of millions few, and only these need an order of both numbers
+    order = row_M[np.lexsort((second_N[row_M], first_N[row_M]))]
     new = (np.diff(first_N[order], prepend=0) != 0) | (np.diff(second_N[order], prepend=0) != 0)
     new[:1] = True
     start = np.append(np.flatnonzero(new), len(order))

@@ -19,10 +19,12 @@ from cac_hpc.machine import workers
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.masks import mask_formats
 from cac_hpc.masks.masks import WARNINGS
-from cac_hpc.run import digests, logs, paths, stages
-from cac_hpc.run.commands import RuleConfig
-from cac_hpc.run.config import Config, InputError, PackConfig, plain
+from cac_hpc.run import digests, disk, logs, result_files
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.config import Config, plain
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import PackConfig
+from cac_hpc.settings.score_command import RuleConfig
 from cac_hpc.volumes import files
 from cac_hpc.volumes.files import Entry
 
@@ -114,7 +116,7 @@ def artery_of(name: str) -> str | None:
 
 def _scored(tasks: Mapping[str, MaskTask], kept: Path, num_cpus: int) -> dict[str, MaskScore]:
     """The scores of all tasks; those that were computed before, of the same files by the same settings, are read."""
-    known = stages.read_kept(kept, []) if kept.is_file() else {}
+    known = result_files.read_kept(kept, []) if kept.is_file() else {}
     keys = {name: _digest(task) for name, task in tasks.items()}
     found = {name: _of_json(known[key]) for name, key in keys.items() if key in known}
     waiting = {name: task for name, task in tasks.items() if name not in found}
@@ -125,7 +127,7 @@ def _scored(tasks: Mapping[str, MaskTask], kept: Path, num_cpus: int) -> dict[st
     finally:  # whoever stops it goes on from there
         content = {keys[name]: _to_json(score) for name, score in found.items() if not score.fault}
         kept.parent.mkdir(parents=True, exist_ok=True)
-        paths.write_json(kept, known | content)
+        disk.write_json(kept, known | content)
     return found
 
 

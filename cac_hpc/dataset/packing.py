@@ -13,12 +13,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.dataset import intake, plan, regions, shards
+from cac_hpc.dataset import intake, integrity, plan, regions, shards, study_folders
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
-from cac_hpc.run import causes, digests, ledger, logs, paths, settings
-from cac_hpc.run.config import Config, Format, InputError, PackConfig
+from cac_hpc.run import causes, digests, disk, ledger, logs
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.data import Format
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import files
 from cac_hpc.volumes.study import Study
 
@@ -48,7 +52,7 @@ def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
     if the disk is full or cannot be written.
     """
     run = RunPaths(root)
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     dataset = run.dataset(cfg.data.packed_dir)
     with causes.in_run(root):
         tasks = _tasks(cfg, plan.read_plan(dataset), indices)
@@ -61,7 +65,7 @@ def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
         with contextlib.closing(worker):
             while not give_up.is_set() and (item := next(waiting, None)):
                 index, task = item
-                with ledger.stage(run.ledger, "pack", index), paths.named(dataset.shard(index)):
+                with ledger.stage(run.ledger, "pack", index), disk.named(dataset.shard(index)):
                     _pack_shard(worker, dataset, index, task, advance)
 
     num_workers = min(cfg.cluster.pack.cpus, len(tasks))
@@ -80,7 +84,7 @@ def _tasks(cfg: Config, planned: dict[str, Any], indices: Sequence[int] | None) 
     for index in wanted:
         if not 0 <= index <= last:
             raise InputError(f"--shard {index}: the plan has {last + 1} shards, wanted 0 to {last}")
-    folders, cohorts = plan.study_folders(cfg), {cohort.name: cohort.cfg for cohort in cfg.by_cohort()}
+    folders, cohorts = study_folders.by_key(cfg), {cohort.name: cohort.cfg for cohort in cfg.by_cohort()}
     tasks = {}
     for index in wanted:
         keys = planned["shards"][index]  # of one cohort
@@ -96,7 +100,7 @@ def _pack_shard(
 ) -> None:
     """Write one shard and, after it, its facts, unless both are there."""
     shard, facts = dataset.shard(index), dataset.shard_facts(index)
-    if (fault := shards.packed_fault(dataset, index)) is None:
+    if (fault := integrity.packed_fault(dataset, index)) is None:
         logs.log.info("shard %d is there already", index)
         for _ in task.studies:
             advance()
@@ -106,12 +110,12 @@ def _pack_shard(
         facts.unlink(missing_ok=True)
     with _scratch(shard) as scratch:
         found = _written(worker, replace(task, scratch=scratch), advance)
-        if shards.sealed_digest(dataset, index) not in (None, found["digest"]):
+        if integrity.sealed_digest(dataset, index) not in (None, found["digest"]):
             raise InputError(
                 f"{shard}: {fault}; packed anew it differs from the sealed one, so the DICOM files, the settings or "
                 "the code have changed since: put them back, or pack into another data.packed_dir"
             )
-    shards.write_checked(facts, found)
+    integrity.write_checked(facts, found)
 
 
 @contextmanager
@@ -121,7 +125,7 @@ def _scratch(shard: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError), left.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             left.unlink()
-    with paths.atomic(shard) as scratch, scratch.open("wb") as file:
+    with disk.atomic(shard) as scratch, scratch.open("wb") as file:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(file, fcntl.LOCK_EX)
         yield scratch

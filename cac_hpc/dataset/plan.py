@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import hmac
-import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from cac_hpc.calcium import candidates
-from cac_hpc.dataset import held_out, regions, shards, splits
+from cac_hpc.dataset import held_out, integrity, regions, stratification, study_folders
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.labels import group_values, label_rows, sheets
 from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import Label
-from cac_hpc.labels.matching import SOURCES, Matched, match_labels, near_equal
-from cac_hpc.run import digests, paths, stages
-from cac_hpc.run.config import Config, DataConfig, InputError, OneCohort, plain
+from cac_hpc.labels.matching import SOURCES, Matched, match_labels
+from cac_hpc.labels.spelling import near_equal
+from cac_hpc.run import digests, disk, result_files
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings.config import Config, OneCohort, plain
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import files
 from cac_hpc.volumes.files import Entry
 
-KEPT = (
-    "sha256",
-    "shards",
-    "listings",
-    "unlabelled",
-    "rows_without_study",
-    "stray",
-    "near_equal",
-)  # with the dataset; cohorts, too
+# with the dataset; cohorts, too
+KEPT = ("sha256", "shards", "listings", "unlabelled", "rows_without_study", "stray", "near_equal")
 
 
 @dataclass(frozen=True)
@@ -123,7 +114,7 @@ def _parts(cfg: Config) -> list[_Part]:
 
     Raises: InputError as `make_plan`, naming the settings of the cohort.
     """
-    cohorts, folders = cfg.by_cohort(), study_folders(cfg)
+    cohorts, folders = cfg.by_cohort(), study_folders.by_key(cfg)
     rows = dict[str, list[Row]]()
     for cohort in cohorts:
         with cohort.named():
@@ -189,7 +180,7 @@ def _content_of(part: _Part) -> dict[str, Any]:
     pack = plain(replace(cfg.pack, regions=None))  # the masks themselves are in the listings
     del pack["limits"]["rejected_studies"]  # only the seal asks for it; the other limits choose studies
     return {
-        "format_version": shards.FORMAT_VERSION,
+        "format_version": integrity.FORMAT_VERSION,
         "candidates_version": candidates.VERSION if cfg.pack.candidates else None,
         "pack": pack,
         "labels": {key: value for key, value in plain(cfg.labels).items() if key not in ("sheet", "masks")},
@@ -242,7 +233,7 @@ def write_plan(dataset: DatasetPaths, plan: DatasetPlan) -> None:
     """Keep the plan beside the dataset, labels included: the sheet may change before the dataset is sealed."""
     if not dataset.plan.exists():
         kept = {name: getattr(plan, name) for name in (*KEPT, *(["cohorts"] if plan.cohorts else []))}
-        paths.write_json(dataset.plan, kept | {"labels": _written(plan.labels)})
+        disk.write_json(dataset.plan, kept | {"labels": _written(plan.labels)})
 
 
 def _written(labels: Mapping[str, Label]) -> dict[str, dict[str, Any]]:
@@ -261,92 +252,18 @@ def read_plan(dataset: DatasetPaths) -> dict[str, Any]:
     """
     if not dataset.plan.exists():
         raise InputError(f"{dataset.plan}: not there, wanted the plan that jobs/launch_cv.py --dry_run writes")
-    return stages.read_kept(dataset.plan, ["sha256", "shards", "listings", "labels"])
-
-
-def study_folders(cfg: Config) -> dict[str, dict[str, Path]]:
-    """Of each cohort the folders and volumes directly below its root by study key, in the order of their names.
-
-    The key is the study's name, with several cohorts behind the name of its own; or, where data.pseudonym_key names a
-    file, a pseudonym made of that with its content.
-
-    Raises: InputError if a root is missing or has no study, two roots are or hold each other, or there is no such file.
-    """
-    secret = _secret(Path(cfg.data.pseudonym_key)) if cfg.data.pseudonym_key else None
-    found, cohorts = dict[str, dict[str, Path]](), cfg.by_cohort()
-    for cohort in cohorts:
-        with cohort.named():
-            folders = {cohort.key(name): folder for name, folder in studies_of(cohort.cfg.data).items()}
-        if secret:
-            folders = dict(sorted((pseudonym(name, secret), folder) for name, folder in folders.items()))
-        found[cohort.name] = folders
-    _check_roots(cohorts)
-    return found
-
-
-def _check_roots(cohorts: Sequence[OneCohort]) -> None:
-    """No study is in two cohorts because their folders are the same, or one lies in the other."""
-    roots = {f"{cohort.place}.dicom_root": Path(cohort.cfg.data.dicom_root) for cohort in cohorts}
-    for (key, root), (other_key, other) in combinations(roots.items(), 2):
-        one, two = root.resolve(), other.resolve()
-        if one == two:
-            raise InputError(f"{other_key} is {str(other)!r}, the same folder as {key}; wanted each folder once")
-        if one in two.parents or two in one.parents:
-            inner, outer = ((key, root), (other_key, other))[:: 1 if two in one.parents else -1]
-            raise InputError(
-                f"{inner[0]} is {str(inner[1])!r}, which lies in {outer[0]}, {str(outer[1])!r}; wanted folders apart, "
-                "as every folder there is a study"
-            )
-
-
-def studies_of(data: DataConfig) -> dict[str, Path]:
-    """The studies of a single cohort by name.
-
-    Raises: InputError if the root is missing or has no study.
-    """
-    root = Path(data.dicom_root)
-    if not root.is_dir():
-        meant = paths.did_you_mean(root)
-        raise InputError(f"data.dicom_root is {data.dicom_root!r}, but there is no such folder{meant}")
-    folders = files.studies_in(root, data.format)
-    if not folders:
-        raise InputError(
-            f"data.dicom_root is {data.dicom_root!r}, but has no folder in it; wanted one folder per study, or one "
-            f"file ({', '.join(ending for endings in files.ENDINGS.values() for ending in endings)}) per study"
-        )
-    for folder in folders.values():
-        if "\r" in folder.name or folder.name != os.fsencode(folder.name).decode(
-            "utf-8", "replace"
-        ):  # a study goes by this name everywhere
-            raise InputError(
-                f"data.dicom_root is {data.dicom_root!r}, where the name of folder {folder.name!a} is not UTF-8 or "
-                "holds a carriage return; rename it, as in its row of the sheet"
-            )
-    return folders
-
-
-def pseudonym(name: str, secret: bytes) -> str:
-    """Twelve characters that stand for a name and cannot be led back to it without the secret (HMAC-SHA256)."""
-    return hmac.new(secret, name.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:12]
-
-
-def _secret(path: Path) -> bytes:
-    if not path.is_file() or len(secret := path.read_bytes().strip()) < 16:
-        raise InputError(
-            f"data.pseudonym_key is {str(path)!r}, wanted a file with 16 or more random characters that only you keep"
-        )
-    return secret
+    return result_files.read_kept(dataset.plan, ["sha256", "shards", "listings", "labels"])
 
 
 def _folds(labels: Mapping[str, Label], cfg: Config, groups: Groups | None) -> list[Fold]:
     patient = {study: label.patient for study, label in labels.items()}
     category = {study: label.category for study, label in labels.items()}
     slices = _sealed_slices(cfg) if cfg.split.unit == "slice" else None
-    folds = splits.make_folds(patient, category, cfg.split, slices, groups)
+    folds = stratification.make_folds(patient, category, cfg.split, slices, groups)
     if cfg.trials.active and cfg.trials.inner_folds:
         for index, fold in enumerate(folds):  # the seal divides them again, of the studies that could be read
             seen = {study: patient[study] for study in (*fold.train, *fold.val)}
-            splits.inner_divisions(seen, category, cfg.trials.inner_folds, cfg.trials.seed, index)
+            stratification.inner_divisions(seen, category, cfg.trials.inner_folds, cfg.trials.seed, index)
     return folds
 
 
@@ -403,11 +320,6 @@ def _counts(matched: Matched, alike: Sequence[str]) -> list[str]:
         f"{len(items)} {what}; without data.pseudonym_key they are named" for what, items in found.items() if items
     ]
     return [*matched.hidden, *counts]
-
-
-def beside(name: str) -> str:
-    """What rejected.csv has for a study where a file is beside the study folders of a cohort; "" of the only one."""
-    return f"{name}." if name else ""
 
 
 def _beside(cfg: Config) -> list[str | Path]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from cac_hpc.masks.masks import Elsewhere, Mask, Target
 from cac_hpc.run import digests
-from cac_hpc.run.config import InputError, PackConfig
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import files
 from cac_hpc.volumes.files import Entry
 

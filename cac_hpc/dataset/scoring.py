@@ -20,18 +20,21 @@ from cac_hpc.calcium import agatston, candidates, views
 from cac_hpc.calcium.agatston import Score
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import Views
-from cac_hpc.dataset import intake
+from cac_hpc.dataset import intake, study_folders
 from cac_hpc.dataset.intake import Volume
 from cac_hpc.labels import labels
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.masks import mask_formats, shapes
 from cac_hpc.masks.masks import Mask
-from cac_hpc.run import escaping, logs, paths, settings
-from cac_hpc.run.commands import RuleConfig, ScoreConfig
-from cac_hpc.run.config import Checks, Format, Frame, InputError, LabelsConfig, PackConfig
-from cac_hpc.run.logs import log
+from cac_hpc.run import disk, escaping, logs
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import files, images
+from cac_hpc.settings import given_paths
+from cac_hpc.settings.data import Format
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.pack import Checks, Frame, PackConfig
+from cac_hpc.settings.score_command import RuleConfig, ScoreConfig
+from cac_hpc.volumes import files
 from cac_hpc.volumes.study import Study
 
 SCORES = ("study", "agatston", "category", "volume_mm3", "mass_mg", "lesions", "slices_with_lesions", "slices",
@@ -95,8 +98,8 @@ def score_studies(
     Returns: exit code, 1 if a study could not be scored.
     Raises: InputError if there is no study, the region cannot be used or out cannot be written.
     """
-    out = settings.out_folder(cfg.out) if cfg.out else None
-    studies = study_folders(cfg.folder, cfg.single, cfg.format)
+    out = given_paths.out_folder(cfg.out) if cfg.out else None
+    studies = study_folders.below(cfg.folder, cfg.single, cfg.format)
     _require_masks(cfg.region, list(studies))
     tasks = [replace(_task(cfg, name, folder), format=cfg.format) for name, folder in studies.items()]
     found, judged = dict[str, Scored](), dict[str, dict[str, Any]]()
@@ -111,37 +114,9 @@ def score_studies(
     _show(scores, found, cfg.rule)
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        paths.write_text(out / "scores.csv", escaping.csv_text(scores))
-        paths.write_text(out / "lesions.csv", escaping.csv_text(_lesions(found)))
+        disk.write_text(out / "scores.csv", escaping.csv_text(scores))
+        disk.write_text(out / "lesions.csv", escaping.csv_text(_lesions(found)))
     return int(any(scored.score is None for scored in found.values()))
-
-
-def study_folders(folder: str, single: bool, wanted: Format = "auto") -> dict[str, Path]:
-    """The studies by name: the folder itself if a CT slice lies in it or it is single, else each study in it.
-
-    Args:
-        folder: or the one file of a study.
-        wanted: the format of the studies.
-    Raises: InputError if there is none.
-    """
-    root = Path(folder)
-    if root.is_file() and files.volume_format(root.name):
-        return {files.study_name(root): root}
-    if not root.is_dir():
-        raise InputError(f"{folder}: found no folder there, wanted a study or a folder of studies")
-    entries = sorted(root.iterdir())
-    hidden = [path.name for path in entries if path.name.startswith(".") and path.is_dir()]
-    entries = [path for path in entries if not path.name.startswith(".")]
-    if hidden and not single:
-        log.warning("%s: hidden folders are left out: %s", folder, ", ".join(map(repr, hidden)))
-    if lost := [path.name for path in entries if path.is_symlink() and not path.exists()]:
-        log.warning("%s: links that lead nowhere are left out: %s", folder, ", ".join(map(repr, lost)))
-    if single or any(_has_slice(path) for path in entries if path.is_file()):
-        return {root.absolute().name: root}
-    studies = {name: path for name, path in files.studies_in(root, wanted).items() if path in entries}
-    if not studies:
-        raise InputError(f"{folder}: found neither CT slices nor folders in it, wanted a study or a folder of them")
-    return studies
 
 
 def score_folder(task: ScoreTask, say: Say) -> Scored:
@@ -263,17 +238,6 @@ def _all_scored(tasks: list[ScoreTask]) -> Iterator[Scored]:
                 yield worker.run(task, lambda _: None)
             except (Lost, OSError) as why:
                 yield Scored(None, fault=str(why))
-
-
-def _has_slice(path: Path) -> bool:
-    """Whether a file is a CT slice, or is meant to be one, or the header of a volume whose voxels are beside it."""
-    if files.volume_format(path.name):
-        return path.name.lower().endswith(files.APART)
-    try:
-        images.read_images(path)
-    except Refused as why:
-        return why.reason not in ("not_dicom", "not_ct_image", "not_a_file", "symlink")
-    return True
 
 
 def _row(region: str, study: str, scored: Scored, edges: Sequence[float], names: Sequence[str]) -> dict[str, Any]:

@@ -6,22 +6,17 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cac_hpc.run import causes, paths
+from cac_hpc.run import causes, disk, logs
 from cac_hpc.run.causes import PACK, RESUME
-from cac_hpc.run.config import InputError, ModelConfig
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.model import ModelConfig
 
 if TYPE_CHECKING:
     import pandas as pd
 
 GROUP = "group_"  # in front of the name of a sheet's column of groups, in studies.csv
-GROUPS = (
-    "sex",
-    "age_group",
-    "scanner",
-    "noise",
-    "body_size",
-)  # of data.subgroups: with own columns
+GROUPS = ("sex", "age_group", "scanner", "noise", "body_size")  # of data.subgroups: with own columns
 SHOWN = 3  # shards that a message names
 
 
@@ -62,9 +57,9 @@ def check(dataset: DatasetPaths) -> None:
     if missing := [table.name for table in dataset.tables if not table.exists()]:
         raise InputError(causes.error(f"{dataset.root}: {', '.join(missing)} missing", PACK))
     if found := faults(dataset):
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         again = "stage pack makes them again from the DICOM files, as they were sealed"
-        raise InputError(causes.error(f"{dataset.root}: sealed, but {', '.join(found[:SHOWN])}{more}; {again}", RESUME))
+        wrong = logs.first_of(found, SHOWN)
+        raise InputError(causes.error(f"{dataset.root}: sealed, but {wrong}; {again}", RESUME))
 
 
 def faults(dataset: DatasetPaths) -> list[str]:
@@ -80,7 +75,7 @@ def _sealed(dataset: DatasetPaths) -> list[dict[str, Any]]:
     if not dataset.seal.exists():
         return []
     try:
-        shards = paths.read_json(dataset.seal)["shards"]
+        shards = disk.read_json(dataset.seal)["shards"]
         return [{"file": str(shard["file"]), "bytes": shard.get("bytes")} for shard in shards]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(causes.error(f"{dataset.seal}: damaged; delete it", PACK)) from None

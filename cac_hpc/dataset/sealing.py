@@ -12,12 +12,27 @@ from typing import Any
 import pandas as pd
 
 from cac_hpc.calcium import baseline
-from cac_hpc.dataset import groups, held_out, leaks, plan, sealed, shards, splits, summary, trial_studies
-from cac_hpc.run import causes, config, digests, escaping, ledger, paths, settings
+from cac_hpc.dataset import (
+    groups,
+    held_out,
+    integrity,
+    leaks,
+    plan,
+    sealed,
+    splits,
+    stratification,
+    study_folders,
+    summary,
+    summary_view,
+    trial_studies,
+)
+from cac_hpc.run import causes, digests, disk, escaping, ledger
 from cac_hpc.run.causes import NEW_RUN, PACK, RESUME
-from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings import config, stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 
 NAMED = 10  # studies that a message names
 REJECTED_COLUMNS = ["study", "file", "reason", "detail"]
@@ -30,13 +45,13 @@ def seal(root: Path) -> None:
     parts of a fold share a slice; OSError naming the dataset if the disk is full.
     """
     run = RunPaths(root)
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     dataset = run.dataset(cfg.data.packed_dir)
-    with ledger.stage(run.ledger, "seal", None), paths.named(dataset.root):
+    with ledger.stage(run.ledger, "seal", None), disk.named(dataset.root):
         if new := not _is_sealed(dataset):
             _seal_dataset(dataset, cfg)
         sealed.check(dataset)
-        summary.show(paths.read_json(dataset.intake))
+        summary_view.show(disk.read_json(dataset.intake))
         studies = _usable(dataset, cfg)
         patient, category, slices = (
             dict(zip(studies["study"], studies[name], strict=True)) for name in ("patient", "category", "slices")
@@ -44,7 +59,7 @@ def seal(root: Path) -> None:
         groups = held_out.read(run.groups) if cfg.split.group else None
         if groups and groups.fact == "scanner" and "scanner" in studies:
             held_out.check_packed(groups, dict(zip(studies["study"], studies[groups.fact], strict=True)))
-        folds = splits.make_folds(patient, category, cfg.split, slices, groups)
+        folds = stratification.make_folds(patient, category, cfg.split, slices, groups)
         if cfg.split.unit == "patient":  # the report would refuse them after all the training
             leaks.check_pixels(dataset, folds, patient, whole=new)
         of_trials = trial_studies.write(run, folds, dataset, cfg) if cfg.trials.active else []
@@ -61,7 +76,7 @@ def _usable(dataset: DatasetPaths, cfg: Config) -> pd.DataFrame:
     studies = sealed.usable(every, cfg.model)
     if not (names := sorted(set(every["study"]) - set(studies["study"]))):
         return studies
-    labelled = paths.read_json(dataset.intake)["studies"]["labelled"]
+    labelled = disk.read_json(dataset.intake)["studies"]["labelled"]
     share, allowed = (labelled - len(studies)) / labelled, cfg.pack.limits.rejected_studies
     found = (
         f"no heart is found in {len(names)} of {len(every)} studies, so model.kind {cfg.model.kind} has no candidates "
@@ -79,8 +94,8 @@ def _is_sealed(dataset: DatasetPaths) -> bool:
     """Whether the seal is there and the tables are as they were sealed."""
     if not dataset.seal.exists():
         return False
-    content = shards.read_checked(dataset.seal)
-    return not any(shards.table_fault(path, content) for path in dataset.tables)
+    content = integrity.read_checked(dataset.seal)
+    return not any(integrity.table_fault(path, content) for path in dataset.tables)
 
 
 def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
@@ -100,14 +115,14 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
     rejected = [row for shard in packed for row in shard["rejected"]] + _never_opened(planned)
     intake = summary.summarise(planned, packed, rejected, cfg)
     intake |= {"subgroups": counts} if counts else {}
-    paths.write_text(dataset.rejected, escaping.csv_text(pd.DataFrame(rejected, columns=REJECTED_COLUMNS)))
-    paths.write_json(dataset.intake, intake)
+    disk.write_text(dataset.rejected, escaping.csv_text(pd.DataFrame(rejected, columns=REJECTED_COLUMNS)))
+    disk.write_json(dataset.intake, intake)
     check_share(dataset, cfg)
     table = pd.DataFrame(studies)
     whole = [name for name in baseline.WHOLE_NUMBERS if name in table]
-    with paths.atomic(dataset.studies) as scratch:
+    with disk.atomic(dataset.studies) as scratch:
         table.astype(dict.fromkeys(whole, "Int64")).to_csv(scratch, index=False, lineterminator="\n")
-    shards.write_checked(
+    integrity.write_checked(
         dataset.seal,
         {
             "digest_algorithm": digests.ALGORITHM,
@@ -135,16 +150,21 @@ def _whole_facts(dataset: DatasetPaths, index: int) -> dict[str, Any]:
 
     Raises: InputError naming the shard and the command that mends it.
     """
-    if fault := shards.packed_fault(dataset, index):
+    if fault := integrity.packed_fault(dataset, index):
         raise InputError(causes.error(f"{dataset.shard(index)}: {fault}", f"{PACK} --shard {index}"))
-    return shards.read_checked(dataset.shard_facts(index))
+    return integrity.read_checked(dataset.shard_facts(index))
 
 
 def _never_opened(planned: dict[str, Any]) -> list[dict[str, Any]]:
     """Files that no study takes: beside the study folders, or of studies without a label."""
     counts = {name: own["stray"] for name, own in planned.get("cohorts", {}).items()} or {"": planned["stray"]}
     stray = [
-        {"study": plan.beside(name), "file": number, "reason": "outside_study", "detail": "beside the study folders"}
+        {
+            "study": study_folders.beside(name),
+            "file": number,
+            "reason": "outside_study",
+            "detail": "beside the study folders",
+        }
         for name, count in counts.items()
         for number in range(1, count + 1)
     ]
@@ -160,7 +180,7 @@ def check_share(dataset: DatasetPaths, cfg: Config) -> None:
 
     Raises: InputError with the reasons, where the details are and what to do.
     """
-    intake = paths.read_json(dataset.intake)
+    intake = disk.read_json(dataset.intake)
     for name, one in intake.get("cohorts", {}).items():
         if not one["studies"]["used"]:
             why = summary.counted(one["studies"]["refused"])

@@ -24,25 +24,15 @@ import numpy as np
 from cac_hpc.calcium import candidates, views
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import Views
-from cac_hpc.run import causes, digests, paths, slurm_notation
-from cac_hpc.run.causes import PACK
-from cac_hpc.run.config import InputError
-from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.dataset import integrity, lesion_columns
+from cac_hpc.run import digests
+from cac_hpc.settings.errors import InputError
 
-FORMAT_VERSION = 4  # 4: candidates and views; 3: slices in the patient frame
 ROWS_AT_ONCE = 64  # by which the images grow
 DATASETS = ("images", "study", "slice", "position_mm", "digest", "heart_study", "view_box", "view_image", "view_study",
             "view_slice", "candidate_study", "candidate_feature", "candidate_start", "candidate_voxel",
             "lesion_candidate", "lesion_slice", "lesion_agatston")  # fmt: skip
 NOTHING = bytes(16)  # digest of a slice that was not packed and shows nothing
-NO_CANDIDATES = Candidates(
-    feature_CF=np.zeros((0, len(candidates.NAMES)), np.float32),
-    candidate_L=np.zeros(0, np.int32),
-    slice_L=np.zeros(0, np.int32),
-    agatston_L=np.zeros(0, np.float32),
-    voxel_V3=np.zeros((0, 3), np.int16),
-    start_C1=np.zeros(1, np.int64),
-)
 VIEW_GZIP = 1  # halves views; higher levels are slower and save another hundredth
 
 
@@ -140,7 +130,7 @@ class ShardWriter:
         self._views.attrs["window_hu"] = views.WINDOW_HU
         written = [  # held on to: HDF5 keeps to itself what goes wrong when it lets one go
             self._file.create_dataset(name, values.shape, values.dtype, data=values)
-            for name, values in {**self._columns(), **_lesion_columns(self._lesions)}.items()
+            for name, values in self._columns().items()
         ]
         self._file["candidate_feature"].attrs.update({"version": candidates.VERSION, "features": candidates.NAMES})
         self._file.flush()
@@ -149,7 +139,7 @@ class ShardWriter:
         self._file.close()
 
     def _columns(self) -> dict[str, np.ndarray]:
-        """What is written of slices and views, by dataset."""
+        """What is written of slices, views and candidates, by dataset."""
         rows, seen = self._rows, self._seen
         digest = np.frombuffer(b"".join(row.digest for row in rows), np.uint8)
         return {
@@ -160,30 +150,13 @@ class ShardWriter:
             "view_study": np.array([view.study for view in seen], "<i4"),
             "view_slice": np.array([view.slice for view in seen], "<i4"),
             "view_box": np.array([view.box for view in seen], "<i4").reshape(len(seen), 4),
+            "heart_study": _texts([study for study, _ in self._lesions]),
+            **lesion_columns.joined([found for _, found in self._lesions]),
         }
 
 
 def _texts(texts: Sequence[str]) -> np.ndarray:
     return np.array(texts, dtype=h5py.string_dtype())
-
-
-def _lesion_columns(found: Sequence[tuple[str, Candidates]]) -> dict[str, np.ndarray]:
-    """What is written of candidates, by dataset; numbers of candidates and voxels go on from study to study."""
-    each = [NO_CANDIDATES, *(study for _, study in found)]  # of none are the types and shapes
-    first_C = np.cumsum([0, *(len(study) for study in each)])
-    counts = np.concatenate([np.diff(study.start_C1) for study in each])
-    return {
-        "heart_study": _texts([study for study, _ in found]),
-        "candidate_study": np.repeat(np.arange(-1, len(found)), [len(study) for study in each]).astype("<i4"),
-        "candidate_feature": np.concatenate([study.feature_CF for study in each]).astype("<f4"),
-        "candidate_start": np.concatenate([[0], np.cumsum(counts)]).astype("<i8"),
-        "candidate_voxel": np.concatenate([study.voxel_V3 for study in each]).astype("<i2"),
-        "lesion_candidate": np.concatenate(
-            [study.candidate_L + first for study, first in zip(each, first_C, strict=False)]
-        ).astype("<i4"),
-        "lesion_slice": np.concatenate([study.slice_L for study in each]).astype("<i4"),
-        "lesion_agatston": np.concatenate([study.agatston_L for study in each]).astype("<f4"),
-    }
 
 
 def _write_chunk(images: h5py.Dataset, row: int, data: Any) -> None:
@@ -205,7 +178,12 @@ def create(path: Path, size: int, with_slices: bool = True) -> Iterator[ShardWri
         size: pixels per side of a slice. with_slices: whether slices are written, not just noted.
     Raises: OSError if the disk is full or cannot be written.
     """
-    about = {"format_version": FORMAT_VERSION, "units": "HU", "size": size, "digest_algorithm": digests.ALGORITHM}
+    about = {
+        "format_version": integrity.FORMAT_VERSION,
+        "units": "HU",
+        "size": size,
+        "digest_algorithm": digests.ALGORITHM,
+    }
     with _writing():
         # nobody else knows the scratch name; blocks of metadata would be cut when the file is closed
         file = h5py.File(path, "w", libver=("v110", "v110"), locking=False, meta_block_size=0)
@@ -225,64 +203,6 @@ def _writing() -> Iterator[None]:
         found = re.search(r"errno = (\d+)", str(error))
         code = getattr(error, "errno", None) or (int(found[1]) if found else errno.EIO)
         raise OSError(code, os.strerror(code)) from error
-
-
-def fault(path: Path, digest: str) -> str | None:
-    """What is wrong with a shard that should have this digest, or None; nothing in it is believed before."""
-    if not path.is_file():
-        return "missing"
-    try:
-        found = digests.of_file(path)
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return None if found == digest else f"does not match its {digests.ALGORITHM}, so it is damaged"
-
-
-def packed_fault(dataset: DatasetPaths, index: int) -> str | None:
-    """Why a packed shard cannot be used, or None: its facts are whole, it is as they say and the sealed one."""
-    if not dataset.shard_facts(index).exists():
-        return "not packed yet"
-    try:
-        digest = read_checked(dataset.shard_facts(index))["digest"]
-    except InputError:
-        return "what was noted of it is damaged"
-    if sealed_digest(dataset, index) not in (None, digest):
-        return "is not the one that was sealed"
-    return fault(dataset.shard(index), digest)
-
-
-def sealed_digest(dataset: DatasetPaths, index: int) -> str | None:
-    """The digest that the seal wants a shard to have; None before the seal."""
-    return read_checked(dataset.seal)["shards"][index]["digest"] if dataset.seal.exists() else None
-
-
-def table_fault(path: Path, sealed: dict[str, Any]) -> str | None:
-    """What is wrong with a table of a sealed dataset, or None; people do open them."""
-    if not path.is_file():
-        return "missing"
-    return None if digests.file_sha256(path) == sealed.get(f"{path.stem}_sha256") else "not as it was sealed"
-
-
-def write_checked(path: Path, content: dict[str, Any]) -> None:
-    """Write facts about shards so that `read_checked` finds every change of them."""
-    marks = {"format_version": FORMAT_VERSION, "content_sha256": digests.content_sha256(content)}
-    paths.write_json(path, marks | content)
-
-
-def read_checked(path: Path) -> dict[str, Any]:
-    """What `write_checked` wrote.
-
-    Raises: InputError if it is damaged or of another format version.
-    """
-    try:
-        content: dict[str, Any] = paths.read_json(path)
-        version, digest = content.pop("format_version"), content.pop("content_sha256", None)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        version, digest = FORMAT_VERSION, None
-    _check_version(path, version)
-    if digest is None or digests.content_sha256(content) != digest:
-        raise InputError(causes.error(f"{path}: damaged; delete it", PACK))
-    return content
 
 
 def read_shard(path: Path, images: np.ndarray) -> ShardColumns:
@@ -357,21 +277,7 @@ def read_candidates(path: Path) -> dict[str, Candidates]:
         _check_candidates(path, file)
         column = {name: file[name][:] for name in DATASETS if name.startswith(("candidate_", "lesion_"))}
         studies = _studies(file)
-    first_T = np.searchsorted(column["candidate_study"], np.arange(len(studies) + 1))
-    lesion_T = np.searchsorted(column["lesion_candidate"], first_T)
-    start_C1, found = column["candidate_start"], {}
-    for index, study in enumerate(studies):
-        first, last = first_T[index : index + 2]
-        lesions = slice(*lesion_T[index : index + 2])
-        found[study] = Candidates(
-            feature_CF=column["candidate_feature"][first:last],
-            candidate_L=column["lesion_candidate"][lesions] - np.int32(first),
-            slice_L=column["lesion_slice"][lesions],
-            agatston_L=column["lesion_agatston"][lesions],
-            voxel_V3=column["candidate_voxel"][start_C1[first] : start_C1[last]],
-            start_C1=start_C1[first : last + 1] - start_C1[first],
-        )
-    return found
+    return dict(zip(studies, lesion_columns.divided(column, len(studies)), strict=True))
 
 
 def read_views(path: Path, study: str) -> Views:
@@ -425,7 +331,7 @@ def _read_columns(file: h5py.File) -> ShardColumns:
 @contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
     with h5py.File(path, "r", locking=False) as file:
-        _check_version(path, file.attrs.get("format_version"))
+        integrity.check_version(path, file.attrs.get("format_version"))
         for name in dict.fromkeys([*DATASETS, *file]):
             if elsewhere := _elsewhere(file, name):
                 raise InputError(f"{path}: dataset {name!r} {elsewhere}, wanted one whose data are in the shard itself")
@@ -447,9 +353,3 @@ def _elsewhere(file: h5py.File, name: str) -> str | None:
     if made.get_external_count():
         return f"lies in {made.get_external(0)[0].decode(errors='replace')!r} (external storage)"
     return None
-
-
-def _check_version(path: Path, found: object) -> None:
-    if found != FORMAT_VERSION:
-        version = f"format version {slurm_notation.short(found)}"
-        raise InputError(f"{path}: found {version}, wanted {FORMAT_VERSION}; pack into another data.packed_dir")

@@ -1,23 +1,17 @@
-"""The intake summary: what became of every file and study, and before packing what the first studies' headers say."""
+"""The intake summary: what became of every file and study, counted as plain JSON."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from cac_hpc.dataset import plan
-from cac_hpc.dataset.sealed import GROUP
+from cac_hpc.dataset import study_folders
 from cac_hpc.labels import second_look
-from cac_hpc.run import logs
-from cac_hpc.run.config import Checks, Config, Format, InputError, PackConfig
-from cac_hpc.volumes import files
-from cac_hpc.volumes.formats import reader_of
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.pack import Checks, PackConfig
 
 Json = dict[str, Any]
 Part = tuple[Json, dict[str, Any], list[Json], list[Json]]  # plan, counts and facts of studies, rows of rejected.csv
@@ -42,12 +36,6 @@ SETTINGS = {  # what lets refused studies be used, where it is no check
     "no_heart": "set pack.slices: true, to use them without candidates",
 }
 WRONG_SCORES = ("contrast_agent", "implausible_hu")
-MIXED = {  # what should be the same in a cohort, and what comes of it
-    "energy_class": "tube voltages: calcium is the brighter the lower the voltage is",
-    "kernel_class": "kernels: sharp ones raise noise, and noise counts as calcium",
-}
-MOST_NAMED = 10  # labels for a second look
-MOST_FILES = 400  # then no further study is looked at: a tenth of a second
 
 
 def summarise(
@@ -87,7 +75,7 @@ def _by_cohort(
     labels, found = planned["labels"], dict[str, Part]()
     for name, own in planned.get("cohorts", {}).items():
         labelled = {study for study in counts if labels[study]["site"] == name}
-        known = {*labelled, *own["unlabelled"], plan.beside(name)}
+        known = {*labelled, *own["unlabelled"], study_folders.beside(name)}
         found[name] = (
             planned | own | {"unlabelled": {study: planned["unlabelled"][study] for study in own["unlabelled"]}},
             {study: counts[study] for study in counts if study in labelled},
@@ -147,15 +135,6 @@ def _files(
     used = sum(count["used"] for count in counts.values())
     assert found == used + len(rejected), (found, used, len(rejected))
     return {"found": found, "used": used, "rejected": _counted(row["reason"] for row in rejected)}
-
-
-def show(summary: dict[str, Any]) -> None:
-    """Print the summary."""
-    screen = logs.console()
-    for table in (_flow(summary), _categories(summary), *_cohorts(summary), _acquisition(summary)):
-        screen.print(table)
-    for line in _remarks(summary):
-        screen.print(line, markup=False)
 
 
 def _counted(names: Any) -> dict[str, int]:
@@ -242,173 +221,3 @@ def _crop(facts: Sequence[dict[str, Any]], cfg: Config) -> dict[str, Any]:
         for name, values in measured.items()
     }
     return counts | ranges
-
-
-def _flow(summary: dict[str, Any]) -> Any:
-    files, studies = summary["files"], summary["studies"]
-    rows: list[list[object]] = [["files found", files["found"]]]
-    rows += [[f"  rejected: {reason}", count] for reason, count in files["rejected"].items()]
-    rows += [["files used", files["used"]], ["studies found", studies["found"]]]
-    rows += [["  without a label", studies["without_label"]]] if studies["without_label"] else []
-    rows += [[f"  refused: {reason}", count] for reason, count in studies["refused"].items()]
-    rows += [["studies used", studies["used"]], ["slices", summary["slices"]]]
-    return logs.table("Intake", ["", "number"], rows, numbers=True)
-
-
-def _categories(summary: dict[str, Any]) -> Any:
-    counts = summary["categories"]
-    rows = list(zip(summary["category_names"], counts["labelled"], counts["used"], strict=True))
-    return logs.table("Studies per category", ["category", "labelled", "used"], rows, numbers=True)
-
-
-def _cohorts(summary: dict[str, Any]) -> list[Any]:
-    rows = [
-        [name, *(one["studies"][key] for key in ("found", "without_label", "used")), counted(one["studies"]["refused"])]
-        for name, one in summary.get("cohorts", {}).items()
-    ]
-    head = ["cohort", "studies found", "without a label", "used", "refused"]
-    return [logs.table("Cohorts", head, rows)] if rows else []
-
-
-def _acquisition(summary: dict[str, Any]) -> Any:
-    rows: list[list[object]] = []
-    for name, found in summary["acquisition"].items():
-        if name in NAMED:
-            rows.append([name, ", ".join(f"{value} {count}" for value, count in found.items()), "", "", "", ""])
-        elif found["known"]:
-            outliers = ", ".join(f"{study}: {value:g}" for study, value in list(found["outliers"].items())[:6])
-            more = f" and {len(found['outliers']) - 6} more" if len(found["outliers"]) > 6 else ""
-            title = name.removesuffix("_mm").replace("_", " ") + (f" ({found['unit']})" if found["unit"] else "")
-            rows.append(
-                [title, *(f"{found[key]:g}" for key in ("min", "median", "max")), found["known"], outliers + more]
-            )
-    return logs.table("Acquisition", ["", "lowest", "median", "highest", "studies", "outliers"], rows)
-
-
-def _mixed(found: dict[str, int], what: str) -> str | None:
-    """That studies differ in what should be the same, if they do."""
-    counts = ", ".join(f"{count} {name}" for name, count in found.items())
-    return f"the cohort mixes {what} ({counts})" if len(found) > 1 else None
-
-
-def _remarks(summary: dict[str, Any]) -> list[str]:
-    """What people should know before they train on it."""
-    identity, lines = summary["identity"], []
-    if summary["warnings"]:
-        lines.append(
-            "used with a warning: " + ", ".join(f"{count} {code}" for code, count in summary["warnings"].items())
-        )
-    lines += [mixed for name, what in MIXED.items() if (mixed := _mixed(summary["acquisition"][name], what))]
-    if summary["no_heart"]:
-        found = f"no heart is found in {summary['no_heart']} studies"
-        lines.append(f"{found}: they have no candidates, and the Agatston rule a score only in masks")
-    if missing := summary.get("no_aorta"):  # datasets packed before do not say
-        found = f"the ascending aorta is not seen in {missing} studies"
-        lines.append(f"{found}: places of candidates by it are those by its usual place, which misleads a lesion model")
-    lines += _groups(summary.get("subgroups"))
-    if contradicted := summary["second_look"]:
-        lines.append(f"labels that the scan contradicts, for a second look: {len(contradicted)}; none was changed")
-        lines += [f"  study {one['study']!r}: {_contradiction(one)}" for one in contradicted[:MOST_NAMED]]
-        lines += [f"  and {len(contradicted) - MOST_NAMED} more, in intake.json"] * (len(contradicted) > MOST_NAMED)
-    if identity["identity"] or identity["private"]:
-        lines.append(
-            f"{identity['identity']} studies carry names, ids or dates in their headers, {identity['private']} private "
-            "elements: none of it was packed"
-        )
-    if identity["key_is_identity"]:
-        lines.append(
-            f"{identity['key_is_identity']} study keys are names or ids of their headers: data.pseudonym_key hides them"
-        )
-    return lines
-
-
-def _groups(found: Mapping[str, Any] | None) -> list[str]:
-    """How many studies are in each group, where there are any."""
-    if not found:
-        return []
-    counts = [
-        f"  {name.removeprefix(GROUP)}: {', '.join(f'{group} {count}' for group, count in of.items())}"
-        + (f"; contradictory {found['contradictory'][name]}" if name in found["contradictory"] else "")
-        for name, of in found["studies"].items()
-    ]
-    about = f"groups, of people withheld where fewer than {found['smallest_group']} patients are alike:"
-    return [about, *counts]
-
-
-def _contradiction(one: Mapping[str, Any]) -> str:
-    reported = "above the last edge" if one["reported"] is None else f"{one['reported']:g}"
-    counted = ", ".join(f"the {reader} counts {score:.0f}" for reader, score in one["counted"].items())
-    return f"{reported} is reported, {counted}"
-
-
-@dataclass(frozen=True)
-class Preview:
-    """lines: of each study with files that are left out how many of these, and why.
-
-    looked_at: labelled studies whose headers were read. refused: by reason those of them that cannot be used.
-    """
-
-    lines: list[str]
-    looked_at: int
-    refused: Counter[str]
-
-
-def preview(cfg: Config, labelled: Collection[str]) -> Preview:
-    """Read the headers of the first studies.
-
-    Args:
-        labelled: keys of the studies that have a label.
-    """
-    studies, num_studies, num_files = _in_turn(cfg), 0, 0
-    found = Preview([], 0, Counter())
-    for study, (folder, wanted) in studies.items():
-        if num_files >= MOST_FILES:
-            break
-        entries = files.list_files(folder, wanted)
-        num_files, num_studies = num_files + len(entries), num_studies + 1
-        used, refused = reader_of(entries).by_headers(entries, cfg.pack)
-        reasons = [(why.reason, why.detail) for why in refused]
-        if reasons:
-            found.lines.append(f"study {study!r}: {used or 'no'} slices are taken; left out are")
-            counts = Counter(reasons).most_common()
-            found.lines.extend(
-                f"  {count} file{'s' * (count != 1)}, {reason}: {detail}" for (reason, detail), count in counts
-            )
-        if not used and study in labelled:
-            found.refused[main_reason(reasons)] += 1
-    found.lines.append(
-        f"looked at: headers of {num_studies} of {len(studies)} studies; rejected.csv will name every file left out"
-    )
-    first = list(studies)[:num_studies]
-    return Preview(found.lines, sum(study in labelled for study in first), found.refused)
-
-
-def _in_turn(cfg: Config) -> dict[str, tuple[Path, Format]]:
-    """The folder of each study and its format: the first of each cohort, then the second of each, and so on."""
-    folders, cohorts = plan.study_folders(cfg), cfg.by_cohort()
-    each = [[(one, cohort.cfg.data.format) for one in folders[cohort.name].items()] for cohort in cohorts]
-    turns = (one for turn in zip_longest(*each) for one in turn if one)
-    return {study: (folder, wanted) for (study, folder), wanted in turns}
-
-
-def preview_fault(found: Preview, num_labelled: int, cfg: Config) -> str | None:
-    """Compare the studies that cannot be used with what pack.limits.rejected_studies allows.
-
-    Args:
-        num_labelled: studies of the whole cohort that have a label.
-    Returns: a note where more of the studies looked at cannot be used; None where not.
-    Raises: InputError if the seal would refuse the cohort whatever the other studies are.
-    """
-    refused, allowed = found.refused.total(), cfg.pack.limits.rejected_studies
-    if not refused or (refused < num_labelled and refused / found.looked_at <= allowed):
-        return None
-    why = (
-        f"{refused} of the {found.looked_at} studies looked at cannot be used ({counted(found.refused)}), "
-        f"pack.limits.rejected_studies allows {allowed:.0%} of {num_labelled}"
-    )
-    change = advice(found.refused, cfg.pack)
-    if refused == num_labelled:
-        raise InputError(f"{why}: {change}")
-    if refused > allowed * num_labelled:
-        raise InputError(f"{why}: {change}, or raise pack.limits.rejected_studies")
-    return f"{why}; if as many of the others are refused, the dataset is not sealed: {change}, or raise it"

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cac_hpc.dataset import sealed, splits
+from cac_hpc.dataset import sealed, stratification
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.run import causes, digests, paths, stages
+from cac_hpc.run import causes, digests, disk, result_files
 from cac_hpc.run.causes import PACK
-from cac_hpc.run.config import Config, InputError, TrialsConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.trials import TrialsConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +52,7 @@ def write(run: RunPaths, folds: Sequence[Fold], dataset: DatasetPaths, cfg: Conf
         rows = every[every["study"].isin(list(part))]
         table = rows.assign(**{PART: rows["study"].map(part)})
         path = run.trials(index).studies
-        paths.write_text(path, table.to_csv(index=False, lineterminator="\n"))
+        disk.write_text(path, table.to_csv(index=False, lineterminator="\n"))
         written.append(digests.file_sha256(path))
         divide(sealed.read_table(path), cfg.trials, index)
     return written
@@ -62,7 +64,7 @@ def read(run: RunPaths, fold: int, cfg: Config) -> TrialStudies:
     Raises: InputError if they are missing or were changed.
     """
     path = run.trials(fold).studies
-    wanted = stages.read_kept(run.splits, ["folds", "studies_sha256", "trials_sha256"])["trials_sha256"][fold]
+    wanted = result_files.read_kept(run.splits, ["folds", "studies_sha256", "trials_sha256"])["trials_sha256"][fold]
     if not path.is_file() or (found := digests.file_sha256(path)) != wanted:
         fault = "not as it was sealed" if path.is_file() else "not there"
         raise InputError(causes.error(f"{path}: {fault}", f"{PACK} --seal"))
@@ -78,5 +80,5 @@ def divide(studies: pd.DataFrame, cfg: TrialsConfig, fold: int) -> tuple[Fold, .
         return (Fold(part["train"], part["val"], test),)
     rows = studies[studies[PART] != "test"]
     patient, category = (dict(zip(rows["study"], rows[name], strict=True)) for name in ("patient", "category"))
-    inner = splits.inner_divisions(patient, category, cfg.inner_folds, cfg.seed, fold)
+    inner = stratification.inner_divisions(patient, category, cfg.inner_folds, cfg.seed, fold)
     return tuple(Fold(train, val, test) for train, val in inner)

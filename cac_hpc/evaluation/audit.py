@@ -11,11 +11,13 @@ import pandas as pd
 from cac_hpc.dataset import leaks, splits
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.run import digests, paths
-from cac_hpc.run.config import Config, InputError
+from cac_hpc.results.audits import Audit
+from cac_hpc.results.serialization import Damaged, Json, from_json
+from cac_hpc.results.training import Training
+from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import DatasetPaths, FoldPaths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Audit, Damaged, Json, Training
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import fencing
 from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions
@@ -45,7 +47,7 @@ def check_cohort(
     """
     by_slice = cfg.split.unit == "slice"
     patient = dict(zip(studies["study"], studies["patient"], strict=True))
-    if paths.read_json(made)["studies_sha256"] != digests.file_sha256(dataset.studies):
+    if disk.read_json(made)["studies_sha256"] != digests.file_sha256(dataset.studies):
         since = f"not the one that {made.name} was made from, so labels may have changed between the folds"
         raise InputError(f"{dataset.studies}: {since}; start a new run")
     if any(fold.by_slice != by_slice for fold in folds):
@@ -81,7 +83,7 @@ def check_result(files: FoldPaths, fold: int, splits_sha256: str, scored: bool =
     Raises: ValueError saying whose they are instead.
     """
     try:
-        facts = paths.read_json(files.metrics)
+        facts = disk.read_json(files.metrics)
     except (OSError, ValueError):
         facts = None
     if not isinstance(facts, dict):
@@ -102,7 +104,7 @@ def check_result(files: FoldPaths, fold: int, splits_sha256: str, scored: bool =
         if not path.is_file() or digests.file_sha256(path) != known:
             raise ValueError(f"{path}: not there, or not as it was written (metrics.json, tables_sha256)")
     try:
-        results.from_json(facts, Training)
+        from_json(facts, Training)
     except Damaged as error:
         raise ValueError(f"{files.metrics}: {error}") from None
     return facts

@@ -14,26 +14,18 @@ import numpy as np
 
 from cac_hpc.evaluation import pairing, report_json
 from cac_hpc.evaluation.pairing import Finished
-from cac_hpc.run import config, looks
-from cac_hpc.run.config import ReportConfig
-from cac_hpc.statistics import agreement, assessment, intervals, metrics
-from cac_hpc.statistics.assessment import Sums
+from cac_hpc.results.calibration import Calibration
+from cac_hpc.results.comparison import Compared, ComparedLevel, ComparedRun, Comparison, PairedTest, Roles
+from cac_hpc.results.figures import Category, Difference, Figure
+from cac_hpc.results.levels import Level
+from cac_hpc.results.matrices import Pooled
+from cac_hpc.run import looks
+from cac_hpc.settings import config
+from cac_hpc.settings.report import ReportConfig
+from cac_hpc.statistics import agreement, assessment, calibration, intervals, metrics, resampling
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import (
-    Calibration,
-    Category,
-    Compared,
-    ComparedLevel,
-    ComparedRun,
-    Comparison,
-    Difference,
-    Figure,
-    Level,
-    PairedTest,
-    Pooled,
-    Roles,
-)
+from cac_hpc.statistics.resampling import Sums
 
 UNKNOWN = intervals.none("this version of cac_hpc does not know the figure")
 LEVELS = ("slice", "patient")
@@ -71,9 +63,9 @@ def compare_readers(said: Mapping[str, Mapping[str, Units]], model: str, cfg: Re
     """
     levels_of = [level for level in LEVELS if level in said[model]]
     sums = {
-        (key, level): assessment.sums_by_patient(units[level]) for key, units in said.items() for level in levels_of
+        (key, level): resampling.sums_by_patient(units[level]) for key, units in said.items() for level in levels_of
     }
-    sums = assessment.resample(sums, {}, cfg)
+    sums = resampling.resample(sums, {}, cfg)
     pooled = {at: assessment.summary(one) for at, one in sums.items()}
     found = {}
     for key in said:
@@ -108,8 +100,8 @@ def compare(reference: Finished, other: Finished) -> Comparison:
     other = pairing.align(reference, other)
     pair, cfg = (reference, other), reference.statistics
     units = [assessment.units_of(run.tested()) for run in pair]
-    sums = {(at, level): assessment.sums_by_patient(units[at][level]) for at in (0, 1) for level in LEVELS}
-    sums = assessment.resample(sums, {(at, "patient"): units[at]["patient"] for at in (0, 1)}, cfg)
+    sums = {(at, level): resampling.sums_by_patient(units[at][level]) for at in (0, 1) for level in LEVELS}
+    sums = resampling.resample(sums, {(at, "patient"): units[at]["patient"] for at in (0, 1)}, cfg)
     levels = {}
     for level in LEVELS:
         reported = [run.report.levels[level] for run in pair]
@@ -196,8 +188,8 @@ def _drawn(sums: Sums) -> dict[str, np.ndarray]:
     if sums.matrix_BKK is None or sums.calibration_B is None:
         return {}
     others = {
-        "brier": assessment.brier(sums.calibration_B),
-        "expected_calibration_error": assessment.expected_error(sums.calibration_B),
+        "brier": calibration.brier(sums.calibration_B),
+        "expected_calibration_error": calibration.expected_error(sums.calibration_B),
         **({} if sums.spearman_B is None else {"spearman": sums.spearman_B}),
     }
     of_matrix = metrics.drawn(sums.matrix_BKK, sums.matrix)

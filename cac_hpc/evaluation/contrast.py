@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cac_hpc.dataset import shards
+from cac_hpc.dataset import integrity
 from cac_hpc.evaluation import report_json
-from cac_hpc.run import config, settings
+from cac_hpc.results.report import FORMAT_VERSION, Report
+from cac_hpc.results.serialization import Damaged, Json, from_json
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import Config, InputError, SplitConfig, TrialsConfig
 from cac_hpc.run.paths import DatasetPaths, RunPaths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import FORMAT_VERSION, Damaged, Json, Report
+from cac_hpc.settings import config, stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.split import SplitConfig
+from cac_hpc.settings.trials import TrialsConfig
 
 SECTIONS = ("labels", "pack", "split", "model", "train", "trials")
 FREE = (  # what a dataset or a result does not depend on
@@ -74,7 +77,7 @@ def check(cfg: Config) -> None:
     ((kind, named),) = found
     reference = RunPaths(Path(named))
     report = _report(kind, named, reference.config, reference.report_json)
-    theirs = settings.load(reference.config)
+    theirs = stored_settings.load(reference.config)
     if any(kinds(theirs.split, theirs.trials)):
         why = f"which is a contrast run itself; wanted {kind.reference} that it was contrasted with"
         raise _refused(kind, named, why)
@@ -108,7 +111,7 @@ def _report(kind: Contrast, named: str, config: Path, stored: Path) -> Report:
         if version := report_json.other_version(content):
             why = f"whose report.json is of {version}, wanted {FORMAT_VERSION}"
             raise _refused(kind, named, why, again)
-        report = results.from_json(content, Report)
+        report = from_json(content, Report)
         if "patient" in report.levels and report.digests:
             return report
         raise Damaged("has no patient level, or no digests")
@@ -118,7 +121,7 @@ def _report(kind: Contrast, named: str, config: Path, stored: Path) -> Report:
 
 def _check_dataset(kind: Contrast, own: DatasetPaths, packed: DatasetPaths, studies_sha256: str) -> None:
     """Both are of the same sealed dataset, so that the same slices are divided."""
-    if own.seal.exists() and shards.read_checked(own.seal)["studies_sha256"] == studies_sha256:
+    if own.seal.exists() and integrity.read_checked(own.seal)["studies_sha256"] == studies_sha256:
         return
     found = "another dataset" if own.seal.exists() else "no sealed dataset"
     take = f"--data.packed_dir {shlex.quote(str(packed.root))}"

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cac_hpc.evaluation.external_inputs import ExternalTest
+from cac_hpc.evaluation.external_files import ExternalTest
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.readers import CONTROL, LARGEST, MODEL, RULE, Said
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.results.cuts import Cuts
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.at_cuts import at_cuts
 from cac_hpc.statistics.cuts import Judge
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Cuts
 from cac_hpc.train import ordinal
 
 PATIENT = "patient"

@@ -11,25 +11,23 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from cac_hpc.evaluation import cut_figures, evaluate, labels_to_check, readers
-from cac_hpc.evaluation.external_inputs import MODEL, OTHER, OUT_OF_RANGE, RULE, SET_ENDS, ExternalTest, Source
+from cac_hpc.evaluation import cut_figures, evaluate, example_choice, labels_to_check, readers
+from cac_hpc.evaluation.external_files import MODEL, OTHER, OUT_OF_RANGE, RULE, SET_ENDS, ExternalTest, Source
 from cac_hpc.evaluation.readers import LARGEST, NAMES, Heard, Said
-from cac_hpc.statistics import assessment, intervals, recalibration, results, sample_size, set_figures, unpaired
+from cac_hpc.results.audits import Audit
+from cac_hpc.results.calibration import CategoryShare, Recalibration
+from cac_hpc.results.cohort import Cohort
+from cac_hpc.results.examples import Examples, Shown
+from cac_hpc.results.external import External, InternalTest, RangeGroup, RangeSplit
+from cac_hpc.results.figures import Absent, Figure
+from cac_hpc.results.levels import Level, Statistics
+from cac_hpc.results.prediction_sets import PredictionSets, PromisedCoverage
+from cac_hpc.results.report import FORMAT_VERSION, Report
+from cac_hpc.results.serialization import Damaged, from_json
+from cac_hpc.statistics import assessment, intervals, recalibration, resampling, sample_size, set_figures, unpaired
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.prediction_sets import Sets
-from cac_hpc.statistics.results import (
-    Absent,
-    Audit,
-    Damaged,
-    External,
-    InternalTest,
-    Level,
-    RangeGroup,
-    RangeSplit,
-    Recalibration,
-    Report,
-)
 
 HIGHEST = "highest"  # in place of report.patient_rule
 UNIT = "patient, by the study with the highest predicted category"
@@ -49,22 +47,18 @@ RECALIBRATED = (
 
 
 def report(test: ExternalTest, table: pd.DataFrame) -> Report:
-    """Compute every number of the report.
-
-    Args:
-        table: of the studies that are tested, as `external_inputs.collect` makes it.
-    """
+    """Compute every number of the report of a test and the studies that are tested, as `external_inputs` makes them."""
     model, cfg, num_categories = test.sources[0], test.statistics, len(test.names)
     units, score = units_of(table, model, num_categories)
     heard = _hear(test, table)
-    (level,) = assessment.levels([Tested("patient", UNIT, units, scored=True)], cfg, test.edges).values()
-    calibration = level.calibration if model.probabilities else Absent(NO_PROBABILITIES)
-    level = replace(level, folds=[], over_folds={}, calibration=calibration)
+    level = _level(test, units)
+    if not model.probabilities:
+        level = replace(level, calibration=Absent(NO_PROBABILITIES))
     cuts = cut_figures.of_external(test, units, score, {} if isinstance(heard, Absent) else heard.said)
     patients = np.unique(table["patient"].to_numpy(str))
-    nobody = results.Examples("", [])
+    nobody = Examples("", [])
     return Report(
-        format_version=results.FORMAT_VERSION,
+        format_version=FORMAT_VERSION,
         title=test.title,
         folds_found=0,
         missing_folds=[],
@@ -72,9 +66,9 @@ def report(test: ExternalTest, table: pd.DataFrame) -> Report:
         categories=evaluate.categories(test.names, test.edges),
         cohort=_cohort(test, table, len(patients)),
         split=None,
-        statistics=results.Statistics(HIGHEST, 1, cfg.draws, cfg.seed, intervals.CONFIDENCE),
+        statistics=Statistics(HIGHEST, 1, cfg.draws, cfg.seed, intervals.CONFIDENCE),
         published=None,
-        examples=results.Shown(nobody, nobody, evaluate.mistaken(units, patients)),
+        examples=Shown(nobody, nobody, example_choice.mistaken(units, patients)),
         levels={"patient": level},
         training=[],
         settings={"labels": {"names": test.names, "edges": test.edges}},
@@ -92,6 +86,12 @@ def report(test: ExternalTest, table: pd.DataFrame) -> Report:
         labels_to_check=labels_to_check.find(heard),
         prediction_sets=_prediction_sets(test, table, units),
     )
+
+
+def _level(test: ExternalTest, units: Units) -> Level:
+    """The figures of patients, who are of no fold."""
+    (level,) = assessment.levels([Tested("patient", UNIT, units, scored=True)], test.statistics, test.edges).values()
+    return replace(level, folds=[], over_folds={})
 
 
 def units_of(table: pd.DataFrame, source: Source, num_categories: int) -> tuple[Units, np.ndarray | None]:
@@ -132,7 +132,7 @@ def _deciding(table: pd.DataFrame, source: Source) -> np.ndarray:
     return np.asarray(order[np.unique(owner_N[order], return_index=True)[1]])
 
 
-def _prediction_sets(test: ExternalTest, table: pd.DataFrame, units: Units) -> results.PredictionSets | Absent:
+def _prediction_sets(test: ExternalTest, table: pd.DataFrame, units: Units) -> PredictionSets | Absent:
     """The sets that the predictions name, held against the labels.
 
     Args:
@@ -147,17 +147,17 @@ def _prediction_sets(test: ExternalTest, table: pd.DataFrame, units: Units) -> r
     return set_figures.of_sets(units, sets, names, model.coverage, _promised(test))
 
 
-def _promised(test: ExternalTest) -> results.PromisedCoverage | None:
+def _promised(test: ExternalTest) -> PromisedCoverage | None:
     """What the patients promise who calibrated sets of that coverage; None where nobody knows."""
     try:
         known = (test.internal or {})["prediction_sets"]
         same = known["wanted"] == test.sources[0].coverage
-        return results.from_json(known["promised"], results.PromisedCoverage) if same else None
+        return from_json(known["promised"], PromisedCoverage) if same else None
     except (Damaged, LookupError, TypeError, ValueError):
         return None
 
 
-def _cohort(test: ExternalTest, table: pd.DataFrame, num_patients: int) -> results.Cohort:
+def _cohort(test: ExternalTest, table: pd.DataFrame, num_patients: int) -> Cohort:
     counts = np.bincount(table["category"].to_numpy(int), minlength=len(test.names)).tolist()
     lost = Counter[str](one.why for one in test.left_out)
     intake = {
@@ -174,7 +174,7 @@ def _cohort(test: ExternalTest, table: pd.DataFrame, num_patients: int) -> resul
         "categories": {"labelled": test.labelled, "used": counts},
         "acquisition": {},
     }
-    return results.Cohort(test.studies_found, len(table), num_patients, test.slices, 0, counts, [], intake)
+    return Cohort(test.studies_found, len(table), num_patients, test.slices, 0, counts, [], intake)
 
 
 def _audit(test: ExternalTest) -> Audit:
@@ -207,7 +207,7 @@ def _internal(test: ExternalTest, level: Level) -> InternalTest | Absent:
     if test.internal is None:
         return Absent(NOT_INTERNAL)
     try:
-        found = results.from_json(test.internal["level"], Level)
+        found = from_json(test.internal["level"], Level)
         compared = unpaired.compare(found, level)
         title = f"{test.internal['title']}, {test.internal['status']}"
     except (Damaged, LookupError, TypeError, ValueError):
@@ -224,15 +224,15 @@ def _recalibration(test: ExternalTest, units: Units, level: Level) -> Recalibrat
     cfg = test.statistics
     moved = recalibration.recalibrate(units.label, units.probability, cfg.seed)
     after = replace(units, probability=moved.probability)
-    (sums,) = assessment.resample({MODEL: assessment.sums_by_patient(after)}, {}, cfg).values()
+    (sums,) = resampling.resample({MODEL: resampling.sums_by_patient(after)}, {}, cfg).values()
     observed = np.bincount(units.label, minlength=units.num_categories) / len(units.label)
     shares = (column.tolist() for column in (observed, units.probability.mean(axis=0), moved.probability.mean(axis=0)))
     return Recalibration(
         method=RECALIBRATED,
-        intercept=assessment.figure(moved.intercept, len(units.label), "", moved.interval),
+        intercept=intervals.figure(moved.intercept, len(units.label), "", moved.interval),
         before=level.calibration,
         after=assessment.calibration(sums),
-        shares=[results.CategoryShare(index, *row) for index, row in enumerate(zip(*shares, strict=True))],
+        shares=[CategoryShare(index, *row) for index, row in enumerate(zip(*shares, strict=True))],
     )
 
 
@@ -250,10 +250,9 @@ def _by_range(test: ExternalTest, table: pd.DataFrame) -> RangeSplit | Absent:
 
 def _range_group(test: ExternalTest, table: pd.DataFrame) -> RangeGroup:
     units, _ = units_of(table, test.sources[0], len(test.names))
-    figures: dict[str, results.Figure] = {}
+    figures: dict[str, Figure] = {}
     if units.num_patients >= intervals.FEWEST_PATIENTS:
-        tested = [Tested("patient", UNIT, units, scored=True)]
-        found = assessment.levels(tested, test.statistics, test.edges)["patient"].pooled.figures
+        found = _level(test, units).pooled.figures
         figures = {name: found[name] for name in BY_RANGE}
     return RangeGroup(len(table), units.num_patients, int((units.label == units.predicted).sum()), figures)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cac_hpc.dataset import sealed, shards, splits
+from cac_hpc.dataset import integrity, sealed, splits
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.evaluation import audit, contrast, occlusion, pairing, published, questions, trials
@@ -19,13 +19,21 @@ from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.evaluation.published import PublishedTable
 from cac_hpc.evaluation.trials import Tried
-from cac_hpc.run import causes, config, digests, looks, paths, settings
+from cac_hpc.results.audits import Audit, ShownBefore
+from cac_hpc.results.cohort import Digests
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.serialization import Json
+from cac_hpc.run import causes, digests, disk, looks
 from cac_hpc.run.causes import PACK
-from cac_hpc.run.config import Config, InputError, LabelsConfig, ReportConfig
 from cac_hpc.run.logs import log
 from cac_hpc.run.looks import Looks
 from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
-from cac_hpc.statistics.results import Absent, Audit, Digests, Json, ShownBefore
+from cac_hpc.settings import config, stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
+from cac_hpc.statistics.assessment import Tested
 from cac_hpc.train import lesion_results, predictions
 from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions
@@ -82,6 +90,11 @@ class Inputs:
         return Outcome(predictions, scores if predicts_scores(self.settings) else None)
 
     @property
+    def tested(self) -> list[Tested]:
+        """The levels of evaluation."""
+        return self.outcome.tested(self.studies, self.labels.edges, self.report)
+
+    @property
     def lesions(self) -> pd.DataFrame | None:
         """lesions.csv of all folds, with the patient of each study; None of a model that knows no lesions."""
         if not predicts_scores(self.settings):
@@ -96,39 +109,30 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
 
     Args:
         alone: without the audit of folds, which reads all shards, and the run that this one is compared with.
-    Raises: InputError if the dataset is not sealed, its tables are not as they were sealed, or a patient is on both
-    sides of a fold.
+    Raises: InputError if the dataset is not as it was sealed, or a patient is on both sides of a fold.
     """
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     folds, dataset = splits.read_splits(run.splits), run.dataset(cfg.data.packed_dir)
     sealed_digests, studies = _read_seal(dataset), sealed.usable(sealed.read_studies(dataset), cfg.model)
     groups = splits.read_groups(run)
-    audits = audit.check_cohort(cfg, run.splits, dataset, folds, studies, groups) if not alone else []
-    shown, splits_sha256 = _shown(config.plain(cfg), cfg.trials.active), digests.file_sha256(run.splits)
-    files = [run.fold(index) for index in range(len(folds))]
-    read_folds = _read_folds(files, folds, studies, splits_sha256, len(cfg.labels.names), predicts_scores(shown))
-    tried = None
-    if cfg.trials.active:
-        of, numbers = plan.read(run.trials_plan), range(len(folds))
-        of_folds = [FoldTrials(run, index, cfg, of) for index in numbers]
-        tried = trials.read(cfg, of, of_folds, [run.trials(index).choice for index in numbers])
-        audits += [] if alone else [trials.check_looks(tried, folds, studies)]
-        read_folds = {fold: _as_chosen(fold, one, tried) for fold, one in read_folds.items()}
+    audits = [] if alone else audit.check_cohort(cfg, run.splits, dataset, folds, studies, groups)
+    read_folds, tried = _read_folds(run, cfg, folds, studies)
+    audits += [trials.check_looks(tried, folds, studies)] if tried and not alone else []
     found = {fold: one for fold, one in read_folds.items() if isinstance(one, FoldResult)}
     faults = {fold: one for fold, one in read_folds.items() if not isinstance(one, FoldResult)}
     return Inputs(
         name=run.root.name,
         labels=cfg.labels,
         report=cfg.report,
-        settings=shown,
+        settings=_shown(config.plain(cfg), cfg.trials.active),
         blanking=Blanking(cfg.pack.size, float(round(cfg.train.window_hu[0])), cfg.train.occlusion),
         folds=folds,
         studies=studies,
-        intake=paths.read_json(dataset.intake),
+        intake=disk.read_json(dataset.intake),
         audits=audits,
         results=found,
         faults=faults,
-        digests=Digests(*sealed_digests, splits_sha256),
+        digests=Digests(*sealed_digests, digests.file_sha256(run.splits)),
         published=_read_published(cfg.report.published, cfg.labels.names),
         reference=None if faults or alone else _read_reference(cfg, run.root),
         other=_read_other(cfg.report.compare),
@@ -171,28 +175,35 @@ def _read_seal(dataset: DatasetPaths) -> tuple[str, str]:
     """Digests of studies and plan, of a dataset that is as it was sealed."""
     if not dataset.seal.exists():
         raise InputError(f"{dataset.seal}: not there, wanted a sealed dataset; run jobs/pack.py first")
-    content = shards.read_checked(dataset.seal)
+    content = integrity.read_checked(dataset.seal)
     for path in (dataset.studies, dataset.intake):
-        if fault := shards.table_fault(path, content):
+        if fault := integrity.table_fault(path, content):
             raise InputError(causes.error(f"{path}: {fault}", f"{PACK} --seal"))
     return content["studies_sha256"], content["plan_sha256"]
 
 
 def _read_folds(
-    files: Sequence[FoldPaths],
-    folds: Sequence[Fold],
-    studies: pd.DataFrame,
-    splits_sha256: str,
-    num_categories: int,
-    scored: bool,
-) -> dict[int, FoldResult | str | None]:
-    by_study = studies.set_index("study")
+    run: RunPaths, cfg: Config, folds: Sequence[Fold], studies: pd.DataFrame
+) -> tuple[dict[int, FoldResult | str | None], Tried | None]:
+    """The result of each fold, or why it does not count, None if there is none; and the trials of a run that has any.
+
+    Raises: InputError as `trials.read`.
+    """
+    by_study, splits_sha256 = studies.set_index("study"), digests.file_sha256(run.splits)
+    num_categories, scored = len(cfg.labels.names), predicts_scores(config.plain(cfg))
 
     def read(index: int) -> FoldResult | str | None:
-        return _read_fold(files[index], index, folds[index], by_study, splits_sha256, num_categories, scored)
+        return _read_fold(run.fold(index), index, folds[index], by_study, splits_sha256, num_categories, scored)
 
+    numbers = range(len(folds))
     with ThreadPoolExecutor(2) as pool:
-        return dict(enumerate(pool.map(read, range(len(folds)))))
+        found = dict(enumerate(pool.map(read, numbers)))
+    if not cfg.trials.active:
+        return found, None
+    of = plan.read(run.trials_plan)
+    of_folds = [FoldTrials(run, index, cfg, of) for index in numbers]
+    tried = trials.read(cfg, of, of_folds, [run.trials(index).choice for index in numbers])
+    return {fold: _as_chosen(fold, one, tried) for fold, one in found.items()}, tried
 
 
 def _read_fold(

@@ -13,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from cac_hpc.evaluation.readers import CONTROL, MODEL, RULE, Heard
-from cac_hpc.statistics.results import Absent, LabelsToCheck, LabelToCheck
+from cac_hpc.results.audits import LabelsToCheck, LabelToCheck
+from cac_hpc.results.figures import Absent
 
 READERS = (RULE, CONTROL, MODEL)  # that know a category without the sheet
 FEWEST = 2  # readers that can agree

@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cac_hpc.evaluation import example_choice
 from cac_hpc.evaluation.inputs import Inputs
+from cac_hpc.results.examples import Lesion, ShownLesions, ShownPatient
+from cac_hpc.results.figures import Absent
+from cac_hpc.statistics import assessment
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Absent, Lesion, ShownLesions, ShownPatient
 
 WORST, SAMPLES = 6, 1  # patients that are most wrong, and of each category
 REJECTED = 12  # of a study
@@ -30,7 +33,7 @@ def pick(inputs: Inputs, tested: Sequence[Tested]) -> ShownLesions | Absent | No
         return None
     if inputs.outcome.scores is None or not inputs.results:
         return Absent(NOTHING)
-    patients = next(level.units for level in tested if level.name == "patient")
+    patients = assessment.units_of(tested)["patient"]
     counted = table["counted"].astype(int) if len(table) else pd.Series(dtype=int)
     return ShownLesions(
         note=None,
@@ -43,11 +46,7 @@ def pick(inputs: Inputs, tested: Sequence[Tested]) -> ShownLesions | Absent | No
 
 def _picked(units: Units, seed: int) -> list[tuple[int, bool]]:
     """Rows of the patients that are shown, and whether for being wrong."""
-    off = np.abs(units.predicted - units.label)
-    probability = units.probability[np.arange(len(off)), units.predicted]
-    wrong = np.flatnonzero(off)
-    order = np.lexsort((units.fold[wrong], units.patient[wrong], -probability[wrong], -off[wrong]))
-    worst = wrong[order][:WORST].tolist()
+    worst = example_choice.worst_first(units)[:WORST].tolist()
     drawn: list[int] = []
     for category in range(units.num_categories):
         rows = np.setdiff1d(np.flatnonzero(units.label == category), worst)
@@ -60,10 +59,9 @@ def _shown(inputs: Inputs, units: Units, row: int, wrong: bool, table: pd.DataFr
     """What was said of a patient, and the candidates of his study with the highest predicted score."""
     outcome, fold = inputs.outcome, int(units.fold[row])
     assert outcome.scores is not None
-    owners = inputs.studies.set_index("study").loc[sorted(outcome.studies)]["patient"]
-    patient = str(np.unique(owners.to_numpy(str))[units.patient[row]])
-    scores = outcome.scores[fold]
-    own = np.flatnonzero(owners.loc[scores.study].to_numpy(str) == patient)
+    patient = str(outcome.patient_names(inputs.studies)[units.patient[row]])
+    owner, scores = inputs.studies.set_index("study")["patient"], outcome.scores[fold]
+    own = np.flatnonzero(owner.loc[scores.study].to_numpy(str) == patient)
     at = min(own, key=lambda number: (-scores.score[number], scores.study[number]))
     study = str(scores.study[at])
     mine = table[(table["study"] == study) & (table["fold"] == fold)] if len(table) else table

@@ -12,12 +12,14 @@ import pandas as pd
 from cac_hpc.evaluation import comparison
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.readers import NO_HEART, NOTHING
+from cac_hpc.results.comparison import LeftOut
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.occlusion import FoldAccuracies, Occlusion
 from cac_hpc.run import digests
-from cac_hpc.run.config import ReportConfig
 from cac_hpc.run.paths import FoldPaths
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import assessment
 from cac_hpc.statistics.pooling import Units, slice_units
-from cac_hpc.statistics.results import Absent, FoldAccuracies, LeftOut, Occlusion
 from cac_hpc.train import predictions
 from cac_hpc.train.predictions import VIEWS, Predictions, heart_boxes
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.results.serialization import Json
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import assessment
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import scored_patients, slice_units
-from cac_hpc.statistics.results import Json
 from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions, restrict
 
@@ -27,6 +27,14 @@ class Outcome:
     @property
     def studies(self) -> set[str]:
         return {study for one in self.predictions.values() for study in one.studies.tolist()}
+
+    def patient_names(self, studies: pd.DataFrame) -> np.ndarray:
+        """The patients that were tested, as numbered at the patient level.
+
+        Args:
+            studies: columns study and patient.
+        """
+        return np.unique(studies.loc[studies["study"].isin(self.studies), "patient"].to_numpy(str))
 
     def of(self, studies: set[str]) -> Outcome:
         """What was said of these studies, by the folds that tested any."""

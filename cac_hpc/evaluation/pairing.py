@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,12 +12,15 @@ import pandas as pd
 from cac_hpc.dataset import sealed
 from cac_hpc.evaluation import report_json
 from cac_hpc.evaluation.outcome import Outcome, predicts_scores
-from cac_hpc.run import digests, settings
-from cac_hpc.run.config import InputError, ReportConfig
-from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import results
+from cac_hpc.results.cohort import CategoryRange
+from cac_hpc.results.report import FORMAT_VERSION, Report
+from cac_hpc.results.serialization import from_json
+from cac_hpc.run import digests
+from cac_hpc.run.paths import FoldPaths, RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics.assessment import Tested
-from cac_hpc.statistics.results import FORMAT_VERSION, CategoryRange, Report
 from cac_hpc.train import lesion_results, predictions
 
 NAMED = 5  # studies that a message names
@@ -99,15 +102,15 @@ def _read(root: Path, name: str) -> Finished:
     archived = run.root.is_file() or run.report_json.is_file()
     if archived and not run.config.is_file():
         raise InputError(f"{run.root}: {ARCHIVED}")
-    content, again = report_json.read(settings.run_folder(str(run.root))), report_json.remake(run.root)
+    content, again = report_json.read(stored_settings.run_folder(str(run.root))), report_json.remake(run.root)
     if version := report_json.other_version(content):
         raise InputError(f"{run.report_json}: found {version}, wanted {FORMAT_VERSION}; {again} makes it again")
-    report = results.from_json(content, Report)
-    outcome = _read_outcome(run, report, again)
+    report = from_json(content, Report)
+    outcome = _read_outcome(run.fold, report, again)
     there = sorted(outcome.studies)
     if not there:
         raise InputError(f"{run.root}: its report is of no patient, wanted a run that tested some")
-    dataset = run.dataset(settings.load(run.config).data.packed_dir)
+    dataset = run.dataset(stored_settings.load(run.config).data.packed_dir)
     if not dataset.studies.is_file():
         raise InputError(
             f"{dataset.studies}: not there, wanted the studies of the dataset that {run.root} was made from"
@@ -117,11 +120,11 @@ def _read(root: Path, name: str) -> Finished:
     return Finished(name, report, sealed.read_studies(dataset).set_index("study").loc[there], outcome)
 
 
-def _read_outcome(run: RunPaths, report: Report, again: str) -> Outcome:
+def _read_outcome(files_of: Callable[[int], FoldPaths], report: Report, again: str) -> Outcome:
     """What the report was made from, by fold."""
     found, of_studies, num_categories = {}, {}, len(report.categories)
     for facts in report.training:
-        fold, files = int(facts["fold"]), run.fold(int(facts["fold"]))
+        files = files_of(fold := int(facts["fold"]))
         _check_kept(files.predictions, facts.get("predictions_sha256"), again)
         found[fold] = predictions.read_predictions(files.predictions, fold, num_categories)
         if predicts_scores(report.settings):

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cac_hpc.labels import labels, sheets
+from cac_hpc.labels import labels, sheets, spelling
 from cac_hpc.labels.sheets import Cell, SheetError
 from cac_hpc.run import digests, escaping
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 
 OTHERS = ("score", "category", "category_index", "patient", "rule_score", "known", "out_of_range", "fault", "slices",
           "set_low", "set_high", "set_coverage")  # fmt: skip
@@ -114,7 +114,7 @@ def _check_names(path: Path, cells: Sequence[dict[str, Cell]]) -> None:
     for cell in (row["study"] for row in cells):
         if not cell.text:
             faults.append(f"{cell.address} is {cell.fault or 'blank'}, wanted a study")
-        elif (first := seen.setdefault(sheets.normalised(cell.text), cell)) is not cell:
+        elif (first := seen.setdefault(spelling.normalised(cell.text), cell)) is not cell:
             faults.append(f"{first.address} and {cell.address} name the same study {cell.text!r}, wanted one row of it")
     _refuse(path, faults)
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.run import logs, yaml_documents
-from cac_hpc.run.config import InputError
+from cac_hpc.run import logs
+from cac_hpc.settings import yaml_documents
+from cac_hpc.settings.errors import InputError
 from cac_hpc.statistics import metrics
 
 KEYS = ("title", "level", "categories", "rows", "matrix", "claims")

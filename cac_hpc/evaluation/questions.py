@@ -8,8 +8,8 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cac_hpc.run import yaml_documents
-from cac_hpc.run.config import InputError
+from cac_hpc.settings import yaml_documents
+from cac_hpc.settings.errors import InputError
 
 LONGEST = 1000  # characters of an answer
 QUESTIONS = {  # by the key of its answer

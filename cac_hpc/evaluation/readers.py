@@ -17,11 +17,14 @@ from cac_hpc.evaluation import comparison, pairing
 from cac_hpc.evaluation.outcome import Outcome, predicts_scores
 from cac_hpc.evaluation.pairing import Finished
 from cac_hpc.labels import labels
-from cac_hpc.run.config import InputError, ReportConfig
+from cac_hpc.results.comparison import LeftOut
+from cac_hpc.results.figures import Absent, Difference, Figure
+from cac_hpc.results.readers import EmptySlices, JudgedPatients, Reader, Readers, Trust
 from cac_hpc.run.logs import log
-from cac_hpc.statistics import assessment, intervals, results, score_agreement
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
+from cac_hpc.statistics import assessment, intervals, score_agreement
 from cac_hpc.statistics.pooling import Units, patient_units, pooling_rules
-from cac_hpc.statistics.results import Absent, EmptySlices, JudgedPatients, LeftOut, Reader, Readers, Trust
 
 NO_BASELINE = "the dataset was packed without pack.baseline, so that the rule was not applied"
 NO_CONTROL = "the dataset was packed without pack.candidates, so that there is no untrained control"
@@ -146,21 +149,16 @@ def _said(
             said[key] = _by_score(key, outcome, model["slice"], studies, edges, cfg)
         else:
             absent.append(NO_CONTROL)
-    said[MODEL] = Said("", model, outcome.patient_scores(studies, edges))
+    own = "trained slice network" if outcome.scores is None else "trained lesion model"
+    said[MODEL] = Said(own, model, outcome.patient_scores(studies, edges))
     if isinstance(other, Finished):
         theirs, table = other.outcome.of(outcome.studies), other.studies.reset_index()
         units = assessment.units_of(theirs.tested(table, edges, other.statistics))
-        name = f"{_kind(other.report.settings)} of run {other.name}"
-        said[RUN] = Said(name, units, theirs.patient_scores(table, edges))
+        kind = "lesion model" if predicts_scores(other.report.settings) else "slice network"
+        said[RUN] = Said(f"{kind} of run {other.name}", units, theirs.patient_scores(table, edges))
     elif other:
         absent.append(other.note)
-    own = "trained lesion model" if outcome.scores is not None else "trained slice network"
-    said[MODEL] = replace(said[MODEL], name=own)
     return said, absent
-
-
-def _kind(settings: results.Json) -> str:
-    return "lesion model" if predicts_scores(settings) else "slice network"
 
 
 def largest(units: Units) -> Units:
@@ -230,11 +228,11 @@ def trust(found: Sequence[Reader]) -> Trust:
     return Trust(MODEL, "better", [reader.key for reader in rivals])
 
 
-def _gain(reader: Reader) -> results.Figure:
+def _gain(reader: Reader) -> Figure:
     return reader.levels["patient"].figures["gain_over_majority"]
 
 
-def _difference(reader: Reader) -> results.Difference:
+def _difference(reader: Reader) -> Difference:
     """The model's accuracy of patients less the reader's."""
     assert reader.compared
     return reader.compared.levels["patient"].figures["accuracy"]

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.run import paths, slurm_notation
-from cac_hpc.run.config import InputError, WorkError
+from cac_hpc.results.report import FORMAT_VERSION, Report
+from cac_hpc.results.serialization import Damaged, to_json
+from cac_hpc.run import disk
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Damaged, Report
+from cac_hpc.settings import slurm_notation
+from cac_hpc.settings.errors import InputError, WorkError
 
 MAX_BYTES = 1 << 29  # a hundred times what a hundred thousand patients take
 FAULTS = (  # how what is not there, or otherwise than it was written, shows where it is used
@@ -24,7 +25,7 @@ FAULTS = (  # how what is not there, or otherwise than it was written, shows whe
 
 def write(path: Path, report: Report) -> None:
     """Write report.json, after everything else: it also says that the report is complete."""
-    paths.write_json(path, results.to_json(report))
+    disk.write_json(path, to_json(report))
 
 
 def read(root: Path) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def remake(root: Path) -> str:
 def other_version(content: dict[str, Any]) -> str | None:
     """Which format version a report.json is of, in words, if it is not this one."""
     found = content.get("format_version")
-    if found == results.FORMAT_VERSION:
+    if found == FORMAT_VERSION:
         return None
     return f"format version {slurm_notation.short(found)}" if "format_version" in content else "no format version"
 

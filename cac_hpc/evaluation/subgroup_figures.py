@@ -9,22 +9,23 @@ import numpy as np
 from cac_hpc.dataset import groups
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.readers import MODEL
+from cac_hpc.results.groups import Subgroups
 from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.cuts import Judge
-from cac_hpc.statistics.results import Subgroups
 from cac_hpc.statistics.subgroups import Grouping, subgroups
 
 PATIENT = "patient"
 
 
-def of_run(inputs: Inputs, tested: Sequence[Tested], names: np.ndarray) -> Subgroups | None:
+def of_run(inputs: Inputs, tested: Sequence[Tested]) -> Subgroups | None:
     """The figures of a run; None where no facts are asked for, or nobody was tested.
 
     Args:
-        tested: all that was tested. names: of the patients, as numbered in it.
+        tested: all that was tested.
     """
     level = next(level for level in tested if level.name == PATIENT)
     studies = inputs.studies[inputs.studies["study"].isin(inputs.outcome.studies)]
+    names = inputs.outcome.patient_names(studies)
     known = groups.of_studies(studies, inputs.subgroups)
     if not known or not len(names):
         return None

@@ -14,20 +14,15 @@ from typing import Any, Literal
 import pandas as pd
 
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.run import composition, config, paths
-from cac_hpc.run.config import Config, InputError
-from cac_hpc.statistics.results import (
-    Absent,
-    Audit,
-    ChosenSettings,
-    Difference,
-    FoldChoice,
-    Importance,
-    Json,
-    SettingImportance,
-    TrialRow,
-    Trials,
-)
+from cac_hpc.results.audits import Audit
+from cac_hpc.results.figures import Absent, Difference
+from cac_hpc.results.serialization import Json
+from cac_hpc.results.trials import ChosenSettings, FoldChoice, Importance, SettingImportance, TrialRow, Trials
+from cac_hpc.run import disk
+from cac_hpc.settings import composition, config
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.train import TrainConfig
 from cac_hpc.trials import choice, sampling, standing
 from cac_hpc.trials.choice import Choice, TrialResult
 from cac_hpc.trials.plan import Plan, Rung
@@ -106,7 +101,7 @@ def _check_choice(path: Path, made: Choice) -> None:
     Raises: InputError naming what it says instead.
     """
     try:
-        stated = paths.read_json(path)
+        stated = disk.read_json(path)
         found = {name: stated[name] for name in ("trial", "settings", "figure", "runner_up")}
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{path}: damaged; delete it, and resuming the run makes it again from the trials") from None
@@ -176,16 +171,16 @@ def check_trained(facts: Json, tried: Tried, fold: int) -> None:
         raise ValueError("metrics.json does not say with which settings the fold was trained (settings)")
     for name in OWN:
         differing = config.differences(trained.get(name), config.plain(getattr(wanted, name)), name)
-        if differing := [line for line in differing if not line.startswith((*FREE, *_left_open(wanted)))]:
+        if differing := [line for line in differing if not line.startswith((*FREE, *_left_open(wanted.train)))]:
             said = differing[0].replace(" / ", ", chosen ")
             raise ValueError(f"trained with other settings than it chose among its trials ({said})")
 
 
-def _left_open(cfg: Config) -> Iterator[str]:
+def _left_open(cfg: TrainConfig) -> Iterator[str]:
     """Settings that the training itself settles, by the machine."""
-    if cfg.train.precision == "auto":
+    if cfg.precision == "auto":
         yield "train.precision:"
-    if cfg.train.shuffle_window is None:
+    if cfg.shuffle_window is None:
         yield "train.shuffle_window:"
 
 

@@ -14,19 +14,12 @@ from cac_hpc.evaluation import comparison
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.evaluation.pairing import Finished
+from cac_hpc.results.figures import Absent, Difference, Figure
+from cac_hpc.results.groups import Drops, GroupDrop, UnseenGroup, UnseenGroups
+from cac_hpc.results.matrices import Pooled
+from cac_hpc.results.serialization import Json
 from cac_hpc.statistics import assessment
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import (
-    Absent,
-    Difference,
-    Drops,
-    Figure,
-    GroupDrop,
-    Json,
-    Pooled,
-    UnseenGroup,
-    UnseenGroups,
-)
 from cac_hpc.volumes.scanner import UNKNOWN
 
 FIGURES = ("accuracy", "kappa_quadratic", "two_or_more_off", "over_estimated_share", "under_estimated_share")

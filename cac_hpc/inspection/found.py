@@ -9,7 +9,7 @@ from cac_hpc.inspection.layout import Layout
 from cac_hpc.inspection.masks_found import MasksFound
 from cac_hpc.inspection.series_found import StudyFound
 from cac_hpc.inspection.sheet_columns import SheetFound
-from cac_hpc.run.config import Format
+from cac_hpc.settings.data import Format
 
 
 @dataclass(frozen=True)

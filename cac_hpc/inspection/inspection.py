@@ -16,9 +16,10 @@ from cac_hpc.inspection import inspection_view, layout, masks_found, series_foun
 from cac_hpc.inspection.found import Found
 from cac_hpc.inspection.layout import Layout
 from cac_hpc.inspection.series_found import StudyFound
-from cac_hpc.run import logs, paths
-from cac_hpc.run.config import InputError, PackConfig
-from cac_hpc.run.inspect_commands import InspectConfig
+from cac_hpc.run import disk, logs
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.inspect_command import InspectConfig
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import files, structured_reports
 from cac_hpc.volumes.files import Entry
 
@@ -37,13 +38,13 @@ def inspect(cfg: InspectConfig) -> int:
     found = look(cfg)
     text = starting_settings.text(found)
     if cfg.json:
-        logs.say(paths.json_text(inspection_view.to_json(found)), None)
+        logs.say(disk.json_text(inspection_view.to_json(found)), None)
     else:
         inspection_view.show(found)
         if cfg.out is None:
             logs.say(f"\nsettings to start from (--out FILE writes them):\n\n{text}")
     if cfg.out is not None:
-        paths.write_text(Path(cfg.out), text)
+        disk.write_text(Path(cfg.out), text)
         logs.log.info("settings to start from are in %s: read its comments, then python jobs/launch_cv.py --config %s "
                       "--dry_run",
                       cfg.out, cfg.out)  # fmt: skip

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from cac_hpc.run import paths
-from cac_hpc.run.config import InputError
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings import given_paths
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import files, images
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def find(folder: Path) -> Layout:
     Raises: InputError if there is no image, or collections lie side by side.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: found no folder there, wanted one with studies{paths.did_you_mean(folder)}")
+        raise InputError(f"{folder}: found no folder there, wanted one with studies{given_paths.did_you_mean(folder)}")
     root, remarks = folder, list[str]()
     for _ in range(MOST_LEVELS):
         _refuse_images_here(root)

@@ -12,7 +12,9 @@ from cac_hpc.dataset import intake, mask_labels
 from cac_hpc.inspection.layout import Layout, spread
 from cac_hpc.inspection.series_found import StudyFound
 from cac_hpc.masks import dicom_masks, mask_formats
-from cac_hpc.run.config import Format, InputError, PackConfig
+from cac_hpc.settings.data import Format
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import files
 
 CHECKED = 3  # masks that are read with their scans

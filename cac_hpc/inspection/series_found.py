@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cac_hpc.run.config import PackConfig
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import acquisition, dicom_study, frame, volume_study
 from cac_hpc.volumes.dicom_study import Listing
 from cac_hpc.volumes.files import Entry
@@ -99,7 +99,7 @@ def _series(stack: Stack, used: set[int], listing: Listing) -> SeriesFound:
         columns=first.columns,
         lies=_lies(stack),
         kvp=_known(first.kvp),
-        kernel=first.kernel if acquisition.KERNEL.fullmatch(first.kernel) else "other" if first.kernel else "",
+        kernel=acquisition.shown_kernel(first.kernel),
         kernel_class=acquisition.kernel_class(first.kernel),
         gating=first.gating,
         contrast_agent=any(header.contrast_agent for header in stack.headers),

@@ -13,7 +13,8 @@ from pathlib import Path
 from cac_hpc.labels import affixes, sheets
 from cac_hpc.labels.affixes import Proposal
 from cac_hpc.labels.labels import SCORE, TOO_HIGH
-from cac_hpc.labels.sheets import Cell, SheetError, normalised
+from cac_hpc.labels.sheets import Cell, SheetError
+from cac_hpc.labels.spelling import normalised
 
 MOST = 0.8  # share of the cells of a column that are what it is taken for
 SAME_SUM = 0.01, 0.6  # a total is the sum of the vessels within this share and this number, which rounding can make

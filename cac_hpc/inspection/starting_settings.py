@@ -17,10 +17,9 @@ from cac_hpc.inspection.masks_found import MasksFound
 from cac_hpc.inspection.series_found import SeriesFound, StudyFound
 from cac_hpc.inspection.sheet_columns import SheetFound
 from cac_hpc.run import logs
-from cac_hpc.run.config import PackConfig
+from cac_hpc.settings.pack import PackConfig
 
 DECIDE = "decide:"  # begins what a person must look at
-THICK_MM = 3.5  # slices that are farther apart are no usual calcium scan
 USUAL_STEP_MM = (2.4, 3.1)
 FEW, MANY = 12, 25  # labelled studies, below which fewer folds are made
 REST = """model:

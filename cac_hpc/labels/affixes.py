@@ -3,11 +3,10 @@ say so, and proposed, never guessed, where numbers would be the same without it.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from cac_hpc.labels.sheets import normalised
+from cac_hpc.labels.spelling import folded, normalised
 
 PREFIX, SUFFIX = "id_prefix", "id_suffix"
 FEWEST = 2  # pairs that a proposal needs: one may be by chance
@@ -24,10 +23,10 @@ class Proposal:
 
 def compared(name: str, prefix: str | None, suffix: str | None) -> str:
     """A name as `normalised`, without a prefix and a suffix that it may have; a name that is no more is left alone."""
-    text = _folded(name)
-    if (start := _folded(prefix or "")) and text.startswith(start) and text != start:
+    text = folded(name)
+    if (start := folded(prefix or "")) and text.startswith(start) and text != start:
         text = text.removeprefix(start)
-    if (end := _folded(suffix or "")) and text.endswith(end) and text != end:
+    if (end := folded(suffix or "")) and text.endswith(end) and text != end:
         text = text.removesuffix(end)
     return normalised(text)
 
@@ -62,7 +61,3 @@ def _parts(name: str) -> Iterator[tuple[str, str, str]]:
         if not (head[-1].isdigit() and tail[0].isdigit()):
             yield PREFIX, head, normalised(tail)
             yield SUFFIX, tail, normalised(head)
-
-
-def _folded(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())

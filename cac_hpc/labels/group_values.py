@@ -12,9 +12,11 @@ from dataclasses import replace
 
 from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import NO_VALUE, Label
-from cac_hpc.labels.sheets import Cell, normalised
+from cac_hpc.labels.sheets import Cell
+from cac_hpc.labels.spelling import normalised
 from cac_hpc.run import escaping
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
 
 MOST_VALUES = 20
 MOST_SIGNS = 40
@@ -54,10 +56,11 @@ def one_spelling(labels: Mapping[str, Label]) -> dict[str, Label]:
 
     Raises: InputError if the cohorts together have too many values.
     """
-    counts = Counter((column, value) for label in labels.values() for column, value in label.groups.items())
-    spelled: dict[str, dict[str, str]] = {}
-    for (column, value), _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        spelled.setdefault(column, {}).setdefault(normalised(value), value)
+    columns = dict.fromkeys(column for label in labels.values() for column in label.groups)
+    spelled = {
+        column: _spellings(Counter(label.groups[column] for label in labels.values() if column in label.groups))
+        for column in columns
+    }
     for column, of_column in spelled.items():
         if len(of_column) > MOST_VALUES:
             where = f"column {column!r} of labels.group_columns"
@@ -66,6 +69,14 @@ def one_spelling(labels: Mapping[str, Label]) -> dict[str, Label]:
         study: replace(label, groups={name: spelled[name][normalised(value)] for name, value in label.groups.items()})
         for study, label in labels.items()
     }
+
+
+def _spellings(counts: Counter[str]) -> dict[str, str]:
+    """The most frequent spelling of each value, by what it is compared as."""
+    found: dict[str, str] = {}
+    for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        found.setdefault(normalised(value), value)
+    return found
 
 
 def _value(cell: Cell, where: str) -> str:
@@ -95,9 +106,7 @@ def _check(values: Iterable[str], column: str, where: str) -> dict[str, str]:
     Raises: InputError if these are no groups.
     """
     counts = Counter(values)
-    spellings: dict[str, str] = {}
-    for value, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        spellings.setdefault(normalised(value), value)
+    spellings = _spellings(counts)
     if len(spellings) > MOST_VALUES:
         raise InputError(f"{where}: found {len(spellings)} different values, wanted {MOST_VALUES} at most; {HINT}")
     if len(spellings) == counts.total() > 2:  # names of people have no sign of their own

@@ -11,7 +11,8 @@ from cac_hpc.labels import labels, sheets
 from cac_hpc.labels.labels import SCORE, read_score, shown, shown_score
 from cac_hpc.labels.sheets import Cell, ColumnError, SheetError, read_sheet
 from cac_hpc.run import digests
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
 
 Reader = Callable[[Path, Sequence[str]], list[tuple[Cell, ...]]]  # as `sheets.read_sheet`, with its errors
 READERS: dict[str, Reader] = {  # by the ending of labels.sheet
@@ -68,6 +69,11 @@ def content(cfg: LabelsConfig) -> str:
     parts = [sheets.split(Path(path)) for path in cfg.sheets]
     found = [(digests.file_sha256(file), worksheet) for file, worksheet in parts]
     return found[0][0] if len(found) == 1 and found[0][1] is None else digests.content_sha256(found)
+
+
+def named(rows: Sequence[Row]) -> str:
+    """Where rows stand, and the study that each names."""
+    return " and ".join(f"{row.study.address} {shown(row.study)}" for row in rows)
 
 
 def score_of(row: Row, edges: Sequence[float]) -> tuple[Reading | None, list[str]]:

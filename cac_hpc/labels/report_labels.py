@@ -9,8 +9,8 @@ from pathlib import Path
 from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.sheets import Cell
 from cac_hpc.run import logs
-from cac_hpc.run.config import LabelsConfig
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.labels import LabelsConfig
 from cac_hpc.volumes import files, images, structured_reports
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.structured_reports import CalciumReport, ReportError

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import csv
 import datetime
-import difflib
 import io
 import re
-import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,15 +15,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cac_hpc.labels import workbook
+from cac_hpc.labels import spelling, workbook
 from cac_hpc.labels.workbook import WorkbookError
-from cac_hpc.run import paths
+from cac_hpc.run import logs
+from cac_hpc.settings import given_paths
 
 ERRORS = {"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#GETTING_DATA", "#SPILL!", "#CALC!"}
 EAST_ASIAN_DATES = {*range(27, 37), *range(50, 59), *range(71, 82)}  # ids of number formats: ECMA-376-1 18.8.30
 NOT_FORMATTING = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?!h+\]|m+\]|s+\])[^\]]*\]|General', re.IGNORECASE)
 DATE_FORMATTING = re.compile(r"[dmyhsg]|e(?![+-])|bb|aaa", re.IGNORECASE)  # g and e: Japanese years, b: Buddhist ones
-NUMBER = r"\d+(?:[.,·٫٬⁄/:]\d+)*"  # with whatever may be a decimal point, or of which one does not know
 
 
 class SheetError(ValueError):
@@ -106,7 +104,7 @@ def _named_rows(path: Path) -> tuple[Grid, list[str], dict[int, list[Content]]]:
     """A sheet, the names of its columns, and the rows below them that are not blank, by their number."""
     file, worksheet = split(path)
     if not file.is_file():
-        raise SheetError(f"there is no such file; wanted a .csv or .xlsx sheet{paths.did_you_mean(file)}")
+        raise SheetError(f"there is no such file; wanted a .csv or .xlsx sheet{given_paths.did_you_mean(file)}")
     if file.suffix.lower() not in (".csv", ".xlsx"):
         raise SheetError(f"its name ends in {file.suffix!r}, wanted a .csv or .xlsx sheet")
     try:
@@ -272,7 +270,9 @@ def _place(names: Sequence[str], wanted: str) -> int | None:
     """The column of that name, else the only one of which it is another spelling."""
     if wanted in names:
         return names.index(wanted)
-    alike = [index for index, name in enumerate(names) if name and normalised(name) == normalised(wanted)]
+    alike = [
+        index for index, name in enumerate(names) if name and spelling.normalised(name) == spelling.normalised(wanted)
+    ]
     return alike[0] if len(alike) == 1 else None
 
 
@@ -286,17 +286,15 @@ def _refuse_long_rows(names: list[str], rows: dict[int, list[Content]]) -> None:
         if index >= num_named and (any(content) or index == len(row) - 1 >= len(names))
     ]
     if beyond:
-        more = f" and {len(beyond) - 10} more" if len(beyond) > 10 else ""
         raise SheetError(
-            f"found cells beyond the last column name, in {', '.join(beyond[:10])}{more}; wanted none there, "
+            f"found cells beyond the last column name, in {logs.first_of(beyond, 10)}; wanted none there, "
             "and quotes around text that holds the delimiter"
         )
 
 
 def _listed(names: Sequence[str]) -> str:
     """Names in quotes, of many and long ones the beginnings."""
-    shown = [repr(name if len(name) <= 40 else name[:37] + "...") for name in names[:30]]
-    return f"[{', '.join(shown)}{f' and {len(names) - 30} more' if len(names) > 30 else ''}]"
+    return f"[{logs.first_of([repr(name if len(name) <= 40 else name[:37] + '...') for name in names], 30)}]"
 
 
 def _cell(grid: Grid, number: int, position: int) -> Cell:
@@ -307,68 +305,4 @@ def _cell(grid: Grid, number: int, position: int) -> Cell:
 
 
 def _address(number: int, position: int) -> str:
-    from openpyxl.utils import get_column_letter  # type: ignore[import-untyped]
-
-    return f"{get_column_letter(position + 1)}{number}"
-
-
-def normalised(name: str) -> str:
-    """The name of a study or patient as it is compared.
-
-    Unicode compatibility forms (NFKC) and case are made equal, blanks around it and zeros in front of it are dropped,
-    and blanks inside it become one: `` 007`` is ``7`` and ``01A`` is ``1a``, but ``A07`` is not ``A7``.
-    """
-    text = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-    return re.sub(r"^0+(?=[0-9])", "", text)
-
-
-def spellings(name: str) -> list[str]:
-    """Two ways to write a name that others may share: its letters and numbers, and the same without separators inside.
-
-    Zeros in front of a number and behind a decimal point do not count: 01.0 is 1, but 1.5 is not 15.
-    """
-    text = normalised(name)
-    joined = re.sub(r"(?<=.)[\s_'’-]+", "", text)
-    return [" ".join(map(_plain_number, _letters_and_numbers(way))) or way for way in (text, joined)]
-
-
-def _letters_and_numbers(text: str) -> list[str]:
-    return re.findall(rf"^-?[.,]?{NUMBER}|{NUMBER}|[^\W\d_]+", text)
-
-
-def _plain_number(part: str) -> str:
-    """A number without zeros that do not count; 1,000 stays, for it may be one or a thousand."""
-    part = re.sub(r"^0+(?=\d)", "", part)
-    if decimal := re.fullmatch(r"(\d+)(?:\.|,(?!\d{3}$))(\d+)", part):
-        return f"{decimal[1]}.{decimal[2]}".rstrip("0").rstrip(".")
-    return part
-
-
-def by_spelling(others: Mapping[str, str]) -> dict[str, str]:
-    """What is said of each name, by all its `spellings`."""
-    return {spelling: said for name, said in others.items() for spelling in spellings(name)}
-
-
-def near_miss(name: str, others: Mapping[str, str], search: bool) -> str:
-    """Ask whether one of others may have been meant.
-
-    Args:
-        others: what to call them in the question, as `by_spelling` returns it.
-        search: also look for a name in which only letters differ, as after a typing error.
-    Returns: the end of a sentence, empty if there is none.
-    """
-    ways = spellings(name)
-    close = [way for way in ways if way in others] or (_letters_differ(ways[0], others) if search else [])
-    return f"; did you mean {others[close[0]]}?" if close else ""
-
-
-def _letters_differ(near: str, others: Iterable[str]) -> list[str]:
-    """The most similar one that has the same numbers; a number alone is similar to none."""
-    words, numbers = _words_and_numbers(near)
-    same = [other for other in others if words and (found := _words_and_numbers(other))[0] and found[1] == numbers]
-    return difflib.get_close_matches(near, same, n=1)
-
-
-def _words_and_numbers(spelling: str) -> tuple[list[str], list[str]]:
-    parts = spelling.split(" ")
-    return [part for part in parts if part.isalpha()], [part for part in parts if not part.isalpha()]
+    return f"{workbook.letters(position + 1)}{number}"

@@ -44,7 +44,7 @@ class Extent:
     def add(self, row: int, column: int) -> None:
         """Count in a filled cell."""
         if not self.farthest and (row > MOST_ROWS or column > MOST_COLUMNS):
-            self.farthest = f"{_letters(column)}{row}"
+            self.farthest = f"{letters(column)}{row}"
         self.num_rows = max(self.num_rows, row)
         self.num_columns = max(self.num_columns, column)
 
@@ -212,9 +212,10 @@ def _number(letters: str) -> int:
     return number
 
 
-def _letters(number: int) -> str:
-    letters = ""
+def letters(number: int) -> str:
+    """What spreadsheet programs call a column: A for 1, AA for 27."""
+    found = ""
     while number > 0:
         number, rest = divmod(number - 1, 26)
-        letters = chr(ord("A") + rest) + letters
-    return letters
+        found = chr(ord("A") + rest) + found
+    return found

@@ -16,7 +16,7 @@ import numpy as np
 
 from cac_hpc.masks import masks
 from cac_hpc.masks.masks import Mask, Target
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import streams
 
 WANTED = "a NumPy array"

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from cac_hpc.masks import contours, mask_parts
 from cac_hpc.masks.contours import FARTHEST_MM, NEAR_SLICE, Line, Patch
 from cac_hpc.masks.mask_parts import Description
 from cac_hpc.masks.masks import Mask, Target
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import images
 from cac_hpc.volumes.placement import Placement
 
@@ -218,5 +218,5 @@ def _hu(hu_HW: np.ndarray, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
     held_HW = np.pad(patch.inside_HW | patch.line_HW | (not (patch.inside_HW | patch.line_HW).any()), 1)
     top, left = rows.start - patch.rows.start + 1, columns.start - patch.columns.start + 1
     box_HW = hu_HW[rows, columns]
-    around_HW = ndimage.binary_dilation(held_HW, AROUND)[top:, left:][: box_HW.shape[0], : box_HW.shape[1]]
+    around_HW = scipy.ndimage.binary_dilation(held_HW, AROUND)[top:, left:][: box_HW.shape[0], : box_HW.shape[1]]
     return hu_HW[patch.rows, patch.columns][patch.inside_HW], box_HW[around_HW]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes.placement import EDGE, Placement
 
 ON_LINE = 1e-3  # of a pixel: so near to a line is on it; positions are often written in 32 bits

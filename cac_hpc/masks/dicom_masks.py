@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cac_hpc.masks import mask_parts, segmentations, structure_sets
 from cac_hpc.masks.mask_parts import Description, OpenMask
 from cac_hpc.masks.masks import Mask, Target
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import dicom, images
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cac_hpc.masks import arrays, coca_xml, dicom_masks, masks, shapes
 from cac_hpc.masks.masks import Mask, Target
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import nifti, nrrd
 
 STUDY = "{study}"  # stands for a study's name in a path

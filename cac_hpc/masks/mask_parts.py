@@ -13,8 +13,8 @@ import numpy as np
 
 from cac_hpc.masks import masks
 from cac_hpc.masks.masks import MOST_PARTS, Mask, Target
-from cac_hpc.run.config import InputError
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import dicom
 from cac_hpc.volumes.placement import Placement
 

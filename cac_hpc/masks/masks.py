@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from cac_hpc.run import logs
-from cac_hpc.run.config import Frame, InputError
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import Frame
 from cac_hpc.volumes import placement
 from cac_hpc.volumes.frame import Turn
 from cac_hpc.volumes.placement import Placement

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from cac_hpc.masks import contours, mask_parts
 from cac_hpc.masks.mask_parts import Description, OpenMask
 from cac_hpc.masks.masks import MOST_VALUE, Mask, Target
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import dicom, placement
 from cac_hpc.volumes.frame import AS_STORED
 from cac_hpc.volumes.header import MAX_PIXELS
@@ -224,14 +224,10 @@ def _check_covers(at: Placement, study: Placement, path: Path) -> None:
 
     Raises: InputError with both geometries.
     """
-    index_N3 = at.index(study.at(_corners(np.zeros(3), np.array(study.shape) - 1)))[:, 1:]
+    index_N3 = at.index(study.at(study.corners))[:, 1:]
     if index_N3.min() < -EDGE - SAME_GRID or (index_N3.max(0) > np.array(at.shape[1:]) - 1 + EDGE + SAME_GRID).any():
         raise InputError(f"{path}: the mask does not cover the study: it has {at}; the study has {study}; wanted a "
                          "mask that was drawn on this series")  # fmt: skip
-
-
-def _corners(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    return np.array(list(product(*zip(low, high, strict=True))), float)
 
 
 def _label(found: Segments, numbers: Sequence[int], at: Placement, place_N: np.ndarray, frames: Iterable[np.ndarray],
@@ -279,10 +275,10 @@ def _has_gaps(found: Segments, numbers: Sequence[int], place_N: np.ndarray) -> b
 
 def _beyond(label_AHW: np.ndarray, at: Placement, study: Placement) -> bool:
     """Whether the box around what is inside reaches beyond the study."""
-    boxes = ndimage.find_objects((label_AHW > 0).view(np.uint8))
+    boxes = scipy.ndimage.find_objects((label_AHW > 0).view(np.uint8))
     if not boxes:
         return False
-    low, high = (np.array([getattr(side, end) for side in boxes[0]]) for end in ("start", "stop"))
-    index_N3 = study.index(at.at(_corners(low, high - 1)))
+    corners = np.array(list(product(*((side.start, side.stop - 1) for side in boxes[0]))), float)
+    index_N3 = study.index(at.at(corners))
     limit = np.array(study.shape) - 1 + EDGE + SAME_GRID
     return bool(index_N3.min() < -EDGE - SAME_GRID or (index_N3.max(0) > limit).any())

@@ -16,8 +16,8 @@ import numpy as np
 
 from cac_hpc.masks import masks
 from cac_hpc.masks.masks import Mask, Target
-from cac_hpc.run import yaml_documents
-from cac_hpc.run.config import InputError
+from cac_hpc.settings import yaml_documents
+from cac_hpc.settings.errors import InputError
 
 DISC, POLYGON = {"name", "slices", "row", "column", "diameter_mm"}, {"name", "slices", "points"}
 

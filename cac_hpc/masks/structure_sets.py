@@ -19,7 +19,7 @@ from cac_hpc.masks import contours, mask_parts
 from cac_hpc.masks.contours import NEAR_SLICE, Line
 from cac_hpc.masks.mask_parts import Description, OpenMask
 from cac_hpc.masks.masks import Mask, Target
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import dicom
 
 if TYPE_CHECKING:

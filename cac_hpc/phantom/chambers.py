@@ -23,14 +23,8 @@ CHAMBERS: dict[str, tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...
 }
 ROUND_MM = 5.0  # by which the fat rounds off the notches between the chambers
 SAC_MM, OUTSIDE_FAT_MM = 1.5, 3.0  # the pericardium, and the fat outside of it
-AORTA = (
-    (-6, -4, 10),
-    (-9, -8, 24),
-    (-17, -10, 42),
-    (-21, -8, 62),
-    (-14, 4, 80),
-    (-2, 24, 87),
-)  # its radius is a patient's
+# its radius is a patient's
+AORTA = ((-6, -4, 10), (-9, -8, 24), (-17, -10, 42), (-21, -8, 62), (-14, 4, 80), (-2, 24, 87))
 PULMONARY = ((6, -36, 4), (8, -33, 18), (12, -20, 34), (8, -4, 45))
 VESSELS: tuple[tuple[tuple[tuple[float, ...], ...], float], ...] = (
     (PULMONARY, 13.0),

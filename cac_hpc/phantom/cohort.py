@@ -17,8 +17,9 @@ import numpy as np
 
 from cac_hpc.phantom import habitus, phantom, truth
 from cac_hpc.run import logs
-from cac_hpc.run.commands import PhantomConfig
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.phantom_command import PhantomConfig
 from cac_hpc.volumes import dicom
 
 EDGES = LabelsConfig.edges  # Agatston scores; a category ends at its edge, the edge included

@@ -72,10 +72,17 @@ def _aortic(rng: np.random.Generator, body: Body) -> Iterator[Kind]:
     middle_P3, radius_P = aortic_wall(body)
     for _ in range(int(rng.poisson(rng.choice((0, 0, 0, 3, 9))))):
         at = int(rng.integers(len(middle_P3) - 1))
-        along = middle_P3[at + 1] - middle_P3[at]
-        out = np.cross(along, rng.normal(0, 1, 3))
-        outward = out / np.linalg.norm(out) * radius_P[at]
+        along, outward = _on_wall(rng, middle_P3, radius_P, at)
         yield "aortic wall", _deposit(rng, middle_P3[at] + outward, along, radius_mm=rng.uniform(0.5, 1.7))
+
+
+def _on_wall(
+    rng: np.random.Generator, middle_P3: np.ndarray, radius_P: np.ndarray, at: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The way along the aorta from one of its middles, and from that to some place of the wall."""
+    along = middle_P3[at + 1] - middle_P3[at]
+    out = np.cross(along, rng.normal(0, 1, 3))
+    return along, out / np.linalg.norm(out) * radius_P[at]
 
 
 def _elsewhere(rng: np.random.Generator, body: Body) -> Iterator[Kind]:
@@ -94,9 +101,7 @@ def _root(rng: np.random.Generator, body: Body) -> Iterator[Kind]:
         return
     for _ in range(int(rng.integers(1, 6))):
         at = int(rng.integers(2, 14))
-        along = middle_P3[at + 1] - middle_P3[at]
-        out = np.cross(along, rng.normal(0, 1, 3))
-        outward = out / np.linalg.norm(out) * radius_P[at]
+        along, outward = _on_wall(rng, middle_P3, radius_P, at)
         around = np.cross(along, outward)
         yield "aortic root", _deposit(rng, middle_P3[at] + outward, around, radius_mm=rng.uniform(0.7, 1.8))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cac_hpc.phantom.anatomy import AVERAGE, Anatomy, draw_anatomy
 from cac_hpc.phantom.formation import Kernel
-from cac_hpc.run.commands import SCANNERS, PhantomConfig
+from cac_hpc.settings.phantom_command import SCANNERS, PhantomConfig
 
 BLOOD_HU, MUSCLE_HU, HEART_MUSCLE_HU = 40.0, 52.0, 43.0  # without contrast, blood and muscle can hardly be told apart
 AIR_HU = -1024.0

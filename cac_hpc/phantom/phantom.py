@@ -17,8 +17,8 @@ from cac_hpc.calcium import agatston
 from cac_hpc.phantom import chambers, contents, coronaries, distractors, formation, habitus, objects, specks, thorax
 from cac_hpc.phantom.canvas import Canvas, Grid
 from cac_hpc.phantom.habitus import Protocol
-from cac_hpc.run.commands import KNOBS, PhantomConfig
-from cac_hpc.run.config import InputError, WorkError
+from cac_hpc.settings.errors import InputError, WorkError
+from cac_hpc.settings.phantom_command import KNOBS, PhantomConfig
 
 HEART_SPAN_MM = 84.0  # covered by the slices at least
 HEART_MIDDLE_Z_MM = -13.0

@@ -14,7 +14,7 @@ from cac_hpc.calcium.agatston import WEIGHT_STEPS_HU
 from cac_hpc.phantom.canvas import Grid, ellipse
 from cac_hpc.phantom.habitus import Body
 from cac_hpc.phantom.objects import Inventory, Item
-from cac_hpc.run.commands import RuleConfig
+from cac_hpc.settings.score_command import RuleConfig
 
 MEDIAN, MOST, SPREAD = 8.0, 26, 0.8  # groups in a patient: lognormal
 AREA_MM2, PEAK_HU, MOST_MM2 = (1.1, 3.8), (136.0, 178.0), 4.4

@@ -20,7 +20,7 @@ from cac_hpc.calcium import agatston
 from cac_hpc.phantom.coronaries import ARTERIES
 from cac_hpc.phantom.objects import KINDS
 from cac_hpc.phantom.phantom import Frame, Study
-from cac_hpc.run.commands import RuleConfig
+from cac_hpc.settings.score_command import RuleConfig
 
 NAMES = tuple(ARTERIES)
 LEAST_AREA_MM2 = RuleConfig.min_area_mm2  # below, a lesion does not count for the score
@@ -85,8 +85,8 @@ def write_lists(folder: Path, written: Sequence[Facts]) -> None:
 def _lesions(name: str, study: Study) -> Iterator[dict[str, object]]:
     """The lesions of the Agatston rule, slice by slice, those too small to count among them."""
     pixel_mm, spacing_mm = study.frame.pixel_mm, study.frame.spacing_mm
-    found = agatston.find_lesions(study.hu_ZHW, study.artery_ZHW, (spacing_mm, pixel_mm, pixel_mm), ALL)
-    for lesion in found.to_dict("records"):
+    found = agatston.score_study(study.hu_ZHW, study.artery_ZHW, (spacing_mm, pixel_mm, pixel_mm), ALL)
+    for lesion in found.lesions.to_dict("records"):
         counts = lesion["area_mm2"] >= LEAST_AREA_MM2
         yield {
             "study": name,

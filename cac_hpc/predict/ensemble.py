@@ -17,11 +17,11 @@ from torch import nn
 from cac_hpc.calcium import baseline, candidates
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.labels import labels
-from cac_hpc.predict import bundle as bundles
+from cac_hpc.predict import bundle_files
 from cac_hpc.predict.bundle import Bundle
-from cac_hpc.run import paths, settings
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import given_paths, stored_settings
+from cac_hpc.settings.errors import InputError
 from cac_hpc.statistics import pooling, prediction_sets
 from cac_hpc.statistics.prediction_sets import Calibration
 from cac_hpc.train import augment_slices, checkpoint, lesion_model, lesion_results, models, networks, ordinal
@@ -104,7 +104,7 @@ class Ensemble:
 
 def of_bundle(bundle: Bundle, device: str = "cpu") -> Ensemble:
     """The networks of a bundle, on the device."""
-    built = [bundles.network(bundle, fold) for fold in range(len(bundle.weights))]
+    built = [bundle.network(fold) for fold in range(len(bundle.weights))]
     return Ensemble(
         bundle.kind,
         [model.to(device, memory_format=torch.channels_last) for model in built],  # type: ignore[call-overload]
@@ -123,8 +123,8 @@ def read_lesions(path: Path) -> Ensemble:
 
     Raises: InputError if there is none, or it cannot be used.
     """
-    if (path / bundles.MANIFEST).is_file() or (path.is_file() and path.suffix == ".zip"):
-        found = of_bundle(bundles.read(path))
+    if path.exists() and bundle_files.is_bundle(path):
+        found = of_bundle(bundle_files.read(path))
         if not found.of_candidates:
             raise InputError(f"--model {path}: found a bundle of model.kind {found.kind}, wanted lesions")
         return found
@@ -151,7 +151,7 @@ def _of_run(root: Path) -> list[Path]:
         raise InputError(
             f"--model {root}: found no model, wanted a bundle, RUN/folds/fold-K/model.pt or a run with trained folds"
         )
-    files = [run.fold(fold).model for fold in range(settings.load(run.config).split.folds)]
+    files = [run.fold(fold).model for fold in range(stored_settings.load(run.config).split.folds)]
     if missing := [file.parent.name for file in files if not file.is_file()]:
         raise InputError(
             f"--model {root}: found no model.pt of {', '.join(missing)}, wanted all {len(files)} folds of the run; "
@@ -167,7 +167,7 @@ def _read_fold(file: Path) -> Ensemble:
     except FileNotFoundError:
         raise InputError(
             f"--model {file}: found no model, wanted a bundle, RUN/folds/fold-K/model.pt or a run with trained folds"
-            f"{paths.did_you_mean(file)}"
+            f"{given_paths.did_you_mean(file)}"
         ) from None
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"{file}: cannot be used, {error}") from None

@@ -12,21 +12,27 @@ from torch import Tensor
 
 import cac_hpc
 from cac_hpc.calcium import candidates
-from cac_hpc.dataset import sealed, shards
-from cac_hpc.evaluation import evaluate, inputs, report_json
+from cac_hpc.dataset import integrity, sealed, shards
+from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.inputs import Inputs
 from cac_hpc.predict import bundle as bundles
-from cac_hpc.predict import model_card, onnx_files, training_range
+from cac_hpc.predict import bundle_files, bundle_members, model_card, onnx_files, training_range
 from cac_hpc.predict.bundle import Bundle, FoldSettings
 from cac_hpc.predict.training_range import TrainingRange
-from cac_hpc.run import causes, config, digests, logs, looks, settings
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.levels import Level
+from cac_hpc.results.prediction_sets import PredictionSets
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import Json, from_json, to_json
+from cac_hpc.run import causes, digests, fold_settings, logs, looks
 from cac_hpc.run.causes import RESUME
-from cac_hpc.run.commands import ExportConfig
-from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths, RunPaths
-from cac_hpc.statistics import assessment, prediction_sets, results
+from cac_hpc.settings import given_paths, stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.export_command import ExportConfig
+from cac_hpc.statistics import assessment, prediction_sets
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Absent, Json, PredictionSets, Report
 from cac_hpc.train import checkpoint, models
 from cac_hpc.train.ordinal import Errors
 
@@ -39,16 +45,16 @@ def export(cfg: ExportConfig) -> Bundle:
     Returns: the bundle as it is read back.
     Raises: InputError if the run is not complete, or something is there already where the bundle is to go.
     """
-    out = config.home(cfg.out)
+    out = given_paths.home(cfg.out)
     if out.exists():
         raise InputError(f"--out {out}: is there already, wanted the name of a new folder or .zip file")
     if cfg.onnx:
         onnx_files.check_installed()
-    run = settings.run_folder(cfg.run)
+    run = stored_settings.run_folder(cfg.run)
     made = of_run(run, cfg.licence)
     extra = onnx_files.files(made) if cfg.onnx else {}
-    bundles.write(made, out, {bundles.CARD: model_card.text(made, sorted(extra)).encode(), **extra})
-    read = bundles.read(out)
+    bundle_files.write(made, out, {bundle_members.CARD: model_card.text(made, sorted(extra)).encode(), **extra})
+    read = bundle_files.read(out)
     looks.note(run, "bundle")  # it holds the run's figures
     for line in summary(read, out):
         logs.say(line)
@@ -61,22 +67,15 @@ def of_run(root: Path, licence: str = "") -> Bundle:
     Raises: InputError naming what it lacks: a fold, its report, its dataset's shards.
     """
     run = RunPaths(root)
-    cfg = settings.load(run.config)
-    spec = models.chosen(cfg)
-    if cfg.split.unit != "patient" or (spec.row == "slice" and spec.unit == "study"):
-        what = f"split.unit {cfg.split.unit}, model.kind {cfg.model.kind}"
-        raise InputError(
-            f"{root}: found {what}, wanted a run that divides patients, with a model of slices or candidates"
-        )
+    cfg = stored_settings.load(run.config)
+    _check_kind(root, cfg)
     found = inputs.load(run, alone=True)
     report, dataset = _complete(root, found), run.dataset(cfg.data.packed_dir)
     sealed.check(dataset)
-    of_folds = [settings.load_fold(run, fold) for fold in range(len(found.folds))]
+    of_folds = [fold_settings.load(run, fold) for fold in range(len(found.folds))]
     folds = [_read_model(run, fold, one) for fold, one in enumerate(of_folds)]
     own = tuple(FoldSettings(one.model, one.train.window_hu) for one in of_folds)
-    of_scores = spec.row == "candidate"
-    tested = found.outcome.tested(found.studies, found.labels.edges, found.report)
-    patients = assessment.units_of(tested)["patient"]
+    patients = assessment.units_of(found.tested)["patient"]
     salt = digests.content_sha256([found.digests.studies_sha256, found.digests.plan_sha256])[:32]
     return Bundle(
         kind=cfg.model.kind,
@@ -89,7 +88,7 @@ def of_run(root: Path, licence: str = "") -> Bundle:
         patient_rule=cfg.report.patient_rule,
         top_k=cfg.report.top_k,
         weights=[weights for weights, _ in folds],
-        errors=[errors for _, errors in folds if errors] if of_scores else None,
+        errors=[errors for _, errors in folds if errors] or None,
         internal=internal(report),
         training=_training(found, patients),
         salt=salt,
@@ -98,6 +97,19 @@ def of_run(root: Path, licence: str = "") -> Bundle:
         sets=prediction_sets.calibrate(patients, cfg.report.coverage, len(folds)),
         own=() if set(own) == {FoldSettings(cfg.model, cfg.train.window_hu)} else own,
     )
+
+
+def _check_kind(root: Path, cfg: Config) -> None:
+    """The run is one of which a bundle can be made, by its folds and its model.
+
+    Raises: InputError if not.
+    """
+    spec = models.chosen(cfg)
+    if cfg.split.unit != "patient" or (spec.row == "slice" and spec.unit == "study"):
+        raise InputError(
+            f"{root}: found split.unit {cfg.split.unit}, model.kind {cfg.model.kind}, wanted a run that divides "
+            "patients, with a model of slices or candidates"
+        )
 
 
 def _complete(root: Path, found: Inputs) -> Report:
@@ -114,7 +126,7 @@ def _complete(root: Path, found: Inputs) -> Report:
     if other := report_json.other_version(plain):
         raise InputError(f"{RunPaths(root).report_json}: found {other}, wanted this cac_hpc's; {again} makes it again")
     with report_json.sound(root):
-        report = results.from_json(plain, Report)
+        report = from_json(plain, Report)
     of_these = report.digests == found.digests and report.training == [one.facts for one in found.results.values()]
     if report.status != "COMPLETE" or not of_these:
         raise InputError(
@@ -147,26 +159,26 @@ def internal(report: Report) -> Json:
     """What a run says of itself, for a bundle: no name of a patient or study.
 
     Returns: title, as the settings have it; status; format_version of report.json; level: its patient level
-    (`results.Level`); categories; statistics; split; cohort: studies, patients, slices, studies_per_category; reader:
+    (`Level`); categories; statistics; split; cohort: studies, patients, slices, studies_per_category; reader:
     which reader is to be trusted, and why; scores: the model's agreement with the reported scores
-    (`results.ScoreAgreement`), None of a slice network; digests; prediction_sets: wanted, the
-    share of patients, and promised (`results.PromisedCoverage`), None where there is none.
+    (`ScoreAgreement`), None of a slice network; digests; prediction_sets: wanted, the
+    share of patients, and promised (`PromisedCoverage`), None where there is none.
     """
-    cohort, readers = results.to_json(report.cohort), report.readers
+    cohort, readers = to_json(report.cohort), report.readers
     found = None if isinstance(readers, Absent) else readers
     model = next((one for one in found.readers if one.key == "model"), None) if found else None
     return {
         "title": report.title,
         "status": report.status,
         "format_version": report.format_version,
-        "level": results.to_json(report.levels["patient"]),
-        "categories": [results.to_json(one) for one in report.categories],
-        "statistics": results.to_json(report.statistics),
-        "split": results.to_json(report.split),
+        "level": to_json(report.levels["patient"]),
+        "categories": [to_json(one) for one in report.categories],
+        "statistics": to_json(report.statistics),
+        "split": to_json(report.split),
         "cohort": {key: cohort[key] for key in ("studies", "patients", "slices", "studies_per_category")},
-        "reader": results.to_json(found.trust) if found else None,
-        "scores": results.to_json(model.scores) if model and model.scores else None,
-        "digests": results.to_json(report.digests),
+        "reader": to_json(found.trust) if found else None,
+        "scores": to_json(model.scores) if model and model.scores else None,
+        "digests": to_json(report.digests),
         "prediction_sets": _promised(report),
     }
 
@@ -175,14 +187,14 @@ def _promised(report: Report) -> Json | None:
     sets = report.prediction_sets
     if not isinstance(sets, PredictionSets) or sets.promised is None:
         return None
-    return {"wanted": sets.wanted, "promised": results.to_json(sets.promised)}
+    return {"wanted": sets.wanted, "promised": to_json(sets.promised)}
 
 
 def _training(found: Inputs, units: Units) -> TrainingRange:
     """Args:
     units: the patients that the folds tested.
     """
-    names = evaluate.patient_names(found.outcome.studies, found.studies)
+    names = found.outcome.patient_names(found.studies)
     right = pd.Series(units.label == units.predicted).groupby(names[units.patient]).all()
     by_study = dict(zip(found.studies["study"], found.studies["patient"].map(right), strict=True))
     known_of = {str(study): bool(value) for study, value in by_study.items() if isinstance(value, bool | np.bool_)}
@@ -195,9 +207,9 @@ def known(dataset: DatasetPaths, salt: str) -> set[str]:
     Raises: InputError if a shard is damaged.
     """
     found: set[str] = set()
-    for shard in shards.read_checked(dataset.seal)["shards"]:
+    for shard in integrity.read_checked(dataset.seal)["shards"]:
         path = dataset.root / shard["file"]
-        if fault := shards.fault(path, shard["digest"]):
+        if fault := integrity.fault(path, shard["digest"]):
             raise InputError(f"{path}: {fault}, wanted it as it was sealed")
         _, counts, digest_N16 = shards.read_digests(path)
         for of_study in np.split(digest_N16, np.cumsum(counts)[:-1]):
@@ -208,7 +220,7 @@ def known(dataset: DatasetPaths, salt: str) -> set[str]:
 
 def summary(bundle: Bundle, out: Path) -> list[str]:
     """What was exported, for people."""
-    level = results.from_json(bundle.internal["level"], results.Level)
+    level = from_json(bundle.internal["level"], Level)
     accuracy = model_card.shown(level.pooled.figures["accuracy"])
     lines = [
         f"bundle: {out}, sha256 {bundle.digest}",

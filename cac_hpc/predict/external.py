@@ -9,21 +9,24 @@ from pathlib import Path
 
 import pandas as pd
 
-from cac_hpc.evaluation import external_inputs, predicted, questions
+from cac_hpc.evaluation import external_files, external_inputs, predicted, questions
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.evaluation.predicted import Predicted
 from cac_hpc.labels import label_rows
-from cac_hpc.predict import bundle as bundles
-from cac_hpc.predict import training_range
+from cac_hpc.predict import bundle_files, training_range
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.training_range import Codes, Numbers, TrainingRange
 from cac_hpc.report import external_report, terminal
-from cac_hpc.run import escaping, settings
-from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
-from cac_hpc.run.evaluate_commands import EvaluateConfig
+from cac_hpc.results.external import CohortFact, Distribution
+from cac_hpc.results.figures import Absent
+from cac_hpc.run import escaping
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths, prediction_plan
-from cac_hpc.statistics.results import Absent, CohortFact, Distribution
+from cac_hpc.settings import given_paths
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.evaluate_command import EvaluateConfig
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 
 PREDICTIONS, FACTS = "predictions.csv", "studies.csv"  # of a folder that jobs/predict.py wrote
 TITLE = "External test"
@@ -53,8 +56,8 @@ def maker(labels_cfg: LabelsConfig, out: Path) -> Callable[[Path, Bundle], None]
     Raises: InputError if the sheet cannot be read, or the report there is of another one: before anything is predicted.
     """
     label_rows.read_rows(labels_cfg)
-    if (out / external_inputs.SETTINGS).exists():
-        external_inputs.check_labels(out, labels_cfg)
+    if (out / external_files.SETTINGS).exists():
+        external_files.check_labels(out, labels_cfg)
 
     def make(out: Path, bundle: Bundle) -> None:
         report(out, bundle, replace(labels_cfg, names=bundle.names, edges=bundle.edges))
@@ -69,14 +72,14 @@ def evaluate(cfg: EvaluateConfig) -> int:
     Returns: exit code.
     Raises: InputError as `predicted.read` and `external_inputs.collect`, or if --out is a file or a run.
     """
-    out, file = settings.out_folder(cfg.out), _predictions(cfg.predictions)
+    out, file = given_paths.out_folder(cfg.out), _predictions(cfg.predictions)
     if RunPaths(out).config.exists():
         raise InputError(f"--out {out}: found a run, whose report would be replaced; wanted another folder")
     if file.exists() and any(Path(sheet).exists() and file.samefile(sheet) for sheet in cfg.labels.sheets):
         raise InputError(f"{file}: found one file for predictions and labels, wanted predictions of a program")
     found = predicted.read(file, cfg.labels.names, cfg.labels.edges)
     bundle, beside = _beside(cfg)
-    others = [_stem(path) for path in cfg.beside if not _is_bundle(Path(path))]
+    others = [_stem(path) for path in cfg.beside if not bundle_files.is_bundle(Path(path))]
     name, *beside_names = (f"predictions of {one}" for one in (cfg.name or _stem(cfg.predictions), *others))
     counting, title = ReportConfig(cuts=cfg.cuts), cfg.title or f"{TITLE} of the {name}"
     answers = questions.read_answers(Path(cfg.checklist), "--checklist") if cfg.checklist else {}
@@ -94,7 +97,7 @@ def _predictions(named: str) -> Path:
     Raises: InputError saying what to do with what is something else.
     """
     path, again = Path(named), shlex.quote(named)
-    if _is_bundle(path) and path.exists():
+    if bundle_files.is_bundle(path) and path.exists():
         raise InputError(
             f"{named}: found a bundle, which holds a model and no predictions; wanted these: python jobs/predict.py "
             f"{again} STUDIES --out DIR --labels SHEET makes them, and their report"
@@ -108,7 +111,7 @@ def _predictions(named: str) -> Path:
         )
     if prediction_plan(path).is_file():
         raise InputError(f"{path / PREDICTIONS}: not there, as the prediction has not ended: run its command again")
-    if (path / external_inputs.SETTINGS).is_file():
+    if (path / external_files.SETTINGS).is_file():
         raise InputError(f"{named}: found an external test, wanted predictions: those that it was made of")
     raise InputError(f"{named}: found no {PREDICTIONS} in it, wanted a folder that jobs/predict.py wrote, or a file")
 
@@ -118,23 +121,19 @@ def _stem(path: str) -> str:
     return file.parent.name if file.name == PREDICTIONS else file.stem
 
 
-def _is_bundle(path: Path) -> bool:
-    return (path / bundles.MANIFEST).is_file() or path.suffix == ".zip"
-
-
 def _beside(cfg: EvaluateConfig) -> tuple[Bundle | None, list[Predicted]]:
     """What stands beside the predictions: the figures of a bundle, and predictions of the same studies.
 
     Raises: InputError if there is more than one bundle.
     """
     paths = [Path(path) for path in cfg.beside]
-    found = [bundles.read(path) for path in paths if _is_bundle(path)]
+    found = [bundle_files.read(path) for path in paths if bundle_files.is_bundle(path)]
     if len(found) > 1:
         raise InputError("--beside: found several bundles, wanted one whose figures stand beside these predictions")
     for bundle in found:
         _check_categories(bundle, cfg.labels)
     names, edges = cfg.labels.names, cfg.labels.edges
-    files = [_predictions(str(path)) for path in paths if not _is_bundle(path)]
+    files = [_predictions(str(path)) for path in paths if not bundle_files.is_bundle(path)]
     return (found[0] if found else None), [predicted.read(file, names, edges) for file in files]
 
 

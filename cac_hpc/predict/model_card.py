@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cac_hpc.predict import bundle as bundles
+from cac_hpc.predict import bundle_members
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.training_range import CODES, NUMBERS, QUANTILES, TOLERANCE, LeftOut, Numbers, TrainingRange
-from cac_hpc.report import tables, wording
-from cac_hpc.run import digests, escaping, yaml_documents
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Absent, CategoryRange, Figure, Level
+from cac_hpc.report import markdown
+from cac_hpc.results.cohort import CategoryRange
+from cac_hpc.results.figures import Absent, Figure
+from cac_hpc.results.levels import Level
+from cac_hpc.results.readers import ScoreAgreement
+from cac_hpc.results.serialization import from_json
+from cac_hpc.run import digests, escaping
+from cac_hpc.sections import formatting
+from cac_hpc.settings import yaml_documents
 
 LICENCES = {  # of Hugging Face's list, by which it knows them
     "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "agpl-3.0", "lgpl-3.0", "mpl-2.0", "cc0-1.0",
@@ -42,14 +47,14 @@ def text(bundle: Bundle, onnx: Sequence[str] = ()) -> str:
     Args:
         onnx: names of the ONNX files in the bundle.
     """
-    sums = [digests.bytes_sha256(bundles.weights_file(weights)) for weights in bundle.weights]
+    sums = [digests.bytes_sha256(bundle_members.weights_file(weights)) for weights in bundle.weights]
     name = f"cac_hpc-{bundle.kind}-{digests.content_sha256(sums)[:8]}"
     parts = [_metadata(bundle, name), f"# {escaping.markdown(name)}", *_parts(bundle, onnx, sums)]
     return "\n\n".join(parts) + "\n"
 
 
 def _parts(bundle: Bundle, onnx: Sequence[str], sums: Sequence[str]) -> Iterator[str]:
-    level = results.from_json(bundle.internal["level"], Level)
+    level = from_json(bundle.internal["level"], Level)
     how = HOW.get(bundle.kind, HOW["slices"])
     own = (
         " Each fold chose the settings of its network among trials, by its own validation patients."
@@ -75,7 +80,7 @@ def _parts(bundle: Bundle, onnx: Sequence[str], sums: Sequence[str]) -> Iterator
 
 def _metadata(bundle: Bundle, name: str) -> str:
     """The block of YAML that Hugging Face reads: https://huggingface.co/docs/hub/model-cards."""
-    level, known = results.from_json(bundle.internal["level"], Level), bundle.licence.lower() in LICENCES
+    level, known = from_json(bundle.internal["level"], Level), bundle.licence.lower() in LICENCES
     licence = {"license": bundle.licence.lower() if known else "other" if bundle.licence else "unknown"}
     if bundle.licence and not known:
         licence["license_name"] = bundle.licence
@@ -97,10 +102,10 @@ def _metadata(bundle: Bundle, name: str) -> str:
 
 
 def _categories(bundle: Bundle) -> str:
-    ranges = [results.from_json(one, CategoryRange) for one in bundle.internal["categories"]]
+    ranges = [from_json(one, CategoryRange) for one in bundle.internal["categories"]]
     counts = bundle.internal["cohort"]["studies_per_category"]
     cells = [[escaping.markdown(one.name), _scores(one), str(count)] for one, count in zip(ranges, counts, strict=True)]
-    return tables.markdown_table(("category", "Agatston score", "training studies"), cells)
+    return markdown.table(("category", "Agatston score", "training studies"), cells)
 
 
 def _scores(one: CategoryRange) -> str:
@@ -111,19 +116,19 @@ def _scores(one: CategoryRange) -> str:
 
 def _figures(bundle: Bundle, level: Level) -> str:
     names = [escaping.markdown(name) for name in bundle.names]
-    rows = [[name.replace("_", " "), wording.with_interval(figure)] for name, figure in level.pooled.figures.items()]
+    rows = [[name.replace("_", " "), formatting.with_interval(figure)] for name, figure in level.pooled.figures.items()]
     calibrated = {} if isinstance(level.calibration, Absent) else level.calibration.figures
-    rows += [[name.replace("_", " "), wording.with_interval(figure)] for name, figure in calibrated.items()]
+    rows += [[name.replace("_", " "), formatting.with_interval(figure)] for name, figure in calibrated.items()]
     if scores := bundle.internal["scores"]:
-        of_log = results.from_json(scores, results.ScoreAgreement).log_mean_absolute
+        of_log = from_json(scores, ScoreAgreement).log_mean_absolute
         rows.append(["mean absolute difference of log(1 + score)", shown(of_log)])
     matrix = [[f"**{name}**", *map(str, row)] for name, row in zip(names, level.pooled.confusion_matrix, strict=True)]
     return "\n\n".join(
         [
             f"By patient, cross-validated, n = {level.pooled.n}; 95 % intervals.",
-            tables.markdown_table(("figure", "value [95 % interval]"), rows),
+            markdown.table(("figure", "value [95 % interval]"), rows),
             "Confusion matrix, rows true, columns predicted:",
-            tables.markdown_table(("", *names), matrix),
+            markdown.table(("", *names), matrix),
         ]
     )
 
@@ -143,9 +148,7 @@ def _range(training: TrainingRange) -> str:
         for name, one in training.codes.items()
     ]
     head = ("attribute", "lowest", *(f"{100 * share:g} %" for share in QUANTILES), "highest", "n", "not known")
-    return "\n\n".join(
-        [tables.markdown_table(head, rows), tables.markdown_table(("attribute", "training studies"), codes)]
-    )
+    return "\n\n".join([markdown.table(head, rows), markdown.table(("attribute", "training studies"), codes)])
 
 
 def _values(one: Numbers) -> list[float | None]:
@@ -172,7 +175,7 @@ def _gate(training: TrainingRange) -> str:
         for one in training.gate
     ]
     head = ("left out in turn", "flagged", "false alarms", "misses", "flagged for")
-    return "\n\n".join([RULE, MEANING, tables.markdown_table(head, rows)]) if rows else f"{RULE} It was not measured."
+    return "\n\n".join([RULE, MEANING, markdown.table(head, rows)]) if rows else f"{RULE} It was not measured."
 
 
 def gate(training: TrainingRange) -> list[str]:
@@ -197,12 +200,12 @@ def counted(figure: Figure) -> str:
     """A share as how many of how many, with its interval."""
     if figure.value is None:
         return "0 of 0"
-    return f"{round(figure.value * figure.n)} of {figure.n}, {wording.with_interval(figure)}"
+    return f"{round(figure.value * figure.n)} of {figure.n}, {formatting.with_interval(figure)}"
 
 
 def shown(figure: Figure) -> str:
     """A figure with its interval and the number of units."""
-    return f"{wording.with_interval(figure)}, n = {figure.n}" if figure.value is not None else f"- ({figure.note})"
+    return f"{formatting.with_interval(figure)}, n = {figure.n}" if figure.value is not None else f"- ({figure.note})"
 
 
 def _use(bundle: Bundle, onnx: Sequence[str], sums: Sequence[str]) -> str:

@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from cac_hpc.calcium import candidates
-from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict.bundle import Bundle
-from cac_hpc.run.config import InputError, WorkError
+from cac_hpc.settings.errors import InputError, WorkError
 from cac_hpc.train import augment_slices
 from cac_hpc.train.models import MODELS
 
@@ -76,7 +75,7 @@ def files(bundle: Bundle) -> dict[str, bytes]:
 
 
 def _file(bundle: Bundle, fold: int) -> bytes:
-    network = bundles.network(bundle, fold)
+    network = bundle.network(fold)
     of_candidates = MODELS[bundle.kind].row == "candidate"
     whole = _OfCandidates(network) if of_candidates else _OfSlices(network, bundle.of_fold(fold).window_hu)
     name = "features" if of_candidates else "hu"

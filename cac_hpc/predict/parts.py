@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import cac_hpc
-from cac_hpc.run import config, digests, paths
-from cac_hpc.run.config import InputError
+from cac_hpc.run import digests, disk, paths
+from cac_hpc.settings import config
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import files
 
 FORMAT_VERSION = 1
@@ -77,7 +78,7 @@ def settle(out: Path, plan: Plan) -> None:
         return
     if others := sorted(entry.name for entry in out.iterdir() if entry.name not in OWN) if out.is_dir() else []:
         raise InputError(f"--out {out}: found {others[0]!r} in it and no plan of a prediction, wanted a new folder")
-    paths.write_json(path, plan.plain)
+    disk.write_json(path, plan.plain)
 
 
 def read_plan(out: Path) -> Plan:
@@ -87,7 +88,7 @@ def read_plan(out: Path) -> Plan:
     """
     path = paths.prediction_plan(out)
     try:
-        plain = paths.read_json(path)
+        plain = disk.read_json(path)
         if plain["format_version"] != FORMAT_VERSION:
             raise InputError(f"{path}: found another format version, wanted {FORMAT_VERSION}; use a new folder")
         return Plan(str(plain["bundle"]), plain["settings"], plain["studies"], str(plain["version"]))
@@ -128,7 +129,7 @@ def write(out: Path, index: int, plan: Plan, outcomes: Sequence[Mapping[str, Any
         outcomes: plain values, of each study of it.
     """
     content = {"plan": plan.digest, "outcomes": list(outcomes)}
-    paths.write_json(part_path(out, index), {**content, "content_sha256": digests.content_sha256(content)})
+    disk.write_json(part_path(out, index), {**content, "content_sha256": digests.content_sha256(content)})
 
 
 def missing(out: Path, plan: Plan) -> list[int]:
@@ -151,7 +152,7 @@ def outcomes(out: Path, plan: Plan) -> Iterator[dict[str, Any]]:
 
 def _read(out: Path, index: int, plan_digest: str) -> list[dict[str, Any]] | None:
     try:
-        content = paths.read_json(part_path(out, index))
+        content = disk.read_json(part_path(out, index))
         digest = content.pop("content_sha256")
         whole = digest == digests.content_sha256(content) and content["plan"] == plan_digest
         found: list[dict[str, Any]] = content["outcomes"]

@@ -11,16 +11,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.dataset import intake, scoring
+from cac_hpc.dataset import intake, study_folders
 from cac_hpc.machine.workers import GIB, Lost, Worker
-from cac_hpc.predict import bundle as bundles
-from cac_hpc.predict import parts, prediction_jobs, prediction_tables, study_prediction
+from cac_hpc.predict import bundle_files, parts, prediction_jobs, prediction_tables, study_prediction
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.parts import Plan
 from cac_hpc.predict.study_prediction import Also, StudyTask
-from cac_hpc.run import logs, paths, settings
-from cac_hpc.run.config import InputError, WorkError
-from cac_hpc.run.predict_commands import PredictConfig
+from cac_hpc.run import disk, logs
+from cac_hpc.settings import given_paths
+from cac_hpc.settings.errors import InputError, WorkError
+from cac_hpc.settings.predict_command import PredictConfig
 from cac_hpc.train.models import MODELS
 
 LISTED = 40  # studies that the terminal shows
@@ -43,8 +43,8 @@ def predict(cfg: PredictConfig, code: Path, also: Also | None = None, report: Re
 
 
 def _predict(cfg: PredictConfig, code: Path, also: Also | None, report: Report | None) -> int:
-    out, bundle = settings.out_folder(cfg.out), bundles.read(Path(cfg.bundle))
-    folders = scoring.study_folders(cfg.folder, cfg.single, cfg.format)
+    out, bundle = given_paths.out_folder(cfg.out), bundle_files.read(Path(cfg.bundle))
+    folders = study_folders.below(cfg.folder, cfg.single, cfg.format)
     if cfg.shard is not None or cfg.gather:
         plan = parts.read_plan(out)
         if plan.bundle != bundle.digest:
@@ -174,7 +174,7 @@ def _outcome(work: _Work, worker: Worker, study: str) -> Mapping[str, Any]:
     task = work.task(study)
     for again in ("trying once more", "leaving it out"):
         try:
-            with paths.named(task.folder):
+            with disk.named(task.folder):
                 found: Mapping[str, Any] = worker.run(task, lambda said: None)
             return found
         except Lost as error:
@@ -195,7 +195,7 @@ def _finish(cfg: PredictConfig, out: Path, plan: Plan, bundle: Bundle, report: R
         report(out, bundle)
     counts = found["counts"]
     if cfg.json:
-        logs.say(paths.json_text({**found, "out": str(out)}).rstrip())
+        logs.say(disk.json_text({**found, "out": str(out)}).rstrip())
     else:
         _show(out, plan, bundle, counts)
     return int(counts["refused"] > 0)

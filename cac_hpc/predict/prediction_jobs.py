@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from cac_hpc.cluster import preflight, queue_records, scheduler, submission
+from cac_hpc.cluster import gpu_drivers, ownership, sbatch_scripts, schedulers, slurm_commands, submission
 from cac_hpc.predict.parts import Plan
-from cac_hpc.run import composition, ledger, logs, predict_commands, provenance
-from cac_hpc.run.config import ClusterConfig, InputError
+from cac_hpc.run import ledger, logs, provenance
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.predict_commands import PredictConfig
+from cac_hpc.settings import composition, predict_command
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.predict_command import PredictConfig
 
 PREDICT, GATHER = "predict", "gather"  # the stages, in the names of jobs, too
 PARTS_PER_TASK = 8  # if nobody says how many tasks there are to be: 64 studies take a core one to three minutes
@@ -26,11 +28,9 @@ def submitted(cfg: PredictConfig, code: Path, plan: Plan, waiting: Sequence[int]
         code: the checkout whose jobs are copied, so that later edits do not reach them. waiting: parts.
     Raises: InputError if the settings are wrong or SLURM refuses.
     """
-    from cac_hpc.cluster import launch  # takes a second: only where jobs are submitted
-
     assert cfg.cluster is not None
     cluster = composition.read_section(ClusterConfig, cfg.cluster, "cluster")
-    kind, why = launch.available_kind(cluster)
+    kind, why = schedulers.available_kind(cluster)
     if kind != "slurm" or not waiting:
         logs.say(f"cluster: {kind}, {why}" if waiting else "all parts are there already")
         return False
@@ -40,29 +40,45 @@ def submitted(cfg: PredictConfig, code: Path, plan: Plan, waiting: Sequence[int]
     _check(cluster, gpus)
     jobs = jobs_of(out)
     jobs.root.mkdir(exist_ok=True)
-    queue_records.claim(jobs)
-    names = [queue_records.job_name(jobs, stage) for stage in (PREDICT, GATHER)]
+    ownership.claim(jobs)
+    names = [ownership.job_name(jobs, stage) for stage in (PREDICT, GATHER)]
     if there := [job for name in names for job in _in_queue(name)]:
         logs.say(f"in the queue already: job {', '.join(there)}\n{_then(out, there)}")
         return True
     if not jobs.code.exists():
         provenance.take(code, jobs.code)
+    command = ["bash", str(jobs.code / "slurm" / "predict.sh"), str(jobs.code), *predict_command.arguments(cfg)]
     shards = min(
         cfg.shards or math.ceil(len(plan.parts) / PARTS_PER_TASK), len(plan.parts), submission.most_tasks(cluster)
     )
     tasks = sorted({index % shards for index in waiting})
-    command = ["bash", str(jobs.code / "slurm" / "predict.sh"), str(jobs.code), *predict_commands.arguments(cfg)]
-    share = [*command, "--shards", str(shards), "--workers", str(cluster.pack.cpus)]
-    array = submission.submit_command(jobs.root, names[0], share, cluster, cluster.pack, gpus, tasks)
-    for task in tasks:
-        ledger.record(jobs.ledger, PREDICT, task, "submitted", job=f"{array}_{task}", shards=shards)
-    end = submission.submit_command(
-        jobs.root, names[1], [*command, "--gather"], cluster, cluster.aggregate, after=array
-    )
-    ledger.record(jobs.ledger, GATHER, None, "submitted", job=end)
+    array, end = _submit(jobs, names, command, cluster, gpus, tasks, shards)
     shared = f"{_counted(len(tasks), 'task')} for {_counted(len(waiting), 'part')}"
     logs.say(f"submitted job {array}, {shared}, then job {end}, which gathers\n{_then(out, [array, end])}")
     return True
+
+
+def _submit(
+    jobs: RunPaths,
+    names: Sequence[str],
+    command: Sequence[str],
+    cluster: ClusterConfig,
+    gpus: int,
+    tasks: Sequence[int],
+    shards: int,
+) -> tuple[str, str]:
+    """Submit the array and the job that gathers, under these names; returns their numbers."""
+    share = [*command, "--shards", str(shards), "--workers", str(cluster.pack.cpus)]
+    script = sbatch_scripts.write_command_script(jobs.root, names[0], share, cluster, cluster.pack, gpus, tasks)
+    array = submission.submit_command(script)
+    for task in tasks:
+        ledger.record(jobs.ledger, PREDICT, task, "submitted", job=f"{array}_{task}", shards=shards)
+    gather = [*command, "--gather"]
+    end = submission.submit_command(
+        sbatch_scripts.write_command_script(jobs.root, names[1], gather, cluster, cluster.aggregate, after=array)
+    )
+    ledger.record(jobs.ledger, GATHER, None, "submitted", job=end)
+    return array, end
 
 
 def jobs_of(out: Path) -> RunPaths:
@@ -84,16 +100,16 @@ def _check(cluster: ClusterConfig, gpus: int) -> None:
     Raises: InputError for what cannot work, one line for each fault.
     """
     submission.check_command(cluster, gpus)
-    torch = preflight.installed()
+    torch = gpu_drivers.installed()
     if gpus and torch and torch.cuda is None and not torch.other:
         logs.say(f"note: torch {torch.version} is a build without CUDA, and --device is cuda; this holds for the jobs, "
                  "too, unless cluster.setup or slurm/env.sh give them another Python")  # fmt: skip
 
 
 def _in_queue(name: str) -> list[str]:
-    found = scheduler.jobs_called(name)
+    found = slurm_commands.jobs_called(name)
     if found is None:
-        raise InputError(f"{scheduler.SILENT}, so nothing was submitted; run this again")
+        raise InputError(f"{slurm_commands.SILENT}, so nothing was submitted; run this again")
     return [job for job, waits in found.items() if waits]
 
 

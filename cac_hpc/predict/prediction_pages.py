@@ -18,12 +18,15 @@ import numpy as np
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import Views
 from cac_hpc.labels import labels
+from cac_hpc.plots import canvas
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.ensemble import Prediction
 from cac_hpc.predict.training_range import CODES, NUMBERS
-from cac_hpc.report import lesion_pictures, pages, plots, wording
-from cac_hpc.report.lesion_pictures import Verdict
-from cac_hpc.run import paths
+from cac_hpc.report import pages
+from cac_hpc.run import disk
+from cac_hpc.sections import formatting, lesion_panels
+from cac_hpc.sections.lesion_panels import Verdict
+from cac_hpc.train import lesion_results
 
 HERE = Path(__file__).parent
 LISTED = 20  # rejected candidates that pictures and page name
@@ -41,20 +44,25 @@ class Picture:
 
 def of_candidates(seen: Views, found: Candidates, probability_C: np.ndarray) -> list[Picture]:
     """The projection and some slices, with outlines of what counted and what did not."""
-    counted_C = probability_C > 0.5
+    drawn = lesion_panels.panels(seen, found, verdicts(found, probability_C))
+    return [Picture(panel.text, _address("image/svg+xml", lesion_panels.svg(panel).encode())) for panel in drawn]
+
+
+def verdicts(found: Candidates, probability_C: np.ndarray) -> dict[int, Verdict]:
+    """What was decided of each candidate, by its number from 1; what counted and what came nearest to it is listed."""
+    counted_C = lesion_results.counted(probability_C)
     listed = {*np.flatnonzero(counted_C).tolist(), *_nearest(found.agatston_C, probability_C)}
-    verdicts = {
+    return {
         index + 1: Verdict(float(probability_C[index]), bool(counted_C[index]), index in listed)
         for index in range(len(found))
     }
-    drawn = lesion_pictures.panels(seen, found, verdicts)
-    return [Picture(panel.text, _address("image/svg+xml", lesion_pictures.svg(panel).encode())) for panel in drawn]
 
 
 def _nearest(agatston_C: np.ndarray, probability_C: np.ndarray) -> list[int]:
     """The rejected candidates with the most score times probability, so many as are named."""
     order = np.argsort(-agatston_C * np.maximum(probability_C, 1e-6), kind="stable")
-    return [int(index) for index in order if probability_C[index] <= 0.5][:LISTED]
+    nearest: list[int] = order[~lesion_results.counted(probability_C[order])][:LISTED].tolist()
+    return nearest
 
 
 def of_slices(hu_ZSS: np.ndarray, probability_ZK: np.ndarray, category: int, bundle: Bundle) -> list[Picture]:
@@ -67,7 +75,7 @@ def of_slices(hu_ZSS: np.ndarray, probability_ZK: np.ndarray, category: int, bun
     return [
         Picture(
             f"slice {number}, p {probability_ZK[number, category]:.2f}",
-            _address("image/png", plots.png(grey_SS)),
+            _address("image/png", canvas.png(grey_SS)),
         )
         for number, grey_SS in zip(chosen.tolist(), grey_NSS, strict=True)
     ]
@@ -97,8 +105,8 @@ def write_study(
         "found": prediction,
         "notes": _notes(prediction),
         "doubtful": prediction.known or bool(prediction.out_of_range),
-        "score": None if prediction.score is None else wording.short(prediction.score),
-        "spread": "" if low is None else f"{wording.short(low)} to {wording.short(max(prediction.fold_scores))}",
+        "score": None if prediction.score is None else formatting.short(prediction.score),
+        "spread": "" if low is None else f"{formatting.short(low)} to {formatting.short(max(prediction.fold_scores))}",
         "agreeing": sum(one == prediction.category for one in prediction.fold_categories),
         "by_rule": _by_rule(prediction, bundle),
         "set": set_text(prediction.prediction_set, bundle),
@@ -141,8 +149,8 @@ def write_index(out: Path, rows: Sequence[Json], bundle: Bundle, counts: Json) -
 
 
 def _write(path: Path, template: str, bundle: Bundle, values: Json) -> None:
-    of_all = {"bundle": bundle, "short": wording.short}
-    paths.write_text(path, pages.render(HERE, template, {**of_all, **values}))
+    of_all = {"bundle": bundle, "short": formatting.short}
+    disk.write_text(path, pages.render(HERE, template, {**of_all, **values}))
 
 
 def _notes(prediction: Prediction) -> list[tuple[str, tuple[str, ...]]]:
@@ -162,7 +170,7 @@ def _by_rule(prediction: Prediction, bundle: Bundle) -> tuple[str, str] | None:
     if prediction.rule_score is None:
         return None
     category = int(labels.categories([prediction.rule_score], bundle.edges)[0])
-    return wording.short(prediction.rule_score), bundle.names[category]
+    return formatting.short(prediction.rule_score), bundle.names[category]
 
 
 def set_text(ends: tuple[int, int] | None, bundle: Bundle) -> str:
@@ -175,7 +183,7 @@ def set_text(ends: tuple[int, int] | None, bundle: Bundle) -> str:
 
 def _folds(prediction: Prediction, bundle: Bundle) -> list[tuple[int, str, str]]:
     """Fold, score and category of each network."""
-    scores = [wording.short(score) for score in prediction.fold_scores] or [""] * len(prediction.fold_categories)
+    scores = [formatting.short(score) for score in prediction.fold_scores] or [""] * len(prediction.fold_categories)
     return [
         (fold, score, bundle.names[category])
         for fold, (score, category) in enumerate(zip(scores, prediction.fold_categories, strict=True))

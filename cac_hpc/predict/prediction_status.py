@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.cluster import monitor
+from cac_hpc.cluster import monitor, task_logs
 from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.predict import parts
 from cac_hpc.predict.prediction_jobs import GATHER, PREDICT, jobs_of
-from cac_hpc.run import ledger, paths
+from cac_hpc.run import disk, ledger
 from cac_hpc.run.causes import RELEASE, Cause
-from cac_hpc.run.stages import TaskState
+from cac_hpc.run.task_states import TaskState
 
 AGAIN = "the same jobs/predict.py command again does what is missing"
 
@@ -26,7 +26,7 @@ def status(out: Path, watch: bool = False, as_json: bool = False, log: str | Non
     """
     if log is not None:
         jobs = jobs_of(out)
-        return monitor.show_log(jobs, log, PREDICT, (PREDICT, GATHER), logs_at=jobs.root)
+        return task_logs.show(jobs, log, PREDICT, (PREDICT, GATHER), logs_at=jobs.root)
     view = PredictionView(out)
     return max(monitor.show(view, watch, as_json), int(view.refused > 0))
 
@@ -80,11 +80,7 @@ class PredictionView:
 
     def _gathered(self) -> Mapping[str, Any]:
         """predict.json; nothing where it is not there, or damaged."""
-        try:
-            found = paths.read_json(self.root / "predict.json")
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return disk.read_object(self.root / "predict.json")
 
 
 def _shards(events: Sequence[Mapping[str, Any]]) -> int:

@@ -15,7 +15,7 @@ from cac_hpc.dataset.sealing import REJECTED_COLUMNS
 from cac_hpc.predict import parts, prediction_pages
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.parts import Plan
-from cac_hpc.run import escaping, paths
+from cac_hpc.run import disk, escaping
 from cac_hpc.train.lesion_results import LESION_COLUMNS
 
 BEFORE = ("study", "score", "category", "category_index")
@@ -40,7 +40,7 @@ def gather(out: Path, plan: Plan, bundle: Bundle) -> dict[str, Any]:
     rows, facts, num_files = list[Row](), list[Row](), 0
     with ExitStack() as stack:
         lesions, rejected = (
-            stack.enter_context(stack.enter_context(paths.atomic(out / name)).open("x", encoding="utf-8"))
+            stack.enter_context(stack.enter_context(disk.atomic(out / name)).open("x", encoding="utf-8"))
             for name in ("lesions.csv", "rejected.csv")
         )
         _append(lesions, [], LESIONS, header=True)
@@ -52,14 +52,14 @@ def gather(out: Path, plan: Plan, bundle: Bundle) -> dict[str, Any]:
             _append(lesions, outcome["lesions"], LESIONS)
             _append(rejected, outcome["rejected"], REJECTED_COLUMNS)
     columns = list(dict.fromkeys(["study", *(name for row in facts for name in row)]))
-    paths.write_text(out / "studies.csv", _csv(facts, columns))
-    paths.write_text(out / "predictions.csv", _csv(rows, prediction_columns(len(bundle.names))))
+    disk.write_text(out / "studies.csv", _csv(facts, columns))
+    disk.write_text(out / "predictions.csv", _csv(rows, prediction_columns(len(bundle.names))))
     counted = _counts(rows, num_files)
     prediction_pages.write_index(out, rows, bundle, counted)
     for left in out.rglob(".*.tmp"):  # of attempts that were killed
         left.unlink(missing_ok=True)
     summary = {name: value for name, value in plan.plain.items() if name != "studies"} | {"counts": counted}
-    paths.write_json(out / "predict.json", summary)
+    disk.write_json(out / "predict.json", summary)
     return summary
 
 

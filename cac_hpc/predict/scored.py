@@ -8,25 +8,26 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
+import scipy
 
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.dataset import scoring
 from cac_hpc.dataset.scoring import Masked, Scored
 from cac_hpc.labels import labels
 from cac_hpc.predict import ensemble as ensembles
+from cac_hpc.predict import prediction_pages
 from cac_hpc.predict.ensemble import Answer, Ensemble
-from cac_hpc.report import lesion_pictures, wording
-from cac_hpc.report.lesion_pictures import Verdict
-from cac_hpc.run import escaping, logs, paths, settings
-from cac_hpc.run.commands import ScoreConfig
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.run import disk, escaping, logs
+from cac_hpc.sections import formatting, lesion_panels
+from cac_hpc.settings import given_paths
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.score_command import ScoreConfig
 from cac_hpc.statistics import intervals
 from cac_hpc.train import lesion_results
 from cac_hpc.train.lesion_model import SHARE_WEIGHT
 
 IN_MASK = 0.5  # of a candidate: with more in it, a mask says that it is coronary
-LISTED = 20  # rejected candidates that a picture labels
 COLUMNS = ("study", "candidate", "first_slice", "last_slice", "agatston", "volume_mm3", "max_hu", "region_share",
            "probability", "counted")  # fmt: skip
 
@@ -43,7 +44,7 @@ def score_studies(cfg: ScoreConfig) -> int:
             f"--model {cfg.model}: trained with pack.spacing_factor false, but candidates are scored with the factor "
             "here; wanted another model, or jobs/predict.py with its bundle"
         )
-    out, tables = settings.out_folder(cfg.out) if cfg.out else None, list[pd.DataFrame]()
+    out, tables = given_paths.out_folder(cfg.out) if cfg.out else None, list[pd.DataFrame]()
     masked = list[Masked]()
 
     def judge(study: str, scored: Scored) -> dict[str, Any]:
@@ -64,14 +65,14 @@ def score_studies(cfg: ScoreConfig) -> int:
     if masked:
         logs.say(_agreement(table, masked))
     if out:
-        paths.write_text(out / "candidates.csv", escaping.csv_text(table, "%.6g"))
+        disk.write_text(out / "candidates.csv", escaping.csv_text(table, "%.6g"))
     return code
 
 
 def _control(found: Candidates) -> np.ndarray:
     """That each candidate is coronary calcium, (C,), as an untrained model has it."""
     share_C = found.feature_CF[:, NAMES.index("region_share")].astype(float)
-    return np.asarray(expit(SHARE_WEIGHT[0] * (share_C - 0.5)))
+    return np.asarray(scipy.special.expit(SHARE_WEIGHT[0] * (share_C - 0.5)))
 
 
 def _columns(answer: Answer, ensemble: Ensemble) -> dict[str, Any]:
@@ -123,13 +124,8 @@ def _draw(folder: Path, study: str, scored: Scored, probability_C: np.ndarray, e
     assert found is not None
     assert views is not None
     assert score is not None
-    counted_C = lesion_results.counted(probability_C)
-    order = np.argsort(-found.agatston_C * np.maximum(probability_C, 1e-6) * ~counted_C, kind="stable")
-    listed = set(np.flatnonzero(counted_C).tolist()) | set(order[:LISTED].tolist())
-    verdicts = {
-        index + 1: Verdict(float(probability_C[index]), bool(counted_C[index]), index in listed)
-        for index in range(len(found))
-    }
+    verdicts = prediction_pages.verdicts(found, probability_C)
+    num_counted = sum(one.counted for one in verdicts.values())
     total, names, edges = ensembles.score_of(found, probability_C), LabelsConfig.names, LabelsConfig.edges
     if ensemble:
         names, edges = tuple(ensemble.names), tuple(ensemble.edges)
@@ -138,8 +134,8 @@ def _draw(folder: Path, study: str, scored: Scored, probability_C: np.ndarray, e
     where = "the mask" if scored.masked else "the heart's region"
     texts = [
         logs.line(f"Study {study}"),
-        f"{who}: {counted_C.sum()} counted, score {wording.short(total)}, {category}.",
-        f"Agatston rule in {where}: score {wording.short(score.agatston)}, {by_rule}.",
+        f"{who}: {num_counted} counted, score {formatting.short(total)}, {category}.",
+        f"Agatston rule in {where}: score {formatting.short(score.agatston)}, {by_rule}.",
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    lesion_pictures.draw_study(folder, study, lesion_pictures.panels(views, found, verdicts), texts, 150)
+    lesion_panels.draw(folder, study, lesion_panels.panels(views, found, verdicts), texts, 150)

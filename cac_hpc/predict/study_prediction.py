@@ -20,12 +20,12 @@ from cac_hpc.calcium.views import Views
 from cac_hpc.dataset import intake, packing, scoring
 from cac_hpc.machine.workers import Say
 from cac_hpc.predict import bundle as bundles
+from cac_hpc.predict import bundle_files, prediction_pages, training_range
 from cac_hpc.predict import ensemble as ensembles
-from cac_hpc.predict import prediction_pages, training_range
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.predict.ensemble import Answer, Ensemble, Prediction
-from cac_hpc.run.config import Format
-from cac_hpc.run.predict_commands import Gate
+from cac_hpc.settings.data import Format
+from cac_hpc.settings.predict_command import Gate
 from cac_hpc.train import bags, lesion_results
 from cac_hpc.volumes import files
 from cac_hpc.volumes.study import Study
@@ -104,7 +104,7 @@ class _Kept:
 def _loaded(path: Path, digest: str, device: str) -> tuple[Bundle, Ensemble]:
     """Once in the life of a worker."""
     torch.set_num_threads(1)  # the same bits, however many workers there are
-    bundle = bundles.read(path)
+    bundle = bundle_files.read(path)
     if bundle.digest != digest:
         raise OSError(errno.ESTALE, "the bundle is another one than at the start")
     return bundle, ensembles.of_bundle(bundle, device)

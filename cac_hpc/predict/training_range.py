@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.statistics import assessment, intervals
-from cac_hpc.statistics.results import Figure
+from cac_hpc.results.figures import Figure
+from cac_hpc.statistics import intervals
 
 TOLERANCE = 0.1  # of the training range, or of its nearer end where that is more: so far beyond is still inside
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -189,7 +189,7 @@ def _share(hit_N: np.ndarray, of_N: np.ndarray, group_N: np.ndarray) -> Figure:
     if not n:
         return Figure(None, 0, None, None, None, "there are no such studies")
     hits, counts = np.bincount(group_N, hit_N & of_N), np.bincount(group_N, of_N)
-    return assessment.figure(float(hits.sum() / n), n, "", intervals.proportion(hits, counts))
+    return intervals.figure(float(hits.sum() / n), n, "", intervals.proportion(hits, counts))
 
 
 def _derived(studies: pd.DataFrame) -> pd.DataFrame:

@@ -1,1 +1,1 @@
-"""Numbers in, page, figures and tables out; a report's way home."""
+"""Numbers in, page, figures and tables out; a report comes to its place whole."""

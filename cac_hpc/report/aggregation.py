@@ -9,19 +9,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from cac_hpc.cluster import usage
-from cac_hpc.cluster.usage import Circumstances
+from cac_hpc.appendix import checklists, methods_text
+from cac_hpc.cluster import circumstances
+from cac_hpc.cluster.circumstances import Circumstances
 from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.evaluate import evaluate
 from cac_hpc.machine import processes
-from cac_hpc.report import archive, checklists, methods_text, pages, pictures, publishing, tables, wording
+from cac_hpc.report import checksums, markdown, pages, pictures, publishing, tables
 from cac_hpc.report.pages import Appendix
-from cac_hpc.run import causes, escaping, ledger, paths, settings, stages
+from cac_hpc.results.report import MissingFold, Report, Status
+from cac_hpc.results.serialization import to_json
+from cac_hpc.run import causes, disk, escaping, ledger, paths, task_states
 from cac_hpc.run.causes import Cause
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import MissingFold, Report, Status
+from cac_hpc.sections import contrast_parts, wording
+from cac_hpc.settings import stored_settings
 
 
 def aggregate(root: Path) -> bool:
@@ -65,7 +68,7 @@ def provisional(root: Path, at_work: Mapping[int, str] | None = None) -> bool:
         _log_result(root, report)
         return False
     log.info("the final report has come meanwhile and stays: %s", run.report)
-    return bool(paths.read_json(run.report_json)["status"] == "COMPLETE")
+    return bool(disk.read_json(run.report_json)["status"] == "COMPLETE")
 
 
 def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
@@ -74,7 +77,7 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     Args:
         at_work: what folds are doing, for a provisional report; None for the final one.
     """
-    cfg, found = settings.load(run.config), inputs.load(run)
+    cfg, found = stored_settings.load(run.config), inputs.load(run)
     for fold in (fold for fold, fault in found.faults.items() if fault and at_work is None):
         invalid = run.fold(fold).predictions  # out of the way, so that the fold is run again; nothing is lost
         invalid.replace(invalid.with_suffix(".csv.invalid"))
@@ -83,21 +86,21 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     report = evaluate(found, status, missing, *headline(cfg.report.title, cfg.split.unit, cfg.trials.select_on))
     histories = {fold: run.fold(fold).history for fold in found.results}
     pictures.draw(run.report / "figures", report, histories, run.dataset(cfg.data.packed_dir), cfg.report)
-    write(run.report, report, usage.collect_circumstances(run, cfg), cfg.report.window_hu, found.lesions)
-    archive.write_checksums(run.report)
+    write(run.report, report, circumstances.collect(run, cfg), cfg.report.window_hu, found.lesions)
+    checksums.write(run.report)
     report_json.write(run.report_json, report)
     return report
 
 
 def headline(title: str, unit: str, select_on: str) -> tuple[str, str | None]:
     """Title and banner of a report, by the unit that was divided into folds and by whom trials were chosen."""
-    banner = wording.LEAKS if unit == "slice" else wording.LEAKS_CHOICE if select_on == "test" else None
+    banner = contrast_parts.LEAKS if unit == "slice" else contrast_parts.LEAKS_CHOICE if select_on == "test" else None
     return (f"{title} ({wording.MARK})", banner) if banner else (title, None)
 
 
 def _missing(run: RunPaths, faults: Mapping[int, str | None], at_work: Mapping[int, str]) -> list[MissingFold]:
     """What folds without a valid result are doing, or why they have none."""
-    states = stages.survey(run) if faults else []
+    states = task_states.survey(run) if faults else []
 
     def reason(fold: int, fault: str | None) -> str:
         invalid = fault and Cause("predictions_invalid", words=_without_places(fault, run.root, run.fold(fold).root))
@@ -136,9 +139,9 @@ def write(
     lesions: pd.DataFrame | None = None,
 ) -> None:
     """Write them, and circumstances.json; arguments are those of `texts`."""
-    paths.write_json(folder / usage.CIRCUMSTANCES, results.to_json(found))
+    disk.write_json(folder / circumstances.FILE, to_json(found))
     for name, text in texts(folder, report, found, window_hu, lesions).items():
-        paths.write_text(folder / name, text)
+        disk.write_text(folder / name, text)
 
 
 def texts(
@@ -156,12 +159,12 @@ def texts(
     """
     frames = {f"tables/{name}": table for name, table in tables.csv(report).items()}
     frames |= {} if lesions is None else {"tables/lesions.csv": tables.lesions(lesions)}
-    documents = {"report.json": report, usage.CIRCUMSTANCES: found}
+    documents = {"report.json": report, circumstances.FILE: found}
     filled = checklists.fill(report, documents, {name for name, table in frames.items() if len(table)})
     methods = methods_text.paragraphs(report, found)
     return {
         **pages.of_report(folder, report, found, window_hu, Appendix(filled, methods)),
-        paths.page_name(report.status, "md"): tables.markdown(report),
+        paths.page_name(report.status, "md"): markdown.text(report),
         **{name: escaping.csv_text(table) for name, table in frames.items()},
         **{f"tables/{name}": text for name, text in tables.latex(report).items()},
         checklists.PAGE: pages.checklist(report, filled),

@@ -11,13 +11,16 @@ from typing import Any
 import pandas as pd
 
 from cac_hpc.evaluation import comparison, report_json
-from cac_hpc.report import wording
-from cac_hpc.report.tables import Row, markdown_table
-from cac_hpc.run import escaping, logs, looks, paths, settings
-from cac_hpc.run.config import InputError
-from cac_hpc.run.settings import ReportOptions
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import ComparedLevel, Comparison, Difference
+from cac_hpc.report.markdown import table
+from cac_hpc.results.comparison import ComparedLevel, Comparison
+from cac_hpc.results.figures import Difference
+from cac_hpc.results.serialization import to_json
+from cac_hpc.run import disk, escaping, logs, looks, paths
+from cac_hpc.sections import formatting
+from cac_hpc.sections.section import Row
+from cac_hpc.settings import given_paths
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report_command import ReportOptions
 
 FORMAT_VERSION = 1  # of comparison.json; docs/comparing.md
 ALPHA = 0.05  # of the intervals and tests
@@ -31,7 +34,7 @@ def show(asked: ReportOptions) -> int:
     Returns: 0 if all runs are complete, 1 if one is partial.
     Raises: InputError if the runs cannot be compared.
     """
-    out = settings.out_folder(asked.out)
+    out = given_paths.out_folder(asked.out)
     runs = [Path(source) for source in (asked.source, *asked.others)]
     if tests := [run for run in runs if paths.is_external_test(run)]:
         raise InputError(
@@ -57,11 +60,11 @@ def show(asked: ReportOptions) -> int:
 
 def write(folder: Path, found: Sequence[Comparison]) -> None:
     """Write the comparisons, comparison.json last."""
-    paths.write_text(folder / "comparison.csv", escaping.csv_text(pd.DataFrame(_rows(found), columns=COLUMNS)))
-    paths.write_text(folder / "comparison.md", markdown(found))
-    comparisons = [results.to_json(one) for one in found]
+    disk.write_text(folder / "comparison.csv", escaping.csv_text(pd.DataFrame(_rows(found), columns=COLUMNS)))
+    disk.write_text(folder / "comparison.md", markdown(found))
+    comparisons = [to_json(one) for one in found]
     content = {"format_version": FORMAT_VERSION, "status": _status(found), "multiplicity": multiplicity(found)}
-    paths.write_json(folder / "comparison.json", content | {"comparisons": comparisons})
+    disk.write_json(folder / "comparison.json", content | {"comparisons": comparisons})
 
 
 def markdown(found: Sequence[Comparison]) -> str:
@@ -80,7 +83,7 @@ def markdown(found: Sequence[Comparison]) -> str:
                 name = f"category {category.category}"
                 rows += _figure_rows({f"{key}, {name}": value for key, value in category.figures.items()})
             parts += [f"### {_level_title(level, at_level, letters)}"]
-            parts += [markdown_table(_columns(letters), rows), *_without_interval(at_level.figures)]
+            parts += [table(_columns(letters), rows), *_without_interval(at_level.figures)]
         parts += [_sign_test(one, letters)]
     return logs.harmless("\n\n".join([*parts, "## How it was counted", *methods(found)]) + "\n")
 
@@ -178,7 +181,12 @@ def _columns(letters: tuple[str, str]) -> list[str]:
 
 def _figure_rows(figures: Mapping[str, Difference]) -> list[list[str]]:
     return [
-        [name.replace("_", " "), wording.number(figure.reference), wording.number(figure.other), wording.brief(figure)]
+        [
+            name.replace("_", " "),
+            formatting.number(figure.reference),
+            formatting.number(figure.other),
+            formatting.brief(figure),
+        ]
         for name, figure in figures.items()
     ]
 
@@ -194,7 +202,7 @@ def _without_interval(figures: Mapping[str, Difference]) -> list[str]:
 
 def _sign_test(one: Comparison, letters: tuple[str, str]) -> str:
     test, (a, b) = one.sign_test, letters
-    p_value = test.note if test.p_value is None else wording.chance(test.p_value)
+    p_value = test.note if test.p_value is None else formatting.chance(test.p_value)
     return (
         f"Patients right more often in {b} than in {a}: {test.other_better}, less often: "
         f"{test.reference_better}, as often: {test.equal}; {test.test}: {p_value}."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -16,16 +17,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.cluster import usage
-from cac_hpc.cluster.usage import Circumstances
-from cac_hpc.evaluation import external, external_inputs, inputs, published, report_json
+from cac_hpc.appendix import checklists
+from cac_hpc.cluster import circumstances
+from cac_hpc.cluster.circumstances import Circumstances
+from cac_hpc.evaluation import external, external_files, inputs, published, report_json
 from cac_hpc.evaluation.evaluate import evaluate
-from cac_hpc.report import aggregation, checklists
-from cac_hpc.run import causes, logs, paths, settings
-from cac_hpc.run.config import Config, InputError, ReportConfig
+from cac_hpc.report import aggregation
+from cac_hpc.results.comparison import Comparison
+from cac_hpc.results.groups import Drops
+from cac_hpc.results.report import FORMAT_VERSION, Report
+from cac_hpc.results.serialization import from_json, to_json
+from cac_hpc.run import causes, disk, logs, paths
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import metrics
-from cac_hpc.statistics.results import FORMAT_VERSION, Comparison, Drops, Report, from_json, to_json
 
 TOLERANCE = 1e-9
 NOT_AGAIN = ("audits", "inflation", "drops")  # they are of files that may have gone since
@@ -39,47 +47,36 @@ def check(path: Path) -> int:
     """
     if path.name != "report.json":
         return published.show(path, published.read(path))
-    if (path.absolute().parent.parent / external_inputs.SETTINGS).is_file():
-        return _say(path, _check_external(path))
-    run = RunPaths(settings.run_folder(str(path.absolute().parent.parent)))
-    again = report_json.remake(run.root)
-    try:
-        summary = report_json.load(path)
-        if version := report_json.other_version(summary):
-            raise InputError(f"{path}: found {version}, wanted {FORMAT_VERSION}; {again} makes it again")
-        with causes.in_run(run.root):
-            found = contradictions(run, settings.load(run.config), summary)
-    except report_json.FAULTS as error:
-        if isinstance(error, InputError):
-            raise
-        why = f"({type(error).__name__}: {str(error)[:200]}); {again} makes it again"
-        raise InputError(f"{path}: not a report that can be checked {why}") from None
-    return _say(path, found)
-
-
-def _say(path: Path, found: Sequence[str]) -> int:
-    """Print what was found; returns the exit code."""
+    out = path.absolute().parent.parent
+    if (out / external_files.SETTINGS).is_file():
+        with _readable(path, "evaluate the predictions again") as summary:
+            found = external_contradictions(out, summary)
+    else:
+        run = RunPaths(stored_settings.run_folder(str(out)))
+        with _readable(path, f"{report_json.remake(run.root)} makes it again") as summary, causes.in_run(run.root):
+            found = contradictions(run, stored_settings.load(run.config), summary)
     for line in found:
         logs.say(line)
     logs.say(f"{path}: {len(found) or 'no'} contradiction{'s' if len(found) != 1 else ''}")
     return 1 if found else 0
 
 
-def _check_external(path: Path) -> list[str]:
-    """Contradictions of the report of an external test.
+@contextmanager
+def _readable(path: Path, again: str) -> Iterator[Mapping[str, Any]]:
+    """Yield what a report.json of this version holds; what cannot be read of it, or of its files, is an InputError.
 
-    Raises: InputError if it is none that can be checked.
+    Args:
+        again: how another one is made.
     """
-    out = path.absolute().parent.parent
     try:
         summary = report_json.load(path)
         if version := report_json.other_version(summary):
-            raise InputError(f"{path}: found {version}, wanted {FORMAT_VERSION}; evaluate the predictions again")
-        return external_contradictions(out, summary)
+            raise InputError(f"{path}: found {version}, wanted {FORMAT_VERSION}; {again}")
+        yield summary
     except report_json.FAULTS as error:
         if isinstance(error, InputError):
             raise
-        why = f"({type(error).__name__}: {str(error)[:200]}); evaluate the predictions again"
+        why = f"({type(error).__name__}: {str(error)[:200]}); {again}"
         raise InputError(f"{path}: not a report that can be checked {why}") from None
 
 
@@ -90,7 +87,7 @@ def external_contradictions(out: Path, summary: Mapping[str, Any]) -> list[str]:
         out: the folder that holds the report's. summary: what report.json holds.
     """
     report = from_json(summary, Report)
-    again = to_json(external.report(*external_inputs.read(out)))
+    again = to_json(external.report(*external_files.read(out)))
     return [
         *(line for key in again for line in differences(summary[key], again[key], key)),
         *(line for where, part in _objects(summary, "") for line in _within(part, where)),
@@ -193,7 +190,7 @@ def _against_folds(report: Report) -> Iterator[str]:
 def _against_files(
     folder: Path, window_hu: Sequence[float], report: Report, lesions: pd.DataFrame | None
 ) -> Iterator[str]:
-    made_in = from_json(paths.read_json(folder / usage.CIRCUMSTANCES), Circumstances)
+    made_in = from_json(disk.read_json(folder / circumstances.FILE), Circumstances)
     wanted = aggregation.texts(folder, report, made_in, window_hu, lesions)
     statuses = [status for status in paths.STATUSES if status != report.status]
     others = [paths.page_name(status, *kind) for status in statuses for kind in paths.PAGES]

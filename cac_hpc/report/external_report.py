@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from cac_hpc.cluster.usage import Circumstances
-from cac_hpc.evaluation import external, external_inputs, report_json
-from cac_hpc.evaluation.external_inputs import ExternalTest
-from cac_hpc.report import aggregation, archive, pictures, publishing
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.cluster.circumstances import Circumstances
+from cac_hpc.evaluation import external, external_files, report_json
+from cac_hpc.evaluation.external_files import ExternalTest
+from cac_hpc.report import aggregation, checksums, pictures, publishing
+from cac_hpc.results.report import Report
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics.results import Report
+from cac_hpc.settings.report import ReportConfig
 
 
 def write(out: Path, test: ExternalTest, table: pd.DataFrame, dpi: int = ReportConfig.figure_dpi) -> Report:
@@ -23,15 +23,15 @@ def write(out: Path, test: ExternalTest, table: pd.DataFrame, dpi: int = ReportC
         test, table: as `external_inputs.collect` makes them. dpi: of PNG files.
     Raises: InputError if the report's place is a link, or holds that of another test.
     """
-    external_inputs.check_place(out, test, table)
+    external_files.check_place(out, test, table)
     out.mkdir(parents=True, exist_ok=True)
     report, run = external.report(test, table), RunPaths(out)
     made_now = Circumstances(datetime.now(timezone.utc).isoformat(timespec="seconds"), None, [], [], [])
     with publishing.elsewhere(run.report) as made:
-        external_inputs.write(out, test, table)
+        external_files.write(out, test, table)
         pictures.draw(made / "figures", report, {}, run.dataset(None), ReportConfig(figure_dpi=dpi))
         aggregation.write(made, report, made_now, ReportConfig.window_hu)
-        archive.write_checksums(made)
+        checksums.write(made)
         report_json.write(made / "report.json", report)
         publishing.publish(made, run.report)
     return report

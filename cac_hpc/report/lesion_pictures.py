@@ -1,225 +1,21 @@
-"""What is seen of a study's candidates: its views with outlines of what counted and of what was rejected.
-
-A panel is drawn twice, from the same geometry: as SVG for the page, whose lines stay sharp on any screen, and as a part
-of a figure. Axes: N views, S row and column of a view, C candidates, P corners of an outline.
-"""
+"""Pictures of the candidates of each patient that a report shows, as far as the dataset is still there."""
 
 from __future__ import annotations
 
-import base64
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from xml.sax.saxutils import escape
 
-import numpy as np
-from scipy import ndimage
-
-from cac_hpc.calcium.candidates import NAMES, Candidates
-from cac_hpc.calcium.views import PROJECTION, Views
-from cac_hpc.dataset import plan, shards
+from cac_hpc.calcium.candidates import Candidates
+from cac_hpc.calcium.views import Views
+from cac_hpc.dataset import integrity, shards
 from cac_hpc.machine import workers
-from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import plots, wording
-from cac_hpc.run import paths
-from cac_hpc.run.config import InputError
+from cac_hpc.report import packed
+from cac_hpc.report.packed import Task
+from cac_hpc.results.examples import ShownLesions, ShownPatient
+from cac_hpc.results.report import Report
 from cac_hpc.run.paths import DatasetPaths
-from cac_hpc.statistics.results import Report, ShownLesions, ShownPatient
-
-PATIENCE_S = 600.0  # for one shard
-GAP = 2.5  # pixels of a view between calcium and its outline
-MOST_COUNTED, MOST_SLICES, FEWEST_SLICES = 3, 5, 2  # slices of a patient that are shown, see `chosen`
-NEAR = 0.01  # p, or share in the heart's region, from which on a rejected candidate has a label
-REGION_SHARE = NAMES.index("region_share")
-COUNTED, REJECTED = "#ffb000", "#6cc7ff"  # of outlines, on grey
-TEXT = 9.0  # height of letters in pixels of a view
-Box = tuple[float, float, float, float]  # left, top, right, bottom
-LEGEND = {True: "counted (solid outline)", False: "rejected (dashed outline)"}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was decided of a candidate; listed: it has a number in the table, which the picture shows."""
-
-    probability: float
-    counted: bool
-    listed: bool
-
-
-@dataclass(frozen=True)
-class Outline:
-    """Around a candidate, (P, 2) x and y of closed lines in pixels of the view; label: empty if it has none."""
-
-    counted: bool
-    lines: Sequence[np.ndarray]
-    label: str
-    at: tuple[float, float]  # where the label begins, its base line
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A view with its outlines. name: as it ends the name of its file. text: what it is, in words."""
-
-    name: str
-    text: str
-    image_SS: np.ndarray
-    outlines: Sequence[Outline]
-
-
-def panels(views: Views, found: Candidates, verdicts: Mapping[int, Verdict]) -> list[Panel]:
-    """The projection, and the slices with the most of what counted, then of what was rejected.
-
-    Args:
-        views: of a study. found: its candidates. verdicts: by their numbers, from 1.
-    """
-    share_C = found.feature_CF[:, REGION_SHARE].astype(float)
-    counted_C = np.array([verdicts[number].counted for number in range(1, len(found) + 1)], bool)
-    near_C = np.maximum(share_C, [verdicts[number].probability for number in range(1, len(found) + 1)])
-    num_slices = 1 + max(found.slice_L.max(initial=0), views.slice_N.max(initial=0))
-    counted_Z, near_Z, rejected_Z = (
-        np.bincount(found.slice_L, found.agatston_L * weight_C[found.candidate_L], num_slices)
-        for weight_C in (counted_C.astype(float), ~counted_C * near_C, (~counted_C).astype(float))
-    )
-    made = []
-    for index in chosen(views.slice_N, counted_Z, near_Z, rejected_Z):
-        number = int(views.slice_N[index])
-        name, text = "projection", f"projection of all slices: counted {wording.short(counted_Z.sum())}"
-        if number != PROJECTION:
-            name, text = f"slice-{number:03d}", f"slice {number}: counted {wording.short(counted_Z[number])}"
-        made.append(Panel(name, text, views.image_NSS[index], _outlines(views, number, found, verdicts)))
-    return made
-
-
-def chosen(slice_N: np.ndarray, counted_Z: np.ndarray, near_Z: np.ndarray, rejected_Z: np.ndarray) -> list[int]:
-    """The views that are shown, as indices in ascending order, the projection first.
-
-    Of slices those MOST_COUNTED on which most counted, then those on which the rejected came nearest to it, then, while
-    these are fewer than FEWEST_SLICES, those on which most was rejected; MOST_SLICES at most.
-    """
-    left = [index for index, number in enumerate(slice_N.tolist()) if number != PROJECTION]
-    shown: list[int] = []
-    for score_Z, most in ((counted_Z, MOST_COUNTED), (near_Z, MOST_SLICES), (rejected_Z, FEWEST_SLICES)):
-        order = sorted(left, key=lambda index: (-score_Z[slice_N[index]], index))
-        shown += [index for index in order if score_Z[slice_N[index]] >= 0.5][: max(0, most - len(shown))]
-        left = [index for index in left if index not in shown]
-    return [*np.flatnonzero(slice_N == PROJECTION).tolist(), *sorted(shown)]
-
-
-def _outlines(views: Views, number: int, found: Candidates, verdicts: Mapping[int, Verdict]) -> list[Outline]:
-    """Around every candidate that a view shows, those that counted last, so that they lie above."""
-    top, bottom, left, right = views.box
-    size = views.image_NSS.shape[1]
-    scale = np.array([size / (right - left), size / (bottom - top)])
-    taken: list[Box] = []
-    made = []
-    order = sorted(range(len(found)), key=lambda one: (verdicts[one + 1].counted, verdicts[one + 1].listed))
-    for index in reversed(order):  # labels of what counted are placed first
-        voxel_V3 = found.voxel_V3[found.start_C1[index] : found.start_C1[index + 1]].astype(int)
-        place_V2 = voxel_V3[:, 1:][(voxel_V3[:, 0] == number) | (number == PROJECTION)]
-        inside = ((place_V2 >= (top, left)) & (place_V2 < (bottom, right))).all(axis=1)
-        if inside.any():
-            lines = [line * scale for line in _around(place_V2[inside] - (top, left), GAP / scale.mean())]
-            label = _label(index, found, verdicts[index + 1], number == PROJECTION)
-            at = _place(np.concatenate(lines), label, size, taken)
-            made.append(Outline(verdicts[index + 1].counted, lines, label, at))
-    return made[::-1]
-
-
-def _label(index: int, found: Candidates, verdict: Verdict, short: bool) -> str:
-    near = max(verdict.probability, float(found.feature_CF[index, REGION_SHARE]))
-    if not verdict.listed or not (verdict.counted or near >= NEAR):
-        return ""
-    if short:
-        return f"{index + 1}"
-    return f"{index + 1}: {wording.short(float(found.agatston_C[index]))}, p {verdict.probability:.2f}"
-
-
-def _place(corner_P2: np.ndarray, label: str, size: int, taken: list[Box]) -> tuple[float, float]:
-    """Where a label begins: right of the outline, left, above or below, the first place that nothing else takes."""
-    width = 0.56 * TEXT * len(label)
-    (left, top), (right, bottom) = corner_P2.min(axis=0).tolist(), corner_P2.max(axis=0).tolist()
-    taken.append((left, top, right, bottom))
-    middle = (top + bottom + 0.7 * TEXT) / 2
-    places = [(right + 2, middle), (left - 2 - width, middle), (left, top - 2), (left, bottom + TEXT)]
-    places += [(x, middle + shift * TEXT) for shift in (-1.1, 1.1, -2.2, 2.2) for x in (right + 2, left - 2 - width)]
-    places = [(min(max(x, 1.0), size - width - 1), min(max(y, TEXT), size - TEXT - 3)) for x, y in places]
-    boxes = [(x, y - 0.8 * TEXT, x + width, y + 0.2 * TEXT) for x, y in places]
-    free = [place for place, box in zip(places, boxes, strict=True) if not any(_overlap(box, one) for one in taken)]
-    x, y = (free or places)[0]
-    if label:
-        taken.append((x, y - 0.8 * TEXT, x + width, y + 0.2 * TEXT))
-    return x, y
-
-
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
-def _around(place_V2: np.ndarray, gap: float) -> Iterator[np.ndarray]:
-    """Closed lines around pixels, some way off, as x and y of their corners (P, 2).
-
-    Args:
-        place_V2: rows and columns. gap: in pixels.
-    """
-    rim = int(np.ceil(gap)) + 2
-    first = place_V2.min(axis=0) - rim
-    mask = np.ones(place_V2.max(axis=0) - first + 1 + rim, bool)
-    mask[tuple((place_V2 - first).T)] = False
-    near = ndimage.distance_transform_edt(mask) <= gap
-    for corners in _traced(ndimage.binary_fill_holes(near)):
-        yield np.array(corners, float) + first[::-1]
-
-
-def _traced(mask: np.ndarray) -> Iterator[list[tuple[int, int]]]:
-    """Corners (x, y) along the edges of the pieces of a mask, which touches no side of its array."""
-    following: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for y, x in np.argwhere(mask).tolist():
-        sides = (((-1, 0), (x, y), (x + 1, y)), ((0, 1), (x + 1, y), (x + 1, y + 1)),
-                 ((1, 0), (x + 1, y + 1), (x, y + 1)), ((0, -1), (x, y + 1), (x, y)))  # fmt: skip
-        for (down, across), start, end in sides:
-            if not mask[y + down, x + across]:
-                following.setdefault(start, []).append(end)
-    while following:
-        begin = at = next(iter(following))
-        corners = []
-        while at in following:
-            corners.append(at)
-            ends = following[at]
-            at = ends.pop()
-            if not ends:
-                del following[corners[-1]]
-            if at == begin:
-                break
-        yield corners
-
-
-def svg(panel: Panel) -> str:
-    """A panel as a file that needs no other."""
-    size = len(panel.image_SS)
-    image = base64.b64encode(plots.png(panel.image_SS)).decode("ascii")
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size} {size}" width="{3 * size}" height="{3 * size}">',
-        f"<title>{escape(panel.text)}</title>",
-        f'<image width="{size}" height="{size}" href="data:image/png;base64,{image}"/>',
-        f'<g fill="none" font-family="sans-serif" font-size="{TEXT:g}" stroke-linejoin="round">',
-    ]
-    for one in panel.outlines:
-        line = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in corners.tolist()) + "Z" for corners in one.lines)
-        colour, dash = (COUNTED, "") if one.counted else (REJECTED, ' stroke-dasharray="2 1.5"')
-        if one.counted:
-            parts.append(f'<path d="{line}" stroke="#000" stroke-opacity=".55" stroke-width="1.9"/>')
-        parts.append(f'<path d="{line}" stroke="{colour}" stroke-width="1"{dash}/>')
-    for one in panel.outlines:
-        if one.label:
-            parts.append(_text(one.label, *one.at, COUNTED if one.counted else REJECTED))
-    return "\n".join([*parts, _text(panel.text, 3, size - 4, "#fff"), "</g>", "</svg>"]) + "\n"
-
-
-def _text(text: str, x: float, y: float, colour: str) -> str:
-    style = f'fill="{colour}" stroke="#000" stroke-width="2" paint-order="stroke"'
-    return f'<text x="{x:.1f}" y="{y:.1f}" {style}>{escape(text)}</text>'
+from cac_hpc.sections import lesion_panels, lesion_parts, wording
+from cac_hpc.sections.lesion_panels import Verdict
 
 
 def draw(folder: Path, report: Report, dataset: DatasetPaths, dpi: int, marks: Sequence[str]) -> None:
@@ -230,29 +26,18 @@ def draw(folder: Path, report: Report, dataset: DatasetPaths, dpi: int, marks: S
     """
     if not isinstance(report.lesions, ShownLesions) or not report.lesions.patients:
         return
-    wanted = [patient.study for patient in report.lesions.patients]
-    names, found = wording.category_names(report), _read_studies(dataset, wanted)
+    wanted = dict.fromkeys(patient.study for patient in report.lesions.patients)
+    names, found = wording.category_names(report), packed.read(dataset, wanted, _read)
     for number, patient in enumerate(report.lesions.patients, start=1):
         if patient.study in found:
-            made = panels(*found[patient.study], _verdicts(found[patient.study][1], patient))
+            made = lesion_panels.panels(*found[patient.study], _verdicts(found[patient.study][1], patient))
             title = ", ".join([f"Patient {patient.patient}, fold {patient.fold}", *marks])
-            draw_study(folder, stem(number), made, [title, *lines(patient, names)], dpi)
-
-
-def draw_study(folder: Path, name: str, made: Sequence[Panel], texts: Sequence[str], dpi: int) -> None:
-    """Write the panels of a study, and all of them as one figure.
-
-    Args:
-        name: how the names of its files begin. texts: above the figure, a line each.
-    """
-    for at, panel in enumerate(made):
-        paths.write_text(folder / f"{name}-{at}-{panel.name}.svg", svg(panel))
-    plots.draw_lesions(folder / f"{name}.png", made, texts, LEGEND, {True: COUNTED, False: REJECTED}, dpi)
+            lesion_panels.draw(folder, stem(number), made, [title, *lines(patient, names)], dpi)
 
 
 def lines(patient: ShownPatient, names: list[str]) -> list[str]:
     """What is said of a patient, in the order in which people ask."""
-    return [wording.decided(patient, names), wording.reported(patient, names)]
+    return [lesion_parts.decided(patient, names), lesion_parts.reported(patient, names)]
 
 
 def stem(number: int) -> str:
@@ -271,24 +56,7 @@ def _verdicts(found: Candidates, patient: ShownPatient) -> dict[int, Verdict]:
     return {number: listed.get(number, Verdict(0.0, False, False)) for number in range(1, len(found) + 1)}
 
 
-def _read_studies(dataset: DatasetPaths, wanted: Sequence[str]) -> dict[str, tuple[Views, Candidates]]:
-    """Views and candidates of studies; those whose shard is not there any more, or damaged, are left out."""
-    sealed = shards.read_checked(dataset.seal).get("shards", [])
-    found: dict[str, tuple[Views, Candidates]] = {}
-    worker = Worker(_read, PATIENCE_S, workers.GIB * 4, threading.Event())  # damaged HDF5 may end its process
-    try:
-        for studies, shard in zip(plan.read_plan(dataset)["shards"], sealed, strict=False):
-            if mine := [study for study in wanted if study in set(studies)]:
-                found |= worker.run((dataset.root / shard["file"], shard["digest"], mine), lambda said: None)
-    except (Lost, OSError, InputError):
-        return found
-    finally:
-        worker.close()
-    return found
-
-
-def _read(task: tuple[Path, str, list[str]], say: workers.Say) -> Any:
-    """In the worker: studies of one shard, none if it is not as it was sealed."""
-    path, digest, wanted = task
-    found = {} if shards.fault(path, digest) else shards.read_candidates(path)
-    return {study: (shards.read_views(path, study), found[study]) for study in wanted if study in found}
+def _read(task: Task, say: workers.Say) -> dict[str, tuple[Views, Candidates]]:
+    """In the worker: views and candidates of studies of one shard, none if it is not as it was sealed."""
+    found = {} if integrity.fault(task.path, task.digest) else shards.read_candidates(task.path)
+    return {study: (shards.read_views(task.path, study), found[study]) for study in task.wanted if study in found}

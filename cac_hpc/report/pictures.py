@@ -1,51 +1,37 @@
-"""Every picture of a report, by the name of its file: a new one goes here. Axes: N slice, S row and column."""
+"""Every picture of a report, by the name of its file: a new one goes here."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cac_hpc.dataset import plan, shards
 from cac_hpc.machine import workers
-from cac_hpc.machine.workers import Lost, Worker
-from cac_hpc.report import (
-    cut_parts,
-    external_parts,
-    group_parts,
-    lesion_pictures,
-    plots,
-    set_parts,
-    subgroup_parts,
-    wording,
-)
-from cac_hpc.run import logs
-from cac_hpc.run.config import InputError, ReportConfig
+from cac_hpc.plots import learning, performance
+from cac_hpc.report import lesion_pictures, slice_pictures
+from cac_hpc.results.calibration import Calibration
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.levels import Level
+from cac_hpc.results.report import Report
+from cac_hpc.results.trials import Importance, TrialRow, Trials
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import (
-    Absent,
-    Calibration,
-    Example,
-    Examples,
-    Importance,
-    Layer,
-    Level,
-    Report,
-    Training,
-    TrialRow,
-    Trials,
+from cac_hpc.sections import (
+    cut_curves,
+    external_parts,
+    formatting,
+    group_parts,
+    set_parts,
+    subgroup_parts,
+    trained,
+    wording,
 )
+from cac_hpc.settings.report import ReportConfig
 
-PATIENCE_S = 600.0  # for one shard's slices
-GALLERIES = {"slices": "Sample slices", "misclassified": "Misclassified slices"}  # by how names of files begin
 CURVES = ("epoch", "train_loss", "val_loss", "learning_rate")
 
 
@@ -56,36 +42,6 @@ class Picture:
     section: str  # its id in page/page.html
     caption: str
     draw: Callable[[Path, Report, str, int], None]  # stem of its files, what it is of in words, dots per inch
-
-
-def training(report: Report) -> list[Training]:
-    """Of every fold that is there.
-
-    Raises: Damaged if metrics.json of one has something else.
-    """
-    return [results.from_json(facts, Training) for facts in report.training]
-
-
-@dataclass(frozen=True)
-class TrainedNetwork:
-    """The layers that folds have trained, empty where nobody knows; stem: of its picture."""
-
-    stem: str
-    folds: list[int]
-    layers: list[Layer]
-
-
-def networks(report: Report) -> list[TrainedNetwork]:
-    """One that all folds have trained, or several, where folds chose their own settings."""
-    found: list[TrainedNetwork] = []
-    for fold in training(report):
-        layers = fold.layers or []
-        same = next((one for one in found if one.layers == layers), None)
-        if same is None:
-            same = TrainedNetwork(f"network_{len(found) + 1}" if found else "network", [], layers)
-            found.append(same)
-        same.folds.append(fold.fold)
-    return found or [TrainedNetwork("network", [], [])]
 
 
 def draw(
@@ -103,48 +59,39 @@ def _pieces(
     folder: Path, report: Report, histories: Mapping[int, Path], dataset: DatasetPaths, shown: ReportConfig
 ) -> Iterator[Callable[[], None]]:
     """What is to be drawn, the slowest first."""
-    dpi, names = shown.figure_dpi, wording.category_names(report)
-    where = ", ".join([wording.extent(report), *_marks(report)])
-    yield partial(lesion_pictures.draw, folder, report, dataset, dpi, _marks(report))
-    yield partial(_draw_slices, folder, report, dataset, shown)
+    dpi, names, mark = shown.figure_dpi, wording.category_names(report), wording.status_mark(report)
+    marks = [mark] if mark and not report.external else []  # of which the extent is that already
+    where = ", ".join([wording.extent(report), *marks])
+    yield partial(lesion_pictures.draw, folder, report, dataset, dpi, marks)
+    yield partial(slice_pictures.draw, folder, report, dataset, shown, marks)
     for stem, picture in PICTURES.items():
         yield partial(picture.draw, folder / stem, report, where, dpi)
     for level, of_level in report.levels.items():
         title = f"{level.capitalize()} level, {where}, {wording.counted(level, of_level)}"
         yield partial(_draw_level, folder, level, of_level, names, title, dpi)
     yield partial(external_parts.draw, folder, report, where, dpi)
-    yield partial(_draw_training, folder, report, histories, where, dpi)
-
-
-def _draw_training(folder: Path, report: Report, histories: Mapping[int, Path], where: str, dpi: int) -> None:
-    """The curves of all folds, and the networks that they have trained."""
-    curves = {fold.fold: _history(histories[fold.fold]) for fold in training(report)}
+    curves = {fold.fold: _history(histories[fold.fold]) for fold in trained.of_folds(report)}
     if curves := {fold: table for fold, table in curves.items() if table}:
-        plots.draw_history(folder / "history", curves, f"Loss and learning rate by epoch, {where}", dpi)
-    found = networks(report)
+        title = f"Loss and learning rate by epoch, {where}"
+        yield partial(learning.draw_history, folder / "history", curves, title, dpi)
+    yield partial(_draw_networks, folder, report, dpi, marks)
+
+
+def _draw_networks(folder: Path, report: Report, dpi: int, marks: Sequence[str]) -> None:
+    """Those that the folds have trained."""
+    found = trained.networks(report)
     for one in (one for one in found if one.layers):
         parameters = f"The {wording.model(report)}: {sum(layer.parameters for layer in one.layers):,} parameters"
         whose = [wording.of_folds(one.folds)] if len(found) > 1 else []
-        plots.draw_network(folder / one.stem, one.layers, ", ".join([parameters, *whose, *_marks(report)]), dpi)
-
-
-def stems(prefix: str, found: Examples) -> Iterator[tuple[str, Example]]:
-    """The file's stem of every slice that is shown, and the slice."""
-    for number, example in enumerate(found.slices, start=1):
-        yield f"{prefix}_{number:02d}", example
-
-
-def window_name(window_hu: Sequence[float]) -> str:
-    """The contrast window of the slices, as radiologists say it."""
-    low, high = window_hu
-    return f"window width {high - low:g} HU, level {(high + low) / 2:g} HU"
+        learning.draw_network(folder / one.stem, one.layers, ", ".join([parameters, *whose, *marks]), dpi)
 
 
 def _draw_level(folder: Path, level: str, of_level: Level, names: Sequence[str], title: str, dpi: int) -> None:
     matrix, unit = np.array(of_level.pooled.confusion_matrix), wording.units(level, of_level)
-    plots.draw_confusion(folder / f"confusion_{level}", matrix, names, title, unit, dpi)
+    performance.draw_confusion(folder / f"confusion_{level}", matrix, names, title, unit, dpi)
     if isinstance(of_level.calibration, Calibration):
-        plots.draw_reliability(folder / f"reliability_{level}", of_level.calibration.reliability, title, unit, dpi)
+        bins = of_level.calibration.reliability
+        performance.draw_reliability(folder / f"reliability_{level}", bins, title, unit, dpi)
 
 
 def _draw_folds(stem: Path, report: Report, where: str, dpi: int) -> None:
@@ -152,7 +99,7 @@ def _draw_folds(stem: Path, report: Report, where: str, dpi: int) -> None:
     if levels := {level: found for level, found in report.levels.items() if found.folds and level in wanted}:
         groups = report.unseen.groups if report.unseen else []
         names = {group.fold: group.name for group in groups if group.fold is not None}
-        plots.draw_folds(stem, levels, names, f"Accuracy by fold, {where}", dpi)
+        performance.draw_folds(stem, levels, names, f"Accuracy by fold, {where}", dpi)
 
 
 def _draw_readers(stem: Path, report: Report, where: str, dpi: int) -> None:
@@ -164,10 +111,10 @@ def _draw_readers(stem: Path, report: Report, where: str, dpi: int) -> None:
         for level, pooled in reader.levels.items():
             unit = wording.units(level, report.levels[level])
             title = f"{reader.name[0].upper()}{reader.name[1:]}, {level} level, {where}, {pooled.n} {unit}"
-            matrix = np.array(pooled.confusion_matrix)
-            plots.draw_confusion(stem.with_name(f"confusion_{level}_{reader.key}"), matrix, names, title, unit, dpi)
+            matrix, of_reader = np.array(pooled.confusion_matrix), stem.with_name(f"confusion_{level}_{reader.key}")
+            performance.draw_confusion(of_reader, matrix, names, title, unit, dpi)
     n = found.readers[0].levels["patient"].n
-    plots.draw_readers(stem, found.readers, f"Readers of the same {n} tests of patients, {where}", dpi)
+    performance.draw_readers(stem, found.readers, f"Readers of the same {n} tests of patients, {where}", dpi)
 
 
 def _draw_scores(stem: Path, report: Report, where: str, dpi: int) -> None:
@@ -181,25 +128,25 @@ def _draw_scores(stem: Path, report: Report, where: str, dpi: int) -> None:
     read = {name_of[key]: np.array(scores, float)[known] for key, scores in patients.scores_of.items()}
     if not read or not known.any():
         return
-    plots.draw_scores(stem, reported[known], read, edges, f"Agatston scores, {where}, n = {known.sum()}", dpi)
+    performance.draw_scores(stem, reported[known], read, edges, f"Agatston scores, {where}, n = {known.sum()}", dpi)
 
 
 def _draw_trials(stem: Path, report: Report, where: str, dpi: int) -> None:
     if (found := report.trials) and found.choices:
         title = f"Trials in their order, {where}"
-        plots.draw_trials(stem, *_trials_by_fold(found), _figure_of_trials(found), title, dpi)
+        learning.draw_trials(stem, *_trials_by_fold(found), _figure_of_trials(found), title, dpi)
 
 
 def _draw_rungs(stem: Path, report: Report, where: str, dpi: int) -> None:
     if (found := report.trials) and found.choices and found.rungs > 1:
         title = f"Trials over their training, {where}"
-        plots.draw_rungs(stem, *_trials_by_fold(found), _figure_of_trials(found), title, dpi)
+        learning.draw_rungs(stem, *_trials_by_fold(found), _figure_of_trials(found), title, dpi)
 
 
 def _draw_importance(stem: Path, report: Report, where: str, dpi: int) -> None:
     if report.trials and isinstance(found := report.trials.importance, Importance):
         title = f"Importance of settings for the figure of a trial, {where}"
-        plots.draw_importance(stem, found.settings, title, dpi)
+        learning.draw_importance(stem, found.settings, title, dpi)
 
 
 def _trials_by_fold(found: Trials) -> tuple[dict[str, list[TrialRow]], dict[str, int]]:
@@ -215,7 +162,7 @@ def _panel(fold: int | None) -> str:
 
 
 def _figure_of_trials(found: Trials) -> str:
-    return f"{wording.figure_name(found.select_by)}, {found.select_on} patients"
+    return f"{formatting.figure_name(found.select_by)}, {found.select_on} patients"
 
 
 PICTURES = {  # by the stems of their files
@@ -226,24 +173,24 @@ PICTURES = {  # by the stems of their files
         group_parts.draw,
     ),
     "roc": Picture(
-        "cuts", "ROC curve of the probabilities at each cut; a diamond is the model's own cut.", cut_parts.draw_roc
+        "cuts", "ROC curve of the probabilities at each cut; a diamond is the model's own cut.", cut_curves.draw_roc
     ),
     "precision_recall": Picture(
-        "cuts", "Precision over sensitivity at each cut; the dashed line is the prevalence.", cut_parts.draw_precision
+        "cuts", "Precision over sensitivity at each cut; the dashed line is the prevalence.", cut_curves.draw_precision
     ),
     "calibration_cuts": Picture(
         "cuts",
         "Share of patients with the event over its probability, a flexible curve with its 95 % band, from the lowest "
         "probability to the highest.",
-        cut_parts.draw_calibration,
+        cut_curves.draw_calibration,
     ),
     "decision_curves": Picture(
-        "cuts", "Net benefit over thresholds of probability; treating nobody has 0.", cut_parts.draw_decisions
+        "cuts", "Net benefit over thresholds of probability; treating nobody has 0.", cut_curves.draw_decisions
     ),
     "probabilities": Picture(
         "cuts",
         "Probabilities of the event by true category: median, quarters, 5th and 95th percentile.",
-        cut_parts.draw_probabilities,
+        cut_curves.draw_probabilities,
     ),
     "prediction_sets": Picture("sets", "How many categories prediction sets name, by true category.", set_parts.draw),
     "subgroups": Picture(
@@ -278,11 +225,6 @@ PICTURES = {  # by the stems of their files
 }
 
 
-def _marks(report: Report) -> list[str]:
-    mark = wording.status_mark(report)
-    return [mark] if mark and not report.external else []  # of which the extent is that already
-
-
 def _history(path: Path) -> dict[str, np.ndarray]:
     """Columns of history.csv; empty where it is not there, or damaged, which is said."""
     if not path.is_file():
@@ -294,55 +236,3 @@ def _history(path: Path) -> dict[str, np.ndarray]:
         log.warning("%s: cannot be read, its fold is left out of the curves (%s)", path, error)
         return {}
     return columns if len(table) else {}
-
-
-def _draw_slices(folder: Path, report: Report, dataset: DatasetPaths, shown: ReportConfig) -> None:
-    """Each slice as a picture of its own, and all of a kind as one figure."""
-    examples = (report.examples.samples, report.examples.misclassified)
-    wanted = {kind: dict(stems(kind, found)) for kind, found in zip(GALLERIES, examples, strict=True)}
-    keys = [(one.study, one.slice) for of_kind in wanted.values() for one in of_kind.values()]
-    pixels = _read_slices(dataset, keys) if keys else None
-    if pixels is None:
-        return
-    for kind, of_kind in wanted.items():
-        greys = [_grey(pixels[one.study, one.slice], shown.window_hu) for one in of_kind.values()]
-        for stem, slice_SS in zip(of_kind, greys, strict=True):
-            plots.save_slice(folder / f"{stem}.png", slice_SS)
-        if greys:
-            captions = [logs.harmless(_caption(one, wording.category_names(report))) for one in of_kind.values()]
-            title = ", ".join([GALLERIES[kind], window_name(shown.window_hu), *_marks(report)])
-            plots.draw_slices(folder / f"{kind}_all", np.stack(greys), captions, title, shown.figure_dpi)
-
-
-def _caption(example: Example, names: Sequence[str]) -> str:
-    return (
-        f"study {example.study}, slice {example.slice}\ntrue: {names[example.true]}\n"
-        f"predicted: {names[example.predicted]} ({example.probability:.2f})"
-    )
-
-
-def _grey(hu: np.ndarray, window_hu: Sequence[float]) -> np.ndarray:
-    """HU as uint8, black at the window's lower edge and below, white at its upper edge and above."""
-    low, high = window_hu
-    return np.asarray((np.clip((hu - low) / (high - low), 0, 1) * 255).round(), np.uint8)
-
-
-def _read_slices(dataset: DatasetPaths, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], np.ndarray] | None:
-    """HU of slices (S, S) int16 by study and slice; None if a shard is not there any more, or damaged."""
-    sealed = shards.read_checked(dataset.seal).get("shards", [])
-    found: dict[tuple[str, int], np.ndarray] = {}
-    worker = Worker(_read, PATIENCE_S, workers.GIB * 4, threading.Event())  # damaged HDF5 may end its process
-    try:
-        for studies, shard in zip(plan.read_plan(dataset)["shards"], sealed, strict=False):
-            if mine := [key for key in keys if key[0] in set(studies)]:
-                found |= worker.run((dataset.root / shard["file"], mine), lambda said: None)
-    except (Lost, OSError, InputError):
-        return None
-    finally:
-        worker.close()
-    return found if set(keys) <= set(found) else None
-
-
-def _read(task: tuple[Path, list[tuple[str, int]]], say: workers.Say) -> Any:
-    """In the worker: slices of one shard."""
-    return shards.read_slices(*task)

@@ -23,12 +23,12 @@ from typing import Literal, NamedTuple
 from cac_hpc.cluster.queue_records import OPEN
 from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.machine import processes
-from cac_hpc.report import archive
-from cac_hpc.run import digests, lock, paths, stages
+from cac_hpc.report import checksums
+from cac_hpc.run import digests, disk, lock, paths, result_files
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.stages import TaskState
+from cac_hpc.run.task_states import TaskState
+from cac_hpc.settings.errors import InputError
 
 LEFT_AFTER_S = 86400.0  # then a folder of another machine's process is taken for left behind
 LOOKS = 5  # at a report that is removed, before what stays in it is given up
@@ -36,7 +36,7 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 OURS = {  # in any report, whether it has a list of its files or not
     "report.json",
     "circumstances.json",
-    archive.CHECKSUMS,
+    checksums.FILE,
     *(paths.page_name(status, *kind) for kind in paths.PAGES for status in paths.STATUSES),
 }
 DOING = {
@@ -58,12 +58,12 @@ def elsewhere(report: Path) -> Iterator[Path]:
     Raises: InputError if the report's place is a link.
     """
     if report.is_symlink():
-        raise InputError(f"{report}: {archive.LINK}")
+        raise InputError(f"{report}: {checksums.LINK}")
     tidy(report)
     folder = _new_name(report, "made")
     folder.mkdir()
     try:
-        with paths.named(report):
+        with disk.named(report):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -72,7 +72,9 @@ def elsewhere(report: Path) -> Iterator[Path]:
 def stays(report: Path) -> Callable[[Path], bool]:
     """Return whether a report is final and new since this call, so that a provisional one must not replace it."""
     before = _digest(report)
-    return lambda folder: _digest(folder) not in (None, before) and not stages.is_provisional(folder / "report.json")
+    return lambda folder: (
+        _digest(folder) not in (None, before) and not result_files.is_provisional(folder / "report.json")
+    )
 
 
 def publish(made: Path, report: Path, keeps: Callable[[Path], bool] = lambda folder: False) -> bool:
@@ -90,7 +92,7 @@ def publish(made: Path, report: Path, keeps: Callable[[Path], bool] = lambda fol
     if kept := keeps(old):  # it came just now
         old = _put(old, report)
     _discard(old, report)
-    paths.sync(report.parent)
+    disk.sync(report.parent)
     return not kept
 
 
@@ -140,7 +142,7 @@ def _moved(new: Path, place: Path) -> bool:
 
 def _discard(old: Path, report: Path) -> None:
     """Remove a report that is not there any more, after moving what people have put into it to the one that is."""
-    ours = OURS | set(archive.read_checksums(old) or ())
+    ours = OURS | set(checksums.read(old) or ())
     for _ in range(LOOKS):  # a file of people's may arrive while another process carries it
         for path in [path for path in old.rglob("*") if path.is_symlink() or not path.is_dir()]:
             name = path.relative_to(old)

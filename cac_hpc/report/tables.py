@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from cac_hpc.report import (
-    checklists,
-    cut_parts,
-    external_parts,
-    group_parts,
-    label_parts,
-    methods_text,
-    parts,
-    rows,
-    subgroup_parts,
-    wording,
-)
-from cac_hpc.report.rows import Section
-from cac_hpc.run import escaping, logs
-from cac_hpc.statistics.results import (
-    Absent,
-    Calibration,
-    ComparedLevel,
-    Comparison,
-    Figure,
-    InternalTest,
-    Level,
-    Matrix,
-    Occlusion,
-    Published,
-    Readers,
-    Report,
-    ScoreAgreement,
-    ShownLesions,
-)
+from cac_hpc.results.calibration import Calibration
+from cac_hpc.results.comparison import ComparedLevel
+from cac_hpc.results.external import InternalTest
+from cac_hpc.results.figures import Absent, Figure
+from cac_hpc.results.levels import Level
+from cac_hpc.results.matrices import Matrix, Published
+from cac_hpc.results.occlusion import Occlusion
+from cac_hpc.results.readers import Readers, ScoreAgreement
+from cac_hpc.results.report import Report
+from cac_hpc.run import logs
+from cac_hpc.sections import formatting, level_parts, parts, wording
+from cac_hpc.sections.section import Row
 
 FIGURE_COLUMNS = ["level", "unit", "of", "figure", "category", "value", "n", "low", "high", "interval", "note"]
 PRINTED = {  # what a paper's table of results has
@@ -53,7 +34,6 @@ PRINTED = {  # what a paper's table of results has
     "two_or_more_off": "off by two categories or more",
     "spearman": "Spearman's correlation with the score",
 }
-Row = dict[str, str | int | float | None]
 
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:
@@ -104,13 +84,13 @@ def latex(report: Report) -> dict[str, str]:
         )
     }
     for level, results in report.levels.items():
-        part, figures = results.pooled, rows.category_figures(results.pooled)
+        part, figures = results.pooled, level_parts.category_figures(results.pooled)
         about = f"{mark}{level.capitalize()} level, {wording.counted(level, results)}"
         cells = [
             [name, str(part.support[row.category]), *(_printed(row.figures[key]) for key in figures)]
             for name, row in zip(names, part.categories, strict=True)
         ]
-        by_category = pd.DataFrame(cells, columns=["category", "n", *map(wording.heading, figures)])
+        by_category = pd.DataFrame(cells, columns=["category", "n", *map(formatting.heading, figures)])
         found[f"categories_{level}.tex"] = _tex(by_category, f"{about}: figures by category.", f"categories-{level}")
         matrix = _matrix_table(names, part).set_axis(["true / predicted", *names], axis=1).astype(str)
         caption = f"{about}: confusion matrix, rows true, columns predicted."
@@ -137,19 +117,19 @@ def _tex(table: pd.DataFrame, caption: str, label: str) -> str:
 
 
 def _printed(figure: Figure) -> str:
-    return wording.interval(figure.value, figure.low, figure.high)
+    return formatting.interval(figure.value, figure.low, figure.high)
 
 
 def _all_figures(report: Report) -> Iterator[Row]:
     """Every figure of the report, with all that it means."""
     for level, results in report.levels.items():
-        parts: dict[str, Matrix] = {
+        matrices: dict[str, Matrix] = {
             "pooled": results.pooled,
             **{f"fold {fold.fold}": fold for fold in results.folds},
             **{f"pooled, {scheme.key}": scheme.pooled for scheme in results.collapsed if scheme.pooled},
         }
         where: Row = {"level": level, "unit": results.unit}
-        for of, part in parts.items():
+        for of, part in matrices.items():
             for name, figure in part.figures.items():
                 yield {**where, "of": of, "figure": name, **vars(figure)}
             for category in part.categories:
@@ -263,119 +243,3 @@ def _fold_table(results: Level) -> pd.DataFrame:
     for key in ("mean", "sd", "n"):
         cells.append({"fold": key, **{name: getattr(over, key) for name, over in results.over_folds.items()}})
     return pd.DataFrame(cells).astype(dict.fromkeys(counts, "Int64"))
-
-
-def markdown(report: Report) -> str:
-    """The report as text."""
-    report = _escaped(report)
-    said = [f"# {wording.title(report)}"]
-    said += [f"**{line}**" for line in [report.banner] if line]
-    said += [wording.design(report), *wording.missing_lines(report)]
-    said += [part for answer in parts.answers(report) for part in _section(answer)]
-    said += [wording.cohort(report)]
-    said += wording.crop(report.cohort.intake)
-    if report.lesions is not None:
-        said += [f"## {wording.LESIONS}", *wording.lesions(report), *_patients(report)]
-    said += [part for section in parts.first(report) for part in _section(section)]
-    for level, results in wording.tested(report):
-        said += _level(level, results, report)
-    said += [part for section in parts.later(report) for part in _section(section)]
-    said += [
-        "## How it was counted",
-        *wording.methods(report),
-        *external_parts.methods(report),
-        f"## {checklists.HEADING}",
-        f"{checklists.MARKDOWN} has {checklists.NAMES}, item by item; {methods_text.MARKDOWN} has the methods for a "
-        "paper.",
-        "## What this does not say",
-        *wording.limits(report),
-    ]
-    return logs.harmless("\n\n".join(said) + "\n")
-
-
-def _section(section: Section) -> list[str]:
-    tables = [part for one in section.tables for part in (f"{one.caption}:", markdown_table(one.columns, one.rows))]
-    return [f"## {section.heading}", *section.lines, *tables]
-
-
-def markdown_table(columns: Sequence[str], found: Iterable[Sequence[str]]) -> str:
-    """A table of these rows; all columns but the first are aligned to the right."""
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *found]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
-def _patients(report: Report) -> list[str]:
-    """What was decided of the patients that are shown."""
-    names, found = wording.category_names(report), report.lesions
-    patients = found.patients if isinstance(found, ShownLesions) else []
-    return [
-        f"- Patient {escaping.markdown(one.patient)}, fold {one.fold}: {wording.decided(one, names)} "
-        f"{wording.reported(one, names)}"
-        for one in patients
-    ]
-
-
-def _level(level: str, results: Level, report: Report) -> list[str]:
-    pooled, names, published = results.pooled, wording.category_names(report), wording.published_at(level, report)
-    columns, cells, notes = rows.collapsed(results)
-    spread = "; sd over the folds" if results.folds else ""
-    return [
-        f"## {level.capitalize()} level",
-        f"Unit: {results.unit}; {results.counting}. In brackets 95 % intervals{spread}.",
-        *[wording.OWN_PART] * (level == "slice" and wording.of_lesions(report)),
-        markdown_table(["", *rows.fold_columns(results)], rows.figures(results)),
-        wording.sign_test(pooled),
-        f"Confusion matrix{', pooled over the folds' * bool(results.folds)}, rows true, columns predicted:",
-        markdown_table(["true \\ predicted", *names], rows.matrix(names, pooled)),
-        markdown_table(rows.category_columns(level, pooled), rows.categories(names, pooled)),
-        *(
-            part
-            for found in [published] if found
-            for part in (
-                f"For comparison {escaping.markdown(wording.published_title(found))}:",
-                markdown_table(rows.category_columns(level, found), rows.categories(names, found)),
-            )
-        ),
-        *([markdown_table(columns, cells)] if cells else []),
-        *notes,
-        wording.calibration(results),
-        *(
-            markdown_table(["highest probability", "n", "its mean", "accuracy"], found)
-            for found in [rows.reliability(results)] if found
-        ),
-        *wording.other_rules(results),
-    ]  # fmt: skip
-
-
-def _escaped(report: Report) -> Report:
-    """The same report; what others have written in it means nothing in Markdown."""
-    report = group_parts.escaped(report)
-    inflation = report.inflation
-    if isinstance(inflation, Absent):
-        inflation = Absent(escaping.markdown(inflation.note))
-    elif isinstance(inflation, Comparison):
-        reference = replace(inflation.reference, run=escaping.markdown(inflation.reference.run))
-        inflation = replace(inflation, reference=reference)
-    readers = report.readers
-    if isinstance(readers, Readers):
-        named = [replace(one, name=escaping.markdown(one.name)) for one in readers.readers]
-        readers = replace(readers, readers=named, absent=list(map(escaping.markdown, readers.absent)))
-    shown, published = report.shown_before, report.published
-    if isinstance(published, Published):
-        published = replace(published, title=escaping.markdown(published.title))
-    return replace(
-        report,
-        published=published,
-        shown_before=shown and replace(shown, runs=list(map(escaping.markdown, shown.runs))),
-        readers=readers,
-        second_look=label_parts.escaped(report.second_look),
-        labels_to_check=label_parts.escaped_patients(report.labels_to_check),
-        cuts=cut_parts.escaped(report.cuts),
-        subgroups=subgroup_parts.escaped(report.subgroups),
-        external=report.external and external_parts.escaped(report.external),
-        title=escaping.markdown(report.title),
-        categories=[replace(one, name=escaping.markdown(one.name)) for one in report.categories],
-        missing_folds=[replace(one, reason=escaping.markdown(one.reason)) for one in report.missing_folds],
-        audits=[replace(one, note=escaping.markdown(one.note)) for one in report.audits],
-        inflation=inflation,
-    )

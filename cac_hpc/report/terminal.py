@@ -9,11 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.evaluation import report_json
-from cac_hpc.report import rows, trial_parts, wording
+from cac_hpc.results.levels import Level
+from cac_hpc.results.report import FORMAT_VERSION, Report
+from cac_hpc.results.serialization import from_json
 from cac_hpc.run import logs, looks
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Level, Report
+from cac_hpc.sections import (
+    contrast_parts,
+    level_parts,
+    method_parts,
+    occlusion_parts,
+    reader_parts,
+    trial_parts,
+    wording,
+)
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,8 @@ def parse(summary: dict[str, Any]) -> Report | OtherVersion:
 
     Raises: Damaged if it is not as this version writes it.
     """
-    if summary.get("format_version") == results.FORMAT_VERSION:
-        return results.from_json(summary, Report)
+    if summary.get("format_version") == FORMAT_VERSION:
+        return from_json(summary, Report)
     return OtherVersion(str(summary.get("status")), summary.get("banner"))
 
 
@@ -80,20 +89,21 @@ def _print(report: Report | OtherVersion, parts: list[tuple[Any, str | None]], w
 
 def _parts(report: Report | OtherVersion, run: str = "RUN") -> list[tuple[Any, str | None]]:
     """All that is printed, texts and tables with their style, made before any of it is printed."""
-    from cac_hpc.report import parts as of_report  # which imports pandas: not for an archive that is only carried
+    from cac_hpc.sections import cohort_parts, parts  # which import pandas: only where a report is printed
 
     if isinstance(report, OtherVersion):
         return [("the report was made by another version of cac_hpc: read its page", None)]
     lines = (
-        wording.verdict(report).replace("**", ""),
-        *(line.replace("**", "") for line in (*of_report.verdict(report), *wording.trusted(report))),
-        *wording.inflation(report),
-        *(line.replace("**", "") for line in wording.shown_before(report)),
+        level_parts.verdict(report).replace("**", ""),
+        *(line.replace("**", "") for line in (*parts.verdict(report), *reader_parts.trusted(report))),
+        *contrast_parts.lines(report),
+        *(line.replace("**", "") for line in method_parts.shown_before(report)),
         *wording.missing_lines(report, run),
-        wording.cohort(report),
+        cohort_parts.sentence(report),
     )
     tables = [table for level, found in wording.tested(report) for table in _level_tables(level, found, report)]
-    tables += [logs.table(one.caption, one.columns, one.rows, numbers=True) for one in rows.short(report)]
+    of_others = [*reader_parts.short(report), *occlusion_parts.short(report)]
+    tables += [logs.table(one.caption, one.columns, one.rows, numbers=True) for one in of_others]
     tables += [logs.table(one.caption, one.columns, one.rows) for one in trial_parts.short(report)]
     return [
         (wording.title(report), "bold"),
@@ -107,10 +117,10 @@ def _level_tables(level: str, found: Level, report: Report) -> Iterator[Any]:
     names, pooled = wording.category_names(report), found.pooled
     columns = ["", "pooled [95 % interval]", f"mean of {len(found.folds)} folds"]
     columns = columns[: 3 if found.folds else 2]
-    yield logs.table(f"{level} level", columns, [row[:3] for row in rows.figures(found)], numbers=True)
+    yield logs.table(f"{level} level", columns, [row[:3] for row in level_parts.figures(found)], numbers=True)
     columns = ["", *map(str, range(len(names))), "all"]
-    cells = rows.matrix_with_sums(names, pooled)
+    cells = level_parts.matrix_with_sums(names, pooled)
     yield logs.table("confusion matrix, pooled; rows are true", columns, cells, numbers=True, tight=True)
-    columns = ["", *rows.category_columns(level, pooled)[1:-2]]  # the counts are in the matrix
-    cells = [[str(index), *row[1:-2]] for index, row in enumerate(rows.categories(names, pooled))]
+    columns = ["", *level_parts.category_columns(level, pooled)[1:-2]]  # the counts are in the matrix
+    cells = [[str(index), *row[1:-2]] for index, row in enumerate(level_parts.categories(names, pooled))]
     yield logs.table("per category by its number above, pooled", columns, cells, numbers=True)

@@ -1,1 +1,1 @@
-"""A run: its settings, its folder, its stages, its log."""
+"""A run: its folder, its stages, its log."""

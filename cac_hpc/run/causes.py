@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.machine import processes
-from cac_hpc.run import paths, slurm_notation
+from cac_hpc.run import disk
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings import slurm_notation
 
 # In sentences {x} is a field or one of _words; [a {x}|b] is "a ..." where the cause has x, else b.
 SENTENCES = {
@@ -227,7 +228,7 @@ def shareable(cause: Cause, root: Path) -> Cause:
 
 def _refusal(code: int) -> str:
     """What the operating system's error means, in its words; with advice, where the disk is full."""
-    return paths.no_space(code) if code in paths.FULL else os.strerror(code) if code in errno.errorcode else "refused"
+    return disk.no_space(code) if code in disk.FULL else os.strerror(code) if code in errno.errorcode else "refused"
 
 
 def of(error: BaseException, **where: Any) -> Cause:
@@ -246,7 +247,7 @@ def of(error: BaseException, **where: Any) -> Cause:
     if own:
         return Cause("error", detail=_text(error), **facts)
     if isinstance(error, OSError) and error.errno and error.strerror:
-        code = "disk_full" if error.errno in paths.FULL else "os_error"
+        code = "disk_full" if error.errno in disk.FULL else "os_error"
         file = None if error.filename is None else str(error.filename)[:MOST]
         return Cause(code, errno=error.errno, detail=str(error.strerror)[:MOST], file=file, **facts, **where)
     return Cause("exception", detail=_text(error) or None, **facts, **where)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import os
 import platform
 from collections.abc import Iterator
@@ -14,10 +13,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.run import causes, logs, paths
+from cac_hpc.run import causes, disk, logs
 from cac_hpc.run.causes import Cause
 
-log = logging.getLogger("cac_hpc")
 EVENTS = (
     "planned", "submitted", "started", "progress", "ended", "requeued", "fenced", "used", "cancelled",
     "shown", "chosen",
@@ -44,7 +42,7 @@ def append(path: Path, **facts: Any) -> None:
     Raises: InputError if a link or anything else but a plain file stands there.
     """
     line = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **facts}
-    with paths.named(path), paths.open_own(path, "ab", buffering=0) as file:
+    with disk.named(path), disk.open_own(path, "ab", buffering=0) as file:
         file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
 
 
@@ -155,4 +153,4 @@ def _has_time(line: dict[str, Any]) -> bool:
 
 @functools.cache  # once for each number, for the ledger is read again and again
 def _tell(ledger: Path, skipped: int) -> None:
-    log.warning("%s: lines that are no events were skipped: %d", ledger, skipped)
+    logs.log.warning("%s: lines that are no events were skipped: %d", ledger, skipped)

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.run import paths
-from cac_hpc.run.config import InputError
+from cac_hpc.run import disk
 from cac_hpc.run.logs import log
+from cac_hpc.settings.errors import InputError
 
 MAX_CHARACTERS = 4096  # of what a holder says of itself
 OTHERS = {"host", "user"}  # that it says, beside its pid
@@ -29,7 +29,7 @@ def exclusive(path: Path, inherited: bool = False) -> Iterator[None]:
         inherited: whether children keep holding it: then what a killed launcher has left running still does.
     Raises: InputError naming who holds it, or if something else but a plain file stands there.
     """
-    with paths.open_own(path, "a+") as lock:
+    with disk.open_own(path, "a+") as lock:
         os.set_inheritable(lock.fileno(), inherited)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -43,7 +43,7 @@ def exclusive(path: Path, inherited: bool = False) -> Iterator[None]:
                 raise
             log.warning("%s: this file system has no locks, so nothing keeps a second launcher from this run", path)
         lock.truncate(0)
-        lock.write(json.dumps({"host": platform.node(), "pid": os.getpid(), "user": _user()}))
+        lock.write(json.dumps({"host": platform.node(), "pid": os.getpid(), "user": user_name()}))
         lock.flush()
         try:
             yield
@@ -54,7 +54,7 @@ def exclusive(path: Path, inherited: bool = False) -> Iterator[None]:
 def is_held(path: Path) -> bool:
     """Whether somebody who can be seen from this machine holds the lock file."""
     try:
-        with paths.open_own(path, "r") as lock:
+        with disk.open_own(path, "r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -65,7 +65,7 @@ def is_held(path: Path) -> bool:
 
 def holder(path: Path) -> dict[str, Any] | None:
     """Host, pid and user of who wrote the lock file last and has not let go; None if nobody says."""
-    with suppress(OSError, ValueError), paths.open_own(path, "r") as lock:
+    with suppress(OSError, ValueError), disk.open_own(path, "r") as lock:
         found = json.loads(lock.read(MAX_CHARACTERS))
         return (
             found if isinstance(found, dict) and isinstance(found.get("pid"), int) and found.keys() >= OTHERS else None
@@ -77,7 +77,8 @@ def _who(found: dict[str, Any] | None) -> str:
     return f" (process {found['pid']} of {found['user']} on {found['host']})" if found else ""
 
 
-def _user() -> str:
+def user_name() -> str:
+    """The name of who asks; the number where there is none."""
     with suppress(KeyError, OSError):  # a container without an entry for the user
         return getpass.getuser()
     return str(os.getuid())

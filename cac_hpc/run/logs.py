@@ -78,6 +78,12 @@ def line(text: str) -> str:
     return harmless(text.translate(BLANKS))
 
 
+def first_of(items: Sequence[str], most: int) -> str:
+    """Things in a sentence: the first, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
+
+
 def lines_of(value: Any) -> Any:
     """The same of every text in lists and dictionaries, names included."""
     if isinstance(value, str):

@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cac_hpc.run import composition, config, ledger, logs, paths
-from cac_hpc.run.config import Config, InputError
+from cac_hpc.run import disk, ledger, logs
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import config, stored_settings
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 
 EVENT = "shown"
 How = Literal["terminal", "page", "archive", "comparison", "bundle", "ssh"]
@@ -92,7 +94,7 @@ def to_json(before: Sequence[Looks]) -> dict[str, Any]:
 def read_before(run: RunPaths) -> list[Looks]:
     """What a run has kept of them; nothing of a run of an earlier version."""
     try:
-        kept = paths.read_json(run.provenance).get(KEY) or []
+        kept = disk.read_json(run.provenance).get(KEY) or []
         found = [Looks(str(one["run"]), str(one["run_id"]), int(one["times"])) for one in kept]
     except (OSError, ValueError, AttributeError, TypeError, LookupError):
         return []
@@ -118,20 +120,13 @@ def _own(root: Path) -> list[Looks]:
         times = sum(event["event"] == EVENT for event in ledger.read(RunPaths(root).ledger))
     except OSError:
         times = 0
-    return [Looks(root.name, _run_id(root), times)] if times else []
-
-
-def _run_id(root: Path) -> str:
-    """What a copy of the run has, too; its path where it is of an earlier version."""
-    try:
-        return str(paths.read_json(RunPaths(root).provenance)["run_id"])
-    except (OSError, ValueError, TypeError, LookupError):
-        return str(root)
+    run_id = _fact(RunPaths(root).provenance, "run_id") or str(root)  # the path of a run of an earlier version
+    return [Looks(root.name, run_id, times)] if times else []
 
 
 def _same_patients(run: RunPaths, cfg: Config, other: Path) -> bool:
     try:
-        theirs = composition.read_stored(RunPaths(other).config).get("data")
+        theirs = stored_settings.read(RunPaths(other).config).get("data")
     except (OSError, InputError):
         return False
     data = theirs if isinstance(theirs, dict) else {}
@@ -141,8 +136,8 @@ def _same_patients(run: RunPaths, cfg: Config, other: Path) -> bool:
     mine, packed = run.dataset(cfg.data.packed_dir), RunPaths(other).dataset(packed_dir)
     if mine.root.resolve() == packed.root.resolve():
         return True
-    sealed = _studies_sha256(mine.seal)
-    return sealed is not None and sealed == _studies_sha256(packed.seal)
+    sealed = _fact(mine.seal, "studies_sha256")
+    return sealed is not None and sealed == _fact(packed.seal, "studies_sha256")
 
 
 def _roots(data: Mapping[str, Any]) -> set[Path]:
@@ -152,8 +147,9 @@ def _roots(data: Mapping[str, Any]) -> set[Path]:
     return {Path(root).resolve() for root in given if root and isinstance(root, str)}
 
 
-def _studies_sha256(seal: Path) -> str | None:
+def _fact(path: Path, key: str) -> str | None:
+    """What a JSON file says of one thing; None where it cannot be read."""
     try:
-        return str(paths.read_json(seal)["studies_sha256"])
+        return str(disk.read_json(path)[key])
     except (OSError, ValueError, TypeError, LookupError):
         return None

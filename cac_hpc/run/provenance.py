@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import cac_hpc
-from cac_hpc.run import digests, ledger, looks, paths
-from cac_hpc.run.config import InputError
+from cac_hpc.run import digests, disk, ledger, looks
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.errors import InputError
 
 # what says nothing about the place where the run was made: no command, host or path, and no text of uncommitted changes
 SHAREABLE = ("run_id", "version", "git_commit", "code_sha256", "python", "packages", "created", looks.KEY)
@@ -120,14 +120,14 @@ def restore(run: RunPaths, source: Path) -> list[str]:
     origin = {name: _origin(source, name) for name in missing}
     others = [name for name, path in origin.items() if not path.is_file() or digests.file_sha256(path) != wanted[name]]
     if others:
-        commit = paths.read_json(run.provenance).get("git_commit")
+        commit = disk.read_json(run.provenance).get("git_commit")
         version = f"commit {commit}" if commit else "the version that made the run (provenance.json)"
         raise InputError(
             f"{run.code}: {_listed(missing)} missing, and another version of {', '.join(others[:SHOWN])} runs here; "
             f"check out {version}, and run this from there"
         )
     for name, path in origin.items():
-        paths.write_bytes(run.code / name, path.read_bytes())
+        disk.write_bytes(run.code / name, path.read_bytes())
     return missing
 
 
@@ -189,7 +189,7 @@ def _files(code: Path) -> dict[str, str]:
 def _recorded(run: RunPaths) -> dict[str, str]:
     """The files as they were copied; none of a run of an earlier version."""
     try:
-        found = dict(paths.read_json(run.provenance).get("code_files") or {})
+        found = dict(disk.read_json(run.provenance).get("code_files") or {})
         return {name: digest for name, digest in found.items() if ".." not in Path(name).parts and name[:1] != "/"}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

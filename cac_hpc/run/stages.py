@@ -1,4 +1,4 @@
-"""The stage graph, once, as data; and where each of its tasks stands, read from the run folder."""
+"""The stage graph, once, as data; and what each of its tasks is: a result file, a command, its share of a node."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from cac_hpc.machine import processes
 from cac_hpc.machine.environment import for_task
-from cac_hpc.run import causes, digests, ledger, paths
-from cac_hpc.run.causes import RESUME, Cause
-from cac_hpc.run.config import Config, InputError, Resources
+from cac_hpc.run import result_files
 from cac_hpc.run.paths import FoldPaths, RunPaths
+from cac_hpc.settings.cluster import Resources
+from cac_hpc.settings.config import Config
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ class Stage:
     shared: bool = False  # its tasks share the same work: each is done when all of it is
 
 
-SILENT = ("fenced", "used", "cancelled", "shown", "chosen")  # events that change no state
 STAGES = (
     Stage("pack", "pack.py", option="--shard", resources="pack"),
     Stage("seal", "pack.py", ("--seal",), after="pack"),
@@ -64,127 +63,15 @@ class Task:
     @property
     def done(self) -> bool:
         if self.stage.name == "folds":
-            return fold_is_done(FoldPaths(self.result.parent))
+            return result_files.fold_is_done(FoldPaths(self.result.parent))
         if not self.result.exists() or not all(path.exists() for path in self.further):
             return False
         if self.stage.name == "pack":
-            return shard_is_whole(self.result)
-        return self.stage.name != "aggregate" or _facts(self.result).get("status") == "COMPLETE"
+            return result_files.shard_is_whole(self.result)
+        return self.stage.name != "aggregate" or result_files.is_complete(self.result)
 
     def __str__(self) -> str:
         return self.stage.name if self.index is None else f"{self.stage.name} {self.index}"
-
-
-def fold_is_done(files: FoldPaths, read: bool = False) -> bool:
-    """Whether a fold's predictions are there as they were written, with the tables that belong to them.
-
-    Args:
-        read: whether to compare every byte of predictions.csv, not the size alone; the tables are small.
-    """
-    facts = _facts(files.metrics)
-    try:
-        size = files.predictions.stat().st_size
-    except OSError:
-        return False
-    if size != facts.get("predictions_bytes"):
-        return False
-    tables = facts.get("tables_sha256", {})
-    if not isinstance(tables, dict):
-        return False
-    wanted = {files.root / name: digest for name, digest in tables.items()}
-    if read:
-        wanted[files.predictions] = facts.get("predictions_sha256")
-    return all(path.is_file() and digests.file_sha256(path) == digest for path, digest in wanted.items())
-
-
-def shard_is_whole(facts: Path) -> bool:
-    """Whether a shard is there, as long as its facts say: what purges a scratch file system takes the large files."""
-    try:
-        size = facts.with_suffix(".h5").stat().st_size
-    except OSError:
-        return False
-    return _facts(facts).get("bytes") in (None, size)
-
-
-def read_kept(path: Path, keys: Sequence[str], helps: str = RESUME) -> dict[str, Any]:
-    """The object in a JSON file that the launcher or a stage wrote once.
-
-    Args:
-        keys: names that it has. helps: the command that writes it again where it is deleted.
-    Raises: OSError; InputError if it is damaged.
-    """
-    try:
-        found = paths.read_json(path)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not {*keys} <= found.keys():
-        raise InputError(causes.error(f"{path}: damaged; delete it", helps))
-    return found
-
-
-def is_provisional(report: Path) -> bool:
-    """Whether a report.json is that of a report made by hand while the folds are at work: no stage's result."""
-    return _facts(report).get("status") == "PROVISIONAL"
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    """What a JSON file says; nothing where it cannot be read."""
-    try:
-        found = paths.read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-@dataclass(frozen=True)
-class Tried:
-    """How far the trials of a fold are.
-
-    done: trained to their end. ended: pruned, failed or left out. running: begun, and not ended. trial, figure: the
-    best so far by the fold's validation patients. chosen: whether the fold is trained with its settings.
-    """
-
-    number: int
-    done: int
-    ended: int
-    running: int
-    trial: int | None = None
-    figure: float | None = None
-    chosen: bool = False
-
-
-@dataclass(frozen=True)
-class TaskState:
-    """Where a task stands: planned, submitted, running, stopped (it saved and can go on), done, failed or gone.
-
-    pid, attempt: of the newest start. cause: why it stands there. since: when its job was submitted, or the task
-    planned. may_restart: whether it failed in a way after which its job starts it again, and has not yet said so. What
-    follows since is known to monitor alone. command: what helps. eta_s: until the task is done. tried: of a fold.
-    """
-
-    stage: str
-    task: int | None
-    state: str
-    job: str | None = None
-    node: str | None = None
-    pid: int | None = None
-    attempt: int = 0
-    progress: str | None = None
-    cause: Cause | None = None
-    since: str | None = None
-    may_restart: bool = False
-    command: str | None = None
-    epoch: int | None = None
-    epochs: int | None = None
-    val_loss: float | None = None
-    slices_per_second: float | None = None
-    eta_s: float | None = None
-    tried: Tried | None = None
-
-    @property
-    def reason(self) -> str | None:
-        """The cause as a sentence."""
-        return causes.sentence(self.cause) if self.cause else None
 
 
 def plan_tasks(cfg: Config, run: RunPaths, num_shards: int) -> list[Task]:
@@ -212,7 +99,7 @@ def plan_tasks(cfg: Config, run: RunPaths, num_shards: int) -> list[Task]:
 def tasks_of(cfg: Config, run: RunPaths, name: str) -> list[Task]:
     """All tasks of a stage of a run that has been planned."""
     plan = run.dataset(cfg.data.packed_dir).plan
-    num_shards = len(read_kept(plan, ["shards"])["shards"]) if name == "pack" else 0
+    num_shards = len(result_files.read_kept(plan, ["shards"])["shards"]) if name == "pack" else 0
     return [task for task in plan_tasks(cfg, run, num_shards) if task.stage.name == name]
 
 
@@ -224,14 +111,6 @@ def waiting(tasks: Sequence[Task]) -> list[Task]:
         if not task.done or (builds_on_waiting and task.stage.option is None):
             found.append(task)
     return found
-
-
-def take_as_done(run: RunPaths, tasks: Sequence[Task]) -> None:
-    """Tell the ledger of results that are there and valid, where it still says that their task failed or stopped."""
-    undone = {(state.stage, state.task) for state in survey(run) if state.state in ("failed", "stopped", "gone")}
-    for task in tasks:
-        if task.done and (task.stage.name, task.index) in undone:
-            ledger.record(run.ledger, task.stage.name, task.index, "ended", ok=True)
 
 
 def count(tasks: Sequence[Task]) -> str:
@@ -296,106 +175,3 @@ def environment(run: RunPaths, cfg: Config, given: Mapping[str, str]) -> dict[st
     python_path = os.pathsep.join([*named, *sites])
     own = {"PYTHONPATH": python_path, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     return {**for_task(given), **own, **processes.supervised()}
-
-
-def last_ends(run: RunPaths, task: Task, since: int = 0) -> list[dict[str, Any]]:
-    """How a task's newest start ended, in the words of all who told; empty if nobody did.
-
-    Args:
-        since: number of events in the ledger that are older than this start.
-    """
-    found: list[dict[str, Any]] = []
-    for event in _newest_start(ledger.read(run.ledger)[since:], task.stage.name, task.index):
-        if event["event"] == "started":
-            found = []
-        elif event["event"] == "ended":  # what ended a rank comes before what others have seen of it
-            is_kill = event["cause"] is not None and event["cause"].code in causes.KILLS
-            found = [event, *found] if is_kill else [*found, event]
-    return found
-
-
-def was_stopped(run: RunPaths, task: Task, since: int = 0) -> bool:
-    """Whether a task's newest start has saved and ended because it was asked to; ``since`` as for `last_ends`."""
-    return any(event.get("resumable") for event in last_ends(run, task, since)[-1:])
-
-
-def _newest_start(events: Sequence[dict[str, Any]], stage: str, task: int | None) -> list[dict[str, Any]]:
-    """The story of a task, without what a start that was replaced by a newer one told after that."""
-    mine, newest = [], 0
-    for event in events:
-        if (event["stage"], event["task"]) != (stage, task) or event["event"] in SILENT:
-            continue
-        attempt = event.get("attempt")
-        if attempt is None or attempt >= newest or event["event"] not in ("progress", "ended"):
-            newest = max(newest, attempt or 0)
-            mine.append(event)
-    return mine
-
-
-def bad_nodes(run: RunPaths) -> list[dict[str, Any]]:
-    """What is known of each node that ever failed its check: node, time, why, job."""
-    return [bad for bad in ledger.lines(run.excluded) if isinstance(bad, dict) and isinstance(bad.get("node"), str)]
-
-
-def survey(run: RunPaths) -> list[TaskState]:
-    """Where every planned task stands, from its result file and the ledger alone."""
-    events = ledger.read(run.ledger)
-    tasks = dict.fromkeys((event["stage"], event["task"]) for event in events if event["event"] not in SILENT)
-    return [_state(run, stage, task, _newest_start(events, stage, task)) for stage, task in tasks]
-
-
-def _state(run: RunPaths, stage: str, task: int | None, history: list[dict[str, Any]]) -> TaskState:
-    known: dict[str, Any] = {"state": "planned"}
-    for event in history:
-        known["state"] = {
-            "planned": "planned",
-            "submitted": "submitted",
-            "started": "running",
-            "progress": "running",
-            "requeued": "submitted",
-            "ended": "done" if event.get("ok") else "stopped" if event.get("resumable") else "failed",
-        }[event["event"]]
-        lost = bool(event.get("lost")) or known.get("may_restart", False)
-        known["may_restart"] = event["event"] == "ended" and not event.get("final") and lost
-        if event["event"] in ("started", "submitted"):
-            known.pop("cause", None)  # of an attempt before
-        if event["event"] in ("planned", "submitted"):
-            known["since"] = event.get("time")
-        known |= {key: event[key] for key in ("job", "node", "pid", "attempt") if event.get(key) is not None}
-        if event["event"] in ("submitted", "requeued"):
-            known = {key: value for key, value in known.items() if key not in ("node", "pid")}
-        if event["cause"] and ("cause" not in known or event.get("final")):
-            known["cause"] = event["cause"]  # what came first, the others only follow from it; or the supervisor's
-        if event["event"] == "progress":
-            known["progress"] = _progress(event) or known.get("progress")
-    result = next((str(event["result"]) for event in history if event.get("result")), None)
-    if stage in SHARED and result and _is_there(run, stage, result):
-        known |= {"state": "done", "may_restart": False}  # whoever of its tasks did it
-    if known["state"] not in ("failed", "stopped"):
-        if history[-1]["event"] != "requeued":
-            known.pop("cause", None)
-        # an array task is never run again once its result is there; seal and aggregate are
-        if result and (task is not None or known["state"] == "planned") and _is_there(run, stage, result):
-            known["state"] = "done"
-        elif known["state"] == "done" and result and not _is_there(run, stage, result):
-            shown = result.removesuffix(".json") + ".h5" if stage == "pack" else result
-            known |= {"state": "gone", "cause": Cause("result_missing", stage, task, file=shown)}
-    return TaskState(stage, task, **known)
-
-
-def _progress(event: dict[str, Any]) -> str | None:
-    epoch, loss = event.get("epoch"), event.get("val_loss")
-    known = isinstance(epoch, int) and isinstance(loss, int | float)
-    return f"epoch {epoch}, validation loss {loss:.3f}" if known else None
-
-
-def _is_there(run: RunPaths, stage: str, result: str) -> bool:
-    path = run.root / result
-    if stage == "aggregate":
-        return path.exists() and not is_provisional(path)
-    if stage == "folds":
-        return fold_is_done(FoldPaths(path.parent))
-    if stage == "trials":
-        folds = path.parent.parent.glob("fold-*/studies.csv")
-        return path.exists() and all(one.with_name(path.name).exists() for one in folds)
-    return path.exists() and (stage != "pack" or shard_is_whole(path))

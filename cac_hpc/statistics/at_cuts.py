@@ -11,27 +11,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.results.cuts import AtCut, BrierParts, ChanceSpread, Cuts, DecisionCurves, ObservedShare
+from cac_hpc.results.figures import Absent, Figure
+from cac_hpc.results.sample_size import NeededPatients
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import chances, cuts, decisions, intervals, metrics, ranking, sample_size
 from cac_hpc.statistics.agreement import ratio
-from cac_hpc.statistics.assessment import CHANCE, figure
 from cac_hpc.statistics.chances import Fit
 from cac_hpc.statistics.cuts import Judge, Truth
-from cac_hpc.statistics.intervals import Interval
+from cac_hpc.statistics.intervals import CHANCE, Interval, figure, without_value
 from cac_hpc.statistics.metrics import Form
 from cac_hpc.statistics.pooling import Units, num_distinct
 from cac_hpc.statistics.ranking import Ranked
-from cac_hpc.statistics.results import (
-    Absent,
-    AtCut,
-    BrierParts,
-    ChanceSpread,
-    Cuts,
-    DecisionCurves,
-    Figure,
-    NeededPatients,
-    ObservedShare,
-)
 
 FEW = f"fewer than {intervals.FEWEST_PATIENTS} patients with the event, or without: counted, not judged"
 NO_PROBABILITIES = "the predictions have no probabilities of the categories"
@@ -153,7 +144,7 @@ def _why_no_chance(model: Judge, score: float, edges: Sequence[float]) -> str | 
 
 
 def _unjudged(event_N: np.ndarray, why: str) -> dict[str, Figure]:
-    return {name: figure(np.nan, len(event_N), why, CHANCE) for name in JUDGED}
+    return {name: without_value(len(event_N), why) for name in JUDGED}
 
 
 def _figures(units: Units, seen: _Seen, drawn: Mapping[str, np.ndarray], missing: str | None) -> dict[str, Figure]:
@@ -182,7 +173,7 @@ def _calibration_figures(units: Units, seen: _Seen, resampled: Interval, why: st
     """Brier score, that of the prevalence, intercept and slope."""
     event, chance, n = seen.event, seen.chance, len(seen.event)
     if chance is None:
-        return {name: figure(np.nan, n, why, CHANCE) for name in JUDGED[-4:]}
+        return {name: without_value(n, why) for name in JUDGED[-4:]}
     share = float(event.mean())
     moved, bent = (fit(event, chance, units.patient) for fit in (chances.intercept, chances.slope))
     return {
@@ -195,7 +186,7 @@ def _calibration_figures(units: Units, seen: _Seen, resampled: Interval, why: st
 
 def _coefficient(fit: Fit | None, at: int, n: int) -> Figure:
     if fit is None:
-        return figure(np.nan, n, chances.SEPARATED, CHANCE)
+        return without_value(n, chances.SEPARATED)
     return figure(float(fit.coefficient[at]), n, "", fit.interval(at))
 
 

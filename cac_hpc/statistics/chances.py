@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+import scipy
 
+from cac_hpc.results.cuts import BrierParts, ObservedShare
+from cac_hpc.results.figures import Absent
 from cac_hpc.statistics import intervals, metrics
 from cac_hpc.statistics.intervals import Interval
-from cac_hpc.statistics.results import Absent, BrierParts, ObservedShare
 
 NEAREST = 0.001  # to 0 or 1: log odds are no farther out
 KNOTS = (0.1, 0.5, 0.9)  # quantiles; Harrell 2015, Regression Modeling Strategies, section 2.4.6
@@ -40,16 +41,16 @@ class Fit:
         """The share with the event, and its interval, at each row of a design, (G,) each."""
         middle = design_GD @ self.coefficient
         half = self._quantile * np.sqrt(np.einsum("gd,de,ge->g", design_GD, self.covariance, design_GD))
-        low, value, high = (special.expit(one) for one in (middle - half, middle, middle + half))
+        low, value, high = (scipy.special.expit(one) for one in (middle - half, middle, middle + half))
         return value, low, high
 
     @property
     def _quantile(self) -> float:
-        return float(stats.t.ppf((1 + intervals.CONFIDENCE) / 2, self.patients - len(self.coefficient)))
+        return float(scipy.stats.t.ppf((1 + intervals.CONFIDENCE) / 2, self.patients - len(self.coefficient)))
 
 
 def log_odds(chance_N: np.ndarray) -> np.ndarray:
-    return np.asarray(special.logit(np.clip(chance_N, NEAREST, 1 - NEAREST)))
+    return np.asarray(scipy.special.logit(np.clip(chance_N, NEAREST, 1 - NEAREST)))
 
 
 def intercept(event_N: np.ndarray, chance_N: np.ndarray, patient_N: np.ndarray) -> Fit | None:
@@ -79,7 +80,7 @@ def logistic(
     """
     beta, count = np.zeros(design_ND.shape[1]), len(np.unique(patient_N))
     for _ in range(STEPS):
-        chance = special.expit(design_ND @ beta + offset_N)
+        chance = scipy.special.expit(design_ND @ beta + offset_N)
         inside = (design_ND * (chance * (1 - chance))[:, None]).T @ design_ND
         if np.linalg.matrix_rank(inside) < len(beta) or np.abs(beta).max() > FARTHEST:
             return None
@@ -90,7 +91,7 @@ def logistic(
     else:
         return None
     scores_PD = np.zeros((int(patient_N.max()) + 1, len(beta)))
-    np.add.at(scores_PD, patient_N, design_ND * (event_N - special.expit(design_ND @ beta + offset_N))[:, None])
+    np.add.at(scores_PD, patient_N, design_ND * (event_N - scipy.special.expit(design_ND @ beta + offset_N))[:, None])
     bread = np.linalg.inv(inside)
     return Fit(beta, bread @ (scores_PD.T @ scores_PD) @ bread * count / max(count - 1, 1), count)
 
@@ -112,9 +113,9 @@ def curve(event_N: np.ndarray, chance_N: np.ndarray, patient_N: np.ndarray) -> l
         fit, knots = logistic(_straight(x), event_N, patient_N), knots[:0]
     if fit is None:
         return Absent(SEPARATED)
-    lowest, highest = (float(special.expit(end)) for end in (x.min(), x.max()))
+    lowest, highest = (float(scipy.special.expit(end)) for end in (x.min(), x.max()))
     at = np.linspace(lowest, highest, POINTS)
-    grid = special.logit(at)
+    grid = scipy.special.logit(at)
     rows = fit.band(_spline(grid, knots) if len(knots) == len(KNOTS) else _straight(grid))
     return [ObservedShare(*map(float, row)) for row in zip(at, *rows, strict=True)]
 

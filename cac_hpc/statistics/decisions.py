@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import sparse
+import scipy
 
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.results.cuts import DecisionCurves, NetBenefit
+from cac_hpc.results.figures import Figure
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import cuts, intervals
 from cac_hpc.statistics.agreement import ratio
-from cac_hpc.statistics.assessment import figure
 from cac_hpc.statistics.cuts import Cut, Judge
-from cac_hpc.statistics.intervals import Interval
+from cac_hpc.statistics.intervals import figure, without_value
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import DecisionCurves, Figure, NetBenefit
 
 THRESHOLDS = np.round(np.arange(1, 20) * 0.05, 2)  # 0.05 to 0.95
 COST = THRESHOLDS / (1 - THRESHOLDS)  # of a false positive
@@ -70,7 +70,7 @@ class _AtCut:
     absent: list[str]
     columns: Sequence[np.ndarray]
     first: np.ndarray
-    alike: sparse.csr_array
+    alike: scipy.sparse.csr_array
 
     def benefit(self, weight_BN: np.ndarray) -> list[np.ndarray]:
         """Net benefit of each way where each unit occurs as often as its weight says, (B, T) each."""
@@ -136,7 +136,7 @@ def _ways(
     return ways, absent
 
 
-def _alike(ways: Sequence[_Way], event_N: np.ndarray) -> tuple[np.ndarray, sparse.csr_array]:
+def _alike(ways: Sequence[_Way], event_N: np.ndarray) -> tuple[np.ndarray, scipy.sparse.csr_array]:
     """Units that every way decides alike: the first of each kind, and which kind each unit is, (Q, N)."""
     treated = [way.treated if way.treated.ndim == 1 else way.treated.sum(axis=1) for way in ways]
     kind_N = event_N.astype(np.int64)
@@ -144,7 +144,7 @@ def _alike(ways: Sequence[_Way], event_N: np.ndarray) -> tuple[np.ndarray, spars
         _, kind_N = np.unique(kind_N * (len(THRESHOLDS) + 1) + one, return_inverse=True)
     _, first = np.unique(kind_N, return_index=True)
     ones = np.ones(len(kind_N))
-    return first, sparse.csr_array((ones, (kind_N, np.arange(len(kind_N)))), shape=(len(first), len(kind_N)))
+    return first, scipy.sparse.csr_array((ones, (kind_N, np.arange(len(kind_N)))), shape=(len(first), len(kind_N)))
 
 
 def _net_benefit(
@@ -206,6 +206,6 @@ def figures(event_N: np.ndarray, decision_N: np.ndarray | None, units: Units) ->
 def _share(part_N: np.ndarray, whole_N: np.ndarray, undecided: bool, units: Units) -> Figure:
     count = int(whole_N.sum())
     if undecided or not count:
-        return figure(np.nan, count, UNDECIDED if undecided else NOBODY, Interval(None, None, None))
+        return without_value(count, UNDECIDED if undecided else NOBODY)
     of_patients = [np.bincount(units.patient[here], minlength=units.num_patients) for here in (part_N, whole_N)]
     return figure(part_N.sum() / count, count, NOBODY, intervals.proportion(*of_patients))

@@ -1,6 +1,7 @@
-"""95 % intervals: Wilson's for proportions, resampled patients for all else. Axes: B draw, P patient, C column.
+"""Figures with 95 % intervals: Wilson's for proportions, resampled patients for all else.
 
-Slices of one patient resemble each other, so patients are what is resampled, and what a proportion's interval counts.
+Axes: B draw, N unit, P patient. Slices of one patient resemble each other, so patients are what is resampled, and what
+a proportion's interval counts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+import scipy
+
+from cac_hpc.results.figures import Figure
 
 CONFIDENCE = 0.95
 FEWEST_PATIENTS = 10  # below it, resampling says little about what other patients would have given
@@ -37,6 +40,9 @@ def none(note: str) -> Interval:
     return Interval(None, None, None, note)
 
 
+CHANCE = none("to compare with")  # of a figure that guessing reaches
+
+
 def wilson(successes: float, count: float) -> tuple[float, float]:
     """Interval of a proportion of independent units.
 
@@ -44,7 +50,7 @@ def wilson(successes: float, count: float) -> tuple[float, float]:
         successes, count: with count above 0; effective numbers may be fractions.
     Source: Wilson 1927, J Am Stat Assoc 22:209.
     """
-    z2, share = stats.norm.ppf((1 + CONFIDENCE) / 2) ** 2, successes / count
+    z2, share = scipy.stats.norm.ppf((1 + CONFIDENCE) / 2) ** 2, successes / count
     centre = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = np.sqrt(z2 * (share * (1 - share) / count + z2 / (4 * count**2))) / (1 + z2 / count)
     return float(max(0.0, centre - half)), float(min(1.0, centre + half))
@@ -79,7 +85,7 @@ def _effective_count(x_P: np.ndarray, m_P: np.ndarray) -> float:
         return float(num_patients)
     effective = share * (1 - share) / variance if variance > 0 else count
     quantile = (1 + CONFIDENCE) / 2
-    few = (stats.t.ppf(quantile, count - 1) / stats.t.ppf(quantile, num_patients - 1)) ** 2
+    few = (scipy.stats.t.ppf(quantile, count - 1) / scipy.stats.t.ppf(quantile, num_patients - 1)) ** 2
     return float(np.clip(effective * few, 1, count))
 
 
@@ -94,7 +100,7 @@ def mean(total_P: np.ndarray, count_P: np.ndarray) -> Interval:
         return none(f"no interval from fewer than {FEWEST_PATIENTS} patients")
     value = total_P.sum() / count
     variance = num_patients / (num_patients - 1) * ((total_P - value * count_P) ** 2).sum() / count**2
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, num_patients - 1) * np.sqrt(variance))
+    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, num_patients - 1) * np.sqrt(variance))
     return Interval(float(value) - half, float(value) + half, STUDENT)
 
 
@@ -148,8 +154,8 @@ def bootstrap(value_B: np.ndarray, num_patients: int) -> Interval:
     if why := _not_from(value_B, num_patients):
         return none(why)
     known = value_B[~np.isnan(value_B)]
-    spread = np.sqrt(num_patients / (num_patients - 1)) * stats.t.ppf((1 - CONFIDENCE) / 2, num_patients - 1)
-    tail = float(stats.norm.cdf(spread))
+    spread = np.sqrt(num_patients / (num_patients - 1)) * scipy.stats.t.ppf((1 - CONFIDENCE) / 2, num_patients - 1)
+    tail = float(scipy.stats.norm.cdf(spread))
     low, high = np.quantile(known, [tail, 1 - tail])
     return Interval(round(float(low), DECIMALS), round(float(high), DECIMALS), BOOTSTRAP, _undefined(value_B))
 
@@ -167,14 +173,16 @@ def bootstrap_logit(value: float, value_B: np.ndarray, num_patients: int) -> Int
     if why := _not_from(value_B, num_patients):
         return none(why)
     deviation = float(np.nanstd(value_B, ddof=1)) * np.sqrt(num_patients / (num_patients - 1))
-    return on_logit(value, deviation * stats.t.ppf((1 + CONFIDENCE) / 2, num_patients - 1), BOOTSTRAP_LOGIT, value_B)
+    return on_logit(
+        value, deviation * scipy.stats.t.ppf((1 + CONFIDENCE) / 2, num_patients - 1), BOOTSTRAP_LOGIT, value_B
+    )
 
 
 def on_logit(value: float, half: float, method: str, value_B: np.ndarray | None = None) -> Interval:
     """Half a symmetric interval taken to both sides on the scale of log odds, where it cannot leave 0 to 1."""
     if not 0 < value < 1:
         return none("at its bound, so there is no interval")
-    ends = special.expit(special.logit(value) + np.array([-half, half]) / (value * (1 - value)))
+    ends = scipy.special.expit(scipy.special.logit(value) + np.array([-half, half]) / (value * (1 - value)))
     low, high = (round(float(end), DECIMALS) for end in ends)
     return Interval(low, high, method, None if value_B is None else _undefined(value_B))
 
@@ -200,3 +208,21 @@ def around(value: float, interval: Interval) -> Interval:
     if interval.low is None or interval.high is None or interval.low - half <= value <= interval.high + half:
         return interval
     return none("resampling shifts it by more than it spreads, so there is no interval")
+
+
+def without_value(n: int, note: str) -> Figure:
+    """A figure that is undefined, and why."""
+    return Figure(value=None, n=n, low=None, high=None, interval=None, note=note)
+
+
+def figure(value: float, n: int, undefined: str, interval: Interval, note: str | None = None) -> Figure:
+    """One number as the report gives it, with the notes of value and interval.
+
+    Args:
+        undefined: why there is no value, if it is NaN.
+    """
+    if np.isnan(value):
+        return without_value(n, undefined)
+    interval = around(value, interval)
+    notes = "; ".join(filter(None, (note, interval.note))) or None
+    return Figure(float(value), n, interval.low, interval.high, interval.method, notes)

@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
+from cac_hpc.results.matrices import SignTest
 from cac_hpc.statistics import agreement
-from cac_hpc.statistics.results import SignTest
 
 Form = Callable[[np.ndarray], np.ndarray]
 FEWEST = 3  # units that a correlation or a spread is worked out from: two tell nothing of any others
@@ -243,44 +243,6 @@ def rank_correlation(x_N: np.ndarray, y_N: np.ndarray) -> float:
     from scipy import stats
 
     return float(stats.spearmanr(x_N, y_N).statistic)
-
-
-class RankCorrelation:
-    """Spearman's rho of many samples of the same units."""
-
-    def __init__(self, x_N: np.ndarray, y_N: np.ndarray) -> None:
-        self._x, self._y = _Ranking(x_N), _Ranking(y_N)
-
-    def of(self, weight_BN: np.ndarray) -> np.ndarray:
-        """Rho of the samples in which each unit occurs as often as its weight says, (B,); NaN as above."""
-        middle = (weight_BN.sum(axis=1, keepdims=True) + 1) / 2  # the mean of all ranks
-        (x_BN, x_spread), (y_BN, y_spread) = (ranking.ranks(weight_BN, middle) for ranking in (self._x, self._y))
-        together = np.einsum("bn,bn->b", weight_BN * x_BN, y_BN)
-        varies = (x_spread > 0) & (y_spread > 0)
-        return np.where(varies, agreement.ratio(together, np.sqrt(x_spread * y_spread)), np.nan)
-
-
-class _Ranking:
-    """The order of values, and which are equal."""
-
-    def __init__(self, values_N: np.ndarray) -> None:
-        distinct, self._group_N = np.unique(values_N, return_inverse=True)
-        self._order = np.argsort(self._group_N, kind="stable")
-        self._first = np.flatnonzero(np.diff(self._group_N[self._order], prepend=-1))
-        self._ties = len(distinct) < len(values_N)
-
-    def ranks(self, weight_BN: np.ndarray, middle_B1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean ranks less the middle one, (B, N), where each value occurs as often as its weight says.
-
-        Returns: the ranks, and the sum of their squares over all that occurs (B,).
-        """
-        weight = np.take(weight_BN, self._order, axis=1)
-        if self._ties:
-            weight = np.add.reduceat(weight, self._first, axis=1)
-        rank = np.cumsum(weight, axis=1)
-        rank -= weight / 2
-        rank -= middle_B1 - 0.5
-        return np.take(rank, self._group_N, axis=1), np.einsum("bn,bn->b", weight * rank, rank)
 
 
 @dataclass(frozen=True)

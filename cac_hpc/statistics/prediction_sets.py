@@ -19,8 +19,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
+from cac_hpc.results.prediction_sets import PromisedCoverage
 from cac_hpc.statistics import intervals
 from cac_hpc.statistics.pooling import Units
 
@@ -91,16 +92,16 @@ def limit(score_P: np.ndarray, coverage: float) -> float:
     return float(np.partition(score_P, place - 1)[place - 1]) if place <= len(score_P) else np.inf
 
 
-def promised(count: int, coverage: float) -> tuple[float, float, float] | None:
-    """Mean and 95 % limits of the share of new patients whose category sets name, when so many patients calibrate them.
+def promised(count: int, coverage: float) -> PromisedCoverage | None:
+    """What sets promise that so many patients calibrate; None where sets are full.
 
-    Which patients they are is chance, and the share has a beta distribution over that. None where sets are full.
+    Which patients they are is chance, and the share that sets name has a beta distribution over that.
     """
     place = rank(count, coverage)
     if place > count:
         return None
-    law, tail = stats.beta(place, count + 1 - place), (1 - intervals.CONFIDENCE) / 2
-    return float(law.mean()), float(law.ppf(tail)), float(law.ppf(1 - tail))
+    law, tail = scipy.stats.beta(place, count + 1 - place), (1 - intervals.CONFIDENCE) / 2
+    return PromisedCoverage(count, float(law.mean()), float(law.ppf(tail)), float(law.ppf(1 - tail)))
 
 
 def of_folds(units: Units, coverage: float) -> Sets:

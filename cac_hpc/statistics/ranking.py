@@ -1,4 +1,4 @@
-"""How well values put units with an event above those without: AUROC, average precision, concordance, in many draws.
+"""How well values put units in order, in many draws: rank correlation, concordance, AUROC, average precision.
 
 Values of one sample come from scikit-learn, by ``metrics``; these forms are for the thousands of samples of a
 bootstrap, and equal them. Axes: B draw, N unit, G distinct value, K category.
@@ -7,12 +7,12 @@ bootstrap, and equal them. Axes: B draw, N unit, G distinct value, K category.
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy
 
+from cac_hpc.results.cuts import OperatingPoint
 from cac_hpc.statistics import intervals
 from cac_hpc.statistics.agreement import ratio
 from cac_hpc.statistics.intervals import Interval
-from cac_hpc.statistics.results import OperatingPoint
 
 DELONG = "delong"
 POINTS = 100  # of a curve: more are not seen
@@ -31,6 +31,32 @@ class Ranked:
         """How often units of each value occur, from the highest value to the lowest, (B, G)."""
         found = np.take(weight_BN, self._order, axis=1)
         return np.add.reduceat(found, self._first, axis=1) if self._ties else found
+
+    def ranks(self, weight_BN: np.ndarray, middle_B1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean ranks less the middle one, (B, N), where each unit occurs as often as its weight says.
+
+        Returns: the ranks, and the sum of their squares over all that occurs (B,).
+        """
+        weight = self.by_value(weight_BN)
+        rank = np.cumsum(weight, axis=1)
+        rank -= weight / 2
+        rank -= middle_B1 - 0.5
+        return np.take(rank, self.group_N, axis=1), np.einsum("bg,bg->b", weight * rank, rank)
+
+
+class RankCorrelation:
+    """Spearman's rho of many samples of the same units, ties at their mean rank."""
+
+    def __init__(self, x_N: np.ndarray, y_N: np.ndarray) -> None:
+        self._x, self._y = Ranked(x_N), Ranked(y_N)
+
+    def of(self, weight_BN: np.ndarray) -> np.ndarray:
+        """Rho of the samples in which each unit occurs as often as its weight says, (B,); NaN where nothing varies."""
+        middle = (weight_BN.sum(axis=1, keepdims=True) + 1) / 2  # the mean of all ranks
+        (x_BN, x_spread), (y_BN, y_spread) = (ranked.ranks(weight_BN, middle) for ranked in (self._x, self._y))
+        together = np.einsum("bn,bn->b", weight_BN * x_BN, y_BN)
+        varies = (x_spread > 0) & (y_spread > 0)
+        return np.where(varies, ratio(together, np.sqrt(x_spread * y_spread)), np.nan)
 
 
 def concordance(ranked: Ranked, category_N: np.ndarray, weight_BN: np.ndarray) -> np.ndarray:
@@ -96,13 +122,13 @@ def delong(event_N: np.ndarray, value_N: np.ndarray) -> Interval:
     x, y = value_N[event_N], value_N[~event_N]
     if min(len(x), len(y)) < 2:
         return intervals.none("fewer than two units with the event, or without")
-    rank = stats.rankdata(np.concatenate([x, y]))
-    with_event = (rank[: len(x)] - stats.rankdata(x)) / len(y)
-    without = 1 - (rank[len(x) :] - stats.rankdata(y)) / len(x)
+    rank = scipy.stats.rankdata(np.concatenate([x, y]))
+    with_event = (rank[: len(x)] - scipy.stats.rankdata(x)) / len(y)
+    without = 1 - (rank[len(x) :] - scipy.stats.rankdata(y)) / len(x)
     variance = with_event.var(ddof=1) / len(x) + without.var(ddof=1) / len(y)
     if variance <= 0:
         return intervals.none("all units with the event are above all without, or none, so it cannot tell")
-    half = float(stats.norm.ppf((1 + intervals.CONFIDENCE) / 2) * np.sqrt(variance))
+    half = float(scipy.stats.norm.ppf((1 + intervals.CONFIDENCE) / 2) * np.sqrt(variance))
     return intervals.on_logit(float(with_event.mean()), half, DELONG)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+import scipy
 
 from cac_hpc.statistics import intervals
 from cac_hpc.statistics.intervals import Interval
@@ -77,7 +77,7 @@ def _log_likelihood(ends_N2: np.ndarray, intercept: float) -> float:
 
 def _highest(ends_N2: np.ndarray) -> float:
     """The intercept of highest likelihood, which has one hill; 0 where all are alike."""
-    found = optimize.minimize_scalar(
+    found = scipy.optimize.minimize_scalar(
         lambda one: -_log_likelihood(ends_N2, one), bounds=(-LARGEST, LARGEST), options={"xatol": 1e-7}
     )
     gained = -float(found.fun) - _log_likelihood(ends_N2, 0.0)
@@ -86,12 +86,12 @@ def _highest(ends_N2: np.ndarray) -> float:
 
 def _profile(ends_N2: np.ndarray, best: float) -> Interval:
     """Intercepts that are not significantly less likely than the best one. Source: Wilks 1938, Ann Math Stat 9:60."""
-    wanted = _log_likelihood(ends_N2, best) - float(stats.chi2.ppf(intervals.CONFIDENCE, 1)) / 2
+    wanted = _log_likelihood(ends_N2, best) - float(scipy.stats.chi2.ppf(intervals.CONFIDENCE, 1)) / 2
 
     def excess(intercept: float) -> float:
         return _log_likelihood(ends_N2, intercept) - wanted
 
     if max(excess(-LARGEST), excess(LARGEST)) >= 0:
         return FLAT
-    low, high = (optimize.brentq(excess, best, end, xtol=1e-7) for end in (-LARGEST, LARGEST))
+    low, high = (scipy.optimize.brentq(excess, best, end, xtol=1e-7) for end in (-LARGEST, LARGEST))
     return Interval(round(low, DECIMALS), round(high, DECIMALS), PROFILE)

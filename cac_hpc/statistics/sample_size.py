@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from scipy import optimize, special, stats
+import scipy
 
+from cac_hpc.results.cuts import Cuts
+from cac_hpc.results.figures import Figure
+from cac_hpc.results.matrices import Pooled
+from cac_hpc.results.sample_size import ExpectedWidth, HowMany, NeededPatients
 from cac_hpc.statistics import chances, intervals
 from cac_hpc.statistics.intervals import BOOTSTRAP_LOGIT, WILSON
-from cac_hpc.statistics.results import Cuts, ExpectedWidth, Figure, HowMany, NeededPatients, Pooled
 
 TIMES = (2, 5, 10)  # as many patients
 OF_ALL = ("accuracy", "balanced_accuracy", "kappa_quadratic", "icc", "two_or_more_off")
@@ -20,7 +23,7 @@ AT_CUTS = ("auroc", "average_precision", "sensitivity", "specificity", "brier", 
 WIDTHS = {"observed_expected": 0.2, "calibration_slope": 0.2, "auroc": 0.1, "net_benefit": 0.2}  # of 95 % intervals
 THRESHOLD = 0.2  # of the net benefit, which is divided by the prevalence
 FARTHEST = 10_000_000  # patients
-Z = float(stats.norm.ppf((1 + intervals.CONFIDENCE) / 2))
+Z = float(scipy.stats.norm.ppf((1 + intervals.CONFIDENCE) / 2))
 
 
 def how_many(pooled: Pooled, cuts: Cuts | None) -> HowMany | None:
@@ -52,8 +55,8 @@ def width(value: float, ends: tuple[float, float], n: int, method: str | None, t
         low, high = intervals.wilson(value * n * times, n * times)
         return high - low
     if method == BOOTSTRAP_LOGIT:
-        middle = special.logit(value)
-        low, high = special.expit(middle + (special.logit(np.array(ends)) - middle) / np.sqrt(times))
+        middle = scipy.special.logit(value)
+        low, high = scipy.special.expit(middle + (scipy.special.logit(np.array(ends)) - middle) / np.sqrt(times))
         return float(high - low)
     return float((high - low) / np.sqrt(times))
 
@@ -88,7 +91,7 @@ def of_observed_expected(share: float, wanted: float) -> int | None:
 
 def of_slope(log_odds_N: np.ndarray, wanted: float) -> int | None:
     """Criterion 2: calibration slope; None where probabilities are alike."""
-    chance = special.expit(log_odds_N)
+    chance = scipy.special.expit(log_odds_N)
     weight = chance * (1 - chance)
     one, x, xx = (float((weight * log_odds_N**power).mean()) for power in range(3))
     spread = one * xx - x**2
@@ -105,7 +108,7 @@ def of_area(area: float, share: float, wanted: float) -> int | None:
         variance = area * (1 - area) * (1 + more) / (patients**2 * share * (1 - share))
         return float(2 * Z * np.sqrt(variance) - wanted)
 
-    return _whole(optimize.brentq(excess, 2, FARTHEST)) if excess(2) > 0 else 2
+    return _whole(scipy.optimize.brentq(excess, 2, FARTHEST)) if excess(2) > 0 else 2
 
 
 def of_net_benefit(sensitivity: float, specificity: float, share: float, threshold: float, wanted: float) -> int | None:

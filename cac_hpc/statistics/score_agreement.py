@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.results.readers import ScoreAgreement
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import agreement, intervals
-from cac_hpc.statistics.assessment import figure
+from cac_hpc.statistics.intervals import figure
 from cac_hpc.statistics.metrics import FEWEST
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import ScoreAgreement
 
 FEW = f"fewer than {FEWEST} patients with both scores"
 Limits = tuple[float | None, float | None, float | None]
@@ -29,7 +29,11 @@ def agree(units: Units, score_N: np.ndarray, cfg: ReportConfig) -> ScoreAgreemen
     read_P, reported_P = both["read"].to_numpy(float), both["reported"].to_numpy(float)
     x_P, y_P = np.log1p(read_P), np.log1p(reported_P)
     few = len(both) < FEWEST
-    size_B, icc_B = _drawn(x_P, y_P, cfg) if not few else (np.full(1, np.nan), np.full(1, np.nan))
+
+    def of(weight_BP: np.ndarray) -> list[np.ndarray]:
+        return [weight_BP @ np.abs(x_P - y_P) / len(x_P), _icc(x_P, y_P, weight_BP)]
+
+    size_B, icc_B = intervals.in_draws(np.arange(len(x_P)), cfg.draws, cfg.seed, of)
     size, icc = (np.nan, np.nan) if few else (float(np.abs(x_P - y_P).mean()), float(_icc(x_P, y_P, np.ones(len(x_P)))))
     note = FEW if few else None
     return ScoreAgreement(
@@ -48,14 +52,6 @@ def _limits(difference_P: np.ndarray) -> Limits:
         return None, None, None
     bias, sd = float(difference_P.mean()), float(difference_P.std(ddof=1))
     return bias, bias - 1.96 * sd, bias + 1.96 * sd
-
-
-def _drawn(x_P: np.ndarray, y_P: np.ndarray, cfg: ReportConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Mean size of the difference, and ICC, in every draw of patients."""
-    if len(x_P) < intervals.FEWEST_PATIENTS:
-        return np.full(1, np.nan), np.full(1, np.nan)
-    weight_BP = np.concatenate([intervals.draw(len(x_P), numbers, cfg.seed) for numbers in intervals.blocks(cfg.draws)])
-    return weight_BP @ np.abs(x_P - y_P) / len(x_P), _icc(x_P, y_P, weight_BP)
 
 
 def _icc(x_P: np.ndarray, y_P: np.ndarray, weight_BP: np.ndarray) -> np.ndarray:

@@ -8,21 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from cac_hpc.results.figures import Absent, Figure
+from cac_hpc.results.prediction_sets import PredictionSets, PromisedCoverage, SetsOfCategory, SetsOfFold, SetsOfPatients
 from cac_hpc.statistics import intervals, prediction_sets
-from cac_hpc.statistics.assessment import figure
-from cac_hpc.statistics.intervals import Interval
+from cac_hpc.statistics.intervals import Interval, figure, without_value
 from cac_hpc.statistics.metrics import NOTHING
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.prediction_sets import Sets
-from cac_hpc.statistics.results import (
-    Absent,
-    Figure,
-    PredictionSets,
-    PromisedCoverage,
-    SetsOfCategory,
-    SetsOfFold,
-    SetsOfPatients,
-)
 
 ALONE = "prediction sets need patients of two folds at least, none of whom is tested by both"
 FEW = f"fewer than {intervals.FEWEST_PATIENTS} patients: counted, not judged"
@@ -42,14 +34,8 @@ def of_run(units: Units, names: np.ndarray, coverage: float) -> PredictionSets |
         return Absent(ALONE)
     counts = zip(*np.unique(sets.calibrated_by, return_counts=True), strict=True)
     full = int(sum(tests for count, tests in counts if prediction_sets.rank(count, coverage) > count))
-    promise = promised(len(np.unique(units.patient)), coverage)
+    promise = prediction_sets.promised(len(np.unique(units.patient)), coverage)
     return of_sets(units, sets, names, coverage, promise, full)
-
-
-def promised(count: int, coverage: float) -> PromisedCoverage | None:
-    """What so many patients who calibrate sets promise; None where they are too few."""
-    law = prediction_sets.promised(count, coverage)
-    return None if law is None else PromisedCoverage(count, *law)
 
 
 def of_sets(
@@ -107,7 +93,7 @@ def _figures(units: Units, sets: Sets, here_N: np.ndarray, why: str | None) -> d
 
     def of(value_N: np.ndarray, interval: Interval | None = None) -> Figure:
         if why or not n:
-            return figure(np.nan, n, why or NOTHING, intervals.none(""))
+            return without_value(n, why or NOTHING)
         total_P = np.bincount(patient, value_N[here_N])[there]
         return figure(float(value_N[here_N].mean()), n, "", interval or intervals.proportion(total_P, count_P[there]))
 

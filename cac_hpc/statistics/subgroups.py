@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
+from cac_hpc.results.figures import Difference, Figure
+from cac_hpc.results.groups import Subgroup, SubgroupFact, Subgroups
 from cac_hpc.statistics import agreement, cuts, intervals, unpaired
-from cac_hpc.statistics.assessment import figure
 from cac_hpc.statistics.cuts import Judge
-from cac_hpc.statistics.intervals import CONFIDENCE, FEWEST_PATIENTS, Interval
+from cac_hpc.statistics.intervals import CONFIDENCE, FEWEST_PATIENTS, Interval, figure, without_value
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Difference, Figure, Subgroup, SubgroupFact, Subgroups
 
 ACCURACY, KAPPA, ERROR = "accuracy", "kappa_quadratic", "category_error"
 SENSITIVITY, SPECIFICITY = "sensitivity", "specificity"
@@ -155,7 +155,7 @@ def _figures(patients: _Patients, chosen: np.ndarray) -> dict[str, Figure]:
 def _share(part_P: np.ndarray, whole_P: np.ndarray) -> Figure:
     count = int(whole_P.sum())
     if np.count_nonzero(whole_P) < FEWEST_PATIENTS:
-        return figure(np.nan, count, FEW, intervals.none(FEW))
+        return without_value(count, FEW)
     return figure(part_P.sum() / count, count, FEW, intervals.proportion(part_P, whole_P))
 
 
@@ -170,12 +170,12 @@ def _mean_error(sum_P: np.ndarray, tests_P: np.ndarray) -> Figure:
     """
     count, tests = len(sum_P), float(tests_P.sum())
     if count < FEWEST_PATIENTS:
-        return figure(np.nan, int(tests), FEW, intervals.none(FEW))
+        return without_value(int(tests), FEW)
     usual = tests / count  # tests of an added patient
     middle = float(sum_P.sum()) / (tests + usual)
     squares = ((sum_P - middle * tests_P) ** 2).sum() + usual**2 * ((1 - middle) ** 2 + (1 + middle) ** 2) / 2
     error = np.sqrt((count + 1) / count * squares) / (tests + usual)
-    half = float(error * stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
+    half = float(error * scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1))
     found = Interval(round(middle - half, intervals.DECIMALS), round(middle + half, intervals.DECIMALS), ADJUSTED_T)
     return figure(float(sum_P.sum()) / tests, int(tests), FEW, found)
 
@@ -191,7 +191,7 @@ def _kappa(patients: _Patients, chosen: np.ndarray) -> Figure:
     total = np.tensordot(count_Q, patients.matrix_QKK, axes=1)
     n, count = int(total.sum()), len(chosen)
     if count < FEWEST_PATIENTS:
-        return figure(np.nan, n, FEW, intervals.none(FEW))
+        return without_value(n, FEW)
     value = float(agreement.kappa(total, 2))
     without = agreement.kappa(total - patients.matrix_QKK[there], 2)
     return figure(value, n, ONE_CATEGORY, _on_fisher(value, without, count_Q[there], count))
@@ -209,6 +209,6 @@ def _on_fisher(value: float, without_Q: np.ndarray, count_Q: np.ndarray, count: 
     variance = (count - 1) / count * (count_Q * (without_Q - mean) ** 2).sum()
     if variance < NO_VARIANCE:
         return intervals.none("the same without any one of the patients, so there is no interval")
-    half = np.sqrt(variance) / (1 - value**2) * stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
+    half = np.sqrt(variance) / (1 - value**2) * scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
     low, high = (round(float(end), intervals.DECIMALS) for end in np.tanh(np.arctanh(value) + half * np.array([-1, 1])))
     return Interval(low, high, JACKKNIFE_Z)

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cac_hpc.statistics.results import Calibration, Category, ComparedLevel, Difference, Figure, Level, Roles
+from cac_hpc.results.calibration import Calibration
+from cac_hpc.results.comparison import ComparedLevel, Roles
+from cac_hpc.results.figures import Category, Difference, Figure
+from cac_hpc.results.levels import Level
 
 MOVER = "mover"
 METHOD = (

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cac_hpc.calcium import candidates
-from cac_hpc.run.config import AnatomyConfig
+from cac_hpc.settings.train import AnatomyConfig
 
 POSITION = [candidates.NAMES.index(name) for name in ("left_mm", "back_mm", "up_mm")]
 BY_AORTA = [candidates.NAMES.index(name) for name in ("aorta_left_mm", "aorta_back_mm", "aorta_up_mm")]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cac_hpc.run.config import AugmentConfig
+from cac_hpc.settings.train import AugmentConfig
 
 AIR_HU = -1024.0  # what moves in from outside the image
 FULL_TURN = 65536  # steps of a circle; also the length of the tables

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from cac_hpc.calcium import baseline, candidates
 from cac_hpc.calcium.candidates import Candidates
-from cac_hpc.dataset import shards
+from cac_hpc.dataset import integrity, shards
 from cac_hpc.labels import labels
-from cac_hpc.run import causes
+from cac_hpc.run import causes, logs
 from cac_hpc.run.causes import PACK
-from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import residency
 from cac_hpc.train.distributed import World
 from cac_hpc.train.residency import Loaded, OnDevice
@@ -109,7 +110,7 @@ def load(dataset: DatasetPaths, studies: pd.DataFrame, cfg: Config, world: World
         studies: rows of studies.csv; other studies are left out.
     Raises: InputError, the same on every rank, if shard or seal is damaged or a study has no candidates' table.
     """
-    sealed = shards.read_checked(dataset.seal)
+    sealed = integrity.read_checked(dataset.seal)
 
     def read(index: int) -> dict[str, StudyBag]:
         return read_bags(residency.verified(dataset, sealed, index))
@@ -155,11 +156,10 @@ def collect(
     Raises: InputError naming studies that have none.
     """
     if missing := [study for study in studies["study"] if study not in bags]:
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise InputError(
             causes.error(
                 f"{dataset.root}: {len(missing)} of {len(studies)} studies have no candidates in the shards: "
-                f"{', '.join(missing[:SHOWN])}{more}; model.kind lesions needs those of all: pack into another "
+                f"{logs.first_of(missing, SHOWN)}; model.kind lesions needs those of all: pack into another "
                 "data.packed_dir with pack.candidates true", PACK
             )
         )  # fmt: skip

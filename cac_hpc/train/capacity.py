@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cac_hpc.machine.memory import GIB, Limit
-from cac_hpc.run.config import ClusterConfig, InputError, TrainConfig
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.train import TrainConfig
 
 Kind = Literal["device", "host", "stream"]
 RANK_BYTES = GIB  # what a rank takes beside the slices

@@ -18,10 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from cac_hpc.run import digests, paths, slurm_notation
-from cac_hpc.run.config import Config, InputError
+from cac_hpc.run import digests, disk
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import slurm_notation
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import distributed, models, optimizers
 from cac_hpc.train.distributed import World
 
@@ -29,7 +31,7 @@ FORMAT_VERSION = 1
 PARTS = ("model", "optimizer", "schedule", "scaler")
 
 
-def save(path: Path, state: Mapping[str, Any], check: Callable[[], None] = paths.no_check) -> None:
+def save(path: Path, state: Mapping[str, Any], check: Callable[[], None] = disk.no_check) -> None:
     """Write the digest, then the checkpoint: a checkpoint under its final name always has one.
 
     The same state gives the same bytes.
@@ -39,10 +41,10 @@ def save(path: Path, state: Mapping[str, Any], check: Callable[[], None] = paths
         check: see `paths.atomic`.
     Raises: OSError if the disk is full or cannot be written; older checkpoints stay as they are.
     """
-    with paths.atomic(path, check) as scratch:
+    with disk.atomic(path, check) as scratch:
         with scratch.open("xb") as file:
             write(file, state)
-        paths.write_text(_digest_path(path), digests.file_sha256(scratch), check)
+        disk.write_text(_digest_path(path), digests.file_sha256(scratch), check)
 
 
 def write(file: IO[bytes], state: Mapping[str, Any]) -> None:

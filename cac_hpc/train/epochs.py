@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cac_hpc.run import paths
+from cac_hpc.run import disk
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import WorkError
-from cac_hpc.train import passes, setup
-from cac_hpc.train.passes import Attempt
+from cac_hpc.settings.errors import WorkError
+from cac_hpc.train import attempts, passes, setup
+from cac_hpc.train.attempts import Attempt
 
 Tell = Callable[[dict[str, Any], dict[str, Any]], None]  # an epoch's rows of history.csv and speed.csv
 
@@ -28,8 +28,8 @@ def train(attempt: Attempt, epochs: int, tell: Tell, keep: bool = True) -> None:
     while attempt.state.epochs < epochs:
         tell(*_run_epoch(attempt))
         last = keep and attempt.state.epochs == epochs
-        wanted = max(passes.requested(attempt), passes.SAVE if last else passes.GO_ON)
-        passes.carry_out(attempt, attempt.agreement.now(wanted))
+        wanted = max(attempts.requested(attempt), attempts.SAVE if last else attempts.GO_ON)
+        attempts.carry_out(attempt, attempt.agreement.now(wanted))
 
 
 def _run_epoch(attempt: Attempt) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -39,7 +39,7 @@ def _run_epoch(attempt: Attempt) -> tuple[dict[str, Any], dict[str, Any]]:
     data_s, num_slices = passes.train_pass(attempt)
     trained = time.monotonic()
     state.share_losses(attempt.world)
-    passes.check_losses(attempt, state.losses, 0)
+    attempts.check_losses(attempt, state.losses, 0)
     row = _validate(attempt)
     speed = {
         "epoch": row["epoch"],
@@ -63,7 +63,7 @@ def _validate(attempt: Attempt) -> dict[str, Any]:
     probability, val_losses = passes.evaluate(attempt, attempt.data.val, "validating")
     val_loss = float(val_losses.astype(np.float64).mean())
     if not np.isfinite(val_loss):
-        facts = {"task": attempt.fold, "epoch": epoch, "value": str(val_loss), "advice": passes.remedy(attempt.cfg)}
+        facts = {"task": attempt.fold, "epoch": epoch, "value": str(val_loss), "advice": attempts.remedy(attempt.cfg)}
         raise WorkError(Cause("validation_loss_not_finite", **facts))  # type: ignore[arg-type]
     finite = np.isfinite(state.losses)
     return {
@@ -80,4 +80,4 @@ def write_rows(attempt: Attempt) -> None:
     """history.csv and speed.csv, whole each time."""
     for path, rows in ((attempt.files.history, attempt.state.history), (attempt.files.speed, attempt.state.speed)):
         text = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
-        paths.write_text(path, text, attempt.fence.check)
+        disk.write_text(path, text, attempt.fence.check)

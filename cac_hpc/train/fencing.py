@@ -16,8 +16,8 @@ from typing import Any
 
 from cac_hpc.machine import processes
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import WorkError
 from cac_hpc.run.paths import FoldPaths
+from cac_hpc.settings.errors import WorkError
 
 
 class Fenced(WorkError):

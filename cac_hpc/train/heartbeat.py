@@ -23,10 +23,10 @@ from types import TracebackType
 from typing import Any
 
 from cac_hpc.machine import processes
-from cac_hpc.run import causes, paths
+from cac_hpc.run import causes, disk
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import InputError, WorkError
 from cac_hpc.run.paths import FoldPaths
+from cac_hpc.settings.errors import InputError, WorkError
 from cac_hpc.train.fencing import Fence, Fenced
 
 PERIOD_S = 1.0  # between two pulses
@@ -248,7 +248,7 @@ class Heartbeat:
         path = self._files.heartbeat(self._own.rank)
         scratch = path.with_name(f".{path.name}.tmp")  # not forced to the disk: it is old in a second
         scratch.parent.mkdir(parents=True, exist_ok=True)
-        with paths.open_own(scratch, "w") as file:
+        with disk.open_own(scratch, "w") as file:
             file.write(json.dumps(asdict(replace(self._own, beat=self._beats))))
         scratch.replace(path)
 

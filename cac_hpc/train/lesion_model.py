@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cac_hpc.calcium.candidates import LOGARITHMIC, ROOTS
-from cac_hpc.run.config import TrainConfig
+from cac_hpc.settings.train import TrainConfig
 from cac_hpc.train import networks
 
 SHARE_WEIGHT = (8.0, 3.0)  # at the start and the end of the training, of a candidate's share in the heart's region: the

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from cac_hpc.run.config import Config, ModelConfig, require
+from cac_hpc.settings.checks import require
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.model import ModelConfig
 from cac_hpc.train.slices import Row, Unit
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from cac_hpc.calcium import candidates
-from cac_hpc.run.config import ModelConfig, Precision
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.train import Precision
 from cac_hpc.train.slices import Row, Unit
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cac_hpc.run.config import TrainConfig, require
+from cac_hpc.settings.checks import require
+from cac_hpc.settings.train import TrainConfig
 
 if TYPE_CHECKING:
     from torch import nn

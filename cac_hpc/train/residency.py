@@ -17,14 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cac_hpc.dataset import shards
+from cac_hpc.dataset import integrity, shards
 from cac_hpc.dataset.shards import ShardColumns
 from cac_hpc.machine import memory
 from cac_hpc.run import causes
 from cac_hpc.run.causes import PACK
-from cac_hpc.run.config import Config, InputError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import capacity, distributed, streaming
 from cac_hpc.train.capacity import Kind, Room
 from cac_hpc.train.distributed import World
@@ -103,7 +104,7 @@ def load(dataset: DatasetPaths, category: Mapping[str, int], cfg: Config, world:
     Raises: InputError, the same on every rank, that names the shard or seal that is damaged and what mends it, or
     says why the slices do not fit where train.residency wants them.
     """
-    sealed = shards.read_checked(dataset.seal)
+    sealed = integrity.read_checked(dataset.seal)
     shape = (sealed["slices"], sealed["settings"]["pack"]["size"], sealed["settings"]["pack"]["size"])
     found = _look_around(capacity.slice_bytes(shape[0], shape[1]), cfg, world)
     kind, why = capacity.choose(cfg.train.residency, found)
@@ -178,7 +179,7 @@ def _open_stream(
 def verified(dataset: DatasetPaths, sealed: dict[str, Any], index: int) -> Path:
     """The path of a shard that is as it was sealed."""
     path: Path = dataset.root / sealed["shards"][index]["file"]
-    if fault := shards.fault(path, sealed["shards"][index]["digest"]):
+    if fault := integrity.fault(path, sealed["shards"][index]["digest"]):
         raise InputError(causes.error(f"{path}: {fault}", f"{PACK} --shard {index}"))
     return path
 

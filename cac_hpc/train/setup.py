@@ -14,13 +14,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from cac_hpc.dataset import sealed, shards, splits
+from cac_hpc.dataset import integrity, sealed, splits
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.run import causes, config, digests
+from cac_hpc.run import causes, digests
 from cac_hpc.run.causes import PACK
-from cac_hpc.run.config import Config, InputError, Precision, TrainConfig, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import DatasetPaths, FoldPaths, RunPaths
+from cac_hpc.settings import config
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError, WorkError
+from cac_hpc.settings.train import Precision, TrainConfig
 from cac_hpc.train import (
     bags,
     checkpoint,
@@ -33,11 +36,11 @@ from cac_hpc.train import (
     slices,
     steps,
 )
+from cac_hpc.train.attempts import Attempt, FoldData
 from cac_hpc.train.checkpoint import TrainingState, new_state
 from cac_hpc.train.distributed import Agreement, World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
-from cac_hpc.train.passes import Attempt, FoldData
 
 PROBE_SLICES, PROBE_STEPS = 8, 3
 WORTH = 1.2  # times as fast as fp32 must bf16 be on a CPU: less is noise
@@ -99,7 +102,7 @@ def load_fold(run: RunPaths, fold: int, cfg: Config, world: World) -> FoldData:
     """
     parts = splits.read_splits(run.splits)[fold]
     dataset = run.dataset(cfg.data.packed_dir)
-    if digests.file_sha256(dataset.studies) != shards.read_checked(dataset.seal)["studies_sha256"]:
+    if digests.file_sha256(dataset.studies) != integrity.read_checked(dataset.seal)["studies_sha256"]:
         raise InputError(causes.error(f"{dataset.studies}: not as it was sealed", f"{PACK} --seal"))
     studies = sealed.usable(sealed.read_studies(dataset), cfg.model)
     return divide(load(dataset, studies, cfg, world), parts, cfg, world)

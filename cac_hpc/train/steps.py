@@ -16,7 +16,8 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from cac_hpc.calcium import candidates
-from cac_hpc.run.config import Config, TrainConfig
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.train import TrainConfig
 from cac_hpc.train import augment_slices, lesion_model, networks
 from cac_hpc.train.lesion_model import Bags
 from cac_hpc.train.models import ModelSpec

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from cac_hpc.run import causes, digests
 from cac_hpc.run.causes import PACK
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 
 BLOCK_BYTES = 256 << 20  # the most that one block takes; two are in memory
 CALL_BYTES = 1 << 20  # the most that one call reads, so that its slices are still in the cache when they are checked

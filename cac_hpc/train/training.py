@@ -21,11 +21,13 @@ from cac_hpc.calcium import candidates
 from cac_hpc.dataset import splits
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE, Stopped
-from cac_hpc.run import causes, config, digests, ledger, logs, paths, settings, stages
+from cac_hpc.run import causes, digests, disk, fold_settings, ledger, logs, result_files
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import Config, InputError, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import config
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError, WorkError
 from cac_hpc.train import (
     checkpoint,
     distributed,
@@ -40,11 +42,11 @@ from cac_hpc.train import (
     setup,
     steps,
 )
+from cac_hpc.train.attempts import Attempt
 from cac_hpc.train.distributed import World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat, LostRank
 from cac_hpc.train.ordinal import Errors
-from cac_hpc.train.passes import Attempt
 
 
 def train_fold(root: Path, fold: int) -> int:
@@ -59,7 +61,7 @@ def train_fold(root: Path, fold: int) -> int:
         num_folds = len(splits.read_splits(run.splits))
     if not 0 <= fold < num_folds:
         raise InputError(f"--fold {fold}: the run has {num_folds} folds, wanted 0 to {num_folds - 1}")
-    cfg = settings.load_fold(run, fold)
+    cfg = fold_settings.load(run, fold)
     if distributed.under_torchrun():
         processes.die_with(os.getppid())  # killed, it would leave its ranks behind
     steps.fix_arithmetic(cfg)
@@ -74,7 +76,7 @@ def _as_rank(run: RunPaths, fold: int, cfg: Config, world: World) -> int:
     """Do a rank's part of the fold, and tell the ledger; returns the exit code."""
     logs.setup(f"fold {fold} rank {world.rank}: ")
     files = run.fold(fold)
-    if distributed.gather(world.is_main and stages.fold_is_done(files, read=True), world)[0]:
+    if distributed.gather(world.is_main and result_files.fold_is_done(files, read=True), world)[0]:
         log.info("predictions are there already, and as they were written")
         return 0
     rank = world.rank if world.size > 1 else None
@@ -166,15 +168,15 @@ def test_and_publish(attempt: Attempt, seconds: float) -> None:
     tables = _tables(attempt, probability, errors)
     content = tables.pop("predictions.csv")
     for path, table in {files.root / name: table for name, table in tables.items()}.items():
-        paths.write_bytes(path, table, check)
+        disk.write_bytes(path, table, check)
     for name, view in views.items():
-        paths.write_bytes(files.view(name), view, check)
+        disk.write_bytes(files.view(name), view, check)
     facts = _facts(attempt, tested, seconds, content, views)
     if errors:
         facts["tables_sha256"] = {name: digests.bytes_sha256(table) for name, table in tables.items()}
         facts["calibration"] = {"method": ordinal.METHOD, **asdict(errors)}
-    paths.write_json(files.metrics, facts, check)
-    paths.write_bytes(files.predictions, content, check)
+    disk.write_json(files.metrics, facts, check)
+    disk.write_bytes(files.predictions, content, check)
     files.stop.unlink(missing_ok=True)  # too late: there is nothing left to stop
 
 

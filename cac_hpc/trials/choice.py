@@ -9,17 +9,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from cac_hpc.run import paths
-from cac_hpc.run.config import Config, WorkError
+from cac_hpc.results.figures import Figure
+from cac_hpc.run import disk
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import WorkError
 from cac_hpc.trials import plan
 from cac_hpc.trials.plan import Rung
-
-if TYPE_CHECKING:
-    from cac_hpc.statistics.results import Figure
 
 EQUAL = 1e-9  # figures that differ by less are equal: the smaller model is chosen
 ALONE = "there is no other trial that was trained to its end"
@@ -118,7 +117,7 @@ def choose(cfg: Config, num_categories: int, trials: Sequence[TrialResult]) -> C
 
 def write(path: Path, chosen: Choice) -> None:
     """Write choice.json, by which the fold is trained and tested."""
-    paths.write_json(path, dataclasses.asdict(chosen))
+    disk.write_json(path, dataclasses.asdict(chosen))
 
 
 def _none_left(trials: Sequence[TrialResult]) -> str:
@@ -165,13 +164,13 @@ def _difference(
     figure_T: np.ndarray, figure_TB: np.ndarray, first: int, second: int | None, num_patients: int
 ) -> Figure:
     """The chosen less the runner-up, with the interval of their difference in the draws."""
-    from cac_hpc.statistics import assessment, intervals
+    from cac_hpc.statistics import intervals
 
     if second is None:
-        return assessment.figure(np.nan, num_patients, ALONE, intervals.none(ALONE))
+        return intervals.without_value(num_patients, ALONE)
     interval = intervals.bootstrap(figure_TB[first] - figure_TB[second], num_patients)
     undefined = "one of the two has no figure"
-    return assessment.figure(figure_T[first] - figure_T[second], num_patients, undefined, interval)
+    return intervals.figure(figure_T[first] - figure_T[second], num_patients, undefined, interval)
 
 
 def _seed_sd(figure_TS: np.ndarray) -> float | None:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from cac_hpc.machine import processes
-from cac_hpc.run import ledger, paths
+from cac_hpc.run import disk, ledger
 from cac_hpc.run.paths import FoldPaths
 from cac_hpc.train import fencing, heartbeat
 from cac_hpc.train.fencing import Fence
@@ -33,7 +33,7 @@ class Holders:
     def _holds(self, files: FoldPaths, newest: int) -> bool:
         """Whether the newest start of a part is still at work."""
         try:
-            start = paths.read_json(files.attempt(newest))
+            start = disk.read_json(files.attempt(newest))
         except (OSError, ValueError):
             start = {}
         pulse = heartbeat.read(files.heartbeat(0))

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.run import paths
-from cac_hpc.run.config import Config, InputError, require
+from cac_hpc.run import disk
+from cac_hpc.settings.checks import require
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 from cac_hpc.statistics.metrics import METRICS, Metric
 from cac_hpc.trials import sampling, space
 
@@ -56,13 +58,13 @@ class Rung:
     part: int
     rung: int
     settings: Mapping[str, Any]
-    epochs: int
-    tested_epoch: int
-    patient: tuple[str, ...]
-    label: tuple[int, ...]
-    predicted: tuple[int, ...]
-    parameters: int
-    seconds: float
+    epochs: int = 0
+    tested_epoch: int = 0
+    patient: tuple[str, ...] = ()
+    label: tuple[int, ...] = ()
+    predicted: tuple[int, ...] = ()
+    parameters: int = 0
+    seconds: float = 0.0
     failure: str | None = None
 
 
@@ -97,7 +99,7 @@ def metric(name: str) -> Metric:
 
 
 def write(path: Path, plan: Plan) -> None:
-    paths.write_json(path, {"format": FORMAT_VERSION, **dataclasses.asdict(plan)})
+    disk.write_json(path, {"format": FORMAT_VERSION, **dataclasses.asdict(plan)})
 
 
 def read(path: Path) -> Plan:
@@ -106,7 +108,7 @@ def read(path: Path) -> Plan:
     Raises: InputError if it is missing, damaged or of another version.
     """
     try:
-        content = paths.read_json(path)
+        content = disk.read_json(path)
     except OSError:
         raise InputError(f"{path}: not there, wanted the plan of the trials; start the run with launch_cv.py") from None
     except ValueError:
@@ -131,13 +133,13 @@ def _whole(found: Plan) -> Plan:
     return found
 
 
-def write_rung(path: Path, rung: Rung, check: Callable[[], None] = paths.no_check) -> None:
+def write_rung(path: Path, rung: Rung, check: Callable[[], None] = disk.no_check) -> None:
     """Write what a part has predicted, at once and whole.
 
     Args:
         check: called right before the file gets its name; what it raises prevents that.
     """
-    paths.write_json(path, dataclasses.asdict(rung), check)
+    disk.write_json(path, dataclasses.asdict(rung), check)
 
 
 def read_rung(path: Path, settings: Mapping[str, Any] | None = None, num_categories: int | None = None) -> Rung | None:
@@ -147,7 +149,7 @@ def read_rung(path: Path, settings: Mapping[str, Any] | None = None, num_categor
         settings: of the trial, where they are known. num_categories: that there are, where that is known.
     """
     try:
-        content = paths.read_json(path)
+        content = disk.read_json(path)
         lists = {name: tuple(content[name]) for name in ("patient", "label", "predicted")}
         found = Rung(**{**content, **lists})
     except (OSError, ValueError, KeyError, TypeError):

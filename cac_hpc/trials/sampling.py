@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cac_hpc.run.config import Config, require
+from cac_hpc.settings.checks import require
+from cac_hpc.settings.config import Config
 from cac_hpc.trials import space
 from cac_hpc.trials.space import Listed, Range, Space
 

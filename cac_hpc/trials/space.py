@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cac_hpc.run import composition, config
-from cac_hpc.run.config import Config, InputError, require
+from cac_hpc.settings import composition, config, setting_names, typed_values
+from cac_hpc.settings.checks import require
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import models, optimizers
 
 RANGES = ("uniform", "log_uniform")
@@ -152,11 +154,11 @@ def _checked(name: str, key: str) -> str:
     """
     if name.partition(".")[0] not in ("model", "train"):
         wanted = "below model or train: others change the data, their division or what is tested; make a run for each"
-        meant = [one for one in (f"model.{name}", f"train.{name}") if composition.exists(one)]
+        meant = [one for one in (f"model.{name}", f"train.{name}") if setting_names.exists(one)]
         wanted = f"below model or train, by dotted name: {meant[0]}" if meant else wanted
-        raise InputError(f"{key} names {composition.shown(name)}, but must name settings {wanted}")
+        raise InputError(f"{key} names {typed_values.shown(name)}, but must name settings {wanted}")
     try:
-        composition.type_of(name)
+        setting_names.type_of(name)
     except InputError as error:
         raise InputError(f"{key}: {error}") from None
     if name in OTHERWISE:
@@ -169,7 +171,7 @@ def _typed(name: str, given: Any, key: str) -> Any:
 
     Raises: InputError if it cannot be that.
     """
-    return config.plain(composition.typed(name, given, key))
+    return config.plain(typed_values.typed(name, given, key))
 
 
 def _shown(values: Mapping[str, Any]) -> str:

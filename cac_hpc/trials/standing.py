@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from cac_hpc.run import paths
-from cac_hpc.run.config import Config
+from cac_hpc.run import disk
 from cac_hpc.run.paths import RunPaths, TrialPaths
+from cac_hpc.settings.config import Config
 from cac_hpc.trials import choice, plan, sampling
 from cac_hpc.trials.choice import TrialResult
 from cac_hpc.trials.plan import Plan, Rung
@@ -174,7 +174,7 @@ def joined(folds: Sequence[FoldTrials]) -> list[TrialResult]:
 def _settings(files: TrialPaths, trial: int) -> Mapping[str, Any] | None:
     """What a trial that was begun tries, as its first process has written it."""
     try:
-        found = paths.read_json(files.settings(trial))
+        found = disk.read_json(files.settings(trial))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -19,27 +19,26 @@ import torch
 
 from cac_hpc.dataset import trial_studies
 from cac_hpc.dataset.trial_studies import TrialStudies
-from cac_hpc.run import causes, ledger, paths
+from cac_hpc.run import causes, disk, ledger
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import Config, WorkError
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import FoldPaths, RunPaths
+from cac_hpc.settings.config import Config
+from cac_hpc.settings.errors import WorkError
 from cac_hpc.statistics import pooling
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.train import checkpoint, distributed, epochs, lesion_results, networks, passes, setup, steps
+from cac_hpc.train.attempts import Attempt, FoldData
 from cac_hpc.train.distributed import World
 from cac_hpc.train.fencing import Fence
 from cac_hpc.train.heartbeat import Heartbeat
 from cac_hpc.train.lesion_results import Scores
-from cac_hpc.train.passes import Attempt, FoldData
 from cac_hpc.train.predictions import Predictions
 from cac_hpc.trials import plan, space
 from cac_hpc.trials.plan import Plan, Rung
 
 FAILURES = ("loss_not_finite", "validation_loss_not_finite")  # causes that lie in a trial's own settings
-NO_MEMORY = (
-    "DefaultCPUAllocator: can't allocate memory"  # what torch says where a CPU has too little, in a RuntimeError
-)
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # of torch, in a RuntimeError
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ def _reach(at: Session, part: Part, attempt: Attempt, rung: int) -> bool:
     done = at.plan.rungs[rung - 1] if rung else 0
     tested, names, units = _look(at, attempt)
     history = pd.DataFrame(state.history).to_csv(index=False, lineterminator="\n")
-    paths.write_text(attempt.files.history, history, check)
+    disk.write_text(attempt.files.history, history, check)
     found = Rung(
         fold=at.fold, trial=part.trial, part=part.number, rung=rung, settings=part.settings, epochs=state.epochs,
         tested_epoch=tested, patient=names, label=tuple(units.label.tolist()),
@@ -166,10 +165,7 @@ def _end(at: Session, attempt: Attempt, rung: int) -> int:
 def _fail(at: Session, part: Part, rung: int, fence: Fence, why: str) -> None:
     """Publish that a training cannot go on."""
     log.warning("trial %d of fold %d: %s", part.trial, at.fold, why)
-    found = Rung(
-        fold=at.fold, trial=part.trial, part=part.number, rung=rung, settings=part.settings, epochs=0, tested_epoch=0,
-        patient=(), label=(), predicted=(), parameters=0, seconds=0.0, failure=why,
-    )  # fmt: skip
+    found = Rung(at.fold, part.trial, part.number, rung, part.settings, failure=why)
     plan.write_rung(at.rung(part, rung), found, fence.check)
 
 

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE, Stopped
-from cac_hpc.run import causes, ledger, logs, paths, settings
+from cac_hpc.run import causes, disk, ledger, logs
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import Config
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import Config
 from cac_hpc.train.fencing import Fence, Fenced
 from cac_hpc.trials import choice, plan, standing
 from cac_hpc.trials.holders import Holders
@@ -45,7 +46,7 @@ def work(root: Path, worker: int, fold: int | None = None, idle: int = 0) -> int
     Raises: InputError if plan or data are damaged; WorkError if no trial of a fold can be trained.
     """
     run = RunPaths(root)
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     with causes.in_run(root):
         of_all = plan.read(run.trials_plan)
     logs.setup(f"trials {worker}: ")
@@ -133,7 +134,7 @@ class Server:
         for trial in self._trials.trials:
             for part in trial.open:
                 if trial.number >= len(self._plan.settings) and not files.settings(trial.number).exists():
-                    paths.write_json(files.settings(trial.number), trial.settings)
+                    disk.write_json(files.settings(trial.number), trial.settings)
                 if fence := self._holders.claim(files.part(trial.number, part)):
                     return trial, part, fence
         return None
@@ -207,4 +208,4 @@ def _tell_choices(run: RunPaths, cfg: Config, worker: int) -> None:
     """Tell of choices whose process was killed before it could."""
     told = {event.get("fold") for event in ledger.read(run.ledger) if event["event"] == "chosen"}
     for fold in sorted({*range(cfg.split.folds)} - told):
-        _tell_choice(run, worker, fold, paths.read_json(run.trials(fold).choice)["trial"])
+        _tell_choice(run, worker, fold, disk.read_json(run.trials(fold).choice)["trial"])

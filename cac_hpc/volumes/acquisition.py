@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from cac_hpc.run.config import StudyRule
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.pack import StudyRule
 
 Value = str | int  # text of an element, blanks around it removed; or a 16-bit number
 HAS_ITEMS = "ITEMS"  # stands for a sequence that is not empty
@@ -114,6 +114,11 @@ def energy_class(kvp: float, kev: float) -> str:
     """
     value, (low, high) = (kvp, ABOUT_120_KVP) if math.isnan(kev) else (kev, LIKE_120_KVP_KEV)
     return UNKNOWN if math.isnan(value) else LIKE_120 if low <= value <= high else OTHER
+
+
+def shown_kernel(kernel: str) -> str:
+    """A ConvolutionKernel that may be written: "other" unless it is called as kernels are, for it may hold any text."""
+    return kernel if KERNEL.fullmatch(kernel) else "other" if kernel else ""
 
 
 def kernel_class(kernel: str) -> str:

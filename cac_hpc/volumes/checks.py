@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import stacks
 from cac_hpc.volumes.header import Header
 from cac_hpc.volumes.stacks import GAP, SliceEntry, Stack

@@ -21,6 +21,7 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.multival import MultiValue
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -97,6 +98,11 @@ def read_header(path: Path) -> Dataset:
     """All of a file but its pixels."""
     with quiet():
         return pydicom.dcmread(path, stop_before_pixels=True)
+
+
+def is_uid(text: str) -> bool:
+    """Whether a text can be a unique identifier."""
+    return bool(UID(text).is_valid)
 
 
 def read_report(path: Path) -> Dataset:

@@ -13,8 +13,8 @@ from typing import NoReturn
 import numpy as np
 
 from cac_hpc.run import digests
-from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import acquisition, checks, images, person, pixels, placement, scanner, series
 from cac_hpc.volumes import study as studies
 from cac_hpc.volumes.files import Entry
@@ -31,9 +31,8 @@ AIR_BELOW_HU, TISSUE_HU = -400, (-150, 250)
 MOST_TRIED = 64  # files in which the header of a CT image is looked for
 UNEVEN = 0.1  # of the spacing: so far a slice may be from where it should be, that masks are placed among the slices
 MIN_AIR, MIN_TISSUE = 0.01, 0.02  # shares of the voxels of a chest, at least
-ReadHu = Callable[
-    [Image, bytearray], np.ndarray
-]  # (H, W) int16 HU of a slice as stored; it may lie in the memory given
+# (H, W) int16 HU of a slice as stored; it may lie in the memory given
+ReadHu = Callable[[Image, bytearray], np.ndarray]
 
 
 @dataclass
@@ -46,6 +45,11 @@ class Listing:
     folders: list[bytes]
     found: list[tuple[int, Image]] = field(default_factory=list)
     refused: dict[int, Refused] = field(default_factory=dict)
+
+    @property
+    def refusals(self) -> list[Refusal]:
+        """Of the files that are refused, in their order."""
+        return [Refusal(number + 1, why.reason, why.detail) for number, why in sorted(self.refused.items())]
 
 
 def open_study(entries: Sequence[Entry]) -> ReadSeries:
@@ -206,14 +210,13 @@ def read_series(listing: Listing, hu: ReadHu, cfg: PackConfig, left_out: Mapping
         facts = _facts(choice, [position_mm for *_, position_mm in handed_on])
     except NoSeries:
         pass  # every file has its reason
-    refusals = [Refusal(number + 1, why.reason, why.detail) for number, why in sorted(listing.refused.items())]
     headers = [image.header for _, image in listing.found]
     identity = frozenset[str]().union(*{header.identity for header in headers})
     private = any(header.private for header in headers)
     turn = choice.turn if choice else AS_STORED
     files = tuple(number + 1 for number, _, _ in handed_on)
     frames = tuple(frame + 1 for _, frame, _ in handed_on)
-    study = Study(len(listing.folders), refusals, facts, identity, private, turn, files, frames)
+    study = Study(len(listing.folders), listing.refusals, facts, identity, private, turn, files, frames)
     if choice and facts:
         positions_mm = [position_mm for *_, position_mm in handed_on]
         study = replace(

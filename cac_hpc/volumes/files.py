@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cac_hpc.run import digests
-from cac_hpc.run.config import Format, InputError
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.data import Format
+from cac_hpc.settings.errors import InputError
 
 ENDINGS = {"nifti": (".nii.gz", ".nii"), "nrrd": (".nrrd", ".nhdr")}  # by which a format is known, in small letters
 DETACHED = (b".raw", b".gz", b".bz2", b".bin", b".img", b".dat")  # what the voxels of .nhdr may be in

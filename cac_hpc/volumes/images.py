@@ -25,14 +25,7 @@ from cac_hpc.volumes.elements import UNDEFINED, CutShort, ElementError, Elements
 from cac_hpc.volumes.header import (
     CT_IMAGE,
     ENHANCED_CT,
-    FLOATS,
-    IDENTITY,
-    IN_GROUPS,
     MAX_PIXELS,
-    NUMBERS,
-    OWN,
-    SEQUENCES,
-    TEXT,
     Header,
     check_kind,
     kind,
@@ -40,6 +33,7 @@ from cac_hpc.volumes.header import (
     read_number,
     read_position,
 )
+from cac_hpc.volumes.tags import FLOATS, IDENTITY, KEYWORDS, NUMBERS, OWN, SEQUENCES, TEXT, WANTED
 
 MAX_HEADER = 64 << 20  # bytes
 MAX_INFLATED = MAX_HEADER + 2 * MAX_PIXELS  # bytes
@@ -48,9 +42,6 @@ HEAD = 32 << 10  # bytes; most headers fit
 IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 UNCOMPRESSED = (IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN)
 SYNTAX = 0x00020010  # TransferSyntaxUID
-TAGS = TEXT | NUMBERS | FLOATS | IDENTITY | OWN | SEQUENCES
-WANTED = set(TAGS)
-KEYWORDS = {*TAGS.values(), *IN_GROUPS}
 
 ITEM, ITEMS_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"  # tags inside of compressed pixel data
 

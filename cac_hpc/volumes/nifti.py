@@ -16,7 +16,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from nibabel.wrapstruct import WrapStructError
 
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import streams
 from cac_hpc.volumes.placement import Placement
 from cac_hpc.volumes.volume_header import VolumeHeader
@@ -42,7 +42,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, Placement]:
     Raises: InputError naming the file, what was found and what was wanted.
     """
     with streams.opened(path, WANTED) as file:
-        stream = streams.inflated(file, path)
+        stream = streams.inflated(file)
         header, length = _header(stream, path)
         shape, dtype = _array_of(header, path)
         _skip(stream, float(header["vox_offset"]) - length, path)
@@ -57,7 +57,7 @@ def read_header(path: Path) -> VolumeHeader:
     Raises: InputError as `read_nifti`, and if the spacings that it prints are not those of its axes.
     """
     with streams.opened(path, WANTED) as file:
-        header, _ = _header(streams.inflated(file, path), path)
+        header, _ = _header(streams.inflated(file), path)
     shape, dtype = _array_of(header, path)
     at = _placement(header, shape, path)
     spacing_mm = tuple(map(_as_printed, header["pixdim"][1:4]))

@@ -13,7 +13,7 @@ from typing import IO, Any
 import nrrd
 import numpy as np
 
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import streams
 from cac_hpc.volumes.placement import Placement
 from cac_hpc.volumes.volume_header import VolumeHeader
@@ -71,10 +71,9 @@ def read_layers(path: Path) -> tuple[np.ndarray, Placement, dict[str, str]]:
         shape, list_axis, at = _geometry(header, path)
         dtype = _type(header, path)
         num_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        if (name := header.get("data file", header.get("datafile"))) is None:
+        if (data_path := _detached(header, path)) is None:
             data = _data(file, num_bytes, header, path)
         else:
-            data_path = _beside(path, name)
             with streams.opened(data_path, f"the voxels of {path.name}") as other:
                 data = _data(other, num_bytes, header, data_path)
     values = np.frombuffer(data, dtype).reshape(shape, order="F")
@@ -94,9 +93,7 @@ def read_header(path: Path) -> VolumeHeader:
         raise InputError(f"{path}: found {shape[list_axis]} volumes in it, wanted one")
     texts = (text for key, value in header.items() if key not in OWN_WORDS for text in (key, str(value)))
     in_mm, bits = bool(header.get("space units")), 8 * _type(header, path).itemsize
-    name = header.get("data file", header.get("datafile"))
-    detached = None if name is None else _beside(path, name)
-    return VolumeHeader(at, at.spacing_mm, in_mm, bits, frozenset(texts), detached)
+    return VolumeHeader(at, at.spacing_mm, in_mm, bits, frozenset(texts), _detached(header, path))
 
 
 def _lines(file: IO[bytes]) -> list[str]:
@@ -168,14 +165,17 @@ def _data(file: BufferedReader, num_bytes: int, header: dict[str, Any], path: Pa
     if encoding not in PLAIN + COMPRESSED or any(skips):
         wanted = f"{', '.join(PLAIN + COMPRESSED)} without line skip or byte skip"
         raise InputError(f"{path}: found encoding {encoding[:40]!a}, skips {skips}, wanted {wanted}")
-    return streams.exactly(file if encoding in PLAIN else streams.inflated(file, path), num_bytes, path)
+    return streams.exactly(file if encoding in PLAIN else streams.inflated(file), num_bytes, path)
 
 
-def _beside(path: Path, name: str) -> Path:
-    """The file of the voxels of a detached header: one file in its folder or below.
+def _detached(header: dict[str, Any], path: Path) -> Path | None:
+    """The file of the voxels of a detached header, in its folder or below; None if they are in the file itself.
 
     Raises: InputError if it is said to be elsewhere, or several.
     """
+    name: str | None = header.get("data file", header.get("datafile"))
+    if name is None:
+        return None
     elsewhere = Path(name).is_absolute() or ".." in Path(name).parts
     if elsewhere or not name or not name.isprintable() or name.startswith("LIST") or "%" in name:
         raise InputError(f"{path}: found data file {name[:80]!a}, wanted one file in the same folder or below it")

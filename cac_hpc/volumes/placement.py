@@ -39,6 +39,11 @@ class Placement:
         return tuple(math.hypot(*step) for step in self.steps_mm)
 
     @property
+    def corners(self) -> np.ndarray:
+        """The first and the last voxel along each axis, (8, 3)."""
+        return np.array(list(product(*((0, size - 1) for size in self.shape))), float)
+
+    @property
     def is_regular(self) -> bool:
         """Whether shape, position and steps are those of a volume: finite, and steps not in one plane."""
         steps, lengths = np.array(self.steps_mm), np.array(self.spacing_mm)
@@ -50,7 +55,7 @@ class Placement:
         """The numbers that a person compares: how many voxels, how far apart, from where to where."""
         size = " x ".join(map(str, self.shape))
         spacing = " x ".join(f"{value:.4g}" for value in self.spacing_mm)
-        corners = self.at(np.array(list(product(*((0, size - 1) for size in self.shape)))))
+        corners = self.at(self.corners)
         ends = zip(corners.min(0).tolist(), corners.max(0).tolist(), strict=True)
         return f"{size} voxels of {spacing} mm, " + ", ".join(
             f"{name} {low:.1f} to {high:.1f}" for name, (low, high) in zip(("x", "y", "z"), ends, strict=True)
@@ -66,8 +71,7 @@ class Placement:
 
     def covers(self, other: Placement) -> bool:
         """Whether every voxel centre of another array is in a voxel of this one."""
-        corners = np.array(list(product(*((0, size - 1) for size in other.shape))), float)
-        inside = self.index(other.at(corners))
+        inside = self.index(other.at(other.corners))
         return bool(
             (inside >= -EDGE - SAME_GRID).all() and (inside <= np.array(self.shape) - 1 + EDGE + SAME_GRID).all()
         )
@@ -95,14 +99,10 @@ def of_slices(first_mm: Sequence[float], last_mm: Sequence[float], num_slices: i
         turn: what brings the stored slices into the patient frame.
     """
     along_row, along_column = np.array(orientation[:3], float), np.array(orientation[3:], float)
-    row_step, column_step = (
-        along_column * spacing_mm[0],
-        along_row * spacing_mm[1],
-    )  # to the next row, to the next column
-    first = np.array(first_mm, float)
-    slice_step = (
-        (np.array(last_mm, float) - first) / (num_slices - 1) if num_slices > 1 else _normal(along_row, along_column)
-    )
+    row_step, column_step = along_column * spacing_mm[0], along_row * spacing_mm[1]  # to the next row, and column
+    first, slice_step = np.array(first_mm, float), _normal(along_row, along_column)
+    if num_slices > 1:
+        slice_step = (np.array(last_mm, float) - first) / (num_slices - 1)
     rows, columns = size
     if turn.transposed:
         row_step, column_step, rows, columns = column_step, row_step, columns, rows

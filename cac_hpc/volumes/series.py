@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cac_hpc.run.config import PackConfig, SeriesRule
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.pack import PackConfig, SeriesRule
 from cac_hpc.volumes import acquisition, checks, frame, stacks
 from cac_hpc.volumes.stacks import SliceEntry, Stack
 

@@ -15,7 +15,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, cast
 
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 
 MAX_VOXELS = 1 << 28  # of an array: 1,024 slices of 512 x 512
 MAX_HEADER = 1 << 20  # bytes
@@ -40,7 +40,7 @@ def opened(path: Path, wanted: str) -> Iterator[BufferedReader]:
         raise InputError(f"{path}: {error}, wanted {wanted}") from None
 
 
-def inflated(stream: BufferedReader, path: Path) -> IO[bytes]:
+def inflated(stream: BufferedReader) -> IO[bytes]:
     """What a stream holds from here on, inflated if it begins as gzip's or bzip2's does."""
     start = stream.peek(3)
     if start.startswith(GZIP):

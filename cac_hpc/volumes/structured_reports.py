@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING
 from cac_hpc.run.rejections import Refused
 from cac_hpc.volumes import images
 from cac_hpc.volumes.acquisition import subject
+from cac_hpc.volumes.header import REPORT
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 MAKER = "cac_hpc"  # manufacturer of the reports that this program writes: predictions, never labels
-STORAGE = "1.2.840.10008.5.1.4.1.1.88."  # Structured Report Storage classes begin so
 KINDS = ("22", "33", "34", "35")  # Enhanced, Comprehensive, Comprehensive 3D, Extensible: those that hold numbers
 HEAD = 1024  # bytes that name a file's class
 MOST_BYTES = 16 << 20
@@ -122,7 +122,7 @@ def is_report(path: Path) -> bool:
             head = os.read(file, HEAD)
     except (OSError, Refused):
         return False
-    found = re.search(re.escape(STORAGE.encode()) + rb"(\d+)(?![\d.])", head)
+    found = re.search(re.escape(REPORT.encode()) + rb"(\d+)(?![\d.])", head)
     return bool(found and found[1].decode() in KINDS)
 
 
@@ -157,7 +157,7 @@ def _check_whole(path: Path) -> None:
 
 
 def _read(ds: Dataset) -> CalciumReport | None:
-    if str(ds.get("SOPClassUID", "")).removeprefix(STORAGE) not in KINDS:
+    if str(ds.get("SOPClassUID", "")).removeprefix(REPORT) not in KINDS:
         return None
     found = list(_scores(ds, _Around(), [MOST_ITEMS], 0))
     if not found:

@@ -12,17 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import acquisition
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.frame import AS_STORED, Turn
 from cac_hpc.volumes.placement import Placement
 from cac_hpc.volumes.scanner import UNKNOWN
 
-Keep = Callable[
-    [np.ndarray, float], None
-]  # takes a slice (H, W) int16 HU, valid until the next, and its position in mm
+# takes a slice (H, W) int16 HU, valid until the next, and its position in mm
+Keep = Callable[[np.ndarray, float], None]
 
 
 @dataclass(frozen=True)
@@ -142,10 +141,9 @@ def facts(
         "energy_kev": made.energy_kev,
         "phase_percent": made.phase_percent,
     }
-    known = made.kernel if acquisition.KERNEL.fullmatch(made.kernel) else "other"
     return {
         **{name: None if math.isnan(value) else value for name, value in numbers.items()},
-        "kernel": known if made.kernel else None,
+        "kernel": acquisition.shown_kernel(made.kernel) or None,
         "energy_class": acquisition.energy_class(made.kvp, made.energy_kev),
         "kernel_class": acquisition.kernel_class(made.kernel),
         "gating": made.gating or None,

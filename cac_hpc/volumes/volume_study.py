@@ -17,17 +17,17 @@ from pathlib import Path
 
 import numpy as np
 
-from cac_hpc.run.config import InputError, PackConfig
 from cac_hpc.run.rejections import Refused
-from cac_hpc.volumes import dicom_study, header, images, pixels, scanner
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import PackConfig
+from cac_hpc.volumes import dicom_study, header, images, pixels
 from cac_hpc.volumes.acquisition import Subject
 from cac_hpc.volumes.dicom_study import Listing
 from cac_hpc.volumes.files import ENDINGS, Entry
 from cac_hpc.volumes.header import Header
 from cac_hpc.volumes.images import Image, Own
-from cac_hpc.volumes.person import Person
 from cac_hpc.volumes.placement import Placement
-from cac_hpc.volumes.study import Keep, Read, ReadSeries, Refusal, Study
+from cac_hpc.volumes.study import Keep, Read, ReadSeries, Study
 from cac_hpc.volumes.volume_header import VolumeHeader
 
 WARNINGS = {  # code to what it means; codes stand in studies.csv, scores.csv and predictions.csv
@@ -96,8 +96,7 @@ def by_headers(entries: Sequence[Entry], cfg: PackConfig) -> tuple[int, list[Ref
 def _read(entries: Sequence[Entry], cfg: PackConfig, left_out: Mapping[int, Refused], keep: Keep) -> Read:
     listing, volume = listed(entries, cfg)
     if volume is None:
-        refusals = [Refusal(number + 1, why.reason, why.detail) for number, why in sorted(listing.refused.items())]
-        return Read(Study(len(entries), refusals, None, frozenset(), False))
+        return Read(Study(len(entries), listing.refusals, None, frozenset(), False))
     read = dicom_study.read_series(listing, volume.hu, cfg, left_out, keep)
     return replace(read, study=_said(read.study, volume, listing.found[0][0] + 1))
 
@@ -244,8 +243,6 @@ def _header(volume: Volume, orientation: tuple[float, ...], spacing_mm: tuple[fl
     return Header(
         transfer_syntax="",
         image_type=(),
-        series="",
-        series_number=math.nan,
         description=volume.name,
         rows=rows,
         columns=columns,
@@ -257,24 +254,6 @@ def _header(volume: Volume, orientation: tuple[float, ...], spacing_mm: tuple[fl
         padding=None,
         orientation=orientation,
         spacing=spacing_mm,
-        thickness_mm=math.nan,
-        kvp=math.nan,
-        energy_kev=math.nan,
-        contrast_agent="",
-        field_of_view_mm=math.nan,
-        kernel="",
-        scanner=scanner.UNKNOWN,
-        person=Person(),
-        acquisition=math.nan,
-        event="",
-        frame_of_reference="",
-        images_in_acquisition=math.nan,
-        trigger_ms=math.nan,
-        phase_percent=math.nan,
-        trigger_delay_ms=math.nan,
-        temporal_position=math.nan,
-        gating="",
-        lossy=False,
         subject=NOBODY,
         identity=volume.found.texts,
         private=False,

@@ -5,6 +5,7 @@ python docs/site/tables.py      rewrites the parts between <!-- generated: NAME 
 
 import ast
 import dataclasses
+import importlib
 import itertools
 import json
 import re
@@ -20,17 +21,18 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-SCHEMA = ROOT / "cac_hpc" / "statistics" / "report.schema.json"
+SCHEMA = ROOT / "cac_hpc" / "results" / "report.schema.json"
 ORDER = ROOT / "tests" / "test_architecture.py"
 
 
 def outputs() -> dict[Path, str]:
     """Each file with generated parts, as it should be."""
-    from cac_hpc.statistics import results
+    from cac_hpc.results.report import Report
+    from cac_hpc.results.serialization import schema
 
     found = {path: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
     pages = {path: PART.sub(_part, text) for path, text in found.items() if PART.search(text)}
-    return pages | {SCHEMA: json.dumps(results.schema(), indent=1) + "\n"}
+    return pages | {SCHEMA: json.dumps(schema(Report), indent=1) + "\n"}
 
 
 def _part(match: re.Match[str]) -> str:
@@ -118,7 +120,7 @@ def owners() -> str:
 
 def settings() -> str:
     """Every setting of every section, with its default and the comment or docstring at its field."""
-    from cac_hpc.run import config
+    from cac_hpc.settings import config
 
     parts = [
         f"### {key}\n\n" + table(("setting", "type", "default", "meaning"), list(_settings(key, kind)))
@@ -131,7 +133,7 @@ def settings() -> str:
 def _settings(key: str, kind: Any, base: Any = None) -> Iterator[tuple[str, ...]]:
     from cac_hpc.run.rejections import REASONS
 
-    hints, notes = typing.get_type_hints(kind), comments(kind.__name__)
+    hints, notes = typing.get_type_hints(kind), comments(kind)
     for spec in dataclasses.fields(kind):
         name, hint = f"{key}.{spec.name}", hints[spec.name]
         if dataclasses.is_dataclass(hint):
@@ -156,18 +158,18 @@ def _type(hint: Any) -> str:
 
 
 def _shown(default: Any) -> str:
-    from cac_hpc.run.config import plain
+    from cac_hpc.settings.config import plain
 
     return "" if default is dataclasses.MISSING else f"`{json.dumps(plain(default))}`"
 
 
-def comments(name: str) -> dict[str, str]:
+def comments(kind: Any) -> dict[str, str]:
     """What stands at each field of a dataclass of the settings: a comment on its line, or a docstring below it."""
-    source = (ROOT / "cac_hpc" / "run" / "config.py").read_text(encoding="utf-8")
-    lines = source.splitlines()
-    kind = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name)
+    source = Path(sys.modules[kind.__module__].__file__ or "").read_text(encoding="utf-8")
+    lines, name = source.splitlines(), kind.__name__
+    body = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name).body
     found: dict[str, str] = {}
-    for node, after in zip(kind.body, [*kind.body[1:], None], strict=True):
+    for node, after in zip(body, [*body[1:], None], strict=True):
         if not isinstance(node, ast.AnnAssign):
             continue
         above = [line.strip() for line in itertools.takewhile(_is_comment, reversed(lines[: node.lineno - 1]))]
@@ -184,14 +186,23 @@ def _is_comment(line: str) -> bool:
 
 
 def report() -> str:
-    """The top level of report.json, and the types below it."""
-    from cac_hpc.statistics import results
+    """The top level of report.json, and the types below it by module."""
+    from cac_hpc.results.report import Report
 
-    rows = [(f"`{spec.name}`", f"`{_alternatives(spec)}`") for spec in dataclasses.fields(results.Report)]
-    own: list[Any] = [kind for kind in vars(results).values() if getattr(kind, "__module__", None) == results.__name__]
-    kinds = [kind for kind in own if dataclasses.is_dataclass(kind) and not kind.__name__.startswith("_")]
-    defined = [(f"`{kind.__name__}`", _first_line(kind), _keys(kind)) for kind in kinds if kind is not results.Report]
-    return table(("key", "type"), rows) + "\n\n" + table(("type", "what", "keys"), defined)
+    rows = [(f"`{spec.name}`", f"`{_alternatives(spec)}`") for spec in dataclasses.fields(Report)]
+    parts = [table(("key", "type"), rows)]
+    for path in sorted(SCHEMA.parent.glob("*.py")):
+        module = importlib.import_module(f"cac_hpc.results.{path.stem}")
+        own = [kind for kind in vars(module).values() if _is_defined_in(module, kind) and kind is not Report]
+        defined = [(f"`{kind.__name__}`", _first_line(kind), _keys(kind)) for kind in own]
+        if defined:
+            parts += [f"### {path.stem}", _first_line(module), table(("type", "what", "keys"), defined)]
+    return "\n\n".join(parts)
+
+
+def _is_defined_in(module: types.ModuleType, kind: Any) -> bool:
+    is_own = dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__
+    return is_own and not kind.__name__.startswith("_")
 
 
 def _alternatives(spec: "dataclasses.Field[Any]") -> str:

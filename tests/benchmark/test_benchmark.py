@@ -18,9 +18,9 @@ import torch
 
 from cac_hpc.benchmark import costs, gpu_speed, lesion_speed, loaders, peers, scans, trials_efficiency, trials_speed
 from cac_hpc.benchmark.targets import MEASUREMENTS
-from cac_hpc.dataset import sealing, shards
-from cac_hpc.run import settings
+from cac_hpc.dataset import integrity, sealing, shards
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
 from cac_hpc.train.distributed import World
 from tests.support import bags
 from tests.support.runs import REPO, job, prepare
@@ -175,14 +175,14 @@ def test_every_loader_hands_over_every_slice_once_and_whole(name, finished_run):
     table = pd.read_csv(dataset.studies, dtype={"study": str})
     category = dict(zip(table["study"], table["category"], strict=True))
     world = World(0, 1, torch.device("cpu"))
-    feed = loaders.LOADERS[name][0](loaders.Job(settings.load(run.config), dataset, category, world))
+    feed = loaders.LOADERS[name][0](loaders.Job(stored_settings.load(run.config), dataset, category, world))
     for epoch in (1, 2):
         found = {}
         for rows, hu_NHW in feed(epoch):
             assert hu_NHW.dtype == torch.int16
             found |= dict(zip(rows.tolist(), hu_NHW.sum(dim=(1, 2)).tolist(), strict=True))
         first = 0
-        for index, shard in enumerate(shards.read_checked(dataset.seal)["shards"]):
+        for index, shard in enumerate(integrity.read_checked(dataset.seal)["shards"]):
             images = np.empty((shard["rows"], 32, 32), np.int16)
             shards.read_shard(dataset.shard(index), images)
             assert [found[first + row] for row in range(len(images))] == images.sum(axis=(1, 2), dtype=int).tolist()

@@ -15,7 +15,7 @@ import pytest
 from cac_hpc.benchmark import circumstances, costs, inputs, judging, pages, rows, turns
 from cac_hpc.benchmark.judging import Goal, Term
 from cac_hpc.benchmark.turns import Measurement, Program, Site
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from tests.support.runs import REPO, job
 
 BURN = "import sys, time\nwhile time.process_time() < float(sys.argv[1]): pass"

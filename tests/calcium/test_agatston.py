@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from cac_hpc.calcium import agatston
-from cac_hpc.run.commands import RuleConfig
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.score_command import RuleConfig
 
 
 def score(pixels: dict[tuple[int, int, int], int], pixel_mm: float = 1.0, spacing_mm: float = 3.0, **options: float):

@@ -10,7 +10,7 @@ from cac_hpc.calcium.candidates import NAMES
 from cac_hpc.calcium.chest import Grid
 from cac_hpc.calcium.heart import Heart, Surroundings
 from cac_hpc.dataset import intake
-from cac_hpc.run.config import PackConfig
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import files
 
 SPACING_MM = (3.0, 0.5, 0.5)
@@ -76,7 +76,7 @@ def test_pieces_and_scores_are_those_of_scipys_labels_and_of_the_agatston_rule(s
     rng = np.random.default_rng(seed)
     hu_ZHW = np.asarray(ndimage.gaussian_filter(rng.normal(0, 700, shape), (0.4, 1, 1)), np.int16)
     found = candidates.find(hu_ZHW, SPACING_MM, heart_of(shape))
-    lesions = agatston.find_lesions(hu_ZHW, np.ones(shape, bool), SPACING_MM, candidates.RULE)
+    lesions = agatston.score_study(hu_ZHW, np.ones(shape, bool), SPACING_MM, candidates.RULE).lesions
     by_slice = np.bincount(found.slice_L, found.agatston_L, len(hu_ZHW))
     assert by_slice == pytest.approx(np.bincount(lesions["slice"], lesions["agatston"], minlength=len(hu_ZHW)))
     assert len(lesions) == len(found.candidate_L) > 20

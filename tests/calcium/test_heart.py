@@ -7,8 +7,8 @@ import pytest
 
 from cac_hpc.calcium import agatston, heart
 from cac_hpc.dataset import intake
-from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import files
 from tests.support.abdomens import KINDS
 from tests.support.chests import AORTA_MM, SPACING_MM, chest, with_lesion

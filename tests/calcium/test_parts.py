@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from cac_hpc.calcium import agatston, aorta, candidates, chest
 from cac_hpc.calcium.chest import Grid, Spine
-from cac_hpc.run.commands import RuleConfig
+from cac_hpc.settings.score_command import RuleConfig
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -11,11 +11,12 @@ import pytest
 from cac_hpc.calcium import candidates
 from cac_hpc.cluster import estimate
 from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS
-from cac_hpc.cluster.feasibility import Limits
-from cac_hpc.dataset import plan, splits
+from cac_hpc.cluster.site_limits import Limits
+from cac_hpc.dataset import plan, stratification
 from cac_hpc.machine.memory import GIB
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError, Resources
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.cluster import Resources
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import models
 from tests.support.runs import NUM_SLICES, REPO, SIZE, pack, prepare, write_config
 from tests.support.settings import changed
@@ -25,15 +26,10 @@ LESIONS = 18 * 2**19  # candidates and views
 WEIGHTS = (8 * 9 + 8) + (16 * 8 * 9 + 16) + (16 * 16 * 9 + 16) + (16 * 4 * 4 * 32 + 32) + (32 * 6 + 6)
 
 
-@pytest.fixture
-def cfg(tmp_path, scans):
-    return settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run"))
-
-
 def folds_of(cfg, found):
     labels = found.labels
     patient = {study: label.patient for study, label in labels.items()}
-    return splits.make_folds(patient, {study: label.category for study, label in labels.items()}, cfg.split)
+    return stratification.make_folds(patient, {study: label.category for study, label in labels.items()}, cfg.split)
 
 
 def of(cfg, kind="slurm", **facts):
@@ -126,7 +122,7 @@ def test_memory_follows_the_rule_of_the_folds(cfg):
 def test_a_sealed_dataset_is_counted_exactly_and_needs_no_more_room(tmp_path, scans):
     run = prepare(tmp_path, scans)
     pack(run)
-    cfg = settings.load(run / "config.yaml")
+    cfg = stored_settings.load(run / "config.yaml")
     found = of(cfg, num_files=10_000)
     assert (found.slices, found.exact) == (18 * NUM_SLICES, True)
     assert found.packed_bytes == sum(path.stat().st_size for path in run.glob("dataset/shards/*.h5"))
@@ -208,13 +204,14 @@ def test_the_table_has_everything_within_80_columns(cfg):
 def test_planning_takes_a_second_and_never_imports_torch(tmp_path, scans):
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run")
     code = (
-        "import sys; from cac_hpc.cluster import estimate, feasibility; from cac_hpc.dataset import plan, splits\n"
-        "from cac_hpc.run import logs, settings\n"
-        f"cfg = settings.load(__import__('pathlib').Path({str(config)!r})); found = plan.make_plan(cfg)\n"
+        "import sys; from cac_hpc.cluster import estimate, site_limits\n"
+        "from cac_hpc.dataset import plan, stratification as divided\n"
+        "from cac_hpc.run import logs; from cac_hpc.settings import stored_settings\n"
+        f"cfg = stored_settings.load(__import__('pathlib').Path({str(config)!r})); found = plan.make_plan(cfg)\n"
         "labels = found.labels.items()\n"
-        "folds = splits.make_folds({k: v.patient for k, v in labels}, {k: v.category for k, v in labels}, cfg.split)\n"
+        "folds = divided.make_folds({k: v.patient for k, v in labels}, {k: v.category for k, v in labels}, cfg.split)\n"
         "result = estimate.estimate(cfg, found, folds)\n"
-        "logs.console().print(estimate.table(cfg, result, feasibility.read(None)))\n"
+        "logs.console().print(estimate.table(cfg, result, site_limits.read(None)))\n"
         "assert 'torch' not in sys.modules\n"
     )
     started = time.monotonic()

@@ -11,20 +11,17 @@ import pytest
 from cac_hpc.cluster import nodes, preflight, restarts
 from cac_hpc.cluster.restarts import Place
 from cac_hpc.dataset import sealed, sealing
-from cac_hpc.run import causes, ledger, settings, stages
-from cac_hpc.run.config import ClusterConfig, InputError
+from cac_hpc.run import causes, ledger, stages, task_states
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.cluster import ClusterConfig
+from cac_hpc.settings.errors import InputError
 from tests.support.drills import DEV
 from tests.support.runs import job, job_here, prepare
-from tests.support.standins import FakeSlurm, bare_run
+from tests.support.standins import bare_run
 
 FOLDS = next(stage for stage in STAGES if stage.name == "folds")
-
-
-@pytest.fixture
-def fake(tmp_path, monkeypatch):
-    return FakeSlurm(tmp_path / "bin", monkeypatch)
 
 
 @pytest.fixture
@@ -37,7 +34,7 @@ def run(tmp_path, scans, packed):
 
 
 def look(run):
-    return preflight.fault(run, settings.load(run.config), FOLDS)
+    return preflight.fault(run, stored_settings.load(run.config), FOLDS)
 
 
 def spoil(path, how):
@@ -88,12 +85,12 @@ def test_resume_packs_what_was_purged_as_it_was_sealed(run, tmp_path):
     shard = tmp_path / "dataset" / "shards" / "shard-00001.h5"
     was = shard.read_bytes()
     shard.unlink()
-    states = {(state.stage, state.task): state.state for state in stages.survey(run)}
+    states = {(state.stage, state.task): state.state for state in task_states.survey(run)}
     assert (states["pack", 0], states["pack", 1]) == ("done", "planned")
     told = job("launch_cv.py", "--resume", run.root, "--dry_run")
     assert "shards/shard-00001.h5 is missing (1 in all); packed again, as it was sealed" in told.stdout
     assert "pack: 1 task," in told.stdout
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     waiting = stages.waiting(stages.plan_tasks(cfg, run, 2))
     assert [str(task) for task in waiting][:2] == ["pack 1", "seal"]
     assert job("pack.py", "--run", run.root).returncode == 0
@@ -101,8 +98,8 @@ def test_resume_packs_what_was_purged_as_it_was_sealed(run, tmp_path):
     sealed.check(run.dataset(cfg.data.packed_dir))
 
 
-def say_nodes(fake, count, partition="dev*"):
-    fake.says("sinfo", "".join(f"{partition}|n{number}|idle\n" for number in range(1, count + 1)))
+def say_nodes(slurm_words, count, partition="dev*"):
+    slurm_words.says("sinfo", "".join(f"{partition}|n{number}|idle\n" for number in range(1, count + 1)))
 
 
 def add(run, node, partition=None, **settings_of):
@@ -110,9 +107,9 @@ def add(run, node, partition=None, **settings_of):
 
 
 @pytest.mark.parametrize(("count", "most"), [(1, 0), (2, 1), (4, 1), (8, 2), (40, 10)])
-def test_at_most_a_quarter_of_the_nodes_is_left_out_and_never_all(fake, tmp_path, count, most):
+def test_at_most_a_quarter_of_the_nodes_is_left_out_and_never_all(slurm_words, tmp_path, count, most):
     run = bare_run(tmp_path / "run")
-    say_nodes(fake, count)
+    say_nodes(slurm_words, count)
     for number in [*range(1, most + 1)] * 2:  # twice: known already
         assert add(run, f"n{number}") is None
     said = add(run, f"n{most + 1}")
@@ -120,37 +117,37 @@ def test_at_most_a_quarter_of_the_nodes_is_left_out_and_never_all(fake, tmp_path
     assert len(nodes.read_excluded(run)) == most
 
 
-def test_jobs_that_find_bad_nodes_at_the_same_time_leave_out_no_more(fake, tmp_path):
+def test_jobs_that_find_bad_nodes_at_the_same_time_leave_out_no_more(slurm_words, tmp_path):
     run = bare_run(tmp_path / "run")
-    say_nodes(fake, 12)
+    say_nodes(slurm_words, 12)
     with ThreadPoolExecutor(8) as pool:
         said = list(pool.map(lambda number: add(run, f"n{number}"), range(1, 9)))
     assert said.count(None) == len(nodes.read_excluded(run)) == 3
 
 
 @pytest.mark.parametrize("settings_of", [{"exclude": "n[2-4]"}, {"sbatch": {"nodelist": "n1"}}])
-def test_the_one_node_that_the_settings_leave_is_never_left_out(fake, tmp_path, settings_of):
+def test_the_one_node_that_the_settings_leave_is_never_left_out(slurm_words, tmp_path, settings_of):
     run = bare_run(tmp_path / "run")
-    say_nodes(fake, 4)
-    fake.says("scontrol", "n1\n" if "sbatch" in settings_of else "n2\nn3\nn4\n")
+    say_nodes(slurm_words, 4)
+    slurm_words.says("scontrol", "n1\n" if "sbatch" in settings_of else "n2\nn3\nn4\n")
     assert "of 1 nodes that the job can use" in add(run, "n1", **settings_of)
     assert nodes.read_excluded(run) == []
 
 
-def test_where_slurm_does_not_say_how_many_there_are_one_is_left_out(fake, tmp_path):
+def test_where_slurm_does_not_say_how_many_there_are_one_is_left_out(slurm_words, tmp_path):
     run = bare_run(tmp_path / "run")
-    fake.fails("sinfo")
+    slurm_words.fails("sinfo")
     assert add(run, "n1", "dev") is None
     assert "of an unknown number of nodes" in add(run, "n2", "dev")
 
 
-def test_at_the_limit_the_job_ends_with_the_cause_and_is_not_requeued(fake, tmp_path, monkeypatch, scans):
+def test_at_the_limit_the_job_ends_with_the_cause_and_is_not_requeued(slurm_words, tmp_path, monkeypatch, scans):
     run = RunPaths(prepare(tmp_path, scans))
-    say_nodes(fake, 4)
-    fake.says("scontrol", "")
+    say_nodes(slurm_words, 4)
+    slurm_words.says("scontrol", "")
     ledger.append(run.excluded, node="n1", why="cannot see /scratch/x: No such file or directory", job="7_0")
     monkeypatch.setenv("SLURMD_NODENAME", "n2")
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     task = stages.tasks_of(cfg, run, "folds")[1]
     assert restarts.leave_node(run, cfg, [task], Place("7_1", 0, 1, "k"), "cannot see /scratch/x: gone") == 1
     last = ledger.read(run.ledger)[-1]
@@ -158,7 +155,7 @@ def test_at_the_limit_the_job_ends_with_the_cause_and_is_not_requeued(fake, tmp_
     assert str(last["cause"]).startswith("node n2 cannot see /scratch/x: gone; not left out for another: of 4 nodes")
     assert causes.command(last["cause"], run.root).startswith(f"rm {run.excluded}, then python jobs/launch_cv.py")
     assert [bad.node for bad in nodes.read_excluded(run)] == ["n1"]
-    assert not fake.calls("scontrol")
+    assert not slurm_words.calls("scontrol")
 
 
 def test_what_was_left_out_long_ago_is_used_again_and_still_known(tmp_path):
@@ -168,7 +165,7 @@ def test_what_was_left_out_long_ago_is_used_again_and_still_known(tmp_path):
     run.excluded.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     ledger.append(run.excluded, node="n3", why="has no GPU", job="7")
     assert [bad.node for bad in nodes.read_excluded(run)] == ["n2", "n3"]
-    assert [bad["node"] for bad in stages.bad_nodes(run)] == ["n1", "n2", "n3"]  # never in a report
+    assert [bad["node"] for bad in task_states.bad_nodes(run)] == ["n1", "n2", "n3"]  # never in a report
 
 
 @pytest.mark.timeout(180)

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from cac_hpc.cluster import launch
-from cac_hpc.run import ledger, lock, settings, stages
-from cac_hpc.run.config import InputError
+from cac_hpc.run import ledger, lock, task_states
+from cac_hpc.run.exit_codes import exit_code
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import launch_command, stored_settings
 from tests.support.poison import edit, slices_of
 from tests.support.runs import NUM_SLICES, REPO, job, prepare, write_config, write_scans
 from tests.support.waiting import fastest, wait_for
@@ -24,10 +25,10 @@ def launch_here(arguments, capsys):
     """The launcher in this process; returns exit code and what it said."""
 
     def main():
-        cfg, options = settings.parse_launch(None, [*map(str, arguments)])
+        cfg, options = launch_command.parse_launch(None, [*map(str, arguments)])
         return launch.launch(cfg, options, REPO)
 
-    code = settings.exit_code(main)
+    code = exit_code(main)
     said = capsys.readouterr()
     return code, said.out + said.err
 
@@ -210,7 +211,7 @@ def test_the_command_for_a_new_run_that_is_printed_works(tmp_path, scans, capsys
     command = output.rpartition("for a new run with its settings: ")[2]
     code, output = launch_here([*shlex.split(command)[2:], "--dry_run"], capsys)
     assert code == 0, output
-    assert settings.load(tmp_path / "other" / "config.yaml").train.epochs == 9
+    assert stored_settings.load(tmp_path / "other" / "config.yaml").train.epochs == 9
 
 
 @pytest.mark.parametrize("place", ["file/run", "/proc/nowhere/run"])
@@ -259,11 +260,11 @@ def test_a_report_that_is_being_made_again_is_not_called_done(tmp_path, scans):
     (run / "report" / "report.json").write_text('{"status": "PARTIAL"}', encoding="utf-8")
     ledger.record(run / "ledger.jsonl", "aggregate", None, "ended", ok=False, reason="PARTIAL report")
     ledger.record(run / "ledger.jsonl", "aggregate", None, "submitted", job="17")
-    assert stages.survey(RunPaths(run))[-1].state == "submitted"
+    assert task_states.survey(RunPaths(run))[-1].state == "submitted"
 
 
 def test_a_percent_sign_in_the_run_folder_is_refused_for_slurm(tmp_path, scans, capsys, monkeypatch):
-    monkeypatch.setattr("cac_hpc.cluster.scheduler.unavailable", lambda: None)
+    monkeypatch.setattr("cac_hpc.cluster.slurm_commands.unavailable", lambda: None)
     config = write_config(tmp_path / "settings.yaml", scans, tmp_path / "70%", cluster={"kind": "slurm"})
     code, output = launch_here(["--config", config], capsys)
     assert code == 2
@@ -431,18 +432,3 @@ def test_a_run_to_compare_with_must_have_a_report(tmp_path, capsys):
     code, said = launch_here(["--config", config, "--dry_run"], capsys)
     assert code == 2
     assert f"report.compare is {tmp_path / 'other'}, which has no report/report.json" in said
-
-
-def test_a_run_with_folds_goes_on_without_the_run_that_it_was_compared_with(tmp_path, capsys):
-    run, other = RunPaths(tmp_path / "run"), tmp_path / "other"
-    run.root.mkdir()
-    with pytest.raises(InputError, match="which is this run; wanted the folder of a finished run"):
-        launch._check_compared(run, str(run.root))
-    with pytest.raises(InputError, match=r"which has no report/report\.json; wanted the folder"):
-        launch._check_compared(run, str(other))
-    write_config(run.config, tmp_path, run.root, report={"compare": str(other)})
-    run.splits.write_text("{}", encoding="utf-8")
-    launch._check_compared(run, str(other))
-    assert "note: report.compare is" in capsys.readouterr().out
-    with pytest.raises(InputError, match="wanted the folder"):
-        launch._check_compared(run, str(tmp_path / "another"))

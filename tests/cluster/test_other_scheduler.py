@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from cac_hpc.cluster import launch
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError
+from cac_hpc.cluster import launch, schedulers
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import launch_command
+from cac_hpc.settings.errors import InputError
 from tests.support.runs import REPO, write_config
 
 
@@ -30,13 +30,13 @@ def queue(monkeypatch):
         try_out=lambda run, cfg, stage, tasks: (f"would wait behind {len(jobs)} jobs", stage.name == "folds"),
         jobs=jobs,
     )
-    monkeypatch.setitem(launch.SCHEDULERS, "local", other)
+    monkeypatch.setitem(schedulers.SCHEDULERS, "local", other)
     return other
 
 
 def launched(tmp_path, scans, *more):
     path = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run")
-    cfg, options = settings.parse_launch(None, ["--config", str(path), *more])
+    cfg, options = launch_command.parse_launch(None, ["--config", str(path), *more])
     return launch.launch(cfg, options, REPO)
 
 

@@ -9,14 +9,14 @@ import sys
 
 import pytest
 
-from cac_hpc.cluster import cancellation, queue_records, restarts, scheduler
+from cac_hpc.cluster import cancellation, ownership, restarts, slurm_commands
 from cac_hpc.cluster.queue_records import read_queue
 from cac_hpc.run import ledger
-from cac_hpc.run.config import WorkError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.errors import WorkError
 from tests.support.runs import REPO, job, job_here, prepare, write_config
 from tests.support.standins import FakeSlurm, bare_run, queued, submitted
-from tests.support.submitted import DEV, LATER, clear, ours, put_on_path
+from tests.support.submitted import DEV, LATER, clear, launch, ours, put_on_path
 from tests.support.waiting import wait_for
 
 BANNER = "Welcome! your last job {stranger} took 2 h. Submitted batch job {stranger} is done"
@@ -41,10 +41,6 @@ def stranger(slurm, tmp_path):
     yield found
     assert slurm.run("squeue", "--noheader", f"--jobs={found}", "--format=%T") in ("RUNNING", "PENDING")
     slurm.run("scancel", found)
-
-
-def launch(run, env, *options):
-    return job("launch_cv.py", "--resume", run, "--cluster", DEV, *LATER, *options, env=env)
 
 
 def told(run):
@@ -117,14 +113,14 @@ def test_a_job_of_another_name_that_the_ledger_names_is_neither_cancelled_nor_wa
 def test_no_order_reaches_a_stranger(slurm, scans, tmp_path, stranger, monkeypatch):
     monkeypatch.setenv("SLURM_CONF", slurm.env["SLURM_CONF"])
     run = RunPaths(prepare(tmp_path, scans))
-    owner = queue_records.owner_of(run)
-    name = queue_records.job_name(run, "folds")
+    owner = ownership.owner_of(run)
+    name = ownership.job_name(run, "folds")
     another = slurm.sbatch("true", f"--job-name={name}", "--uid=nobody", "--begin=now+1hour", "--mem=100M", "--chdir=/")
     wait_for(lambda: slurm.run("squeue", "-h", f"--jobs={stranger}", "--format=%T") == "RUNNING", 30, "the stranger")
     for number in (stranger, another):
         orders = (
-            scheduler.cancel([number], owner), scheduler.requeue(number, owner),
-            scheduler.send_signal(number, "KILL", owner), scheduler.exclude(number, ["n1"], owner),
+            slurm_commands.cancel([number], owner), slurm_commands.requeue(number, owner),
+            slurm_commands.send_signal(number, "KILL", owner), slurm_commands.exclude(number, ["n1"], owner),
         )  # fmt: skip
         if number == stranger:
             assert all("no job of this run: it was left alone" in order for order in orders), orders
@@ -137,7 +133,7 @@ def test_no_order_reaches_a_stranger(slurm, scans, tmp_path, stranger, monkeypat
 
 
 def test_a_run_is_told_from_others_by_its_token_and_by_whose_the_job_is(tmp_path):
-    owner = queue_records.Owner(tmp_path / "a b", "0123abcd", frozenset({1000}))
+    owner = ownership.Owner(tmp_path / "a b", "0123abcd", frozenset({1000}))
 
     def asked(name, user="1000", command="x.sbatch"):
         answer = queued("RUNNING", job="5", name=name, user=user, folder=str(tmp_path), command=command)
@@ -244,10 +240,10 @@ def test_a_copy_of_a_run_folder_leaves_the_jobs_of_the_run_alone_and_gets_names_
 def test_a_run_without_a_valid_id_gets_one_before_anything_is_submitted(tmp_path, run_id):
     run = bare_run(tmp_path / "run")
     run.provenance.write_text(json.dumps({} if run_id is None else {"run_id": run_id}), encoding="utf-8")
-    assert queue_records.token_of(run) is None
-    assert "its jobs have names of their own" in queue_records.claim(run)
-    assert re.fullmatch(r"cac-folds-[0-9a-f]{8}", queue_records.job_name(run, "folds"))
-    assert queue_records.claim(run) is None
+    assert ownership.token_of(run) is None
+    assert "its jobs have names of their own" in ownership.claim(run)
+    assert re.fullmatch(r"cac-folds-[0-9a-f]{8}", ownership.job_name(run, "folds"))
+    assert ownership.claim(run) is None
 
 
 @pytest.mark.timeout(200)
@@ -273,7 +269,7 @@ def test_a_job_by_hand_takes_the_name_of_the_run_when_it_starts_and_is_cancelled
     run = RunPaths(prepare(tmp_path, scans))
     plain = slurm.sbatch("sleep 100", "--job-name=cac-pack", "--mem=100M", f"--chdir={tmp_path}")
     wait_for(lambda: slurm.run("squeue", "-h", f"--jobs={plain}", "--format=%T") == "RUNNING", 30, "a job")
-    name = queue_records.job_name(run, "pack")
+    name = ownership.job_name(run, "pack")
     with pytest.MonkeyPatch.context() as patch:
         for key, value in slurm.env.items():
             patch.setenv(key, value)
@@ -282,5 +278,5 @@ def test_a_job_by_hand_takes_the_name_of_the_run_when_it_starts_and_is_cancelled
         assert slurm.run("squeue", "-h", f"--jobs={plain}", "--format=%j") == "cac-pack"
         restarts.take_name(run, "pack", here)
         assert slurm.run("squeue", "-h", f"--jobs={plain}", "--format=%j") == name
-        assert scheduler.requeue(plain, queue_records.owner_of(run)) is None
+        assert slurm_commands.requeue(plain, ownership.owner_of(run)) is None
     assert f"cancelled job {plain}: {name}" in job_here("cancel.py", run.root, env=slurm.env).stdout

@@ -8,7 +8,7 @@ import pytest
 from cac_hpc.cluster import rehearsal
 from cac_hpc.run import ledger
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import WorkError
+from cac_hpc.settings.errors import WorkError
 from tests.support.drills import DEV
 from tests.support.runs import job, write_config
 from tests.support.standins import FakeSlurm, bare_run, queued, submitted

@@ -181,14 +181,14 @@ STARTS = 24
 LEAVES = f"""\
 import os, sys, time
 from pathlib import Path
-from cac_hpc.cluster import records, scheduler
+from cac_hpc.cluster import ownership, slurm_commands
 from cac_hpc.machine import processes
 from cac_hpc.run import ledger
 processes.listen()
-owner = records.Owner(Path("/run"), {TOKEN!r}, frozenset([os.getuid()]))
+owner = ownership.Owner(Path("/run"), {TOKEN!r}, frozenset([os.getuid()]))
 at = ledger.whereabouts()
 if os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
-    said = scheduler.requeue(at["job"], owner), scheduler.exclude(at["job"], [at["node"]], owner)
+    said = slurm_commands.requeue(at["job"], owner), slurm_commands.exclude(at["job"], [at["node"]], owner)
     open(os.path.join(sys.argv[1], at["job"]), "w").write(repr(said))
     time.sleep(60)  # until SLURM ends it
 """

@@ -9,9 +9,9 @@ import socket
 
 import pytest
 
-from cac_hpc.cluster import supervisor
-from cac_hpc.run.config import WorkError
+from cac_hpc.cluster import rendezvous
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.errors import WorkError
 from tests.support.drills import DEV, events, log, nothing_is_left, pace, submit, wait_for_end, wait_for_progress
 from tests.support.folds import TRAIN, fold_run, results
 from tests.support.runs import job
@@ -124,14 +124,14 @@ def test_the_first_node_is_waited_for_until_its_name_is_known(monkeypatch):
             raise answer
         return answer
 
-    monkeypatch.setattr("cac_hpc.cluster.scheduler.node_address", lambda node: f"{node}.cluster")
+    monkeypatch.setattr("cac_hpc.cluster.slurm_commands.node_address", lambda node: f"{node}.cluster")
     monkeypatch.setattr(socket, "gethostbyname", look_up)
-    monkeypatch.setattr(supervisor, "RETRY_S", 0.01)
-    assert supervisor._address("n7") == "10.0.0.7"
-    monkeypatch.setattr(supervisor, "WAIT_S", 0.05)
+    monkeypatch.setattr(rendezvous, "RETRY_S", 0.01)
+    assert rendezvous._address("n7") == "10.0.0.7"
+    monkeypatch.setattr(rendezvous, "WAIT_S", 0.05)
     answers = iter([socket.gaierror("Name or service not known")] * 1000)
     with pytest.raises(WorkError, match=r"node n7: its name n7.cluster does not resolve here \(Name or service not"):
-        supervisor._address("n7")
+        rendezvous._address("n7")
 
 
 @pytest.mark.drill

@@ -15,20 +15,16 @@ import time
 import pytest
 
 from cac_hpc.cluster import cancellation, monitor, task_status
-from cac_hpc.run import ledger, settings, stages
-from cac_hpc.run.config import InputError, WorkError
+from cac_hpc.run import ledger, stages, task_states
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import WorkError
 from tests.support.runs import REPO, job, job_here, prepare
-from tests.support.standins import HEADER, NAME, FakeSlurm, accounted, bare_run, finish, queued, submitted
+from tests.support.standins import HEADER, NAME, accounted, bare_run, finish, queued, submitted
 from tests.support.waiting import fastest, wait_for
 
 HISTORY = "epoch,train_loss,val_loss\n1,0.9,0.8\n2,0.7,0.654321\n"
 SPEED = "epoch,train_seconds,val_seconds,slices_per_second\n1,90.0,10.0,300\n2,90.0,10.0,320\n"
-
-
-@pytest.fixture
-def slurm_words(tmp_path, monkeypatch):
-    return FakeSlurm(tmp_path / "bin", monkeypatch)
 
 
 @pytest.fixture
@@ -106,36 +102,6 @@ def test_many_shards_that_are_alike_share_a_line(tmp_path, slurm_words):
     assert re.search(r"pack +0-49, 51-99 +planned", shown)
     assert re.search(r"pack +50 +failed", shown)
     assert len(shown.splitlines()) < 12
-
-
-def test_log_shows_the_end_of_the_newest_log_and_names_it(tmp_path):
-    run = bare_run(tmp_path / "run", "folds", "seal")
-    submitted(run, job="70_0")
-    submitted(run, job="77_0")
-    submitted(run, None, "seal", "71")
-    for name, age_s in (("70_0_0_log.out", 50), ("77_0_0_log.out", 0), ("77_1_0_log.out", 0), ("71_0_log.out", 0)):
-        (run.slurm / name).write_text("".join(f"{name} {number}\n" for number in range(9999)), encoding="utf-8")
-        os.utime(run.slurm / name, (time.time() - age_s,) * 2)
-    shown = job_here("status.py", run.root, "--log", 0)
-    lines = shown.stdout.splitlines()
-    assert (shown.returncode, lines[0]) == (0, f"the end of {run.slurm}/77_0_0_log.out:")
-    assert lines[1:] == [f"77_0_0_log.out {number}" for number in range(9959, 9999)]
-    assert "71_0_log.out 9998" in job_here("status.py", run.root, "--log", "seal").stdout
-    none_yet = job_here("status.py", run.root, "--log", 1)
-    assert (none_yet.returncode, "no log of fold 1 yet" in none_yet.stdout) == (1, True)
-    wrong = job_here("status.py", run.root, "--log", 9)
-    assert wrong.returncode == 2
-    assert (
-        "--log 9: the run has no such fold or stage, wanted one of 0, 1, pack, seal, folds, aggregate" in wrong.stderr
-    )
-
-
-def test_log_shows_what_a_run_on_this_machine_wrote(tmp_path):
-    run = bare_run(tmp_path / "run", "folds", "pack")
-    for name in ("folds-0.log", "pack-1.log"):
-        (run.slurm / name).write_text(f"it is {name}\n", encoding="utf-8")
-    assert "it is folds-0.log" in job_here("status.py", run.root, "--log", 0).stdout
-    assert "it is pack-1.log" in job_here("status.py", run.root, "--log", "pack").stdout
 
 
 class Screen:
@@ -320,24 +286,16 @@ def test_a_task_of_another_machine_without_slurm_is_unknown_not_gone(tmp_path):
     assert (found.state, "elsewhere" in found.reason) == ("unknown", True)
 
 
-def test_a_log_of_a_stage_that_does_not_exist_is_refused_also_after_a_cancel(tmp_path):
-    run = bare_run(tmp_path / "run")
-    submitted(run)
-    ledger.record(run.ledger, "folds", None, "cancelled", job="77", by="somebody")
-    with pytest.raises(InputError, match="wanted one of 0, 1, pack, seal, folds, aggregate"):
-        monitor.status(run.root, log="foo")
-
-
 def test_a_result_that_is_there_is_done_whatever_the_ledger_said_before(tmp_path, scans):
     run = RunPaths(prepare(tmp_path, scans))
-    tasks = stages.plan_tasks(settings.load(run.config), run, 2)
+    tasks = stages.plan_tasks(stored_settings.load(run.config), run, 2)
     seal = next(task for task in tasks if task.stage.name == "seal")
     ledger.record(run.ledger, "seal", None, "submitted", job="5")
     ledger.record(run.ledger, "seal", None, "ended", ok=False, reason="its code was gone", final=True)
-    stages.take_as_done(run, tasks)
-    assert {state.stage: state.state for state in stages.survey(run)}["seal"] == "failed"
+    task_states.take_as_done(run, tasks)
+    assert {state.stage: state.state for state in task_states.survey(run)}["seal"] == "failed"
     for path in (seal.result, *seal.further):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}", encoding="utf-8")
-    stages.take_as_done(run, tasks)
-    assert {state.stage: state.state for state in stages.survey(run)}["seal"] == "done"
+    task_states.take_as_done(run, tasks)
+    assert {state.stage: state.state for state in task_states.survey(run)}["seal"] == "done"

@@ -10,11 +10,12 @@ import time
 
 import pytest
 
-from cac_hpc.cluster import submission
-from cac_hpc.run import settings, stages
+from cac_hpc.cluster import sbatch_scripts
+from cac_hpc.run import stages
 from cac_hpc.run.paths import RunPaths
-from tests.support.runs import REPO, job, prepare
-from tests.support.submitted import DEV, LATER, clear, ours, put_on_path
+from cac_hpc.settings import stored_settings
+from tests.support.runs import REPO, prepare
+from tests.support.submitted import DEV, LATER, clear, launch, ours, put_on_path
 from tests.support.waiting import wait_for
 
 HOSTILE = {
@@ -28,10 +29,6 @@ HOSTILE = {
 SHOWN = ("Partition", "TimeLimit", "Account", "QOS", "Features", "NumNodes", "MinMemoryNode", "CPUs/Task",
          "ArrayTaskId", "Requeue", "Reservation", "TresPerNode", "NtasksPerN:B:S:C", "OverSubscribe",
          "WCKey")  # fmt: skip
-
-
-def launch(run, env, *options):
-    return job("launch_cv.py", "--resume", run, "--cluster", DEV, *LATER, *options, env=env)
 
 
 def submitted(text):
@@ -128,12 +125,13 @@ def test_two_launchers_at_once_the_second_says_who_is_first(slurm, scans, tmp_pa
 
 
 def test_shards_share_array_tasks_where_the_array_would_be_too_large(tmp_path, scans, monkeypatch):
-    monkeypatch.setattr("cac_hpc.cluster.feasibility.most_pack_tasks", lambda allowed, cfg: 2)
+    monkeypatch.setattr("cac_hpc.cluster.needs.most_pack_tasks", lambda allowed, cfg: 2)
     run = RunPaths(prepare(tmp_path, scans, pack={"studies_per_shard": 4}))  # five shards
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     pack = stages.tasks_of(cfg, run, "pack")
-    size = submission.per_task(cfg, pack[0].stage, len(pack))
+    size = sbatch_scripts.per_task(run, cfg, pack[0].stage)
     assert (len(pack), size) == (5, 3)
-    assert [submission.array_index(cfg, task, size) for task in pack] == [0, 0, 0, 1, 1]
-    assert submission._further(run, cfg, pack[0].stage, pack)["array"] == "0-1%256"
-    assert submission._further(run, cfg, pack[0].stage, pack[4:])["array"] == "1%256"
+    assert [sbatch_scripts.array_index(task, size) for task in pack] == [0, 0, 0, 1, 1]
+    for tasks, array in ((pack, "0-1"), (pack[4:], "1")):
+        script = sbatch_scripts.write_script(run, cfg, pack[0].stage, tasks)
+        assert f"#SBATCH --array={array}%256\n" in script.read_text(encoding="utf-8")

@@ -6,23 +6,17 @@ squeue and sacct are stand-ins on PATH here, the parsers and everything behind t
 import os
 import pwd
 import signal
-import subprocess
-import sys
 import time
 from datetime import datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cac_hpc.cluster import monitor, pending, queue_records, restarts, scheduler
+from cac_hpc.cluster import monitor, queue_records, restarts, slurm_commands
 from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.run import ledger
 from cac_hpc.run.causes import Cause
-from tests.support import vocabulary
-from tests.support.standins import HEADER, NEVER, FakeSlurm, accounted, bare_run, finish, queued, submitted
+from tests.support.standins import HEADER, NEVER, accounted, bare_run, finish, queued, submitted
 
 # state: what a job in the queue is, what one is that has left it without a result
 TRUTH = {
@@ -53,14 +47,12 @@ TRUTH = {
     "TIMEOUT": ("running", "failed"),
 }
 ACCOUNTING = ("right", "off", "garbage", "slow")
-ANY = st.text(st.characters(exclude_categories=["Cs"]))
-SLURMISH = st.text(st.sampled_from("0123456789_[]-,:%+|. \nABCDKMGTn")) | ANY
 
 
 @pytest.fixture
-def slurm_words(tmp_path, monkeypatch):
-    monkeypatch.setattr(scheduler, "ACCOUNTING_TIMEOUT_S", 0.3)
-    return FakeSlurm(tmp_path / "bin", monkeypatch)
+def slurm_words(slurm_words, monkeypatch):
+    monkeypatch.setattr(slurm_commands, "ACCOUNTING_TIMEOUT_S", 0.3)
+    return slurm_words
 
 
 def account(words, kind, line):
@@ -74,7 +66,7 @@ def account(words, kind, line):
 
 
 def state_of(run, task=0):
-    return next(state for state in monitor.read_states(run) if state.task == task)
+    return next(state for state in RunStates(run).states() if state.task == task)
 
 
 def test_the_table_knows_every_state():
@@ -113,7 +105,7 @@ def test_a_job_in_the_queue_is_never_given_up_and_accounting_is_not_asked(tmp_pa
 
 @pytest.mark.parametrize("how", ["fails", "hangs", "garbage", "missing"])
 def test_a_silent_queue_makes_nothing_dead(tmp_path, slurm_words, monkeypatch, how):
-    monkeypatch.setattr(scheduler, "ask", lambda command, asked=scheduler.ask, **_: asked(command, 0.3))
+    monkeypatch.setattr(slurm_commands, "ask", lambda command, asked=slurm_commands.ask, **_: asked(command, 0.3))
     run = bare_run(tmp_path / "run")
     submitted(run)
     if how == "garbage":
@@ -203,7 +195,7 @@ def test_one_command_releases_all_folds_that_are_held(tmp_path, slurm_words):
     for task in (0, 1):
         submitted(run, task, job=f"77_{task}", started=False)
     slurm_words.says("squeue", "".join(queued("PENDING", "JobHeldAdmin", f"77_{task}") for task in (0, 1)))
-    assert monitor.notes(monitor.read_states(run)) == [
+    assert monitor.notes(RunStates(run).states()) == [
         "folds 0-1: held by an administrator, who alone can release it (SLURM: JobHeldAdmin)", "    scontrol release 77"
     ]  # fmt: skip
 
@@ -296,53 +288,6 @@ def test_why_a_job_waits_is_told_with_what_mends_it(tmp_path, slurm_words, case)
     assert found.command is None if mend is None else mend.replace("RUN", str(run.root)) in found.command
 
 
-@pytest.mark.parametrize("version", sorted(vocabulary.ABSENT))
-def test_every_reason_of_a_version_has_its_class(version):
-    names = vocabulary.reasons(version)
-    assert len(names) == vocabulary.NUM_REASONS[version]
-    kinds = {name: kind for kind, listed in vocabulary.KINDS.items() for name in listed.split()}
-    found = {name: pending.reason_for(name) for name in names}
-    assert {name: reason and reason.kind for name, reason in found.items()} == {name: kinds[name] for name in names}
-    for name, reason in found.items():
-        assert reason.words, name
-        assert (reason.kind in ("held", "never starts")) <= bool(reason.help), name
-
-
-@pytest.mark.parametrize(("said", "kind"), sorted(vocabulary.SENTENCES.items()))
-def test_every_sentence_of_the_controller_has_its_class(said, kind):
-    assert pending.reason_for(said).kind == kind
-
-
-@pytest.mark.parametrize(
-    "said", ["SomethingNew", "QOSMaxTeaPerJob", "AssocGrp", "JobHeldByRobot", "Constraint", "x held"]
-)
-def test_a_reason_that_nobody_knows_is_taken_for_none_of_the_known_ones(said):
-    assert pending.reason_for(said) is None
-
-
-WORDS = """
-import ctypes, sys
-library = ctypes.CDLL(sys.argv[1])
-reason = next(getattr(library, name) for name in ("job_reason_string", "job_state_reason_string")
-              if hasattr(library, name))
-reason.restype = library.job_state_string.restype = ctypes.c_char_p
-words = [reason(number) for number in range(500)]
-state = [library.job_state_string(number) for number in (*range(64), *(1 << bit for bit in range(8, 31)))]
-print("\\n".join(sorted({word.decode() for word in words + [b"-"] + state if word})))
-"""
-
-
-def test_the_vocabulary_of_the_slurm_that_is_installed():
-    library = next(Path("/usr/lib").glob("**/libslurmfull.so"), None)
-    if library is None:
-        pytest.skip("no SLURM is installed")
-    said = subprocess.run([sys.executable, "-c", WORDS, library], capture_output=True, text=True, timeout=60)
-    assert said.returncode == 0, said.stderr
-    known = {word for word in said.stdout.split() if word not in "-?"}
-    assert {"PENDING", "JobHeldUser"} <= known
-    assert [word for word in known if not pending.reason_for(word) and word not in queue_records.STATES] == []
-
-
 def test_killed_for_memory_is_read_from_the_step_with_what_was_asked_and_reached(tmp_path, slurm_words):
     run = bare_run(tmp_path / "run")
     submitted(run)
@@ -390,16 +335,6 @@ def test_a_fatal_signal_has_its_name_whether_the_job_or_a_shell_in_it_met_it(tmp
     for code in (f"0:{number}", f"{128 + number}:0", f"{number}:0"):
         slurm_words.says("sacct", f"{HEADER}\n{accounted('FAILED', ExitCode=code)}")
         assert state_of(run).reason == f"ended by {number.name} on n1 (SLURM: {code})"
-
-
-@pytest.mark.parametrize(
-    ("code", "number"),
-    [("0:0", None), ("1:0", None), ("2:0", None), ("75:0", None), ("128:0", None), ("129:0", 1), ("130:0", 2),
-     ("192:0", 64), ("193:0", None), ("255:0", None), ("0:34", 34), ("FAILED 0:9", 9), ("", None), ("?", None),
-     ("9", None), ("0:999999", None)],
-)  # fmt: skip
-def test_signals_of_exit_codes(code, number):
-    assert queue_records.ending_signal(code) == number
 
 
 def test_what_the_ledger_says_of_a_killed_rank_is_explained_by_accounting(tmp_path, slurm_words):
@@ -495,7 +430,7 @@ def test_a_dead_accounting_is_left_alone_for_longer_and_longer(tmp_path, slurm_w
     run = bare_run(tmp_path / "run")
     submitted(run)
     clock = [1000.0]
-    monkeypatch.setattr(scheduler.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(slurm_commands.time, "monotonic", lambda: clock[0])
     run_states = RunStates(run)
     for _ in range(200):
         assert run_states.states()[0].state == "gone"
@@ -525,7 +460,7 @@ def test_a_stage_that_never_started_names_the_one_it_waited_for(tmp_path, slurm_
         submitted(run, task, "pack", f"70_{task}")
     ledger.record(run.ledger, "pack", 0, "ended", ok=False, reason="a full disk", attempt=0)
     submitted(run, None, "seal", "71", started=False)
-    found = {state.stage: state for state in monitor.read_states(run) if state.task in (None, 0)}
+    found = {state.stage: state for state in RunStates(run).states() if state.task in (None, 0)}
     assert (found["seal"].state, "stage pack did not end well" in found["seal"].reason) == ("stopped", True)
 
 
@@ -533,58 +468,5 @@ def test_tastes_of_the_user_do_not_hide_jobs(tmp_path, slurm_words, monkeypatch)
     monkeypatch.setenv("SQUEUE_STATES", "RUNNING")
     monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
     slurm_words._write("squeue", "env")
-    assert "SQUEUE_STATES" not in scheduler.ask(["squeue"])
-    assert "SLURM_TIME_FORMAT" not in scheduler.ask(["squeue"])
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        ("12", ["12"]),
-        ("12_3", ["12_3"]),
-        ("12+1", ["12"]),
-        ("12_[2-4%56]", ["12_2", "12_3", "12_4"]),
-        ("12_[0,4-8:2,9]", ["12_0", "12_4", "12_6", "12_8", "12_9"]),
-        ("12_[0-1,...]", ["12_0", "12_1", "12_*"]),
-        ("12_[0-1,5", ["12_0", "12_1", "12_5", "12_*"]),
-        ("12_[0-999999999]", ["12_*"]),
-        ("12_[7-3]", ["12_*"]),
-        ("slurm_load_jobs error", []),
-        ("", []),
-    ],
-)
-def test_ids_stand_for_jobs(case):
-    assert queue_records.job_ids(case[0]) == case[1]
-
-
-def test_a_task_of_a_range_that_was_cut_short_is_in_the_queue():
-    listing = queue_records.read_queue(queued("PENDING", job="77_[3-5,...]"))
-    assert listing.find("77_4").state == listing.find("77_9").state == "PENDING"
-    assert listing.find("78") is None
-
-
-@given(st.integers(0, 500), st.integers(0, 500), st.integers(1, 20), st.none() | st.integers(1, 999))
-def test_pending_ranges_are_read_as_python_counts(first, length, step, limit):
-    text = f"7_[{first}-{first + length}:{step}" + ("" if limit is None else f"%{limit}") + "]"
-    assert queue_records.job_ids(text) == [f"7_{index}" for index in range(first, first + length + 1, step)]
-
-
-@given(SLURMISH)
-def test_no_text_breaks_the_parsers(text):
-    queue_records.job_ids(text)
-    queue_records.num_bytes(text)
-    queue_records.read_queue(text)
-    queue_records.read_accounts(text)
-    accounts = queue_records.read_accounts(f"{HEADER}\n{text}\n{accounted('FAILED', job='9_1')}")
-    assert accounts["9_1"][-1].state == "FAILED"
-    listing = queue_records.read_queue(f"{text}\n{queued('RUNNING', job='9_1')}")
-    assert listing.find("9_1").state == "RUNNING"
-
-
-@given(st.permutations(queue_records.ACCOUNT_FIELDS[:-1]), st.lists(st.sampled_from(["Foo", "Bar"]), max_size=2))
-def test_columns_are_found_wherever_they_are(fields, unknown):
-    columns = [*unknown, *fields, "JobName"]
-    values = {"JobID": "9_1", "State": "TIMEOUT", "ReqMem": "4Gn", "JobName": "a|b"}
-    text = "|".join(columns) + "\n" + "|".join(values.get(name, "") for name in columns)
-    found = queue_records.read_accounts(text)["9_1"][0]
-    assert (found.state, found.asked_bytes, found.name) == ("TIMEOUT", 4 * 1024**3, "a|b")
+    assert "SQUEUE_STATES" not in slurm_commands.ask(["squeue"])
+    assert "SLURM_TIME_FORMAT" not in slurm_commands.ask(["squeue"])

@@ -4,14 +4,15 @@ import dataclasses
 
 import pytest
 
-from cac_hpc.cluster import estimate, feasibility, submission, trial_costs
+from cac_hpc.cluster import estimate, feasibility, sbatch_scripts, submission, trial_costs
 from cac_hpc.cluster.estimate import CPU_FLOPS, GPU_FLOPS
-from cac_hpc.cluster.feasibility import Limits
+from cac_hpc.cluster.site_limits import Limits
 from cac_hpc.dataset import plan
-from cac_hpc.run import settings, stages
-from cac_hpc.run.config import TrialsConfig
+from cac_hpc.run import stages
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES
+from cac_hpc.settings import given_paths, stored_settings
+from cac_hpc.settings.trials import TrialsConfig
 from cac_hpc.trials import plan as trials_plan
 from tests.support.runs import write_config
 from tests.support.settings import changed
@@ -22,7 +23,7 @@ TWO = TrialsConfig(configurations=({}, {"train.epochs": 8}))
 
 @pytest.fixture
 def cfg(tmp_path, scans):
-    loaded = settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run"))
+    loaded = stored_settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run"))
     return dataclasses.replace(loaded, trials=TWO)
 
 
@@ -105,7 +106,7 @@ def test_workers_ask_for_one_rank_each_and_share_a_job_as_folds_do(cfg):
         assert (stages.gpus(trials, asked), stages.gpus(folds, asked)) == (workers, of_folds)
     wide = changed(gpu, "cluster", ranks_per_node=2, cpus_per_rank=3, folds_per_node=2)
     assert (stages.cpus(trials, wide), stages.cpus(folds, wide)) == (3, 6)
-    assert submission._cpus(wide, trials) == 6
+    assert sbatch_scripts.cpus_of_job(wide, trials) == 6
     assert stages.gpus(BY_NAME["pack"], gpu) == 0
 
 
@@ -130,7 +131,7 @@ def test_too_many_workers_are_refused(cfg):
 
 
 def test_a_run_without_trials_has_no_such_task_and_one_with_them_waits_for_the_choices(cfg):
-    run = RunPaths(settings.out_folder(cfg.run))
+    run = RunPaths(given_paths.out_folder(cfg.run))
     without = stages.plan_tasks(dataclasses.replace(cfg, trials=TrialsConfig()), run, 2)
     assert "trials" not in {task.stage.name for task in without}
     tasks = [task for task in stages.plan_tasks(cfg, run, 2) if task.stage.name == "trials"]

@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 
-from cac_hpc.predict import bundle, ensemble
-from cac_hpc.run import ledger, settings
+from cac_hpc.predict import bundle_files, ensemble
+from cac_hpc.run import fold_settings, ledger
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import checkpoint
 from tests.support import bags
@@ -46,7 +46,7 @@ def test_folds_wait_for_the_trials_and_are_trained_with_what_they_chose(tried):
     for fold in range(FOLDS):
         facts = json.loads(run.fold(fold).metrics.read_text(encoding="utf-8"))
         assert facts["parameters"] == choice(run, fold)["parameters"]
-        of_fold = settings.load_fold(run, fold)
+        of_fold = fold_settings.load(run, fold)
         assert of_fold.train.learning_rate == choice(run, fold)["settings"]["train.learning_rate"]
     assert json.loads(run.report_json.read_text(encoding="utf-8"))["status"] == "COMPLETE"
 
@@ -87,7 +87,7 @@ def test_a_bundle_has_the_network_that_each_fold_chose(tried, tmp_path):
     run = tried[0]
     said = job_here("export.py", run.root, "--out", tmp_path / "bundle")
     assert said.returncode == 0, said.stderr
-    found = bundle.read(tmp_path / "bundle")
+    found = bundle_files.read(tmp_path / "bundle")
     assert [found.of_fold(fold).model.hidden for fold in range(FOLDS)] == hidden(run)
     card = (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
     assert "Each fold chose the settings of its network among trials" in card

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from cac_hpc.cluster import usage
-from cac_hpc.dataset import shards
-from cac_hpc.run import settings
-from cac_hpc.run.config import Resources
+from cac_hpc.dataset import integrity
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.cluster import Resources
 from tests.support.runs import write_config
 from tests.support.settings import changed
 
@@ -19,7 +19,9 @@ START = datetime(2026, 1, 5, 10, 0, tzinfo=timezone.utc)
 
 @pytest.fixture
 def cfg(tmp_path, scans):
-    cfg = settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", train={"device": "cuda"}))
+    cfg = stored_settings.load(
+        write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", train={"device": "cuda"})
+    )
     pack, small = Resources(time_min=120, mem_gb=8.0, cpus=4), Resources(time_min=5, mem_gb=1.0)
     return changed(cfg, "cluster", pack=pack, fold=Resources(time_min=480, mem_gb=32.0), aggregate=small)
 
@@ -106,7 +108,7 @@ def test_what_was_asked_well_needs_no_advice(run, cfg):
 def test_no_advice_makes_slices_that_were_in_memory_stream(run, cfg):
     """12,288 slices of 512 x 512 are 6 GiB, two ranks 2 GiB: 8 GiB, although only 4.7 were seen."""
     cfg = changed(cfg, "pack", size=512)
-    shards.write_checked(run.dataset(None).seal, {"slices": 12_288})
+    integrity.write_checked(run.dataset(None).seal, {"slices": 12_288})
     said = usage.advice(usage.read(run, cfg), cfg)
     assert "cluster.fold.mem_gb 32 was asked, 4.7 used: 8 would do and start sooner" in said
     streamed = changed(cfg, "train", residency="stream")

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from cac_hpc.dataset import plan
-from cac_hpc.run import settings
+from cac_hpc.settings import launch_command, stored_settings
 from cac_hpc.train import training
 from tests.support.runs import REPO, job, job_here, pack
 
@@ -40,7 +40,7 @@ def test_from_an_unknown_folder_to_the_report_without_a_file_edited_by_hand(
     report = json.loads((run / "report" / "report.json").read_text(encoding="utf-8"))
     assert str(coca_collection) not in json.dumps(report)
     assert report["levels"]["patient"]["pooled"]["n"] == 12
-    assert scores(plan.make_plan(settings.load(run / "config.yaml"))) == sorted(set(TOTALS[part]))
+    assert scores(plan.make_plan(stored_settings.load(run / "config.yaml"))) == sorted(set(TOTALS[part]))
 
 
 @pytest.mark.parametrize("part", FOLDERS)
@@ -52,7 +52,7 @@ def test_the_config_of_the_collection_fits_a_few_of_its_exams(tmp_path, coca_col
         shutil.rmtree(studies / str(number), ignore_errors=True)
     monkeypatch.setenv("COCA", str(root))
     config = str(REPO / "configs" / f"coca_{part}.yaml")
-    cfg, _ = settings.parse_launch(None, ["--config", config, "--run", str(tmp_path / "run")])
+    cfg, _ = launch_command.parse_launch(None, ["--config", config, "--run", str(tmp_path / "run")])
     planned = plan.make_plan(cfg)
     assert len(planned.labels) == (6 if part == "gated" else 5)
     assert scores(planned) == sorted(set(TOTALS[part]))

@@ -7,11 +7,12 @@ import pytest
 import yaml
 
 from cac_hpc.cluster import preflight
-from cac_hpc.dataset import leaks, plan, summary
+from cac_hpc.dataset import leaks, plan, preview, study_folders
 from cac_hpc.dataset.splits import Fold
-from cac_hpc.run import looks, paths, settings, stages
-from cac_hpc.run.config import InputError
+from cac_hpc.run import disk, looks, stages
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import launch_command, stored_settings
+from cac_hpc.settings.errors import InputError
 from tests.support.runs import REPO, SCORES, launch, pack, write_config, write_scans
 
 SECRET = "b9f0c2d4a1e87365"
@@ -61,11 +62,13 @@ def config_file(folder, cohorts, **others):
 
 
 def settings_of(folder, cohorts, **others):
-    return settings.parse_launch(None, ["--config", str(config_file(folder, cohorts, **others))])[0]
+    return launch_command.parse_launch(None, ["--config", str(config_file(folder, cohorts, **others))])[0]
 
 
 def planned(folder, cohorts, **others):
-    cfg, options = settings.parse_launch(None, ["--config", str(config_file(folder, cohorts, **others)), "--dry_run"])
+    cfg, options = launch_command.parse_launch(
+        None, ["--config", str(config_file(folder, cohorts, **others)), "--dry_run"]
+    )
     assert launch.launch(cfg, options, REPO) == 0
     return RunPaths(folder / "run")
 
@@ -95,7 +98,7 @@ def test_studies_of_the_same_number_are_two_and_every_file_has_its_cohort(tmp_pa
     rejected = rows(dataset.rejected)
     assert {(row["study"], row["reason"]) for row in rejected if row["reason"] == "outside_study"} == {
         ("east.", "outside_study"), ("west.", "outside_study")}  # fmt: skip
-    intake = paths.read_json(dataset.intake)
+    intake = disk.read_json(dataset.intake)
     found = intake["cohorts"]
     assert found["east"]["studies"] == {
         "found": 12, "without_label": 0, "labelled": 12, "used": 11, "refused": {"not_dicom": 1},
@@ -133,9 +136,9 @@ def test_no_two_names_become_one_key(tmp_path, two):
         sheet.write_text("study,score\n" + "".join(f"{one.name},3\n" for one in (root / name).iterdir()))
         cohorts.append({"name": name, "dicom_root": str(root / name), "sheet": str(sheet)})
     cfg = settings_of(tmp_path, cohorts, report={"near_equal_ids": "warn"})
-    keys = [study for found in plan.study_folders(cfg).values() for study in found]
+    keys = [study for found in study_folders.by_key(cfg).values() for study in found]
     assert sorted(keys) == ["A-1.2", "A.1-2", "A.1.2", "a_1.2"]
-    folders = [folder for found in plan.study_folders(cfg).values() for folder in found.values()]
+    folders = [folder for found in study_folders.by_key(cfg).values() for folder in found.values()]
     assert len({*folders}) == 4
 
 
@@ -143,7 +146,9 @@ def test_pseudonyms_stand_for_cohort_and_folder(tmp_path, two):
     (tmp_path / "key").write_text(SECRET, encoding="utf-8")
     found = plan.make_plan(settings_of(tmp_path, listed(two), data={"pseudonym_key": str(tmp_path / "key")}))
     every = {
-        plan.pseudonym(f"{name}.{index:03d}", SECRET.encode()): name for name in ("east", "west") for index in range(12)
+        study_folders.pseudonym(f"{name}.{index:03d}", SECRET.encode()): name
+        for name in ("east", "west")
+        for index in range(12)
     }
     assert {study: label.site for study, label in found.labels.items()} == every
 
@@ -191,9 +196,9 @@ def test_numbers_of_different_cohorts_may_be_nearly_equal(tmp_path, two):
 
 
 def test_headers_are_looked_at_in_turn(tmp_path, two, monkeypatch):
-    monkeypatch.setattr(summary, "MOST_FILES", 20)
+    monkeypatch.setattr(preview, "MOST_FILES", 20)
     cfg = settings_of(tmp_path, listed(two))
-    found = summary.preview(cfg, ["east.000", "west.000", "east.001", "west.001", "east.002"])
+    found = preview.of_headers(cfg, ["east.000", "west.000", "east.001", "west.001", "east.002"])
     assert found.looked_at == 4
     assert "headers of 4 of 24 studies" in found.lines[-1]
 
@@ -218,10 +223,10 @@ def test_settings_of_cohorts_survive_the_run_folder_and_paths_become_absolute(tm
         (str(two / name), str(two / name / "labels.csv")) for name in ("east", "west")
     ]
     run = planned(tmp_path, cohorts)
-    assert settings.load(run.config) == cfg
+    assert stored_settings.load(run.config) == cfg
     other = ["--resume", str(run.root), "--dry_run", "--data.cohorts", str(listed(two, west={"study_column": "who"}))]
     with pytest.raises(InputError, match=r"found / wanted: data.cohorts\[1\].study_column: 'number' / 'who'\)"):
-        launch.launch(*settings.parse_launch(None, other), REPO)
+        launch.launch(*launch_command.parse_launch(None, other), REPO)
 
 
 @pytest.mark.parametrize(
@@ -373,7 +378,7 @@ def test_settings_of_labels_hold_for_all_cohorts_and_those_of_one_go_before(tmp_
     cfg = settings_of(tmp_path, listed(two, east={"unmatched": "stop"}), labels={"unmatched": "skip"})
     assert [cohort.cfg.labels.unmatched for cohort in cfg.by_cohort()] == ["stop", "skip"]
     assert [cohort.cfg.labels.study_column for cohort in cfg.by_cohort()] == ["study", "number"]
-    alone = settings.load(write_config(tmp_path / "settings.yaml", two / "east", tmp_path / "run"))
+    alone = stored_settings.load(write_config(tmp_path / "settings.yaml", two / "east", tmp_path / "run"))
     assert [(cohort.name, cohort.cfg) for cohort in alone.by_cohort()] == [("", alone)]
 
 
@@ -387,7 +392,7 @@ def test_sites_are_subgroups_of_a_run_with_cohorts_alone(tmp_path, two):
     assert settings_of(tmp_path, listed(two), data={"subgroups": ["site"]}).data.subgroups == ("site",)
     alone = write_config(tmp_path / "s.yaml", two, tmp_path / "run", data={"subgroups": ["site"]})
     with pytest.raises(InputError, match=r"data.subgroups is .* without site, as there are no data.cohorts"):
-        settings.load(alone)
+        stored_settings.load(alone)
 
 
 def test_a_column_that_one_sheet_has_forms_groups_and_site_does_so_with_cohorts_alone(tmp_path, two):
@@ -396,7 +401,7 @@ def test_a_column_that_one_sheet_has_forms_groups_and_site_does_so_with_cohorts_
     cfg = settings_of(tmp_path, listed(two, west=without), **person)
     assert [cohort.cfg.labels.group_columns for cohort in cfg.by_cohort()] == [("person",), ()]
     with pytest.raises(InputError, match=r"split.group is 'site', but must be one of scanner "):
-        settings.load(write_config(tmp_path / "settings.yaml", two, tmp_path / "run", split={"group": "site"}))
+        stored_settings.load(write_config(tmp_path / "settings.yaml", two, tmp_path / "run", split={"group": "site"}))
 
 
 def test_a_value_that_cohorts_spell_differently_is_one_group_and_their_values_are_counted_together(tmp_path, two):
@@ -414,7 +419,7 @@ def test_a_value_that_cohorts_spell_differently_is_one_group_and_their_values_ar
 def test_a_node_that_does_not_see_every_cohort_packs_nothing(tmp_path, two):
     shutil.copytree(two, tmp_path / "two")
     run = planned(tmp_path, listed(tmp_path / "two"))
-    cfg, pack_stage = settings.load(run.config), next(stage for stage in stages.STAGES if stage.name == "pack")
+    cfg, pack_stage = stored_settings.load(run.config), next(stage for stage in stages.STAGES if stage.name == "pack")
     assert preflight.fault(run, cfg, pack_stage) is None
     shutil.rmtree(tmp_path / "two" / "west")
     assert str(tmp_path / "two" / "west") in str(preflight.fault(run, cfg, pack_stage))

@@ -5,7 +5,7 @@ import csv
 import pytest
 import yaml
 
-from cac_hpc.run import paths
+from cac_hpc.run import disk
 from cac_hpc.run.paths import RunPaths
 from tests.support.runs import REPO, job_here
 
@@ -51,7 +51,7 @@ def run(tmp_path_factory):
 
 
 def test_every_patient_of_both_cohorts_is_tested(run):
-    report = paths.read_json(run.report_json)
+    report = disk.read_json(run.report_json)
     assert report["status"] == "COMPLETE"
     assert report["cohort"]["studies_found"] == 12
     assert report["levels"]["patient"]["distinct"] == 11

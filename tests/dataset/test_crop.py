@@ -9,8 +9,9 @@ import pytest
 from cac_hpc.calcium import agatston, heart
 from cac_hpc.calcium.baseline import COLUMNS, CONTROL_COLUMNS
 from cac_hpc.dataset import intake, summary
-from cac_hpc.report import wording
-from cac_hpc.run.config import Checks, InputError, PackConfig
+from cac_hpc.sections import cohort_parts
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import Checks, PackConfig
 from cac_hpc.volumes import files, frame
 from tests.support.chests import SPACING_MM, chest, with_lesion, write_study
 from tests.support.poison import read, rows, write_chest
@@ -157,10 +158,10 @@ def test_the_intake_tells_what_was_cropped_and_how_much_is_left():
     assert medians == pytest.approx({"side_mm": 80, "share": 0.25, "pixel_mm": 1.25, "whole_pixel_mm": 3.125})
     assert summary._crop([missed], cfg) == {"studies": 0, "whole": 1, "margin_mm": 5.0}
     told = {"crop": found, "studies": {"refused": {"no_heart": 2}}}
-    (text,) = wording.crop(told)
+    (text,) = cohort_parts.crop(told)
     assert "and 5 mm around it" in text
     assert "25% of a slice (median) are kept, and a packed pixel is 1.25 mm wide in place of 3.12" in text
     assert "1 studies are whole, for no heart was found in them, and 2 were left out for it" in text
     told = {"crop": summary._crop([missed], cfg), "studies": {"refused": {}}}
-    (text,) = wording.crop(told)
+    (text,) = cohort_parts.crop(told)
     assert "no heart was found in 1 studies" in text

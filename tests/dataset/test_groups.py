@@ -11,8 +11,8 @@ import pytest
 from cac_hpc.dataset import groups, intake, sealed
 from cac_hpc.dataset.groups import WITHHELD, coarse, withhold
 from cac_hpc.phantom import cohort as phantoms
-from cac_hpc.run.commands import PhantomConfig
-from cac_hpc.run.config import PackConfig
+from cac_hpc.settings.pack import PackConfig
+from cac_hpc.settings.phantom_command import PhantomConfig
 from cac_hpc.volumes import files
 from cac_hpc.volumes.person import CONTRADICTORY
 from cac_hpc.volumes.study import Described, Study

@@ -7,9 +7,10 @@ import pytest
 
 from cac_hpc.dataset import held_out, splits
 from cac_hpc.dataset.held_out import Groups
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError, SplitConfig
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.split import SplitConfig
 from cac_hpc.volumes import dicom_study
 from tests.support.runs import job_here, pack, prepare, write_config, write_scans
 
@@ -35,7 +36,7 @@ def launch(folder, *options):
 
 def test_the_launch_makes_a_fold_for_each_scanner_and_says_who_is_not_tested(run, tmp_path):
     run, printed = run
-    assert settings.load(run.config).split.folds == 2
+    assert stored_settings.load(run.config).split.folds == 2
     groups = held_out.read(run.groups)
     assert (groups.fact, groups.tested) == ("scanner", ("Siemens ONE", "Siemens TWO"))
     rows = [re.split(r"  +", line.strip()) for line in printed.splitlines()]

@@ -10,8 +10,8 @@ import pytest
 from scipy import ndimage
 
 from cac_hpc.dataset import intake
-from cac_hpc.run.config import Checks, PackConfig, SeriesRule
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.pack import Checks, PackConfig, SeriesRule
 from cac_hpc.volumes import dicom, files, images, pixels
 from cac_hpc.volumes.pixels import AIR_HU
 from tests.support import chests, poison

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from cac_hpc.calcium import candidates, heart, views
-from cac_hpc.dataset import packing, plan, shards
-from cac_hpc.run import digests, settings
-from cac_hpc.run.config import InputError, PackConfig
+from cac_hpc.dataset import integrity, packing, plan, shards
+from cac_hpc.run import digests
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import files
 from tests.support.chests import SPACING_MM, chest, with_lesion, write_study
 from tests.support.poison import rows, write_chest
@@ -182,7 +184,7 @@ def test_a_cohort_without_slices_is_sealed_and_packed_again_as_it_was(tmp_path, 
     assert [row["study"] for row in studies] == ["0", "1", "2", "3", "4", "5"]
     assert {row["reason"] for row in rows(dataset.rejected)} == {"no_heart"}
     assert [row["candidates"] for row in studies] == ["0", "1", "2", "3", "4", "5"]
-    sealed = shards.read_checked(dataset.seal)
+    sealed = integrity.read_checked(dataset.seal)
     assert (sealed["slices"], sealed["settings"]["pack"]["slices"]) == (6 * NUM_SLICES, False)
     content = dataset.shard(0).read_bytes()
     dataset.shard(0).write_bytes(content[:-1])
@@ -192,7 +194,7 @@ def test_a_cohort_without_slices_is_sealed_and_packed_again_as_it_was(tmp_path, 
 
 def test_a_dataset_of_other_candidates_is_another_dataset(tmp_path, scans, monkeypatch):
     run = prepare(tmp_path, scans, pack={"min_slices": NUM_SLICES}, split={"folds": 2})
-    cfg = settings.load(run / "config.yaml")
+    cfg = stored_settings.load(run / "config.yaml")
     before = plan.make_plan(cfg).sha256
     assert plan.make_plan(cfg).sha256 == before
     monkeypatch.setattr(candidates, "VERSION", candidates.VERSION + 1)

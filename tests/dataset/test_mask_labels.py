@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from cac_hpc.dataset import mask_labels, plan
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.settings import launch_command
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
 from tests.support.runs import job_here
 from tests.support.settings import changed
 
@@ -39,7 +40,7 @@ train: {{epochs: 1}}
 """,
         encoding="utf-8",
     )
-    return settings.parse_launch(None, ["--config", str(path)])[0]
+    return launch_command.parse_launch(None, ["--config", str(path)])[0]
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from cac_hpc.dataset import intake, packing, sealing
-from cac_hpc.run.config import PackConfig
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import files, formats
 from tests.support import npz_study
 from tests.support.runs import NUM_SLICES, SCORES, SIZE, prepare

@@ -20,9 +20,10 @@ import pytest
 
 from cac_hpc.dataset import packing, plan, sealing
 from cac_hpc.machine.workers import Worker
-from cac_hpc.run import digests, settings
-from cac_hpc.run.config import InputError
+from cac_hpc.run import digests
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
 from tests.support import risky_studies
 from tests.support.runs import NUM_SLICES, REPO, SUPPORT, job, job_here, pack, prepare, write_scans
 from tests.support.slurm import unavailable
@@ -218,7 +219,7 @@ def test_a_dataset_of_other_settings_is_refused(tmp_path, scans):
 
 def test_a_file_that_changes_its_size_makes_another_dataset(tmp_path):
     scans = write_scans(tmp_path / "scans")
-    cfg = settings.load(prepare(tmp_path, scans) / "config.yaml")
+    cfg = stored_settings.load(prepare(tmp_path, scans) / "config.yaml")
     before = plan.make_plan(cfg).sha256
     with (scans / "000" / "IM0001.dcm").open("ab") as file:
         file.write(b"\0\0")
@@ -248,7 +249,7 @@ def test_a_slice_holds_the_area_mean_of_its_file(tmp_path, scans):
 @pytest.mark.timeout(120)
 def test_a_study_that_breaks_its_reader_is_refused_and_the_others_packed_right(tmp_path, scans):
     run = prepare(tmp_path, scans, pack={"limits": {"minutes": 0.05, "memory_gb": 0.5, "rejected_studies": 0.5}})
-    cfg, dataset = settings.load(run / "config.yaml"), DatasetPaths(run / "dataset")
+    cfg, dataset = stored_settings.load(run / "config.yaml"), DatasetPaths(run / "dataset")
     tasks = packing._tasks(cfg, plan.read_plan(dataset), None)
     worker = Worker(risky_studies.write_shard, 2, 1 << 29, threading.Event())
     try:

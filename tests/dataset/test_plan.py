@@ -11,10 +11,11 @@ import tracemalloc
 import openpyxl
 import pytest
 
-from cac_hpc.dataset import plan
-from cac_hpc.run import settings
-from cac_hpc.run.config import DataConfig, InputError
+from cac_hpc.dataset import plan, study_folders
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.data import DataConfig
+from cac_hpc.settings.errors import InputError
 from tests.support.runs import SCORES, job_here, pack, prepare, write_config, write_scans
 
 SECRET = "b9f0c2d4a1e87365"
@@ -32,8 +33,8 @@ def rows(path):
 
 def test_a_pseudonym_is_the_keyed_hash_of_the_name():
     # echo -n 007 | openssl dgst -sha256 -hmac b9f0c2d4a1e87365
-    assert plan.pseudonym("007", SECRET.encode()) == "3819abd2ff62"
-    assert plan.pseudonym("007", b"another secret, as long") != plan.pseudonym("007", SECRET.encode())
+    assert study_folders.pseudonym("007", SECRET.encode()) == "3819abd2ff62"
+    assert study_folders.pseudonym("007", b"another secret, as long") != study_folders.pseudonym("007", SECRET.encode())
 
 
 def test_with_a_key_no_table_holds_a_folder_name_and_the_labels_stay_with_their_studies(tmp_path):
@@ -47,7 +48,9 @@ def test_with_a_key_no_table_holds_a_folder_name_and_the_labels_stay_with_their_
     for path in run.rglob("*"):
         assert path.is_dir() or b"Meier" not in path.read_bytes(), path
     studies = {row["study"]: float(row["score"]) for row in rows(run / "dataset" / "studies.csv")}
-    expected = {plan.pseudonym(f"Meier-{index:03d}", SECRET.encode()): SCORES[index % 6] for index in range(18)}
+    expected = {
+        study_folders.pseudonym(f"Meier-{index:03d}", SECRET.encode()): SCORES[index % 6] for index in range(18)
+    }
     assert studies == expected
     assert {row["patient"] for row in rows(run / "dataset" / "studies.csv")} == set(expected)
 
@@ -66,7 +69,7 @@ def test_a_missing_key_is_refused(tmp_path, scans):
 def test_a_folder_whose_name_is_not_utf_8_is_refused(tmp_path):
     (tmp_path / os.fsdecode(b"M\xfcller")).mkdir()
     with pytest.raises(InputError, match=r"folder 'M\\udcfcller' is not UTF-8 or .*; rename it"):
-        plan.studies_of(DataConfig(dicom_root=str(tmp_path)))
+        study_folders.by_name(DataConfig(dicom_root=str(tmp_path)))
 
 
 def test_a_patient_is_one_patient_whatever_the_folders_are_called(tmp_path):
@@ -78,7 +81,7 @@ def test_a_patient_is_one_patient_whatever_the_folders_are_called(tmp_path):
         lines.append(f"{name},{SCORES[index % 6]:g},person {index // 2}")
     (scans / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (tmp_path / "key").write_text(SECRET, encoding="utf-8")
-    cfg = settings.load(
+    cfg = stored_settings.load(
         write_config(
             tmp_path / "settings.yaml",
             scans,
@@ -89,7 +92,7 @@ def test_a_patient_is_one_patient_whatever_the_folders_are_called(tmp_path):
     )
     patients = {label.study: label.patient for label in plan.make_plan(cfg).labels.values()}
     for number in range(1, 7):
-        pair = [plan.pseudonym(name, SECRET.encode()) for name in (f"P{number:04d}", f"P{number:04d}_2")]
+        pair = [study_folders.pseudonym(name, SECRET.encode()) for name in (f"P{number:04d}", f"P{number:04d}_2")]
         assert patients[pair[0]] == patients[pair[1]] == f"P{number:04d}"
 
 
@@ -99,7 +102,7 @@ def test_a_patient_is_one_patient_whatever_the_folders_are_called(tmp_path):
 def test_limits_on_reading_make_another_dataset_and_the_tolerance_does_not(tmp_path, scans, limit, same):
     def digest(**limits: float) -> str:
         path = write_config(tmp_path / "s.yaml", scans, tmp_path / "run", pack={"limits": limits})
-        return plan.make_plan(settings.load(path)).sha256
+        return plan.make_plan(stored_settings.load(path)).sha256
 
     assert (digest(**{limit: 0.5}) == digest(**{limit: 1})) == same
 
@@ -108,7 +111,7 @@ def test_any_other_name_is_a_study(tmp_path):
     names = ["a b", "100%d", "it's", "two\nlines", "Müller"]
     for name in names:
         (tmp_path / name).mkdir()
-    assert sorted(plan.studies_of(DataConfig(dicom_root=str(tmp_path)))) == sorted(names)
+    assert sorted(study_folders.by_name(DataConfig(dicom_root=str(tmp_path)))) == sorted(names)
 
 
 def test_what_no_study_takes_is_counted_and_named(tmp_path):
@@ -136,7 +139,7 @@ def test_twenty_thousand_files_are_planned_in_seconds_and_little_memory(tmp_path
             (folder / f"{index}.dcm").touch()
     lines = ["study,score", *(f"{study:03d},{SCORES[study % 6]:g}" for study in range(20))]
     (scans / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    cfg = settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run"))
+    cfg = stored_settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run"))
     tracemalloc.start()
     started = time.monotonic()
     made = plan.make_plan(cfg)
@@ -175,9 +178,9 @@ def test_nearly_equal_numbers_of_different_patients_are_refused_before_anything_
 def test_nearly_equal_numbers_of_one_patient_or_of_people_who_are_known_to_differ_go_on(tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
-    of_one = settings.load(alike(tmp_path / "one", {"A07": "x", "a-7": "x"}))
+    of_one = stored_settings.load(alike(tmp_path / "one", {"A07": "x", "a-7": "x"}))
     assert not [note for note in plan.make_plan(of_one).warnings if "nearly equal" in note]
-    of_two = settings.load(alike(tmp_path / "two", report={"near_equal_ids": "warn"}))
+    of_two = stored_settings.load(alike(tmp_path / "two", report={"near_equal_ids": "warn"}))
     assert "nearly equal study numbers of different patients: 'A07' and 'a-7'" in plan.make_plan(of_two).warnings
     key = tmp_path / "key"
     key.write_text(SECRET, encoding="utf-8")
@@ -203,7 +206,9 @@ def test_rows_that_are_hidden_in_the_sheet_are_named_even_where_studies_are_not(
     labels = {"sheet": str(tmp_path / "labels.xlsx"), "unmatched": "skip", "hidden_rows": hidden_rows}
     (tmp_path / "key").write_text(SECRET, encoding="utf-8")
     data = {"dicom_root": str(scans), "pseudonym_key": str(tmp_path / "key") if secret else None}
-    cfg = settings.load(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", labels=labels, data=data))
+    cfg = stored_settings.load(
+        write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", labels=labels, data=data)
+    )
     made = plan.make_plan(cfg)
     assert len(made.labels) == (18 if hidden_rows == "use" else 17)
     assert any(note.startswith("row 5 is hidden in the sheet, and ") for note in made.warnings)
@@ -214,7 +219,7 @@ def test_rows_that_are_hidden_in_the_sheet_are_named_even_where_studies_are_not(
 
 
 def test_more_inner_divisions_than_a_fold_has_patients_are_refused_before_anything_is_packed(tmp_path):
-    cfg = settings.load(prepare(tmp_path, write_scans(tmp_path / "scans")) / "config.yaml")
+    cfg = stored_settings.load(prepare(tmp_path, write_scans(tmp_path / "scans")) / "config.yaml")
     plan.make_plan(cfg)
     trials = dataclasses.replace(cfg.trials, configurations=({},), inner_folds=99)
     with pytest.raises(InputError, match=r"trials.inner_folds is 99, but fold 0 has \d+ patients"):

@@ -18,8 +18,9 @@ import pydicom
 import pytest
 
 from cac_hpc.dataset import intake
-from cac_hpc.run.config import InputError, PackConfig
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import dicom, files, images, pixels
 from tests.support import poison
 from tests.support.poison import (

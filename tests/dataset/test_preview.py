@@ -4,13 +4,13 @@ from collections import Counter
 
 import pytest
 
-from cac_hpc.dataset import plan, sealing, summary
+from cac_hpc.dataset import preview, sealing, study_folders
 from cac_hpc.evaluation import inputs
 from cac_hpc.phantom import cohort
-from cac_hpc.run import settings
-from cac_hpc.run.commands import PhantomConfig
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import launch_command, stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.phantom_command import PhantomConfig
 from tests.support.runs import REPO, job_here, pack, prepare, write_config, write_scans
 
 FEW = {"min_slices": 4}
@@ -42,7 +42,7 @@ def test_a_cohort_that_the_seal_must_refuse_is_refused_before_anything_is_writte
 
 
 def test_where_the_share_can_still_be_met_it_is_a_note(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(summary, "MOST_FILES", 5)
+    monkeypatch.setattr(preview, "MOST_FILES", 5)
     prepare(tmp_path, with_gaps(tmp_path, 1), pack=FEW)
     assert (
         "note: 1 of the 1 studies looked at cannot be used (1 missing_slices), pack.limits.rejected_studies allows "
@@ -61,10 +61,10 @@ def test_where_the_share_can_still_be_met_it_is_a_note(tmp_path, monkeypatch, ca
     ],
 )
 def test_the_setting_that_allows_the_main_reason_is_named(tmp_path, reason, change):
-    cfg = settings.load(write_config(tmp_path / "settings.yaml", tmp_path, tmp_path / "run"))
-    found = summary.Preview([], 5, Counter({reason: 3, "gantry_tilt": 2}))
+    cfg = stored_settings.load(write_config(tmp_path / "settings.yaml", tmp_path, tmp_path / "run"))
+    found = preview.Preview([], 5, Counter({reason: 3, "gantry_tilt": 2}))
     with pytest.raises(InputError, match=rf"5 of the 5 .* \(3 {reason}, 2 gantry_tilt\), .* of 5: {change}$"):
-        summary.preview_fault(found, 5, cfg)
+        preview.fault(found, 5, cfg)
 
 
 def test_after_a_failed_seal_every_command_is_one_that_helps(tmp_path, no_pictures):
@@ -85,18 +85,18 @@ def test_after_a_failed_seal_every_command_is_one_that_helps(tmp_path, no_pictur
 
 
 def test_the_command_of_a_seal_without_any_study_sets_the_check(tmp_path, monkeypatch):
-    monkeypatch.setattr(summary, "MOST_FILES", 5)
+    monkeypatch.setattr(preview, "MOST_FILES", 5)
     run = RunPaths(prepare(tmp_path, with_gaps(tmp_path, 18), pack={**FEW, "limits": {"rejected_studies": 1.0}}))
     with pytest.raises(InputError, match=r"_2 --pack.checks.missing_slices warn$"):
         pack(run.root)
     with pytest.raises(InputError, match="18 of 18 studies cannot be used"):
-        sealing.check_share(run.dataset(None), settings.load(run.config))
+        sealing.check_share(run.dataset(None), stored_settings.load(run.config))
 
 
 def test_the_cohort_that_the_readme_makes_is_one_that_its_settings_take(tmp_path, monkeypatch):
     cohort.write_cohort(PhantomConfig(out=str(tmp_path / "studies"), studies=2, matrix=256))
     monkeypatch.setenv("CAC_DICOM_ROOT", str(tmp_path / "studies"))
     monkeypatch.setenv("CAC_LABELS", str(tmp_path / "studies" / "labels.csv"))
-    cfg, _ = settings.parse_launch(None, ["--config", str(REPO / "configs" / "paper.yaml")])
-    found = summary.preview(cfg, plan.study_folders(cfg)[""])
+    cfg, _ = launch_command.parse_launch(None, ["--config", str(REPO / "configs" / "paper.yaml")])
+    found = preview.of_headers(cfg, study_folders.by_key(cfg)[""])
     assert (found.looked_at, found.refused) == (2, {})

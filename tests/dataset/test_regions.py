@@ -10,9 +10,10 @@ import pytest
 
 from cac_hpc.calcium import agatston
 from cac_hpc.dataset import intake, plan, regions
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError, PackConfig
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import files
 from cac_hpc.volumes.frame import AS_STORED
 from tests.support import mask_writers
@@ -115,7 +116,7 @@ def test_a_mask_that_changes_makes_another_dataset(cohort, tmp_path):
 
     def planned(**chosen):
         path = write_config(tmp_path / "settings.yaml", scans, tmp_path / "run", split=split, pack=chosen)
-        return plan.make_plan(settings.load(path))
+        return plan.make_plan(stored_settings.load(path))
 
     before, moved = planned(regions=str(masks)), planned(regions=str(where))
     assert before.sha256 == moved.sha256 != planned().sha256
@@ -149,7 +150,7 @@ def test_queued_jobs_find_the_masks_from_any_folder(cohort, tmp_path, monkeypatc
     scans, where = cohort
     monkeypatch.chdir(where.parent)
     run = RunPaths(prepare(tmp_path, scans, pack={"regions": "masks:1"}, split={"folds": 2, "val_fraction": 0.2}))
-    assert settings.load(run.config).pack.regions == f"{where}:1"
+    assert stored_settings.load(run.config).pack.regions == f"{where}:1"
 
 
 def test_masks_need_the_baseline():

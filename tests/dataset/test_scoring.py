@@ -7,8 +7,8 @@ import pandas as pd
 import pydicom
 import pytest
 
-from cac_hpc.dataset import scoring
-from cac_hpc.run.commands import ScoreConfig
+from cac_hpc.dataset import scoring, study_folders
+from cac_hpc.settings.score_command import ScoreConfig
 from tests.support.chests import chest, with_lesion, write_study
 from tests.support.poison import slices_of, without, write_chest
 from tests.support.runs import job, job_here
@@ -85,7 +85,7 @@ def test_studies_of_which_none_has_a_score_are_named(tmp_path, capsys):
 def test_hidden_folders_are_left_out_and_named(tmp_path, caplog):
     for name in ("one", ".trash"):
         (tmp_path / name).mkdir()
-    assert list(scoring.study_folders(str(tmp_path), single=False)) == ["one"]
+    assert list(study_folders.below(str(tmp_path), single=False)) == ["one"]
     assert "hidden folders are left out: '.trash'" in caplog.text
 
 
@@ -95,7 +95,7 @@ def test_linked_study_folders_are_studies_and_links_that_lead_nowhere_are_named(
     root.mkdir()
     (root / "one").symlink_to(tmp_path / "elsewhere")
     (root / "two").symlink_to(tmp_path / "gone")
-    assert list(scoring.study_folders(str(root), single=False)) == ["one"]
+    assert list(study_folders.below(str(root), single=False)) == ["one"]
     assert "links that lead nowhere are left out: 'two'" in caplog.text
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from cac_hpc.dataset import packing, plan, sealing, shards
+from cac_hpc.dataset import integrity, packing, plan, sealing, shards
 from cac_hpc.machine.workers import Worker
-from cac_hpc.run import digests, settings
-from cac_hpc.run.config import InputError
+from cac_hpc.run import digests
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import residency, setup
 from cac_hpc.train.distributed import World
 from tests.support.runs import NUM_SLICES, SIZE, pack, prepare, write_scans
@@ -51,7 +52,7 @@ def worker():
     made.close()
 
 
-config_of = functools.cache(lambda run: settings.load(run / "config.yaml"))  # a test does not change it
+config_of = functools.cache(lambda run: stored_settings.load(run / "config.yaml"))  # a test does not change it
 
 
 def load(run):
@@ -100,7 +101,7 @@ def test_200_flipped_bits_and_50_truncations_are_found_before_hdf5_opens_the_sha
         shard.write_bytes(content)
         with pytest.raises(InputError, match=r"shard-00000\.h5: does not match its xxh3_128.* --shard 0"):
             load(sealed)
-        assert shards.packed_fault(DatasetPaths(sealed / "dataset"), 0)
+        assert integrity.packed_fault(DatasetPaths(sealed / "dataset"), 0)
     assert len(damaged) == 250
 
 

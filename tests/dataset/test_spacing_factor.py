@@ -8,8 +8,9 @@ import pytest
 from cac_hpc.calcium import candidates
 from cac_hpc.dataset import intake
 from cac_hpc.predict import scored
-from cac_hpc.run.commands import ScoreConfig
-from cac_hpc.run.config import InputError, PackConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import PackConfig
+from cac_hpc.settings.score_command import ScoreConfig
 from cac_hpc.volumes import files
 from tests.support import coca
 

@@ -6,16 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cac_hpc.dataset.held_out import Groups
-from cac_hpc.dataset.splits import (
-    Fold,
-    check_folds,
-    check_slice_folds,
-    make_folds,
-    read_splits,
-    slices_of,
-    write_splits,
-)
-from cac_hpc.run.config import InputError, SplitConfig
+from cac_hpc.dataset.splits import Fold, check_folds, check_slice_folds, read_splits, slices_of, write_splits
+from cac_hpc.dataset.stratification import make_folds
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.split import SplitConfig
 from cac_hpc.train.slices import RowTable
 
 STUDY = dict(zip(range(6), (12, 7, 11, 12, 11, 15), strict=True))  # patients per category

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cac_hpc.dataset import summary
+from cac_hpc.dataset import summary, summary_view
 
 FACTS = {
     "slices": 10, "slice_spacing_mm": 3.0, "slice_thickness_mm": 3.0, "row_spacing_mm": 0.4, "field_of_view_mm": 200.0,
@@ -71,12 +71,12 @@ def test_a_file_that_is_nowhere_is_noticed(summed):
 
 
 def test_a_dataset_that_was_packed_before_aortas_were_counted_is_shown(summed, capsys):
-    summary.show({name: value for name, value in summed.items() if name != "no_aorta"})
+    summary_view.show({name: value for name, value in summed.items() if name != "no_aorta"})
     assert "aorta" not in capsys.readouterr().out
 
 
 def test_people_see_it_all(summed, capsys):
-    summary.show(summed)
+    summary_view.show(summed)
     said = capsys.readouterr().out
     for words in (
         "files found",
@@ -111,7 +111,7 @@ def test_labels_that_every_reader_contradicts_are_named_and_used_all_the_same(su
     assert [one["study"] for one in found["second_look"]] == ["a", "c", "d"]
     assert found["studies"]["used"] == 5
     assert summed["second_look"] == []
-    summary.show(found)
+    summary_view.show(found)
     said = " ".join(capsys.readouterr().out.split())
     assert "labels that the scan contradicts, for a second look: 3; none was changed" in said
     assert "study 'a': 0 is reported, the rule counts 900, the control counts 700" in said

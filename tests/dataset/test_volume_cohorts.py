@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 
 from cac_hpc.calcium import baseline
-from cac_hpc.dataset import intake, packing, plan, scoring, sealing
-from cac_hpc.run import settings
-from cac_hpc.run.config import Checks, DataConfig, InputError, PackConfig, to_yaml
+from cac_hpc.dataset import intake, packing, plan, sealing, study_folders
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.config import to_yaml
+from cac_hpc.settings.data import DataConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import Checks, PackConfig
 from cac_hpc.volumes import files
 from tests.support import volume_files
 from tests.support.chests import SPACING_MM, chest, with_lesion, write_study
@@ -119,7 +122,7 @@ def test_pseudonyms_stand_for_the_names_of_files_too(tmp_path, small_volumes):
     (tmp_path / "key").write_text("a secret of many characters", encoding="utf-8")
     dataset = packed(tmp_path / "run", small_volumes, pseudonym_key=str(tmp_path / "key"))
     keys = pd.read_csv(dataset.studies, dtype=str)["study"].tolist()
-    assert keys == sorted(plan.pseudonym(name, b"a secret of many characters") for name in "1234")
+    assert keys == sorted(study_folders.pseudonym(name, b"a secret of many characters") for name in "1234")
     assert json.loads(dataset.intake.read_text(encoding="utf-8"))["identity"]["key_is_identity"] == 1
     for path in (dataset.studies, dataset.rejected, dataset.seal, dataset.plan):
         assert not any(name in path.read_text(encoding="utf-8") for name in (".nii", "nrrd"))
@@ -154,13 +157,13 @@ def test_files_and_folders_are_studies_and_nothing_else_is(tmp_path, caplog):
     (tmp_path / "9").mkdir()
     (tmp_path / "10.nii").mkdir()
     every = ["1", "10.nii", "2", "3", "4", "9"]
-    assert sorted(plan.studies_of(DataConfig(dicom_root=str(tmp_path)))) == every
-    assert sorted(plan.studies_of(DataConfig(dicom_root=str(tmp_path), format="dicom"))) == ["10.nii", "9"]
-    assert list(scoring.study_folders(str(tmp_path), single=False)) == [tmp_path.name]  # voxels lie beside a header
+    assert sorted(study_folders.by_name(DataConfig(dicom_root=str(tmp_path)))) == every
+    assert sorted(study_folders.by_name(DataConfig(dicom_root=str(tmp_path), format="dicom"))) == ["10.nii", "9"]
+    assert list(study_folders.below(str(tmp_path), single=False)) == [tmp_path.name]  # voxels lie beside a header
     (tmp_path / "6.nhdr").unlink()
-    assert sorted(scoring.study_folders(str(tmp_path), single=False, wanted="nrrd")) == ["10.nii", "3", "9"]
-    assert sorted(scoring.study_folders(str(tmp_path), single=False)) == every
-    assert scoring.study_folders(str(tmp_path / "2.nii.gz"), single=False) == {"2": tmp_path / "2.nii.gz"}
+    assert sorted(study_folders.below(str(tmp_path), single=False, wanted="nrrd")) == ["10.nii", "3", "9"]
+    assert sorted(study_folders.below(str(tmp_path), single=False)) == every
+    assert study_folders.below(str(tmp_path / "2.nii.gz"), single=False) == {"2": tmp_path / "2.nii.gz"}
 
 
 def test_two_studies_of_one_name_are_refused(tmp_path):
@@ -168,7 +171,7 @@ def test_two_studies_of_one_name_are_refused(tmp_path):
     for name in ("1.nii", "1.nrrd"):
         (tmp_path / name).write_bytes(b"")
         with pytest.raises(InputError, match=f"found '1' and '{name}', which are both study '1'; rename one, or move"):
-            plan.studies_of(DataConfig(dicom_root=str(tmp_path)))
+            study_folders.by_name(DataConfig(dicom_root=str(tmp_path)))
         (tmp_path / name).unlink()
 
 
@@ -177,11 +180,11 @@ def test_a_root_without_studies_says_what_they_may_be(tmp_path):
     with pytest.raises(
         InputError, match=r"has no folder in it; wanted one folder per study, or one file \(\.nii\.gz, "
     ):
-        plan.studies_of(DataConfig(dicom_root=str(tmp_path)))
+        study_folders.by_name(DataConfig(dicom_root=str(tmp_path)))
 
 
 def test_a_format_that_is_set_makes_another_dataset_and_auto_is_as_before(tmp_path, scans):
-    cfg = settings.load(
+    cfg = stored_settings.load(
         write_config(
             tmp_path / "s.yaml",
             scans / "volumes",

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.dataset import shards, splits
+from cac_hpc.dataset import integrity, shards, splits
 from cac_hpc.evaluation import audit
-from cac_hpc.labels import matching
+from cac_hpc.labels import spelling
 from cac_hpc.report import aggregation
-from cac_hpc.run import digests, ledger, paths, settings
-from cac_hpc.run.config import InputError
-from cac_hpc.statistics.results import Audit
+from cac_hpc.results.audits import Audit
+from cac_hpc.run import digests, disk, ledger, paths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
 from tests.support.reports import make_run, report_of, vouch
 from tests.support.runs import job, pack, prepare, write_scans
 
@@ -44,9 +45,9 @@ def with_shards(run, same=(), blank=(), per_shard=4):
 
 def reseal(run, **changes):
     dataset = run.dataset(None)
-    content = shards.read_checked(dataset.seal) | changes
+    content = integrity.read_checked(dataset.seal) | changes
     content |= {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
-    shards.write_checked(dataset.seal, content)
+    integrity.write_checked(dataset.seal, content)
 
 
 def small_run(tmp_path, names="abcdef", patient=None, **sections):
@@ -128,7 +129,7 @@ def test_labels_that_changed_after_the_folds_were_made_are_refused(tmp_path):
 
 
 def edit_splits(run, change):
-    content = paths.read_json(run.splits)
+    content = disk.read_json(run.splits)
     change(content["folds"])
     run.splits.write_text(json.dumps(content), encoding="utf-8")
 
@@ -189,9 +190,9 @@ def test_nearly_equal_numbers_of_one_patient_are_his_scans(tmp_path):
 def test_behind_pseudonyms_study_numbers_are_judged_by_the_planner_alone(tmp_path, planned, passed, note):
     run = small_run(tmp_path, data={"pseudonym_key": str(tmp_path / "key")})
     plan = run.dataset(None).plan
-    paths.write_json(plan, paths.read_json(plan) | planned)
+    disk.write_json(plan, disk.read_json(plan) | planned)
     studies = pd.read_csv(run.dataset(None).studies, dtype=str)
-    cfg, folds = settings.load(run.config), splits.read_splits(run.splits)
+    cfg, folds = stored_settings.load(run.config), splits.read_splits(run.splits)
     found = audit.check_cohort(cfg, run.splits, run.dataset(None), folds, studies)
     assert Audit("ids", passed, note) in found
 
@@ -202,7 +203,7 @@ def test_behind_pseudonyms_study_numbers_are_judged_by_the_planner_alone(tmp_pat
      ("Ａ７", "a7", True), ("S000", "s0", True), ("--", "-", False)],
 )  # fmt: skip
 def test_what_counts_as_nearly_equal(one, other, alike):
-    assert (matching.tokens(one) == matching.tokens(other)) == alike
+    assert (spelling.tokens(one) == spelling.tokens(other)) == alike
 
 
 def test_the_same_scan_under_two_numbers_is_refused_by_its_pixels(tmp_path):

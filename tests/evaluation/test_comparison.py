@@ -15,13 +15,17 @@ from scipy import stats
 from cac_hpc.evaluation import comparison, pairing
 from cac_hpc.evaluation.outcome import Outcome
 from cac_hpc.report import aggregation, comparison_report
-from cac_hpc.run import paths
-from cac_hpc.run.config import InputError, ReportConfig
+from cac_hpc.results.comparison import Comparison
+from cac_hpc.results.figures import Figure
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json, to_json
+from cac_hpc.run import disk
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.settings import ReportOptions, parse_report
-from cac_hpc.statistics import assessment
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
+from cac_hpc.settings.report_command import ReportOptions, parse_report
+from cac_hpc.statistics import assessment, resampling
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Comparison, Figure, Report, from_json, to_json
 from tests.support import oracle
 from tests.support.reports import compare, make_run
 from tests.support.runs import job_here
@@ -388,7 +392,7 @@ def partial(runs, tmp_path_factory):
         (lambda run: run.dataset(None).studies.write_text("study\n"), r"studies\.csv: not the studies that the report"),
         (lambda run: run.fold(1).predictions.unlink(), r"predictions\.csv: not there any more; python jobs/aggregate"),
         (lambda run: run.fold(1).predictions.write_text("x"), r"predictions\.csv: not the predictions that the report"),
-        (lambda run: paths.write_json(run.report / "report.json", {"format_version": 1}), "found format version 1, w"),
+        (lambda run: disk.write_json(run.report / "report.json", {"format_version": 1}), "found format version 1, w"),
     ],
 )
 def test_files_that_are_missing_or_not_the_reports_own_are_named(copies, change, message):
@@ -557,8 +561,8 @@ def test_19_of_20_paired_intervals_hold_the_true_difference():
     one, other = (float((1 / (1 + np.exp(-ease - hard))).mean()) for ease in (0.2, 0.9))
     held, widths, unpaired = 0, [], []
     for _ in range(300):
-        sums = {at: assessment.sums_by_patient(units) for at, units in enumerate(unit_pair(rng, 40, 5))}
-        drawn = [comparison._drawn(each) for each in assessment.resample(sums, {}, cfg).values()]
+        sums = {at: resampling.sums_by_patient(units) for at, units in enumerate(unit_pair(rng, 40, 5))}
+        drawn = [comparison._drawn(each) for each in resampling.resample(sums, {}, cfg).values()]
         interval = comparison._interval("accuracy", 0, drawn, 40)
         held += interval.low <= other - one <= interval.high
         widths.append(interval.high - interval.low)

@@ -2,20 +2,24 @@
 
 import dataclasses
 import shutil
-from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.evaluation import evaluate, external, external_inputs, predicted
+from cac_hpc.evaluation import evaluate, external, external_files, external_inputs, predicted
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.report import consistency, external_report, terminal
-from cac_hpc.run import paths
-from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Absent, CohortFact, Distribution, InternalTest, Recalibration
+from cac_hpc.results.calibration import Recalibration
+from cac_hpc.results.external import CohortFact, Distribution, InternalTest
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import schema, to_json
+from cac_hpc.run import disk
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 from tests.support import oracle
 
 NAMES = LabelsConfig.names
@@ -66,7 +70,7 @@ def collect(folder, predictions, labels, beside=(), internal=None, cohorts=(), c
 def internal_of(folder, **changes):
     """What a bundle says of its run: the same patients, all but the first wrong ones right."""
     report = external.report(*collect(folder, ours(**changes), sheet()))
-    return {"title": "Demo | <b>", "status": "COMPLETE", "level": results.to_json(report.levels["patient"])}
+    return {"title": "Demo | <b>", "status": "COMPLETE", "level": to_json(report.levels["patient"])}
 
 
 def test_the_figures_of_patients_by_hand(tmp_path):
@@ -84,8 +88,7 @@ def test_the_figures_of_patients_by_hand(tmp_path):
     assert [(one.patient, one.true, one.predicted) for one in report.examples.patients.worst][:2] == [
         ("003", 0, 2), ("007", 2, 1),
     ]  # fmt: skip
-    schema = paths.read_json(Path(results.__file__).with_name("report.schema.json"))
-    jsonschema.validate(results.to_json(report), schema)
+    jsonschema.validate(to_json(report), schema(Report))
 
 
 def test_readers_are_compared_in_pairs_on_the_same_patients(tmp_path):
@@ -312,7 +315,7 @@ def test_the_report_is_written_with_all_of_its_parts(written, capsys):
 
 
 def test_the_same_predictions_give_the_same_bytes(written, tmp_path):
-    test, table = external_inputs.read(written)
+    test, table = external_files.read(written)
     external_report.write(tmp_path / "out", test, table, dpi=50)
     other = {"circumstances.json", "SHA256SUMS"}
     for path in sorted(written.rglob("*")):
@@ -325,18 +328,18 @@ def test_a_report_cannot_contradict_its_table(written, tmp_path, capsys):
     out = shutil.copytree(written, tmp_path / "out")
     file = out / "report" / "report.json"
     assert consistency.check(file) == 0
-    content = paths.read_json(file)
+    content = disk.read_json(file)
     content["external"]["internal"]["compared"]["figures"]["accuracy"]["difference"] += 0.01
-    paths.write_json(file, content)
+    disk.write_json(file, content)
     assert consistency.check(file) == 1
     said = capsys.readouterr().out
     assert "external.internal.compared.figures.accuracy.difference" in said
     assert "report_EXTERNAL.md" in said
     shutil.copy(written / "report" / "report.json", file)
-    table = (out / external_inputs.TABLE).read_text(encoding="utf-8").replace("005,005,5.0,1", "005,005,500.0,4")
-    (out / external_inputs.TABLE).write_text(table, encoding="utf-8")
+    table = (out / external_files.TABLE).read_text(encoding="utf-8").replace("005,005,5.0,1", "005,005,500.0,4")
+    (out / external_files.TABLE).write_text(table, encoding="utf-8")
     assert consistency.check(file) == 1
-    (out / external_inputs.TABLE).unlink()
+    (out / external_files.TABLE).unlink()
     with pytest.raises(InputError, match=r"tested\.csv cannot be read"):
         consistency.check(file)
 

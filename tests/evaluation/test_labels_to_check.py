@@ -6,9 +6,11 @@ import pytest
 
 from cac_hpc.evaluation import labels_to_check
 from cac_hpc.evaluation.readers import Heard, Said
-from cac_hpc.report import aggregation, label_parts, tables
+from cac_hpc.report import aggregation, markdown
+from cac_hpc.results.audits import LabelsToCheck, LabelToCheck
+from cac_hpc.results.figures import Absent
+from cac_hpc.sections import label_parts
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import Absent, LabelsToCheck, LabelToCheck
 from tests.support.reports import check_report, make_run, typed_report_of
 
 SCORES = (0.0, 8.0, 60.0, 300.0, 800.0, 3000.0)
@@ -99,7 +101,7 @@ def test_the_page_shows_the_first_and_says_where_the_others_are(run):
     report = typed_report_of(run)
     many = [LabelToCheck(f"p{number:02d}", None, 0, 5, 0.9, 4.0) for number in range(20)]
     object.__setattr__(report, "labels_to_check", LabelsToCheck(["rule", "model"], 40, many))
-    text = tables.markdown(report)
+    text = markdown.text(report)
     assert "p14" in text
     assert "p15" not in text
     assert "The first 15 are shown" in text

@@ -9,12 +9,16 @@ import pytest
 
 from cac_hpc.dataset import sealed, splits
 from cac_hpc.evaluation import audit, cut_figures, inputs
-from cac_hpc.report import aggregation, archive, lesion_pictures, tables, terminal, wording
-from cac_hpc.run import digests, paths, stages
+from cac_hpc.plots import images
+from cac_hpc.report import aggregation, lesion_pictures, markdown, terminal
+from cac_hpc.report.packed import Task
+from cac_hpc.run import digests, disk, result_files
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.sections import lesion_parts, level_parts
 from cac_hpc.statistics.pooling import scored_patients
 from cac_hpc.train import lesion_results, ordinal
 from cac_hpc.train.lesion_results import Scores
+from cac_hpc.transfer import selection
 from tests.support.lesions import make_lesion_run, read_json, vouch_tables
 from tests.support.reports import check_report, make_run, typed_report_of
 
@@ -80,7 +84,7 @@ def test_readers_stand_side_by_side_and_the_better_one_is_named(reported):
     assert accuracy["difference"] == pytest.approx((right["model"] - right["control"]) / 23)
     assert accuracy["low"] > 0
     assert control["sign_test"]["test"] == "exact McNemar test"
-    text = tables.markdown(typed_report_of(reported))
+    text = markdown.text(typed_report_of(reported))
     assert "**Trust the trained lesion model: it is right in 21 of 23 patients, more than each of the others" in text
 
 
@@ -108,8 +112,8 @@ def test_outlines_of_what_counted_and_of_what_did_not_are_on_the_page(reported):
     names = [path.name.split("-", 2)[2] for path in files]
     assert names == ["0-projection.svg", "1-slice-000.svg", "2-slice-001.svg"]  # most counted, then most was rejected
     projection = files[0].read_text()
-    assert projection.count(f'stroke="{lesion_pictures.COUNTED}" stroke-width="1"/>') == 1
-    assert projection.count(f'stroke="{lesion_pictures.REJECTED}" stroke-width="1" stroke-dasharray') == 1
+    assert projection.count(f'stroke="{images.COUNTED}" stroke-width="1"/>') == 1
+    assert projection.count(f'stroke="{images.REJECTED}" stroke-width="1" stroke-dasharray') == 1
     assert "projection of all slices: counted 150" in projection
     assert ">1: 150, p 0.80</text>" in files[1].read_text()
     assert (reported.report / "figures" / f"lesions-{number:02d}.png").is_file()
@@ -120,14 +124,14 @@ def test_outlines_of_what_counted_and_of_what_did_not_are_on_the_page(reported):
     assert "image/svg+xml" in bare  # figures of numbers
     assert "The pictures were left out of this copy of the report." in bare
     assert "of patient" not in bare.split('id="lesions"')[1].split("</section>")[0]
-    assert wording.OWN_PART in wording.verdict(report)
-    own_part, text = wording.OWN_PART.partition("'")[0], (reported.report / "report.md").read_text()
+    assert level_parts.OWN_PART in level_parts.verdict(report)
+    own_part, text = level_parts.OWN_PART.partition("'")[0], (reported.report / "report.md").read_text()
     assert page.count(own_part) == text.count(own_part) == 1
 
 
 def test_views_of_hearts_stay_where_images_are_not_to_go_out(reported):
     of_hearts = {f"report/figures/{path.name}" for path in (reported.report / "figures").glob("lesions-*")}
-    taken = {name: {item.name for item in archive.survey(reported.root, archive.Selection(images=name)).items}
+    taken = {name: {item.name for item in selection.survey(reported.root, selection.Selection(images=name)).items}
              for name in (True, False)}  # fmt: skip
     assert len(of_hearts) > 8
     assert of_hearts <= taken[True]
@@ -138,7 +142,7 @@ def test_views_of_hearts_stay_where_images_are_not_to_go_out(reported):
 def test_the_page_says_where_another_category_is_more_probable(reported):
     report = typed_report_of(reported)
     facts = [one | {"calibration": {"method": ordinal.METHOD, "scale": 0.5, "gross": 0.1}} for one in report.training]
-    text = " ".join(wording.lesions(dataclasses.replace(report, training=facts)))
+    text = " ".join(lesion_parts.lines(dataclasses.replace(report, training=facts)))
     assert "where the score is 10, 101 to 105, 401 to 452, 824 to 1000 another category is more probable" in text
 
 
@@ -148,9 +152,10 @@ def test_a_terminal_shows_it_too(reported, capsys):
 
 
 def test_nothing_is_shown_of_a_shard_that_is_not_as_it_was_sealed(reported):
-    shard = reported.dataset(None).shard(0)
-    assert lesion_pictures._read((shard, digests.of_file(shard), ["s00"]), lambda said: None).keys() == {"s00"}
-    assert lesion_pictures._read((shard, "0" * 32, ["s00"]), lambda said: None) == {}
+    shard, wanted = reported.dataset(None).shard(0), {"s00": None}
+    found = lesion_pictures._read(Task(shard, digests.of_file(shard), wanted), lambda said: None)
+    assert found.keys() == {"s00"}
+    assert lesion_pictures._read(Task(shard, "0" * 32, wanted), lambda said: None) == {}
 
 
 def test_without_its_shards_a_report_says_that_the_views_are_gone(reported, tmp_path):
@@ -174,18 +179,18 @@ def test_a_fold_whose_tables_changed_is_missing(reported, tmp_path, no_pictures,
     path.write_text(change(path.read_text()))
     assert not aggregation.aggregate(run.root)
     assert why in read_json(run)["missing_folds"][0]["reason"]
-    assert not stages.fold_is_done(run.fold(1))  # --resume trains it to its end again
-    assert stages.fold_is_done(run.fold(0))
+    assert not result_files.fold_is_done(run.fold(1))  # --resume trains it to its end again
+    assert result_files.fold_is_done(run.fold(0))
 
 
 @pytest.mark.parametrize("digests_of", [None, [], "none"])
 def test_damaged_digests_of_tables_end_in_a_missing_fold(reported, tmp_path, no_pictures, digests_of):
     run = RunPaths(shutil.copytree(reported.root, tmp_path / "run"))
-    facts = paths.read_json(run.fold(1).metrics)
-    paths.write_json(run.fold(1).metrics, facts | {"tables_sha256": digests_of})
+    facts = disk.read_json(run.fold(1).metrics)
+    disk.write_json(run.fold(1).metrics, facts | {"tables_sha256": digests_of})
     assert not aggregation.aggregate(run.root)
     assert "tables_sha256" in read_json(run)["missing_folds"][0]["reason"]
-    assert not stages.fold_is_done(run.fold(1))
+    assert not result_files.fold_is_done(run.fold(1))
 
 
 @pytest.mark.parametrize(
@@ -226,8 +231,8 @@ def test_another_run_of_the_same_folds_is_a_reader(reported, tmp_path, no_pictur
     check_report(run)
     pooled, own = found["readers"][-1]["levels"], read_json(other)["levels"]
     assert pooled["patient"]["figures"]["accuracy"] == own["patient"]["pooled"]["figures"]["accuracy"]
-    content = paths.read_json(other.report_json) | {"format_version": 5}
-    paths.write_json(other.report_json, content)
+    content = disk.read_json(other.report_json) | {"format_version": 5}
+    disk.write_json(other.report_json, content)
     assert aggregation.aggregate(run.root)
     assert "of another version of cac_hpc" in read_json(run)["readers"]["absent"][0]
 

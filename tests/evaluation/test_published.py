@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cac_hpc.evaluation import published
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from tests.support.reports import PRINTED
 from tests.support.runs import REPO, job, job_here
 

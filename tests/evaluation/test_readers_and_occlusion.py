@@ -11,12 +11,16 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score
 
-from cac_hpc.dataset import sealing, shards
+from cac_hpc.dataset import integrity, sealing, shards
 from cac_hpc.evaluation import inputs
-from cac_hpc.report import aggregation, consistency, tables, wording
-from cac_hpc.run import digests, paths, settings
-from cac_hpc.run.config import InputError, ModelConfig, TrainConfig
+from cac_hpc.report import aggregation, consistency, markdown
+from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.sections import formatting, level_parts, reader_parts
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.train import TrainConfig
 from cac_hpc.train import augment_slices, predictions, training
 from cac_hpc.train.networks import SliceClassifier
 from tests.support.reports import make_run, typed_report_of, vouch
@@ -80,7 +84,7 @@ def write_views(run, fold):
 
 
 def summary_of(run):
-    return paths.read_json(run.report / "report.json")
+    return disk.read_json(run.report / "report.json")
 
 
 def reader_of(run, key):
@@ -127,12 +131,13 @@ def test_the_model_and_the_largest_category_are_readers_too(reported):
 
 def test_a_rule_that_counted_in_masks_is_said_to_and_where_they_are_is_not(reported, tmp_path):
     report = typed_report_of(reported)
-    assert "at least 130 HU in the heart's region, found automatically." in wording.readers(report)[-1]
+    assert "at least 130 HU in the heart's region, found automatically." in reader_parts.sections(report)[0].lines[-1]
     told = {(study, int(study[1:]) % 6): predicted(study) for study in STUDIES}
     run = make_run(tmp_path, told, pack={"regions": str(tmp_path / "masks")})
     shown = inputs.load(run).settings
     assert shown["pack"]["regions"] == "masks"
-    assert "at least 130 HU in the masks of pack.regions." in wording.readers(replace(report, settings=shown))[-1]
+    (section,) = reader_parts.sections(replace(report, settings=shown))
+    assert "at least 130 HU in the masks of pack.regions." in section.lines[-1]
 
 
 def test_of_a_slice_the_rule_says_the_category_of_its_own_part(reported):
@@ -176,14 +181,14 @@ def test_what_is_left_with_the_heart_and_with_the_rest_stands_beside_all(reporte
 
 
 def test_a_report_tells_both_and_contradicts_nothing(reported):
-    summary, cfg = summary_of(reported), settings.load(reported.config)
+    summary, cfg = summary_of(reported), stored_settings.load(reported.config)
     assert list(consistency.contradictions(reported, cfg, summary)) == []
-    text = tables.markdown(typed_report_of(reported))
+    text = markdown.text(typed_report_of(reported))
     assert "**Trust the Agatston rule: it is right in 16 of 17 patients and needs no training; these patients" in text
     assert "is better (trained slice network 14). Worse than the trained slice network: largest category 3.**" in text
     assert text.count("The Agatston rule counts lesions of at least 130 HU") == 2  # first and in its place
     assert "Left out, for the rule has no score of them: 1 studies." in text
-    assert wording.READERS in text
+    assert reader_parts.HEADING in text
     assert (reported.report / "figures" / "scores.svg").is_file()
     assert (reported.report / "figures" / "confusion_patient_rule.png").is_file()
 
@@ -212,7 +217,7 @@ def test_a_number_that_is_not_what_the_files_say_is_found(reported, change):
     summary = summary_of(reported)
     change(summary)
     assert any(line.startswith(("readers", "occlusion")) for line in consistency.contradictions(
-        reported, settings.load(reported.config), summary
+        reported, stored_settings.load(reported.config), summary
     ))  # fmt: skip
 
 
@@ -224,13 +229,13 @@ def test_a_view_that_is_damaged_costs_the_test_and_not_the_report(reported, tmp_
     summary = summary_of(run)
     assert summary["occlusion"]["left_out"] == {"studies": 1, "folds": [2]}
     assert [fold["fold"] for fold in summary["occlusion"]["folds"]] == [0, 1, 3, 4]
-    assert "Folds without this test, left out: 2." in tables.markdown(typed_report_of(run))
+    assert "Folds without this test, left out: 2." in markdown.text(typed_report_of(run))
     for fold in range(5):
         run.fold(fold).view("rim").unlink()
     assert aggregation.aggregate(run.root)
     note = "predictions_rim.csv of fold 0 is not there, or not as it was written"
     assert summary_of(run)["occlusion"] == {"note": note}
-    assert f"The network was not tested on parts of slices: {note}" in tables.markdown(typed_report_of(run))
+    assert f"The network was not tested on parts of slices: {note}" in markdown.text(typed_report_of(run))
     assert not (run.report / "tables" / "occlusion.csv").exists()
 
 
@@ -252,7 +257,7 @@ def test_of_a_partial_report_only_what_was_tested_is_counted(reported, tmp_path,
 
 
 def test_a_p_value_is_never_nothing():
-    assert [wording.chance(value) for value in (1.0, 0.0123, 0.0001, 9e-5, 1e-12)] == [
+    assert [formatting.chance(value) for value in (1.0, 0.0123, 0.0001, 9e-5, 1e-12)] == [
         "p = 1.00",
         "p = 0.012",
         "p < 0.001",
@@ -272,7 +277,7 @@ def test_without_a_baseline_the_report_says_so(tmp_path, no_pictures):
     summary = summary_of(run)
     assert "packed without pack.baseline" in summary["readers"]["note"]
     assert "packed without pack.baseline" in summary["occlusion"]["note"]
-    assert "Trust" not in wording.verdict(typed_report_of(run))
+    assert "Trust" not in level_parts.verdict(typed_report_of(run))
 
 
 @pytest.mark.parametrize("crop", [None, (100, 60, 256, 256)])
@@ -317,8 +322,8 @@ def with_hearts(tmp_path_factory, packed):
     for name, value in {"heart_row": 4, "heart_rows": 20, "heart_column": 6, "heart_columns": 17}.items():
         studies[name] = [value] * (len(studies) - 1) + [""]
     studies.to_csv(dataset.studies, index=False)
-    sealed = shards.read_checked(dataset.seal) | {"studies_sha256": digests.file_sha256(dataset.studies)}
-    shards.write_checked(dataset.seal, {key: value for key, value in sealed.items() if key != "sha256"})
+    sealed = integrity.read_checked(dataset.seal) | {"studies_sha256": digests.file_sha256(dataset.studies)}
+    integrity.write_checked(dataset.seal, {key: value for key, value in sealed.items() if key != "sha256"})
     return dataset
 
 
@@ -326,7 +331,7 @@ def test_two_ranks_predict_the_test_slices_with_parts_of_them_blank(tmp_path, sc
     run = prepare(tmp_path, scans, data={"packed_dir": str(with_hearts.root)}, train={"epochs": 1})
     sealing.seal(run)
     subprocess.run(torchrun(2, run, 0), capture_output=True, timeout=200, check=True)
-    files, cfg = RunPaths(run).fold(0), settings.load(RunPaths(run).config)
+    files, cfg = RunPaths(run).fold(0), stored_settings.load(RunPaths(run).config)
     model = SliceClassifier(ModelConfig(filters=(8, 16, 16), dense=32), SIZE, 6)
     model.load_state_dict(torch.load(files.model, weights_only=True)["weights"])
     whole = pd.read_csv(files.predictions, dtype={"study": str})

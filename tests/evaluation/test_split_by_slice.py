@@ -14,12 +14,16 @@ from cac_hpc.cluster import launch
 from cac_hpc.dataset import sealing, splits
 from cac_hpc.evaluation import contrast
 from cac_hpc.machine.processes import RESUMABLE
-from cac_hpc.report import aggregation, archive, consistency, wording
-from cac_hpc.run import config, digests, paths, settings
-from cac_hpc.run.config import InputError, SplitConfig
+from cac_hpc.report import aggregation, consistency
+from cac_hpc.results.report import FORMAT_VERSION
+from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics.results import FORMAT_VERSION
-from cac_hpc.train import passes, training
+from cac_hpc.sections import contrast_parts, method_parts
+from cac_hpc.settings import config, launch_command, stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.split import SplitConfig
+from cac_hpc.train import attempts, training
+from cac_hpc.transfer import archive
 from tests.support.runs import NUM_SLICES, REPO, job_here, prepare, torchrun
 
 NUM_STUDIES = 18
@@ -57,7 +61,7 @@ def report_of(run):
 
 
 def of_config(run, section=None, **changes):
-    cfg = settings.load(RunPaths(run).config if not isinstance(run, RunPaths) else run.config)
+    cfg = stored_settings.load(RunPaths(run).config if not isinstance(run, RunPaths) else run.config)
     changes = {section: dataclasses.replace(getattr(cfg, section), **changes)} if section else changes
     return dataclasses.replace(cfg, **changes)
 
@@ -71,7 +75,7 @@ def test_every_slice_is_tested_once_by_the_fold_that_splits_json_names(contrast_
         assert rows == sorted(splits.slices_of(fold.test))
         assert table["study"].nunique() == NUM_STUDIES  # of every patient
         tested += rows
-        facts = paths.read_json(contrast_run.fold(index).metrics)
+        facts = disk.read_json(contrast_run.fold(index).metrics)
         assert facts["residency"] == "stream"
         counts = [facts[f"{part}_slices"] for part in ("train", "val", "test")]
         assert counts == [len(splits.slices_of(part)) for part in fold.parts.values()]
@@ -80,19 +84,19 @@ def test_every_slice_is_tested_once_by_the_fold_that_splits_json_names(contrast_
 
 def test_everything_that_shows_figures_is_marked(contrast_run, tmp_path):
     found = report_of(contrast_run)
-    assert found["banner"] == wording.LEAKS
+    assert found["banner"] == contrast_parts.LEAKS
     assert found["split"]["unit"] == "slice"
     assert found["title"].endswith(" (CONTRAST RUN, LEAKS)")
     lines = (contrast_run.report / "report.md").read_text(encoding="utf-8").splitlines()
     assert lines[0].endswith("(CONTRAST RUN, LEAKS)")
-    assert lines[2] == f"**{wording.LEAKS}**"
-    assert wording.BY_PATIENT not in lines
+    assert lines[2] == f"**{contrast_parts.LEAKS}**"
+    assert method_parts.BY_PATIENT not in lines
     shown = " ".join(job_here("report.py", contrast_run.root).stdout.split())
-    assert f"(CONTRAST RUN, LEAKS) {wording.LEAKS} 3-fold cross-validation by slice, 3 of 3 folds" in shown
+    assert f"(CONTRAST RUN, LEAKS) {contrast_parts.LEAKS} 3-fold cross-validation by slice, 3 of 3 folds" in shown
     for name in ("report.html", "report_without_images.html"):
         page = (contrast_run.report / name).read_text(encoding="utf-8")
         assert "(CONTRAST RUN, LEAKS)</h1>" in page
-        assert page.count(wording.LEAKS.replace("'", "&#39;")) == 2  # at the top, and below what it does not say
+        assert page.count(contrast_parts.LEAKS.replace("'", "&#39;")) == 2  # at the top, and below what it does not say
     figures = sorted((contrast_run.report / "figures").glob("*.svg"))
     assert len(figures) >= 8
     for path in figures:
@@ -114,7 +118,7 @@ def test_a_run_by_patient_is_not_marked(finished_run):
         text = path.read_text(encoding="utf-8")
         assert "LEAKS" not in text
         assert "CONTRAST" not in text
-    assert "unit" not in paths.read_json(run.splits)
+    assert "unit" not in disk.read_json(run.splits)
 
 
 def test_audits_that_it_cannot_pass_are_stated(contrast_run):
@@ -176,7 +180,7 @@ def test_an_inflation_that_the_figures_do_not_give_is_found_out(contrast_run):
     figures = found["inflation"]["levels"]["slice"]["figures"]
     figures["accuracy"]["difference"] += 0.1
     figures["kappa_plain"]["other"] += 0.1
-    said = "\n".join(consistency.contradictions(contrast_run, settings.load(contrast_run.config), found))
+    said = "\n".join(consistency.contradictions(contrast_run, stored_settings.load(contrast_run.config), found))
     assert "inflation.levels.slice.figures.accuracy.difference: found" in said
     assert "inflation.levels.slice.figures.kappa_plain.other: found" in said
 
@@ -185,7 +189,7 @@ def test_an_inflation_that_the_figures_do_not_give_is_found_out(contrast_run):
 def test_a_fold_that_was_stopped_ends_in_the_same_bytes(contrast_run, finished_run, tmp_path, scans, monkeypatch):
     run = by_slice(tmp_path, scans, finished_run, train={"residency": "stream"})
     with monkeypatch.context() as patch:
-        patch.setattr(passes, "requested", lambda attempt: passes.STOP if attempt.state.step else passes.GO_ON)
+        patch.setattr(attempts, "requested", lambda attempt: attempts.STOP if attempt.state.step else attempts.GO_ON)
         assert training.train_fold(run.root, 0) == RESUMABLE
     assert training.train_fold(run.root, 0) == 0
     for name in ("predictions.csv", "history.csv", "model.pt"):
@@ -232,7 +236,7 @@ def reference(tmp_path, finished_run, **summary):
     run.report.mkdir(parents=True)
     cfg = of_config(finished_run, "data", packed_dir=str(finished_run / "dataset"))
     run.config.write_text(config.to_yaml(cfg), encoding="utf-8")
-    paths.write_json(run.report / "report.json", report_of(RunPaths(finished_run)) | summary)
+    disk.write_json(run.report / "report.json", report_of(RunPaths(finished_run)) | summary)
     return run
 
 
@@ -308,14 +312,14 @@ def test_a_report_whose_reference_has_gone_says_so_and_has_its_inflation_once_it
     shown = f"Inflation: not worked out: {why}."
     assert shown in (copy.report / "report.html").read_text(encoding="utf-8").replace("&#39;", "'")
     assert shown.replace("_", r"\_") in (copy.report / "report.md").read_text(encoding="utf-8")
-    cfg, options = settings.parse_launch(None, ["--resume", str(copy.root), "--dry_run"])
+    cfg, options = launch_command.parse_launch(None, ["--resume", str(copy.root), "--dry_run"])
     assert launch.launch(cfg, options, REPO) == 0
     assert "where no run is; wanted the folder of a finished run" in capsys.readouterr().out
     nowhere = ["--resume", str(copy.root), "--split.contrast_to", str(tmp_path / "nowhere"), "--dry_run"]
-    cfg, options = settings.parse_launch(None, nowhere)
+    cfg, options = launch_command.parse_launch(None, nowhere)
     with pytest.raises(InputError, match=r"nowhere', where no run is"):
         launch.launch(cfg, options, REPO)
-    cfg, options = settings.parse_launch(
+    cfg, options = launch_command.parse_launch(
         None, ["--resume", str(copy.root), "--split.contrast_to", str(moved), "--dry_run"]
     )
     assert launch.launch(cfg, options, REPO) == 0
@@ -327,10 +331,10 @@ def test_a_partial_contrast_run_is_marked_and_has_no_inflation(copy):
     copy.fold(1).predictions.unlink()
     assert not aggregation.aggregate(copy.root)
     found = report_of(copy)
-    assert (found["status"], found["banner"], found["inflation"]) == ("PARTIAL", wording.LEAKS, None)
+    assert (found["status"], found["banner"], found["inflation"]) == ("PARTIAL", contrast_parts.LEAKS, None)
     assert (found["levels"]["slice"]["pooled"]["n"], found["levels"]["slice"]["distinct"]) == (72, 72)
     text = (copy.report / "report_PARTIAL.md").read_text(encoding="utf-8")
-    assert text.startswith(f"# {found['title']} (PARTIAL)\n\n**{wording.LEAKS}**")
+    assert text.startswith(f"# {found['title']} (PARTIAL)\n\n**{contrast_parts.LEAKS}**")
     assert "Inflation: not worked out, for folds are missing." in text
 
 
@@ -344,7 +348,7 @@ def test_a_run_that_says_it_divides_patients_and_does_not_is_refused(copy):
 
 
 def test_slices_that_are_in_two_parts_are_refused(copy):
-    content = paths.read_json(copy.splits)
+    content = disk.read_json(copy.splits)
     content["folds"][1]["train"] = content["folds"][1]["train"] | {"000": "0 1 2 3 4 5"}
     copy.splits.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(InputError, match=r"fold 1: slices \[\('000', \d\), .*\] are not in exactly one part"):
@@ -357,8 +361,8 @@ def test_predictions_of_other_slices_than_the_test_parts_count_as_missing(copy):
     first = table[table["study"] == "004"].index[0]
     table.loc[first, "slice"] = next(at for at in range(6) if at not in set(table[table["study"] == "004"]["slice"]))
     table.to_csv(path, index=False)
-    facts = paths.read_json(copy.fold(0).metrics)
-    paths.write_json(copy.fold(0).metrics, facts | {"predictions_sha256": digests.file_sha256(path)})
+    facts = disk.read_json(copy.fold(0).metrics)
+    disk.write_json(copy.fold(0).metrics, facts | {"predictions_sha256": digests.file_sha256(path)})
     assert not aggregation.aggregate(copy.root)
     (missing,) = report_of(copy)["missing_folds"]
     assert "name different test slices, 2 of them: study '004' slice" in missing["reason"]

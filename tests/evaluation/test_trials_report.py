@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 
 from cac_hpc.evaluation import contrast, inputs, trials
-from cac_hpc.report import aggregation, consistency, wording
-from cac_hpc.run import config, paths, settings
-from cac_hpc.run.config import InputError
+from cac_hpc.report import aggregation, consistency
+from cac_hpc.run import disk
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.sections import contrast_parts, method_parts
+from cac_hpc.settings import given_paths, stored_settings
+from cac_hpc.settings.errors import InputError
 from tests.support import trial_files
 from tests.support.reports import TRAINED, check_report, make_run, report_of, vouch
 from tests.support.runs import job_here
@@ -106,7 +108,7 @@ def test_the_numbers_follow_from_the_files_of_the_trials_and_a_changed_one_is_fo
     found["trials"]["choices"][1]["again"] += 0.1
     found["trials"]["trials"][3]["figures"][0] -= 0.01
     found["trials"]["choices"][0]["over_runner_up"]["other"] += 0.1
-    said = "\n".join(consistency.contradictions(reported, settings.load(reported.config), found))
+    said = "\n".join(consistency.contradictions(reported, stored_settings.load(reported.config), found))
     assert "trials.choices[1].again: found" in said
     assert "trials.trials[3].figures[0]: found" in said
     assert "trials.choices[0].over_runner_up.other: found" in said
@@ -178,7 +180,7 @@ def test_a_run_without_trials_says_nothing_of_them(finished_run):
 )
 def test_a_choice_that_does_not_follow_from_the_trials_is_refused(copy, changes, said):
     path = copy.trials(1).choice
-    paths.write_json(path, paths.read_json(path) | changes)
+    disk.write_json(path, disk.read_json(path) | changes)
     assert said in refusal(copy)
 
 
@@ -188,7 +190,7 @@ def test_a_choice_among_trials_that_are_not_there_any_more_is_refused(copy):
 
 
 def test_a_fold_that_was_trained_with_other_settings_than_it_chose_does_not_count(copy):
-    facts = paths.read_json(copy.fold(1).metrics)
+    facts = disk.read_json(copy.fold(1).metrics)
     facts["settings"]["model"]["dense"] = 7
     vouch(copy, 1, **facts)
     vouch(copy, 2)
@@ -210,9 +212,9 @@ def test_trials_that_were_looked_at_on_test_patients_are_refused(tmp_path):
 
 def test_a_label_that_was_not_sealed_is_refused(copy):
     path = copy.trials(0).rung(1, 0, 0)
-    content = paths.read_json(path)
+    content = disk.read_json(path)
     content["label"][0] = 5 - content["label"][0]
-    paths.write_json(path, content)
+    disk.write_json(path, content)
     found = inputs.load(copy, alone=True)
     with pytest.raises(InputError, match="trial 1 of fold 0 was looked at without some of its patients, or with other"):
         trials.check_looks(found.tried, found.folds, found.studies)
@@ -282,7 +284,7 @@ def test_a_fold_may_have_settled_what_its_settings_leave_to_the_machine(tmp_path
     run = make(tmp_path, TRIED, train={"epochs": 6, "precision": "auto"})
     trial_files.write_trials(run, right_in(matters))
     for fold, settled in enumerate([{"precision": "fp32"}, {"shuffle_window": 2048}, {"shuffle_window": 8, "seed": 1}]):
-        facts = paths.read_json(run.fold(fold).metrics)
+        facts = disk.read_json(run.fold(fold).metrics)
         facts["settings"]["train"] |= settled
         vouch(run, fold, **facts)
     found = inputs.load(run, alone=True)
@@ -292,7 +294,7 @@ def test_a_fold_may_have_settled_what_its_settings_leave_to_the_machine(tmp_path
 
 def test_networks_of_folds_that_chose_different_ones_are_each_shown(copy):
     layers = [*TRAINED["layers"][:-1], {"layer": "Linear", "detail": "", "output": [6], "parameters": 99}]
-    vouch(copy, 1, **(paths.read_json(copy.fold(1).metrics) | {"layers": layers, "parameters": 179}))
+    vouch(copy, 1, **(disk.read_json(copy.fold(1).metrics) | {"layers": layers, "parameters": 179}))
     assert aggregation.aggregate(copy.root)
     assert {path.stem for path in (copy.report / "figures").glob("network*.svg")} == {"network", "network_2"}
     page = text_of(copy, "report.html")
@@ -331,7 +333,7 @@ def test_a_run_that_chose_on_test_patients_says_what_that_would_have_claimed(lea
 
 def test_it_is_marked_everywhere_and_names_no_folder(leak, reported):
     found = report_of(leak)
-    assert found["banner"] == wording.LEAKS_CHOICE
+    assert found["banner"] == contrast_parts.LEAKS_CHOICE
     assert found["title"].endswith(" (CONTRAST RUN, LEAKS)")
     assert [one["fold"] for one in found["trials"]["choices"]] == [None]
     assert found["trials"]["choices"][0]["patients"] == 36
@@ -340,7 +342,7 @@ def test_it_is_marked_everywhere_and_names_no_folder(leak, reported):
         assert path.is_dir() or str(reported.root).encode() not in path.read_bytes(), path
     for path in (leak.report / "figures").glob("*.svg"):
         assert "LEAKS" in path.read_text(encoding="utf-8"), path
-    assert wording.BY_PATIENT in text_of(leak)  # which is still true
+    assert method_parts.BY_PATIENT in text_of(leak)  # which is still true
     assert "split by slice" not in text_of(leak)
 
 
@@ -357,7 +359,7 @@ def test_comparing_with_it_warns(leak, reported):
     ],
 )
 def test_a_contrast_run_differs_in_whom_it_chose_by_alone(leak, section, changes, said):
-    cfg = settings.load(leak.config)
+    cfg = stored_settings.load(leak.config)
     contrast.check(cfg)
     inner = dataclasses.replace(cfg.trials, inner_folds=3, gpu_hours=1.0)  # of how validation patients choose
     contrast.check(dataclasses.replace(cfg, trials=inner))
@@ -368,7 +370,7 @@ def test_a_contrast_run_differs_in_whom_it_chose_by_alone(leak, section, changes
 
 
 def test_the_run_that_it_is_contrasted_with_has_trials_and_does_not_leak(leak, finished_run):
-    cfg = settings.load(leak.config)
+    cfg = stored_settings.load(leak.config)
     for named, said in ((leak.root, "which is a contrast run itself; wanted the run that chose by validation patients"),
                         (finished_run, "which has no trials; wanted the finished run of the same trials"),
                         (leak.root.parent, "where no run is")):  # fmt: skip
@@ -377,4 +379,4 @@ def test_the_run_that_it_is_contrasted_with_has_trials_and_does_not_leak(leak, f
     both = dataclasses.replace(cfg, split=dataclasses.replace(cfg.split, unit="slice", contrast_to=str(leak.root)))
     with pytest.raises(InputError, match=r"found split\.unit slice and trials\.select_on test, wanted one of them"):
         contrast.check(both)
-    assert config.absolute_paths(cfg).trials.contrast_to == cfg.trials.contrast_to
+    assert given_paths.absolute_paths(cfg).trials.contrast_to == cfg.trials.contrast_to

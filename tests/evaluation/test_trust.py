@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from cac_hpc.evaluation import comparison, readers
-from cac_hpc.report import wording
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.results.comparison import LeftOut
+from cac_hpc.results.readers import JudgedPatients, Reader, Readers, Trust
+from cac_hpc.sections import reader_parts
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics.pooling import Units
-from cac_hpc.statistics.results import JudgedPatients, LeftOut, Reader, Readers, Trust
 
 LABEL = np.arange(60) % 6
 CFG = ReportConfig(draws=400)
@@ -58,7 +59,7 @@ def test_the_reader_to_trust(said, wanted):
 def sentence(**said):
     found = judged(**said)
     empty = JudgedPatients([], [], [], [], {}, {})
-    return wording.trust(Readers(None, LeftOut(0), found, readers.trust(found), [], empty, []))
+    return reader_parts.trust(Readers(None, LeftOut(0), found, readers.trust(found), [], empty, []))
 
 
 def test_a_model_that_is_no_better_than_guessing_is_called_worse_only_where_that_is_sure():

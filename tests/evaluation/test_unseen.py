@@ -7,14 +7,20 @@ import json
 import numpy as np
 import pytest
 
-from cac_hpc.dataset import held_out, splits
+from cac_hpc.dataset import held_out, splits, stratification
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.evaluation import contrast, inputs, unseen
-from cac_hpc.report import aggregation, consistency, group_parts, tables
-from cac_hpc.run import config, digests, paths, settings
-from cac_hpc.run.config import InputError
+from cac_hpc.report import aggregation, consistency, markdown
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.matrices import Published
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
+from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import agreement, intervals, results
+from cac_hpc.sections import group_parts
+from cac_hpc.settings import config, stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.statistics import agreement, intervals
 from tests.support.reports import make_run, report_of, write_fold
 
 NAMES = ("new", "old", "plain")  # 12 patients each; and 3 of a small group
@@ -43,17 +49,17 @@ def by_patient(tmp_path_factory):
 
 def unseen_run(folder, reference, say=said, named=None, groups=SCANNERS, **changes):
     """A run of the same patients that leaves a group out in each fold."""
-    run, cfg = RunPaths(folder / "unseen"), settings.load(reference.config)
+    run, cfg = RunPaths(folder / "unseen"), stored_settings.load(reference.config)
     split = dataclasses.replace(
         cfg.split, scheme="leave_one_out", group="scanner", folds=3, contrast_to=named, **changes
     )
     data = dataclasses.replace(cfg.data, packed_dir=str(reference.dataset(None).root))
     run.root.mkdir()
     cfg = dataclasses.replace(cfg, run=str(run.root), split=split, data=data)
-    paths.write_text(run.config, config.to_yaml(cfg))
+    disk.write_text(run.config, config.to_yaml(cfg))
     held_out.write(run.groups, groups)
     patient, category = ({study: study for study in STUDIES}, {study: label for study, (_, label) in STUDIES.items()})
-    folds = splits.make_folds(patient, category, cfg.split, groups=groups)
+    folds = stratification.make_folds(patient, category, cfg.split, groups=groups)
     studies_sha256 = digests.file_sha256(reference.dataset(None).studies)
     splits.write_splits(run.splits, folds, cfg.split, studies_sha256, (), digests.file_sha256(run.groups))
     for index, fold in enumerate(folds):
@@ -69,14 +75,14 @@ def reported(tmp_path_factory, by_patient):
 
 
 def test_the_scanner_that_is_worse_where_it_was_never_seen_is_found_and_named(reported, by_patient):
-    report = results.from_json(report_of(reported), results.Report)
+    report = from_json(report_of(reported), Report)
     assert [(group.name, group.patients, group.fold) for group in report.unseen.groups] == [
         ("new", 12, 0), ("old", 12, 1), ("plain", 12, 2), ("few", 3, None)
     ]  # fmt: skip
     new, old, plain, every = report.drops.groups
     assert (report.drops.run, report.drops.trained) == ("run", pytest.approx(30.2))  # of 39: less a fifth, and one
     assert report.prediction_sets.promised is None  # groups need not be alike
-    assert results.from_json(report_of(by_patient), results.Report).prediction_sets.promised is not None
+    assert from_json(report_of(by_patient), Report).prediction_sets.promised is not None
     assert old.differences["accuracy"].reference == pytest.approx(11 / 12)
     assert old.differences["accuracy"].other == pytest.approx(4 / 12)  # categories 0 and 1
     assert old.differences["two_or_more_off"].difference == pytest.approx(8 / 12)
@@ -107,20 +113,20 @@ def test_page_text_tables_and_figure_say_it(reported):
 
 
 def test_what_others_have_written_means_nothing_in_the_text(reported):
-    report = results.from_json(report_of(reported), results.Report)
+    report = from_json(report_of(reported), Report)
     split = dataclasses.replace(report.split, group="ward <b>x</b>")
     pooled = report.levels["patient"].pooled
     known = {spec.name: getattr(pooled, spec.name) for spec in dataclasses.fields(pooled)}
-    of = {spec.name: known.get(spec.name) for spec in dataclasses.fields(results.Published)}
-    published = results.Published(**{**of, "title": "<i>A *study*</i>", "level": "patient"})
-    text = tables.markdown(dataclasses.replace(report, split=split, published=published))
+    of = {spec.name: known.get(spec.name) for spec in dataclasses.fields(Published)}
+    published = Published(**{**of, "title": "<i>A *study*</i>", "level": "patient"})
+    text = markdown.text(dataclasses.replace(report, split=split, published=published))
     assert text.count("leave-one-ward \\<b\\>x\\</b\\>-out") == 1
     assert "Published (\\<i\\>A \\*study\\*\\</i\\>; other data)" in text
     assert "<b>" not in text.replace("\\<b", "")
 
 
 def test_a_report_that_says_another_loss_is_contradicted(reported):
-    summary, cfg = report_of(reported), settings.load(reported.config)
+    summary, cfg = report_of(reported), stored_settings.load(reported.config)
     assert consistency.contradictions(reported, cfg, summary) == []
     accuracy = summary["drops"]["groups"][1]["differences"]["accuracy"]
     accuracy |= {"other": 0.5, "difference": 0.5 - accuracy["reference"]}
@@ -134,7 +140,7 @@ def test_patients_of_one_category_have_no_kappa_and_are_judged_by_accuracy(tmp_p
     run = unseen_run(tmp_path, by_patient, lambda study, seen: wrong.get(study, said(study, True)),
                      str(by_patient.root), Groups("scanner", of_study, ("a", "b", "high")))  # fmt: skip
     assert aggregation.aggregate(run.root)
-    report = results.from_json(report_of(run), results.Report)
+    report = from_json(report_of(run), Report)
     high = report.drops.groups[2]
     assert (high.name, high.patients, high.unseen["kappa_quadratic"].value) == ("high", 6, None)
     assert high.differences["accuracy"].difference == -1
@@ -165,7 +171,7 @@ def test_without_the_other_run_the_groups_stand_alone(tmp_path, by_patient):
     run = unseen_run(tmp_path, by_patient)
     run.fold(2).predictions.unlink()
     aggregation.aggregate(run.root)
-    report = results.from_json(json.loads((run.report / "report.json").read_text()), results.Report)
+    report = from_json(json.loads((run.report / "report.json").read_text()), Report)
     assert report.status == "PARTIAL"
     assert report.drops is None
     assert (report.split.group, report.split.smallest_group) == ("scanner", 10)
@@ -181,7 +187,7 @@ def test_without_the_other_run_the_groups_stand_alone(tmp_path, by_patient):
     (tmp_path / "second").mkdir()
     second = unseen_run(tmp_path / "second", by_patient, named=str(run.root))
     with pytest.raises(InputError, match=r"whose split.scheme is leave_one_out; wanted the run by patient folds"):
-        contrast.check(settings.load(second.config))
+        contrast.check(stored_settings.load(second.config))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +200,7 @@ def test_without_the_other_run_the_groups_stand_alone(tmp_path, by_patient):
 def test_the_other_run_is_like_it_in_all_but_the_scheme(tmp_path, by_patient, changes, message):
     run = unseen_run(tmp_path, by_patient, named=str(by_patient.root), **changes)
     with pytest.raises(InputError, match=message):
-        contrast.check(settings.load(run.config))
+        contrast.check(stored_settings.load(run.config))
 
 
 def test_intervals_of_the_loss_hold_it_in_most_cohorts_of_twenty():
@@ -239,6 +245,6 @@ def _loss(label, seen, unseen):
 def test_a_run_that_is_gone_leaves_the_groups_and_a_note(tmp_path, by_patient):
     run = unseen_run(tmp_path, by_patient, named=str(tmp_path / "gone"))
     drops = unseen.drops(inputs.load(run))
-    assert isinstance(drops, results.Absent)
+    assert isinstance(drops, Absent)
     assert "where no run is" in drops.note
     assert str(tmp_path) not in drops.note

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from cac_hpc.inspection import inspection, layout, sheet_columns, starting_settings
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError
-from cac_hpc.run.inspect_commands import InspectConfig
+from cac_hpc.settings import launch_command
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.inspect_command import InspectConfig
 from cac_hpc.volumes import dicom
 from tests.support import sr_files
 from tests.support.runs import job_here
@@ -72,7 +72,7 @@ def loads(found, folder):
     """The settings that are proposed, as the launcher reads them."""
     path = folder / "proposed.yaml"
     path.write_text(starting_settings.text(found), encoding="utf-8")
-    return settings.parse_launch(None, ["--config", str(path)])[0]
+    return launch_command.parse_launch(None, ["--config", str(path)])[0]
 
 
 def test_studies_sheet_and_masks_are_found_from_the_folder_above_them(cohort, tmp_path):

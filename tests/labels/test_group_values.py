@@ -6,7 +6,8 @@ from openpyxl import Workbook
 from cac_hpc.labels import group_values
 from cac_hpc.labels.labels import Label
 from cac_hpc.labels.matching import match_labels
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
 
 
 def groups_of(tmp_path, values, column="hospital"):

@@ -10,8 +10,9 @@ from cac_hpc.labels import affixes
 from cac_hpc.labels.label_rows import content
 from cac_hpc.labels.labels import Label
 from cac_hpc.labels.matching import match_labels
-from cac_hpc.run import evaluate_commands, settings
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.settings import evaluate_command, stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
 from tests.support.runs import SCORES, write_config
 
 VESSELS = ("LM", "LAD", "LCX", "RCA")
@@ -268,7 +269,9 @@ def test_several_sheets_and_suffixes_make_the_plan_that_one_sheet_makes(tmp_path
     one = write(tmp_path / "one.csv", ("study", "score"), *rows[:10])
     two = write(tmp_path / "two.xlsx", ("study", "score"), *rows[10:], worksheet="B")
     sections = [{}, {"sheet": [one, two], "id_suffix": "A"}]
-    cfgs = [settings.load(write_config(tmp_path / "s.yaml", scans, tmp_path / "run", labels=one)) for one in sections]
+    cfgs = [
+        stored_settings.load(write_config(tmp_path / "s.yaml", scans, tmp_path / "run", labels=one)) for one in sections
+    ]
     plans = [plan.make_plan(cfg) for cfg in cfgs]
     assert plans[0].labels == plans[1].labels
     assert plans[0].sha256 != plans[1].sha256
@@ -276,7 +279,7 @@ def test_several_sheets_and_suffixes_make_the_plan_that_one_sheet_makes(tmp_path
     write(tmp_path / "two.xlsx", ("study", "score"), *rows[10:], ("x", 1), worksheet="B")
     assert content(cfgs[1].labels) != plans[1].sha256
     assert (
-        plan.make_plan(settings.load(write_config(tmp_path / "s.yaml", scans, tmp_path / "run"))).sha256
+        plan.make_plan(stored_settings.load(write_config(tmp_path / "s.yaml", scans, tmp_path / "run"))).sha256
         == plans[0].sha256
     )
 
@@ -284,11 +287,11 @@ def test_several_sheets_and_suffixes_make_the_plan_that_one_sheet_makes(tmp_path
 def test_an_external_test_takes_the_same_settings():
     words = ["p.csv", "--out", "o", "--labels", "a.csv", "--labels", "b.xlsx#B", "--labels.id_suffix", "A"]
     words += ["--labels.score_column", "null", "--labels.vessel_columns", *VESSELS]
-    cfg = evaluate_commands.parse_evaluate(None, words).labels
+    cfg = evaluate_command.parse_evaluate(None, words).labels
     assert (cfg.sheets, cfg.id_suffix) == (("a.csv", "b.xlsx#B"), "A")
     assert (cfg.score_column, cfg.vessel_columns) == (None, VESSELS)
-    again = evaluate_commands.label_arguments(cfg)
-    assert evaluate_commands.parse_evaluate(None, ["p.csv", "--out", "o", *again]).labels.vessel_columns == VESSELS
+    again = evaluate_command.label_arguments(cfg)
+    assert evaluate_command.parse_evaluate(None, ["p.csv", "--out", "o", *again]).labels.vessel_columns == VESSELS
     assert again[:2] == ["--labels", again[1]]
     assert again.count("--labels") == 2
 

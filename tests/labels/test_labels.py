@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from cac_hpc.labels import labels
 from cac_hpc.labels.labels import Label, categories, read_score
 from cac_hpc.labels.matching import match_labels
-from cac_hpc.labels.sheets import Cell, by_spelling, near_miss, normalised
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.labels.sheets import Cell
+from cac_hpc.labels.spelling import by_spelling, near_miss, normalised
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
 
 EDGES = LabelsConfig.edges
 NUMBER = "wanted a number such as 12.5, or >1000"

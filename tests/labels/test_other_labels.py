@@ -7,8 +7,9 @@ import pytest
 from cac_hpc.dataset import plan
 from cac_hpc.labels import label_rows, matching
 from cac_hpc.labels.sheets import Cell, ColumnError, SheetError
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
 from tests.support.runs import SCORES, write_config
 
 
@@ -38,7 +39,7 @@ def test_scores_of_another_source_make_the_same_plan(tmp_path, scans):
     rows = [{"study": f"{index:03d}", "score": SCORES[index % len(SCORES)]} for index in range(18)]
     cfg = source(tmp_path, rows)
     plans = [
-        plan.make_plan(settings.load(write_config(tmp_path / "s.yaml", scans, tmp_path / "run", labels=section)))
+        plan.make_plan(stored_settings.load(write_config(tmp_path / "s.yaml", scans, tmp_path / "run", labels=section)))
         for section in ({}, {"sheet": cfg.sheet})
     ]
     assert plans[0].labels == plans[1].labels

@@ -4,11 +4,12 @@ import shutil
 
 import pytest
 
-from cac_hpc.dataset import plan, summary
+from cac_hpc.dataset import plan, preview
 from cac_hpc.labels.labels import Label
 from cac_hpc.labels.matching import match_labels
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
 from tests.support import poison
 from tests.support.runs import SCORES, write_config
 from tests.support.sr_files import document, headers, measured, tree
@@ -126,12 +127,12 @@ def test_a_cohort_of_reports_makes_the_plan_that_its_sheet_makes(tmp_path, scans
         images = headers(path)
         score, uid = SCORES[index % len(SCORES)], images[0].StudyInstanceUID
         document(path / "SR.dcm", *tree(score), study=uid)
-    by_sheet = plan.make_plan(settings.load(write_config(tmp_path / "s.yaml", scans, tmp_path / "run")))
+    by_sheet = plan.make_plan(stored_settings.load(write_config(tmp_path / "s.yaml", scans, tmp_path / "run")))
     labels = {"sheet": None, "source": "sr"}
-    cfg = settings.load(write_config(tmp_path / "r.yaml", folder, tmp_path / "run", labels=labels))
+    cfg = stored_settings.load(write_config(tmp_path / "r.yaml", folder, tmp_path / "run", labels=labels))
     planned = plan.make_plan(cfg)
     assert planned.labels == by_sheet.labels
-    said = "\n".join(summary.preview(cfg, planned.labels).lines)
+    said = "\n".join(preview.of_headers(cfg, planned.labels).lines)
     assert "1 file, not_ct_image: a structured report: labels.source sr reads scores; wanted CT Image Storage" in said
     document(folder / "000" / "SR.dcm", *tree(0.5), study=headers(folder / "000")[0].StudyInstanceUID)
     assert plan.make_plan(cfg).sha256 != planned.sha256

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc.cluster import queue_records, scheduler, submission
+from cac_hpc.cluster import ownership, sbatch_scripts, slurm_commands
 from cac_hpc.machine import environment, processes
-from cac_hpc.run import ledger, settings, stages
+from cac_hpc.run import ledger, stages
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
 from cac_hpc.train import distributed
 from tests.support.drills import DEV, events, log, pace, submit, wait_for_end
 from tests.support.folds import fold_run, results
@@ -52,7 +53,7 @@ KEPT = {"MODULEPATH": "/modules", "LOADEDMODULES": "cuda/12", "LC_TIME": "C",
         "VIRTUAL_ENV": "/venv", "CONDA_PREFIX": "/conda", "KRB5CCNAME": "FILE:/x", "SCRATCH": "/scratch",
         "LD_LIBRARY_PATH": "/lib", "CUDA_HOME": "/cuda", "TZ": "UTC"}  # fmt: skip
 JOB_S = 120
-OWNER = queue_records.Owner(Path("/run"), TOKEN, frozenset({os.getuid()}))
+OWNER = ownership.Owner(Path("/run"), TOKEN, frozenset({os.getuid()}))
 
 
 def variables(text):
@@ -78,15 +79,15 @@ def recorded(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("tool", "call"),
     [
-        ("squeue", lambda: scheduler.ask(["squeue"])),
-        ("sinfo", lambda: scheduler.ask(["sinfo"])),
-        ("sacct", lambda: scheduler.Accounting().find(["7"], lambda *of: True)),
-        ("scontrol", lambda: scheduler.state("7")),
-        ("scontrol", lambda: scheduler.requeue("7", OWNER)),
-        ("scontrol", lambda: scheduler.exclude("7", ["n1"], OWNER)),
-        ("scancel", lambda: scheduler.cancel(["7"], OWNER)),
-        ("scancel", lambda: scheduler.send_signal("7", "USR2", OWNER)),
-        ("sbatch", lambda: scheduler.test_only(Path("x.sbatch"))),
+        ("squeue", lambda: slurm_commands.ask(["squeue"])),
+        ("sinfo", lambda: slurm_commands.ask(["sinfo"])),
+        ("sacct", lambda: slurm_commands.Sacct().find(["7"], lambda *of: True)),
+        ("scontrol", lambda: slurm_commands.state("7")),
+        ("scontrol", lambda: slurm_commands.requeue("7", OWNER)),
+        ("scontrol", lambda: slurm_commands.exclude("7", ["n1"], OWNER)),
+        ("scancel", lambda: slurm_commands.cancel(["7"], OWNER)),
+        ("scancel", lambda: slurm_commands.send_signal("7", "USR2", OWNER)),
+        ("sbatch", lambda: slurm_commands.test_only(Path("x.sbatch"))),
     ],
 )
 def test_every_command_of_slurm_gets_what_it_needs_and_nothing_that_changes_its_answer(recorded, tool, call):
@@ -100,7 +101,7 @@ def test_every_command_of_slurm_gets_what_it_needs_and_nothing_that_changes_its_
 def test_what_is_submitted_takes_along_the_list_alone_and_the_launcher_keeps_its_own(recorded, monkeypatch):
     monkeypatch.delenv("LC_ALL", raising=False)
     before = dict(os.environ)
-    assert scheduler.submit(Path("x.sbatch"))[0]
+    assert slurm_commands.submit(Path("x.sbatch"))[0]
     assert dict(os.environ) == before
     found = recorded("sbatch")
     assert not set(found) & {*HOSTILE, "LC_ALL"}
@@ -110,9 +111,9 @@ def test_what_is_submitted_takes_along_the_list_alone_and_the_launcher_keeps_its
 def test_a_job_drops_the_proof_of_who_submitted_it_and_the_limits_of_the_login_node(recorded, tmp_path, scans, packed):
     """Source: slurm.schedmd.com/jwt.html: srun does not work with a token in its environment; seen on 22.05.8."""
     run = RunPaths(fold_run(tmp_path, scans, packed, "paced_fold.py", setup=["export SITE=here"]))
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     tasks = stages.tasks_of(cfg, run, "folds")
-    script = submission.write_script(run, cfg, tasks[0].stage, tasks).read_text(encoding="utf-8")
+    script = sbatch_scripts.write_script(run, cfg, tasks[0].stage, tasks).read_text(encoding="utf-8")
     assert "#SBATCH --propagate=NONE\n" in script
     dropped = "unset SLURM_JWT SLURM_SACK_SOCKET SLURM_SACK_KEY SLURM_SACK_JWKS\n"
     assert script.index(dropped) < script.index("export SITE=here") < script.index("\nsrun ")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cac_hpc.masks import mask_formats
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from tests.support.mask_targets import SHAPE, UNPLACED
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cac_hpc.masks import coca_xml
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from tests.support.coca_lists import LAD, RCA, SQUARE, empty, roi, write
 from tests.support.dicom_mask_writers import in_mm
 from tests.support.small_studies import SHAPE, target, write_study

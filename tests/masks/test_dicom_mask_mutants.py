@@ -10,7 +10,7 @@ import pytest
 from pydicom.uid import RLELossless
 
 from cac_hpc.masks import mask_formats
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from tests.support.coca_lists import SQUARE, empty, roi, write
 from tests.support.damage import LONGEST, MUTANTS, SLOWEST_S, damaged
 from tests.support.dicom_mask_writers import in_mm, write_segmentation, write_structure_set

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cac_hpc.masks import mask_formats
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.volumes import streams
 from tests.support import mask_writers
 from tests.support.damage import LONGEST, MUTANTS, SLOWEST_S, damaged

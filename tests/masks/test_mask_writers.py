@@ -13,8 +13,9 @@ from cac_hpc.dataset import intake, scoring
 from cac_hpc.dataset.intake import Volume
 from cac_hpc.dataset.scoring import ScoreTask
 from cac_hpc.masks import mask_formats
-from cac_hpc.run.commands import RuleConfig
-from cac_hpc.run.config import InputError, PackConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import PackConfig
+from cac_hpc.settings.score_command import RuleConfig
 from cac_hpc.volumes import files
 from cac_hpc.volumes.frame import AS_STORED, Turn
 from tests.support import dicom_mask_writers, mask_writers

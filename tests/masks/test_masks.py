@@ -8,7 +8,8 @@ import pytest
 
 from cac_hpc.dataset import intake
 from cac_hpc.masks import mask_formats, masks
-from cac_hpc.run.config import Checks, InputError, PackConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.pack import Checks, PackConfig
 from cac_hpc.volumes import files
 from tests.support.mask_targets import TARGET, at
 from tests.support.poison import without, write_chest

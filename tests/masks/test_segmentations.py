@@ -10,7 +10,7 @@ import pytest
 from pydicom.uid import JPEGLSLossless, RLELossless, generate_uid
 
 from cac_hpc.masks import dicom_masks
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from tests.support.dicom_mask_writers import write_segmentation
 from tests.support.poison import edit
 from tests.support.small_studies import SHAPE, target, write_study

@@ -7,7 +7,7 @@ import pydicom
 import pytest
 
 from cac_hpc.masks import contours, dicom_masks
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from tests.support.dicom_mask_writers import in_mm, write_structure_set
 from tests.support.poison import edit
 from tests.support.small_studies import SHAPE, target, write_study

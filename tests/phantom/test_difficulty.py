@@ -8,9 +8,10 @@ from scipy import ndimage
 
 from cac_hpc.calcium import agatston, heart
 from cac_hpc.phantom import cohort, coronaries, formation, habitus, objects, phantom, truth
-from cac_hpc.run import commands
-from cac_hpc.run.commands import KNOBS, PhantomConfig, RuleConfig
-from cac_hpc.run.config import InputError
+from cac_hpc.settings import phantom_command
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.phantom_command import KNOBS, PhantomConfig
+from cac_hpc.settings.score_command import RuleConfig
 
 PLAIN = PhantomConfig(out="", slices=44, matrix=160, field_of_view_mm=190.0, seed=7)
 HARD = dataclasses.replace(PLAIN, hard=True)
@@ -51,7 +52,7 @@ def plain() -> list[phantom.Study]:
 def test_hard_is_every_setting_of_difficulty():
     assert HARD.active == KNOBS
     assert PLAIN.active == ()
-    assert commands.parse_phantom(None, ["--out", "a", "--lean_patients"]).active == ("lean_patients",)
+    assert phantom_command.parse_phantom(None, ["--out", "a", "--lean_patients"]).active == ("lean_patients",)
     with pytest.raises(InputError, match="--easy is True, but must be left out where --lean_patients is set"):
         PhantomConfig(out="a", easy=True, hard=True)
 
@@ -268,7 +269,7 @@ def test_whatever_is_dense_in_the_heart_region_is_in_the_truth(hard):
     """By score, apart from noise: lesions of at least 5 mm2 overlap a plaque or something of a known kind."""
     for study in hard.values():
         region = heart.find(study.hu_ZHW, spacing(study)).region_ZHW
-        lesions = agatston.find_lesions(study.hu_ZHW, region, spacing(study), RuleConfig(min_area_mm2=5.0))
+        lesions = agatston.score_study(study.hu_ZHW, region, spacing(study), RuleConfig(min_area_mm2=5.0)).lesions
         known = (study.artery_ZHW > 0) | (study.inventory.kind_ZHW > 0)
         known = ndimage.binary_dilation(known, np.ones((1, 3, 3)))
         named = known[lesions["slice"], lesions["row"], lesions["column"]]

@@ -13,10 +13,12 @@ from cac_hpc.calcium import agatston
 from cac_hpc.dataset import shards
 from cac_hpc.labels.matching import match_labels
 from cac_hpc.phantom import cohort, coronaries, formation, habitus, phantom
-from cac_hpc.run import commands, paths
-from cac_hpc.run.commands import PhantomConfig
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.run import disk
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import phantom_command
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.phantom_command import PhantomConfig
 from cac_hpc.volumes import dicom
 from tests.support.runs import job, pack, prepare
 
@@ -241,7 +243,7 @@ def test_a_cohort_with_surprises_is_packed_in_the_order_of_its_positions(surpris
     studies = pd.read_csv(dataset.studies, dtype={"study": str}).set_index("study")
     assert sorted(studies.index) == sorted(labels)
     assert (studies["slices"] == 12).all()
-    assert paths.read_json(dataset.intake)["studies"]["without_label"] == len(folders) - len(labels)
+    assert disk.read_json(dataset.intake)["studies"]["without_label"] == len(folders) - len(labels)
     assert set(pd.read_csv(dataset.rejected)["reason"]) == {"no_label"}
     for name in labels:
         files = [pydicom.dcmread(path) for path in (surprised / name).rglob("*.dcm")]
@@ -266,10 +268,10 @@ def test_series_with_odd_ids_can_be_written(tmp_path):
 
 
 def test_options_of_make_phantom_are_read_as_they_are_named():
-    cfg = commands.parse_phantom(None, ["--out", "a", "--slices", "20", "--surprises", "--truth", "b"])
+    cfg = phantom_command.parse_phantom(None, ["--out", "a", "--slices", "20", "--surprises", "--truth", "b"])
     assert cfg == PhantomConfig(out="a", slices=20, surprises=True, truth="b")
     with pytest.raises(InputError, match="--workers is 0, but must be 1 to 256"):
-        commands.parse_phantom(None, ["--out", "a", "--workers", "0"])
+        phantom_command.parse_phantom(None, ["--out", "a", "--workers", "0"])
 
 
 @pytest.mark.parametrize("protocol", habitus.PROTOCOLS, ids=[protocol.kernel_name for protocol in habitus.PROTOCOLS])

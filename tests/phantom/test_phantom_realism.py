@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from cac_hpc.phantom import cohort, phantom, truth
-from cac_hpc.run.commands import PhantomConfig
+from cac_hpc.settings.phantom_command import PhantomConfig
 
 SETTINGS = PhantomConfig(out="", seed=20)
 HARD = PhantomConfig(out="", seed=20, hard=True)

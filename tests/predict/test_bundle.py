@@ -15,8 +15,10 @@ import pytest
 import torch
 
 from cac_hpc.predict import bundle as bundles
-from cac_hpc.run import digests, paths
-from cac_hpc.run.config import InputError, ModelConfig
+from cac_hpc.predict import bundle_files
+from cac_hpc.run import digests, disk
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.model import ModelConfig
 from cac_hpc.statistics.prediction_sets import Calibration
 from tests.support.exporting import small_bundle
 
@@ -26,7 +28,7 @@ KINDS = ("lesions", "slices")
 @pytest.fixture(params=["bundle", "bundle.zip"])
 def written(request, tmp_path):
     out = tmp_path / request.param
-    bundles.write(small_bundle(), out, {"README.md": b"# Model\n", "fold-0.onnx": b"onnx"})
+    bundle_files.write(small_bundle(), out, {"README.md": b"# Model\n", "fold-0.onnx": b"onnx"})
     return out
 
 
@@ -40,7 +42,7 @@ def contents(path):
 
 def seal(path):
     """An archive that ends with the digest of what it holds now."""
-    content = path.read_bytes()[: -bundles.DIGEST_LENGTH]
+    content = path.read_bytes()[: -bundle_files.DIGEST_LENGTH]
     path.write_bytes(content + digests.bytes_sha256(content).encode())
 
 
@@ -58,14 +60,14 @@ def rewrite(path, content, **options):
             member.external_attr = (options.get("mode", stat.S_IFREG) | 0o644) << 16
             member.compress_type = archive.compression
             archive.writestr(member, data)
-        archive.comment = bytes(bundles.DIGEST_LENGTH)
+        archive.comment = bytes(bundle_files.DIGEST_LENGTH)
     seal(path)
 
 
 def signed(manifest):
     """A manifest with the digest that belongs to it."""
     manifest = {key: value for key, value in manifest.items() if key != "content_sha256"}
-    return paths.json_text(manifest | {"content_sha256": digests.content_sha256(manifest)}).encode()
+    return disk.json_text(manifest | {"content_sha256": digests.content_sha256(manifest)}).encode()
 
 
 def relisted(content, **changes):
@@ -82,7 +84,7 @@ def refused(path, wanted):
     """Reading ends with one line that says what is wanted, and changes nothing."""
     before = sorted(path.parent.rglob("*"))
     with pytest.raises(InputError, match=wanted) as error:
-        bundles.read(path)
+        bundle_files.read(path)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
     assert sorted(path.parent.rglob("*")) == before
@@ -92,25 +94,25 @@ def refused(path, wanted):
 @pytest.mark.parametrize("name", ["bundle", "bundle.zip"])
 def test_what_is_read_is_what_was_written(tmp_path, kind, name):
     made = small_bundle(kind)
-    bundles.write(made, tmp_path / name)
-    found = bundles.read(tmp_path / name)
+    bundle_files.write(made, tmp_path / name)
+    found = bundle_files.read(tmp_path / name)
     assert replace(found, weights=[], digest="") == replace(made, weights=[])
     for one, other in zip(found.weights, made.weights, strict=True):
         assert list(one) == list(other)
         assert all(torch.equal(one[key], other[key]) for key in one)
-    assert bundles.network(found, 1).training is False
+    assert found.network(1).training is False
     assert found.sets is None  # as in bundles that were made before there were any
     with_sets = small_bundle(kind, sets=Calibration(0.9, ((0.0, 0.25), (0.0, 0.0, 1.0))))
-    bundles.write(with_sets, tmp_path / f"sets-{name}")
-    assert bundles.read(tmp_path / f"sets-{name}").sets == with_sets.sets
+    bundle_files.write(with_sets, tmp_path / f"sets-{name}")
+    assert bundle_files.read(tmp_path / f"sets-{name}").sets == with_sets.sets
 
 
 def test_the_same_bundle_gives_the_same_bytes_and_digest_in_every_form(tmp_path):
     for name in ("one", "one.zip", "other.zip"):
-        bundles.write(small_bundle(), tmp_path / name)
+        bundle_files.write(small_bundle(), tmp_path / name)
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "other.zip").read_bytes()
     assert contents(tmp_path / "one") == contents(tmp_path / "one.zip")
-    assert bundles.read(tmp_path / "one").digest == bundles.read(tmp_path / "one.zip").digest
+    assert bundle_files.read(tmp_path / "one").digest == bundle_files.read(tmp_path / "one.zip").digest
 
 
 def test_other_programs_read_the_archive(written):
@@ -124,12 +126,12 @@ def test_other_programs_read_the_archive(written):
 
 def test_nothing_is_written_over(written):
     with pytest.raises(InputError, match="is there already"):
-        bundles.write(small_bundle(), written)
+        bundle_files.write(small_bundle(), written)
     assert [path.name for path in written.parent.iterdir()] == [written.name]
 
 
 def test_every_changed_byte_is_noticed(tmp_path):
-    bundles.write(small_bundle(folds=1), tmp_path / "bundle.zip")
+    bundle_files.write(small_bundle(folds=1), tmp_path / "bundle.zip")
     whole = (tmp_path / "bundle.zip").read_bytes()
     for place in np.linspace(0, len(whole) - 1, 60).astype(int).tolist():
         changed = bytearray(whole)
@@ -140,7 +142,7 @@ def test_every_changed_byte_is_noticed(tmp_path):
 
 def test_damage_that_was_signed_anew_is_refused_in_one_line_too(tmp_path):
     """Bytes changed by somebody who also writes the digests: what cannot be read says so, whatever reads it fails."""
-    bundles.write(small_bundle(folds=1), tmp_path / "bundle.zip")
+    bundle_files.write(small_bundle(folds=1), tmp_path / "bundle.zip")
     whole, rng = (tmp_path / "bundle.zip").read_bytes(), np.random.default_rng(3)
     content = contents(tmp_path / "bundle.zip")
     for _ in range(60):
@@ -157,7 +159,7 @@ def test_damage_that_was_signed_anew_is_refused_in_one_line_too(tmp_path):
 
 def read_or_refuse(path):
     with contextlib.suppress(InputError):  # and nothing else
-        bundles.read(path)
+        bundle_files.read(path)
 
 
 @pytest.mark.parametrize("member", ["bundle.json", "fold-1.pt", "training_range.json", "internal.json", "README.md"])
@@ -210,16 +212,16 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(written, form, monkeypa
 
 @pytest.mark.parametrize("name", ["../fold-0.pt", "/fold-0.pt", "a/fold-0.pt", "C:\\fold-0.pt"])
 def test_a_name_that_leads_out_is_refused(tmp_path, name):
-    bundles.write(small_bundle(), tmp_path / "bundle.zip")
+    bundle_files.write(small_bundle(), tmp_path / "bundle.zip")
     rewrite(tmp_path / "bundle.zip", relisted(contents(tmp_path / "bundle.zip") | {name: b"x"}))
     refused(tmp_path / "bundle.zip", "in it, wanted nothing but|missing")
 
 
 def test_links_and_folders_are_refused(tmp_path):
-    bundles.write(small_bundle(), tmp_path / "bundle.zip")
+    bundle_files.write(small_bundle(), tmp_path / "bundle.zip")
     rewrite(tmp_path / "bundle.zip", contents(tmp_path / "bundle.zip"), mode=stat.S_IFLNK)
     refused(tmp_path / "bundle.zip", "is a link")
-    bundles.write(small_bundle(), tmp_path / "bundle")
+    bundle_files.write(small_bundle(), tmp_path / "bundle")
     (tmp_path / "bundle" / "fold-0.pt").rename(tmp_path / "fold-0.pt")
     (tmp_path / "bundle" / "fold-0.pt").symlink_to(tmp_path / "fold-0.pt")
     refused(tmp_path / "bundle", "'fold-0.pt' is a link")
@@ -230,7 +232,7 @@ def test_links_and_folders_are_refused(tmp_path):
 
 def test_what_would_unpack_to_more_than_it_says_is_refused(tmp_path):
     path = tmp_path / "bundle.zip"
-    bundles.write(small_bundle(), path)
+    bundle_files.write(small_bundle(), path)
     content = contents(path)
     rewrite(path, content | {"README.md": bytes(1 << 24)}, compression=zipfile.ZIP_DEFLATED)
     refused(path, "compressed")
@@ -283,7 +285,7 @@ def test_what_would_unpack_to_more_than_it_says_is_refused(tmp_path):
     ],
 )  # fmt: skip
 def test_a_manifest_of_another_version_or_model_is_refused(tmp_path, changes, wanted):
-    bundles.write(small_bundle(), tmp_path / "bundle")
+    bundle_files.write(small_bundle(), tmp_path / "bundle")
     content = contents(tmp_path / "bundle")
     (tmp_path / "bundle" / "bundle.json").write_bytes(signed(json.loads(content["bundle.json"]) | changes))
     refused(tmp_path / "bundle", wanted)
@@ -292,9 +294,9 @@ def test_a_manifest_of_another_version_or_model_is_refused(tmp_path, changes, wa
 def test_weights_of_another_type_are_refused(tmp_path):
     made = small_bundle("slices")
     other = [{name: one.to(torch.float16) for name, one in weights.items()} for weights in made.weights]
-    bundles.write(replace(made, weights=other), tmp_path / "bundle")
+    bundle_files.write(replace(made, weights=other), tmp_path / "bundle")
     refused(tmp_path / "bundle", "does not fit the model")
-    bundles.write(replace(made, model=ModelConfig(filters=(4, 8), dense=9)), tmp_path / "other")
+    bundle_files.write(replace(made, model=ModelConfig(filters=(4, 8), dense=9)), tmp_path / "other")
     refused(tmp_path / "other", "does not fit the model")
 
 
@@ -306,7 +308,7 @@ def test_weights_that_are_no_finite_numbers_are_refused(tmp_path, damage):
     made = small_bundle()
     first, *others = made.weights
     changed = {name: damage(one) if one.ndim == 3 else one for name, one in first.items()}
-    bundles.write(replace(made, weights=[changed, *others]), tmp_path / "bundle")
+    bundle_files.write(replace(made, weights=[changed, *others]), tmp_path / "bundle")
     refused(tmp_path / "bundle", "fold-0.pt holds weights that are no finite numbers")
 
 
@@ -320,7 +322,7 @@ def test_weights_that_are_no_finite_numbers_are_refused(tmp_path, damage):
     ],
 )
 def test_a_training_range_that_cannot_be_is_refused(tmp_path, numbers, wanted):
-    bundles.write(small_bundle(), tmp_path / "bundle")
+    bundle_files.write(small_bundle(), tmp_path / "bundle")
     content = contents(tmp_path / "bundle")
     plain = json.loads(content["training_range.json"])
     plain["numbers"] = {name: {"n": 1, "unknown": 0, "quantiles": [], **of} for name, of in numbers.items()}
@@ -346,7 +348,7 @@ def test_what_is_no_bundle_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "signed.zip", "w") as archive:
         archive.writestr(member := zipfile.ZipInfo("a.txt"), "hello")
         assert member.external_attr == 0o600 << 16
-        archive.comment = bytes(bundles.DIGEST_LENGTH)
+        archive.comment = bytes(bundle_files.DIGEST_LENGTH)
     seal(tmp_path / "signed.zip")
     refused(tmp_path / "signed.zip", "found no bundle.json|is a link")
     (tmp_path / "noise.zip").write_bytes(np.random.default_rng(0).bytes(2000))

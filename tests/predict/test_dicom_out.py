@@ -18,10 +18,12 @@ from pydicom.sr.codedict import Collection, codes
 from cac_hpc.calcium import agatston
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.dataset import intake
-from cac_hpc.predict import bundle, study_prediction
+from cac_hpc.predict import bundle_files, dicom_finding, dicom_source, study_prediction
 from cac_hpc.predict.study_prediction import StudyTask
-from cac_hpc.run.config import InputError, LabelsConfig, PackConfig
-from cac_hpc.run.predict_commands import arguments, parse_predict
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.pack import PackConfig
+from cac_hpc.settings.predict_command import arguments, parse_predict
 from cac_hpc.volumes import files, structured_reports
 from cac_hpc.volumes.frame import AS_STORED
 from tests.support import bundles, npz_study, poison
@@ -88,13 +90,13 @@ def read(study):
     cfg = PackConfig(size=16, crop="none")
     found = intake.read_slices(entries, cfg, lambda hu_HW, _: slices.append(hu_HW.copy()))
     assert found.facts is not None, found.refusals
-    return dicom_out.source_of(entries, found), np.stack(slices)
+    return dicom_source.source_of(entries, found), np.stack(slices)
 
 
 def finding(hu_ZHW, **values):
     said = {"category": 3, "names": LabelsConfig.names, "edges": LabelsConfig.edges, "version": "0.1.0"}
     said |= {"model": "0123456789abcdef", "score": 107.75, "found": found_in(hu_ZHW), "counted_C": COUNTED}
-    return dicom_out.Finding(**(said | values))
+    return dicom_finding.Finding(**(said | values))
 
 
 def write(study, out, **values):
@@ -393,7 +395,7 @@ def test_an_enhanced_ct_in_pieces_and_a_study_of_no_dicom_files_are_refused(stud
     entries = files.list_files(tmp_path / "npz")
     npz = intake.read_slices(entries, PackConfig(), lambda hu_HW, _: None)
     with pytest.raises(InputError, match="of no DICOM files"):
-        dicom_out.source_of(entries, npz)
+        dicom_source.source_of(entries, npz)
 
 
 def test_the_candidates_that_a_study_really_has_are_taken(studies):
@@ -405,7 +407,7 @@ def test_the_candidates_that_a_study_really_has_are_taken(studies):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("bundle") / "model.zip"
-    bundle.write(bundles.lesions(), path)
+    bundle_files.write(bundles.lesions(), path)
     return path
 
 
@@ -424,7 +426,7 @@ def predicted(study, chests, model, out):
     listing = files.digest(files.list_files(chests / study))
     also = pickle.loads(pickle.dumps(dicom_out.Writer(FACTOR)))
     task = StudyTask(
-        study, chests / study, listing, model, bundle.read(model).digest, out / "studies" / study, also=also
+        study, chests / study, listing, model, bundle_files.read(model).digest, out / "studies" / study, also=also
     )
     return study_prediction.predict_study(task, lambda said: None)
 

@@ -9,13 +9,15 @@ import pandas as pd
 import pytest
 
 from cac_hpc.evaluation import external as external_numbers
-from cac_hpc.evaluation import external_inputs, predicted
-from cac_hpc.predict import bundle as bundles
-from cac_hpc.predict import external, training_range
+from cac_hpc.evaluation import external_files, external_inputs, predicted
+from cac_hpc.predict import bundle_files, external, training_range
 from cac_hpc.report import consistency, pictures
-from cac_hpc.run import evaluate_commands, paths, predict_commands
-from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
-from cac_hpc.statistics import results
+from cac_hpc.results.serialization import to_json
+from cac_hpc.run import disk
+from cac_hpc.settings import evaluate_command, predict_command
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 from tests.support.exporting import small_bundle
 from tests.support.runs import job_here
 
@@ -49,7 +51,7 @@ def bundle_of(folder):
     found = predicted.read(folder / "deepcac.csv", LabelsConfig.names, LabelsConfig.edges)
     asked = external_inputs.Asked("run", ["model"], ReportConfig(draws=200))
     test, table = external_inputs.collect(found, [], LabelsConfig(sheet=str(folder / "labels.csv")), asked, None)
-    level = results.to_json(external_numbers.report(test, table).levels["patient"])
+    level = to_json(external_numbers.report(test, table).levels["patient"])
     studies = pd.DataFrame({"slices": [40, 60], "kvp": [120, 120], "kernel": ["B35f", "FC12"]})
     internal = {"title": "Run A", "status": "COMPLETE", "level": level, "scores": None}
     return small_bundle(internal=internal, training=training_range.of_studies(studies))
@@ -142,11 +144,11 @@ def evaluate(folder, *options):
         str(folder / "out"),
         *options,
     ]
-    return external.evaluate(evaluate_commands.parse_evaluate(None, words))
+    return external.evaluate(evaluate_command.parse_evaluate(None, words))
 
 
 def test_other_programs_stand_beside_ours_in_pairs_and_beside_a_run(folder, capsys):
-    bundles.write(bundle_of(folder), folder / "bundle.zip")
+    bundle_files.write(bundle_of(folder), folder / "bundle.zip")
     assert evaluate(folder, "--beside", str(folder / "predicted"), str(folder / "bundle.zip"), "--name", "DeepCAC") == 0
     report = read(folder / "out")
     readers = {one["key"]: one for one in report["readers"]["readers"]}
@@ -275,7 +277,7 @@ def test_another_sheet_is_refused_before_anything_is_predicted(folder):
 
 
 def test_what_holds_no_predictions_is_named_with_what_to_do(folder):
-    bundles.write(bundle_of(folder), folder / "m.zip")
+    bundle_files.write(bundle_of(folder), folder / "m.zip")
     for name in ("run", "begun/parts", "tested", "nothing"):
         (folder / name).mkdir(parents=True)
     for name in ("run/config.yaml", "begun/parts/plan.json", "tested/external.json"):
@@ -292,29 +294,29 @@ def test_what_holds_no_predictions_is_named_with_what_to_do(folder):
     for name, said in wanted.items():
         words = [str(folder / name), "--labels", str(folder / "labels.csv"), "--out", str(folder / "out")]
         with pytest.raises(InputError, match=said):
-            external.evaluate(evaluate_commands.parse_evaluate(None, words))
+            external.evaluate(evaluate_command.parse_evaluate(None, words))
         if name not in ("m.zip", "labels.csv"):
             with pytest.raises(InputError, match=said):
                 evaluate(folder, "--beside", str(folder / name))
     with pytest.raises(InputError, match=r"found a run, of which jobs/export.py makes a bundle"):
-        bundles.read(folder / "run")
+        bundle_files.read(folder / "run")
 
 
 def test_predictions_in_the_folder_one_is_in_have_its_name(folder, monkeypatch):
     monkeypatch.chdir(folder / "predicted")
     words = [".", "--labels", "../labels.csv", "--out", "../out"]
-    assert external.evaluate(evaluate_commands.parse_evaluate(None, words)) == 0
+    assert external.evaluate(evaluate_command.parse_evaluate(None, words)) == 0
     assert read(folder / "out")["external"]["source"] == "predictions of predicted"
 
 
 def test_predicting_takes_a_sheet_and_hands_it_to_its_jobs(folder, monkeypatch):
     words = ["b.zip", "studies", "--out", "predicted"]
-    assert predict_commands.parse_predict(None, words).labels is None
+    assert predict_command.parse_predict(None, words).labels is None
     monkeypatch.chdir(folder)
     sheet = ["--labels", "labels.csv", "--labels.unmatched", "skip"]
-    cfg = predict_commands.parse_predict(None, [*words, *sheet])
+    cfg = predict_command.parse_predict(None, [*words, *sheet])
     assert (cfg.labels.sheet, cfg.labels.unmatched, cfg.labels.study_column) == ("labels.csv", "skip", "study")
-    again = predict_commands.parse_predict(None, predict_commands.arguments(cfg)).labels
+    again = predict_command.parse_predict(None, predict_command.arguments(cfg)).labels
     assert again == dataclasses.replace(cfg.labels, sheet=str(folder / "labels.csv"))
     bundle = bundle_of(folder)
     external.maker(cfg.labels, folder / "predicted")(folder / "predicted", bundle)
@@ -326,7 +328,7 @@ def test_predicting_takes_a_sheet_and_hands_it_to_its_jobs(folder, monkeypatch):
 def test_what_is_written_names_no_folder(folder):
     out = folder / "predicted"
     external.report(out, bundle_of(folder), LabelsConfig(sheet=str(folder / "labels.csv")))
-    for path in [*(out / "report").rglob("*"), out / external_inputs.SETTINGS, out / external_inputs.TABLE]:
+    for path in [*(out / "report").rglob("*"), out / external_files.SETTINGS, out / external_files.TABLE]:
         if path.is_file():
             assert str(folder).encode() not in path.read_bytes(), path
-    assert paths.read_json(out / external_inputs.SETTINGS)["digests"]["labels_sha256"]
+    assert disk.read_json(out / external_files.SETTINGS)["digests"]["labels_sha256"]

@@ -15,13 +15,15 @@ import yaml
 import cac_hpc
 from cac_hpc.dataset import intake
 from cac_hpc.predict import bundle as bundles
-from cac_hpc.predict import export, model_card, onnx_files, training_range
-from cac_hpc.run import config, ledger, paths, settings
-from cac_hpc.run.commands import ExportConfig
-from cac_hpc.run.config import InputError, PackConfig
+from cac_hpc.predict import bundle_files, export, model_card, onnx_files, training_range
+from cac_hpc.results.levels import Level
+from cac_hpc.results.serialization import from_json
+from cac_hpc.run import disk, ledger
 from cac_hpc.run.paths import DatasetPaths, RunPaths
-from cac_hpc.statistics import results
-from cac_hpc.statistics.results import Level
+from cac_hpc.settings import config, stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.export_command import ExportConfig
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.train import checkpoint
 from cac_hpc.train.ordinal import Errors
 from cac_hpc.volumes import files
@@ -51,7 +53,7 @@ def copy(run, tmp_path):
 
 
 def test_a_bundle_has_what_leads_from_dicom_to_a_category(run, exported):
-    found, cfg = bundles.read(exported[0]), settings.load(run.config)
+    found, cfg = bundle_files.read(exported[0]), stored_settings.load(run.config)
     assert (found.kind, found.version, found.licence) == ("lesions", cac_hpc.__version__, "CC-BY-4.0")
     assert (found.pack, found.model, found.window_hu) == (cfg.pack, cfg.model, cfg.train.window_hu)
     assert (found.names, found.edges) == (cfg.labels.names, cfg.labels.edges)
@@ -63,9 +65,9 @@ def test_a_bundle_has_what_leads_from_dicom_to_a_category(run, exported):
 
 
 def test_the_run_speaks_for_itself_in_the_figures_of_its_report(run, exported):
-    found, report = bundles.read(exported[0]).internal, paths.read_json(run.report_json)
+    found, report = bundle_files.read(exported[0]).internal, disk.read_json(run.report_json)
     assert found["level"] == report["levels"]["patient"]
-    assert results.from_json(found["level"], Level).pooled.errors == 1
+    assert from_json(found["level"], Level).pooled.errors == 1
     assert found["cohort"] == {
         "studies": 18, "patients": 18, "slices": 72, "studies_per_category": [3, 3, 3, 3, 3, 3],
     }  # fmt: skip
@@ -76,7 +78,7 @@ def test_the_run_speaks_for_itself_in_the_figures_of_its_report(run, exported):
 
 
 def test_it_has_what_prediction_sets_follow_from_and_no_order_of_patients(run, exported):
-    found, report = bundles.read(exported[0]), paths.read_json(run.report_json)["prediction_sets"]
+    found, report = bundle_files.read(exported[0]), disk.read_json(run.report_json)["prediction_sets"]
     sets, tests = found.sets, report["tests"]
     assert (sets.coverage, sets.patients, [len(one) for one in sets.scores]) == (0.9, 18, [6, 6, 6])
     assert all(list(one) == sorted(one) for one in sets.scores)
@@ -87,7 +89,7 @@ def test_it_has_what_prediction_sets_follow_from_and_no_order_of_patients(run, e
 
 
 def test_the_training_range_is_that_of_the_studies_with_the_gate_measured(exported):
-    training = bundles.read(exported[0]).training
+    training = bundle_files.read(exported[0]).training
     assert (training.numbers["kvp"].low, training.numbers["kvp"].high) == (100, 120)
     assert (training.numbers["score"].low, training.numbers["score"].high) == (0, 3000)
     assert training.codes["kernel"].counts == {"B35f": 6, "FC12": 6, "STANDARD": 6}
@@ -102,7 +104,7 @@ def test_the_training_range_is_that_of_the_studies_with_the_gate_measured(export
 
 def test_what_was_exported_is_printed(exported):
     out, printed = exported
-    assert f"bundle: {out}, sha256 {bundles.read(out).digest}" in printed
+    assert f"bundle: {out}, sha256 {bundle_files.read(out).digest}" in printed
     assert "accuracy by patient 0.944 [0.742, 0.990], n = 18" in printed
     assert "each of 18 studies left out in turn: flagged 1 of 18, 0.056 [0.0099, 0.258]" in printed
     assert "salted digests of slices mark the 18 training studies" in printed
@@ -242,16 +244,16 @@ def test_a_run_that_is_not_complete_has_no_bundle(copy):
 
 
 def test_a_report_of_other_results_is_refused(copy):
-    metrics = paths.read_json(copy.fold(0).metrics)
-    paths.write_json(copy.fold(0).metrics, metrics | {"seconds": 1.0})
+    metrics = disk.read_json(copy.fold(0).metrics)
+    disk.write_json(copy.fold(0).metrics, metrics | {"seconds": 1.0})
     refused(copy, "is not the complete report of the folds as they are now; .*aggregate.py")
 
 
 def test_a_partial_report_is_refused(copy):
-    report = paths.read_json(copy.report_json)
-    paths.write_json(copy.report_json, report | {"status": "PARTIAL"})
+    report = disk.read_json(copy.report_json)
+    disk.write_json(copy.report_json, report | {"status": "PARTIAL"})
     refused(copy, "is not the complete report")
-    paths.write_json(copy.report_json, report | {"format_version": 1})
+    disk.write_json(copy.report_json, report | {"format_version": 1})
     refused(copy, "found format version 1")
 
 
@@ -278,7 +280,7 @@ def test_shards_that_are_missing_or_damaged_are_refused(copy):
 
 
 def test_a_split_by_slice_leaks_and_has_no_bundle(copy):
-    cfg = config.plain(settings.load(copy.config))
+    cfg = config.plain(stored_settings.load(copy.config))
     cfg["split"] |= {"unit": "slice", "contrast_to": str(copy.root)}
     copy.config.write_text(yaml.safe_dump(cfg))
     refused(copy, "found split.unit slice, model.kind lesions|split.unit")
@@ -307,7 +309,7 @@ def test_onnx_files_are_members_of_the_bundle(run, tmp_path, monkeypatch):
 
 
 def test_a_study_of_another_scanner_is_outside_of_the_exported_range(exported):
-    training = bundles.read(exported[0]).training
+    training = bundle_files.read(exported[0]).training
     facts = {"kvp": 80.0, "kernel": "Bv60", "slice_spacing_mm": 0.6, "noise_hu": 16.0, "gating": "NONE", "slices": 4}
     found = training_range.outside(training, facts)
     assert [sentence.split(" is ")[0] for sentence in found] == ["slice spacing", "tube voltage", "gating"]

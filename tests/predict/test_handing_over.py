@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from cac_hpc.labels import labels
-from cac_hpc.run.config import LabelsConfig
+from cac_hpc.settings.labels import LabelsConfig
 from tests.support.runs import REPO, job
 
 PHANTOMS = ("--slices", 12, "--matrix", 128, "--field_of_view_mm", 160, "--easy")

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from cac_hpc.calcium import candidates
-from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict import onnx_files
-from cac_hpc.run.config import InputError, WorkError
+from cac_hpc.settings.errors import InputError, WorkError
 from cac_hpc.train import augment_slices, lesion_model
 from tests.support.exporting import SIZE, small_bundle
 from tests.support.runs import REPO
@@ -33,7 +32,7 @@ def test_onnxruntime_computes_what_torch_does(made, count):
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     (given,), (result,) = session.get_inputs(), session.get_outputs()
     (found,) = session.run([result.name], {given.name: x.numpy()})
-    network = bundles.network(bundle, 0)
+    network = bundle.network(0)
     with torch.inference_mode():
         if bundle.kind == "lesions":
             wanted = lesion_model.probabilities(network, x.numpy())

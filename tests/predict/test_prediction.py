@@ -15,11 +15,21 @@ import pandas as pd
 import pytest
 
 from cac_hpc.dataset import intake
-from cac_hpc.predict import bundle, ensemble, parts, prediction, prediction_tables, study_prediction, training_range
+from cac_hpc.predict import (
+    bundle,
+    bundle_files,
+    bundle_members,
+    ensemble,
+    parts,
+    prediction,
+    prediction_tables,
+    study_prediction,
+    training_range,
+)
 from cac_hpc.predict.parts import Plan
 from cac_hpc.predict.study_prediction import StudyTask
-from cac_hpc.run.config import InputError
-from cac_hpc.run.predict_commands import PredictConfig, parse_predict
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.predict_command import PredictConfig, parse_predict
 from cac_hpc.statistics import prediction_sets
 from cac_hpc.statistics.prediction_sets import Calibration
 from cac_hpc.train import ordinal
@@ -47,7 +57,7 @@ def model(tmp_path_factory, studies):
     intake.read_study(files.list_files(studies / "c"), bundles.PACK, lambda hu_HW, at: seen.append(hu_HW.copy()))
     known = frozenset({bundle.slice_digest(seen[10], "pepper"), "0" * 16})
     path = tmp_path_factory.mktemp("bundle") / "model.zip"
-    bundle.write(bundles.lesions(known=known, sets=SETS), path)
+    bundle_files.write(bundles.lesions(known=known, sets=SETS), path)
     return path
 
 
@@ -177,7 +187,7 @@ def test_a_folder_of_others_is_not_used(tmp_path, studies, model):
 
 def one(model, folder, out, **changes):
     """The outcome of one study, in this process."""
-    digest, listing = bundle.read(model).digest, files.digest(files.list_files(folder))
+    digest, listing = bundle_files.read(model).digest, files.digest(files.list_files(folder))
     task = StudyTask(folder.name, folder, listing, model, digest, out, **changes)
     return study_prediction.predict_study(task, print)
 
@@ -185,7 +195,7 @@ def one(model, folder, out, **changes):
 def test_outside_of_the_training_range_is_said_and_the_gate_refuses(tmp_path, studies):
     """Trained at 10 mm between slices and 80 kVp."""
     facts = pd.DataFrame({"slice_spacing_mm": [10.0], "kvp": [80.0]})
-    bundle.write(bundles.lesions(training=training_range.of_studies(facts)), tmp_path / "bundle")
+    bundle_files.write(bundles.lesions(training=training_range.of_studies(facts)), tmp_path / "bundle")
     warned = one(tmp_path / "bundle", studies / "b", tmp_path / "warned", pictures=False)["row"]
     assert warned["out_of_range"].startswith("slice spacing is 3 mm, the training studies had 10 mm; tube voltage is")
     assert (warned["score"], warned["fault"]) == (128.0, "")
@@ -197,7 +207,7 @@ def test_outside_of_the_training_range_is_said_and_the_gate_refuses(tmp_path, st
 
 def test_a_set_names_neighbours_where_the_folds_are_not_sure_and_old_bundles_have_none(tmp_path, studies):
     unsure = Calibration(0.9, ((0.0,) * 4 + (0.99,) * 3, (0.0,) * 3 + (0.95,) * 3))
-    bundle.write(bundles.lesions(sets=unsure), tmp_path / "bundle")
+    bundle_files.write(bundles.lesions(sets=unsure), tmp_path / "bundle")
     row = one(tmp_path / "bundle", studies / "b", tmp_path / "out", pictures=False)["row"]
     asked = ensemble.of_bundle(bundles.lesions())
     chance = [ordinal.probabilities(np.array([128.0]), one.scale, asked.edges, one.gross)[0] for one in asked.errors]
@@ -207,14 +217,14 @@ def test_a_set_names_neighbours_where_the_folds_are_not_sure_and_old_bundles_hav
     names = bundles.lesions().names
     page = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
     assert f"{names[row['set_low']]} to {names[row['set_high']]}" in page
-    bundle.write(bundles.lesions(), tmp_path / "old")
+    bundle_files.write(bundles.lesions(), tmp_path / "old")
     row = one(tmp_path / "old", studies / "b", tmp_path / "again", pictures=False)["row"]
     assert (row["set_low"], row["set_high"], row["set_coverage"]) == (None, None, None)
     assert "prediction set" not in (tmp_path / "again" / "page.html").read_text(encoding="utf-8")
 
 
 def test_a_network_of_slices_is_given_the_packed_slices(tmp_path, studies):
-    bundle.write(bundles.slices(), tmp_path / "bundle")
+    bundle_files.write(bundles.slices(), tmp_path / "bundle")
     outcome = one(tmp_path / "bundle", studies / "b", tmp_path / "out")
     slices = []
     intake.read_study(files.list_files(studies / "b"), bundles.slices().pack, lambda hu_SS, at: slices.append(hu_SS))
@@ -231,7 +241,7 @@ def test_a_volume_is_predicted_as_its_dicom_study_and_what_it_does_not_say_is_ou
     found = intake.read_chest(files.list_files(studies / "b"), bundles.PACK)
     made = volume_files.stored(found.hu_ZHW, spacing_mm=found.study.spacing_mm, first_mm=found.study.placement.first_mm)
     volume = volume_files.nifti(tmp_path / "b.nii.gz", made)
-    digest, listing = bundle.read(model).digest, files.digest(files.list_files(volume))
+    digest, listing = bundle_files.read(model).digest, files.digest(files.list_files(volume))
     task = StudyTask("b", volume, listing, model, digest, tmp_path / "of volume", pictures=False, format="nifti")
     row = study_prediction.predict_study(task, print)["row"]
     of_dicom = one(model, studies / "b", tmp_path / "of dicom", pictures=False)["row"]
@@ -246,19 +256,19 @@ def test_a_volume_is_predicted_as_its_dicom_study_and_what_it_does_not_say_is_ou
 
 
 def test_files_that_changed_since_the_start_and_a_missing_heart_are_no_prediction(tmp_path, studies, model):
-    changed = replace(StudyTask("b", studies / "b", "other", model, bundle.read(model).digest, tmp_path / "b"))
+    changed = replace(StudyTask("b", studies / "b", "other", model, bundle_files.read(model).digest, tmp_path / "b"))
     assert study_prediction.predict_study(changed, print)["row"]["fault"].startswith("changed_while_read")
     write_study(tmp_path / "noheart", chest(140, 24, heart=False).hu_ZHW)
     assert one(model, tmp_path / "noheart", tmp_path / "out")["row"]["fault"].startswith("no_heart")
-    bundle.write(bundles.lesions(pack=replace(bundles.PACK, slices=True)), tmp_path / "bundle")
+    bundle_files.write(bundles.lesions(pack=replace(bundles.PACK, slices=True)), tmp_path / "bundle")
     found = one(tmp_path / "bundle", tmp_path / "noheart", tmp_path / "out")
     assert found["row"]["fault"] == study_prediction.NO_CANDIDATES
     assert found["facts"]["agatston_region"] == "no_heart"
 
 
 def test_a_damaged_bundle_writes_nothing(tmp_path, studies):
-    bundle.write(bundles.lesions(), tmp_path / "bundle")
-    manifest = tmp_path / "bundle" / bundle.MANIFEST
+    bundle_files.write(bundles.lesions(), tmp_path / "bundle")
+    manifest = tmp_path / "bundle" / bundle_members.MANIFEST
     manifest.write_bytes(manifest.read_bytes().replace(b"pepper", b"papper"))
     cfg = PredictConfig(bundle=str(tmp_path / "bundle"), folder=str(studies), out=str(tmp_path / "out"))
     with pytest.raises(InputError, match=f"^{tmp_path}/bundle: .* damaged$"):
@@ -289,7 +299,7 @@ def test_memory_does_not_grow_with_the_number_of_studies(tmp_path, monkeypatch):
 @pytest.mark.parametrize("page", ["index.html", "study.html"])
 def test_every_class_of_a_page_has_a_style(page):
     package = REPO / "cac_hpc"
-    sheets = [package / "report" / "page.css", package / "predict" / "predict.css"]
+    sheets = [package / "report" / "page" / "page.css", package / "predict" / "predict.css"]
     styled = set(re.findall(r"\.([a-z][\w-]*)", " ".join(sheet.read_text(encoding="utf-8") for sheet in sheets)))
     named = re.findall(r'class="([^"]*)"', (package / "predict" / page).read_text(encoding="utf-8"))
     used = {name for names in named for name in re.sub(r"{[{%].*?[%}]}", " ", names).split()}

@@ -7,11 +7,12 @@ import shutil
 
 import pytest
 
-from cac_hpc.cluster import feasibility, launch, queue_records, scheduler, submission
-from cac_hpc.predict import bundle, parts, prediction, prediction_jobs, prediction_status
-from cac_hpc.run import ledger, predict_commands
-from cac_hpc.run.config import InputError
-from cac_hpc.run.predict_commands import PredictConfig
+from cac_hpc.cluster import ownership, schedulers, site_limits, slurm_commands
+from cac_hpc.predict import bundle_files, parts, prediction, prediction_jobs, prediction_status
+from cac_hpc.run import ledger
+from cac_hpc.settings import predict_command
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.predict_command import PredictConfig
 from tests.support import bundles
 from tests.support.drills import DEV
 from tests.support.runs import REPO, job_here
@@ -36,7 +37,7 @@ def test_an_array_ends_with_the_same_bytes_as_this_machine_and_resumes(slurm, tm
     for name in map(str, range(parts.PER_PART)):  # one more than a part has
         shutil.copytree(studies / "b", studies / name, copy_function=os.link)
     (studies / "empty").mkdir()
-    bundle.write(bundles.lesions(), tmp_path / "model")
+    bundle_files.write(bundles.lesions(), tmp_path / "model")
     assert prediction.predict(asked(tmp_path, "here"), REPO) == 1
     out = tmp_path / "there"
     (out / "parts").mkdir(parents=True)
@@ -53,15 +54,15 @@ def test_an_array_ends_with_the_same_bytes_as_this_machine_and_resumes(slurm, tm
     assert "in the queue already" in capsys.readouterr().out
     wait_for(lambda: (out / "predict.json").exists(), 200, "the gathered results")
     assert content(out) == content(tmp_path / "here")
-    last, name = view.states()[-1].job, queue_records.job_name(prediction_jobs.jobs_of(out), "gather")
-    wait_for(lambda: not scheduler.jobs_called(name)[last], 60, "the end of the last job")
+    last, name = view.states()[-1].job, ownership.job_name(prediction_jobs.jobs_of(out), "gather")
+    wait_for(lambda: not slurm_commands.jobs_called(name)[last], 60, "the end of the last job")
     assert [(state.stage, state.task, state.state) for state in view.states()] == [
         ("predict", 0, "done"), ("predict", 1, "done"), ("gather", None, "done"),
     ]  # fmt: skip
     ended = job_here("status.py", out)
     assert (ended.returncode, "1 studies have no prediction; predictions.csv says why" in ended.stdout) == (1, True)
     asked_for = ["sacct", "--noheader", "-X", "--parsable2", f"--jobs={last}", "-oExitCode"]
-    wait_for(lambda: scheduler.ask(asked_for).split() == ["1:0"], 60, "the exit code in the accounting, 1:0")
+    wait_for(lambda: slurm_commands.ask(asked_for).split() == ["1:0"], 60, "the exit code in the accounting, 1:0")
 
 
 def begun(tmp_path, submitted=True):
@@ -111,16 +112,16 @@ def test_without_jobs_status_counts_the_parts(tmp_path):
 
 
 def test_what_the_cluster_does_not_take_is_refused_before_anything_is_submitted(tmp_path, monkeypatch):
-    monkeypatch.setattr(launch, "available_kind", lambda cluster: ("slurm", "as set"))
-    limits = feasibility.Limits(partitions=("dev",), partition="dev", state="up", time_min=60, cpus=4, gpus=0)
-    monkeypatch.setattr(submission, "_limits", lambda partition: limits)
+    monkeypatch.setattr(schedulers, "available_kind", lambda cluster: ("slurm", "as set"))
+    limits = site_limits.Limits(partitions=("dev",), partition="dev", state="up", time_min=60, cpus=4, gpus=0)
+    monkeypatch.setattr(site_limits, "read_once", lambda partition: limits)
     cfg, plan = asked(tmp_path, "out", cluster=str(DEV)), parts.Plan("b", {"device": "cuda"}, {"1": "x"})
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError) as refused:
         prediction_jobs.submitted(cfg, REPO, plan, [0])
     assert str(refused.value) == "--device cuda asks 1 GPUs of a node, wanted at most 0: partition dev has no more"
     tight = dataclasses.replace(limits, time_min=1, gpus=1)
-    monkeypatch.setattr(submission, "_limits", lambda partition: tight)
+    monkeypatch.setattr(site_limits, "read_once", lambda partition: tight)
     with pytest.raises(InputError) as refused:
         prediction_jobs.submitted(cfg, REPO, plan, [0])
     lines = str(refused.value).splitlines()
@@ -132,9 +133,9 @@ def test_a_job_is_given_the_same_settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = ["b.zip", "in", "--out", "out", "--gate", "refuse", "--no_pictures", "--single", "--device", "cpu",
              "--format", "nifti"]  # fmt: skip
-    cfg = predict_commands.parse_predict(None, given)
-    again = predict_commands.parse_predict(None, predict_commands.arguments(cfg))
+    cfg = predict_command.parse_predict(None, given)
+    again = predict_command.parse_predict(None, predict_command.arguments(cfg))
     paths = {name: str(tmp_path / name) for name in ("b.zip", "in", "out")}
     assert (again.bundle, again.folder, again.out) == tuple(paths.values())
     for name in ("gate", "pictures", "single", "device", "format"):
-        assert getattr(again, name) == getattr(cfg, name) != getattr(predict_commands.PredictConfig, name, "auto")
+        assert getattr(again, name) == getattr(cfg, name) != getattr(predict_command.PredictConfig, name, "auto")

@@ -8,8 +8,9 @@ import pytest
 
 from cac_hpc.calcium import candidates
 from cac_hpc.predict import ensemble
-from cac_hpc.run.commands import parse_score
-from cac_hpc.run.config import InputError, LabelsConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.score_command import parse_score
 from cac_hpc.train import checkpoint
 from cac_hpc.train.lesion_model import LesionClassifier
 from tests.support.chests import chest, with_lesion, write_study

@@ -8,7 +8,8 @@ import pytest
 
 from cac_hpc.predict import training_range
 from cac_hpc.predict.training_range import Codes, Numbers, TrainingRange
-from cac_hpc.statistics import intervals, results
+from cac_hpc.results.serialization import from_json, to_json
+from cac_hpc.statistics import intervals
 
 STUDIES = pd.DataFrame(
     {
@@ -47,7 +48,7 @@ def test_numbers_and_codes_are_those_worked_out_by_hand(training):
     assert training.codes["gating"] == Codes({"PROSPECTIVE": 5, "RETROSPECTIVE": 1})
     assert training.codes["kernel"] == Codes({"B35f": 3, "FC12": 2, "not known": 1})
     assert {"noise_hu", "field_of_view_mm"}.isdisjoint(training.numbers)  # studies.csv has no such column
-    assert results.from_json(results.to_json(training), TrainingRange) == training
+    assert from_json(to_json(training), TrainingRange) == training
 
 
 def test_a_study_like_the_others_is_inside(training):

@@ -9,8 +9,8 @@ from cac_hpc.machine import processes
 from cac_hpc.report import aggregation
 from cac_hpc.run import ledger
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import predictions
 from tests.support.reports import PRINTED, check_report, make_run, printed_predictions, report_of, vouch, write_folds
 from tests.support.runs import job_here, write_config, write_scans

@@ -6,8 +6,9 @@ import re
 import pytest
 
 from cac_hpc.report import aggregation, consistency
-from cac_hpc.run import paths, settings
-from cac_hpc.statistics.results import FORMAT_VERSION
+from cac_hpc.results.report import FORMAT_VERSION
+from cac_hpc.run import disk
+from cac_hpc.settings import stored_settings
 from tests.support.reports import check_report, make_run, printed_predictions
 from tests.support.runs import job_here
 
@@ -20,9 +21,9 @@ def reported(tmp_path_factory):
 
 
 def found_in(run, change):
-    summary = paths.read_json(run.report / "report.json")
+    summary = disk.read_json(run.report / "report.json")
     change(summary)
-    return list(consistency.contradictions(run, settings.load(run.config), summary))
+    return list(consistency.contradictions(run, stored_settings.load(run.config), summary))
 
 
 def test_a_finished_report_contradicts_nothing(reported):
@@ -40,7 +41,7 @@ def numbers(content, path=()):
 
 
 def test_every_single_number_of_the_levels_and_the_cohort_is_checked(reported):
-    summary = paths.read_json(reported.report / "report.json")
+    summary = disk.read_json(reported.report / "report.json")
     again = json.loads(json.dumps(summary))
     places = [(part, *path) for part in ("levels", "cohort") for path in numbers(summary[part])]
     assert len(places) > 2500

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from cac_hpc.cluster import usage
+from cac_hpc.cluster import circumstances, usage
 from cac_hpc.report import aggregation
-from cac_hpc.run import ledger, settings, stages
-from cac_hpc.statistics import results
+from cac_hpc.results.serialization import to_json
+from cac_hpc.run import ledger, result_files, task_states
+from cac_hpc.settings import stored_settings
 from tests.support.reports import make_run
 
 TIME = "2026-01-01T00:00:00+00:00"
@@ -46,9 +47,9 @@ def test_events_without_their_facts_are_told_as_far_as_they_go(tmp_path):
     lines = [event(event="planned"), event(), event(event="progress"), event(event="used"),
              event(**used, seconds=float("inf")), event(**used, seconds=3600.0)]  # fmt: skip
     run.ledger.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (state,) = stages.survey(run)
+    (state,) = task_states.survey(run)
     assert (state.state, state.progress) == ("running", None)
-    (use,) = usage.read(run, settings.load(run.config))
+    (use,) = usage.read(run, stored_settings.load(run.config))
     assert use.core_hours == 1.0
 
 
@@ -56,7 +57,7 @@ def test_events_without_their_facts_are_told_as_far_as_they_go(tmp_path):
 def test_a_damaged_provenance_is_left_out_and_named(tmp_path, caplog, text):
     run = small_run(tmp_path)
     run.provenance.write_text(text, encoding="utf-8")
-    assert usage.collect_circumstances(run, settings.load(run.config)).provenance is None
+    assert circumstances.collect(run, stored_settings.load(run.config)).provenance is None
     assert f"{run.provenance}: cannot be read" in caplog.text
 
 
@@ -65,8 +66,8 @@ def test_a_fold_with_damaged_speeds_is_left_out_and_named(tmp_path, caplog, text
     run = small_run(tmp_path)
     run.fold(0).speed.write_text(text, encoding="utf-8")
     run.fold(1).speed.write_text("epoch,train_seconds\n1,2.5\n", encoding="utf-8")
-    speeds = usage.collect_circumstances(run, settings.load(run.config)).folds
-    assert [results.to_json(one) for one in speeds] == [{"fold": 1, "epochs": 1, "train_seconds": 2.5}]
+    speeds = circumstances.collect(run, stored_settings.load(run.config)).folds
+    assert [to_json(one) for one in speeds] == [{"fold": 1, "epochs": 1, "train_seconds": 2.5}]
     assert f"{run.fold(0).speed}: cannot be read" in caplog.text
 
 
@@ -74,7 +75,7 @@ def test_a_fold_with_damaged_speeds_is_left_out_and_named(tmp_path, caplog, text
 def test_a_fold_whose_metrics_are_no_object_is_not_done(tmp_path, text):
     run = small_run(tmp_path)
     run.fold(0).metrics.write_text(text, encoding="utf-8")
-    assert not stages.fold_is_done(run.fold(0))
+    assert not result_files.fold_is_done(run.fold(0))
 
 
 def test_a_report_is_made_with_all_of_them_damaged(tmp_path, caplog):

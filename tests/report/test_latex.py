@@ -7,8 +7,9 @@ import subprocess
 import pytest
 
 from cac_hpc.report import tables
-from cac_hpc.run import paths
-from cac_hpc.statistics.results import Report, from_json
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
+from cac_hpc.run import disk
 
 PAPER = r"""\documentclass[a4paper]{article}
 \usepackage{booktabs}
@@ -33,7 +34,7 @@ def typeset(folder, summary):
 @pytest.mark.drill
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX (make drill installs it)")
 def test_tables_for_papers_are_typeset_and_fit_a_page(finished_run, tmp_path):
-    summary = paths.read_json(finished_run / "report" / "report.json")
+    summary = disk.read_json(finished_run / "report" / "report.json")
     assert not re.search(r"Overfull|Warning: (?!Label)", typeset(tmp_path, summary))
     hostile = ["[1] & 2", "# % $ _ { } ~ ^ \\\\", "<10", "* star", r"\input{/etc/passwd}", '"quoted"']
     for category, name in zip(summary["categories"], hostile, strict=True):

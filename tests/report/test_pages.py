@@ -13,12 +13,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cac_hpc.cluster import usage
-from cac_hpc.report import aggregation, archive, checklists, consistency, pages
-from cac_hpc.run import digests, paths, settings
+from cac_hpc.appendix import checklists
+from cac_hpc.cluster import circumstances
+from cac_hpc.report import aggregation, checksums, consistency, page_values
+from cac_hpc.results.serialization import from_json
+from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics.results import from_json
+from cac_hpc.settings import stored_settings
 from cac_hpc.train import predictions
+from cac_hpc.transfer import selection
 from tests.support.page_reader import Reader
 from tests.support.reports import make_run, printed_predictions, typed_report_of, vouch, write_folds
 from tests.support.runs import REPO, job_here, pack, prepare, write_config, write_scans
@@ -35,7 +38,7 @@ def finished(tmp_path_factory):
     shown = {"title": HOSTILE, "draws": 200, "window_hu": [0.0, 510.0]}
     run = RunPaths(prepare(folder, scans, labels=labels, report=shown))
     pack(run.root)
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     folds = json.loads(run.splits.read_text(encoding="utf-8"))["folds"]
     rng = np.random.default_rng(1)
     for index, fold in enumerate(folds):
@@ -120,8 +123,8 @@ def test_the_sections_stand_in_the_order_of_questions(page):
 
 def test_cohort_flow_and_folds_close(finished):
     run, _ = finished
-    summary = paths.read_json(run.report / "report.json")
-    for part in pages._flow(summary["cohort"]["intake"]):
+    summary = disk.read_json(run.report / "report.json")
+    for part in page_values._flow(summary["cohort"]["intake"]):
         assert part.found == part.used + sum(count for _, count in part.lost), part.unit
     for fold in summary["cohort"]["folds"]:
         assert sum(map(sum, fold)) == summary["cohort"]["patients"]
@@ -129,7 +132,7 @@ def test_cohort_flow_and_folds_close(finished):
 
 def test_slices_are_shown_as_they_are_in_the_window_that_is_named(finished, page):
     run, _ = finished
-    summary = paths.read_json(run.report / "report.json")
+    summary = disk.read_json(run.report / "report.json")
     assert "window width 510 HU, level 255 HU" in page
     samples = summary["examples"]["samples"]["slices"]
     assert [example["true"] for example in samples] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
@@ -161,7 +164,7 @@ def test_the_worst_slices_are_the_worst_by_their_rule(finished):
                 key = (-abs(predicted - int(label)), -probability[predicted])
                 worst.setdefault(study, []).append((key, int(at)))
     wanted = sorted((min(rows), study) for study, rows in worst.items())[:12]
-    found = paths.read_json(run.report / "report.json")["examples"]["misclassified"]["slices"]
+    found = disk.read_json(run.report / "report.json")["examples"]["misclassified"]["slices"]
     assert [(one["study"], one["slice"]) for one in found] == [(study, at) for ((_, at), study) in wanted]
 
 
@@ -170,10 +173,10 @@ def test_the_page_without_slices_shows_none_and_is_the_one_that_travels(finished
     text = (run.report / "report_without_images.html").read_text(encoding="utf-8")
     assert not [image for image in Reader(text).all("img") if image["alt"].startswith("Slice ")]
     assert "data:image/png" not in text
-    names = {item.name for item in archive.survey(run.root, archive.Selection(images=False)).items}
+    names = {item.name for item in selection.survey(run.root, selection.Selection(images=False)).items}
     assert "report/report_without_images.html" in names
     assert not [name for name in names if re.search("slices_|misclassified_|report.html", name)]
-    names = {item.name for item in archive.survey(run.root, archive.Selection()).items}
+    names = {item.name for item in selection.survey(run.root, selection.Selection()).items}
     assert {"report/report.html", "report/figures/slices_01.png", "report/tables/results.tex"} <= names
     assert "report/report_without_images.html" not in names
 
@@ -181,9 +184,9 @@ def test_the_page_without_slices_shows_none_and_is_the_one_that_travels(finished
 def test_every_file_of_the_report_is_listed_with_its_digest(finished):
     run, _ = finished
     files = {path.relative_to(run.report).as_posix(): path for path in run.report.rglob("*") if path.is_file()}
-    for name in ("report.json", archive.CHECKSUMS):
+    for name in ("report.json", checksums.FILE):
         del files[name]
-    assert archive.read_checksums(run.report) == {name: digests.file_sha256(path) for name, path in files.items()}
+    assert checksums.read(run.report) == {name: digests.file_sha256(path) for name, path in files.items()}
 
 
 def test_the_same_run_gives_the_same_bytes_but_for_the_circumstances(finished):
@@ -192,8 +195,8 @@ def test_the_same_run_gives_the_same_bytes_but_for_the_circumstances(finished):
     before = {path: path.read_bytes() for path in files}
     assert aggregation.aggregate(run.root)
     changed = {path.name for path in files if path.read_bytes() != before[path]}
-    assert changed <= {"circumstances.json", "report.html", "report_without_images.html", archive.CHECKSUMS}
-    told = from_json(json.loads(before[run.report / "circumstances.json"]), usage.Circumstances)
+    assert changed <= {"circumstances.json", "report.html", "report_without_images.html", checksums.FILE}
+    told = from_json(json.loads(before[run.report / "circumstances.json"]), circumstances.Circumstances)
     again = aggregation.texts(run.report, typed_report_of(run), told, cfg.report.window_hu)
     for name in ("report.html", "report_without_images.html"):
         assert again[name].encode() == before[run.report / name], name
@@ -205,7 +208,7 @@ def test_a_page_that_was_edited_is_a_contradiction(finished):
     text = path.read_text(encoding="utf-8")
     try:
         path.write_text(text.replace("How good is it?", "How bad is it?", 1), encoding="utf-8")
-        found = consistency.contradictions(run, cfg, paths.read_json(run.report / "report.json"))
+        found = consistency.contradictions(run, cfg, disk.read_json(run.report / "report.json"))
         assert [line.partition(",")[0] for line in found] == ["report.html"]
     finally:
         path.write_text(text, encoding="utf-8")
@@ -228,7 +231,7 @@ def test_the_published_table_stands_beside_ours(tmp_path):
     assert aggregation.aggregate(run.root)
     text = "".join(Reader((run.report / "report.html").read_text(encoding="utf-8")).text)
     assert text.count("A study, computed from its printed matrix of 12 slices") == 1  # at that level alone
-    found = paths.read_json(run.report / "report.json")["published"]
+    found = disk.read_json(run.report / "report.json")["published"]
     assert found["figures"]["accuracy"]["note"].startswith("a published matrix does not tell")
     assert "For comparison A study, computed" in (run.report / "report.md").read_text(encoding="utf-8")
     assert (run.report / "tables" / "published.csv").read_text(encoding="utf-8").startswith("category,support,")
@@ -296,13 +299,13 @@ def test_settings_and_published_figures_that_were_changed_are_a_contradiction(tm
         report={"draws": 200, "published": str(REPO / "configs" / "published" / "nguyen.yaml")},
     )
     assert aggregation.aggregate(run.root)
-    summary = paths.read_json(run.report / "report.json")
+    summary = disk.read_json(run.report / "report.json")
     *names, last = place.split(".")
     part = summary
     for name in names:
         part = part[int(name) if name.isdecimal() else name]
     part[last] = 0.5 if isinstance(part[last], float) else part[last] + 1
-    found = consistency.contradictions(run, settings.load(run.config), summary)
+    found = consistency.contradictions(run, stored_settings.load(run.config), summary)
     assert any(re.match(rf"{names[0]}\S*.*{last if last != 'value' else 'recall'}", line) for line in found), found
 
 

@@ -17,8 +17,10 @@ import pytest
 
 from cac_hpc.evaluation import external_inputs, predicted
 from cac_hpc.evaluation.external_inputs import Asked
-from cac_hpc.report import aggregation, external_report, wording
-from cac_hpc.run.config import LabelsConfig, ReportConfig
+from cac_hpc.report import aggregation, external_report
+from cac_hpc.sections import formatting
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 from tests.support.lesions import make_lesion_run
 from tests.support.reports import make_judged_run
 
@@ -206,7 +208,7 @@ def test_what_a_reader_chooses_is_what_report_json_says(tmp_path, judged_run):
             benefit = (true - false * curves["thresholds"][place] / (1 - curves["thresholds"][place])) / one["n"]
             assert benefit == pytest.approx(way["values"][place])
             values = [benefit, true / one["positives"], 1 - false / one["negatives"]]
-            assert [cell.partition(" ")[0] for cell in row[1:]] == [wording.number(value, 2) for value in values]
+            assert [cell.partition(" ")[0] for cell in row[1:]] == [formatting.number(value, 2) for value in values]
             if way["key"] == "model":
                 counts = [true, one["positives"] - true, false, one["negatives"] - false]
                 assert shown["counts"] == list(map(str, counts))

@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 
 from cac_hpc.machine import processes
-from cac_hpc.report import aggregation, archive, pictures, publishing, retrieval, terminal, wording
-from cac_hpc.run import ledger, lock, paths, settings
+from cac_hpc.report import aggregation, checksums, pictures, publishing, terminal
+from cac_hpc.run import disk, ledger, lock, paths, task_states
 from cac_hpc.run import stages as graph
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.run.settings import ReportOptions
+from cac_hpc.sections import contrast_parts
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report_command import ReportOptions
+from cac_hpc.transfer import archive, retrieval
 from jobs import aggregate as stage
 from tests.support import oracle
 from tests.support.reports import check_report, make_run, report_of, typed_report_of, write_fold
@@ -51,10 +54,10 @@ def quick(monkeypatch):
     """Figures and waiting for the disk take most of the time, and are not what is looked at."""
 
     def draw(folder, *_):
-        paths.write_text(folder / "history.svg", "drawn")
+        disk.write_text(folder / "history.svg", "drawn")
 
     monkeypatch.setattr(pictures, "draw", draw)
-    monkeypatch.setattr(paths, "sync", lambda path: None)
+    monkeypatch.setattr(disk, "sync", lambda path: None)
 
 
 @pytest.fixture
@@ -81,7 +84,7 @@ def files_of(run):
     """What is the same whenever the report is made."""
     files = [path for path in run.report.rglob("*") if path.is_file()]
     same = [
-        path for path in files if path.suffix != ".html" and path.name not in ("circumstances.json", archive.CHECKSUMS)
+        path for path in files if path.suffix != ".html" and path.name not in ("circumstances.json", checksums.FILE)
     ]
     return {str(path.relative_to(run.report)): path.read_bytes() for path in same}
 
@@ -145,7 +148,7 @@ def check_numbers(found, there):
 @pytest.fixture
 def at_work(tmp_path, run, monkeypatch):
     """Folds 0 and 1 are done, 2 is in its seventh epoch on n1, 3 waits, 4 has died; the aggregator waits for them."""
-    paths.write_json(run.provenance, {"run_id": TOKEN})
+    disk.write_json(run.provenance, {"run_id": TOKEN})
     for index in range(NUM_FOLDS):
         result = f"folds/fold-{index}/predictions.csv"
         ledger.record(run.ledger, "folds", index, "planned", result=result)
@@ -206,7 +209,7 @@ def test_by_hand_while_folds_are_at_work_the_report_is_provisional_and_disturbs_
     assert at_work.fold(2).predictions.read_bytes() == left
     assert not list(at_work.root.rglob("*.invalid"))
     assert not list(at_work.root.glob(".report*"))
-    assert graph.survey(at_work)[-1].state == "submitted"
+    assert task_states.survey(at_work)[-1].state == "submitted"
 
 
 def test_the_final_report_takes_the_place_of_the_provisional_one(at_work, quick, as_stage, monkeypatch):
@@ -220,7 +223,7 @@ def test_the_final_report_takes_the_place_of_the_provisional_one(at_work, quick,
     assert pages(at_work) == named("PARTIAL")
     assert (at_work.report / "notes.txt").read_text(encoding="utf-8") == "of a person"
     assert at_work.fold(2).predictions.with_suffix(".csv.invalid").exists()
-    assert graph.survey(at_work)[-1].state == "failed"
+    assert task_states.survey(at_work)[-1].state == "failed"
 
 
 def test_a_provisional_report_is_not_the_result_of_the_stage(run, quick):
@@ -230,8 +233,8 @@ def test_a_provisional_report_is_not_the_result_of_the_stage(run, quick):
     with lock.exclusive(run.lock):  # a launcher works here, one fold after the other
         assert not aggregation.aggregate(run.root)
     assert report_of(run)["missing_folds"] == [{"fold": 2, "at_work": True, "reason": "waiting for its turn"}]
-    assert graph.survey(run)[-1].state == "planned"
-    (task,) = graph.tasks_of(settings.load(run.config), run, "aggregate")
+    assert task_states.survey(run)[-1].state == "planned"
+    (task,) = graph.tasks_of(stored_settings.load(run.config), run, "aggregate")
     assert not task.done
 
 
@@ -287,7 +290,7 @@ def test_where_all_folds_are_done_the_report_says_who_makes_the_final_one(at_wor
     assert (report_of(at_work)["status"], report_of(at_work)["missing_folds"]) == ("PROVISIONAL", [])
     shown = " ".join(capsys.readouterr().out.split())
     assert f"where that job does not come, python jobs/aggregate.py --run {at_work.root}." in shown
-    assert wording.inflation(replace(typed_report_of(at_work), banner="a contrast run")) == [
+    assert contrast_parts.lines(replace(typed_report_of(at_work), banner="a contrast run")) == [
         "Inflation: not worked out, for this is not the final report."
     ]
     FakeSlurm(at_work.root / "bin", monkeypatch)  # its job was cancelled

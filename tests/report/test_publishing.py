@@ -15,9 +15,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cac_hpc.report import archive, publishing
-from cac_hpc.run.config import InputError
+from cac_hpc.report import checksums, publishing
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.errors import InputError
 
 MINE = ("tables/my_notes.csv", "figures/my_figure.png", "figures/slices_for_talk.png", "notes/talk/plan.txt", ".hidden")
 REPLACED = "tables/figures.csv"  # the report's own, edited
@@ -35,7 +35,7 @@ def write(report, name, num_slices=2):
     for part in (REPLACED, *(f"figures/slices_{number}.png" for number in range(num_slices))):
         (report / part).parent.mkdir(exist_ok=True)
         (report / part).write_text(name, encoding="utf-8")
-    archive.write_checksums(report)
+    checksums.write(report)
     (report / "report.json").write_text(json.dumps({"status": "COMPLETE", "name": name}), encoding="utf-8")
 
 
@@ -55,8 +55,8 @@ def holds(run, name, *mine):
     """Whether the report of that name is there with people's files and no other, and nothing is left beside it."""
     files = [path for path in run.report.rglob("*") if path.is_file()]
     there = {path.relative_to(run.report).as_posix(): path.read_text(encoding="utf-8") for path in files}
-    told, listed = json.loads(there.pop("report.json")), archive.read_checksums(run.report)
-    del there[archive.CHECKSUMS]
+    told, listed = json.loads(there.pop("report.json")), checksums.read(run.report)
+    del there[checksums.FILE]
     assert [path.name for path in run.root.iterdir()] == ["report"]
     return told["name"] == name and there == dict.fromkeys(listed, name) | dict.fromkeys(mine, "mine")
 

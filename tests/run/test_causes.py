@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cac_hpc.report import aggregation, publishing
-from cac_hpc.run import causes, ledger, paths, stages
+from cac_hpc.run import causes, disk, ledger, task_states
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from tests.support.reports import make_run, report_of
 from tests.support.runs import job_here
 from tests.support.standins import bare_run, finish
@@ -80,7 +80,7 @@ def test_every_code_that_the_package_names_has_a_sentence_and_the_reverse():
     named = set()
     for path in package.rglob("*.py"):
         named |= set(re.findall(r'(?:Cause\(\s*|code=|code = )"(\w+)"', path.read_text(encoding="utf-8")))
-    text = Path(causes.__file__).read_text(encoding="utf-8") + (package / "cluster/task_status.py").read_text("utf-8")
+    text = Path(causes.__file__).read_text(encoding="utf-8") + (package / "cluster/verdicts.py").read_text("utf-8")
     assert named - {"x"} <= set(causes.SENTENCES)
     assert {code for code in set(causes.SENTENCES) - named if text.count(f'"{code}"') < 2} == set()
 
@@ -128,7 +128,7 @@ def test_an_error_carries_its_cause_and_what_helps():
     cause = causes.of(raised(error))
     assert causes.sentence(cause) == "shard-00001.h5: damaged"
     assert causes.command(cause, Path("/a RUN/b")) == "python jobs/pack.py --run '/a RUN/b' --shard 1"
-    full = causes.of(OSError(errno.ENOSPC, paths.no_space(errno.ENOSPC), "/home/jdoe/x"))
+    full = causes.of(OSError(errno.ENOSPC, disk.no_space(errno.ENOSPC), "/home/jdoe/x"))
     assert "make room there" in causes.sentence(causes.shareable(full, ROOT))
 
 
@@ -166,16 +166,17 @@ def test_a_ledger_from_before_the_codes_is_read_shown_and_goes_on(tmp_path):
     ledger.append(run.ledger, stage="folds", task=0, event="started", job=None, node="n1", attempt=1, pid=1)
     why = "rank 1 on n1 died in epoch 2 step 3 (training): its process 17 is gone"
     ledger.append(run.ledger, stage="folds", task=0, event="ended", ok=False, reason=why, attempt=1, lost=True)
-    (state, _) = stages.survey(run)
+    (state, _) = task_states.survey(run)
     assert (state.state, state.reason, state.cause.code) == ("failed", why, "text")
     assert state.cause.may_be_memory
     assert (
-        str(causes.shareable(publishing.cause_of_fold(stages.survey(run), 0), run.root)) == "the run's ledger says why"
+        str(causes.shareable(publishing.cause_of_fold(task_states.survey(run), 0), run.root))
+        == "the run's ledger says why"
     )
     finish(run)
     ledger.record(run.ledger, "folds", 0, "started", node="n1", pid=1, attempt=2)
     ledger.record(run.ledger, "folds", 0, "ended", ok=True, attempt=2)
-    assert stages.survey(run)[0].state == "done"
+    assert task_states.survey(run)[0].state == "done"
 
 
 def test_a_run_whose_ledger_is_from_before_the_codes_is_resumed(prepared_run):

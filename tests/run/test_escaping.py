@@ -12,13 +12,17 @@ import pandas as pd
 import pytest
 
 import cac_hpc
-from cac_hpc.cluster import monitor, usage
-from cac_hpc.report import aggregation, consistency, pages, tables
-from cac_hpc.run import escaping, ledger, logs, paths, settings
+from cac_hpc.cluster import circumstances, monitor, task_logs
+from cac_hpc.report import aggregation, consistency, markdown, pages, tables
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json
+from cac_hpc.run import disk, escaping, ledger, logs, paths
 from cac_hpc.run.causes import Cause
-from cac_hpc.run.config import InputError, LabelsConfig, ReportConfig
-from cac_hpc.run.stages import TaskState
-from cac_hpc.statistics.results import Report, from_json
+from cac_hpc.run.task_states import TaskState
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
 from tests.support.reports import make_run, report_of
 from tests.support.runs import job_here, pack, prepare, write_scans
 
@@ -78,7 +82,7 @@ def test_hostile_category_names_and_titles_are_only_text_in_the_report(tmp_path)
     title = "=cmd|' /C calc'!A0\n\n| <script> |"
     run = make_run(tmp_path, predicted, labels={"names": list(NAMES)}, report={"draws": 200, "title": title})
     assert aggregation.aggregate(run.root)
-    assert consistency.contradictions(run, settings.load(run.config), report_of(run)) == []
+    assert consistency.contradictions(run, stored_settings.load(run.config), report_of(run)) == []
     assert report_of(run)["categories"][4]["name"] == "a|b"  # scripts read what was set
     tables = sorted((run.report / "tables").glob("*.csv"))
     assert len(tables) > 8
@@ -179,11 +183,11 @@ def test_half_a_surrogate_pair_can_be_printed_and_other_scripts_stay():
 
 def test_log_lines_and_errors_are_harmless_and_no_message_makes_two(capsys):
     code = (
-        "import logging\nfrom cac_hpc.run import logs, settings\nfrom cac_hpc.run.config import InputError\n"
+        "import logging\nfrom cac_hpc.run import exit_codes, logs\nfrom cac_hpc.settings.errors import InputError\n"
         "logs.setup()\nbad = 'x\\x1b[2J\\u202e\\n12:00:00 forged'\nlogs.log.info('said %s', bad)\n"
         "logging.getLogger('other').warning(bad)\n"
-        "def fail(): raise InputError(bad)\nassert settings.exit_code(fail) == 2\n"
-        "def gone(): raise FileNotFoundError(2, 'gone', bad)\nassert settings.exit_code(gone) == 1\n"
+        "def fail(): raise InputError(bad)\nassert exit_codes.exit_code(fail) == 2\n"
+        "def gone(): raise FileNotFoundError(2, 'gone', bad)\nassert exit_codes.exit_code(gone) == 1\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     lines = done.stderr.splitlines()
@@ -199,7 +203,7 @@ def test_a_ledger_and_a_log_of_others_are_harmless_where_they_are_read(tmp_path)
     (event,) = ledger.read(tmp_path / "ledger.jsonl")
     assert (event["cause"].detail, event["node"]) == ("x[2J folds 0: done", "n1")
     (tmp_path / "a.log").write_text(f"one\n{bad}\n", encoding="utf-8")
-    assert monitor.tail(tmp_path / "a.log") == "one\nx[2J\nfolds 0: done"
+    assert task_logs.tail(tmp_path / "a.log") == "one\nx[2J\nfolds 0: done"
 
 
 def test_what_others_say_of_a_task_stays_one_harmless_line_and_its_command_another():
@@ -216,18 +220,18 @@ def test_the_pages_of_a_report_hide_nothing(tmp_path):
     run.fold(1).predictions.unlink()
     ledger.record(run.ledger, "folds", 1, "ended", ok=False, reason="x\x1b[2J\u202e <b>\ny")
     assert not aggregation.aggregate(run.root)
-    summary = paths.read_json(run.report_json)
+    summary = disk.read_json(run.report_json)
     assert summary["missing_folds"][0]["reason"] == "the run's ledger says why"
     summary["missing_folds"][0]["reason"] = "x\x1b\u202e <b>\n# y"
     summary["categories"][0]["name"] = "n\x9b\u2067\n&"
     report = from_json(summary, Report)
-    found = from_json(paths.read_json(run.report / usage.CIRCUMSTANCES), usage.Circumstances)
-    window_hu = settings.load(run.config).report.window_hu
+    found = from_json(disk.read_json(run.report / circumstances.FILE), circumstances.Circumstances)
+    window_hu = stored_settings.load(run.config).report.window_hu
     html = pages.html(run.report, report, found, window_hu, pages.Appendix([], []), True)
     latex = "".join(tables.latex(report).values())
-    for text in (html, tables.markdown(report), latex):
+    for text in (html, markdown.text(report), latex):
         assert not set(text) & set(HIDDEN + ENDS) - {"\n"}
-    assert "\n# y" not in tables.markdown(report)
+    assert "\n# y" not in markdown.text(report)
 
 
 def test_nothing_prints_but_through_the_filter():
@@ -236,7 +240,7 @@ def test_nothing_prints_but_through_the_filter():
         path.stem for path in PACKAGE.rglob("*.py") if re.search(r"(?<![.\w])print\(", path.read_text(encoding="utf-8"))
     }
     users -= {path.stem for path in (PACKAGE / "benchmark").glob("*.py")}  # numbers of our own
-    assert users <= {"logs", "monitor", "settings", "trial_progress"}  # what scripts read
+    assert users <= {"launch_command", "logs", "monitor", "trial_progress"}  # what scripts read
 
 
 def test_control_characters_in_titles_and_category_names_are_refused():

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from cac_hpc.dataset import plan, splits
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings.errors import InputError
 from tests.support.runs import job, job_here
 
 

@@ -11,10 +11,11 @@ import pytest
 from cac_hpc.cluster import launch
 from cac_hpc.evaluation import inputs
 from cac_hpc.report import aggregation, pictures
-from cac_hpc.run import ledger, looks, paths, settings, stages
+from cac_hpc.results.audits import ShownBefore
+from cac_hpc.run import disk, ledger, looks, task_states
 from cac_hpc.run.looks import Looks
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics.results import ShownBefore
+from cac_hpc.settings import composition, launch_command, stored_settings
 from tests.support.reports import make_run
 from tests.support.runs import REPO, job_here, write_config
 
@@ -28,7 +29,7 @@ def of_looks(root):
 def make(folder, scans, name, **sections):
     """A run folder as a launcher makes it; nothing is run."""
     write_config(folder / f"{name}.yaml", scans, folder / name, **sections)
-    cfg, options = settings.parse_launch(None, ["--config", str(folder / f"{name}.yaml"), "--dry_run"])
+    cfg, options = launch_command.parse_launch(None, ["--config", str(folder / f"{name}.yaml"), "--dry_run"])
     assert launch.launch(cfg, options, REPO) == 0
     return folder / name
 
@@ -54,14 +55,14 @@ def ours(reported, tmp_path):
 
 
 def test_each_look_is_one_event_and_changes_no_state(ours, tmp_path):
-    stood = stages.survey(RunPaths(ours))
+    stood = task_states.survey(RunPaths(ours))
     assert job_here("report.py", ours).returncode == 0
     assert job_here("report.py", ours, "--out", tmp_path / "out").returncode == 0
     other = shutil.copytree(ours, tmp_path / "b")
     assert job_here("report.py", other, ours).returncode == 0
     assert of_looks(ours) == ["terminal", "archive", "comparison"]
     assert of_looks(other) == ["terminal", "archive", "comparison"]
-    assert stages.survey(RunPaths(ours)) == stood
+    assert task_states.survey(RunPaths(ours)) == stood
     assert job_here("status.py", ours).returncode == 0
     assert len(of_looks(ours)) == 3  # where a run stands holds no test figures
 
@@ -98,7 +99,7 @@ def test_a_run_of_somebody_else_is_shown_and_not_counted(ours, monkeypatch):
     def refuse(path, *_, **__):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    monkeypatch.setattr(ledger.paths, "open_own", refuse)  # root, who runs tests, may write everything
+    monkeypatch.setattr(disk, "open_own", refuse)  # root, who runs tests, may write everything
     done = job_here("report.py", ours)
     assert done.returncode == 0
     assert "is not counted (Permission denied)" in done.stderr
@@ -125,7 +126,9 @@ def test_the_configuration_is_set_when_the_run_is_made_not_when_it_goes_on(scans
     looks.note(own, "terminal")
     other = make(tmp_path, scans, "other", report={"title": "first"})
     looks.note(other, "terminal")
-    cfg, options = settings.parse_launch(None, ["--resume", str(own), "--dry_run", "--report.title", "other words"])
+    cfg, options = launch_command.parse_launch(
+        None, ["--resume", str(own), "--dry_run", "--report.title", "other words"]
+    )
     assert launch.launch(cfg, options, REPO) == 0
     assert before(own) == []
 
@@ -156,9 +159,9 @@ def test_other_patients_are_others_and_runs_that_the_settings_name_count_whereve
     assert [one.run for one in before(make(tmp_path, scans, "compared", report={"compare": str(named)}))] == ["named"]
     for root in (tmp_path / "dataset", tmp_path / "sealed"):
         root.mkdir(exist_ok=True)
-        paths.write_json(root / "dataset.json", {"studies_sha256": "5" * 64})
-    cfg = settings.load(RunPaths(make(tmp_path, scans, "last")).config)
-    sealed = settings.composition.changed(cfg, {"data.packed_dir": str(tmp_path / "sealed")})
+        disk.write_json(root / "dataset.json", {"studies_sha256": "5" * 64})
+    cfg = stored_settings.load(RunPaths(make(tmp_path, scans, "last")).config)
+    sealed = composition.changed(cfg, {"data.packed_dir": str(tmp_path / "sealed")})
     assert [one.run for one in looks.find_before(RunPaths(tmp_path / "new"), sealed)] == ["named", "packed"]
 
 
@@ -188,13 +191,13 @@ def test_the_report_says_how_often_and_of_which_runs_or_nothing(ours, reported, 
     run = RunPaths(ours)
     monkeypatch.setattr(pictures, "draw", lambda *of: None)
     assert inputs.load(run).shown_before is None
-    assert "shown_before" not in paths.read_json(run.report_json)
+    assert "shown_before" not in disk.read_json(run.report_json)
     assert "Not a first look" not in (run.report / "report.md").read_text(encoding="utf-8")
     seen = [Looks("a", "1", 2), Looks("=b|<img>", "2", 1)]
-    paths.write_json(run.provenance, {"version": "0.1.0", **looks.to_json(seen)})
+    disk.write_json(run.provenance, {"version": "0.1.0", **looks.to_json(seen)})
     assert inputs.load(run).shown_before == ShownBefore(3, ["a", "=b|<img>"])
     assert aggregation.aggregate(ours)
-    content = paths.read_json(run.report_json)
+    content = disk.read_json(run.report_json)
     assert content["shown_before"] == {"times": 3, "runs": ["a", "=b|<img>"]}
     text = (run.report / "report.md").read_text(encoding="utf-8")
     assert r"had been shown 3 times (runs a, =b\|\<img\>) before this configuration was set.**" in text

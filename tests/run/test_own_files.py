@@ -5,11 +5,11 @@ import subprocess
 
 import pytest
 
-from cac_hpc.report import retrieval
-from cac_hpc.run import ledger, lock, paths
-from cac_hpc.run.config import InputError
+from cac_hpc.run import disk, ledger, lock
 from cac_hpc.run.paths import FoldPaths, RunPaths
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import fencing, heartbeat
+from cac_hpc.transfer import retrieval
 from tests.support.runs import job
 
 
@@ -74,7 +74,7 @@ def test_a_sign_of_life_is_not_written_through_a_link(victim, tmp_path):
 
 
 def test_files_of_ours_are_made_with_the_rights_of_any_file(tmp_path):
-    with paths.open_own(tmp_path / "own", "w") as file:
+    with disk.open_own(tmp_path / "own", "w") as file:
         file.write("é")
     (tmp_path / "other").write_text("é", encoding="utf-8")
     assert (tmp_path / "own").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from cac_hpc.run import rejections
-from cac_hpc.run.config import Checks, plain
+from cac_hpc.settings.config import plain
+from cac_hpc.settings.pack import Checks
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = (path for path in (ROOT / "cac_hpc").glob("*/*.py") if path.stem != "rejections")

@@ -10,10 +10,11 @@ from dataclasses import replace
 
 import pytest
 
-from cac_hpc.cluster import launch, submission, usage
-from cac_hpc.run import ledger, provenance, settings
-from cac_hpc.run.config import InputError
+from cac_hpc.cluster import circumstances, launch, sbatch_scripts
+from cac_hpc.run import ledger, provenance
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import launch_command, stored_settings
+from cac_hpc.settings.errors import InputError
 from tests.support.runs import REPO, job, job_here, prepare, write_config
 
 HERE = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -87,7 +88,7 @@ def test_edited_code_runs_and_is_noted_once_wherever_somebody_looks(run):
     assert [line["file"] for line in ledger.lines(run.code_changes)] == ["cac_hpc/dataset/packing.py", "jobs/extra.py"]
     assert wanted in job_here("status.py", run.root).stdout
     assert wanted in job_here("launch_cv.py", "--resume", run.root, "--dry_run").stdout
-    found = usage.collect_circumstances(run, settings.load(run.config)).provenance
+    found = circumstances.collect(run, stored_settings.load(run.config)).provenance
     assert found["code_changed"] == "cac_hpc/dataset/packing.py, 1 added"
     assert "code_files" not in found
 
@@ -133,7 +134,7 @@ def test_in_a_folder_with_odd_characters_the_runs_own_code_runs(tmp_path, scans)
 )
 def test_a_path_that_would_not_come_back_as_it_is_is_refused_by_character(tmp_path, scans, key, character, name):
     config = str(write_config(tmp_path / "settings.yaml", scans, tmp_path / "run"))
-    cfg, options = settings.parse_launch(None, ["--config", config, "--dry_run"])
+    cfg, options = launch_command.parse_launch(None, ["--config", config, "--dry_run"])
     odd = str(tmp_path / f"a{character}b")
     data = cfg.data if key == "run" else replace(cfg.data, packed_dir=odd)
     with pytest.raises(InputError) as refused:
@@ -146,10 +147,10 @@ def test_a_path_that_would_not_come_back_as_it_is_is_refused_by_character(tmp_pa
 
 def test_a_job_whose_code_is_gone_altogether_says_so(tmp_path):
     run = RunPaths(tmp_path / ODD)
-    done = subprocess.run(["bash", "-c", submission._guard(run)], capture_output=True, text=True, timeout=20)
+    done = subprocess.run(["bash", "-c", sbatch_scripts.guard(run)], capture_output=True, text=True, timeout=20)
     assert done.returncode == 2
     assert f"error: {run.code}/slurm/task.sh is missing" in done.stderr
     assert done.stderr.endswith(f"python jobs/launch_cv.py --resume {shlex.quote(str(run.root))} puts it back\n")
     (run.code / "slurm").mkdir(parents=True)
     (run.code / "slurm" / "task.sh").touch()
-    assert subprocess.run(["bash", "-c", submission._guard(run)], timeout=20).returncode == 0
+    assert subprocess.run(["bash", "-c", sbatch_scripts.guard(run)], timeout=20).returncode == 0

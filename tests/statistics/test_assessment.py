@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.run.config import ReportConfig
-from cac_hpc.statistics import agreement, assessment, metrics
+from cac_hpc.results.figures import Figure
+from cac_hpc.settings.report import ReportConfig
+from cac_hpc.statistics import agreement, assessment, calibration, metrics, resampling
 from cac_hpc.statistics.pooling import Units, patient_units, pooling_rules, slice_units
-from cac_hpc.statistics.results import Figure
 from cac_hpc.train.predictions import Predictions
 from tests.support import oracle
 
@@ -71,11 +71,11 @@ def check_units(units, rows, sklearn):
     for name, value in metrics.forms(matrix[None]).items():
         assert agrees(list(value[0]), wanted[name] if isinstance(wanted[name], list) else [wanted[name]]), name
     columns = (units.label, units.predicted, units.probability, units.patient, units.num_patients)
-    sums = assessment.calibration_by_patient(*columns)
-    total = assessment.CalibrationSums.from_columns(sums.columns().sum(axis=0))
+    sums = calibration.calibration_by_patient(*columns)
+    total = calibration.CalibrationSums.from_columns(sums.columns().sum(axis=0))
     labels, probabilities = [row[2] for row in rows], [row[3] for row in rows]
-    assert agrees(float(assessment.brier(total)), oracle.brier(labels, probabilities))
-    assert agrees(float(assessment.expected_error(total)), oracle.calibration_error(labels, probabilities))
+    assert agrees(float(calibration.brier(total)), oracle.brier(labels, probabilities))
+    assert agrees(float(calibration.expected_error(total)), oracle.calibration_error(labels, probabilities))
 
 
 def in_order(units, rows):
@@ -103,7 +103,7 @@ def test_random_cohorts_agree_with_the_oracle(seeds):
         found = metrics.rank_correlation(patients.expected_category[known], patients.score[known])
         assert agrees(found, oracle.spearman([round(value, 9) for value in expected], [row[4] for row in scored]))
         units = [(row[1], row[2], oracle.best(row[3])) for row in rows]
-        sums = assessment.sums_by_patient(slices)
+        sums = resampling.sums_by_patient(slices)
         sign = metrics.sign_test(metrics.over(sums.matrix_PKK), metrics.under(sums.matrix_PKK))
         assert agrees(sign.p_value, oracle.sign_test(units))
 

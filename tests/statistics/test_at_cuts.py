@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from cac_hpc.labels import labels
-from cac_hpc.run.config import ReportConfig
-from cac_hpc.statistics import at_cuts, decisions, ranking, results
+from cac_hpc.results.cuts import Cuts
+from cac_hpc.results.figures import Absent
+from cac_hpc.results.serialization import from_json, to_json
+from cac_hpc.settings.report import ReportConfig
+from cac_hpc.statistics import at_cuts, decisions, ranking
 from cac_hpc.statistics.at_cuts import at_cuts as compute
 from cac_hpc.statistics.cuts import Cut, Judge
 from cac_hpc.statistics.pooling import Units
@@ -113,7 +116,7 @@ def test_few_patients_with_the_event_are_counted_and_not_judged():
     assert (at_400.positives, at_400.negatives) == (9, 51)
     assert {figure.value for figure in at_400.figures.values()} == {None}
     assert {figure.note for figure in at_400.figures.values()} == {at_cuts.FEW}
-    assert at_400.brier_parts == at_400.calibration == at_400.decisions == results.Absent(at_cuts.FEW)
+    assert at_400.brier_parts == at_400.calibration == at_400.decisions == Absent(at_cuts.FEW)
     assert (at_400.points, at_400.spreads) == ([], [])
     assert list(at_400.figures) == list(at_cuts.JUDGED)
     again = np.repeat(np.arange(30), 2)  # the same of 18 tests of nine patients
@@ -160,7 +163,7 @@ def test_every_figure_has_an_interval_around_it_and_all_is_the_same_again():
         assert parts.miscalibration - parts.discrimination + parts.uncertainty == pytest.approx(brier, abs=1e-12)
         assert sum(one.n for one in at.spreads) == 160
     assert found == compute(model, [rule, model], EDGES, CFG, "patient")
-    assert results.from_json(results.to_json(found), results.Cuts) == found
+    assert from_json(to_json(found), Cuts) == found
 
 
 def test_tests_of_one_patient_are_drawn_together():

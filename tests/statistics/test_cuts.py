@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cac_hpc.run.config import InputError, ReportConfig
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import cuts
 
 EDGES = (0, 10, 100, 400, 1000)

@@ -112,13 +112,3 @@ def test_drawn_intervals_cover_kappa_in_95_of_100_studies():
         covered.append([one.low <= truth[name][0, 0] <= one.high for one, name in zip(bounds, names, strict=True)])
     # 400 studies leave a standard error of 0.011
     assert ((np.mean(covered, axis=0) >= 0.915) & (np.mean(covered, axis=0) <= 0.98)).all(), np.mean(covered, axis=0)
-
-
-def test_rank_correlations_of_draws_are_those_of_the_drawn_units():
-    rng = np.random.default_rng(5)
-    x, y = rng.normal(size=40).round(1), rng.integers(0, 6, 40).astype(float)
-    weight = draws(40, 50, seed=0)
-    found = metrics.RankCorrelation(x, y).of(weight)
-    for row, value in zip(weight.astype(int), found, strict=True):
-        assert value == pytest.approx(metrics.rank_correlation(x.repeat(row), y.repeat(row)), abs=1e-12)
-    assert np.isnan(metrics.RankCorrelation(x, np.ones(40)).of(weight)).all()

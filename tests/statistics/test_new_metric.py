@@ -6,7 +6,8 @@ import pytest
 
 from cac_hpc.evaluation import published
 from cac_hpc.report import aggregation, consistency
-from cac_hpc.run import paths, settings
+from cac_hpc.run import disk, paths
+from cac_hpc.settings import stored_settings
 from cac_hpc.statistics import agreement, metrics
 from cac_hpc.statistics.metrics import Metric
 from tests.support.reports import compare, make_run
@@ -43,8 +44,8 @@ def test_a_line_of_the_table_is_all_that_a_new_metric_takes(tmp_path, monkeypatc
     before = reported(tmp_path / "before", 2)
     monkeypatch.setattr(metrics, "METRICS", metrics.METRICS + LINES)
     run = reported(tmp_path / "run", 1)
-    summary = paths.read_json(run.report_json)
-    assert consistency.contradictions(run, settings.load(run.config), summary) == []
+    summary = disk.read_json(run.report_json)
+    assert consistency.contradictions(run, stored_settings.load(run.config), summary) == []
     pooled = summary["levels"]["patient"]["pooled"]
     assert pooled["categories"][1]["specificity"]["value"] == pytest.approx(18 / 20)  # two of category 0 are called 1
     assert pooled["categories"][1]["specificity"]["interval"] == "wilson"

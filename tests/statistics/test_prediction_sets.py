@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from cac_hpc.results.figures import Absent
 from cac_hpc.statistics import prediction_sets, set_figures
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.prediction_sets import Calibration
-from cac_hpc.statistics.results import Absent
 
 K = 6
 
@@ -106,10 +106,12 @@ def test_too_few_patients_of_other_folds_give_full_sets_and_one_fold_none():
 
 
 def test_what_so_many_patients_promise_follows_the_beta_law():
-    assert prediction_sets.promised(68, 0.9) == pytest.approx((63 / 69, 0.836688, 0.966928), abs=1e-6)
+    found = prediction_sets.promised(68, 0.9)
+    assert (found.calibrated_by, found.mean) == (68, pytest.approx(63 / 69))
+    assert (found.low, found.high) == pytest.approx((0.836688, 0.966928), abs=1e-6)
     rng = np.random.default_rng(3)  # the share that lies below the 63rd of 68 uniform numbers is that number
     drawn = np.sort(rng.random((20_000, 68)), axis=1)[:, 62]
-    assert np.quantile(drawn, [0.025, 0.975]) == pytest.approx(prediction_sets.promised(68, 0.9)[1:], abs=0.005)
+    assert np.quantile(drawn, [0.025, 0.975]) == pytest.approx([found.low, found.high], abs=0.005)
     assert prediction_sets.promised(8, 0.9) is None
 
 

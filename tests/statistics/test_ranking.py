@@ -1,10 +1,10 @@
-"""AUROC, average precision and concordance: against scikit-learn, pair by pair, and in draws."""
+"""AUROC, average precision, concordance and rank correlation: against other programs, pair by pair, and in draws."""
 
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cac_hpc.statistics import metrics, ranking
+from cac_hpc.statistics import intervals, metrics, ranking
 from cac_hpc.statistics.ranking import Ranked
 
 
@@ -94,3 +94,13 @@ def test_operating_points_are_counts_at_each_probability():
     many = np.random.default_rng(0).random(1000)
     thinned = ranking.operating_points(many > 0.5, many)
     assert (len(thinned), thinned[0].at_least, thinned[-1].specificity) == (100, many.max(), 0.0)
+
+
+def test_rank_correlations_of_draws_are_those_of_the_drawn_units():
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=40).round(1), rng.integers(0, 6, 40).astype(float)
+    weight = intervals.draw(40, range(50), seed=0)
+    found = ranking.RankCorrelation(x, y).of(weight)
+    for row, value in zip(weight.astype(int), found, strict=True):
+        assert value == pytest.approx(metrics.rank_correlation(x.repeat(row), y.repeat(row)), abs=1e-12)
+    assert np.isnan(ranking.RankCorrelation(x, np.ones(40)).of(weight)).all()

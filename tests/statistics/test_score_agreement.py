@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cac_hpc.run.config import ReportConfig
+from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import agreement, metrics, score_agreement
 from cac_hpc.statistics.pooling import Units
 

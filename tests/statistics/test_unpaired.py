@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from cac_hpc.results.figures import Figure
 from cac_hpc.statistics import intervals, unpaired
-from cac_hpc.statistics.results import Figure
 
 
 def share(right, count):

@@ -11,7 +11,7 @@ import pandas as pd
 from cac_hpc.calcium import baseline, candidates
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import SIZE, WINDOW_HU, Views
-from cac_hpc.dataset import shards
+from cac_hpc.dataset import integrity, shards
 from cac_hpc.run import digests
 from cac_hpc.run.paths import DatasetPaths
 
@@ -63,7 +63,7 @@ def write_dataset(packed: Path, folder: Path) -> Path:
     """A copy of a sealed dataset whose shards hold invented candidates in place of slices."""
     shutil.copytree(packed, folder)
     dataset, rng = DatasetPaths(folder), np.random.default_rng(5)
-    sealed = shards.read_checked(dataset.seal)
+    sealed = integrity.read_checked(dataset.seal)
     studies = (
         pd.read_csv(dataset.studies, dtype={"study": str, "patient": str})
         .set_index("study")
@@ -80,9 +80,9 @@ def write_dataset(packed: Path, folder: Path) -> Path:
             studies.loc[name, list(facts_of)] = list(facts_of.values())
         now = {"digest": digests.of_file(path), "bytes": path.stat().st_size}
         facts |= now
-        own_facts = shards.read_checked(dataset.shard_facts(index))
-        shards.write_checked(dataset.shard_facts(index), own_facts | now)
-    shards.write_checked(dataset.seal, sealed)
+        own_facts = integrity.read_checked(dataset.shard_facts(index))
+        integrity.write_checked(dataset.shard_facts(index), own_facts | now)
+    integrity.write_checked(dataset.seal, sealed)
     studies.to_csv(dataset.studies, lineterminator="\n")
     vouch(dataset)
     return folder
@@ -90,8 +90,8 @@ def write_dataset(packed: Path, folder: Path) -> Path:
 
 def vouch(dataset: DatasetPaths) -> None:
     """The seal takes studies.csv as it is now."""
-    sealed = shards.read_checked(dataset.seal)
-    shards.write_checked(dataset.seal, sealed | {"studies_sha256": digests.file_sha256(dataset.studies)})
+    sealed = integrity.read_checked(dataset.seal)
+    integrity.write_checked(dataset.seal, sealed | {"studies_sha256": digests.file_sha256(dataset.studies)})
 
 
 def write_shard(path: Path, found: dict[str, Candidates], studies: pd.DataFrame) -> None:

@@ -13,7 +13,9 @@ import torch
 from cac_hpc.calcium.candidates import NAMES
 from cac_hpc.predict import training_range
 from cac_hpc.predict.bundle import Bundle
-from cac_hpc.run.config import LabelsConfig, ModelConfig, PackConfig
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.train.lesion_model import LesionClassifier
 from cac_hpc.train.networks import SliceClassifier
 from cac_hpc.train.ordinal import Errors

@@ -18,7 +18,8 @@ from scipy import ndimage
 from cac_hpc.calcium import agatston
 from cac_hpc.phantom import cohort
 from cac_hpc.phantom.coronaries import ARTERIES
-from cac_hpc.run.commands import PhantomConfig, RuleConfig
+from cac_hpc.settings.phantom_command import PhantomConfig
+from cac_hpc.settings.score_command import RuleConfig
 from cac_hpc.volumes import dicom
 
 SERIES = "Pro_Gated_CS_3.0_I30f_3_70%"

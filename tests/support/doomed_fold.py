@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 from cac_hpc.machine import processes
-from cac_hpc.run import settings
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import run_commands
 
 RANK = os.environ["RANK"]
 POINT, NUMBER, VICTIM, WHAT = os.environ.get("CAC_DOOM", "never 0 none none").split()
@@ -21,8 +22,8 @@ POINT, NUMBER, VICTIM, WHAT = os.environ.get("CAC_DOOM", "never 0 none none").sp
 
 def main() -> int:
     processes.listen()
-    run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
-    from cac_hpc.run import paths
+    run, asked = run_commands.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
+    from cac_hpc.run import disk
     from cac_hpc.train import checkpoint, passes, setup, steps, training
 
     if (VICTIM if VICTIM in "01" and not WHAT.startswith("SIG") else "0") == RANK:  # signals are sent by rank 0
@@ -36,7 +37,7 @@ def main() -> int:
         wrap(steps, "train_step", lambda *_: reach("step"))
         wrap(passes, "evaluate", lambda attempt, rows, phase: reach(phase.removesuffix("ing").removesuffix("at") + "ate"
              if phase == "validating" else "test"))  # fmt: skip
-        wrap(paths, "write_bytes", lambda path, *_: reach("publish") if path.name == "predictions.csv" else None)
+        wrap(disk, "write_bytes", lambda path, *_: reach("publish") if path.name == "predictions.csv" else None)
         save = checkpoint.torch.save
 
         def half_a_save(state, file):
@@ -80,4 +81,4 @@ def meet_with_it(run: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(settings.exit_code(main))
+    sys.exit(exit_code(main))

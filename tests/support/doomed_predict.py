@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from cac_hpc.predict import parts, prediction
-from cac_hpc.run import predict_commands, settings
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import predict_command
 
 parts.PER_PART = 1
 write, left = parts.write, int(os.environ["CAC_TEST_PARTS"])
@@ -23,4 +24,4 @@ def write_and_die(*of):
 if __name__ == "__main__":
     parts.write = write_and_die
     code = Path(__file__).resolve().parents[2]
-    sys.exit(settings.exit_code(lambda: prediction.predict(predict_commands.parse_predict(__doc__), code)))
+    sys.exit(exit_code(lambda: prediction.predict(predict_command.parse_predict(__doc__), code)))

@@ -8,8 +8,11 @@ from cac_hpc.calcium import candidates
 from cac_hpc.predict import training_range
 from cac_hpc.predict.bundle import Bundle
 from cac_hpc.report import aggregation, pictures
-from cac_hpc.run import digests, settings
-from cac_hpc.run.config import LabelsConfig, ModelConfig, PackConfig
+from cac_hpc.run import digests
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.train import checkpoint, lesion_model, models
 from cac_hpc.train.ordinal import Errors
 from tests.support.lesions import make_lesion_run
@@ -93,7 +96,7 @@ def _candidates(study, score):
 
 def write_models(run):
     """model.pt of each fold, as a fold writes it."""
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     for fold in range(NUM_FOLDS):
         about = {
             "belongs_to": {"fold": fold, "splits": digests.file_sha256(run.splits)},

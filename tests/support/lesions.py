@@ -6,9 +6,9 @@ import pandas as pd
 from cac_hpc.calcium import views
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.calcium.views import Views
-from cac_hpc.dataset import shards
+from cac_hpc.dataset import integrity, shards
 from cac_hpc.labels import labels
-from cac_hpc.run import digests, paths
+from cac_hpc.run import digests, disk
 from cac_hpc.train import lesion_results, ordinal
 from tests.support.reports import make_run, vouch
 
@@ -85,9 +85,9 @@ def write_shard(run, found):
                 for number in range(NUM_SLICES):
                     keep(np.full((SIZE, SIZE), number, np.int16), 3.0 * number)
                 keep.lesions(of_study, views_of(study))
-    sealed = shards.read_checked(dataset.seal)
+    sealed = integrity.read_checked(dataset.seal)
     shard = {"file": str(dataset.shard(0).relative_to(dataset.root)), "digest": digests.of_file(dataset.shard(0))}
-    shards.write_checked(dataset.seal, sealed | {"shards": [shard]})
+    integrity.write_checked(dataset.seal, sealed | {"shards": [shard]})
 
 
 def write_tables(run, fold, studies, found):
@@ -139,4 +139,4 @@ def _slices(found, counted):
 
 
 def read_json(run):
-    return paths.read_json(run.report_json)
+    return disk.read_json(run.report_json)

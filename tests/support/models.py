@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from cac_hpc.machine import processes
-from cac_hpc.run import settings
-from cac_hpc.run.config import ModelConfig
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import run_commands
+from cac_hpc.settings.model import ModelConfig
 from cac_hpc.train.models import MODELS, ModelSpec
 
 
@@ -73,7 +74,7 @@ OTHERS = {
 
 def main() -> int:
     processes.listen()
-    run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
+    run, asked = run_commands.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
     from cac_hpc.train import training
 
     MODELS.update(OTHERS)
@@ -81,4 +82,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(settings.exit_code(main))
+    sys.exit(exit_code(main))

@@ -14,8 +14,8 @@ import numpy as np
 
 from cac_hpc.dataset import packing
 from cac_hpc.dataset.packing import ShardTask
-from cac_hpc.run.config import PackConfig
 from cac_hpc.run.rejections import Refused
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import formats, study
 from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.study import Acquisition, Keep, Read, Reader, Refusal, Study

@@ -8,12 +8,13 @@ import sys
 import time
 
 from cac_hpc.machine import processes
-from cac_hpc.run import settings
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import run_commands
 
 
 def main() -> int:
     processes.listen()
-    run, asked = settings.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
+    run, asked = run_commands.parse_stage(__doc__, numbers={"fold": "train this fold"}, required=("fold",))
     from cac_hpc.train import steps, training
 
     inner, pace_s = steps.train_step, float(os.environ.get("CAC_PACE_S", "0"))
@@ -27,4 +28,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(settings.exit_code(main))
+    sys.exit(exit_code(main))

@@ -8,13 +8,14 @@ import sys
 import time
 
 from cac_hpc.machine import processes
-from cac_hpc.run import settings
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import run_commands
 
 
 def main() -> int:
     processes.listen()
     numbers = dict.fromkeys(("worker", "fold", "idle"), "as of the job")
-    run, asked = settings.parse_stage(__doc__, numbers=numbers, required=("worker",))
+    run, asked = run_commands.parse_stage(__doc__, numbers=numbers, required=("worker",))
     from cac_hpc.train import steps
     from cac_hpc.trials import worker
 
@@ -29,4 +30,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(settings.exit_code(main))
+    sys.exit(exit_code(main))

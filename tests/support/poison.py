@@ -25,7 +25,7 @@ from pydicom.uid import JPEG2000, JPEG2000Lossless, RLELossless
 
 from cac_hpc.dataset import intake
 from cac_hpc.run import digests
-from cac_hpc.run.config import PackConfig
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import dicom, files
 from cac_hpc.volumes.study import Study
 

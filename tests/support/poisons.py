@@ -1,6 +1,6 @@
 """Every fault of a study that we know of, and the code with which its file or study must end."""
 
-from cac_hpc.run.config import Checks, SeriesRule
+from cac_hpc.settings.pack import Checks, SeriesRule
 from tests.support import poison
 from tests.support.poison import (
     ALL,

@@ -16,11 +16,13 @@ import pandas as pd
 import pydicom
 
 import cac_hpc
-from cac_hpc.cluster import launch
+from cac_hpc.cluster import schedulers
 from cac_hpc.dataset import plan, sealing
 from cac_hpc.report import aggregation, pictures
-from cac_hpc.run import settings, stages
-from cac_hpc.run.paths import RunPaths, read_json
+from cac_hpc.run import stages
+from cac_hpc.run.disk import read_json
+from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
 from cac_hpc.volumes import dicom
 from tests.support.reports import make_run
 from tests.support.runs import NUM_SLICES, REPO, SCORES, SIZE, job_here, pack, prepare, write_config, write_scans
@@ -147,7 +149,9 @@ def label_source(folder: Path, scans: Path, packed: Path) -> None:
     rows = [{"study": f"{index:03d}", "score": SCORES[index % len(SCORES)]} for index in range(18)]
     (folder / "scores.json").write_text(json.dumps(rows), encoding="utf-8")
     of_sheet, of_json = (
-        plan.make_plan(settings.load(write_config(folder / "settings.yaml", scans, folder / "run", labels=labels)))
+        plan.make_plan(
+            stored_settings.load(write_config(folder / "settings.yaml", scans, folder / "run", labels=labels))
+        )
         for labels in ({}, {"sheet": str(folder / "scores.json")})
     )
     assert of_json.labels == of_sheet.labels
@@ -156,11 +160,11 @@ def label_source(folder: Path, scans: Path, packed: Path) -> None:
 
 def scheduler(folder: Path, scans: Path, packed: Path) -> None:
     """The launcher chooses the scheduler by its name, and the first stages are run by it."""
-    serial = launch.SCHEDULERS["serial"]
+    serial = schedulers.SCHEDULERS["serial"]
     with mock.patch.object(serial, "try_out", wraps=serial.try_out) as asked:
         run = RunPaths(prepare(folder, scans, cluster={"kind": "serial"}))
     assert [call.args[2].name for call in asked.mock_calls] == ["pack", "seal", "folds", "aggregate"]
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     first = [task for task in stages.plan_tasks(cfg, run, 2) if task.stage.name in ("pack", "seal")]
     assert not any(task.done for task in first)
     for _ in serial.start(run, cfg, first, {}):

@@ -5,15 +5,19 @@ import json
 import numpy as np
 import pandas as pd
 
-from cac_hpc.dataset import shards, splits
+from cac_hpc.dataset import integrity, splits
 from cac_hpc.evaluation import comparison, external, external_inputs, predicted
 from cac_hpc.evaluation.external_inputs import Asked
 from cac_hpc.labels import labels
 from cac_hpc.report import consistency
-from cac_hpc.run import digests, paths, settings
-from cac_hpc.run.config import LabelsConfig, ReportConfig, SplitConfig
+from cac_hpc.results.report import Report
+from cac_hpc.results.serialization import from_json, to_json
+from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.statistics import results
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.labels import LabelsConfig
+from cac_hpc.settings.report import ReportConfig
+from cac_hpc.settings.split import SplitConfig
 from tests.support import oracle
 from tests.support.runs import write_config
 
@@ -79,10 +83,10 @@ def make_run(tmp_path, predicted, patient=None, num_folds=5, score=None, facts=N
     dataset.root.mkdir()
     table.to_csv(dataset.studies, index=False)
     kept = {"sha256": "-", "shards": [table["study"].tolist()], "listings": {}, "labels": {}}
-    paths.write_json(dataset.plan, kept)
-    paths.write_json(dataset.intake, intake_of(table))
+    disk.write_json(dataset.plan, kept)
+    disk.write_json(dataset.intake, intake_of(table))
     tables = {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
-    shards.write_checked(dataset.seal, {**tables, "plan_sha256": "-", "slices": int(table["slices"].sum())})
+    integrity.write_checked(dataset.seal, {**tables, "plan_sha256": "-", "slices": int(table["slices"].sum())})
     names = table["patient"].drop_duplicates().tolist()
     write_folds(run, table, [names[index::num_folds] for index in range(num_folds)], predicted, num_val=num_val)
     return run
@@ -155,7 +159,7 @@ def vouch(run, index, **facts):
         "predictions_sha256": digests.file_sha256(files.predictions),
         **TRAINED,
     }
-    paths.write_json(files.metrics, found | facts)
+    disk.write_json(files.metrics, found | facts)
 
 
 def external_report(folder, **asked):
@@ -181,13 +185,13 @@ def printed_predictions():
 
 def compare(reference, other):
     """The comparison of two reported runs, as it is written."""
-    return results.to_json(comparison.compare_all([reference.root, other.root])[0])
+    return to_json(comparison.compare_all([reference.root, other.root])[0])
 
 
 def check_report(run):
     """The finished report of a run contradicts nothing, and counts cohort and cells as plain loops do."""
     summary = report_of(run)
-    assert consistency.contradictions(run, settings.load(run.config), summary) == []
+    assert consistency.contradictions(run, stored_settings.load(run.config), summary) == []
     studies = pd.read_csv(run.dataset(None).studies, dtype={"study": str, "patient": str}, keep_default_na=False)
     rows = list(studies[["study", "patient", "category", "slices"]].itertuples(index=False, name=None))
     folds, cohort = splits.read_splits(run.splits), summary["cohort"]
@@ -208,11 +212,11 @@ def check_report(run):
 
 def contradictions_of(run, summary):
     """What a report of the run, as in report.json, contradicts."""
-    return consistency.contradictions(run, settings.load(run.config), summary)
+    return consistency.contradictions(run, stored_settings.load(run.config), summary)
 
 
 def typed_report_of(run):
-    return results.from_json(report_of(run), results.Report)
+    return from_json(report_of(run), Report)
 
 
 def report_of(run):

@@ -18,7 +18,7 @@ import yaml
 
 from cac_hpc.cluster import launch
 from cac_hpc.dataset import packing, sealing
-from cac_hpc.run import settings
+from cac_hpc.settings import launch_command
 from cac_hpc.volumes import dicom
 
 REPO = Path(__file__).resolve().parents[2]
@@ -81,7 +81,7 @@ def write_config(path: Path, scans: Path, run: Path, **sections: dict[str, objec
 
 def prepare(folder: Path, scans: Path, **sections: dict[str, object]) -> Path:
     """A run folder as the launcher leaves it before the first stage starts."""
-    cfg, options = settings.parse_launch(
+    cfg, options = launch_command.parse_launch(
         None, ["--config", str(write_config(folder / "settings.yaml", scans, folder / "run", **sections)), "--dry_run"]
     )
     assert launch.launch(cfg, options, REPO) == 0

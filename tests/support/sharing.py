@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cac_hpc.run import digests, settings
-from cac_hpc.run.config import InputError
+from cac_hpc.run import digests
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import distributed, residency
 
 
 def main(root: str, out: str) -> None:
     run = RunPaths(Path(root))
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     dataset = run.dataset(cfg.data.packed_dir)
     studies = pd.read_csv(dataset.studies, dtype={"study": str})
     category = dict(zip(studies["study"], studies["category"].astype(int), strict=True))

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from cac_hpc.run.config import PackConfig
+from cac_hpc.settings.pack import PackConfig
 from cac_hpc.volumes import acquisition, header, series
 from cac_hpc.volumes.header import Header
 from cac_hpc.volumes.images import Own

@@ -13,6 +13,10 @@ DEV = REPO / "configs" / "cluster" / "dev.yaml"
 LATER = ("--cluster.sbatch", '{"begin": "now+1hour"}')  # jobs that stay in the queue
 
 
+def launch(run, env, *options):
+    return job("launch_cv.py", "--resume", run, "--cluster", DEV, *LATER, *options, env=env)
+
+
 def put_on_path(folder, env, **bodies):
     """An environment in which these tools are lines of shell."""
     folder.mkdir()

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.dataset import splits
-from cac_hpc.run import composition, config, paths, settings
+from cac_hpc.run import disk
+from cac_hpc.settings import composition, config, stored_settings
 from cac_hpc.statistics import metrics
 from cac_hpc.trials import choice, plan, standing
 from cac_hpc.trials.plan import Rung
@@ -37,7 +38,7 @@ def write_trials(run, predicted, folds=None, patients_of=None):
         predicted: function of (fold, trial, part, rung, labels) to the predicted categories, None where it failed.
         folds: those that have trials; else all. patients_of: the parts of a fold that trials were looked at on.
     """
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     of, all_folds = plan.make(cfg), splits.read_splits(run.splits)
     run.trials_plan.parent.mkdir(exist_ok=True)
     plan.write(run.trials_plan, of)
@@ -50,7 +51,7 @@ def write_trials(run, predicted, folds=None, patients_of=None):
 
 def choose(run, folds):
     """Write the choices that follow from the trials, and that the folds were trained with them."""
-    cfg = settings.load(run.config)
+    cfg = stored_settings.load(run.config)
     of, num_categories = plan.read(run.trials_plan), len(cfg.labels.names)
     trials = {fold: FoldTrials(run, fold, cfg, of) for fold in folds}
     for one in trials.values():
@@ -61,7 +62,7 @@ def choose(run, folds):
         choice.write(run.trials(fold).choice, made)
         own = composition.changed(cfg, made.settings)
         if run.fold(fold).predictions.is_file():
-            tables = paths.read_json(run.fold(fold).metrics).get("tables_sha256")  # of a model of lesions
+            tables = disk.read_json(run.fold(fold).metrics).get("tables_sha256")  # of a model of lesions
             facts = {"settings": {"model": config.plain(own.model), "train": config.plain(own.train)}}
             reports.vouch(run, fold, **facts | ({"tables_sha256": tables} if tables else {}))
 
@@ -79,7 +80,7 @@ def _write_fold(run, cfg, of, fold, labels, predicted):
         for trial in (one for one in trials.trials if one.open and not one.final):
             rung = len(trial.rungs)
             files.part(trial.number, 0).root.mkdir(parents=True, exist_ok=True)
-            paths.write_json(files.settings(trial.number), dict(trial.settings))
+            disk.write_json(files.settings(trial.number), dict(trial.settings))
             for part in trial.open:
                 path = files.rung(trial.number, part, rung)
                 path.parent.mkdir(exist_ok=True)

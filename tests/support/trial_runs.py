@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.dataset import sealing
-from cac_hpc.run import settings
 from cac_hpc.run.paths import RunPaths
+from cac_hpc.settings import stored_settings
 from cac_hpc.trials import plan
 from cac_hpc.trials.worker import Server
 from tests.support import bags
@@ -31,14 +31,14 @@ def trials_run(folder: Path, scans: Path, packed: Path, trials: dict[str, Any] =
     given = {"model": bags.MODEL, "train": TRAIN, "cluster": {"ranks_per_node": 1}, "split": {"folds": FOLDS}}
     run = RunPaths(prepare(folder, scans, data={"packed_dir": str(packed)}, trials=trials, **given | sections))
     if not run.trials_plan.exists():
-        plan.write(run.trials_plan, plan.make(settings.load(run.config)))
+        plan.write(run.trials_plan, plan.make(stored_settings.load(run.config)))
     sealing.seal(run.root)
     return run
 
 
 def server(run: RunPaths, fold: int = 0, worker: int = 0) -> Server:
     """What a worker is while it serves a fold."""
-    return Server(run, fold, worker, settings.load(run.config), plan.read(run.trials_plan))
+    return Server(run, fold, worker, stored_settings.load(run.config), plan.read(run.trials_plan))
 
 
 def table(run: RunPaths) -> dict[str, Any]:

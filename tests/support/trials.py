@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cac_hpc.run import settings
-from cac_hpc.run.config import Config
+from cac_hpc.settings import launch_command
+from cac_hpc.settings.config import Config
 from tests.support.runs import REPO
 
 
 def lesions(*options: str) -> Config:
     """configs/lesions.yaml with these options."""
-    return settings.parse_launch(None, ["--config", str(REPO / "configs" / "lesions.yaml"), *options])[0]
+    return launch_command.parse_launch(None, ["--config", str(REPO / "configs" / "lesions.yaml"), *options])[0]

@@ -18,13 +18,14 @@ def note(event: str, arguments: tuple[object, ...]) -> None:
 sys.addaudithook(note)
 
 from cac_hpc.machine import processes  # noqa: E402
-from cac_hpc.run import settings  # noqa: E402
+from cac_hpc.run.exit_codes import exit_code  # noqa: E402
+from cac_hpc.settings import run_commands  # noqa: E402
 
 
 def main() -> int:
     processes.listen()
     numbers = {"worker": "", "fold": "", "idle": ""}
-    run, asked = settings.parse_stage(__doc__, numbers=numbers, required=("worker",))
+    run, asked = run_commands.parse_stage(__doc__, numbers=numbers, required=("worker",))
     from cac_hpc.trials import worker
 
     if leak := os.environ.get("CAC_LEAK"):
@@ -33,4 +34,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(settings.exit_code(main))
+    sys.exit(exit_code(main))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from cac_hpc.run.config import AugmentConfig
+from cac_hpc.settings.train import AugmentConfig
 from cac_hpc.train import augment_slices as augmentation
 from cac_hpc.train.augment_slices import AIR_HU, FULL_TURN, Change, augment, draw, epoch_seed, keys, move, normal
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import checkpoint
 
 MINE = {"fold": 0, "splits": "x"}

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from cac_hpc.run import paths
+from cac_hpc.run import disk, paths
 from cac_hpc.run.paths import FoldPaths
 from cac_hpc.train import checkpoint, fencing
 from cac_hpc.train.fencing import Fenced
@@ -20,11 +20,11 @@ from tests.support.waiting import wait_for
 def test_a_replaced_start_writes_nothing_more(tmp_path):
     files = FoldPaths(tmp_path)
     old = fencing.take(files, {"job": "1"})
-    paths.write_text(files.history, "old", old.check)
+    disk.write_text(files.history, "old", old.check)
     new = fencing.take(files, {"job": "1"})
     assert (old.number, new.number) == (1, 2)
     with pytest.raises(Fenced, match="start 1 of this fold has been replaced by start 2"):
-        paths.write_text(files.history, "stale", old.check)
+        disk.write_text(files.history, "stale", old.check)
     with pytest.raises(Fenced):
         checkpoint.save(files.checkpoint(1, 0), {}, old.check)
     assert files.history.read_text(encoding="utf-8") == "old"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.dataset import shards
+from cac_hpc.dataset import integrity, shards
 from cac_hpc.run import digests
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.train import checkpoint
@@ -204,7 +204,7 @@ def test_a_dataset_of_four_times_the_memory_is_streamed_within_it_and_resumes_ex
 
 def grow(dataset, size, per_study):
     """Replace a small dataset's shards by some of the same studies with many more slices of noise."""
-    sealed = shards.read_checked(dataset.seal)
+    sealed = integrity.read_checked(dataset.seal)
     dice = np.random.default_rng(0)
     pool = dice.integers(-1000, 1000, (64, size, size), dtype=np.int16)
     for index, facts in enumerate(sealed["shards"]):
@@ -219,7 +219,7 @@ def grow(dataset, size, per_study):
             facts["rows"] = len(writer)
         facts["digest"] = digests.of_file(path)
     sealed["slices"] = sum(facts["rows"] for facts in sealed["shards"])
-    shards.write_checked(dataset.seal, sealed)
+    integrity.write_checked(dataset.seal, sealed)
     return dataset
 
 

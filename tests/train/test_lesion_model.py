@@ -17,10 +17,14 @@ from cac_hpc.calcium import baseline, candidates
 from cac_hpc.dataset import sealed, sealing, shards, splits
 from cac_hpc.evaluation import inputs
 from cac_hpc.machine.processes import RESUMABLE
-from cac_hpc.run import digests, settings, stages
-from cac_hpc.run.config import AnatomyConfig, InputError, ModelConfig, TrainConfig
+from cac_hpc.run import digests, result_files
 from cac_hpc.run.paths import DatasetPaths, RunPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.train import AnatomyConfig, TrainConfig
 from cac_hpc.train import (
+    attempts,
     augment_candidates,
     checkpoint,
     lesion_model,
@@ -28,7 +32,6 @@ from cac_hpc.train import (
     models,
     networks,
     ordinal,
-    passes,
     predictions,
     slices,
     steps,
@@ -245,7 +248,7 @@ def test_batches_of_a_budget_of_steps_run_on_over_shuffled_passes(count, size, w
 
 
 def test_the_epochs_share_out_the_steps_evenly():
-    data = passes.FoldData(None, None, None, None, None, np.arange(41), None, None)
+    data = attempts.FoldData(None, None, None, None, None, np.arange(41), None, None)
     cfg = TrainConfig(epochs=7, steps=300, batch_size=16)
     counts = [len(data.batches(cfg, 0, epoch)) for epoch in range(1, 8)]
     assert sum(counts) == data.steps(cfg, 7) == 300
@@ -303,15 +306,15 @@ def test_a_fold_of_lesions_ends_in_its_tables(tmp_path, scans, bagged):
     wanted = np.searchsorted(EDGES, [on_slice.get(place, 0.0) for place in at])
     assert np.array_equal(sliced.probability.argmax(axis=1), wanted)
     assert set(sliced.probability.ravel()) == {0, 1}
-    assert stages.fold_is_done(files, read=True)
+    assert result_files.fold_is_done(files, read=True)
     files.scores.unlink()
-    assert not stages.fold_is_done(files)
+    assert not result_files.fold_is_done(files)
     assert training.train_fold(run.root, 0) == 0
-    assert stages.fold_is_done(files, read=True)
+    assert result_files.fold_is_done(files, read=True)
 
 
 def candidates_of(run):
-    dataset = run.dataset(settings.load(run.config).data.packed_dir)
+    dataset = run.dataset(stored_settings.load(run.config).data.packed_dir)
     return {
         study: one
         for path in sorted(dataset.root.glob("shards/*.h5"))
@@ -345,7 +348,7 @@ def test_a_fold_of_lesions_that_was_stopped_ends_in_the_same_bytes(tmp_path, sca
         folder.mkdir()
         run = sealed_run(folder, scans, bagged, checkpoint_minutes=10.0, evaluate="best", class_weight="balanced")
         with monkeypatch.context() as patch:
-            patch.setattr(passes, "requested", lambda attempt: passes.STOP if at(attempt) else passes.GO_ON)
+            patch.setattr(attempts, "requested", lambda attempt: attempts.STOP if at(attempt) else attempts.GO_ON)
             if stops:
                 assert training.train_fold(run.root, 0) == RESUMABLE
                 weight = checkpoint.load(run.fold(0).checkpoints()[-1])["model"]["share_weight"]

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cac_hpc.run.config import ModelConfig
+from cac_hpc.settings.model import ModelConfig
 from cac_hpc.train import models
 from cac_hpc.train.augment_slices import window
 from cac_hpc.train.models import flops

@@ -12,10 +12,13 @@ import torch
 from cac_hpc.dataset import sealing
 from cac_hpc.machine.processes import RESUMABLE
 from cac_hpc.report import aggregation
-from cac_hpc.run import config, settings
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.train import models, networks, passes, slices, training
+from cac_hpc.settings import config, stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.split import SplitConfig
+from cac_hpc.settings.train import TrainConfig
+from cac_hpc.train import attempts, models, networks, slices, training
 from cac_hpc.train.slices import RowTable
 from tests.support.models import OTHERS
 from tests.support.runs import NUM_SLICES, REPO, SIZE, SUPPORT, prepare, torchrun
@@ -44,7 +47,7 @@ def predictions(run, fold=0):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_a_model_says_it_takes_is_what_it_has(name):
-    spec, cfg = OTHERS[name], config.ModelConfig()
+    spec, cfg = OTHERS[name], ModelConfig()
     model = spec.build(cfg, SIZE, 6)
     assert networks.num_parameters(model) == spec.num_parameters(cfg, SIZE, 6)
     layers = networks.layers(model, spec.unit, SIZE, 0.3)
@@ -91,7 +94,9 @@ def test_a_model_of_studies_that_was_stopped_ends_in_the_same_bytes(tmp_path, sc
         folder.mkdir()
         run = sealed_run(folder, scans, packed, "study_mean", residency=residency, augment=augment)
         with monkeypatch.context() as patch:
-            patch.setattr(passes, "requested", lambda attempt: passes.STOP if attempt.state.step == 2 else passes.GO_ON)
+            patch.setattr(
+                attempts, "requested", lambda attempt: attempts.STOP if attempt.state.step == 2 else attempts.GO_ON
+            )
             assert not stops or training.train_fold(run.root, 0) == RESUMABLE
         assert training.train_fold(run.root, 0) == 0
         ends.append([path.read_bytes() for path in (run.fold(0).model, run.fold(0).predictions, run.fold(0).history)])
@@ -125,8 +130,8 @@ def test_a_name_that_is_in_no_table_is_refused_before_anything_is_written(tmp_pa
 
 
 def test_slices_of_one_study_are_not_divided_where_studies_are_predicted(tmp_path, scans):
-    cfg = settings.load(RunPaths(prepare(tmp_path, scans, model={"kind": "study_mean"})).config)
-    split = config.SplitConfig(unit="slice", contrast_to="elsewhere")
+    cfg = stored_settings.load(RunPaths(prepare(tmp_path, scans, model={"kind": "study_mean"})).config)
+    split = SplitConfig(unit="slice", contrast_to="elsewhere")
     with pytest.raises(InputError, match=r"split\.unit is .slice., but must be patient, as model\.kind study_mean"):
         models.chosen(config.dataclasses.replace(cfg, split=split))
 
@@ -145,6 +150,6 @@ def test_units_of_a_table_worked_by_hand():
 
 
 def test_settings_that_older_runs_lack_are_written_only_where_they_are_not_the_default():
-    assert "kind" not in config.plain(config.ModelConfig())
-    assert config.plain(config.ModelConfig(kind="study_mean"))["kind"] == "study_mean"
-    assert not {"optimizer", "schedule"} & set(config.plain(config.TrainConfig(epochs=1)))
+    assert "kind" not in config.plain(ModelConfig())
+    assert config.plain(ModelConfig(kind="study_mean"))["kind"] == "study_mean"
+    assert not {"optimizer", "schedule"} & set(config.plain(TrainConfig(epochs=1)))

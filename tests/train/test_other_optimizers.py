@@ -9,10 +9,10 @@ import torch
 from cac_hpc.cluster import estimate
 from cac_hpc.dataset import plan, sealing
 from cac_hpc.machine.processes import RESUMABLE
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.train import models, optimizers, passes, training
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.train import attempts, models, optimizers, training
 from cac_hpc.train.optimizers import OptimizerSpec
 from tests.support.runs import prepare
 
@@ -57,7 +57,9 @@ def test_momentum_and_a_cosine_train_and_end_in_the_same_bytes_after_stops(tmp_p
 
     stopped = sealed_run(tmp_path, scans, packed)
     with monkeypatch.context() as patch:
-        patch.setattr(passes, "requested", lambda attempt: passes.STOP if attempt.state.epochs == 2 else passes.GO_ON)
+        patch.setattr(
+            attempts, "requested", lambda attempt: attempts.STOP if attempt.state.epochs == 2 else attempts.GO_ON
+        )
         assert training.train_fold(stopped.root, 0) == RESUMABLE
     assert training.train_fold(stopped.root, 0) == 0
     assert results(stopped) == results(whole)
@@ -67,7 +69,7 @@ def test_momentum_and_a_cosine_train_and_end_in_the_same_bytes_after_stops(tmp_p
 def test_a_checkpoint_of_another_optimizer_is_not_gone_on_with(tmp_path, scans, packed, monkeypatch):
     run = sealed_run(tmp_path, scans, packed)
     with monkeypatch.context() as patch:
-        patch.setattr(passes, "requested", lambda attempt: passes.STOP)
+        patch.setattr(attempts, "requested", lambda attempt: attempts.STOP)
         assert training.train_fold(run.root, 0) == RESUMABLE
     text = run.config.read_text(encoding="utf-8")
     run.config.write_text(text.replace("  optimizer: momentum\n", ""), encoding="utf-8")
@@ -79,7 +81,7 @@ def test_a_checkpoint_is_estimated_by_what_the_optimizer_keeps(tmp_path, scans):
     needed = []
     for name in ("adam", "momentum"):
         (tmp_path / name).mkdir()
-        cfg = settings.load(RunPaths(prepare(tmp_path / name, scans, train={"optimizer": name})).config)
+        cfg = stored_settings.load(RunPaths(prepare(tmp_path / name, scans, train={"optimizer": name})).config)
         found = plan.make_plan(cfg)
         needed.append(sum(disk.needed for disk in estimate.estimate(cfg, found, found.folds).disks))
     weights = models.num_parameters(cfg.model, cfg.pack.size, 6)

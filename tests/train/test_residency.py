@@ -15,9 +15,10 @@ import torch
 from cac_hpc.dataset import shards
 from cac_hpc.machine import memory
 from cac_hpc.machine.memory import GIB, Limit
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError, TrainConfig
 from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.train import TrainConfig
 from cac_hpc.train import residency, slices, streaming
 from cac_hpc.train.capacity import Room, choose, effective_window
 from cac_hpc.train.distributed import World
@@ -36,7 +37,7 @@ def sealed(tmp_path_factory, scans):
 
 
 def load(run, kind, **train):
-    cfg = settings.load(run / "config.yaml")
+    cfg = stored_settings.load(run / "config.yaml")
     cfg = dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, residency=kind, **train))
     return residency.load(DatasetPaths(run / "dataset"), CATEGORY, cfg, ALONE)
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cac_hpc.dataset import shards
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.train import slices, streaming
 from cac_hpc.train.streaming import Places, Reader
 

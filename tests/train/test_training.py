@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from cac_hpc.dataset import sealing
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError, ModelConfig, TrainConfig, WorkError
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.train import networks, passes, setup, steps, training
+from cac_hpc.settings import stored_settings
+from cac_hpc.settings.errors import InputError, WorkError
+from cac_hpc.settings.model import ModelConfig
+from cac_hpc.settings.train import TrainConfig
+from cac_hpc.train import attempts, networks, setup, steps, training
 from cac_hpc.train.checkpoint import TrainingState
 from cac_hpc.train.networks import SliceClassifier, dropout_factors
 from tests.support.runs import NUM_SLICES, prepare, torchrun
@@ -165,7 +167,7 @@ def test_a_loss_that_is_not_finite_is_borne_a_few_times_where_fp16_skips_its_ste
         cfg = SimpleNamespace(train=TrainConfig(epochs=1, batch_size=1, precision=precision))
         data = SimpleNamespace(train=np.arange(20), units=units, batches=lambda *_: rows)
         state = TrainingState(*[None] * 4)
-        passes.check_losses(SimpleNamespace(cfg=cfg, data=data, fold=0, state=state), losses, first)
+        attempts.check_losses(SimpleNamespace(cfg=cfg, data=data, fold=0, state=state), losses, first)
 
     look("bf16", [1.0, 2.0])
     look("fp16", [math.inf] * 4 + [1.0] + [math.nan] * 4)
@@ -176,7 +178,7 @@ def test_a_loss_that_is_not_finite_is_borne_a_few_times_where_fp16_skips_its_ste
 
 
 def test_precision_left_open_is_what_is_clearly_faster_on_this_cpu(monkeypatch, scans, tmp_path):
-    cfg = settings.load(RunPaths(prepare(tmp_path, scans, train={"precision": "auto"})).config)
+    cfg = stored_settings.load(RunPaths(prepare(tmp_path, scans, train={"precision": "auto"})).config)
     assert setup.choose_precision(cfg, torch.device("cpu")) in ("fp32", "bf16")
     for bf16_seconds, chosen in ((0.5, "bf16"), (0.9, "fp32"), (3.0, "fp32")):
         monkeypatch.setattr(setup, "_step_seconds", lambda _, name, s=bf16_seconds: s if name == "bf16" else 1.0)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cac_hpc.run.config import WorkError
+from cac_hpc.settings.errors import WorkError
 from cac_hpc.trials import choice, plan
 from cac_hpc.trials.choice import TrialResult
 from cac_hpc.trials.plan import Rung

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from cac_hpc.machine import processes
-from cac_hpc.run import paths
+from cac_hpc.run import disk
 from cac_hpc.run.paths import FoldPaths
 from cac_hpc.train import fencing, heartbeat
 from cac_hpc.train.heartbeat import Pulse
@@ -32,7 +32,7 @@ def start(files, **facts):
 
 def beat(files, number=1, **facts):
     pulse = Pulse(str(number), 0, "n1", 1, 1, **facts)
-    paths.write_json(files.heartbeat(0), dataclasses.asdict(pulse))
+    disk.write_json(files.heartbeat(0), dataclasses.asdict(pulse))
 
 
 def test_one_of_many_claims_a_part(files):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from cac_hpc.dataset import splits
-from cac_hpc.run.config import SplitConfig
-from cac_hpc.statistics import assessment, metrics
+from cac_hpc.dataset import splits, stratification
+from cac_hpc.settings.split import SplitConfig
+from cac_hpc.statistics import assessment, metrics, resampling
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.trials import choice
 from cac_hpc.trials.choice import TrialResult
@@ -52,7 +52,9 @@ def cohort(number):
 
     names = [f"{p:02d}" for p in range(PATIENTS)]
     of_patient = dict(zip(names, names, strict=True))
-    folds = splits.make_folds(of_patient, dict(zip(names, label_P.tolist(), strict=True)), SplitConfig(seed=number))
+    folds = stratification.make_folds(
+        of_patient, dict(zip(names, label_P.tolist(), strict=True)), SplitConfig(seed=number)
+    )
     return Cohort(label_P, predicted(), predicted(), folds)
 
 
@@ -73,9 +75,9 @@ def estimate(label_P, predicted_P, fold_P, draws):
     """The figures of the report, with their intervals."""
     units = Units(label_P, predicted_P, np.eye(CATEGORIES)[predicted_P], np.arange(PATIENTS), fold_P,
                   np.full(PATIENTS, np.nan), PATIENTS, PATIENTS)  # fmt: skip
-    sums = {"patient": assessment.sums_by_patient(units)}
+    sums = {"patient": resampling.sums_by_patient(units)}
     cfg = lesions("--report.draws", str(draws)).report
-    return assessment.summary(assessment.resample(sums, {}, cfg)["patient"]).figures
+    return assessment.summary(resampling.resample(sums, {}, cfg)["patient"]).figures
 
 
 def simulate(number, draws):

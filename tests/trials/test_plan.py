@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError
+from cac_hpc.settings import launch_command
+from cac_hpc.settings.errors import InputError
 from cac_hpc.trials import plan
 from cac_hpc.trials.plan import Rung
 from tests.support.runs import REPO
@@ -124,5 +124,5 @@ def test_the_trials_that_come_with_the_product_fit_the_small_slices_of_a_synthet
     monkeypatch.setenv("CAC_DICOM_ROOT", "scans")
     monkeypatch.setenv("CAC_LABELS", "labels.csv")
     files = [str(REPO / "configs" / f"{name}.yaml"), "--trials", str(REPO / "configs" / "trials" / f"{name}.yaml")]
-    found = plan.make(settings.parse_launch(None, ["--config", *files, "--pack.size", "64"])[0])
+    found = plan.make(launch_command.parse_launch(None, ["--config", *files, "--pack.size", "64"])[0])
     assert (found.number, len(found.settings)) == (number, number)

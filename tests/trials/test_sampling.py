@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from cac_hpc.run.config import InputError
+from cac_hpc.settings.errors import InputError
 from cac_hpc.trials import plan, sampling
 from cac_hpc.trials.sampling import Trial
 from tests.support.trials import lesions

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from cac_hpc.run import settings
-from cac_hpc.run.config import InputError, ModelConfig
+from cac_hpc.settings import launch_command
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.model import ModelConfig
 from cac_hpc.train import models
 from cac_hpc.trials import plan, space
 from tests.support.runs import REPO
@@ -99,7 +100,7 @@ def test_a_combination_that_is_no_valid_run_is_refused_before_anything_starts(te
     ],
 )
 def test_a_setting_that_changes_nothing_is_not_tried(text, options, said):
-    cfg = settings.parse_launch(None, [*(options if "--config" in options else (*LESIONS, *options)),
+    cfg = launch_command.parse_launch(None, [*(options if "--config" in options else (*LESIONS, *options)),
                                        "--trials.settings", text])[0]  # fmt: skip
     with pytest.raises(InputError) as refused:
         plan.make(cfg)

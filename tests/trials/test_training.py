@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.dataset import sealed, sealing, splits, trial_studies
+from cac_hpc.dataset import sealed, sealing, splits, stratification, trial_studies
 from cac_hpc.machine.processes import Stopped
-from cac_hpc.run import composition, config, settings
+from cac_hpc.settings import composition, config, stored_settings
+from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.train import TrainConfig
 from cac_hpc.statistics import pooling
-from cac_hpc.train import fencing, heartbeat, passes, predictions, setup, steps, training
+from cac_hpc.train import attempts, fencing, heartbeat, predictions, setup, steps, training
 from cac_hpc.train.fencing import Fenced
 from cac_hpc.trials import plan
 from cac_hpc.trials.training import Part, session, train
@@ -28,7 +30,9 @@ OTHER = {"configurations": [{"train.learning_rate": 0.001}, {"train.learning_rat
 
 def leaking(run):
     """The run takes test patients for the choice, as the contrast run of another one does."""
-    cfg = composition.changed(settings.load(run.config), {"trials.select_on": "test", "trials.contrast_to": "other"})
+    cfg = composition.changed(
+        stored_settings.load(run.config), {"trials.select_on": "test", "trials.contrast_to": "other"}
+    )
     run.config.write_text(config.to_yaml(cfg))
     run.splits.unlink()
     sealing.seal(run.root)
@@ -43,7 +47,7 @@ def test_a_training_that_was_stopped_at_every_step_ends_the_same(tmp_path, scans
     server(whole).serve(0)
     starts = 0
     with monkeypatch.context() as patch:
-        patch.setattr(passes, "requested", lambda attempt: passes.STOP if attempt.state.step else passes.GO_ON)
+        patch.setattr(attempts, "requested", lambda attempt: attempts.STOP if attempt.state.step else attempts.GO_ON)
         while not stopped.trials(0).choice.exists():
             starts += 1
             try:
@@ -80,7 +84,7 @@ def of_report(run, kind):
     files = run.fold(0)
     if kind == "lesions":
         found = pd.read_csv(files.scores, dtype={"study": str}).set_index("study")
-        edges = settings.load(run.config).labels.edges
+        edges = stored_settings.load(run.config).labels.edges
         category = {study: sum(edge < score for edge in edges) for study, score in found["score"].items()}
         return found["label"].to_dict(), category
     found = predictions.read_predictions(files.predictions, 0, 6)
@@ -115,7 +119,7 @@ def test_a_trial_that_does_not_fit_into_the_memory_fails_and_the_others_go_on(tm
 def test_what_was_replaced_publishes_nothing(tmp_path, scans, bagged, monkeypatch):
     monkeypatch.setattr(heartbeat, "PERIOD_S", 1000.0)
     run = trials_run(tmp_path, scans, bagged, {"configurations": [{}]})
-    cfg, of_all, files = settings.load(run.config), plan.read(run.trials_plan), run.trials(0).part(0, 0)
+    cfg, of_all, files = stored_settings.load(run.config), plan.read(run.trials_plan), run.trials(0).part(0, 0)
     old = fencing.take_after(files, 0, {})
     new = fencing.take_after(files, 1, {})
     with session(run, 0, 0, cfg, of_all) as at:
@@ -131,7 +135,7 @@ def test_a_rung_that_was_damaged_is_predicted_again_by_the_weights_of_then(tmp_p
     monkeypatch.setattr(heartbeat, "PERIOD_S", 1000.0)
     tried = {"configurations": [{}], "pruning": {"first_epoch": 1, "factor": 2}}
     run = trials_run(tmp_path, scans, bagged, tried)
-    cfg, of_all, files = settings.load(run.config), plan.read(run.trials_plan), run.trials(0).part(0, 0)
+    cfg, of_all, files = stored_settings.load(run.config), plan.read(run.trials_plan), run.trials(0).part(0, 0)
     paths_of = [run.trials(0).rung(0, 0, number) for number in (0, 1)]
     with session(run, 0, 0, cfg, of_all) as at:
         train(at, Part(0, 0, {}), 0, fencing.take(files, {}), lambda rung: rung < 1)
@@ -146,7 +150,7 @@ def test_a_rung_that_was_damaged_is_predicted_again_by_the_weights_of_then(tmp_p
 def test_the_seal_gives_each_fold_the_labels_that_its_trials_may_see(tmp_path, scans, bagged):
     shutil.copytree(bagged, tmp_path / "dataset")
     run = trials_run(tmp_path, scans, tmp_path / "dataset", {"configurations": [{}], "inner_folds": 3})
-    cfg, every = settings.load(run.config), sealed.read_table(tmp_path / "dataset" / "studies.csv")
+    cfg, every = stored_settings.load(run.config), sealed.read_table(tmp_path / "dataset" / "studies.csv")
     for index, fold in enumerate(splits.read_splits(run.splits)):
         found = trial_studies.read(run, index, cfg)
         assert sorted(found.studies["study"]) == sorted([*fold.train, *fold.val])
@@ -161,38 +165,38 @@ def test_the_seal_gives_each_fold_the_labels_that_its_trials_may_see(tmp_path, s
     path = run.trials(0).studies
     path.write_text(path.read_text().replace("kfold", "x") + "\n")
     with pytest.raises(
-        config.InputError, match=r"trials/fold-0/studies.csv: not as it was sealed; .*pack.py --run RUN --seal"
+        InputError, match=r"trials/fold-0/studies.csv: not as it was sealed; .*pack.py --run RUN --seal"
     ):
         trial_studies.read(run, 0, cfg)
     path.unlink()
-    with pytest.raises(config.InputError, match=r"trials/fold-0/studies.csv: not there; .*pack.py --run RUN --seal"):
+    with pytest.raises(InputError, match=r"trials/fold-0/studies.csv: not there; .*pack.py --run RUN --seal"):
         trial_studies.read(run, 0, cfg)
 
 
 def test_inner_divisions_keep_patients_apart_and_share_out_the_categories():
     patient = {f"s{number}": f"p{number // 2}" for number in range(60)}
     category = {study: int(owner[1:]) % 3 for study, owner in patient.items()}
-    divisions = splits.inner_divisions(patient, category, 5, 0, 0)
+    divisions = stratification.inner_divisions(patient, category, 5, 0, 0)
     for train_part, val in divisions:
         owners = [{patient[study] for study in part} for part in (train_part, val)]
         assert not owners[0] & owners[1]
         assert Counter(category[study] for study in val) == {0: 4, 1: 4, 2: 4}
-    assert divisions == splits.inner_divisions(patient, category, 5, 0, 0)
-    assert divisions != splits.inner_divisions(patient, category, 5, 0, 1)
-    assert divisions != splits.inner_divisions(patient, category, 5, 1, 0)
-    with pytest.raises(config.InputError, match=r"trials.inner_folds is 31, but fold 2 has 30 patients"):
-        splits.inner_divisions(patient, category, 31, 0, 2)
+    assert divisions == stratification.inner_divisions(patient, category, 5, 0, 0)
+    assert divisions != stratification.inner_divisions(patient, category, 5, 0, 1)
+    assert divisions != stratification.inner_divisions(patient, category, 5, 1, 0)
+    with pytest.raises(InputError, match=r"trials.inner_folds is 31, but fold 2 has 30 patients"):
+        stratification.inner_divisions(patient, category, 31, 0, 2)
 
 
 def test_another_process_goes_on_in_the_precision_that_a_trial_was_begun_in(tmp_path, scans, bagged, monkeypatch):
     """What is faster on a CPU is measured, and not the same each time."""
     tried = {"configurations": [{}], "pruning": {"first_epoch": 1, "factor": 2}}
     run = trials_run(tmp_path, scans, bagged, tried, train=TRAIN | {"precision": "auto"})
-    cfg, of_all, part, used = settings.load(run.config), plan.read(run.trials_plan), Part(0, 0, {}), []
+    cfg, of_all, part, used = stored_settings.load(run.config), plan.read(run.trials_plan), Part(0, 0, {}), []
     step = steps.train_step
 
     def noted(*given):
-        used.append(next(one.precision for one in given if isinstance(one, config.TrainConfig)))
+        used.append(next(one.precision for one in given if isinstance(one, TrainConfig)))
         return step(*given)
 
     monkeypatch.setattr(steps, "train_step", noted)

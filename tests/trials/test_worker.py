@@ -14,7 +14,8 @@ import pytest
 
 from cac_hpc.machine import processes
 from cac_hpc.machine.processes import RESUMABLE
-from cac_hpc.run import ledger, settings
+from cac_hpc.run import fold_settings, ledger
+from cac_hpc.settings import stored_settings
 from cac_hpc.train import steps, training
 from cac_hpc.trials import worker
 from tests.support import bags
@@ -53,7 +54,7 @@ def test_how_far_a_fold_is_is_told_now_and_then(tmp_path, scans, bagged, monkeyp
 def test_a_fold_is_trained_as_its_trial_was_and_tested_once(undisturbed):
     files, fold = undisturbed.trials(0), undisturbed.fold(0)
     chosen = json.loads(files.choice.read_text())
-    assert settings.load_fold(undisturbed, 0) != settings.load(undisturbed.config)
+    assert fold_settings.load(undisturbed, 0) != stored_settings.load(undisturbed.config)
     assert training.train_fold(undisturbed.root, 0) == 0
     assert fold.history.read_bytes() == files.part(chosen["trial"], 0).history.read_bytes()
 

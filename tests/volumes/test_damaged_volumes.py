@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from cac_hpc.dataset import intake
-from cac_hpc.run.config import Checks, PackConfig
+from cac_hpc.settings.pack import Checks, PackConfig
 from cac_hpc.volumes import files
 from tests.support import volume_files
 from tests.support.damage import MUTATIONS

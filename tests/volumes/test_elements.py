@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import data_element_generator
 from pydicom.sequence import Sequence
 
-from cac_hpc.volumes import elements, header, images
+from cac_hpc.volumes import elements, images, tags
 from cac_hpc.volumes.elements import UNDEFINED, CutShort, ElementError
 from tests.support import poison
 from tests.support.poison import EXPLICIT, IMPLICIT
@@ -26,15 +26,15 @@ def assert_agreement(data: bytes) -> None:
 
     Raises: ElementError.
     """
-    meta, body = elements.file_meta(data, 132, images.WANTED)
+    meta, body = elements.file_meta(data, 132, tags.WANTED)
     implicit = meta[images.SYNTAX].rstrip(b"\0 ").decode("latin-1") == IMPLICIT
-    ours = elements.walk(data, body, len(data), images.WANTED, explicit=not implicit)
+    ours = elements.walk(data, body, len(data), tags.WANTED, explicit=not implicit)
     file = io.BytesIO(data)
     file.seek(body)
     with poison.quiet():
         theirs = {element.tag: element for element in data_element_generator(file, implicit, True)}
-    values = {tag: element.value or b"" for tag, element in theirs.items() if tag in images.WANTED}
-    sequences = {tag: ours.values.pop(tag)[:4] for tag in header.SEQUENCES if tag in ours.values}
+    values = {tag: element.value or b"" for tag, element in theirs.items() if tag in tags.WANTED}
+    sequences = {tag: ours.values.pop(tag)[:4] for tag in tags.SEQUENCES if tag in ours.values}
     assert sequences == {tag: images.ITEM if values.pop(tag) else b"" for tag in sequences}
     assert ours.values == values
     assert (ours.pixels and ours.pixels[0]) == (theirs[PIXELS].value_tell if PIXELS in theirs else None)
@@ -49,7 +49,7 @@ def test_real_headers_are_read_as_pydicom_reads_them(shared_data):
         syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID", "")
         if syntax in ("", poison.DEFLATED, poison.BIG_ENDIAN):
             continue
-        meta, _ = elements.file_meta(data, 132, images.WANTED)
+        meta, _ = elements.file_meta(data, 132, tags.WANTED)
         assert meta[images.SYNTAX].decode().strip("\0 ") == syntax
         with contextlib.suppress(CutShort):
             assert_agreement(data)
@@ -126,9 +126,9 @@ def test_what_is_accepted_of_damaged_bytes_is_what_pydicom_reads(tmp_path, synta
 @given(st.binary(max_size=400), st.booleans(), st.integers(0, 400))
 def test_any_bytes_give_elements_or_our_own_error(data, explicit, more):
     for read in (
-        lambda: elements.walk(data, 0, len(data), images.WANTED, explicit=explicit),
-        lambda: elements.walk(data, 0, len(data) + more, images.WANTED, explicit=explicit),
-        lambda: elements.file_meta(data, 0, images.WANTED),
+        lambda: elements.walk(data, 0, len(data), tags.WANTED, explicit=explicit),
+        lambda: elements.walk(data, 0, len(data) + more, tags.WANTED, explicit=explicit),
+        lambda: elements.file_meta(data, 0, tags.WANTED),
     ):
         with contextlib.suppress(ElementError):
             read()
@@ -180,11 +180,11 @@ def test_a_layout_that_is_known_changes_nothing_in_what_is_found(data, chest_byt
 
     def found(known):
         elements._layouts.clear()
-        _, start = elements.file_meta(chest_bytes, 132, images.WANTED)
+        _, start = elements.file_meta(chest_bytes, 132, tags.WANTED)
         if known:
-            elements.walk(chest_bytes, start, len(chest_bytes), images.WANTED, True)
+            elements.walk(chest_bytes, start, len(chest_bytes), tags.WANTED, True)
         try:
-            return elements.walk(bytes(damaged), start, len(damaged), images.WANTED, True)
+            return elements.walk(bytes(damaged), start, len(damaged), tags.WANTED, True)
         except ElementError as error:
             return type(error), str(error)
 

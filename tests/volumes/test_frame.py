@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from cac_hpc.dataset import intake, packing, scoring
 from cac_hpc.dataset.packing import ShardTask
 from cac_hpc.dataset.scoring import ScoreTask
-from cac_hpc.run.commands import RuleConfig
-from cac_hpc.run.config import PackConfig
+from cac_hpc.settings.pack import PackConfig
+from cac_hpc.settings.score_command import RuleConfig
 from cac_hpc.volumes import files, frame
 from cac_hpc.volumes.frame import AS_STORED, Turn
 from tests.support.chests import chest, with_lesion, write_study

@@ -19,7 +19,7 @@ import pydicom
 import pytest
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from cac_hpc.volumes import header, images
+from cac_hpc.volumes import tags
 from tests.support import poison
 from tests.support.damage import MUTATIONS
 from tests.support.poison import Reading, read
@@ -27,7 +27,7 @@ from tests.support.poison import Reading, read
 SLOWEST_S = 5.0
 HEADER_SHARE = 0.85  # of the mutants
 LONG = ("OB", "OW", "SQ", "UN", "UT")
-TELLING = images.KEYWORDS - set(header.IDENTITY.values())  # attributes that are read for what is packed
+TELLING = tags.KEYWORDS - set(tags.IDENTITY.values())  # attributes that are read for what is packed
 Table = defaultdict[str, Counter[str]]  # outcomes by attribute
 
 

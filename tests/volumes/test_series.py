@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cac_hpc.run.config import Checks, SeriesRule
+from cac_hpc.settings.pack import Checks, SeriesRule
 from tests.support import slices
 from tests.support.slices import choose, ends, run
 

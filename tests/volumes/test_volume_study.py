@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cac_hpc.dataset import intake
-from cac_hpc.run.config import Checks, PackConfig, SeriesRule
+from cac_hpc.settings.pack import Checks, PackConfig, SeriesRule
 from cac_hpc.volumes import files
 from tests.support import volume_files
 from tests.support.poison import write_chest

@@ -1,0 +1,1 @@
+"""Figures as PNG and SVG: numbers and texts in, files out."""

@@ -1,0 +1,1 @@
+"""Settings: sections of frozen dataclasses, how files and options make them, and the options of each command."""
