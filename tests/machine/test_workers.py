@@ -28,6 +28,21 @@ from tests.support import risky
 if __name__ == "__main__":
     Worker(risky.work, 600, 1 << 29, threading.Event()).run("hang", lambda pid: print(pid, flush=True))
 """
+FORKING = """
+import os
+import signal
+from cac_hpc.machine import workers
+
+
+def wait():
+    os.write(1, b"%d\\n" % os.getpid())
+    signal.pause()
+
+
+if __name__ == "__main__":
+    os.sched_getaffinity = lambda pid: {0, 1}
+    workers.each([wait, wait])
+"""
 
 
 @pytest.fixture
@@ -122,10 +137,16 @@ def test_who_waits_can_be_told_to_give_up(worker, give_up):
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_worker_dies_with_its_caller(tmp_path, end):
+@pytest.mark.parametrize(
+    ("program", "end"),
+    [
+        (CALLER, signal.SIGKILL), (CALLER, signal.SIGTERM), (CALLER, signal.SIGINT),
+        (FORKING, signal.SIGKILL), (FORKING, signal.SIGTERM),
+    ],
+)  # fmt: skip
+def test_a_worker_dies_with_its_caller(tmp_path, program, end):
     script = tmp_path / "caller.py"
-    script.write_text(CALLER, encoding="utf-8")
+    script.write_text(program, encoding="utf-8")
     env = os.environ | {"PYTHONPATH": str(REPO)}
     with subprocess.Popen(
         [sys.executable, script], env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
