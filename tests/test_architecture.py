@@ -21,7 +21,7 @@ PACKAGES = (  # a module imports from its own package and from those before it
 OWNERS = {
     "SimpleITK": {"benchmark.peers"},
     "dcm2niix": {"benchmark.peers"},
-    "PIL": {"plots.canvas"},
+    "PIL": {"plots.panels"},
     "h5py": {
         "benchmark.large_runs",
         "benchmark.loaders",
@@ -29,9 +29,9 @@ OWNERS = {
         "dataset.shards",
     },  # benchmark: beside ours
     "highdicom": {"predict.dicom_out"},
-    "jinja2": {"report.pages"},
+    "jinja2": {"report.templates"},
     "jsonargparse": {"settings.launch_command"},
-    "markupsafe": {"report.pages"},
+    "markupsafe": {"report.templates"},
     "matplotlib": {"plots.canvas"},
     "monai": {"benchmark.loaders", "benchmark.peers"},
     "nibabel": {"volumes.nifti"},

@@ -85,10 +85,11 @@ def gaps(site: Site, _: Sequence[int]) -> list[Program]:
 
 def plans(site: Site, sizes: Sequence[int]) -> list[Program]:
     source = inputs.many_studies(site.folder, sizes)
+    small = {"pack.min_slices": 2, "pack.size": 16, "model.filters": "[8]"}  # so that what is planned fits on a disk
     return [
         Program(
             name=NOW,
-            prepare=lambda out, size: inputs.plan(site.code, out / "run", source(size), {"pack.min_slices": 2}),
+            prepare=lambda out, size: inputs.plan(site.code, out / "run", source(size), small),
             code=site.code,
         )
     ]

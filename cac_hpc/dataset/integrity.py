@@ -8,10 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.run import causes, digests, disk
+from cac_hpc.run import causes, digests, disk, escaping
 from cac_hpc.run.causes import PACK
 from cac_hpc.run.paths import DatasetPaths
-from cac_hpc.settings import slurm_notation
 from cac_hpc.settings.errors import InputError
 
 FORMAT_VERSION = 4  # 4: candidates and views; 3: slices in the patient frame
@@ -77,5 +76,5 @@ def read_checked(path: Path) -> dict[str, Any]:
 
 def check_version(path: Path, found: object) -> None:
     if found != FORMAT_VERSION:
-        version = f"format version {slurm_notation.short(found)}"
+        version = f"format version {escaping.short(found)}"
         raise InputError(f"{path}: found {version}, wanted {FORMAT_VERSION}; pack into another data.packed_dir")

@@ -82,11 +82,8 @@ def check_result(files: FoldPaths, fold: int, splits_sha256: str, scored: bool =
     Returns: its metrics.json.
     Raises: ValueError saying whose they are instead.
     """
-    try:
-        facts = disk.read_json(files.metrics)
-    except (OSError, ValueError):
-        facts = None
-    if not isinstance(facts, dict):
+    facts = disk.read_object(files.metrics)
+    if not facts:
         raise ValueError(f"{files.metrics}: missing or damaged, so nobody knows whose predictions these are")
     newest, own = fencing.newest_number(files.attempts), digests.file_sha256(files.predictions)
     wanted = {

@@ -12,9 +12,8 @@ from typing import Any
 
 from cac_hpc.results.report import FORMAT_VERSION, Report
 from cac_hpc.results.serialization import Damaged, to_json
-from cac_hpc.run import disk
+from cac_hpc.run import disk, escaping
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.settings import slurm_notation
 from cac_hpc.settings.errors import InputError, WorkError
 
 MAX_BYTES = 1 << 29  # a hundred times what a hundred thousand patients take
@@ -99,7 +98,7 @@ def other_version(content: dict[str, Any]) -> str | None:
     found = content.get("format_version")
     if found == FORMAT_VERSION:
         return None
-    return f"format version {slurm_notation.short(found)}" if "format_version" in content else "no format version"
+    return f"format version {escaping.short(found)}" if "format_version" in content else "no format version"
 
 
 def _once(pairs: list[tuple[str, object]]) -> object:

@@ -1,4 +1,4 @@
-"""What figures are drawn on: sizes, colours, files; same numbers, same bytes. The owner of matplotlib and Pillow.
+"""What figures are drawn on: sizes, colours, files; same numbers, same bytes. The owner of matplotlib.
 
 One column of a paper is 89 mm wide, two are 183 mm; letters are 7 to 8 points there. Colours: Okabe and Ito, which
 the colour-blind distinguish; shares of a whole in one hue from light to dark.
@@ -6,7 +6,6 @@ the colour-blind distinguish; shares of a whole in one hue from light to dark.
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon, Rectangle
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
-from PIL import Image
 
 from cac_hpc.run import disk
 
@@ -140,10 +138,3 @@ def log_of_numbers(axes: Axes) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def png(image_SS: np.ndarray) -> bytes:
-    """A slice (S, S) uint8, pixel by pixel, as the bytes of a PNG."""
-    made = io.BytesIO()
-    Image.fromarray(image_SS).save(made, format="PNG", optimize=True)
-    return made.getvalue()

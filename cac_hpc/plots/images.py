@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,38 +11,14 @@ import numpy as np
 
 from cac_hpc.plots import canvas
 from cac_hpc.plots.canvas import HALO, PAGE
+from cac_hpc.plots.panels import COUNTED, REJECTED, Panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CAPTION = 24  # characters in a line, a sixth of a page wide
-COUNTED, REJECTED = "#ffb000", "#6cc7ff"  # of outlines, on grey
 LEGEND = {"counted (solid outline)": COUNTED, "rejected (dashed outline)": REJECTED}
-
-
-@dataclass(frozen=True)
-class Outline:
-    """Around a candidate, (P, 2) x and y of closed lines in pixels of the view; label: empty if it has none."""
-
-    counted: bool
-    lines: Sequence[np.ndarray]
-    label: str
-    at: tuple[float, float]  # where the label begins, its base line
-
-    @property
-    def colour(self) -> str:
-        return COUNTED if self.counted else REJECTED
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A view with its outlines. name: as it ends the name of its file. text: what it is, in words."""
-
-    name: str
-    text: str
-    image_SS: np.ndarray
-    outlines: Sequence[Outline]
 
 
 def draw_panels(stem: Path, panels: Sequence[Panel], texts: Sequence[str], dpi: int) -> None:

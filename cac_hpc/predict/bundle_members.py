@@ -24,8 +24,8 @@ from cac_hpc.predict import training_range
 from cac_hpc.predict.bundle import Bundle, FoldSettings
 from cac_hpc.predict.training_range import TrainingRange
 from cac_hpc.results.serialization import Json, from_json, to_json
-from cac_hpc.run import digests, disk
-from cac_hpc.settings import config, slurm_notation, typed_values
+from cac_hpc.run import digests, disk, escaping
+from cac_hpc.settings import config, typed_values
 from cac_hpc.settings.labels import LabelsConfig
 from cac_hpc.settings.model import ModelConfig
 from cac_hpc.settings.pack import PackConfig
@@ -137,9 +137,9 @@ def _checked(text: bytes) -> Json:
     if made != FORMAT:
         raise Refused(f"{MANIFEST} is of something else; {WANTED}")
     if version != (WITH_OWN if "own" in plain else FORMAT_VERSION):
-        by = slurm_notation.short(plain.get("version", "another version"))
+        by = escaping.short(plain.get("version", "another version"))
         raise Refused(
-            f"found format version {slurm_notation.short(version)}, made by cac_hpc {by}, wanted {FORMAT_VERSION}; "
+            f"found format version {escaping.short(version)}, made by cac_hpc {by}, wanted {FORMAT_VERSION}; "
             "use that cac_hpc, or export the run again with this one"
         )
     digest = plain.pop("content_sha256", None)
@@ -155,7 +155,7 @@ def _listed(plain: Json, members: Mapping[str, Read]) -> dict[str, Json]:
     """
     listed: dict[str, Json] = plain["members"]
     if not 1 <= plain["folds"] <= MAX_FOLDS:
-        raise Refused(f"{MANIFEST} names {slurm_notation.short(plain['folds'])} folds, wanted 1 to {MAX_FOLDS}")
+        raise Refused(f"{MANIFEST} names {escaping.short(plain['folds'])} folds, wanted 1 to {MAX_FOLDS}")
     wanted = {RANGE, INTERNAL, *(f"fold-{fold}.pt" for fold in range(plain["folds"]))}
     for name in [*members, *listed]:
         if name != MANIFEST and (name not in listed or not MEMBER.fullmatch(name)):
@@ -185,7 +185,7 @@ def _bundle(plain: Json, content: Mapping[str, bytes]) -> Bundle:
         raise Refused(f"holds a model of kind {named(kind)}, wanted {' or '.join(sorted(MODELS))}")
     features = (candidates.VERSION, list(candidates.NAMES))
     if MODELS[kind].row == "candidate" and (plain["candidates"], plain["features"]) != features:
-        made = f"made by cac_hpc {slurm_notation.short(plain['version'])}"
+        made = f"made by cac_hpc {escaping.short(plain['version'])}"
         raise Refused(f"takes candidates of another version, {made}, wanted {candidates.VERSION} of this cac_hpc")
     labels = {"sheet": MANIFEST, "edges": plain["edges"], "names": plain["names"]}
     of_labels = typed_values.build(LabelsConfig, labels, "labels")

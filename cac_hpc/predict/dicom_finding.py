@@ -15,7 +15,7 @@ from cac_hpc.train import lesion_results
 
 if TYPE_CHECKING:
     from cac_hpc.predict.bundle import Bundle
-    from cac_hpc.predict.ensemble import Answer, Prediction
+    from cac_hpc.predict.ensemble import Prediction
     from cac_hpc.predict.study_prediction import Content
 
 
@@ -67,18 +67,17 @@ class Finding:
         return {"score": score, "volume": volume_mm3, "mass": mass_mg, "max_hu": feature["max_hu"]}
 
 
-def of_prediction(
-    bundle: Bundle, content: Content, prediction: Prediction, answer: Answer, mass_factor: float | None
-) -> Finding:
+def of_prediction(bundle: Bundle, content: Content, prediction: Prediction, mass_factor: float | None) -> Finding:
     """What a bundle has found in a study."""
-    scored = prediction.score is not None
+    answer = prediction.answer
+    scored = answer.score is not None
     return Finding(
-        category=prediction.category,
+        category=answer.category,
         names=bundle.names,
         edges=bundle.edges,
         version=bundle.version,
         model=bundle.digest,
-        score=prediction.score,
+        score=answer.score,
         found=content.found if scored else None,
         counted_C=lesion_results.counted(answer.probability_C) if scored else None,
         notes=_notes(prediction),

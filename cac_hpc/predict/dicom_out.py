@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from cac_hpc.predict.bundle import Bundle
-    from cac_hpc.predict.ensemble import Answer, Prediction
+    from cac_hpc.predict.ensemble import Prediction
     from cac_hpc.predict.study_prediction import Content
 
 NOT_WRITTEN = "no_dicom_out"
@@ -97,14 +97,12 @@ class Writer:
 
     mass_factor: float | None = None
 
-    def __call__(
-        self, folder: Path, out: Path, bundle: Bundle, content: Content, prediction: Prediction, answer: Answer
-    ) -> str:
+    def __call__(self, folder: Path, out: Path, bundle: Bundle, content: Content, prediction: Prediction) -> str:
         """Write the objects of a study beside its other results, or refused.txt, which says why there are none.
 
         Returns: NOT_WRITTEN if there are none.
         """
-        finding = dicom_finding.of_prediction(bundle, content, prediction, answer, self.mass_factor)
+        finding = dicom_finding.of_prediction(bundle, content, prediction, self.mass_factor)
         place = out.parents[1] / "dicom" / out.name
         try:
             write(place, dicom_source.source_of(files.list_files(folder), content.study), finding)

@@ -32,34 +32,11 @@ BATCH = 16  # slices that a network is given at once
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What is said of a study.
-
-    score: Agatston, of a lesion model. probability: of each category, they sum to 1. fold_scores, fold_categories: of
-    each fold by itself. rule_score: the Agatston rule in the heart's region. known: the patient was among the training
-    studies. out_of_range: a sentence for each attribute in which the study is outside of them. prediction_set: its
-    lowest and highest category; None of a bundle without any.
-    """
-
-    study: str
-    score: float | None
-    category: int
-    probability: tuple[float, ...]
-    fold_scores: tuple[float, ...]
-    fold_categories: tuple[int, ...]
-    rule_score: float | None
-    known: bool
-    out_of_range: tuple[str, ...]
-    warnings: str
-    slices: int
-    prediction_set: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
 class Answer:
-    """What the networks say of a study, as in `Prediction`; probability_C: that each candidate is coronary calcium.
+    """What the networks say of a study.
 
-    fold_probability_FK: of the categories, of each fold by itself.
+    score: Agatston, of a lesion model. probability: of each category, they sum to 1. fold_scores, fold_categories,
+    fold_probability_FK: of each fold by itself. probability_C: that each candidate is coronary calcium.
     """
 
     score: float | None
@@ -69,6 +46,24 @@ class Answer:
     fold_categories: tuple[int, ...]
     probability_C: np.ndarray
     fold_probability_FK: np.ndarray
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is said of a study, and what must be known before it is used.
+
+    rule_score: the Agatston rule in the heart's region. known: the patient was among the training studies.
+    out_of_range: a sentence for each attribute in which the study is outside of them. prediction_set: its lowest and
+    highest category; None of a bundle without any.
+    """
+
+    study: str
+    answer: Answer
+    rule_score: float | None
+    known: bool
+    out_of_range: tuple[str, ...]
+    warnings: str
+    prediction_set: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ import numpy as np
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import Views
 from cac_hpc.labels import labels
-from cac_hpc.plots import canvas
+from cac_hpc.plots import panels
 from cac_hpc.predict.bundle import Bundle
-from cac_hpc.predict.ensemble import Prediction
+from cac_hpc.predict.ensemble import Answer, Prediction
 from cac_hpc.predict.training_range import CODES, NUMBERS
-from cac_hpc.report import pages
+from cac_hpc.report import templates
 from cac_hpc.run import disk
 from cac_hpc.sections import formatting, lesion_panels
 from cac_hpc.sections.lesion_panels import Verdict
@@ -75,7 +75,7 @@ def of_slices(hu_ZSS: np.ndarray, probability_ZK: np.ndarray, category: int, bun
     return [
         Picture(
             f"slice {number}, p {probability_ZK[number, category]:.2f}",
-            _address("image/png", canvas.png(grey_SS)),
+            _address("image/png", panels.png(grey_SS)),
         )
         for number, grey_SS in zip(chosen.tolist(), grey_NSS, strict=True)
     ]
@@ -98,19 +98,21 @@ def write_study(
     Args:
         folder: of the study's results. facts: of its series. lesions: its rows of lesions.csv.
     """
-    low = min(prediction.fold_scores, default=None)
+    answer = prediction.answer
+    low = min(answer.fold_scores, default=None)
     values = {
         "study": prediction.study,
         "fault": "",
-        "found": prediction,
+        "found": answer,
+        "ends": prediction.prediction_set,
         "notes": _notes(prediction),
         "doubtful": prediction.known or bool(prediction.out_of_range),
-        "score": None if prediction.score is None else formatting.short(prediction.score),
-        "spread": "" if low is None else f"{formatting.short(low)} to {formatting.short(max(prediction.fold_scores))}",
-        "agreeing": sum(one == prediction.category for one in prediction.fold_categories),
+        "score": None if answer.score is None else formatting.short(answer.score),
+        "spread": "" if low is None else f"{formatting.short(low)} to {formatting.short(max(answer.fold_scores))}",
+        "agreeing": answer.fold_categories.count(answer.category),
         "by_rule": _by_rule(prediction, bundle),
         "set": set_text(prediction.prediction_set, bundle),
-        "folds": _folds(prediction, bundle),
+        "folds": _folds(answer, bundle),
         "candidates": _listed(lesions),
         "counted": sum(one["counted"] for one in lesions),
         "rejected": sum(not one["counted"] for one in lesions),
@@ -150,7 +152,7 @@ def write_index(out: Path, rows: Sequence[Json], bundle: Bundle, counts: Json) -
 
 def _write(path: Path, template: str, bundle: Bundle, values: Json) -> None:
     of_all = {"bundle": bundle, "short": formatting.short}
-    disk.write_text(path, pages.render(HERE, template, {**of_all, **values}))
+    disk.write_text(path, templates.render(HERE, template, {**of_all, **values}))
 
 
 def _notes(prediction: Prediction) -> list[tuple[str, tuple[str, ...]]]:
@@ -181,12 +183,12 @@ def set_text(ends: tuple[int, int] | None, bundle: Bundle) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _folds(prediction: Prediction, bundle: Bundle) -> list[tuple[int, str, str]]:
+def _folds(answer: Answer, bundle: Bundle) -> list[tuple[int, str, str]]:
     """Fold, score and category of each network."""
-    scores = [formatting.short(score) for score in prediction.fold_scores] or [""] * len(prediction.fold_categories)
+    scores = [formatting.short(score) for score in answer.fold_scores] or [""] * len(answer.fold_categories)
     return [
         (fold, score, bundle.names[category])
-        for fold, (score, category) in enumerate(zip(scores, prediction.fold_categories, strict=True))
+        for fold, (score, category) in enumerate(zip(scores, answer.fold_categories, strict=True))
     ]
 
 

@@ -45,7 +45,7 @@ class Content:
     known: bool  # whether one of its slices is in the bundle
 
 
-Also = Callable[[Path, Path, Bundle, Content, Prediction, Answer], str]
+Also = Callable[[Path, Path, Bundle, Content, Prediction], str]
 
 
 @dataclass(frozen=True)
@@ -159,19 +159,14 @@ def _predicted(
         answer, probability_ZK = ensembles.answer_slices(ensemble, content.hu_ZSS)
     prediction = Prediction(
         study=task.study,
-        score=answer.score,
-        category=answer.category,
-        probability=answer.probability,
-        fold_scores=answer.fold_scores,
-        fold_categories=answer.fold_categories,
+        answer=answer,
         rule_score=facts.get("agatston_score"),
         known=content.known,
         out_of_range=outside,
         warnings=facts["warnings"],
-        slices=facts["slices"],
         prediction_set=ensembles.prediction_set(answer, bundle.sets),
     )
-    if task.also and (warning := task.also(task.folder, task.out, bundle, content, prediction, answer)):
+    if task.also and (warning := task.also(task.folder, task.out, bundle, content, prediction)):
         prediction = replace(prediction, warnings=f"{prediction.warnings} {warning}".strip())
     lesions = _lesions(task.study, content.found, answer) if ensemble.of_candidates else []
     pictures = _pictures(content, answer, probability_ZK, bundle) if task.pictures else []
@@ -191,23 +186,23 @@ def _pictures(
 
 def _row(prediction: Prediction, bundle: Bundle, lesions: Sequence[Json]) -> Json:
     """A row of predictions.csv."""
-    agreeing = sum(one == prediction.category for one in prediction.fold_categories)
-    chances = {f"p{index}": chance for index, chance in enumerate(prediction.probability)}
-    scores, (low, high) = prediction.fold_scores, prediction.prediction_set or (None, None)
+    answer = prediction.answer
+    chances = {f"p{index}": chance for index, chance in enumerate(answer.probability)}
+    scores, (low, high) = answer.fold_scores, prediction.prediction_set or (None, None)
     return {
         "study": prediction.study,
-        "score": prediction.score,
-        "category": bundle.names[prediction.category],
-        "category_index": prediction.category,
+        "score": answer.score,
+        "category": bundle.names[answer.category],
+        "category_index": answer.category,
         **chances,
         "set_low": low,
         "set_high": high,
         "set_coverage": bundle.sets.coverage if bundle.sets else None,
         "score_low": min(scores) if scores else None,
         "score_high": max(scores) if scores else None,
-        "folds_agreeing": agreeing,
+        "folds_agreeing": answer.fold_categories.count(answer.category),
         "rule_score": prediction.rule_score,
-        "lesions": sum(one["counted"] for one in lesions) if prediction.score is not None else None,
+        "lesions": sum(one["counted"] for one in lesions) if answer.score is not None else None,
         "known": int(prediction.known),
         "out_of_range": "; ".join(prediction.out_of_range),
         "warnings": prediction.warnings,

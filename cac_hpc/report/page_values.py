@@ -130,12 +130,12 @@ def _acquisition(facts: Mapping[str, Any]) -> list[list[str]]:
     found = []
     for name, fact in facts.items():
         if "known" not in fact:
-            found.append([words(name), ", ".join(f"{value}: {count}" for value, count in fact.items()), ""])
+            found.append([formatting.words(name), ", ".join(f"{value}: {count}" for value, count in fact.items()), ""])
         elif fact["known"]:
             unit = f" {fact['unit']}" if fact["unit"] else ""
             low, high, median = (f"{fact[key]:.4g}{unit}" for key in ("min", "max", "median"))
             between = f"all {low}" if low == high else f"{low} to {high}, median {median}"
-            found.append([words(name.removesuffix("_mm")), between, str(fact["known"])])
+            found.append([formatting.words(name.removesuffix("_mm")), between, str(fact["known"])])
     return found
 
 
@@ -236,10 +236,6 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value))
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-
-
-def words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def address(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""The pages of a report: HTML that loads nothing, of what it holds and its pictures. The owner of Jinja2.
+"""The pages of a report: HTML that loads nothing, of what it holds and its pictures.
 
 There are two, with the slices of patients and without: which one travels is the user's choice.
 """
@@ -6,27 +6,21 @@ There are two, with the slices of patients and without: which one travels is the
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import jinja2
-import markupsafe
 
 from cac_hpc.appendix import checklists
 from cac_hpc.appendix.checklists import Filled
 from cac_hpc.appendix.methods_text import Paragraph
 from cac_hpc.cluster.circumstances import Circumstances
 from cac_hpc.evaluation import questions
-from cac_hpc.report import page_values, slice_pictures
+from cac_hpc.report import page_values, slice_pictures, templates
+from cac_hpc.report.templates import HERE
 from cac_hpc.results.report import Report
-from cac_hpc.run import logs, paths
-from cac_hpc.sections import formatting, wording
-
-HERE = Path(__file__).parent / "page"
+from cac_hpc.run import paths
+from cac_hpc.sections import wording
 
 
 @dataclass(frozen=True)
@@ -62,8 +56,8 @@ def html(
     """
     script = (HERE / "page.js").read_text(encoding="utf-8")
     values = page_values.of_report(report, circumstances) | {
-        "script": markupsafe.Markup(script),
-        "script_source": markupsafe.Markup(_source(script)),
+        "script": templates.markup(script),
+        "script_source": templates.markup(_source(script)),
         "window": slice_pictures.window_name(window_hu),
         "galleries": page_values.galleries(folder, report) if images else None,
         "patients": page_values.patients(folder, report) if images else None,
@@ -71,7 +65,7 @@ def html(
         "appendix": appendix,
         "picture": lambda name: page_values.address(folder / "figures" / name),
     }
-    return logs.harmless(_environment(HERE).get_template("page.html").render(values))
+    return templates.render(HERE, "page.html", values)
 
 
 def _source(script: str) -> str:
@@ -91,42 +85,4 @@ def checklist(report: Report, filled: Sequence[Filled]) -> str:
         "questions": questions.QUESTIONS,
         "answers": report.answers or {},
     }
-    return render(HERE, checklists.PAGE, values)
-
-
-def render(folder: Path, template: str, values: Mapping[str, Any]) -> str:
-    """A page of another package, from its template; what all pages have in common is here.
-
-    Args:
-        folder: where the template is.
-    """
-    return logs.harmless(_environment(folder).get_template(template).render(values))
-
-
-@functools.cache
-def _environment(folder: Path) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        autoescape=True,
-        loader=jinja2.FileSystemLoader([folder, HERE]),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "figure": formatting.with_interval,
-        "number": formatting.number,
-        "words": page_values.words,
-        "heading": formatting.heading,
-        "strong": _strong,
-        "breakable": lambda name: markupsafe.escape(name).replace("/", markupsafe.Markup("/<wbr>")),
-    }
-    return environment
-
-
-def _strong(text: str) -> markupsafe.Markup:
-    """Text in which every second part between ** is strong, as in Markdown."""
-    parts = [markupsafe.escape(part) for part in text.split("**")]
-    return markupsafe.Markup("").join(
-        markupsafe.Markup("<strong>{}</strong>").format(part) if index % 2 else part for index, part in enumerate(parts)
-    )
+    return templates.render(HERE, checklists.PAGE, values)

@@ -9,7 +9,7 @@ import numpy as np
 
 from cac_hpc.dataset import shards
 from cac_hpc.machine import workers
-from cac_hpc.plots import canvas, images
+from cac_hpc.plots import images, panels
 from cac_hpc.report import packed
 from cac_hpc.report.packed import Task
 from cac_hpc.results.examples import Example, Examples
@@ -51,7 +51,7 @@ def draw(folder: Path, report: Report, dataset: DatasetPaths, shown: ReportConfi
     for kind, of_kind in wanted.items():
         greys = [_grey(pixels[one.study, one.slice], shown.window_hu) for one in of_kind.values()]
         for stem, slice_SS in zip(of_kind, greys, strict=True):
-            disk.write_bytes(folder / f"{stem}.png", canvas.png(slice_SS))
+            disk.write_bytes(folder / f"{stem}.png", panels.png(slice_SS))
         if greys:
             captions = [logs.harmless(_caption(one, wording.category_names(report))) for one in of_kind.values()]
             title = ", ".join([GALLERIES[kind], window_name(shown.window_hu), *marks])

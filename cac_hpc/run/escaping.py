@@ -15,6 +15,7 @@ FORMULA = re.compile(
 )  # how what a spreadsheet may calculate begins (OWASP, CSV Injection)
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 MARKS = re.compile(r"([\\`*_\[\]<>|&~#])")  # of Markdown, and of the HTML that may stand in it
+LONGEST = 40  # characters of a value in a message
 
 
 def is_formula(text: str) -> bool:
@@ -49,6 +50,12 @@ def code(text: str) -> str:
     ticks = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     blank = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{ticks}{blank}{text}{blank}{ticks}"
+
+
+def short(value: object) -> str:
+    """A value of a file in a message, cut where it is long."""
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _inert(cell: Any) -> Any:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from cac_hpc.results.report import Report
 from cac_hpc.results.serialization import Json
 from cac_hpc.sections import wording
 from cac_hpc.sections.section import Section, TextTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HEADING = "Cohorts"
 PATIENTS = {
@@ -69,6 +70,8 @@ def sections(report: Report) -> list[Section]:
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:
     """Every number of every cohort, by the name of the file."""
+    import pandas as pd
+
     rows = [
         {"site": site, "of": of, "what": what, "number": number}
         for site, one in _cohorts(report).items()
@@ -79,6 +82,8 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
 
 def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
     """The table of a paper: label, cells and caption."""
+    import pandas as pd
+
     found = _cohorts(report)
     if not found:
         return []

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from cac_hpc.results.cuts import AtCut, BrierParts, Cuts, DecisionCurves, NetBenefit
 from cac_hpc.results.figures import Absent
@@ -13,6 +12,9 @@ from cac_hpc.results.report import Report
 from cac_hpc.run import escaping
 from cac_hpc.sections import formatting, wording
 from cac_hpc.sections.section import Row, Section, TextTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HEADING = "At the cuts that treatment depends on"
 NAMES = {
@@ -151,6 +153,8 @@ def _way_rows(judged: Sequence[AtCut]) -> Iterator[list[str]]:
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:
     """Every number at the cuts, by the name of its file."""
+    import pandas as pd
+
     found = report.cuts
     if found is None or not found.n:
         return {}
@@ -183,6 +187,8 @@ def _figure_rows(found: Cuts) -> Iterator[Row]:
 
 
 def _by_cut(found: Cuts, rows: Callable[[AtCut], Iterable[Row]]) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.DataFrame([{"event": at.event, **row} for at in found.at for row in rows(at)])
 
 
@@ -211,6 +217,8 @@ def _curve_rows(at: AtCut) -> Iterator[Row]:
 
 def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
     """The table of a paper: label, cells and caption."""
+    import pandas as pd
+
     found = report.cuts
     if found is None or not found.n:
         return []

@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from cac_hpc.plots import charts, performance
 from cac_hpc.results.calibration import Calibration, Recalibration
 from cac_hpc.results.external import Distribution, External, InternalTest, LeftOutStudy, RangeGroup, RangeSplit
 from cac_hpc.results.figures import Absent, Figure
@@ -18,6 +16,9 @@ from cac_hpc.results.report import Report
 from cac_hpc.run import escaping
 from cac_hpc.sections import formatting, level_parts, wording
 from cac_hpc.sections.section import Section, TextTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HEADING = "External test beside the cross-validation"
 LEFT_OUT = {
@@ -44,6 +45,8 @@ def sections(report: Report) -> list[Section]:
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:
     """Its tables by their files' names."""
+    import pandas as pd
+
     found = report.external
     if found is None:
         return {}
@@ -60,6 +63,8 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
 
 def draw(folder: Path, report: Report, where: str, dpi: int) -> None:
     """Its figures: internal beside external, and reliability after recalibration."""
+    from cac_hpc.plots import charts, performance
+
     found = report.external
     if found is None:
         return
@@ -264,6 +269,8 @@ def _of_groups(found: RangeSplit | Absent) -> list[TextTable]:
 
 
 def _range_table(found: RangeSplit) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.DataFrame(
         {"of": of, "studies": group.studies, "patients": group.patients, "right": group.right, "figure": name, **shown}
         for of, group in vars(found).items()
@@ -273,6 +280,8 @@ def _range_table(found: RangeSplit) -> pd.DataFrame:
 
 
 def _recalibration_table(found: Recalibration) -> pd.DataFrame:
+    import pandas as pd
+
     cells = [
         {"of": of, "figure": name, **vars(figure)}
         for of, calibration in (("before", found.before), ("after", found.after))

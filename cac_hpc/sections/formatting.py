@@ -16,6 +16,11 @@ def short(score: float) -> str:
     return f"{score:.0f}" if score >= 9.95 or score == 0 else f"{score:.1f}"
 
 
+def words(name: str) -> str:
+    """A name of a file's column or of a reason, in words."""
+    return name.replace("_", " ")
+
+
 def heading(figure: str) -> str:
     """What a column of a figure is called."""
     return figure.replace("_", " ").replace("f1", "F1")

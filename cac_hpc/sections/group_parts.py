@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from cac_hpc.plots import charts
 from cac_hpc.results.figures import Absent, Difference
 from cac_hpc.results.groups import Drops, GroupDrop, UnseenGroups
 from cac_hpc.results.report import Report
 from cac_hpc.run import escaping
 from cac_hpc.sections.formatting import brief, figure_name, in_sentence, number, with_interval
 from cac_hpc.sections.section import Row, Section, TextTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HEADING = "Groups that the model never saw"
 JUDGED = ("kappa_quadratic", "accuracy")  # by the first that is defined; patients of one category have no kappa
@@ -165,6 +166,8 @@ def _of_drops(report: Report, found: UnseenGroups, drops: Drops) -> Iterator[Tex
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:
     """Every number, by the name of its file."""
+    import pandas as pd
+
     found = report.unseen
     if found is None:
         return {}
@@ -195,6 +198,8 @@ def _rows(report: Report, found: UnseenGroups) -> Iterator[Row]:
 
 def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
     """The table of a paper: label, cells and caption."""
+    import pandas as pd
+
     found = report.unseen
     if found is None:
         return []
@@ -220,6 +225,8 @@ def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
 
 def draw(stem: Path, report: Report, where: str, dpi: int) -> None:
     """Quadratic kappa of each group's patients, in patient folds and where the group was never seen."""
+    from cac_hpc.plots import charts
+
     if report.unseen is None or not isinstance(report.drops, Drops):
         return
     pairs = {

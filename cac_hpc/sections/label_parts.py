@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from cac_hpc.labels.second_look import COUNTED, REPORTED
 from cac_hpc.results.audits import ContradictedLabel, LabelsToCheck
@@ -13,6 +12,9 @@ from cac_hpc.results.report import Report
 from cac_hpc.run import escaping
 from cac_hpc.sections import formatting, wording
 from cac_hpc.sections.section import Section, TextTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HEADING = "Labels for a second look"
 READERS = {"rule": "Agatston rule", "control": "untrained control"}
@@ -83,6 +85,8 @@ def _to_check(report: Report, found: LabelsToCheck) -> TextTable:
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:
     """Both lists, by the names of their files, where there is anything in them."""
+    import pandas as pd
+
     found = {}
     if report.second_look:
         said = [{"study": one.study, "reported": one.reported, **one.counted} for one in report.second_look]

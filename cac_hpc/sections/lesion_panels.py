@@ -13,12 +13,11 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from cac_hpc.calcium.candidates import NAMES, Candidates
 from cac_hpc.calcium.views import PROJECTION, Views
-from cac_hpc.plots import canvas, images
-from cac_hpc.plots.images import Outline, Panel
+from cac_hpc.plots.panels import Outline, Panel, png
 from cac_hpc.run import disk
 from cac_hpc.sections import formatting
 
@@ -138,8 +137,8 @@ def _around(place_V2: np.ndarray, gap: float) -> Iterator[np.ndarray]:
     first = place_V2.min(axis=0) - rim
     mask = np.ones(place_V2.max(axis=0) - first + 1 + rim, bool)
     mask[tuple((place_V2 - first).T)] = False
-    near = ndimage.distance_transform_edt(mask) <= gap
-    for corners in _traced(ndimage.binary_fill_holes(near)):
+    near = scipy.ndimage.distance_transform_edt(mask) <= gap
+    for corners in _traced(scipy.ndimage.binary_fill_holes(near)):
         yield np.array(corners, float) + first[::-1]
 
 
@@ -169,7 +168,7 @@ def _traced(mask: np.ndarray) -> Iterator[list[tuple[int, int]]]:
 def svg(panel: Panel) -> str:
     """A panel as a file that needs no other."""
     size = len(panel.image_SS)
-    image = base64.b64encode(canvas.png(panel.image_SS)).decode("ascii")
+    image = base64.b64encode(png(panel.image_SS)).decode("ascii")
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size} {size}" width="{3 * size}" height="{3 * size}">',
         f"<title>{escape(panel.text)}</title>",
@@ -199,6 +198,8 @@ def draw(folder: Path, name: str, made: Sequence[Panel], texts: Sequence[str], d
     Args:
         name: how the names of its files begin. texts: above the figure, a line each.
     """
+    from cac_hpc.plots import images  # and with it matplotlib, which an SVG does without
+
     for at, panel in enumerate(made):
         disk.write_text(folder / f"{name}-{at}-{panel.name}.svg", svg(panel))
     images.draw_panels(folder / name, made, texts, dpi)

@@ -6,7 +6,7 @@ Markdown and the tables then have it.
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from cac_hpc.results.report import Report
 from cac_hpc.sections import (
@@ -24,6 +24,9 @@ from cac_hpc.sections import (
     trial_parts,
 )
 from cac_hpc.sections.section import Section
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def answers(report: Report) -> list[Section]:
@@ -71,6 +74,8 @@ def later(report: Report) -> list[Section]:
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:
     """Tables by their files' names."""
+    import pandas as pd
+
     return {
         **external_parts.csv(report),
         **cohort_parts.csv(report),
@@ -86,6 +91,8 @@ def csv(report: Report) -> dict[str, pd.DataFrame]:
 
 def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
     """Tables of a paper: label, cells and caption."""
+    import pandas as pd
+
     trials = [
         ("trials", pd.DataFrame(list(one.rows), columns=list(one.columns)), one.caption)
         for one in trial_parts.printed(report)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from cac_hpc.plots import charts
 from cac_hpc.results.figures import Absent, Figure
 from cac_hpc.results.prediction_sets import PredictionSets
 from cac_hpc.results.report import Report
 from cac_hpc.sections import wording
 from cac_hpc.sections.formatting import in_sentence, number, percent
 from cac_hpc.sections.section import Row, Section, TextTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HEADING = "Prediction sets"
 SEEN = (
@@ -130,6 +131,8 @@ def _sized(size: int) -> str:
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:
     """The set of each test of a patient, and all figures."""
+    import pandas as pd
+
     found = report.prediction_sets
     if not isinstance(found, PredictionSets):
         return {}
@@ -153,6 +156,8 @@ def _figure_rows(of: str, figures: dict[str, Figure]) -> Iterator[Row]:
 
 def draw(stem: Path, report: Report, where: str, dpi: int) -> None:
     """Sizes of sets by true category."""
+    from cac_hpc.plots import charts
+
     found, names = report.prediction_sets, wording.category_names(report)
     if not isinstance(found, PredictionSets):
         return

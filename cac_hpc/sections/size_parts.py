@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from cac_hpc.results.cuts import AtCut
 from cac_hpc.results.report import Report
@@ -11,6 +11,9 @@ from cac_hpc.sections import formatting
 from cac_hpc.sections.cut_parts import NAMES
 from cac_hpc.sections.formatting import listed, number
 from cac_hpc.sections.section import Section, TextTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HEADING = "How many patients would settle it"
 NEEDED = {
@@ -92,6 +95,8 @@ def _needed(judged: list[AtCut]) -> TextTable:
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:
     """Its tables by their files' names."""
+    import pandas as pd
+
     found, cuts = report.how_many, report.cuts
     if found is None:
         return {}

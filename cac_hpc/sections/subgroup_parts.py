@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from cac_hpc.plots import charts
 from cac_hpc.results.figures import Difference, Figure
 from cac_hpc.results.groups import Subgroup, SubgroupFact, Subgroups
 from cac_hpc.results.report import Report
@@ -16,6 +14,9 @@ from cac_hpc.run import escaping
 from cac_hpc.sections import formatting
 from cac_hpc.sections.formatting import number
 from cac_hpc.sections.section import Row, Section, TextTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HEADING = "Groups of patients"
 NAMES = {  # of facts
@@ -170,6 +171,8 @@ def _difference(one: Difference) -> str:
 
 def csv(report: Report) -> dict[str, pd.DataFrame]:
     """Every figure and difference of every group."""
+    import pandas as pd
+
     found = report.subgroups
     if not found or not found.facts:
         return {}
@@ -207,6 +210,8 @@ def _less(one: Difference | None) -> Row:
 
 def latex(report: Report) -> list[tuple[str, pd.DataFrame, str]]:
     """The table of a paper: label, cells and caption."""
+    import pandas as pd
+
     found = report.subgroups
     judged = [(fact, group) for fact in (found.facts if found else ()) for group in fact.groups if group.judged]
     if not judged:
@@ -234,6 +239,8 @@ def escaped(found: Subgroups | None) -> Subgroups | None:
 
 def draw(stem: Path, report: Report, where: str, dpi: int) -> None:
     """Differences of each judged group from all others, a panel for each figure; nothing where none is judged."""
+    from cac_hpc.plots import charts
+
     rows: list[tuple[str, list[Difference]]] = []
     for fact in report.subgroups.facts if report.subgroups else ():
         judged = [group for group in fact.groups if group.differences]

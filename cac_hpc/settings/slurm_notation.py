@@ -102,9 +102,3 @@ def rows(said: str, num_columns: int) -> Iterator[list[str]]:
 def widest(values: Iterable[T | None]) -> T | None:
     """The largest of those that are known."""
     return max((value for value in values if value is not None), default=None)
-
-
-def short(value: object, most: int = 40) -> str:
-    """A value of a file in a message, cut where it is long."""
-    text = str(value)
-    return text if len(text) <= most else f"{text[:most]}..."

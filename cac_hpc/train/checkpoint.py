@@ -18,10 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from cac_hpc.run import digests, disk
+from cac_hpc.run import digests, disk, escaping
 from cac_hpc.run.logs import log
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.settings import slurm_notation
 from cac_hpc.settings.config import Config
 from cac_hpc.settings.errors import InputError
 from cac_hpc.train import distributed, models, optimizers
@@ -38,7 +37,7 @@ def save(path: Path, state: Mapping[str, Any], check: Callable[[], None] = disk.
 
     Args:
         state: tensors, numbers, texts, and lists and dictionaries of them.
-        check: see `paths.atomic`.
+        check: see `disk.atomic`.
     Raises: OSError if the disk is full or cannot be written; older checkpoints stay as they are.
     """
     with disk.atomic(path, check) as scratch:
@@ -73,7 +72,7 @@ def parse(content: bytes) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         raise ValueError("holds other things than tensors and plain values, which are not loaded") from error
     if (found := state.pop("format_version", None)) != FORMAT_VERSION:
-        raise ValueError(f"found format version {slurm_notation.short(found)}, wanted {FORMAT_VERSION}")
+        raise ValueError(f"found format version {escaping.short(found)}, wanted {FORMAT_VERSION}")
     return state
 
 

@@ -32,10 +32,7 @@ class Holders:
 
     def _holds(self, files: FoldPaths, newest: int) -> bool:
         """Whether the newest start of a part is still at work."""
-        try:
-            start = disk.read_json(files.attempt(newest))
-        except (OSError, ValueError):
-            start = {}
+        start = disk.read_object(files.attempt(newest))
         pulse = heartbeat.read(files.heartbeat(0))
         if pulse is None or pulse.group != str(newest):
             pulse = None  # not its own: it has not said anything yet

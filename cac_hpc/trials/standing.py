@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cac_hpc.run import disk
-from cac_hpc.run.paths import RunPaths, TrialPaths
+from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings.config import Config
 from cac_hpc.trials import choice, plan, sampling
 from cac_hpc.trials.choice import TrialResult
@@ -131,7 +131,7 @@ class FoldTrials:
         earlier = self.trials[: max(trial.number - self._plan.lag + 1, 0)]
         if trial.settings is None:
             if begun:
-                trial.settings = _settings(self._files, trial.number)
+                trial.settings = disk.read_object(self._files.settings(trial.number)) or None  # by its first process
             if trial.settings is None and all(one.final for one in earlier):
                 trial.settings = self._drawn(trial)
         if trial.settings is None:
@@ -169,15 +169,6 @@ def joined(folds: Sequence[FoldTrials]) -> list[TrialResult]:
         )
         for number, first in of_folds[0].items()
     ]  # fmt: skip
-
-
-def _settings(files: TrialPaths, trial: int) -> Mapping[str, Any] | None:
-    """What a trial that was begun tries, as its first process has written it."""
-    try:
-        found = disk.read_json(files.settings(trial))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _names(folder: Path) -> set[str]:

@@ -37,6 +37,7 @@ WITH_DENIALS = {  # words that may stand with them
     "ENHANCED", "ENHANCEMENT", "DE", "MDC",
 }  # fmt: skip
 UNITS = {"0", "ML", "CC", "MG"}
+DUMMIES = {"ANONYMIZED", "ANONYMISED", "DEIDENTIFIED", "REDACTED", "REMOVED"}  # of de-identification
 
 # energy
 LIKE_120, OTHER, UNKNOWN = "about 120 kVp", "other", "unknown"
@@ -77,14 +78,15 @@ def contrast_agent(values: Mapping[str, Value]) -> str:
     """The attribute that says that a contrast agent was given; "" if none does.
 
     A name says so, unless it says that there was none; so does an amount above 0, whatever the name. A route, a time or
-    a sequence of agents say so where no name denies it. In enhanced CT what is said of each frame decides alone.
+    a sequence of agents say so where no name denies it. A dummy in place of a name says nothing. In enhanced CT what is
+    said of each frame decides alone.
 
     Source: DICOM PS3.3 C.7.6.4 Contrast/Bolus Module, C.7.6.16.2.12 Contrast/Bolus Usage.
     """
     of_frame = [key for key in OF_FRAME if _upper(values, key)]
     if of_frame:  # YES or NO of each agent
         return next((key for key in of_frame if "YES" in _upper(values, key).split("\\")), "")
-    named = [key for key in AGENTS if _upper(values, key)]
+    named = [key for key in AGENTS if _upper(values, key) not in {"", *DUMMIES}]
     telling = [key for key in named if not _denies(_upper(values, key))]
     telling += [key for key in AMOUNTS if re.search("[1-9]", _upper(values, key))]
     if not named:

@@ -11,6 +11,7 @@ import pytest
 
 from cac_hpc.report import aggregation, publishing
 from cac_hpc.run import causes, disk, ledger, task_states
+from cac_hpc.run.cause_sentences import SENTENCES
 from cac_hpc.run.causes import Cause
 from cac_hpc.settings.errors import InputError
 from tests.support.reports import make_run, report_of
@@ -34,7 +35,7 @@ FIELDS = {  # a value of every field
 
 def examples(code):
     """A cause with every field, and one with as few as there may be."""
-    template = causes.SENTENCES[code]
+    template = SENTENCES[code]
     always = re.sub(r"\[[^]]*\]", "", template.replace("[{after}|saved]", "{after}"))
     given = FIELDS | {"errno": FIELDS["errno"] if code in ("os_error", "disk_full") else None}
     after = Cause("rank_died", node=FIELDS["node"], rank=1, process=4711, place="epoch 1 step 2 (reading)")
@@ -51,7 +52,7 @@ def rendered():
         "Every cause, with all its fields and with few: the sentence, what of it may leave the run, the command.",
         "",
     ]
-    for code in causes.SENTENCES:
+    for code in SENTENCES:
         lines += [code]
         for cause in examples(code):
             said, shared = causes.sentence(cause), causes.sentence(causes.shareable(cause, ROOT))
@@ -66,7 +67,7 @@ def test_the_sentences_are_those_of_the_golden_file():
     assert not list(diff), "python -m tests.run.test_causes writes the file again; read what has changed"
 
 
-@pytest.mark.parametrize("code", causes.SENTENCES)
+@pytest.mark.parametrize("code", SENTENCES)
 def test_nothing_identifying_is_in_what_leaves_the_run(code):
     for cause in examples(code):
         shared = causes.shareable(cause, ROOT)
@@ -80,9 +81,10 @@ def test_every_code_that_the_package_names_has_a_sentence_and_the_reverse():
     named = set()
     for path in package.rglob("*.py"):
         named |= set(re.findall(r'(?:Cause\(\s*|code=|code = )"(\w+)"', path.read_text(encoding="utf-8")))
-    text = Path(causes.__file__).read_text(encoding="utf-8") + (package / "cluster/verdicts.py").read_text("utf-8")
-    assert named - {"x"} <= set(causes.SENTENCES)
-    assert {code for code in set(causes.SENTENCES) - named if text.count(f'"{code}"') < 2} == set()
+    files = ("run/cause_sentences.py", "run/causes.py", "cluster/verdicts.py")
+    text = "".join((package / name).read_text("utf-8") for name in files)
+    assert named - {"x"} <= set(SENTENCES)
+    assert {code for code in set(SENTENCES) - named if text.count(f'"{code}"') < 2} == set()
 
 
 def test_every_field_has_an_example_and_leaves_only_where_it_is_said():

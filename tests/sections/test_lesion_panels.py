@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cac_hpc.calcium import views
-from cac_hpc.plots.images import COUNTED, REJECTED
+from cac_hpc.plots.panels import COUNTED, REJECTED
 from cac_hpc.sections import lesion_panels
 from cac_hpc.sections.lesion_panels import Verdict
 from tests.support.lesions import BOX, candidates_of, views_of

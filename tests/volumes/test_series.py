@@ -238,6 +238,8 @@ AGENTS = [
     {"ContrastFlowRate": "0\\5"},
     {"ContrastBolusVolume": "70 ml"},
     {"ContrastBolusVolume": "70,0"},
+    {"ContrastBolusAgent": "ANONYMIZED", "ContrastBolusVolume": "80.0"},
+    {"ContrastBolusAgent": "ANONYMIZED", "ContrastBolusRoute": "IV"},
 ]
 NO_AGENTS = [
     {"ContrastBolusAgent": text}
@@ -264,6 +266,12 @@ def test_a_series_with_contrast_agent_is_left_out(said):
 @pytest.mark.parametrize("said", NO_AGENTS, ids=str)
 def test_a_header_that_says_there_was_no_contrast_agent_is_believed(said):
     assert ends(run(14, **said)) == [14]
+
+
+@pytest.mark.parametrize("dummy", ["ANONYMIZED", "Anonymised", "REMOVED"])
+def test_a_dummy_of_de_identification_is_no_name_of_a_contrast_agent(dummy):
+    """dicom-anonymizer writes one where the name was empty, too: findings/dicom_anonymizer_contrast.sh."""
+    assert ends(run(14, ContrastBolusAgent=dummy)) == [14]
 
 
 def test_a_series_with_contrast_agent_is_the_last_that_is_taken_where_it_is_forgiven():
