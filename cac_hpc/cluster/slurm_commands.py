@@ -1,4 +1,4 @@
-"""What SLURM says: is it there, where is a node, in which state is a job. Asked through its own commands."""
+"""SLURM through its own commands: whether it is there, what it says of jobs and nodes, what is done with jobs."""
 
 from __future__ import annotations
 

@@ -36,9 +36,8 @@ def finding(name: str, passed: bool | None, note: str) -> dict[str, Any]:
 
 def check_ids(folds: Sequence[Fold], patient: Mapping[str, str], cfg: Config) -> dict[str, Any]:
     """Studies whose numbers differ in separators, zeros or case alone, of different patients, in parts of a fold."""
-    sites = [
-        study_folders.beside(cohort.name) for cohort in cfg.by_cohort()
-    ]  # numbers of different cohorts may be alike
+    # numbers of different cohorts may be alike
+    sites = [study_folders.beside(cohort.name) for cohort in cfg.by_cohort()]
     own = ({study: of for study, of in patient.items() if study.startswith(site)} for site in sites)
     pairs = _apart(folds, patient, [group for part in own for group in spelling.near_equal(part)])
     if not pairs:

@@ -1,4 +1,7 @@
-"""Rows of labels: the wanted cells of each row of one or several sheets, and the score that a row comes to."""
+"""Rows of labels: the wanted cells of each row of one or several sheets, and the score that a row comes to.
+
+A further format of sheets is a function that reads them, and a line of READERS.
+"""
 
 from __future__ import annotations
 

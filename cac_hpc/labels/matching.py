@@ -1,4 +1,7 @@
-"""Matching: which study folder each row of labels belongs to, and what is wrong with those that belong to none."""
+"""Matching: which study folder each row of labels belongs to, and what is wrong with those that belong to none.
+
+A further source of labels is a function that reads rows, and a line of SOURCES.
+"""
 
 from __future__ import annotations
 

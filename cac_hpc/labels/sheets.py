@@ -1,4 +1,4 @@
-"""Sheets, .csv and .xlsx: every cell as text with its address, and names of studies compared as people write them."""
+"""Sheets, .csv and .xlsx: every cell as text with its address, and what was hidden or is no text in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that does risky work for us: what breaks it, holds it up or floods its memory stays in there."""
+"""Work that others do for us: a process that risky work may break, several threads, forks for independent pieces."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class Lost(Exception):
 
 
 class Worker:
-    """One long-lived process, started when it is first needed and again after it was lost.
+    """One long-lived process for risky work: what breaks it, holds it up or floods its memory stays in there.
+
+    It is started when it is first needed and again after it was lost.
 
     Args:
         work: what it does, a function at the top of a module. patience_s: longest silence. memory_bytes: that it may
@@ -197,16 +199,16 @@ def each(pieces: Sequence[Callable[[], None]]) -> None:
             piece()
         return
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(count, context, initializer=_keep, initargs=(pieces,)) as pool:
+    with ProcessPoolExecutor(count, context, initializer=_keep, initargs=(pieces, os.getpid())) as pool:
         list(pool.map(_do_piece, range(len(pieces))))
 
 
 _pieces: Sequence[Callable[[], None]] = ()  # of a fork
 
 
-def _keep(pieces: Sequence[Callable[[], None]]) -> None:
+def _keep(pieces: Sequence[Callable[[], None]], parent: int) -> None:
     global _pieces
-    processes.die_with(os.getppid())
+    processes.die_with(parent)
     _pieces = pieces
 
 

@@ -1,4 +1,4 @@
-"""Every table of the report: CSV, LaTeX for papers (package booktabs), Markdown; a new one goes here."""
+"""Files of a report's tables: CSV, LaTeX for papers (package booktabs). A new one goes here, or into its section."""
 
 from __future__ import annotations
 

@@ -15,10 +15,12 @@ from cac_hpc.results.serialization import from_json
 from cac_hpc.run import logs, looks
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.sections import (
+    cohort_parts,
     contrast_parts,
     level_parts,
     method_parts,
     occlusion_parts,
+    parts,
     reader_parts,
     trial_parts,
     wording,
@@ -42,9 +44,9 @@ def show(root: Path, how: looks.How = "terminal") -> int:
     run = RunPaths(root)
     with report_json.sound(root):
         report = parse(report_json.read(root))
-        parts = _parts(report, shlex.quote(str(root)))
+        pieces = _pieces(report, shlex.quote(str(root)))
     looks.note(root, how)
-    return _print(report, parts, f"figures, tables and page: {run.report}")
+    return _print(report, pieces, f"figures, tables and page: {run.report}")
 
 
 def read(path: Path) -> Report | OtherVersion:
@@ -55,7 +57,7 @@ def read(path: Path) -> Report | OtherVersion:
     summary = report_json.load(path)
     with report_json.believed():
         report = parse(summary)
-        _parts(report)
+        _pieces(report)
     return report
 
 
@@ -74,12 +76,12 @@ def present(report: Report | OtherVersion, where: str) -> int:
 
     Returns: 0 for a complete report, 1 for a partial or provisional one.
     """
-    return _print(report, _parts(report), where)
+    return _print(report, _pieces(report), where)
 
 
-def _print(report: Report | OtherVersion, parts: list[tuple[Any, str | None]], where: str) -> int:
+def _print(report: Report | OtherVersion, pieces: list[tuple[Any, str | None]], where: str) -> int:
     screen = logs.console()
-    for part, style in parts:
+    for part, style in pieces:
         line = logs.line(part) if isinstance(part, str) else part
         whole = isinstance(part, str) and "python jobs/" in part
         screen.print(line, style=style, markup=False, soft_wrap=whole)
@@ -87,10 +89,8 @@ def _print(report: Report | OtherVersion, parts: list[tuple[Any, str | None]], w
     return 0 if report.status in ("COMPLETE", "EXTERNAL") else 1
 
 
-def _parts(report: Report | OtherVersion, run: str = "RUN") -> list[tuple[Any, str | None]]:
+def _pieces(report: Report | OtherVersion, run: str = "RUN") -> list[tuple[Any, str | None]]:
     """All that is printed, texts and tables with their style, made before any of it is printed."""
-    from cac_hpc.sections import cohort_parts, parts  # which import pandas: only where a report is printed
-
     if isinstance(report, OtherVersion):
         return [("the report was made by another version of cac_hpc: read its page", None)]
     lines = (

@@ -37,7 +37,7 @@ class TaskState:
 
     pid, attempt: of the newest start. cause: why it stands there. since: when its job was submitted, or the task
     planned. may_restart: whether it failed in a way after which its job starts it again, and has not yet said so. What
-    follows since is known to monitor alone. command: what helps. eta_s: until the task is done. tried: of a fold.
+    follows is known to `cluster.task_status` alone. command: what helps. eta_s: until it is done. tried: of a fold.
     """
 
     stage: str

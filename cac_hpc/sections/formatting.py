@@ -1,4 +1,4 @@
-"""Numbers as people read them; files for programs have all of their digits."""
+"""Numbers, names of figures and lists as people read them; files for programs have all digits of a number."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class References:
 
 @dataclass(frozen=True)
 class Described:
-    """Whom the series shows and what made it, as its headers say: `person.UNKNOWN`, or CONTRADICTORY."""
+    """Whom the series shows and what made it, as its headers say; else UNKNOWN, or `person.CONTRADICTORY`."""
 
     sex: str = UNKNOWN
     age_group: str = UNKNOWN

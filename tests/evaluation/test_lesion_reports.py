@@ -9,7 +9,7 @@ import pytest
 
 from cac_hpc.dataset import sealed, splits
 from cac_hpc.evaluation import audit, cut_figures, inputs
-from cac_hpc.plots import images
+from cac_hpc.plots.panels import COUNTED, REJECTED
 from cac_hpc.report import aggregation, lesion_pictures, markdown, terminal
 from cac_hpc.report.packed import Task
 from cac_hpc.run import digests, disk, result_files
@@ -112,8 +112,8 @@ def test_outlines_of_what_counted_and_of_what_did_not_are_on_the_page(reported):
     names = [path.name.split("-", 2)[2] for path in files]
     assert names == ["0-projection.svg", "1-slice-000.svg", "2-slice-001.svg"]  # most counted, then most was rejected
     projection = files[0].read_text()
-    assert projection.count(f'stroke="{images.COUNTED}" stroke-width="1"/>') == 1
-    assert projection.count(f'stroke="{images.REJECTED}" stroke-width="1" stroke-dasharray') == 1
+    assert projection.count(f'stroke="{COUNTED}" stroke-width="1"/>') == 1
+    assert projection.count(f'stroke="{REJECTED}" stroke-width="1" stroke-dasharray') == 1
     assert "projection of all slices: counted 150" in projection
     assert ">1: 150, p 0.80</text>" in files[1].read_text()
     assert (reported.report / "figures" / f"lesions-{number:02d}.png").is_file()
