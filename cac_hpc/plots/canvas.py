@@ -68,11 +68,11 @@ def figure(
 def save(made: Figure, stem: Path, dpi: int, kinds: Sequence[str]) -> None:
     """Write the files of a figure."""
     no_dates: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None}}
-    with mpl.rc_context({"svg.hashsalt": stem.name}):
-        for kind in kinds:
-            with disk.atomic(stem.with_name(f"{stem.name}.{kind}")) as scratch:
-                made.savefig(scratch, format=kind, dpi=dpi, metadata=no_dates[kind])
-            made.set_layout_engine("none")  # it is laid out now, for the second format, too
+    for kind in kinds:
+        salt = {"svg.hashsalt": stem.name} if kind == "svg" else {}  # matplotlib takes one called none for no salt
+        with mpl.rc_context(salt), disk.atomic(stem.with_name(f"{stem.name}.{kind}")) as scratch:
+            made.savefig(scratch, format=kind, dpi=dpi, metadata=no_dates[kind])
+        made.set_layout_engine("none")  # it is laid out now, for the second format, too
 
 
 def wrapped(title: str, made: Figure) -> str:
