@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,8 @@ def collect(source: Path, folder: Path, made: Path) -> dict[str, Any]:
         source: the checkout that was started; without git, commit and changes are None. folder: of the run. made: where
             it is made, until it gets this name.
     """
+    from importlib import metadata  # not for a status, whose start it would be a sixteenth of
+
     return {
         **identity(folder, made),
         "version": cac_hpc.__version__,
