@@ -1,7 +1,4 @@
-"""Rows of labels: the wanted cells of each row of one or several sheets, and the score that a row comes to.
-
-A further format of sheets is a function that reads them, and a line of READERS.
-"""
+"""Rows of labels of one or several sheets, a new format is a line of READERS; the score that a row comes to."""
 
 from __future__ import annotations
 

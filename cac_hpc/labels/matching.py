@@ -1,7 +1,4 @@
-"""Matching: which study folder each row of labels belongs to, and what is wrong with those that belong to none.
-
-A further source of labels is a function that reads rows, and a line of SOURCES.
-"""
+"""Sources of labels, a new one is a line of SOURCES; which study folder each row belongs to, and which to none."""
 
 from __future__ import annotations
 

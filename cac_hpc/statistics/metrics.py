@@ -1,4 +1,4 @@
-"""Every figure of a confusion matrix: a new metric is a line of METRICS, coarser categories a line of SCHEMES.
+"""Every figure of a confusion matrix: a new metric is a line of METRICS, another category scheme of SCHEMES.
 
 Single values come from scikit-learn, which this module owns, where it has them, always over all K categories;
 bootstraps use the forms of ``agreement``. Undefined is NaN in here, and None with a reason where a figure is written.

@@ -1,4 +1,4 @@
-"""The models that a run can train, by name: how each is built, what it takes, and what it makes one prediction of.
+"""The models that a run can train, by name, a new one is a line of MODELS: how each is built, and what it predicts.
 
 Importing this imports no torch: the launcher estimates with it what a run will take.
 """
