@@ -1,4 +1,4 @@
-"""Section labels: where the calcium scores are read from, and the categories that are predicted: other ones need no code."""
+"""Section labels: where calcium scores are read from, and the categories that are predicted; others need no code."""
 
 from __future__ import annotations
 
