@@ -69,7 +69,7 @@ def save(made: Figure, stem: Path, dpi: int, kinds: Sequence[str]) -> None:
     """Write the files of a figure."""
     no_dates: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None}}
     for kind in kinds:
-        salt = {"svg.hashsalt": stem.name} if kind == "svg" else {}  # matplotlib takes one called none for no salt
+        salt: dict[Any, Any] = {"svg.hashsalt": stem.name} if kind == "svg" else {}  # one called none would be no salt
         with mpl.rc_context(salt), disk.atomic(stem.with_name(f"{stem.name}.{kind}")) as scratch:
             made.savefig(scratch, format=kind, dpi=dpi, metadata=no_dates[kind])
         made.set_layout_engine("none")  # it is laid out now, for the second format, too
