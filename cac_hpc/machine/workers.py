@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -189,18 +191,21 @@ def each(pieces: Sequence[Callable[[], None]]) -> None:
     """Do independent pieces of work that leave files, in as many processes as there are CPUs for this one.
 
     The processes are forks: they have all that this one has in memory, without a copy of it. Pieces begin in their
-    order, so the longest is best the first.
+    order, so the longest is best the first. If a fork is killed, mostly for want of memory, all pieces are done here.
 
     Raises: what a piece has raised.
     """
     count = min(len(os.sched_getaffinity(0)), len(pieces))
-    if count < 2:
-        for piece in pieces:
-            piece()
-        return
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(count, context, initializer=_keep, initargs=(pieces, os.getpid())) as pool:
-        list(pool.map(_do_piece, range(len(pieces))))
+    if count > 1:
+        context = multiprocessing.get_context("fork")
+        with (
+            contextlib.suppress(BrokenProcessPool),
+            ProcessPoolExecutor(count, context, initializer=_keep, initargs=(pieces, os.getpid())) as pool,
+        ):
+            list(pool.map(_do_piece, range(len(pieces))))
+            return
+    for piece in pieces:
+        piece()
 
 
 _pieces: Sequence[Callable[[], None]] = ()  # of a fork

@@ -174,6 +174,19 @@ def test_every_piece_is_done_once_by_as_many_processes_as_there_are_cpus(tmp_pat
     assert len(who) <= cpus
 
 
+def _killed_elsewhere(folder, number, caller):
+    if number == 3 and os.getpid() != caller:
+        os.kill(os.getpid(), signal.SIGKILL)
+    _note(folder, number)
+
+
+def test_where_a_fork_is_killed_every_piece_is_done_by_the_caller(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    workers.each([partial(_killed_elsewhere, tmp_path, number, os.getpid()) for number in range(6)])
+    assert {path.read_text() for path in tmp_path.iterdir()} == {str(os.getpid())}
+    assert len(list(tmp_path.iterdir())) == 6
+
+
 @pytest.mark.parametrize("cpus", [1, 2])
 def test_what_a_piece_raises_is_raised(tmp_path, monkeypatch, cpus):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cpus)))
