@@ -60,7 +60,7 @@ def figure(
         layout: None: whoever draws places the axes, which takes half the time. kinds: of files.
     """
     with mpl.rc_context(STYLE):
-        made = Figure(figsize=(width, height), layout=layout)
+        made = Figure(figsize=(width, height), dpi=dpi, layout=layout)
         yield made
         save(made, stem, dpi, kinds)
 
@@ -68,11 +68,13 @@ def figure(
 def save(made: Figure, stem: Path, dpi: int, kinds: Sequence[str]) -> None:
     """Write the files of a figure."""
     no_dates: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None}}
+    if engine := made.get_layout_engine():
+        engine.execute(made)  # once, or every format does it again, and draws twice
+        made.set_layout_engine(None)
     for kind in kinds:
         salt: dict[Any, Any] = {"svg.hashsalt": stem.name} if kind == "svg" else {}  # one called none would be no salt
         with mpl.rc_context(salt), disk.atomic(stem.with_name(f"{stem.name}.{kind}")) as scratch:
             made.savefig(scratch, format=kind, dpi=dpi, metadata=no_dates[kind])
-        made.set_layout_engine("none")  # it is laid out now, for the second format, too
 
 
 def wrapped(title: str, made: Figure) -> str:
