@@ -38,6 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes half of a report's time; test_pages.py and test_launch.py look at pictures."""
     monkeypatch.setattr(pictures, "draw", lambda *of: None)
+    monkeypatch.setattr(pictures, "before_counting", lambda *of: [])
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -43,44 +43,66 @@ from cac_hpc.statistics.assessment import Tested
 from cac_hpc.statistics.pooling import Units
 
 
-def evaluate(inputs: Inputs, status: Status, missing: list[MissingFold], title: str, banner: str | None) -> Report:
+def evaluate(
+    inputs: Inputs,
+    status: Status,
+    missing: list[MissingFold],
+    title: str,
+    banner: str | None,
+    begun: Callable[[Report], None] = lambda report: None,
+) -> Report:
     """Compute every number of a report.
 
     Args:
         missing: folds without a result.
         banner: what is said before all else.
+        begun: is given the report before anything is counted, which takes the longest.
     """
-    cfg, edges, tested = inputs.report, inputs.labels.edges, inputs.tested
+    tested = inputs.tested
     patients = assessment.units_of(tested)["patient"]
-    report = Report(
-        format_version=FORMAT_VERSION,
-        title=title,
-        folds_found=len(inputs.results),
-        missing_folds=missing,
-        banner=banner,
-        categories=categories(inputs.labels.names, edges),
-        cohort=_cohort(inputs),
-        split=_split(inputs),
-        statistics=Statistics(cfg.patient_rule, cfg.top_k, cfg.draws, cfg.seed, intervals.CONFIDENCE),
+    report = replace(_uncounted(inputs, tested), status=status, missing_folds=missing, title=title, banner=banner)
+    begun(report)
+    report = replace(
+        report,
         published=_published(inputs),
-        examples=example_choice.pick(inputs.outcome, patients, inputs.studies, cfg),
-        levels=assessment.levels(tested, cfg, edges),
-        training=[one.facts for one in inputs.results.values()],
-        settings=inputs.settings,
-        digests=inputs.digests,
-        status=status,
-        audits=inputs.audits,
-        inflation=None,
-        readers=Absent(""),
+        levels=assessment.levels(tested, inputs.report, inputs.labels.edges),
         occlusion=_occlusion(inputs),
-        lesions=lesion_choice.pick(inputs, tested),
-        shown_before=inputs.shown_before,
-        trials=trials.report(inputs.tried) if inputs.tried else None,
-        answers=inputs.answers,
         prediction_sets=_prediction_sets(inputs, patients),
         unseen=unseen.of_run(inputs),
     )
     return _compared(inputs, report, tested)
+
+
+def _uncounted(inputs: Inputs, tested: Sequence[Tested]) -> Report:
+    """What a report is of, how it was made, and which patients it shows."""
+    cfg = inputs.report
+    patients = assessment.units_of(tested)["patient"]
+    return Report(
+        format_version=FORMAT_VERSION,
+        title="",
+        folds_found=len(inputs.results),
+        missing_folds=[],
+        banner=None,
+        categories=categories(inputs.labels.names, inputs.labels.edges),
+        cohort=_cohort(inputs),
+        split=_split(inputs),
+        statistics=Statistics(cfg.patient_rule, cfg.top_k, cfg.draws, cfg.seed, intervals.CONFIDENCE),
+        published=None,
+        examples=example_choice.pick(inputs.outcome, patients, inputs.studies, cfg),
+        levels={},
+        training=[one.facts for one in inputs.results.values()],
+        settings=inputs.settings,
+        digests=inputs.digests,
+        status="COMPLETE",
+        audits=inputs.audits,
+        inflation=None,
+        readers=Absent(""),
+        occlusion=Absent(""),
+        lesions=lesion_choice.pick(inputs, tested),
+        shown_before=inputs.shown_before,
+        trials=trials.report(inputs.tried) if inputs.tried else None,
+        answers=inputs.answers,
+    )
 
 
 def _split(inputs: Inputs) -> Split:

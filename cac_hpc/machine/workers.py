@@ -8,12 +8,13 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 from cac_hpc.machine import processes
 
 Say = Callable[[Any], None]
+Piece = Callable[[], None]
 Work = Callable[[Any, Say], Any]  # takes a task and what tells the caller how far it is; returns the result
 
 GIB = 1 << 30
@@ -103,9 +105,8 @@ class Worker:
             target=_serve, args=(theirs, self._work, self._memory_bytes, os.getpid(), self._imports), daemon=True
         )
         resource_tracker.ensure_running()  # where it is started later, it takes the next line back
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for us, who end the process
-        process.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        with _no_interrupt():
+            process.start()
         self._process = process
         theirs.close()
         self._hear(self._line, START_S)
@@ -187,35 +188,77 @@ def _memory_in_use() -> int:
     return int(pages) * resource.getpagesize()
 
 
-def each(pieces: Sequence[Callable[[], None]]) -> None:
+def each(pieces: Sequence[Piece]) -> None:
     """Do independent pieces of work that leave files, in as many processes as there are CPUs for this one.
-
-    The processes are forks: they have all that this one has in memory, without a copy of it. Pieces begin in their
-    order, so the longest is best the first. If a fork is killed, mostly for want of memory, all pieces are done here.
 
     Raises: what a piece has raised.
     """
-    count = min(len(os.sched_getaffinity(0)), len(pieces))
-    if count > 1:
-        context = multiprocessing.get_context("fork")
-        with (
-            contextlib.suppress(BrokenProcessPool),
-            ProcessPoolExecutor(count, context, initializer=_keep, initargs=(pieces, os.getpid())) as pool,
-        ):
-            list(pool.map(_do_piece, range(len(pieces))))
-            return
-    for piece in pieces:
-        piece()
+    with meanwhile(pieces, num_cpus()):
+        pass
 
 
-_pieces: Sequence[Callable[[], None]] = ()  # of a fork
+@contextlib.contextmanager
+def meanwhile(pieces: Sequence[Piece], most: int) -> Iterator[None]:
+    """Do independent pieces of work that leave files while the caller does something else; at the end all are done.
+
+    They are done by forks, which have all that this process has in memory, without a copy of it. Pieces begin in their
+    order, so the longest is best the first. If there is one CPU, or a fork fails or is killed, mostly for want of
+    memory, all pieces are done here, at the end. If the caller fails, forks are ended.
+
+    Args:
+        most: forks at the same time.
+    Raises: what a piece has raised.
+    """
+    forks = _forks(pieces, min(most, len(pieces)) if num_cpus() > 1 else 0)
+    try:
+        yield
+        for fork in forks:
+            fork.join()
+    finally:
+        for fork in forks:
+            fork.kill()  # one that has ended stays as it ended
+            fork.join()
+    if not forks or any(fork.exitcode for fork in forks):
+        for piece in pieces:
+            piece()
 
 
-def _keep(pieces: Sequence[Callable[[], None]], parent: int) -> None:
-    global _pieces
+def num_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _forks(pieces: Sequence[Piece], count: int) -> list[multiprocessing.process.BaseProcess]:
+    """Start them, as many as the machine admits; what each does next it reads from the same pipe."""
+    context, (numbers, end) = multiprocessing.get_context("fork"), os.pipe()
+    os.write(end, array("i", range(len(pieces))).tobytes())
+    os.close(end)
+    forks: list[multiprocessing.process.BaseProcess] = []
+    with _no_interrupt():
+        for _ in range(count):
+            fork = context.Process(target=_take, args=(numbers, pieces, os.getpid()))
+            with contextlib.suppress(OSError):
+                fork.start()
+                forks.append(fork)
+    os.close(numbers)
+    return forks
+
+
+def _take(numbers: int, pieces: Sequence[Piece], parent: int) -> None:
+    """What a fork does: pieces, until none is left, or one fails, which the caller then sees for itself."""
     processes.die_with(parent)
-    _pieces = pieces
+    while number := os.read(numbers, array("i").itemsize):
+        try:
+            pieces[int.from_bytes(number, sys.byteorder)]()
+        except Exception:
+            sys.exit(1)
 
 
-def _do_piece(number: int) -> None:
-    _pieces[number]()
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Start processes for which Ctrl-C is not: it is for us, who end them."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from cac_hpc.cluster import circumstances
 from cac_hpc.cluster.circumstances import Circumstances
 from cac_hpc.evaluation import inputs, report_json
 from cac_hpc.evaluation.evaluate import evaluate
-from cac_hpc.machine import processes
+from cac_hpc.machine import processes, workers
 from cac_hpc.report import checksums, markdown, pages, pictures, publishing, tables
 from cac_hpc.report.pages import Appendix
 from cac_hpc.results.report import MissingFold, Report, Status
@@ -83,9 +84,17 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
         invalid.replace(invalid.with_suffix(".csv.invalid"))
     status: Status = "PROVISIONAL" if at_work is not None else "PARTIAL" if found.faults else "COMPLETE"
     missing = _missing(run, found.faults, at_work or {})
-    report = evaluate(found, status, missing, *headline(cfg.report.title, cfg.split.unit, cfg.trials.select_on))
+    figures, named = run.report / "figures", headline(cfg.report.title, cfg.split.unit, cfg.trials.select_on)
     histories = {fold: run.fold(fold).history for fold in found.results}
-    pictures.draw(run.report / "figures", report, histories, run.dataset(cfg.data.packed_dir), cfg.report)
+    scans = run.dataset(cfg.data.packed_dir)
+    with contextlib.ExitStack() as drawn:
+
+        def begun(report: Report) -> None:
+            pieces = pictures.before_counting(figures, report, histories, scans, cfg.report)
+            drawn.enter_context(workers.meanwhile(pieces, most=1))
+
+        report = evaluate(found, status, missing, *named, begun)
+        pictures.draw(figures, report, cfg.report.figure_dpi)
     write(run.report, report, circumstances.collect(run, cfg), cfg.report.window_hu, found.lesions)
     checksums.write(run.report)
     report_json.write(run.report_json, report)

@@ -29,7 +29,7 @@ def write(out: Path, test: ExternalTest, table: pd.DataFrame, dpi: int = ReportC
     made_now = Circumstances(datetime.now(timezone.utc).isoformat(timespec="seconds"), None, [], [], [])
     with publishing.elsewhere(run.report) as made:
         external_files.write(out, test, table)
-        pictures.draw(made / "figures", report, {}, run.dataset(None), ReportConfig(figure_dpi=dpi))
+        pictures.draw(made / "figures", report, dpi)
         aggregation.write(made, report, made_now, ReportConfig.window_hu)
         checksums.write(made)
         report_json.write(made / "report.json", report)

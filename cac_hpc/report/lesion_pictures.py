@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cac_hpc.calcium.candidates import Candidates
-from cac_hpc.calcium.views import Views
-from cac_hpc.dataset import integrity, shards
-from cac_hpc.machine import workers
+from cac_hpc.dataset import excerpts
 from cac_hpc.report import packed
-from cac_hpc.report.packed import Task
 from cac_hpc.results.examples import ShownLesions, ShownPatient
 from cac_hpc.results.report import Report
 from cac_hpc.run.paths import DatasetPaths
@@ -27,7 +24,7 @@ def draw(folder: Path, report: Report, dataset: DatasetPaths, dpi: int, marks: S
     if not isinstance(report.lesions, ShownLesions) or not report.lesions.patients:
         return
     wanted = dict.fromkeys(patient.study for patient in report.lesions.patients)
-    names, found = wording.category_names(report), packed.read(dataset, wanted, _read)
+    names, found = wording.category_names(report), packed.read(dataset, wanted, excerpts.candidates)
     for number, patient in enumerate(report.lesions.patients, start=1):
         if patient.study in found:
             made = lesion_panels.panels(*found[patient.study], _verdicts(found[patient.study][1], patient))
@@ -54,9 +51,3 @@ def _verdicts(found: Candidates, patient: ShownPatient) -> dict[int, Verdict]:
     """Of every candidate of a study; what the report does not list was rejected."""
     listed = {one.candidate: Verdict(one.probability, one.counted, True) for one in patient.lesions}
     return {number: listed.get(number, Verdict(0.0, False, False)) for number in range(1, len(found) + 1)}
-
-
-def _read(task: Task, say: workers.Say) -> dict[str, tuple[Views, Candidates]]:
-    """In the worker: views and candidates of studies of one shard, none if it is not as it was sealed."""
-    found = {} if integrity.fault(task.path, task.digest) else shards.read_candidates(task.path)
-    return {study: (shards.read_views(task.path, study), found[study]) for study in task.wanted if study in found}

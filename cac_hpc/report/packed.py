@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from cac_hpc.dataset import integrity, plan
+from cac_hpc.dataset.excerpts import Task
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
 from cac_hpc.run.paths import DatasetPaths
@@ -17,14 +17,6 @@ PATIENCE_S = 600.0  # for one shard
 MEMORY = 4 * workers.GIB
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-class Task(NamedTuple):
-    """A shard, and what is wanted of each of its studies."""
-
-    path: Path
-    digest: str
-    wanted: dict[str, Any]
 
 
 def read(

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.machine import workers
+from cac_hpc.machine.workers import Piece
 from cac_hpc.plots import learning, performance
 from cac_hpc.report import lesion_pictures, slice_pictures
 from cac_hpc.results.calibration import Calibration
@@ -44,37 +45,55 @@ class Picture:
     draw: Callable[[Path, Report, str, int], None]  # stem of its files, what it is of in words, dots per inch
 
 
-def draw(
+def before_counting(
     folder: Path, report: Report, histories: Mapping[int, Path], dataset: DatasetPaths, shown: ReportConfig
-) -> None:
-    """Draw what the report holds, the curves of its folds and the slices that it names.
+) -> list[Piece]:
+    """Draw scans of patients and the training of the folds, the slowest first; the report needs no figures for it.
 
     Args:
-        histories: history.csv of each fold. dataset: that the slices are of. shown: dots per inch, and the window.
+        histories: history.csv of each fold. dataset: that the scans are of. shown: dots per inch, and the window.
     """
-    workers.each(list(_pieces(folder, report, histories, dataset, shown)))
+    dpi, marks = shown.figure_dpi, _marks(report)
+    return [
+        partial(lesion_pictures.draw, folder, report, dataset, dpi, marks),
+        partial(slice_pictures.draw, folder, report, dataset, shown, marks),
+        partial(_draw_training, folder, report, histories, dpi),
+        partial(_draw_networks, folder, report, dpi, marks),
+    ]
 
 
-def _pieces(
-    folder: Path, report: Report, histories: Mapping[int, Path], dataset: DatasetPaths, shown: ReportConfig
-) -> Iterator[Callable[[], None]]:
+def draw(folder: Path, report: Report, dpi: int) -> None:
+    """Draw the figures of what the report has counted."""
+    workers.each(list(_pieces(folder, report, dpi)))
+
+
+def _pieces(folder: Path, report: Report, dpi: int) -> Iterator[Piece]:
     """What is to be drawn, the slowest first."""
-    dpi, names, mark = shown.figure_dpi, wording.category_names(report), wording.status_mark(report)
-    marks = [mark] if mark and not report.external else []  # of which the extent is that already
-    where = ", ".join([wording.extent(report), *marks])
-    yield partial(lesion_pictures.draw, folder, report, dataset, dpi, marks)
-    yield partial(slice_pictures.draw, folder, report, dataset, shown, marks)
+    names, where = wording.category_names(report), _where(report)
     for stem, picture in PICTURES.items():
         yield partial(picture.draw, folder / stem, report, where, dpi)
     for level, of_level in report.levels.items():
         title = f"{level.capitalize()} level, {where}, {wording.counted(level, of_level)}"
         yield partial(_draw_level, folder, level, of_level, names, title, dpi)
     yield partial(external_parts.draw, folder, report, where, dpi)
+
+
+def _where(report: Report) -> str:
+    """What figures are of, in words."""
+    return ", ".join([wording.extent(report), *_marks(report)])
+
+
+def _marks(report: Report) -> list[str]:
+    """What stands in every title."""
+    mark = wording.status_mark(report)
+    return [mark] if mark and not report.external else []  # of which the extent is that already
+
+
+def _draw_training(folder: Path, report: Report, histories: Mapping[int, Path], dpi: int) -> None:
     curves = {fold.fold: _history(histories[fold.fold]) for fold in trained.of_folds(report)}
     if curves := {fold: table for fold, table in curves.items() if table}:
-        title = f"Loss and learning rate by epoch, {where}"
-        yield partial(learning.draw_history, folder / "history", curves, title, dpi)
-    yield partial(_draw_networks, folder, report, dpi, marks)
+        title = f"Loss and learning rate by epoch, {_where(report)}"
+        learning.draw_history(folder / "history", curves, title, dpi)
 
 
 def _draw_networks(folder: Path, report: Report, dpi: int, marks: Sequence[str]) -> None:

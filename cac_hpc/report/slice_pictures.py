@@ -7,11 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cac_hpc.dataset import shards
-from cac_hpc.machine import workers
+from cac_hpc.dataset import excerpts
 from cac_hpc.plots import images, panels
 from cac_hpc.report import packed
-from cac_hpc.report.packed import Task
 from cac_hpc.results.examples import Example, Examples
 from cac_hpc.results.report import Report
 from cac_hpc.run import disk, logs
@@ -45,7 +43,7 @@ def draw(folder: Path, report: Report, dataset: DatasetPaths, shown: ReportConfi
     numbers: dict[str, set[int]] = {}
     for one in (one for of_kind in wanted.values() for one in of_kind.values()):
         numbers.setdefault(one.study, set()).add(one.slice)
-    pixels = packed.read(dataset, numbers, _read) if numbers else {}
+    pixels = packed.read(dataset, numbers, excerpts.slices) if numbers else {}
     if len(pixels) < sum(map(len, numbers.values())):
         return
     for kind, of_kind in wanted.items():
@@ -69,10 +67,3 @@ def _grey(hu: np.ndarray, window_hu: Sequence[float]) -> np.ndarray:
     """HU as uint8, black at the window's lower edge and below, white at its upper edge and above."""
     low, high = window_hu
     return np.asarray((np.clip((hu - low) / (high - low), 0, 1) * 255).round(), np.uint8)
-
-
-def _read(task: Task, say: workers.Say) -> dict[tuple[str, int], np.ndarray]:
-    """In the worker: HU of slices (S, S) int16 of one shard, by study and slice."""
-    return shards.read_slices(
-        task.path, [(study, number) for study, numbers in task.wanted.items() for number in numbers]
-    )

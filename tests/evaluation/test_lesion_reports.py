@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cac_hpc.dataset import sealed, splits
+from cac_hpc.dataset import excerpts, sealed, splits
+from cac_hpc.dataset.excerpts import Task
 from cac_hpc.evaluation import audit, cut_figures, inputs
 from cac_hpc.plots.panels import COUNTED, REJECTED
 from cac_hpc.report import aggregation, lesion_pictures, markdown, terminal
-from cac_hpc.report.packed import Task
 from cac_hpc.run import digests, disk, result_files
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.sections import lesion_parts, level_parts
@@ -153,9 +153,9 @@ def test_a_terminal_shows_it_too(reported, capsys):
 
 def test_nothing_is_shown_of_a_shard_that_is_not_as_it_was_sealed(reported):
     shard, wanted = reported.dataset(None).shard(0), {"s00": None}
-    found = lesion_pictures._read(Task(shard, digests.of_file(shard), wanted), lambda said: None)
+    found = excerpts.candidates(Task(shard, digests.of_file(shard), wanted), lambda said: None)
     assert found.keys() == {"s00"}
-    assert lesion_pictures._read(Task(shard, "0" * 32, wanted), lambda said: None) == {}
+    assert excerpts.candidates(Task(shard, "0" * 32, wanted), lambda said: None) == {}
 
 
 def test_without_its_shards_a_report_says_that_the_views_are_gone(reported, tmp_path):

@@ -1,6 +1,8 @@
 """What breaks a worker stays in it, and a worker never outlives its caller."""
 
 import contextlib
+import errno
+import multiprocessing
 import os
 import re
 import signal
@@ -192,3 +194,58 @@ def test_what_a_piece_raises_is_raised(tmp_path, monkeypatch, cpus):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cpus)))
     with pytest.raises(FileNotFoundError, match="missing"):
         workers.each([partial(_note, tmp_path / "missing", number) for number in range(3)])
+
+
+def _note_after(folder, number, awaited):
+    wait_for(awaited.exists, 20, "the caller's file")
+    _note(folder, number)
+
+
+def test_pieces_are_done_while_the_caller_does_something_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    with workers.meanwhile([partial(_note_after, tmp_path, 0, tmp_path / "caller"), partial(_note, tmp_path, 1)], 1):
+        (tmp_path / "caller").touch()
+        wait_for((tmp_path / "1").exists, 20, "the second piece")
+    assert (tmp_path / "0").read_text() == (tmp_path / "1").read_text() != str(os.getpid())
+
+
+def test_with_one_cpu_they_are_done_by_the_caller_at_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    with workers.meanwhile([partial(_note, tmp_path, 0)], 1):
+        assert not (tmp_path / "0").exists()
+    assert (tmp_path / "0").read_text() == str(os.getpid())
+
+
+def test_where_the_caller_fails_its_forks_are_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    forks = []
+    start = workers._forks
+    monkeypatch.setattr(workers, "_forks", lambda *given: forks.extend(start(*given)) or forks)
+    with pytest.raises(KeyError), workers.meanwhile([signal.pause], 1):
+        raise KeyError
+    assert [fork.exitcode for fork in forks] == [-signal.SIGKILL]
+
+
+def test_ctrl_c_is_not_for_forks(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+
+    caller = os.getpid()
+
+    def interrupted():
+        if os.getpid() != caller:
+            os.kill(os.getpid(), signal.SIGINT)
+        _note(tmp_path, 0)
+
+    workers.each([interrupted])
+    assert (tmp_path / "0").read_text() != str(os.getpid())
+
+
+def test_more_processes_than_the_machine_admits_are_done_without(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+
+    def refused(process):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(multiprocessing.get_context("fork").Process, "start", refused)
+    workers.each([partial(_note, tmp_path, number) for number in range(2)])
+    assert {path.read_text() for path in tmp_path.iterdir()} == {str(os.getpid())}

@@ -4,8 +4,10 @@ import io
 from itertools import pairwise
 from types import SimpleNamespace
 
+import matplotlib.figure
 import numpy as np
 import pytest
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from cac_hpc.plots import canvas, charts, images, learning, performance
 from cac_hpc.results.calibration import Bin
@@ -74,3 +76,13 @@ def test_folds_that_test_a_group_go_by_its_name(drawn, tmp_path):
     level = SimpleNamespace(folds=folds, pooled=SimpleNamespace(figures=figures))
     performance.draw_folds(tmp_path / "folds", {"patient": level}, {0: "east", 2: "west"}, "Accuracy by fold", 50)
     assert labels(drawn[0].axes[0].yaxis) == ["east", "fold 1", "west", "pooled [95 %]"]
+
+
+def test_a_figure_is_laid_out_once_and_drawn_once_for_each_of_its_files(tmp_path, monkeypatch):
+    counted = []
+    for made, name in ((matplotlib.figure.Figure, "draw"), (ConstrainedLayoutEngine, "execute")):
+        of = getattr(made, name)
+        monkeypatch.setattr(made, name, lambda *given, of=of, name=name: counted.append(name) or of(*given))
+    performance.draw_confusion(tmp_path / "confusion", np.eye(2, dtype=int), ["low", "high"], "Matrix", "patients", 50)
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".png", ".svg"]
+    assert counted == ["execute", "draw", "draw"]

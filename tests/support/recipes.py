@@ -175,7 +175,7 @@ def scheduler(folder: Path, scans: Path, packed: Path) -> None:
 def _reported(folder: Path, drawn: bool = True) -> RunPaths:
     """A run whose folds predicted every fourth study too high, with its report."""
     if not drawn:
-        pictures.draw = lambda *of: None
+        pictures.draw, pictures.before_counting = lambda *of: None, lambda *of: []
     predicted = {(f"{number:02d}", number % 6): [(number + (number % 4 == 0)) % 6] * 2 for number in range(24)}
     run = make_run(folder, predicted, report={"draws": 200})
     assert aggregation.aggregate(run.root)
