@@ -132,11 +132,18 @@ def test_the_supervisor_of_a_job_imports_nothing_large():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["dataset.packing", "transfer.retrieval"])
+@pytest.mark.parametrize("module", ["dataset.excerpts", "dataset.packing", "transfer.retrieval"])
 def test_what_starts_often_imports_nothing_large_that_it_does_not_need(module):
     """Each task of an array, and whoever looks at a report, waits for it: scipy's parts load where they are used."""
     large = "{'openpyxl', 'pandas', 'pydicom', 'scipy.ndimage', 'scipy.sparse', 'scipy.special', 'sklearn', 'torch'}"
     code = f"import sys, cac_hpc.{module}; print(sorted({large} & {{*sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+def test_scans_are_drawn_before_what_figures_are_counted_with_is_there():
+    """A report loads it while a fork draws."""
+    code = "import sys, cac_hpc.report.aggregation; print(sorted({'scipy.stats', 'sklearn'} & {*sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
 

@@ -1,4 +1,4 @@
-"""What pictures show of one shard, as a worker reads it, which starts with little to import. Axes: S row and column."""
+"""What is wanted of one shard, as a worker reads it, which starts with little to import. Axes: S row and column."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ class Task(NamedTuple):
     path: Path
     digest: str
     wanted: dict[str, Any]
+
+
+def digests(task: tuple[Path, int | None], say: Say) -> Any:
+    """The digests of all slices of a shard, or whether a row of it shows nothing."""
+    file, row = task
+    return shards.read_digests(file) if row is None else shards.is_blank(file, row)
 
 
 def slices(task: Task, say: Say) -> dict[tuple[str, int], np.ndarray]:

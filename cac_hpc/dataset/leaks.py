@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cac_hpc.dataset import integrity, shards, study_folders
+from cac_hpc.dataset import excerpts, integrity, study_folders
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.labels import spelling
 from cac_hpc.machine import workers
@@ -122,9 +122,11 @@ def _equal_rows(first_N: np.ndarray, second_N: np.ndarray) -> Iterator[np.ndarra
 def _reader(whole: bool) -> Iterator[Read]:
     """Yield what reads a shard's digests, or whether a row of it shows nothing."""
     if whole:
-        yield _read
+        yield lambda file, row: excerpts.digests((file, row), lambda said: None)
         return
-    worker = Worker(_read_for, PATIENCE_S, workers.GIB * 4, threading.Event())  # damaged HDF5 may end its process
+    worker = Worker(
+        excerpts.digests, PATIENCE_S, workers.GIB * 4, threading.Event()
+    )  # damaged HDF5 may end its process
 
     def ask(file: Path, row: int | None) -> Any:
         try:
@@ -136,15 +138,6 @@ def _reader(whole: bool) -> Iterator[Read]:
         yield ask
     finally:
         worker.close()
-
-
-def _read_for(task: tuple[Path, int | None], say: workers.Say) -> Any:
-    """In the worker."""
-    return _read(*task)
-
-
-def _read(file: Path, row: int | None) -> Any:
-    return shards.read_digests(file) if row is None else shards.is_blank(file, row)
 
 
 def _apart(folds: Sequence[Fold], patient: Mapping[str, str], groups: Iterable[Sequence[str]]) -> list[tuple[str, str]]:

@@ -210,7 +210,7 @@ def _interval(name: str, index: int, drawn: Sequence[Mapping[str, np.ndarray]], 
 
 def _left_out(matrix: np.ndarray) -> dict[str, str]:
     """By figure, the categories that it leaves out."""
-    values = metrics.values(matrix)
+    values = {metric.name: metric.of(matrix) for metric in metrics.METRICS if metric.per == "category"}
     found = {metric.name: assessment.left_out(metric, values) for metric in metrics.METRICS}
     return {name: text for name, text in found.items() if text}
 

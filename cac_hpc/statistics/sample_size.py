@@ -23,7 +23,6 @@ AT_CUTS = ("auroc", "average_precision", "sensitivity", "specificity", "brier", 
 WIDTHS = {"observed_expected": 0.2, "calibration_slope": 0.2, "auroc": 0.1, "net_benefit": 0.2}  # of 95 % intervals
 THRESHOLD = 0.2  # of the net benefit, which is divided by the prevalence
 FARTHEST = 10_000_000  # patients
-Z = float(scipy.stats.norm.ppf((1 + intervals.CONFIDENCE) / 2))
 
 
 def how_many(pooled: Pooled, cuts: Cuts | None) -> HowMany | None:
@@ -78,6 +77,11 @@ def needed(event_N: np.ndarray, chance_N: np.ndarray, area: float) -> list[Neede
     return [NeededPatients(name, WIDTHS[name], patients) for name, patients in found.items()]
 
 
+def _z() -> float:
+    """Half the width of a 95 % interval in standard errors."""
+    return intervals.normal((1 + intervals.CONFIDENCE) / 2)
+
+
 def _whole(patients: float) -> int | None:
     """So many or more; None of a number that means never."""
     return max(1, int(np.ceil(patients))) if patients <= FARTHEST else None
@@ -85,7 +89,7 @@ def _whole(patients: float) -> int | None:
 
 def of_observed_expected(share: float, wanted: float) -> int | None:
     """Criterion 1: events over expected events, 1 if well calibrated, on a logarithmic scale."""
-    error = np.arcsinh(wanted / 2) / Z
+    error = np.arcsinh(wanted / 2) / _z()
     return _whole((1 - share) / (share * error**2))
 
 
@@ -95,7 +99,7 @@ def of_slope(log_odds_N: np.ndarray, wanted: float) -> int | None:
     weight = chance * (1 - chance)
     one, x, xx = (float((weight * log_odds_N**power).mean()) for power in range(3))
     spread = one * xx - x**2
-    return _whole(one / (spread * (wanted / (2 * Z)) ** 2)) if spread > 0 else None
+    return _whole(one / (spread * (wanted / (2 * _z())) ** 2)) if spread > 0 else None
 
 
 def of_area(area: float, share: float, wanted: float) -> int | None:
@@ -106,7 +110,7 @@ def of_area(area: float, share: float, wanted: float) -> int | None:
     def excess(patients: float) -> float:
         more = (patients / 2 - 1) * ((1 - area) / (2 - area) + area / (1 + area))
         variance = area * (1 - area) * (1 + more) / (patients**2 * share * (1 - share))
-        return float(2 * Z * np.sqrt(variance) - wanted)
+        return float(2 * _z() * np.sqrt(variance) - wanted)
 
     return _whole(scipy.optimize.brentq(excess, 2, FARTHEST)) if excess(2) > 0 else 2
 
@@ -117,4 +121,4 @@ def of_net_benefit(sensitivity: float, specificity: float, share: float, thresho
     variance = sensitivity * (1 - sensitivity) / share
     variance += cost**2 * specificity * (1 - specificity) / (1 - share)
     variance += cost**2 * (1 - specificity) ** 2 / (share * (1 - share))
-    return _whole(variance / (wanted / (2 * Z)) ** 2)
+    return _whole(variance / (wanted / (2 * _z())) ** 2)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy
 
 from cac_hpc.statistics import intervals, metrics
 
@@ -112,3 +113,12 @@ def test_drawn_intervals_cover_kappa_in_95_of_100_studies():
         covered.append([one.low <= truth[name][0, 0] <= one.high for one, name in zip(bounds, names, strict=True)])
     # 400 studies leave a standard error of 0.011
     assert ((np.mean(covered, axis=0) >= 0.915) & (np.mean(covered, axis=0) <= 0.98)).all(), np.mean(covered, axis=0)
+
+
+def test_a_quantile_is_worked_out_once(monkeypatch):
+    asked, of = [], scipy.stats.t.ppf
+    monkeypatch.setattr(scipy.stats.t, "ppf", lambda *given: asked.append(given) or of(*given))
+    intervals.student.cache_clear()
+    first, second = (intervals.bootstrap(np.arange(100.0), 51) for _ in range(2))
+    assert first == second
+    assert len(asked) == 1

@@ -85,3 +85,11 @@ def test_each_patient_speaks_once_in_the_sign_test():
     assert (found.over, found.under, found.p_value) == (2, 1, 1.0)
     assert metrics.sign_test(np.full(10, 1), np.zeros(10)).p_value == pytest.approx(2 / 2**10)
     assert metrics.sign_test(np.zeros(3), np.zeros(3)).note == "no patient is over- or under-estimated"
+
+
+@pytest.mark.parametrize("matrix", [np.eye(3, dtype=int), np.diag([2, 0, 1]), [[1, 0, 1], [0, 0, 0], [0, 0, 2]]])
+def test_the_forms_are_undefined_where_single_values_are(matrix):
+    matrix = np.array(matrix)
+    values = metrics.values(matrix)
+    for metric in (metric for metric in metrics.METRICS if metric.per == "category"):
+        assert np.array_equal(np.isnan(metric.of(matrix)), np.isnan(values[metric.name])), metric.name
