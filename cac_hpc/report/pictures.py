@@ -48,16 +48,19 @@ class Picture:
 def before_counting(
     folder: Path, report: Report, histories: Mapping[int, Path], dataset: DatasetPaths, shown: ReportConfig
 ) -> list[Piece]:
-    """Draw scans of patients and the training of the folds, the slowest first; the report needs no figures for it.
+    """What draws scans of patients and the training of the folds, the slowest first, from a report without figures.
 
     Args:
         histories: history.csv of each fold. dataset: that the scans are of. shown: dots per inch, and the window.
     """
     dpi, marks = shown.figure_dpi, _marks(report)
+    curves = {fold.fold: _history(histories[fold.fold]) for fold in trained.of_folds(report)}
+    known = {fold: table for fold, table in curves.items() if table}
+    title = f"Loss and learning rate by epoch, {_where(report)}"
     return [
         partial(lesion_pictures.draw, folder, report, dataset, dpi, marks),
         partial(slice_pictures.draw, folder, report, dataset, shown, marks),
-        partial(_draw_training, folder, report, histories, dpi),
+        *([partial(learning.draw_history, folder / "history", known, title, dpi)] if known else []),
         partial(_draw_networks, folder, report, dpi, marks),
     ]
 
@@ -87,13 +90,6 @@ def _marks(report: Report) -> list[str]:
     """What stands in every title."""
     mark = wording.status_mark(report)
     return [mark] if mark and not report.external else []  # of which the extent is that already
-
-
-def _draw_training(folder: Path, report: Report, histories: Mapping[int, Path], dpi: int) -> None:
-    curves = {fold.fold: _history(histories[fold.fold]) for fold in trained.of_folds(report)}
-    if curves := {fold: table for fold, table in curves.items() if table}:
-        title = f"Loss and learning rate by epoch, {_where(report)}"
-        learning.draw_history(folder / "history", curves, title, dpi)
 
 
 def _draw_networks(folder: Path, report: Report, dpi: int, marks: Sequence[str]) -> None:
