@@ -30,7 +30,6 @@ OWNERS = {
     },  # benchmark: beside ours
     "highdicom": {"predict.dicom_out"},
     "jinja2": {"report.templates"},
-    "jsonargparse": {"settings.launch_command"},
     "markupsafe": {"report.templates"},
     "matplotlib": {"plots.canvas"},
     "monai": {"benchmark.loaders", "benchmark.peers"},

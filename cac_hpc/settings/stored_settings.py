@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.settings import given_paths, typed_values, yaml_documents
+from cac_hpc.settings import given_paths, typed_values
 from cac_hpc.settings.config import Config
 from cac_hpc.settings.errors import InputError
 
@@ -20,6 +20,8 @@ def read(path: Path, where: str = "") -> dict[str, Any]:
         where: what messages begin with; else the path.
     Raises: InputError if the file is missing or holds something else.
     """
+    from cac_hpc.settings import yaml_documents  # imports PyYAML, which --help and the report of a run do without
+
     where, wanted = where or str(path), "wanted a YAML file of settings"
     try:
         content = yaml_documents.read_file(path)
