@@ -38,7 +38,7 @@ OWNERS = {
     "omegaconf": {"settings.composition"},
     "openpyxl": {"labels.sheets"},
     "optuna": {"trials.sampling"},
-    "pydantic": {"results.serialization"},
+    "pydantic": {"results.validation"},
     "pydicom": {"volumes.dicom", "benchmark.peers"},
     "rich": {"run.logs"},
     "sklearn": {"statistics.metrics"},
