@@ -140,6 +140,19 @@ def test_what_starts_often_imports_nothing_large_that_it_does_not_need(module):
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("module", ["cluster.monitor", "transfer.retrieval"])
+def test_what_shows_a_run_imports_nothing_that_only_some_answers_need(module):
+    """Settings are for what changes them, pydantic for a damaged report, archives for a report that travels."""
+    unneeded = (
+        "concurrent.futures", "email", "importlib.metadata", "jsonargparse", "numpy", "omegaconf", "pydantic",
+        "secrets", "socket", "statistics", "tarfile", "webbrowser", "yaml", "cac_hpc.cluster.remedies",
+        "cac_hpc.settings.config", "cac_hpc.settings.yaml_documents", "cac_hpc.results.validation",
+    )  # fmt: skip
+    code = f"import sys, cac_hpc.{module}; print(sorted({{*{unneeded}}} & {{*sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     "module", ["cluster.launch", "cluster.monitor", "dataset.scoring", "report.aggregation", "trials.worker"]
 )
