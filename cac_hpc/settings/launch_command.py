@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import gc
 import itertools
 import shlex
 import sys
@@ -127,7 +126,6 @@ def _resumed(run: str | None, given: Sequence[tuple[str, str]]) -> dict[str, Any
 def _show_help(doc: str | None, launcher: argparse.ArgumentParser) -> None:
     from cac_hpc.settings import launch_help
 
-    gc.disable()  # nothing is left when help was shown; collecting takes a tenth of the time until then
     own = [(action.option_strings[0], action.nargs != 0, action.help or "") for action in launcher._actions]
     own.append(("--config", True, "YAML file with the settings, for example configs/demo.yaml"))
     launch_help.parser(doc, own).parse_args(["--help"])
