@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cac_hpc.cluster import ownership, slurm_commands
+from cac_hpc.cluster import ownership, pending, slurm_commands
 from cac_hpc.cluster.ownership import is_ours
 from cac_hpc.cluster.queue_records import OPEN, Accounted, Listing, Queued
 from cac_hpc.cluster.verdicts import Evidence, Verdict, judge, wants_accounting
@@ -78,8 +78,10 @@ class RunStates:
     def _with_remedy(self, found: Verdict, queued: Queued | None) -> Verdict:
         """A verdict on a job that waits, with the numbers of a limit that it alone is over, and what helps."""
         cause = found.cause
-        remedy = self._remedies.find(cause.stage or "", queued.reason) if queued and cause and cause.slurm else None
-        if remedy is None or cause is None:
+        if not queued or not cause or not cause.slurm or not any(pending.asks_for(queued.reason)):
+            return found
+        remedy = self._remedies.find(cause.stage or "", queued.reason)
+        if remedy is None:
             return found
         cause = dataclasses.replace(cause, help=remedy.help or cause.help)
         if remedy.excess:
@@ -103,7 +105,7 @@ class RunStates:
 
     @functools.cached_property
     def _remedies(self) -> Remedies:
-        from cac_hpc.cluster.remedies import Remedies  # only for a job that waits
+        from cac_hpc.cluster.remedies import Remedies  # only for a job that waits for what it asks for
 
         return Remedies(self.run)
 
