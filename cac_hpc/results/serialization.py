@@ -66,7 +66,7 @@ def from_json(plain: Mapping[str, Any], kind: Callable[..., T]) -> T:
             raise Damaged(f"is not as a report is ({error})") from None
 
 
-def schema(kind: type) -> dict[str, Any]:
+def schema(kind: type) -> dict[str, object]:
     """The JSON Schema of a report, or of any part of one."""
     from cac_hpc.results import validation
 
@@ -135,7 +135,7 @@ def _read_list(read: Read, value: Any) -> list[Any]:
     return [read(one) for one in value]
 
 
-def _read_dict(read: Read, value: Any) -> dict[str, Any]:
+def _read_dict(read: Read, value: Any) -> Json:
     if type(value) is not dict:
         raise _Unlike
     return {_read_scalar(str, None, key): read(one) for key, one in value.items()}

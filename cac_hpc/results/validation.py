@@ -13,7 +13,7 @@ class Invalid(ValueError):
     """What is wrong with plain values, in words."""
 
 
-def validated(plain: Mapping[str, Any], kind: Callable[..., T]) -> T:
+def validated(plain: object, kind: Callable[..., T]) -> T:
     """A report, or any part of one, from plain values that may be otherwise than it is written.
 
     Raises: Invalid naming the first key that is missing, or not as a report has it.
@@ -27,7 +27,7 @@ def validated(plain: Mapping[str, Any], kind: Callable[..., T]) -> T:
         raise Invalid(f"{where}: {first['msg']}") from None
 
 
-def schema(kind: type) -> dict[str, Any]:
+def schema(kind: type) -> dict[str, object]:
     """The JSON Schema of a report, or of any part of one."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_adapter(kind).json_schema()}
 
