@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Sequence
+import inspect
+import json
+from collections.abc import Iterable
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
@@ -12,6 +14,8 @@ from cac_hpc.settings.config import Config
 from cac_hpc.settings.setting_names import is_section, types_of
 
 IN_FILES = "data.cohorts"  # a list of sections: no option sets it
+USAGE = """%(prog)s --config FILE [--section.key VALUE ...] [--section FILE ...]
+       %(prog)s --resume RUN [--section.key VALUE ...] [--section FILE ...]"""
 
 
 def parser(doc: str | None, options: Iterable[tuple[str, bool, str]]) -> argparse.ArgumentParser:
@@ -20,25 +24,15 @@ def parser(doc: str | None, options: Iterable[tuple[str, bool, str]]) -> argpars
     Args:
         doc: what it does. options: its own: of each the name, whether a value follows, and what it does.
     """
-    made = argparse.ArgumentParser(description=doc, add_help=False, formatter_class=_Formatter)
-    made.add_argument("-h", "--help", action="help", help="Show this help message and exit.")
+    made = argparse.ArgumentParser(usage=USAGE, description=doc, add_help=False)
+    made.add_argument("-h", "--help", action="help", help="show this")
     for name, takes_value, does in options:
-        shown = f"{does} (default: {'null' if takes_value else 'False'})"
-        made.add_argument(name, action="store" if takes_value else "store_true", help=shown)
-    made.add_argument("--run", required=True, help="the run folder (required, type: str)")
+        made.add_argument(name, action="store" if takes_value else "store_true", help=does)
+    made.add_argument("--run", help="the run folder: everything the run is lives there (required, type: str)")
     for name, kind in types_of(Config).items():
         if is_section(kind):
             _add_section(made, kind, name)
-    several = "several cohorts; write them in the file: docs/data.md (default: null)"
-    made.add_argument(f"--{IN_FILES}", metavar="LIST", help=several)
     return made
-
-
-class _Formatter(argparse.HelpFormatter):
-    """The usage is without the option that shows it."""
-
-    def add_usage(self, usage: str | None, actions: Iterable[argparse.Action], *rest: Any, **options: Any) -> None:
-        super().add_usage(usage, [action for action in actions if action.dest != "help"], *rest, **options)
 
 
 def _add_section(parser: argparse.ArgumentParser, kind: Any, key: str, usual: Any = None) -> None:
@@ -47,40 +41,52 @@ def _add_section(parser: argparse.ArgumentParser, kind: Any, key: str, usual: An
     Args:
         usual: the section as it is where nothing is given, of one that has such a default.
     """
-    group = parser.add_argument_group(str(kind))
-    group.add_argument(f"--{key}", metavar="CONFIG", help="Path to a configuration file.")
+    group = parser.add_argument_group(key, inspect.cleandoc(kind.__doc__).split("\n\n")[0])
+    group.add_argument(f"--{key}", metavar="FILE", help="YAML file with this section")
     for spec in dataclasses.fields(kind):
         hint, dotted = types_of(kind)[spec.name], f"{key}.{spec.name}"
         if is_section(hint):
             _add_section(parser, hint, dotted, spec.default)
-        elif dotted != IN_FILES:
-            required = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
-            said = f"type: {_type_text(hint)}"
-            if not required or usual is not None:
-                said += f", default: {_default_text(spec, usual)}"
-            said = f"({'required, ' * required}{said})".replace("%", "%%")
-            group.add_argument(f"--{dotted}", required=required, metavar=_stand_in(hint, spec.name), help=said)
+        elif dotted == IN_FILES:
+            group.add_argument(f"--{dotted}", metavar="LIST", help="several cohorts, in a file alone: docs/data.md")
+        else:
+            metavar, said = _stand_in(hint, spec.name), _described(spec, hint, usual)
+            group.add_argument(f"--{dotted}", metavar=metavar, help=said.replace("%", "%%"))
 
 
-def _default_text(spec: dataclasses.Field[Any], usual: Any) -> str:
+def _described(spec: dataclasses.Field[Any], hint: Any, usual: Any) -> str:
+    """Whether a setting must be given, its type, and its default as it would be written in a file."""
+    required = usual is None and spec.default is spec.default_factory is dataclasses.MISSING
+    said = ["required"] if required else []
+    said += [] if _choices(hint) else [f"type: {_type_text(hint)}"]
+    if not required and (default := _default(spec, usual)) != "":  # stands for nothing, and cannot be given
+        said.append(f"default: {default if isinstance(default, str) else json.dumps(default)}")
+    return f"({', '.join(said)})"
+
+
+def _default(spec: dataclasses.Field[Any], usual: Any) -> Any:
     if usual is not None:
-        value = getattr(usual, spec.name)
-    else:
-        value = spec.default if spec.default_factory is dataclasses.MISSING else spec.default_factory()
-    return "null" if value is None else str(value)
+        return getattr(usual, spec.name)
+    return spec.default if spec.default_factory is dataclasses.MISSING else spec.default_factory()
 
 
 def _stand_in(hint: Any, name: str) -> str:
     """What stands for a value of a setting."""
-    if hint is bool or get_origin(hint) is Literal:
-        return f"{{{','.join(('true', 'false') if hint is bool else get_args(hint))}}}"
+    if choices := _choices(hint):
+        return f"{{{','.join(choices)}}}"
     return "[ITEM,...]" if get_origin(hint) is tuple else name.upper()
 
 
+def _choices(hint: Any) -> tuple[str, ...]:
+    """The values that a setting can have, if they are few."""
+    if hint is bool:
+        return ("true", "false")
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
 def _type_text(hint: Any) -> str:
-    parts: Sequence[Any] = get_args(hint)
-    if isinstance(hint, UnionType) and any(map(get_args, parts)):
-        return f"Union[{', '.join(map(_type_text, parts))}]"
     if hint is NoneType:
         return "null"
-    return str(hint).replace("typing.", "").replace("None", "null") if parts else hint.__name__
+    if isinstance(hint, UnionType):
+        return " | ".join(map(_type_text, get_args(hint)))
+    return str(hint).replace("typing.", "") if get_args(hint) else hint.__name__

@@ -33,35 +33,33 @@ def test_every_setting_section_and_option_is_explained_once(written):
 @pytest.mark.parametrize(
     "line",
     [
-        "-h, --help Show this help message and exit.",
         "--resume RESUME go on with this run: only what has no valid result; other settings as --section.key VALUE or "
-        "--section FILE, never with --config or --run (default: null)",
-        "--wait follow the run to its end (default: False)",
-        "--config CONFIG YAML file with the settings, for example configs/demo.yaml (default: null)",
-        "--run RUN the run folder (required, type: str)",
-        "--pack.series CONFIG Path to a configuration file.",
-        "--data.dicom_root DICOM_ROOT (type: str, default: )",
-        "--data.format {auto,dicom,nifti,nrrd} (type: Literal['auto', 'dicom', 'nifti', 'nrrd'], default: auto)",
-        "--labels.sheet SHEET (type: Union[str, tuple[str, ...], null], default: null)",
-        "--pack.baseline {true,false} (type: bool, default: True)",
+        "--section FILE, never with --config or --run",
+        "--config CONFIG YAML file with the settings, for example configs/demo.yaml",
+        "--run RUN the run folder: everything the run is lives there (required, type: str)",
+        "pack: How studies are read, checked and packed. --pack FILE YAML file with this section",
+        "--data.dicom_root DICOM_ROOT (type: str)",
+        "--data.format {auto,dicom,nifti,nrrd} (default: auto)",
+        "--labels.sheet SHEET (type: str | tuple[str, ...] | null, default: null)",
+        "--pack.baseline {true,false} (default: true)",
         "--train.epochs EPOCHS (required, type: int)",
-        "--cluster.fold.time_min TIME_MIN (required, type: int, default: 480)",
+        "--cluster.fold.time_min TIME_MIN (type: int, default: 480)",
         "--cluster.sbatch SBATCH (type: dict[str, int | float | bool | str], default: {})",
-        "--report.cuts [ITEM,...] (type: tuple[float, ...], default: (0.0, 100.0, 400.0))",
-        "--data.cohorts LIST several cohorts; write them in the file: docs/data.md (default: null)",
+        "--report.cuts [ITEM,...] (type: tuple[float, ...], default: [0.0, 100.0, 400.0])",
+        "--data.cohorts LIST several cohorts, in a file alone: docs/data.md",
     ],
 )
 def test_of_each_there_are_type_and_default(shown, line):
     assert f" {line} " in shown
 
 
-def test_the_usage_has_what_must_be_given_without_brackets_and_not_the_help_itself(shown):
-    usage = shown[: shown.index("What it does.")]
-    assert usage.startswith("usage: ")
-    assert " [--wait] " in usage
-    assert "] --run RUN [" in usage
-    assert "] --train.epochs EPOCHS [" in usage
-    assert "-h" not in usage.split()
+def test_every_default_is_written_as_it_would_be_given(written):
+    explained = re.sub(r"\s+", " ", written) + " -"
+    defaults = re.findall(r"--([a-z_]+\.[a-z_.]+) \S+ \((?:type: [^()]*?, )?default: (.*?)\) (?=-|[a-z])", explained)
+    needed = ["--run", "R", "--data.dicom_root", "D", "--labels.sheet", "S.csv", "--train.epochs", "1"]
+    given = [part for name, value in defaults if f"--{name}" not in needed for part in (f"--{name}", value)]
+    assert len(defaults) > 100
+    assert launch_command.parse_launch("", [*needed, *given])[0] == launch_command.parse_launch("", needed)[0]
 
 
 def test_it_is_shown_without_reading_any_settings():
