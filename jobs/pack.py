@@ -5,11 +5,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this script, whatever is installed
 
-from cac_hpc.run.exit_codes import exit_code
-from cac_hpc.settings import run_commands
-
 
 def main() -> int:
+    from cac_hpc.settings import run_commands  # not above: workers import this file, too, and do without
+
     run, asked = run_commands.parse_stage(
         __doc__,
         numbers={"shard": "pack this shard only"},
@@ -20,14 +19,11 @@ def main() -> int:
 
     logs.setup()
     provenance.check_origin(run)
-    if not asked["seal"]:
-        packing.pack_shards(run, None if asked["shard"] is None else [asked["shard"]])
-    if asked["shard"] is None:
-        from cac_hpc.dataset import sealing
-
-        sealing.seal(run)
+    packing.pack(run, asked["shard"], only_seal=asked["seal"])
     return 0
 
 
 if __name__ == "__main__":
+    from cac_hpc.run.exit_codes import exit_code
+
     raise SystemExit(exit_code(main))

@@ -16,8 +16,8 @@ from cac_hpc.dataset import (
     groups,
     held_out,
     integrity,
+    kept_plan,
     leaks,
-    plan,
     sealed,
     splits,
     stratification,
@@ -99,7 +99,7 @@ def _is_sealed(dataset: DatasetPaths) -> bool:
 
 
 def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
-    planned = plan.read_plan(dataset)
+    planned = kept_plan.read_plan(dataset)
     with ThreadPoolExecutor(cfg.cluster.pack.cpus) as pool:  # reading them once more is what takes time here
         packed = list(pool.map(partial(_whole_facts, dataset), range(len(planned["shards"]))))
     labels = {

@@ -43,7 +43,7 @@ class Lost(Exception):
 class Worker:
     """One long-lived process for risky work: what breaks it, holds it up or floods its memory stays in there.
 
-    It is started when it is first needed and again after it was lost.
+    It is started when it is first needed, or before, and again after it was lost.
 
     Args:
         work: what it does, a function at the top of a module. patience_s: longest silence. memory_bytes: that it may
@@ -63,6 +63,7 @@ class Worker:
         self._imports = tuple(imports)
         self._process: multiprocessing.process.BaseProcess | None = None
         self._line: Connection | None = None
+        self._is_ready = False
 
     def run(self, task: Any, heard: Say) -> Any:
         """Do one task; ``heard`` is called with each thing the work says.
@@ -71,7 +72,7 @@ class Worker:
         ended then: whatever it still holds, a half-written file above all, is not to be tidied up.
         """
         try:
-            line = self._line or self._start()
+            line = self._ready()
             line.send(task)
             while True:
                 kind, content = self._hear(line, self._patience_s)
@@ -81,6 +82,8 @@ class Worker:
                     raise OSError(*content) if kind == "failed" else Lost(kind, content)
                 heard(content)
         except (EOFError, ConnectionError):
+            if self._give_up.is_set():  # the thread that has started the process may have ended before this one
+                raise CancelledError("told to give up") from None
             raise Lost("crashed", self._cause_of_death()) from None
         except BaseException:
             self.close()
@@ -96,7 +99,13 @@ class Worker:
             self._line.close()
         self._process = self._line = None
 
-    def _start(self) -> Connection:
+    def start(self) -> None:
+        """Start the process unless it is there; it imports what it needs while the caller does something else.
+
+        It ends with the thread that calls this, at the latest.
+        """
+        if self._process is not None:
+            return
         context = multiprocessing.get_context("spawn")
         self._line, theirs = context.Pipe()
         process = context.Process(
@@ -108,7 +117,14 @@ class Worker:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._process = process
         theirs.close()
-        self._hear(self._line, START_S)
+        self._is_ready = False
+
+    def _ready(self) -> Connection:
+        self.start()
+        assert self._line is not None
+        if not self._is_ready:
+            self._hear(self._line, START_S)
+            self._is_ready = True
         return self._line
 
     def _hear(self, line: Connection, patience_s: float) -> Any:
@@ -128,16 +144,25 @@ class Worker:
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
-def share(work: Callable[[], None], num_threads: int, give_up: threading.Event) -> None:
+def nothing() -> None:
+    """What a caller does meanwhile who only waits."""
+
+
+def share(
+    work: Callable[[], None], num_threads: int, give_up: threading.Event, meanwhile: Callable[[], object] = nothing
+) -> None:
     """Run the same function in several threads, of which each takes tasks until none is left.
 
     Args:
         give_up: set where one of them fails, or the caller is interrupted, so that the others stop, too.
+        meanwhile: what the caller does before it waits for them.
     Raises: what the first that failed has raised.
     """
     with ThreadPoolExecutor(num_threads) as pool:
         try:
-            for done in as_completed([pool.submit(work) for _ in range(num_threads)]):
+            begun = [pool.submit(work) for _ in range(num_threads)]
+            meanwhile()
+            for done in as_completed(begun):
                 done.result()
         except BaseException:  # Ctrl-C above all
             give_up.set()

@@ -18,7 +18,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from cac_hpc.dataset import packing, plan, sealing
+from cac_hpc.dataset import kept_plan, packing, plan, sealing
 from cac_hpc.machine.workers import Worker
 from cac_hpc.run import digests
 from cac_hpc.run.paths import DatasetPaths
@@ -250,7 +250,7 @@ def test_a_slice_holds_the_area_mean_of_its_file(tmp_path, scans):
 def test_a_study_that_breaks_its_reader_is_refused_and_the_others_packed_right(tmp_path, scans):
     run = prepare(tmp_path, scans, pack={"limits": {"minutes": 0.05, "memory_gb": 0.5, "rejected_studies": 0.5}})
     cfg, dataset = stored_settings.load(run / "config.yaml"), DatasetPaths(run / "dataset")
-    tasks = packing._tasks(cfg, plan.read_plan(dataset), None)
+    tasks = packing._tasks(cfg, kept_plan.read_plan(dataset), None)
     worker = Worker(risky_studies.write_shard, 2, 1 << 29, threading.Event())
     try:
         for index, task in tasks.items():
