@@ -16,7 +16,8 @@ import numpy as np
 
 from cac_hpc.calcium import measures
 from cac_hpc.calcium.heart import Heart
-from cac_hpc.dataset.sealed import GROUP, GROUPS, MEASURED
+from cac_hpc.dataset.sealed import GROUP, GROUPS
+from cac_hpc.dataset.whole_volumes import MEASURED
 from cac_hpc.settings.config import Config
 from cac_hpc.volumes.person import CONTRADICTORY
 from cac_hpc.volumes.scanner import UNKNOWN, without_identity

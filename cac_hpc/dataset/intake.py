@@ -17,7 +17,7 @@ from cac_hpc.calcium import aorta, baseline, candidates, heart, views
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.heart import Heart
 from cac_hpc.calcium.views import Views
-from cac_hpc.dataset import groups, shard_task
+from cac_hpc.dataset import groups, whole_volumes
 from cac_hpc.dataset.regions import ReadMask
 from cac_hpc.masks.masks import Target
 from cac_hpc.run.rejections import Refused
@@ -70,7 +70,7 @@ def read_study(
         read_mask: gives the mask in which the rule counts, None for the heart's region; not used without pack.baseline.
         subgroups: data.subgroups, whose values the study then has.
     """
-    if not shard_task.needs_volume(cfg, subgroups):
+    if not whole_volumes.are_needed(cfg, subgroups):
         study = read_slices(entries, cfg, lambda hu_HW, position_mm: keep(frame.to_size(hu_HW, cfg.size), position_mm))
         return replace(study, groups=groups.of_study(study, None, None, subgroups))
     volume = read_chest(entries, cfg)

@@ -15,15 +15,17 @@ from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
 
-from cac_hpc.dataset import integrity, kept_plan, shard_task, study_folders
-from cac_hpc.dataset.shard_task import ShardTask, write_shard
+from cac_hpc.dataset import integrity, kept_plan, study_folders, whole_volumes
+from cac_hpc.dataset.shard_task import ShardTask
 from cac_hpc.machine import workers
-from cac_hpc.machine.workers import GIB, Lost, Worker
+from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.run import causes, disk, ledger, logs
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.config import Config
 from cac_hpc.settings.errors import InputError
+
+IMPORTS = ("cac_hpc.dataset.shard_writing",)  # of workers, before their first task: callers do without
 
 
 def pack(root: Path, shard: int | None = None, only_seal: bool = False) -> None:
@@ -85,9 +87,9 @@ def pack_shards(
 def _workers(cfg: Config, count: int, give_up: threading.Event) -> Iterator[Worker]:
     """Workers that import what they need from now on."""
     limits = cfg.pack.limits
-    of_volumes = shard_task.OF_VOLUMES if shard_task.needs_volume(cfg.pack, cfg.data.subgroups) else ()
+    of_volumes = whole_volumes.IMPORTS if whole_volumes.are_needed(cfg.pack, cfg.data.subgroups) else ()
     for _ in range(count):
-        imports = (*shard_task.WRITING, *of_volumes)
+        imports = (*IMPORTS, *of_volumes)
         worker = Worker(write_shard, limits.minutes * 60, int(limits.memory_gb * GIB), give_up, imports)
         worker.start()
         yield worker
@@ -185,3 +187,10 @@ def _written(worker: Worker, task: ShardTask, advance: Callable[[], None]) -> di
             logs.log.warning("study %r: reading it failed (%s); %s", at_work, why, again)
             if losses[at_work] > 1:
                 task = replace(task, lost={**task.lost, at_work: (why.reason, why.detail)})
+
+
+def write_shard(task: ShardTask, say: Say) -> dict[str, Any]:
+    """What a worker does; see `shard_writing`, which it has imported before."""
+    from cac_hpc.dataset import shard_writing
+
+    return shard_writing.write_shard(task, say)

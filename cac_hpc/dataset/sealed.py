@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 GROUP = "group_"  # in front of the name of a sheet's column of groups, in studies.csv
 GROUPS = ("sex", "age_group", "scanner", "noise", "body_size")  # of data.subgroups: with own columns
-MEASURED = ("noise", "body_size")  # of these, in a volume as the scanner made it
 SHOWN = 3  # shards that a message names
 
 
