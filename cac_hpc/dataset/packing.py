@@ -19,7 +19,7 @@ from cac_hpc.dataset import integrity, kept_plan, study_folders, whole_volumes
 from cac_hpc.dataset.shard_task import ShardTask
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
-from cac_hpc.run import causes, disk, ledger, logs
+from cac_hpc.run import causes, digests, disk, ledger, logs
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.config import Config
@@ -127,7 +127,7 @@ def _pack_shard(
     """Write one shard and, after it, its facts, unless both are there.
 
     Args:
-        written: called when the worker has written it, before it is on the disk.
+        written: called when the worker has written it, before its digest is taken and it is on the disk.
     """
     shard, facts = dataset.shard(index), dataset.shard_facts(index)
     if (fault := integrity.packed_fault(dataset, index)) is None:
@@ -141,6 +141,8 @@ def _pack_shard(
     with _scratch(shard) as scratch:
         found = _written(worker, replace(task, scratch=scratch), advance)
         written()
+        of_file = {"digest": digests.of_file(scratch), "bytes": scratch.stat().st_size}
+        found = {"rows": found["rows"], **of_file, **found}
         if integrity.sealed_digest(dataset, index) not in (None, found["digest"]):
             raise InputError(
                 f"{shard}: {fault}; packed anew it differs from the sealed one, so the DICOM files, the settings or "

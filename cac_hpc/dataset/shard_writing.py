@@ -11,7 +11,6 @@ from typing import Any
 from cac_hpc.dataset import intake, regions, shards
 from cac_hpc.dataset.shard_task import ShardTask
 from cac_hpc.machine.workers import Say
-from cac_hpc.run import digests
 from cac_hpc.volumes import files
 from cac_hpc.volumes.study import Study
 
@@ -21,7 +20,7 @@ def write_shard(task: ShardTask, say: Say) -> dict[str, Any]:
 
     Args:
         say: is told the study's key before it is read, and "" when all are.
-    Returns: number of rows, the file's digest, and of the studies: facts, refused files, number of files, identity.
+    Returns: number of rows, and of the studies: facts, refused files, number of files, identity.
     """
     facts: list[dict[str, Any]] = []
     rejected: list[dict[str, Any]] = []
@@ -47,8 +46,6 @@ def write_shard(task: ShardTask, say: Say) -> dict[str, Any]:
         rows = len(shard)
     return {
         "rows": rows,
-        "digest": digests.of_file(task.scratch),
-        "bytes": task.scratch.stat().st_size,
         "studies": facts,
         "rejected": rejected,
         "counts": counts,

@@ -123,7 +123,7 @@ class ShardWriter:
         self._lesions.append((study, found))
 
     def finish(self) -> None:
-        """Cut the images to their rows, write the columns and close the file; the caller brings it to the disk."""
+        """Cut the images to their rows, write the columns and close the file, which the caller has on disk."""
         count = len(self._rows)
         self._images.resize(count if self._with_slices else 0, axis=0)
         self._views.resize(len(self._seen), axis=0)

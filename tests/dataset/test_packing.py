@@ -273,7 +273,8 @@ def test_a_study_that_breaks_its_reader_is_refused_and_the_others_packed_right(t
     for index, task in tasks.items():
         good = [study for study in task.studies if study[0] not in risky_studies.STUDIES]
         without = packing.ShardTask(tmp_path / "without.h5", good, task.pack)
-        assert packing.write_shard(without, lambda study: None)["digest"] == digests.of_file(dataset.shard(index))
+        packing.write_shard(without, lambda study: None)
+        assert without.scratch.read_bytes() == dataset.shard(index).read_bytes()
 
 
 def test_a_study_that_changed_or_went_since_the_plan_is_refused(tmp_path):
