@@ -83,6 +83,7 @@ class Worker:
                 heard(content)
         except (EOFError, ConnectionError):
             if self._give_up.is_set():  # the thread that has started the process may have ended before this one
+                self.close()
                 raise CancelledError("told to give up") from None
             raise Lost("crashed", self._cause_of_death()) from None
         except BaseException:

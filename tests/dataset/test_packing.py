@@ -21,7 +21,7 @@ import pytest
 from cac_hpc.dataset import kept_plan, packing, plan, sealing
 from cac_hpc.machine.workers import Worker
 from cac_hpc.run import digests
-from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.errors import InputError
 from tests.support import risky_studies
@@ -321,6 +321,30 @@ def test_two_processors_pack_the_same_bytes_as_one(tmp_path, scans, undisturbed)
     run = prepare(tmp_path, scans, cluster={"pack": {"time_min": 10, "mem_gb": 2, "cpus": 2}})
     pack(run)
     assert content(run) == undisturbed
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_writes_the_next_shard_while_one_comes_to_the_disk(tmp_path, scans, undisturbed, monkeypatch):
+    run = RunPaths(prepare(tmp_path, scans, cluster={"pack": {"cpus": 1}}))
+    first, second = (run.dataset(None).shard(index).name for index in range(2))
+    is_written, write, sync = threading.Event(), packing._written, os.fsync
+
+    def written(worker, task, advance):
+        found = write(worker, task, advance)
+        if second in task.scratch.name:
+            is_written.set()
+        return found
+
+    def wait(file):
+        number = file if isinstance(file, int) else file.fileno()
+        if first in Path(f"/proc/self/fd/{number}").readlink().name:
+            assert is_written.wait(30), "the second shard was not written while the first came to the disk"
+        sync(file)
+
+    monkeypatch.setattr(packing, "_written", written)
+    monkeypatch.setattr(os, "fsync", wait)
+    packing.pack(run.root)
+    assert content(run.root) == undisturbed
 
 
 @pytest.mark.timeout(120)
