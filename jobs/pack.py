@@ -5,10 +5,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package beside this script, whatever is installed
 
+from cac_hpc.run.exit_codes import exit_code
+from cac_hpc.settings import run_commands
+
 
 def main() -> int:
-    from cac_hpc.settings import run_commands  # not above: workers import this file, too, and do without
-
     run, asked = run_commands.parse_stage(
         __doc__,
         numbers={"shard": "pack this shard only"},
@@ -24,6 +25,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    from cac_hpc.run.exit_codes import exit_code
-
     raise SystemExit(exit_code(main))

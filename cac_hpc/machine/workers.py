@@ -8,14 +8,15 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ Work = Callable[[Any, Say], Any]  # takes a task and what tells the caller how f
 
 GIB = 1 << 30
 START_S = 300.0  # a cold file system takes long to import everything
+# of a worker's process: multiprocessing would start a further one to clean up behind it, and import the caller's script
+BEGINNING = """import sys
+from multiprocessing.connection import Connection
+line = Connection(int(sys.argv[1]))
+sys.path[:] = line.recv()
+serve, *given = line.recv()
+serve(line, *given)"""
 LOOK_S = 0.2  # how often a waiting caller looks whether it should give up
 
 
@@ -61,7 +69,7 @@ class Worker:
     ) -> None:
         self._work, self._patience_s, self._memory_bytes, self._give_up = work, patience_s, memory_bytes, give_up
         self._imports = tuple(imports)
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._line: Connection | None = None
         self._is_ready = False
 
@@ -94,8 +102,7 @@ class Worker:
         """End the process, wherever it is."""
         if self._process is not None:
             self._process.kill()
-            self._process.join()
-            self._process.close()
+            self._process.wait()
         if self._line is not None:
             self._line.close()
         self._process = self._line = None
@@ -107,18 +114,16 @@ class Worker:
         """
         if self._process is not None:
             return
-        context = multiprocessing.get_context("spawn")
-        self._line, theirs = context.Pipe()
-        process = context.Process(
-            target=_serve, args=(theirs, self._work, self._memory_bytes, os.getpid(), self._imports), daemon=True
-        )
-        resource_tracker.ensure_running()  # where it is started later, it takes the next line back
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for us, who end the process
-        process.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        self._process = process
-        theirs.close()
+        self._line, theirs = Pipe()
+        with theirs:
+            command = [sys.executable, "-c", BEGINNING, str(theirs.fileno())]
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for us, who end the process
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._is_ready = False
+        with contextlib.suppress(ConnectionError):  # if it has ended already, whoever waits for it is told
+            self._line.send(sys.path)
+            self._line.send((_serve, self._work, self._memory_bytes, os.getpid(), self._imports))
 
     def _ready(self) -> Connection:
         self.start()
@@ -139,8 +144,9 @@ class Worker:
 
     def _cause_of_death(self) -> str:
         assert self._process is not None
-        self._process.join(5)
-        code = self._process.exitcode or 0
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        code = self._process.returncode or 0
         self.close()
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
