@@ -43,7 +43,6 @@ setup(
         "pillow>=10.3",
         "Jinja2>=3.1.2,<4",
         "rich>=13.7",
-        "jsonargparse>=4.49,<5",
         "omegaconf>=2.3,<3",
         "PyYAML>=6.0",
         "pydantic>=2.12,<3",
