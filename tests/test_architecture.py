@@ -29,6 +29,7 @@ OWNERS = {
         "dataset.shards",
     },  # benchmark: beside ours
     "highdicom": {"predict.dicom_out"},
+    "imagecodecs": {"volumes.decoders"},
     "jinja2": {"report.templates"},
     "markupsafe": {"report.templates"},
     "matplotlib": {"plots.canvas"},
