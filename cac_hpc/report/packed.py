@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from cac_hpc.dataset import integrity, plan
+from cac_hpc.dataset import integrity, kept_plan
 from cac_hpc.dataset.excerpts import Task
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
@@ -31,7 +31,7 @@ def read(
     found: dict[K, V] = {}
     worker = Worker(of_shard, PATIENCE_S, MEMORY, threading.Event())
     try:
-        for studies, shard in zip(plan.read_plan(dataset)["shards"], sealed, strict=False):
+        for studies, shard in zip(kept_plan.read_plan(dataset)["shards"], sealed, strict=False):
             if mine := {study: wanted[study] for study in studies if study in wanted}:
                 found |= worker.run(Task(dataset.root / shard["file"], shard["digest"], mine), lambda said: None)
     except (Lost, OSError, InputError):
