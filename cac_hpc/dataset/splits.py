@@ -57,7 +57,7 @@ def check_folds(folds: Sequence[Fold], patient: Mapping[str, str], scheme: str, 
                 raise InputError(
                     f"fold {index}: patients {sorted(shared)} are in {one} and {other}, wanted in one part"
                 )
-    tested = Counter(study for fold in folds for study in fold.test)
+    tested = Counter(chain.from_iterable(fold.test for fold in folds))
     if scheme == "kfold" and tested != Counter(patient.keys()):
         wrong = sorted(study for study in patient if tested[study] != 1)
         raise InputError(f"kfold: studies {wrong[:10]} are not tested exactly once")
@@ -118,8 +118,11 @@ def count_patients(
     for studies in fold.parts.values():
         highest: dict[str, int] = {}
         for study in studies:
-            highest[patient[study]] = max(category[study], highest.get(patient[study], 0))
-        counts.append([list(highest.values()).count(number) for number in range(num_categories)])
+            owner, own = patient[study], category[study]
+            if own > highest.get(owner, -1):
+                highest[owner] = own
+        found = Counter(highest.values())
+        counts.append([found[number] for number in range(num_categories)])
     return tuple(zip(*counts, strict=True))
 
 

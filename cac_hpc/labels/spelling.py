@@ -10,6 +10,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 K = TypeVar("K")
+ZEROS = re.compile("^0+(?=[0-9])")
+TOKEN = re.compile(r"[^\W\d_]+|\d+")
 NUMBER = r"\d+(?:[.,·٫٬⁄/:]\d+)*"  # with whatever may be a decimal point, or of which one does not know
 
 
@@ -19,7 +21,7 @@ def normalised(name: str) -> str:
     Unicode compatibility forms (NFKC) and case are made equal, blanks around it and zeros in front of it are dropped,
     and blanks inside it become one: `` 007`` is ``7`` and ``01A`` is ``1a``, but ``A07`` is not ``A7``.
     """
-    return re.sub(r"^0+(?=[0-9])", "", folded(name))
+    return ZEROS.sub("", folded(name))
 
 
 def folded(name: str) -> str:
@@ -91,7 +93,7 @@ def near_equal(patient: Mapping[str, str]) -> list[list[str]]:
 
 def tokens(study: str) -> tuple[str, ...]:
     """Letters and numbers of a study number, so that A07, a-7 and A 007 are alike, but 1-12 and 11-2 are not."""
-    return tuple(token.lstrip("0") or "0" for token in re.findall(r"[^\W\d_]+|\d+", folded(study))) or (study,)
+    return tuple(token.lstrip("0") or "0" for token in TOKEN.findall(folded(study))) or (study,)
 
 
 def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
