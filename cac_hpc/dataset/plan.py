@@ -82,41 +82,47 @@ def make_plan(cfg: Config) -> DatasetPlan:
         groups=groups,
         shards=[some[first : first + step] for some in studies for first in range(0, len(some), step)],
         labels=labels,
-        listings={study: digest for part in parts for study, digest in part.listings.items()},
-        unlabelled={study: count for part in parts for study, count in part.unlabelled.items()},
+        listings={study: digest for part in parts for study, digest in part.listed.digests.items()},
+        unlabelled={study: count for part in parts for study, count in part.listed.unlabelled.items()},
         rows_without_study=sum(len(part.matched.rows_without_study) for part in parts),
-        stray=sum(part.stray for part in parts),
+        stray=sum(part.listed.stray for part in parts),
         near_equal=sum(len(part.alike) for part in parts),
         cohorts={part.cohort.name: part.counts for part in parts if part.cohort.name},
         sha256=digests.content_sha256(_content(parts, cfg)),
-        num_files=sum(count for part in parts for count, _ in part.sizes.values()),
-        num_bytes=sum(size for part in parts for _, size in part.sizes.values()),
+        num_files=sum(part.listed.num_files for part in parts),
+        num_bytes=sum(part.listed.num_bytes for part in parts),
         warnings=[line for part in parts for line in part.warnings] + _in_several(labels, cfg),
     )
 
 
 @dataclass(frozen=True)
+class _Listed:
+    """The files of a cohort: how many, and their bytes; the digest of those of each study that has a label, the number
+    of those of each that has none, and of those beside the studies."""
+
+    num_files: int
+    num_bytes: int
+    digests: dict[str, str]
+    unlabelled: dict[str, int]
+    stray: int
+
+
+@dataclass(frozen=True)
 class _Part:
-    """What is planned of one cohort; studies go by their keys. sizes: number of files of each, and their bytes."""
+    """What is planned of one cohort; studies go by their keys."""
 
     cohort: OneCohort
     matched: Matched
     alike: list[str]
-    sizes: dict[str, tuple[int, int]]
     labels: dict[str, Label]
-    listings: dict[str, str]
-    stray: int
+    listed: _Listed
     warnings: list[str]
-
-    @property
-    def unlabelled(self) -> dict[str, int]:
-        return {study: count for study, (count, _) in self.sizes.items() if study not in self.labels}
 
     @property
     def counts(self) -> dict[str, Any]:
         """What plan.json says of it, which the labels do not."""
         rows = len(self.matched.rows_without_study)
-        return {"unlabelled": list(self.unlabelled), "rows_without_study": rows, "stray": self.stray}
+        return {"unlabelled": list(self.listed.unlabelled), "rows_without_study": rows, "stray": self.listed.stray}
 
 
 def _parts(cfg: Config, folders: Mapping[str, dict[str, Path]]) -> list[_Part]:
@@ -169,38 +175,45 @@ def _part(
     matched = match_labels(cfg.labels, list(names.values()), cfg.data.dicom_root, given=rows, people=shared)
     alike = _near_equal(matched, cfg)
     labels = _by_key(matched, names, cohort, shared is not None)
-    sizes, listings = _listed(cfg, folders, names, labels)
     said = _warnings(matched, alike) if cfg.data.pseudonym_key is None else _counts(matched, alike)
     said += regions.without_mask([names[study] for study in labels], cfg.pack)
     return _Part(
         cohort=cohort,
         matched=matched,
         alike=alike,
-        sizes=sizes,
         labels=labels,
-        listings=listings,
-        stray=_num_stray(cfg, folders, ours),
+        listed=_listed(cfg, folders, names, labels, ours),
         warnings=[f"cohort {cohort.name}: {cohort.said(line)}" for line in said] if cohort.name else said,
     )
 
 
 def _listed(
-    cfg: Config, folders: Mapping[str, Path], names: Mapping[str, str], labels: Collection[str]
-) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
-    """List every study once: number and bytes of its files; and the digest of those of each that has a label.
-
-    Nothing else is kept of the files, of which there may be tens of millions.
+    cfg: Config,
+    folders: Mapping[str, Path],
+    names: Mapping[str, str],
+    labels: Collection[str],
+    ours: Collection[Path],
+) -> _Listed:
+    """List every study once; of its entries, of which there may be tens of millions, nothing else is kept.
 
     Args:
-        folders, names, labels: of the studies by key.
+        folders, names, labels: of the studies by key. ours: files beside the studies that belong there.
     """
-    root, sizes, listings = os.path.realpath(cfg.data.dicom_root), {}, {}
+    root, beside = os.path.realpath(cfg.data.dicom_root), {study.name for study in folders.values()}
+    with os.scandir(root) as entries:
+        is_folder = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+    num_files, num_bytes, digests_of, unlabelled = 0, 0, dict[str, str](), dict[str, int]()
     for study, folder in folders.items():
-        entries = files.list_files(folder, cfg.data.format, root)
-        sizes[study] = len(entries), sum(entry.size for entry in entries)
+        found = files.list_files(folder, cfg.data.format, root if is_folder.get(folder.name) else None)
+        num_files += len(found)
+        num_bytes += sum([entry.size for entry in found])
         if study in labels:
-            listings[study] = regions.listing(entries, names[study], cfg.pack)
-    return sizes, listings
+            digests_of[study] = regions.listing(found, names[study], cfg.pack)
+        else:
+            unlabelled[study] = len(found)
+    strays = is_folder.keys() - beside
+    stray = sum((Path(root) / name).resolve() not in ours for name in strays)
+    return _Listed(num_files, num_bytes, digests_of, unlabelled, stray)
 
 
 def _content(parts: Sequence[_Part], cfg: Config) -> dict[str, Any]:
@@ -221,7 +234,7 @@ def _content_of(part: _Part) -> dict[str, Any]:
         "pack": pack,
         "labels": {key: value for key, value in plain(cfg.labels).items() if key not in ("sheet", "masks")},
         "sheet": label_rows.content(cfg.labels) if cfg.labels.source == "sheet" else _written(part.labels),
-        "files": part.listings,
+        "files": part.listed.digests,
         **({"format": cfg.data.format} if cfg.data.format != "auto" else {}),  # as it was before there was one
         **_grouping(cfg),
     }
@@ -363,10 +376,3 @@ def _counts(matched: Matched, alike: Sequence[str]) -> list[str]:
 def _beside(cfg: Config) -> list[str | Path]:
     """Sheets and the key, which may lie beside the study folders."""
     return [*(sheets.split(Path(path))[0] for path in cfg.labels.sheets), *filter(None, [cfg.data.pseudonym_key])]
-
-
-def _num_stray(cfg: Config, studies: Mapping[str, Path], ours: Collection[Path]) -> int:
-    """Files beside the studies that do not belong there."""
-    root, taken = Path(cfg.data.dicom_root), {study.name for study in studies.values()}
-    with os.scandir(root) as beside:
-        return sum(1 for one in beside if one.name not in taken and (root / one.name).resolve() not in ours)

@@ -21,7 +21,7 @@ READERS: dict[str, Reader] = {  # by the ending of labels.sheet
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """What a source says of one study, whatever is in its cells."""
 
@@ -46,7 +46,7 @@ class Row:
         return self.score or next(iter(self.vessels.values()))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The score that a row comes to; None above the last edge, where the row says no more."""
 

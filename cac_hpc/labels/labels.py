@@ -20,7 +20,7 @@ NO_VALUE = re.compile(r"#?n/a|tbd|missing|pending|unknown|[?]|--?", re.IGNORECAS
 YEAR = re.compile(r"\D*(?:19|20)[0-9]{2}\D*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Label:
     """What is known of one study; category is 0 for the lowest."""
 

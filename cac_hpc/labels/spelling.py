@@ -21,7 +21,12 @@ def normalised(name: str) -> str:
     Unicode compatibility forms (NFKC) and case are made equal, blanks around it and zeros in front of it are dropped,
     and blanks inside it become one: `` 007`` is ``7`` and ``01A`` is ``1a``, but ``A07`` is not ``A7``.
     """
-    return ZEROS.sub("", folded(name))
+    return without_zeros(folded(name))
+
+
+def without_zeros(text: str) -> str:
+    """A name that is `folded` without the zeros in front of it."""
+    return ZEROS.sub("", text) if text.startswith("0") else text
 
 
 def folded(name: str) -> str:
@@ -87,6 +92,9 @@ def near_equal(patient: Mapping[str, str]) -> list[list[str]]:
     Args:
         patient: of each study, by study number.
     """
+    keys = [tokens(study) for study in patient]
+    if len(set(keys)) == len(keys):
+        return []
     alike = grouped(patient, tokens).values()
     return [studies for studies in alike if len({patient[study] for study in studies}) > 1]
 

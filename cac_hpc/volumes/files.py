@@ -23,7 +23,7 @@ MASK = ".seg.nrrd"  # as 3D Slicer calls its segmentations: no volume
 APART = ".nhdr"  # its voxels are in another file
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """An entry that is no folder: its name below the study, its real path and its size in bytes.
 
@@ -79,11 +79,13 @@ def studies_in(root: Path, wanted: Format = "auto") -> dict[str, Path]:
     Raises: InputError if two studies are of one name.
     """
     with os.scandir(root) as entries:
-        beside = sorted((entry.name, _is_folder(entry)) for entry in entries)
-    found = dict[str, Path]()
-    for name, is_folder in beside:
-        if is_folder or _is_study(name, wanted):
-            study, path = name if is_folder else _without_ending(name), root / name
+        is_folder = {entry.name: _is_folder(entry) for entry in entries}
+    names, found = sorted(is_folder), dict[str, Path]()
+    if names:
+        (root / names[0]).is_dir()  # raises where the folder may be listed, but nothing in it be reached
+    for name in names:
+        if is_folder[name] or _is_study(name, wanted):
+            study, path = name if is_folder[name] else _without_ending(name), root / name
             if (other := found.setdefault(study, path)) is not path:
                 raise InputError(f"{root}: found {other.name!r} and {name!r}, which are both study {study!r}; "
                                  "rename one, or move it away")  # fmt: skip
@@ -110,31 +112,21 @@ def list_files(study: Path, wanted: Format = "auto", within: str | None = None) 
 
     Args:
         wanted: the format of the study; entries of another are refused.
-        within: the real path of the folder that the study is in, where that is known.
+        within: the real path of the folder that the study is in; of a study that is known to be a folder, no link.
     """
-    is_link, is_file = _kind(study)
-    root = os.fsencode(os.path.realpath(study) if within is None or is_link else f"{within.rstrip('/')}/{study.name}")
-    if is_link:
-        real = Path(os.fsdecode(root))
-        if Path(os.path.realpath(study.parent)).is_relative_to(real):  # it would hold itself
-            refused = Refused("symlink", "the study folder is a link to a folder that it lies in")
+    if within is not None:
+        root = os.fsencode(f"{within.rstrip('/')}/{study.name}")
+    else:
+        root = os.fsencode(os.path.realpath(study))
+        if study.is_symlink() and Path(os.path.realpath(study.parent)).is_relative_to(os.fsdecode(root)):
+            refused = Refused("symlink", "the study folder is a link to a folder that it lies in")  # it holds itself
             return [Entry(b".", os.fsencode(study), 0, refused)]
-        is_file = real.is_file()
-    if is_file:
+    if within is None and Path(os.fsdecode(root)).is_file():
         folder, _, name = root.rpartition(b"/")
         entries = [_checked(b"./" + name, root, folder)]
     else:
         entries = [_checked(name, path, root) for name, path in sorted(_below(root))]
     return entries if wanted == "auto" else [_of_format(entry, wanted) for entry in entries]
-
-
-def _kind(study: Path) -> tuple[bool, bool]:
-    """Whether a path is a link, and whether it is a file; neither where there is nothing."""
-    try:
-        mode = os.lstat(study).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return False, False
-    return stat.S_ISLNK(mode), stat.S_ISREG(mode)
 
 
 def _of_format(entry: Entry, wanted: Format) -> Entry:

@@ -3,6 +3,7 @@ folder is read once for it."""
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cac_hpc.dataset import plan
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.errors import InputError
+from cac_hpc.volumes import files
 from tests.support.runs import SCORES, write_config
 
 STUDIES = 12
@@ -113,4 +115,21 @@ def test_a_plan_lists_each_folder_of_a_study_once(tmp_path, monkeypatch):
     planned = plan.make_plan(cfg)
     assert planned.num_files == 2 * STUDIES
     inside = sorted(path for path in listed if path != root)
+    assert listed.count(root) == 2  # which are studies, and what lies beside them
     assert inside == sorted(path for study in root.iterdir() if study.is_dir() for path in (study, study / "deep"))
+
+
+def test_a_root_that_can_be_listed_but_not_entered_is_refused():
+    with tempfile.TemporaryDirectory(dir="/tmp") as made:  # others than root can reach it, but not tmp_path
+        Path(made).chmod(0o755)
+        root = write_cohort(Path(made) / "scans")
+        root.chmod(0o744)
+        was = os.geteuid()
+        if was == 0:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(PermissionError, match="scans/000"):
+                files.studies_in(root)
+        finally:
+            os.seteuid(was)
+            root.chmod(0o755)
