@@ -20,12 +20,7 @@ def main() -> int:
 
     logs.setup()
     provenance.check_origin(run)
-    if not asked["seal"]:
-        packing.pack_shards(run, None if asked["shard"] is None else [asked["shard"]])
-    if asked["shard"] is None:
-        from cac_hpc.dataset import sealing
-
-        sealing.seal(run)
+    packing.pack(run, asked["shard"], only_seal=asked["seal"])
     return 0
 
 

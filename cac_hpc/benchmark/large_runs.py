@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.benchmark import costs, inputs
-from cac_hpc.dataset import integrity, plan, shards, splits, stratification
+from cac_hpc.dataset import integrity, kept_plan, shards, splits, stratification
 from cac_hpc.run import digests, disk, logs
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings.labels import LabelsConfig
@@ -48,7 +48,7 @@ def write(folder: Path, patients: int, code: Path) -> Path:
     score = np.where(rng.random(patients) < 0.3, 0, rng.lognormal(4.5, 2, patients)).round(1)
     category = np.searchsorted(LabelsConfig.edges, score)
     studies = pd.DataFrame({"study": names, "patient": names, "score": score, "category": category, "slices": SLICES})
-    dataset, kept = run.dataset(None), plan.read_plan(run.dataset(None))
+    dataset, kept = run.dataset(None), kept_plan.read_plan(run.dataset(None))
     studies.to_csv(dataset.studies, index=False)
     disk.write_json(dataset.intake, intake(studies))
     sealed = [_write_shard(dataset, index, part, rng) for index, part in enumerate(kept["shards"])]
@@ -74,7 +74,7 @@ def _planned(run: RunPaths, folder: Path, patients: int, code: Path) -> list[str
         "train.epochs": 4, "pack.size": 16, "model.filters": "[8]", "report.figure_dpi": 50,
     }  # fmt: skip
     costs.call(code, inputs.plan(code, run.root, root, settings), folder / "log")
-    return [name for shard in plan.read_plan(run.dataset(None))["shards"] for name in shard]
+    return [name for shard in kept_plan.read_plan(run.dataset(None))["shards"] for name in shard]
 
 
 def intake(studies: pd.DataFrame) -> dict[str, object]:

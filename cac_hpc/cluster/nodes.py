@@ -14,15 +14,17 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cac_hpc.cluster import slurm_commands
 from cac_hpc.run import disk, ledger, task_states
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.settings.cluster import ClusterConfig
-from cac_hpc.settings.config import Config
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.slurm_notation import ENDLESS, gpus, megabytes, minutes, number, rows, widest
+
+if TYPE_CHECKING:
+    from cac_hpc.settings.cluster import ClusterConfig
+    from cac_hpc.settings.config import Config
 
 OUT_OF_SERVICE = re.compile(r"down|drain|fail|inval|unk|maint|\*", re.I)
 NODES = ["sinfo", "--noheader", "--exact", "--all", "--format=%P|%a|%l|%s|%D|%c|%m|%T|%G"]

@@ -148,6 +148,12 @@ def reason_for(said: str) -> Reason | None:
     return _KNOWN.get(name) or (_limit(found) if found else None)
 
 
+def asks_for(said: str) -> tuple[re.Match[str] | None, re.Match[str] | None]:
+    """What a job that waits for this reason has too much of: the limit that it names, and the setting that may help."""
+    meaning = reason_for(said)
+    return LIMIT.fullmatch(said), re.search(r" --cluster\.(.+?) (OTHER|LESS)$", (meaning and meaning.help) or "")
+
+
 def _limit(name: re.Match[str]) -> Reason:
     """A limit of an account or a QOS, by the parts of its name."""
     owner = "account" if name["of"] == "Assoc" else "QOS"

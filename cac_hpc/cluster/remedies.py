@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from cac_hpc.cluster import feasibility, site_limits
 from cac_hpc.cluster.feasibility import Excess
 from cac_hpc.cluster.needs import gib_below
-from cac_hpc.cluster.pending import LIMIT, reason_for
+from cac_hpc.cluster.pending import asks_for, reason_for
 from cac_hpc.cluster.site_limits import Limits
 from cac_hpc.run.causes import CANCEL_AND_RESUME, SECTIONS
 from cac_hpc.run.paths import RunPaths
@@ -48,8 +48,7 @@ class Remedies:
         return self._known[stage, reason]
 
     def _find(self, section: str, reason: str) -> Remedy | None:
-        limit, meaning = LIMIT.fullmatch(reason), reason_for(reason)
-        asks = re.search(r" --cluster\.(.+?) (OTHER|LESS)$", (meaning and meaning.help) or "")
+        (limit, asks), meaning = asks_for(reason), reason_for(reason)
         if not limit and not asks:
             return None
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shlex
 import shutil
 from pathlib import Path
@@ -89,7 +88,7 @@ def _create(
 
     Raises: InputError if the folders cannot be written.
     """
-    scratch = RunPaths(run.root.with_name(f".{run.root.name}.{secrets.token_hex(4)}.tmp"))
+    scratch = RunPaths(run.root.with_name(f".{run.root.name}.{os.urandom(4).hex()}.tmp"))
     if before := looks.find_before(run, cfg):
         logs.say(f"note: {looks.told_of(before)}; the report will say so")
     try:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cac_hpc.cluster import ownership, slurm_commands
+from cac_hpc.cluster import ownership, pending, slurm_commands
 from cac_hpc.cluster.ownership import is_ours
 from cac_hpc.cluster.queue_records import OPEN, Accounted, Listing, Queued
-from cac_hpc.cluster.remedies import Remedies
 from cac_hpc.cluster.verdicts import Evidence, Verdict, judge, wants_accounting
 from cac_hpc.machine import processes
 from cac_hpc.run import causes, disk, stages, task_states
@@ -20,6 +20,9 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.stages import STAGES
 from cac_hpc.run.task_states import TaskState
 from cac_hpc.train import heartbeat
+
+if TYPE_CHECKING:
+    from cac_hpc.cluster.remedies import Remedies
 
 HELPLESS = ("planned", "queued", "running", "done", "unknown")  # where only a cause that brings a command has one
 
@@ -30,7 +33,7 @@ class RunStates:
     def __init__(self, run: RunPaths) -> None:
         self.run = run
         self.token = ownership.token_of(run)
-        self._accounting, self._remedies = slurm_commands.Sacct(), Remedies(run)
+        self._accounting = slurm_commands.Sacct()
         self._epochs = heartbeat.wanted_epochs(run.config)
         self._own_epochs: dict[int, int] = {}  # of folds that have chosen among trials
 
@@ -75,8 +78,10 @@ class RunStates:
     def _with_remedy(self, found: Verdict, queued: Queued | None) -> Verdict:
         """A verdict on a job that waits, with the numbers of a limit that it alone is over, and what helps."""
         cause = found.cause
-        remedy = self._remedies.find(cause.stage or "", queued.reason) if queued and cause and cause.slurm else None
-        if remedy is None or cause is None:
+        if not queued or not cause or not cause.slurm or not any(pending.asks_for(queued.reason)):
+            return found
+        remedy = self._remedies.find(cause.stage or "", queued.reason)
+        if remedy is None:
             return found
         cause = dataclasses.replace(cause, help=remedy.help or cause.help)
         if remedy.excess:
@@ -97,6 +102,12 @@ class RunStates:
             numbers |= {"progress": pulse.place, "slices_per_second": seen.slices_per_second, "eta_s": left_s}
             numbers |= {"epoch": pulse.epoch} if pulse.epoch else {}
         return dataclasses.replace(state, **numbers)
+
+    @functools.cached_property
+    def _remedies(self) -> Remedies:
+        from cac_hpc.cluster.remedies import Remedies  # only for a job that waits for what it asks for
+
+        return Remedies(self.run)
 
     def _wanted_epochs(self, fold: int) -> int | None:
         """Of a fold, which may have chosen among trials."""

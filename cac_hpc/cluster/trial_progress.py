@@ -13,12 +13,12 @@ from cac_hpc.run.paths import RunPaths
 from cac_hpc.run.task_states import Tried
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.checks import require
-from cac_hpc.settings.config import Config
 from cac_hpc.settings.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from cac_hpc.settings.config import Config
     from cac_hpc.trials.standing import FoldTrials, Trial
 
 FEW = 5  # trials of each fold that are shown where all folds are

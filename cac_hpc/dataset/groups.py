@@ -17,6 +17,7 @@ import numpy as np
 from cac_hpc.calcium import measures
 from cac_hpc.calcium.heart import Heart
 from cac_hpc.dataset.sealed import GROUP, GROUPS
+from cac_hpc.dataset.whole_volumes import MEASURED
 from cac_hpc.settings.config import Config
 from cac_hpc.volumes.person import CONTRADICTORY
 from cac_hpc.volumes.scanner import UNKNOWN, without_identity
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WITHHELD = "withheld"
-MEASURED = ("noise", "body_size")  # in a volume
 ORDERED = ("age_group", "kvp", "thickness", "noise", "body_size")  # whose groups have an order
 # edges: a group begins at its edge, the edge included
 NOISE_HU = (10, 20, 30)
@@ -66,11 +66,6 @@ def coarse(value: float, edges: Sequence[float], unit: str) -> str:
         return f"under {edges[0]:g} {unit}"
     low = f"{edges[place - 1]:g}"
     return f"{low} {unit} and over" if place == len(edges) else f"{low} to under {edges[place]:g} {unit}"
-
-
-def needs_volume(wanted: Collection[str]) -> bool:
-    """Whether a study must be read as the scanner made it."""
-    return bool({*MEASURED} & {*wanted})
 
 
 def for_table(planned: Mapping[str, Any], packed: Sequence[Mapping[str, Any]], cfg: Config) -> tuple[Values, Any]:

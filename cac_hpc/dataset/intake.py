@@ -17,7 +17,7 @@ from cac_hpc.calcium import aorta, baseline, candidates, heart, views
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.heart import Heart
 from cac_hpc.calcium.views import Views
-from cac_hpc.dataset import groups
+from cac_hpc.dataset import groups, whole_volumes
 from cac_hpc.dataset.regions import ReadMask
 from cac_hpc.masks.masks import Target
 from cac_hpc.run.rejections import Refused
@@ -28,7 +28,6 @@ from cac_hpc.volumes.files import Entry
 from cac_hpc.volumes.formats import reader_of
 from cac_hpc.volumes.study import Keep, ReadSeries, Refusal, Study
 
-IMPORTS = "scipy.ndimage", "scipy.sparse.csgraph", "scipy.spatial"  # loaded late: what only plans or waits needs none
 KeepLesions = Callable[[Candidates, Views], None]  # takes the candidates of a study and its views
 
 
@@ -71,7 +70,7 @@ def read_study(
         read_mask: gives the mask in which the rule counts, None for the heart's region; not used without pack.baseline.
         subgroups: data.subgroups, whose values the study then has.
     """
-    if not needs_volume(cfg, subgroups):
+    if not whole_volumes.are_needed(cfg, subgroups):
         study = read_slices(entries, cfg, lambda hu_HW, position_mm: keep(frame.to_size(hu_HW, cfg.size), position_mm))
         return replace(study, groups=groups.of_study(study, None, None, subgroups))
     volume = read_chest(entries, cfg)
@@ -125,11 +124,6 @@ def _keep_lesions(volume: Volume, spacing_factor: bool, keep: KeepLesions) -> di
     found = candidates.find(volume.hu_ZHW, spacing_mm, there, ascending, spacing_factor)
     keep(found, views.make(volume.hu_ZHW, spacing_mm, there, found))
     return baseline.control(found, len(volume.hu_ZHW), ascending.found)
-
-
-def needs_volume(cfg: PackConfig, subgroups: Collection[str]) -> bool:
-    """Whether the settings ask for something that is seen in a whole volume alone: then `IMPORTS` are needed."""
-    return cfg.crop != "none" or cfg.baseline or cfg.candidates or groups.needs_volume(subgroups)
 
 
 def read_chest(entries: Sequence[Entry], cfg: PackConfig) -> Volume:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.calcium import agatston
-from cac_hpc.dataset import intake, scoring
+from cac_hpc.dataset import intake, scoring, whole_volumes
 from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.sheets import Cell
 from cac_hpc.machine import workers
@@ -137,7 +137,7 @@ def _score_all(tasks: Mapping[str, MaskTask], num_workers: int, found: dict[str,
     limits = next(iter(tasks.values())).pack.limits
 
     def work() -> None:
-        worker = Worker(score_mask, limits.minutes * 60, int(limits.memory_gb * GIB), give_up, intake.IMPORTS)
+        worker = Worker(score_mask, limits.minutes * 60, int(limits.memory_gb * GIB), give_up, whole_volumes.IMPORTS)
         with contextlib.closing(worker):
             while not give_up.is_set() and (item := next(waiting, None)):
                 name, task = item

@@ -4,50 +4,57 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import re
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
+from types import ModuleType
 from typing import Any
 
-from cac_hpc.dataset import intake, integrity, plan, regions, shards, study_folders
+from cac_hpc.dataset import integrity, kept_plan, study_folders, whole_volumes
+from cac_hpc.dataset.shard_task import ShardTask
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
 from cac_hpc.run import causes, digests, disk, ledger, logs
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.config import Config
-from cac_hpc.settings.data import Format
 from cac_hpc.settings.errors import InputError
-from cac_hpc.settings.pack import PackConfig
-from cac_hpc.volumes import files
-from cac_hpc.volumes.study import Study
+
+IMPORTS = ("cac_hpc.dataset.shard_writing",)  # of workers, before their first task: callers do without
 
 
-@dataclass(frozen=True)
-class ShardTask:
-    """All that a worker needs to write one shard.
+def pack(root: Path, shard: int | None = None, only_seal: bool = False) -> None:
+    """Stages pack and seal, or a task of one: write all shards and seal them, write one, or seal what is written.
 
-    studies: key, folder and digest of the files it was planned with. lost: reason and detail of the studies on which
-    a worker was lost before.
+    Errors are those of `pack_shards` and of `sealing.seal`.
     """
-
-    scratch: Path
-    studies: list[tuple[str, Path, str]]
-    pack: PackConfig
-    lost: dict[str, tuple[str, str]] = field(default_factory=dict)
-    format: Format = "auto"
-    subgroups: tuple[str, ...] = ()
+    if not only_seal:
+        pack_shards(root, None if shard is None else [shard], _sealing if shard is None else workers.nothing)
+    if shard is None:
+        _sealing().seal(root)
 
 
-def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
+def _sealing() -> ModuleType:
+    """What seals, loaded while workers write; a task of one shard does without."""
+    from cac_hpc.dataset import sealing
+
+    return sealing
+
+
+def pack_shards(
+    root: Path, indices: Sequence[int] | None = None, meanwhile: Callable[[], object] = workers.nothing
+) -> None:
     """Write shards, as many at once as cluster.pack.cpus says; a shard that is whole is left as it is.
 
+    While a shard is brought to the disk, its worker writes the next one.
+
     Args:
-        indices: of the shards, all of them if None.
+        indices: of the shards, all of them if None. meanwhile: what the caller does while workers write.
     Raises: InputError if the plan has no such shard, or a sealed one cannot be made again; OSError naming the shard
     if the disk is full or cannot be written.
     """
@@ -55,23 +62,37 @@ def pack_shards(root: Path, indices: Sequence[int] | None = None) -> None:
     cfg = stored_settings.load(run.config)
     dataset = run.dataset(cfg.data.packed_dir)
     with causes.in_run(root):
-        tasks = _tasks(cfg, plan.read_plan(dataset), indices)
-    waiting, give_up = iter(tasks.items()), threading.Event()
-    imports = intake.IMPORTS if intake.needs_volume(cfg.pack, cfg.data.subgroups) else ()  # half of a worker's start
+        tasks = _tasks(cfg, kept_plan.read_plan(dataset), indices)
+    waiting, give_up, idle = iter(tasks.items()), threading.Event(), SimpleQueue[Worker]()
 
     def pack() -> None:
-        limits = cfg.pack.limits
-        worker = Worker(write_shard, limits.minutes * 60, int(limits.memory_gb * GIB), give_up, imports)
-        with contextlib.closing(worker):
-            while not give_up.is_set() and (item := next(waiting, None)):
+        while True:
+            with ExitStack() as turn:  # with a worker
+                turn.callback(idle.put, worker := idle.get())
+                if give_up.is_set() or (item := next(waiting, None)) is None:
+                    return
                 index, task = item
                 with ledger.stage(run.ledger, "pack", index), disk.named(dataset.shard(index)):
-                    _pack_shard(worker, dataset, index, task, advance)
+                    _pack_shard(worker, dataset, index, task, advance, turn.close)
 
     num_workers = min(cfg.cluster.pack.cpus, len(tasks))
     num_studies = sum(len(task.studies) for task in tasks.values())
-    with logs.progress("studies packed", num_studies) as advance:
-        workers.share(pack, num_workers, give_up)
+    with ExitStack() as ending, logs.progress("studies packed", num_studies) as advance:
+        for worker in _workers(cfg, num_workers, give_up):
+            ending.callback(worker.close)
+            idle.put(worker)
+        workers.share(pack, 2 * num_workers, give_up, meanwhile)
+
+
+def _workers(cfg: Config, count: int, give_up: threading.Event) -> Iterator[Worker]:
+    """Workers that import what they need from now on."""
+    limits = cfg.pack.limits
+    of_volumes = whole_volumes.IMPORTS if whole_volumes.are_needed(cfg.pack, cfg.data.subgroups) else ()
+    for _ in range(count):
+        imports = (*IMPORTS, *of_volumes)
+        worker = Worker(write_shard, limits.minutes * 60, int(limits.memory_gb * GIB), give_up, imports)
+        worker.start()
+        yield worker
 
 
 def _tasks(cfg: Config, planned: dict[str, Any], indices: Sequence[int] | None) -> dict[int, ShardTask]:
@@ -96,9 +117,18 @@ def _tasks(cfg: Config, planned: dict[str, Any], indices: Sequence[int] | None) 
 
 
 def _pack_shard(
-    worker: Worker, dataset: DatasetPaths, index: int, task: ShardTask, advance: Callable[[], None]
+    worker: Worker,
+    dataset: DatasetPaths,
+    index: int,
+    task: ShardTask,
+    advance: Callable[[], None],
+    written: Callable[[], None] = workers.nothing,
 ) -> None:
-    """Write one shard and, after it, its facts, unless both are there."""
+    """Write one shard and, after it, its facts, unless both are there.
+
+    Args:
+        written: called when the worker has written it, before its digest is taken and it is on the disk.
+    """
     shard, facts = dataset.shard(index), dataset.shard_facts(index)
     if (fault := integrity.packed_fault(dataset, index)) is None:
         logs.log.info("shard %d is there already", index)
@@ -110,6 +140,9 @@ def _pack_shard(
         facts.unlink(missing_ok=True)
     with _scratch(shard) as scratch:
         found = _written(worker, replace(task, scratch=scratch), advance)
+        written()
+        of_file = {"digest": digests.of_file(scratch), "bytes": scratch.stat().st_size}
+        found = {"rows": found["rows"], **of_file, **found}
         if integrity.sealed_digest(dataset, index) not in (None, found["digest"]):
             raise InputError(
                 f"{shard}: {fault}; packed anew it differs from the sealed one, so the DICOM files, the settings or "
@@ -129,6 +162,7 @@ def _scratch(shard: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(file, fcntl.LOCK_EX)
         yield scratch
+        os.fsync(file)  # opened before anything was written: it is told of all that went wrong since
 
 
 def _written(worker: Worker, task: ShardTask, advance: Callable[[], None]) -> dict[str, Any]:
@@ -158,71 +192,7 @@ def _written(worker: Worker, task: ShardTask, advance: Callable[[], None]) -> di
 
 
 def write_shard(task: ShardTask, say: Say) -> dict[str, Any]:
-    """What a worker does: read study after study into a shard at the scratch path.
+    """What a worker does; see `shard_writing`, which it has imported before."""
+    from cac_hpc.dataset import shard_writing
 
-    Args:
-        say: is told the study's key before it is read, and "" when all are.
-    Returns: number of rows, the file's digest, and of the studies: facts, refused files, number of files, identity.
-    """
-    facts: list[dict[str, Any]] = []
-    rejected: list[dict[str, Any]] = []
-    counts: dict[str, dict[str, Any]] = {}
-    by_study: dict[str, dict[str, str]] = {}
-    with shards.create(task.scratch, task.pack.size, task.pack.slices) as shard:
-        for key, folder, listing in task.studies:
-            say(key)
-            study = _read(key, folder, listing, task, shard)
-            check_clean(key, study)
-            rejected += [{"study": key, **asdict(refusal)} for refusal in study.refusals]
-            facts += [{"study": key, **study.facts}] if study.facts else []
-            by_study |= {key: dict(study.groups)} if study.facts and study.groups else {}
-            names = {key, files.study_name(folder)}
-            counts[key] = {
-                "files": study.num_files,
-                "used": study.num_files - len(study.refusals),
-                "identity": bool(study.identity),
-                "private": study.private,
-                "key_is_identity": bool(names & study.identity),
-            }
-        say("")
-        rows = len(shard)
-    return {
-        "rows": rows,
-        "digest": digests.of_file(task.scratch),
-        "bytes": task.scratch.stat().st_size,
-        "studies": facts,
-        "rejected": rejected,
-        "counts": counts,
-        **({"groups": by_study} if task.subgroups else {}),
-    }
-
-
-class _Void(Exception):
-    """The study has no series to be used: what the shard took of it goes."""
-
-
-def _read(key: str, folder: Path, listing: str, task: ShardTask, shard: shards.ShardWriter) -> Study:
-    entries = files.list_files(folder, task.format)
-    if key in task.lost:
-        return intake.refuse_study(entries, *task.lost[key])
-    if regions.listing(entries, files.study_name(folder), task.pack) != listing:
-        return intake.refuse_study(entries, "changed_while_read", "not the files that the plan has seen")
-    with contextlib.suppress(_Void), shard.study(key) as keep:
-        study = intake.read_study(
-            entries, task.pack, keep, keep.lesions, regions.reader(folder, task.pack), task.subgroups
-        )
-        if study.facts is None:
-            raise _Void
-    return study
-
-
-def check_clean(key: str, study: Study) -> None:
-    """Nothing that may identify the patient is in the texts that will be written, whatever else went wrong.
-
-    Raises: AssertionError naming the study.
-    """
-    texts = [refusal.detail for refusal in study.refusals]  # facts are numbers and codes of fixed lists, groups too
-    for value in study.identity:
-        telling = len(value) >= 4 and value != key and not (value.isnumeric() or value.islower())  # our own words are
-        found = telling and any(re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text) for text in texts)
-        assert not found, f"study {key!r}: identity in what would be written; please report this"
+    return shard_writing.write_shard(task, say)

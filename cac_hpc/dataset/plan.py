@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cac_hpc.calcium import candidates
-from cac_hpc.dataset import held_out, integrity, regions, stratification, study_folders
+from cac_hpc.dataset import held_out, integrity, kept_plan, regions, stratification, study_folders
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
 from cac_hpc.labels import group_values, label_rows, sheets
@@ -20,7 +20,7 @@ from cac_hpc.labels.labels import Label
 from cac_hpc.labels.matching import SOURCES, Matched, match_labels
 from cac_hpc.labels.spelling import near_equal
 from cac_hpc.machine import memory
-from cac_hpc.run import digests, disk, result_files
+from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings.config import Config, OneCohort, plain
 from cac_hpc.settings.errors import InputError
@@ -271,7 +271,7 @@ def check_dataset(dataset: DatasetPaths, plan: DatasetPlan) -> None:
 
     Raises: InputError if it holds or is becoming another dataset, or its plan is damaged.
     """
-    if dataset.plan.exists() and read_plan(dataset)["sha256"] != plan.sha256:
+    if dataset.plan.exists() and kept_plan.read_plan(dataset)["sha256"] != plan.sha256:
         raise InputError(
             f"{dataset.root}: holds a dataset packed from other files, labels or settings than these; "
             "choose another data.packed_dir or run folder, or delete that one"
@@ -292,16 +292,6 @@ def _written(labels: Mapping[str, Label]) -> dict[str, dict[str, Any]]:
         study: {name: value for name, value in label.items() if name not in ("vessels", "groups", "site") or value}
         for study, label in plain_labels.items()
     }
-
-
-def read_plan(dataset: DatasetPaths) -> dict[str, Any]:
-    """What `write_plan` kept.
-
-    Raises: InputError if there is no plan, or it is damaged.
-    """
-    if not dataset.plan.exists():
-        raise InputError(f"{dataset.plan}: not there, wanted the plan that jobs/launch_cv.py --dry_run writes")
-    return result_files.read_kept(dataset.plan, ["sha256", "shards", "listings", "labels"])
 
 
 def _folds(labels: Mapping[str, Label], cfg: Config, groups: Groups | None) -> list[Fold]:

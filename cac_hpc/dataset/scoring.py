@@ -20,7 +20,7 @@ from cac_hpc.calcium import agatston, candidates, views
 from cac_hpc.calcium.agatston import Score
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import Views
-from cac_hpc.dataset import intake, study_folders
+from cac_hpc.dataset import intake, study_folders, whole_volumes
 from cac_hpc.dataset.intake import Volume
 from cac_hpc.labels import labels
 from cac_hpc.machine.workers import GIB, Lost, Say, Worker
@@ -231,7 +231,9 @@ def _require_masks(region: str, studies: Sequence[str]) -> None:
 def _all_scored(tasks: list[ScoreTask]) -> Iterator[Scored]:
     """The studies' scores in their order, each read where it can break nothing else."""
     limits = tasks[0].pack.limits
-    worker = Worker(score_folder, limits.minutes * 60, int(limits.memory_gb * GIB), threading.Event(), intake.IMPORTS)
+    worker = Worker(
+        score_folder, limits.minutes * 60, int(limits.memory_gb * GIB), threading.Event(), whole_volumes.IMPORTS
+    )
     with contextlib.closing(worker):
         for task in logs.track(tasks, "studies scored"):
             try:

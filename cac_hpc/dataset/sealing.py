@@ -9,18 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from cac_hpc.calcium import baseline
 from cac_hpc.dataset import (
     groups,
     held_out,
     integrity,
+    kept_plan,
     leaks,
-    plan,
     sealed,
     splits,
     stratification,
+    studies_table,
     study_folders,
     summary,
     summary_view,
@@ -53,12 +52,11 @@ def seal(root: Path) -> None:
         sealed.check(dataset)
         summary_view.show(disk.read_json(dataset.intake))
         studies = _usable(dataset, cfg)
-        patient, category, slices = (
-            dict(zip(studies["study"], studies[name], strict=True)) for name in ("patient", "category", "slices")
-        )
+        patient = {study["study"]: study["patient"] for study in studies}
+        category, slices = ({study["study"]: int(study[name]) for study in studies} for name in ("category", "slices"))
         groups = held_out.read(run.groups) if cfg.split.group else None
-        if groups and groups.fact == "scanner" and "scanner" in studies:
-            held_out.check_packed(groups, dict(zip(studies["study"], studies[groups.fact], strict=True)))
+        if groups and groups.fact == "scanner" and "scanner" in studies[0]:
+            held_out.check_packed(groups, {study["study"]: study["scanner"] for study in studies})
         folds = stratification.make_folds(patient, category, cfg.split, slices, groups)
         if cfg.split.unit == "patient":  # the report would refuse them after all the training
             leaks.check_pixels(dataset, folds, patient, whole=new)
@@ -67,14 +65,14 @@ def seal(root: Path) -> None:
         splits.write_splits(run.splits, folds, cfg.split, digests.file_sha256(dataset.studies), of_trials, of_groups)
 
 
-def _usable(dataset: DatasetPaths, cfg: Config) -> pd.DataFrame:
+def _usable(dataset: DatasetPaths, cfg: Config) -> list[dict[str, str]]:
     """The studies of a sealed dataset that the run's model can be given; the others are named.
 
     Raises: InputError if these are, with the refused ones, more than the settings allow.
     """
-    every = sealed.read_studies(dataset)
-    studies = sealed.usable(every, cfg.model)
-    if not (names := sorted(set(every["study"]) - set(studies["study"]))):
+    every = studies_table.read(dataset.studies)
+    studies = studies_table.usable(every, cfg.model)
+    if not (names := sorted({study["study"] for study in every} - {study["study"] for study in studies})):
         return studies
     labelled = disk.read_json(dataset.intake)["studies"]["labelled"]
     share, allowed = (labelled - len(studies)) / labelled, cfg.pack.limits.rejected_studies
@@ -99,7 +97,7 @@ def _is_sealed(dataset: DatasetPaths) -> bool:
 
 
 def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
-    planned = plan.read_plan(dataset)
+    planned = kept_plan.read_plan(dataset)
     with ThreadPoolExecutor(cfg.cluster.pack.cpus) as pool:  # reading them once more is what takes time here
         packed = list(pool.map(partial(_whole_facts, dataset), range(len(planned["shards"]))))
     labels = {
@@ -115,13 +113,11 @@ def _seal_dataset(dataset: DatasetPaths, cfg: Config) -> None:
     rejected = [row for shard in packed for row in shard["rejected"]] + _never_opened(planned)
     intake = summary.summarise(planned, packed, rejected, cfg)
     intake |= {"subgroups": counts} if counts else {}
-    disk.write_text(dataset.rejected, escaping.csv_text(pd.DataFrame(rejected, columns=REJECTED_COLUMNS)))
+    disk.write_text(dataset.rejected, escaping.csv_of_rows(REJECTED_COLUMNS, rejected))
     disk.write_json(dataset.intake, intake)
     check_share(dataset, cfg)
-    table = pd.DataFrame(studies)
-    whole = [name for name in baseline.WHOLE_NUMBERS if name in table]
-    with disk.atomic(dataset.studies) as scratch:
-        table.astype(dict.fromkeys(whole, "Int64")).to_csv(scratch, index=False, lineterminator="\n")
+    with disk.atomic(dataset.studies) as scratch, scratch.open("x", encoding="utf-8", newline="") as file:
+        studies_table.write(file, studies, baseline.WHOLE_NUMBERS)
     integrity.write_checked(
         dataset.seal,
         {

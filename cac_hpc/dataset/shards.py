@@ -123,7 +123,7 @@ class ShardWriter:
         self._lesions.append((study, found))
 
     def finish(self) -> None:
-        """Cut the images to their rows, write the columns and close the file, all of it on disk."""
+        """Cut the images to their rows, write the columns and close the file, which the caller has on disk."""
         count = len(self._rows)
         self._images.resize(count if self._with_slices else 0, axis=0)
         self._views.resize(len(self._seen), axis=0)
@@ -134,7 +134,6 @@ class ShardWriter:
         ]
         self._file["candidate_feature"].attrs.update({"version": candidates.VERSION, "features": candidates.NAMES})
         self._file.flush()
-        os.fsync(self._file.id.get_vfd_handle())
         written.clear()
         self._file.close()
 

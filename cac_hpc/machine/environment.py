@@ -6,7 +6,6 @@ import fnmatch
 import functools
 import os
 import re
-import socket
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -45,6 +44,8 @@ def missing_card(
     Source: torch's ProcessGroupGloo.cpp for GLOO_SOCKET_IFNAME, names parted by commas; NCCL's environment variables
         for NCCL_SOCKET_IFNAME, prefixes, after = whole names, after ^ what is not taken.
     """
+    import socket  # not for who asks nothing of the network
+
     found = sorted(cards if cards is not None else (name for _, name in socket.if_nameindex()))
     for variable in read:
         value = variables.get(variable, "")

@@ -8,14 +8,15 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ Work = Callable[[Any, Say], Any]  # takes a task and what tells the caller how f
 
 GIB = 1 << 30
 START_S = 300.0  # a cold file system takes long to import everything
+# of a worker's process: multiprocessing would start a further one to clean up behind it, and import the caller's script
+BEGINNING = """import sys
+from multiprocessing.connection import Connection
+line = Connection(int(sys.argv[1]))
+sys.path[:] = line.recv()
+serve, *given = line.recv()
+serve(line, *given)"""
 LOOK_S = 0.2  # how often a waiting caller looks whether it should give up
 
 
@@ -43,7 +51,7 @@ class Lost(Exception):
 class Worker:
     """One long-lived process for risky work: what breaks it, holds it up or floods its memory stays in there.
 
-    It is started when it is first needed and again after it was lost.
+    It is started when it is first needed, or before, and again after it was lost.
 
     Args:
         work: what it does, a function at the top of a module. patience_s: longest silence. memory_bytes: that it may
@@ -61,8 +69,9 @@ class Worker:
     ) -> None:
         self._work, self._patience_s, self._memory_bytes, self._give_up = work, patience_s, memory_bytes, give_up
         self._imports = tuple(imports)
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._line: Connection | None = None
+        self._is_ready = False
 
     def run(self, task: Any, heard: Say) -> Any:
         """Do one task; ``heard`` is called with each thing the work says.
@@ -71,7 +80,7 @@ class Worker:
         ended then: whatever it still holds, a half-written file above all, is not to be tidied up.
         """
         try:
-            line = self._line or self._start()
+            line = self._ready()
             line.send(task)
             while True:
                 kind, content = self._hear(line, self._patience_s)
@@ -81,6 +90,9 @@ class Worker:
                     raise OSError(*content) if kind == "failed" else Lost(kind, content)
                 heard(content)
         except (EOFError, ConnectionError):
+            if self._give_up.is_set():  # the thread that has started the process may have ended before this one
+                self.close()
+                raise CancelledError("told to give up") from None
             raise Lost("crashed", self._cause_of_death()) from None
         except BaseException:
             self.close()
@@ -90,25 +102,35 @@ class Worker:
         """End the process, wherever it is."""
         if self._process is not None:
             self._process.kill()
-            self._process.join()
-            self._process.close()
+            self._process.wait()
         if self._line is not None:
             self._line.close()
         self._process = self._line = None
 
-    def _start(self) -> Connection:
-        context = multiprocessing.get_context("spawn")
-        self._line, theirs = context.Pipe()
-        process = context.Process(
-            target=_serve, args=(theirs, self._work, self._memory_bytes, os.getpid(), self._imports), daemon=True
-        )
-        resource_tracker.ensure_running()  # where it is started later, it takes the next line back
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for us, who end the process
-        process.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        self._process = process
-        theirs.close()
-        self._hear(self._line, START_S)
+    def start(self) -> None:
+        """Start the process unless it is there; it imports what it needs while the caller does something else.
+
+        It ends with the thread that calls this, at the latest.
+        """
+        if self._process is not None:
+            return
+        self._line, theirs = Pipe()
+        with theirs:
+            command = [sys.executable, "-c", BEGINNING, str(theirs.fileno())]
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for us, who end the process
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self._is_ready = False
+        with contextlib.suppress(ConnectionError):  # if it has ended already, whoever waits for it is told
+            self._line.send(sys.path)
+            self._line.send((_serve, self._work, self._memory_bytes, os.getpid(), self._imports))
+
+    def _ready(self) -> Connection:
+        self.start()
+        assert self._line is not None
+        if not self._is_ready:
+            self._hear(self._line, START_S)
+            self._is_ready = True
         return self._line
 
     def _hear(self, line: Connection, patience_s: float) -> Any:
@@ -122,22 +144,32 @@ class Worker:
 
     def _cause_of_death(self) -> str:
         assert self._process is not None
-        self._process.join(5)
-        code = self._process.exitcode or 0
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        code = self._process.returncode or 0
         self.close()
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
-def share(work: Callable[[], None], num_threads: int, give_up: threading.Event) -> None:
+def nothing() -> None:
+    """What a caller does meanwhile who only waits."""
+
+
+def share(
+    work: Callable[[], None], num_threads: int, give_up: threading.Event, meanwhile: Callable[[], object] = nothing
+) -> None:
     """Run the same function in several threads, of which each takes tasks until none is left.
 
     Args:
         give_up: set where one of them fails, or the caller is interrupted, so that the others stop, too.
+        meanwhile: what the caller does before it waits for them.
     Raises: what the first that failed has raised.
     """
     with ThreadPoolExecutor(num_threads) as pool:
         try:
-            for done in as_completed([pool.submit(work) for _ in range(num_threads)]):
+            begun = [pool.submit(work) for _ in range(num_threads)]
+            meanwhile()
+            for done in as_completed(begun):
                 done.result()
         except BaseException:  # Ctrl-C above all
             give_up.set()

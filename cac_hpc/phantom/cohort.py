@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -153,7 +152,7 @@ def _write_study(order: Order) -> truth.Facts:
 def _complete_folder(option: str, wanted: str) -> Iterator[Path]:
     """Yield a scratch folder beside ``wanted``; it gets that name when the block ends well, and goes otherwise."""
     path = Path(wanted).absolute()
-    scratch = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         scratch.mkdir(parents=True)
     except OSError as error:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cac_hpc.dataset import intake, study_folders
+from cac_hpc.dataset import study_folders, whole_volumes
 from cac_hpc.machine.workers import GIB, Lost, Worker
 from cac_hpc.predict import bundle_files, parts, prediction_jobs, prediction_tables, study_prediction
 from cac_hpc.predict.bundle import Bundle
@@ -118,7 +118,7 @@ class _Work:
         limits = self.bundle.pack.limits
         room = int(limits.memory_gb * GIB) + MODEL_BYTES + 2 * _num_bytes(self.bundle)
         most = NO_LIMIT if self.plan.settings["device"] == "cuda" else room
-        return Worker(study_prediction.predict_study, limits.minutes * 60, most, give_up, intake.IMPORTS)
+        return Worker(study_prediction.predict_study, limits.minutes * 60, most, give_up, whole_volumes.IMPORTS)
 
 
 def _num_bytes(bundle: Bundle) -> int:

@@ -17,7 +17,7 @@ import torch
 
 from cac_hpc.calcium.candidates import Candidates
 from cac_hpc.calcium.views import Views
-from cac_hpc.dataset import intake, packing, scoring
+from cac_hpc.dataset import intake, scoring, shard_writing
 from cac_hpc.machine.workers import Say
 from cac_hpc.predict import bundle as bundles
 from cac_hpc.predict import bundle_files, prediction_pages, training_range
@@ -114,7 +114,7 @@ def predict_study(task: StudyTask, say: Say) -> Json:
     """What a worker does; the outcome as a dictionary."""
     bundle, ensemble = _loaded(task.bundle, task.digest, task.device)
     content = read(task, bundle, with_slices=not ensemble.of_candidates)
-    packing.check_clean(task.study, content.study)
+    shard_writing.check_clean(task.study, content.study)
     rejected = [{"study": task.study, **asdict(refusal)} for refusal in content.study.refusals]
     num_files, facts = content.study.num_files, content.study.facts
     fault = scoring.main_fault(content.study) if facts is None else ""

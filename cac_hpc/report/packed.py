@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from cac_hpc.dataset import integrity, plan
+from cac_hpc.dataset import integrity, kept_plan
 from cac_hpc.machine import workers
 from cac_hpc.machine.workers import Lost, Worker
 from cac_hpc.run.paths import DatasetPaths
@@ -39,7 +39,7 @@ def read(
     found: dict[K, V] = {}
     worker = Worker(of_shard, PATIENCE_S, MEMORY, threading.Event())
     try:
-        for studies, shard in zip(plan.read_plan(dataset)["shards"], sealed, strict=False):
+        for studies, shard in zip(kept_plan.read_plan(dataset)["shards"], sealed, strict=False):
             if mine := {study: wanted[study] for study in studies if study in wanted}:
                 found |= worker.run(Task(dataset.root / shard["file"], shard["digest"], mine), lambda said: None)
     except (Lost, OSError, InputError):

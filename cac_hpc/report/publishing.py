@@ -12,7 +12,6 @@ import errno
 import os
 import platform
 import re
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,8 +19,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from cac_hpc.cluster.queue_records import OPEN
-from cac_hpc.cluster.task_status import RunStates
 from cac_hpc.machine import processes
 from cac_hpc.report import checksums
 from cac_hpc.run import digests, disk, lock, paths, result_files
@@ -187,7 +184,7 @@ def _made_at(report: Path) -> float:
 
 def _new_name(report: Path, kind: Literal["made", "whole"]) -> Path:
     """made: a report that is being made. whole: one that is about to come to its place, or was there."""
-    return report.parent / f".report.{kind}.{platform.node()}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    return report.parent / f".report.{kind}.{platform.node()}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
 
 
 def _is_left(folder: Path) -> bool:
@@ -212,6 +209,10 @@ class Expected(NamedTuple):
 
 
 def find_expected(run: RunPaths) -> Expected:
+    """What of a run may still come by itself."""
+    from cac_hpc.cluster.queue_records import OPEN
+    from cac_hpc.cluster.task_status import RunStates  # not for who finds a final report
+
     launching = lock.is_held(run.lock)  # a launcher on this machine starts what is planned
     states = [
         state for state in RunStates(run).states() if state.state in OPEN or (state.state == "planned" and launching)

@@ -45,6 +45,8 @@ class Pooled(Matrix):
 
 @dataclass(frozen=True)
 class _OfFold:
+    """Of one fold."""
+
     fold: int
 
 
@@ -57,6 +59,8 @@ class FoldMatrix(Matrix, _OfFold):  # fields of the last base come first
 
 @dataclass(frozen=True)
 class _Printed:
+    """Where a published matrix is from."""
+
     title: str
     level: str
     note: None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ def atomic(path: Path, check: Callable[[], None] = no_check) -> Iterator[Path]:
     Args:
         check: called when the file is whole, right before it gets its name; what it raises prevents that.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     with named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

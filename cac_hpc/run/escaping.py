@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cac_hpc.run import logs
@@ -32,6 +35,14 @@ def csv_text(table: pd.DataFrame, float_format: str | None = None) -> str:
         if column.dtype.kind not in "biuf":
             shown.isetitem(place, [_inert(cell) for cell in column])
     return shown.to_csv(index=False, float_format=float_format, lineterminator="\n")
+
+
+def csv_of_rows(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
+    """What `csv_text` makes of a table of these rows, none of whose values is a fraction or missing, without pandas."""
+    text = io.StringIO()
+    lines = [[_inert(row[name]) for name in columns] for row in rows]
+    csv.writer(text, lineterminator="\n").writerows([columns, *lines])
+    return text.getvalue()
 
 
 def plain(text: str) -> str:

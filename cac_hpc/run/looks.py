@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cac_hpc.run import disk, ledger, logs
 from cac_hpc.run.paths import RunPaths
-from cac_hpc.settings import config, stored_settings
-from cac_hpc.settings.config import Config
+from cac_hpc.settings import stored_settings
 from cac_hpc.settings.errors import InputError
+
+if TYPE_CHECKING:
+    from cac_hpc.settings.config import Config
 
 EVENT = "shown"
 How = Literal["terminal", "page", "archive", "comparison", "bundle", "ssh"]
@@ -125,6 +127,8 @@ def _own(root: Path) -> list[Looks]:
 
 
 def _same_patients(run: RunPaths, cfg: Config, other: Path) -> bool:
+    from cac_hpc.settings import config  # not for who only notes a look
+
     try:
         theirs = stored_settings.read(RunPaths(other).config).get("data")
     except (OSError, InputError):

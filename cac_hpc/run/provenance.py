@@ -6,8 +6,8 @@ was edited does not, for somebody may have corrected an error, but is noted.
 
 from __future__ import annotations
 
+import os
 import platform
-import secrets
 import shlex
 import shutil
 import subprocess
@@ -56,7 +56,7 @@ def identity(folder: Path, made: Path) -> dict[str, Any]:
 
     A folder that was moved keeps one of them, mostly; a copy has neither.
     """
-    return {"run_id": secrets.token_hex(4), "folder": str(folder), "inode": made.stat().st_ino}
+    return {"run_id": os.urandom(4).hex(), "folder": str(folder), "inode": made.stat().st_ino}
 
 
 def shareable(collected: dict[str, Any]) -> dict[str, Any]:

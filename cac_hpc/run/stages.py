@@ -8,14 +8,16 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cac_hpc.machine import processes
 from cac_hpc.machine.environment import for_task
 from cac_hpc.run import result_files
 from cac_hpc.run.paths import FoldPaths, RunPaths
-from cac_hpc.settings.cluster import Resources
-from cac_hpc.settings.config import Config
+
+if TYPE_CHECKING:
+    from cac_hpc.settings.cluster import Resources
+    from cac_hpc.settings.config import Config
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
+    """The scheduler, the shape of a fold on its nodes, and what each stage asks for."""
+
     kind: str = "auto"  # a scheduler, by its name in cluster/schedulers; auto: SLURM if one answers, else local
     partition: str | None = None  # this and the next four as for sbatch; null: the site's default
     account: str | None = None

@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cac_hpc.settings import given_paths, stored_settings, yaml_documents
+from cac_hpc.settings import given_paths, stored_settings
 from cac_hpc.settings.config import Config
 from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.plain_text import NULL, Plain
 from cac_hpc.settings.setting_names import check_names, is_section, types_of
 from cac_hpc.settings.typed_values import build
-from cac_hpc.settings.yaml_documents import Plain
 
 T = TypeVar("T")
 
@@ -101,11 +101,13 @@ def _with_files(kind: Any, content: Mapping[str, Any], key: str, folder: Path) -
 def _value(key: str, text: str) -> Any:
     """A value of the command line, as it would be after its key in a file."""
     if text[:1] in ("[", "{", "'", '"'):
+        from cac_hpc.settings import yaml_documents  # imports PyYAML
+
         try:
             return yaml_documents.read(text)
         except ValueError as error:
             raise InputError(f"--{key}: found {error}, wanted a value as in a YAML file") from None
-    return None if text and yaml_documents.NULL.fullmatch(text) else Plain(text)
+    return None if text and NULL.fullmatch(text) else Plain(text)
 
 
 def _laid(lower: Any, upper: Any, kind: Any, place: Sequence[str] = ()) -> Any:

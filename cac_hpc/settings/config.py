@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from cac_hpc.settings import yaml_documents
 from cac_hpc.settings.checks import ADDED, require
 from cac_hpc.settings.cluster import ClusterConfig
 from cac_hpc.settings.data import OWN, DataConfig
@@ -28,6 +27,8 @@ ABSENT = object()  # in place of a setting that one of two does not have
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
+    """All settings of a run, checked against each other."""
+
     run: str  # the run folder: everything the run is lives there
     data: DataConfig
     labels: LabelsConfig
@@ -145,6 +146,8 @@ class OneCohort:
 
 
 def to_yaml(cfg: Config) -> str:
+    from cac_hpc.settings import yaml_documents  # imports PyYAML
+
     return yaml_documents.write(plain(cfg))
 
 

@@ -52,6 +52,8 @@ OWN = re.compile(  # settings that a cohort has itself, as they are called of a 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
+    """Where the studies are, and where they are packed to."""
+
     # one folder per study below it, or one NIfTI or NRRD file; its name is the study number
     dicom_root: str = field(default="", metadata=ADDED)
     packed_dir: str | None = None  # where the packed dataset lives; null keeps it in the run folder

@@ -6,10 +6,12 @@ import dataclasses
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cac_hpc.settings.config import Config
 from cac_hpc.settings.errors import InputError
+
+if TYPE_CHECKING:
+    from cac_hpc.settings.config import Config
 
 # settings that are paths, of each section; data.cohorts have their own
 PATHS = {

@@ -12,6 +12,8 @@ from cac_hpc.settings.data import Subgroup
 
 @dataclass(frozen=True, kw_only=True)
 class LabelsConfig:
+    """Where scores are read from, and which categories they fall into."""
+
     sheet: str | tuple[str, ...] | None = None  # .csv or .xlsx, one row per study; BOOK.xlsx#NAME is one of its sheets
     study_column: str = "study"  # study number, the name of the study's folder
     score_column: str | None = "score"  # Agatston score; null: the sum of vessel_columns

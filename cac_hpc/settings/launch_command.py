@@ -1,31 +1,26 @@
 """Options of launching: a YAML file, ``--section.key VALUE`` for one value, ``--section FILE`` for a whole section.
 
-Unknown keys and wrong values are refused here, before anything is submitted. The owner of jsonargparse,
-which shows what can be set.
+Unknown keys and wrong values are refused here, before anything is submitted.
 """
 
 from __future__ import annotations
 
 import argparse
 import difflib
-import gc
 import itertools
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cac_hpc.settings import composition, config, stored_settings
 from cac_hpc.settings.config import Config
 from cac_hpc.settings.errors import InputError
 from cac_hpc.settings.given_paths import absolute_paths
-from cac_hpc.settings.setting_names import is_section, names, types_of
+from cac_hpc.settings.setting_names import names
 from cac_hpc.settings.typed_values import build, shown
-
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
 
 LAUNCHER = ("config", "resume", "wait", "dry_run", "print_config", "help")  # options that are no settings
 
@@ -54,8 +49,7 @@ def parse_launch(doc: str | None, argv: Sequence[str] | None = None) -> tuple[Co
     launcher.add_argument("--print_config", action="store_true", help="show the settings that result, do nothing")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if {"-h", "--help"} & set(arguments):
-        gc.disable()  # nothing is left when help was shown; collecting takes a tenth of the time until then
-        _help(doc, launcher).parse_args(["--help"])
+        _show_help(doc, launcher)
     if sum(argument.partition("=")[0] == "--resume" for argument in arguments) > 1:
         raise InputError("--resume: found it more than once, wanted one run to go on with")
     try:
@@ -129,19 +123,9 @@ def _resumed(run: str | None, given: Sequence[tuple[str, str]]) -> dict[str, Any
     return stored_settings.read(folder / stored_settings.CONFIG) | {"run": str(folder)}
 
 
-def _help(doc: str | None, launcher: argparse.ArgumentParser) -> ArgumentParser:
-    """The options of the launcher and all settings with their types and defaults, to be shown."""
-    from jsonargparse import ArgumentParser  # takes a quarter of a second
+def _show_help(doc: str | None, launcher: argparse.ArgumentParser) -> None:
+    from cac_hpc.settings import launch_help
 
-    parser = ArgumentParser(description=doc, print_config=None)
-    for action in launcher._actions:
-        parser.add_argument(
-            *action.option_strings, action="store_true" if action.nargs == 0 else "store", help=action.help
-        )
-    parser.add_argument("--config", help="YAML file with the settings, for example configs/demo.yaml")
-    parser.add_argument("--run", type=str, required=True, help="the run folder")
-    for name, kind in types_of(Config).items():
-        if is_section(kind):
-            parser.add_class_arguments(kind, name, sub_configs=True, skip={"cohorts"})
-    parser.add_argument("--data.cohorts", metavar="LIST", help="several cohorts; write them in the file: docs/data.md")
-    return parser
+    own = [(action.option_strings[0], action.nargs != 0, action.help or "") for action in launcher._actions]
+    own.append(("--config", True, "YAML file with the settings, for example configs/demo.yaml"))
+    launch_help.parser(doc, own).parse_args(["--help"])

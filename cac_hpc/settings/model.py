@@ -9,6 +9,8 @@ from cac_hpc.settings.checks import ADDED, require, within
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
+    """Which network is trained, and its size."""
+
     kind: str = field(default="slices", metadata=ADDED)  # by its name in train/models: slices, lesions or another
     # of the study's network, kind slices, as the three below:
     filters: tuple[int, ...] = (32, 64, 128, 256, 512)  # one convolution + ReLU + 2x2 max-pooling each

@@ -68,6 +68,8 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class PackConfig:
+    """How studies are read, checked and packed."""
+
     size: int = 512  # pixels per side of a packed slice
     studies_per_shard: int = 8  # of one array task
     min_slices: int = 10  # of a study; fewer are refused

@@ -12,6 +12,8 @@ CUTS = (0.0, 100.0, 400.0)
 
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
+    """How a report is drawn and counted."""
+
     title: str = "Coronary calcium category from non-contrast cardiac CT"  # of the page and the figures
     figure_dpi: int = 300  # of PNG files
     window_hu: tuple[float, float] = (-135.0, 215.0)  # contrast of the slices that are shown: width 350, level 40

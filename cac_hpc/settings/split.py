@@ -10,6 +10,8 @@ from cac_hpc.settings.checks import ADDED, require, within
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
+    """How patients are divided into folds."""
+
     # holdout: repeated random division; leave_one_out: each group of patients is tested by a model that never saw it
     scheme: Literal["kfold", "holdout", "leave_one_out"] = "kfold"
     folds: int = 5  # or repetitions, in `holdout`; in `leave_one_out` set by the launch: one for each group

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cac_hpc.settings import given_paths, typed_values, yaml_documents
-from cac_hpc.settings.config import Config
+from cac_hpc.settings import given_paths
 from cac_hpc.settings.errors import InputError
+
+if TYPE_CHECKING:
+    from cac_hpc.settings.config import Config
 
 CONFIG = "config.yaml"  # in the folder of a run, as the next
 LEDGER = "ledger.jsonl"
@@ -20,6 +22,8 @@ def read(path: Path, where: str = "") -> dict[str, Any]:
         where: what messages begin with; else the path.
     Raises: InputError if the file is missing or holds something else.
     """
+    from cac_hpc.settings import yaml_documents  # imports PyYAML, which --help and the report of a run do without
+
     where, wanted = where or str(path), "wanted a YAML file of settings"
     try:
         content = yaml_documents.read_file(path)
@@ -44,6 +48,9 @@ def load(path: Path) -> Config:
 
     Raises: InputError if the file is missing or wrong.
     """
+    from cac_hpc.settings import typed_values
+    from cac_hpc.settings.config import Config  # not for who only looks for the folder of a run
+
     content = read(path)
     try:
         return typed_values.build(Config, content)

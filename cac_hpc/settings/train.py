@@ -59,6 +59,8 @@ class AnatomyConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
+    """How each fold is trained."""
+
     epochs: int
     # optimizer steps of the whole training, divided evenly among the epochs, over shuffled passes that run on from one
     # epoch to the next; null: an epoch takes every training slice or study once

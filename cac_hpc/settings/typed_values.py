@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from cac_hpc.settings.errors import InputError
+from cac_hpc.settings.plain_text import Plain
 from cac_hpc.settings.setting_names import NAME, check_names, is_section, type_of, types_of
-from cac_hpc.settings.yaml_documents import Plain
 
 T = TypeVar("T")
 WHOLE = re.compile(r"[+-]?(0|[1-9][0-9]{0,19})")

@@ -8,14 +8,11 @@ from typing import Any, ClassVar
 
 import yaml
 
+from cac_hpc.settings.plain_text import NULL, Plain
+
 LARGEST = 1_000_000  # bytes
 DEEPEST = 50  # lists and mappings in each other
-NULL = re.compile(r"~|null|Null|NULL|")
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may be built without libyaml
-
-
-class Plain(str):
-    """A text that stands in a document without quotes."""
 
 
 class _Loader(_Base):  # type: ignore[misc]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +60,7 @@ def take_after(files: FoldPaths, newest: int, facts: Mapping[str, Any]) -> Fence
     saved = files.checkpoints()
     own = {"supervisor": processes.supervisor(), "checkpoint": saved[-1].name if saved else None}
     content = json.dumps({**facts, **own})
-    scratch = files.attempts / f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    scratch = files.attempts / f".{os.getpid()}-{os.urandom(4).hex()}.tmp"
     with scratch.open("x", encoding="utf-8") as file:
         file.write(content)
     try:

@@ -13,7 +13,6 @@ import os
 import platform
 import re
 import signal
-import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -335,5 +334,7 @@ def _number(row: dict[str, str], name: str) -> float | None:
 
 
 def _middle(rows: Sequence[dict[str, str]], name: str) -> float | None:
-    numbers = [number for row in rows if (number := _number(row, name)) is not None]
-    return statistics.median(numbers) if numbers else None
+    """The median."""
+    numbers = sorted(number for row in rows if (number := _number(row, name)) is not None)
+    middle = len(numbers) // 2
+    return (numbers[middle] + numbers[~middle]) / 2 if numbers else None

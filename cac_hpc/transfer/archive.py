@@ -10,7 +10,6 @@ import hashlib
 import io
 import os
 import re
-import secrets
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -208,7 +207,7 @@ def _is(path: Path, sha256: str) -> bool:
 @contextmanager
 def _scratch_folder(folder: Path, stem: str) -> Iterator[Path]:
     """A new folder under a name of its own; gone afterwards, unless it was given another name."""
-    scratch = folder / f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    scratch = folder / f".{stem}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
     scratch.mkdir()
     try:
         yield scratch

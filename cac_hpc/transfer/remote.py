@@ -12,7 +12,6 @@ import codecs
 import json
 import os
 import re
-import secrets
 import select
 import shlex
 import subprocess
@@ -125,7 +124,7 @@ class Connection:
     """One ssh that runs the script, and what it says."""
 
     def __init__(self, place: RemoteFolder, choice: Selection) -> None:
-        self.place, self.choice, self.mark = place, choice, secrets.token_hex(16)
+        self.place, self.choice, self.mark = place, choice, os.urandom(16).hex()
         self.buffer = bytearray()
         self.patience_s: float | None = None
         command = ["ssh", "-T", "-o", "RemoteCommand=none", "--", place.host, "exec sh -s"]

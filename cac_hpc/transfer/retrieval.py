@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import shutil
-import webbrowser
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from cac_hpc.report import publishing, terminal
@@ -16,9 +12,6 @@ from cac_hpc.run.paths import FoldPaths, RunPaths
 from cac_hpc.settings import given_paths, stored_settings
 from cac_hpc.settings.errors import InputError, WorkError
 from cac_hpc.settings.report_command import ReportOptions
-from cac_hpc.transfer import archive, remote, selection
-from cac_hpc.transfer.remote import RemoteFolder
-from cac_hpc.transfer.selection import Offer, Selection
 
 # what is opened: the first that is there
 PAGES = tuple(paths.page_name(status, *kind) for kind in paths.PAGES for status in paths.STATUSES)
@@ -36,28 +29,45 @@ def retrieve(asked: ReportOptions) -> int:
     source = Path(asked.source)
     if asked.questions:
         return _show_questions(source)
-    place = None if source.exists() else remote.parse(asked.source)
-    choice = Selection(weights=asked.weights, images=not asked.without_images)
-    if asked.out is None and (place or source.is_file()):
-        raise InputError(f"{asked.source}: found no --out, wanted --out DIR, the folder that the report comes to")
-    if place:
-        made, code = _bring(place, given_paths.out_folder(asked.out), choice)
-        folder = archive.unpack(made, made.parent) if asked.open else made.parent
-    elif source.is_file():
-        folder = archive.unpack(source, given_paths.out_folder(asked.out))
-        report = terminal.read(folder / selection.SUMMARY)
-        code = terminal.present(report, f"unpacked and whole: {folder}")
+    if source.is_file() or not source.exists():
+        folder, code = _fetch(asked)
     elif paths.is_external_test(source):
-        folder = source
-        code = _show_external(asked)
+        folder, code = source, _show_external(asked)
     else:
         folder = stored_settings.run_folder(asked.source)
         _bring_up_to_date(folder)
         how: looks.How = "page" if asked.open else "terminal"
-        code = _keep(folder, given_paths.out_folder(asked.out), choice) if asked.out else terminal.show(folder, how)
+        code = _keep(folder, asked) if asked.out else terminal.show(folder, how)
     if asked.open:
         open_page(folder / "report")
     return code
+
+
+def _fetch(asked: ReportOptions) -> tuple[Path, int]:
+    """Take a report from an archive, or from another machine.
+
+    Returns: the folder that it is in now, and its code.
+    Raises: InputError if it is neither.
+    """
+    from cac_hpc.transfer import archive, fetching, remote  # not for a run here
+
+    source = Path(asked.source)
+    place = None if source.is_file() else remote.parse(asked.source)
+    if place is None and not source.is_file():
+        stored_settings.run_folder(asked.source)
+    if asked.out is None:
+        raise InputError(f"{asked.source}: found no --out, wanted --out DIR, the folder that the report comes to")
+    out = given_paths.out_folder(asked.out)
+    if place is None:
+        return fetching.unpack(source, out)
+    made, code = fetching.bring(place, out, fetching.choice_of(asked))
+    return archive.unpack(made, made.parent) if asked.open else made.parent, code
+
+
+def _keep(root: Path, asked: ReportOptions) -> int:
+    from cac_hpc.transfer import fetching
+
+    return fetching.keep(root, given_paths.out_folder(asked.out), fetching.choice_of(asked))
 
 
 def _show_questions(root: Path) -> int:
@@ -91,6 +101,8 @@ def open_page(folder: Path) -> None:
     page = next((folder / name for name in PAGES if (folder / name).is_file()), None)
     if page is None:
         raise InputError(f"{folder}: found none of {', '.join(PAGES)}, wanted the report of a run")
+    import webbrowser
+
     if not webbrowser.open(page.absolute().as_uri()):
         raise WorkError(f"{page}: no browser was found here to open it; take the report home with --out DIR")
 
@@ -140,52 +152,3 @@ def _behind(root: Path) -> Expected | None:
         return None
     seen = publishing.find_expected(run)
     return seen if status != "PARTIAL" or there < done or seen.surely else None
-
-
-def _keep(root: Path, out: Path, choice: Selection) -> int:
-    """The archive of a run on this machine."""
-    offer = selection.survey(root, choice)
-    _check_space(out, offer.num_bytes)
-    looks.note(root, "archive")
-    return _finish(out, offer, {item.name: root / item.name for item in offer.items}, choice)[1]
-
-
-def _bring(place: RemoteFolder, out: Path, choice: Selection) -> tuple[Path, int]:
-    """The archive of a run elsewhere: first all files by their digests, then the archive of them."""
-    logs.log.info("%s: looking for the report", place)
-    with remote.connect(place, choice) as connection:
-        offer = remote.survey(connection)
-        _check_space(out, 2 * offer.num_bytes)
-        with _store(out / f".{offer.label}_report.part") as store:
-            with logs.transfer(str(place), offer.num_bytes) as advance:
-                files = remote.fetch(connection, offer, store, advance)
-            return _finish(out, offer, files, choice)
-
-
-def _finish(out: Path, offer: Offer, files: Mapping[str, Path], choice: Selection) -> tuple[Path, int]:
-    made = archive.write(out, offer, files, choice)
-    size = f"{len(offer.items)} files, {made.stat().st_size / 1e6:.1f} MB"
-    return made, terminal.present(archive.read(files), f"one archive, {size}: {made}")
-
-
-def _check_space(folder: Path, num_bytes: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if num_bytes > free:
-        raise WorkError(f"{folder}: {free / 1e6:.0f} MB are free, wanted {num_bytes / 1e6:.0f} MB; take another --out")
-
-
-@contextmanager
-def _store(folder: Path) -> Iterator[Path]:
-    """A folder for what has come, of one process at a time; it stays where the work does not end well.
-
-    Raises: WorkError if another process has it.
-    """
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with disk.open_own(folder / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WorkError(f"{folder}: another process is fetching this report to here; wait for it") from None
-        yield folder
-        shutil.rmtree(folder)

@@ -9,7 +9,7 @@ import logging
 import struct
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -30,6 +30,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from cac_hpc.volumes import decoders
 from cac_hpc.volumes.acquisition import HAS_ITEMS
 
 PLUGINS = ("pyjpegls", "pylibjpeg", "pydicom")  # the first that is there decodes, never what else may be installed
@@ -71,7 +72,7 @@ class Coded(NamedTuple):
 
 def can_decode(syntax: str) -> bool:
     """Whether compressed pixels of a transfer syntax can be decoded here."""
-    return _plugin(syntax) is not None
+    return bool(_plugins(syntax))
 
 
 def read_slices(file: BinaryIO, keywords: set[str]) -> list[dict[str, str | int]]:
@@ -211,8 +212,11 @@ def decode(
     options |= {"samples_per_pixel": 1, "photometric_interpretation": "MONOCHROME2"}
     with quiet():
         decoder, frames = get_decoder(syntax), encapsulate([codestream])
-        stored, _ = decoder.as_array(frames, index=0, decoding_plugin=_plugin(syntax) or "", **options)
-    return np.asarray(stored)
+        *faster, last = _plugins(syntax) or ("",)
+        for plugin in faster:
+            with suppress(Exception):
+                return np.asarray(decoder.as_array(frames, index=0, decoding_plugin=plugin, **options)[0])
+        return np.asarray(decoder.as_array(frames, index=0, decoding_plugin=last, **options)[0])
 
 
 def write_series(
@@ -276,13 +280,18 @@ def _new_slice(hu_HW: np.ndarray, z_mm: float, pixel_spacing_mm: float, intercep
 
 
 @cache
-def _plugin(syntax: str) -> str | None:
-    """The plugin of pydicom that decodes a transfer syntax."""
+def _plugins(syntax: str) -> tuple[str, ...]:
+    """The plugins of pydicom that decode a transfer syntax; the last is asked for what the one before it leaves."""
     try:
-        available = get_decoder(syntax).available_plugins
+        decoder = get_decoder(syntax)
     except NotImplementedError:
-        return None
-    return next((name for name in PLUGINS if name in available), None)
+        return ()
+    theirs = tuple(name for name in PLUGINS if name in decoder.available_plugins)[:1]
+    if not theirs or not decoders.is_available(syntax):
+        return theirs
+    if decoders.NAME not in decoder.available_plugins:
+        decoder.add_plugin(decoders.NAME, (decoders.__name__, decoders.decode_frame.__name__))
+    return (decoders.NAME, *theirs)
 
 
 @contextmanager

@@ -18,10 +18,10 @@ import numpy as np
 import pydicom
 import pytest
 
-from cac_hpc.dataset import packing, plan, sealing
+from cac_hpc.dataset import kept_plan, packing, plan, sealing
 from cac_hpc.machine.workers import Worker
 from cac_hpc.run import digests
-from cac_hpc.run.paths import DatasetPaths
+from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.errors import InputError
 from tests.support import risky_studies
@@ -250,7 +250,7 @@ def test_a_slice_holds_the_area_mean_of_its_file(tmp_path, scans):
 def test_a_study_that_breaks_its_reader_is_refused_and_the_others_packed_right(tmp_path, scans):
     run = prepare(tmp_path, scans, pack={"limits": {"minutes": 0.05, "memory_gb": 0.5, "rejected_studies": 0.5}})
     cfg, dataset = stored_settings.load(run / "config.yaml"), DatasetPaths(run / "dataset")
-    tasks = packing._tasks(cfg, plan.read_plan(dataset), None)
+    tasks = packing._tasks(cfg, kept_plan.read_plan(dataset), None)
     worker = Worker(risky_studies.write_shard, 2, 1 << 29, threading.Event())
     try:
         for index, task in tasks.items():
@@ -273,7 +273,8 @@ def test_a_study_that_breaks_its_reader_is_refused_and_the_others_packed_right(t
     for index, task in tasks.items():
         good = [study for study in task.studies if study[0] not in risky_studies.STUDIES]
         without = packing.ShardTask(tmp_path / "without.h5", good, task.pack)
-        assert packing.write_shard(without, lambda study: None)["digest"] == digests.of_file(dataset.shard(index))
+        packing.write_shard(without, lambda study: None)
+        assert without.scratch.read_bytes() == dataset.shard(index).read_bytes()
 
 
 def test_a_study_that_changed_or_went_since_the_plan_is_refused(tmp_path):
@@ -320,6 +321,30 @@ def test_two_processors_pack_the_same_bytes_as_one(tmp_path, scans, undisturbed)
     run = prepare(tmp_path, scans, cluster={"pack": {"time_min": 10, "mem_gb": 2, "cpus": 2}})
     pack(run)
     assert content(run) == undisturbed
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_writes_the_next_shard_while_one_comes_to_the_disk(tmp_path, scans, undisturbed, monkeypatch):
+    run = RunPaths(prepare(tmp_path, scans, cluster={"pack": {"cpus": 1}}))
+    first, second = (run.dataset(None).shard(index).name for index in range(2))
+    is_written, write, sync = threading.Event(), packing._written, os.fsync
+
+    def written(worker, task, advance):
+        found = write(worker, task, advance)
+        if second in task.scratch.name:
+            is_written.set()
+        return found
+
+    def wait(file):
+        number = file if isinstance(file, int) else file.fileno()
+        if first in Path(f"/proc/self/fd/{number}").readlink().name:
+            assert is_written.wait(30), "the second shard was not written while the first came to the disk"
+        sync(file)
+
+    monkeypatch.setattr(packing, "_written", written)
+    monkeypatch.setattr(os, "fsync", wait)
+    packing.pack(run.root)
+    assert content(run.root) == undisturbed
 
 
 @pytest.mark.timeout(120)

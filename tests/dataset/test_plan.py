@@ -11,7 +11,7 @@ import tracemalloc
 import openpyxl
 import pytest
 
-from cac_hpc.dataset import plan, study_folders
+from cac_hpc.dataset import kept_plan, plan, study_folders
 from cac_hpc.run.paths import DatasetPaths
 from cac_hpc.settings import stored_settings
 from cac_hpc.settings.data import DataConfig
@@ -190,7 +190,7 @@ def test_nearly_equal_numbers_of_one_patient_or_of_people_who_are_known_to_diffe
     assert note.startswith("1 groups of nearly equal study numbers")
     dataset = DatasetPaths(tmp_path / "dataset")
     plan.write_plan(dataset, plan.make_plan(secret))
-    assert plan.read_plan(dataset)["near_equal"] == 1
+    assert kept_plan.read_plan(dataset)["near_equal"] == 1
 
 
 @pytest.mark.parametrize("hidden_rows", ["leave_out", "use"])

@@ -176,7 +176,7 @@ def test_without_a_decoder_a_compressed_study_is_refused_by_that_name(chest, tmp
     """D10: the plugins are not installed on this node."""
     folder = shutil.copytree(chest, tmp_path / "study")
     poison.compressed(JPEG_2000)(folder)
-    monkeypatch.setattr(dicom, "_plugin", lambda syntax: None)
+    monkeypatch.setattr(dicom, "_plugins", lambda syntax: ())
     assert read(folder).codes == {"unsupported_compression"}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from cac_hpc.dataset import integrity, packing, plan, sealing, shards
+from cac_hpc.dataset import integrity, kept_plan, packing, sealing, shards
 from cac_hpc.machine.workers import Worker
 from cac_hpc.run import digests
 from cac_hpc.run.paths import DatasetPaths, RunPaths
@@ -63,7 +63,7 @@ def load(run):
 def pack_again(run, worker):
     """What jobs/pack.py does, with a worker that is there already."""
     cfg, dataset = config_of(run), DatasetPaths(run / "dataset")
-    for index, task in packing._tasks(cfg, plan.read_plan(dataset), None).items():
+    for index, task in packing._tasks(cfg, kept_plan.read_plan(dataset), None).items():
         packing._pack_shard(worker, dataset, index, task, lambda: None)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cac_hpc.machine import workers
+from cac_hpc.machine import processes, workers
 from cac_hpc.machine.workers import Lost, Worker
 from tests.support import risky
 from tests.support.runs import REPO
@@ -114,6 +114,31 @@ def test_a_worker_that_died_between_two_tasks_is_told(worker):
     with pytest.raises(Lost, match="crashed: ended by SIGKILL"):
         worker.run("work", lambda pid: None)
     assert worker.run("work", lambda pid: None) != pid
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_can_be_started_before_it_is_needed(worker):
+    worker.start()
+    started = processes.children(os.getpid())
+    worker.start()
+    assert worker.run("work", lambda pid: None) == started[-1]
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_that_died_when_all_give_up_is_no_loss(worker, give_up):
+    pid = worker.run("work", lambda pid: None)
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: gone(pid), 10, "the worker's end")
+    give_up.set()
+    with pytest.raises(CancelledError):
+        worker.run("work", lambda pid: None)
+
+
+@pytest.mark.timeout(60)
+def test_who_waits_for_others_does_something_meanwhile(give_up):
+    done = threading.Event()
+    workers.share(lambda: done.wait(10) or pytest.fail("nothing was done meanwhile"), 2, give_up, done.set)
+    assert done.is_set()
 
 
 @pytest.mark.timeout(60)

@@ -8,8 +8,11 @@ import jsonschema
 import pytest
 
 from cac_hpc.report import aggregation
+from cac_hpc.results import serialization, validation
+from cac_hpc.results.cohort import CategoryRange, Cohort
+from cac_hpc.results.figures import Figure
 from cac_hpc.results.report import Report
-from cac_hpc.results.serialization import Damaged, from_json, schema, to_json
+from cac_hpc.results.serialization import CategoryFigures, Damaged, from_json, schema, to_json
 from cac_hpc.run import disk
 from tests.support.reports import make_run
 
@@ -62,3 +65,81 @@ def test_what_is_no_report_is_neither_read_nor_valid(made, change, said):
         from_json(content, Report)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(content, schema(Report), jsonschema.Draft202012Validator)
+
+
+def test_what_a_report_has_written_is_read_without_pydantic_and_as_pydantic_reads_it(made, monkeypatch):
+    content = disk.read_json(made)
+    wanted = validation.validated(content, Report)
+    monkeypatch.setattr(validation, "validated", lambda plain, kind: pytest.fail(f"{kind} was left to pydantic"))
+    assert from_json(content, Report) == wanted
+
+
+def outcome(read, content, kind):
+    """What is read, or why not."""
+    try:
+        return repr(read(content, kind))
+    except (Damaged, validation.Invalid) as error:
+        return str(error).removeprefix("is not as a report is (").removesuffix(")")
+
+
+FIGURE = {"value": 1.5, "n": 3, "low": None, "high": None, "interval": None, "note": None}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (Figure, FIGURE | {"value": 2}),
+        (Figure, FIGURE | {"value": 2**60 + 1}),
+        (Figure, FIGURE | {"value": "2.5"}),
+        (Figure, FIGURE | {"value": True}),
+        (Figure, FIGURE | {"n": 3.0}),
+        (Figure, FIGURE | {"n": "3"}),
+        (Figure, FIGURE | {"note": "\u00e9"}),
+        (Figure, FIGURE | {"of a later version": 1}),
+        (CategoryFigures, {"category": 2, "f1": FIGURE, "recall": FIGURE}),
+        (CategoryFigures, {"category": 2}),
+        (dict[str, Figure], {"f1": FIGURE}),
+        (CategoryRange, {"category": 1, "name": "", "score_above": None, "score_up_to": 10**400}),
+        (CategoryRange, {"category": 10**400, "name": "", "score_above": None, "score_up_to": 0}),
+        (Figure, {key: FIGURE[key] for key in FIGURE if key != "n"}),
+        (Figure, FIGURE | {"n": 3.5}),
+        (Figure, FIGURE | {"n": None}),
+        (Figure, FIGURE | {"note": "\ud800"}),
+        (Figure, [FIGURE]),
+        (Figure, None),
+        (CategoryFigures, {"f1": FIGURE}),
+        (CategoryFigures, {"category": 2, "f1": 3}),
+        (CategoryFigures, "f1"),
+        (Cohort, {"intake": {"\ud800": 1}}),
+    ],
+)
+def test_what_is_written_otherwise_is_read_or_refused_as_by_pydantic(kind, content):
+    assert outcome(from_json, content, kind) == outcome(validation.validated, content, kind)
+
+
+def test_every_type_of_a_report_can_be_read_without_pydantic():
+    """None of them is in a form that is always left to pydantic, as a union of which two parts look alike."""
+    seen = set()
+
+    def look(kind):
+        if kind in seen:
+            return
+        seen.add(kind)
+        _, fields, needed = serialization._fields(kind)
+        assert needed <= set(fields)
+        for read in fields.values():
+            inside(read)
+
+    def inside(read):
+        if getattr(read, "func", None) is serialization._read_part:
+            look(read.args[0])
+        elif getattr(read, "func", None) is serialization._read_one_of:
+            for one in read.args[0]:
+                inside(one)
+        elif getattr(read, "func", None) in (serialization._read_list, serialization._read_dict):
+            inside(read.args[0])
+        elif getattr(read, "func", None) is serialization._read_scalar:
+            assert read.args[0] in (str, int, bool, type(None))
+
+    look(Report)
+    assert len(seen) > 60

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from cac_hpc.dataset import plan, splits
+from cac_hpc.dataset import kept_plan, splits
 from cac_hpc.run.paths import RunPaths
 from cac_hpc.settings.errors import InputError
 from tests.support.runs import job, job_here
@@ -50,4 +50,4 @@ def test_folds_and_plans_that_are_none_are_refused(tmp_path, content):
     with pytest.raises(InputError, match=r"splits\.json: damaged; delete it; to go on: python jobs/launch_cv"):
         splits.read_splits(run.splits)
     with pytest.raises(InputError, match=r"plan\.json: damaged; delete it; to go on: python jobs/launch_cv"):
-        plan.read_plan(dataset)
+        kept_plan.read_plan(dataset)

@@ -9,7 +9,7 @@ from cac_hpc.run import disk, ledger, lock
 from cac_hpc.run.paths import FoldPaths, RunPaths
 from cac_hpc.settings.errors import InputError
 from cac_hpc.train import fencing, heartbeat
-from cac_hpc.transfer import retrieval
+from cac_hpc.transfer import fetching
 from tests.support.runs import job
 
 
@@ -29,7 +29,7 @@ WRITERS = {
     "the lock": ("local.lock", hold),
     "the ledger": ("ledger.jsonl", lambda path: ledger.record(path, "folds", 0, "started")),
     "excluded nodes": ("slurm/excluded_nodes.jsonl", lambda path: ledger.append(path, node="n1")),
-    "the lock of a store": ("store/lock", lambda path: retrieval._store(path.parent).__enter__()),
+    "the lock of a store": ("store/lock", lambda path: fetching._store(path.parent).__enter__()),
 }
 
 

@@ -24,7 +24,7 @@ from cac_hpc.run import digests, ledger
 from cac_hpc.run.exit_codes import exit_code
 from cac_hpc.settings.errors import InputError, WorkError
 from cac_hpc.settings.report_command import ReportOptions, parse_report
-from cac_hpc.transfer import archive, remote, retrieval, selection
+from cac_hpc.transfer import archive, fetching, remote, retrieval, selection
 from cac_hpc.transfer.remote import RemoteFolder
 from tests.support.runs import REPO, job, job_here
 from tests.support.waiting import wait_for
@@ -270,7 +270,7 @@ def test_a_report_that_is_fetched_is_a_look_in_the_ledger_there(ours, server, tm
 
 def test_what_was_asked_for_and_did_not_come_is_no_look(ours, server, tmp_path, monkeypatch):
     before = looks_at(ours)
-    monkeypatch.setattr(retrieval.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(1, 1, 0))
+    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(1, 1, 0))
     done = fetch(server, f"cluster:{ours}", "--out", tmp_path / "out")
     assert "0 MB are free" in done.stderr
     assert looks_at(ours) == before
@@ -421,7 +421,7 @@ def test_a_store_that_was_damaged_is_mended(home, server, tmp_path):
 
 
 def test_two_at_once_do_not_meet(home, server, tmp_path):
-    with retrieval._store(tmp_path / f".{LABEL}_report.part"):
+    with fetching._store(tmp_path / f".{LABEL}_report.part"):
         done = fetch(server, f"cluster:{home}", "--out", tmp_path)
     assert done.returncode == 1
     assert "another process is fetching this report to here" in done.stderr

@@ -17,13 +17,13 @@ def libjpeg(monkeypatch):
     def decode(*arguments, **options):
         with monkeypatch.context() as other:
             other.setattr(dicom, "PLUGINS", ("pylibjpeg",))
-            dicom._plugin.cache_clear()
+            dicom._plugins.cache_clear()
             found = dicom.decode(*arguments, **options)
-        dicom._plugin.cache_clear()
+        dicom._plugins.cache_clear()
         return found
 
     yield decode
-    dicom._plugin.cache_clear()
+    dicom._plugins.cache_clear()
 
 
 @pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEGLSNearLossless])
@@ -44,4 +44,4 @@ def test_both_decoders_give_the_same_values(libjpeg, syntax, precision):
 
 
 def test_the_faster_one_is_taken():
-    assert dicom._plugin(str(JPEGLSLossless)) == "pyjpegls"
+    assert dicom._plugins(str(JPEGLSLossless)) == ("pyjpegls",)
