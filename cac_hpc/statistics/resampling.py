@@ -87,10 +87,7 @@ def resample(sums: Mapping[Key, Sums], of_patients: Mapping[Key, Units], cfg: Re
 def _correlation(units: Units) -> Callable[[np.ndarray], np.ndarray]:
     """From how often each patient is drawn, (B, P), to the correlation of expected category and score, (B,)."""
     known = ~np.isnan(units.score)
-    correlation = RankCorrelation(units.expected_category[known], units.score[known])
-    patient = units.patient[known]
-    each_once = np.array_equal(patient, np.arange(units.num_patients))
-    return lambda weight_BP: correlation.of(weight_BP if each_once else np.take(weight_BP, patient, axis=1))
+    return RankCorrelation(units.expected_category[known], units.score[known], units.patient[known]).of
 
 
 def _drawn(sums: Sums, columns_BC: np.ndarray, spearman_B: np.ndarray | None) -> Sums:
