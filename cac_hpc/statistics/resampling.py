@@ -75,7 +75,7 @@ def resample(sums: Mapping[Key, Sums], of_patients: Mapping[Key, Units], cfg: Re
         drawn = (by_patient @ np.ascontiguousarray(weight_BP.T)).T
         return [drawn, *(correlation(weight_BP) for correlation in correlations)]
 
-    drawn, *spearman = intervals.in_draws(np.arange(num_patients), cfg.draws, cfg.seed, of)
+    drawn, *spearman = intervals.in_draws([(np.arange(num_patients), of)], cfg.draws, cfg.seed)
     parts = np.split(drawn, len(columns), axis=1)
     known = dict(zip(of_patients, spearman, strict=True))
     return {key: _drawn(sums[key], part, known.get(key)) for key, part in zip(sums, parts, strict=True)}
