@@ -74,8 +74,13 @@ def call(code: Path, command: Sequence[str], log: Path, timeout_s: float = math.
 
 
 def environment(code: Path) -> dict[str, str]:
-    """All variables of a command of ours: the package of this checkout, and one thread for what computes."""
-    return {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
+    """All variables of a command that is measured: the package of this checkout, and one thread for what computes.
+
+    How many processes there are is what is compared. What Python compiles is kept, as with a user: the warm-up
+    compiles, also a checkout that was just made.
+    """
+    alone = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
+    return {**os.environ, **alone, "PYTHONPATH": str(code), "PYTHONDONTWRITEBYTECODE": ""}
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

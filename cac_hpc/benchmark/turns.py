@@ -19,8 +19,6 @@ from cac_hpc.run import logs
 from cac_hpc.settings.errors import InputError
 
 NOW, BEFORE = "now", "before"  # this checkout, and the commit that it is compared with
-# of what computes, for everybody: how many processes there are is what is compared
-THREADS = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
 SPARE_BYTES = 128 << 20  # for a program itself
 
 
@@ -121,7 +119,7 @@ def _once(program: Program, size: int, folder: Path) -> Cost:
     command = program.prepare(out, size)
     if program.source is not None:
         settle(program.source(size), folder / "ballast")
-    cost = costs.run(command, folder / "log", {**THREADS, "PYTHONPATH": str(program.code)})
+    cost = costs.run(command, folder / "log", costs.environment(program.code))
     told = None if program.tell is None else program.tell(out)
     shutil.rmtree(out)
     return replace(cost, told=told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import queue
 import shlex
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import FrameType
@@ -95,6 +96,8 @@ def stop(child: subprocess.Popen[bytes], ranks: bool) -> None:
     Args:
         ranks: whether it is a torchrun. Its ranks are asked then, and save; torchrun itself would give them no time.
     """
+    if child.stdin is not None:
+        child.stdin.close()  # one that waits to begin ends
     deadline = time.monotonic() + STOP_S
     while child.poll() is None and time.monotonic() < deadline:
         for pid in processes.children(child.pid) if ranks else [child.pid]:
@@ -111,17 +114,7 @@ def _run_stage(
 ) -> Generator[None, None, list[Task]]:
     """Run the tasks of one stage, as many at once as the machine has room for; returns those that failed."""
     room = _room(cfg, stage)
-    free: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    for gpus in room:
-        free.put(gpus)
-
-    def run_task(task: Task) -> int:
-        gpus = free.get()
-        try:
-            return 0 if stage.shared and task.done else _run_task(run, cfg, task, gpus, children)
-        finally:
-            free.put(gpus)
-
+    run_task = _runner(run, cfg, tasks, room, children)
     with ThreadPoolExecutor(len(room)) as pool:
         results = [pool.submit(run_task, task) for task in tasks]
         try:
@@ -136,21 +129,70 @@ def _run_stage(
     return [task for task in failed if not (stage.shared and task.done)]
 
 
+def _runner(
+    run: RunPaths,
+    cfg: Config,
+    tasks: Sequence[Task],
+    room: Sequence[str | None],
+    children: list[tuple[subprocess.Popen[bytes], bool]],
+) -> Callable[[Task], int]:
+    """What runs a task of a stage and returns its exit code, called by as many threads as there is room for.
+
+    Of folds that are trained one after the other, the next loads its modules while the one before is trained.
+    """
+    free: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    for gpus in room:
+        free.put(gpus)
+    following = dict(itertools.pairwise(tasks)) if tasks[0].stage.ranks and len(room) == 1 else {}
+    started: dict[Task, subprocess.Popen[bytes]] = {}
+
+    def run_task(task: Task) -> int:
+        gpus = free.get()
+        try:
+            if task.stage.shared and task.done:
+                return 0
+            child = started.pop(task, None)
+            if child is None or child.poll() is not None:
+                child = _start_task(run, cfg, task, gpus, children)
+            _let_begin(child, cfg.cluster.ranks)
+            if task in following:
+                started[following[task]] = _start_task(run, cfg, following[task], gpus, children)
+            return _wait_for(run, task, child)
+        finally:
+            free.put(gpus)
+
+    return run_task
+
+
 def _stop_all(children: list[tuple[subprocess.Popen[bytes], bool]]) -> None:
     """All at the same time: each may need a while to save."""
     with ThreadPoolExecutor(max(1, len(children))) as pool:
         list(pool.map(lambda child: stop(*child), children))
 
 
-def _run_task(
+def _start_task(
     run: RunPaths, cfg: Config, task: Task, gpus: str | None, children: list[tuple[subprocess.Popen[bytes], bool]]
-) -> int:
+) -> subprocess.Popen[bytes]:
+    """Start what does a task; ranks load their modules, and wait to be let begin."""
     argv = stages.command(task, run, cfg.cluster.ranks, ["--standalone"])
     variables = stages.environment(run, cfg, environment.for_tasks_here())
     variables |= {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}
+    variables |= {processes.WAITS: "1"} if task.stage.ranks else {}
+    line = subprocess.PIPE if task.stage.ranks else subprocess.DEVNULL
     with disk.open_own(_log(run, task), "ab") as log:
-        child = subprocess.Popen(argv, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, close_fds=False)
+        child = subprocess.Popen(argv, env=variables, stdin=line, stdout=log, stderr=log, close_fds=False)
     children.append((child, task.stage.ranks))
+    return child
+
+
+def _let_begin(child: subprocess.Popen[bytes], num_ranks: int) -> None:
+    if child.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), child.stdin as line:
+            line.write(b"." * num_ranks)
+
+
+def _wait_for(run: RunPaths, task: Task, child: subprocess.Popen[bytes]) -> int:
+    """The exit code of what does a task; the ledger is told of a failure that nobody has told it of."""
     code = child.wait()
     if code and not task_states.last_ends(run, task):
         cause = Cause("process_ended", exit_code=code, file=str(_log(run, task).relative_to(run.root)))

@@ -26,12 +26,12 @@ from cac_hpc.results.report import FORMAT_VERSION, Report
 from cac_hpc.results.serialization import Damaged, from_json
 from cac_hpc.statistics import assessment, intervals, recalibration, resampling, sample_size, set_figures, unpaired
 from cac_hpc.statistics.assessment import Tested
+from cac_hpc.statistics.at_cuts import NO_PROBABILITIES
 from cac_hpc.statistics.pooling import Units
 from cac_hpc.statistics.prediction_sets import Sets
 
 HIGHEST = "highest"  # in place of report.patient_rule
 UNIT = "patient, by the study with the highest predicted category"
-NO_PROBABILITIES = "the predictions have no probabilities of the categories"
 NO_SETS = "the predictions have no prediction sets, which are their columns set_low and set_high"
 NO_SLICES = "an external test has no slices"
 NO_RULE = "the predictions have no scores of the Agatston rule"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ SENDERS = {  # of what ends a process: who sends it, and why
     "SIGUSR2": "sent by SLURM before the time limit, and not listened to yet",
 }
 SUPERVISOR = "CAC_HPC_SUPERVISOR"  # variable: process number and start time of who watches over this one
+WAITS = "CAC_HPC_WAITS"  # variable: whoever works may not begin before it finds a byte of its own on standard input
+LOOK_S = 1.0  # how often who waits looks whether it was asked to stop
 RESUMABLE = 75  # exit code of work that saved and goes on when started again; sysexits.h: EX_TEMPFAIL
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _heard: list[str] = []
@@ -99,6 +102,17 @@ def supervisor_is_gone() -> bool:
     """Whether there was a supervisor and it has ended."""
     pid, _, started = os.environ.get(SUPERVISOR, "").partition(":")
     return bool(pid) and str(start_time(int(pid))) != started
+
+
+def may_begin() -> bool:
+    """Wait until this process may do its work, if it was started ahead of time; what it loads is loaded by then.
+
+    Returns: whether it may; no if it was asked to stop, or who should have let it begin has ended.
+    """
+    while WAITS in os.environ and not heard():
+        if select.select([sys.stdin], [], [], LOOK_S)[0]:
+            return os.read(sys.stdin.fileno(), 1) != b""
+    return WAITS not in os.environ
 
 
 class Stopped(Exception):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -9,12 +11,16 @@ from collections.abc import Callable
 from cac_hpc.run import logs
 from cac_hpc.settings.errors import InputError, WorkError
 
+MANY = 20_000  # objects made before Python looks which are garbage; its own 700 let it look all the while modules load
+
 
 def exit_code(main: Callable[[], int]) -> int:
     """Run a job's main function; one line and no traceback where the input is wrong or the operating system refuses.
 
     Returns: the job's own code; 2 for wrong input, 1 for a full disk and the like.
     """
+    gc.set_threshold(MANY)
+    atexit.register(gc.freeze)  # nor are the modules looked through when they go: of torch's that takes half a second
     try:
         return main()
     except InputError as error:

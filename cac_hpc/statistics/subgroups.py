@@ -18,6 +18,7 @@ from cac_hpc.results.groups import Subgroup, SubgroupFact, Subgroups
 from cac_hpc.statistics import agreement, cuts, intervals, unpaired
 from cac_hpc.statistics.cuts import Judge
 from cac_hpc.statistics.intervals import CONFIDENCE, FEWEST_PATIENTS, Interval, figure, without_value
+from cac_hpc.statistics.metrics import ONE_CATEGORY
 from cac_hpc.statistics.pooling import Units
 
 ACCURACY, KAPPA, ERROR = "accuracy", "kappa_quadratic", "category_error"
@@ -26,7 +27,6 @@ JACKKNIFE_Z, ADJUSTED_T = "jackknife_z", "adjusted_t"
 ROLES = ("all others", "group")
 NO_VARIANCE = 1e-20  # of kappa: as of a group who are all put in one category, whose kappa is 0 whoever is left out
 FEW = f"fewer than {FEWEST_PATIENTS} patients: counted, not judged"
-ONE_CATEGORY = "truth and prediction together know only one category"
 Share = tuple[np.ndarray, np.ndarray]  # of each patient: how many units have it, of how many, (P,)
 
 

@@ -56,15 +56,17 @@ def train_fold(root: Path, fold: int) -> int:
     Raises: InputError if the run has no such fold or a checkpoint was made under other circumstances; WorkError if a
     rank or the device is lost, or the loss is not finite.
     """
+    if distributed.under_torchrun():
+        processes.die_with(os.getppid())  # killed, it would leave its ranks behind
     run = RunPaths(root)
     with causes.in_run(root):
         num_folds = len(splits.read_splits(run.splits))
     if not 0 <= fold < num_folds:
         raise InputError(f"--fold {fold}: the run has {num_folds} folds, wanted 0 to {num_folds - 1}")
     cfg = fold_settings.load(run, fold)
-    if distributed.under_torchrun():
-        processes.die_with(os.getppid())  # killed, it would leave its ranks behind
     steps.fix_arithmetic(cfg)
+    if not processes.may_begin():
+        return RESUMABLE
     try:
         with distributed.process_group(cfg.train.device) as world:
             return _as_rank(run, fold, cfg, world)

@@ -109,6 +109,14 @@ def test_a_number_in_files_that_a_program_wrote_is_measured(tmp_path):
     assert measured.rounds[0]["once", 1].told == 4.5
 
 
+def test_what_python_compiles_is_kept_after_the_warm_up_whatever_the_shell_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    (tmp_path / "imported.py").write_text("")
+    program = Program(name="once", prepare=lambda out, size: [sys.executable, "-c", "import imported"], code=tmp_path)
+    turns.measure(measurement([program]), Site(folder=tmp_path, shared=tmp_path, codes={"now": tmp_path}), 1)
+    assert list(tmp_path.glob("__pycache__/imported.*.pyc"))
+
+
 def test_the_gap_between_folds_is_from_the_last_file_of_one_to_the_first_of_the_next(tmp_path):
     for fold, (start, end) in enumerate([(100.0, 110.0), (112.0, 120.0), (123.0, 130.0)]):
         folder = tmp_path / "folds" / f"fold-{fold}" / "attempts"
