@@ -246,7 +246,7 @@ def rank_correlation(x_N: np.ndarray, y_N: np.ndarray) -> float:
     rank_2N = np.empty((2, len(x_N)))
     _rank_sorted(x_N, rank_2N[0])
     _rank_counted(y_N, rank_2N[1])
-    return float(np.corrcoef(rank_2N)[1, 0])
+    return float(np.asarray(np.corrcoef(rank_2N))[1, 0])
 
 
 def _rank_sorted(value_N: np.ndarray, rank_N: np.ndarray) -> None:
