@@ -47,20 +47,19 @@ def calibration_by_patient(
     Args:
         category_N: as predicted; confidence is its probability, the highest one where a model predicts that.
     """
-    sums = {name: np.zeros(num_patients) for name in ("count", "squares")}
-    in_bins = {name: np.zeros(num_patients * NUM_BINS) for name in ("count", "confidence", "right")}
+    squares, confidences = np.zeros(num_patients), np.zeros(num_patients * NUM_BINS)
+    counts = np.zeros(num_patients * NUM_BINS * 2)  # of wrong and right ones
     for part in pieces(len(label_N)):
         label, category, probability = label_N[part], category_N[part], probability_NK[part]
         rows, patient = np.arange(len(label)), patient_N[part].astype(np.intp)
         confidence = probability[rows, category].astype(float)
         cell = patient * NUM_BINS + bins(confidence)
-        np.add.at(sums["count"], patient, 1)
-        np.add.at(sums["squares"], patient, _squares(probability, probability[rows, label]))
-        np.add.at(in_bins["count"], cell, 1)
-        np.add.at(in_bins["confidence"], cell, confidence)
-        np.add.at(in_bins["right"], cell, (category == label).astype(float))
-    by_bin = (column.reshape(num_patients, NUM_BINS) for column in in_bins.values())
-    return CalibrationSums(*sums.values(), *by_bin)
+        np.add.at(squares, patient, _squares(probability, probability[rows, label]))
+        np.add.at(confidences, cell, confidence)
+        np.add.at(counts, 2 * cell + (category == label), 1)
+    counts = counts.reshape(num_patients, NUM_BINS, 2)
+    confidences = confidences.reshape(num_patients, NUM_BINS)
+    return CalibrationSums(counts.sum(axis=(1, 2)), squares, counts.sum(axis=2), confidences, counts[..., 1].copy())
 
 
 def _squares(probability_NK: np.ndarray, of_label_N: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ class Ranked:
         distinct, self.group_N = np.unique(-value_N, return_inverse=True)
         self.order_N = np.argsort(self.group_N, kind="stable")
         self.first_G = np.flatnonzero(np.diff(self.group_N[self.order_N], prepend=-1))
+        self.last_G = np.append(self.first_G, len(value_N))[1:] - 1
         self.ties = len(distinct) < len(value_N)
 
     def by_value(self, weight_BN: np.ndarray) -> np.ndarray:
@@ -39,9 +40,8 @@ class Ranked:
     def ends(self, found_BN: np.ndarray) -> np.ndarray:
         """The same cumulated, 0 first, (B, G + 1); of integers, which add up ten times as fast as floating numbers."""
         ends_BG = np.zeros((len(found_BN), len(self.first_G) + 1), found_BN.dtype)
-        last_G = np.append(self.first_G, found_BN.shape[1])[1:] - 1
         cumulated_BN = np.cumsum(found_BN, axis=1)
-        ends_BG[:, 1:] = np.take(cumulated_BN, last_G, axis=1) if self.ties else cumulated_BN
+        ends_BG[:, 1:] = np.take(cumulated_BN, self.last_G, axis=1) if self.ties else cumulated_BN
         return ends_BG
 
 
