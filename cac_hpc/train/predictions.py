@@ -56,7 +56,7 @@ def read_predictions(path: Path, fold: int, num_categories: int) -> Predictions:
         if (found := list(pd.read_csv(path, nrows=0).columns)) != columns:
             raise ValueError(f"found columns {found}, wanted {columns}")
         return _checked(_read(path, names), fold)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # a number of more than 64 bits
         raise ValueError(f"{path}: {error}") from None
 
 

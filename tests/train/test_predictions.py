@@ -42,3 +42,6 @@ def test_a_number_of_more_than_32_bits_stays_what_it_is(tmp_path):
     path = tmp_path / "predictions.csv"
     path.write_text(f"study,slice,fold,label,p0,p1\na,{2**32},0,1,0.5,0.5\n")
     assert predictions.read_predictions(path, 0, 2).slice.tolist() == [2**32]
+    path.write_text(f"study,slice,fold,label,p0,p1\na,{2**70},0,1,0.5,0.5\n")
+    with pytest.raises(ValueError, match=r"predictions\.csv: "):
+        predictions.read_predictions(path, 0, 2)
