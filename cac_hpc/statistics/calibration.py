@@ -57,9 +57,9 @@ def calibration_by_patient(
         np.add.at(squares, patient, _squares(probability, probability[rows, label]))
         np.add.at(confidences, cell, confidence)
         np.add.at(counts, 2 * cell + (category == label), 1)
-    counts = counts.reshape(num_patients, NUM_BINS, 2)
-    confidences = confidences.reshape(num_patients, NUM_BINS)
-    return CalibrationSums(counts.sum(axis=(1, 2)), squares, counts.sum(axis=2), confidences, counts[..., 1].copy())
+    count_PJ2, confidence_PJ = counts.reshape(num_patients, NUM_BINS, 2), confidences.reshape(num_patients, NUM_BINS)
+    count_PJ = count_PJ2.sum(axis=2)
+    return CalibrationSums(count_PJ.sum(axis=1), squares, count_PJ, confidence_PJ, count_PJ2[..., 1].copy())
 
 
 def _squares(probability_NK: np.ndarray, of_label_N: np.ndarray) -> np.ndarray:
