@@ -84,9 +84,10 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     status: Status = "PROVISIONAL" if at_work is not None else "PARTIAL" if found.faults else "COMPLETE"
     missing = _missing(run, found.faults, at_work or {})
     report = evaluate(found, status, missing, *headline(cfg.report.title, cfg.split.unit, cfg.trials.select_on))
-    histories = {fold: run.fold(fold).history for fold in found.results}
+    histories, lesions = {fold: run.fold(fold).history for fold in found.results}, found.lesions
+    del found  # so that the processes that draw do not have it, too
     pictures.draw(run.report / "figures", report, histories, run.dataset(cfg.data.packed_dir), cfg.report)
-    write(run.report, report, circumstances.collect(run, cfg), cfg.report.window_hu, found.lesions)
+    write(run.report, report, circumstances.collect(run, cfg), cfg.report.window_hu, lesions)
     checksums.write(run.report)
     report_json.write(run.report_json, report)
     return report

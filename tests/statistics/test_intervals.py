@@ -112,3 +112,14 @@ def test_drawn_intervals_cover_kappa_in_95_of_100_studies():
         covered.append([one.low <= truth[name][0, 0] <= one.high for one, name in zip(bounds, names, strict=True)])
     # 400 studies leave a standard error of 0.011
     assert ((np.mean(covered, axis=0) >= 0.915) & (np.mean(covered, axis=0) <= 0.98)).all(), np.mean(covered, axis=0)
+
+
+def test_parts_of_other_units_are_made_of_the_same_draws_of_patients():
+    patient, again = np.arange(12), np.repeat(np.arange(12), 2)
+    parts = [(patient, lambda weight: [weight]), (again, lambda weight: [weight, weight.sum(axis=1)])]
+    one, two, total = intervals.in_draws(parts, 70, seed=3)
+    assert np.array_equal(one[:, again], two)
+    assert (total == 24).all()
+    together = list(intervals.in_draws([parts[0], (patient, lambda weight: [2 * weight])], 70, seed=3))
+    assert np.array_equal(together[0], one)
+    assert np.array_equal(together[1], 2 * one)
