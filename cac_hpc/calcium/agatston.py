@@ -171,7 +171,11 @@ def connected(position_V3: np.ndarray, shape: tuple[int, ...], offsets: Offsets)
         here = np.flatnonzero(flat[at] == wanted) if count else np.zeros(0, int)
         pairs.append(np.stack([here, at[here]]))
     one, other = np.concatenate(pairs, axis=1)
-    graph = scipy.sparse.coo_array((np.ones(len(one), bool), (one, other)), shape=(count, count))
+    if not len(one):
+        return np.arange(count, dtype=np.int32)  # as scipy numbers them
+    order = np.argsort(one, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(one, minlength=count))])
+    graph = scipy.sparse.csr_array((np.ones(len(one)), other[order], starts), shape=(count, count))
     return np.asarray(scipy.sparse.csgraph.connected_components(graph, directed=False)[1])
 
 

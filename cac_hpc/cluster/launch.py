@@ -161,7 +161,7 @@ def _check_studies(run: RunPaths, cfg: Config, planned: DatasetPlan, waiting: Se
     """
     dataset, stages_left = run.dataset(cfg.data.packed_dir), {task.stage.name for task in waiting}
     if shown or "pack" in stages_left:
-        found = preview.of_headers(cfg, planned.labels)
+        found = preview.of_headers(cfg, planned.folders, planned.labels)
         for line in found.lines if shown else ():
             logs.say(line)
         if note := preview.fault(found, len(planned.labels), cfg):

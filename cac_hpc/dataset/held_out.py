@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +49,12 @@ class Groups:
 
 
 def settle(
-    labels: Mapping[str, Label], entries: Mapping[str, Sequence[Entry]], cfg: SplitConfig, kept: Path
+    labels: Mapping[str, Label], entries: Callable[[str], Sequence[Entry]], cfg: SplitConfig, kept: Path
 ) -> Groups | None:
     """The groups that the settings ask for; those of a run that has them already are taken as they are.
 
     Args:
-        labels: of the studies. entries: the files of each study, whose scanner is in the header of the first image.
+        labels: of the studies. entries: lists the files of a study, whose scanner is in the header of the first image.
         kept: groups.json of the run.
     Raises: InputError if there are fewer than two groups to be tested.
     """
@@ -78,7 +78,7 @@ def settle(
     return Groups(cfg.group, of_study, tested)
 
 
-def _groups(labels: Mapping[str, Label], entries: Mapping[str, Sequence[Entry]], fact: str) -> list[str]:
+def _groups(labels: Mapping[str, Label], entries: Callable[[str], Sequence[Entry]], fact: str) -> list[str]:
     """The group of each study; UNKNOWN where neither sheet nor header says it."""
     if fact == "site":
         return [label.site for label in labels.values()]
@@ -86,7 +86,7 @@ def _groups(labels: Mapping[str, Label], entries: Mapping[str, Sequence[Entry]],
         return [label.groups.get(fact) or UNKNOWN for label in labels.values()]
     with ThreadPoolExecutor(READERS) as pool, logs.progress("headers read for split.group", len(labels)) as advance:
         found = []
-        for scanner in pool.map(dicom_study.read_scanner, (entries[study] for study in labels)):
+        for scanner in pool.map(lambda study: dicom_study.read_scanner(entries(study)), labels):
             found.append(scanner)
             advance()
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +19,7 @@ from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import Label
 from cac_hpc.labels.matching import SOURCES, Matched, match_labels
 from cac_hpc.labels.spelling import near_equal
+from cac_hpc.machine import memory
 from cac_hpc.run import digests, disk
 from cac_hpc.run.paths import DatasetPaths, RunPaths
 from cac_hpc.settings.config import Config, OneCohort, plain
@@ -33,13 +35,15 @@ KEPT = ("sha256", "shards", "listings", "unlabelled", "rows_without_study", "str
 class DatasetPlan:
     """The studies of every shard and the digest of all that the packed dataset depends on.
 
-    folds: as they come out if every labelled study can be read; of slices, from the sealed dataset. Studies go by their
+    folders: of each cohort those of its studies, labelled or not, as `study_folders.by_key` has them. folds: as they
+    come out if every labelled study can be read; of slices, from the sealed dataset. Studies go by their
     keys: their names, or pseudonyms. near_equal: groups of nearly equal study numbers of different
     patients, which pseudonyms hide. listings: digest of each study's files. unlabelled: number of files
     of each study that is left out. stray: of files beside the study folders. cohorts: of each of several, the keys of
     the studies that are left out, and its rows and files of those numbers. groups: where split.group asks for them.
     """
 
+    folders: dict[str, dict[str, Path]]
     folds: list[Fold]
     groups: Groups | None
     shards: list[list[str]]
@@ -56,33 +60,51 @@ class DatasetPlan:
     warnings: list[str]
 
 
+@memory.many_objects()
 def make_plan(cfg: Config) -> DatasetPlan:
     """List the studies, join them with their labels and try the folds; writes nothing.
 
     Raises: InputError naming file, study or setting, for whatever can be seen to be wrong before reading an image.
     """
-    parts = _parts(cfg)
+    folders, formats = study_folders.by_key(cfg), {cohort.name: cohort.cfg.data.format for cohort in cfg.by_cohort()}
+    parts = _parts(cfg, folders)
     labels = group_values.one_spelling({study: label for part in parts for study, label in part.labels.items()})
-    entries = {study: files for part in parts for study, files in part.entries.items()}
+
+    def entries(study: str) -> list[Entry]:
+        site = labels[study].site
+        return files.list_files(folders[site][study], formats[site])
+
     groups = held_out.settle(labels, entries, cfg.split, RunPaths(Path(cfg.run)).groups)
-    found = [entry for study in entries.values() for entry in study]
     step, studies = cfg.pack.studies_per_shard, [list(part.labels) for part in parts]
     return DatasetPlan(
+        folders=folders,
         folds=_folds(labels, cfg, groups),
         groups=groups,
         shards=[some[first : first + step] for some in studies for first in range(0, len(some), step)],
         labels=labels,
-        listings={study: digest for part in parts for study, digest in part.listings.items()},
-        unlabelled={study: count for part in parts for study, count in part.unlabelled.items()},
+        listings={study: digest for part in parts for study, digest in part.listed.digests.items()},
+        unlabelled={study: count for part in parts for study, count in part.listed.unlabelled.items()},
         rows_without_study=sum(len(part.matched.rows_without_study) for part in parts),
-        stray=sum(part.stray for part in parts),
+        stray=sum(part.listed.stray for part in parts),
         near_equal=sum(len(part.alike) for part in parts),
         cohorts={part.cohort.name: part.counts for part in parts if part.cohort.name},
         sha256=digests.content_sha256(_content(parts, cfg)),
-        num_files=len(found),
-        num_bytes=sum(entry.size for entry in found),
+        num_files=sum(part.listed.num_files for part in parts),
+        num_bytes=sum(part.listed.num_bytes for part in parts),
         warnings=[line for part in parts for line in part.warnings] + _in_several(labels, cfg),
     )
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The files of a cohort: how many, and their bytes; the digest of those of each study that has a label, the number
+    of those of each that has none, and of those beside the studies."""
+
+    num_files: int
+    num_bytes: int
+    digests: dict[str, str]
+    unlabelled: dict[str, int]
+    stray: int
 
 
 @dataclass(frozen=True)
@@ -92,79 +114,106 @@ class _Part:
     cohort: OneCohort
     matched: Matched
     alike: list[str]
-    entries: dict[str, list[Entry]]
     labels: dict[str, Label]
-    listings: dict[str, str]
-    stray: int
+    listed: _Listed
     warnings: list[str]
-
-    @property
-    def unlabelled(self) -> dict[str, int]:
-        return {study: len(files) for study, files in self.entries.items() if study not in self.labels}
 
     @property
     def counts(self) -> dict[str, Any]:
         """What plan.json says of it, which the labels do not."""
         rows = len(self.matched.rows_without_study)
-        return {"unlabelled": list(self.unlabelled), "rows_without_study": rows, "stray": self.stray}
+        return {"unlabelled": list(self.listed.unlabelled), "rows_without_study": rows, "stray": self.listed.stray}
 
 
-def _parts(cfg: Config) -> list[_Part]:
+def _parts(cfg: Config, folders: Mapping[str, dict[str, Path]]) -> list[_Part]:
     """What is planned of each cohort.
 
+    Args:
+        folders: of each cohort, those of its studies by key.
     Raises: InputError as `make_plan`, naming the settings of the cohort.
     """
-    cohorts, folders = cfg.by_cohort(), study_folders.by_key(cfg)
-    rows = dict[str, list[Row]]()
+    cohorts, rows = cfg.by_cohort(), dict[str, list[Row]]()
+    names = {site: {key: files.study_name(folder) for key, folder in some.items()} for site, some in folders.items()}
     for cohort in cohorts:
         with cohort.named():
-            rows[cohort.name] = _rows(cohort.cfg, folders[cohort.name])
+            rows[cohort.name] = _rows(cohort.cfg, folders[cohort.name], names[cohort.name])
     shared = [row for some in rows.values() for row in some] if cfg.data.shared_patients else None
     ours = {Path(path).resolve() for cohort in cohorts for path in _beside(cohort.cfg)}
     parts = []
     for cohort in cohorts:
+        site = cohort.name
         with cohort.named():
-            parts.append(_part(cohort, folders[cohort.name], rows[cohort.name], shared, ours))
+            parts.append(_part(cohort, folders[site], names[site], rows[site], shared, ours))
     return parts
 
 
-def _rows(cfg: Config, folders: Mapping[str, Path]) -> list[Row]:
+def _rows(cfg: Config, folders: Mapping[str, Path], names: Mapping[str, str]) -> list[Row]:
     """What the source of the labels says of the studies of a single cohort."""
-    named = {files.study_name(folder): folder for folder in folders.values()}
     if cfg.labels.source == "masks":
         from cac_hpc.dataset import mask_labels  # it takes half a second, which other sources of labels do not need
 
-        return mask_labels.read_rows(cfg, named)
-    return SOURCES[cfg.labels.source](cfg.labels, list(named), Path(cfg.data.dicom_root))
+        return mask_labels.read_rows(cfg, {names[key]: folder for key, folder in folders.items()})
+    return SOURCES[cfg.labels.source](cfg.labels, list(names.values()), Path(cfg.data.dicom_root))
 
 
 def _part(
-    cohort: OneCohort, folders: dict[str, Path], rows: list[Row], shared: list[Row] | None, ours: Collection[Path]
+    cohort: OneCohort,
+    folders: Mapping[str, Path],
+    names: Mapping[str, str],
+    rows: list[Row],
+    shared: list[Row] | None,
+    ours: Collection[Path],
 ) -> _Part:
     """Plan a cohort.
 
     Args:
-        folders: of its studies by key. rows: of its labels. shared: those of all cohorts, if they name the same people.
+        folders, names: of its studies by key. rows: of its labels.
+        shared: those of all cohorts, if they name the same people.
         ours: files beside the study folders that belong there.
     """
     cfg = cohort.cfg
-    named = [files.study_name(folder) for folder in folders.values()]
-    matched = match_labels(cfg.labels, named, cfg.data.dicom_root, given=rows, people=shared)
+    matched = match_labels(cfg.labels, list(names.values()), cfg.data.dicom_root, given=rows, people=shared)
     alike = _near_equal(matched, cfg)
-    labels = _by_key(matched, folders, cohort, shared is not None)
-    entries = {study: files.list_files(folder, cfg.data.format) for study, folder in folders.items()}
+    labels = _by_key(matched, names, cohort, shared is not None)
     said = _warnings(matched, alike) if cfg.data.pseudonym_key is None else _counts(matched, alike)
-    said += regions.without_mask([folders[study] for study in labels], cfg.pack)
+    said += regions.without_mask([names[study] for study in labels], cfg.pack)
     return _Part(
         cohort=cohort,
         matched=matched,
         alike=alike,
-        entries=entries,
         labels=labels,
-        listings={study: regions.listing(entries[study], folders[study], cfg.pack) for study in labels},
-        stray=_num_stray(cfg, ours),
+        listed=_listed(cfg, folders, names, labels, ours),
         warnings=[f"cohort {cohort.name}: {cohort.said(line)}" for line in said] if cohort.name else said,
     )
+
+
+def _listed(
+    cfg: Config,
+    folders: Mapping[str, Path],
+    names: Mapping[str, str],
+    labels: Collection[str],
+    ours: Collection[Path],
+) -> _Listed:
+    """List every study once; of its entries, of which there may be tens of millions, nothing else is kept.
+
+    Args:
+        folders, names, labels: of the studies by key. ours: files beside the studies that belong there.
+    """
+    root, beside = os.path.realpath(cfg.data.dicom_root), {study.name for study in folders.values()}
+    with os.scandir(root) as entries:
+        is_folder = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+    num_files, num_bytes, digests_of, unlabelled = 0, 0, dict[str, str](), dict[str, int]()
+    for study, folder in folders.items():
+        found = files.list_files(folder, cfg.data.format, root if is_folder.get(folder.name) else None)
+        num_files += len(found)
+        num_bytes += sum([entry.size for entry in found])
+        if study in labels:
+            digests_of[study] = regions.listing(found, names[study], cfg.pack)
+        else:
+            unlabelled[study] = len(found)
+    strays = is_folder.keys() - beside
+    stray = sum((Path(root) / name).resolve() not in ours for name in strays)
+    return _Listed(num_files, num_bytes, digests_of, unlabelled, stray)
 
 
 def _content(parts: Sequence[_Part], cfg: Config) -> dict[str, Any]:
@@ -185,7 +234,7 @@ def _content_of(part: _Part) -> dict[str, Any]:
         "pack": pack,
         "labels": {key: value for key, value in plain(cfg.labels).items() if key not in ("sheet", "masks")},
         "sheet": label_rows.content(cfg.labels) if cfg.labels.source == "sheet" else _written(part.labels),
-        "files": part.listings,
+        "files": part.listed.digests,
         **({"format": cfg.data.format} if cfg.data.format != "auto" else {}),  # as it was before there was one
         **_grouping(cfg),
     }
@@ -263,17 +312,19 @@ def _sealed_slices(cfg: Config) -> dict[str, int]:
         return {row["study"]: int(row["slices"]) for row in csv.DictReader(file)}
 
 
-def _by_key(matched: Matched, folders: dict[str, Path], cohort: OneCohort, shared: bool) -> dict[str, Label]:
-    """Labels by study key instead of folder name; without a patient column the patient is the study.
+def _by_key(matched: Matched, names: Mapping[str, str], cohort: OneCohort, shared: bool) -> dict[str, Label]:
+    """Labels by study key instead of name; without a patient column the patient is the study.
 
     Args:
-        shared: whether patients are the same people in all cohorts, else those of each are others.
+        names: of the studies by key. shared: whether patients are the same people in all cohorts, else those of each
+            are others.
     """
     labels, named = {}, cohort.cfg.labels.patient_column
-    for study, folder in folders.items():
-        if label := matched.labels.get(files.study_name(folder)):
-            person = label.patient if shared else cohort.key(label.patient)
-            labels[study] = replace(label, study=study, patient=person if named else study, site=cohort.name)
+    for study, name in names.items():
+        if label := matched.labels.get(name):
+            person = (label.patient if shared else cohort.key(label.patient)) if named else study
+            as_it_is = (label.study, label.patient, label.site) == (study, person, cohort.name)
+            labels[study] = label if as_it_is else replace(label, study=study, patient=person, site=cohort.name)
     return labels
 
 
@@ -315,10 +366,3 @@ def _counts(matched: Matched, alike: Sequence[str]) -> list[str]:
 def _beside(cfg: Config) -> list[str | Path]:
     """Sheets and the key, which may lie beside the study folders."""
     return [*(sheets.split(Path(path))[0] for path in cfg.labels.sheets), *filter(None, [cfg.data.pseudonym_key])]
-
-
-def _num_stray(cfg: Config, ours: Collection[Path]) -> int:
-    """Files beside the study folders that do not belong there."""
-    root = Path(cfg.data.dicom_root)
-    beside = {*root.iterdir()} - {*files.studies_in(root, cfg.data.format).values()}
-    return sum(1 for path in beside if path.resolve() not in ours)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from cac_hpc.dataset import study_folders, summary
+from cac_hpc.dataset import summary
 from cac_hpc.settings.config import Config
 from cac_hpc.settings.data import Format
 from cac_hpc.settings.errors import InputError
@@ -30,19 +30,20 @@ class Preview:
     refused: Counter[str]
 
 
-def of_headers(cfg: Config, labelled: Collection[str]) -> Preview:
+def of_headers(cfg: Config, folders: Mapping[str, Mapping[str, Path]], labelled: Collection[str]) -> Preview:
     """Read the headers of the first studies.
 
     Args:
+        folders: of each cohort, those of its studies by key.
         labelled: keys of the studies that have a label.
     """
-    studies, num_studies, num_files = _in_turn(cfg), 0, 0
-    found = Preview([], 0, Counter())
-    for study, (folder, wanted) in studies.items():
+    found, num_files, first = Preview([], 0, Counter()), 0, list[str]()
+    for study, folder, wanted in _in_turn(cfg, folders):
         if num_files >= MOST_FILES:
             break
         entries = files.list_files(folder, wanted)
-        num_files, num_studies = num_files + len(entries), num_studies + 1
+        num_files += len(entries)
+        first.append(study)
         used, refused = reader_of(entries).by_headers(entries, cfg.pack)
         reasons = [(why.reason, why.detail) for why in refused]
         if reasons:
@@ -53,19 +54,20 @@ def of_headers(cfg: Config, labelled: Collection[str]) -> Preview:
             )
         if not used and study in labelled:
             found.refused[summary.main_reason(reasons)] += 1
+    every = sum(map(len, folders.values()))
     found.lines.append(
-        f"looked at: headers of {num_studies} of {len(studies)} studies; rejected.csv will name every file left out"
+        f"looked at: headers of {len(first)} of {every} studies; rejected.csv will name every file left out"
     )
-    first = list(studies)[:num_studies]
     return Preview(found.lines, sum(study in labelled for study in first), found.refused)
 
 
-def _in_turn(cfg: Config) -> dict[str, tuple[Path, Format]]:
-    """The folder of each study and its format: the first of each cohort, then the second of each, and so on."""
-    folders, cohorts = study_folders.by_key(cfg), cfg.by_cohort()
-    each = [[(one, cohort.cfg.data.format) for one in folders[cohort.name].items()] for cohort in cohorts]
-    turns = (one for turn in zip_longest(*each) for one in turn if one)
-    return {study: (folder, wanted) for (study, folder), wanted in turns}
+def _in_turn(cfg: Config, folders: Mapping[str, Mapping[str, Path]]) -> Iterator[tuple[str, Path, Format]]:
+    """Key, folder and format of each study: the first of each cohort, then the second of each, and so on."""
+    each = ([(cohort, *one) for one in folders[cohort.name].items()] for cohort in cfg.by_cohort())
+    for turn in zip_longest(*each):
+        for one in filter(None, turn):
+            cohort, study, folder = one
+            yield study, folder, cohort.cfg.data.format
 
 
 def fault(found: Preview, num_labelled: int, cfg: Config) -> str | None:

@@ -16,29 +16,29 @@ from cac_hpc.volumes.files import Entry
 ReadMask = Callable[[Target], Mask]  # raises Refused, whose detail says nothing of what a file may be called or hold
 
 
-def listing(entries: Sequence[Entry], study: Path, cfg: PackConfig) -> str:
+def listing(entries: Sequence[Entry], study: str, cfg: PackConfig) -> str:
     """Digest of a study's files, by their names and sizes, and of the content of its mask, if it should have one.
 
     Args:
-        entries: the files of the study. study: its folder or file.
+        entries: the files of the study. study: its name.
     """
-    of_files = files.digest(list(entries))
+    of_files = files.digest(entries)
     if cfg.regions is None:
         return of_files
     from cac_hpc.masks import mask_formats  # its readers take half a second, which most plans do not need
 
     try:
-        path, parts = mask_formats.find(cfg.regions, files.study_name(study))
+        path, parts = mask_formats.find(cfg.regions, study)
     except InputError:
         return digests.content_sha256([of_files, None])
     return digests.content_sha256([of_files, *map(digests.file_sha256, mask_formats.files_of(path)), *parts])
 
 
-def without_mask(studies: Collection[Path], cfg: PackConfig) -> list[str]:
+def without_mask(studies: Collection[str], cfg: PackConfig) -> list[str]:
     """What should be known of `pack.regions` before packing: how many studies have no mask there.
 
     Args:
-        studies: their folders or files.
+        studies: their names.
     Raises: InputError if there is none for any study.
     """
     if cfg.regions is None:
@@ -48,7 +48,7 @@ def without_mask(studies: Collection[Path], cfg: PackConfig) -> list[str]:
     faults = list[str]()
     for study in studies:
         try:
-            mask_formats.find(cfg.regions, files.study_name(study))
+            mask_formats.find(cfg.regions, study)
         except InputError as why:
             faults.append(str(why))
     if len(faults) == len(studies):

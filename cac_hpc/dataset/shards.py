@@ -236,9 +236,9 @@ def read_digests(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Errors are those of `read_shard`.
     """
     with _open(path) as file:
-        first = np.flatnonzero(file["slice"][:] == 0)
-        names = np.array([name.decode() for name in file["study"][:][first]], dtype=str)
-        return names, np.diff(first, append=len(file["slice"])), file["digest"][:]
+        first_N = file["slice"][:] == 0  # of each study: the names of all slices would be most of the time
+        names = np.array([name.decode() for name in file["study"][first_N]], dtype=str)
+        return names, np.diff(np.flatnonzero(first_N), append=len(first_N)), file["digest"][:]
 
 
 def read_slices(path: Path, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], np.ndarray]:

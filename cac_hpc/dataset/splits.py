@@ -44,7 +44,7 @@ def check_folds(folds: Sequence[Fold], patient: Mapping[str, str], scheme: str, 
     Raises: InputError naming fold and patients.
     """
     for index, fold in enumerate(folds):
-        parts = {name: {patient[study] for study in studies} for name, studies in fold.parts.items()}
+        parts = {name: set(map(patient.__getitem__, studies)) for name, studies in fold.parts.items()}
         if empty := [name for name, members in parts.items() if not members]:
             where = f"fold {index} has no patient in its {' and '.join(empty)} part"
             change = "change split.val_fraction, or lower split.folds"
@@ -57,7 +57,7 @@ def check_folds(folds: Sequence[Fold], patient: Mapping[str, str], scheme: str, 
                 raise InputError(
                     f"fold {index}: patients {sorted(shared)} are in {one} and {other}, wanted in one part"
                 )
-    tested = Counter(study for fold in folds for study in fold.test)
+    tested = Counter(chain.from_iterable(fold.test for fold in folds))
     if scheme == "kfold" and tested != Counter(patient.keys()):
         wrong = sorted(study for study in patient if tested[study] != 1)
         raise InputError(f"kfold: studies {wrong[:10]} are not tested exactly once")
@@ -116,10 +116,12 @@ def count_patients(
     """Of each category, the patients in the training, validation and test part; by the highest of their studies."""
     counts = []
     for studies in fold.parts.values():
-        highest: dict[str, int] = {}
-        for study in studies:
-            highest[patient[study]] = max(category[study], highest.get(patient[study], 0))
-        counts.append([list(highest.values()).count(number) for number in range(num_categories)])
+        highest = dict(zip(map(patient.__getitem__, studies), map(category.__getitem__, studies), strict=True))
+        if len(highest) < len(studies):  # patients with several studies
+            for study in studies:
+                highest[patient[study]] = max(category[study], highest[patient[study]])
+        found = Counter(highest.values())
+        counts.append([found[number] for number in range(num_categories)])
     return tuple(zip(*counts, strict=True))
 
 

@@ -6,7 +6,7 @@ Folds that divide slices leak and are for contrast runs alone (split.unit: slice
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 
 import numpy as np
@@ -52,7 +52,7 @@ def make_folds(
             )
         target = target if groups is None else _within_category(patients, target, groups, patient)
         parts = (_kfold if cfg.scheme == "kfold" else _holdout)(target, cfg)
-    folds = [Fold(*(_studies_of(patients[part], studies) for part in three)) for three in parts]
+    folds = [Fold(*(_studies_of(part, studies) for part in three)) for three in parts]
     splits.check_folds(folds, patient, cfg.scheme, groups)
     return folds
 
@@ -68,17 +68,23 @@ def _within_category(
 
 def _by_patient(
     patient: Mapping[str, str], category: Mapping[str, int]
-) -> tuple[dict[str, list[str]], np.ndarray, np.ndarray]:
+) -> tuple[list[list[str]], np.ndarray, np.ndarray]:
     """The studies of each patient, the patients in order, and of each the highest category of its studies."""
     studies: dict[str, list[str]] = {}
     for study, owner in patient.items():
         studies.setdefault(owner, []).append(study)
-    patients = np.array(sorted(studies))
-    return studies, patients, np.array([max(category[study] for study in studies[name]) for name in patients])
+    patients = sorted(studies)
+    each = [studies[name] for name in patients]
+    return each, np.array(patients), np.array([max(map(category.__getitem__, own)) for own in each])
 
 
-def _studies_of(patients: np.ndarray, studies: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    return tuple(sorted(study for name in patients for study in studies[name]))
+def _studies_of(part: np.ndarray, studies: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """The studies of some patients.
+
+    Args:
+        part: places of these patients. studies: of every patient.
+    """
+    return tuple(sorted(chain.from_iterable(map(studies.__getitem__, part.tolist()))))
 
 
 def inner_divisions(
@@ -97,9 +103,9 @@ def inner_divisions(
             f"trials.inner_folds is {count}, but fold {fold} has {len(patients)} patients for training and validation; "
             f"wanted at least one per inner fold: at most {len(patients)}"
         )
-    order = _by_category(target, np.random.default_rng([seed, fold]))
-    parts = [(np.setdiff1d(order, order[index::count]), order[index::count]) for index in range(count)]
-    return [tuple(_studies_of(patients[part], studies) for part in two) for two in parts]  # type: ignore[misc]
+    order, everybody = _by_category(target, np.random.default_rng([seed, fold])), np.arange(len(target))
+    parts = [(_without(everybody, order[index::count]), order[index::count]) for index in range(count)]
+    return [tuple(_studies_of(part, studies) for part in two) for two in parts]  # type: ignore[misc]
 
 
 def _divide_slices(slices: Mapping[str, int], category: Mapping[str, int], cfg: SplitConfig) -> list[Fold]:
@@ -119,10 +125,10 @@ def _by_study(members: Sequence[tuple[str, int]]) -> dict[str, tuple[int, ...]]:
 
 def _kfold(target: np.ndarray, cfg: SplitConfig) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Deal the patients to the folds' test parts, category by category; validation patients come from the rest."""
-    order = _by_category(target, np.random.default_rng(cfg.seed))
+    order, everybody = _by_category(target, np.random.default_rng(cfg.seed)), np.arange(len(target))
     for index in range(cfg.folds):
         test = order[index :: cfg.folds]
-        rest, rng = np.setdiff1d(order, test), np.random.default_rng([cfg.seed, index])
+        rest, rng = _without(everybody, test), np.random.default_rng([cfg.seed, index])
         yield *_train_and_val(rest, target, len(target) * cfg.val_fraction, rng), test
 
 
@@ -132,7 +138,7 @@ def _holdout(target: np.ndarray, cfg: SplitConfig) -> Iterator[tuple[np.ndarray,
     for index in range(cfg.folds):
         rng = np.random.default_rng([cfg.seed, index])
         test = _draw(everybody, target, len(target) * cfg.test_fraction, rng)
-        rest = np.setdiff1d(everybody, test)
+        rest = _without(everybody, test)
         yield *_train_and_val(rest, target, len(target) * cfg.val_fraction, rng), test
 
 
@@ -152,7 +158,12 @@ def _train_and_val(
     rest: np.ndarray, target: np.ndarray, num_val: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     val = _draw(rest, target, num_val, rng)
-    return np.setdiff1d(rest, val), val
+    return _without(rest, val), val
+
+
+def _without(members: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The members, in their order, that are none of the others."""
+    return np.asarray(members[~np.isin(members, others)])
 
 
 def _draw(members: np.ndarray, target: np.ndarray, number: float, rng: np.random.Generator) -> np.ndarray:

@@ -68,15 +68,17 @@ def by_name(data: DataConfig) -> dict[str, Path]:
             f"data.dicom_root is {data.dicom_root!r}, but has no folder in it; wanted one folder per study, or one "
             f"file ({', '.join(ending for endings in files.ENDINGS.values() for ending in endings)}) per study"
         )
-    for folder in folders.values():
-        if "\r" in folder.name or folder.name != os.fsencode(folder.name).decode(
-            "utf-8", "replace"
-        ):  # a study goes by this name everywhere
+    for name, folder in folders.items():
+        if "\r" in name or not _is_utf_8(name):  # a study goes by this name everywhere
             raise InputError(
                 f"data.dicom_root is {data.dicom_root!r}, where the name of folder {folder.name!a} is not UTF-8 or "
                 "holds a carriage return; rename it, as in its row of the sheet"
             )
     return folders
+
+
+def _is_utf_8(name: str) -> bool:
+    return name.isascii() or name == os.fsencode(name).decode("utf-8", "replace")
 
 
 def pseudonym(name: str, secret: bytes) -> str:

@@ -46,7 +46,7 @@ def check_cohort(
     Raises: InputError naming studies or patients, and what to do.
     """
     by_slice = cfg.split.unit == "slice"
-    patient = dict(zip(studies["study"], studies["patient"], strict=True))
+    patient = dict(zip(studies["study"].tolist(), studies["patient"].tolist(), strict=True))
     if disk.read_json(made)["studies_sha256"] != digests.file_sha256(dataset.studies):
         since = f"not the one that {made.name} was made from, so labels may have changed between the folds"
         raise InputError(f"{dataset.studies}: {since}; start a new run")

@@ -147,8 +147,10 @@ def _second_look(outcome: Outcome, studies: pd.DataFrame) -> list[ContradictedLa
     """
     by_model, found, counting = outcome.study_scores(), [], False
     columns = [column for column in ("score", *second_look.READERS.values()) if column in studies]
+    if not by_model and columns in ([], ["score"]):
+        return None  # nobody counted in any
     numbers = [pd.to_numeric(studies[column]).tolist() for column in columns]
-    for study, *values in zip(studies["study"].astype(str), *numbers, strict=True):
+    for study, *values in zip(studies["study"].astype(str).tolist(), *numbers, strict=True):
         facts = dict(zip(columns, values, strict=True))
         score = facts.get("score", math.nan)
         counted = second_look.counted_of(facts) | ({readers.MODEL: by_model[study]} if study in by_model else {})
@@ -195,7 +197,8 @@ def _published(inputs: Inputs) -> Published | Absent | None:
 
 def _cohort(inputs: Inputs) -> Cohort:
     studies, intake, num_categories = inputs.studies, inputs.intake, len(inputs.labels.names)
-    patient, category = (dict(zip(studies["study"], studies[name], strict=True)) for name in ("patient", "category"))
+    names = studies["study"].tolist()
+    patient, category = (dict(zip(names, studies[name].tolist(), strict=True)) for name in ("patient", "category"))
     return Cohort(
         studies_found=intake["studies"]["found"],
         studies=len(studies),

@@ -115,8 +115,10 @@ def load(run: RunPaths, alone: bool = False) -> Inputs:
     folds, dataset = splits.read_splits(run.splits), run.dataset(cfg.data.packed_dir)
     sealed_digests, studies = _read_seal(dataset), sealed.usable(sealed.read_studies(dataset), cfg.model)
     groups = splits.read_groups(run)
-    audits = [] if alone else audit.check_cohort(cfg, run.splits, dataset, folds, studies, groups)
-    read_folds, tried = _read_folds(run, cfg, folds, studies)
+    with ThreadPoolExecutor(1) as pool:  # what shards hold is read by a process of its own meanwhile
+        reading = pool.submit(_read_folds, run, cfg, folds, studies)
+        audits = [] if alone else audit.check_cohort(cfg, run.splits, dataset, folds, studies, groups)
+        read_folds, tried = reading.result()
     audits += [trials.check_looks(tried, folds, studies)] if tried and not alone else []
     found = {fold: one for fold, one in read_folds.items() if isinstance(one, FoldResult)}
     faults = {fold: one for fold, one in read_folds.items() if not isinstance(one, FoldResult)}

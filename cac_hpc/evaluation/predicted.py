@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +90,7 @@ def read(path: Path, names: Sequence[str], edges: Sequence[float]) -> Predicted:
 
 def _plain(cell: Cell) -> Cell:
     """A cell as it was before jobs/predict.py made it harmless for spreadsheets."""
-    return replace(cell, text=escaping.plain(cell.text))
+    return cell._replace(text=escaping.plain(cell.text))
 
 
 def _check_columns(path: Path, columns: Sequence[str], chances: Sequence[str]) -> None:

@@ -24,9 +24,9 @@ class Proposal:
 def compared(name: str, prefix: str | None, suffix: str | None) -> str:
     """A name as `normalised`, without a prefix and a suffix that it may have; a name that is no more is left alone."""
     text = folded(name)
-    if (start := folded(prefix or "")) and text.startswith(start) and text != start:
+    if prefix and (start := folded(prefix)) and text.startswith(start) and text != start:
         text = text.removeprefix(start)
-    if (end := folded(suffix or "")) and text.endswith(end) and text != end:
+    if suffix and (end := folded(suffix)) and text.endswith(end) and text != end:
         text = text.removesuffix(end)
     return normalised(text)
 

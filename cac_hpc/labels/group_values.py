@@ -57,6 +57,8 @@ def one_spelling(labels: Mapping[str, Label]) -> dict[str, Label]:
     Raises: InputError if the cohorts together have too many values.
     """
     columns = dict.fromkeys(column for label in labels.values() for column in label.groups)
+    if not columns:
+        return dict(labels)
     spelled = {
         column: _spellings(Counter(label.groups[column] for label in labels.values() if column in label.groups))
         for column in columns

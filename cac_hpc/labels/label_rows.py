@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cac_hpc.labels import labels, sheets
@@ -21,7 +21,7 @@ READERS: dict[str, Reader] = {  # by the ending of labels.sheet
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """What a source says of one study, whatever is in its cells."""
 
@@ -46,7 +46,7 @@ class Row:
         return self.score or next(iter(self.vessels.values()))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The score that a row comes to; None above the last edge, where the row says no more."""
 
@@ -85,7 +85,7 @@ def score_of(row: Row, edges: Sequence[float]) -> tuple[Reading | None, list[str
     """
     if row.fault:
         return None, [row.fault]
-    vessels, faults = _vessels(row, edges)
+    vessels, faults = _vessels(row, edges) if row.vessels else ({}, [])
     total: tuple[float | None, int] | None = None
     if row.score:
         try:
@@ -96,9 +96,10 @@ def score_of(row: Row, edges: Sequence[float]) -> tuple[Reading | None, list[str
         faults.append(fault)
     if faults:
         return None, faults
+    if total and (total[0] is not None or not vessels):
+        return Reading(*total, vessels or dict(row.checked)), []
     added = _sum(vessels)
-    score, category = total if total and (total[0] is not None or not vessels) else (added, _category(added, edges))
-    return Reading(score, category, vessels or dict(row.checked)), []
+    return Reading(added, labels.category(added, edges), vessels), []
 
 
 def _rows(cfg: LabelsConfig, path: str, name: str) -> list[Row]:
@@ -138,7 +139,7 @@ def _placed(cells: Mapping[str, Cell], name: str) -> Mapping[str, Cell]:
     """The cells with the name of their sheet in their address, if there are several sheets."""
     if not name:
         return cells
-    return {column: replace(cell, address=f"{cell.address} of {name}") for column, cell in cells.items()}
+    return {column: cell._replace(address=f"{cell.address} of {name}") for column, cell in cells.items()}
 
 
 def _short_names(paths: Sequence[str]) -> dict[str, str]:
@@ -194,7 +195,3 @@ def _half_digit(text: str) -> float:
 def _sum(vessels: Mapping[str, float]) -> float:
     """Their sum with the 15 digits that a spreadsheet counts with: 0.3 for 0.1 and 0.2."""
     return float(f"{sum(vessels.values()):.15g}")
-
-
-def _category(score: float, edges: Sequence[float]) -> int:
-    return int(labels.categories([score], edges)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ NO_VALUE = re.compile(r"#?n/a|tbd|missing|pending|unknown|[?]|--?", re.IGNORECAS
 YEAR = re.compile(r"\D*(?:19|20)[0-9]{2}\D*")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Label:
     """What is known of one study; category is 0 for the lowest."""
 
@@ -52,10 +53,19 @@ def read_score(text: str, edges: Sequence[float]) -> tuple[float | None, int]:
             f"a number of {TOO_HIGH} or more, as the serial number of a date is; wanted a score below {TOO_HIGH}"
         )
     if not found[1]:
-        return score, int(categories([score], edges)[0])
+        return score, category(score, edges)
     if score < edges[-1]:
         raise ValueError(f"which leaves the category open; wanted a number, or > from {edges[-1]:.15g} on")
     return None, len(edges)
+
+
+def category(score: float, edges: Sequence[float]) -> int:
+    """Category of a single score, as `categories` says of many.
+
+    Args:
+        score: finite. edges: as there.
+    """
+    return bisect.bisect_left(edges, score)
 
 
 def categories(scores: Sequence[float], edges: Sequence[float]) -> np.ndarray:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 from cac_hpc.labels import affixes, group_values, label_rows, label_warnings, report_labels
-from cac_hpc.labels.label_rows import Row
+from cac_hpc.labels.label_rows import Reading, Row
 from cac_hpc.labels.labels import Label, shown
 from cac_hpc.labels.spelling import by_spelling, grouped, near_miss, normalised
 from cac_hpc.run import escaping
@@ -57,9 +58,9 @@ def match_labels(
     rows = found if cfg.hidden_rows == "use" else [row for row in found if not row.study.in_hidden_row]
     patients = _patient_numbers(rows if people is None else people)
     sides = _sides(cfg, studies, rows, unseen)
-    unlabelled = _unlabelled(studies, sides, cfg)
+    readings, unlabelled = _read(studies, sides, cfg)
     strays = _rows_without_study(rows, sides, cfg.edges, kind)
-    own = {study: sides.named[sides.key(study)] for study in studies if study not in unlabelled}
+    own = {study: sides.named[sides.key(study)] for study in readings}
     faults = [f"study {study!r}: {why}" for study, why in unlabelled.items()] + strays
     proposed = _proposed(sides)
     if faults and (cfg.unmatched == "stop" or not own):
@@ -69,20 +70,16 @@ def match_labels(
         raise InputError(_all_faults(cfg, dicom_root, faults, kind, advice, proposed))
     groups = group_values.of_rows([same[0] for same in own.values()], cfg)
     labels = {
-        study: _label(study, same[0], patients, cfg.edges, of_study)
-        for (study, same), of_study in zip(own.items(), groups, strict=True)
+        study: _label(study, own[study][0], patients, reading, of_study)
+        for (study, reading), of_study in zip(readings.items(), groups, strict=True)
     }
     hidden = label_warnings.hidden(unseen, found, cfg)
     warnings = [*label_warnings.of_rows(own, rows, patients, cfg), *hidden, *filter(None, [proposed])]
     return Matched(labels, unlabelled, strays, warnings, hidden)
 
 
-def _label(
-    study: str, row: Row, patients: Mapping[str, str], edges: Sequence[float], groups: Mapping[str, str]
-) -> Label:
+def _label(study: str, row: Row, patients: Mapping[str, str], found: Reading, groups: Mapping[str, str]) -> Label:
     patient = patients[normalised(row.patient.text)] if row.patient else study
-    found, _ = label_rows.score_of(row, edges)
-    assert found, "rows with faults label no study"
     return Label(study, patient, found.score, found.category, found.vessels, groups)
 
 
@@ -95,16 +92,17 @@ class _Sides:
     named: dict[str, list[Row]]
     unseen: dict[str, list[Row]]
 
-    @property
+    @cached_property
     def lost_rows(self) -> dict[str, list[Row]]:
         return {key: rows for key, rows in self.named.items() if key not in self.folders}
 
-    @property
+    @cached_property
     def lost_folders(self) -> dict[str, list[str]]:
         return {key: same for key, same in self.folders.items() if key not in self.named}
 
 
 def _sides(cfg: LabelsConfig, studies: Sequence[str], rows: Sequence[Row], unseen: Sequence[Row]) -> _Sides:
+    @cache  # asked for each name as a folder and as a row, and each time it is looked up
     def key(name: str) -> str:
         return affixes.compared(name, cfg.id_prefix, cfg.id_suffix)
 
@@ -113,26 +111,32 @@ def _sides(cfg: LabelsConfig, studies: Sequence[str], rows: Sequence[Row], unsee
     return _Sides(key, grouped(studies, key), *by_row)
 
 
-def _unlabelled(studies: Sequence[str], sides: _Sides, cfg: LabelsConfig) -> dict[str, str]:
-    """Every study without a valid row of its own, and why."""
+def _read(studies: Sequence[str], sides: _Sides, cfg: LabelsConfig) -> tuple[dict[str, Reading], dict[str, str]]:
+    """What the row of each study comes to, and every study without a valid row of its own, and why."""
     strays = by_spelling({key: label_rows.named(rows) for key, rows in sides.lost_rows.items()})
     search = len(strays) * len(sides.lost_folders) <= MOST_PAIRS
-    unlabelled = {}
+    readings, unlabelled = {}, {}
     for study in studies:
         same, rows = sides.folders[sides.key(study)], sides.named.get(sides.key(study), [])
-        faults = [f"folders {' and '.join(map(repr, same))} are the same study"] if len(same) > 1 else []
-        faults += [FORMULA] if escaping.is_formula(study) else []
-        if rows:
-            faults += _faults(rows, cfg.edges)
-        elif hidden := sides.unseen.get(sides.key(study)):
-            faults.append(
-                f"{label_warnings.are_hidden(hidden)} (labels.hidden_rows: use reads {label_warnings.them(hidden)})"
-            )
-        else:
-            faults.append(f"no row{near_miss(study, strays, search)}")
+        reading, faults = _reading(rows, cfg.edges) if rows else (None, [_no_row(study, sides, strays, search)])
+        if escaping.is_formula(study):
+            faults.insert(0, FORMULA)
+        if len(same) > 1:
+            faults.insert(0, f"folders {' and '.join(map(repr, same))} are the same study")
         if faults:
             unlabelled[study] = "; ".join(faults)
-    return unlabelled
+        else:
+            assert reading, "rows without a fault have a score"
+            readings[study] = reading
+    return readings, unlabelled
+
+
+def _no_row(study: str, sides: _Sides, strays: Mapping[str, str], search: bool) -> str:
+    """That no row names a study, or only rows that are hidden."""
+    if hidden := sides.unseen.get(sides.key(study)):
+        them = label_warnings.them(hidden)
+        return f"{label_warnings.are_hidden(hidden)} (labels.hidden_rows: use reads {them})"
+    return f"no row{near_miss(study, strays, search)}"
 
 
 def _rows_without_study(rows: Sequence[Row], sides: _Sides, edges: Sequence[float], kind: str) -> list[str]:
@@ -140,30 +144,31 @@ def _rows_without_study(rows: Sequence[Row], sides: _Sides, edges: Sequence[floa
     lost = by_spelling({key: f"{kind} {same[0]!r}" for key, same in sides.lost_folders.items()})
     search = len(lost) * len(sides.lost_rows) <= MOST_PAIRS
     unnamed = [
-        "; ".join([f"{row.study.address} is {shown(row.study)}, wanted a study", *_faults([row], edges)])
+        "; ".join([f"{row.study.address} is {shown(row.study)}, wanted a study", *_reading([row], edges)[1]])
         for row in rows
         if not row.study.text
     ]
     return unnamed + [
-        "; ".join([f"{label_rows.named(same)}: no {kind}{near_miss(key, lost, search)}", *_faults(same, edges)])
+        "; ".join([f"{label_rows.named(same)}: no {kind}{near_miss(key, lost, search)}", *_reading(same, edges)[1]])
         for key, same in sides.lost_rows.items()
     ]
 
 
-def _faults(rows: Sequence[Row], edges: Sequence[float]) -> list[str]:
-    """What is wrong with the rows of one study. A patient's cell is never quoted."""
+def _reading(rows: Sequence[Row], edges: Sequence[float]) -> tuple[Reading | None, list[str]]:
+    """What the first row of a study comes to, and what is wrong with its rows. A patient's cell is never quoted."""
     faults, found = [], []
     for row in rows:
-        score, wrong = label_rows.score_of(row, edges)
-        found.append((score and (score.score, score.category), row.patient and normalised(row.patient.text)))
+        reading, wrong = label_rows.score_of(row, edges)
+        found.append((reading, row.patient and normalised(row.patient.text)))
         faults += wrong
         if row.patient and not row.patient.text:
             faults.append(f"{row.patient.address} is {shown(row.patient)}, wanted a patient")
-    if len({row.sheet for row in rows}) < len(rows):
-        faults.insert(0, f"{label_rows.named(rows)} name the same study")
-    elif len(set(found)) > 1:
-        faults.insert(0, f"{label_rows.named(rows)} name the same study with different scores or patients")
-    return faults
+    if len(rows) > 1:
+        if len({row.sheet for row in rows}) < len(rows):
+            faults.insert(0, f"{label_rows.named(rows)} name the same study")
+        elif len({(one and (one.score, one.category), patient) for one, patient in found}) > 1:
+            faults.insert(0, f"{label_rows.named(rows)} name the same study with different scores or patients")
+    return found[0][0], faults
 
 
 def _proposed(sides: _Sides) -> str | None:

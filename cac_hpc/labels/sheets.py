@@ -7,9 +7,8 @@ import datetime
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -34,8 +33,7 @@ class ColumnError(SheetError):
     """Wanted columns are not there."""
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """The text of a cell without blanks around it, or the fault, in words, of a cell that is no text and no number."""
 
     text: str
@@ -88,7 +86,7 @@ def read_columns(
     positions = _positions(names, [_tidy(name) for name in wanted], grid.where)
     positions += [names.index(_tidy(name)) for name in read[len(wanted) :]]
     _refuse_long_rows(names, rows)
-    return read, [tuple(_cell(grid, number, position) for position in positions) for number in rows]
+    return read, list(zip(*(_column(grid, rows, position) for position in positions), strict=True))
 
 
 def column_names(path: Path) -> list[str]:
@@ -111,7 +109,7 @@ def _named_rows(path: Path) -> tuple[Grid, list[str], dict[int, list[Content]]]:
         grid = _read_xlsx(file, worksheet) if file.suffix.lower() == ".xlsx" else _read_csv(file)
     except WorkbookError as error:
         raise SheetError(str(error)) from error
-    rows = {number: row for number, row in enumerate(grid.rows, start=1) if any(any(content) for content in row)}
+    rows = {number: row for number, row in enumerate(grid.rows, start=1) if any(map(any, row))}
     if not rows:
         raise SheetError(f"no cell is filled{grid.where}, wanted the names of the columns and a row per study")
     return grid, [_tidy(content.text) for content in rows.pop(min(rows))], rows
@@ -133,24 +131,19 @@ def _read_csv(path: Path) -> Grid:
         line = data.count(b"\n", 0, error.start) + 1
         raise SheetError(f"line {line} is not UTF-8 text; save the sheet as CSV UTF-8 or as .xlsx") from None
     delimiter = next((mark for mark in ",;\t" if names and mark in names[1]), ",")
-    for _ in _csv_rows(data, delimiter):  # once without keeping anything: a sheet too large must not fill the memory
-        pass
+    extent = workbook.Extent()
+    for row in _csv_rows(data, delimiter):  # once without keeping anything: a sheet too large must not fill the memory
+        extent.add(extent.num_rows + 1, len(row))
+        extent.check()
     return Grid([[_from_csv(field.strip()) for field in row] for row in _csv_rows(data, delimiter)])
 
 
 def _csv_rows(data: bytes, delimiter: str) -> Iterator[list[str]]:
-    """The rows, each checked before it is given.
-
-    Raises: SheetError if a line is no CSV; WorkbookError if the rows or columns are too many.
-    """
+    """The rows. Raises: SheetError if a line is no CSV."""
     text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
     reader = csv.reader(text, delimiter=delimiter, strict=True)
-    extent = workbook.Extent()
     try:
-        for row in reader:
-            extent.add(extent.num_rows + 1, len(row))
-            extent.check()
-            yield row
+        yield from reader
     except csv.Error as error:  # its words quote no cell
         raise SheetError(f"line {reader.line_num} cannot be read as CSV ({error})") from error
 
@@ -282,6 +275,7 @@ def _refuse_long_rows(names: list[str], rows: dict[int, list[Content]]) -> None:
     beyond = [
         _address(number, index)
         for number, row in rows.items()
+        if len(row) > num_named
         for index, content in enumerate(row)
         if index >= num_named and (any(content) or index == len(row) - 1 >= len(names))
     ]
@@ -297,11 +291,12 @@ def _listed(names: Sequence[str]) -> str:
     return f"[{logs.first_of([repr(name if len(name) <= 40 else name[:37] + '...') for name in names], 30)}]"
 
 
-def _cell(grid: Grid, number: int, position: int) -> Cell:
-    row = grid.rows[number - 1]
-    text, fault = row[position] if position < len(row) else BLANK
-    hidden = number in grid.hidden_rows, position + 1 in grid.hidden_columns
-    return Cell(text, _address(number, position), fault, *hidden)
+def _column(grid: Grid, rows: Mapping[int, list[Content]], position: int) -> Iterator[Cell]:
+    """The cells of one column in rows."""
+    letters, is_hidden = workbook.letters(position + 1), position + 1 in grid.hidden_columns
+    for number, row in rows.items():
+        text, fault = row[position] if position < len(row) else BLANK
+        yield Cell(text, f"{letters}{number}", fault, number in grid.hidden_rows, is_hidden)
 
 
 def _address(number: int, position: int) -> str:

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 K = TypeVar("K")
+ZEROS = re.compile("^0+(?=[0-9])")
+TOKEN = re.compile(r"[^\W\d_]+|\d+")
 NUMBER = r"\d+(?:[.,·٫٬⁄/:]\d+)*"  # with whatever may be a decimal point, or of which one does not know
 
 
@@ -19,7 +21,12 @@ def normalised(name: str) -> str:
     Unicode compatibility forms (NFKC) and case are made equal, blanks around it and zeros in front of it are dropped,
     and blanks inside it become one: `` 007`` is ``7`` and ``01A`` is ``1a``, but ``A07`` is not ``A7``.
     """
-    return re.sub(r"^0+(?=[0-9])", "", folded(name))
+    return without_zeros(folded(name))
+
+
+def without_zeros(text: str) -> str:
+    """A name that is `folded` without the zeros in front of it."""
+    return ZEROS.sub("", text) if text.startswith("0") else text
 
 
 def folded(name: str) -> str:
@@ -85,13 +92,16 @@ def near_equal(patient: Mapping[str, str]) -> list[list[str]]:
     Args:
         patient: of each study, by study number.
     """
+    keys = [tokens(study) for study in patient]
+    if len(set(keys)) == len(keys):
+        return []
     alike = grouped(patient, tokens).values()
     return [studies for studies in alike if len({patient[study] for study in studies}) > 1]
 
 
 def tokens(study: str) -> tuple[str, ...]:
     """Letters and numbers of a study number, so that A07, a-7 and A 007 are alike, but 1-12 and 11-2 are not."""
-    return tuple(token.lstrip("0") or "0" for token in re.findall(r"[^\W\d_]+|\d+", folded(study))) or (study,)
+    return tuple(token.lstrip("0") or "0" for token in TOKEN.findall(folded(study))) or (study,)
 
 
 def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 from collections.abc import Iterator
@@ -22,6 +23,20 @@ class Limit:
 
     bytes: int
     says: str
+
+
+@contextlib.contextmanager
+def many_objects() -> Iterator[None]:
+    """Make very many objects that stay: what looks for circles of references would go over all of them again and again.
+
+    It waits until this ends, and does not look at them later; what nobody refers to goes as ever.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def limits(proc: Path = PROC, cgroup: Path = CGROUP) -> list[Limit]:

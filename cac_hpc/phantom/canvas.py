@@ -39,7 +39,7 @@ class Grid:
         extra_mm = np.array((0, 0, self.thickness_mm / 2))
         ends = (low_P3 - extra_mm, high_P3 + extra_mm)
         x, y, z = (
-            map(slice, *(np.searchsorted(axis, end_P3[:, at]).tolist() for end_P3 in ends))
+            map(slice, *(axis.searchsorted(end_P3[:, at]).tolist() for end_P3 in ends))
             for at, axis in enumerate((self.x_mm, self.y_mm, self.z_mm))
         )
         return list(zip(z, y, x, strict=True))
@@ -143,18 +143,20 @@ def tube(
     box = grid.box(low_P3.min(0), high_P3.max(0))
     inside = grid.crop(box)
     distance = np.full(inside.shape, reach_mm, np.float32)
-    facing = np.zeros(inside.shape, np.float32)
+    upward, away = np.zeros(inside.shape, np.float32), np.ones(inside.shape, np.float32)
     if distance.size == 0:
-        return Shape(box, distance, facing)
+        return Shape(box, distance, upward)
     for point, radius, part in zip(points_P3, radius_P.tolist(), inside.boxes(low_P3, high_P3), strict=True):
         x, y, z = inside.crop(part).offsets(point)
         z = z * flat
         from_middle = np.sqrt(x * x + y * y + z * z)
         from_middle += np.float32(1e-6)
-        nearer = from_middle - radius < distance[part]
-        np.copyto(distance[part], from_middle - radius, where=nearer)
-        np.copyto(facing[part], (z / from_middle) ** 2, where=nearer)
-    return Shape(box, distance, facing)
+        from_surface = from_middle - radius
+        nearer = from_surface < distance[part]
+        np.copyto(distance[part], from_surface, where=nearer)
+        np.copyto(upward[part], z, where=nearer)
+        np.copyto(away[part], from_middle, where=nearer)
+    return Shape(box, distance, (upward / away) ** 2)
 
 
 def cylinder(grid: Grid, middle_mm: np.ndarray, half_axes_mm: tuple[float, float], half_height_mm: float) -> Shape:

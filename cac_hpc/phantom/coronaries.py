@@ -225,13 +225,17 @@ def _fit(
 ) -> tuple[Deposit, Box, np.ndarray] | None:
     """The deposit as large as makes the score higher by ``worth``, or a little less; None if it adds nothing."""
     smallest, largest, best = SMALLEST_MM, LARGEST_MM, None
+    before: dict[tuple[tuple[int, int], ...], float] = {}  # the score of a box without the deposit
     for _ in range(11):  # halve the interval
         radius = (smallest + largest) / 2
         sized = Deposit(**{**vars(deposit), "radius_mm": radius})
         box, more = added_hu(sized, region.grid, region.blur_mm)
         if 0 in more.shape:
             return None
-        gain = region.score(added_ZHW[box] + more, box) - region.score(added_ZHW[box], box)
+        corners = tuple((ends.start, ends.stop) for ends in box)
+        if corners not in before:
+            before[corners] = region.score(added_ZHW[box], box)
+        gain = region.score(added_ZHW[box] + more, box) - before[corners]
         if gain <= 1.05 * worth:
             smallest = radius
             best = (sized, box, more) if gain > 0 else best

@@ -85,7 +85,7 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
     status: Status = "PROVISIONAL" if at_work is not None else "PARTIAL" if found.faults else "COMPLETE"
     missing = _missing(run, found.faults, at_work or {})
     figures, named = run.report / "figures", headline(cfg.report.title, cfg.split.unit, cfg.trials.select_on)
-    histories = {fold: run.fold(fold).history for fold in found.results}
+    histories, lesions = {fold: run.fold(fold).history for fold in found.results}, found.lesions
     scans = run.dataset(cfg.data.packed_dir)
     with contextlib.ExitStack() as drawn:
 
@@ -94,8 +94,9 @@ def _make(run: RunPaths, at_work: Mapping[int, str] | None) -> Report:
             drawn.enter_context(workers.meanwhile(pieces, most=1))
 
         report = evaluate(found, status, missing, *named, begun)
+        del found  # so that the processes that draw do not have it, too
         pictures.draw(figures, report, cfg.report.figure_dpi)
-    write(run.report, report, circumstances.collect(run, cfg), cfg.report.window_hu, found.lesions)
+    write(run.report, report, circumstances.collect(run, cfg), cfg.report.window_hu, lesions)
     checksums.write(run.report)
     report_json.write(run.report_json, report)
     return report

@@ -15,6 +15,7 @@ import xxhash
 
 ALGORITHM = "xxh3_128"
 BLOCK = 1 << 20
+IN_ORDER = json.JSONEncoder(sort_keys=True, allow_nan=False)
 
 
 def of_bytes(data: bytes | memoryview) -> bytes:
@@ -45,4 +46,4 @@ def bytes_sha256(data: bytes) -> str:
 
 def content_sha256(content: Any) -> str:
     """Digest of plain JSON content, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(IN_ORDER.encode(content).encode()).hexdigest()

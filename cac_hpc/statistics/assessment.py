@@ -183,8 +183,9 @@ def left_out(metric: Metric, values: Mapping[str, np.ndarray]) -> str | None:
 
 def _with_spearman(matrix: M, expected: np.ndarray, score: np.ndarray, interval: Interval) -> M:
     """The same, and the correlation of expected categories with the scores (N,), NaN where unknown."""
-    known = ~np.isnan(score)
-    expected, score = expected[known], score[known]
+    unknown = np.isnan(score)
+    if unknown.any():
+        expected, score = expected[~unknown], score[~unknown]
     few = f"fewer than {metrics.FEWEST} scores are known, or all of them or of the expectations are alike"
     undefined = few if len(score) else "no score is known"
     spearman = figure(metrics.rank_correlation(expected, score), len(score), undefined, interval)

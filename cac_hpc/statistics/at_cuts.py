@@ -5,7 +5,7 @@ Patients are the units; a draw takes them with all of their tests. Axes: N unit,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from cac_hpc.statistics import chances, cuts, decisions, intervals, metrics, ran
 from cac_hpc.statistics.agreement import ratio
 from cac_hpc.statistics.chances import Fit
 from cac_hpc.statistics.cuts import Judge, Truth
-from cac_hpc.statistics.intervals import CHANCE, Interval, figure, without_value
+from cac_hpc.statistics.intervals import CHANCE, InDraws, Interval, figure, without_value
 from cac_hpc.statistics.metrics import Form
 from cac_hpc.statistics.pooling import Units, num_distinct
 from cac_hpc.statistics.ranking import Ranked
@@ -68,12 +68,13 @@ def at_cuts(model: Judge, others: Sequence[Judge], edges: Sequence[float], cfg: 
     units = model.units
     truths = [cuts.truth(cut, units.label, units.score, edges) for cut in cfg.cuts]
     seen = [_seen(model, truth, edges) for truth in truths]
-    *of_cuts, of_order = _drawn(model, seen, cfg)
     judged = [truth.cut if one else None for truth, one in zip(truths, seen, strict=True)]
-    curves = decisions.curves(model.key, others, judged, edges, cfg)
+    decided = decisions.decisions(others[0].units if others else units, others, judged, edges)
+    drawn = intervals.in_draws([_of_draws(model, seen), (decided.units.patient, decided.benefit)], cfg.draws, cfg.seed)
+    *of_cuts, of_order = _by_cut(drawn, len(seen))
     found = [
         _at_cut(units, truth, one, drawn, _why_no_chance(model, truth.cut.score, edges), curve)
-        for truth, one, drawn, curve in zip(truths, seen, of_cuts, curves, strict=True)
+        for truth, one, drawn, curve in zip(truths, seen, of_cuts, decided.curves(model.key, drawn), strict=True)
     ]
     return Cuts(unit=unit, n=len(units.label), at=found, ordinal=_ordinal(model, of_order))
 
@@ -199,10 +200,10 @@ def _spreads(units: Units, chance_N: np.ndarray) -> list[ChanceSpread]:
     ]
 
 
-def _drawn(model: Judge, seen: Sequence[_Seen | None], cfg: ReportConfig) -> list[dict[str, np.ndarray]]:
-    """By cut, and last of the order of the categories: the figures that are drawn, in every draw (B,)."""
+def _of_draws(model: Judge, seen: Sequence[_Seen | None]) -> InDraws:
+    """What is drawn of the model at each cut, and last of the order of the categories."""
     units = model.units
-    of_cuts = [_of_draws(one) for one in seen]
+    of_cuts = [_at_draws(one) for one in seen]
     order = _of_ranks(AREA, _expected(model), units.label)
     far = ranked_probability(units.label, units.probability)
 
@@ -210,12 +211,16 @@ def _drawn(model: Judge, seen: Sequence[_Seen | None], cfg: ReportConfig) -> lis
         found = [column for of in of_cuts for column in of(weight_BN)]
         return [*found, order(weight_BN), ratio(weight_BN @ far, weight_BN.sum(axis=1))]
 
-    columns = iter(intervals.in_draws(units.patient, cfg.draws, cfg.seed, block))
-    names = [DRAWN] * len(seen) + [("c_index", "ranked_probability_score")]
-    return [{name: next(columns) for name in one} for one in names]
+    return units.patient, block
 
 
-def _of_draws(seen: _Seen | None) -> Callable[[np.ndarray], list[np.ndarray]]:
+def _by_cut(drawn: Iterator[np.ndarray], num_cuts: int) -> list[dict[str, np.ndarray]]:
+    """By cut, and last of the order of the categories: the figures of `_of_draws`, in every draw (B,)."""
+    names = [DRAWN] * num_cuts + [("c_index", "ranked_probability_score")]
+    return [{name: next(drawn) for name in one} for one in names]
+
+
+def _at_draws(seen: _Seen | None) -> Callable[[np.ndarray], list[np.ndarray]]:
     """From how often each unit is drawn, (B, N), to the figures `DRAWN`, (B,); NaN where there are none."""
     if seen is None or seen.rank is None:
         return lambda weight_BN: [np.full(len(weight_BN), np.nan)] * len(DRAWN)

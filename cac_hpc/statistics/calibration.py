@@ -12,6 +12,7 @@ import numpy as np
 from cac_hpc.results.calibration import Bin
 from cac_hpc.statistics import intervals
 from cac_hpc.statistics.agreement import ratio
+from cac_hpc.statistics.pieces import pieces
 
 NUM_BINS = 10  # of equal width; a confidence that is an edge belongs to the bin below it
 
@@ -46,22 +47,25 @@ def calibration_by_patient(
     Args:
         category_N: as predicted; confidence is its probability, the highest one where a model predicts that.
     """
-    rows = np.arange(len(label_N))
-    of_label = probability_NK[rows, label_N].astype(float)
-    squares = np.einsum("nk,nk->n", probability_NK, probability_NK, dtype=float) - 2 * of_label + 1
-    confidence = probability_NK[rows, category_N].astype(float)
-    cell = patient_N * NUM_BINS + bins(confidence)
+    squares, confidences = np.zeros(num_patients), np.zeros(num_patients * NUM_BINS)
+    counts = np.zeros(num_patients * NUM_BINS * 2)  # of wrong and right ones
+    for part in pieces(len(label_N)):
+        label, category, probability = label_N[part], category_N[part], probability_NK[part]
+        rows, patient = np.arange(len(label)), patient_N[part].astype(np.intp)
+        confidence = probability[rows, category].astype(float)
+        cell = patient * NUM_BINS + bins(confidence)
+        np.add.at(squares, patient, _squares(probability, probability[rows, label]))
+        np.add.at(confidences, cell, confidence)
+        np.add.at(counts, 2 * cell + (category == label), 1)
+    count_PJ2, confidence_PJ = counts.reshape(num_patients, NUM_BINS, 2), confidences.reshape(num_patients, NUM_BINS)
+    count_PJ = count_PJ2.sum(axis=2)
+    return CalibrationSums(count_PJ.sum(axis=1), squares, count_PJ, confidence_PJ, count_PJ2[..., 1].copy())
 
-    def by_bin(weight: np.ndarray | None) -> np.ndarray:
-        counted = np.bincount(cell, weight, num_patients * NUM_BINS)
-        return counted.reshape(num_patients, NUM_BINS).astype(float)
 
-    return CalibrationSums(
-        np.bincount(patient_N, minlength=num_patients).astype(float),
-        np.bincount(patient_N, squares, num_patients),
-        by_bin(None),
-        by_bin(confidence),
-        by_bin(category_N == label_N),
+def _squares(probability_NK: np.ndarray, of_label_N: np.ndarray) -> np.ndarray:
+    """Squared distance of each unit's probabilities from the truth, (N,)."""
+    return np.asarray(
+        np.einsum("nk,nk->n", probability_NK, probability_NK, dtype=float) - 2 * of_label_N.astype(float) + 1
     )
 
 

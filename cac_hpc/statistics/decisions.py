@@ -9,21 +9,20 @@ units.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import scipy
 
 from cac_hpc.results.cuts import DecisionCurves, NetBenefit
 from cac_hpc.results.figures import Figure
-from cac_hpc.settings.report import ReportConfig
 from cac_hpc.statistics import cuts, intervals
 from cac_hpc.statistics.agreement import ratio
 from cac_hpc.statistics.cuts import Cut, Judge
 from cac_hpc.statistics.intervals import figure, without_value
 from cac_hpc.statistics.pooling import Units
+from cac_hpc.statistics.ranking import Ranked
 
 THRESHOLDS = np.round(np.arange(1, 20) * 0.05, 2)  # 0.05 to 0.95
 COST = THRESHOLDS / (1 - THRESHOLDS)  # of a false positive
@@ -44,6 +43,11 @@ class _Way:
     treated: np.ndarray
     figures: dict[str, Figure]
 
+    @property
+    def number(self) -> np.ndarray:
+        """At how many thresholds each unit is treated, (N,), which says at which."""
+        return self.treated if self.treated.ndim == 1 else self.treated.sum(axis=1)
+
     def columns(self, event_N: np.ndarray) -> np.ndarray:
         """Sums over units that net benefit follows from, (N, C): itself, or true and false positives."""
         if self.treated.ndim == 2:
@@ -63,52 +67,97 @@ def benefits(event_N: np.ndarray, treated_NT: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _AtCut:
-    """Ways to decide at one cut. first, alike: see `_alike`."""
+    """Ways to decide at one cut.
+
+    columns: of each way, of one unit of each kind. alike: which kinds of `Decisions` every way decides alike here.
+    """
 
     event: np.ndarray
     ways: Sequence[_Way]
     absent: list[str]
     columns: Sequence[np.ndarray]
-    first: np.ndarray
-    alike: scipy.sparse.csr_array
+    alike: Ranked
+
+    def benefit(self, count_BQ: np.ndarray) -> list[np.ndarray]:
+        """Net benefit of each way where each kind of unit occurs so often, (B, T) each."""
+        count_BQ = self.alike.by_value(count_BQ)
+        count_B = count_BQ.sum(axis=1)
+        return [way.benefit(count_BQ @ one, count_B) for way, one in zip(self.ways, self.columns, strict=True)]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Ways to decide on the same units at some cuts; None at one where they are too few to be judged.
+
+    alike: units that every way decides alike at every cut.
+    """
+
+    units: Units
+    at: Sequence[_AtCut | None]
+    alike: Ranked
 
     def benefit(self, weight_BN: np.ndarray) -> list[np.ndarray]:
-        """Net benefit of each way where each unit occurs as often as its weight says, (B, T) each."""
-        count_BQ = (self.alike @ np.ascontiguousarray(weight_BN.T)).T
-        sums = (count_BQ @ one[self.first] for one in self.columns)
-        return [way.benefit(one, count_BQ.sum(axis=1)) for way, one in zip(self.ways, sums, strict=True)]
+        """Net benefit at each cut of each way where each unit occurs as often as its weight says, (B, T) each."""
+        count_BQ = self.alike.by_value(weight_BN)
+        return [benefit for one in self.at if one for benefit in one.benefit(count_BQ)]
+
+    def curves(self, model: str, drawn: Iterator[np.ndarray]) -> list[DecisionCurves | None]:
+        """Net benefit of every way at each cut.
+
+        Args:
+            model: its key among the judges. drawn: what `benefit` found in all draws.
+        """
+        values = iter(self.benefit(np.ones((1, len(self.units.label)))))
+        return [
+            _curves(model, one, [next(values)[0] for _ in one.ways], [next(drawn) for _ in one.ways], self.units)
+            if one
+            else None
+            for one in self.at
+        ]
 
 
-def curves(
-    model: str, judges: Sequence[Judge], at: Sequence[Cut | None], edges: Sequence[float], cfg: ReportConfig
-) -> list[DecisionCurves | None]:
-    """Net benefit of every way to decide on the same patients, in the same draws; None of too few to be judged.
+def decisions(units: Units, judges: Sequence[Judge], at: Sequence[Cut | None], edges: Sequence[float]) -> Decisions:
+    """Every way to decide on the same units, none where nobody judges.
 
     Args:
-        model: its key among the judges. at: the cuts; None: not judged. edges: of the categories, as in labels.edges.
+        at: the cuts; None: not judged. edges: of the categories, as in labels.edges.
     """
-    if not judges:
-        return [None] * len(at)
-    units, found = judges[0].units, [_at_cut(judges, cut, edges) if cut else None for cut in at]
-
-    def benefit(weight_BN: np.ndarray) -> list[np.ndarray]:
-        return [benefit for one in found if one for benefit in one.benefit(weight_BN)]
-
-    drawn = intervals.in_draws(units.patient, cfg.draws, cfg.seed, benefit) if any(found) else iter(())
-    return [_curves(model, one, [next(drawn) for _ in one.ways], units) if one else None for one in found]
+    found = [_decided(judges, cut, edges) if cut and judges else None for cut in at]
+    kinds = [_kinds([event, *(way.number for way in ways)]) for event, ways, _ in filter(None, found)]
+    alike, kind_of = Ranked(-_kinds(kinds or [np.zeros(len(units.label), int)])), iter(kinds)
+    first = alike.order_N[alike.first_G]
+    return Decisions(units, [_at_cut(*one, next(kind_of), first) if one else None for one in found], alike)
 
 
-def _at_cut(judges: Sequence[Judge], cut: Cut, edges: Sequence[float]) -> _AtCut | None:
+def _decided(
+    judges: Sequence[Judge], cut: Cut, edges: Sequence[float]
+) -> tuple[np.ndarray, list[_Way], list[str]] | None:
+    """Who has the event, and the ways to decide, see `_ways`; None of too few to be judged."""
     units = judges[0].units
     event = cuts.decided(cut, units.label, units.score, edges)
-    if cuts.few(event, units):
-        return None
-    ways, absent = _ways(judges, event, cut, edges)
-    return _AtCut(event, ways, absent, [way.columns(event) for way in ways], *_alike(ways, event))
+    return None if cuts.few(event, units) else (event, *_ways(judges, event, cut, edges))
 
 
-def _curves(model: str, found: _AtCut, drawn: Sequence[np.ndarray], units: Units) -> DecisionCurves:
-    values = [value[0] for value in found.benefit(np.ones((1, len(found.event))))]
+def _kinds(numbers: Sequence[np.ndarray]) -> np.ndarray:
+    """A number for each unit, (N,), which only units have in common that have all of these (N,) in common."""
+    kind_N = np.zeros(len(numbers[0]), np.int64)
+    for one in numbers:
+        _, kind_N = np.unique(kind_N * (int(one.max(initial=0)) + 1) + one, return_inverse=True)
+    return kind_N
+
+
+def _at_cut(event_N: np.ndarray, ways: list[_Way], absent: list[str], kind_N: np.ndarray, first: np.ndarray) -> _AtCut:
+    """Args:
+    kind_N: of units that are decided alike here. first: a unit of each kind of `Decisions`.
+    """
+    alike = Ranked(-kind_N[first])
+    of_kind = first[alike.order_N[alike.first_G]]
+    return _AtCut(event_N, ways, absent, [way.columns(event_N)[of_kind] for way in ways], alike)
+
+
+def _curves(
+    model: str, found: _AtCut, values: Sequence[np.ndarray], drawn: Sequence[np.ndarray], units: Units
+) -> DecisionCurves:
     own = next((at for at, way in enumerate(found.ways) if way.key == model), None)
     ways = [
         _net_benefit(way, found.event, units, value, draws, None if own in (None, at) else (values[own], drawn[own]))
@@ -134,17 +183,6 @@ def _ways(
         else:
             absent.append(ABSENT.format(judge.name))
     return ways, absent
-
-
-def _alike(ways: Sequence[_Way], event_N: np.ndarray) -> tuple[np.ndarray, scipy.sparse.csr_array]:
-    """Units that every way decides alike: the first of each kind, and which kind each unit is, (Q, N)."""
-    treated = [way.treated if way.treated.ndim == 1 else way.treated.sum(axis=1) for way in ways]
-    kind_N = event_N.astype(np.int64)
-    for one in treated:
-        _, kind_N = np.unique(kind_N * (len(THRESHOLDS) + 1) + one, return_inverse=True)
-    _, first = np.unique(kind_N, return_index=True)
-    ones = np.ones(len(kind_N))
-    return first, scipy.sparse.csr_array((ones, (kind_N, np.arange(len(kind_N)))), shape=(len(first), len(kind_N)))
 
 
 def _net_benefit(

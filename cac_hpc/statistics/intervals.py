@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -25,6 +25,10 @@ DECIMALS = 6  # of what was resampled: chance has changed the third one already
 
 WILSON, WILSON_CLUSTER, BOOTSTRAP, BOOTSTRAP_LOGIT = "wilson", "wilson_cluster", "bootstrap", "bootstrap_logit"
 STUDENT = "student"
+
+# whose each unit is, an index: all of a patient's units are drawn together; and what is made of how often each unit
+# occurs, from weights (b, N) to arrays (b, ...)
+InDraws = tuple[np.ndarray, Callable[[np.ndarray], list[np.ndarray]]]
 
 
 @dataclass(frozen=True)
@@ -140,17 +144,21 @@ def draw(num_patients: int, numbers: range, seed: int) -> np.ndarray:
     return weight_BP
 
 
-def in_draws(
-    patient_N: np.ndarray, num_draws: int, seed: int, of: Callable[[np.ndarray], list[np.ndarray]]
-) -> Iterator[np.ndarray]:
-    """What a function makes of how often each unit occurs in draws of patients, joined over the draws.
+def in_draws(parts: Sequence[InDraws], num_draws: int, seed: int) -> Iterator[np.ndarray]:
+    """What each part makes of how often each unit occurs in draws of patients, joined over the draws, part after part.
 
-    Of too few patients nothing is drawn, so that what it makes is empty.
-
-    Args:
-        patient_N: whose each unit is, an index; all of a patient's units are drawn together.
-        of: from weights (b, N) to arrays (b, ...).
+    Parts of the same units are made of the same draws at once. Of too few patients nothing is drawn, so that what is
+    made is empty.
     """
+    patient_N = parts[0][0]
+    if any(not np.array_equal(patient_N, other_N) for other_N, _ in parts[1:]):
+        for part in parts:
+            yield from in_draws([part], num_draws, seed)
+        return
+
+    def of(weight_BN: np.ndarray) -> list[np.ndarray]:
+        return [found for _, of_part in parts for found in of_part(weight_BN)]
+
     num_patients = int(patient_N.max(initial=-1)) + 1
     each_once = np.array_equal(patient_N, np.arange(num_patients))
     if num_patients < FEWEST_PATIENTS:

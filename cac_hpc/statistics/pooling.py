@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cac_hpc.labels import labels
+from cac_hpc.statistics import pieces
 from cac_hpc.train.lesion_results import Scores
 from cac_hpc.train.predictions import Predictions
 
@@ -42,7 +43,10 @@ class Units:
     @property
     def expected_category(self) -> np.ndarray:
         """Category numbers weighed by their probabilities, (N,); rounded, so that what is equal ties in ranks."""
-        return np.asarray(np.round(self.probability @ np.arange(self.num_categories, dtype=float), 9))
+        category, found = np.arange(self.num_categories, dtype=float), np.empty(len(self.label))
+        for part in pieces.pieces(len(found)):
+            found[part] = np.round(self.probability[part] @ category, 9)
+        return found
 
 
 def slice_units(found: Mapping[int, Predictions], studies: pd.DataFrame, num_categories: int) -> Units:
@@ -52,36 +56,52 @@ def slice_units(found: Mapping[int, Predictions], studies: pd.DataFrame, num_cat
         found: predictions by fold.
         studies: columns study, patient and, where it is known, score.
     """
-    names = sorted({study for predictions in found.values() for study in predictions.studies})
+    names = np.unique(np.concatenate([np.zeros(0, str), *(one.studies for one in found.values())]))
     rows = studies.set_index("study").loc[names]
     patients, owner = np.unique(rows["patient"].to_numpy(str), return_inverse=True)
     score = pd.to_numeric(rows["score"]).to_numpy(float) if "score" in rows else np.full(len(names), np.nan)
-    study = [np.searchsorted(names, predictions.studies)[predictions.study] for predictions in found.values()]
-    study_N = _joined(study, np.zeros(0, int))
-    at_N = _joined([predictions.slice for predictions in found.values()], np.zeros(0, int))
+    place = {fold: np.searchsorted(names, one.studies).astype(np.int32) for fold, one in found.items()}
+    study = [pieces.take(place[fold], one.study) for fold, one in found.items()]
     probability = _joined([one.probability for one in found.values()], np.zeros((0, num_categories), np.float32))
     fold = [np.full(len(one.label), index, np.int32) for index, one in found.items()]
     return Units(
         label=_joined([one.label for one in found.values()], np.zeros(0, int)),
-        predicted=probability.argmax(axis=1),
+        predicted=_most_probable(probability),
         probability=probability,
-        patient=owner[study_N],
+        patient=_joined([pieces.take(owner.astype(np.int32), one) for one in study], np.zeros(0, np.int32)),
         fold=_joined(fold, np.zeros(0, int)),
-        score=score[study_N],
+        score=_joined([pieces.take(score, one) for one in study], np.zeros(0)),
         num_patients=len(patients),
-        distinct=num_distinct(study_N * (at_N.max(initial=0) + 1) + at_N),
+        distinct=_num_slices(study, [one.slice for one in found.values()], len(names)),
     )
+
+
+def _most_probable(probability_NK: np.ndarray) -> np.ndarray:
+    """The first of the categories that are most probable, (N,) int16."""
+    found = np.empty(len(probability_NK), np.int16)
+    for part in pieces.pieces(len(found)):
+        found[part] = probability_NK[part].argmax(axis=1)
+    return found
+
+
+def _num_slices(study: Sequence[np.ndarray], at: Sequence[np.ndarray], num_studies: int) -> int:
+    """How many slices there are, each counted once however often it was tested.
+
+    Args:
+        study, at: by fold the study and the number of each slice.
+    """
+    per_study = max((int(one.max(initial=0)) for one in at), default=0) + 1
+    there = np.zeros(num_studies * per_study, bool)
+    for of_fold, number in zip(study, at, strict=True):
+        for part in pieces.pieces(len(number)):
+            there[of_fold[part].astype(np.intp) * per_study + number[part]] = True
+    return int(np.count_nonzero(there))
 
 
 def patient_units(of_slices: Units, rule: Rule) -> Units:
     """The same patients, each once per fold that tested it: by the highest label and score of the studies tested."""
-    number_N = of_slices.fold * of_slices.num_patients + of_slices.patient
-    there = np.bincount(number_N) > 0
-    tested, unit_N = np.flatnonzero(there), (np.cumsum(there) - 1)[number_N]
-    label, score = np.full(len(tested), -1), np.full(len(tested), -np.inf)
-    np.maximum.at(label, unit_N, of_slices.label)
-    np.maximum.at(score, unit_N, np.where(np.isnan(of_slices.score), np.inf, of_slices.score))
-    score[np.isinf(score)] = np.nan  # unknown where one is, for that one is above the last edge
+    tested, unit_N = _units(of_slices)
+    label = pieces.combine(np.maximum, np.full(len(tested), -1), unit_N, of_slices.label)
     probability = rule(of_slices.probability, unit_N, len(tested))
     return Units(
         label=label,
@@ -89,10 +109,25 @@ def patient_units(of_slices: Units, rule: Rule) -> Units:
         probability=probability,
         patient=tested % max(of_slices.num_patients, 1),
         fold=tested // max(of_slices.num_patients, 1),
-        score=score,
+        score=_highest_score(of_slices.score, unit_N, len(tested)),
         num_patients=of_slices.num_patients,
         distinct=of_slices.num_patients,
     )
+
+
+def _units(of_slices: Units) -> tuple[np.ndarray, np.ndarray]:
+    """Fold times patients plus patient of each unit, rising, (U,), and the unit of each slice, (N,)."""
+    number_N = of_slices.fold * of_slices.num_patients + of_slices.patient
+    there = pieces.count(number_N, int(number_N.max(initial=-1)) + 1) > 0
+    return np.flatnonzero(there), pieces.take((np.cumsum(there) - 1).astype(np.int32), number_N)
+
+
+def _highest_score(score_N: np.ndarray, unit_N: np.ndarray, num_units: int) -> np.ndarray:
+    """Of each unit, (U,); unknown, NaN, where one is, for that one is above the last edge."""
+    highest, unknown = np.full(num_units, -np.inf), np.isnan(score_N)
+    pieces.combine(np.maximum, highest, unit_N, np.where(unknown, np.inf, score_N) if unknown.any() else score_N)
+    highest[np.isinf(highest)] = np.nan
+    return highest
 
 
 def scored_patients(
@@ -146,16 +181,16 @@ def pooling_rules(top_k: int) -> dict[str, Rule]:
 
 def _mean(probability_NK: np.ndarray, unit_N: np.ndarray, num_units: int) -> np.ndarray:
     """Mean probability over the slices."""
-    sums = [np.bincount(unit_N, column, num_units) for column in probability_NK.T]
-    return np.asarray(np.stack(sums, axis=1) / _counts(unit_N, num_units)[:, None])
+    sums = [pieces.combine(np.add, np.zeros(num_units), unit_N, column) for column in probability_NK.T]
+    return np.asarray(np.stack(sums, axis=1) / pieces.count(unit_N, num_units)[:, None])
 
 
 def _majority(probability_NK: np.ndarray, unit_N: np.ndarray, num_units: int) -> np.ndarray:
     """Share of the slices that are predicted as each category."""
     num_categories = probability_NK.shape[1]
-    cell = unit_N * num_categories + probability_NK.argmax(axis=1)
-    votes = np.bincount(cell, minlength=num_units * num_categories).reshape(num_units, num_categories)
-    return np.asarray(votes / _counts(unit_N, num_units)[:, None])
+    cell = unit_N * num_categories + _most_probable(probability_NK)
+    votes = pieces.count(cell, num_units * num_categories).reshape(num_units, num_categories)
+    return np.asarray(votes / pieces.count(unit_N, num_units)[:, None])
 
 
 def _top_k(probability_NK: np.ndarray, unit_N: np.ndarray, num_units: int, k: int) -> np.ndarray:
@@ -164,25 +199,23 @@ def _top_k(probability_NK: np.ndarray, unit_N: np.ndarray, num_units: int, k: in
     Where there are fewer than k slices, all of them are taken.
     """
     order = np.argsort(unit_N, kind="stable")
-    count_U = _counts(unit_N, num_units)
+    count_U = pieces.count(unit_N, num_units)
     first_U = np.cumsum(count_U) - count_U
     highest_UK = np.empty((num_units, probability_NK.shape[1]))
     for count in np.unique(count_U):  # units of as many slices are one array
-        units = np.flatnonzero(count_U == count)
-        rows = order[first_U[units][:, None] + np.arange(count)]
-        taken = min(k, int(count))
-        part = np.partition(probability_NK[rows], count - taken, axis=1)[:, count - taken :]
-        highest_UK[units] = np.sort(part, axis=1).mean(axis=1, dtype=float)
+        alike, taken = np.flatnonzero(count_U == count), min(k, int(count))
+        for some in pieces.pieces(len(alike), max(1, pieces.AT_ONCE // int(count))):
+            rows = order[first_U[alike[some]][:, None] + np.arange(count)]
+            part = np.partition(probability_NK[rows], count - taken, axis=1)[:, count - taken :]
+            highest_UK[alike[some]] = np.sort(part, axis=1).mean(axis=1, dtype=float)
     return np.asarray(highest_UK / highest_UK.sum(axis=1, keepdims=True))
-
-
-def _counts(unit_N: np.ndarray, num_units: int) -> np.ndarray:
-    return np.bincount(unit_N, minlength=num_units)
 
 
 def num_distinct(number_N: np.ndarray) -> int:
     """How many different numbers, from 0 and about as high as there are units; np.unique takes ten times as long."""
-    return int(np.count_nonzero(np.bincount(number_N)))
+    there = np.zeros(int(number_N.max(initial=-1)) + 1, bool)
+    there[number_N] = True
+    return int(np.count_nonzero(there))
 
 
 def _joined(parts: list[np.ndarray], empty: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from cac_hpc.statistics.intervals import Interval
 
 DELONG = "delong"
 POINTS = 100  # of a curve: more are not seen
+AT_ONCE = 2**15  # weights whose ranks fit into a processor's memory
 
 
 class Ranked:
@@ -23,40 +24,62 @@ class Ranked:
 
     def __init__(self, value_N: np.ndarray) -> None:
         distinct, self.group_N = np.unique(-value_N, return_inverse=True)
-        self._order = np.argsort(self.group_N, kind="stable")
-        self._first = np.flatnonzero(np.diff(self.group_N[self._order], prepend=-1))
-        self._ties = len(distinct) < len(value_N)
+        self.order_N = np.argsort(self.group_N, kind="stable")
+        self.first_G = np.flatnonzero(np.diff(self.group_N[self.order_N], prepend=-1))
+        self.last_G = np.append(self.first_G, len(value_N))[1:] - 1
+        self.ties = len(distinct) < len(value_N)
 
     def by_value(self, weight_BN: np.ndarray) -> np.ndarray:
         """How often units of each value occur, from the highest value to the lowest, (B, G)."""
-        found = np.take(weight_BN, self._order, axis=1)
-        return np.add.reduceat(found, self._first, axis=1) if self._ties else found
+        return self.sums(np.take(weight_BN, self.order_N, axis=1))
 
-    def ranks(self, weight_BN: np.ndarray, middle_B1: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean ranks less the middle one, (B, N), where each unit occurs as often as its weight says.
+    def sums(self, found_BN: np.ndarray) -> np.ndarray:
+        """Over the units of each value, (B, G), of what they have in this order."""
+        return np.add.reduceat(found_BN, self.first_G, axis=1) if self.ties else found_BN
 
-        Returns: the ranks, and the sum of their squares over all that occurs (B,).
-        """
-        weight = self.by_value(weight_BN)
-        rank = np.cumsum(weight, axis=1)
-        rank -= weight / 2
-        rank -= middle_B1 - 0.5
-        return np.take(rank, self.group_N, axis=1), np.einsum("bg,bg->b", weight * rank, rank)
+    def ends(self, found_BN: np.ndarray) -> np.ndarray:
+        """The same cumulated, 0 first, (B, G + 1); of integers, which add up ten times as fast as floating numbers."""
+        ends_BG = np.zeros((len(found_BN), len(self.first_G) + 1), found_BN.dtype)
+        cumulated_BN = np.cumsum(found_BN, axis=1)
+        ends_BG[:, 1:] = np.take(cumulated_BN, self.last_G, axis=1) if self.ties else cumulated_BN
+        return ends_BG
 
 
 class RankCorrelation:
-    """Spearman's rho of many samples of the same units, ties at their mean rank."""
+    """Spearman's rho of many samples of the same units, ties at their mean rank.
 
-    def __init__(self, x_N: np.ndarray, y_N: np.ndarray) -> None:
+    Ranks are counted twice and less the mean of all, so that they and their sums are whole numbers, exact in any order.
+    """
+
+    def __init__(self, x_N: np.ndarray, y_N: np.ndarray, patient_N: np.ndarray | None = None) -> None:
+        """patient_N: whose each unit is, where samples are of patients."""
         self._x, self._y = Ranked(x_N), Ranked(y_N)
+        whose_N = np.arange(len(x_N)) if patient_N is None else patient_N
+        self._by_x, self._by_y = whose_N[self._x.order_N], whose_N[self._y.order_N]
+        self._x_by_y = self._x.group_N[self._y.order_N]
 
-    def of(self, weight_BN: np.ndarray) -> np.ndarray:
-        """Rho of the samples in which each unit occurs as often as its weight says, (B,); NaN where nothing varies."""
-        middle = (weight_BN.sum(axis=1, keepdims=True) + 1) / 2  # the mean of all ranks
-        (x_BN, x_spread), (y_BN, y_spread) = (ranked.ranks(weight_BN, middle) for ranked in (self._x, self._y))
-        together = np.einsum("bn,bn->b", weight_BN * x_BN, y_BN)
+    def of(self, weight_BP: np.ndarray) -> np.ndarray:
+        """Rho of the samples in which each patient or unit occurs as often as its weight says, (B,); NaN where nothing
+        varies."""
+        count, num_columns = weight_BP.shape
+        rows = max(1, AT_ONCE // max(1, num_columns))
+        blocks = (weight_BP[first : first + rows] for first in range(0, max(1, count), rows))
+        return np.concatenate([self._of(block.astype(np.int64)) for block in blocks])
+
+    def _of(self, weight_BP: np.ndarray) -> np.ndarray:
+        weight_BN = np.take(weight_BP, self._by_y, axis=1)
+        x_BG, x_spread = _ranks(self._x.ends(np.take(weight_BP, self._by_x, axis=1)))
+        y_BG, y_spread = _ranks(self._y.ends(weight_BN))
+        together = np.einsum("bg,bg->b", self._y.sums(weight_BN * np.take(x_BG, self._x_by_y, axis=1)), y_BG)
         varies = (x_spread > 0) & (y_spread > 0)
         return np.where(varies, ratio(together, np.sqrt(x_spread * y_spread)), np.nan)
+
+
+def _ranks(ends_BG: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Twice the mean ranks less the middle one, (B, G), and the sum of their squares over all that occurs, (B,)."""
+    first_BG, last_BG = ends_BG[:, :-1], ends_BG[:, 1:]
+    rank_BG = (first_BG + last_BG - ends_BG[:, -1:]).astype(float)
+    return rank_BG, np.einsum("bg,bg,bg->b", last_BG - first_BG, rank_BG, rank_BG)
 
 
 def concordance(ranked: Ranked, category_N: np.ndarray, weight_BN: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import scipy
 
 from cac_hpc.settings.report import ReportConfig
-from cac_hpc.statistics import intervals
+from cac_hpc.statistics import intervals, pieces
 from cac_hpc.statistics.calibration import CalibrationSums, calibration_by_patient
 from cac_hpc.statistics.intervals import Interval
 from cac_hpc.statistics.pooling import Units
@@ -50,7 +50,7 @@ def sums_by_patient(units: Units) -> Sums:
     """What the units come down to, without draws."""
     num_patients, num_categories = units.num_patients, units.num_categories
     cell = (units.patient * num_categories + units.label) * num_categories + units.predicted
-    matrix = np.bincount(cell, minlength=num_patients * num_categories**2)
+    matrix = pieces.count(cell, num_patients * num_categories**2)
     return Sums(
         matrix.reshape(num_patients, num_categories, num_categories),
         calibration_by_patient(units.label, units.predicted, units.probability, units.patient, num_patients),
@@ -67,30 +67,30 @@ def resample(sums: Mapping[Key, Sums], of_patients: Mapping[Key, Units], cfg: Re
     num_patients = next(iter(sums.values())).num_patients
     if num_patients < intervals.FEWEST_PATIENTS:
         return dict(sums)
-    columns = [
-        np.concatenate([one.matrix_PKK.reshape(num_patients, -1), one.calibration_P.columns()], axis=1)
-        for one in sums.values()
-    ]
-    by_patient = scipy.sparse.csc_array(np.concatenate(columns, axis=1).T)  # most patients fill few cells
+    columns = [scipy.sparse.csc_array(_columns(one).T) for one in sums.values()]
+    by_patient = scipy.sparse.vstack(columns, format="csc")  # most patients fill few cells
     correlations = [_correlation(units) for units in of_patients.values()]
 
     def of(weight_BP: np.ndarray) -> list[np.ndarray]:
         drawn = (by_patient @ np.ascontiguousarray(weight_BP.T)).T
         return [drawn, *(correlation(weight_BP) for correlation in correlations)]
 
-    drawn, *spearman = intervals.in_draws(np.arange(num_patients), cfg.draws, cfg.seed, of)
+    drawn, *spearman = intervals.in_draws([(np.arange(num_patients), of)], cfg.draws, cfg.seed)
     parts = np.split(drawn, len(columns), axis=1)
     known = dict(zip(of_patients, spearman, strict=True))
     return {key: _drawn(sums[key], part, known.get(key)) for key, part in zip(sums, parts, strict=True)}
 
 
+def _columns(sums: Sums) -> np.ndarray:
+    """All sums of each patient side by side, (P, C)."""
+    matrix_PC = sums.matrix_PKK.reshape(sums.num_patients, -1)
+    return np.concatenate([matrix_PC, sums.calibration_P.columns()], axis=1)
+
+
 def _correlation(units: Units) -> Callable[[np.ndarray], np.ndarray]:
     """From how often each patient is drawn, (B, P), to the correlation of expected category and score, (B,)."""
     known = ~np.isnan(units.score)
-    correlation = RankCorrelation(units.expected_category[known], units.score[known])
-    patient = units.patient[known]
-    each_once = np.array_equal(patient, np.arange(units.num_patients))
-    return lambda weight_BP: correlation.of(weight_BP if each_once else np.take(weight_BP, patient, axis=1))
+    return RankCorrelation(units.expected_category[known], units.score[known], units.patient[known]).of
 
 
 def _drawn(sums: Sums, columns_BC: np.ndarray, spearman_B: np.ndarray | None) -> Sums:

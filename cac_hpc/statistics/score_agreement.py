@@ -33,7 +33,7 @@ def agree(units: Units, score_N: np.ndarray, cfg: ReportConfig) -> ScoreAgreemen
     def of(weight_BP: np.ndarray) -> list[np.ndarray]:
         return [weight_BP @ np.abs(x_P - y_P) / len(x_P), _icc(x_P, y_P, weight_BP)]
 
-    size_B, icc_B = intervals.in_draws(np.arange(len(x_P)), cfg.draws, cfg.seed, of)
+    size_B, icc_B = intervals.in_draws([(np.arange(len(x_P)), of)], cfg.draws, cfg.seed)
     size, icc = (np.nan, np.nan) if few else (float(np.abs(x_P - y_P).mean()), float(_icc(x_P, y_P, np.ones(len(x_P)))))
     note = FEW if few else None
     return ScoreAgreement(

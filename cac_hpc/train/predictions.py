@@ -14,6 +14,7 @@ import pandas as pd
 
 VIEWS = ("heart", "rim")  # what is left to be seen
 NOWHERE = (0, 0, 0, 0)
+AT_ONCE = 2**16  # rows that are read together
 
 
 def to_csv(
@@ -54,29 +55,50 @@ def read_predictions(path: Path, fold: int, num_categories: int) -> Predictions:
     try:
         if (found := list(pd.read_csv(path, nrows=0).columns)) != columns:
             raise ValueError(f"found columns {found}, wanted {columns}")
-        kinds = {"study": "str", "slice": "int64", "fold": "int64", "label": "int64"}
-        table = pd.read_csv(path, dtype=kinds | dict.fromkeys(names, "float32"), keep_default_na=False)
-        return _checked(table, fold, names)
-    except ValueError as error:
+        return _checked(_read(path, names), fold)
+    except (ValueError, OverflowError) as error:  # a number of more than 64 bits
         raise ValueError(f"{path}: {error}") from None
 
 
-def _checked(table: pd.DataFrame, fold: int, names: list[str]) -> Predictions:
-    study, names_of = pd.factorize(table["study"])
-    at, label = table["slice"].to_numpy(), table["label"].to_numpy()
-    probability = table[names].to_numpy()
-    studies = names_of.to_numpy().astype(str)
-    if not (table["fold"] == fold).all():
-        raise ValueError(f"found rows of fold {sorted(set(table['fold']) - {fold})}, wanted fold {fold} alone")
-    if not (np.isfinite(probability).all() and np.allclose(probability.sum(axis=1), 1, atol=1e-4)):
+def _read(path: Path, names: list[str]) -> tuple[Predictions, set[int]]:
+    """The rows, so many at a time, for text takes more memory than what it says; and the folds that they name."""
+    kinds = {"study": "str", "slice": "int64", "fold": "int64", "label": "int64"} | dict.fromkeys(names, "float32")
+    number: dict[str, int] = {}
+    columns: dict[str, list[np.ndarray]] = {"study": [], "slice": [], "label": [], "probability": []}
+    folds: set[int] = set()
+    for rows in pd.read_csv(path, dtype=kinds, keep_default_na=False, chunksize=AT_ONCE):
+        code_N, studies = pd.factorize(rows["study"])
+        number_S = np.array([number.setdefault(study, len(number)) for study in studies], np.int32)
+        columns["study"].append(number_S[code_N])
+        for name in ("slice", "label"):
+            columns[name].append(_narrow(rows[name].to_numpy()))
+        columns["probability"].append(rows[names].to_numpy())
+        folds |= set(rows["fold"].unique().tolist())
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    return Predictions(np.array(list(number), str), **joined), folds
+
+
+def _narrow(value_N: np.ndarray) -> np.ndarray:
+    """The same in 32 bits, where it fits."""
+    found_N = value_N.astype(np.int32)
+    return found_N if np.array_equal(found_N, value_N) else value_N
+
+
+def _checked(read: tuple[Predictions, set[int]], fold: int) -> Predictions:
+    found, folds = read
+    num_categories = found.probability.shape[1]
+    if folds - {fold}:
+        raise ValueError(f"found rows of fold {sorted(folds - {fold})}, wanted fold {fold} alone")
+    if not (np.isfinite(found.probability).all() and np.allclose(found.probability.sum(axis=1), 1, atol=1e-4)):
         raise ValueError("the probabilities of a row do not sum to 1")
-    if probability.size and not 0 <= probability.min() <= probability.max() <= 1:
+    if found.probability.size and not 0 <= found.probability.min() <= found.probability.max() <= 1:
         raise ValueError("found a probability outside 0 to 1")
-    if not np.isin(label, range(len(names))).all():
-        raise ValueError(f"found labels {sorted(map(int, set(label)))}, wanted 0 to {len(names) - 1}")
-    if (row := _repeated(study, at)) is not None:
-        raise ValueError(f"study {str(studies[study[row]])!r} slice {at[row]} stands there twice")
-    return Predictions(studies, study, at, label, probability)
+    if not np.isin(found.label, range(num_categories)).all():
+        raise ValueError(f"found labels {sorted(set(found.label.tolist()))}, wanted 0 to {num_categories - 1}")
+    if (row := _repeated(found.study, found.slice)) is not None:
+        study = str(found.studies[found.study[row]])
+        raise ValueError(f"study {study!r} slice {found.slice[row]} stands there twice")
+    return found
 
 
 def _repeated(study: np.ndarray, at: np.ndarray) -> int | None:

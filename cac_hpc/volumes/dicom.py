@@ -201,7 +201,7 @@ def decode(
     """Decode the compressed pixels of one grey frame.
 
     Returns: (H, W) stored values.
-    Raises: whatever a decoder raises on a broken codestream.
+    Raises: whatever a decoder raises on a broken codestream; decoders.Damaged.
     """
     said = coded(codestream, syntax)
     # unused high bits are the sign, or BitsStored is wrong: then they must stay as they are, for others to see
@@ -216,6 +216,7 @@ def decode(
         for plugin in faster:
             with suppress(Exception):
                 return np.asarray(decoder.as_array(frames, index=0, decoding_plugin=plugin, **options)[0])
+            decoders.require_whole(codestream, syntax)
         return np.asarray(decoder.as_array(frames, index=0, decoding_plugin=last, **options)[0])
 
 

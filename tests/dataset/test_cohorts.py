@@ -198,7 +198,9 @@ def test_numbers_of_different_cohorts_may_be_nearly_equal(tmp_path, two):
 def test_headers_are_looked_at_in_turn(tmp_path, two, monkeypatch):
     monkeypatch.setattr(preview, "MOST_FILES", 20)
     cfg = settings_of(tmp_path, listed(two))
-    found = preview.of_headers(cfg, ["east.000", "west.000", "east.001", "west.001", "east.002"])
+    found = preview.of_headers(
+        cfg, study_folders.by_key(cfg), ["east.000", "west.000", "east.001", "west.001", "east.002"]
+    )
     assert found.looked_at == 4
     assert "headers of 4 of 24 studies" in found.lines[-1]
 

@@ -98,5 +98,6 @@ def test_the_cohort_that_the_readme_makes_is_one_that_its_settings_take(tmp_path
     monkeypatch.setenv("CAC_DICOM_ROOT", str(tmp_path / "studies"))
     monkeypatch.setenv("CAC_LABELS", str(tmp_path / "studies" / "labels.csv"))
     cfg, _ = launch_command.parse_launch(None, ["--config", str(REPO / "configs" / "paper.yaml")])
-    found = preview.of_headers(cfg, study_folders.by_key(cfg)[""])
+    folders = study_folders.by_key(cfg)
+    found = preview.of_headers(cfg, folders, folders[""])
     assert (found.looked_at, found.refused) == (2, {})

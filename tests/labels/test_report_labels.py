@@ -132,7 +132,7 @@ def test_a_cohort_of_reports_makes_the_plan_that_its_sheet_makes(tmp_path, scans
     cfg = stored_settings.load(write_config(tmp_path / "r.yaml", folder, tmp_path / "run", labels=labels))
     planned = plan.make_plan(cfg)
     assert planned.labels == by_sheet.labels
-    said = "\n".join(preview.of_headers(cfg, planned.labels).lines)
+    said = "\n".join(preview.of_headers(cfg, planned.folders, planned.labels).lines)
     assert "1 file, not_ct_image: a structured report: labels.source sr reads scores; wanted CT Image Storage" in said
     document(folder / "000" / "SR.dcm", *tree(0.5), study=headers(folder / "000")[0].StudyInstanceUID)
     assert plan.make_plan(cfg).sha256 != planned.sha256

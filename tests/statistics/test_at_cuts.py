@@ -10,7 +10,7 @@ from cac_hpc.results.cuts import Cuts
 from cac_hpc.results.figures import Absent
 from cac_hpc.results.serialization import from_json, to_json
 from cac_hpc.settings.report import ReportConfig
-from cac_hpc.statistics import at_cuts, decisions, ranking
+from cac_hpc.statistics import at_cuts, decisions, intervals, ranking
 from cac_hpc.statistics.at_cuts import at_cuts as compute
 from cac_hpc.statistics.cuts import Cut, Judge
 from cac_hpc.statistics.pooling import Units
@@ -41,6 +41,13 @@ def cohort(n=80, seed=0):
     return model, rule
 
 
+def curves(judges, edges):
+    """Net benefit at 100, with intervals from draws."""
+    found = decisions.decisions(judges[0].units, judges, [Cut(100, False)], edges)
+    drawn = intervals.in_draws([(judges[0].units.patient, found.benefit)], CFG.draws, CFG.seed)
+    return found.curves("model", drawn)
+
+
 def two_categories(chance, event):
     """Probabilities of being above 100, of patients who are or are not."""
     score = np.where(event, 500.0, 50.0)
@@ -50,7 +57,7 @@ def two_categories(chance, event):
 def test_net_benefit_is_that_of_dcurves_and_of_counts():
     """dcurves 1.1.7, dca() at these thresholds."""
     model = two_categories(binary.CHANCE, binary.EVENT)
-    (found,) = decisions.curves("model", [model], [Cut(100, False)], (100,), CFG)
+    (found,) = curves([model], (100,))
     ways = {way.key: way for way in found.ways}
     at = [found.thresholds.index(one) for one in (0.05, 0.25, 0.5, 0.75)]
     assert [ways["model"].values[one] for one in at] == pytest.approx([0.423684, 0.291667, 0.2, 0.175], abs=1e-6)
@@ -67,7 +74,7 @@ def test_net_benefit_is_that_of_dcurves_and_of_counts():
 
 def test_ways_to_decide_are_compared_in_the_same_draws():
     model, rule = cohort()
-    (found,) = decisions.curves("model", [rule, model], [Cut(100, False)], EDGES, CFG)
+    (found,) = curves([rule, model], EDGES)
     ways = {way.key: way for way in found.ways}
     assert [(way.key, way.by) for way in found.ways] == [
         ("all", "nothing"), ("none", "nothing"), ("rule", "own_cut"), ("model", "probability")
@@ -81,7 +88,7 @@ def test_ways_to_decide_are_compared_in_the_same_draws():
     assert set(ways["rule"].true_positives) == {(event & said).sum()}
     assert set(ways["all"].false_positives) == {(~event).sum()}
     same = replace(model, key="run", name="the same")
-    (again,) = decisions.curves("model", [same, model], [Cut(100, False)], EDGES, CFG)
+    (again,) = curves([same, model], EDGES)
     twin = next(way for way in again.ways if way.key == "run")
     assert (set(twin.more), set(twin.more_low)) == ({0.0}, {None})  # the same in every draw
 

@@ -122,3 +122,14 @@ def test_a_quantile_is_worked_out_once(monkeypatch):
     first, second = (intervals.bootstrap(np.arange(100.0), 51) for _ in range(2))
     assert first == second
     assert len(asked) == 1
+
+
+def test_parts_of_other_units_are_made_of_the_same_draws_of_patients():
+    patient, again = np.arange(12), np.repeat(np.arange(12), 2)
+    parts = [(patient, lambda weight: [weight]), (again, lambda weight: [weight, weight.sum(axis=1)])]
+    one, two, total = intervals.in_draws(parts, 70, seed=3)
+    assert np.array_equal(one[:, again], two)
+    assert (total == 24).all()
+    together = list(intervals.in_draws([parts[0], (patient, lambda weight: [2 * weight])], 70, seed=3))
+    assert np.array_equal(together[0], one)
+    assert np.array_equal(together[1], 2 * one)

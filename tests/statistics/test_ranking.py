@@ -104,3 +104,15 @@ def test_rank_correlations_of_draws_are_those_of_the_drawn_units():
     for row, value in zip(weight.astype(int), found, strict=True):
         assert value == pytest.approx(metrics.rank_correlation(x.repeat(row), y.repeat(row)), abs=1e-12)
     assert np.isnan(ranking.RankCorrelation(x, np.ones(40)).of(weight)).all()
+
+
+def test_rank_correlations_of_draws_of_patients_are_those_of_all_their_units():
+    rng = np.random.default_rng(6)
+    patient, x = rng.integers(0, 20, 60), rng.normal(size=60).round(1)
+    y, weight = rng.integers(0, 6, 60).astype(float), intervals.draw(20, range(30), seed=0)
+    found = ranking.RankCorrelation(x, y, patient).of(weight)
+    assert np.array_equal(found, ranking.RankCorrelation(x, y).of(weight[:, patient]))
+    one_by_one = [ranking.RankCorrelation(x, y, patient).of(row[None])[0] for row in weight]
+    assert np.array_equal(found, one_by_one)  # whatever is worked out together
+    assert np.isnan(ranking.RankCorrelation(x[:0], y[:0], patient[:0]).of(weight)).all()
+    assert ranking.RankCorrelation(x, y, patient).of(weight[:0]).shape == (0,)
