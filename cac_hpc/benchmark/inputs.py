@@ -120,9 +120,14 @@ def of_demo(site: Site, code: Path, run: Path, source: Path, **more: object) -> 
     }  # fmt: skip
 
 
+def name_of(site: Site, code: Path, what: str) -> str:
+    """Of a folder that each checkout has for itself."""
+    return f"{what}-{NOW if code == site.code else BEFORE}"
+
+
 def finished(site: Site, code: Path) -> Path:
     """A run of the demo that has ended, made once for each checkout."""
-    run = site.shared / f"finished-{NOW if code == site.code else BEFORE}"
+    run = site.shared / name_of(site, code, "finished")
     if not run.exists():
         source = phantom(site.shared / "demo", easy=True, **DEMO[site.tiny])
         logs.log.info("running the demo in %s", run)

@@ -37,12 +37,13 @@ def write(folder: Path, patients: int, code: Path) -> Path:
     """The run's folder, made only if it is not there yet.
 
     Args:
-        folder: for the run and the studies that it was planned of. code: the checkout whose launcher plans it.
+        folder: for the run and the studies that it was planned of. code: the checkout that plans it, and can read it.
     """
     run = RunPaths(folder / "run")
     if run.splits.exists():
         return run.root
     names = _planned(run, folder, patients, code)
+    version = _format_version(run, folder, code)
     logs.log.info("writing the results of %d patients to %s", patients, run.root)
     rng = np.random.default_rng(0)
     score = np.where(rng.random(patients) < 0.3, 0, rng.lognormal(4.5, 2, patients)).round(1)
@@ -51,10 +52,10 @@ def write(folder: Path, patients: int, code: Path) -> Path:
     dataset, kept = run.dataset(None), kept_plan.read_plan(run.dataset(None))
     studies.to_csv(dataset.studies, index=False)
     disk.write_json(dataset.intake, intake(studies))
-    sealed = [_write_shard(dataset, index, part, rng) for index, part in enumerate(kept["shards"])]
+    sealed = [_write_shard(dataset, index, part, rng, version) for index, part in enumerate(kept["shards"])]
     tables = {f"{path.stem}_sha256": digests.file_sha256(path) for path in (dataset.studies, dataset.intake)}
     facts = {"plan_sha256": kept["sha256"], "slices": patients * SLICES, "shards": sealed}
-    integrity.write_checked(dataset.seal, {**tables, **facts})
+    integrity.write_checked(dataset.seal, {**tables, **facts}, version)
     cfg = SplitConfig(folds=FOLDS)
     folds = stratification.make_folds(
         dict(zip(names, names, strict=True)), dict(zip(names, category, strict=True)), cfg
@@ -91,12 +92,20 @@ def intake(studies: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def _write_shard(dataset: DatasetPaths, index: int, names: Sequence[str], rng: np.random.Generator) -> dict[str, Any]:
+def _format_version(run: RunPaths, folder: Path, code: Path) -> int:
+    """Of what a checkout packs: it packs one shard, whose place another takes."""
+    costs.call(code, inputs.job(code, "pack.py", "--run", run.root, "--shard", 0), folder / "log")
+    return int(disk.read_json(run.dataset(None).shard_facts(0))["format_version"])
+
+
+def _write_shard(
+    dataset: DatasetPaths, index: int, names: Sequence[str], rng: np.random.Generator, version: int
+) -> dict[str, Any]:
     """Only what is looked at: columns, and images that take no room."""
     path, count = dataset.shard(index), len(names) * SLICES
     path.parent.mkdir(exist_ok=True)
     with h5py.File(path, "w") as file:
-        file.attrs["format_version"] = integrity.FORMAT_VERSION
+        file.attrs["format_version"] = version
         file.create_dataset("images", (count, 8, 8), "<i2", chunks=(1, 8, 8))
         text = h5py.string_dtype()
         file.create_dataset("study", data=np.repeat(names, SLICES).astype(object), dtype=text)
@@ -105,7 +114,7 @@ def _write_shard(dataset: DatasetPaths, index: int, names: Sequence[str], rng: n
         for name in set(shards.DATASETS) - set(file):
             file.create_dataset(name, data=np.zeros(0))
     facts = {"rows": count, "digest": "-"}
-    integrity.write_checked(dataset.shard_facts(index), facts)
+    integrity.write_checked(dataset.shard_facts(index), facts, version)
     return {"file": str(path.relative_to(dataset.root)), "bytes": path.stat().st_size, **facts}
 
 

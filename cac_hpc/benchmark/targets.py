@@ -95,15 +95,15 @@ def plans(site: Site, sizes: Sequence[int]) -> list[Program]:
     ]
 
 
-def _large_run(site: Site, size: int) -> Path:
+def _large_run(site: Site, size: int, code: Path) -> Path:
     from cac_hpc.benchmark import large_runs  # which imports pandas: not for --help
 
-    return large_runs.write(site.shared / "large", size, site.code)
+    return large_runs.write(site.shared / inputs.name_of(site, code, "large"), size, code)
 
 
 def large_commands(site: Site, sizes: Sequence[int]) -> list[Program]:
     """Looks at a run of many studies that has ended."""
-    run = _large_run(site, sizes[-1])
+    run = _large_run(site, sizes[-1], site.code)
     found: dict[str, Prepare] = {
         "resume": lambda out, size: job(site.code, "launch_cv.py", "--dry_run", resume=run),
         "status": lambda out, size: job(site.code, "status.py", run),
@@ -112,8 +112,10 @@ def large_commands(site: Site, sizes: Sequence[int]) -> list[Program]:
 
 
 def large_reports(site: Site, sizes: Sequence[int]) -> list[Program]:
-    run = _large_run(site, sizes[-1])
-    return [Program(name=name, prepare=inputs.reported(code, run), code=code) for name, code in site.codes.items()]
+    return [
+        Program(name=name, prepare=inputs.reported(code, _large_run(site, sizes[-1], code)), code=code)
+        for name, code in site.codes.items()
+    ]
 
 
 def ratio(what: str, of: Term, against: Term, limit: float) -> Goal:

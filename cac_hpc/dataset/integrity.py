@@ -52,9 +52,9 @@ def table_fault(path: Path, sealed: dict[str, Any]) -> str | None:
     return None if digests.file_sha256(path) == sealed.get(f"{path.stem}_sha256") else "not as it was sealed"
 
 
-def write_checked(path: Path, content: dict[str, Any]) -> None:
+def write_checked(path: Path, content: dict[str, Any], version: int = FORMAT_VERSION) -> None:
     """Write facts about shards so that `read_checked` finds every change of them."""
-    marks = {"format_version": FORMAT_VERSION, "content_sha256": digests.content_sha256(content)}
+    marks = {"format_version": version, "content_sha256": digests.content_sha256(content)}
     disk.write_json(path, marks | content)
 
 
