@@ -6,7 +6,8 @@
 # called, and nowhere else; torch.use_deterministic_algorithms and torch.set_deterministic_debug_mode differ in words.
 # Seen on 2026-11-30: the first optimizer that is made loads torch._dynamo, torch._inductor, sympy and
 # torch.distributed.tensor, although nothing is ever compiled; each rank of a distributed training pays for that, about
-# as long as importing torch takes. use_deterministic_algorithms loads the same; set_deterministic_debug_mode switches
+# as long as importing torch takes. Without an optimizer, wrapping a network in DistributedDataParallel does the same,
+# so training by hand would not save it. use_deterministic_algorithms loads the same; set_deterministic_debug_mode switches
 # the same on and loads nothing.
 # The lines below are what is printed; the script fails if that changes.
 set -euo pipefail
@@ -27,6 +28,11 @@ loss.backward()
 with torch.no_grad():
     for parameter in network.parameters():
         parameter -= 0.1 * parameter.grad
+""",
+    "distributed data parallel, one rank": """
+torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+torch.nn.parallel.DistributedDataParallel(network)
+torch.distributed.destroy_process_group()
 """,
     "an optimizer": "torch.optim.SGD(network.parameters(), lr=0.1)",
     "use_deterministic_algorithms": "torch.use_deterministic_algorithms(True)",
@@ -57,6 +63,8 @@ cat seen
 cat > expected <<'EXPECTED'
 a step by hand: deterministic False; loaded nothing
   at least a third of the time of importing torch: False
+distributed data parallel, one rank: deterministic False; loaded torch._dynamo torch._inductor sympy torch.distributed.tensor
+  at least a third of the time of importing torch: True
 an optimizer: deterministic False; loaded torch._dynamo torch._inductor sympy torch.distributed.tensor
   at least a third of the time of importing torch: True
 use_deterministic_algorithms: deterministic True; loaded torch._dynamo torch._inductor sympy torch.distributed.tensor
