@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import imagecodecs
@@ -31,7 +31,6 @@ END_OF_IMAGE = b"\xff\xd9"
 MOST_BITS = 15  # of a difference that all decoders agree on
 UNKNOWN = 128  # bits of a code that is not there: longer than any
 AT_ONCE = 1 << 14  # pixels whose bits are compared: few enough for the cache
-LONGEST = 25  # bits of a code, and what follows it, that are seen at once wherever in a byte they begin
 PREDICTORS: dict[int, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
     1: lambda left, above, before: left,
     2: lambda left, above, before: above,
@@ -125,12 +124,11 @@ def _scan(codestream: bytes) -> _Plain:
             raise ValueError("a marker that is not in a plain frame")
 
 
-@lru_cache(maxsize=2)
 def _of_differences(segment: bytes) -> tuple[np.ndarray, np.ndarray]:
     """What is written for each difference, by its 16 bits: a code and the bits that follow it, and how many these are.
 
     Args:
-        segment: table of Huffman codes.
+        segment: table of Huffman codes, mostly another one for each frame.
     Source: ISO/IEC 10918-1 B.2.4.2, C, H.1.2.2.
     """
     lengths = np.repeat(np.arange(1, 17), list(segment[1:17]))
@@ -138,14 +136,19 @@ def _of_differences(segment: bytes) -> tuple[np.ndarray, np.ndarray]:
     sizes = 1 << 16 - lengths
     if len(set(known)) != len(lengths) or max(known) > MOST_BITS:
         raise ValueError("codes that are not one for each category")
-    code, length = np.zeros(MOST_BITS + 2, np.int64), np.full(MOST_BITS + 2, UNKNOWN)
-    code[known], length[known] = np.cumsum(sizes) - sizes >> 16 - lengths, lengths
+    code, length = np.zeros(MOST_BITS + 2, np.uint32), np.full(MOST_BITS + 2, UNKNOWN, np.uint8)
+    code[known], length[known] = (np.cumsum(sizes) - sizes >> 16 - lengths) << known, lengths + known
+    categories, following = _categories()
+    return code.take(categories) | following, length.take(categories)
+
+
+@cache
+def _categories() -> tuple[np.ndarray, np.ndarray]:
+    """Of each difference, by its 16 bits: its category, which is how many bits follow its code, and these bits."""
     differences = np.arange(1 << 16, dtype=np.uint16).view(np.int16).astype(np.int64)
-    categories = np.frexp(np.abs(differences))[1]  # how many bits it takes
+    categories = np.frexp(np.abs(differences))[1]
     following = (differences - (differences < 0)) & ((1 << categories) - 1)
-    return (code[categories] << categories | following).astype(np.uint32), (length[categories] + categories).astype(
-        "u1"
-    )
+    return categories.astype(np.intp), following.astype(np.uint32)
 
 
 def _is_written(scan: bytes, differences_N: np.ndarray, codes: np.ndarray, lengths: np.ndarray) -> bool:
@@ -153,23 +156,22 @@ def _is_written(scan: bytes, differences_N: np.ndarray, codes: np.ndarray, lengt
 
     Args:
         codes, lengths: of each difference.
-    Raises: ValueError if a code is longer than this can see, or a byte or more is left.
+    Raises: ValueError if a byte or more is left.
     """
-    bits = np.ndarray((len(scan) + 1,), ">u4", scan + bytes(4), strides=(1,))  # 32 of them from each byte on
     end = 0
     for first in range(0, len(differences_N), AT_ONCE):
         differences_M = differences_N[first : first + AT_ONCE]
         length_M = lengths.take(differences_M)
         if (longest := int(length_M.max())) >= UNKNOWN:
             return False
-        if longest > LONGEST:
-            raise ValueError("a code of very many bits")
         end_M = np.cumsum(length_M, dtype=np.uint32) + np.uint32(end % 8)
-        here = bits[end // 8 :][: int(end_M[-1]) // 8 + 1].astype(np.uint32)
         start_M = end_M - length_M
+        num_bits = 32 if longest <= 32 - 7 else 64  # that are looked at, as it may begin at any bit of a byte
+        here = scan[end // 8 : (end + int(end_M[-1])) // 8 + 1]
         if len(here) <= int(start_M[-1]) // 8:
             return False  # they have come to an end
-        found_M = here.take(start_M >> 3) << (start_M & 7) >> (32 - length_M)
+        bits = np.ndarray((len(here),), f">u{num_bits // 8}", here + bytes(8), strides=(1,))  # from each byte on
+        found_M = bits.astype(f"u{num_bits // 8}").take(start_M >> 3) << (start_M & 7) >> (num_bits - length_M)
         if not np.array_equal(found_M, codes.take(differences_M)):
             return False
         end += int(end_M[-1]) - end % 8

@@ -1,5 +1,6 @@
 """Fast decoders give what pydicom's own give, and leave to these whatever is damaged or unusual."""
 
+import contextlib
 import random
 import struct
 
@@ -90,6 +91,26 @@ def test_every_predictor_is_decoded_as_by_libjpeg(decoded, predictor):
     frame = jpeg(noisy(12), 12, predictor)
     np.testing.assert_array_equal(decoded(decoders.NAME, frame, JPEGLossless), noisy(12))
     np.testing.assert_array_equal(decoded("pylibjpeg", frame, JPEGLossless), noisy(12))
+
+
+def test_rare_large_differences_have_codes_of_many_bits():
+    """Each category of differences is half as frequent as the one before it, so its code has one bit more."""
+    size, rng = 300, np.random.default_rng(1)
+    categories = np.concatenate([np.full(size**2 >> category + 1, category) for category in range(16)])
+    differences = np.zeros((size, size), np.int64)
+    differences[:, 1:].flat[: len(categories)] = rng.permutation((1 << categories) - 1)
+    stored = ((1 << 15) + differences.cumsum(axis=1)).astype(np.uint16)
+    frame = jpeg(stored, 16)
+    codes = decoders._scan(frame).codes
+    lengths = decoders._of_differences(codes)[1]
+    assert max(lengths[lengths < decoders.UNKNOWN]) > 25
+    np.testing.assert_array_equal(decoders._jpeg_lossless(frame), stored)
+    start = decoders._scan(frame).start
+    for at in range(start + 40, len(frame) - 40, 997):
+        changed = bytearray(frame)
+        changed[at] ^= 4
+        with contextlib.suppress(ValueError):  # what is read of it is what is there
+            assert not np.array_equal(decoders._jpeg_lossless(bytes(changed)), stored)
 
 
 @pytest.mark.parametrize("end", [b"\xff\xd9\0", b"\xff\xff\xd9", b"\xff\xff\xff\xd9\0\0"])
