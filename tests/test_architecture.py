@@ -137,7 +137,7 @@ def test_the_supervisor_of_a_job_imports_nothing_large():
     [
         ("dataset.packing", ["h5py", "numpy", "rich", "scipy"]),  # what workers need is not for who waits for them
         ("dataset.excerpts", []), ("dataset.sealing", []), ("dataset.shard_writing", ["rich"]),
-        ("transfer.retrieval", []),
+        ("transfer.retrieval", []), ("cluster.launch", []),
     ],
 )  # fmt: skip
 def test_what_starts_often_imports_nothing_large_that_it_does_not_need(module, more):

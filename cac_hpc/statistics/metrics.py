@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 from cac_hpc.results.matrices import SignTest
 from cac_hpc.statistics import agreement
@@ -241,7 +240,9 @@ def rank_correlation(x_N: np.ndarray, y_N: np.ndarray) -> float:
     """
     if len(x_N) < FEWEST or np.ptp(x_N) == 0 or np.ptp(y_N) == 0:
         return np.nan
-    return float(np.corrcoef(pd.Series(x_N).rank(), pd.Series(y_N).rank())[1, 0])
+    from pandas import Series  # which who counts no ranks, as the launcher, need not wait for
+
+    return float(np.corrcoef(Series(x_N).rank(), Series(y_N).rank())[1, 0])
 
 
 @dataclass(frozen=True)
