@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +13,7 @@ from cac_hpc.calcium import candidates
 from cac_hpc.dataset import held_out, integrity, kept_plan, regions, stratification, study_folders
 from cac_hpc.dataset.held_out import Groups
 from cac_hpc.dataset.splits import Fold
+from cac_hpc.dataset.study_listing import Listed, list_cohort
 from cac_hpc.labels import group_values, label_rows, sheets
 from cac_hpc.labels.label_rows import Row
 from cac_hpc.labels.labels import Label
@@ -96,18 +96,6 @@ def make_plan(cfg: Config) -> DatasetPlan:
 
 
 @dataclass(frozen=True)
-class _Listed:
-    """The files of a cohort: how many, and their bytes; the digest of those of each study that has a label, the number
-    of those of each that has none, and of those beside the studies."""
-
-    num_files: int
-    num_bytes: int
-    digests: dict[str, str]
-    unlabelled: dict[str, int]
-    stray: int
-
-
-@dataclass(frozen=True)
 class _Part:
     """What is planned of one cohort; studies go by their keys."""
 
@@ -115,7 +103,7 @@ class _Part:
     matched: Matched
     alike: list[str]
     labels: dict[str, Label]
-    listed: _Listed
+    listed: Listed
     warnings: list[str]
 
     @property
@@ -182,38 +170,9 @@ def _part(
         matched=matched,
         alike=alike,
         labels=labels,
-        listed=_listed(cfg, folders, names, labels, ours),
+        listed=list_cohort(cfg, folders, names, labels, ours),
         warnings=[f"cohort {cohort.name}: {cohort.said(line)}" for line in said] if cohort.name else said,
     )
-
-
-def _listed(
-    cfg: Config,
-    folders: Mapping[str, Path],
-    names: Mapping[str, str],
-    labels: Collection[str],
-    ours: Collection[Path],
-) -> _Listed:
-    """List every study once; of its entries, of which there may be tens of millions, nothing else is kept.
-
-    Args:
-        folders, names, labels: of the studies by key. ours: files beside the studies that belong there.
-    """
-    root, beside = os.path.realpath(cfg.data.dicom_root), {study.name for study in folders.values()}
-    with os.scandir(root) as entries:
-        is_folder = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-    num_files, num_bytes, digests_of, unlabelled = 0, 0, dict[str, str](), dict[str, int]()
-    for study, folder in folders.items():
-        found = files.list_files(folder, cfg.data.format, root if is_folder.get(folder.name) else None)
-        num_files += len(found)
-        num_bytes += sum([entry.size for entry in found])
-        if study in labels:
-            digests_of[study] = regions.listing(found, names[study], cfg.pack)
-        else:
-            unlabelled[study] = len(found)
-    strays = is_folder.keys() - beside
-    stray = sum((Path(root) / name).resolve() not in ours for name in strays)
-    return _Listed(num_files, num_bytes, digests_of, unlabelled, stray)
 
 
 def _content(parts: Sequence[_Part], cfg: Config) -> dict[str, Any]:
